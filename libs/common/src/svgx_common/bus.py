@@ -1,0 +1,260 @@
+"""The caller's side of the message bus: ask, publish, listen over NATS. `responder.py` is the answering side."""
+
+import json
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+import structlog
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription
+from nats.errors import Error as NatsError
+from nats.errors import NoRespondersError, SlowConsumerError
+from opentelemetry import propagate, trace
+
+from svgx_common import metrics
+from svgx_common.blobs import PIECE, Blobs
+from svgx_common.caller import Caller
+from svgx_common.contract.errors import (
+    DeadlineExceeded,
+    ErrorBody,
+    SvgxError,
+    Unavailable,
+    from_body,
+)
+from svgx_common.contract.operation import Blob, Operation, RawRequest, Reply, ReplyModel, Request
+
+log = structlog.get_logger(__name__)
+tracer = trace.get_tracer("svgx.bus")
+
+HEADER_DEADLINE = "Svgx-Deadline"
+"""Unix time in milliseconds after which nobody waits for the answer."""
+HEADER_CALLER = "Svgx-Caller"
+HEADER_PARAMS = "Svgx-Params"
+"""The JSON of a request whose payload is its raw content."""
+HEADER_BODY = "Svgx-Body"
+"""Where to pull the body from, when it is too large for the message."""
+HEADER_ERROR = "Svgx-Error"
+"""The error's code; the payload is an `ErrorBody`."""
+HEADER_MEDIA_TYPE = "Content-Type"
+HEADER_FILENAME = "Svgx-Filename"
+
+Headers = dict[str, str]
+Listener = Callable[[str, bytes], Awaitable[None]]
+
+
+class NoResponders(Unavailable):
+    """Nobody answers this subject at the moment."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An answer's bytes as they came."""
+
+    content: bytes
+    headers: Headers
+
+
+class Bus:
+    """A connection to NATS that outlives the server's restarts."""
+
+    def __init__(self, connection: Client, service: str, replica_id: str) -> None:
+        self.connection = connection
+        self.service = service
+        self.replica_id = replica_id
+        self.blobs = Blobs(connection, service, replica_id)
+        self._on_reconnect: list[Callable[[], Awaitable[None]]] = []
+        self._waiting = False
+
+    @classmethod
+    async def connect(cls, url: str, service: str, replica_id: str) -> "Bus":
+        """Connect, waiting as long as it takes for the server to come up.
+
+        Dead peers are noticed within 30 s (10 s pings, two may stay out), and reconnecting never gives up.
+        """
+        connection = Client()
+        bus = cls(connection, service, replica_id)
+        await connection.connect(
+            url,
+            name=f"svgx-{service}-{replica_id}",
+            max_reconnect_attempts=-1,
+            reconnect_time_wait=0.2,  # type: ignore[arg-type]  # a fraction of a second works
+            ping_interval=10,
+            max_outstanding_pings=2,
+            connect_timeout=2,
+            pending_size=64 * 1024 * 1024,
+            drain_timeout=30,
+            inbox_prefix=f"_INBOX.{service}",
+            error_cb=bus._errored,
+            disconnected_cb=bus._disconnected,
+            reconnected_cb=bus._reconnected,
+        )
+        await bus.blobs.start()
+        return bus
+
+    @property
+    def connected(self) -> bool:
+        """Whether the server is reachable at the moment."""
+        return self.connection.is_connected
+
+    def on_reconnect(self, callback: Callable[[], Awaitable[None]]) -> None:
+        """Call `callback` after every reconnect: broadcasts may have been missed."""
+        self._on_reconnect.append(callback)
+
+    async def ask(
+        self,
+        operation: Operation[Request, Reply],
+        request: Request,
+        *,
+        caller: Caller | None = None,
+        timeout: float | None = None,
+    ) -> Reply:
+        """Call an operation and wait for its reply. Raises what the service raised, or `Unavailable` and kin."""
+        if isinstance(request, RawRequest):
+            params, content = _ascii_json(request), request.content
+        else:
+            params, content = None, request.model_dump_json().encode()
+        answer = await self.call(
+            operation.subject,
+            content,
+            caller=caller.header() if caller else None,
+            params=params,
+            timeout=operation.timeout if timeout is None else timeout,
+        )
+        if issubclass(operation.reply, ReplyModel):
+            return operation.reply.model_validate_json(answer.content)
+        blob = Blob(
+            answer.content,
+            answer.headers.get(HEADER_MEDIA_TYPE, "application/octet-stream"),
+            answer.headers.get(HEADER_FILENAME),
+        )
+        return blob  # type: ignore[return-value]  # Reply is Blob here; mypy narrows no type variable
+
+    async def call(
+        self,
+        subject: str,
+        content: bytes,
+        *,
+        caller: str | None = None,
+        params: str | None = None,
+        timeout: float,
+    ) -> Answer:
+        """Send bytes to whoever answers `subject` and return the answer's bytes. `timeout` is in seconds."""
+        headers: Headers = {HEADER_DEADLINE: str(int((time.time() + timeout) * 1000))}
+        if caller is not None:
+            headers[HEADER_CALLER] = caller
+        if params is not None:
+            headers[HEADER_PARAMS] = params
+        with tracer.start_as_current_span(f"ask {subject}", kind=trace.SpanKind.CLIENT):
+            propagate.inject(headers)
+            return await self.request(subject, content, headers, timeout=timeout)
+
+    async def request(self, subject: str, content: bytes, headers: Headers | None = None, *, timeout: float) -> Answer:
+        """`call` without span, caller and deadline: for the hot path."""
+        if len(content) > PIECE:
+            with self.blobs.offer(content) as reference:
+                return await self._exchange(subject, b"", {**(headers or {}), HEADER_BODY: reference}, timeout)
+        return await self._exchange(subject, content, headers, timeout)
+
+    async def publish(self, subject: str, content: bytes) -> None:
+        """Send to whoever listens now. Raises `Unavailable` when the outgoing buffer is full."""
+        headers = None
+        if len(content) > PIECE:
+            headers, content = {HEADER_BODY: self.blobs.linger(content)}, b""
+        try:
+            await self.connection.publish(subject, content, headers=headers)
+        except NatsError as error:
+            raise Unavailable("the message bus is not reachable") from error
+
+    async def listen(self, subject: str, listener: Listener) -> Subscription:
+        """Call `listener(subject, content)` for each message, one after the other, in the order they came."""
+
+        async def deliver(message: Msg) -> None:
+            try:
+                await listener(message.subject, await self.body(message))
+            except Exception:
+                log.exception("a listener failed", subject=subject)
+
+        return await self.connection.subscribe(subject, cb=deliver)
+
+    async def body(self, message: Msg) -> bytes:
+        """A message's payload, pulled from its sender when it was too large to travel inside."""
+        reference = (message.headers or {}).get(HEADER_BODY)
+        if reference is None:
+            return message.data
+        try:
+            return await self.blobs.pull(reference)
+        except ExceptionGroup as errors:
+            raise Unavailable("the sender of a large message is gone") from errors
+
+    async def respond(self, message: Msg, content: bytes, headers: Headers | None = None) -> None:
+        """Answer a request; a large answer stays available until it has been pulled."""
+        if not message.reply:
+            return
+        if len(content) > PIECE:
+            headers, content = {**(headers or {}), HEADER_BODY: self.blobs.linger(content, once=True)}, b""
+        try:
+            await self.connection.publish(message.reply, content, headers=headers)
+        except NatsError as error:
+            log.warning("an answer could not be sent", error=type(error).__name__)
+
+    async def refuse(self, message: Msg, error: SvgxError) -> None:
+        """Answer a request with an error."""
+        content = error.body().model_dump_json(exclude_none=True).encode()
+        await self.respond(message, content, {HEADER_ERROR: error.code})
+
+    async def close(self) -> None:
+        """Flush and disconnect."""
+        if self.connection.is_connected:
+            try:
+                await self.connection.flush(timeout=2)
+            except (NatsError, TimeoutError):
+                log.warning("nats did not take the last messages")
+        await self.connection.close()
+
+    async def _exchange(self, subject: str, content: bytes, headers: Headers | None, timeout: float) -> Answer:
+        try:
+            message = await self.connection.request(subject, content, timeout=timeout, headers=headers)
+        except NoRespondersError:
+            raise NoResponders from None
+        except TimeoutError:
+            raise DeadlineExceeded from None
+        except NatsError as error:
+            raise Unavailable("the message bus is not reachable") from error
+        received = message.headers or {}
+        body = await self.body(message)
+        if HEADER_ERROR in received:
+            raise _error(body)
+        return Answer(body, received)
+
+    async def _errored(self, error: Exception) -> None:
+        if isinstance(error, SlowConsumerError):
+            metrics.BUS_DROPPED.labels(self.service).inc()
+        elif isinstance(error, OSError | TimeoutError):
+            # One line an outage: nats-py reports every attempt to connect.
+            if not self._waiting:
+                log.warning("nats is not reachable; trying until it is", error=type(error).__name__)
+            self._waiting = True
+            return
+        log.warning("nats error", error=type(error).__name__, detail=str(error))
+
+    async def _disconnected(self) -> None:
+        log.warning("nats disconnected")
+
+    async def _reconnected(self) -> None:
+        self._waiting = False
+        log.info("nats reconnected")
+        for callback in self._on_reconnect:
+            await callback()
+
+
+def _ascii_json(request: RawRequest) -> str:
+    return json.dumps(request.model_dump(mode="json"))
+
+
+def _error(content: bytes) -> SvgxError:
+    try:
+        return from_body(ErrorBody.model_validate_json(content))
+    except ValueError:
+        return Unavailable("a service answered with an error that cannot be read")

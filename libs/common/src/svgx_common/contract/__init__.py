@@ -1,0 +1,35 @@
+"""The system on one screen: every operation, with the service that answers it and the HTTP form it has."""
+
+from typing import Any
+
+from svgx_common.contract import auth, collab, state
+from svgx_common.contract.operation import Operation
+
+OPERATIONS: tuple[Operation[Any, Any], ...] = (
+    # subject                    HTTP
+    auth.LOGIN,  #               POST   /auth/login
+    auth.REFRESH,  #             POST   /auth/refresh
+    auth.ME,  #                  GET    /auth/me
+    auth.CREATE_USER,  #         POST   /admin/users/
+    auth.LIST_USERS,  #          GET    /admin/users/
+    state.CREATE_CANVAS,  #      POST   /runtime/canvases/
+    state.LIST_CANVASES,  #      GET    /runtime/canvases/
+    state.GET_CANVAS,  #         GET    /runtime/canvases/{canvas_id}
+    state.RENAME_CANVAS,  #      PATCH  /runtime/canvases/{canvas_id}
+    state.DELETE_CANVAS,  #      DELETE /runtime/canvases/{canvas_id}
+    state.GET_MEMBER,  #         GET    /runtime/canvases/{canvas_id}/members/{user_id}
+    state.SET_MEMBER,  #         PUT    /runtime/canvases/{canvas_id}/members/{user_id}
+    state.REMOVE_MEMBER,  #      DELETE /runtime/canvases/{canvas_id}/members/{user_id}
+    state.EXPORT,  #             GET    /runtime/canvases/{canvas_id}/export
+    collab.IMPORT_SVG,  #        PUT    /runtime/canvases/{canvas_id}/svg
+    # services only
+    state.CANVAS_ACCESS,
+    state.JOURNAL_APPEND,
+    state.JOURNAL_LOAD,
+    collab.OPEN,
+)
+
+
+def operations_of(service: str) -> tuple[Operation[Any, Any], ...]:
+    """The operations one service answers."""
+    return tuple(op for op in OPERATIONS if op.service == service)

@@ -1,0 +1,117 @@
+"""Accounts and sign-in: models and operations of the auth service."""
+
+from datetime import datetime
+from typing import Annotated
+
+from pydantic import Field, StringConstraints
+
+from svgx_common.contract.errors import Conflict, InvalidCredentials, TooManyRequests, Unauthenticated
+from svgx_common.contract.operation import Http, Operation, ReplyModel, RequestModel
+from svgx_common.contract.policy import RateClass, Role, Scope
+
+Username = Annotated[str, StringConstraints(min_length=1, max_length=254, pattern=r"^[^\s\x00-\x1f\x7f]+$")]
+Email = Annotated[str, StringConstraints(max_length=254, pattern=r"^[^@\s\x00-\x1f]+@[^@\s\x00-\x1f]+$")]
+NewPassword = Annotated[str, StringConstraints(min_length=12, max_length=1024)]
+"""Length, not composition (NIST SP 800-63B-4, 3.1.1.2); the upper bound keeps hashing cheap to refuse."""
+
+
+class User(ReplyModel):
+    """An account as others see it."""
+
+    id: str
+    username: str
+    email: str
+    role: Role
+    created_at: datetime
+
+
+class LoginRequest(RequestModel):
+    """`username` may be the username or the e-mail address."""
+
+    username: Annotated[str, StringConstraints(min_length=1, max_length=254)]
+    password: Annotated[str, StringConstraints(min_length=1, max_length=1024)]
+
+
+class Tokens(ReplyModel):
+    """`expires_in` is the access token's life in seconds."""
+
+    access_token: str
+    refresh_token: str
+    token_type: str = "Bearer"
+    expires_in: int
+    user: User
+
+
+class RefreshRequest(RequestModel):
+    refresh_token: Annotated[str, StringConstraints(min_length=1, max_length=512)]
+
+
+class MeRequest(RequestModel):
+    pass
+
+
+class CreateUserRequest(RequestModel):
+    username: Username
+    email: Email
+    password: NewPassword
+    role: Role
+
+
+class ListUsersRequest(RequestModel):
+    """`limit` is users a page; `cursor` is the `next` of the page before."""
+
+    limit: Annotated[int, Field(ge=1, le=200)] = 50
+    cursor: Annotated[str, StringConstraints(max_length=256)] | None = None
+
+
+class UserPage(ReplyModel):
+    items: list[User]
+    next: str | None = None
+
+
+LOGIN = Operation(
+    subject="svgx.auth.login",
+    summary="Sign in with a username or e-mail address and a password",
+    request=LoginRequest,
+    reply=Tokens,
+    scope=Scope.PUBLIC,
+    http=Http("POST", "/auth/login"),
+    rate=RateClass.LOGIN,
+    errors=(InvalidCredentials, TooManyRequests),
+)
+REFRESH = Operation(
+    subject="svgx.auth.refresh",
+    summary="Exchange a refresh token for a new pair of tokens",
+    request=RefreshRequest,
+    reply=Tokens,
+    scope=Scope.PUBLIC,
+    http=Http("POST", "/auth/refresh"),
+    rate=RateClass.LOGIN,
+    errors=(Unauthenticated,),
+)
+ME = Operation(
+    subject="svgx.auth.me",
+    summary="The account that makes this request",
+    request=MeRequest,
+    reply=User,
+    scope=Scope.SIGNED_IN,
+    http=Http("GET", "/auth/me"),
+)
+CREATE_USER = Operation(
+    subject="svgx.auth.user.create",
+    summary="Create an account",
+    request=CreateUserRequest,
+    reply=User,
+    scope=Scope.ADMIN,
+    http=Http("POST", "/admin/users/", status=201),
+    rate=RateClass.WRITE,
+    errors=(Conflict,),
+)
+LIST_USERS = Operation(
+    subject="svgx.auth.user.list",
+    summary="List accounts, oldest first",
+    request=ListUsersRequest,
+    reply=UserPage,
+    scope=Scope.ADMIN,
+    http=Http("GET", "/admin/users/"),
+)

@@ -1,0 +1,97 @@
+"""The shapes everything else is declared with: an operation, its HTTP form, raw bodies."""
+
+import re
+from dataclasses import dataclass, field
+from typing import Annotated, Generic, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+from svgx_common.contract.errors import SvgxError
+from svgx_common.contract.policy import CanvasRole, RateClass, Scope
+
+Identifier = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
+"""An id as it stands in a URL and in a NATS subject: no dots, no wildcards, no spaces."""
+
+
+class RequestModel(BaseModel):
+    """Base of every request. Fields named in the path come from it; the rest is query (GET, DELETE) or body."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class RawRequest(RequestModel):
+    """A request whose HTTP body is taken as bytes. `content` travels as the message's payload, not as JSON."""
+
+    content: bytes = Field(default=b"", exclude=True)
+
+
+class ReplyModel(BaseModel):
+    """Base of every JSON reply. Unknown fields are ignored, so an older reader survives a newer writer."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+
+class Empty(ReplyModel):
+    """A reply without content: HTTP 204."""
+
+
+@dataclass(frozen=True, slots=True)
+class Blob:
+    """A reply that is bytes of a media type, such as an export."""
+
+    content: bytes
+    media_type: str = "application/octet-stream"
+    filename: str | None = None
+
+
+Request = TypeVar("Request", bound=RequestModel)
+Reply = TypeVar("Reply", bound=ReplyModel | Blob)
+
+
+@dataclass(frozen=True, slots=True)
+class Http:
+    """The HTTP form of an operation. `path` has `{name}` for each request field it carries."""
+
+    method: str
+    path: str
+    status: int = 200
+    consumes: tuple[str, ...] = ("application/json",)
+
+    @property
+    def path_fields(self) -> tuple[str, ...]:
+        """Names of the request fields the path carries, in order."""
+        return tuple(re.findall(r"{(\w+)}", self.path))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Operation(Generic[Request, Reply]):
+    """One operation, declared once: routes, handlers, calls, OpenAPI and NATS permissions are read from here.
+
+    `timeout` is in seconds and is the caller's whole patience; it travels as an absolute deadline. `canvas_role` is
+    the role the caller must have on the canvas named by the request's `canvas_id`. `max_body` is in bytes.
+    """
+
+    subject: str
+    summary: str
+    request: type[Request]
+    reply: type[Reply]
+    scope: Scope
+    http: Http | None = None
+    canvas_role: CanvasRole | None = None
+    rate: RateClass = RateClass.READ
+    timeout: float = 10.0
+    max_body: int = 1024 * 1024
+    errors: tuple[type[SvgxError], ...] = field(default=())
+
+    @property
+    def service(self) -> str:
+        """The service that answers: the subject's second part."""
+        return self.subject.split(".")[1]
+
+    @property
+    def name(self) -> str:
+        """The subject without its `svgx.` prefix, e.g. `state.canvas.create`."""
+        return self.subject.removeprefix("svgx.")
+
+
+AnyOperation = Operation[RequestModel, ReplyModel | Blob]

@@ -1,0 +1,125 @@
+"""Health: what a process can say of itself and its dependencies."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from enum import StrEnum
+from typing import Any
+
+from pydantic import Field
+
+from svgx_common import metrics
+from svgx_common.contract.operation import ReplyModel
+
+Check = Callable[[], Awaitable[None]]
+"""Returns when the dependency answers; raises when it does not."""
+
+Detail = Callable[[], dict[str, Any]]
+
+CHECK_TIMEOUT = 2.0
+"""Seconds a dependency may take to answer."""
+
+CACHE = 0.5
+"""Seconds a result is reused, so that probes cannot become load."""
+
+
+class Phase(StrEnum):
+    STARTING = "starting"
+    READY = "ready"
+    DRAINING = "draining"
+
+
+class Dependency(ReplyModel):
+    """`latency_ms` is the time the check took, in milliseconds."""
+
+    ok: bool
+    latency_ms: float
+    error: str | None = None
+
+
+class HealthReport(ReplyModel):
+    """One replica's health. `status` is `ok`, `starting`, `draining` or `failing`."""
+
+    status: str
+    service: str
+    replica: str
+    version: str
+    uptime_seconds: float
+    reason: str | None = None
+    dependencies: dict[str, Dependency] = Field(default_factory=dict)
+    details: dict[str, Any] = Field(default_factory=dict)
+
+
+class Health:
+    """Collects checks while a service is put together, and reports on them while it runs."""
+
+    def __init__(self, service: str, replica_id: str, version: str) -> None:
+        self._service = service
+        self._replica_id = replica_id
+        self._version = version
+        self._started = time.monotonic()
+        self._phase = Phase.STARTING
+        self._checks: dict[str, Check] = {}
+        self._details: dict[str, Detail] = {}
+        self._cached: tuple[float, HealthReport] | None = None
+        self._lock = asyncio.Lock()
+
+    @property
+    def phase(self) -> Phase:
+        """Where in its life the service is."""
+        return self._phase
+
+    @phase.setter
+    def phase(self, phase: Phase) -> None:
+        self._phase = phase
+        self._cached = None
+        metrics.READY.labels(self._service).set(phase is Phase.READY)
+
+    def require(self, name: str, check: Check) -> None:
+        """The service can serve only while this check passes."""
+        self._checks[name] = check
+
+    def describe(self, name: str, detail: Detail) -> None:
+        """Figures for people: pool usage, queue lengths."""
+        self._details[name] = detail
+
+    async def report(self) -> HealthReport:
+        """Check everything, at most every `CACHE` seconds."""
+        async with self._lock:
+            if self._cached is None or time.monotonic() - self._cached[0] > CACHE:
+                report = await self._report()
+                self._cached = (time.monotonic(), report)
+            return self._cached[1]
+
+    async def _report(self) -> HealthReport:
+        results = await asyncio.gather(*(_run(check) for check in self._checks.values()))
+        dependencies = dict(zip(self._checks, results, strict=True))
+        failing = [name for name, result in dependencies.items() if not result.ok]
+        status, reason = "ok", None
+        if self._phase is not Phase.READY:
+            status = reason = self._phase.value
+        elif failing:
+            status, reason = "failing", f"not reachable: {', '.join(failing)}"
+        return HealthReport(
+            status=status,
+            service=self._service,
+            replica=self._replica_id,
+            version=self._version,
+            uptime_seconds=round(time.monotonic() - self._started, 3),
+            reason=reason,
+            dependencies=dependencies,
+            details={name: detail() for name, detail in self._details.items()},
+        )
+
+
+async def _run(check: Check) -> Dependency:
+    started = time.perf_counter()
+    error = None
+    try:
+        async with asyncio.timeout(CHECK_TIMEOUT):
+            await check()
+    except Exception as caught:
+        # The type only: a driver's message may carry an address or a password.
+        error = type(caught).__name__
+    latency = round((time.perf_counter() - started) * 1000, 3)
+    return Dependency(ok=error is None, latency_ms=latency, error=error)

@@ -1,0 +1,103 @@
+"""The HTTP side every service has: health and metrics, and in front of them a service's own application."""
+
+import contextlib
+import socket
+from collections.abc import Iterator
+
+import uvicorn
+from prometheus_client import REGISTRY
+from prometheus_client.exposition import choose_encoder
+from prometheus_client.metrics_core import Metric
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from svgx_common.health import Health
+
+
+def operational_routes(health: Health) -> list[Route]:
+    """Health and metrics, each with and without its trailing slash."""
+
+    async def overall(_: Request) -> Response:
+        report = await health.report()
+        content = {"status": report.status, "service": report.service, "version": report.version}
+        if report.reason is not None:
+            content["reason"] = report.reason
+        return JSONResponse(content, 200 if report.status == "ok" else 503)
+
+    async def live(_: Request) -> Response:
+        return JSONResponse({"status": "ok"})
+
+    async def prometheus(request: Request) -> Response:
+        encode, media_type = choose_encoder(request.headers.get("accept", ""))
+        return Response(encode(REGISTRY), media_type=media_type)
+
+    async def figures(_: Request) -> Response:
+        return JSONResponse({metric.name: _figure(metric) for metric in REGISTRY.collect()})
+
+    pages = {
+        "/health": overall,
+        "/health/live": live,
+        "/health/ready": overall,
+        "/metrics": figures,
+        "/metrics/prometheus": prometheus,
+    }
+    return [Route(path + slash, page, methods=["GET"]) for path, page in pages.items() for slash in ("", "/")]
+
+
+def _figure(metric: Metric) -> dict[str, object]:
+    samples = [
+        {"name": sample.name, "labels": dict(sample.labels), "value": sample.value}
+        for sample in metric.samples
+        if sample.value == sample.value  # JSON has no NaN
+    ]
+    return {"help": metric.documentation, "type": metric.type, "samples": samples}
+
+
+class Front:
+    """Answers health and metrics from the start, and everything else once `inner` is there."""
+
+    def __init__(self, health: Health) -> None:
+        self._own = Starlette(routes=operational_routes(health))
+        self.inner: ASGIApp | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI."""
+        path = scope.get("path", "")
+        own = path.rstrip("/") in (
+            "/health",
+            "/health/live",
+            "/health/ready",
+            "/metrics",
+            "/metrics/prometheus",
+        )
+        if own or self.inner is None:
+            await self._own(scope, receive, send)
+        else:
+            await self.inner(scope, receive, send)
+
+
+class Server(uvicorn.Server):
+    """uvicorn inside a process that handles its signals itself, so that draining has its order."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave the signals alone."""
+        yield
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A listening socket; raises `OSError` at once when the port is taken."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        sock.bind((host, port))
+        sock.listen(2048)
+    except OSError:
+        sock.close()
+        raise
+    sock.setblocking(False)
+    return sock

@@ -1,0 +1,93 @@
+"""Logs: JSON lines, or readable ones on a terminal, with trace, user and canvas, and without secrets."""
+
+import logging
+import re
+import sys
+from typing import Any, Literal
+
+import structlog
+from opentelemetry import trace
+from structlog.typing import EventDict, Processor, WrappedLogger
+
+SECRET_KEYS = re.compile(r"(?i)(password|secret|token|authorization|cookie|api_?key)")
+_BEARER = re.compile(r"(?i)\bbearer\s+[A-Za-z0-9._~+/=-]+")
+_JWT = re.compile(r"\beyJ[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*")
+_QUERY_TOKEN = re.compile(r"(?i)([?&](?:access_)?token=)[^&\s\"']*")
+_URL_PASSWORD = re.compile(r"(?i)(://[^\s/:@]*:)[^\s/@]+@")
+REDACTED = "[redacted]"
+
+Format = Literal["json", "console", "auto"]
+
+
+def redact(value: Any) -> Any:
+    """`value` without bearer tokens, JWTs, `token=` parameters and passwords in URLs, at any depth."""
+    match value:
+        case str():
+            text = _BEARER.sub(f"Bearer {REDACTED}", value)
+            text = _QUERY_TOKEN.sub(rf"\g<1>{REDACTED}", text)
+            text = _URL_PASSWORD.sub(rf"\g<1>{REDACTED}@", text)
+            return _JWT.sub(REDACTED, text)
+        case dict():
+            return {key: REDACTED if SECRET_KEYS.search(str(key)) else redact(item) for key, item in value.items()}
+        case list() | tuple():
+            return [redact(item) for item in value]
+        case _:
+            return value
+
+
+def _redact_event(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
+    redacted: EventDict = redact(dict(event))
+    return redacted
+
+
+def _add_trace(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
+    context = trace.get_current_span().get_span_context()
+    if context.is_valid:
+        event["trace_id"] = trace.format_trace_id(context.trace_id)
+        event["span_id"] = trace.format_span_id(context.span_id)
+    return event
+
+
+def _upper_level(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
+    event["level"] = str(event.get("level", "info")).upper()
+    return event
+
+
+def configure(service: str, replica_id: str, level: str, form: Format = "auto") -> None:
+    """Send every log line of this process, ours and the libraries', to standard error in one form."""
+    console = form == "console" or (form == "auto" and sys.stderr.isatty())
+    shared: list[Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_logger_name,
+        structlog.stdlib.add_log_level,
+        _upper_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        _add_trace,
+    ]
+    rendering: list[Processor] = (
+        [structlog.dev.ConsoleRenderer()]
+        if console
+        else [structlog.processors.format_exc_info, _redact_event, structlog.processors.JSONRenderer()]
+    )
+    if console:
+        rendering.insert(0, _redact_event)
+    formatter = structlog.stdlib.ProcessorFormatter(
+        foreign_pre_chain=shared,
+        processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *rendering],
+    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(formatter)
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(level)
+    # The gateway counts and traces requests itself; uvicorn's access lines would only repeat them, with tokens.
+    logging.getLogger("uvicorn.access").disabled = True
+    for noisy in ("httpx", "httpcore", "urllib3"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+    structlog.configure(
+        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+        cache_logger_on_first_use=True,
+    )
+    structlog.contextvars.bind_contextvars(service=service, replica=replica_id)

@@ -1,0 +1,36 @@
+"""The metrics every service has. Names start with `svgx_engine_`; those of the operations guide are fixed."""
+
+from prometheus_client import Counter, Gauge, Histogram
+
+REQUESTS = Counter(
+    "svgx_engine_requests",
+    "Operations answered, by outcome: `ok` or the error's code.",
+    ["service", "operation", "code"],
+)
+REQUEST_SECONDS = Histogram(
+    "svgx_engine_request_duration_seconds",
+    "Time to answer an operation, from receipt to reply.",
+    ["service", "operation"],
+    buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2, 5, 10, 30, 60),
+)
+ERRORS = Counter(
+    "svgx_engine_errors",
+    "Operations that failed on our side (status 500 and above).",
+    ["service", "code"],
+)
+BUS_DROPPED = Counter(
+    "svgx_engine_bus_dropped_messages",
+    "Messages NATS could not hand over because this process was too slow.",
+    ["service"],
+)
+READY = Gauge("svgx_engine_ready", "1 while the service takes work, else 0.", ["service"])
+
+SERVER_ERRORS = frozenset({"error", "internal", "unavailable", "overloaded", "deadline_exceeded"})
+
+
+def observe(service: str, operation: str, code: str, seconds: float) -> None:
+    """Count one answered operation."""
+    REQUESTS.labels(service, operation, code).inc()
+    REQUEST_SECONDS.labels(service, operation).observe(seconds)
+    if code in SERVER_ERRORS:
+        ERRORS.labels(service, code).inc()

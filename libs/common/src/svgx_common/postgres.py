@@ -1,0 +1,218 @@
+"""PostgreSQL for the services that own tables: a pool, named queries, migrations, spans."""
+
+import asyncio
+import re
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from importlib.resources import files
+from typing import Any
+
+import asyncpg
+import structlog
+from asyncpg.pool import PoolConnectionProxy
+from opentelemetry import trace
+
+from svgx_common.contract.errors import Unavailable
+
+log = structlog.get_logger(__name__)
+tracer = trace.get_tracer("svgx.postgres")
+
+Row = asyncpg.Record
+COMMAND_TIMEOUT = 15.0
+"""Seconds one statement may take."""
+
+ACQUIRE_TIMEOUT = 5.0
+"""Seconds to wait for a connection of the pool."""
+
+_UNREACHABLE = (
+    asyncpg.PostgresConnectionError,
+    asyncpg.InterfaceError,
+    asyncpg.CannotConnectNowError,
+    asyncpg.AdminShutdownError,
+    asyncpg.CrashShutdownError,
+    asyncpg.TooManyConnectionsError,
+    asyncpg.DeadlockDetectedError,
+    asyncpg.SerializationError,
+    OSError,
+    TimeoutError,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """One statement of a `queries.sql`."""
+
+    name: str
+    sql: str
+
+
+def load_queries(package: str) -> Mapping[str, Query]:
+    """The statements of `<package>/sql/queries.sql`: each starts with a line `-- name: <name>`."""
+    text = files(package).joinpath("sql/queries.sql").read_text()
+    parts = re.split(r"(?m)^-- name: (\w+)$", text)
+    names, statements = parts[1::2], parts[2::2]
+    queries = {name: Query(name, statement.strip()) for name, statement in zip(names, statements, strict=True)}
+    if len(queries) != len(names):
+        raise ValueError(f"{package}: two queries have one name")
+    return queries
+
+
+class Session:
+    """Runs named queries on one connection, inside its transaction."""
+
+    def __init__(self, connection: "PoolConnectionProxy[Row]", queries: Mapping[str, Query]) -> None:
+        self._connection = connection
+        self._queries = queries
+
+    async def rows(self, name: str, *args: Any) -> list[Row]:
+        """All rows."""
+        with _span(name):
+            return await self._connection.fetch(self._queries[name].sql, *args)
+
+    async def row(self, name: str, *args: Any) -> Row | None:
+        """The first row."""
+        with _span(name):
+            return await self._connection.fetchrow(self._queries[name].sql, *args)
+
+    async def run(self, name: str, *args: Any) -> None:
+        """No rows."""
+        with _span(name):
+            await self._connection.execute(self._queries[name].sql, *args)
+
+    async def run_many(self, name: str, args: Sequence[Sequence[Any]]) -> None:
+        """Once for each set of arguments."""
+        with _span(name):
+            await self._connection.executemany(self._queries[name].sql, args)
+
+
+class Database:
+    """A pool of connections whose `search_path` is one schema. Raises `Unavailable` when PostgreSQL is not there."""
+
+    def __init__(self, pool: "asyncpg.Pool[Row]", queries: Mapping[str, Query]) -> None:
+        self._pool = pool
+        self._queries = queries
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Session]:
+        """A transaction: committed when the block ends, undone when it raises."""
+        try:
+            async with (
+                self._pool.acquire(timeout=ACQUIRE_TIMEOUT) as connection,
+                connection.transaction(),
+            ):
+                yield Session(connection, self._queries)
+        except _UNREACHABLE as error:
+            raise _unavailable(error) from error
+
+    @asynccontextmanager
+    async def session(self) -> AsyncIterator[Session]:
+        """A connection without a transaction: each query commits by itself."""
+        try:
+            async with self._pool.acquire(timeout=ACQUIRE_TIMEOUT) as connection:
+                yield Session(connection, self._queries)
+        except _UNREACHABLE as error:
+            raise _unavailable(error) from error
+
+    async def rows(self, name: str, *args: Any) -> list[Row]:
+        """All rows of one query."""
+        async with self.session() as session:
+            return await session.rows(name, *args)
+
+    async def row(self, name: str, *args: Any) -> Row | None:
+        """The first row of one query."""
+        async with self.session() as session:
+            return await session.row(name, *args)
+
+    async def run(self, name: str, *args: Any) -> None:
+        """One query without rows."""
+        async with self.session() as session:
+            await session.run(name, *args)
+
+    async def check(self) -> None:
+        """Return when PostgreSQL answers."""
+        async with self._pool.acquire(timeout=ACQUIRE_TIMEOUT) as connection:
+            await connection.execute("SELECT 1")
+
+    def usage(self) -> dict[str, Any]:
+        """Connections of the pool."""
+        size, idle = self._pool.get_size(), self._pool.get_idle_size()
+        return {"size": size, "in_use": size - idle, "max": self._pool.get_max_size()}
+
+
+@asynccontextmanager
+async def connect(url: str, *, schema: str, package: str, pool_size: int) -> AsyncIterator[Database]:
+    """Wait for PostgreSQL, bring the schema up to date, and open a pool on it.
+
+    `package` has `sql/queries.sql` and `sql/migrations/NNNN_*.sql`.
+    """
+    await _migrate(url, schema, package)
+    pool = await asyncpg.create_pool(
+        url,
+        min_size=1,
+        max_size=pool_size,
+        command_timeout=COMMAND_TIMEOUT,
+        server_settings={"search_path": schema, "application_name": f"svgx-{schema}"},
+    )
+    try:
+        yield Database(pool, load_queries(package))
+    finally:
+        try:
+            async with asyncio.timeout(5):
+                await pool.close()
+        except (TimeoutError, *_UNREACHABLE):
+            pool.terminate()
+
+
+async def _migrate(url: str, schema: str, package: str) -> None:
+    folder = files(package).joinpath("sql/migrations")
+    migrations = sorted((item for item in folder.iterdir() if item.name.endswith(".sql")), key=lambda i: i.name)
+    connection = await _first_connection(url)
+    try:
+        # One replica at a time; the others wait here and then find everything done.
+        await connection.execute("SELECT pg_advisory_lock(hashtext($1))", f"svgx.{schema}")
+        await connection.execute(f'CREATE SCHEMA IF NOT EXISTS "{schema}"')
+        await connection.execute(f'SET search_path TO "{schema}"')
+        await connection.execute(
+            "CREATE TABLE IF NOT EXISTS migration (name text PRIMARY KEY, at timestamptz NOT NULL DEFAULT now())"
+        )
+        done = {row["name"] for row in await connection.fetch("SELECT name FROM migration")}
+        for item in migrations:
+            if item.name not in done:
+                async with connection.transaction():
+                    await connection.execute(item.read_text())
+                    await connection.execute("INSERT INTO migration (name) VALUES ($1)", item.name)
+                log.info("migrated", schema=schema, migration=item.name)
+    finally:
+        await connection.close()
+
+
+async def _first_connection(url: str) -> "asyncpg.Connection[Row]":
+    waiting = False
+    while True:
+        try:
+            return await asyncpg.connect(url, timeout=5, command_timeout=300)
+        except (
+            asyncpg.InvalidAuthorizationSpecificationError,
+            asyncpg.InvalidCatalogNameError,
+            ValueError,
+        ):
+            raise
+        except (asyncpg.PostgresError, OSError, TimeoutError) as error:
+            if not waiting:
+                log.warning("waiting for postgresql", error=type(error).__name__)
+            waiting = True
+            await asyncio.sleep(0.2)
+
+
+def _unavailable(error: BaseException) -> Unavailable:
+    log.warning("postgresql failed", error=type(error).__name__)
+    return Unavailable("the database is not reachable at the moment; try again", retry_after=1.0)
+
+
+def _span(name: str) -> Any:
+    return tracer.start_as_current_span(
+        f"sql {name}",
+        kind=trace.SpanKind.CLIENT,
+        attributes={"db.system.name": "postgresql", "db.query.summary": name},
+    )

@@ -1,0 +1,196 @@
+"""A service's life: settings, logs, bus, application, signals, drain. Every `__main__` calls `run`."""
+
+import asyncio
+import contextlib
+import functools
+import secrets
+import signal
+import socket
+import sys
+from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from importlib.metadata import version as package_version
+from typing import Generic
+
+import structlog
+import uvicorn
+import uvloop
+from nats.aio.msg import Msg
+from starlette.types import ASGIApp
+
+from svgx_common import httpd, logs, tracing
+from svgx_common.bus import Bus
+from svgx_common.contract import subjects
+from svgx_common.health import Health, Phase
+from svgx_common.responder import Responder
+from svgx_common.settings import Settings, load
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class WebSocketLimits:
+    """`max_bytes` a frame; pings every `ping_interval` seconds, answered within `ping_timeout` seconds."""
+
+    max_bytes: int = 16 * 1024 * 1024
+    ping_interval: float = 30.0
+    ping_timeout: float = 10.0
+
+
+@dataclass(slots=True)
+class Service:
+    """What a service's composition root hands to the runtime.
+
+    `drain` is awaited after the responder has left its queue group and finished; it gives up what the service holds.
+    `before_drain` is awaited first, while the service still answers.
+    """
+
+    asgi: ASGIApp | None = None
+    before_drain: Callable[[], Awaitable[None]] | None = None
+    drain: Callable[[], Awaitable[None]] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Runtime(Generic[Settings]):
+    """What a composition root builds with."""
+
+    settings: Settings
+    bus: Bus
+    responder: Responder
+    health: Health
+    replica_id: str
+    version: str
+
+
+Build = Callable[[Runtime[Settings]], AbstractAsyncContextManager[Service]]
+
+
+def run(
+    service: str,
+    settings_type: type[Settings],
+    build: Build[Settings],
+    websocket: Callable[[Settings], WebSocketLimits] = lambda _: WebSocketLimits(),
+) -> None:
+    """Run the service until SIGTERM or SIGINT; returns after everything in flight is finished."""
+    settings = load(settings_type)
+    replica_id = secrets.token_hex(6)
+    version = package_version(f"svgx-{service}")
+    logs.configure(service, replica_id, settings.log_level, settings.log_format)
+    provider = tracing.configure(service, replica_id, version)
+    try:
+        listener = httpd.listen(settings.api_host, settings.api_port)
+    except OSError as error:
+        print(
+            f"svgx: API_PORT: cannot listen on {settings.api_host}:{settings.api_port}: {error.strerror}",
+            file=sys.stderr,
+        )
+        raise SystemExit(2) from None
+    life = _Life(service, settings, replica_id, version, websocket(settings))
+    with contextlib.closing(listener), asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(life.live(listener, build))
+    if provider is not None:
+        provider.shutdown()
+
+
+class _Life(Generic[Settings]):
+    def __init__(
+        self,
+        service: str,
+        settings: Settings,
+        replica_id: str,
+        version: str,
+        websocket: WebSocketLimits,
+    ) -> None:
+        self._service = service
+        self._settings = settings
+        self._replica_id = replica_id
+        self._version = version
+        self._websocket = websocket
+        self._stop = asyncio.Event()
+        self.health = Health(service, replica_id, version)
+
+    async def live(self, listener: socket.socket, build: Build[Settings]) -> None:
+        loop = asyncio.get_running_loop()
+        for signum in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(signum, self._stop.set)
+        front = httpd.Front(self.health)
+        server = httpd.Server(self._config(front))
+        serving = asyncio.create_task(server.serve(sockets=[listener]))
+        try:
+            await self._until_stop(self._work(front, build))
+        finally:
+            server.should_exit = True
+            await serving
+        log.info("stopped")
+
+    def _config(self, front: httpd.Front) -> uvicorn.Config:
+        return uvicorn.Config(
+            front,
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            lifespan="off",
+            ws="websockets-sansio",
+            ws_max_size=self._websocket.max_bytes,
+            ws_ping_interval=self._websocket.ping_interval,
+            ws_ping_timeout=self._websocket.ping_timeout,
+            ws_per_message_deflate=False,
+            timeout_graceful_shutdown=max(1, round(self._settings.drain_seconds)),
+        )
+
+    async def _until_stop(self, work: Coroutine[None, None, None]) -> None:
+        """Run `work`, and cancel it when a signal comes before the service is up."""
+        working = asyncio.create_task(work)
+        stopping = asyncio.create_task(self._stop.wait())
+        await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        if self.health.phase is Phase.STARTING and not working.done():
+            working.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await working
+        else:
+            await working
+        stopping.cancel()
+
+    async def _work(self, front: httpd.Front, build: Build[Settings]) -> None:
+        bus = await Bus.connect(self._settings.nats_url, self._service, self._replica_id)
+        responder = Responder(bus, self._version)
+        self.health.require("nats", functools.partial(_require_connected, bus))
+        runtime = Runtime(self._settings, bus, responder, self.health, self._replica_id, self._version)
+        try:
+            async with build(runtime) as service:
+                front.inner = service.asgi
+                await self._answer_health(bus)
+                await responder.start()
+                self.health.phase = Phase.READY
+                log.info("ready", port=self._settings.api_port)
+                await self._stop.wait()
+                await self._drain(responder, service)
+        finally:
+            await bus.close()
+
+    async def _drain(self, responder: Responder, service: Service) -> None:
+        log.info("draining")
+        self.health.phase = Phase.DRAINING
+        try:
+            async with asyncio.timeout(self._settings.drain_seconds + 5):
+                if service.before_drain is not None:
+                    await service.before_drain()
+                await responder.drain()
+                if service.drain is not None:
+                    await service.drain()
+        except TimeoutError:
+            log.error("could not finish everything within the drain time")
+
+    async def _answer_health(self, bus: Bus) -> None:
+        async def answer(message: Msg) -> None:
+            report = await self.health.report()
+            await message.respond(report.model_dump_json().encode())
+
+        subject = subjects.replica(self._service, self._replica_id)
+        await bus.connection.subscribe(subject, cb=answer)
+
+
+async def _require_connected(bus: Bus) -> None:
+    if not bus.connected:
+        raise ConnectionError

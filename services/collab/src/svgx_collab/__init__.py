@@ -1,0 +1,1 @@
+"""Live canvases: each one held by one replica at a time."""

@@ -1,0 +1,93 @@
+"""What a held canvas listens to: edits, sync requests and awareness from the gateways."""
+
+import functools
+import time
+from collections.abc import Awaitable, Callable
+
+import structlog
+from nats.aio.msg import Msg
+from prometheus_client import Counter
+
+from svgx_collab.held import Held
+from svgx_collab.room import BadStateVector
+from svgx_common.bus import Bus
+from svgx_common.contract import subjects
+from svgx_common.contract.errors import BadRequest, Internal, Overloaded, SvgxError
+from svgx_common.contract.subjects import CanvasChannel
+from svgx_common.lib0 import Malformed
+from svgx_common.wire import (
+    Saved,
+    decode_edits,
+    decode_sync_request,
+    encode_saved,
+    encode_sync_reply,
+)
+
+log = structlog.get_logger(__name__)
+
+MAX_UNSAVED = 64 * 1024 * 1024
+"""Bytes of uncommitted edits a replica keeps while state does not commit; past it edits are refused for now."""
+
+EDITS = Counter("svgx_engine_collab_edits", "Edits applied.")
+REJECTED = Counter("svgx_engine_collab_rejected_edits", "Edits that were no Yjs update.")
+
+Serve = Callable[[Held, Msg], Awaitable[None]]
+
+
+class Channels:
+    """Serves the channels of held canvases. `changed` is told of a canvas with unsaved edits."""
+
+    def __init__(self, bus: Bus, changed: Callable[[str], None], unsaved_bytes: Callable[[], int]) -> None:
+        self._bus = bus
+        self._changed = changed
+        self._unsaved_bytes = unsaved_bytes
+
+    async def subscribe(self, held: Held) -> None:
+        """Listen. NATS hands over one message at a time, so a canvas's edits are applied in the order they came."""
+        channels: tuple[tuple[CanvasChannel, Serve], ...] = (
+            ("edit", self._edit),
+            ("sync", self._sync),
+            ("awareness", self._awareness),
+        )
+        for channel, serve in channels:
+            subject = subjects.canvas(held.room.canvas_id, channel)
+            callback = functools.partial(self._guarded, serve, held)
+            held.subscriptions.append(await self._bus.connection.subscribe(subject, cb=callback))
+
+    async def _guarded(self, serve: Serve, held: Held, message: Msg) -> None:
+        held.touch()
+        try:
+            await serve(held, message)
+        except (Malformed, BadStateVector):
+            await self._bus.refuse(message, BadRequest("the message cannot be decoded"))
+        except SvgxError as error:
+            await self._bus.refuse(message, error)
+        except Exception:
+            log.exception("a channel failed", subject=message.subject)
+            await self._bus.refuse(message, Internal())
+
+    async def _edit(self, held: Held, message: Msg) -> None:
+        if self._unsaved_bytes() > MAX_UNSAVED:
+            raise Overloaded("too much is waiting to be saved", retry_after=1.0, limit=MAX_UNSAVED)
+        edits = decode_edits(await self._bus.body(message))
+        receipt = held.room.receive(edits)
+        EDITS.inc(len(edits))
+        REJECTED.inc(len(receipt.rejected))
+        held.wake.set()
+        if held.room.saved(receipt):
+            await self._bus.respond(message, encode_saved(Saved(held.room.revision, receipt.rejected)))
+        else:
+            held.waiting.append((receipt, message))
+            self._changed(held.room.canvas_id)
+
+    async def _sync(self, held: Held, message: Msg) -> None:
+        state_vector = decode_sync_request(await self._bus.body(message))
+        if state_vector is None:
+            reply = held.room.checkpoint()
+        else:
+            reply = held.room.sync(state_vector, held.participants.everyone())
+        await self._bus.respond(message, encode_sync_reply(reply))
+
+    async def _awareness(self, held: Held, message: Msg) -> None:
+        held.participants.receive(await self._bus.body(message), time.monotonic())
+        held.wake.set()

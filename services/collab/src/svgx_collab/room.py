@@ -1,0 +1,171 @@
+"""One canvas in memory: bytes in; broadcasts, journal entries and answers out. No I/O and no await.
+
+What has arrived is kept in three steps. `fresh` holds what receivers have not been sent yet. `unsaved` holds what no
+journal entry carries yet. The entry in flight stays until state has committed it, and is resent as it was. A receipt
+names the entry that will save an edit; the edit is saved when that entry, or a later one, is committed.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+from pycrdt import Doc, TransactionEvent, merge_updates
+
+from svgx_common.wire import Broadcast, Content, Edit, Entry, SyncReply
+
+EMPTY_UPDATE = b"\x00\x00"
+"""A Yjs v1 update with no structs and no deletions."""
+
+EMPTY_STATE_VECTOR = b"\x00"
+
+
+class BadStateVector(ValueError):
+    """Bytes that are no Yjs state vector."""
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """`entry` is the number of the journal entry that saves the batch; `rejected` are the indexes of malformed edits."""
+
+    entry: int
+    rejected: tuple[int, ...]
+
+
+class Room:
+    """The document of one canvas, and what still has to be broadcast and saved.
+
+    `epoch` names this holding of the canvas and is the writer of its journal entries.
+    """
+
+    def __init__(self, canvas_id: str, epoch: str, content: Content) -> None:
+        self.canvas_id = canvas_id
+        self.epoch = epoch
+        self.revision = content.revision
+        self.broadcast_sequence = 0
+        self._doc: Doc[Any] = Doc()
+        self._changes: list[bytes] = []
+        self._fresh: list[bytes] = []
+        self._unsaved: list[bytes] = []
+        self._authors: set[str] = set()
+        self._in_flight: Entry | None = None
+        self._entries = 0
+        self._committed = 0
+        self.unsaved_bytes = 0
+        for update in content.updates:
+            self._doc.apply_update(update)
+        self._subscription = self._doc.observe(self._changed)
+
+    def receive(self, edits: list[Edit]) -> Receipt:
+        """Apply a batch. An edit that was applied before changes nothing, so resending is safe."""
+        rejected = []
+        for index, edit in enumerate(edits):
+            if not self._apply(edit.update):
+                rejected.append(index)
+            elif self._unsaved:
+                self._authors.add(edit.author)
+        return Receipt(self._entry_that_saves_all(), tuple(rejected))
+
+    def absorb(self, content: Content) -> None:
+        """Take in what another writer committed, and broadcast it; it needs no saving."""
+        for update in content.updates:
+            self._changes.clear()
+            self._doc.apply_update(update)
+            self._fresh += [change for change in self._changes if change != EMPTY_UPDATE]
+        self.revision = max(self.revision, content.revision)
+
+    def take_broadcast(self) -> Broadcast | None:
+        """Everything new since the last one, merged, or None."""
+        if not self._fresh:
+            return None
+        update = _merge(self._fresh)
+        self._fresh = []
+        self.broadcast_sequence += 1
+        return Broadcast(self.epoch, self.broadcast_sequence, update)
+
+    def take_entry(self) -> Entry | None:
+        """Everything unsaved, merged into the next journal entry, or None while one is in flight."""
+        if self._in_flight is not None or not self._unsaved:
+            return None
+        self._entries += 1
+        self._in_flight = Entry(
+            self.canvas_id, self.epoch, self._entries, tuple(sorted(self._authors)), _merge(self._unsaved)
+        )
+        self._unsaved = []
+        self._authors = set()
+        return self._in_flight
+
+    def committed(self, revision: int) -> bool:
+        """The entry in flight is committed at `revision`. False: another writer committed before it; `absorb` that."""
+        assert self._in_flight is not None
+        self._committed = self._in_flight.sequence
+        self._in_flight = None
+        self.unsaved_bytes = sum(map(len, self._unsaved))
+        alone = revision <= self.revision + 1
+        if alone:
+            self.revision = max(self.revision, revision)
+        return alone
+
+    def saved(self, receipt: Receipt) -> bool:
+        """Whether everything of the batch is committed."""
+        return self._committed >= receipt.entry
+
+    @property
+    def dirty(self) -> bool:
+        """Whether anything is not committed yet."""
+        return self._in_flight is not None or bool(self._unsaved)
+
+    def sync(self, state_vector: bytes, awareness: bytes) -> SyncReply:
+        """All that a peer with `state_vector` lacks. Raises `BadStateVector`."""
+        try:
+            update = self._doc.get_update(state_vector)
+        except (ValueError, RuntimeError) as error:
+            raise BadStateVector from error
+        return SyncReply(self.epoch, self.broadcast_sequence, self._doc.get_state(), update, awareness)
+
+    def checkpoint(self) -> SyncReply:
+        """The state vector alone, for peers that have everything."""
+        return SyncReply(self.epoch, self.broadcast_sequence, self._doc.get_state(), b"", b"")
+
+    def _changed(self, event: TransactionEvent) -> None:
+        self._changes.append(event.update)
+
+    def _apply(self, update: bytes) -> bool:
+        self._changes.clear()
+        vector = self._doc.get_state()
+        try:
+            self._doc.apply_update(update)
+        except ValueError:
+            return False
+        except RuntimeError:
+            # Part of it may have been integrated. What is in the document must reach everyone and the journal, or
+            # later edits would depend on something that nobody else has.
+            partial = self._doc.get_update(vector)
+            if partial != EMPTY_UPDATE:
+                self._fresh.append(partial)
+                self._keep(partial)
+            return False
+        for change in self._changes:
+            if change == update:
+                self._fresh.append(change)
+                self._keep(change)
+            else:
+                # Partly known, or waiting for an edit that has not arrived: the journal takes it as it came, for
+                # what waits is in no change event.
+                if change != EMPTY_UPDATE:
+                    self._fresh.append(change)
+                self._keep(update)
+        return True
+
+    def _keep(self, update: bytes) -> None:
+        self._unsaved.append(update)
+        self.unsaved_bytes += len(update)
+
+    def _entry_that_saves_all(self) -> int:
+        if self._unsaved:
+            return self._entries + 1
+        if self._in_flight is not None:
+            return self._in_flight.sequence
+        return self._committed
+
+
+def _merge(updates: list[bytes]) -> bytes:
+    return updates[0] if len(updates) == 1 else merge_updates(*updates)

@@ -49,7 +49,9 @@ class Blobs:
 
     async def start(self) -> None:
         """Answer requests for pieces."""
-        await self._connection.subscribe(subjects.blob(self._service, self._replica_id, "*"), cb=self._serve)
+        await self._connection.subscribe(
+            subjects.blob(self._service, self._replica_id, "*"), cb=self._serve
+        )
 
     @contextlib.contextmanager
     def offer(self, content: bytes) -> Iterator[str]:
@@ -76,7 +78,10 @@ class Blobs:
             raise TooLarge(f"a message body of {size} bytes", field="body", limit=MAX_PULLED)
         window = asyncio.Semaphore(WINDOW)
         async with asyncio.TaskGroup() as group:
-            pieces = [group.create_task(self._pull_piece(subject, offset, window)) for offset in range(0, size, PIECE)]
+            pieces = [
+                group.create_task(self._pull_piece(subject, offset, window))
+                for offset in range(0, size, PIECE)
+            ]
         content = b"".join(piece.result() for piece in pieces)
         if len(content) != size:
             raise Unavailable("a large message was withdrawn while it was read")
@@ -84,7 +89,9 @@ class Blobs:
 
     async def _pull_piece(self, subject: str, offset: int, window: asyncio.Semaphore) -> bytes:
         async with window:
-            message = await self._connection.request(subject, str(offset).encode(), timeout=PULL_TIMEOUT)
+            message = await self._connection.request(
+                subject, str(offset).encode(), timeout=PULL_TIMEOUT
+            )
             return message.data
 
     async def _serve(self, message: Msg) -> None:

@@ -1,5 +1,7 @@
 """The caller's side of the message bus: ask, publish, listen over NATS. `responder.py` is the answering side."""
 
+import asyncio
+import contextlib
 import json
 import time
 from collections.abc import Awaitable, Callable
@@ -66,6 +68,7 @@ class Bus:
         self.blobs = Blobs(connection, service, replica_id)
         self._on_reconnect: list[Callable[[], Awaitable[None]]] = []
         self._waiting = False
+        self._back = asyncio.Event()
 
     @classmethod
     async def connect(cls, url: str, service: str, replica_id: str) -> "Bus":
@@ -98,6 +101,13 @@ class Bus:
         """Whether the server is reachable at the moment."""
         return self.connection.is_connected
 
+    async def wait_connected(self, seconds: float) -> None:
+        """Wait until the server is reachable, for so long at most: what is sent before only fills the buffer."""
+        if not self.connected:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(seconds):
+                    await self._back.wait()
+
     def on_reconnect(self, callback: Callable[[], Awaitable[None]]) -> None:
         """Call `callback` after every reconnect: broadcasts may have been missed."""
         self._on_reconnect.append(callback)
@@ -124,12 +134,9 @@ class Bus:
         )
         if issubclass(operation.reply, ReplyModel):
             return operation.reply.model_validate_json(answer.content)
-        blob = Blob(
-            answer.content,
-            answer.headers.get(HEADER_MEDIA_TYPE, "application/octet-stream"),
-            answer.headers.get(HEADER_FILENAME),
-        )
-        return blob  # type: ignore[return-value]  # Reply is Blob here; mypy narrows no type variable
+        media_type = answer.headers.get(HEADER_MEDIA_TYPE, "application/octet-stream")
+        # Reply is Blob here; mypy narrows no type variable.
+        return Blob(answer.content, media_type, answer.headers.get(HEADER_FILENAME))  # type: ignore[return-value]
 
     async def call(
         self,
@@ -150,11 +157,15 @@ class Bus:
             propagate.inject(headers)
             return await self.request(subject, content, headers, timeout=timeout)
 
-    async def request(self, subject: str, content: bytes, headers: Headers | None = None, *, timeout: float) -> Answer:
+    async def request(
+        self, subject: str, content: bytes, headers: Headers | None = None, *, timeout: float
+    ) -> Answer:
         """`call` without span, caller and deadline: for the hot path."""
         if len(content) > PIECE:
             with self.blobs.offer(content) as reference:
-                return await self._exchange(subject, b"", {**(headers or {}), HEADER_BODY: reference}, timeout)
+                return await self._exchange(
+                    subject, b"", {**(headers or {}), HEADER_BODY: reference}, timeout
+                )
         return await self._exchange(subject, content, headers, timeout)
 
     async def publish(self, subject: str, content: bytes) -> None:
@@ -193,7 +204,10 @@ class Bus:
         if not message.reply:
             return
         if len(content) > PIECE:
-            headers, content = {**(headers or {}), HEADER_BODY: self.blobs.linger(content, once=True)}, b""
+            headers, content = (
+                {**(headers or {}), HEADER_BODY: self.blobs.linger(content, once=True)},
+                b"",
+            )
         try:
             await self.connection.publish(message.reply, content, headers=headers)
         except NatsError as error:
@@ -213,9 +227,13 @@ class Bus:
                 log.warning("nats did not take the last messages")
         await self.connection.close()
 
-    async def _exchange(self, subject: str, content: bytes, headers: Headers | None, timeout: float) -> Answer:
+    async def _exchange(
+        self, subject: str, content: bytes, headers: Headers | None, timeout: float
+    ) -> Answer:
         try:
-            message = await self.connection.request(subject, content, timeout=timeout, headers=headers)
+            message = await self.connection.request(
+                subject, content, timeout=timeout, headers=headers
+            )
         except NoRespondersError:
             raise NoResponders from None
         except TimeoutError:
@@ -240,9 +258,11 @@ class Bus:
         log.warning("nats error", error=type(error).__name__, detail=str(error))
 
     async def _disconnected(self) -> None:
+        self._back.clear()
         log.warning("nats disconnected")
 
     async def _reconnected(self) -> None:
+        self._back.set()
         self._waiting = False
         log.info("nats reconnected")
         for callback in self._on_reconnect:

@@ -31,6 +31,7 @@ async def ask_holder(
     deadline = time.monotonic() + patience
     subject = subjects.canvas(canvas_id, channel)
     while True:
+        await bus.wait_connected(deadline - time.monotonic())
         left = deadline - time.monotonic()
         try:
             answer = await bus.request(subject, content, timeout=max(0.05, min(attempt, left)))
@@ -38,7 +39,9 @@ async def ask_holder(
         except NoResponders:
             try:
                 await bus.ask(
-                    OPEN, CanvasRequest(canvas_id=canvas_id), timeout=max(0.05, min(OPEN.timeout, left))
+                    OPEN,
+                    CanvasRequest(canvas_id=canvas_id),
+                    timeout=max(0.05, min(OPEN.timeout, left)),
                 )
                 continue
             except (Unavailable, DeadlineExceeded) as error:

@@ -44,7 +44,11 @@ def operational_routes(health: Health) -> list[Route]:
         "/metrics": figures,
         "/metrics/prometheus": prometheus,
     }
-    return [Route(path + slash, page, methods=["GET"]) for path, page in pages.items() for slash in ("", "/")]
+    return [
+        Route(path + slash, page, methods=["GET"])
+        for path, page in pages.items()
+        for slash in ("", "/")
+    ]
 
 
 def _figure(metric: Metric) -> dict[str, object]:

@@ -28,7 +28,10 @@ def redact(value: Any) -> Any:
             text = _URL_PASSWORD.sub(rf"\g<1>{REDACTED}@", text)
             return _JWT.sub(REDACTED, text)
         case dict():
-            return {key: REDACTED if SECRET_KEYS.search(str(key)) else redact(item) for key, item in value.items()}
+            return {
+                key: REDACTED if SECRET_KEYS.search(str(key)) else redact(item)
+                for key, item in value.items()
+            }
         case list() | tuple():
             return [redact(item) for item in value]
         case _:
@@ -67,7 +70,11 @@ def configure(service: str, replica_id: str, level: str, form: Format = "auto") 
     rendering: list[Processor] = (
         [structlog.dev.ConsoleRenderer()]
         if console
-        else [structlog.processors.format_exc_info, _redact_event, structlog.processors.JSONRenderer()]
+        else [
+            structlog.processors.format_exc_info,
+            _redact_event,
+            structlog.processors.JSONRenderer(),
+        ]
     )
     if console:
         rendering.insert(0, _redact_event)

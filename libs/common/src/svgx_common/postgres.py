@@ -52,7 +52,10 @@ def load_queries(package: str) -> Mapping[str, Query]:
     text = files(package).joinpath("sql/queries.sql").read_text()
     parts = re.split(r"(?m)^-- name: (\w+)$", text)
     names, statements = parts[1::2], parts[2::2]
-    queries = {name: Query(name, statement.strip()) for name, statement in zip(names, statements, strict=True)}
+    queries = {
+        name: Query(name, statement.strip())
+        for name, statement in zip(names, statements, strict=True)
+    }
     if len(queries) != len(names):
         raise ValueError(f"{package}: two queries have one name")
     return queries
@@ -61,7 +64,9 @@ def load_queries(package: str) -> Mapping[str, Query]:
 class Session:
     """Runs named queries on one connection, inside its transaction."""
 
-    def __init__(self, connection: "PoolConnectionProxy[Row]", queries: Mapping[str, Query]) -> None:
+    def __init__(
+        self, connection: "PoolConnectionProxy[Row]", queries: Mapping[str, Query]
+    ) -> None:
         self._connection = connection
         self._queries = queries
 
@@ -141,7 +146,9 @@ class Database:
 
 
 @asynccontextmanager
-async def connect(url: str, *, schema: str, package: str, pool_size: int) -> AsyncIterator[Database]:
+async def connect(
+    url: str, *, schema: str, package: str, pool_size: int
+) -> AsyncIterator[Database]:
     """Wait for PostgreSQL, bring the schema up to date, and open a pool on it.
 
     `package` has `sql/queries.sql` and `sql/migrations/NNNN_*.sql`.
@@ -166,7 +173,9 @@ async def connect(url: str, *, schema: str, package: str, pool_size: int) -> Asy
 
 async def _migrate(url: str, schema: str, package: str) -> None:
     folder = files(package).joinpath("sql/migrations")
-    migrations = sorted((item for item in folder.iterdir() if item.name.endswith(".sql")), key=lambda i: i.name)
+    migrations = sorted(
+        (item for item in folder.iterdir() if item.name.endswith(".sql")), key=lambda i: i.name
+    )
     connection = await _first_connection(url)
     try:
         # One replica at a time; the others wait here and then find everything done.

@@ -86,7 +86,9 @@ class _Endpoint:
 class Responder:
     """Answers a service's operations. `concurrency` handlers run at a time; `backlog` more may wait."""
 
-    def __init__(self, bus: Bus, version: str, *, concurrency: int = 64, backlog: int = 1024) -> None:
+    def __init__(
+        self, bus: Bus, version: str, *, concurrency: int = 64, backlog: int = 1024
+    ) -> None:
         self._bus = bus
         self._version = version
         self._name = f"svgx-{bus.service}"
@@ -96,7 +98,9 @@ class Responder:
         self._endpoints: dict[str, _Endpoint] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def answer(self, operation: Operation[Request, Reply], handler: Handler[Request, Reply]) -> None:
+    def answer(
+        self, operation: Operation[Request, Reply], handler: Handler[Request, Reply]
+    ) -> None:
         """Register the handler of an operation; a handler of the wrong type does not pass mypy."""
         if operation.service != self._bus.service or operation.subject in self._endpoints:
             raise ValueError(f"{operation.subject} is not this service's, or has a handler already")
@@ -170,7 +174,9 @@ class Responder:
                 endpoint.busy_ns += elapsed
                 metrics.observe(self._bus.service, operation.name, code, elapsed / 1e9)
 
-    async def _handle(self, endpoint: _Endpoint, message: Msg, headers: Headers) -> ReplyModel | Blob:
+    async def _handle(
+        self, endpoint: _Endpoint, message: Msg, headers: Headers
+    ) -> ReplyModel | Blob:
         deadline = _deadline(headers, endpoint.operation.timeout)
         patience = deadline - time.time()
         if patience <= 0:
@@ -218,7 +224,9 @@ class Responder:
             )
             for subject, endpoint in self._endpoints.items()
         ]
-        return ServiceInfo(**self._identity(), description=self._name, endpoints=endpoints).to_dict()
+        return ServiceInfo(
+            **self._identity(), description=self._name, endpoints=endpoints
+        ).to_dict()
 
     def _stats(self) -> dict[str, Any]:
         endpoints = [
@@ -234,7 +242,9 @@ class Responder:
             )
             for subject, endpoint in self._endpoints.items()
         ]
-        return ServiceStats(**self._identity(), started=self._started, endpoints=endpoints).to_dict()
+        return ServiceStats(
+            **self._identity(), started=self._started, endpoints=endpoints
+        ).to_dict()
 
 
 def _answer_with(reply: Callable[[], dict[str, Any]]) -> Callable[[Msg], Awaitable[None]]:

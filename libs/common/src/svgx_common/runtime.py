@@ -89,8 +89,7 @@ def run(
     life = _Life(service, settings, replica_id, version, websocket(settings))
     with contextlib.closing(listener), asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(life.live(listener, build))
-    if provider is not None:
-        provider.shutdown()
+    provider.shutdown()
 
 
 class _Life(Generic[Settings]):
@@ -156,7 +155,9 @@ class _Life(Generic[Settings]):
         bus = await Bus.connect(self._settings.nats_url, self._service, self._replica_id)
         responder = Responder(bus, self._version)
         self.health.require("nats", functools.partial(_require_connected, bus))
-        runtime = Runtime(self._settings, bus, responder, self.health, self._replica_id, self._version)
+        runtime = Runtime(
+            self._settings, bus, responder, self.health, self._replica_id, self._version
+        )
         try:
             async with build(runtime) as service:
                 front.inner = service.asgi

@@ -12,7 +12,9 @@ from svgx_common.logs import Format
 class ServiceSettings(BaseSettings):
     """What every service has. Variables are the operations guide's; defaults suit a laptop."""
 
-    model_config = SettingsConfigDict(extra="ignore", env_ignore_empty=True, hide_input_in_errors=True)
+    model_config = SettingsConfigDict(
+        extra="ignore", env_ignore_empty=True, hide_input_in_errors=True
+    )
 
     environment: str = Field("development", max_length=64)
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] = "INFO"

@@ -1,4 +1,4 @@
-"""OTLP traces, when `OTEL_EXPORTER_OTLP_ENDPOINT` is set; otherwise every span is a cheap no-op.
+"""OTLP traces, when `OTEL_EXPORTER_OTLP_ENDPOINT` is set; otherwise spans carry ids only, and cost next to nothing.
 
 Sampling, headers and the rest follow OpenTelemetry's own environment variables.
 """
@@ -8,14 +8,17 @@ import os
 from opentelemetry import trace
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace import TracerProvider, sampling
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
 
-def configure(service: str, replica_id: str, version: str) -> TracerProvider | None:
-    """Export this process's spans. Call once; `shutdown()` of the result sends what is still queued."""
-    if not (os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT") or os.environ.get("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")):
-        return None
+def configure(service: str, replica_id: str, version: str) -> TracerProvider:
+    """Give this process's spans ids, and export them where there is a collector. Call once.
+
+    `shutdown()` of the result sends what is still queued.
+    """
+    endpoints = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
+    exporting = any(os.environ.get(name) for name in endpoints)
     resource = Resource.create(
         {
             "service.namespace": "svgx",
@@ -24,7 +27,16 @@ def configure(service: str, replica_id: str, version: str) -> TracerProvider | N
             "service.version": version,
         }
     )
-    provider = TracerProvider(resource=resource)
-    provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
+    if exporting:
+        provider = TracerProvider(resource=resource)
+        provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
+    else:
+        # Nothing is recorded, but one id still joins the log lines of one request across the services.
+        provider = TracerProvider(sampler=sampling.ALWAYS_OFF, resource=resource)
     trace.set_tracer_provider(provider)
     return provider
+
+
+def current_trace_id() -> str:
+    """The id of the trace this code runs in, as 32 hex digits; zeros outside of any."""
+    return trace.format_trace_id(trace.get_current_span().get_span_context().trace_id)

@@ -179,7 +179,7 @@ def decode_content(data: bytes) -> Content:
 
 @dataclass(frozen=True, slots=True)
 class Saved:
-    """The holder's answer to a batch of edits, given when it is committed. `rejected` are indexes of malformed edits."""
+    """The holder's answer to a committed batch of edits. `rejected` are the indexes of malformed edits."""
 
     revision: int
     rejected: tuple[int, ...]
@@ -202,7 +202,11 @@ def decode_saved(data: bytes) -> Saved:
 
 def encode_sync_request(state_vector: bytes | None) -> bytes:
     """What a peer has; None asks for the holder's state vector only."""
-    return Encoder().uint(0).finish() if state_vector is None else Encoder().uint(1).raw(state_vector).finish()
+    return (
+        Encoder().uint(0).finish()
+        if state_vector is None
+        else Encoder().uint(1).raw(state_vector).finish()
+    )
 
 
 def decode_sync_request(data: bytes) -> bytes | None:

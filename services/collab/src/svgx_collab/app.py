@@ -6,8 +6,8 @@ from collections.abc import AsyncIterator
 
 from nats.errors import Error as NatsError
 from nats.errors import NoRespondersError
-
 from svgx_canvas.workers import Workers
+
 from svgx_collab.imports import Imports
 from svgx_collab.leases import Leases
 from svgx_collab.rooms import Rooms
@@ -29,7 +29,9 @@ async def build(runtime: Runtime[CollabSettings]) -> AsyncIterator[Service]:
     """Wire the service; what it runs in the background ends with the block."""
     settings, bus = runtime.settings, runtime.bus
     client = redis.connect(settings.redis_url)
-    workers = Workers(settings.import_workers, settings.import_memory_bytes, settings.import_timeout_seconds)
+    workers = Workers(
+        settings.import_workers, settings.import_memory_bytes, settings.import_timeout_seconds
+    )
     await workers.start()
 
     async def alive(replica_id: str) -> bool:

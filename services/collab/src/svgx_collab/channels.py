@@ -37,7 +37,9 @@ Serve = Callable[[Held, Msg], Awaitable[None]]
 class Channels:
     """Serves the channels of held canvases. `changed` is told of a canvas with unsaved edits."""
 
-    def __init__(self, bus: Bus, changed: Callable[[str], None], unsaved_bytes: Callable[[], int]) -> None:
+    def __init__(
+        self, bus: Bus, changed: Callable[[str], None], unsaved_bytes: Callable[[], int]
+    ) -> None:
         self._bus = bus
         self._changed = changed
         self._unsaved_bytes = unsaved_bytes
@@ -75,17 +77,21 @@ class Channels:
         REJECTED.inc(len(receipt.rejected))
         held.wake.set()
         if held.room.saved(receipt):
-            await self._bus.respond(message, encode_saved(Saved(held.room.revision, receipt.rejected)))
+            await self._bus.respond(
+                message, encode_saved(Saved(held.room.revision, receipt.rejected))
+            )
         else:
             held.waiting.append((receipt, message))
             self._changed(held.room.canvas_id)
 
     async def _sync(self, held: Held, message: Msg) -> None:
         state_vector = decode_sync_request(await self._bus.body(message))
-        if state_vector is None:
-            reply = held.room.checkpoint()
-        else:
-            reply = held.room.sync(state_vector, held.participants.everyone())
+        awareness = held.participants.everyone()
+        reply = (
+            held.room.checkpoint(awareness)
+            if state_vector is None
+            else held.room.sync(state_vector, awareness)
+        )
         await self._bus.respond(message, encode_sync_reply(reply))
 
     async def _awareness(self, held: Held, message: Msg) -> None:

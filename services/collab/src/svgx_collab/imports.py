@@ -1,13 +1,20 @@
 """Importing an SVG file: read in a worker that can be killed, applied as one edit through the canvas's holder."""
 
 from svgx_canvas import SvgRefused
-from svgx_canvas.workers import WorkerDied, WorkerTimeout, Workers
+from svgx_canvas.workers import WorkerDied, Workers, WorkerTimeout
+
 from svgx_common.bus import Bus
 from svgx_common.contract.collab import Dropped, Imported, ImportSvgRequest
 from svgx_common.contract.errors import Internal, Invalid, TooLarge
 from svgx_common.holder import ask_holder
 from svgx_common.responder import Call
-from svgx_common.wire import Edit, decode_saved, decode_sync_reply, encode_edits, encode_sync_request
+from svgx_common.wire import (
+    Edit,
+    decode_saved,
+    decode_sync_reply,
+    encode_edits,
+    encode_sync_request,
+)
 
 EMPTY_STATE_VECTOR = b"\x00"
 
@@ -40,7 +47,9 @@ class Imports:
         except SvgRefused as refused:
             raise _invalid(refused) from None
         except (WorkerTimeout, WorkerDied):
-            raise TooLarge("the file takes more time or memory to read than an import may", field="body") from None
+            raise TooLarge(
+                "the file takes more time or memory to read than an import may", field="body"
+            ) from None
         edit = Edit(call.signed_in().user_id, imported.update)
         saved = decode_saved(
             await ask_holder(
@@ -52,7 +61,10 @@ class Imports:
         return Imported(
             elements=imported.elements,
             revision=saved.revision,
-            dropped=[Dropped(what=item.what, reason=item.reason, count=item.count) for item in imported.dropped],
+            dropped=[
+                Dropped(what=item.what, reason=item.reason, count=item.count)
+                for item in imported.dropped
+            ],
         )
 
 

@@ -26,7 +26,9 @@ COMMIT_SECONDS = Histogram(
 )
 ENTRIES = Counter("svgx_engine_collab_entries", "Journal entries committed.")
 FAILURES = Counter("svgx_engine_collab_commit_failures", "Commits that had to be repeated.")
-UNSAVED_BYTES = Gauge("svgx_engine_collab_unsaved_bytes", "Bytes of edits that are not committed yet.")
+UNSAVED_BYTES = Gauge(
+    "svgx_engine_collab_unsaved_bytes", "Bytes of edits that are not committed yet."
+)
 
 Collect = Callable[[], list[Entry]]
 Deliver = Callable[[Committed], Awaitable[None]]
@@ -65,7 +67,12 @@ class Committer:
                 FAILURES.inc()
                 pause = BACK_OFF[min(failures, len(BACK_OFF) - 1)]
                 failures += 1
-                log.warning("a commit failed; repeating it", code=error.code, entries=len(group), failures=failures)
+                log.warning(
+                    "a commit failed; repeating it",
+                    code=error.code,
+                    entries=len(group),
+                    failures=failures,
+                )
                 await asyncio.sleep(pause)
             else:
                 ENTRIES.inc(len(group))

@@ -86,7 +86,10 @@ class Leases:
 
     def _failed(self, error: Exception) -> None:
         if not self._degraded:
-            log.warning("redis is not reachable; holding canvases without leases", error=type(error).__name__)
+            log.warning(
+                "redis is not reachable; holding canvases without leases",
+                error=type(error).__name__,
+            )
         self._degraded = True
 
 

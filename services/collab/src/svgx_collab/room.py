@@ -3,19 +3,27 @@
 What has arrived is kept in three steps. `fresh` holds what receivers have not been sent yet. `unsaved` holds what no
 journal entry carries yet. The entry in flight stays until state has committed it, and is resent as it was. A receipt
 names the entry that will save an edit; the edit is saved when that entry, or a later one, is committed.
+
+An edit may depend on one that has not arrived. The document would hold it back by itself, but pycrdt 0.14 loses some of
+what it holds back when several such edits meet (a test shows it), so the room parks them and tries again when
+something new has been integrated.
 """
 
+from collections import deque
 from dataclasses import dataclass
 from typing import Any
 
 from pycrdt import Doc, TransactionEvent, merge_updates
 
+from svgx_collab.pending import waits
 from svgx_common.wire import Broadcast, Content, Edit, Entry, SyncReply
 
 EMPTY_UPDATE = b"\x00\x00"
 """A Yjs v1 update with no structs and no deletions."""
 
-EMPTY_STATE_VECTOR = b"\x00"
+
+MAX_PARKED = 1000
+"""Edits parked at a time; past it the oldest is forgotten here, not in the journal."""
 
 
 class BadStateVector(ValueError):
@@ -24,10 +32,18 @@ class BadStateVector(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """`entry` is the number of the journal entry that saves the batch; `rejected` are the indexes of malformed edits."""
+    """`entry` is the number of the journal entry that saves the batch; `rejected` are indexes of malformed edits."""
 
     entry: int
     rejected: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Outcome:
+    """What applying an update changed, and whether a part of it still waits for another edit."""
+
+    changes: list[bytes]
+    waiting: bool
 
 
 class Room:
@@ -50,9 +66,11 @@ class Room:
         self._entries = 0
         self._committed = 0
         self.unsaved_bytes = 0
-        for update in content.updates:
-            self._doc.apply_update(update)
+        self._parked: deque[bytes] = deque(maxlen=MAX_PARKED)
         self._subscription = self._doc.observe(self._changed)
+        # One merged update has no order to get wrong.
+        if content.updates and self._integrate(_merge(list(content.updates))).waiting:
+            self._parked += content.updates
 
     def receive(self, edits: list[Edit]) -> Receipt:
         """Apply a batch. An edit that was applied before changes nothing, so resending is safe."""
@@ -67,9 +85,11 @@ class Room:
     def absorb(self, content: Content) -> None:
         """Take in what another writer committed, and broadcast it; it needs no saving."""
         for update in content.updates:
-            self._changes.clear()
-            self._doc.apply_update(update)
-            self._fresh += [change for change in self._changes if change != EMPTY_UPDATE]
+            outcome = self._integrate(update)
+            self._fresh += outcome.changes
+            if outcome.waiting:
+                self._parked.append(update)
+        self._retry_parked()
         self.revision = max(self.revision, content.revision)
 
     def take_broadcast(self) -> Broadcast | None:
@@ -87,7 +107,11 @@ class Room:
             return None
         self._entries += 1
         self._in_flight = Entry(
-            self.canvas_id, self.epoch, self._entries, tuple(sorted(self._authors)), _merge(self._unsaved)
+            self.canvas_id,
+            self.epoch,
+            self._entries,
+            tuple(sorted(self._authors)),
+            _merge(self._unsaved),
         )
         self._unsaved = []
         self._authors = set()
@@ -119,20 +143,23 @@ class Room:
             update = self._doc.get_update(state_vector)
         except (ValueError, RuntimeError) as error:
             raise BadStateVector from error
-        return SyncReply(self.epoch, self.broadcast_sequence, self._doc.get_state(), update, awareness)
+        return SyncReply(
+            self.epoch, self.broadcast_sequence, self._doc.get_state(), update, awareness
+        )
 
-    def checkpoint(self) -> SyncReply:
-        """The state vector alone, for peers that have everything."""
-        return SyncReply(self.epoch, self.broadcast_sequence, self._doc.get_state(), b"", b"")
+    def checkpoint(self, awareness: bytes) -> SyncReply:
+        """The state vector without content, for peers that have everything."""
+        return SyncReply(self.epoch, self.broadcast_sequence, self._doc.get_state(), b"", awareness)
 
     def _changed(self, event: TransactionEvent) -> None:
         self._changes.append(event.update)
 
     def _apply(self, update: bytes) -> bool:
-        self._changes.clear()
+        if update == EMPTY_UPDATE:
+            return True
         vector = self._doc.get_state()
         try:
-            self._doc.apply_update(update)
+            outcome = self._integrate(update)
         except ValueError:
             return False
         except RuntimeError:
@@ -143,17 +170,35 @@ class Room:
                 self._fresh.append(partial)
                 self._keep(partial)
             return False
-        for change in self._changes:
-            if change == update:
-                self._fresh.append(change)
-                self._keep(change)
-            else:
-                # Partly known, or waiting for an edit that has not arrived: the journal takes it as it came, for
-                # what waits is in no change event.
-                if change != EMPTY_UPDATE:
-                    self._fresh.append(change)
-                self._keep(update)
+        self._fresh += outcome.changes
+        if outcome.changes or outcome.waiting:
+            # As it came: what waits for another edit is in no change.
+            self._keep(update)
+        if outcome.waiting:
+            self._parked.append(update)
+        if outcome.changes:
+            self._retry_parked()
         return True
+
+    def _integrate(self, update: bytes) -> _Outcome:
+        """Apply an update. Raises `ValueError` (not an update) or `RuntimeError` (cannot be integrated)."""
+        self._changes = []
+        self._doc.apply_update(update)
+        changes = [change for change in self._changes if change != EMPTY_UPDATE]
+        # When the change is the update, all of it is in the document.
+        return _Outcome(changes, waiting=changes != [update] and waits(update, self._doc))
+
+    def _retry_parked(self) -> None:
+        progress = True
+        while progress and self._parked:
+            progress = False
+            for _ in range(len(self._parked)):
+                update = self._parked.popleft()
+                outcome = self._integrate(update)
+                self._fresh += outcome.changes
+                progress = progress or bool(outcome.changes) or not outcome.waiting
+                if outcome.waiting:
+                    self._parked.append(update)
 
     def _keep(self, update: bytes) -> None:
         self._unsaved.append(update)

@@ -142,16 +142,22 @@ class Rooms:
             except Unavailable:
                 # The gateways notice the gap in the sequence and ask for what they missed.
                 log.warning("a broadcast could not be sent", canvas_id=canvas_id)
-            await asyncio.sleep(min(SLOWEST_FRAME, FRAME + len(held.participants) * FRAME_PER_PARTICIPANT))
+            await asyncio.sleep(
+                min(SLOWEST_FRAME, FRAME + len(held.participants) * FRAME_PER_PARTICIPANT)
+            )
 
     async def _broadcast(self, held: Held) -> None:
         canvas_id = held.room.canvas_id
         if (broadcast := held.room.take_broadcast()) is not None:
             BROADCASTS.inc()
-            await self._bus.publish(subjects.canvas(canvas_id, "update"), encode_broadcast(broadcast))
+            await self._bus.publish(
+                subjects.canvas(canvas_id, "update"), encode_broadcast(broadcast)
+            )
         if (states := held.participants.take_broadcast()) is not None:
             presence = Presence(held.room.epoch, states)
-            await self._bus.publish(subjects.canvas(canvas_id, "presence"), encode_presence(presence))
+            await self._bus.publish(
+                subjects.canvas(canvas_id, "presence"), encode_presence(presence)
+            )
 
     def _collect(self) -> list[Entry]:
         dirty, self._dirty = self._dirty, set()
@@ -173,7 +179,11 @@ class Rooms:
                 held.wake.set()
             except SvgxError as error:
                 # Nothing is lost: the revision stays as it was, so the next commit shows the gap again.
-                log.warning("could not read another writer's commits", code=error.code, canvas_id=result.canvas_id)
+                log.warning(
+                    "could not read another writer's commits",
+                    code=error.code,
+                    canvas_id=result.canvas_id,
+                )
         for receipt, message in held.take_answerable():
             await self._bus.respond(message, encode_saved(Saved(result.revision, receipt.rejected)))
         if held.room.dirty:

@@ -5,12 +5,21 @@ from typing import Annotated
 
 from pydantic import Field, StringConstraints
 
-from svgx_common.contract.errors import Conflict, InvalidCredentials, TooManyRequests, Unauthenticated
+from svgx_common.contract.errors import (
+    Conflict,
+    InvalidCredentials,
+    TooManyRequests,
+    Unauthenticated,
+)
 from svgx_common.contract.operation import Http, Operation, ReplyModel, RequestModel
 from svgx_common.contract.policy import RateClass, Role, Scope
 
-Username = Annotated[str, StringConstraints(min_length=1, max_length=254, pattern=r"^[^\s\x00-\x1f\x7f]+$")]
-Email = Annotated[str, StringConstraints(max_length=254, pattern=r"^[^@\s\x00-\x1f]+@[^@\s\x00-\x1f]+$")]
+Username = Annotated[
+    str, StringConstraints(min_length=1, max_length=254, pattern=r"^[^\s\x00-\x1f\x7f]+$")
+]
+Email = Annotated[
+    str, StringConstraints(max_length=254, pattern=r"^[^@\s\x00-\x1f]+@[^@\s\x00-\x1f]+$")
+]
 NewPassword = Annotated[str, StringConstraints(min_length=12, max_length=1024)]
 """Length, not composition (NIST SP 800-63B-4, 3.1.1.2); the upper bound keeps hashing cheap to refuse."""
 

@@ -25,7 +25,7 @@ class Dropped(ReplyModel):
 
 
 class Imported(ReplyModel):
-    """`elements` counts the elements (and pieces of text) the canvas has now; `revision` is the commit that saved them."""
+    """`elements` counts the elements and texts the canvas has now; `revision` is the commit that saved them."""
 
     elements: int
     revision: int

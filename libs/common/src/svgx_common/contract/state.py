@@ -6,7 +6,14 @@ from typing import Annotated
 
 from pydantic import Field, StringConstraints
 
-from svgx_common.contract.errors import Conflict, Forbidden, Invalid, NotFound, TooLarge, Unavailable
+from svgx_common.contract.errors import (
+    Conflict,
+    Forbidden,
+    Invalid,
+    NotFound,
+    TooLarge,
+    Unavailable,
+)
 from svgx_common.contract.operation import (
     Blob,
     Empty,
@@ -21,7 +28,9 @@ from svgx_common.contract.policy import CanvasRole, RateClass, Scope
 
 CanvasName = Annotated[
     str,
-    StringConstraints(min_length=1, max_length=200, strip_whitespace=True, pattern=r"^[^\x00-\x1f\x7f]*$"),
+    StringConstraints(
+        min_length=1, max_length=200, strip_whitespace=True, pattern=r"^[^\x00-\x1f\x7f]*$"
+    ),
 ]
 
 

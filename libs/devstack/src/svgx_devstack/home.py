@@ -1,0 +1,125 @@
+"""The folder that holds everything of one stack: data, logs, secrets, ports."""
+
+import fcntl
+import json
+import os
+import secrets
+from pathlib import Path
+
+from svgx_devstack import ports
+from svgx_devstack.errors import StackError
+
+
+class Home:
+    """One stack's folder, used by one supervisor at a time.
+
+    The lock belongs to the process, so it is gone with it, however it ended.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path.expanduser().absolute()
+        self._lock_fd: int | None = None
+        self._secrets: dict[str, str] = {}
+        self._ports: dict[str, int] = {}
+        self._reserved: set[int] = set()
+
+    def open(self) -> None:
+        """Make the folder, lock it, read what is remembered.
+
+        Raises StackError when it cannot be written or another stack uses it.
+        """
+        try:
+            self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._lock()
+            self.logs.mkdir(exist_ok=True)
+            self.pids.mkdir(exist_ok=True)
+        except OSError as error:
+            reason = (error.strerror or str(error)).lower()
+            raise StackError(
+                f"cannot write to {self.path} ({reason}): set SVGX_HOME to a folder you can write to"
+            ) from error
+        self._read()
+
+    def close(self) -> None:
+        """Let another stack use the folder."""
+        if self._lock_fd is not None:
+            os.close(self._lock_fd)
+            self._lock_fd = None
+
+    @property
+    def logs(self) -> Path:
+        """The folder of the processes' logs."""
+        return self.path / "logs"
+
+    @property
+    def pids(self) -> Path:
+        """The folder of the processes' ids (see `leftovers`)."""
+        return self.path / "pids"
+
+    def secret(self, name: str) -> str:
+        """A random secret, the same at every start. 32 hexadecimal digits."""
+        if name not in self._secrets:
+            self._secrets[name] = secrets.token_hex(16)
+            self._write()
+        return self._secrets[name]
+
+    def port(self, name: str) -> int:
+        """A free loopback port, the same at every start while nobody else takes it."""
+        port = self._ports.get(name)
+        if port is None or port in self._reserved or not ports.is_free(port):
+            port = ports.choose(taken={*self._ports.values(), *self._reserved})
+            self._ports[name] = port
+            self._write()
+        return port
+
+    def reserve(self, port: int) -> None:
+        """Never give this port to anybody: the gateway was told to listen there."""
+        self._reserved.add(port)
+
+    def port_in_use(self, name: str) -> int:
+        """The port that `port(name)` gave, without asking whether it is free: its server has it by now."""
+        return self._ports[name]
+
+    def write_private(self, name: str, text: str) -> Path:
+        """Write a file that only its owner reads, replacing an older one at once."""
+        path = self.path / name
+        draft = path.with_name(path.name + ".new")
+        draft.unlink(missing_ok=True)
+        with os.fdopen(
+            os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8"
+        ) as file:
+            file.write(text)
+        draft.replace(path)
+        return path
+
+    def _lock(self) -> None:
+        fd = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            holder = os.read(fd, 32).decode(errors="replace").strip() or "unknown"
+            os.close(fd)
+            raise StackError(
+                f"{self.path} is in use by another running stack (process {holder}): "
+                "stop that one, or set SVGX_HOME to another folder"
+            ) from error
+        os.truncate(fd, 0)
+        os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
+        self._lock_fd = fd
+
+    def _read(self) -> None:
+        path = self.path / "stack.json"
+        try:
+            kept = json.loads(path.read_text(encoding="utf-8"))
+            self._secrets = {str(name): str(value) for name, value in kept["secrets"].items()}
+            self._ports = {str(name): int(value) for name, value in kept["ports"].items()}
+        except FileNotFoundError:
+            return
+        except (ValueError, LookupError, AttributeError, TypeError) as error:
+            raise StackError(
+                f"{path} is damaged: restore it, or start afresh with another SVGX_HOME (it holds the passwords)"
+            ) from error
+
+    def _write(self) -> None:
+        kept = {"secrets": self._secrets, "ports": self._ports}
+        self.write_private("stack.json", json.dumps(kept, indent=2) + "\n")

@@ -1,0 +1,65 @@
+"""The services: what each is started with."""
+
+import os
+import sys
+from collections.abc import Mapping
+
+from svgx_devstack import nats, postgres, probe, valkey
+from svgx_devstack.home import Home
+from svgx_devstack.ports import HOST
+from svgx_devstack.program import Program
+
+# In the order in which they are told to stop.
+NAMES = ("gateway", "collab", "state", "auth")
+ADMIN_USERNAME = "admin"
+ADMIN_EMAIL = "admin@example.org"
+
+_WITH_DATABASE = ("auth", "state")
+_WITH_TOKENS = ("auth", "gateway")
+# What the stack sets itself. A value from the user's shell would lead to another deployment.
+_MANAGED = (
+    "API_HOST",
+    "API_PORT",
+    "NATS_URL",
+    "POSTGRES_URL",
+    "REDIS_URL",
+    "JWT_SECRET",
+    "SVGX_ADMIN_USERNAME",
+    "SVGX_ADMIN_EMAIL",
+    "SVGX_ADMIN_PASSWORD",
+)
+
+
+def program(home: Home, service: str, name: str, port: int, settings: Mapping[str, str]) -> Program:
+    """One replica of `service`, called `name`, listening on `port`."""
+    return Program(
+        name=name,
+        argv=(sys.executable, "-m", f"svgx_{service}"),
+        env=environment(home, service, port, settings),
+        log_path=home.logs / f"{name}.log",
+        pid_path=home.pids / name,
+        ready=lambda: probe.service(port),
+    )
+
+
+def environment(home: Home, service: str, port: int, settings: Mapping[str, str]) -> dict[str, str]:
+    """The user's environment, over it the stack's addresses and secrets, over it `settings`."""
+    env = {"ENVIRONMENT": "development", "LOG_LEVEL": "INFO", "PYTHONUNBUFFERED": "1"}
+    env |= {name: value for name, value in os.environ.items() if name not in _MANAGED}
+    env |= {
+        "API_HOST": HOST,
+        "API_PORT": str(port),
+        "NATS_URL": nats.url(home, service),
+        "REDIS_URL": valkey.url(home),
+    }
+    if service in _WITH_DATABASE:
+        env["POSTGRES_URL"] = postgres.url(home)
+    if service in _WITH_TOKENS:
+        env["JWT_SECRET"] = os.environ.get("JWT_SECRET") or home.secret("jwt")
+    if service == "auth":
+        env |= {
+            "SVGX_ADMIN_USERNAME": ADMIN_USERNAME,
+            "SVGX_ADMIN_EMAIL": ADMIN_EMAIL,
+            "SVGX_ADMIN_PASSWORD": home.secret("admin"),
+        }
+    return env | dict(settings)

@@ -1,0 +1,232 @@
+"""The stack: starts everything in parallel, in order where one needs the other, and stops it in order."""
+
+import asyncio
+import time
+from collections.abc import Coroutine, Iterable, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from svgx_devstack import leftovers, nats, ports, postgres, services, valkey
+from svgx_devstack.errors import StackError
+from svgx_devstack.home import Home
+from svgx_devstack.process import Process, Report, log_report
+from svgx_devstack.program import Program
+
+_BACKING = ("valkey", "nats", "postgres")
+_START_TIMEOUT = 60.0
+# A service that ends more often than this before it is ready stops the start: its settings or its code are wrong.
+_MOST_DEATHS = 2
+
+
+class DevStack:
+    """NATS, PostgreSQL, Valkey and the services as processes below one folder.
+
+    `home`: the folder; the same folder brings the same data, users and passwords back. `api_port`: the gateway's port,
+    0 for a free one that is remembered. `settings`: environment variables for all services. `report`: gets one line
+    for each thing a person should know.
+    """
+
+    def __init__(
+        self,
+        home: Path,
+        *,
+        api_port: int = 0,
+        settings: Mapping[str, str] | None = None,
+        report: Report = log_report,
+    ) -> None:
+        self._home = Home(home)
+        self._api_port = api_port
+        self._settings = dict(settings or {})
+        self._report = report
+        self._processes: dict[str, Process] = {}
+        self._ports: dict[str, int] = {}
+
+    async def __aenter__(self) -> Self:
+        await self.up()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.down()
+
+    async def up(self, backing_only: bool = False) -> None:
+        """Start everything and wait until it is ready; with `backing_only` no service.
+
+        Raises StackError with one line that says what to do; nothing is left running then.
+        """
+        self._home.open()
+        try:
+            for name in leftovers.end(self._home.pids):
+                self._report(f"{name} was left over from a killed run: ended")
+            self._check_api_port()
+            await self._start_backing()
+            if not backing_only:
+                for service in services.NAMES:
+                    self._ports[service] = self._service_port(service)
+                await _together(self._start(self._service(name, name)) for name in services.NAMES)
+        except BaseException:
+            await self.down()
+            raise
+
+    async def down(self) -> None:
+        """Stop everything in order: gateway, collab, state, auth, then Valkey, NATS, PostgreSQL. Data stays."""
+        for kind in (*services.NAMES, *_BACKING):
+            group = [process for name, process in self._processes.items() if _kind(name) == kind]
+            await asyncio.gather(*(process.stop() for process in group))
+        self._processes.clear()
+        self._ports.clear()
+        self._home.close()
+
+    def kill(self) -> None:
+        """SIGKILL to all processes at once. Call `down()` after it."""
+        for process in self._processes.values():
+            process.restart = False
+            process.kill()
+
+    @property
+    def home(self) -> Path:
+        """The folder, absolute."""
+        return self._home.path
+
+    @property
+    def url(self) -> str:
+        """The gateway's address, no slash at the end."""
+        return self.service_url("gateway")
+
+    @property
+    def admin_username(self) -> str:
+        """The account that the first start makes."""
+        return services.ADMIN_USERNAME
+
+    @property
+    def admin_password(self) -> str:
+        """Its password, random per folder."""
+        return self._home.secret("admin")
+
+    @property
+    def postgres_url(self) -> str:
+        """The services' database, with the password."""
+        return postgres.url(self._home)
+
+    @property
+    def redis_url(self) -> str:
+        """Valkey, with the password."""
+        return valkey.url(self._home)
+
+    def nats_url(self, user: str) -> str:
+        """NATS as `auth`, `collab`, `state` or `gateway` (their rights), or `operator` (all rights)."""
+        return nats.url(self._home, user)
+
+    def service_url(self, name: str) -> str:
+        """The HTTP address of one process, such as `state` or `gateway-2`."""
+        return f"http://{ports.HOST}:{self._ports[name]}"
+
+    def process(self, name: str) -> Process:
+        """A process by name: `nats`, `postgres`, `valkey`, a service, or a replica such as `collab-2`."""
+        return self._processes[name]
+
+    @property
+    def processes(self) -> Sequence[Process]:
+        """All processes, in the order in which they were started."""
+        return tuple(self._processes.values())
+
+    def log_path(self, name: str) -> Path:
+        """The log of a process, also before it is started."""
+        return self._home.logs / f"{name}.log"
+
+    def write_dev_env(self, url: str) -> Path:
+        """Write `dev.env` into the folder: how a script reaches this stack, as `NAME=value` lines."""
+        lines = {
+            "SVGX_URL": url,
+            "SVGX_ADMIN_USERNAME": self.admin_username,
+            "SVGX_ADMIN_PASSWORD": self.admin_password,
+        }
+        return self._home.write_private(
+            "dev.env", "".join(f"{name}={value}\n" for name, value in lines.items())
+        )
+
+    async def add_replica(self, service: str) -> str:
+        """Start one more process of a service and wait until it is ready. Returns its name."""
+        if service not in services.NAMES:
+            raise KeyError(f"no service {service!r}: one of {', '.join(services.NAMES)}")
+        number = 2
+        while f"{service}-{number}" in self._processes:
+            number += 1
+        name = f"{service}-{number}"
+        self._ports[name] = self._home.port(name)
+        try:
+            await self._start(self._service(service, name))
+        except BaseException:
+            await self.remove_replica(name)
+            raise
+        return name
+
+    async def remove_replica(self, name: str) -> None:
+        """Stop a replica that `add_replica` started."""
+        await self._processes[name].stop()
+        del self._processes[name]
+        del self._ports[name]
+
+    async def _start_backing(self) -> None:
+        home = self._home
+        await _together(
+            (
+                self._start(nats.program(home)),
+                self._start(valkey.program(home)),
+                self._start_postgres(),
+            )
+        )
+
+    async def _start_postgres(self) -> None:
+        if postgres.is_new(self._home):
+            self._report("postgres … making the database folder")
+        await self._start(await asyncio.to_thread(postgres.program, self._home))
+        await postgres.prepare(self._home)
+
+    async def _start(self, program: Program) -> None:
+        began = time.monotonic()
+        process = Process(program, self._report)
+        self._processes[program.name] = process
+        await process.start()
+        try:
+            await process.wait_ready(_START_TIMEOUT, most_deaths=_MOST_DEATHS)
+        except TimeoutError as error:
+            raise StackError(str(error)) from error
+        self._report(f"{program.name} … ready in {time.monotonic() - began:.1f} s")
+
+    def _service(self, service: str, name: str) -> Program:
+        return services.program(self._home, service, name, self._ports[name], self._settings)
+
+    def _service_port(self, service: str) -> int:
+        if service == "gateway" and self._api_port:
+            return self._api_port
+        return self._home.port(service)
+
+    def _check_api_port(self) -> None:
+        if not self._api_port:
+            return
+        self._home.reserve(self._api_port)
+        if not ports.is_free(self._api_port):
+            raise StackError(
+                f"port {self._api_port} is taken by another program: "
+                f"stop that one, or choose another port, such as `API_PORT={ports.choose()} make run`"
+            )
+
+
+async def _together(starts: Iterable[Coroutine[None, None, None]]) -> None:
+    """Run all; when one fails, end the others and raise its error."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            for start in starts:
+                group.create_task(start)
+    except BaseExceptionGroup as errors:
+        raise errors.exceptions[0] from None
+
+
+def _kind(name: str) -> str:
+    return name.partition("-")[0]

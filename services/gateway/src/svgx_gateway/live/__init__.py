@@ -1,0 +1,1 @@
+"""WebSocket: protocol, fan-out, catch-up, drain. Nothing here decodes a document."""

@@ -1,0 +1,147 @@
+"""One client's connection: what is waiting to be sent to it, and what it has said."""
+
+import asyncio
+import time
+from collections import deque
+from dataclasses import dataclass
+from enum import Enum, auto
+
+from starlette.websockets import WebSocket, WebSocketDisconnect
+from uvicorn.protocols.utils import ClientDisconnected
+
+from svgx_common import awareness
+from svgx_common.caller import Caller
+from svgx_common.contract.policy import CanvasRole
+from svgx_gateway.live import protocol
+from svgx_gateway.live.codes import Close
+
+SLOW_BYTES = 1024 * 1024
+"""Bytes waiting for a client past which broadcasts are not queued any more; it gets one merged catch-up later."""
+
+HARD_BYTES = 64 * 1024 * 1024
+"""Bytes waiting for a client past which it is closed, whatever they are."""
+
+LAGGING_SECONDS = 60.0
+"""Seconds a client may stay slow before it is closed."""
+
+MAX_CLIENTS = 64
+"""Awareness client ids one connection may use in its life."""
+
+
+@dataclass(frozen=True, slots=True)
+class Closing:
+    """Why a connection ends."""
+
+    code: Close
+    reason: str
+
+
+class Flow(Enum):
+    """How a client keeps up."""
+
+    LIVE = auto()
+    LAGGING = auto()
+
+
+class Connection:
+    """Sends in order, through a bounded queue, so that no client slows another."""
+
+    def __init__(
+        self, websocket: WebSocket, caller: Caller, role: CanvasRole, *, wants_saved: bool
+    ) -> None:
+        self.caller = caller
+        self.role = role
+        self.clients: dict[int, awareness.State] = {}
+        self.wants_saved = wants_saved
+        self.sent = 0
+        self.flow = Flow.LIVE
+        self.lag_vector = b""
+        self._websocket = websocket
+        self._queue: deque[bytes] = deque()
+        self._bytes = 0
+        self._wake = asyncio.Event()
+        self._drained = asyncio.Event()
+        self._drained.set()
+        self._lagging_since = 0.0
+        self.closing: asyncio.Future[Closing] = asyncio.get_running_loop().create_future()
+
+    @property
+    def may_edit(self) -> bool:
+        """Whether document messages are taken from this client."""
+        return self.role.allows(CanvasRole.EDITOR)
+
+    def close(self, code: Close, reason: str) -> None:
+        """End the connection; the first reason given counts."""
+        if not self.closing.done():
+            self.closing.set_result(Closing(code, reason))
+
+    def broadcast(self, frame: bytes, lag_vector: bytes) -> bool:
+        """Queue a broadcast. False: the client is slow and will need a catch-up from `lag_vector`."""
+        if self.flow is Flow.LAGGING:
+            if time.monotonic() - self._lagging_since > LAGGING_SECONDS:
+                self.close(Close.OVERLOADED, "too slow to follow the canvas")
+            return True
+        if self._bytes + len(frame) > SLOW_BYTES and self._queue:
+            self.flow = Flow.LAGGING
+            self.lag_vector = lag_vector
+            self._lagging_since = time.monotonic()
+            return False
+        self.send(frame)
+        return True
+
+    def send(self, frame: bytes) -> None:
+        """Queue a frame that must not be left out."""
+        if self._bytes + len(frame) > HARD_BYTES and self._queue:
+            self.close(Close.OVERLOADED, "too much is waiting to be sent")
+            return
+        self._queue.append(frame)
+        self._bytes += len(frame)
+        self._drained.clear()
+        self._wake.set()
+
+    async def drained(self) -> None:
+        """Wait until everything queued has been sent."""
+        await self._drained.wait()
+
+    async def write(self) -> None:
+        """Send what is queued until the client has gone."""
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            while self._queue:
+                frame = self._queue.popleft()
+                try:
+                    await self._websocket.send_bytes(frame)
+                except (ClientDisconnected, WebSocketDisconnect, RuntimeError):
+                    self.close(Close.NORMAL, "gone")
+                    return
+                self._bytes -= len(frame)
+            self._drained.set()
+
+    def learn(self, states: tuple[awareness.State, ...]) -> None:
+        """Remember whose awareness this connection speaks for, so that it can end with the connection."""
+        for state in states:
+            known = self.clients.get(state.client)
+            if known is None and len(self.clients) >= MAX_CLIENTS:
+                continue
+            if known is None or state.supersedes(known):
+                self.clients[state.client] = state
+
+    def farewell(self) -> bytes | None:
+        """The awareness update that ends this connection's presence, or None when it has none."""
+        gone = [
+            awareness.State(state.client, state.clock, "null")
+            for state in self.clients.values()
+            if state.present
+        ]
+        return awareness.encode(gone) if gone else None
+
+    def presence(self) -> bytes | None:
+        """The awareness update with this connection's present states, or None when it has none."""
+        present = [state for state in self.clients.values() if state.present]
+        return awareness.encode(present) if present else None
+
+    def report_saved(self, count: int) -> None:
+        """Tell the client how many of its document messages are committed, when it asked to know."""
+        if self.wants_saved:
+            self.send(protocol.saved(count))

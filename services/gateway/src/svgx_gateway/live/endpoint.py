@@ -1,0 +1,127 @@
+"""`/runtime/events/{canvas_id}`: a Yjs client's WebSocket, from its handshake to its end."""
+
+import asyncio
+import contextlib
+import time
+
+import structlog
+from pydantic import ValidationError
+from starlette.websockets import WebSocket, WebSocketDisconnect
+
+from svgx_common.contract.errors import NotFound, SvgxError
+from svgx_common.contract.policy import CanvasRole
+from svgx_common.contract.state import CanvasRequest
+from svgx_common.lib0 import Malformed
+from svgx_gateway.access import Access
+from svgx_gateway.identity import Identities, Identity
+from svgx_gateway.live import protocol
+from svgx_gateway.live.canvas import LiveCanvas
+from svgx_gateway.live.codes import Close, close_code
+from svgx_gateway.live.connection import Closing, Connection
+from svgx_gateway.live.hub import Hub
+
+log = structlog.get_logger(__name__)
+
+MAX_REASON = 120
+"""Bytes of a close frame's reason (RFC 6455 allows 123)."""
+
+
+class YjsEndpoint:
+    """Accepts, checks, joins, reads. The upgrade is accepted first, so that browsers can see the close code."""
+
+    def __init__(self, hub: Hub, identities: Identities, access: Access) -> None:
+        self._hub = hub
+        self._identities = identities
+        self._access = access
+
+    async def serve(self, websocket: WebSocket) -> None:
+        """Serve one connection until either side ends it."""
+        await websocket.accept()
+        canvas_id = websocket.path_params["canvas_id"]
+        with structlog.contextvars.bound_contextvars(canvas_id=canvas_id):
+            try:
+                closing = await self._live(websocket, canvas_id)
+            except SvgxError as error:
+                closing = Closing(close_code(error), error.detail)
+            except Exception:
+                log.exception("a connection failed")
+                closing = Closing(Close.INTERNAL, "internal error")
+            with contextlib.suppress(RuntimeError, WebSocketDisconnect, OSError):
+                reason = closing.reason.encode()[:MAX_REASON].decode(errors="ignore")
+                await websocket.close(closing.code, reason)
+
+    async def _live(self, websocket: WebSocket, canvas_id: str) -> Closing:
+        if self._hub.draining:
+            return Closing(Close.RESTARTING, "restarting")
+        identity = self._identities.of_token(websocket.query_params.get("token", ""))
+        _check_id(canvas_id)
+        role = await self._access.require(identity.caller, canvas_id, CanvasRole.VIEWER)
+        wants_saved = websocket.query_params.get("saved") == "1"
+        connection = Connection(websocket, identity.caller, role, wants_saved=wants_saved)
+        with structlog.contextvars.bound_contextvars(user_id=identity.caller.user_id):
+            async with self._hub.joined(canvas_id, connection) as canvas:
+                return await _live(websocket, connection, canvas, identity)
+
+
+async def _live(
+    websocket: WebSocket, connection: Connection, canvas: LiveCanvas, identity: Identity
+) -> Closing:
+    expiry = asyncio.get_running_loop().call_later(
+        max(0.0, identity.expires_at - time.time()),
+        connection.close,
+        Close.UNAUTHENTICATED,
+        "the access token has expired",
+    )
+    writing = asyncio.create_task(connection.write())
+    reading = asyncio.create_task(_read(websocket, connection, canvas))
+    try:
+        await asyncio.wait({reading, connection.closing}, return_when=asyncio.FIRST_COMPLETED)
+        if connection.closing.done():
+            return connection.closing.result()
+        return await reading
+    finally:
+        expiry.cancel()
+        for task in (reading, writing):
+            task.cancel()
+        await asyncio.gather(reading, writing, return_exceptions=True)
+
+
+async def _read(websocket: WebSocket, connection: Connection, canvas: LiveCanvas) -> Closing:
+    while True:
+        event = await websocket.receive()
+        if event["type"] == "websocket.disconnect":
+            return Closing(Close.NORMAL, "")
+        frame = event.get("bytes")
+        if frame is None:
+            return Closing(Close.BAD_MESSAGE, "only binary frames are spoken here")
+        try:
+            await _handle(protocol.decode(frame), connection, canvas)
+        except Malformed as error:
+            return Closing(Close.BAD_MESSAGE, f"malformed message: {error}")
+        except SvgxError as error:
+            bad = error.status == 400
+            return Closing(Close.BAD_MESSAGE if bad else close_code(error), error.detail)
+
+
+async def _handle(message: protocol.Message, connection: Connection, canvas: LiveCanvas) -> None:
+    match message:
+        case protocol.AskSync(state_vector):
+            await canvas.sync(connection, state_vector)
+        case protocol.Document(update):
+            if connection.may_edit:
+                await canvas.outbox.put(connection, update)
+        case protocol.Aware(update, states):
+            connection.learn(states)
+            await canvas.send_awareness(update)
+        case protocol.AskAwareness():
+            await canvas.send_everyone_to(connection)
+        case protocol.Ignored():
+            pass
+
+
+def _check_id(canvas_id: str) -> None:
+    """An id becomes part of subjects: nothing else may get there."""
+    try:
+        CanvasRequest(canvas_id=canvas_id)
+    except ValidationError:
+        raise NotFound("there is no such canvas") from None

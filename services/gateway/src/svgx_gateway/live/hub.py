@@ -1,0 +1,124 @@
+"""All canvases that have connections on this gateway, and how they are drained."""
+
+import asyncio
+import contextlib
+import random
+from collections.abc import AsyncIterator
+
+import structlog
+from prometheus_client import Gauge
+
+from svgx_common.bus import Bus
+from svgx_common.contract.errors import SvgxError
+from svgx_common.contract.policy import CanvasRole
+from svgx_gateway.access import Access
+from svgx_gateway.live.canvas import LiveCanvas
+from svgx_gateway.live.codes import Close, close_code
+from svgx_gateway.live.connection import Connection
+
+log = structlog.get_logger(__name__)
+
+CONNECTIONS = Gauge("svgx_engine_live_connections", "WebSocket connections open on this gateway.")
+CANVASES = Gauge("svgx_engine_live_canvases", "Canvases with a connection on this gateway.")
+
+FLUSH = 10.0
+"""Seconds a canvas without connections keeps resending what its last clients left."""
+
+
+class Hub:
+    """Groups connections by canvas."""
+
+    def __init__(self, bus: Bus, access: Access) -> None:
+        self._bus = bus
+        self._access = access
+        self._canvases: dict[str, LiveCanvas] = {}
+        self._starting: dict[str, asyncio.Task[LiveCanvas]] = {}
+        self._stopping: set[asyncio.Task[None]] = set()
+        self.draining = False
+        bus.on_reconnect(self._reconnected)
+        access.on_change(self._access_changed)
+        CONNECTIONS.set_function(self._count)
+        CANVASES.set_function(lambda: len(self._canvases))
+
+    @contextlib.asynccontextmanager
+    async def joined(self, canvas_id: str, connection: Connection) -> AsyncIterator[LiveCanvas]:
+        """The canvas, with the connection among its own for the length of the block."""
+        canvas = await self._canvas(canvas_id)
+        canvas.connections.add(connection)
+        try:
+            yield canvas
+        finally:
+            canvas.connections.discard(connection)
+            if (farewell := connection.farewell()) is not None:
+                with contextlib.suppress(SvgxError):
+                    await canvas.send_awareness(farewell)
+            if not canvas.connections and self._canvases.get(canvas_id) is canvas:
+                task = asyncio.create_task(self._stop_when_flushed(canvas))
+                self._stopping.add(task)
+                task.add_done_callback(self._stopping.discard)
+
+    async def drain(self, seconds: float) -> None:
+        """Send every client to another gateway, spread over `seconds`; then see that what they sent is saved."""
+        self.draining = True
+        connections = [each for canvas in self._canvases.values() for each in canvas.connections]
+        random.shuffle(connections)
+        pause = seconds / max(1, len(connections))
+        for connection in connections:
+            connection.close(Close.RESTARTING, "restarting")
+            await asyncio.sleep(pause)
+        await asyncio.gather(*(canvas.outbox.flushed() for canvas in self._canvases.values()))
+
+    async def stop(self) -> None:
+        """Drop everything."""
+        for task in self._stopping:
+            task.cancel()
+        await asyncio.gather(*(canvas.stop() for canvas in self._canvases.values()))
+
+    def details(self) -> dict[str, int]:
+        """Figures for the health report."""
+        return {"connections": self._count(), "canvases": len(self._canvases)}
+
+    def _count(self) -> int:
+        return sum(len(canvas.connections) for canvas in self._canvases.values())
+
+    async def _canvas(self, canvas_id: str) -> LiveCanvas:
+        if (canvas := self._canvases.get(canvas_id)) is not None:
+            return canvas
+        starting = self._starting.get(canvas_id)
+        if starting is None:
+            starting = asyncio.create_task(self._start_canvas(canvas_id))
+            self._starting[canvas_id] = starting
+            starting.add_done_callback(lambda _: self._starting.pop(canvas_id, None))
+        return await asyncio.shield(starting)
+
+    async def _start_canvas(self, canvas_id: str) -> LiveCanvas:
+        canvas = LiveCanvas(self._bus, canvas_id)
+        await canvas.start()
+        self._canvases[canvas_id] = canvas
+        return canvas
+
+    async def _stop_when_flushed(self, canvas: LiveCanvas) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(FLUSH):
+                await canvas.outbox.flushed()
+        if not canvas.connections and self._canvases.get(canvas.canvas_id) is canvas:
+            del self._canvases[canvas.canvas_id]
+            await canvas.stop()
+
+    async def _reconnected(self) -> None:
+        for canvas in self._canvases.values():
+            canvas.look_for_gaps()
+            canvas.outbox.holder_changed()
+
+    async def _access_changed(self, canvas_id: str) -> None:
+        """Roles on a canvas changed: its connections keep what they still may."""
+        canvas = self._canvases.get(canvas_id)
+        for connection in list(canvas.connections) if canvas else ():
+            try:
+                connection.role = await self._access.role(connection.caller, canvas_id)
+            except SvgxError as error:
+                if error.status in (403, 404):
+                    connection.close(close_code(error), error.detail)
+                else:
+                    # Nobody can say what is still allowed: reading goes on, writing waits for a new connection.
+                    connection.role = CanvasRole.VIEWER

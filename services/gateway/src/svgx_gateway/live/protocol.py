@@ -1,0 +1,109 @@
+"""y-protocols on the wire (sync.js, awareness.js), as npm `y-websocket` speaks it. No I/O.
+
+A frame starts with its type: 0 sync, 1 awareness, 3 query awareness. A sync message has a type of its own: 0 step 1
+(a state vector), 1 step 2 (what the other lacks), 2 update.
+"""
+
+from dataclasses import dataclass
+
+from svgx_common import awareness
+from svgx_common.lib0 import Decoder, Encoder, Malformed
+
+SYNC, AWARENESS, AUTH, QUERY_AWARENESS = 0, 1, 2, 3
+STEP_1, STEP_2, UPDATE = 0, 1, 2
+
+SAVED = 100
+"""Our own type, sent only to those who connected with `saved=1`: how many of their document messages are committed."""
+
+EMPTY_VECTOR = b"\x00"
+"""The state vector of an empty document."""
+
+EMPTY_UPDATE = b"\x00\x00"
+"""A Yjs v1 update without content."""
+
+
+@dataclass(frozen=True, slots=True)
+class AskSync:
+    """Sync step 1: send what I lack."""
+
+    state_vector: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """Sync step 2 or update: change the document."""
+
+    update: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Aware:
+    """Awareness states, as they came and decoded."""
+
+    update: bytes
+    states: tuple[awareness.State, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class AskAwareness:
+    """Send everybody's awareness."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ignored:
+    """A message type that asks nothing of a server."""
+
+
+Message = AskSync | Document | Aware | AskAwareness | Ignored
+
+
+def decode(frame: bytes) -> Message:
+    """Read one frame. Raises `Malformed`."""
+    decoder = Decoder(frame)
+    match decoder.uint():
+        case 0:
+            return _decode_sync(decoder)
+        case 1:
+            update = decoder.buffer()
+            return Aware(update, tuple(awareness.decode(update)))
+        case 3:
+            return AskAwareness()
+        case 2:
+            return Ignored()
+        case other:
+            raise Malformed(f"unknown message type {other}")
+
+
+def _decode_sync(decoder: Decoder) -> Message:
+    match decoder.uint():
+        case 0:
+            return AskSync(decoder.buffer())
+        case 1 | 2:
+            return Document(decoder.buffer())
+        case other:
+            raise Malformed(f"unknown sync message type {other}")
+
+
+def step_1(state_vector: bytes) -> bytes:
+    """Ask the client for what the server lacks."""
+    return Encoder().uint(SYNC).uint(STEP_1).buffer(state_vector).finish()
+
+
+def step_2(update: bytes) -> bytes:
+    """Give the client what it lacks."""
+    return Encoder().uint(SYNC).uint(STEP_2).buffer(update).finish()
+
+
+def update(content: bytes) -> bytes:
+    """A change of the document."""
+    return Encoder().uint(SYNC).uint(UPDATE).buffer(content).finish()
+
+
+def aware(content: bytes) -> bytes:
+    """An awareness update."""
+    return Encoder().uint(AWARENESS).buffer(content).finish()
+
+
+def saved(count: int) -> bytes:
+    """How many document messages of this connection are committed."""
+    return Encoder().uint(SAVED).uint(count).finish()

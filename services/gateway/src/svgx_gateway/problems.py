@@ -1,0 +1,33 @@
+"""Errors at the edge: `application/problem+json` (RFC 9457) with our code and the trace id."""
+
+import math
+from typing import Any
+
+from starlette.responses import JSONResponse
+
+from svgx_common.contract.errors import SvgxError
+from svgx_common.tracing import current_trace_id
+
+MEDIA_TYPE = "application/problem+json"
+
+
+def content(error: SvgxError) -> dict[str, Any]:
+    """The problem document of an error."""
+    body = error.body().model_dump(exclude_none=True)
+    return {
+        "type": f"urn:svgx:problem:{error.code}",
+        "title": error.title(),
+        "status": error.status,
+        **body,
+        "trace_id": current_trace_id(),
+    }
+
+
+def response(error: SvgxError) -> JSONResponse:
+    """The HTTP answer of an error."""
+    headers = {}
+    if error.retry_after is not None:
+        headers["Retry-After"] = str(max(1, math.ceil(error.retry_after)))
+    if error.status == 401:
+        headers["WWW-Authenticate"] = "Bearer"
+    return JSONResponse(content(error), error.status, headers, media_type=MEDIA_TYPE)

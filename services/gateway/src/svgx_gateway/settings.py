@@ -1,0 +1,21 @@
+"""Settings of the gateway."""
+
+from typing import Annotated
+
+from pydantic import Field
+from pydantic_settings import NoDecode
+
+from svgx_common.settings import ServiceSettings
+
+
+class GatewaySettings(ServiceSettings):
+    """Environment variables, with their defaults."""
+
+    jwt_secret: str = Field(min_length=1)
+    cors_origins: Annotated[str, NoDecode] = "*"
+    """Origins that may call from a browser, separated by commas; `*` is any, without credentials."""
+    websocket_max_frame_bytes: int = Field(16 * 1024 * 1024, ge=1024)
+    websocket_ping_interval: float = Field(30.0, gt=0)
+    websocket_ping_timeout: float = Field(10.0, gt=0)
+    websocket_drain_seconds: float = Field(2.0, ge=0, le=600)
+    """A stopping gateway closes its sockets spread over this time."""

@@ -1,0 +1,85 @@
+"""`/health/summary/`: every service and every replica on the bus."""
+
+import asyncio
+import json
+from typing import Any
+
+from nats.aio.msg import Msg
+from nats.errors import Error as NatsError
+from pydantic import ValidationError
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from svgx_common.bus import Bus
+from svgx_common.contract import subjects
+from svgx_common.contract.errors import SvgxError, Unavailable
+from svgx_common.health import HealthReport
+from svgx_gateway import problems
+from svgx_gateway.identity import Identities
+
+COLLECT = 0.5
+"""Seconds to wait for replicas to say that they are there."""
+
+REPORT_TIMEOUT = 3.0
+"""Seconds a replica has to report its health."""
+
+
+class Summary:
+    """Finds the replicas by the NATS micro protocol's `$SRV.PING`, then asks each for its health."""
+
+    def __init__(self, bus: Bus, identities: Identities) -> None:
+        self._bus = bus
+        self._identities = identities
+
+    async def page(self, request: Request) -> Response:
+        """The HTTP endpoint, for anybody who is signed in."""
+        try:
+            self._identities.of_request(request)
+            return JSONResponse(await self.collect())
+        except SvgxError as error:
+            return problems.response(error)
+
+    async def collect(self) -> dict[str, Any]:
+        """`status` is `ok` when every service has a replica and every replica is well."""
+        replicas = await self._replicas()
+        reports = await asyncio.gather(*(self._report(*replica) for replica in replicas))
+        services: dict[str, list[dict[str, Any]]] = {service: [] for service in subjects.SERVICES}
+        for report in reports:
+            services.setdefault(report.service, []).append(report.model_dump(mode="json"))
+        missing = [service for service, found in services.items() if not found]
+        well = not missing and all(report.status == "ok" for report in reports)
+        return {"status": "ok" if well else "degraded", "missing": missing, "services": services}
+
+    async def _replicas(self) -> list[tuple[str, str]]:
+        connection = self._bus.connection
+        inbox = connection.new_inbox()
+        found: list[tuple[str, str]] = []
+
+        async def collect(message: Msg) -> None:
+            ping = json.loads(message.data)
+            found.append((str(ping["name"]).removeprefix("svgx-"), str(ping["id"])))
+
+        try:
+            subscription = await connection.subscribe(inbox, cb=collect)
+            await connection.publish("$SRV.PING", reply=inbox)
+            await asyncio.sleep(COLLECT)
+            await subscription.unsubscribe()
+        except NatsError as error:
+            raise Unavailable("the message bus is not reachable") from error
+        return sorted(found)
+
+    async def _report(self, service: str, replica_id: str) -> HealthReport:
+        try:
+            answer = await self._bus.request(
+                subjects.replica(service, replica_id), b"", timeout=REPORT_TIMEOUT
+            )
+            return HealthReport.model_validate_json(answer.content)
+        except (SvgxError, ValidationError):
+            return HealthReport(
+                status="failing",
+                service=service,
+                replica=replica_id,
+                version="",
+                uptime_seconds=0,
+                reason="did not answer",
+            )

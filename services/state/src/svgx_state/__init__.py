@@ -1,0 +1,1 @@
+"""Canvases, members, journal and snapshots in PostgreSQL."""

@@ -1,0 +1,71 @@
+"""The composition root: everything the service consists of is put together here."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from svgx_canvas.workers import Workers
+from svgx_common import postgres
+from svgx_common.runtime import Runtime, Service
+from svgx_state.canvases import Canvases
+from svgx_state.exports import Exports
+from svgx_state.handlers import Handlers
+from svgx_state.journal import Journal
+from svgx_state.members import Members
+from svgx_state.partitions import add_partitions, keep_adding
+from svgx_state.settings import StateSettings
+from svgx_state.snapshots import Compactor
+
+
+@asynccontextmanager
+async def build(runtime: Runtime[StateSettings]) -> AsyncIterator[Service]:
+    """The service, connected to its database and with handlers for all its operations."""
+    settings = runtime.settings
+    async with (
+        postgres.connect(
+            settings.postgres_url,
+            schema="state",
+            package="svgx_state",
+            pool_size=settings.database_pool_size,
+        ) as database,
+        _workers(settings) as workers,
+    ):
+        await add_partitions(database, settings.journal_days_ahead)
+        compactor = Compactor(
+            database,
+            workers,
+            entries=settings.compact_after_entries,
+            size=settings.compact_after_bytes,
+            concurrency=settings.compact_concurrency,
+        )
+        journal = Journal(database, compactor.appended)
+        handlers = Handlers(
+            runtime.bus, Canvases(database), Members(database), journal, Exports(journal, workers)
+        )
+        handlers.register(runtime.responder)
+        runtime.health.require("postgresql", database.check)
+        runtime.health.describe("database_pool", database.usage)
+        runtime.health.describe("compaction", lambda: {"backlog": compactor.backlog})
+        partitions = asyncio.create_task(keep_adding(database, settings.journal_days_ahead))
+        try:
+            yield Service(drain=compactor.close)
+        finally:
+            partitions.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await partitions
+            await compactor.close()
+
+
+@asynccontextmanager
+async def _workers(settings: StateSettings) -> AsyncIterator[Workers]:
+    workers = Workers(
+        settings.worker_count,
+        settings.worker_memory_mb * 1024 * 1024,
+        settings.worker_timeout_seconds,
+    )
+    await workers.start()
+    try:
+        yield workers
+    finally:
+        await workers.close()

@@ -1,0 +1,91 @@
+"""The service's operations. Roles on canvases are checked by the gateway before a request comes here."""
+
+from svgx_common.bus import Bus
+from svgx_common.contract import state, subjects
+from svgx_common.contract.errors import BadRequest
+from svgx_common.contract.operation import Blob, Empty
+from svgx_common.lib0 import Malformed
+from svgx_common.responder import Call, Responder
+from svgx_common.wire import decode_entries, encode_committed, encode_content
+from svgx_state.canvases import Canvases
+from svgx_state.exports import Exports
+from svgx_state.journal import Journal
+from svgx_state.members import Members
+
+
+class Handlers:
+    """One method an operation."""
+
+    def __init__(self, bus: Bus, canvases: Canvases, members: Members, journal: Journal, exports: Exports) -> None:
+        self._bus = bus
+        self._canvases = canvases
+        self._members = members
+        self._journal = journal
+        self._exports = exports
+
+    def register(self, responder: Responder) -> None:
+        """Answer every operation of the state service."""
+        responder.answer(state.CREATE_CANVAS, self.create_canvas)
+        responder.answer(state.LIST_CANVASES, self.list_canvases)
+        responder.answer(state.GET_CANVAS, self.get_canvas)
+        responder.answer(state.RENAME_CANVAS, self.rename_canvas)
+        responder.answer(state.DELETE_CANVAS, self.delete_canvas)
+        responder.answer(state.GET_MEMBER, self.get_member)
+        responder.answer(state.SET_MEMBER, self.set_member)
+        responder.answer(state.REMOVE_MEMBER, self.remove_member)
+        responder.answer(state.EXPORT, self.export)
+        responder.answer(state.CANVAS_ACCESS, self.canvas_access)
+        responder.answer(state.JOURNAL_APPEND, self.journal_append)
+        responder.answer(state.JOURNAL_LOAD, self.journal_load)
+
+    async def create_canvas(self, request: state.CreateCanvasRequest, call: Call) -> state.Canvas:
+        return await self._canvases.create(call.signed_in(), request.name)
+
+    async def list_canvases(self, request: state.ListCanvasesRequest, call: Call) -> state.CanvasPage:
+        return await self._canvases.page(call.signed_in(), request.name, request.limit, request.cursor)
+
+    async def get_canvas(self, request: state.CanvasRequest, call: Call) -> state.Canvas:
+        return await self._canvases.get(call.signed_in(), request.canvas_id)
+
+    async def rename_canvas(self, request: state.RenameCanvasRequest, call: Call) -> state.Canvas:
+        return await self._canvases.rename(call.signed_in(), request.canvas_id, request.name)
+
+    async def delete_canvas(self, request: state.CanvasRequest, _: Call) -> Empty:
+        await self._canvases.delete(request.canvas_id)
+        await self._access_changed(request.canvas_id)
+        return Empty()
+
+    async def get_member(self, request: state.MemberRequest, _: Call) -> state.Member:
+        return await self._members.get(request.canvas_id, request.user_id)
+
+    async def set_member(self, request: state.SetMemberRequest, _: Call) -> state.Member:
+        member = await self._members.set(request.canvas_id, request.user_id, request.role)
+        await self._access_changed(request.canvas_id)
+        return member
+
+    async def remove_member(self, request: state.MemberRequest, _: Call) -> Empty:
+        await self._members.remove(request.canvas_id, request.user_id)
+        await self._access_changed(request.canvas_id)
+        return Empty()
+
+    async def export(self, request: state.ExportRequest, call: Call) -> Blob:
+        canvas = await self._canvases.get(call.signed_in(), request.canvas_id)
+        return await self._exports.export(request, canvas.name)
+
+    async def canvas_access(self, request: state.CanvasRequest, call: Call) -> state.Access:
+        canvas = await self._canvases.get(call.signed_in(), request.canvas_id)
+        return state.Access(role=canvas.role)
+
+    async def journal_append(self, request: state.AppendRequest, _: Call) -> Blob:
+        try:
+            entries = decode_entries(request.content)
+        except Malformed as error:
+            raise BadRequest(f"the entries cannot be read: {error}") from None
+        return Blob(encode_committed(await self._journal.append(entries)))
+
+    async def journal_load(self, request: state.LoadRequest, _: Call) -> Blob:
+        return Blob(encode_content(await self._journal.load(request.canvas_id, request.after)))
+
+    async def _access_changed(self, canvas_id: str) -> None:
+        """Tell those with open connections to look again, after the change is committed."""
+        await self._bus.publish(subjects.canvas(canvas_id, "access"), b"{}")

@@ -1,0 +1,111 @@
+"""The journal: every update of every canvas, in the order of its revisions."""
+
+import re
+import time
+from collections.abc import Callable
+from itertools import accumulate, chain
+
+import asyncpg
+import structlog
+
+from svgx_common.contract.errors import BadRequest, Unavailable
+from svgx_common.postgres import Database, Row
+from svgx_common.wire import Committed, Content, Entry
+from svgx_state import figures
+from svgx_state.canvases import no_such_canvas
+
+log = structlog.get_logger(__name__)
+
+ATTEMPTS = 5
+"""Times a commit is tried that PostgreSQL gave up in favour of another one."""
+
+_CANVAS_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
+
+Appended = Callable[[str, int, int], None]
+"""Told the canvas, the journal entries after its newest snapshot and their bytes."""
+
+
+class Journal:
+    """The `journal` table. `appended` is called after a commit, once for each canvas with new entries."""
+
+    def __init__(self, database: Database, appended: Appended) -> None:
+        self._database = database
+        self._appended = appended
+
+    async def append(self, entries: list[Entry]) -> list[Committed]:
+        """Commit all entries in one transaction; the results are in their order.
+
+        An entry that was committed before gets the revision it got then; one of an unknown canvas gets 0. Raises
+        `Unavailable` when it is not known whether they are committed: send them again.
+        """
+        for entry in entries:
+            if not entry.writer or "\x00" in entry.writer:
+                raise BadRequest("an entry has no writer")
+        started = time.perf_counter()
+        rows = await self._commit(entries)
+        figures.COMMIT_SECONDS.observe(time.perf_counter() - started)
+        figures.COMMITS.inc()
+        tails: dict[str, tuple[int, int]] = {}
+        for entry, row in zip(entries, rows, strict=True):
+            if row["repeated"]:
+                figures.REPEATED.inc()
+            elif row["revision"] > 0:
+                figures.ENTRIES.inc()
+                figures.BYTES.inc(len(entry.update))
+                tails[entry.canvas_id] = row["tail_entries"], row["tail_bytes"]
+        for canvas_id, (count, size) in tails.items():
+            self._appended(canvas_id, count, size)
+        return [Committed(entry.canvas_id, row["revision"]) for entry, row in zip(entries, rows, strict=True)]
+
+    async def load(self, canvas_id: str, after: int = 0) -> Content:
+        """What was committed after revision `after`, or everything where that cannot be told apart any more.
+
+        Raises `NotFound`.
+        """
+        if after > 0:
+            tail = _tail(await self._database.rows("load_tail", canvas_id, after), after)
+            if tail is not None:
+                return tail
+        rows = await self._database.rows("load_content", canvas_id)
+        if not rows or rows[0]["deleted_at"] is not None:
+            raise no_such_canvas()
+        return content(canvas_id, rows)
+
+    async def _commit(self, entries: list[Entry]) -> list[Row]:
+        authors = [[author.replace("\x00", "") for author in entry.authors] for entry in entries]
+        arguments = (
+            # An id no canvas can have must not make PostgreSQL refuse the others' entries.
+            [entry.canvas_id if _CANVAS_ID.fullmatch(entry.canvas_id) else "" for entry in entries],
+            [entry.writer for entry in entries],
+            [entry.sequence for entry in entries],
+            list(chain.from_iterable(authors)),
+            list(accumulate(map(len, authors))),
+            [entry.update for entry in entries],
+        )
+        for _ in range(ATTEMPTS):
+            try:
+                # A statement of its own is a transaction: one round trip, and the locks end with it.
+                async with self._database.session() as session:
+                    return await session.rows("append_entries", *arguments)
+            except Unavailable as error:
+                if not isinstance(error.__cause__, asyncpg.DeadlockDetectedError | asyncpg.SerializationError):
+                    raise
+        raise Unavailable("the journal is contended; try again", retry_after=1.0)
+
+
+def content(canvas_id: str, rows: list[Row]) -> Content:
+    """The rows of the query `load_content`, of a canvas that there is."""
+    newest: int = rows[0]["newest"]
+    parts = [row for row in rows if row["revision"] is not None]
+    base = parts[0]["revision"] if parts and parts[0]["is_snapshot"] else 0
+    if newest - base != sum(not row["is_snapshot"] for row in parts):
+        figures.GAPS.inc()
+        log.error("journal entries are missing", canvas_id=canvas_id, revision=newest, snapshot=base)
+    return Content(newest, tuple(row["update"] for row in parts))
+
+
+def _tail(rows: list[Row], after: int) -> Content | None:
+    """The rows of the query `load_tail`, or None when they are not all that came after."""
+    updates = tuple(row["update"] for row in rows if row["revision"] is not None)
+    complete = bool(rows) and rows[0]["newest"] - after == len(updates)
+    return Content(rows[0]["newest"], updates) if complete else None

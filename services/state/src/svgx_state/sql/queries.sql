@@ -1,0 +1,140 @@
+-- Named statements of the state service. Times are timestamptz; ids are text.
+
+-- name: create_canvas
+-- The creator becomes its owner.
+WITH created AS (
+    INSERT INTO canvas (id, name, created_by) VALUES ($1, $2, $3)
+    RETURNING id, name, revision, created_at, updated_at
+), owner AS (
+    INSERT INTO canvas_member (canvas_id, user_id, role) SELECT id, $3, 'owner' FROM created
+)
+SELECT * FROM created
+
+-- name: canvas_for
+-- A canvas that is not deleted, with the user's role on it (null without one).
+SELECT c.id, c.name, c.revision, c.created_at, c.updated_at, m.role
+FROM canvas c LEFT JOIN canvas_member m ON m.canvas_id = c.id AND m.user_id = $2
+WHERE c.id = $1 AND c.deleted_at IS NULL
+
+-- name: rename_canvas
+UPDATE canvas SET name = $2, updated_at = greatest(updated_at, clock_timestamp())
+WHERE id = $1 AND deleted_at IS NULL
+RETURNING id
+
+-- name: delete_canvas
+UPDATE canvas SET deleted_at = clock_timestamp()
+WHERE id = $1 AND deleted_at IS NULL
+RETURNING id
+
+-- name: canvases_of_user
+-- A page of the user's canvases, newest first, after the canvas (created_at $4, id $5).
+SELECT c.id, c.name, c.revision, c.created_at, c.updated_at, m.role
+FROM canvas_member m JOIN canvas c ON c.id = m.canvas_id
+WHERE m.user_id = $1 AND c.deleted_at IS NULL
+    AND ($2::text IS NULL OR strpos(lower(c.name), lower($2)) > 0)
+    AND ($4::timestamptz IS NULL OR (c.created_at, c.id) < ($4, $5::text))
+ORDER BY c.created_at DESC, c.id DESC
+LIMIT $3
+
+-- name: all_canvases
+-- The same, of all canvases.
+SELECT c.id, c.name, c.revision, c.created_at, c.updated_at, m.role
+FROM canvas c LEFT JOIN canvas_member m ON m.canvas_id = c.id AND m.user_id = $1
+WHERE c.deleted_at IS NULL
+    AND ($2::text IS NULL OR strpos(lower(c.name), lower($2)) > 0)
+    AND ($4::timestamptz IS NULL OR (c.created_at, c.id) < ($4, $5::text))
+ORDER BY c.created_at DESC, c.id DESC
+LIMIT $3
+
+-- name: lock_owners
+-- Whoever changes owners waits here, and then sees those that are left.
+SELECT user_id FROM canvas_member
+WHERE canvas_id = $1 AND role = 'owner'
+ORDER BY user_id
+FOR UPDATE
+
+-- name: set_member
+INSERT INTO canvas_member (canvas_id, user_id, role) VALUES ($1, $2, $3)
+ON CONFLICT (canvas_id, user_id) DO UPDATE SET role = excluded.role
+
+-- name: remove_member
+DELETE FROM canvas_member WHERE canvas_id = $1 AND user_id = $2
+RETURNING user_id
+
+-- name: append_entries
+-- In the order of the arguments; the function is in migration 0001.
+SELECT revision, repeated, tail_entries, tail_bytes FROM append_entries($1, $2, $3, $4, $5, $6)
+
+-- name: add_journal_days
+-- Partitions for $1 days from today on.
+SELECT add_journal_days((now() AT TIME ZONE 'UTC')::date, $1)
+
+-- name: load_tail
+-- Journal entries after revision $2, oldest first, when a kept snapshot is at or before it. One row with nulls when
+-- there are none. One statement, so it sees one moment. The bounds of `at` are sub-selects, and not joins, because
+-- only then the other days' partitions are left alone.
+WITH known AS MATERIALIZED (
+    SELECT c.revision AS newest, c.updated_at,
+        CASE WHEN c.snapshot_revision = 0 THEN c.created_at
+        ELSE (
+            SELECT max(s.through_at) FROM snapshot s
+            WHERE s.canvas_id = c.id AND s.through_revision <= $2
+        ) END AS since
+    FROM canvas c
+    WHERE c.id = $1 AND c.deleted_at IS NULL
+)
+SELECT known.newest, j.revision, j.update
+FROM known LEFT JOIN journal j
+    ON j.canvas_id = $1 AND j.revision > $2
+    AND j.at BETWEEN (SELECT k.since FROM known k) AND (SELECT k.updated_at FROM known k)
+WHERE known.since IS NOT NULL
+ORDER BY j.revision
+
+-- name: load_content
+-- The newest snapshot, then the journal after it, oldest first. One row with nulls when there is neither. One
+-- statement, and sub-selects, as in load_tail.
+WITH known AS MATERIALIZED (
+    SELECT c.revision AS newest, c.bytes, c.created_at, c.updated_at, c.deleted_at
+    FROM canvas c
+    WHERE c.id = $1
+), snapped AS MATERIALIZED (
+    SELECT s.through_revision, s.through_at, s.update
+    FROM snapshot s
+    WHERE s.canvas_id = $1
+    ORDER BY s.through_revision DESC
+    LIMIT 1
+), part AS (
+    SELECT true AS is_snapshot, s.through_revision AS revision, s.through_at AS at, s.update FROM snapped s
+    UNION ALL
+    SELECT false, j.revision, j.at, j.update FROM journal j
+    WHERE j.canvas_id = $1
+        AND j.revision > coalesce((SELECT s.through_revision FROM snapped s), 0)
+        AND j.at BETWEEN coalesce((SELECT s.through_at FROM snapped s), (SELECT k.created_at FROM known k))
+            AND (SELECT k.updated_at FROM known k)
+)
+SELECT known.newest, known.bytes, known.deleted_at, part.is_snapshot, part.revision, part.at, part.update
+FROM known LEFT JOIN part ON true
+ORDER BY part.revision
+
+-- name: claim_compaction
+-- Until the transaction ends no other replica compacts the canvas.
+SELECT pg_try_advisory_xact_lock(hashtext('svgx.state.compaction'), hashtext($1)) AS claimed
+
+-- name: add_snapshot
+INSERT INTO snapshot (canvas_id, through_revision, through_at, update) VALUES ($1, $2, $3, $4)
+ON CONFLICT DO NOTHING
+
+-- name: drop_old_snapshots
+-- All but the newest two: the one before the newest keeps short the way of those that are a little behind.
+DELETE FROM snapshot
+WHERE canvas_id = $1 AND through_revision < (
+    SELECT min(kept.through_revision) FROM (
+        SELECT s.through_revision FROM snapshot s WHERE s.canvas_id = $1
+        ORDER BY s.through_revision DESC LIMIT 2
+    ) kept
+)
+
+-- name: note_snapshot
+-- Last in its transaction: appends to the canvas wait from here to the commit.
+UPDATE canvas SET snapshot_revision = $2, snapshot_bytes = $3
+WHERE id = $1 AND snapshot_revision < $2

@@ -1,0 +1,226 @@
+"""The room without a loop: bytes in; broadcasts, journal entries and receipts out."""
+
+import random
+from typing import Any
+
+import pytest
+from pycrdt import Doc, Map, merge_updates
+
+from svgx_collab.room import EMPTY_UPDATE, BadStateVector, Room
+from svgx_common.wire import Content, Edit, Entry
+
+EMPTY = Content(revision=0, updates=())
+
+
+class Peer:
+    """A Yjs client without a network: its own edits become updates, others' updates go in."""
+
+    def __init__(self, client_id: int) -> None:
+        self.doc: Doc[Any] = Doc(client_id=client_id)
+        self.elements: Map[Any] = self.doc.get("elements", type=Map)
+        self.updates: list[bytes] = []
+        self._subscription = self.doc.observe(lambda event: self.updates.append(event.update))
+
+    def set(self, key: str, value: str) -> bytes:
+        """Write, and return the update that says so."""
+        self.elements[key] = value
+        return self.updates[-1]
+
+    def content(self) -> dict[str, Any]:
+        return dict(self.elements.to_py() or {})
+
+
+def content_of(updates: list[bytes]) -> dict[str, Any]:
+    """What a reader sees who has these updates only; merged first, as everything that loads a journal does."""
+    doc: Doc[Any] = Doc()
+    elements: Map[Any] = doc.get("elements", type=Map)
+    doc.apply_update(merge_updates(*updates))
+    return dict(elements.to_py() or {})
+
+
+def make_room(content: Content = EMPTY) -> Room:
+    return Room("canvas", "epoch", content)
+
+
+def commit(room: Room, revision: int) -> Entry:
+    entry = room.take_entry()
+    assert entry is not None
+    assert room.committed(revision)
+    return entry
+
+
+def test_an_edit_is_broadcast_and_saved_once() -> None:
+    """Proves R-SYNC-3 and R-SAVE-1."""
+    room, peer = make_room(), Peer(1)
+    update = peer.set("a", "1")
+    receipt = room.receive([Edit("ann", update)])
+    assert not room.saved(receipt)
+    broadcast = room.take_broadcast()
+    assert broadcast is not None
+    assert (broadcast.epoch, broadcast.sequence, broadcast.update) == ("epoch", 1, update)
+    assert room.take_broadcast() is None
+    entry = room.take_entry()
+    assert entry == Entry("canvas", "epoch", 1, ("ann",), update)
+    assert not room.saved(receipt)
+    assert room.committed(1)
+    assert room.saved(receipt)
+    assert not room.dirty
+
+
+def test_edits_of_many_become_one_broadcast_and_one_entry() -> None:
+    """Proves R-SYNC-3: N people drawing cost each receiver one frame."""
+    room, ann, bob = make_room(), Peer(1), Peer(2)
+    room.receive([Edit("ann", ann.set("a", "1")), Edit("bob", bob.set("b", "2"))])
+    room.receive([Edit("ann", ann.set("c", "3"))])
+    broadcast = room.take_broadcast()
+    assert broadcast is not None
+    assert content_of([broadcast.update]) == {"a": "1", "b": "2", "c": "3"}
+    entry = room.take_entry()
+    assert entry is not None
+    assert entry.authors == ("ann", "bob")
+    assert content_of([entry.update]) == {"a": "1", "b": "2", "c": "3"}
+
+
+def test_edits_during_a_commit_wait_for_the_next_one() -> None:
+    """Proves R-SAVE-1: a receipt is good only when its own entry is committed."""
+    room, peer = make_room(), Peer(1)
+    first = room.receive([Edit("ann", peer.set("a", "1"))])
+    room.take_entry()
+    second = room.receive([Edit("ann", peer.set("b", "2"))])
+    assert room.take_entry() is None, "one entry of a canvas is in flight at a time"
+    assert room.committed(1)
+    assert room.saved(first)
+    assert not room.saved(second)
+    commit(room, 2)
+    assert room.saved(second)
+
+
+def test_a_resent_edit_changes_nothing_but_waits_for_its_commit() -> None:
+    """Proves R-SAVE-2: resending is safe, and never acknowledges what is not committed yet."""
+    room, peer = make_room(), Peer(1)
+    update = peer.set("a", "1")
+    room.receive([Edit("ann", update)])
+    room.take_broadcast()
+    assert not room.saved(room.receive([Edit("ann", update)]))
+    room.take_entry()
+    again = room.receive([Edit("ann", update)])
+    assert not room.saved(again)
+    assert room.committed(1)
+    assert room.saved(again)
+    assert room.saved(room.receive([Edit("ann", update)]))
+    assert room.take_broadcast() is None
+    assert room.take_entry() is None
+
+
+def test_an_edit_that_waits_for_another_is_saved_too() -> None:
+    """Proves R-SAVE-3: what cannot be integrated yet is in the journal before it is acknowledged."""
+    room, peer = make_room(), Peer(1)
+    first, second = peer.set("a", "1"), peer.set("b", "2")
+    early = room.receive([Edit("ann", second)])
+    assert not room.saved(early)
+    entries = [commit(room, 1).update]
+    assert room.saved(early)
+    room.receive([Edit("ann", first)])
+    entries.append(commit(room, 2).update)
+    assert content_of(entries) == {"a": "1", "b": "2"}
+    broadcast = room.take_broadcast()
+    assert broadcast is not None
+    assert content_of([broadcast.update]) == {"a": "1", "b": "2"}
+
+
+def test_malformed_edits_are_named_and_harm_no_other() -> None:
+    """Proves R-SYNC-5."""
+    room, peer = make_room(), Peer(1)
+    receipt = room.receive(
+        [Edit("eve", b"\xff\x01nonsense"), Edit("ann", peer.set("a", "1")), Edit("eve", b"")]
+    )
+    assert receipt.rejected == (0, 2)
+    assert commit(room, 1).authors == ("ann",)
+
+
+def test_the_empty_update_is_nothing() -> None:
+    """Every client sends one when it joins; nothing is broadcast or saved for it."""
+    room = make_room()
+    assert room.saved(room.receive([Edit("ann", EMPTY_UPDATE)]))
+    assert room.take_broadcast() is None
+    assert not room.dirty
+
+
+def test_sync_gives_exactly_what_is_missing() -> None:
+    """Proves R-SYNC-1."""
+    room, ann, bob = make_room(), Peer(1), Peer(2)
+    room.receive([Edit("ann", ann.set("a", "1"))])
+    bob.doc.apply_update(room.sync(b"\x00", b"").update)
+    room.receive([Edit("ann", ann.set("b", "2"))])
+    reply = room.sync(bob.doc.get_state(), b"people")
+    assert len(reply.update) < len(room.sync(b"\x00", b"").update)
+    bob.doc.apply_update(reply.update)
+    assert bob.content() == {"a": "1", "b": "2"}
+    assert (reply.epoch, reply.awareness) == ("epoch", b"people")
+    with pytest.raises(BadStateVector):
+        room.sync(b"\xff\xff", b"")
+
+
+def test_another_writers_commits_are_absorbed_and_broadcast() -> None:
+    """Proves R-FAIL-2: two holders by accident merge, through the journal's revisions."""
+    room, ann, bob = make_room(), Peer(1), Peer(2)
+    room.receive([Edit("ann", ann.set("a", "1"))])
+    room.take_broadcast()
+    room.take_entry()
+    assert not room.committed(2), "revision 1 was somebody else's"
+    assert room.revision == 0
+    room.absorb(Content(2, (bob.set("b", "2"),)))
+    assert room.revision == 2
+    broadcast = room.take_broadcast()
+    assert broadcast is not None
+    assert content_of([broadcast.update]) == {"b": "2"}
+    assert not room.dirty
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_fuzz_everyone_and_the_journal_agree(seed: int) -> None:
+    """Proves R-SYNC-2 and R-SAVE-2: lost, repeated and reordered batches, and a holder that dies now and then."""
+    rng = random.Random(seed)
+    peers = [Peer(number + 1) for number in range(4)]
+    journal: list[bytes] = []
+    unacknowledged: list[list[Edit]] = []
+    room = make_room()
+    flying: Entry | None = None
+
+    def deliver() -> None:
+        broadcast = room.take_broadcast()
+        for peer in peers if broadcast else ():
+            assert broadcast is not None
+            peer.doc.apply_update(broadcast.update)
+
+    for step in range(200):
+        match rng.randrange(7):
+            case 0 | 1 | 2:
+                peer = rng.choice(peers)
+                update = peer.set(f"k{rng.randrange(10)}", f"{seed}.{step}")
+                unacknowledged.append([Edit("someone", update)])
+            case 3 if unacknowledged:
+                room.receive(rng.choice(unacknowledged))
+            case 4:
+                deliver()
+            case 5:
+                flying = flying or room.take_entry()
+                if flying is not None:
+                    journal.append(flying.update)
+                    room.committed(len(journal))
+                    flying = None
+            case 6 if rng.random() < 0.2:
+                room = make_room(Content(len(journal), tuple(journal)))
+                flying = None
+            case _:
+                pass
+
+    rng.shuffle(unacknowledged)
+    receipts = [room.receive(batch) for batch in unacknowledged]
+    while (entry := room.take_entry()) is not None:
+        journal.append(entry.update)
+        room.committed(len(journal))
+    assert all(room.saved(receipt) for receipt in receipts)
+    for peer in peers:
+        peer.doc.apply_update(room.sync(peer.doc.get_state(), b"").update)
+    assert [peer.content() for peer in peers] == [content_of(journal)] * len(peers)

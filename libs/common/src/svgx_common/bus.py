@@ -69,6 +69,7 @@ class Bus:
         self._on_reconnect: list[Callable[[], Awaitable[None]]] = []
         self._waiting = False
         self._back = asyncio.Event()
+        self._closing = False
 
     @classmethod
     async def connect(cls, url: str, service: str, replica_id: str) -> "Bus":
@@ -220,6 +221,7 @@ class Bus:
 
     async def close(self) -> None:
         """Flush and disconnect."""
+        self._closing = True
         if self.connection.is_connected:
             try:
                 await self.connection.flush(timeout=2)
@@ -259,7 +261,8 @@ class Bus:
 
     async def _disconnected(self) -> None:
         self._back.clear()
-        log.warning("nats disconnected")
+        if not self._closing:
+            log.warning("nats disconnected")
 
     async def _reconnected(self) -> None:
         self._back.set()

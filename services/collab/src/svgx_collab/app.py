@@ -2,12 +2,13 @@
 
 import asyncio
 import contextlib
+import functools
 from collections.abc import AsyncIterator
 
 from nats.errors import Error as NatsError
 from nats.errors import NoRespondersError
-from svgx_canvas.workers import Workers
 
+from svgx_canvas.workers import Workers
 from svgx_collab.imports import Imports
 from svgx_collab.leases import Leases
 from svgx_collab.rooms import Rooms
@@ -33,11 +34,7 @@ async def build(runtime: Runtime[CollabSettings]) -> AsyncIterator[Service]:
         settings.import_workers, settings.import_memory_bytes, settings.import_timeout_seconds
     )
     await workers.start()
-
-    async def alive(replica_id: str) -> bool:
-        return await _alive(bus, replica_id)
-
-    rooms = Rooms(bus, Leases(client, runtime.replica_id, alive))
+    rooms = Rooms(bus, Leases(client, runtime.replica_id, functools.partial(alive, bus)))
     imports = Imports(bus, workers)
 
     async def open_canvas(request: CanvasRequest, _: Call) -> Opened:
@@ -57,7 +54,8 @@ async def build(runtime: Runtime[CollabSettings]) -> AsyncIterator[Service]:
         await client.aclose()
 
 
-async def _alive(bus: Bus, replica_id: str) -> bool:
+async def alive(bus: Bus, replica_id: str) -> bool:
+    """Whether another collab replica answers."""
     try:
         await bus.connection.request(subjects.replica("collab", replica_id), timeout=ALIVE_TIMEOUT)
     except NoRespondersError:

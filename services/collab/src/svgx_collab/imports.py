@@ -2,7 +2,6 @@
 
 from svgx_canvas import SvgRefused
 from svgx_canvas.workers import WorkerDied, Workers, WorkerTimeout
-
 from svgx_common.bus import Bus
 from svgx_common.contract.collab import Dropped, Imported, ImportSvgRequest
 from svgx_common.contract.errors import Internal, Invalid, TooLarge

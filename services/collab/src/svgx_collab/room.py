@@ -67,10 +67,13 @@ class Room:
         self._committed = 0
         self.unsaved_bytes = 0
         self._parked: deque[bytes] = deque(maxlen=MAX_PARKED)
+        if content.updates:
+            # One merged update has no order to get wrong.
+            merged = _merge(list(content.updates))
+            self._doc.apply_update(merged)
+            if waits(merged, self._doc):
+                self._parked.append(merged)
         self._subscription = self._doc.observe(self._changed)
-        # One merged update has no order to get wrong.
-        if content.updates and self._integrate(_merge(list(content.updates))).waiting:
-            self._parked += content.updates
 
     def receive(self, edits: list[Edit]) -> Receipt:
         """Apply a batch. An edit that was applied before changes nothing, so resending is safe."""

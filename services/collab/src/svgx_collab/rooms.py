@@ -80,13 +80,17 @@ class Rooms:
         housekeeping = 0.0
         while True:
             await asyncio.sleep(RENEW)
-            for canvas_id in await self._leases.renew(list(self._held)):
-                log.info("another replica holds the canvas", canvas_id=canvas_id)
-                await self.let_go(canvas_id, release=False)
+            await self.renew()
             housekeeping += RENEW
             if housekeeping >= HOUSEKEEPING:
                 housekeeping = 0.0
                 await self._tidy()
+
+    async def renew(self) -> None:
+        """Renew the leases, and let go of the canvases whose lease another replica has."""
+        for canvas_id in await self._leases.renew(list(self._held)):
+            log.info("another replica holds the canvas", canvas_id=canvas_id)
+            await self.let_go(canvas_id, release=False)
 
     async def let_go(self, canvas_id: str, *, release: bool = True) -> None:
         """Commit what is unsaved, then stop holding. The gateways find the next holder with their next request."""

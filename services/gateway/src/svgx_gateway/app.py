@@ -48,7 +48,9 @@ async def build(runtime: Runtime[GatewaySettings]) -> AsyncIterator[Service]:
             Route("/health/summary", summary.page),
             Route("/health/summary/", summary.page),
             Route("/openapi.json", _page(document)),
-            WebSocketRoute("/runtime/events/{canvas_id}", YjsEndpoint(hub, identities, access).serve),
+            WebSocketRoute(
+                "/runtime/events/{canvas_id}", YjsEndpoint(hub, identities, access).serve
+            ),
         ],
     )
     _allow_origins(app, settings.cors_origins)

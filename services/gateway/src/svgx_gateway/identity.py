@@ -3,10 +3,10 @@
 from dataclasses import dataclass
 
 from starlette.requests import HTTPConnection
-from svgx_common.tokens import verify
 
 from svgx_common.caller import Caller
 from svgx_common.contract.errors import Unauthenticated
+from svgx_common.tokens import verify
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,31 @@
+# Python of the machine, used once: everything else runs in .venv.
+PYTHON ?= python3
+BOOTSTRAP := $(PYTHON) bootstrap.py
+
+.DEFAULT_GOAL := help
+.PHONY: help run test check lock clean
+
+help: ## List what can be made
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+run: ## Start everything in the foreground (API_PORT, SVGX_HOME); Ctrl-C ends it, data stays
+	@exec $(BOOTSTRAP) run
+
+test: ## Run all tests (ARGS="-k name" for some)
+	@exec $(BOOTSTRAP) tests pytest $(ARGS)
+
+check: ## Format, lint, types, import rules, house rules
+	@$(BOOTSTRAP) exec ruff format --check .
+	@$(BOOTSTRAP) exec ruff check .
+	@$(BOOTSTRAP) exec pytest -q tests/unit/house_rules
+	@$(BOOTSTRAP) exec lint-imports
+	@$(BOOTSTRAP) exec mypy
+
+lock: ## Pin requirements.in anew in requirements.lock, with hashes
+	@$(BOOTSTRAP) exec uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
+		--no-config --no-emit-index-url --no-emit-find-links --no-annotate --no-header \
+		requirements.in --output-file requirements.lock
+
+clean: ## Remove .venv and caches; data in .svgx stays
+	rm -rf .venv .venv.lock .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,112 @@
+"""The rooms of a collab replica in this process, on real servers, and a Yjs document that draws through them."""
+
+import asyncio
+import functools
+import secrets
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from pycrdt import Doc, Map
+
+from svgx_collab.app import alive
+from svgx_collab.leases import Leases
+from svgx_collab.rooms import Rooms
+from svgx_common import redis
+from svgx_common.bus import Bus
+from svgx_common.contract import subjects
+from svgx_common.contract.collab import OPEN, Opened
+from svgx_common.contract.state import CanvasRequest
+from svgx_common.holder import ask_holder
+from svgx_common.wire import (
+    Edit,
+    Saved,
+    SyncReply,
+    decode_saved,
+    decode_sync_reply,
+    encode_edits,
+    encode_sync_request,
+)
+from svgx_devstack import DevStack
+
+
+@dataclass(frozen=True, slots=True)
+class Replica:
+    """One replica's rooms. `die` ends it as a crash would: nothing is committed, nothing handed over."""
+
+    bus: Bus
+    rooms: Rooms
+    redis: redis.Redis
+    background: list[asyncio.Task[None]]
+
+    async def die(self) -> None:
+        for task in self.background:
+            task.cancel()
+        await asyncio.gather(*self.background, return_exceptions=True)
+        await self.bus.connection.close()
+
+
+@asynccontextmanager
+async def replica(backing: DevStack, *, answers_open: bool = True) -> AsyncIterator[Replica]:
+    """A replica that joins the queue group for `open` unless told not to."""
+    replica_id = secrets.token_hex(6)
+    bus = await Bus.connect(backing.nats_url("collab"), "collab", replica_id)
+    client = redis.connect(backing.redis_url)
+    rooms = Rooms(bus, Leases(client, replica_id, functools.partial(alive, bus)))
+
+    async def answer_alive(message: Any) -> None:
+        await message.respond(b"")
+
+    async def answer_open(message: Any) -> None:
+        request = CanvasRequest.model_validate_json(message.data)
+        opened = Opened(epoch=await rooms.open(request.canvas_id))
+        await message.respond(opened.model_dump_json().encode())
+
+    await bus.connection.subscribe(subjects.replica("collab", replica_id), cb=answer_alive)
+    if answers_open:
+        await bus.connection.subscribe(OPEN.subject, queue="svgx-collab", cb=answer_open)
+    await bus.connection.flush()
+    background = [asyncio.create_task(rooms.committer.run()), asyncio.create_task(rooms.run())]
+    running = Replica(bus, rooms, client, background)
+    try:
+        yield running
+    finally:
+        if not bus.connection.is_closed:
+            await rooms.hand_over()
+        await running.die()
+        await client.aclose()
+
+
+class Drawer:
+    """A Yjs document whose edits go to the canvas's holder, as a gateway sends them."""
+
+    def __init__(self, bus: Bus, canvas_id: str) -> None:
+        self.bus = bus
+        self.canvas_id = canvas_id
+        self.doc: Doc[Any] = Doc()
+        self.elements: Map[Any] = self.doc.get("elements", type=Map)
+        self._updates: list[bytes] = []
+        self._subscription = self.doc.observe(lambda event: self._updates.append(event.update))
+
+    async def set(self, key: str, value: str) -> Saved:
+        """Write, and wait until it is saved."""
+        self.elements[key] = value
+        edits = encode_edits([Edit("ann", self._updates[-1])])
+        return decode_saved(
+            await ask_holder(self.bus, self.canvas_id, "edit", edits, patience=20, attempt=5)
+        )
+
+    async def sync(self) -> SyncReply:
+        """Ask for everything."""
+        request = encode_sync_request(b"\x00")
+        return decode_sync_reply(
+            await ask_holder(self.bus, self.canvas_id, "sync", request, patience=20, attempt=5)
+        )
+
+    async def held(self) -> dict[str, Any]:
+        """The content as the holder has it."""
+        doc: Doc[Any] = Doc()
+        elements: Map[Any] = doc.get("elements", type=Map)
+        doc.apply_update((await self.sync()).update)
+        return dict(elements.to_py() or {})

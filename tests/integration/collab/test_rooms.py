@@ -1,0 +1,149 @@
+"""Holding canvases: opening, failover, leases, commits that have to wait."""
+
+import asyncio
+
+import pytest
+from pycrdt import Doc, Map
+
+from svgx_common.bus import Bus
+from svgx_common.contract import subjects
+from svgx_common.contract.errors import NotFound, Unavailable
+from svgx_common.contract.state import JOURNAL_LOAD, LoadRequest
+from svgx_common.wire import Broadcast, decode_broadcast, decode_content
+from svgx_devstack import DevStack
+from tests.integration.collab.replica import Drawer, replica
+
+
+async def committed(bus: Bus, canvas_id: str) -> dict[str, str]:
+    """The content as PostgreSQL has it."""
+    reply = await bus.ask(JOURNAL_LOAD, LoadRequest(canvas_id=canvas_id))
+    doc: Doc[Map[str]] = Doc()
+    elements = doc.get("elements", type=Map)
+    for update in decode_content(reply.content).updates:
+        doc.apply_update(update)
+    return dict(elements.to_py() or {})
+
+
+async def test_an_edit_is_broadcast_and_acknowledged_when_committed(
+    backing: DevStack, bus: Bus, drawer: Drawer
+) -> None:
+    """Proves R-SAVE-1 and R-SYNC-3."""
+    heard: asyncio.Queue[Broadcast] = asyncio.Queue()
+
+    async def hear(_: str, content: bytes) -> None:
+        heard.put_nowait(decode_broadcast(content))
+
+    await bus.listen(subjects.canvas(drawer.canvas_id, "update"), hear)
+    async with replica(backing):
+        saved = await drawer.set("a", "1")
+        assert await committed(bus, drawer.canvas_id) == {"a": "1"}
+        assert (saved.revision, saved.rejected) == (1, ())
+        first = await heard.get()
+        await drawer.set("b", "2")
+        second = await heard.get()
+        assert (first.sequence, second.sequence) == (1, 2)
+        assert first.epoch == second.epoch == (await drawer.sync()).epoch
+
+
+async def test_an_unknown_canvas_is_not_held(backing: DevStack, bus: Bus, state: None) -> None:
+    """Proves R-ACCESS-1."""
+    async with replica(backing, answers_open=False) as one:
+        with pytest.raises(NotFound):
+            await one.rooms.open("nowhere")
+        assert one.rooms.details()["held"] == 0
+
+
+async def test_a_dead_holders_canvas_is_taken_over_at_once(
+    backing: DevStack, drawer: Drawer
+) -> None:
+    """Proves R-FAIL-1: the lease of a holder that does not answer is not waited for."""
+    async with replica(backing, answers_open=False) as one, replica(backing) as two:
+        await one.rooms.open(drawer.canvas_id)
+        await drawer.set("a", "1")
+        with pytest.raises(Unavailable):
+            await two.rooms.open(drawer.canvas_id)
+        await one.die()
+        await drawer.set("b", "2")
+        assert two.rooms.details()["held"] == 1
+        assert await drawer.held() == {"a": "1", "b": "2"}
+
+
+async def test_a_stopping_replica_hands_over(backing: DevStack, bus: Bus, drawer: Drawer) -> None:
+    """Proves R-FAIL-3: everything is committed, and the next replica needs no patience."""
+    async with replica(backing, answers_open=False) as one:
+        await one.rooms.open(drawer.canvas_id)
+        await drawer.set("a", "1")
+        await one.rooms.hand_over()
+        assert one.rooms.details() == {"held": 0, "unsaved_bytes": 0}
+        async with replica(backing):
+            assert await drawer.held() == {"a": "1"}
+
+
+async def test_without_redis_canvases_are_held_all_the_same(
+    backing: DevStack, drawer: Drawer
+) -> None:
+    """Proves R-FAIL-4: Redis may vanish at the cost of speed only."""
+    valkey = backing.process("valkey")
+    async with replica(backing):
+        valkey.pause()
+        try:
+            await drawer.set("a", "1")
+            assert await drawer.held() == {"a": "1"}
+        finally:
+            valkey.resume()
+
+
+async def test_a_replica_that_lost_its_lease_lets_go(backing: DevStack, drawer: Drawer) -> None:
+    """Proves R-FAIL-2: what it had is committed, and whoever has the lease goes on from there."""
+    async with replica(backing, answers_open=False) as one, replica(backing) as two:
+        await one.rooms.open(drawer.canvas_id)
+        await drawer.set("a", "1")
+        await one.redis.set(f"svgx:lease:{drawer.canvas_id}", two.bus.replica_id)
+        await one.rooms.renew()
+        assert one.rooms.details()["held"] == 0
+        await drawer.set("b", "2")
+        assert two.rooms.details()["held"] == 1
+        assert await drawer.held() == {"a": "1", "b": "2"}
+
+
+async def test_two_holders_by_accident_merge(backing: DevStack, bus: Bus, drawer: Drawer) -> None:
+    """Proves R-FAIL-2: each learns from the journal's revisions what the other committed."""
+    other = Drawer(bus, drawer.canvas_id)
+    async with (
+        replica(backing, answers_open=False) as one,
+        replica(backing, answers_open=False) as two,
+    ):
+        await one.rooms.open(drawer.canvas_id)
+        await one.redis.delete(f"svgx:lease:{drawer.canvas_id}")
+        await two.rooms.open(drawer.canvas_id)
+        await asyncio.gather(*(drawer.set(f"a{n}", "1") for n in range(20)))
+        await asyncio.gather(*(other.set(f"b{n}", "1") for n in range(20)))
+        expected = {f"{who}{n}": "1" for who in "ab" for n in range(20)}
+        assert await committed(bus, drawer.canvas_id) == expected
+        assert await drawer.held() == expected
+
+
+async def test_edits_wait_for_state_and_nothing_is_acknowledged_before(
+    backing: DevStack, bus: Bus, drawer: Drawer
+) -> None:
+    """Proves R-FAIL-5: while PostgreSQL is down drawing goes on, and saved means saved."""
+    postgres = backing.process("postgres")
+    async with replica(backing):
+        await drawer.set("a", "1")
+        postgres.pause()
+        try:
+            waiting = asyncio.create_task(drawer.set("b", "2"))
+            while "b" not in await drawer.held():
+                pass
+            assert not waiting.done()
+        finally:
+            postgres.resume()
+        await waiting
+        assert await committed(bus, drawer.canvas_id) == {"a": "1", "b": "2"}
+
+
+async def test_a_large_edit_passes(backing: DevStack, bus: Bus, drawer: Drawer) -> None:
+    """Proves R-BUS-5 on the edit path: 3 MiB, where NATS takes 1 MiB."""
+    async with replica(backing):
+        await drawer.set("a", "x" * 3 * 1024 * 1024)
+        assert len((await committed(bus, drawer.canvas_id))["a"]) == 3 * 1024 * 1024

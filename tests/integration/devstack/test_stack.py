@@ -1,0 +1,30 @@
+"""The whole stack with the real services."""
+
+import httpx
+import pytest
+
+from svgx_devstack import DevStack
+
+
+async def _ready(url: str) -> int:
+    async with httpx.AsyncClient() as client:
+        return (await client.get(f"{url}/health/ready")).status_code
+
+
+@pytest.mark.parametrize("service", ["auth", "collab", "gateway", "state"])
+async def test_every_service_is_a_process_of_its_own(stack: DevStack, service: str) -> None:
+    assert await _ready(stack.service_url(service)) == 200
+    others = {process.pid for process in stack.processes if process.name != service}
+    assert stack.process(service).pid not in others
+
+
+async def test_replicas_come_and_go(stack: DevStack) -> None:
+    name = await stack.add_replica("collab")
+    assert name == "collab-2"
+    assert await _ready(stack.service_url(name)) == 200
+    replica = stack.process(name)
+    assert replica.pid != stack.process("collab").pid
+    await stack.remove_replica(name)
+    assert replica.pid is None
+    with pytest.raises(KeyError):
+        stack.process(name)

@@ -1,0 +1,137 @@
+"""State replicas in this process on real servers, and a client that reaches them over the bus."""
+
+import secrets
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import asyncpg
+
+from svgx_common.bus import Bus
+from svgx_common.caller import Caller
+from svgx_common.contract import state
+from svgx_common.contract.operation import Blob
+from svgx_common.contract.policy import CanvasRole, Role
+from svgx_common.health import Health, Phase
+from svgx_common.responder import Responder
+from svgx_common.runtime import Runtime
+from svgx_common.wire import (
+    Committed,
+    Content,
+    Entry,
+    decode_committed,
+    decode_content,
+    encode_entries,
+)
+from svgx_devstack import DevStack
+from svgx_state.app import build
+from svgx_state.settings import StateSettings
+
+
+Tables: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
+"""A connection to the service's tables."""
+
+
+@asynccontextmanager
+async def replica(backing: DevStack, **settings: int) -> AsyncIterator[Health]:
+    """One replica with these settings, until the block ends."""
+    replica_id = secrets.token_hex(6)
+    bus = await Bus.connect(backing.nats_url("state"), "state", replica_id)
+    health = Health("state", replica_id, "0")
+    chosen = StateSettings.model_validate({"postgres_url": backing.postgres_url, **settings})
+    responder = Responder(bus, "0")
+    runtime = Runtime(chosen, bus, responder, health, replica_id, "0")
+    try:
+        async with build(runtime) as service:
+            await responder.start()
+            await bus.connection.flush()
+            health.phase = Phase.READY
+            try:
+                yield health
+            finally:
+                await responder.drain()
+                assert service.drain is not None
+                await service.drain()
+    finally:
+        await bus.close()
+
+
+async def until_blocked(tables: Tables) -> None:
+    """Return when somebody waits for a lock that this connection holds."""
+    while not await tables.fetchval(
+        "SELECT count(*) FROM pg_locks WHERE NOT granted AND pg_backend_pid() = ANY (pg_blocking_pids(pid))"
+    ):
+        pass
+
+
+def user(role: Role = Role.EDITOR) -> Caller:
+    """Somebody new."""
+    name = secrets.token_hex(6)
+    return Caller(f"user-{name}", name, role, f"session-{name}")
+
+
+@dataclass(frozen=True, slots=True)
+class Client:
+    """Calls the operations as the gateway and collab do. `me` is the caller where none is given."""
+
+    bus: Bus
+    me: Caller
+
+    async def create(self, name: str = "canvas", caller: Caller | None = None) -> str:
+        """A new canvas's id."""
+        request = state.CreateCanvasRequest(name=name)
+        canvas = await self.bus.ask(state.CREATE_CANVAS, request, caller=caller or self.me)
+        return canvas.id
+
+    async def get(self, canvas_id: str, caller: Caller | None = None) -> state.Canvas:
+        """A canvas."""
+        request = state.CanvasRequest(canvas_id=canvas_id)
+        return await self.bus.ask(state.GET_CANVAS, request, caller=caller or self.me)
+
+    async def delete(self, canvas_id: str) -> None:
+        """Delete a canvas."""
+        request = state.CanvasRequest(canvas_id=canvas_id)
+        await self.bus.ask(state.DELETE_CANVAS, request, caller=self.me)
+
+    async def page(self, caller: Caller | None = None, **query: str | int | None) -> state.CanvasPage:
+        """A page of the list."""
+        request = state.ListCanvasesRequest.model_validate(query)
+        return await self.bus.ask(state.LIST_CANVASES, request, caller=caller or self.me)
+
+    async def access(self, canvas_id: str, caller: Caller | None = None) -> CanvasRole:
+        """The caller's role."""
+        request = state.CanvasRequest(canvas_id=canvas_id)
+        reply = await self.bus.ask(state.CANVAS_ACCESS, request, caller=caller or self.me)
+        return reply.role
+
+    async def member(self, canvas_id: str, user_id: str) -> CanvasRole:
+        """A member's role."""
+        request = state.MemberRequest(canvas_id=canvas_id, user_id=user_id)
+        return (await self.bus.ask(state.GET_MEMBER, request, caller=self.me)).role
+
+    async def set_member(self, canvas_id: str, user_id: str, role: CanvasRole) -> state.Member:
+        """Give a role."""
+        request = state.SetMemberRequest(canvas_id=canvas_id, user_id=user_id, role=role)
+        return await self.bus.ask(state.SET_MEMBER, request, caller=self.me)
+
+    async def remove_member(self, canvas_id: str, user_id: str) -> None:
+        """Take it away."""
+        request = state.MemberRequest(canvas_id=canvas_id, user_id=user_id)
+        await self.bus.ask(state.REMOVE_MEMBER, request, caller=self.me)
+
+    async def append(self, *entries: Entry) -> list[Committed]:
+        """Commit."""
+        request = state.AppendRequest(content=encode_entries(list(entries)))
+        reply = await self.bus.ask(state.JOURNAL_APPEND, request)
+        return decode_committed(reply.content)
+
+    async def load(self, canvas_id: str, after: int = 0) -> Content:
+        """What was committed."""
+        request = state.LoadRequest(canvas_id=canvas_id, after=after)
+        return decode_content((await self.bus.ask(state.JOURNAL_LOAD, request)).content)
+
+    async def export(self, canvas_id: str, **query: str | float) -> Blob:
+        """An export."""
+        request = state.ExportRequest.model_validate({"canvas_id": canvas_id, **query})
+        return await self.bus.ask(state.EXPORT, request, caller=self.me)

@@ -1,0 +1,257 @@
+"""Canvases and who may see them, over the bus."""
+
+import asyncio
+import itertools
+import secrets
+
+import pytest
+
+from svgx_common.caller import Caller
+from svgx_common.contract import state, subjects
+from svgx_common.contract.errors import Conflict, Forbidden, Invalid, NotFound
+from svgx_common.contract.policy import CanvasRole, Role
+from tests.integration.state.drawing import Pen
+from tests.integration.state.service import Client, Tables, user
+
+pytestmark = pytest.mark.usefixtures("service")
+
+
+async def names_of_all_pages(client: Client, caller: Caller, name: str | None, limit: int) -> list[str]:
+    """Walk from page to page."""
+    found: list[str] = []
+    cursor = None
+    while True:
+        page = await client.page(caller, name=name, limit=limit, cursor=cursor)
+        assert len(page.items) == limit or page.next is None
+        found += [canvas.name for canvas in page.items]
+        cursor = page.next
+        if cursor is None:
+            return found
+
+
+async def test_create_get_rename_delete(client: Client) -> None:
+    """Proves R-STATE-12."""
+    canvas_id = await client.create("One")
+    canvas = await client.get(canvas_id)
+    assert (canvas.name, canvas.role, canvas.revision) == ("One", CanvasRole.OWNER, 0)
+    request = state.RenameCanvasRequest(canvas_id=canvas_id, name="Two")
+    renamed = await client.bus.ask(state.RENAME_CANVAS, request, caller=client.me)
+    assert renamed == await client.get(canvas_id)
+    assert renamed.name == "Two"
+    assert renamed.created_at == canvas.created_at < renamed.updated_at
+    await client.delete(canvas_id)
+    with pytest.raises(NotFound):
+        await client.get(canvas_id)
+    with pytest.raises(NotFound):
+        await client.delete(canvas_id)
+    with pytest.raises(NotFound):
+        await client.bus.ask(state.RENAME_CANVAS, request, caller=client.me)
+
+
+async def test_deleting_keeps_the_content(client: Client, tables: Tables) -> None:
+    """Proves R-STATE-4."""
+    canvas_id = await client.create()
+    await client.append(Pen(canvas_id, "holder").draw("a"))
+    await client.delete(canvas_id)
+    assert await tables.fetchval("SELECT count(*) FROM journal WHERE canvas_id = $1", canvas_id) == 1
+    assert await tables.fetchval("SELECT deleted_at FROM canvas WHERE id = $1", canvas_id) is not None
+
+
+async def test_an_edit_is_an_update(client: Client) -> None:
+    """Proves R-STATE-2."""
+    canvas_id = await client.create()
+    before = await client.get(canvas_id)
+    await client.append(Pen(canvas_id, "holder").draw("a"))
+    after = await client.get(canvas_id)
+    assert (after.revision, after.created_at) == (1, before.created_at)
+    assert after.updated_at > before.updated_at
+
+
+@pytest.mark.parametrize("limit", [1, 3, 7, 50])
+async def test_pages_have_everything_once_newest_first(client: Client, limit: int) -> None:
+    """Proves R-STATE-14."""
+    me = user()
+    names = [f"canvas {number}" for number in range(7)]
+    for name in names:
+        await client.create(name, me)
+        await client.create(name)  # somebody else's
+    assert await names_of_all_pages(client, me, None, limit) == names[::-1]
+
+
+async def test_canvases_of_one_moment_are_not_lost_between_pages(client: Client, tables: Tables) -> None:
+    """Proves R-STATE-14."""
+    me = user()
+    ids = [await client.create(str(number), me) for number in range(5)]
+    await tables.execute("UPDATE canvas SET created_at = now() WHERE id = ANY ($1)", ids)
+    assert sorted(await names_of_all_pages(client, me, None, 2)) == ["0", "1", "2", "3", "4"]
+
+
+async def test_what_is_created_meanwhile_does_not_shift_pages(client: Client) -> None:
+    """Proves R-STATE-14."""
+    me = user()
+    for number in range(4):
+        await client.create(str(number), me)
+    first = await client.page(me, limit=2)
+    await client.create("new", me)
+    second = await client.page(me, limit=2, cursor=first.next)
+    assert [canvas.name for canvas in (*first.items, *second.items)] == ["3", "2", "1", "0"]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "found"),
+    [
+        ("PLAN", ["Floor plan", "plan_b", "100% Plan"]),
+        ("%", ["100% Plan"]),
+        ("_", ["plan_b"]),
+        ("\\", ["back\\slash"]),
+        ("grün", ["GRÜN"]),
+        ("nothing like it", []),
+        ("", ["Floor plan", "plan_b", "back\\slash", "GRÜN", "100% Plan"]),
+    ],
+)
+async def test_search_takes_every_character_as_it_is(client: Client, wanted: str, found: list[str]) -> None:
+    """Proves R-STATE-14."""
+    me = user()
+    for name in ("100% Plan", "GRÜN", "back\\slash", "plan_b", "Floor plan"):
+        await client.create(name, me)
+    assert await names_of_all_pages(client, me, wanted, 2) == found
+
+
+async def test_lists_have_what_the_caller_may_see(client: Client) -> None:
+    """Proves R-STATE-14."""
+    name = secrets.token_hex(8)
+    owner, guest, admin, watcher = user(), user(), user(Role.ADMIN), user(Role.VIEWER)
+    shared, private, deleted = [await client.create(name, owner) for _ in range(3)]
+    await client.set_member(shared, guest.user_id, CanvasRole.EDITOR)
+    await client.set_member(shared, watcher.user_id, CanvasRole.EDITOR)
+    await client.delete(deleted)
+
+    async def seen(caller: Caller) -> list[tuple[str, str]]:
+        page = await client.page(caller, name=name)
+        return [(canvas.id, canvas.role.value) for canvas in page.items]
+
+    assert await seen(owner) == [(private, "owner"), (shared, "owner")]
+    assert await seen(guest) == [(shared, "editor")]
+    assert await seen(watcher) == [(shared, "viewer")]
+    assert await seen(admin) == [(private, "owner"), (shared, "owner")]
+    assert await seen(user()) == []
+
+
+@pytest.mark.parametrize("cursor", ["x", "!", "MTIz", "=" * 8, "é", "a" * 256])
+async def test_a_cursor_that_is_none(client: Client, cursor: str) -> None:
+    """Proves R-STATE-15."""
+    with pytest.raises(Invalid) as caught:
+        await client.page(cursor=cursor)
+    assert caught.value.field == "cursor"
+
+
+@pytest.mark.parametrize(("role", "member"), list(itertools.product(Role, (None, *CanvasRole))))
+async def test_access(client: Client, role: Role, member: CanvasRole | None) -> None:
+    """Proves R-STATE-11, R-STATE-12."""
+    canvas_id = await client.create()
+    caller = user(role)
+    if member is not None:
+        await client.set_member(canvas_id, caller.user_id, member)
+    expected = {Role.ADMIN: CanvasRole.OWNER, Role.EDITOR: member, Role.VIEWER: member and CanvasRole.VIEWER}[role]
+    if expected is None:
+        with pytest.raises(Forbidden):
+            await client.access(canvas_id, caller)
+        with pytest.raises(Forbidden):
+            await client.get(canvas_id, caller)
+    else:
+        assert await client.access(canvas_id, caller) is expected
+        assert (await client.get(canvas_id, caller)).role is expected
+    with pytest.raises(NotFound):
+        await client.access("nobody", caller)
+    await client.delete(canvas_id)
+    with pytest.raises(NotFound):
+        await client.access(canvas_id, caller)
+
+
+async def test_members_come_change_and_go(client: Client) -> None:
+    """Proves R-STATE-11."""
+    canvas_id, guest = await client.create(), user()
+    with pytest.raises(NotFound, match="not a member"):
+        await client.member(canvas_id, guest.user_id)
+    for role in CanvasRole:
+        member = await client.set_member(canvas_id, guest.user_id, role)
+        assert (member.user_id, member.role) == (guest.user_id, role)
+        assert await client.member(canvas_id, guest.user_id) is role
+    await client.remove_member(canvas_id, guest.user_id)
+    with pytest.raises(Forbidden):
+        await client.access(canvas_id, guest)
+    with pytest.raises(NotFound, match="not a member"):
+        await client.remove_member(canvas_id, guest.user_id)
+    for canvas in ("nobody", await _deleted(client)):
+        with pytest.raises(NotFound, match="no such canvas"):
+            await client.member(canvas, client.me.user_id)
+        with pytest.raises(NotFound, match="no such canvas"):
+            await client.set_member(canvas, guest.user_id, CanvasRole.VIEWER)
+        with pytest.raises(NotFound, match="no such canvas"):
+            await client.remove_member(canvas, client.me.user_id)
+
+
+async def _deleted(client: Client) -> str:
+    canvas_id = await client.create()
+    await client.delete(canvas_id)
+    return canvas_id
+
+
+async def test_the_last_owner_stays(client: Client) -> None:
+    """Proves R-STATE-13."""
+    canvas_id, second, me = await client.create(), user().user_id, client.me.user_id
+    await client.set_member(canvas_id, second, CanvasRole.EDITOR)
+    with pytest.raises(Conflict, match="last owner"):
+        await client.remove_member(canvas_id, me)
+    for role in (CanvasRole.EDITOR, CanvasRole.VIEWER):
+        with pytest.raises(Conflict, match="last owner"):
+            await client.set_member(canvas_id, me, role)
+    await client.set_member(canvas_id, me, CanvasRole.OWNER)
+    await client.set_member(canvas_id, second, CanvasRole.OWNER)
+    await client.set_member(canvas_id, me, CanvasRole.VIEWER)
+    with pytest.raises(Conflict, match="last owner"):
+        await client.remove_member(canvas_id, second)
+    await client.remove_member(canvas_id, me)
+
+
+async def test_owners_who_leave_at_the_same_moment_leave_one(client: Client, tables: Tables) -> None:
+    """Proves R-STATE-13."""
+    for _ in range(10):
+        canvas_id = await client.create()
+        owners = [client.me.user_id, *(user().user_id for _ in range(3))]
+        for owner in owners[1:]:
+            await client.set_member(canvas_id, owner, CanvasRole.OWNER)
+        leaving = [client.remove_member(canvas_id, owner) for owner in owners[:2]]
+        stepping_down = [client.set_member(canvas_id, owner, CanvasRole.EDITOR) for owner in owners[2:]]
+        results = await asyncio.gather(*leaving, *stepping_down, return_exceptions=True)
+        assert [type(result) for result in results if isinstance(result, Exception)] == [Conflict]
+        left = "SELECT count(*) FROM canvas_member WHERE canvas_id = $1 AND role = 'owner'"
+        assert await tables.fetchval(left, canvas_id) == 1
+
+
+async def test_whoever_is_connected_hears_of_changed_access(client: Client) -> None:
+    """Proves R-STATE-16."""
+    canvas_id, guest = await client.create(), user()
+    heard: asyncio.Queue[bool] = asyncio.Queue()
+
+    async def listener(_: str, __: bytes) -> None:
+        # As the gateway does: it asks again, and must find the change.
+        try:
+            heard.put_nowait(bool(await client.access(canvas_id, guest)))
+        except (Forbidden, NotFound):
+            heard.put_nowait(False)
+
+    await client.bus.listen(subjects.canvas(canvas_id, "access"), listener)
+    await client.bus.connection.flush()
+    async with asyncio.timeout(20):
+        await client.set_member(canvas_id, guest.user_id, CanvasRole.VIEWER)
+        assert await heard.get() is True
+        await client.remove_member(canvas_id, guest.user_id)
+        assert await heard.get() is False
+        await client.set_member(canvas_id, guest.user_id, CanvasRole.OWNER)
+        assert await heard.get() is True
+        with pytest.raises(NotFound):
+            await client.remove_member(canvas_id, "nobody")
+        await client.delete(canvas_id)
+        assert await heard.get() is False
+    assert heard.empty()

@@ -1,0 +1,147 @@
+"""Snapshots: when they are written, what is in them, what stays."""
+
+import asyncio
+import random
+
+from svgx_common.wire import Entry
+from svgx_devstack import DevStack
+from tests.integration.state.drawing import Pen, elements, text, typed
+from tests.integration.state.service import Client, Tables, replica, until_blocked
+
+
+async def snapshots(tables: Tables, canvas_id: str) -> list[int]:
+    """The revisions through which there are snapshots, oldest first."""
+    rows = await tables.fetch(
+        "SELECT through_revision FROM snapshot WHERE canvas_id = $1 ORDER BY through_revision", canvas_id
+    )
+    return [row["through_revision"] for row in rows]
+
+
+async def until_snapshot(tables: Tables, canvas_id: str, through: int) -> None:
+    """Return when there is a snapshot through at least this revision."""
+    async with asyncio.timeout(30):
+        while max(await snapshots(tables, canvas_id), default=0) < through:
+            pass
+
+
+async def test_entries_or_bytes_make_one_due(backing: DevStack, client: Client, tables: Tables) -> None:
+    """Proves R-STATE-7."""
+    async with replica(backing, compact_after_entries=10, compact_after_bytes=50_000) as health:
+        many, large, neither = [await client.create() for _ in range(3)]
+        pens = {canvas_id: Pen(canvas_id, "holder") for canvas_id in (many, large, neither)}
+        for number in range(9):
+            await client.append(*(pens[canvas_id].draw(str(number)) for canvas_id in (many, neither)))
+        await client.append(pens[large].draw("0", "x" * 40_000))
+        assert [await snapshots(tables, canvas_id) for canvas_id in pens] == [[], [], []]
+        await client.append(pens[many].draw("9"), pens[large].draw("1", "x" * 40_000))
+        await until_snapshot(tables, many, 10)
+        await until_snapshot(tables, large, 2)
+        assert [await snapshots(tables, canvas_id) for canvas_id in pens] == [[10], [2], []]
+        for canvas_id, count in ((many, 1), (large, 1), (neither, 9)):
+            assert len((await client.load(canvas_id)).updates) == count
+        assert (await health.report()).details["compaction"]["backlog"] == 0
+
+
+async def test_the_newest_two_are_kept_and_the_journal_stays(
+    backing: DevStack, client: Client, tables: Tables
+) -> None:
+    """Proves R-STATE-5, R-STATE-7."""
+    async with replica(backing, compact_after_entries=10):
+        canvas_id = await client.create()
+        pen = Pen(canvas_id, "holder")
+        entries: list[Entry] = []
+        for _ in range(4):
+            group = [pen.draw(str(len(entries) + number)) for number in range(10)]
+            entries += group
+            await client.append(*group)
+            await until_snapshot(tables, canvas_id, len(entries))
+        assert await snapshots(tables, canvas_id) == [30, 40]
+        rows = await tables.fetch("SELECT revision FROM journal WHERE canvas_id = $1 ORDER BY 1", canvas_id)
+        assert [row["revision"] for row in rows] == list(range(1, 41))
+        everything = {str(number): "x" for number in range(40)}
+        for after, count in ((0, 1), (5, 1), (29, 1), (30, 10), (35, 5), (40, 0)):
+            content = await client.load(canvas_id, after)
+            assert (content.revision, len(content.updates)) == (40, count)
+            known = (entry.update for entry in entries[:after])
+            assert elements((*known, *content.updates)) == everything
+
+
+async def test_what_waits_for_something_earlier_is_not_lost(
+    backing: DevStack, client: Client, tables: Tables
+) -> None:
+    """Proves R-STATE-6. Updates may be committed before one that they build on."""
+    async with replica(backing, compact_after_entries=5):
+        canvas_id = await client.create()
+        first, *rest = [
+            Entry(canvas_id, "holder", number, (), update) for number, update in enumerate(typed("0123456789" * 3))
+        ]
+        random.Random(7).shuffle(rest)
+        for start in range(0, 25, 5):
+            await client.append(*rest[start : start + 5])
+            await until_snapshot(tables, canvas_id, start + 5)
+        content = await client.load(canvas_id)
+        assert len(content.updates) == 1
+        assert text(content.updates) == ""
+        await client.append(first, *rest[25:])
+        assert text((await client.load(canvas_id)).updates) == "0123456789" * 3
+        await until_snapshot(tables, canvas_id, 30)
+        content = await client.load(canvas_id)
+        assert len(content.updates) == 1
+        assert text(content.updates) == "0123456789" * 3
+
+
+async def test_an_update_that_cannot_be_merged_harms_nobody_else(
+    backing: DevStack, client: Client, tables: Tables
+) -> None:
+    """Proves R-STATE-7."""
+    async with replica(backing, compact_after_entries=5):
+        broken, sound = await client.create(), await client.create()
+        pen = Pen(sound, "holder")
+        for number in range(5):
+            await client.append(Entry(broken, "holder", number, (), b"no update"), pen.draw(str(number)))
+        await until_snapshot(tables, sound, 5)
+        assert await snapshots(tables, broken) == []
+        assert (await client.load(broken)).revision == 5
+        await client.append(Entry(broken, "holder", 5, (), b"no update"))
+
+
+async def test_appends_do_not_wait_for_a_compaction(backing: DevStack, client: Client, tables: Tables) -> None:
+    """Proves R-STATE-7. The compaction is held up by a lock on the table it writes to."""
+    async with replica(backing, compact_after_entries=5), asyncio.timeout(60):
+        canvas_id = await client.create()
+        pen = Pen(canvas_id, "holder")
+        async with tables.transaction():
+            await tables.execute("LOCK TABLE snapshot IN SHARE MODE")
+            await client.append(*(pen.draw(str(number)) for number in range(5)))
+            await until_blocked(tables)
+            committed = await client.append(*(pen.draw(str(number)) for number in range(5, 9)))
+            assert [result.revision for result in committed] == [6, 7, 8, 9]
+        await until_snapshot(tables, canvas_id, 5)
+        assert await snapshots(tables, canvas_id) == [5]
+        content = await client.load(canvas_id)
+        assert (content.revision, len(content.updates)) == (9, 5)
+        assert elements(content.updates) == {str(number): "x" for number in range(9)}
+
+
+async def test_stopping_gives_a_compaction_up_and_another_replica_does_it(
+    backing: DevStack, client: Client, tables: Tables
+) -> None:
+    """Proves R-STATE-7."""
+    async with asyncio.timeout(60):
+        canvas_id = await _stopped_while_compacting(backing, client, tables)
+        assert await snapshots(tables, canvas_id) == []
+        async with replica(backing, compact_after_entries=5):
+            await client.append(Pen(canvas_id, "next").draw("more"))
+            await until_snapshot(tables, canvas_id, 6)
+            assert await snapshots(tables, canvas_id) == [6]
+
+
+async def _stopped_while_compacting(backing: DevStack, client: Client, tables: Tables) -> str:
+    async with tables.transaction():
+        await tables.execute("LOCK TABLE snapshot IN SHARE MODE")
+        async with replica(backing, compact_after_entries=5):
+            canvas_id = await client.create()
+            pen = Pen(canvas_id, "holder")
+            await client.append(*(pen.draw(str(number)) for number in range(5)))
+            await until_blocked(tables)
+    return canvas_id

@@ -1,0 +1,193 @@
+"""Appending and loading over the bus."""
+
+import asyncio
+import os
+
+import pytest
+
+from svgx_common.contract import state
+from svgx_common.contract.errors import BadRequest, NotFound
+from svgx_common.wire import Committed, Entry
+from tests.integration.state.drawing import Pen, elements
+from tests.integration.state.service import Client, Tables, until_blocked
+
+pytestmark = pytest.mark.usefixtures("service")
+
+
+async def test_one_call_commits_many_canvases_in_one_transaction(
+    client: Client, tables: Tables
+) -> None:
+    """Proves R-STATE-1."""
+    ids = [await client.create(f"canvas {number}") for number in range(20)]
+    entries = [Pen(canvas_id, "holder").draw("a") for canvas_id in ids]
+    assert await client.append(*entries) == [Committed(canvas_id, 1) for canvas_id in ids]
+    rows = await tables.fetch(
+        "SELECT DISTINCT xmin::text, at FROM journal WHERE canvas_id = ANY ($1)", ids
+    )
+    assert len(rows) == 1
+    for canvas_id, entry in zip(ids, entries, strict=True):
+        assert (await client.load(canvas_id)).updates == (entry.update,)
+
+
+async def test_entries_of_one_canvas_are_numbered_in_their_order(
+    client: Client, tables: Tables
+) -> None:
+    """Proves R-STATE-2."""
+    one, two = await client.create(), await client.create()
+    pen = Pen(one, "holder")
+    entries = [pen.draw("a"), Pen(two, "holder").draw("b"), pen.draw("c"), pen.draw("d")]
+    committed = await client.append(*entries)
+    assert [result.revision for result in committed] == [1, 1, 2, 3]
+    content = await client.load(one)
+    assert content.revision == 3
+    assert content.updates == tuple(entry.update for entry in entries if entry.canvas_id == one)
+    assert await tables.fetchval("SELECT authors FROM journal WHERE canvas_id = $1", two) == ["holder"]
+    assert (await client.get(one)).revision == 3
+
+
+async def test_authors_stay_with_their_entries(client: Client, tables: Tables) -> None:
+    """Proves R-STATE-1."""
+    canvas_id = await client.create()
+    update = Pen(canvas_id, "holder").draw("a").update
+    authors: list[tuple[str, ...]] = [("ann", "bob"), (), ("cid",), (), ("dan", "eve\0", "fay")]
+    await client.append(
+        *(Entry(canvas_id, "holder", number, names, update) for number, names in enumerate(authors))
+    )
+    rows = await tables.fetch(
+        "SELECT authors FROM journal WHERE canvas_id = $1 ORDER BY revision", canvas_id
+    )
+    assert [row["authors"] for row in rows] == [
+        ["ann", "bob"], [], ["cid"], [], ["dan", "eve", "fay"],
+    ]  # fmt: skip
+
+
+async def test_a_resent_entry_changes_nothing(client: Client, tables: Tables) -> None:
+    """Proves R-STATE-3."""
+    one, two = await client.create(), await client.create()
+    pen = Pen(one, "holder")
+    first, second = pen.draw("a"), pen.draw("b")
+    await client.append(first)
+    await client.append(second)
+    before = await tables.fetchrow("SELECT * FROM canvas WHERE id = $1", one)
+    again = await client.append(second, Pen(two, "holder").draw("c"), first, first)
+    assert [result.revision for result in again] == [2, 1, 1, 1]
+    assert await tables.fetchrow("SELECT * FROM canvas WHERE id = $1", one) == before
+    assert (await client.load(one)).updates == (first.update, second.update)
+
+
+async def test_an_entry_twice_in_one_call_is_committed_once(client: Client) -> None:
+    """Proves R-STATE-3."""
+    canvas_id = await client.create()
+    entry = Pen(canvas_id, "holder").draw("a")
+    assert [result.revision for result in await client.append(entry, entry)] == [1, 1]
+    assert (await client.load(canvas_id)).updates == (entry.update,)
+
+
+async def test_the_same_number_of_another_writer_is_another_entry(client: Client) -> None:
+    """Proves R-STATE-3."""
+    canvas_id = await client.create()
+    one, other = Pen(canvas_id, "one").draw("a"), Pen(canvas_id, "other").draw("b")
+    assert [result.revision for result in await client.append(one, other)] == [1, 2]
+
+
+async def test_unknown_canvases_do_not_hold_up_the_others(client: Client) -> None:
+    """Proves R-STATE-4."""
+    canvas_id = await client.create()
+    entry = Pen(canvas_id, "holder").draw("a")
+    unknown = [Entry(name, "holder", 1, (), entry.update) for name in ("nobody", "", "a\0b", "x" * 999)]
+    committed = await client.append(*unknown[:2], entry, *unknown[2:])
+    assert [result.revision for result in committed] == [0, 0, 1, 0, 0]
+    assert committed[3].canvas_id == "a\0b"
+
+
+async def test_a_deleted_canvas_still_takes_what_its_holder_has(
+    client: Client, tables: Tables
+) -> None:
+    """Proves R-STATE-4."""
+    canvas_id = await client.create()
+    await client.delete(canvas_id)
+    entry = Pen(canvas_id, "holder").draw("a")
+    assert await client.append(entry) == [Committed(canvas_id, 1)]
+    rows = await tables.fetch("SELECT update FROM journal WHERE canvas_id = $1", canvas_id)
+    assert [row["update"] for row in rows] == [entry.update]
+
+
+async def test_nothing_is_nothing(client: Client) -> None:
+    """Proves R-STATE-1."""
+    assert await client.append() == []
+
+
+async def test_what_cannot_be_read_is_refused(client: Client) -> None:
+    """Proves R-STATE-1."""
+    with pytest.raises(BadRequest, match="ends within"):
+        await client.bus.ask(state.JOURNAL_APPEND, state.AppendRequest(content=b"\x05\x01"))
+
+
+async def test_load_gives_what_is_newer(client: Client) -> None:
+    """Proves R-STATE-5."""
+    canvas_id = await client.create()
+    assert (await client.load(canvas_id)).updates == ()
+    pen = Pen(canvas_id, "holder")
+    entries = [pen.draw(str(number)) for number in range(5)]
+    await client.append(*entries)
+    for after in range(6):
+        content = await client.load(canvas_id, after)
+        assert content.revision == 5
+        assert content.updates == tuple(entry.update for entry in entries[after:])
+
+
+async def test_load_after_a_revision_that_never_was_gives_everything(client: Client) -> None:
+    """Proves R-STATE-5. So it is for a holder after the database was restored to an earlier state."""
+    canvas_id = await client.create()
+    entry = Pen(canvas_id, "holder").draw("a")
+    await client.append(entry)
+    content = await client.load(canvas_id, 7)
+    assert (content.revision, content.updates) == (1, (entry.update,))
+
+
+async def test_load_of_unknown_and_deleted_canvases(client: Client) -> None:
+    """Proves R-STATE-12."""
+    canvas_id = await client.create()
+    await client.append(Pen(canvas_id, "holder").draw("a"))
+    await client.delete(canvas_id)
+    for after in (0, 1):
+        with pytest.raises(NotFound):
+            await client.load(canvas_id, after)
+        with pytest.raises(NotFound):
+            await client.load("nobody", after)
+
+
+async def test_ten_megabytes_at_once(client: Client) -> None:
+    """Proves R-STATE-10."""
+    canvas_id, other = await client.create(), await client.create()
+    pen = Pen(canvas_id, "holder")
+    large = pen.draw("large", os.urandom(5_000_000).hex())
+    small = Pen(other, "holder").draw("small")
+    assert len(large.update) >= 10_000_000
+    committed = await client.append(small, large, pen.draw("more"))
+    assert [result.revision for result in committed] == [1, 1, 2]
+    content = await client.load(canvas_id)
+    assert content.updates[0] == large.update
+    assert set(elements(content.updates)) == {"large", "more"}
+
+
+async def test_a_commit_in_flight_holds_back_later_revisions(
+    client: Client, tables: Tables
+) -> None:
+    """Proves R-STATE-2. Whoever sees revision R sees every earlier one."""
+    canvas_id = await client.create()
+    early, late = Pen(canvas_id, "one").draw("a"), Pen(canvas_id, "two").draw("b")
+    async with asyncio.timeout(30):
+        transaction = tables.transaction()
+        await transaction.start()
+        revision = await tables.fetchval(
+            "SELECT revision FROM append_entries($1, $2, $3, $4, $5, $6)",
+            [canvas_id], ["one"], [1], [], [0], [early.update],
+        )  # fmt: skip
+        assert revision == 1
+        waiting = asyncio.create_task(client.append(late))
+        await until_blocked(tables)
+        assert (await client.load(canvas_id)).revision == 0
+        await transaction.commit()
+        assert await waiting == [Committed(canvas_id, 2)]
+    assert (await client.load(canvas_id)).updates == (early.update, late.update)

@@ -1,0 +1,106 @@
+"""Several replicas, several writers, compaction all the time: what was committed is there, in order, for everybody."""
+
+import asyncio
+import random
+from collections import defaultdict
+
+import pytest
+
+from svgx_common.wire import Entry
+from svgx_devstack import DevStack
+from tests.integration.state.drawing import Pen, elements
+from tests.integration.state.service import Client, Tables, replica
+
+CANVASES, WRITERS, ROUNDS, READERS = 6, 4, 40, 2
+_DEADLOCKS = "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()"
+
+
+class Run:
+    """One seed's writers and readers, and what each of them was told."""
+
+    def __init__(self, client: Client, canvases: list[str]) -> None:
+        self.client = client
+        self.canvases = canvases
+        self.revisions: dict[str, dict[int, bytes]] = defaultdict(dict)
+        self.drawn: dict[str, dict[str, str]] = defaultdict(dict)
+        self.writing = True
+
+    async def write(self, name: str, chance: random.Random) -> None:
+        """Commit groups one after the other, in any order of canvases, some of them twice or at the same time twice."""
+        pens = {canvas_id: Pen(canvas_id, name) for canvas_id in self.canvases}
+        for number in range(ROUNDS):
+            some = chance.sample(self.canvases, chance.randint(1, CANVASES))
+            keys = {canvas_id: f"{name}-{number % 7}" for canvas_id in some}
+            group = [pens[canvas_id].draw(keys[canvas_id], str(number)) for canvas_id in some]
+            tries = chance.choice([1, 1, 1, 2, 3])
+            if chance.random() < 0.5:
+                answers = await asyncio.gather(*(self.client.append(*group) for _ in range(tries)))
+            else:
+                answers = [await self.client.append(*group) for _ in range(tries)]
+            assert all(answer == answers[0] for answer in answers)
+            for entry, committed in zip(group, answers[0], strict=True):
+                self.note(entry, committed.revision)
+                self.drawn[entry.canvas_id][keys[entry.canvas_id]] = str(number)
+
+    def note(self, entry: Entry, revision: int) -> None:
+        """No two entries of a canvas have one revision."""
+        assert self.revisions[entry.canvas_id].setdefault(revision, entry.update) == entry.update
+
+    async def read(self, chance: random.Random) -> None:
+        """Whatever was acknowledged before a load is in it, through snapshots and from any revision on."""
+        while self.writing:
+            canvas_id = chance.choice(self.canvases)
+            acknowledged = dict(self.revisions[canvas_id])
+            newest = max(acknowledged, default=0)
+            after = chance.choice([0, 0, chance.randint(0, newest), newest])
+            content = await self.client.load(canvas_id, after)
+            assert content.revision >= newest
+            known = [update for revision, update in acknowledged.items() if revision <= after]
+            all_of_it = elements((*known, *content.updates))
+            lacking = elements((*known, *content.updates, *acknowledged.values()))
+            assert all_of_it == lacking
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+async def test_fuzz(backing: DevStack, client: Client, seed: int) -> None:
+    """Proves R-STATE-2, R-STATE-3, R-STATE-5, R-STATE-6."""
+    print(f"seed {seed}")
+    chance = random.Random(seed)
+    settings = {"compact_after_entries": 5, "compact_concurrency": 3}
+    async with replica(backing, **settings), replica(backing, **settings), asyncio.timeout(100):
+        run = Run(client, [await client.create(f"canvas {number}") for number in range(CANVASES)])
+        readers = [asyncio.create_task(run.read(random.Random(f"{seed} r{n}"))) for n in range(READERS)]
+        async with asyncio.TaskGroup() as group:
+            for number in range(WRITERS):
+                group.create_task(run.write(f"writer{number}", random.Random(f"{seed} w{number}")))
+        run.writing = False
+        await asyncio.gather(*readers)
+        for canvas_id in run.canvases:
+            revisions = run.revisions[canvas_id]
+            assert sorted(revisions) == list(range(1, len(revisions) + 1))
+            content = await client.load(canvas_id)
+            assert content.revision == len(revisions)
+            assert len(content.updates) < len(revisions), "no snapshot was written"
+            assert elements(content.updates) == run.drawn[canvas_id]
+            # A snapshot alone, with what follows it, is no less than everything from the start.
+            everything = [revisions[revision] for revision in sorted(revisions)]
+            assert elements(content.updates) == elements(everything)
+            after = chance.randrange(len(revisions))
+            tail = await client.load(canvas_id, after)
+            assert elements((*everything[:after], *tail.updates)) == run.drawn[canvas_id]
+
+
+async def test_groups_in_any_order_do_not_deadlock(backing: DevStack, client: Client, tables: Tables) -> None:
+    """Proves R-STATE-1."""
+    async with replica(backing), replica(backing):
+        ids = [await client.create(str(number)) for number in range(30)]
+        before = await tables.fetchval(_DEADLOCKS)
+        pens = [{canvas_id: Pen(canvas_id, name) for canvas_id in ids} for name in ("up", "down")]
+        for number in range(20):
+            await asyncio.gather(
+                client.append(*(pens[0][canvas_id].draw(str(number)) for canvas_id in ids)),
+                client.append(*(pens[1][canvas_id].draw(str(number)) for canvas_id in reversed(ids))),
+            )
+        assert [(await client.load(canvas_id)).revision for canvas_id in ids] == [40] * 30
+        await tables.execute("SELECT pg_stat_force_next_flush(), pg_stat_clear_snapshot()")
+        assert await tables.fetchval(_DEADLOCKS) == before

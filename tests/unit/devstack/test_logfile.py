@@ -1,0 +1,21 @@
+"""Log files."""
+
+from pathlib import Path
+
+from svgx_devstack import logfile
+
+
+def test_the_last_line(tmp_path: Path) -> None:
+    log = tmp_path / "x.log"
+    assert logfile.last_line(log) == ""
+    log.write_text("first\n" + "y" * 20_000 + "\nlast\n\n")
+    assert logfile.last_line(log) == "last"
+
+
+def test_small_logs_stay(tmp_path: Path) -> None:
+    log = tmp_path / "x.log"
+    logfile.rotate(log)
+    log.write_text("small")
+    logfile.rotate(log)
+    assert log.read_text() == "small"
+    assert not (tmp_path / "x.log.1").exists()

@@ -1,0 +1,114 @@
+"""One client's connection: order, bounds, presence."""
+
+import asyncio
+from typing import cast
+
+import pytest
+from starlette.websockets import WebSocket
+
+from svgx_common import awareness
+from svgx_common.caller import Caller
+from svgx_common.contract.policy import CanvasRole, Role
+from svgx_gateway.live import connection as module
+from svgx_gateway.live import protocol
+from svgx_gateway.live.codes import Close
+from svgx_gateway.live.connection import Connection, Flow
+
+
+class SlowSocket:
+    """A socket whose reader takes one frame for each `let`."""
+
+    def __init__(self) -> None:
+        self.taken: list[bytes] = []
+        self._turns = asyncio.Semaphore(0)
+
+    def let(self, frames: int) -> None:
+        for _ in range(frames):
+            self._turns.release()
+
+    async def send_bytes(self, frame: bytes) -> None:
+        await self._turns.acquire()
+        self.taken.append(frame)
+
+
+def connect(socket: SlowSocket, role: CanvasRole = CanvasRole.EDITOR) -> Connection:
+    caller = Caller("u", "ann", Role.EDITOR, "s")
+    return Connection(cast(WebSocket, socket), caller, role, wants_saved=True)
+
+
+async def test_a_slow_client_is_left_out_and_caught_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Proves R-SYNC-7: past the bound nothing is queued, and the vector to catch up from is remembered."""
+    monkeypatch.setattr(module, "SLOW_BYTES", 10)
+    socket = SlowSocket()
+    connection = connect(socket)
+    assert connection.broadcast(b"12345678", b"v1")
+    assert not connection.broadcast(b"1234", b"v2")
+    assert connection.flow is Flow.LAGGING
+    assert connection.broadcast(b"5678", b"v3"), "it is left out without a second catch-up"
+    assert connection.lag_vector == b"v2"
+    writing = asyncio.create_task(connection.write())
+    socket.let(10)
+    await connection.drained()
+    writing.cancel()
+    assert socket.taken == [b"12345678"]
+
+
+async def test_past_the_hard_bound_the_client_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Proves R-SYNC-7: memory is bounded whatever is sent."""
+    monkeypatch.setattr(module, "HARD_BYTES", 10)
+    connection = connect(SlowSocket())
+    connection.send(b"a single frame may be large")
+    connection.send(b"more")
+    assert connection.closing.result().code is Close.OVERLOADED
+
+
+async def test_a_client_that_stays_slow_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Proves R-SYNC-7."""
+    monkeypatch.setattr(module, "SLOW_BYTES", 1)
+    monkeypatch.setattr(module, "LAGGING_SECONDS", 0.0)
+    connection = connect(SlowSocket())
+    for _ in range(3):
+        connection.broadcast(b"frame", b"")
+    assert connection.closing.result().code is Close.OVERLOADED
+
+
+async def test_presence_ends_with_the_connection() -> None:
+    """Proves R-AWARE-2: the farewell removes exactly the clients that are present."""
+    connection = connect(SlowSocket())
+    connection.learn((awareness.State(1, 3, "{}"), awareness.State(2, 1, "{}")))
+    connection.learn((awareness.State(2, 2, "null"), awareness.State(1, 2, "null")))
+    farewell = connection.farewell()
+    assert farewell is not None
+    assert awareness.decode(farewell) == [awareness.State(1, 3, "null")]
+    presence = connection.presence()
+    assert presence is not None
+    assert awareness.decode(presence) == [awareness.State(1, 3, "{}")]
+
+
+async def test_saved_goes_only_to_those_who_asked() -> None:
+    """Proves R-SAVE-4."""
+    socket = SlowSocket()
+    asked, silent = connect(socket), connect(socket)
+    silent.wants_saved = False
+    for connection in (asked, silent):
+        connection.report_saved(7)
+    writing = [asyncio.create_task(each.write()) for each in (asked, silent)]
+    socket.let(2)
+    await asked.drained()
+    await silent.drained()
+    for task in writing:
+        task.cancel()
+    assert socket.taken == [protocol.saved(7)]
+
+
+def test_only_editors_may_edit() -> None:
+    """Proves R-ACCESS-2."""
+
+    async def roles() -> dict[CanvasRole, bool]:
+        return {role: connect(SlowSocket(), role).may_edit for role in CanvasRole}
+
+    assert asyncio.run(roles()) == {
+        CanvasRole.OWNER: True,
+        CanvasRole.EDITOR: True,
+        CanvasRole.VIEWER: False,
+    }

@@ -1,0 +1,57 @@
+"""y-protocols on the wire."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from svgx_common import awareness
+from svgx_common.lib0 import Malformed
+from svgx_gateway.live import protocol
+
+
+def test_frames_as_y_websocket_sends_them() -> None:
+    """Proves R-SYNC-6: the bytes of npm y-protocols 1.0 (sync.js, awareness.js)."""
+    assert protocol.decode(bytes([0, 0, 1, 0])) == protocol.AskSync(b"\x00")
+    assert protocol.decode(bytes([0, 1, 2, 0, 0])) == protocol.Document(b"\x00\x00")
+    assert protocol.decode(bytes([0, 2, 2, 0, 0])) == protocol.Document(b"\x00\x00")
+    assert protocol.decode(bytes([3])) == protocol.AskAwareness()
+    state = awareness.State(5, 1, "{}")
+    update = awareness.encode([state])
+    assert update == bytes([1, 5, 1, 2]) + b"{}"
+    assert protocol.decode(protocol.aware(update)) == protocol.Aware(update, (state,))
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        b"",
+        b"\x00",
+        b"\x00\x00",
+        b"\x00\x03",
+        b"\x00\x02\x05\x00",
+        b"\x09",
+        b"\x01\x03\x01\x05",
+        b"\xff" * 12,
+    ],
+)
+def test_malformed_frames_are_refused(frame: bytes) -> None:
+    """Proves R-SYNC-5: what is cut off or unknown is malformed, and nothing else."""
+    with pytest.raises(Malformed):
+        protocol.decode(frame)
+
+
+@given(st.binary(max_size=200))
+def test_any_bytes_are_a_message_or_malformed(frame: bytes) -> None:
+    """Proves R-SYNC-5."""
+    try:
+        protocol.decode(frame)
+    except Malformed:
+        pass
+
+
+@given(st.binary(max_size=2000))
+def test_what_the_server_says_can_be_read_back(content: bytes) -> None:
+    """Proves R-SYNC-6."""
+    assert protocol.decode(protocol.step_1(content)) == protocol.AskSync(content)
+    assert protocol.decode(protocol.step_2(content)) == protocol.Document(content)
+    assert protocol.decode(protocol.update(content)) == protocol.Document(content)

@@ -28,7 +28,6 @@ from svgx_devstack import DevStack
 from svgx_state.app import build
 from svgx_state.settings import StateSettings
 
-
 Tables: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 """A connection to the service's tables."""
 
@@ -94,7 +93,9 @@ class Client:
         request = state.CanvasRequest(canvas_id=canvas_id)
         await self.bus.ask(state.DELETE_CANVAS, request, caller=self.me)
 
-    async def page(self, caller: Caller | None = None, **query: str | int | None) -> state.CanvasPage:
+    async def page(
+        self, caller: Caller | None = None, **query: str | int | None
+    ) -> state.CanvasPage:
         """A page of the list."""
         request = state.ListCanvasesRequest.model_validate(query)
         return await self.bus.ask(state.LIST_CANVASES, request, caller=caller or self.me)

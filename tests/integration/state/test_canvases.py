@@ -16,7 +16,9 @@ from tests.integration.state.service import Client, Tables, user
 pytestmark = pytest.mark.usefixtures("service")
 
 
-async def names_of_all_pages(client: Client, caller: Caller, name: str | None, limit: int) -> list[str]:
+async def names_of_all_pages(
+    client: Client, caller: Caller, name: str | None, limit: int
+) -> list[str]:
     """Walk from page to page."""
     found: list[str] = []
     cursor = None
@@ -53,8 +55,12 @@ async def test_deleting_keeps_the_content(client: Client, tables: Tables) -> Non
     canvas_id = await client.create()
     await client.append(Pen(canvas_id, "holder").draw("a"))
     await client.delete(canvas_id)
-    assert await tables.fetchval("SELECT count(*) FROM journal WHERE canvas_id = $1", canvas_id) == 1
-    assert await tables.fetchval("SELECT deleted_at FROM canvas WHERE id = $1", canvas_id) is not None
+    assert (
+        await tables.fetchval("SELECT count(*) FROM journal WHERE canvas_id = $1", canvas_id) == 1
+    )
+    assert (
+        await tables.fetchval("SELECT deleted_at FROM canvas WHERE id = $1", canvas_id) is not None
+    )
 
 
 async def test_an_edit_is_an_update(client: Client) -> None:
@@ -78,7 +84,9 @@ async def test_pages_have_everything_once_newest_first(client: Client, limit: in
     assert await names_of_all_pages(client, me, None, limit) == names[::-1]
 
 
-async def test_canvases_of_one_moment_are_not_lost_between_pages(client: Client, tables: Tables) -> None:
+async def test_canvases_of_one_moment_are_not_lost_between_pages(
+    client: Client, tables: Tables
+) -> None:
     """Proves R-STATE-14."""
     me = user()
     ids = [await client.create(str(number), me) for number in range(5)]
@@ -109,7 +117,9 @@ async def test_what_is_created_meanwhile_does_not_shift_pages(client: Client) ->
         ("", ["Floor plan", "plan_b", "back\\slash", "GRÜN", "100% Plan"]),
     ],
 )
-async def test_search_takes_every_character_as_it_is(client: Client, wanted: str, found: list[str]) -> None:
+async def test_search_takes_every_character_as_it_is(
+    client: Client, wanted: str, found: list[str]
+) -> None:
     """Proves R-STATE-14."""
     me = user()
     for name in ("100% Plan", "GRÜN", "back\\slash", "plan_b", "Floor plan"):
@@ -152,7 +162,11 @@ async def test_access(client: Client, role: Role, member: CanvasRole | None) -> 
     caller = user(role)
     if member is not None:
         await client.set_member(canvas_id, caller.user_id, member)
-    expected = {Role.ADMIN: CanvasRole.OWNER, Role.EDITOR: member, Role.VIEWER: member and CanvasRole.VIEWER}[role]
+    expected = {
+        Role.ADMIN: CanvasRole.OWNER,
+        Role.EDITOR: member,
+        Role.VIEWER: member and CanvasRole.VIEWER,
+    }[role]
     if expected is None:
         with pytest.raises(Forbidden):
             await client.access(canvas_id, caller)
@@ -214,7 +228,9 @@ async def test_the_last_owner_stays(client: Client) -> None:
     await client.remove_member(canvas_id, me)
 
 
-async def test_owners_who_leave_at_the_same_moment_leave_one(client: Client, tables: Tables) -> None:
+async def test_owners_who_leave_at_the_same_moment_leave_one(
+    client: Client, tables: Tables
+) -> None:
     """Proves R-STATE-13."""
     for _ in range(10):
         canvas_id = await client.create()
@@ -222,7 +238,9 @@ async def test_owners_who_leave_at_the_same_moment_leave_one(client: Client, tab
         for owner in owners[1:]:
             await client.set_member(canvas_id, owner, CanvasRole.OWNER)
         leaving = [client.remove_member(canvas_id, owner) for owner in owners[:2]]
-        stepping_down = [client.set_member(canvas_id, owner, CanvasRole.EDITOR) for owner in owners[2:]]
+        stepping_down = [
+            client.set_member(canvas_id, owner, CanvasRole.EDITOR) for owner in owners[2:]
+        ]
         results = await asyncio.gather(*leaving, *stepping_down, return_exceptions=True)
         assert [type(result) for result in results if isinstance(result, Exception)] == [Conflict]
         left = "SELECT count(*) FROM canvas_member WHERE canvas_id = $1 AND role = 'owner'"

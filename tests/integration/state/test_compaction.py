@@ -12,7 +12,8 @@ from tests.integration.state.service import Client, Tables, replica, until_block
 async def snapshots(tables: Tables, canvas_id: str) -> list[int]:
     """The revisions through which there are snapshots, oldest first."""
     rows = await tables.fetch(
-        "SELECT through_revision FROM snapshot WHERE canvas_id = $1 ORDER BY through_revision", canvas_id
+        "SELECT through_revision FROM snapshot WHERE canvas_id = $1 ORDER BY through_revision",
+        canvas_id,
     )
     return [row["through_revision"] for row in rows]
 
@@ -24,13 +25,17 @@ async def until_snapshot(tables: Tables, canvas_id: str, through: int) -> None:
             pass
 
 
-async def test_entries_or_bytes_make_one_due(backing: DevStack, client: Client, tables: Tables) -> None:
+async def test_entries_or_bytes_make_one_due(
+    backing: DevStack, client: Client, tables: Tables
+) -> None:
     """Proves R-STATE-7."""
     async with replica(backing, compact_after_entries=10, compact_after_bytes=50_000) as health:
         many, large, neither = [await client.create() for _ in range(3)]
         pens = {canvas_id: Pen(canvas_id, "holder") for canvas_id in (many, large, neither)}
         for number in range(9):
-            await client.append(*(pens[canvas_id].draw(str(number)) for canvas_id in (many, neither)))
+            await client.append(
+                *(pens[canvas_id].draw(str(number)) for canvas_id in (many, neither))
+            )
         await client.append(pens[large].draw("0", "x" * 40_000))
         assert [await snapshots(tables, canvas_id) for canvas_id in pens] == [[], [], []]
         await client.append(pens[many].draw("9"), pens[large].draw("1", "x" * 40_000))
@@ -56,7 +61,9 @@ async def test_the_newest_two_are_kept_and_the_journal_stays(
             await client.append(*group)
             await until_snapshot(tables, canvas_id, len(entries))
         assert await snapshots(tables, canvas_id) == [30, 40]
-        rows = await tables.fetch("SELECT revision FROM journal WHERE canvas_id = $1 ORDER BY 1", canvas_id)
+        rows = await tables.fetch(
+            "SELECT revision FROM journal WHERE canvas_id = $1 ORDER BY 1", canvas_id
+        )
         assert [row["revision"] for row in rows] == list(range(1, 41))
         everything = {str(number): "x" for number in range(40)}
         for after, count in ((0, 1), (5, 1), (29, 1), (30, 10), (35, 5), (40, 0)):
@@ -73,7 +80,8 @@ async def test_what_waits_for_something_earlier_is_not_lost(
     async with replica(backing, compact_after_entries=5):
         canvas_id = await client.create()
         first, *rest = [
-            Entry(canvas_id, "holder", number, (), update) for number, update in enumerate(typed("0123456789" * 3))
+            Entry(canvas_id, "holder", number, (), update)
+            for number, update in enumerate(typed("0123456789" * 3))
         ]
         random.Random(7).shuffle(rest)
         for start in range(0, 25, 5):
@@ -98,14 +106,18 @@ async def test_an_update_that_cannot_be_merged_harms_nobody_else(
         broken, sound = await client.create(), await client.create()
         pen = Pen(sound, "holder")
         for number in range(5):
-            await client.append(Entry(broken, "holder", number, (), b"no update"), pen.draw(str(number)))
+            await client.append(
+                Entry(broken, "holder", number, (), b"no update"), pen.draw(str(number))
+            )
         await until_snapshot(tables, sound, 5)
         assert await snapshots(tables, broken) == []
         assert (await client.load(broken)).revision == 5
         await client.append(Entry(broken, "holder", 5, (), b"no update"))
 
 
-async def test_appends_do_not_wait_for_a_compaction(backing: DevStack, client: Client, tables: Tables) -> None:
+async def test_appends_do_not_wait_for_a_compaction(
+    backing: DevStack, client: Client, tables: Tables
+) -> None:
     """Proves R-STATE-7. The compaction is held up by a lock on the table it writes to."""
     async with replica(backing, compact_after_entries=5), asyncio.timeout(60):
         canvas_id = await client.create()

@@ -41,7 +41,9 @@ async def test_entries_of_one_canvas_are_numbered_in_their_order(
     content = await client.load(one)
     assert content.revision == 3
     assert content.updates == tuple(entry.update for entry in entries if entry.canvas_id == one)
-    assert await tables.fetchval("SELECT authors FROM journal WHERE canvas_id = $1", two) == ["holder"]
+    assert await tables.fetchval("SELECT authors FROM journal WHERE canvas_id = $1", two) == [
+        "holder"
+    ]
     assert (await client.get(one)).revision == 3
 
 
@@ -94,7 +96,9 @@ async def test_unknown_canvases_do_not_hold_up_the_others(client: Client) -> Non
     """Proves R-STATE-4."""
     canvas_id = await client.create()
     entry = Pen(canvas_id, "holder").draw("a")
-    unknown = [Entry(name, "holder", 1, (), entry.update) for name in ("nobody", "", "a\0b", "x" * 999)]
+    unknown = [
+        Entry(name, "holder", 1, (), entry.update) for name in ("nobody", "", "a\0b", "x" * 999)
+    ]
     committed = await client.append(*unknown[:2], entry, *unknown[2:])
     assert [result.revision for result in committed] == [0, 0, 1, 0, 0]
     assert committed[3].canvas_id == "a\0b"

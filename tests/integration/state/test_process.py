@@ -86,4 +86,7 @@ async def test_without_a_database_to_ask_it_says_which_setting() -> None:
     async with asyncio.timeout(60), program({"POSTGRES_URL": "", "WORKER_COUNT": "0"}) as process:
         _, errors = await process.communicate()
     assert process.returncode == 2
-    assert {line.split(":")[1].strip() for line in errors.decode().splitlines()} == {"POSTGRES_URL", "WORKER_COUNT"}
+    assert {line.split(":")[1].strip() for line in errors.decode().splitlines()} == {
+        "POSTGRES_URL",
+        "WORKER_COUNT",
+    }

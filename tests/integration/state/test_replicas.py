@@ -30,7 +30,7 @@ class Run:
         pens = {canvas_id: Pen(canvas_id, name) for canvas_id in self.canvases}
         for number in range(ROUNDS):
             some = chance.sample(self.canvases, chance.randint(1, CANVASES))
-            keys = {canvas_id: f"{name}-{number % 7}" for canvas_id in some}
+            keys = dict.fromkeys(some, f"{name}-{number % 7}")
             group = [pens[canvas_id].draw(keys[canvas_id], str(number)) for canvas_id in some]
             tries = chance.choice([1, 1, 1, 2, 3])
             if chance.random() < 0.5:
@@ -69,7 +69,9 @@ async def test_fuzz(backing: DevStack, client: Client, seed: int) -> None:
     settings = {"compact_after_entries": 5, "compact_concurrency": 3}
     async with replica(backing, **settings), replica(backing, **settings), asyncio.timeout(100):
         run = Run(client, [await client.create(f"canvas {number}") for number in range(CANVASES)])
-        readers = [asyncio.create_task(run.read(random.Random(f"{seed} r{n}"))) for n in range(READERS)]
+        readers = [
+            asyncio.create_task(run.read(random.Random(f"{seed} r{n}"))) for n in range(READERS)
+        ]
         async with asyncio.TaskGroup() as group:
             for number in range(WRITERS):
                 group.create_task(run.write(f"writer{number}", random.Random(f"{seed} w{number}")))
@@ -90,7 +92,9 @@ async def test_fuzz(backing: DevStack, client: Client, seed: int) -> None:
             assert elements((*everything[:after], *tail.updates)) == run.drawn[canvas_id]
 
 
-async def test_groups_in_any_order_do_not_deadlock(backing: DevStack, client: Client, tables: Tables) -> None:
+async def test_groups_in_any_order_do_not_deadlock(
+    backing: DevStack, client: Client, tables: Tables
+) -> None:
     """Proves R-STATE-1."""
     async with replica(backing), replica(backing):
         ids = [await client.create(str(number)) for number in range(30)]
@@ -99,7 +103,9 @@ async def test_groups_in_any_order_do_not_deadlock(backing: DevStack, client: Cl
         for number in range(20):
             await asyncio.gather(
                 client.append(*(pens[0][canvas_id].draw(str(number)) for canvas_id in ids)),
-                client.append(*(pens[1][canvas_id].draw(str(number)) for canvas_id in reversed(ids))),
+                client.append(
+                    *(pens[1][canvas_id].draw(str(number)) for canvas_id in reversed(ids))
+                ),
             )
         assert [(await client.load(canvas_id)).revision for canvas_id in ids] == [40] * 30
         await tables.execute("SELECT pg_stat_force_next_flush(), pg_stat_clear_snapshot()")

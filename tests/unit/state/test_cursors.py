@@ -26,9 +26,10 @@ def test_round_trip(at: datetime, identifier: str) -> None:
 def test_any_text_is_refused_or_is_a_cursor(text: str) -> None:
     """Proves R-STATE-15."""
     try:
-        assert Cursor.decode(text).encode() == text
-    except Invalid as error:
-        assert error.field == "cursor"
+        cursor = Cursor.decode(text)
+    except Invalid:
+        return
+    assert cursor.encode() == text
 
 
 @pytest.mark.parametrize(

@@ -15,11 +15,12 @@ def test_each_statement_is_used_and_each_used_one_exists() -> None:
     used: set[str] = set()
     for path in Path(svgx_state.__path__[0]).glob("[a-z]*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
-                if node.func.attr in _METHODS:
-                    used |= {
-                        constant.value
-                        for constant in ast.walk(node.args[0])
-                        if isinstance(constant, ast.Constant) and isinstance(constant.value, str)
-                    }
+            if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)):
+                continue
+            if node.func.attr in _METHODS:
+                used |= {
+                    constant.value
+                    for constant in ast.walk(node.args[0])
+                    if isinstance(constant, ast.Constant) and isinstance(constant.value, str)
+                }
     assert used == named

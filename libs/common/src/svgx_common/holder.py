@@ -32,22 +32,29 @@ async def ask_holder(
     subject = subjects.canvas(canvas_id, channel)
     while True:
         await bus.wait_connected(deadline - time.monotonic())
-        left = deadline - time.monotonic()
         try:
-            answer = await bus.request(subject, content, timeout=max(0.05, min(attempt, left)))
-            return answer.content
-        except NoResponders:
+            return (await bus.request(subject, content, timeout=_within(attempt, deadline))).content
+        except NoResponders as error:
+            failure: Unavailable | DeadlineExceeded = error
+            reopen = OPEN.timeout
+        except DeadlineExceeded as error:
+            # It may be busy, or hang: when its lease has ended, another replica opens the canvas.
+            failure, reopen = error, attempt
+        except Unavailable as error:
+            failure, reopen = error, 0.0
+        pause = RETRY
+        if reopen:
             try:
                 await bus.ask(
-                    OPEN,
-                    CanvasRequest(canvas_id=canvas_id),
-                    timeout=max(0.05, min(OPEN.timeout, left)),
+                    OPEN, CanvasRequest(canvas_id=canvas_id), timeout=_within(reopen, deadline)
                 )
-                continue
+                pause = 0.0
             except (Unavailable, DeadlineExceeded) as error:
-                failure: Exception = error
-        except (Unavailable, DeadlineExceeded) as error:
-            failure = error
-        if time.monotonic() + RETRY >= deadline:
+                failure = error
+        if time.monotonic() + pause >= deadline:
             raise failure
-        await asyncio.sleep(RETRY)
+        await asyncio.sleep(pause)
+
+
+def _within(seconds: float, deadline: float) -> float:
+    return max(0.05, min(seconds, deadline - time.monotonic()))

@@ -28,6 +28,8 @@ ACQUIRE_TIMEOUT = 5.0
 _UNREACHABLE = (
     asyncpg.PostgresConnectionError,
     asyncpg.InterfaceError,
+    # What remains of a crash of the server when the pool resets the connection: it covers the first error.
+    asyncpg.InternalClientError,
     asyncpg.CannotConnectNowError,
     asyncpg.AdminShutdownError,
     asyncpg.CrashShutdownError,

@@ -16,6 +16,9 @@ log = structlog.get_logger(__name__)
 GROUP_BYTES = 4 * 1024 * 1024
 """A group is closed when it reaches this size, so that one large import does not hold up everybody's commit."""
 
+ATTEMPT = 3.0
+"""Seconds to wait for one commit, plus one for each MiB, before it is asked for again: state may have died with it."""
+
 BACK_OFF = (0.05, 0.1, 0.2, 0.5, 1.0)
 """Seconds to wait after the first, second, … failure; the last one repeats."""
 
@@ -58,11 +61,12 @@ class Committer:
 
     async def _commit(self, group: list[Entry]) -> list[Committed]:
         request = AppendRequest(content=encode_entries(group))
+        patience = ATTEMPT + len(request.content) / (1024 * 1024)
         failures = 0
         while True:
             try:
                 with COMMIT_SECONDS.time():
-                    reply = await self._bus.ask(JOURNAL_APPEND, request)
+                    reply = await self._bus.ask(JOURNAL_APPEND, request, timeout=patience)
             except SvgxError as error:
                 FAILURES.inc()
                 pause = BACK_OFF[min(failures, len(BACK_OFF) - 1)]

@@ -46,7 +46,9 @@ class Canvases:
         if await self._database.row("delete_canvas", canvas_id) is None:
             raise no_such_canvas()
 
-    async def page(self, caller: Caller, name: str | None, limit: int, cursor: str | None) -> CanvasPage:
+    async def page(
+        self, caller: Caller, name: str | None, limit: int, cursor: str | None
+    ) -> CanvasPage:
         """Canvases the caller may see, newest first: at most `limit` of those whose name contains `name`."""
         after = None if cursor is None else Cursor.decode(cursor)
         rows = await self._database.rows(
@@ -57,10 +59,12 @@ class Canvases:
             after and after.at,
             after and after.id,
         )
-        items = [_canvas(row, role) for row in rows[:limit] if (role := _role(row, caller)) is not None]
-        more = len(rows) > limit
-        last = rows[limit - 1] if more else None
-        return CanvasPage(items=items, next=last and Cursor(last["created_at"], last["id"]).encode())
+        items = [
+            _canvas(row, role) for row in rows[:limit] if (role := _role(row, caller)) is not None
+        ]
+        last = rows[limit - 1] if len(rows) > limit else None
+        following = None if last is None else Cursor(last["created_at"], last["id"]).encode()
+        return CanvasPage(items=items, next=following)
 
 
 def no_such_canvas() -> NotFound:

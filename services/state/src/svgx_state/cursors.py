@@ -28,7 +28,9 @@ class Cursor:
         """Inverse of `encode`; raises `Invalid` on what it did not make."""
         try:
             padded = text + "=" * (-len(text) % 4)
-            moment, _, identifier = base64.b64decode(padded, altchars=b"-_", validate=True).decode().partition(" ")
+            moment, _, identifier = (
+                base64.b64decode(padded, altchars=b"-_", validate=True).decode().partition(" ")
+            )
             cursor = cls(_EPOCH + int(moment) * _MICROSECOND, identifier)
         except (binascii.Error, ValueError, OverflowError):
             cursor = None

@@ -52,7 +52,9 @@ class Exports:
                 return await self._workers.export_json(state)
             case ExportFormat.PNG:
                 svg = await self._workers.export_svg(state)
-                return await self._workers.render_png(svg, request.width, request.height, request.scale)
+                return await self._workers.render_png(
+                    svg, request.width, request.height, request.scale
+                )
 
 
 def filename(name: str, extension: str) -> str:

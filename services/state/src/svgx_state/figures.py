@@ -4,7 +4,10 @@ from prometheus_client import Counter, Gauge, Histogram
 
 COMMITS = Counter("svgx_engine_journal_commits", "Transactions that added entries to the journal.")
 ENTRIES = Counter("svgx_engine_journal_entries", "Entries committed to the journal.")
-REPEATED = Counter("svgx_engine_journal_repeated_entries", "Entries that were sent again after they were committed.")
+REPEATED = Counter(
+    "svgx_engine_journal_repeated_entries",
+    "Entries that were sent again after they were committed.",
+)
 BYTES = Counter("svgx_engine_journal_bytes", "Bytes of updates committed to the journal.")
 COMMIT_SECONDS = Histogram(
     "svgx_engine_journal_commit_seconds",
@@ -18,4 +21,6 @@ SNAPSHOT_SECONDS = Histogram(
     "Time to compact one canvas.",
     buckets=(0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2, 5, 10, 30, 60),
 )
-SNAPSHOT_BACKLOG = Gauge("svgx_engine_snapshot_backlog", "Canvases waiting for compaction, or in it.")
+SNAPSHOT_BACKLOG = Gauge(
+    "svgx_engine_snapshot_backlog", "Canvases waiting for compaction, or in it."
+)

@@ -16,7 +16,9 @@ from svgx_state.members import Members
 class Handlers:
     """One method an operation."""
 
-    def __init__(self, bus: Bus, canvases: Canvases, members: Members, journal: Journal, exports: Exports) -> None:
+    def __init__(
+        self, bus: Bus, canvases: Canvases, members: Members, journal: Journal, exports: Exports
+    ) -> None:
         self._bus = bus
         self._canvases = canvases
         self._members = members
@@ -41,8 +43,12 @@ class Handlers:
     async def create_canvas(self, request: state.CreateCanvasRequest, call: Call) -> state.Canvas:
         return await self._canvases.create(call.signed_in(), request.name)
 
-    async def list_canvases(self, request: state.ListCanvasesRequest, call: Call) -> state.CanvasPage:
-        return await self._canvases.page(call.signed_in(), request.name, request.limit, request.cursor)
+    async def list_canvases(
+        self, request: state.ListCanvasesRequest, call: Call
+    ) -> state.CanvasPage:
+        return await self._canvases.page(
+            call.signed_in(), request.name, request.limit, request.cursor
+        )
 
     async def get_canvas(self, request: state.CanvasRequest, call: Call) -> state.Canvas:
         return await self._canvases.get(call.signed_in(), request.canvas_id)

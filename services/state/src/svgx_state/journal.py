@@ -55,7 +55,10 @@ class Journal:
                 tails[entry.canvas_id] = row["tail_entries"], row["tail_bytes"]
         for canvas_id, (count, size) in tails.items():
             self._appended(canvas_id, count, size)
-        return [Committed(entry.canvas_id, row["revision"]) for entry, row in zip(entries, rows, strict=True)]
+        return [
+            Committed(entry.canvas_id, row["revision"])
+            for entry, row in zip(entries, rows, strict=True)
+        ]
 
     async def load(self, canvas_id: str, after: int = 0) -> Content:
         """What was committed after revision `after`, or everything where that cannot be told apart any more.
@@ -88,7 +91,9 @@ class Journal:
                 async with self._database.session() as session:
                     return await session.rows("append_entries", *arguments)
             except Unavailable as error:
-                if not isinstance(error.__cause__, asyncpg.DeadlockDetectedError | asyncpg.SerializationError):
+                if not isinstance(
+                    error.__cause__, asyncpg.DeadlockDetectedError | asyncpg.SerializationError
+                ):
                     raise
         raise Unavailable("the journal is contended; try again", retry_after=1.0)
 
@@ -100,7 +105,9 @@ def content(canvas_id: str, rows: list[Row]) -> Content:
     base = parts[0]["revision"] if parts and parts[0]["is_snapshot"] else 0
     if newest - base != sum(not row["is_snapshot"] for row in parts):
         figures.GAPS.inc()
-        log.error("journal entries are missing", canvas_id=canvas_id, revision=newest, snapshot=base)
+        log.error(
+            "journal entries are missing", canvas_id=canvas_id, revision=newest, snapshot=base
+        )
     return Content(newest, tuple(row["update"] for row in parts))
 
 

@@ -22,7 +22,9 @@ class Compactor:
     `entries` or `size` (bytes) in the journal after the newest snapshot make a new one due.
     """
 
-    def __init__(self, database: Database, workers: Workers, *, entries: int, size: int, concurrency: int) -> None:
+    def __init__(
+        self, database: Database, workers: Workers, *, entries: int, size: int, concurrency: int
+    ) -> None:
         self._database = database
         self._workers = workers
         self._entries = entries

@@ -51,6 +51,9 @@ class Connection:
     ) -> None:
         self.caller = caller
         self.role = role
+        self.role_known = asyncio.Event()
+        """Cleared while a change of the role is looked up: until then nothing is written."""
+        self.role_known.set()
         self.clients: dict[int, awareness.State] = {}
         self.wants_saved = wants_saved
         self.sent = 0

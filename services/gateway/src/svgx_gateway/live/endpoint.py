@@ -108,6 +108,7 @@ async def _handle(message: protocol.Message, connection: Connection, canvas: Liv
         case protocol.AskSync(state_vector):
             await canvas.sync(connection, state_vector)
         case protocol.Document(update):
+            await connection.role_known.wait()
             if connection.may_edit:
                 await canvas.outbox.put(connection, update)
         case protocol.Aware(update, states):

@@ -113,12 +113,19 @@ class Hub:
     async def _access_changed(self, canvas_id: str) -> None:
         """Roles on a canvas changed: its connections keep what they still may."""
         canvas = self._canvases.get(canvas_id)
-        for connection in list(canvas.connections) if canvas else ():
-            try:
-                connection.role = await self._access.role(connection.caller, canvas_id)
-            except SvgxError as error:
-                if error.status in (403, 404):
-                    connection.close(close_code(error), error.detail)
-                else:
-                    # Nobody can say what is still allowed: reading goes on, writing waits for a new connection.
-                    connection.role = CanvasRole.VIEWER
+        connections = list(canvas.connections) if canvas else []
+        for connection in connections:
+            connection.role_known.clear()
+        for connection in connections:
+            await self._check_role(connection, canvas_id)
+            connection.role_known.set()
+
+    async def _check_role(self, connection: Connection, canvas_id: str) -> None:
+        try:
+            connection.role = await self._access.role(connection.caller, canvas_id)
+        except SvgxError as error:
+            if error.status in (403, 404):
+                connection.close(close_code(error), error.detail)
+            else:
+                # Nobody can say what is still allowed: reading goes on, writing waits for a new connection.
+                connection.role = CanvasRole.VIEWER

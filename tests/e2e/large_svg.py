@@ -13,7 +13,7 @@ def large_svg(elements: int, size: int, seed: int = 1) -> bytes:
     per_element = size // elements
     lines = ['<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 4000 3000">']
     for first in range(0, elements, _GROUP):
-        lines.append(f'<g id="group-{first}" opacity="0.9">')
+        lines.append(f'<g id="group-{first}" fill-opacity="0.9">')
         lines += [
             _path(numbers, number, per_element)
             for number in range(first + 1, min(first + _GROUP, elements))

@@ -37,7 +37,7 @@ class User(ReplyModel):
 class LoginRequest(RequestModel):
     """`username` may be the username or the e-mail address."""
 
-    username: Annotated[str, StringConstraints(min_length=1, max_length=254)]
+    username: Annotated[str, StringConstraints(min_length=1, max_length=254, pattern=r"^[^\x00]+$")]
     password: Annotated[str, StringConstraints(min_length=1, max_length=1024)]
 
 

@@ -1,0 +1,62 @@
+"""One auth replica in this process, and a gateway's connection to the bus."""
+
+import secrets
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+from pydantic import SecretStr
+
+from svgx_auth.app import build
+from svgx_auth.settings import AuthSettings
+from svgx_common.bus import Bus
+from svgx_common.health import Health
+from svgx_common.responder import Responder
+from svgx_common.runtime import Runtime
+from svgx_devstack import DevStack
+
+SECRET = "the tests' secret of more than thirty-two bytes"
+ADMIN_PASSWORD = "the first admin's password"
+
+
+@asynccontextmanager
+async def replica(backing: DevStack) -> AsyncIterator[None]:
+    """One replica, until the block ends."""
+    replica_id = secrets.token_hex(6)
+    bus = await Bus.connect(backing.nats_url("auth"), "auth", replica_id)
+    responder = Responder(bus, "0")
+    settings = AuthSettings(
+        postgres_url=backing.postgres_url,
+        jwt_secret=SecretStr(SECRET),
+        svgx_admin_username="Root",
+        svgx_admin_email="root@example.org",
+        svgx_admin_password=SecretStr(ADMIN_PASSWORD),
+    )
+    runtime = Runtime(settings, bus, responder, Health("auth", replica_id, "0"), replica_id, "0")
+    try:
+        async with build(runtime):
+            await responder.start()
+            await bus.connection.flush()
+            try:
+                yield
+            finally:
+                await responder.drain()
+    finally:
+        await bus.close()
+
+
+@pytest.fixture(scope="module")
+async def service(backing: DevStack) -> AsyncIterator[None]:
+    """One replica for the module."""
+    async with replica(backing):
+        yield
+
+
+@pytest.fixture
+async def bus(backing: DevStack, service: None) -> AsyncIterator[Bus]:
+    """What a gateway has."""
+    bus = await Bus.connect(backing.nats_url("gateway"), "gateway", "test")
+    try:
+        yield bus
+    finally:
+        await bus.close()

@@ -1,0 +1,176 @@
+"""Log-in, refresh and accounts, over the bus."""
+
+import asyncio
+import secrets
+
+import asyncpg
+import pytest
+
+from svgx_common import tokens
+from svgx_common.bus import Bus
+from svgx_common.caller import Caller
+from svgx_common.contract.auth import (
+    CREATE_USER,
+    LIST_USERS,
+    LOGIN,
+    ME,
+    REFRESH,
+    CreateUserRequest,
+    ListUsersRequest,
+    LoginRequest,
+    MeRequest,
+    RefreshRequest,
+    Tokens,
+    User,
+)
+from svgx_common.contract.errors import Conflict, Invalid, InvalidCredentials, Unauthenticated
+from svgx_common.contract.policy import Role
+from svgx_devstack import DevStack
+from tests.integration.auth.conftest import ADMIN_PASSWORD, SECRET, replica
+
+PASSWORD = "a password that is long enough"
+
+
+async def login(bus: Bus, username: str, password: str = PASSWORD) -> Tokens:
+    return await bus.ask(LOGIN, LoginRequest(username=username, password=password))
+
+
+async def create(bus: Bus, username: str = "", email: str = "", role: Role = Role.EDITOR) -> User:
+    name = username or f"user-{secrets.token_hex(4)}"
+    request = CreateUserRequest(
+        username=name, email=email or f"{name}@example.org", password=PASSWORD, role=role
+    )
+    return await bus.ask(CREATE_USER, request)
+
+
+async def test_the_first_start_makes_the_admin(bus: Bus) -> None:
+    """Proves R-AUTH-4; names are compared without regard to case, and an address will do."""
+    for name in ("Root", "root", "ROOT@example.org"):
+        signed_in = await login(bus, name, ADMIN_PASSWORD)
+        assert (signed_in.user.username, signed_in.user.role) == ("Root", Role.ADMIN)
+
+
+async def test_two_replicas_make_one_admin(backing: DevStack, bus: Bus) -> None:
+    """Proves R-AUTH-4."""
+    connection = await asyncpg.connect(backing.postgres_url)
+    await connection.execute("TRUNCATE auth.account CASCADE")
+    async with replica(backing), replica(backing):
+        admins = await connection.fetchval("SELECT count(*) FROM auth.account WHERE role = 'admin'")
+    await connection.close()
+    assert admins == 1
+
+
+async def test_the_access_token_says_who(bus: Bus) -> None:
+    """Proves R-AUTH-1."""
+    user = await create(bus)
+    signed_in = await login(bus, user.username)
+    claims = tokens.verify(signed_in.access_token, SECRET)
+    assert (claims.user_id, claims.username, claims.role) == (user.id, user.username, Role.EDITOR)
+    assert claims.expires_at - claims.issued_at == signed_in.expires_in
+    me = await bus.ask(ME, MeRequest(), caller=claims.caller())
+    assert me == user
+
+
+async def test_wrong_and_unknown_are_told_alike(bus: Bus) -> None:
+    """Proves R-AUTH-5."""
+    user = await create(bus)
+    refusals = []
+    for name, password in ((user.username, "wrong"), ("nobody", PASSWORD), ("nobody'; --", "x")):
+        with pytest.raises(InvalidCredentials) as refused:
+            await login(bus, name, password)
+        refusals.append(refused.value.body())
+    assert refusals[0] == refusals[1] == refusals[2]
+
+
+async def test_a_disabled_account_is_nobodys(backing: DevStack, bus: Bus) -> None:
+    """Proves R-AUTH-5: neither log-in nor refresh."""
+    user = await create(bus)
+    signed_in = await login(bus, user.username)
+    connection = await asyncpg.connect(backing.postgres_url)
+    await connection.execute("UPDATE auth.account SET disabled_at = now() WHERE id = $1", user.id)
+    await connection.close()
+    with pytest.raises(InvalidCredentials):
+        await login(bus, user.username)
+    with pytest.raises(Unauthenticated):
+        await bus.ask(REFRESH, RefreshRequest(refresh_token=signed_in.refresh_token))
+    caller = Caller(user.id, user.username, user.role, "s")
+    with pytest.raises(Unauthenticated):
+        await bus.ask(ME, MeRequest(), caller=caller)
+
+
+async def test_a_refresh_token_is_good_once(bus: Bus) -> None:
+    """Proves R-AUTH-6: of ten who use it at once, one gets the successor."""
+    signed_in = await login(bus, (await create(bus)).username)
+    request = RefreshRequest(refresh_token=signed_in.refresh_token)
+    answers = await asyncio.gather(
+        *(bus.ask(REFRESH, request) for _ in range(10)), return_exceptions=True
+    )
+    (renewed,) = (answer for answer in answers if isinstance(answer, Tokens))
+    assert all(isinstance(answer, Tokens | Unauthenticated) for answer in answers)
+    before, after = (tokens.verify(t.access_token, SECRET) for t in (signed_in, renewed))
+    assert before.session_id == after.session_id
+    await bus.ask(REFRESH, RefreshRequest(refresh_token=renewed.refresh_token))
+
+
+async def test_tokens_and_passwords_are_stored_as_hashes(backing: DevStack, bus: Bus) -> None:
+    """Proves R-AUTH-7: nothing in the tables signs anybody in."""
+    signed_in = await login(bus, (await create(bus)).username)
+    connection = await asyncpg.connect(backing.postgres_url)
+    stored = ""
+    for table in ("account", "session", "refresh_token"):
+        rows = await connection.fetch(f"SELECT t::text FROM auth.{table} t")
+        stored += "".join(row[0] for row in rows)
+    await connection.close()
+    assert signed_in.user.id in stored
+    assert PASSWORD not in stored
+    assert signed_in.refresh_token not in stored
+
+
+@pytest.mark.parametrize("field", ["username", "email"])
+async def test_names_are_taken_once(bus: Bus, field: str) -> None:
+    """Proves R-AUTH-8: the error names the field; nobody's username is somebody else's address."""
+    user = await create(bus)
+    for taken in {getattr(user, field).upper(), user.email}:
+        with pytest.raises(Conflict) as refused:
+            await create(bus, **({"email": "new@example.org"} | {field: taken}))
+        assert refused.value.field == field
+
+
+async def test_a_username_may_be_ones_own_address(bus: Bus) -> None:
+    """Proves R-AUTH-8, as in the operations guide."""
+    address = f"{secrets.token_hex(4)}@example.com"
+    await create(bus, username=address, email=address)
+    assert (await login(bus, address)).user.email == address
+
+
+async def test_two_who_take_one_name_at_once(bus: Bus) -> None:
+    """Proves R-AUTH-8."""
+    name = secrets.token_hex(4)
+    answers = await asyncio.gather(*(create(bus, name) for _ in range(5)), return_exceptions=True)
+    assert sum(isinstance(answer, User) for answer in answers) == 1
+    assert sum(isinstance(answer, Conflict) for answer in answers) == 4
+
+
+async def test_accounts_come_in_pages(bus: Bus) -> None:
+    """Proves R-AUTH-9: all of them, once, oldest first."""
+    for _ in range(5):
+        await create(bus)
+    everybody = (await bus.ask(LIST_USERS, ListUsersRequest(limit=200))).items
+    paged: list[User] = []
+    cursor = None
+    while True:
+        page = await bus.ask(LIST_USERS, ListUsersRequest(limit=2, cursor=cursor))
+        paged += page.items
+        cursor = page.next
+        if cursor is None:
+            break
+    assert paged == everybody
+    assert [user.created_at for user in paged] == sorted(user.created_at for user in paged)
+
+
+@pytest.mark.parametrize("cursor", ["x", "bm9uc2Vuc2U=", "WyJub3QgYSB0aW1lIiwgImlkIl0=", "W10="])
+async def test_a_cursor_of_somebody_elses_making(bus: Bus, cursor: str) -> None:
+    """Proves R-AUTH-9."""
+    with pytest.raises(Invalid) as refused:
+        await bus.ask(LIST_USERS, ListUsersRequest(cursor=cursor))
+    assert refused.value.field == "cursor"

@@ -1,0 +1,37 @@
+"""Settings of the auth service."""
+
+import pytest
+
+from svgx_auth.settings import AuthSettings
+from svgx_common.settings import load
+
+
+@pytest.fixture(autouse=True)
+def environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("POSTGRES_URL", "postgresql://localhost/svgx")
+    monkeypatch.setenv("JWT_SECRET", "short")
+
+
+def test_a_short_secret_will_do_for_development() -> None:
+    """Proves R-AUTH-3."""
+    assert load(AuthSettings).jwt_secret.get_secret_value() == "short"
+
+
+def test_a_short_secret_stops_the_start_in_production(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Proves R-AUTH-3: one line that names the variable, and not the secret."""
+    monkeypatch.setenv("ENVIRONMENT", "production")
+    with pytest.raises(SystemExit) as stopped:
+        load(AuthSettings)
+    assert stopped.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "JWT_SECRET" in line
+    assert "short" not in line
+
+
+def test_parameters_below_the_floor_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Proves R-AUTH-2."""
+    monkeypatch.setenv("ARGON2_MEMORY_KIB", "1024")
+    with pytest.raises(SystemExit):
+        load(AuthSettings)

@@ -42,6 +42,8 @@ async def build(runtime: Runtime[GatewaySettings]) -> AsyncIterator[Service]:
         redoc_url=None,
         openapi_url=None,
         redirect_slashes=False,
+        # Its spans would carry the query, and with it the tokens of WebSockets; `Tracing` has the root span.
+        telemetry={"tracing": False, "metrics": False},
         exception_handlers={HTTPException: _http_problem},
         routes=[
             *routes.build(bus, Guard(identities, access)),

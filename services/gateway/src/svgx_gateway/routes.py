@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import structlog
+from opentelemetry import trace
 from pydantic import ValidationError
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
@@ -49,6 +50,7 @@ def build(bus: Bus, guard: Guard) -> list[Route]:
 def _endpoint(operation: Operation[Any, Any], http: Http, bus: Bus, guard: Guard) -> Endpoint:
     async def endpoint(request: Request) -> Response:
         started = time.perf_counter()
+        trace.get_current_span().update_name(f"{http.method} {http.path}")
         code = "ok"
         try:
             body = await _read(request, operation.max_body)

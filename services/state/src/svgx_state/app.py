@@ -29,7 +29,11 @@ async def build(runtime: Runtime[StateSettings]) -> AsyncIterator[Service]:
             package="svgx_state",
             pool_size=settings.database_pool_size,
         ) as database,
-        _workers(settings) as workers,
+        Workers(
+            settings.worker_count,
+            settings.worker_memory_mb * 1024 * 1024,
+            settings.worker_timeout_seconds,
+        ) as workers,
     ):
         await add_partitions(database, settings.journal_days_ahead)
         compactor = Compactor(
@@ -55,17 +59,3 @@ async def build(runtime: Runtime[StateSettings]) -> AsyncIterator[Service]:
             with contextlib.suppress(asyncio.CancelledError):
                 await partitions
             await compactor.close()
-
-
-@asynccontextmanager
-async def _workers(settings: StateSettings) -> AsyncIterator[Workers]:
-    workers = Workers(
-        settings.worker_count,
-        settings.worker_memory_mb * 1024 * 1024,
-        settings.worker_timeout_seconds,
-    )
-    await workers.start()
-    try:
-        yield workers
-    finally:
-        await workers.close()

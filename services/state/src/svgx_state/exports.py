@@ -2,12 +2,21 @@
 
 import re
 import unicodedata
+from collections.abc import Iterator
+from contextlib import contextmanager
 
-from svgx_canvas.workers import Workers
+import structlog
+
+from svgx_canvas import SvgRefused
+from svgx_canvas.workers import WorkerError, Workers, WorkersBusy, WorkerTimeout
+from svgx_common.contract.errors import Invalid, Overloaded, SvgxError, TooLarge, Unavailable
 from svgx_common.contract.operation import Blob
 from svgx_common.contract.state import ExportFormat, ExportRequest
 from svgx_state.journal import Journal
 
+log = structlog.get_logger(__name__)
+
+_ASKED_FOR = ("width", "height", "scale")
 _MEDIA_TYPES = {
     ExportFormat.SVG: "image/svg+xml",
     ExportFormat.PNG: "image/png",
@@ -32,15 +41,15 @@ class Exports:
     async def export(self, request: ExportRequest, name: str) -> Blob:
         """The canvas, called `name`, in the format asked for.
 
-        Raises `NotFound`; `Invalid` or `TooLarge` when the content or the picture is over a limit; `Unavailable`.
+        Raises `NotFound`; `Invalid` or `TooLarge` when the content or the picture is over a limit; `Unavailable` and
+        `Overloaded`.
         """
         content = await self._journal.load(request.canvas_id)
-        state = await self._workers.compact(None, content.updates)
-        return Blob(
-            await self._convert(state, request),
-            _MEDIA_TYPES[request.format],
-            filename(name, _EXTENSIONS[request.format]),
-        )
+        with _contract_errors(request.canvas_id):
+            state = await self._workers.compact(None, content.updates)
+            exported = await self._convert(state, request)
+        name = filename(name, _EXTENSIONS[request.format])
+        return Blob(exported, _MEDIA_TYPES[request.format], name)
 
     async def _convert(self, state: bytes, request: ExportRequest) -> bytes:
         match request.format:
@@ -62,3 +71,32 @@ def filename(name: str, extension: str) -> str:
     ascii_name = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode()
     stem = re.sub(r"[^A-Za-z0-9]+", "-", ascii_name).strip("-")[:80].strip("-")
     return f"{stem or 'canvas'}.{extension}"
+
+
+@contextmanager
+def _contract_errors(canvas_id: str) -> Iterator[None]:
+    """Let a worker's errors travel. What a worker does not survive is refused, not repeated."""
+    try:
+        yield
+    except SvgRefused as refusal:
+        raise contract_error(refusal) from None
+    except WorkersBusy:
+        raise Overloaded("too many exports are waiting", retry_after=1.0) from None
+    except WorkerTimeout:
+        log.warning("an export took too long", canvas_id=canvas_id)
+        raise Invalid(
+            "the content takes too long to export; make it simpler or the picture smaller"
+        ) from None
+    except WorkerError as error:
+        log.warning("an export ended its worker", canvas_id=canvas_id, error=str(error))
+        raise Unavailable(
+            "the export could not be finished, as a rule for want of memory; "
+            "a smaller picture or simpler content may help"
+        ) from None
+
+
+def contract_error(refusal: SvgRefused) -> SvgxError:
+    """What the canvas library refuses, as callers get it."""
+    over_limit = refusal.code == "too_large" and refusal.field not in _ASKED_FOR
+    kind = TooLarge if over_limit else Invalid
+    return kind(refusal.detail, field=refusal.field, limit=refusal.limit)

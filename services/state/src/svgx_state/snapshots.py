@@ -6,7 +6,9 @@ import time
 
 import structlog
 
-from svgx_canvas.workers import Workers
+from svgx_canvas import SvgRefused
+from svgx_canvas.workers import WorkerError, Workers
+from svgx_common.contract.errors import Unavailable
 from svgx_common.postgres import Database
 from svgx_state import figures
 
@@ -83,17 +85,27 @@ class Compactor:
             started = time.perf_counter()
             try:
                 outcome = "written" if await self.compact(canvas_id) else "skipped"
-            except Exception:
-                # Whatever it is, the journal has everything; it is worth a line and another try, later.
-                log.exception("a canvas could not be compacted", canvas_id=canvas_id)
-                self._paused_until[canvas_id] = time.monotonic() + PAUSE_AFTER_FAILURE
+            except Unavailable as error:
+                # The database's matter, not the canvas's: the next commit starts it again.
+                log.warning("a compaction was broken off", canvas_id=canvas_id, error=error.code)
                 outcome = "failed"
+            except (SvgRefused, WorkerError) as error:
+                log.error("a canvas could not be compacted", canvas_id=canvas_id, error=str(error))
+                outcome = self._pause(canvas_id)
+            except Exception:
+                # Whatever it is, the journal has everything: it is worth a line and another try, later.
+                log.exception("a canvas could not be compacted", canvas_id=canvas_id)
+                outcome = self._pause(canvas_id)
             figures.SNAPSHOTS.labels(outcome).inc()
             figures.SNAPSHOT_SECONDS.observe(time.perf_counter() - started)
 
     def _done(self, canvas_id: str) -> None:
         del self._tasks[canvas_id]
         figures.SNAPSHOT_BACKLOG.set(self.backlog)
+
+    def _pause(self, canvas_id: str) -> str:
+        self._paused_until[canvas_id] = time.monotonic() + PAUSE_AFTER_FAILURE
+        return "failed"
 
     def _paused(self, canvas_id: str) -> bool:
         until = self._paused_until.get(canvas_id)

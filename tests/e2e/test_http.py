@@ -1,0 +1,180 @@
+"""The HTTP surface: problems, paths, roles on canvases."""
+
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.e2e.studio import Studio
+
+SVG = b'<svg xmlns="http://www.w3.org/2000/svg"><rect width="1" height="1"/></svg>'
+SVG_TYPE = {"Content-Type": "image/svg+xml"}
+
+
+def check_problem(answer: httpx.Response, status: int, code: str) -> dict[str, Any]:
+    """The answer is this problem (RFC 9457), with a trace id."""
+    assert answer.headers["content-type"] == "application/problem+json"
+    problem: dict[str, Any] = answer.json()
+    assert (answer.status_code, problem["status"], problem["code"]) == (status, status, code)
+    assert problem["title"]
+    assert problem["detail"]
+    assert len(problem["trace_id"]) == 32
+    return problem
+
+
+async def test_paths_answer_with_and_without_their_slash(studio: Studio) -> None:
+    """Proves R-HTTP-1: without a redirect."""
+    for path in ("/runtime/canvases", "/auth/me", "/admin/users", "/health/summary"):
+        for slash in ("", "/"):
+            answer = await studio.admin.request("GET", path + slash)
+            assert answer.status_code == 200, path + slash
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        ({}, "name"),
+        ({"name": ""}, "name"),
+        ({"name": "x" * 201}, "name"),
+        ({"name": "a\u0000b"}, "name"),
+        ({"name": 7}, "name"),
+        ({"name": "ok", "colour": "red"}, "colour"),
+    ],
+)
+async def test_bad_input_names_the_field(studio: Studio, body: dict[str, Any], field: str) -> None:
+    """Proves R-HTTP-2."""
+    answer = await studio.owner.request("POST", "/runtime/canvases/", json=body)
+    assert check_problem(answer, 422, "invalid")["field"] == field
+
+
+async def test_a_body_that_is_no_json(studio: Studio) -> None:
+    """Proves R-HTTP-2."""
+    json_type = {"Content-Type": "application/json"}
+    for content in (b"{", b"[1]", b"[" * 100_000, b"\xff"):
+        answer = await studio.owner.request(
+            "POST", "/runtime/canvases/", content=content, headers=json_type
+        )
+        check_problem(answer, 400, "bad_request")
+
+
+async def test_an_unknown_path_and_a_wrong_method(studio: Studio) -> None:
+    """Proves R-HTTP-2."""
+    check_problem(await studio.owner.request("GET", "/nowhere"), 404, "not_found")
+    check_problem(await studio.owner.request("PUT", "/auth/login"), 405, "method_not_allowed")
+
+
+async def test_a_body_of_the_wrong_type_or_size(studio: Studio, canvas: str) -> None:
+    """Proves R-HTTP-3: refused by its announced length, and by what arrives where none is announced."""
+    path = f"/runtime/canvases/{canvas}/svg"
+    plain = {"Content-Type": "text/plain"}
+    answer = await studio.owner.request("PUT", path, content=SVG, headers=plain)
+    check_problem(answer, 415, "unsupported_media_type")
+
+    async def endless() -> Any:
+        for _ in range(20):
+            yield b" " * 1024 * 1024
+
+    for content in (b" " * (16 * 1024 * 1024 + 1), endless()):
+        answer = await studio.owner.request("PUT", path, content=content, headers=SVG_TYPE)
+        problem = check_problem(answer, 413, "too_large")
+        assert (problem["field"], problem["limit"]) == ("body", 16 * 1024 * 1024)
+
+
+@pytest.mark.parametrize(
+    "svg",
+    [
+        b"not xml",
+        b"<html/>",
+        b'<!DOCTYPE svg SYSTEM "file:///etc/passwd"><svg xmlns="http://www.w3.org/2000/svg"/>',
+        b'<!DOCTYPE svg [<!ENTITY a SYSTEM "file:///etc/passwd">]><svg xmlns="http://www.w3.org/2000/svg">&a;</svg>',
+    ],
+)
+async def test_an_import_that_is_refused_says_why(studio: Studio, canvas: str, svg: bytes) -> None:
+    """Proves R-SVG-1, and that nothing is lost by it."""
+    await studio.owner.import_svg(canvas, SVG)
+    path = f"/runtime/canvases/{canvas}/svg"
+    answer = await studio.owner.request("PUT", path, content=svg, headers=SVG_TYPE)
+    check_problem(answer, 422, "invalid")
+    assert b"<rect" in await studio.owner.export(canvas, "svg")
+
+
+async def test_without_a_token(studio: Studio, canvas: str) -> None:
+    """Proves R-ACCESS-1 for HTTP."""
+    async with httpx.AsyncClient(base_url=studio.stack.url) as http:
+        for headers in ({}, {"Authorization": "Basic eA=="}, {"Authorization": "Bearer x"}):
+            for path in ("/runtime/canvases/", f"/runtime/canvases/{canvas}", "/auth/me"):
+                answer = await http.get(path, headers=headers)
+                check_problem(answer, 401, "unauthenticated")
+                assert answer.headers["www-authenticate"] == "Bearer"
+
+
+CANVAS_OPERATIONS: list[tuple[str, str, dict[str, Any], dict[str, int]]] = [
+    # method, path below the canvas, request, status for each role on the canvas
+    ("GET", "", {}, {"owner": 200, "editor": 200, "viewer": 200, "none": 403}),
+    ("GET", "/export", {}, {"owner": 200, "editor": 200, "viewer": 200, "none": 403}),
+    (
+        "PUT",
+        "/svg",
+        {"content": SVG, "headers": SVG_TYPE},
+        {"owner": 200, "editor": 200, "viewer": 403, "none": 403},
+    ),
+    (
+        "PATCH",
+        "",
+        {"json": {"name": "n"}},
+        {"owner": 200, "editor": 200, "viewer": 403, "none": 403},
+    ),
+    (
+        "PUT",
+        "/members/somebody",
+        {"json": {"role": "viewer"}},
+        {"owner": 200, "editor": 403, "viewer": 403, "none": 403},
+    ),
+    ("GET", "/members/somebody", {}, {"owner": 200, "editor": 200, "viewer": 200, "none": 403}),
+    ("DELETE", "/members/somebody", {}, {"owner": 204, "editor": 403, "viewer": 403, "none": 403}),
+    ("DELETE", "", {}, {"owner": 204, "editor": 403, "viewer": 403, "none": 403}),
+]
+
+
+async def test_who_may_do_what_on_a_canvas(studio: Studio, canvas: str) -> None:
+    """Proves R-ACCESS-7: each operation with each role."""
+    people = {"owner": studio.owner}
+    for role in ("editor", "viewer", "none"):
+        user = await studio.user("editor")
+        people[role] = studio.api.of(user)
+        if role != "none":
+            await studio.owner.set_member(canvas, user, role)
+    for method, below, request, statuses in CANVAS_OPERATIONS:
+        for role in ("none", "viewer", "editor", "owner"):
+            path = f"/runtime/canvases/{canvas}{below}"
+            answer = await people[role].request(method, path, **request)
+            assert answer.status_code == statuses[role], (method, below, role, answer.text)
+
+
+async def test_global_roles(studio: Studio, canvas: str) -> None:
+    """Proves R-ACCESS-8: viewers create nothing and edit nothing, even as members; admins administrate."""
+    viewer = await studio.user("viewer")
+    await studio.owner.set_member(canvas, viewer, "editor")
+    api = studio.api.of(viewer)
+    check_problem(
+        await api.request("POST", "/runtime/canvases/", json={"name": "n"}), 403, "forbidden"
+    )
+    answer = await api.request("PATCH", f"/runtime/canvases/{canvas}", json={"name": "n"})
+    check_problem(answer, 403, "forbidden")
+    for who in (api, studio.api.of(await studio.user("editor"))):
+        check_problem(await who.request("GET", "/admin/users/"), 403, "forbidden")
+
+
+async def test_the_openapi_document_is_served(studio: Studio) -> None:
+    """Proves R-CONTRACT-4."""
+    document = (await studio.owner.request("GET", "/openapi.json")).json()
+    assert "/runtime/canvases/{canvas_id}/svg" in document["paths"]
+
+
+async def test_any_origin_may_call_without_credentials(studio: Studio) -> None:
+    """Proves R-HTTP-4: `*` is never combined with credentials."""
+    answer = await studio.owner.request(
+        "GET", "/auth/me", headers={"Origin": "https://example.org"}
+    )
+    assert answer.headers["access-control-allow-origin"] == "*"
+    assert "access-control-allow-credentials" not in answer.headers

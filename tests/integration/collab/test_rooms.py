@@ -27,7 +27,7 @@ async def committed(bus: Bus, canvas_id: str) -> dict[str, str]:
 async def test_an_edit_is_broadcast_and_acknowledged_when_committed(
     backing: DevStack, bus: Bus, drawer: Drawer
 ) -> None:
-    """Proves R-SAVE-1 and R-SYNC-3."""
+    """Proves R-SAVE-2 and R-SYNC-7."""
     heard: asyncio.Queue[Broadcast] = asyncio.Queue()
 
     async def hear(_: str, content: bytes) -> None:
@@ -46,7 +46,7 @@ async def test_an_edit_is_broadcast_and_acknowledged_when_committed(
 
 
 async def test_an_unknown_canvas_is_not_held(backing: DevStack, bus: Bus, state: None) -> None:
-    """Proves R-ACCESS-1."""
+    """Proves R-ACCESS-2."""
     async with replica(backing, answers_open=False) as one:
         with pytest.raises(NotFound):
             await one.rooms.open("nowhere")
@@ -56,7 +56,7 @@ async def test_an_unknown_canvas_is_not_held(backing: DevStack, bus: Bus, state:
 async def test_a_dead_holders_canvas_is_taken_over_at_once(
     backing: DevStack, drawer: Drawer
 ) -> None:
-    """Proves R-FAIL-1: the lease of a holder that does not answer is not waited for."""
+    """Proves R-FAIL-8: the lease of a holder that does not answer is not waited for."""
     async with replica(backing, answers_open=False) as one, replica(backing) as two:
         await one.rooms.open(drawer.canvas_id)
         await drawer.set("a", "1")
@@ -69,7 +69,7 @@ async def test_a_dead_holders_canvas_is_taken_over_at_once(
 
 
 async def test_a_stopping_replica_hands_over(backing: DevStack, bus: Bus, drawer: Drawer) -> None:
-    """Proves R-FAIL-3: everything is committed, and the next replica needs no patience."""
+    """Proves R-FAIL-10: everything is committed, and the next replica needs no patience."""
     async with replica(backing, answers_open=False) as one:
         await one.rooms.open(drawer.canvas_id)
         await drawer.set("a", "1")
@@ -82,7 +82,7 @@ async def test_a_stopping_replica_hands_over(backing: DevStack, bus: Bus, drawer
 async def test_without_redis_canvases_are_held_all_the_same(
     backing: DevStack, drawer: Drawer
 ) -> None:
-    """Proves R-FAIL-4: Redis may vanish at the cost of speed only."""
+    """Proves R-FAIL-7: Redis may vanish at the cost of speed only."""
     valkey = backing.process("valkey")
     async with replica(backing):
         valkey.pause()
@@ -94,7 +94,7 @@ async def test_without_redis_canvases_are_held_all_the_same(
 
 
 async def test_a_replica_that_lost_its_lease_lets_go(backing: DevStack, drawer: Drawer) -> None:
-    """Proves R-FAIL-2: what it had is committed, and whoever has the lease goes on from there."""
+    """Proves R-FAIL-13: what it had is committed, and whoever has the lease goes on from there."""
     async with replica(backing, answers_open=False) as one, replica(backing) as two:
         await one.rooms.open(drawer.canvas_id)
         await drawer.set("a", "1")
@@ -107,7 +107,7 @@ async def test_a_replica_that_lost_its_lease_lets_go(backing: DevStack, drawer: 
 
 
 async def test_two_holders_by_accident_merge(backing: DevStack, bus: Bus, drawer: Drawer) -> None:
-    """Proves R-FAIL-2: each learns from the journal's revisions what the other committed."""
+    """Proves R-FAIL-13: each learns from the journal's revisions what the other committed."""
     other = Drawer(bus, drawer.canvas_id)
     async with (
         replica(backing, answers_open=False) as one,
@@ -126,7 +126,7 @@ async def test_two_holders_by_accident_merge(backing: DevStack, bus: Bus, drawer
 async def test_edits_wait_for_state_and_nothing_is_acknowledged_before(
     backing: DevStack, bus: Bus, drawer: Drawer
 ) -> None:
-    """Proves R-FAIL-5: while PostgreSQL is down drawing goes on, and saved means saved."""
+    """Proves R-FAIL-6: while PostgreSQL is down drawing goes on, and saved means saved."""
     postgres = backing.process("postgres")
     async with replica(backing):
         await drawer.set("a", "1")

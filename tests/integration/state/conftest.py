@@ -4,10 +4,18 @@ from collections.abc import AsyncIterator
 
 import asyncpg
 import pytest
+import structlog
 
 from svgx_common.bus import Bus
 from svgx_devstack import DevStack
 from tests.integration.state.service import Client, Tables, replica, user
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _short_tracebacks() -> None:
+    """structlog's own print all variables: megabytes here, during which nothing else runs."""
+    renderer = structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
+    structlog.configure(processors=[structlog.processors.add_log_level, renderer])
 
 
 @pytest.fixture

@@ -211,6 +211,19 @@ async def _deleted(client: Client) -> str:
     return canvas_id
 
 
+async def test_members_change_while_a_commit_is_in_flight(client: Client, tables: Tables) -> None:
+    """Proves R-STATE-11. The commit's lock on the canvas is not theirs to wait for."""
+    canvas_id, guest = await client.create(), user()
+    update = Pen(canvas_id, "holder").draw("a").update
+    async with asyncio.timeout(20), tables.transaction():
+        await tables.fetchval(
+            "SELECT revision FROM append_entries($1, $2, $3, $4, $5, $6)",
+            [canvas_id], ["one"], [1], [], [0], [update],
+        )  # fmt: skip
+        await client.set_member(canvas_id, guest.user_id, CanvasRole.EDITOR)
+        assert await client.access(canvas_id, guest) is CanvasRole.EDITOR
+
+
 async def test_the_last_owner_stays(client: Client) -> None:
     """Proves R-STATE-13."""
     canvas_id, second, me = await client.create(), user().user_id, client.me.user_id
@@ -260,6 +273,7 @@ async def test_whoever_is_connected_hears_of_changed_access(client: Client) -> N
             heard.put_nowait(False)
 
     await client.bus.listen(subjects.canvas(canvas_id, "access"), listener)
+    await client.bus.connection.flush()
     await client.bus.connection.flush()
     async with asyncio.timeout(20):
         await client.set_member(canvas_id, guest.user_id, CanvasRole.VIEWER)

@@ -195,3 +195,19 @@ async def test_a_commit_in_flight_holds_back_later_revisions(
         await transaction.commit()
         assert await waiting == [Committed(canvas_id, 2)]
     assert (await client.load(canvas_id)).updates == (early.update, late.update)
+
+
+async def test_a_commit_that_postgresql_gives_up_is_repeated(
+    client: Client, tables: Tables
+) -> None:
+    """Proves R-STATE-1. Somebody locks rows in another order, and the append is the deadlock's victim."""
+    first, second = sorted([await client.create(), await client.create()])
+    entries = [Pen(canvas_id, "holder").draw("a") for canvas_id in (first, second)]
+    lock = "SELECT 1 FROM canvas WHERE id = $1 FOR UPDATE"
+    async with asyncio.timeout(30):
+        async with tables.transaction():
+            await tables.execute(lock, second)
+            append = asyncio.create_task(client.append(*entries))
+            await until_blocked(tables)
+            await tables.execute(lock, first)
+        assert await append == [Committed(first, 1), Committed(second, 1)]

@@ -20,7 +20,7 @@ def test_the_newest_state_of_each_client_is_kept_and_broadcast_once() -> None:
 
 
 def test_leaving_wins_at_the_same_clock() -> None:
-    """Proves R-AWARE-2, y-protocols' rule for a client removed by its server."""
+    """Proves R-AWARE-3, y-protocols' rule for a client removed by its server."""
     people = Participants()
     people.receive(encode([State(1, 1, "{}")]), now=0)
     people.take_broadcast()
@@ -31,7 +31,7 @@ def test_leaving_wins_at_the_same_clock() -> None:
 
 
 def test_states_nobody_renews_end() -> None:
-    """Proves R-AWARE-3: a gateway that dies takes its clients' presence with it."""
+    """Proves R-AWARE-8: a gateway that dies takes its clients' presence with it."""
     people = Participants()
     people.receive(encode([State(1, 1, "{}"), State(2, 1, "{}")]), now=0)
     people.receive(encode([State(2, 2, "{}")]), now=OUTDATED - 1)

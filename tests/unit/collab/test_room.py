@@ -50,7 +50,7 @@ def commit(room: Room, revision: int) -> Entry:
 
 
 def test_an_edit_is_broadcast_and_saved_once() -> None:
-    """Proves R-SYNC-3 and R-SAVE-1."""
+    """Proves R-SYNC-7 and R-SAVE-2."""
     room, peer = make_room(), Peer(1)
     update = peer.set("a", "1")
     receipt = room.receive([Edit("ann", update)])
@@ -68,7 +68,7 @@ def test_an_edit_is_broadcast_and_saved_once() -> None:
 
 
 def test_edits_of_many_become_one_broadcast_and_one_entry() -> None:
-    """Proves R-SYNC-3: N people drawing cost each receiver one frame."""
+    """Proves R-SYNC-7: N people drawing cost each receiver one frame."""
     room, ann, bob = make_room(), Peer(1), Peer(2)
     room.receive([Edit("ann", ann.set("a", "1")), Edit("bob", bob.set("b", "2"))])
     room.receive([Edit("ann", ann.set("c", "3"))])
@@ -82,7 +82,7 @@ def test_edits_of_many_become_one_broadcast_and_one_entry() -> None:
 
 
 def test_edits_during_a_commit_wait_for_the_next_one() -> None:
-    """Proves R-SAVE-1: a receipt is good only when its own entry is committed."""
+    """Proves R-SAVE-2: a receipt is good only when its own entry is committed."""
     room, peer = make_room(), Peer(1)
     first = room.receive([Edit("ann", peer.set("a", "1"))])
     room.take_entry()
@@ -96,7 +96,7 @@ def test_edits_during_a_commit_wait_for_the_next_one() -> None:
 
 
 def test_a_resent_edit_changes_nothing_but_waits_for_its_commit() -> None:
-    """Proves R-SAVE-2: resending is safe, and never acknowledges what is not committed yet."""
+    """Proves R-SAVE-8: resending is safe, and never acknowledges what is not committed yet."""
     room, peer = make_room(), Peer(1)
     update = peer.set("a", "1")
     room.receive([Edit("ann", update)])
@@ -113,7 +113,7 @@ def test_a_resent_edit_changes_nothing_but_waits_for_its_commit() -> None:
 
 
 def test_an_edit_that_waits_for_another_is_saved_too() -> None:
-    """Proves R-SAVE-3: what cannot be integrated yet is in the journal before it is acknowledged."""
+    """Proves R-SAVE-9: what cannot be integrated yet is in the journal before it is acknowledged."""
     room, peer = make_room(), Peer(1)
     first, second = peer.set("a", "1"), peer.set("b", "2")
     early = room.receive([Edit("ann", second)])
@@ -129,7 +129,7 @@ def test_an_edit_that_waits_for_another_is_saved_too() -> None:
 
 
 def test_malformed_edits_are_named_and_harm_no_other() -> None:
-    """Proves R-SYNC-5."""
+    """Proves R-SYNC-8."""
     room, peer = make_room(), Peer(1)
     receipt = room.receive(
         [Edit("eve", b"\xff\x01nonsense"), Edit("ann", peer.set("a", "1")), Edit("eve", b"")]
@@ -147,7 +147,7 @@ def test_the_empty_update_is_nothing() -> None:
 
 
 def test_sync_gives_exactly_what_is_missing() -> None:
-    """Proves R-SYNC-1."""
+    """Proves R-SYNC-3."""
     room, ann, bob = make_room(), Peer(1), Peer(2)
     room.receive([Edit("ann", ann.set("a", "1"))])
     bob.doc.apply_update(room.sync(b"\x00", b"").update)
@@ -162,7 +162,7 @@ def test_sync_gives_exactly_what_is_missing() -> None:
 
 
 def test_another_writers_commits_are_absorbed_and_broadcast() -> None:
-    """Proves R-FAIL-2: two holders by accident merge, through the journal's revisions."""
+    """Proves R-FAIL-13: two holders by accident merge, through the journal's revisions."""
     room, ann, bob = make_room(), Peer(1), Peer(2)
     room.receive([Edit("ann", ann.set("a", "1"))])
     room.take_broadcast()
@@ -179,7 +179,7 @@ def test_another_writers_commits_are_absorbed_and_broadcast() -> None:
 
 @pytest.mark.parametrize("seed", range(20))
 def test_fuzz_everyone_and_the_journal_agree(seed: int) -> None:
-    """Proves R-SYNC-2 and R-SAVE-2: lost, repeated and reordered batches, and a holder that dies now and then."""
+    """Proves R-SYNC-2 and R-SAVE-8: lost, repeated and reordered batches, and a holder that dies now and then."""
     rng = random.Random(seed)
     peers = [Peer(number + 1) for number in range(4)]
     journal: list[bytes] = []

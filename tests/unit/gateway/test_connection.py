@@ -37,7 +37,7 @@ def connect(socket: SlowSocket, role: CanvasRole = CanvasRole.EDITOR) -> Connect
 
 
 async def test_a_slow_client_is_left_out_and_caught_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Proves R-SYNC-7: past the bound nothing is queued, and the vector to catch up from is remembered."""
+    """Proves R-SYNC-10: past the bound nothing is queued, and the vector to catch up from is remembered."""
     monkeypatch.setattr(module, "SLOW_BYTES", 10)
     socket = SlowSocket()
     connection = connect(socket)
@@ -54,7 +54,7 @@ async def test_a_slow_client_is_left_out_and_caught_up(monkeypatch: pytest.Monke
 
 
 async def test_past_the_hard_bound_the_client_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Proves R-SYNC-7: memory is bounded whatever is sent."""
+    """Proves R-SYNC-10: memory is bounded whatever is sent."""
     monkeypatch.setattr(module, "HARD_BYTES", 10)
     connection = connect(SlowSocket())
     connection.send(b"a single frame may be large")
@@ -63,7 +63,7 @@ async def test_past_the_hard_bound_the_client_is_closed(monkeypatch: pytest.Monk
 
 
 async def test_a_client_that_stays_slow_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Proves R-SYNC-7."""
+    """Proves R-SYNC-10."""
     monkeypatch.setattr(module, "SLOW_BYTES", 1)
     monkeypatch.setattr(module, "LAGGING_SECONDS", 0.0)
     connection = connect(SlowSocket())
@@ -73,7 +73,7 @@ async def test_a_client_that_stays_slow_is_closed(monkeypatch: pytest.MonkeyPatc
 
 
 async def test_presence_ends_with_the_connection() -> None:
-    """Proves R-AWARE-2: the farewell removes exactly the clients that are present."""
+    """Proves R-AWARE-3: the farewell removes exactly the clients that are present."""
     connection = connect(SlowSocket())
     connection.learn((awareness.State(1, 3, "{}"), awareness.State(2, 1, "{}")))
     connection.learn((awareness.State(2, 2, "null"), awareness.State(1, 2, "null")))
@@ -102,7 +102,7 @@ async def test_saved_goes_only_to_those_who_asked() -> None:
 
 
 def test_only_editors_may_edit() -> None:
-    """Proves R-ACCESS-2."""
+    """Proves R-ACCESS-5."""
 
     async def roles() -> dict[CanvasRole, bool]:
         return {role: connect(SlowSocket(), role).may_edit for role in CanvasRole}

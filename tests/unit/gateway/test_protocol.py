@@ -10,7 +10,7 @@ from svgx_gateway.live import protocol
 
 
 def test_frames_as_y_websocket_sends_them() -> None:
-    """Proves R-SYNC-6: the bytes of npm y-protocols 1.0 (sync.js, awareness.js)."""
+    """Proves R-SYNC-9: the bytes of npm y-protocols 1.0 (sync.js, awareness.js)."""
     assert protocol.decode(bytes([0, 0, 1, 0])) == protocol.AskSync(b"\x00")
     assert protocol.decode(bytes([0, 1, 2, 0, 0])) == protocol.Document(b"\x00\x00")
     assert protocol.decode(bytes([0, 2, 2, 0, 0])) == protocol.Document(b"\x00\x00")
@@ -35,14 +35,14 @@ def test_frames_as_y_websocket_sends_them() -> None:
     ],
 )
 def test_malformed_frames_are_refused(frame: bytes) -> None:
-    """Proves R-SYNC-5: what is cut off or unknown is malformed, and nothing else."""
+    """Proves R-SYNC-8: what is cut off or unknown is malformed, and nothing else."""
     with pytest.raises(Malformed):
         protocol.decode(frame)
 
 
 @given(st.binary(max_size=200))
 def test_any_bytes_are_a_message_or_malformed(frame: bytes) -> None:
-    """Proves R-SYNC-5."""
+    """Proves R-SYNC-8."""
     try:
         protocol.decode(frame)
     except Malformed:
@@ -51,7 +51,7 @@ def test_any_bytes_are_a_message_or_malformed(frame: bytes) -> None:
 
 @given(st.binary(max_size=2000))
 def test_what_the_server_says_can_be_read_back(content: bytes) -> None:
-    """Proves R-SYNC-6."""
+    """Proves R-SYNC-9."""
     assert protocol.decode(protocol.step_1(content)) == protocol.AskSync(content)
     assert protocol.decode(protocol.step_2(content)) == protocol.Document(content)
     assert protocol.decode(protocol.update(content)) == protocol.Document(content)

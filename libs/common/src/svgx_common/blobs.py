@@ -13,6 +13,7 @@ from collections.abc import Iterator
 
 from nats.aio.client import Client
 from nats.aio.msg import Msg
+from nats.errors import Error as NatsError
 
 from svgx_common.contract import subjects
 from svgx_common.contract.errors import Overloaded, TooLarge, Unavailable
@@ -47,6 +48,11 @@ class Blobs:
         self._unread: dict[str, int] = {}
         self._bytes = 0
 
+    @property
+    def offered_bytes(self) -> int:
+        """Bytes offered at the moment."""
+        return self._bytes
+
     async def start(self) -> None:
         """Answer requests for pieces."""
         await self._connection.subscribe(
@@ -77,14 +83,17 @@ class Blobs:
         if not 0 <= size <= MAX_PULLED or not subject.startswith("svgx.blob."):
             raise TooLarge(f"a message body of {size} bytes", field="body", limit=MAX_PULLED)
         window = asyncio.Semaphore(WINDOW)
-        async with asyncio.TaskGroup() as group:
-            pieces = [
-                group.create_task(self._pull_piece(subject, offset, window))
-                for offset in range(0, size, PIECE)
-            ]
+        try:
+            async with asyncio.TaskGroup() as group:
+                pieces = [
+                    group.create_task(self._pull_piece(subject, offset, window))
+                    for offset in range(0, size, PIECE)
+                ]
+        except* (NatsError, TimeoutError):
+            pieces = []
         content = b"".join(piece.result() for piece in pieces)
         if len(content) != size:
-            raise Unavailable("a large message was withdrawn while it was read")
+            raise Unavailable("the sender of a large message is gone")
         return content
 
     async def _pull_piece(self, subject: str, offset: int, window: asyncio.Semaphore) -> bytes:

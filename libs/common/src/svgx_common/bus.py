@@ -195,10 +195,7 @@ class Bus:
         reference = (message.headers or {}).get(HEADER_BODY)
         if reference is None:
             return message.data
-        try:
-            return await self.blobs.pull(reference)
-        except ExceptionGroup as errors:
-            raise Unavailable("the sender of a large message is gone") from errors
+        return await self.blobs.pull(reference)
 
     async def respond(self, message: Msg, content: bytes, headers: Headers | None = None) -> None:
         """Answer a request; a large answer stays available until it has been pulled."""

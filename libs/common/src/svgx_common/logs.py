@@ -1,13 +1,14 @@
 """Logs: JSON lines, or readable ones on a terminal, with trace, user and canvas, and without secrets."""
 
+import io
 import logging
 import re
 import sys
-from typing import Any, Literal
+from typing import Any, Literal, TextIO
 
 import structlog
 from opentelemetry import trace
-from structlog.typing import EventDict, Processor, WrappedLogger
+from structlog.typing import EventDict, ExcInfo, Processor, WrappedLogger
 
 SECRET_KEYS = re.compile(r"(?i)(password|secret|token|authorization|cookie|api_?key)")
 _BEARER = re.compile(r"(?i)\bbearer\s+[A-Za-z0-9._~+/=-]+")
@@ -56,6 +57,13 @@ def _upper_level(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
     return event
 
 
+def _plain_traceback(target: TextIO, error: ExcInfo) -> None:
+    """structlog's own shows the values of variables: secrets, and megabytes that take seconds to print."""
+    text = io.StringIO()
+    structlog.dev.plain_traceback(text, error)
+    target.write(redact(text.getvalue()))
+
+
 def configure(service: str, replica_id: str, level: str, form: Format = "auto") -> None:
     """Send every log line of this process, ours and the libraries', to standard error in one form."""
     console = form == "console" or (form == "auto" and sys.stderr.isatty())
@@ -68,7 +76,7 @@ def configure(service: str, replica_id: str, level: str, form: Format = "auto") 
         _add_trace,
     ]
     rendering: list[Processor] = (
-        [structlog.dev.ConsoleRenderer()]
+        [structlog.dev.ConsoleRenderer(exception_formatter=_plain_traceback)]
         if console
         else [
             structlog.processors.format_exc_info,

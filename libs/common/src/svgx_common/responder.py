@@ -112,6 +112,10 @@ class Responder:
         if missing:
             raise ValueError(f"operations without a handler: {', '.join(sorted(missing))}")
         await self.announce()
+        await self.join()
+
+    async def join(self) -> None:
+        """Take requests for every registered operation."""
         for endpoint in self._endpoints.values():
             endpoint.subscription = await self._bus.connection.subscribe(
                 endpoint.operation.subject,

@@ -1,0 +1,25 @@
+"""Stopping a service loses nothing that has arrived."""
+
+import asyncio
+
+from svgx_common.bus import Bus
+from svgx_common.contract.auth import LOGIN, LoginRequest
+from svgx_devstack import DevStack
+
+
+async def test_fifty_slow_calls_and_a_sigterm(stack: DevStack) -> None:
+    """Fifty log-ins wait for a few password workers when auth is told to stop. Proves R-BUS-6."""
+    auth = stack.process("auth")
+    bus = await Bus.connect(stack.nats_url("gateway"), "gateway", "test")
+    login = LoginRequest(username=stack.admin_username, password=stack.admin_password)
+    calls = [asyncio.create_task(bus.ask(LOGIN, login, timeout=60)) for _ in range(50)]
+    try:
+        await asyncio.wait(calls, return_when=asyncio.FIRST_COMPLETED)
+        assert sum(call.done() for call in calls) < 50
+        assert await auth.stop() == 0
+        answers = await asyncio.gather(*calls)
+    finally:
+        await auth.start()
+        await auth.wait_ready()
+        await bus.close()
+    assert len({answer.refresh_token for answer in answers}) == 50

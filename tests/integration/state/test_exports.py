@@ -1,0 +1,161 @@
+"""Exports over the bus."""
+
+import json
+import struct
+
+import pytest
+from lxml import etree
+from pycrdt import Doc, Map
+
+from svgx_canvas import import_svg
+from svgx_common.contract.errors import Forbidden, Invalid, NotFound, TooLarge
+from svgx_common.wire import Entry
+from tests.integration.state.drawing import Pen, elements
+from tests.integration.state.service import Client, user
+
+pytestmark = pytest.mark.usefixtures("service")
+_SVG = (
+    '<svg xmlns="http://www.w3.org/2000/svg" width="200" height="100" viewBox="0 0 200 100">'
+    '<rect id="box" x="10" y="10" width="50" height="40" fill="red"/></svg>'
+)
+_MEDIA_TYPES = {
+    "svg": "image/svg+xml",
+    "png": "image/png",
+    "json": "application/json",
+    "yjs": "application/octet-stream",
+}
+
+
+async def drawn(client: Client, svg: str = _SVG) -> str:
+    """A canvas with this content."""
+    canvas_id = await client.create("Drawing 1")
+    await client.append(Entry(canvas_id, "holder", 1, (), import_svg(svg.encode(), None).update))
+    return canvas_id
+
+
+def size(png: bytes) -> tuple[int, int]:
+    """Width and height in pixels, from the header (PNG specification, 11.2.2 IHDR)."""
+    assert png.startswith(b"\x89PNG\r\n\x1a\n")
+    width, height = struct.unpack(">II", png[16:24])
+    return width, height
+
+
+async def test_svg(client: Client) -> None:
+    """Proves R-STATE-17."""
+    canvas_id = await drawn(client)
+    export = await client.export(canvas_id)
+    assert (export.media_type, export.filename) == ("image/svg+xml", "Drawing-1.svg")
+    root = etree.fromstring(export.content)
+    assert root.get("viewBox") == "0 0 200 100"
+    assert [child.get("fill") for child in root] == ["red"]
+
+
+async def test_json(client: Client) -> None:
+    """Proves R-STATE-17."""
+    export = await client.export(await drawn(client), format="json")
+    assert (export.media_type, export.filename) == ("application/json", "Drawing-1.json")
+    assert [element["tag"] for element in json.loads(export.content)["elements"]] == ["rect"]
+
+
+@pytest.mark.parametrize(
+    ("query", "expected"),
+    [
+        ({}, (200, 100)),
+        ({"width": 50}, (50, 25)),
+        ({"height": 50}, (100, 50)),
+        ({"scale": 2}, (400, 200)),
+    ],
+)
+async def test_png(
+    client: Client, query: dict[str, int | float | str], expected: tuple[int, int]
+) -> None:
+    """Proves R-STATE-17."""
+    export = await client.export(await drawn(client), format="png", **query)
+    assert (export.media_type, export.filename) == ("image/png", "Drawing-1.png")
+    assert size(export.content) == expected
+
+
+async def test_yjs_is_one_update_with_everything(client: Client) -> None:
+    """Proves R-STATE-17."""
+    canvas_id = await client.create()
+    pen = Pen(canvas_id, "holder")
+    await client.append(*(pen.draw(str(number)) for number in range(10)))
+    export = await client.export(canvas_id, format="yjs")
+    assert export.media_type == "application/octet-stream"
+    assert elements([export.content]) == {str(number): "x" for number in range(10)}
+
+
+@pytest.mark.parametrize("kind", list(_MEDIA_TYPES))
+async def test_an_empty_canvas(client: Client, kind: str) -> None:
+    """Proves R-STATE-17."""
+    export = await client.export(await client.create(), format=kind)
+    assert export.media_type == _MEDIA_TYPES[kind]
+    match kind:
+        case "svg":
+            root = etree.fromstring(export.content)
+            assert (root.tag, len(root)) == ("{http://www.w3.org/2000/svg}svg", 0)
+        case "png":
+            assert min(size(export.content)) > 0
+        case "json":
+            assert json.loads(export.content)["elements"] == []
+        case _:
+            assert elements([export.content]) == {}
+
+
+async def test_what_a_client_wrote_past_the_policy_is_not_exported(client: Client) -> None:
+    """Proves R-STATE-17."""
+    canvas_id = await client.create()
+    doc = Doc[Map[Map[object]]]()
+    content = doc.get("elements", type=Map)
+    for number, tag in enumerate(("script", "rect")):
+        attrs = Map({"onclick": "alert(1)", "width": "5", "href": "javascript:alert(1)"})
+        content[f"e{number}"] = Map(
+            {"tag": tag, "parent": "", "order": f"a{number}", "attrs": attrs}
+        )
+    await client.append(Entry(canvas_id, "holder", 1, (), doc.get_update()))
+    root = etree.fromstring((await client.export(canvas_id)).content)
+    assert [etree.QName(child).localname for child in root] == ["rect"]
+    assert dict(root[0].attrib).keys() & {"onclick", "href"} == set()
+    assert root[0].get("width") == "5"
+
+
+async def test_content_over_a_limit(client: Client) -> None:
+    """Proves R-STATE-17."""
+    canvas_id = await client.create()
+    doc = Doc[Map[Map[object]]]()
+    attrs = Map({"style": "fill:red;" * 100_000})
+    rect = Map({"tag": "rect", "parent": "", "order": "a", "attrs": attrs})
+    doc.get("elements", type=Map)["box"] = rect
+    await client.append(Entry(canvas_id, "holder", 1, (), doc.get_update()))
+    with pytest.raises(TooLarge, match="style") as caught:
+        await client.export(canvas_id)
+    assert (caught.value.field, caught.value.limit) == ("style_length", 512 * 1024)
+
+
+async def test_a_picture_over_a_limit(client: Client) -> None:
+    """Proves R-STATE-17."""
+    canvas_id = await drawn(client)
+    with pytest.raises((Invalid, TooLarge)) as caught:
+        await client.export(canvas_id, format="png", width=8192, height=8192)
+    assert caught.value.limit is not None
+
+
+async def test_who_may_and_of_what(client: Client) -> None:
+    """Proves R-STATE-12."""
+    canvas_id = await drawn(client)
+    with pytest.raises(NotFound):
+        await client.export("nobody")
+    stranger = Client(client.bus, user())
+    with pytest.raises(Forbidden):
+        await stranger.export(canvas_id)
+    await client.delete(canvas_id)
+    with pytest.raises(NotFound):
+        await client.export(canvas_id)
+
+
+async def test_content_that_cannot_be_read(client: Client) -> None:
+    """Proves R-STATE-17."""
+    canvas_id = await client.create()
+    await client.append(Entry(canvas_id, "holder", 1, (), b"no update"))
+    with pytest.raises(Invalid, match="Yjs"):
+        await client.export(canvas_id)

@@ -1,0 +1,77 @@
+"""Logs: one JSON object a line, nothing secret in it."""
+
+import json
+import logging
+from collections.abc import Iterator
+
+import pytest
+import structlog
+from opentelemetry import trace
+
+from svgx_common import logs
+
+JWT = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJ1In0.c2lnbmF0dXJl"
+
+
+@pytest.fixture(autouse=True)
+def restored() -> Iterator[None]:
+    """Logging as it was."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
+    structlog.reset_defaults()
+    structlog.contextvars.clear_contextvars()
+
+
+@pytest.mark.parametrize(
+    ("text", "kept"),
+    [
+        (f"Authorization: Bearer {JWT}", "Authorization: Bearer [redacted]"),
+        (f"token {JWT} seen", "token [redacted] seen"),
+        (
+            "GET /runtime/events/c?token=abc.def&saved=1",
+            "GET /runtime/events/c?token=[redacted]&saved=1",
+        ),
+        ("/x?a=1&access_token=abc", "/x?a=1&access_token=[redacted]"),
+        ("postgresql://user:hunter2@db:5432/svgx", "postgresql://user:[redacted]@db:5432/svgx"),
+        ("nothing to hide", "nothing to hide"),
+    ],
+)
+def test_secrets_in_text_are_redacted(text: str, kept: str) -> None:
+    """Proves R-OBS-5."""
+    assert logs.redact(text) == kept
+
+
+def test_secrets_by_name_are_redacted_at_any_depth() -> None:
+    """Proves R-OBS-5."""
+    event = {
+        "a": [{"password": "x", "Refresh_Token": "y", "n": 1}],
+        "JWT_SECRET": "z",
+        "api-key": 3,
+    }
+    assert logs.redact(event) == {
+        "a": [{"password": logs.REDACTED, "Refresh_Token": logs.REDACTED, "n": 1}],
+        "JWT_SECRET": logs.REDACTED,
+        "api-key": 3,
+    }
+
+
+def test_a_line_is_json_with_its_trace(capsys: pytest.CaptureFixture[str]) -> None:
+    """Proves R-OBS-5 and R-OBS-4; lines of libraries have the same form."""
+    logs.configure("state", "replica", "INFO", "json")
+    context = trace.SpanContext(7, 9, is_remote=False, trace_flags=trace.TraceFlags(1))
+    with trace.use_span(trace.NonRecordingSpan(context)):
+        structlog.get_logger("ours").info("happened", canvas_id="c", url=f"ws://x?token={JWT}")
+    try:
+        raise ValueError(f"Bearer {JWT}")
+    except ValueError:
+        logging.getLogger("theirs").exception("failed")
+    ours, theirs = map(json.loads, capsys.readouterr().err.splitlines())
+    assert ours["trace_id"] == f"{7:032x}"
+    assert (ours["level"], ours["event"], ours["canvas_id"]) == ("INFO", "happened", "c")
+    assert (ours["service"], ours["replica"]) == ("state", "replica")
+    assert (theirs["level"], theirs["logger"]) == ("ERROR", "theirs")
+    assert "ValueError" in theirs["exception"]
+    assert JWT not in json.dumps([ours, theirs])

@@ -36,7 +36,7 @@ async def replica(backing: DevStack) -> AsyncIterator[None]:
     try:
         async with build(runtime):
             await responder.start()
-            await bus.connection.flush()
+            await bus.settle()
             try:
                 yield
             finally:

@@ -66,7 +66,7 @@ async def replica(backing: DevStack, *, answers_open: bool = True) -> AsyncItera
     await bus.connection.subscribe(subjects.replica("collab", replica_id), cb=answer_alive)
     if answers_open:
         await bus.connection.subscribe(OPEN.subject, queue="svgx-collab", cb=answer_open)
-    await bus.connection.flush()
+    await bus.settle()
     background = [asyncio.create_task(rooms.committer.run()), asyncio.create_task(rooms.run())]
     running = Replica(bus, rooms, client, background)
     try:

@@ -57,7 +57,7 @@ class TestResponder(Responder):
         """Join without the check."""
         await self.announce()
         await self.join()
-        await self._bus.connection.flush()
+        await self._bus.settle()
 
 
 async def service_bus(backing: DevStack, service: str, replica_id: str = "test") -> Bus:

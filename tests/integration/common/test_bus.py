@@ -28,7 +28,7 @@ async def test_a_restart_of_nats_is_survived(backing: DevStack, asker: Bus, answ
 
     asker.on_reconnect(reconnected)
     await asker.listen("svgx.canvas.restart.access", listen)
-    await asker.connection.flush()
+    await asker.settle()
     nats.kill()
     await nats.wait_ready()
     await told.wait()
@@ -52,7 +52,7 @@ async def test_messages_come_in_order_whatever_a_listener_does(asker: Bus, answe
         await asyncio.sleep(0)
 
     await asker.listen("svgx.canvas.order.access", listen)
-    await asker.connection.flush()
+    await asker.settle()
     for number in range(100):
         await answerer.publish("svgx.canvas.order.access", b"%d" % number)
     await done.wait()

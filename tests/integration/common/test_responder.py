@@ -200,7 +200,7 @@ async def test_a_large_broadcast_reaches_every_listener(asker: Bus, answerer: Bu
 
     for number in range(2):
         await asker.listen("svgx.canvas.test.access", listener(number))
-    await asker.connection.flush()
+    await asker.settle()
     for body in (b"small", content, b"after"):
         await answerer.publish("svgx.canvas.test.access", body)
     await all_heard.wait()

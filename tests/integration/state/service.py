@@ -44,9 +44,7 @@ async def replica(backing: DevStack, **settings: float) -> AsyncIterator[Health]
     try:
         async with build(runtime) as service:
             await responder.start()
-            # nats-py's ping overtakes what is still to be written: only the second one comes after the subscriptions.
-            await bus.connection.flush()
-            await bus.connection.flush()
+            await bus.settle()
             health.phase = Phase.READY
             try:
                 yield health

@@ -273,8 +273,7 @@ async def test_whoever_is_connected_hears_of_changed_access(client: Client) -> N
             heard.put_nowait(False)
 
     await client.bus.listen(subjects.canvas(canvas_id, "access"), listener)
-    await client.bus.connection.flush()
-    await client.bus.connection.flush()
+    await client.bus.settle()
     async with asyncio.timeout(20):
         await client.set_member(canvas_id, guest.user_id, CanvasRole.VIEWER)
         assert await heard.get() is True

@@ -69,6 +69,7 @@ class Bus:
         self._on_reconnect: list[Callable[[], Awaitable[None]]] = []
         self._waiting = False
         self._back = asyncio.Event()
+        self._echo = f"_INBOX.{service}.{replica_id}.echo"
         self._closing = False
 
     @classmethod
@@ -95,6 +96,7 @@ class Bus:
             reconnected_cb=bus._reconnected,
         )
         await bus.blobs.start()
+        await connection.subscribe(bus._echo, cb=_echo)
         return bus
 
     @property
@@ -108,6 +110,13 @@ class Bus:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(seconds):
                     await self._back.wait()
+
+    async def settle(self) -> None:
+        """Return when the server knows every subscription made so far.
+
+        nats-py's `flush` does not tell: its PING goes ahead of what is still in the outgoing buffer.
+        """
+        await self.request(self._echo, b"", timeout=10)
 
     def on_reconnect(self, callback: Callable[[], Awaitable[None]]) -> None:
         """Call `callback` after every reconnect: broadcasts may have been missed."""
@@ -267,6 +276,10 @@ class Bus:
         log.info("nats reconnected")
         for callback in self._on_reconnect:
             await callback()
+
+
+async def _echo(message: Msg) -> None:
+    await message.respond(message.data)
 
 
 def _ascii_json(request: RawRequest) -> str:

@@ -163,6 +163,7 @@ class _Life(Generic[Settings]):
                 front.inner = service.asgi
                 await self._answer_health(bus)
                 await responder.start()
+                await bus.settle()
                 self.health.phase = Phase.READY
                 log.info("ready", port=self._settings.api_port)
                 await self._stop.wait()

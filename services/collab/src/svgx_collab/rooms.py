@@ -128,6 +128,7 @@ class Rooms:
         self._held[canvas_id] = held
         held.pacer = asyncio.create_task(self._pace(held))
         await self._channels.subscribe(held)
+        await self._bus.settle()
         log.info("holding", canvas_id=canvas_id, epoch=held.room.epoch, revision=content.revision)
         return held
 

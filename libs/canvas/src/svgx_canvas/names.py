@@ -1,0 +1,108 @@
+"""The allow-list: which elements, attributes and CSS properties a canvas may have.
+
+From the element and attribute indexes of SVG 1.1 and SVG 2, and the property indexes of the CSS modules they refer to.
+Not in it are what runs (script, handlers), what shows another document or another language (foreignObject, iframe,
+…), what fetches by design (cursor, font-face, color-profile) and `metadata`, whose content is not SVG.
+"""
+
+
+def words(text: str) -> frozenset[str]:
+    """The words of a text, as a set."""
+    return frozenset(text.split())
+
+
+TEXT_ELEMENTS = frozenset({"text", "tspan", "textPath", "tref"})
+"""Their character data is drawn."""
+
+DESCRIPTIVE_ELEMENTS = frozenset({"title", "desc"})
+"""Plain character data, never drawn."""
+
+ANIMATION_ELEMENTS = frozenset({"animate", "animateMotion", "animateTransform", "set"})
+
+ELEMENTS = (
+    TEXT_ELEMENTS
+    | DESCRIPTIVE_ELEMENTS
+    | ANIMATION_ELEMENTS
+    | words(
+        """
+    a circle clipPath defs ellipse feBlend feColorMatrix feComponentTransfer feComposite
+    feConvolveMatrix feDiffuseLighting feDisplacementMap feDistantLight feDropShadow feFlood feFuncA
+    feFuncB feFuncG feFuncR feGaussianBlur feImage feMerge feMergeNode feMorphology feOffset
+    fePointLight feSpecularLighting feSpotLight feTile feTurbulence filter g image line
+    linearGradient marker mask mpath path pattern polygon polyline radialGradient rect stop style
+    svg switch symbol use view
+    """
+    )
+)
+
+REFERENCES = frozenset({"href", "xlink:href"})
+"""Attributes whose value is a URL. There is no other in the list: `src`, `xml:base`, `ping`, … are left out."""
+
+PICTURE_ELEMENTS = frozenset({"image", "feImage"})
+"""May refer to a picture within a data: URL; all others to a fragment of the same document only."""
+
+PROPERTIES = words(
+    """
+    alignment-baseline animation animation-delay animation-direction animation-duration
+    animation-fill-mode animation-iteration-count animation-name animation-play-state
+    animation-timing-function background-color baseline-shift clip clip-path clip-rule color
+    color-interpolation color-interpolation-filters color-rendering cursor cx cy d direction display
+    dominant-baseline enable-background fill fill-opacity fill-rule filter flood-color flood-opacity
+    font font-family font-feature-settings font-kerning font-size font-size-adjust font-stretch
+    font-style font-synthesis font-variant font-variant-alternates font-variant-caps
+    font-variant-east-asian font-variant-ligatures font-variant-numeric font-variant-position
+    font-variation-settings font-weight glyph-orientation-horizontal glyph-orientation-vertical
+    height image-rendering inline-size isolation kerning letter-spacing lighting-color line-height
+    marker marker-end marker-mid marker-start mask mask-clip mask-composite mask-image mask-mode
+    mask-origin mask-position mask-repeat mask-size mask-type mix-blend-mode offset offset-anchor
+    offset-distance offset-path offset-rotate opacity overflow overflow-x overflow-y paint-order
+    perspective perspective-origin pointer-events r rotate rx ry scale shape-inside shape-margin
+    shape-padding shape-rendering shape-subtract stop-color stop-opacity stroke stroke-dasharray
+    stroke-dashoffset stroke-linecap stroke-linejoin stroke-miterlimit stroke-opacity stroke-width
+    tab-size text-align text-align-last text-anchor text-decoration text-decoration-color
+    text-decoration-line text-decoration-skip-ink text-decoration-style text-decoration-thickness
+    text-indent text-orientation text-overflow text-rendering text-shadow text-transform
+    text-underline-offset text-underline-position transform transform-box transform-origin
+    transform-style transition transition-delay transition-duration transition-property
+    transition-timing-function translate unicode-bidi vector-effect visibility white-space
+    white-space-collapse width will-change word-spacing writing-mode x y
+    """
+)
+"""Properties of declarations, in style sheets and `style` attributes."""
+
+ANIMATION_ATTRIBUTES = words(
+    """
+    accumulate additive attributeName attributeType begin by calcMode dur end fill from keyPoints
+    keySplines keyTimes max min origin path repeatCount repeatDur restart rotate to values
+    """
+)
+
+LITERAL_ATTRIBUTES = frozenset(
+    {"class", "id", "lang", "role", "tabindex", "version", "xlink:title", "xml:lang", "xml:space"}
+)
+"""Free text or names, never parsed as CSS by anything; as are `aria-*` and `data-*`."""
+
+TRANSFORM_ATTRIBUTES = frozenset({"transform", "gradientTransform", "patternTransform"})
+
+ATTRIBUTES = (
+    PROPERTIES
+    | ANIMATION_ATTRIBUTES
+    | LITERAL_ATTRIBUTES
+    | REFERENCES
+    | words(
+        """
+    amplitude azimuth baseFrequency bias clipPathUnits diffuseConstant divisor dx dy edgeMode
+    elevation exponent filterUnits fr fx fy gradientTransform gradientUnits in in2 intercept k1 k2
+    k3 k4 kernelMatrix kernelUnitLength lengthAdjust limitingConeAngle markerHeight markerUnits
+    markerWidth maskContentUnits maskUnits media method mode numOctaves operator order orient path
+    pathLength patternContentUnits patternTransform patternUnits points pointsAtX pointsAtY
+    pointsAtZ preserveAlpha preserveAspectRatio primitiveUnits radius refX refY requiredExtensions
+    requiredFeatures result seed side slope spacing specularConstant specularExponent spreadMethod
+    startOffset stdDeviation stitchTiles style surfaceScale systemLanguage tableValues targetX
+    targetY textLength type viewBox viewTarget x1 x2 xChannelSelector y1 y2 yChannelSelector z
+    """
+    )
+)
+
+ANIMATABLE = ATTRIBUTES - REFERENCES - frozenset({"attributeName", "id", "style"})
+"""What `attributeName` may name: everything allowed but references, which animation could point elsewhere."""

@@ -1,0 +1,53 @@
+"""A canvas to SVG text. It writes what it is given: the policy comes before."""
+
+import re
+
+from svgx_canvas.tree import TEXT, Canvas, Element
+
+_IN_VALUE = re.compile('[&<>"\t\n\r]')
+_IN_TEXT = re.compile("[&<>\r]")
+_ESCAPES = {
+    "&": "&amp;",
+    "<": "&lt;",
+    ">": "&gt;",
+    '"': "&quot;",
+    "\t": "&#9;",
+    "\n": "&#10;",
+    "\r": "&#13;",
+}
+_NAMESPACES = 'xmlns="http://www.w3.org/2000/svg"'
+_XLINK = 'xmlns:xlink="http://www.w3.org/1999/xlink"'
+
+
+def write_svg(canvas: Canvas) -> bytes:
+    """The canvas as an SVG file in UTF-8, elements and attributes in their order, without added white space."""
+    parts: list[str] = []
+    stack: list[Element | str] = list(reversed(canvas.children))
+    while stack:
+        item = stack.pop()
+        if isinstance(item, str):
+            parts.append(item)
+        elif item.tag == TEXT:
+            parts.append(_escape(_IN_TEXT, item.text))
+        elif item.children:
+            parts.append(f"<{item.tag}{_attributes(item.attrs)}>")
+            stack.append(f"</{item.tag}>")
+            stack.extend(reversed(item.children))
+        else:
+            parts.append(f"<{item.tag}{_attributes(item.attrs)}/>")
+    body = "".join(parts)
+    attrs = _attributes(canvas.attrs)
+    namespaces = (
+        f"{_NAMESPACES} {_XLINK}" if " xlink:" in attrs or " xlink:" in body else _NAMESPACES
+    )
+    return f"<svg {namespaces}{attrs}>{body}</svg>".encode()
+
+
+def _attributes(attrs: dict[str, str]) -> str:
+    return "".join([f' {name}="{_escape(_IN_VALUE, value)}"' for name, value in attrs.items()])
+
+
+def _escape(special: re.Pattern[str], text: str) -> str:
+    if not special.search(text):
+        return text
+    return special.sub(lambda match: _ESCAPES[match.group()], text)

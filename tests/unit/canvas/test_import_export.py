@@ -1,0 +1,201 @@
+"""SVG to document and back."""
+
+import json
+
+import pytest
+from pycrdt import Doc, Map
+
+from svgx_canvas import Dropped, SvgRefused, export_json, export_svg, import_svg
+from svgx_canvas.document import load, read
+from svgx_canvas.update import varint
+
+XMLNS = 'xmlns="http://www.w3.org/2000/svg"'
+
+
+def svg(body: str = "", attrs: str = "") -> bytes:
+    return f"<svg {XMLNS} {attrs}>{body}</svg>".encode()
+
+
+def round_trip(file: bytes) -> str:
+    return export_svg(import_svg(file, None).update).decode()
+
+
+def test_a_drawing_comes_out_as_it_went_in() -> None:
+    body = (
+        '<g fill="none" id="a"><rect height="2" width="1"/></g>'
+        "<text>one <tspan>two</tspan> three &amp; &lt;four&gt;</text>"
+    )
+    file = f'<svg {XMLNS} viewBox="0 0 10 10">{body}</svg>'
+    assert round_trip(file.encode()) == file
+
+
+def test_namespaces_and_special_characters_survive() -> None:
+    file = (
+        '<x:svg xmlns:x="http://www.w3.org/2000/svg" xmlns:l="http://www.w3.org/1999/xlink">'
+        '<x:use l:href="#a"/><x:text xml:space="preserve" aria-label="&quot;&#10;&#9;&lt;&amp;">a\n b</x:text></x:svg>'
+    )
+    out = round_trip(file.encode())
+    assert 'xmlns:xlink="http://www.w3.org/1999/xlink"' in out
+    assert '<use xlink:href="#a"/>' in out
+    assert '<text aria-label="&quot;&#10;&#9;&lt;&amp;" xml:space="preserve">a\n b</text>' in out
+    assert round_trip(out.encode()) == out
+
+
+def test_white_space_outside_of_text_is_not_content() -> None:
+    imported = import_svg(svg("\n  <g>\n <rect/> \n</g>\n"), None)
+    assert imported.elements == 2
+    assert imported.dropped == []
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "iso-8859-1", "windows-1252"])
+def test_encodings(encoding: str) -> None:
+    head = (
+        ""
+        if encoding in ("utf-8-sig", "utf-16")
+        else f'<?xml version="1.0" encoding="{encoding}"?>'
+    )
+    file = f"{head}<svg {XMLNS}><title>é</title></svg>".encode(encoding)
+    assert "<title>é</title>" in round_trip(file)
+
+
+def test_an_encoding_that_is_not_known_or_not_true_is_refused() -> None:
+    for file in (b'<?xml version="1.0" encoding="cp037"?><svg/>', b"<svg>\xff</svg>"):
+        with pytest.raises(SvgRefused) as refused:
+            import_svg(file, None)
+        assert (refused.value.code, refused.value.field) == ("malformed", "encoding")
+
+
+@pytest.mark.parametrize(
+    "file", [b"", b"<svg", b"<html/>", b"<svg><g></svg>", b'<x:svg xmlns:x="urn:x"/>', b"\x00"]
+)
+def test_what_is_no_svg_is_refused(file: bytes) -> None:
+    with pytest.raises(SvgRefused) as refused:
+        import_svg(file, None)
+    assert refused.value.code == "malformed"
+
+
+def test_a_root_without_a_namespace_is_taken_for_svg() -> None:
+    assert round_trip(b'<svg><rect width="1"/></svg>') == f'<svg {XMLNS}><rect width="1"/></svg>'
+
+
+def test_a_plain_document_type_is_accepted_and_never_fetched() -> None:
+    dtd = (
+        '<!DOCTYPE svg PUBLIC "-//W3C//DTD SVG 1.1//EN" "http://www.w3.org/Graphics/SVG/1.1/DTD/svg11.dtd" ['
+        '<!ENTITY ns_svg "http://www.w3.org/2000/svg"><!ENTITY white "#ffffff">'
+        '<!ATTLIST rect onload CDATA "alert(1)">]>'
+    )
+    file = f'<?xml version="1.0"?>{dtd}<svg xmlns="&ns_svg;"><rect fill="&white;"/><text>&nbsp;x</text></svg>'
+    assert round_trip(file.encode()) == f'<svg {XMLNS}><rect fill="#ffffff"/><text>x</text></svg>'
+
+
+def test_what_is_dropped_is_reported() -> None:
+    file = svg(
+        '<script>alert(1)</script><rect onclick="a()" fill="url(http://x/)" foo="1"/>'
+        '<rect onclick="a()"/><i:pgf xmlns:i="urn:i"/><?xml-stylesheet href="a.css"?>'
+    )
+    assert set(import_svg(file, None).dropped) == {
+        Dropped("script", "element", 1),
+        Dropped("rect@onclick", "event handler", 2),
+        Dropped("rect@fill", "reference", 1),
+        Dropped("rect@foo", "attribute", 1),
+        Dropped("pgf", "namespace", 1),
+        Dropped("<?xml-stylesheet?>", "processing instruction", 1),
+    }
+
+
+def test_a_report_of_very_many_kinds_stays_short() -> None:
+    body = "".join(f"<x{index}/>" for index in range(1000))
+    dropped = import_svg(svg(body), None).dropped
+    assert len(dropped) <= 210
+    assert sum(item.count for item in dropped) == 1000
+
+
+def test_importing_replaces_the_content() -> None:
+    first = import_svg(svg("<rect/><g><circle/></g>", 'width="10" viewBox="0 0 1 1"'), None)
+    doc: Doc[Map[object]] = Doc()
+    doc.apply_update(first.update)
+    second = import_svg(svg("<path/>", 'width="10" height="5"'), doc.get_update())
+    doc.apply_update(second.update)
+    assert (
+        export_svg(doc.get_update()).decode() == f'<svg {XMLNS} height="5" width="10"><path/></svg>'
+    )
+    assert second.elements == 1
+
+
+def test_replacing_is_no_larger_than_what_changes() -> None:
+    body = "".join(f'<rect id="r{index}" width="{index}"/>' for index in range(2000))
+    first = import_svg(svg(body, 'width="10"'), None)
+    second = import_svg(svg("", 'width="10"'), first.update)
+    assert len(second.update) < 60
+    third = import_svg(svg("<g/>", 'width="10"'), load(first.update, second.update).get_update())
+    assert len(third.update) < 120
+
+
+def test_an_edit_made_meanwhile_is_kept() -> None:
+    first = import_svg(svg("<rect/>"), None)
+    client: Doc[Map[object]] = Doc()
+    client.apply_update(first.update)
+    with client.transaction():
+        client.get("elements", type=Map)["new"] = Map(
+            {"tag": "circle", "parent": "", "order": "a9"}
+        )
+    second = import_svg(svg("<path/>"), first.update)
+    client.apply_update(second.update)
+    assert "<path/><circle/>" in export_svg(client.get_update()).decode()
+
+
+def test_importing_into_a_state_with_many_clients() -> None:
+    updates = []
+    for client in (1, 127, 128, 2**32 - 1, 2**53 - 1):
+        doc: Doc[Map[object]] = Doc(client_id=client)
+        with doc.transaction():
+            doc.get("elements", type=Map)[f"k{client}"] = Map({"tag": "g"})
+        updates.append(doc.get_update())
+    state = load(*updates).get_update()
+    doc = load(state)
+    doc.apply_update(import_svg(svg("<path/>"), state).update)
+    assert [element.tag for element in read(doc).walk()] == ["path"]
+
+
+def test_a_state_that_is_no_update_is_refused() -> None:
+    for call in (export_svg, export_json):
+        with pytest.raises(SvgRefused) as refused:
+            call(b"\x01\x02\x03")
+        assert (refused.value.code, refused.value.field) == ("malformed", "state")
+    with pytest.raises(SvgRefused):
+        import_svg(svg(), b"no update")
+
+
+def test_json_has_the_elements_in_document_order() -> None:
+    file = svg('<g id="a"><text>x</text></g><rect width="1"/>', 'viewBox="0 0 1 1"')
+    content = json.loads(export_json(import_svg(file, None).update))
+    assert content["canvas"] == {"viewBox": "0 0 1 1"}
+    elements = content["elements"]
+    assert [element["tag"] for element in elements] == ["g", "text", "#text", "rect"]
+    group, text, characters, rect = elements
+    assert (group["parent"], text["parent"], characters["parent"]) == ("", group["id"], text["id"])
+    assert characters["text"] == "x"
+    assert group["attrs"] == {"id": "a"}
+    assert (group["order"], rect["order"]) == ("a0", "a1")
+
+
+def test_the_encoded_update_is_what_pycrdt_would_read_and_write() -> None:
+    body = "".join(
+        f'<g class="é😀 {index}"><text x="{index}">{"long" * 50}</text></g>' for index in range(300)
+    )
+    update = import_svg(svg(body), None).update
+    doc = load(update)
+    assert doc.get_update() == update
+    elements = list(read(doc).walk())
+    assert len(elements) == 900
+    texts = [element for element in elements if element.tag == "text"]
+    assert [element.attrs["x"] for element in texts] == [str(index) for index in range(300)]
+    assert {element.text for element in elements if element.tag == "#text"} == {"long" * 50}
+
+
+@pytest.mark.parametrize("number", [0, 1, 127, 128, 16383, 16384, 2**32 - 1, 2**53])
+def test_varint(number: int) -> None:
+    encoded = varint(number)
+    assert sum((byte & 127) << (7 * index) for index, byte in enumerate(encoded)) == number
+    assert all(byte & 128 for byte in encoded[:-1])
+    assert encoded[-1] < 128

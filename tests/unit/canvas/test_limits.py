@@ -1,0 +1,283 @@
+"""What is over a limit is refused before it costs anything, and the refusal says which limit."""
+
+import base64
+import subprocess
+import sys
+import zlib
+from collections.abc import Callable
+
+import pytest
+
+from svgx_canvas import DEFAULT_LIMITS, Limits, SvgRefused, export_svg, import_svg, render_png
+from tests.unit.canvas.peers import raw_document
+
+HEAD = (
+    '<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink"'
+    ' width="1000" height="1000">'
+)
+RECT = '<rect width="1000" height="1000"/>'
+
+
+def refusal(file: str, limits: Limits = DEFAULT_LIMITS) -> SvgRefused:
+    with pytest.raises(SvgRefused) as refused:
+        import_svg(file.encode(), None, limits)
+    assert str(refused.value) == refused.value.detail
+    return refused.value
+
+
+def tower(rows: int, width: int, row: Callable[[int], str], base: str = RECT) -> str:
+    """A base and rows above it, each row of `width` references to the one below (`row` makes one)."""
+    parts = [f'<g id="r0">{base}</g>']
+    parts += [f'<g id="r{index}">{row(index - 1) * width}</g>' for index in range(1, rows)]
+    return f"{HEAD}<defs>{''.join(parts)}</defs>{row(rows - 1)}</svg>"
+
+
+@pytest.mark.parametrize(
+    ("field", "limits", "file"),
+    [
+        ("bytes", Limits(bytes=100), HEAD + RECT * 10 + "</svg>"),
+        ("elements", Limits(elements=10), HEAD + RECT * 10 + "</svg>"),
+        ("elements", Limits(elements=10), HEAD + "<unknown/>" * 10 + "</svg>"),
+        ("depth", Limits(), HEAD + "<g>" * 96 + "</g>" * 96 + "</svg>"),
+        ("depth", Limits(), HEAD + "<unknown>" * 96 + "</unknown>" * 96 + "</svg>"),
+        (
+            "attributes",
+            Limits(attributes=3),
+            f'{HEAD}<rect x="1" y="1" width="1" height="1"/></svg>',
+        ),
+        ("attribute_length", Limits(attribute_length=500), f'{HEAD}<path d="{"M" * 501}"/></svg>'),
+        ("text_length", Limits(text_length=10), f"{HEAD}<text>{'x' * 11}</text></svg>"),
+        (
+            "text_length",
+            Limits(text_length=10),
+            f"{HEAD}<title>&amp;{'x<!-- -->' * 11}</title></svg>",
+        ),
+        (
+            "style_length",
+            Limits(style_length=10),
+            f"{HEAD}<style>a{{}}</style><style>{' ' * 10}</style></svg>",
+        ),
+        (
+            "style_matches",
+            Limits(style_matches=10),
+            f"{HEAD}<style>a,b{{}}c{{}}</style>{RECT * 4}</svg>",
+        ),
+    ],
+)
+def test_limits_of_a_file(field: str, limits: Limits, file: str) -> None:
+    refused = refusal(file, limits)
+    assert (refused.code, refused.field) == ("too_large", field)
+    assert refused.limit == getattr(limits, field)
+    assert refused.actual is not None
+    assert refused.limit is not None
+    assert refused.actual > refused.limit
+    assert field in refused.detail
+    assert str(refused.limit) in refused.detail
+
+
+def doctype(declarations: str, body: str = "") -> str:
+    return f"<!DOCTYPE svg [{declarations}]><svg xmlns='http://www.w3.org/2000/svg'>{body}</svg>"
+
+
+@pytest.mark.parametrize(
+    ("code", "field", "file"),
+    [
+        ("too_large", "entities", doctype("".join(f"<!ENTITY e{index} 'x'>" for index in range(65)))),
+        ("too_large", "entity_length", doctype(f"<!ENTITY e '{'x' * 1025}'>")),
+        ("too_large", "entity_expansion", doctype(f"<!ENTITY e '{'x' * 1000}'>", f"<title>{'&e;' * 1100}</title>")),
+        ("too_large", "entity_expansion", doctype(f"<!ENTITY é '{'x' * 1000}'>", f"<g id='{'&é;' * 1100}'/>")),
+        ("too_large", "declarations", doctype("".join(f"<!ELEMENT a{index} ANY>" for index in range(1100)))),
+        ("forbidden", "entities", doctype("<!ENTITY a 'x'><!ENTITY b '&a;&a;'>", "&b;")),
+        ("forbidden", "entities", doctype("<!ENTITY a '&#38;b;'><!ENTITY b 'x'>", "&a;")),
+        ("forbidden", "entities", doctype("<!ENTITY a '<script/>'>", "&a;")),
+        ("forbidden", "entities", doctype("<!ENTITY a SYSTEM 'file:///etc/passwd'>", "&a;")),
+        ("forbidden", "entities", doctype("<!ENTITY a PUBLIC 'x' 'http://evil.example'>")),
+        ("forbidden", "entities", doctype("<!ENTITY % a 'x'>")),
+        ("forbidden", "entities", doctype("<!ENTITY % a SYSTEM 'http://evil.example'> %a;")),
+    ],
+)  # fmt: skip
+def test_entities(code: str, field: str, file: str) -> None:
+    refused = refusal(file)
+    assert (refused.code, refused.field) == (code, field)
+
+
+def _mask(index: int) -> str:
+    return (
+        f'<mask id="m{index + 1}">{RECT.replace("/>", f""" mask="url(#m{index})"/>""") * 10}</mask>'
+    )
+
+
+BOMBS = {
+    "use": tower(9, 10, lambda index: f'<use xlink:href="#r{index}"/>'),
+    "use by href": tower(9, 10, lambda index: f'<use href="#r{index}"/>'),
+    "tref": tower(9, 10, lambda index: f'<text><tref xlink:href="#r{index}"/></text>'),
+    "masks": HEAD + "".join(map(_mask, range(9))) + '<g mask="url(#m9)"/></svg>',
+    "masks in style attributes": HEAD
+    + "".join(map(_mask, range(9))).replace('mask="url(#', 'style="mask: url(#')
+    + '<g mask="url(#m9)"/></svg>',
+    "masks in a style sheet": HEAD
+    + "<style>"
+    + "".join(f".m{index}{{mask:url('#m{index}')}}" for index in range(10))
+    + "</style>"
+    + "".join(f'<mask id="m{index + 1}">{f"""<rect class="m{index}"/>""" * 10}</mask>' for index in range(9))
+    + '<g class="m9"/></svg>',
+    "clip paths": HEAD
+    + "".join(
+        f'<clipPath id="m{index + 1}">{f"""<rect clip-path="url(#m{index})"/>""" * 10}</clipPath>' for index in range(9)
+    )
+    + '<g clip-path="url(#m9)"/></svg>',
+    "patterns": HEAD
+    + "".join(
+        f'<pattern id="m{index + 1}">{f"""<rect fill="url(#m{index})"/>""" * 10}</pattern>' for index in range(9)
+    )
+    + '<rect fill="url(#m9)"/></svg>',
+    "pattern inherited": HEAD
+    + '<pattern id="p">' + RECT * 1000 + '</pattern><g fill="url(#p)">' + RECT * 1000 + "</g></svg>",
+    "markers": HEAD
+    + '<marker id="m">' + RECT * 1000 + '</marker><path marker-mid="url(#m)" d="M0 0' + "L1 1" * 1000 + '"/></svg>',
+    "markers inherited": HEAD
+    + '<marker id="m">' + RECT * 1000 + '</marker><g style="marker:url(#m)"><path d="m0 0' + "h1" * 1000
+    + '"/></g></svg>',
+    "filter pictures": HEAD
+    + RECT.replace("<rect", '<rect id="g0"')
+    + "".join(
+        f'<filter id="f{index}">{f"""<feImage href="#g{index - 1}"/>""" * 10}</filter>'
+        f'<g id="g{index}" filter="url(#f{index})"/>'
+        for index in range(1, 9)
+    )
+    + "</svg>",
+    "depth by use": tower(150, 1, lambda index: f'<use xlink:href="#r{index}"/>'),
+    "layers": HEAD + '<g opacity=".5">' * 70 + RECT + "</g>" * 70 + "</svg>",
+    "layers of masks": HEAD
+    + "".join(f'<mask id="m{index + 1}" mask="url(#m{index})">{RECT}</mask>' for index in range(90))
+    + '<g mask="url(#m90)"/></svg>',
+    "filter steps": HEAD + '<filter id="f">' + "<feOffset/>" * 100 + '</filter><g filter="url(#f)"/></svg>',
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", BOMBS)
+def test_what_fills_in_to_too_much_is_refused_on_every_way(name: str) -> None:
+    file = BOMBS[name]
+    refused = refusal(file)
+    assert refused.code == "too_large"
+    assert refused.field in ("expanded_elements", "expanded_depth", "layers", "depth")
+    with pytest.raises(SvgRefused):
+        render_png(file.encode())
+    state = raw_document(file.encode())
+    assert state is not None
+    with pytest.raises(SvgRefused):
+        export_svg(state)
+
+
+def png_header(width: int, height: int) -> str:
+    head = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR" + width.to_bytes(4, "big") + height.to_bytes(4, "big")
+    return "data:image/png;base64," + base64.b64encode(head + b"\x01" + bytes(8)).decode()
+
+
+def test_pictures_are_bounded_by_their_pixels() -> None:
+    assert (
+        refusal(f'{HEAD}<image href="{png_header(20_000, 20_000)}"/></svg>').field == "image_pixels"
+    )
+    shown_often = f'<image id="i" href="{png_header(2000, 2000)}"/>' + '<use href="#i"/>' * 10
+    assert refusal(HEAD + shown_often + "</svg>").field == "image_pixels"
+
+
+@pytest.mark.parametrize(
+    ("field", "size", "body"),
+    [
+        ("side", 'width="100000" height="10"', ""),
+        ("pixels", 'width="10000" height="10000"', ""),
+        ("pixels", 'width="300cm" height="100cm"', ""),
+        ("pixels", 'viewBox="0 0 10000 10000"', ""),
+        ("side", 'viewBox="0 0 1e30 1e-30"', ""),
+        ("side", "", '<rect width="1e9" height="1e9"/>'),
+        ("side", "", '<rect width="60000" height="60000"/>'),
+        ("layer_bytes", 'width="4000" height="4000"', '<g opacity=".5">' * 20 + RECT + "</g>" * 20),
+        (
+            "filter_operations",
+            'width="1000" height="1000"',
+            f'<filter id="f"><feMorphology radius="50"/></filter><g filter="url(#f)">{RECT}</g>',
+        ),
+        (
+            "filter_operations",
+            'width="1000" height="1000"',
+            f'<filter id="f"><feTurbulence numOctaves="999"/></filter><g filter="url(#f)">{RECT}</g>',
+        ),
+        (
+            "filter_operations",
+            'width="1000" height="1000"',
+            f'<filter id="f"><feConvolveMatrix order="100"/></filter><g filter="url(#f)">{RECT}</g>',
+        ),
+        (
+            "pattern_pixels",
+            'width="9" height="9"',
+            '<pattern id="p" width="9e4" height="9e4" patternUnits="userSpaceOnUse"/>',
+        ),
+        (
+            "pattern_pixels",
+            'width="9" height="9"',
+            '<pattern id="p" width="1" height="1" patternTransform="scale(9999) matrix(99 0 0 99 0 0)"/>',
+        ),
+    ],
+)
+def test_limits_of_a_picture(field: str, size: str, body: str) -> None:
+    file = f'<svg xmlns="http://www.w3.org/2000/svg" {size}>{body}</svg>'.encode()
+    import_svg(file, None)
+    with pytest.raises(SvgRefused) as refused:
+        render_png(file)
+    assert (refused.value.code, refused.value.field) == ("too_large", field)
+
+
+def test_a_file_at_its_limits_is_accepted_and_drawn() -> None:
+    nested = HEAD + '<svg x="1" width="100" height="100">' * 94 + RECT + "</svg>" * 95
+    assert import_svg(nested.encode(), None).elements == 95
+    assert render_png(nested.encode(), 10, 10).startswith(b"\x89PNG")
+    groups = HEAD + '<g opacity=".9" transform="scale(1)">' * 63 + RECT + "</g>" * 63 + "</svg>"
+    assert render_png(groups.encode(), 10, 10).startswith(b"\x89PNG")
+    uses = tower(31, 1, lambda index: f'<use xlink:href="#r{index}"/>')
+    assert render_png(uses.encode(), 10, 10).startswith(b"\x89PNG")
+
+
+def test_references_in_a_circle_cost_nothing() -> None:
+    ring = "".join(f'<g id="a{index}"><use href="#a{(index + 1) % 9}"/></g>' for index in range(9))
+    masks = '<mask id="m" mask="url(#m)"><rect mask="url(#m)"/></mask><rect mask="url(#m)" fill="url(#p)"/>'
+    import_svg(f'{HEAD}{ring}{masks}<pattern id="p" href="#p"/></svg>'.encode(), None)
+
+
+_CONFINED = """
+import resource, sys, time
+from svgx_canvas import SvgRefused, import_svg, render_png
+file = sys.stdin.buffer.read()
+used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+# 64 MiB on top of the program itself.
+resource.setrlimit(resource.RLIMIT_AS, (used + (64 << 20),) * 2)
+for call in (lambda: import_svg(file, None), lambda: render_png(file)):
+    try:
+        call()
+        print("accepted")
+    except SvgRefused as refused:
+        print(refused.code)
+seconds = resource.getrusage(resource.RUSAGE_SELF).ru_utime
+assert seconds < 5, seconds
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+@pytest.mark.parametrize("name", ["billion laughs", "quadratic blow-up", "zip", *BOMBS])
+def test_bombs_cost_no_memory(name: str) -> None:
+    laughs = "".join(f"<!ENTITY l{index} '{f'&l{index - 1};' * 10}'>" for index in range(1, 10))
+    others = {
+        "billion laughs": doctype(f"<!ENTITY l0 'ha'>{laughs}", "<text>&l9;</text>"),
+        "quadratic blow-up": doctype(
+            f"<!ENTITY a '{'a' * 50_000}'>", f"<text>{'&a;' * 50_000}</text>"
+        ),
+    }
+    file = others.get(name, BOMBS.get(name, "")).encode()
+    if name == "zip":
+        # A renderer would unpack it: resvg reads svgz.
+        file = zlib.compress(b"<svg/>" * 1_000_000, wbits=31)
+    done = subprocess.run(
+        [sys.executable, "-c", _CONFINED], input=file, capture_output=True, check=False, timeout=60
+    )
+    assert done.returncode == 0, done.stderr.decode()
+    assert "accepted" not in done.stdout.decode()

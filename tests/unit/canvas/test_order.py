@@ -1,0 +1,83 @@
+"""Fractional indexes: there is always room between two, in their order."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from svgx_canvas.order import between, first_keys, sort_key
+
+_DIGITS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+
+
+@st.composite
+def keys(draw: st.DrawFn) -> str:
+    """Any key: an integer of its declared length and a fraction without trailing zeros."""
+    head = draw(st.sampled_from("XYZabcd"))
+    count = ord(head) - ord("a") + 1 if head >= "a" else ord("Z") - ord(head) + 1
+    integer = draw(st.text(_DIGITS, min_size=count, max_size=count))
+    fraction = draw(st.text(_DIGITS, max_size=6)).rstrip("0")
+    return head + integer + fraction
+
+
+@given(st.lists(st.tuples(st.integers(0, 50), st.booleans()), max_size=200))
+def test_any_sequence_of_insertions_keeps_the_order(insertions: list[tuple[int, bool]]) -> None:
+    row: list[str] = []
+    for place, at_end in insertions:
+        index = len(row) if at_end else min(place, len(row))
+        low = row[index - 1] if index else None
+        high = row[index] if index < len(row) else None
+        row.insert(index, between(low, high))
+    assert row == sorted(set(row))
+    assert all(sort_key(key) == key for key in row)
+
+
+@given(keys(), keys())
+def test_between_two_keys(one: str, other: str) -> None:
+    if one == other:
+        with pytest.raises(ValueError, match="not below"):
+            between(one, other)
+        return
+    low, high = sorted((one, other))
+    middle = between(low, high)
+    assert low < middle < high
+    assert not (len(middle) > 8 and middle.endswith("0"))
+    assert between(None, low) < low
+    assert between(high, None) > high
+
+
+def test_appending_and_prepending_stay_short() -> None:
+    key = None
+    for _ in range(10_000):
+        key = between(key, None)
+    assert key is not None
+    assert len(key) <= 4
+    for _ in range(20_000):
+        key = between(None, key)
+    assert len(key) <= 4
+
+
+def test_first_keys_are_short_sorted_and_consecutive() -> None:
+    row = first_keys(50_000)
+    assert row == sorted(set(row))
+    assert max(map(len, row)) == 4
+    assert row[:2] == ["a0", "a1"]
+    assert between(None, None) == row[0]
+    assert between(row[5], None) == row[6]
+
+
+@pytest.mark.parametrize("key", ["", "a", "b0", "a!", "a00", "é0", "0a", "A" + "0" * 26])
+def test_what_is_no_key_is_refused(key: str) -> None:
+    with pytest.raises(ValueError, match="no key"):
+        between(key, None)
+
+
+def test_the_ends_of_the_range_still_have_room() -> None:
+    smallest = "A" + "0" * 25 + "1"
+    assert between(None, smallest) < smallest
+    greatest = "z" * 27
+    assert between(greatest, None) > greatest
+
+
+@pytest.mark.parametrize("order", [None, 3, "", "a b", "é", "a" * 2000, ["a0"]])
+def test_an_order_of_another_kind_sorts_first(order: object) -> None:
+    assert sort_key(order) == ""

@@ -1,4 +1,4 @@
-"""Files made to attack: whichever way they come in, nothing comes out that runs or fetches."""
+"""Files made to attack: whichever way they come in, nothing comes out that runs or fetches. Proves R-SVG-3."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""The resvg test suite: what is imported and exported again looks as it did, pixel by pixel."""
+"""The resvg test suite: what is imported and exported again looks as it did, pixel by pixel. Proves R-SVG-2."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Compaction keeps everything, also what cannot be applied yet."""
+"""Compaction keeps everything, also what cannot be applied yet. Proves R-SVG-8."""
 
 import random
 

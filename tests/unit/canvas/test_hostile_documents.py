@@ -1,4 +1,4 @@
-"""Any Yjs client may write anything into a document: reading takes it, and what goes out is clean."""
+"""Any Yjs client may write anything into a document: reading takes it, and what goes out is clean. Proves R-SVG-3."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""SVG to document and back."""
+"""SVG to document and back. Proves R-SVG-2."""
 
 import json
 
@@ -86,6 +86,14 @@ def test_a_plain_document_type_is_accepted_and_never_fetched() -> None:
     )
     file = f'<?xml version="1.0"?>{dtd}<svg xmlns="&ns_svg;"><rect fill="&white;"/><text>&nbsp;x</text></svg>'
     assert round_trip(file.encode()) == f'<svg {XMLNS}><rect fill="#ffffff"/><text>x</text></svg>'
+
+
+@pytest.mark.parametrize("system", ["file:///etc/passwd", "http://example.org/a.dtd", "local.dtd"])
+def test_an_external_document_type_is_refused(system: str) -> None:
+    """Proves R-SVG-1."""
+    with pytest.raises(SvgRefused) as refused:
+        import_svg(f'<!DOCTYPE svg SYSTEM "{system}"><svg {XMLNS}/>'.encode(), None)
+    assert (refused.value.code, refused.value.field) == ("forbidden", "doctype")
 
 
 def test_what_is_dropped_is_reported() -> None:

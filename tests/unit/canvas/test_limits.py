@@ -1,4 +1,4 @@
-"""What is over a limit is refused before it costs anything, and the refusal says which limit."""
+"""What is over a limit is refused before it costs anything, and the refusal says which limit. Proves R-SVG-4."""
 
 import base64
 import subprocess

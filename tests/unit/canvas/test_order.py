@@ -1,4 +1,4 @@
-"""Fractional indexes: there is always room between two, in their order."""
+"""Fractional indexes: there is always room between two, in their order. Proves R-SVG-6."""
 
 import pytest
 from hypothesis import given
@@ -54,6 +54,15 @@ def test_appending_and_prepending_stay_short() -> None:
     for _ in range(20_000):
         key = between(None, key)
     assert len(key) <= 4
+
+
+@pytest.mark.parametrize("downwards", [True, False])
+def test_inserting_at_one_place_grows_by_a_character_in_five_insertions(downwards: bool) -> None:
+    low, middle, high = "a0", "a0V", "a1"
+    for _ in range(100):
+        middle = between(low, high)
+        low, high = (low, middle) if downwards else (middle, high)
+    assert len(middle) <= 2 + 100 / 5
 
 
 def test_first_keys_are_short_sorted_and_consecutive() -> None:

@@ -1,4 +1,4 @@
-"""SVG to PNG."""
+"""SVG to PNG. Proves R-SVG-4."""
 
 import struct
 import zlib

@@ -1,4 +1,4 @@
-"""Flat elements to a tree: the same one on every replica."""
+"""Flat elements to a tree: the same one on every replica. Proves R-SVG-5."""
 
 import random
 
@@ -75,6 +75,8 @@ def test_a_cycle_is_cut_at_its_smallest_id() -> None:
     ]
     assert shape(plant({}, ring)) == [("a", ""), ("c", "a"), ("b", "c"), ("d", "b")]
     assert shape(plant({}, [Element("a", "g", "a")])) == [("a", "")]
+    astral = [Element("～", "g", "😀"), Element("😀", "g", "～")]
+    assert shape(plant({}, astral)) == [("😀", ""), ("～", "😀")]
 
 
 def test_orphans_and_children_of_text_are_hidden_with_all_they_hold() -> None:

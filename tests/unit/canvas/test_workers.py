@@ -1,4 +1,4 @@
-"""Worker processes: they answer, they can be lost, and none is left."""
+"""Worker processes: they answer, they can be lost, and none is left. Proves R-SVG-7."""
 
 import asyncio
 import os

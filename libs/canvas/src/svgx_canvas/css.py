@@ -92,7 +92,7 @@ def _is_url(token: ast.Node) -> bool:
 def _is_fragment(token: ast.Node) -> bool:
     """`url(#a)`, or `url("#a")` with nothing but the string."""
     if isinstance(token, ast.URLToken):
-        return token.value.startswith("#")
+        return bool(token.value.startswith("#"))
     assert isinstance(token, ast.FunctionBlock)
     arguments = [
         part for part in token.arguments if not isinstance(part, ast.WhitespaceToken | ast.Comment)

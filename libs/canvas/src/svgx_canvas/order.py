@@ -132,7 +132,7 @@ def _midpoint(low: str, high: str | None) -> str:
             prefix.append(DIGITS[low_digit])
             continue
         if high_digit - low_digit > 1:
-            prefix.append(DIGITS[(low_digit + high_digit) // 2])
+            prefix.append(DIGITS[(low_digit + high_digit + 1) // 2])
             return "".join(prefix)
         # Neighbours: take the lower digit, after which anything above the rest of `low` will do.
         if high is not None and len(high) > place + 1:

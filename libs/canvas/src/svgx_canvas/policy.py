@@ -98,26 +98,39 @@ def clean_attributes(
 def _clean_value(tag: str, name: str, value: str, limits: Limits, report: Report) -> str | None:
     if name in names.LITERAL_ATTRIBUTES or ("-" in name and _FREE_NAME.fullmatch(name)):
         return value
+    if name == "style" and len(value) <= limits.style_length:
+        return css.clean_declarations(value, report.add)
+    reason = ""
     if name in names.REFERENCES:
         reference = _clean_reference(tag, value)
-        if reference is None:
-            report.add(f"{tag}@{name}", "reference")
-        return reference
-    if name == "style":
-        if len(value) > limits.style_length:
-            report.add(f"{tag}@{name}", "length")
-            return None
-        return css.clean_declarations(value, report.add)
-    check = css.transform_is_safe if name in names.TRANSFORM_ATTRIBUTES else css.value_is_safe
-    if not check(value) or (name in _ANIMATED_VALUES and _names_a_scheme(value)):
-        report.add(f"{tag}@{name}", "reference")
+        if reference is not None:
+            return reference
+        reason = "reference"
+    elif name == "style":
+        reason = "length"
+    elif name == "attributeName":
+        # On elements that do not animate, too: nobody has to know which those are.
+        reason = "" if value.strip() in names.ANIMATABLE else "animation"
+    elif not _refers_to_nothing(name, value):
+        reason = "reference"
+    if reason:
+        report.add(f"{tag}@{name}", reason)
         return None
     return value
 
 
+def _refers_to_nothing(name: str, value: str) -> bool:
+    if name in _ANIMATED_VALUES and _names_a_scheme(value):
+        return False
+    if name in names.TRANSFORM_ATTRIBUTES:
+        return css.transform_is_safe(value)
+    return css.value_is_safe(value)
+
+
 def _clean_reference(tag: str, value: str) -> str | None:
     if value.lstrip(" \t\r\n").startswith("#"):
-        return value
+        # A fragment can be any text; one that would be a reference as CSS is no one's id.
+        return value if css.value_is_safe(value) else None
     if tag in names.PICTURE_ELEMENTS and (found := parse_data_url(value)):
         return found[1]
     return None

@@ -30,9 +30,8 @@ def render_png(
     """A PNG of the SVG file, with the fonts that the system has.
 
     width, height: pixels; with one of them the other follows the file's proportions, with both the picture is the
-    largest that fits into them. scale: factor on the file's own size, when neither is given. The file passes the
-    policy and all limits first. Raises `SvgRefused`: "too_large", "malformed", "forbidden", or "unrenderable" where resvg gives
-    up.
+    largest that fits into them. scale: factor on the file's own size, when neither is given. The policy and all limits
+    come first. Raises `SvgRefused`: "too_large", "malformed", "forbidden", or "unrenderable" where resvg gives up.
     """
     for name, value in (("width", width), ("height", height), ("scale", scale)):
         if value is not None and not (value > 0 and math.isfinite(value)):

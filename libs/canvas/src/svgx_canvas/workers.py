@@ -16,6 +16,9 @@ from svgx_canvas.frames import PREFIX, Frame, decode, decode_prefix, encode
 from svgx_canvas.limits import SvgRefused
 from svgx_canvas.policy import Dropped
 
+HEAVY_BYTES = 4 * 1024 * 1024
+"""Bytes of a job from which it is heavy: one heavy job runs at a time, so that memory is bounded by one of them."""
+
 
 class WorkerError(Exception):
     """A job has no result, through no fault that could be named."""
@@ -49,13 +52,14 @@ class Workers:
         timeout_seconds: float,
         *,
         waiting: int = 64,
-        recycle_bytes: int = 192 * 1024 * 1024,
+        recycle_bytes: int = 128 * 1024 * 1024,
     ) -> None:
         self._children = [_Child(memory_bytes, timeout_seconds) for _ in range(size)]
         self._idle: asyncio.LifoQueue[_Child] = asyncio.LifoQueue()
         self._timeout = timeout_seconds
         self._free_places = size + waiting
         self._recycle_bytes = recycle_bytes
+        self._heavy = asyncio.Semaphore(1)
         self._closed = False
 
     async def start(self) -> None:
@@ -135,14 +139,21 @@ class Workers:
             raise WorkersBusy("too many jobs are waiting")
         self._free_places -= 1
         try:
-            child = await self._idle.get()
-            try:
-                result = await self._run_on(child, job)
-            finally:
-                self._idle.put_nowait(child)
+            if sum(map(len, job.blobs)) < HEAVY_BYTES:
+                result = await self._run_on_next(job)
+            else:
+                async with self._heavy:
+                    result = await self._run_on_next(job)
         finally:
             self._free_places += 1
         return _checked(result)
+
+    async def _run_on_next(self, job: Frame) -> Frame:
+        child = await self._idle.get()
+        try:
+            return await self._run_on(child, job)
+        finally:
+            self._idle.put_nowait(child)
 
     async def _run_on(self, child: "_Child", job: Frame) -> Frame:
         """The child's answer. A child that has none, or whose answer nobody awaits any more, is ended."""

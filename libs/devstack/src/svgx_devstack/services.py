@@ -44,7 +44,14 @@ def program(home: Home, service: str, name: str, port: int, settings: Mapping[st
 
 def environment(home: Home, service: str, port: int, settings: Mapping[str, str]) -> dict[str, str]:
     """The user's environment, over it the stack's addresses and secrets, over it `settings`."""
-    env = {"ENVIRONMENT": "development", "LOG_LEVEL": "INFO", "PYTHONUNBUFFERED": "1"}
+    env = {
+        "ENVIRONMENT": "development",
+        "LOG_LEVEL": "INFO",
+        "PYTHONUNBUFFERED": "1",
+        # glibc gives large buffers back when they are freed, instead of growing its threshold (mallopt(3)): a canvas
+        # of 17 MB leaves 20 to 30 MB less behind in each service.
+        "MALLOC_MMAP_THRESHOLD_": str(256 * 1024),
+    }
     env |= {name: value for name, value in os.environ.items() if name not in _MANAGED}
     env |= {
         "API_HOST": HOST,

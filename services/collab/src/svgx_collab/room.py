@@ -188,6 +188,7 @@ class Room:
         self._changes = []
         self._doc.apply_update(update)
         changes = [change for change in self._changes if change != EMPTY_UPDATE]
+        self._changes = []
         # When the change is the update, all of it is in the document.
         return _Outcome(changes, waiting=changes != [update] and waits(update, self._doc))
 

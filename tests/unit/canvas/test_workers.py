@@ -11,8 +11,9 @@ import psutil
 import pytest
 
 from svgx_canvas import Dropped, SvgRefused
+from svgx_canvas import workers as module
 from svgx_canvas.frames import Frame, decode, decode_prefix, encode
-from svgx_canvas.workers import WorkerDied, Workers, WorkersBusy, WorkerTimeout
+from svgx_canvas.workers import WorkerDied, Workers, WorkersBusy, WorkerTimeout, _Child
 
 SVG = b'<svg xmlns="http://www.w3.org/2000/svg" width="8" height="8"><rect onclick="a" width="8" height="8"/></svg>'
 # Within all limits, and yet it takes resvg minutes: a thousand layers one after another.
@@ -141,6 +142,28 @@ async def test_jobs_run_side_by_side() -> None:
         results = await asyncio.gather(*(workers.import_svg(SVG, None) for _ in range(20)))
         assert {result.elements for result in results} == {1}
         assert len(children()) == 2
+
+
+async def test_heavy_jobs_run_one_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two children, and yet the second job begins when the first is done."""
+    running = most = 0
+
+    class Counting(Workers):
+        async def _run_on(self, child: _Child, job: Frame) -> Frame:
+            nonlocal running, most
+            running += 1
+            most = max(most, running)
+            try:
+                return await super()._run_on(child, job)
+            finally:
+                running -= 1
+
+    async with Counting(2, MEMORY, 30) as workers:
+        for heavy, expected in ((module.HEAVY_BYTES, 2), (1, 1)):
+            monkeypatch.setattr(module, "HEAVY_BYTES", heavy)
+            most = 0
+            await asyncio.gather(*(workers.import_svg(SVG, None) for _ in range(4)))
+            assert most == expected
 
 
 async def test_closing_leaves_no_process_and_no_job() -> None:

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 from pycrdt import Doc, Map, merge_updates
 
-from svgx_collab.room import EMPTY_UPDATE, BadStateVector, Room
+from svgx_collab.room import EMPTY_UPDATE, MAX_NESTING, BadStateVector, Room
+from svgx_common.lib0 import Encoder
 from svgx_common.wire import Content, Edit, Entry
 
 EMPTY = Content(revision=0, updates=())
@@ -136,6 +137,20 @@ def test_malformed_edits_are_named_and_harm_no_other() -> None:
     )
     assert receipt.rejected == (0, 2)
     assert commit(room, 1).authors == ("ann",)
+
+
+def nested(depth: int) -> bytes:
+    """An update that sets a key to arrays inside one another (Yjs v1: one item in a root map, content `any`)."""
+    item = Encoder().raw(b"\x28").uint(1).text("elements").text("deep").uint(1).finish()
+    head = Encoder().uint(1).uint(1).uint(7).uint(0).finish()
+    return head + item + b"\x75\x01" * depth + b"\x7e" + b"\x00"
+
+
+def test_what_is_nested_too_deep_is_refused_before_it_is_decoded() -> None:
+    """Proves R-SYNC-11."""
+    room = make_room()
+    assert room.receive([Edit("ann", nested(100))]).rejected == ()
+    assert room.receive([Edit("eve", nested(MAX_NESTING + 1))]).rejected == (0,)
 
 
 def test_the_empty_update_is_nothing() -> None:

@@ -1,10 +1,10 @@
 """Importing an SVG file: read in a worker that can be killed, applied as one edit through the canvas's holder."""
 
 from svgx_canvas import SvgRefused
-from svgx_canvas.workers import WorkerDied, Workers, WorkerTimeout
+from svgx_canvas.workers import WorkerDied, Workers, WorkersBusy, WorkerTimeout
 from svgx_common.bus import Bus
 from svgx_common.contract.collab import Dropped, Imported, ImportSvgRequest
-from svgx_common.contract.errors import Internal, Invalid, TooLarge
+from svgx_common.contract.errors import Internal, Invalid, Overloaded, TooLarge
 from svgx_common.holder import ask_holder
 from svgx_common.responder import Call
 from svgx_common.wire import (
@@ -45,6 +45,8 @@ class Imports:
             imported = await self._workers.import_svg(request.content, current.update)
         except SvgRefused as refused:
             raise _invalid(refused) from None
+        except WorkersBusy:
+            raise Overloaded("too many imports are waiting", retry_after=5.0) from None
         except (WorkerTimeout, WorkerDied):
             raise TooLarge(
                 "the file takes more time or memory to read than an import may", field="body"

@@ -26,6 +26,13 @@ MAX_PARKED = 1000
 """Edits parked at a time; past it the oldest is forgotten here, not in the journal."""
 
 
+MAX_NESTING = 1_000_000
+"""Objects and arrays inside one another in one edit, at most. Decoding them recurses; the stack that `__main__` asks
+for carries so many."""
+
+_OBJECT, _ARRAY = b"\x76", b"\x75"  # lib0, encoding.writeAny
+
+
 class BadStateVector(ValueError):
     """Bytes that are no Yjs state vector."""
 
@@ -160,6 +167,8 @@ class Room:
     def _apply(self, update: bytes) -> bool:
         if update == EMPTY_UPDATE:
             return True
+        if update.count(_OBJECT) + update.count(_ARRAY) > MAX_NESTING:
+            return False
         vector = self._doc.get_state()
         try:
             outcome = self._integrate(update)

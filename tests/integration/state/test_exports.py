@@ -123,13 +123,17 @@ async def test_content_over_a_limit(client: Client) -> None:
     """Proves R-STATE-17."""
     canvas_id = await client.create()
     doc = Doc[Map[Map[object]]]()
-    attrs = Map({"style": "fill:red;" * 100_000})
-    rect = Map({"tag": "rect", "parent": "", "order": "a", "attrs": attrs})
-    doc.get("elements", type=Map)["box"] = rect
+    elements = doc.get("elements", type=Map)
+    for number in range(70):
+        parent = f"g{number - 1}" if number else ""
+        attrs = Map({"opacity": "0.5"})
+        elements[f"g{number}"] = Map({"tag": "g", "parent": parent, "order": "a", "attrs": attrs})
+    box = Map({"width": "1", "height": "1"})
+    elements["box"] = Map({"tag": "rect", "parent": "g69", "order": "a", "attrs": box})
     await client.append(Entry(canvas_id, "holder", 1, (), doc.get_update()))
-    with pytest.raises(TooLarge, match="style") as caught:
-        await client.export(canvas_id)
-    assert (caught.value.field, caught.value.limit) == ("style_length", 512 * 1024)
+    with pytest.raises(TooLarge, match="layers") as caught:
+        await client.export(canvas_id, format="png")
+    assert (caught.value.field, caught.value.limit) == ("layers", 64)
 
 
 async def test_a_picture_over_a_limit(client: Client) -> None:

@@ -34,7 +34,7 @@ async def workers() -> AsyncIterator[Workers]:
 def children() -> list[int]:
     return sorted(
         child.pid
-        for child in psutil.Process().children(recursive=True)
+        for child in psutil.Process().children()  # those of a stack are its own
         if "svgx_canvas.worker" in " ".join(child.cmdline())
     )
 

@@ -3,7 +3,9 @@
 import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import TypeAlias
 
+import asyncpg
 import pytest
 from pydantic import SecretStr
 
@@ -11,26 +13,30 @@ from svgx_auth.app import build
 from svgx_auth.settings import AuthSettings
 from svgx_common.bus import Bus
 from svgx_common.health import Health
+from svgx_common.postgres import Row
 from svgx_common.responder import Responder
 from svgx_common.runtime import Runtime
 from svgx_devstack import DevStack
 
+Tables: TypeAlias = "asyncpg.Connection[Row]"
 SECRET = "the tests' secret of more than thirty-two bytes"
 ADMIN_PASSWORD = "the first admin's password"
 
 
 @asynccontextmanager
-async def replica(backing: DevStack) -> AsyncIterator[None]:
-    """One replica, until the block ends."""
+async def replica(
+    backing: DevStack, *, admin: str = "Root", admin_password: str = ADMIN_PASSWORD
+) -> AsyncIterator[None]:
+    """One replica, until the block ends; `admin` is the name its settings give the first admin."""
     replica_id = secrets.token_hex(6)
     bus = await Bus.connect(backing.nats_url("auth"), "auth", replica_id)
     responder = Responder(bus, "0")
     settings = AuthSettings(
         postgres_url=backing.postgres_url,
         jwt_secret=SecretStr(SECRET),
-        svgx_admin_username="Root",
-        svgx_admin_email="root@example.org",
-        svgx_admin_password=SecretStr(ADMIN_PASSWORD),
+        svgx_admin_username=admin,
+        svgx_admin_email=f"{admin.lower()}@example.org" if admin else "",
+        svgx_admin_password=SecretStr(admin_password),
     )
     runtime = Runtime(settings, bus, responder, Health("auth", replica_id, "0"), replica_id, "0")
     try:
@@ -60,3 +66,15 @@ async def bus(backing: DevStack, service: None) -> AsyncIterator[Bus]:
         yield bus
     finally:
         await bus.close()
+
+
+@pytest.fixture
+async def tables(backing: DevStack, service: None) -> AsyncIterator[Tables]:
+    """A connection of its own to the service's tables."""
+    connection = await asyncpg.connect(
+        backing.postgres_url, server_settings={"search_path": "auth"}
+    )
+    try:
+        yield connection
+    finally:
+        await connection.close()

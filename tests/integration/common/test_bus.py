@@ -4,7 +4,9 @@ import asyncio
 
 import pytest
 
+from svgx_common import bus as bus_module
 from svgx_common.bus import Bus, NoResponders
+from svgx_common.contract.errors import DeadlineExceeded, Unavailable
 from svgx_devstack import DevStack
 from tests.integration.common.party import Question, asking
 
@@ -57,6 +59,99 @@ async def test_messages_come_in_order_whatever_a_listener_does(asker: Bus, answe
         await answerer.publish("svgx.canvas.order.access", b"%d" % number)
     await done.wait()
     assert heard == list(range(100))
+
+
+async def test_a_listener_whose_wait_was_cancelled_hears_on(asker: Bus, answerer: Bus) -> None:
+    """Proves R-BUS-10: nats-py by itself would end the subscription, without a word."""
+    heard = asyncio.Event()
+
+    async def listen(_: str, content: bytes) -> None:
+        if content == b"first":
+            raise asyncio.CancelledError
+        heard.set()
+
+    await asker.listen("svgx.canvas.cancelled.access", listen)
+    await asker.settle()
+    await answerer.publish("svgx.canvas.cancelled.access", b"first")
+    await answerer.publish("svgx.canvas.cancelled.access", b"second")
+    await heard.wait()
+
+
+async def test_an_outage_is_one_line_and_ends_nothing(
+    backing: DevStack,
+    asker: Bus,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Proves R-BUS-9: whoever fails after a reconnect keeps nobody else from being told."""
+    told = asyncio.Event()
+    refused = asyncio.Event()
+    lost = asyncio.Event()
+
+    async def fail() -> None:
+        raise Unavailable
+
+    async def tell() -> None:
+        told.set()
+
+    errored, disconnected = asker.connection._error_cb, asker.connection._disconnected_cb
+    assert disconnected is not None
+    count = 0
+
+    async def on_error(error: Exception) -> None:
+        nonlocal count
+        await errored(error)
+        count += isinstance(error, ConnectionRefusedError)
+        if count >= 3:
+            refused.set()
+
+    async def on_disconnect() -> None:
+        await disconnected()
+        lost.set()
+
+    monkeypatch.setattr(asker.connection, "_error_cb", on_error)
+    monkeypatch.setattr(asker.connection, "_disconnected_cb", on_disconnect)
+    asker.on_reconnect(fail)
+    asker.on_reconnect(tell)
+    nats = backing.process("nats")
+    nats.restart = False
+    try:
+        nats.kill()
+        await lost.wait()
+        with pytest.raises(DeadlineExceeded):
+            await asker.request("svgx.state.any", b"", timeout=0.1)
+        monkeypatch.setattr(bus_module, "PENDING", 1000)
+        with pytest.raises(Unavailable):
+            await asker.request("svgx.state.any", b"x" * 1001, timeout=3600)
+        await refused.wait()
+    finally:
+        nats.restart = True
+        await nats.start()
+        await nats.wait_ready()
+    await told.wait()
+    await asker.settle()
+    assert asker.connection._resp_map == {}
+    assert capsys.readouterr().out.count("nats is not reachable") == 1
+
+
+async def test_a_large_answer_counts_against_the_callers_patience(
+    asker: Bus, answerer: Bus
+) -> None:
+    """Proves R-BUS-3: who has answered, but does not hand the body over, is not waited for."""
+    reference = {bus_module.HEADER_BODY: "svgx.blob.state.hangs.blob 2000000"}
+    await answerer.listen("svgx.blob.state.hangs.blob", hear_nothing)
+
+    async def answer(message: bus_module.Msg) -> None:
+        await answerer.connection.publish(message.reply, b"", headers=reference)
+
+    await answerer.connection.subscribe("svgx.state.test.hangs", cb=answer)
+    await answerer.settle()
+    with pytest.raises(DeadlineExceeded):
+        await asker.request("svgx.state.test.hangs", b"", timeout=0.3)
+
+
+async def hear_nothing(_: str, __: bytes) -> None:
+    """Neither answer nor fail."""
 
 
 @pytest.mark.parametrize(

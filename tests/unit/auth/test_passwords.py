@@ -1,5 +1,7 @@
 """Passwords: Argon2id with the parameters asked for."""
 
+import asyncio
+import threading
 from collections.abc import Iterator
 
 import pytest
@@ -41,3 +43,34 @@ async def test_a_hash_with_other_parameters_is_outdated(passwords: Passwords) ->
     assert not passwords.outdated(stored)
     assert stronger.outdated(stored)
     stronger.close()
+
+
+async def test_the_event_loop_goes_on_meanwhile(passwords: Passwords) -> None:
+    """Proves R-AUTH-2: hashed on the loop itself, the task would be done at its first step."""
+    hashing = asyncio.create_task(passwords.hash("correct horse"))
+    turns = 0
+    while not hashing.done():
+        await asyncio.sleep(0)
+        turns += 1
+    assert turns > 10
+
+
+async def test_so_many_are_hashed_at_a_time() -> None:
+    """Proves R-AUTH-2: of six with two `workers`, two meet and three never do."""
+    two, three = threading.Barrier(2, timeout=10), threading.Barrier(3, timeout=0.3)
+
+    class Meeting:
+        def hash(self, _: str) -> str:
+            two.wait()
+            try:
+                three.wait()
+            except threading.BrokenBarrierError:
+                return "two met"
+            return "three met"
+
+    passwords = Passwords(memory=19 * 1024, passes=2, lanes=1, workers=2)
+    await passwords.verify("x", None)
+    passwords._hasher = Meeting()  # type: ignore[assignment]  # what is tested is the pool
+    found = await asyncio.gather(*(passwords.hash("x") for _ in range(6)))
+    passwords.close()
+    assert found == ["two met"] * 6

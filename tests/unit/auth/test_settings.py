@@ -17,17 +17,25 @@ def test_a_short_secret_will_do_for_development() -> None:
     assert load(AuthSettings).jwt_secret.get_secret_value() == "short"
 
 
+@pytest.mark.parametrize("named", ["production", "Production", " PRODUCTION "])
 def test_a_short_secret_stops_the_start_in_production(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], named: str
 ) -> None:
     """Proves R-AUTH-3: one line that names the variable, and not the secret."""
-    monkeypatch.setenv("ENVIRONMENT", "production")
+    monkeypatch.setenv("ENVIRONMENT", named)
     with pytest.raises(SystemExit) as stopped:
         load(AuthSettings)
     assert stopped.value.code == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert "JWT_SECRET" in line
     assert "short" not in line
+
+
+def test_in_production_32_bytes_are_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Proves R-AUTH-3: bytes, not characters."""
+    monkeypatch.setenv("ENVIRONMENT", "production")
+    monkeypatch.setenv("JWT_SECRET", "é" * 16)
+    assert load(AuthSettings).environment == "production"
 
 
 def test_parameters_below_the_floor_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:

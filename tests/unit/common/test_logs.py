@@ -36,6 +36,15 @@ def restored() -> Iterator[None]:
         ),
         ("/x?a=1&access_token=abc", "/x?a=1&access_token=[redacted]"),
         ("postgresql://user:hunter2@db:5432/svgx", "postgresql://user:[redacted]@db:5432/svgx"),
+        ("postgresql://user:p@ss@db/svgx", "postgresql://user:[redacted]@db/svgx"),
+        (
+            "nats://a:b@one:1,nats://c:d@two:2",
+            "nats://a:[redacted]@one:1,nats://c:[redacted]@two:2",
+        ),
+        ("Authorization: Basic dXNlcjpwYXNz", "Authorization: Basic [redacted]"),
+        ("host=db password=hunter2 user=u", "host=db password=[redacted] user=u"),
+        ("/x?api_key=abc&a=1", "/x?api_key=[redacted]&a=1"),
+        ("the bearer of this, on a basic level", "the bearer of this, on a basic level"),
         ("nothing to hide", "nothing to hide"),
     ],
 )
@@ -50,12 +59,39 @@ def test_secrets_by_name_are_redacted_at_any_depth() -> None:
         "a": [{"password": "x", "Refresh_Token": "y", "n": 1}],
         "JWT_SECRET": "z",
         "api-key": 3,
+        "count": 3,
     }
     assert logs.redact(event) == {
         "a": [{"password": logs.REDACTED, "Refresh_Token": logs.REDACTED, "n": 1}],
         "JWT_SECRET": logs.REDACTED,
-        "api-key": 3,
+        "api-key": logs.REDACTED,
+        "count": 3,
     }
+
+
+def test_what_is_not_text_hides_nothing() -> None:
+    """Proves R-OBS-5: exceptions and other objects are printed, so they are redacted."""
+    event = {"error": ValueError(f"Bearer {JWT}"), "seen": {JWT}, "pair": (b"x", 1.5, None, True)}
+    assert logs.redact(event) == {
+        "error": "ValueError('Bearer [redacted]')",
+        "seen": [logs.REDACTED],
+        "pair": ["b'x'", 1.5, None, True],
+    }
+
+
+def test_a_terminal_shows_tracebacks_without_secrets(capsys: pytest.CaptureFixture[str]) -> None:
+    """Proves R-OBS-5: those of libraries too, which bring theirs along as an object."""
+    logs.configure("state", "replica", "INFO", "console")
+    try:
+        raise ValueError(f"Bearer {JWT}")
+    except ValueError as error:
+        caught = error
+        structlog.get_logger("ours").exception("failed here")
+    logging.getLogger("theirs").error("failed there", exc_info=caught)
+    shown = capsys.readouterr().err
+    assert shown.count("Traceback (most recent call last)") == 2
+    assert shown.count("ValueError: Bearer [redacted]") == 2
+    assert JWT not in shown
 
 
 def test_a_line_is_json_with_its_trace(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,5 +1,6 @@
 """lib0's encoding and the messages of the edit path."""
 
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -13,6 +14,15 @@ from svgx_common.lib0 import MAX_SAFE_INTEGER, Decoder, Encoder, Malformed
 numbers = st.integers(0, MAX_SAFE_INTEGER)
 texts = st.text(max_size=20)
 contents = st.binary(max_size=50)
+json_texts = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | texts,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(texts, inner, max_size=3),
+    max_leaves=5,
+).map(json.dumps)
 
 MESSAGES: list[tuple[Callable[[Any], bytes], Callable[[bytes], Any], st.SearchStrategy[Any]]] = [
     (
@@ -58,7 +68,7 @@ MESSAGES: list[tuple[Callable[[Any], bytes], Callable[[bytes], Any], st.SearchSt
     (
         awareness.encode,
         awareness.decode,
-        st.lists(st.builds(awareness.State, numbers, numbers, texts), max_size=5),
+        st.lists(st.builds(awareness.State, numbers, numbers, json_texts), max_size=5),
     ),
 ]
 names = [encode.__module__.rpartition(".")[2] + "." + encode.__name__ for encode, _, _ in MESSAGES]
@@ -113,8 +123,36 @@ def test_integers_lib0_would_not_read(encoded: str) -> None:
         Decoder(bytes.fromhex(encoded)).uint()
 
 
-def test_a_state_too_large_is_malformed() -> None:
-    """Proves R-AWARE-7."""
-    too_large = awareness.State(1, 1, '"' + "x" * awareness.MAX_STATE + '"')
+@pytest.mark.parametrize("letter", ["x", "ж"])
+def test_a_state_too_large_is_malformed(letter: str) -> None:
+    """Proves R-AWARE-7: in bytes, whatever they stand for."""
+    size = len(letter.encode())
+    fits = awareness.State(1, 1, '"' + letter * ((awareness.MAX_STATE - 2) // size) + '"')
+    assert awareness.decode(awareness.encode([fits])) == [fits]
+    too_large = awareness.State(1, 1, '"' + letter * (awareness.MAX_STATE // size) + '"')
     with pytest.raises(Malformed):
         awareness.decode(awareness.encode([too_large]))
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{", "{'a': 1}", "NaN", "[Infinity]", "undefined", "[" * 30_000, '"\n"', "nul"]
+)
+def test_a_state_that_browsers_cannot_parse_is_malformed(text: str) -> None:
+    """Proves R-SYNC-8: it would break everybody who receives it."""
+    with pytest.raises(Malformed):
+        awareness.decode(awareness.encode([awareness.State(1, 1, text)]))
+
+
+def test_null_with_blanks_means_leaving() -> None:
+    """Proves R-AWARE-3: as `JSON.parse` has it."""
+    (state,) = awareness.decode(awareness.encode([awareness.State(1, 1, " null\n")]))
+    assert not state.present
+
+
+def test_messages_that_announce_more_than_they_hold_cost_nothing() -> None:
+    """Proves R-BUS-12: counts and lengths of 2^53 are not believed."""
+    boast = Encoder().uint(MAX_SAFE_INTEGER).finish()
+    for _, decode, _ in MESSAGES:
+        if decode is not wire.decode_sync_request:
+            with pytest.raises(Malformed):
+                decode(boast)

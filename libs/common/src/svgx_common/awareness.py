@@ -1,6 +1,8 @@
 """Awareness updates of y-protocols (awareness.js): a count, then client id, clock and a JSON state for each."""
 
+import json
 from dataclasses import dataclass
+from typing import NoReturn
 
 from svgx_common.lib0 import Decoder, Encoder, Malformed
 
@@ -37,12 +39,26 @@ def encode(states: list[State]) -> bytes:
 
 
 def decode(update: bytes) -> list[State]:
-    """The states of an awareness update. Raises `Malformed`, also for a state over `MAX_STATE`."""
+    """The states of an awareness update. Raises `Malformed`, also for a state over `MAX_STATE` or that is not JSON.
+
+    Browsers give a state to `JSON.parse` as it came: one bad state would break everybody who receives it.
+    """
     decoder = Decoder(update)
-    states = []
-    for _ in range(decoder.uint()):
-        state = State(decoder.uint(), decoder.uint(), decoder.text())
-        if len(state.json) > MAX_STATE:
-            raise Malformed(f"an awareness state is larger than {MAX_STATE} bytes")
-        states.append(state)
-    return states
+    return [
+        State(decoder.uint(), decoder.uint(), _json(decoder.text())) for _ in range(decoder.uint())
+    ]
+
+
+def _json(text: str) -> str:
+    if len(text.encode()) > MAX_STATE:
+        raise Malformed(f"an awareness state is larger than {MAX_STATE} bytes")
+    try:
+        value = json.loads(text, parse_constant=_no_constant)
+    except (ValueError, RecursionError) as error:
+        raise Malformed("an awareness state is not JSON") from error
+    # Blanks around `null` are JSON too, and mean leaving as well.
+    return "null" if value is None else text
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not JSON")

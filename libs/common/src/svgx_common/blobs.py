@@ -37,6 +37,11 @@ PULL_TIMEOUT = 5.0
 """Seconds to wait for one piece."""
 
 
+def too_large(size: int, limit: int) -> TooLarge:
+    """The refusal of a body of `size` bytes."""
+    return TooLarge(f"body: {size} bytes, at most {limit}", field="body", limit=limit)
+
+
 class Blobs:
     """What this process offers, and the way to pull what others offer."""
 
@@ -76,12 +81,14 @@ class Blobs:
         asyncio.get_running_loop().call_later(LINGER, self._remove, reference)
         return reference
 
-    async def pull(self, reference: str) -> bytes:
-        """Fetch what another process offers. Raises `Unavailable` when it is gone, `TooLarge` past `MAX_PULLED`."""
+    async def pull(self, reference: str, *, limit: int = MAX_PULLED) -> bytes:
+        """Fetch what another process offers. Raises `Unavailable` when it is gone, `TooLarge` past `limit` bytes."""
         subject, _, size_text = reference.partition(" ")
-        size = int(size_text) if size_text.isdecimal() else -1
-        if not 0 <= size <= MAX_PULLED or not subject.startswith("svgx.blob."):
-            raise TooLarge(f"a message body of {size} bytes", field="body", limit=MAX_PULLED)
+        if not size_text.isdecimal() or not subject.startswith("svgx.blob."):
+            raise Unavailable("a large message names no sender that can be asked for it")
+        size = int(size_text)
+        if size > min(limit, MAX_PULLED):
+            raise too_large(size, min(limit, MAX_PULLED))
         window = asyncio.Semaphore(WINDOW)
         try:
             async with asyncio.TaskGroup() as group:

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import json
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 import structlog
@@ -16,11 +16,12 @@ from nats.errors import NoRespondersError, SlowConsumerError
 from opentelemetry import propagate, trace
 
 from svgx_common import metrics
-from svgx_common.blobs import PIECE, Blobs
+from svgx_common.blobs import MAX_PULLED, PIECE, Blobs, too_large
 from svgx_common.caller import Caller
 from svgx_common.contract.errors import (
     DeadlineExceeded,
     ErrorBody,
+    Overloaded,
     SvgxError,
     Unavailable,
     from_body,
@@ -41,6 +42,12 @@ HEADER_ERROR = "Svgx-Error"
 """The error's code; the payload is an `ErrorBody`."""
 HEADER_MEDIA_TYPE = "Content-Type"
 HEADER_FILENAME = "Svgx-Filename"
+
+PENDING = 64 * 1024 * 1024
+"""Bytes that wait to be sent while the server is away; past that, sending fails."""
+
+DROP_REPORT = 10.0
+"""Seconds between two log lines about dropped messages; the metric counts each."""
 
 Headers = dict[str, str]
 Listener = Callable[[str, bytes], Awaitable[None]]
@@ -67,34 +74,38 @@ class Bus:
         self.replica_id = replica_id
         self.blobs = Blobs(connection, service, replica_id)
         self._on_reconnect: list[Callable[[], Awaitable[None]]] = []
-        self._waiting = False
+        self._reported: set[type[Exception]] = set()
+        self._drop_reported = -DROP_REPORT
         self._back = asyncio.Event()
+        self._gone = asyncio.Event()
         self._echo = f"_INBOX.{service}.{replica_id}.echo"
         self._closing = False
 
     @classmethod
     async def connect(cls, url: str, service: str, replica_id: str) -> "Bus":
-        """Connect, waiting as long as it takes for the server to come up.
+        """Connect, waiting as long as it takes for the server to come up. `url` may be several, separated by commas.
 
         Dead peers are noticed within 30 s (10 s pings, two may stay out), and reconnecting never gives up.
         """
         connection = Client()
         bus = cls(connection, service, replica_id)
         await connection.connect(
-            url,
+            url.split(","),
             name=f"svgx-{service}-{replica_id}",
             max_reconnect_attempts=-1,
             reconnect_time_wait=0.2,  # type: ignore[arg-type]  # a fraction of a second works
             ping_interval=10,
             max_outstanding_pings=2,
             connect_timeout=2,
-            pending_size=64 * 1024 * 1024,
+            pending_size=PENDING,
             drain_timeout=30,
             inbox_prefix=f"_INBOX.{service}",
             error_cb=bus._errored,
             disconnected_cb=bus._disconnected,
             reconnected_cb=bus._reconnected,
+            closed_cb=bus._closed,
         )
+        bus._reported.clear()
         await bus.blobs.start()
         await connection.subscribe(bus._echo, cb=_echo)
         return bus
@@ -107,9 +118,14 @@ class Bus:
     async def wait_connected(self, seconds: float) -> None:
         """Wait until the server is reachable, for so long at most: what is sent before only fills the buffer."""
         if not self.connected:
+            self._back.clear()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(seconds):
                     await self._back.wait()
+
+    async def wait_gone(self) -> None:
+        """Wait until the connection has ended for good: nats-py does not reconnect after each of a server's errors."""
+        await self._gone.wait()
 
     async def settle(self) -> None:
         """Return when the server knows every subscription made so far.
@@ -117,6 +133,22 @@ class Bus:
         nats-py's `flush` does not tell: its PING goes ahead of what is still in the outgoing buffer.
         """
         await self.request(self._echo, b"", timeout=10)
+
+    async def leave(self, subscriptions: Sequence[Subscription]) -> None:
+        """End subscriptions; returns when everything the server has sent for them has reached its callback.
+
+        nats-py's own drain asks for the end and forgets the subscription when a PING is answered, which may overtake
+        what it asked (see `settle`): requests that still come are lost.
+        """
+        if not self.connected:
+            for each in subscriptions:
+                await each.unsubscribe()  # nothing is sent; a reconnect does not subscribe again
+            return
+        for each in subscriptions:
+            await self.connection._send_unsubscribe(each._id)  # noqa: SLF001
+        await self.settle()
+        for each in subscriptions:
+            await each.drain()  # type: ignore[no-untyped-call]
 
     def on_reconnect(self, callback: Callable[[], Awaitable[None]]) -> None:
         """Call `callback` after every reconnect: broadcasts may have been missed."""
@@ -179,12 +211,14 @@ class Bus:
         return await self._exchange(subject, content, headers, timeout)
 
     async def publish(self, subject: str, content: bytes) -> None:
-        """Send to whoever listens now. Raises `Unavailable` when the outgoing buffer is full."""
+        """Send to whoever listens now. Raises `Unavailable` when too much waits to be sent."""
         headers = None
-        if len(content) > PIECE:
-            headers, content = {HEADER_BODY: self.blobs.linger(content)}, b""
         try:
+            if len(content) > PIECE:
+                headers, content = {HEADER_BODY: self.blobs.linger(content)}, b""
             await self.connection.publish(subject, content, headers=headers)
+        except Overloaded as error:
+            raise Unavailable(error.detail) from error
         except NatsError as error:
             raise Unavailable("the message bus is not reachable") from error
 
@@ -194,17 +228,27 @@ class Bus:
         async def deliver(message: Msg) -> None:
             try:
                 await listener(message.subject, await self.body(message))
+            except asyncio.CancelledError:
+                if _being_cancelled():
+                    raise
+                # Something the listener waited for was cancelled: nats-py would end the whole subscription.
+                log.exception("a listener failed", subject=subject)
             except Exception:
                 log.exception("a listener failed", subject=subject)
 
         return await self.connection.subscribe(subject, cb=deliver)
 
-    async def body(self, message: Msg) -> bytes:
-        """A message's payload, pulled from its sender when it was too large to travel inside."""
+    async def body(self, message: Msg, *, limit: int = MAX_PULLED) -> bytes:
+        """A message's payload, pulled from its sender when it was too large to travel inside.
+
+        Raises `TooLarge` past `limit` bytes, before anything is pulled.
+        """
         reference = (message.headers or {}).get(HEADER_BODY)
-        if reference is None:
-            return message.data
-        return await self.blobs.pull(reference)
+        if reference is not None:
+            return await self.blobs.pull(reference, limit=limit)
+        if len(message.data) > limit:
+            raise too_large(len(message.data), limit)
+        return message.data
 
     async def respond(self, message: Msg, content: bytes, headers: Headers | None = None) -> None:
         """Answer a request; a large answer stays available until it has been pulled."""
@@ -238,10 +282,15 @@ class Bus:
     async def _exchange(
         self, subject: str, content: bytes, headers: Headers | None, timeout: float
     ) -> Answer:
+        if not self.connected and self.connection.pending_data_size + len(content) > PENDING:
+            # nats-py would refuse too, but never forget the answer it then waits for.
+            raise Unavailable("the message bus is not reachable")
         try:
-            message = await self.connection.request(
-                subject, content, timeout=timeout, headers=headers
-            )
+            async with asyncio.timeout(timeout):
+                message = await self.connection.request(
+                    subject, content, timeout=timeout, headers=headers
+                )
+                body = await self.body(message)
         except NoRespondersError:
             raise NoResponders from None
         except TimeoutError:
@@ -249,7 +298,6 @@ class Bus:
         except NatsError as error:
             raise Unavailable("the message bus is not reachable") from error
         received = message.headers or {}
-        body = await self.body(message)
         if HEADER_ERROR in received:
             raise _error(body)
         return Answer(body, received)
@@ -257,11 +305,18 @@ class Bus:
     async def _errored(self, error: Exception) -> None:
         if isinstance(error, SlowConsumerError):
             metrics.BUS_DROPPED.labels(self.service).inc()
-        elif isinstance(error, OSError | TimeoutError):
-            # One line an outage: nats-py reports every attempt to connect.
-            if not self._waiting:
-                log.warning("nats is not reachable; trying until it is", error=type(error).__name__)
-            self._waiting = True
+            if time.monotonic() - self._drop_reported < DROP_REPORT:
+                return
+            self._drop_reported = time.monotonic()
+        elif not self.connected:
+            # One line an outage and kind: nats-py reports every attempt to connect.
+            if type(error) not in self._reported:
+                log.warning(
+                    "nats is not reachable; trying until it is",
+                    error=type(error).__name__,
+                    detail=str(error),
+                )
+            self._reported.add(type(error))
             return
         log.warning("nats error", error=type(error).__name__, detail=str(error))
 
@@ -272,10 +327,23 @@ class Bus:
 
     async def _reconnected(self) -> None:
         self._back.set()
-        self._waiting = False
+        self._reported.clear()
         log.info("nats reconnected")
         for callback in self._on_reconnect:
-            await callback()
+            try:
+                await callback()
+            except Exception:
+                log.exception("a callback failed after reconnecting to nats")
+
+    async def _closed(self) -> None:
+        if not self._closing:
+            log.error("nats closed the connection for good", error=str(self.connection.last_error))
+        self._gone.set()
+
+
+def _being_cancelled() -> bool:
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
 
 
 async def _echo(message: Msg) -> None:

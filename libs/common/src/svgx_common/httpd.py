@@ -1,6 +1,7 @@
 """The HTTP side every service has: health and metrics, and in front of them a service's own application."""
 
 import contextlib
+import math
 import socket
 from collections.abc import Iterator
 
@@ -13,8 +14,10 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.websockets import WebSocket
 
-from svgx_common.health import Health
+from svgx_common.contract.errors import Unavailable
+from svgx_common.health import Health, Phase
 
 
 def operational_routes(health: Health) -> list[Route]:
@@ -55,15 +58,16 @@ def _figure(metric: Metric) -> dict[str, object]:
     samples = [
         {"name": sample.name, "labels": dict(sample.labels), "value": sample.value}
         for sample in metric.samples
-        if sample.value == sample.value  # JSON has no NaN
+        if math.isfinite(sample.value)  # JSON has nothing else
     ]
     return {"help": metric.documentation, "type": metric.type, "samples": samples}
 
 
 class Front:
-    """Answers health and metrics from the start, and everything else once `inner` is there."""
+    """Answers health and metrics from the start, and everything else once `inner` is there; 503 before."""
 
     def __init__(self, health: Health) -> None:
+        self._health = health
         self._own = Starlette(routes=operational_routes(health))
         self.inner: ASGIApp | None = None
 
@@ -77,10 +81,29 @@ class Front:
             "/metrics",
             "/metrics/prometheus",
         )
-        if own or self.inner is None:
-            await self._own(scope, receive, send)
-        else:
+        if not own and self.inner is not None:
             await self.inner(scope, receive, send)
+        elif not own and self._health.phase is Phase.STARTING:
+            await _not_yet(scope, receive, send)
+        else:
+            await self._own(scope, receive, send)
+
+
+async def _not_yet(scope: Scope, receive: Receive, send: Send) -> None:
+    """A path that is unknown before the start is done may be known after it: 404 would be a lie."""
+    error = Unavailable("the service is starting; try again")
+    problem = {
+        "title": error.title(),
+        "status": error.status,
+        **error.body().model_dump(exclude_none=True),
+    }
+    response = JSONResponse(
+        problem, error.status, {"Retry-After": "1"}, media_type="application/problem+json"
+    )
+    if scope["type"] == "websocket":
+        await WebSocket(scope, receive, send).send_denial_response(response)
+    else:
+        await response(scope, receive, send)
 
 
 class Server(uvicorn.Server):

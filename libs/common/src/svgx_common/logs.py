@@ -10,22 +10,25 @@ import structlog
 from opentelemetry import trace
 from structlog.typing import EventDict, ExcInfo, Processor, WrappedLogger
 
-SECRET_KEYS = re.compile(r"(?i)(password|secret|token|authorization|cookie|api_?key)")
-_BEARER = re.compile(r"(?i)\bbearer\s+[A-Za-z0-9._~+/=-]+")
+SECRET_KEYS = re.compile(r"(?i)(passw(or)?d|secret|token|authorization|cookie|api[_-]?key)")
+_SCHEME = re.compile(r"(?i)\b(bearer|basic)\s+[A-Za-z0-9._~+/=-]{6,}")
 _JWT = re.compile(r"\beyJ[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*")
-_QUERY_TOKEN = re.compile(r"(?i)([?&](?:access_)?token=)[^&\s\"']*")
-_URL_PASSWORD = re.compile(r"(?i)(://[^\s/:@]*:)[^\s/@]+@")
+_NAMED = re.compile(r"(?i)\b(\w*(?:token|passw(?:or)?d|secret|api[_-]?key)=)[^&\s\"',;]+")
+_URL_PASSWORD = re.compile(r"(?i)(://[^\s/:@]*:)[^\s/]+@")
 REDACTED = "[redacted]"
 
 Format = Literal["json", "console", "auto"]
 
 
 def redact(value: Any) -> Any:
-    """`value` without bearer tokens, JWTs, `token=` parameters and passwords in URLs, at any depth."""
+    """`value` without bearer tokens, JWTs, `token=` parameters and passwords in URLs, at any depth.
+
+    What is not JSON becomes its text, so that an exception or a URL object hides nothing.
+    """
     match value:
         case str():
-            text = _BEARER.sub(f"Bearer {REDACTED}", value)
-            text = _QUERY_TOKEN.sub(rf"\g<1>{REDACTED}", text)
+            text = _SCHEME.sub(rf"\g<1> {REDACTED}", value)
+            text = _NAMED.sub(rf"\g<1>{REDACTED}", text)
             text = _URL_PASSWORD.sub(rf"\g<1>{REDACTED}@", text)
             return _JWT.sub(REDACTED, text)
         case dict():
@@ -33,14 +36,18 @@ def redact(value: Any) -> Any:
                 key: REDACTED if SECRET_KEYS.search(str(key)) else redact(item)
                 for key, item in value.items()
             }
-        case list() | tuple():
+        case list() | tuple() | set() | frozenset():
             return [redact(item) for item in value]
-        case _:
+        case None | bool() | int() | float():
             return value
+        case _:
+            return redact(repr(value))
 
 
 def _redact_event(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
-    redacted: EventDict = redact(dict(event))
+    # A traceback that is not text yet is redacted when it is printed.
+    raised = {"exc_info": event.pop("exc_info")} if "exc_info" in event else {}
+    redacted: EventDict = redact(dict(event)) | raised
     return redacted
 
 

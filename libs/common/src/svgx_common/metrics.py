@@ -1,5 +1,6 @@
 """The metrics every service has. Names start with `svgx_engine_`; those of the operations guide are fixed."""
 
+from opentelemetry import trace
 from prometheus_client import Counter, Gauge, Histogram
 
 REQUESTS = Counter(
@@ -29,8 +30,14 @@ SERVER_ERRORS = frozenset({"error", "internal", "unavailable", "overloaded", "de
 
 
 def observe(service: str, operation: str, code: str, seconds: float) -> None:
-    """Count one answered operation."""
+    """Count one answered operation; its trace, when it is recorded, becomes the exemplar."""
+    context = trace.get_current_span().get_span_context()
+    exemplar = (
+        {"trace_id": trace.format_trace_id(context.trace_id)}
+        if context.trace_flags.sampled
+        else None
+    )
     REQUESTS.labels(service, operation, code).inc()
-    REQUEST_SECONDS.labels(service, operation).observe(seconds)
+    REQUEST_SECONDS.labels(service, operation).observe(seconds, exemplar)
     if code in SERVER_ERRORS:
         ERRORS.labels(service, code).inc()

@@ -37,6 +37,7 @@ _UNREACHABLE = (
     asyncpg.DeadlockDetectedError,
     asyncpg.SerializationError,
     OSError,
+    EOFError,
     TimeoutError,
 )
 
@@ -209,7 +210,7 @@ async def _first_connection(url: str) -> "asyncpg.Connection[Row]":
             ValueError,
         ):
             raise
-        except (asyncpg.PostgresError, OSError, TimeoutError) as error:
+        except (asyncpg.PostgresError, OSError, EOFError, TimeoutError) as error:
             if not waiting:
                 log.warning("waiting for postgresql", error=type(error).__name__)
             waiting = True

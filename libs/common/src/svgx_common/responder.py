@@ -16,6 +16,7 @@ from typing import Any
 import structlog
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
+from nats.errors import Error as NatsError
 from nats.micro.service import EndpointInfo, EndpointStats, ServiceInfo, ServicePing, ServiceStats
 from opentelemetry import propagate, trace
 from pydantic import ValidationError
@@ -38,7 +39,7 @@ from svgx_common.contract.errors import (
     Internal,
     Overloaded,
     SvgxError,
-    TooLarge,
+    Unavailable,
     from_validation,
 )
 from svgx_common.contract.operation import (
@@ -53,6 +54,9 @@ from svgx_common.contract.operation import (
 
 log = structlog.get_logger(__name__)
 tracer = trace.get_tracer("svgx.bus")
+
+GIVE_UP = 2.0
+"""Seconds a cancelled handler has to end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,51 +135,77 @@ class Responder:
 
     async def drain(self) -> None:
         """Leave the queue group, then finish everything that has arrived."""
-        for endpoint in self._endpoints.values():
-            if endpoint.subscription is not None and self._bus.connected:
-                await endpoint.subscription.drain()  # type: ignore[no-untyped-call]  # nats-py
-        while self._tasks:
-            await asyncio.wait(self._tasks)
+        subscriptions = [
+            endpoint.subscription
+            for endpoint in self._endpoints.values()
+            if endpoint.subscription is not None
+        ]
+        try:
+            try:
+                await self._bus.leave(subscriptions)
+            except (SvgxError, NatsError, TimeoutError) as error:
+                log.warning("could not leave the queue group", error=type(error).__name__)
+            while self._tasks:
+                await asyncio.wait(self._tasks)
+        finally:
+            await self._give_up()
+
+    async def _give_up(self) -> None:
+        """Cancel what was not finished in time: its callers are told, instead of waiting in vain."""
+        for task in self._tasks:
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=GIVE_UP)
 
     def _receiver(self, endpoint: _Endpoint) -> Callable[[Msg], Awaitable[None]]:
         async def receive(message: Msg) -> None:
             if len(self._tasks) >= self._limit:
                 await self._bus.refuse(message, Overloaded(retry_after=1.0))
                 return
-            task = asyncio.create_task(self._run(endpoint, message))
+            task = asyncio.create_task(self._take(endpoint, message))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
         return receive
 
+    async def _take(self, endpoint: _Endpoint, message: Msg) -> None:
+        try:
+            async with self._slots:
+                await self._run(endpoint, message)
+        except asyncio.CancelledError:
+            # The service gives up, or something that the handler waited for was cancelled.
+            log.warning("a request was given up", operation=endpoint.operation.name)
+            await self._bus.refuse(message, Unavailable("the service stopped before it answered"))
+
     async def _run(self, endpoint: _Endpoint, message: Msg) -> None:
-        async with self._slots:
-            started = time.perf_counter_ns()
-            operation = endpoint.operation
-            headers = message.headers or {}
-            with tracer.start_as_current_span(
-                f"answer {operation.name}",
-                context=propagate.extract(headers),
-                kind=trace.SpanKind.SERVER,
-            ) as span:
+        started = time.perf_counter_ns()
+        operation = endpoint.operation
+        headers = message.headers or {}
+        with tracer.start_as_current_span(
+            f"answer {operation.name}",
+            context=propagate.extract(headers),
+            kind=trace.SpanKind.SERVER,
+        ) as span:
+            code = Unavailable.code
+            try:
+                reply = await self._handle(endpoint, message, headers)
+                await self._reply(message, reply)
                 code = "ok"
-                try:
-                    reply = await self._handle(endpoint, message, headers)
-                    await self._reply(message, reply)
-                except SvgxError as error:
-                    code = error.code
-                    await self._bus.refuse(message, error)
-                except Exception:
-                    code = Internal.code
-                    log.exception("a handler failed", operation=operation.name)
-                    await self._bus.refuse(message, Internal())
+            except SvgxError as error:
+                code = error.code
+                await self._bus.refuse(message, error)
+            except Exception:
+                code = Internal.code
+                log.exception("a handler failed", operation=operation.name)
+                await self._bus.refuse(message, Internal())
+            finally:
+                elapsed = time.perf_counter_ns() - started
+                endpoint.requests += 1
+                endpoint.busy_ns += elapsed
                 if code != "ok":
                     endpoint.errors += 1
                     endpoint.last_error = code
                     span.set_status(trace.StatusCode.ERROR, code)
-                elapsed = time.perf_counter_ns() - started
-                endpoint.requests += 1
-                endpoint.busy_ns += elapsed
                 metrics.observe(self._bus.service, operation.name, code, elapsed / 1e9)
 
     async def _handle(
@@ -185,14 +215,18 @@ class Responder:
         patience = deadline - time.time()
         if patience <= 0:
             raise DeadlineExceeded("nobody waits for this request any more; it was not started")
+        limit = asyncio.timeout(patience)
         try:
-            async with asyncio.timeout(patience):
-                request = _request(endpoint.operation, headers, await self._bus.body(message))
+            async with limit:
+                body = await self._bus.body(message, limit=endpoint.operation.max_body)
+                request = _request(endpoint.operation, headers, body)
                 caller = headers.get(HEADER_CALLER)
                 call = Call(callers.from_header(caller) if caller else None, deadline)
                 reply: ReplyModel | Blob = await endpoint.handler(request, call)
                 return reply
         except TimeoutError:
+            if not limit.expired():
+                raise  # the handler's own, and no matter of the caller's
             raise DeadlineExceeded from None
 
     async def _reply(self, message: Msg, reply: ReplyModel | Blob) -> None:
@@ -265,12 +299,6 @@ def _deadline(headers: Headers, default: float) -> float:
 
 def _request(operation: Operation[Any, Any], headers: Headers, body: bytes) -> RequestModel:
     model: type[RequestModel] = operation.request
-    if len(body) > operation.max_body:
-        raise TooLarge(
-            f"body: {len(body)} bytes, at most {operation.max_body}",
-            field="body",
-            limit=operation.max_body,
-        )
     try:
         if issubclass(model, RawRequest):
             request = model.model_validate_json(headers.get(HEADER_PARAMS, "{}"))

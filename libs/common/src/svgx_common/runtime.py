@@ -28,6 +28,9 @@ from svgx_common.settings import Settings, load
 
 log = structlog.get_logger(__name__)
 
+LAST_SECONDS = 5.0
+"""Seconds past the drain time before what is unfinished is given up, and again for handing over."""
+
 
 @dataclass(frozen=True, slots=True)
 class WebSocketLimits:
@@ -87,9 +90,18 @@ def run(
         )
         raise SystemExit(2) from None
     life = _Life(service, settings, replica_id, version, websocket(settings))
-    with contextlib.closing(listener), asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(life.live(listener, build))
-    provider.shutdown()
+    try:
+        with (
+            contextlib.closing(listener),
+            asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
+        ):
+            runner.run(life.live(listener, build))
+    except Exception:
+        # Through the logs: there it is one line, and without secrets.
+        log.critical("ended by an error", exc_info=True)
+        raise SystemExit(1) from None
+    finally:
+        tracing.finish(provider)
 
 
 class _Life(Generic[Settings]):
@@ -114,14 +126,20 @@ class _Life(Generic[Settings]):
         for signum in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(signum, self._stop.set)
         front = httpd.Front(self.health)
-        server = httpd.Server(self._config(front))
-        serving = asyncio.create_task(server.serve(sockets=[listener]))
+        # Not the setting: that may be 0, for any free port.
+        self._port = listener.getsockname()[1]
+        self._server = httpd.Server(self._config(front))
+        self._serving = asyncio.create_task(self._server.serve(sockets=[listener]))
         try:
             await self._until_stop(self._work(front, build))
         finally:
-            server.should_exit = True
-            await serving
+            await self._stop_serving()
         log.info("stopped")
+
+    async def _stop_serving(self) -> None:
+        """Take no more connections, and finish the requests that are under way."""
+        self._server.should_exit = True
+        await asyncio.wait({self._serving})
 
     def _config(self, front: httpd.Front) -> uvicorn.Config:
         return uvicorn.Config(
@@ -165,24 +183,42 @@ class _Life(Generic[Settings]):
                 await responder.start()
                 await bus.settle()
                 self.health.phase = Phase.READY
-                log.info("ready", port=self._settings.api_port)
-                await self._stop.wait()
+                log.info("ready", port=self._port)
+                await self._until_stop_or_gone(bus)
                 await self._drain(responder, service)
         finally:
             await bus.close()
+
+    async def _until_stop_or_gone(self, bus: Bus) -> None:
+        stopping = asyncio.create_task(self._stop.wait())
+        gone = asyncio.create_task(bus.wait_gone())
+        await asyncio.wait({stopping, gone}, return_when=asyncio.FIRST_COMPLETED)
+        stopping.cancel()
+        gone.cancel()
+        if not self._stop.is_set():
+            # Started again it works; as it is it would live on in vain.
+            raise ConnectionError("NATS closed the connection for good")
 
     async def _drain(self, responder: Responder, service: Service) -> None:
         log.info("draining")
         self.health.phase = Phase.DRAINING
         try:
-            async with asyncio.timeout(self._settings.drain_seconds + 5):
+            async with asyncio.timeout(self._settings.drain_seconds + LAST_SECONDS):
                 if service.before_drain is not None:
                     await service.before_drain()
+                if service.asgi is not None:
+                    # While the bus is still there: these requests need it.
+                    await self._stop_serving()
                 await responder.drain()
-                if service.drain is not None:
-                    await service.drain()
         except TimeoutError:
             log.error("could not finish everything within the drain time")
+        if service.drain is not None:
+            # Also after a timeout: what is handed over now, nobody has to take.
+            try:
+                async with asyncio.timeout(LAST_SECONDS):
+                    await service.drain()
+            except TimeoutError:
+                log.error("could not hand everything over within the drain time")
 
     async def _answer_health(self, bus: Bus) -> None:
         async def answer(message: Msg) -> None:

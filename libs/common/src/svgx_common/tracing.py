@@ -4,6 +4,7 @@ Sampling, headers and the rest follow OpenTelemetry's own environment variables.
 """
 
 import os
+import threading
 
 from opentelemetry import trace
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
@@ -11,11 +12,14 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider, sampling
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
+LAST_EXPORT = 2.0
+"""Seconds a stopping process spends on its last spans."""
+
 
 def configure(service: str, replica_id: str, version: str) -> TracerProvider:
     """Give this process's spans ids, and export them where there is a collector. Call once.
 
-    `shutdown()` of the result sends what is still queued.
+    Give the result to `finish` at the end.
     """
     endpoints = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
     exporting = any(os.environ.get(name) for name in endpoints)
@@ -35,6 +39,13 @@ def configure(service: str, replica_id: str, version: str) -> TracerProvider:
         provider = TracerProvider(sampler=sampling.ALWAYS_OFF, resource=resource)
     trace.set_tracer_provider(provider)
     return provider
+
+
+def finish(provider: TracerProvider) -> None:
+    """Send what is still queued. A collector that is away holds nobody up: the exporter alone would try for 30 s."""
+    last = threading.Thread(target=provider.shutdown, daemon=True)
+    last.start()
+    last.join(LAST_EXPORT)
 
 
 def current_trace_id() -> str:

@@ -13,6 +13,7 @@ from svgx_auth.sessions import Sessions
 from svgx_auth.settings import MIN_SECRET, AuthSettings
 from svgx_common import postgres
 from svgx_common.contract.auth import CREATE_USER, LIST_USERS, LOGIN, ME, REFRESH, CreateUserRequest
+from svgx_common.contract.errors import Conflict
 from svgx_common.contract.policy import Role
 from svgx_common.runtime import Runtime, Service
 
@@ -32,32 +33,31 @@ async def build(runtime: Runtime[AuthSettings]) -> AsyncIterator[Service]:
         lanes=settings.argon2_lanes,
         workers=settings.password_workers,
     )
-    async with postgres.connect(
-        settings.postgres_url,
-        schema="auth",
-        package="svgx_auth",
-        pool_size=settings.database_pool_size,
-    ) as database:
-        accounts = Accounts(database, passwords)
-        sessions = Sessions(
-            database,
-            accounts,
-            secret=secret,
-            access_seconds=settings.jwt_expires_in,
-            session_seconds=settings.refresh_expires_in,
-        )
-        handlers = Handlers(accounts, sessions, passwords)
-        responder = runtime.responder
-        responder.answer(LOGIN, handlers.login)
-        responder.answer(REFRESH, handlers.refresh)
-        responder.answer(ME, handlers.me)
-        responder.answer(CREATE_USER, handlers.create_user)
-        responder.answer(LIST_USERS, handlers.list_users)
-        runtime.health.require("postgresql", database.check)
-        runtime.health.describe("database_pool", database.usage)
-        await _ensure_admin(accounts, settings)
-        yield Service()
-    passwords.close()
+    with contextlib.closing(passwords):
+        async with postgres.connect(
+            settings.postgres_url,
+            schema="auth",
+            package="svgx_auth",
+            pool_size=settings.database_pool_size,
+        ) as database:
+            accounts = Accounts(database, passwords)
+            sessions = Sessions(
+                database,
+                secret=secret,
+                access_seconds=settings.jwt_expires_in,
+                session_seconds=settings.refresh_expires_in,
+            )
+            handlers = Handlers(accounts, sessions, passwords)
+            responder = runtime.responder
+            responder.answer(LOGIN, handlers.login)
+            responder.answer(REFRESH, handlers.refresh)
+            responder.answer(ME, handlers.me)
+            responder.answer(CREATE_USER, handlers.create_user)
+            responder.answer(LIST_USERS, handlers.list_users)
+            runtime.health.require("postgresql", database.check)
+            runtime.health.describe("database_pool", database.usage)
+            await _ensure_admin(accounts, settings)
+            yield Service()
 
 
 async def _ensure_admin(accounts: Accounts, settings: AuthSettings) -> None:
@@ -74,5 +74,15 @@ async def _ensure_admin(accounts: Accounts, settings: AuthSettings) -> None:
         wrong = sorted({f"SVGX_ADMIN_{str(item['loc'][0]).upper()}" for item in error.errors()})
         log.warning("there is no admin: set these and start again", variables=wrong)
         return
-    if await accounts.create_first_admin(admin) is not None:
-        log.info("created the first admin", username=admin.username)
+    try:
+        created = await accounts.create_first_admin(admin)
+    except Conflict as taken:
+        # Someone who is no admin has the name; whoever set it must decide what is meant.
+        variable = f"SVGX_ADMIN_{str(taken.field).upper()}"
+        log.warning(
+            "there is no admin: another account has this; set another and start again",
+            variables=[variable],
+        )
+        return
+    if created is not None:
+        log.info("created the first admin", username=created.username)

@@ -39,7 +39,7 @@ class Handlers:
             FAILED_LOGINS.inc()
             raise InvalidCredentials
         if self._passwords.outdated(account.password_hash):
-            await self._accounts.rehash(account.user.id, request.password)
+            await self._accounts.rehash(account, request.password)
         return await self._sessions.open(account)
 
     async def refresh(self, request: RefreshRequest, _: Call) -> Tokens:

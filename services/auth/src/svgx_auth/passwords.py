@@ -17,8 +17,9 @@ class Passwords:
     def __init__(self, *, memory: int, passes: int, lanes: int, workers: int) -> None:
         self._hasher = PasswordHasher(time_cost=passes, memory_cost=memory, parallelism=lanes)
         self._pool = ThreadPoolExecutor(workers, "argon2")
-        # Verified in place of an account that does not exist, so that the time taken does not tell.
-        self._nobody = self._hasher.hash("nobody's password")
+        # Verified in place of an account that does not exist, so that the time taken does not tell. Made in the pool,
+        # ahead of everything else: the event loop answers health meanwhile.
+        self._nobody = self._pool.submit(self._hasher.hash, "nobody's password")
 
     async def hash(self, password: str) -> str:
         """The password's hash, with its parameters and salt, in PHC string format."""
@@ -26,7 +27,7 @@ class Passwords:
 
     async def verify(self, password: str, stored: str | None) -> bool:
         """Whether `stored` is this password's hash. Takes as long where there is none."""
-        matches = await self._run(lambda: self._verify(password, stored or self._nobody))
+        matches = await self._run(lambda: self._verify(password, stored or self._nobody.result()))
         return matches and stored is not None
 
     def outdated(self, stored: str) -> bool:

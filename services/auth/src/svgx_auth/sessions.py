@@ -5,7 +5,7 @@ import secrets
 import time
 import uuid
 
-from svgx_auth.accounts import Account, Accounts
+from svgx_auth.accounts import Account
 from svgx_common import tokens
 from svgx_common.contract.auth import Tokens
 from svgx_common.contract.errors import Unauthenticated
@@ -21,14 +21,12 @@ class Sessions:
     def __init__(
         self,
         database: Database,
-        accounts: Accounts,
         *,
         secret: str,
         access_seconds: int,
         session_seconds: int,
     ) -> None:
         self._database = database
-        self._accounts = accounts
         self._secret = secret
         self._access_seconds = access_seconds
         self._session_seconds = session_seconds
@@ -52,9 +50,11 @@ class Sessions:
             if row is None:
                 raise refused
             await session.run("add_refresh_token", _hash(token), row["session_id"])
-        account = await self._accounts.by_id(row["account_id"])
-        if account is None or account.disabled:
-            raise refused
+            found = await session.row("account_by_id", row["account_id"])
+            account = None if found is None else Account.of(found)
+            # Inside the transaction, so that whatever fails here spends nothing.
+            if account is None or account.disabled:
+                raise refused
         return self._tokens(account, row["session_id"], token)
 
     def _tokens(self, account: Account, session_id: str, refresh_token: str) -> Tokens:

@@ -32,7 +32,7 @@ class AuthSettings(ServiceSettings, PostgresSettings):
     @model_validator(mode="after")
     def _strong_in_production(self) -> Self:
         if (
-            self.environment == "production"
+            self.environment.strip().lower() == "production"
             and len(self.jwt_secret.get_secret_value().encode()) < MIN_SECRET
         ):
             raise ValueError(f"JWT_SECRET must have at least {MIN_SECRET} bytes in production")

@@ -22,6 +22,7 @@ class Held:
     wake: asyncio.Event = field(default_factory=asyncio.Event)
     clean: asyncio.Event = field(default_factory=asyncio.Event)
     pacer: asyncio.Task[None] | None = None
+    leaving: bool = False
     used_at: float = field(default_factory=time.monotonic)
 
     def touch(self) -> None:

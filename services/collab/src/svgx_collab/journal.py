@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 import structlog
 from prometheus_client import Counter, Gauge, Histogram
 
+from svgx_common.background import repeat
 from svgx_common.bus import Bus
 from svgx_common.contract.errors import SvgxError
 from svgx_common.contract.state import JOURNAL_APPEND, AppendRequest
@@ -52,12 +53,17 @@ class Committer:
 
     async def run(self) -> None:
         """Commit until cancelled."""
-        while True:
-            await self._dirty.wait()
-            self._dirty.clear()
-            for group in _groups(self._collect()):
-                for result in await self._commit(group):
+        await repeat("commit", self._commit_all)
+
+    async def _commit_all(self) -> None:
+        await self._dirty.wait()
+        self._dirty.clear()
+        for group in _groups(self._collect()):
+            for result in await self._commit(group):
+                try:
                     await self._deliver(result)
+                except Exception:
+                    log.exception("a commit could not be reported", canvas_id=result.canvas_id)
 
     async def _commit(self, group: list[Entry]) -> list[Committed]:
         request = AppendRequest(content=encode_entries(group))

@@ -1,10 +1,12 @@
 """The canvases this replica holds: opening, serving, pacing, eviction and handing over."""
 
 import asyncio
+import functools
 import secrets
 import time
 
 import structlog
+from nats.errors import Error as NatsError
 from prometheus_client import Counter, Gauge
 
 from svgx_collab.channels import Channels
@@ -12,6 +14,7 @@ from svgx_collab.held import Held
 from svgx_collab.journal import UNSAVED_BYTES, Committer
 from svgx_collab.leases import RENEW, Leases
 from svgx_collab.room import Room
+from svgx_common.background import repeat
 from svgx_common.bus import Bus
 from svgx_common.contract import subjects
 from svgx_common.contract.errors import NotFound, SvgxError, Unavailable
@@ -41,9 +44,6 @@ SLOWEST_FRAME = 0.1
 IDLE = 600.0
 """Seconds without any use after which a canvas is let go."""
 
-HOUSEKEEPING = 5.0
-"""Seconds between looks for outdated participants and idle canvases."""
-
 HELD = Gauge("svgx_engine_collab_held_canvases", "Canvases this replica holds.")
 BROADCASTS = Counter("svgx_engine_collab_broadcasts", "Merged updates broadcast.")
 
@@ -57,6 +57,7 @@ class Rooms:
         self._held: dict[str, Held] = {}
         self._opening: dict[str, asyncio.Task[Held]] = {}
         self._dirty: set[str] = set()
+        self._leaving: set[asyncio.Task[None]] = set()
         self._channels = Channels(bus, self._mark_dirty, self._unsaved_bytes)
         self.committer = Committer(bus, self._collect, self._deliver)
         HELD.set_function(lambda: len(self._held))
@@ -72,34 +73,40 @@ class Rooms:
                 self._opening[canvas_id] = task
                 task.add_done_callback(lambda _: self._opening.pop(canvas_id, None))
             held = await asyncio.shield(task)
+        if held.leaving:
+            raise Unavailable("this canvas is being handed over", retry_after=0.1)
         held.touch()
         return held.room.epoch
 
     async def run(self) -> None:
         """Renew leases and let go of what is outdated or idle, until cancelled."""
-        housekeeping = 0.0
-        while True:
-            await asyncio.sleep(RENEW)
-            await self.renew()
-            housekeeping += RENEW
-            if housekeeping >= HOUSEKEEPING:
-                housekeeping = 0.0
-                await self._tidy()
+        await repeat("housekeeping", self._housekeeping)
+
+    async def _housekeeping(self) -> None:
+        await asyncio.sleep(RENEW)
+        await self.renew()
+        self._tidy()
 
     async def renew(self) -> None:
         """Renew the leases, and let go of the canvases whose lease another replica has."""
         for canvas_id in await self._leases.renew(list(self._held)):
             log.info("another replica holds the canvas", canvas_id=canvas_id)
-            await self.let_go(canvas_id, release=False)
+            self._start_letting_go(canvas_id, release=False)
+        if self._leaving:
+            # Not longer: while state does not commit, the other leases must be renewed all the same.
+            await asyncio.wait(self._leaving, timeout=RENEW)
 
     async def let_go(self, canvas_id: str, *, release: bool = True) -> None:
         """Commit what is unsaved, then stop holding. The gateways find the next holder with their next request."""
         held = self._held.get(canvas_id)
-        if held is None:
+        if held is None or held.leaving:
             return
-        for subscription in held.subscriptions:
-            if self._bus.connected:
-                await subscription.drain()  # type: ignore[no-untyped-call]  # nats-py
+        held.leaving = True
+        try:
+            await self._bus.leave(held.subscriptions)
+        except (SvgxError, NatsError, TimeoutError) as error:
+            # What still comes is not answered, and its gateway asks the next holder.
+            log.warning("could not leave a canvas's channels", error=type(error).__name__)
         while held.room.dirty:
             held.clean.clear()
             self._mark_dirty(canvas_id)
@@ -110,7 +117,9 @@ class Rooms:
 
     async def hand_over(self) -> None:
         """Let go of everything: this replica is stopping."""
-        await asyncio.gather(*(self.let_go(canvas_id) for canvas_id in list(self._held)))
+        await asyncio.gather(
+            *(self.let_go(canvas_id) for canvas_id in list(self._held)), *self._leaving
+        )
 
     def details(self) -> dict[str, int]:
         """Figures for the health report."""
@@ -126,7 +135,7 @@ class Rooms:
             raise
         held = Held(Room(canvas_id, secrets.token_hex(8), content))
         self._held[canvas_id] = held
-        held.pacer = asyncio.create_task(self._pace(held))
+        held.pacer = asyncio.create_task(repeat("broadcast", functools.partial(self._pace, held)))
         await self._channels.subscribe(held)
         await self._bus.settle()
         log.info("holding", canvas_id=canvas_id, epoch=held.room.epoch, revision=content.revision)
@@ -138,18 +147,15 @@ class Rooms:
 
     async def _pace(self, held: Held) -> None:
         """Broadcast at once when idle, and then at most once a frame."""
-        canvas_id = held.room.canvas_id
-        while True:
-            await held.wake.wait()
-            held.wake.clear()
-            try:
-                await self._broadcast(held)
-            except Unavailable:
-                # The gateways notice the gap in the sequence and ask for what they missed.
-                log.warning("a broadcast could not be sent", canvas_id=canvas_id)
-            await asyncio.sleep(
-                min(SLOWEST_FRAME, FRAME + len(held.participants) * FRAME_PER_PARTICIPANT)
-            )
+        await held.wake.wait()
+        held.wake.clear()
+        try:
+            await self._broadcast(held)
+        except Unavailable:
+            # The gateways notice the gap in the sequence and ask for what they missed.
+            log.warning("a broadcast could not be sent", canvas_id=held.room.canvas_id)
+        people = len(held.participants)
+        await asyncio.sleep(min(SLOWEST_FRAME, FRAME + people * FRAME_PER_PARTICIPANT))
 
     async def _broadcast(self, held: Held) -> None:
         canvas_id = held.room.canvas_id
@@ -217,10 +223,15 @@ class Rooms:
     def _unsaved_bytes(self) -> int:
         return sum(held.room.unsaved_bytes for held in self._held.values())
 
-    async def _tidy(self) -> None:
+    def _tidy(self) -> None:
         now = time.monotonic()
         for canvas_id, held in list(self._held.items()):
             held.participants.expire(now)
             held.wake.set()
             if now - held.used_at > IDLE and not len(held.participants):
-                await self.let_go(canvas_id)
+                self._start_letting_go(canvas_id, release=True)
+
+    def _start_letting_go(self, canvas_id: str, *, release: bool) -> None:
+        task = asyncio.create_task(self.let_go(canvas_id, release=release))
+        self._leaving.add(task)
+        task.add_done_callback(self._leaving.discard)

@@ -15,10 +15,13 @@ from svgx_common.contract.operation import Http, Operation, ReplyModel, RequestM
 from svgx_common.contract.policy import RateClass, Role, Scope
 
 Username = Annotated[
-    str, StringConstraints(min_length=1, max_length=254, pattern=r"^[^\s\x00-\x1f\x7f]+$")
+    str, StringConstraints(min_length=1, max_length=254, pattern=r"^[^\s\x00-\x1f\x7f-\x9f]+$")
 ]
 Email = Annotated[
-    str, StringConstraints(max_length=254, pattern=r"^[^@\s\x00-\x1f]+@[^@\s\x00-\x1f]+$")
+    str,
+    StringConstraints(
+        max_length=254, pattern=r"^[^@\s\x00-\x1f\x7f-\x9f]+@[^@\s\x00-\x1f\x7f-\x9f]+$"
+    ),
 ]
 NewPassword = Annotated[str, StringConstraints(min_length=12, max_length=1024)]
 """Length, not composition (NIST SP 800-63B-4, 3.1.1.2); the upper bound keeps hashing cheap to refuse."""

@@ -200,14 +200,22 @@ def from_body(body: ErrorBody) -> SvgxError:
     )
 
 
+MAX_FIELD_ERRORS = 50
+"""Wrong fields named in one answer; a request of many thousands would have an answer many times its size."""
+
+MAX_FIELD_NAME = 200
+"""Characters of a field's name in an answer: the caller chooses it."""
+
+
 def from_validation(error: ValidationError) -> Invalid:
-    """`Invalid` naming every wrong field, without echoing the values given (they may be secrets)."""
+    """`Invalid` naming the wrong fields, without echoing the values given (they may be secrets)."""
+    found = error.errors(include_url=False, include_context=False, include_input=False)
     fields = [
         FieldError(
-            field=".".join(str(part) for part in item["loc"]) or "body",
+            field=".".join(str(part) for part in item["loc"])[:MAX_FIELD_NAME] or "body",
             detail=item["msg"],
         )
-        for item in error.errors(include_url=False, include_context=False, include_input=False)
+        for item in found[:MAX_FIELD_ERRORS]
     ]
     first = fields[0]
     return Invalid(f"{first.field}: {first.detail}", field=first.field, errors=fields)

@@ -11,22 +11,30 @@ SELECT * FROM account WHERE id = $1 AND deleted_at IS NULL
 -- name: any_admin
 SELECT 1 FROM account WHERE role = 'admin' AND deleted_at IS NULL LIMIT 1
 
--- name: lock_names
--- One account is created at a time: two could otherwise take each other's address as username.
+-- name: lock_creation
+-- One account is created at a time: two could otherwise take each other's address as username, or both be first admin.
 SELECT pg_advisory_xact_lock(hashtext('svgx.auth.account_names'))
 
 -- name: names_taken
--- Accounts, deleted ones too, that have one of these as username or address.
-SELECT username, email FROM account
-WHERE lower(username) = ANY (SELECT lower(unnest($1::text[])))
-    OR lower(email) = ANY (SELECT lower(unnest($1::text[])))
+-- Whether an account, a deleted one too, has this username $1 or address $2 as either: log-in takes either.
+-- Compared here and not in Python: the unique indexes go by this lower(), and the two differ for some letters.
+SELECT
+    EXISTS (
+        SELECT FROM account
+        WHERE lower(username) = lower($1::text) OR lower(email) = lower($1::text)
+    ) AS username,
+    EXISTS (
+        SELECT FROM account
+        WHERE lower(username) = lower($2::text) OR lower(email) = lower($2::text)
+    ) AS email
 
 -- name: create_account
 INSERT INTO account (id, username, email, password_hash, role) VALUES ($1, $2, $3, $4, $5)
 RETURNING *
 
--- name: set_password_hash
-UPDATE account SET password_hash = $2 WHERE id = $1
+-- name: renew_password_hash
+-- $2 is the hash the password was checked against: a password changed since then stays.
+UPDATE account SET password_hash = $3 WHERE id = $1 AND password_hash = $2
 
 -- name: accounts_after
 -- A page of accounts, oldest first, after the account (created_at $2, id $3).

@@ -7,6 +7,7 @@ import structlog
 from nats.aio.subscription import Subscription
 from prometheus_client import Counter
 
+from svgx_common.background import repeat
 from svgx_common.bus import Bus
 from svgx_common.contract import subjects
 from svgx_common.contract.errors import SvgxError
@@ -63,10 +64,11 @@ class LiveCanvas:
         self._holder: str | None = None
         self._vector: bytes | None = None
         self._checkpoint: tuple[Position, bytes] | None = None
+        self._seen: Position | None = None
         self._behind = asyncio.Event()
         self._tasks = [
-            asyncio.create_task(self._catch_up()),
-            asyncio.create_task(self._keep_checkpoints()),
+            asyncio.create_task(repeat("catch up", self._catch_up)),
+            asyncio.create_task(repeat("checkpoint", self._look_ahead)),
         ]
         self._recoveries: set[asyncio.Task[None]] = set()
 
@@ -167,24 +169,26 @@ class LiveCanvas:
         connection.send(protocol.aware(reply.awareness))
 
     async def _catch_up(self) -> None:
-        while True:
-            await self._behind.wait()
-            self._behind.clear()
-            if not self.connections:
-                continue
-            try:
-                reply = await self._ask(self._vector or protocol.EMPTY_VECTOR)
-            except SvgxError as error:
-                log.warning("a canvas cannot catch up", canvas_id=self.canvas_id, code=error.code)
-                self.close_all(close_code(error), "cannot catch up")
-                continue
-            if reply.update != protocol.EMPTY_UPDATE:
-                self._fan_out(protocol.update(reply.update))
-            # Those who lag keep the older vector they remember themselves.
-            self._vector = reply.state_vector
-            if reply.epoch != self._holder:
-                self._holder = reply.epoch
-                await self._welcome_holder(reply)
+        await self._behind.wait()
+        self._behind.clear()
+        if not self.connections:
+            return
+        try:
+            reply = await self._ask(self._vector or protocol.EMPTY_VECTOR)
+        except SvgxError as error:
+            log.warning("a canvas cannot catch up", canvas_id=self.canvas_id, code=error.code)
+            self.close_all(close_code(error), "cannot catch up")
+            return
+        except Exception:
+            self._behind.set()
+            raise
+        if reply.update != protocol.EMPTY_UPDATE:
+            self._fan_out(protocol.update(reply.update))
+        # Those who lag keep the older vector they remember themselves.
+        self._vector = reply.state_vector
+        if reply.epoch != self._holder:
+            self._holder = reply.epoch
+            await self._welcome_holder(reply)
 
     async def _welcome_holder(self, reply: SyncReply) -> None:
         """A new holder knows what is committed. What clients have beyond that, and who is there, it learns here."""
@@ -198,19 +202,18 @@ class LiveCanvas:
             if (presence := connection.presence()) is not None:
                 await self.send_awareness(presence)
 
-    async def _keep_checkpoints(self) -> None:
-        seen: Position | None = None
-        while True:
-            await asyncio.sleep(CHECKPOINT)
-            if self._position is None or self._position == seen or not self.connections:
-                continue
-            try:
-                reply = await self._ask(None)
-            except SvgxError:
-                continue
-            seen = Position(reply.epoch, reply.sequence)
-            self._checkpoint = (seen, reply.state_vector)
-            self._adopt_checkpoint()
+    async def _look_ahead(self) -> None:
+        """Ask for the holder's vector now and then, while people draw."""
+        await asyncio.sleep(CHECKPOINT)
+        if self._position is None or self._position == self._seen or not self.connections:
+            return
+        try:
+            reply = await self._ask(None)
+        except SvgxError:
+            return
+        self._seen = Position(reply.epoch, reply.sequence)
+        self._checkpoint = (self._seen, reply.state_vector)
+        self._adopt_checkpoint()
 
     def _adopt_checkpoint(self) -> None:
         """The vector holds for all once every broadcast up to it has been passed on, without a gap."""

@@ -1,0 +1,83 @@
+"""Log-ins that are refused, and hashes that age."""
+
+import statistics
+import time
+
+import pytest
+from argon2 import PasswordHasher, extract_parameters
+from prometheus_client import REGISTRY
+
+from svgx_auth.accounts import Account, Accounts
+from svgx_auth.passwords import Passwords
+from svgx_common import postgres
+from svgx_common.bus import Bus
+from svgx_common.contract.errors import InvalidCredentials
+from svgx_devstack import DevStack
+from tests.integration.auth.conftest import Tables
+from tests.integration.auth.test_accounts import PASSWORD, create, login
+
+
+def failed_logins() -> float:
+    return REGISTRY.get_sample_value("svgx_engine_failed_logins_total") or 0.0
+
+
+async def seconds_refused(bus: Bus, username: str, password: str) -> float:
+    started = time.perf_counter()
+    with pytest.raises(InvalidCredentials):
+        await login(bus, username, password)
+    return time.perf_counter() - started
+
+
+async def test_refused_log_ins_take_as_long_and_are_counted(bus: Bus, tables: Tables) -> None:
+    """Proves R-AUTH-5: without a hash to check, an unknown account would be told twenty times as fast."""
+    user, disabled = await create(bus), await create(bus)
+    await tables.execute("UPDATE account SET disabled_at = now() WHERE id = $1", disabled.id)
+    before = failed_logins()
+    times: dict[str, list[float]] = {"wrong": [], "unknown": [], "disabled": []}
+    # In turns, so that other load on the machine meets all three.
+    for _ in range(7):
+        times["wrong"].append(await seconds_refused(bus, user.username, "wrong"))
+        times["unknown"].append(await seconds_refused(bus, "nobody", "wrong"))
+        times["disabled"].append(await seconds_refused(bus, disabled.username, PASSWORD))
+    medians = [statistics.median(found) for found in times.values()]
+    assert max(medians) < 3 * min(medians), times
+    assert failed_logins() - before == 21
+    await login(bus, user.username)
+    assert failed_logins() - before == 21
+
+
+async def test_an_aged_hash_is_renewed_at_log_in(bus: Bus, tables: Tables) -> None:
+    """Proves R-AUTH-2: with today's parameters, for the same password."""
+    user = await create(bus)
+    aged = PasswordHasher(time_cost=1, memory_cost=8 * 1024, parallelism=1).hash(PASSWORD)
+    await tables.execute("UPDATE account SET password_hash = $2 WHERE id = $1", user.id, aged)
+    await login(bus, user.username)
+    renewed = await tables.fetchval("SELECT password_hash FROM account WHERE id = $1", user.id)
+    assert extract_parameters(renewed).memory_cost == 19456
+    await login(bus, user.username)
+
+
+async def test_renewing_a_hash_does_not_bring_an_old_password_back(
+    backing: DevStack, bus: Bus, tables: Tables
+) -> None:
+    """Proves R-AUTH-2: the password changes between the check and the renewal."""
+    user = await create(bus)
+    row = await tables.fetchrow("SELECT * FROM account WHERE id = $1", user.id)
+    assert row is not None
+    await tables.execute("UPDATE account SET password_hash = 'another' WHERE id = $1", user.id)
+    passwords = Passwords(memory=19 * 1024, passes=2, lanes=1, workers=1)
+    async with postgres.connect(
+        backing.postgres_url, schema="auth", package="svgx_auth", pool_size=1
+    ) as database:
+        await Accounts(database, passwords).rehash(Account.of(row), PASSWORD)
+    passwords.close()
+    stored = await tables.fetchval("SELECT password_hash FROM account WHERE id = $1", user.id)
+    assert stored == "another"
+
+
+async def test_a_password_may_be_any_text(bus: Bus) -> None:
+    """Proves R-AUTH-2."""
+    user = await create(bus, password="\x00\n\x7f a long 😀 password")
+    await login(bus, user.username, "\x00\n\x7f a long 😀 password")
+    with pytest.raises(InvalidCredentials):
+        await login(bus, user.username, "\x00")

@@ -1,0 +1,193 @@
+"""PostgreSQL for services: migrations, named queries, what is unavailable and what is a defect."""
+
+import asyncio
+import secrets
+from contextlib import AbstractAsyncContextManager
+from pathlib import Path
+
+import asyncpg
+import pytest
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
+from svgx_common import postgres
+from svgx_common.contract.errors import Unavailable
+from svgx_devstack import DevStack, ports
+
+QUERIES = """
+-- name: add
+INSERT INTO thing (name) VALUES ($1)
+
+-- name: names
+SELECT name FROM thing ORDER BY name
+
+-- name: sleep
+SELECT pg_sleep(3600)
+
+-- name: double
+SELECT $1::integer * 2 AS twice
+"""
+
+
+class Package:
+    """A service's SQL, in a package and a schema of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        self.name = f"sql_{secrets.token_hex(4)}"
+        self._sql = folder / self.name / "sql"
+        (self._sql / "migrations").mkdir(parents=True)
+        (folder / self.name / "__init__.py").write_text("")
+        self.write("queries.sql", QUERIES)
+        self.write("migrations/0001_thing.sql", "CREATE TABLE thing (name text PRIMARY KEY)")
+
+    def write(self, name: str, sql: str) -> None:
+        (self._sql / name).write_text(sql)
+
+
+@pytest.fixture
+def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Package:
+    monkeypatch.syspath_prepend(tmp_path)
+    return Package(tmp_path)
+
+
+def connect(backing: DevStack, package: Package) -> AbstractAsyncContextManager[postgres.Database]:
+    return postgres.connect(
+        backing.postgres_url, schema=package.name, package=package.name, pool_size=2
+    )
+
+
+async def test_two_starters_migrate_once(backing: DevStack, package: Package) -> None:
+    """Proves R-STATE-19: whoever comes second finds everything done; later migrations follow in order."""
+    package.write("migrations/0002_rows.sql", "INSERT INTO thing VALUES ('first')")
+
+    async def start() -> list[str]:
+        async with connect(backing, package) as database:
+            return [row["name"] for row in await database.rows("names")]
+
+    assert await asyncio.gather(*(start() for _ in range(5))) == [["first"]] * 5
+    package.write("migrations/0003_more.sql", "INSERT INTO thing VALUES ('second')")
+    assert await start() == ["first", "second"]
+
+
+async def test_a_migration_that_fails_leaves_nothing(backing: DevStack, package: Package) -> None:
+    """Proves R-STATE-19: it is undone and the start fails; mended, it is run again."""
+    package.write("migrations/0002_bad.sql", "INSERT INTO thing VALUES ('half'); SELECT 1/0")
+    with pytest.raises(asyncpg.DivisionByZeroError):
+        async with connect(backing, package):
+            raise AssertionError
+    package.write("migrations/0002_bad.sql", "INSERT INTO thing VALUES ('whole')")
+    async with connect(backing, package) as database:
+        assert [row["name"] for row in await database.rows("names")] == ["whole"]
+
+
+async def test_a_transaction_is_all_or_nothing(backing: DevStack, package: Package) -> None:
+    """Proves R-STATE-1."""
+    async with connect(backing, package) as database:
+
+        async def stop_half_way() -> None:
+            async with database.transaction() as session:
+                await session.run("add", "a")
+                raise RuntimeError("stop")
+
+        with pytest.raises(RuntimeError, match="stop"):
+            await stop_half_way()
+        async with database.transaction() as session:
+            await session.run_many("add", [["b"], ["c"]])
+        assert [row["name"] for row in await database.rows("names")] == ["b", "c"]
+        with pytest.raises(asyncpg.UniqueViolationError):
+            await database.run("add", "b")
+
+
+async def test_an_argument_that_does_not_fit_is_no_outage(
+    backing: DevStack, package: Package
+) -> None:
+    """Proves R-STATE-18: `unavailable` asks to try again, which would not help."""
+    async with connect(backing, package) as database:
+        row = await database.row("double", 4)
+        assert row is not None
+        assert row["twice"] == 8
+        with pytest.raises(asyncpg.DataError):
+            await database.row("double", "four")
+        with pytest.raises(asyncpg.DataError):
+            await database.row("double", 2**40)
+
+
+async def test_a_killed_connection_is_unavailable_and_replaced(
+    backing: DevStack, package: Package
+) -> None:
+    """Proves R-STATE-18."""
+    async with connect(backing, package) as database:
+        sleeping = asyncio.create_task(database.row("sleep"))
+        operator = await asyncpg.connect(backing.postgres_url)
+        killed = 0
+        while not killed:
+            killed = await operator.fetchval(
+                "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity "
+                "WHERE application_name = $1 AND query LIKE '%pg_sleep(3600)%' AND state = 'active'",
+                f"svgx-{package.name}",
+            )
+        with pytest.raises(Unavailable):
+            await sleeping
+        await database.check()
+        assert await database.rows("names") == []
+        await operator.close()
+
+
+async def test_a_pool_that_is_used_up_is_unavailable(
+    backing: DevStack, package: Package, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Proves R-STATE-18: after a bounded wait."""
+    monkeypatch.setattr(postgres, "ACQUIRE_TIMEOUT", 0.05)
+    async with connect(backing, package) as database, database.session(), database.session():
+        assert database.usage() == {"size": 2, "in_use": 2, "max": 2}
+        with pytest.raises(Unavailable):
+            await database.rows("names")
+
+
+async def test_the_start_waits_for_postgresql(package: Package) -> None:
+    """Proves R-STATE-18: it neither fails nor gives up, and ends when it is told."""
+    url = f"postgresql://user:password@127.0.0.1:{ports.choose()}/svgx"
+
+    async def start() -> None:
+        async with postgres.connect(url, schema=package.name, package=package.name, pool_size=1):
+            raise AssertionError
+
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.5):
+            await start()
+
+
+async def test_a_wrong_password_is_not_waited_for(backing: DevStack, package: Package) -> None:
+    """Proves R-STATE-19: nobody mends that by waiting."""
+    user, at, rest = backing.postgres_url.rpartition("@")
+    url = f"{user}wrong{at}{rest}"
+    with pytest.raises(asyncpg.InvalidPasswordError):
+        async with postgres.connect(url, schema=package.name, package=package.name, pool_size=1):
+            raise AssertionError
+
+
+async def test_each_query_is_a_span_named_after_it(
+    backing: DevStack, package: Package, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Proves R-OBS-4: without its arguments."""
+    exporter = InMemorySpanExporter()
+    provider = TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    monkeypatch.setattr(postgres, "tracer", provider.get_tracer("test"))
+    async with connect(backing, package) as database:
+        await database.run("add", "hunter2")
+        await database.rows("names")
+    spans = exporter.get_finished_spans()
+    assert [span.name for span in spans] == ["sql add", "sql names"]
+    assert dict(spans[0].attributes or {}) == {
+        "db.system.name": "postgresql",
+        "db.query.summary": "add",
+    }
+
+
+def test_two_queries_with_one_name_are_refused(package: Package) -> None:
+    """Proves R-STATE-19: one would hide the other."""
+    package.write("queries.sql", QUERIES + "\n-- name: add\nSELECT 1\n")
+    with pytest.raises(ValueError, match="two queries have one name"):
+        postgres.load_queries(package.name)

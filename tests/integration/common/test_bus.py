@@ -3,6 +3,7 @@
 import asyncio
 
 import pytest
+from nats.aio.msg import Msg
 
 from svgx_common import bus as bus_module
 from svgx_common.bus import Bus, NoResponders
@@ -141,7 +142,7 @@ async def test_a_large_answer_counts_against_the_callers_patience(
     reference = {bus_module.HEADER_BODY: "svgx.blob.state.hangs.blob 2000000"}
     await answerer.listen("svgx.blob.state.hangs.blob", hear_nothing)
 
-    async def answer(message: bus_module.Msg) -> None:
+    async def answer(message: Msg) -> None:
         await answerer.connection.publish(message.reply, b"", headers=reference)
 
     await answerer.connection.subscribe("svgx.state.test.hangs", cb=answer)

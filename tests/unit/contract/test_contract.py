@@ -5,9 +5,11 @@ from pathlib import Path
 
 import pytest
 from mypy import api as mypy
+from pydantic import ValidationError
 
 from svgx_common.contract import OPERATIONS, operations_of, subjects
-from svgx_common.contract.errors import ERRORS, SvgxError, from_body
+from svgx_common.contract.auth import LoginRequest
+from svgx_common.contract.errors import ERRORS, SvgxError, from_body, from_validation
 from svgx_common.contract.operation import Empty, RawRequest
 from svgx_common.contract.policy import CanvasRole, RateClass, Role, Scope
 
@@ -89,6 +91,19 @@ def test_errors_have_codes_of_their_own_and_come_back_as_they_went() -> None:
         assert type(back) is kind
         assert back.body() == error.body()
         assert 400 <= kind.status < 600
+
+
+def test_what_is_wrong_is_named_within_bounds_and_without_its_value() -> None:
+    """Proves R-BUS-4: an answer does not grow with what somebody sends."""
+    secret = "hunter2"
+    with pytest.raises(ValidationError) as few:
+        LoginRequest.model_validate({"username": [secret], "pasword": secret})
+    body = from_validation(few.value).body()
+    assert {each.field for each in body.errors or []} == {"username", "password", "pasword"}
+    assert secret not in body.model_dump_json()
+    with pytest.raises(ValidationError) as many:
+        LoginRequest.model_validate({f"{'x' * 1000}{number}": 1 for number in range(1000)})
+    assert len(from_validation(many.value).body().model_dump_json()) < 50_000
 
 
 def test_a_handler_of_the_wrong_type_fails_mypy(tmp_path: Path) -> None:

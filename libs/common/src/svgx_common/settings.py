@@ -2,10 +2,10 @@
 
 import re
 import sys
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Literal, Self, TypeVar
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, Field, ValidationError
+from pydantic import AfterValidator, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 from pydantic_settings.exceptions import SettingsError
 
@@ -64,6 +64,25 @@ class PostgresSettings(BaseSettings):
 
     postgres_url: Annotated[str, AfterValidator(_postgres_url)]
     database_pool_size: int = Field(10, ge=1, le=1000)
+
+
+MIN_SECRET = 32
+"""Bytes of a `JWT_SECRET` in production: as long as HS256's hash (RFC 7518, 3.2)."""
+
+
+class TokenSettings(ServiceSettings):
+    """For services that sign or check access tokens."""
+
+    jwt_secret: SecretStr = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _strong_in_production(self) -> Self:
+        if (
+            self.environment.strip().lower() == "production"
+            and len(self.jwt_secret.get_secret_value().encode()) < MIN_SECRET
+        ):
+            raise ValueError(f"JWT_SECRET must have at least {MIN_SECRET} bytes in production")
+        return self
 
 
 Settings = TypeVar("Settings", bound=ServiceSettings)

@@ -10,12 +10,13 @@ from svgx_auth.accounts import Accounts
 from svgx_auth.handlers import Handlers
 from svgx_auth.passwords import Passwords
 from svgx_auth.sessions import Sessions
-from svgx_auth.settings import MIN_SECRET, AuthSettings
+from svgx_auth.settings import AuthSettings
 from svgx_common import postgres
 from svgx_common.contract.auth import CREATE_USER, LIST_USERS, LOGIN, ME, REFRESH, CreateUserRequest
 from svgx_common.contract.errors import Conflict
 from svgx_common.contract.policy import Role
 from svgx_common.runtime import Runtime, Service
+from svgx_common.settings import MIN_SECRET
 
 log = structlog.get_logger(__name__)
 

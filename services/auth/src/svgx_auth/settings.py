@@ -1,20 +1,15 @@
 """Settings of the auth service."""
 
 import os
-from typing import Self
 
-from pydantic import Field, SecretStr, model_validator
+from pydantic import Field, SecretStr
 
-from svgx_common.settings import PostgresSettings, ServiceSettings
-
-MIN_SECRET = 32
-"""Bytes of a `JWT_SECRET` in production: as long as HS256's hash (RFC 7518, 3.2)."""
+from svgx_common.settings import PostgresSettings, TokenSettings
 
 
-class AuthSettings(ServiceSettings, PostgresSettings):
+class AuthSettings(PostgresSettings, TokenSettings):
     """Environment variables, with their defaults. The Argon2id defaults are OWASP's floor for two passes, or above."""
 
-    jwt_secret: SecretStr = Field(min_length=1)
     jwt_expires_in: int = Field(3600, ge=60, le=86400)
     """Life of an access token, in seconds."""
     refresh_expires_in: int = Field(30 * 86400, ge=3600)
@@ -28,12 +23,3 @@ class AuthSettings(ServiceSettings, PostgresSettings):
     svgx_admin_email: str = ""
     svgx_admin_password: SecretStr = SecretStr("")
     """The first start creates this account when there is no admin."""
-
-    @model_validator(mode="after")
-    def _strong_in_production(self) -> Self:
-        if (
-            self.environment.strip().lower() == "production"
-            and len(self.jwt_secret.get_secret_value().encode()) < MIN_SECRET
-        ):
-            raise ValueError(f"JWT_SECRET must have at least {MIN_SECRET} bytes in production")
-        return self

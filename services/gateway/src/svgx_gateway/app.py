@@ -28,7 +28,7 @@ from svgx_gateway.tracing import Tracing
 async def build(runtime: Runtime[GatewaySettings]) -> AsyncIterator[Service]:
     """Wire the gateway."""
     settings, bus = runtime.settings, runtime.bus
-    identities = Identities(settings.jwt_secret)
+    identities = Identities(settings.jwt_secret.get_secret_value())
     access = Access(bus)
     hub = Hub(bus, access)
     await access.start()

@@ -5,13 +5,12 @@ from typing import Annotated
 from pydantic import Field
 from pydantic_settings import NoDecode
 
-from svgx_common.settings import ServiceSettings
+from svgx_common.settings import TokenSettings
 
 
-class GatewaySettings(ServiceSettings):
+class GatewaySettings(TokenSettings):
     """Environment variables, with their defaults."""
 
-    jwt_secret: str = Field(min_length=1)
     cors_origins: Annotated[str, NoDecode] = "*"
     """Origins that may call from a browser, separated by commas; `*` is any, without credentials."""
     websocket_max_frame_bytes: int = Field(16 * 1024 * 1024, ge=1024)

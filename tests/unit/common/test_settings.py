@@ -1,0 +1,76 @@
+"""Settings: what is wrong is one line each."""
+
+import pytest
+
+from svgx_common.settings import PostgresSettings, ServiceSettings, load
+
+
+class Settings(ServiceSettings, PostgresSettings):
+    """A service with tables."""
+
+    numbers: tuple[int, ...] = ()
+
+
+GOOD = {"POSTGRES_URL": "postgresql://user:hunter2@db:5432/svgx"}
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "complaint"),
+    [
+        ("API_PORT", "hunter2", "API_PORT: Input should be a valid integer"),
+        ("API_PORT", "70000", "API_PORT: Input should be less than or equal to 65535"),
+        ("LOG_LEVEL", "hunter2", "LOG_LEVEL: Input should be 'DEBUG'"),
+        ("DRAIN_SECONDS", "-1", "DRAIN_SECONDS: Input should be greater"),
+        ("NATS_URL", "http://user:hunter2@nats:4222", "NATS_URL: Value error, must be like nats"),
+        ("NATS_URL", "nats://user:hunter2@nats:port", "NATS_URL: Value error, must be like nats"),
+        ("NATS_URL", "nats://a:4222,http://hunter2", "NATS_URL: Value error, must be like nats"),
+        ("POSTGRES_URL", "user:hunter2@db", "POSTGRES_URL: Value error, must be like postgresql"),
+        ("POSTGRES_URL", "postgresql://u:hunter2/x@db/svgx", "POSTGRES_URL: Value error"),
+        ("POSTGRES_URL", "postgresql://u:hunter2#x@db/svgx", "POSTGRES_URL: Value error"),
+        ("POSTGRES_URL", "", "POSTGRES_URL: Field required"),
+        ("NUMBERS", "[hunter2", 'error parsing value for field "numbers"'),
+    ],
+)
+def test_a_wrong_setting_is_one_line(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    name: str,
+    value: str,
+    complaint: str,
+) -> None:
+    """Proves R-STATE-19: with status 2, and without the value, which may be a secret."""
+    for key, content in {**GOOD, name: value}.items():
+        monkeypatch.setenv(key, content)
+    with pytest.raises(SystemExit) as ended:
+        load(Settings)
+    assert ended.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"svgx: {complaint}")
+    assert "hunter2" not in line
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("NATS_URL", "nats://user:p%40ss@one:4222,nats://two:4222"),
+        ("NATS_URL", "tls://[::1]:4222"),
+        ("POSTGRES_URL", "postgres://db/svgx"),
+        ("POSTGRES_URL", "postgresql://user:p%2Fss@one:5432,two:5432/svgx?sslmode=require"),
+        ("POSTGRES_URL", "postgresql:///svgx?host=/run/postgresql"),
+    ],
+)
+def test_addresses_may_have_any_form_their_clients_know(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    """Proves R-STATE-19: what is right is not refused."""
+    for key, content in {**GOOD, name: value}.items():
+        monkeypatch.setenv(key, content)
+    assert getattr(load(Settings), name.lower()) == value
+
+
+def test_an_empty_variable_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Proves R-STATE-19: as compose files and charts leave them."""
+    for key, content in {**GOOD, "API_PORT": "", "DRAIN_SECONDS": ""}.items():
+        monkeypatch.setenv(key, content)
+    settings = load(Settings)
+    assert (settings.api_port, settings.drain_seconds) == (8000, 5.0)

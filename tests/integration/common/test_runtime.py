@@ -95,6 +95,9 @@ async def test_http_requests_are_finished_while_the_bus_is_there(
         await told.until("arrived")
         service.tell_to_stop()
         await told.until("draining")
+        for _ in range(50):
+            with pytest.raises(NotFound):
+                await asker.ask(GET_CANVAS, CanvasRequest(canvas_id="none"))
         await asker.publish(slow_service.RELEASE, b"")
         assert (await page).text == "done"
         assert await service.ended() == 0

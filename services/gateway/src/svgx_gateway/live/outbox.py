@@ -164,4 +164,6 @@ class Outbox:
             counts.update(batch.senders)
             self._grow(-batch.size)
         for connection, count in counts.items():
-            connection.report_saved(count)
+            # One that is being closed may have sent what was refused, or what could not be saved.
+            if not connection.closing.done():
+                connection.report_saved(count)

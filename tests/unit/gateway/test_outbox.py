@@ -1,0 +1,61 @@
+"""Edits on their way: what cannot be saved is never called saved."""
+
+import asyncio
+from typing import cast
+
+import pytest
+from starlette.websockets import WebSocket
+
+from svgx_common.bus import Bus
+from svgx_common.caller import Caller
+from svgx_common.contract.errors import Unavailable
+from svgx_common.contract.policy import CanvasRole, Role
+from svgx_common.wire import Saved, encode_saved
+from svgx_gateway.live import outbox as module
+from svgx_gateway.live.codes import Close
+from svgx_gateway.live.connection import Connection
+from svgx_gateway.live.outbox import Outbox
+
+
+async def one_edit(
+    monkeypatch: pytest.MonkeyPatch, answer: bytes | Exception
+) -> tuple[Connection, list[int]]:
+    """A connection after its edit was answered so by the holder, and what it was told is saved."""
+
+    async def ask_holder(*_: object, **__: object) -> bytes:
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    monkeypatch.setattr(module, "ask_holder", ask_holder)
+    caller = Caller("u", "ann", Role.EDITOR, "s")
+    connection = Connection(cast(WebSocket, None), caller, CanvasRole.EDITOR, wants_saved=True)
+    told: list[int] = []
+    monkeypatch.setattr(Connection, "report_saved", lambda _, count: told.append(count))
+    outbox = Outbox(cast(Bus, None), "canvas", connection.close)
+    await outbox.put(connection, b"update")
+    async with asyncio.timeout(10):
+        await outbox.flushed()
+    await outbox.close()
+    return connection, told
+
+
+async def test_what_is_committed_is_called_saved(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Proves R-SAVE-1."""
+    connection, told = await one_edit(monkeypatch, encode_saved(Saved(1, ())))
+    assert told == [1]
+    assert not connection.closing.done()
+
+
+async def test_what_cannot_be_saved_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Proves R-SAVE-2: the client is told to come back, and nothing of its edit."""
+    connection, told = await one_edit(monkeypatch, Unavailable())
+    assert told == []
+    assert connection.closing.result().code is Close.OVERLOADED
+
+
+async def test_what_is_refused_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Proves R-SAVE-2 and R-SYNC-8."""
+    connection, told = await one_edit(monkeypatch, encode_saved(Saved(1, (0,))))
+    assert told == []
+    assert connection.closing.result().code is Close.BAD_MESSAGE

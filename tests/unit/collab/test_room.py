@@ -153,6 +153,14 @@ def test_what_is_nested_too_deep_is_refused_before_it_is_decoded() -> None:
     assert room.receive([Edit("eve", nested(MAX_NESTING + 1))]).rejected == (0,)
 
 
+def test_an_edit_that_changes_something_each_time_does_not_go_round_for_ever() -> None:
+    """Proves R-SYNC-11: a struct of length 0, beside something that waits."""
+    room = make_room()
+    room.receive([Edit("eve", bytes.fromhex("0101050000000106010501"))])
+    room.receive([Edit("eve", bytes.fromhex("02010500000001060504010174016100"))])
+    room.receive([Edit("ann", Peer(1).set("a", "1"))])
+
+
 def test_the_empty_update_is_nothing() -> None:
     """Every client sends one when it joins; nothing is broadcast or saved for it."""
     room = make_room()

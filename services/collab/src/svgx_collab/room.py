@@ -209,7 +209,8 @@ class Room:
                 update = self._parked.popleft()
                 outcome = self._integrate(update)
                 self._fresh += outcome.changes
-                progress = progress or bool(outcome.changes) or not outcome.waiting
+                # Not by its changes: an edit can be made to change something each time, and for ever.
+                progress = progress or not outcome.waiting
                 if outcome.waiting:
                     self._parked.append(update)
 

@@ -10,7 +10,6 @@ from prometheus_client import Gauge
 
 from svgx_common.bus import Bus
 from svgx_common.contract.errors import SvgxError
-from svgx_common.contract.policy import CanvasRole
 from svgx_gateway.access import Access
 from svgx_gateway.live.canvas import LiveCanvas
 from svgx_gateway.live.codes import Close, close_code
@@ -127,5 +126,5 @@ class Hub:
             if error.status in (403, 404):
                 connection.close(close_code(error), error.detail)
             else:
-                # Nobody can say what is still allowed: reading goes on, writing waits for a new connection.
-                connection.role = CanvasRole.VIEWER
+                # Nobody can say what is still allowed: the client comes back, and brings what it has drawn.
+                connection.close(Close.OVERLOADED, "roles cannot be looked up at the moment")

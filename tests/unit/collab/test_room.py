@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 from pycrdt import Doc, Map, merge_updates
 
-from svgx_collab.room import EMPTY_UPDATE, MAX_NESTING, BadStateVector, Room
+from svgx_collab.room import MAX_NESTING, BadStateVector, Room
 from svgx_common.lib0 import Encoder
-from svgx_common.wire import Content, Edit, Entry
+from svgx_common.wire import EMPTY_UPDATE, Content, Edit, Entry
 
 EMPTY = Content(revision=0, updates=())
 

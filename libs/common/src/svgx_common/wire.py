@@ -4,6 +4,12 @@ from dataclasses import dataclass
 
 from svgx_common.lib0 import Decoder, Encoder
 
+EMPTY_UPDATE = b"\x00\x00"
+"""A Yjs v1 update with no structs and no deletions."""
+
+EMPTY_STATE_VECTOR = b"\x00"
+"""The state vector of an empty document."""
+
 
 @dataclass(frozen=True, slots=True)
 class Edit:

@@ -8,14 +8,13 @@ from svgx_common.contract.errors import Internal, Invalid, Overloaded, TooLarge
 from svgx_common.holder import ask_holder
 from svgx_common.responder import Call
 from svgx_common.wire import (
+    EMPTY_STATE_VECTOR,
     Edit,
     decode_saved,
     decode_sync_reply,
     encode_edits,
     encode_sync_request,
 )
-
-EMPTY_STATE_VECTOR = b"\x00"
 
 PATIENCE = 45.0
 """Seconds to wait for the holder, within the operation's own limit."""

@@ -16,11 +16,7 @@ from typing import Any
 from pycrdt import Doc, TransactionEvent, merge_updates
 
 from svgx_collab.pending import waits
-from svgx_common.wire import Broadcast, Content, Edit, Entry, SyncReply
-
-EMPTY_UPDATE = b"\x00\x00"
-"""A Yjs v1 update with no structs and no deletions."""
-
+from svgx_common.wire import EMPTY_UPDATE, Broadcast, Content, Edit, Entry, SyncReply
 
 MAX_PARKED = 1000
 """Edits parked at a time; past it the oldest is forgotten here, not in the journal."""

@@ -13,6 +13,8 @@ from svgx_common.contract import subjects
 from svgx_common.contract.errors import SvgxError
 from svgx_common.holder import ask_holder
 from svgx_common.wire import (
+    EMPTY_STATE_VECTOR,
+    EMPTY_UPDATE,
     SyncReply,
     decode_broadcast,
     decode_presence,
@@ -145,7 +147,7 @@ class LiveCanvas:
 
     def _fan_out(self, frame: bytes) -> None:
         FRAMES.inc(len(self.connections))
-        vector = self._vector or protocol.EMPTY_VECTOR
+        vector = self._vector or EMPTY_STATE_VECTOR
         for connection in self.connections:
             if not connection.broadcast(frame, vector):
                 self._recover(connection)
@@ -174,7 +176,7 @@ class LiveCanvas:
         if not self.connections:
             return
         try:
-            reply = await self._ask(self._vector or protocol.EMPTY_VECTOR)
+            reply = await self._ask(self._vector or EMPTY_STATE_VECTOR)
         except SvgxError as error:
             log.warning("a canvas cannot catch up", canvas_id=self.canvas_id, code=error.code)
             self.close_all(close_code(error), "cannot catch up")
@@ -182,7 +184,7 @@ class LiveCanvas:
         except Exception:
             self._behind.set()
             raise
-        if reply.update != protocol.EMPTY_UPDATE:
+        if reply.update != EMPTY_UPDATE:
             self._fan_out(protocol.update(reply.update))
         # Those who lag keep the older vector they remember themselves.
         self._vector = reply.state_vector

@@ -15,12 +15,6 @@ STEP_1, STEP_2, UPDATE = 0, 1, 2
 SAVED = 100
 """Our own type, sent only to those who connected with `saved=1`: how many of their document messages are committed."""
 
-EMPTY_VECTOR = b"\x00"
-"""The state vector of an empty document."""
-
-EMPTY_UPDATE = b"\x00\x00"
-"""A Yjs v1 update without content."""
-
 
 @dataclass(frozen=True, slots=True)
 class AskSync:

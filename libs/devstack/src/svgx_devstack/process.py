@@ -1,6 +1,7 @@
 """One supervised process: started, watched, started again with back-off, stopped."""
 
 import asyncio
+import contextlib
 import logging
 import os
 import signal
@@ -87,7 +88,7 @@ class Process:
         self._wanted = False
         child = self._child
         if child is not None and child.returncode is None:
-            child.send_signal(self._program.stop_signal)
+            self._ask_to_end(child)
             self.resume()  # a paused process would not act on it
             try:
                 await asyncio.wait_for(child.wait(), self._program.stop_timeout)
@@ -148,6 +149,11 @@ class Process:
         """How it ended and the last line of its log, on one line."""
         line = logfile.last_line(self.log_path)
         return f"{describe(self.status)}; last line: {line}" if line else describe(self.status)
+
+    def _ask_to_end(self, child: asyncio.subprocess.Process) -> None:
+        # Not `child.send_signal()`: it reaps a child that has just ended, and the loop then misses its exit status.
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(child.pid, self._program.stop_signal)
 
     async def _spawn(self) -> None:
         program = self._program

@@ -91,8 +91,16 @@ class Drawer:
 
     async def set(self, key: str, value: str) -> Saved:
         """Write, and wait until it is saved."""
+        return await self.send([self.draw(key, value)])
+
+    def draw(self, key: str, value: str) -> bytes:
+        """Write here, and return the update."""
         self.elements[key] = value
-        edits = encode_edits([Edit("ann", self._updates[-1])])
+        return self._updates[-1]
+
+    async def send(self, updates: list[bytes]) -> Saved:
+        """Send a batch, and wait until it is saved."""
+        edits = encode_edits([Edit("ann", update) for update in updates])
         return decode_saved(
             await ask_holder(self.bus, self.canvas_id, "edit", edits, patience=20, attempt=5)
         )

@@ -5,11 +5,14 @@ import asyncio
 import pytest
 from pycrdt import Doc, Map
 
+from svgx_canvas import shared_document
+from svgx_canvas.nesting import Nesting
+from svgx_canvas.structure import Split
 from svgx_common.bus import Bus
 from svgx_common.contract import subjects
 from svgx_common.contract.errors import NotFound, Unavailable
-from svgx_common.contract.state import JOURNAL_LOAD, LoadRequest
-from svgx_common.wire import Broadcast, decode_broadcast, decode_content
+from svgx_common.contract.state import JOURNAL_APPEND, JOURNAL_LOAD, AppendRequest, LoadRequest
+from svgx_common.wire import Broadcast, Entry, decode_broadcast, decode_content, encode_entries
 from svgx_devstack import DevStack
 from tests.integration.collab.replica import Drawer, replica
 
@@ -148,3 +151,38 @@ async def test_a_large_edit_passes(backing: DevStack, bus: Bus, drawer: Drawer) 
     async with replica(backing):
         await drawer.set("a", "x" * 3 * 1024 * 1024)
         assert len((await committed(bus, drawer.canvas_id))["a"]) == 3 * 1024 * 1024
+
+
+async def test_a_document_that_breaks_is_opened_anew(
+    backing: DevStack, bus: Bus, drawer: Drawer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Proves R-SYNC-13: a real failure of pycrdt, past a check that lets everything through."""
+
+    def unchecked(update: bytes, *_: object) -> Split:
+        return Split(update, None, {}, Nesting())
+
+    async with replica(backing):
+        await drawer.set("a", "1")
+        before = (await drawer.sync()).epoch
+        with monkeypatch.context() as patch:
+            patch.setattr(shared_document, "split", unchecked)
+            # A text in the root "t", and another inside of that text; beside it somebody else's edit.
+            harm = bytes.fromhex("0102070004010174016104000700016200")
+            saved = await drawer.send([harm, drawer.draw("b", "2")])
+        assert saved.rejected == (0,)
+        assert (await drawer.sync()).epoch != before
+        assert await drawer.held() == {"a": "1", "b": "2"}
+        assert await committed(bus, drawer.canvas_id) == {"a": "1", "b": "2"}
+
+
+async def test_a_journal_with_what_cannot_be_read_opens(
+    backing: DevStack, bus: Bus, drawer: Drawer
+) -> None:
+    """Proves R-SYNC-14: written before it was checked, or by something else."""
+    async with replica(backing):
+        await drawer.set("a", "1")
+    entry = Entry(drawer.canvas_id, "writer", 1, ("eve",), b"no update")
+    await bus.ask(JOURNAL_APPEND, AppendRequest(content=encode_entries([entry])))
+    async with replica(backing):
+        await drawer.set("b", "2")
+        assert await drawer.held() == {"a": "1", "b": "2"}

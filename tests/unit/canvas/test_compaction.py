@@ -6,7 +6,7 @@ import pytest
 from pycrdt import Doc, Map, Text, merge_updates
 
 from svgx_canvas import SvgRefused, compact
-from svgx_canvas.update import string, varint
+from svgx_common.lib0 import encode_text, encode_uint
 
 _Document = Doc[Map[object]]
 
@@ -113,9 +113,18 @@ def test_what_is_no_update_is_refused(broken: bytes) -> None:
 
 
 def test_strings_are_utf_8() -> None:
-    item = bytes([8 | 0x20]) + b"\x01" + string("elements") + string("k") + b"\x01\x77\x02\xff\xfe"
+    item = (
+        bytes([8 | 0x20])
+        + b"\x01"
+        + encode_text("elements")
+        + encode_text("k")
+        + b"\x01\x77\x02\xff\xfe"
+    )
     with pytest.raises(SvgRefused):
-        compact(None, [varint(1) + varint(1) + varint(5) + varint(0) + item + b"\x00"])
+        compact(
+            None,
+            [encode_uint(1) + encode_uint(1) + encode_uint(5) + encode_uint(0) + item + b"\x00"],
+        )
 
 
 def test_updates_in_any_order() -> None:

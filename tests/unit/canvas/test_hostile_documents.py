@@ -10,7 +10,7 @@ from pycrdt import Array, Doc, Map, Text, XmlElement, XmlFragment, XmlText
 
 from svgx_canvas import SvgRefused, export_json, export_svg
 from svgx_canvas.limits import Limits
-from svgx_canvas.update import string, varint
+from svgx_common.lib0 import encode_text, encode_uint
 from tests.unit.canvas.audit import problems
 from tests.unit.canvas.peers import document
 
@@ -299,12 +299,19 @@ def test_roots_of_another_type() -> None:
 def test_maps_nested_a_thousandfold() -> None:
     """What is not read is not entered, however deep it is."""
     item = bytes([7 | 0x20])
-    structs = [item + b"\x01" + string("elements") + string("k") + b"\x01"]
+    structs = [item + b"\x01" + encode_text("elements") + encode_text("k") + b"\x01"]
     structs += [
-        item + b"\x00" + varint(5) + varint(index) + string("attrs") + b"\x01"
+        item + b"\x00" + encode_uint(5) + encode_uint(index) + encode_text("attrs") + b"\x01"
         for index in range(50_000)
     ]
-    state = varint(1) + varint(len(structs)) + varint(5) + varint(0) + b"".join(structs) + b"\x00"
+    state = (
+        encode_uint(1)
+        + encode_uint(len(structs))
+        + encode_uint(5)
+        + encode_uint(0)
+        + b"".join(structs)
+        + b"\x00"
+    )
     assert tags(export_svg(state)) == ["svg"]
 
 

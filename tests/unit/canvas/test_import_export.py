@@ -7,7 +7,6 @@ from pycrdt import Doc, Map
 
 from svgx_canvas import Dropped, SvgRefused, export_json, export_svg, import_svg
 from svgx_canvas.document import load, read
-from svgx_canvas.update import varint
 
 XMLNS = 'xmlns="http://www.w3.org/2000/svg"'
 
@@ -199,11 +198,3 @@ def test_the_encoded_update_is_what_pycrdt_would_read_and_write() -> None:
     texts = [element for element in elements if element.tag == "text"]
     assert [element.attrs["x"] for element in texts] == [str(index) for index in range(300)]
     assert {element.text for element in elements if element.tag == "#text"} == {"long" * 50}
-
-
-@pytest.mark.parametrize("number", [0, 1, 127, 128, 16383, 16384, 2**32 - 1, 2**53])
-def test_varint(number: int) -> None:
-    encoded = varint(number)
-    assert sum((byte & 127) << (7 * index) for index, byte in enumerate(encoded)) == number
-    assert all(byte & 128 for byte in encoded[:-1])
-    assert encoded[-1] < 128

@@ -6,9 +6,13 @@ from typing import Any
 import pytest
 from pycrdt import Doc, Map, merge_updates
 
-from svgx_collab.room import MAX_NESTING, BadStateVector, Room
-from svgx_common.lib0 import Encoder
-from svgx_common.wire import EMPTY_UPDATE, Content, Edit, Entry
+from svgx_canvas import shared_document
+from svgx_canvas.nesting import Nesting
+from svgx_canvas.shared_document import Fault
+from svgx_canvas.structure import Split
+from svgx_collab.room import MERGE_BYTES, Room
+from svgx_common.lib0 import Malformed
+from svgx_common.wire import EMPTY_UPDATE, Broadcast, Content, Edit, Entry
 
 EMPTY = Content(revision=0, updates=())
 
@@ -43,6 +47,13 @@ def make_room(content: Content = EMPTY) -> Room:
     return Room("canvas", "epoch", content)
 
 
+def take_broadcast(room: Room) -> Broadcast | None:
+    """The one there is as a rule."""
+    broadcasts = list(room.take_broadcasts())
+    assert len(broadcasts) < 2
+    return broadcasts[0] if broadcasts else None
+
+
 def commit(room: Room, revision: int) -> Entry:
     entry = room.take_entry()
     assert entry is not None
@@ -56,10 +67,10 @@ def test_an_edit_is_broadcast_and_saved_once() -> None:
     update = peer.set("a", "1")
     receipt = room.receive([Edit("ann", update)])
     assert not room.saved(receipt)
-    broadcast = room.take_broadcast()
+    broadcast = take_broadcast(room)
     assert broadcast is not None
     assert (broadcast.epoch, broadcast.sequence, broadcast.update) == ("epoch", 1, update)
-    assert room.take_broadcast() is None
+    assert take_broadcast(room) is None
     entry = room.take_entry()
     assert entry == Entry("canvas", "epoch", 1, ("ann",), update)
     assert not room.saved(receipt)
@@ -73,7 +84,7 @@ def test_edits_of_many_become_one_broadcast_and_one_entry() -> None:
     room, ann, bob = make_room(), Peer(1), Peer(2)
     room.receive([Edit("ann", ann.set("a", "1")), Edit("bob", bob.set("b", "2"))])
     room.receive([Edit("ann", ann.set("c", "3"))])
-    broadcast = room.take_broadcast()
+    broadcast = take_broadcast(room)
     assert broadcast is not None
     assert content_of([broadcast.update]) == {"a": "1", "b": "2", "c": "3"}
     entry = room.take_entry()
@@ -101,7 +112,7 @@ def test_a_resent_edit_changes_nothing_but_waits_for_its_commit() -> None:
     room, peer = make_room(), Peer(1)
     update = peer.set("a", "1")
     room.receive([Edit("ann", update)])
-    room.take_broadcast()
+    take_broadcast(room)
     assert not room.saved(room.receive([Edit("ann", update)]))
     room.take_entry()
     again = room.receive([Edit("ann", update)])
@@ -109,7 +120,7 @@ def test_a_resent_edit_changes_nothing_but_waits_for_its_commit() -> None:
     assert room.committed(1)
     assert room.saved(again)
     assert room.saved(room.receive([Edit("ann", update)]))
-    assert room.take_broadcast() is None
+    assert take_broadcast(room) is None
     assert room.take_entry() is None
 
 
@@ -124,7 +135,7 @@ def test_an_edit_that_waits_for_another_is_saved_too() -> None:
     room.receive([Edit("ann", first)])
     entries.append(commit(room, 2).update)
     assert content_of(entries) == {"a": "1", "b": "2"}
-    broadcast = room.take_broadcast()
+    broadcast = take_broadcast(room)
     assert broadcast is not None
     assert content_of([broadcast.update]) == {"a": "1", "b": "2"}
 
@@ -139,33 +150,61 @@ def test_malformed_edits_are_named_and_harm_no_other() -> None:
     assert commit(room, 1).authors == ("ann",)
 
 
-def nested(depth: int) -> bytes:
-    """An update that sets a key to arrays inside one another (Yjs v1: one item in a root map, content `any`)."""
-    item = Encoder().raw(b"\x28").uint(1).text("elements").text("deep").uint(1).finish()
-    head = Encoder().uint(1).uint(1).uint(7).uint(0).finish()
-    return head + item + b"\x75\x01" * depth + b"\x7e" + b"\x00"
-
-
-def test_what_is_nested_too_deep_is_refused_before_it_is_decoded() -> None:
-    """Proves R-SYNC-11."""
+def test_updates_that_contradict_each_other_are_saved_apart() -> None:
+    """Proves R-SYNC-12: merged, pycrdt would make bytes of them that nobody can read."""
     room = make_room()
-    assert room.receive([Edit("ann", nested(100))]).rejected == ()
-    assert room.receive([Edit("eve", nested(MAX_NESTING + 1))]).rejected == (0,)
+    # Client 1, clock 4: once a type, once a text of one character that takes two clocks.
+    one = bytes.fromhex("020101042701017401620101020108010174017f00")
+    other = bytes.fromhex("01010104c40303040204f09d849e020101040304010201")
+    receipt = room.receive(
+        [Edit("eve", one), Edit("eve", other), Edit("ann", Peer(9).set("a", "1"))]
+    )
+    assert receipt.rejected == ()
+    saved: list[bytes] = []
+    while room.dirty:
+        assert not room.saved(receipt)
+        saved.append(commit(room, len(saved) + 1).update)
+    assert room.saved(receipt)
+    assert make_room(Content(len(saved), tuple(saved))).left_out == 0
 
 
-def test_an_edit_that_changes_something_each_time_does_not_go_round_for_ever() -> None:
-    """Proves R-SYNC-11: a struct of length 0, beside something that waits."""
+def test_a_large_edit_is_broadcast_and_saved_alone() -> None:
+    """Merging reads all of it again: nobody waits for that."""
+    room, ann, bob = make_room(), Peer(1), Peer(2)
+    large = ann.set("a", "x" * MERGE_BYTES)
+    receipt = room.receive([Edit("ann", large), Edit("bob", bob.set("b", "1"))])
+    assert [broadcast.sequence for broadcast in room.take_broadcasts()] == [1, 2]
+    assert commit(room, 1).update == large
+    assert not room.saved(receipt)
+    assert commit(room, 2).authors == ("bob",)
+    assert room.saved(receipt)
+
+
+def test_an_edit_that_breaks_the_document_is_refused_when_it_comes_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Proves R-SYNC-13: a real failure of pycrdt, past a check that lets everything through."""
+
+    def unchecked(update: bytes, *_: Any) -> Split:
+        return Split(update, None, {}, Nesting())
+
+    monkeypatch.setattr(shared_document, "split", unchecked)
+    # A text in the root "t", and another inside of that text.
+    harm = bytes.fromhex("0102070004010174016104000700016200")
+    good = Peer(1).set("a", "1")
     room = make_room()
-    room.receive([Edit("eve", bytes.fromhex("0101050000000106010501"))])
-    room.receive([Edit("eve", bytes.fromhex("02010500000001060504010174016100"))])
-    room.receive([Edit("ann", Peer(1).set("a", "1"))])
+    with pytest.raises(Fault):
+        room.receive([Edit("ann", good), Edit("eve", harm)])
+    assert room.culprit is not None
+    again = Room("canvas", "epoch 2", EMPTY, faulty=[room.culprit])
+    assert again.receive([Edit("ann", good), Edit("eve", harm)]).rejected == (1,)
 
 
 def test_the_empty_update_is_nothing() -> None:
     """Every client sends one when it joins; nothing is broadcast or saved for it."""
     room = make_room()
     assert room.saved(room.receive([Edit("ann", EMPTY_UPDATE)]))
-    assert room.take_broadcast() is None
+    assert take_broadcast(room) is None
     assert not room.dirty
 
 
@@ -180,7 +219,7 @@ def test_sync_gives_exactly_what_is_missing() -> None:
     bob.doc.apply_update(reply.update)
     assert bob.content() == {"a": "1", "b": "2"}
     assert (reply.epoch, reply.awareness) == ("epoch", b"people")
-    with pytest.raises(BadStateVector):
+    with pytest.raises(Malformed):
         room.sync(b"\xff\xff", b"")
 
 
@@ -188,13 +227,13 @@ def test_another_writers_commits_are_absorbed_and_broadcast() -> None:
     """Proves R-FAIL-13: two holders by accident merge, through the journal's revisions."""
     room, ann, bob = make_room(), Peer(1), Peer(2)
     room.receive([Edit("ann", ann.set("a", "1"))])
-    room.take_broadcast()
+    take_broadcast(room)
     room.take_entry()
     assert not room.committed(2), "revision 1 was somebody else's"
     assert room.revision == 0
     room.absorb(Content(2, (bob.set("b", "2"),)))
     assert room.revision == 2
-    broadcast = room.take_broadcast()
+    broadcast = take_broadcast(room)
     assert broadcast is not None
     assert content_of([broadcast.update]) == {"b": "2"}
     assert not room.dirty
@@ -211,7 +250,7 @@ def test_fuzz_everyone_and_the_journal_agree(seed: int) -> None:
     flying: Entry | None = None
 
     def deliver() -> None:
-        broadcast = room.take_broadcast()
+        broadcast = take_broadcast(room)
         for peer in peers if broadcast else ():
             assert broadcast is not None
             peer.doc.apply_update(broadcast.update)

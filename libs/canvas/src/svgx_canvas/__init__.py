@@ -4,7 +4,7 @@ Everything here is a function of its arguments. The functions trust nothing; tho
 outside belong into a process that can be killed, which is what `svgx_canvas.workers` runs them in.
 """
 
-from svgx_canvas.compaction import compact
+from svgx_canvas.compaction import compact, state
 from svgx_canvas.exchange import Imported, export_json, export_svg, import_svg
 from svgx_canvas.limits import DEFAULT_LIMITS, Limits, SvgRefused
 from svgx_canvas.policy import Dropped
@@ -21,4 +21,5 @@ __all__ = [
     "export_svg",
     "import_svg",
     "render_png",
+    "state",
 ]

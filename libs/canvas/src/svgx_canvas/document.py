@@ -13,12 +13,12 @@ that numbers become the strings JavaScript makes of them.
 
 import math
 import secrets
-from collections.abc import Iterable
 
 from pycrdt import Doc, Map, Text, TransactionEvent, merge_updates
 
 from svgx_canvas.limits import SvgRefused
 from svgx_canvas.order import DIGITS, sort_key
+from svgx_canvas.structure import read_state_vector
 from svgx_canvas.tree import ROOT, TEXT, Canvas, Element, plant
 from svgx_canvas.update import encode_elements
 
@@ -70,7 +70,7 @@ def replace(current: bytes | None, canvas: Canvas) -> tuple[bytes, int]:
 def _removal(current: bytes | None, attrs: dict[str, str]) -> tuple[bytes | None, set[int]]:
     """The update that empties the content and sets the root's attributes, if that takes any; and the clients known."""
     doc = load(*([current] if current else []))
-    clients = {*_clients(doc.get_state()), doc.client_id}
+    clients = {*read_state_vector(doc.get_state()), doc.client_id}
     # Getting a root of a type makes it one: outside of the transaction that is observed.
     root = doc.get(CANVAS, type=Map)
     elements = doc.get(ELEMENTS, type=Map)
@@ -147,16 +147,3 @@ def _strings(content: Map[object]) -> dict[str, str]:
         ):
             strings[name] = str(int(value)) if value == int(value) else repr(value)
     return strings
-
-
-def _clients(state_vector: bytes) -> Iterable[int]:
-    """The clients of a state vector (lib0: a count, then pairs of client and clock)."""
-    numbers: list[int] = []
-    value = shift = 0
-    for byte in state_vector:
-        value |= (byte & 127) << shift
-        shift += 7
-        if byte < 128:
-            numbers.append(value)
-            value = shift = 0
-    return numbers[1::2]

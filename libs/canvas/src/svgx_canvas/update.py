@@ -8,6 +8,7 @@ than the result of the other. Format: update v1 of Yjs with lib0's variable-leng
 from collections.abc import Iterator
 
 from svgx_canvas.tree import TEXT, Element
+from svgx_common.lib0 import encode_text, encode_uint
 
 _HAS_PARENT_SUB = 0x20
 _TYPE = bytes([7 | _HAS_PARENT_SUB])
@@ -27,55 +28,37 @@ def encode_elements(elements: Iterator[Element], client: int, root: str = "eleme
     structs: list[bytes] = []
     add = structs.append
     clock = 0
-    client_bytes = varint(client)
-    root_parent = _TYPE + _ROOT_PARENT + string(root)
+    client_bytes = encode_uint(client)
+    root_parent = _TYPE + _ROOT_PARENT + encode_text(root)
     keys: dict[str, bytes] = {}
 
     def key(name: str) -> bytes:
         found = keys.get(name)
         if found is None:
-            found = keys[name] = string(name)
+            found = keys[name] = encode_text(name)
         return found
 
-    tag_key, parent_key, order_key, text_key = map(string, ("tag", "parent", "order", "text"))
-    attrs_key = string("attrs")
+    tag_key, parent_key, order_key, text_key = map(encode_text, ("tag", "parent", "order", "text"))
+    attrs_key = encode_text("attrs")
     for element in elements:
-        add(root_parent + string(element.id) + _Y_MAP)
-        inside = _ITEM_PARENT + client_bytes + varint(clock)
+        add(root_parent + encode_text(element.id) + _Y_MAP)
+        inside = _ITEM_PARENT + client_bytes + encode_uint(clock)
         value = _ANY + inside
         add(value + tag_key + _ONE_STRING + key(element.tag))
-        add(value + parent_key + _ONE_STRING + string(element.parent))
-        add(value + order_key + _ONE_STRING + string(element.order))
+        add(value + parent_key + _ONE_STRING + encode_text(element.parent))
+        add(value + order_key + _ONE_STRING + encode_text(element.order))
         clock += 4
         if element.tag == TEXT:
-            add(value + text_key + _ONE_STRING + string(element.text))
+            add(value + text_key + _ONE_STRING + encode_text(element.text))
             clock += 1
             continue
         add(_TYPE + inside + attrs_key + _Y_MAP)
-        value = _ANY + _ITEM_PARENT + client_bytes + varint(clock)
+        value = _ANY + _ITEM_PARENT + client_bytes + encode_uint(clock)
         clock += 1
         for name, content in element.attrs.items():
-            add(value + key(name) + _ONE_STRING + string(content))
+            add(value + key(name) + _ONE_STRING + encode_text(content))
         clock += len(element.attrs)
     if not clock:
         return b"\x00\x00"
-    head = varint(1) + varint(clock) + client_bytes + varint(0)
+    head = encode_uint(1) + encode_uint(clock) + client_bytes + encode_uint(0)
     return b"".join((head, *structs, _NO_DELETIONS))
-
-
-def varint(number: int) -> bytes:
-    """lib0's writeVarUint: seven bits a byte, the lowest first."""
-    if number < 128:
-        return bytes((number,))
-    encoded = bytearray()
-    while number > 127:
-        encoded.append(number & 127 | 128)
-        number >>= 7
-    encoded.append(number)
-    return bytes(encoded)
-
-
-def string(text: str) -> bytes:
-    """lib0's writeVarString: the length in bytes, then UTF-8."""
-    encoded = text.encode("utf-8")
-    return varint(len(encoded)) + encoded

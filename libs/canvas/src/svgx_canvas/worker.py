@@ -16,7 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
-from svgx_canvas import compact, export_json, export_svg, import_svg, render_png
+from svgx_canvas import compact, export_json, export_svg, import_svg, render_png, state
 from svgx_canvas.frames import PREFIX, Frame, decode, decode_prefix, encode
 from svgx_canvas.limits import SvgRefused
 
@@ -102,12 +102,17 @@ def _compact(job: Frame) -> Frame:
     return Frame({}, [compact(snapshot, blobs)])
 
 
+def _state(job: Frame) -> Frame:
+    return Frame({}, [state(job.blobs)])
+
+
 _JOBS: dict[str, Job] = {
     "import_svg": _import_svg,
     "export_svg": _export_svg,
     "export_json": _export_json,
     "render_png": _render_png,
     "compact": _compact,
+    "state": _state,
 }
 
 

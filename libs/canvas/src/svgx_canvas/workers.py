@@ -132,6 +132,10 @@ class Workers:
         values: dict[str, object] = {"job": "compact", "snapshot": snapshot is not None}
         return (await self._do(Frame(values, blobs))).blobs[0]
 
+    async def state(self, updates: Sequence[bytes]) -> bytes:
+        """`svgx_canvas.state`."""
+        return (await self._do(Frame({"job": "state"}, list(updates)))).blobs[0]
+
     async def _do(self, job: Frame) -> Frame:
         if self._closed:
             raise WorkerDied("the workers are closed")

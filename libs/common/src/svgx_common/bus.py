@@ -146,9 +146,11 @@ class Bus:
             return
         for each in subscriptions:
             await self.connection._send_unsubscribe(each._id)  # noqa: SLF001
-        await self.settle()
-        for each in subscriptions:
-            await each.drain()  # type: ignore[no-untyped-call]
+        try:
+            await self.settle()
+        finally:
+            for each in subscriptions:
+                await each.drain()  # type: ignore[no-untyped-call]
 
     def on_reconnect(self, callback: Callable[[], Awaitable[None]]) -> None:
         """Call `callback` after every reconnect: broadcasts may have been missed."""
@@ -250,9 +252,9 @@ class Bus:
             raise too_large(len(message.data), limit)
         return message.data
 
-    async def respond(self, message: Msg, content: bytes, headers: Headers | None = None) -> None:
-        """Answer a request; a large answer stays available until it has been pulled."""
-        if not message.reply:
+    async def respond(self, reply: str, content: bytes, headers: Headers | None = None) -> None:
+        """Answer the request with this reply subject; a large answer stays available until it has been pulled."""
+        if not reply:
             return
         if len(content) > PIECE:
             headers, content = (
@@ -260,14 +262,14 @@ class Bus:
                 b"",
             )
         try:
-            await self.connection.publish(message.reply, content, headers=headers)
+            await self.connection.publish(reply, content, headers=headers)
         except NatsError as error:
             log.warning("an answer could not be sent", error=type(error).__name__)
 
-    async def refuse(self, message: Msg, error: SvgxError) -> None:
+    async def refuse(self, reply: str, error: SvgxError) -> None:
         """Answer a request with an error."""
         content = error.body().model_dump_json(exclude_none=True).encode()
-        await self.respond(message, content, {HEADER_ERROR: error.code})
+        await self.respond(reply, content, {HEADER_ERROR: error.code})
 
     async def close(self) -> None:
         """Flush and disconnect."""

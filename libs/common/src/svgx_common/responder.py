@@ -160,7 +160,7 @@ class Responder:
     def _receiver(self, endpoint: _Endpoint) -> Callable[[Msg], Awaitable[None]]:
         async def receive(message: Msg) -> None:
             if len(self._tasks) >= self._limit:
-                await self._bus.refuse(message, Overloaded(retry_after=1.0))
+                await self._bus.refuse(message.reply, Overloaded(retry_after=1.0))
                 return
             task = asyncio.create_task(self._take(endpoint, message))
             self._tasks.add(task)
@@ -175,7 +175,9 @@ class Responder:
         except asyncio.CancelledError:
             # The service gives up, or something that the handler waited for was cancelled.
             log.warning("a request was given up", operation=endpoint.operation.name)
-            await self._bus.refuse(message, Unavailable("the service stopped before it answered"))
+            await self._bus.refuse(
+                message.reply, Unavailable("the service stopped before it answered")
+            )
 
     async def _run(self, endpoint: _Endpoint, message: Msg) -> None:
         started = time.perf_counter_ns()
@@ -193,11 +195,11 @@ class Responder:
                 code = "ok"
             except SvgxError as error:
                 code = error.code
-                await self._bus.refuse(message, error)
+                await self._bus.refuse(message.reply, error)
             except Exception:
                 code = Internal.code
                 log.exception("a handler failed", operation=operation.name)
-                await self._bus.refuse(message, Internal())
+                await self._bus.refuse(message.reply, Internal())
             finally:
                 elapsed = time.perf_counter_ns() - started
                 endpoint.requests += 1
@@ -239,7 +241,7 @@ class Responder:
         else:
             content = reply.model_dump_json().encode()
             headers[HEADER_MEDIA_TYPE] = "application/json"
-        await self._bus.respond(message, content, headers)
+        await self._bus.respond(message.reply, content, headers)
 
     def _identity(self) -> dict[str, Any]:
         return {

@@ -8,11 +8,17 @@ import structlog
 from nats.aio.msg import Msg
 from prometheus_client import Counter
 
+from svgx_canvas.shared_document import Fault
 from svgx_collab.held import Held
-from svgx_collab.room import BadStateVector
 from svgx_common.bus import Bus
 from svgx_common.contract import subjects
-from svgx_common.contract.errors import BadRequest, Internal, Overloaded, SvgxError
+from svgx_common.contract.errors import (
+    BadRequest,
+    Internal,
+    Overloaded,
+    SvgxError,
+    Unavailable,
+)
 from svgx_common.contract.subjects import CanvasChannel
 from svgx_common.lib0 import Malformed
 from svgx_common.wire import (
@@ -32,16 +38,26 @@ EDITS = Counter("svgx_engine_collab_edits", "Edits applied.")
 REJECTED = Counter("svgx_engine_collab_rejected_edits", "Edits that were no Yjs update.")
 
 Serve = Callable[[Held, Msg], Awaitable[None]]
+Broken = Callable[[Held], Awaitable[None]]
 
 
 class Channels:
-    """Serves the channels of held canvases. `changed` is told of a canvas with unsaved edits."""
+    """Serves the channels of held canvases.
+
+    `changed` is told of a canvas with unsaved edits, `broken` of a room that cannot be used any more.
+    """
 
     def __init__(
-        self, bus: Bus, changed: Callable[[str], None], unsaved_bytes: Callable[[], int]
+        self,
+        bus: Bus,
+        *,
+        changed: Callable[[str], None],
+        broken: Broken,
+        unsaved_bytes: Callable[[], int],
     ) -> None:
         self._bus = bus
         self._changed = changed
+        self._broken = broken
         self._unsaved_bytes = unsaved_bytes
 
     async def subscribe(self, held: Held) -> None:
@@ -60,28 +76,32 @@ class Channels:
         held.touch()
         try:
             await serve(held, message)
-        except (Malformed, BadStateVector):
-            await self._bus.refuse(message, BadRequest("the message cannot be decoded"))
+        except Malformed:
+            await self._bus.refuse(message.reply, BadRequest("the message cannot be decoded"))
         except SvgxError as error:
-            await self._bus.refuse(message, error)
+            await self._bus.refuse(message.reply, error)
+        except Fault:
+            await self._broken(held)
+            await self._bus.refuse(message.reply, Unavailable("the canvas is being opened anew"))
         except Exception:
             log.exception("a channel failed", subject=message.subject)
-            await self._bus.refuse(message, Internal())
+            await self._bus.refuse(message.reply, Internal())
 
     async def _edit(self, held: Held, message: Msg) -> None:
         if self._unsaved_bytes() > MAX_UNSAVED:
             raise Overloaded("too much is waiting to be saved", retry_after=1.0, limit=MAX_UNSAVED)
         edits = decode_edits(await self._bus.body(message))
+        if held.gone:
+            raise Unavailable("this canvas is not held here any more")
         receipt = held.room.receive(edits)
         EDITS.inc(len(edits))
         REJECTED.inc(len(receipt.rejected))
         held.wake.set()
         if held.room.saved(receipt):
-            await self._bus.respond(
-                message, encode_saved(Saved(held.room.revision, receipt.rejected))
-            )
+            saved = Saved(held.room.revision, receipt.rejected)
+            await self._bus.respond(message.reply, encode_saved(saved))
         else:
-            held.waiting.append((receipt, message))
+            held.waiting.append((receipt, message.reply))
             self._changed(held.room.canvas_id)
 
     async def _sync(self, held: Held, message: Msg) -> None:
@@ -92,7 +112,7 @@ class Channels:
             if state_vector is None
             else held.room.sync(state_vector, awareness)
         )
-        await self._bus.respond(message, encode_sync_reply(reply))
+        await self._bus.respond(message.reply, encode_sync_reply(reply))
 
     async def _awareness(self, held: Held, message: Msg) -> None:
         held.participants.receive(await self._bus.body(message), time.monotonic())

@@ -35,7 +35,7 @@ UNSAVED_BYTES = Gauge(
 )
 
 Collect = Callable[[], list[Entry]]
-Deliver = Callable[[Committed], Awaitable[None]]
+Deliver = Callable[[Entry, Committed], Awaitable[None]]
 
 
 class Committer:
@@ -59,11 +59,11 @@ class Committer:
         await self._dirty.wait()
         self._dirty.clear()
         for group in _groups(self._collect()):
-            for result in await self._commit(group):
+            for entry, result in zip(group, await self._commit(group), strict=True):
                 try:
-                    await self._deliver(result)
+                    await self._deliver(entry, result)
                 except Exception:
-                    log.exception("a commit could not be reported", canvas_id=result.canvas_id)
+                    log.exception("a commit could not be reported", canvas_id=entry.canvas_id)
 
     async def _commit(self, group: list[Entry]) -> list[Committed]:
         request = AppendRequest(content=encode_entries(group))

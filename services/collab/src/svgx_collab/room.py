@@ -2,133 +2,101 @@
 
 What has arrived is kept in three steps. `fresh` holds what receivers have not been sent yet. `unsaved` holds what no
 journal entry carries yet. The entry in flight stays until state has committed it, and is resent as it was. A receipt
-names the entry that will save an edit; the edit is saved when that entry, or a later one, is committed.
-
-An edit may depend on one that has not arrived. The document would hold it back by itself, but pycrdt 0.14 loses some of
-what it holds back when several such edits meet (a test shows it), so the room parks them and tries again when
-something new has been integrated.
+says how many edits had been kept by then: they are saved when so many are committed.
 """
 
+import hashlib
 from collections import deque
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
-from typing import Any
 
-from pycrdt import Doc, TransactionEvent, merge_updates
-
-from svgx_collab.pending import waits
+from svgx_canvas.shared_document import Fault, SharedDocument, merge
+from svgx_common.lib0 import Malformed
 from svgx_common.wire import EMPTY_UPDATE, Broadcast, Content, Edit, Entry, SyncReply
 
-MAX_PARKED = 1000
-"""Edits parked at a time; past it the oldest is forgotten here, not in the journal."""
-
-
-MAX_NESTING = 1_000_000
-"""Objects and arrays inside one another in one edit, at most. Decoding them recurses; the stack that `__main__` asks
-for carries so many."""
-
-_OBJECT, _ARRAY = b"\x76", b"\x75"  # lib0, encoding.writeAny
-
-
-class BadStateVector(ValueError):
-    """Bytes that are no Yjs state vector."""
+MERGE_BYTES = 1024 * 1024
+"""What is merged into one message or entry, at most; a larger edit goes alone. Merging reads all of it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """`entry` is the number of the journal entry that saves the batch; `rejected` are indexes of malformed edits."""
+    """`position` counts the edits kept so far, by which this batch is saved; `rejected` are indexes of bad edits."""
 
-    entry: int
+    position: int
     rejected: tuple[int, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class _Outcome:
-    """What applying an update changed, and whether a part of it still waits for another edit."""
-
-    changes: list[bytes]
-    waiting: bool
 
 
 class Room:
     """The document of one canvas, and what still has to be broadcast and saved.
 
-    `epoch` names this holding of the canvas and is the writer of its journal entries.
+    `epoch` names this holding of the canvas and is the writer of its journal entries. A
+    `svgx_canvas.shared_document.Fault` ends the room: it must be opened anew from the journal. `culprit` is the digest
+    of the edit that did it; edits whose digests are in `faulty` are rejected.
     """
 
-    def __init__(self, canvas_id: str, epoch: str, content: Content) -> None:
+    def __init__(
+        self, canvas_id: str, epoch: str, content: Content, *, faulty: Collection[bytes] = ()
+    ) -> None:
         self.canvas_id = canvas_id
+        self.culprit: bytes | None = None
         self.epoch = epoch
         self.revision = content.revision
         self.broadcast_sequence = 0
-        self._doc: Doc[Any] = Doc()
-        self._changes: list[bytes] = []
-        self._fresh: list[bytes] = []
-        self._unsaved: list[bytes] = []
-        self._authors: set[str] = set()
+        self.unsaved_bytes = 0
+        self._document = SharedDocument.load(content.updates)
+        self._faulty = faulty
+        self._fresh: deque[bytes] = deque()
+        self._unsaved: deque[Edit] = deque()
+        self._kept = 0
         self._in_flight: Entry | None = None
+        self._in_flight_edits = 0
         self._entries = 0
         self._committed = 0
-        self.unsaved_bytes = 0
-        self._parked: deque[bytes] = deque(maxlen=MAX_PARKED)
-        if content.updates:
-            # One merged update has no order to get wrong.
-            merged = _merge(list(content.updates))
-            self._doc.apply_update(merged)
-            if waits(merged, self._doc):
-                self._parked.append(merged)
-        self._subscription = self._doc.observe(self._changed)
+
+    @property
+    def left_out(self) -> int:
+        """Updates of the journal that cannot be integrated."""
+        return self._document.left_out
 
     def receive(self, edits: list[Edit]) -> Receipt:
-        """Apply a batch. An edit that was applied before changes nothing, so resending is safe."""
-        rejected = []
-        for index, edit in enumerate(edits):
-            if not self._apply(edit.update):
-                rejected.append(index)
-            elif self._unsaved:
-                self._authors.add(edit.author)
-        return Receipt(self._entry_that_saves_all(), tuple(rejected))
+        """Apply a batch. An edit that was applied before changes nothing, so resending is safe. Raises `Fault`."""
+        rejected = [index for index, edit in enumerate(edits) if not self._apply(edit)]
+        return Receipt(self._kept, tuple(rejected))
 
     def absorb(self, content: Content) -> None:
-        """Take in what another writer committed, and broadcast it; it needs no saving."""
+        """Take in what another writer committed, and broadcast it; it needs no saving. Raises `Fault`."""
         for update in content.updates:
-            outcome = self._integrate(update)
-            self._fresh += outcome.changes
-            if outcome.waiting:
-                self._parked.append(update)
-        self._retry_parked()
+            self._fresh += self._document.absorb(update)
         self.revision = max(self.revision, content.revision)
 
-    def take_broadcast(self) -> Broadcast | None:
-        """Everything new since the last one, merged, or None."""
-        if not self._fresh:
-            return None
-        update = _merge(self._fresh)
-        self._fresh = []
-        self.broadcast_sequence += 1
-        return Broadcast(self.epoch, self.broadcast_sequence, update)
+    def take_broadcasts(self) -> Iterator[Broadcast]:
+        """Everything new since the last time, merged: as a rule one."""
+        while self._fresh:
+            update, count = _merge_first([*self._fresh])
+            for _ in range(count):
+                self._fresh.popleft()
+            self.broadcast_sequence += 1
+            yield Broadcast(self.epoch, self.broadcast_sequence, update)
 
     def take_entry(self) -> Entry | None:
-        """Everything unsaved, merged into the next journal entry, or None while one is in flight."""
+        """What is unsaved, merged into the next journal entry, or None while one is in flight."""
         if self._in_flight is not None or not self._unsaved:
             return None
+        update, count = _merge_first([edit.update for edit in self._unsaved])
+        authors = {self._unsaved.popleft().author for _ in range(count)}
         self._entries += 1
         self._in_flight = Entry(
-            self.canvas_id,
-            self.epoch,
-            self._entries,
-            tuple(sorted(self._authors)),
-            _merge(self._unsaved),
+            self.canvas_id, self.epoch, self._entries, tuple(sorted(authors)), update
         )
-        self._unsaved = []
-        self._authors = set()
+        self._in_flight_edits = count
         return self._in_flight
 
     def committed(self, revision: int) -> bool:
         """The entry in flight is committed at `revision`. False: another writer committed before it; `absorb` that."""
         assert self._in_flight is not None
-        self._committed = self._in_flight.sequence
+        self._committed += self._in_flight_edits
         self._in_flight = None
-        self.unsaved_bytes = sum(map(len, self._unsaved))
+        self.unsaved_bytes = sum(len(edit.update) for edit in self._unsaved)
         alone = revision <= self.revision + 1
         if alone:
             self.revision = max(self.revision, revision)
@@ -136,7 +104,7 @@ class Room:
 
     def saved(self, receipt: Receipt) -> bool:
         """Whether everything of the batch is committed."""
-        return self._committed >= receipt.entry
+        return self._committed >= receipt.position
 
     @property
     def dirty(self) -> bool:
@@ -144,83 +112,49 @@ class Room:
         return self._in_flight is not None or bool(self._unsaved)
 
     def sync(self, state_vector: bytes, awareness: bytes) -> SyncReply:
-        """All that a peer with `state_vector` lacks. Raises `BadStateVector`."""
-        try:
-            update = self._doc.get_update(state_vector)
-        except (ValueError, RuntimeError) as error:
-            raise BadStateVector from error
-        return SyncReply(
-            self.epoch, self.broadcast_sequence, self._doc.get_state(), update, awareness
-        )
+        """All that a peer with `state_vector` lacks. Raises `svgx_common.lib0.Malformed` and `Fault`."""
+        return self._reply(self._document.missing(state_vector), awareness)
 
     def checkpoint(self, awareness: bytes) -> SyncReply:
         """The state vector without content, for peers that have everything."""
-        return SyncReply(self.epoch, self.broadcast_sequence, self._doc.get_state(), b"", awareness)
+        return self._reply(b"", awareness)
 
-    def _changed(self, event: TransactionEvent) -> None:
-        self._changes.append(event.update)
+    def _reply(self, update: bytes, awareness: bytes) -> SyncReply:
+        vector = self._document.state_vector()
+        return SyncReply(self.epoch, self.broadcast_sequence, vector, update, awareness)
 
-    def _apply(self, update: bytes) -> bool:
-        if update == EMPTY_UPDATE:
+    def _apply(self, edit: Edit) -> bool:
+        if edit.update == EMPTY_UPDATE:
             return True
-        if update.count(_OBJECT) + update.count(_ARRAY) > MAX_NESTING:
+        if self._faulty and _digest(edit.update) in self._faulty:
             return False
-        vector = self._doc.get_state()
         try:
-            outcome = self._integrate(update)
-        except ValueError:
+            outcome = self._document.integrate(edit.update)
+        except Malformed:
             return False
-        except RuntimeError:
-            # Part of it may have been integrated. What is in the document must reach everyone and the journal, or
-            # later edits would depend on something that nobody else has.
-            partial = self._doc.get_update(vector)
-            if partial != EMPTY_UPDATE:
-                self._fresh.append(partial)
-                self._keep(partial)
-            return False
+        except Fault:
+            self.culprit = _digest(edit.update)
+            raise
         self._fresh += outcome.changes
-        if outcome.changes or outcome.waiting:
+        if outcome.news:
             # As it came: what waits for another edit is in no change.
-            self._keep(update)
-        if outcome.waiting:
-            self._parked.append(update)
-        if outcome.changes:
-            self._retry_parked()
+            self._unsaved.append(edit)
+            self._kept += 1
+            self.unsaved_bytes += len(edit.update)
         return True
 
-    def _integrate(self, update: bytes) -> _Outcome:
-        """Apply an update. Raises `ValueError` (not an update) or `RuntimeError` (cannot be integrated)."""
-        self._changes = []
-        self._doc.apply_update(update)
-        changes = [change for change in self._changes if change != EMPTY_UPDATE]
-        self._changes = []
-        # When the change is the update, all of it is in the document.
-        return _Outcome(changes, waiting=changes != [update] and waits(update, self._doc))
 
-    def _retry_parked(self) -> None:
-        progress = True
-        while progress and self._parked:
-            progress = False
-            for _ in range(len(self._parked)):
-                update = self._parked.popleft()
-                outcome = self._integrate(update)
-                self._fresh += outcome.changes
-                # Not by its changes: an edit can be made to change something each time, and for ever.
-                progress = progress or not outcome.waiting
-                if outcome.waiting:
-                    self._parked.append(update)
-
-    def _keep(self, update: bytes) -> None:
-        self._unsaved.append(update)
-        self.unsaved_bytes += len(update)
-
-    def _entry_that_saves_all(self) -> int:
-        if self._unsaved:
-            return self._entries + 1
-        if self._in_flight is not None:
-            return self._in_flight.sequence
-        return self._committed
+def _digest(update: bytes) -> bytes:
+    return hashlib.sha256(update).digest()
 
 
-def _merge(updates: list[bytes]) -> bytes:
-    return updates[0] if len(updates) == 1 else merge_updates(*updates)
+def _merge_first(updates: list[bytes]) -> tuple[bytes, int]:
+    """As many of the first as belong into one message, merged, and how many those are."""
+    size = count = 0
+    for update in updates:
+        size += len(update)
+        if count and size > MERGE_BYTES:
+            break
+        count += 1
+    merged = merge(updates[:count])
+    return (updates[0], 1) if merged is None else (merged, count)

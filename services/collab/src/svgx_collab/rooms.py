@@ -1,14 +1,17 @@
 """The canvases this replica holds: opening, serving, pacing, eviction and handing over."""
 
 import asyncio
+import contextlib
 import functools
 import secrets
 import time
+from collections import deque
 
 import structlog
 from nats.errors import Error as NatsError
 from prometheus_client import Counter, Gauge
 
+from svgx_canvas.shared_document import Fault
 from svgx_collab.channels import Channels
 from svgx_collab.held import Held
 from svgx_collab.journal import UNSAVED_BYTES, Committer
@@ -17,7 +20,7 @@ from svgx_collab.room import Room
 from svgx_common.background import repeat
 from svgx_common.bus import Bus
 from svgx_common.contract import subjects
-from svgx_common.contract.errors import NotFound, SvgxError, Unavailable
+from svgx_common.contract.errors import Internal, NotFound, SvgxError, Unavailable
 from svgx_common.contract.state import JOURNAL_LOAD, LoadRequest
 from svgx_common.wire import (
     Committed,
@@ -41,10 +44,14 @@ FRAME_PER_PARTICIPANT = 0.00005
 
 SLOWEST_FRAME = 0.1
 
+MAX_FAULTY = 1000
+"""Edits remembered that broke a room: they are refused when they are sent again."""
+
 IDLE = 600.0
 """Seconds without any use after which a canvas is let go."""
 
 HELD = Gauge("svgx_engine_collab_held_canvases", "Canvases this replica holds.")
+BROKEN = Counter("svgx_engine_collab_broken_rooms", "Documents that failed and were opened anew.")
 BROADCASTS = Counter("svgx_engine_collab_broadcasts", "Merged updates broadcast.")
 
 
@@ -58,7 +65,13 @@ class Rooms:
         self._opening: dict[str, asyncio.Task[Held]] = {}
         self._dirty: set[str] = set()
         self._leaving: set[asyncio.Task[None]] = set()
-        self._channels = Channels(bus, self._mark_dirty, self._unsaved_bytes)
+        self._faulty: deque[bytes] = deque(maxlen=MAX_FAULTY)
+        self._channels = Channels(
+            bus,
+            changed=self._mark_dirty,
+            broken=self._break,
+            unsaved_bytes=self._unsaved_bytes,
+        )
         self.committer = Committer(bus, self._collect, self._deliver)
         HELD.set_function(lambda: len(self._held))
         UNSAVED_BYTES.set_function(self._unsaved_bytes)
@@ -66,13 +79,15 @@ class Rooms:
     async def open(self, canvas_id: str) -> str:
         """Hold the canvas, and return the epoch. Raises `Unavailable` while another replica has it, `NotFound`."""
         held = self._held.get(canvas_id)
-        if held is None:
-            task = self._opening.get(canvas_id)
-            if task is None:
-                task = asyncio.create_task(self._open(canvas_id))
-                self._opening[canvas_id] = task
-                task.add_done_callback(lambda _: self._opening.pop(canvas_id, None))
+        task = self._opening.get(canvas_id)
+        if held is None and task is None:
+            task = asyncio.create_task(self._open(canvas_id))
+            self._opening[canvas_id] = task
+            task.add_done_callback(lambda _: self._opening.pop(canvas_id, None))
+        if task is not None:
+            # Also when it is held already: until the task ends, its channels may not be known to NATS.
             held = await asyncio.shield(task)
+        assert held is not None
         if held.leaving:
             raise Unavailable("this canvas is being handed over", retry_after=0.1)
         held.touch()
@@ -107,11 +122,11 @@ class Rooms:
         except (SvgxError, NatsError, TimeoutError) as error:
             # What still comes is not answered, and its gateway asks the next holder.
             log.warning("could not leave a canvas's channels", error=type(error).__name__)
-        while held.room.dirty:
+        while held.room.dirty and not held.gone:
             held.clean.clear()
             self._mark_dirty(canvas_id)
             await held.clean.wait()
-        self._drop(canvas_id)
+        self._drop(held)
         if release:
             await self._leases.release(canvas_id)
 
@@ -129,16 +144,37 @@ class Rooms:
         if not await self._leases.take(canvas_id):
             raise Unavailable("another replica is opening this canvas", retry_after=0.1)
         try:
-            content = await self._load(canvas_id, after=0)
-        except SvgxError:
+            return await self._hold(canvas_id)
+        except BaseException:
             await self._leases.release(canvas_id)
             raise
-        held = Held(Room(canvas_id, secrets.token_hex(8), content))
+
+    async def _hold(self, canvas_id: str) -> Held:
+        content = await self._load(canvas_id, after=0)
+        try:
+            # Not on the loop: everybody else would wait for a large canvas.
+            room = await asyncio.to_thread(
+                Room, canvas_id, secrets.token_hex(8), content, faulty=self._faulty
+            )
+        except Fault:
+            log.error("a canvas cannot be opened: too much of its journal is faulty")
+            raise Internal from None
+        if room.left_out:
+            log.error(
+                "updates of the journal cannot be integrated; they stay there",
+                canvas_id=canvas_id,
+                updates=room.left_out,
+            )
+        held = Held(room)
         self._held[canvas_id] = held
         held.pacer = asyncio.create_task(repeat("broadcast", functools.partial(self._pace, held)))
-        await self._channels.subscribe(held)
-        await self._bus.settle()
-        log.info("holding", canvas_id=canvas_id, epoch=held.room.epoch, revision=content.revision)
+        try:
+            await self._channels.subscribe(held)
+            await self._bus.settle()
+        except BaseException:
+            await self._end(held)
+            raise
+        log.info("holding", canvas_id=canvas_id, epoch=room.epoch, revision=content.revision)
         return held
 
     async def _load(self, canvas_id: str, after: int) -> Content:
@@ -159,7 +195,7 @@ class Rooms:
 
     async def _broadcast(self, held: Held) -> None:
         canvas_id = held.room.canvas_id
-        if (broadcast := held.room.take_broadcast()) is not None:
+        for broadcast in held.room.take_broadcasts():
             BROADCASTS.inc()
             await self._bus.publish(
                 subjects.canvas(canvas_id, "update"), encode_broadcast(broadcast)
@@ -175,48 +211,70 @@ class Rooms:
         held = (self._held[canvas_id] for canvas_id in dirty if canvas_id in self._held)
         return [entry for each in held if (entry := each.room.take_entry()) is not None]
 
-    async def _deliver(self, result: Committed) -> None:
+    async def _deliver(self, entry: Entry, result: Committed) -> None:
         """An entry is committed: answer who waited for it, and learn what other writers committed in between."""
-        held = self._held.get(result.canvas_id)
-        if held is None:
+        held = self._held.get(entry.canvas_id)
+        if held is None or held.room.epoch != entry.writer:
             return
         if result.revision == 0:
-            await self._abandon(held)
+            log.warning("the canvas does not exist any more", canvas_id=entry.canvas_id)
+            await self._end(held, NotFound("there is no such canvas"))
             return
         known = held.room.revision
         if not held.room.committed(result.revision):
-            try:
-                held.room.absorb(await self._load(result.canvas_id, after=known))
-                held.wake.set()
-            except SvgxError as error:
-                # Nothing is lost: the revision stays as it was, so the next commit shows the gap again.
-                log.warning(
-                    "could not read another writer's commits",
-                    code=error.code,
-                    canvas_id=result.canvas_id,
-                )
-        for receipt, message in held.take_answerable():
-            await self._bus.respond(message, encode_saved(Saved(result.revision, receipt.rejected)))
+            await self._absorb(held, known)
+        for receipt, reply in held.take_answerable():
+            saved = Saved(result.revision, receipt.rejected)
+            await self._bus.respond(reply, encode_saved(saved))
         if held.room.dirty:
-            self._mark_dirty(result.canvas_id)
+            self._mark_dirty(entry.canvas_id)
         else:
             held.clean.set()
 
-    async def _abandon(self, held: Held) -> None:
-        log.warning("the canvas does not exist any more", canvas_id=held.room.canvas_id)
-        for _, message in held.waiting:
-            await self._bus.refuse(message, NotFound("there is no such canvas"))
-        self._drop(held.room.canvas_id)
+    async def _absorb(self, held: Held, known: int) -> None:
+        canvas_id = held.room.canvas_id
+        try:
+            held.room.absorb(await self._load(canvas_id, after=known))
+        except SvgxError as error:
+            # Nothing is lost: the revision stays as it was, so the next commit shows the gap again.
+            log.warning(
+                "could not read another writer's commits", code=error.code, canvas_id=canvas_id
+            )
+        except Fault:
+            await self._break(held)
+        held.wake.set()
+
+    async def _break(self, held: Held) -> None:
+        """The document is lost, its journal is not: whoever asks next opens it anew, here or elsewhere."""
+        room = held.room
+        if held.gone:
+            return
+        BROKEN.inc()
+        log.error("a canvas's document broke; it is opened anew", canvas_id=room.canvas_id)
+        if room.culprit is not None:
+            self._faulty.append(room.culprit)
+        await self._end(held, Unavailable("the canvas is being opened anew"))
+        await self._leases.release(room.canvas_id)
+
+    async def _end(self, held: Held, error: SvgxError | None = None) -> None:
+        """Stop holding at once; those who wait for a commit are told `error`."""
+        self._drop(held)
         for subscription in held.subscriptions:
-            await subscription.unsubscribe()
+            with contextlib.suppress(NatsError):
+                await subscription.unsubscribe()
+        for _, reply in held.waiting:
+            await self._bus.refuse(reply, error or Unavailable())
+        held.waiting.clear()
 
     def _mark_dirty(self, canvas_id: str) -> None:
         self._dirty.add(canvas_id)
         self.committer.notify()
 
-    def _drop(self, canvas_id: str) -> None:
-        held = self._held.pop(canvas_id)
+    def _drop(self, held: Held) -> None:
+        held.leaving = held.gone = True
         held.clean.set()
+        if self._held.get(held.room.canvas_id) is held:
+            del self._held[held.room.canvas_id]
         if held.pacer is not None:
             held.pacer.cancel()
 

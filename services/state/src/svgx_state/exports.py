@@ -46,7 +46,7 @@ class Exports:
         """
         content = await self._journal.load(request.canvas_id)
         with _contract_errors(request.canvas_id):
-            state = await self._workers.compact(None, content.updates)
+            state = await self._workers.state(content.updates)
             exported = await self._convert(state, request)
         name = filename(name, _EXTENSIONS[request.format])
         return Blob(exported, _MEDIA_TYPES[request.format], name)

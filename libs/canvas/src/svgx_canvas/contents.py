@@ -1,0 +1,139 @@
+"""The contents of Yjs items: read over, to see that they are what they say (github.com/yjs/yjs, src/structs)."""
+
+import json
+from collections.abc import Callable
+
+from svgx_common.lib0 import Decoder, Malformed
+
+MAX_DEPTH = 500
+"""Arrays and objects inside one another in one value. Whoever reads a value recurses, browsers too."""
+
+_TYPES = (0, 1, 2, 3, 4, 6)
+_XML_ELEMENT = 3
+_ARRAY, _OBJECT = 117, 118
+
+
+def skip_content(decoder: Decoder, kind: int) -> int:
+    """Read over a content of this kind and return its length in clocks. Raises `Malformed`."""
+    read = _CONTENTS.get(kind)
+    if read is None:
+        # Also 2, JSON, which Yjs has not written since version 13 and pycrdt misreads, and 11, moves, which pycrdt
+        # knows and Yjs does not: every browser that received one would fail.
+        raise Malformed(f"unknown kind of content {kind}")
+    return read(decoder)
+
+
+def _deleted(decoder: Decoder) -> int:
+    return decoder.uint()
+
+
+def _binary(decoder: Decoder) -> int:
+    decoder.skip(decoder.uint())
+    return 1
+
+
+def _string(decoder: Decoder) -> int:
+    text = decoder.text()
+    # Yjs counts UTF-16 code units.
+    return len(text) if text.isascii() else len(text.encode("utf-16-le")) // 2
+
+
+def _embed(decoder: Decoder) -> int:
+    _check_json(decoder.text())
+    return 1
+
+
+def _format(decoder: Decoder) -> int:
+    decoder.text()
+    _check_json(decoder.text())
+    return 1
+
+
+def _type(decoder: Decoder) -> int:
+    kind = decoder.uint()
+    if kind not in _TYPES:
+        # Also 5, XML hooks, whose name pycrdt does not read.
+        raise Malformed(f"unknown type {kind}")
+    if kind == _XML_ELEMENT:
+        decoder.text()
+    return 1
+
+
+def _anys(decoder: Decoder) -> int:
+    count = decoder.uint()
+    for _ in range(count):
+        _skip_any(decoder)
+    return count
+
+
+def _document(decoder: Decoder) -> int:
+    decoder.text()
+    _skip_any(decoder)
+    return 1
+
+
+_CONTENTS: dict[int, Callable[[Decoder], int]] = {
+    1: _deleted,
+    3: _binary,
+    4: _string,
+    5: _embed,
+    6: _format,
+    7: _type,
+    8: _anys,
+    9: _document,
+}
+
+
+def _skip_any(decoder: Decoder) -> None:
+    """Read over one value of lib0's `any` encoding (lib0, encoding.js: writeAny), without recursion."""
+    kind = decoder.byte()
+    if kind == 119:  # nearly all of them
+        decoder.text()
+        return
+    # For each array and object around the place: how many entries are to come, and whether each has a key.
+    around: list[tuple[int, bool]] = []
+    while True:
+        if kind in (_ARRAY, _OBJECT):
+            around.append((decoder.uint(), kind == _OBJECT))
+            if len(around) > MAX_DEPTH:
+                raise Malformed(f"values nested deeper than {MAX_DEPTH}")
+        else:
+            _skip_plain(decoder, kind)
+        while around and not around[-1][0]:
+            around.pop()
+        if not around:
+            return
+        left, keyed = around[-1]
+        around[-1] = (left - 1, keyed)
+        if keyed:
+            decoder.text()
+        kind = decoder.byte()
+
+
+def _skip_plain(decoder: Decoder, kind: int) -> None:
+    match kind:
+        case 127 | 126 | 121 | 120:  # undefined, null, false, true
+            pass
+        case 125:
+            decoder.skip_int()
+        case 124:  # a float of 32 bits
+            decoder.skip(4)
+        case 123 | 122:  # a float, an integer of 64 bits
+            decoder.skip(8)
+        case 119:
+            decoder.text()
+        case 116:  # bytes
+            decoder.skip(decoder.uint())
+        case _:
+            raise Malformed(f"unknown kind of value {kind}")
+
+
+def _check_json(text: str) -> None:
+    try:
+        json.loads(text, parse_constant=_no_constant)
+    except (ValueError, RecursionError):
+        raise Malformed("a value is not JSON") from None
+
+
+def _no_constant(name: str) -> None:
+    raise ValueError(name)

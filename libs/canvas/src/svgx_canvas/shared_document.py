@@ -1,0 +1,195 @@
+"""A Yjs document that takes edits from anybody, in any order.
+
+pycrdt 0.14 has three weaknesses that a server must not pass on. It loses some of what it holds back when several edits
+wait for others (a test shows it); every later edit pays for what it holds back; and an update can make it fail half-way
+or panic, which leaves the document unusable. So every update is checked and split before pycrdt sees it (`structure`):
+it gets only what it can integrate at once, and what has to wait is kept here, as bytes.
+"""
+
+import heapq
+from collections import defaultdict
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Self
+
+from pycrdt import Doc, Subscription, TransactionEvent, merge_updates
+
+from svgx_canvas.nesting import Nesting
+from svgx_canvas.structure import Id, Split, check, read_state_vector, split
+from svgx_common.lib0 import Malformed
+
+MAX_WAITING_BYTES = 16 * 1024 * 1024
+"""Bytes that may wait; past it what has waited longest is forgotten here (not in the journal)."""
+
+MAX_FAULTS = 20
+"""Updates of one journal that pycrdt cannot integrate, before loading is given up."""
+
+EMPTY_UPDATE = b"\x00\x00"
+EMPTY_STATE_VECTOR = b"\x00"
+
+
+class Fault(Exception):
+    """pycrdt failed on an update that is well formed. The document must not be used any more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Integrated:
+    """What an update did: the changes to tell others about, and whether anything in it was new."""
+
+    changes: list[bytes]
+    news: bool
+
+
+class SharedDocument:
+    """The document, and what waits; made by `load`. After a `Fault` it must not be used any more."""
+
+    def __init__(self) -> None:
+        self.left_out = 0
+        """Updates of the journal that are not in the document, and never will be."""
+        self._doc: Doc[Any] = Doc()
+        self._changes: list[bytes] = []
+        self._clocks: dict[int, int] = {}
+        self._nesting = Nesting()
+        self._waiting: dict[bytes, None] = {}
+        self._waiting_bytes = 0
+        # What waits by the client it waits for, nearest clock first.
+        self._lacking: dict[int, list[tuple[int, bytes]]] = defaultdict(list)
+        self._subscription: Subscription | None = None
+
+    @classmethod
+    def load(cls, updates: Sequence[bytes] = ()) -> Self:
+        """The document of a journal, in any order; what cannot be integrated is left out. Raises `Fault` when that
+        is too much."""
+        faulty: set[int] = set()
+        while True:
+            document, index = cls(), 0
+            try:
+                for index, update in enumerate(updates):
+                    if index not in faulty:
+                        document.absorb(update)
+            except Fault:
+                faulty.add(index)
+                if len(faulty) > MAX_FAULTS:
+                    raise
+            else:
+                document.left_out += len(faulty)
+                # Not before: what is loaded is no change.
+                document._subscription = document._doc.observe(document._changed)
+                return document
+
+    @property
+    def waiting(self) -> list[bytes]:
+        """Updates that wait for something."""
+        return list(self._waiting)
+
+    def integrate(self, update: bytes) -> Integrated:
+        """Take in an edit, and what it makes possible.
+
+        Raises `Malformed` for what is none, or could never be integrated, and `Fault`.
+        """
+        parts = split(update, self._clocks, self._nesting)
+        if parts.hopeless:
+            raise Malformed("something has no place: not in a type, or too deep")
+        return self._take(parts)
+
+    def absorb(self, update: bytes) -> list[bytes]:
+        """Take in what is in the journal, whatever it is; the changes. Raises `Fault`."""
+        try:
+            return self._take(split(update, self._clocks, self._nesting)).changes
+        except Malformed:
+            self.left_out += 1
+            return []
+
+    def state_vector(self) -> bytes:
+        """What the document has, as Yjs encodes it."""
+        with faults():
+            return self._doc.get_state()
+
+    def missing(self, state_vector: bytes) -> bytes:
+        """The update with all that a peer with `state_vector` lacks. Raises `Malformed`, `Fault`."""
+        read_state_vector(state_vector)
+        with faults():
+            return self._doc.get_update(state_vector)
+
+    def _take(self, parts: Split) -> Integrated:
+        news = parts.waiting is not None and self._wait(parts.waiting, parts.lacking)
+        changes = self._apply(parts)
+        advanced = [*parts.clocks]
+        while advanced and self._waiting:
+            for waiting in self._no_longer_lacking(advanced.pop()):
+                parts = split(waiting, self._clocks, self._nesting)
+                if parts.waiting is not None:
+                    self._wait(parts.waiting, parts.lacking)
+                changes += self._apply(parts)
+                advanced += parts.clocks
+        return Integrated(changes, news or bool(changes))
+
+    def _apply(self, parts: Split) -> list[bytes]:
+        if parts.ready is None:
+            return []
+        self._changes = []
+        with faults():
+            self._doc.apply_update(parts.ready)
+        changes, self._changes = self._changes, []
+        self._clocks.update(parts.clocks)
+        self._nesting.update(parts.nesting)
+        return [change for change in changes if change != EMPTY_UPDATE]
+
+    def _wait(self, update: bytes, lacking: Collection[Id]) -> bool:
+        """Keep what has to wait; whether it did not do so before."""
+        if update in self._waiting:
+            return False
+        self._waiting[update] = None
+        self._waiting_bytes += len(update)
+        for client, clock in lacking:
+            heapq.heappush(self._lacking[client], (clock, update))
+        while self._waiting_bytes > MAX_WAITING_BYTES:
+            self._forget(next(iter(self._waiting)))
+        return True
+
+    def _no_longer_lacking(self, client: int) -> Iterator[bytes]:
+        """Take out what waited for structs of this client that are there now."""
+        heap = self._lacking.get(client, [])
+        while heap and heap[0][0] < self._clocks.get(client, 0):
+            update = heapq.heappop(heap)[1]
+            if update in self._waiting:
+                self._forget(update)
+                yield update
+        if not heap:
+            self._lacking.pop(client, None)
+
+    def _forget(self, update: bytes) -> None:
+        del self._waiting[update]
+        self._waiting_bytes -= len(update)
+
+    def _changed(self, event: TransactionEvent) -> None:
+        self._changes.append(event.update)
+
+
+def merge(updates: Sequence[bytes]) -> bytes | None:
+    """One update with everything of several, or None when pycrdt makes something of them that cannot be read: it does
+    of updates that contradict each other."""
+    if len(updates) == 1:
+        return updates[0]
+    try:
+        with faults():
+            merged = merge_updates(*updates)
+        check(merged)
+    except (Fault, Malformed):
+        return None
+    return merged
+
+
+@contextmanager
+def faults() -> Iterator[None]:
+    """What pycrdt raises becomes a `Fault`."""
+    try:
+        yield
+    except (ValueError, RuntimeError) as error:
+        raise Fault from error
+    except BaseException as error:
+        # pyo3's, of Rust code that panics; it cannot be imported.
+        if type(error).__name__ != "PanicException":
+            raise
+        raise Fault from error

@@ -1,0 +1,299 @@
+"""The structure of a Yjs update: checked before anything interprets it, and split by what a document has.
+
+The Yjs v1 encoding (github.com/yjs/yjs, src/utils/encoding.js and src/structs; lib0's encoding below it): a count of
+clients, and for each a count of structs, the client and the first clock, then the structs; after them the deletions: a
+count of clients, and for each the client, a count of ranges, and for each range its clock and length. A struct starts
+with a byte of flags and kind; an item names those it depends on by client and clock, then comes its content.
+"""
+
+import heapq
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from svgx_canvas.contents import skip_content
+from svgx_canvas.nesting import DELETED, Nesting, depth_of, is_parent, place
+from svgx_common.lib0 import Decoder, Encoder, Malformed
+
+MAX_CLOCK = 2**31
+"""Every clock and length lies below it: pycrdt counts in 32 bits."""
+
+MAX_DEPTH = 500
+"""Types inside one another. Deleting the outermost recurses, in pycrdt and in browsers."""
+
+Id = tuple[int, int]
+"""A client and a clock: names one struct, or a part of a longer one."""
+
+_ORIGIN, _RIGHT_ORIGIN, _KEY, _KIND = 0x80, 0x40, 0x20, 0x1F
+_GC, _SKIP = 0, 10
+_MAY_BE_PARENT = (_GC, 1, 7)  # what is deleted, and types
+
+_Ranges = dict[int, list[tuple[int, int]]]
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """An update in two: what a document can integrate, and what waits for something that the document does not have.
+
+    Either is None when there is nothing of it. `clocks` and `nesting` are those that the document has in addition once
+    `ready` is integrated. `lacking` is what `waiting` waits for first, in each client's structs and deletions;
+    `hopeless` says that some of it can never be integrated.
+    """
+
+    ready: bytes | None
+    waiting: bytes | None
+    clocks: dict[int, int]
+    nesting: Nesting
+    lacking: tuple[Id, ...] = ()
+    hopeless: bool = False
+
+
+@dataclass(slots=True)
+class _Section:
+    """The structs of one client. Those from `start` to `at` can be integrated, those from there to `end` not yet."""
+
+    client: int
+    first_clock: int
+    start: int
+    count: int
+    done: int = 0
+    clock: int = 0
+    at: int = 0
+    end: int = 0
+
+
+def split(update: bytes, known: Mapping[int, int], nesting: Nesting) -> Split:
+    """Check `update`, and split it by the clocks that a document has, and how it is nested.
+
+    What passes is safe to read for pycrdt and for JavaScript peers: counts are true, numbers in range, kinds are those
+    of Yjs, JSON is JSON. Raises `Malformed`.
+    """
+    decoder = Decoder(update)
+    reading = _Reading(decoder, known, nesting)
+    reading.read()
+    ready, waiting = _read_deletions(decoder, reading.has)
+    if not decoder.done:
+        raise Malformed("there is more after the deletions")
+    sections = reading.sections
+    if not waiting and all(section.at == section.end for section in sections):
+        return Split(update, None, reading.clocks, reading.nesting)
+    deleted = ((client, ranges[0][0]) for client, ranges in waiting.items())
+    return Split(
+        _encode(update, [_before(section) for section in sections], ready),
+        _encode(update, [_after(section) for section in sections], waiting),
+        reading.clocks,
+        reading.nesting,
+        (*reading.lacking(), *deleted),
+        reading.hopeless,
+    )
+
+
+def check(update: bytes) -> None:
+    """Raises `Malformed` for what `split` would."""
+    split(update, {}, Nesting())
+
+
+def read_state_vector(state_vector: bytes) -> dict[int, int]:
+    """The clocks of a state vector: a count, then client and clock for each. Raises `Malformed`."""
+    decoder = Decoder(state_vector)
+    clocks: dict[int, int] = {}
+    for _ in range(decoder.uint()):
+        client = decoder.uint()
+        clocks[client] = decoder.uint()
+        if clocks[client] >= MAX_CLOCK:
+            raise Malformed("a clock is out of range")
+    if not decoder.done:
+        raise Malformed("there is more after the clocks")
+    return clocks
+
+
+class _Reading:
+    """Reads the structs, and goes as far in each client's as everything they depend on is there."""
+
+    def __init__(self, decoder: Decoder, known: Mapping[int, int], nesting: Nesting) -> None:
+        self.sections: list[_Section] = []
+        self.clocks: dict[int, int] = {}
+        self.nesting = Nesting()
+        self.hopeless = False
+        self._decoder = decoder
+        self._known = known
+        self._known_nesting = nesting
+        # Sections by the client they wait for, nearest clock first; the middle number keeps the order total.
+        self._blocked: dict[int, list[tuple[int, int, _Section]]] = {}
+
+    def has(self, client: int) -> int:
+        """Clocks of this client below this one are in the document, or ready."""
+        clock = self.clocks.get(client)
+        return self._known.get(client, 0) if clock is None else clock
+
+    def lacking(self) -> list[Id]:
+        """What the sections wait for that are not read to their end."""
+        return [(client, entry[0]) for client, heap in self._blocked.items() for entry in heap]
+
+    def read(self) -> None:
+        """Read all sections, then again what was blocked by something that came after it."""
+        decoder = self._decoder
+        seen: set[int] = set()
+        for _ in range(decoder.uint()):
+            count, client, clock = decoder.uint(), decoder.uint(), decoder.uint()
+            if client in seen:
+                raise Malformed("a client appears twice")
+            seen.add(client)
+            section = _Section(client, clock, decoder.position, count)
+            self.sections.append(section)
+            self._read_section(section)
+        end = decoder.position
+        advanced = [section.client for section in self.sections] if self._blocked else []
+        while advanced:
+            client = advanced.pop()
+            heap = self._blocked.get(client)
+            while heap and heap[0][0] < self.has(client):
+                section = heapq.heappop(heap)[2]
+                decoder.position = section.at
+                self._advance(section)
+                advanced.append(section.client)
+        decoder.position = end
+
+    def _read_section(self, section: _Section) -> None:
+        """Read all of it, once."""
+        decoder = self._decoder
+        section.at, section.clock = decoder.position, section.first_clock
+        self._advance(section)
+        clock = section.clock
+        if section.done < section.count:
+            decoder.position = section.at
+        for _ in range(section.count - section.done):
+            clock += _read_struct(decoder, section.client, clock)[0]
+        section.end = decoder.position
+
+    def _advance(self, section: _Section) -> None:
+        """Go on from where it stands, until a struct has to wait."""
+        decoder, client = self._decoder, section.client
+        while section.done < section.count:
+            clock = section.clock
+            length, kind, needs, in_parent = _read_struct(decoder, client, clock)
+            end, there = clock + length, self.has(client)
+            if end > there and kind != _SKIP:
+                missing = self._missing(client, clock, there, needs)
+                where = self._place(kind, needs, in_parent) if missing is None else None
+                if where is None:
+                    self._block(section, missing or (client, MAX_CLOCK))
+                    self.hopeless = self.hopeless or missing is None
+                    return
+                self.clocks[client] = end
+                self.nesting.add(client, there, end, where)
+            section.clock = end
+            section.done += 1
+            section.at = decoder.position
+
+    def _block(self, section: _Section, missing: Id) -> None:
+        heap = self._blocked.setdefault(missing[0], [])
+        heapq.heappush(heap, (missing[1], section.client, section))
+
+    def _missing(self, client: int, clock: int, there: int, needs: tuple[Id, ...]) -> Id | None:
+        """The first thing that a struct depends on and that is not there."""
+        if clock > there:
+            return client, clock - 1
+        for need in needs:
+            if need[1] >= self.has(need[0]):
+                return need
+        return None
+
+    def _place(self, kind: int, needs: tuple[Id, ...], in_parent: bool) -> int | None:
+        """Where a struct goes whose needs are there; None when it can go nowhere."""
+        if kind == _GC:
+            return DELETED
+        depth = 1
+        if needs:
+            other = self.nesting.get(*needs[0])
+            if other is None:
+                other = self._known_nesting.get(*needs[0])
+            if other is None or (in_parent and not is_parent(other)):
+                return None
+            depth = depth_of(other) + in_parent
+        if depth > MAX_DEPTH:
+            return None
+        return place(depth, parent=kind in _MAY_BE_PARENT)
+
+
+def _read_struct(
+    decoder: Decoder, client: int, clock: int
+) -> tuple[int, int, tuple[Id, ...], bool]:
+    """How many clocks a struct takes, its kind, what it depends on, and whether that is its parent: otherwise it is
+    the neighbours it was put between."""
+    info = decoder.byte()
+    needs: tuple[Id, ...] = ()
+    in_parent = False
+    if info in (_GC, _SKIP):
+        length, kind = decoder.uint(), info
+    else:
+        if info & _ORIGIN:
+            needs = ((decoder.uint(), decoder.uint()),)
+        if info & _RIGHT_ORIGIN:
+            needs += ((decoder.uint(), decoder.uint()),)
+        if not needs:
+            if decoder.flag():
+                decoder.text()
+            else:
+                needs = ((decoder.uint(), decoder.uint()),)
+                in_parent = True
+            if info & _KEY:
+                decoder.text()
+        for need in needs:
+            if need[0] == client and need[1] >= clock:
+                raise Malformed("a struct depends on a later one of its own client")
+        kind = info & _KIND
+        length = skip_content(decoder, kind)
+    if not 0 < length < MAX_CLOCK - clock:
+        raise Malformed("a clock or length is out of range")
+    return length, kind, needs, in_parent
+
+
+def _read_deletions(decoder: Decoder, has: Callable[[int], int]) -> tuple[_Ranges, _Ranges]:
+    """The deleted ranges of what is there, and those of what is not."""
+    ready: _Ranges = {}
+    waiting: _Ranges = {}
+    seen: set[int] = set()
+    for _ in range(decoder.uint()):
+        client = decoder.uint()
+        if client in seen:
+            raise Malformed("a client's deletions appear twice")
+        seen.add(client)
+        there = has(client)
+        for _ in range(decoder.uint()):
+            clock, length = decoder.uint(), decoder.uint()
+            if not 0 < length < MAX_CLOCK - clock:
+                raise Malformed("a clock or length is out of range")
+            end = clock + length
+            if clock < there:
+                ready.setdefault(client, []).append((clock, min(end, there) - clock))
+            if end > there:
+                clock = max(clock, there)
+                waiting.setdefault(client, []).append((clock, end - clock))
+    return ready, waiting
+
+
+_Part = tuple[int, int, int, int, int]
+"""A run of structs: how many, client, first clock, and where its bytes start and end."""
+
+
+def _before(section: _Section) -> _Part:
+    return section.done, section.client, section.first_clock, section.start, section.at
+
+
+def _after(section: _Section) -> _Part:
+    return section.count - section.done, section.client, section.clock, section.at, section.end
+
+
+def _encode(update: bytes, parts: list[_Part], deletions: _Ranges) -> bytes | None:
+    parts = [part for part in parts if part[0]]
+    if not parts and not deletions:
+        return None
+    encoder = Encoder().uint(len(parts))
+    for count, client, clock, start, end in parts:
+        encoder.uint(count).uint(client).uint(clock).raw(update[start:end])
+    encoder.uint(len(deletions))
+    for client, ranges in deletions.items():
+        encoder.uint(client).uint(len(ranges))
+        for clock, length in ranges:
+            encoder.uint(clock).uint(length)
+    return encoder.finish()

@@ -1,0 +1,113 @@
+"""A document that takes edits from anybody, in any order."""
+
+import random
+
+import pytest
+from pycrdt import Doc, Map
+
+from svgx_canvas.shared_document import MAX_WAITING_BYTES, SharedDocument, merge
+from svgx_common.lib0 import Malformed
+from tests.unit.canvas.test_compaction import content, history
+from tests.unit.canvas.updates import ANY, NULL, after, in_root, nested_types, text, update
+
+
+def whole(document: SharedDocument) -> bytes:
+    return document.missing(b"\x00")
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_any_order_with_repeats_makes_the_same_document(seed: int) -> None:
+    """Proves R-SYNC-1 and R-SAVE-9, and that its changes alone make it too."""
+    rng = random.Random(seed)
+    updates = history(seed)
+    expected = content(*updates)
+    rng.shuffle(updates)
+    received = [*updates, *rng.sample(updates, len(updates) // 3)]
+    document = SharedDocument.load()
+    changes = [change for each in received for change in document.integrate(each).changes]
+    assert not document.waiting
+    assert content(whole(document)) == expected
+    assert content(*changes) == expected
+    assert content(whole(SharedDocument.load(updates))) == expected
+
+
+def test_one_by_one_in_this_order_pycrdt_alone_loses_an_edit() -> None:
+    """Why nothing that waits reaches pycrdt. When this fails, much of this module can go."""
+    doc: Doc[Map[object]] = Doc(client_id=1)
+    elements = doc.get("elements", type=Map)
+    updates: list[bytes] = []
+    doc.observe(lambda event: updates.append(event.update))
+    elements["a"] = Map({"tag": "g"})
+    elements["a"] = 27
+    elements["b"] = 1
+    first, second, third = updates
+    alone: Doc[Map[object]] = Doc()
+    for each in (second, third, first):
+        alone.apply_update(each)
+    assert alone.get("elements", type=Map).to_py() != {"a": 27, "b": 1}
+    document = SharedDocument.load()
+    for each in (second, third, first):
+        document.integrate(each)
+    assert content(whole(document)) == {"a": 27, "b": 1}
+
+
+def test_what_is_new_is_told_from_what_is_not() -> None:
+    """Proves R-SAVE-8: also for what waits."""
+    first = update((5, 0, [in_root(ANY, NULL)]))
+    later = update((5, 1, [in_root(ANY, NULL, key="l")]))
+    document = SharedDocument.load()
+    assert document.integrate(later).news
+    assert not document.integrate(later).news
+    assert document.integrate(first).news
+    assert not document.waiting
+    assert not document.integrate(first).news
+    assert not document.integrate(later).news
+
+
+def test_waiting_is_bounded_by_bytes() -> None:
+    """Proves R-SYNC-14: what waits longest is forgotten first."""
+    document = SharedDocument.load()
+    size = MAX_WAITING_BYTES // 4
+    filler = b"\x01\x74" + bytes.fromhex("80808002") + b"x" * size
+    pieces = [update((client, 1, [in_root(ANY, filler)])) for client in range(5)]
+    for piece in pieces:
+        assert document.integrate(piece).news
+    assert document.waiting == pieces[-3:]
+
+
+def test_what_waits_is_looked_at_when_what_it_lacks_arrives() -> None:
+    """Proves R-SYNC-14: others' edits in between integrate nothing, and cost nothing."""
+    document = SharedDocument.load()
+    for client in range(100, 200):
+        document.integrate(update((client, 0, [after(ANY, NULL, (5, 0))])))
+    assert len(document.integrate(update((6, 0, [in_root(ANY, NULL)]))).changes) == 1
+    assert len(document.waiting) == 100
+    assert len(document.integrate(update((5, 0, [in_root(ANY, NULL, key="l")]))).changes) == 101
+
+
+def test_a_journal_with_what_is_no_update_loads_without_it() -> None:
+    """Proves R-SYNC-14."""
+    good = update((5, 0, [in_root(ANY, NULL)]))
+    document = SharedDocument.load([b"nonsense", good, b""])
+    assert document.left_out == 2
+    assert content(whole(document)) == {"k": None}
+
+
+def test_what_can_go_nowhere_waits_when_it_is_in_a_journal() -> None:
+    """Proves R-SYNC-14: an entry holds other people's edits too."""
+    deep = nested_types(501)
+    with pytest.raises(Malformed):
+        SharedDocument.load().integrate(deep)
+    document = SharedDocument.load([deep, update((8, 0, [in_root(ANY, NULL, key="l")]))])
+    assert document.left_out == 0
+    assert len(document.waiting) == 1
+    assert "l" in dict(content(whole(document)))  # type: ignore[call-overload]
+
+
+def test_updates_that_contradict_each_other_are_not_merged() -> None:
+    """Proves R-SYNC-12: pycrdt cuts a text of two clocks in the middle of its only character."""
+    one = update((1, 4, [in_root(ANY, NULL)]))
+    other = update((1, 4, [in_root(4, text("𝄞"))]))
+    assert merge([one, other]) is None
+    assert merge([one]) == one
+    assert merge([one, one]) == one

@@ -56,12 +56,12 @@ def test_what_is_new_is_told_from_what_is_not() -> None:
     first = update((5, 0, [in_root(ANY, NULL)]))
     later = update((5, 1, [in_root(ANY, NULL, key="l")]))
     document = SharedDocument.load()
-    assert document.integrate(later).news
-    assert not document.integrate(later).news
-    assert document.integrate(first).news
+    assert document.integrate(later).new
+    assert not document.integrate(later).new
+    assert document.integrate(first).new
     assert not document.waiting
-    assert not document.integrate(first).news
-    assert not document.integrate(later).news
+    assert not document.integrate(first).new
+    assert not document.integrate(later).new
 
 
 def test_waiting_is_bounded_by_bytes() -> None:
@@ -71,7 +71,7 @@ def test_waiting_is_bounded_by_bytes() -> None:
     filler = b"\x01\x74" + bytes.fromhex("80808002") + b"x" * size
     pieces = [update((client, 1, [in_root(ANY, filler)])) for client in range(5)]
     for piece in pieces:
-        assert document.integrate(piece).news
+        assert document.integrate(piece).new
     assert document.waiting == pieces[-3:]
 
 

@@ -108,6 +108,7 @@ HARM = {
     "an embed that is no JSON": update((5, 0, [in_root(EMBED, text("{"))])),
     "a format that is no JSON": update((5, 0, [in_root(FORMAT, text("b") + text("NaN"))])),
     "a client twice": update((5, 0, [gap(GC, 1)]), (5, 1, [gap(GC, 1)])),
+    "a client for nothing": update((5, 0, [])),
     "deletions of a client twice": update(deleted=deletions((5, [(0, 1)]), (5, [(1, 1)]))),
     "a deletion of nothing": update(deleted=deletions((5, [(0, 0)]))),
     "a deletion beyond 32 bits": update(deleted=deletions((5, [(2**31 - 1, 1)]))),
@@ -124,7 +125,22 @@ def test_what_could_harm_is_refused(harm: bytes) -> None:
         of_new(harm)
 
 
+_CHARACTER = in_root(STRING, text("a𝄞b"))
 NOWHERE = {
+    "between two lists": update(
+        (5, 0, [in_root(ANY, NULL), in_root(ANY, NULL, key="l")]),
+        (6, 0, [between(ANY, NULL, (5, 0), (5, 1))]),
+    ),
+    "after half a character": update((5, 0, [_CHARACTER]), (6, 0, [after(ANY, NULL, (5, 1))])),
+    "before half a character": update(
+        (5, 0, [_CHARACTER]), (6, 0, [between(ANY, NULL, (5, 0), (5, 2))])
+    ),
+    "a deletion from half a character": update(
+        (5, 0, [_CHARACTER]), deleted=deletions((5, [(2, 2)]))
+    ),
+    "a deletion to half a character": update(
+        (5, 0, [_CHARACTER]), deleted=deletions((5, [(0, 2)]))
+    ),
     "inside a text": update(
         (5, 0, [in_root(STRING, text("a")), inside(STRING, text("b"), (5, 0))])
     ),
@@ -135,7 +151,7 @@ NOWHERE = {
 
 @pytest.mark.parametrize("content", NOWHERE.values(), ids=NOWHERE.keys())
 def test_what_can_go_nowhere_is_known(content: bytes) -> None:
-    """Proves R-SYNC-12 and R-SYNC-11: pycrdt fails on the one and ends the process when it deletes the other."""
+    """Proves R-SYNC-12 and R-SYNC-11: pycrdt fails on it, counts wrongly, never returns, or ends the process."""
     assert of_new(content).hopeless
 
 
@@ -174,6 +190,33 @@ def test_what_is_there_already_is_not_looked_at_again() -> None:
     for lie in (in_root(TYPE, MAP), gap(GC, 2)):
         liar = update((5, 0, [lie]), (6, 0, [inside(ANY, NULL, (5, 0))]))
         assert split(liar, known, nesting).hopeless
+
+
+def test_whole_characters_may_be_cut_out() -> None:
+    """As every editor does."""
+    written = update(
+        (5, 0, [_CHARACTER]),
+        (6, 0, [between(ANY, NULL, (5, 2), (5, 3)), between(ANY, NULL, (5, 0), (5, 1))]),
+        deleted=deletions((5, [(1, 2)])),
+    )
+    assert of_new(written).ready is written
+
+
+def test_the_rest_of_a_struct_lies_where_its_first_part_does() -> None:
+    """Clients send two edits as one when they have to repeat them; who lies about where is told apart."""
+    known, nesting = {5: 1}, Nesting()
+    nesting.update(of_new(update((5, 0, [in_root(STRING, text("a"))]))).nesting)
+    honest = update((5, 0, [in_root(STRING, text("abc"))]))
+    assert split(honest, known, nesting).clocks == {5: 3}
+    liar = update((5, 0, [in_root(STRING, text("abc"), key="l")]))
+    assert split(liar, known, nesting).hopeless
+
+
+def test_what_is_known_is_not_said_again() -> None:
+    """Proves R-SYNC-12: pycrdt might make something else of it."""
+    known, nesting = {5: 2}, Nesting()
+    written = update((5, 0, [gap(GC, 1), in_root(STRING, text("x")), in_root(ANY, NULL)]))
+    assert split(written, known, nesting).ready == update((5, 2, [in_root(ANY, NULL)]))
 
 
 def test_what_waits_is_split_off() -> None:

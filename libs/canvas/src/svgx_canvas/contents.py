@@ -13,14 +13,36 @@ _XML_ELEMENT = 3
 _ARRAY, _OBJECT = 117, 118
 
 
-def skip_content(decoder: Decoder, kind: int) -> int:
-    """Read over a content of this kind and return its length in clocks. Raises `Malformed`."""
+STRING = 4
+
+
+def skip_content(decoder: Decoder, kind: int) -> tuple[int, tuple[int, ...]]:
+    """Read over a content of this kind: its length in clocks, and those within it before which it must not be cut.
+
+    Raises `Malformed`.
+    """
+    if kind == STRING:
+        return _measure(decoder.text())
     read = _CONTENTS.get(kind)
     if read is None:
         # Also 2, JSON, which Yjs has not written since version 13 and pycrdt misreads, and 11, moves, which pycrdt
         # knows and Yjs does not: every browser that received one would fail.
         raise Malformed(f"unknown kind of content {kind}")
-    return read(decoder)
+    return read(decoder), ()
+
+
+def _measure(text: str) -> tuple[int, tuple[int, ...]]:
+    """Length in UTF-16 code units, as Yjs counts, and where the second ones of a pair are."""
+    if text.isascii() or max(text) <= "\uffff":
+        return len(text), ()
+    length = 0
+    seconds = []
+    for character in text:
+        length += 1
+        if character > "\uffff":
+            seconds.append(length)
+            length += 1
+    return length, tuple(seconds)
 
 
 def _deleted(decoder: Decoder) -> int:
@@ -30,12 +52,6 @@ def _deleted(decoder: Decoder) -> int:
 def _binary(decoder: Decoder) -> int:
     decoder.skip(decoder.uint())
     return 1
-
-
-def _string(decoder: Decoder) -> int:
-    text = decoder.text()
-    # Yjs counts UTF-16 code units.
-    return len(text) if text.isascii() else len(text.encode("utf-16-le")) // 2
 
 
 def _embed(decoder: Decoder) -> int:
@@ -75,7 +91,6 @@ def _document(decoder: Decoder) -> int:
 _CONTENTS: dict[int, Callable[[Decoder], int]] = {
     1: _deleted,
     3: _binary,
-    4: _string,
     5: _embed,
     6: _format,
     7: _type,

@@ -35,10 +35,10 @@ class Fault(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Integrated:
-    """What an update did: the changes to tell others about, and whether anything in it was new."""
+    """What an update did: `changes` to tell others about, and what of it is `new` and has to be kept."""
 
     changes: list[bytes]
-    news: bool
+    new: list[bytes]
 
 
 class SharedDocument:
@@ -49,7 +49,8 @@ class SharedDocument:
         """Updates of the journal that are not in the document, and never will be."""
         self._doc: Doc[Any] = Doc()
         self._changes: list[bytes] = []
-        self._clocks: dict[int, int] = {}
+        self.clocks: dict[int, int] = {}
+        """Of each client, those below this one are in the document."""
         self._nesting = Nesting()
         self._waiting: dict[bytes, None] = {}
         self._waiting_bytes = 0
@@ -88,7 +89,7 @@ class SharedDocument:
 
         Raises `Malformed` for what is none, or could never be integrated, and `Fault`.
         """
-        parts = split(update, self._clocks, self._nesting)
+        parts = split(update, self.clocks, self._nesting)
         if parts.hopeless:
             raise Malformed("something has no place: not in a type, or too deep")
         return self._take(parts)
@@ -96,7 +97,7 @@ class SharedDocument:
     def absorb(self, update: bytes) -> list[bytes]:
         """Take in what is in the journal, whatever it is; the changes. Raises `Fault`."""
         try:
-            return self._take(split(update, self._clocks, self._nesting)).changes
+            return self._take(split(update, self.clocks, self._nesting)).changes
         except Malformed:
             self.left_out += 1
             return []
@@ -113,17 +114,21 @@ class SharedDocument:
             return self._doc.get_update(state_vector)
 
     def _take(self, parts: Split) -> Integrated:
-        news = parts.waiting is not None and self._wait(parts.waiting, parts.lacking)
+        new = []
+        if parts.waiting is not None and self._wait(parts.waiting, parts.lacking):
+            new.append(parts.waiting)
         changes = self._apply(parts)
+        if parts.ready is not None and changes:
+            new.append(parts.ready)
         advanced = [*parts.clocks]
         while advanced and self._waiting:
             for waiting in self._no_longer_lacking(advanced.pop()):
-                parts = split(waiting, self._clocks, self._nesting)
+                parts = split(waiting, self.clocks, self._nesting)
                 if parts.waiting is not None:
                     self._wait(parts.waiting, parts.lacking)
                 changes += self._apply(parts)
                 advanced += parts.clocks
-        return Integrated(changes, news or bool(changes))
+        return Integrated(changes, new)
 
     def _apply(self, parts: Split) -> list[bytes]:
         if parts.ready is None:
@@ -132,7 +137,7 @@ class SharedDocument:
         with faults():
             self._doc.apply_update(parts.ready)
         changes, self._changes = self._changes, []
-        self._clocks.update(parts.clocks)
+        self.clocks.update(parts.clocks)
         self._nesting.update(parts.nesting)
         return [change for change in changes if change != EMPTY_UPDATE]
 
@@ -151,7 +156,7 @@ class SharedDocument:
     def _no_longer_lacking(self, client: int) -> Iterator[bytes]:
         """Take out what waited for structs of this client that are there now."""
         heap = self._lacking.get(client, [])
-        while heap and heap[0][0] < self._clocks.get(client, 0):
+        while heap and heap[0][0] < self.clocks.get(client, 0):
             update = heapq.heappop(heap)[1]
             if update in self._waiting:
                 self._forget(update)

@@ -7,11 +7,11 @@ with a byte of flags and kind; an item names those it depends on by client and c
 """
 
 import heapq
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from svgx_canvas.contents import skip_content
-from svgx_canvas.nesting import DELETED, Nesting, depth_of, is_parent, place
+from svgx_canvas.nesting import DELETED, Nesting, Place, siblings
 from svgx_common.lib0 import Decoder, Encoder, Malformed
 
 MAX_CLOCK = 2**31
@@ -70,13 +70,17 @@ def split(update: bytes, known: Mapping[int, int], nesting: Nesting) -> Split:
     decoder = Decoder(update)
     reading = _Reading(decoder, known, nesting)
     reading.read()
-    ready, waiting = _read_deletions(decoder, reading.has)
+    ready, waiting = _read_deletions(decoder, reading)
     if not decoder.done:
         raise Malformed("there is more after the deletions")
     sections = reading.sections
-    if not waiting and all(section.at == section.end for section in sections):
+    blocked = any(section.at < section.end for section in sections)
+    if not blocked and not waiting and not reading.repeats:
         return Split(update, None, reading.clocks, reading.nesting)
-    deleted = ((client, ranges[0][0]) for client, ranges in waiting.items())
+    # What has no hope waits beyond all clocks.
+    deleted = (
+        (client, max(reading.has(client), ranges[0][0])) for client, ranges in waiting.items()
+    )
     return Split(
         _encode(update, [_before(section) for section in sections], ready),
         _encode(update, [_after(section) for section in sections], waiting),
@@ -114,6 +118,7 @@ class _Reading:
         self.clocks: dict[int, int] = {}
         self.nesting = Nesting()
         self.hopeless = False
+        self.repeats = False
         self._decoder = decoder
         self._known = known
         self._known_nesting = nesting
@@ -135,8 +140,8 @@ class _Reading:
         seen: set[int] = set()
         for _ in range(decoder.uint()):
             count, client, clock = decoder.uint(), decoder.uint(), decoder.uint()
-            if client in seen:
-                raise Malformed("a client appears twice")
+            if client in seen or not count:
+                raise Malformed("a client appears twice, or for nothing")
             seen.add(client)
             section = _Section(client, clock, decoder.position, count)
             self.sections.append(section)
@@ -170,20 +175,30 @@ class _Reading:
         decoder, client = self._decoder, section.client
         while section.done < section.count:
             clock = section.clock
-            length, kind, needs, in_parent = _read_struct(decoder, client, clock)
+            length, info, needs, names, wholes = _read_struct(decoder, client, clock)
             end, there = clock + length, self.has(client)
-            if end > there and kind != _SKIP:
+            if end > there and info != _SKIP:
                 missing = self._missing(client, clock, there, needs)
-                where = self._place(kind, needs, in_parent) if missing is None else None
-                if where is None:
+                place = self._place(info, needs, names) if missing is None else None
+                if place is not None and clock < there:
+                    place = self._continued(client, there, place)
+                if place is None:
                     self._block(section, missing or (client, MAX_CLOCK))
                     self.hopeless = self.hopeless or missing is None
                     return
                 self.clocks[client] = end
-                self.nesting.add(client, there, end, where)
+                self.nesting.add(client, there, end, place)
+                for offset in wholes:
+                    self.nesting.keep_whole(client, clock + offset)
             section.clock = end
             section.done += 1
             section.at = decoder.position
+            if end <= there:
+                # Known already: whatever it says, it is not said again.
+                self.repeats = True
+                section.first_clock, section.start = end, section.at
+                section.count -= section.done
+                section.done = 0
 
     def _block(self, section: _Section, missing: Id) -> None:
         heap = self._blocked.setdefault(missing[0], [])
@@ -198,58 +213,85 @@ class _Reading:
                 return need
         return None
 
-    def _place(self, kind: int, needs: tuple[Id, ...], in_parent: bool) -> int | None:
+    def may_cut(self, client: int, clock: int) -> bool:
+        """Whether a struct may be cut before this clock."""
+        return self.nesting.may_cut(client, clock) and self._known_nesting.may_cut(client, clock)
+
+    def _place(self, info: int, needs: tuple[Id, ...], names: int) -> Place | None:
         """Where a struct goes whose needs are there; None when it can go nowhere."""
-        if kind == _GC:
+        if info == _GC:
             return DELETED
         depth = 1
         if needs:
-            other = self.nesting.get(*needs[0])
-            if other is None:
-                other = self._known_nesting.get(*needs[0])
-            if other is None or (in_parent and not is_parent(other)):
-                return None
-            depth = depth_of(other) + in_parent
-        if depth > MAX_DEPTH:
+            others = [self._nesting_of(need) for need in needs]
+            depth = max(other.depth for other in others)
+            if names:
+                depth += 1
+                if not others[0].parent:
+                    return None
+            else:
+                lists = {other.siblings for other in others}
+                # Beside what is deleted so thoroughly that its list is forgotten: that may be anywhere.
+                names = 0 if 0 in lists else lists.pop()
+                if (names and lists) or not self._may_stand(info, needs):
+                    return None
+        parent = info & _KIND in _MAY_BE_PARENT
+        return Place(names, depth, parent) if depth <= MAX_DEPTH else None
+
+    def _may_stand(self, info: int, neighbours: tuple[Id, ...]) -> bool:
+        """Whether an item may be put between these."""
+        if info & _ORIGIN and not self.may_cut(neighbours[0][0], neighbours[0][1] + 1):
+            return False
+        return not info & _RIGHT_ORIGIN or self.may_cut(*neighbours[-1])
+
+    def _continued(self, client: int, there: int, place: Place) -> Place | None:
+        """The place of the rest of a struct whose first part is known up to `there`; None where they differ."""
+        before = self._nesting_of((client, there - 1))
+        if not self.may_cut(client, there):
             return None
-        return place(depth, parent=kind in _MAY_BE_PARENT)
+        return place if before.siblings in (0, place.siblings) else None
+
+    def _nesting_of(self, struct: Id) -> Place:
+        place = self.nesting.get(*struct) or self._known_nesting.get(*struct)
+        assert place is not None, "its clock is there"
+        return place
 
 
 def _read_struct(
     decoder: Decoder, client: int, clock: int
-) -> tuple[int, int, tuple[Id, ...], bool]:
-    """How many clocks a struct takes, its kind, what it depends on, and whether that is its parent: otherwise it is
-    the neighbours it was put between."""
+) -> tuple[int, int, tuple[Id, ...], int, tuple[int, ...]]:
+    """Read one struct: how many clocks it takes, its flags and kind, what it depends on, the list it is in, where that
+    is told by the parent and not by the neighbours it was put between, and where it must not be cut."""
     info = decoder.byte()
     needs: tuple[Id, ...] = ()
-    in_parent = False
+    names = 0
+    wholes: tuple[int, ...] = ()
     if info in (_GC, _SKIP):
-        length, kind = decoder.uint(), info
+        length = decoder.uint()
     else:
         if info & _ORIGIN:
             needs = ((decoder.uint(), decoder.uint()),)
         if info & _RIGHT_ORIGIN:
             needs += ((decoder.uint(), decoder.uint()),)
         if not needs:
+            parent: object
             if decoder.flag():
-                decoder.text()
+                parent = decoder.text()
             else:
-                needs = ((decoder.uint(), decoder.uint()),)
-                in_parent = True
-            if info & _KEY:
-                decoder.text()
+                parent = decoder.uint(), decoder.uint()
+                needs = (parent,)
+            names = siblings(parent, decoder.text() if info & _KEY else None)
         for need in needs:
             if need[0] == client and need[1] >= clock:
                 raise Malformed("a struct depends on a later one of its own client")
-        kind = info & _KIND
-        length = skip_content(decoder, kind)
+        length, wholes = skip_content(decoder, info & _KIND)
     if not 0 < length < MAX_CLOCK - clock:
         raise Malformed("a clock or length is out of range")
-    return length, kind, needs, in_parent
+    return length, info, needs, names, wholes
 
 
-def _read_deletions(decoder: Decoder, has: Callable[[int], int]) -> tuple[_Ranges, _Ranges]:
-    """The deleted ranges of what is there, and those of what is not."""
+def _read_deletions(decoder: Decoder, reading: _Reading) -> tuple[_Ranges, _Ranges]:
+    """The deleted ranges of what is there, and those of what is not or must not be cut so."""
     ready: _Ranges = {}
     waiting: _Ranges = {}
     seen: set[int] = set()
@@ -258,12 +300,16 @@ def _read_deletions(decoder: Decoder, has: Callable[[int], int]) -> tuple[_Range
         if client in seen:
             raise Malformed("a client's deletions appear twice")
         seen.add(client)
-        there = has(client)
+        there = reading.has(client)
         for _ in range(decoder.uint()):
             clock, length = decoder.uint(), decoder.uint()
             if not 0 < length < MAX_CLOCK - clock:
                 raise Malformed("a clock or length is out of range")
             end = clock + length
+            if not reading.may_cut(client, clock) or not reading.may_cut(client, end):
+                reading.hopeless = True
+                waiting.setdefault(client, []).append((clock, length))
+                continue
             if clock < there:
                 ready.setdefault(client, []).append((clock, min(end, there) - clock))
             if end > there:

@@ -136,11 +136,11 @@ class Room:
             self.culprit = _digest(edit.update)
             raise
         self._fresh += outcome.changes
-        if outcome.news:
-            # As it came: what waits for another edit is in no change.
-            self._unsaved.append(edit)
+        # Not the changes: what waits for another edit is in none.
+        for update in outcome.new:
+            self._unsaved.append(Edit(edit.author, update))
             self._kept += 1
-            self.unsaved_bytes += len(edit.update)
+            self.unsaved_bytes += len(update)
         return True
 
 

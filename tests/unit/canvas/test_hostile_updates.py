@@ -1,0 +1,140 @@
+"""Updates put together at random, well formed and not: nothing that passes the check makes pycrdt fail."""
+
+import contextlib
+import random
+
+import pytest
+
+from svgx_canvas.shared_document import SharedDocument, merge
+from svgx_canvas.structure import check, read_state_vector
+from svgx_common.lib0 import Malformed
+from tests.unit.canvas.updates import (
+    ANY,
+    BINARY,
+    DELETED,
+    DOC,
+    EMBED,
+    FORMAT,
+    GC,
+    MAP,
+    NULL,
+    SKIP,
+    STRING,
+    TYPE,
+    Struct,
+    after,
+    between,
+    deletions,
+    gap,
+    in_root,
+    inside,
+    text,
+    update,
+)
+
+CLIENTS = (1, 2, 3, 4)
+CONTENTS = [
+    (DELETED, b"\x02", 2),
+    (BINARY, b"\x02xy", 1),
+    (STRING, text("a"), 1),
+    (STRING, text("a𝄞b"), 4),
+    (EMBED, text('{"e":1}'), 1),
+    (FORMAT, text("bold") + text("null"), 1),
+    (TYPE, MAP, 1),
+    (TYPE, b"\x00", 1),
+    (TYPE, b"\x02", 1),
+    (TYPE, b"\x03" + text("n"), 1),
+    (ANY, NULL, 1),
+    (ANY, b"\x02\x75\x01\x7e\x76\x00", 2),
+    (DOC, text("guid") + b"\x76\x00", 1),
+]
+
+
+class Harm:
+    """Makes updates whose structs refer to each other and to whatever else may be there."""
+
+    def __init__(self, seed: int) -> None:
+        self._rng = random.Random(seed)
+        self._clocks = self._rng.choice([2, 5, 12])
+
+    def update(self) -> bytes:
+        rng = self._rng
+        sections = []
+        for client in rng.sample(CLIENTS, rng.randrange(1, 4)):
+            clock = start = rng.randrange(self._clocks)
+            structs: list[Struct] = []
+            for _ in range(rng.randrange(1, 5)):
+                struct, length = self._struct(client, clock)
+                structs.append(struct)
+                clock += length
+            sections.append((client, start, structs))
+        return update(*sections, deleted=self._deletions())
+
+    def _struct(self, client: int, clock: int) -> tuple[Struct, int]:
+        rng = self._rng
+        if rng.random() < 0.15:
+            length = rng.randrange(1, 4)
+            return gap(rng.choice([GC, SKIP]), length), length
+        kind, content, length = rng.choice(CONTENTS)
+        match rng.randrange(4):
+            case 0:
+                return in_root(kind, content, key=rng.choice("ab"), root=rng.choice("tu")), length
+            case 1:
+                key = rng.choice("ab")
+                return inside(kind, content, self._other(client, clock), key=key), length
+            case 2:
+                return after(kind, content, self._other(client, clock)), length
+            case _:
+                left, right = self._other(client, clock), self._other(client, clock)
+                return between(kind, content, left, right), length
+
+    def _other(self, client: int, clock: int) -> tuple[int, int]:
+        other = self._rng.choice(CLIENTS)
+        return other, self._rng.randrange(max(1, clock) if other == client else self._clocks)
+
+    def _deletions(self) -> bytes:
+        rng = self._rng
+        return deletions(
+            *(
+                (client, [(rng.randrange(self._clocks), rng.randrange(1, 4)) for _ in range(2)])
+                for client in rng.sample(CLIENTS, rng.randrange(3))
+            )
+        )
+
+
+@pytest.mark.parametrize("seed", range(300))
+def test_whatever_passes_is_integrated_or_waits(seed: int) -> None:
+    """Proves R-SYNC-12: no `Fault`, and the clocks are those that pycrdt has."""
+    harm = Harm(seed)
+    document = SharedDocument.load()
+    passed = []
+    for _ in range(12):
+        content = harm.update()
+        with contextlib.suppress(Malformed):
+            document.integrate(content)
+            passed.append(content)
+    known = read_state_vector(document.state_vector())
+    again = SharedDocument.load(passed)
+    assert again.left_out == 0
+    assert {client: clock for client, clock in known.items() if clock} == {
+        client: clock for client, clock in document.clocks.items() if clock
+    }
+    again.missing(b"\x00")
+    if passed and (merged := merge(passed)) is not None:
+        SharedDocument.load([merged])
+
+
+@pytest.mark.parametrize("seed", range(300))
+def test_bytes_changed_at_random_are_read_or_refused(seed: int) -> None:
+    """Proves R-SYNC-12: what still passes, pycrdt reads as well."""
+    rng = random.Random(seed)
+    document = SharedDocument.load()
+    for _ in range(20):
+        content = bytearray(Harm(rng.randrange(1000)).update())
+        for _ in range(rng.randrange(1, 4)):
+            content[rng.randrange(len(content))] = rng.choice(
+                [0, 1, 2, 127, 128, 255, rng.randrange(256)]
+            )
+        with contextlib.suppress(Malformed):
+            check(bytes(content))
+            document.integrate(bytes(content))

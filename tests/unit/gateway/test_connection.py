@@ -91,7 +91,7 @@ async def test_saved_goes_only_to_those_who_asked() -> None:
     asked, silent = connect(socket), connect(socket)
     silent.wants_saved = False
     for connection in (asked, silent):
-        connection.report_saved(7)
+        connection.committed(7)
     writing = [asyncio.create_task(each.write()) for each in (asked, silent)]
     socket.let(2)
     await asked.drained()

@@ -31,9 +31,9 @@ async def one_edit(
     caller = Caller("u", "ann", Role.EDITOR, "s")
     connection = Connection(cast(WebSocket, None), caller, CanvasRole.EDITOR, wants_saved=True)
     told: list[int] = []
-    monkeypatch.setattr(Connection, "report_saved", lambda _, count: told.append(count))
+    monkeypatch.setattr(Connection, "committed", lambda _, number: told.append(number))
     outbox = Outbox(cast(Bus, None), "canvas", connection.close)
-    await outbox.put(connection, b"update")
+    outbox.put(connection, b"update", 1)
     async with asyncio.timeout(10):
         await outbox.flushed()
     await outbox.close()

@@ -119,6 +119,10 @@ class LiveCanvas:
             connection.send(protocol.step_1(reply.state_vector))
         connection.send(protocol.aware(reply.awareness))
 
+    async def ask_for_all(self, connection: Connection) -> None:
+        """Ask a client who may edit from now on for what it has: as a viewer it was not taken at its word."""
+        connection.send(protocol.step_1((await self._ask(None)).state_vector))
+
     async def send_everyone_to(self, connection: Connection) -> None:
         """Answer a client that asks who is there."""
         connection.send(protocol.aware((await self._ask(None)).awareness))

@@ -14,6 +14,7 @@ from svgx_common.caller import Caller
 from svgx_common.contract.policy import CanvasRole
 from svgx_gateway.live import protocol
 from svgx_gateway.live.codes import Close
+from svgx_gateway.live.tally import Tally
 
 SLOW_BYTES = 1024 * 1024
 """Bytes waiting for a client past which broadcasts are not queued any more; it gets one merged catch-up later."""
@@ -54,9 +55,11 @@ class Connection:
         self.role_known = asyncio.Event()
         """Cleared while a change of the role is looked up: until then nothing is written."""
         self.role_known.set()
+        self.doubts = 0
+        """How often the role may have changed: of several questions about it the last one's answer counts."""
         self.clients: dict[int, awareness.State] = {}
         self.wants_saved = wants_saved
-        self.sent = 0
+        self.tally = Tally()
         self.flow = Flow.LIVE
         self.lag_vector = b""
         self._websocket = websocket
@@ -144,7 +147,8 @@ class Connection:
         present = [state for state in self.clients.values() if state.present]
         return awareness.encode(present) if present else None
 
-    def report_saved(self, count: int) -> None:
-        """Tell the client how many of its document messages are committed, when it asked to know."""
-        if self.wants_saved:
-            self.send(protocol.saved(count))
+    def committed(self, number: int) -> None:
+        """What was taken up to this number is committed: tell the client what is saved, when it asked to know."""
+        saved = self.tally.commit(number)
+        if self.wants_saved and saved is not None:
+            self.send(protocol.saved(saved))

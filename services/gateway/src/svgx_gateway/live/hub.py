@@ -12,8 +12,9 @@ from svgx_common.bus import Bus
 from svgx_common.contract.errors import SvgxError
 from svgx_gateway.access import Access
 from svgx_gateway.live.canvas import LiveCanvas
-from svgx_gateway.live.codes import Close, close_code
+from svgx_gateway.live.codes import Close
 from svgx_gateway.live.connection import Connection
+from svgx_gateway.live.roles import Roles
 
 log = structlog.get_logger(__name__)
 
@@ -29,7 +30,7 @@ class Hub:
 
     def __init__(self, bus: Bus, access: Access) -> None:
         self._bus = bus
-        self._access = access
+        self._roles = Roles(access)
         self._canvases: dict[str, LiveCanvas] = {}
         self._starting: dict[str, asyncio.Task[LiveCanvas]] = {}
         self._stopping: set[asyncio.Task[None]] = set()
@@ -71,6 +72,7 @@ class Hub:
         """Drop everything."""
         for task in self._stopping:
             task.cancel()
+        await self._roles.stop()
         await asyncio.gather(*(canvas.stop() for canvas in self._canvases.values()))
 
     def details(self) -> dict[str, int]:
@@ -111,20 +113,5 @@ class Hub:
 
     async def _access_changed(self, canvas_id: str) -> None:
         """Roles on a canvas changed: its connections keep what they still may."""
-        canvas = self._canvases.get(canvas_id)
-        connections = list(canvas.connections) if canvas else []
-        for connection in connections:
-            connection.role_known.clear()
-        for connection in connections:
-            await self._check_role(connection, canvas_id)
-            connection.role_known.set()
-
-    async def _check_role(self, connection: Connection, canvas_id: str) -> None:
-        try:
-            connection.role = await self._access.role(connection.caller, canvas_id)
-        except SvgxError as error:
-            if error.status in (403, 404):
-                connection.close(close_code(error), error.detail)
-            else:
-                # Nobody can say what is still allowed: the client comes back, and brings what it has drawn.
-                connection.close(Close.OVERLOADED, "roles cannot be looked up at the moment")
+        if (canvas := self._canvases.get(canvas_id)) is not None:
+            self._roles.doubt(canvas)

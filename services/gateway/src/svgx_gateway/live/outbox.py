@@ -71,12 +71,14 @@ class Outbox:
         self._tasks: set[asyncio.Task[None]] = set()
         self._sender = asyncio.create_task(self._send())
 
-    async def put(self, connection: Connection, update: bytes) -> None:
-        """Take one document message; waits while too much is unacknowledged, which stops reading its client."""
+    async def room(self) -> None:
+        """Wait while too much is unacknowledged, which stops reading the client."""
         await self._room.wait()
-        connection.sent += 1
+
+    def put(self, connection: Connection, update: bytes, number: int) -> None:
+        """Take one document message; `number` is what its connection is told of when it is committed."""
         self._gathering.edits.append(Edit(connection.caller.user_id, update))
-        self._gathering.senders.append((connection, connection.sent))
+        self._gathering.senders.append((connection, number))
         self._gathering.size += len(update)
         self._grow(len(update))
         self._wake.set()
@@ -158,12 +160,12 @@ class Outbox:
 
     def _settle(self) -> None:
         """Report in the order of sending: everything before the oldest open batch is saved."""
-        counts: dict[Connection, int] = {}
+        numbers: dict[Connection, int] = {}
         while self._sent and self._sent[0].done:
             batch = self._sent.popleft()
-            counts.update(batch.senders)
+            numbers.update(batch.senders)
             self._grow(-batch.size)
-        for connection, count in counts.items():
+        for connection, number in numbers.items():
             # One that is being closed may have sent what was refused, or what could not be saved.
             if not connection.closing.done():
-                connection.report_saved(count)
+                connection.committed(number)

@@ -13,7 +13,7 @@ SYNC, AWARENESS, AUTH, QUERY_AWARENESS = 0, 1, 2, 3
 STEP_1, STEP_2, UPDATE = 0, 1, 2
 
 SAVED = 100
-"""Our own type, sent only to those who connected with `saved=1`: how many of their document messages are committed."""
+"""Our own type, sent only to those who connected with `saved=1`: how many of their document messages are saved."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,9 +25,10 @@ class AskSync:
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """Sync step 2 or update: change the document."""
+    """Sync step 2 or update: change the document. `whole`: a step 2, with all that its sender has and we lack."""
 
     update: bytes
+    whole: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,8 +73,8 @@ def _decode_sync(decoder: Decoder) -> Message:
     match decoder.uint():
         case 0:
             return AskSync(decoder.buffer())
-        case 1 | 2:
-            return Document(decoder.buffer())
+        case 1 | 2 as kind:
+            return Document(decoder.buffer(), whole=kind == STEP_2)
         case other:
             raise Malformed(f"unknown sync message type {other}")
 
@@ -99,5 +100,5 @@ def aware(content: bytes) -> bytes:
 
 
 def saved(count: int) -> bytes:
-    """How many document messages of this connection are committed."""
+    """How many document messages of this connection are saved."""
     return Encoder().uint(SAVED).uint(count).finish()

@@ -6,7 +6,6 @@ from typing import cast
 import pytest
 from starlette.websockets import WebSocket
 
-from svgx_common import awareness
 from svgx_common.caller import Caller
 from svgx_common.contract.policy import CanvasRole, Role
 from svgx_gateway.live import connection as module
@@ -70,19 +69,6 @@ async def test_a_client_that_stays_slow_is_closed(monkeypatch: pytest.MonkeyPatc
     for _ in range(3):
         connection.broadcast(b"frame", b"")
     assert connection.closing.result().code is Close.OVERLOADED
-
-
-async def test_presence_ends_with_the_connection() -> None:
-    """Proves R-AWARE-3: the farewell removes exactly the clients that are present."""
-    connection = connect(SlowSocket())
-    connection.learn((awareness.State(1, 3, "{}"), awareness.State(2, 1, "{}")))
-    connection.learn((awareness.State(2, 2, "null"), awareness.State(1, 2, "null")))
-    farewell = connection.farewell()
-    assert farewell is not None
-    assert awareness.decode(farewell) == [awareness.State(1, 3, "null")]
-    presence = connection.presence()
-    assert presence is not None
-    assert awareness.decode(presence) == [awareness.State(1, 3, "{}")]
 
 
 async def test_saved_goes_only_to_those_who_asked() -> None:

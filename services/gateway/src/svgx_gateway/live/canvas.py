@@ -6,6 +6,7 @@ import structlog
 from nats.aio.subscription import Subscription
 from prometheus_client import Counter
 
+from svgx_common.awareness import State, encode_said
 from svgx_common.background import repeat
 from svgx_common.bus import Bus
 from svgx_common.contract import subjects
@@ -24,6 +25,7 @@ from svgx_gateway.live.codes import Close, close_code
 from svgx_gateway.live.connection import Connection, Flow
 from svgx_gateway.live.outbox import Outbox
 from svgx_gateway.live.stream import Stream
+from svgx_gateway.live.voice import Told
 
 log = structlog.get_logger(__name__)
 
@@ -57,6 +59,7 @@ class LiveCanvas:
         self._bus = bus
         self._subscriptions: list[Subscription] = []
         self._stream = Stream()
+        self._told = Told()
         self._pause = CHECKPOINT
         self._tasks = [
             asyncio.create_task(repeat("catch up", self._catch_up)),
@@ -110,9 +113,15 @@ class LiveCanvas:
         """Answer a client that asks who is there."""
         connection.send(protocol.aware((await self._ask(None)).awareness))
 
-    async def send_awareness(self, update: bytes) -> None:
-        """Tell the holder; a lost one is repeated by its client within 15 s."""
-        await self._bus.publish(subjects.canvas(self.canvas_id, "awareness"), update)
+    async def hear(self, connection: Connection, update: bytes) -> None:
+        """Pass on what is new of a client in an awareness update it sent. Raises `Malformed`."""
+        if (state := connection.voice.hear(update, self._told)) is not None:
+            await self.tell_of(connection, state)
+
+    async def tell_of(self, connection: Connection, state: State) -> None:
+        """Tell the holder a client's state; a lost one is repeated by its client within 15 s."""
+        said = encode_said(connection.caller.user_id, state)
+        await self._bus.publish(subjects.canvas(self.canvas_id, "awareness"), said)
 
     async def _updated(self, _: str, content: bytes) -> None:
         broadcast = decode_broadcast(content)
@@ -120,7 +129,9 @@ class LiveCanvas:
         self._stream.passed_on(broadcast)
 
     async def _present(self, _: str, content: bytes) -> None:
-        self._fan_out(protocol.aware(decode_presence(content).update))
+        update = decode_presence(content).update
+        self._told.note(update)
+        self._fan_out(protocol.aware(update))
 
     def _fan_out(self, frame: bytes) -> None:
         FRAMES.inc(len(self.connections))
@@ -174,8 +185,8 @@ class LiveCanvas:
         for connection in list(self.connections):
             if connection.may_edit:
                 connection.send(question)
-            if (presence := connection.presence()) is not None:
-                await self.send_awareness(presence)
+            if (state := connection.voice.presence()) is not None:
+                await self.tell_of(connection, state)
 
     async def _look_ahead(self) -> None:
         """Ask for the holder's vector now and then, also while nobody draws: clients must not stay behind unnoticed."""
@@ -189,7 +200,7 @@ class LiveCanvas:
         self._pause = CHECKPOINT if self._stream.looked(reply) else SOON
 
     async def _ask(self, state_vector: bytes | None) -> SyncReply:
-        return decode_sync_reply(
+        reply = decode_sync_reply(
             await ask_holder(
                 self._bus,
                 self.canvas_id,
@@ -199,3 +210,5 @@ class LiveCanvas:
                 attempt=ATTEMPT,
             )
         )
+        self._told.note(reply.awareness)
+        return reply

@@ -9,12 +9,12 @@ from enum import Enum, auto
 from starlette.websockets import WebSocket, WebSocketDisconnect
 from uvicorn.protocols.utils import ClientDisconnected
 
-from svgx_common import awareness
 from svgx_common.caller import Caller
 from svgx_common.contract.policy import CanvasRole
 from svgx_gateway.live import protocol
 from svgx_gateway.live.codes import Close
 from svgx_gateway.live.tally import Tally
+from svgx_gateway.live.voice import Voice
 
 SLOW_BYTES = 1024 * 1024
 """Bytes waiting for a client past which broadcasts are not queued any more; it gets one merged catch-up later."""
@@ -24,9 +24,6 @@ HARD_BYTES = 64 * 1024 * 1024
 
 LAGGING_SECONDS = 60.0
 """Seconds a client may stay slow before it is closed."""
-
-MAX_CLIENTS = 64
-"""Awareness client ids one connection may use in its life."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,9 +54,9 @@ class Connection:
         self.role_known.set()
         self.doubts = 0
         """How often the role may have changed: of several questions about it the last one's answer counts."""
-        self.clients: dict[int, awareness.State] = {}
         self.wants_saved = wants_saved
         self.tally = Tally()
+        self.voice = Voice()
         self.flow = Flow.LIVE
         self.lag_vector = b""
         self._websocket = websocket
@@ -123,29 +120,6 @@ class Connection:
                     return
                 self._bytes -= len(frame)
             self._drained.set()
-
-    def learn(self, states: tuple[awareness.State, ...]) -> None:
-        """Remember whose awareness this connection speaks for, so that it can end with the connection."""
-        for state in states:
-            known = self.clients.get(state.client)
-            if known is None and len(self.clients) >= MAX_CLIENTS:
-                continue
-            if known is None or state.supersedes(known):
-                self.clients[state.client] = state
-
-    def farewell(self) -> bytes | None:
-        """The awareness update that ends this connection's presence, or None when it has none."""
-        gone = [
-            awareness.State(state.client, state.clock, "null")
-            for state in self.clients.values()
-            if state.present
-        ]
-        return awareness.encode(gone) if gone else None
-
-    def presence(self) -> bytes | None:
-        """The awareness update with this connection's present states, or None when it has none."""
-        present = [state for state in self.clients.values() if state.present]
-        return awareness.encode(present) if present else None
 
     def committed(self, number: int) -> None:
         """What was taken up to this number is committed: tell the client what is saved, when it asked to know."""

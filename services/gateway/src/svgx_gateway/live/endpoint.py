@@ -115,9 +115,8 @@ async def _handle(message: protocol.Message, connection: Connection, canvas: Liv
                 canvas.outbox.put(connection, update, connection.tally.take(whole=whole))
             else:
                 connection.tally.discard()
-        case protocol.Aware(update, states):
-            connection.learn(states)
-            await canvas.send_awareness(update)
+        case protocol.Aware(update):
+            await canvas.hear(connection, update)
         case protocol.AskAwareness():
             await canvas.send_everyone_to(connection)
         case protocol.Ignored():

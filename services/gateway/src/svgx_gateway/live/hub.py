@@ -49,9 +49,9 @@ class Hub:
             yield canvas
         finally:
             canvas.connections.discard(connection)
-            if (farewell := connection.farewell()) is not None:
+            if (farewell := connection.voice.farewell()) is not None:
                 with contextlib.suppress(SvgxError):
-                    await canvas.send_awareness(farewell)
+                    await canvas.tell_of(connection, farewell)
             if not canvas.connections and self._canvases.get(canvas_id) is canvas:
                 task = asyncio.create_task(self._stop_when_flushed(canvas))
                 self._stopping.add(task)

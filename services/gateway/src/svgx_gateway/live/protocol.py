@@ -6,7 +6,6 @@ A frame starts with its type: 0 sync, 1 awareness, 3 query awareness. A sync mes
 
 from dataclasses import dataclass
 
-from svgx_common import awareness
 from svgx_common.lib0 import Decoder, Encoder, Malformed
 
 SYNC, AWARENESS, AUTH, QUERY_AWARENESS = 0, 1, 2, 3
@@ -33,10 +32,9 @@ class Document:
 
 @dataclass(frozen=True, slots=True)
 class Aware:
-    """Awareness states, as they came and decoded."""
+    """Awareness states, as they came: most are repetitions, so `voice` decodes only what may be news."""
 
     update: bytes
-    states: tuple[awareness.State, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +57,7 @@ def decode(frame: bytes) -> Message:
         case 0:
             return _decode_sync(decoder)
         case 1:
-            update = decoder.buffer()
-            return Aware(update, tuple(awareness.decode(update)))
+            return Aware(decoder.buffer())
         case 3:
             return AskAwareness()
         case 2:

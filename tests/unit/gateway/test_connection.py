@@ -52,6 +52,24 @@ async def test_a_slow_client_is_left_out_and_caught_up(monkeypatch: pytest.Monke
     assert socket.taken == [b"12345678"]
 
 
+async def test_a_slow_client_that_leaves_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Proves R-SYNC-10: nobody waits for it to catch up, and what was queued for it is not kept."""
+    monkeypatch.setattr(module, "SLOW_BYTES", 1)
+    connection = connect(SlowSocket())
+    connection.broadcast(b"frame", b"")
+    assert not connection.broadcast(b"frame", b"")
+    recovering = asyncio.create_task(connection.drained())
+    writing = asyncio.create_task(connection.write())
+    await asyncio.sleep(0)
+    writing.cancel()
+    async with asyncio.timeout(5):
+        await recovering
+    assert connection.ended
+    connection.send(b"more")
+    async with asyncio.timeout(5):
+        await connection.drained()
+
+
 async def test_past_the_hard_bound_the_client_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
     """Proves R-SYNC-10: memory is bounded whatever is sent."""
     monkeypatch.setattr(module, "HARD_BYTES", 10)

@@ -66,6 +66,8 @@ class Connection:
         self._drained = asyncio.Event()
         self._drained.set()
         self._lagging_since = 0.0
+        self.ended = False
+        """Nothing is sent any more."""
         self.closing: asyncio.Future[Closing] = asyncio.get_running_loop().create_future()
 
     @property
@@ -94,6 +96,8 @@ class Connection:
 
     def send(self, frame: bytes) -> None:
         """Queue a frame that must not be left out."""
+        if self.ended:
+            return
         if self._bytes + len(frame) > HARD_BYTES and self._queue:
             self.close(Close.OVERLOADED, "too much is waiting to be sent")
             return
@@ -103,22 +107,26 @@ class Connection:
         self._wake.set()
 
     async def drained(self) -> None:
-        """Wait until everything queued has been sent."""
+        """Wait until everything queued has been sent, or nothing will be any more."""
         await self._drained.wait()
 
     async def write(self) -> None:
         """Send what is queued until the client has gone."""
-        while True:
-            await self._wake.wait()
-            self._wake.clear()
-            while self._queue:
-                frame = self._queue.popleft()
-                try:
+        try:
+            while True:
+                await self._wake.wait()
+                self._wake.clear()
+                while self._queue:
+                    frame = self._queue.popleft()
                     await self._websocket.send_bytes(frame)
-                except (ClientDisconnected, WebSocketDisconnect, RuntimeError):
-                    self.close(Close.NORMAL, "gone")
-                    return
-                self._bytes -= len(frame)
+                    self._bytes -= len(frame)
+                self._drained.set()
+        except (ClientDisconnected, WebSocketDisconnect, RuntimeError):
+            self.close(Close.NORMAL, "gone")
+        finally:
+            # Whoever waits for it to drain must not wait for ever, and nothing is kept for nobody.
+            self.ended = True
+            self._queue.clear()
             self._drained.set()
 
     def committed(self, number: int) -> None:

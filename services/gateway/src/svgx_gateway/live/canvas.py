@@ -11,7 +11,7 @@ from svgx_common.background import repeat
 from svgx_common.bus import Bus
 from svgx_common.contract import subjects
 from svgx_common.contract.errors import SvgxError
-from svgx_common.holder import ask_holder
+from svgx_common.holder import Holder
 from svgx_common.wire import (
     EMPTY_UPDATE,
     SyncReply,
@@ -57,6 +57,7 @@ class LiveCanvas:
         self.connections: set[Connection] = set()
         self.outbox = Outbox(bus, canvas_id, self.close_all)
         self._bus = bus
+        self._holder = Holder(bus, canvas_id)
         self._subscriptions: list[Subscription] = []
         self._stream = Stream()
         self._told = Told()
@@ -147,6 +148,8 @@ class LiveCanvas:
     async def _recover_when_drained(self, connection: Connection) -> None:
         """A slow client has taken what was queued: one merged update brings it up to date."""
         await connection.drained()
+        if connection.ended:
+            return
         vector = connection.lag_vector
         connection.flow = Flow.LIVE
         try:
@@ -200,15 +203,8 @@ class LiveCanvas:
         self._pause = CHECKPOINT if self._stream.looked(reply) else SOON
 
     async def _ask(self, state_vector: bytes | None) -> SyncReply:
-        reply = decode_sync_reply(
-            await ask_holder(
-                self._bus,
-                self.canvas_id,
-                "sync",
-                encode_sync_request(state_vector),
-                patience=PATIENCE,
-                attempt=ATTEMPT,
-            )
-        )
+        request = encode_sync_request(state_vector)
+        answer = await self._holder.ask("sync", request, patience=PATIENCE, attempt=ATTEMPT)
+        reply = decode_sync_reply(answer)
         self._told.note(reply.awareness)
         return reply

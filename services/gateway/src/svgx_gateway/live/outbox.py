@@ -10,7 +10,7 @@ from prometheus_client import Counter, Gauge, Histogram
 
 from svgx_common.bus import Bus
 from svgx_common.contract.errors import NotFound, SvgxError
-from svgx_common.holder import ask_holder
+from svgx_common.holder import Holder
 from svgx_common.lib0 import Malformed
 from svgx_common.wire import Edit, Saved, decode_saved, encode_edits
 from svgx_gateway.live.codes import Close, close_code
@@ -20,6 +20,10 @@ log = structlog.get_logger(__name__)
 
 GATHER = 0.004
 """Seconds between two batches of one canvas; the first after a pause goes at once."""
+
+IN_STEP = 8
+"""Batches that may be unacknowledged before the next ones gather longer: while nothing is committed, edits still reach
+the holder and so the others, in fewer and larger requests."""
 
 MAX_BYTES = 32 * 1024 * 1024
 """Bytes of unacknowledged edits of one canvas past which its clients are not read any more."""
@@ -56,7 +60,8 @@ class Outbox:
     """Takes edits in, gets them committed. `failed` ends the canvas's connections when that does not succeed."""
 
     def __init__(self, bus: Bus, canvas_id: str, failed: Failed) -> None:
-        self._bus = bus
+        # Its own: an edit waits for PostgreSQL, and what others ask the holder must not wait with it.
+        self._holder = Holder(bus, canvas_id)
         self._canvas_id = canvas_id
         self._failed = failed
         self._gathering = _Batch()
@@ -121,7 +126,7 @@ class Outbox:
             task = asyncio.create_task(self._commit(batch))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
-            await asyncio.sleep(GATHER)
+            await asyncio.sleep(GATHER * max(1.0, len(self._tasks) / IN_STEP))
 
     async def _commit(self, batch: _Batch) -> None:
         try:
@@ -145,9 +150,7 @@ class Outbox:
         while True:
             changed = asyncio.create_task(self._holder_changed.wait())
             asking = asyncio.create_task(
-                ask_holder(
-                    self._bus, self._canvas_id, "edit", content, patience=PATIENCE, attempt=attempt
-                )
+                self._holder.ask("edit", content, patience=PATIENCE, attempt=attempt)
             )
             try:
                 await asyncio.wait({asking, changed}, return_when=asyncio.FIRST_COMPLETED)

@@ -14,6 +14,9 @@ from svgx_common.contract.subjects import CanvasChannel
 RETRY = 0.1
 """Seconds between tries while a holder is being found, unless an answer names others."""
 
+HUNG = 1.0
+"""Seconds to wait for a replica to open a canvas whose holder did not answer in time."""
+
 Passing = Unavailable | DeadlineExceeded | Overloaded
 """Failures after which the same request may succeed."""
 
@@ -72,12 +75,22 @@ class Holder:
         """Have the canvas opened when that may help. Returns why not yet, and the seconds to wait."""
         match failure:
             case NoResponders():
-                timeout = OPEN.timeout
+                return await self._open(failure, OPEN.timeout, deadline)
             case DeadlineExceeded():
-                # It may be busy, or hang: when its lease has ended, another replica opens the canvas.
-                timeout = attempt
+                # It may be busy, or hang: when its lease has ended, another replica opens the canvas. One that hangs
+                # is asked to open it too, now and then, so each try is short.
+                end = min(time.monotonic() + attempt, deadline)
+                while True:
+                    outcome, pause = await self._open(failure, HUNG, deadline)
+                    if not pause or time.monotonic() + pause >= end:
+                        return outcome, pause
+                    await asyncio.sleep(pause)
             case _:
                 return failure, failure.retry_after or RETRY
+
+    async def _open(
+        self, failure: Passing, timeout: float, deadline: float
+    ) -> tuple[Passing, float]:
         request = CanvasRequest(canvas_id=self._canvas_id)
         try:
             await self._bus.ask(OPEN, request, timeout=_within(timeout, deadline))

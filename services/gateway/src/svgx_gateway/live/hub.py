@@ -14,6 +14,7 @@ from svgx_gateway.access import Access
 from svgx_gateway.live.canvas import LiveCanvas
 from svgx_gateway.live.codes import Close
 from svgx_gateway.live.connection import Connection
+from svgx_gateway.live.outbox import PATIENCE
 from svgx_gateway.live.roles import Roles
 
 log = structlog.get_logger(__name__)
@@ -21,15 +22,13 @@ log = structlog.get_logger(__name__)
 CONNECTIONS = Gauge("svgx_engine_live_connections", "WebSocket connections open on this gateway.")
 CANVASES = Gauge("svgx_engine_live_canvases", "Canvases with a connection on this gateway.")
 
-FLUSH = 10.0
-"""Seconds a canvas without connections keeps resending what its last clients left."""
-
 
 class Hub:
     """Groups connections by canvas."""
 
     def __init__(self, bus: Bus, access: Access) -> None:
         self._bus = bus
+        self._access = access
         self._roles = Roles(access)
         self._canvases: dict[str, LiveCanvas] = {}
         self._starting: dict[str, asyncio.Task[LiveCanvas]] = {}
@@ -46,6 +45,8 @@ class Hub:
         canvas = await self._canvas(canvas_id)
         canvas.connections.add(connection)
         try:
+            # Once more: a change announced since the role was looked up found nobody to tell.
+            await self._roles.check(connection, canvas)
             yield canvas
         finally:
             canvas.connections.discard(connection)
@@ -100,16 +101,20 @@ class Hub:
 
     async def _stop_when_flushed(self, canvas: LiveCanvas) -> None:
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(FLUSH):
+            # As long as for somebody who stayed: who closes a tab was told nothing, and trusts that it is saved.
+            async with asyncio.timeout(PATIENCE):
                 await canvas.outbox.flushed()
         if not canvas.connections and self._canvases.get(canvas.canvas_id) is canvas:
             del self._canvases[canvas.canvas_id]
             await canvas.stop()
 
     async def _reconnected(self) -> None:
+        """Whatever was announced meanwhile was missed."""
+        self._access.forget()
         for canvas in self._canvases.values():
             canvas.look_for_gaps()
             canvas.outbox.holder_changed()
+            self._roles.doubt(canvas)
 
     async def _access_changed(self, canvas_id: str) -> None:
         """Roles on a canvas changed: its connections keep what they still may."""

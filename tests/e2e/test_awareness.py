@@ -132,6 +132,29 @@ async def test_who_leaves_takes_nobody_else_along(studio: Studio, canvas: str) -
         assert len({state.client for state in states if not state.present}) == 1
 
 
+async def test_a_tab_that_loses_its_connection_takes_nobody_along(
+    studio: Studio, canvas: str
+) -> None:
+    """It tells the other tab that everybody has gone, and that one repeats it to the server. Proves R-AWARE-9."""
+    far, further = await studio.crowd(canvas, 2)
+    tabs = [await studio.join(canvas, tab=True) for _ in range(2)]
+    people = [far, further, *tabs]
+    await studio.driver.see(people, [client.name for client in people], timeout=PROMPT)
+    await tabs[0].drop()
+    await tabs[0].closed()
+    await studio.driver.synced(tabs)
+    # What the other tab has said on the way is heard before what it says now.
+    await tabs[1].set_awareness({"name": "other tab"})
+    await tabs[0].set_awareness({"name": "this tab"})
+    names = [far.name, further.name, "this tab", "other tab"]
+    await studio.driver.see([far, further], names, timeout=PROMPT)
+    for client in (far, further):
+        await client.set_awareness({"name": client.name})
+    await studio.driver.see(people, names, timeout=PROMPT)
+    await studio.leave(tabs[1])
+    await studio.driver.see([far, further], [*names[:2], "this tab"], timeout=PROMPT)
+
+
 async def test_a_stranger_cannot_silence_anybody(studio: Studio, canvas: str) -> None:
     """A viewer says of an owner's client that it left, with a clock nobody reaches. Proves R-AWARE-10."""
     guest = await studio.user("viewer")

@@ -41,8 +41,7 @@ class Roles:
         """Give a connection the role it has now, or end it."""
         doubts = connection.doubts
         try:
-            async with self._turns:
-                role = await self._look_up(connection, canvas)
+            role = await self._look_up(connection, canvas)
             if connection.doubts != doubts:
                 return  # changed once more: the later check has the answer
             promoted = role.allows(CanvasRole.EDITOR) and not connection.may_edit
@@ -63,7 +62,8 @@ class Roles:
         end = time.monotonic() + PATIENCE
         while True:
             try:
-                return await self._access.role(connection.caller, canvas.canvas_id)
+                async with self._turns:
+                    return await self._access.role(connection.caller, canvas.canvas_id)
             except SvgxError as error:
                 # Past the end nobody can say what is still allowed: the client comes back, and brings what it drew.
                 passing = close_code(error) is Close.OVERLOADED

@@ -140,19 +140,23 @@ async def test_a_tab_that_loses_its_connection_takes_nobody_along(
     tabs = [await studio.join(canvas, tab=True) for _ in range(2)]
     people = [far, further, *tabs]
     await studio.driver.see(people, [client.name for client in people], timeout=PROMPT)
-    await tabs[0].drop()
-    await tabs[0].closed()
-    await studio.driver.synced(tabs)
-    # What the other tab has said on the way is heard before what it says now.
-    await tabs[1].set_awareness({"name": "other tab"})
-    await tabs[0].set_awareness({"name": "this tab"})
+    url = f"{studio.api.live_url}/{canvas}?token={await studio.owner.token()}"
+    async with websockets.connect(url) as socket:
+        await socket.send(protocol.step_1(b"\x00"))
+        await states_until(socket, further.name)
+        await tabs[0].drop()
+        await tabs[0].closed()
+        await studio.driver.synced(tabs)
+        # What the other tab has said on the way is heard before what it says now.
+        await tabs[1].set_awareness({"name": "other tab"})
+        states = await states_until(socket, "other tab")
+        await tabs[0].set_awareness({"name": "this tab"})
+        states += await states_until(socket, "this tab")
+        assert len({state.client for state in states if not state.present}) == 1
     names = [far.name, further.name, "this tab", "other tab"]
     await studio.driver.see([far, further], names, timeout=PROMPT)
-    for client in (far, further):
-        await client.set_awareness({"name": client.name})
-    await studio.driver.see(people, names, timeout=PROMPT)
     await studio.leave(tabs[1])
-    await studio.driver.see([far, further], [*names[:2], "this tab"], timeout=PROMPT)
+    await studio.driver.see([far, further], names[:3], timeout=PROMPT)
 
 
 async def test_a_stranger_cannot_silence_anybody(studio: Studio, canvas: str) -> None:

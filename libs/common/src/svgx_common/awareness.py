@@ -27,6 +27,11 @@ class State:
         """Whether the client is there."""
         return self.json != "null"
 
+    @property
+    def size(self) -> int:
+        """Bytes of its JSON."""
+        return len(self.json.encode())
+
     def supersedes(self, known: "State") -> bool:
         """y-protocols' rule: a later clock wins, and at the same clock leaving wins."""
         return self.clock > known.clock or (

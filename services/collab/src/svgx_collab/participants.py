@@ -46,7 +46,7 @@ class Participants:
                 return
         elif known.author != author or not state.supersedes(known.state):
             return
-        grown = self._bytes + len(state.json) - (len(known.state.json) if known else 0)
+        grown = self._bytes + state.size - (known.state.size if known else 0)
         if state.present and grown > MAX_BYTES:
             return
         self._keep(author, state, now)
@@ -59,7 +59,7 @@ class Participants:
             if known.state.present:
                 self._keep(known.author, known.state.left(), now)
             else:
-                self._bytes -= len(known.state.json)
+                self._bytes -= known.state.size
                 del self._known[client]
 
     def take_broadcast(self) -> bytes | None:
@@ -67,7 +67,7 @@ class Participants:
         states, size = [], 0
         while self._changed and size < MAX_BROADCAST:
             states.append(self._changed.pop(next(iter(self._changed))))
-            size += len(states[-1].json)
+            size += states[-1].size
         return encode(states) if states else None
 
     def everyone(self) -> bytes:
@@ -76,6 +76,6 @@ class Participants:
 
     def _keep(self, author: str, state: State, now: float) -> None:
         before = self._known.get(state.client)
-        self._bytes += len(state.json) - (len(before.state.json) if before else 0)
+        self._bytes += state.size - (before.state.size if before else 0)
         self._known[state.client] = _Known(author, state, now)
         self._changed[state.client] = state

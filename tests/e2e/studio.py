@@ -41,6 +41,7 @@ class Studio:
         by: Session | None = None,
         params: Mapping[str, str] | None = None,
         driver: YjsDriver | None = None,
+        tab: bool = False,
     ) -> YjsClient:
         """A new client on a canvas; does not wait. Its awareness has its own name under `name`.
 
@@ -51,7 +52,7 @@ class Studio:
             params = {"token": await (by or self.owner).token(), "saved": "1"}
         where = driver or self.driver
         client = await where.connect(
-            name, self.api.live_url, canvas_id, params=params, awareness={"name": name}
+            name, self.api.live_url, canvas_id, params=params, awareness={"name": name}, tab=tab
         )
         if where is self.driver:
             self._inside.append(client)

@@ -146,3 +146,29 @@ async def test_a_new_role_counts_at_once(studio: Studio, canvas: str) -> None:
     exported = await studio.driver.digest_of(await studio.owner.export(canvas, "yjs"))
     assert exported == await owner.digest()
     assert set((await owner.content())["elements"]) == {"as-an-editor", "after"}
+
+
+async def test_who_becomes_an_editor_brings_what_it_drew_as_a_viewer(
+    studio: Studio, canvas: str
+) -> None:
+    """Its edits build on those that were refused; saved counts them too, in the end.
+
+    Proves R-ACCESS-9 and R-SAVE-10.
+    """
+    friend = await studio.user("editor")
+    await studio.owner.set_member(canvas, friend, "viewer")
+    owner = await studio.join(canvas)
+    guest = await studio.join(canvas, by=studio.api.of(friend))
+    await studio.driver.synced([owner, guest])
+    await guest.add("as-a-viewer")
+    await guest.set_awareness({"name": "has drawn"})
+    await studio.driver.see([owner], [owner.name, "has drawn"])
+    assert (await guest.status()).saved is None
+    await studio.owner.set_member(canvas, friend, "editor")
+    await guest.edit({"op": "set", "id": "as-a-viewer", "attrs": {"fill": "#1b998b"}})
+    await guest.add("as-an-editor")
+    await studio.driver.saved([guest])
+    await studio.driver.have([owner], "as-a-viewer", "as-an-editor")
+    digest = await studio.driver.converged([owner, guest])
+    assert await studio.driver.digest_of(await studio.owner.export(canvas, "yjs")) == digest
+    assert (await guest.status()).connections == 1

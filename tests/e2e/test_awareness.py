@@ -2,6 +2,12 @@
 
 from pathlib import Path
 
+import websockets
+
+from svgx_common import awareness
+from svgx_common.awareness import State
+from svgx_common.lib0 import Decoder
+from svgx_gateway.live import protocol
 from tests.e2e.studio import Studio
 from tests.e2e.yjs_clients import AWARENESS, YjsDriver
 
@@ -98,3 +104,77 @@ async def test_who_is_alone_hears_the_server(studio: Studio, canvas: str) -> Non
     for number in range(3):
         await alone.set_awareness({"name": alone.name, "number": number})
         heard = await alone.received(AWARENESS, heard + 1, timeout=PROMPT)
+
+
+async def states_until(socket: websockets.ClientConnection, json_part: str) -> list[State]:
+    """All awareness states the server sends, up to and including one with this text in it."""
+    found: list[State] = []
+    while not any(json_part in state.json for state in found):
+        frame = await socket.recv(decode=False)
+        if frame[0] == AWARENESS:
+            found += awareness.decode(Decoder(frame[1:]).buffer())
+    return found
+
+
+async def test_who_leaves_takes_nobody_else_along(studio: Studio, canvas: str) -> None:
+    """y-websocket repeats everything it hears; the server must not think that it spoke for all. Proves R-AWARE-9."""
+    staying, other, leaving = await studio.crowd(canvas, 3)
+    people = [staying, other, leaving]
+    await studio.driver.see(people, [client.name for client in people], timeout=PROMPT)
+    url = f"{studio.api.live_url}/{canvas}?token={await studio.owner.token()}"
+    async with websockets.connect(url) as socket:
+        await socket.send(protocol.step_1(b"\x00"))
+        await states_until(socket, leaving.name)
+        await leaving.vanish()
+        await studio.driver.see([staying, other], [staying.name, other.name], timeout=PROMPT)
+        await other.set_awareness({"name": "and now"})
+        states = await states_until(socket, "and now")
+        assert len({state.client for state in states if not state.present}) == 1
+
+
+async def test_a_tab_that_loses_its_connection_takes_nobody_along(
+    studio: Studio, canvas: str
+) -> None:
+    """It tells the other tab that everybody has gone, and that one repeats it to the server. Proves R-AWARE-9."""
+    far, further = await studio.crowd(canvas, 2)
+    tabs = [await studio.join(canvas, tab=True) for _ in range(2)]
+    people = [far, further, *tabs]
+    await studio.driver.see(people, [client.name for client in people], timeout=PROMPT)
+    url = f"{studio.api.live_url}/{canvas}?token={await studio.owner.token()}"
+    async with websockets.connect(url) as socket:
+        await socket.send(protocol.step_1(b"\x00"))
+        await states_until(socket, further.name)
+        await tabs[0].drop()
+        await tabs[0].closed()
+        await studio.driver.synced(tabs)
+        # What the other tab has said on the way is heard before what it says now.
+        await tabs[1].set_awareness({"name": "other tab"})
+        states = await states_until(socket, "other tab")
+        await tabs[0].set_awareness({"name": "this tab"})
+        states += await states_until(socket, "this tab")
+        assert len({state.client for state in states if not state.present}) == 1
+    names = [far.name, further.name, "this tab", "other tab"]
+    await studio.driver.see([far, further], names, timeout=PROMPT)
+    await studio.leave(tabs[1])
+    await studio.driver.see([far, further], names[:3], timeout=PROMPT)
+
+
+async def test_a_stranger_cannot_silence_anybody(studio: Studio, canvas: str) -> None:
+    """A viewer says of an owner's client that it left, with a clock nobody reaches. Proves R-AWARE-10."""
+    guest = await studio.user("viewer")
+    await studio.owner.set_member(canvas, guest, "viewer")
+    victim, witness = await studio.crowd(canvas, 2)
+    token = await studio.api.of(guest).token()
+    url = f"{studio.api.live_url}/{canvas}?token={token}"
+    async with websockets.connect(url) as socket:
+        await socket.send(protocol.step_1(b"\x00"))
+        seen = await states_until(socket, victim.name)
+        target = next(state.client for state in seen if victim.name in state.json)
+        for json in ('{"name":"stolen"}', "null"):
+            stolen = State(target, awareness.MAX_CLOCK, json)
+            await socket.send(protocol.aware(awareness.encode([stolen])))
+        # One connection keeps its order: the answer comes after what was said before.
+        await socket.send(bytes([protocol.QUERY_AWARENESS]))
+        assert not any("stolen" in state.json for state in await states_until(socket, victim.name))
+        await victim.set_awareness({"name": "still here"})
+        await studio.driver.see([witness], ["still here", witness.name], timeout=PROMPT)

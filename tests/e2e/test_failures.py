@@ -13,7 +13,7 @@ from svgx_devstack import DevStack
 from tests.e2e import studio as studios
 from tests.e2e.painters import PATIENCE, painting
 from tests.e2e.studio import Studio
-from tests.e2e.yjs_clients import YjsDriver
+from tests.e2e.yjs_clients import AWARENESS, YjsDriver
 
 pytestmark = pytest.mark.timeout(240)
 
@@ -60,6 +60,25 @@ async def test_a_killed_gateway_is_reconnected_to(studio: Studio) -> None:
         await painters.go_on()
         await painters.finish()
         assert await painters.connections() == {2}
+
+
+async def test_a_holder_that_dies_while_nobody_draws_is_replaced(studio: Studio) -> None:
+    """Nobody moves: the gateway looks, finds no holder, and tells the next one who is there. Proves R-FAIL-14."""
+    try:
+        canvas_id = await studio.canvas("Quiet")
+        one, other = await studio.crowd(canvas_id, 2)
+        await studio.driver.see([one, other], [one.name, other.name])
+        heard = (await one.status()).received[AWARENESS]
+        process = studio.stack.process("collab")
+        process.kill()
+        await process.wait_ready()
+        # Sooner than the clients repeat themselves (15 s) or connect anew (30 s of silence).
+        await one.received(AWARENESS, heard + 1, timeout=12)
+        late = await studio.join(canvas_id)
+        await studio.driver.see([one, other, late], [one.name, other.name, late.name])
+        assert (await one.status()).connections == 1
+    finally:
+        await studio.empty()
 
 
 @pytest.mark.parametrize("server", ["nats", "postgres", "valkey"])

@@ -149,10 +149,15 @@ class YjsDriver:
         *,
         params: Mapping[str, str] | None = None,
         awareness: Mapping[str, object] | None = None,
+        tab: bool = False,
     ) -> "YjsClient":
-        """A new client with an empty document. `url` is the server's, without the room. Does not wait."""
+        """A new client with an empty document. `url` is the server's, without the room. Does not wait.
+
+        All with `tab` are tabs of one browser: y-websocket also connects them with one another.
+        """
         state = {} if awareness is None else {"awareness": dict(awareness)}
-        await self.ask("connect", client=name, url=url, room=room, params=params or {}, **state)
+        settings = {"url": url, "room": room, "params": params or {}, "tab": tab, **state}
+        await self.ask("connect", client=name, **settings)
         return YjsClient(self, name)
 
     async def destroy(self, clients: "Iterable[YjsClient]") -> None:

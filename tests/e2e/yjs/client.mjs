@@ -12,7 +12,7 @@ const SAVED = 100
 const MOST_CLOSES = 100
 
 export class Client {
-  constructor (name, { url, room, params = {}, awareness, doc = new Y.Doc() }, changed, report) {
+  constructor (name, { url, room, params = {}, awareness, tab = false, doc = new Y.Doc() }, changed, report) {
     this.name = name
     this.doc = doc
     this.changed = changed
@@ -26,8 +26,8 @@ export class Client {
     this.provider = new WebsocketProvider(url, room, doc, {
       connect: false,
       params,
-      // A BroadcastChannel would carry edits past the server.
-      disableBc: true,
+      // Tabs of one browser: their BroadcastChannel carries edits and awareness past the server.
+      disableBc: !tab,
       WebSocketPolyfill: countingSocket(traffic => { this.traffic = traffic }, changed)
     })
     this.listen(report)

@@ -6,7 +6,7 @@ import pytest
 from nats.aio.msg import Msg
 
 from svgx_common import bus as bus_module
-from svgx_common.bus import Bus, NoResponders
+from svgx_common.bus import HEADER_BODY, Bus, NoResponders
 from svgx_common.contract.errors import DeadlineExceeded, Unavailable
 from svgx_devstack import DevStack
 from tests.integration.common.party import Question, asking
@@ -60,6 +60,24 @@ async def test_messages_come_in_order_whatever_a_listener_does(asker: Bus, answe
         await answerer.publish("svgx.canvas.order.access", b"%d" % number)
     await done.wait()
     assert heard == list(range(100))
+
+
+async def test_a_listener_is_told_of_a_message_it_lost(asker: Bus, answerer: Bus) -> None:
+    """Proves R-BUS-10: the sender of a large message is gone before it was pulled."""
+    lost, heard = asyncio.Event(), asyncio.Event()
+
+    async def listen(_: str, content: bytes) -> None:
+        assert content == b"after"
+        heard.set()
+
+    subject = "svgx.canvas.lost.access"
+    await asker.listen(subject, listen, lost=lost.set)
+    await asker.settle()
+    nobody = {HEADER_BODY: "svgx.blob.state.nobody.nothing 600000"}
+    await answerer.connection.publish(subject, b"", headers=nobody)
+    await answerer.publish(subject, b"after")
+    await heard.wait()
+    assert lost.is_set()
 
 
 async def test_a_listener_whose_wait_was_cancelled_hears_on(asker: Bus, answerer: Bus) -> None:

@@ -23,6 +23,7 @@ json_texts = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(texts, inner, max_size=3),
     max_leaves=5,
 ).map(json.dumps)
+states = st.builds(awareness.State, numbers, st.integers(0, awareness.MAX_CLOCK), json_texts)
 
 MESSAGES: list[tuple[Callable[[Any], bytes], Callable[[bytes], Any], st.SearchStrategy[Any]]] = [
     (
@@ -68,7 +69,12 @@ MESSAGES: list[tuple[Callable[[Any], bytes], Callable[[bytes], Any], st.SearchSt
     (
         awareness.encode,
         awareness.decode,
-        st.lists(st.builds(awareness.State, numbers, numbers, json_texts), max_size=5),
+        st.lists(states, max_size=5),
+    ),
+    (
+        lambda said: awareness.encode_said(*said),
+        awareness.decode_said,
+        st.tuples(texts, states),
     ),
 ]
 names = [encode.__module__.rpartition(".")[2] + "." + encode.__name__ for encode, _, _ in MESSAGES]

@@ -6,7 +6,6 @@ from typing import cast
 import pytest
 from starlette.websockets import WebSocket
 
-from svgx_common import awareness
 from svgx_common.caller import Caller
 from svgx_common.contract.policy import CanvasRole, Role
 from svgx_gateway.live import connection as module
@@ -53,6 +52,24 @@ async def test_a_slow_client_is_left_out_and_caught_up(monkeypatch: pytest.Monke
     assert socket.taken == [b"12345678"]
 
 
+async def test_a_slow_client_that_leaves_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Proves R-SYNC-10: nobody waits for it to catch up, and what was queued for it is not kept."""
+    monkeypatch.setattr(module, "SLOW_BYTES", 1)
+    connection = connect(SlowSocket())
+    connection.broadcast(b"frame", b"")
+    assert not connection.broadcast(b"frame", b"")
+    recovering = asyncio.create_task(connection.drained())
+    writing = asyncio.create_task(connection.write())
+    await asyncio.sleep(0)
+    writing.cancel()
+    async with asyncio.timeout(5):
+        await recovering
+    assert connection.ended
+    connection.send(b"more")
+    async with asyncio.timeout(5):
+        await connection.drained()
+
+
 async def test_past_the_hard_bound_the_client_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
     """Proves R-SYNC-10: memory is bounded whatever is sent."""
     monkeypatch.setattr(module, "HARD_BYTES", 10)
@@ -72,26 +89,13 @@ async def test_a_client_that_stays_slow_is_closed(monkeypatch: pytest.MonkeyPatc
     assert connection.closing.result().code is Close.OVERLOADED
 
 
-async def test_presence_ends_with_the_connection() -> None:
-    """Proves R-AWARE-3: the farewell removes exactly the clients that are present."""
-    connection = connect(SlowSocket())
-    connection.learn((awareness.State(1, 3, "{}"), awareness.State(2, 1, "{}")))
-    connection.learn((awareness.State(2, 2, "null"), awareness.State(1, 2, "null")))
-    farewell = connection.farewell()
-    assert farewell is not None
-    assert awareness.decode(farewell) == [awareness.State(1, 3, "null")]
-    presence = connection.presence()
-    assert presence is not None
-    assert awareness.decode(presence) == [awareness.State(1, 3, "{}")]
-
-
 async def test_saved_goes_only_to_those_who_asked() -> None:
     """Proves R-SAVE-4."""
     socket = SlowSocket()
     asked, silent = connect(socket), connect(socket)
     silent.wants_saved = False
     for connection in (asked, silent):
-        connection.report_saved(7)
+        connection.committed(7)
     writing = [asyncio.create_task(each.write()) for each in (asked, silent)]
     socket.let(2)
     await asked.drained()

@@ -224,12 +224,23 @@ class Bus:
         except NatsError as error:
             raise Unavailable("the message bus is not reachable") from error
 
-    async def listen(self, subject: str, listener: Listener) -> Subscription:
-        """Call `listener(subject, content)` for each message, one after the other, in the order they came."""
+    async def listen(
+        self, subject: str, listener: Listener, *, lost: Callable[[], None] | None = None
+    ) -> Subscription:
+        """Call `listener(subject, content)` for each message, one after the other, in the order they came.
+
+        `lost()` is called instead for a message whose body could not be pulled from its sender.
+        """
 
         async def deliver(message: Msg) -> None:
             try:
-                await listener(message.subject, await self.body(message))
+                try:
+                    content = await self.body(message)
+                except SvgxError:
+                    if lost is not None:
+                        lost()
+                    raise
+                await listener(message.subject, content)
             except asyncio.CancelledError:
                 if _being_cancelled():
                     raise

@@ -10,6 +10,7 @@ from prometheus_client import Counter
 
 from svgx_canvas.shared_document import Fault
 from svgx_collab.held import Held
+from svgx_common.awareness import decode_said
 from svgx_common.bus import Bus
 from svgx_common.contract import subjects
 from svgx_common.contract.errors import (
@@ -115,5 +116,6 @@ class Channels:
         await self._bus.respond(message.reply, encode_sync_reply(reply))
 
     async def _awareness(self, held: Held, message: Msg) -> None:
-        held.participants.receive(await self._bus.body(message), time.monotonic())
+        author, state = decode_said(await self._bus.body(message))
+        held.participants.receive(author, state, time.monotonic())
         held.wake.set()

@@ -200,7 +200,7 @@ class Rooms:
             await self._bus.publish(
                 subjects.canvas(canvas_id, "update"), encode_broadcast(broadcast)
             )
-        if (states := held.participants.take_broadcast()) is not None:
+        while (states := held.participants.take_broadcast()) is not None:
             presence = Presence(held.room.epoch, states)
             await self._bus.publish(
                 subjects.canvas(canvas_id, "presence"), encode_presence(presence)

@@ -24,6 +24,7 @@ class Access:
         self._known: OrderedDict[str, dict[tuple[str, str], tuple[float, CanvasRole]]] = (
             OrderedDict()
         )
+        self._changes = 0
         self._on_change: list[Callable[[str], Awaitable[None]]] = []
 
     async def start(self) -> None:
@@ -44,14 +45,22 @@ class Access:
         now = time.monotonic()
         if known is not None and now - known[0] < REMEMBER:
             return known[1]
+        changes = self._changes
         answer = await self._bus.ask(
             CANVAS_ACCESS, CanvasRequest(canvas_id=canvas_id), caller=caller
         )
-        self._known.setdefault(canvas_id, {})[key] = (now, answer.role)
-        self._known.move_to_end(canvas_id)
-        while len(self._known) > MAX_ENTRIES:
-            self._known.popitem(last=False)
+        if self._changes == changes:
+            # Else the answer may be older than the change: it is not for those who ask later.
+            self._known.setdefault(canvas_id, {})[key] = (now, answer.role)
+            self._known.move_to_end(canvas_id)
+            while len(self._known) > MAX_ENTRIES:
+                self._known.popitem(last=False)
         return answer.role
+
+    def forget(self) -> None:
+        """Changes may have been missed."""
+        self._changes += 1
+        self._known.clear()
 
     def on_change(self, callback: Callable[[str], Awaitable[None]]) -> None:
         """Call `callback(canvas_id)` when roles on a canvas changed, after they are forgotten here."""
@@ -59,6 +68,7 @@ class Access:
 
     async def _changed(self, subject: str, _: bytes) -> None:
         canvas_id = subject.split(".")[2]
+        self._changes += 1
         self._known.pop(canvas_id, None)
         for callback in self._on_change:
             await callback(canvas_id)

@@ -9,11 +9,12 @@ from enum import Enum, auto
 from starlette.websockets import WebSocket, WebSocketDisconnect
 from uvicorn.protocols.utils import ClientDisconnected
 
-from svgx_common import awareness
 from svgx_common.caller import Caller
 from svgx_common.contract.policy import CanvasRole
 from svgx_gateway.live import protocol
 from svgx_gateway.live.codes import Close
+from svgx_gateway.live.tally import Tally
+from svgx_gateway.live.voice import Voice
 
 SLOW_BYTES = 1024 * 1024
 """Bytes waiting for a client past which broadcasts are not queued any more; it gets one merged catch-up later."""
@@ -23,9 +24,6 @@ HARD_BYTES = 64 * 1024 * 1024
 
 LAGGING_SECONDS = 60.0
 """Seconds a client may stay slow before it is closed."""
-
-MAX_CLIENTS = 64
-"""Awareness client ids one connection may use in its life."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,9 +52,11 @@ class Connection:
         self.role_known = asyncio.Event()
         """Cleared while a change of the role is looked up: until then nothing is written."""
         self.role_known.set()
-        self.clients: dict[int, awareness.State] = {}
+        self.doubts = 0
+        """How often the role may have changed: of several questions about it the last one's answer counts."""
         self.wants_saved = wants_saved
-        self.sent = 0
+        self.tally = Tally()
+        self.voice = Voice()
         self.flow = Flow.LIVE
         self.lag_vector = b""
         self._websocket = websocket
@@ -66,6 +66,8 @@ class Connection:
         self._drained = asyncio.Event()
         self._drained.set()
         self._lagging_since = 0.0
+        self.ended = False
+        """Nothing is sent any more."""
         self.closing: asyncio.Future[Closing] = asyncio.get_running_loop().create_future()
 
     @property
@@ -94,6 +96,8 @@ class Connection:
 
     def send(self, frame: bytes) -> None:
         """Queue a frame that must not be left out."""
+        if self.ended:
+            return
         if self._bytes + len(frame) > HARD_BYTES and self._queue:
             self.close(Close.OVERLOADED, "too much is waiting to be sent")
             return
@@ -103,48 +107,30 @@ class Connection:
         self._wake.set()
 
     async def drained(self) -> None:
-        """Wait until everything queued has been sent."""
+        """Wait until everything queued has been sent, or nothing will be any more."""
         await self._drained.wait()
 
     async def write(self) -> None:
         """Send what is queued until the client has gone."""
-        while True:
-            await self._wake.wait()
-            self._wake.clear()
-            while self._queue:
-                frame = self._queue.popleft()
-                try:
+        try:
+            while True:
+                await self._wake.wait()
+                self._wake.clear()
+                while self._queue:
+                    frame = self._queue.popleft()
                     await self._websocket.send_bytes(frame)
-                except (ClientDisconnected, WebSocketDisconnect, RuntimeError):
-                    self.close(Close.NORMAL, "gone")
-                    return
-                self._bytes -= len(frame)
+                    self._bytes -= len(frame)
+                self._drained.set()
+        except (ClientDisconnected, WebSocketDisconnect, RuntimeError):
+            self.close(Close.NORMAL, "gone")
+        finally:
+            # Whoever waits for it to drain must not wait for ever, and nothing is kept for nobody.
+            self.ended = True
+            self._queue.clear()
             self._drained.set()
 
-    def learn(self, states: tuple[awareness.State, ...]) -> None:
-        """Remember whose awareness this connection speaks for, so that it can end with the connection."""
-        for state in states:
-            known = self.clients.get(state.client)
-            if known is None and len(self.clients) >= MAX_CLIENTS:
-                continue
-            if known is None or state.supersedes(known):
-                self.clients[state.client] = state
-
-    def farewell(self) -> bytes | None:
-        """The awareness update that ends this connection's presence, or None when it has none."""
-        gone = [
-            awareness.State(state.client, state.clock, "null")
-            for state in self.clients.values()
-            if state.present
-        ]
-        return awareness.encode(gone) if gone else None
-
-    def presence(self) -> bytes | None:
-        """The awareness update with this connection's present states, or None when it has none."""
-        present = [state for state in self.clients.values() if state.present]
-        return awareness.encode(present) if present else None
-
-    def report_saved(self, count: int) -> None:
-        """Tell the client how many of its document messages are committed, when it asked to know."""
-        if self.wants_saved:
-            self.send(protocol.saved(count))
+    def committed(self, number: int) -> None:
+        """What was taken up to this number is committed: tell the client what is saved, when it asked to know."""
+        saved = self.tally.commit(number)
+        if self.wants_saved and saved is not None:
+            self.send(protocol.saved(saved))

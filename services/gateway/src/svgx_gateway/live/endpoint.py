@@ -107,13 +107,16 @@ async def _handle(message: protocol.Message, connection: Connection, canvas: Liv
     match message:
         case protocol.AskSync(state_vector):
             await canvas.sync(connection, state_vector)
-        case protocol.Document(update):
+        case protocol.Document(update, whole):
+            await canvas.outbox.room()
+            # Last: nothing is awaited between the role and the edit.
             await connection.role_known.wait()
             if connection.may_edit:
-                await canvas.outbox.put(connection, update)
-        case protocol.Aware(update, states):
-            connection.learn(states)
-            await canvas.send_awareness(update)
+                canvas.outbox.put(connection, update, connection.tally.take(whole=whole))
+            else:
+                connection.tally.discard()
+        case protocol.Aware(update):
+            await canvas.hear(connection, update)
         case protocol.AskAwareness():
             await canvas.send_everyone_to(connection)
         case protocol.Ignored():

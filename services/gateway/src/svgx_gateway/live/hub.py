@@ -12,16 +12,15 @@ from svgx_common.bus import Bus
 from svgx_common.contract.errors import SvgxError
 from svgx_gateway.access import Access
 from svgx_gateway.live.canvas import LiveCanvas
-from svgx_gateway.live.codes import Close, close_code
+from svgx_gateway.live.codes import Close
 from svgx_gateway.live.connection import Connection
+from svgx_gateway.live.outbox import PATIENCE
+from svgx_gateway.live.roles import Roles
 
 log = structlog.get_logger(__name__)
 
 CONNECTIONS = Gauge("svgx_engine_live_connections", "WebSocket connections open on this gateway.")
 CANVASES = Gauge("svgx_engine_live_canvases", "Canvases with a connection on this gateway.")
-
-FLUSH = 10.0
-"""Seconds a canvas without connections keeps resending what its last clients left."""
 
 
 class Hub:
@@ -30,6 +29,7 @@ class Hub:
     def __init__(self, bus: Bus, access: Access) -> None:
         self._bus = bus
         self._access = access
+        self._roles = Roles(access)
         self._canvases: dict[str, LiveCanvas] = {}
         self._starting: dict[str, asyncio.Task[LiveCanvas]] = {}
         self._stopping: set[asyncio.Task[None]] = set()
@@ -45,12 +45,14 @@ class Hub:
         canvas = await self._canvas(canvas_id)
         canvas.connections.add(connection)
         try:
+            # Once more: a change announced since the role was looked up found nobody to tell.
+            await self._roles.check(connection, canvas)
             yield canvas
         finally:
             canvas.connections.discard(connection)
-            if (farewell := connection.farewell()) is not None:
+            if (farewell := connection.voice.farewell()) is not None:
                 with contextlib.suppress(SvgxError):
-                    await canvas.send_awareness(farewell)
+                    await canvas.tell_of(connection, farewell)
             if not canvas.connections and self._canvases.get(canvas_id) is canvas:
                 task = asyncio.create_task(self._stop_when_flushed(canvas))
                 self._stopping.add(task)
@@ -71,6 +73,7 @@ class Hub:
         """Drop everything."""
         for task in self._stopping:
             task.cancel()
+        await self._roles.stop()
         await asyncio.gather(*(canvas.stop() for canvas in self._canvases.values()))
 
     def details(self) -> dict[str, int]:
@@ -98,33 +101,22 @@ class Hub:
 
     async def _stop_when_flushed(self, canvas: LiveCanvas) -> None:
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(FLUSH):
+            # As long as for somebody who stayed: who closes a tab was told nothing, and trusts that it is saved.
+            async with asyncio.timeout(PATIENCE):
                 await canvas.outbox.flushed()
         if not canvas.connections and self._canvases.get(canvas.canvas_id) is canvas:
             del self._canvases[canvas.canvas_id]
             await canvas.stop()
 
     async def _reconnected(self) -> None:
+        """Whatever was announced meanwhile was missed."""
+        self._access.forget()
         for canvas in self._canvases.values():
             canvas.look_for_gaps()
             canvas.outbox.holder_changed()
+            self._roles.doubt(canvas)
 
     async def _access_changed(self, canvas_id: str) -> None:
         """Roles on a canvas changed: its connections keep what they still may."""
-        canvas = self._canvases.get(canvas_id)
-        connections = list(canvas.connections) if canvas else []
-        for connection in connections:
-            connection.role_known.clear()
-        for connection in connections:
-            await self._check_role(connection, canvas_id)
-            connection.role_known.set()
-
-    async def _check_role(self, connection: Connection, canvas_id: str) -> None:
-        try:
-            connection.role = await self._access.role(connection.caller, canvas_id)
-        except SvgxError as error:
-            if error.status in (403, 404):
-                connection.close(close_code(error), error.detail)
-            else:
-                # Nobody can say what is still allowed: the client comes back, and brings what it has drawn.
-                connection.close(Close.OVERLOADED, "roles cannot be looked up at the moment")
+        if (canvas := self._canvases.get(canvas_id)) is not None:
+            self._roles.doubt(canvas)

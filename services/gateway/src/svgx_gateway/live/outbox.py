@@ -10,7 +10,7 @@ from prometheus_client import Counter, Gauge, Histogram
 
 from svgx_common.bus import Bus
 from svgx_common.contract.errors import NotFound, SvgxError
-from svgx_common.holder import ask_holder
+from svgx_common.holder import Holder
 from svgx_common.lib0 import Malformed
 from svgx_common.wire import Edit, Saved, decode_saved, encode_edits
 from svgx_gateway.live.codes import Close, close_code
@@ -20,6 +20,10 @@ log = structlog.get_logger(__name__)
 
 GATHER = 0.004
 """Seconds between two batches of one canvas; the first after a pause goes at once."""
+
+IN_STEP = 8
+"""Batches that may be unacknowledged before the next ones gather longer: while nothing is committed, edits still reach
+the holder and so the others, in fewer and larger requests."""
 
 MAX_BYTES = 32 * 1024 * 1024
 """Bytes of unacknowledged edits of one canvas past which its clients are not read any more."""
@@ -56,7 +60,8 @@ class Outbox:
     """Takes edits in, gets them committed. `failed` ends the canvas's connections when that does not succeed."""
 
     def __init__(self, bus: Bus, canvas_id: str, failed: Failed) -> None:
-        self._bus = bus
+        # Its own: an edit waits for PostgreSQL, and what others ask the holder must not wait with it.
+        self._holder = Holder(bus, canvas_id)
         self._canvas_id = canvas_id
         self._failed = failed
         self._gathering = _Batch()
@@ -71,12 +76,14 @@ class Outbox:
         self._tasks: set[asyncio.Task[None]] = set()
         self._sender = asyncio.create_task(self._send())
 
-    async def put(self, connection: Connection, update: bytes) -> None:
-        """Take one document message; waits while too much is unacknowledged, which stops reading its client."""
+    async def room(self) -> None:
+        """Wait while too much is unacknowledged, which stops reading the client."""
         await self._room.wait()
-        connection.sent += 1
+
+    def put(self, connection: Connection, update: bytes, number: int) -> None:
+        """Take one document message; `number` is what its connection is told of when it is committed."""
         self._gathering.edits.append(Edit(connection.caller.user_id, update))
-        self._gathering.senders.append((connection, connection.sent))
+        self._gathering.senders.append((connection, number))
         self._gathering.size += len(update)
         self._grow(len(update))
         self._wake.set()
@@ -119,7 +126,7 @@ class Outbox:
             task = asyncio.create_task(self._commit(batch))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
-            await asyncio.sleep(GATHER)
+            await asyncio.sleep(GATHER * max(1.0, len(self._tasks) / IN_STEP))
 
     async def _commit(self, batch: _Batch) -> None:
         try:
@@ -143,9 +150,7 @@ class Outbox:
         while True:
             changed = asyncio.create_task(self._holder_changed.wait())
             asking = asyncio.create_task(
-                ask_holder(
-                    self._bus, self._canvas_id, "edit", content, patience=PATIENCE, attempt=attempt
-                )
+                self._holder.ask("edit", content, patience=PATIENCE, attempt=attempt)
             )
             try:
                 await asyncio.wait({asking, changed}, return_when=asyncio.FIRST_COMPLETED)
@@ -158,12 +163,12 @@ class Outbox:
 
     def _settle(self) -> None:
         """Report in the order of sending: everything before the oldest open batch is saved."""
-        counts: dict[Connection, int] = {}
+        numbers: dict[Connection, int] = {}
         while self._sent and self._sent[0].done:
             batch = self._sent.popleft()
-            counts.update(batch.senders)
+            numbers.update(batch.senders)
             self._grow(-batch.size)
-        for connection, count in counts.items():
+        for connection, number in numbers.items():
             # One that is being closed may have sent what was refused, or what could not be saved.
             if not connection.closing.done():
-                connection.report_saved(count)
+                connection.committed(number)

@@ -6,14 +6,13 @@ A frame starts with its type: 0 sync, 1 awareness, 3 query awareness. A sync mes
 
 from dataclasses import dataclass
 
-from svgx_common import awareness
 from svgx_common.lib0 import Decoder, Encoder, Malformed
 
 SYNC, AWARENESS, AUTH, QUERY_AWARENESS = 0, 1, 2, 3
 STEP_1, STEP_2, UPDATE = 0, 1, 2
 
 SAVED = 100
-"""Our own type, sent only to those who connected with `saved=1`: how many of their document messages are committed."""
+"""Our own type, sent only to those who connected with `saved=1`: how many of their document messages are saved."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,17 +24,17 @@ class AskSync:
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """Sync step 2 or update: change the document."""
+    """Sync step 2 or update: change the document. `whole`: a step 2, with all that its sender has and we lack."""
 
     update: bytes
+    whole: bool
 
 
 @dataclass(frozen=True, slots=True)
 class Aware:
-    """Awareness states, as they came and decoded."""
+    """Awareness states, as they came: most are repetitions, so `voice` decodes only what may be news."""
 
     update: bytes
-    states: tuple[awareness.State, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +57,7 @@ def decode(frame: bytes) -> Message:
         case 0:
             return _decode_sync(decoder)
         case 1:
-            update = decoder.buffer()
-            return Aware(update, tuple(awareness.decode(update)))
+            return Aware(decoder.buffer())
         case 3:
             return AskAwareness()
         case 2:
@@ -72,8 +70,8 @@ def _decode_sync(decoder: Decoder) -> Message:
     match decoder.uint():
         case 0:
             return AskSync(decoder.buffer())
-        case 1 | 2:
-            return Document(decoder.buffer())
+        case 1 | 2 as kind:
+            return Document(decoder.buffer(), whole=kind == STEP_2)
         case other:
             raise Malformed(f"unknown sync message type {other}")
 
@@ -99,5 +97,5 @@ def aware(content: bytes) -> bytes:
 
 
 def saved(count: int) -> bytes:
-    """How many document messages of this connection are committed."""
+    """How many document messages of this connection are saved."""
     return Encoder().uint(SAVED).uint(count).finish()

@@ -39,18 +39,18 @@ class Collab:
         self.opened += 1
         self.sought.set()
         if error := self._next(self.opens):
-            await self.bus.refuse(message, error)
+            await self.bus.refuse(message.reply, error)
             return
         await self.hold()
         await self.bus.settle()
-        await self.bus.respond(message, Opened(epoch="e").model_dump_json().encode())
+        await self.bus.respond(message.reply, Opened(epoch="e").model_dump_json().encode())
 
     async def _edit(self, message: Msg) -> None:
         self.asked += 1
         if error := self._next(self.edits):
-            await self.bus.refuse(message, error)
+            await self.bus.refuse(message.reply, error)
         else:
-            await self.bus.respond(message, message.data)
+            await self.bus.respond(message.reply, message.data)
 
     def _next(self, steps: list[SvgxError | None]) -> SvgxError | None:
         return steps.pop(0) if len(steps) > 1 else next(iter(steps), None)

@@ -208,14 +208,14 @@ async def test_a_commit_that_postgresql_gives_up_is_repeated(
         while victim != "append":
             first, second = sorted([await client.create(), await client.create()])
             entries = [Pen(canvas_id, "holder").draw("a") for canvas_id in (first, second)]
-            try:
-                async with tables.transaction():
-                    await tables.execute(lock, second)
-                    append = asyncio.create_task(client.append(*entries))
-                    await until_blocked(tables)
+            async with tables.transaction():
+                await tables.execute(lock, second)
+                append = asyncio.create_task(client.append(*entries))
+                await until_blocked(tables)
+                try:
                     await tables.execute(lock, first)
                     victim = "append"
-            except asyncpg.DeadlockDetectedError:
-                # The append had looked for a deadlock before there was one (it looks once): again.
-                victim = "test"
+                except asyncpg.DeadlockDetectedError:
+                    # The append had looked for a deadlock before there was one (it looks once): again.
+                    victim = "test"
             assert await append == [Committed(first, 1), Committed(second, 1)]

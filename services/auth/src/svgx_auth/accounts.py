@@ -1,19 +1,15 @@
 """Accounts: the `account` table."""
 
-import base64
-import binascii
+import dataclasses
 import uuid
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 
 from svgx_auth.passwords import Passwords
 from svgx_common.contract.auth import CreateUserRequest, User, UserPage
-from svgx_common.contract.errors import Conflict, Invalid
+from svgx_common.contract.errors import Conflict
 from svgx_common.contract.policy import Role
+from svgx_common.cursors import Cursor
 from svgx_common.postgres import Database, Row, Session
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND = timedelta(microseconds=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,19 +64,23 @@ class Accounts:
         """Whether any account is an admin's."""
         return await self._database.row("any_admin") is not None
 
-    async def rehash(self, account: Account, password: str) -> None:
-        """Store the password's hash anew, with today's parameters, unless the password has changed meanwhile."""
+    async def rehash(self, account: Account, password: str) -> Account:
+        """The account with its password hashed anew, with today's parameters; not stored if that changed meanwhile."""
         renewed = await self._passwords.hash(password)
         await self._database.run(
             "renew_password_hash", account.user.id, account.password_hash, renewed
         )
+        return dataclasses.replace(account, password_hash=renewed)
 
     async def page(self, limit: int, cursor: str | None) -> UserPage:
         """Accounts, oldest first. Raises `Invalid` for a cursor that is none of ours."""
-        after = _read_cursor(cursor) if cursor is not None else (None, None)
-        rows = await self._database.rows("accounts_after", limit + 1, *after)
+        after = None if cursor is None else Cursor.decode(cursor)
+        rows = await self._database.rows(
+            "accounts_after", limit + 1, after and after.at, after and after.id
+        )
         users = [_user(row) for row in rows[:limit]]
-        following = _cursor(users[-1].created_at, users[-1].id) if len(rows) > limit else None
+        more = len(rows) > limit
+        following = Cursor(users[-1].created_at, users[-1].id).encode() if more else None
         return UserPage(items=users, next=following)
 
 
@@ -110,21 +110,3 @@ def _user(row: Row) -> User:
         role=Role(row["role"]),
         created_at=row["created_at"],
     )
-
-
-def _cursor(at: datetime, user_id: str) -> str:
-    text = f"{(at - _EPOCH) // _MICROSECOND} {user_id}"
-    return base64.urlsafe_b64encode(text.encode()).decode()
-
-
-def _read_cursor(cursor: str) -> tuple[datetime, str]:
-    refused = Invalid("cursor: not the `next` of a page of accounts", field="cursor")
-    try:
-        moment, _, text = base64.urlsafe_b64decode(cursor).decode().partition(" ")
-        at, user_id = _EPOCH + int(moment) * _MICROSECOND, str(uuid.UUID(text))
-    except (binascii.Error, ValueError, OverflowError):
-        raise refused from None
-    # Comparing with what `_cursor` makes refuses everything unusual, such as signs and spaces in the number.
-    if _cursor(at, user_id) != cursor:
-        raise refused
-    return at, user_id

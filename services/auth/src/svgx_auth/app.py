@@ -1,5 +1,6 @@
 """The composition root: everything the auth service is made of is built here."""
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 
@@ -12,13 +13,27 @@ from svgx_auth.passwords import Passwords
 from svgx_auth.sessions import Sessions
 from svgx_auth.settings import AuthSettings
 from svgx_common import postgres
-from svgx_common.contract.auth import CREATE_USER, LIST_USERS, LOGIN, ME, REFRESH, CreateUserRequest
+from svgx_common.background import repeat
+from svgx_common.contract.auth import (
+    CREATE_USER,
+    END_SESSION,
+    LIST_SESSIONS,
+    LIST_USERS,
+    LOGIN,
+    LOGOUT,
+    ME,
+    REFRESH,
+    CreateUserRequest,
+)
 from svgx_common.contract.errors import Conflict
 from svgx_common.contract.policy import Role
 from svgx_common.runtime import Runtime, Service
 from svgx_common.settings import MIN_SECRET
 
 log = structlog.get_logger(__name__)
+
+FORGET_EVERY = 600.0
+"""Seconds between two removals of what is over."""
 
 
 @contextlib.asynccontextmanager
@@ -53,12 +68,24 @@ async def build(runtime: Runtime[AuthSettings]) -> AsyncIterator[Service]:
             responder.answer(LOGIN, handlers.login)
             responder.answer(REFRESH, handlers.refresh)
             responder.answer(ME, handlers.me)
+            responder.answer(LOGOUT, handlers.logout)
+            responder.answer(LIST_SESSIONS, handlers.list_sessions)
+            responder.answer(END_SESSION, handlers.end_session)
             responder.answer(CREATE_USER, handlers.create_user)
             responder.answer(LIST_USERS, handlers.list_users)
             runtime.health.require("postgresql", database.check)
             runtime.health.describe("database_pool", database.usage)
             await _ensure_admin(accounts, settings)
-            yield Service()
+
+            async def forget() -> None:
+                await sessions.forget_old()
+                await asyncio.sleep(FORGET_EVERY)
+
+            forgetting = asyncio.create_task(repeat("forget what is over", forget))
+            try:
+                yield Service()
+            finally:
+                forgetting.cancel()
 
 
 async def _ensure_admin(accounts: Accounts, settings: AuthSettings) -> None:

@@ -7,15 +7,20 @@ from svgx_auth.passwords import Passwords
 from svgx_auth.sessions import Sessions
 from svgx_common.contract.auth import (
     CreateUserRequest,
+    EndSessionRequest,
+    ListSessionsRequest,
     ListUsersRequest,
     LoginRequest,
+    LogoutRequest,
     MeRequest,
     RefreshRequest,
+    SessionPage,
     Tokens,
     User,
     UserPage,
 )
-from svgx_common.contract.errors import InvalidCredentials, Unauthenticated
+from svgx_common.contract.errors import InvalidCredentials, NotFound, Unauthenticated
+from svgx_common.contract.operation import Empty
 from svgx_common.responder import Call
 
 FAILED_LOGINS = Counter("svgx_engine_failed_logins", "Log-ins refused.")
@@ -29,7 +34,7 @@ class Handlers:
         self._sessions = sessions
         self._passwords = passwords
 
-    async def login(self, request: LoginRequest, _: Call) -> Tokens:
+    async def login(self, request: LoginRequest, call: Call) -> Tokens:
         """Same error and same time for an unknown account, a wrong password and a disabled account."""
         account = await self._accounts.by_login(request.username)
         matches = await self._passwords.verify(
@@ -39,12 +44,28 @@ class Handlers:
             FAILED_LOGINS.inc()
             raise InvalidCredentials
         if self._passwords.outdated(account.password_hash):
-            await self._accounts.rehash(account, request.password)
-        return await self._sessions.open(account)
+            account = await self._accounts.rehash(account, request.password)
+        return await self._sessions.open(account, call.client)
 
-    async def refresh(self, request: RefreshRequest, _: Call) -> Tokens:
+    async def refresh(self, request: RefreshRequest, call: Call) -> Tokens:
         """The session goes on."""
-        return await self._sessions.refresh(request.refresh_token)
+        return await self._sessions.refresh(request.refresh_token, call.client)
+
+    async def logout(self, _: LogoutRequest, call: Call) -> Empty:
+        """The caller's session ends, unless it has ended already."""
+        caller = call.signed_in()
+        await self._sessions.end(caller, caller.session_id, "logout")
+        return Empty()
+
+    async def list_sessions(self, request: ListSessionsRequest, call: Call) -> SessionPage:
+        """The caller's own."""
+        return await self._sessions.page(call.signed_in(), request.limit, request.cursor)
+
+    async def end_session(self, request: EndSessionRequest, call: Call) -> Empty:
+        """One of the caller's own."""
+        if not await self._sessions.end(call.signed_in(), request.session_id, "ended"):
+            raise NotFound("you have no live session with this id", field="session_id")
+        return Empty()
 
     async def me(self, _: MeRequest, call: Call) -> User:
         """The caller's account as it is now, not as the token says."""

@@ -10,6 +10,9 @@ OPERATIONS: tuple[Operation[Any, Any], ...] = (
     auth.LOGIN,  #               POST   /auth/login
     auth.REFRESH,  #             POST   /auth/refresh
     auth.ME,  #                  GET    /auth/me
+    auth.LOGOUT,  #              POST   /auth/logout
+    auth.LIST_SESSIONS,  #       GET    /auth/sessions/
+    auth.END_SESSION,  #         DELETE /auth/sessions/{session_id}
     auth.CREATE_USER,  #         POST   /admin/users/
     auth.LIST_USERS,  #          GET    /admin/users/
     state.CREATE_CANVAS,  #      POST   /runtime/canvases/

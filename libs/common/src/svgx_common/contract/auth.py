@@ -8,10 +8,18 @@ from pydantic import Field, StringConstraints
 from svgx_common.contract.errors import (
     Conflict,
     InvalidCredentials,
+    NotFound,
     TooManyRequests,
     Unauthenticated,
 )
-from svgx_common.contract.operation import Http, Operation, ReplyModel, RequestModel
+from svgx_common.contract.operation import (
+    Empty,
+    Http,
+    Identifier,
+    Operation,
+    ReplyModel,
+    RequestModel,
+)
 from svgx_common.contract.policy import RateClass, Role, Scope
 
 Username = Annotated[
@@ -62,6 +70,38 @@ class MeRequest(RequestModel):
     pass
 
 
+class LogoutRequest(RequestModel):
+    pass
+
+
+class SessionInfo(ReplyModel):
+    """A live session. `address` and `user_agent` are of its last use; `current` is the one that asks."""
+
+    id: str
+    created_at: datetime
+    last_used_at: datetime
+    expires_at: datetime
+    address: str
+    user_agent: str
+    current: bool
+
+
+class ListSessionsRequest(RequestModel):
+    """`limit` is sessions a page; `cursor` is the `next` of the page before."""
+
+    limit: Annotated[int, Field(ge=1, le=200)] = 50
+    cursor: Annotated[str, StringConstraints(max_length=256)] | None = None
+
+
+class SessionPage(ReplyModel):
+    items: list[SessionInfo]
+    next: str | None = None
+
+
+class EndSessionRequest(RequestModel):
+    session_id: Identifier
+
+
 class CreateUserRequest(RequestModel):
     username: Username
     email: Email
@@ -108,6 +148,33 @@ ME = Operation(
     reply=User,
     scope=Scope.SIGNED_IN,
     http=Http("GET", "/auth/me"),
+)
+LOGOUT = Operation(
+    subject="svgx.auth.logout",
+    summary="End the session that makes this request",
+    request=LogoutRequest,
+    reply=Empty,
+    scope=Scope.SIGNED_IN,
+    http=Http("POST", "/auth/logout", status=204),
+    rate=RateClass.WRITE,
+)
+LIST_SESSIONS = Operation(
+    subject="svgx.auth.session.list",
+    summary="List the caller's live sessions, newest first",
+    request=ListSessionsRequest,
+    reply=SessionPage,
+    scope=Scope.SIGNED_IN,
+    http=Http("GET", "/auth/sessions/"),
+)
+END_SESSION = Operation(
+    subject="svgx.auth.session.end",
+    summary="End one of the caller's sessions",
+    request=EndSessionRequest,
+    reply=Empty,
+    scope=Scope.SIGNED_IN,
+    http=Http("DELETE", "/auth/sessions/{session_id}", status=204),
+    rate=RateClass.WRITE,
+    errors=(NotFound,),
 )
 CREATE_USER = Operation(
     subject="svgx.auth.user.create",

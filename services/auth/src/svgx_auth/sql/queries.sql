@@ -43,17 +43,68 @@ WHERE deleted_at IS NULL AND ($2::timestamptz IS NULL OR (created_at, id) > ($2,
 ORDER BY created_at, id
 LIMIT $1
 
+-- name: lock_account
+-- Held while a session is opened or goes on: a change of the account comes before it, or after all of it. Whoever locks
+-- an account and its sessions locks the account first.
+SELECT * FROM account WHERE id = $1 AND deleted_at IS NULL FOR SHARE
+
 -- name: open_session
-INSERT INTO session (id, account_id, expires_at)
-VALUES ($1, $2, clock_timestamp() + make_interval(secs => $3))
+INSERT INTO session (id, account_id, expires_at, access_until, address, user_agent)
+VALUES ($1, $2, to_timestamp($3), to_timestamp($4), $5, $6)
 
 -- name: add_refresh_token
 INSERT INTO refresh_token (hash, session_id) VALUES ($1, $2)
 
+-- name: session_of_refresh_token
+SELECT s.id, s.account_id FROM refresh_token t JOIN session s ON s.id = t.session_id WHERE t.hash = $1
+
+-- name: lock_live_session
+-- Its tokens are spent one after the other.
+SELECT *, extract(epoch FROM expires_at)::float8 AS expires FROM session
+WHERE id = $1 AND ended_at IS NULL AND expires_at > clock_timestamp()
+FOR UPDATE
+
+-- name: refresh_token_state
+-- `recent`: spent within the last $2 seconds, for a successor that is not spent itself.
+SELECT
+    t.successor,
+    t.spent_at IS NOT NULL AS spent,
+    coalesce(
+        t.spent_at > clock_timestamp() - make_interval(secs => $2)
+        AND EXISTS (SELECT FROM refresh_token n WHERE n.hash = t.successor AND n.spent_at IS NULL),
+        false
+    ) AS recent
+FROM refresh_token t
+WHERE t.hash = $1
+
 -- name: spend_refresh_token
--- Once, while its session lives.
-UPDATE refresh_token t SET spent_at = clock_timestamp(), successor = $2
-FROM session s
-WHERE t.hash = $1 AND t.spent_at IS NULL
-    AND s.id = t.session_id AND s.ended_at IS NULL AND s.expires_at > clock_timestamp()
-RETURNING t.session_id, s.account_id
+UPDATE refresh_token SET spent_at = clock_timestamp(), successor = $2 WHERE hash = $1
+
+-- name: use_session
+-- $2 is when the newest access token counts no more.
+UPDATE session
+SET last_used_at = clock_timestamp(), access_until = greatest(access_until, to_timestamp($2)),
+    address = $3, user_agent = $4
+WHERE id = $1
+
+-- name: end_session
+-- $3 is why. Ended once.
+UPDATE session SET ended_at = clock_timestamp(), end_reason = $3
+WHERE id = $1 AND account_id = $2 AND ended_at IS NULL AND expires_at > clock_timestamp()
+RETURNING id
+
+-- name: live_sessions_before
+-- A page of an account's sessions $1, newest first, before the session (created_at $3, id $4).
+SELECT * FROM session
+WHERE account_id = $1 AND ended_at IS NULL AND expires_at > clock_timestamp()
+    AND ($3::timestamptz IS NULL OR (created_at, id) < ($3, $4::text))
+ORDER BY created_at DESC, id DESC
+LIMIT $2
+
+-- name: forget_sessions
+-- At most $2 of those that have been over for $1 seconds, with their tokens.
+DELETE FROM session WHERE id IN (
+    SELECT id FROM session
+    WHERE least(ended_at, expires_at) < clock_timestamp() - make_interval(secs => $1)
+    LIMIT $2
+)

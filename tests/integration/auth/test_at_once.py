@@ -8,7 +8,9 @@ import pytest
 
 from svgx_auth.accounts import Accounts
 from svgx_auth.passwords import Passwords
+from svgx_auth.revocations import Revocations
 from svgx_common import postgres
+from svgx_common.bus import Bus
 from svgx_common.contract.auth import CreateUserRequest, User
 from svgx_common.contract.errors import Conflict
 from svgx_common.contract.policy import Role
@@ -22,13 +24,15 @@ ROUNDS = 10
 class Instant(Passwords):
     """Hashes nothing."""
 
-    async def hash(self, password: str) -> str:
+    async def hash_new(
+        self, password: str, *, names: tuple[str, ...], field: str = "password"
+    ) -> str:
         """At once."""
         return password
 
 
 @pytest.fixture
-async def accounts(backing: DevStack, service: None) -> AsyncIterator[Accounts]:
+async def accounts(backing: DevStack, bus: Bus) -> AsyncIterator[Accounts]:
     """The table, through ten connections."""
     passwords = Instant(memory=19 * 1024, passes=2, lanes=1, workers=1)
     async with postgres.connect(
@@ -36,7 +40,7 @@ async def accounts(backing: DevStack, service: None) -> AsyncIterator[Accounts]:
     ) as database:
         # The pool opens its connections one after the other: not during the race.
         await asyncio.gather(*(database.row("any_admin") for _ in range(10)))
-        yield Accounts(database, passwords)
+        yield Accounts(database, passwords, Revocations(database, bus))
     passwords.close()
 
 

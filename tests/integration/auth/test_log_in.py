@@ -9,6 +9,7 @@ from prometheus_client import REGISTRY
 
 from svgx_auth.accounts import Account, Accounts
 from svgx_auth.passwords import Passwords
+from svgx_auth.revocations import Revocations
 from svgx_common import postgres
 from svgx_common.bus import Bus
 from svgx_common.contract.errors import InvalidCredentials
@@ -69,7 +70,9 @@ async def test_renewing_a_hash_does_not_bring_an_old_password_back(
     async with postgres.connect(
         backing.postgres_url, schema="auth", package="svgx_auth", pool_size=1
     ) as database:
-        await Accounts(database, passwords).rehash(Account.of(row), PASSWORD)
+        await Accounts(database, passwords, Revocations(database, bus)).rehash(
+            Account.of(row), PASSWORD
+        )
     passwords.close()
     stored = await tables.fetchval("SELECT password_hash FROM account WHERE id = $1", user.id)
     assert stored == "another"

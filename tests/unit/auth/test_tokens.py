@@ -10,6 +10,7 @@ from joserfc import jwt
 from joserfc.jwk import OctKey, RSAKey
 
 from svgx_common import tokens
+from svgx_common.caller import Caller
 from svgx_common.contract.errors import Unauthenticated
 from svgx_common.contract.policy import Role
 
@@ -27,6 +28,7 @@ def claims(**changes: Any) -> dict[str, Any]:
         "role": "editor",
         "sid": "s",
         "jti": "j",
+        "ver": 0,
         "iat": now,
         "nbf": now,
         "exp": now + 60,
@@ -45,10 +47,10 @@ def token(
 def test_what_is_signed_is_read() -> None:
     """Proves R-AUTH-1."""
     now = int(time.time())
-    said = tokens.AccessClaims("u", "ann", Role.EDITOR, "s", "j", now, now + 60)
+    said = tokens.AccessClaims("u", "ann", Role.EDITOR, "s", "j", now, now + 60, 3)
     read = tokens.verify(tokens.sign(said, SECRET), SECRET)
     assert read == said
-    assert (read.caller().user_id, read.caller().role) == ("u", Role.EDITOR)
+    assert read.caller() == Caller("u", "ann", Role.EDITOR, "s", 3)
 
 
 @pytest.mark.parametrize(
@@ -71,6 +73,8 @@ def test_what_is_signed_is_read() -> None:
         token(claims(sub=None)),
         token(claims(role="emperor")),
         token(claims(sid=None)),
+        token(claims(ver=None)),
+        token(claims(ver="latest")),
     ],
 )
 def test_everything_else_is_refused(bad: str) -> None:

@@ -35,10 +35,12 @@ class AccessClaims:
     token_id: str
     issued_at: int
     expires_at: int
+    token_version: int = 0
+    """The account's, when the token was issued: a change of role ends the tokens before it."""
 
     def caller(self) -> Caller:
         """The caller this token stands for."""
-        return Caller(self.user_id, self.username, self.role, self.session_id)
+        return Caller(self.user_id, self.username, self.role, self.session_id, self.token_version)
 
 
 def sign(claims: AccessClaims, secret: str) -> str:
@@ -51,6 +53,7 @@ def sign(claims: AccessClaims, secret: str) -> str:
         "role": claims.role.value,
         "sid": claims.session_id,
         "jti": claims.token_id,
+        "ver": claims.token_version,
         "iat": claims.issued_at,
         "nbf": claims.issued_at,
         "exp": claims.expires_at,
@@ -86,6 +89,7 @@ def verify(token: str, secret: str) -> AccessClaims:
             token_id=str(claims["jti"]),
             issued_at=int(claims["iat"]),
             expires_at=int(claims["exp"]),
+            token_version=int(claims["ver"]),
         )
     except (JoseError, ValueError, KeyError, TypeError):
         raise refused from None

@@ -5,7 +5,8 @@ import uuid
 from dataclasses import dataclass
 
 from svgx_auth.passwords import Passwords
-from svgx_common.contract.auth import CreateUserRequest, User, UserPage
+from svgx_auth.revocations import Revocations
+from svgx_common.contract.auth import CreateUserRequest, ListUsersRequest, User, UserPage
 from svgx_common.contract.errors import Conflict
 from svgx_common.contract.policy import Role
 from svgx_common.cursors import Cursor
@@ -19,18 +20,21 @@ class Account:
     user: User
     password_hash: str
     disabled: bool
+    token_version: int
 
     @classmethod
     def of(cls, row: Row) -> "Account":
         """The account in a row of the table."""
-        return cls(_user(row), row["password_hash"], row["disabled_at"] is not None)
+        disabled = row["disabled_at"] is not None
+        return cls(user_of(row), row["password_hash"], disabled, row["token_version"])
 
 
 class Accounts:
     """Finds, lists and creates accounts. Names and addresses are compared without regard to case."""
 
-    def __init__(self, database: Database, passwords: Passwords) -> None:
+    def __init__(self, database: Database, passwords: Passwords, revocations: Revocations) -> None:
         self._database = database
+        self._revocations = revocations
         self._passwords = passwords
 
     async def by_login(self, login: str) -> Account | None:
@@ -44,17 +48,17 @@ class Accounts:
         return None if row is None else Account.of(row)
 
     async def create(self, request: CreateUserRequest) -> User:
-        """A new account. Raises `Conflict` naming the field that another account has."""
-        password_hash = await self._passwords.hash(request.password)
+        """A new account. Raises `Conflict` naming the field that another account has, `Invalid` for the password."""
+        password_hash = await self._hash(request)
         async with self._database.transaction() as session:
-            await session.run("lock_creation")
+            await session.run("lock_accounts")
             return await _insert(session, request, password_hash)
 
     async def create_first_admin(self, request: CreateUserRequest) -> User | None:
-        """The account of the first start; None when there is an admin by now. Raises `Conflict` as `create` does."""
-        password_hash = await self._passwords.hash(request.password)
+        """The account of the first start; None when there is an admin by now. Raises as `create` does."""
+        password_hash = await self._hash(request)
         async with self._database.transaction() as session:
-            await session.run("lock_creation")
+            await session.run("lock_accounts")
             # Asked under the lock: another replica may have been faster, and with another name.
             if await session.row("any_admin") is not None:
                 return None
@@ -72,16 +76,48 @@ class Accounts:
         )
         return dataclasses.replace(account, password_hash=renewed)
 
-    async def page(self, limit: int, cursor: str | None) -> UserPage:
-        """Accounts, oldest first. Raises `Invalid` for a cursor that is none of ours."""
-        after = None if cursor is None else Cursor.decode(cursor)
-        rows = await self._database.rows(
-            "accounts_after", limit + 1, after and after.at, after and after.id
+    async def change_password(
+        self, account: Account, new: str, field: str, keep_session: str
+    ) -> None:
+        """Store another password and end the account's sessions but `keep_session`.
+
+        Raises `Invalid`, naming `field`, for an easy password, and `Conflict` when it was changed meanwhile.
+        """
+        user = account.user
+        password_hash = await self._passwords.hash_new(
+            new, names=(user.username, user.email), field=field
         )
-        users = [_user(row) for row in rows[:limit]]
+        async with self._database.transaction() as session:
+            row = await session.row(
+                "change_password", user.id, account.password_hash, password_hash
+            )
+            if row is None:
+                raise Conflict("the password was changed meanwhile")
+            ended = await self._revocations.end_other_sessions(
+                session, user.id, keep_session, "password"
+            )
+        await self._revocations.announce(ended)
+
+    async def page(self, request: ListUsersRequest) -> UserPage:
+        """Accounts, oldest first. Raises `Invalid` for a cursor that is none of ours."""
+        limit = request.limit
+        after = None if request.cursor is None else Cursor.decode(request.cursor)
+        rows = await self._database.rows(
+            "accounts_after",
+            limit + 1,
+            after and after.at,
+            after and after.id,
+            request.search,
+            request.deleted,
+        )
+        users = [user_of(row) for row in rows[:limit]]
         more = len(rows) > limit
         following = Cursor(users[-1].created_at, users[-1].id).encode() if more else None
         return UserPage(items=users, next=following)
+
+    async def _hash(self, request: CreateUserRequest) -> str:
+        names = (request.username, request.email)
+        return await self._passwords.hash_new(request.password, names=names)
 
 
 async def _insert(session: Session, request: CreateUserRequest, password_hash: str) -> User:
@@ -99,14 +135,17 @@ async def _insert(session: Session, request: CreateUserRequest, password_hash: s
         request.role.value,
     )
     assert row is not None
-    return _user(row)
+    return user_of(row)
 
 
-def _user(row: Row) -> User:
+def user_of(row: Row) -> User:
+    """An account as others see it."""
     return User(
         id=row["id"],
         username=row["username"],
         email=row["email"],
         role=Role(row["role"]),
         created_at=row["created_at"],
+        disabled=row["disabled_at"] is not None,
+        deleted=row["deleted_at"] is not None,
     )

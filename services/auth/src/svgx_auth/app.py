@@ -8,24 +8,32 @@ import structlog
 from pydantic import ValidationError
 
 from svgx_auth.accounts import Accounts
+from svgx_auth.administration import Administration
 from svgx_auth.handlers import Handlers
 from svgx_auth.passwords import Passwords
+from svgx_auth.revocations import Revocations
 from svgx_auth.sessions import Sessions
 from svgx_auth.settings import AuthSettings
 from svgx_common import postgres
 from svgx_common.background import repeat
 from svgx_common.contract.auth import (
+    CHANGE_PASSWORD,
     CREATE_USER,
+    DELETE_USER,
     END_SESSION,
+    GET_USER,
+    LIST_REVOCATIONS,
     LIST_SESSIONS,
     LIST_USERS,
     LOGIN,
     LOGOUT,
     ME,
     REFRESH,
+    RESTORE_USER,
+    UPDATE_USER,
     CreateUserRequest,
 )
-from svgx_common.contract.errors import Conflict
+from svgx_common.contract.errors import Conflict, Invalid
 from svgx_common.contract.policy import Role
 from svgx_common.runtime import Runtime, Service
 from svgx_common.settings import MIN_SECRET
@@ -56,14 +64,17 @@ async def build(runtime: Runtime[AuthSettings]) -> AsyncIterator[Service]:
             package="svgx_auth",
             pool_size=settings.database_pool_size,
         ) as database:
-            accounts = Accounts(database, passwords)
+            revocations = Revocations(database, runtime.bus)
+            accounts = Accounts(database, passwords, revocations)
+            administration = Administration(database, revocations)
             sessions = Sessions(
                 database,
+                revocations,
                 secret=secret,
                 access_seconds=settings.jwt_expires_in,
                 session_seconds=settings.refresh_expires_in,
             )
-            handlers = Handlers(accounts, sessions, passwords)
+            handlers = Handlers(accounts, administration, sessions, revocations, passwords)
             responder = runtime.responder
             responder.answer(LOGIN, handlers.login)
             responder.answer(REFRESH, handlers.refresh)
@@ -73,6 +84,12 @@ async def build(runtime: Runtime[AuthSettings]) -> AsyncIterator[Service]:
             responder.answer(END_SESSION, handlers.end_session)
             responder.answer(CREATE_USER, handlers.create_user)
             responder.answer(LIST_USERS, handlers.list_users)
+            responder.answer(GET_USER, handlers.get_user)
+            responder.answer(UPDATE_USER, handlers.update_user)
+            responder.answer(DELETE_USER, handlers.delete_user)
+            responder.answer(RESTORE_USER, handlers.restore_user)
+            responder.answer(CHANGE_PASSWORD, handlers.change_password)
+            responder.answer(LIST_REVOCATIONS, handlers.list_revocations)
             runtime.health.require("postgresql", database.check)
             runtime.health.describe("database_pool", database.usage)
             await _ensure_admin(accounts, settings)
@@ -104,6 +121,12 @@ async def _ensure_admin(accounts: Accounts, settings: AuthSettings) -> None:
         return
     try:
         created = await accounts.create_first_admin(admin)
+    except Invalid as refused:
+        log.warning(
+            "there is no admin: set these and start again",
+            variables=[f"SVGX_ADMIN_{str(refused.field).upper()}"],
+        )
+        return
     except Conflict as taken:
         # Someone who is no admin has the name; whoever set it must decide what is meant.
         variable = f"SVGX_ADMIN_{str(taken.field).upper()}"

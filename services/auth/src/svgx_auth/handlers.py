@@ -3,23 +3,36 @@
 from prometheus_client import Counter
 
 from svgx_auth.accounts import Accounts
+from svgx_auth.administration import Administration
 from svgx_auth.passwords import Passwords
+from svgx_auth.revocations import Revocations
 from svgx_auth.sessions import Sessions
 from svgx_common.contract.auth import (
+    ChangePasswordRequest,
     CreateUserRequest,
     EndSessionRequest,
+    ListRevocationsRequest,
     ListSessionsRequest,
     ListUsersRequest,
     LoginRequest,
     LogoutRequest,
     MeRequest,
     RefreshRequest,
+    RevocationList,
     SessionPage,
     Tokens,
+    UpdateUserRequest,
     User,
     UserPage,
+    UserRequest,
 )
-from svgx_common.contract.errors import InvalidCredentials, NotFound, Unauthenticated
+from svgx_common.contract.errors import (
+    Forbidden,
+    Invalid,
+    InvalidCredentials,
+    NotFound,
+    Unauthenticated,
+)
 from svgx_common.contract.operation import Empty
 from svgx_common.responder import Call
 
@@ -29,8 +42,17 @@ FAILED_LOGINS = Counter("svgx_engine_failed_logins", "Log-ins refused.")
 class Handlers:
     """What the service does, in the contract's terms."""
 
-    def __init__(self, accounts: Accounts, sessions: Sessions, passwords: Passwords) -> None:
+    def __init__(
+        self,
+        accounts: Accounts,
+        administration: Administration,
+        sessions: Sessions,
+        revocations: Revocations,
+        passwords: Passwords,
+    ) -> None:
         self._accounts = accounts
+        self._administration = administration
+        self._revocations = revocations
         self._sessions = sessions
         self._passwords = passwords
 
@@ -74,10 +96,46 @@ class Handlers:
             raise Unauthenticated
         return account.user
 
+    async def change_password(self, request: ChangePasswordRequest, call: Call) -> Empty:
+        """Needs the old one: a token that was left behind takes no account over."""
+        caller = call.signed_in()
+        account = await self._accounts.by_id(caller.user_id)
+        if account is None or account.disabled:
+            raise Unauthenticated
+        if not await self._passwords.verify(request.old_password, account.password_hash):
+            raise Forbidden("the old password is wrong", field="old_password")
+        if request.new_password == request.old_password:
+            raise Invalid("new_password: is the old one", field="new_password")
+        await self._accounts.change_password(
+            account, request.new_password, "new_password", keep_session=caller.session_id
+        )
+        return Empty()
+
     async def create_user(self, request: CreateUserRequest, _: Call) -> User:
         """For admins; the gateway checks."""
         return await self._accounts.create(request)
 
     async def list_users(self, request: ListUsersRequest, _: Call) -> UserPage:
         """For admins; the gateway checks."""
-        return await self._accounts.page(request.limit, request.cursor)
+        return await self._accounts.page(request)
+
+    async def get_user(self, request: UserRequest, _: Call) -> User:
+        """For admins; the gateway checks."""
+        return await self._administration.get(request.user_id)
+
+    async def update_user(self, request: UpdateUserRequest, _: Call) -> User:
+        """For admins; the gateway checks."""
+        return await self._administration.update(request)
+
+    async def delete_user(self, request: UserRequest, _: Call) -> Empty:
+        """For admins; the gateway checks."""
+        await self._administration.delete(request.user_id)
+        return Empty()
+
+    async def restore_user(self, request: UserRequest, _: Call) -> User:
+        """For admins; the gateway checks."""
+        return await self._administration.restore(request.user_id)
+
+    async def list_revocations(self, request: ListRevocationsRequest, _: Call) -> RevocationList:
+        """For gateways that start, or may have missed something."""
+        return await self._revocations.since(request.since)

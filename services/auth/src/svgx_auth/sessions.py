@@ -3,15 +3,15 @@
 import time
 import uuid
 from dataclasses import dataclass
-from typing import Literal
 
 import structlog
 
 from svgx_auth.accounts import Account
 from svgx_auth.refresh_tokens import RefreshTokens, hash_of
+from svgx_auth.revocations import EndReason, Revocations
 from svgx_common import postgres, tokens
 from svgx_common.caller import Caller, Client
-from svgx_common.contract.auth import SessionInfo, SessionPage, Tokens
+from svgx_common.contract.auth import Revocation, SessionInfo, SessionPage, Tokens
 from svgx_common.contract.errors import InvalidCredentials, Unauthenticated
 from svgx_common.cursors import Cursor
 from svgx_common.postgres import Database
@@ -26,9 +26,6 @@ FORGET_AFTER = 7 * 86400.0
 
 FORGET_AT_ONCE = 1000
 """Rows one statement removes."""
-
-EndReason = Literal["logout", "ended", "reuse"]
-"""Why a session ended: signed out; ended from another session; a spent token was used."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +42,7 @@ class _Reused:
     """A spent token was used: the session has ended by it."""
 
     account_id: str
-    session_id: str
+    ended: list[Revocation]
 
 
 class Sessions:
@@ -54,12 +51,14 @@ class Sessions:
     def __init__(
         self,
         database: Database,
+        revocations: Revocations,
         *,
         secret: str,
         access_seconds: int,
         session_seconds: int,
     ) -> None:
         self._database = database
+        self._revocations = revocations
         self._secret = secret
         self._chain = RefreshTokens(secret)
         self._access_seconds = access_seconds
@@ -109,14 +108,17 @@ class Sessions:
                 return self._tokens(outcome.account, outcome.session_id, successor, access_until)
         if isinstance(outcome, _Reused):
             log.warning("a spent refresh token was used", user_id=outcome.account_id)
+            await self._revocations.announce(outcome.ended)
         raise Unauthenticated(
             "the refresh token is spent, expired or not valid", field="refresh_token"
         )
 
     async def end(self, caller: Caller, session_id: str, reason: EndReason) -> bool:
         """End one of the caller's sessions; False when the caller has no such live session."""
-        row = await self._database.row("end_session", session_id, caller.user_id, reason)
-        return row is not None
+        async with self._database.transaction() as session:
+            ended = await self._revocations.end_session(session, caller.user_id, session_id, reason)
+        await self._revocations.announce(ended)
+        return bool(ended)
 
     async def page(self, caller: Caller, limit: int, cursor: str | None) -> SessionPage:
         """The caller's live sessions, newest first. Raises `Invalid` for a cursor that is none of ours."""
@@ -166,8 +168,10 @@ class Sessions:
             await session.run("spend_refresh_token", old, successor)
             await session.run("add_refresh_token", successor, owner["id"])
         elif not token["recent"]:
-            await session.run("end_session", owner["id"], account.user.id, "reuse")
-            return _Reused(account.user.id, owner["id"])
+            ended = await self._revocations.end_session(
+                session, account.user.id, owner["id"], "reuse"
+            )
+            return _Reused(account.user.id, ended)
         elif token["successor"] != successor:
             # The secret has changed within the grace: the successor cannot be told again, which proves no theft.
             return None
@@ -190,6 +194,7 @@ class Sessions:
             token_id=str(uuid.uuid4()),
             issued_at=now,
             expires_at=access_until,
+            token_version=account.token_version,
         )
         return Tokens(
             access_token=tokens.sign(claims, self._secret),

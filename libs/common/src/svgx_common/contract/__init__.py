@@ -13,8 +13,13 @@ OPERATIONS: tuple[Operation[Any, Any], ...] = (
     auth.LOGOUT,  #              POST   /auth/logout
     auth.LIST_SESSIONS,  #       GET    /auth/sessions/
     auth.END_SESSION,  #         DELETE /auth/sessions/{session_id}
+    auth.CHANGE_PASSWORD,  #     POST   /auth/password
     auth.CREATE_USER,  #         POST   /admin/users/
     auth.LIST_USERS,  #          GET    /admin/users/
+    auth.GET_USER,  #            GET    /admin/users/{user_id}
+    auth.UPDATE_USER,  #         PATCH  /admin/users/{user_id}
+    auth.DELETE_USER,  #         DELETE /admin/users/{user_id}
+    auth.RESTORE_USER,  #        POST   /admin/users/restore/
     state.CREATE_CANVAS,  #      POST   /runtime/canvases/
     state.LIST_CANVASES,  #      GET    /runtime/canvases/
     state.GET_CANVAS,  #         GET    /runtime/canvases/{canvas_id}
@@ -26,6 +31,7 @@ OPERATIONS: tuple[Operation[Any, Any], ...] = (
     state.EXPORT,  #             GET    /runtime/canvases/{canvas_id}/export
     collab.IMPORT_SVG,  #        PUT    /runtime/canvases/{canvas_id}/svg
     # services only
+    auth.LIST_REVOCATIONS,
     state.CANVAS_ACCESS,
     state.JOURNAL_APPEND,
     state.JOURNAL_LOAD,

@@ -7,6 +7,7 @@ from pydantic import Field, StringConstraints
 
 from svgx_common.contract.errors import (
     Conflict,
+    Forbidden,
     InvalidCredentials,
     NotFound,
     TooManyRequests,
@@ -43,6 +44,8 @@ class User(ReplyModel):
     email: str
     role: Role
     created_at: datetime
+    disabled: bool = False
+    deleted: bool = False
 
 
 class LoginRequest(RequestModel):
@@ -110,7 +113,16 @@ class CreateUserRequest(RequestModel):
 
 
 class ListUsersRequest(RequestModel):
-    """`limit` is users a page; `cursor` is the `next` of the page before."""
+    """`search` is part of a username or an address, in any case; `deleted` lists deleted accounts instead.
+
+    `limit` is users a page; `cursor` is the `next` of the page before.
+    """
+
+    search: (
+        Annotated[str, StringConstraints(min_length=1, max_length=254, pattern=r"^[^\x00]+$")]
+        | None
+    ) = None
+    deleted: bool = False
 
     limit: Annotated[int, Field(ge=1, le=200)] = 50
     cursor: Annotated[str, StringConstraints(max_length=256)] | None = None
@@ -119,6 +131,51 @@ class ListUsersRequest(RequestModel):
 class UserPage(ReplyModel):
     items: list[User]
     next: str | None = None
+
+
+class UserRequest(RequestModel):
+    user_id: Identifier
+
+
+class UpdateUserRequest(RequestModel):
+    """What is left out, or null, stays as it is."""
+
+    user_id: Identifier
+    username: Username | None = None
+    email: Email | None = None
+    role: Role | None = None
+    disabled: bool | None = None
+
+
+class ChangePasswordRequest(RequestModel):
+    old_password: Annotated[str, StringConstraints(min_length=1, max_length=1024)]
+    new_password: NewPassword
+
+
+class Revocation(ReplyModel):
+    """Access tokens that count no more: all of the session `session_id`, or all of the user below `before_version`.
+
+    `until` is the Unix time, in seconds, from which no such token would count anyway.
+    """
+
+    user_id: str
+    session_id: str | None = None
+    before_version: int | None = None
+    until: float
+    reason: str
+
+
+class RevocationList(ReplyModel):
+    """`as_of` is the moment up to which a list is complete; a broadcast has none."""
+
+    items: list[Revocation]
+    as_of: datetime | None = None
+
+
+class ListRevocationsRequest(RequestModel):
+    """`since` leaves out what was revoked up to then."""
+
+    since: datetime | None = None
 
 
 LOGIN = Operation(
@@ -176,6 +233,16 @@ END_SESSION = Operation(
     rate=RateClass.WRITE,
     errors=(NotFound,),
 )
+CHANGE_PASSWORD = Operation(
+    subject="svgx.auth.password.change",
+    summary="Change the caller's password; their other sessions end",
+    request=ChangePasswordRequest,
+    reply=Empty,
+    scope=Scope.SIGNED_IN,
+    http=Http("POST", "/auth/password", status=204),
+    rate=RateClass.LOGIN,
+    errors=(Conflict, Forbidden, TooManyRequests),
+)
 CREATE_USER = Operation(
     subject="svgx.auth.user.create",
     summary="Create an account",
@@ -193,4 +260,51 @@ LIST_USERS = Operation(
     reply=UserPage,
     scope=Scope.ADMIN,
     http=Http("GET", "/admin/users/"),
+)
+GET_USER = Operation(
+    subject="svgx.auth.user.get",
+    summary="One account",
+    request=UserRequest,
+    reply=User,
+    scope=Scope.ADMIN,
+    http=Http("GET", "/admin/users/{user_id}"),
+    errors=(NotFound,),
+)
+UPDATE_USER = Operation(
+    subject="svgx.auth.user.update",
+    summary="Change an account's names, address or role, or disable it",
+    request=UpdateUserRequest,
+    reply=User,
+    scope=Scope.ADMIN,
+    http=Http("PATCH", "/admin/users/{user_id}"),
+    rate=RateClass.WRITE,
+    errors=(Conflict, NotFound),
+)
+DELETE_USER = Operation(
+    subject="svgx.auth.user.delete",
+    summary="Delete an account; it can be restored",
+    request=UserRequest,
+    reply=Empty,
+    scope=Scope.ADMIN,
+    http=Http("DELETE", "/admin/users/{user_id}", status=204),
+    rate=RateClass.WRITE,
+    errors=(Conflict, NotFound),
+)
+RESTORE_USER = Operation(
+    subject="svgx.auth.user.restore",
+    summary="Restore a deleted account; one that is not deleted stays as it is",
+    request=UserRequest,
+    reply=User,
+    scope=Scope.ADMIN,
+    http=Http("POST", "/admin/users/restore/"),
+    rate=RateClass.WRITE,
+    errors=(NotFound,),
+)
+LIST_REVOCATIONS = Operation(
+    subject="svgx.auth.revocations.list",
+    summary="What was revoked and still matters",
+    request=ListRevocationsRequest,
+    reply=RevocationList,
+    scope=Scope.INTERNAL,
+    rate=RateClass.INTERNAL,
 )

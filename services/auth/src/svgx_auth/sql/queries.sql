@@ -11,8 +11,13 @@ SELECT * FROM account WHERE id = $1 AND deleted_at IS NULL
 -- name: any_admin
 SELECT 1 FROM account WHERE role = 'admin' AND deleted_at IS NULL LIMIT 1
 
--- name: lock_creation
--- One account is created at a time: two could otherwise take each other's address as username, or both be first admin.
+-- name: any_account
+-- Deleted ones too.
+SELECT * FROM account WHERE id = $1
+
+-- name: lock_accounts
+-- One account is created or changed at a time: two could otherwise take each other's address as username, both be first
+-- admin, or demote each other.
 SELECT pg_advisory_xact_lock(hashtext('svgx.auth.account_names'))
 
 -- name: names_taken
@@ -28,6 +33,18 @@ SELECT
         WHERE lower(username) = lower($2::text) OR lower(email) = lower($2::text)
     ) AS email
 
+-- name: names_taken_by_others
+-- The same for a change of the account $1.
+SELECT
+    EXISTS (
+        SELECT FROM account
+        WHERE id <> $1 AND (lower(username) = lower($2::text) OR lower(email) = lower($2::text))
+    ) AS username,
+    EXISTS (
+        SELECT FROM account
+        WHERE id <> $1 AND (lower(username) = lower($3::text) OR lower(email) = lower($3::text))
+    ) AS email
+
 -- name: create_account
 INSERT INTO account (id, username, email, password_hash, role) VALUES ($1, $2, $3, $4, $5)
 RETURNING *
@@ -36,10 +53,53 @@ RETURNING *
 -- $2 is the hash the password was checked against: a password changed since then stays.
 UPDATE account SET password_hash = $3 WHERE id = $1 AND password_hash = $2
 
+-- name: lock_account_for_change
+SELECT * FROM account WHERE id = $1 AND deleted_at IS NULL FOR UPDATE
+
+-- name: another_admin
+SELECT 1 FROM account
+WHERE role = 'admin' AND deleted_at IS NULL AND disabled_at IS NULL AND id <> $1
+LIMIT 1
+
+-- name: update_account
+UPDATE account
+SET username = coalesce($2, username), email = coalesce($3, email), role = $4,
+    disabled_at = CASE WHEN $5 THEN coalesce(disabled_at, clock_timestamp()) END
+WHERE id = $1
+RETURNING *
+
+-- name: delete_account
+UPDATE account SET deleted_at = clock_timestamp() WHERE id = $1
+
+-- name: restore_account
+UPDATE account SET deleted_at = NULL WHERE id = $1
+RETURNING *
+
+-- name: change_password
+-- $2 is the hash the old password was checked against.
+UPDATE account SET password_hash = $3
+WHERE id = $1 AND password_hash = $2 AND disabled_at IS NULL AND deleted_at IS NULL
+RETURNING id
+
+-- name: end_tokens
+-- Those of the new version count; `until` is null where there was never a token.
+UPDATE account
+SET token_version = token_version + 1,
+    tokens_ended_at = clock_timestamp(),
+    tokens_until = (SELECT max(access_until) FROM session WHERE account_id = $1)
+WHERE id = $1
+RETURNING id, token_version, extract(epoch FROM coalesce(tokens_until, clock_timestamp()))::float8 AS until
+
 -- name: accounts_after
--- A page of accounts, oldest first, after the account (created_at $2, id $3).
+-- A page of accounts, oldest first, after the account (created_at $2, id $3), with $4 in a name: the deleted or the others.
 SELECT * FROM account
-WHERE deleted_at IS NULL AND ($2::timestamptz IS NULL OR (created_at, id) > ($2, $3::text))
+WHERE (deleted_at IS NOT NULL) = $5
+    AND ($2::timestamptz IS NULL OR (created_at, id) > ($2, $3::text))
+    AND (
+        $4::text IS NULL
+        OR strpos(lower(username), lower($4)) > 0
+        OR strpos(lower(email), lower($4)) > 0
+    )
 ORDER BY created_at, id
 LIMIT $1
 
@@ -91,7 +151,14 @@ WHERE id = $1
 -- $3 is why. Ended once.
 UPDATE session SET ended_at = clock_timestamp(), end_reason = $3
 WHERE id = $1 AND account_id = $2 AND ended_at IS NULL AND expires_at > clock_timestamp()
-RETURNING id
+RETURNING id, account_id, end_reason, extract(epoch FROM access_until)::float8 AS until
+
+-- name: end_other_sessions
+-- All of the account $1 but $2, which may be null.
+UPDATE session SET ended_at = clock_timestamp(), end_reason = $3
+WHERE account_id = $1 AND id IS DISTINCT FROM $2
+    AND ended_at IS NULL AND expires_at > clock_timestamp()
+RETURNING id, account_id, end_reason, extract(epoch FROM access_until)::float8 AS until
 
 -- name: live_sessions_before
 -- A page of an account's sessions $1, newest first, before the session (created_at $3, id $4).
@@ -108,3 +175,17 @@ DELETE FROM session WHERE id IN (
     WHERE least(ended_at, expires_at) < clock_timestamp() - make_interval(secs => $1)
     LIMIT $2
 )
+
+-- name: clock
+SELECT clock_timestamp() AS now
+
+-- name: revoked_sessions
+-- Ended after $1 and still of interest; a minute more than that, as clocks differ.
+SELECT id, account_id, end_reason, extract(epoch FROM access_until)::float8 AS until FROM session
+WHERE ended_at IS NOT NULL AND access_until > clock_timestamp() - interval '1 minute'
+    AND ($1::timestamptz IS NULL OR ended_at > $1)
+
+-- name: revoked_accounts
+SELECT id, token_version, extract(epoch FROM tokens_until)::float8 AS until FROM account
+WHERE tokens_until > clock_timestamp() - interval '1 minute'
+    AND ($1::timestamptz IS NULL OR tokens_ended_at > $1)

@@ -1,0 +1,102 @@
+"""What admins do to accounts. There is always an admin who can sign in."""
+
+from svgx_auth.accounts import Account, user_of
+from svgx_auth.revocations import Revocations
+from svgx_common import postgres
+from svgx_common.contract.auth import UpdateUserRequest, User
+from svgx_common.contract.errors import Conflict, NotFound
+from svgx_common.contract.policy import Role
+from svgx_common.postgres import Database, Row
+
+
+class Administration:
+    """Changes, deletes and restores accounts, one at a time. What it takes away ends on every gateway."""
+
+    def __init__(self, database: Database, revocations: Revocations) -> None:
+        self._database = database
+        self._revocations = revocations
+
+    async def get(self, user_id: str) -> User:
+        """An account, also a deleted one. Raises `NotFound`."""
+        row = await self._database.row("any_account", user_id)
+        if row is None:
+            raise _unknown()
+        return user_of(row)
+
+    async def update(self, request: UpdateUserRequest) -> User:
+        """Change an account. Raises `NotFound`, or `Conflict` for a name that is taken and for the last admin."""
+        async with self._database.transaction() as session:
+            before = await self._lock(session, request.user_id)
+            await _refuse_taken(session, before, request)
+            role = request.role or before.user.role
+            disabled = before.disabled if request.disabled is None else request.disabled
+            if role is not Role.ADMIN or disabled:
+                await _refuse_last_admin(session, before)
+            row = await session.row(
+                "update_account",
+                request.user_id,
+                request.username,
+                request.email,
+                role.value,
+                disabled,
+            )
+            assert row is not None
+            if disabled and not before.disabled:
+                ended = await self._revocations.end_account(session, request.user_id, "disabled")
+            elif role is not before.user.role:
+                ended = await self._revocations.end_tokens(session, request.user_id)
+            else:
+                ended = []
+        await self._revocations.announce(ended)
+        return user_of(row)
+
+    async def delete(self, user_id: str) -> None:
+        """Delete an account; its row stays. Raises `NotFound`, or `Conflict` for the last admin."""
+        async with self._database.transaction() as session:
+            await _refuse_last_admin(session, await self._lock(session, user_id))
+            await session.run("delete_account", user_id)
+            ended = await self._revocations.end_account(session, user_id, "deleted")
+        await self._revocations.announce(ended)
+
+    async def restore(self, user_id: str) -> User:
+        """Undelete an account; its sessions stay ended. Raises `NotFound` when there never was one."""
+        row = await self._database.row("restore_account", user_id)
+        if row is None:
+            raise _unknown()
+        return user_of(row)
+
+    async def _lock(self, session: postgres.Session, user_id: str) -> Account:
+        # Two admins who demote each other at once would otherwise both see the other one.
+        await session.run("lock_accounts")
+        row = await session.row("lock_account_for_change", user_id)
+        if row is None:
+            raise _unknown()
+        return Account.of(row)
+
+
+def _unknown() -> NotFound:
+    return NotFound("there is no account with this id", field="user_id")
+
+
+async def _refuse_taken(
+    session: postgres.Session, before: Account, request: UpdateUserRequest
+) -> None:
+    if request.username is None and request.email is None:
+        return
+    names: Row | None = await session.row(
+        "names_taken_by_others",
+        before.user.id,
+        request.username or before.user.username,
+        request.email or before.user.email,
+    )
+    assert names is not None
+    for field in ("username", "email"):
+        if getattr(request, field) is not None and names[field]:
+            raise Conflict(f"another account has this {field}", field=field)
+
+
+async def _refuse_last_admin(session: postgres.Session, account: Account) -> None:
+    if account.user.role is not Role.ADMIN or account.disabled:
+        return
+    if await session.row("another_admin", account.user.id) is None:
+        raise Conflict("this is the last active admin: make another one first", field="user_id")

@@ -1,6 +1,7 @@
 """The composition root: everything the gateway is made of is built here."""
 
 import contextlib
+import functools
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -19,6 +20,7 @@ from svgx_gateway.guard import Guard
 from svgx_gateway.identity import Identities
 from svgx_gateway.live.endpoint import YjsEndpoint
 from svgx_gateway.live.hub import Hub
+from svgx_gateway.revocations import Revocations
 from svgx_gateway.settings import GatewaySettings
 from svgx_gateway.summary import Summary
 from svgx_gateway.tracing import Tracing
@@ -28,10 +30,14 @@ from svgx_gateway.tracing import Tracing
 async def build(runtime: Runtime[GatewaySettings]) -> AsyncIterator[Service]:
     """Wire the gateway."""
     settings, bus = runtime.settings, runtime.bus
-    identities = Identities(settings.jwt_secret.get_secret_value())
+    revocations = Revocations(bus)
+    identities = Identities(settings.jwt_secret.get_secret_value(), revocations)
     access = Access(bus)
     hub = Hub(bus, access)
     await access.start()
+    revocations.on_revoked(functools.partial(hub.close_revoked, revocations.revoked))
+    await revocations.start()
+    runtime.health.require("revocations", revocations.ready)
     runtime.health.describe("live", hub.details)
     summary = Summary(bus, identities)
     document = openapi.document(runtime.version)
@@ -63,6 +69,7 @@ async def build(runtime: Runtime[GatewaySettings]) -> AsyncIterator[Service]:
     try:
         yield Service(asgi=Tracing(app), before_drain=before_drain)
     finally:
+        revocations.stop()
         await hub.stop()
 
 

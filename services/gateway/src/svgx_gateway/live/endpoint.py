@@ -60,6 +60,8 @@ class YjsEndpoint:
         connection = Connection(websocket, identity.caller, role, wants_saved=wants_saved)
         with structlog.contextvars.bound_contextvars(user_id=identity.caller.user_id):
             async with self._hub.joined(canvas_id, connection) as canvas:
+                # Revoked while this was joining, it would not have been among those that were closed.
+                self._identities.recheck(identity)
                 return await _live(websocket, connection, canvas, identity)
 
 

@@ -9,6 +9,7 @@ from pydantic import ValidationError
 
 from svgx_auth.accounts import Accounts
 from svgx_auth.administration import Administration
+from svgx_auth.attempts import Attempts
 from svgx_auth.handlers import Handlers
 from svgx_auth.passwords import Passwords
 from svgx_auth.revocations import Revocations
@@ -74,7 +75,15 @@ async def build(runtime: Runtime[AuthSettings]) -> AsyncIterator[Service]:
                 access_seconds=settings.jwt_expires_in,
                 session_seconds=settings.refresh_expires_in,
             )
-            handlers = Handlers(accounts, administration, sessions, revocations, passwords)
+            attempts = Attempts(database, secret)
+            handlers = Handlers(
+                accounts=accounts,
+                administration=administration,
+                sessions=sessions,
+                revocations=revocations,
+                passwords=passwords,
+                attempts=attempts,
+            )
             responder = runtime.responder
             responder.answer(LOGIN, handlers.login)
             responder.answer(REFRESH, handlers.refresh)
@@ -96,6 +105,7 @@ async def build(runtime: Runtime[AuthSettings]) -> AsyncIterator[Service]:
 
             async def forget() -> None:
                 await sessions.forget_old()
+                await attempts.forget_old()
                 await asyncio.sleep(FORGET_EVERY)
 
             forgetting = asyncio.create_task(repeat("forget what is over", forget))

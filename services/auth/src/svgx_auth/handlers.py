@@ -4,6 +4,7 @@ from prometheus_client import Counter
 
 from svgx_auth.accounts import Accounts
 from svgx_auth.administration import Administration
+from svgx_auth.attempts import Attempts
 from svgx_auth.passwords import Passwords
 from svgx_auth.revocations import Revocations
 from svgx_auth.sessions import Sessions
@@ -31,6 +32,7 @@ from svgx_common.contract.errors import (
     Invalid,
     InvalidCredentials,
     NotFound,
+    TooManyRequests,
     Unauthenticated,
 )
 from svgx_common.contract.operation import Empty
@@ -44,12 +46,15 @@ class Handlers:
 
     def __init__(
         self,
+        *,
         accounts: Accounts,
         administration: Administration,
         sessions: Sessions,
         revocations: Revocations,
         passwords: Passwords,
+        attempts: Attempts,
     ) -> None:
+        self._attempts = attempts
         self._accounts = accounts
         self._administration = administration
         self._revocations = revocations
@@ -58,13 +63,22 @@ class Handlers:
 
     async def login(self, request: LoginRequest, call: Call) -> Tokens:
         """Same error and same time for an unknown account, a wrong password and a disabled account."""
+        try:
+            return await self._log_in(request, call)
+        except (InvalidCredentials, TooManyRequests):
+            FAILED_LOGINS.inc()
+            raise
+
+    async def _log_in(self, request: LoginRequest, call: Call) -> Tokens:
+        attempt = await self._attempts.log_in(request.username, call.client.address)
         account = await self._accounts.by_login(request.username)
         matches = await self._passwords.verify(
             request.password, account.password_hash if account else None
         )
         if account is None or not matches or account.disabled:
-            FAILED_LOGINS.inc()
+            await self._attempts.failed(attempt)
             raise InvalidCredentials
+        await self._attempts.succeeded(attempt)
         if self._passwords.outdated(account.password_hash):
             account = await self._accounts.rehash(account, request.password)
         return await self._sessions.open(account, call.client)
@@ -102,8 +116,11 @@ class Handlers:
         account = await self._accounts.by_id(caller.user_id)
         if account is None or account.disabled:
             raise Unauthenticated
+        attempt = await self._attempts.confirm(caller.user_id)
         if not await self._passwords.verify(request.old_password, account.password_hash):
+            await self._attempts.failed(attempt)
             raise Forbidden("the old password is wrong", field="old_password")
+        await self._attempts.succeeded(attempt)
         if request.new_password == request.old_password:
             raise Invalid("new_password: is the old one", field="new_password")
         await self._accounts.change_password(

@@ -9,8 +9,7 @@ import hashlib
 import hmac
 import secrets
 
-from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+from svgx_auth.derived_keys import derived_key
 
 TOKEN_BYTES = 32
 """Entropy of a refresh token: 256 bits, so that its hash needs no salt and no slowness."""
@@ -19,11 +18,10 @@ _PURPOSE = b"svgx refresh token successor v1"
 
 
 class RefreshTokens:
-    """Makes a session's chain of tokens. `secret` is the server's; another purpose of it yields another key."""
+    """Makes a session's chain of tokens. `secret` is the server's."""
 
     def __init__(self, secret: str) -> None:
-        # HKDF (RFC 5869): the key tells nothing of the secret, nor of another key made from it.
-        self._key = HKDF(SHA256(), TOKEN_BYTES, salt=None, info=_PURPOSE).derive(secret.encode())
+        self._key = derived_key(secret, _PURPOSE)
 
     def first(self) -> str:
         """A new session's token."""

@@ -189,3 +189,42 @@ WHERE ended_at IS NOT NULL AND access_until > clock_timestamp() - interval '1 mi
 SELECT id, token_version, extract(epoch FROM tokens_until)::float8 AS until FROM account
 WHERE tokens_until > clock_timestamp() - interval '1 minute'
     AND ($1::timestamptz IS NULL OR tokens_ended_at > $1)
+
+-- name: attempted_name
+-- The typed name $1 under the key $3, and whether its account has a session from the address $2.
+SELECT
+    sha256($3::bytea || convert_to(lower($1::text), 'UTF8')) AS name,
+    EXISTS (
+        SELECT FROM account a JOIN session s ON s.account_id = a.id
+        WHERE (lower(a.username) = lower($1) OR lower(a.email) = lower($1))
+            AND s.address = $2::text AND $2 <> ''
+    ) AS known
+
+-- name: attempt_wait
+-- Seconds until the next attempt with the key $1 is taken: $2 failures are free, $3 seconds the longest wait, and after
+-- $4 seconds everything is forgotten.
+SELECT extract(epoch FROM
+    last_at + make_interval(secs => CASE WHEN failures < $2 THEN 0 ELSE least($3::float8, power(2, least(failures - $2, 30))) END) - clock_timestamp()
+)::float8 AS seconds
+FROM attempt
+WHERE key = $1 AND last_at > clock_timestamp() - make_interval(secs => $4)
+
+-- name: count_attempt
+-- No row: it came too soon. The parameters are those of `attempt_wait`.
+INSERT INTO attempt AS a (key, failures, last_at) VALUES ($1, 1, clock_timestamp())
+ON CONFLICT (key) DO UPDATE
+SET failures = CASE
+        WHEN a.last_at > clock_timestamp() - make_interval(secs => $4) THEN a.failures + 1 ELSE 1
+    END,
+    last_at = clock_timestamp()
+WHERE a.last_at <= clock_timestamp() - make_interval(secs => CASE WHEN a.failures < $2 THEN 0 ELSE least($3::float8, power(2, least(a.failures - $2, 30))) END)
+RETURNING failures
+
+-- name: forget_attempt
+DELETE FROM attempt WHERE key = $1
+
+-- name: forget_attempts
+-- At most $2 whose last failure is $1 seconds ago.
+DELETE FROM attempt WHERE key IN (
+    SELECT key FROM attempt WHERE last_at < clock_timestamp() - make_interval(secs => $1) LIMIT $2
+)

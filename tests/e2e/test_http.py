@@ -203,3 +203,17 @@ async def test_any_origin_may_call_without_credentials(studio: Studio) -> None:
     )
     assert answer.headers["access-control-allow-origin"] == "*"
     assert "access-control-allow-credentials" not in answer.headers
+
+
+async def test_admins_read_the_audit_log(studio: Studio) -> None:
+    """Proves R-AUTH-23: over HTTP, by a filter, and nobody else does."""
+    user = await studio.user("editor")
+    answer = await studio.admin.request(
+        "GET", "/admin/audit", params={"user_id": user.id, "since": "2020-01-01T00:00:00Z"}
+    )
+    (entry,) = answer.json()["items"]
+    assert (entry["event"], entry["actor"]) == ("user_created", studio.admin.username)
+    assert entry["address"]
+    check_problem(await studio.api.of(user).request("GET", "/admin/audit/"), 403, "forbidden")
+    answer = await studio.admin.request("GET", "/admin/audit/", params={"since": "yesterday"})
+    assert check_problem(answer, 422, "invalid")["field"] == "since"

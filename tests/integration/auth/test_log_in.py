@@ -8,6 +8,7 @@ from argon2 import PasswordHasher, extract_parameters
 from prometheus_client import REGISTRY
 
 from svgx_auth.accounts import Account, Accounts
+from svgx_auth.audit import Audit
 from svgx_auth.passwords import Passwords
 from svgx_auth.revocations import Revocations
 from svgx_common import postgres
@@ -71,9 +72,8 @@ async def test_renewing_a_hash_does_not_bring_an_old_password_back(
     async with postgres.connect(
         backing.postgres_url, schema="auth", package="svgx_auth", pool_size=1
     ) as database:
-        await Accounts(database, passwords, Revocations(database, bus)).rehash(
-            Account.of(row), PASSWORD
-        )
+        accounts = Accounts(database, passwords, Revocations(database, bus), Audit(database))
+        await accounts.rehash(Account.of(row), PASSWORD)
     passwords.close()
     stored = await tables.fetchval("SELECT password_hash FROM account WHERE id = $1", user.id)
     assert stored == "another"

@@ -4,9 +4,16 @@ import dataclasses
 import uuid
 from dataclasses import dataclass
 
+from svgx_auth.audit import SERVICE, Audit, Origin
 from svgx_auth.passwords import Passwords
 from svgx_auth.revocations import Revocations
-from svgx_common.contract.auth import CreateUserRequest, ListUsersRequest, User, UserPage
+from svgx_common.contract.auth import (
+    AuditEvent,
+    CreateUserRequest,
+    ListUsersRequest,
+    User,
+    UserPage,
+)
 from svgx_common.contract.errors import Conflict
 from svgx_common.contract.policy import Role
 from svgx_common.cursors import Cursor
@@ -32,7 +39,10 @@ class Account:
 class Accounts:
     """Finds, lists and creates accounts. Names and addresses are compared without regard to case."""
 
-    def __init__(self, database: Database, passwords: Passwords, revocations: Revocations) -> None:
+    def __init__(
+        self, database: Database, passwords: Passwords, revocations: Revocations, audit: Audit
+    ) -> None:
+        self._audit = audit
         self._database = database
         self._revocations = revocations
         self._passwords = passwords
@@ -47,12 +57,12 @@ class Accounts:
         row = await self._database.row("account_by_id", user_id)
         return None if row is None else Account.of(row)
 
-    async def create(self, request: CreateUserRequest) -> User:
+    async def create(self, request: CreateUserRequest, by: Origin) -> User:
         """A new account. Raises `Conflict` naming the field that another account has, `Invalid` for the password."""
         password_hash = await self._hash(request)
         async with self._database.transaction() as session:
             await session.run("lock_accounts")
-            return await _insert(session, request, password_hash)
+            return await self._insert(session, request, password_hash, by)
 
     async def create_first_admin(self, request: CreateUserRequest) -> User | None:
         """The account of the first start; None when there is an admin by now. Raises as `create` does."""
@@ -62,7 +72,7 @@ class Accounts:
             # Asked under the lock: another replica may have been faster, and with another name.
             if await session.row("any_admin") is not None:
                 return None
-            return await _insert(session, request, password_hash)
+            return await self._insert(session, request, password_hash, SERVICE)
 
     async def has_admin(self) -> bool:
         """Whether any account is an admin's."""
@@ -76,10 +86,8 @@ class Accounts:
         )
         return dataclasses.replace(account, password_hash=renewed)
 
-    async def change_password(
-        self, account: Account, new: str, field: str, keep_session: str
-    ) -> None:
-        """Store another password and end the account's sessions but `keep_session`.
+    async def change_password(self, account: Account, new: str, field: str, by: Origin) -> None:
+        """Store another password and end the account's sessions but the caller's.
 
         Raises `Invalid`, naming `field`, for an easy password, and `Conflict` when it was changed meanwhile.
         """
@@ -93,8 +101,10 @@ class Accounts:
             )
             if row is None:
                 raise Conflict("the password was changed meanwhile")
-            ended = await self._revocations.end_other_sessions(
-                session, user.id, keep_session, "password"
+            keep = by.caller.session_id if by.caller else None
+            ended = await self._revocations.end_other_sessions(session, user.id, keep, "password")
+            await self._audit.record(
+                session, AuditEvent.PASSWORD_CHANGED, by, user_id=user.id, sessions_ended=len(ended)
             )
         await self._revocations.announce(ended)
 
@@ -119,23 +129,28 @@ class Accounts:
         names = (request.username, request.email)
         return await self._passwords.hash_new(request.password, names=names)
 
-
-async def _insert(session: Session, request: CreateUserRequest, password_hash: str) -> User:
-    names = await session.row("names_taken", request.username, request.email)
-    assert names is not None
-    for field in ("username", "email"):
-        if names[field]:
-            raise Conflict(f"another account has this {field}", field=field)
-    row = await session.row(
-        "create_account",
-        str(uuid.uuid4()),
-        request.username,
-        request.email,
-        password_hash,
-        request.role.value,
-    )
-    assert row is not None
-    return user_of(row)
+    async def _insert(
+        self, session: Session, request: CreateUserRequest, password_hash: str, by: Origin
+    ) -> User:
+        names = await session.row("names_taken", request.username, request.email)
+        assert names is not None
+        for field in ("username", "email"):
+            if names[field]:
+                raise Conflict(f"another account has this {field}", field=field)
+        row = await session.row(
+            "create_account",
+            str(uuid.uuid4()),
+            request.username,
+            request.email,
+            password_hash,
+            request.role.value,
+        )
+        assert row is not None
+        user = user_of(row)
+        await self._audit.record(
+            session, AuditEvent.USER_CREATED, by, user_id=user.id, role=user.role.value
+        )
+        return user
 
 
 def user_of(row: Row) -> User:

@@ -1,9 +1,13 @@
 """What admins do to accounts. There is always an admin who can sign in."""
 
+from collections.abc import Iterator
+from typing import Any
+
 from svgx_auth.accounts import Account, user_of
+from svgx_auth.audit import Audit, Origin
 from svgx_auth.revocations import Revocations
 from svgx_common import postgres
-from svgx_common.contract.auth import UpdateUserRequest, User
+from svgx_common.contract.auth import AuditEvent, UpdateUserRequest, User
 from svgx_common.contract.errors import Conflict, NotFound
 from svgx_common.contract.policy import Role
 from svgx_common.postgres import Database, Row
@@ -12,8 +16,9 @@ from svgx_common.postgres import Database, Row
 class Administration:
     """Changes, deletes and restores accounts, one at a time. What it takes away ends on every gateway."""
 
-    def __init__(self, database: Database, revocations: Revocations) -> None:
+    def __init__(self, database: Database, revocations: Revocations, audit: Audit) -> None:
         self._database = database
+        self._audit = audit
         self._revocations = revocations
 
     async def get(self, user_id: str) -> User:
@@ -23,7 +28,7 @@ class Administration:
             raise _unknown()
         return user_of(row)
 
-    async def update(self, request: UpdateUserRequest) -> User:
+    async def update(self, request: UpdateUserRequest, by: Origin) -> User:
         """Change an account. Raises `NotFound`, or `Conflict` for a name that is taken and for the last admin."""
         async with self._database.transaction() as session:
             before = await self._lock(session, request.user_id)
@@ -47,23 +52,28 @@ class Administration:
                 ended = await self._revocations.end_tokens(session, request.user_id)
             else:
                 ended = []
+            after = user_of(row)
+            for event, detail in _changes(before.user, after):
+                await self._audit.record(session, event, by, user_id=after.id, **detail)
         await self._revocations.announce(ended)
-        return user_of(row)
+        return after
 
-    async def delete(self, user_id: str) -> None:
+    async def delete(self, user_id: str, by: Origin) -> None:
         """Delete an account; its row stays. Raises `NotFound`, or `Conflict` for the last admin."""
         async with self._database.transaction() as session:
             await _refuse_last_admin(session, await self._lock(session, user_id))
             await session.run("delete_account", user_id)
             ended = await self._revocations.end_account(session, user_id, "deleted")
+            await self._audit.record(session, AuditEvent.USER_DELETED, by, user_id=user_id)
         await self._revocations.announce(ended)
 
-    async def restore(self, user_id: str) -> User:
+    async def restore(self, user_id: str, by: Origin) -> User:
         """Undelete an account; its sessions stay ended. Raises `NotFound` when there never was one."""
-        row = await self._database.row("restore_account", user_id)
-        if row is None:
-            raise _unknown()
-        return user_of(row)
+        async with self._database.transaction() as session:
+            row = await session.row("restore_account", user_id)
+            if row is not None:
+                await self._audit.record(session, AuditEvent.USER_RESTORED, by, user_id=user_id)
+        return await self.get(user_id)
 
     async def _lock(self, session: postgres.Session, user_id: str) -> Account:
         # Two admins who demote each other at once would otherwise both see the other one.
@@ -72,6 +82,21 @@ class Administration:
         if row is None:
             raise _unknown()
         return Account.of(row)
+
+
+def _changes(before: User, after: User) -> Iterator[tuple[AuditEvent, dict[str, Any]]]:
+    """The events that a change of an account is."""
+    names = {
+        field: {"from": getattr(before, field), "to": getattr(after, field)}
+        for field in ("username", "email")
+        if getattr(before, field) != getattr(after, field)
+    }
+    if names:
+        yield AuditEvent.USER_RENAMED, names
+    if before.role is not after.role:
+        yield AuditEvent.ROLE_CHANGED, {"from": before.role.value, "to": after.role.value}
+    if before.disabled != after.disabled:
+        yield (AuditEvent.USER_DISABLED if after.disabled else AuditEvent.USER_ENABLED), {}
 
 
 def _unknown() -> NotFound:

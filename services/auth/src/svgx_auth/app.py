@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from svgx_auth.accounts import Accounts
 from svgx_auth.administration import Administration
 from svgx_auth.attempts import Attempts
+from svgx_auth.audit import Audit
 from svgx_auth.handlers import Handlers
 from svgx_auth.passwords import Passwords
 from svgx_auth.revocations import Revocations
@@ -23,6 +24,7 @@ from svgx_common.contract.auth import (
     DELETE_USER,
     END_SESSION,
     GET_USER,
+    LIST_AUDIT,
     LIST_REVOCATIONS,
     LIST_SESSIONS,
     LIST_USERS,
@@ -66,11 +68,13 @@ async def build(runtime: Runtime[AuthSettings]) -> AsyncIterator[Service]:
             pool_size=settings.database_pool_size,
         ) as database:
             revocations = Revocations(database, runtime.bus)
-            accounts = Accounts(database, passwords, revocations)
-            administration = Administration(database, revocations)
+            audit = Audit(database)
+            accounts = Accounts(database, passwords, revocations, audit)
+            administration = Administration(database, revocations, audit)
             sessions = Sessions(
                 database,
                 revocations,
+                audit,
                 secret=secret,
                 access_seconds=settings.jwt_expires_in,
                 session_seconds=settings.refresh_expires_in,
@@ -83,6 +87,7 @@ async def build(runtime: Runtime[AuthSettings]) -> AsyncIterator[Service]:
                 revocations=revocations,
                 passwords=passwords,
                 attempts=attempts,
+                audit=audit,
             )
             responder = runtime.responder
             responder.answer(LOGIN, handlers.login)
@@ -98,6 +103,7 @@ async def build(runtime: Runtime[AuthSettings]) -> AsyncIterator[Service]:
             responder.answer(DELETE_USER, handlers.delete_user)
             responder.answer(RESTORE_USER, handlers.restore_user)
             responder.answer(CHANGE_PASSWORD, handlers.change_password)
+            responder.answer(LIST_AUDIT, handlers.list_audit)
             responder.answer(LIST_REVOCATIONS, handlers.list_revocations)
             runtime.health.require("postgresql", database.check)
             runtime.health.describe("database_pool", database.usage)

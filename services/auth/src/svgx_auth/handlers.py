@@ -2,16 +2,20 @@
 
 from prometheus_client import Counter
 
-from svgx_auth.accounts import Accounts
+from svgx_auth.accounts import Account, Accounts
 from svgx_auth.administration import Administration
 from svgx_auth.attempts import Attempts
+from svgx_auth.audit import Audit, Origin
 from svgx_auth.passwords import Passwords
 from svgx_auth.revocations import Revocations
 from svgx_auth.sessions import Sessions
 from svgx_common.contract.auth import (
+    AuditEvent,
+    AuditPage,
     ChangePasswordRequest,
     CreateUserRequest,
     EndSessionRequest,
+    ListAuditRequest,
     ListRevocationsRequest,
     ListSessionsRequest,
     ListUsersRequest,
@@ -53,7 +57,9 @@ class Handlers:
         revocations: Revocations,
         passwords: Passwords,
         attempts: Attempts,
+        audit: Audit,
     ) -> None:
+        self._audit = audit
         self._attempts = attempts
         self._accounts = accounts
         self._administration = administration
@@ -63,15 +69,21 @@ class Handlers:
 
     async def login(self, request: LoginRequest, call: Call) -> Tokens:
         """Same error and same time for an unknown account, a wrong password and a disabled account."""
+        account = await self._accounts.by_login(request.username)
         try:
-            return await self._log_in(request, call)
-        except (InvalidCredentials, TooManyRequests):
+            return await self._log_in(request, account, Origin.of(call))
+        except (InvalidCredentials, TooManyRequests) as refused:
             FAILED_LOGINS.inc()
+            wrong = isinstance(refused, InvalidCredentials)
+            await self._audit.note(
+                AuditEvent.LOG_IN_FAILED if wrong else AuditEvent.LOG_IN_DELAYED,
+                Origin.of(call),
+                user_id=account.user.id if account else None,
+            )
             raise
 
-    async def _log_in(self, request: LoginRequest, call: Call) -> Tokens:
-        attempt = await self._attempts.log_in(request.username, call.client.address)
-        account = await self._accounts.by_login(request.username)
+    async def _log_in(self, request: LoginRequest, account: Account | None, by: Origin) -> Tokens:
+        attempt = await self._attempts.log_in(request.username, by.client.address)
         matches = await self._passwords.verify(
             request.password, account.password_hash if account else None
         )
@@ -81,16 +93,16 @@ class Handlers:
         await self._attempts.succeeded(attempt)
         if self._passwords.outdated(account.password_hash):
             account = await self._accounts.rehash(account, request.password)
-        return await self._sessions.open(account, call.client)
+        return await self._sessions.open(account, by)
 
     async def refresh(self, request: RefreshRequest, call: Call) -> Tokens:
         """The session goes on."""
-        return await self._sessions.refresh(request.refresh_token, call.client)
+        return await self._sessions.refresh(request.refresh_token, Origin.of(call))
 
     async def logout(self, _: LogoutRequest, call: Call) -> Empty:
         """The caller's session ends, unless it has ended already."""
         caller = call.signed_in()
-        await self._sessions.end(caller, caller.session_id, "logout")
+        await self._sessions.end(caller, caller.session_id, "logout", Origin.of(call))
         return Empty()
 
     async def list_sessions(self, request: ListSessionsRequest, call: Call) -> SessionPage:
@@ -99,7 +111,10 @@ class Handlers:
 
     async def end_session(self, request: EndSessionRequest, call: Call) -> Empty:
         """One of the caller's own."""
-        if not await self._sessions.end(call.signed_in(), request.session_id, "ended"):
+        ended = await self._sessions.end(
+            call.signed_in(), request.session_id, "ended", Origin.of(call)
+        )
+        if not ended:
             raise NotFound("you have no live session with this id", field="session_id")
         return Empty()
 
@@ -116,21 +131,30 @@ class Handlers:
         account = await self._accounts.by_id(caller.user_id)
         if account is None or account.disabled:
             raise Unauthenticated
-        attempt = await self._attempts.confirm(caller.user_id)
-        if not await self._passwords.verify(request.old_password, account.password_hash):
-            await self._attempts.failed(attempt)
-            raise Forbidden("the old password is wrong", field="old_password")
-        await self._attempts.succeeded(attempt)
+        try:
+            await self._confirm(account, request.old_password)
+        except (Forbidden, TooManyRequests):
+            await self._audit.note(
+                AuditEvent.PASSWORD_CHANGE_REFUSED, Origin.of(call), user_id=caller.user_id
+            )
+            raise
         if request.new_password == request.old_password:
             raise Invalid("new_password: is the old one", field="new_password")
         await self._accounts.change_password(
-            account, request.new_password, "new_password", keep_session=caller.session_id
+            account, request.new_password, "new_password", Origin.of(call)
         )
         return Empty()
 
-    async def create_user(self, request: CreateUserRequest, _: Call) -> User:
+    async def _confirm(self, account: Account, password: str) -> None:
+        attempt = await self._attempts.confirm(account.user.id)
+        if not await self._passwords.verify(password, account.password_hash):
+            await self._attempts.failed(attempt)
+            raise Forbidden("the old password is wrong", field="old_password")
+        await self._attempts.succeeded(attempt)
+
+    async def create_user(self, request: CreateUserRequest, call: Call) -> User:
         """For admins; the gateway checks."""
-        return await self._accounts.create(request)
+        return await self._accounts.create(request, Origin.of(call))
 
     async def list_users(self, request: ListUsersRequest, _: Call) -> UserPage:
         """For admins; the gateway checks."""
@@ -140,18 +164,22 @@ class Handlers:
         """For admins; the gateway checks."""
         return await self._administration.get(request.user_id)
 
-    async def update_user(self, request: UpdateUserRequest, _: Call) -> User:
+    async def update_user(self, request: UpdateUserRequest, call: Call) -> User:
         """For admins; the gateway checks."""
-        return await self._administration.update(request)
+        return await self._administration.update(request, Origin.of(call))
 
-    async def delete_user(self, request: UserRequest, _: Call) -> Empty:
+    async def delete_user(self, request: UserRequest, call: Call) -> Empty:
         """For admins; the gateway checks."""
-        await self._administration.delete(request.user_id)
+        await self._administration.delete(request.user_id, Origin.of(call))
         return Empty()
 
-    async def restore_user(self, request: UserRequest, _: Call) -> User:
+    async def restore_user(self, request: UserRequest, call: Call) -> User:
         """For admins; the gateway checks."""
-        return await self._administration.restore(request.user_id)
+        return await self._administration.restore(request.user_id, Origin.of(call))
+
+    async def list_audit(self, request: ListAuditRequest, _: Call) -> AuditPage:
+        """For admins; the gateway checks."""
+        return await self._audit.page(request)
 
     async def list_revocations(self, request: ListRevocationsRequest, _: Call) -> RevocationList:
         """For gateways that start, or may have missed something."""

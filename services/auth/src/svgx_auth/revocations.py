@@ -36,9 +36,9 @@ class Revocations:
         return [_of_session(row) for row in rows]
 
     async def end_other_sessions(
-        self, session: Session, user_id: str, session_id: str, reason: EndReason
+        self, session: Session, user_id: str, session_id: str | None, reason: EndReason
     ) -> list[Revocation]:
-        """End all of an account's sessions but one."""
+        """End all of an account's sessions but one, or all."""
         rows = await session.rows("end_other_sessions", user_id, session_id, reason)
         return [_of_session(row) for row in rows]
 
@@ -51,7 +51,7 @@ class Revocations:
         self, session: Session, user_id: str, reason: EndReason
     ) -> list[Revocation]:
         """End all of an account's sessions and access tokens."""
-        await session.run("end_other_sessions", user_id, None, reason)
+        await self.end_other_sessions(session, user_id, None, reason)
         return await self.end_tokens(session, user_id)
 
     async def announce(self, ended: list[Revocation]) -> None:

@@ -3,15 +3,17 @@
 import time
 import uuid
 from dataclasses import dataclass
+from typing import Literal
 
 import structlog
 
 from svgx_auth.accounts import Account
+from svgx_auth.audit import Audit, Origin
 from svgx_auth.refresh_tokens import RefreshTokens, hash_of
-from svgx_auth.revocations import EndReason, Revocations
+from svgx_auth.revocations import Revocations
 from svgx_common import postgres, tokens
-from svgx_common.caller import Caller, Client
-from svgx_common.contract.auth import Revocation, SessionInfo, SessionPage, Tokens
+from svgx_common.caller import Caller
+from svgx_common.contract.auth import AuditEvent, Revocation, SessionInfo, SessionPage, Tokens
 from svgx_common.contract.errors import InvalidCredentials, Unauthenticated
 from svgx_common.cursors import Cursor
 from svgx_common.postgres import Database
@@ -45,6 +47,13 @@ class _Reused:
     ended: list[Revocation]
 
 
+@dataclass(frozen=True, slots=True)
+class _Refused:
+    """Nothing has changed. None: no account has ever had the token."""
+
+    account_id: str | None
+
+
 class Sessions:
     """The `session` and `refresh_token` tables. Lifetimes are in seconds."""
 
@@ -52,6 +61,7 @@ class Sessions:
         self,
         database: Database,
         revocations: Revocations,
+        audit: Audit,
         *,
         secret: str,
         access_seconds: int,
@@ -59,12 +69,13 @@ class Sessions:
     ) -> None:
         self._database = database
         self._revocations = revocations
+        self._audit = audit
         self._secret = secret
         self._chain = RefreshTokens(secret)
         self._access_seconds = access_seconds
         self._session_seconds = session_seconds
 
-    async def open(self, account: Account, client: Client) -> Tokens:
+    async def open(self, account: Account, by: Origin) -> Tokens:
         """A new session. Raises `InvalidCredentials` when the account is not what it was when it was checked."""
         session_id, token = str(uuid.uuid4()), self._chain.first()
         session_until = time.time() + self._session_seconds
@@ -81,13 +92,16 @@ class Sessions:
                 account.user.id,
                 session_until,
                 access_until + tokens.LEEWAY,
-                client.address,
-                client.user_agent,
+                by.client.address,
+                by.client.user_agent,
             )
             await session.run("add_refresh_token", hash_of(token), session_id)
+            await self._audit.record(
+                session, AuditEvent.LOG_IN, by, user_id=now.user.id, session_id=session_id
+            )
         return self._tokens(now, session_id, token, access_until)
 
-    async def refresh(self, old: str, client: Client) -> Tokens:
+    async def refresh(self, old: str, by: Origin) -> Tokens:
         """Exchange a refresh token for its successor. Raises `Unauthenticated` for one that is spent, ended or none.
 
         Within `GRACE` after it was spent the token gets the same successor again, while that is the newest. Any other
@@ -95,28 +109,37 @@ class Sessions:
         """
         successor = self._chain.successor(old)
         async with self._database.transaction() as session:
-            outcome = await self._advance(session, hash_of(old), hash_of(successor))
+            outcome = await self._advance(session, hash_of(old), hash_of(successor), by)
             if isinstance(outcome, _Continued):
                 access_until = self._access_until(outcome.expires_at)
                 await session.run(
                     "use_session",
                     outcome.session_id,
                     access_until + tokens.LEEWAY,
-                    client.address,
-                    client.user_agent,
+                    by.client.address,
+                    by.client.user_agent,
                 )
                 return self._tokens(outcome.account, outcome.session_id, successor, access_until)
         if isinstance(outcome, _Reused):
             log.warning("a spent refresh token was used", user_id=outcome.account_id)
             await self._revocations.announce(outcome.ended)
+        else:
+            await self._audit.note(AuditEvent.REFRESH_REFUSED, by, user_id=outcome.account_id)
         raise Unauthenticated(
             "the refresh token is spent, expired or not valid", field="refresh_token"
         )
 
-    async def end(self, caller: Caller, session_id: str, reason: EndReason) -> bool:
+    async def end(
+        self, caller: Caller, session_id: str, reason: Literal["logout", "ended"], by: Origin
+    ) -> bool:
         """End one of the caller's sessions; False when the caller has no such live session."""
         async with self._database.transaction() as session:
             ended = await self._revocations.end_session(session, caller.user_id, session_id, reason)
+            if ended:
+                event = AuditEvent.LOG_OUT if reason == "logout" else AuditEvent.SESSION_ENDED
+                await self._audit.record(
+                    session, event, by, user_id=caller.user_id, session_id=session_id
+                )
         await self._revocations.announce(ended)
         return bool(ended)
 
@@ -151,16 +174,16 @@ class Sessions:
         await self._database.run("forget_sessions", FORGET_AFTER, FORGET_AT_ONCE)
 
     async def _advance(
-        self, session: postgres.Session, old: bytes, successor: bytes
-    ) -> _Continued | _Reused | None:
-        """Spend the token, or see that it was; None is refused without any effect."""
+        self, session: postgres.Session, old: bytes, successor: bytes, by: Origin
+    ) -> _Continued | _Reused | _Refused:
+        """Spend the token, or see that it was."""
         owner = await session.row("session_of_refresh_token", old)
         if owner is None:
-            return None
+            return _Refused(None)
         found = await session.row("lock_account", owner["account_id"])
         live = await session.row("lock_live_session", owner["id"])
         if found is None or live is None or (account := Account.of(found)).disabled:
-            return None
+            return _Refused(owner["account_id"])
         # Read after the locks: whoever had them may have spent it.
         token = await session.row("refresh_token_state", old, GRACE)
         assert token is not None
@@ -171,10 +194,17 @@ class Sessions:
             ended = await self._revocations.end_session(
                 session, account.user.id, owner["id"], "reuse"
             )
+            await self._audit.record(
+                session,
+                AuditEvent.TOKEN_REUSED,
+                by,
+                user_id=account.user.id,
+                session_id=owner["id"],
+            )
             return _Reused(account.user.id, ended)
         elif token["successor"] != successor:
             # The secret has changed within the grace: the successor cannot be told again, which proves no theft.
-            return None
+            return _Refused(account.user.id)
         return _Continued(account, owner["id"], live["expires"])
 
     def _access_until(self, session_until: float) -> int:

@@ -20,6 +20,7 @@ OPERATIONS: tuple[Operation[Any, Any], ...] = (
     auth.UPDATE_USER,  #         PATCH  /admin/users/{user_id}
     auth.DELETE_USER,  #         DELETE /admin/users/{user_id}
     auth.RESTORE_USER,  #        POST   /admin/users/restore/
+    auth.LIST_AUDIT,  #          GET    /admin/audit/
     state.CREATE_CANVAS,  #      POST   /runtime/canvases/
     state.LIST_CANVASES,  #      GET    /runtime/canvases/
     state.GET_CANVAS,  #         GET    /runtime/canvases/{canvas_id}

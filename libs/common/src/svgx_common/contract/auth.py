@@ -1,9 +1,10 @@
 """Accounts and sign-in: models and operations of the auth service."""
 
-from datetime import datetime
-from typing import Annotated
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Annotated, Any
 
-from pydantic import Field, StringConstraints
+from pydantic import AwareDatetime, Field, StringConstraints
 
 from svgx_common.contract.errors import (
     Conflict,
@@ -34,6 +35,12 @@ Email = Annotated[
 ]
 NewPassword = Annotated[str, StringConstraints(min_length=12, max_length=1024)]
 """Length, not composition (NIST SP 800-63B-4, 3.1.1.2); the upper bound keeps hashing cheap to refuse."""
+
+
+Moment = Annotated[
+    AwareDatetime, Field(ge=datetime(1970, 1, 1, tzinfo=UTC), lt=datetime(3000, 1, 1, tzinfo=UTC))
+]
+"""A time with its zone. The bounds are far from those of Python and PostgreSQL, which differ."""
 
 
 class User(ReplyModel):
@@ -152,6 +159,65 @@ class ChangePasswordRequest(RequestModel):
     new_password: NewPassword
 
 
+class AuditEvent(StrEnum):
+    """What is written into the audit log."""
+
+    LOG_IN = "log_in"
+    LOG_IN_FAILED = "log_in_failed"
+    LOG_IN_DELAYED = "log_in_delayed"
+    """Refused without an answer: too many have failed."""
+    LOG_OUT = "log_out"
+    SESSION_ENDED = "session_ended"
+    REFRESH_REFUSED = "refresh_refused"
+    TOKEN_REUSED = "token_reused"
+    """A spent refresh token was used; its session has ended by it."""
+    PASSWORD_CHANGED = "password_changed"
+    PASSWORD_CHANGE_REFUSED = "password_change_refused"
+    USER_CREATED = "user_created"
+    USER_RENAMED = "user_renamed"
+    ROLE_CHANGED = "role_changed"
+    USER_DISABLED = "user_disabled"
+    USER_ENABLED = "user_enabled"
+    USER_DELETED = "user_deleted"
+    USER_RESTORED = "user_restored"
+
+
+class AuditEntry(ReplyModel):
+    """`actor` did it, to the account `user`: names as they are now, ids as they were."""
+
+    id: str
+    at: datetime
+    event: AuditEvent
+    actor_id: str | None
+    actor: str | None
+    user_id: str | None
+    user: str | None
+    session_id: str | None
+    address: str
+    user_agent: str
+    detail: dict[str, Any]
+
+
+class ListAuditRequest(RequestModel):
+    """`user_id` is who did it or whom it concerns; `since` is included, `until` is not.
+
+    `limit` is entries a page; `cursor` is the `next` of the page before.
+    """
+
+    event: AuditEvent | None = None
+    user_id: Identifier | None = None
+    address: Annotated[str, StringConstraints(max_length=64, pattern=r"^[^\x00]+$")] | None = None
+    since: Moment | None = None
+    until: Moment | None = None
+    limit: Annotated[int, Field(ge=1, le=200)] = 50
+    cursor: Annotated[str, StringConstraints(max_length=256)] | None = None
+
+
+class AuditPage(ReplyModel):
+    items: list[AuditEntry]
+    next: str | None = None
+
+
 class Revocation(ReplyModel):
     """Access tokens that count no more: all of the session `session_id`, or all of the user below `before_version`.
 
@@ -175,7 +241,7 @@ class RevocationList(ReplyModel):
 class ListRevocationsRequest(RequestModel):
     """`since` leaves out what was revoked up to then."""
 
-    since: datetime | None = None
+    since: Moment | None = None
 
 
 LOGIN = Operation(
@@ -299,6 +365,14 @@ RESTORE_USER = Operation(
     http=Http("POST", "/admin/users/restore/"),
     rate=RateClass.WRITE,
     errors=(NotFound,),
+)
+LIST_AUDIT = Operation(
+    subject="svgx.auth.audit.list",
+    summary="Who did what, when, from where: newest first",
+    request=ListAuditRequest,
+    reply=AuditPage,
+    scope=Scope.ADMIN,
+    http=Http("GET", "/admin/audit/"),
 )
 LIST_REVOCATIONS = Operation(
     subject="svgx.auth.revocations.list",

@@ -72,7 +72,7 @@ RETURNING *
 UPDATE account SET deleted_at = clock_timestamp() WHERE id = $1
 
 -- name: restore_account
-UPDATE account SET deleted_at = NULL WHERE id = $1
+UPDATE account SET deleted_at = NULL WHERE id = $1 AND deleted_at IS NOT NULL
 RETURNING *
 
 -- name: change_password
@@ -181,7 +181,10 @@ SELECT clock_timestamp() AS now
 
 -- name: revoked_sessions
 -- Ended after $1 and still of interest; a minute more than that, as clocks differ.
-SELECT id, account_id, end_reason, extract(epoch FROM access_until)::float8 AS until FROM session
+SELECT
+    id, account_id, coalesce(end_reason, 'by hand') AS end_reason,
+    extract(epoch FROM access_until)::float8 AS until
+FROM session
 WHERE ended_at IS NOT NULL AND access_until > clock_timestamp() - interval '1 minute'
     AND ($1::timestamptz IS NULL OR ended_at > $1)
 
@@ -228,3 +231,23 @@ DELETE FROM attempt WHERE key = $1
 DELETE FROM attempt WHERE key IN (
     SELECT key FROM attempt WHERE last_at < clock_timestamp() - make_interval(secs => $1) LIMIT $2
 )
+
+-- name: record_event
+INSERT INTO audit (event, actor_id, user_id, session_id, address, user_agent, detail)
+VALUES ($1, $2, $3, $4, $5, $6, $7::jsonb)
+
+-- name: audit_before
+-- A page of entries, newest first, before the entry (at $2, id $3): of the event $4, by or about the user $5, from the
+-- address $6, not before $7, before $8.
+SELECT e.*, actor.username AS actor, about.username AS username
+FROM audit e
+LEFT JOIN account actor ON actor.id = e.actor_id
+LEFT JOIN account about ON about.id = e.user_id
+WHERE ($2::timestamptz IS NULL OR (e.at, e.id) < ($2, $3::bigint))
+    AND ($4::text IS NULL OR e.event = $4)
+    AND ($5::text IS NULL OR e.actor_id = $5 OR e.user_id = $5)
+    AND ($6::text IS NULL OR e.address = $6)
+    AND ($7::timestamptz IS NULL OR e.at >= $7)
+    AND ($8::timestamptz IS NULL OR e.at < $8)
+ORDER BY e.at DESC, e.id DESC
+LIMIT $1

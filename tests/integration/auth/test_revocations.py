@@ -22,6 +22,7 @@ from svgx_common.contract.errors import Unauthenticated
 from svgx_common.contract.policy import Role
 from svgx_gateway.identity import Identities
 from svgx_gateway.revocations import Revocations
+from svgx_gateway.token_keys import TokenKeys
 from tests.integration.auth.conftest import SECRET, Tables
 from tests.integration.auth.test_accounts import caller_of, create, login
 from tests.integration.auth.test_administration import update
@@ -36,7 +37,7 @@ class Gateway:
         self.revocations = Revocations(bus)
         self.news = asyncio.Event()
         self.revocations.on_revoked(self.news.set)
-        self._identities = Identities(SECRET, self.revocations)
+        self._identities = Identities(TokenKeys(bus, SECRET), self.revocations)
 
     async def know(self) -> None:
         """Wait until auth has been heard from."""
@@ -47,10 +48,10 @@ class Gateway:
                 except ConnectionError:
                     await asyncio.sleep(0)
 
-    def admits(self, tokens: Tokens) -> bool:
+    async def admits(self, tokens: Tokens) -> bool:
         """Whether the access token counts."""
         try:
-            self._identities.of_token(tokens.access_token)
+            await self._identities.of_token(tokens.access_token)
         except Unauthenticated:
             return False
         return True
@@ -135,16 +136,17 @@ async def test_what_ends_access_tokens(
         await login(bus, (await create(bus)).username),
     )
     async with started(bus) as gateway:
-        assert all(gateway.admits(each) for each in (people.here, people.there, people.other))
+        for one in (people.here, people.there, people.other):
+            assert await gateway.admits(one)
         gateway.news.clear()
         await act(bus, people, tables)
         async with asyncio.timeout(1):
             await gateway.news.wait()
         async with started(bus) as later:
             for each in (gateway, later):
-                assert not each.admits(people.here)
-                assert each.admits(people.there) == there_goes_on
-                assert each.admits(people.other)
+                assert not await each.admits(people.here)
+                assert await each.admits(people.there) == there_goes_on
+                assert await each.admits(people.other)
 
 
 async def test_a_new_role_comes_with_the_next_token(bus: Bus) -> None:
@@ -156,9 +158,9 @@ async def test_a_new_role_comes_with_the_next_token(bus: Bus) -> None:
             gateway.news.clear()
             await update(bus, user, role=role)
             await gateway.news.wait()
-            assert not gateway.admits(signed_in)
+            assert not await gateway.admits(signed_in)
             signed_in = await refresh(bus, signed_in.refresh_token)
-            assert gateway.admits(signed_in)
+            assert await gateway.admits(signed_in)
             assert caller_of(signed_in).role is role
 
 
@@ -171,8 +173,8 @@ async def test_a_restored_account_signs_in_anew(bus: Bus) -> None:
         await bus.ask(DELETE_USER, UserRequest(user_id=user.id))
         await gateway.news.wait()
         await bus.ask(RESTORE_USER, UserRequest(user_id=user.id))
-        assert not gateway.admits(before)
-        assert gateway.admits(await login(bus, user.username))
+        assert not await gateway.admits(before)
+        assert await gateway.admits(await login(bus, user.username))
 
 
 async def test_what_changes_nothing_ends_nothing(bus: Bus, tables: Tables) -> None:
@@ -181,7 +183,7 @@ async def test_what_changes_nothing_ends_nothing(bus: Bus, tables: Tables) -> No
     signed_in = await login(bus, user.username)
     await update(bus, user, role=user.role, username=f"{user.username}-new", disabled=False)
     async with started(bus) as gateway:
-        assert gateway.admits(signed_in)
+        assert await gateway.admits(signed_in)
 
 
 async def test_a_token_made_while_the_role_changes_is_of_the_old_or_the_new(
@@ -203,8 +205,8 @@ async def test_a_token_made_while_the_role_changes_is_of_the_old_or_the_new(
     renewed = await refreshing
     assert caller_of(renewed).role is Role.VIEWER
     async with started(bus) as gateway:
-        assert gateway.admits(renewed)
-        assert not gateway.admits(signed_in)
+        assert await gateway.admits(renewed)
+        assert not await gateway.admits(signed_in)
 
 
 async def test_what_is_over_by_itself_is_not_told(bus: Bus, tables: Tables) -> None:
@@ -216,4 +218,4 @@ async def test_what_is_over_by_itself_is_not_told(bus: Bus, tables: Tables) -> N
         "UPDATE session SET access_until = now() - interval '2 min' WHERE account_id = $1", user.id
     )
     async with started(bus) as gateway:
-        assert gateway.admits(signed_in)
+        assert await gateway.admits(signed_in)

@@ -21,6 +21,7 @@ from svgx_common.contract.auth import (
     Tokens,
 )
 from svgx_common.contract.errors import Invalid, NotFound, Unauthenticated
+from svgx_common.signing_keys import CheckingKeys
 from svgx_devstack import DevStack
 from tests.integration.auth.conftest import SECRET, Tables, replica
 from tests.integration.auth.test_accounts import caller_of, create, login
@@ -154,7 +155,7 @@ async def test_no_token_outlives_its_session(bus: Bus, tables: Tables) -> None:
         signed_in.user.id,
     )
     last = await refresh(bus, renewed.refresh_token)
-    claims = tokens.verify(last.access_token, SECRET)
+    claims = tokens.verify(last.access_token, CheckingKeys.of_secret(SECRET))
     assert 50 <= last.expires_in == claims.expires_at - claims.issued_at <= 60
 
 

@@ -38,13 +38,13 @@ async def test_until_auth_is_heard_from_nobody_is_let_through(
     await gateway.revocations.start()
     try:
         with pytest.raises(Unavailable):
-            gateway.admits(signed_in)
+            await gateway.admits(signed_in)
         with pytest.raises(ConnectionError):
             await gateway.revocations.ready()
         async with replica(backing):
             await gateway.know()
-            assert gateway.admits(signed_in)
-        assert gateway.admits(signed_in)
+            assert await gateway.admits(signed_in)
+        assert await gateway.admits(signed_in)
     finally:
         gateway.revocations.stop()
 
@@ -71,7 +71,7 @@ async def test_what_was_not_heard_is_asked_for(
             await end_in_silence(backing, caller_of(signed_in).session_id)
             async with asyncio.timeout(10):
                 await gateway.news.wait()
-            assert not gateway.admits(signed_in)
+            assert not await gateway.admits(signed_in)
 
 
 async def test_after_a_reconnect_it_asks_at_once(backing: DevStack, lone_bus: Bus) -> None:
@@ -86,7 +86,7 @@ async def test_after_a_reconnect_it_asks_at_once(backing: DevStack, lone_bus: Bu
             await nats.wait_ready()
             async with asyncio.timeout(revocations.POLL / 2):
                 await gateway.news.wait()
-            assert not gateway.admits(signed_in)
+            assert not await gateway.admits(signed_in)
 
 
 async def test_what_has_ended_by_itself_is_forgotten(
@@ -114,4 +114,4 @@ async def test_what_has_ended_by_itself_is_forgotten(
                 while "over" in gateway.revocations._sessions:
                     await lone_bus.settle()
             assert "old" not in gateway.revocations._accounts
-            assert not gateway.admits(living)
+            assert not await gateway.admits(living)

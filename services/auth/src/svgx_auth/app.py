@@ -16,6 +16,7 @@ from svgx_auth.passwords import Passwords
 from svgx_auth.revocations import Revocations
 from svgx_auth.sessions import Sessions
 from svgx_auth.settings import AuthSettings
+from svgx_auth.signing import Signing
 from svgx_common import postgres
 from svgx_common.background import repeat
 from svgx_common.contract.auth import (
@@ -24,6 +25,7 @@ from svgx_common.contract.auth import (
     DELETE_USER,
     END_SESSION,
     GET_USER,
+    JWKS,
     LIST_AUDIT,
     LIST_REVOCATIONS,
     LIST_SESSIONS,
@@ -69,12 +71,14 @@ async def build(runtime: Runtime[AuthSettings]) -> AsyncIterator[Service]:
         ) as database:
             revocations = Revocations(database, runtime.bus)
             audit = Audit(database)
+            signing = Signing(secret, settings.jwt_keys_file)
             accounts = Accounts(database, passwords, revocations, audit)
             administration = Administration(database, revocations, audit)
             sessions = Sessions(
                 database,
                 revocations,
                 audit,
+                signing,
                 secret=secret,
                 access_seconds=settings.jwt_expires_in,
                 session_seconds=settings.refresh_expires_in,
@@ -88,10 +92,12 @@ async def build(runtime: Runtime[AuthSettings]) -> AsyncIterator[Service]:
                 passwords=passwords,
                 attempts=attempts,
                 audit=audit,
+                signing=signing,
             )
             responder = runtime.responder
             responder.answer(LOGIN, handlers.login)
             responder.answer(REFRESH, handlers.refresh)
+            responder.answer(JWKS, handlers.jwks)
             responder.answer(ME, handlers.me)
             responder.answer(LOGOUT, handlers.logout)
             responder.answer(LIST_SESSIONS, handlers.list_sessions)
@@ -114,11 +120,15 @@ async def build(runtime: Runtime[AuthSettings]) -> AsyncIterator[Service]:
                 await attempts.forget_old()
                 await asyncio.sleep(FORGET_EVERY)
 
-            forgetting = asyncio.create_task(repeat("forget what is over", forget))
+            tasks = [
+                asyncio.create_task(repeat("forget what is over", forget)),
+                asyncio.create_task(repeat("look for new keys", signing.reload)),
+            ]
             try:
                 yield Service()
             finally:
-                forgetting.cancel()
+                for task in tasks:
+                    task.cancel()
 
 
 async def _ensure_admin(accounts: Accounts, settings: AuthSettings) -> None:

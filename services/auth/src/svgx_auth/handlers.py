@@ -9,12 +9,15 @@ from svgx_auth.audit import Audit, Origin
 from svgx_auth.passwords import Passwords
 from svgx_auth.revocations import Revocations
 from svgx_auth.sessions import Sessions
+from svgx_auth.signing import Signing
 from svgx_common.contract.auth import (
     AuditEvent,
     AuditPage,
     ChangePasswordRequest,
     CreateUserRequest,
     EndSessionRequest,
+    Jwks,
+    JwksRequest,
     ListAuditRequest,
     ListRevocationsRequest,
     ListSessionsRequest,
@@ -58,7 +61,9 @@ class Handlers:
         passwords: Passwords,
         attempts: Attempts,
         audit: Audit,
+        signing: Signing,
     ) -> None:
+        self._signing = signing
         self._audit = audit
         self._attempts = attempts
         self._accounts = accounts
@@ -98,6 +103,10 @@ class Handlers:
     async def refresh(self, request: RefreshRequest, call: Call) -> Tokens:
         """The session goes on."""
         return await self._sessions.refresh(request.refresh_token, Origin.of(call))
+
+    async def jwks(self, _: JwksRequest, __: Call) -> Jwks:
+        """For gateways, and for whoever wants to check tokens."""
+        return Jwks(keys=self._signing.public())
 
     async def logout(self, _: LogoutRequest, call: Call) -> Empty:
         """The caller's session ends, unless it has ended already."""

@@ -11,6 +11,7 @@ from svgx_auth.accounts import Account
 from svgx_auth.audit import Audit, Origin
 from svgx_auth.refresh_tokens import RefreshTokens, hash_of
 from svgx_auth.revocations import Revocations
+from svgx_auth.signing import Signing
 from svgx_common import postgres, tokens
 from svgx_common.caller import Caller
 from svgx_common.contract.auth import AuditEvent, Revocation, SessionInfo, SessionPage, Tokens
@@ -62,6 +63,7 @@ class Sessions:
         database: Database,
         revocations: Revocations,
         audit: Audit,
+        signing: Signing,
         *,
         secret: str,
         access_seconds: int,
@@ -70,7 +72,7 @@ class Sessions:
         self._database = database
         self._revocations = revocations
         self._audit = audit
-        self._secret = secret
+        self._signing = signing
         self._chain = RefreshTokens(secret)
         self._access_seconds = access_seconds
         self._session_seconds = session_seconds
@@ -227,7 +229,7 @@ class Sessions:
             token_version=account.token_version,
         )
         return Tokens(
-            access_token=tokens.sign(claims, self._secret),
+            access_token=tokens.sign(claims, self._signing.key()),
             refresh_token=refresh_token,
             expires_in=access_until - now,
             user=user,

@@ -1,14 +1,23 @@
 """Settings of the auth service."""
 
 import os
+from pathlib import Path
+from typing import Annotated
 
-from pydantic import Field, SecretStr
+from pydantic import AfterValidator, Field, SecretStr
 
+from svgx_auth import key_file
 from svgx_common.settings import PostgresSettings, TokenSettings
 
 MIN_MEMORY_KIB = 19 * 1024
 MIN_PASSES = 2
 """OWASP's floor for Argon2id (Password Storage Cheat Sheet): 19 MiB, two passes, one lane."""
+
+
+def _readable(path: Path | None) -> Path | None:
+    if path is not None:
+        key_file.read(path)
+    return path
 
 
 class AuthSettings(PostgresSettings, TokenSettings):
@@ -18,6 +27,8 @@ class AuthSettings(PostgresSettings, TokenSettings):
     """Life of an access token, in seconds."""
     refresh_expires_in: int = Field(30 * 86400, ge=3600)
     """Life of a session, in seconds, however often it is refreshed."""
+    jwt_keys_file: Annotated[Path | None, AfterValidator(_readable)] = None
+    """Private keys that sign access tokens, made by `rotate-keys`; without it JWT_SECRET signs."""
     argon2_memory_kib: int = Field(MIN_MEMORY_KIB, ge=MIN_MEMORY_KIB)
     argon2_passes: int = Field(MIN_PASSES, ge=MIN_PASSES)
     argon2_lanes: int = Field(1, ge=1, le=16)

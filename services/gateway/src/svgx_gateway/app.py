@@ -23,6 +23,7 @@ from svgx_gateway.live.hub import Hub
 from svgx_gateway.revocations import Revocations
 from svgx_gateway.settings import GatewaySettings
 from svgx_gateway.summary import Summary
+from svgx_gateway.token_keys import TokenKeys
 from svgx_gateway.tracing import Tracing
 
 
@@ -31,13 +32,16 @@ async def build(runtime: Runtime[GatewaySettings]) -> AsyncIterator[Service]:
     """Wire the gateway."""
     settings, bus = runtime.settings, runtime.bus
     revocations = Revocations(bus)
-    identities = Identities(settings.jwt_secret.get_secret_value(), revocations)
+    keys = TokenKeys(bus, settings.jwt_secret.get_secret_value())
+    identities = Identities(keys, revocations)
     access = Access(bus)
     hub = Hub(bus, access)
     await access.start()
     revocations.on_revoked(functools.partial(hub.close_revoked, revocations.revoked))
     await revocations.start()
+    keys.start()
     runtime.health.require("revocations", revocations.ready)
+    runtime.health.require("token_keys", keys.ready)
     runtime.health.describe("live", hub.details)
     summary = Summary(bus, identities)
     document = openapi.document(runtime.version)
@@ -69,6 +73,7 @@ async def build(runtime: Runtime[GatewaySettings]) -> AsyncIterator[Service]:
     try:
         yield Service(asgi=Tracing(app), before_drain=before_drain)
     finally:
+        keys.stop()
         revocations.stop()
         await hub.stop()
 

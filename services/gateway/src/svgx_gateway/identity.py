@@ -6,8 +6,8 @@ from starlette.requests import HTTPConnection
 
 from svgx_common.caller import Caller
 from svgx_common.contract.errors import Unauthenticated
-from svgx_common.tokens import verify
 from svgx_gateway.revocations import Revocations
+from svgx_gateway.token_keys import TokenKeys
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,24 +19,24 @@ class Identity:
 
 
 class Identities:
-    """Checks access tokens by the secret they are signed with and by what is revoked; asks nobody."""
+    """Checks access tokens by the keys they are signed with and by what is revoked; asks nobody, as a rule."""
 
-    def __init__(self, jwt_secret: str, revocations: Revocations) -> None:
-        self._jwt_secret = jwt_secret
+    def __init__(self, keys: TokenKeys, revocations: Revocations) -> None:
+        self._keys = keys
         self._revocations = revocations
 
-    def of_request(self, request: HTTPConnection) -> Identity:
+    async def of_request(self, request: HTTPConnection) -> Identity:
         """The caller named by the `Authorization` header. Raises `Unauthenticated`."""
         scheme, _, token = request.headers.get("authorization", "").partition(" ")
         if scheme.lower() != "bearer" or not token:
             raise Unauthenticated(
                 "send `Authorization: Bearer <access token>`", field="authorization"
             )
-        return self.of_token(token.strip())
+        return await self.of_token(token.strip())
 
-    def of_token(self, token: str) -> Identity:
+    async def of_token(self, token: str) -> Identity:
         """The caller an access token names. Raises `Unauthenticated`, or `Unavailable` at the very start."""
-        claims = verify(token, self._jwt_secret)
+        claims = await self._keys.verify(token)
         identity = Identity(claims.caller(), claims.expires_at)
         self.recheck(identity)
         return identity

@@ -55,7 +55,7 @@ def _endpoint(operation: Operation[Any, Any], http: Http, bus: Bus, guard: Guard
         code = "ok"
         try:
             body = await _read(request, operation.max_body)
-            caller = guard.admit(operation, request)
+            caller = await guard.admit(operation, request)
             message = _message(operation, http, request, body)
             await guard.check_canvas(operation, message, caller)
             answer = await _forward(operation, message, caller, client_of(request), bus)

@@ -9,6 +9,7 @@ OPERATIONS: tuple[Operation[Any, Any], ...] = (
     # subject                    HTTP
     auth.LOGIN,  #               POST   /auth/login
     auth.REFRESH,  #             POST   /auth/refresh
+    auth.JWKS,  #                GET    /.well-known/jwks.json
     auth.ME,  #                  GET    /auth/me
     auth.LOGOUT,  #              POST   /auth/logout
     auth.LIST_SESSIONS,  #       GET    /auth/sessions/

@@ -159,6 +159,16 @@ class ChangePasswordRequest(RequestModel):
     new_password: NewPassword
 
 
+class JwksRequest(RequestModel):
+    pass
+
+
+class Jwks(ReplyModel):
+    """A JWK Set (RFC 7517) of public keys; empty while access tokens are signed with a secret."""
+
+    keys: list[dict[str, Any]]
+
+
 class AuditEvent(StrEnum):
     """What is written into the audit log."""
 
@@ -263,6 +273,14 @@ REFRESH = Operation(
     http=Http("POST", "/auth/refresh"),
     rate=RateClass.LOGIN,
     errors=(Unauthenticated,),
+)
+JWKS = Operation(
+    subject="svgx.auth.jwks",
+    summary="The public keys access tokens are signed with",
+    request=JwksRequest,
+    reply=Jwks,
+    scope=Scope.PUBLIC,
+    http=Http("GET", "/.well-known/jwks.json"),
 )
 ME = Operation(
     subject="svgx.auth.me",

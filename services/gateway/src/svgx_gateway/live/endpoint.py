@@ -53,7 +53,7 @@ class YjsEndpoint:
     async def _live(self, websocket: WebSocket, canvas_id: str) -> Closing:
         if self._hub.draining:
             return Closing(Close.RESTARTING, "restarting")
-        identity = self._identities.of_token(websocket.query_params.get("token", ""))
+        identity = await self._identities.of_token(websocket.query_params.get("token", ""))
         _check_id(canvas_id)
         role = await self._access.require(identity.caller, canvas_id, CanvasRole.VIEWER)
         wants_saved = websocket.query_params.get("saved") == "1"

@@ -185,3 +185,30 @@ async def test_who_is_joining_is_not_forgotten(studio: Studio, canvas: str) -> N
         state.resume()
     async with asyncio.timeout(10):
         assert (await closed(socket))[0] == 4401
+
+
+async def test_an_api_key_draws_until_it_ends(
+    studio: Studio, gateways: list[str], canvas: str
+) -> None:
+    """Proves R-AUTH-27: by HTTP, in either header, and by WebSocket, on every gateway."""
+    answer = await studio.owner.request("POST", "/auth/api-keys/", json={"name": "robot"})
+    assert answer.status_code == 201
+    made = answer.json()
+    key = made["key"]
+    for headers in ({"X-API-Key": key}, {"Authorization": f"Bearer {key}"}):
+        for url in gateways:
+            async with httpx.AsyncClient(base_url=url, timeout=30) as http:
+                me = await http.get("/auth/me", headers=headers)
+                assert me.json()["username"] == studio.owner.username
+                refused = await http.post("/auth/logout", headers=headers)
+                assert refused.status_code == 403
+    sockets = [await join(url, canvas, {"access_token": key}) for url in gateways]
+    closing = [asyncio.create_task(closed(socket)) for socket in sockets]
+    answer = await studio.owner.request("DELETE", f"/auth/api-keys/{made['id']}")
+    assert answer.status_code == 204
+    async with asyncio.timeout(AT_MOST):
+        assert [code for code, _ in await asyncio.gather(*closing)] == [4401, 4401]
+    for url in gateways:
+        assert (await call(url, "GET", "/auth/me", {"access_token": key})).status_code == 401
+    for name in ("auth", "gateway"):
+        assert key not in studio.stack.log_path(name).read_text()

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import pytest
 
 from svgx_common.bus import Bus
+from svgx_common.caller import Caller
 from svgx_common.contract.auth import (
     DELETE_USER,
     END_SESSION,
@@ -20,6 +21,7 @@ from svgx_common.contract.auth import (
 )
 from svgx_common.contract.errors import Unauthenticated
 from svgx_common.contract.policy import Role
+from svgx_gateway.api_keys import ApiKeys
 from svgx_gateway.identity import Identities
 from svgx_gateway.revocations import Revocations
 from svgx_gateway.token_keys import TokenKeys
@@ -37,7 +39,9 @@ class Gateway:
         self.revocations = Revocations(bus)
         self.news = asyncio.Event()
         self.revocations.on_revoked(self.news.set)
-        self._identities = Identities(TokenKeys(bus, SECRET), self.revocations)
+        self._identities = Identities(
+            TokenKeys(bus, SECRET), ApiKeys(bus, self.revocations), self.revocations
+        )
 
     async def know(self) -> None:
         """Wait until auth has been heard from."""
@@ -50,11 +54,15 @@ class Gateway:
 
     async def admits(self, tokens: Tokens) -> bool:
         """Whether the access token counts."""
+        return await self.caller(tokens.access_token) is not None
+
+    async def caller(self, token: str) -> Caller | None:
+        """Whom a token or a key names, if it counts."""
         try:
-            await self._identities.of_token(tokens.access_token)
+            identity = await self._identities.of_token(token)
         except Unauthenticated:
-            return False
-        return True
+            return None
+        return identity.caller
 
 
 @asynccontextmanager

@@ -17,6 +17,8 @@ class Caller:
     session_id: str
     token_version: int = 0
     """The account's, when the access token was issued: a change of role ends the tokens before it."""
+    by_key: bool = False
+    """Whether an API key stands for the user; `session_id` is the key's id then."""
 
     def header(self) -> str:
         """The form in which it travels in a message header: JSON in ASCII."""

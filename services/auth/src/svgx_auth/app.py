@@ -9,6 +9,7 @@ from pydantic import ValidationError
 
 from svgx_auth.accounts import Accounts
 from svgx_auth.administration import Administration
+from svgx_auth.api_keys import ApiKeys
 from svgx_auth.attempts import Attempts
 from svgx_auth.audit import Audit
 from svgx_auth.handlers import Handlers
@@ -21,11 +22,15 @@ from svgx_common import postgres
 from svgx_common.background import repeat
 from svgx_common.contract.auth import (
     CHANGE_PASSWORD,
+    CHECK_API_KEY,
+    CREATE_API_KEY,
     CREATE_USER,
     DELETE_USER,
+    END_API_KEY,
     END_SESSION,
     GET_USER,
     JWKS,
+    LIST_API_KEYS,
     LIST_AUDIT,
     LIST_REVOCATIONS,
     LIST_SESSIONS,
@@ -93,6 +98,7 @@ async def build(runtime: Runtime[AuthSettings]) -> AsyncIterator[Service]:
                 attempts=attempts,
                 audit=audit,
                 signing=signing,
+                api_keys=ApiKeys(database, revocations, audit),
             )
             responder = runtime.responder
             responder.answer(LOGIN, handlers.login)
@@ -109,6 +115,10 @@ async def build(runtime: Runtime[AuthSettings]) -> AsyncIterator[Service]:
             responder.answer(DELETE_USER, handlers.delete_user)
             responder.answer(RESTORE_USER, handlers.restore_user)
             responder.answer(CHANGE_PASSWORD, handlers.change_password)
+            responder.answer(CREATE_API_KEY, handlers.create_api_key)
+            responder.answer(LIST_API_KEYS, handlers.list_api_keys)
+            responder.answer(END_API_KEY, handlers.end_api_key)
+            responder.answer(CHECK_API_KEY, handlers.check_api_key)
             responder.answer(LIST_AUDIT, handlers.list_audit)
             responder.answer(LIST_REVOCATIONS, handlers.list_revocations)
             runtime.health.require("postgresql", database.check)

@@ -4,20 +4,28 @@ from prometheus_client import Counter
 
 from svgx_auth.accounts import Account, Accounts
 from svgx_auth.administration import Administration
+from svgx_auth.api_keys import ApiKeys
 from svgx_auth.attempts import Attempts
 from svgx_auth.audit import Audit, Origin
 from svgx_auth.passwords import Passwords
 from svgx_auth.revocations import Revocations
 from svgx_auth.sessions import Sessions
 from svgx_auth.signing import Signing
+from svgx_common.caller import Caller
 from svgx_common.contract.auth import (
+    ApiKeyPage,
     AuditEvent,
     AuditPage,
     ChangePasswordRequest,
+    CheckApiKeyRequest,
+    CheckedApiKey,
+    CreateApiKeyRequest,
     CreateUserRequest,
+    EndApiKeyRequest,
     EndSessionRequest,
     Jwks,
     JwksRequest,
+    ListApiKeysRequest,
     ListAuditRequest,
     ListRevocationsRequest,
     ListSessionsRequest,
@@ -25,6 +33,7 @@ from svgx_common.contract.auth import (
     LoginRequest,
     LogoutRequest,
     MeRequest,
+    NewApiKey,
     RefreshRequest,
     RevocationList,
     SessionPage,
@@ -62,7 +71,9 @@ class Handlers:
         attempts: Attempts,
         audit: Audit,
         signing: Signing,
+        api_keys: ApiKeys,
     ) -> None:
+        self._api_keys = api_keys
         self._signing = signing
         self._audit = audit
         self._attempts = attempts
@@ -110,7 +121,7 @@ class Handlers:
 
     async def logout(self, _: LogoutRequest, call: Call) -> Empty:
         """The caller's session ends, unless it has ended already."""
-        caller = call.signed_in()
+        caller = _in_person(call)
         await self._sessions.end(caller, caller.session_id, "logout", Origin.of(call))
         return Empty()
 
@@ -121,7 +132,7 @@ class Handlers:
     async def end_session(self, request: EndSessionRequest, call: Call) -> Empty:
         """One of the caller's own."""
         ended = await self._sessions.end(
-            call.signed_in(), request.session_id, "ended", Origin.of(call)
+            _in_person(call), request.session_id, "ended", Origin.of(call)
         )
         if not ended:
             raise NotFound("you have no live session with this id", field="session_id")
@@ -136,7 +147,7 @@ class Handlers:
 
     async def change_password(self, request: ChangePasswordRequest, call: Call) -> Empty:
         """Needs the old one: a token that was left behind takes no account over."""
-        caller = call.signed_in()
+        caller = _in_person(call)
         account = await self._accounts.by_id(caller.user_id)
         if account is None or account.disabled:
             raise Unauthenticated
@@ -186,6 +197,23 @@ class Handlers:
         """For admins; the gateway checks."""
         return await self._administration.restore(request.user_id, Origin.of(call))
 
+    async def create_api_key(self, request: CreateApiKeyRequest, call: Call) -> NewApiKey:
+        """For oneself; admins for others."""
+        return await self._api_keys.create(request, _in_person(call), Origin.of(call))
+
+    async def list_api_keys(self, request: ListApiKeysRequest, call: Call) -> ApiKeyPage:
+        """One's own; admins also others'."""
+        return await self._api_keys.page(request, call.signed_in())
+
+    async def end_api_key(self, request: EndApiKeyRequest, call: Call) -> Empty:
+        """One's own; admins also others'."""
+        await self._api_keys.end(request.key_id, _in_person(call), Origin.of(call))
+        return Empty()
+
+    async def check_api_key(self, request: CheckApiKeyRequest, _: Call) -> CheckedApiKey:
+        """For gateways."""
+        return await self._api_keys.check(request.key)
+
     async def list_audit(self, request: ListAuditRequest, _: Call) -> AuditPage:
         """For admins; the gateway checks."""
         return await self._audit.page(request)
@@ -193,3 +221,11 @@ class Handlers:
     async def list_revocations(self, request: ListRevocationsRequest, _: Call) -> RevocationList:
         """For gateways that start, or may have missed something."""
         return await self._revocations.since(request.since)
+
+
+def _in_person(call: Call) -> Caller:
+    """The caller, who has signed in: a key that was stolen does not make others, nor take the account over."""
+    caller = call.signed_in()
+    if caller.by_key:
+        raise Forbidden("not with an API key: sign in")
+    return caller

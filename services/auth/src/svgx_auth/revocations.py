@@ -64,6 +64,10 @@ class Revocations:
         except Unavailable:
             log.warning("gateways could not be told of ended sessions; they will ask")
 
+    async def announce_key(self, row: Row) -> None:
+        """Tell every gateway of an API key that was ended."""
+        await self.announce([_of_key(row)])
+
     async def since(self, moment: datetime | None) -> RevocationList:
         """What was revoked after `moment` and still matters; everything that does without one."""
         async with self._database.session() as session:
@@ -72,7 +76,8 @@ class Revocations:
             assert clock is not None
             sessions = await session.rows("revoked_sessions", moment)
             accounts = await session.rows("revoked_accounts", moment)
-        items = [*map(_of_session, sessions), *map(_of_account, accounts)]
+            keys = await session.rows("revoked_api_keys", moment)
+        items = [*map(_of_session, sessions), *map(_of_account, accounts), *map(_of_key, keys)]
         return RevocationList(items=items, as_of=clock["now"])
 
 
@@ -82,6 +87,12 @@ def _of_session(row: Row) -> Revocation:
         session_id=row["id"],
         until=row["until"],
         reason=row["end_reason"],
+    )
+
+
+def _of_key(row: Row) -> Revocation:
+    return Revocation(
+        user_id=row["account_id"], session_id=row["id"], until=row["until"], reason="api key"
     )
 
 

@@ -16,6 +16,7 @@ from svgx_common.contract.errors import BadRequest, MethodNotAllowed, NotFound
 from svgx_common.runtime import Runtime, Service
 from svgx_gateway import openapi, problems, routes
 from svgx_gateway.access import Access
+from svgx_gateway.api_keys import ApiKeys
 from svgx_gateway.guard import Guard
 from svgx_gateway.identity import Identities
 from svgx_gateway.live.endpoint import YjsEndpoint
@@ -33,7 +34,7 @@ async def build(runtime: Runtime[GatewaySettings]) -> AsyncIterator[Service]:
     settings, bus = runtime.settings, runtime.bus
     revocations = Revocations(bus)
     keys = TokenKeys(bus, settings.jwt_secret.get_secret_value())
-    identities = Identities(keys, revocations)
+    identities = Identities(keys, ApiKeys(bus, revocations), revocations)
     access = Access(bus)
     hub = Hub(bus, access)
     await access.start()

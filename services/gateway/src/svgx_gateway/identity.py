@@ -6,6 +6,7 @@ from starlette.requests import HTTPConnection
 
 from svgx_common.caller import Caller
 from svgx_common.contract.errors import Unauthenticated
+from svgx_gateway.api_keys import MARK, ApiKeys
 from svgx_gateway.revocations import Revocations
 from svgx_gateway.token_keys import TokenKeys
 
@@ -21,23 +22,30 @@ class Identity:
 class Identities:
     """Checks access tokens by the keys they are signed with and by what is revoked; asks nobody, as a rule."""
 
-    def __init__(self, keys: TokenKeys, revocations: Revocations) -> None:
+    def __init__(self, keys: TokenKeys, api_keys: ApiKeys, revocations: Revocations) -> None:
         self._keys = keys
+        self._api_keys = api_keys
         self._revocations = revocations
 
     async def of_request(self, request: HTTPConnection) -> Identity:
-        """The caller named by the `Authorization` header. Raises `Unauthenticated`."""
+        """The caller named by the `Authorization` header, or by `X-API-Key`. Raises as `of_token` does."""
+        if (key := request.headers.get("x-api-key")) and "authorization" not in request.headers:
+            return await self.of_token(key.strip())
         scheme, _, token = request.headers.get("authorization", "").partition(" ")
         if scheme.lower() != "bearer" or not token:
             raise Unauthenticated(
-                "send `Authorization: Bearer <access token>`", field="authorization"
+                "send `Authorization: Bearer <access token or API key>`", field="authorization"
             )
         return await self.of_token(token.strip())
 
     async def of_token(self, token: str) -> Identity:
-        """The caller an access token names. Raises `Unauthenticated`, or `Unavailable` at the very start."""
-        claims = await self._keys.verify(token)
-        identity = Identity(claims.caller(), claims.expires_at)
+        """The caller a token or API key names. Raises `Unauthenticated`, or `Unavailable` where auth must be asked."""
+        if token.startswith(MARK):
+            holder = await self._api_keys.holder(token)
+            identity = Identity(holder.caller, holder.expires_at)
+        else:
+            claims = await self._keys.verify(token)
+            identity = Identity(claims.caller(), claims.expires_at)
         self.recheck(identity)
         return identity
 

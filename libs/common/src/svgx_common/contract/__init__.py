@@ -15,6 +15,9 @@ OPERATIONS: tuple[Operation[Any, Any], ...] = (
     auth.LIST_SESSIONS,  #       GET    /auth/sessions/
     auth.END_SESSION,  #         DELETE /auth/sessions/{session_id}
     auth.CHANGE_PASSWORD,  #     POST   /auth/password
+    auth.CREATE_API_KEY,  #      POST   /auth/api-keys/
+    auth.LIST_API_KEYS,  #       GET    /auth/api-keys/
+    auth.END_API_KEY,  #         DELETE /auth/api-keys/{key_id}
     auth.CREATE_USER,  #         POST   /admin/users/
     auth.LIST_USERS,  #          GET    /admin/users/
     auth.GET_USER,  #            GET    /admin/users/{user_id}
@@ -34,6 +37,7 @@ OPERATIONS: tuple[Operation[Any, Any], ...] = (
     collab.IMPORT_SVG,  #        PUT    /runtime/canvases/{canvas_id}/svg
     # services only
     auth.LIST_REVOCATIONS,
+    auth.CHECK_API_KEY,
     state.CANVAS_ACCESS,
     state.JOURNAL_APPEND,
     state.JOURNAL_LOAD,

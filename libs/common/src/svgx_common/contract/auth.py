@@ -190,6 +190,8 @@ class AuditEvent(StrEnum):
     USER_ENABLED = "user_enabled"
     USER_DELETED = "user_deleted"
     USER_RESTORED = "user_restored"
+    API_KEY_CREATED = "api_key_created"
+    API_KEY_ENDED = "api_key_ended"
 
 
 class AuditEntry(ReplyModel):
@@ -228,8 +230,72 @@ class AuditPage(ReplyModel):
     next: str | None = None
 
 
+class CreateApiKeyRequest(RequestModel):
+    """A key does at most what `role` may (by default, what the account may). `user_id` is for admins."""
+
+    name: Annotated[
+        str, StringConstraints(min_length=1, max_length=100, pattern=r"^[^\x00-\x1f\x7f-\x9f]+$")
+    ]
+    role: Role | None = None
+    expires_in_days: Annotated[int, Field(ge=1, le=366)] = 90
+    user_id: Identifier | None = None
+
+
+class ApiKeyInfo(ReplyModel):
+    """A key without its secret. `last_used_at` is right within a minute."""
+
+    id: str
+    user_id: str
+    name: str
+    prefix: str
+    role: Role
+    created_at: datetime
+    expires_at: datetime
+    last_used_at: datetime | None
+
+
+class NewApiKey(ApiKeyInfo):
+    """`key` is told here and never again."""
+
+    key: str
+
+
+class ListApiKeysRequest(RequestModel):
+    """`user_id` is for admins. `limit` is keys a page; `cursor` is the `next` of the page before."""
+
+    user_id: Identifier | None = None
+    limit: Annotated[int, Field(ge=1, le=200)] = 50
+    cursor: Annotated[str, StringConstraints(max_length=256)] | None = None
+
+
+class ApiKeyPage(ReplyModel):
+    items: list[ApiKeyInfo]
+    next: str | None = None
+
+
+class EndApiKeyRequest(RequestModel):
+    key_id: Identifier
+
+
+class CheckApiKeyRequest(RequestModel):
+    key: Annotated[str, StringConstraints(min_length=1, max_length=128)]
+
+
+class CheckedApiKey(ReplyModel):
+    """Whom a key stands for, and until when, in Unix seconds."""
+
+    key_id: str
+    user_id: str
+    username: str
+    role: Role
+    token_version: int
+    expires_at: int
+
+
 class Revocation(ReplyModel):
     """Access tokens that count no more: all of the session `session_id`, or all of the user below `before_version`.
+
+    An API key is revoked as a session is, its id in the place of the session's.
 
     `until` is the Unix time, in seconds, from which no such token would count anyway.
     """
@@ -326,6 +392,44 @@ CHANGE_PASSWORD = Operation(
     http=Http("POST", "/auth/password", status=204),
     rate=RateClass.LOGIN,
     errors=(Conflict, Forbidden, TooManyRequests),
+)
+CREATE_API_KEY = Operation(
+    subject="svgx.auth.api_key.create",
+    summary="Create an API key; the key is told once",
+    request=CreateApiKeyRequest,
+    reply=NewApiKey,
+    scope=Scope.SIGNED_IN,
+    http=Http("POST", "/auth/api-keys/", status=201),
+    rate=RateClass.WRITE,
+    errors=(Conflict, Forbidden, NotFound),
+)
+LIST_API_KEYS = Operation(
+    subject="svgx.auth.api_key.list",
+    summary="List live API keys, newest first",
+    request=ListApiKeysRequest,
+    reply=ApiKeyPage,
+    scope=Scope.SIGNED_IN,
+    http=Http("GET", "/auth/api-keys/"),
+    errors=(Forbidden,),
+)
+END_API_KEY = Operation(
+    subject="svgx.auth.api_key.end",
+    summary="End an API key",
+    request=EndApiKeyRequest,
+    reply=Empty,
+    scope=Scope.SIGNED_IN,
+    http=Http("DELETE", "/auth/api-keys/{key_id}", status=204),
+    rate=RateClass.WRITE,
+    errors=(NotFound,),
+)
+CHECK_API_KEY = Operation(
+    subject="svgx.auth.api_key.check",
+    summary="Whom an API key stands for",
+    request=CheckApiKeyRequest,
+    reply=CheckedApiKey,
+    scope=Scope.INTERNAL,
+    rate=RateClass.INTERNAL,
+    errors=(Unauthenticated,),
 )
 CREATE_USER = Operation(
     subject="svgx.auth.user.create",

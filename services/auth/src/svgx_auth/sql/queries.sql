@@ -86,7 +86,10 @@ RETURNING id
 UPDATE account
 SET token_version = token_version + 1,
     tokens_ended_at = clock_timestamp(),
-    tokens_until = (SELECT max(access_until) FROM session WHERE account_id = $1)
+    tokens_until = greatest(
+        (SELECT max(access_until) FROM session WHERE account_id = $1),
+        (SELECT max(expires_at) FROM api_key WHERE account_id = $1 AND ended_at IS NULL)
+    )
 WHERE id = $1
 RETURNING id, token_version, extract(epoch FROM coalesce(tokens_until, clock_timestamp()))::float8 AS until
 
@@ -251,3 +254,48 @@ WHERE ($2::timestamptz IS NULL OR (e.at, e.id) < ($2, $3::bigint))
     AND ($8::timestamptz IS NULL OR e.at < $8)
 ORDER BY e.at DESC, e.id DESC
 LIMIT $1
+
+-- name: count_api_keys
+SELECT count(*) AS live FROM api_key
+WHERE account_id = $1 AND ended_at IS NULL AND expires_at > clock_timestamp()
+
+-- name: create_api_key
+INSERT INTO api_key (id, account_id, name, prefix, hash, role, expires_at)
+VALUES ($1, $2, $3, $4, $5, $6, clock_timestamp() + make_interval(days => $7))
+RETURNING *
+
+-- name: end_api_key
+-- Of the account $2, or of any when that is null.
+UPDATE api_key SET ended_at = clock_timestamp()
+WHERE id = $1 AND ($2::text IS NULL OR account_id = $2)
+    AND ended_at IS NULL AND expires_at > clock_timestamp()
+RETURNING id, account_id, prefix, extract(epoch FROM expires_at)::float8 AS until
+
+-- name: api_keys_before
+-- A page of an account's live keys $1, newest first, before the key (created_at $3, id $4).
+SELECT * FROM api_key
+WHERE account_id = $1 AND ended_at IS NULL AND expires_at > clock_timestamp()
+    AND ($3::timestamptz IS NULL OR (created_at, id) < ($3, $4::text))
+ORDER BY created_at DESC, id DESC
+LIMIT $2
+
+-- name: use_api_key
+-- The live key of an active account. Its use is noted when the last note is $2 seconds old.
+WITH found AS (
+    SELECT
+        k.id, k.account_id, k.role, k.last_used_at, a.username, a.role AS account_role,
+        a.token_version, extract(epoch FROM k.expires_at)::float8 AS expires
+    FROM api_key k JOIN account a ON a.id = k.account_id
+    WHERE k.hash = $1 AND k.ended_at IS NULL AND k.expires_at > clock_timestamp()
+        AND a.disabled_at IS NULL AND a.deleted_at IS NULL
+), noted AS (
+    UPDATE api_key k SET last_used_at = clock_timestamp() FROM found
+    WHERE k.id = found.id
+        AND coalesce(k.last_used_at < clock_timestamp() - make_interval(secs => $2), true)
+)
+SELECT * FROM found
+
+-- name: revoked_api_keys
+SELECT id, account_id, extract(epoch FROM expires_at)::float8 AS until FROM api_key
+WHERE ended_at IS NOT NULL AND expires_at > clock_timestamp() - interval '1 minute'
+    AND ($1::timestamptz IS NULL OR ended_at > $1)

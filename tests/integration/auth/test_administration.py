@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from svgx_common.bus import Bus
+from svgx_common.contract.audit import LIST_AUDIT, AuditEvent, ListAuditRequest
 from svgx_common.contract.auth import (
     DELETE_USER,
     GET_USER,
@@ -20,7 +21,13 @@ from svgx_common.contract.auth import (
     User,
     UserRequest,
 )
-from svgx_common.contract.errors import Conflict, InvalidCredentials, NotFound, Unauthenticated
+from svgx_common.contract.errors import (
+    Conflict,
+    Invalid,
+    InvalidCredentials,
+    NotFound,
+    Unauthenticated,
+)
 from svgx_common.contract.policy import Role
 from tests.integration.auth.conftest import ADMIN_PASSWORD, Tables
 from tests.integration.auth.test_accounts import caller_of, create, login
@@ -120,6 +127,27 @@ async def test_a_deleted_account_is_restored(bus: Bus) -> None:
     await refused(bus, signed_in.refresh_token)
     await login(bus, user.username)
     assert await listed(bus, user.username) == [user.username]
+
+
+async def test_an_admin_resets_a_password(bus: Bus) -> None:
+    """Proves R-AUTH-15: for who has forgotten it; everybody who knew it is signed out."""
+    user = await create(bus)
+    signed_in = await login(bus, user.username)
+    new = "given by an admin, once"
+    for easy in ("password1234", user.email, "the-new-name-of-this"):
+        with pytest.raises(Invalid) as refusal:
+            await update(bus, user, username="the-new-name-of-this", password=easy)
+        assert refusal.value.field == "password"
+    await refresh(bus, signed_in.refresh_token)
+    assert await update(bus, user, password=new) == user
+    await refused(bus, signed_in.refresh_token)
+    with pytest.raises(InvalidCredentials):
+        await login(bus, user.username)
+    await login(bus, user.username, new)
+    log = await bus.ask(LIST_AUDIT, ListAuditRequest(user_id=user.id))
+    assert AuditEvent.PASSWORD_RESET in [entry.event for entry in log.items]
+    with pytest.raises(NotFound):
+        await bus.ask(UPDATE_USER, UpdateUserRequest(user_id="nobody", password=new))
 
 
 @pytest.mark.parametrize("operation", [GET_USER, UPDATE_USER, DELETE_USER, RESTORE_USER])

@@ -7,25 +7,25 @@ import pytest
 
 from svgx_common.bus import Bus
 from svgx_common.caller import Caller
-from svgx_common.contract.auth import (
-    CHANGE_PASSWORD,
+from svgx_common.contract.api_keys import (
     CHECK_API_KEY,
     CREATE_API_KEY,
-    DELETE_USER,
     END_API_KEY,
-    END_SESSION,
     LIST_API_KEYS,
-    LIST_AUDIT,
-    LOGOUT,
-    RESTORE_USER,
     ApiKeyInfo,
-    AuditEvent,
     CheckApiKeyRequest,
     CreateApiKeyRequest,
     EndApiKeyRequest,
     ListApiKeysRequest,
-    ListAuditRequest,
     NewApiKey,
+)
+from svgx_common.contract.audit import LIST_AUDIT, AuditEvent, ListAuditRequest
+from svgx_common.contract.auth import (
+    CHANGE_PASSWORD,
+    DELETE_USER,
+    END_SESSION,
+    LOGOUT,
+    RESTORE_USER,
     Tokens,
     User,
     UserRequest,

@@ -9,20 +9,17 @@ import pytest
 
 from svgx_common.bus import Bus
 from svgx_common.caller import Client
+from svgx_common.contract.audit import LIST_AUDIT, AuditEntry, AuditEvent, ListAuditRequest
 from svgx_common.contract.auth import (
     CHANGE_PASSWORD,
     CREATE_USER,
     DELETE_USER,
     END_SESSION,
-    LIST_AUDIT,
     LOGIN,
     LOGOUT,
     REFRESH,
     RESTORE_USER,
     UPDATE_USER,
-    AuditEntry,
-    AuditEvent,
-    ListAuditRequest,
     Tokens,
 )
 from svgx_common.contract.errors import Conflict, Invalid, SvgxError

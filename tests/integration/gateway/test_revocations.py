@@ -9,8 +9,8 @@ import pytest
 
 from svgx_common.bus import Bus
 from svgx_common.contract import subjects
-from svgx_common.contract.auth import Revocation, RevocationList
 from svgx_common.contract.errors import Unavailable
+from svgx_common.contract.revocations import Revocation, RevocationList
 from svgx_devstack import DevStack
 from svgx_gateway import revocations
 from tests.integration.auth.conftest import replica

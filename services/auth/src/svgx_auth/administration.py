@@ -5,9 +5,11 @@ from typing import Any
 
 from svgx_auth.accounts import Account, user_of
 from svgx_auth.audit import Audit, Origin
+from svgx_auth.passwords import Passwords
 from svgx_auth.revocations import Revocations
 from svgx_common import postgres
-from svgx_common.contract.auth import AuditEvent, UpdateUserRequest, User
+from svgx_common.contract.audit import AuditEvent
+from svgx_common.contract.auth import UpdateUserRequest, User
 from svgx_common.contract.errors import Conflict, NotFound
 from svgx_common.contract.policy import Role
 from svgx_common.postgres import Database, Row
@@ -16,7 +18,10 @@ from svgx_common.postgres import Database, Row
 class Administration:
     """Changes, deletes and restores accounts, one at a time. What it takes away ends on every gateway."""
 
-    def __init__(self, database: Database, revocations: Revocations, audit: Audit) -> None:
+    def __init__(
+        self, database: Database, passwords: Passwords, revocations: Revocations, audit: Audit
+    ) -> None:
+        self._passwords = passwords
         self._database = database
         self._audit = audit
         self._revocations = revocations
@@ -29,7 +34,11 @@ class Administration:
         return user_of(row)
 
     async def update(self, request: UpdateUserRequest, by: Origin) -> User:
-        """Change an account. Raises `NotFound`, or `Conflict` for a name that is taken and for the last admin."""
+        """Change an account.
+
+        Raises `NotFound`; `Conflict` for a name that is taken and for the last admin; `Invalid` for an easy password.
+        """
+        password_hash = await self._hash(request)
         async with self._database.transaction() as session:
             before = await self._lock(session, request.user_id)
             await _refuse_taken(session, before, request)
@@ -44,10 +53,13 @@ class Administration:
                 request.email,
                 role.value,
                 disabled,
+                password_hash,
             )
             assert row is not None
             if disabled and not before.disabled:
                 ended = await self._revocations.end_account(session, request.user_id, "disabled")
+            elif password_hash is not None:
+                ended = await self._revocations.end_account(session, request.user_id, "password")
             elif role is not before.user.role:
                 ended = await self._revocations.end_tokens(session, request.user_id)
             else:
@@ -55,6 +67,8 @@ class Administration:
             after = user_of(row)
             for event, detail in _changes(before.user, after):
                 await self._audit.record(session, event, by, user_id=after.id, **detail)
+            if password_hash is not None:
+                await self._audit.record(session, AuditEvent.PASSWORD_RESET, by, user_id=after.id)
         await self._revocations.announce(ended)
         return after
 
@@ -74,6 +88,14 @@ class Administration:
             if row is not None:
                 await self._audit.record(session, AuditEvent.USER_RESTORED, by, user_id=user_id)
         return await self.get(user_id)
+
+    async def _hash(self, request: UpdateUserRequest) -> str | None:
+        """Of the new password. Before anything is locked: it takes a while."""
+        if request.password is None:
+            return None
+        user = await self.get(request.user_id)
+        names = (request.username or user.username, request.email or user.email)
+        return await self._passwords.hash_new(request.password, names=names)
 
     async def _lock(self, session: postgres.Session, user_id: str) -> Account:
         # Two admins who demote each other at once would otherwise both see the other one.

@@ -7,15 +7,15 @@ import uuid
 from svgx_auth.audit import Audit, Origin
 from svgx_auth.revocations import Revocations
 from svgx_common.caller import Caller
-from svgx_common.contract.auth import (
+from svgx_common.contract.api_keys import (
     ApiKeyInfo,
     ApiKeyPage,
-    AuditEvent,
     CheckedApiKey,
     CreateApiKeyRequest,
     ListApiKeysRequest,
     NewApiKey,
 )
+from svgx_common.contract.audit import AuditEvent
 from svgx_common.contract.errors import Conflict, Forbidden, NotFound, Unauthenticated
 from svgx_common.contract.policy import Role
 from svgx_common.cursors import Cursor

@@ -20,19 +20,15 @@ from svgx_auth.settings import AuthSettings
 from svgx_auth.signing import Signing
 from svgx_common import postgres
 from svgx_common.background import repeat
+from svgx_common.contract.api_keys import CHECK_API_KEY, CREATE_API_KEY, END_API_KEY, LIST_API_KEYS
+from svgx_common.contract.audit import LIST_AUDIT
 from svgx_common.contract.auth import (
     CHANGE_PASSWORD,
-    CHECK_API_KEY,
-    CREATE_API_KEY,
     CREATE_USER,
     DELETE_USER,
-    END_API_KEY,
     END_SESSION,
     GET_USER,
     JWKS,
-    LIST_API_KEYS,
-    LIST_AUDIT,
-    LIST_REVOCATIONS,
     LIST_SESSIONS,
     LIST_USERS,
     LOGIN,
@@ -45,6 +41,7 @@ from svgx_common.contract.auth import (
 )
 from svgx_common.contract.errors import Conflict, Invalid
 from svgx_common.contract.policy import Role
+from svgx_common.contract.revocations import LIST_REVOCATIONS
 from svgx_common.runtime import Runtime, Service
 from svgx_common.settings import MIN_SECRET
 
@@ -78,7 +75,7 @@ async def build(runtime: Runtime[AuthSettings]) -> AsyncIterator[Service]:
             audit = Audit(database)
             signing = Signing(secret, settings.jwt_keys_file)
             accounts = Accounts(database, passwords, revocations, audit)
-            administration = Administration(database, revocations, audit)
+            administration = Administration(database, passwords, revocations, audit)
             sessions = Sessions(
                 database,
                 revocations,

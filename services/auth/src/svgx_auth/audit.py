@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from svgx_common.caller import Caller, Client
-from svgx_common.contract.auth import AuditEntry, AuditEvent, AuditPage, ListAuditRequest
+from svgx_common.contract.audit import AuditEntry, AuditEvent, AuditPage, ListAuditRequest
 from svgx_common.contract.errors import Invalid
 from svgx_common.cursors import Cursor
 from svgx_common.postgres import Database, Row, Session

@@ -12,30 +12,28 @@ from svgx_auth.revocations import Revocations
 from svgx_auth.sessions import Sessions
 from svgx_auth.signing import Signing
 from svgx_common.caller import Caller
-from svgx_common.contract.auth import (
+from svgx_common.contract.api_keys import (
     ApiKeyPage,
-    AuditEvent,
-    AuditPage,
-    ChangePasswordRequest,
     CheckApiKeyRequest,
     CheckedApiKey,
     CreateApiKeyRequest,
-    CreateUserRequest,
     EndApiKeyRequest,
+    ListApiKeysRequest,
+    NewApiKey,
+)
+from svgx_common.contract.audit import AuditEvent, AuditPage, ListAuditRequest
+from svgx_common.contract.auth import (
+    ChangePasswordRequest,
+    CreateUserRequest,
     EndSessionRequest,
     Jwks,
     JwksRequest,
-    ListApiKeysRequest,
-    ListAuditRequest,
-    ListRevocationsRequest,
     ListSessionsRequest,
     ListUsersRequest,
     LoginRequest,
     LogoutRequest,
     MeRequest,
-    NewApiKey,
     RefreshRequest,
-    RevocationList,
     SessionPage,
     Tokens,
     UpdateUserRequest,
@@ -52,6 +50,7 @@ from svgx_common.contract.errors import (
     Unauthenticated,
 )
 from svgx_common.contract.operation import Empty
+from svgx_common.contract.revocations import ListRevocationsRequest, RevocationList
 from svgx_common.responder import Call
 
 FAILED_LOGINS = Counter("svgx_engine_failed_logins", "Log-ins refused.")

@@ -11,8 +11,8 @@ import structlog
 
 from svgx_common.bus import Bus
 from svgx_common.contract import subjects
-from svgx_common.contract.auth import Revocation, RevocationList
 from svgx_common.contract.errors import Unavailable
+from svgx_common.contract.revocations import Revocation, RevocationList
 from svgx_common.postgres import Database, Row, Session
 
 log = structlog.get_logger(__name__)

@@ -14,8 +14,10 @@ from svgx_auth.revocations import Revocations
 from svgx_auth.signing import Signing
 from svgx_common import postgres, tokens
 from svgx_common.caller import Caller
-from svgx_common.contract.auth import AuditEvent, Revocation, SessionInfo, SessionPage, Tokens
+from svgx_common.contract.audit import AuditEvent
+from svgx_common.contract.auth import SessionInfo, SessionPage, Tokens
 from svgx_common.contract.errors import InvalidCredentials, Unauthenticated
+from svgx_common.contract.revocations import Revocation
 from svgx_common.cursors import Cursor
 from svgx_common.postgres import Database
 
@@ -27,7 +29,7 @@ GRACE = 30.0
 FORGET_AFTER = 7 * 86400.0
 """Seconds a session's row is kept after its end."""
 
-FORGET_AT_ONCE = 1000
+FORGET_AT_ONCE = 10_000
 """Rows one statement removes."""
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from svgx_common.bus import Bus
 from svgx_common.caller import Caller
-from svgx_common.contract.auth import CHECK_API_KEY, CheckApiKeyRequest
+from svgx_common.contract.api_keys import CHECK_API_KEY, CheckApiKeyRequest
 from svgx_common.contract.errors import SvgxError, Unauthenticated
 from svgx_gateway.revocations import Revocations
 

@@ -16,13 +16,13 @@ from svgx_common.background import repeat
 from svgx_common.bus import Bus
 from svgx_common.caller import Caller
 from svgx_common.contract import subjects
-from svgx_common.contract.auth import (
+from svgx_common.contract.errors import SvgxError, Unauthenticated, Unavailable
+from svgx_common.contract.revocations import (
     LIST_REVOCATIONS,
     ListRevocationsRequest,
     Revocation,
     RevocationList,
 )
-from svgx_common.contract.errors import SvgxError, Unauthenticated, Unavailable
 
 log = structlog.get_logger(__name__)
 
@@ -48,6 +48,8 @@ class Revocations:
         self._on_revoked: list[Callable[[], None]] = []
         self._as_of: datetime | None = None
         self._known = False
+        self._said = False
+        """Whether the log has a line about the present silence of auth."""
         self._wake = asyncio.Event()
         self._asking: asyncio.Task[None] | None = None
         REVOKED.set_function(lambda: len(self._sessions) + len(self._accounts))
@@ -99,12 +101,14 @@ class Revocations:
         try:
             found = await self._bus.ask(LIST_REVOCATIONS, ListRevocationsRequest(since=since))
         except SvgxError as error:
-            if self._as_of is not None or not self._known:
+            if not self._said:
                 log.warning("auth does not say what is revoked; asking on", code=error.code)
+            self._said = True
             await asyncio.sleep(RETRY)
             return
         self._as_of = found.as_of
         self._known = True
+        self._said = False
         self._learn(found.items)
         self._forget(time.time())
         try:

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from svgx_common.contract import auth, collab, state
+from svgx_common.contract import api_keys, audit, auth, collab, revocations, state
 from svgx_common.contract.operation import Operation
 
 OPERATIONS: tuple[Operation[Any, Any], ...] = (
@@ -15,16 +15,16 @@ OPERATIONS: tuple[Operation[Any, Any], ...] = (
     auth.LIST_SESSIONS,  #       GET    /auth/sessions/
     auth.END_SESSION,  #         DELETE /auth/sessions/{session_id}
     auth.CHANGE_PASSWORD,  #     POST   /auth/password
-    auth.CREATE_API_KEY,  #      POST   /auth/api-keys/
-    auth.LIST_API_KEYS,  #       GET    /auth/api-keys/
-    auth.END_API_KEY,  #         DELETE /auth/api-keys/{key_id}
+    api_keys.CREATE_API_KEY,  #  POST   /auth/api-keys/
+    api_keys.LIST_API_KEYS,  #   GET    /auth/api-keys/
+    api_keys.END_API_KEY,  #     DELETE /auth/api-keys/{key_id}
     auth.CREATE_USER,  #         POST   /admin/users/
     auth.LIST_USERS,  #          GET    /admin/users/
     auth.GET_USER,  #            GET    /admin/users/{user_id}
     auth.UPDATE_USER,  #         PATCH  /admin/users/{user_id}
     auth.DELETE_USER,  #         DELETE /admin/users/{user_id}
     auth.RESTORE_USER,  #        POST   /admin/users/restore/
-    auth.LIST_AUDIT,  #          GET    /admin/audit/
+    audit.LIST_AUDIT,  #         GET    /admin/audit/
     state.CREATE_CANVAS,  #      POST   /runtime/canvases/
     state.LIST_CANVASES,  #      GET    /runtime/canvases/
     state.GET_CANVAS,  #         GET    /runtime/canvases/{canvas_id}
@@ -36,8 +36,8 @@ OPERATIONS: tuple[Operation[Any, Any], ...] = (
     state.EXPORT,  #             GET    /runtime/canvases/{canvas_id}/export
     collab.IMPORT_SVG,  #        PUT    /runtime/canvases/{canvas_id}/svg
     # services only
-    auth.LIST_REVOCATIONS,
-    auth.CHECK_API_KEY,
+    revocations.LIST_REVOCATIONS,
+    api_keys.CHECK_API_KEY,
     state.CANVAS_ACCESS,
     state.JOURNAL_APPEND,
     state.JOURNAL_LOAD,

@@ -64,7 +64,8 @@ LIMIT 1
 -- name: update_account
 UPDATE account
 SET username = coalesce($2, username), email = coalesce($3, email), role = $4,
-    disabled_at = CASE WHEN $5 THEN coalesce(disabled_at, clock_timestamp()) END
+    disabled_at = CASE WHEN $5 THEN coalesce(disabled_at, clock_timestamp()) END,
+    password_hash = coalesce($6, password_hash)
 WHERE id = $1
 RETURNING *
 

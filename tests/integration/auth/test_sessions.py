@@ -50,7 +50,7 @@ async def age(tables: Tables, seconds: int) -> None:
     )
 
 
-@pytest.mark.parametrize("change", ["expires_at = now()", "ended_at = now()"])
+@pytest.mark.parametrize("change", ["expires_at = now()", "ended_at = now()", "idle_until = now()"])
 async def test_an_ended_session_is_not_refreshed(bus: Bus, tables: Tables, change: str) -> None:
     """Proves R-AUTH-6: a token is good only while its session lives."""
     signed_in = await login(bus, (await create(bus)).username)
@@ -157,6 +157,31 @@ async def test_no_token_outlives_its_session(bus: Bus, tables: Tables) -> None:
     last = await refresh(bus, renewed.refresh_token)
     claims = tokens.verify(last.access_token, CheckingKeys.of_secret(SECRET))
     assert 50 <= last.expires_in == claims.expires_at - claims.issued_at <= 60
+
+
+async def test_a_session_that_nobody_uses_ends(bus: Bus, tables: Tables) -> None:
+    """Proves R-AUTH-12: each refresh puts it off; what has ended so is not listed, and not ended again."""
+    user = await create(bus)
+    signed_in, unused = await login(bus, user.username), await login(bus, user.username)
+    find = "SELECT idle_until - last_used_at FROM session WHERE id = $1"
+    assert round((await tables.fetchval(find, caller_of(unused).session_id)).total_seconds()) == (
+        14 * 86400
+    )
+    await tables.execute(
+        "UPDATE session SET idle_until = now() + interval '1 min', last_used_at = now()"
+        " - interval '13 d' WHERE account_id = $1",
+        user.id,
+    )
+    renewed = await refresh(bus, signed_in.refresh_token)
+    await tables.execute(
+        "UPDATE session SET idle_until = idle_until - interval '1 min' WHERE account_id = $1",
+        user.id,
+    )
+    await refused(bus, unused.refresh_token)
+    assert [each.id for each in await sessions(bus, renewed)] == [caller_of(renewed).session_id]
+    request = EndSessionRequest(session_id=caller_of(unused).session_id)
+    with pytest.raises(NotFound):
+        await bus.ask(END_SESSION, request, caller=caller_of(renewed))
 
 
 async def test_my_sessions(bus: Bus, tables: Tables) -> None:

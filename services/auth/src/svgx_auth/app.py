@@ -84,6 +84,7 @@ async def build(runtime: Runtime[AuthSettings]) -> AsyncIterator[Service]:
                 secret=secret,
                 access_seconds=settings.jwt_expires_in,
                 session_seconds=settings.refresh_expires_in,
+                idle_seconds=settings.refresh_idle_expires_in,
             )
             attempts = Attempts(database, secret)
             handlers = Handlers(

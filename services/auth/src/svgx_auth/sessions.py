@@ -70,6 +70,7 @@ class Sessions:
         secret: str,
         access_seconds: int,
         session_seconds: int,
+        idle_seconds: int,
     ) -> None:
         self._database = database
         self._revocations = revocations
@@ -78,6 +79,7 @@ class Sessions:
         self._chain = RefreshTokens(secret)
         self._access_seconds = access_seconds
         self._session_seconds = session_seconds
+        self._idle_seconds = idle_seconds
 
     async def open(self, account: Account, by: Origin) -> Tokens:
         """A new session. Raises `InvalidCredentials` when the account is not what it was when it was checked."""
@@ -98,6 +100,7 @@ class Sessions:
                 access_until + tokens.LEEWAY,
                 by.client.address,
                 by.client.user_agent,
+                self._idle_seconds,
             )
             await session.run("add_refresh_token", hash_of(token), session_id)
             await self._audit.record(
@@ -122,6 +125,7 @@ class Sessions:
                     access_until + tokens.LEEWAY,
                     by.client.address,
                     by.client.user_agent,
+                    self._idle_seconds,
                 )
                 return self._tokens(outcome.account, outcome.session_id, successor, access_until)
         if isinstance(outcome, _Reused):

@@ -2,9 +2,9 @@
 
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import AfterValidator, Field, SecretStr
+from pydantic import AfterValidator, Field, SecretStr, model_validator
 
 from svgx_auth import key_file
 from svgx_common.settings import PostgresSettings, TokenSettings
@@ -27,6 +27,8 @@ class AuthSettings(PostgresSettings, TokenSettings):
     """Life of an access token, in seconds."""
     refresh_expires_in: int = Field(30 * 86400, ge=3600)
     """Life of a session, in seconds, however often it is refreshed."""
+    refresh_idle_expires_in: int = Field(14 * 86400, ge=3600)
+    """Seconds after which a session that is not refreshed ends (OWASP ASVS 5.0, 7.3.1)."""
     jwt_keys_file: Annotated[Path | None, AfterValidator(_readable)] = None
     """Private keys that sign access tokens, made by `rotate-keys`; without it JWT_SECRET signs."""
     argon2_memory_kib: int = Field(MIN_MEMORY_KIB, ge=MIN_MEMORY_KIB)
@@ -38,3 +40,11 @@ class AuthSettings(PostgresSettings, TokenSettings):
     svgx_admin_email: str = ""
     svgx_admin_password: SecretStr = SecretStr("")
     """The first start creates this account when there is no admin."""
+
+    @model_validator(mode="after")
+    def _idle_as_long_as_a_token(self) -> Self:
+        if self.refresh_idle_expires_in < self.jwt_expires_in:
+            raise ValueError(
+                "REFRESH_IDLE_EXPIRES_IN must be at least JWT_EXPIRES_IN: clients refresh when that is over"
+            )
+        return self

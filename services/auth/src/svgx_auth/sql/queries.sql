@@ -113,8 +113,10 @@ LIMIT $1
 SELECT * FROM account WHERE id = $1 AND deleted_at IS NULL FOR SHARE
 
 -- name: open_session
-INSERT INTO session (id, account_id, expires_at, access_until, address, user_agent)
-VALUES ($1, $2, to_timestamp($3), to_timestamp($4), $5, $6)
+INSERT INTO session (id, account_id, expires_at, access_until, address, user_agent, idle_until)
+VALUES (
+    $1, $2, to_timestamp($3), to_timestamp($4), $5, $6, clock_timestamp() + make_interval(secs => $7)
+)
 
 -- name: add_refresh_token
 INSERT INTO refresh_token (hash, session_id) VALUES ($1, $2)
@@ -125,7 +127,7 @@ SELECT s.id, s.account_id FROM refresh_token t JOIN session s ON s.id = t.sessio
 -- name: lock_live_session
 -- Its tokens are spent one after the other.
 SELECT *, extract(epoch FROM expires_at)::float8 AS expires FROM session
-WHERE id = $1 AND ended_at IS NULL AND expires_at > clock_timestamp()
+WHERE id = $1 AND ended_at IS NULL AND least(expires_at, idle_until) > clock_timestamp()
 FOR UPDATE
 
 -- name: refresh_token_state
@@ -148,26 +150,26 @@ UPDATE refresh_token SET spent_at = clock_timestamp(), successor = $2 WHERE hash
 -- $2 is when the newest access token counts no more.
 UPDATE session
 SET last_used_at = clock_timestamp(), access_until = greatest(access_until, to_timestamp($2)),
-    address = $3, user_agent = $4
+    address = $3, user_agent = $4, idle_until = clock_timestamp() + make_interval(secs => $5)
 WHERE id = $1
 
 -- name: end_session
 -- $3 is why. Ended once.
 UPDATE session SET ended_at = clock_timestamp(), end_reason = $3
-WHERE id = $1 AND account_id = $2 AND ended_at IS NULL AND expires_at > clock_timestamp()
+WHERE id = $1 AND account_id = $2 AND ended_at IS NULL AND least(expires_at, idle_until) > clock_timestamp()
 RETURNING id, account_id, end_reason, extract(epoch FROM access_until)::float8 AS until
 
 -- name: end_other_sessions
 -- All of the account $1 but $2, which may be null.
 UPDATE session SET ended_at = clock_timestamp(), end_reason = $3
 WHERE account_id = $1 AND id IS DISTINCT FROM $2
-    AND ended_at IS NULL AND expires_at > clock_timestamp()
+    AND ended_at IS NULL AND least(expires_at, idle_until) > clock_timestamp()
 RETURNING id, account_id, end_reason, extract(epoch FROM access_until)::float8 AS until
 
 -- name: live_sessions_before
 -- A page of an account's sessions $1, newest first, before the session (created_at $3, id $4).
 SELECT * FROM session
-WHERE account_id = $1 AND ended_at IS NULL AND expires_at > clock_timestamp()
+WHERE account_id = $1 AND ended_at IS NULL AND least(expires_at, idle_until) > clock_timestamp()
     AND ($3::timestamptz IS NULL OR (created_at, id) < ($3, $4::text))
 ORDER BY created_at DESC, id DESC
 LIMIT $2
@@ -176,7 +178,7 @@ LIMIT $2
 -- At most $2 of those that have been over for $1 seconds, with their tokens.
 DELETE FROM session WHERE id IN (
     SELECT id FROM session
-    WHERE least(ended_at, expires_at) < clock_timestamp() - make_interval(secs => $1)
+    WHERE least(ended_at, expires_at, idle_until) < clock_timestamp() - make_interval(secs => $1)
     LIMIT $2
 )
 

@@ -165,6 +165,31 @@ async def test_global_roles(studio: Studio, canvas: str) -> None:
         check_problem(await who.request("GET", "/admin/users/"), 403, "forbidden")
 
 
+async def test_who_guesses_is_told_how_long_to_wait(studio: Studio) -> None:
+    """Proves R-AUTH-20: 429 and `Retry-After`, by the address that the proxy in front names."""
+    user = await studio.user("editor")
+    async with httpx.AsyncClient(base_url=studio.stack.url, timeout=30) as http:
+
+        async def log_in(password: str, address: str) -> httpx.Response:
+            body = {"username": user.username, "password": password}
+            headers = {"X-Forwarded-For": address, "User-Agent": "the browser"}
+            return await http.post("/auth/login", json=body, headers=headers)
+
+        signed_in = (await log_in(user.password, "192.0.2.7")).json()
+        for _ in range(5):
+            answer = await log_in("a guess", "203.0.113.7")
+            check_problem(answer, 401, "invalid_credentials")
+        answer = await log_in(user.password, "203.0.113.7")
+        check_problem(answer, 429, "too_many_requests")
+        assert answer.headers["retry-after"] == "1"
+        assert (await log_in(user.password, "192.0.2.7")).status_code == 200
+        bearer = {"Authorization": f"Bearer {signed_in['access_token']}"}
+        sessions = (await http.get("/auth/sessions", headers=bearer)).json()["items"]
+    assert [(each["address"], each["user_agent"]) for each in sessions] == [
+        ("192.0.2.7", "the browser")
+    ] * 2
+
+
 async def test_the_openapi_document_is_served(studio: Studio) -> None:
     """Proves R-CONTRACT-4."""
     document = (await studio.owner.request("GET", "/openapi.json")).json()
@@ -178,3 +203,17 @@ async def test_any_origin_may_call_without_credentials(studio: Studio) -> None:
     )
     assert answer.headers["access-control-allow-origin"] == "*"
     assert "access-control-allow-credentials" not in answer.headers
+
+
+async def test_admins_read_the_audit_log(studio: Studio) -> None:
+    """Proves R-AUTH-23: over HTTP, by a filter, and nobody else does."""
+    user = await studio.user("editor")
+    answer = await studio.admin.request(
+        "GET", "/admin/audit", params={"user_id": user.id, "since": "2020-01-01T00:00:00Z"}
+    )
+    (entry,) = answer.json()["items"]
+    assert (entry["event"], entry["actor"]) == ("user_created", studio.admin.username)
+    assert entry["address"]
+    check_problem(await studio.api.of(user).request("GET", "/admin/audit/"), 403, "forbidden")
+    answer = await studio.admin.request("GET", "/admin/audit/", params={"since": "yesterday"})
+    assert check_problem(answer, 422, "invalid")["field"] == "since"

@@ -3,6 +3,7 @@
 import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import TypeAlias
 
 import asyncpg
@@ -25,7 +26,11 @@ ADMIN_PASSWORD = "the first admin's password"
 
 @asynccontextmanager
 async def replica(
-    backing: DevStack, *, admin: str = "Root", admin_password: str = ADMIN_PASSWORD
+    backing: DevStack,
+    *,
+    admin: str = "Root",
+    admin_password: str = ADMIN_PASSWORD,
+    keys: Path | None = None,
 ) -> AsyncIterator[None]:
     """One replica, until the block ends; `admin` is the name its settings give the first admin."""
     replica_id = secrets.token_hex(6)
@@ -34,6 +39,7 @@ async def replica(
     settings = AuthSettings(
         postgres_url=backing.postgres_url,
         jwt_secret=SecretStr(SECRET),
+        jwt_keys_file=keys,
         svgx_admin_username=admin,
         svgx_admin_email=f"{admin.lower()}@example.org" if admin else "",
         svgx_admin_password=SecretStr(admin_password),

@@ -7,8 +7,11 @@ from collections.abc import AsyncIterator
 import pytest
 
 from svgx_auth.accounts import Accounts
+from svgx_auth.audit import SERVICE, Audit
 from svgx_auth.passwords import Passwords
+from svgx_auth.revocations import Revocations
 from svgx_common import postgres
+from svgx_common.bus import Bus
 from svgx_common.contract.auth import CreateUserRequest, User
 from svgx_common.contract.errors import Conflict
 from svgx_common.contract.policy import Role
@@ -22,13 +25,15 @@ ROUNDS = 10
 class Instant(Passwords):
     """Hashes nothing."""
 
-    async def hash(self, password: str) -> str:
+    async def hash_new(
+        self, password: str, *, names: tuple[str, ...], field: str = "password"
+    ) -> str:
         """At once."""
         return password
 
 
 @pytest.fixture
-async def accounts(backing: DevStack, service: None) -> AsyncIterator[Accounts]:
+async def accounts(backing: DevStack, bus: Bus) -> AsyncIterator[Accounts]:
     """The table, through ten connections."""
     passwords = Instant(memory=19 * 1024, passes=2, lanes=1, workers=1)
     async with postgres.connect(
@@ -36,7 +41,7 @@ async def accounts(backing: DevStack, service: None) -> AsyncIterator[Accounts]:
     ) as database:
         # The pool opens its connections one after the other: not during the race.
         await asyncio.gather(*(database.row("any_admin") for _ in range(10)))
-        yield Accounts(database, passwords)
+        yield Accounts(database, passwords, Revocations(database, bus), Audit(database))
     passwords.close()
 
 
@@ -49,7 +54,7 @@ async def test_one_name_has_one_account(accounts: Accounts) -> None:
     for _ in range(ROUNDS):
         name = secrets.token_hex(6)
         answers = await asyncio.gather(
-            *(accounts.create(request(name, f"{name}@{n}.org")) for n in range(10)),
+            *(accounts.create(request(name, f"{name}@{n}.org"), SERVICE) for n in range(10)),
             return_exceptions=True,
         )
         assert [type(a) for a in answers if not isinstance(a, User)] == [Conflict] * 9
@@ -60,8 +65,8 @@ async def test_an_address_and_a_username_do_not_cross(accounts: Accounts) -> Non
     for _ in range(ROUNDS):
         first, second = (f"{secrets.token_hex(6)}@example.org" for _ in range(2))
         answers = await asyncio.gather(
-            accounts.create(request(first, second)),
-            accounts.create(request(second, first)),
+            accounts.create(request(first, second), SERVICE),
+            accounts.create(request(second, first), SERVICE),
             return_exceptions=True,
         )
         assert {type(answer) for answer in answers} == {User, Conflict}

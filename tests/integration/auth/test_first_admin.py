@@ -58,6 +58,7 @@ async def test_an_admin_is_not_made_twice(backing: DevStack, tables: Tables) -> 
     [
         (("", ""), ["SVGX_ADMIN_EMAIL", "SVGX_ADMIN_PASSWORD", "SVGX_ADMIN_USERNAME"]),
         (("Root", "too short"), ["SVGX_ADMIN_PASSWORD"]),
+        (("Root", "password1234"), ["SVGX_ADMIN_PASSWORD"]),
     ],
 )
 async def test_without_its_settings_the_service_runs_and_says_so(

@@ -8,7 +8,9 @@ from argon2 import PasswordHasher, extract_parameters
 from prometheus_client import REGISTRY
 
 from svgx_auth.accounts import Account, Accounts
+from svgx_auth.audit import Audit
 from svgx_auth.passwords import Passwords
+from svgx_auth.revocations import Revocations
 from svgx_common import postgres
 from svgx_common.bus import Bus
 from svgx_common.contract.errors import InvalidCredentials
@@ -36,6 +38,7 @@ async def test_refused_log_ins_take_as_long_and_are_counted(bus: Bus, tables: Ta
     times: dict[str, list[float]] = {"wrong": [], "unknown": [], "disabled": []}
     # In turns, so that other load on the machine meets all three.
     for _ in range(7):
+        await tables.execute("DELETE FROM attempt")
         times["wrong"].append(await seconds_refused(bus, user.username, "wrong"))
         times["unknown"].append(await seconds_refused(bus, "nobody", "wrong"))
         times["disabled"].append(await seconds_refused(bus, disabled.username, PASSWORD))
@@ -69,7 +72,8 @@ async def test_renewing_a_hash_does_not_bring_an_old_password_back(
     async with postgres.connect(
         backing.postgres_url, schema="auth", package="svgx_auth", pool_size=1
     ) as database:
-        await Accounts(database, passwords).rehash(Account.of(row), PASSWORD)
+        accounts = Accounts(database, passwords, Revocations(database, bus), Audit(database))
+        await accounts.rehash(Account.of(row), PASSWORD)
     passwords.close()
     stored = await tables.fetchval("SELECT password_hash FROM account WHERE id = $1", user.id)
     assert stored == "another"

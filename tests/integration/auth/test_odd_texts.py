@@ -9,7 +9,14 @@ from svgx_common.bus import Bus
 from svgx_common.contract.auth import CREATE_USER, LIST_USERS, LOGIN, REFRESH
 from svgx_common.contract.errors import Invalid, SvgxError
 from svgx_common.contract.operation import Operation
+from tests.integration.auth.conftest import Tables
 from tests.integration.auth.test_accounts import PASSWORD
+
+
+@pytest.fixture(autouse=True)
+async def nothing_has_failed(tables: Tables) -> None:
+    """Nobody has to wait for another test's failures."""
+    await tables.execute("DELETE FROM attempt")
 
 
 @pytest.mark.parametrize(

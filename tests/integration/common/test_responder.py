@@ -10,7 +10,7 @@ from opentelemetry import trace
 
 from svgx_common.blobs import PIECE
 from svgx_common.bus import HEADER_DEADLINE, Bus, NoResponders
-from svgx_common.caller import Caller
+from svgx_common.caller import Caller, Client
 from svgx_common.contract.errors import (
     Conflict,
     DeadlineExceeded,
@@ -29,8 +29,9 @@ MIB = 1024 * 1024
 
 
 async def test_a_question_is_answered_with_its_caller(asker: Bus, answerer: Bus) -> None:
-    """Proves R-BUS-1: whoever asks is known to whoever answers."""
-    caller = Caller("id", "Änne", Role.EDITOR, "session")
+    """Proves R-BUS-1: whoever asks is known to whoever answers, and from where."""
+    caller = Caller("id", "Änne", Role.EDITOR, "session", 3)
+    client = Client("2001:db8::1", "Ünusual\r\nSvgx-Caller: {}")
     heard: list[Call] = []
 
     async def answer(question: Question, call: Call) -> Reply:
@@ -41,8 +42,11 @@ async def test_a_question_is_answered_with_its_caller(asker: Bus, answerer: Bus)
     operation = asking()
     responder.answer(operation, answer)
     await responder.start()
-    assert (await asker.ask(operation, Question(text="abc"), caller=caller)).text == "cba"
-    assert heard[0].caller == caller
+    answered = await asker.ask(operation, Question(text="abc"), caller=caller, client=client)
+    assert answered.text == "cba"
+    assert (heard[0].caller, heard[0].client) == (caller, client)
+    await asker.ask(operation, Question(text="abc"))
+    assert (heard[1].caller, heard[1].client) == (None, Client())
     await responder.drain()
 
 

@@ -38,6 +38,19 @@ def test_in_production_32_bytes_are_enough(monkeypatch: pytest.MonkeyPatch) -> N
     assert load(AuthSettings).environment == "production"
 
 
+def test_a_session_is_not_idle_before_its_token_ends(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Proves R-AUTH-12: or every client would be signed out before it refreshes."""
+    monkeypatch.setenv("JWT_EXPIRES_IN", "7200")
+    monkeypatch.setenv("REFRESH_IDLE_EXPIRES_IN", "7199")
+    with pytest.raises(SystemExit):
+        load(AuthSettings)
+    assert "REFRESH_IDLE_EXPIRES_IN" in capsys.readouterr().err
+    monkeypatch.setenv("REFRESH_IDLE_EXPIRES_IN", "7200")
+    load(AuthSettings)
+
+
 def test_parameters_below_the_floor_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     """Proves R-AUTH-2."""
     monkeypatch.setenv("ARGON2_MEMORY_KIB", "1024")

@@ -44,6 +44,7 @@ def restored() -> Iterator[None]:
         ("Authorization: Basic dXNlcjpwYXNz", "Authorization: Basic [redacted]"),
         ("host=db password=hunter2 user=u", "host=db password=[redacted] user=u"),
         ("/x?api_key=abc&a=1", "/x?api_key=[redacted]&a=1"),
+        (f"key svgx_0123456789ab_{'aB-_' * 10}abc seen", "key svgx_0123456789ab_[redacted] seen"),
         ("the bearer of this, on a basic level", "the bearer of this, on a basic level"),
         ("nothing to hide", "nothing to hide"),
     ],

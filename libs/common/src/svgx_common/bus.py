@@ -15,6 +15,7 @@ from nats.errors import Error as NatsError
 from nats.errors import NoRespondersError, SlowConsumerError
 from opentelemetry import propagate, trace
 
+from svgx_common import caller as callers
 from svgx_common import metrics
 from svgx_common.blobs import MAX_PULLED, PIECE, Blobs, too_large
 from svgx_common.caller import Caller
@@ -34,6 +35,7 @@ tracer = trace.get_tracer("svgx.bus")
 HEADER_DEADLINE = "Svgx-Deadline"
 """Unix time in milliseconds after which nobody waits for the answer."""
 HEADER_CALLER = "Svgx-Caller"
+HEADER_CLIENT = "Svgx-Client"
 HEADER_PARAMS = "Svgx-Params"
 """The JSON of a request whose payload is its raw content."""
 HEADER_BODY = "Svgx-Body"
@@ -162,6 +164,7 @@ class Bus:
         request: Request,
         *,
         caller: Caller | None = None,
+        client: callers.Client | None = None,
         timeout: float | None = None,
     ) -> Reply:
         """Call an operation and wait for its reply. Raises what the service raised, or `Unavailable` and kin."""
@@ -173,6 +176,7 @@ class Bus:
             operation.subject,
             content,
             caller=caller.header() if caller else None,
+            client=client.header() if client else None,
             params=params,
             timeout=operation.timeout if timeout is None else timeout,
         )
@@ -188,6 +192,7 @@ class Bus:
         content: bytes,
         *,
         caller: str | None = None,
+        client: str | None = None,
         params: str | None = None,
         timeout: float,
     ) -> Answer:
@@ -195,6 +200,8 @@ class Bus:
         headers: Headers = {HEADER_DEADLINE: str(int((time.time() + timeout) * 1000))}
         if caller is not None:
             headers[HEADER_CALLER] = caller
+        if client is not None:
+            headers[HEADER_CLIENT] = client
         if params is not None:
             headers[HEADER_PARAMS] = params
         with tracer.start_as_current_span(f"ask {subject}", kind=trace.SpanKind.CLIENT):

@@ -1,4 +1,4 @@
-"""Who makes a call, as the gateway found out and every service believes it."""
+"""Who makes a call and from where, as the gateway found out and every service believes it."""
 
 from dataclasses import dataclass
 
@@ -15,15 +15,37 @@ class Caller:
     username: str
     role: Role
     session_id: str
+    token_version: int = 0
+    """The account's, when the access token was issued: a change of role ends the tokens before it."""
+    by_key: bool = False
+    """Whether an API key stands for the user; `session_id` is the key's id then."""
 
     def header(self) -> str:
         """The form in which it travels in a message header: JSON in ASCII."""
         return _ADAPTER.dump_json(self, ensure_ascii=True).decode()
 
 
+@dataclass(frozen=True, slots=True)
+class Client:
+    """Where a call comes from: the address the gateway saw, and what the program calls itself."""
+
+    address: str = ""
+    user_agent: str = ""
+
+    def header(self) -> str:
+        """The form in which it travels in a message header: JSON in ASCII."""
+        return _CLIENT.dump_json(self, ensure_ascii=True).decode()
+
+
 _ADAPTER = TypeAdapter(Caller)
+_CLIENT = TypeAdapter(Client)
 
 
 def from_header(value: str) -> Caller:
     """Read a caller; raises pydantic's `ValidationError` on anything else."""
     return _ADAPTER.validate_json(value)
+
+
+def client_from_header(value: str) -> Client:
+    """Read a client; raises pydantic's `ValidationError` on anything else."""
+    return _CLIENT.validate_json(value)

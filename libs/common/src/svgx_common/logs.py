@@ -13,6 +13,7 @@ from structlog.typing import EventDict, ExcInfo, Processor, WrappedLogger
 SECRET_KEYS = re.compile(r"(?i)(passw(or)?d|secret|token|authorization|cookie|api[_-]?key)")
 _SCHEME = re.compile(r"(?i)\b(bearer|basic)\s+[A-Za-z0-9._~+/=-]{6,}")
 _JWT = re.compile(r"\beyJ[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*")
+_API_KEY = re.compile(r"\b(svgx_[0-9a-f]{12})_[A-Za-z0-9_-]{20,}")
 _NAMED = re.compile(r"(?i)\b(\w*(?:token|passw(?:or)?d|secret|api[_-]?key)=)[^&\s\"',;]+")
 _URL_PASSWORD = re.compile(r"(?i)(://[^\s/:@]*:)[^\s/]+@")
 REDACTED = "[redacted]"
@@ -30,6 +31,7 @@ def redact(value: Any) -> Any:
             text = _SCHEME.sub(rf"\g<1> {REDACTED}", value)
             text = _NAMED.sub(rf"\g<1>{REDACTED}", text)
             text = _URL_PASSWORD.sub(rf"\g<1>{REDACTED}@", text)
+            text = _API_KEY.sub(rf"\g<1>_{REDACTED}", text)
             return _JWT.sub(REDACTED, text)
         case dict():
             return {

@@ -25,6 +25,7 @@ from svgx_common import caller as callers
 from svgx_common import metrics
 from svgx_common.bus import (
     HEADER_CALLER,
+    HEADER_CLIENT,
     HEADER_DEADLINE,
     HEADER_FILENAME,
     HEADER_MEDIA_TYPE,
@@ -32,7 +33,7 @@ from svgx_common.bus import (
     Bus,
     Headers,
 )
-from svgx_common.caller import Caller
+from svgx_common.caller import Caller, Client
 from svgx_common.contract import operations_of
 from svgx_common.contract.errors import (
     DeadlineExceeded,
@@ -59,12 +60,16 @@ GIVE_UP = 2.0
 """Seconds a cancelled handler has to end."""
 
 
+_UNKNOWN = Client()
+
+
 @dataclass(frozen=True, slots=True)
 class Call:
     """What surrounds a request. `deadline` is a Unix time in seconds."""
 
     caller: Caller | None
     deadline: float
+    client: Client = _UNKNOWN
 
     def signed_in(self) -> Caller:
         """The caller; raises `Internal` where the gateway let nobody through, which is a defect of ours."""
@@ -223,7 +228,12 @@ class Responder:
                 body = await self._bus.body(message, limit=endpoint.operation.max_body)
                 request = _request(endpoint.operation, headers, body)
                 caller = headers.get(HEADER_CALLER)
-                call = Call(callers.from_header(caller) if caller else None, deadline)
+                client = headers.get(HEADER_CLIENT)
+                call = Call(
+                    callers.from_header(caller) if caller else None,
+                    deadline,
+                    callers.client_from_header(client) if client else _UNKNOWN,
+                )
                 reply: ReplyModel | Blob = await endpoint.handler(request, call)
                 return reply
         except TimeoutError:

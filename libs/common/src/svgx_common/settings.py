@@ -79,6 +79,7 @@ class TokenSettings(ServiceSettings):
     def _strong_in_production(self) -> Self:
         if (
             self.environment.strip().lower() == "production"
+            and self.jwt_secret.get_secret_value()
             and len(self.jwt_secret.get_secret_value().encode()) < MIN_SECRET
         ):
             raise ValueError(f"JWT_SECRET must have at least {MIN_SECRET} bytes in production")

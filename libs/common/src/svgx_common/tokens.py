@@ -1,21 +1,24 @@
 """Access tokens: JWTs of type `at+jwt` (RFC 9068), signed by auth and checked by the gateway without asking it."""
 
+import base64
+import json
 import time
 from dataclasses import dataclass
+from typing import Any
 
 from joserfc import jwt
 from joserfc.errors import JoseError
-from joserfc.jwk import OctKey
 
 from svgx_common.caller import Caller
 from svgx_common.contract.errors import Unauthenticated
 from svgx_common.contract.policy import Role
+from svgx_common.signing_keys import CheckingKeys, TokenKey
 
 ISSUER = "svgx-engine"
 AUDIENCE = "svgx-engine"
 TYPE = "at+jwt"
-ALGORITHMS = ["HS256"]
-"""The only algorithms a token may name, whatever its header says."""
+_HEADER = {"alg", "typ", "kid"}
+"""All that a header may hold: nothing in a token says where its key comes from (`jku`, `jwk`, `x5u`)."""
 
 MAX_TOKEN = 8192
 """Characters of a token; longer ones are not looked at."""
@@ -35,13 +38,15 @@ class AccessClaims:
     token_id: str
     issued_at: int
     expires_at: int
+    token_version: int = 0
+    """The account's, when the token was issued: a change of role ends the tokens before it."""
 
     def caller(self) -> Caller:
         """The caller this token stands for."""
-        return Caller(self.user_id, self.username, self.role, self.session_id)
+        return Caller(self.user_id, self.username, self.role, self.session_id, self.token_version)
 
 
-def sign(claims: AccessClaims, secret: str) -> str:
+def sign(claims: AccessClaims, key: TokenKey) -> str:
     """The token that says `claims`."""
     payload = {
         "iss": ISSUER,
@@ -51,24 +56,31 @@ def sign(claims: AccessClaims, secret: str) -> str:
         "role": claims.role.value,
         "sid": claims.session_id,
         "jti": claims.token_id,
+        "ver": claims.token_version,
         "iat": claims.issued_at,
         "nbf": claims.issued_at,
         "exp": claims.expires_at,
     }
-    header = {"alg": ALGORITHMS[0], "typ": TYPE}
-    return jwt.encode(header, payload, _key(secret), algorithms=ALGORITHMS)
+    header = {"alg": key.algorithm, "typ": TYPE}
+    if key.key_id is not None:
+        header["kid"] = key.key_id
+    return jwt.encode(header, payload, key.key, algorithms=[key.algorithm])
 
 
-def verify(token: str, secret: str) -> AccessClaims:
-    """Check signature, algorithm, type, issuer, audience and times. Raises `Unauthenticated`, never saying which."""
+def verify(token: str, keys: CheckingKeys) -> AccessClaims:
+    """Check signature, algorithm, type, issuer, audience and times. Raises `Unauthenticated`, never saying which.
+
+    `UnknownKey` is raised for a token that names a key which is not among `keys`.
+    """
     refused = Unauthenticated("the access token is missing, expired or not valid")
     if not token or len(token) > MAX_TOKEN:
         raise refused
     try:
-        decoded = jwt.decode(token, _key(secret), algorithms=ALGORITHMS)
-        if decoded.header.get("typ") != TYPE:
+        header = _header(token)
+        if header.get("typ") != TYPE or set(header) - _HEADER:
             raise refused
-        claims = decoded.claims
+        key = keys.find(str(header["kid"])) if "kid" in header else keys.find(None)
+        claims = jwt.decode(token, key.key, algorithms=[key.algorithm]).claims
         jwt.JWTClaimsRegistry(
             now=int(time.time()),
             leeway=LEEWAY,
@@ -86,10 +98,16 @@ def verify(token: str, secret: str) -> AccessClaims:
             token_id=str(claims["jti"]),
             issued_at=int(claims["iat"]),
             expires_at=int(claims["exp"]),
+            token_version=int(claims["ver"]),
         )
     except (JoseError, ValueError, KeyError, TypeError):
         raise refused from None
 
 
-def _key(secret: str) -> OctKey:
-    return OctKey.import_key(secret)
+def _header(token: str) -> dict[str, Any]:
+    """What the token says of itself, unchecked: it only chooses among keys that are known. Raises `ValueError`."""
+    part = token.partition(".")[0]
+    header = json.loads(base64.urlsafe_b64decode(part + "=" * (-len(part) % 4)))
+    if not isinstance(header, dict):
+        raise ValueError("not an object")
+    return header

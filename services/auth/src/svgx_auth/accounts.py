@@ -1,19 +1,18 @@
 """Accounts: the `account` table."""
 
-import base64
-import binascii
+import dataclasses
 import uuid
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 
+from svgx_auth.audit import SERVICE, Audit, Origin
 from svgx_auth.passwords import Passwords
-from svgx_common.contract.auth import CreateUserRequest, User, UserPage
-from svgx_common.contract.errors import Conflict, Invalid
+from svgx_auth.revocations import Revocations
+from svgx_common.contract.audit import AuditEvent
+from svgx_common.contract.auth import CreateUserRequest, ListUsersRequest, User, UserPage
+from svgx_common.contract.errors import Conflict
 from svgx_common.contract.policy import Role
+from svgx_common.cursors import Cursor
 from svgx_common.postgres import Database, Row, Session
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND = timedelta(microseconds=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,18 +22,24 @@ class Account:
     user: User
     password_hash: str
     disabled: bool
+    token_version: int
 
     @classmethod
     def of(cls, row: Row) -> "Account":
         """The account in a row of the table."""
-        return cls(_user(row), row["password_hash"], row["disabled_at"] is not None)
+        disabled = row["disabled_at"] is not None
+        return cls(user_of(row), row["password_hash"], disabled, row["token_version"])
 
 
 class Accounts:
     """Finds, lists and creates accounts. Names and addresses are compared without regard to case."""
 
-    def __init__(self, database: Database, passwords: Passwords) -> None:
+    def __init__(
+        self, database: Database, passwords: Passwords, revocations: Revocations, audit: Audit
+    ) -> None:
+        self._audit = audit
         self._database = database
+        self._revocations = revocations
         self._passwords = passwords
 
     async def by_login(self, login: str) -> Account | None:
@@ -47,84 +52,110 @@ class Accounts:
         row = await self._database.row("account_by_id", user_id)
         return None if row is None else Account.of(row)
 
-    async def create(self, request: CreateUserRequest) -> User:
-        """A new account. Raises `Conflict` naming the field that another account has."""
-        password_hash = await self._passwords.hash(request.password)
+    async def create(self, request: CreateUserRequest, by: Origin) -> User:
+        """A new account. Raises `Conflict` naming the field that another account has, `Invalid` for the password."""
+        password_hash = await self._hash(request)
         async with self._database.transaction() as session:
-            await session.run("lock_creation")
-            return await _insert(session, request, password_hash)
+            await session.run("lock_accounts")
+            return await self._insert(session, request, password_hash, by)
 
     async def create_first_admin(self, request: CreateUserRequest) -> User | None:
-        """The account of the first start; None when there is an admin by now. Raises `Conflict` as `create` does."""
-        password_hash = await self._passwords.hash(request.password)
+        """The account of the first start; None when there is an admin by now. Raises as `create` does."""
+        password_hash = await self._hash(request)
         async with self._database.transaction() as session:
-            await session.run("lock_creation")
+            await session.run("lock_accounts")
             # Asked under the lock: another replica may have been faster, and with another name.
             if await session.row("any_admin") is not None:
                 return None
-            return await _insert(session, request, password_hash)
+            return await self._insert(session, request, password_hash, SERVICE)
 
     async def has_admin(self) -> bool:
         """Whether any account is an admin's."""
         return await self._database.row("any_admin") is not None
 
-    async def rehash(self, account: Account, password: str) -> None:
-        """Store the password's hash anew, with today's parameters, unless the password has changed meanwhile."""
+    async def rehash(self, account: Account, password: str) -> Account:
+        """The account with its password hashed anew, with today's parameters; not stored if that changed meanwhile."""
         renewed = await self._passwords.hash(password)
         await self._database.run(
             "renew_password_hash", account.user.id, account.password_hash, renewed
         )
+        return dataclasses.replace(account, password_hash=renewed)
 
-    async def page(self, limit: int, cursor: str | None) -> UserPage:
+    async def change_password(self, account: Account, new: str, field: str, by: Origin) -> None:
+        """Store another password and end the account's sessions but the caller's.
+
+        Raises `Invalid`, naming `field`, for an easy password, and `Conflict` when it was changed meanwhile.
+        """
+        user = account.user
+        password_hash = await self._passwords.hash_new(
+            new, names=(user.username, user.email), field=field
+        )
+        async with self._database.transaction() as session:
+            row = await session.row(
+                "change_password", user.id, account.password_hash, password_hash
+            )
+            if row is None:
+                raise Conflict("the password was changed meanwhile")
+            keep = by.caller.session_id if by.caller else None
+            ended = await self._revocations.end_other_sessions(session, user.id, keep, "password")
+            await self._audit.record(
+                session, AuditEvent.PASSWORD_CHANGED, by, user_id=user.id, sessions_ended=len(ended)
+            )
+        await self._revocations.announce(ended)
+
+    async def page(self, request: ListUsersRequest) -> UserPage:
         """Accounts, oldest first. Raises `Invalid` for a cursor that is none of ours."""
-        after = _read_cursor(cursor) if cursor is not None else (None, None)
-        rows = await self._database.rows("accounts_after", limit + 1, *after)
-        users = [_user(row) for row in rows[:limit]]
-        following = _cursor(users[-1].created_at, users[-1].id) if len(rows) > limit else None
+        limit = request.limit
+        after = None if request.cursor is None else Cursor.decode(request.cursor)
+        rows = await self._database.rows(
+            "accounts_after",
+            limit + 1,
+            after and after.at,
+            after and after.id,
+            request.search,
+            request.deleted,
+        )
+        users = [user_of(row) for row in rows[:limit]]
+        more = len(rows) > limit
+        following = Cursor(users[-1].created_at, users[-1].id).encode() if more else None
         return UserPage(items=users, next=following)
 
+    async def _hash(self, request: CreateUserRequest) -> str:
+        names = (request.username, request.email)
+        return await self._passwords.hash_new(request.password, names=names)
 
-async def _insert(session: Session, request: CreateUserRequest, password_hash: str) -> User:
-    names = await session.row("names_taken", request.username, request.email)
-    assert names is not None
-    for field in ("username", "email"):
-        if names[field]:
-            raise Conflict(f"another account has this {field}", field=field)
-    row = await session.row(
-        "create_account",
-        str(uuid.uuid4()),
-        request.username,
-        request.email,
-        password_hash,
-        request.role.value,
-    )
-    assert row is not None
-    return _user(row)
+    async def _insert(
+        self, session: Session, request: CreateUserRequest, password_hash: str, by: Origin
+    ) -> User:
+        names = await session.row("names_taken", request.username, request.email)
+        assert names is not None
+        for field in ("username", "email"):
+            if names[field]:
+                raise Conflict(f"another account has this {field}", field=field)
+        row = await session.row(
+            "create_account",
+            str(uuid.uuid4()),
+            request.username,
+            request.email,
+            password_hash,
+            request.role.value,
+        )
+        assert row is not None
+        user = user_of(row)
+        await self._audit.record(
+            session, AuditEvent.USER_CREATED, by, user_id=user.id, role=user.role.value
+        )
+        return user
 
 
-def _user(row: Row) -> User:
+def user_of(row: Row) -> User:
+    """An account as others see it."""
     return User(
         id=row["id"],
         username=row["username"],
         email=row["email"],
         role=Role(row["role"]),
         created_at=row["created_at"],
+        disabled=row["disabled_at"] is not None,
+        deleted=row["deleted_at"] is not None,
     )
-
-
-def _cursor(at: datetime, user_id: str) -> str:
-    text = f"{(at - _EPOCH) // _MICROSECOND} {user_id}"
-    return base64.urlsafe_b64encode(text.encode()).decode()
-
-
-def _read_cursor(cursor: str) -> tuple[datetime, str]:
-    refused = Invalid("cursor: not the `next` of a page of accounts", field="cursor")
-    try:
-        moment, _, text = base64.urlsafe_b64decode(cursor).decode().partition(" ")
-        at, user_id = _EPOCH + int(moment) * _MICROSECOND, str(uuid.UUID(text))
-    except (binascii.Error, ValueError, OverflowError):
-        raise refused from None
-    # Comparing with what `_cursor` makes refuses everything unusual, such as signs and spaces in the number.
-    if _cursor(at, user_id) != cursor:
-        raise refused
-    return at, user_id

@@ -1,5 +1,6 @@
 """The composition root: everything the auth service is made of is built here."""
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 
@@ -7,18 +8,47 @@ import structlog
 from pydantic import ValidationError
 
 from svgx_auth.accounts import Accounts
+from svgx_auth.administration import Administration
+from svgx_auth.api_keys import ApiKeys
+from svgx_auth.attempts import Attempts
+from svgx_auth.audit import Audit
 from svgx_auth.handlers import Handlers
 from svgx_auth.passwords import Passwords
+from svgx_auth.revocations import Revocations
 from svgx_auth.sessions import Sessions
 from svgx_auth.settings import AuthSettings
+from svgx_auth.signing import Signing
 from svgx_common import postgres
-from svgx_common.contract.auth import CREATE_USER, LIST_USERS, LOGIN, ME, REFRESH, CreateUserRequest
-from svgx_common.contract.errors import Conflict
+from svgx_common.background import repeat
+from svgx_common.contract.api_keys import CHECK_API_KEY, CREATE_API_KEY, END_API_KEY, LIST_API_KEYS
+from svgx_common.contract.audit import LIST_AUDIT
+from svgx_common.contract.auth import (
+    CHANGE_PASSWORD,
+    CREATE_USER,
+    DELETE_USER,
+    END_SESSION,
+    GET_USER,
+    JWKS,
+    LIST_SESSIONS,
+    LIST_USERS,
+    LOGIN,
+    LOGOUT,
+    ME,
+    REFRESH,
+    RESTORE_USER,
+    UPDATE_USER,
+    CreateUserRequest,
+)
+from svgx_common.contract.errors import Conflict, Invalid
 from svgx_common.contract.policy import Role
+from svgx_common.contract.revocations import LIST_REVOCATIONS
 from svgx_common.runtime import Runtime, Service
 from svgx_common.settings import MIN_SECRET
 
 log = structlog.get_logger(__name__)
+
+FORGET_EVERY = 600.0
+"""Seconds between two removals of what is over."""
 
 
 @contextlib.asynccontextmanager
@@ -41,24 +71,72 @@ async def build(runtime: Runtime[AuthSettings]) -> AsyncIterator[Service]:
             package="svgx_auth",
             pool_size=settings.database_pool_size,
         ) as database:
-            accounts = Accounts(database, passwords)
+            revocations = Revocations(database, runtime.bus)
+            audit = Audit(database)
+            signing = Signing(secret, settings.jwt_keys_file)
+            accounts = Accounts(database, passwords, revocations, audit)
+            administration = Administration(database, passwords, revocations, audit)
             sessions = Sessions(
                 database,
+                revocations,
+                audit,
+                signing,
                 secret=secret,
                 access_seconds=settings.jwt_expires_in,
                 session_seconds=settings.refresh_expires_in,
+                idle_seconds=settings.refresh_idle_expires_in,
             )
-            handlers = Handlers(accounts, sessions, passwords)
+            attempts = Attempts(database, secret)
+            handlers = Handlers(
+                accounts=accounts,
+                administration=administration,
+                sessions=sessions,
+                revocations=revocations,
+                passwords=passwords,
+                attempts=attempts,
+                audit=audit,
+                signing=signing,
+                api_keys=ApiKeys(database, revocations, audit),
+            )
             responder = runtime.responder
             responder.answer(LOGIN, handlers.login)
             responder.answer(REFRESH, handlers.refresh)
+            responder.answer(JWKS, handlers.jwks)
             responder.answer(ME, handlers.me)
+            responder.answer(LOGOUT, handlers.logout)
+            responder.answer(LIST_SESSIONS, handlers.list_sessions)
+            responder.answer(END_SESSION, handlers.end_session)
             responder.answer(CREATE_USER, handlers.create_user)
             responder.answer(LIST_USERS, handlers.list_users)
+            responder.answer(GET_USER, handlers.get_user)
+            responder.answer(UPDATE_USER, handlers.update_user)
+            responder.answer(DELETE_USER, handlers.delete_user)
+            responder.answer(RESTORE_USER, handlers.restore_user)
+            responder.answer(CHANGE_PASSWORD, handlers.change_password)
+            responder.answer(CREATE_API_KEY, handlers.create_api_key)
+            responder.answer(LIST_API_KEYS, handlers.list_api_keys)
+            responder.answer(END_API_KEY, handlers.end_api_key)
+            responder.answer(CHECK_API_KEY, handlers.check_api_key)
+            responder.answer(LIST_AUDIT, handlers.list_audit)
+            responder.answer(LIST_REVOCATIONS, handlers.list_revocations)
             runtime.health.require("postgresql", database.check)
             runtime.health.describe("database_pool", database.usage)
             await _ensure_admin(accounts, settings)
-            yield Service()
+
+            async def forget() -> None:
+                await sessions.forget_old()
+                await attempts.forget_old()
+                await asyncio.sleep(FORGET_EVERY)
+
+            tasks = [
+                asyncio.create_task(repeat("forget what is over", forget)),
+                asyncio.create_task(repeat("look for new keys", signing.reload)),
+            ]
+            try:
+                yield Service()
+            finally:
+                for task in tasks:
+                    task.cancel()
 
 
 async def _ensure_admin(accounts: Accounts, settings: AuthSettings) -> None:
@@ -77,6 +155,12 @@ async def _ensure_admin(accounts: Accounts, settings: AuthSettings) -> None:
         return
     try:
         created = await accounts.create_first_admin(admin)
+    except Invalid as refused:
+        log.warning(
+            "there is no admin: set these and start again",
+            variables=[f"SVGX_ADMIN_{str(refused.field).upper()}"],
+        )
+        return
     except Conflict as taken:
         # Someone who is no admin has the name; whoever set it must decide what is meant.
         variable = f"SVGX_ADMIN_{str(taken.field).upper()}"

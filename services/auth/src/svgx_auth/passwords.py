@@ -8,6 +8,8 @@ from typing import TypeVar
 from argon2 import PasswordHasher
 from argon2.exceptions import Argon2Error, InvalidHashError
 
+from svgx_auth.password_policy import refuse_easy
+
 T = TypeVar("T")
 
 
@@ -24,6 +26,17 @@ class Passwords:
     async def hash(self, password: str) -> str:
         """The password's hash, with its parameters and salt, in PHC string format."""
         return await self._run(lambda: self._hasher.hash(password))
+
+    async def hash_new(
+        self, password: str, *, names: tuple[str, ...], field: str = "password"
+    ) -> str:
+        """The hash of a password that somebody chooses. Raises `Invalid`, naming `field`, when it is easy to guess."""
+
+        def work() -> str:
+            refuse_easy(password, names, field)
+            return self._hasher.hash(password)
+
+        return await self._run(work)
 
     async def verify(self, password: str, stored: str | None) -> bool:
         """Whether `stored` is this password's hash. Takes as long where there is none."""

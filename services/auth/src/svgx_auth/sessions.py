@@ -1,18 +1,60 @@
-"""Sessions: an opaque refresh token, stored as its hash and changed at every use, and the access tokens it buys."""
+"""Sessions: a refresh token that changes at every use, and the access tokens it buys."""
 
-import hashlib
-import secrets
 import time
 import uuid
+from dataclasses import dataclass
+from typing import Literal
+
+import structlog
 
 from svgx_auth.accounts import Account
-from svgx_common import tokens
-from svgx_common.contract.auth import Tokens
-from svgx_common.contract.errors import Unauthenticated
+from svgx_auth.audit import Audit, Origin
+from svgx_auth.refresh_tokens import RefreshTokens, hash_of
+from svgx_auth.revocations import Revocations
+from svgx_auth.signing import Signing
+from svgx_common import postgres, tokens
+from svgx_common.caller import Caller
+from svgx_common.contract.audit import AuditEvent
+from svgx_common.contract.auth import SessionInfo, SessionPage, Tokens
+from svgx_common.contract.errors import InvalidCredentials, Unauthenticated
+from svgx_common.contract.revocations import Revocation
+from svgx_common.cursors import Cursor
 from svgx_common.postgres import Database
 
-TOKEN_BYTES = 32
-"""Entropy of a refresh token: 256 bits, so that its hash needs no salt and no slowness."""
+log = structlog.get_logger(__name__)
+
+GRACE = 30.0
+"""Seconds in which a spent refresh token still gets its successor: two tabs refresh at once, an answer gets lost."""
+
+FORGET_AFTER = 7 * 86400.0
+"""Seconds a session's row is kept after its end."""
+
+FORGET_AT_ONCE = 10_000
+"""Rows one statement removes."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Continued:
+    """The session goes on."""
+
+    account: Account
+    session_id: str
+    expires_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Reused:
+    """A spent token was used: the session has ended by it."""
+
+    account_id: str
+    ended: list[Revocation]
+
+
+@dataclass(frozen=True, slots=True)
+class _Refused:
+    """Nothing has changed. None: no account has ever had the token."""
+
+    account_id: str | None
 
 
 class Sessions:
@@ -21,43 +63,165 @@ class Sessions:
     def __init__(
         self,
         database: Database,
+        revocations: Revocations,
+        audit: Audit,
+        signing: Signing,
         *,
         secret: str,
         access_seconds: int,
         session_seconds: int,
+        idle_seconds: int,
     ) -> None:
         self._database = database
-        self._secret = secret
+        self._revocations = revocations
+        self._audit = audit
+        self._signing = signing
+        self._chain = RefreshTokens(secret)
         self._access_seconds = access_seconds
         self._session_seconds = session_seconds
+        self._idle_seconds = idle_seconds
 
-    async def open(self, account: Account) -> Tokens:
-        """A new session of this account."""
-        session_id, token = str(uuid.uuid4()), secrets.token_urlsafe(TOKEN_BYTES)
+    async def open(self, account: Account, by: Origin) -> Tokens:
+        """A new session. Raises `InvalidCredentials` when the account is not what it was when it was checked."""
+        session_id, token = str(uuid.uuid4()), self._chain.first()
+        session_until = time.time() + self._session_seconds
+        access_until = self._access_until(session_until)
         async with self._database.transaction() as session:
-            await session.run("open_session", session_id, account.user.id, self._session_seconds)
-            await session.run("add_refresh_token", _hash(token), session_id)
-        return self._tokens(account, session_id, token)
+            row = await session.row("lock_account", account.user.id)
+            now = None if row is None else Account.of(row)
+            # Between the check of the password and this, the account may have been disabled or the password changed.
+            if now is None or now.disabled or now.password_hash != account.password_hash:
+                raise InvalidCredentials
+            await session.run(
+                "open_session",
+                session_id,
+                account.user.id,
+                session_until,
+                access_until + tokens.LEEWAY,
+                by.client.address,
+                by.client.user_agent,
+                self._idle_seconds,
+            )
+            await session.run("add_refresh_token", hash_of(token), session_id)
+            await self._audit.record(
+                session, AuditEvent.LOG_IN, by, user_id=now.user.id, session_id=session_id
+            )
+        return self._tokens(now, session_id, token, access_until)
 
-    async def refresh(self, old: str) -> Tokens:
-        """Exchange a refresh token for its successor. Raises `Unauthenticated` for one that is spent, ended or none."""
-        refused = Unauthenticated(
+    async def refresh(self, old: str, by: Origin) -> Tokens:
+        """Exchange a refresh token for its successor. Raises `Unauthenticated` for one that is spent, ended or none.
+
+        Within `GRACE` after it was spent the token gets the same successor again, while that is the newest. Any other
+        use of a spent token ends the session: one of two who have it is a thief.
+        """
+        successor = self._chain.successor(old)
+        async with self._database.transaction() as session:
+            outcome = await self._advance(session, hash_of(old), hash_of(successor), by)
+            if isinstance(outcome, _Continued):
+                access_until = self._access_until(outcome.expires_at)
+                await session.run(
+                    "use_session",
+                    outcome.session_id,
+                    access_until + tokens.LEEWAY,
+                    by.client.address,
+                    by.client.user_agent,
+                    self._idle_seconds,
+                )
+                return self._tokens(outcome.account, outcome.session_id, successor, access_until)
+        if isinstance(outcome, _Reused):
+            log.warning("a spent refresh token was used", user_id=outcome.account_id)
+            await self._revocations.announce(outcome.ended)
+        else:
+            await self._audit.note(AuditEvent.REFRESH_REFUSED, by, user_id=outcome.account_id)
+        raise Unauthenticated(
             "the refresh token is spent, expired or not valid", field="refresh_token"
         )
-        token = secrets.token_urlsafe(TOKEN_BYTES)
-        async with self._database.transaction() as session:
-            row = await session.row("spend_refresh_token", _hash(old), _hash(token))
-            if row is None:
-                raise refused
-            await session.run("add_refresh_token", _hash(token), row["session_id"])
-            found = await session.row("account_by_id", row["account_id"])
-            account = None if found is None else Account.of(found)
-            # Inside the transaction, so that whatever fails here spends nothing.
-            if account is None or account.disabled:
-                raise refused
-        return self._tokens(account, row["session_id"], token)
 
-    def _tokens(self, account: Account, session_id: str, refresh_token: str) -> Tokens:
+    async def end(
+        self, caller: Caller, session_id: str, reason: Literal["logout", "ended"], by: Origin
+    ) -> bool:
+        """End one of the caller's sessions; False when the caller has no such live session."""
+        async with self._database.transaction() as session:
+            ended = await self._revocations.end_session(session, caller.user_id, session_id, reason)
+            if ended:
+                event = AuditEvent.LOG_OUT if reason == "logout" else AuditEvent.SESSION_ENDED
+                await self._audit.record(
+                    session, event, by, user_id=caller.user_id, session_id=session_id
+                )
+        await self._revocations.announce(ended)
+        return bool(ended)
+
+    async def page(self, caller: Caller, limit: int, cursor: str | None) -> SessionPage:
+        """The caller's live sessions, newest first. Raises `Invalid` for a cursor that is none of ours."""
+        before = None if cursor is None else Cursor.decode(cursor)
+        rows = await self._database.rows(
+            "live_sessions_before",
+            caller.user_id,
+            limit + 1,
+            before and before.at,
+            before and before.id,
+        )
+        found = [
+            SessionInfo(
+                id=row["id"],
+                created_at=row["created_at"],
+                last_used_at=row["last_used_at"],
+                expires_at=row["expires_at"],
+                address=row["address"],
+                user_agent=row["user_agent"],
+                current=row["id"] == caller.session_id,
+            )
+            for row in rows[:limit]
+        ]
+        more = len(rows) > limit
+        following = Cursor(found[-1].created_at, found[-1].id).encode() if more else None
+        return SessionPage(items=found, next=following)
+
+    async def forget_old(self) -> None:
+        """Remove what has been over for long."""
+        await self._database.run("forget_sessions", FORGET_AFTER, FORGET_AT_ONCE)
+
+    async def _advance(
+        self, session: postgres.Session, old: bytes, successor: bytes, by: Origin
+    ) -> _Continued | _Reused | _Refused:
+        """Spend the token, or see that it was."""
+        owner = await session.row("session_of_refresh_token", old)
+        if owner is None:
+            return _Refused(None)
+        found = await session.row("lock_account", owner["account_id"])
+        live = await session.row("lock_live_session", owner["id"])
+        if found is None or live is None or (account := Account.of(found)).disabled:
+            return _Refused(owner["account_id"])
+        # Read after the locks: whoever had them may have spent it.
+        token = await session.row("refresh_token_state", old, GRACE)
+        assert token is not None
+        if not token["spent"]:
+            await session.run("spend_refresh_token", old, successor)
+            await session.run("add_refresh_token", successor, owner["id"])
+        elif not token["recent"]:
+            ended = await self._revocations.end_session(
+                session, account.user.id, owner["id"], "reuse"
+            )
+            await self._audit.record(
+                session,
+                AuditEvent.TOKEN_REUSED,
+                by,
+                user_id=account.user.id,
+                session_id=owner["id"],
+            )
+            return _Reused(account.user.id, ended)
+        elif token["successor"] != successor:
+            # The secret has changed within the grace: the successor cannot be told again, which proves no theft.
+            return _Refused(account.user.id)
+        return _Continued(account, owner["id"], live["expires"])
+
+    def _access_until(self, session_until: float) -> int:
+        """When an access token of now ends: no later than its session."""
+        return int(min(time.time() + self._access_seconds, session_until))
+
+    def _tokens(
+        self, account: Account, session_id: str, refresh_token: str, access_until: int
+    ) -> Tokens:
         now = int(time.time())
         user = account.user
         claims = tokens.AccessClaims(
@@ -67,15 +231,12 @@ class Sessions:
             session_id=session_id,
             token_id=str(uuid.uuid4()),
             issued_at=now,
-            expires_at=now + self._access_seconds,
+            expires_at=access_until,
+            token_version=account.token_version,
         )
         return Tokens(
-            access_token=tokens.sign(claims, self._secret),
+            access_token=tokens.sign(claims, self._signing.key()),
             refresh_token=refresh_token,
-            expires_in=self._access_seconds,
+            expires_in=access_until - now,
             user=user,
         )
-
-
-def _hash(token: str) -> bytes:
-    return hashlib.sha256(token.encode()).digest()

@@ -1,6 +1,7 @@
 """The composition root: everything the gateway is made of is built here."""
 
 import contextlib
+import functools
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -15,12 +16,15 @@ from svgx_common.contract.errors import BadRequest, MethodNotAllowed, NotFound
 from svgx_common.runtime import Runtime, Service
 from svgx_gateway import openapi, problems, routes
 from svgx_gateway.access import Access
+from svgx_gateway.api_keys import ApiKeys
 from svgx_gateway.guard import Guard
 from svgx_gateway.identity import Identities
 from svgx_gateway.live.endpoint import YjsEndpoint
 from svgx_gateway.live.hub import Hub
+from svgx_gateway.revocations import Revocations
 from svgx_gateway.settings import GatewaySettings
 from svgx_gateway.summary import Summary
+from svgx_gateway.token_keys import TokenKeys
 from svgx_gateway.tracing import Tracing
 
 
@@ -28,10 +32,17 @@ from svgx_gateway.tracing import Tracing
 async def build(runtime: Runtime[GatewaySettings]) -> AsyncIterator[Service]:
     """Wire the gateway."""
     settings, bus = runtime.settings, runtime.bus
-    identities = Identities(settings.jwt_secret.get_secret_value())
+    revocations = Revocations(bus)
+    keys = TokenKeys(bus, settings.jwt_secret.get_secret_value())
+    identities = Identities(keys, ApiKeys(bus, revocations), revocations)
     access = Access(bus)
     hub = Hub(bus, access)
     await access.start()
+    revocations.on_revoked(functools.partial(hub.close_revoked, revocations.revoked))
+    await revocations.start()
+    keys.start()
+    runtime.health.require("revocations", revocations.ready)
+    runtime.health.require("token_keys", keys.ready)
     runtime.health.describe("live", hub.details)
     summary = Summary(bus, identities)
     document = openapi.document(runtime.version)
@@ -63,6 +74,8 @@ async def build(runtime: Runtime[GatewaySettings]) -> AsyncIterator[Service]:
     try:
         yield Service(asgi=Tracing(app), before_drain=before_drain)
     finally:
+        keys.stop()
+        revocations.stop()
         await hub.stop()
 
 

@@ -19,11 +19,11 @@ class Guard:
         self._identities = identities
         self._access = access
 
-    def admit(self, operation: Operation[Any, Any], request: Request) -> Caller | None:
+    async def admit(self, operation: Operation[Any, Any], request: Request) -> Caller | None:
         """Who calls; None for public operations. Raises `Unauthenticated` or `Forbidden`."""
         if operation.scope is Scope.PUBLIC:
             return None
-        caller = self._identities.of_request(request).caller
+        caller = (await self._identities.of_request(request)).caller
         if not operation.scope.admits(caller.role):
             raise Forbidden(f"the role {caller.role} does not allow this")
         return caller

@@ -6,7 +6,9 @@ from starlette.requests import HTTPConnection
 
 from svgx_common.caller import Caller
 from svgx_common.contract.errors import Unauthenticated
-from svgx_common.tokens import verify
+from svgx_gateway.api_keys import MARK, ApiKeys
+from svgx_gateway.revocations import Revocations
+from svgx_gateway.token_keys import TokenKeys
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,21 +20,35 @@ class Identity:
 
 
 class Identities:
-    """Checks access tokens by the secret they are signed with; asks nobody."""
+    """Checks access tokens by the keys they are signed with and by what is revoked; asks nobody, as a rule."""
 
-    def __init__(self, jwt_secret: str) -> None:
-        self._jwt_secret = jwt_secret
+    def __init__(self, keys: TokenKeys, api_keys: ApiKeys, revocations: Revocations) -> None:
+        self._keys = keys
+        self._api_keys = api_keys
+        self._revocations = revocations
 
-    def of_request(self, request: HTTPConnection) -> Identity:
-        """The caller named by the `Authorization` header. Raises `Unauthenticated`."""
+    async def of_request(self, request: HTTPConnection) -> Identity:
+        """The caller named by the `Authorization` header, or by `X-API-Key`. Raises as `of_token` does."""
+        if (key := request.headers.get("x-api-key")) and "authorization" not in request.headers:
+            return await self.of_token(key.strip())
         scheme, _, token = request.headers.get("authorization", "").partition(" ")
         if scheme.lower() != "bearer" or not token:
             raise Unauthenticated(
-                "send `Authorization: Bearer <access token>`", field="authorization"
+                "send `Authorization: Bearer <access token or API key>`", field="authorization"
             )
-        return self.of_token(token.strip())
+        return await self.of_token(token.strip())
 
-    def of_token(self, token: str) -> Identity:
-        """The caller an access token names. Raises `Unauthenticated`."""
-        claims = verify(token, self._jwt_secret)
-        return Identity(claims.caller(), claims.expires_at)
+    async def of_token(self, token: str) -> Identity:
+        """The caller a token or API key names. Raises `Unauthenticated`, or `Unavailable` where auth must be asked."""
+        if token.startswith(MARK):
+            holder = await self._api_keys.holder(token)
+            identity = Identity(holder.caller, holder.expires_at)
+        else:
+            claims = await self._keys.verify(token)
+            identity = Identity(claims.caller(), claims.expires_at)
+        self.recheck(identity)
+        return identity
+
+    def recheck(self, identity: Identity) -> None:
+        """Raise as `of_token` does when the token has been revoked since."""
+        self._revocations.check(identity.caller)

@@ -101,7 +101,10 @@ def _operation(
             "required": sorted(required - in_path),
             "additionalProperties": False,
         }
-        entry["requestBody"] = {"required": True, "content": {"application/json": {"schema": body}}}
+        entry["requestBody"] = {
+            "required": bool(body["required"]),
+            "content": {"application/json": {"schema": body}},
+        }
     return entry
 
 

@@ -14,7 +14,7 @@ from starlette.routing import Route
 
 from svgx_common import metrics
 from svgx_common.bus import HEADER_FILENAME, HEADER_MEDIA_TYPE, Answer, Bus
-from svgx_common.caller import Caller
+from svgx_common.caller import Caller, Client
 from svgx_common.contract import OPERATIONS
 from svgx_common.contract.errors import (
     BadRequest,
@@ -26,6 +26,7 @@ from svgx_common.contract.errors import (
 )
 from svgx_common.contract.operation import Empty, Http, Operation, RawRequest, RequestModel
 from svgx_gateway import problems
+from svgx_gateway.clients import client_of
 from svgx_gateway.guard import Guard
 
 log = structlog.get_logger(__name__)
@@ -54,10 +55,11 @@ def _endpoint(operation: Operation[Any, Any], http: Http, bus: Bus, guard: Guard
         code = "ok"
         try:
             body = await _read(request, operation.max_body)
-            caller = guard.admit(operation, request)
+            caller = await guard.admit(operation, request)
             message = _message(operation, http, request, body)
             await guard.check_canvas(operation, message, caller)
-            return _response(operation, http, await _forward(operation, message, caller, bus))
+            answer = await _forward(operation, message, caller, client_of(request), bus)
+            return _response(operation, http, answer)
         except SvgxError as error:
             code = error.code
             return problems.response(error)
@@ -130,7 +132,11 @@ def _json_object(body: bytes) -> dict[str, Any]:
 
 
 async def _forward(
-    operation: Operation[Any, Any], message: RequestModel, caller: Caller | None, bus: Bus
+    operation: Operation[Any, Any],
+    message: RequestModel,
+    caller: Caller | None,
+    client: Client,
+    bus: Bus,
 ) -> Answer:
     header = caller.header() if caller else None
     if isinstance(message, RawRequest):
@@ -139,11 +145,18 @@ async def _forward(
             operation.subject,
             message.content,
             caller=header,
+            client=client.header(),
             params=params,
             timeout=operation.timeout,
         )
     content = message.model_dump_json().encode()
-    return await bus.call(operation.subject, content, caller=header, timeout=operation.timeout)
+    return await bus.call(
+        operation.subject,
+        content,
+        caller=header,
+        client=client.header(),
+        timeout=operation.timeout,
+    )
 
 
 def _response(operation: Operation[Any, Any], http: Http, answer: Answer) -> Response:

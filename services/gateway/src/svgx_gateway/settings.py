@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import Field, SecretStr
 from pydantic_settings import NoDecode
 
 from svgx_common.settings import TokenSettings
@@ -11,6 +11,8 @@ from svgx_common.settings import TokenSettings
 class GatewaySettings(TokenSettings):
     """Environment variables, with their defaults."""
 
+    jwt_secret: SecretStr = SecretStr("")
+    """Checks tokens that auth signs with it. Better not here once auth signs with keys (JWT_KEYS_FILE)."""
     cors_origins: Annotated[str, NoDecode] = "*"
     """Origins that may call from a browser, separated by commas; `*` is any, without credentials."""
     websocket_max_frame_bytes: int = Field(16 * 1024 * 1024, ge=1024)

@@ -34,7 +34,7 @@ class Summary:
     async def page(self, request: Request) -> Response:
         """The HTTP endpoint, for anybody who is signed in."""
         try:
-            self._identities.of_request(request)
+            await self._identities.of_request(request)
             return JSONResponse(await self.collect())
         except SvgxError as error:
             return problems.response(error)

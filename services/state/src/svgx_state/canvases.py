@@ -6,8 +6,8 @@ from svgx_common.caller import Caller
 from svgx_common.contract.errors import Forbidden, NotFound
 from svgx_common.contract.policy import CanvasRole, Role
 from svgx_common.contract.state import Canvas, CanvasPage
+from svgx_common.cursors import Cursor
 from svgx_common.postgres import Database, Row
-from svgx_state.cursors import Cursor
 from svgx_state.permissions import effective_role
 
 

@@ -2,16 +2,29 @@
 
 from typing import Any
 
-from svgx_common.contract import auth, collab, state
+from svgx_common.contract import api_keys, audit, auth, collab, revocations, state
 from svgx_common.contract.operation import Operation
 
 OPERATIONS: tuple[Operation[Any, Any], ...] = (
     # subject                    HTTP
     auth.LOGIN,  #               POST   /auth/login
     auth.REFRESH,  #             POST   /auth/refresh
+    auth.JWKS,  #                GET    /.well-known/jwks.json
     auth.ME,  #                  GET    /auth/me
+    auth.LOGOUT,  #              POST   /auth/logout
+    auth.LIST_SESSIONS,  #       GET    /auth/sessions/
+    auth.END_SESSION,  #         DELETE /auth/sessions/{session_id}
+    auth.CHANGE_PASSWORD,  #     POST   /auth/password
+    api_keys.CREATE_API_KEY,  #  POST   /auth/api-keys/
+    api_keys.LIST_API_KEYS,  #   GET    /auth/api-keys/
+    api_keys.END_API_KEY,  #     DELETE /auth/api-keys/{key_id}
     auth.CREATE_USER,  #         POST   /admin/users/
     auth.LIST_USERS,  #          GET    /admin/users/
+    auth.GET_USER,  #            GET    /admin/users/{user_id}
+    auth.UPDATE_USER,  #         PATCH  /admin/users/{user_id}
+    auth.DELETE_USER,  #         DELETE /admin/users/{user_id}
+    auth.RESTORE_USER,  #        POST   /admin/users/restore/
+    audit.LIST_AUDIT,  #         GET    /admin/audit/
     state.CREATE_CANVAS,  #      POST   /runtime/canvases/
     state.LIST_CANVASES,  #      GET    /runtime/canvases/
     state.GET_CANVAS,  #         GET    /runtime/canvases/{canvas_id}
@@ -23,6 +36,8 @@ OPERATIONS: tuple[Operation[Any, Any], ...] = (
     state.EXPORT,  #             GET    /runtime/canvases/{canvas_id}/export
     collab.IMPORT_SVG,  #        PUT    /runtime/canvases/{canvas_id}/svg
     # services only
+    revocations.LIST_REVOCATIONS,
+    api_keys.CHECK_API_KEY,
     state.CANVAS_ACCESS,
     state.JOURNAL_APPEND,
     state.JOURNAL_LOAD,

@@ -1,17 +1,26 @@
 """Accounts and sign-in: models and operations of the auth service."""
 
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import Field, StringConstraints
 
 from svgx_common.contract.errors import (
     Conflict,
+    Forbidden,
     InvalidCredentials,
+    NotFound,
     TooManyRequests,
     Unauthenticated,
 )
-from svgx_common.contract.operation import Http, Operation, ReplyModel, RequestModel
+from svgx_common.contract.operation import (
+    Empty,
+    Http,
+    Identifier,
+    Operation,
+    ReplyModel,
+    RequestModel,
+)
 from svgx_common.contract.policy import RateClass, Role, Scope
 
 Username = Annotated[
@@ -35,6 +44,8 @@ class User(ReplyModel):
     email: str
     role: Role
     created_at: datetime
+    disabled: bool = False
+    deleted: bool = False
 
 
 class LoginRequest(RequestModel):
@@ -62,6 +73,38 @@ class MeRequest(RequestModel):
     pass
 
 
+class LogoutRequest(RequestModel):
+    pass
+
+
+class SessionInfo(ReplyModel):
+    """A live session. `address` and `user_agent` are of its last use; `current` is the one that asks."""
+
+    id: str
+    created_at: datetime
+    last_used_at: datetime
+    expires_at: datetime
+    address: str
+    user_agent: str
+    current: bool
+
+
+class ListSessionsRequest(RequestModel):
+    """`limit` is sessions a page; `cursor` is the `next` of the page before."""
+
+    limit: Annotated[int, Field(ge=1, le=200)] = 50
+    cursor: Annotated[str, StringConstraints(max_length=256)] | None = None
+
+
+class SessionPage(ReplyModel):
+    items: list[SessionInfo]
+    next: str | None = None
+
+
+class EndSessionRequest(RequestModel):
+    session_id: Identifier
+
+
 class CreateUserRequest(RequestModel):
     username: Username
     email: Email
@@ -70,7 +113,16 @@ class CreateUserRequest(RequestModel):
 
 
 class ListUsersRequest(RequestModel):
-    """`limit` is users a page; `cursor` is the `next` of the page before."""
+    """`search` is part of a username or an address, in any case; `deleted` lists deleted accounts instead.
+
+    `limit` is users a page; `cursor` is the `next` of the page before.
+    """
+
+    search: (
+        Annotated[str, StringConstraints(min_length=1, max_length=254, pattern=r"^[^\x00]+$")]
+        | None
+    ) = None
+    deleted: bool = False
 
     limit: Annotated[int, Field(ge=1, le=200)] = 50
     cursor: Annotated[str, StringConstraints(max_length=256)] | None = None
@@ -79,6 +131,36 @@ class ListUsersRequest(RequestModel):
 class UserPage(ReplyModel):
     items: list[User]
     next: str | None = None
+
+
+class UserRequest(RequestModel):
+    user_id: Identifier
+
+
+class UpdateUserRequest(RequestModel):
+    """What is left out, or null, stays as it is. A new `password` signs the account out everywhere."""
+
+    user_id: Identifier
+    username: Username | None = None
+    email: Email | None = None
+    role: Role | None = None
+    disabled: bool | None = None
+    password: NewPassword | None = None
+
+
+class ChangePasswordRequest(RequestModel):
+    old_password: Annotated[str, StringConstraints(min_length=1, max_length=1024)]
+    new_password: NewPassword
+
+
+class JwksRequest(RequestModel):
+    pass
+
+
+class Jwks(ReplyModel):
+    """A JWK Set (RFC 7517) of public keys; empty while access tokens are signed with a secret."""
+
+    keys: list[dict[str, Any]]
 
 
 LOGIN = Operation(
@@ -101,6 +183,14 @@ REFRESH = Operation(
     rate=RateClass.LOGIN,
     errors=(Unauthenticated,),
 )
+JWKS = Operation(
+    subject="svgx.auth.jwks",
+    summary="The public keys access tokens are signed with",
+    request=JwksRequest,
+    reply=Jwks,
+    scope=Scope.PUBLIC,
+    http=Http("GET", "/.well-known/jwks.json"),
+)
 ME = Operation(
     subject="svgx.auth.me",
     summary="The account that makes this request",
@@ -108,6 +198,43 @@ ME = Operation(
     reply=User,
     scope=Scope.SIGNED_IN,
     http=Http("GET", "/auth/me"),
+)
+LOGOUT = Operation(
+    subject="svgx.auth.logout",
+    summary="End the session that makes this request",
+    request=LogoutRequest,
+    reply=Empty,
+    scope=Scope.SIGNED_IN,
+    http=Http("POST", "/auth/logout", status=204),
+    rate=RateClass.WRITE,
+)
+LIST_SESSIONS = Operation(
+    subject="svgx.auth.session.list",
+    summary="List the caller's live sessions, newest first",
+    request=ListSessionsRequest,
+    reply=SessionPage,
+    scope=Scope.SIGNED_IN,
+    http=Http("GET", "/auth/sessions/"),
+)
+END_SESSION = Operation(
+    subject="svgx.auth.session.end",
+    summary="End one of the caller's sessions",
+    request=EndSessionRequest,
+    reply=Empty,
+    scope=Scope.SIGNED_IN,
+    http=Http("DELETE", "/auth/sessions/{session_id}", status=204),
+    rate=RateClass.WRITE,
+    errors=(NotFound,),
+)
+CHANGE_PASSWORD = Operation(
+    subject="svgx.auth.password.change",
+    summary="Change the caller's password; their other sessions end",
+    request=ChangePasswordRequest,
+    reply=Empty,
+    scope=Scope.SIGNED_IN,
+    http=Http("POST", "/auth/password", status=204),
+    rate=RateClass.LOGIN,
+    errors=(Conflict, Forbidden, TooManyRequests),
 )
 CREATE_USER = Operation(
     subject="svgx.auth.user.create",
@@ -126,4 +253,43 @@ LIST_USERS = Operation(
     reply=UserPage,
     scope=Scope.ADMIN,
     http=Http("GET", "/admin/users/"),
+)
+GET_USER = Operation(
+    subject="svgx.auth.user.get",
+    summary="One account",
+    request=UserRequest,
+    reply=User,
+    scope=Scope.ADMIN,
+    http=Http("GET", "/admin/users/{user_id}"),
+    errors=(NotFound,),
+)
+UPDATE_USER = Operation(
+    subject="svgx.auth.user.update",
+    summary="Change an account's names, role or password, or disable it",
+    request=UpdateUserRequest,
+    reply=User,
+    scope=Scope.ADMIN,
+    http=Http("PATCH", "/admin/users/{user_id}"),
+    rate=RateClass.WRITE,
+    errors=(Conflict, NotFound),
+)
+DELETE_USER = Operation(
+    subject="svgx.auth.user.delete",
+    summary="Delete an account; it can be restored",
+    request=UserRequest,
+    reply=Empty,
+    scope=Scope.ADMIN,
+    http=Http("DELETE", "/admin/users/{user_id}", status=204),
+    rate=RateClass.WRITE,
+    errors=(Conflict, NotFound),
+)
+RESTORE_USER = Operation(
+    subject="svgx.auth.user.restore",
+    summary="Restore a deleted account; one that is not deleted stays as it is",
+    request=UserRequest,
+    reply=User,
+    scope=Scope.ADMIN,
+    http=Http("POST", "/admin/users/restore/"),
+    rate=RateClass.WRITE,
+    errors=(NotFound,),
 )

@@ -10,6 +10,11 @@ class Role(StrEnum):
     EDITOR = "editor"
     VIEWER = "viewer"
 
+    def least(self, other: "Role") -> "Role":
+        """The one of the two that may do less."""
+        order = list(Role)
+        return max(self, other, key=order.index)
+
 
 class CanvasRole(StrEnum):
     """What a user may do on one canvas. Each role may do what those after it may."""

@@ -5,6 +5,9 @@ from typing import Literal
 
 CanvasChannel = Literal["edit", "sync", "awareness", "update", "presence", "access"]
 
+REVOKED = "svgx.auth.revoked"
+"""Auth's broadcast of sessions and tokens that count no more: a `RevocationList`."""
+
 SERVICES = ("auth", "state", "collab", "gateway")
 
 
@@ -36,7 +39,7 @@ class Permissions:
 
 
 _PUBLISH: dict[str, tuple[str, ...]] = {
-    "auth": ("svgx.auth.revoked",),
+    "auth": (REVOKED,),
     "state": ("svgx.canvas.*.access",),
     "collab": (
         "svgx.state.>",
@@ -73,7 +76,7 @@ _SUBSCRIBE: dict[str, tuple[str, ...]] = {
         "svgx.canvas.*.update",
         "svgx.canvas.*.presence",
         "svgx.canvas.*.access",
-        "svgx.auth.revoked",
+        REVOKED,
     ),
 }
 

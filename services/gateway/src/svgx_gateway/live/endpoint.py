@@ -53,13 +53,15 @@ class YjsEndpoint:
     async def _live(self, websocket: WebSocket, canvas_id: str) -> Closing:
         if self._hub.draining:
             return Closing(Close.RESTARTING, "restarting")
-        identity = self._identities.of_token(websocket.query_params.get("token", ""))
+        identity = await self._identities.of_token(websocket.query_params.get("token", ""))
         _check_id(canvas_id)
         role = await self._access.require(identity.caller, canvas_id, CanvasRole.VIEWER)
         wants_saved = websocket.query_params.get("saved") == "1"
         connection = Connection(websocket, identity.caller, role, wants_saved=wants_saved)
         with structlog.contextvars.bound_contextvars(user_id=identity.caller.user_id):
             async with self._hub.joined(canvas_id, connection) as canvas:
+                # Revoked while this was joining, it would not have been among those that were closed.
+                self._identities.recheck(identity)
                 return await _live(websocket, connection, canvas, identity)
 
 

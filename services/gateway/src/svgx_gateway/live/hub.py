@@ -3,12 +3,13 @@
 import asyncio
 import contextlib
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 import structlog
 from prometheus_client import Gauge
 
 from svgx_common.bus import Bus
+from svgx_common.caller import Caller
 from svgx_common.contract.errors import SvgxError
 from svgx_gateway.access import Access
 from svgx_gateway.live.canvas import LiveCanvas
@@ -75,6 +76,13 @@ class Hub:
             task.cancel()
         await self._roles.stop()
         await asyncio.gather(*(canvas.stop() for canvas in self._canvases.values()))
+
+    def close_revoked(self, revoked: Callable[[Caller], bool]) -> None:
+        """End the connections of those whose access token counts no more; with a fresh one they may come back."""
+        for canvas in self._canvases.values():
+            for connection in canvas.connections:
+                if revoked(connection.caller):
+                    connection.close(Close.UNAUTHENTICATED, "the access token has been revoked")
 
     def details(self) -> dict[str, int]:
         """Figures for the health report."""

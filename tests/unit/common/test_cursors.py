@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from svgx_common.contract.errors import Invalid
-from svgx_state.cursors import Cursor
+from svgx_common.cursors import Cursor
 
 
 @given(

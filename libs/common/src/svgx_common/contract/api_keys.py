@@ -1,0 +1,125 @@
+"""API keys: models and operations of the auth service."""
+
+from datetime import datetime
+from typing import Annotated
+
+from pydantic import Field, StringConstraints
+
+from svgx_common.contract.errors import Conflict, Forbidden, NotFound, Unauthenticated
+from svgx_common.contract.operation import (
+    Empty,
+    Http,
+    Identifier,
+    Operation,
+    ReplyModel,
+    RequestModel,
+)
+from svgx_common.contract.policy import RateClass, Role, Scope
+
+
+class CreateApiKeyRequest(RequestModel):
+    """A key does at most what `role` may (by default, what the account may). `user_id` is for admins."""
+
+    name: Annotated[
+        str, StringConstraints(min_length=1, max_length=100, pattern=r"^[^\x00-\x1f\x7f-\x9f]+$")
+    ]
+    role: Role | None = None
+    expires_in_days: Annotated[int, Field(ge=1, le=366)] = 90
+    user_id: Identifier | None = None
+
+
+class ApiKeyInfo(ReplyModel):
+    """A key without its secret. `last_used_at` is right within a minute."""
+
+    id: str
+    user_id: str
+    name: str
+    prefix: str
+    role: Role
+    created_at: datetime
+    expires_at: datetime
+    last_used_at: datetime | None
+
+
+class NewApiKey(ApiKeyInfo):
+    """`key` is told here and never again."""
+
+    key: str
+
+
+class ListApiKeysRequest(RequestModel):
+    """`user_id` is for admins. `limit` is keys a page; `cursor` is the `next` of the page before."""
+
+    user_id: Identifier | None = None
+    limit: Annotated[int, Field(ge=1, le=200)] = 50
+    cursor: Annotated[str, StringConstraints(max_length=256)] | None = None
+
+
+class ApiKeyPage(ReplyModel):
+    items: list[ApiKeyInfo]
+    next: str | None = None
+
+
+class EndApiKeyRequest(RequestModel):
+    key_id: Identifier
+
+
+class CheckApiKeyRequest(RequestModel):
+    key: Annotated[str, StringConstraints(min_length=1, max_length=128)]
+
+
+class CheckedApiKey(ReplyModel):
+    """Whom a key stands for, and until when, in Unix seconds."""
+
+    key_id: str
+    user_id: str
+    username: str
+    role: Role
+    token_version: int
+    expires_at: int
+
+
+CREATE_API_KEY = Operation(
+    subject="svgx.auth.api_key.create",
+    summary="Create an API key; the key is told once",
+    request=CreateApiKeyRequest,
+    reply=NewApiKey,
+    scope=Scope.SIGNED_IN,
+    http=Http("POST", "/auth/api-keys/", status=201),
+    rate=RateClass.WRITE,
+    errors=(Conflict, Forbidden, NotFound),
+)
+
+
+LIST_API_KEYS = Operation(
+    subject="svgx.auth.api_key.list",
+    summary="List live API keys, newest first",
+    request=ListApiKeysRequest,
+    reply=ApiKeyPage,
+    scope=Scope.SIGNED_IN,
+    http=Http("GET", "/auth/api-keys/"),
+    errors=(Forbidden,),
+)
+
+
+END_API_KEY = Operation(
+    subject="svgx.auth.api_key.end",
+    summary="End an API key",
+    request=EndApiKeyRequest,
+    reply=Empty,
+    scope=Scope.SIGNED_IN,
+    http=Http("DELETE", "/auth/api-keys/{key_id}", status=204),
+    rate=RateClass.WRITE,
+    errors=(NotFound,),
+)
+
+
+CHECK_API_KEY = Operation(
+    subject="svgx.auth.api_key.check",
+    summary="Whom an API key stands for",
+    request=CheckApiKeyRequest,
+    reply=CheckedApiKey,
+    scope=Scope.INTERNAL,
+    rate=RateClass.INTERNAL,
+    errors=(Unauthenticated,),
+)

@@ -1,0 +1,149 @@
+"""What admins do to accounts. There is always an admin who can sign in."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from svgx_auth.accounts import Account, user_of
+from svgx_auth.audit import Audit, Origin
+from svgx_auth.passwords import Passwords
+from svgx_auth.revocations import Revocations
+from svgx_common import postgres
+from svgx_common.contract.audit import AuditEvent
+from svgx_common.contract.auth import UpdateUserRequest, User
+from svgx_common.contract.errors import Conflict, NotFound
+from svgx_common.contract.policy import Role
+from svgx_common.postgres import Database, Row
+
+
+class Administration:
+    """Changes, deletes and restores accounts, one at a time. What it takes away ends on every gateway."""
+
+    def __init__(
+        self, database: Database, passwords: Passwords, revocations: Revocations, audit: Audit
+    ) -> None:
+        self._passwords = passwords
+        self._database = database
+        self._audit = audit
+        self._revocations = revocations
+
+    async def get(self, user_id: str) -> User:
+        """An account, also a deleted one. Raises `NotFound`."""
+        row = await self._database.row("any_account", user_id)
+        if row is None:
+            raise _unknown()
+        return user_of(row)
+
+    async def update(self, request: UpdateUserRequest, by: Origin) -> User:
+        """Change an account.
+
+        Raises `NotFound`; `Conflict` for a name that is taken and for the last admin; `Invalid` for an easy password.
+        """
+        password_hash = await self._hash(request)
+        async with self._database.transaction() as session:
+            before = await self._lock(session, request.user_id)
+            await _refuse_taken(session, before, request)
+            role = request.role or before.user.role
+            disabled = before.disabled if request.disabled is None else request.disabled
+            if role is not Role.ADMIN or disabled:
+                await _refuse_last_admin(session, before)
+            row = await session.row(
+                "update_account",
+                request.user_id,
+                request.username,
+                request.email,
+                role.value,
+                disabled,
+                password_hash,
+            )
+            assert row is not None
+            if disabled and not before.disabled:
+                ended = await self._revocations.end_account(session, request.user_id, "disabled")
+            elif password_hash is not None:
+                ended = await self._revocations.end_account(session, request.user_id, "password")
+            elif role is not before.user.role:
+                ended = await self._revocations.end_tokens(session, request.user_id)
+            else:
+                ended = []
+            after = user_of(row)
+            for event, detail in _changes(before.user, after):
+                await self._audit.record(session, event, by, user_id=after.id, **detail)
+            if password_hash is not None:
+                await self._audit.record(session, AuditEvent.PASSWORD_RESET, by, user_id=after.id)
+        await self._revocations.announce(ended)
+        return after
+
+    async def delete(self, user_id: str, by: Origin) -> None:
+        """Delete an account; its row stays. Raises `NotFound`, or `Conflict` for the last admin."""
+        async with self._database.transaction() as session:
+            await _refuse_last_admin(session, await self._lock(session, user_id))
+            await session.run("delete_account", user_id)
+            ended = await self._revocations.end_account(session, user_id, "deleted")
+            await self._audit.record(session, AuditEvent.USER_DELETED, by, user_id=user_id)
+        await self._revocations.announce(ended)
+
+    async def restore(self, user_id: str, by: Origin) -> User:
+        """Undelete an account; its sessions stay ended. Raises `NotFound` when there never was one."""
+        async with self._database.transaction() as session:
+            row = await session.row("restore_account", user_id)
+            if row is not None:
+                await self._audit.record(session, AuditEvent.USER_RESTORED, by, user_id=user_id)
+        return await self.get(user_id)
+
+    async def _hash(self, request: UpdateUserRequest) -> str | None:
+        """Of the new password. Before anything is locked: it takes a while."""
+        if request.password is None:
+            return None
+        user = await self.get(request.user_id)
+        names = (request.username or user.username, request.email or user.email)
+        return await self._passwords.hash_new(request.password, names=names)
+
+    async def _lock(self, session: postgres.Session, user_id: str) -> Account:
+        # Two admins who demote each other at once would otherwise both see the other one.
+        await session.run("lock_accounts")
+        row = await session.row("lock_account_for_change", user_id)
+        if row is None:
+            raise _unknown()
+        return Account.of(row)
+
+
+def _changes(before: User, after: User) -> Iterator[tuple[AuditEvent, dict[str, Any]]]:
+    """The events that a change of an account is."""
+    names = {
+        field: {"from": getattr(before, field), "to": getattr(after, field)}
+        for field in ("username", "email")
+        if getattr(before, field) != getattr(after, field)
+    }
+    if names:
+        yield AuditEvent.USER_RENAMED, names
+    if before.role is not after.role:
+        yield AuditEvent.ROLE_CHANGED, {"from": before.role.value, "to": after.role.value}
+    if before.disabled != after.disabled:
+        yield (AuditEvent.USER_DISABLED if after.disabled else AuditEvent.USER_ENABLED), {}
+
+
+def _unknown() -> NotFound:
+    return NotFound("there is no account with this id", field="user_id")
+
+
+async def _refuse_taken(
+    session: postgres.Session, before: Account, request: UpdateUserRequest
+) -> None:
+    if request.username is None and request.email is None:
+        return
+    names: Row | None = await session.row(
+        "names_taken_by_others",
+        before.user.id,
+        request.username or before.user.username,
+        request.email or before.user.email,
+    )
+    assert names is not None
+    for field in ("username", "email"):
+        if getattr(request, field) is not None and names[field]:
+            raise Conflict(f"another account has this {field}", field=field)
+
+
+async def _refuse_last_admin(session: postgres.Session, account: Account) -> None:
+    if account.user.role is not Role.ADMIN or account.disabled:
+        return
+    if await session.row("another_admin", account.user.id) is None:
+        raise Conflict("this is the last active admin: make another one first", field="user_id")

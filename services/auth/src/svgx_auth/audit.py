@@ -1,0 +1,109 @@
+"""The audit log: every security event, written with what it tells of, never changed."""
+
+import json
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from svgx_common.caller import Caller, Client
+from svgx_common.contract.audit import AuditEntry, AuditEvent, AuditPage, ListAuditRequest
+from svgx_common.contract.errors import Invalid
+from svgx_common.cursors import Cursor
+from svgx_common.postgres import Database, Row, Session
+from svgx_common.responder import Call
+
+_NUMBER = re.compile(r"[0-9]{1,18}")
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Who does something, from where."""
+
+    caller: Caller | None
+    client: Client
+
+    @classmethod
+    def of(cls, call: Call) -> "Origin":
+        """Of a request."""
+        return cls(call.caller, call.client)
+
+
+SERVICE = Origin(None, Client())
+"""The service itself."""
+
+
+class Audit:
+    """The `audit` table. PostgreSQL refuses changes to it."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def record(
+        self,
+        session: Session,
+        event: AuditEvent,
+        origin: Origin,
+        *,
+        user_id: str | None,
+        session_id: str | None = None,
+        **detail: Any,
+    ) -> None:
+        """Write an entry in the transaction of what it tells of: both are committed, or neither.
+
+        `detail` is JSON without secrets. `session_id` is the session it is about, by default the caller's.
+        """
+        caller = origin.caller
+        await session.run(
+            "record_event",
+            event.value,
+            caller and caller.user_id,
+            user_id,
+            session_id or (caller and caller.session_id),
+            origin.client.address,
+            origin.client.user_agent,
+            json.dumps(detail),
+        )
+
+    async def note(
+        self, event: AuditEvent, origin: Origin, *, user_id: str | None, **detail: Any
+    ) -> None:
+        """Write an entry about what changed nothing, such as a refusal."""
+        async with self._database.session() as session:
+            await self.record(session, event, origin, user_id=user_id, **detail)
+
+    async def page(self, request: ListAuditRequest) -> AuditPage:
+        """Entries, newest first. Raises `Invalid` for a cursor that is none of ours."""
+        before = None if request.cursor is None else Cursor.decode(request.cursor)
+        if before is not None and not _NUMBER.fullmatch(before.id):
+            raise Invalid("cursor: is not the `next` of a page of the audit log", field="cursor")
+        rows = await self._database.rows(
+            "audit_before",
+            request.limit + 1,
+            before and before.at,
+            before and int(before.id),
+            request.event and request.event.value,
+            request.user_id,
+            request.address,
+            request.since,
+            request.until,
+        )
+        entries = [_entry(row) for row in rows[: request.limit]]
+        more = len(rows) > request.limit
+        following = Cursor(entries[-1].at, entries[-1].id).encode() if more else None
+        return AuditPage(items=entries, next=following)
+
+
+def _entry(row: Row) -> AuditEntry:
+    return AuditEntry(
+        id=str(row["id"]),
+        at=row["at"],
+        event=AuditEvent(row["event"]),
+        actor_id=row["actor_id"],
+        actor=row["actor"],
+        user_id=row["user_id"],
+        user=row["username"],
+        session_id=row["session_id"],
+        address=row["address"],
+        user_agent=row["user_agent"],
+        detail=json.loads(row["detail"]),
+    )

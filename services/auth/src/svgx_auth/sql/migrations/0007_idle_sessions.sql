@@ -1,0 +1,7 @@
+-- Refreshing moves it: a session that nobody uses ends before its time.
+ALTER TABLE session ADD COLUMN idle_until timestamptz;
+UPDATE session SET idle_until = expires_at;
+ALTER TABLE session ALTER COLUMN idle_until SET NOT NULL;
+
+DROP INDEX session_over;
+CREATE INDEX session_over ON session (least(ended_at, expires_at, idle_until));

@@ -1,0 +1,205 @@
+"""What admins do to accounts."""
+
+import asyncio
+import secrets
+from typing import Any
+
+import pytest
+
+from svgx_common.bus import Bus
+from svgx_common.contract.audit import LIST_AUDIT, AuditEvent, ListAuditRequest
+from svgx_common.contract.auth import (
+    DELETE_USER,
+    GET_USER,
+    LIST_USERS,
+    ME,
+    RESTORE_USER,
+    UPDATE_USER,
+    ListUsersRequest,
+    MeRequest,
+    UpdateUserRequest,
+    User,
+    UserRequest,
+)
+from svgx_common.contract.errors import (
+    Conflict,
+    Invalid,
+    InvalidCredentials,
+    NotFound,
+    Unauthenticated,
+)
+from svgx_common.contract.policy import Role
+from tests.integration.auth.conftest import ADMIN_PASSWORD, Tables
+from tests.integration.auth.test_accounts import caller_of, create, login
+from tests.integration.auth.test_sessions import refresh, refused
+
+
+async def update(bus: Bus, user: User, **changes: Any) -> User:
+    return await bus.ask(UPDATE_USER, UpdateUserRequest(user_id=user.id, **changes))
+
+
+async def get(bus: Bus, user: User) -> User:
+    return await bus.ask(GET_USER, UserRequest(user_id=user.id))
+
+
+async def listed(bus: Bus, search: str, *, deleted: bool = False) -> list[str]:
+    request = ListUsersRequest(search=search, deleted=deleted)
+    return [user.username for user in (await bus.ask(LIST_USERS, request)).items]
+
+
+async def root(bus: Bus) -> User:
+    return (await login(bus, "root", ADMIN_PASSWORD)).user
+
+
+async def test_an_account_is_changed(bus: Bus) -> None:
+    """Proves R-AUTH-15: what is named, and nothing else."""
+    user = await create(bus)
+    name = f"new-{secrets.token_hex(4)}"
+    changed = await update(bus, user, username=name)
+    assert changed == user.model_copy(update={"username": name})
+    changed = await update(bus, user, email=f"{name}@example.org", role=Role.VIEWER)
+    assert (changed.username, changed.email, changed.role) == (
+        name,
+        f"{name}@example.org",
+        Role.VIEWER,
+    )
+    assert await update(bus, user) == changed == await get(bus, user)
+    # One's own name in another case is nobody else's.
+    assert (await update(bus, user, username=name.upper())).username == name.upper()
+    assert (await login(bus, f"{name}@example.org")).user.role is Role.VIEWER
+
+
+@pytest.mark.parametrize("field", ["username", "email"])
+async def test_names_of_others_are_taken(bus: Bus, field: str) -> None:
+    """Proves R-AUTH-8: when they are changed, too, and those of deleted accounts."""
+    user, other = await create(bus), await create(bus)
+    await bus.ask(DELETE_USER, UserRequest(user_id=other.id))
+    for taken in {getattr(other, field).upper(), other.email}:
+        with pytest.raises(Conflict) as refusal:
+            await update(bus, user, **{field: taken})
+        assert refusal.value.field == field
+
+
+async def test_a_disabled_account_signs_in_no_more(bus: Bus) -> None:
+    """Proves R-AUTH-15: its sessions end for good; enabled again, it signs in anew."""
+    user = await create(bus)
+    signed_in = await login(bus, user.username)
+    assert (await update(bus, user, disabled=True)).disabled
+    with pytest.raises(InvalidCredentials):
+        await login(bus, user.username)
+    with pytest.raises(Unauthenticated):
+        await bus.ask(ME, MeRequest(), caller=caller_of(signed_in))
+    assert not (await update(bus, user, disabled=False)).disabled
+    await refused(bus, signed_in.refresh_token)
+    await login(bus, user.username)
+
+
+async def test_a_role_changes_with_the_next_refresh(bus: Bus) -> None:
+    """Proves R-AUTH-15: without signing anybody out."""
+    user = await create(bus, role=Role.EDITOR)
+    signed_in = await login(bus, user.username)
+    await update(bus, user, role=Role.VIEWER)
+    renewed = await refresh(bus, signed_in.refresh_token)
+    before, after = caller_of(signed_in), caller_of(renewed)
+    assert (before.role, after.role) == (Role.EDITOR, Role.VIEWER)
+    assert before.session_id == after.session_id
+    assert before.token_version < after.token_version
+
+
+async def test_a_deleted_account_is_restored(bus: Bus) -> None:
+    """Proves R-AUTH-15: as it was, but signed out; admins find it meanwhile."""
+    user = await create(bus)
+    signed_in = await login(bus, user.username)
+    request = UserRequest(user_id=user.id)
+    await bus.ask(DELETE_USER, request)
+    with pytest.raises(InvalidCredentials):
+        await login(bus, user.username)
+    await refused(bus, signed_in.refresh_token)
+    assert await listed(bus, user.username) == []
+    assert await listed(bus, user.username, deleted=True) == [user.username]
+    assert (await get(bus, user)).deleted
+    operations: list[Any] = [DELETE_USER, UPDATE_USER]
+    for operation in operations:
+        with pytest.raises(NotFound):
+            await bus.ask(operation, operation.request(user_id=user.id))
+    for _ in range(2):
+        assert await bus.ask(RESTORE_USER, request) == user
+    await refused(bus, signed_in.refresh_token)
+    await login(bus, user.username)
+    assert await listed(bus, user.username) == [user.username]
+
+
+async def test_an_admin_resets_a_password(bus: Bus) -> None:
+    """Proves R-AUTH-15: for who has forgotten it; everybody who knew it is signed out."""
+    user = await create(bus)
+    signed_in = await login(bus, user.username)
+    new = "given by an admin, once"
+    for easy in ("password1234", user.email, "the-new-name-of-this"):
+        with pytest.raises(Invalid) as refusal:
+            await update(bus, user, username="the-new-name-of-this", password=easy)
+        assert refusal.value.field == "password"
+    await refresh(bus, signed_in.refresh_token)
+    assert await update(bus, user, password=new) == user
+    await refused(bus, signed_in.refresh_token)
+    with pytest.raises(InvalidCredentials):
+        await login(bus, user.username)
+    await login(bus, user.username, new)
+    log = await bus.ask(LIST_AUDIT, ListAuditRequest(user_id=user.id))
+    assert AuditEvent.PASSWORD_RESET in [entry.event for entry in log.items]
+    with pytest.raises(NotFound):
+        await bus.ask(UPDATE_USER, UpdateUserRequest(user_id="nobody", password=new))
+
+
+@pytest.mark.parametrize("operation", [GET_USER, UPDATE_USER, DELETE_USER, RESTORE_USER])
+async def test_an_account_that_never_was(bus: Bus, operation: Any) -> None:
+    """Proves R-AUTH-15."""
+    with pytest.raises(NotFound) as refusal:
+        await bus.ask(operation, operation.request(user_id="nobody"))
+    assert refusal.value.field == "user_id"
+
+
+async def test_the_last_admin_stays(bus: Bus) -> None:
+    """Proves R-AUTH-16: a disabled and a deleted one do not count as another."""
+    admin = await root(bus)
+    disabled, deleted = await create(bus, role=Role.ADMIN), await create(bus, role=Role.ADMIN)
+    await update(bus, disabled, disabled=True)
+    await bus.ask(DELETE_USER, UserRequest(user_id=deleted.id))
+    for changes in ({"role": Role.EDITOR}, {"disabled": True}):
+        with pytest.raises(Conflict):
+            await update(bus, admin, **changes)
+    with pytest.raises(Conflict):
+        await bus.ask(DELETE_USER, UserRequest(user_id=admin.id))
+    # Who is disabled is not the last active one, and may go.
+    await update(bus, disabled, role=Role.VIEWER)
+    assert (await update(bus, admin, email="root@example.com")).role is Role.ADMIN
+
+
+async def test_two_admins_do_not_demote_each_other(bus: Bus) -> None:
+    """Proves R-AUTH-16: at once."""
+    admin = await root(bus)
+    for _ in range(10):
+        other = await create(bus, role=Role.ADMIN)
+        answers = await asyncio.gather(
+            update(bus, admin, role=Role.EDITOR),
+            bus.ask(DELETE_USER, UserRequest(user_id=other.id)),
+            return_exceptions=True,
+        )
+        assert [isinstance(answer, Conflict) for answer in answers].count(True) == 1
+        if not isinstance(answers[0], Conflict):
+            await update(bus, admin, role=Role.ADMIN)
+            await update(bus, other, role=Role.EDITOR)
+
+
+async def test_a_search_takes_every_character_as_it_is(bus: Bus, tables: Tables) -> None:
+    """Proves R-AUTH-9: in names and addresses, in any case."""
+    key = secrets.token_hex(4)
+    first = await create(bus, f"{key}%_Ann", f"{key}x@example.org")
+    second = await create(bus, f"{key}bob", f"{key}y%_@example.org")
+    assert await listed(bus, f"{key}%_a".upper()) == [first.username]
+    assert await listed(bus, f"{key}Y%_@") == [second.username]
+    assert await listed(bus, f"{key}_") == []
+    assert await listed(bus, key) == [first.username, second.username]
+    page = await bus.ask(LIST_USERS, ListUsersRequest(search=key, limit=1))
+    page = await bus.ask(LIST_USERS, ListUsersRequest(search=key, limit=1, cursor=page.next))
+    assert [user.username for user in page.items] == [second.username]
+    assert page.next is None

@@ -1,0 +1,236 @@
+"""The audit log: every security event, with who and where, and nothing that is changed afterwards."""
+
+import json
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import asyncpg
+import pytest
+
+from svgx_common.bus import Bus
+from svgx_common.caller import Client
+from svgx_common.contract.audit import LIST_AUDIT, AuditEntry, AuditEvent, ListAuditRequest
+from svgx_common.contract.auth import (
+    CHANGE_PASSWORD,
+    CREATE_USER,
+    DELETE_USER,
+    END_SESSION,
+    LOGIN,
+    LOGOUT,
+    REFRESH,
+    RESTORE_USER,
+    UPDATE_USER,
+    Tokens,
+)
+from svgx_common.contract.errors import Conflict, Invalid, SvgxError
+from svgx_common.contract.operation import Operation
+from svgx_common.contract.policy import Role
+from svgx_common.cursors import Cursor
+from tests.integration.auth.conftest import ADMIN_PASSWORD, Tables
+from tests.integration.auth.test_accounts import PASSWORD, caller_of, create, login
+from tests.integration.auth.test_administration import update
+from tests.integration.auth.test_password_change import NEW
+from tests.integration.auth.test_sessions import age
+
+DESK = Client("192.0.2.44", "desk")
+
+
+async def entries(bus: Bus, **filters: Any) -> list[AuditEntry]:
+    """Oldest first."""
+    page = await bus.ask(LIST_AUDIT, ListAuditRequest(limit=200, **filters))
+    return page.items[::-1]
+
+
+async def told(bus: Bus, user_id: str) -> list[AuditEvent]:
+    return [entry.event for entry in await entries(bus, user_id=user_id)]
+
+
+class Desk:
+    """Somebody who works at one address."""
+
+    def __init__(self, bus: Bus, signed_in: Tokens | None = None) -> None:
+        self._bus = bus
+        self._caller = caller_of(signed_in) if signed_in else None
+
+    async def do(self, operation: Operation[Any, Any], **fields: Any) -> Any:
+        request = operation.request(**fields)
+        return await self._bus.ask(operation, request, caller=self._caller, client=DESK)
+
+    async def fail(self, operation: Operation[Any, Any], **fields: Any) -> None:
+        with pytest.raises(SvgxError):
+            await self.do(operation, **fields)
+
+
+async def test_every_event_is_written(bus: Bus, tables: Tables) -> None:
+    """Proves R-AUTH-21: in its order, with who did it, to whom, and from where."""
+    await tables.execute("DELETE FROM attempt")
+    admin_tokens = await login(bus, "root", ADMIN_PASSWORD)
+    admin, nobody = Desk(bus, admin_tokens), Desk(bus)
+    name = f"audited-{id(bus)}"
+    user = await admin.do(
+        CREATE_USER, username=name, email=f"{name}@example.org", password=PASSWORD, role="editor"
+    )
+    first = await nobody.do(LOGIN, username=name, password=PASSWORD)
+    await nobody.fail(LOGIN, username=name, password="wrong")
+    second = await nobody.do(LOGIN, username=name, password=PASSWORD)
+    me = Desk(bus, first)
+    await me.do(END_SESSION, session_id=caller_of(second).session_id)
+    await nobody.fail(REFRESH, refresh_token=second.refresh_token)
+    await me.fail(CHANGE_PASSWORD, old_password="wrong", new_password=NEW)
+    await me.do(CHANGE_PASSWORD, old_password=PASSWORD, new_password=NEW)
+    renewed = await nobody.do(REFRESH, refresh_token=first.refresh_token)
+    await age(tables, 31)
+    await nobody.fail(REFRESH, refresh_token=first.refresh_token)
+    third = await nobody.do(LOGIN, username=name, password=NEW)
+    await Desk(bus, third).do(LOGOUT)
+    await admin.do(UPDATE_USER, user_id=user.id, username=f"{name}-new", role="viewer")
+    await admin.do(UPDATE_USER, user_id=user.id, disabled=True)
+    await nobody.fail(LOGIN, username=f"{name}-new", password=NEW)
+    await admin.do(UPDATE_USER, user_id=user.id, disabled=False)
+    await admin.do(DELETE_USER, user_id=user.id)
+    await admin.do(RESTORE_USER, user_id=user.id)
+    await admin.do(RESTORE_USER, user_id=user.id)
+    for _ in range(4):
+        await nobody.fail(LOGIN, username=f"{name}-new", password="wrong")
+
+    found = await entries(bus, user_id=user.id)
+    by_admin = admin_tokens.user.id
+    assert [(entry.event.value, entry.actor_id) for entry in found] == [
+        ("user_created", by_admin),
+        ("log_in", None),
+        ("log_in_failed", None),
+        ("log_in", None),
+        ("session_ended", user.id),
+        ("refresh_refused", None),
+        ("password_change_refused", user.id),
+        ("password_changed", user.id),
+        ("token_reused", None),
+        ("log_in", None),
+        ("log_out", user.id),
+        ("user_renamed", by_admin),
+        ("role_changed", by_admin),
+        ("user_disabled", by_admin),
+        ("log_in_failed", None),
+        ("user_enabled", by_admin),
+        ("user_deleted", by_admin),
+        ("user_restored", by_admin),
+        *[("log_in_failed", None)] * 4,
+    ]
+    assert {(entry.address, entry.user_agent) for entry in found} == {(DESK.address, "desk")}
+    assert {entry.user for entry in found} == {f"{name}-new"}
+    assert found[0].actor == "Root"
+    assert found[11].detail == {"username": {"from": name, "to": f"{name}-new"}}
+    assert found[12].detail == {"from": "editor", "to": "viewer"}
+    assert found[4].session_id == caller_of(second).session_id
+    assert found[8].session_id == caller_of(renewed).session_id
+
+    await nobody.fail(LOGIN, username=f"{name}-new", password=NEW)
+    assert (await told(bus, user.id))[-1] is AuditEvent.LOG_IN_DELAYED
+
+
+async def test_what_is_undone_is_not_written(bus: Bus) -> None:
+    """Proves R-AUTH-21: an entry is committed with what it tells of, or not at all."""
+    user, other = await create(bus), await create(bus)
+    before = await told(bus, user.id)
+    with pytest.raises(Conflict):
+        await update(bus, user, role=Role.VIEWER, username=other.username)
+    assert await told(bus, user.id) == before
+
+
+async def test_unknown_names_are_counted_without_what_was_typed(bus: Bus, tables: Tables) -> None:
+    """Proves R-AUTH-21: somebody may have typed a password."""
+    typed = "hunter2-the-password"
+    await Desk(bus).fail(LOGIN, username=typed, password="x")
+    newest = (await entries(bus, event=AuditEvent.LOG_IN_FAILED))[-1]
+    assert (newest.user_id, newest.address) == (None, DESK.address)
+    rows = await tables.fetch("SELECT a::text FROM audit a")
+    everything = "".join(row[0] for row in rows)
+    for secret in (typed, PASSWORD, ADMIN_PASSWORD, NEW):
+        assert secret not in everything
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "UPDATE audit SET event = 'log_out'",
+        "DELETE FROM audit",
+        "TRUNCATE audit",
+        "TRUNCATE audit CASCADE",
+        """
+        INSERT INTO audit OVERRIDING SYSTEM VALUE SELECT * FROM audit
+        ON CONFLICT (id) DO UPDATE SET event = 'log_out'
+        """,
+    ],
+)
+async def test_the_log_is_append_only(bus: Bus, tables: Tables, change: str) -> None:
+    """Proves R-AUTH-22: PostgreSQL refuses, whoever asks."""
+    before = await tables.fetchval("SELECT count(*) FROM audit")
+    assert before > 0
+    with pytest.raises(asyncpg.InsufficientPrivilegeError, match="append-only"):
+        await tables.execute(change)
+    assert await tables.fetchval("SELECT count(*) FROM audit") == before
+
+
+async def test_the_log_is_read_in_pages(bus: Bus) -> None:
+    """Proves R-AUTH-23: each entry once, newest first, also those of one moment."""
+    user = await create(bus)
+    await update(bus, user, username=f"{user.username}-2", role=Role.VIEWER, disabled=True)
+    everything = await entries(bus, user_id=user.id)
+    assert len(everything) == 4
+    paged: list[AuditEntry] = []
+    cursor = None
+    while True:
+        request = ListAuditRequest(user_id=user.id, limit=1, cursor=cursor)
+        page = await bus.ask(LIST_AUDIT, request)
+        paged += page.items
+        cursor = page.next
+        if cursor is None:
+            break
+    assert paged == everything[::-1]
+
+
+async def test_the_log_is_filtered(bus: Bus) -> None:
+    """Proves R-AUTH-23: by event, person, address and time."""
+    start = datetime.now(UTC) - timedelta(seconds=1)
+    user = await create(bus)
+    here, there = Client("192.0.2.101", "a"), Client("192.0.2.102", "b")
+    await login(bus, user.username, client=here)
+    await login(bus, user.username, client=there)
+    assert await told(bus, user.id) == [
+        AuditEvent.USER_CREATED,
+        AuditEvent.LOG_IN,
+        AuditEvent.LOG_IN,
+    ]
+    (found,) = await entries(bus, user_id=user.id, address=here.address)
+    assert found.user_agent == "a"
+    assert len(await entries(bus, user_id=user.id, event=AuditEvent.LOG_IN)) == 2
+    assert await entries(bus, user_id=user.id, until=start) == []
+    assert len(await entries(bus, user_id=user.id, since=found.at)) == 2
+    assert len(await entries(bus, user_id=user.id, since=start, until=found.at)) == 1
+
+
+@pytest.mark.parametrize("text", ["x", "+1", "1" * 19, "-1"])
+async def test_a_cursor_of_another_list(bus: Bus, text: str) -> None:
+    """Proves R-AUTH-23."""
+    cursor = Cursor(datetime.now(UTC), text).encode()
+    with pytest.raises(Invalid) as refusal:
+        await bus.ask(LIST_AUDIT, ListAuditRequest(cursor=cursor))
+    assert refusal.value.field == "cursor"
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"since": "2026-01-01T00:00:00"},
+        {"until": "0001-01-01T00:00:00+23:59"},
+        {"since": "9999-12-31T23:59:59-23:59"},
+        {"event": "everything"},
+        {"user_id": "a b"},
+        {"address": "\0"},
+    ],
+)
+async def test_odd_filters_are_refused_by_name(bus: Bus, odd: dict[str, str]) -> None:
+    """Proves R-AUTH-23: and are no error of ours."""
+    with pytest.raises(Invalid) as refusal:
+        await bus.call(LIST_AUDIT.subject, json.dumps(odd).encode(), timeout=10)
+    assert refusal.value.field == next(iter(odd))

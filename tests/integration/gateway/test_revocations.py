@@ -1,0 +1,117 @@
+"""What a gateway knows of revocations when it starts alone, misses something, or time goes by."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+
+import asyncpg
+import pytest
+
+from svgx_common.bus import Bus
+from svgx_common.contract import subjects
+from svgx_common.contract.errors import Unavailable
+from svgx_common.contract.revocations import Revocation, RevocationList
+from svgx_devstack import DevStack
+from svgx_gateway import revocations
+from tests.integration.auth.conftest import replica
+from tests.integration.auth.test_accounts import caller_of, create, login
+from tests.integration.auth.test_revocations import Gateway, started
+
+
+@pytest.fixture
+async def lone_bus(backing: DevStack) -> AsyncIterator[Bus]:
+    """A gateway's connection, without an auth service at the other end."""
+    bus = await Bus.connect(backing.nats_url("gateway"), "gateway", "alone")
+    try:
+        yield bus
+    finally:
+        await bus.close()
+
+
+async def test_until_auth_is_heard_from_nobody_is_let_through(
+    backing: DevStack, lone_bus: Bus
+) -> None:
+    """Proves R-AUTH-19: it is said to be a matter of time, and is one."""
+    async with replica(backing):
+        signed_in = await login(lone_bus, (await create(lone_bus)).username)
+    gateway = Gateway(lone_bus)
+    await gateway.revocations.start()
+    try:
+        with pytest.raises(Unavailable):
+            await gateway.admits(signed_in)
+        with pytest.raises(ConnectionError):
+            await gateway.revocations.ready()
+        async with replica(backing):
+            await gateway.know()
+            assert await gateway.admits(signed_in)
+        assert await gateway.admits(signed_in)
+    finally:
+        gateway.revocations.stop()
+
+
+async def end_in_silence(backing: DevStack, session_id: str) -> None:
+    """As by hand, and as when auth dies between its commit and its broadcast."""
+    connection = await asyncpg.connect(backing.postgres_url)
+    await connection.execute(
+        "UPDATE auth.session SET ended_at = clock_timestamp() WHERE id = $1",
+        session_id,
+    )
+    await connection.close()
+
+
+async def test_what_was_not_heard_is_asked_for(
+    backing: DevStack, lone_bus: Bus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Proves R-AUTH-19: now and then."""
+    monkeypatch.setattr(revocations, "POLL", 0.05)
+    async with replica(backing):
+        signed_in = await login(lone_bus, (await create(lone_bus)).username)
+        async with started(lone_bus) as gateway:
+            gateway.news.clear()
+            await end_in_silence(backing, caller_of(signed_in).session_id)
+            async with asyncio.timeout(10):
+                await gateway.news.wait()
+            assert not await gateway.admits(signed_in)
+
+
+async def test_after_a_reconnect_it_asks_at_once(backing: DevStack, lone_bus: Bus) -> None:
+    """Proves R-AUTH-19."""
+    async with replica(backing):
+        signed_in = await login(lone_bus, (await create(lone_bus)).username)
+        async with started(lone_bus) as gateway:
+            gateway.news.clear()
+            await end_in_silence(backing, caller_of(signed_in).session_id)
+            nats = backing.process("nats")
+            nats.kill()
+            await nats.wait_ready()
+            async with asyncio.timeout(revocations.POLL / 2):
+                await gateway.news.wait()
+            assert not await gateway.admits(signed_in)
+
+
+async def test_what_has_ended_by_itself_is_forgotten(
+    backing: DevStack, lone_bus: Bus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Proves R-AUTH-19: memory holds what could still be used, and no more."""
+    monkeypatch.setattr(revocations, "POLL", 0.05)
+    async with replica(backing):
+        living = await login(lone_bus, (await create(lone_bus)).username)
+        over = Revocation(user_id="u", session_id="over", until=time.time() - 1, reason="logout")
+        old = Revocation(user_id="old", before_version=7, until=time.time() - 1, reason="account")
+        live = caller_of(living)
+        alive = Revocation(
+            user_id=live.user_id,
+            session_id=live.session_id,
+            until=time.time() + 3600,
+            reason="logout",
+        )
+        async with started(lone_bus) as gateway:
+            message = RevocationList(items=[over, old, alive]).model_dump_json().encode()
+            # Only auth may publish this on the bus; the method is what listens.
+            await gateway.revocations._heard(subjects.REVOKED, message)
+            assert "over" in gateway.revocations._sessions
+            async with asyncio.timeout(10):
+                while "over" in gateway.revocations._sessions:
+                    await lone_bus.settle()
+            assert "old" not in gateway.revocations._accounts
+            assert not await gateway.admits(living)

@@ -1,0 +1,198 @@
+"""Keys that change while people are signed in."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from prometheus_client import REGISTRY
+
+from svgx_auth import key_file, signing
+from svgx_auth.key_file import KeyRing
+from svgx_auth.rotate_keys import generate, rotate
+from svgx_common import tokens
+from svgx_common.bus import Bus
+from svgx_common.contract.auth import JWKS, JwksRequest, Tokens
+from svgx_common.contract.errors import Unauthenticated, Unavailable
+from svgx_common.signing_keys import ASYMMETRIC, SYMMETRIC
+from svgx_devstack import DevStack
+from svgx_gateway import token_keys
+from svgx_gateway.token_keys import TokenKeys
+from tests.integration.auth.conftest import SECRET, replica
+from tests.integration.auth.test_accounts import create, login
+from tests.integration.auth.test_sessions import refresh
+
+
+@pytest.fixture
+async def bus(backing: DevStack) -> AsyncIterator[Bus]:
+    """A gateway's connection."""
+    bus = await Bus.connect(backing.nats_url("gateway"), "gateway", "keys")
+    try:
+        yield bus
+    finally:
+        await bus.close()
+
+
+@pytest.fixture
+def keys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The file, which auth looks at often; its first key does not sign yet."""
+    monkeypatch.setattr(signing, "LOOK_EVERY", 0.02)
+    path = tmp_path / "keys.json"
+    key_file.write(path, rotate(KeyRing(), "Ed25519", int(time.time()), lead=3600))
+    return path
+
+
+async def published(bus: Bus) -> set[str]:
+    return {key["kid"] for key in (await bus.ask(JWKS, JwksRequest())).keys}
+
+
+async def until_published(bus: Bus, ring: KeyRing) -> None:
+    expected = {str(entry.key.key_id) for entry in ring.entries}
+    async with asyncio.timeout(10):
+        while await published(bus) != expected:
+            pass
+
+
+def asked() -> float:
+    """How often auth has told its keys."""
+    labels = {"service": "auth", "operation": JWKS.name, "code": "ok"}
+    return REGISTRY.get_sample_value("svgx_engine_requests_total", labels) or 0.0
+
+
+def algorithm(of: Tokens) -> tuple[str, str | None]:
+    header = tokens._header(of.access_token)
+    return header["alg"], header.get("kid")
+
+
+async def test_keys_are_rotated_and_nobody_is_signed_out(
+    backing: DevStack, bus: Bus, keys: Path
+) -> None:
+    """Proves R-AUTH-25: from the secret to a key, and from kind to kind; every token counts to its end."""
+    async with replica(backing, keys=keys):
+        user = await create(bus)
+        # Never looks by itself: it hears of each key by the first token that names it.
+        gateway = TokenKeys(bus, SECRET)
+        gateway_without_secret = TokenKeys(bus, "")
+        pairs = [await login(bus, user.username)]
+        assert algorithm(pairs[0]) == (SYMMETRIC, None)
+        ring = KeyRing()
+        for kind in ASYMMETRIC:
+            ring = rotate(ring, kind, int(time.time()), lead=0)
+            key_file.write(keys, ring)
+            await until_published(bus, ring)
+            pairs.append(await refresh(bus, pairs[-1].refresh_token))
+            assert algorithm(pairs[-1]) == (kind, ring.entries[-1].key.key_id)
+            gateway._asked_at = gateway_without_secret._asked_at = -token_keys.ASK_AGAIN
+            for each in pairs:
+                claims = await gateway.verify(each.access_token)
+                assert claims.user_id == user.id
+            await gateway_without_secret.verify(pairs[-1].access_token)
+        with pytest.raises(Unauthenticated):
+            await gateway_without_secret.verify(pairs[0].access_token)
+        for jwk in (await bus.ask(JWKS, JwksRequest())).keys:
+            assert "d" not in jwk
+
+
+async def test_a_removed_key_counts_no_more(
+    backing: DevStack, bus: Bus, keys: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Proves R-AUTH-25: one that has leaked is taken out of the file."""
+    monkeypatch.setattr(token_keys, "POLL", 0.02)
+    leaked, fresh = generate("ES256", 0), generate("ES256", 1)
+    key_file.write(keys, KeyRing((leaked,)))
+    async with replica(backing, keys=keys):
+        signed_in = await login(bus, (await create(bus)).username)
+        gateway = TokenKeys(bus, SECRET)
+        gateway.start()
+        try:
+            await gateway.verify(signed_in.access_token)
+            key_file.write(keys, KeyRing((fresh,)))
+            async with asyncio.timeout(10):
+                while True:
+                    try:
+                        await gateway.verify(signed_in.access_token)
+                    except Unauthenticated:
+                        break
+                    await bus.settle()
+            renewed = await refresh(bus, signed_in.refresh_token)
+            await gateway.verify(renewed.access_token)
+        finally:
+            gateway.stop()
+
+
+async def test_a_broken_file_changes_nothing(backing: DevStack, bus: Bus, keys: Path) -> None:
+    """Proves R-AUTH-25: the keys from before sign on."""
+    ring = KeyRing((generate("ES256", 0),))
+    key_file.write(keys, ring)
+    async with replica(backing, keys=keys):
+        await asyncio.to_thread(keys.write_text, "{")
+        signed_in = await login(bus, (await create(bus)).username)
+        assert algorithm(signed_in)[0] == "ES256"
+        better = rotate(ring, "Ed25519", int(time.time()), lead=0)
+        key_file.write(keys, better)
+        await until_published(bus, better)
+
+
+async def test_unknown_keys_make_the_gateway_ask_once(
+    backing: DevStack, bus: Bus, keys: Path
+) -> None:
+    """Proves R-AUTH-24: in 30 s, however many come and whatever they are called."""
+    key_file.write(keys, KeyRing((generate("ES256", 0),)))
+    async with replica(backing, keys=keys):
+        signed_in = await login(bus, (await create(bus)).username)
+        strangers = [generate("ES256", 0).key for _ in range(5)]
+        claims = await TokenKeys(bus, SECRET).verify(signed_in.access_token)
+        forged = [tokens.sign(claims, key) for key in strangers]
+        gateway, before = TokenKeys(bus, SECRET), asked()
+        answers = await asyncio.gather(
+            *(gateway.verify(each) for each in [*forged, signed_in.access_token] * 5),
+            return_exceptions=True,
+        )
+        assert sum(isinstance(answer, Unauthenticated) for answer in answers) == 25
+        assert asked() - before == 1
+        gateway._asked_at -= token_keys.ASK_AGAIN - 1
+        with pytest.raises(Unauthenticated):
+            await gateway.verify(forged[0])
+        assert asked() - before == 1
+        gateway._asked_at -= 1
+        with pytest.raises(Unauthenticated):
+            await gateway.verify(forged[0])
+        assert asked() - before == 2
+
+
+async def test_while_auth_is_away_an_unknown_key_is_a_matter_of_time(
+    backing: DevStack, bus: Bus, keys: Path
+) -> None:
+    """Proves R-AUTH-24: 503 and not 401, which would sign people out; and it is asked for again."""
+    key_file.write(keys, KeyRing((generate("ES256", 0),)))
+    gateway = TokenKeys(bus, SECRET)
+    async with replica(backing, keys=keys):
+        signed_in = await login(bus, (await create(bus)).username)
+    for _ in range(2):
+        with pytest.raises(Unavailable):
+            await gateway.verify(signed_in.access_token)
+    async with replica(backing, keys=keys):
+        await gateway.verify(signed_in.access_token)
+
+
+async def test_without_any_key_a_gateway_is_not_ready(
+    backing: DevStack, bus: Bus, keys: Path
+) -> None:
+    """Proves R-AUTH-24: it could only refuse everybody."""
+    gateway = TokenKeys(bus, "")
+    with pytest.raises(ConnectionError):
+        await gateway.ready()
+    await TokenKeys(bus, SECRET).ready()
+    async with replica(backing, keys=keys):
+        gateway.start()
+        try:
+            async with asyncio.timeout(10):
+                while True:
+                    try:
+                        await gateway.ready()
+                        break
+                    except ConnectionError:
+                        await bus.settle()
+        finally:
+            gateway.stop()

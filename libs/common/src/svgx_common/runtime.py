@@ -147,6 +147,7 @@ class _Life(Generic[Settings]):
             log_config=None,
             access_log=False,
             server_header=False,
+            proxy_headers=False,  # whom to believe is the gateway's setting
             lifespan="off",
             ws="websockets-sansio",
             ws_max_size=self._websocket.max_bytes,

@@ -1,5 +1,6 @@
 """The composition root: everything the gateway is made of is built here."""
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from typing import Any
@@ -11,14 +12,20 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route, WebSocketRoute
 
+from svgx_common import redis
+from svgx_common.background import repeat
 from svgx_common.contract.errors import BadRequest, MethodNotAllowed, NotFound
 from svgx_common.runtime import Runtime, Service
-from svgx_gateway import openapi, problems, routes
+from svgx_gateway import openapi, problems, proxies, routes
 from svgx_gateway.access import Access
 from svgx_gateway.guard import Guard
 from svgx_gateway.identity import Identities
 from svgx_gateway.live.endpoint import YjsEndpoint
 from svgx_gateway.live.hub import Hub
+from svgx_gateway.ratelimit.buckets import Buckets
+from svgx_gateway.ratelimit.limiter import RateLimiter
+from svgx_gateway.ratelimit.operations import RateLimitOperations
+from svgx_gateway.ratelimit.tally import Tally
 from svgx_gateway.settings import GatewaySettings
 from svgx_gateway.summary import Summary
 from svgx_gateway.tracing import Tracing
@@ -27,13 +34,43 @@ from svgx_gateway.tracing import Tracing
 @contextlib.asynccontextmanager
 async def build(runtime: Runtime[GatewaySettings]) -> AsyncIterator[Service]:
     """Wire the gateway."""
+    async with _limiting(runtime) as limiter, _wired(runtime, limiter) as service:
+        yield service
+
+
+@contextlib.asynccontextmanager
+async def _limiting(runtime: Runtime[GatewaySettings]) -> AsyncIterator[RateLimiter]:
+    settings, bus = runtime.settings, runtime.bus
+    async with contextlib.AsyncExitStack() as stack:
+        client = redis.connect(settings.redis_url)
+        stack.push_async_callback(client.aclose)
+        buckets, tally = Buckets(settings.redis_url), Tally(client)
+        stack.push_async_callback(buckets.close)
+        stack.push_async_callback(tally.deliver)
+        limiter = RateLimiter(bus, buckets, tally, settings.rate_limits())
+        await limiter.start()
+        RateLimitOperations(bus, limiter, tally).register(runtime.responder)
+        background = [
+            asyncio.create_task(repeat("rate limits", limiter.keep_current)),
+            asyncio.create_task(repeat("rate limit analytics", tally.keep_delivering)),
+        ]
+        try:
+            yield limiter
+        finally:
+            for task in background:
+                task.cancel()
+            await asyncio.gather(*background, return_exceptions=True)
+
+
+@contextlib.asynccontextmanager
+async def _wired(runtime: Runtime[GatewaySettings], limiter: RateLimiter) -> AsyncIterator[Service]:
     settings, bus = runtime.settings, runtime.bus
     identities = Identities(settings.jwt_secret.get_secret_value())
     access = Access(bus)
     hub = Hub(bus, access)
     await access.start()
     runtime.health.describe("live", hub.details)
-    summary = Summary(bus, identities)
+    summary = Summary(bus, identities, limiter)
     document = openapi.document(runtime.version)
     app = FastAPI(
         title="SVGX Engine",
@@ -46,7 +83,7 @@ async def build(runtime: Runtime[GatewaySettings]) -> AsyncIterator[Service]:
         telemetry={"tracing": False, "metrics": False},
         exception_handlers={HTTPException: _http_problem},
         routes=[
-            *routes.build(bus, Guard(identities, access)),
+            *routes.build(bus, Guard(identities, access, limiter)),
             Route("/health/summary", summary.page),
             Route("/health/summary/", summary.page),
             Route("/openapi.json", _page(document)),
@@ -61,7 +98,8 @@ async def build(runtime: Runtime[GatewaySettings]) -> AsyncIterator[Service]:
         await hub.drain(settings.websocket_drain_seconds)
 
     try:
-        yield Service(asgi=Tracing(app), before_drain=before_drain)
+        asgi = proxies.look_through(Tracing(app), proxies.networks(settings.trusted_proxies))
+        yield Service(asgi=asgi, before_drain=before_drain)
     finally:
         await hub.stop()
 
@@ -73,7 +111,15 @@ def _allow_origins(app: FastAPI, origins: str) -> None:
         allow_origins=[origin.strip() for origin in origins.split(",") if origin.strip()],
         allow_methods=["*"],
         allow_headers=["Authorization", "Content-Type", "Idempotency-Key", "traceparent"],
-        expose_headers=["traceresponse", "Retry-After"],
+        expose_headers=[
+            "traceresponse",
+            "Retry-After",
+            "RateLimit",
+            "RateLimit-Policy",
+            "X-RateLimit-Limit",
+            "X-RateLimit-Remaining",
+            "X-RateLimit-Reset",
+        ],
         allow_credentials=False,
     )
 

@@ -51,40 +51,51 @@ def _endpoint(operation: Operation[Any, Any], http: Http, bus: Bus, guard: Guard
     async def endpoint(request: Request) -> Response:
         started = time.perf_counter()
         trace.get_current_span().update_name(f"{http.method} {http.path}")
-        code = "ok"
+        code, headers = "ok", dict[str, str]()
         try:
+            _check_announced(request, operation.max_body)
+            caller = await guard.admit(operation, request, headers)
             body = await _read(request, operation.max_body)
-            caller = guard.admit(operation, request)
             message = _message(operation, http, request, body)
             await guard.check_canvas(operation, message, caller)
-            return _response(operation, http, await _forward(operation, message, caller, bus))
+            answer = await _forward(operation, message, caller, bus)
+            response = _response(operation, http, answer)
         except SvgxError as error:
             code = error.code
-            return problems.response(error)
+            response = problems.response(error)
         except ClientDisconnect:
             code = "client_gone"
-            return Response(status_code=499)
+            response = Response(status_code=499)
         except Exception:
             code = Internal.code
             log.exception("a request failed", operation=operation.name)
-            return problems.response(Internal())
+            response = problems.response(Internal())
         finally:
             metrics.observe("gateway", operation.name, code, time.perf_counter() - started)
+        response.headers.update(headers)
+        return response
 
     return endpoint
 
 
-async def _read(request: Request, limit: int) -> bytes:
-    """The body; refused by its announced length, and as soon as what arrives is over the limit."""
-    too_large = TooLarge(f"body: at most {limit} bytes", field="body", limit=limit)
+def _too_large(limit: int) -> TooLarge:
+    return TooLarge(f"body: at most {limit} bytes", field="body", limit=limit)
+
+
+def _check_announced(request: Request, limit: int) -> None:
+    """What says that it is too large needs no further look."""
     announced = request.headers.get("content-length", "")
     if announced.isdecimal() and int(announced) > limit:
-        raise too_large
+        raise _too_large(limit)
+
+
+async def _read(request: Request, limit: int) -> bytes:
+    """The body; refused as soon as what arrives is over the limit. Nobody's body is read before he may send one."""
     chunks, size = [], 0
     async for chunk in request.stream():
         size += len(chunk)
         if size > limit:
-            raise too_large
+            raise _too_large(limit)
         chunks.append(chunk)
     return b"".join(chunks)
 

@@ -2,10 +2,18 @@
 
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 from pydantic_settings import NoDecode
 
+from svgx_common.contract.policy import RateClass
+from svgx_common.contract.ratelimits import ClassLimits, RateLimit
 from svgx_common.settings import TokenSettings
+from svgx_gateway.proxies import networks
+
+
+def _networks(text: str) -> str:
+    networks(text)
+    return text
 
 
 class GatewaySettings(TokenSettings):
@@ -13,8 +21,27 @@ class GatewaySettings(TokenSettings):
 
     cors_origins: Annotated[str, NoDecode] = "*"
     """Origins that may call from a browser, separated by commas; `*` is any, without credentials."""
+    trusted_proxies: Annotated[str, NoDecode, AfterValidator(_networks)] = ""
+    """Addresses and networks of the proxies in front, separated by commas: their `X-Forwarded-*` headers count."""
+    redis_url: str = "redis://localhost:6379/0"
+    rate_limit_requests_per_minute: int = Field(100, ge=1, le=10_000_000)
+    """Of each class, for each account or, without one, address."""
+    rate_limit_login_requests_per_minute: int = Field(30, ge=1, le=10_000_000)
+    """Signing in and refreshing, for each address."""
+    rate_limit_heavy_requests_per_minute: int = Field(30, ge=1, le=10_000_000)
+    """Imports, exports and renders."""
     websocket_max_frame_bytes: int = Field(16 * 1024 * 1024, ge=1024)
     websocket_ping_interval: float = Field(30.0, gt=0)
     websocket_ping_timeout: float = Field(10.0, gt=0)
     websocket_drain_seconds: float = Field(2.0, ge=0, le=600)
     """A stopping gateway closes its sockets spread over this time."""
+
+    def rate_limits(self) -> ClassLimits:
+        """The limits that hold until an admin sets others."""
+        general = RateLimit(requests=self.rate_limit_requests_per_minute)
+        return {
+            RateClass.READ: general,
+            RateClass.WRITE: general,
+            RateClass.LOGIN: RateLimit(requests=self.rate_limit_login_requests_per_minute),
+            RateClass.HEAVY: RateLimit(requests=self.rate_limit_heavy_requests_per_minute),
+        }

@@ -5,6 +5,9 @@ from typing import Literal
 
 CanvasChannel = Literal["edit", "sync", "awareness", "update", "presence", "access"]
 
+RATE_LIMITS_CHANGED = "svgx.state.rate_limits.changed"
+"""State's broadcast: rate limits were set. Its payload is the new `RateLimits`."""
+
 SERVICES = ("auth", "state", "collab", "gateway")
 
 
@@ -37,7 +40,7 @@ class Permissions:
 
 _PUBLISH: dict[str, tuple[str, ...]] = {
     "auth": ("svgx.auth.revoked",),
-    "state": ("svgx.canvas.*.access",),
+    "state": ("svgx.canvas.*.access", RATE_LIMITS_CHANGED),
     "collab": (
         "svgx.state.>",
         "svgx.replica.collab.*",
@@ -48,6 +51,7 @@ _PUBLISH: dict[str, tuple[str, ...]] = {
         "svgx.collab.open",
     ),
     "gateway": (
+        "svgx.gateway.>",
         "svgx.auth.>",
         "svgx.state.>",
         "svgx.collab.>",
@@ -70,6 +74,8 @@ _SUBSCRIBE: dict[str, tuple[str, ...]] = {
         "svgx.canvas.*.access",
     ),
     "gateway": (
+        "svgx.gateway.>",
+        RATE_LIMITS_CHANGED,
         "svgx.canvas.*.update",
         "svgx.canvas.*.presence",
         "svgx.canvas.*.access",

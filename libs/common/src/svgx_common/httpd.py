@@ -93,9 +93,11 @@ async def _not_yet(scope: Scope, receive: Receive, send: Send) -> None:
     """A path that is unknown before the start is done may be known after it: 404 would be a lie."""
     error = Unavailable("the service is starting; try again")
     problem = {
+        "type": f"urn:svgx:problem:{error.code}",
         "title": error.title(),
         "status": error.status,
         **error.body().model_dump(exclude_none=True),
+        "trace_id": "0" * 32,  # nothing is traced before the service is there
     }
     response = JSONResponse(
         problem, error.status, {"Retry-After": "1"}, media_type="application/problem+json"

@@ -23,6 +23,7 @@ from svgx_common import httpd, logs, tracing
 from svgx_common.bus import Bus
 from svgx_common.contract import subjects
 from svgx_common.health import Health, Phase
+from svgx_common.http1 import LimitedHttp
 from svgx_common.responder import Responder
 from svgx_common.settings import Settings, load
 
@@ -144,6 +145,7 @@ class _Life(Generic[Settings]):
     def _config(self, front: httpd.Front) -> uvicorn.Config:
         return uvicorn.Config(
             front,
+            http=LimitedHttp,
             log_config=None,
             access_log=False,
             server_header=False,

@@ -11,17 +11,22 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route, WebSocketRoute
+from starlette_compress import CompressMiddleware, add_compress_type
 
 from svgx_common import redis
 from svgx_common.background import repeat
-from svgx_common.contract.errors import BadRequest, MethodNotAllowed, NotFound
+from svgx_common.contract.errors import BadRequest, Internal, MethodNotAllowed, NotFound
+from svgx_common.redis import Redis
 from svgx_common.runtime import Runtime, Service
-from svgx_gateway import openapi, problems, proxies, routes
+from svgx_gateway import openapi, origins, problems, proxies, routes
 from svgx_gateway.access import Access
 from svgx_gateway.guard import Guard
+from svgx_gateway.headers import SecurityHeaders
+from svgx_gateway.idempotency import Idempotency
 from svgx_gateway.identity import Identities
 from svgx_gateway.live.endpoint import YjsEndpoint
 from svgx_gateway.live.hub import Hub
+from svgx_gateway.origins import OriginCheck
 from svgx_gateway.ratelimit.buckets import Buckets
 from svgx_gateway.ratelimit.limiter import RateLimiter
 from svgx_gateway.ratelimit.operations import RateLimitOperations
@@ -30,20 +35,27 @@ from svgx_gateway.settings import GatewaySettings
 from svgx_gateway.summary import Summary
 from svgx_gateway.tracing import Tracing
 
+add_compress_type(problems.MEDIA_TYPE)
+
 
 @contextlib.asynccontextmanager
 async def build(runtime: Runtime[GatewaySettings]) -> AsyncIterator[Service]:
     """Wire the gateway."""
-    async with _limiting(runtime) as limiter, _wired(runtime, limiter) as service:
-        yield service
+    client = redis.connect(runtime.settings.redis_url)
+    try:
+        async with (
+            _limiting(runtime, client) as limiter,
+            _wired(runtime, limiter, client) as service,
+        ):
+            yield service
+    finally:
+        await client.aclose()
 
 
 @contextlib.asynccontextmanager
-async def _limiting(runtime: Runtime[GatewaySettings]) -> AsyncIterator[RateLimiter]:
+async def _limiting(runtime: Runtime[GatewaySettings], client: Redis) -> AsyncIterator[RateLimiter]:
     settings, bus = runtime.settings, runtime.bus
     async with contextlib.AsyncExitStack() as stack:
-        client = redis.connect(settings.redis_url)
-        stack.push_async_callback(client.aclose)
         buckets, tally = Buckets(settings.redis_url), Tally(client)
         stack.push_async_callback(buckets.close)
         stack.push_async_callback(tally.deliver)
@@ -63,7 +75,9 @@ async def _limiting(runtime: Runtime[GatewaySettings]) -> AsyncIterator[RateLimi
 
 
 @contextlib.asynccontextmanager
-async def _wired(runtime: Runtime[GatewaySettings], limiter: RateLimiter) -> AsyncIterator[Service]:
+async def _wired(
+    runtime: Runtime[GatewaySettings], limiter: RateLimiter, client: Redis
+) -> AsyncIterator[Service]:
     settings, bus = runtime.settings, runtime.bus
     identities = Identities(settings.jwt_secret.get_secret_value())
     access = Access(bus)
@@ -81,9 +95,13 @@ async def _wired(runtime: Runtime[GatewaySettings], limiter: RateLimiter) -> Asy
         redirect_slashes=False,
         # Its spans would carry the query, and with it the tokens of WebSockets; `Tracing` has the root span.
         telemetry={"tracing": False, "metrics": False},
-        exception_handlers={HTTPException: _http_problem},
+        exception_handlers={HTTPException: _http_problem, Exception: _internal},
         routes=[
-            *routes.build(bus, Guard(identities, access, limiter)),
+            *routes.build(
+                bus,
+                Guard(identities, access, limiter),
+                Idempotency(client, settings.idempotency_seconds),
+            ),
             Route("/health/summary", summary.page),
             Route("/health/summary/", summary.page),
             Route("/openapi.json", _page(document)),
@@ -92,7 +110,12 @@ async def _wired(runtime: Runtime[GatewaySettings], limiter: RateLimiter) -> Asy
             ),
         ],
     )
+    app.add_middleware(CompressMiddleware, zstd_level=1, gzip_level=1, brotli=False)
     _allow_origins(app, settings.cors_origins)
+    app.add_middleware(
+        OriginCheck, allowed=origins.split(settings.websocket_origins or settings.cors_origins)
+    )
+    app.add_middleware(SecurityHeaders, hsts_seconds=settings.hsts_seconds)
 
     async def before_drain() -> None:
         await hub.drain(settings.websocket_drain_seconds)
@@ -104,16 +127,17 @@ async def _wired(runtime: Runtime[GatewaySettings], limiter: RateLimiter) -> Asy
         await hub.stop()
 
 
-def _allow_origins(app: FastAPI, origins: str) -> None:
+def _allow_origins(app: FastAPI, allowed: str) -> None:
     """`*` never comes together with credentials; tokens travel in a header, so none are needed."""
     app.add_middleware(
         CORSMiddleware,
-        allow_origins=[origin.strip() for origin in origins.split(",") if origin.strip()],
+        allow_origins=origins.split(allowed),
         allow_methods=["*"],
         allow_headers=["Authorization", "Content-Type", "Idempotency-Key", "traceparent"],
         expose_headers=[
             "traceresponse",
             "Retry-After",
+            "Idempotency-Replayed",
             "RateLimit",
             "RateLimit-Policy",
             "X-RateLimit-Limit",
@@ -137,6 +161,13 @@ async def _http_problem(_: Request, error: Exception) -> Response:
         case 404:
             return problems.response(NotFound("no operation has this path"))
         case 405:
-            return problems.response(MethodNotAllowed())
+            response = problems.response(MethodNotAllowed())
+            response.headers.update(getattr(error, "headers", None) or {})  # `Allow`
+            return response
         case _:
             return problems.response(BadRequest())
+
+
+async def _internal(_: Request, __: Exception) -> Response:
+    """What nothing else has caught; it is logged by whoever called the application."""
+    return problems.response(Internal())

@@ -21,6 +21,12 @@ class GatewaySettings(TokenSettings):
 
     cors_origins: Annotated[str, NoDecode] = "*"
     """Origins that may call from a browser, separated by commas; `*` is any, without credentials."""
+    websocket_origins: Annotated[str, NoDecode] = ""
+    """Origins whose pages may open a WebSocket; empty is `cors_origins`."""
+    hsts_seconds: int = Field(31_536_000, ge=0)
+    """For how long browsers that came over TLS come back over TLS only; 0 says nothing of it."""
+    idempotency_seconds: int = Field(86_400, ge=60, le=30 * 86_400)
+    """How long the answer of a request with an `Idempotency-Key` is kept."""
     trusted_proxies: Annotated[str, NoDecode, AfterValidator(_networks)] = ""
     """Addresses and networks of the proxies in front, separated by commas: their `X-Forwarded-*` headers count."""
     redis_url: str = "redis://localhost:6379/0"

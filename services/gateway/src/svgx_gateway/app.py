@@ -32,6 +32,7 @@ from svgx_gateway.ratelimit.limiter import RateLimiter
 from svgx_gateway.ratelimit.operations import RateLimitOperations
 from svgx_gateway.ratelimit.tally import Tally
 from svgx_gateway.settings import GatewaySettings
+from svgx_gateway.shedding import Lag, Shedding
 from svgx_gateway.summary import Summary
 from svgx_gateway.tracing import Tracing
 
@@ -115,6 +116,8 @@ async def _wired(
     app.add_middleware(
         OriginCheck, allowed=origins.split(settings.websocket_origins or settings.cors_origins)
     )
+    lag = Lag(settings.shed_lag_seconds)
+    app.add_middleware(Shedding, lag=lag)
     app.add_middleware(SecurityHeaders, hsts_seconds=settings.hsts_seconds)
 
     async def before_drain() -> None:
@@ -122,8 +125,10 @@ async def _wired(
 
     try:
         asgi = proxies.look_through(Tracing(app), proxies.networks(settings.trusted_proxies))
+        lag.start()
         yield Service(asgi=asgi, before_drain=before_drain)
     finally:
+        lag.stop()
         await hub.stop()
 
 

@@ -99,7 +99,10 @@ class Idempotency:
         except (RedisError, OSError):
             UNKEPT.inc()
             return None
-        return ticket if found is None else _answer(json.loads(str(found)), mark)
+        # Our own note: the client repeated the command because it lost the answer.
+        if found is None or found == ticket.note:
+            return ticket
+        return _answer(json.loads(str(found)), mark)
 
     async def finish(self, ticket: Ticket, response: Response | None, *, secret: bool) -> None:
         """Keep the answer; with None, or one that may be another next time, let the request be made again.

@@ -28,6 +28,7 @@ from svgx_common.contract.errors import (
 )
 from svgx_common.contract.operation import Empty, Http, Operation, RawRequest, RequestModel
 from svgx_gateway import problems
+from svgx_gateway.circuits import Circuits
 from svgx_gateway.compression import compress_large
 from svgx_gateway.guard import Guard
 from svgx_gateway.idempotency import Idempotency, check_key, fingerprint
@@ -71,6 +72,7 @@ class _Edge:
         self._bus = bus
         self._guard = guard
         self._idempotency = idempotency
+        self._circuits = Circuits()
 
     def endpoint(self, operation: Operation[Any, Any], http: Http) -> Endpoint:
         """Whatever happens becomes an answer, is counted, and is logged when it is a defect."""
@@ -110,10 +112,15 @@ class _Edge:
         caller = await self._guard.admit(operation, request, headers)
         body = await _read(request, operation.max_body)
         message = _message(operation, http, request, body)
+        deadline = time.monotonic() + operation.timeout
         await self._guard.check_canvas(operation, message, caller)
 
         async def forward() -> Response:
-            return _response(operation, http, await _forward(operation, message, caller, self._bus))
+            # The time limit is for all of it, the look at the role included.
+            left = max(0.001, deadline - time.monotonic())
+            with self._circuits.of(operation).passage():
+                answer = await _forward(operation, message, caller, self._bus, left)
+            return _response(operation, http, answer)
 
         key = request.headers.get("idempotency-key")
         if key is None or caller is None or http.method != "POST":
@@ -209,7 +216,11 @@ def _json_object(body: bytes) -> dict[str, Any]:
 
 
 async def _forward(
-    operation: Operation[Any, Any], message: RequestModel, caller: Caller | None, bus: Bus
+    operation: Operation[Any, Any],
+    message: RequestModel,
+    caller: Caller | None,
+    bus: Bus,
+    timeout: float,
 ) -> Answer:
     header = caller.header() if caller else None
     if isinstance(message, RawRequest):
@@ -219,10 +230,10 @@ async def _forward(
             message.content,
             caller=header,
             params=params,
-            timeout=operation.timeout,
+            timeout=timeout,
         )
     content = message.model_dump_json().encode()
-    return await bus.call(operation.subject, content, caller=header, timeout=operation.timeout)
+    return await bus.call(operation.subject, content, caller=header, timeout=timeout)
 
 
 def _response(operation: Operation[Any, Any], http: Http, answer: Answer) -> Response:

@@ -27,6 +27,8 @@ class GatewaySettings(TokenSettings):
     """For how long browsers that came over TLS come back over TLS only; 0 says nothing of it."""
     idempotency_seconds: int = Field(86_400, ge=60, le=30 * 86_400)
     """How long the answer of a request with an `Idempotency-Key` is kept."""
+    shed_lag_seconds: float = Field(0.5, gt=0)
+    """Requests are refused while the event loop is later than this again and again."""
     trusted_proxies: Annotated[str, NoDecode, AfterValidator(_networks)] = ""
     """Addresses and networks of the proxies in front, separated by commas: their `X-Forwarded-*` headers count."""
     redis_url: str = "redis://localhost:6379/0"

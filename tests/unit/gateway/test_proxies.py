@@ -48,5 +48,5 @@ async def test_the_address_behind_trusted_proxies(
 
 def test_a_wrong_network_is_named() -> None:
     assert networks(" 10.0.0.1, 10.0.0.0/8 ,::1") == ["10.0.0.1/32", "10.0.0.0/8", "::1/128"]
-    with pytest.raises(ValueError, match=r"'10\.0\.0' is no IP address"):
+    with pytest.raises(ValueError, match="number 2 is no IP address"):
         networks("10.0.0.0/8,10.0.0")

@@ -7,14 +7,14 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 
 def networks(text: str) -> list[str]:
-    """A comma-separated setting as networks in CIDR notation. Raises `ValueError` naming what is none."""
+    """A comma-separated setting as networks in CIDR notation. Raises `ValueError` saying which is none."""
     found = []
-    for each in filter(None, (part.strip() for part in text.split(","))):
+    for number, each in enumerate(filter(None, (part.strip() for part in text.split(","))), 1):
         try:
             found.append(str(ip_network(each, strict=False)))
         except ValueError:
             raise ValueError(
-                f"{each!r} is no IP address or network such as 10.0.0.0/8; separate several by commas"
+                f"number {number} is no IP address or network such as 10.0.0.0/8; separate several by commas"
             ) from None
     return found
 

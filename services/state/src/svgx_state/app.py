@@ -28,7 +28,7 @@ async def build(runtime: Runtime[StateSettings]) -> AsyncIterator[Service]:
             settings.postgres_url,
             schema="state",
             package="svgx_state",
-            pool_size=settings.database_pool_size,
+            pool_size=settings.database_connections,
         ) as database,
         Workers(
             settings.worker_count,

@@ -33,9 +33,6 @@ PATIENCE = 0.25
 PROBE = 0.5
 """Seconds between two looks whether Redis is back."""
 
-CONNECTIONS = 32
-"""Connections to Redis at most; what comes on top waits for one, for `PATIENCE`."""
-
 LOCAL_KEYS = 50_000
 """Parties remembered while Redis is gone; those unseen for longest are forgotten first."""
 
@@ -52,10 +49,10 @@ class Drawn:
 
 
 class Buckets:
-    """Draws from buckets by key."""
+    """Draws from buckets by key, over `connections` to Redis at most; what comes on top waits for `PATIENCE`."""
 
-    def __init__(self, redis_url: str) -> None:
-        self._shared = _Shared(redis_url)
+    def __init__(self, redis_url: str, connections: int = 32) -> None:
+        self._shared = _Shared(redis_url, connections)
         self._local = MemoryStore(options={"MAX_SIZE": LOCAL_KEYS})
         self._limiters: dict[tuple[BaseStore, RateLimit], GCRARateLimiter] = {}
         self._probing: asyncio.Task[None] | None = None
@@ -118,13 +115,13 @@ class Buckets:
 
 
 class _Shared(RedisStore):
-    def __init__(self, redis_url: str) -> None:
+    def __init__(self, redis_url: str, connections: int) -> None:
         super().__init__(
             redis_url,
             {
                 "CONNECTION_POOL_CLASS": "redis.asyncio.BlockingConnectionPool",
                 "CONNECTION_POOL_KWARGS": {
-                    "max_connections": CONNECTIONS,
+                    "max_connections": connections,
                     "timeout": PATIENCE,
                     "socket_timeout": PATIENCE,
                     "socket_connect_timeout": PATIENCE,

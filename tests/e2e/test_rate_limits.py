@@ -207,7 +207,10 @@ async def test_only_admins_see_and_set_limits(gateways: tuple[Api, Api], user: U
     """Proves R-ACCESS-8; a limit that is none is named (R-HTTP-2)."""
     editor = gateways[0].of(user)
     for method, path in (("GET", CONFIG), ("PUT", CONFIG), ("GET", ANALYTICS)):
-        check_problem(await editor.request(method, path, json={}), 403, "forbidden")
+        answer = await editor.request(method, path, json={})
+        check_problem(answer, 403, "forbidden")
+        # They have no limit for those who may, and one for those who try.
+        assert answer.headers["x-ratelimit-limit"] == str(LIMIT)
 
 
 async def test_without_redis_limits_go_on(

@@ -3,13 +3,12 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
-from typing import Any
 
 from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 from starlette.routing import Route, WebSocketRoute
 from starlette_compress import CompressMiddleware, add_compress_type
 
@@ -18,7 +17,7 @@ from svgx_common.background import repeat
 from svgx_common.contract.errors import BadRequest, Internal, MethodNotAllowed, NotFound
 from svgx_common.redis import Redis
 from svgx_common.runtime import Runtime, Service
-from svgx_gateway import openapi, origins, problems, proxies, routes
+from svgx_gateway import docs, openapi, origins, problems, proxies, routes
 from svgx_gateway.access import Access
 from svgx_gateway.guard import Guard
 from svgx_gateway.headers import SecurityHeaders
@@ -86,7 +85,6 @@ async def _wired(
     await access.start()
     runtime.health.describe("live", hub.details)
     summary = Summary(bus, identities, limiter)
-    document = openapi.document(runtime.version)
     app = FastAPI(
         title="SVGX Engine",
         version=runtime.version,
@@ -105,7 +103,7 @@ async def _wired(
             ),
             Route("/health/summary", summary.page),
             Route("/health/summary/", summary.page),
-            Route("/openapi.json", _page(document)),
+            *docs.routes(openapi.document(runtime.version)),
             WebSocketRoute(
                 "/runtime/events/{canvas_id}", YjsEndpoint(hub, identities, access).serve
             ),
@@ -151,13 +149,6 @@ def _allow_origins(app: FastAPI, allowed: str) -> None:
         ],
         allow_credentials=False,
     )
-
-
-def _page(content: dict[str, Any]) -> Any:
-    async def page(_: Request) -> Response:
-        return JSONResponse(content)
-
-    return page
 
 
 async def _http_problem(_: Request, error: Exception) -> Response:

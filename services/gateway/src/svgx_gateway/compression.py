@@ -12,7 +12,13 @@ LARGE = 128 * 1024
 LEVEL = 1
 """gzip's fastest: drawings shrink to a fifth by it, and a slower one gains little on them."""
 
-_TYPES = ("application/json", "application/problem+json", "image/svg+xml")
+_TYPES = (
+    "application/json",
+    "application/problem+json",
+    "image/svg+xml",
+    "text/css",
+    "text/javascript",
+)
 
 
 async def compress_large(response: Response, request_headers: Headers) -> None:

@@ -6,9 +6,9 @@ from typing import Any
 from starlette.requests import Request
 
 from svgx_common.caller import Caller
-from svgx_common.contract.errors import Forbidden, Unauthenticated
+from svgx_common.contract.errors import Forbidden, SvgxError, Unauthenticated
 from svgx_common.contract.operation import Operation, RequestModel
-from svgx_common.contract.policy import Scope
+from svgx_common.contract.policy import RateClass, Scope
 from svgx_gateway.access import Access
 from svgx_gateway.identity import Identities
 from svgx_gateway.ratelimit.limiter import RateLimiter
@@ -31,17 +31,22 @@ class Guard:
         Raises `Unauthenticated`, `Forbidden` or `TooManyRequests`. What is refused counts too: against the address,
         as long as nobody is known.
         """
-        if operation.scope is Scope.PUBLIC:
-            caller = None
-        else:
+        caller: Caller | None = None
+        refused: SvgxError | None = None
+        if operation.scope is not Scope.PUBLIC:
             try:
                 caller = self._identities.of_request(request).caller
-            except Unauthenticated:
-                await self._limiter.admit(operation.rate, party(request, None), headers)
-                raise
-        await self._limiter.admit(operation.rate, party(request, caller), headers)
-        if caller is not None and not operation.scope.admits(caller.role):
-            raise Forbidden(f"the role {caller.role} does not allow this")
+            except Unauthenticated as error:
+                refused = error
+            else:
+                if not operation.scope.admits(caller.role):
+                    refused = Forbidden(f"the role {caller.role} does not allow this")
+        rate = operation.rate
+        if refused is not None and rate is RateClass.UNLIMITED:
+            rate = RateClass.READ  # unlimited is for those who may
+        await self._limiter.admit(rate, party(request, caller), headers)
+        if refused is not None:
+            raise refused
         return caller
 
     async def check_canvas(

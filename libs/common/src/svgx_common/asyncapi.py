@@ -47,8 +47,8 @@ WEBSOCKET = """\
 y-protocols, byte for byte what npm y-websocket's WebsocketProvider speaks with the server URL `…/runtime/events` and
 the canvas id as its room. `token` is an access token; with `saved=1` the server says how many of the connection's
 document messages are committed. Close codes: 4400 bad message, 4401 token missing, expired or revoked, 4403 not
-allowed, 4404 no such canvas, 1009 too large, 1011 our fault, 1012 restarting (come back at once), 1013 overloaded (come
-back later).
+allowed, 4404 no such canvas, 4408 nothing said in time, 4429 too many connections, messages or bytes, 1009 too large,
+1011 our fault, 1012 restarting (come back at once), 1013 overloaded (come back later).
 """
 
 # Name: (first bytes as varuints, who sends it, what it is).

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
+from functools import partial
 
 from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
@@ -10,11 +11,12 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route, WebSocketRoute
+from starlette.websockets import WebSocket
 from starlette_compress import CompressMiddleware, add_compress_type
 
 from svgx_common import redis
 from svgx_common.background import repeat
-from svgx_common.contract.errors import BadRequest, Internal, MethodNotAllowed, NotFound
+from svgx_common.contract.errors import BadRequest, Internal, MethodNotAllowed, NotFound, SvgxError
 from svgx_common.redis import Redis
 from svgx_common.runtime import Runtime, Service
 from svgx_gateway import docs, openapi, origins, problems, proxies, routes
@@ -32,6 +34,7 @@ from svgx_gateway.ratelimit.operations import RateLimitOperations
 from svgx_gateway.ratelimit.tally import Tally
 from svgx_gateway.settings import GatewaySettings
 from svgx_gateway.shedding import Lag, Shedding
+from svgx_gateway.sockets import LimitedSockets
 from svgx_gateway.summary import Summary
 from svgx_gateway.tracing import Tracing
 
@@ -112,6 +115,9 @@ async def _wired(
     app.add_middleware(CompressMiddleware, zstd_level=1, gzip_level=1, brotli=False)
     _allow_origins(app, settings.cors_origins)
     app.add_middleware(
+        LimitedSockets, limits=settings.socket_limits(), identify=partial(_account, identities)
+    )
+    app.add_middleware(
         OriginCheck, allowed=origins.split(settings.websocket_origins or settings.cors_origins)
     )
     lag = Lag(settings.shed_lag_seconds)
@@ -149,6 +155,13 @@ def _allow_origins(app: FastAPI, allowed: str) -> None:
         ],
         allow_credentials=False,
     )
+
+
+def _account(identities: Identities, socket: WebSocket) -> str | None:
+    try:
+        return identities.of_token(socket.query_params.get("token", "")).caller.user_id
+    except SvgxError:
+        return None
 
 
 async def _http_problem(_: Request, error: Exception) -> Response:

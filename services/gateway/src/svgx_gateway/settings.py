@@ -9,6 +9,7 @@ from svgx_common.contract.policy import RateClass
 from svgx_common.contract.ratelimits import ClassLimits, RateLimit
 from svgx_common.settings import TokenSettings
 from svgx_gateway.proxies import networks
+from svgx_gateway.sockets import SocketLimits
 
 
 def _networks(text: str) -> str:
@@ -40,11 +41,34 @@ class GatewaySettings(TokenSettings):
     """Signing in and refreshing, for each address."""
     rate_limit_heavy_requests_per_minute: int = Field(30, ge=1, le=10_000_000)
     """Imports, exports and renders."""
+    websocket_max_connections: int = Field(1000, ge=1)
+    """Connections of this gateway."""
+    websocket_max_connections_per_identity: int = Field(100, ge=1)
+    """Connections of one account to this gateway."""
+    websocket_max_frames_per_second: float = Field(200.0, gt=0)
+    """Of one connection; twice as many at once."""
+    websocket_max_bytes_per_second: float = Field(2 * 1024 * 1024, gt=0)
+    """Of one connection; as many at once as the largest frame has, if that is more."""
+    websocket_handshake_timeout: float = Field(10.0, gt=0)
+    """Seconds a connection may say nothing at first."""
     websocket_max_frame_bytes: int = Field(16 * 1024 * 1024, ge=1024)
     websocket_ping_interval: float = Field(30.0, gt=0)
     websocket_ping_timeout: float = Field(10.0, gt=0)
     websocket_drain_seconds: float = Field(2.0, ge=0, le=600)
     """A stopping gateway closes its sockets spread over this time."""
+
+    def socket_limits(self) -> SocketLimits:
+        """The limits of WebSockets."""
+        return SocketLimits(
+            connections=self.websocket_max_connections,
+            per_identity=self.websocket_max_connections_per_identity,
+            frames=self.websocket_max_frames_per_second,
+            bytes=self.websocket_max_bytes_per_second,
+            burst_bytes=max(
+                self.websocket_max_frame_bytes, 2 * self.websocket_max_bytes_per_second
+            ),
+            handshake=self.websocket_handshake_timeout,
+        )
 
     def rate_limits(self) -> ClassLimits:
         """The limits that hold until an admin sets others."""

@@ -19,7 +19,7 @@ from statistics import median
 import uvloop
 
 from bench.http import handler
-from bench.http.load import Result, run
+from bench.http.load import Result, Server, run
 from svgx_common import tokens
 from svgx_common.contract.policy import Role
 from svgx_devstack import DevStack
@@ -61,13 +61,13 @@ def collector() -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def process(arguments: list[str], environment: dict[str, str], core: int | None) -> Iterator[None]:
-    """A Python process, on one core if one is given."""
+def process(arguments: list[str], environment: dict[str, str], core: int | None) -> Iterator[int]:
+    """A Python process, on one core if one is given; gives its id."""
     child = subprocess.Popen([sys.executable, *arguments], env={**os.environ, **environment})  # noqa: S603
     try:
         if core is not None:
             os.sched_setaffinity(child.pid, {core})
-        yield
+        yield child.pid
     finally:
         child.terminate()
         child.wait()
@@ -109,16 +109,20 @@ async def measure(home: Path) -> dict[tuple[str, int], list[Result]]:
             }
             service = {"NATS_URL": stack.nats_url("auth")}
             started.enter_context(process(["-m", "bench.http", "service"], service, None))
-            started.enter_context(
-                process(["-m", "bench.http", "bare", str(ports["bare"])], {}, own)
-            )
-            started.enter_context(process(["-m", "svgx_gateway"], gateway, own))
+            programs = {
+                "bare": (["-m", "bench.http", "bare", str(ports["bare"])], dict[str, str]()),
+                "gateway": (["-m", "svgx_gateway"], gateway),
+            }
+            servers = {
+                name: Server(ports[name], started.enter_context(process(*program, own)))
+                for name, program in programs.items()
+            }
             for port in ports.values():
                 await asyncio.to_thread(wait_for, f"http://127.0.0.1:{port}/auth/me", headers)
             for _ in range(ROUNDS):
                 for connections in (1, CROWD):
-                    for name, port in ports.items():
-                        result = await run(port, headers, connections, SECONDS)
+                    for name, server in servers.items():
+                        result = await run(server, headers, connections, SECONDS)
                         found.setdefault((name, connections), []).append(result)
     finally:
         await stack.down()
@@ -131,8 +135,8 @@ def table(found: dict[tuple[str, int], list[Result]]) -> str:
     lines = [
         f"{machine}; {ROUNDS} rounds of {SECONDS:g} s in turns, medians.",
         "",
-        f"| | p50 ms (1 connection) | p99 ms | requests/s ({CROWD} connections) | p50 ms | p99 ms |",
-        "|---|---|---|---|---|---|",
+        f"| | p50 ms (1 connection) | p99 ms | requests/s ({CROWD} connections) | p50 ms | p99 ms | CPU ms a request |",
+        "|---|---|---|---|---|---|---|",
     ]
     for name in ("bare", "gateway"):
         alone, crowd = found[name, 1], found[name, CROWD]
@@ -142,6 +146,7 @@ def table(found: dict[tuple[str, int], list[Result]]) -> str:
             f"{median(each.rate for each in crowd):.0f}",
             f"{median(each.quantile(0.5) for each in crowd):.2f}",
             f"{median(each.quantile(0.99) for each in crowd):.2f}",
+            f"{median(each.cost for each in crowd):.3f}",
         ]
         lines.append(f"| {name} | {' | '.join(cells)} |")
     added = median(

@@ -6,14 +6,34 @@ from dataclasses import dataclass
 from typing import cast
 
 import httptools
+import psutil
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """A process that answers on a port of this machine."""
+
+    port: int
+    pid: int
+
+    def busy(self) -> float:
+        """Processor time so far, in seconds."""
+        spent = psutil.Process(self.pid).cpu_times()
+        return spent.user + spent.system
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """Times in milliseconds, sorted; `seconds` is how long it took."""
+    """Times in milliseconds, sorted; `seconds` is how long it took, `busy` the server's processor time in seconds."""
 
     times: list[float]
     seconds: float
+    busy: float
+
+    @property
+    def cost(self) -> float:
+        """Processor time of the server for one request, in ms: it does not depend on what else the machine does."""
+        return self.busy / len(self.times) * 1000
 
     @property
     def rate(self) -> float:
@@ -25,18 +45,19 @@ class Result:
         return self.times[min(len(self.times) - 1, int(share * len(self.times)))]
 
 
-async def run(port: int, headers: dict[str, str], connections: int, seconds: float) -> Result:
+async def run(server: Server, headers: dict[str, str], connections: int, seconds: float) -> Result:
     """Ask `/auth/me` for so long. Raises `RuntimeError` when an answer is not 200."""
     lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
     request = f"GET /auth/me HTTP/1.1\r\nHost: bench\r\n{lines}\r\n".encode()
     loop = asyncio.get_running_loop()
-    began = time.perf_counter()
+    began, busy = time.perf_counter(), server.busy()
     clients = [_Client(request, began + seconds) for _ in range(connections)]
     for client in clients:
-        await loop.create_connection(lambda client=client: client, "127.0.0.1", port)  # type: ignore[misc]
+        await loop.create_connection(lambda client=client: client, "127.0.0.1", server.port)  # type: ignore[misc]
     await asyncio.gather(*(client.done for client in clients))
     took = time.perf_counter() - began
-    return Result(sorted(each for client in clients for each in client.times), took)
+    times = sorted(each for client in clients for each in client.times)
+    return Result(times, took, server.busy() - busy)
 
 
 class _Client(asyncio.Protocol):

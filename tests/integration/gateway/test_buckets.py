@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from svgx_common import redis
 from svgx_common.contract.ratelimits import RateLimit
 from svgx_devstack import DevStack
 from svgx_gateway.ratelimit.buckets import LOCAL, Buckets
@@ -14,10 +15,11 @@ from svgx_gateway.ratelimit.buckets import LOCAL, Buckets
 @pytest.fixture
 async def two(backing: DevStack) -> AsyncIterator[tuple[Buckets, Buckets]]:
     """The buckets of two gateways."""
-    one, other = Buckets(backing.redis_url), Buckets(backing.redis_url)
+    clients = [redis.connect(backing.redis_url) for _ in range(2)]
+    one, other = (Buckets(client) for client in clients)
     yield one, other
-    await one.close()
-    await other.close()
+    for closing in (one.close, other.close, *(client.aclose for client in clients)):
+        await closing()
 
 
 def counted_locally() -> float:

@@ -44,7 +44,7 @@ add_compress_type(problems.MEDIA_TYPE)
 @contextlib.asynccontextmanager
 async def build(runtime: Runtime[GatewaySettings]) -> AsyncIterator[Service]:
     """Wire the gateway."""
-    client = redis.connect(runtime.settings.redis_url)
+    client = redis.connect(runtime.settings.redis_url, runtime.settings.redis_pool_size)
     try:
         async with (
             _limiting(runtime, client) as limiter,
@@ -59,7 +59,7 @@ async def build(runtime: Runtime[GatewaySettings]) -> AsyncIterator[Service]:
 async def _limiting(runtime: Runtime[GatewaySettings], client: Redis) -> AsyncIterator[RateLimiter]:
     settings, bus = runtime.settings, runtime.bus
     async with contextlib.AsyncExitStack() as stack:
-        buckets, tally = Buckets(settings.redis_url, settings.redis_pool_size), Tally(client)
+        buckets, tally = Buckets(client), Tally(client)
         stack.push_async_callback(buckets.close)
         stack.push_async_callback(tally.deliver)
         limiter = RateLimiter(bus, buckets, tally, settings.rate_limits())

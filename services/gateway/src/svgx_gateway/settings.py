@@ -34,7 +34,7 @@ class GatewaySettings(TokenSettings):
     """Addresses and networks of the proxies in front, separated by commas: their `X-Forwarded-*` headers count."""
     redis_url: str = "redis://localhost:6379/0"
     redis_pool_size: int = Field(32, ge=1, le=1000)
-    """Connections for rate limits; what comes on top waits for one."""
+    """Connections to Redis; what comes on top waits for one."""
     rate_limit_requests_per_minute: int = Field(100, ge=1, le=10_000_000)
     """Of each class, for each account or, without one, address."""
     rate_limit_login_requests_per_minute: int = Field(30, ge=1, le=10_000_000)

@@ -157,7 +157,7 @@ def _allow_origins(app: FastAPI, allowed: str) -> None:
     )
 
 
-def _account(identities: Identities, socket: WebSocket) -> str | None:
+async def _account(identities: Identities, socket: WebSocket) -> str | None:
     try:
         return identities.of_token(socket.query_params.get("token", "")).caller.user_id
     except SvgxError:

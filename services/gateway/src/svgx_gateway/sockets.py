@@ -6,7 +6,7 @@ They stand in front of what the connections do, and know nothing of it.
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 import prometheus_client
@@ -27,7 +27,7 @@ TOO_LATE, TOO_MANY = 4408, 4429
 
 MAX_REASON = 120
 
-Identify = Callable[[WebSocket], str | None]
+Identify = Callable[[WebSocket], Awaitable[str | None]]
 """Whose connection it is; None when nobody's: then it is refused further on."""
 
 
@@ -90,25 +90,32 @@ class LimitedSockets:
             refusal = Overloaded("this gateway has all the connections it can serve")
             await WebSocket(scope, receive, send).send_denial_response(problems.response(refusal))
             return
-        identity = self._identify(WebSocket(scope, receive, send))
-        if identity is not None and self._by_identity[identity] >= self._limits.per_identity:
+        # At once: others come while somebody is asked whose this one is.
+        self._open += 1
+        try:
+            await self._admitted(scope, receive, send)
+        finally:
+            self._open -= 1
+
+    async def _admitted(self, scope: Scope, receive: Receive, send: Send) -> None:
+        identity = await self._identify(WebSocket(scope, receive, send))
+        if identity is None:
+            await self._app(scope, _Incoming(self._limits, receive, send).receive, send)
+            return
+        if self._by_identity[identity] >= self._limits.per_identity:
             REFUSED.labels("identity").inc()
-            # After it: a browser sees no other answer than a close code.
+            # After the upgrade: a browser sees no other answer than a close code.
             socket = WebSocket(scope, receive, send)
             await socket.accept()
             await socket.close(TOO_MANY, f"at most {self._limits.per_identity} connections")
             return
-        self._open += 1
-        if identity is not None:
-            self._by_identity[identity] += 1
+        self._by_identity[identity] += 1
         try:
             await self._app(scope, _Incoming(self._limits, receive, send).receive, send)
         finally:
-            self._open -= 1
-            if identity is not None:
-                self._by_identity[identity] -= 1
-                if not self._by_identity[identity]:
-                    del self._by_identity[identity]
+            self._by_identity[identity] -= 1
+            if not self._by_identity[identity]:
+                del self._by_identity[identity]
 
 
 class _Incoming:

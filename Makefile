@@ -3,7 +3,7 @@ PYTHON ?= python3
 BOOTSTRAP := $(PYTHON) bootstrap.py
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check lock clean
+.PHONY: help run test check bench docs lock clean
 
 help: ## List what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -20,6 +20,12 @@ check: ## Format, lint, types, import rules, house rules
 	@$(BOOTSTRAP) exec pytest -q tests/unit/house_rules
 	@$(BOOTSTRAP) exec lint-imports
 	@$(BOOTSTRAP) exec mypy
+
+bench: ## Measure what the gateway costs over a bare handler
+	@$(BOOTSTRAP) exec python -m bench.http
+
+docs: ## Write docs/asyncapi.yaml anew from the contract
+	@$(BOOTSTRAP) exec python -m svgx_common.asyncapi docs/asyncapi.yaml
 
 lock: ## Pin requirements.in anew in requirements.lock, with hashes
 	@$(BOOTSTRAP) exec uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \

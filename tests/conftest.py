@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from svgx_devstack import DevStack
+from tests.limits import ROOMY
 
 
 @pytest.fixture(scope="session")
@@ -26,5 +27,5 @@ async def backing(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Dev
 @pytest.fixture(scope="session")
 async def stack(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[DevStack]:
     """The whole stack."""
-    async with DevStack(tmp_path_factory.mktemp("stack")) as stack:
+    async with DevStack(tmp_path_factory.mktemp("stack"), settings=ROOMY) as stack:
         yield stack

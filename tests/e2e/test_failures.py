@@ -14,6 +14,7 @@ from tests.e2e import studio as studios
 from tests.e2e.painters import PATIENCE, painting
 from tests.e2e.studio import Studio
 from tests.e2e.yjs_clients import AWARENESS, YjsDriver
+from tests.limits import ROOMY
 
 pytestmark = pytest.mark.timeout(240)
 
@@ -24,7 +25,7 @@ HELD_DOWN = 5.0
 @pytest.fixture(scope="module")
 async def own_stack(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[DevStack]:
     """A stack of its own: what is killed here serves nobody else."""
-    async with DevStack(tmp_path_factory.mktemp("drills")) as stack:
+    async with DevStack(tmp_path_factory.mktemp("drills"), settings=ROOMY) as stack:
         yield stack
 
 

@@ -15,6 +15,7 @@ from tests.e2e.large_svg import large_svg
 from tests.e2e.memory import MemoryWatch
 from tests.e2e.studio import Studio
 from tests.e2e.yjs_clients import YjsDriver
+from tests.limits import ROOMY
 
 ELEMENTS = 50_000
 BYTES = 10_000_000
@@ -27,7 +28,10 @@ PATIENCE = 90.0
 @pytest.fixture
 async def studio(tmp_path: Path, driver: YjsDriver) -> AsyncIterator[Studio]:
     """A studio on a stack of its own, whose memory is nobody else's."""
-    async with DevStack(tmp_path / "home") as stack, studios.opened(stack, driver) as studio:
+    async with (
+        DevStack(tmp_path / "home", settings=ROOMY) as stack,
+        studios.opened(stack, driver) as studio,
+    ):
         yield studio
         await studio.empty()
 

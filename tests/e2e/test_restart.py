@@ -10,6 +10,7 @@ from tests.e2e import studio as studios
 from tests.e2e.painters import PATIENCE, painting
 from tests.e2e.studio import Studio
 from tests.e2e.yjs_clients import YjsDriver
+from tests.limits import ROOMY
 
 pytestmark = pytest.mark.timeout(240)
 
@@ -17,7 +18,10 @@ pytestmark = pytest.mark.timeout(240)
 @pytest.fixture
 async def studio(tmp_path: Path, driver: YjsDriver) -> AsyncIterator[Studio]:
     """A studio on a stack of its own."""
-    async with DevStack(tmp_path / "home") as stack, studios.opened(stack, driver) as studio:
+    async with (
+        DevStack(tmp_path / "home", settings=ROOMY) as stack,
+        studios.opened(stack, driver) as studio,
+    ):
         yield studio
         await studio.empty()
 

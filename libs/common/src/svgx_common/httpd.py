@@ -3,7 +3,7 @@
 import contextlib
 import math
 import socket
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 
 import uvicorn
 from prometheus_client import REGISTRY
@@ -20,7 +20,7 @@ from svgx_common.contract.errors import Unavailable
 from svgx_common.health import Health, Phase
 
 
-def operational_routes(health: Health) -> list[Route]:
+def operational_routes(health: Health, *, prometheus_enabled: bool = True) -> list[Route]:
     """Health and metrics, each with and without its trailing slash."""
 
     async def overall(_: Request) -> Response:
@@ -40,13 +40,13 @@ def operational_routes(health: Health) -> list[Route]:
     async def figures(_: Request) -> Response:
         return JSONResponse({metric.name: _figure(metric) for metric in REGISTRY.collect()})
 
-    pages = {
+    pages: dict[str, Callable[[Request], Awaitable[Response]]] = {
         "/health": overall,
         "/health/live": live,
         "/health/ready": overall,
-        "/metrics": figures,
-        "/metrics/prometheus": prometheus,
     }
+    if prometheus_enabled:
+        pages |= {"/metrics": figures, "/metrics/prometheus": prometheus}
     return [
         Route(path + slash, page, methods=["GET"])
         for path, page in pages.items()
@@ -66,9 +66,11 @@ def _figure(metric: Metric) -> dict[str, object]:
 class Front:
     """Answers health and metrics from the start, and everything else once `inner` is there; 503 before."""
 
-    def __init__(self, health: Health) -> None:
+    def __init__(self, health: Health, *, prometheus_enabled: bool = True) -> None:
         self._health = health
-        self._own = Starlette(routes=operational_routes(health))
+        self._own = Starlette(
+            routes=operational_routes(health, prometheus_enabled=prometheus_enabled)
+        )
         self.inner: ASGIApp | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -93,9 +95,11 @@ async def _not_yet(scope: Scope, receive: Receive, send: Send) -> None:
     """A path that is unknown before the start is done may be known after it: 404 would be a lie."""
     error = Unavailable("the service is starting; try again")
     problem = {
+        "type": f"urn:svgx:problem:{error.code}",
         "title": error.title(),
         "status": error.status,
         **error.body().model_dump(exclude_none=True),
+        "trace_id": "0" * 32,  # nothing is traced before the service is there
     }
     response = JSONResponse(
         problem, error.status, {"Retry-After": "1"}, media_type="application/problem+json"

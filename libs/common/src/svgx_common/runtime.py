@@ -20,9 +20,11 @@ from nats.aio.msg import Msg
 from starlette.types import ASGIApp
 
 from svgx_common import httpd, logs, tracing
+from svgx_common.background import repeat
 from svgx_common.bus import Bus
 from svgx_common.contract import subjects
 from svgx_common.health import Health, Phase
+from svgx_common.http1 import LimitedHttp
 from svgx_common.responder import Responder
 from svgx_common.settings import Settings, load
 
@@ -119,13 +121,14 @@ class _Life(Generic[Settings]):
         self._version = version
         self._websocket = websocket
         self._stop = asyncio.Event()
+        self._reason: str | None = None
         self.health = Health(service, replica_id, version)
 
     async def live(self, listener: socket.socket, build: Build[Settings]) -> None:
         loop = asyncio.get_running_loop()
         for signum in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(signum, self._stop.set)
-        front = httpd.Front(self.health)
+        front = httpd.Front(self.health, prometheus_enabled=self._settings.prometheus_enabled)
         # Not the setting: that may be 0, for any free port.
         self._port = listener.getsockname()[1]
         self._server = httpd.Server(self._config(front))
@@ -144,9 +147,11 @@ class _Life(Generic[Settings]):
     def _config(self, front: httpd.Front) -> uvicorn.Config:
         return uvicorn.Config(
             front,
+            http=LimitedHttp,
             log_config=None,
             access_log=False,
             server_header=False,
+            proxy_headers=False,  # whom to believe is the gateway's setting
             lifespan="off",
             ws="websockets-sansio",
             ws_max_size=self._websocket.max_bytes,
@@ -184,10 +189,22 @@ class _Life(Generic[Settings]):
                 await bus.settle()
                 self.health.phase = Phase.READY
                 log.info("ready", port=self._port)
-                await self._until_stop_or_gone(bus)
+                watching = asyncio.create_task(repeat("health", self._watch_health))
+                try:
+                    await self._until_stop_or_gone(bus)
+                finally:
+                    watching.cancel()
                 await self._drain(responder, service)
         finally:
             await bus.close()
+
+    async def _watch_health(self) -> None:
+        """Say in the log when what the service needs goes and comes back, also when nobody probes."""
+        report = await self.health.report()
+        if report.reason != self._reason:
+            log.warning("health changed", status=report.status, reason=report.reason)
+        self._reason = report.reason
+        await asyncio.sleep(self._settings.health_check_interval)
 
     async def _until_stop_or_gone(self, bus: Bus) -> None:
         stopping = asyncio.create_task(self._stop.wait())

@@ -1,14 +1,17 @@
-"""Settings from the environment, checked before anything opens a socket."""
+"""Settings: environment over file over defaults, checked before anything opens a socket."""
 
+import os
 import re
 import sys
+from pathlib import Path
 from typing import Annotated, Literal, Self, TypeVar
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, SecretStr, ValidationError, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 from pydantic_settings.exceptions import SettingsError
 
+from svgx_common import config_file
 from svgx_common.logs import Format
 
 _HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^:\[\]@]*)(:[0-9]{1,5})?")
@@ -41,7 +44,23 @@ _CONFIG = SettingsConfigDict(extra="ignore", env_ignore_empty=True, hide_input_i
 """For every base: of two bases the later one's counts, defaults included."""
 
 
-class ServiceSettings(BaseSettings):
+class _Settings(BaseSettings):
+    model_config = _CONFIG
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],  # noqa: ARG003
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """The environment goes before what the configuration file says, which comes as arguments."""
+        return env_settings, init_settings
+
+
+class ServiceSettings(_Settings):
     """What every service has. Variables are the operations guide's; defaults suit a laptop."""
 
     model_config = _CONFIG
@@ -55,15 +74,27 @@ class ServiceSettings(BaseSettings):
     """One server, or several separated by commas."""
     drain_seconds: float = Field(5.0, ge=0, le=600)
     """Within this time a stopping service finishes what it has."""
+    prometheus_enabled: bool = True
+    """Whether `/metrics` and `/metrics/prometheus` answer."""
+    health_check_interval: float = Field(30.0, ge=1, le=3600)
+    """Seconds between two looks of a service at what it needs, whoever else asks; changes are logged."""
 
 
-class PostgresSettings(BaseSettings):
+class PostgresSettings(_Settings):
     """For services with tables."""
 
     model_config = _CONFIG
 
     postgres_url: Annotated[str, AfterValidator(_postgres_url)]
     database_pool_size: int = Field(10, ge=1, le=1000)
+    """Connections a replica keeps."""
+    database_max_overflow: int = Field(0, ge=0, le=1000)
+    """Connections on top of them, under load."""
+
+    @property
+    def database_connections(self) -> int:
+        """Connections at most."""
+        return self.database_pool_size + self.database_max_overflow
 
 
 MIN_SECRET = 32
@@ -90,15 +121,42 @@ Settings = TypeVar("Settings", bound=ServiceSettings)
 
 
 def load(kind: type[Settings]) -> Settings:
-    """Read the settings; anything wrong ends the process with one line a setting and status 2."""
+    """Read the settings; anything wrong ends the process with one line a setting and status 2.
+
+    `SVGX_CONFIG` names a configuration file (see `config_file`). No line has a value in it.
+    """
+    path = os.environ.get(config_file.VARIABLE, "").strip()
+    found = _read(Path(path), kind) if path else config_file.Found()
+    lines = [f"{config_file.VARIABLE}: {path}: {error}" for error in found.errors]
     try:
-        return kind()
+        settings = kind(**found.values)
     except ValidationError as error:
         for item in error.errors(include_url=False, include_input=False, include_context=False):
-            name = "_".join(str(part) for part in item["loc"]).upper() or "settings"
-            print(f"svgx: {name}: {item['msg']}", file=sys.stderr)
-        raise SystemExit(2) from None
+            name = "_".join(str(part) for part in item["loc"])
+            setting = str(item["loc"][0]) if item["loc"] else ""
+            if setting in found.values:
+                lines.append(
+                    f"{config_file.VARIABLE}: {path}: {found.keys[setting]}: {item['msg']}"
+                )
+            elif setting not in found.keys:  # else the file's fault, which is said already
+                lines.append(f"{name.upper() or 'settings'}: {item['msg']}")
     except SettingsError as error:
         # Names the field; the value is only in what it was raised from.
-        print(f"svgx: {error}", file=sys.stderr)
-        raise SystemExit(2) from None
+        lines.append(str(error))
+    else:
+        if not lines:
+            return settings
+    for line in lines:
+        print(f"svgx: {line}", file=sys.stderr)
+    raise SystemExit(2)
+
+
+def _read(path: Path, kind: type[Settings]) -> config_file.Found:
+    fields = set(kind.model_fields)
+    reader = config_file.Reader(
+        kind.__module__.partition(".")[0].removeprefix("svgx_"),
+        own=fields,
+        common=set(ServiceSettings.model_fields),
+        taken={name for name in fields if os.environ.get(name.upper())},
+    )
+    return reader.read(path)

@@ -69,7 +69,7 @@ async def build(runtime: Runtime[AuthSettings]) -> AsyncIterator[Service]:
             settings.postgres_url,
             schema="auth",
             package="svgx_auth",
-            pool_size=settings.database_pool_size,
+            pool_size=settings.database_connections,
         ) as database:
             revocations = Revocations(database, runtime.bus)
             audit = Audit(database)

@@ -1,36 +1,90 @@
 """The composition root: everything the gateway is made of is built here."""
 
+import asyncio
 import contextlib
 import functools
 from collections.abc import AsyncIterator
-from typing import Any
+from functools import partial
 
 from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 from starlette.routing import Route, WebSocketRoute
+from starlette.websockets import WebSocket
+from starlette_compress import CompressMiddleware, add_compress_type
 
-from svgx_common.contract.errors import BadRequest, MethodNotAllowed, NotFound
+from svgx_common import redis
+from svgx_common.background import repeat
+from svgx_common.contract.errors import BadRequest, Internal, MethodNotAllowed, NotFound, SvgxError
+from svgx_common.redis import Redis
 from svgx_common.runtime import Runtime, Service
-from svgx_gateway import openapi, problems, routes
+from svgx_gateway import docs, openapi, origins, problems, proxies, routes
 from svgx_gateway.access import Access
 from svgx_gateway.api_keys import ApiKeys
 from svgx_gateway.guard import Guard
+from svgx_gateway.headers import SecurityHeaders
+from svgx_gateway.idempotency import Idempotency
 from svgx_gateway.identity import Identities
 from svgx_gateway.live.endpoint import YjsEndpoint
 from svgx_gateway.live.hub import Hub
+from svgx_gateway.origins import OriginCheck
+from svgx_gateway.ratelimit.buckets import Buckets
+from svgx_gateway.ratelimit.limiter import RateLimiter
+from svgx_gateway.ratelimit.operations import RateLimitOperations
+from svgx_gateway.ratelimit.tally import Tally
 from svgx_gateway.revocations import Revocations
 from svgx_gateway.settings import GatewaySettings
+from svgx_gateway.shedding import Lag, Shedding
+from svgx_gateway.sockets import LimitedSockets
 from svgx_gateway.summary import Summary
 from svgx_gateway.token_keys import TokenKeys
 from svgx_gateway.tracing import Tracing
+
+add_compress_type(problems.MEDIA_TYPE)
 
 
 @contextlib.asynccontextmanager
 async def build(runtime: Runtime[GatewaySettings]) -> AsyncIterator[Service]:
     """Wire the gateway."""
+    client = redis.connect(runtime.settings.redis_url, runtime.settings.redis_pool_size)
+    try:
+        async with (
+            _limiting(runtime, client) as limiter,
+            _wired(runtime, limiter, client) as service,
+        ):
+            yield service
+    finally:
+        await client.aclose()
+
+
+@contextlib.asynccontextmanager
+async def _limiting(runtime: Runtime[GatewaySettings], client: Redis) -> AsyncIterator[RateLimiter]:
+    settings, bus = runtime.settings, runtime.bus
+    async with contextlib.AsyncExitStack() as stack:
+        buckets, tally = Buckets(client), Tally(client)
+        stack.push_async_callback(buckets.close)
+        stack.push_async_callback(tally.deliver)
+        limiter = RateLimiter(bus, buckets, tally, settings.rate_limits())
+        await limiter.start()
+        RateLimitOperations(bus, limiter, tally).register(runtime.responder)
+        background = [
+            asyncio.create_task(repeat("rate limits", limiter.keep_current)),
+            asyncio.create_task(repeat("rate limit analytics", tally.keep_delivering)),
+        ]
+        try:
+            yield limiter
+        finally:
+            for task in background:
+                task.cancel()
+            await asyncio.gather(*background, return_exceptions=True)
+
+
+@contextlib.asynccontextmanager
+async def _wired(
+    runtime: Runtime[GatewaySettings], limiter: RateLimiter, client: Redis
+) -> AsyncIterator[Service]:
     settings, bus = runtime.settings, runtime.bus
     revocations = Revocations(bus)
     keys = TokenKeys(bus, settings.jwt_secret.get_secret_value())
@@ -44,8 +98,7 @@ async def build(runtime: Runtime[GatewaySettings]) -> AsyncIterator[Service]:
     runtime.health.require("revocations", revocations.ready)
     runtime.health.require("token_keys", keys.ready)
     runtime.health.describe("live", hub.details)
-    summary = Summary(bus, identities)
-    document = openapi.document(runtime.version)
+    summary = Summary(bus, identities, limiter)
     app = FastAPI(
         title="SVGX Engine",
         version=runtime.version,
@@ -55,47 +108,73 @@ async def build(runtime: Runtime[GatewaySettings]) -> AsyncIterator[Service]:
         redirect_slashes=False,
         # Its spans would carry the query, and with it the tokens of WebSockets; `Tracing` has the root span.
         telemetry={"tracing": False, "metrics": False},
-        exception_handlers={HTTPException: _http_problem},
+        exception_handlers={HTTPException: _http_problem, Exception: _internal},
         routes=[
-            *routes.build(bus, Guard(identities, access)),
+            *routes.build(
+                bus,
+                Guard(identities, access, limiter),
+                Idempotency(client, settings.idempotency_seconds),
+            ),
             Route("/health/summary", summary.page),
             Route("/health/summary/", summary.page),
-            Route("/openapi.json", _page(document)),
+            *docs.routes(openapi.document(runtime.version)),
             WebSocketRoute(
                 "/runtime/events/{canvas_id}", YjsEndpoint(hub, identities, access).serve
             ),
         ],
     )
+    app.add_middleware(CompressMiddleware, zstd_level=1, gzip_level=1, brotli=False)
     _allow_origins(app, settings.cors_origins)
+    app.add_middleware(
+        LimitedSockets, limits=settings.socket_limits(), identify=partial(_account, identities)
+    )
+    app.add_middleware(
+        OriginCheck, allowed=origins.split(settings.websocket_origins or settings.cors_origins)
+    )
+    lag = Lag(settings.shed_lag_seconds)
+    app.add_middleware(Shedding, lag=lag)
+    app.add_middleware(SecurityHeaders, hsts_seconds=settings.hsts_seconds)
 
     async def before_drain() -> None:
         await hub.drain(settings.websocket_drain_seconds)
 
     try:
-        yield Service(asgi=Tracing(app), before_drain=before_drain)
+        asgi = proxies.look_through(Tracing(app), proxies.networks(settings.trusted_proxies))
+        lag.start()
+        yield Service(asgi=asgi, before_drain=before_drain)
     finally:
         keys.stop()
         revocations.stop()
+        lag.stop()
         await hub.stop()
 
 
-def _allow_origins(app: FastAPI, origins: str) -> None:
+def _allow_origins(app: FastAPI, allowed: str) -> None:
     """`*` never comes together with credentials; tokens travel in a header, so none are needed."""
     app.add_middleware(
         CORSMiddleware,
-        allow_origins=[origin.strip() for origin in origins.split(",") if origin.strip()],
+        allow_origins=origins.split(allowed),
         allow_methods=["*"],
         allow_headers=["Authorization", "Content-Type", "Idempotency-Key", "traceparent"],
-        expose_headers=["traceresponse", "Retry-After"],
+        expose_headers=[
+            "traceresponse",
+            "Retry-After",
+            "Idempotency-Replayed",
+            "RateLimit",
+            "RateLimit-Policy",
+            "X-RateLimit-Limit",
+            "X-RateLimit-Remaining",
+            "X-RateLimit-Reset",
+        ],
         allow_credentials=False,
     )
 
 
-def _page(content: dict[str, Any]) -> Any:
-    async def page(_: Request) -> Response:
-        return JSONResponse(content)
-
-    return page
+async def _account(identities: Identities, socket: WebSocket) -> str | None:
+    try:
+        return (await identities.of_token(socket.query_params.get("token", ""))).caller.user_id
+    except SvgxError:
+        return None
 
 
 async def _http_problem(_: Request, error: Exception) -> Response:
@@ -104,6 +183,13 @@ async def _http_problem(_: Request, error: Exception) -> Response:
         case 404:
             return problems.response(NotFound("no operation has this path"))
         case 405:
-            return problems.response(MethodNotAllowed())
+            response = problems.response(MethodNotAllowed())
+            response.headers.update(getattr(error, "headers", None) or {})  # `Allow`
+            return response
         case _:
             return problems.response(BadRequest())
+
+
+async def _internal(_: Request, __: Exception) -> Response:
+    """What nothing else has caught; it is logged by whoever called the application."""
+    return problems.response(Internal())

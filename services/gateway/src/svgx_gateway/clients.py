@@ -11,7 +11,7 @@ MAX_USER_AGENT = 256
 def client_of(request: HTTPConnection) -> Client:
     """The caller's address and program.
 
-    uvicorn reads `X-Forwarded-For` from the proxies that FORWARDED_ALLOW_IPS names, and from nobody else.
+    Proxies have been looked through by then (see `proxies`).
     """
     address = request.client.host if request.client else ""
     return Client(address, request.headers.get("user-agent", "")[:MAX_USER_AGENT])

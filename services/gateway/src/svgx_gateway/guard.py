@@ -1,31 +1,52 @@
-"""What a request must pass before it reaches a service: identity, scope, role on the canvas."""
+"""What a request must pass before it reaches a service: identity, scope, rate limit, role on the canvas."""
 
+from collections.abc import MutableMapping
 from typing import Any
 
 from starlette.requests import Request
 
 from svgx_common.caller import Caller
-from svgx_common.contract.errors import Forbidden
+from svgx_common.contract.errors import Forbidden, SvgxError, Unauthenticated
 from svgx_common.contract.operation import Operation, RequestModel
-from svgx_common.contract.policy import Scope
+from svgx_common.contract.policy import RateClass, Scope
 from svgx_gateway.access import Access
 from svgx_gateway.identity import Identities
+from svgx_gateway.ratelimit.limiter import RateLimiter
+from svgx_gateway.ratelimit.party import party
 
 
 class Guard:
     """Decides by what the contract says of the operation."""
 
-    def __init__(self, identities: Identities, access: Access) -> None:
+    def __init__(self, identities: Identities, access: Access, limiter: RateLimiter) -> None:
         self._identities = identities
         self._access = access
+        self._limiter = limiter
 
-    async def admit(self, operation: Operation[Any, Any], request: Request) -> Caller | None:
-        """Who calls; None for public operations. Raises `Unauthenticated` or `Forbidden`."""
-        if operation.scope is Scope.PUBLIC:
-            return None
-        caller = (await self._identities.of_request(request)).caller
-        if not operation.scope.admits(caller.role):
-            raise Forbidden(f"the role {caller.role} does not allow this")
+    async def admit(
+        self, operation: Operation[Any, Any], request: Request, headers: MutableMapping[str, str]
+    ) -> Caller | None:
+        """Who calls; None for public operations. `headers` gets what the answer must say of the rate limit.
+
+        Raises `Unauthenticated`, `Forbidden` or `TooManyRequests`. What is refused counts too: against the address,
+        as long as nobody is known.
+        """
+        caller: Caller | None = None
+        refused: SvgxError | None = None
+        if operation.scope is not Scope.PUBLIC:
+            try:
+                caller = (await self._identities.of_request(request)).caller
+            except Unauthenticated as error:
+                refused = error
+            else:
+                if not operation.scope.admits(caller.role):
+                    refused = Forbidden(f"the role {caller.role} does not allow this")
+        rate = operation.rate
+        if refused is not None and rate is RateClass.UNLIMITED:
+            rate = RateClass.READ  # unlimited is for those who may
+        await self._limiter.admit(rate, party(request, caller), headers)
+        if refused is not None:
+            raise refused
         return caller
 
     async def check_canvas(

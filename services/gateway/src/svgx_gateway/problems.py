@@ -8,6 +8,9 @@ from starlette.responses import JSONResponse
 from svgx_common.contract.errors import SvgxError
 from svgx_common.tracing import current_trace_id
 
+RETRY = 1.0
+"""Seconds after which what was not there is worth another try, where nobody knows better."""
+
 MEDIA_TYPE = "application/problem+json"
 
 
@@ -26,8 +29,11 @@ def content(error: SvgxError) -> dict[str, Any]:
 def response(error: SvgxError) -> JSONResponse:
     """The HTTP answer of an error."""
     headers = {}
-    if error.retry_after is not None:
-        headers["Retry-After"] = str(max(1, math.ceil(error.retry_after)))
+    retry_after = error.retry_after
+    if retry_after is None and error.status == 503:
+        retry_after = RETRY
+    if retry_after is not None:
+        headers["Retry-After"] = str(max(1, math.ceil(retry_after)))
     if error.status == 401:
         headers["WWW-Authenticate"] = "Bearer"
     return JSONResponse(content(error), error.status, headers, media_type=MEDIA_TYPE)

@@ -1,5 +1,6 @@
 """One HTTP route for each operation of the contract."""
 
+import asyncio
 import json
 import time
 from collections.abc import Awaitable, Callable
@@ -19,6 +20,7 @@ from svgx_common.contract import OPERATIONS
 from svgx_common.contract.errors import (
     BadRequest,
     Internal,
+    RequestTimeout,
     SvgxError,
     TooLarge,
     UnsupportedMedia,
@@ -26,68 +28,158 @@ from svgx_common.contract.errors import (
 )
 from svgx_common.contract.operation import Empty, Http, Operation, RawRequest, RequestModel
 from svgx_gateway import problems
+from svgx_gateway.circuits import Circuits
 from svgx_gateway.clients import client_of
+from svgx_gateway.compression import compress_large
 from svgx_gateway.guard import Guard
+from svgx_gateway.idempotency import Idempotency, check_key, fingerprint
 
 log = structlog.get_logger(__name__)
+
+BODY_SECONDS = 120.0
+"""Time a body may take to arrive."""
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 
 
-def build(bus: Bus, guard: Guard) -> list[Route]:
+def build(bus: Bus, guard: Guard, idempotency: Idempotency) -> list[Route]:
     """Routes for all operations with an HTTP form, each with and without its trailing slash."""
-    routes = []
+    edge = _Edge(bus, guard, idempotency)
+    by_path: dict[str, dict[str, Endpoint]] = {}
     for operation in OPERATIONS:
         if operation.http is not None:
-            endpoint = _endpoint(operation, operation.http, bus, guard)
             path = operation.http.path.rstrip("/")
-            routes += [
-                Route(path + slash, endpoint, methods=[operation.http.method])
-                for slash in ("", "/")
-            ]
-    return routes
+            by_path.setdefault(path, {})[operation.http.method] = edge.endpoint(
+                operation, operation.http
+            )
+    # One route a path, so that the answer to another method names all that there are (RFC 9110, 15.5.6).
+    return [
+        Route(path + slash, _by_method(endpoints), methods=list(endpoints))
+        for path, endpoints in by_path.items()
+        for slash in ("", "/")
+    ]
 
 
-def _endpoint(operation: Operation[Any, Any], http: Http, bus: Bus, guard: Guard) -> Endpoint:
+def _by_method(endpoints: dict[str, Endpoint]) -> Endpoint:
     async def endpoint(request: Request) -> Response:
-        started = time.perf_counter()
-        trace.get_current_span().update_name(f"{http.method} {http.path}")
-        code = "ok"
-        try:
-            body = await _read(request, operation.max_body)
-            caller = await guard.admit(operation, request)
-            message = _message(operation, http, request, body)
-            await guard.check_canvas(operation, message, caller)
-            answer = await _forward(operation, message, caller, client_of(request), bus)
-            return _response(operation, http, answer)
-        except SvgxError as error:
-            code = error.code
-            return problems.response(error)
-        except ClientDisconnect:
-            code = "client_gone"
-            return Response(status_code=499)
-        except Exception:
-            code = Internal.code
-            log.exception("a request failed", operation=operation.name)
-            return problems.response(Internal())
-        finally:
-            metrics.observe("gateway", operation.name, code, time.perf_counter() - started)
+        method = "GET" if request.method == "HEAD" else request.method
+        return await endpoints[method](request)
 
     return endpoint
 
 
-async def _read(request: Request, limit: int) -> bytes:
-    """The body; refused by its announced length, and as soon as what arrives is over the limit."""
-    too_large = TooLarge(f"body: at most {limit} bytes", field="body", limit=limit)
+class _Edge:
+    def __init__(self, bus: Bus, guard: Guard, idempotency: Idempotency) -> None:
+        self._bus = bus
+        self._guard = guard
+        self._idempotency = idempotency
+        self._circuits = Circuits()
+
+    def endpoint(self, operation: Operation[Any, Any], http: Http) -> Endpoint:
+        """Whatever happens becomes an answer, is counted, and is logged when it is a defect."""
+
+        async def endpoint(request: Request) -> Response:
+            started = time.perf_counter()
+            trace.get_current_span().update_name(f"{http.method} {http.path}")
+            code, headers = "ok", dict[str, str]()
+            try:
+                response = await self._answer(operation, http, request, headers)
+            except SvgxError as error:
+                code = error.code
+                response = problems.response(error)
+            except ClientDisconnect:
+                code = "client_gone"
+                response = Response(status_code=499)
+            except Exception:
+                code = Internal.code
+                log.exception("a request failed", operation=operation.name)
+                response = problems.response(Internal())
+            finally:
+                metrics.observe("gateway", operation.name, code, time.perf_counter() - started)
+            response.headers.update(headers)
+            await compress_large(response, request.headers)
+            return response
+
+        return endpoint
+
+    async def _answer(
+        self,
+        operation: Operation[Any, Any],
+        http: Http,
+        request: Request,
+        headers: dict[str, str],
+    ) -> Response:
+        _check_announced(request, operation.max_body)
+        caller = await self._guard.admit(operation, request, headers)
+        body = await _read(request, operation.max_body)
+        message = _message(operation, http, request, body)
+        deadline = time.monotonic() + operation.timeout
+        await self._guard.check_canvas(operation, message, caller)
+
+        async def forward() -> Response:
+            # The time limit is for all of it, the look at the role included.
+            left = max(0.001, deadline - time.monotonic())
+            with self._circuits.of(operation).passage():
+                answer = await _forward(
+                    operation,
+                    message,
+                    self._bus,
+                    caller=caller,
+                    client=client_of(request),
+                    timeout=left,
+                )
+            return _response(operation, http, answer)
+
+        key = request.headers.get("idempotency-key")
+        if key is None or caller is None or http.method != "POST":
+            return await forward()
+        target = f"{request.url.path}?{request.url.query}"
+        ticket = await self._idempotency.begin(
+            caller,
+            check_key(key),
+            fingerprint(http.method, target, body),
+            operation.timeout,
+        )
+        if isinstance(ticket, Response):
+            return ticket
+        if ticket is None:
+            return await forward()
+        response = None
+        try:
+            response = await forward()
+        except SvgxError as error:
+            response = problems.response(error)
+            raise
+        finally:
+            await self._idempotency.finish(ticket, response, secret=operation.secret)
+        return response
+
+
+def _too_large(limit: int) -> TooLarge:
+    return TooLarge(f"body: at most {limit} bytes", field="body", limit=limit)
+
+
+def _check_announced(request: Request, limit: int) -> None:
+    """What says that it is too large needs no further look."""
     announced = request.headers.get("content-length", "")
     if announced.isdecimal() and int(announced) > limit:
-        raise too_large
+        raise _too_large(limit)
+
+
+async def _read(request: Request, limit: int) -> bytes:
+    """The body; refused as soon as what arrives is over the limit. Nobody's body is read before he may send one."""
     chunks, size = [], 0
-    async for chunk in request.stream():
-        size += len(chunk)
-        if size > limit:
-            raise too_large
-        chunks.append(chunk)
+    try:
+        async with asyncio.timeout(BODY_SECONDS):
+            async for chunk in request.stream():
+                size += len(chunk)
+                if size > limit:
+                    raise _too_large(limit)
+                chunks.append(chunk)
+    except TimeoutError:
+        raise RequestTimeout(
+            f"body: at most {BODY_SECONDS:.0f} s", field="body", limit=BODY_SECONDS
+        ) from None
     return b"".join(chunks)
 
 
@@ -134,9 +226,11 @@ def _json_object(body: bytes) -> dict[str, Any]:
 async def _forward(
     operation: Operation[Any, Any],
     message: RequestModel,
+    bus: Bus,
+    *,
     caller: Caller | None,
     client: Client,
-    bus: Bus,
+    timeout: float,
 ) -> Answer:
     header = caller.header() if caller else None
     if isinstance(message, RawRequest):
@@ -147,22 +241,18 @@ async def _forward(
             caller=header,
             client=client.header(),
             params=params,
-            timeout=operation.timeout,
+            timeout=timeout,
         )
     content = message.model_dump_json().encode()
     return await bus.call(
-        operation.subject,
-        content,
-        caller=header,
-        client=client.header(),
-        timeout=operation.timeout,
+        operation.subject, content, caller=header, client=client.header(), timeout=timeout
     )
 
 
 def _response(operation: Operation[Any, Any], http: Http, answer: Answer) -> Response:
     if operation.reply is Empty:
         return Response(status_code=http.status)
-    headers = {"Cache-Control": "no-store"}
+    headers = {}
     filename = answer.headers.get(HEADER_FILENAME)
     if filename is not None:
         headers["Content-Disposition"] = f'attachment; filename="{filename}"'

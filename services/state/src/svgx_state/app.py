@@ -14,6 +14,7 @@ from svgx_state.handlers import Handlers
 from svgx_state.journal import Journal
 from svgx_state.members import Members
 from svgx_state.partitions import add_partitions, keep_adding
+from svgx_state.ratelimits import StoredRateLimits
 from svgx_state.settings import StateSettings
 from svgx_state.snapshots import Compactor
 
@@ -27,7 +28,7 @@ async def build(runtime: Runtime[StateSettings]) -> AsyncIterator[Service]:
             settings.postgres_url,
             schema="state",
             package="svgx_state",
-            pool_size=settings.database_pool_size,
+            pool_size=settings.database_connections,
         ) as database,
         Workers(
             settings.worker_count,
@@ -48,6 +49,7 @@ async def build(runtime: Runtime[StateSettings]) -> AsyncIterator[Service]:
             runtime.bus, Canvases(database), Members(database), journal, Exports(journal, workers)
         )
         handlers.register(runtime.responder)
+        StoredRateLimits(runtime.bus, database).register(runtime.responder)
         runtime.health.require("postgresql", database.check)
         runtime.health.describe("database_pool", database.usage)
         runtime.health.describe("compaction", lambda: {"backlog": compactor.backlog})

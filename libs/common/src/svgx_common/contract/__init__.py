@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from svgx_common.contract import api_keys, audit, auth, collab, revocations, state
+from svgx_common.contract import api_keys, audit, auth, collab, ratelimits, revocations, state
 from svgx_common.contract.operation import Operation
 
 OPERATIONS: tuple[Operation[Any, Any], ...] = (
@@ -35,12 +35,17 @@ OPERATIONS: tuple[Operation[Any, Any], ...] = (
     state.REMOVE_MEMBER,  #      DELETE /runtime/canvases/{canvas_id}/members/{user_id}
     state.EXPORT,  #             GET    /runtime/canvases/{canvas_id}/export
     collab.IMPORT_SVG,  #        PUT    /runtime/canvases/{canvas_id}/svg
+    ratelimits.GET_CONFIG,  #    GET    /security/rate-limits/config/
+    ratelimits.SET_CONFIG,  #    PUT    /security/rate-limits/config/
+    ratelimits.ANALYTICS,  #     GET    /security/rate-limits/analytics/
     # services only
     revocations.LIST_REVOCATIONS,
     api_keys.CHECK_API_KEY,
     state.CANVAS_ACCESS,
     state.JOURNAL_APPEND,
     state.JOURNAL_LOAD,
+    ratelimits.STORED,
+    ratelimits.STORE,
     collab.OPEN,
 )
 

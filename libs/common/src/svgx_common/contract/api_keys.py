@@ -87,6 +87,7 @@ CREATE_API_KEY = Operation(
     scope=Scope.SIGNED_IN,
     http=Http("POST", "/auth/api-keys/", status=201),
     rate=RateClass.WRITE,
+    secret=True,
     errors=(Conflict, Forbidden, NotFound),
 )
 

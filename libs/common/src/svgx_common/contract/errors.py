@@ -114,6 +114,13 @@ class MethodNotAllowed(SvgxError):
     status = 405
 
 
+class RequestTimeout(SvgxError):
+    """The request did not arrive in time."""
+
+    code = "request_timeout"
+    status = 408
+
+
 class Conflict(SvgxError):
     """The request does not fit what is stored."""
 

@@ -68,7 +68,8 @@ class Operation(Generic[Request, Reply]):
     """One operation, declared once: routes, handlers, calls, OpenAPI and NATS permissions are read from here.
 
     `timeout` is in seconds and is the caller's whole patience; it travels as an absolute deadline. `canvas_role` is
-    the role the caller must have on the canvas named by the request's `canvas_id`. `max_body` is in bytes.
+    the role the caller must have on the canvas named by the request's `canvas_id`. `max_body` is in bytes. A
+    `secret` reply is shown once, and kept nowhere.
     """
 
     subject: str
@@ -81,6 +82,7 @@ class Operation(Generic[Request, Reply]):
     rate: RateClass = RateClass.READ
     timeout: float = 10.0
     max_body: int = 1024 * 1024
+    secret: bool = False
     errors: tuple[type[SvgxError], ...] = field(default=())
 
     @property

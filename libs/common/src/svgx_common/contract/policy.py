@@ -62,4 +62,6 @@ class RateClass(StrEnum):
     LOGIN = "login"
     HEAVY = "heavy"
     """Imports, exports, renders: each costs a worker."""
+    UNLIMITED = "unlimited"
+    """What an admin needs to repair the limits themselves."""
     INTERNAL = "internal"

@@ -8,6 +8,9 @@ CanvasChannel = Literal["edit", "sync", "awareness", "update", "presence", "acce
 REVOKED = "svgx.auth.revoked"
 """Auth's broadcast of sessions and tokens that count no more: a `RevocationList`."""
 
+RATE_LIMITS_CHANGED = "svgx.state.rate_limits.changed"
+"""State's broadcast: rate limits were set. Its payload is the new `RateLimits`."""
+
 SERVICES = ("auth", "state", "collab", "gateway")
 
 
@@ -40,7 +43,7 @@ class Permissions:
 
 _PUBLISH: dict[str, tuple[str, ...]] = {
     "auth": (REVOKED,),
-    "state": ("svgx.canvas.*.access",),
+    "state": ("svgx.canvas.*.access", RATE_LIMITS_CHANGED),
     "collab": (
         "svgx.state.>",
         "svgx.replica.collab.*",
@@ -51,6 +54,7 @@ _PUBLISH: dict[str, tuple[str, ...]] = {
         "svgx.collab.open",
     ),
     "gateway": (
+        "svgx.gateway.>",
         "svgx.auth.>",
         "svgx.state.>",
         "svgx.collab.>",
@@ -73,6 +77,8 @@ _SUBSCRIBE: dict[str, tuple[str, ...]] = {
         "svgx.canvas.*.access",
     ),
     "gateway": (
+        "svgx.gateway.>",
+        RATE_LIMITS_CHANGED,
         "svgx.canvas.*.update",
         "svgx.canvas.*.presence",
         "svgx.canvas.*.access",

@@ -138,3 +138,17 @@ WHERE canvas_id = $1 AND through_revision < (
 -- Last in its transaction: appends to the canvas wait from here to the commit.
 UPDATE canvas SET snapshot_revision = $2, snapshot_bytes = $3
 WHERE id = $1 AND snapshot_revision < $2
+
+-- name: configuration
+SELECT version, value::text AS value FROM configuration WHERE name = $1
+
+-- name: set_configuration
+-- No row when somebody has changed it since version $4 (null: whatever it is, 0: never set).
+INSERT INTO configuration (name, version, value, changed_by)
+SELECT $1, 1, $2::text::jsonb, $3 WHERE coalesce($4::bigint, 0) = 0
+    OR EXISTS (SELECT FROM configuration WHERE name = $1)
+ON CONFLICT (name) DO UPDATE
+    SET version = configuration.version + 1, value = excluded.value,
+        changed_by = excluded.changed_by, changed_at = excluded.changed_at
+    WHERE $4::bigint IS NULL OR configuration.version = $4::bigint
+RETURNING version

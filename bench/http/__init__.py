@@ -1,0 +1,1 @@
+"""What the gateway costs: a handler asked through it, over the same handler asked directly."""

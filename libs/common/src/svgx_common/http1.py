@@ -1,0 +1,71 @@
+"""HTTP/1.1 with limits that uvicorn does not have: how large headers may be, and how long they may take.
+
+Without them one connection fills the memory with a header that never ends, and a few thousand that send nothing use up
+the open files (Slowloris).
+"""
+
+import asyncio
+from typing import Any
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+MAX_HEADERS = 64 * 1024
+"""Bytes of request line and headers. A read may bring more at once; that is looked at when it is there."""
+
+HEADER_SECONDS = 10.0
+"""Time from the connection, or from a request's first byte, to the end of its headers."""
+
+
+class LimitedHttp(HttpToolsProtocol):
+    """Closes connections whose headers are too large (after a 431) or take too long (without a word)."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._header_bytes = 0
+        self._in_headers = True
+        self._late: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """The clock runs: whoever connects wants something."""
+        super().connection_made(transport)
+        self._late = self.loop.call_later(HEADER_SECONDS, transport.close)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Nothing is left over."""
+        self._in_time()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Hand on, and look whether the headers have ended."""
+        if self._in_headers:
+            self._header_bytes += len(data)
+        super().data_received(data)
+        if (
+            self._in_headers
+            and self._header_bytes > MAX_HEADERS
+            and not self.transport.is_closing()
+        ):
+            self.transport.write(
+                b"HTTP/1.1 431 Request Header Fields Too Large\r\n"
+                b"connection: close\r\ncontent-length: 0\r\n\r\n"
+            )
+            self.transport.close()
+
+    def on_message_begin(self) -> None:
+        """A request's first byte."""
+        super().on_message_begin()
+        self._in_headers = True
+        if self._late is None:
+            self._late = self.loop.call_later(HEADER_SECONDS, self.transport.close)
+
+    def on_headers_complete(self) -> None:
+        """In time, and small enough."""
+        self._in_headers = False
+        self._header_bytes = 0
+        self._in_time()
+        super().on_headers_complete()
+
+    def _in_time(self) -> None:
+        if self._late is not None:
+            self._late.cancel()
+            self._late = None

@@ -1,0 +1,45 @@
+"""Whom a request counts against: an account, else an address."""
+
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
+
+from starlette.requests import HTTPConnection
+
+from svgx_common.caller import Caller
+from svgx_common.contract.policy import Role
+
+IPV6_PREFIX = 64
+"""Bits of an IPv6 address that name one customer (RFC 6177): whoever has one address has all of these."""
+
+
+@dataclass(frozen=True, slots=True)
+class Party:
+    """`key` is `user:<id>` or `address:<address>`. `address` is None where the peer has none (a Unix socket)."""
+
+    key: str
+    address: IPv4Address | IPv6Address | None
+    user_id: str | None = None
+    role: Role | None = None
+
+
+def party(connection: HTTPConnection, caller: Caller | None) -> Party:
+    """Who is behind this connection; proxies have been looked through by then (see `proxies`)."""
+    address = _address(connection)
+    if caller is not None:
+        return Party(f"user:{caller.user_id}", address, caller.user_id, caller.role)
+    return Party(f"address:{_customer(address)}", address)
+
+
+def _address(connection: HTTPConnection) -> IPv4Address | IPv6Address | None:
+    try:
+        address = ip_address(connection.client.host if connection.client else "")
+    except ValueError:
+        return None
+    mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
+    return mapped or address
+
+
+def _customer(address: IPv4Address | IPv6Address | None) -> str:
+    if isinstance(address, IPv6Address):
+        return str(ip_network((address.packed, IPV6_PREFIX), strict=False))
+    return str(address or "unknown")

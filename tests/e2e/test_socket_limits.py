@@ -1,0 +1,172 @@
+"""WebSockets within limits: how many, whose, how much, how soon."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from typing import Any
+
+import pytest
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+
+from svgx_devstack import DevStack
+from tests.e2e.api import Api, Session, reach
+
+ALL, MINE = 5, 3
+SYNC_STEP_1 = bytes([0, 0, 1, 0])
+AWARENESS_QUERY = bytes([3])
+
+
+@pytest.fixture(scope="module")
+async def own_stack(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[DevStack]:
+    """Tight limits."""
+    settings = {
+        "WEBSOCKET_MAX_CONNECTIONS": str(ALL),
+        "WEBSOCKET_MAX_CONNECTIONS_PER_IDENTITY": str(MINE),
+        "WEBSOCKET_MAX_FRAMES_PER_SECOND": "50",
+        "WEBSOCKET_MAX_BYTES_PER_SECOND": "65536",
+        "WEBSOCKET_MAX_FRAME_BYTES": "131072",
+        "WEBSOCKET_HANDSHAKE_TIMEOUT": "1",
+    }
+    async with DevStack(tmp_path_factory.mktemp("sockets"), settings=settings) as stack:
+        yield stack
+
+
+class Room:
+    """A canvas that anybody may enter who is an admin."""
+
+    def __init__(self, api: Api, admin: Session, canvas: str) -> None:
+        self._api = api
+        self._canvas = canvas
+        self.admin = admin
+
+    async def another(self, name: str) -> Session:
+        """Another admin."""
+        return self._api.of(await self.admin.create_user(name, "admin"))
+
+    async def enter(self, by: Session) -> ClientConnection:
+        """A connection that has said something, unless it was closed before."""
+        socket = await connect(f"{self._api.live_url}/{self._canvas}?token={await by.token()}")
+        with contextlib.suppress(ConnectionClosed):
+            await socket.send(SYNC_STEP_1)
+        return socket
+
+
+@pytest.fixture
+async def room(own_stack: DevStack) -> AsyncIterator[Room]:
+    """A new canvas."""
+    async with reach(own_stack.url) as api:
+        admin = api.session(own_stack.admin_username, own_stack.admin_password)
+        yield Room(api, admin, await admin.create_canvas("limits"))
+
+
+async def closed(socket: ClientConnection) -> int | None:
+    """The close code, once there is one."""
+    async with asyncio.timeout(10):
+        await socket.wait_closed()
+    return socket.close_code
+
+
+async def test_so_many_and_no_more(room: Room) -> None:
+    """Proves R-LIMIT-9: of one account, of all; and whoever leaves makes room."""
+    other = await room.another("another-admin")
+    async with AsyncExitStack() as stack:
+
+        async def enter(by: Session) -> ClientConnection:
+            return await stack.enter_async_context(await room.enter(by))
+
+        mine = [await enter(room.admin) for _ in range(MINE)]
+        assert await closed(await enter(room.admin)) == 4429
+        for _ in range(ALL - MINE):
+            await enter(other)
+        with pytest.raises(InvalidStatus) as refused:
+            await room.enter(other)
+        assert refused.value.response.status_code == 503
+        assert int(refused.value.response.headers["retry-after"]) >= 1
+        await mine[0].close()
+        async with asyncio.timeout(10):
+            while (again := await attempt(room, room.admin)) is None:
+                pass
+        await stack.enter_async_context(again)
+
+
+async def attempt(room: Room, by: Session) -> ClientConnection | None:
+    """A connection that stays, or none: a place is free once the gateway has noticed that its owner left."""
+    try:
+        socket = await room.enter(by)
+        await socket.recv()
+    except (InvalidStatus, ConnectionClosed):
+        return None
+    return socket
+
+
+@pytest.mark.parametrize(
+    ("frame", "count"), [(AWARENESS_QUERY, 150), (bytes([2]) + bytes(30_000), 12)]
+)
+async def test_too_much_is_the_end(room: Room, frame: bytes, count: int) -> None:
+    """Proves R-LIMIT-10: frames, and bytes; another connection of the canvas stays."""
+    async with await room.enter(room.admin) as quiet, await room.enter(room.admin) as loud:
+        sending = asyncio.create_task(send(loud, frame, count))
+        reading = asyncio.create_task(drain(loud))
+        assert await closed(loud) == 4429
+        await asyncio.gather(sending, reading)
+        await quiet.send(SYNC_STEP_1)
+        async with asyncio.timeout(10):
+            await quiet.recv()
+
+
+async def send(socket: ClientConnection, frame: bytes, count: int) -> None:
+    """As fast as it goes."""
+    try:
+        for _ in range(count):
+            await socket.send(frame)
+    except ConnectionClosed:
+        pass
+
+
+async def drain(socket: ClientConnection) -> None:
+    """Read whatever comes."""
+    try:
+        async for _ in socket:
+            pass
+    except ConnectionClosed:
+        pass
+
+
+async def test_the_largest_frame_passes(room: Room) -> None:
+    """Proves R-LIMIT-10: what is allowed at once is no less than one frame may have."""
+    async with await room.enter(room.admin) as socket:
+        await socket.send(bytes([2]) + bytes(131_072 - 1 - len(SYNC_STEP_1)))
+        await socket.send(SYNC_STEP_1)
+        answers = 0
+        async with asyncio.timeout(10):
+            while answers < 2:  # the one of entering, and the one of after
+                frame = await socket.recv()
+                answers += frame[:2] == bytes([0, 1])
+
+
+async def test_who_says_nothing_has_to_go(room: Room, own_stack: DevStack) -> None:
+    """Proves R-LIMIT-11; who has said something may be silent."""
+    async with await room.enter(room.admin) as spoke:
+        url = spoke.request.path if spoke.request else ""
+        address = own_stack.url.replace("http", "ws", 1)
+        async with connect(f"{address}{url}") as silent:
+            assert await closed(silent) == 4408
+        await spoke.send(SYNC_STEP_1)
+        async with asyncio.timeout(10):
+            await spoke.recv()
+
+
+def test_an_allowance_comes_back() -> None:
+    """Proves R-LIMIT-10: by a clock of the test's own."""
+    from svgx_gateway.sockets import Allowance
+
+    now: list[Any] = [100.0]
+    allowance = Allowance(10, 20, lambda: now[0])
+    assert [allowance.take(1) for _ in range(21)] == [True] * 20 + [False]
+    now[0] += 0.5
+    assert [allowance.take(1) for _ in range(6)] == [True] * 5 + [False]
+    now[0] += 1000
+    assert not allowance.take(21)
+    assert allowance.take(20)

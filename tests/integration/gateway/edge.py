@@ -1,0 +1,78 @@
+"""A gateway in this process on real servers, and services that answer what a test wants."""
+
+import secrets
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import httpx
+
+from svgx_common import tokens
+from svgx_common.bus import Bus
+from svgx_common.contract.operation import Operation, Reply, Request
+from svgx_common.contract.policy import Role
+from svgx_common.health import Health
+from svgx_common.responder import Handler, Responder
+from svgx_common.runtime import Runtime
+from svgx_common.signing_keys import secret_key
+from svgx_devstack import DevStack
+from svgx_gateway.app import build
+from svgx_gateway.settings import GatewaySettings
+
+_SECRET = secrets.token_hex(32)
+
+
+def bearer(role: Role = Role.ADMIN) -> dict[str, str]:
+    """The headers of somebody new."""
+    now, name = int(time.time()), secrets.token_hex(6)
+    claims = tokens.AccessClaims(name, name, role, name, name, now, now + 600)
+    return {"Authorization": f"Bearer {tokens.sign(claims, secret_key(_SECRET))}"}
+
+
+@asynccontextmanager
+async def gateway(backing: DevStack, **settings: object) -> AsyncIterator[httpx.AsyncClient]:
+    """A gateway with these settings; its client is signed in as an admin."""
+    replica_id = secrets.token_hex(6)
+    bus = await Bus.connect(backing.nats_url("gateway"), "gateway", replica_id)
+    chosen = GatewaySettings.model_validate(
+        {"jwt_secret": _SECRET, "redis_url": backing.redis_url, **settings}
+    )
+    responder = Responder(bus, "0")
+    health = Health("gateway", replica_id, "0")
+    try:
+        async with build(Runtime(chosen, bus, responder, health, replica_id, "0")) as service:
+            await responder.start()
+            await bus.settle()
+            assert service.asgi is not None
+            transport = httpx.ASGITransport(service.asgi)
+            async with httpx.AsyncClient(
+                transport=transport, base_url="http://gateway", headers=bearer(), timeout=60
+            ) as http:
+                yield http
+            await responder.drain()
+    finally:
+        await bus.close()
+
+
+@asynccontextmanager
+async def answering(
+    backing: DevStack, operation: Operation[Request, Reply], handler: Handler[Request, Reply]
+) -> AsyncIterator[None]:
+    """Somebody answers this operation, and no other."""
+    bus = await Bus.connect(backing.nats_url(operation.service), operation.service, "stand-in")
+    responder = _Responder(bus, "0")
+    responder.answer(operation, handler)
+    try:
+        await responder.start()
+        yield
+        await responder.drain()
+    finally:
+        await bus.close()
+
+
+class _Responder(Responder):
+    async def start(self) -> None:
+        """Join without the check that every operation has its handler."""
+        await self.announce()
+        await self.join()
+        await self._bus.settle()

@@ -1,0 +1,59 @@
+"""docs/asyncapi.yaml is what the contract makes it, and says what the gateway speaks."""
+
+from collections.abc import Iterator
+from typing import Any, get_args
+
+from svgx_common import asyncapi
+from svgx_common.contract import OPERATIONS, subjects
+from svgx_gateway.live import protocol
+from svgx_gateway.live.codes import Close
+from tests.unit.house_rules.sources import ROOT
+
+DOCUMENT = asyncapi.document()
+
+
+def test_the_file_is_current() -> None:
+    """Proves R-CONTRACT-5: `make docs` writes it."""
+    assert (ROOT / "docs/asyncapi.yaml").read_text(encoding="utf-8") == asyncapi.text()
+
+
+def test_every_operation_and_channel_is_there() -> None:
+    """Proves R-CONTRACT-5."""
+    found = {channel["address"] for channel in DOCUMENT["channels"].values()}
+    expected = {operation.subject for operation in OPERATIONS}
+    expected |= {subjects.canvas("{canvas_id}", each) for each in get_args(subjects.CanvasChannel)}
+    assert expected <= found
+
+
+def test_the_websocket_is_described_as_it_is_spoken() -> None:
+    """Proves R-CONTRACT-5: frames and close codes."""
+    sync = protocol.SYNC
+    assert {first for first, _, _ in asyncapi.FRAMES.values()} == {
+        *((sync, each) for each in (protocol.STEP_1, protocol.STEP_2, protocol.UPDATE)),
+        (protocol.AWARENESS,),
+        (protocol.QUERY_AWARENESS,),
+        (protocol.SAVED,),
+    }
+    for code in Close:
+        assert code is Close.NORMAL or str(code.value) in asyncapi.WEBSOCKET
+
+
+def references(value: Any) -> Iterator[str]:
+    """All references in the document."""
+    if isinstance(value, dict):
+        if isinstance(value.get("$ref"), str):
+            yield value["$ref"]
+        for each in value.values():
+            yield from references(each)
+    elif isinstance(value, list):
+        for each in value:
+            yield from references(each)
+
+
+def test_every_reference_leads_somewhere() -> None:
+    """Proves R-CONTRACT-5."""
+    for reference in set(references(DOCUMENT)):
+        target: Any = DOCUMENT
+        for part in reference.removeprefix("#/").split("/"):
+            target = target[part]
+        assert target

@@ -27,5 +27,7 @@ async def backing(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Dev
 @pytest.fixture(scope="session")
 async def stack(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[DevStack]:
     """The whole stack."""
-    async with DevStack(tmp_path_factory.mktemp("stack"), settings=ROOMY) as stack:
+    # The tests are the proxy in front, which says where requests come from.
+    settings = {**ROOMY, "TRUSTED_PROXIES": "127.0.0.1"}
+    async with DevStack(tmp_path_factory.mktemp("stack"), settings=settings) as stack:
         yield stack

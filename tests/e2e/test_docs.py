@@ -90,6 +90,22 @@ def example(document: dict[str, Any], method: str, path: str) -> dict[str, Any]:
     return request
 
 
+ACCOUNTS = {
+    ("post", "/admin/users/"),
+    ("post", "/auth/login"),
+    ("post", "/auth/refresh"),
+    ("post", "/auth/password"),
+    ("post", "/auth/api-keys/"),
+    ("delete", "/auth/api-keys/{key_id}"),
+    ("delete", "/auth/sessions/{session_id}"),
+    ("post", "/auth/logout"),
+    ("patch", "/admin/users/{user_id}"),
+    ("delete", "/admin/users/{user_id}"),
+    ("post", "/admin/users/restore/"),
+}
+"""What ends accounts and sessions is sent in an order of its own."""
+
+
 async def test_every_example_works(own_stack: DevStack, document: dict[str, Any]) -> None:
     """Proves R-CONTRACT-4: each request, sent as it is shown, is answered as it is described."""
     async with reach(own_stack.url) as api, httpx.AsyncClient(base_url=own_stack.url) as http:
@@ -97,10 +113,11 @@ async def test_every_example_works(own_stack: DevStack, document: dict[str, Any]
 
         async def send(method: str, path: str, who: Session | None = admin, **known: str) -> Any:
             request = example(document, method, path)
-            if "json" in request:
-                request["json"] = {
-                    name: known.get(name, value) for name, value in request["json"].items()
-                }
+            for part in ("json", "params"):
+                if part in request:
+                    request[part] = {
+                        name: known.get(name, value) for name, value in request[part].items()
+                    }
             concrete = path
             for name, value in known.items():
                 concrete = concrete.replace(f"{{{name}}}", value)
@@ -112,28 +129,38 @@ async def test_every_example_works(own_stack: DevStack, document: dict[str, Any]
             check(document, answer, document["paths"][path][method])
             return answer.json() if "json" in answer.headers.get("content-type", "") else None
 
-        sent = set()
         created = await send("post", "/admin/users/")
         tokens = await send("post", "/auth/login", None)
-        refreshed = {"refresh_token": tokens["refresh_token"]}
-        await send("post", "/auth/refresh", None, **refreshed)
-        sent |= {("post", each) for each in ("/admin/users/", "/auth/login", "/auth/refresh")}
-        last = []
-        for path, methods in document["paths"].items():
-            for method in methods:
-                if path.startswith("/docs") or (method, path) in sent:
-                    continue
-                last.append((method == "delete", path, method))
+        await send("post", "/auth/refresh", None, refresh_token=tokens["refresh_token"])
         canvas = (await admin.request("POST", CANVASES, json={"name": "n"})).json()["id"]
+        rest = [
+            (method, path)
+            for path, methods in document["paths"].items()
+            for method in methods
+            if not path.startswith("/docs") and (method, path) not in ACCOUNTS
+        ]
         # A member is given a role before it is looked at, and everything is done before it is deleted.
-        last.sort(key=lambda each: (each[0], "put" not in each[2], -len(each[1])))
-        for _, path, method in last:
-            who = None if path.startswith(("/health", "/metrics", "/openapi")) else admin
-            if path == "/health/summary/":
-                who = admin
-            known = {"canvas_id": canvas, "user_id": created["id"]}
-            in_path = {name: known[name] for name in known if f"{{{name}}}" in path}
-            await send(method, path, who, **in_path)
+        rest.sort(key=lambda each: (each[0] == "delete", each[0] != "put", -len(each[1])))
+        for method, path in rest:
+            public = path.startswith(("/health", "/metrics", "/openapi"))
+            who = None if public and path != "/health/summary/" else admin
+            await send(method, path, who, canvas_id=canvas, user_id=created["id"])
+
+        account = example(document, "post", "/admin/users/")["json"]
+        passwords = example(document, "post", "/auth/password")["json"]
+        user = api.session(account["username"], account["password"])
+        await send("post", "/auth/password", user)
+        key = await send("post", "/auth/api-keys/", user_id=created["id"])
+        await send("delete", "/auth/api-keys/{key_id}", key_id=key["id"])
+        user = api.session(account["username"], passwords["new_password"])
+        session = (await user.request("GET", "/auth/sessions/")).json()["items"][0]["id"]
+        await send("delete", "/auth/sessions/{session_id}", user, session_id=session)
+        await send(
+            "post", "/auth/logout", api.session(account["username"], passwords["new_password"])
+        )
+        for method in ("patch", "delete"):
+            await send(method, "/admin/users/{user_id}", user_id=created["id"])
+        await send("post", "/admin/users/restore/", user_id=created["id"])
 
 
 async def test_refusals_are_as_described(own_stack: DevStack, document: dict[str, Any]) -> None:

@@ -1,9 +1,11 @@
 """A gateway in this process on real servers, and services that answer what a test wants."""
 
+import asyncio
 import secrets
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 
 import httpx
 
@@ -11,8 +13,13 @@ from svgx_common import tokens
 from svgx_common.bus import Bus
 from svgx_common.contract.operation import Operation, Reply, Request
 from svgx_common.contract.policy import Role
+from svgx_common.contract.revocations import (
+    LIST_REVOCATIONS,
+    ListRevocationsRequest,
+    RevocationList,
+)
 from svgx_common.health import Health
-from svgx_common.responder import Handler, Responder
+from svgx_common.responder import Call, Handler, Responder
 from svgx_common.runtime import Runtime
 from svgx_common.signing_keys import secret_key
 from svgx_devstack import DevStack
@@ -29,9 +36,13 @@ def bearer(role: Role = Role.ADMIN) -> dict[str, str]:
     return {"Authorization": f"Bearer {tokens.sign(claims, secret_key(_SECRET))}"}
 
 
+async def _nothing_revoked(_: ListRevocationsRequest, __: Call) -> RevocationList:
+    return RevocationList(items=[], as_of=datetime.now(UTC))
+
+
 @asynccontextmanager
 async def gateway(backing: DevStack, **settings: object) -> AsyncIterator[httpx.AsyncClient]:
-    """A gateway with these settings; its client is signed in as an admin."""
+    """A gateway with these settings, where nothing is revoked; its client is signed in as an admin."""
     replica_id = secrets.token_hex(6)
     bus = await Bus.connect(backing.nats_url("gateway"), "gateway", replica_id)
     chosen = GatewaySettings.model_validate(
@@ -40,9 +51,14 @@ async def gateway(backing: DevStack, **settings: object) -> AsyncIterator[httpx.
     responder = Responder(bus, "0")
     health = Health("gateway", replica_id, "0")
     try:
-        async with build(Runtime(chosen, bus, responder, health, replica_id, "0")) as service:
+        async with (
+            answering(backing, LIST_REVOCATIONS, _nothing_revoked),
+            build(Runtime(chosen, bus, responder, health, replica_id, "0")) as service,
+        ):
             await responder.start()
             await bus.settle()
+            while not (await health.report()).dependencies["revocations"].ok:
+                await asyncio.sleep(0)
             assert service.asgi is not None
             transport = httpx.ASGITransport(service.asgi)
             async with httpx.AsyncClient(

@@ -2,18 +2,23 @@
 
 import ast
 from pathlib import Path
+from types import ModuleType
 
+import pytest
+
+import svgx_auth
 import svgx_state
 from svgx_common.postgres import load_queries
 
 _METHODS = {"row", "rows", "run", "run_many"}
 
 
-def test_each_statement_is_used_and_each_used_one_exists() -> None:
+@pytest.mark.parametrize("service", [svgx_auth, svgx_state])
+def test_each_statement_is_used_and_each_used_one_exists(service: ModuleType) -> None:
     """A misspelt name would only be found when it runs."""
-    named = set(load_queries("svgx_state"))
+    named = set(load_queries(service.__name__))
     used: set[str] = set()
-    for path in Path(svgx_state.__path__[0]).glob("[a-z]*.py"):
+    for path in Path(service.__path__[0]).glob("[a-z]*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)):
                 continue

@@ -200,11 +200,13 @@ class _Life(Generic[Settings]):
 
     async def _watch_health(self) -> None:
         """Say in the log when what the service needs goes and comes back, also when nobody probes."""
+        # Not at once: what is needed may come with the first seconds, and probes tell until then.
+        await asyncio.sleep(self._settings.health_check_interval)
         report = await self.health.report()
         if report.reason != self._reason:
-            log.warning("health changed", status=report.status, reason=report.reason)
+            tell = log.info if report.reason is None else log.warning
+            tell("health changed", status=report.status, reason=report.reason)
         self._reason = report.reason
-        await asyncio.sleep(self._settings.health_check_interval)
 
     async def _until_stop_or_gone(self, bus: Bus) -> None:
         stopping = asyncio.create_task(self._stop.wait())

@@ -22,7 +22,7 @@ def welcome(stack: DevStack, url: str) -> str:
     return f"""
   admin login   {stack.admin_username} / {stack.admin_password}
   logs          {stack.home}/logs
-  API           {url}/openapi.json
+  API           {url}/docs
 
   # sign in and make a canvas
   TOKEN=$(curl -s {url}/auth/login -H 'Content-Type: application/json' \\

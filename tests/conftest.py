@@ -5,11 +5,13 @@
 Both live as long as the test session, in temporary folders. A test that kills something brings it back.
 """
 
+import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
 
 from svgx_devstack import DevStack
+from tests import leaks
 from tests.limits import ROOMY
 
 
@@ -20,6 +22,8 @@ async def backing(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Dev
     await stack.up(backing_only=True)
     try:
         yield stack
+        # Proves R-OBS-5, over everything that all the tests made it write.
+        assert await asyncio.to_thread(leaks.find, stack) == []
     finally:
         await stack.down()
 
@@ -31,3 +35,5 @@ async def stack(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[DevSt
     settings = {**ROOMY, "TRUSTED_PROXIES": "127.0.0.1"}
     async with DevStack(tmp_path_factory.mktemp("stack"), settings=settings) as stack:
         yield stack
+        # Proves R-OBS-5, over everything that all the tests made it write.
+        assert await asyncio.to_thread(leaks.find, stack) == []

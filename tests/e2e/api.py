@@ -8,6 +8,8 @@ from typing import Any
 
 import httpx
 
+from tests import leaks
+
 CANVASES = "/runtime/canvases/"
 _TIMEOUT = 90.0
 # A token this close to its end is not used any more: the test may go on for a while.
@@ -50,6 +52,7 @@ class Session:
             login = {"username": self.username, "password": self._password}
             found = _checked(await self._http.post("/auth/login", json=login)).json()
             self._token = str(found["access_token"])
+            leaks.REFRESH_TOKENS.add(found["refresh_token"])
             self._until = time.monotonic() + float(found["expires_in"]) - _SPARE
         return self._token
 
@@ -64,7 +67,7 @@ class Session:
 
     async def create_user(self, username: str, role: str = "editor") -> User:
         """A new account; needs an admin."""
-        password = f"the password of {username}"
+        password = f"{leaks.PASSWORD}{username}"
         body = {
             "username": username,
             "email": f"{username}@example.org",

@@ -33,6 +33,7 @@ def test_the_websocket_is_described_as_it_is_spoken() -> None:
         (protocol.AWARENESS,),
         (protocol.QUERY_AWARENESS,),
         (protocol.SAVED,),
+        (protocol.TOKEN,),
     }
     for code in Close:
         assert code is Close.NORMAL or str(code.value) in asyncapi.WEBSOCKET

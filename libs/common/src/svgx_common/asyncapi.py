@@ -46,9 +46,10 @@ _CANVAS_CHANNELS: dict[subjects.CanvasChannel, tuple[str, str]] = {
 WEBSOCKET = """\
 y-protocols, byte for byte what npm y-websocket's WebsocketProvider speaks with the server URL `…/runtime/events` and
 the canvas id as its room. `token` is an access token; with `saved=1` the server says how many of the connection's
-document messages are committed. Close codes: 4400 bad message, 4401 token missing, expired or revoked, 4403 not
-allowed, 4404 no such canvas, 4408 nothing said in time, 4429 too many connections, messages or bytes, 1009 too large,
-1011 our fault, 1012 restarting (come back at once), 1013 overloaded (come back later).
+document messages are committed, and with `renew=1` when it is time for a fresh access token. Close codes: 4400 bad
+message, 4401 token missing, expired or revoked, 4403 not allowed, 4404 no such canvas, 4408 nothing said in time, 4429
+too many connections, messages or bytes, 1009 too large, 1011 our fault, 1012 restarting (come back at once), 1013
+overloaded (come back later).
 """
 
 # Name: (first bytes as varuints, who sends it, what it is).
@@ -59,6 +60,12 @@ FRAMES: dict[str, tuple[tuple[int, ...], str, str]] = {
     "Awareness": ((1,), "both", "Awareness states."),
     "QueryAwareness": ((3,), "client", "Send me everybody's awareness."),
     "Saved": ((100,), "server", "A varuint: how many document messages are committed."),
+    "TokenLasts": (
+        (101,),
+        "server",
+        "A varuint: seconds until the connection's access token ends.",
+    ),
+    "Token": ((101,), "client", "A string: a fresh access token of the same account."),
 }
 
 
@@ -183,7 +190,7 @@ def _broadcasts() -> dict[str, Any]:
 
 
 def _websocket() -> dict[str, Any]:
-    text = {"type": "string"}
+    query = {"token": {"type": "string"}, "saved": {"const": "1"}, "renew": {"const": "1"}}
     return {
         "address": "/runtime/events/{canvas_id}",
         "description": WEBSOCKET,
@@ -192,7 +199,7 @@ def _websocket() -> dict[str, Any]:
         "bindings": {
             "ws": {
                 "method": "GET",
-                "query": {"type": "object", "properties": {"token": text, "saved": {"const": "1"}}},
+                "query": {"type": "object", "properties": query},
             }
         },
         "messages": {

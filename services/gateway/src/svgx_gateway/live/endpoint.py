@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import time
 
 import structlog
 from pydantic import ValidationError
@@ -13,12 +12,13 @@ from svgx_common.contract.policy import CanvasRole
 from svgx_common.contract.state import CanvasRequest
 from svgx_common.lib0 import Malformed
 from svgx_gateway.access import Access
-from svgx_gateway.identity import Identities, Identity
+from svgx_gateway.identity import Identities
 from svgx_gateway.live import protocol
 from svgx_gateway.live.canvas import LiveCanvas
 from svgx_gateway.live.codes import Close, close_code
 from svgx_gateway.live.connection import Closing, Connection
 from svgx_gateway.live.hub import Hub
+from svgx_gateway.live.lifetime import Lifetime
 
 log = structlog.get_logger(__name__)
 
@@ -62,47 +62,63 @@ class YjsEndpoint:
             async with self._hub.joined(canvas_id, connection) as canvas:
                 # Revoked while this was joining, it would not have been among those that were closed.
                 self._identities.recheck(identity)
-                return await _live(websocket, connection, canvas, identity)
+                lifetime = Lifetime(
+                    connection,
+                    self._identities,
+                    identity,
+                    wants_notice=websocket.query_params.get("renew") == "1",
+                )
+                try:
+                    return await self._talk(websocket, connection, canvas, lifetime)
+                finally:
+                    lifetime.stop()
 
-
-async def _live(
-    websocket: WebSocket, connection: Connection, canvas: LiveCanvas, identity: Identity
-) -> Closing:
-    expiry = asyncio.get_running_loop().call_later(
-        max(0.0, identity.expires_at - time.time()),
-        connection.close,
-        Close.UNAUTHENTICATED,
-        "the access token has expired",
-    )
-    writing = asyncio.create_task(connection.write())
-    reading = asyncio.create_task(_read(websocket, connection, canvas))
-    try:
-        await asyncio.wait({reading, connection.closing}, return_when=asyncio.FIRST_COMPLETED)
-        if connection.closing.done():
-            return connection.closing.result()
-        return await reading
-    finally:
-        expiry.cancel()
-        for task in (reading, writing):
-            task.cancel()
-        await asyncio.gather(reading, writing, return_exceptions=True)
-
-
-async def _read(websocket: WebSocket, connection: Connection, canvas: LiveCanvas) -> Closing:
-    while True:
-        event = await websocket.receive()
-        if event["type"] == "websocket.disconnect":
-            return Closing(Close.NORMAL, "")
-        frame = event.get("bytes")
-        if frame is None:
-            return Closing(Close.BAD_MESSAGE, "only binary frames are spoken here")
+    async def _talk(
+        self,
+        websocket: WebSocket,
+        connection: Connection,
+        canvas: LiveCanvas,
+        lifetime: Lifetime,
+    ) -> Closing:
+        writing = asyncio.create_task(connection.write())
+        reading = asyncio.create_task(self._read(websocket, connection, canvas, lifetime))
         try:
-            await _handle(protocol.decode(frame), connection, canvas)
-        except Malformed as error:
-            return Closing(Close.BAD_MESSAGE, f"malformed message: {error}")
-        except SvgxError as error:
-            bad = error.status == 400
-            return Closing(Close.BAD_MESSAGE if bad else close_code(error), error.detail)
+            await asyncio.wait({reading, connection.closing}, return_when=asyncio.FIRST_COMPLETED)
+            if connection.closing.done():
+                return connection.closing.result()
+            return await reading
+        finally:
+            for task in (reading, writing):
+                task.cancel()
+            await asyncio.gather(reading, writing, return_exceptions=True)
+
+    async def _read(
+        self,
+        websocket: WebSocket,
+        connection: Connection,
+        canvas: LiveCanvas,
+        lifetime: Lifetime,
+    ) -> Closing:
+        while True:
+            event = await websocket.receive()
+            if event["type"] == "websocket.disconnect":
+                return Closing(Close.NORMAL, "")
+            frame = event.get("bytes")
+            if frame is None:
+                return Closing(Close.BAD_MESSAGE, "only binary frames are spoken here")
+            try:
+                message = protocol.decode(frame)
+                if isinstance(message, protocol.Token):
+                    await lifetime.renew(message.token)
+                    # The account's own role may be another one now.
+                    await self._hub.check_role(connection, canvas)
+                else:
+                    await _handle(message, connection, canvas)
+            except Malformed as error:
+                return Closing(Close.BAD_MESSAGE, f"malformed message: {error}")
+            except SvgxError as error:
+                bad = error.status == 400
+                return Closing(Close.BAD_MESSAGE if bad else close_code(error), error.detail)
 
 
 async def _handle(message: protocol.Message, connection: Connection, canvas: LiveCanvas) -> None:
@@ -121,7 +137,7 @@ async def _handle(message: protocol.Message, connection: Connection, canvas: Liv
             await canvas.hear(connection, update)
         case protocol.AskAwareness():
             await canvas.send_everyone_to(connection)
-        case protocol.Ignored():
+        case _:
             pass
 
 

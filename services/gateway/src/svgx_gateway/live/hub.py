@@ -47,7 +47,7 @@ class Hub:
         canvas.connections.add(connection)
         try:
             # Once more: a change announced since the role was looked up found nobody to tell.
-            await self._roles.check(connection, canvas)
+            await self.check_role(connection, canvas)
             yield canvas
         finally:
             canvas.connections.discard(connection)
@@ -83,6 +83,10 @@ class Hub:
             for connection in canvas.connections:
                 if revoked(connection.caller):
                     connection.close(Close.UNAUTHENTICATED, "the access token has been revoked")
+
+    async def check_role(self, connection: Connection, canvas: LiveCanvas) -> None:
+        """Look up again what a connection may do."""
+        await self._roles.check(connection, canvas)
 
     def details(self) -> dict[str, int]:
         """Figures for the health report."""

@@ -14,6 +14,10 @@ STEP_1, STEP_2, UPDATE = 0, 1, 2
 SAVED = 100
 """Our own type, sent only to those who connected with `saved=1`: how many of their document messages are saved."""
 
+TOKEN = 101
+"""Our own type. From a client: a fresh access token. To those who connected with `renew=1`: seconds until theirs ends,
+when it is time for a fresh one, and when a fresh one has been taken."""
+
 
 @dataclass(frozen=True, slots=True)
 class AskSync:
@@ -43,11 +47,18 @@ class AskAwareness:
 
 
 @dataclass(frozen=True, slots=True)
+class Token:
+    """A fresh access token for this connection."""
+
+    token: str
+
+
+@dataclass(frozen=True, slots=True)
 class Ignored:
     """A message type that asks nothing of a server."""
 
 
-Message = AskSync | Document | Aware | AskAwareness | Ignored
+Message = AskSync | Document | Aware | AskAwareness | Token | Ignored
 
 
 def decode(frame: bytes) -> Message:
@@ -62,6 +73,8 @@ def decode(frame: bytes) -> Message:
             return AskAwareness()
         case 2:
             return Ignored()
+        case 101:
+            return Token(decoder.text())
         case other:
             raise Malformed(f"unknown message type {other}")
 
@@ -99,3 +112,8 @@ def aware(content: bytes) -> bytes:
 def saved(count: int) -> bytes:
     """How many document messages of this connection are saved."""
     return Encoder().uint(SAVED).uint(count).finish()
+
+
+def token_lasts(seconds: int) -> bytes:
+    """How long the connection's token lasts."""
+    return Encoder().uint(TOKEN).uint(seconds).finish()

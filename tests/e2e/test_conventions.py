@@ -1,6 +1,7 @@
 """What holds for every answer, whatever was asked."""
 
 import asyncio
+import contextlib
 import gzip
 import json
 import secrets
@@ -203,6 +204,37 @@ async def test_headers_without_end(stack: DevStack) -> None:
         except ConnectionError:
             pass  # the rest of what was sent met a closed socket
         writer.close()
+
+
+async def test_trailers_without_end(stack: DevStack) -> None:
+    """Proves R-HTTP-11: nobody reads them, so nobody keeps them."""
+    address = urlsplit(stack.url)
+    for endless in (b"a: b\r\n" * 1000, b"a" * 4000):
+        _, writer = await asyncio.open_connection(address.hostname, address.port)
+        writer.write(
+            b"POST /runtime/canvases/ HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+            b"1\r\n{\r\n0\r\n"
+        )
+        sent = 0
+        with contextlib.suppress(ConnectionError):
+            while sent < 64 * 1024 * 1024:
+                writer.write(endless)
+                await writer.drain()
+                sent += len(endless)
+        assert sent < 16 * 1024 * 1024  # what the sockets' buffers take, at most
+        writer.close()
+
+
+async def test_a_body_that_goes_on_after_its_answer(stack: DevStack) -> None:
+    """Proves R-HTTP-11: whoever sends a byte now and then holds no connection."""
+    address = urlsplit(stack.url)
+    reader, writer = await asyncio.open_connection(address.hostname, address.port)
+    writer.write(b"POST /runtime/canvases/ HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n")
+    assert b" 401 " in await reader.readline()
+    writer.write(b"{")
+    async with asyncio.timeout(http1.LINGER_SECONDS + 5):
+        await reader.read()
+    writer.close()
 
 
 @pytest.mark.parametrize("said", [b"", b"GET /auth/me HTTP/1.1\r\nHost: x\r\n"])

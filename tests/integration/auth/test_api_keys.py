@@ -22,10 +22,12 @@ from svgx_common.contract.api_keys import (
 from svgx_common.contract.audit import LIST_AUDIT, AuditEvent, ListAuditRequest
 from svgx_common.contract.auth import (
     CHANGE_PASSWORD,
+    CREATE_USER,
     DELETE_USER,
     END_SESSION,
     LOGOUT,
     RESTORE_USER,
+    UPDATE_USER,
     Tokens,
     User,
     UserRequest,
@@ -219,6 +221,13 @@ async def test_a_key_ends_at_its_time(bus: Bus, tables: Tables) -> None:
         (CHANGE_PASSWORD, {"old_password": PASSWORD, "new_password": NEW}),
         (CREATE_API_KEY, {"name": "another"}),
         (END_API_KEY, {"key_id": "k"}),
+        (
+            CREATE_USER,
+            {"username": "x", "email": "x@example.org", "password": NEW, "role": Role.ADMIN},
+        ),
+        (UPDATE_USER, {"user_id": "u", "password": NEW}),
+        (DELETE_USER, {"user_id": "u"}),
+        (RESTORE_USER, {"user_id": "u"}),
     ],
 )
 async def test_a_stolen_key_does_not_take_the_account_over(

@@ -1,5 +1,6 @@
 """Log-ins that are refused, and hashes that age."""
 
+import asyncio
 import statistics
 import time
 
@@ -58,6 +59,14 @@ async def test_an_aged_hash_is_renewed_at_log_in(bus: Bus, tables: Tables) -> No
     renewed = await tables.fetchval("SELECT password_hash FROM account WHERE id = $1", user.id)
     assert extract_parameters(renewed).memory_cost == 19456
     await login(bus, user.username)
+
+
+async def test_many_log_ins_at_once_renew_an_aged_hash(bus: Bus, tables: Tables) -> None:
+    """Proves R-AUTH-2: whoever comes second is not refused."""
+    user = await create(bus)
+    aged = PasswordHasher(time_cost=1, memory_cost=8 * 1024, parallelism=1).hash(PASSWORD)
+    await tables.execute("UPDATE account SET password_hash = $2 WHERE id = $1", user.id, aged)
+    await asyncio.gather(*(login(bus, user.username) for _ in range(6)))
 
 
 async def test_renewing_a_hash_does_not_bring_an_old_password_back(

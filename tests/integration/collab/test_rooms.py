@@ -161,7 +161,7 @@ async def test_a_document_that_breaks_is_opened_anew(
     def unchecked(update: bytes, *_: object) -> Split:
         return Split(update, None, {}, Nesting())
 
-    async with replica(backing):
+    async with replica(backing) as one:
         await drawer.set("a", "1")
         before = (await drawer.sync()).epoch
         with monkeypatch.context() as patch:
@@ -173,6 +173,7 @@ async def test_a_document_that_breaks_is_opened_anew(
         assert (await drawer.sync()).epoch != before
         assert await drawer.held() == {"a": "1", "b": "2"}
         assert await committed(bus, drawer.canvas_id) == {"a": "1", "b": "2"}
+        assert await one.redis.get(f"svgx:lease:{drawer.canvas_id}") == one.bus.replica_id
 
 
 async def test_a_journal_with_what_cannot_be_read_opens(

@@ -1,5 +1,6 @@
 """NATS, PostgreSQL and Valkey as the stack starts them."""
 
+import asyncio
 from pathlib import Path
 
 import asyncpg
@@ -59,10 +60,10 @@ async def test_valkey_forgets_in_order(backing: DevStack) -> None:
 
 
 async def test_nats_keeps_users_to_their_subjects(backing: DevStack) -> None:
-    denied: list[Exception] = []
+    denied: asyncio.Queue[Exception] = asyncio.Queue()
 
     async def note(error: Exception) -> None:
-        denied.append(error)
+        denied.put_nowait(error)
 
     client = await nats.connect(
         backing.nats_url("state"), error_cb=note, inbox_prefix=b"_INBOX.state"
@@ -76,7 +77,8 @@ async def test_nats_keeps_users_to_their_subjects(backing: DevStack) -> None:
         await client.flush()
         message = await heard.next_msg(timeout=5)
         assert message.data == b"mine"
-        assert "permissions violation" in str(denied[0]).lower()
+        refusal = await asyncio.wait_for(denied.get(), timeout=5)
+        assert "permissions violation" in str(refusal).lower()
         assert client.max_payload == 1024 * 1024
     finally:
         await client.close()

@@ -65,6 +65,7 @@ def test_what_is_signed_is_read() -> None:
         "",
         "not a token",
         "x" * 10_000,
+        base64.urlsafe_b64encode(b"[" * 3000).decode() + ".a.b",
         token(claims(), secret="another secret of at least thirty-two"),
         token(claims(), alg="HS512"),
         token(claims(), typ="JWT"),

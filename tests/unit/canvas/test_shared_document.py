@@ -1,11 +1,15 @@
 """A document that takes edits from anybody, in any order."""
 
 import random
+from dataclasses import replace
 
 import pytest
 from pycrdt import Doc, Map
 
-from svgx_canvas.shared_document import MAX_WAITING_BYTES, SharedDocument, merge
+from svgx_canvas import shared_document
+from svgx_canvas.nesting import Nesting
+from svgx_canvas.shared_document import MAX_WAITING_BYTES, Fault, SharedDocument, merge
+from svgx_canvas.structure import Split, split
 from svgx_common.lib0 import Malformed
 from tests.unit.canvas.test_compaction import content, history
 from tests.unit.canvas.updates import ANY, NULL, after, in_root, nested_types, text, update
@@ -65,14 +69,14 @@ def test_what_is_new_is_told_from_what_is_not() -> None:
 
 
 def test_waiting_is_bounded_by_bytes() -> None:
-    """Proves R-SYNC-14: what waits longest is forgotten first."""
+    """Proves R-SYNC-14: what waits longest is forgotten first, down to half."""
     document = SharedDocument.load()
     size = MAX_WAITING_BYTES // 4
     filler = b"\x01\x74" + bytes.fromhex("80808002") + b"x" * size
     pieces = [update((client, 1, [in_root(ANY, filler)])) for client in range(5)]
     for piece in pieces:
         assert document.integrate(piece).new
-    assert document.waiting == pieces[-3:]
+    assert document.waiting == pieces[-2:]
 
 
 def test_what_waits_is_looked_at_when_what_it_lacks_arrives() -> None:
@@ -111,3 +115,42 @@ def test_updates_that_contradict_each_other_are_not_merged() -> None:
     assert merge([one, other]) is None
     assert merge([one]) == one
     assert merge([one, one]) == one
+
+
+HARM = bytes.fromhex("0102070004010174016104000700016200")
+"""A text in the root "t", and another inside of that text: pycrdt fails on it, but for the check."""
+
+
+def test_who_makes_possible_what_pycrdt_fails_on_is_not_blamed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Proves R-SYNC-13: the edit that waited is left out from then on, and the other taken."""
+    waiting = update((5, 0, [after(ANY, NULL, (6, 0))]))
+    honest = update((6, 0, [in_root(ANY, NULL)]))
+
+    def with_harm(written: bytes, known: dict[int, int], nesting: Nesting) -> Split:
+        parts = split(written, known, nesting)
+        if written == waiting and parts.ready:
+            return replace(parts, ready=HARM)
+        return parts
+
+    monkeypatch.setattr(shared_document, "split", with_harm)
+    document = SharedDocument.load([waiting])
+    with pytest.raises(Fault) as fault:
+        document.integrate(honest)
+    assert fault.value.culprit is not None
+    again = SharedDocument.load([waiting], faulty=[fault.value.culprit])
+    assert again.integrate(honest).new == [honest]
+    assert again.left_out == 1
+    assert SharedDocument.load([waiting, honest]).clocks == {6: 1}
+
+
+def test_what_pycrdt_ignores_is_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Proves R-SAVE-2: it would be called saved."""
+
+    def nothing_ready(written: bytes, known: dict[int, int], nesting: Nesting) -> Split:
+        return replace(split(written, known, nesting), ready=b"\x00\x00")
+
+    monkeypatch.setattr(shared_document, "split", nothing_ready)
+    with pytest.raises(Fault):
+        SharedDocument.load().integrate(update((5, 0, [in_root(ANY, NULL)])))

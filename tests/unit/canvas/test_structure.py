@@ -66,6 +66,8 @@ CONTENTS = [
     (BINARY, b"\x02xx", 1),
     (STRING, text("añ𝄞"), 4),
     (EMBED, text('{"a": 1}'), 1),
+    (EMBED, text("[" * 100 + "1" + "]" * 100), 1),
+    (EMBED, text('[-1.5e300, 9223372036854775807, 18446744073709551616, "\\ud83d\\ude00"]'), 1),
     (FORMAT, text("bold") + text("true"), 1),
     *((TYPE, bytes([kind]), 1) for kind in (0, 1, 2, 4, 6)),
     (TYPE, b"\x03" + text("rect"), 1),
@@ -84,6 +86,10 @@ def test_every_content_of_yjs_passes_as_pycrdt_reads_it(
     doc: Doc[Map[object]] = Doc()
     doc.apply_update(written)
     assert read_state_vector(doc.get_state()) == parts.clocks
+
+
+def _json(depth: int) -> str:
+    return "[" * depth + "]" * depth
 
 
 HARM = {
@@ -107,6 +113,15 @@ HARM = {
     "an unknown type": update((5, 0, [in_root(TYPE, b"\x07")])),
     "an embed that is no JSON": update((5, 0, [in_root(EMBED, text("{"))])),
     "a format that is no JSON": update((5, 0, [in_root(FORMAT, text("b") + text("NaN"))])),
+    "a format that is half a character": update(
+        (5, 0, [in_root(FORMAT, text("b") + text('"\\ud83d"'))])
+    ),
+    "half a character that is overwritten": update(
+        (5, 0, [in_root(EMBED, text('{"k": "\\ud83d", "k": 1}'))])
+    ),
+    "an embed that is no number": update((5, 0, [in_root(EMBED, text("[1e999]"))])),
+    "an embed too large for 64 bits": update((5, 0, [in_root(EMBED, text(str(2**63)))])),
+    "JSON too deep": update((5, 0, [in_root(EMBED, text(_json(contents.MAX_JSON_DEPTH + 1)))])),
     "a client twice": update((5, 0, [gap(GC, 1)]), (5, 1, [gap(GC, 1)])),
     "a client for nothing": update((5, 0, [])),
     "deletions of a client twice": update(deleted=deletions((5, [(0, 1)]), (5, [(1, 1)]))),
@@ -212,6 +227,60 @@ def test_the_rest_of_a_struct_lies_where_its_first_part_does() -> None:
     assert split(liar, known, nesting).hopeless
 
 
+def test_what_was_deleted_since_it_was_sent_goes_on() -> None:
+    """Proves R-SYNC-12: a client that deletes a map says of its content only that it is gone, also of what is known."""
+    known: dict[int, int] = {}
+    nesting = Nesting()
+    seen = split(
+        update((5, 0, [in_root(TYPE, MAP), inside(STRING, text("abc"), (5, 0))])), known, nesting
+    )
+    known.update(seen.clocks)
+    nesting.update(seen.nesting)
+    answer = update((5, 0, [in_root(DELETED, b"\x01"), gap(GC, 6)]))
+    assert split(answer, known, nesting).clocks == {5: 7}
+
+
+def test_what_is_known_ends_between_characters() -> None:
+    """Proves R-SYNC-12: pycrdt would count half a character as nothing."""
+    known, nesting = {5: 2}, Nesting()
+    nesting.update(of_new(update((5, 0, [in_root(STRING, text("a")), gap(GC, 1)]))).nesting)
+    assert split(update((5, 0, [_CHARACTER])), known, nesting).hopeless
+
+
+def test_deletions_are_put_in_order() -> None:
+    """Proves R-SYNC-14: out of order, 40,000 take pycrdt minutes."""
+    written = update(
+        (5, 0, [in_root(STRING, text("abcde"))]),
+        deleted=deletions((5, [(4, 1), (2, 1), (0, 1)])),
+    )
+    assert of_new(written).ready == update(
+        (5, 0, [in_root(STRING, text("abcde"))]),
+        deleted=deletions((5, [(0, 1), (2, 1), (4, 1)])),
+    )
+
+
+def test_what_waits_is_in_small_pieces() -> None:
+    """Proves R-SYNC-14: what makes a little of it possible costs the reading of a little."""
+    count = 10_000
+    structs = [after(ANY, NULL, (6, 0)), *[in_root(ANY, NULL)] * (count - 1)]
+    ranges = [(2 * clock, 1) for clock in range(count)]
+    parts = of_new(update((5, 0, structs), deleted=deletions((7, ranges))))
+    assert max(len(piece) for piece, _ in parts.pieces) < structure.PIECE_BYTES + 100
+    known: dict[int, int] = {6: 1}
+    nesting = Nesting()
+    nesting.update(of_new(update((6, 0, [in_root(ANY, NULL)]))).nesting)
+    for piece, (client, clock) in parts.pieces:
+        if client == 7:
+            known[7] = clock + 1
+        else:
+            assert known[client] == clock + 1
+        made_possible = split(piece, known, nesting)
+        assert made_possible.ready is not None
+        known.update(made_possible.clocks)
+        nesting.update(made_possible.nesting)
+    assert known[5] == count
+
+
 def test_what_is_known_is_not_said_again() -> None:
     """Proves R-SYNC-12: pycrdt might make something else of it."""
     known, nesting = {5: 2}, Nesting()
@@ -236,7 +305,11 @@ def test_what_waits_is_split_off() -> None:
         (5, 1, [after(ANY, NULL, (6, 3)), in_root(ANY, NULL, key="l")]),
         deleted=deletions((7, [(1, 3)]), (8, [(2, 1)])),
     )
-    assert set(parts.lacking) == {(6, 3), (7, 1), (8, 2)}
+    assert dict(parts.pieces) == {
+        update((5, 1, [after(ANY, NULL, (6, 3)), in_root(ANY, NULL, key="l")])): (6, 3),
+        update(deleted=deletions((7, [(1, 3)]))): (7, 1),
+        update(deleted=deletions((8, [(2, 1)]))): (8, 2),
+    }
     assert not parts.hopeless
 
 
@@ -253,7 +326,7 @@ def test_a_skip_holds_nothing() -> None:
     """What comes after a gap waits for what the gap stands for."""
     written = update((5, 0, [gap(GC, 1), gap(SKIP, 2), gap(GC, 1)]))
     parts = of_new(written)
-    assert parts.lacking == ((5, 2),)
+    assert [lacking for _, lacking in parts.pieces] == [(5, 2)]
     assert parts.clocks == {5: 1}
     known = {5: 3}
     assert split(written, known, Nesting()).clocks == {5: 4}

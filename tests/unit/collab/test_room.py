@@ -8,7 +8,7 @@ from pycrdt import Doc, Map, merge_updates
 
 from svgx_canvas import shared_document
 from svgx_canvas.nesting import Nesting
-from svgx_canvas.shared_document import Fault
+from svgx_canvas.shared_document import Fault, merge
 from svgx_canvas.structure import Split
 from svgx_collab.room import MERGE_BYTES, Room
 from svgx_common.lib0 import Malformed
@@ -198,6 +198,32 @@ def test_an_edit_that_breaks_the_document_is_refused_when_it_comes_again(
     assert room.culprit is not None
     again = Room("canvas", "epoch 2", EMPTY, faulty=[room.culprit])
     assert again.receive([Edit("ann", good), Edit("eve", harm)]).rejected == (1,)
+
+
+def test_what_contradicts_itself_is_saved_one_by_one() -> None:
+    """Proves R-SAVE-2: pycrdt cannot merge it; what came before and after is merged all the same."""
+    contradicting = [
+        bytes.fromhex(update)
+        for update in (
+            "0102090681630505836305017a00",
+            "0101090484630504f09f988000",
+            "010109048463050561f09f988000",
+        )
+    ]
+    assert merge(contradicting) is None
+    honest = Peer(1)
+    edits = [honest.set(f"k{n}", "v") for n in range(500)]
+    room = make_room()
+    room.receive([Edit("ann", edit) for edit in (*edits[:250], *contradicting, *edits[250:])])
+    entries = []
+    while (entry := room.take_entry()) is not None:
+        entries.append(entry.update)
+        room.committed(len(entries))
+    assert not room.dirty
+    assert len(entries) < 30
+    document = shared_document.SharedDocument.load(entries)
+    assert document.clocks == {1: 500}
+    assert len(document.waiting) == len(shared_document.SharedDocument.load(contradicting).waiting)
 
 
 def test_the_empty_update_is_nothing() -> None:

@@ -77,17 +77,19 @@ def test_everything_wrong_is_said_at_once(
     """Proves R-CONFIG-2: in the file and in the environment, one line each, without a value."""
     write.write_text(
         "log_levl: hunter2\napi_port: hunter2\nsecurity:\n  jwt_secret: ${MISSING}\n  jwt_secre: hunter2\n"
-        "database: {pool_size: hunter2}\ngateway:\n  hsts_second: hunter2\n  trusted_proxies: hunter2\n"
+        "  cors_origins: ${A:?hunter2}\ndatabase: {pool_size: hunter2}\n"
+        "gateway:\n  hsts_second: hunter2\n  trusted_proxies: hunter2\n"
     )
     monkeypatch.setenv("DRAIN_SECONDS", "hunter2")
     found = complaints(GatewaySettings, capsys)
-    assert found[:4] == [
+    assert found[:5] == [
         "log_levl: unknown key; did you mean log_level?",
         "security.jwt_secret: MISSING is not set in the environment",
         "security.jwt_secre: unknown key; did you mean security.jwt_secret?",
+        "security.cors_origins: write references as ${NAME} or ${NAME:-default}",
         "gateway.hsts_second: unknown key; did you mean gateway.hsts_seconds?",
     ]
-    assert {line.partition(":")[0] for line in found[4:]} == {
+    assert {line.partition(":")[0] for line in found[5:]} == {
         "DRAIN_SECONDS",
         "api_port",
         "gateway.trusted_proxies",

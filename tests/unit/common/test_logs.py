@@ -54,6 +54,14 @@ def test_secrets_in_text_are_redacted(text: str, kept: str) -> None:
     assert logs.redact(text) == kept
 
 
+def test_a_websockets_query_is_cut_however_it_is_encoded() -> None:
+    """Proves R-OBS-5: uvicorn logs it as it came."""
+    line = '127.0.0.1:1 - "WebSocket /runtime/events/c?%74oken=%65%79J" [accepted]'
+    assert logs.redact(line) == (
+        f'127.0.0.1:1 - "WebSocket /runtime/events/c?{logs.REDACTED}" [accepted]'
+    )
+
+
 def test_secrets_by_name_are_redacted_at_any_depth() -> None:
     """Proves R-OBS-5."""
     event = {

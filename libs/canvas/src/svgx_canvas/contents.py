@@ -1,9 +1,14 @@
 """The contents of Yjs items: read over, to see that they are what they say (github.com/yjs/yjs, src/structs)."""
 
 import json
+import math
 from collections.abc import Callable
+from itertools import chain
 
 from svgx_common.lib0 import Decoder, Malformed
+
+MAX_JSON_DEPTH = 100
+"""The same in JSON. pycrdt's reader takes 127."""
 
 MAX_DEPTH = 500
 """Arrays and objects inside one another in one value. Whoever reads a value recurses, browsers too."""
@@ -144,11 +149,39 @@ def _skip_plain(decoder: Decoder, kind: int) -> None:
 
 
 def _check_json(text: str) -> None:
+    """JSON as every reader takes it: pycrdt's refuses what Python's lets pass."""
     try:
-        json.loads(text, parse_constant=_no_constant)
+        value = json.loads(
+            text,
+            # All of an object: keys may repeat.
+            object_pairs_hook=lambda pairs: [*chain.from_iterable(pairs)],
+            parse_constant=_finite,
+            parse_float=_finite,
+            parse_int=_integer,
+        )
+        # Half a character, escaped, is in no encoding.
+        json.dumps(value, ensure_ascii=False).encode()
     except (ValueError, RecursionError):
         raise Malformed("a value is not JSON") from None
+    level = [value]
+    for _ in range(MAX_JSON_DEPTH + 1):
+        containers = [each for each in level if isinstance(each, list)]
+        if not containers:
+            return
+        level = [*chain.from_iterable(containers)]
+    raise Malformed(f"JSON nested deeper than {MAX_JSON_DEPTH}")
 
 
-def _no_constant(name: str) -> None:
-    raise ValueError(name)
+def _finite(number: str) -> float:
+    value = float(number)
+    if not math.isfinite(value):
+        raise ValueError(number)
+    return value
+
+
+def _integer(number: str) -> float:
+    value = _finite(number)
+    # pycrdt reads these as integers, and has no room for them.
+    if 2.0**63 <= value <= 2.0**64 and 2**63 <= int(number) < 2**64:
+        raise ValueError(number)
+    return value

@@ -7,8 +7,9 @@ with a byte of flags and kind; an item names those it depends on by client and c
 """
 
 import heapq
-from collections.abc import Mapping
-from dataclasses import dataclass
+from bisect import bisect_left
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 
 from svgx_canvas.contents import skip_content
 from svgx_canvas.nesting import DELETED, Nesting, Place, siblings
@@ -19,6 +20,12 @@ MAX_CLOCK = 2**31
 
 MAX_DEPTH = 500
 """Types inside one another. Deleting the outermost recurses, in pycrdt and in browsers."""
+
+PIECE_BYTES = 16 * 1024
+"""What waits is cut into pieces not much larger."""
+
+PIECE_DELETIONS = 1000
+"""Ranges in such a piece."""
 
 Id = tuple[int, int]
 """A client and a clock: names one struct, or a part of a longer one."""
@@ -35,21 +42,34 @@ class Split:
     """An update in two: what a document can integrate, and what waits for something that the document does not have.
 
     Either is None when there is nothing of it. `clocks` and `nesting` are those that the document has in addition once
-    `ready` is integrated. `lacking` is what `waiting` waits for first, in each client's structs and deletions;
-    `hopeless` says that some of it can never be integrated.
+    `ready` is integrated. `pieces` are `waiting` in small updates, each with what it waits for first: so what comes
+    costs the reading of what it makes possible, and not of all that waits. `hopeless` says that some of it can never be
+    integrated.
     """
 
     ready: bytes | None
     waiting: bytes | None
     clocks: dict[int, int]
     nesting: Nesting
-    lacking: tuple[Id, ...] = ()
+    pieces: tuple[tuple[bytes, Id], ...] = ()
     hopeless: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """Structs of one client that follow one another, and where their bytes are."""
+
+    count: int
+    client: int
+    clock: int
+    start: int
+    end: int
 
 
 @dataclass(slots=True)
 class _Section:
-    """The structs of one client. Those from `start` to `at` can be integrated, those from there to `end` not yet."""
+    """The structs of one client. Those from `start` to `at` can be integrated; those from there to `end` not yet, and
+    `lacking` is why. `cuts` are where the latter may be cut in pieces: structs left, clock and position."""
 
     client: int
     first_clock: int
@@ -59,6 +79,26 @@ class _Section:
     clock: int = 0
     at: int = 0
     end: int = 0
+    lacking: Id = (0, 0)
+    cuts: list[tuple[int, int, int]] = field(default_factory=list)
+
+    def ready(self) -> _Run:
+        """What can be integrated."""
+        return _Run(self.done, self.client, self.first_clock, self.start, self.at)
+
+    def waiting(self) -> _Run:
+        """What cannot be integrated yet."""
+        return _Run(self.count - self.done, self.client, self.clock, self.at, self.end)
+
+    def pieces(self) -> Iterator[tuple[_Run, Id]]:
+        """The same in pieces, and what each waits for: all but the first for the one before it."""
+        left, clock, start = self.count - self.done, self.clock, self.at
+        lacking = self.lacking
+        for after, cut, end in (*self.cuts, (0, 0, self.end)):
+            if start < end:
+                yield _Run(left - after, self.client, clock, start, end), lacking
+                left, clock, start = after, cut, end
+                lacking = self.client, cut - 1
 
 
 def split(update: bytes, known: Mapping[int, int], nesting: Nesting) -> Split:
@@ -74,19 +114,22 @@ def split(update: bytes, known: Mapping[int, int], nesting: Nesting) -> Split:
     if not decoder.done:
         raise Malformed("there is more after the deletions")
     sections = reading.sections
-    blocked = any(section.at < section.end for section in sections)
-    if not blocked and not waiting and not reading.repeats:
+    blocked = [section for section in sections if section.at < section.end]
+    if not blocked and not waiting and not reading.altered:
         return Split(update, None, reading.clocks, reading.nesting)
-    # What has no hope waits beyond all clocks.
-    deleted = (
-        (client, max(reading.has(client), ranges[0][0])) for client, ranges in waiting.items()
-    )
+    pieces = [
+        (_encode(update, [run], {}), lacking)
+        for section in blocked
+        for run, lacking in section.pieces()
+    ]
+    for client, ranges in waiting.items():
+        pieces += _deletion_pieces(client, ranges, reading.has(client))
     return Split(
-        _encode(update, [_before(section) for section in sections], ready),
-        _encode(update, [_after(section) for section in sections], waiting),
+        _encode(update, [section.ready() for section in sections], ready),
+        _encode(update, [section.waiting() for section in blocked], waiting),
         reading.clocks,
         reading.nesting,
-        (*reading.lacking(), *deleted),
+        tuple((piece, lacking) for piece, lacking in pieces if piece is not None),
         reading.hopeless,
     )
 
@@ -118,7 +161,7 @@ class _Reading:
         self.clocks: dict[int, int] = {}
         self.nesting = Nesting()
         self.hopeless = False
-        self.repeats = False
+        self.altered = False
         self._decoder = decoder
         self._known = known
         self._known_nesting = nesting
@@ -129,10 +172,6 @@ class _Reading:
         """Clocks of this client below this one are in the document, or ready."""
         clock = self.clocks.get(client)
         return self._known.get(client, 0) if clock is None else clock
-
-    def lacking(self) -> list[Id]:
-        """What the sections wait for that are not read to their end."""
-        return [(client, entry[0]) for client, heap in self._blocked.items() for entry in heap]
 
     def read(self) -> None:
         """Read all sections, then again what was blocked by something that came after it."""
@@ -166,7 +205,11 @@ class _Reading:
         clock = section.clock
         if section.done < section.count:
             decoder.position = section.at
-        for _ in range(section.count - section.done):
+        cut = section.at
+        for left in range(section.count - section.done, 0, -1):
+            if decoder.position - cut > PIECE_BYTES:
+                cut = decoder.position
+                section.cuts.append((left, clock, cut))
             clock += _read_struct(decoder, section.client, clock)[0]
         section.end = decoder.position
 
@@ -182,6 +225,8 @@ class _Reading:
                 place = self._place(info, needs, names) if missing is None else None
                 if place is not None and clock < there:
                     place = self._continued(client, there, place)
+                    if there - clock in wholes:
+                        place = None
                 if place is None:
                     self._block(section, missing or (client, MAX_CLOCK))
                     self.hopeless = self.hopeless or missing is None
@@ -195,12 +240,13 @@ class _Reading:
             section.at = decoder.position
             if end <= there:
                 # Known already: whatever it says, it is not said again.
-                self.repeats = True
+                self.altered = True
                 section.first_clock, section.start = end, section.at
                 section.count -= section.done
                 section.done = 0
 
     def _block(self, section: _Section, missing: Id) -> None:
+        section.lacking = missing
         heap = self._blocked.setdefault(missing[0], [])
         heapq.heappush(heap, (missing[1], section.client, section))
 
@@ -249,7 +295,9 @@ class _Reading:
         before = self._nesting_of((client, there - 1))
         if not self.may_cut(client, there):
             return None
-        return place if before.siblings in (0, place.siblings) else None
+        # What was deleted so thoroughly that its list is forgotten may have been anywhere.
+        lists = {before.siblings, place.siblings}
+        return place if len(lists) == 1 or 0 in lists else None
 
     def _nesting_of(self, struct: Id) -> Place:
         place = self.nesting.get(*struct) or self._known_nesting.get(*struct)
@@ -301,11 +349,16 @@ def _read_deletions(decoder: Decoder, reading: _Reading) -> tuple[_Ranges, _Rang
             raise Malformed("a client's deletions appear twice")
         seen.add(client)
         there = reading.has(client)
+        last = 0
         for _ in range(decoder.uint()):
             clock, length = decoder.uint(), decoder.uint()
             if not 0 < length < MAX_CLOCK - clock:
                 raise Malformed("a clock or length is out of range")
             end = clock + length
+            if clock < last:
+                # Out of order each costs pycrdt the moving of all that was cut before.
+                reading.altered = True
+            last = clock
             if not reading.may_cut(client, clock) or not reading.may_cut(client, end):
                 reading.hopeless = True
                 waiting.setdefault(client, []).append((clock, length))
@@ -315,28 +368,30 @@ def _read_deletions(decoder: Decoder, reading: _Reading) -> tuple[_Ranges, _Rang
             if end > there:
                 clock = max(clock, there)
                 waiting.setdefault(client, []).append((clock, end - clock))
+    for ranges in ready.values():
+        ranges.sort()
     return ready, waiting
 
 
-_Part = tuple[int, int, int, int, int]
-"""A run of structs: how many, client, first clock, and where its bytes start and end."""
+def _deletion_pieces(
+    client: int, ranges: list[tuple[int, int]], there: int
+) -> Iterator[tuple[bytes | None, Id]]:
+    """Deletions that wait, in pieces, and what each waits for; those with no hope wait beyond all clocks."""
+    ranges = sorted(ranges)
+    hopeless = bisect_left(ranges, (there, 0))
+    starts = [*range(0, hopeless, PIECE_DELETIONS), *range(hopeless, len(ranges), PIECE_DELETIONS)]
+    for start, end in zip(starts, [*starts[1:], len(ranges)], strict=True):
+        clock = ranges[start][0] if start >= hopeless else MAX_CLOCK
+        yield _encode(b"", [], {client: ranges[start:end]}), (client, clock)
 
 
-def _before(section: _Section) -> _Part:
-    return section.done, section.client, section.first_clock, section.start, section.at
-
-
-def _after(section: _Section) -> _Part:
-    return section.count - section.done, section.client, section.clock, section.at, section.end
-
-
-def _encode(update: bytes, parts: list[_Part], deletions: _Ranges) -> bytes | None:
-    parts = [part for part in parts if part[0]]
-    if not parts and not deletions:
+def _encode(update: bytes, runs: list[_Run], deletions: _Ranges) -> bytes | None:
+    runs = [run for run in runs if run.count]
+    if not runs and not deletions:
         return None
-    encoder = Encoder().uint(len(parts))
-    for count, client, clock, start, end in parts:
-        encoder.uint(count).uint(client).uint(clock).raw(update[start:end])
+    encoder = Encoder().uint(len(runs))
+    for run in runs:
+        encoder.uint(run.count).uint(run.client).uint(run.clock).raw(update[run.start : run.end])
     encoder.uint(len(deletions))
     for client, ranges in deletions.items():
         encoder.uint(client).uint(len(ranges))

@@ -107,6 +107,8 @@ class Reader:
                 found.values[setting] = _expanded(value)
             except KeyError as missing:
                 found.errors.append(f"{key}: {missing.args[0]} is not set in the environment")
+            except ValueError as error:
+                found.errors.append(f"{key}: {error}")
 
 
 def _entries(content: dict[Any, Any], service: str) -> Iterator[tuple[str, str | None, Any]]:
@@ -124,7 +126,11 @@ def _entries(content: dict[Any, Any], service: str) -> Iterator[tuple[str, str |
 
 
 def _expanded(value: Any) -> Any:
-    """`value` with references replaced. Raises `KeyError` with the name of a variable that is not set."""
+    """`value` with references replaced.
+
+    Raises `KeyError` with the name of a variable that is not set, and `ValueError` for references of another form: they
+    would be taken as they stand, a secret's too.
+    """
     if not isinstance(value, str):
         return value
 
@@ -137,4 +143,6 @@ def _expanded(value: Any) -> Any:
             raise KeyError(name)
         return otherwise
 
+    if "${" in _REFERENCE.sub("", value):
+        raise ValueError("write references as ${NAME} or ${NAME:-default}")
     return _REFERENCE.sub(variable, value)

@@ -15,6 +15,9 @@ MAX_HEADERS = 64 * 1024
 HEADER_SECONDS = 10.0
 """Time from the connection, or from a request's first byte, to the end of its headers."""
 
+LINGER_SECONDS = 10.0
+"""Time a client has for the rest of a body that was answered before its end: so long it can read the answer."""
+
 
 class LimitedHttp(HttpToolsProtocol):
     """Closes connections whose headers are too large (after a 431) or take too long (without a word)."""
@@ -23,6 +26,8 @@ class LimitedHttp(HttpToolsProtocol):
         super().__init__(*args, **options)
         self._header_bytes = 0
         self._in_headers = True
+        self._between = 0
+        """Bytes since the last one of a body that are none: sizes of chunks, trailers."""
         self._late: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -36,10 +41,14 @@ class LimitedHttp(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Hand on, and look whether the headers have ended."""
+        """Hand on, and look whether the headers have ended, and whether anything but headers follows."""
         if self._in_headers:
             self._header_bytes += len(data)
+        else:
+            self._between += len(data)
         super().data_received(data)
+        if self._between > MAX_HEADERS:
+            self.transport.close()
         if (
             self._in_headers
             and self._header_bytes > MAX_HEADERS
@@ -64,6 +73,29 @@ class LimitedHttp(HttpToolsProtocol):
         self._header_bytes = 0
         self._in_time()
         super().on_headers_complete()
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Trailers are dropped: nobody reads them, and uvicorn would keep them all."""
+        if self._in_headers:
+            super().on_header(name, value)
+
+    def on_body(self, body: bytes) -> None:
+        """The body goes on."""
+        self._between = 0
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        """All of the request is here."""
+        self._between = 0
+        self._in_time()
+        super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        """Answered; whoever still sends the body does so for nothing, and not for ever."""
+        unfinished = self.cycle.more_body
+        super().on_response_complete()
+        if unfinished and self._late is None:
+            self._late = self.loop.call_later(LINGER_SECONDS, self.transport.close)
 
     def _in_time(self) -> None:
         if self._late is not None:

@@ -15,6 +15,8 @@ _SCHEME = re.compile(r"(?i)\b(bearer|basic)\s+[A-Za-z0-9._~+/=-]{6,}")
 _JWT = re.compile(r"\beyJ[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*")
 _API_KEY = re.compile(r"\b(svgx_[0-9a-f]{12})_[A-Za-z0-9_-]{20,}")
 _NAMED = re.compile(r"(?i)\b(\w*(?:token|passw(?:or)?d|secret|api[_-]?key)=)[^&\s\"',;]+")
+_SOCKET_QUERY = re.compile(r'("WebSocket [^\s"?]*)\?[^\s"]*')
+"""uvicorn's lines: a name in the query may be encoded so that no pattern knows it."""
 _URL_PASSWORD = re.compile(r"(?i)(://[^\s/:@]*:)[^\s/]+@")
 REDACTED = "[redacted]"
 
@@ -29,6 +31,7 @@ def redact(value: Any) -> Any:
     match value:
         case str():
             text = _SCHEME.sub(rf"\g<1> {REDACTED}", value)
+            text = _SOCKET_QUERY.sub(rf"\g<1>?{REDACTED}", text)
             text = _NAMED.sub(rf"\g<1>{REDACTED}", text)
             text = _URL_PASSWORD.sub(rf"\g<1>{REDACTED}@", text)
             text = _API_KEY.sub(rf"\g<1>_{REDACTED}", text)

@@ -100,7 +100,7 @@ def verify(token: str, keys: CheckingKeys) -> AccessClaims:
             expires_at=int(claims["exp"]),
             token_version=int(claims["ver"]),
         )
-    except (JoseError, ValueError, KeyError, TypeError):
+    except (JoseError, ValueError, KeyError, TypeError, RecursionError):
         raise refused from None
 
 

@@ -1,6 +1,5 @@
 """Accounts: the `account` table."""
 
-import dataclasses
 import uuid
 from dataclasses import dataclass
 
@@ -74,12 +73,17 @@ class Accounts:
         return await self._database.row("any_admin") is not None
 
     async def rehash(self, account: Account, password: str) -> Account:
-        """The account with its password hashed anew, with today's parameters; not stored if that changed meanwhile."""
+        """The account, its password hashed anew with today's parameters; or as it is now if it changed meanwhile."""
         renewed = await self._passwords.hash(password)
-        await self._database.run(
+        row = await self._database.row(
             "renew_password_hash", account.user.id, account.password_hash, renewed
         )
-        return dataclasses.replace(account, password_hash=renewed)
+        if row is not None:
+            return Account.of(row)
+        # Another log-in was quicker, or the password is another one now.
+        found = await self.by_id(account.user.id)
+        matches = await self._passwords.verify(password, found.password_hash if found else None)
+        return found if found is not None and matches else account
 
     async def change_password(self, account: Account, new: str, field: str, by: Origin) -> None:
         """Store another password and end the account's sessions but the caller's.

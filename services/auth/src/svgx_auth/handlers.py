@@ -173,6 +173,7 @@ class Handlers:
 
     async def create_user(self, request: CreateUserRequest, call: Call) -> User:
         """For admins; the gateway checks."""
+        _not_by_key(call)
         return await self._accounts.create(request, Origin.of(call))
 
     async def list_users(self, request: ListUsersRequest, _: Call) -> UserPage:
@@ -185,15 +186,18 @@ class Handlers:
 
     async def update_user(self, request: UpdateUserRequest, call: Call) -> User:
         """For admins; the gateway checks."""
+        _not_by_key(call)
         return await self._administration.update(request, Origin.of(call))
 
     async def delete_user(self, request: UserRequest, call: Call) -> Empty:
         """For admins; the gateway checks."""
+        _not_by_key(call)
         await self._administration.delete(request.user_id, Origin.of(call))
         return Empty()
 
     async def restore_user(self, request: UserRequest, call: Call) -> User:
         """For admins; the gateway checks."""
+        _not_by_key(call)
         return await self._administration.restore(request.user_id, Origin.of(call))
 
     async def create_api_key(self, request: CreateApiKeyRequest, call: Call) -> NewApiKey:
@@ -223,8 +227,12 @@ class Handlers:
 
 
 def _in_person(call: Call) -> Caller:
-    """The caller, who has signed in: a key that was stolen does not make others, nor take the account over."""
-    caller = call.signed_in()
-    if caller.by_key:
+    """The caller, who has signed in."""
+    _not_by_key(call)
+    return call.signed_in()
+
+
+def _not_by_key(call: Call) -> None:
+    """A key that was stolen makes no others, and takes no account over."""
+    if call.caller is not None and call.caller.by_key:
         raise Forbidden("not with an API key: sign in")
-    return caller

@@ -5,9 +5,8 @@ journal entry carries yet. The entry in flight stays until state has committed i
 says how many edits had been kept by then: they are saved when so many are committed.
 """
 
-import hashlib
 from collections import deque
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 
 from svgx_canvas.shared_document import Fault, SharedDocument, merge
@@ -31,7 +30,7 @@ class Room:
 
     `epoch` names this holding of the canvas and is the writer of its journal entries. A
     `svgx_canvas.shared_document.Fault` ends the room: it must be opened anew from the journal. `culprit` is the digest
-    of the edit that did it; edits whose digests are in `faulty` are rejected.
+    of the edit that did it; edits whose digests are in `faulty` are rejected, and left out where they wait.
     """
 
     def __init__(
@@ -43,8 +42,8 @@ class Room:
         self.revision = content.revision
         self.broadcast_sequence = 0
         self.unsaved_bytes = 0
-        self._document = SharedDocument.load(content.updates)
-        self._faulty = faulty
+        self._document = SharedDocument.load(content.updates, faulty=faulty)
+        self._merger = _Merger()
         self._fresh: deque[bytes] = deque()
         self._unsaved: deque[Edit] = deque()
         self._kept = 0
@@ -72,7 +71,7 @@ class Room:
     def take_broadcasts(self) -> Iterator[Broadcast]:
         """Everything new since the last time, merged: as a rule one."""
         while self._fresh:
-            update, count = _merge_first([*self._fresh])
+            update, count = self._merger.first(self._fresh)
             for _ in range(count):
                 self._fresh.popleft()
             self.broadcast_sequence += 1
@@ -82,7 +81,7 @@ class Room:
         """What is unsaved, merged into the next journal entry, or None while one is in flight."""
         if self._in_flight is not None or not self._unsaved:
             return None
-        update, count = _merge_first([edit.update for edit in self._unsaved])
+        update, count = self._merger.first(edit.update for edit in self._unsaved)
         authors = {self._unsaved.popleft().author for _ in range(count)}
         self._entries += 1
         self._in_flight = Entry(
@@ -126,14 +125,12 @@ class Room:
     def _apply(self, edit: Edit) -> bool:
         if edit.update == EMPTY_UPDATE:
             return True
-        if self._faulty and _digest(edit.update) in self._faulty:
-            return False
         try:
             outcome = self._document.integrate(edit.update)
         except Malformed:
             return False
-        except Fault:
-            self.culprit = _digest(edit.update)
+        except Fault as fault:
+            self.culprit = fault.culprit
             raise
         self._fresh += outcome.changes
         # Not the changes: what waits for another edit is in none.
@@ -144,17 +141,30 @@ class Room:
         return True
 
 
-def _digest(update: bytes) -> bytes:
-    return hashlib.sha256(update).digest()
+class _Merger:
+    """Merges what comes first: as much as belongs into one message.
 
+    What contradicts itself cannot be merged. Then less is tried, and afterwards more again: each call costs little
+    more than reading what it returns.
+    """
 
-def _merge_first(updates: list[bytes]) -> tuple[bytes, int]:
-    """As many of the first as belong into one message, merged, and how many those are."""
-    size = count = 0
-    for update in updates:
-        size += len(update)
-        if count and size > MERGE_BYTES:
-            break
-        count += 1
-    merged = merge(updates[:count])
-    return (updates[0], 1) if merged is None else (merged, count)
+    def __init__(self) -> None:
+        self._bytes = MERGE_BYTES
+
+    def first(self, updates: Iterable[bytes]) -> tuple[bytes, int]:
+        """As many of the first as can be merged, merged, and how many those are."""
+        first = [*self._first(updates)]
+        limit = min(MERGE_BYTES, self._bytes * 2)
+        while (merged := merge(first)) is None:
+            first = first[: len(first) // 2]
+            limit = sum(map(len, first))
+        self._bytes = limit
+        return merged, len(first)
+
+    def _first(self, updates: Iterable[bytes]) -> Iterator[bytes]:
+        size = 0
+        for update in updates:
+            size += len(update)
+            if size > self._bytes and size > len(update):
+                return
+            yield update

@@ -128,7 +128,7 @@ class Rooms:
             await held.clean.wait()
         self._drop(held)
         if release:
-            await self._leases.release(canvas_id)
+            await self._release(canvas_id)
 
     async def hand_over(self) -> None:
         """Let go of everything: this replica is stopping."""
@@ -254,7 +254,7 @@ class Rooms:
         if room.culprit is not None:
             self._faulty.append(room.culprit)
         await self._end(held, Unavailable("the canvas is being opened anew"))
-        await self._leases.release(room.canvas_id)
+        await self._release(room.canvas_id)
 
     async def _end(self, held: Held, error: SvgxError | None = None) -> None:
         """Stop holding at once; those who wait for a commit are told `error`."""
@@ -265,6 +265,11 @@ class Rooms:
         for _, reply in held.waiting:
             await self._bus.refuse(reply, error or Unavailable())
         held.waiting.clear()
+
+    async def _release(self, canvas_id: str) -> None:
+        """Give the lease back, unless the canvas was opened here again meanwhile."""
+        if canvas_id not in self._held and canvas_id not in self._opening:
+            await self._leases.release(canvas_id)
 
     def _mark_dirty(self, canvas_id: str) -> None:
         self._dirty.add(canvas_id)

@@ -10,6 +10,7 @@ import json
 import re
 import secrets
 from dataclasses import dataclass
+from typing import Any
 
 import structlog
 from prometheus_client import Counter
@@ -18,6 +19,8 @@ from starlette.responses import Response
 
 from svgx_common.caller import Caller
 from svgx_common.contract.errors import Conflict, Invalid
+from svgx_common.contract.operation import Http, Operation
+from svgx_common.contract.policy import Scope
 from svgx_common.redis import Redis, RedisError
 
 log = structlog.get_logger(__name__)
@@ -64,6 +67,19 @@ def check_key(value: str) -> str:
             limit=255,
         )
     return key
+
+
+def applies(operation: Operation[Any, Any], http: Http) -> bool:
+    """Whether a key counts: for what changes something, by somebody, and has no password in it.
+
+    The fingerprint of a request with a password would be a fast hash of it, which Argon2id is there to prevent.
+    """
+    fields = operation.request.model_fields
+    return (
+        http.method == "POST"
+        and operation.scope is not Scope.PUBLIC
+        and not any("password" in name for name in fields)
+    )
 
 
 def fingerprint(method: str, target: str, body: bytes) -> str:

@@ -9,7 +9,7 @@ from svgx_common.contract.errors import ErrorBody
 from svgx_common.contract.operation import Http, Operation, RawRequest, ReplyModel
 from svgx_common.contract.policy import Scope
 from svgx_common.health import HealthReport
-from svgx_gateway import examples
+from svgx_gateway import examples, idempotency
 from svgx_gateway.openapi_answers import HEADERS, PROBLEM, REF, Answers
 from svgx_gateway.openapi_pages import pages
 
@@ -101,7 +101,7 @@ def _parameters(
         for name, field in schema.get("properties", {}).items()
         if name in in_path or in_query
     ]
-    if http.method == "POST" and operation.scope is not Scope.PUBLIC:
+    if idempotency.applies(operation, http):
         found.append(IDEMPOTENCY_KEY)
     return found
 

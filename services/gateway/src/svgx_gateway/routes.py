@@ -32,7 +32,7 @@ from svgx_gateway.circuits import Circuits
 from svgx_gateway.clients import client_of
 from svgx_gateway.compression import compress_large
 from svgx_gateway.guard import Guard
-from svgx_gateway.idempotency import Idempotency, check_key, fingerprint
+from svgx_gateway.idempotency import Idempotency, applies, check_key, fingerprint
 
 log = structlog.get_logger(__name__)
 
@@ -131,7 +131,7 @@ class _Edge:
             return _response(operation, http, answer)
 
         key = request.headers.get("idempotency-key")
-        if key is None or caller is None or http.method != "POST":
+        if key is None or caller is None or not applies(operation, http):
             return await forward()
         target = f"{request.url.path}?{request.url.query}"
         ticket = await self._idempotency.begin(

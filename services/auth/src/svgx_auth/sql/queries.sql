@@ -51,7 +51,7 @@ RETURNING *
 
 -- name: renew_password_hash
 -- $2 is the hash the password was checked against: a password changed since then stays.
-UPDATE account SET password_hash = $3 WHERE id = $1 AND password_hash = $2
+UPDATE account SET password_hash = $3 WHERE id = $1 AND password_hash = $2 RETURNING *
 
 -- name: lock_account_for_change
 SELECT * FROM account WHERE id = $1 AND deleted_at IS NULL FOR UPDATE

@@ -193,10 +193,10 @@ def test_an_edit_that_breaks_the_document_is_refused_when_it_comes_again(
     harm = bytes.fromhex("0102070004010174016104000700016200")
     good = Peer(1).set("a", "1")
     room = make_room()
-    with pytest.raises(Fault):
+    with pytest.raises(Fault) as fault:
         room.receive([Edit("ann", good), Edit("eve", harm)])
-    assert room.culprit is not None
-    again = Room("canvas", "epoch 2", EMPTY, faulty=[room.culprit])
+    assert fault.value.culprit is not None
+    again = Room("canvas", "epoch 2", EMPTY, faulty=[fault.value.culprit])
     assert again.receive([Edit("ann", good), Edit("eve", harm)]).rejected == (1,)
 
 

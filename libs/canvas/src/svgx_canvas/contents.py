@@ -7,11 +7,11 @@ from itertools import chain
 
 from svgx_common.lib0 import Decoder, Malformed
 
-MAX_JSON_DEPTH = 100
-"""The same in JSON. pycrdt's reader takes 127."""
-
 MAX_DEPTH = 500
 """Arrays and objects inside one another in one value. Whoever reads a value recurses, browsers too."""
+
+MAX_JSON_DEPTH = 100
+"""The same in JSON. pycrdt's reader takes 127."""
 
 _TYPES = (0, 1, 2, 3, 4, 6)
 _XML_ELEMENT = 3

@@ -124,12 +124,13 @@ def split(update: bytes, known: Mapping[int, int], nesting: Nesting) -> Split:
     ]
     for client, ranges in waiting.items():
         pieces += _deletion_pieces(client, ranges, reading.has(client))
+    integrable = [section.ready() for section in sections if section.done]
     return Split(
-        _encode(update, [section.ready() for section in sections], ready),
-        _encode(update, [section.waiting() for section in blocked], waiting),
+        _encode(update, integrable, ready) if integrable or ready else None,
+        _encode(update, [section.waiting() for section in blocked], waiting) if pieces else None,
         reading.clocks,
         reading.nesting,
-        tuple((piece, lacking) for piece, lacking in pieces if piece is not None),
+        tuple(pieces),
         reading.hopeless,
     )
 
@@ -375,7 +376,7 @@ def _read_deletions(decoder: Decoder, reading: _Reading) -> tuple[_Ranges, _Rang
 
 def _deletion_pieces(
     client: int, ranges: list[tuple[int, int]], there: int
-) -> Iterator[tuple[bytes | None, Id]]:
+) -> Iterator[tuple[bytes, Id]]:
     """Deletions that wait, in pieces, and what each waits for; those with no hope wait beyond all clocks."""
     ranges = sorted(ranges)
     hopeless = bisect_left(ranges, (there, 0))
@@ -385,10 +386,7 @@ def _deletion_pieces(
         yield _encode(b"", [], {client: ranges[start:end]}), (client, clock)
 
 
-def _encode(update: bytes, runs: list[_Run], deletions: _Ranges) -> bytes | None:
-    runs = [run for run in runs if run.count]
-    if not runs and not deletions:
-        return None
+def _encode(update: bytes, runs: list[_Run], deletions: _Ranges) -> bytes:
     encoder = Encoder().uint(len(runs))
     for run in runs:
         encoder.uint(run.count).uint(run.client).uint(run.clock).raw(update[run.start : run.end])

@@ -39,13 +39,13 @@ EDITS = Counter("svgx_engine_collab_edits", "Edits applied.")
 REJECTED = Counter("svgx_engine_collab_rejected_edits", "Edits that were no Yjs update.")
 
 Serve = Callable[[Held, Msg], Awaitable[None]]
-Broken = Callable[[Held], Awaitable[None]]
+Broken = Callable[[Held, Fault], Awaitable[None]]
 
 
 class Channels:
     """Serves the channels of held canvases.
 
-    `changed` is told of a canvas with unsaved edits, `broken` of a room that cannot be used any more.
+    `changed` is told of a canvas with unsaved edits, `broken` of a room that cannot be used any more, and why.
     """
 
     def __init__(
@@ -81,8 +81,8 @@ class Channels:
             await self._bus.refuse(message.reply, BadRequest("the message cannot be decoded"))
         except SvgxError as error:
             await self._bus.refuse(message.reply, error)
-        except Fault:
-            await self._broken(held)
+        except Fault as fault:
+            await self._broken(held, fault)
             await self._bus.refuse(message.reply, Unavailable("the canvas is being opened anew"))
         except Exception:
             log.exception("a channel failed", subject=message.subject)

@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 
-from svgx_canvas.shared_document import Fault, SharedDocument, merge
+from svgx_canvas.shared_document import SharedDocument, merge
 from svgx_common.lib0 import Malformed
 from svgx_common.wire import EMPTY_UPDATE, Broadcast, Content, Edit, Entry, SyncReply
 
@@ -29,15 +29,14 @@ class Room:
     """The document of one canvas, and what still has to be broadcast and saved.
 
     `epoch` names this holding of the canvas and is the writer of its journal entries. A
-    `svgx_canvas.shared_document.Fault` ends the room: it must be opened anew from the journal. `culprit` is the digest
-    of the edit that did it; edits whose digests are in `faulty` are rejected, and left out where they wait.
+    `svgx_canvas.shared_document.Fault` ends the room: it must be opened anew from the journal. Edits whose digests are
+    in `faulty`, as faults name them, are rejected, and left out where they wait.
     """
 
     def __init__(
         self, canvas_id: str, epoch: str, content: Content, *, faulty: Collection[bytes] = ()
     ) -> None:
         self.canvas_id = canvas_id
-        self.culprit: bytes | None = None
         self.epoch = epoch
         self.revision = content.revision
         self.broadcast_sequence = 0
@@ -129,9 +128,6 @@ class Room:
             outcome = self._document.integrate(edit.update)
         except Malformed:
             return False
-        except Fault as fault:
-            self.culprit = fault.culprit
-            raise
         self._fresh += outcome.changes
         # Not the changes: what waits for another edit is in none.
         for update in outcome.new:

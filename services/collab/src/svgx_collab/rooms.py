@@ -240,21 +240,21 @@ class Rooms:
             log.warning(
                 "could not read another writer's commits", code=error.code, canvas_id=canvas_id
             )
-        except Fault:
-            await self._break(held)
+        except Fault as fault:
+            await self._break(held, fault)
         held.wake.set()
 
-    async def _break(self, held: Held) -> None:
+    async def _break(self, held: Held, fault: Fault) -> None:
         """The document is lost, its journal is not: whoever asks next opens it anew, here or elsewhere."""
-        room = held.room
+        canvas_id = held.room.canvas_id
         if held.gone:
             return
         BROKEN.inc()
-        log.error("a canvas's document broke; it is opened anew", canvas_id=room.canvas_id)
-        if room.culprit is not None:
-            self._faulty.append(room.culprit)
+        log.error("a canvas's document broke; it is opened anew", canvas_id=canvas_id)
+        if fault.culprit is not None:
+            self._faulty.append(fault.culprit)
         await self._end(held, Unavailable("the canvas is being opened anew"))
-        await self._release(room.canvas_id)
+        await self._release(canvas_id)
 
     async def _end(self, held: Held, error: SvgxError | None = None) -> None:
         """Stop holding at once; those who wait for a commit are told `error`."""

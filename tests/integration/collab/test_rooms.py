@@ -10,11 +10,19 @@ from svgx_canvas.nesting import Nesting
 from svgx_canvas.structure import Split
 from svgx_common.bus import Bus
 from svgx_common.contract import subjects
-from svgx_common.contract.errors import NotFound, Unavailable
+from svgx_common.contract.errors import NotFound, SvgxError, Unavailable
 from svgx_common.contract.state import JOURNAL_APPEND, JOURNAL_LOAD, AppendRequest, LoadRequest
 from svgx_common.wire import Broadcast, Entry, decode_broadcast, decode_content, encode_entries
 from svgx_devstack import DevStack
 from tests.integration.collab.replica import Drawer, replica
+
+HARM = bytes.fromhex("0102070004010174016104000700016200")
+"""A text in the root "t", and another inside of that text: pycrdt fails on it."""
+
+
+def unchecked(update: bytes, *_: object) -> Split:
+    """A check that lets everything through."""
+    return Split(update, None, {}, Nesting())
 
 
 async def committed(bus: Bus, canvas_id: str) -> dict[str, str]:
@@ -157,23 +165,45 @@ async def test_a_document_that_breaks_is_opened_anew(
     backing: DevStack, bus: Bus, drawer: Drawer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Proves R-SYNC-13: a real failure of pycrdt, past a check that lets everything through."""
-
-    def unchecked(update: bytes, *_: object) -> Split:
-        return Split(update, None, {}, Nesting())
-
-    async with replica(backing) as one:
+    async with replica(backing):
         await drawer.set("a", "1")
         before = (await drawer.sync()).epoch
         with monkeypatch.context() as patch:
             patch.setattr(shared_document, "split", unchecked)
-            # A text in the root "t", and another inside of that text; beside it somebody else's edit.
-            harm = bytes.fromhex("0102070004010174016104000700016200")
-            saved = await drawer.send([harm, drawer.draw("b", "2")])
+            # Beside it somebody else's edit.
+            saved = await drawer.send([HARM, drawer.draw("b", "2")])
         assert saved.rejected == (0,)
         assert (await drawer.sync()).epoch != before
         assert await drawer.held() == {"a": "1", "b": "2"}
         assert await committed(bus, drawer.canvas_id) == {"a": "1", "b": "2"}
-        assert await one.redis.get(f"svgx:lease:{drawer.canvas_id}") == one.bus.replica_id
+
+
+async def test_a_canvas_opened_anew_at_once_keeps_its_lease(
+    backing: DevStack, drawer: Drawer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Proves R-SYNC-13: the broken holding gives nothing back that is the next one's."""
+    postgres = backing.process("postgres")
+    async with replica(backing) as one:
+        await drawer.set("a", "1")
+        refuse, owners = one.bus.refuse, []
+
+        async def refuse_and_reopen(reply: str, error: SvgxError) -> None:
+            # First who waited for a commit; when all is given up, who sent the harm.
+            owners.append(await one.redis.get(f"svgx:lease:{drawer.canvas_id}"))
+            postgres.resume()
+            await one.rooms.open(drawer.canvas_id)
+            await refuse(reply, error)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(shared_document, "split", unchecked)
+            postgres.pause()
+            waiting = asyncio.create_task(drawer.set("b", "2"))
+            while "b" not in await drawer.held():
+                pass
+            patch.setattr(one.bus, "refuse", refuse_and_reopen)
+            await drawer.send([HARM])
+        assert owners == [one.bus.replica_id] * 2
+        await waiting
 
 
 async def test_a_journal_with_what_cannot_be_read_opens(

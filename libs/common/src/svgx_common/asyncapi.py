@@ -8,10 +8,12 @@ import yaml
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
+from svgx_common import bus
 from svgx_common.contract import OPERATIONS, subjects
 from svgx_common.contract.errors import ErrorBody
 from svgx_common.contract.operation import Empty, Operation, RawRequest, ReplyModel
 from svgx_common.contract.ratelimits import RateLimits
+from svgx_common.contract.revocations import RevocationList
 
 _SCHEMA = "#/components/schemas/{model}"
 _BINARY = "application/octet-stream"
@@ -23,11 +25,12 @@ service may publish and subscribe to its own subjects only (`svgx_common.contrac
 """
 
 HEADERS = {
-    "Svgx-Deadline": "Unix time in milliseconds after which nobody waits for the answer.",
-    "Svgx-Caller": "Who calls: JSON, made by the gateway only.",
-    "Svgx-Params": "The JSON of a request whose payload is its raw content.",
-    "Svgx-Body": "The subject under which a large body is pulled.",
-    "Svgx-Error": "In an answer: the error's code; the payload is an ErrorBody.",
+    bus.HEADER_DEADLINE: "Unix time in milliseconds after which nobody waits for the answer.",
+    bus.HEADER_CALLER: "Who calls: JSON, made by the gateway only.",
+    bus.HEADER_CLIENT: "From where: JSON, made by the gateway only.",
+    bus.HEADER_PARAMS: "The JSON of a request whose payload is its raw content.",
+    bus.HEADER_BODY: "The subject under which a large body is pulled.",
+    bus.HEADER_ERROR: "In an answer: the error's code; the payload is an ErrorBody.",
     "traceparent": "W3C Trace Context.",
 }
 
@@ -116,7 +119,7 @@ def document() -> dict[str, Any]:
 
 
 def _schemas() -> dict[str, Any]:
-    models: set[type[BaseModel]] = {ErrorBody, RateLimits}
+    models: set[type[BaseModel]] = {ErrorBody, RateLimits, RevocationList}
     for operation in OPERATIONS:
         models.add(operation.request)
         if issubclass(operation.reply, ReplyModel):
@@ -162,14 +165,14 @@ def _channel(operation: Operation[Any, Any]) -> dict[str, Any]:
 
 
 def _broadcasts() -> dict[str, Any]:
-    bus = {"servers": [{"$ref": "#/servers/bus"}]}
+    servers = {"servers": [{"$ref": "#/servers/bus"}]}
     canvases = {
         f"canvas.{channel}": {
             "address": subjects.canvas("{canvas_id}", channel),
             "description": description,
             "parameters": {"canvas_id": {}},
             "messages": {channel: {"contentType": media_type}},
-            **bus,
+            **servers,
         }
         for channel, (media_type, description) in _CANVAS_CHANNELS.items()
     }
@@ -178,13 +181,13 @@ def _broadcasts() -> dict[str, Any]:
             "address": subjects.RATE_LIMITS_CHANGED,
             "description": "State's broadcast: the rate limits that hold from now on.",
             "messages": {"changed": {"payload": {"$ref": _SCHEMA.format(model="RateLimits")}}},
-            **bus,
+            **servers,
         },
         "auth.revoked": {
-            "address": "svgx.auth.revoked",
-            "description": "Auth's broadcast: a session ended.",
-            "messages": {"revoked": {"contentType": "application/json"}},
-            **bus,
+            "address": subjects.REVOKED,
+            "description": "Auth's broadcast: sessions, API keys and tokens that count no more.",
+            "messages": {"revoked": {"payload": {"$ref": _SCHEMA.format(model="RevocationList")}}},
+            **servers,
         },
     }
 

@@ -28,6 +28,9 @@ from svgx_devstack.ports import choose
 
 ROUNDS = 5
 SECONDS = 3.0
+GATEWAYS = {"gateway": "1", "gateway, 1 of 10 traced": "0.1"}
+"""Name: the share of requests that is traced."""
+
 CROWD = 32
 """Connections where requests a second are measured; times of one request alone are measured with one."""
 
@@ -87,13 +90,12 @@ def wait_for(url: str, headers: dict[str, str]) -> None:
 
 async def measure(home: Path) -> dict[tuple[str, int], list[Result]]:
     """Results by who was asked and over how many connections."""
-    own = min(os.sched_getaffinity(0))
-    others = os.sched_getaffinity(0) - {own}
-    if others:
-        os.sched_setaffinity(0, others)  # with all that is started from here
+    cores = os.sched_getaffinity(0)
+    own = min(cores)
+    os.sched_setaffinity(0, cores - {own} or cores)  # with all that is started from here
     secret = secrets.token_hex(32)
     headers = bearer(secret)
-    ports = {"bare": choose(), "gateway": choose()}
+    ports = {name: choose() for name in ("bare", *GATEWAYS)}
     stack = DevStack(home)
     await stack.up(backing_only=True)
     found: dict[tuple[str, int], list[Result]] = {}
@@ -105,14 +107,20 @@ async def measure(home: Path) -> dict[tuple[str, int], list[Result]]:
                 "REDIS_URL": stack.redis_url,
                 "JWT_SECRET": secret,
                 "API_HOST": "127.0.0.1",
-                "API_PORT": str(ports["gateway"]),
+                "OTEL_TRACES_SAMPLER": "parentbased_traceidratio",
                 "RATE_LIMIT_REQUESTS_PER_MINUTE": "10000000",
             }
             service = {"NATS_URL": stack.nats_url("auth")}
             started.enter_context(process(["-m", "bench.http", "service"], service, None))
             programs = {
                 "bare": (["-m", "bench.http", "bare", str(ports["bare"])], dict[str, str]()),
-                "gateway": (["-m", "svgx_gateway"], gateway),
+                **{
+                    name: (
+                        ["-m", "svgx_gateway"],
+                        gateway | {"API_PORT": str(ports[name]), "OTEL_TRACES_SAMPLER_ARG": share},
+                    )
+                    for name, share in GATEWAYS.items()
+                },
             }
             servers = {
                 name: Server(ports[name], started.enter_context(process(*program, own)))
@@ -127,6 +135,7 @@ async def measure(home: Path) -> dict[tuple[str, int], list[Result]]:
                         found.setdefault((name, connections), []).append(result)
     finally:
         await stack.down()
+        os.sched_setaffinity(0, cores)
     return found
 
 
@@ -139,7 +148,7 @@ def table(found: dict[tuple[str, int], list[Result]]) -> str:
         f"| | p50 ms (1 connection) | p99 ms | requests/s ({CROWD} connections) | p50 ms | p99 ms | CPU ms a request |",
         "|---|---|---|---|---|---|---|",
     ]
-    for name in ("bare", "gateway"):
+    for name in ("bare", *GATEWAYS):
         alone, crowd = found[name, 1], found[name, CROWD]
         cells = [
             f"{median(each.quantile(0.5) for each in alone):.2f}",
@@ -150,15 +159,17 @@ def table(found: dict[tuple[str, int], list[Result]]) -> str:
             f"{median(each.cost for each in crowd):.3f}",
         ]
         lines.append(f"| {name} | {' | '.join(cells)} |")
-    added = median(
-        through.quantile(0.5) - direct.quantile(0.5)
-        for direct, through in zip(found["bare", 1], found["gateway", 1], strict=True)
-    )
-    share = median(
-        through.rate / direct.rate
-        for direct, through in zip(found["bare", CROWD], found["gateway", CROWD], strict=True)
-    )
-    lines += ["", f"Added at p50: {added:.2f} ms. Share of the bare throughput: {share:.0%}."]
+    lines.append("")
+    for name in GATEWAYS:
+        single = zip(found["bare", 1], found[name, 1], strict=True)
+        together = list(zip(found["bare", CROWD], found[name, CROWD], strict=True))
+        added = median(through.quantile(0.5) - bare.quantile(0.5) for bare, through in single)
+        rate = median(through.rate / bare.rate for bare, through in together)
+        cost = median(bare.cost / through.cost for bare, through in together)
+        lines.append(
+            f"{name}: {added:.2f} ms added at p50; {rate:.0%} of the bare throughput, "
+            f"{cost:.0%} by processor time."
+        )
     return "\n".join(lines)
 
 

@@ -8,9 +8,15 @@ import uvicorn
 from fastapi import FastAPI
 
 from svgx_common.bus import Bus
-from svgx_common.contract.auth import ME, MeRequest, User
+from svgx_common.contract.auth import JWKS, ME, Jwks, JwksRequest, MeRequest, User
 from svgx_common.contract.policy import Role
+from svgx_common.contract.revocations import (
+    LIST_REVOCATIONS,
+    ListRevocationsRequest,
+    RevocationList,
+)
 from svgx_common.responder import Call, Responder
+from svgx_common.runtime import spare_the_collector
 
 USER = User(
     id="9b8f6e1c-2d7a-4c55-9f0e-1a2b3c4d5e6f",
@@ -43,15 +49,24 @@ def bare(port: int) -> None:
 
 
 async def service() -> None:
-    """The handler behind `svgx.auth.me`, until the process is ended."""
+    """The handler behind `svgx.auth.me`, and what a gateway asks auth before it begins, until the process is ended."""
     bus = await Bus.connect(os.environ["NATS_URL"], "auth", "bench")
 
     async def answer(_: MeRequest, __: Call) -> User:
         return await me()
 
+    async def keys(_: JwksRequest, __: Call) -> Jwks:
+        return Jwks(keys=[])
+
+    async def revoked(_: ListRevocationsRequest, __: Call) -> RevocationList:
+        return RevocationList(items=[], as_of=datetime.now(UTC))
+
     responder = _Only(bus, "0")
     responder.answer(ME, answer)
+    responder.answer(JWKS, keys)
+    responder.answer(LIST_REVOCATIONS, revoked)
     await responder.start()
+    spare_the_collector()
     await asyncio.Event().wait()
 
 

@@ -15,11 +15,10 @@ from svgx_gateway.ratelimit.buckets import LOCAL, Buckets
 @pytest.fixture
 async def two(backing: DevStack) -> AsyncIterator[tuple[Buckets, Buckets]]:
     """The buckets of two gateways."""
-    clients = [redis.connect(backing.redis_url) for _ in range(2)]
-    one, other = (Buckets(client) for client in clients)
+    one, other = (Buckets(redis.alone(backing.redis_url)) for _ in range(2))
     yield one, other
-    for closing in (one.close, other.close, *(client.aclose for client in clients)):
-        await closing()
+    await one.close()
+    await other.close()
 
 
 def counted_locally() -> float:
@@ -51,6 +50,21 @@ async def test_after_the_time_it_names_one_more_is_let_in(two: tuple[Buckets, Bu
     await passed
     assert (await two[1].draw(key, limit)).allowed
     assert not (await two[0].draw(key, limit)).allowed
+
+
+async def test_a_restart_of_redis_between_two_requests_goes_unnoticed(
+    backing: DevStack, two: tuple[Buckets, Buckets]
+) -> None:
+    """Proves R-LIMIT-6: that the connection is dead is no reason to count alone."""
+    key, limit = secrets.token_hex(8), RateLimit(requests=3, seconds=3600)
+    await two[0].draw(key, limit)
+    before = counted_locally()
+    valkey = backing.process("valkey")
+    await valkey.stop()
+    await valkey.start()
+    await valkey.wait_ready()
+    assert (await two[0].draw(key, limit)).allowed
+    assert counted_locally() == before
 
 
 @pytest.mark.parametrize("outage", ["kill", "pause"])

@@ -15,7 +15,8 @@ from svgx_common import tokens
 from svgx_common.bus import Bus
 from svgx_common.contract.auth import JWKS, JwksRequest, Tokens
 from svgx_common.contract.errors import Unauthenticated, Unavailable
-from svgx_common.signing_keys import ASYMMETRIC, SYMMETRIC
+from svgx_common.contract.policy import Role
+from svgx_common.signing_keys import ASYMMETRIC, SYMMETRIC, secret_key
 from svgx_devstack import DevStack
 from svgx_gateway import token_keys
 from svgx_gateway.token_keys import TokenKeys
@@ -196,3 +197,32 @@ async def test_without_any_key_a_gateway_is_not_ready(
                         await bus.settle()
         finally:
             gateway.stop()
+
+
+async def test_a_token_that_was_verified_before_ends_at_its_time(
+    bus: Bus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Proves R-AUTH-1: its signature is not checked again, its time is."""
+    now = int(time.time())
+    claims = tokens.AccessClaims("u", "ada", Role.EDITOR, "s", "t", now, now + 60)
+    token = tokens.sign(claims, secret_key(SECRET))
+    gateway = TokenKeys(bus, SECRET)
+    assert await gateway.verify(token) == claims
+    with monkeypatch.context() as unsigned:
+        unsigned.setattr(tokens, "verify", None)
+        assert await gateway.verify(token) == claims
+    monkeypatch.setattr(time, "time", lambda: now + 60 + tokens.LEEWAY + 1)
+    with pytest.raises(Unauthenticated):
+        await gateway.verify(token)
+
+
+async def test_no_more_verified_tokens_are_remembered_than_is_said(
+    bus: Bus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Proves R-AUTH-1: whoever refreshes all day fills no memory."""
+    monkeypatch.setattr(token_keys, "MOST_VERIFIED", 3)
+    gateway, now = TokenKeys(bus, SECRET), int(time.time())
+    for number in range(10):
+        claims = tokens.AccessClaims("u", "ada", Role.EDITOR, "s", str(number), now, now + 60)
+        await gateway.verify(tokens.sign(claims, secret_key(SECRET)))
+    assert [claims.token_id for claims in gateway._verified.values()] == ["7", "8", "9"]

@@ -28,6 +28,7 @@ from svgx_common.contract.errors import (
     from_body,
 )
 from svgx_common.contract.operation import Blob, Operation, RawRequest, Reply, ReplyModel, Request
+from svgx_common.tracing import Spanning
 
 log = structlog.get_logger(__name__)
 tracer = trace.get_tracer("svgx.bus")
@@ -204,7 +205,7 @@ class Bus:
             headers[HEADER_CLIENT] = client
         if params is not None:
             headers[HEADER_PARAMS] = params
-        with tracer.start_as_current_span(f"ask {subject}", kind=trace.SpanKind.CLIENT):
+        with Spanning(tracer, f"ask {subject}", trace.SpanKind.CLIENT):
             propagate.inject(headers)
             return await self.request(subject, content, headers, timeout=timeout)
 
@@ -308,7 +309,10 @@ class Bus:
         try:
             async with asyncio.timeout(timeout):
                 message = await self.connection.request(
-                    subject, content, timeout=timeout, headers=headers
+                    subject,
+                    content,
+                    timeout=None,  # type: ignore[arg-type]  # one clock is enough, and it is around this
+                    headers=headers,
                 )
                 body = await self.body(message)
         except NoRespondersError:

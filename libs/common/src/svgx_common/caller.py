@@ -1,5 +1,6 @@
 """Who makes a call and from where, as the gateway found out and every service believes it."""
 
+import functools
 from dataclasses import dataclass
 
 from pydantic import TypeAdapter
@@ -22,7 +23,7 @@ class Caller:
 
     def header(self) -> str:
         """The form in which it travels in a message header: JSON in ASCII."""
-        return _ADAPTER.dump_json(self, ensure_ascii=True).decode()
+        return _header(self)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,16 +35,23 @@ class Client:
 
     def header(self) -> str:
         """The form in which it travels in a message header: JSON in ASCII."""
-        return _CLIENT.dump_json(self, ensure_ascii=True).decode()
+        return _header(self)
 
 
-_ADAPTER = TypeAdapter(Caller)
+_CALLER = TypeAdapter(Caller)
 _CLIENT = TypeAdapter(Client)
+
+
+@functools.lru_cache(maxsize=4096)  # the same few, again and again
+def _header(who: Caller | Client) -> str:
+    if isinstance(who, Caller):
+        return _CALLER.dump_json(who, ensure_ascii=True).decode()
+    return _CLIENT.dump_json(who, ensure_ascii=True).decode()
 
 
 def from_header(value: str) -> Caller:
     """Read a caller; raises pydantic's `ValidationError` on anything else."""
-    return _ADAPTER.validate_json(value)
+    return _CALLER.validate_json(value)
 
 
 def client_from_header(value: str) -> Client:

@@ -1,5 +1,7 @@
 """The metrics every service has. Names start with `svgx_engine_`; those of the operations guide are fixed."""
 
+import functools
+
 from opentelemetry import trace
 from prometheus_client import Counter, Gauge, Histogram
 
@@ -37,7 +39,14 @@ def observe(service: str, operation: str, code: str, seconds: float) -> None:
         if context.trace_flags.sampled
         else None
     )
-    REQUESTS.labels(service, operation, code).inc()
-    REQUEST_SECONDS.labels(service, operation).observe(seconds, exemplar)
+    count, duration = _series(service, operation, code)
+    count.inc()
+    duration.observe(seconds, exemplar)
     if code in SERVER_ERRORS:
         ERRORS.labels(service, code).inc()
+
+
+@functools.cache
+def _series(service: str, operation: str, code: str) -> tuple[Counter, Histogram]:
+    """Looked up once: as many as there are operations and codes."""
+    return REQUESTS.labels(service, operation, code), REQUEST_SECONDS.labels(service, operation)

@@ -14,6 +14,7 @@ from asyncpg.pool import PoolConnectionProxy
 from opentelemetry import trace
 
 from svgx_common.contract.errors import Unavailable
+from svgx_common.tracing import Spanning
 
 log = structlog.get_logger(__name__)
 tracer = trace.get_tracer("svgx.postgres")
@@ -222,9 +223,10 @@ def _unavailable(error: BaseException) -> Unavailable:
     return Unavailable("the database is not reachable at the moment; try again", retry_after=1.0)
 
 
-def _span(name: str) -> Any:
-    return tracer.start_as_current_span(
+def _span(name: str) -> Spanning:
+    return Spanning(
+        tracer,
         f"sql {name}",
-        kind=trace.SpanKind.CLIENT,
+        trace.SpanKind.CLIENT,
         attributes={"db.system.name": "postgresql", "db.query.summary": name},
     )

@@ -52,6 +52,7 @@ from svgx_common.contract.operation import (
     Request,
     RequestModel,
 )
+from svgx_common.tracing import Spanning
 
 log = structlog.get_logger(__name__)
 tracer = trace.get_tracer("svgx.bus")
@@ -188,10 +189,11 @@ class Responder:
         started = time.perf_counter_ns()
         operation = endpoint.operation
         headers = message.headers or {}
-        with tracer.start_as_current_span(
+        with Spanning(
+            tracer,
             f"answer {operation.name}",
-            context=propagate.extract(headers),
-            kind=trace.SpanKind.SERVER,
+            trace.SpanKind.SERVER,
+            parent=propagate.extract(headers),
         ) as span:
             code = Unavailable.code
             try:

@@ -45,6 +45,10 @@ class AccessClaims:
         """The caller this token stands for."""
         return Caller(self.user_id, self.username, self.role, self.session_id, self.token_version)
 
+    def over(self) -> bool:
+        """Whether the token has ended by its time."""
+        return self.expires_at < int(time.time()) - LEEWAY
+
 
 def sign(claims: AccessClaims, key: TokenKey) -> str:
     """The token that says `claims`."""

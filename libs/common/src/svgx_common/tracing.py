@@ -5,12 +5,17 @@ Sampling, headers and the rest follow OpenTelemetry's own environment variables.
 
 import os
 import threading
+from types import TracebackType
 
-from opentelemetry import trace
+from opentelemetry import context, trace
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider, sampling
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
+from opentelemetry.util.types import Attributes
+
+QUEUE = 16_384
+"""Spans that wait to be sent; what comes on top is dropped. OpenTelemetry's 2048 are half a second of a gateway's."""
 
 LAST_EXPORT = 2.0
 """Seconds a stopping process spends on its last spans."""
@@ -23,15 +28,18 @@ def configure(service: str, replica_id: str, version: str) -> TracerProvider:
     """
     endpoints = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
     exporting = any(os.environ.get(name) for name in endpoints)
-    resource = Resource.create(
-        {
-            "service.namespace": "svgx",
-            "service.name": f"svgx-{service}",
-            "service.instance.id": replica_id,
-            "service.version": version,
-        }
+    resource = _OneResource(
+        Resource.create(
+            {
+                "service.namespace": "svgx",
+                "service.name": f"svgx-{service}",
+                "service.instance.id": replica_id,
+                "service.version": version,
+            }
+        ).attributes
     )
     if exporting:
+        os.environ.setdefault("OTEL_BSP_MAX_QUEUE_SIZE", str(QUEUE))
         provider = TracerProvider(resource=resource)
         provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
     else:
@@ -39,6 +47,13 @@ def configure(service: str, replica_id: str, version: str) -> TracerProvider:
         provider = TracerProvider(sampler=sampling.ALWAYS_OFF, resource=resource)
     trace.set_tracer_provider(provider)
     return provider
+
+
+class _OneResource(Resource):
+    """The process's only one. The exporter hashes it for each span, which as JSON takes a tenth of its time."""
+
+    __eq__ = object.__eq__
+    __hash__ = object.__hash__
 
 
 def finish(provider: TracerProvider) -> None:
@@ -51,3 +66,37 @@ def finish(provider: TracerProvider) -> None:
 def current_trace_id() -> str:
     """The id of the trace this code runs in, as 32 hex digits; zeros outside of any."""
     return trace.format_trace_id(trace.get_current_span().get_span_context().trace_id)
+
+
+class Spanning:
+    """A span around a `with`, current inside. An exception that leaves it makes it an error, by its type alone.
+
+    OpenTelemetry's own `start_as_current_span` would add the exception's text and stack, which a trace is no place for,
+    and costs a third more.
+    """
+
+    __slots__ = ("_span", "_token")
+
+    def __init__(
+        self,
+        tracer: trace.Tracer,
+        name: str,
+        kind: trace.SpanKind,
+        *,
+        parent: context.Context | None = None,
+        attributes: Attributes = None,
+    ) -> None:
+        self._span = tracer.start_span(name, parent, kind, attributes)
+
+    def __enter__(self) -> trace.Span:
+        self._token = context.attach(trace.set_span_in_context(self._span))
+        return self._span
+
+    def __exit__(
+        self, kind: type[BaseException] | None, _: BaseException | None, __: TracebackType | None
+    ) -> None:
+        context.detach(self._token)
+        if kind is not None:
+            self._span.set_attribute("error.type", kind.__name__)
+            self._span.set_status(trace.StatusCode.ERROR)
+        self._span.end()

@@ -63,7 +63,7 @@ async def build(runtime: Runtime[GatewaySettings]) -> AsyncIterator[Service]:
 async def _limiting(runtime: Runtime[GatewaySettings], client: Redis) -> AsyncIterator[RateLimiter]:
     settings, bus = runtime.settings, runtime.bus
     async with contextlib.AsyncExitStack() as stack:
-        buckets, tally = Buckets(client), Tally(client)
+        buckets, tally = Buckets(redis.alone(settings.redis_url)), Tally(client)
         stack.push_async_callback(buckets.close)
         stack.push_async_callback(tally.deliver)
         limiter = RateLimiter(bus, buckets, tally, settings.rate_limits())

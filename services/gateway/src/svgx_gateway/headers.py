@@ -3,18 +3,17 @@
 After OWASP's HTTP Headers and REST Security cheat sheets.
 """
 
-from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-_ALWAYS = {
-    "X-Content-Type-Options": "nosniff",
+_ALWAYS: tuple[tuple[bytes, bytes], ...] = (
+    (b"x-content-type-options", b"nosniff"),
     # The WebSocket's token stands in a query string.
-    "Referrer-Policy": "no-referrer",
+    (b"referrer-policy", b"no-referrer"),
     # Data: nothing in it is run, shown in a frame or fetched. Pages bring their own policy.
-    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
     # Answers are somebody's own, and some are tokens.
-    "Cache-Control": "no-store",
-}
+    (b"cache-control", b"no-store"),
+)
 
 
 class SecurityHeaders:
@@ -29,16 +28,17 @@ class SecurityHeaders:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        added = _ALWAYS
         # Over plain HTTP anybody on the way could have written it, so browsers ignore it there (RFC 6797, 8.1).
-        tls = scope["scheme"] == "https"
+        if scope["scheme"] == "https" and self._hsts_seconds:
+            added += ((b"strict-transport-security", b"max-age=%d" % self._hsts_seconds),)
 
         async def with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                headers = MutableHeaders(scope=message)
-                for name, value in _ALWAYS.items():
-                    headers.setdefault(name, value)
-                if tls and self._hsts_seconds:
-                    headers["Strict-Transport-Security"] = f"max-age={self._hsts_seconds}"
+                said = {name for name, _ in message["headers"]}
+                missing = [header for header in added if header[0] not in said]
+                # A new list: the answer may be one that is given again.
+                message["headers"] = [*message["headers"], *missing]
             await send(message)
 
         await self._app(scope, receive, with_headers)

@@ -96,7 +96,9 @@ class _Edge:
                 response = problems.response(Internal())
             finally:
                 metrics.observe("gateway", operation.name, code, time.perf_counter() - started)
-            response.headers.update(headers)
+            response.raw_headers.extend(
+                (name.lower().encode(), value.encode()) for name, value in headers.items()
+            )
             await compress_large(response, request.headers)
             return response
 
@@ -168,6 +170,8 @@ def _check_announced(request: Request, limit: int) -> None:
 
 async def _read(request: Request, limit: int) -> bytes:
     """The body; refused as soon as what arrives is over the limit. Nobody's body is read before he may send one."""
+    if "content-length" not in request.headers and "transfer-encoding" not in request.headers:
+        return b""  # there is none (RFC 9112, 6.3)
     chunks, size = [], 0
     try:
         async with asyncio.timeout(BODY_SECONDS):
@@ -192,7 +196,8 @@ def _message(
         _check_media_type(http, request)
         values["content"] = body
     elif http.method in ("GET", "DELETE"):
-        values.update(request.query_params)
+        if request.scope["query_string"]:
+            values.update(request.query_params)
     elif body:
         _check_media_type(http, request)
         values.update(_json_object(body))

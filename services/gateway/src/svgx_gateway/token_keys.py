@@ -21,6 +21,9 @@ POLL = 30.0
 ASK_AGAIN = 30.0
 """Seconds in which unknown keys make this ask once: anybody can name a key that does not exist."""
 
+MOST_VERIFIED = 10_000
+"""Tokens whose signature is not checked again until the keys are looked at; past that, the oldest is."""
+
 RETRY = 1.0
 """Seconds until auth is asked again after it did not answer."""
 
@@ -31,6 +34,7 @@ class TokenKeys:
     def __init__(self, bus: Bus, secret: str) -> None:
         self._bus = bus
         self._keys = CheckingKeys(secret_key(secret) if secret else None)
+        self._verified: dict[str, AccessClaims] = {}
         self._asked_at = -ASK_AGAIN
         self._lock = asyncio.Lock()
         self._looking: asyncio.Task[None] | None = None
@@ -51,11 +55,18 @@ class TokenKeys:
 
     async def verify(self, token: str) -> AccessClaims:
         """What the token says. Raises `Unauthenticated`, or `Unavailable` when auth must be asked and is away."""
+        claims = self._verified.get(token)
+        if claims is not None and not claims.over():
+            return claims
         try:
-            return tokens.verify(token, self._keys)
+            claims = tokens.verify(token, self._keys)
         except UnknownKey:
             await self._ask_for_unknown()
-            return tokens.verify(token, self._keys)
+            claims = tokens.verify(token, self._keys)
+        if len(self._verified) >= MOST_VERIFIED:
+            del self._verified[next(iter(self._verified))]
+        self._verified[token] = claims
+        return claims
 
     async def _ask_for_unknown(self) -> None:
         # Those that come while one asks wait for its answer.
@@ -87,3 +98,4 @@ class TokenKeys:
                 continue
             public[str(key.key_id)] = key
         self._keys = CheckingKeys(self._keys.secret, public)
+        self._verified.clear()

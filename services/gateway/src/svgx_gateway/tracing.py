@@ -1,8 +1,10 @@
 """The root of every trace: one span for each HTTP request."""
 
 from opentelemetry import propagate, trace
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from svgx_common.tracing import Spanning
 
 tracer = trace.get_tracer("svgx.gateway")
 
@@ -18,10 +20,11 @@ class Tracing:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        with tracer.start_as_current_span(
+        with Spanning(
+            tracer,
             scope["method"],  # the route adds its template; paths would make a name for each canvas
-            context=propagate.extract(Headers(scope=scope)),
-            kind=trace.SpanKind.SERVER,
+            trace.SpanKind.SERVER,
+            parent=propagate.extract(Headers(scope=scope)),
             attributes={"http.request.method": scope["method"], "url.path": scope["path"]},
         ) as span:
             context = span.get_span_context()
@@ -29,9 +32,12 @@ class Tracing:
             async def traced(message: Message) -> None:
                 if message["type"] == "http.response.start":
                     span.set_attribute("http.response.status_code", message["status"])
-                    MutableHeaders(scope=message)["traceresponse"] = (
-                        f"00-{context.trace_id:032x}-{context.span_id:016x}-{int(context.trace_flags):02x}"
+                    response = b"00-%032x-%016x-%02x" % (
+                        context.trace_id,
+                        context.span_id,
+                        context.trace_flags,
                     )
+                    message["headers"] = [*message["headers"], (b"traceresponse", response)]
                 await send(message)
 
             await self._app(scope, receive, traced)

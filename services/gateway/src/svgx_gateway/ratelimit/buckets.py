@@ -5,8 +5,10 @@ memory alike: atomic, and by the clock of Redis. Requests that come at once are 
 """
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 
 import structlog
 from prometheus_client import Counter
@@ -15,7 +17,7 @@ from throttled.asyncio.rate_limiter.gcra import GCRARateLimiter
 from throttled.rate_limiter.gcra import RedisLimitAtomicActionSpec
 
 from svgx_common.contract.ratelimits import RateLimit
-from svgx_common.redis import Redis, RedisError
+from svgx_common.redis import Connection, RedisError
 
 log = structlog.get_logger(__name__)
 
@@ -57,10 +59,10 @@ class _Waiting:
 
 
 class Buckets:
-    """Draws from buckets by key."""
+    """Draws from buckets by key, over a connection of its own."""
 
-    def __init__(self, redis: Redis) -> None:
-        self._redis = redis
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
         self._waiting: list[_Waiting] = []
         self._sending: asyncio.Task[None] | None = None
         self._local = MemoryStore(options={"MAX_SIZE": LOCAL_KEYS})
@@ -83,11 +85,12 @@ class Buckets:
         return await self._draw_locally(name, limit)
 
     async def close(self) -> None:
-        """Count what waits, and end."""
+        """Count what waits, and disconnect."""
         tasks = [task for task in (self._sending, self._probing) if task is not None]
         if self._probing is not None:
             self._probing.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        await self._connection.disconnect()
 
     async def _send(self) -> None:
         """Count what waits, as much as is there in one go, until nothing waits."""
@@ -101,15 +104,22 @@ class Buckets:
             self._sending = None
 
     async def _draw(self, batch: list[_Waiting]) -> list[Drawn | None]:
-        pipeline = self._redis.pipeline(transaction=False)
-        for each in batch:
-            interval = each.limit.seconds / each.limit.requests
-            pipeline.eval(
-                RedisLimitAtomicActionSpec.SCRIPTS, 1, each.key, interval, each.limit.requests, 1
+        if self._probing is not None:
+            return [None] * len(batch)
+        commands = [
+            (
+                "EVAL",
+                RedisLimitAtomicActionSpec.SCRIPTS,
+                1,
+                each.key,
+                each.limit.seconds / each.limit.requests,
+                each.limit.requests,
+                1,
             )
+            for each in batch
+        ]
         try:
-            async with asyncio.timeout(PATIENCE):
-                answers = await pipeline.execute()
+            answers = await self._ask(commands)
         except (RedisError, OSError) as error:  # TimeoutError is an OSError
             self._gone(error)
             return [None] * len(batch)
@@ -117,6 +127,27 @@ class Buckets:
             Drawn(not limited, each.limit, int(remaining), float(reset), float(retry_after))
             for each, (limited, remaining, reset, retry_after) in zip(batch, answers, strict=True)
         ]
+
+    async def _ask(self, commands: Sequence[tuple[str | float, ...]]) -> list[Any]:
+        """The commands' answers. Raises `RedisError` or `OSError`; `TimeoutError` after `PATIENCE`."""
+        connection = self._connection
+        packed = connection.pack_commands(commands)
+        async with asyncio.timeout(PATIENCE):
+            if connection.is_connected:
+                try:
+                    return await self._exchange(packed, len(commands))
+                except (RedisError, OSError):
+                    pass  # it may have died unnoticed, with the server before this one
+            return await self._exchange(packed, len(commands))
+
+    async def _exchange(self, packed: list[bytes], count: int) -> list[Any]:
+        try:
+            await self._connection.send_packed_command(packed, check_health=False)
+            return [await self._connection.read_response() for _ in range(count)]
+        except BaseException:
+            # What was not read would be taken for the next answer.
+            await self._connection.disconnect(nowait=True)
+            raise
 
     async def _draw_locally(self, key: str, limit: RateLimit) -> Drawn:
         limiter = self._limiters.get(limit)
@@ -141,8 +172,7 @@ class Buckets:
         """Look for Redis here, so that no request waits for what is not there."""
         while True:
             try:
-                async with asyncio.timeout(PATIENCE):
-                    await self._redis.ping()
+                await self._ask([("PING",)])
             except (RedisError, OSError):
                 await asyncio.sleep(PROBE)
             else:

@@ -1,5 +1,6 @@
 """Whom a request counts against: an account, else an address."""
 
+import functools
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 
@@ -24,15 +25,16 @@ class Party:
 
 def party(connection: HTTPConnection, caller: Caller | None) -> Party:
     """Who is behind this connection; proxies have been looked through by then (see `proxies`)."""
-    address = _address(connection)
+    address = _address(connection.client.host if connection.client else "")
     if caller is not None:
         return Party(f"user:{caller.user_id}", address, caller.user_id, caller.role)
     return Party(f"address:{_customer(address)}", address)
 
 
-def _address(connection: HTTPConnection) -> IPv4Address | IPv6Address | None:
+@functools.lru_cache(maxsize=4096)
+def _address(host: str) -> IPv4Address | IPv6Address | None:
     try:
-        address = ip_address(connection.client.host if connection.client else "")
+        address = ip_address(host)
     except ValueError:
         return None
     mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None

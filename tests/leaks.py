@@ -9,8 +9,8 @@ JWT = re.compile(r"eyJ[\w-]{8,}\.")
 API_KEY = re.compile(r"svgx_[0-9a-f]+_[\w-]{20,}")
 PASSWORD = "the password of "
 """What the passwords of the tests' accounts begin with."""
-REFRESH_TOKENS: set[str] = set()
-"""Those the tests were given: nothing in them says what they are."""
+OPAQUE: set[str] = set()
+"""Refresh tokens and codes that the tests were given: nothing in them says what they are."""
 
 
 def find(stack: DevStack) -> list[str]:
@@ -21,7 +21,7 @@ def find(stack: DevStack) -> list[str]:
             f"{stack.service_url(name)}/metrics/prometheus", timeout=10
         ) as answer:  # loopback
             texts[f"{name}'s metrics"] = answer.read().decode()
-    secrets = (stack.admin_password, PASSWORD, *REFRESH_TOKENS)
+    secrets = (stack.admin_password, PASSWORD, *OPAQUE)
     return [
         name
         for name, text in texts.items()

@@ -52,7 +52,7 @@ class Session:
             login = {"username": self.username, "password": self._password}
             found = _checked(await self._http.post("/auth/login", json=login)).json()
             self._token = str(found["access_token"])
-            leaks.REFRESH_TOKENS.add(found["refresh_token"])
+            leaks.OPAQUE.add(found["refresh_token"])
             self._until = time.monotonic() + float(found["expires_in"]) - _SPARE
         return self._token
 

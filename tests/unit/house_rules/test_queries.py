@@ -18,7 +18,7 @@ def test_each_statement_is_used_and_each_used_one_exists(service: ModuleType) ->
     """A misspelt name would only be found when it runs."""
     named = set(load_queries(service.__name__))
     used: set[str] = set()
-    for path in Path(service.__path__[0]).glob("[a-z]*.py"):
+    for path in Path(service.__path__[0]).rglob("[a-z]*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)):
                 continue

@@ -126,11 +126,15 @@ def _entries(content: dict[Any, Any], service: str) -> Iterator[tuple[str, str |
 
 
 def _expanded(value: Any) -> Any:
-    """`value` with references replaced.
+    """`value` with references replaced, also within lists and mappings.
 
     Raises `KeyError` with the name of a variable that is not set, and `ValueError` for references of another form: they
     would be taken as they stand, a secret's too.
     """
+    if isinstance(value, list):
+        return [_expanded(each) for each in value]
+    if isinstance(value, dict):
+        return {key: _expanded(each) for key, each in value.items()}
     if not isinstance(value, str):
         return value
 

@@ -16,10 +16,10 @@ from svgx_common.postgres import Database, Row, Session
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """An account with what only this service sees of it."""
+    """An account with what only this service sees of it. Without `password_hash` it signs in elsewhere."""
 
     user: User
-    password_hash: str
+    password_hash: str | None
     disabled: bool
     token_version: int
 

@@ -13,6 +13,8 @@ from svgx_auth.api_keys import ApiKeys
 from svgx_auth.attempts import Attempts
 from svgx_auth.audit import Audit
 from svgx_auth.handlers import Handlers
+from svgx_auth.oidc.identities import Identities
+from svgx_auth.oidc.sign_ins import SignIns
 from svgx_auth.passwords import Passwords
 from svgx_auth.revocations import Revocations
 from svgx_auth.sessions import Sessions
@@ -20,28 +22,9 @@ from svgx_auth.settings import AuthSettings
 from svgx_auth.signing import Signing
 from svgx_common import postgres
 from svgx_common.background import repeat
-from svgx_common.contract.api_keys import CHECK_API_KEY, CREATE_API_KEY, END_API_KEY, LIST_API_KEYS
-from svgx_common.contract.audit import LIST_AUDIT
-from svgx_common.contract.auth import (
-    CHANGE_PASSWORD,
-    CREATE_USER,
-    DELETE_USER,
-    END_SESSION,
-    GET_USER,
-    JWKS,
-    LIST_SESSIONS,
-    LIST_USERS,
-    LOGIN,
-    LOGOUT,
-    ME,
-    REFRESH,
-    RESTORE_USER,
-    UPDATE_USER,
-    CreateUserRequest,
-)
+from svgx_common.contract.auth import CreateUserRequest
 from svgx_common.contract.errors import Conflict, Invalid
 from svgx_common.contract.policy import Role
-from svgx_common.contract.revocations import LIST_REVOCATIONS
 from svgx_common.runtime import Runtime, Service
 from svgx_common.settings import MIN_SECRET
 
@@ -87,6 +70,7 @@ async def build(runtime: Runtime[AuthSettings]) -> AsyncIterator[Service]:
                 idle_seconds=settings.refresh_idle_expires_in,
             )
             attempts = Attempts(database, secret)
+            sign_ins = SignIns(database, settings.oidc_providers, settings.public_url, secret)
             handlers = Handlers(
                 accounts=accounts,
                 administration=administration,
@@ -97,28 +81,10 @@ async def build(runtime: Runtime[AuthSettings]) -> AsyncIterator[Service]:
                 audit=audit,
                 signing=signing,
                 api_keys=ApiKeys(database, revocations, audit),
+                sign_ins=sign_ins,
+                identities=Identities(database, administration, audit),
             )
-            responder = runtime.responder
-            responder.answer(LOGIN, handlers.login)
-            responder.answer(REFRESH, handlers.refresh)
-            responder.answer(JWKS, handlers.jwks)
-            responder.answer(ME, handlers.me)
-            responder.answer(LOGOUT, handlers.logout)
-            responder.answer(LIST_SESSIONS, handlers.list_sessions)
-            responder.answer(END_SESSION, handlers.end_session)
-            responder.answer(CREATE_USER, handlers.create_user)
-            responder.answer(LIST_USERS, handlers.list_users)
-            responder.answer(GET_USER, handlers.get_user)
-            responder.answer(UPDATE_USER, handlers.update_user)
-            responder.answer(DELETE_USER, handlers.delete_user)
-            responder.answer(RESTORE_USER, handlers.restore_user)
-            responder.answer(CHANGE_PASSWORD, handlers.change_password)
-            responder.answer(CREATE_API_KEY, handlers.create_api_key)
-            responder.answer(LIST_API_KEYS, handlers.list_api_keys)
-            responder.answer(END_API_KEY, handlers.end_api_key)
-            responder.answer(CHECK_API_KEY, handlers.check_api_key)
-            responder.answer(LIST_AUDIT, handlers.list_audit)
-            responder.answer(LIST_REVOCATIONS, handlers.list_revocations)
+            handlers.register(runtime.responder)
             runtime.health.require("postgresql", database.check)
             runtime.health.describe("database_pool", database.usage)
             await _ensure_admin(accounts, settings)
@@ -126,6 +92,7 @@ async def build(runtime: Runtime[AuthSettings]) -> AsyncIterator[Service]:
             async def forget() -> None:
                 await sessions.forget_old()
                 await attempts.forget_old()
+                await sign_ins.forget_old()
                 await asyncio.sleep(FORGET_EVERY)
 
             tasks = [
@@ -137,6 +104,7 @@ async def build(runtime: Runtime[AuthSettings]) -> AsyncIterator[Service]:
             finally:
                 for task in tasks:
                     task.cancel()
+                await sign_ins.close()
 
 
 async def _ensure_admin(accounts: Accounts, settings: AuthSettings) -> None:

@@ -7,12 +7,18 @@ from svgx_auth.administration import Administration
 from svgx_auth.api_keys import ApiKeys
 from svgx_auth.attempts import Attempts
 from svgx_auth.audit import Audit, Origin
+from svgx_auth.oidc.identities import Identities
+from svgx_auth.oidc.sign_ins import SignIns
 from svgx_auth.passwords import Passwords
 from svgx_auth.revocations import Revocations
 from svgx_auth.sessions import Sessions
 from svgx_auth.signing import Signing
 from svgx_common.caller import Caller
 from svgx_common.contract.api_keys import (
+    CHECK_API_KEY,
+    CREATE_API_KEY,
+    END_API_KEY,
+    LIST_API_KEYS,
     ApiKeyPage,
     CheckApiKeyRequest,
     CheckedApiKey,
@@ -21,8 +27,22 @@ from svgx_common.contract.api_keys import (
     ListApiKeysRequest,
     NewApiKey,
 )
-from svgx_common.contract.audit import AuditEvent, AuditPage, ListAuditRequest
+from svgx_common.contract.audit import LIST_AUDIT, AuditEvent, AuditPage, ListAuditRequest
 from svgx_common.contract.auth import (
+    CHANGE_PASSWORD,
+    CREATE_USER,
+    DELETE_USER,
+    END_SESSION,
+    GET_USER,
+    JWKS,
+    LIST_SESSIONS,
+    LIST_USERS,
+    LOGIN,
+    LOGOUT,
+    ME,
+    REFRESH,
+    RESTORE_USER,
+    UPDATE_USER,
     ChangePasswordRequest,
     CreateUserRequest,
     EndSessionRequest,
@@ -42,6 +62,7 @@ from svgx_common.contract.auth import (
     UserRequest,
 )
 from svgx_common.contract.errors import (
+    BadRequest,
     Forbidden,
     Invalid,
     InvalidCredentials,
@@ -49,9 +70,19 @@ from svgx_common.contract.errors import (
     TooManyRequests,
     Unauthenticated,
 )
-from svgx_common.contract.operation import Empty
-from svgx_common.contract.revocations import ListRevocationsRequest, RevocationList
-from svgx_common.responder import Call
+from svgx_common.contract.oidc import (
+    OIDC_CALLBACK,
+    OIDC_LOGIN,
+    OidcCallbackRequest,
+    OidcLoginRequest,
+)
+from svgx_common.contract.operation import Empty, Redirect
+from svgx_common.contract.revocations import (
+    LIST_REVOCATIONS,
+    ListRevocationsRequest,
+    RevocationList,
+)
+from svgx_common.responder import Call, Responder
 
 FAILED_LOGINS = Counter("svgx_engine_failed_logins", "Log-ins refused.")
 
@@ -71,7 +102,11 @@ class Handlers:
         audit: Audit,
         signing: Signing,
         api_keys: ApiKeys,
+        sign_ins: SignIns,
+        identities: Identities,
     ) -> None:
+        self._sign_ins = sign_ins
+        self._identities = identities
         self._api_keys = api_keys
         self._signing = signing
         self._audit = audit
@@ -81,6 +116,31 @@ class Handlers:
         self._revocations = revocations
         self._sessions = sessions
         self._passwords = passwords
+
+    def register(self, responder: Responder) -> None:
+        """Answer every operation of the service."""
+        responder.answer(LOGIN, self.login)
+        responder.answer(REFRESH, self.refresh)
+        responder.answer(OIDC_LOGIN, self.oidc_login)
+        responder.answer(OIDC_CALLBACK, self.oidc_callback)
+        responder.answer(JWKS, self.jwks)
+        responder.answer(ME, self.me)
+        responder.answer(LOGOUT, self.logout)
+        responder.answer(LIST_SESSIONS, self.list_sessions)
+        responder.answer(END_SESSION, self.end_session)
+        responder.answer(CREATE_USER, self.create_user)
+        responder.answer(LIST_USERS, self.list_users)
+        responder.answer(GET_USER, self.get_user)
+        responder.answer(UPDATE_USER, self.update_user)
+        responder.answer(DELETE_USER, self.delete_user)
+        responder.answer(RESTORE_USER, self.restore_user)
+        responder.answer(CHANGE_PASSWORD, self.change_password)
+        responder.answer(CREATE_API_KEY, self.create_api_key)
+        responder.answer(LIST_API_KEYS, self.list_api_keys)
+        responder.answer(END_API_KEY, self.end_api_key)
+        responder.answer(CHECK_API_KEY, self.check_api_key)
+        responder.answer(LIST_AUDIT, self.list_audit)
+        responder.answer(LIST_REVOCATIONS, self.list_revocations)
 
     async def login(self, request: LoginRequest, call: Call) -> Tokens:
         """Same error and same time for an unknown account, a wrong password and a disabled account."""
@@ -106,13 +166,45 @@ class Handlers:
             await self._attempts.failed(attempt)
             raise InvalidCredentials
         await self._attempts.succeeded(attempt)
-        if self._passwords.outdated(account.password_hash):
+        if account.password_hash is not None and self._passwords.outdated(account.password_hash):
             account = await self._accounts.rehash(account, request.password)
         return await self._sessions.open(account, by)
 
     async def refresh(self, request: RefreshRequest, call: Call) -> Tokens:
         """The session goes on."""
         return await self._sessions.refresh(request.refresh_token, Origin.of(call))
+
+    async def oidc_login(self, request: OidcLoginRequest, _: Call) -> Redirect:
+        """To the provider."""
+        return await self._sign_ins.begin(request.provider)
+
+    async def oidc_callback(self, request: OidcCallbackRequest, call: Call) -> Tokens:
+        """Back from the provider: a session like any other."""
+        by = Origin.of(call)
+        try:
+            return await self._come_back(request, by)
+        except (BadRequest, Forbidden, InvalidCredentials, Unauthenticated) as refused:
+            FAILED_LOGINS.inc()
+            await self._audit.note(
+                AuditEvent.LOG_IN_FAILED,
+                by,
+                user_id=None,
+                provider=request.provider,
+                reason=refused.detail,
+            )
+            raise
+
+    async def _come_back(self, request: OidcCallbackRequest, by: Origin) -> Tokens:
+        returned = await self._sign_ins.returned(request)
+        provider = returned.provider
+        await provider.check_issuer(request.iss)
+        if request.error is not None or request.code is None:
+            raise Unauthenticated("you have not signed in at the provider")
+        claims = await provider.exchange(
+            request.code, nonce=returned.nonce, verifier=returned.verifier
+        )
+        account = await self._identities.account(provider.settings, claims, by)
+        return await self._sessions.open(account, by, provider=request.provider)
 
     async def jwks(self, _: JwksRequest, __: Call) -> Jwks:
         """For gateways, and for whoever wants to check tokens."""

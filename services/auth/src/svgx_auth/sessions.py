@@ -81,8 +81,11 @@ class Sessions:
         self._session_seconds = session_seconds
         self._idle_seconds = idle_seconds
 
-    async def open(self, account: Account, by: Origin) -> Tokens:
-        """A new session. Raises `InvalidCredentials` when the account is not what it was when it was checked."""
+    async def open(self, account: Account, by: Origin, **detail: str) -> Tokens:
+        """A new session; `detail` is for the audit log.
+
+        Raises `InvalidCredentials` when the account is not what it was when it was checked.
+        """
         session_id, token = str(uuid.uuid4()), self._chain.first()
         session_until = time.time() + self._session_seconds
         access_until = self._access_until(session_until)
@@ -104,7 +107,7 @@ class Sessions:
             )
             await session.run("add_refresh_token", hash_of(token), session_id)
             await self._audit.record(
-                session, AuditEvent.LOG_IN, by, user_id=now.user.id, session_id=session_id
+                session, AuditEvent.LOG_IN, by, user_id=now.user.id, session_id=session_id, **detail
             )
         return self._tokens(now, session_id, token, access_until)
 

@@ -7,6 +7,7 @@ from typing import Annotated, Self
 from pydantic import AfterValidator, Field, SecretStr, model_validator
 
 from svgx_auth import key_file
+from svgx_auth.oidc.settings import OidcProvider, url
 from svgx_common.settings import PostgresSettings, TokenSettings
 
 MIN_MEMORY_KIB = 19 * 1024
@@ -18,6 +19,10 @@ def _readable(path: Path | None) -> Path | None:
     if path is not None:
         key_file.read(path)
     return path
+
+
+def _public_url(text: str) -> str:
+    return url(text) if text else text
 
 
 class AuthSettings(PostgresSettings, TokenSettings):
@@ -40,6 +45,21 @@ class AuthSettings(PostgresSettings, TokenSettings):
     svgx_admin_email: str = ""
     svgx_admin_password: SecretStr = SecretStr("")
     """The first start creates this account when there is no admin."""
+
+    public_url: Annotated[str, AfterValidator(_public_url)] = ""
+    """Where browsers reach the gateway: providers send them back there."""
+    oidc_providers: tuple[OidcProvider, ...] = ()
+    """OpenID Connect providers where people may sign in: a JSON list of their settings (see `oidc.settings`)."""
+
+    @model_validator(mode="after")
+    def _providers_fit(self) -> Self:
+        names = [each.name for each in self.oidc_providers]
+        issuers = [each.issuer for each in self.oidc_providers]
+        if len(set(names)) < len(names) or len(set(issuers)) < len(issuers):
+            raise ValueError("OIDC_PROVIDERS: two have the same name or issuer")
+        if not self.public_url and any(each.redirect_uri is None for each in self.oidc_providers):
+            raise ValueError("PUBLIC_URL: is needed for OIDC_PROVIDERS without redirect_uri")
+        return self
 
     @model_validator(mode="after")
     def _idle_as_long_as_a_token(self) -> Self:

@@ -18,6 +18,7 @@ FIELDS: dict[str, Any] = {
     "name": "Floor plan",
     "new_password": "seven teal lanterns over Delft",
     "old_password": "correct horse battery staple",
+    "provider": "corporate",
     "password": "correct horse battery staple",
     "refresh_token": "hXt0Y1m3pJkq9c1n2Zb4uR7s8wV5x6y7aBcDeFgHiJk",
     "role": "editor",

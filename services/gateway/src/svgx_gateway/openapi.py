@@ -92,8 +92,8 @@ def _parameters(
     required = set(schema.get("required", ()))
     found = [
         {
-            "name": name,
-            "in": "path" if name in in_path else "query",
+            "name": http.cookie_name if name == http.cookie else name,
+            "in": "cookie" if name == http.cookie else "path" if name in in_path else "query",
             "required": name in in_path or name in required,
             "schema": _without_null(field),
             **({"example": examples.FIELDS[name]} if name in examples.FIELDS else {}),

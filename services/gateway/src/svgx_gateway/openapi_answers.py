@@ -20,7 +20,7 @@ from svgx_common.contract.errors import (
     Unavailable,
     UnsupportedMedia,
 )
-from svgx_common.contract.operation import Blob, Empty, Http, Operation, ReplyModel
+from svgx_common.contract.operation import Blob, Empty, Http, Operation, Redirect, ReplyModel
 from svgx_common.contract.policy import RateClass, Scope
 from svgx_gateway import problems
 
@@ -56,6 +56,10 @@ HEADERS: dict[str, Any] = {
     "X-RateLimit-Reset": _header("Seconds until all of the limit is there again.", 1),
     "Retry-After": _header("Seconds after which to try again.", 1),
     "WWW-Authenticate": _header("How to authenticate.", "Bearer"),
+    "Location": _header("Where to go.", "https://id.example.org/authorize?client_id=svgx"),
+    "Set-Cookie": _header(
+        "What the browser remembers until it comes back.", "svgx_browser=x; HttpOnly; SameSite=lax"
+    ),
     "Content-Disposition": _header("The file's name.", 'attachment; filename="plan.svg"'),
     "Idempotency-Replayed": _header("The answer was given before.", "true"),
     "traceresponse": _header(
@@ -123,6 +127,8 @@ def _success(operation: Operation[Any, Any], http: Http) -> dict[str, Any]:
     if operation.reply is Blob:
         names.append("Content-Disposition")
         success["content"] = {"*/*": {"schema": {"type": "string", "format": "binary"}}}
+    elif operation.reply is Redirect:
+        names += ["Location", "Set-Cookie"]
     elif operation.reply is not Empty and issubclass(operation.reply, ReplyModel):
         reference = {"$ref": REF.format(model=operation.reply.__name__)}
         success["content"] = {"application/json": {"schema": reference}}

@@ -26,7 +26,14 @@ from svgx_common.contract.errors import (
     UnsupportedMedia,
     from_validation,
 )
-from svgx_common.contract.operation import Empty, Http, Operation, RawRequest, RequestModel
+from svgx_common.contract.operation import (
+    Empty,
+    Http,
+    Operation,
+    RawRequest,
+    Redirect,
+    RequestModel,
+)
 from svgx_gateway import problems
 from svgx_gateway.circuits import Circuits
 from svgx_gateway.clients import client_of
@@ -130,7 +137,7 @@ class _Edge:
                     client=client_of(request),
                     timeout=left,
                 )
-            return _response(operation, http, answer)
+            return _response(operation, http, answer, secure=request.url.scheme == "https")
 
         key = request.headers.get("idempotency-key")
         if key is None or caller is None or not applies(operation, http):
@@ -202,6 +209,10 @@ def _message(
         _check_media_type(http, request)
         values.update(_json_object(body))
     values.update(request.path_params)
+    if http.cookie is not None and http.cookie in model.model_fields:
+        values.pop(http.cookie, None)
+        if http.cookie_name in request.cookies:
+            values[http.cookie] = request.cookies[http.cookie_name]
     try:
         return model.model_validate(values)
     except ValidationError as error:
@@ -254,12 +265,31 @@ async def _forward(
     )
 
 
-def _response(operation: Operation[Any, Any], http: Http, answer: Answer) -> Response:
+def _response(
+    operation: Operation[Any, Any], http: Http, answer: Answer, *, secure: bool
+) -> Response:
     if operation.reply is Empty:
         return Response(status_code=http.status)
+    if operation.reply is Redirect:
+        return _redirect(http, Redirect.model_validate_json(answer.content), secure=secure)
     headers = {}
     filename = answer.headers.get(HEADER_FILENAME)
     if filename is not None:
         headers["Content-Disposition"] = f'attachment; filename="{filename}"'
     media_type = answer.headers.get(HEADER_MEDIA_TYPE, "application/octet-stream")
     return Response(answer.content, http.status, headers, media_type=media_type)
+
+
+def _redirect(http: Http, redirect: Redirect, *, secure: bool) -> Response:
+    """`secure`: whether the cookie is for TLS only, as this request was."""
+    response = Response(status_code=http.status, headers={"Location": redirect.location})
+    response.set_cookie(
+        http.cookie_name,
+        redirect.remember,
+        max_age=redirect.seconds,
+        path=http.cookie_path,
+        secure=secure,
+        httponly=True,
+        samesite="lax",  # it comes back from another site
+    )
+    return response

@@ -2,13 +2,15 @@
 
 from typing import Any
 
-from svgx_common.contract import api_keys, audit, auth, collab, ratelimits, revocations, state
+from svgx_common.contract import api_keys, audit, auth, collab, oidc, ratelimits, revocations, state
 from svgx_common.contract.operation import Operation
 
 OPERATIONS: tuple[Operation[Any, Any], ...] = (
     # subject                    HTTP
     auth.LOGIN,  #               POST   /auth/login
     auth.REFRESH,  #             POST   /auth/refresh
+    oidc.OIDC_LOGIN,  #          GET    /auth/oidc/{provider}/login
+    oidc.OIDC_CALLBACK,  #       GET    /auth/oidc/{provider}/callback
     auth.JWKS,  #                GET    /.well-known/jwks.json
     auth.ME,  #                  GET    /auth/me
     auth.LOGOUT,  #              POST   /auth/logout

@@ -28,6 +28,8 @@ class AuditEvent(StrEnum):
     """By an admin."""
     PASSWORD_CHANGE_REFUSED = "password_change_refused"
     USER_CREATED = "user_created"
+    IDENTITY_LINKED = "identity_linked"
+    """Whoever is this at a provider is this account."""
     USER_RENAMED = "user_renamed"
     ROLE_CHANGED = "role_changed"
     USER_DISABLED = "user_disabled"

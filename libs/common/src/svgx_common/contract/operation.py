@@ -35,6 +35,17 @@ class Empty(ReplyModel):
     """A reply without content: HTTP 204."""
 
 
+class Redirect(ReplyModel):
+    """A reply that sends the browser elsewhere, and gives it something to remember for `seconds`.
+
+    What it remembers is in the cookie that the operation's HTTP form names.
+    """
+
+    location: str
+    remember: str
+    seconds: int
+
+
 @dataclass(frozen=True, slots=True)
 class Blob:
     """A reply that is bytes of a media type, such as an export."""
@@ -50,12 +61,27 @@ Reply = TypeVar("Reply", bound=ReplyModel | Blob)
 
 @dataclass(frozen=True, slots=True)
 class Http:
-    """The HTTP form of an operation. `path` has `{name}` for each request field it carries."""
+    """The HTTP form of an operation. `path` has `{name}` for each request field it carries.
+
+    `cookie` is what a `Redirect` makes the browser remember; a request field of this name comes from there, and from
+    nowhere else.
+    """
 
     method: str
     path: str
     status: int = 200
     consumes: tuple[str, ...] = ("application/json",)
+    cookie: str | None = None
+
+    @property
+    def cookie_name(self) -> str:
+        """What the cookie is called."""
+        return f"svgx_{self.cookie}"
+
+    @property
+    def cookie_path(self) -> str:
+        """The paths it is sent to: those that begin as this one does."""
+        return self.path.partition("/{")[0]
 
     @property
     def path_fields(self) -> tuple[str, ...]:

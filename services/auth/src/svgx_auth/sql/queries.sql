@@ -302,3 +302,26 @@ SELECT * FROM found
 SELECT id, account_id, extract(epoch FROM expires_at)::float8 AS until FROM api_key
 WHERE ended_at IS NOT NULL AND expires_at > clock_timestamp() - interval '1 minute'
     AND ($1::timestamptz IS NULL OR ended_at > $1)
+
+-- name: begin_oidc
+INSERT INTO oidc_sign_in (state, provider, browser, expires_at)
+VALUES ($1, $2, $3, clock_timestamp() + make_interval(secs => $4))
+
+-- name: end_oidc
+-- Once, and in the browser in which it was begun.
+DELETE FROM oidc_sign_in
+WHERE state = $1 AND provider = $2 AND browser = $3 AND expires_at > clock_timestamp()
+RETURNING state
+
+-- name: forget_oidc
+-- At most $1.
+DELETE FROM oidc_sign_in WHERE state IN (
+    SELECT state FROM oidc_sign_in WHERE expires_at < clock_timestamp() LIMIT $1
+)
+
+-- name: account_of_identity
+-- Deleted ones too.
+SELECT a.* FROM identity i JOIN account a ON a.id = i.account_id WHERE i.issuer = $1 AND i.subject = $2
+
+-- name: add_identity
+INSERT INTO identity (issuer, subject, account_id) VALUES ($1, $2, $3)

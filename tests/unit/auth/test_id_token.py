@@ -1,0 +1,123 @@
+"""ID tokens, ours and hostile ones."""
+
+import base64
+import hmac
+import json
+import time
+from typing import Any
+
+import pytest
+from joserfc import jwt
+from joserfc.jwk import ECKey, KeySet, OctKey, OKPKey, RSAKey
+
+from svgx_auth.oidc import id_token
+from svgx_auth.oidc.id_token import NotValid
+
+ISSUER, CLIENT, NONCE = "https://id.example.org", "svgx", "n" * 43
+RSA = RSAKey.generate_key(2048, parameters={"kid": "rsa"})
+EC = ECKey.generate_key("P-256", parameters={"kid": "ec"})
+ED = OKPKey.generate_key("Ed25519", parameters={"kid": "ed"})
+STRANGER = RSAKey.generate_key(2048, parameters={"kid": "rsa"})
+KEYS = KeySet.import_key_set({"keys": [key.as_dict(private=False) for key in (RSA, EC, ED)]})
+
+
+def claims(**changed: Any) -> dict[str, Any]:
+    """Good ones, but for what is changed; None leaves a claim out."""
+    now = int(time.time())
+    found = {
+        "iss": ISSUER,
+        "aud": CLIENT,
+        "sub": "ada",
+        "exp": now + 60,
+        "iat": now,
+        "nonce": NONCE,
+        **changed,
+    }
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def read(token: object) -> dict[str, Any]:
+    return id_token.read(token, KEYS, issuer=ISSUER, client_id=CLIENT, nonce=NONCE)
+
+
+@pytest.mark.parametrize(
+    ("key", "algorithm"), [(RSA, "RS256"), (RSA, "PS256"), (EC, "ES256"), (ED, "Ed25519")]
+)
+def test_the_providers_token_counts(key: RSAKey | ECKey | OKPKey, algorithm: str) -> None:
+    """Proves R-AUTH-32: by each kind of key."""
+    token = jwt.encode({"alg": algorithm, "kid": key.kid}, claims(), key, algorithms=[algorithm])
+    assert read(token)["sub"] == "ada"
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"iss": "https://evil.example.org"},
+        {"iss": None},
+        {"aud": "another"},
+        {"aud": ["another"]},
+        {"aud": None},
+        {"aud": [CLIENT, "another"]},
+        {"aud": [CLIENT, "another"], "azp": "another"},
+        {"azp": "another"},
+        {"exp": int(time.time()) - id_token.LEEWAY - 5},
+        {"exp": None},
+        {"iat": None},
+        {"iat": int(time.time()) + 3600},
+        {"nonce": "another"},
+        {"nonce": None},
+        {"sub": None},
+        {"sub": ""},
+        {"sub": 7},
+        {"sub": "x" * 256},
+        {"sub": "a\0b"},
+    ],
+    ids=str,
+)
+def test_other_claims_do_not_count(changed: dict[str, Any]) -> None:
+    """Proves R-AUTH-32: signed as they are."""
+    token = jwt.encode({"alg": "RS256", "kid": "rsa"}, claims(**changed), RSA)
+    with pytest.raises(NotValid):
+        read(token)
+
+
+def test_for_several_and_for_us_counts() -> None:
+    """Proves R-AUTH-32: when it says so."""
+    token = jwt.encode(
+        {"alg": "RS256", "kid": "rsa"}, claims(aud=[CLIENT, "another"], azp=CLIENT), RSA
+    )
+    assert read(token)["azp"] == CLIENT
+
+
+def by_hand(header: dict[str, str], secret: bytes) -> str:
+    """A token signed by HMAC: no library signs with a public key as the secret."""
+
+    def part(content: bytes) -> str:
+        return base64.urlsafe_b64encode(content).rstrip(b"=").decode()
+
+    signed = f"{part(json.dumps(header).encode())}.{part(json.dumps(claims()).encode())}"
+    return f"{signed}.{part(hmac.digest(secret, signed.encode(), 'sha256'))}"
+
+
+def test_other_signatures_do_not_count() -> None:
+    """Proves R-AUTH-32: another's key, the public key as a secret, the client's secret, none; keys it brings itself."""
+    bring = {"alg": "RS256", "jwk": STRANGER.as_dict(private=False)}
+    secret = OctKey.import_key("not a secret: a test, and long enough")
+    good = jwt.encode({"alg": "RS256", "kid": "rsa"}, claims(), RSA)
+    head, body, signature = good.split(".")
+    for token in (
+        jwt.encode({"alg": "RS256", "kid": "rsa"}, claims(), STRANGER),
+        jwt.encode(bring, claims(), STRANGER),
+        by_hand({"alg": "HS256", "kid": "rsa"}, RSA.as_pem(private=False)),
+        jwt.encode({"alg": "HS256"}, claims(), secret),
+        by_hand({"alg": "none"}, b"").rpartition(".")[0] + ".",
+        jwt.encode({"alg": "RS256", "kid": "unknown"}, claims(), RSA),
+        f"{head}.{body}.",
+        f"{head}.{body[:-2]}AA.{signature}",
+        "",
+        "x.y.z",
+        None,
+        7,
+    ):
+        with pytest.raises(NotValid):
+            read(token)

@@ -1,0 +1,103 @@
+"""Settings of OpenID Connect providers."""
+
+from typing import Any
+
+import pytest
+from pydantic import SecretStr, ValidationError
+
+from svgx_auth.oidc.settings import OidcProvider
+from svgx_auth.settings import AuthSettings
+from svgx_common.contract.policy import Role
+
+GOOD: dict[str, Any] = {
+    "name": "corporate",
+    "issuer": "https://id.example.org",
+    "client_id": "svgx",
+}
+
+
+def settings(
+    *providers: dict[str, Any], public_url: str = "https://draw.example.org"
+) -> AuthSettings:
+    return AuthSettings(
+        postgres_url="postgresql://localhost/svgx",
+        jwt_secret=SecretStr("s" * 32),
+        public_url=public_url,
+        oidc_providers=tuple(OidcProvider(**each) for each in providers),
+    )
+
+
+def test_what_a_provider_needs() -> None:
+    """Proves R-AUTH-30: a name, an issuer, a client id; several of them, and addresses of this machine for tests."""
+    settings(GOOD, {**GOOD, "name": "other", "issuer": "http://localhost:8080/realms/svgx"})
+    settings({**GOOD, "redirect_uri": "https://draw.example.org/signed-in"}, public_url="")
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"issuer": "http://id.example.org"},
+        {"issuer": "id.example.org"},
+        {"issuer": "https://"},
+        {"issuer": "https://id.example.org/#part"},
+        {"name": "a/b"},
+        {"client_id": ""},
+        {"scopes": "profile"},
+        {"role_claim": "groups"},
+        {"roles": {"drawers": "editor"}},
+        {"role_claim": "groups", "roles": {"drawers": "owner"}},
+        {"default_role": "admin"},
+        {"unknown": 1},
+        {"client_secret": "top secret", "redirect_uri": "javascript:alert(1)"},
+    ],
+    ids=str,
+)
+def test_what_is_wrong_stops_the_start(changed: dict[str, Any]) -> None:
+    """Proves R-CONFIG-2: and no secret is in what is said of it."""
+    with pytest.raises(ValidationError) as refused:
+        settings({**GOOD, **changed})
+    assert "top secret" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("providers", "public_url"),
+    [
+        ((GOOD,), ""),
+        ((GOOD, {**GOOD, "issuer": "https://other.example.org"}), "https://draw.example.org"),
+        ((GOOD, {**GOOD, "name": "other"}), "https://draw.example.org"),
+    ],
+)
+def test_providers_that_do_not_go_together_stop_the_start(
+    providers: tuple[dict[str, Any], ...], public_url: str
+) -> None:
+    """Proves R-CONFIG-2: nowhere to come back to, one name for two, one issuer for two."""
+    with pytest.raises(ValidationError):
+        settings(*providers, public_url=public_url)
+
+
+@pytest.mark.parametrize(
+    ("claims", "role"),
+    [
+        ({"access": {"roles": ["drawers"]}}, Role.EDITOR),
+        ({"access": {"roles": "drawers"}}, Role.EDITOR),
+        ({"access": {"roles": ["readers", "owners", "drawers"]}}, Role.ADMIN),
+        ({"access": {"roles": ["cooks", {}, None, 7]}}, Role.VIEWER),
+        ({"access": {"roles": {"drawers": True}}}, Role.VIEWER),
+        ({"access": ["drawers"]}, Role.VIEWER),
+        ({}, Role.VIEWER),
+    ],
+    ids=str,
+)
+def test_the_role_is_found_in_the_claim(claims: dict[str, Any], role: Role) -> None:
+    """Proves R-AUTH-33: a list or one, somewhere inside; of several the highest; else the default."""
+    roles = {"owners": Role.ADMIN, "drawers": Role.EDITOR, "readers": Role.VIEWER}
+    provider = OidcProvider(**GOOD, role_claim="access.roles", roles=roles)
+    assert provider.role_of(claims) is role
+
+
+def test_without_a_default_nobody_else_comes_in() -> None:
+    """Proves R-AUTH-33."""
+    provider = OidcProvider(
+        **GOOD, role_claim="groups", roles={"drawers": Role.EDITOR}, default_role=None
+    )
+    assert provider.role_of({"groups": ["cooks"]}) is None

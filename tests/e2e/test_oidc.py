@@ -196,6 +196,7 @@ async def test_a_sign_in_counts_once_and_in_its_browser(
             stranger.cookies = httpx.Cookies(cookies)
             refused = await stranger.get(callback)
             assert (refused.status_code, refused.json()["field"]) == (400, "state")
+        stranger.cookies.clear()
         query = await stranger.get(f"{callback}&browser={browser.http.cookies['svgx_browser']}")
         assert query.status_code == 400
     spoilt = await browser.http.get(re.sub(r"state=[\w-]+", "state=another", callback))

@@ -121,3 +121,36 @@ def test_an_empty_file_is_one(write: Path) -> None:
     """Proves R-CONFIG-1."""
     write.write_text("# nothing\n")
     assert load(CollabSettings) == CollabSettings()
+
+
+def test_references_within_lists_are_replaced(
+    write: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Proves R-CONFIG-1: a client secret stands in a list of providers; one that is not set is said."""
+    write.write_text(
+        """
+        auth:
+          jwt_secret: ${JWT}
+          public_url: https://draw.example.org
+          oidc_providers:
+            - name: corporate
+              issuer: https://id.example.org
+              client_id: svgx
+              client_secret: ${CLIENT_SECRET}
+        """
+    )
+    monkeypatch.setenv("JWT", SECRET)
+    monkeypatch.setenv("POSTGRES_URL", "postgresql://localhost/svgx")
+    monkeypatch.setenv("CLIENT_SECRET", SECRET)
+    (provider,) = load(AuthSettings).oidc_providers
+    assert provider.client_secret is not None
+    assert provider.client_secret.get_secret_value() == SECRET
+    monkeypatch.delenv("CLIENT_SECRET")
+    (line,) = complaints(AuthSettings, capsys)
+    assert line == "auth.oidc_providers: CLIENT_SECRET is not set in the environment"
+    write.write_text(
+        "auth:\n  jwt_secret: ${JWT}\n  oidc_providers: [{name: a, issuer: 'hunter2'}]\n"
+    )
+    issuer, client_id = complaints(AuthSettings, capsys)
+    assert issuer.startswith("auth.oidc_providers.0.issuer: ")
+    assert client_id.startswith("auth.oidc_providers.0.client_id: ")

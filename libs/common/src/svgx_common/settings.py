@@ -135,9 +135,8 @@ def load(kind: type[Settings]) -> Settings:
             name = "_".join(str(part) for part in item["loc"])
             setting = str(item["loc"][0]) if item["loc"] else ""
             if setting in found.values:
-                lines.append(
-                    f"{config_file.VARIABLE}: {path}: {found.keys[setting]}: {item['msg']}"
-                )
+                key = ".".join([found.keys[setting], *(str(part) for part in item["loc"][1:])])
+                lines.append(f"{config_file.VARIABLE}: {path}: {key}: {item['msg']}")
             elif setting not in found.keys:  # else the file's fault, which is said already
                 lines.append(f"{name.upper() or 'settings'}: {item['msg']}")
     except SettingsError as error:

@@ -18,6 +18,7 @@ from svgx_devstack import DevStack
 from svgx_devstack.ports import choose
 from tests import leaks
 from tests.e2e.api import Session, reach
+from tests.e2e.test_docs import check
 from tests.limits import ROOMY
 
 PROVIDER = Path(__file__).with_name("oidc") / "provider.mjs"
@@ -182,6 +183,21 @@ async def test_the_browser_takes_with_it_what_it_must_and_no_more(browser: Brows
             cookie.split("; ")
         )
         assert "secure" not in cookie  # this request came without TLS
+
+
+async def test_both_pages_answer_as_described(corporate: Corporate, browser: Browser) -> None:
+    """Proves R-CONTRACT-4."""
+    document = (await browser.http.get("/openapi.json")).json()
+    name = somebody()
+    await corporate.says(name, groups=["readers"])
+    for page in ("login", "callback"):
+        path = await browser.to_callback(name) if page == "callback" else LOGIN
+        entry = document["paths"][f"/auth/oidc/{{provider}}/{page}"]["get"]
+        check(document, await browser.http.get(path), entry)
+        check(document, await browser.http.get(path.replace("corporate", "nobody")), entry)
+    described = document["paths"]["/auth/oidc/{provider}/callback"]["get"]["parameters"]
+    parameters = {(each["in"], each["name"]) for each in described}
+    assert {("cookie", "svgx_browser"), ("query", "state"), ("path", "provider")} <= parameters
 
 
 async def test_a_sign_in_counts_once_and_in_its_browser(

@@ -3,7 +3,7 @@ PYTHON ?= python3
 BOOTSTRAP := $(PYTHON) bootstrap.py
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check bench docs lock clean
+.PHONY: help run test fuzz check bench docs lock clean
 
 help: ## List what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -13,6 +13,10 @@ run: ## Start everything in the foreground (API_PORT, SVGX_HOME); Ctrl-C ends it
 
 test: ## Run all tests (ARGS="-k name" for some)
 	@exec $(BOOTSTRAP) tests pytest $(ARGS)
+
+fuzz: ## Send the gateway what nobody should, for some ten minutes
+	@SVGX_FUZZ_EXAMPLES=150 SVGX_FUZZ_FRAMES=100000 exec $(BOOTSTRAP) tests pytest -s -q tests/e2e/test_openapi_fuzz.py \
+		tests/e2e/test_frame_fuzz.py
 
 check: ## Format, lint, types, import rules, house rules
 	@$(BOOTSTRAP) exec ruff format --check .

@@ -126,7 +126,10 @@ def _success(operation: Operation[Any, Any], http: Http) -> dict[str, Any]:
     success: dict[str, Any] = {"description": operation.summary}
     if operation.reply is Blob:
         names.append("Content-Disposition")
-        success["content"] = {"*/*": {"schema": {"type": "string", "format": "binary"}}}
+        binary = {"type": "string", "format": "binary"}
+        success["content"] = {
+            each: {"schema": {} if each == "application/json" else binary} for each in http.produces
+        }
     elif operation.reply is Redirect:
         names += ["Location", "Set-Cookie"]
     elif operation.reply is not Empty and issubclass(operation.reply, ReplyModel):

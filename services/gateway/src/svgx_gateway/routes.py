@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
 
 from svgx_common import metrics
 from svgx_common.bus import HEADER_FILENAME, HEADER_MEDIA_TYPE, Answer, Bus
@@ -20,6 +21,7 @@ from svgx_common.contract import OPERATIONS
 from svgx_common.contract.errors import (
     BadRequest,
     Internal,
+    MethodNotAllowed,
     RequestTimeout,
     SvgxError,
     TooLarge,
@@ -46,6 +48,9 @@ log = structlog.get_logger(__name__)
 BODY_SECONDS = 120.0
 """Time a body may take to arrive."""
 
+EXACT = 2**53
+"""Below this each whole number has a float of its own."""
+
 Endpoint = Callable[[Request], Awaitable[Response]]
 
 
@@ -59,20 +64,32 @@ def build(bus: Bus, guard: Guard, idempotency: Idempotency) -> list[Route]:
             by_path.setdefault(path, {})[operation.http.method] = edge.endpoint(
                 operation, operation.http
             )
-    # One route a path, so that the answer to another method names all that there are (RFC 9110, 15.5.6).
+    # Written out before templates: `/admin/users/restore` is no account, whatever the method.
     return [
-        Route(path + slash, _by_method(endpoints), methods=list(endpoints))
-        for path, endpoints in by_path.items()
+        Route(path + slash, _ByMethod(by_path[path]))
+        for path in sorted(by_path, key=lambda path: "{" in path)
         for slash in ("", "/")
     ]
 
 
-def _by_method(endpoints: dict[str, Endpoint]) -> Endpoint:
-    async def endpoint(request: Request) -> Response:
-        method = "GET" if request.method == "HEAD" else request.method
-        return await endpoints[method](request)
+class _ByMethod:
+    """One for all methods of a path: the answer to another one names those there are (RFC 9110, 15.5.6)."""
 
-    return endpoint
+    def __init__(self, endpoints: dict[str, Endpoint]) -> None:
+        self._endpoints = dict(endpoints)
+        if "GET" in endpoints:
+            self._endpoints["HEAD"] = endpoints["GET"]
+        self._allowed = ", ".join(sorted(self._endpoints))
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI."""
+        endpoint = self._endpoints.get(scope["method"])
+        if endpoint is None:
+            response: Response = problems.response(MethodNotAllowed())
+            response.headers["Allow"] = self._allowed
+        else:
+            response = await endpoint(Request(scope, receive, send))
+        await response(scope, receive, send)
 
 
 class _Edge:
@@ -199,6 +216,7 @@ def _message(
 ) -> RequestModel:
     model: type[RequestModel] = operation.request
     values: dict[str, Any] = {}
+    strict = False
     if issubclass(model, RawRequest):
         _check_media_type(http, request)
         values["content"] = body
@@ -208,14 +226,20 @@ def _message(
     elif body:
         _check_media_type(http, request)
         values.update(_json_object(body))
+        strict = True
     values.update(request.path_params)
     if http.cookie is not None and http.cookie in model.model_fields:
         values.pop(http.cookie, None)
         if http.cookie_name in request.cookies:
             values[http.cookie] = request.cookies[http.cookie_name]
     try:
+        if strict:
+            # As JSON: there `0` is no boolean and `"7"` is no number, as the document says.
+            return model.model_validate_json(json.dumps(values), strict=True)
         return model.model_validate(values)
     except ValidationError as error:
+        if any(each["type"] == "json_invalid" for each in error.errors(include_url=False)):
+            raise _not_json() from None
         raise from_validation(error) from None
 
 
@@ -229,11 +253,21 @@ def _check_media_type(http: Http, request: Request) -> None:
         )
 
 
+def _number(text: str) -> float | int:
+    """JSON has one kind of number: 7.0 is 7."""
+    value = float(text)
+    return int(value) if value.is_integer() and abs(value) < EXACT else value
+
+
+def _not_json() -> BadRequest:
+    return BadRequest("the body is not JSON", field="body")
+
+
 def _json_object(body: bytes) -> dict[str, Any]:
     try:
-        value = json.loads(body)
+        value = json.loads(body, parse_float=_number)
     except (ValueError, RecursionError):
-        raise BadRequest("the body is not JSON", field="body") from None
+        raise _not_json() from None
     if not isinstance(value, dict):
         raise BadRequest("the body is not a JSON object", field="body")
     return value

@@ -63,6 +63,8 @@ Reply = TypeVar("Reply", bound=ReplyModel | Blob)
 class Http:
     """The HTTP form of an operation. `path` has `{name}` for each request field it carries.
 
+    `consumes` and `produces` are media types; those of a `Blob` are its own.
+
     `cookie` is what a `Redirect` makes the browser remember; a request field of this name comes from there, and from
     nowhere else.
     """
@@ -71,6 +73,7 @@ class Http:
     path: str
     status: int = 200
     consumes: tuple[str, ...] = ("application/json",)
+    produces: tuple[str, ...] = ("application/json",)
     cookie: str | None = None
 
     @property

@@ -206,7 +206,11 @@ EXPORT = Operation(
     reply=Blob,
     scope=Scope.SIGNED_IN,
     canvas_role=CanvasRole.VIEWER,
-    http=Http("GET", "/runtime/canvases/{canvas_id}/export"),
+    http=Http(
+        "GET",
+        "/runtime/canvases/{canvas_id}/export",
+        produces=("image/svg+xml", "image/png", "application/json", "application/octet-stream"),
+    ),
     rate=RateClass.HEAVY,
     timeout=60.0,
     errors=(NotFound, Invalid, TooLarge),

@@ -1,0 +1,107 @@
+"""A WebSocket client that sends whatever bytes it is told to (RFC 6455)."""
+
+import asyncio
+import base64
+import os
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from urllib.parse import urlsplit
+
+
+def frame(
+    opcode: int,
+    payload: bytes,
+    *,
+    final: bool = True,
+    reserved: int = 0,
+    masked: bool = True,
+    length: int | None = None,
+) -> bytes:
+    """A frame's bytes; `length` is what it says of itself, by default the truth."""
+    said = len(payload) if length is None else length
+    first = (0x80 if final else 0) | reserved | opcode
+    mask = 0x80 if masked else 0
+    if said < 126:
+        head = bytes([first, mask | said])
+    elif said < 2**16:
+        head = bytes([first, mask | 126]) + said.to_bytes(2)
+    else:
+        head = bytes([first, mask | 127]) + said.to_bytes(8)
+    if not masked:
+        return head + payload
+    key = b"\x12\x34\x56\x78"
+    return head + key + bytes(byte ^ key[index % 4] for index, byte in enumerate(payload))
+
+
+class RawSocket:
+    """One connection, after its handshake."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader = reader
+        self._writer = writer
+
+    @classmethod
+    @asynccontextmanager
+    async def opened(cls, url: str) -> AsyncIterator["RawSocket"]:
+        """A connection that was upgraded."""
+        reader, writer = await _connect(url)
+        try:
+            assert await _shake_hands(reader, writer, url, {}) == 101
+            yield cls(reader, writer)
+        finally:
+            writer.close()
+
+    @classmethod
+    async def refusal(cls, url: str, changed: Mapping[str, str]) -> int:
+        """The status with which a handshake is answered that has other headers."""
+        reader, writer = await _connect(url)
+        try:
+            return await _shake_hands(reader, writer, url, changed)
+        finally:
+            writer.close()
+
+    async def send(self, content: bytes) -> None:
+        """As it is."""
+        self._writer.write(content)
+        await self._writer.drain()
+
+    async def closed(self) -> int:
+        """The code of the close frame; 1006 when the connection ends without."""
+        try:
+            async with asyncio.timeout(30):
+                while True:
+                    opcode, payload = await self._frame()
+                    if opcode == 0x8:
+                        return int.from_bytes(payload[:2]) if payload else 1005
+        except (asyncio.IncompleteReadError, ConnectionError):
+            return 1006
+
+    async def _frame(self) -> tuple[int, bytes]:
+        first, second = await self._reader.readexactly(2)
+        length = second & 0x7F
+        if length >= 126:
+            length = int.from_bytes(await self._reader.readexactly(2 if length == 126 else 8))
+        return first & 0xF, await self._reader.readexactly(length)
+
+
+async def _connect(url: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    parts = urlsplit(url)
+    return await asyncio.open_connection(parts.hostname, parts.port)
+
+
+async def _shake_hands(
+    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, url: str, changed: Mapping[str, str]
+) -> int:
+    parts = urlsplit(url)
+    headers = {
+        "Host": parts.netloc,
+        "Upgrade": "websocket",
+        "Connection": "Upgrade",
+        "Sec-WebSocket-Key": base64.b64encode(os.urandom(16)).decode(),
+        "Sec-WebSocket-Version": "13",
+        **changed,
+    }
+    lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+    writer.write(f"GET {parts.path}?{parts.query} HTTP/1.1\r\n{lines}\r\n".encode())
+    answer = await reader.readuntil(b"\r\n\r\n")
+    return int(answer.split(b" ", 2)[1])

@@ -28,6 +28,8 @@ from tests.e2e.yjs_clients import YjsDriver
 from tests.limits import ROOMY
 
 FRAMES = int(os.environ.get("SVGX_FUZZ_FRAMES", "3000"))
+pytestmark = pytest.mark.timeout(120 + FRAMES // 20)
+
 AT_ONCE = 16
 """Connections that send them."""
 
@@ -138,6 +140,7 @@ async def send_messages(url: str, frames: Iterator[bytes], closes: Counter[int])
     """Send frames over one connection after the other; each lasts until it is closed."""
     for first in frames:
         async with websockets.connect(url, max_size=None, compression=None) as socket:
+            content = first
             try:
                 for content in chain([first], frames):
                     await socket.send(content)

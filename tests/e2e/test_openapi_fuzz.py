@@ -18,6 +18,8 @@ FOLDER = Path(__file__).with_name("openapi")
 EXAMPLES = os.environ.get("SVGX_FUZZ_EXAMPLES", "4")
 """Requests for each operation and phase; `make fuzz` sends more."""
 
+pytestmark = pytest.mark.timeout(120 + 20 * int(EXAMPLES))
+
 SECRET = "nobody else's plan"
 
 

@@ -3,6 +3,9 @@
 import asyncio
 import socket
 from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
 
 import httpx
 import pytest
@@ -13,6 +16,17 @@ from svgx_common.contract.state import GET_CANVAS, JOURNAL_LOAD, CanvasRequest, 
 from svgx_devstack import DevStack, ports
 from tests.integration.common import slow_service
 from tests.integration.common.service_process import running
+
+
+@asynccontextmanager
+async def own_backing(home: Path) -> AsyncIterator[DevStack]:
+    """Servers that may be killed."""
+    stack = DevStack(home)
+    await stack.up(backing_only=True)
+    try:
+        yield stack
+    finally:
+        await stack.down()
 
 
 class Told:
@@ -119,6 +133,22 @@ async def test_a_service_that_waits_for_nats_says_so_and_ends_when_told() -> Non
         service.tell_to_stop()
         assert await service.ended() == 0
     assert sum("nats is not reachable" in line for line in service.lines) == 1
+
+
+async def test_a_service_ends_as_well_while_nats_is_away(tmp_path: Path) -> None:
+    """Proves R-BUS-9: what still waits to be sent is nobody's any more, and no reason to end with an error."""
+    async with (
+        own_backing(tmp_path) as backing,
+        running(NATS_URL=backing.nats_url("state")) as service,
+    ):
+        await service.logged("ready")
+        nats = backing.process("nats")
+        nats.restart = False
+        nats.kill()
+        await service.logged("nats is not reachable; trying until it is")
+        service.tell_to_stop()
+        assert await service.ended() == 0
+    assert not any("ended by an error" in line for line in service.lines)
 
 
 async def test_a_collector_that_hangs_does_not_hold_up_the_end(

@@ -20,6 +20,9 @@ _SOCKET_QUERY = re.compile(r'("WebSocket [^\s"?]*)\?[^\s"]*')
 _URL_PASSWORD = re.compile(r"(?i)(://[^\s/:@]*:)[^\s/]+@")
 REDACTED = "[redacted]"
 
+_CLIENTS_MISTAKES = ("Invalid UTF-8 sequence received from client.",)
+"""What uvicorn logs as an error of ours, with a stack: anybody could fill the log with it. A close code answers it."""
+
 Format = Literal["json", "console", "auto"]
 
 
@@ -76,6 +79,10 @@ def _plain_traceback(target: TextIO, error: ExcInfo) -> None:
     target.write(redact(text.getvalue()))
 
 
+def _is_no_clients_mistake(record: logging.LogRecord) -> bool:
+    return record.msg not in _CLIENTS_MISTAKES
+
+
 def configure(service: str, replica_id: str, level: str, form: Format = "auto") -> None:
     """Send every log line of this process, ours and the libraries', to standard error in one form."""
     console = form == "console" or (form == "auto" and sys.stderr.isatty())
@@ -109,6 +116,7 @@ def configure(service: str, replica_id: str, level: str, form: Format = "auto") 
     root.setLevel(level)
     # The gateway counts and traces requests itself; uvicorn's access lines would only repeat them, with tokens.
     logging.getLogger("uvicorn.access").disabled = True
+    logging.getLogger("uvicorn.error").addFilter(_is_no_clients_mistake)
     for noisy in ("httpx", "httpcore", "urllib3"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     structlog.configure(

@@ -168,19 +168,20 @@ class Bus:
         client: callers.Client | None = None,
         timeout: float | None = None,
     ) -> Reply:
-        """Call an operation and wait for its reply. Raises what the service raised, or `Unavailable` and kin."""
+        """Call an operation, in a span of its own. Raises what the service raised, or `Unavailable` and kin."""
         if isinstance(request, RawRequest):
             params, content = _ascii_json(request), request.content
         else:
             params, content = None, request.model_dump_json().encode()
-        answer = await self.call(
-            operation.subject,
-            content,
-            caller=caller.header() if caller else None,
-            client=client.header() if client else None,
-            params=params,
-            timeout=operation.timeout if timeout is None else timeout,
-        )
+        with Spanning(tracer, f"ask {operation.subject}", trace.SpanKind.CLIENT):
+            answer = await self.call(
+                operation.subject,
+                content,
+                caller=caller.header() if caller else None,
+                client=client.header() if client else None,
+                params=params,
+                timeout=operation.timeout if timeout is None else timeout,
+            )
         if issubclass(operation.reply, ReplyModel):
             return operation.reply.model_validate_json(answer.content)
         media_type = answer.headers.get(HEADER_MEDIA_TYPE, "application/octet-stream")
@@ -197,7 +198,10 @@ class Bus:
         params: str | None = None,
         timeout: float,
     ) -> Answer:
-        """Send bytes to whoever answers `subject` and return the answer's bytes. `timeout` is in seconds."""
+        """Send bytes to whoever answers `subject` and return the answer's bytes. `timeout` is in seconds.
+
+        In the trace it is part of the span it is called in.
+        """
         headers: Headers = {HEADER_DEADLINE: str(int((time.time() + timeout) * 1000))}
         if caller is not None:
             headers[HEADER_CALLER] = caller
@@ -205,14 +209,13 @@ class Bus:
             headers[HEADER_CLIENT] = client
         if params is not None:
             headers[HEADER_PARAMS] = params
-        with Spanning(tracer, f"ask {subject}", trace.SpanKind.CLIENT):
-            propagate.inject(headers)
-            return await self.request(subject, content, headers, timeout=timeout)
+        propagate.inject(headers)
+        return await self.request(subject, content, headers, timeout=timeout)
 
     async def request(
         self, subject: str, content: bytes, headers: Headers | None = None, *, timeout: float
     ) -> Answer:
-        """`call` without span, caller and deadline: for the hot path."""
+        """`call` without trace, caller and deadline: for the hot path."""
         if len(content) > PIECE:
             with self.blobs.offer(content) as reference:
                 return await self._exchange(
@@ -298,7 +301,11 @@ class Bus:
                 await self.connection.flush(timeout=2)
             except (NatsError, TimeoutError):
                 log.warning("nats did not take the last messages")
-        await self.connection.close()
+        try:
+            await self.connection.close()
+        except (RuntimeError, OSError):
+            # nats-py writes what waits to a connection that is away; how that fails is the event loop's choice.
+            log.warning("nats did not take the last messages")
 
     async def _exchange(
         self, subject: str, content: bytes, headers: Headers | None, timeout: float

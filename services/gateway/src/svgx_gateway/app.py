@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import functools
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Sequence
 from functools import partial
 
 from fastapi import FastAPI
@@ -12,6 +12,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route, WebSocketRoute
+from starlette.types import ASGIApp
 from starlette.websockets import WebSocket
 from starlette_compress import CompressMiddleware, add_compress_type
 
@@ -20,7 +21,7 @@ from svgx_common.background import repeat
 from svgx_common.contract.errors import BadRequest, Internal, MethodNotAllowed, NotFound, SvgxError
 from svgx_common.redis import Redis
 from svgx_common.runtime import Runtime, Service
-from svgx_gateway import docs, openapi, origins, problems, proxies, routes
+from svgx_gateway import docs, openapi, origins, problems, proxies
 from svgx_gateway.access import Access
 from svgx_gateway.api_keys import ApiKeys
 from svgx_gateway.guard import Guard
@@ -35,6 +36,7 @@ from svgx_gateway.ratelimit.limiter import RateLimiter
 from svgx_gateway.ratelimit.operations import RateLimitOperations
 from svgx_gateway.ratelimit.tally import Tally
 from svgx_gateway.revocations import Revocations
+from svgx_gateway.routes import Operations
 from svgx_gateway.settings import GatewaySettings
 from svgx_gateway.shedding import Lag, Shedding
 from svgx_gateway.sockets import LimitedSockets
@@ -110,11 +112,6 @@ async def _wired(
         telemetry={"tracing": False, "metrics": False},
         exception_handlers={HTTPException: _http_problem, Exception: _internal},
         routes=[
-            *routes.build(
-                bus,
-                Guard(identities, access, limiter),
-                Idempotency(client, settings.idempotency_seconds),
-            ),
             Route("/health/summary", summary.page),
             Route("/health/summary/", summary.page),
             *docs.routes(openapi.document(runtime.version)),
@@ -123,25 +120,35 @@ async def _wired(
             ),
         ],
     )
-    app.add_middleware(CompressMiddleware, zstd_level=1, gzip_level=1, brotli=False)
-    _allow_origins(app, settings.cors_origins)
-    app.add_middleware(
-        LimitedSockets, limits=settings.socket_limits(), identify=partial(_account, identities)
-    )
-    app.add_middleware(
-        OriginCheck, allowed=origins.split(settings.websocket_origins or settings.cors_origins)
-    )
     lag = Lag(settings.shed_lag_seconds)
-    app.add_middleware(Shedding, lag=lag)
-    app.add_middleware(SecurityHeaders, hsts_seconds=settings.hsts_seconds)
+    layers: list[Callable[[ASGIApp], ASGIApp]] = [
+        partial(proxies.look_through, trusted=proxies.networks(settings.trusted_proxies)),
+        Tracing,
+        partial(SecurityHeaders, hsts_seconds=settings.hsts_seconds),
+        partial(Shedding, lag=lag),
+        partial(
+            OriginCheck, allowed=origins.split(settings.websocket_origins or settings.cors_origins)
+        ),
+        partial(
+            LimitedSockets, limits=settings.socket_limits(), identify=partial(_account, identities)
+        ),
+        partial(_allow_origins, allowed=settings.cors_origins),
+        partial(CompressMiddleware, zstd_level=1, gzip_level=1, brotli=False),
+        partial(
+            Operations,
+            bus=bus,
+            guard=Guard(identities, access, limiter),
+            idempotency=Idempotency(client, settings.idempotency_seconds),
+        ),
+    ]
+    """What a request passes, outermost first, until something answers it."""
 
     async def before_drain() -> None:
         await hub.drain(settings.websocket_drain_seconds)
 
     try:
-        asgi = proxies.look_through(Tracing(app), proxies.networks(settings.trusted_proxies))
         lag.start()
-        yield Service(asgi=asgi, before_drain=before_drain)
+        yield Service(asgi=_wrapped(app, layers), before_drain=before_drain)
     finally:
         keys.stop()
         revocations.stop()
@@ -149,13 +156,25 @@ async def _wired(
         await hub.stop()
 
 
-def _allow_origins(app: FastAPI, allowed: str) -> None:
+def _wrapped(app: ASGIApp, layers: Sequence[Callable[[ASGIApp], ASGIApp]]) -> ASGIApp:
+    for layer in reversed(layers):
+        app = layer(app)
+    return app
+
+
+def _allow_origins(app: ASGIApp, allowed: str) -> ASGIApp:
     """`*` never comes together with credentials; tokens travel in a header, so none are needed."""
-    app.add_middleware(
-        CORSMiddleware,
+    return CORSMiddleware(
+        app,
         allow_origins=origins.split(allowed),
         allow_methods=["*"],
-        allow_headers=["Authorization", "Content-Type", "Idempotency-Key", "traceparent"],
+        allow_headers=[
+            "Authorization",
+            "X-API-Key",
+            "Content-Type",
+            "Idempotency-Key",
+            "traceparent",
+        ],
         expose_headers=[
             "traceresponse",
             "Retry-After",

@@ -1,4 +1,4 @@
-"""One HTTP route for each operation of the contract."""
+"""The operations of the contract over HTTP."""
 
 import asyncio
 import json
@@ -11,8 +11,8 @@ from opentelemetry import trace
 from pydantic import ValidationError
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
-from starlette.routing import Route
-from starlette.types import Receive, Scope, Send
+from starlette.routing import compile_path
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from svgx_common import metrics
 from svgx_common.bus import HEADER_FILENAME, HEADER_MEDIA_TYPE, Answer, Bus
@@ -54,22 +54,48 @@ EXACT = 2**53
 Endpoint = Callable[[Request], Awaitable[Response]]
 
 
-def build(bus: Bus, guard: Guard, idempotency: Idempotency) -> list[Route]:
-    """Routes for all operations with an HTTP form, each with and without its trailing slash."""
-    edge = _Edge(bus, guard, idempotency)
-    by_path: dict[str, dict[str, Endpoint]] = {}
-    for operation in OPERATIONS:
-        if operation.http is not None:
-            path = operation.http.path.rstrip("/")
-            by_path.setdefault(path, {})[operation.http.method] = edge.endpoint(
-                operation, operation.http
-            )
-    # Written out before templates: `/admin/users/restore` is no account, whatever the method.
-    return [
-        Route(path + slash, _ByMethod(by_path[path]))
-        for path in sorted(by_path, key=lambda path: "{" in path)
-        for slash in ("", "/")
-    ]
+class Operations:
+    """ASGI middleware: all operations with an HTTP form, each with and without its trailing slash.
+
+    It stands in front of FastAPI, which has the pages and WebSockets, and not in it: what FastAPI and its router put
+    around every request, for what operations do not use, costs as much as checking and counting it (decision 22).
+    """
+
+    def __init__(self, app: ASGIApp, bus: Bus, guard: Guard, idempotency: Idempotency) -> None:
+        self._app = app
+        edge = _Edge(bus, guard, idempotency)
+        by_path: dict[str, dict[str, Endpoint]] = {}
+        for operation in OPERATIONS:
+            if operation.http is not None:
+                path = operation.http.path.rstrip("/")
+                by_path.setdefault(path, {})[operation.http.method] = edge.endpoint(
+                    operation, operation.http
+                )
+        self._written_out = {
+            path: _ByMethod(endpoints) for path, endpoints in by_path.items() if "{" not in path
+        }
+        self._templates = [
+            (compile_path(path)[0], _ByMethod(endpoints))
+            for path, endpoints in by_path.items()
+            if "{" in path
+        ]
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI. What is no operation is the application's."""
+        app = self._find(scope) if scope["type"] == "http" else None
+        await (app or self._app)(scope, receive, send)
+
+    def _find(self, scope: Scope) -> ASGIApp | None:
+        path = scope["path"].removesuffix("/")
+        # Written out before templates: `/admin/users/restore` is no account, whatever the method.
+        if (found := self._written_out.get(path)) is not None:
+            scope["path_params"] = {}
+            return found
+        for pattern, endpoints in self._templates:
+            if (match := pattern.match(path)) is not None:
+                scope["path_params"] = match.groupdict()
+                return endpoints
+        return None
 
 
 class _ByMethod:
@@ -101,10 +127,11 @@ class _Edge:
 
     def endpoint(self, operation: Operation[Any, Any], http: Http) -> Endpoint:
         """Whatever happens becomes an answer, is counted, and is logged when it is a defect."""
+        name = f"{http.method} {http.path}"
 
         async def endpoint(request: Request) -> Response:
             started = time.perf_counter()
-            trace.get_current_span().update_name(f"{http.method} {http.path}")
+            trace.get_current_span().update_name(name)
             code, headers = "ok", dict[str, str]()
             try:
                 response = await self._answer(operation, http, request, headers)
@@ -154,7 +181,7 @@ class _Edge:
                     client=client_of(request),
                     timeout=left,
                 )
-            return _response(operation, http, answer, secure=request.url.scheme == "https")
+            return _response(operation, http, answer, secure=request.scope["scheme"] == "https")
 
         key = request.headers.get("idempotency-key")
         if key is None or caller is None or not applies(operation, http):

@@ -1,4 +1,4 @@
-"""The root of every trace: one span for each HTTP request."""
+"""The root of every trace: one span for each HTTP request, its way over the bus included."""
 
 from opentelemetry import propagate, trace
 from starlette.datastructures import Headers
@@ -32,6 +32,8 @@ class Tracing:
             async def traced(message: Message) -> None:
                 if message["type"] == "http.response.start":
                     span.set_attribute("http.response.status_code", message["status"])
+                    if message["status"] >= 500:
+                        span.set_status(trace.StatusCode.ERROR)
                     response = b"00-%032x-%016x-%02x" % (
                         context.trace_id,
                         context.span_id,

@@ -24,8 +24,10 @@ _TYPES = (
 async def compress_large(response: Response, request_headers: Headers) -> None:
     """Compress the body of a large answer in place, if the client reads gzip."""
     body = response.body
+    if len(body) < LARGE:
+        return
     media_type = response.headers.get("content-type", "").partition(";")[0]
-    if len(body) < LARGE or media_type not in _TYPES:
+    if media_type not in _TYPES:
         return
     response.headers.add_vary_header("Accept-Encoding")
     if not _reads_gzip(request_headers.get("accept-encoding", "")):

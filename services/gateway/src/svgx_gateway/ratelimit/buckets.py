@@ -26,6 +26,9 @@ LOCAL = Counter(
     "Requests counted by this gateway alone, because Redis did not answer.",
 )
 
+SCRIPT = RedisLimitAtomicActionSpec.SCRIPTS.encode()
+"""Bytes, which are sent as they are."""
+
 PATIENCE = 0.25
 """Seconds Redis has to answer or to accept a connection; a request waits no longer for its count."""
 
@@ -109,7 +112,7 @@ class Buckets:
         commands = [
             (
                 "EVAL",
-                RedisLimitAtomicActionSpec.SCRIPTS,
+                SCRIPT,
                 1,
                 each.key,
                 each.limit.seconds / each.limit.requests,
@@ -128,7 +131,7 @@ class Buckets:
             for each, (limited, remaining, reset, retry_after) in zip(batch, answers, strict=True)
         ]
 
-    async def _ask(self, commands: Sequence[tuple[str | float, ...]]) -> list[Any]:
+    async def _ask(self, commands: Sequence[tuple[bytes | str | float, ...]]) -> list[Any]:
         """The commands' answers. Raises `RedisError` or `OSError`; `TimeoutError` after `PATIENCE`."""
         connection = self._connection
         packed = connection.pack_commands(commands)

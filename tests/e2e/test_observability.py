@@ -113,10 +113,11 @@ async def test_one_trace_spans_gateway_bus_service_and_sql(
                 return [span for span in spans if span.trace_id == trace_id]
 
             async with asyncio.timeout(30):
-                spans = ours(await receiver.until(lambda spans: len(ours(spans)) >= 3))
+                spans = ours(await receiver.until(lambda spans: len(ours(spans)) >= 4))
     by_name = {span.name: span for span in spans}
     chain = [
         ("svgx-gateway", "POST /runtime/canvases/"),
+        ("svgx-gateway", "ask svgx.state.canvas.create"),
         ("svgx-state", "answer state.canvas.create"),
         ("svgx-state", "sql create_canvas"),
     ]

@@ -5,8 +5,9 @@ from opentelemetry import trace
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 
-from svgx_common.tracing import Spanning
+from svgx_common.tracing import Spanning, calling
 
 
 def test_an_error_is_in_the_trace_by_its_type_and_not_by_its_text() -> None:
@@ -28,3 +29,24 @@ def test_an_error_is_in_the_trace_by_its_type_and_not_by_its_text() -> None:
     assert not inner.status.is_ok
     assert "secret" not in inner.to_json()
     assert outer.status.is_unset
+
+
+def test_what_is_asked_within_a_trace_that_is_not_recorded_costs_no_span() -> None:
+    """Proves R-OBS-4: its context goes on; by itself, and within one that is recorded, there is a span."""
+    exporter = InMemorySpanExporter()
+    recorded = TracerProvider()
+    recorded.add_span_processor(SimpleSpanProcessor(exporter))
+    tracer = recorded.get_tracer("test")
+    silent = TracerProvider(sampler=ALWAYS_OFF).get_tracer("test")
+    with Spanning(silent, "root", trace.SpanKind.SERVER) as root:
+        with calling(tracer, "unseen"):
+            assert trace.get_current_span() is root
+        assert root.get_span_context().is_valid
+    with Spanning(tracer, "root", trace.SpanKind.SERVER), calling(tracer, "inner", {"a": "b"}):
+        pass
+    with calling(tracer, "alone"):
+        pass
+    inner, outer, alone = exporter.get_finished_spans()
+    assert [inner.name, outer.name, alone.name] == ["inner", "root", "alone"]
+    assert (inner.parent, inner.kind) == (outer.context, trace.SpanKind.CLIENT)
+    assert alone.parent is None

@@ -28,7 +28,7 @@ from svgx_common.contract.errors import (
     from_body,
 )
 from svgx_common.contract.operation import Blob, Operation, RawRequest, Reply, ReplyModel, Request
-from svgx_common.tracing import Spanning
+from svgx_common.tracing import calling
 
 log = structlog.get_logger(__name__)
 tracer = trace.get_tracer("svgx.bus")
@@ -168,20 +168,19 @@ class Bus:
         client: callers.Client | None = None,
         timeout: float | None = None,
     ) -> Reply:
-        """Call an operation, in a span of its own. Raises what the service raised, or `Unavailable` and kin."""
+        """Call an operation and wait for its reply. Raises what the service raised, or `Unavailable` and kin."""
         if isinstance(request, RawRequest):
             params, content = _ascii_json(request), request.content
         else:
             params, content = None, request.model_dump_json().encode()
-        with Spanning(tracer, f"ask {operation.subject}", trace.SpanKind.CLIENT):
-            answer = await self.call(
-                operation.subject,
-                content,
-                caller=caller.header() if caller else None,
-                client=client.header() if client else None,
-                params=params,
-                timeout=operation.timeout if timeout is None else timeout,
-            )
+        answer = await self.call(
+            operation.subject,
+            content,
+            caller=caller.header() if caller else None,
+            client=client.header() if client else None,
+            params=params,
+            timeout=operation.timeout if timeout is None else timeout,
+        )
         if issubclass(operation.reply, ReplyModel):
             return operation.reply.model_validate_json(answer.content)
         media_type = answer.headers.get(HEADER_MEDIA_TYPE, "application/octet-stream")
@@ -198,10 +197,7 @@ class Bus:
         params: str | None = None,
         timeout: float,
     ) -> Answer:
-        """Send bytes to whoever answers `subject` and return the answer's bytes. `timeout` is in seconds.
-
-        In the trace it is part of the span it is called in.
-        """
+        """Send bytes to whoever answers `subject` and return the answer's bytes. `timeout` is in seconds."""
         headers: Headers = {HEADER_DEADLINE: str(int((time.time() + timeout) * 1000))}
         if caller is not None:
             headers[HEADER_CALLER] = caller
@@ -209,13 +205,14 @@ class Bus:
             headers[HEADER_CLIENT] = client
         if params is not None:
             headers[HEADER_PARAMS] = params
-        propagate.inject(headers)
-        return await self.request(subject, content, headers, timeout=timeout)
+        with calling(tracer, f"ask {subject}"):
+            propagate.inject(headers)
+            return await self.request(subject, content, headers, timeout=timeout)
 
     async def request(
         self, subject: str, content: bytes, headers: Headers | None = None, *, timeout: float
     ) -> Answer:
-        """`call` without trace, caller and deadline: for the hot path."""
+        """`call` without span, caller and deadline: for the hot path."""
         if len(content) > PIECE:
             with self.blobs.offer(content) as reference:
                 return await self._exchange(

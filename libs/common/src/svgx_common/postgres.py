@@ -3,7 +3,7 @@
 import asyncio
 import re
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractContextManager, asynccontextmanager
 from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any
@@ -14,7 +14,7 @@ from asyncpg.pool import PoolConnectionProxy
 from opentelemetry import trace
 
 from svgx_common.contract.errors import Unavailable
-from svgx_common.tracing import Spanning
+from svgx_common.tracing import calling
 
 log = structlog.get_logger(__name__)
 tracer = trace.get_tracer("svgx.postgres")
@@ -223,10 +223,7 @@ def _unavailable(error: BaseException) -> Unavailable:
     return Unavailable("the database is not reachable at the moment; try again", retry_after=1.0)
 
 
-def _span(name: str) -> Spanning:
-    return Spanning(
-        tracer,
-        f"sql {name}",
-        trace.SpanKind.CLIENT,
-        attributes={"db.system.name": "postgresql", "db.query.summary": name},
+def _span(name: str) -> AbstractContextManager[object]:
+    return calling(
+        tracer, f"sql {name}", {"db.system.name": "postgresql", "db.query.summary": name}
     )

@@ -5,6 +5,7 @@ Sampling, headers and the rest follow OpenTelemetry's own environment variables.
 
 import os
 import threading
+from contextlib import AbstractContextManager, nullcontext
 from types import TracebackType
 
 from opentelemetry import context, trace
@@ -70,6 +71,22 @@ def finish(provider: TracerProvider) -> None:
 def current_trace_id() -> str:
     """The id of the trace this code runs in, as 32 hex digits; zeros outside of any."""
     return trace.format_trace_id(trace.get_current_span().get_span_context().trace_id)
+
+
+def calling(
+    tracer: trace.Tracer, name: str, attributes: Attributes = None
+) -> AbstractContextManager[object]:
+    """A span of what this process asks of another one; no span within one that is not recorded.
+
+    There it would only cost: the outer one's context says all that travels on, that nothing is recorded included.
+    """
+    outer = trace.get_current_span()
+    if outer.get_span_context().is_valid and not outer.is_recording():
+        return _NOTHING
+    return Spanning(tracer, name, trace.SpanKind.CLIENT, attributes=attributes)
+
+
+_NOTHING = nullcontext()
 
 
 class Spanning:

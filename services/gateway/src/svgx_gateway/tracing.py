@@ -1,4 +1,4 @@
-"""The root of every trace: one span for each HTTP request, its way over the bus included."""
+"""The root of every trace: one span for each HTTP request."""
 
 from opentelemetry import propagate, trace
 from starlette.datastructures import Headers

@@ -138,6 +138,7 @@ async def send_messages(url: str, frames: Iterator[bytes], closes: Counter[int])
     """Send frames over one connection after the other; each lasts until it is closed."""
     for first in frames:
         async with websockets.connect(url, max_size=None, compression=None) as socket:
+            content = first
             try:
                 for content in chain([first], frames):
                     await socket.send(content)

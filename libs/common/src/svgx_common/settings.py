@@ -79,6 +79,11 @@ class ServiceSettings(_Settings):
     health_check_interval: float = Field(30.0, ge=1, le=3600)
     """Seconds between two looks of a service at what it needs, whoever else asks; changes are logged."""
 
+    @property
+    def in_production(self) -> bool:
+        """Whether what suits a laptop only will not do."""
+        return self.environment.strip().lower() == "production"
+
 
 class PostgresSettings(_Settings):
     """For services with tables."""
@@ -109,7 +114,7 @@ class TokenSettings(ServiceSettings):
     @model_validator(mode="after")
     def _strong_in_production(self) -> Self:
         if (
-            self.environment.strip().lower() == "production"
+            self.in_production
             and self.jwt_secret.get_secret_value()
             and len(self.jwt_secret.get_secret_value().encode()) < MIN_SECRET
         ):

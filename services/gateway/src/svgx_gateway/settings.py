@@ -1,8 +1,8 @@
 """Settings of the gateway."""
 
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import AfterValidator, Field, SecretStr
+from pydantic import AfterValidator, Field, SecretStr, model_validator
 from pydantic_settings import NoDecode
 
 from svgx_common.contract.policy import RateClass
@@ -23,7 +23,10 @@ class GatewaySettings(TokenSettings):
     jwt_secret: SecretStr = SecretStr("")
     """Checks tokens that auth signs with it. Better not here once auth signs with keys (JWT_KEYS_FILE)."""
     cors_origins: Annotated[str, NoDecode] = "*"
-    """Origins that may call from a browser, separated by commas; `*` is any, without credentials."""
+    """Origins that may call from a browser, separated by commas; `*` is any, without credentials.
+
+    In production `*` must be said: without a word no page but the host's own may.
+    """
     websocket_origins: Annotated[str, NoDecode] = ""
     """Origins whose pages may open a WebSocket; empty is `cors_origins`."""
     hsts_seconds: int = Field(31_536_000, ge=0)
@@ -58,6 +61,12 @@ class GatewaySettings(TokenSettings):
     websocket_ping_timeout: float = Field(10.0, gt=0)
     websocket_drain_seconds: float = Field(2.0, ge=0, le=600)
     """A stopping gateway closes its sockets spread over this time."""
+
+    @model_validator(mode="after")
+    def _said_in_production(self) -> Self:
+        if self.in_production and "cors_origins" not in self.model_fields_set:
+            self.cors_origins = ""
+        return self
 
     def socket_limits(self) -> SocketLimits:
         """The limits of WebSockets."""

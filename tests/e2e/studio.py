@@ -1,7 +1,7 @@
 """One stack with people on it: who draws where, with which token."""
 
 import itertools
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 
 from svgx_devstack import DevStack
@@ -40,6 +40,7 @@ class Studio:
         *,
         by: Session | None = None,
         params: Mapping[str, str] | None = None,
+        protocols: Sequence[str] = (),
         driver: YjsDriver | None = None,
         tab: bool = False,
     ) -> YjsClient:
@@ -52,7 +53,13 @@ class Studio:
             params = {"token": await (by or self.owner).token(), "saved": "1"}
         where = driver or self.driver
         client = await where.connect(
-            name, self.api.live_url, canvas_id, params=params, awareness={"name": name}, tab=tab
+            name,
+            self.api.live_url,
+            canvas_id,
+            params=params,
+            protocols=protocols,
+            awareness={"name": name},
+            tab=tab,
         )
         if where is self.driver:
             self._inside.append(client)

@@ -1,11 +1,18 @@
 """The HTTP surface: problems, paths, roles on canvases."""
 
+import re
 from typing import Any
 
 import httpx
 import pytest
 
+from svgx_common.contract import OPERATIONS
+from svgx_common.contract.api_keys import ApiKeyInfo, NewApiKey
+from svgx_common.contract.auth import SessionInfo
+from svgx_common.contract.auth import User as Account
+from svgx_common.contract.operation import RawRequest, ReplyModel
 from tests.e2e.studio import Studio
+from tests.e2e.test_docs import example
 
 SVG = b'<svg xmlns="http://www.w3.org/2000/svg"><rect width="1" height="1"/></svg>'
 SVG_TYPE = {"Content-Type": "image/svg+xml"}
@@ -217,3 +224,41 @@ async def test_admins_read_the_audit_log(studio: Studio) -> None:
     check_problem(await studio.api.of(user).request("GET", "/admin/audit/"), 403, "forbidden")
     answer = await studio.admin.request("GET", "/admin/audit/", params={"since": "yesterday"})
     assert check_problem(answer, 422, "invalid")["field"] == "since"
+
+
+async def test_nobody_sets_what_is_not_theirs_to_set(studio: Studio) -> None:
+    """Proves R-HTTP-13: a field that the document does not have is refused by name, whatever the operation."""
+    document = (await studio.admin.request("GET", "/openapi.json")).json()
+    tried = 0
+    for operation in OPERATIONS:
+        http = operation.http
+        if http is None or issubclass(operation.request, RawRequest) or http.cookie:
+            continue
+        request = example(document, http.method.lower(), http.path)
+        part = "params" if http.method in ("GET", "DELETE") else "json"
+        path = re.sub(r"{\w+}", "x", http.path)
+        for field in ("is_admin", "token_version", "password_hash", "owner_id"):
+            changed = {**request, part: {**request.get(part, {}), field: "1"}}
+            answer = await studio.admin.request(http.method, path, **changed)
+            assert check_problem(answer, 422, "invalid")["field"] == field, operation.name
+            tried += 1
+    assert tried > 80
+
+
+async def test_answers_have_what_is_described_and_no_more(studio: Studio) -> None:
+    """Proves R-HTTP-13: of accounts, keys and sessions, whose tables have more than anybody may see."""
+    user = await studio.user("editor")
+    api = studio.api.of(user)
+    key = await api.request("POST", "/auth/api-keys/", json={"name": "robot"})
+    assert key.json().keys() == NewApiKey.model_fields.keys()
+    listed = await studio.admin.request("GET", "/admin/users/", params={"search": user.username})
+    found: list[tuple[dict[str, Any], type[ReplyModel]]] = [
+        (await api.me(), Account),
+        (listed.json()["items"][0], Account),
+        ((await studio.admin.request("GET", f"/admin/users/{user.id}")).json(), Account),
+        ((await api.request("GET", "/auth/sessions/")).json()["items"][0], SessionInfo),
+        ((await api.request("GET", "/auth/api-keys/")).json()["items"][0], ApiKeyInfo),
+    ]
+    for answer, model in found:
+        assert answer.keys() == model.model_fields.keys()
+        assert not any(re.search("password|hash|secret|token|^key$", name) for name in answer)

@@ -7,6 +7,7 @@ import re
 import secrets
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -391,3 +392,24 @@ async def test_without_the_provider_the_rest_goes_on(
             assert (await browser.http.get(LOGIN)).status_code == 503
             body = {"username": stack.admin_username, "password": stack.admin_password}
             assert (await browser.http.post("/auth/login", json=body)).status_code == 200
+
+
+async def test_a_session_from_elsewhere_has_our_times(
+    corporate: Corporate, browser: Browser
+) -> None:
+    """Proves R-AUTH-30: it lasts as others do, whatever the provider says meanwhile; then that one is asked again."""
+    name = somebody()
+    await corporate.says(name, groups=["drawers"])
+    signed_in = await browser.sign_in(name)
+    listed = await browser.http.get("/auth/sessions/", headers=bearer(signed_in))
+    (session,) = listed.json()["items"]
+    created, ends = (datetime.fromisoformat(session[each]) for each in ("created_at", "expires_at"))
+    assert abs(ends - created - timedelta(days=30)) < timedelta(seconds=5)
+    await corporate.says(name, groups=["cooks"])
+    token = {"refresh_token": signed_in.json()["refresh_token"]}
+    renewed = await browser.http.post("/auth/refresh", json=token)
+    assert renewed.json()["user"]["role"] == "editor"
+    await browser.http.post("/auth/logout", headers=bearer(renewed))
+    token = {"refresh_token": renewed.json()["refresh_token"]}
+    assert (await browser.http.post("/auth/refresh", json=token)).status_code == 401
+    assert (await browser.sign_in(name)).status_code == 403

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.typing import Subprotocol
 
 from svgx_devstack import DevStack
 from tests.e2e.api import Api, Session, reach
@@ -38,7 +39,7 @@ class Room:
 
     def __init__(self, api: Api, admin: Session, canvas: str) -> None:
         self._api = api
-        self._canvas = canvas
+        self.url = f"{api.live_url}/{canvas}"
         self.admin = admin
 
     async def another(self, name: str) -> Session:
@@ -47,7 +48,7 @@ class Room:
 
     async def enter(self, by: Session) -> ClientConnection:
         """A connection that has said something, unless it was closed before."""
-        socket = await connect(f"{self._api.live_url}/{self._canvas}?token={await by.token()}")
+        socket = await connect(f"{self.url}?token={await by.token()}")
         with contextlib.suppress(ConnectionClosed):
             await socket.send(SYNC_STEP_1)
         return socket
@@ -78,6 +79,10 @@ async def test_so_many_and_no_more(room: Room) -> None:
 
         mine = [await enter(room.admin) for _ in range(MINE)]
         assert await closed(await enter(room.admin)) == 4429
+        # However the account says who it is, and so that a page sees the code.
+        offered = ["svgx", f"bearer.{await room.admin.token()}"]
+        async with connect(room.url, subprotocols=[Subprotocol(each) for each in offered]) as again:
+            assert (await closed(again), again.subprotocol) == (4429, "svgx")
         for _ in range(ALL - MINE):
             await enter(other)
         with pytest.raises(InvalidStatus) as refused:
@@ -86,9 +91,9 @@ async def test_so_many_and_no_more(room: Room) -> None:
         assert int(refused.value.response.headers["retry-after"]) >= 1
         await mine[0].close()
         async with asyncio.timeout(10):
-            while (again := await attempt(room, room.admin)) is None:
+            while (found := await attempt(room, room.admin)) is None:
                 pass
-        await stack.enter_async_context(again)
+        await stack.enter_async_context(found)
 
 
 async def attempt(room: Room, by: Session) -> ClientConnection | None:

@@ -148,6 +148,7 @@ class YjsDriver:
         room: str,
         *,
         params: Mapping[str, str] | None = None,
+        protocols: Sequence[str] = (),
         awareness: Mapping[str, object] | None = None,
         tab: bool = False,
     ) -> "YjsClient":
@@ -156,8 +157,8 @@ class YjsDriver:
         All with `tab` are tabs of one browser: y-websocket also connects them with one another.
         """
         state = {} if awareness is None else {"awareness": dict(awareness)}
-        settings = {"url": url, "room": room, "params": params or {}, "tab": tab, **state}
-        await self.ask("connect", client=name, **settings)
+        settings = {"url": url, "room": room, "params": params or {}, "protocols": protocols}
+        await self.ask("connect", client=name, tab=tab, **settings, **state)
         return YjsClient(self, name)
 
     async def destroy(self, clients: "Iterable[YjsClient]") -> None:

@@ -12,7 +12,7 @@ const SAVED = 100
 const MOST_CLOSES = 100
 
 export class Client {
-  constructor (name, { url, room, params = {}, awareness, tab = false, doc = new Y.Doc() }, changed, report) {
+  constructor (name, { url, room, params = {}, protocols = [], awareness, tab = false, doc = new Y.Doc() }, changed, report) {
     this.name = name
     this.doc = doc
     this.changed = changed
@@ -26,6 +26,7 @@ export class Client {
     this.provider = new WebsocketProvider(url, room, doc, {
       connect: false,
       params,
+      protocols,
       // Tabs of one browser: their BroadcastChannel carries edits and awareness past the server.
       disableBc: !tab,
       WebSocketPolyfill: countingSocket(traffic => { this.traffic = traffic }, changed)

@@ -23,6 +23,7 @@ from svgx_common.contract.auth import (
 )
 from svgx_common.contract.errors import (
     Conflict,
+    Forbidden,
     Invalid,
     InvalidCredentials,
     NotFound,
@@ -203,3 +204,18 @@ async def test_a_search_takes_every_character_as_it_is(bus: Bus, tables: Tables)
     page = await bus.ask(LIST_USERS, ListUsersRequest(search=key, limit=1, cursor=page.next))
     assert [user.username for user in page.items] == [second.username]
     assert page.next is None
+
+
+async def test_an_admin_needs_the_old_password_for_a_new_one(bus: Bus) -> None:
+    """Proves R-AUTH-17: what changes others' passwords does not change one's own."""
+    admin = await create(bus, role=Role.ADMIN)
+    signed_in = await login(bus, admin.username)
+    request = UpdateUserRequest(user_id=admin.id, password="nobody ever thinks of it")
+    with pytest.raises(Forbidden) as refusal:
+        await bus.ask(UPDATE_USER, request, caller=caller_of(signed_in))
+    assert refusal.value.field == "password"
+    await refresh(bus, signed_in.refresh_token)
+    await login(bus, admin.username)
+    other = await login(bus, (await create(bus, role=Role.ADMIN)).username)
+    await bus.ask(UPDATE_USER, request, caller=caller_of(other))
+    await login(bus, admin.username, "nobody ever thinks of it")

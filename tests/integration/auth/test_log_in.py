@@ -94,3 +94,17 @@ async def test_a_password_may_be_any_text(bus: Bus) -> None:
     await login(bus, user.username, "\x00\n\x7f a long 😀 password")
     with pytest.raises(InvalidCredentials):
         await login(bus, user.username, "\x00")
+
+
+async def test_a_password_does_not_age(bus: Bus, tables: Tables) -> None:
+    """Proves R-AUTH-14: everything about the account is ten years old, and nobody has signed in since."""
+    user = await create(bus)
+    columns = await tables.fetch(
+        "SELECT column_name FROM information_schema.columns WHERE table_schema = 'auth'"
+        " AND table_name = 'account' AND data_type LIKE 'timestamp%'"
+    )
+    times = {row["column_name"] for row in columns}
+    assert "created_at" in times
+    aged = ", ".join(f"{name} = {name} - interval '10 years'" for name in times)
+    await tables.execute(f"UPDATE account SET {aged} WHERE id = $1", user.id)
+    await login(bus, user.username)

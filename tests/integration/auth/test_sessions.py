@@ -15,6 +15,7 @@ from svgx_common.contract.auth import (
     REFRESH,
     EndSessionRequest,
     ListSessionsRequest,
+    LoginRequest,
     LogoutRequest,
     RefreshRequest,
     SessionInfo,
@@ -258,3 +259,18 @@ async def test_what_has_been_over_for_long_is_forgotten(
             while await kept() != set(ids[2:]):
                 pass
     await refresh(bus, opened[3].refresh_token)
+
+
+async def test_every_sign_in_is_a_session_of_its_own(bus: Bus) -> None:
+    """Proves R-AUTH-13: with tokens of its own; nothing of it is chosen by who signs in."""
+    user = await create(bus)
+    opened = [await login(bus, user.username) for _ in range(3)]
+    claims = [tokens.verify(each.access_token, CheckingKeys.of_secret(SECRET)) for each in opened]
+    for values in (
+        {each.session_id for each in claims},
+        {each.token_id for each in claims},
+        {each.access_token for each in opened},
+        {each.refresh_token for each in opened},
+    ):
+        assert len(values) == 3
+    assert LoginRequest.model_fields.keys() == {"username", "password"}

@@ -38,6 +38,16 @@ def test_common_and_expected_ones_are_refused(easy: str) -> None:
 
 
 @pytest.mark.parametrize(
+    "easy", ["svgxengine2024", "SVGX3ngine123", "svgx engine 1", "enignexgvs12", "svgx12345678"]
+)
+def test_words_of_this_place_are_refused(easy: str) -> None:
+    """Proves R-AUTH-14: the product's name, whatever is done to it; a good password may have it in it."""
+    with pytest.raises(Invalid):
+        refuse_easy(easy, NAMES, "password")
+    refuse_easy(f"{easy} seven teal lanterns", NAMES, "password")
+
+
+@pytest.mark.parametrize(
     "good",
     [
         "correct horse battery",

@@ -29,3 +29,15 @@ def test_nobody_else_knows_it() -> None:
     }
     assert tokens.successor(first) not in others
     assert len(others) == 5
+
+
+def test_a_first_token_is_not_to_be_guessed() -> None:
+    """Proves R-AUTH-7: 256 bits, of which each is as often 0 as 1; no two are the same."""
+    count = 2000
+    made = {RefreshTokens("secret").first() for _ in range(count)}
+    assert len(made) == count
+    numbers = [int.from_bytes(base64.urlsafe_b64decode(f"{token}=")) for token in made]
+    assert all(len(token) == 43 for token in made)
+    for bit in range(256):
+        # Eight standard deviations: once in 10¹² runs.
+        assert abs(sum(number >> bit & 1 for number in numbers) - count / 2) < 4 * count**0.5

@@ -45,6 +45,10 @@ def restored() -> Iterator[None]:
         ("host=db password=hunter2 user=u", "host=db password=[redacted] user=u"),
         ("/x?api_key=abc&a=1", "/x?api_key=[redacted]&a=1"),
         (f"key svgx_0123456789ab_{'aB-_' * 10}abc seen", "key svgx_0123456789ab_[redacted] seen"),
+        (
+            "Sec-WebSocket-Protocol: svgx, bearer.abc-def_ghi",
+            "Sec-WebSocket-Protocol: svgx, bearer.[redacted]",
+        ),
         ("the bearer of this, on a basic level", "the bearer of this, on a basic level"),
         ("nothing to hide", "nothing to hide"),
     ],

@@ -5,6 +5,7 @@ from typing import Any, get_args
 
 from svgx_common import asyncapi
 from svgx_common.contract import OPERATIONS, subjects
+from svgx_gateway import handshake
 from svgx_gateway.live import protocol
 from svgx_gateway.live.codes import Close
 from tests.unit.house_rules.sources import ROOT
@@ -26,7 +27,7 @@ def test_every_operation_and_channel_is_there() -> None:
 
 
 def test_the_websocket_is_described_as_it_is_spoken() -> None:
-    """Proves R-CONTRACT-5: frames and close codes."""
+    """Proves R-CONTRACT-5: frames, close codes and subprotocols."""
     sync = protocol.SYNC
     assert {first for first, _, _ in asyncapi.FRAMES.values()} == {
         *((sync, each) for each in (protocol.STEP_1, protocol.STEP_2, protocol.UPDATE)),
@@ -37,6 +38,7 @@ def test_the_websocket_is_described_as_it_is_spoken() -> None:
     }
     for code in Close:
         assert code is Close.NORMAL or str(code.value) in asyncapi.WEBSOCKET
+    assert f"`{handshake.SUBPROTOCOL}, {handshake.BEARER}<token>`" in asyncapi.WEBSOCKET
 
 
 def references(value: Any) -> Iterator[str]:

@@ -48,11 +48,12 @@ _CANVAS_CHANNELS: dict[subjects.CanvasChannel, tuple[str, str]] = {
 
 WEBSOCKET = """\
 y-protocols, byte for byte what npm y-websocket's WebsocketProvider speaks with the server URL `…/runtime/events` and
-the canvas id as its room. `token` is an access token; with `saved=1` the server says how many of the connection's
-document messages are committed, and with `renew=1` when it is time for a fresh access token. Close codes: 4400 bad
-message, 4401 token missing, expired or revoked, 4403 not allowed, 4404 no such canvas, 4408 nothing said in time, 4429
-too many connections, messages or bytes, 1009 too large, 1011 our fault, 1012 restarting (come back at once), 1013
-overloaded (come back later).
+the canvas id as its room. The access token or API key comes as one of the subprotocols (`svgx, bearer.<token>`; the
+server picks `svgx`), in a header, or as `token` in the query; the first of these counts. With `saved=1` the server says
+how many of the connection's document messages are committed, and with `renew=1` when it is time for a fresh access
+token. Close codes: 4400 bad message, 4401 token missing, expired or revoked, 4403 not allowed, 4404 no such canvas,
+4408 nothing said in time, 4429 too many connections, messages or bytes, 1009 too large, 1011 our fault, 1012 restarting
+(come back at once), 1013 overloaded (come back later).
 """
 
 # Name: (first bytes as varuints, who sends it, what it is).
@@ -194,6 +195,11 @@ def _broadcasts() -> dict[str, Any]:
 
 def _websocket() -> dict[str, Any]:
     query = {"token": {"type": "string"}, "saved": {"const": "1"}, "renew": {"const": "1"}}
+    headers = {
+        "Sec-WebSocket-Protocol": "`svgx, bearer.<token>`, from pages, which can set no other.",
+        "Authorization": "`Bearer <token>`.",
+        "X-API-Key": "An API key.",
+    }
     return {
         "address": "/runtime/events/{canvas_id}",
         "description": WEBSOCKET,
@@ -203,6 +209,13 @@ def _websocket() -> dict[str, Any]:
             "ws": {
                 "method": "GET",
                 "query": {"type": "object", "properties": query},
+                "headers": {
+                    "type": "object",
+                    "properties": {
+                        name: {"type": "string", "description": text}
+                        for name, text in headers.items()
+                    },
+                },
             }
         },
         "messages": {

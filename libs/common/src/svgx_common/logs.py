@@ -12,6 +12,8 @@ from structlog.typing import EventDict, ExcInfo, Processor, WrappedLogger
 
 SECRET_KEYS = re.compile(r"(?i)(passw(or)?d|secret|token|authorization|cookie|api[_-]?key)")
 _SCHEME = re.compile(r"(?i)\b(bearer|basic)\s+[A-Za-z0-9._~+/=-]{6,}")
+_SUBPROTOCOL = re.compile(r"\b(bearer\.)[A-Za-z0-9._~+-]{6,}")
+"""Of a WebSocket, in a list of several."""
 _JWT = re.compile(r"\beyJ[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*")
 _API_KEY = re.compile(r"\b(svgx_[0-9a-f]{12})_[A-Za-z0-9_-]{20,}")
 _NAMED = re.compile(r"(?i)\b(\w*(?:token|passw(?:or)?d|secret|api[_-]?key)=)[^&\s\"',;]+")
@@ -34,6 +36,7 @@ def redact(value: Any) -> Any:
     match value:
         case str():
             text = _SCHEME.sub(rf"\g<1> {REDACTED}", value)
+            text = _SUBPROTOCOL.sub(rf"\g<1>{REDACTED}", text)
             text = _SOCKET_QUERY.sub(rf"\g<1>?{REDACTED}", text)
             text = _NAMED.sub(rf"\g<1>{REDACTED}", text)
             text = _URL_PASSWORD.sub(rf"\g<1>{REDACTED}@", text)

@@ -10,7 +10,7 @@ from svgx_auth.revocations import Revocations
 from svgx_common import postgres
 from svgx_common.contract.audit import AuditEvent
 from svgx_common.contract.auth import UpdateUserRequest, User
-from svgx_common.contract.errors import Conflict, NotFound
+from svgx_common.contract.errors import Conflict, Forbidden, NotFound
 from svgx_common.contract.policy import Role
 from svgx_common.postgres import Database, Row
 
@@ -36,8 +36,11 @@ class Administration:
     async def update(self, request: UpdateUserRequest, by: Origin) -> User:
         """Change an account.
 
-        Raises `NotFound`; `Conflict` for a name that is taken and for the last admin; `Invalid` for an easy password.
+        Raises `NotFound`; `Conflict` for a name that is taken and for the last admin; `Invalid` for an easy password;
+        `Forbidden` for the password of one's own: a token that was left behind takes no account over.
         """
+        if request.password is not None and by.caller and by.caller.user_id == request.user_id:
+            raise Forbidden("change your own password with the old one", field="password")
         password_hash = await self._hash(request)
         async with self._database.transaction() as session:
             before = await self._lock(session, request.user_id)

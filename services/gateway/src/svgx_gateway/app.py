@@ -191,7 +191,7 @@ def _allow_origins(app: ASGIApp, allowed: str) -> ASGIApp:
 
 async def _account(identities: Identities, socket: WebSocket) -> str | None:
     try:
-        return (await identities.of_token(socket.query_params.get("token", ""))).caller.user_id
+        return (await identities.of_socket(socket)).caller.user_id
     except SvgxError:
         return None
 

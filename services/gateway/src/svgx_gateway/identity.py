@@ -1,12 +1,14 @@
-"""Who calls: the bearer token of a request, or the token of a WebSocket."""
+"""Who calls: the token of a request, or of a WebSocket."""
 
 from dataclasses import dataclass
 
+from starlette.datastructures import Headers
 from starlette.requests import HTTPConnection
 
 from svgx_common.caller import Caller
 from svgx_common.contract.errors import Unauthenticated
 from svgx_gateway.api_keys import MARK, ApiKeys
+from svgx_gateway.handshake import offered_token
 from svgx_gateway.revocations import Revocations
 from svgx_gateway.token_keys import TokenKeys
 
@@ -29,14 +31,17 @@ class Identities:
 
     async def of_request(self, request: HTTPConnection) -> Identity:
         """The caller named by the `Authorization` header, or by `X-API-Key`. Raises as `of_token` does."""
-        if (key := request.headers.get("x-api-key")) and "authorization" not in request.headers:
-            return await self.of_token(key.strip())
-        scheme, _, token = request.headers.get("authorization", "").partition(" ")
-        if scheme.lower() != "bearer" or not token:
+        token = _header_token(request.headers)
+        if not token:
             raise Unauthenticated(
                 "send `Authorization: Bearer <access token or API key>`", field="authorization"
             )
-        return await self.of_token(token.strip())
+        return await self.of_token(token)
+
+    async def of_socket(self, socket: HTTPConnection) -> Identity:
+        """The caller named by a subprotocol, else by a header, else by the query. Raises as `of_token` does."""
+        token = offered_token(socket) or _header_token(socket.headers)
+        return await self.of_token(token or socket.query_params.get("token", ""))
 
     async def of_token(self, token: str) -> Identity:
         """The caller a token or API key names. Raises `Unauthenticated`, or `Unavailable` where auth must be asked."""
@@ -52,3 +57,10 @@ class Identities:
     def recheck(self, identity: Identity) -> None:
         """Raise as `of_token` does when the token has been revoked since."""
         self._revocations.check(identity.caller)
+
+
+def _header_token(headers: Headers) -> str:
+    if (key := headers.get("x-api-key")) and "authorization" not in headers:
+        return key.strip()
+    scheme, _, token = headers.get("authorization", "").partition(" ")
+    return token.strip() if scheme.lower() == "bearer" else ""

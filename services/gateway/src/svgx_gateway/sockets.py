@@ -14,7 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocket
 
 from svgx_common.contract.errors import Overloaded
-from svgx_gateway import problems
+from svgx_gateway import handshake, problems
 
 REFUSED = prometheus_client.Counter(
     "svgx_engine_websocket_refused",
@@ -106,7 +106,7 @@ class LimitedSockets:
             REFUSED.labels("identity").inc()
             # After the upgrade: a browser sees no other answer than a close code.
             socket = WebSocket(scope, receive, send)
-            await socket.accept()
+            await handshake.accept(socket)
             await socket.close(TOO_MANY, f"at most {self._limits.per_identity} connections")
             return
         self._by_identity[identity] += 1

@@ -11,6 +11,7 @@ from svgx_common.contract.errors import NotFound, SvgxError
 from svgx_common.contract.policy import CanvasRole
 from svgx_common.contract.state import CanvasRequest
 from svgx_common.lib0 import Malformed
+from svgx_gateway import handshake
 from svgx_gateway.access import Access
 from svgx_gateway.identity import Identities
 from svgx_gateway.live import protocol
@@ -36,7 +37,7 @@ class YjsEndpoint:
 
     async def serve(self, websocket: WebSocket) -> None:
         """Serve one connection until either side ends it."""
-        await websocket.accept()
+        await handshake.accept(websocket)
         canvas_id = websocket.path_params["canvas_id"]
         with structlog.contextvars.bound_contextvars(canvas_id=canvas_id):
             try:
@@ -53,7 +54,7 @@ class YjsEndpoint:
     async def _live(self, websocket: WebSocket, canvas_id: str) -> Closing:
         if self._hub.draining:
             return Closing(Close.RESTARTING, "restarting")
-        identity = await self._identities.of_token(websocket.query_params.get("token", ""))
+        identity = await self._identities.of_socket(websocket)
         _check_id(canvas_id)
         role = await self._access.require(identity.caller, canvas_id, CanvasRole.VIEWER)
         wants_saved = websocket.query_params.get("saved") == "1"

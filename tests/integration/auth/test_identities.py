@@ -1,0 +1,57 @@
+"""Whose account somebody at a provider is."""
+
+import secrets
+from collections.abc import AsyncIterator
+
+import pytest
+
+from svgx_auth.accounts import Account
+from svgx_auth.administration import Administration
+from svgx_auth.audit import SERVICE, Audit
+from svgx_auth.oidc.identities import Identities
+from svgx_auth.oidc.settings import OidcProvider
+from svgx_auth.passwords import Passwords
+from svgx_auth.revocations import Revocations
+from svgx_common import postgres
+from svgx_common.bus import Bus
+from svgx_devstack import DevStack
+
+
+@pytest.fixture
+async def identities(backing: DevStack, bus: Bus) -> AsyncIterator[Identities]:
+    """On the service's own tables."""
+    passwords = Passwords(memory=19 * 1024, passes=2, lanes=1, workers=1)
+    async with postgres.connect(
+        backing.postgres_url, schema="auth", package="svgx_auth", pool_size=1
+    ) as database:
+        audit = Audit(database)
+        revocations = Revocations(database, bus)
+        administration = Administration(database, passwords, revocations, audit)
+        yield Identities(database, administration, audit)
+    passwords.close()
+
+
+def provider(name: str) -> OidcProvider:
+    return OidcProvider(name=name, issuer=f"https://{name}.example.org", client_id="svgx")
+
+
+async def test_one_subject_at_two_providers_is_two_people(identities: Identities) -> None:
+    """Proves R-AUTH-30: found by both; by the name, the address or the subject alone nobody is."""
+    subject = secrets.token_hex(4)
+    claims = {
+        "sub": subject,
+        "preferred_username": subject,
+        "email": f"{subject}@example.org",
+        "email_verified": True,
+    }
+
+    async def at(name: str, **changed: str) -> Account:
+        return await identities.account(provider(name), claims | changed, SERVICE)
+
+    here, there = await at("here"), await at("there")
+    assert here.user.id != there.user.id
+    other = await at("here", sub=f"{subject}-2")
+    assert other.user.id not in (here.user.id, there.user.id)
+    for name, account in (("here", here), ("there", there)):
+        again = await at(name, preferred_username="another", email="another@example.org")
+        assert again.user.id == account.user.id

@@ -1,0 +1,106 @@
+"""docs/security.md has every item of its chapters, each with tests that exist or a reason why there is none."""
+
+import ast
+import re
+
+import pytest
+
+from svgx_common.contract import OPERATIONS
+from svgx_common.contract.policy import Scope
+from tests.unit.house_rules.sources import ROOT
+from tests.unit.house_rules.test_spec import specified
+
+SECTIONS = """
+2.1: 3  2.2: 3  2.3: 5  2.4: 2
+4.4: 4
+6.1: 3  6.2: 12  6.3: 8  6.4: 6  6.5: 8  6.6: 4  6.7: 2  6.8: 4
+7.1: 3  7.2: 4  7.3: 2  7.4: 5  7.5: 3  7.6: 2
+9.1: 3  9.2: 4
+10.4: 16
+"""
+"""Sections of OWASP ASVS 5.0.0, and how many items each has."""
+
+ITEMS = [
+    *(
+        f"{section}.{n}"
+        for section, count in re.findall(r"(\d+\.\d+): (\d+)", SECTIONS)
+        for n in range(1, int(count) + 1)
+    ),
+    *(f"API{n}:2023" for n in range(1, 11)),
+]
+
+TEXT = (ROOT / "docs/security.md").read_text(encoding="utf-8")
+ROWS = [
+    [cell.strip() for cell in line.strip("|").split("|")]
+    for line in TEXT.splitlines()
+    if re.match(r"\| (\d+\.\d+\.\d+|API\d+:2023) \|", line)
+]
+_TEST = re.compile(r"`(tests/[\w/]+\.py)::(\w+)`")
+_REASON = re.compile(r"(Does not apply|Not met|The operator's): \S.{5,}")
+
+
+def test_every_item_has_one_row_in_its_order() -> None:
+    """None is left out without a word."""
+    assert [row[0] for row in ROWS] == ITEMS
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row[0])
+def test_a_row_has_tests_or_a_reason(row: list[str]) -> None:
+    """The last column is one or the other; what is said to hold has a test."""
+    _, asks, here, last = row
+    tests = _TEST.findall(last)
+    assert asks
+    if tests:
+        assert last == ", ".join(f"`{path}::{name}`" for path, name in tests)
+        assert here
+    else:
+        assert _REASON.fullmatch(last)
+
+
+def functions(path: str) -> set[str]:
+    """What a file defines at its top."""
+    tree = ast.parse((ROOT / path).read_text(encoding="utf-8"))
+    kinds = (ast.FunctionDef, ast.AsyncFunctionDef)
+    return {node.name for node in tree.body if isinstance(node, kinds)}
+
+
+def test_every_named_test_exists() -> None:
+    """File and function."""
+    named = _TEST.findall(TEXT)
+    assert named
+    missing = [
+        f"{path}::{name}"
+        for path, name in named
+        if not (ROOT / path).is_file() or name not in functions(path)
+    ]
+    assert missing == []
+
+
+def test_every_named_rule_exists() -> None:
+    """Of docs/spec.md; a section is named without a number."""
+    rules = specified()
+    sections = {rule.rpartition("-")[0] for rule in rules}
+    assert set(re.findall(r"R-[A-Z]+(?:-\d+)?", TEXT)) <= rules | sections
+
+
+def test_every_way_in_is_described() -> None:
+    """Proves R-ACCESS-13: what asks for no token is in the section “Ways in”, and nothing else is."""
+    section = TEXT.partition("## Ways in")[2].partition("\n## ")[0]
+    open_to_all = {
+        f"{operation.http.method} {operation.http.path}"
+        for operation in OPERATIONS
+        if operation.http is not None and operation.scope is Scope.PUBLIC
+    }
+    assert set(re.findall(r"`((?:GET|POST|PUT|PATCH|DELETE) [^`]+)`", section)) == open_to_all
+
+
+def test_nothing_but_a_password_is_asked() -> None:
+    """Proves R-AUTH-36: no operation takes or tells a hint, or a question and its answer."""
+    fields = {
+        name
+        for operation in OPERATIONS
+        for model in (operation.request, operation.reply)
+        for name in getattr(model, "model_fields", {})
+    }
+    assert "password" in fields
+    assert [name for name in fields if re.search("hint|question|answer|birth|maiden", name)] == []

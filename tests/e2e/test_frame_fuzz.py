@@ -28,6 +28,8 @@ from tests.e2e.yjs_clients import YjsDriver
 from tests.limits import ROOMY
 
 FRAMES = int(os.environ.get("SVGX_FUZZ_FRAMES", "3000"))
+pytestmark = pytest.mark.timeout(120 + FRAMES // 20)
+
 AT_ONCE = 16
 """Connections that send them."""
 

@@ -81,7 +81,7 @@ class ServiceSettings(_Settings):
 
     @property
     def in_production(self) -> bool:
-        """Whether what suits a laptop only will not do."""
+        """Whether what is fine on a laptop is refused."""
         return self.environment.strip().lower() == "production"
 
 

@@ -25,7 +25,7 @@ class GatewaySettings(TokenSettings):
     cors_origins: Annotated[str, NoDecode] = "*"
     """Origins that may call from a browser, separated by commas; `*` is any, without credentials.
 
-    In production `*` must be said: without a word no page but the host's own may.
+    In production somebody has to say so: empty is none but those of the host itself.
     """
     websocket_origins: Annotated[str, NoDecode] = ""
     """Origins whose pages may open a WebSocket; empty is `cors_origins`."""
@@ -63,9 +63,11 @@ class GatewaySettings(TokenSettings):
     """A stopping gateway closes its sockets spread over this time."""
 
     @model_validator(mode="after")
-    def _said_in_production(self) -> Self:
+    def _origins_are_chosen(self) -> Self:
         if self.in_production and "cors_origins" not in self.model_fields_set:
-            self.cors_origins = ""
+            raise ValueError(
+                "CORS_ORIGINS must be set in production: the origins of your pages, or * for any"
+            )
         return self
 
     def socket_limits(self) -> SocketLimits:

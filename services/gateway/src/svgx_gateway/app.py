@@ -136,6 +136,8 @@ async def _wired(
     app.add_middleware(SecurityHeaders, hsts_seconds=settings.hsts_seconds)
 
     async def before_drain() -> None:
+        # Readiness has failed: whoever is sent away now must not be sent back by a balancer that has not looked since.
+        await asyncio.sleep(settings.drain_notice_seconds)
         await hub.drain(settings.websocket_drain_seconds)
 
     try:

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
+from functools import partial
 from typing import cast
 
 import pytest
@@ -94,11 +95,13 @@ async def test_sockets_are_closed_at_random_over_the_drain_time(bus: FakeBus) ->
     async with AsyncExitStack() as stack:
         connections = [await enter(hub, stack) for _ in range(100)]
         closed: list[tuple[int, float]] = []
-        for number, connection in enumerate(connections):
-            connection.closing.add_done_callback(
-                lambda _, number=number: closed.append((number, loop.time() - began))
-            )
         began = loop.time()
+
+        def note(number: int, _: object) -> None:
+            closed.append((number, loop.time() - began))
+
+        for number, connection in enumerate(connections):
+            connection.closing.add_done_callback(partial(note, number))
         await hub.drain(0.5)
     assert {each.closing.result().code for each in connections} == {Close.RESTARTING}
     assert all(at >= turn * 0.5 / 100 for turn, (_, at) in enumerate(closed))

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
 from statistics import median
 
 import pytest
@@ -131,24 +132,37 @@ async def test_all_gateways_are_replaced_under_200_editors(
                     )
                 )
                 assert sockets.open() == [CANVASES * EACH / 2] * 2
-                visiting = asyncio.create_task(visit(studio, groups[0]))
-                await roll(fleet)
-                for group in groups:
-                    await group.go_on()
-                assert not visiting.done(), visiting.exception()
-                visiting.cancel()
+                async with visiting(studio, groups[0]):
+                    await roll(fleet)
+                    await asyncio.gather(*(group.go_on() for group in groups))
                 await asyncio.gather(*(group.finish() for group in groups))
                 await tell_and_judge(groups)
             finally:
                 await studio.empty()
 
 
-async def visit(studio: Studio, painters: Painters) -> None:
-    """Ask for a canvas again and again; every time there is an answer."""
-    drawn = 0
-    while True:
-        drawn = await studio.driver.drawn(painters.clients, drawn + 1)
-        await studio.owner.canvas(painters.canvas_id)
+@asynccontextmanager
+async def visiting(studio: Studio, painters: Painters) -> AsyncIterator[None]:
+    """Somebody asks for the canvas whenever something is drawn, and is always answered."""
+    answers = 0
+
+    async def visit() -> None:
+        nonlocal answers
+        drawn = 0
+        while True:
+            drawn = await studio.driver.drawn(painters.clients, drawn + 1)
+            await studio.owner.canvas(painters.canvas_id)
+            answers += 1
+
+    visitor = asyncio.create_task(visit())
+    try:
+        yield
+    finally:
+        visitor.cancel()
+    with pytest.raises(asyncio.CancelledError):  # anything else is what went wrong
+        await visitor
+    assert answers
+    print(f"\n{answers} pages, all answered", end="")
 
 
 async def tell_and_judge(groups: list[Painters]) -> None:

@@ -61,14 +61,6 @@ class GatewaySettings(TokenSettings):
     websocket_drain_seconds: float = Field(2.0, ge=0, le=600)
     """A stopping gateway closes its sockets spread over this time."""
 
-    @model_validator(mode="after")
-    def _drains_in_time(self) -> Self:
-        if self.drain_notice_seconds + self.websocket_drain_seconds > self.drain_seconds:
-            raise ValueError(
-                "DRAIN_SECONDS must be no less than DRAIN_NOTICE_SECONDS and WEBSOCKET_DRAIN_SECONDS together"
-            )
-        return self
-
     def socket_limits(self) -> SocketLimits:
         """The limits of WebSockets."""
         return SocketLimits(
@@ -91,3 +83,11 @@ class GatewaySettings(TokenSettings):
             RateClass.LOGIN: RateLimit(requests=self.rate_limit_login_requests_per_minute),
             RateClass.HEAVY: RateLimit(requests=self.rate_limit_heavy_requests_per_minute),
         }
+
+    @model_validator(mode="after")
+    def _drains_in_time(self) -> Self:
+        if self.drain_notice_seconds + self.websocket_drain_seconds > self.drain_seconds:
+            raise ValueError(
+                "DRAIN_SECONDS must be no less than DRAIN_NOTICE_SECONDS and WEBSOCKET_DRAIN_SECONDS together"
+            )
+        return self

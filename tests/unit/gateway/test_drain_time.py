@@ -1,4 +1,4 @@
-"""Settings that have to fit each other."""
+"""The times of a stop have to fit each other."""
 
 import pytest
 

@@ -125,9 +125,9 @@ class Session:
 class Api:
     """The gateway of one stack."""
 
-    def __init__(self, http: httpx.AsyncClient, url: str) -> None:
+    def __init__(self, http: httpx.AsyncClient, live: str) -> None:
         self._http = http
-        self.live_url = f"{url.replace('http', 'ws', 1)}/runtime/events"
+        self.live_url = f"{live.replace('http', 'ws', 1)}/runtime/events"
 
     def session(self, username: str, password: str) -> Session:
         """Somebody who signs in with the first request."""
@@ -139,12 +139,12 @@ class Api:
 
 
 @asynccontextmanager
-async def reach(url: str) -> AsyncIterator[Api]:
-    """The API at this address."""
+async def reach(url: str, live: str | None = None) -> AsyncIterator[Api]:
+    """The API at this address; WebSockets go to `live`, if that is another one."""
     # A gateway that was killed leaves dead connections in the pool.
     transport = httpx.AsyncHTTPTransport(retries=2)
     async with httpx.AsyncClient(base_url=url, transport=transport, timeout=_TIMEOUT) as http:
-        yield Api(http, url)
+        yield Api(http, live or url)
 
 
 def _checked(response: httpx.Response) -> httpx.Response:

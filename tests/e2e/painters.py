@@ -27,11 +27,11 @@ class Painters:
         self._drawn = 0
 
     @classmethod
-    async def gather(cls, studio: Studio, count: int, *, seed: int) -> Self:
-        """They join a new canvas and begin to draw."""
+    async def gather(cls, studio: Studio, count: int, *, seed: int, rate: float = RATE) -> Self:
+        """They join a new canvas and begin to draw, `rate` edits a second each."""
         canvas_id = await studio.canvas(f"Drill {seed}")
         clients = await studio.crowd(canvas_id, count)
-        await studio.driver.draw(clients, seed=seed, rate=RATE)
+        await studio.driver.draw(clients, seed=seed, rate=rate)
         painters = cls(studio, canvas_id, clients)
         await painters.go_on()
         await painters.meet()

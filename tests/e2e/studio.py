@@ -82,9 +82,14 @@ class Studio:
 
 
 @asynccontextmanager
-async def opened(stack: DevStack, driver: YjsDriver) -> AsyncIterator[Studio]:
-    """A studio on a running stack, with an owner who is an editor."""
-    async with reach(stack.url) as api:
+async def opened(
+    stack: DevStack, driver: YjsDriver, *, url: str | None = None, live: str | None = None
+) -> AsyncIterator[Studio]:
+    """A studio on a running stack, with an owner who is an editor.
+
+    `url` and `live` are other ways to its gateways, for pages and for sockets.
+    """
+    async with reach(url or stack.url, live) as api:
         admin = api.session(stack.admin_username, stack.admin_password)
         user = await admin.create_user(f"owner-{next(_numbers)}")
         yield Studio(stack, api, driver, api.of(user))

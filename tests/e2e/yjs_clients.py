@@ -60,7 +60,8 @@ class Status:
 
     `connections` counts all of them. `received` (by message type), `documents` (messages sent that change the
     document) and `saved` (what the server said of those, None before it did) are the present connection's. `updates`
-    counts changes of the document that came from the server, `edits` those that random drawing made.
+    counts changes of the document that came from the server, `edits` those that random drawing made. `longest_pause` is
+    in milliseconds, from the end of a connection until the next one was synced.
     """
 
     name: str
@@ -71,6 +72,7 @@ class Status:
     gave_up: Closed | None
     updates: int
     edits: int
+    longest_pause: float
     received: Mapping[int, int]
     documents: int
     saved: int | None

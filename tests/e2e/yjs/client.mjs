@@ -22,6 +22,9 @@ export class Client {
     this.updates = 0
     this.version = 0
     this.edits = 0
+    // Milliseconds from the end of a connection until the document was in step with the server again.
+    this.longestPause = 0
+    this.lostAt = null
     this.traffic = null
     this.provider = new WebsocketProvider(url, room, doc, {
       connect: false,
@@ -47,13 +50,20 @@ export class Client {
       this.changed()
     })
     provider.awareness.on('change', this.changed)
-    provider.on('sync', this.changed)
+    provider.on('sync', synced => {
+      if (synced && this.lostAt !== null) {
+        this.longestPause = Math.max(this.longestPause, performance.now() - this.lostAt)
+        this.lostAt = null
+      }
+      this.changed()
+    })
     provider.on('status', ({ status }) => {
       if (status === 'connected') this.connections++
       report({ event: 'status', client: this.name, status })
       this.changed()
     })
     provider.on('connection-close', event => {
+      this.lostAt ??= performance.now()
       // No event: this side ended it.
       const close = event === null ? { code: null, reason: '' } : { code: event.code, reason: event.reason }
       this.closes = [...this.closes, close].slice(-MOST_CLOSES)
@@ -119,7 +129,7 @@ export class Client {
   }
 
   status () {
-    const { name, connections, closes, gaveUp, updates, edits, traffic, provider } = this
+    const { name, connections, closes, gaveUp, updates, edits, longestPause, traffic, provider } = this
     return {
       name,
       connected: provider.wsconnected,
@@ -129,6 +139,7 @@ export class Client {
       gave_up: gaveUp,
       updates,
       edits,
+      longest_pause: longestPause,
       received: traffic?.received ?? {},
       documents: traffic?.documents ?? 0,
       saved: traffic?.saved ?? null,

@@ -32,9 +32,10 @@ TOLD = "svgx.canvas.*.access"
 
 
 class SlowSettings(ServiceSettings):
-    """With `serve_pages` it has an application of its own behind its port."""
+    """With `serve_pages` it has an application of its own behind its port; with `linger` its drain does not end."""
 
     serve_pages: bool = False
+    linger: bool = False
 
 
 @contextlib.asynccontextmanager
@@ -56,6 +57,11 @@ async def build(runtime: Runtime[SlowSettings]) -> AsyncIterator[Service]:
     async def tell(what: str) -> None:
         await bus.publish(subjects.canvas(what, "access"), b"")
 
+    async def drain() -> None:
+        await tell("draining")
+        if runtime.settings.linger:
+            await asyncio.Event().wait()
+
     async def load(_: LoadRequest, __: Call) -> Blob:
         await tell("arrived")
         await released.wait()
@@ -76,7 +82,7 @@ async def build(runtime: Runtime[SlowSettings]) -> AsyncIterator[Service]:
         runtime.responder.answer(operation, load if operation is JOURNAL_LOAD else find_nothing)
     yield Service(
         asgi=Starlette(routes=[Route("/page", page)]) if runtime.settings.serve_pages else None,
-        before_drain=lambda: tell("draining"),
+        before_drain=drain,
         drain=lambda: tell("handing-over"),
     )
 

@@ -117,6 +117,27 @@ async def test_http_requests_are_finished_while_the_bus_is_there(
         assert await service.ended() == 0
 
 
+async def test_what_hangs_before_the_requests_gets_them_no_more_time(
+    backing: DevStack, asker: Bus
+) -> None:
+    """Proves R-FAIL-16: four seconds, five past them, and one for the requests that are given up."""
+    told = await Told().listen(asker)
+    settings = {
+        "NATS_URL": backing.nats_url("state"),
+        "SERVE_PAGES": "1",
+        "LINGER": "1",
+        "DRAIN_SECONDS": "4",
+    }
+    async with running(**settings) as service, httpx.AsyncClient() as http:
+        port = (await service.logged("ready"))["port"]
+        page = asyncio.create_task(http.get(f"http://127.0.0.1:{port}/page", timeout=30))
+        await told.until("arrived")
+        service.tell_to_stop()
+        async with asyncio.timeout(12):  # with four seconds of their own it would be 13
+            assert await service.ended() == 0
+        await asyncio.gather(page, return_exceptions=True)
+
+
 async def test_a_service_that_waits_for_nats_says_so_and_ends_when_told() -> None:
     """Proves R-OBS-1: alive, not ready; its paths are not unknown yet; SIGTERM ends it with status 0."""
     port = ports.choose()

@@ -88,9 +88,15 @@ async def test_paths_are_not_unknown_before_the_start_is_done(health: Health, fr
         assert (await http.get("/health/live")).status_code == 200
 
 
-async def test_websockets_are_refused_before_the_start_is_done(front: Front) -> None:
-    """Proves R-OBS-1: with 503, before they open."""
+@pytest.mark.parametrize("phase", [Phase.STARTING, Phase.DRAINING])
+async def test_websockets_are_refused_before_the_start_and_after_the_end(
+    health: Health, front: Front, phase: Phase
+) -> None:
+    """Proves R-OBS-1 and R-FAIL-15: with 503, before they open, and with the time of the next try."""
     sent: list[Message] = []
+    health.phase = phase
+    if phase is Phase.DRAINING:
+        front.inner = Starlette()
 
     async def receive() -> Message:
         return {"type": "websocket.connect"}
@@ -102,6 +108,23 @@ async def test_websockets_are_refused_before_the_start_is_done(front: Front) -> 
     await front(scope | {"extensions": {"websocket.http.response": {}}}, receive, send)
     assert sent[0]["type"] == "websocket.http.response.start"
     assert sent[0]["status"] == 503
+    assert (b"retry-after", b"1") in sent[0]["headers"]
+
+
+async def test_while_it_drains_every_answer_is_the_last_one(health: Health, front: Front) -> None:
+    """Proves R-FAIL-16: pages and probes; before that, connections are kept."""
+
+    async def page(_: Request) -> Response:
+        return PlainTextResponse("done")
+
+    front.inner = Starlette(routes=[Route("/page", page)])
+    async with visit(front) as http:
+        for phase, said in ((Phase.READY, None), (Phase.DRAINING, "close")):
+            health.phase = phase
+            answer = await http.get("/page")
+            assert (answer.text, answer.headers.get("connection")) == ("done", said)
+            probe = await http.get("/health/live")
+            assert probe.headers.get("connection") == said
 
 
 async def test_a_service_without_an_application_knows_nothing_else(

@@ -2,6 +2,8 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
+from functools import partial
 from typing import cast
 
 import pytest
@@ -13,6 +15,7 @@ from svgx_common.contract.policy import CanvasRole, Role
 from svgx_common.contract.state import Access as AccessReply
 from svgx_gateway.access import Access
 from svgx_gateway.live.canvas import LiveCanvas
+from svgx_gateway.live.codes import Close
 from svgx_gateway.live.connection import Connection
 from svgx_gateway.live.hub import Hub
 
@@ -75,4 +78,49 @@ async def test_after_the_bus_was_away_roles_are_looked_up_again(bus: FakeBus) ->
         async with asyncio.timeout(5):
             await connection.role_known.wait()
         assert not connection.may_edit
+    await hub.stop()
+
+
+async def enter(hub: Hub, stack: AsyncExitStack) -> Connection:
+    """A connection on the canvas."""
+    connection = Connection(cast(WebSocket, None), ANN, CanvasRole.EDITOR, wants_saved=False)
+    await stack.enter_async_context(hub.joined(CANVAS, connection))
+    return connection
+
+
+async def test_sockets_are_closed_at_random_over_the_drain_time(bus: FakeBus) -> None:
+    """Proves R-FAIL-15: none sooner than its turn, and all of them by the end."""
+    hub = Hub(cast(Bus, bus), Access(cast(Bus, bus)))
+    loop = asyncio.get_running_loop()
+    async with AsyncExitStack() as stack:
+        connections = [await enter(hub, stack) for _ in range(100)]
+        canvas = await stack.enter_async_context(hub.joined(CANVAS, connections[0]))
+        closed: list[tuple[int, float]] = []
+        began = loop.time()
+
+        def note(number: int, _: object) -> None:
+            closed.append((number, loop.time() - began))
+
+        # A set has an order too, and it is the same for all who ask.
+        kept = [connections.index(each) for each in canvas.connections]
+        for number, connection in enumerate(connections):
+            connection.closing.add_done_callback(partial(note, number))
+        await hub.drain(0.5)
+    assert {each.closing.result().code for each in connections} == {Close.RESTARTING}
+    assert all(at >= turn * 0.5 / 100 for turn, (_, at) in enumerate(closed))
+    order = [number for number, _ in closed]
+    assert sorted(order) == list(range(100))
+    assert order != kept
+    await hub.stop()
+
+
+async def test_who_was_still_joining_is_sent_on_too(bus: FakeBus) -> None:
+    """Proves R-FAIL-15: accepted before the end, on the canvas after it."""
+    hub = Hub(cast(Bus, bus), Access(cast(Bus, bus)))
+    async with AsyncExitStack() as stack:
+        before = await enter(hub, stack)
+        await hub.drain(0)
+        late = await enter(hub, stack)
+        for connection in (before, late):
+            assert connection.closing.result().code is Close.RESTARTING
     await hub.stop()

@@ -53,7 +53,8 @@ server picks `svgx`), in a header, or as `token` in the query; the first of thes
 how many of the connection's document messages are committed, and with `renew=1` when it is time for a fresh access
 token. Close codes: 4400 bad message, 4401 token missing, expired or revoked, 4403 not allowed, 4404 no such canvas,
 4408 nothing said in time, 4429 too many connections, messages or bytes, 1009 too large, 1011 our fault, 1012 restarting
-(come back at once), 1013 overloaded (come back later).
+(come back at once), 1013 overloaded (come back later). Before the upgrade: 403 for pages of foreign origins, 503 while
+a gateway is full, overloaded, starting or stopping (try again).
 """
 
 # Name: (first bytes as varuints, who sends it, what it is).

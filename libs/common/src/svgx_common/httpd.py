@@ -13,7 +13,7 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocket
 
 from svgx_common.contract.errors import Unavailable
@@ -64,7 +64,11 @@ def _figure(metric: Metric) -> dict[str, object]:
 
 
 class Front:
-    """Answers health and metrics from the start, and everything else once `inner` is there; 503 before."""
+    """Answers health and metrics from the start, and everything else once `inner` is there; 503 before.
+
+    While the service drains, a WebSocket is refused before its upgrade: accepted, it would soon be closed. Requests are
+    answered, each as the last one of its connection: the next one might come when nobody listens any more.
+    """
 
     def __init__(self, health: Health, *, prometheus_enabled: bool = True) -> None:
         self._health = health
@@ -75,6 +79,11 @@ class Front:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI."""
+        if self._health.phase is Phase.DRAINING:
+            if scope["type"] == "websocket":
+                await _refuse(scope, receive, send, "the service is stopping; try again")
+                return
+            send = _last_answer(send)
         path = scope.get("path", "")
         own = path.rstrip("/") in (
             "/health",
@@ -86,20 +95,29 @@ class Front:
         if not own and self.inner is not None:
             await self.inner(scope, receive, send)
         elif not own and self._health.phase is Phase.STARTING:
-            await _not_yet(scope, receive, send)
+            # A path that is unknown before the start is done may be known after it: 404 would be a lie.
+            await _refuse(scope, receive, send, "the service is starting; try again")
         else:
             await self._own(scope, receive, send)
 
 
-async def _not_yet(scope: Scope, receive: Receive, send: Send) -> None:
-    """A path that is unknown before the start is done may be known after it: 404 would be a lie."""
-    error = Unavailable("the service is starting; try again")
+def _last_answer(send: Send) -> Send:
+    async def last(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            message["headers"] = [*message.get("headers", ()), (b"connection", b"close")]
+        await send(message)
+
+    return last
+
+
+async def _refuse(scope: Scope, receive: Receive, send: Send, detail: str) -> None:
+    error = Unavailable(detail)
     problem = {
         "type": f"urn:svgx:problem:{error.code}",
         "title": error.title(),
         "status": error.status,
         **error.body().model_dump(exclude_none=True),
-        "trace_id": "0" * 32,  # nothing is traced before the service is there
+        "trace_id": "0" * 32,  # nothing is traced here
     }
     response = JSONResponse(
         problem, error.status, {"Retry-After": "1"}, media_type="application/problem+json"

@@ -125,6 +125,8 @@ class _Life(Generic[Settings]):
         self._version = version
         self._websocket = websocket
         self._stop = asyncio.Event()
+        self._until: float | None = None
+        """When what is unfinished is given up, by the loop's clock; known once the service drains."""
         self._reason: str | None = None
         self.health = Health(service, replica_id, version)
 
@@ -145,6 +147,12 @@ class _Life(Generic[Settings]):
 
     async def _stop_serving(self) -> None:
         """Take no more connections, and finish the requests that are under way."""
+        seconds = self._settings.drain_seconds
+        if self._until is not None:
+            # What was done before has taken its time; a second is for what comes after.
+            seconds = min(seconds, self._until - asyncio.get_running_loop().time() - 1)
+        # uvicorn reads it when it begins to stop.
+        self._server.config.timeout_graceful_shutdown = max(1, round(seconds))
         self._server.should_exit = True
         await asyncio.wait({self._serving})
 
@@ -162,7 +170,6 @@ class _Life(Generic[Settings]):
             ws_ping_interval=self._websocket.ping_interval,
             ws_ping_timeout=self._websocket.ping_timeout,
             ws_per_message_deflate=False,
-            timeout_graceful_shutdown=max(1, round(self._settings.drain_seconds)),
         )
 
     async def _until_stop(self, work: Coroutine[None, None, None]) -> None:
@@ -226,8 +233,10 @@ class _Life(Generic[Settings]):
     async def _drain(self, responder: Responder, service: Service) -> None:
         log.info("draining")
         self.health.phase = Phase.DRAINING
+        now = asyncio.get_running_loop().time()
+        self._until = now + self._settings.drain_seconds + LAST_SECONDS
         try:
-            async with asyncio.timeout(self._settings.drain_seconds + LAST_SECONDS):
+            async with asyncio.timeout_at(self._until):
                 if service.before_drain is not None:
                     await service.before_drain()
                 if service.asgi is not None:

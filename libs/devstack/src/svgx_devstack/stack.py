@@ -124,7 +124,11 @@ class DevStack:
 
     def service_url(self, name: str) -> str:
         """The HTTP address of one process, such as `state` or `gateway-2`."""
-        return f"http://{ports.HOST}:{self._ports[name]}"
+        return f"http://{ports.HOST}:{self.port(name)}"
+
+    def port(self, name: str) -> int:
+        """The HTTP port of one process."""
+        return self._ports[name]
 
     def process(self, name: str) -> Process:
         """A process by name: `nats`, `postgres`, `valkey`, a service, or a replica such as `collab-2`."""

@@ -144,6 +144,8 @@ async def _wired(
     """What a request passes, outermost first, until something answers it."""
 
     async def before_drain() -> None:
+        # Readiness has failed: whoever is sent away now must not be sent back by a balancer that has not looked since.
+        await asyncio.sleep(settings.drain_notice_seconds)
         await hub.drain(settings.websocket_drain_seconds)
 
     try:

@@ -59,6 +59,8 @@ class GatewaySettings(TokenSettings):
     websocket_max_frame_bytes: int = Field(16 * 1024 * 1024, ge=1024)
     websocket_ping_interval: float = Field(30.0, gt=0)
     websocket_ping_timeout: float = Field(10.0, gt=0)
+    drain_notice_seconds: float = Field(0.0, ge=0, le=600)
+    """So long a stopping gateway is not ready before it closes a socket: load balancers have to notice."""
     websocket_drain_seconds: float = Field(2.0, ge=0, le=600)
     """A stopping gateway closes its sockets spread over this time."""
 
@@ -90,3 +92,11 @@ class GatewaySettings(TokenSettings):
             RateClass.LOGIN: RateLimit(requests=self.rate_limit_login_requests_per_minute),
             RateClass.HEAVY: RateLimit(requests=self.rate_limit_heavy_requests_per_minute),
         }
+
+    @model_validator(mode="after")
+    def _drains_in_time(self) -> Self:
+        if self.drain_notice_seconds + self.websocket_drain_seconds > self.drain_seconds:
+            raise ValueError(
+                "DRAIN_SECONDS must be no less than DRAIN_NOTICE_SECONDS and WEBSOCKET_DRAIN_SECONDS together"
+            )
+        return self

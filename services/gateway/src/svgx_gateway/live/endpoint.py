@@ -52,8 +52,6 @@ class YjsEndpoint:
                 await websocket.close(closing.code, reason)
 
     async def _live(self, websocket: WebSocket, canvas_id: str) -> Closing:
-        if self._hub.draining:
-            return Closing(Close.RESTARTING, "restarting")
         identity = await self._identities.of_socket(websocket)
         _check_id(canvas_id)
         role = await self._access.require(identity.caller, canvas_id, CanvasRole.VIEWER)

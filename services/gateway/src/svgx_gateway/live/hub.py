@@ -34,7 +34,7 @@ class Hub:
         self._canvases: dict[str, LiveCanvas] = {}
         self._starting: dict[str, asyncio.Task[LiveCanvas]] = {}
         self._stopping: set[asyncio.Task[None]] = set()
-        self.draining = False
+        self._closing = False
         bus.on_reconnect(self._reconnected)
         access.on_change(self._access_changed)
         CONNECTIONS.set_function(self._count)
@@ -45,6 +45,9 @@ class Hub:
         """The canvas, with the connection among its own for the length of the block."""
         canvas = await self._canvas(canvas_id)
         canvas.connections.add(connection)
+        if self._closing:
+            # It was on its way when the gateway was told to stop, and was not among those that were closed.
+            connection.close(Close.RESTARTING, "restarting")
         try:
             # Once more: a change announced since the role was looked up found nobody to tell.
             await self.check_role(connection, canvas)
@@ -61,13 +64,15 @@ class Hub:
 
     async def drain(self, seconds: float) -> None:
         """Send every client to another gateway, spread over `seconds`; then see that what they sent is saved."""
-        self.draining = True
+        self._closing = True
         connections = [each for canvas in self._canvases.values() for each in canvas.connections]
         random.shuffle(connections)
-        pause = seconds / max(1, len(connections))
-        for connection in connections:
+        clock = asyncio.get_running_loop().time
+        began = clock()
+        for number, connection in enumerate(connections):
+            # By the clock: of a thousand short pauses each is a little longer than it should be.
+            await asyncio.sleep(began + seconds * number / len(connections) - clock())
             connection.close(Close.RESTARTING, "restarting")
-            await asyncio.sleep(pause)
         await asyncio.gather(*(canvas.outbox.flushed() for canvas in self._canvases.values()))
 
     async def stop(self) -> None:

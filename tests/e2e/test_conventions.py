@@ -107,6 +107,17 @@ async def test_a_repeated_post_is_done_once(studio: Studio) -> None:
     assert answer.status_code == 201
 
 
+async def test_each_session_has_its_own_keys(studio: Studio) -> None:
+    """Proves R-HTTP-9: a log-out is not done because another session's was."""
+    key = {"Idempotency-Key": secrets.token_hex(16)}
+    user = await studio.user()
+    for _ in range(2):
+        session = studio.api.of(user)
+        answer = await session.request("POST", "/auth/logout", headers=key)
+        assert answer.status_code == 204
+        check_problem(await session.request("GET", "/auth/me"), 401, "unauthenticated")
+
+
 @pytest.mark.parametrize("key", ["", "x" * 256, "a b", "é".encode("latin-1")])
 async def test_a_wrong_key_is_named(studio: Studio, key: str | bytes) -> None:
     """Proves R-HTTP-2 for the header."""

@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 import pytest
+from starlette.requests import HTTPConnection
 
 from svgx_common.bus import Bus
 from svgx_common.caller import Caller
@@ -31,6 +32,12 @@ from tests.integration.auth.test_administration import update
 from tests.integration.auth.test_password_change import change
 from tests.integration.auth.test_sessions import age, refresh
 
+SOMEWHERE = HTTPConnection({"type": "http", "headers": []})
+
+
+async def anybody(_: HTTPConnection) -> None:
+    """Nobody asks too often here."""
+
 
 class Gateway:
     """What a gateway knows."""
@@ -40,7 +47,7 @@ class Gateway:
         self.news = asyncio.Event()
         self.revocations.on_revoked(self.news.set)
         self._identities = Identities(
-            TokenKeys(bus, SECRET), ApiKeys(bus, self.revocations), self.revocations
+            TokenKeys(bus, SECRET), ApiKeys(bus, self.revocations), self.revocations, anybody
         )
 
     async def know(self) -> None:
@@ -59,7 +66,7 @@ class Gateway:
     async def caller(self, token: str) -> Caller | None:
         """Whom a token or a key names, if it counts."""
         try:
-            identity = await self._identities.of_token(token)
+            identity = await self._identities.of_token(token, SOMEWHERE)
         except Unauthenticated:
             return None
         return identity.caller

@@ -3,7 +3,9 @@
 import hashlib
 import time
 from collections import OrderedDict
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
 from svgx_common.bus import Bus
 from svgx_common.caller import Caller
@@ -27,6 +29,9 @@ REFUSED = 10.0
 """Seconds a refusal is remembered."""
 
 MAX_ENTRIES = 10_000
+"""Keys remembered, and as many refusals."""
+
+Value = TypeVar("Value")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,33 +48,42 @@ class ApiKeys:
     def __init__(self, bus: Bus, revocations: Revocations) -> None:
         self._bus = bus
         self._revocations = revocations
-        self._known: OrderedDict[bytes, tuple[float, KeyHolder | None]] = OrderedDict()
+        self._known: OrderedDict[bytes, tuple[float, KeyHolder]] = OrderedDict()
+        # Apart: whoever makes keys up would drive the good ones out.
+        self._refused: OrderedDict[bytes, float] = OrderedDict()
         revocations.on_revoked(self._forget_revoked)
 
-    async def holder(self, key: str) -> KeyHolder:
-        """Whom the key stands for. Raises `Unauthenticated`, or what auth's absence raises."""
+    async def holder(self, key: str, stranger: Callable[[], Awaitable[None]]) -> KeyHolder:
+        """Whom the key stands for. Raises `Unauthenticated`, or what auth's absence raises.
+
+        `stranger` is awaited before auth is asked about a key that nothing is known of; what it raises is raised.
+        """
         refused = Unauthenticated("the API key has ended, or is none")
         if len(key) > MAX_KEY:
             raise refused
         digest = hashlib.sha256(key.encode()).digest()
+        now = time.monotonic()
+        if now - self._refused.get(digest, -REFUSED) < REFUSED:
+            raise refused
         at, holder = self._known.get(digest, (-STALE, None))
-        age = time.monotonic() - at
-        if holder is None and age < REFUSED:
+        age = now - at
+        if holder is None:
+            await stranger()
+        elif holder.expires_at <= time.time():
             raise refused
-        if holder is not None and holder.expires_at <= time.time():
-            raise refused
-        if holder is not None and age < FRESH:
+        elif age < FRESH:
             return holder
         try:
             found = await self._ask(key)
         except Unauthenticated:
-            self._remember(digest, None)
+            self._known.pop(digest, None)
+            _remember(self._refused, digest, time.monotonic())
             raise
         except SvgxError:
             if holder is not None and age < STALE:
                 return holder
             raise
-        self._remember(digest, found)
+        _remember(self._known, digest, (time.monotonic(), found))
         return found
 
     async def _ask(self, key: str) -> KeyHolder:
@@ -84,14 +98,15 @@ class ApiKeys:
         )
         return KeyHolder(caller, checked.expires_at)
 
-    def _remember(self, digest: bytes, holder: KeyHolder | None) -> None:
-        self._known[digest] = (time.monotonic(), holder)
-        self._known.move_to_end(digest)
-        while len(self._known) > MAX_ENTRIES:
-            self._known.popitem(last=False)
-
     def _forget_revoked(self) -> None:
         """Asked again, auth knows whether the key has ended or its account has another role."""
         for digest, (_, holder) in list(self._known.items()):
-            if holder is not None and self._revocations.revoked(holder.caller):
+            if self._revocations.revoked(holder.caller):
                 del self._known[digest]
+
+
+def _remember(answers: OrderedDict[bytes, Value], digest: bytes, value: Value) -> None:
+    answers[digest] = value
+    answers.move_to_end(digest)
+    while len(answers) > MAX_ENTRIES:
+        answers.popitem(last=False)

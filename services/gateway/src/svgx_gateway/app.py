@@ -21,9 +21,10 @@ from svgx_common.background import repeat
 from svgx_common.contract.errors import BadRequest, Internal, MethodNotAllowed, NotFound, SvgxError
 from svgx_common.redis import Redis
 from svgx_common.runtime import Runtime, Service
-from svgx_gateway import docs, openapi, origins, problems, proxies
+from svgx_gateway import openapi, origins, problems, proxies
 from svgx_gateway.access import Access
 from svgx_gateway.api_keys import ApiKeys
+from svgx_gateway.docs import Docs
 from svgx_gateway.guard import Guard
 from svgx_gateway.headers import SecurityHeaders
 from svgx_gateway.idempotency import Idempotency
@@ -90,7 +91,7 @@ async def _wired(
     settings, bus = runtime.settings, runtime.bus
     revocations = Revocations(bus)
     keys = TokenKeys(bus, settings.jwt_secret.get_secret_value())
-    identities = Identities(keys, ApiKeys(bus, revocations), revocations)
+    identities = Identities(keys, ApiKeys(bus, revocations), revocations, limiter.admit_stranger)
     access = Access(bus)
     hub = Hub(bus, access)
     await access.start()
@@ -100,7 +101,8 @@ async def _wired(
     runtime.health.require("revocations", revocations.ready)
     runtime.health.require("token_keys", keys.ready)
     runtime.health.describe("live", hub.details)
-    summary = Summary(bus, identities, limiter)
+    guard = Guard(identities, access, limiter)
+    summary = Summary(bus, guard)
     app = FastAPI(
         title="SVGX Engine",
         version=runtime.version,
@@ -114,7 +116,6 @@ async def _wired(
         routes=[
             Route("/health/summary", summary.page),
             Route("/health/summary/", summary.page),
-            *docs.routes(openapi.document(runtime.version)),
             WebSocketRoute(
                 "/runtime/events/{canvas_id}", YjsEndpoint(hub, identities, access).serve
             ),
@@ -133,11 +134,12 @@ async def _wired(
             LimitedSockets, limits=settings.socket_limits(), identify=partial(_account, identities)
         ),
         partial(_allow_origins, allowed=settings.cors_origins),
+        partial(Docs, document=openapi.document(runtime.version)),
         partial(CompressMiddleware, zstd_level=1, gzip_level=1, brotli=False),
         partial(
             Operations,
             bus=bus,
-            guard=Guard(identities, access, limiter),
+            guard=guard,
             idempotency=Idempotency(client, settings.idempotency_seconds),
         ),
     ]

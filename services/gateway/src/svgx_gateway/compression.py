@@ -16,8 +16,6 @@ _TYPES = (
     "application/json",
     "application/problem+json",
     "image/svg+xml",
-    "text/css",
-    "text/javascript",
 )
 
 
@@ -30,14 +28,14 @@ async def compress_large(response: Response, request_headers: Headers) -> None:
     if media_type not in _TYPES:
         return
     response.headers.add_vary_header("Accept-Encoding")
-    if not _reads_gzip(request_headers.get("accept-encoding", "")):
+    if not reads_gzip(request_headers.get("accept-encoding", "")):
         return
     response.body = await asyncio.to_thread(gzip.compress, bytes(body), LEVEL)
     response.headers["Content-Encoding"] = "gzip"
     response.headers["Content-Length"] = str(len(response.body))
 
 
-def _reads_gzip(accepted: str) -> bool:
+def reads_gzip(accepted: str) -> bool:
     """Whether `Accept-Encoding` names gzip, or everything, and does not refuse it by `q=0` (RFC 9110, 12.5.3)."""
     qualities: dict[str, bool] = {}
     for item in accepted.lower().split(","):

@@ -1,15 +1,19 @@
 """`/docs`: the OpenAPI document for people. Swagger UI comes from a wheel; no other host is asked for anything."""
 
-from collections.abc import Callable
-from functools import partial
+import gzip
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
 from importlib.resources import files
-from typing import Any
+from typing import Any, Self
 
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, JSONResponse, Response
-from starlette.routing import Route
+from starlette.responses import Response
+from starlette.types import ASGIApp, Receive, Scope, Send
 
-from svgx_gateway.compression import compress_large
+from svgx_common.contract.errors import MethodNotAllowed
+from svgx_gateway import problems
+from svgx_gateway.compression import reads_gzip
 
 _PAGE = """\
 <!doctype html>
@@ -33,42 +37,61 @@ _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
     "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
-_SCRIPT = "text/javascript"
+_HTML, _SCRIPT = "text/html; charset=utf-8", "text/javascript; charset=utf-8"
+SMALL = 500
+"""Bytes up to which compressing gains nothing."""
 _KEEP = "public, max-age=86400"
 
 
-def routes(document: dict[str, Any]) -> list[Route]:
-    """The page, what it is made of, and the document."""
-    assets = files("fastapi_offline") / "static"
-    parts = {
-        "/docs/swagger-ui-bundle.js": ((assets / "swagger-ui-bundle.js").read_bytes(), _SCRIPT),
-        "/docs/swagger-ui.css": ((assets / "swagger-ui.css").read_bytes(), "text/css"),
-        "/docs/start.js": (_START.encode(), _SCRIPT),
-    }
-    return [
-        Route("/openapi.json", _page(lambda: JSONResponse(document))),
-        *(Route(path, _page(_html)) for path in ("/docs", "/docs/")),
-        *(
-            Route(path, _page(partial(_asset, content, media_type)))
-            for path, (content, media_type) in parts.items()
-        ),
-    ]
+@dataclass(frozen=True, slots=True)
+class _Page:
+    """An answer that is always the same, and the same compressed."""
+
+    content: bytes
+    compressed: bytes | None
+    headers: Mapping[str, str]
+
+    @classmethod
+    def of(cls, content: bytes, media_type: str, **headers: str) -> Self:
+        """Compress it, once: for everybody who asks it would be work that anybody can cause."""
+        said = {"Content-Type": media_type, "Vary": "Accept-Encoding"}
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        return cls(content, gzip.compress(content) if len(content) > SMALL else None, said | named)
+
+    def answer(self, request: Request) -> Response:
+        """For those who read gzip, or as it is."""
+        accepted = request.headers.get("accept-encoding", "")
+        if self.compressed is not None and reads_gzip(accepted):
+            return Response(self.compressed, headers={**self.headers, "Content-Encoding": "gzip"})
+        return Response(self.content, headers=self.headers)
 
 
-def _html() -> Response:
-    return HTMLResponse(_PAGE, headers={"Content-Security-Policy": _POLICY})
+class Docs:
+    """ASGI middleware: the page, what it is made of, and the document."""
 
+    def __init__(self, app: ASGIApp, document: dict[str, Any]) -> None:
+        self._app = app
+        assets = files("fastapi_offline") / "static"
+        page = _Page.of(_PAGE.encode(), _HTML, Content_Security_Policy=_POLICY)
+        bundle = (assets / "swagger-ui-bundle.js").read_bytes()
+        style = (assets / "swagger-ui.css").read_bytes()
+        self._pages = {
+            "/docs": page,
+            "/docs/": page,
+            "/docs/swagger-ui-bundle.js": _Page.of(bundle, _SCRIPT, Cache_Control=_KEEP),
+            "/docs/swagger-ui.css": _Page.of(style, "text/css", Cache_Control=_KEEP),
+            "/docs/start.js": _Page.of(_START.encode(), _SCRIPT, Cache_Control=_KEEP),
+            "/openapi.json": _Page.of(json.dumps(document).encode(), "application/json"),
+        }
 
-def _asset(content: bytes, media_type: str) -> Response:
-    return Response(content, media_type=media_type, headers={"Cache-Control": _KEEP})
-
-
-def _page(make: Callable[[], Response]) -> Any:
-    """A new answer each time: those on its way out write into its headers."""
-
-    async def page(request: Request) -> Response:
-        response = make()
-        await compress_large(response, request.headers)
-        return response
-
-    return page
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI."""
+        page = self._pages.get(scope["path"]) if scope["type"] == "http" else None
+        if page is None:
+            await self._app(scope, receive, send)
+        elif scope["method"] not in ("GET", "HEAD"):
+            refusal = problems.response(MethodNotAllowed())
+            refusal.headers["Allow"] = "GET, HEAD"
+            await refusal(scope, receive, send)
+        else:
+            await page.answer(Request(scope))(scope, receive, send)

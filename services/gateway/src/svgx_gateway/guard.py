@@ -26,22 +26,27 @@ class Guard:
     async def admit(
         self, operation: Operation[Any, Any], request: Request, headers: MutableMapping[str, str]
     ) -> Caller | None:
-        """Who calls; None for public operations. `headers` gets what the answer must say of the rate limit.
+        """Who calls; None for public operations. Raises as `admit_to` does."""
+        return await self.admit_to(operation.scope, operation.rate, request, headers)
+
+    async def admit_to(
+        self, scope: Scope, rate: RateClass, request: Request, headers: MutableMapping[str, str]
+    ) -> Caller | None:
+        """Who calls; None where anybody may. `headers` gets what the answer must say of the rate limit.
 
         Raises `Unauthenticated`, `Forbidden` or `TooManyRequests`. What is refused counts too: against the address,
         as long as nobody is known.
         """
         caller: Caller | None = None
         refused: SvgxError | None = None
-        if operation.scope is not Scope.PUBLIC:
+        if scope is not Scope.PUBLIC:
             try:
                 caller = (await self._identities.of_request(request)).caller
             except Unauthenticated as error:
                 refused = error
             else:
-                if not operation.scope.admits(caller.role):
+                if not scope.admits(caller.role):
                     refused = Forbidden(f"the role {caller.role} does not allow this")
-        rate = operation.rate
         if refused is not None and rate is RateClass.UNLIMITED:
             rate = RateClass.READ  # unlimited is for those who may
         await self._limiter.admit(rate, party(request, caller), headers)

@@ -102,7 +102,7 @@ class Idempotency:
 
         Raises `Conflict` while the same request is under way, and `Invalid` when the key was another request's.
         """
-        name = hashlib.sha256(f"{caller.user_id}\0{key}".encode()).hexdigest()
+        name = hashlib.sha256(f"{caller.user_id}\0{caller.session_id}\0{key}".encode()).hexdigest()
         ticket = Ticket(
             f"svgx:idempotency:{name}",
             json.dumps({"fingerprint": mark, "by": secrets.token_hex(8)}),

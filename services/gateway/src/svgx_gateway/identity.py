@@ -1,6 +1,8 @@
 """Who calls: the token of a request, or of a WebSocket."""
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
 
 from starlette.datastructures import Headers
 from starlette.requests import HTTPConnection
@@ -11,6 +13,9 @@ from svgx_gateway.api_keys import MARK, ApiKeys
 from svgx_gateway.handshake import offered_token
 from svgx_gateway.revocations import Revocations
 from svgx_gateway.token_keys import TokenKeys
+
+Stranger = Callable[[HTTPConnection], Awaitable[None]]
+"""Awaited before auth is asked about a key that nothing is known of; raises `TooManyRequests`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,10 +29,13 @@ class Identity:
 class Identities:
     """Checks access tokens by the keys they are signed with and by what is revoked; asks nobody, as a rule."""
 
-    def __init__(self, keys: TokenKeys, api_keys: ApiKeys, revocations: Revocations) -> None:
+    def __init__(
+        self, keys: TokenKeys, api_keys: ApiKeys, revocations: Revocations, stranger: Stranger
+    ) -> None:
         self._keys = keys
         self._api_keys = api_keys
         self._revocations = revocations
+        self._stranger = stranger
 
     async def of_request(self, request: HTTPConnection) -> Identity:
         """The caller named by the `Authorization` header, or by `X-API-Key`. Raises as `of_token` does."""
@@ -36,17 +44,20 @@ class Identities:
             raise Unauthenticated(
                 "send `Authorization: Bearer <access token or API key>`", field="authorization"
             )
-        return await self.of_token(token)
+        return await self.of_token(token, request)
 
     async def of_socket(self, socket: HTTPConnection) -> Identity:
         """The caller named by a subprotocol, else by a header, else by the query. Raises as `of_token` does."""
         token = offered_token(socket) or _header_token(socket.headers)
-        return await self.of_token(token or socket.query_params.get("token", ""))
+        return await self.of_token(token or socket.query_params.get("token", ""), socket)
 
-    async def of_token(self, token: str) -> Identity:
-        """The caller a token or API key names. Raises `Unauthenticated`, or `Unavailable` where auth must be asked."""
+    async def of_token(self, token: str, connection: HTTPConnection) -> Identity:
+        """The caller named by a token or API key that came over `connection`.
+
+        Raises `Unauthenticated`; where auth must be asked about a key also `Unavailable`, or `TooManyRequests`.
+        """
         if token.startswith(MARK):
-            holder = await self._api_keys.holder(token)
+            holder = await self._api_keys.holder(token, partial(self._stranger, connection))
             identity = Identity(holder.caller, holder.expires_at)
         else:
             claims = await self._keys.verify(token)

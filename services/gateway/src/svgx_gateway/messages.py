@@ -81,7 +81,7 @@ def message_of(
             return model.model_validate_json(json.dumps(values), strict=True)
         return model.model_validate(values)
     except ValidationError as error:
-        if any(each["type"] == "json_invalid" for each in error.errors(include_url=False)):
+        if error.error_count() == 1 and error.errors()[0]["type"] == "json_invalid":
             raise _not_json() from None
         raise from_validation(error) from None
 

@@ -13,12 +13,10 @@ from starlette.responses import JSONResponse, Response
 from svgx_common.bus import Bus
 from svgx_common.contract import subjects
 from svgx_common.contract.errors import SvgxError, Unavailable
-from svgx_common.contract.policy import RateClass
+from svgx_common.contract.policy import RateClass, Scope
 from svgx_common.health import HealthReport
 from svgx_gateway import problems
-from svgx_gateway.identity import Identities
-from svgx_gateway.ratelimit.limiter import RateLimiter
-from svgx_gateway.ratelimit.party import party
+from svgx_gateway.guard import Guard
 
 COLLECT = 0.5
 """Seconds to wait for replicas to say that they are there."""
@@ -30,17 +28,15 @@ REPORT_TIMEOUT = 3.0
 class Summary:
     """Finds the replicas by the NATS micro protocol's `$SRV.PING`, then asks each for its health."""
 
-    def __init__(self, bus: Bus, identities: Identities, limiter: RateLimiter) -> None:
+    def __init__(self, bus: Bus, guard: Guard) -> None:
         self._bus = bus
-        self._identities = identities
-        self._limiter = limiter
+        self._guard = guard
 
     async def page(self, request: Request) -> Response:
         """The HTTP endpoint, for anybody who is signed in."""
         headers: dict[str, str] = {}
         try:
-            caller = (await self._identities.of_request(request)).caller
-            await self._limiter.admit(RateClass.READ, party(request, caller), headers)
+            await self._guard.admit_to(Scope.SIGNED_IN, RateClass.READ, request, headers)
             response = JSONResponse(await self.collect())
         except SvgxError as error:
             response = problems.response(error)

@@ -97,8 +97,9 @@ class Operation(Generic[Request, Reply]):
     """One operation, declared once: routes, handlers, calls, OpenAPI and NATS permissions are read from here.
 
     `timeout` is in seconds and is the caller's whole patience; it travels as an absolute deadline. `canvas_role` is
-    the role the caller must have on the canvas named by the request's `canvas_id`. `max_body` is in bytes. A
-    `secret` reply is shown once, and kept nowhere.
+    the role the caller must have on the canvas named by the request's `canvas_id`. `max_body` is in bytes,
+    and by default as much as a few fields need: who validates a large body does nothing else meanwhile. A `secret`
+    reply is shown once, and kept nowhere.
     """
 
     subject: str
@@ -110,7 +111,7 @@ class Operation(Generic[Request, Reply]):
     canvas_role: CanvasRole | None = None
     rate: RateClass = RateClass.READ
     timeout: float = 10.0
-    max_body: int = 1024 * 1024
+    max_body: int = 16 * 1024
     secret: bool = False
     errors: tuple[type[SvgxError], ...] = field(default=())
 

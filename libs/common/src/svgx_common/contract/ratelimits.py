@@ -117,6 +117,9 @@ class Analytics(ReplyModel):
 
 
 # What repairs the limits must not be stopped by them, hence `RateClass.UNLIMITED`.
+MAX_CONFIG = 256 * 1024
+"""Bytes: there may be thousands on the whitelist."""
+
 GET_CONFIG = Operation(
     subject="svgx.gateway.rate_limits.get",
     summary="The rate limits that are in force, and who is exempt",
@@ -134,6 +137,7 @@ SET_CONFIG = Operation(
     scope=Scope.ADMIN,
     http=Http("PUT", "/security/rate-limits/config/"),
     rate=RateClass.UNLIMITED,
+    max_body=MAX_CONFIG,
     errors=(Conflict,),
 )
 ANALYTICS = Operation(
@@ -162,5 +166,6 @@ STORE = Operation(
     scope=Scope.INTERNAL,
     rate=RateClass.INTERNAL,
     timeout=5.0,
+    max_body=MAX_CONFIG,
     errors=(Conflict,),
 )

@@ -108,7 +108,7 @@ class YjsEndpoint:
             try:
                 message = protocol.decode(frame)
                 if isinstance(message, protocol.Token):
-                    await lifetime.renew(message.token)
+                    await lifetime.renew(message.token, websocket)
                     # The account's own role may be another one now.
                     await self._hub.check_role(connection, canvas)
                 else:

@@ -3,6 +3,8 @@
 import asyncio
 import time
 
+from starlette.websockets import WebSocket
+
 from svgx_common.contract.errors import Unauthenticated
 from svgx_gateway.identity import Identities, Identity
 from svgx_gateway.live import protocol
@@ -31,9 +33,9 @@ class Lifetime:
         self._timers: list[asyncio.TimerHandle] = []
         self._last_until(identity)
 
-    async def renew(self, token: str) -> None:
+    async def renew(self, token: str, websocket: WebSocket) -> None:
         """Go on with a fresh token of the same account. Raises `Unauthenticated`, or `Unavailable`."""
-        identity = await self._identities.of_token(token)
+        identity = await self._identities.of_token(token, websocket)
         if identity.caller.user_id != self._connection.caller.user_id:
             raise Unauthenticated("the fresh access token is another account's")
         self._connection.caller = identity.caller

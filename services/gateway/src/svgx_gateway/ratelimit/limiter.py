@@ -4,8 +4,10 @@ import asyncio
 import contextlib
 import math
 from collections.abc import MutableMapping
+from dataclasses import replace
 
 import structlog
+from starlette.requests import HTTPConnection
 
 from svgx_common.bus import Bus
 from svgx_common.contract import subjects
@@ -13,7 +15,7 @@ from svgx_common.contract.errors import SvgxError, TooManyRequests
 from svgx_common.contract.policy import RateClass
 from svgx_common.contract.ratelimits import STORED, ClassLimits, RateLimits, RateLimitsRequest
 from svgx_gateway.ratelimit.buckets import Buckets, Drawn
-from svgx_gateway.ratelimit.party import Party
+from svgx_gateway.ratelimit.party import Party, party
 from svgx_gateway.ratelimit.rules import Rules
 from svgx_gateway.ratelimit.tally import Tally
 
@@ -84,6 +86,14 @@ class RateLimiter:
                 limit=limit.requests,
                 retry_after=drawn.retry_after,
             )
+
+    async def admit_stranger(self, connection: HTTPConnection) -> None:
+        """Count a question to auth: whose key is this? Raises `TooManyRequests`.
+
+        Against the address, in a bucket of its own: many programs behind one address may come at once.
+        """
+        address = party(connection, None)
+        await self.admit(RateClass.READ, replace(address, key=f"keys:{address.key}"), {})
 
     async def _changed(self, _: str, content: bytes) -> None:
         stored = RateLimits.model_validate_json(content)

@@ -1,0 +1,86 @@
+"""API keys at a gateway: whom it asks, and how often."""
+
+import secrets
+
+import pytest
+
+from svgx_common.contract.api_keys import CHECK_API_KEY, CheckApiKeyRequest, CheckedApiKey
+from svgx_common.contract.errors import Unauthenticated, Unavailable
+from svgx_common.contract.policy import Role
+from svgx_common.responder import Call
+from svgx_devstack import DevStack
+from svgx_gateway import api_keys
+from tests.integration.gateway.edge import answering, gateway
+
+LIMIT = 23
+"""Of no other test: buckets are known by their limit."""
+
+GOOD = "svgx_good"
+
+
+class Auth:
+    """Knows one key, and counts the questions."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+        self.away = False
+
+    async def check(self, request: CheckApiKeyRequest, _: Call) -> CheckedApiKey:
+        self.asked.append(request.key)
+        if self.away:
+            raise Unavailable
+        if request.key != GOOD:
+            raise Unauthenticated
+        return CheckedApiKey(
+            key_id="k",
+            user_id="u",
+            username="u",
+            role=Role.VIEWER,
+            token_version=0,
+            expires_at=2**40,
+        )
+
+
+def shown(key: str) -> dict[str, str]:
+    """The header."""
+    return {"Authorization": f"Bearer {key}"}
+
+
+@pytest.mark.parametrize("path", ["/auth/me", "/health/summary/"])
+async def test_made_up_keys_are_counted_before_auth_is_asked(backing: DevStack, path: str) -> None:
+    """Proves R-LIMIT-20 and R-LIMIT-1, for operations and for the page."""
+    auth = Auth()
+    limit = LIMIT + len(path)
+    async with (
+        answering(backing, CHECK_API_KEY, auth.check),
+        gateway(backing, rate_limit_requests_per_minute=limit) as http,
+    ):
+        statuses = []
+        for _ in range(2 * limit):
+            answer = await http.get(path, headers=shown(f"svgx_{secrets.token_hex(8)}"))
+            statuses.append(answer.status_code)
+            assert "ratelimit" in answer.headers or answer.status_code == 429
+        assert set(statuses) == {401, 429}
+        # One more comes back every few seconds.
+        assert len(auth.asked) <= limit + 3
+
+
+async def test_made_up_keys_drive_out_no_good_one(
+    backing: DevStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Proves R-LIMIT-20 and R-AUTH-29: while auth is away the good one counts on."""
+    monkeypatch.setattr(api_keys, "MAX_ENTRIES", 3)
+    auth = Auth()
+    page = "/security/rate-limits/config/"  # for admins: a viewer who is known gets 403
+    async with (
+        answering(backing, CHECK_API_KEY, auth.check),
+        gateway(backing, rate_limit_requests_per_minute=1000) as http,
+    ):
+        assert (await http.get(page, headers=shown(GOOD))).status_code == 403
+        for number in range(10):
+            answer = await http.get(page, headers=shown(f"svgx_{number}"))
+            assert answer.status_code == 401
+        auth.away = True
+        monkeypatch.setattr(api_keys, "FRESH", 0.0)
+        assert (await http.get(page, headers=shown(GOOD))).status_code == 403
+    assert auth.asked[0] == auth.asked[-1] == GOOD

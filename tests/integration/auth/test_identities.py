@@ -2,6 +2,7 @@
 
 import secrets
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 
@@ -33,6 +34,45 @@ async def identities(backing: DevStack, bus: Bus) -> AsyncIterator[Identities]:
 
 def provider(name: str) -> OidcProvider:
     return OidcProvider(name=name, issuer=f"https://{name}.example.org", client_id="svgx")
+
+
+@pytest.mark.parametrize(
+    ("claims", "username"),
+    [
+        ({"preferred_username": "ceo@corp.example"}, "p-"),
+        ({"preferred_username": "ceo\N{FULLWIDTH COMMERCIAL AT}corp.example"}, "p-"),
+        ({"preferred_username": "ceo\N{SMALL COMMERCIAL AT}corp.example"}, "p-"),
+        ({"preferred_username": "@ceo", "email": "@ceo", "email_verified": True}, "p-"),
+        ({"preferred_username": "x-1@corp.example", "email": "x-1@corp.example"}, "p-"),
+        (
+            {
+                "preferred_username": "ceo@corp.example",
+                "email": "x-2@corp.example",
+                "email_verified": True,
+            },
+            "x-2@corp.example",
+        ),
+        (
+            {
+                "preferred_username": "X-3@corp.example",
+                "email": "x-3@corp.example",
+                "email_verified": True,
+            },
+            "x-3@corp.example",
+        ),
+        ({"preferred_username": ["x"]}, "p-"),
+        ({"preferred_username": "x-4"}, "x-4"),
+    ],
+)
+async def test_a_name_is_no_address_that_nobody_has_verified(
+    identities: Identities, claims: dict[str, Any], username: str
+) -> None:
+    """Proves R-AUTH-38."""
+    account = await identities.account(
+        provider("p"), {"sub": secrets.token_hex(4)} | claims, SERVICE
+    )
+    assert account.user.username.startswith(username)
+    assert ("@" in account.user.username) is ("@" in username)
 
 
 async def test_one_subject_at_two_providers_is_two_people(identities: Identities) -> None:

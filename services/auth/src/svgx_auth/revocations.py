@@ -16,8 +16,8 @@ from svgx_common.contract.revocations import Revocation, RevocationList
 from svgx_common.postgres import Database, Row, Session
 
 KEY_REMEMBERED = 86400.0
-"""Seconds an ended API key is told to gateways, also to one that was cut off. Without auth a gateway trusts auth's last answer
-for ten minutes; a key's live connections there go on until it hears of the end."""
+"""Seconds an ended API key is told to gateways, also to one that was cut off. Without auth a gateway trusts its last
+answer for ten minutes; a key's live connections there go on until it hears of the end."""
 
 log = structlog.get_logger(__name__)
 

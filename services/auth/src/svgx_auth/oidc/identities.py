@@ -1,6 +1,7 @@
 """Whose account somebody at a provider is: the `identity` table."""
 
 import secrets
+import unicodedata
 import uuid
 from typing import Any
 
@@ -74,7 +75,7 @@ class Identities:
             [claims.get("email") if claims.get("email_verified") is True else None],
             _EMAIL,
         )
-        username = await _free(session, [claims.get("preferred_username"), email], _USERNAME)
+        username = await _free(session, [_name(claims), email], _USERNAME)
         row = await session.row(
             "create_account",
             user_id,
@@ -97,6 +98,15 @@ class Identities:
             subject=claims["sub"],
         )
         return Account.of(row)
+
+
+def _name(claims: dict[str, Any]) -> str | None:
+    """What somebody is called at the provider, unless it looks like an address: nobody has verified it."""
+    name = claims.get("preferred_username")
+    # Other signs than `@` look like it, such as U+FF20; they are the same in this form.
+    if not isinstance(name, str) or "@" in unicodedata.normalize("NFKC", name):
+        return None
+    return name
 
 
 async def _free(session: Session, wanted: list[Any], kind: TypeAdapter[str]) -> str | None:

@@ -39,6 +39,7 @@ METADATA_SECONDS = 3600.0
 ASK_AGAIN = 30.0
 """Seconds in which tokens that do not count make this fetch the keys once: they may have been rotated."""
 
+_EMAIL = {"email", "email_verified"}
 _WANTED = ("authorization_endpoint", "token_endpoint", "jwks_uri")
 
 
@@ -159,6 +160,9 @@ class Provider:
         found = await self._fetch(endpoint, f"Bearer {token['access_token']}")
         if found.get("sub") != claims["sub"]:
             raise self._refused("the userinfo is about somebody else")
+        if _EMAIL & set(claims) and found.get("email") != claims.get("email"):
+            # That one address is verified says nothing about the other.
+            found = {name: value for name, value in found.items() if name not in _EMAIL}
         return {name: value for name, value in found.items() if name not in claims}
 
     @contextlib.contextmanager

@@ -21,8 +21,9 @@ answer for ten minutes; a key's live connections there go on until it hears of t
 
 log = structlog.get_logger(__name__)
 
-EndReason = Literal["logout", "ended", "reuse", "password", "disabled", "deleted"]
-"""Why a session ended: signed out; ended from another session; a spent token was used; the account was changed."""
+EndReason = Literal["logout", "ended", "reuse", "password", "disabled", "deleted", "provider"]
+"""Why a session ended: signed out; ended from another session; a spent token was used; the account was changed; its
+provider gives it no role any more."""
 
 
 class Revocations:

@@ -301,6 +301,7 @@ WITH found AS (
     FROM api_key k JOIN account a ON a.id = k.account_id
     WHERE k.hash = $1 AND k.ended_at IS NULL AND k.expires_at > clock_timestamp()
         AND a.disabled_at IS NULL AND a.deleted_at IS NULL
+        AND NOT EXISTS (SELECT FROM identity i WHERE i.account_id = a.id AND i.refused_at IS NOT NULL)
 ), noted AS (
     UPDATE api_key k SET last_used_at = clock_timestamp() FROM found
     WHERE k.id = found.id
@@ -345,6 +346,12 @@ DELETE FROM oidc_sign_in WHERE state IN (
 -- name: account_of_identity
 -- Deleted ones too.
 SELECT a.* FROM identity i JOIN account a ON a.id = i.account_id WHERE i.issuer = $1 AND i.subject = $2
+
+-- name: refuse_identity
+UPDATE identity SET refused_at = coalesce(refused_at, clock_timestamp()) WHERE account_id = $1
+
+-- name: accept_identity
+UPDATE identity SET refused_at = NULL WHERE account_id = $1 AND refused_at IS NOT NULL
 
 -- name: add_identity
 INSERT INTO identity (issuer, subject, account_id) VALUES ($1, $2, $3)

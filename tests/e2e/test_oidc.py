@@ -288,6 +288,43 @@ async def test_the_role_is_what_the_provider_says_at_each_sign_in(
     assert (refused.status_code, refused.json()["code"]) == (403, "forbidden")
 
 
+async def test_who_has_lost_every_role_has_nothing_left(
+    corporate: Corporate, browser: Browser, admin: Session
+) -> None:
+    """Proves R-AUTH-39: role, session and tokens are gone with the refused sign-in; a key comes back with a role."""
+    name = somebody()
+    await corporate.says(name, groups=["owners"])
+    first = await browser.sign_in(name)
+    user_id = first.json()["user"]["id"]
+    made = await browser.http.post("/auth/api-keys/", json={"name": "robot"}, headers=bearer(first))
+    key = made.json()["key"]
+    leaks.OPAQUE.add(key)
+    robot = {"X-API-Key": key}
+    assert (await browser.http.get("/admin/users/", headers=robot)).status_code == 200
+
+    await corporate.says(name, groups=["cooks"])
+    assert (await browser.sign_in(name)).status_code == 403
+    async with asyncio.timeout(5):
+        for headers in (bearer(first), robot):
+            while (await browser.http.get("/auth/me", headers=headers)).status_code != 401:
+                pass
+    token = {"refresh_token": first.json()["refresh_token"]}
+    assert (await browser.http.post("/auth/refresh", json=token)).status_code == 401
+    now = (await admin.request("GET", f"/admin/users/{user_id}")).json()
+    assert (now["role"], now["disabled"]) == ("viewer", False)
+    found = await admin.request("GET", "/admin/audit/", params={"user_id": user_id})
+    entries = {each["event"]: each["detail"] for each in found.json()["items"]}
+    assert entries["identity_refused"] == {"provider": "corporate"}
+    assert entries["role_changed"] == {"from": "admin", "to": "viewer"}
+
+    await corporate.says(name, groups=["drawers"])
+    assert (await browser.sign_in(name)).json()["user"]["role"] == "editor"
+    async with asyncio.timeout(20):  # a gateway remembers for a while that a key is none
+        while (await browser.http.get("/auth/me", headers=robot)).status_code != 200:
+            pass
+    assert (await browser.http.get("/admin/users/", headers=robot)).status_code == 403
+
+
 async def test_a_name_that_is_taken_gives_nobodys_account_away(
     corporate: Corporate, browser: Browser, admin: Session
 ) -> None:
@@ -389,7 +426,8 @@ async def test_without_the_provider_the_rest_goes_on(
             await auth.stop()
             await auth.start()
             await auth.wait_ready()
-            assert (await browser.http.get(LOGIN)).status_code == 503
+            for _ in range(10):
+                assert (await browser.http.get(LOGIN)).status_code == 503
             body = {"username": stack.admin_username, "password": stack.admin_password}
             assert (await browser.http.post("/auth/login", json=body)).status_code == 200
 

@@ -11,6 +11,7 @@ import pytest
 from pydantic import SecretStr
 
 from svgx_auth.app import build
+from svgx_auth.oidc.settings import OidcProvider
 from svgx_auth.settings import AuthSettings
 from svgx_common.bus import Bus
 from svgx_common.health import Health
@@ -31,6 +32,7 @@ async def replica(
     admin: str = "Root",
     admin_password: str = ADMIN_PASSWORD,
     keys: Path | None = None,
+    providers: tuple[OidcProvider, ...] = (),
 ) -> AsyncIterator[None]:
     """One replica, until the block ends; `admin` is the name its settings give the first admin."""
     replica_id = secrets.token_hex(6)
@@ -40,6 +42,8 @@ async def replica(
         postgres_url=backing.postgres_url,
         jwt_secret=SecretStr(SECRET),
         jwt_keys_file=keys,
+        public_url="http://localhost",
+        oidc_providers=providers,
         svgx_admin_username=admin,
         svgx_admin_email=f"{admin.lower()}@example.org" if admin else "",
         svgx_admin_password=SecretStr(admin_password),

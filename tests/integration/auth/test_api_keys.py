@@ -1,10 +1,15 @@
 """API keys: made, used, ended, as a gateway sees it."""
 
 import asyncio
+import time
 from typing import Any
 
 import pytest
 
+from svgx_auth.api_keys import ApiKeys
+from svgx_auth.audit import Audit
+from svgx_auth.revocations import Revocations
+from svgx_common import postgres
 from svgx_common.bus import Bus
 from svgx_common.caller import Caller
 from svgx_common.contract.api_keys import (
@@ -36,11 +41,14 @@ from svgx_common.contract.errors import (
     Conflict,
     Forbidden,
     NotFound,
+    TooManyRequests,
     Unauthenticated,
     Unavailable,
 )
 from svgx_common.contract.operation import Operation
 from svgx_common.contract.policy import Role
+from svgx_common.contract.revocations import LIST_REVOCATIONS, ListRevocationsRequest
+from svgx_devstack import DevStack
 from svgx_gateway import api_keys
 from tests.integration.auth.conftest import Tables
 from tests.integration.auth.test_accounts import PASSWORD, caller_of, create, login
@@ -266,6 +274,80 @@ async def test_an_account_has_so_many_keys(bus: Bus) -> None:
     events = [entry.event for entry in log.items]
     assert events.count(AuditEvent.API_KEY_CREATED) == 51
     assert events.count(AuditEvent.API_KEY_ENDED) == 1
+
+
+async def test_so_many_keys_are_made_in_a_day(bus: Bus, tables: Tables) -> None:
+    """Proves R-AUTH-37: however many of them have ended, also by an admin; the next day there are more."""
+    user, me = await person(bus)
+    await tables.execute(
+        "INSERT INTO api_key (id, account_id, name, prefix, hash, role, created_at, expires_at, ended_at)"
+        " SELECT $1 || n, $1, 'n', 'p', sha256(convert_to($1 || n, 'UTF8')), 'viewer',"
+        " now() - interval '23 h', now() + interval '1 y', now() FROM generate_series(1, 99) n",
+        user.id,
+    )
+    await end(bus, me, await make(bus, me))
+    for by, fields in ((me, {}), (await the_admin(bus), {"user_id": user.id})):
+        with pytest.raises(TooManyRequests, match="100 keys a day") as refused:
+            await make(bus, by, **fields)
+        assert refused.value.limit == 100
+        assert refused.value.retry_after is not None
+        assert 3500 < refused.value.retry_after <= 3600
+    await tables.execute(
+        "UPDATE api_key SET created_at = created_at - interval '1 h' WHERE account_id = $1", user.id
+    )
+    await make(bus, me)
+
+
+async def test_an_ended_key_is_told_for_a_day(bus: Bus, tables: Tables) -> None:
+    """Proves R-AUTH-37: to gateways that start, and in the broadcast; not as long as it would have lived."""
+    _, me = await person(bus)
+    long, short = await make(bus, me, expires_in_days=366), await make(bus, me, expires_in_days=1)
+    await tables.execute(
+        "UPDATE api_key SET expires_at = now() + interval '1 h' WHERE id = $1", short.id
+    )
+    async with started(bus) as gateway:
+        for key, hours in ((long, 24), (short, 1)):
+            await end(bus, me, key)
+            until = (await told(bus))[key.id]
+            assert hours * 3600 - 60 < until - time.time() <= hours * 3600
+            while key.id not in gateway.revocations._sessions:
+                await bus.settle()
+            assert gateway.revocations._sessions[key.id] == until
+    await tables.execute(
+        "UPDATE api_key SET ended_at = ended_at - interval '24 h 2 min' WHERE id = $1", long.id
+    )
+    assert long.id not in await told(bus)
+    assert short.id in await told(bus)
+
+
+async def told(bus: Bus) -> dict[str | None, float]:
+    """What a gateway that starts is told."""
+    found = await bus.ask(LIST_REVOCATIONS, ListRevocationsRequest())
+    return {each.session_id: each.until for each in found.items}
+
+
+async def test_what_has_been_over_for_a_week_is_forgotten(
+    bus: Bus, tables: Tables, backing: DevStack
+) -> None:
+    """Proves R-AUTH-37: keys that were ended and those that ended by themselves, and no others."""
+    _, me = await person(bus)
+    keys = [await make(bus, me) for _ in range(4)]
+    for key, column, days in zip(
+        keys, ("ended_at", "expires_at", "ended_at", "expires_at"), (8, 8, 6, 6), strict=True
+    ):
+        await tables.execute(
+            f"UPDATE api_key SET {column} = now() - make_interval(days => $2) WHERE id = $1",
+            key.id,
+            days,
+        )
+    async with postgres.connect(
+        backing.postgres_url, schema="auth", package="svgx_auth", pool_size=1
+    ) as database:
+        await ApiKeys(database, Revocations(database, bus), Audit(database)).forget_old()
+    left = await tables.fetch(
+        "SELECT id FROM api_key WHERE account_id = $1 ORDER BY created_at", me.user_id
+    )
+    assert [row["id"] for row in left] == [key.id for key in keys[2:]]
 
 
 async def test_auth_is_asked_now_and_then(bus: Bus, monkeypatch: pytest.MonkeyPatch) -> None:

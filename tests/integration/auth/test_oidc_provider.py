@@ -34,6 +34,7 @@ class Fake:
             "token_endpoint": f"{self.issuer}/token",
             "jwks_uri": f"{self.issuer}/jwks",
         }
+        self.claims: dict[str, Any] = {}
         self.userinfo: dict[str, Any] = {}
         self.asked: list[str] = []
 
@@ -56,7 +57,7 @@ class Fake:
                     "exp": now + 60,
                     "iat": now,
                     "nonce": NONCE,
-                }
+                } | self.claims
                 header = {"alg": "RS256", "kid": self.signed_with.kid}
                 token = jwt.encode(header, claims, self.signed_with)
                 return {"access_token": "a", "token_type": "Bearer", "id_token": token}
@@ -140,6 +141,35 @@ async def test_userinfo_adds_and_replaces_nothing(fake: Fake, provider: Provider
     fake.userinfo = {"sub": "grace", "email": "grace@example.org"}
     with pytest.raises(Unauthenticated):
         await exchange(provider)
+
+
+@pytest.mark.parametrize(
+    ("claims", "userinfo", "verified"),
+    [
+        ({}, {"email": "mine@x", "email_verified": True}, "mine@x"),
+        ({"email": "boss@x"}, {"email": "mine@x", "email_verified": True}, None),
+        ({"email": "boss@x"}, {"email_verified": True}, None),
+        ({"email_verified": True}, {"email": "boss@x"}, None),
+        ({"email": "mine@x"}, {"email": "mine@x", "email_verified": True}, "mine@x"),
+        (
+            {"email": "mine@x", "email_verified": False},
+            {"email": "mine@x", "email_verified": True},
+            None,
+        ),
+    ],
+)
+async def test_an_address_is_verified_by_who_says_it(
+    fake: Fake,
+    provider: Provider,
+    claims: dict[str, Any],
+    userinfo: dict[str, Any],
+    verified: str | None,
+) -> None:
+    """Proves R-AUTH-38: one place says of the address in another place nothing."""
+    fake.metadata["userinfo_endpoint"] = f"{fake.issuer}/userinfo"
+    fake.claims, fake.userinfo = claims, {"sub": "ada"} | userinfo
+    found = await exchange(provider)
+    assert (found.get("email") if found.get("email_verified") is True else None) == verified
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import pytest
 from starlette.requests import HTTPConnection
 
+from svgx_common import tokens
 from svgx_common.bus import Bus
 from svgx_common.caller import Caller
 from svgx_common.contract.auth import (
@@ -22,6 +23,7 @@ from svgx_common.contract.auth import (
 )
 from svgx_common.contract.errors import Unauthenticated
 from svgx_common.contract.policy import Role
+from svgx_common.signing_keys import CheckingKeys
 from svgx_gateway.api_keys import ApiKeys
 from svgx_gateway.identity import Identities
 from svgx_gateway.revocations import Revocations
@@ -59,9 +61,9 @@ class Gateway:
                 except ConnectionError:
                     await asyncio.sleep(0)
 
-    async def admits(self, tokens: Tokens) -> bool:
+    async def admits(self, signed_in: Tokens) -> bool:
         """Whether the access token counts."""
-        return await self.caller(tokens.access_token) is not None
+        return await self.caller(signed_in.access_token) is not None
 
     async def caller(self, token: str) -> Caller | None:
         """Whom a token or a key names, if it counts."""
@@ -222,6 +224,19 @@ async def test_a_token_made_while_the_role_changes_is_of_the_old_or_the_new(
     async with started(bus) as gateway:
         assert await gateway.admits(renewed)
         assert not await gateway.admits(signed_in)
+
+
+async def test_it_is_told_as_long_as_the_token_would_count(bus: Bus, tables: Tables) -> None:
+    """Proves R-AUTH-19: to the last moment; also after a refresh."""
+    signed_in = await login(bus, (await create(bus)).username)
+    for _ in range(2):
+        claims = tokens.verify(signed_in.access_token, CheckingKeys.of_secret(SECRET))
+        until = await tables.fetchval(
+            "SELECT extract(epoch FROM access_until)::float8 FROM session WHERE id = $1",
+            claims.session_id,
+        )
+        assert until == tokens.counts_until(claims.expires_at)
+        signed_in = await refresh(bus, signed_in.refresh_token)
 
 
 async def test_what_is_over_by_itself_is_not_told(bus: Bus, tables: Tables) -> None:

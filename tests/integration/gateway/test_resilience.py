@@ -11,6 +11,8 @@ from svgx_common.bus import NoResponders
 from svgx_common.contract import auth
 from svgx_common.contract.auth import MeRequest, User
 from svgx_common.contract.errors import NotFound, Unavailable
+from svgx_common.contract.oidc import OIDC_LOGIN, OidcLoginRequest
+from svgx_common.contract.operation import Redirect
 from svgx_common.contract.policy import Role
 from svgx_common.responder import Call
 from svgx_devstack import DevStack
@@ -78,6 +80,28 @@ async def test_a_service_that_fails_is_left_alone(
             while (answer := await http.get("/auth/me")).status_code != 200:
                 pass
         assert asked == circuits.THRESHOLD + 1
+
+
+async def test_a_sign_in_provider_that_is_away_stops_nobody_else(backing: DevStack) -> None:
+    """Proves R-AUTH-35 through HTTP: neither the rest of auth nor another provider."""
+
+    async def sign_in(request: OidcLoginRequest, _: Call) -> Redirect:
+        if request.provider == "away":
+            raise Unavailable("the sign-in provider is not reachable")
+        return Redirect(location="https://id.example.org", remember="x", seconds=1)
+
+    async def me(_: MeRequest, __: Call) -> User:
+        return USER
+
+    async with (
+        answering(backing, auth.ME, me),
+        answering(backing, OIDC_LOGIN, sign_in),
+        gateway(backing) as http,
+    ):
+        for _ in range(2 * circuits.THRESHOLD):
+            assert (await http.get("/auth/oidc/away/login")).status_code == 503
+        assert (await http.get("/auth/me")).status_code == 200
+        assert (await http.get("/auth/oidc/well/login")).status_code == 303
 
 
 async def test_answers_of_refusal_close_no_service(backing: DevStack) -> None:

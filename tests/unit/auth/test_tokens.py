@@ -90,6 +90,21 @@ def test_everything_else_is_refused(bad: str) -> None:
         tokens.verify(bad, KEYS)
 
 
+def test_its_end_is_the_same_for_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Proves R-AUTH-19: it counts until what is revoked may be forgotten, and not a moment longer."""
+    now = int(time.time())
+    said = tokens.AccessClaims("u", "ann", Role.EDITOR, "s", "j", now, now + 60)
+    signed = tokens.sign(said, secret_key(SECRET))
+    until = tokens.counts_until(said.expires_at)
+    monkeypatch.setattr(time, "time", lambda: until - 0.001)
+    assert tokens.verify(signed, KEYS) == said
+    assert not said.over()
+    monkeypatch.setattr(time, "time", lambda: float(until))
+    with pytest.raises(Unauthenticated):
+        tokens.verify(signed, KEYS)
+    assert said.over()
+
+
 def test_an_unsigned_token_is_refused() -> None:
     """Proves R-AUTH-1 for `alg: none`."""
 

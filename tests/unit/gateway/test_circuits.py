@@ -3,7 +3,7 @@
 import pytest
 
 from svgx_common.bus import NoResponders
-from svgx_common.contract import auth, state
+from svgx_common.contract import auth, oidc, state
 from svgx_common.contract.errors import (
     Conflict,
     DeadlineExceeded,
@@ -115,3 +115,25 @@ def test_heavy_operations_have_their_own() -> None:
     assert circuits.of(state.GET_CANVAS) is circuits.of(state.CREATE_CANVAS)
     assert circuits.of(state.GET_CANVAS) is not circuits.of(state.EXPORT)
     assert circuits.of(state.GET_CANVAS) is not circuits.of(auth.ME)
+
+
+def test_what_waits_for_somebody_outside_has_its_own() -> None:
+    """Proves R-RESIL-2 and R-AUTH-35: that one sign-in provider is away counts neither for auth nor for another one."""
+    circuits = Circuits()
+    outside = circuits.of(oidc.OIDC_LOGIN)
+    assert outside is circuits.of(oidc.OIDC_CALLBACK)
+    assert outside is not circuits.of(auth.ME)
+
+    def fail(error: SvgxError) -> None:
+        with pytest.raises(type(error)) as raised, outside.passage():
+            raise error
+        assert raised.value is error
+
+    for _ in range(10 * THRESHOLD):
+        fail(Unavailable())
+    for _ in range(THRESHOLD):
+        fail(DeadlineExceeded())
+    with pytest.raises(Unavailable), outside.passage():
+        pass
+    with circuits.of(auth.ME).passage():
+        pass

@@ -47,7 +47,14 @@ class AccessClaims:
 
     def over(self) -> bool:
         """Whether the token has ended by its time."""
-        return self.expires_at < int(time.time()) - LEEWAY
+        return counts_until(self.expires_at) <= time.time()
+
+
+def counts_until(expires_at: int) -> int:
+    """The Unix time from which a token with this end counts nowhere, revoked or not: what checks it and what remembers
+    revocations must not differ.
+    """
+    return expires_at + LEEWAY
 
 
 def sign(claims: AccessClaims, key: TokenKey) -> str:

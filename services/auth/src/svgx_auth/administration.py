@@ -59,6 +59,8 @@ class Administration:
                 password_hash,
             )
             assert row is not None
+            if request.role is not None:
+                await session.run("accept_identity", request.user_id)
             if disabled and not before.disabled:
                 ended = await self._revocations.end_account(session, request.user_id, "disabled")
             elif password_hash is not None:
@@ -74,6 +76,29 @@ class Administration:
                 await self._audit.record(session, AuditEvent.PASSWORD_RESET, by, user_id=after.id)
         await self._revocations.announce(ended)
         return after
+
+    async def shut_out(self, user_id: str, by: Origin, **detail: str) -> None:
+        """Take everything from an account that its provider gives no role any more, until somebody gives it one.
+
+        It has the least role and no sessions, and its API keys rest. `detail` is for the audit log.
+
+        Raises `NotFound`, or `Conflict` for the last admin.
+        """
+        async with self._database.transaction() as session:
+            before = await self._lock(session, user_id)
+            await _refuse_last_admin(session, before)
+            row = await session.row(
+                "update_account", user_id, None, None, Role.VIEWER.value, before.disabled, None
+            )
+            assert row is not None
+            await session.run("refuse_identity", user_id)
+            ended = await self._revocations.end_account(session, user_id, "provider")
+            for event, changed in _changes(before.user, user_of(row)):
+                await self._audit.record(session, event, by, user_id=user_id, **changed)
+            await self._audit.record(
+                session, AuditEvent.IDENTITY_REFUSED, by, user_id=user_id, **detail
+            )
+        await self._revocations.announce(ended)
 
     async def delete(self, user_id: str, by: Origin) -> None:
         """Delete an account; its row stays. Raises `NotFound`, or `Conflict` for the last admin."""

@@ -16,7 +16,13 @@ from svgx_common.contract.api_keys import (
     NewApiKey,
 )
 from svgx_common.contract.audit import AuditEvent
-from svgx_common.contract.errors import Conflict, Forbidden, NotFound, Unauthenticated
+from svgx_common.contract.errors import (
+    Conflict,
+    Forbidden,
+    NotFound,
+    TooManyRequests,
+    Unauthenticated,
+)
 from svgx_common.contract.policy import Role
 from svgx_common.cursors import Cursor
 from svgx_common.postgres import Database, Row
@@ -29,6 +35,17 @@ SECRET_BYTES = 32
 
 MAX_KEYS = 50
 """Live keys of one account."""
+
+MAX_NEW_KEYS = 100
+"""Keys made for one account in a day: ended ones have to be remembered, here and by every gateway."""
+
+DAY = 86400.0
+
+FORGET_AFTER = 7 * DAY
+"""Seconds a key's row is kept after its end. The audit log has its beginning and its end."""
+
+FORGET_AT_ONCE = 10_000
+"""Rows one statement removes."""
 
 USED_EVERY = 60.0
 """Seconds between two notes of a key's use."""
@@ -45,7 +62,8 @@ class ApiKeys:
     async def create(self, request: CreateApiKeyRequest, by: Caller, origin: Origin) -> NewApiKey:
         """A new key, of the caller's account or, for admins, of another. Its text is told here only.
 
-        Raises `Forbidden` for more than the account may do, `NotFound` for no account, `Conflict` for too many keys.
+        Raises `Forbidden` for more than the account may do, `NotFound` for no account, `Conflict` for too many keys,
+        `TooManyRequests` for too many in a day.
         """
         user_id = _whose(request.user_id, by)
         prefix = f"{MARK}_{secrets.token_hex(PREFIX_BYTES)}"
@@ -59,10 +77,16 @@ class ApiKeys:
             role = request.role or own
             if own.least(role) is not role:
                 raise Forbidden(f"role: the account is only {own}", field="role", limit=own.value)
-            count = await session.row("count_api_keys", user_id)
+            count = await session.row("count_api_keys", user_id, DAY)
             assert count is not None
             if count["live"] >= MAX_KEYS:
                 raise Conflict(f"an account has at most {MAX_KEYS} keys", limit=MAX_KEYS)
+            if count["recent"] >= MAX_NEW_KEYS:
+                raise TooManyRequests(
+                    f"at most {MAX_NEW_KEYS} keys a day are made for an account",
+                    limit=MAX_NEW_KEYS,
+                    retry_after=count["wait"],
+                )
             row = await session.row(
                 "create_api_key",
                 str(uuid.uuid4()),
@@ -89,7 +113,7 @@ class ApiKeys:
         """End a key of the caller's or, for admins, any. Raises `NotFound` when there is no such live key."""
         owner = None if by.role is Role.ADMIN else by.user_id
         async with self._database.transaction() as session:
-            row = await session.row("end_api_key", key_id, owner)
+            row = await self._revocations.end_key(session, key_id, owner)
             if row is None:
                 raise NotFound("there is no live key with this id", field="key_id")
             await self._audit.record(
@@ -116,6 +140,10 @@ class ApiKeys:
         more = len(rows) > request.limit
         following = Cursor(found[-1].created_at, found[-1].id).encode() if more else None
         return ApiKeyPage(items=found, next=following)
+
+    async def forget_old(self) -> None:
+        """Remove what has been over for long."""
+        await self._database.run("forget_api_keys", FORGET_AFTER, FORGET_AT_ONCE)
 
     async def check(self, text: str) -> CheckedApiKey:
         """Whom a key stands for. Raises `Unauthenticated`, never saying why."""

@@ -70,6 +70,7 @@ async def build(runtime: Runtime[AuthSettings]) -> AsyncIterator[Service]:
                 idle_seconds=settings.refresh_idle_expires_in,
             )
             attempts = Attempts(database, secret)
+            api_keys = ApiKeys(database, revocations, audit)
             sign_ins = SignIns(database, settings.oidc_providers, settings.public_url, secret)
             handlers = Handlers(
                 accounts=accounts,
@@ -80,7 +81,7 @@ async def build(runtime: Runtime[AuthSettings]) -> AsyncIterator[Service]:
                 attempts=attempts,
                 audit=audit,
                 signing=signing,
-                api_keys=ApiKeys(database, revocations, audit),
+                api_keys=api_keys,
                 sign_ins=sign_ins,
                 identities=Identities(database, administration, audit),
             )
@@ -91,6 +92,7 @@ async def build(runtime: Runtime[AuthSettings]) -> AsyncIterator[Service]:
 
             async def forget() -> None:
                 await sessions.forget_old()
+                await api_keys.forget_old()
                 await attempts.forget_old()
                 await sign_ins.forget_old()
                 await asyncio.sleep(FORGET_EVERY)

@@ -15,10 +15,15 @@ from svgx_common.contract.errors import Unavailable
 from svgx_common.contract.revocations import Revocation, RevocationList
 from svgx_common.postgres import Database, Row, Session
 
+KEY_REMEMBERED = 86400.0
+"""Seconds an ended API key is told to gateways, also to one that was cut off. Without auth a gateway trusts its last
+answer for ten minutes; a key's live connections there go on until it hears of the end."""
+
 log = structlog.get_logger(__name__)
 
-EndReason = Literal["logout", "ended", "reuse", "password", "disabled", "deleted"]
-"""Why a session ended: signed out; ended from another session; a spent token was used; the account was changed."""
+EndReason = Literal["logout", "ended", "reuse", "password", "disabled", "deleted", "provider"]
+"""Why a session ended: signed out; ended from another session; a spent token was used; the account was changed; its
+provider gives it no role any more."""
 
 
 class Revocations:
@@ -64,6 +69,10 @@ class Revocations:
         except Unavailable:
             log.warning("gateways could not be told of ended sessions; they will ask")
 
+    async def end_key(self, session: Session, key_id: str, owner: str | None) -> Row | None:
+        """End a live API key of the account `owner`, or of any; its row, if there was one."""
+        return await session.row("end_api_key", key_id, owner, KEY_REMEMBERED)
+
     async def announce_key(self, row: Row) -> None:
         """Tell every gateway of an API key that was ended."""
         await self.announce([_of_key(row)])
@@ -76,7 +85,7 @@ class Revocations:
             assert clock is not None
             sessions = await session.rows("revoked_sessions", moment)
             accounts = await session.rows("revoked_accounts", moment)
-            keys = await session.rows("revoked_api_keys", moment)
+            keys = await session.rows("revoked_api_keys", moment, KEY_REMEMBERED)
         items = [*map(_of_session, sessions), *map(_of_account, accounts), *map(_of_key, keys)]
         return RevocationList(items=items, as_of=clock["now"])
 

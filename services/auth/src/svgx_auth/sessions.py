@@ -100,7 +100,7 @@ class Sessions:
                 session_id,
                 account.user.id,
                 session_until,
-                access_until + tokens.LEEWAY,
+                tokens.counts_until(access_until),
                 by.client.address,
                 by.client.user_agent,
                 self._idle_seconds,
@@ -125,7 +125,7 @@ class Sessions:
                 await session.run(
                     "use_session",
                     outcome.session_id,
-                    access_until + tokens.LEEWAY,
+                    tokens.counts_until(access_until),
                     by.client.address,
                     by.client.user_agent,
                     self._idle_seconds,

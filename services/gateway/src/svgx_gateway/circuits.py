@@ -1,6 +1,7 @@
 """A circuit for each service: while it fails, requests are refused at once instead of waiting for their time limits.
 
-Heavy operations have a circuit of their own: exports that take too long must not stop what is quick.
+Heavy operations have a circuit of their own: exports that take too long must not stop what is quick. So have those that
+wait for somebody outside, such as a sign-in provider: a service is not to blame for him.
 """
 
 import contextlib
@@ -36,14 +37,19 @@ PAUSE = 2.0
 """Seconds until one request may try again."""
 
 _FAILURES = (DeadlineExceeded, Unavailable, Overloaded)
+_OUTSIDE_FAILURES = (DeadlineExceeded, Overloaded)
+"""`Unavailable` is what the service says of somebody outside, and of one of several: another one may be well."""
 
 
 class Circuit:
     """Closed, open, or half open: then one request is under way that decides. `clock` gives seconds."""
 
-    def __init__(self, name: str, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, name: str, clock: Callable[[], float] = time.monotonic, *, outside: bool = False
+    ) -> None:
         self._name = name
         self._clock = clock
+        self._counted = _OUTSIDE_FAILURES if outside else _FAILURES
         self._failures = 0
         self._retry_at: float | None = None
         self._probing = False
@@ -61,7 +67,7 @@ class Circuit:
             yield
         except NoResponders:
             raise
-        except _FAILURES:
+        except self._counted:
             self._failed(probe)
             raise
         except SvgxError as error:
@@ -113,8 +119,11 @@ class Circuits:
 
     def of(self, operation: Operation[Any, Any]) -> Circuit:
         """The circuit an operation belongs to."""
-        heavy = operation.rate is RateClass.HEAVY
-        name = f"{operation.service}.heavy" if heavy else operation.service
+        name = operation.service
+        if operation.outside:
+            name = f"{name}.outside"
+        elif operation.rate is RateClass.HEAVY:
+            name = f"{name}.heavy"
         if name not in self._circuits:
-            self._circuits[name] = Circuit(name)
+            self._circuits[name] = Circuit(name, outside=operation.outside)
         return self._circuits[name]

@@ -5,7 +5,13 @@ from typing import Annotated
 
 from pydantic import Field, StringConstraints
 
-from svgx_common.contract.errors import Conflict, Forbidden, NotFound, Unauthenticated
+from svgx_common.contract.errors import (
+    Conflict,
+    Forbidden,
+    NotFound,
+    TooManyRequests,
+    Unauthenticated,
+)
 from svgx_common.contract.operation import (
     Empty,
     Http,
@@ -88,7 +94,7 @@ CREATE_API_KEY = Operation(
     http=Http("POST", "/auth/api-keys/", status=201),
     rate=RateClass.WRITE,
     secret=True,
-    errors=(Conflict, Forbidden, NotFound),
+    errors=(Conflict, Forbidden, NotFound, TooManyRequests),
 )
 
 

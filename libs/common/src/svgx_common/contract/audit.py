@@ -30,6 +30,8 @@ class AuditEvent(StrEnum):
     USER_CREATED = "user_created"
     IDENTITY_LINKED = "identity_linked"
     """Whoever is this at a provider is this account."""
+    IDENTITY_REFUSED = "identity_refused"
+    """Whoever is this account has no role at the provider any more: sessions have ended, API keys rest."""
     USER_RENAMED = "user_renamed"
     ROLE_CHANGED = "role_changed"
     USER_DISABLED = "user_disabled"

@@ -49,6 +49,7 @@ OIDC_LOGIN = Operation(
     http=Http("GET", "/auth/oidc/{provider}/login", status=303, cookie="browser"),
     rate=RateClass.LOGIN,
     timeout=15.0,
+    outside=True,
     errors=(NotFound, TooManyRequests),
 )
 OIDC_CALLBACK = Operation(
@@ -60,5 +61,6 @@ OIDC_CALLBACK = Operation(
     http=Http("GET", "/auth/oidc/{provider}/callback", cookie="browser"),
     rate=RateClass.LOGIN,
     timeout=15.0,
+    outside=True,
     errors=(BadRequest, Forbidden, NotFound, TooManyRequests, Unauthenticated),
 )

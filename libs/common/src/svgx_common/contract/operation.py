@@ -99,7 +99,8 @@ class Operation(Generic[Request, Reply]):
     `timeout` is in seconds and is the caller's whole patience; it travels as an absolute deadline. `canvas_role` is
     the role the caller must have on the canvas named by the request's `canvas_id`. `max_body` is in bytes,
     and by default as much as a few fields need: who validates a large body does nothing else meanwhile. A `secret`
-    reply is shown once, and kept nowhere.
+    reply is shown once, and kept nowhere. One that waits for somebody `outside` of the system says `unavailable` when
+    nobody answers there, which says nothing about the service.
     """
 
     subject: str
@@ -113,6 +114,7 @@ class Operation(Generic[Request, Reply]):
     timeout: float = 10.0
     max_body: int = 16 * 1024
     secret: bool = False
+    outside: bool = False
     errors: tuple[type[SvgxError], ...] = field(default=())
 
     @property

@@ -1,6 +1,7 @@
 """Whose account somebody at a provider is: the `identity` table."""
 
 import secrets
+import unicodedata
 import uuid
 from typing import Any
 
@@ -12,7 +13,7 @@ from svgx_auth.audit import Audit, Origin
 from svgx_auth.oidc.settings import OidcProvider
 from svgx_common.contract.audit import AuditEvent
 from svgx_common.contract.auth import Email, UpdateUserRequest, Username
-from svgx_common.contract.errors import Conflict, Forbidden
+from svgx_common.contract.errors import Conflict, Forbidden, NotFound
 from svgx_common.contract.policy import Role
 from svgx_common.postgres import Database, Session
 
@@ -31,22 +32,36 @@ class Identities:
     async def account(self, provider: OidcProvider, claims: dict[str, Any], by: Origin) -> Account:
         """The account of whoever these claims are about, made at the first sign-in, with the role they mean now.
 
-        Raises `Forbidden` for those without a role and for accounts that are disabled or deleted.
+        Raises `Forbidden` for those without a role, whose account has nothing left then, and for accounts that are
+        disabled or deleted.
         """
         role = provider.role_of(claims)
         if role is None:
+            await self._shut_out(provider, claims, by)
             raise Forbidden("nobody has given you a role here")
         async with self._database.transaction() as session:
             await session.run("lock_accounts")
             row = await session.row("account_of_identity", provider.issuer, claims["sub"])
             if row is None:
                 return await self._create(session, provider, claims, role, by)
-        if row["disabled_at"] is not None or row["deleted_at"] is not None:
-            raise Forbidden("this account may not sign in")
+            if row["disabled_at"] is not None or row["deleted_at"] is not None:
+                raise Forbidden("this account may not sign in")
+            await session.run("accept_identity", row["id"])
         account = Account.of(row)
         if provider.role_claim is None or account.user.role is role:
             return account
         return await self._with_role(account, role, by)
+
+    async def _shut_out(self, provider: OidcProvider, claims: dict[str, Any], by: Origin) -> None:
+        row = await self._database.row("account_of_identity", provider.issuer, claims["sub"])
+        if row is None:
+            return
+        try:
+            await self._administration.shut_out(row["id"], by, provider=provider.name)
+        except NotFound:
+            pass  # it is deleted: there is nothing left
+        except Conflict:
+            pass  # the last admin stays one, and would otherwise be nobody's any more
 
     async def _with_role(self, account: Account, role: Role, by: Origin) -> Account:
         request = UpdateUserRequest(user_id=account.user.id, role=role)
@@ -74,7 +89,7 @@ class Identities:
             [claims.get("email") if claims.get("email_verified") is True else None],
             _EMAIL,
         )
-        username = await _free(session, [claims.get("preferred_username"), email], _USERNAME)
+        username = await _free(session, [_name(claims), email], _USERNAME)
         row = await session.row(
             "create_account",
             user_id,
@@ -97,6 +112,15 @@ class Identities:
             subject=claims["sub"],
         )
         return Account.of(row)
+
+
+def _name(claims: dict[str, Any]) -> str | None:
+    """What somebody is called at the provider, unless it looks like an address: nobody has verified it."""
+    name = claims.get("preferred_username")
+    # Other signs than `@` look like it, such as U+FF20; they are the same in this form.
+    if not isinstance(name, str) or "@" in unicodedata.normalize("NFKC", name):
+        return None
+    return name
 
 
 async def _free(session: Session, wanted: list[Any], kind: TypeAdapter[str]) -> str | None:

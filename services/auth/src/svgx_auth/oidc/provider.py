@@ -1,7 +1,9 @@
 """One OpenID Connect provider: where its endpoints are, its keys, and the exchange of codes."""
 
 import asyncio
+import contextlib
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,7 +22,16 @@ from svgx_common.contract.errors import Unauthenticated, Unavailable
 log = structlog.get_logger(__name__)
 
 PATIENCE = 5.0
-"""Seconds the provider has for each answer."""
+"""Seconds the provider has for its endpoints and keys, and for each other answer."""
+
+EXCHANGE = 9.0
+"""Seconds for all that a code is exchanged with: with `PATIENCE` before it, less than the operation's time limit."""
+
+MAX_WAITING = 8
+"""Requests that wait for the provider at once: a service answers 64 requests at once, and they are for others too."""
+
+AWAY = 5.0
+"""Seconds without asking after the provider's endpoints and keys could not be had."""
 
 METADATA_SECONDS = 3600.0
 """Time the provider's endpoints are believed."""
@@ -28,6 +39,7 @@ METADATA_SECONDS = 3600.0
 ASK_AGAIN = 30.0
 """Seconds in which tokens that do not count make this fetch the keys once: they may have been rotated."""
 
+_EMAIL = {"email", "email_verified"}
 _WANTED = ("authorization_endpoint", "token_endpoint", "jwks_uri")
 
 
@@ -38,6 +50,10 @@ class _Known:
     until: float
     keys_at: float
 
+    def fresh(self) -> bool:
+        """Whether it is still believed."""
+        return time.monotonic() <= self.until
+
 
 class Provider:
     """Talks to one provider. Asks it nothing before somebody wants to sign in."""
@@ -47,6 +63,8 @@ class Provider:
         self._redirect_uri = redirect_uri
         self._known: _Known | None = None
         self._asking = asyncio.Lock()
+        self._away_until = 0.0
+        self._waiting = 0
         self._client: AsyncOAuth2Client | None = None
 
     async def close(self) -> None:
@@ -77,7 +95,23 @@ class Provider:
 
     async def exchange(self, code: str, *, nonce: str, verifier: str) -> dict[str, Any]:
         """What the provider says of whoever brought this code. Raises `Unauthenticated` or `Unavailable`."""
-        known = await self._look()
+        with self._turn():
+            try:
+                async with asyncio.timeout(EXCHANGE):
+                    return await self._exchange(code, nonce, verifier)
+            except TimeoutError as error:
+                raise self._away(error) from None
+
+    def check_reachable(self) -> None:
+        """Raise `Unavailable` where asking would be in vain; before something is spent for it."""
+        self._check_away()
+        if self._waiting >= MAX_WAITING:
+            raise Unavailable(
+                f"{MAX_WAITING} sign-ins wait for the provider already; try again", retry_after=1.0
+            )
+
+    async def _exchange(self, code: str, nonce: str, verifier: str) -> dict[str, Any]:
+        known = await self._ask()
         try:
             token = await self._http(known).fetch_token(
                 known.metadata["token_endpoint"],
@@ -95,7 +129,7 @@ class Provider:
 
     async def _claims(self, token: object, nonce: str) -> dict[str, Any]:
         for last in (False, True):
-            known = await self._look()
+            known = await self._ask()
             try:
                 return id_token.read(
                     token,
@@ -126,26 +160,59 @@ class Provider:
         found = await self._fetch(endpoint, f"Bearer {token['access_token']}")
         if found.get("sub") != claims["sub"]:
             raise self._refused("the userinfo is about somebody else")
+        if _EMAIL & set(claims) and found.get("email") != claims.get("email"):
+            # That one address is verified says nothing about the other.
+            found = {name: value for name, value in found.items() if name not in _EMAIL}
         return {name: value for name, value in found.items() if name not in claims}
+
+    @contextlib.contextmanager
+    def _turn(self) -> Iterator[None]:
+        """One of the few who may wait for the provider. Raises `Unavailable` when there are enough."""
+        self.check_reachable()
+        self._waiting += 1
+        try:
+            yield
+        finally:
+            self._waiting -= 1
 
     async def _look(self) -> _Known:
         """Endpoints and keys, asked for now and then. Raises `Unavailable`."""
+        if self._known is not None and self._known.fresh():
+            return self._known
+        with self._turn():
+            return await self._ask()
+
+    async def _ask(self) -> _Known:
+        """The same for who has a turn. One asks, and the others learn what came of it."""
         async with self._asking:
-            known = self._known
-            if known is None or time.monotonic() > known.until:
-                known = self._known = await self._discover()
-            return known
+            if self._known is None or not self._known.fresh():
+                self._known = None
+                self._check_away()
+                try:
+                    self._known = await self._discover()
+                except Unavailable:
+                    self._away_until = time.monotonic() + AWAY
+                    raise
+            return self._known
+
+    def _check_away(self) -> None:
+        wait = self._away_until - time.monotonic()
+        if self._known is None and wait > 0:
+            raise Unavailable("the sign-in provider is not reachable; try again", retry_after=wait)
 
     async def _discover(self) -> _Known:
         issuer = self.settings.issuer
-        metadata = await self._fetch(f"{issuer.rstrip('/')}/.well-known/openid-configuration")
+        address = f"{issuer.rstrip('/')}/.well-known/openid-configuration"
         try:
-            if metadata.get("issuer") != issuer:
-                raise ValueError("it says that it is another issuer")
-            for name in _WANTED:
-                url(str(metadata.get(name)))
-            keys = KeySet.import_key_set(await self._fetch(metadata["jwks_uri"]))  # type: ignore[arg-type]
-        except (JoseError, ValueError, TypeError, KeyError) as error:
+            # Of both answers, to their last byte: HTTP's own limit is for each part of one.
+            async with asyncio.timeout(PATIENCE):
+                metadata = await self._fetch(address)
+                if metadata.get("issuer") != issuer:
+                    raise ValueError("it says that it is another issuer")
+                for name in _WANTED:
+                    url(str(metadata.get(name)))
+                keys = KeySet.import_key_set(await self._fetch(metadata["jwks_uri"]))  # type: ignore[arg-type]
+        except (JoseError, ValueError, TypeError, KeyError, TimeoutError) as error:
             raise self._away(error) from None
         now = time.monotonic()
         return _Known(metadata, keys, now + METADATA_SECONDS, now)

@@ -70,8 +70,12 @@ class SignIns:
         return Redirect(location=location, remember=browser, seconds=LASTS)
 
     async def returned(self, answer: OidcCallbackRequest) -> Returned:
-        """The sign-in that this answer ends, once. Raises `NotFound`, and `BadRequest` for one there is none for."""
+        """The sign-in that this answer ends, once. Raises `NotFound`, and `BadRequest` for one there is none for.
+
+        Raises `Unavailable` while it could not be finished: it can be a little later.
+        """
         provider = self._provider(answer.provider)
+        provider.check_reachable()
         row = None
         if answer.state and answer.browser:
             row = await self._database.row(

@@ -259,8 +259,16 @@ ORDER BY e.at DESC, e.id DESC
 LIMIT $1
 
 -- name: count_api_keys
-SELECT count(*) AS live FROM api_key
-WHERE account_id = $1 AND ended_at IS NULL AND expires_at > clock_timestamp()
+-- The live ones, those made in the last $2 seconds, and the seconds until one of these is older.
+SELECT
+    count(*) FILTER (WHERE ended_at IS NULL AND expires_at > clock_timestamp()) AS live,
+    count(*) FILTER (WHERE created_at > clock_timestamp() - make_interval(secs => $2)) AS recent,
+    extract(epoch FROM
+        min(created_at) FILTER (WHERE created_at > clock_timestamp() - make_interval(secs => $2))
+        + make_interval(secs => $2) - clock_timestamp()
+    )::float8 AS wait
+FROM api_key
+WHERE account_id = $1
 
 -- name: create_api_key
 INSERT INTO api_key (id, account_id, name, prefix, hash, role, expires_at)
@@ -268,11 +276,13 @@ VALUES ($1, $2, $3, $4, $5, $6, clock_timestamp() + make_interval(days => $7))
 RETURNING *
 
 -- name: end_api_key
--- Of the account $2, or of any when that is null.
+-- Of the account $2, or of any when that is null. `until` is when no gateway needs to know any more: $3 seconds later.
 UPDATE api_key SET ended_at = clock_timestamp()
 WHERE id = $1 AND ($2::text IS NULL OR account_id = $2)
     AND ended_at IS NULL AND expires_at > clock_timestamp()
-RETURNING id, account_id, prefix, extract(epoch FROM expires_at)::float8 AS until
+RETURNING
+    id, account_id, prefix,
+    extract(epoch FROM least(expires_at, ended_at + make_interval(secs => $3)))::float8 AS until
 
 -- name: api_keys_before
 -- A page of an account's live keys $1, newest first, before the key (created_at $3, id $4).
@@ -291,6 +301,7 @@ WITH found AS (
     FROM api_key k JOIN account a ON a.id = k.account_id
     WHERE k.hash = $1 AND k.ended_at IS NULL AND k.expires_at > clock_timestamp()
         AND a.disabled_at IS NULL AND a.deleted_at IS NULL
+        AND NOT EXISTS (SELECT FROM identity i WHERE i.account_id = a.id AND i.refused_at IS NOT NULL)
 ), noted AS (
     UPDATE api_key k SET last_used_at = clock_timestamp() FROM found
     WHERE k.id = found.id
@@ -299,9 +310,22 @@ WITH found AS (
 SELECT * FROM found
 
 -- name: revoked_api_keys
-SELECT id, account_id, extract(epoch FROM expires_at)::float8 AS until FROM api_key
-WHERE ended_at IS NOT NULL AND expires_at > clock_timestamp() - interval '1 minute'
+-- Ended after $1, and not over for $2 seconds, as above.
+SELECT
+    id, account_id,
+    extract(epoch FROM least(expires_at, ended_at + make_interval(secs => $2)))::float8 AS until
+FROM api_key
+WHERE ended_at > clock_timestamp() - make_interval(secs => $2) - interval '1 minute'
+    AND expires_at > clock_timestamp() - interval '1 minute'
     AND ($1::timestamptz IS NULL OR ended_at > $1)
+
+-- name: forget_api_keys
+-- At most $2 of those that have been over for $1 seconds.
+DELETE FROM api_key WHERE id IN (
+    SELECT id FROM api_key
+    WHERE least(ended_at, expires_at) < clock_timestamp() - make_interval(secs => $1)
+    LIMIT $2
+)
 
 -- name: begin_oidc
 INSERT INTO oidc_sign_in (state, provider, browser, expires_at)
@@ -322,6 +346,12 @@ DELETE FROM oidc_sign_in WHERE state IN (
 -- name: account_of_identity
 -- Deleted ones too.
 SELECT a.* FROM identity i JOIN account a ON a.id = i.account_id WHERE i.issuer = $1 AND i.subject = $2
+
+-- name: refuse_identity
+UPDATE identity SET refused_at = coalesce(refused_at, clock_timestamp()) WHERE account_id = $1
+
+-- name: accept_identity
+UPDATE identity SET refused_at = NULL WHERE account_id = $1 AND refused_at IS NOT NULL
 
 -- name: add_identity
 INSERT INTO identity (issuer, subject, account_id) VALUES ($1, $2, $3)

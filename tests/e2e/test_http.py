@@ -215,6 +215,21 @@ async def test_any_origin_may_call_without_credentials(studio: Studio) -> None:
     assert "access-control-allow-credentials" not in answer.headers
 
 
+async def test_a_page_may_send_what_the_api_reads(studio: Studio) -> None:
+    """Proves R-HTTP-4: a browser asks before it sends these headers, also about a method no operation has."""
+    asked = {
+        "Origin": "https://example.org",
+        "Access-Control-Request-Method": "PUT",
+        "Access-Control-Request-Headers": "authorization, x-api-key, idempotency-key, content-type",
+    }
+    answer = await studio.owner.request("OPTIONS", "/auth/me", headers=asked)
+    assert (answer.status_code, answer.headers["access-control-allow-origin"]) == (200, "*")
+    assert "access-control-allow-credentials" not in answer.headers
+    asked["Access-Control-Request-Headers"] = "x-made-up"
+    answer = await studio.owner.request("OPTIONS", "/auth/me", headers=asked)
+    assert answer.status_code == 400
+
+
 async def test_admins_read_the_audit_log(studio: Studio) -> None:
     """Proves R-AUTH-23: over HTTP, by a filter, and nobody else does."""
     user = await studio.user("editor")

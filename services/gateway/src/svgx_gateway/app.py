@@ -7,7 +7,6 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from functools import partial
 
 from fastapi import FastAPI
-from fastapi.middleware.cors import CORSMiddleware
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
@@ -24,6 +23,7 @@ from svgx_common.runtime import Runtime, Service
 from svgx_gateway import openapi, origins, problems, proxies
 from svgx_gateway.access import Access
 from svgx_gateway.api_keys import ApiKeys
+from svgx_gateway.cors import Cors
 from svgx_gateway.docs import Docs
 from svgx_gateway.guard import Guard
 from svgx_gateway.headers import SecurityHeaders
@@ -133,7 +133,7 @@ async def _wired(
         partial(
             LimitedSockets, limits=settings.socket_limits(), identify=partial(_account, identities)
         ),
-        partial(_allow_origins, allowed=settings.cors_origins),
+        partial(Cors, allowed=origins.split(settings.cors_origins)),
         partial(Docs, document=openapi.document(runtime.version)),
         partial(CompressMiddleware, zstd_level=1, gzip_level=1, brotli=False),
         partial(
@@ -164,33 +164,6 @@ def _wrapped(app: ASGIApp, layers: Sequence[Callable[[ASGIApp], ASGIApp]]) -> AS
     for layer in reversed(layers):
         app = layer(app)
     return app
-
-
-def _allow_origins(app: ASGIApp, allowed: str) -> ASGIApp:
-    """`*` never comes together with credentials; tokens travel in a header, so none are needed."""
-    return CORSMiddleware(
-        app,
-        allow_origins=origins.split(allowed),
-        allow_methods=["*"],
-        allow_headers=[
-            "Authorization",
-            "X-API-Key",
-            "Content-Type",
-            "Idempotency-Key",
-            "traceparent",
-        ],
-        expose_headers=[
-            "traceresponse",
-            "Retry-After",
-            "Idempotency-Replayed",
-            "RateLimit",
-            "RateLimit-Policy",
-            "X-RateLimit-Limit",
-            "X-RateLimit-Remaining",
-            "X-RateLimit-Reset",
-        ],
-        allow_credentials=False,
-    )
 
 
 async def _account(identities: Identities, socket: WebSocket) -> str | None:

@@ -52,11 +52,15 @@ class RawSocket:
             writer.close()
 
     @classmethod
-    async def refusal(cls, url: str, changed: Mapping[str, str]) -> int:
-        """The status with which a handshake is answered that has other headers."""
+    async def refusal(cls, url: str, changed: Mapping[str, str], *, ends: bool = False) -> int:
+        """The status with which a handshake is answered that has other headers; `ends`: and then the connection."""
         reader, writer = await _connect(url)
         try:
-            return await _shake_hands(reader, writer, url, changed)
+            async with asyncio.timeout(10):
+                status = await _shake_hands(reader, writer, url, changed)
+                if ends:
+                    await reader.read()
+            return status
         finally:
             writer.close()
 

@@ -165,7 +165,7 @@ async def test_who_says_nothing_has_to_go(room: Room, own_stack: DevStack) -> No
 
 def test_an_allowance_comes_back() -> None:
     """Proves R-LIMIT-10: by a clock of the test's own."""
-    from svgx_gateway.sockets import Allowance
+    from svgx_common.websocket import Allowance
 
     now: list[Any] = [100.0]
     allowance = Allowance(10, 20, lambda: now[0])

@@ -2,7 +2,9 @@
 
 import asyncio
 import base64
+import contextlib
 import os
+from collections import Counter
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from urllib.parse import urlsplit
@@ -39,6 +41,8 @@ class RawSocket:
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader = reader
         self._writer = writer
+        self.heard: Counter[int] = Counter()
+        """Frames that came, by opcode."""
 
     @classmethod
     @asynccontextmanager
@@ -75,10 +79,16 @@ class RawSocket:
             async with asyncio.timeout(30):
                 while True:
                     opcode, payload = await self._frame()
+                    self.heard[opcode] += 1
                     if opcode == 0x8:
                         return int.from_bytes(payload[:2]) if payload else 1005
         except (asyncio.IncompleteReadError, ConnectionError):
             return 1006
+
+    async def ended(self) -> None:
+        """The other side has closed the connection itself."""
+        with contextlib.suppress(ConnectionError):
+            await self._reader.read()
 
     async def _frame(self) -> tuple[int, bytes]:
         first, second = await self._reader.readexactly(2)

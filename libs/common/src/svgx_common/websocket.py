@@ -13,9 +13,9 @@ from typing import Any
 
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.exceptions import InvalidState, ProtocolError
-from websockets.frames import Frame, Opcode
+from websockets.frames import CLOSE, PING, Frame
 from websockets.http11 import Request
-from websockets.protocol import State
+from websockets.protocol import CLOSING
 from websockets.server import ServerProtocol
 
 TOO_MANY = 4429
@@ -186,14 +186,14 @@ class _CountedFrames(ServerProtocol):
 
     def recv_frame(self, frame: Frame) -> None:
         """A frame has come. After our close only the other side's counts."""
-        if frame.opcode is not Opcode.CLOSE:
+        if frame.opcode is not CLOSE:
             if not self._frames.take(1):
                 self._end(f"at most {self._limits.frames:g} frames a second")
             if not self._bytes.take(len(frame.data)):
                 self._end(f"at most {self._limits.bytes:g} bytes a second")
-            if self.state is State.CLOSING:
+            if self._state is CLOSING:
                 return
-            if frame.opcode is Opcode.PING and not self.answers_pings:
+            if frame.opcode is PING and not self.answers_pings:
                 return
         super().recv_frame(frame)
 

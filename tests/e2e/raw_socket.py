@@ -2,7 +2,6 @@
 
 import asyncio
 import base64
-import contextlib
 import os
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping
@@ -84,11 +83,6 @@ class RawSocket:
                         return int.from_bytes(payload[:2]) if payload else 1005
         except (asyncio.IncompleteReadError, ConnectionError):
             return 1006
-
-    async def ended(self) -> None:
-        """The other side has closed the connection itself."""
-        with contextlib.suppress(ConnectionError):
-            await self._reader.read()
 
     async def _frame(self) -> tuple[int, bytes]:
         first, second = await self._reader.readexactly(2)

@@ -52,7 +52,7 @@ async def test_many_parts_cost_what_is_in_them() -> None:
         try:
             writer.write(frame(0x2, b"begin", final=False))
             for _ in range(100):
-                writer.write(frame(0x0, b"", final=False) * 1000)
+                writer.write(frame(0x0, b"x", final=False) * 1000)
                 await writer.drain()
             writer.write(frame(0x9, b""))
             await reader.readexactly(2)  # the answer to the ping: all before it is parsed
@@ -60,18 +60,18 @@ async def test_many_parts_cost_what_is_in_them() -> None:
         finally:
             tracemalloc.stop()
         writer.write(frame(0x0, b"end"))
-        assert await heard == b"beginend"
+        assert await heard == b"begin" + b"x" * 100_000 + b"end"
         writer.close()
     assert kept < 1_000_000
 
 
 async def test_who_speaks_before_the_answer_waits_for_it() -> None:
     """Proves R-LIMIT-12: nothing is parsed until then; then it counts."""
-    asked, answer = asyncio.Event(), asyncio.Event()
+    asked, answer = asyncio.Semaphore(0), asyncio.Event()
 
     async def app(_: Scope, receive: Receive, send: Send) -> None:
         await receive()
-        asked.set()
+        asked.release()
         await answer.wait()
         await send({"type": "websocket.accept"})
         while (await receive())["type"] != "websocket.disconnect":
@@ -80,13 +80,17 @@ async def test_who_speaks_before_the_answer_waits_for_it() -> None:
     async with serving(app, WebSocketLimits(frames=10)) as connect, asyncio.timeout(30):
         reader, writer = await connect()
         writer.write(HANDSHAKE)
-        await asked.wait()
+        await asked.acquire()
         writer.write(frame(0x3, b"no such frame"))
-        await writer.drain()
+        # By the time another one is heard, this one would have been.
+        _, other = await connect()
+        other.write(HANDSHAKE)
+        await asked.acquire()
         answer.set()
         assert b" 101 " in await reader.readuntil(b"\r\n\r\n")
         assert await RawSocket(reader, writer).closed() == 1002
         writer.close()
+        other.close()
 
 
 async def test_a_bad_text_and_a_close_at_once() -> None:

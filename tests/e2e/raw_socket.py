@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import os
+from collections import Counter
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from urllib.parse import urlsplit
@@ -39,6 +40,8 @@ class RawSocket:
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader = reader
         self._writer = writer
+        self.heard: Counter[int] = Counter()
+        """Frames that came, by opcode."""
 
     @classmethod
     @asynccontextmanager
@@ -52,11 +55,15 @@ class RawSocket:
             writer.close()
 
     @classmethod
-    async def refusal(cls, url: str, changed: Mapping[str, str]) -> int:
-        """The status with which a handshake is answered that has other headers."""
+    async def refusal(cls, url: str, changed: Mapping[str, str], *, ends: bool = False) -> int:
+        """The status with which a handshake is answered that has other headers; `ends`: and then the connection."""
         reader, writer = await _connect(url)
         try:
-            return await _shake_hands(reader, writer, url, changed)
+            async with asyncio.timeout(10):
+                status = await _shake_hands(reader, writer, url, changed)
+                if ends:
+                    await reader.read()
+            return status
         finally:
             writer.close()
 
@@ -71,6 +78,7 @@ class RawSocket:
             async with asyncio.timeout(30):
                 while True:
                     opcode, payload = await self._frame()
+                    self.heard[opcode] += 1
                     if opcode == 0x8:
                         return int.from_bytes(payload[:2]) if payload else 1005
         except (asyncio.IncompleteReadError, ConnectionError):

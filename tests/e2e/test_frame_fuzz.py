@@ -266,3 +266,20 @@ async def test_handshakes_that_are_none(studio: Studio, canvas: str) -> None:
     async with RawSocket.opened(url) as socket:
         await socket.send(frame(0x8, (1000).to_bytes(2)))
         assert await socket.closed() == 1000
+
+
+@pytest.mark.parametrize(
+    ("changed", "status"),
+    [
+        ({"Content-Length": "1"}, 400),
+        ({"Transfer-Encoding": "chunked"}, 400),
+        ({f"X-{number}": "x" for number in range(130)}, 431),
+        ({"X-Long": "x" * 20_000}, 431),
+    ],
+)
+async def test_handshakes_that_nobody_can_read(
+    stack: DevStack, changed: dict[str, str], status: int
+) -> None:
+    """Proves R-HTTP-11: they are answered, and the connection ends; it stands in nobody's count."""
+    url = f"{stack.url}/runtime/events/anything?"
+    assert await RawSocket.refusal(url, changed, ends=True) == status

@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import Callable, Iterable
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
@@ -12,6 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from svgx_devstack import DevStack
 from tests.e2e.api import reach
+from tests.e2e.raw_socket import RawSocket
 from tests.e2e.studio import Studio
 from tests.otlp import Span, receiving
 
@@ -145,3 +147,37 @@ async def test_nothing_secret_is_logged(studio: Studio) -> None:
             lines = [json.loads(line) for line in text.splitlines() if line.startswith("{")]
             assert all({"timestamp", "level", "event", "service"} <= line.keys() for line in lines)
             assert lines, name
+
+
+async def test_strangers_write_no_lines(stack: DevStack) -> None:
+    """Proves R-OBS-5: of handshakes good, bad and broken off, and of headers that travel with a trace."""
+    path = stack.log_path("gateway")
+    before = len(path.read_bytes())
+    live = f"{stack.url}/runtime/events"
+    for url in (f"{live}/{'stranger' * 800}?", f"{live}/stranger%3Ftoken=stranger?token=stranger"):
+        async with RawSocket.opened(url) as socket:
+            assert await socket.closed() in (4401, 4404)
+    for changed in ({"Sec-WebSocket-Version": "7"}, {"Upgrade": "h2c"}, {"Bad Name": "x"}):
+        assert await RawSocket.refusal(f"{live}/stranger?", changed) >= 400
+    address = urlsplit(stack.url)
+    for _ in range(20):
+        _, writer = await asyncio.open_connection(address.hostname, address.port)
+        writer.write(
+            b"GET /runtime/events/stranger HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\n"
+            b"Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+            b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
+        )
+        writer.close()
+    headers = {
+        "traceparent": f"00-{'1' * 32}-{'2' * 16}-01",
+        "tracestate": "stranger is no member",
+    }
+    async with httpx.AsyncClient(base_url=stack.url, headers=headers) as http:
+        for baggage in ("stranger" * 2000, "stranger, stranger"):
+            answer = await http.get("/auth/me", headers={"baggage": baggage})
+            assert answer.status_code == 401
+    written = path.read_bytes()[before:].decode(errors="replace")
+    assert "stranger" not in written
+    lines = [json.loads(line) for line in written.splitlines()]
+    theirs = ("uvicorn", "websockets", "opentelemetry", "asyncio")
+    assert [line for line in lines if line.get("logger", "").startswith(theirs)] == []

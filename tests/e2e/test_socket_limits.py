@@ -2,19 +2,25 @@
 
 import asyncio
 import contextlib
+import re
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from typing import Any
 
+import httpx
 import pytest
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.typing import Subprotocol
 
+from svgx_common.websocket import CLOSING_SECONDS, Allowance
 from svgx_devstack import DevStack
 from tests.e2e.api import Api, Session, reach
+from tests.e2e.raw_socket import RawSocket, frame
 
 ALL, MINE = 5, 3
+FRAMES = 50
+PONG = 0xA
 SYNC_STEP_1 = bytes([0, 0, 1, 0])
 AWARENESS_QUERY = bytes([3])
 
@@ -25,7 +31,7 @@ async def own_stack(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[D
     settings = {
         "WEBSOCKET_MAX_CONNECTIONS": str(ALL),
         "WEBSOCKET_MAX_CONNECTIONS_PER_IDENTITY": str(MINE),
-        "WEBSOCKET_MAX_FRAMES_PER_SECOND": "50",
+        "WEBSOCKET_MAX_FRAMES_PER_SECOND": str(FRAMES),
         "WEBSOCKET_MAX_BYTES_PER_SECOND": "65536",
         "WEBSOCKET_MAX_FRAME_BYTES": "131072",
         "WEBSOCKET_HANDSHAKE_TIMEOUT": "1",
@@ -139,6 +145,77 @@ async def drain(socket: ClientConnection) -> None:
         pass
 
 
+PINGS = frame(0x9, b"") * 100_000
+PARTS = frame(0x2, b"", final=False) + frame(0x0, b"", final=False) * 100_000
+TIMES = 5
+AT_ONCE = 10 * 2 * FRAMES
+"""More than what may come at once, with what comes back while it is read."""
+
+
+async def flood(url: str, content: bytes) -> tuple[int, int]:
+    """Send it as fast as it goes: the close code, and how many pings were answered. Then the connection has ended."""
+    async with RawSocket.opened(url) as socket:
+        sending = asyncio.create_task(socket.send(content))
+        code = await socket.closed()
+        assert await socket.closed() == 1006
+        with contextlib.suppress(ConnectionError):
+            await sending
+        return code, socket.heard[PONG]
+
+
+async def refused(stack: DevStack) -> int:
+    """How many connections were closed for sending too much."""
+    async with httpx.AsyncClient(base_url=stack.url) as http:
+        text = (await http.get("/metrics/prometheus")).text
+    found = re.search(r'websocket_refused_total{limit="rate"} ([0-9.]+)', text)
+    return int(float(found[1])) if found else 0
+
+
+@pytest.mark.parametrize("content", [PINGS, PARTS], ids=["pings", "parts"])
+async def test_every_frame_counts(room: Room, own_stack: DevStack, content: bytes) -> None:
+    """Proves R-LIMIT-10 and R-LIMIT-12: of whatever kind, and a read's rest is not looked at; others are served."""
+    before = await refused(own_stack)
+    url = f"{room.url}?token={await room.admin.token()}"
+
+    async def attack() -> list[tuple[int, int]]:
+        return [await flood(url, content) for _ in range(TIMES)]
+
+    async with (
+        await room.enter(room.admin) as quiet,
+        httpx.AsyncClient(base_url=own_stack.url) as http,
+        asyncio.timeout(60),
+    ):
+        attacking = asyncio.create_task(attack())
+        answers = 0
+        while not attacking.done():
+            assert (await http.get("/health/live")).status_code == 200
+            answers += 1
+        for code, pongs in attacking.result():
+            assert (code, pongs < AT_ONCE) == (4429, True), pongs
+        assert answers
+        await quiet.send(SYNC_STEP_1)
+        await quiet.recv()
+    assert await refused(own_stack) == before + TIMES
+
+
+@pytest.mark.parametrize("content", [PINGS, PARTS], ids=["pings", "parts"])
+async def test_who_may_not_enter_is_not_listened_to(room: Room, content: bytes) -> None:
+    """Proves R-LIMIT-12: the upgrade comes before the identity is looked at, and helps nobody."""
+    code, pongs = await flood(room.url, content)
+    assert code in (4401, 4429)
+    assert pongs < AT_ONCE
+
+
+async def test_after_our_close_nothing_counts_but_theirs(room: Room) -> None:
+    """Proves R-LIMIT-13: no ping is answered, and whoever does not close is cut off."""
+    async with RawSocket.opened(room.url) as socket:
+        assert await socket.closed() == 4401
+        await socket.send(frame(0x9, b"") * 5)
+        async with asyncio.timeout(CLOSING_SECONDS + 3):
+            assert await socket.closed() == 1006
+        assert socket.heard[PONG] == 0
+
+
 async def test_the_largest_frame_passes(room: Room) -> None:
     """Proves R-LIMIT-10: what is allowed at once is no less than one frame may have."""
     async with await room.enter(room.admin) as socket:
@@ -165,8 +242,6 @@ async def test_who_says_nothing_has_to_go(room: Room, own_stack: DevStack) -> No
 
 def test_an_allowance_comes_back() -> None:
     """Proves R-LIMIT-10: by a clock of the test's own."""
-    from svgx_gateway.sockets import Allowance
-
     now: list[Any] = [100.0]
     allowance = Allowance(10, 20, lambda: now[0])
     assert [allowance.take(1) for _ in range(21)] == [True] * 20 + [False]

@@ -48,7 +48,7 @@ def shown(key: str) -> dict[str, str]:
 
 @pytest.mark.parametrize("path", ["/auth/me", "/health/summary/"])
 async def test_made_up_keys_are_counted_before_auth_is_asked(backing: DevStack, path: str) -> None:
-    """Proves R-LIMIT-20 and R-LIMIT-1, for operations and for the page."""
+    """Proves R-LIMIT-14 and R-LIMIT-1, for operations and for the page."""
     auth = Auth()
     limit = LIMIT + len(path)
     async with (
@@ -68,7 +68,7 @@ async def test_made_up_keys_are_counted_before_auth_is_asked(backing: DevStack, 
 async def test_made_up_keys_drive_out_no_good_one(
     backing: DevStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Proves R-LIMIT-20 and R-AUTH-29: while auth is away the good one counts on."""
+    """Proves R-LIMIT-14 and R-AUTH-29: while auth is away the good one counts on."""
     monkeypatch.setattr(api_keys, "MAX_ENTRIES", 3)
     auth = Auth()
     page = "/security/rate-limits/config/"  # for admins: a viewer who is known gets 403

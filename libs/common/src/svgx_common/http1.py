@@ -73,6 +73,16 @@ class LimitedHttp(HttpToolsProtocol):
         self._header_bytes = 0
         self._in_time()
         super().on_headers_complete()
+        if self.parser.should_upgrade() and self._should_upgrade() and self._announces_body():
+            # The upgrade would come after the body, and nobody counts the time until then.
+            self.send_400_response("A handshake has no body.")
+
+    def handle_websocket_upgrade(self) -> None:
+        """Hand the connection over, unless an answer is still under way on it: that would be stuck for ever."""
+        if not getattr(self.cycle, "response_complete", True):
+            self.transport.close()
+        if not self.transport.is_closing():
+            super().handle_websocket_upgrade()
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Trailers are dropped: nobody reads them, and uvicorn would keep them all."""
@@ -96,6 +106,12 @@ class LimitedHttp(HttpToolsProtocol):
         super().on_response_complete()
         if unfinished and self._late is None:
             self._late = self.loop.call_later(LINGER_SECONDS, self.transport.close)
+
+    def _announces_body(self) -> bool:
+        return any(
+            name == b"transfer-encoding" or (name == b"content-length" and value.strip(b"0"))
+            for name, value in self.headers
+        )
 
     def _in_time(self) -> None:
         if self._late is not None:

@@ -17,13 +17,31 @@ _SUBPROTOCOL = re.compile(r"\b(bearer\.)[A-Za-z0-9._~+-]{6,}")
 _JWT = re.compile(r"\beyJ[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*")
 _API_KEY = re.compile(r"\b(svgx_[0-9a-f]{12})_[A-Za-z0-9_-]{20,}")
 _NAMED = re.compile(r"(?i)\b(\w*(?:token|passw(?:or)?d|secret|api[_-]?key)=)[^&\s\"',;]+")
-_SOCKET_QUERY = re.compile(r'("WebSocket [^\s"?]*)\?[^\s"]*')
-"""uvicorn's lines: a name in the query may be encoded so that no pattern knows it."""
 _URL_PASSWORD = re.compile(r"(?i)(://[^\s/:@]*:)[^\s/]+@")
 REDACTED = "[redacted]"
 
-_CLIENTS_MISTAKES = ("Invalid UTF-8 sequence received from client.",)
-"""What uvicorn logs as an error of ours, with a stack: anybody could fill the log with it. A close code answers it."""
+_CLIENTS_DOING = frozenset(
+    {
+        # With the path, as long as the client likes, and whatever is hidden in it.
+        '%s - "WebSocket %s" [accepted]',
+        '%s - "WebSocket %s" 403',
+        '%s - "WebSocket %s" %d',
+        "connection open",
+        "connection closed",
+        "connection rejected (%d %s)",
+        "HTTP response sent (%d %s)",
+        # Without a word of what or whose.
+        "Invalid HTTP request received.",
+        "Unsupported upgrade request.",
+        # As errors of ours: a text that is none, and a client that left before it was answered.
+        "Invalid UTF-8 sequence received from client.",
+        "ASGI callable returned without completing handshake.",
+    }
+)
+"""What uvicorn and `websockets` log of what any client does: anybody could fill the log with it."""
+
+_CLIENTS_HEADERS = ("opentelemetry.trace.span", "opentelemetry.trace.propagation.tracecontext")
+"""Loggers that warn of a bad `tracestate`, with its text; the trace begins here then."""
 
 Format = Literal["json", "console", "auto"]
 
@@ -37,7 +55,6 @@ def redact(value: Any) -> Any:
         case str():
             text = _SCHEME.sub(rf"\g<1> {REDACTED}", value)
             text = _SUBPROTOCOL.sub(rf"\g<1>{REDACTED}", text)
-            text = _SOCKET_QUERY.sub(rf"\g<1>?{REDACTED}", text)
             text = _NAMED.sub(rf"\g<1>{REDACTED}", text)
             text = _URL_PASSWORD.sub(rf"\g<1>{REDACTED}@", text)
             text = _API_KEY.sub(rf"\g<1>_{REDACTED}", text)
@@ -82,8 +99,8 @@ def _plain_traceback(target: TextIO, error: ExcInfo) -> None:
     target.write(redact(text.getvalue()))
 
 
-def _is_no_clients_mistake(record: logging.LogRecord) -> bool:
-    return record.msg not in _CLIENTS_MISTAKES
+def _is_no_clients_doing(record: logging.LogRecord) -> bool:
+    return record.msg not in _CLIENTS_DOING
 
 
 def configure(service: str, replica_id: str, level: str, form: Format = "auto") -> None:
@@ -119,7 +136,9 @@ def configure(service: str, replica_id: str, level: str, form: Format = "auto") 
     root.setLevel(level)
     # The gateway counts and traces requests itself; uvicorn's access lines would only repeat them, with tokens.
     logging.getLogger("uvicorn.access").disabled = True
-    logging.getLogger("uvicorn.error").addFilter(_is_no_clients_mistake)
+    logging.getLogger("uvicorn.error").addFilter(_is_no_clients_doing)
+    for logger in _CLIENTS_HEADERS:
+        logging.getLogger(logger).setLevel(logging.ERROR)
     for noisy in ("httpx", "httpcore", "urllib3"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     structlog.configure(

@@ -28,6 +28,7 @@ from svgx_common.health import Health, Phase
 from svgx_common.http1 import LimitedHttp
 from svgx_common.responder import Responder
 from svgx_common.settings import Settings, load
+from svgx_common.websocket import WebSocketLimits, limited
 
 log = structlog.get_logger(__name__)
 
@@ -36,15 +37,6 @@ YOUNG_OBJECTS = 10_000
 
 LAST_SECONDS = 5.0
 """Seconds past the drain time before what is unfinished is given up, and again for handing over."""
-
-
-@dataclass(frozen=True, slots=True)
-class WebSocketLimits:
-    """`max_bytes` a frame; pings every `ping_interval` seconds, answered within `ping_timeout` seconds."""
-
-    max_bytes: int = 16 * 1024 * 1024
-    ping_interval: float = 30.0
-    ping_timeout: float = 10.0
 
 
 @dataclass(slots=True)
@@ -165,8 +157,7 @@ class _Life(Generic[Settings]):
             server_header=False,
             proxy_headers=False,  # whom to believe is the gateway's setting
             lifespan="off",
-            ws="websockets-sansio",
-            ws_max_size=self._websocket.max_bytes,
+            ws=limited(self._websocket),
             ws_ping_interval=self._websocket.ping_interval,
             ws_ping_timeout=self._websocket.ping_timeout,
             ws_per_message_deflate=False,

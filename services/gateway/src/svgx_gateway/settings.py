@@ -8,8 +8,9 @@ from pydantic_settings import NoDecode
 from svgx_common.contract.policy import RateClass
 from svgx_common.contract.ratelimits import ClassLimits, RateLimit
 from svgx_common.settings import TokenSettings
+from svgx_common.websocket import WebSocketLimits
 from svgx_gateway.proxies import networks
-from svgx_gateway.sockets import SocketLimits
+from svgx_gateway.sockets import REFUSED, SocketLimits
 
 
 def _networks(text: str) -> str:
@@ -71,16 +72,25 @@ class GatewaySettings(TokenSettings):
         return self
 
     def socket_limits(self) -> SocketLimits:
-        """The limits of WebSockets."""
+        """How many WebSockets there may be, and whose."""
         return SocketLimits(
             connections=self.websocket_max_connections,
             per_identity=self.websocket_max_connections_per_identity,
+            handshake=self.websocket_handshake_timeout,
+        )
+
+    def websocket_limits(self) -> WebSocketLimits:
+        """The limits of what comes over each of them."""
+        return WebSocketLimits(
+            max_bytes=self.websocket_max_frame_bytes,
+            ping_interval=self.websocket_ping_interval,
+            ping_timeout=self.websocket_ping_timeout,
             frames=self.websocket_max_frames_per_second,
             bytes=self.websocket_max_bytes_per_second,
             burst_bytes=max(
                 self.websocket_max_frame_bytes, 2 * self.websocket_max_bytes_per_second
             ),
-            handshake=self.websocket_handshake_timeout,
+            refused=REFUSED.labels("rate").inc,
         )
 
     def rate_limits(self) -> ClassLimits:

@@ -1,10 +1,10 @@
-"""Limits of WebSockets: how many there are, whose, how much comes over one, and how long it may say nothing at first.
+"""Limits of WebSockets: how many there are, whose, and how long one may say nothing at first.
 
-They stand in front of what the connections do, and know nothing of it.
+They stand in front of what the connections do, and know nothing of it. How much comes over one is counted where it is
+parsed: `svgx_common.websocket`.
 """
 
 import asyncio
-import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -14,6 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocket
 
 from svgx_common.contract.errors import Overloaded
+from svgx_common.websocket import TOO_MANY
 from svgx_gateway import handshake, problems
 
 REFUSED = prometheus_client.Counter(
@@ -22,10 +23,8 @@ REFUSED = prometheus_client.Counter(
     ["limit"],
 )
 
-TOO_LATE, TOO_MANY = 4408, 4429
-"""Close codes: nothing was said in time; too many connections of one identity, too many frames or bytes."""
-
-MAX_REASON = 120
+TOO_LATE = 4408
+"""Close code: nothing was said in time."""
 
 Identify = Callable[[WebSocket], Awaitable[str | None]]
 """Whose connection it is; None when nobody's: then it is refused further on."""
@@ -33,40 +32,11 @@ Identify = Callable[[WebSocket], Awaitable[str | None]]
 
 @dataclass(frozen=True, slots=True)
 class SocketLimits:
-    """`connections` and `per_identity` on this gateway; `frames` and `bytes` a second; `handshake` in seconds.
-
-    A connection may send `burst_bytes` at once, however slowly it comes back; so one frame of the largest size passes.
-    """
+    """`connections` and `per_identity` on this gateway; `handshake` in seconds."""
 
     connections: int
     per_identity: int
-    frames: float
-    bytes: float
-    burst_bytes: float
     handshake: float
-
-
-class Allowance:
-    """A token bucket: `rate` a second, `burst` at once. `clock` gives seconds."""
-
-    def __init__(
-        self, rate: float, burst: float, clock: Callable[[], float] = time.monotonic
-    ) -> None:
-        self._rate = rate
-        self._burst = burst
-        self._clock = clock
-        self._left = burst
-        self._at = clock()
-
-    def take(self, amount: float) -> bool:
-        """Whether so much was there; then it is gone."""
-        now = self._clock()
-        self._left = min(self._burst, self._left + (now - self._at) * self._rate)
-        self._at = now
-        if amount > self._left:
-            return False
-        self._left -= amount
-        return True
 
 
 class LimitedSockets:
@@ -119,41 +89,24 @@ class LimitedSockets:
 
 
 class _Incoming:
-    """What comes over one connection. Past a limit it is closed, and the application hears that it has ended."""
+    """What comes over one connection. When that is nothing at first, it is closed, and the application hears so."""
 
     def __init__(self, limits: SocketLimits, receive: Receive, send: Send) -> None:
         self._limits = limits
         self._receive = receive
         self._send = send
-        # Two seconds' worth at once: a client that was held up sends what it has.
-        self._frames = Allowance(limits.frames, 2 * limits.frames)
-        self._bytes = Allowance(limits.bytes, limits.burst_bytes)
         self._heard = False
 
     async def receive(self) -> Message:
         if self._heard:
-            message = await self._receive()
-        else:
-            try:
-                async with asyncio.timeout(self._limits.handshake):
-                    message = await self._receive()
-            except TimeoutError:
-                return await self._end("handshake", TOO_LATE, "nothing was said in time")
-        if message["type"] != "websocket.receive":
-            return message
-        self._heard = True
-        content = message.get("bytes") or message.get("text") or b""
-        if not self._frames.take(1):
-            return await self._end(
-                "rate", TOO_MANY, f"at most {self._limits.frames:g} messages a second"
-            )
-        if not self._bytes.take(len(content)):
-            return await self._end(
-                "rate", TOO_MANY, f"at most {self._limits.bytes:g} bytes a second"
-            )
+            return await self._receive()
+        try:
+            async with asyncio.timeout(self._limits.handshake):
+                message = await self._receive()
+        except TimeoutError:
+            REFUSED.labels("handshake").inc()
+            reason = "nothing was said in time"
+            await self._send({"type": "websocket.close", "code": TOO_LATE, "reason": reason})
+            return {"type": "websocket.disconnect", "code": TOO_LATE, "reason": reason}
+        self._heard = message["type"] == "websocket.receive"
         return message
-
-    async def _end(self, limit: str, code: int, reason: str) -> Message:
-        REFUSED.labels(limit).inc()
-        await self._send({"type": "websocket.close", "code": code, "reason": reason[:MAX_REASON]})
-        return {"type": "websocket.disconnect", "code": code, "reason": reason}

@@ -1,12 +1,16 @@
 """The root of every trace: one span for each HTTP request."""
 
-from opentelemetry import propagate, trace
+from opentelemetry import trace
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from svgx_common.tracing import Spanning
 
 tracer = trace.get_tracer("svgx.gateway")
+
+# No baggage: what strangers pack would travel to every service.
+_incoming = TraceContextTextMapPropagator()
 
 
 class Tracing:
@@ -24,7 +28,7 @@ class Tracing:
             tracer,
             scope["method"],  # the route adds its template; paths would make a name for each canvas
             trace.SpanKind.SERVER,
-            parent=propagate.extract(Headers(scope=scope)),
+            parent=_incoming.extract(Headers(scope=scope)),
             attributes={"http.request.method": scope["method"], "url.path": scope["path"]},
         ) as span:
             context = span.get_span_context()

@@ -23,6 +23,9 @@ log = structlog.get_logger(__name__)
 CONNECTIONS = Gauge("svgx_engine_live_connections", "WebSocket connections open on this gateway.")
 CANVASES = Gauge("svgx_engine_live_canvases", "Canvases with a connection on this gateway.")
 
+LEAVING = 2.0
+"""Seconds that closed connections of a stopping gateway have to be gone."""
+
 
 class Hub:
     """Groups connections by canvas."""
@@ -35,6 +38,9 @@ class Hub:
         self._starting: dict[str, asyncio.Task[LiveCanvas]] = {}
         self._stopping: set[asyncio.Task[None]] = set()
         self._closing = False
+        self._inside = 0
+        self._empty = asyncio.Event()
+        self._empty.set()
         bus.on_reconnect(self._reconnected)
         access.on_change(self._access_changed)
         CONNECTIONS.set_function(self._count)
@@ -45,6 +51,8 @@ class Hub:
         """The canvas, with the connection among its own for the length of the block."""
         canvas = await self._canvas(canvas_id)
         canvas.connections.add(connection)
+        self._inside += 1
+        self._empty.clear()
         if self._closing:
             # It was on its way when the gateway was told to stop, and was not among those that were closed.
             connection.close(Close.RESTARTING, "restarting")
@@ -61,6 +69,9 @@ class Hub:
                 task = asyncio.create_task(self._stop_when_flushed(canvas))
                 self._stopping.add(task)
                 task.add_done_callback(self._stopping.discard)
+            self._inside -= 1
+            if not self._inside:
+                self._empty.set()
 
     async def drain(self, seconds: float) -> None:
         """Send every client to another gateway, spread over `seconds`; then see that what they sent is saved."""
@@ -73,6 +84,10 @@ class Hub:
             # By the clock: of a thousand short pauses each is a little longer than it should be.
             await asyncio.sleep(began + seconds * number / len(connections) - clock())
             connection.close(Close.RESTARTING, "restarting")
+        with contextlib.suppress(TimeoutError):
+            # Each says by itself why it ends, and tells the others that it has gone: the server would cut it short.
+            async with asyncio.timeout(LEAVING):
+                await self._empty.wait()
         await asyncio.gather(*(canvas.outbox.flushed() for canvas in self._canvases.values()))
 
     async def stop(self) -> None:

@@ -18,7 +18,7 @@ Draw together: canvases, their members, their content. Sign in with `POST /auth/
 `Authorization: Bearer …`. Every path answers with and without its trailing slash. Errors are `application/problem+json`
 (RFC 9457) with a `code` and a `trace_id`. Lists are pages: `next` is the `cursor` of the next one, null on the last.
 Times are RFC 3339 in UTC. A POST with an `Idempotency-Key` is done once, however often it is sent. The drawing itself
-goes over the WebSocket `/runtime/events/{canvas_id}?token=…`, which speaks y-protocols (`docs/asyncapi.yaml`).
+goes over the WebSocket `/runtime/events/{canvas_id}`, which speaks y-protocols (`docs/asyncapi.yaml`).
 """
 
 IDEMPOTENCY_KEY = {

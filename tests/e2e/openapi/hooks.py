@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import secrets
 from typing import Any
 from urllib.request import Request, urlopen
@@ -16,6 +17,8 @@ ME = os.environ.get("SVGX_USER_ID", "")
 
 GUESSING = "203.0.113.1"
 """The address that the requests come from."""
+
+VALID_KEY = re.compile(r"[!#-~]{1,255}")
 
 UNSAYABLE = {
     "cursor": "made by the server, and by nobody else",
@@ -69,6 +72,9 @@ def before_call(ctx: Any, case: Any, kwargs: Any) -> None:
     Wrong passwords come from an address of their own: it has to wait, and nobody else.
     """
     case.headers["X-Forwarded-For"] = GUESSING
+    if VALID_KEY.fullmatch(case.headers.get("Idempotency-Key", "")):
+        # Sent again it would get the first one's answer, also about what has been deleted since.
+        case.headers["Idempotency-Key"] = secrets.token_hex(8)
     body = case.body
     if not isinstance(body, dict):
         return

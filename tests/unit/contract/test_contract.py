@@ -1,7 +1,9 @@
 """The declarations everything else is read from."""
 
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from mypy import api as mypy
@@ -46,6 +48,27 @@ def test_an_operation_is_whole(operation: object) -> None:
         assert (op.reply is Empty) == (op.http.status == 204)
         if issubclass(op.request, RawRequest):
             assert set(op.http.path_fields) == fields - {"content"}
+
+
+def integers(schema: Any) -> Iterator[dict[str, Any]]:
+    """Every whole number that a schema speaks of."""
+    if isinstance(schema, dict):
+        if schema.get("type") == "integer":
+            yield schema
+        for part in schema.values():
+            yield from integers(part)
+    elif isinstance(schema, list):
+        for part in schema:
+            yield from integers(part)
+
+
+@pytest.mark.parametrize("operation", OPERATIONS, ids=lambda operation: operation.name)
+def test_whole_numbers_have_bounds(operation: object) -> None:
+    """Proves R-CONTRACT-2: JSON's have none, PostgreSQL's have."""
+    (op,) = (each for each in OPERATIONS if each is operation)
+    for schema in integers(op.request.model_json_schema()):
+        assert "minimum" in schema, schema
+        assert schema["maximum"] < 2**63, schema
 
 
 def test_every_service_answers_something() -> None:

@@ -9,6 +9,9 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 from svgx_common.contract.errors import SvgxError
 from svgx_common.contract.policy import CanvasRole, RateClass, Scope
 
+Count = Annotated[int, Field(ge=0, le=2**53 - 1)]
+"""A version or revision: no larger than every JSON reader has it exactly (RFC 8259, 6); PostgreSQL has it as well."""
+
 Identifier = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
 """An id as it stands in a URL and in a NATS subject: no dots, no wildcards, no spaces."""
 

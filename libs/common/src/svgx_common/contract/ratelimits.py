@@ -10,7 +10,14 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 
 from svgx_common.contract.errors import Conflict
-from svgx_common.contract.operation import Http, Identifier, Operation, ReplyModel, RequestModel
+from svgx_common.contract.operation import (
+    Count,
+    Http,
+    Identifier,
+    Operation,
+    ReplyModel,
+    RequestModel,
+)
 from svgx_common.contract.policy import RateClass, Role, Scope
 
 LimitedClass = Literal[RateClass.READ, RateClass.WRITE, RateClass.LOGIN, RateClass.HEAVY]
@@ -68,7 +75,7 @@ class SetRateLimitsRequest(RequestModel):
     With `version`, only when nobody has changed anything since that version.
     """
 
-    version: Annotated[int, Field(ge=0)] | None = None
+    version: Count | None = None
     limits: ClassLimits = Field(default_factory=dict)
     roles: dict[Role, ClassLimits] = Field(default_factory=dict)
     whitelist: Whitelist = Whitelist()

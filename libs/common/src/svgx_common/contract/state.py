@@ -16,6 +16,7 @@ from svgx_common.contract.errors import (
 )
 from svgx_common.contract.operation import (
     Blob,
+    Count,
     Empty,
     Http,
     Identifier,
@@ -115,7 +116,7 @@ class AppendRequest(RawRequest):
 class LoadRequest(CanvasRequest):
     """`after` is the revision the caller already has; 0 asks for the whole content."""
 
-    after: Annotated[int, Field(ge=0)] = 0
+    after: Count = 0
 
 
 CREATE_CANVAS = Operation(

@@ -11,7 +11,6 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from svgx_common.contract.errors import MethodNotAllowed
 from svgx_gateway import problems
 from svgx_gateway.compression import reads_gzip
 
@@ -40,7 +39,7 @@ _POLICY = (
 _HTML, _SCRIPT = "text/html; charset=utf-8", "text/javascript; charset=utf-8"
 SMALL = 500
 """Bytes up to which compressing gains nothing."""
-_KEEP = "public, max-age=86400"
+_KEPT = {"Cache-Control": "public, max-age=86400"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,11 +51,11 @@ class _Page:
     headers: Mapping[str, str]
 
     @classmethod
-    def of(cls, content: bytes, media_type: str, **headers: str) -> Self:
+    def of(cls, content: bytes, media_type: str, headers: Mapping[str, str] | None = None) -> Self:
         """Compress it, once: for everybody who asks it would be work that anybody can cause."""
-        said = {"Content-Type": media_type, "Vary": "Accept-Encoding"}
-        named = {name.replace("_", "-"): value for name, value in headers.items()}
-        return cls(content, gzip.compress(content) if len(content) > SMALL else None, said | named)
+        compressed = gzip.compress(content) if len(content) > SMALL else None
+        said = {"Content-Type": media_type, "Vary": "Accept-Encoding", **(headers or {})}
+        return cls(content, compressed, said)
 
     def answer(self, request: Request) -> Response:
         """For those who read gzip, or as it is."""
@@ -72,15 +71,15 @@ class Docs:
     def __init__(self, app: ASGIApp, document: dict[str, Any]) -> None:
         self._app = app
         assets = files("fastapi_offline") / "static"
-        page = _Page.of(_PAGE.encode(), _HTML, Content_Security_Policy=_POLICY)
+        page = _Page.of(_PAGE.encode(), _HTML, {"Content-Security-Policy": _POLICY})
         bundle = (assets / "swagger-ui-bundle.js").read_bytes()
         style = (assets / "swagger-ui.css").read_bytes()
         self._pages = {
             "/docs": page,
             "/docs/": page,
-            "/docs/swagger-ui-bundle.js": _Page.of(bundle, _SCRIPT, Cache_Control=_KEEP),
-            "/docs/swagger-ui.css": _Page.of(style, "text/css", Cache_Control=_KEEP),
-            "/docs/start.js": _Page.of(_START.encode(), _SCRIPT, Cache_Control=_KEEP),
+            "/docs/swagger-ui-bundle.js": _Page.of(bundle, _SCRIPT, _KEPT),
+            "/docs/swagger-ui.css": _Page.of(style, "text/css", _KEPT),
+            "/docs/start.js": _Page.of(_START.encode(), _SCRIPT, _KEPT),
             "/openapi.json": _Page.of(json.dumps(document).encode(), "application/json"),
         }
 
@@ -90,8 +89,6 @@ class Docs:
         if page is None:
             await self._app(scope, receive, send)
         elif scope["method"] not in ("GET", "HEAD"):
-            refusal = problems.response(MethodNotAllowed())
-            refusal.headers["Allow"] = "GET, HEAD"
-            await refusal(scope, receive, send)
+            await problems.not_allowed(("GET", "HEAD"))(scope, receive, send)
         else:
             await page.answer(Request(scope))(scope, receive, send)

@@ -1,11 +1,12 @@
 """Errors at the edge: `application/problem+json` (RFC 9457) with our code and the trace id."""
 
 import math
+from collections.abc import Iterable
 from typing import Any
 
 from starlette.responses import JSONResponse
 
-from svgx_common.contract.errors import SvgxError
+from svgx_common.contract.errors import MethodNotAllowed, SvgxError
 from svgx_common.tracing import current_trace_id
 
 RETRY = 1.0
@@ -24,6 +25,13 @@ def content(error: SvgxError) -> dict[str, Any]:
         **body,
         "trace_id": current_trace_id(),
     }
+
+
+def not_allowed(methods: Iterable[str]) -> JSONResponse:
+    """405, which names the methods there are (RFC 9110, 15.5.6)."""
+    answer = response(MethodNotAllowed())
+    answer.headers["Allow"] = ", ".join(sorted(methods))
+    return answer
 
 
 def response(error: SvgxError) -> JSONResponse:

@@ -16,7 +16,7 @@ from svgx_common import metrics
 from svgx_common.bus import HEADER_FILENAME, HEADER_MEDIA_TYPE, Answer, Bus
 from svgx_common.caller import Caller, Client
 from svgx_common.contract import OPERATIONS
-from svgx_common.contract.errors import Internal, MethodNotAllowed, SvgxError
+from svgx_common.contract.errors import Internal, SvgxError
 from svgx_common.contract.operation import (
     Empty,
     Http,
@@ -83,20 +83,18 @@ class Operations:
 
 
 class _ByMethod:
-    """One for all methods of a path: the answer to another one names those there are (RFC 9110, 15.5.6)."""
+    """One for all methods of a path."""
 
     def __init__(self, endpoints: dict[str, Endpoint]) -> None:
         self._endpoints = dict(endpoints)
         if "GET" in endpoints:
             self._endpoints["HEAD"] = endpoints["GET"]
-        self._allowed = ", ".join(sorted(self._endpoints))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI."""
         endpoint = self._endpoints.get(scope["method"])
         if endpoint is None:
-            response: Response = problems.response(MethodNotAllowed())
-            response.headers["Allow"] = self._allowed
+            response: Response = problems.not_allowed(self._endpoints)
         else:
             response = await endpoint(Request(scope, receive, send))
         await response(scope, receive, send)

@@ -29,7 +29,7 @@ bench: ## Measure what the gateway costs over a bare handler
 	@$(BOOTSTRAP) exec python -m bench.http
 
 docs: ## Write docs/asyncapi.yaml anew from the contract
-	@$(BOOTSTRAP) exec python -m svgx_common.asyncapi docs/asyncapi.yaml
+	@$(BOOTSTRAP) exec python -m svgx_common.messaging.asyncapi docs/asyncapi.yaml
 
 lock: ## Pin requirements.in anew in requirements.lock, with hashes
 	@$(BOOTSTRAP) exec uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \

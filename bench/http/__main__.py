@@ -20,9 +20,9 @@ import uvloop
 
 from bench.http import handler
 from bench.http.load import Result, Server, run
-from svgx_common import tokens
 from svgx_common.contract.policy import Role
-from svgx_common.signing_keys import secret_key
+from svgx_common.tokens import access_tokens as tokens
+from svgx_common.tokens.signing_keys import secret_key
 from svgx_devstack import DevStack
 from svgx_devstack.ports import choose
 

@@ -7,7 +7,6 @@ from datetime import UTC, datetime
 import uvicorn
 from fastapi import FastAPI
 
-from svgx_common.bus import Bus
 from svgx_common.contract.auth import JWKS, ME, Jwks, JwksRequest, MeRequest, User
 from svgx_common.contract.policy import Role
 from svgx_common.contract.revocations import (
@@ -15,7 +14,8 @@ from svgx_common.contract.revocations import (
     ListRevocationsRequest,
     RevocationList,
 )
-from svgx_common.responder import Call, Responder
+from svgx_common.messaging.bus import Bus
+from svgx_common.messaging.responder import Call, Responder
 from svgx_common.runtime import spare_the_collector
 
 USER = User(

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from types import TracebackType
 from typing import Self
 
-from svgx_devstack import probe
+from svgx_devstack.backing import probe
 from svgx_devstack.ports import HOST
 
 LOOK = 1.0

@@ -4,10 +4,9 @@ from pathlib import Path
 
 import websockets
 
-from svgx_common import awareness
-from svgx_common.awareness import State
-from svgx_common.lib0 import Decoder
-from svgx_gateway.live import protocol
+from svgx_yjs import awareness, protocol
+from svgx_yjs.awareness import State
+from svgx_yjs.lib0 import Decoder
 from tests.e2e.studio import Studio
 from tests.e2e.yjs_clients import AWARENESS, YjsDriver
 
@@ -123,7 +122,7 @@ async def test_who_leaves_takes_nobody_else_along(studio: Studio, canvas: str) -
     await studio.driver.see(people, [client.name for client in people], timeout=PROMPT)
     url = f"{studio.api.live_url}/{canvas}?token={await studio.owner.token()}"
     async with websockets.connect(url) as socket:
-        await socket.send(protocol.step_1(b"\x00"))
+        await socket.send(protocol.encode_sync_step_1(b"\x00"))
         await states_until(socket, leaving.name)
         await leaving.vanish()
         await studio.driver.see([staying, other], [staying.name, other.name], timeout=PROMPT)
@@ -142,7 +141,7 @@ async def test_a_tab_that_loses_its_connection_takes_nobody_along(
     await studio.driver.see(people, [client.name for client in people], timeout=PROMPT)
     url = f"{studio.api.live_url}/{canvas}?token={await studio.owner.token()}"
     async with websockets.connect(url) as socket:
-        await socket.send(protocol.step_1(b"\x00"))
+        await socket.send(protocol.encode_sync_step_1(b"\x00"))
         await states_until(socket, further.name)
         await tabs[0].drop()
         await tabs[0].closed()
@@ -167,12 +166,12 @@ async def test_a_stranger_cannot_silence_anybody(studio: Studio, canvas: str) ->
     token = await studio.api.of(guest).token()
     url = f"{studio.api.live_url}/{canvas}?token={token}"
     async with websockets.connect(url) as socket:
-        await socket.send(protocol.step_1(b"\x00"))
+        await socket.send(protocol.encode_sync_step_1(b"\x00"))
         seen = await states_until(socket, victim.name)
         target = next(state.client for state in seen if victim.name in state.json)
         for json in ('{"name":"stolen"}', "null"):
             stolen = State(target, awareness.MAX_CLOCK, json)
-            await socket.send(protocol.aware(awareness.encode([stolen])))
+            await socket.send(protocol.encode_awareness(awareness.encode([stolen])))
         # One connection keeps its order: the answer comes after what was said before.
         await socket.send(bytes([protocol.QUERY_AWARENESS]))
         assert not any("stolen" in state.json for state in await states_until(socket, victim.name))

@@ -12,7 +12,7 @@ import pytest
 from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 
-from svgx_common import http1
+from svgx_common.http import protocol as http1
 from svgx_devstack import DevStack
 from tests.e2e.api import CANVASES
 from tests.e2e.studio import Studio

@@ -2,8 +2,8 @@
 
 import asyncio
 
-from svgx_common.bus import Bus
 from svgx_common.contract.auth import LOGIN, LoginRequest
+from svgx_common.messaging.bus import Bus
 from svgx_devstack import DevStack
 
 

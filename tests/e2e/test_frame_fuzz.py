@@ -17,9 +17,9 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from websockets.asyncio.server import serve
 
-from svgx_common.lib0 import Malformed
 from svgx_devstack import DevStack
-from svgx_gateway.live import protocol
+from svgx_yjs import protocol
+from svgx_yjs.lib0 import Malformed
 from tests.e2e import studio as studios
 from tests.e2e.painters import Painters
 from tests.e2e.raw_socket import RawSocket, frame
@@ -33,7 +33,7 @@ pytestmark = pytest.mark.timeout(120 + FRAMES // 20)
 AT_ONCE = 16
 """Connections that send them."""
 
-EVERYTHING = protocol.step_1(b"\0")
+EVERYTHING = protocol.encode_sync_step_1(b"\0")
 GROWTH = 100 * 1024 * 1024
 """Bytes a process may have more after it."""
 
@@ -58,7 +58,7 @@ async def recorded(studio: Studio) -> list[bytes]:
     enough = asyncio.Event()
 
     async def record(socket: websockets.ServerConnection) -> None:
-        await socket.send(protocol.step_1(b"\0"))
+        await socket.send(protocol.encode_sync_step_1(b"\0"))
         async for message in socket:
             assert isinstance(message, bytes)
             frames.append(message)

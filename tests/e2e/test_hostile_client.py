@@ -4,7 +4,7 @@ import contextlib
 
 import websockets
 
-from svgx_gateway.live import protocol
+from svgx_yjs import protocol
 from tests.e2e.studio import Studio
 from tests.unit.canvas.updates import nested_types, nested_values
 
@@ -37,9 +37,9 @@ async def test_what_cannot_be_read_closes_its_sender_only(studio: Studio, canvas
         b"\xff",
         b"\x00\x09",
         "text",
-        protocol.step_1(b"\xff\xff"),
-        protocol.step_1(b"\xff\xff\xff\xff\x0f"),
-        *map(protocol.update, HARM),
+        protocol.encode_sync_step_1(b"\xff\xff"),
+        protocol.encode_sync_step_1(b"\xff\xff\xff\xff\x0f"),
+        *map(protocol.encode_update, HARM),
     ]
     for frame in frames:
         async with websockets.connect(url) as socket:
@@ -64,8 +64,8 @@ async def test_what_waits_harms_nobody_when_what_it_waits_for_arrives(
     ]
     async with websockets.connect(url) as socket:
         for number, frame in enumerate(frames, start=1):
-            await socket.send(protocol.update(frame))
-            while await socket.recv() != protocol.saved(number):
+            await socket.send(protocol.encode_update(frame))
+            while await socket.recv() != protocol.encode_saved(number):
                 pass
     await friend.add("still-here")
     await studio.driver.saved([friend])

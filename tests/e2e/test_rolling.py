@@ -9,7 +9,8 @@ import pytest
 from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 
-from svgx_devstack import DevStack, probe
+from svgx_devstack import DevStack
+from svgx_devstack.backing import probe
 from svgx_devstack.ports import HOST
 from tests.e2e import studio as studios
 from tests.e2e.api import reach

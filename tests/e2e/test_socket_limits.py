@@ -13,8 +13,8 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.typing import Subprotocol
 
-from svgx_common.websocket import CLOSING_SECONDS, Allowance
 from svgx_devstack import DevStack
+from svgx_gateway.websocket.protocol import CLOSING_SECONDS, Allowance
 from tests.e2e.api import Api, Session, reach
 from tests.e2e.raw_socket import RawSocket, frame
 

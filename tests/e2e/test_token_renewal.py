@@ -7,12 +7,12 @@ from collections.abc import AsyncIterator
 import pytest
 import websockets
 
-from svgx_common import tokens
 from svgx_common.contract.policy import Role
-from svgx_common.lib0 import Decoder, Encoder
-from svgx_common.signing_keys import secret_key
+from svgx_common.tokens import access_tokens as tokens
+from svgx_common.tokens.signing_keys import secret_key
 from svgx_devstack import DevStack
-from svgx_gateway.live import protocol
+from svgx_yjs import protocol
+from svgx_yjs.lib0 import Decoder, Encoder
 from tests.e2e.api import reach
 from tests.limits import ROOMY
 

@@ -13,10 +13,10 @@ from pydantic import SecretStr
 from svgx_auth.app import build
 from svgx_auth.oidc.settings import OidcProvider
 from svgx_auth.settings import AuthSettings
-from svgx_common.bus import Bus
 from svgx_common.health import Health
+from svgx_common.messaging.bus import Bus
+from svgx_common.messaging.responder import Responder
 from svgx_common.postgres import Row
-from svgx_common.responder import Responder
 from svgx_common.runtime import Runtime
 from svgx_devstack import DevStack
 

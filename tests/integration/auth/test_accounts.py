@@ -7,9 +7,6 @@ import secrets
 import asyncpg
 import pytest
 
-from svgx_common import tokens
-from svgx_common.bus import Bus
-from svgx_common.caller import Caller, Client
 from svgx_common.contract.auth import (
     CREATE_USER,
     LIST_USERS,
@@ -26,7 +23,10 @@ from svgx_common.contract.auth import (
 )
 from svgx_common.contract.errors import Conflict, Invalid, InvalidCredentials, Unauthenticated
 from svgx_common.contract.policy import Role
-from svgx_common.signing_keys import CheckingKeys
+from svgx_common.messaging.bus import Bus
+from svgx_common.messaging.caller import Caller, Client
+from svgx_common.tokens import access_tokens as tokens
+from svgx_common.tokens.signing_keys import CheckingKeys
 from svgx_devstack import DevStack
 from tests.integration.auth.conftest import ADMIN_PASSWORD, SECRET
 

@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 
-from svgx_common.bus import Bus
 from svgx_common.contract.audit import LIST_AUDIT, AuditEvent, ListAuditRequest
 from svgx_common.contract.auth import (
     DELETE_USER,
@@ -30,6 +29,7 @@ from svgx_common.contract.errors import (
     Unauthenticated,
 )
 from svgx_common.contract.policy import Role
+from svgx_common.messaging.bus import Bus
 from tests.integration.auth.conftest import ADMIN_PASSWORD, Tables
 from tests.integration.auth.test_accounts import caller_of, create, login
 from tests.integration.auth.test_sessions import refresh, refused

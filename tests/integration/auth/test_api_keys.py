@@ -10,8 +10,6 @@ from svgx_auth.api_keys import ApiKeys
 from svgx_auth.audit import Audit
 from svgx_auth.revocations import Revocations
 from svgx_common import postgres
-from svgx_common.bus import Bus
-from svgx_common.caller import Caller
 from svgx_common.contract.api_keys import (
     CHECK_API_KEY,
     CREATE_API_KEY,
@@ -48,8 +46,10 @@ from svgx_common.contract.errors import (
 from svgx_common.contract.operation import Operation
 from svgx_common.contract.policy import Role
 from svgx_common.contract.revocations import LIST_REVOCATIONS, ListRevocationsRequest
+from svgx_common.messaging.bus import Bus
+from svgx_common.messaging.caller import Caller
 from svgx_devstack import DevStack
-from svgx_gateway import api_keys
+from svgx_gateway.identity import api_keys
 from tests.integration.auth.conftest import Tables
 from tests.integration.auth.test_accounts import PASSWORD, caller_of, create, login
 from tests.integration.auth.test_administration import root, update

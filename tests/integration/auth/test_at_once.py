@@ -8,13 +8,13 @@ import pytest
 
 from svgx_auth.accounts import Accounts
 from svgx_auth.audit import SERVICE, Audit
-from svgx_auth.passwords import Passwords
+from svgx_auth.passwords.hashing import Passwords
 from svgx_auth.revocations import Revocations
 from svgx_common import postgres
-from svgx_common.bus import Bus
 from svgx_common.contract.auth import CreateUserRequest, User
 from svgx_common.contract.errors import Conflict
 from svgx_common.contract.policy import Role
+from svgx_common.messaging.bus import Bus
 from svgx_devstack import DevStack
 from tests.integration.auth.conftest import ADMIN_PASSWORD, Tables, replica
 

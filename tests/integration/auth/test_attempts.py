@@ -7,11 +7,11 @@ import time
 
 import pytest
 
-from svgx_auth.passwords import Passwords
-from svgx_common.bus import Bus
-from svgx_common.caller import Client
+from svgx_auth.passwords.hashing import Passwords
 from svgx_common.contract.auth import Tokens
 from svgx_common.contract.errors import Forbidden, InvalidCredentials, SvgxError, TooManyRequests
+from svgx_common.messaging.bus import Bus
+from svgx_common.messaging.caller import Client
 from svgx_devstack import DevStack
 from tests.integration.auth.conftest import Tables, replica
 from tests.integration.auth.test_accounts import PASSWORD, create, login

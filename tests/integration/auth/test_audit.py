@@ -7,8 +7,6 @@ from typing import Any
 import asyncpg
 import pytest
 
-from svgx_common.bus import Bus
-from svgx_common.caller import Client
 from svgx_common.contract.audit import LIST_AUDIT, AuditEntry, AuditEvent, ListAuditRequest
 from svgx_common.contract.auth import (
     CHANGE_PASSWORD,
@@ -25,7 +23,9 @@ from svgx_common.contract.auth import (
 from svgx_common.contract.errors import Conflict, Invalid, SvgxError
 from svgx_common.contract.operation import Operation
 from svgx_common.contract.policy import Role
-from svgx_common.cursors import Cursor
+from svgx_common.messaging.bus import Bus
+from svgx_common.messaging.caller import Client
+from svgx_common.pages import Cursor
 from tests.integration.auth.conftest import ADMIN_PASSWORD, Tables
 from tests.integration.auth.test_accounts import PASSWORD, caller_of, create, login
 from tests.integration.auth.test_administration import update

@@ -11,15 +11,15 @@ from svgx_auth.administration import Administration
 from svgx_auth.audit import SERVICE, Audit
 from svgx_auth.oidc.identities import Identities
 from svgx_auth.oidc.settings import OidcProvider
-from svgx_auth.passwords import Passwords
+from svgx_auth.passwords.hashing import Passwords
 from svgx_auth.revocations import Revocations
 from svgx_common import postgres
-from svgx_common.bus import Bus
-from svgx_common.caller import Caller
 from svgx_common.contract.api_keys import CHECK_API_KEY, CheckApiKeyRequest, NewApiKey
 from svgx_common.contract.auth import DELETE_USER, GET_USER, UserRequest
 from svgx_common.contract.errors import Forbidden, Unauthenticated
 from svgx_common.contract.policy import Role
+from svgx_common.messaging.bus import Bus
+from svgx_common.messaging.caller import Caller
 from svgx_devstack import DevStack
 from tests.integration.auth.test_administration import root, update
 from tests.integration.auth.test_api_keys import make, person

@@ -10,11 +10,11 @@ from prometheus_client import REGISTRY
 
 from svgx_auth.accounts import Account, Accounts
 from svgx_auth.audit import Audit
-from svgx_auth.passwords import Passwords
+from svgx_auth.passwords.hashing import Passwords
 from svgx_auth.revocations import Revocations
 from svgx_common import postgres
-from svgx_common.bus import Bus
 from svgx_common.contract.errors import InvalidCredentials
+from svgx_common.messaging.bus import Bus
 from svgx_devstack import DevStack
 from tests.integration.auth.conftest import Tables
 from tests.integration.auth.test_accounts import PASSWORD, create, login

@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from svgx_common.bus import Bus
 from svgx_common.contract.auth import CREATE_USER, LIST_USERS, LOGIN, REFRESH
 from svgx_common.contract.errors import Invalid, SvgxError
 from svgx_common.contract.operation import Operation
+from svgx_common.messaging.bus import Bus
 from tests.integration.auth.conftest import Tables
 from tests.integration.auth.test_accounts import PASSWORD
 

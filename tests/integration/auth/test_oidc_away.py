@@ -8,7 +8,6 @@ import pytest
 
 from svgx_auth.oidc import provider as providers
 from svgx_auth.oidc.settings import OidcProvider
-from svgx_common.bus import Bus
 from svgx_common.contract.auth import JWKS, JwksRequest
 from svgx_common.contract.errors import Unavailable
 from svgx_common.contract.oidc import (
@@ -17,6 +16,7 @@ from svgx_common.contract.oidc import (
     OidcCallbackRequest,
     OidcLoginRequest,
 )
+from svgx_common.messaging.bus import Bus
 from svgx_devstack import DevStack
 from tests.integration.auth.conftest import replica
 

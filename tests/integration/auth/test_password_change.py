@@ -4,9 +4,9 @@ import asyncio
 
 import pytest
 
-from svgx_common.bus import Bus
 from svgx_common.contract.auth import CHANGE_PASSWORD, ChangePasswordRequest, Tokens
 from svgx_common.contract.errors import Conflict, Forbidden, Invalid, InvalidCredentials
+from svgx_common.messaging.bus import Bus
 from tests.integration.auth.conftest import Tables
 from tests.integration.auth.test_accounts import PASSWORD, caller_of, create, login
 from tests.integration.auth.test_sessions import refresh, refused

@@ -8,9 +8,6 @@ from dataclasses import dataclass
 import pytest
 from starlette.requests import HTTPConnection
 
-from svgx_common import tokens
-from svgx_common.bus import Bus
-from svgx_common.caller import Caller
 from svgx_common.contract.auth import (
     DELETE_USER,
     END_SESSION,
@@ -23,11 +20,14 @@ from svgx_common.contract.auth import (
 )
 from svgx_common.contract.errors import Unauthenticated
 from svgx_common.contract.policy import Role
-from svgx_common.signing_keys import CheckingKeys
-from svgx_gateway.api_keys import ApiKeys
-from svgx_gateway.identity import Identities
-from svgx_gateway.revocations import Revocations
-from svgx_gateway.token_keys import TokenKeys
+from svgx_common.messaging.bus import Bus
+from svgx_common.messaging.caller import Caller
+from svgx_common.tokens import access_tokens as tokens
+from svgx_common.tokens.signing_keys import CheckingKeys
+from svgx_gateway.identity.api_keys import ApiKeys
+from svgx_gateway.identity.identities import Identities
+from svgx_gateway.identity.revocations import Revocations
+from svgx_gateway.identity.token_keys import TokenKeys
 from tests.integration.auth.conftest import SECRET, Tables
 from tests.integration.auth.test_accounts import caller_of, create, login
 from tests.integration.auth.test_administration import update

@@ -5,9 +5,6 @@ import secrets
 
 import pytest
 
-from svgx_common import tokens
-from svgx_common.bus import Bus
-from svgx_common.caller import Client
 from svgx_common.contract.auth import (
     END_SESSION,
     LIST_SESSIONS,
@@ -22,7 +19,10 @@ from svgx_common.contract.auth import (
     Tokens,
 )
 from svgx_common.contract.errors import Invalid, NotFound, Unauthenticated
-from svgx_common.signing_keys import CheckingKeys
+from svgx_common.messaging.bus import Bus
+from svgx_common.messaging.caller import Client
+from svgx_common.tokens import access_tokens as tokens
+from svgx_common.tokens.signing_keys import CheckingKeys
 from svgx_devstack import DevStack
 from tests.integration.auth.conftest import SECRET, Tables, replica
 from tests.integration.auth.test_accounts import caller_of, create, login

@@ -14,12 +14,12 @@ from svgx_collab.app import alive
 from svgx_collab.leases import Leases
 from svgx_collab.rooms import Rooms
 from svgx_common import redis
-from svgx_common.bus import Bus
 from svgx_common.contract import subjects
 from svgx_common.contract.collab import OPEN, Opened
 from svgx_common.contract.state import CanvasRequest
-from svgx_common.holder import ask_holder
-from svgx_common.wire import (
+from svgx_common.messaging.bus import Bus
+from svgx_common.messaging.holder import ask_holder
+from svgx_common.messaging.wire import (
     Edit,
     Saved,
     SyncReply,

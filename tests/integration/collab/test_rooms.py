@@ -5,15 +5,21 @@ import asyncio
 import pytest
 from pycrdt import Doc, Map
 
-from svgx_canvas import shared_document
-from svgx_canvas.nesting import Nesting
-from svgx_canvas.structure import Split
-from svgx_common.bus import Bus
+from svgx_canvas.document import shared_document
 from svgx_common.contract import subjects
 from svgx_common.contract.errors import NotFound, SvgxError, Unavailable
 from svgx_common.contract.state import JOURNAL_APPEND, JOURNAL_LOAD, AppendRequest, LoadRequest
-from svgx_common.wire import Broadcast, Entry, decode_broadcast, decode_content, encode_entries
+from svgx_common.messaging.bus import Bus
+from svgx_common.messaging.wire import (
+    Broadcast,
+    Entry,
+    decode_broadcast,
+    decode_content,
+    encode_entries,
+)
 from svgx_devstack import DevStack
+from svgx_yjs.nesting import Nesting
+from svgx_yjs.structure import Split
 from tests.integration.collab.replica import Drawer, replica
 
 HARM = bytes.fromhex("0102070004010174016104000700016200")

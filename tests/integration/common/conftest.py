@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from svgx_common.bus import Bus
+from svgx_common.messaging.bus import Bus
 from svgx_devstack import DevStack
 from tests.integration.common.party import service_bus
 

@@ -1,6 +1,5 @@
 """Operations of the tests' own, and buses that ask and answer them as two services do."""
 
-from svgx_common.bus import Bus
 from svgx_common.contract.operation import (
     Blob,
     Operation,
@@ -9,7 +8,8 @@ from svgx_common.contract.operation import (
     RequestModel,
 )
 from svgx_common.contract.policy import Scope
-from svgx_common.responder import Responder
+from svgx_common.messaging.bus import Bus
+from svgx_common.messaging.responder import Responder
 from svgx_devstack import DevStack
 
 

@@ -18,7 +18,7 @@ from svgx_common.contract import operations_of, subjects
 from svgx_common.contract.errors import NotFound
 from svgx_common.contract.operation import Blob
 from svgx_common.contract.state import JOURNAL_LOAD, LoadRequest
-from svgx_common.responder import Call
+from svgx_common.messaging.responder import Call
 from svgx_common.runtime import Runtime, Service
 from svgx_common.settings import ServiceSettings
 

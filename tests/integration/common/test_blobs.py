@@ -6,13 +6,13 @@ import nats
 import pytest
 from nats.aio.msg import Msg
 
-from svgx_common import blobs
-from svgx_common.blobs import PIECE
-from svgx_common.bus import HEADER_BODY, Bus
 from svgx_common.contract import subjects
 from svgx_common.contract.errors import Overloaded, TooLarge, Unavailable
 from svgx_common.contract.operation import Blob
-from svgx_common.responder import Call
+from svgx_common.messaging import blobs
+from svgx_common.messaging.blobs import PIECE
+from svgx_common.messaging.bus import HEADER_BODY, Bus
+from svgx_common.messaging.responder import Call
 from svgx_devstack import DevStack
 from tests.integration.common.party import SEND, Bytes, TestResponder
 

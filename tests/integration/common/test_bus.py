@@ -5,9 +5,9 @@ import asyncio
 import pytest
 from nats.aio.msg import Msg
 
-from svgx_common import bus as bus_module
-from svgx_common.bus import HEADER_BODY, Bus, NoResponders
 from svgx_common.contract.errors import DeadlineExceeded, Unavailable
+from svgx_common.messaging import bus as bus_module
+from svgx_common.messaging.bus import HEADER_BODY, Bus, NoResponders
 from svgx_devstack import DevStack
 from tests.integration.common.party import Question, asking
 

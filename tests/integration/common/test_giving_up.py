@@ -4,12 +4,12 @@ import asyncio
 
 import pytest
 
-from svgx_common.bus import HEADER_PARAMS, Bus, NoResponders
 from svgx_common.contract import operations_of
 from svgx_common.contract.auth import ME
 from svgx_common.contract.errors import Internal, Invalid, Overloaded, Unavailable
 from svgx_common.contract.operation import Blob
-from svgx_common.responder import Call, Responder
+from svgx_common.messaging.bus import HEADER_PARAMS, Bus, NoResponders
+from svgx_common.messaging.responder import Call, Responder
 from svgx_devstack import DevStack
 from tests.integration.common.party import (
     SEND,

@@ -6,11 +6,11 @@ from collections.abc import AsyncIterator
 import pytest
 from nats.aio.msg import Msg
 
-from svgx_common.bus import Bus
 from svgx_common.contract import subjects
 from svgx_common.contract.collab import OPEN, Opened
 from svgx_common.contract.errors import NotFound, Overloaded, SvgxError, Unavailable
-from svgx_common.holder import Holder
+from svgx_common.messaging.bus import Bus
+from svgx_common.messaging.holder import Holder
 from svgx_devstack import DevStack
 from tests.integration.common.party import service_bus
 

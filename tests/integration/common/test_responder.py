@@ -8,9 +8,6 @@ import pytest
 from nats.micro.service import ServiceInfo, ServicePing, ServiceStats
 from opentelemetry import trace
 
-from svgx_common.blobs import PIECE
-from svgx_common.bus import HEADER_DEADLINE, Bus, NoResponders
-from svgx_common.caller import Caller, Client
 from svgx_common.contract.errors import (
     Conflict,
     DeadlineExceeded,
@@ -22,7 +19,10 @@ from svgx_common.contract.errors import (
 )
 from svgx_common.contract.operation import Blob
 from svgx_common.contract.policy import Role
-from svgx_common.responder import Call
+from svgx_common.messaging.blobs import PIECE
+from svgx_common.messaging.bus import HEADER_DEADLINE, Bus, NoResponders
+from svgx_common.messaging.caller import Caller, Client
+from svgx_common.messaging.responder import Call
 from tests.integration.common.party import SEND, Bytes, Question, Reply, TestResponder, asking
 
 MIB = 1024 * 1024

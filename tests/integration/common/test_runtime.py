@@ -10,9 +10,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from svgx_common.bus import Bus, NoResponders
 from svgx_common.contract.errors import NotFound
 from svgx_common.contract.state import GET_CANVAS, JOURNAL_LOAD, CanvasRequest, LoadRequest
+from svgx_common.messaging.bus import Bus, NoResponders
 from svgx_devstack import DevStack, ports
 from tests.integration.common import slow_service
 from tests.integration.common.service_process import running

@@ -9,7 +9,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from svgx_devstack import Process, StackError, ports, probe
+from svgx_devstack import Process, StackError, ports
+from svgx_devstack.backing import probe
 from svgx_devstack.program import Program
 
 STANDIN = Path(__file__).with_name("standin.py")

@@ -9,8 +9,6 @@ from datetime import UTC, datetime
 
 import httpx
 
-from svgx_common import tokens
-from svgx_common.bus import Bus
 from svgx_common.contract.operation import Operation, Reply, Request
 from svgx_common.contract.policy import Role
 from svgx_common.contract.revocations import (
@@ -19,9 +17,11 @@ from svgx_common.contract.revocations import (
     RevocationList,
 )
 from svgx_common.health import Health
-from svgx_common.responder import Call, Handler, Responder
+from svgx_common.messaging.bus import Bus
+from svgx_common.messaging.responder import Call, Handler, Responder
 from svgx_common.runtime import Runtime
-from svgx_common.signing_keys import secret_key
+from svgx_common.tokens import access_tokens as tokens
+from svgx_common.tokens.signing_keys import secret_key
 from svgx_devstack import DevStack
 from svgx_gateway.app import build
 from svgx_gateway.settings import GatewaySettings

@@ -7,9 +7,9 @@ import pytest
 from svgx_common.contract.api_keys import CHECK_API_KEY, CheckApiKeyRequest, CheckedApiKey
 from svgx_common.contract.errors import Unauthenticated, Unavailable
 from svgx_common.contract.policy import Role
-from svgx_common.responder import Call
+from svgx_common.messaging.responder import Call
 from svgx_devstack import DevStack
-from svgx_gateway import api_keys
+from svgx_gateway.identity import api_keys
 from tests.integration.gateway.edge import answering, gateway
 
 LIMIT = 23

@@ -15,7 +15,7 @@ from svgx_gateway.ratelimit.buckets import LOCAL, Buckets
 @pytest.fixture
 async def two(backing: DevStack) -> AsyncIterator[tuple[Buckets, Buckets]]:
     """The buckets of two gateways."""
-    one, other = (Buckets(redis.alone(backing.redis_url)) for _ in range(2))
+    one, other = (Buckets(redis.open_unpooled(backing.redis_url)) for _ in range(2))
     yield one, other
     await one.close()
     await other.close()

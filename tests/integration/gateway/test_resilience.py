@@ -7,16 +7,16 @@ from datetime import UTC, datetime
 import pytest
 
 from svgx_common import contract
-from svgx_common.bus import NoResponders
 from svgx_common.contract import auth
 from svgx_common.contract.auth import MeRequest, User
 from svgx_common.contract.errors import NotFound, Unavailable
 from svgx_common.contract.oidc import OIDC_LOGIN, OidcLoginRequest
 from svgx_common.contract.operation import Redirect
 from svgx_common.contract.policy import Role
-from svgx_common.responder import Call
+from svgx_common.messaging.bus import NoResponders
+from svgx_common.messaging.responder import Call
 from svgx_devstack import DevStack
-from svgx_gateway import circuits, routes
+from svgx_gateway.http import circuits, routes
 from tests.integration.gateway.edge import answering, gateway
 
 USER = User(

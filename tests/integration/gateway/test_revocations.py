@@ -7,12 +7,12 @@ from collections.abc import AsyncIterator
 import asyncpg
 import pytest
 
-from svgx_common.bus import Bus
 from svgx_common.contract import subjects
 from svgx_common.contract.errors import Unavailable
 from svgx_common.contract.revocations import Revocation, RevocationList
+from svgx_common.messaging.bus import Bus
 from svgx_devstack import DevStack
-from svgx_gateway import revocations
+from svgx_gateway.identity import revocations
 from tests.integration.auth.conftest import replica
 from tests.integration.auth.test_accounts import caller_of, create, login
 from tests.integration.auth.test_revocations import Gateway, started

@@ -8,18 +8,18 @@ from pathlib import Path
 import pytest
 from prometheus_client import REGISTRY
 
-from svgx_auth import key_file, signing
-from svgx_auth.key_file import KeyRing
+from svgx_auth.keys import key_file, signing
+from svgx_auth.keys.key_file import KeyRing
 from svgx_auth.rotate_keys import generate, rotate
-from svgx_common import tokens
-from svgx_common.bus import Bus
 from svgx_common.contract.auth import JWKS, JwksRequest, Tokens
 from svgx_common.contract.errors import Unauthenticated, Unavailable
 from svgx_common.contract.policy import Role
-from svgx_common.signing_keys import ASYMMETRIC, SYMMETRIC, secret_key
+from svgx_common.messaging.bus import Bus
+from svgx_common.tokens import access_tokens as tokens
+from svgx_common.tokens.signing_keys import ASYMMETRIC, SYMMETRIC, secret_key
 from svgx_devstack import DevStack
-from svgx_gateway import token_keys
-from svgx_gateway.token_keys import TokenKeys
+from svgx_gateway.identity import token_keys
+from svgx_gateway.identity.token_keys import TokenKeys
 from tests.integration.auth.conftest import SECRET, replica
 from tests.integration.auth.test_accounts import create, login
 from tests.integration.auth.test_sessions import refresh

@@ -6,7 +6,7 @@ import asyncpg
 import pytest
 import structlog
 
-from svgx_common.bus import Bus
+from svgx_common.messaging.bus import Bus
 from svgx_devstack import DevStack
 from tests.integration.state.service import Client, Tables, replica, user
 

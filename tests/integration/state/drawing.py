@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 from pycrdt import Doc, Map, Text
 
-from svgx_common.wire import Entry
+from svgx_common.messaging.wire import Entry
 
 Drawing = Doc[Map[str]]
 

@@ -8,15 +8,14 @@ from typing import TypeAlias
 
 import asyncpg
 
-from svgx_common.bus import Bus
-from svgx_common.caller import Caller
 from svgx_common.contract import state
 from svgx_common.contract.operation import Blob
 from svgx_common.contract.policy import CanvasRole, Role
 from svgx_common.health import Health, Phase
-from svgx_common.responder import Responder
-from svgx_common.runtime import Runtime
-from svgx_common.wire import (
+from svgx_common.messaging.bus import Bus
+from svgx_common.messaging.caller import Caller
+from svgx_common.messaging.responder import Responder
+from svgx_common.messaging.wire import (
     Committed,
     Content,
     Entry,
@@ -24,6 +23,7 @@ from svgx_common.wire import (
     decode_content,
     encode_entries,
 )
+from svgx_common.runtime import Runtime
 from svgx_devstack import DevStack
 from svgx_state.app import build
 from svgx_state.settings import StateSettings

@@ -6,10 +6,10 @@ import secrets
 
 import pytest
 
-from svgx_common.caller import Caller
 from svgx_common.contract import state, subjects
 from svgx_common.contract.errors import Conflict, Forbidden, Invalid, NotFound
 from svgx_common.contract.policy import CanvasRole, Role
+from svgx_common.messaging.caller import Caller
 from tests.integration.state.drawing import Pen
 from tests.integration.state.service import Client, Tables, user
 

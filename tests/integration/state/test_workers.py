@@ -16,7 +16,7 @@ async def test_one_that_is_killed(backing: DevStack, client: Client) -> None:
         canvas_id = await client.create()
         await client.append(Pen(canvas_id, "holder").draw("a"))
         for child in psutil.Process().children():
-            if "svgx_canvas.worker" in child.cmdline():
+            if "svgx_workers.worker" in child.cmdline():
                 child.kill()
         with pytest.raises(Unavailable, match="could not be finished"):
             await client.export(canvas_id, format="yjs")

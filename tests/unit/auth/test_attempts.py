@@ -2,7 +2,7 @@
 
 import pytest
 
-from svgx_auth.attempts import network
+from svgx_auth.passwords.attempts import network
 
 
 @pytest.mark.parametrize(

@@ -12,12 +12,12 @@ from typing import Any
 import pytest
 from joserfc.jwk import ECKey, OctKey, OKPKey, RSAKey
 
-from svgx_auth import key_file
-from svgx_auth.key_file import KeyRing
+from svgx_auth.keys import key_file
+from svgx_auth.keys.key_file import KeyRing
 from svgx_auth.rotate_keys import KEEP, LEAD, generate, rotate
 from svgx_auth.settings import AuthSettings
 from svgx_common.settings import load
-from svgx_common.signing_keys import ASYMMETRIC
+from svgx_common.tokens.signing_keys import ASYMMETRIC
 
 NOW = 1_800_000_000
 

@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from svgx_auth.password_policy import refuse_easy
+from svgx_auth.passwords.policy import refuse_easy
 from svgx_common.contract.errors import Invalid
 
 NAMES = ("annabelle.baker", "annabelle.baker@example.org")

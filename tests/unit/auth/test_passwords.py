@@ -8,7 +8,7 @@ import pytest
 from argon2 import extract_parameters
 from argon2.low_level import Type
 
-from svgx_auth.passwords import Passwords
+from svgx_auth.passwords.hashing import Passwords
 
 
 @pytest.fixture

@@ -13,11 +13,11 @@ from joserfc.jwk import OctKey, RSAKey
 from joserfc.jws import JWSRegistry
 
 from svgx_auth.rotate_keys import generate
-from svgx_common import tokens
-from svgx_common.caller import Caller
 from svgx_common.contract.errors import Unauthenticated
 from svgx_common.contract.policy import Role
-from svgx_common.signing_keys import CheckingKeys, UnknownKey, read_key, secret_key
+from svgx_common.messaging.caller import Caller
+from svgx_common.tokens import access_tokens as tokens
+from svgx_common.tokens.signing_keys import CheckingKeys, UnknownKey, read_key, secret_key
 
 SECRET = "a secret of at least thirty-two bytes"
 KEYS = CheckingKeys.of_secret(SECRET)

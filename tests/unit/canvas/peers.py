@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from lxml import etree
 from pycrdt import Doc, Map
 
-from svgx_canvas.order import first_keys
+from svgx_canvas.document.order import first_keys
 
 _PREFIXES = {
     "http://www.w3.org/1999/xlink": "xlink:",

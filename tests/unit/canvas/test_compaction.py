@@ -6,7 +6,7 @@ import pytest
 from pycrdt import Doc, Map, Text, merge_updates
 
 from svgx_canvas import SvgRefused, compact
-from svgx_common.lib0 import encode_text, encode_uint
+from svgx_yjs.lib0 import encode_text, encode_uint
 
 _Document = Doc[Map[object]]
 

@@ -10,7 +10,7 @@ from pycrdt import Array, Doc, Map, Text, XmlElement, XmlFragment, XmlText
 
 from svgx_canvas import SvgRefused, export_json, export_svg
 from svgx_canvas.limits import Limits
-from svgx_common.lib0 import encode_text, encode_uint
+from svgx_yjs.lib0 import encode_text, encode_uint
 from tests.unit.canvas.audit import problems
 from tests.unit.canvas.peers import document
 

@@ -5,9 +5,9 @@ import random
 
 import pytest
 
-from svgx_canvas.shared_document import SharedDocument, merge
-from svgx_canvas.structure import check, read_state_vector
-from svgx_common.lib0 import Malformed
+from svgx_canvas.document.shared_document import SharedDocument, merge
+from svgx_yjs.lib0 import Malformed
+from svgx_yjs.structure import check, read_state_vector
 from tests.unit.canvas.updates import (
     ANY,
     BINARY,

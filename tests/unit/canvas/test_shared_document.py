@@ -6,11 +6,11 @@ from dataclasses import replace
 import pytest
 from pycrdt import Doc, Map
 
-from svgx_canvas import shared_document
-from svgx_canvas.nesting import Nesting
-from svgx_canvas.shared_document import MAX_WAITING_BYTES, Fault, SharedDocument, merge
-from svgx_canvas.structure import Split, split
-from svgx_common.lib0 import Malformed
+from svgx_canvas.document import shared_document
+from svgx_canvas.document.shared_document import MAX_WAITING_BYTES, Fault, SharedDocument, merge
+from svgx_yjs.lib0 import Malformed
+from svgx_yjs.nesting import Nesting
+from svgx_yjs.structure import Split, split
 from tests.unit.canvas.test_compaction import content, history
 from tests.unit.canvas.updates import ANY, NULL, after, in_root, nested_types, text, update
 

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pycrdt import Doc, Map
 
-from svgx_canvas.document import read
+from svgx_canvas.document.document import read
 from svgx_canvas.tree import Canvas, Element, plant
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from svgx_common.lib0 import Encoder
+from svgx_yjs.lib0 import Encoder
 
 Struct = bytes
 GC, DELETED, BINARY, STRING, EMBED, FORMAT, TYPE, ANY, DOC, SKIP = 0, 1, 3, 4, 5, 6, 7, 8, 9, 10

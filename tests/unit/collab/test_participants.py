@@ -4,7 +4,7 @@ import pytest
 
 from svgx_collab import participants as module
 from svgx_collab.participants import OUTDATED, Participants
-from svgx_common.awareness import State, decode
+from svgx_yjs.awareness import State, decode
 
 
 def states(update: bytes | None) -> dict[int, str]:

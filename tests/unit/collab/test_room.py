@@ -6,13 +6,13 @@ from typing import Any
 import pytest
 from pycrdt import Doc, Map, merge_updates
 
-from svgx_canvas import shared_document
-from svgx_canvas.nesting import Nesting
-from svgx_canvas.shared_document import Fault, merge
-from svgx_canvas.structure import Split
+from svgx_canvas.document import shared_document
+from svgx_canvas.document.shared_document import Fault, merge
 from svgx_collab.room import MERGE_BYTES, Room
-from svgx_common.lib0 import Malformed
-from svgx_common.wire import EMPTY_UPDATE, Broadcast, Content, Edit, Entry
+from svgx_common.messaging.wire import Broadcast, Content, Edit, Entry
+from svgx_yjs.lib0 import Malformed
+from svgx_yjs.nesting import Nesting
+from svgx_yjs.structure import EMPTY_UPDATE, Split
 
 EMPTY = Content(revision=0, updates=())
 

@@ -7,7 +7,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 
-from svgx_common.tracing import Spanning, calling
+from svgx_common.tracing import CurrentSpan, client_span
 
 
 def test_an_error_is_in_the_trace_by_its_type_and_not_by_its_text() -> None:
@@ -17,9 +17,9 @@ def test_an_error_is_in_the_trace_by_its_type_and_not_by_its_text() -> None:
     tracer = provider.get_tracer("test")
     before = trace.get_current_span()
     with (
-        Spanning(tracer, "outer", trace.SpanKind.SERVER),
+        CurrentSpan(tracer, "outer", trace.SpanKind.SERVER),
         pytest.raises(ValueError, match="secret"),
-        Spanning(tracer, "inner", trace.SpanKind.CLIENT, attributes={"a": "b"}),
+        CurrentSpan(tracer, "inner", trace.SpanKind.CLIENT, attributes={"a": "b"}),
     ):
         raise ValueError("secret")
     inner, outer = exporter.get_finished_spans()
@@ -38,13 +38,16 @@ def test_what_is_asked_within_a_trace_that_is_not_recorded_costs_no_span() -> No
     recorded.add_span_processor(SimpleSpanProcessor(exporter))
     tracer = recorded.get_tracer("test")
     silent = TracerProvider(sampler=ALWAYS_OFF).get_tracer("test")
-    with Spanning(silent, "root", trace.SpanKind.SERVER) as root:
-        with calling(tracer, "unseen"):
+    with CurrentSpan(silent, "root", trace.SpanKind.SERVER) as root:
+        with client_span(tracer, "unseen"):
             assert trace.get_current_span() is root
         assert root.get_span_context().is_valid
-    with Spanning(tracer, "root", trace.SpanKind.SERVER), calling(tracer, "inner", {"a": "b"}):
+    with (
+        CurrentSpan(tracer, "root", trace.SpanKind.SERVER),
+        client_span(tracer, "inner", {"a": "b"}),
+    ):
         pass
-    with calling(tracer, "alone"):
+    with client_span(tracer, "alone"):
         pass
     inner, outer, alone = exporter.get_finished_spans()
     assert [inner.name, outer.name, alone.name] == ["inner", "root", "alone"]

@@ -133,7 +133,7 @@ def test_a_handler_of_the_wrong_type_fails_mypy(tmp_path: Path) -> None:
     snippet = tmp_path / "snippet.py"
     snippet.write_text(
         "from svgx_common.contract.auth import LOGIN, LoginRequest, MeRequest, Tokens, User\n"
-        "from svgx_common.responder import Call, Responder\n"
+        "from svgx_common.messaging.responder import Call, Responder\n"
         "async def right(request: LoginRequest, call: Call) -> Tokens: raise NotImplementedError\n"
         "async def wrong_request(request: MeRequest, call: Call) -> Tokens: raise NotImplementedError\n"
         "async def wrong_reply(request: LoginRequest, call: Call) -> User: raise NotImplementedError\n"

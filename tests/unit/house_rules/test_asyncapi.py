@@ -3,11 +3,11 @@
 from collections.abc import Iterator
 from typing import Any, get_args
 
-from svgx_common import asyncapi
 from svgx_common.contract import OPERATIONS, subjects
-from svgx_gateway import handshake
-from svgx_gateway.live import protocol
-from svgx_gateway.live.codes import Close
+from svgx_common.contract.close_codes import Close
+from svgx_common.messaging import asyncapi
+from svgx_gateway.websocket import handshake
+from svgx_yjs import protocol
 from tests.unit.house_rules.sources import ROOT
 
 DOCUMENT = asyncapi.document()

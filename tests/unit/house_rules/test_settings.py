@@ -5,8 +5,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from svgx_auth.attempts import ADDRESS, FORGET_AFTER, NAME
-from svgx_auth.password_policy import EXPECTED
+from svgx_auth.passwords.attempts import ADDRESS, FORGET_AFTER, NAME
+from svgx_auth.passwords.policy import EXPECTED
 from svgx_auth.settings import AuthSettings
 from svgx_collab.settings import CollabSettings
 from svgx_common.settings import PostgresSettings, ServiceSettings

@@ -4,7 +4,7 @@ import json
 from dataclasses import dataclass
 
 from svgx_canvas import complexity
-from svgx_canvas.document import load, read, replace
+from svgx_canvas.document.document import load, read, replace
 from svgx_canvas.limits import DEFAULT_LIMITS, Limits, require
 from svgx_canvas.policy import Dropped, Report, clean
 from svgx_canvas.svg_reader import read_svg

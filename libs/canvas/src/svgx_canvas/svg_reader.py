@@ -8,9 +8,9 @@ performs no input or output, so a DTD or an external entity cannot be fetched wh
 import re
 from xml.parsers import expat
 
+from svgx_canvas.document.order import first_keys
 from svgx_canvas.limits import Limits, SvgRefused, require
 from svgx_canvas.names import TEXT_ELEMENTS
-from svgx_canvas.order import first_keys
 from svgx_canvas.policy import (
     Report,
     StyleBudget,

@@ -1,21 +1,67 @@
-"""Work that goes on as long as the process: one failure must not end it."""
+"""Background tasks: each has an owner that starts it, and that cancels it and waits for its end."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
+from contextvars import Context
+from typing import Any
 
 import structlog
 
 log = structlog.get_logger(__name__)
 
+Step = Callable[[], Awaitable[None]]
+
 PAUSE = 1.0
-"""Seconds to wait after a failure, so that one that lasts does not fill the log."""
+"""Seconds to wait after a failure, so that a lasting failure does not fill the log."""
 
 
-async def repeat(name: str, step: Callable[[], Awaitable[None]]) -> None:
-    """Do `step` again and again until cancelled; a failure is logged, and the next step comes a little later."""
+class BackgroundTasks:
+    """The background tasks of one component."""
+
+    def __init__(self) -> None:
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def __len__(self) -> int:
+        return len(self._tasks)
+
+    def repeat(self, name: str, step: Step) -> asyncio.Task[None]:
+        """Run `step` again and again until `stop`. A failure is logged; the next run starts after a pause."""
+        return self.start(name, repeat(name, step))
+
+    def start(
+        self, name: str, work: Coroutine[Any, Any, None], *, context: Context | None = None
+    ) -> asyncio.Task[None]:
+        """Run `work` once. A failure is logged under `name`."""
+        task = asyncio.create_task(_logged(name, work), context=context)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    async def wait(self, timeout: float | None = None) -> None:
+        """Wait until all tasks that run now have ended, at most `timeout` seconds."""
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=timeout)
+
+    async def stop(self) -> None:
+        """Cancel all tasks, and wait until they have ended."""
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def repeat(name: str, step: Step) -> None:
+    """Run `step` again and again until cancelled. A failure is logged; the next run starts after a pause."""
     while True:
         try:
             await step()
         except Exception:
             log.exception("background work failed; it goes on", work=name)
             await asyncio.sleep(PAUSE)
+
+
+async def _logged(name: str, work: Coroutine[Any, Any, None]) -> None:
+    try:
+        await work
+    except Exception:
+        log.exception("background work failed", work=name)

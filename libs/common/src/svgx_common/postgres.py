@@ -14,7 +14,7 @@ from asyncpg.pool import PoolConnectionProxy
 from opentelemetry import trace
 
 from svgx_common.contract.errors import Unavailable
-from svgx_common.tracing import calling
+from svgx_common.tracing import client_span
 
 log = structlog.get_logger(__name__)
 tracer = trace.get_tracer("svgx.postgres")
@@ -224,6 +224,6 @@ def _unavailable(error: BaseException) -> Unavailable:
 
 
 def _span(name: str) -> AbstractContextManager[object]:
-    return calling(
+    return client_span(
         tracer, f"sql {name}", {"db.system.name": "postgresql", "db.query.summary": name}
     )

@@ -6,7 +6,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
-__all__ = ["Connection", "Redis", "RedisError", "alone", "connect"]
+__all__ = ["Connection", "Redis", "RedisError", "connect", "open_unpooled"]
 
 _COMMON = {"socket_connect_timeout": 1.0, "decode_responses": True}
 
@@ -29,7 +29,7 @@ def connect(url: str, pool_size: int = 32) -> Redis:
     return Redis.from_pool(pool)
 
 
-def alone(url: str) -> Connection:
+def open_unpooled(url: str) -> Connection:
     """One connection, for who sends one thing after the other and has a time limit around each: none is in here.
 
     It costs half of what a pool's costs, which is made for many callers.

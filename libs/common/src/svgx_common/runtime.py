@@ -20,15 +20,15 @@ import uvloop
 from nats.aio.msg import Msg
 from starlette.types import ASGIApp
 
-from svgx_common import httpd, logs, tracing
+from svgx_common import logs, tracing
 from svgx_common.background import repeat
-from svgx_common.bus import Bus
 from svgx_common.contract import subjects
 from svgx_common.health import Health, Phase
-from svgx_common.http1 import LimitedHttp
-from svgx_common.responder import Responder
+from svgx_common.http import server as httpd
+from svgx_common.http.protocol import LimitedHttp
+from svgx_common.messaging.bus import Bus
+from svgx_common.messaging.responder import Responder
 from svgx_common.settings import Settings, load
-from svgx_common.websocket import WebSocketLimits, limited
 
 log = structlog.get_logger(__name__)
 
@@ -67,13 +67,25 @@ class Runtime(Generic[Settings]):
 Build = Callable[[Runtime[Settings]], AbstractAsyncContextManager[Service]]
 
 
+@dataclass(frozen=True, slots=True)
+class WebSocketOptions:
+    """The WebSocket protocol class for uvicorn, and its ping interval and timeout in seconds."""
+
+    protocol: type[asyncio.Protocol]
+    ping_interval: float
+    ping_timeout: float
+
+
 def run(
     service: str,
     settings_type: type[Settings],
     build: Build[Settings],
-    websocket: Callable[[Settings], WebSocketLimits] = lambda _: WebSocketLimits(),
+    websocket: Callable[[Settings], WebSocketOptions] | None = None,
 ) -> None:
-    """Run the service until SIGTERM or SIGINT; returns after everything in flight is finished."""
+    """Run the service until SIGTERM or SIGINT; returns after everything in flight is finished.
+
+    Without `websocket` the service accepts no WebSockets.
+    """
     settings = load(settings_type)
     replica_id = secrets.token_hex(6)
     version = package_version(f"svgx-{service}")
@@ -87,7 +99,8 @@ def run(
             file=sys.stderr,
         )
         raise SystemExit(2) from None
-    life = _Life(service, settings, replica_id, version, websocket(settings))
+    options = None if websocket is None else websocket(settings)
+    life = _Life(service, settings, replica_id, version, options)
     try:
         with (
             contextlib.closing(listener),
@@ -109,7 +122,7 @@ class _Life(Generic[Settings]):
         settings: Settings,
         replica_id: str,
         version: str,
-        websocket: WebSocketLimits,
+        websocket: WebSocketOptions | None,
     ) -> None:
         self._service = service
         self._settings = settings
@@ -149,7 +162,8 @@ class _Life(Generic[Settings]):
         await asyncio.wait({self._serving})
 
     def _config(self, front: httpd.Front) -> uvicorn.Config:
-        return uvicorn.Config(
+        websocket = self._websocket
+        config = uvicorn.Config(
             front,
             http=LimitedHttp,
             log_config=None,
@@ -157,11 +171,13 @@ class _Life(Generic[Settings]):
             server_header=False,
             proxy_headers=False,  # whom to believe is the gateway's setting
             lifespan="off",
-            ws=limited(self._websocket),
-            ws_ping_interval=self._websocket.ping_interval,
-            ws_ping_timeout=self._websocket.ping_timeout,
+            ws="none" if websocket is None else websocket.protocol,
             ws_per_message_deflate=False,
         )
+        if websocket is not None:
+            config.ws_ping_interval = websocket.ping_interval
+            config.ws_ping_timeout = websocket.ping_timeout
+        return config
 
     async def _until_stop(self, work: Coroutine[None, None, None]) -> None:
         """Run `work`, and cancel it when a signal comes before the service is up."""

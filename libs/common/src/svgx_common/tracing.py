@@ -73,7 +73,7 @@ def current_trace_id() -> str:
     return trace.format_trace_id(trace.get_current_span().get_span_context().trace_id)
 
 
-def calling(
+def client_span(
     tracer: trace.Tracer, name: str, attributes: Attributes = None
 ) -> AbstractContextManager[object]:
     """A span of what this process asks of another one; no span within one that is not recorded.
@@ -83,13 +83,13 @@ def calling(
     outer = trace.get_current_span()
     if outer.get_span_context().is_valid and not outer.is_recording():
         return _NOTHING
-    return Spanning(tracer, name, trace.SpanKind.CLIENT, attributes=attributes)
+    return CurrentSpan(tracer, name, trace.SpanKind.CLIENT, attributes=attributes)
 
 
 _NOTHING = nullcontext()
 
 
-class Spanning:
+class CurrentSpan:
     """A span around a `with`, current inside. An exception that leaves it makes it an error, by its type alone.
 
     OpenTelemetry's own `start_as_current_span` would add the exception's text and stack, which a trace is no place for,

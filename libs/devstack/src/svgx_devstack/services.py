@@ -4,7 +4,7 @@ import os
 import sys
 from collections.abc import Mapping
 
-from svgx_devstack import nats, postgres, probe, valkey
+from svgx_devstack.backing import nats, postgres, probe, valkey
 from svgx_devstack.home import Home
 from svgx_devstack.ports import HOST
 from svgx_devstack.program import Program

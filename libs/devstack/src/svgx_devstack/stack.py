@@ -7,7 +7,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from svgx_devstack import leftovers, nats, ports, postgres, services, valkey
+from svgx_devstack import leftovers, ports, services
+from svgx_devstack.backing import nats, postgres, valkey
 from svgx_devstack.errors import StackError
 from svgx_devstack.home import Home
 from svgx_devstack.process import Process, Report, log_report

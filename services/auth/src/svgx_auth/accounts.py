@@ -4,13 +4,13 @@ import uuid
 from dataclasses import dataclass
 
 from svgx_auth.audit import SERVICE, Audit, Origin
-from svgx_auth.passwords import Passwords
+from svgx_auth.passwords.hashing import Passwords
 from svgx_auth.revocations import Revocations
 from svgx_common.contract.audit import AuditEvent
 from svgx_common.contract.auth import CreateUserRequest, ListUsersRequest, User, UserPage
 from svgx_common.contract.errors import Conflict
 from svgx_common.contract.policy import Role
-from svgx_common.cursors import Cursor
+from svgx_common.pages import Cursor
 from svgx_common.postgres import Database, Row, Session
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from svgx_auth.accounts import Account, user_of
 from svgx_auth.audit import Audit, Origin
-from svgx_auth.passwords import Passwords
+from svgx_auth.passwords.hashing import Passwords
 from svgx_auth.revocations import Revocations
 from svgx_common import postgres
 from svgx_common.contract.audit import AuditEvent

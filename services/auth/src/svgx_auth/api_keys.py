@@ -6,7 +6,6 @@ import uuid
 
 from svgx_auth.audit import Audit, Origin
 from svgx_auth.revocations import Revocations
-from svgx_common.caller import Caller
 from svgx_common.contract.api_keys import (
     ApiKeyInfo,
     ApiKeyPage,
@@ -24,7 +23,8 @@ from svgx_common.contract.errors import (
     Unauthenticated,
 )
 from svgx_common.contract.policy import Role
-from svgx_common.cursors import Cursor
+from svgx_common.messaging.caller import Caller
+from svgx_common.pages import Cursor
 from svgx_common.postgres import Database, Row
 
 MARK = "svgx"

@@ -5,12 +5,12 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from svgx_common.caller import Caller, Client
 from svgx_common.contract.audit import AuditEntry, AuditEvent, AuditPage, ListAuditRequest
 from svgx_common.contract.errors import Invalid
-from svgx_common.cursors import Cursor
+from svgx_common.messaging.caller import Caller, Client
+from svgx_common.messaging.responder import Call
+from svgx_common.pages import Cursor
 from svgx_common.postgres import Database, Row, Session
-from svgx_common.responder import Call
 
 _NUMBER = re.compile(r"[0-9]{1,18}")
 

@@ -5,15 +5,14 @@ from prometheus_client import Counter
 from svgx_auth.accounts import Account, Accounts
 from svgx_auth.administration import Administration
 from svgx_auth.api_keys import ApiKeys
-from svgx_auth.attempts import Attempts
 from svgx_auth.audit import Audit, Origin
+from svgx_auth.keys.signing import Signing
 from svgx_auth.oidc.identities import Identities
 from svgx_auth.oidc.sign_ins import SignIns
-from svgx_auth.passwords import Passwords
+from svgx_auth.passwords.attempts import Attempts
+from svgx_auth.passwords.hashing import Passwords
 from svgx_auth.revocations import Revocations
 from svgx_auth.sessions import Sessions
-from svgx_auth.signing import Signing
-from svgx_common.caller import Caller
 from svgx_common.contract.api_keys import (
     CHECK_API_KEY,
     CREATE_API_KEY,
@@ -82,7 +81,8 @@ from svgx_common.contract.revocations import (
     ListRevocationsRequest,
     RevocationList,
 )
-from svgx_common.responder import Call, Responder
+from svgx_common.messaging.caller import Caller
+from svgx_common.messaging.responder import Call, Responder
 
 FAILED_LOGINS = Counter("svgx_engine_failed_logins", "Log-ins refused.")
 

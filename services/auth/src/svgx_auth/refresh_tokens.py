@@ -9,7 +9,7 @@ import hashlib
 import hmac
 import secrets
 
-from svgx_auth.derived_keys import derived_key
+from svgx_auth.keys.derived_keys import derived_key
 
 TOKEN_BYTES = 32
 """Entropy of a refresh token: 256 bits, so that its hash needs no salt and no slowness."""

@@ -9,10 +9,10 @@ from typing import Literal
 
 import structlog
 
-from svgx_common.bus import Bus
 from svgx_common.contract import subjects
 from svgx_common.contract.errors import Unavailable
 from svgx_common.contract.revocations import Revocation, RevocationList
+from svgx_common.messaging.bus import Bus
 from svgx_common.postgres import Database, Row, Session
 
 KEY_REMEMBERED = 86400.0

@@ -9,9 +9,9 @@ from pathlib import Path
 
 from joserfc.jwk import ECKey, OKPKey, RSAKey
 
-from svgx_auth import key_file
-from svgx_auth.key_file import KeyEntry, KeyRing
-from svgx_common.signing_keys import ASYMMETRIC, MIN_RSA_BITS, read_key
+from svgx_auth.keys import key_file
+from svgx_auth.keys.key_file import KeyEntry, KeyRing
+from svgx_common.tokens.signing_keys import ASYMMETRIC, MIN_RSA_BITS, read_key
 
 LEAD = 300
 """Seconds until a new key signs: every replica and gateway must have it by then."""

@@ -9,17 +9,18 @@ import structlog
 
 from svgx_auth.accounts import Account
 from svgx_auth.audit import Audit, Origin
+from svgx_auth.keys.signing import Signing
 from svgx_auth.refresh_tokens import RefreshTokens, hash_of
 from svgx_auth.revocations import Revocations
-from svgx_auth.signing import Signing
-from svgx_common import postgres, tokens
-from svgx_common.caller import Caller
+from svgx_common import postgres
 from svgx_common.contract.audit import AuditEvent
 from svgx_common.contract.auth import SessionInfo, SessionPage, Tokens
 from svgx_common.contract.errors import InvalidCredentials, Unauthenticated
 from svgx_common.contract.revocations import Revocation
-from svgx_common.cursors import Cursor
+from svgx_common.messaging.caller import Caller
+from svgx_common.pages import Cursor
 from svgx_common.postgres import Database
+from svgx_common.tokens import access_tokens as tokens
 
 log = structlog.get_logger(__name__)
 

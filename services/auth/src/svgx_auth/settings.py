@@ -6,7 +6,7 @@ from typing import Annotated, Self
 
 from pydantic import AfterValidator, Field, SecretStr, model_validator
 
-from svgx_auth import key_file
+from svgx_auth.keys import key_file
 from svgx_auth.oidc.settings import OidcProvider, url
 from svgx_common.settings import PostgresSettings, TokenSettings
 

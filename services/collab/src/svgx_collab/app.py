@@ -8,18 +8,18 @@ from collections.abc import AsyncIterator
 from nats.errors import Error as NatsError
 from nats.errors import NoRespondersError
 
-from svgx_canvas.workers import Workers
 from svgx_collab.imports import Imports
 from svgx_collab.leases import Leases
 from svgx_collab.rooms import Rooms
 from svgx_collab.settings import CollabSettings
 from svgx_common import redis
-from svgx_common.bus import Bus
 from svgx_common.contract import subjects
 from svgx_common.contract.collab import IMPORT_SVG, OPEN, Opened
 from svgx_common.contract.state import CanvasRequest
-from svgx_common.responder import Call
+from svgx_common.messaging.bus import Bus
+from svgx_common.messaging.responder import Call
 from svgx_common.runtime import Runtime, Service
+from svgx_workers.pool import Workers
 
 ALIVE_TIMEOUT = 1.0
 """Seconds another replica has to say that it lives."""

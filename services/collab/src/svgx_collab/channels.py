@@ -8,10 +8,8 @@ import structlog
 from nats.aio.msg import Msg
 from prometheus_client import Counter
 
-from svgx_canvas.shared_document import Fault
-from svgx_collab.held import Held
-from svgx_common.awareness import decode_said
-from svgx_common.bus import Bus
+from svgx_canvas.document.shared_document import Fault
+from svgx_collab.held_canvas import HeldCanvas
 from svgx_common.contract import subjects
 from svgx_common.contract.errors import (
     BadRequest,
@@ -21,14 +19,16 @@ from svgx_common.contract.errors import (
     Unavailable,
 )
 from svgx_common.contract.subjects import CanvasChannel
-from svgx_common.lib0 import Malformed
-from svgx_common.wire import (
+from svgx_common.messaging.bus import Bus
+from svgx_common.messaging.wire import (
     Saved,
+    decode_authored_state,
     decode_edits,
     decode_sync_request,
     encode_saved,
     encode_sync_reply,
 )
+from svgx_yjs.lib0 import Malformed
 
 log = structlog.get_logger(__name__)
 
@@ -38,8 +38,8 @@ MAX_UNSAVED = 64 * 1024 * 1024
 EDITS = Counter("svgx_engine_collab_edits", "Edits applied.")
 REJECTED = Counter("svgx_engine_collab_rejected_edits", "Edits that were no Yjs update.")
 
-Serve = Callable[[Held, Msg], Awaitable[None]]
-Broken = Callable[[Held, Fault], Awaitable[None]]
+Serve = Callable[[HeldCanvas, Msg], Awaitable[None]]
+Broken = Callable[[HeldCanvas, Fault], Awaitable[None]]
 
 
 class Channels:
@@ -61,7 +61,7 @@ class Channels:
         self._broken = broken
         self._unsaved_bytes = unsaved_bytes
 
-    async def subscribe(self, held: Held) -> None:
+    async def subscribe(self, held: HeldCanvas) -> None:
         """Listen. NATS hands over one message at a time, so a canvas's edits are applied in the order they came."""
         channels: tuple[tuple[CanvasChannel, Serve], ...] = (
             ("edit", self._edit),
@@ -73,7 +73,7 @@ class Channels:
             callback = functools.partial(self._guarded, serve, held)
             held.subscriptions.append(await self._bus.connection.subscribe(subject, cb=callback))
 
-    async def _guarded(self, serve: Serve, held: Held, message: Msg) -> None:
+    async def _guarded(self, serve: Serve, held: HeldCanvas, message: Msg) -> None:
         held.touch()
         try:
             await serve(held, message)
@@ -88,7 +88,7 @@ class Channels:
             log.exception("a channel failed", subject=message.subject)
             await self._bus.refuse(message.reply, Internal())
 
-    async def _edit(self, held: Held, message: Msg) -> None:
+    async def _edit(self, held: HeldCanvas, message: Msg) -> None:
         if self._unsaved_bytes() > MAX_UNSAVED:
             raise Overloaded("too much is waiting to be saved", retry_after=1.0, limit=MAX_UNSAVED)
         edits = decode_edits(await self._bus.body(message))
@@ -105,7 +105,7 @@ class Channels:
             held.waiting.append((receipt, message.reply))
             self._changed(held.room.canvas_id)
 
-    async def _sync(self, held: Held, message: Msg) -> None:
+    async def _sync(self, held: HeldCanvas, message: Msg) -> None:
         state_vector = decode_sync_request(await self._bus.body(message))
         awareness = held.participants.everyone()
         reply = (
@@ -115,7 +115,7 @@ class Channels:
         )
         await self._bus.respond(message.reply, encode_sync_reply(reply))
 
-    async def _awareness(self, held: Held, message: Msg) -> None:
-        author, state = decode_said(await self._bus.body(message))
+    async def _awareness(self, held: HeldCanvas, message: Msg) -> None:
+        author, state = decode_authored_state(await self._bus.body(message))
         held.participants.receive(author, state, time.monotonic())
         held.wake.set()

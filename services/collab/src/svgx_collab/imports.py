@@ -1,20 +1,20 @@
 """Importing an SVG file: read in a worker that can be killed, applied as one edit through the canvas's holder."""
 
 from svgx_canvas import SvgRefused
-from svgx_canvas.workers import WorkerDied, Workers, WorkersBusy, WorkerTimeout
-from svgx_common.bus import Bus
 from svgx_common.contract.collab import Dropped, Imported, ImportSvgRequest
 from svgx_common.contract.errors import Internal, Invalid, Overloaded, TooLarge
-from svgx_common.holder import ask_holder
-from svgx_common.responder import Call
-from svgx_common.wire import (
-    EMPTY_STATE_VECTOR,
+from svgx_common.messaging.bus import Bus
+from svgx_common.messaging.holder import ask_holder
+from svgx_common.messaging.responder import Call
+from svgx_common.messaging.wire import (
     Edit,
     decode_saved,
     decode_sync_reply,
     encode_edits,
     encode_sync_request,
 )
+from svgx_workers.pool import WorkerDied, Workers, WorkersBusy, WorkerTimeout
+from svgx_yjs.structure import EMPTY_STATE_VECTOR
 
 PATIENCE = 45.0
 """Seconds to wait for the holder, within the operation's own limit."""

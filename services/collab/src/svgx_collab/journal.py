@@ -7,10 +7,10 @@ import structlog
 from prometheus_client import Counter, Gauge, Histogram
 
 from svgx_common.background import repeat
-from svgx_common.bus import Bus
 from svgx_common.contract.errors import SvgxError
 from svgx_common.contract.state import JOURNAL_APPEND, AppendRequest
-from svgx_common.wire import Committed, Entry, decode_committed, encode_entries
+from svgx_common.messaging.bus import Bus
+from svgx_common.messaging.wire import Committed, Entry, decode_committed, encode_entries
 
 log = structlog.get_logger(__name__)
 

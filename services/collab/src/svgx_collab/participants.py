@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from svgx_common.awareness import State, encode
+from svgx_yjs.awareness import State, encode
 
 OUTDATED = 30.0
 """Seconds after which a state that nobody renewed is dropped (y-protocols, awareness.js: outdatedTimeout)."""

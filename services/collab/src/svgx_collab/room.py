@@ -9,9 +9,10 @@ from collections import deque
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 
-from svgx_canvas.shared_document import SharedDocument, merge
-from svgx_common.lib0 import Malformed
-from svgx_common.wire import EMPTY_UPDATE, Broadcast, Content, Edit, Entry, SyncReply
+from svgx_canvas.document.shared_document import SharedDocument, merge
+from svgx_common.messaging.wire import Broadcast, Content, Edit, Entry, SyncReply
+from svgx_yjs.lib0 import Malformed
+from svgx_yjs.structure import EMPTY_UPDATE
 
 MERGE_BYTES = 1024 * 1024
 """What is merged into one message or entry, at most; a larger edit goes alone. Merging reads all of it."""
@@ -29,7 +30,7 @@ class Room:
     """The document of one canvas, and what still has to be broadcast and saved.
 
     `epoch` names this holding of the canvas and is the writer of its journal entries. A
-    `svgx_canvas.shared_document.Fault` ends the room: it must be opened anew from the journal. Edits whose digests are
+    `Fault` ends the room: it must be opened anew from the journal. Edits whose digests are
     in `faulty`, as faults name them, are rejected, and left out where they wait.
     """
 
@@ -110,7 +111,7 @@ class Room:
         return self._in_flight is not None or bool(self._unsaved)
 
     def sync(self, state_vector: bytes, awareness: bytes) -> SyncReply:
-        """All that a peer with `state_vector` lacks. Raises `svgx_common.lib0.Malformed` and `Fault`."""
+        """All that a peer with `state_vector` lacks. Raises `svgx_yjs.lib0.Malformed` and `Fault`."""
         return self._reply(self._document.missing(state_vector), awareness)
 
     def checkpoint(self, awareness: bytes) -> SyncReply:

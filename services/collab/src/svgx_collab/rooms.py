@@ -11,18 +11,18 @@ import structlog
 from nats.errors import Error as NatsError
 from prometheus_client import Counter, Gauge
 
-from svgx_canvas.shared_document import Fault
+from svgx_canvas.document.shared_document import Fault
 from svgx_collab.channels import Channels
-from svgx_collab.held import Held
+from svgx_collab.held_canvas import HeldCanvas
 from svgx_collab.journal import UNSAVED_BYTES, Committer
 from svgx_collab.leases import RENEW, Leases
 from svgx_collab.room import Room
 from svgx_common.background import repeat
-from svgx_common.bus import Bus
 from svgx_common.contract import subjects
 from svgx_common.contract.errors import Internal, NotFound, SvgxError, Unavailable
 from svgx_common.contract.state import JOURNAL_LOAD, LoadRequest
-from svgx_common.wire import (
+from svgx_common.messaging.bus import Bus
+from svgx_common.messaging.wire import (
     Committed,
     Content,
     Entry,
@@ -61,8 +61,8 @@ class Rooms:
     def __init__(self, bus: Bus, leases: Leases) -> None:
         self._bus = bus
         self._leases = leases
-        self._held: dict[str, Held] = {}
-        self._opening: dict[str, asyncio.Task[Held]] = {}
+        self._held: dict[str, HeldCanvas] = {}
+        self._opening: dict[str, asyncio.Task[HeldCanvas]] = {}
         self._dirty: set[str] = set()
         self._leaving: set[asyncio.Task[None]] = set()
         self._faulty: deque[bytes] = deque(maxlen=MAX_FAULTY)
@@ -140,7 +140,7 @@ class Rooms:
         """Figures for the health report."""
         return {"held": len(self._held), "unsaved_bytes": self._unsaved_bytes()}
 
-    async def _open(self, canvas_id: str) -> Held:
+    async def _open(self, canvas_id: str) -> HeldCanvas:
         if not await self._leases.take(canvas_id):
             raise Unavailable("another replica is opening this canvas", retry_after=0.1)
         try:
@@ -149,7 +149,7 @@ class Rooms:
             await self._leases.release(canvas_id)
             raise
 
-    async def _hold(self, canvas_id: str) -> Held:
+    async def _hold(self, canvas_id: str) -> HeldCanvas:
         content = await self._load(canvas_id, after=0)
         try:
             # Not on the loop: everybody else would wait for a large canvas.
@@ -165,7 +165,7 @@ class Rooms:
                 canvas_id=canvas_id,
                 updates=room.left_out,
             )
-        held = Held(room)
+        held = HeldCanvas(room)
         self._held[canvas_id] = held
         held.pacer = asyncio.create_task(repeat("broadcast", functools.partial(self._pace, held)))
         try:
@@ -181,7 +181,7 @@ class Rooms:
         reply = await self._bus.ask(JOURNAL_LOAD, LoadRequest(canvas_id=canvas_id, after=after))
         return decode_content(reply.content)
 
-    async def _pace(self, held: Held) -> None:
+    async def _pace(self, held: HeldCanvas) -> None:
         """Broadcast at once when idle, and then at most once a frame."""
         await held.wake.wait()
         held.wake.clear()
@@ -193,7 +193,7 @@ class Rooms:
         people = len(held.participants)
         await asyncio.sleep(min(SLOWEST_FRAME, FRAME + people * FRAME_PER_PARTICIPANT))
 
-    async def _broadcast(self, held: Held) -> None:
+    async def _broadcast(self, held: HeldCanvas) -> None:
         canvas_id = held.room.canvas_id
         for broadcast in held.room.take_broadcasts():
             BROADCASTS.inc()
@@ -231,7 +231,7 @@ class Rooms:
         else:
             held.clean.set()
 
-    async def _absorb(self, held: Held, known: int) -> None:
+    async def _absorb(self, held: HeldCanvas, known: int) -> None:
         canvas_id = held.room.canvas_id
         try:
             held.room.absorb(await self._load(canvas_id, after=known))
@@ -244,7 +244,7 @@ class Rooms:
             await self._break(held, fault)
         held.wake.set()
 
-    async def _break(self, held: Held, fault: Fault) -> None:
+    async def _break(self, held: HeldCanvas, fault: Fault) -> None:
         """The document is lost, its journal is not: whoever asks next opens it anew, here or elsewhere."""
         canvas_id = held.room.canvas_id
         if held.gone:
@@ -256,7 +256,7 @@ class Rooms:
         await self._end(held, Unavailable("the canvas is being opened anew"))
         await self._release(canvas_id)
 
-    async def _end(self, held: Held, error: SvgxError | None = None) -> None:
+    async def _end(self, held: HeldCanvas, error: SvgxError | None = None) -> None:
         """Stop holding at once; those who wait for a commit are told `error`."""
         self._drop(held)
         for subscription in held.subscriptions:
@@ -275,7 +275,7 @@ class Rooms:
         self._dirty.add(canvas_id)
         self.committer.notify()
 
-    def _drop(self, held: Held) -> None:
+    def _drop(self, held: HeldCanvas) -> None:
         held.leaving = held.gone = True
         held.clean.set()
         if self._held.get(held.room.canvas_id) is held:

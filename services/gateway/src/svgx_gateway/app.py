@@ -17,35 +17,44 @@ from starlette_compress import CompressMiddleware, add_compress_type
 
 from svgx_common import redis
 from svgx_common.background import repeat
-from svgx_common.contract.errors import BadRequest, Internal, MethodNotAllowed, NotFound, SvgxError
+from svgx_common.contract.errors import (
+    PROBLEM_MEDIA_TYPE,
+    BadRequest,
+    Internal,
+    MethodNotAllowed,
+    NotFound,
+    SvgxError,
+)
 from svgx_common.redis import Redis
 from svgx_common.runtime import Runtime, Service
-from svgx_gateway import openapi, origins, problems, proxies
-from svgx_gateway.access import Access
-from svgx_gateway.api_keys import ApiKeys
-from svgx_gateway.cors import Cors
-from svgx_gateway.docs import Docs
-from svgx_gateway.guard import Guard
-from svgx_gateway.headers import SecurityHeaders
-from svgx_gateway.idempotency import Idempotency
-from svgx_gateway.identity import Identities
-from svgx_gateway.live.endpoint import YjsEndpoint
-from svgx_gateway.live.hub import Hub
-from svgx_gateway.origins import OriginCheck
+from svgx_gateway.http import problems, proxies
+from svgx_gateway.http.cors import Cors
+from svgx_gateway.http.guard import Guard
+from svgx_gateway.http.headers import SecurityHeaders
+from svgx_gateway.http.idempotency import Idempotency
+from svgx_gateway.http.routes import Operations
+from svgx_gateway.http.shedding import Lag, Shedding
+from svgx_gateway.http.summary import Summary
+from svgx_gateway.http.tracing import Tracing
+from svgx_gateway.identity.access import Access
+from svgx_gateway.identity.api_keys import ApiKeys
+from svgx_gateway.identity.identities import Identities
+from svgx_gateway.identity.revocations import Revocations
+from svgx_gateway.identity.token_keys import TokenKeys
+from svgx_gateway.openapi import document as openapi
+from svgx_gateway.openapi.docs import Docs
 from svgx_gateway.ratelimit.buckets import Buckets
 from svgx_gateway.ratelimit.limiter import RateLimiter
 from svgx_gateway.ratelimit.operations import RateLimitOperations
-from svgx_gateway.ratelimit.tally import Tally
-from svgx_gateway.revocations import Revocations
-from svgx_gateway.routes import Operations
+from svgx_gateway.ratelimit.statistics import RateLimitStatistics
 from svgx_gateway.settings import GatewaySettings
-from svgx_gateway.shedding import Lag, Shedding
-from svgx_gateway.sockets import LimitedSockets
-from svgx_gateway.summary import Summary
-from svgx_gateway.token_keys import TokenKeys
-from svgx_gateway.tracing import Tracing
+from svgx_gateway.websocket import origins
+from svgx_gateway.websocket.admission import LimitedSockets
+from svgx_gateway.websocket.endpoint import YjsEndpoint
+from svgx_gateway.websocket.hub import Hub
+from svgx_gateway.websocket.origins import OriginCheck
 
-add_compress_type(problems.MEDIA_TYPE)
+add_compress_type(PROBLEM_MEDIA_TYPE)
 
 
 @contextlib.asynccontextmanager
@@ -66,7 +75,10 @@ async def build(runtime: Runtime[GatewaySettings]) -> AsyncIterator[Service]:
 async def _limiting(runtime: Runtime[GatewaySettings], client: Redis) -> AsyncIterator[RateLimiter]:
     settings, bus = runtime.settings, runtime.bus
     async with contextlib.AsyncExitStack() as stack:
-        buckets, tally = Buckets(redis.alone(settings.redis_url)), Tally(client)
+        buckets, tally = (
+            Buckets(redis.open_unpooled(settings.redis_url)),
+            RateLimitStatistics(client),
+        )
         stack.push_async_callback(buckets.close)
         stack.push_async_callback(tally.deliver)
         limiter = RateLimiter(bus, buckets, tally, settings.rate_limits())

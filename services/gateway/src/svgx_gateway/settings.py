@@ -7,10 +7,11 @@ from pydantic_settings import NoDecode
 
 from svgx_common.contract.policy import RateClass
 from svgx_common.contract.ratelimits import ClassLimits, RateLimit
+from svgx_common.runtime import WebSocketOptions
 from svgx_common.settings import TokenSettings
-from svgx_common.websocket import WebSocketLimits
-from svgx_gateway.proxies import networks
-from svgx_gateway.sockets import REFUSED, SocketLimits
+from svgx_gateway.http.proxies import networks
+from svgx_gateway.websocket.admission import REFUSED, SocketLimits
+from svgx_gateway.websocket.protocol import WebSocketLimits, limited
 
 
 def _networks(text: str) -> str:
@@ -91,6 +92,14 @@ class GatewaySettings(TokenSettings):
                 self.websocket_max_frame_bytes, 2 * self.websocket_max_bytes_per_second
             ),
             refused=REFUSED.labels("rate").inc,
+        )
+
+    def websocket_options(self) -> WebSocketOptions:
+        """Return the WebSocket protocol with these limits, as the runtime takes it."""
+        return WebSocketOptions(
+            protocol=limited(self.websocket_limits()),
+            ping_interval=self.websocket_ping_interval,
+            ping_timeout=self.websocket_ping_timeout,
         )
 
     def rate_limits(self) -> ClassLimits:

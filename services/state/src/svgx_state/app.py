@@ -5,7 +5,6 @@ import contextlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from svgx_canvas.workers import Workers
 from svgx_common import postgres
 from svgx_common.runtime import Runtime, Service
 from svgx_state.canvases import Canvases
@@ -17,6 +16,7 @@ from svgx_state.partitions import add_partitions, keep_adding
 from svgx_state.ratelimits import StoredRateLimits
 from svgx_state.settings import StateSettings
 from svgx_state.snapshots import Compactor
+from svgx_workers.pool import Workers
 
 
 @asynccontextmanager

@@ -2,11 +2,11 @@
 
 import uuid
 
-from svgx_common.caller import Caller
 from svgx_common.contract.errors import Forbidden, NotFound
 from svgx_common.contract.policy import CanvasRole, Role
 from svgx_common.contract.state import Canvas, CanvasPage
-from svgx_common.cursors import Cursor
+from svgx_common.messaging.caller import Caller
+from svgx_common.pages import Cursor
 from svgx_common.postgres import Database, Row
 from svgx_state.permissions import effective_role
 

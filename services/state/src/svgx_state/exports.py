@@ -8,11 +8,11 @@ from contextlib import contextmanager
 import structlog
 
 from svgx_canvas import SvgRefused
-from svgx_canvas.workers import WorkerError, Workers, WorkersBusy, WorkerTimeout
 from svgx_common.contract.errors import Invalid, Overloaded, SvgxError, TooLarge, Unavailable
 from svgx_common.contract.operation import Blob
 from svgx_common.contract.state import ExportFormat, ExportRequest
 from svgx_state.journal import Journal
+from svgx_workers.pool import WorkerError, Workers, WorkersBusy, WorkerTimeout
 
 log = structlog.get_logger(__name__)
 

@@ -1,16 +1,16 @@
 """The service's operations. Roles on canvases are checked by the gateway before a request comes here."""
 
-from svgx_common.bus import Bus
 from svgx_common.contract import state, subjects
 from svgx_common.contract.errors import BadRequest
 from svgx_common.contract.operation import Blob, Empty
-from svgx_common.lib0 import Malformed
-from svgx_common.responder import Call, Responder
-from svgx_common.wire import decode_entries, encode_committed, encode_content
+from svgx_common.messaging.bus import Bus
+from svgx_common.messaging.responder import Call, Responder
+from svgx_common.messaging.wire import decode_entries, encode_committed, encode_content
 from svgx_state.canvases import Canvases
 from svgx_state.exports import Exports
 from svgx_state.journal import Journal
 from svgx_state.members import Members
+from svgx_yjs.lib0 import Malformed
 
 
 class Handlers:

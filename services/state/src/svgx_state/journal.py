@@ -9,9 +9,9 @@ import asyncpg
 import structlog
 
 from svgx_common.contract.errors import BadRequest, Unavailable
+from svgx_common.messaging.wire import Committed, Content, Entry
 from svgx_common.postgres import Database, Row
-from svgx_common.wire import Committed, Content, Entry
-from svgx_state import figures
+from svgx_state import metrics
 from svgx_state.canvases import no_such_canvas
 
 log = structlog.get_logger(__name__)
@@ -43,15 +43,15 @@ class Journal:
                 raise BadRequest("an entry has no writer")
         started = time.perf_counter()
         rows = await self._commit(entries)
-        figures.COMMIT_SECONDS.observe(time.perf_counter() - started)
-        figures.COMMITS.inc()
+        metrics.COMMIT_SECONDS.observe(time.perf_counter() - started)
+        metrics.COMMITS.inc()
         tails: dict[str, tuple[int, int]] = {}
         for entry, row in zip(entries, rows, strict=True):
             if row["repeated"]:
-                figures.REPEATED.inc()
+                metrics.REPEATED.inc()
             elif row["revision"] > 0:
-                figures.ENTRIES.inc()
-                figures.BYTES.inc(len(entry.update))
+                metrics.ENTRIES.inc()
+                metrics.BYTES.inc(len(entry.update))
                 tails[entry.canvas_id] = row["tail_entries"], row["tail_bytes"]
         for canvas_id, (count, size) in tails.items():
             self._appended(canvas_id, count, size)
@@ -104,7 +104,7 @@ def content(canvas_id: str, rows: list[Row]) -> Content:
     parts = [row for row in rows if row["revision"] is not None]
     base = parts[0]["revision"] if parts and parts[0]["is_snapshot"] else 0
     if newest - base != sum(not row["is_snapshot"] for row in parts):
-        figures.GAPS.inc()
+        metrics.GAPS.inc()
         log.error(
             "journal entries are missing", canvas_id=canvas_id, revision=newest, snapshot=base
         )

@@ -2,12 +2,12 @@
 
 import json
 
-from svgx_common.bus import Bus
 from svgx_common.contract import ratelimits, subjects
 from svgx_common.contract.errors import Conflict
 from svgx_common.contract.ratelimits import RateLimits, RateLimitsRequest, SetRateLimitsRequest
+from svgx_common.messaging.bus import Bus
+from svgx_common.messaging.responder import Call, Responder
 from svgx_common.postgres import Database
-from svgx_common.responder import Call, Responder
 
 _NAME = "rate_limits"
 

@@ -7,10 +7,10 @@ import time
 import structlog
 
 from svgx_canvas import SvgRefused
-from svgx_canvas.workers import WorkerError, Workers
 from svgx_common.contract.errors import Unavailable
 from svgx_common.postgres import Database
-from svgx_state import figures
+from svgx_state import metrics
+from svgx_workers.pool import WorkerError, Workers
 
 log = structlog.get_logger(__name__)
 
@@ -49,7 +49,7 @@ class Compactor:
         task = asyncio.create_task(self._run(canvas_id), context=contextvars.Context())
         self._tasks[canvas_id] = task
         task.add_done_callback(lambda _: self._done(canvas_id))
-        figures.SNAPSHOT_BACKLOG.set(self.backlog)
+        metrics.SNAPSHOT_BACKLOG.set(self.backlog)
 
     async def compact(self, canvas_id: str) -> bool:
         """Write a snapshot through the newest revision; False when another replica is at it or there is no need.
@@ -96,12 +96,12 @@ class Compactor:
                 # Whatever it is, the journal has everything: it is worth a line and another try, later.
                 log.exception("a canvas could not be compacted", canvas_id=canvas_id)
                 outcome = self._pause(canvas_id)
-            figures.SNAPSHOTS.labels(outcome).inc()
-            figures.SNAPSHOT_SECONDS.observe(time.perf_counter() - started)
+            metrics.SNAPSHOTS.labels(outcome).inc()
+            metrics.SNAPSHOT_SECONDS.observe(time.perf_counter() - started)
 
     def _done(self, canvas_id: str) -> None:
         del self._tasks[canvas_id]
-        figures.SNAPSHOT_BACKLOG.set(self.backlog)
+        metrics.SNAPSHOT_BACKLOG.set(self.backlog)
 
     def _pause(self, canvas_id: str) -> str:
         self._paused_until[canvas_id] = time.monotonic() + PAUSE_AFTER_FAILURE

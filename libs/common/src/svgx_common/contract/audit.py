@@ -6,9 +6,9 @@ from typing import Annotated, Any
 
 from pydantic import Field, StringConstraints
 
-from svgx_common.contract.moment import Moment
 from svgx_common.contract.operation import Http, Identifier, Operation, ReplyModel, RequestModel
 from svgx_common.contract.policy import Scope
+from svgx_common.contract.timestamp import Timestamp
 
 
 class AuditEvent(StrEnum):
@@ -67,8 +67,8 @@ class ListAuditRequest(RequestModel):
     event: AuditEvent | None = None
     user_id: Identifier | None = None
     address: Annotated[str, StringConstraints(max_length=64, pattern=r"^[^\x00]+$")] | None = None
-    since: Moment | None = None
-    until: Moment | None = None
+    since: Timestamp | None = None
+    until: Timestamp | None = None
     limit: Annotated[int, Field(ge=1, le=200)] = 50
     cursor: Annotated[str, StringConstraints(max_length=256)] | None = None
 

@@ -5,7 +5,7 @@ it, and name the `field` and `limit` when the caller's input is at fault. Nothin
 a service.
 """
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -70,6 +70,20 @@ class SvgxError(Exception):
             retry_after=self.retry_after,
             errors=self.errors,
         )
+
+
+PROBLEM_MEDIA_TYPE = "application/problem+json"
+
+
+def problem_document(error: SvgxError, trace_id: str) -> dict[str, Any]:
+    """Return an error as a problem document (RFC 9457) with its code and the trace id."""
+    return {
+        "type": f"urn:svgx:problem:{error.code}",
+        "title": error.title(),
+        "status": error.status,
+        **error.body().model_dump(exclude_none=True),
+        "trace_id": trace_id,
+    }
 
 
 class BadRequest(SvgxError):

@@ -96,7 +96,7 @@ class ClassCount(ReplyModel):
     denied: int
 
 
-class Moment(ClassCount):
+class RateLimitInterval(ClassCount):
     """What was counted in the `seconds` that begin at `at`."""
 
     at: datetime
@@ -118,7 +118,7 @@ class Analytics(ReplyModel):
     seconds: int
     """Length of a moment of `timeline`, in seconds."""
     classes: list[ClassCount]
-    timeline: list[Moment]
+    timeline: list[RateLimitInterval]
     top_hits: list[CallerCount]
     top_denied: list[CallerCount]
 

@@ -2,9 +2,9 @@
 
 from datetime import datetime
 
-from svgx_common.contract.moment import Moment
 from svgx_common.contract.operation import Operation, ReplyModel, RequestModel
 from svgx_common.contract.policy import RateClass, Scope
+from svgx_common.contract.timestamp import Timestamp
 
 
 class Revocation(ReplyModel):
@@ -32,7 +32,7 @@ class RevocationList(ReplyModel):
 class ListRevocationsRequest(RequestModel):
     """`since` leaves out what was revoked up to then."""
 
-    since: Moment | None = None
+    since: Timestamp | None = None
 
 
 LIST_REVOCATIONS = Operation(

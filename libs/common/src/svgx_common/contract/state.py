@@ -110,7 +110,7 @@ class Access(ReplyModel):
 
 
 class AppendRequest(RawRequest):
-    """Content: `svgx_common.wire.encode_entries`. Idempotent by (canvas, writer, sequence)."""
+    """Content: `svgx_common.messaging.wire.encode_entries`. Idempotent by (canvas, writer, sequence)."""
 
 
 class LoadRequest(CanvasRequest):

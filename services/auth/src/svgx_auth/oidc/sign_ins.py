@@ -12,7 +12,7 @@ import secrets
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from svgx_auth.derived_keys import derived_key
+from svgx_auth.keys.derived_keys import derived_key
 from svgx_auth.oidc.provider import Provider
 from svgx_auth.oidc.settings import OidcProvider
 from svgx_common.contract.errors import BadRequest, NotFound

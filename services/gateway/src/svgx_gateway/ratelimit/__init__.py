@@ -1,1 +1,1 @@
-"""How many requests somebody may make: counted in Redis for all gateways, or here when Redis is gone."""
+"""Rate limits: counted in Redis for all gateways together, or in this process while Redis is gone."""

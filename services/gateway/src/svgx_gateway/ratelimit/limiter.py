@@ -9,15 +9,15 @@ from dataclasses import replace
 import structlog
 from starlette.requests import HTTPConnection
 
-from svgx_common.bus import Bus
 from svgx_common.contract import subjects
 from svgx_common.contract.errors import SvgxError, TooManyRequests
 from svgx_common.contract.policy import RateClass
 from svgx_common.contract.ratelimits import STORED, ClassLimits, RateLimits, RateLimitsRequest
+from svgx_common.messaging.bus import Bus
 from svgx_gateway.ratelimit.buckets import Buckets, Drawn
-from svgx_gateway.ratelimit.party import Party, party
+from svgx_gateway.ratelimit.key import RateLimitKey, rate_limit_key
 from svgx_gateway.ratelimit.rules import Rules
-from svgx_gateway.ratelimit.tally import Tally
+from svgx_gateway.ratelimit.statistics import RateLimitStatistics
 
 log = structlog.get_logger(__name__)
 
@@ -31,7 +31,9 @@ RETRY = 1.0
 class RateLimiter:
     """Counts requests against the rules, which all gateways have alike."""
 
-    def __init__(self, bus: Bus, buckets: Buckets, tally: Tally, defaults: ClassLimits) -> None:
+    def __init__(
+        self, bus: Bus, buckets: Buckets, tally: RateLimitStatistics, defaults: ClassLimits
+    ) -> None:
         self._bus = bus
         self._buckets = buckets
         self._tally = tally
@@ -71,14 +73,14 @@ class RateLimiter:
         self.rules = Rules(self._defaults, stored)
 
     async def admit(
-        self, rate_class: RateClass, party: Party, headers: MutableMapping[str, str]
+        self, rate_class: RateClass, rate_limit_key: RateLimitKey, headers: MutableMapping[str, str]
     ) -> None:
         """Count one request; `headers` gets what the client is told. Raises `TooManyRequests`."""
-        limit = self.rules.limit(rate_class, party)
+        limit = self.rules.limit(rate_class, rate_limit_key)
         if limit is None:
             return
-        drawn = await self._buckets.draw(f"{rate_class}:{party.key}", limit)
-        self._tally.count(rate_class, party.key, allowed=drawn.allowed)
+        drawn = await self._buckets.draw(f"{rate_class}:{rate_limit_key.key}", limit)
+        self._tally.count(rate_class, rate_limit_key.key, allowed=drawn.allowed)
         headers.update(_headers(rate_class, drawn))
         if not drawn.allowed:
             raise TooManyRequests(
@@ -92,7 +94,7 @@ class RateLimiter:
 
         Against the address, in a bucket of its own: many programs behind one address may come at once.
         """
-        address = party(connection, None)
+        address = rate_limit_key(connection, None)
         await self.admit(RateClass.READ, replace(address, key=f"keys:{address.key}"), {})
 
     async def _changed(self, _: str, content: bytes) -> None:

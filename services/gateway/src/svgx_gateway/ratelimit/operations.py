@@ -1,6 +1,5 @@
 """The operations of rate limiting that the gateways answer themselves: any of them, for all."""
 
-from svgx_common.bus import Bus
 from svgx_common.contract import ratelimits
 from svgx_common.contract.errors import Unavailable
 from svgx_common.contract.ratelimits import (
@@ -10,16 +9,17 @@ from svgx_common.contract.ratelimits import (
     RateLimitsRequest,
     SetRateLimitsRequest,
 )
+from svgx_common.messaging.bus import Bus
+from svgx_common.messaging.responder import Call, Responder
 from svgx_common.redis import RedisError
-from svgx_common.responder import Call, Responder
 from svgx_gateway.ratelimit.limiter import RateLimiter
-from svgx_gateway.ratelimit.tally import Tally
+from svgx_gateway.ratelimit.statistics import RateLimitStatistics
 
 
 class RateLimitOperations:
     """`/security/rate-limits/*`."""
 
-    def __init__(self, bus: Bus, limiter: RateLimiter, tally: Tally) -> None:
+    def __init__(self, bus: Bus, limiter: RateLimiter, tally: RateLimitStatistics) -> None:
         self._bus = bus
         self._limiter = limiter
         self._tally = tally

@@ -4,7 +4,7 @@ from ipaddress import ip_network
 
 from svgx_common.contract.policy import RateClass
 from svgx_common.contract.ratelimits import ClassLimits, RateLimit, RateLimits
-from svgx_gateway.ratelimit.party import Party
+from svgx_gateway.ratelimit.key import RateLimitKey
 
 
 class Rules:
@@ -21,23 +21,23 @@ class Rules:
         """The version of what was set."""
         return self._stored.version
 
-    def limit(self, rate_class: RateClass, party: Party) -> RateLimit | None:
-        """The limit of this class for this party, a role's before the general one; None when there is none."""
+    def limit(self, rate_class: RateClass, rate_limit_key: RateLimitKey) -> RateLimit | None:
+        """The limit of this class for this rate_limit_key, a role's before the general one; None when there is none."""
         if rate_class is RateClass.UNLIMITED or rate_class is RateClass.INTERNAL:
             return None
-        if self._exempt(party):
+        if self._exempt(rate_limit_key):
             return None
-        of_role = self._stored.roles.get(party.role, {}) if party.role else {}
+        of_role = self._stored.roles.get(rate_limit_key.role, {}) if rate_limit_key.role else {}
         return of_role.get(rate_class) or self._limits[rate_class]
 
     def in_force(self) -> RateLimits:
         """All of it, with the settings filled in."""
         return self._stored.model_copy(update={"limits": self._limits})
 
-    def _exempt(self, party: Party) -> bool:
-        if party.user_id in self._users:
+    def _exempt(self, rate_limit_key: RateLimitKey) -> bool:
+        if rate_limit_key.user_id in self._users:
             return True
-        address = party.address
+        address = rate_limit_key.address
         return address is not None and any(
             address.version == network.version and address in network for network in self._networks
         )

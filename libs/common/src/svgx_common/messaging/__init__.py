@@ -1,0 +1,1 @@
+"""Messaging over NATS: requests, replies, broadcasts, large payloads and the edit path's messages."""

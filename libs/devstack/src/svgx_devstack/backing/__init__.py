@@ -1,0 +1,1 @@
+"""The backing servers from wheels: NATS, PostgreSQL and Valkey."""

@@ -1,0 +1,59 @@
+"""The NATS server: one user per service, each with the subjects of the contract."""
+
+import json
+import os
+
+from svgx_common.contract.subjects import SERVICES, permissions
+from svgx_devstack.backing import binaries, probe
+from svgx_devstack.home import Home
+from svgx_devstack.ports import HOST
+from svgx_devstack.program import Program
+
+# Everything, for tests and tools.
+OPERATOR = "operator"
+USERS = (*SERVICES, OPERATOR)
+MAX_PAYLOAD = 1024 * 1024
+
+
+def program(home: Home) -> Program:
+    """The server on remembered loopback ports, with a fresh configuration file."""
+    port = home.port("nats")
+    config = home.write_private("nats.conf", json.dumps(_config(home, port), indent=2) + "\n")
+    return Program(
+        name="nats",
+        argv=(str(binaries.nats_server()), "-c", str(config)),
+        env=dict(os.environ),
+        log_path=home.logs / "nats.log",
+        pid_path=home.pids / "nats",
+        ready=lambda: probe.nats(port),
+        stop_timeout=10.0,
+    )
+
+
+def url(home: Home, user: str) -> str:
+    """The address with the user's password."""
+    if user not in USERS:
+        raise KeyError(f"no NATS user {user!r}: one of {', '.join(USERS)}")
+    return f"nats://{user}:{home.secret(f'nats.{user}')}@{HOST}:{home.port_in_use('nats')}"
+
+
+def _config(home: Home, port: int) -> dict[str, object]:
+    # NATS reads JSON as well as its own format.
+    return {
+        "server_name": "svgx-devstack",
+        "listen": f"{HOST}:{port}",
+        "http": f"{HOST}:{home.port('nats.monitor')}",
+        "max_payload": MAX_PAYLOAD,
+        "authorization": {"users": [_user(home, name) for name in USERS]},
+    }
+
+
+def _user(home: Home, name: str) -> dict[str, object]:
+    user: dict[str, object] = {"user": name, "password": home.secret(f"nats.{name}")}
+    if name != OPERATOR:
+        allowed = permissions(name)
+        user["permissions"] = {
+            "publish": list(allowed.publish),
+            "subscribe": list(allowed.subscribe),
+        }
+    return user

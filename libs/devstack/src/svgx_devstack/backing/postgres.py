@@ -1,0 +1,172 @@
+"""The PostgreSQL server: its data folder, its start, its role and database. Nothing of its safety is switched off."""
+
+import asyncio
+import os
+import pwd
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import asyncpg
+import psutil
+
+from svgx_devstack import leftovers, process
+from svgx_devstack.backing import binaries
+from svgx_devstack.errors import StackError
+from svgx_devstack.home import Home
+from svgx_devstack.ports import HOST
+from svgx_devstack.program import Program
+
+DATABASE = "svgx"
+USER = "svgx_user"
+_SUPERUSER = "postgres"
+_CONNECT_TIMEOUT = 5.0
+
+
+def program(home: Home) -> Program:
+    """The server on a remembered loopback port, over TCP only; the data folder is made when there is none."""
+    data = _data(home)
+    port = home.port("postgres")
+    if is_new(home):
+        _make_data(home, data)
+    settings = {
+        "listen_addresses": HOST,
+        "port": str(port),
+        # A Unix socket's path is limited to about 100 bytes; the home may be anywhere.
+        "unix_socket_directories": "",
+        "logging_collector": "off",
+        "log_line_prefix": "%m [%p] %q%u@%d ",
+    }
+    return Program(
+        name="postgres",
+        argv=(
+            str(binaries.postgres("postgres")),
+            *("-D", str(data)),
+            *(part for name, value in settings.items() for part in ("-c", f"{name}={value}")),
+        ),
+        env=_environment(),
+        log_path=home.logs / "postgres.log",
+        pid_path=home.pids / "postgres",
+        ready=lambda: _answers(home),
+        before_start=lambda: _clear(data),
+        # Fast shutdown: ends the connections, writes a checkpoint.
+        stop_signal=signal.SIGINT,
+        # Immediate shutdown: the server ends its children itself, and recovers at the next start.
+        death_signal=signal.SIGQUIT,
+        not_as_root=True,
+    )
+
+
+def is_new(home: Home) -> bool:
+    """Whether there is no data folder yet."""
+    return not (_data(home) / "PG_VERSION").exists()
+
+
+def url(home: Home) -> str:
+    """The address of the services' database with the password."""
+    return _url(home, USER, DATABASE)
+
+
+async def prepare(home: Home) -> None:
+    """Make the services' role and database unless they are there."""
+    connection = await asyncpg.connect(_url(home, _SUPERUSER, _SUPERUSER), timeout=_CONNECT_TIMEOUT)
+    try:
+        # Neither statement takes parameters; the password is hexadecimal.
+        if not await connection.fetchval("SELECT 1 FROM pg_roles WHERE rolname = $1", USER):
+            await connection.execute(f"CREATE ROLE {USER} LOGIN PASSWORD '{_password(home, USER)}'")
+        if not await connection.fetchval("SELECT 1 FROM pg_database WHERE datname = $1", DATABASE):
+            await connection.execute(f"CREATE DATABASE {DATABASE} OWNER {USER}")
+    finally:
+        await connection.close()
+
+
+def _data(home: Home) -> Path:
+    return home.path / "postgres"
+
+
+def _url(home: Home, user: str, database: str) -> str:
+    return f"postgresql://{user}:{_password(home, user)}@{HOST}:{home.port_in_use('postgres')}/{database}"
+
+
+def _password(home: Home, user: str) -> str:
+    return home.secret(f"postgres.{user}")
+
+
+def _environment() -> dict[str, str]:
+    # PG* of the user's shell would steer initdb and the server to another installation's files.
+    return {name: value for name, value in os.environ.items() if not name.startswith("PG")}
+
+
+async def _answers(home: Home) -> bool:
+    try:
+        connection = await asyncpg.connect(
+            _url(home, _SUPERUSER, _SUPERUSER), timeout=_CONNECT_TIMEOUT, ssl=False
+        )
+        await connection.close(timeout=_CONNECT_TIMEOUT)
+    except (
+        OSError,
+        TimeoutError,
+        asyncpg.PostgresError,
+        asyncpg.InterfaceError,
+        asyncio.IncompleteReadError,
+    ):
+        return False
+    return True
+
+
+def _make_data(home: Home, data: Path) -> None:
+    draft = data.with_name(data.name + ".new")  # a half-made folder never gets the real name
+    shutil.rmtree(draft, ignore_errors=True)
+    draft.mkdir(mode=0o700)
+    demote = os.geteuid() == 0
+    if demote:
+        nobody = pwd.getpwnam("nobody")
+        os.chown(draft, nobody.pw_uid, nobody.pw_gid)
+    password_file = home.write_private("initdb.password", _password(home, _SUPERUSER) + "\n")
+    try:
+        done = subprocess.run(
+            [
+                *(sys.executable, "-I", "-S", process.LAUNCH),
+                *(str(os.getpid()), str(int(signal.SIGKILL)), "1" if demote else "0"),
+                *(str(binaries.postgres("initdb")), "-D", str(draft), "-U", _SUPERUSER),
+                *("--auth=scram-sha-256", f"--pwfile={password_file}"),
+                *(
+                    "--encoding=UTF8",
+                    "--locale-provider=builtin",
+                    "--locale=C.UTF-8",
+                    "--no-instructions",
+                ),
+            ],
+            env=_environment(),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+            start_new_session=True,
+        )
+    finally:
+        password_file.unlink()
+    (home.logs / "initdb.log").write_text(done.stdout + done.stderr, encoding="utf-8")
+    if done.returncode != 0:
+        why = (done.stderr or done.stdout).strip().splitlines()
+        raise StackError(
+            f"cannot make the database folder {data}: {why[-1] if why else 'no reason given'}"
+        )
+    draft.rename(data)
+
+
+def _clear(data: Path) -> None:
+    """Remove the lock file of a server that was killed; end that server's processes where some are left.
+
+    PostgreSQL would refuse to start while any process of the same user has the remembered id.
+    """
+    lock = data / "postmaster.pid"
+    try:
+        old = psutil.Process(int(lock.read_text(encoding="utf-8").split("\n", 1)[0]))
+        if old.cwd() == str(data):
+            leftovers.kill(leftovers.tree(old))
+    except (FileNotFoundError, ValueError, psutil.Error):
+        pass
+    lock.unlink(missing_ok=True)

@@ -1,0 +1,39 @@
+"""The Valkey server, which forgets: no files, a memory limit, keys with a time to live go first."""
+
+import os
+
+from svgx_devstack.backing import binaries, probe
+from svgx_devstack.home import Home
+from svgx_devstack.ports import HOST
+from svgx_devstack.program import Program
+
+
+def program(home: Home) -> Program:
+    """The server on a remembered loopback port, with a password."""
+    port = home.port("valkey")
+    password = home.secret("valkey")
+    lines = (
+        f"bind {HOST}",
+        f"port {port}",
+        f"requirepass {password}",
+        "daemonize no",
+        "appendonly no",
+        'save ""',
+        "maxmemory 256mb",
+        "maxmemory-policy volatile-lru",
+    )
+    config = home.write_private("valkey.conf", "\n".join(lines) + "\n")
+    return Program(
+        name="valkey",
+        argv=(str(binaries.valkey_server()), str(config)),
+        env=dict(os.environ),
+        log_path=home.logs / "valkey.log",
+        pid_path=home.pids / "valkey",
+        ready=lambda: probe.valkey(port, password),
+        stop_timeout=10.0,
+    )
+
+
+def url(home: Home) -> str:
+    """The address with the password."""
+    return f"redis://:{home.secret('valkey')}@{HOST}:{home.port_in_use('valkey')}/0"

@@ -1,0 +1,1 @@
+"""Worker processes that import, export, compact and render canvases, and that can be killed."""

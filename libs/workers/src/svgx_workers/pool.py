@@ -1,0 +1,280 @@
+"""The package's functions in child processes that can be killed, for services.
+
+A file or a document that makes a renderer take gigabytes or hours costs a child process, and its sender an answer.
+"""
+
+import asyncio
+import math
+import os
+import sys
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Self
+
+from svgx_canvas.exchange import Imported
+from svgx_canvas.limits import SvgRefused
+from svgx_canvas.policy import Dropped
+from svgx_workers.frames import PREFIX, Frame, decode, decode_prefix, encode
+
+HEAVY_BYTES = 4 * 1024 * 1024
+"""Bytes of a job from which it is heavy: one heavy job runs at a time, so that memory is bounded by one of them."""
+
+
+class WorkerError(Exception):
+    """A job has no result, through no fault that could be named."""
+
+
+class WorkerTimeout(WorkerError):
+    """The job took longer than it may; its process is gone."""
+
+
+class WorkerDied(WorkerError):
+    """The job's process ended before its result came, as a rule for want of memory; or the workers are closed."""
+
+
+class WorkersBusy(WorkerError):
+    """As many jobs are waiting as may."""
+
+
+class Workers:
+    """`size` child processes, started by `start`, each doing one job at a time.
+
+    memory_bytes: address space of each child, including some 200 MB for the program; 0 sets no limit.
+    timeout_seconds: wall-clock and CPU time of one job, waiting for its turn not included.
+    waiting: jobs that may wait for their turn. recycle_bytes: a child that holds more than this after a job is ended;
+    the next job starts a new one.
+    """
+
+    def __init__(
+        self,
+        size: int,
+        memory_bytes: int,
+        timeout_seconds: float,
+        *,
+        waiting: int = 64,
+        recycle_bytes: int = 128 * 1024 * 1024,
+    ) -> None:
+        self._children = [_Child(memory_bytes, timeout_seconds) for _ in range(size)]
+        self._idle: asyncio.LifoQueue[_Child] = asyncio.LifoQueue()
+        self._timeout = timeout_seconds
+        self._free_places = size + waiting
+        self._recycle_bytes = recycle_bytes
+        self._heavy = asyncio.Semaphore(1)
+        self._closed = False
+
+    async def start(self) -> None:
+        """Start the children. Raises `WorkerDied` when they do not come up."""
+        for child in self._children:
+            self._idle.put_nowait(child)
+        try:
+            await asyncio.gather(*(child.start() for child in self._children))
+        except BaseException:
+            await self.close()
+            raise
+
+    async def close(self) -> None:
+        """End the children, also those at work, whose jobs raise `WorkerDied`. Nothing is left after it."""
+        self._closed = True
+        await asyncio.gather(*(child.close() for child in self._children))
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    async def import_svg(self, svg: bytes, current: bytes | None) -> Imported:
+        """`svgx_canvas.import_svg` with the default limits. Raises `SvgRefused` and `WorkerError`, as all of these."""
+        blobs = [svg] if current is None else [svg, current]
+        result = await self._do(Frame({"job": "import_svg"}, blobs))
+        elements, dropped = result.values["elements"], result.values["dropped"]
+        assert isinstance(elements, int)
+        assert isinstance(dropped, list)
+        return Imported(
+            result.blobs[0],
+            elements,
+            [Dropped(str(what), str(why), int(n)) for what, why, n in dropped],
+        )
+
+    async def export_svg(self, state: bytes) -> bytes:
+        """`svgx_canvas.export_svg`."""
+        return (await self._do(Frame({"job": "export_svg"}, [state]))).blobs[0]
+
+    async def export_json(self, state: bytes) -> bytes:
+        """`svgx_canvas.export_json`."""
+        return (await self._do(Frame({"job": "export_json"}, [state]))).blobs[0]
+
+    async def render_png(
+        self,
+        svg: bytes,
+        width: int | None = None,
+        height: int | None = None,
+        scale: float | None = None,
+    ) -> bytes:
+        """`svgx_canvas.render_png`."""
+        values: dict[str, object] = {
+            "job": "render_png",
+            "width": width,
+            "height": height,
+            "scale": scale,
+        }
+        return (await self._do(Frame(values, [svg]))).blobs[0]
+
+    async def compact(self, snapshot: bytes | None, updates: Sequence[bytes]) -> bytes:
+        """`svgx_canvas.compact`."""
+        blobs = [*([snapshot] if snapshot is not None else []), *updates]
+        values: dict[str, object] = {"job": "compact", "snapshot": snapshot is not None}
+        return (await self._do(Frame(values, blobs))).blobs[0]
+
+    async def state(self, updates: Sequence[bytes]) -> bytes:
+        """`svgx_canvas.state`."""
+        return (await self._do(Frame({"job": "state"}, list(updates)))).blobs[0]
+
+    async def _do(self, job: Frame) -> Frame:
+        if self._closed:
+            raise WorkerDied("the workers are closed")
+        if not self._free_places:
+            raise WorkersBusy("too many jobs are waiting")
+        self._free_places -= 1
+        try:
+            if sum(map(len, job.blobs)) < HEAVY_BYTES:
+                result = await self._run_on_next(job)
+            else:
+                async with self._heavy:
+                    result = await self._run_on_next(job)
+        finally:
+            self._free_places += 1
+        return _checked(result)
+
+    async def _run_on_next(self, job: Frame) -> Frame:
+        child = await self._idle.get()
+        try:
+            return await self._run_on(child, job)
+        finally:
+            self._idle.put_nowait(child)
+
+    async def _run_on(self, child: "_Child", job: Frame) -> Frame:
+        """The child's answer. A child that has none, or whose answer nobody awaits any more, is ended."""
+        if self._closed:
+            raise WorkerDied("the workers are closed")
+        usable = False
+        try:
+            async with asyncio.timeout(self._timeout):
+                result = await child.ask(job)
+            rss = result.values.get("rss")
+            usable = (
+                "failed" not in result.values
+                and isinstance(rss, int)
+                and rss <= self._recycle_bytes
+            )
+        except TimeoutError:
+            raise WorkerTimeout(f"no result after {self._timeout:g} s") from None
+        finally:
+            if not usable:
+                await child.end()
+        return result
+
+
+def _checked(result: Frame) -> Frame:
+    values = result.values
+    if "failed" in values:
+        raise WorkerDied(str(values["failed"]))
+    if "refused" in values:
+        limit, actual = values["limit"], values["actual"]
+        raise SvgRefused(
+            str(values["refused"]),
+            str(values["field"]),
+            limit if isinstance(limit, int) else None,
+            actual if isinstance(actual, int) else None,
+            str(values["detail"]),
+        )
+    return result
+
+
+class _Child:
+    """One child process, or the place for one: it is started when it is asked something and not running."""
+
+    def __init__(self, memory_bytes: int, timeout_seconds: float) -> None:
+        self._arguments = [str(memory_bytes), str(math.ceil(timeout_seconds))]
+        self._process: asyncio.subprocess.Process | None = None
+        self._closed = False
+
+    async def start(self) -> None:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            "svgx_workers.worker",
+            *self._arguments,
+            str(os.getpid()),
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            # Panics of the libraries print there; what matters arrives as a result.
+            stderr=asyncio.subprocess.DEVNULL,
+            limit=1024 * 1024,
+        )
+        self._process = process
+        if self._closed:
+            await self.end()
+            raise WorkerDied("the workers are closed")
+        await self._answer(process)
+
+    async def ask(self, job: Frame) -> Frame:
+        if self._process is None:
+            await self.start()
+        process = self._process
+        assert process is not None
+        assert process.stdin is not None
+        try:
+            for part in encode(job):
+                process.stdin.write(part)
+            await process.stdin.drain()
+        except ConnectionError:
+            raise WorkerDied(await _epitaph(process)) from None
+        return await self._answer(process)
+
+    async def _answer(self, process: asyncio.subprocess.Process) -> Frame:
+        assert process.stdout is not None
+        try:
+            head, body = decode_prefix(await process.stdout.readexactly(PREFIX.size))
+            return decode(
+                await process.stdout.readexactly(head), await process.stdout.readexactly(body)
+            )
+        except (asyncio.IncompleteReadError, ConnectionError):
+            raise WorkerDied(await _epitaph(process)) from None
+
+    async def close(self) -> None:
+        """End the process for good, also one that is only just starting."""
+        self._closed = True
+        await self.end()
+
+    async def end(self) -> None:
+        """Kill the process and wait until it is gone, whatever happens to the caller meanwhile."""
+        process, self._process = self._process, None
+        if process is not None:
+            await asyncio.shield(asyncio.ensure_future(_kill(process)))
+
+
+async def _kill(process: asyncio.subprocess.Process) -> None:
+    if process.returncode is None:
+        try:
+            process.kill()
+        except ProcessLookupError:
+            pass
+    await process.wait()
+    assert process.stdin is not None
+    process.stdin.close()
+
+
+async def _epitaph(process: asyncio.subprocess.Process) -> str:
+    status = await process.wait()
+    return (
+        f"the process ended by signal {-status}"
+        if status < 0
+        else f"the process ended with {status}"
+    )

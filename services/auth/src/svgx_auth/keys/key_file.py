@@ -1,0 +1,92 @@
+"""The file of private keys that sign access tokens: a JWK Set (RFC 7517), whose keys also have `nbf`.
+
+`nbf` is the Unix time, in seconds, from which a key signs. Before it the key is only published, so that every gateway
+has it when the first token comes.
+"""
+
+import contextlib
+import json
+import os
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from svgx_common.tokens.signing_keys import TokenKey, read_key
+
+MAX_BYTES = 1024 * 1024
+MAX_KEYS = 32
+
+
+@dataclass(frozen=True, slots=True)
+class KeyEntry:
+    """A private key and when it begins to sign."""
+
+    key: TokenKey
+    not_before: int
+
+    def public(self) -> dict[str, Any]:
+        """The JWK that everybody may have."""
+        return dict(self.key.key.as_dict(private=False))
+
+    def private(self) -> dict[str, Any]:
+        """The JWK for the file."""
+        return dict(self.key.key.as_dict(private=True))
+
+
+@dataclass(frozen=True, slots=True)
+class KeyRing:
+    """The keys of a file, in the order in which they begin to sign."""
+
+    entries: tuple[KeyEntry, ...] = ()
+
+    def signing(self, now: float) -> TokenKey | None:
+        """The key that began last; None before any has."""
+        begun = [entry.key for entry in self.entries if entry.not_before <= now]
+        return begun[-1] if begun else None
+
+
+def read(path: Path) -> KeyRing:
+    """Read a file of keys. Raises `ValueError`, which never shows a key."""
+    try:
+        with path.open("rb") as file:
+            content = json.loads(file.read(MAX_BYTES))
+    except OSError as error:
+        raise ValueError(f"cannot be read: {error.strerror}") from None
+    except ValueError:
+        raise ValueError("is not a JWK Set: no JSON") from None
+    keys = content.get("keys") if isinstance(content, dict) else None
+    if not isinstance(keys, list) or not all(isinstance(each, dict) for each in keys):
+        raise ValueError('is not a JWK Set: {"keys": [...]}')
+    if not 0 < len(keys) <= MAX_KEYS:
+        raise ValueError(f"must have 1 to {MAX_KEYS} keys")
+    entries = sorted((_entry(each) for each in keys), key=lambda entry: entry.not_before)
+    if len({entry.key.key_id for entry in entries}) < len(entries):
+        raise ValueError("two keys have one `kid`")
+    return KeyRing(tuple(entries))
+
+
+def write(path: Path, ring: KeyRing) -> None:
+    """Replace the file at once, readable by its owner only. Raises `OSError`."""
+    content = json.dumps({"keys": [entry.private() for entry in ring.entries]}, indent=2) + "\n"
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(descriptor, "w") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(temporary).replace(path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            Path(temporary).unlink()
+        raise
+
+
+def _entry(jwk: dict[str, Any]) -> KeyEntry:
+    key = read_key(jwk)
+    if not key.key.is_private:
+        raise ValueError(f"key {key.key_id}: is public: it cannot sign")
+    not_before = jwk.get("nbf", 0)
+    if not isinstance(not_before, int) or isinstance(not_before, bool):
+        raise ValueError(f"key {key.key_id}: `nbf` must be a whole number of seconds")
+    return KeyEntry(key, not_before)

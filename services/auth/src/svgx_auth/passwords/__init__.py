@@ -1,0 +1,1 @@
+"""Passwords: the policy, the hashes, and the limit on failed attempts."""

@@ -1,0 +1,1 @@
+"""HTTP: one route per operation, and the middleware around the routes."""

@@ -1,0 +1,89 @@
+"""`/health/summary/`: every service and every replica on the bus."""
+
+import asyncio
+import json
+from typing import Any
+
+from nats.aio.msg import Msg
+from nats.errors import Error as NatsError
+from pydantic import ValidationError
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from svgx_common.contract import subjects
+from svgx_common.contract.errors import SvgxError, Unavailable
+from svgx_common.contract.policy import RateClass, Scope
+from svgx_common.health import HealthReport
+from svgx_common.messaging.bus import Bus
+from svgx_gateway.http import problems
+from svgx_gateway.http.guard import Guard
+
+COLLECT = 0.5
+"""Seconds to wait for replicas to say that they are there."""
+
+REPORT_TIMEOUT = 3.0
+"""Seconds a replica has to report its health."""
+
+
+class Summary:
+    """Finds the replicas by the NATS micro protocol's `$SRV.PING`, then asks each for its health."""
+
+    def __init__(self, bus: Bus, guard: Guard) -> None:
+        self._bus = bus
+        self._guard = guard
+
+    async def page(self, request: Request) -> Response:
+        """The HTTP endpoint, for anybody who is signed in."""
+        headers: dict[str, str] = {}
+        try:
+            await self._guard.admit_to(Scope.SIGNED_IN, RateClass.READ, request, headers)
+            response = JSONResponse(await self.collect())
+        except SvgxError as error:
+            response = problems.response(error)
+        response.headers.update(headers)
+        return response
+
+    async def collect(self) -> dict[str, Any]:
+        """`status` is `ok` when every service has a replica and every replica is well."""
+        replicas = await self._replicas()
+        reports = await asyncio.gather(*(self._report(*replica) for replica in replicas))
+        services: dict[str, list[dict[str, Any]]] = {service: [] for service in subjects.SERVICES}
+        for report in reports:
+            services.setdefault(report.service, []).append(report.model_dump(mode="json"))
+        missing = [service for service, found in services.items() if not found]
+        well = not missing and all(report.status == "ok" for report in reports)
+        return {"status": "ok" if well else "degraded", "missing": missing, "services": services}
+
+    async def _replicas(self) -> list[tuple[str, str]]:
+        connection = self._bus.connection
+        inbox = connection.new_inbox()
+        found: list[tuple[str, str]] = []
+
+        async def collect(message: Msg) -> None:
+            ping = json.loads(message.data)
+            found.append((str(ping["name"]).removeprefix("svgx-"), str(ping["id"])))
+
+        try:
+            subscription = await connection.subscribe(inbox, cb=collect)
+            await connection.publish("$SRV.PING", reply=inbox)
+            await asyncio.sleep(COLLECT)
+            await subscription.unsubscribe()
+        except NatsError as error:
+            raise Unavailable("the message bus is not reachable") from error
+        return sorted(found)
+
+    async def _report(self, service: str, replica_id: str) -> HealthReport:
+        try:
+            answer = await self._bus.request(
+                subjects.replica(service, replica_id), b"", timeout=REPORT_TIMEOUT
+            )
+            return HealthReport.model_validate_json(answer.content)
+        except (SvgxError, ValidationError):
+            return HealthReport(
+                status="failing",
+                service=service,
+                replica=replica_id,
+                version="",
+                uptime_seconds=0,
+                reason="did not answer",
+            )

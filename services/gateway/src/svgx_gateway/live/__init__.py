@@ -1,1 +1,0 @@
-"""WebSocket: protocol, fan-out, catch-up, drain. Nothing here decodes a document."""

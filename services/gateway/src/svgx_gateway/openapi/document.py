@@ -1,0 +1,144 @@
+"""The OpenAPI 3.1 document, read from the contract: every status, header and problem type of every operation."""
+
+from typing import Any
+
+from pydantic.json_schema import models_json_schema
+
+from svgx_common.contract import OPERATIONS
+from svgx_common.contract.errors import ErrorBody
+from svgx_common.contract.operation import Http, Operation, RawRequest, ReplyModel
+from svgx_common.contract.policy import Scope
+from svgx_common.health import HealthReport
+from svgx_gateway.http import idempotency
+from svgx_gateway.openapi import examples
+from svgx_gateway.openapi.answers import HEADERS, PROBLEM, REF, Answers
+from svgx_gateway.openapi.pages import pages
+
+DESCRIPTION = """\
+Draw together: canvases, their members, their content. Sign in with `POST /auth/login` and send the access token as
+`Authorization: Bearer …`. Every path answers with and without its trailing slash. Errors are `application/problem+json`
+(RFC 9457) with a `code` and a `trace_id`. Lists are pages: `next` is the `cursor` of the next one, null on the last.
+Times are RFC 3339 in UTC. A POST with an `Idempotency-Key` is done once, however often it is sent. The drawing itself
+goes over the WebSocket `/runtime/events/{canvas_id}`, which speaks y-protocols (`docs/asyncapi.yaml`).
+"""
+
+IDEMPOTENCY_KEY = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "required": False,
+    "description": "The same request with the same key is done once; the key is the caller's own.",
+    "schema": {"type": "string", "pattern": "^[\\x21-\\x7e]{1,255}$"},
+    "example": "6f0f3f0f9b1d2f1c",
+}
+
+
+def document(version: str) -> dict[str, Any]:
+    """Every operation that has an HTTP form, and the pages around them."""
+    models = {operation.request for operation in OPERATIONS if operation.http} | {
+        operation.reply
+        for operation in OPERATIONS
+        if operation.http and issubclass(operation.reply, ReplyModel)
+    }
+    ordered = sorted(models, key=lambda model: model.__name__)
+    _, definitions = models_json_schema(
+        [(model, "validation") for model in (*ordered, ErrorBody, HealthReport)], ref_template=REF
+    )
+    schemas = dict(definitions.get("$defs", {}))
+    schemas["Problem"] = PROBLEM
+    answers = Answers()
+    paths: dict[str, dict[str, Any]] = {}
+    for operation in OPERATIONS:
+        if operation.http is not None:
+            entry = _operation(operation, operation.http, schemas, answers)
+            paths.setdefault(operation.http.path, {})[operation.http.method.lower()] = entry
+    paths |= pages(answers)
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": "SVGX Engine", "version": version, "description": DESCRIPTION},
+        "servers": [{"url": "/"}],
+        "paths": paths,
+        "components": {
+            "schemas": schemas,
+            "responses": answers.components,
+            "headers": HEADERS,
+            "securitySchemes": {
+                "bearer": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}
+            },
+        },
+    }
+
+
+def _operation(
+    operation: Operation[Any, Any], http: Http, schemas: dict[str, Any], answers: Answers
+) -> dict[str, Any]:
+    entry: dict[str, Any] = {
+        "operationId": operation.name,
+        "summary": operation.summary,
+        "tags": [operation.service],
+        "parameters": _parameters(operation, http, schemas[operation.request.__name__]),
+        "responses": answers.of(operation, http),
+        "security": [] if operation.scope is Scope.PUBLIC else [{"bearer": []}],
+    }
+    body = _body(operation, http, schemas[operation.request.__name__])
+    if body is not None:
+        entry["requestBody"] = body
+    return entry
+
+
+def _parameters(
+    operation: Operation[Any, Any], http: Http, schema: dict[str, Any]
+) -> list[dict[str, Any]]:
+    in_path = set(http.path_fields)
+    in_query = http.method in ("GET", "DELETE")
+    required = set(schema.get("required", ()))
+    found = [
+        {
+            "name": http.cookie_name if name == http.cookie else name,
+            "in": "cookie" if name == http.cookie else "path" if name in in_path else "query",
+            "required": name in in_path or name in required,
+            "schema": _without_null(field),
+            **({"example": examples.FIELDS[name]} if name in examples.FIELDS else {}),
+        }
+        for name, field in schema.get("properties", {}).items()
+        if name in in_path or in_query
+    ]
+    if idempotency.applies(operation, http):
+        found.append(IDEMPOTENCY_KEY)
+    return found
+
+
+def _without_null(schema: dict[str, Any]) -> dict[str, Any]:
+    """A parameter is left out, it cannot be null."""
+    options = [each for each in schema.get("anyOf", []) if each != {"type": "null"}]
+    if not options:
+        return schema
+    rest = {key: value for key, value in schema.items() if key not in ("anyOf", "default")}
+    return {**rest, **options[0]} if len(options) == 1 else {**rest, "anyOf": options}
+
+
+def _body(
+    operation: Operation[Any, Any], http: Http, schema: dict[str, Any]
+) -> dict[str, Any] | None:
+    if issubclass(operation.request, RawRequest):
+        binary = {
+            "schema": {"type": "string", "contentMediaType": http.consumes[0]},
+            "example": examples.body(operation, http),
+        }
+        return {"required": True, "content": dict.fromkeys(http.consumes, binary)}
+    in_path = set(http.path_fields)
+    fields = {
+        name: field for name, field in schema.get("properties", {}).items() if name not in in_path
+    }
+    if http.method in ("GET", "DELETE") or not fields:
+        return None
+    required = sorted(set(schema.get("required", ())) - in_path)
+    content = {
+        "schema": {
+            "type": "object",
+            "properties": fields,
+            "required": required,
+            "additionalProperties": False,
+        },
+        "example": examples.body(operation, http),
+    }
+    return {"required": bool(required), "content": {"application/json": content}}

@@ -1,0 +1,94 @@
+"""Pages in the OpenAPI document that are no operations: health, metrics, the documentation itself."""
+
+from typing import Any
+
+from svgx_common.contract.errors import (
+    Internal,
+    Overloaded,
+    TooManyRequests,
+    Unauthenticated,
+    Unavailable,
+)
+from svgx_gateway.openapi.answers import REF, Answers
+
+_STATUS = {
+    "type": "object",
+    "required": ["status"],
+    "properties": {
+        "status": {"enum": ["ok", "starting", "draining", "failing"]},
+        "service": {"type": "string"},
+        "version": {"type": "string"},
+        "reason": {"type": "string"},
+    },
+}
+_SUMMARY = {
+    "type": "object",
+    "required": ["status", "missing", "services"],
+    "properties": {
+        "status": {"enum": ["ok", "degraded"]},
+        "missing": {"type": "array", "items": {"type": "string"}},
+        "services": {
+            "type": "object",
+            "additionalProperties": {
+                "type": "array",
+                "items": {"$ref": REF.format(model="HealthReport")},
+            },
+        },
+    },
+}
+_ANY = {"type": "object"}
+_TEXT = {"type": "string"}
+
+
+def pages(answers: Answers) -> dict[str, Any]:
+    """Path items."""
+    overall = _page("health", "Whether the gateway can serve", "application/json", _STATUS)
+    overall["responses"]["503"] = {
+        **overall["responses"]["200"],
+        "description": "It cannot; `reason` says why.",
+    }
+    summary = _page("health", "Every service and replica", "application/json", _SUMMARY)
+    summary["security"] = [{"bearer": []}]
+    summary["responses"] |= answers.problems(
+        {Unauthenticated, TooManyRequests, Internal, Unavailable, Overloaded}
+    )
+    live = _page("health", "Whether the process lives", "application/json", _STATUS)
+    return {
+        "/health/": {"get": {**overall, "operationId": "health"}},
+        "/health/ready": {"get": {**overall, "operationId": "health.ready"}},
+        "/health/live": {"get": {**live, "operationId": "health.live"}},
+        "/health/summary/": {"get": {**summary, "operationId": "health.summary"}},
+        "/metrics/": {
+            "get": {
+                **_page("metrics", "Metrics as JSON", "application/json", _ANY),
+                "operationId": "metrics",
+            }
+        },
+        "/metrics/prometheus": {
+            "get": {
+                **_page("metrics", "Metrics for Prometheus", "text/plain", _TEXT),
+                "operationId": "metrics.prometheus",
+            }
+        },
+        "/openapi.json": {
+            "get": {
+                **_page("docs", "This document", "application/json", _ANY),
+                "operationId": "openapi",
+            }
+        },
+        "/docs": {
+            "get": {
+                **_page("docs", "This document, for people", "text/html", _TEXT),
+                "operationId": "docs",
+            }
+        },
+    }
+
+
+def _page(tag: str, summary: str, media_type: str, schema: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "summary": summary,
+        "tags": [tag],
+        "security": [],
+        "responses": {"200": {"description": summary, "content": {media_type: {"schema": schema}}}},
+    }

@@ -1,0 +1,1 @@
+"""WebSockets: protocol limits, admission, connections, canvases, catch-up and drain."""

@@ -1,0 +1,60 @@
+"""When the event loop lags."""
+
+import asyncio
+import time
+
+import httpx
+from starlette.applications import Starlette
+from starlette.responses import PlainTextResponse
+from starlette.routing import Route
+
+from svgx_common.health import Health
+from svgx_common.http.server import Front
+from svgx_gateway.http.shedding import Lag, Shedding
+
+
+async def test_requests_are_refused_while_it_lags() -> None:
+    """Proves R-RESIL-3: all but health and metrics; and it is over when the lag is."""
+    lag = Lag(0.1)
+    front = Front(Health("gateway", "one", "0"))
+    front.inner = Shedding(Starlette(routes=[Route("/", PlainTextResponse("hello"))]), lag)
+    transport = httpx.ASGITransport(front)
+    async with httpx.AsyncClient(transport=transport, base_url="http://gateway") as http:
+        for late, status in (
+            (0.2, 200),
+            (0.2, 200),
+            (0.0, 200),  # a pause is no lag
+            (0.2, 200),
+            (0.2, 200),
+            (0.2, 503),
+            (0.2, 503),
+            (0.0, 200),
+        ):
+            lag.note(late)
+            answer = await http.get("/")
+            assert answer.status_code == status
+            if status == 503:
+                assert answer.json()["code"] == "overloaded"
+                assert answer.headers["retry-after"] == "1"
+                assert (await http.get("/health/live")).status_code == 200
+                assert (await http.get("/metrics/prometheus")).status_code == 200
+
+
+async def test_the_lag_is_the_loops() -> None:
+    """Proves R-RESIL-3: what keeps the loop busy is noticed, and when it ends."""
+    lag = Lag(0.02)
+    lag.start()
+    loop = asyncio.get_running_loop()
+    try:
+        async with asyncio.timeout(20):
+            while not lag.overloaded:
+                until = time.perf_counter() + 0.1
+                while time.perf_counter() < until:
+                    pass
+                await asyncio.sleep(0)
+            while lag.overloaded:
+                turn = loop.create_future()
+                loop.call_later(0.001, turn.set_result, None)
+                await turn
+    finally:
+        lag.stop()

@@ -1,0 +1,82 @@
+"""The OpenAPI document says what the contract says."""
+
+from typing import Any
+
+import pytest
+from openapi_spec_validator import validate
+
+from svgx_common.contract import OPERATIONS
+from svgx_common.contract.errors import ERRORS
+from svgx_common.contract.operation import RawRequest
+from svgx_common.contract.policy import RateClass, Scope
+from svgx_gateway.openapi import document as openapi
+from svgx_gateway.openapi import examples
+
+DOCUMENT = openapi.document("1.2.3")
+HTTP_OPERATIONS = [operation for operation in OPERATIONS if operation.http]
+
+
+def described() -> dict[str, tuple[str, str, dict[str, Any]]]:
+    """Method, path and entry by operation id."""
+    return {
+        entry["operationId"]: (method.upper(), path, entry)
+        for path, methods in DOCUMENT["paths"].items()
+        for method, entry in methods.items()
+    }
+
+
+def test_it_is_openapi() -> None:
+    """Proves R-CONTRACT-4: by the specification's own schema; every reference leads somewhere."""
+    validate(DOCUMENT)
+
+
+def test_every_operation_with_an_http_form_is_described() -> None:
+    """Proves R-CONTRACT-4: with every status it may have."""
+    found = described()
+    expected = {operation.name: operation for operation in HTTP_OPERATIONS}
+    assert {name for name in found if name.partition(".")[0] in ("auth", "state", "collab")} | {
+        name for name in found if name.startswith("gateway.")
+    } == set(expected)
+    for name, operation in expected.items():
+        method, path, entry = found[name]
+        assert operation.http is not None
+        assert (method, path) == (operation.http.method, operation.http.path)
+        assert bool(entry["security"]) == (operation.scope is not Scope.PUBLIC)
+        statuses = {str(error.status) for error in operation.errors}
+        statuses |= {str(operation.http.status), "413", "422", "500", "503", "504"}
+        statuses |= set() if operation.rate is RateClass.UNLIMITED else {"429"}
+        statuses |= set() if operation.scope is Scope.PUBLIC else {"401", "403"}
+        statuses |= {"404"} if operation.canvas_role else set()
+        statuses |= {"400", "408", "415"} if method not in ("GET", "DELETE") else set()
+        statuses |= {"409"} if method == "POST" and operation.scope is not Scope.PUBLIC else set()
+        assert set(entry["responses"]) == statuses
+        in_path = {each["name"] for each in entry["parameters"] if each["in"] == "path"}
+        assert in_path == set(operation.http.path_fields)
+
+
+def test_every_problem_is_described_as_it_looks() -> None:
+    """Proves R-CONTRACT-4: type, code and headers of each."""
+    components = DOCUMENT["components"]["responses"]
+    for name, response in components.items():
+        content = response["content"]["application/problem+json"]
+        assert list(content["examples"]) == name.split("-")
+        for code, example in content["examples"].items():
+            assert example["value"]["type"] == f"urn:svgx:problem:{code}"
+            assert example["value"]["status"] == ERRORS[code].status
+    assert "Retry-After" in components["too_many_requests"]["headers"]
+    assert "Retry-After" in components["overloaded-unavailable"]["headers"]
+    assert "WWW-Authenticate" in components["unauthenticated"]["headers"]
+
+
+@pytest.mark.parametrize("operation", HTTP_OPERATIONS, ids=lambda operation: operation.name)
+def test_every_operation_has_an_example(operation: Any) -> None:
+    """Proves R-CONTRACT-4: a field without one goes into `svgx_gateway/examples.py`."""
+    assert examples.missing(operation) == []
+    if not issubclass(operation.request, RawRequest):
+        fields = operation.request.model_fields
+        required = {name: examples.FIELDS[name] for name in fields if fields[name].is_required()}
+        operation.request.model_validate(required)
+        whole = examples.body(operation, operation.http)
+        assert isinstance(whole, dict)
+        in_path = {name: examples.FIELDS[name] for name in operation.http.path_fields}
+        operation.request.model_validate({**in_path, **whole})

@@ -1,0 +1,251 @@
+"""Worker processes: they answer, they can be lost, and none is left. Proves R-SVG-7."""
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+
+import psutil
+import pytest
+
+from svgx_canvas import Dropped, SvgRefused
+from svgx_workers import pool as module
+from svgx_workers.frames import Frame, decode, decode_prefix, encode
+from svgx_workers.pool import WorkerDied, Workers, WorkersBusy, WorkerTimeout, _Child
+
+SVG = b'<svg xmlns="http://www.w3.org/2000/svg" width="8" height="8"><rect onclick="a" width="8" height="8"/></svg>'
+# Within all limits, and yet it takes resvg minutes: a thousand layers one after another.
+SLOW = (
+    '<svg xmlns="http://www.w3.org/2000/svg" width="2000" height="2000">'
+    + '<g opacity=".5"><path d="M0 0H2000V2000"/><path d="M0 0V2000H2000"/></g>' * 5000
+    + "</svg>"
+).encode()
+MEMORY = 1024 * 1024 * 1024
+
+
+@pytest.fixture
+async def workers() -> AsyncIterator[Workers]:
+    async with Workers(1, MEMORY, 30) as workers:
+        yield workers
+
+
+def children() -> list[int]:
+    return sorted(
+        child.pid
+        for child in psutil.Process().children()  # those of a stack are its own
+        if "svgx_workers.worker" in " ".join(child.cmdline())
+    )
+
+
+async def test_each_function(workers: Workers) -> None:
+    imported = await workers.import_svg(SVG, None)
+    assert imported.elements == 1
+    assert imported.dropped == [Dropped("rect@onclick", "event handler", 1)]
+    again = await workers.import_svg(SVG, imported.update)
+    state = await workers.compact(imported.update, [again.update])
+    assert state == await workers.compact(None, [imported.update, again.update])
+    svg = await workers.export_svg(state)
+    assert svg.count(b"<rect") == 1
+    assert (await workers.export_json(state)).startswith(b'{"canvas":{"height":"8"')
+    assert (await workers.render_png(svg, 4)).startswith(b"\x89PNG")
+    assert len(children()) == 1
+
+
+async def test_a_refusal_arrives_whole(workers: Workers) -> None:
+    with pytest.raises(SvgRefused) as refused:
+        await workers.render_png(SVG, 100_000)
+    assert (refused.value.code, refused.value.field) == ("too_large", "side")
+    assert (refused.value.limit, refused.value.actual) == (16_384, 100_000)
+    with pytest.raises(SvgRefused) as refused:
+        await workers.import_svg(b"no", None)
+    assert (refused.value.code, refused.value.limit) == ("malformed", None)
+    assert len(children()) == 1
+
+
+async def test_jobs_in_large_frames(workers: Workers) -> None:
+    text = b"<text>" + b"x" * 500_000 + b"</text>"
+    file = b'<svg xmlns="http://www.w3.org/2000/svg">' + text * 20 + b"</svg>"
+    imported = await workers.import_svg(file, None)
+    assert len(imported.update) > 10_000_000
+    assert await workers.export_svg(imported.update) == file
+
+
+async def test_a_job_that_takes_too_long_costs_its_process_only() -> None:
+    async with Workers(1, MEMORY, 0.7) as workers:
+        (before,) = children()
+        with pytest.raises(WorkerTimeout):
+            await workers.render_png(SLOW)
+        assert before not in children()
+        assert (await workers.import_svg(SVG, None)).elements == 1
+        assert len(children()) == 1
+
+
+async def test_a_process_that_dies_is_replaced(workers: Workers) -> None:
+    (before,) = children()
+    job = asyncio.create_task(workers.render_png(SLOW))
+    await asyncio.sleep(0)  # the job is written when the task first runs
+    os.kill(before, signal.SIGKILL)
+    with pytest.raises(WorkerDied):
+        await job
+    assert (await workers.import_svg(SVG, None)).elements == 1
+    assert before not in children()
+
+
+async def test_a_process_that_died_idle_is_replaced(workers: Workers) -> None:
+    (before,) = children()
+    os.kill(before, signal.SIGKILL)
+    with pytest.raises(WorkerDied):
+        await workers.import_svg(SVG, None)
+    assert (await workers.import_svg(SVG, None)).elements == 1
+
+
+async def test_memory_is_limited() -> None:
+    """Of the address space, so that an allocation fails before the machine notices."""
+    async with Workers(1, 300 * 1024 * 1024, 30) as workers:
+        body = '<g opacity=".5">' * 9 + '<rect width="4000" height="4000"/>' + "</g>" * 9
+        file = f'<svg xmlns="http://www.w3.org/2000/svg" width="4000" height="4000">{body}</svg>'
+        with pytest.raises(WorkerDied):
+            await workers.render_png(file.encode())
+        assert (await workers.import_svg(SVG, None)).elements == 1
+
+
+async def test_a_job_that_nobody_awaits_any_more_is_ended(workers: Workers) -> None:
+    (before,) = children()
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.3):
+            await workers.render_png(SLOW)
+    assert before not in children()
+    assert (await workers.import_svg(SVG, None)).elements == 1
+
+
+async def test_a_process_that_grew_is_recycled() -> None:
+    async with Workers(1, MEMORY, 30, recycle_bytes=1) as workers:
+        (before,) = children()
+        await workers.import_svg(SVG, None)
+        assert children() == []
+        await workers.import_svg(SVG, None)
+        assert before not in children()
+
+
+async def test_waiting_jobs_are_bounded() -> None:
+    async with Workers(1, MEMORY, 30, waiting=1) as workers:
+        jobs = [asyncio.create_task(workers.import_svg(SVG, None)) for _ in range(3)]
+        results = await asyncio.gather(*jobs, return_exceptions=True)
+        assert sum(isinstance(result, WorkersBusy) for result in results) == 1
+        assert (await workers.import_svg(SVG, None)).elements == 1
+
+
+async def test_jobs_run_side_by_side() -> None:
+    async with Workers(2, MEMORY, 30) as workers:
+        results = await asyncio.gather(*(workers.import_svg(SVG, None) for _ in range(20)))
+        assert {result.elements for result in results} == {1}
+        assert len(children()) == 2
+
+
+async def test_heavy_jobs_run_one_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two children, and yet the second job begins when the first is done."""
+    running = most = 0
+
+    class Counting(Workers):
+        async def _run_on(self, child: _Child, job: Frame) -> Frame:
+            nonlocal running, most
+            running += 1
+            most = max(most, running)
+            try:
+                return await super()._run_on(child, job)
+            finally:
+                running -= 1
+
+    async with Counting(2, MEMORY, 30) as workers:
+        for heavy, expected in ((module.HEAVY_BYTES, 2), (1, 1)):
+            monkeypatch.setattr(module, "HEAVY_BYTES", heavy)
+            most = 0
+            await asyncio.gather(*(workers.import_svg(SVG, None) for _ in range(4)))
+            assert most == expected
+
+
+async def test_closing_leaves_no_process_and_no_job() -> None:
+    workers = Workers(2, MEMORY, 30)
+    await workers.start()
+    jobs = [asyncio.create_task(workers.render_png(SLOW)) for _ in range(4)]
+    await asyncio.sleep(0)
+    await workers.close()
+    results = await asyncio.gather(*jobs, return_exceptions=True)
+    assert {type(result) for result in results} == {WorkerDied}
+    assert children() == []
+    with pytest.raises(WorkerDied):
+        await workers.import_svg(SVG, None)
+    await workers.close()
+
+
+async def test_a_process_that_does_not_come_up_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "executable", "/bin/false")
+    with pytest.raises(WorkerDied, match="ended with 1"):
+        await Workers(2, MEMORY, 30).start()
+    assert children() == []
+
+
+_PARENT = """
+import asyncio, sys
+from svgx_workers.pool import Workers
+async def main():
+    workers = Workers(1, 0, 60)
+    await workers.start()
+    process = workers._children[0]._process
+    print(process.pid, flush=True)
+    await workers.render_png(sys.stdin.buffer.read())
+    await asyncio.sleep(60)
+asyncio.run(main())
+"""
+
+
+@pytest.mark.skipif(
+    sys.platform != "linux", reason="elsewhere a child notices when its job is done"
+)
+@pytest.mark.parametrize("file", [SVG, SLOW])
+def test_a_child_ends_with_its_parent(file: bytes) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", _PARENT], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as parent:
+        assert parent.stdin is not None
+        assert parent.stdout is not None
+        parent.stdin.write(file)
+        parent.stdin.close()
+        child = psutil.Process(int(parent.stdout.readline()))
+        parent.kill()
+        parent.wait()
+        child.wait(10)
+        assert not child.is_running()
+
+
+def test_a_child_ends_with_its_input() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "svgx_workers.worker", "0", "5", str(os.getpid())],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        check=False,
+        timeout=30,
+    )
+    assert done.returncode == 0
+    assert decode_prefix(done.stdout[:12])[1] == 0
+
+
+def test_frames() -> None:
+    frame = Frame({"job": "é", "n": None, "list": [1, "x"]}, [b"", b"\x00\xff", b"abc"])
+    encoded = b"".join(encode(frame))
+    head, body = decode_prefix(encoded[:12])
+    assert len(encoded) == 12 + head + body
+    assert decode(encoded[12 : 12 + head], encoded[12 + head :]) == frame
+
+
+@pytest.mark.parametrize(("head", "body"), [(b"[]", b""), (b'{"blobs": [2]}', b"x"), (b"{", b"")])
+def test_frames_that_do_not_fit_together_are_refused(head: bytes, body: bytes) -> None:
+    with pytest.raises(ValueError, match=r".+"):
+        decode(head, body)
+
+
+def test_a_frame_of_absurd_length_is_refused() -> None:
+    with pytest.raises(ValueError, match="too long"):
+        decode_prefix(b"\xff" * 12)

@@ -1,4 +1,4 @@
-"""The declarations everything else is read from."""
+"""The declarations of the contract, from which routes, handlers and permissions are derived."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -9,19 +9,21 @@ import pytest
 from mypy import api as mypy
 from pydantic import ValidationError
 
-from svgx_common.contract import OPERATIONS, subjects
+from svgx_common.contract import CHANNELS, OPERATIONS
 from svgx_common.contract.auth import LoginRequest
 from svgx_common.contract.errors import ERRORS, SvgxError, from_body, from_validation
-from svgx_common.contract.operation import Empty, RawRequest
+from svgx_common.contract.operation import SERVICES, Empty, RawRequest
+from svgx_common.contract.permissions import permissions
 from svgx_common.contract.policy import CanvasRole, RateClass, Role, Scope
 
 
 def repeated(values: list[object]) -> list[object]:
+    """Return the values that occur more than once."""
     return [value for value, count in Counter(values).items() if count > 1]
 
 
-def test_no_two_operations_share_a_subject_or_a_path() -> None:
-    """Proves R-CONTRACT-1; a path is the same whatever its fields are called."""
+def test_operations_have_unique_subjects_and_paths() -> None:
+    """Proves R-CONTRACT-1. Two paths that differ in field names only are the same path."""
     assert repeated([operation.subject for operation in OPERATIONS]) == []
     paths: list[object] = []
     for operation in OPERATIONS:
@@ -34,11 +36,11 @@ def test_no_two_operations_share_a_subject_or_a_path() -> None:
 
 
 @pytest.mark.parametrize("operation", OPERATIONS, ids=lambda operation: operation.name)
-def test_an_operation_is_whole(operation: object) -> None:
-    """Proves R-CONTRACT-2: what is declared fits together."""
+def test_operation_declaration_is_consistent(operation: object) -> None:
+    """Proves R-CONTRACT-2: the parts of a declaration fit together."""
     (op,) = (each for each in OPERATIONS if each is operation)
     fields = set(op.request.model_fields)
-    assert op.service in subjects.SERVICES
+    assert op.service in SERVICES
     assert (op.http is None) == (op.scope is Scope.INTERNAL)
     assert (op.rate is RateClass.INTERNAL) == (op.scope is Scope.INTERNAL)
     assert op.canvas_role is None or "canvas_id" in fields
@@ -51,7 +53,7 @@ def test_an_operation_is_whole(operation: object) -> None:
 
 
 def integers(schema: Any) -> Iterator[dict[str, Any]]:
-    """Every whole number that a schema speaks of."""
+    """Return every integer schema within a schema."""
     if isinstance(schema, dict):
         if schema.get("type") == "integer":
             yield schema
@@ -63,43 +65,56 @@ def integers(schema: Any) -> Iterator[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("operation", OPERATIONS, ids=lambda operation: operation.name)
-def test_whole_numbers_have_bounds(operation: object) -> None:
-    """Proves R-CONTRACT-2: JSON's have none, PostgreSQL's have."""
+def test_request_integers_have_bounds(operation: object) -> None:
+    """Proves R-CONTRACT-2: integers of JSON are unbounded, those of PostgreSQL are not."""
     (op,) = (each for each in OPERATIONS if each is operation)
     for schema in integers(op.request.model_json_schema()):
         assert "minimum" in schema, schema
         assert schema["maximum"] < 2**63, schema
 
 
-def test_every_service_answers_something() -> None:
-    """Proves R-CONTRACT-2."""
-    assert {op.service for op in OPERATIONS} == set(subjects.SERVICES)
+def test_every_service_answers_an_operation() -> None:
+    """Proves R-CONTRACT-2: no service is declared without an operation."""
+    assert {op.service for op in OPERATIONS} == set(SERVICES)
 
 
 @pytest.mark.parametrize("operation", OPERATIONS, ids=lambda operation: operation.name)
-def test_permissions_cover_every_subject(operation: object) -> None:
-    """Proves R-BUS-11: a service may subscribe to what it answers, the gateway may ask what has a route."""
+def test_operation_permissions_follow_from_its_callers(operation: object) -> None:
+    """Proves R-BUS-11: only the declared callers may send a request, and only its service receives it."""
     (op,) = (each for each in OPERATIONS if each is operation)
-    assert covered(op.subject, subjects.permissions(op.service).subscribe)
-    if op.http is not None:
-        assert covered(op.subject, subjects.permissions("gateway").publish)
+    assert op.callers
+    assert op.http is None or op.callers == ("gateway",)
+    for service in SERVICES:
+        allowed = permissions(service)
+        assert (op.subject in allowed.publish) == (service in op.callers)
+        assert (op.subject in allowed.subscribe) == (service == op.service)
 
 
-def covered(subject: str, patterns: tuple[str, ...]) -> bool:
-    """Whether a NATS pattern of these matches the subject."""
-    return any(matches(subject.split("."), pattern.split(".")) for pattern in patterns)
+@pytest.mark.parametrize("channel", CHANNELS, ids=lambda channel: channel.name)
+def test_channel_permissions_follow_from_its_ends(channel: object) -> None:
+    """Proves R-BUS-11: only the declared publishers and subscribers may use a channel."""
+    (each,) = (known for known in CHANNELS if known is channel)
+    assert each.publishers
+    assert each.subscribers
+    assert each.subject_of(**dict.fromkeys(each.parameters, "*")) == each.pattern
+    for service in SERVICES:
+        allowed = permissions(service)
+        assert (each.pattern in allowed.publish) == (service in each.publishers)
+        assert (each.pattern in allowed.subscribe) == (service in each.subscribers)
 
 
-def matches(subject: list[str], pattern: list[str]) -> bool:
-    if pattern[-1] == ">":
-        return len(subject) >= len(pattern) and matches(subject[: len(pattern) - 1], pattern[:-1])
-    return len(subject) == len(pattern) and all(
-        there in ("*", here) for here, there in zip(subject, pattern, strict=True)
-    )
+@pytest.mark.parametrize("service", SERVICES)
+def test_permissions_have_no_open_wildcard(service: object) -> None:
+    """Proves R-BUS-11: a service has no subject with `>`, except its own inbox."""
+    (name,) = (each for each in SERVICES if each == service)
+    allowed = permissions(name)
+    patterns = [each for each in (*allowed.publish, *allowed.subscribe) if each.endswith(">")]
+    assert patterns == [f"_INBOX.{name}.>"]
+    assert f"_INBOX.{name}.>" not in allowed.publish
 
 
-def test_errors_have_codes_of_their_own_and_come_back_as_they_went() -> None:
-    """Proves R-BUS-4."""
+def test_errors_have_unique_codes_and_survive_the_wire() -> None:
+    """Proves R-BUS-4: decoding an encoded error gives the same error."""
 
     def below(kind: type[SvgxError]) -> list[type[SvgxError]]:
         return [kind, *(each for sub in kind.__subclasses__() for each in below(sub))]
@@ -115,8 +130,8 @@ def test_errors_have_codes_of_their_own_and_come_back_as_they_went() -> None:
         assert 400 <= kind.status < 600
 
 
-def test_what_is_wrong_is_named_within_bounds_and_without_its_value() -> None:
-    """Proves R-BUS-4: an answer does not grow with what somebody sends."""
+def test_validation_errors_name_fields_without_values_and_within_bounds() -> None:
+    """Proves R-BUS-4: the size of an answer does not grow with the size of the request."""
     secret = "hunter2"
     with pytest.raises(ValidationError) as few:
         LoginRequest.model_validate({"username": [secret], "pasword": secret})
@@ -128,8 +143,8 @@ def test_what_is_wrong_is_named_within_bounds_and_without_its_value() -> None:
     assert len(from_validation(many.value).body().model_dump_json()) < 50_000
 
 
-def test_a_handler_of_the_wrong_type_fails_mypy(tmp_path: Path) -> None:
-    """Proves R-CONTRACT-3."""
+def test_handler_of_the_wrong_type_fails_mypy(tmp_path: Path) -> None:
+    """Proves R-CONTRACT-3: mypy rejects a handler whose request or reply type differs."""
     snippet = tmp_path / "snippet.py"
     snippet.write_text(
         "from svgx_common.contract.auth import LOGIN, LoginRequest, MeRequest, Tokens, User\n"
@@ -148,8 +163,8 @@ def test_a_handler_of_the_wrong_type_fails_mypy(tmp_path: Path) -> None:
     assert [line.split(":")[1] for line in lines] == ["8", "9"], report
 
 
-def test_roles_include_those_below() -> None:
-    """Proves R-ACCESS-7 and R-ACCESS-8."""
+def test_roles_include_the_roles_below() -> None:
+    """Proves R-ACCESS-7 and R-ACCESS-8: the order of canvas roles, and the scopes of each role."""
     assert [CanvasRole.EDITOR.allows(role) for role in CanvasRole] == [False, True, True]
     assert [Scope.CREATE.admits(role) for role in Role] == [True, True, False]
     assert [Scope.ADMIN.admits(role) for role in Role] == [True, False, False]

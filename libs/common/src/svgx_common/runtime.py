@@ -22,7 +22,7 @@ from starlette.types import ASGIApp
 
 from svgx_common import logs, tracing
 from svgx_common.background import repeat
-from svgx_common.contract import subjects
+from svgx_common.contract.transport import replica_subject
 from svgx_common.health import Health, Phase
 from svgx_common.http import server as httpd
 from svgx_common.http.protocol import LimitedHttp
@@ -263,9 +263,9 @@ class _Life(Generic[Settings]):
     async def _answer_health(self, bus: Bus) -> None:
         async def answer(message: Msg) -> None:
             report = await self.health.report()
-            await message.respond(report.model_dump_json().encode())
+            await bus.respond(message.reply, report.model_dump_json().encode())
 
-        subject = subjects.replica(self._service, self._replica_id)
+        subject = replica_subject(self._service, self._replica_id)
         await bus.connection.subscribe(subject, cb=answer)
 
 

@@ -13,9 +13,9 @@ from svgx_collab.leases import Leases
 from svgx_collab.rooms import Rooms
 from svgx_collab.settings import CollabSettings
 from svgx_common import redis
-from svgx_common.contract import subjects
 from svgx_common.contract.collab import IMPORT_SVG, OPEN, Opened
 from svgx_common.contract.state import CanvasRequest
+from svgx_common.contract.transport import replica_subject
 from svgx_common.messaging.bus import Bus
 from svgx_common.messaging.responder import Call
 from svgx_common.runtime import Runtime, Service
@@ -57,7 +57,7 @@ async def build(runtime: Runtime[CollabSettings]) -> AsyncIterator[Service]:
 async def alive(bus: Bus, replica_id: str) -> bool:
     """Whether another collab replica answers."""
     try:
-        await bus.connection.request(subjects.replica("collab", replica_id), timeout=ALIVE_TIMEOUT)
+        await bus.connection.request(replica_subject("collab", replica_id), timeout=ALIVE_TIMEOUT)
     except NoRespondersError:
         return False
     except (NatsError, TimeoutError):

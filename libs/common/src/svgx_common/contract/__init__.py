@@ -1,9 +1,9 @@
-"""The system on one screen: every operation, with the service that answers it and the HTTP form it has."""
+"""The system on one screen: every operation with its HTTP form, and every channel."""
 
 from typing import Any
 
 from svgx_common.contract import api_keys, audit, auth, collab, oidc, ratelimits, revocations, state
-from svgx_common.contract.operation import Operation
+from svgx_common.contract.operation import Channel, Operation
 
 OPERATIONS: tuple[Operation[Any, Any], ...] = (
     # subject                    HTTP
@@ -40,7 +40,7 @@ OPERATIONS: tuple[Operation[Any, Any], ...] = (
     ratelimits.GET_CONFIG,  #    GET    /security/rate-limits/config/
     ratelimits.SET_CONFIG,  #    PUT    /security/rate-limits/config/
     ratelimits.ANALYTICS,  #     GET    /security/rate-limits/analytics/
-    # services only
+    # between services
     revocations.LIST_REVOCATIONS,
     api_keys.CHECK_API_KEY,
     state.CANVAS_ACCESS,
@@ -51,7 +51,20 @@ OPERATIONS: tuple[Operation[Any, Any], ...] = (
     collab.OPEN,
 )
 
+CHANNELS: tuple[Channel[Any], ...] = (
+    # from the gateways to the holder of a canvas
+    collab.CANVAS_EDIT,
+    collab.CANVAS_SYNC,
+    collab.CANVAS_AWARENESS,
+    # broadcasts
+    collab.CANVAS_UPDATE,
+    collab.CANVAS_PRESENCE,
+    state.CANVAS_ACCESS_CHANGED,
+    ratelimits.RATE_LIMITS_CHANGED,
+    revocations.REVOKED,
+)
+
 
 def operations_of(service: str) -> tuple[Operation[Any, Any], ...]:
-    """The operations one service answers."""
+    """Return the operations that one service answers."""
     return tuple(op for op in OPERATIONS if op.service == service)

@@ -17,25 +17,33 @@ from svgx_common.contract.operation import (
     Http,
     Identifier,
     Operation,
+    PageCursor,
+    PageLimit,
     ReplyModel,
     RequestModel,
+    UserId,
 )
 from svgx_common.contract.policy import RateClass, Role, Scope
 
 
 class CreateApiKeyRequest(RequestModel):
-    """A key does at most what `role` may (by default, what the account may). `user_id` is for admins."""
+    """The key has the rights of `role`, and never more than its account; without `role`, those of the account.
+
+    `user_id` is for admins.
+    """
 
     name: Annotated[
-        str, StringConstraints(min_length=1, max_length=100, pattern=r"^[^\x00-\x1f\x7f-\x9f]+$")
+        str,
+        StringConstraints(min_length=1, max_length=100, pattern=r"^[^\x00-\x1f\x7f-\x9f]+$"),
+        Field(examples=["Floor plan"]),
     ]
-    role: Role | None = None
+    role: Annotated[Role | None, Field(examples=["editor"])] = None
     expires_in_days: Annotated[int, Field(ge=1, le=366)] = 90
-    user_id: Identifier | None = None
+    user_id: UserId | None = None
 
 
 class ApiKeyInfo(ReplyModel):
-    """A key without its secret. `last_used_at` is right within a minute."""
+    """A key without its secret. `last_used_at` is accurate to one minute."""
 
     id: str
     user_id: str
@@ -48,17 +56,20 @@ class ApiKeyInfo(ReplyModel):
 
 
 class NewApiKey(ApiKeyInfo):
-    """`key` is told here and never again."""
+    """A new key. Only this reply contains `key`."""
 
     key: str
 
 
 class ListApiKeysRequest(RequestModel):
-    """`user_id` is for admins. `limit` is keys a page; `cursor` is the `next` of the page before."""
+    """`user_id` is for admins.
 
-    user_id: Identifier | None = None
-    limit: Annotated[int, Field(ge=1, le=200)] = 50
-    cursor: Annotated[str, StringConstraints(max_length=256)] | None = None
+    `limit` is the number of keys on a page; `cursor` is the `next` value of the page before.
+    """
+
+    user_id: UserId | None = None
+    limit: PageLimit = 50
+    cursor: PageCursor | None = None
 
 
 class ApiKeyPage(ReplyModel):
@@ -67,7 +78,7 @@ class ApiKeyPage(ReplyModel):
 
 
 class EndApiKeyRequest(RequestModel):
-    key_id: Identifier
+    key_id: Annotated[Identifier, Field(examples=["5d0f8a43-7c1e-4b7f-9d0a-3e2c1b0a9f8e"])]
 
 
 class CheckApiKeyRequest(RequestModel):
@@ -75,7 +86,7 @@ class CheckApiKeyRequest(RequestModel):
 
 
 class CheckedApiKey(ReplyModel):
-    """Whom a key stands for, and until when, in Unix seconds."""
+    """The account that owns a key. `expires_at` is in Unix seconds."""
 
     key_id: str
     user_id: str
@@ -87,7 +98,7 @@ class CheckedApiKey(ReplyModel):
 
 CREATE_API_KEY = Operation(
     subject="svgx.auth.api_key.create",
-    summary="Create an API key; the key is told once",
+    summary="Create an API key; only this reply contains the key",
     request=CreateApiKeyRequest,
     reply=NewApiKey,
     scope=Scope.SIGNED_IN,
@@ -96,8 +107,6 @@ CREATE_API_KEY = Operation(
     secret=True,
     errors=(Conflict, Forbidden, NotFound, TooManyRequests),
 )
-
-
 LIST_API_KEYS = Operation(
     subject="svgx.auth.api_key.list",
     summary="List live API keys, newest first",
@@ -107,8 +116,6 @@ LIST_API_KEYS = Operation(
     http=Http("GET", "/auth/api-keys/"),
     errors=(Forbidden,),
 )
-
-
 END_API_KEY = Operation(
     subject="svgx.auth.api_key.end",
     summary="End an API key",
@@ -119,11 +126,9 @@ END_API_KEY = Operation(
     rate=RateClass.WRITE,
     errors=(NotFound,),
 )
-
-
 CHECK_API_KEY = Operation(
     subject="svgx.auth.api_key.check",
-    summary="Whom an API key stands for",
+    summary="Get the account that owns an API key",
     request=CheckApiKeyRequest,
     reply=CheckedApiKey,
     scope=Scope.INTERNAL,

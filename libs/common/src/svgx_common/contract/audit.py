@@ -1,37 +1,45 @@
-"""The audit log of accounts and sign-in: models and the operation that reads it."""
+"""The audit log of accounts and sign-in: its events, and the operation that lists its entries."""
 
 from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, Any
 
-from pydantic import Field, StringConstraints
+from pydantic import StringConstraints
 
-from svgx_common.contract.operation import Http, Identifier, Operation, ReplyModel, RequestModel
+from svgx_common.contract.operation import (
+    Http,
+    Operation,
+    PageCursor,
+    PageLimit,
+    ReplyModel,
+    RequestModel,
+    Timestamp,
+    UserId,
+)
 from svgx_common.contract.policy import Scope
-from svgx_common.contract.timestamp import Timestamp
 
 
 class AuditEvent(StrEnum):
-    """What is written into the audit log."""
+    """The events of the audit log."""
 
     LOG_IN = "log_in"
     LOG_IN_FAILED = "log_in_failed"
     LOG_IN_DELAYED = "log_in_delayed"
-    """Refused without an answer: too many have failed."""
+    """Refused without checking the password, because too many attempts failed."""
     LOG_OUT = "log_out"
     SESSION_ENDED = "session_ended"
     REFRESH_REFUSED = "refresh_refused"
     TOKEN_REUSED = "token_reused"
-    """A spent refresh token was used; its session has ended by it."""
+    """A used refresh token came again, which ended its session."""
     PASSWORD_CHANGED = "password_changed"
     PASSWORD_RESET = "password_reset"
-    """By an admin."""
+    """An admin set a new password."""
     PASSWORD_CHANGE_REFUSED = "password_change_refused"
     USER_CREATED = "user_created"
     IDENTITY_LINKED = "identity_linked"
-    """Whoever is this at a provider is this account."""
+    """A person's identity at a provider was linked to this account."""
     IDENTITY_REFUSED = "identity_refused"
-    """Whoever is this account has no role at the provider any more: sessions have ended, API keys rest."""
+    """The linked person has lost every role at the provider: sessions have ended, API keys are suspended."""
     USER_RENAMED = "user_renamed"
     ROLE_CHANGED = "role_changed"
     USER_DISABLED = "user_disabled"
@@ -43,7 +51,10 @@ class AuditEvent(StrEnum):
 
 
 class AuditEntry(ReplyModel):
-    """`actor` did it, to the account `user`: names as they are now, ids as they were."""
+    """An event that `actor` caused and that concerns the account `user`.
+
+    Names are current; ids are from the time of the event.
+    """
 
     id: str
     at: datetime
@@ -59,18 +70,18 @@ class AuditEntry(ReplyModel):
 
 
 class ListAuditRequest(RequestModel):
-    """`user_id` is who did it or whom it concerns; `since` is included, `until` is not.
+    """`user_id` selects entries with this actor or this account. `since` is inclusive, `until` exclusive.
 
-    `limit` is entries a page; `cursor` is the `next` of the page before.
+    `limit` is the number of entries on a page; `cursor` is the `next` value of the page before.
     """
 
     event: AuditEvent | None = None
-    user_id: Identifier | None = None
+    user_id: UserId | None = None
     address: Annotated[str, StringConstraints(max_length=64, pattern=r"^[^\x00]+$")] | None = None
     since: Timestamp | None = None
     until: Timestamp | None = None
-    limit: Annotated[int, Field(ge=1, le=200)] = 50
-    cursor: Annotated[str, StringConstraints(max_length=256)] | None = None
+    limit: PageLimit = 50
+    cursor: PageCursor | None = None
 
 
 class AuditPage(ReplyModel):
@@ -80,7 +91,7 @@ class AuditPage(ReplyModel):
 
 LIST_AUDIT = Operation(
     subject="svgx.auth.audit.list",
-    summary="Who did what, when, from where: newest first",
+    summary="List audit log entries, newest first",
     request=ListAuditRequest,
     reply=AuditPage,
     scope=Scope.ADMIN,

@@ -18,26 +18,43 @@ from svgx_common.contract.operation import (
     Http,
     Identifier,
     Operation,
+    PageCursor,
+    PageLimit,
     ReplyModel,
     RequestModel,
+    UserId,
 )
 from svgx_common.contract.policy import RateClass, Role, Scope
 
 Username = Annotated[
-    str, StringConstraints(min_length=1, max_length=254, pattern=r"^[^\s\x00-\x1f\x7f-\x9f]+$")
+    str,
+    StringConstraints(min_length=1, max_length=254, pattern=r"^[^\s\x00-\x1f\x7f-\x9f]+$"),
+    Field(examples=["ada"]),
 ]
 Email = Annotated[
     str,
     StringConstraints(
         max_length=254, pattern=r"^[^@\s\x00-\x1f\x7f-\x9f]+@[^@\s\x00-\x1f\x7f-\x9f]+$"
     ),
+    Field(examples=["ada@example.org"]),
 ]
-NewPassword = Annotated[str, StringConstraints(min_length=12, max_length=1024)]
-"""Length, not composition (NIST SP 800-63B-4, 3.1.1.2); the upper bound keeps hashing cheap to refuse."""
+NewPassword = Annotated[
+    str,
+    StringConstraints(min_length=12, max_length=1024),
+    Field(examples=["seven teal lanterns over Delft"]),
+]
+"""The rule is length and not composition (NIST SP 800-63B-4, 3.1.1.2). The upper bound limits the cost of hashing."""
+
+
+Password = Annotated[
+    str,
+    StringConstraints(min_length=1, max_length=1024),
+    Field(examples=["correct horse battery staple"]),
+]
 
 
 class User(ReplyModel):
-    """An account as others see it."""
+    """An account, without its secrets."""
 
     id: str
     username: str
@@ -49,14 +66,18 @@ class User(ReplyModel):
 
 
 class LoginRequest(RequestModel):
-    """`username` may be the username or the e-mail address."""
+    """`username` is the username or the e-mail address."""
 
-    username: Annotated[str, StringConstraints(min_length=1, max_length=254, pattern=r"^[^\x00]+$")]
-    password: Annotated[str, StringConstraints(min_length=1, max_length=1024)]
+    username: Annotated[
+        str,
+        StringConstraints(min_length=1, max_length=254, pattern=r"^[^\x00]+$"),
+        Field(examples=["ada"]),
+    ]
+    password: Password
 
 
 class Tokens(ReplyModel):
-    """`expires_in` is the access token's life in seconds."""
+    """An access token and a refresh token. `expires_in` is the access token's lifetime in seconds."""
 
     access_token: str
     refresh_token: str
@@ -66,7 +87,11 @@ class Tokens(ReplyModel):
 
 
 class RefreshRequest(RequestModel):
-    refresh_token: Annotated[str, StringConstraints(min_length=1, max_length=512)]
+    refresh_token: Annotated[
+        str,
+        StringConstraints(min_length=1, max_length=512),
+        Field(examples=["hXt0Y1m3pJkq9c1n2Zb4uR7s8wV5x6y7aBcDeFgHiJk"]),
+    ]
 
 
 class MeRequest(RequestModel):
@@ -78,7 +103,7 @@ class LogoutRequest(RequestModel):
 
 
 class SessionInfo(ReplyModel):
-    """A live session. `address` and `user_agent` are of its last use; `current` is the one that asks."""
+    """A live session. `address` and `user_agent` are from its last use; `current` marks the caller's own session."""
 
     id: str
     created_at: datetime
@@ -90,10 +115,10 @@ class SessionInfo(ReplyModel):
 
 
 class ListSessionsRequest(RequestModel):
-    """`limit` is sessions a page; `cursor` is the `next` of the page before."""
+    """`limit` is the number of sessions on a page; `cursor` is the `next` value of the page before."""
 
-    limit: Annotated[int, Field(ge=1, le=200)] = 50
-    cursor: Annotated[str, StringConstraints(max_length=256)] | None = None
+    limit: PageLimit = 50
+    cursor: PageCursor | None = None
 
 
 class SessionPage(ReplyModel):
@@ -102,20 +127,20 @@ class SessionPage(ReplyModel):
 
 
 class EndSessionRequest(RequestModel):
-    session_id: Identifier
+    session_id: Annotated[Identifier, Field(examples=["c3a1d9e2-8f4b-4e57-a6c0-7b5d2e1f0a94"])]
 
 
 class CreateUserRequest(RequestModel):
     username: Username
     email: Email
     password: NewPassword
-    role: Role
+    role: Annotated[Role, Field(examples=["editor"])]
 
 
 class ListUsersRequest(RequestModel):
-    """`search` is part of a username or an address, in any case; `deleted` lists deleted accounts instead.
+    """`search` is a part of a username or an e-mail address, ignoring case. `deleted` lists deleted accounts instead.
 
-    `limit` is users a page; `cursor` is the `next` of the page before.
+    `limit` is the number of users on a page; `cursor` is the `next` value of the page before.
     """
 
     search: (
@@ -123,9 +148,8 @@ class ListUsersRequest(RequestModel):
         | None
     ) = None
     deleted: bool = False
-
-    limit: Annotated[int, Field(ge=1, le=200)] = 50
-    cursor: Annotated[str, StringConstraints(max_length=256)] | None = None
+    limit: PageLimit = 50
+    cursor: PageCursor | None = None
 
 
 class UserPage(ReplyModel):
@@ -134,22 +158,24 @@ class UserPage(ReplyModel):
 
 
 class UserRequest(RequestModel):
-    user_id: Identifier
+    user_id: UserId
 
 
 class UpdateUserRequest(RequestModel):
-    """What is left out, or null, stays as it is. A new `password` signs the account out everywhere."""
+    """Fields that are absent or null stay unchanged. A new `password` ends all sessions of the account."""
 
-    user_id: Identifier
-    username: Username | None = None
-    email: Email | None = None
-    role: Role | None = None
+    user_id: UserId
+    username: Annotated[Username | None, Field(examples=["ada"])] = None
+    email: Annotated[Email | None, Field(examples=["ada@example.org"])] = None
+    role: Annotated[Role | None, Field(examples=["editor"])] = None
     disabled: bool | None = None
-    password: NewPassword | None = None
+    password: Annotated[NewPassword | None, Field(examples=["seven teal lanterns over Delft"])] = (
+        None
+    )
 
 
 class ChangePasswordRequest(RequestModel):
-    old_password: Annotated[str, StringConstraints(min_length=1, max_length=1024)]
+    old_password: Password
     new_password: NewPassword
 
 
@@ -185,7 +211,7 @@ REFRESH = Operation(
 )
 JWKS = Operation(
     subject="svgx.auth.jwks",
-    summary="The public keys access tokens are signed with",
+    summary="Get the public keys that verify access tokens",
     request=JwksRequest,
     reply=Jwks,
     scope=Scope.PUBLIC,
@@ -193,7 +219,7 @@ JWKS = Operation(
 )
 ME = Operation(
     subject="svgx.auth.me",
-    summary="The account that makes this request",
+    summary="Get the caller's account",
     request=MeRequest,
     reply=User,
     scope=Scope.SIGNED_IN,
@@ -201,7 +227,7 @@ ME = Operation(
 )
 LOGOUT = Operation(
     subject="svgx.auth.logout",
-    summary="End the session that makes this request",
+    summary="End the caller's session",
     request=LogoutRequest,
     reply=Empty,
     scope=Scope.SIGNED_IN,
@@ -256,7 +282,7 @@ LIST_USERS = Operation(
 )
 GET_USER = Operation(
     subject="svgx.auth.user.get",
-    summary="One account",
+    summary="Get one account",
     request=UserRequest,
     reply=User,
     scope=Scope.ADMIN,
@@ -285,7 +311,7 @@ DELETE_USER = Operation(
 )
 RESTORE_USER = Operation(
     subject="svgx.auth.user.restore",
-    summary="Restore a deleted account; one that is not deleted stays as it is",
+    summary="Restore a deleted account; an account that is not deleted stays unchanged",
     request=UserRequest,
     reply=User,
     scope=Scope.ADMIN,

@@ -1,9 +1,10 @@
 """The close code table: every code with which the gateway closes a WebSocket.
 
-Clients of this field treat 4400 to 4499 as final and come back after 1012 (at once) and 1013 (after a pause).
+Clients of this field treat 4400 to 4499 as final. They come back after 1012 at once, and after 1013 with a pause.
 """
 
 from enum import IntEnum
+from typing import Self
 
 from svgx_common.contract.errors import Forbidden, NotFound, SvgxError, Unauthenticated
 
@@ -11,18 +12,29 @@ from svgx_common.contract.errors import Forbidden, NotFound, SvgxError, Unauthen
 class Close(IntEnum):
     """Close codes. 4400 to 4499 mirror HTTP statuses; the others are defined by RFC 6455 and IANA."""
 
-    NORMAL = 1000
-    TOO_LARGE = 1009
-    INTERNAL = 1011
-    RESTARTING = 1012
-    OVERLOADED = 1013
-    BAD_MESSAGE = 4400
-    UNAUTHENTICATED = 4401
-    FORBIDDEN = 4403
-    NOT_FOUND = 4404
-    HANDSHAKE_TIMEOUT = 4408
-    TOO_MANY = 4429
-    """Too many connections of one account, or too many frames or bytes on one connection."""
+    summary: str
+
+    def __new__(cls, code: int, summary: str) -> Self:
+        """Create a member whose value is the code."""
+        member = int.__new__(cls, code)
+        member._value_ = code
+        member.summary = summary
+        return member
+
+    NORMAL = 1000, "the client has left"
+    TOO_LARGE = 1009, "a message is larger than the limit"
+    INTERNAL = 1011, "the gateway failed"
+    RESTARTING = 1012, "the gateway restarts; come back at once"
+    OVERLOADED = 1013, "the service is overloaded or unavailable; come back later"
+    BAD_MESSAGE = 4400, "a message is malformed"
+    UNAUTHENTICATED = 4401, "the token is missing, expired or revoked"
+    FORBIDDEN = 4403, "the caller's role does not allow this"
+    NOT_FOUND = 4404, "the canvas does not exist"
+    HANDSHAKE_TIMEOUT = 4408, "the client sent no message in time"
+    TOO_MANY = (
+        4429,
+        "too many connections of one account, or too many frames or bytes on one connection",
+    )
 
 
 def close_code(error: SvgxError) -> Close:

@@ -1,8 +1,8 @@
 """The error table: every error that may cross a service boundary, with its code and HTTP status.
 
-The first line of a class's docstring is the title people read. Raise with a `detail` that says what to do about
-it, and name the `field` and `limit` when the caller's input is at fault. Nothing else of an exception ever leaves
-a service.
+The first line of a class's docstring is the title that callers read. Give each error a `detail` that says how to
+correct the request, and name the `field` and the `limit` when the input is wrong. No other part of an exception
+leaves a service.
 """
 
 from typing import Any, ClassVar
@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 
 class FieldError(BaseModel):
-    """One field of a request that is not as it should be."""
+    """An invalid field of a request, and the reason."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -20,7 +20,7 @@ class FieldError(BaseModel):
 
 
 class ErrorBody(BaseModel):
-    """How an error travels: over NATS as it is, over HTTP inside `application/problem+json`."""
+    """The wire form of an error: the payload over NATS, and a part of the problem document over HTTP."""
 
     model_config = ConfigDict(extra="ignore")
 
@@ -33,7 +33,7 @@ class ErrorBody(BaseModel):
 
 
 class SvgxError(Exception):
-    """Something went wrong."""
+    """The request failed."""
 
     code: ClassVar[str] = "error"
     status: ClassVar[int] = 500
@@ -47,7 +47,7 @@ class SvgxError(Exception):
         retry_after: float | None = None,
         errors: list[FieldError] | None = None,
     ) -> None:
-        """`retry_after` is in seconds; `field` names the input at fault, `limit` what it broke."""
+        """Create the error. `retry_after` is in seconds; `field` names the wrong input, `limit` its limit."""
         self.detail = detail or self.title()
         self.field = field
         self.limit = limit
@@ -57,11 +57,11 @@ class SvgxError(Exception):
 
     @classmethod
     def title(cls) -> str:
-        """The first line of the docstring."""
+        """Return the first line of the docstring."""
         return (cls.__doc__ or cls.__name__).strip().splitlines()[0]
 
     def body(self) -> ErrorBody:
-        """The error as it travels."""
+        """Return the wire form of the error."""
         return ErrorBody(
             code=self.code,
             detail=self.detail,
@@ -115,14 +115,14 @@ class Forbidden(SvgxError):
 
 
 class NotFound(SvgxError):
-    """There is no such thing, or it is not yours to see."""
+    """The resource does not exist, or you may not see it."""
 
     code = "not_found"
     status = 404
 
 
 class MethodNotAllowed(SvgxError):
-    """The path does not answer this method."""
+    """The path does not support this method."""
 
     code = "method_not_allowed"
     status = 405
@@ -136,7 +136,7 @@ class RequestTimeout(SvgxError):
 
 
 class Conflict(SvgxError):
-    """The request does not fit what is stored."""
+    """The request conflicts with the stored state."""
 
     code = "conflict"
     status = 409
@@ -150,42 +150,42 @@ class TooLarge(SvgxError):
 
 
 class UnsupportedMedia(SvgxError):
-    """The body's media type is not one this operation reads."""
+    """The operation does not read this media type."""
 
     code = "unsupported_media_type"
     status = 415
 
 
 class Invalid(SvgxError):
-    """A field of the request is not as it should be."""
+    """A field of the request is invalid."""
 
     code = "invalid"
     status = 422
 
 
 class TooManyRequests(SvgxError):
-    """The rate limit is reached."""
+    """The rate limit is exceeded."""
 
     code = "too_many_requests"
     status = 429
 
 
 class Internal(SvgxError):
-    """Something went wrong on our side; the trace id finds it in the logs."""
+    """The server failed; search the logs for the trace id."""
 
     code = "internal"
     status = 500
 
 
 class Unavailable(SvgxError):
-    """A part of the system is not reachable at the moment; try again."""
+    """A part of the system is not reachable at present; try again."""
 
     code = "unavailable"
     status = 503
 
 
 class Overloaded(SvgxError):
-    """Too much is in flight at the moment; try again with back-off."""
+    """Too many requests are in flight at present; try again with back-off."""
 
     code = "overloaded"
     status = 503
@@ -206,11 +206,11 @@ def _table(root: type[SvgxError]) -> dict[str, type[SvgxError]]:
 
 
 ERRORS: dict[str, type[SvgxError]] = _table(SvgxError)
-"""Every error by its code."""
+"""All errors by their codes."""
 
 
 def from_body(body: ErrorBody) -> SvgxError:
-    """The exception a travelling error stands for; an unknown code becomes `Internal`."""
+    """Return the exception for an error's wire form; an unknown code becomes `Internal`."""
     kind = ERRORS.get(body.code, Internal)
     return kind(
         body.detail,
@@ -222,14 +222,14 @@ def from_body(body: ErrorBody) -> SvgxError:
 
 
 MAX_FIELD_ERRORS = 50
-"""Wrong fields named in one answer; a request of many thousands would have an answer many times its size."""
+"""Invalid fields that one answer names. Without this bound, an answer could be many times as large as its request."""
 
 MAX_FIELD_NAME = 200
-"""Characters of a field's name in an answer: the caller chooses it."""
+"""Characters of a field's name in an answer. The caller chooses the name, so it needs a bound."""
 
 
 def from_validation(error: ValidationError) -> Invalid:
-    """`Invalid` naming the wrong fields, without echoing the values given (they may be secrets)."""
+    """Return an `Invalid` that names the wrong fields. It contains no values, because they may be secrets."""
     found = error.errors(include_url=False, include_context=False, include_input=False)
     fields = [
         FieldError(

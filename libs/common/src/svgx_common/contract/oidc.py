@@ -1,8 +1,8 @@
-"""Sign-in at an OpenID Connect provider: models and operations, all of them for a person's browser."""
+"""Sign-in at an OpenID Connect provider: models and operations, which a person's browser calls."""
 
 from typing import Annotated
 
-from pydantic import ConfigDict, StringConstraints
+from pydantic import ConfigDict, Field, StringConstraints
 
 from svgx_common.contract.auth import Tokens
 from svgx_common.contract.errors import (
@@ -17,22 +17,24 @@ from svgx_common.contract.policy import RateClass, Scope
 
 _Text = StringConstraints(max_length=4096, pattern=r"^[\x20-\x7e]*$")
 
+ProviderName = Annotated[Identifier, Field(examples=["corporate"])]
+
 
 class OidcLoginRequest(RequestModel):
-    """`provider` is one of the configured names."""
+    """`provider` is the configured name of a provider."""
 
-    provider: Identifier
+    provider: ProviderName
 
 
 class OidcCallbackRequest(RequestModel):
-    """What the provider says by way of the browser (RFC 6749, 4.1.2; RFC 9207), and what the browser remembers.
+    """The provider's answer, which the browser carries (RFC 6749, 4.1.2; RFC 9207), and the cookie `browser`.
 
-    Providers add parameters of their own; they are not looked at.
+    Parameters that providers add are ignored.
     """
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
-    provider: Identifier
+    provider: ProviderName
     browser: Annotated[str, _Text] | None = None
     state: Annotated[str, _Text] | None = None
     code: Annotated[str, _Text] | None = None
@@ -42,7 +44,7 @@ class OidcCallbackRequest(RequestModel):
 
 OIDC_LOGIN = Operation(
     subject="svgx.auth.oidc.login",
-    summary="Go to an OpenID Connect provider to sign in",
+    summary="Redirect the browser to an OpenID Connect provider",
     request=OidcLoginRequest,
     reply=Redirect,
     scope=Scope.PUBLIC,
@@ -54,7 +56,7 @@ OIDC_LOGIN = Operation(
 )
 OIDC_CALLBACK = Operation(
     subject="svgx.auth.oidc.callback",
-    summary="Come back from an OpenID Connect provider, signed in",
+    summary="Sign in with the answer of an OpenID Connect provider",
     request=OidcCallbackRequest,
     reply=Tokens,
     scope=Scope.PUBLIC,

@@ -1,35 +1,80 @@
-"""The shapes everything else is declared with: an operation, its HTTP form, raw bodies."""
+"""The shapes of all declarations: operations, their HTTP form, channels, and the types that fields share."""
 
 import re
 from dataclasses import dataclass, field
-from typing import Annotated, Generic, TypeVar
+from datetime import UTC, datetime
+from typing import Annotated, Any, Generic, Literal, TypeVar, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import (
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+)
 
 from svgx_common.contract.errors import SvgxError
 from svgx_common.contract.policy import CanvasRole, RateClass, Scope
 
+ServiceName = Literal["auth", "state", "collab", "gateway"]
+
+SERVICES: tuple[ServiceName, ...] = get_args(ServiceName)
+
 Count = Annotated[int, Field(ge=0, le=2**53 - 1)]
-"""A version or revision: no larger than every JSON reader has it exactly (RFC 8259, 6); PostgreSQL has it as well."""
+"""A version or revision. Every JSON reader represents numbers up to 2**53 - 1 exactly (RFC 8259, 6)."""
 
 Identifier = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
-"""An id as it stands in a URL and in a NATS subject: no dots, no wildcards, no spaces."""
+"""An id that is safe in a URL and in a NATS subject: no dots, wildcards or spaces."""
+
+UserId = Annotated[Identifier, Field(examples=["9b8f6e1c-2d7a-4c55-9f0e-1a2b3c4d5e6f"])]
+
+PageLimit = Annotated[int, Field(ge=1, le=200, examples=[50])]
+"""Items on one page of a list."""
+
+PageCursor = Annotated[str, StringConstraints(max_length=256)]
+"""The `next` value of the page before."""
+
+_RFC_3339 = re.compile(
+    r"\d{4}-\d{2}-\d{2}[Tt ]\d{2}:\d{2}:\d{2}(\.\d+)?([Zz]|[+-]\d{2}:\d{2})", re.ASCII
+)
+
+
+def _require_rfc_3339(value: Any) -> Any:
+    """Reject everything but RFC 3339 text.
+
+    Pydantic alone accepts a number as Unix seconds or milliseconds, and a date as its midnight.
+    """
+    if isinstance(value, datetime) or (isinstance(value, str) and _RFC_3339.fullmatch(value)):
+        return value
+    raise ValueError("must be a time like 2026-01-31T12:00:00Z (RFC 3339)")
+
+
+Timestamp = Annotated[
+    AwareDatetime,
+    Field(ge=datetime(1970, 1, 1, tzinfo=UTC), lt=datetime(3000, 1, 1, tzinfo=UTC)),
+    BeforeValidator(_require_rfc_3339),
+]
+"""A time with its zone in a request. The bounds lie within the ranges of both Python and PostgreSQL."""
 
 
 class RequestModel(BaseModel):
-    """Base of every request. Fields named in the path come from it; the rest is query (GET, DELETE) or body."""
+    """The base of every request.
+
+    Fields that the HTTP path names come from the path. The others come from the query (GET, DELETE) or from the body.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class RawRequest(RequestModel):
-    """A request whose HTTP body is taken as bytes. `content` travels as the message's payload, not as JSON."""
+    """A request whose HTTP body is raw bytes. `content` travels as the message's payload, not as JSON."""
 
     content: bytes = Field(default=b"", exclude=True)
 
 
 class ReplyModel(BaseModel):
-    """Base of every JSON reply. Unknown fields are ignored, so an older reader survives a newer writer."""
+    """The base of every JSON reply. Unknown fields are ignored, so an older reader accepts a newer writer's reply."""
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
@@ -39,9 +84,9 @@ class Empty(ReplyModel):
 
 
 class Redirect(ReplyModel):
-    """A reply that sends the browser elsewhere, and gives it something to remember for `seconds`.
+    """A reply that redirects the browser to `location`, and sets a cookie for `seconds`.
 
-    What it remembers is in the cookie that the operation's HTTP form names.
+    The operation's HTTP form names the cookie; `remember` is its value.
     """
 
     location: str
@@ -51,7 +96,7 @@ class Redirect(ReplyModel):
 
 @dataclass(frozen=True, slots=True)
 class Blob:
-    """A reply that is bytes of a media type, such as an export."""
+    """A reply that is bytes of one media type, such as an export."""
 
     content: bytes
     media_type: str = "application/octet-stream"
@@ -64,12 +109,11 @@ Reply = TypeVar("Reply", bound=ReplyModel | Blob)
 
 @dataclass(frozen=True, slots=True)
 class Http:
-    """The HTTP form of an operation. `path` has `{name}` for each request field it carries.
+    """The HTTP form of an operation. `path` contains `{name}` for each request field that it carries.
 
-    `consumes` and `produces` are media types; those of a `Blob` are its own.
+    `consumes` and `produces` are media types; a `Blob` has its own media type.
 
-    `cookie` is what a `Redirect` makes the browser remember; a request field of this name comes from there, and from
-    nowhere else.
+    `cookie` names the cookie that a `Redirect` sets. A request field of this name comes from the cookie only.
     """
 
     method: str
@@ -81,29 +125,30 @@ class Http:
 
     @property
     def cookie_name(self) -> str:
-        """What the cookie is called."""
+        """Return the name of the cookie as browsers see it."""
         return f"svgx_{self.cookie}"
 
     @property
     def cookie_path(self) -> str:
-        """The paths it is sent to: those that begin as this one does."""
+        """Return the path prefix for which browsers send the cookie."""
         return self.path.partition("/{")[0]
 
     @property
     def path_fields(self) -> tuple[str, ...]:
-        """Names of the request fields the path carries, in order."""
+        """Return the names of the request fields in the path, in their order."""
         return tuple(re.findall(r"{(\w+)}", self.path))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Operation(Generic[Request, Reply]):
-    """One operation, declared once: routes, handlers, calls, OpenAPI and NATS permissions are read from here.
+    """One operation. Routes, handlers, calls, OpenAPI, AsyncAPI and NATS permissions are derived from it.
 
-    `timeout` is in seconds and is the caller's whole patience; it travels as an absolute deadline. `canvas_role` is
-    the role the caller must have on the canvas named by the request's `canvas_id`. `max_body` is in bytes,
-    and by default as much as a few fields need: who validates a large body does nothing else meanwhile. A `secret`
-    reply is shown once, and kept nowhere. One that waits for somebody `outside` of the system says `unavailable` when
-    nobody answers there, which says nothing about the service.
+    - `callers`: the services that may publish requests on `subject`.
+    - `timeout`: seconds that the caller waits in all. It travels as an absolute deadline.
+    - `canvas_role`: the role that the caller needs on the canvas in the request's `canvas_id`.
+    - `max_body`: bytes of the largest body. The default is small, because validating a body blocks the event loop.
+    - `secret`: the reply is shown once and is never stored.
+    - `outside`: the operation waits for a system outside of ours. Its `unavailable` errors do not blame the service.
     """
 
     subject: str
@@ -111,6 +156,7 @@ class Operation(Generic[Request, Reply]):
     request: type[Request]
     reply: type[Reply]
     scope: Scope
+    callers: tuple[ServiceName, ...] = ("gateway",)
     http: Http | None = None
     canvas_role: CanvasRole | None = None
     rate: RateClass = RateClass.READ
@@ -122,13 +168,50 @@ class Operation(Generic[Request, Reply]):
 
     @property
     def service(self) -> str:
-        """The service that answers: the subject's second part."""
+        """Return the service that answers: the second part of the subject."""
         return self.subject.split(".")[1]
 
     @property
     def name(self) -> str:
-        """The subject without its `svgx.` prefix, e.g. `state.canvas.create`."""
+        """Return the subject without its `svgx.` prefix, such as `state.canvas.create`."""
         return self.subject.removeprefix("svgx.")
 
 
-AnyOperation = Operation[RequestModel, ReplyModel | Blob]
+Payload = TypeVar("Payload")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Channel(Generic[Payload]):
+    """A NATS subject that is not an operation. NATS permissions and AsyncAPI are derived from it.
+
+    `subject` contains `{name}` for each of its parameters. `codec` names the encoding of `payload`: `json` for
+    Pydantic models, `lib0` for the dataclasses that `svgx_common.messaging.wire` encodes, `text` for UTF-8.
+    A channel with `answered` is request and reply: subscribers answer on the message's reply subject.
+    """
+
+    subject: str
+    summary: str
+    publishers: tuple[ServiceName, ...]
+    subscribers: tuple[ServiceName, ...]
+    payload: type[Payload]
+    codec: Literal["json", "lib0", "text"]
+    answered: bool = False
+
+    @property
+    def name(self) -> str:
+        """Return the subject's fixed parts, such as `canvas.update`."""
+        return re.sub(r"\.{\w+}", "", self.subject).removeprefix("svgx.")
+
+    @property
+    def parameters(self) -> tuple[str, ...]:
+        """Return the names of the subject's parameters, in their order."""
+        return tuple(re.findall(r"{(\w+)}", self.subject))
+
+    @property
+    def pattern(self) -> str:
+        """Return the NATS subject with a wildcard for each parameter."""
+        return re.sub(r"{\w+}", "*", self.subject)
+
+    def subject_of(self, **parameters: str) -> str:
+        """Return the subject with these parameters."""
+        return self.subject.format(**parameters)

@@ -1,48 +1,48 @@
-"""Who may call an operation, and which rate-limit class it counts against."""
+"""The roles and scopes that admit callers, and the rate-limit classes of operations."""
 
 from enum import StrEnum
 
 
 class Role(StrEnum):
-    """What a user may do at all. Each role may do what those after it may."""
+    """A user's role in the whole system. Each role includes the rights of the roles after it."""
 
     ADMIN = "admin"
     EDITOR = "editor"
     VIEWER = "viewer"
 
     def least(self, other: "Role") -> "Role":
-        """The one of the two that may do less."""
+        """Return the role with fewer rights."""
         order = list(Role)
         return max(self, other, key=order.index)
 
 
 class CanvasRole(StrEnum):
-    """What a user may do on one canvas. Each role may do what those after it may."""
+    """A user's role on one canvas. Each role includes the rights of the roles after it."""
 
     OWNER = "owner"
     EDITOR = "editor"
     VIEWER = "viewer"
 
     def allows(self, needed: "CanvasRole") -> bool:
-        """Whether this role is at least `needed`."""
+        """Return whether this role is `needed` or a higher one."""
         order = list(CanvasRole)
         return order.index(self) <= order.index(needed)
 
 
 class Scope(StrEnum):
-    """Who may call an operation."""
+    """The callers that an operation admits."""
 
     PUBLIC = "public"
-    """Nobody has to be signed in."""
+    """Callers without a token too."""
     SIGNED_IN = "signed_in"
     CREATE = "create"
     """Admins and editors."""
     ADMIN = "admin"
     INTERNAL = "internal"
-    """Services only: the gateway has no route for it."""
+    """Services only. The gateway has no route for such an operation."""
 
     def admits(self, role: Role) -> bool:
-        """Whether a signed-in caller with this role may call."""
+        """Return whether a signed-in caller with this role may call the operation."""
         match self:
             case Scope.PUBLIC | Scope.SIGNED_IN:
                 return True
@@ -55,13 +55,14 @@ class Scope(StrEnum):
 
 
 class RateClass(StrEnum):
-    """Operations of one class share one limit."""
+    """Rate-limit classes. The operations of one class share one limit."""
 
     READ = "read"
     WRITE = "write"
     LOGIN = "login"
     HEAVY = "heavy"
-    """Imports, exports, renders: each costs a worker."""
+    """Imports, exports and renders: each occupies a worker process."""
     UNLIMITED = "unlimited"
-    """What an admin needs to repair the limits themselves."""
+    """Operations with which an admin repairs the limits themselves."""
     INTERNAL = "internal"
+    """Operations between services. They have no limit."""

@@ -1,6 +1,7 @@
-"""Rate limits: how many requests of a class somebody may make, who is exempt, and what has been counted.
+"""Rate limits: requests allowed by class and role, the whitelist, and the counts.
 
-The gateways count. What differs from their settings is kept by state, so that it survives and is one for all of them.
+The gateways count requests. State stores the limits that differ from the gateways' settings, so that all gateways
+share them and they survive restarts.
 """
 
 from datetime import datetime
@@ -11,6 +12,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstra
 
 from svgx_common.contract.errors import Conflict
 from svgx_common.contract.operation import (
+    Channel,
     Count,
     Http,
     Identifier,
@@ -32,11 +34,11 @@ def _network(text: str) -> str:
 
 
 Network = Annotated[str, StringConstraints(max_length=64), AfterValidator(_network)]
-"""An IP network in CIDR notation; an address is a network of one."""
+"""An IP network in CIDR notation. A single address is a network too."""
 
 
 class RateLimit(BaseModel):
-    """So many requests in so many seconds; they may come at once, and come back evenly over that time."""
+    """At most `requests` in `seconds`. They may come at once; the allowance refills evenly over that time."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -45,7 +47,7 @@ class RateLimit(BaseModel):
 
 
 class Whitelist(BaseModel):
-    """Who is not limited: accounts by id, and addresses."""
+    """Callers without a limit: user ids and IP networks."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -57,7 +59,10 @@ ClassLimits = dict[LimitedClass, RateLimit]
 
 
 class RateLimits(ReplyModel):
-    """Limits by class, and what differs for a role. `version` counts the changes; 0 is the gateways' own settings."""
+    """Limits by class, and exceptions by role.
+
+    `version` counts the changes; 0 means that the gateways' own settings apply.
+    """
 
     version: int = 0
     limits: ClassLimits = Field(default_factory=dict)
@@ -70,26 +75,33 @@ class RateLimitsRequest(RequestModel):
 
 
 class SetRateLimitsRequest(RequestModel):
-    """Replaces what was set before; a class that is not named has the gateways' setting.
+    """New limits, which replace the stored ones. A class that is not named has the gateways' setting.
 
-    With `version`, only when nobody has changed anything since that version.
+    With `version`, the change is refused when the stored limits have another version.
     """
 
     version: Count | None = None
-    limits: ClassLimits = Field(default_factory=dict)
-    roles: dict[Role, ClassLimits] = Field(default_factory=dict)
-    whitelist: Whitelist = Whitelist()
+    limits: Annotated[ClassLimits, Field(examples=[{"read": {"requests": 300, "seconds": 60}}])] = (
+        Field(default_factory=dict)
+    )
+    roles: Annotated[
+        dict[Role, ClassLimits],
+        Field(examples=[{"admin": {"read": {"requests": 1000, "seconds": 60}}}]),
+    ] = Field(default_factory=dict)
+    whitelist: Annotated[Whitelist, Field(examples=[{"users": [], "networks": ["10.0.0.0/8"]}])] = (
+        Whitelist()
+    )
 
 
 class AnalyticsRequest(RequestModel):
-    """The last `minutes`; `top` callers of each kind."""
+    """The last `minutes`, with the `top` callers of each kind."""
 
-    minutes: Annotated[int, Field(ge=1, le=1440)] = 60
+    minutes: Annotated[int, Field(ge=1, le=1440, examples=[60])] = 60
     top: Annotated[int, Field(ge=1, le=100)] = 10
 
 
 class ClassCount(ReplyModel):
-    """`hits` are the requests that were counted, `denied` those of them that were refused."""
+    """`hits` counts all requests of a class; `denied` counts the refused ones among them."""
 
     rate_class: LimitedClass
     hits: int
@@ -97,13 +109,13 @@ class ClassCount(ReplyModel):
 
 
 class RateLimitInterval(ClassCount):
-    """What was counted in the `seconds` that begin at `at`."""
+    """The counts of the interval of `Analytics.seconds` seconds that begins at `at`."""
 
     at: datetime
 
 
 class CallerCount(ReplyModel):
-    """`caller` is `user:<id>` or `address:<address>` (of IPv6, the /64 network)."""
+    """The requests of one caller: `user:<id>` or `address:<address>`, for IPv6 the /64 network."""
 
     caller: str
     rate_class: LimitedClass
@@ -111,25 +123,28 @@ class CallerCount(ReplyModel):
 
 
 class Analytics(ReplyModel):
-    """What all gateways have counted. Callers are kept in steps of ten minutes: `top_*` may reach further back."""
+    """The counts of all gateways.
+
+    Callers are counted in steps of ten minutes, so `top_hits` and `top_denied` may begin before `since`.
+    """
 
     since: datetime
     until: datetime
     seconds: int
-    """Length of a moment of `timeline`, in seconds."""
+    """Length of one interval of `timeline`, in seconds."""
     classes: list[ClassCount]
     timeline: list[RateLimitInterval]
     top_hits: list[CallerCount]
     top_denied: list[CallerCount]
 
 
-# What repairs the limits must not be stopped by them, hence `RateClass.UNLIMITED`.
 MAX_CONFIG = 256 * 1024
-"""Bytes: there may be thousands on the whitelist."""
+"""Bytes of a configuration. The whitelist may have thousands of entries."""
 
+# Admins repair the limits with these operations, so the limits must not stop them: `RateClass.UNLIMITED`.
 GET_CONFIG = Operation(
     subject="svgx.gateway.rate_limits.get",
-    summary="The rate limits that are in force, and who is exempt",
+    summary="Get the rate limits in force, and the whitelist",
     request=RateLimitsRequest,
     reply=RateLimits,
     scope=Scope.ADMIN,
@@ -149,7 +164,7 @@ SET_CONFIG = Operation(
 )
 ANALYTICS = Operation(
     subject="svgx.gateway.rate_limits.analytics",
-    summary="Requests counted and refused, by class and time, and the callers with most of them",
+    summary="Get the counts of requests and refusals by class, by time and by caller",
     request=AnalyticsRequest,
     reply=Analytics,
     scope=Scope.ADMIN,
@@ -158,7 +173,7 @@ ANALYTICS = Operation(
 )
 STORED = Operation(
     subject="svgx.state.rate_limits.get",
-    summary="The rate limits that were set, without the gateways' settings",
+    summary="Get the stored rate limits, without the gateways' settings",
     request=RateLimitsRequest,
     reply=RateLimits,
     scope=Scope.INTERNAL,
@@ -167,7 +182,7 @@ STORED = Operation(
 )
 STORE = Operation(
     subject="svgx.state.rate_limits.set",
-    summary="Keep rate limits and tell all gateways",
+    summary="Store rate limits and tell all gateways",
     request=SetRateLimitsRequest,
     reply=RateLimits,
     scope=Scope.INTERNAL,
@@ -175,4 +190,13 @@ STORE = Operation(
     timeout=5.0,
     max_body=MAX_CONFIG,
     errors=(Conflict,),
+)
+
+RATE_LIMITS_CHANGED = Channel(
+    subject="svgx.state.rate_limits.changed",
+    summary="State's broadcast of the rate limits that apply from now on",
+    publishers=("state",),
+    subscribers=("gateway",),
+    payload=RateLimits,
+    codec="json",
 )

@@ -1,18 +1,17 @@
-"""What counts no more before its time: what auth broadcasts and lists."""
+"""Revocations: sessions, tokens and API keys that were ended before they expired."""
 
 from datetime import datetime
 
-from svgx_common.contract.operation import Operation, ReplyModel, RequestModel
+from svgx_common.contract.operation import Channel, Operation, ReplyModel, RequestModel, Timestamp
 from svgx_common.contract.policy import RateClass, Scope
-from svgx_common.contract.timestamp import Timestamp
 
 
 class Revocation(ReplyModel):
-    """Access tokens that count no more: all of the session `session_id`, or all of the user below `before_version`.
+    """Revoked access tokens: all of the session `session_id`, or all of the user's below `before_version`.
 
-    An API key is revoked as a session is, its id in the place of the session's.
+    An API key is revoked like a session; `session_id` is then the key's id.
 
-    `until` is the Unix time, in seconds, from which no such token would count anyway.
+    `until` is the Unix time, in seconds, at which the last of these tokens expires anyway.
     """
 
     user_id: str
@@ -23,23 +22,32 @@ class Revocation(ReplyModel):
 
 
 class RevocationList(ReplyModel):
-    """`as_of` is the moment up to which a list is complete; a broadcast has none."""
+    """`as_of` is the time up to which a list is complete; a broadcast has none."""
 
     items: list[Revocation]
     as_of: datetime | None = None
 
 
 class ListRevocationsRequest(RequestModel):
-    """`since` leaves out what was revoked up to then."""
+    """`since` excludes revocations up to this time."""
 
     since: Timestamp | None = None
 
 
 LIST_REVOCATIONS = Operation(
     subject="svgx.auth.revocations.list",
-    summary="What was revoked and still matters",
+    summary="List revocations whose tokens have not expired yet",
     request=ListRevocationsRequest,
     reply=RevocationList,
     scope=Scope.INTERNAL,
     rate=RateClass.INTERNAL,
+)
+
+REVOKED = Channel(
+    subject="svgx.auth.revoked",
+    summary="Auth's broadcast of new revocations: sessions, API keys and token versions",
+    publishers=("auth",),
+    subscribers=("gateway",),
+    payload=RevocationList,
+    codec="json",
 )

@@ -1,4 +1,4 @@
-"""Canvases, their members, their journal and their exports: models and operations of the state service."""
+"""Canvases, members, the journal and exports: models, operations and channels of the state service."""
 
 from datetime import datetime
 from enum import StrEnum
@@ -16,27 +16,34 @@ from svgx_common.contract.errors import (
 )
 from svgx_common.contract.operation import (
     Blob,
+    Channel,
     Count,
     Empty,
     Http,
     Identifier,
     Operation,
+    PageCursor,
+    PageLimit,
     RawRequest,
     ReplyModel,
     RequestModel,
+    UserId,
 )
 from svgx_common.contract.policy import CanvasRole, RateClass, Scope
+
+CanvasId = Annotated[Identifier, Field(examples=["2f1c7a52-9a5e-4a3b-8a6e-6f0f3f0f9b1d"])]
 
 CanvasName = Annotated[
     str,
     StringConstraints(
         min_length=1, max_length=200, strip_whitespace=True, pattern=r"^[^\x00-\x1f\x7f]*$"
     ),
+    Field(examples=["Floor plan"]),
 ]
 
 
 class Canvas(ReplyModel):
-    """A canvas as a member sees it. `revision` counts its committed journal entries."""
+    """A canvas and the caller's role on it. `revision` counts the committed journal entries."""
 
     id: str
     name: str
@@ -51,11 +58,11 @@ class CreateCanvasRequest(RequestModel):
 
 
 class ListCanvasesRequest(RequestModel):
-    """`name` finds canvases whose name contains it, in any case; `limit` is canvases a page."""
+    """`name` selects canvases whose name contains this text, ignoring case."""
 
     name: Annotated[str, StringConstraints(max_length=200, pattern=r"^[^\x00]*$")] | None = None
-    limit: Annotated[int, Field(ge=1, le=200)] = 50
-    cursor: Annotated[str, StringConstraints(max_length=256)] | None = None
+    limit: PageLimit = 50
+    cursor: PageCursor | None = None
 
 
 class CanvasPage(ReplyModel):
@@ -64,7 +71,7 @@ class CanvasPage(ReplyModel):
 
 
 class CanvasRequest(RequestModel):
-    canvas_id: Identifier
+    canvas_id: CanvasId
 
 
 class RenameCanvasRequest(CanvasRequest):
@@ -77,11 +84,11 @@ class Member(ReplyModel):
 
 
 class MemberRequest(CanvasRequest):
-    user_id: Identifier
+    user_id: UserId
 
 
 class SetMemberRequest(MemberRequest):
-    role: CanvasRole
+    role: Annotated[CanvasRole, Field(examples=["editor"])]
 
 
 class ExportFormat(StrEnum):
@@ -95,9 +102,9 @@ Pixels = Annotated[int, Field(ge=1, le=8192)]
 
 
 class ExportRequest(CanvasRequest):
-    """`width`, `height` (pixels) and `scale` are for PNG only; one given side keeps the proportions."""
+    """`width` and `height` (pixels) and `scale` apply to PNG only. With one side only, the proportions stay."""
 
-    format: ExportFormat = ExportFormat.SVG
+    format: Annotated[ExportFormat, Field(examples=["svg"])] = ExportFormat.SVG
     width: Pixels | None = None
     height: Pixels | None = None
     scale: Annotated[float, Field(gt=0, le=16, allow_inf_nan=False)] | None = None
@@ -110,11 +117,14 @@ class Access(ReplyModel):
 
 
 class AppendRequest(RawRequest):
-    """Content: `svgx_common.messaging.wire.encode_entries`. Idempotent by (canvas, writer, sequence)."""
+    """Entries as `svgx_common.messaging.wire.encode_entries` encodes them.
+
+    Appending is idempotent by canvas, writer and sequence.
+    """
 
 
 class LoadRequest(CanvasRequest):
-    """`after` is the revision the caller already has; 0 asks for the whole content."""
+    """`after` is the revision that the caller already has; 0 asks for the whole content."""
 
     after: Count = 0
 
@@ -130,7 +140,7 @@ CREATE_CANVAS = Operation(
 )
 LIST_CANVASES = Operation(
     subject="svgx.state.canvas.list",
-    summary="List the canvases the caller may see, newest first",
+    summary="List the canvases that the caller may see, newest first",
     request=ListCanvasesRequest,
     reply=CanvasPage,
     scope=Scope.SIGNED_IN,
@@ -138,7 +148,7 @@ LIST_CANVASES = Operation(
 )
 GET_CANVAS = Operation(
     subject="svgx.state.canvas.get",
-    summary="One canvas",
+    summary="Get one canvas",
     request=CanvasRequest,
     reply=Canvas,
     scope=Scope.SIGNED_IN,
@@ -159,7 +169,7 @@ RENAME_CANVAS = Operation(
 )
 DELETE_CANVAS = Operation(
     subject="svgx.state.canvas.delete",
-    summary="Delete a canvas; its content is kept and can be brought back",
+    summary="Delete a canvas; its content is kept and can be restored",
     request=CanvasRequest,
     reply=Empty,
     scope=Scope.SIGNED_IN,
@@ -170,7 +180,7 @@ DELETE_CANVAS = Operation(
 )
 GET_MEMBER = Operation(
     subject="svgx.state.member.get",
-    summary="A user's role on a canvas",
+    summary="Get a user's role on a canvas",
     request=MemberRequest,
     reply=Member,
     scope=Scope.SIGNED_IN,
@@ -191,7 +201,7 @@ SET_MEMBER = Operation(
 )
 REMOVE_MEMBER = Operation(
     subject="svgx.state.member.remove",
-    summary="Take a user's role on a canvas away",
+    summary="Remove a user's role on a canvas",
     request=MemberRequest,
     reply=Empty,
     scope=Scope.SIGNED_IN,
@@ -202,7 +212,7 @@ REMOVE_MEMBER = Operation(
 )
 EXPORT = Operation(
     subject="svgx.state.export",
-    summary="The saved content as sanitised SVG, PNG, element JSON or one Yjs update",
+    summary="Export the saved content as sanitised SVG, PNG, element JSON or one Yjs update",
     request=ExportRequest,
     reply=Blob,
     scope=Scope.SIGNED_IN,
@@ -218,7 +228,7 @@ EXPORT = Operation(
 )
 CANVAS_ACCESS = Operation(
     subject="svgx.state.canvas.access",
-    summary="The caller's role on a canvas",
+    summary="Get the caller's role on a canvas",
     request=CanvasRequest,
     reply=Access,
     scope=Scope.INTERNAL,
@@ -232,6 +242,7 @@ JOURNAL_APPEND = Operation(
     request=AppendRequest,
     reply=Blob,
     scope=Scope.INTERNAL,
+    callers=("collab",),
     rate=RateClass.INTERNAL,
     timeout=15.0,
     max_body=256 * 1024 * 1024,
@@ -239,11 +250,21 @@ JOURNAL_APPEND = Operation(
 )
 JOURNAL_LOAD = Operation(
     subject="svgx.state.journal.load",
-    summary="What was committed on a canvas after a revision",
+    summary="Load the updates of a canvas that were committed after a revision",
     request=LoadRequest,
     reply=Blob,
     scope=Scope.INTERNAL,
+    callers=("collab",),
     rate=RateClass.INTERNAL,
     timeout=30.0,
     errors=(NotFound, Unavailable),
+)
+
+CANVAS_ACCESS_CHANGED = Channel(
+    subject="svgx.canvas.{canvas_id}.access",
+    summary="State's broadcast: the roles on this canvas changed",
+    publishers=("state",),
+    subscribers=("gateway",),
+    payload=Empty,
+    codec="json",
 )

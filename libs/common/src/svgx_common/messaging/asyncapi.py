@@ -1,4 +1,4 @@
-"""The AsyncAPI 3.0 document of the bus and of the WebSocket, read from the contract. `make docs` writes it."""
+"""The AsyncAPI 3.0 document of the bus and of the WebSocket, derived from the contract. `make docs` writes it."""
 
 import sys
 from pathlib import Path
@@ -8,78 +8,70 @@ import yaml
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
-from svgx_common.contract import OPERATIONS, subjects
+from svgx_common.contract import CHANNELS, OPERATIONS
+from svgx_common.contract.close_codes import Close
 from svgx_common.contract.errors import ErrorBody
-from svgx_common.contract.operation import Empty, Operation, RawRequest, ReplyModel
-from svgx_common.contract.ratelimits import RateLimits
-from svgx_common.contract.revocations import RevocationList
+from svgx_common.contract.operation import Channel, Empty, Operation, RawRequest, ReplyModel
+from svgx_common.contract.transport import queue_group
 from svgx_common.messaging import bus
 
 _SCHEMA = "#/components/schemas/{model}"
 _BINARY = "application/octet-stream"
 
 INTRODUCTION = """\
-Services talk over NATS; clients draw over a WebSocket. A request's answer is its model, or an `ErrorBody` with the
-header `Svgx-Error`. Bodies over 512 KiB are pulled from their sender under the subject in the header `Svgx-Body`. Each
-service may publish and subscribe to its own subjects only (`svgx_common.contract.subjects`).
+Services talk over NATS; clients edit canvases over a WebSocket. The answer to a request is its reply model, or an
+`ErrorBody` with the header `Svgx-Error`. A receiver pulls a body over 512 KiB from its sender, under the subject in the
+header `Svgx-Body`. Each service may publish and subscribe to its declared subjects only
+(`svgx_common.contract.permissions`).
 """
 
 HEADERS = {
-    bus.HEADER_DEADLINE: "Unix time in milliseconds after which nobody waits for the answer.",
-    bus.HEADER_CALLER: "Who calls: JSON, made by the gateway only.",
-    bus.HEADER_CLIENT: "From where: JSON, made by the gateway only.",
-    bus.HEADER_PARAMS: "The JSON of a request whose payload is its raw content.",
-    bus.HEADER_BODY: "The subject under which a large body is pulled.",
-    bus.HEADER_ERROR: "In an answer: the error's code; the payload is an ErrorBody.",
+    bus.HEADER_DEADLINE: "Unix time in milliseconds at which the caller stops waiting.",
+    bus.HEADER_CALLER: "The caller as JSON; only the gateway sets it.",
+    bus.HEADER_CLIENT: "The client's address and program as JSON; only the gateway sets it.",
+    bus.HEADER_PARAMS: "The fields of a raw request as JSON.",
+    bus.HEADER_BODY: "The subject under which the receiver pulls a large body.",
+    bus.HEADER_ERROR: "The error's code; the payload is an ErrorBody.",
     "traceparent": "W3C Trace Context.",
 }
 
-_CANVAS_CHANNELS: dict[subjects.CanvasChannel, tuple[str, str]] = {
-    "edit": (_BINARY, "A batch of Yjs updates; answered by the holder once they are committed."),
-    "sync": (_BINARY, "A Yjs state vector; the holder answers with what it lacks."),
-    "awareness": (_BINARY, "Awareness states, to the holder."),
-    "update": (
-        _BINARY,
-        "The holder's broadcast: what changed, with its epoch and sequence number.",
-    ),
-    "presence": (_BINARY, "The holder's broadcast: who is there, and where."),
-    "access": ("application/json", "State's broadcast: roles on the canvas changed."),
-}
 
-WEBSOCKET = """\
-y-protocols, byte for byte what npm y-websocket's WebsocketProvider speaks with the server URL `…/runtime/events` and
-the canvas id as its room. The access token or API key comes as one of the subprotocols (`svgx, bearer.<token>`; the
-server picks `svgx`), in a header, or as `token` in the query; the first of these counts. With `saved=1` the server says
-how many of the connection's document messages are committed, and with `renew=1` when it is time for a fresh access
-token. Close codes: 4400 bad message, 4401 token missing, expired or revoked, 4403 not allowed, 4404 no such canvas,
-4408 nothing said in time, 4429 too many connections, messages or bytes, 1009 too large, 1011 our fault, 1012 restarting
-(come back at once), 1013 overloaded (come back later). Before the upgrade: 403 for pages of foreign origins, 503 while
-a gateway is full, overloaded, starting or stopping (try again).
+def _close_codes() -> str:
+    return "; ".join(f"{code.value} {code.summary}" for code in Close)
+
+
+WEBSOCKET = f"""\
+y-protocols, byte for byte as npm y-websocket's WebsocketProvider speaks it with the server URL `…/runtime/events` and
+the canvas id as its room. The client sends its access token or API key as a subprotocol (`svgx, bearer.<token>`; the
+server picks `svgx`), in a header, or as `token` in the query; the first of these counts. With `saved=1` the server
+reports how many of the connection's document messages are committed. With `renew=1` it reports when the client should
+send a fresh access token. Before the upgrade the server answers 403 to pages of foreign origins, and 503 while the
+gateway is full, overloaded, starting or stopping. Close codes: {_close_codes()}.
 """
 
-# Name: (first bytes as varuints, who sends it, what it is).
+# Each frame: its first bytes as varuints, its sender, and its content.
 FRAMES: dict[str, tuple[tuple[int, ...], str, str]] = {
-    "SyncStep1": ((0, 0), "both", "A state vector: send me what I lack."),
-    "SyncStep2": ((0, 1), "both", "What the other lacked, as one Yjs update."),
+    "SyncStep1": ((0, 0), "both", "A state vector: a request for the missing updates."),
+    "SyncStep2": ((0, 1), "both", "The missing updates as one Yjs update."),
     "Update": ((0, 2), "both", "A Yjs update."),
     "Awareness": ((1,), "both", "Awareness states."),
-    "QueryAwareness": ((3,), "client", "Send me everybody's awareness."),
-    "Saved": ((100,), "server", "A varuint: how many document messages are committed."),
-    "TokenLasts": (
+    "QueryAwareness": ((3,), "client", "A request for all awareness states."),
+    "Saved": ((100,), "server", "A varuint: the number of committed document messages."),
+    "TokenLifetime": (
         (101,),
         "server",
-        "A varuint: seconds until the connection's access token ends.",
+        "A varuint: seconds until the connection's access token expires.",
     ),
     "Token": ((101,), "client", "A string: a fresh access token of the same account."),
 }
 
 
 def document() -> dict[str, Any]:
-    """All of it."""
+    """Return the whole document."""
     channels: dict[str, Any] = {}
     operations: dict[str, Any] = {}
     for operation in OPERATIONS:
-        channels[operation.name] = _channel(operation)
+        channels[operation.name] = _operation(operation)
         operations[operation.name] = {
             "action": "receive",
             "title": operation.summary,
@@ -94,7 +86,7 @@ def document() -> dict[str, Any]:
                 ],
             },
         }
-    channels |= _broadcasts()
+    channels |= {channel.name: _channel(channel) for channel in CHANNELS}
     channels["websocket"] = _websocket()
     for action, sender in (("receive", "client"), ("send", "server")):
         operations[f"websocket.{action}"] = {
@@ -121,7 +113,8 @@ def document() -> dict[str, Any]:
 
 
 def _schemas() -> dict[str, Any]:
-    models: set[type[BaseModel]] = {ErrorBody, RateLimits, RevocationList}
+    models: set[type[BaseModel]] = {ErrorBody}
+    models |= {channel.payload for channel in CHANNELS if issubclass(channel.payload, BaseModel)}
     for operation in OPERATIONS:
         models.add(operation.request)
         if issubclass(operation.reply, ReplyModel):
@@ -135,7 +128,7 @@ def _schemas() -> dict[str, Any]:
     return {**found, "Headers": {"type": "object", "properties": headers}}
 
 
-def _channel(operation: Operation[Any, Any]) -> dict[str, Any]:
+def _operation(operation: Operation[Any, Any]) -> dict[str, Any]:
     reply: dict[str, Any]
     if issubclass(operation.reply, ReplyModel):
         reply = {"payload": {"$ref": _SCHEMA.format(model=operation.reply.__name__)}}
@@ -157,7 +150,8 @@ def _channel(operation: Operation[Any, Any]) -> dict[str, Any]:
         "address": operation.subject,
         "title": operation.summary,
         "servers": [{"$ref": "#/servers/bus"}],
-        "bindings": {"nats": {"queue": f"svgx-{operation.service}"}},
+        "description": f"Callers: {', '.join(operation.callers)}.",
+        "bindings": {"nats": {"queue": queue_group(operation.service)}},
         "messages": {
             "request": request | headers,
             "reply": reply,
@@ -166,38 +160,25 @@ def _channel(operation: Operation[Any, Any]) -> dict[str, Any]:
     }
 
 
-def _broadcasts() -> dict[str, Any]:
-    servers = {"servers": [{"$ref": "#/servers/bus"}]}
-    canvases = {
-        f"canvas.{channel}": {
-            "address": subjects.canvas("{canvas_id}", channel),
-            "description": description,
-            "parameters": {"canvas_id": {}},
-            "messages": {channel: {"contentType": media_type}},
-            **servers,
-        }
-        for channel, (media_type, description) in _CANVAS_CHANNELS.items()
-    }
-    return canvases | {
-        "state.rate_limits.changed": {
-            "address": subjects.RATE_LIMITS_CHANGED,
-            "description": "State's broadcast: the rate limits that hold from now on.",
-            "messages": {"changed": {"payload": {"$ref": _SCHEMA.format(model="RateLimits")}}},
-            **servers,
-        },
-        "auth.revoked": {
-            "address": subjects.REVOKED,
-            "description": "Auth's broadcast: sessions, API keys and tokens that count no more.",
-            "messages": {"revoked": {"payload": {"$ref": _SCHEMA.format(model="RevocationList")}}},
-            **servers,
-        },
+def _channel(channel: Channel[Any]) -> dict[str, Any]:
+    message: dict[str, Any] = {"contentType": _BINARY}
+    if issubclass(channel.payload, BaseModel):
+        message = {"payload": {"$ref": _SCHEMA.format(model=channel.payload.__name__)}}
+    ends = (("From", channel.publishers), ("To", channel.subscribers))
+    return {
+        "address": channel.subject,
+        "title": channel.summary,
+        "description": " ".join(f"{end}: {', '.join(services)}." for end, services in ends),
+        "servers": [{"$ref": "#/servers/bus"}],
+        "parameters": {name: {} for name in channel.parameters},
+        "messages": {channel.subject.rpartition(".")[2]: message},
     }
 
 
 def _websocket() -> dict[str, Any]:
     query = {"token": {"type": "string"}, "saved": {"const": "1"}, "renew": {"const": "1"}}
     headers = {
-        "Sec-WebSocket-Protocol": "`svgx, bearer.<token>`, from pages, which can set no other.",
+        "Sec-WebSocket-Protocol": "`svgx, bearer.<token>`: the only header with a token that a page can set.",
         "Authorization": "`Bearer <token>`.",
         "X-API-Key": "An API key.",
     }
@@ -223,7 +204,7 @@ def _websocket() -> dict[str, Any]:
             name: {
                 "contentType": _BINARY,
                 "summary": summary,
-                "description": f"Begins with {' '.join(map(str, first))}.",
+                "description": f"The frame begins with {' '.join(map(str, first))}.",
             }
             for name, (first, _, summary) in FRAMES.items()
         },
@@ -231,8 +212,8 @@ def _websocket() -> dict[str, Any]:
 
 
 def text() -> str:
-    """The document as YAML."""
-    head = "# Made by `make docs` from the contract: change that, not this.\n"
+    """Return the document as YAML."""
+    head = "# Written by `make docs` from the contract. Change the contract, not this file.\n"
     return head + yaml.safe_dump(document(), sort_keys=False, allow_unicode=True, width=120)
 
 

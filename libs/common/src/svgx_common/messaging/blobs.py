@@ -15,8 +15,8 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 
-from svgx_common.contract import subjects
 from svgx_common.contract.errors import Overloaded, TooLarge, Unavailable
+from svgx_common.contract.transport import blob_subject, is_inbox
 
 PIECE = 512 * 1024
 """Bytes a piece; also the largest body that travels inside its message."""
@@ -61,7 +61,7 @@ class Blobs:
     async def start(self) -> None:
         """Answer requests for pieces."""
         await self._connection.subscribe(
-            subjects.blob(self._service, self._replica_id, "*"), cb=self._serve
+            blob_subject(self._service, self._replica_id, "*"), cb=self._serve
         )
 
     @contextlib.contextmanager
@@ -111,6 +111,8 @@ class Blobs:
             return message.data
 
     async def _serve(self, message: Msg) -> None:
+        if not is_inbox(message.reply):
+            return
         content = self._offered.get(message.subject, b"")
         offset = int(message.data) if message.data.isdigit() else len(content)
         piece = content[offset : offset + PIECE]
@@ -123,7 +125,7 @@ class Blobs:
     def _add(self, content: bytes) -> str:
         if self._bytes + len(content) > MAX_OFFERED:
             raise Overloaded("too many large messages are in flight", limit=MAX_OFFERED)
-        subject = subjects.blob(self._service, self._replica_id, secrets.token_hex(16))
+        subject = blob_subject(self._service, self._replica_id, secrets.token_hex(16))
         self._offered[subject] = content
         self._bytes += len(content)
         return f"{subject} {len(content)}"

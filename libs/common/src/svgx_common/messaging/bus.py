@@ -34,6 +34,7 @@ from svgx_common.contract.operation import (
     Request,
     RequestModel,
 )
+from svgx_common.contract.transport import echo_subject, inbox_prefix, is_inbox
 from svgx_common.messaging import caller as callers
 from svgx_common.messaging.blobs import MAX_PULLED, PIECE, Blobs, too_large
 from svgx_common.messaging.caller import Caller
@@ -90,7 +91,7 @@ class Bus:
         self._drop_reported = -DROP_REPORT
         self._back = asyncio.Event()
         self._gone = asyncio.Event()
-        self._echo = f"_INBOX.{service}.{replica_id}.echo"
+        self._echo = echo_subject(service, replica_id)
         self._closing = False
 
     @classmethod
@@ -111,7 +112,7 @@ class Bus:
             connect_timeout=2,
             pending_size=PENDING,
             drain_timeout=30,
-            inbox_prefix=f"_INBOX.{service}",
+            inbox_prefix=inbox_prefix(service),
             error_cb=bus._errored,
             disconnected_cb=bus._disconnected,
             reconnected_cb=bus._reconnected,
@@ -119,7 +120,7 @@ class Bus:
         )
         bus._reported.clear()
         await bus.blobs.start()
-        await connection.subscribe(bus._echo, cb=_echo)
+        await connection.subscribe(bus._echo, cb=bus._answer_echo)
         return bus
 
     @property
@@ -296,7 +297,7 @@ class Bus:
 
     async def respond(self, reply: str, content: bytes, headers: Headers | None = None) -> None:
         """Answer the request with this reply subject; a large answer stays available until it has been pulled."""
-        if not reply:
+        if not is_inbox(reply):
             return
         if len(content) > PIECE:
             headers, content = (
@@ -353,6 +354,9 @@ class Bus:
             raise _error(body)
         return Answer(body, received)
 
+    async def _answer_echo(self, message: Msg) -> None:
+        await self.respond(message.reply, message.data)
+
     async def _errored(self, error: Exception) -> None:
         if isinstance(error, SlowConsumerError):
             metrics.BUS_DROPPED.labels(self.service).inc()
@@ -395,10 +399,6 @@ class Bus:
 def _being_cancelled() -> bool:
     task = asyncio.current_task()
     return task is not None and task.cancelling() > 0
-
-
-async def _echo(message: Msg) -> None:
-    await message.respond(message.data)
 
 
 def _ascii_json(request: RawRequest) -> str:

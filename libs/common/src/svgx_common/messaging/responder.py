@@ -137,7 +137,9 @@ class Responder:
         """Answer `$SRV.PING/INFO/STATS`."""
         for verb, reply in (("PING", self._ping), ("INFO", self._info), ("STATS", self._stats)):
             for suffix in ("", f".{self._name}", f".{self._name}.{self._bus.replica_id}"):
-                await self._bus.connection.subscribe(f"$SRV.{verb}{suffix}", cb=_answer_with(reply))
+                await self._bus.connection.subscribe(
+                    f"$SRV.{verb}{suffix}", cb=self._answer_with(reply)
+                )
 
     async def drain(self) -> None:
         """Leave the queue group, then finish everything that has arrived."""
@@ -255,6 +257,12 @@ class Responder:
             headers[HEADER_MEDIA_TYPE] = "application/json"
         await self._bus.respond(message.reply, content, headers)
 
+    def _answer_with(self, reply: Callable[[], dict[str, Any]]) -> Callable[[Msg], Awaitable[None]]:
+        async def answer(message: Msg) -> None:
+            await self._bus.respond(message.reply, json.dumps(reply()).encode())
+
+        return answer
+
     def _identity(self) -> dict[str, Any]:
         return {
             "name": self._name,
@@ -297,13 +305,6 @@ class Responder:
         return ServiceStats(
             **self._identity(), started=self._started, endpoints=endpoints
         ).to_dict()
-
-
-def _answer_with(reply: Callable[[], dict[str, Any]]) -> Callable[[Msg], Awaitable[None]]:
-    async def answer(message: Msg) -> None:
-        await message.respond(json.dumps(reply()).encode())
-
-    return answer
 
 
 def _deadline(headers: Headers, default: float) -> float:

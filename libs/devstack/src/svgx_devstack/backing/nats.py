@@ -3,7 +3,8 @@
 import json
 import os
 
-from svgx_common.contract.subjects import SERVICES, permissions
+from svgx_common.contract.operation import SERVICES, ServiceName
+from svgx_common.contract.permissions import MAX_RESPONSES, RESPONSE_SECONDS, permissions
 from svgx_devstack.backing import binaries, probe
 from svgx_devstack.home import Home
 from svgx_devstack.ports import HOST
@@ -44,16 +45,23 @@ def _config(home: Home, port: int) -> dict[str, object]:
         "listen": f"{HOST}:{port}",
         "http": f"{HOST}:{home.port('nats.monitor')}",
         "max_payload": MAX_PAYLOAD,
-        "authorization": {"users": [_user(home, name) for name in USERS]},
+        "authorization": {
+            "users": [
+                {"user": OPERATOR, "password": home.secret(f"nats.{OPERATOR}")},
+                *(_service_user(home, service) for service in SERVICES),
+            ]
+        },
     }
 
 
-def _user(home: Home, name: str) -> dict[str, object]:
-    user: dict[str, object] = {"user": name, "password": home.secret(f"nats.{name}")}
-    if name != OPERATOR:
-        allowed = permissions(name)
-        user["permissions"] = {
+def _service_user(home: Home, service: ServiceName) -> dict[str, object]:
+    allowed = permissions(service)
+    return {
+        "user": service,
+        "password": home.secret(f"nats.{service}"),
+        "permissions": {
             "publish": list(allowed.publish),
             "subscribe": list(allowed.subscribe),
-        }
-    return user
+            "allow_responses": {"max": MAX_RESPONSES, "expires": f"{RESPONSE_SECONDS}s"},
+        },
+    }

@@ -1,0 +1,91 @@
+"""NATS permissions of each service, derived from the operations and channels of the contract.
+
+Every subject is exact: a service publishes requests to the operations that name it as a caller, and subscribes to
+its own operations. Replies need no permission of their own, because the NATS server allows one response for each
+received request (`allow_responses`).
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from svgx_common.contract import CHANNELS, OPERATIONS
+from svgx_common.contract.operation import SERVICES, ServiceName
+from svgx_common.contract.transport import (
+    blob_subject,
+    echo_subject,
+    inbox_prefix,
+    queue_group,
+    replica_subject,
+)
+
+MAX_RESPONSES = 1
+"""Messages that a service may publish to the reply subject of one request."""
+
+RESPONSE_SECONDS = 120
+"""Seconds in which it may do so: longer than the time limit of every operation and of every retry."""
+
+HEALTH_READERS: dict[ServiceName, tuple[ServiceName, ...]] = {
+    "auth": ("gateway",),
+    "state": ("gateway",),
+    # Before a collab replica takes over a lease, it asks whether the lease's owner is alive.
+    "collab": ("gateway", "collab"),
+    "gateway": ("gateway",),
+}
+"""The services that may ask the replicas of a service for their health."""
+
+
+@dataclass(frozen=True, slots=True)
+class Permissions:
+    """The NATS subjects to which one service may publish and subscribe; `*` matches one part of a subject."""
+
+    publish: tuple[str, ...]
+    subscribe: tuple[str, ...]
+
+
+def permissions(service: ServiceName) -> Permissions:
+    """Return what a service may publish and subscribe to, in a stable order."""
+    return Permissions(
+        publish=tuple(sorted(_publish(service))), subscribe=tuple(sorted(_subscribe(service)))
+    )
+
+
+def _publish(service: ServiceName) -> Iterator[str]:
+    yield from (op.subject for op in OPERATIONS if service in op.callers)
+    yield from (channel.pattern for channel in CHANNELS if service in channel.publishers)
+    yield from (blob_subject(peer, "*", "*") for peer in _peers(service))
+    yield from (
+        replica_subject(owner, "*") for owner in SERVICES if service in HEALTH_READERS[owner]
+    )
+    yield echo_subject(service, "*")
+    if service == "gateway":
+        yield "$SRV.PING"  # the health summary finds the replicas of all services
+
+
+def _subscribe(service: ServiceName) -> Iterator[str]:
+    yield from (op.subject for op in OPERATIONS if op.service == service)
+    yield from (channel.pattern for channel in CHANNELS if service in channel.subscribers)
+    yield blob_subject(service, "*", "*")
+    yield replica_subject(service, "*")
+    yield echo_subject(service, "*")
+    yield f"{inbox_prefix(service)}.>"
+    for verb in ("PING", "INFO", "STATS"):
+        # The discovery subjects of the NATS micro protocol (ADR-32).
+        yield f"$SRV.{verb}"
+        yield f"$SRV.{verb}.{queue_group(service)}"
+        yield f"$SRV.{verb}.{queue_group(service)}.*"
+
+
+def _peers(service: ServiceName) -> list[ServiceName]:
+    """Return the services from which this service may receive a large payload."""
+    found: set[str] = set()
+    for operation in OPERATIONS:
+        if service in operation.callers:
+            found.add(operation.service)
+        if operation.service == service:
+            found.update(operation.callers)
+    for channel in CHANNELS:
+        if service in channel.subscribers:
+            found.update(channel.publishers)
+        if service in channel.publishers and channel.answered:
+            found.update(channel.subscribers)
+    return [peer for peer in SERVICES if peer in found]

@@ -1,0 +1,38 @@
+"""Subjects of the messaging library itself: large payloads, health of replicas, and a connection's echo."""
+
+INBOX = "_INBOX."
+"""The prefix of reply subjects. Each service subscribes below `_INBOX.<service>` only."""
+
+
+def inbox_prefix(service: str) -> str:
+    """Return the prefix of a service's reply subjects."""
+    return f"{INBOX}{service}"
+
+
+def is_inbox(subject: str) -> bool:
+    """Return whether a reply may be sent to this subject.
+
+    The sender of a request chooses its reply subject. Without this check a service would answer on any subject that
+    a compromised peer names, with the permissions of the answering service.
+    """
+    return subject.startswith(INBOX)
+
+
+def replica_subject(service: str, replica_id: str) -> str:
+    """Return the subject that asks one replica for its health report."""
+    return f"svgx.replica.{service}.{replica_id}"
+
+
+def blob_subject(service: str, replica_id: str, blob_id: str) -> str:
+    """Return the subject under which receivers pull a large payload from its sender."""
+    return f"svgx.blob.{service}.{replica_id}.{blob_id}"
+
+
+def echo_subject(service: str, replica_id: str) -> str:
+    """Return the subject on which a connection answers itself."""
+    return f"svgx.echo.{service}.{replica_id}"
+
+
+def queue_group(service: str) -> str:
+    """Return the NATS queue group of a service, which is also its name in the NATS micro protocol."""
+    return f"svgx-{service}"

@@ -1,0 +1,219 @@
+"""The NATS permissions of each service, tried against the server with the service's own credentials."""
+
+from collections.abc import AsyncIterator
+
+import nats
+import pytest
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription
+
+from svgx_common.contract import CHANNELS, OPERATIONS
+from svgx_common.contract.operation import SERVICES, ServiceName
+from svgx_common.contract.permissions import MAX_RESPONSES
+from svgx_common.contract.transport import (
+    blob_subject,
+    echo_subject,
+    inbox_prefix,
+    replica_subject,
+)
+from svgx_common.messaging.bus import Bus
+from svgx_devstack import DevStack
+
+# Written out by hand, so that a mistake in the derivation of the permissions does not hide itself.
+JOURNAL = {"svgx.state.journal.append", "svgx.state.journal.load"}
+CALLERS: dict[str, set[str]] = {subject: {"collab"} for subject in JOURNAL} | {
+    "svgx.collab.open": {"gateway", "collab"}
+}
+PUBLISHERS: dict[str, set[str]] = {
+    "svgx.canvas.c.edit": {"gateway", "collab"},
+    "svgx.canvas.c.sync": {"gateway", "collab"},
+    "svgx.canvas.c.awareness": {"gateway"},
+    "svgx.canvas.c.update": {"collab"},
+    "svgx.canvas.c.presence": {"collab"},
+    "svgx.canvas.c.access": {"state"},
+    "svgx.state.rate_limits.changed": {"state"},
+    "svgx.auth.revoked": {"auth"},
+    "svgx.replica.auth.r": {"gateway"},
+    "svgx.replica.state.r": {"gateway"},
+    "svgx.replica.collab.r": {"gateway", "collab"},
+    "svgx.replica.gateway.r": {"gateway"},
+    "svgx.blob.auth.r.b": {"gateway"},
+    "svgx.blob.state.r.b": {"gateway", "collab"},
+    "svgx.blob.collab.r.b": {"gateway", "collab", "state"},
+    "svgx.blob.gateway.r.b": {"auth", "state", "collab", "gateway"},
+    "$SRV.PING": {"gateway"},
+    "$SRV.STATS": set(),
+}
+SUBSCRIBERS: dict[str, set[str]] = {
+    "svgx.canvas.c.edit": {"collab"},
+    "svgx.canvas.c.sync": {"collab"},
+    "svgx.canvas.c.awareness": {"collab"},
+    "svgx.canvas.c.update": {"gateway"},
+    "svgx.canvas.c.presence": {"gateway"},
+    "svgx.canvas.c.access": {"gateway"},
+    "svgx.state.rate_limits.changed": {"gateway"},
+    "svgx.auth.revoked": {"gateway"},
+    **{replica_subject(service, "r"): {service} for service in SERVICES},
+    **{blob_subject(service, "r", "b"): {service} for service in SERVICES},
+    **{echo_subject(service, "r"): {service} for service in SERVICES},
+    **{f"{inbox_prefix(service)}.x.y": {service} for service in SERVICES},
+    "$SRV.PING": set(SERVICES),
+    "$SRV.PING.svgx-auth.r": {"auth"},
+    "_INBOX.x": set(),
+    "svgx.unknown": set(),
+}
+PUBLISHERS |= {echo_subject(service, "r"): {service} for service in SERVICES}
+PUBLISHERS |= {f"{inbox_prefix(service)}.x.y": set() for service in SERVICES}
+PUBLISHERS |= {"_INBOX.x": set(), "svgx.unknown": set(), "svgx.state.journal.other": set()}
+for _operation in OPERATIONS:
+    PUBLISHERS[_operation.subject] = CALLERS.get(_operation.subject, {"gateway"})
+    SUBSCRIBERS[_operation.subject] = {_operation.service}
+
+
+@pytest.fixture
+async def operator(backing: DevStack) -> AsyncIterator[Client]:
+    """A connection that may publish and subscribe to every subject."""
+    client = await nats.connect(backing.nats_url("operator"))
+    yield client
+    await client.close()
+
+
+async def connect(backing: DevStack, service: ServiceName) -> Client:
+    """Connect with a service's credentials; permission violations are expected and ignored."""
+
+    async def ignore(_: Exception) -> None:
+        """Ignore a permission violation: the test looks at the messages that arrive."""
+
+    return await nats.connect(
+        backing.nats_url(service),
+        error_cb=ignore,
+        inbox_prefix=inbox_prefix(service).encode(),
+    )
+
+
+def test_permission_tables_name_every_channel() -> None:
+    """Proves R-BUS-11: this file tries every subject that the contract declares."""
+    channels = {channel.subject.replace("{canvas_id}", "c") for channel in CHANNELS}
+    operations = {operation.subject for operation in OPERATIONS}
+    assert channels | operations <= PUBLISHERS.keys() & SUBSCRIBERS.keys()
+
+
+async def settle(client: Client, name: str) -> None:
+    """Return when the server has handled everything that the client sent before.
+
+    nats-py's `flush` does not wait for that: its PING overtakes the outgoing buffer.
+    """
+    subject = echo_subject(name, "settle")
+    subscription = await client.subscribe(subject)
+    await client.publish(subject)
+    await subscription.next_msg(timeout=10)
+    await subscription.unsubscribe()
+
+
+async def received(client: Client, name: str, *subscriptions: Subscription) -> list[Msg]:
+    """Return the messages that the server has sent on these subscriptions until now."""
+    await settle(client, name)
+    return [
+        await subscription.next_msg()
+        for subscription in subscriptions
+        for _ in range(subscription.pending_msgs)
+    ]
+
+
+@pytest.mark.parametrize("service", SERVICES)
+async def test_service_publishes_exactly_the_declared_subjects(
+    backing: DevStack, operator: Client, service: ServiceName
+) -> None:
+    """Proves R-BUS-11: the server delivers the allowed messages, and none of the others."""
+    marker = f"from {service}".encode()
+    subscriptions = [await operator.subscribe(pattern) for pattern in (">", "$SRV.>")]
+    await settle(operator, "operator")
+    client = await connect(backing, service)
+    for subject in PUBLISHERS:
+        await client.publish(subject, marker)
+    await settle(client, service)
+    await client.close()
+    messages = await received(operator, "operator", *subscriptions)
+    arrived = {message.subject for message in messages if message.data == marker}
+    assert arrived == {subject for subject, allowed in PUBLISHERS.items() if service in allowed}
+
+
+@pytest.mark.parametrize("service", SERVICES)
+async def test_service_receives_exactly_the_declared_subjects(
+    backing: DevStack, operator: Client, service: ServiceName
+) -> None:
+    """Proves R-BUS-11: a service receives messages on its declared subjects, and on no foreign inbox."""
+    client = await connect(backing, service)
+    subscriptions = [await client.subscribe(subject) for subject in SUBSCRIBERS]
+    await settle(client, service)
+    for subject in SUBSCRIBERS:
+        await operator.publish(subject)
+    await settle(operator, "operator")
+    arrived = {message.subject for message in await received(client, service, *subscriptions)}
+    await client.close()
+    assert arrived == {subject for subject, allowed in SUBSCRIBERS.items() if service in allowed}
+
+
+@pytest.mark.parametrize("service", SERVICES)
+async def test_service_cannot_subscribe_to_wider_patterns(
+    backing: DevStack, operator: Client, service: ServiceName
+) -> None:
+    """Proves R-BUS-11: a wildcard that covers more than the declared subjects is refused."""
+    client = await connect(backing, service)
+    wide = (">", "svgx.>", "_INBOX.>", "$SRV.>", "svgx.*.*", f"svgx.{service}.>")
+    subscriptions = [await client.subscribe(pattern) for pattern in wide]
+    await settle(client, service)
+    for subject in SUBSCRIBERS:
+        await operator.publish(subject)
+    await settle(operator, "operator")
+    assert await received(client, service, *subscriptions) == []
+    await client.close()
+
+
+async def test_service_answers_each_request_once(backing: DevStack, operator: Client) -> None:
+    """Proves R-BUS-11: a service publishes one response to the inbox of a received request, and no other."""
+    client = await connect(backing, "state")
+    requests = await client.subscribe("svgx.state.canvas.get")
+    await settle(client, "state")
+    answers = await operator.subscribe("_INBOX.gateway.>")
+    await client.publish("_INBOX.gateway.one", b"before the request")
+    await settle(client, "state")
+    await operator.publish("svgx.state.canvas.get", reply="_INBOX.gateway.one")
+    await settle(operator, "operator")
+    (request,) = await received(client, "state", requests)
+    for number in range(MAX_RESPONSES + 1):
+        await client.publish(request.reply, b"%d" % number)
+    await client.publish("_INBOX.gateway.other", b"forged")
+    await settle(client, "state")
+    assert [message.data for message in await received(operator, "operator", answers)] == [b"0"]
+    await client.close()
+
+
+async def test_bus_answers_on_inboxes_only(backing: DevStack, operator: Client) -> None:
+    """Proves R-BUS-11: a request's reply subject cannot make a service publish on another service's subject."""
+    bus = await Bus.connect(backing.nats_url("state"), "state", "careful")
+    try:
+        requests = await bus.connection.subscribe("svgx.state.canvas.get")
+        await bus.settle()
+        answers = [
+            await operator.subscribe(subject)
+            for subject in ("svgx.auth.revoked", "_INBOX.gateway.two")
+        ]
+        for reply in ("svgx.auth.revoked", "_INBOX.gateway.two"):
+            await operator.publish("svgx.state.canvas.get", reply=reply)
+        await operator.publish(echo_subject("state", "careful"), reply="svgx.auth.revoked")
+        await operator.publish(
+            blob_subject("state", "careful", "b"), b"0", reply="svgx.auth.revoked"
+        )
+        await settle(operator, "operator")
+        for request in await received(bus.connection, "state", requests):
+            await bus.respond(request.reply, b"answer")
+        # The bus answers its own echo after the messages before it.
+        await bus.settle()
+        messages = await received(operator, "operator", *answers)
+    finally:
+        await bus.close()
+    assert [(message.subject, message.data) for message in messages] == [
+        ("_INBOX.gateway.two", b"answer")
+    ]

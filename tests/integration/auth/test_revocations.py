@@ -235,7 +235,7 @@ async def test_it_is_told_as_long_as_the_token_would_count(bus: Bus, tables: Tab
             "SELECT extract(epoch FROM access_until)::float8 FROM session WHERE id = $1",
             claims.session_id,
         )
-        assert until == tokens.counts_until(claims.expires_at)
+        assert until == tokens.accepted_until(claims.expires_at)
         signed_in = await refresh(bus, signed_in.refresh_token)
 
 

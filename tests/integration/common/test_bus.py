@@ -120,20 +120,20 @@ async def test_outage_is_logged_once_and_all_reconnect_callbacks_are_called(
     async def succeed() -> None:
         called.set()
 
-    nats_error = gateway_bus.connection._error_cb
-    nats_disconnected = gateway_bus.connection._disconnected_cb
-    assert nats_disconnected is not None
+    bus_on_error = gateway_bus.connection._error_cb
+    bus_on_disconnect = gateway_bus.connection._disconnected_cb
+    assert bus_on_disconnect is not None
     count = 0
 
     async def on_error(error: Exception) -> None:
         nonlocal count
-        await nats_error(error)
+        await bus_on_error(error)
         count += isinstance(error, ConnectionRefusedError)
         if count >= 3:
             refused.set()
 
     async def on_disconnect() -> None:
-        await nats_disconnected()
+        await bus_on_disconnect()
         disconnected.set()
 
     monkeypatch.setattr(gateway_bus.connection, "_error_cb", on_error)

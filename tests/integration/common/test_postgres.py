@@ -97,7 +97,8 @@ async def test_failed_transaction_is_rolled_back(backing: DevStack, package: Pac
         with pytest.raises(RuntimeError, match="stop"):
             await fail_half_way()
         async with database.transaction() as session:
-            await session.run_many("add", [["b"], ["c"]])
+            await session.run("add", "b")
+            await session.run("add", "c")
         assert [row["name"] for row in await database.rows("names")] == ["b", "c"]
         with pytest.raises(asyncpg.UniqueViolationError):
             await database.run("add", "b")

@@ -83,7 +83,7 @@ async def test_sigterm_finishes_fifty_requests_in_progress(
 
 
 async def test_unfinished_request_is_refused_when_the_drain_time_ends(
-    backing: DevStack, gateway_bus: Bus, monkeypatch: pytest.MonkeyPatch
+    backing: DevStack, gateway_bus: Bus
 ) -> None:
     """Proves R-BUS-6: a hanging handler delays neither its caller nor `Service.drain` nor the end of the process."""
     events = await EventCounter().listen(gateway_bus)

@@ -20,7 +20,7 @@ from svgx_common.tokens import access_tokens as tokens
 from svgx_common.tokens.signing_keys import CheckingKeys, UnknownKey, read_key, secret_key
 
 SECRET = "a secret of at least thirty-two bytes"
-KEYS = CheckingKeys.of_secret(SECRET)
+KEYS = CheckingKeys(secret_key(SECRET))
 
 
 def claims(**changes: Any) -> dict[str, Any]:

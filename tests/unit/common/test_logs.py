@@ -98,7 +98,7 @@ def test_secrets_in_other_objects_are_redacted() -> None:
 
 
 def test_console_format_redacts_tracebacks(capsys: pytest.CaptureFixture[str]) -> None:
-    """Proves R-OBS-5: also of libraries, whose log records contain the exception object."""
+    """Proves R-OBS-5: also in log records of libraries, which contain the exception object."""
     logs.configure("state", "replica", "INFO", "console")
     try:
         raise ValueError(f"Bearer {JWT}")

@@ -76,7 +76,7 @@ class Reader:
         except UnicodeDecodeError:
             content.errors.append("is not UTF-8")
         except yaml.MarkedYAMLError as error:
-            # Only the position, because the error's text quotes the file.
+            # Report only the position, because the error's text quotes the file.
             mark = error.problem_mark
             where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
             content.errors.append(f"{where}is not YAML")

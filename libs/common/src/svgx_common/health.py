@@ -15,7 +15,7 @@ Check = Callable[[], Awaitable[None]]
 """A check of one dependency. It returns when the dependency answers, and raises when it does not."""
 
 Detail = Callable[[], dict[str, Any]]
-"""Returns figures for operators, such as the use of a pool."""
+"""A function that returns figures for operators, such as the use of a pool."""
 
 CHECK_TIMEOUT = 2.0
 """Seconds a dependency may take to answer. A slower one counts as unreachable."""
@@ -122,7 +122,7 @@ async def _run(check: Check) -> Dependency:
         async with asyncio.timeout(CHECK_TIMEOUT):
             await check()
     except Exception as caught:  # noqa: BLE001  # any exception means that the dependency fails
-        # Only the type, because a driver's message may hold an address or a password.
+        # Report only the type, because a driver's message may hold an address or a password.
         error = type(caught).__name__
     latency = round((time.perf_counter() - started) * 1000, 3)
     return Dependency(ok=error is None, latency_ms=latency, error=error)

@@ -2,7 +2,7 @@
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractContextManager, asynccontextmanager
 from dataclasses import dataclass
 from importlib.resources import files
@@ -27,7 +27,7 @@ COMMAND_TIMEOUT = 15.0
 ACQUIRE_TIMEOUT = 5.0
 """Seconds to wait for a free connection of the pool before the caller gets `Unavailable`."""
 
-_UNREACHABLE = (
+_TEMPORARY_ERRORS = (
     asyncpg.PostgresConnectionError,
     asyncpg.InterfaceError,
     # After a crash of the server, the pool's reset of the connection raises this and hides the first error.
@@ -47,7 +47,7 @@ _UNREACHABLE = (
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """One named statement of a `queries.sql`."""
+    """A named statement of a `queries.sql`."""
 
     name: str
     sql: str
@@ -71,7 +71,7 @@ def load_queries(package: str) -> Mapping[str, Query]:
 
 
 class Session:
-    """One connection that runs named queries."""
+    """A connection that runs named queries."""
 
     def __init__(
         self, connection: "PoolConnectionProxy[Row]", queries: Mapping[str, Query]
@@ -94,11 +94,6 @@ class Session:
         with _span(name):
             await self._connection.execute(self._queries[name].sql, *args)
 
-    async def run_many(self, name: str, args: Sequence[Sequence[Any]]) -> None:
-        """Run a query once for each set of arguments."""
-        with _span(name):
-            await self._connection.executemany(self._queries[name].sql, args)
-
 
 class Database:
     """A connection pool on one schema.
@@ -119,7 +114,7 @@ class Database:
                 connection.transaction(),
             ):
                 yield Session(connection, self._queries)
-        except _UNREACHABLE as error:
+        except _TEMPORARY_ERRORS as error:
             raise _unavailable(error) from error
 
     @asynccontextmanager
@@ -128,7 +123,7 @@ class Database:
         try:
             async with self._pool.acquire(timeout=ACQUIRE_TIMEOUT) as connection:
                 yield Session(connection, self._queries)
-        except _UNREACHABLE as error:
+        except _TEMPORARY_ERRORS as error:
             raise _unavailable(error) from error
 
     async def rows(self, name: str, *args: Any) -> list[Row]:
@@ -179,7 +174,7 @@ async def connect(
         try:
             async with asyncio.timeout(5):
                 await pool.close()
-        except (TimeoutError, *_UNREACHABLE):
+        except (TimeoutError, *_TEMPORARY_ERRORS):
             pool.terminate()
 
 
@@ -191,7 +186,7 @@ async def _migrate(url: str, schema: str, package: str) -> None:
     )
     connection = await _first_connection(url)
     try:
-        # One replica migrates at a time. The others wait for the lock and then find no missing migration.
+        # Only one replica migrates at a time. The others wait for the lock and then find no missing migration.
         await connection.execute("SELECT pg_advisory_lock(hashtext($1))", f"svgx.{schema}")
         await connection.execute(f'CREATE SCHEMA IF NOT EXISTS "{schema}"')
         await connection.execute(f'SET search_path TO "{schema}"')

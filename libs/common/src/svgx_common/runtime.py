@@ -117,7 +117,7 @@ def run(
 
 
 class _ServiceProcess(Generic[Settings]):
-    """One run of a service, from the start of its HTTP server to the end of its drain."""
+    """The run of a service, from the start of its HTTP server to the end of its drain."""
 
     def __init__(
         self,

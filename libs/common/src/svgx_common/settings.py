@@ -59,7 +59,7 @@ class _Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Give the environment priority over the configuration file, whose values are passed as arguments."""
+        """Give the environment priority over the configuration file. `load` passes the file's values as arguments."""
         return env_settings, init_settings
 
 
@@ -78,7 +78,7 @@ class ServiceSettings(_Settings):
     drain_seconds: float = Field(5.0, ge=0, le=600)
     """Seconds a stopping service has to finish its requests."""
     prometheus_enabled: bool = True
-    """Whether `/metrics` and `/metrics/prometheus` answer."""
+    """Serve `/metrics` and `/metrics/prometheus`."""
     health_check_interval: float = Field(30.0, ge=1, le=3600)
     """Seconds between two health checks by the service itself. Each change of the result is logged."""
 

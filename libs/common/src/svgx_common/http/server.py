@@ -99,7 +99,7 @@ class ServiceApplication:
         elif self.app is not None:
             await self.app(scope, receive, send)
         elif self._health.phase is Phase.STARTING:
-            # Not 404, because the path may exist once the service has started.
+            # The answer is not 404, because the path may exist once the service has started.
             await _refuse(scope, receive, send, "the service is starting; try again")
         else:
             await self._operational(scope, receive, send)  # it answers 404

@@ -118,7 +118,7 @@ class Bus:
 
     @property
     def connected(self) -> bool:
-        """Whether the server is reachable at the moment."""
+        """True while the server is reachable."""
         return self.connection.is_connected
 
     async def wait_connected(self, seconds: float) -> None:

@@ -20,7 +20,7 @@ class Caller:
     """The account's token version when the access token was issued. A change of the role ends tokens of earlier
     versions."""
     by_key: bool = False
-    """Whether the user is authenticated by an API key. `session_id` is then the id of the key."""
+    """True when an API key authenticates the user. `session_id` is then the id of the key."""
 
     def to_header(self) -> str:
         """Return the value of `HEADER_CALLER`: JSON in ASCII."""

@@ -1,4 +1,4 @@
-"""Requests to the holder of a canvas, the collab replica that has the canvas' room."""
+"""Requests to the holder of a canvas, the collab replica that has the canvas's room."""
 
 import asyncio
 import contextlib
@@ -15,7 +15,7 @@ RETRY = 0.1
 """Seconds between two attempts while the canvas is opened, unless an answer has a `retry_after`."""
 
 HUNG = 1.0
-"""Seconds to wait for a replica to open a canvas whose holder did not answer in time."""
+"""Seconds to wait for a replica that opens the canvas after its holder did not answer in time."""
 
 TemporaryError = Unavailable | DeadlineExceeded | Overloaded
 """Errors after which the same request may succeed."""

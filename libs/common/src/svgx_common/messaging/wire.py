@@ -8,7 +8,7 @@ from svgx_yjs.lib0 import Decoder, Encoder
 
 @dataclass(frozen=True, slots=True)
 class Edit:
-    """One update by one author. `update` is a Yjs v1 update, `author` the id of the user."""
+    """An update by one author. `update` is a Yjs v1 update, `author` the id of the user."""
 
     author: str
     update: bytes
@@ -65,7 +65,7 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Committed:
-    """State's answer to one entry: the canvas' revision after the entry, or 0 for an unknown canvas."""
+    """State's answer to one entry: the canvas's revision after the entry, or 0 for an unknown canvas."""
 
     canvas_id: str
     revision: int
@@ -88,7 +88,7 @@ class Saved:
 
 
 def encode_edits(edits: list[Edit]) -> bytes:
-    """Write the payload of a canvas' `edit` channel: a batch of edits."""
+    """Write the payload of a canvas's `edit` channel: a batch of edits."""
     encoder = Encoder().uint(len(edits))
     for edit in edits:
         encoder.text(edit.author).buffer(edit.update)
@@ -102,7 +102,7 @@ def decode_edits(data: bytes) -> list[Edit]:
 
 
 def encode_broadcast(message: Broadcast) -> bytes:
-    """Write the payload of a canvas' `update` channel."""
+    """Write the payload of a canvas's `update` channel."""
     return Encoder().text(message.epoch).uint(message.sequence).raw(message.update).finish()
 
 
@@ -113,7 +113,7 @@ def decode_broadcast(data: bytes) -> Broadcast:
 
 
 def encode_presence(message: Presence) -> bytes:
-    """Write the payload of a canvas' `presence` channel."""
+    """Write the payload of a canvas's `presence` channel."""
     return Encoder().text(message.epoch).raw(message.update).finish()
 
 
@@ -124,7 +124,7 @@ def decode_presence(data: bytes) -> Presence:
 
 
 def encode_sync_reply(reply: SyncReply) -> bytes:
-    """Write the answer on a canvas' `sync` channel."""
+    """Write the answer on a canvas's `sync` channel."""
     encoder = Encoder().text(reply.epoch).uint(reply.sequence)
     return encoder.buffer(reply.state_vector).buffer(reply.awareness).raw(reply.update).finish()
 
@@ -194,7 +194,7 @@ def decode_content(data: bytes) -> Content:
 
 
 def encode_saved(saved: Saved) -> bytes:
-    """Write the answer on a canvas' `edit` channel."""
+    """Write the answer on a canvas's `edit` channel."""
     encoder = Encoder().uint(saved.revision).uint(len(saved.rejected))
     for index in saved.rejected:
         encoder.uint(index)
@@ -209,7 +209,7 @@ def decode_saved(data: bytes) -> Saved:
 
 
 def encode_sync_request(state_vector: bytes | None) -> bytes:
-    """Write the payload of a canvas' `sync` channel. None requests only the holder's state vector."""
+    """Write the payload of a canvas's `sync` channel. None requests only the holder's state vector."""
     return (
         Encoder().uint(0).finish()
         if state_vector is None
@@ -224,11 +224,11 @@ def decode_sync_request(data: bytes) -> bytes | None:
 
 
 def encode_authored_state(author: str, state: State) -> bytes:
-    """Write the payload of a canvas' `awareness` channel: one state of one client, and the id of its user."""
+    """Write the payload of a canvas's `awareness` channel: one state of one client, and the id of its user."""
     return Encoder().text(author).uint(state.client).uint(state.clock).text(state.json).finish()
 
 
 def decode_authored_state(data: bytes) -> tuple[str, State]:
-    """Read the payload of a canvas' `awareness` channel. Raise `Malformed`. The gateway has checked the JSON."""
+    """Read the payload of a canvas's `awareness` channel. Raise `Malformed`. The gateway has checked the JSON."""
     decoder = Decoder(data)
     return decoder.text(), State(decoder.uint(), decoder.uint(), decoder.text())

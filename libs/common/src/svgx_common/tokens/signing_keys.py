@@ -68,11 +68,6 @@ class CheckingKeys:
     secret: TokenKey | None = None
     public: Mapping[str, TokenKey] = field(default_factory=dict)
 
-    @classmethod
-    def of_secret(cls, secret: str) -> "CheckingKeys":
-        """Return keys that accept only tokens signed with this secret."""
-        return cls(secret_key(secret))
-
     def find(self, key_id: str | None) -> TokenKey:
         """Return the key that a token names. Raise `UnknownKey`."""
         key = self.secret if key_id is None else self.public.get(key_id)

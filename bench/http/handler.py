@@ -16,7 +16,7 @@ from svgx_common.contract.revocations import (
 )
 from svgx_common.messaging.bus import Bus
 from svgx_common.messaging.responder import Call, Responder
-from svgx_common.runtime import spare_the_collector
+from svgx_common.runtime import freeze_startup_objects
 
 USER = User(
     id="9b8f6e1c-2d7a-4c55-9f0e-1a2b3c4d5e6f",
@@ -66,7 +66,7 @@ async def service() -> None:
     responder.answer(JWKS, keys)
     responder.answer(LIST_REVOCATIONS, revoked)
     await responder.start()
-    spare_the_collector()
+    freeze_startup_objects()
     await asyncio.Event().wait()
 
 

@@ -26,7 +26,7 @@ from svgx_common.contract.policy import Role
 from svgx_common.messaging.bus import Bus
 from svgx_common.messaging.caller import Caller, Client
 from svgx_common.tokens import access_tokens as tokens
-from svgx_common.tokens.signing_keys import CheckingKeys
+from svgx_common.tokens.signing_keys import CheckingKeys, secret_key
 from svgx_devstack import DevStack
 from tests.integration.auth.conftest import ADMIN_PASSWORD, SECRET
 
@@ -42,7 +42,7 @@ async def login(
 
 def caller_of(signed_in: Tokens) -> Caller:
     """Whom the gateway finds in the access token."""
-    return tokens.verify(signed_in.access_token, CheckingKeys.of_secret(SECRET)).caller()
+    return tokens.verify(signed_in.access_token, CheckingKeys(secret_key(SECRET))).caller()
 
 
 async def create(
@@ -70,7 +70,7 @@ async def test_the_access_token_says_who(bus: Bus) -> None:
     """Proves R-AUTH-1."""
     user = await create(bus)
     signed_in = await login(bus, user.username)
-    claims = tokens.verify(signed_in.access_token, CheckingKeys.of_secret(SECRET))
+    claims = tokens.verify(signed_in.access_token, CheckingKeys(secret_key(SECRET)))
     assert (claims.user_id, claims.username, claims.role) == (user.id, user.username, Role.EDITOR)
     assert claims.expires_at - claims.issued_at == signed_in.expires_in
     me = await bus.ask(ME, MeRequest(), caller=claims.caller())

@@ -363,7 +363,7 @@ async def test_auth_is_asked_now_and_then(bus: Bus, monkeypatch: pytest.MonkeyPa
         if operation is CHECK_API_KEY:
             asked += 1
             if away:
-                return await bus.call("svgx.auth.nobody_answers_this", b"", timeout=5)
+                return await bus.request("svgx.auth.nobody_answers_this", b"", timeout=5)
         return await ask(operation, request, **options)
 
     monkeypatch.setattr(bus, "ask", counting)

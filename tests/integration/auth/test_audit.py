@@ -232,5 +232,5 @@ async def test_a_cursor_of_another_list(bus: Bus, text: str) -> None:
 async def test_odd_filters_are_refused_by_name(bus: Bus, odd: dict[str, str]) -> None:
     """Proves R-AUTH-23: and are no error of ours."""
     with pytest.raises(Invalid) as refusal:
-        await bus.call(LIST_AUDIT.subject, json.dumps(odd).encode(), timeout=10)
+        await bus.request(LIST_AUDIT.subject, json.dumps(odd).encode(), timeout=10)
     assert refusal.value.field == next(iter(odd))

@@ -37,7 +37,7 @@ async def test_no_text_is_an_error_of_ours(
     """Proves R-AUTH-5: NUL, which PostgreSQL does not store, control characters, and halves of characters."""
     body = json.dumps(good | {field: odd}).encode()
     with pytest.raises(SvgxError) as refused:
-        await bus.call(operation.subject, body, timeout=10)
+        await bus.request(operation.subject, body, timeout=10)
     assert refused.value.status in (401, 422)
 
 
@@ -48,5 +48,5 @@ async def test_names_have_no_control_characters(bus: Bus, field: str, odd: str) 
     good = {"username": "ann", "email": "ann@example.org", "password": PASSWORD, "role": "viewer"}
     body = json.dumps(good | {field: good[field] + odd}).encode()
     with pytest.raises(Invalid) as refused:
-        await bus.call(CREATE_USER.subject, body, timeout=10)
+        await bus.request(CREATE_USER.subject, body, timeout=10)
     assert odd == "\ud800" or refused.value.field == field

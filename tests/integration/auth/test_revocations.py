@@ -23,7 +23,7 @@ from svgx_common.contract.policy import Role
 from svgx_common.messaging.bus import Bus
 from svgx_common.messaging.caller import Caller
 from svgx_common.tokens import access_tokens as tokens
-from svgx_common.tokens.signing_keys import CheckingKeys
+from svgx_common.tokens.signing_keys import CheckingKeys, secret_key
 from svgx_gateway.identity.api_keys import ApiKeys
 from svgx_gateway.identity.identities import Identities
 from svgx_gateway.identity.revocations import Revocations
@@ -230,12 +230,12 @@ async def test_it_is_told_as_long_as_the_token_would_count(bus: Bus, tables: Tab
     """Proves R-AUTH-19: to the last moment; also after a refresh."""
     signed_in = await login(bus, (await create(bus)).username)
     for _ in range(2):
-        claims = tokens.verify(signed_in.access_token, CheckingKeys.of_secret(SECRET))
+        claims = tokens.verify(signed_in.access_token, CheckingKeys(secret_key(SECRET)))
         until = await tables.fetchval(
             "SELECT extract(epoch FROM access_until)::float8 FROM session WHERE id = $1",
             claims.session_id,
         )
-        assert until == tokens.counts_until(claims.expires_at)
+        assert until == tokens.accepted_until(claims.expires_at)
         signed_in = await refresh(bus, signed_in.refresh_token)
 
 

@@ -22,7 +22,7 @@ from svgx_common.contract.errors import Invalid, NotFound, Unauthenticated
 from svgx_common.messaging.bus import Bus
 from svgx_common.messaging.caller import Client
 from svgx_common.tokens import access_tokens as tokens
-from svgx_common.tokens.signing_keys import CheckingKeys
+from svgx_common.tokens.signing_keys import CheckingKeys, secret_key
 from svgx_devstack import DevStack
 from tests.integration.auth.conftest import SECRET, Tables, replica
 from tests.integration.auth.test_accounts import caller_of, create, login
@@ -156,7 +156,7 @@ async def test_no_token_outlives_its_session(bus: Bus, tables: Tables) -> None:
         signed_in.user.id,
     )
     last = await refresh(bus, renewed.refresh_token)
-    claims = tokens.verify(last.access_token, CheckingKeys.of_secret(SECRET))
+    claims = tokens.verify(last.access_token, CheckingKeys(secret_key(SECRET)))
     assert 50 <= last.expires_in == claims.expires_at - claims.issued_at <= 60
 
 
@@ -265,7 +265,7 @@ async def test_every_sign_in_is_a_session_of_its_own(bus: Bus) -> None:
     """Proves R-AUTH-13: with tokens of its own; nothing of it is chosen by who signs in."""
     user = await create(bus)
     opened = [await login(bus, user.username) for _ in range(3)]
-    claims = [tokens.verify(each.access_token, CheckingKeys.of_secret(SECRET)) for each in opened]
+    claims = [tokens.verify(each.access_token, CheckingKeys(secret_key(SECRET))) for each in opened]
     for values in (
         {each.session_id for each in claims},
         {each.token_id for each in claims},

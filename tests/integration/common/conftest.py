@@ -1,4 +1,4 @@
-"""Two ends of the bus."""
+"""Two connections to the bus: one that sends requests, and one that answers them."""
 
 from collections.abc import AsyncIterator
 
@@ -6,20 +6,20 @@ import pytest
 
 from svgx_common.messaging.bus import Bus
 from svgx_devstack import DevStack
-from tests.integration.common.party import service_bus
+from tests.integration.common.example_operations import service_bus
 
 
 @pytest.fixture
-async def asker(backing: DevStack) -> AsyncIterator[Bus]:
-    """A gateway's connection."""
+async def gateway_bus(backing: DevStack) -> AsyncIterator[Bus]:
+    """The connection of a gateway, which sends requests."""
     bus = await service_bus(backing, "gateway")
     yield bus
     await bus.close()
 
 
 @pytest.fixture
-async def answerer(backing: DevStack) -> AsyncIterator[Bus]:
-    """A state replica's connection."""
+async def state_bus(backing: DevStack) -> AsyncIterator[Bus]:
+    """The connection of a state replica, which answers requests."""
     bus = await service_bus(backing, "state", "one")
     yield bus
     await bus.close()

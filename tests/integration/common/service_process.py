@@ -1,4 +1,4 @@
-"""`slow_service` as a process: its log lines as they come, and its end."""
+"""`blocking_service` as a process: its log lines as they are written, and its exit status."""
 
 import asyncio
 import json
@@ -11,14 +11,14 @@ from typing import Any
 
 
 class ServiceProcess:
-    """A running service. `lines` are those of its log so far."""
+    """A running service. `lines` are the log lines read so far."""
 
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         self.lines: list[str] = []
         self._process = process
 
-    async def logged(self, event: str) -> dict[str, Any]:
-        """The first log line from now on that has this event."""
+    async def wait_for_log(self, event: str) -> dict[str, Any]:
+        """Read log lines until one has this event, and return it."""
         assert self._process.stderr is not None
         async for line in self._process.stderr:
             self.lines.append(line.decode())
@@ -26,14 +26,14 @@ class ServiceProcess:
                 content: dict[str, Any] = json.loads(line)
                 if content["event"] == event:
                     return content
-        raise AssertionError(f"it ended without {event!r}: {''.join(self.lines)}")
+        raise AssertionError(f"the process ended without {event!r}: {''.join(self.lines)}")
 
-    def tell_to_stop(self) -> None:
-        """SIGTERM."""
+    def terminate(self) -> None:
+        """Send SIGTERM."""
         self._process.send_signal(signal.SIGTERM)
 
-    async def ended(self) -> int:
-        """The exit status, when it has ended."""
+    async def wait_ended(self) -> int:
+        """Wait until the process has ended, and return its exit status."""
         assert self._process.stderr is not None
         async for line in self._process.stderr:
             self.lines.append(line.decode())
@@ -42,9 +42,9 @@ class ServiceProcess:
 
 @asynccontextmanager
 async def running(**settings: str) -> AsyncIterator[ServiceProcess]:
-    """The service with these settings in its environment; killed at the end, when it still runs."""
+    """Run the service with these settings in its environment. Kill it at the end of the block if it still runs."""
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "tests.integration.common.slow_service"),
+        *(sys.executable, "-m", "tests.integration.common.blocking_service"),
         env={**os.environ, "API_HOST": "127.0.0.1", "API_PORT": "0", "LOG_FORMAT": "json"}
         | settings,
         stderr=asyncio.subprocess.PIPE,

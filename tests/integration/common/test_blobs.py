@@ -1,4 +1,4 @@
-"""Bodies too large for a message: memory, senders that die, limits."""
+"""Bodies that are too large for a message: memory, dead senders and limits."""
 
 import asyncio
 
@@ -7,68 +7,138 @@ import pytest
 from nats.aio.msg import Msg
 
 from svgx_common.contract import subjects
-from svgx_common.contract.errors import Overloaded, TooLarge, Unavailable
+from svgx_common.contract.errors import (
+    Overloaded,
+    TooLarge,
+    Unavailable,
+)
 from svgx_common.contract.operation import Blob
 from svgx_common.messaging import blobs
 from svgx_common.messaging.blobs import PIECE
-from svgx_common.messaging.bus import HEADER_BODY, Bus
+from svgx_common.messaging.bus import Bus
+from svgx_common.messaging.headers import HEADER_BODY
 from svgx_common.messaging.responder import Call
 from svgx_devstack import DevStack
-from tests.integration.common.party import SEND, Bytes, TestResponder
+from tests.integration.common.example_operations import (
+    UPLOAD,
+    PartialResponder,
+    UploadRequest,
+)
 
 TWENTY_MIB = 20 * 1024 * 1024
 
 
-async def test_a_large_broadcast_is_whole_and_then_forgotten(
-    asker: Bus, answerer: Bus, monkeypatch: pytest.MonkeyPatch
+async def test_large_bodies_reach_the_service_and_the_caller(
+    gateway_bus: Bus, state_bus: Bus
 ) -> None:
-    """Proves R-BUS-5: both listeners get what was sent; the sender keeps nothing past its time."""
-    monkeypatch.setattr(blobs, "LINGER", 2.0)
-    content = bytes(range(256)) * (TWENTY_MIB // 256) + b"end"
-    heard: list[asyncio.Future[bytes]] = [asyncio.Future(), asyncio.Future()]
+    """Proves R-BUS-5: 20 MiB arrive although NATS limits a message to 1 MiB, and no process keeps them."""
 
-    async def first(_: str, body: bytes) -> None:
-        heard[0].set_result(body)
+    async def answer(request: UploadRequest, _: Call) -> Blob:
+        return Blob(request.content[::-1], "x/y", f"{request.name}.bin")
 
-    async def second(_: str, body: bytes) -> None:
-        heard[1].set_result(body)
-
-    await asker.listen("svgx.canvas.whole.access", first)
-    await asker.listen("svgx.canvas.*.access", second)
-    await asker.settle()
-    await answerer.publish("svgx.canvas.whole.access", content)
-    assert answerer.blobs.offered_bytes == len(content)
-    assert [await body == content for body in heard] == [True, True]
-    async with asyncio.timeout(30):
-        while answerer.blobs.offered_bytes:
-            await answerer.settle()
-
-
-async def test_an_answer_nobody_pulls_is_forgotten(
-    asker: Bus, answerer: Bus, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Proves R-BUS-5: the asker was gone before it had the body."""
-    monkeypatch.setattr(blobs, "LINGER", 0.05)
-
-    async def answer(_: Bytes, __: Call) -> Blob:
-        return Blob(b"x" * 2 * PIECE)
-
-    responder = TestResponder(answerer, "0")
-    responder.answer(SEND, answer)
+    responder = PartialResponder(state_bus, "0")
+    responder.answer(UPLOAD, answer)
     await responder.start()
-    message = await asker.connection.request(SEND.subject, b"", timeout=5)
-    assert (message.headers or {})[HEADER_BODY].endswith(f" {2 * PIECE}")
-    async with asyncio.timeout(30):
-        while answerer.blobs.offered_bytes:
-            await answerer.settle()
+    content = bytes(range(256)) * (TWENTY_MIB // 256) + b"end"
+    reply = await gateway_bus.ask(UPLOAD, UploadRequest(name="Zoë", content=content))
+    assert reply == Blob(content[::-1], "x/y", "Zoë.bin")
+    for bus in (gateway_bus, state_bus):
+        assert bus.blobs.offered_bytes == 0
+    for size in (PIECE - 1, PIECE, PIECE + 1, 2 * PIECE):
+        assert (
+            len((await gateway_bus.ask(UPLOAD, UploadRequest(content=b"x" * size))).content) == size
+        )
+    with pytest.raises(TooLarge) as refused:
+        await gateway_bus.ask(UPLOAD, UploadRequest(content=b"x" * (UPLOAD.max_body + 1)))
+    assert refused.value.field == "body"
     await responder.drain()
 
 
-@pytest.mark.parametrize("dies", ["at once", "between two pieces", "in silence"])
-async def test_a_sender_that_dies_is_an_error(
-    backing: DevStack, asker: Bus, monkeypatch: pytest.MonkeyPatch, dies: str
+async def test_large_broadcast_keeps_its_place_in_the_order(
+    gateway_bus: Bus, state_bus: Bus
 ) -> None:
-    """Proves R-BUS-5: not a wait without end, and never half a body."""
+    """Proves R-BUS-5: each listener gets the large message between the smaller ones."""
+    content = b"x" * TWENTY_MIB
+    sizes: list[list[int]] = [[], []]
+    complete = asyncio.Event()
+
+    def listener(number: int):  # type: ignore[no-untyped-def]
+        async def listen(_: str, body: bytes) -> None:
+            sizes[number].append(len(body))
+            if all(len(each) == 3 for each in sizes):
+                complete.set()
+
+        return listen
+
+    for number in range(2):
+        await gateway_bus.listen("svgx.canvas.test.access", listener(number))
+    await gateway_bus.settle()
+    for body in (b"small", content, b"after"):
+        await state_bus.publish("svgx.canvas.test.access", body)
+    await complete.wait()
+    assert sizes == [[5, TWENTY_MIB, 5]] * 2
+
+
+async def test_pull_from_an_unknown_sender_raises_unavailable(
+    gateway_bus: Bus, state_bus: Bus
+) -> None:
+    """Proves R-BUS-5: the receiver of a large body does not wait for a sender that is gone."""
+    with pytest.raises(Unavailable):
+        await gateway_bus.blobs.pull("svgx.blob.state.nobody.nothing 2000000")
+
+
+async def test_large_broadcast_reaches_two_listeners_and_is_removed_after_its_time(
+    gateway_bus: Bus, state_bus: Bus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Proves R-BUS-5: both listeners get the whole body, and the sender keeps it only for `LINGER` seconds."""
+    monkeypatch.setattr(blobs, "LINGER", 2.0)
+    content = bytes(range(256)) * (TWENTY_MIB // 256) + b"end"
+    received: list[asyncio.Future[bytes]] = [asyncio.Future(), asyncio.Future()]
+
+    async def first(_: str, body: bytes) -> None:
+        received[0].set_result(body)
+
+    async def second(_: str, body: bytes) -> None:
+        received[1].set_result(body)
+
+    await gateway_bus.listen("svgx.canvas.whole.access", first)
+    await gateway_bus.listen("svgx.canvas.*.access", second)
+    await gateway_bus.settle()
+    await state_bus.publish("svgx.canvas.whole.access", content)
+    assert state_bus.blobs.offered_bytes == len(content)
+    assert [await body == content for body in received] == [True, True]
+    async with asyncio.timeout(30):
+        while state_bus.blobs.offered_bytes:
+            await state_bus.settle()
+
+
+async def test_large_answer_that_is_not_pulled_is_removed_after_its_time(
+    gateway_bus: Bus, state_bus: Bus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Proves R-BUS-5: a caller that is gone does not keep the body of its answer in memory."""
+    monkeypatch.setattr(blobs, "LINGER", 0.05)
+
+    async def answer(_: UploadRequest, __: Call) -> Blob:
+        return Blob(b"x" * 2 * PIECE)
+
+    responder = PartialResponder(state_bus, "0")
+    responder.answer(UPLOAD, answer)
+    await responder.start()
+    message = await gateway_bus.connection.request(UPLOAD.subject, b"", timeout=5)
+    assert (message.headers or {})[HEADER_BODY].endswith(f" {2 * PIECE}")
+    async with asyncio.timeout(30):
+        while state_bus.blobs.offered_bytes:
+            await state_bus.settle()
+    await responder.drain()
+
+
+@pytest.mark.parametrize(
+    "dies", ["before the first piece", "between two pieces", "without closing its connection"]
+)
+async def test_pull_from_a_dead_sender_raises_unavailable(
+    backing: DevStack, gateway_bus: Bus, monkeypatch: pytest.MonkeyPatch, dies: str
+) -> None:
+    """Proves R-BUS-5: the wait is bounded, and an incomplete body is never returned."""
     monkeypatch.setattr(blobs, "PULL_TIMEOUT", 0.3)
     sender = await nats.connect(backing.nats_url("operator"))
     served = 0
@@ -84,44 +154,50 @@ async def test_a_sender_that_dies_is_an_error(
     subject = subjects.blob("state", "dying", "blob")
     subscription = await sender.subscribe(subject, cb=serve)
     await sender.flush()
-    if dies == "at once":
+    if dies == "before the first piece":
         await subscription.unsubscribe()
         await sender.flush()
     with pytest.raises(Unavailable):
-        await asker.blobs.pull(f"{subject} {8 * PIECE}")
-    assert (served == 0) == (dies == "at once")
+        await gateway_bus.blobs.pull(f"{subject} {8 * PIECE}")
+    assert (served == 0) == (dies == "before the first piece")
     await sender.close()
 
 
 @pytest.mark.parametrize("reference", ["", "svgx.blob.state.x.y", "svgx.auth.login 5", "x -1"])
-async def test_nothing_else_is_asked_for_a_body(asker: Bus, reference: str) -> None:
-    """Proves R-BUS-5: a header that is no reference is an error, not a request."""
+async def test_pull_with_a_malformed_reference_sends_no_request(
+    gateway_bus: Bus, reference: str
+) -> None:
+    """Proves R-BUS-5: only subjects of offered bodies are requested."""
     with pytest.raises(Unavailable):
-        await asker.blobs.pull(reference)
+        await gateway_bus.blobs.pull(reference)
 
 
-async def test_a_body_over_the_limit_is_not_even_pulled(asker: Bus, answerer: Bus) -> None:
-    """Proves R-BUS-5: it is refused by its announced size."""
+async def test_body_over_the_limit_is_refused_before_it_is_pulled(
+    gateway_bus: Bus, state_bus: Bus
+) -> None:
+    """Proves R-BUS-5: the size in the reference is enough to refuse the body."""
 
-    async def answer(_: Bytes, __: Call) -> Blob:
+    async def answer(_: UploadRequest, __: Call) -> Blob:
         raise AssertionError
 
-    responder = TestResponder(answerer, "0")
-    responder.answer(SEND, answer)
+    responder = PartialResponder(state_bus, "0")
+    responder.answer(UPLOAD, answer)
     await responder.start()
-    nobody = subjects.blob("gateway", "nobody", "nothing")
-    headers = {HEADER_BODY: f"{nobody} {SEND.max_body + 1}"}
+    not_offered = subjects.blob("gateway", "nobody", "nothing")
+    headers = {HEADER_BODY: f"{not_offered} {UPLOAD.max_body + 1}"}
     with pytest.raises(TooLarge):
-        await asker.request(SEND.subject, b"", headers, timeout=5)
+        await gateway_bus.request(UPLOAD.subject, b"", headers, timeout=5)
     await responder.drain()
 
 
-async def test_offers_are_bounded(asker: Bus, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Proves R-BUS-5: past the bound a request is overloaded, and a broadcast is not sent."""
+async def test_offers_over_the_limit_are_refused(
+    gateway_bus: Bus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Proves R-BUS-5: a request raises `Overloaded`, and a broadcast raises `Unavailable`."""
     monkeypatch.setattr(blobs, "MAX_OFFERED", 3 * PIECE)
-    with asker.blobs.offer(b"x" * 2 * PIECE):
+    with gateway_bus.blobs.offer(b"x" * 2 * PIECE):
         with pytest.raises(Overloaded):
-            await asker.request(SEND.subject, b"x" * 2 * PIECE, timeout=5)
+            await gateway_bus.request(UPLOAD.subject, b"x" * 2 * PIECE, timeout=5)
         with pytest.raises(Unavailable):
-            await asker.publish("svgx.canvas.c.awareness", b"x" * 2 * PIECE)
-    assert asker.blobs.offered_bytes == 0
+            await gateway_bus.publish("svgx.canvas.c.awareness", b"x" * 2 * PIECE)
+    assert gateway_bus.blobs.offered_bytes == 0

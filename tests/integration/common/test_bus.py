@@ -1,4 +1,4 @@
-"""The connection: restarts of NATS, order, permissions."""
+"""The bus connection: restarts of NATS, order of messages, and permissions."""
 
 import asyncio
 
@@ -7,170 +7,178 @@ from nats.aio.msg import Msg
 
 from svgx_common.contract.errors import DeadlineExceeded, Unavailable
 from svgx_common.messaging import bus as bus_module
-from svgx_common.messaging.bus import HEADER_BODY, Bus, NoResponders
+from svgx_common.messaging.bus import Bus, NoResponders
+from svgx_common.messaging.headers import HEADER_BODY
 from svgx_devstack import DevStack
-from tests.integration.common.party import Question, asking
+from tests.integration.common.example_operations import EchoRequest, echo_operation
 
 
-async def test_without_anybody_the_answer_is_immediate(asker: Bus) -> None:
-    """Proves R-BUS-8: no waiting for a time limit."""
+async def test_request_without_responders_fails_at_once(gateway_bus: Bus) -> None:
+    """Proves R-BUS-8: the caller does not wait for its timeout."""
     with pytest.raises(NoResponders):
-        await asker.ask(asking("nobody"), Question(), timeout=3600)
+        await gateway_bus.ask(echo_operation("nobody"), EchoRequest(), timeout=3600)
 
 
-async def test_a_restart_of_nats_is_survived(backing: DevStack, asker: Bus, answerer: Bus) -> None:
-    """Proves R-BUS-9: subscriptions live on, and whoever may have missed something is told."""
+async def test_restart_of_nats_keeps_subscriptions_and_calls_the_reconnect_callback(
+    backing: DevStack, gateway_bus: Bus, state_bus: Bus
+) -> None:
+    """Proves R-BUS-9: subscriptions survive, and the callback lets a component fetch missed broadcasts."""
     nats = backing.process("nats")
-    told, heard = asyncio.Event(), asyncio.Event()
+    reconnected, received = asyncio.Event(), asyncio.Event()
 
-    async def reconnected() -> None:
-        told.set()
+    async def on_reconnect() -> None:
+        reconnected.set()
 
     async def listen(_: str, __: bytes) -> None:
-        heard.set()
+        received.set()
 
-    asker.on_reconnect(reconnected)
-    await asker.listen("svgx.canvas.restart.access", listen)
-    await asker.settle()
+    gateway_bus.on_reconnect(on_reconnect)
+    await gateway_bus.listen("svgx.canvas.restart.access", listen)
+    await gateway_bus.settle()
     nats.kill()
     await nats.wait_ready()
-    await told.wait()
-    await answerer.wait_connected(30)
-    await answerer.publish("svgx.canvas.restart.access", b"")
-    await heard.wait()
+    await reconnected.wait()
+    await state_bus.wait_connected(30)
+    await state_bus.publish("svgx.canvas.restart.access", b"")
+    await received.wait()
 
 
-async def test_messages_come_in_order_whatever_a_listener_does(asker: Bus, answerer: Bus) -> None:
-    """Proves R-BUS-10: a listener that fails misses nothing that comes after."""
-    heard: list[int] = []
+async def test_listener_gets_messages_in_order_also_after_its_failures(
+    gateway_bus: Bus, state_bus: Bus
+) -> None:
+    """Proves R-BUS-10: a failure of the listener affects no other message."""
+    received: list[int] = []
     done = asyncio.Event()
 
     async def listen(_: str, content: bytes) -> None:
         number = int(content)
-        heard.append(number)
+        received.append(number)
         if number == 99:
             done.set()
         if number % 10 == 0:
             raise ValueError("a defect")
         await asyncio.sleep(0)
 
-    await asker.listen("svgx.canvas.order.access", listen)
-    await asker.settle()
+    await gateway_bus.listen("svgx.canvas.order.access", listen)
+    await gateway_bus.settle()
     for number in range(100):
-        await answerer.publish("svgx.canvas.order.access", b"%d" % number)
+        await state_bus.publish("svgx.canvas.order.access", b"%d" % number)
     await done.wait()
-    assert heard == list(range(100))
+    assert received == list(range(100))
 
 
-async def test_a_listener_is_told_of_a_message_it_lost(asker: Bus, answerer: Bus) -> None:
-    """Proves R-BUS-10: the sender of a large message is gone before it was pulled."""
-    lost, heard = asyncio.Event(), asyncio.Event()
+async def test_lost_body_is_reported_to_the_listener(gateway_bus: Bus, state_bus: Bus) -> None:
+    """Proves R-BUS-10: `lost` is called when the sender of a large message is gone."""
+    lost, received = asyncio.Event(), asyncio.Event()
 
     async def listen(_: str, content: bytes) -> None:
         assert content == b"after"
-        heard.set()
+        received.set()
 
     subject = "svgx.canvas.lost.access"
-    await asker.listen(subject, listen, lost=lost.set)
-    await asker.settle()
-    nobody = {HEADER_BODY: "svgx.blob.state.nobody.nothing 600000"}
-    await answerer.connection.publish(subject, b"", headers=nobody)
-    await answerer.publish(subject, b"after")
-    await heard.wait()
+    await gateway_bus.listen(subject, listen, lost=lost.set)
+    await gateway_bus.settle()
+    not_offered = {HEADER_BODY: "svgx.blob.state.nobody.nothing 600000"}
+    await state_bus.connection.publish(subject, b"", headers=not_offered)
+    await state_bus.publish(subject, b"after")
+    await received.wait()
     assert lost.is_set()
 
 
-async def test_a_listener_whose_wait_was_cancelled_hears_on(asker: Bus, answerer: Bus) -> None:
-    """Proves R-BUS-10: nats-py by itself would end the subscription, without a word."""
-    heard = asyncio.Event()
+async def test_listener_with_a_cancelled_wait_gets_later_messages(
+    gateway_bus: Bus, state_bus: Bus
+) -> None:
+    """Proves R-BUS-10: nats-py alone would end the subscription without an error."""
+    received = asyncio.Event()
 
     async def listen(_: str, content: bytes) -> None:
         if content == b"first":
             raise asyncio.CancelledError
-        heard.set()
+        received.set()
 
-    await asker.listen("svgx.canvas.cancelled.access", listen)
-    await asker.settle()
-    await answerer.publish("svgx.canvas.cancelled.access", b"first")
-    await answerer.publish("svgx.canvas.cancelled.access", b"second")
-    await heard.wait()
+    await gateway_bus.listen("svgx.canvas.cancelled.access", listen)
+    await gateway_bus.settle()
+    await state_bus.publish("svgx.canvas.cancelled.access", b"first")
+    await state_bus.publish("svgx.canvas.cancelled.access", b"second")
+    await received.wait()
 
 
-async def test_an_outage_is_one_line_and_ends_nothing(
+async def test_outage_is_logged_once_and_all_reconnect_callbacks_are_called(
     backing: DevStack,
-    asker: Bus,
+    gateway_bus: Bus,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """Proves R-BUS-9: whoever fails after a reconnect keeps nobody else from being told."""
-    told = asyncio.Event()
+    """Proves R-BUS-9: a reconnect callback that fails does not prevent the next one."""
+    called = asyncio.Event()
     refused = asyncio.Event()
-    lost = asyncio.Event()
+    disconnected = asyncio.Event()
 
     async def fail() -> None:
         raise Unavailable
 
-    async def tell() -> None:
-        told.set()
+    async def succeed() -> None:
+        called.set()
 
-    errored, disconnected = asker.connection._error_cb, asker.connection._disconnected_cb
-    assert disconnected is not None
+    bus_on_error = gateway_bus.connection._error_cb
+    bus_on_disconnect = gateway_bus.connection._disconnected_cb
+    assert bus_on_disconnect is not None
     count = 0
 
     async def on_error(error: Exception) -> None:
         nonlocal count
-        await errored(error)
+        await bus_on_error(error)
         count += isinstance(error, ConnectionRefusedError)
         if count >= 3:
             refused.set()
 
     async def on_disconnect() -> None:
-        await disconnected()
-        lost.set()
+        await bus_on_disconnect()
+        disconnected.set()
 
-    monkeypatch.setattr(asker.connection, "_error_cb", on_error)
-    monkeypatch.setattr(asker.connection, "_disconnected_cb", on_disconnect)
-    asker.on_reconnect(fail)
-    asker.on_reconnect(tell)
+    monkeypatch.setattr(gateway_bus.connection, "_error_cb", on_error)
+    monkeypatch.setattr(gateway_bus.connection, "_disconnected_cb", on_disconnect)
+    gateway_bus.on_reconnect(fail)
+    gateway_bus.on_reconnect(succeed)
     nats = backing.process("nats")
     nats.restart = False
     try:
         nats.kill()
-        await lost.wait()
+        await disconnected.wait()
         with pytest.raises(DeadlineExceeded):
-            await asker.request("svgx.state.any", b"", timeout=0.1)
+            await gateway_bus.request("svgx.state.any", b"", timeout=0.1)
         monkeypatch.setattr(bus_module, "PENDING", 1000)
         with pytest.raises(Unavailable):
-            await asker.request("svgx.state.any", b"x" * 1001, timeout=3600)
+            await gateway_bus.request("svgx.state.any", b"x" * 1001, timeout=3600)
         await refused.wait()
     finally:
         nats.restart = True
         await nats.start()
         await nats.wait_ready()
-    await told.wait()
-    await asker.settle()
-    assert asker.connection._resp_map == {}
+    await called.wait()
+    await gateway_bus.settle()
+    assert gateway_bus.connection._resp_map == {}
     assert capsys.readouterr().out.count("nats is not reachable") == 1
 
 
-async def test_a_large_answer_counts_against_the_callers_patience(
-    asker: Bus, answerer: Bus
+async def test_timeout_of_a_request_includes_the_pull_of_its_answer(
+    gateway_bus: Bus, state_bus: Bus
 ) -> None:
-    """Proves R-BUS-3: who has answered, but does not hand the body over, is not waited for."""
-    reference = {bus_module.HEADER_BODY: "svgx.blob.state.hangs.blob 2000000"}
-    await answerer.listen("svgx.blob.state.hangs.blob", hear_nothing)
+    """Proves R-BUS-3: a sender that answers but does not send the body is not waited for."""
+    reference = {HEADER_BODY: "svgx.blob.state.hangs.blob 2000000"}
+    await state_bus.listen("svgx.blob.state.hangs.blob", ignore)
 
     async def answer(message: Msg) -> None:
-        await answerer.connection.publish(message.reply, b"", headers=reference)
+        await state_bus.connection.publish(message.reply, b"", headers=reference)
 
-    await answerer.connection.subscribe("svgx.state.test.hangs", cb=answer)
-    await answerer.settle()
+    await state_bus.connection.subscribe("svgx.state.test.hangs", cb=answer)
+    await state_bus.settle()
     with pytest.raises(DeadlineExceeded):
-        await asker.request("svgx.state.test.hangs", b"", timeout=0.3)
+        await gateway_bus.request("svgx.state.test.hangs", b"", timeout=0.3)
 
 
-async def hear_nothing(_: str, __: bytes) -> None:
-    """Neither answer nor fail."""
+async def ignore(_: str, __: bytes) -> None:
+    """Send no answer."""
 
 
 @pytest.mark.parametrize(
@@ -191,10 +199,10 @@ async def hear_nothing(_: str, __: bytes) -> None:
         ("collab", False, "svgx.blob.state.x"),
     ],
 )
-async def test_a_service_may_use_its_own_subjects_only(
+async def test_service_credentials_refuse_other_subjects(
     backing: DevStack, service: str, publish: bool, subject: str
 ) -> None:
-    """Proves R-BUS-11: by its NATS credentials."""
+    """Proves R-BUS-11: NATS reports a permissions violation."""
     refused = asyncio.Event()
 
     async def on_error(error: Exception) -> None:

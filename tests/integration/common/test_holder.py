@@ -1,4 +1,4 @@
-"""Reaching a canvas's holder."""
+"""Requests to the holder of a canvas."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -12,33 +12,37 @@ from svgx_common.contract.errors import NotFound, Overloaded, SvgxError, Unavail
 from svgx_common.messaging.bus import Bus
 from svgx_common.messaging.holder import Holder
 from svgx_devstack import DevStack
-from tests.integration.common.party import service_bus
+from tests.integration.common.example_operations import service_bus
 
 CANVAS = "00000000-0000-0000-0000-000000000001"
 
 
-class Collab:
-    """Answers `open` and `edit` with what it is given, a step at a time; the last step is repeated."""
+class FakeCollab:
+    """A collab replica with scripted answers to `open` and `edit`.
+
+    Each request takes the next entry of `open_results` or `edit_results`: an error, or None for success. The last entry
+    is repeated.
+    """
 
     def __init__(self, bus: Bus) -> None:
         self.bus = bus
-        self.opens: list[SvgxError | None] = []
-        self.edits: list[SvgxError | None] = []
-        self.opened = 0
-        self.sought = asyncio.Event()
-        self.asked = 0
-        self.holds = False
+        self.open_results: list[SvgxError | None] = []
+        self.edit_results: list[SvgxError | None] = []
+        self.open_requests = 0
+        self.open_requested = asyncio.Event()
+        self.edit_requests = 0
+        self.holds_canvas = False
 
     async def hold(self) -> None:
-        if not self.holds:
-            self.holds = True
+        if not self.holds_canvas:
+            self.holds_canvas = True
             subject = subjects.canvas(CANVAS, "edit")
             await self.bus.connection.subscribe(subject, cb=self._edit)
 
     async def open(self, message: Msg) -> None:
-        self.opened += 1
-        self.sought.set()
-        if error := self._next(self.opens):
+        self.open_requests += 1
+        self.open_requested.set()
+        if error := self._next(self.open_results):
             await self.bus.refuse(message.reply, error)
             return
         await self.hold()
@@ -46,72 +50,80 @@ class Collab:
         await self.bus.respond(message.reply, Opened(epoch="e").model_dump_json().encode())
 
     async def _edit(self, message: Msg) -> None:
-        self.asked += 1
-        if error := self._next(self.edits):
+        self.edit_requests += 1
+        if error := self._next(self.edit_results):
             await self.bus.refuse(message.reply, error)
         else:
             await self.bus.respond(message.reply, message.data)
 
-    def _next(self, steps: list[SvgxError | None]) -> SvgxError | None:
-        return steps.pop(0) if len(steps) > 1 else next(iter(steps), None)
+    def _next(self, results: list[SvgxError | None]) -> SvgxError | None:
+        return results.pop(0) if len(results) > 1 else next(iter(results), None)
 
 
 @pytest.fixture
-async def collab(backing: DevStack) -> AsyncIterator[Collab]:
-    """The only collab there is; it holds nothing yet."""
+async def collab(backing: DevStack) -> AsyncIterator[FakeCollab]:
+    """The only collab replica. It does not hold the canvas yet."""
     bus = await service_bus(backing, "collab")
-    collab = Collab(bus)
+    collab = FakeCollab(bus)
     await bus.connection.subscribe(OPEN.subject, cb=collab.open)
     await bus.settle()
     yield collab
     await bus.close()
 
 
-async def test_who_is_overloaded_is_asked_again_when_it_says(asker: Bus, collab: Collab) -> None:
-    """Proves R-BUS-13: not before."""
+async def test_overloaded_holder_is_asked_again_after_its_retry_time(
+    gateway_bus: Bus, collab: FakeCollab
+) -> None:
+    """Proves R-BUS-13: the request is not repeated before `retry_after`."""
     await collab.hold()
     await collab.bus.settle()
-    collab.edits = [Overloaded(retry_after=0.3), Overloaded(retry_after=0.3), None]
+    collab.edit_results = [Overloaded(retry_after=0.3), Overloaded(retry_after=0.3), None]
     started = asyncio.get_running_loop().time()
-    answer = await Holder(asker, CANVAS).ask("edit", b"x", patience=20, attempt=5)
+    answer = await Holder(gateway_bus, CANVAS).ask("edit", b"x", patience=20, attempt=5)
     assert answer == b"x"
-    assert collab.asked == 3
+    assert collab.edit_requests == 3
     assert asyncio.get_running_loop().time() - started >= 0.6
 
 
-async def test_patience_ends(asker: Bus, collab: Collab) -> None:
-    """Proves R-BUS-13: with the last failure; what cannot pass is told at once."""
+async def test_last_error_is_raised_when_patience_ends(
+    gateway_bus: Bus, collab: FakeCollab
+) -> None:
+    """Proves R-BUS-13: an error that cannot pass, such as `NotFound`, is raised at once."""
     await collab.hold()
     await collab.bus.settle()
-    collab.edits = [Overloaded(retry_after=60)]
+    collab.edit_results = [Overloaded(retry_after=60)]
     with pytest.raises(Overloaded):
-        await Holder(asker, CANVAS).ask("edit", b"x", patience=20, attempt=5)
-    collab.edits = [NotFound()]
+        await Holder(gateway_bus, CANVAS).ask("edit", b"x", patience=20, attempt=5)
+    collab.edit_results = [NotFound()]
     with pytest.raises(NotFound):
-        await Holder(asker, CANVAS).ask("edit", b"x", patience=20, attempt=5)
+        await Holder(gateway_bus, CANVAS).ask("edit", b"x", patience=20, attempt=5)
 
 
-async def test_many_who_find_nobody_seek_once(asker: Bus, collab: Collab) -> None:
-    """Proves R-BUS-13: 500 requests wait for one that has the canvas opened, and all are answered."""
-    collab.opens = [Unavailable(retry_after=0.05)] * 10 + [None]
-    holder = Holder(asker, CANVAS)
+async def test_canvas_is_opened_once_for_many_failed_requests(
+    gateway_bus: Bus, collab: FakeCollab
+) -> None:
+    """Proves R-BUS-13: 499 requests wait while one opens the canvas, and all 500 are answered."""
+    collab.open_results = [Unavailable(retry_after=0.05)] * 10 + [None]
+    holder = Holder(gateway_bus, CANVAS)
     contents = [b"%d" % number for number in range(500)]
     answers = await asyncio.gather(
         *(holder.ask("edit", content, patience=20, attempt=5) for content in contents)
     )
     assert answers == contents
-    assert collab.opened == 11
-    assert collab.asked == 500
+    assert collab.open_requests == 11
+    assert collab.edit_requests == 500
 
 
-async def test_a_seeker_that_gives_up_is_followed_by_another(asker: Bus, collab: Collab) -> None:
-    """Proves R-BUS-13: whoever waits goes on by itself."""
-    collab.opens = [Unavailable(retry_after=0.05)]
-    holder = Holder(asker, CANVAS)
-    seeker = asyncio.create_task(holder.ask("edit", b"first", patience=20, attempt=5))
-    await collab.sought.wait()
-    waiter = asyncio.create_task(holder.ask("edit", b"second", patience=20, attempt=5))
+async def test_waiting_request_opens_the_canvas_when_the_first_is_cancelled(
+    gateway_bus: Bus, collab: FakeCollab
+) -> None:
+    """Proves R-BUS-13: a waiting request continues on its own."""
+    collab.open_results = [Unavailable(retry_after=0.05)]
+    holder = Holder(gateway_bus, CANVAS)
+    first = asyncio.create_task(holder.ask("edit", b"first", patience=20, attempt=5))
+    await collab.open_requested.wait()
+    second = asyncio.create_task(holder.ask("edit", b"second", patience=20, attempt=5))
     await asyncio.sleep(0)
-    seeker.cancel()
-    collab.opens = [None]
-    assert await waiter == b"second"
+    first.cancel()
+    collab.open_results = [None]
+    assert await second == b"second"

@@ -1,4 +1,4 @@
-"""PostgreSQL for services: migrations, named queries, what is unavailable and what is a defect."""
+"""PostgreSQL for services: migrations, named queries, and which errors become `Unavailable`."""
 
 import asyncio
 import secrets
@@ -31,7 +31,7 @@ SELECT $1::integer * 2 AS twice
 
 
 class Package:
-    """A service's SQL, in a package and a schema of its own."""
+    """The SQL of a service, in a new package and a new schema."""
 
     def __init__(self, folder: Path) -> None:
         self.name = f"sql_{secrets.token_hex(4)}"
@@ -57,8 +57,10 @@ def connect(backing: DevStack, package: Package) -> AbstractAsyncContextManager[
     )
 
 
-async def test_two_starters_migrate_once(backing: DevStack, package: Package) -> None:
-    """Proves R-STATE-19: whoever comes second finds everything done; later migrations follow in order."""
+async def test_concurrent_starts_apply_each_migration_once(
+    backing: DevStack, package: Package
+) -> None:
+    """Proves R-STATE-19: only one start migrates, and later migrations follow in order."""
     package.write("migrations/0002_rows.sql", "INSERT INTO thing VALUES ('first')")
 
     async def start() -> list[str]:
@@ -70,8 +72,10 @@ async def test_two_starters_migrate_once(backing: DevStack, package: Package) ->
     assert await start() == ["first", "second"]
 
 
-async def test_a_migration_that_fails_leaves_nothing(backing: DevStack, package: Package) -> None:
-    """Proves R-STATE-19: it is undone and the start fails; mended, it is run again."""
+async def test_failed_migration_is_rolled_back_and_stops_the_start(
+    backing: DevStack, package: Package
+) -> None:
+    """Proves R-STATE-19: once corrected, the migration is applied."""
     package.write("migrations/0002_bad.sql", "INSERT INTO thing VALUES ('half'); SELECT 1/0")
     with pytest.raises(asyncpg.DivisionByZeroError):
         async with connect(backing, package):
@@ -81,28 +85,29 @@ async def test_a_migration_that_fails_leaves_nothing(backing: DevStack, package:
         assert [row["name"] for row in await database.rows("names")] == ["whole"]
 
 
-async def test_a_transaction_is_all_or_nothing(backing: DevStack, package: Package) -> None:
-    """Proves R-STATE-1."""
+async def test_failed_transaction_is_rolled_back(backing: DevStack, package: Package) -> None:
+    """Proves R-STATE-1: a transaction is stored as a whole or not at all."""
     async with connect(backing, package) as database:
 
-        async def stop_half_way() -> None:
+        async def fail_half_way() -> None:
             async with database.transaction() as session:
                 await session.run("add", "a")
                 raise RuntimeError("stop")
 
         with pytest.raises(RuntimeError, match="stop"):
-            await stop_half_way()
+            await fail_half_way()
         async with database.transaction() as session:
-            await session.run_many("add", [["b"], ["c"]])
+            await session.run("add", "b")
+            await session.run("add", "c")
         assert [row["name"] for row in await database.rows("names")] == ["b", "c"]
         with pytest.raises(asyncpg.UniqueViolationError):
             await database.run("add", "b")
 
 
-async def test_an_argument_that_does_not_fit_is_no_outage(
+async def test_invalid_argument_is_not_reported_as_unavailable(
     backing: DevStack, package: Package
 ) -> None:
-    """Proves R-STATE-18: `unavailable` asks to try again, which would not help."""
+    """Proves R-STATE-18: `unavailable` asks the caller to try again, which would not help here."""
     async with connect(backing, package) as database:
         row = await database.row("double", 4)
         assert row is not None
@@ -113,10 +118,10 @@ async def test_an_argument_that_does_not_fit_is_no_outage(
             await database.row("double", 2**40)
 
 
-async def test_a_killed_connection_is_unavailable_and_replaced(
+async def test_killed_connection_raises_unavailable_and_is_replaced(
     backing: DevStack, package: Package
 ) -> None:
-    """Proves R-STATE-18."""
+    """Proves R-STATE-18: the pool opens a new connection for the next query."""
     async with connect(backing, package) as database:
         sleeping = asyncio.create_task(database.row("sleep"))
         operator = await asyncpg.connect(backing.postgres_url)
@@ -134,10 +139,10 @@ async def test_a_killed_connection_is_unavailable_and_replaced(
         await operator.close()
 
 
-async def test_a_pool_that_is_used_up_is_unavailable(
+async def test_exhausted_pool_raises_unavailable(
     backing: DevStack, package: Package, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Proves R-STATE-18: after a bounded wait."""
+    """Proves R-STATE-18: the wait for a connection is bounded."""
     monkeypatch.setattr(postgres, "ACQUIRE_TIMEOUT", 0.05)
     async with connect(backing, package) as database, database.session(), database.session():
         assert database.usage() == {"size": 2, "in_use": 2, "max": 2}
@@ -145,8 +150,8 @@ async def test_a_pool_that_is_used_up_is_unavailable(
             await database.rows("names")
 
 
-async def test_the_start_waits_for_postgresql(package: Package) -> None:
-    """Proves R-STATE-18: it neither fails nor gives up, and ends when it is told."""
+async def test_start_waits_for_postgresql(package: Package) -> None:
+    """Proves R-STATE-18: it retries until it is cancelled."""
     url = f"postgresql://user:password@127.0.0.1:{ports.choose()}/svgx"
 
     async def start() -> None:
@@ -158,8 +163,8 @@ async def test_the_start_waits_for_postgresql(package: Package) -> None:
             await start()
 
 
-async def test_a_wrong_password_is_not_waited_for(backing: DevStack, package: Package) -> None:
-    """Proves R-STATE-19: nobody mends that by waiting."""
+async def test_wrong_password_stops_the_start_at_once(backing: DevStack, package: Package) -> None:
+    """Proves R-STATE-19: waiting would not help."""
     user, at, rest = backing.postgres_url.rpartition("@")
     url = f"{user}wrong{at}{rest}"
     with pytest.raises(asyncpg.InvalidPasswordError):
@@ -167,10 +172,10 @@ async def test_a_wrong_password_is_not_waited_for(backing: DevStack, package: Pa
             raise AssertionError
 
 
-async def test_each_query_is_a_span_named_after_it(
+async def test_each_query_has_a_span_with_its_name(
     backing: DevStack, package: Package, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Proves R-OBS-4: without its arguments."""
+    """Proves R-OBS-4: the span does not contain the arguments."""
     exporter = InMemorySpanExporter()
     provider = TracerProvider()
     provider.add_span_processor(SimpleSpanProcessor(exporter))
@@ -186,8 +191,8 @@ async def test_each_query_is_a_span_named_after_it(
     }
 
 
-def test_two_queries_with_one_name_are_refused(package: Package) -> None:
-    """Proves R-STATE-19: one would hide the other."""
+def test_queries_with_the_same_name_are_refused(package: Package) -> None:
+    """Proves R-STATE-19: one of them would be unreachable."""
     package.write("queries.sql", QUERIES + "\n-- name: add\nSELECT 1\n")
     with pytest.raises(ValueError, match="two queries have one name"):
         postgres.load_queries(package.name)

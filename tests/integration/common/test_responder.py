@@ -1,4 +1,4 @@
-"""Asking and answering: bounds, deadlines, errors, drain, large bodies, discovery."""
+"""A responder: its limits, deadlines, errors, traces and discovery."""
 
 import asyncio
 import json
@@ -14,128 +14,134 @@ from svgx_common.contract.errors import (
     Internal,
     Invalid,
     Overloaded,
-    TooLarge,
     Unavailable,
 )
 from svgx_common.contract.operation import Blob
 from svgx_common.contract.policy import Role
-from svgx_common.messaging.blobs import PIECE
-from svgx_common.messaging.bus import HEADER_DEADLINE, Bus, NoResponders
+from svgx_common.messaging.bus import Bus
 from svgx_common.messaging.caller import Caller, Client
+from svgx_common.messaging.headers import HEADER_DEADLINE, HEADER_PARAMS
 from svgx_common.messaging.responder import Call
-from tests.integration.common.party import SEND, Bytes, Question, Reply, TestResponder, asking
+from tests.integration.common.example_operations import (
+    UPLOAD,
+    EchoReply,
+    EchoRequest,
+    PartialResponder,
+    UploadRequest,
+    echo_operation,
+)
 
-MIB = 1024 * 1024
 
-
-async def test_a_question_is_answered_with_its_caller(asker: Bus, answerer: Bus) -> None:
-    """Proves R-BUS-1: whoever asks is known to whoever answers, and from where."""
+async def test_handler_gets_the_caller_and_the_client(gateway_bus: Bus, state_bus: Bus) -> None:
+    """Proves R-BUS-1: the handler gets both from the headers, and gets None and an empty client without them."""
     caller = Caller("id", "Änne", Role.EDITOR, "session", 3)
     client = Client("2001:db8::1", "Ünusual\r\nSvgx-Caller: {}")
-    heard: list[Call] = []
+    calls: list[Call] = []
 
-    async def answer(question: Question, call: Call) -> Reply:
-        heard.append(call)
-        return Reply(text=question.text[::-1])
+    async def answer(request: EchoRequest, call: Call) -> EchoReply:
+        calls.append(call)
+        return EchoReply(text=request.text[::-1])
 
-    responder = TestResponder(answerer, "0")
-    operation = asking()
+    responder = PartialResponder(state_bus, "0")
+    operation = echo_operation()
     responder.answer(operation, answer)
     await responder.start()
-    answered = await asker.ask(operation, Question(text="abc"), caller=caller, client=client)
-    assert answered.text == "cba"
-    assert (heard[0].caller, heard[0].client) == (caller, client)
-    await asker.ask(operation, Question(text="abc"))
-    assert (heard[1].caller, heard[1].client) == (None, Client())
+    reply = await gateway_bus.ask(operation, EchoRequest(text="abc"), caller=caller, client=client)
+    assert reply.text == "cba"
+    assert (calls[0].caller, calls[0].client) == (caller, client)
+    await gateway_bus.ask(operation, EchoRequest(text="abc"))
+    assert (calls[1].caller, calls[1].client) == (None, Client())
     await responder.drain()
 
 
-async def test_handlers_run_at_once_but_not_too_many(asker: Bus, answerer: Bus) -> None:
-    """Proves R-BUS-2: four run, four wait, and what is over that is refused at once."""
+async def test_requests_over_concurrency_and_backlog_are_refused(
+    gateway_bus: Bus, state_bus: Bus
+) -> None:
+    """Proves R-BUS-2: four handlers run, four requests wait, and the other four are refused at once."""
     running = most = 0
-    go = asyncio.Event()
+    release = asyncio.Event()
 
-    async def answer(_: Question, __: Call) -> Reply:
+    async def answer(_: EchoRequest, __: Call) -> EchoReply:
         nonlocal running, most
         running += 1
         most = max(most, running)
-        await go.wait()
+        await release.wait()
         running -= 1
-        return Reply(text="")
+        return EchoReply(text="")
 
-    responder = TestResponder(answerer, "0", concurrency=4, backlog=4)
-    operation = asking()
+    responder = PartialResponder(state_bus, "0", concurrency=4, backlog=4)
+    operation = echo_operation()
     responder.answer(operation, answer)
     await responder.start()
-    asked = [asyncio.create_task(asker.ask(operation, Question())) for _ in range(12)]
+    asked = [asyncio.create_task(gateway_bus.ask(operation, EchoRequest())) for _ in range(12)]
     done, waiting = await asyncio.wait(asked, return_when=asyncio.FIRST_EXCEPTION)
     while len(done) < 4:
         more, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
         done |= more
     assert all(isinstance(task.exception(), Overloaded) for task in done)
     assert (most, running) == (4, 4)
-    go.set()
+    release.set()
     answers = await asyncio.gather(*waiting)
     assert (len(answers), most) == (8, 4)
     await responder.drain()
 
 
-async def test_an_expired_request_is_not_started(asker: Bus, answerer: Bus) -> None:
-    """Proves R-BUS-3."""
+async def test_expired_request_is_not_started(gateway_bus: Bus, state_bus: Bus) -> None:
+    """Proves R-BUS-3: the handler is not called."""
     started = False
 
-    async def answer(_: Question, __: Call) -> Reply:
+    async def answer(_: EchoRequest, __: Call) -> EchoReply:
         nonlocal started
         started = True
-        return Reply(text="")
+        return EchoReply(text="")
 
-    responder = TestResponder(answerer, "0")
-    operation = asking()
+    responder = PartialResponder(state_bus, "0")
+    operation = echo_operation()
     responder.answer(operation, answer)
     await responder.start()
     past = {HEADER_DEADLINE: str(int(time.time() * 1000) - 1)}
     with pytest.raises(DeadlineExceeded):
-        await asker.request(operation.subject, b"{}", past, timeout=5)
+        await gateway_bus.request(operation.subject, b"{}", past, timeout=5)
     assert not started
     await responder.drain()
 
 
-async def test_a_handler_past_its_deadline_is_cancelled(asker: Bus, answerer: Bus) -> None:
-    """Proves R-BUS-3."""
+async def test_handler_past_its_deadline_is_cancelled(gateway_bus: Bus, state_bus: Bus) -> None:
+    """Proves R-BUS-3: the caller gets `DeadlineExceeded`."""
     cancelled = asyncio.Event()
 
-    async def answer(_: Question, __: Call) -> Reply:
+    async def answer(_: EchoRequest, __: Call) -> EchoReply:
         try:
             await asyncio.Event().wait()
         finally:
             cancelled.set()
-        return Reply(text="")
+        return EchoReply(text="")
 
-    responder = TestResponder(answerer, "0")
-    operation = asking(timeout=0.2)
+    responder = PartialResponder(state_bus, "0")
+    operation = echo_operation(timeout=0.2)
     responder.answer(operation, answer)
     await responder.start()
     with pytest.raises(DeadlineExceeded):
-        await asker.ask(operation, Question())
+        await gateway_bus.ask(operation, EchoRequest())
     await cancelled.wait()
     await responder.drain()
 
 
-async def test_errors_travel_as_code_and_detail(asker: Bus, answerer: Bus) -> None:
-    """Proves R-BUS-4."""
+async def test_error_reaches_the_caller_with_its_fields(gateway_bus: Bus, state_bus: Bus) -> None:
+    """Proves R-BUS-4: code, detail, field, limit and `retry_after`."""
 
-    async def answer(_: Question, __: Call) -> Reply:
-        raise Conflict("somebody has it", field="name", limit=7, retry_after=1.5)
+    async def answer(_: EchoRequest, __: Call) -> EchoReply:
+        raise Conflict("the name is taken", field="name", limit=7, retry_after=1.5)
 
-    responder = TestResponder(answerer, "0")
-    operation = asking()
+    responder = PartialResponder(state_bus, "0")
+    operation = echo_operation()
     responder.answer(operation, answer)
     await responder.start()
     with pytest.raises(Conflict) as caught:
-        await asker.ask(operation, Question())
+        await gateway_bus.ask(operation, EchoRequest())
     error = caught.value
     assert (error.detail, error.field, error.limit, error.retry_after) == (
-        "somebody has it",
+        "the name is taken",
         "name",
         7,
         1.5,
@@ -143,156 +149,146 @@ async def test_errors_travel_as_code_and_detail(asker: Bus, answerer: Bus) -> No
     await responder.drain()
 
 
-async def test_an_exceptions_text_stays_in_the_service(asker: Bus, answerer: Bus) -> None:
-    """Proves R-BUS-4: whatever a handler raises, and whatever it is asked."""
+async def test_exception_text_is_not_sent_to_the_caller(gateway_bus: Bus, state_bus: Bus) -> None:
+    """Proves R-BUS-4: neither the text of a handler's exception nor the input that failed validation."""
 
-    async def answer(question: Question, __: Call) -> Reply:
-        raise RuntimeError(f"secret {question.text}")
+    async def answer(request: EchoRequest, __: Call) -> EchoReply:
+        raise RuntimeError(f"secret {request.text}")
 
-    responder = TestResponder(answerer, "0")
-    operation = asking()
+    responder = PartialResponder(state_bus, "0")
+    operation = echo_operation()
     responder.answer(operation, answer)
     await responder.start()
     with pytest.raises(Internal) as caught:
-        await asker.ask(operation, Question(text="text"))
+        await gateway_bus.ask(operation, EchoRequest(text="text"))
     assert "secret" not in caught.value.body().model_dump_json()
-    message = await asker.connection.request(
+    message = await gateway_bus.connection.request(
         operation.subject, b'{"text": 7, "more": 1}', timeout=5
     )
     assert b"secret" not in message.data
     with pytest.raises(Invalid) as invalid:
-        await asker.request(operation.subject, b'{"text": 7}', timeout=5)
+        await gateway_bus.request(operation.subject, b'{"text": 7}', timeout=5)
     assert invalid.value.field == "text"
     await responder.drain()
 
 
-async def test_large_bodies_travel_both_ways(asker: Bus, answerer: Bus) -> None:
-    """Proves R-BUS-5: 20 MiB, where NATS takes 1 MiB; nothing of it is kept afterwards."""
+async def test_timeout_error_inside_a_handler_becomes_internal(
+    gateway_bus: Bus, state_bus: Bus
+) -> None:
+    """Proves R-BUS-4: it is a defect of the service, not the caller's deadline."""
 
-    async def answer(request: Bytes, _: Call) -> Blob:
-        return Blob(request.content[::-1], "x/y", f"{request.name}.bin")
+    async def answer(_: EchoRequest, __: Call) -> EchoReply:
+        raise TimeoutError
 
-    responder = TestResponder(answerer, "0")
-    responder.answer(SEND, answer)
+    responder = PartialResponder(state_bus, "0")
+    operation = echo_operation()
+    responder.answer(operation, answer)
     await responder.start()
-    content = bytes(range(256)) * (20 * MIB // 256) + b"end"
-    reply = await asker.ask(SEND, Bytes(name="Zoë", content=content))
-    assert reply == Blob(content[::-1], "x/y", "Zoë.bin")
-    for bus in (asker, answerer):
-        assert bus.blobs.offered_bytes == 0
-    for size in (PIECE - 1, PIECE, PIECE + 1, 2 * PIECE):
-        assert len((await asker.ask(SEND, Bytes(content=b"x" * size))).content) == size
-    with pytest.raises(TooLarge) as refused:
-        await asker.ask(SEND, Bytes(content=b"x" * (SEND.max_body + 1)))
-    assert refused.value.field == "body"
+    with pytest.raises(Internal):
+        await gateway_bus.ask(operation, EchoRequest())
     await responder.drain()
 
 
-async def test_a_large_broadcast_reaches_every_listener(asker: Bus, answerer: Bus) -> None:
-    """Proves R-BUS-5, in the order of sending."""
-    content = b"x" * 20 * MIB
-    heard: list[list[int]] = [[], []]
-    all_heard = asyncio.Event()
+async def test_handler_with_a_cancelled_wait_answers_unavailable_at_once(
+    gateway_bus: Bus, state_bus: Bus
+) -> None:
+    """Proves R-BUS-4: the caller does not wait for its timeout."""
 
-    def listener(number: int):  # type: ignore[no-untyped-def]
-        async def listen(_: str, body: bytes) -> None:
-            heard[number].append(len(body))
-            if all(len(each) == 3 for each in heard):
-                all_heard.set()
+    async def answer(_: EchoRequest, __: Call) -> EchoReply:
+        raise asyncio.CancelledError
 
-        return listen
-
-    for number in range(2):
-        await asker.listen("svgx.canvas.test.access", listener(number))
-    await asker.settle()
-    for body in (b"small", content, b"after"):
-        await answerer.publish("svgx.canvas.test.access", body)
-    await all_heard.wait()
-    assert heard == [[5, 20 * MIB, 5]] * 2
-
-
-async def test_a_sender_that_dies_is_not_waited_for(asker: Bus, answerer: Bus) -> None:
-    """Proves R-BUS-5: the reader of a large body gets an error."""
-    with pytest.raises(Unavailable):
-        await asker.blobs.pull("svgx.blob.state.nobody.nothing 2000000")
-
-
-async def test_stopping_finishes_what_has_arrived(asker: Bus, answerer: Bus) -> None:
-    """Proves R-BUS-6: fifty slow calls are in flight; all are answered, and new ones find nobody."""
-    arrived = 0
-    everybody, go = asyncio.Event(), asyncio.Event()
-
-    async def answer(_: Question, __: Call) -> Reply:
-        nonlocal arrived
-        arrived += 1
-        if arrived == 50:
-            everybody.set()
-        await go.wait()
-        return Reply(text="done")
-
-    responder = TestResponder(answerer, "0")
-    operation = asking()
+    responder = PartialResponder(state_bus, "0")
+    operation = echo_operation()
     responder.answer(operation, answer)
     await responder.start()
-    calls = [asyncio.create_task(asker.ask(operation, Question())) for _ in range(50)]
-    await everybody.wait()
-    draining = asyncio.create_task(responder.drain())
-    while True:
-        try:
-            await asker.ask(asking("unknown"), Question(), timeout=5)
-        except NoResponders:
-            break
-    go.set()
-    await draining
-    assert [answer.text for answer in await asyncio.gather(*calls)] == ["done"] * 50
-    with pytest.raises(NoResponders):
-        await asker.ask(operation, Question())
+    with pytest.raises(Unavailable):
+        await gateway_bus.ask(operation, EchoRequest(), timeout=3600)
+    await responder.drain()
 
 
-async def test_the_trace_goes_along(asker: Bus, answerer: Bus) -> None:
-    """Proves R-OBS-4: the handler runs in the asker's trace."""
+@pytest.mark.parametrize(
+    ("params", "field"), [("{", "body"), ('{"name": 7}', "name"), ('{"other": ""}', "other")]
+)
+async def test_invalid_parameters_of_a_raw_request_are_refused(
+    gateway_bus: Bus, state_bus: Bus, params: str, field: str
+) -> None:
+    """Proves R-BUS-4: the parameters are JSON in a header and are validated."""
+
+    async def answer(_: UploadRequest, __: Call) -> Blob:
+        raise AssertionError
+
+    responder = PartialResponder(state_bus, "0")
+    responder.answer(UPLOAD, answer)
+    await responder.start()
+    with pytest.raises(Invalid) as refused:
+        await gateway_bus.request(UPLOAD.subject, b"content", {HEADER_PARAMS: params}, timeout=5)
+    assert refused.value.field == field
+    await responder.drain()
+
+
+@pytest.mark.parametrize("name", ["Zoë 😀", " lines\r\nSvgx-Error: internal ", '"\\', "\x00"])
+async def test_parameters_of_a_raw_request_may_be_any_text(
+    gateway_bus: Bus, state_bus: Bus, name: str
+) -> None:
+    """Proves R-BUS-12: line breaks and NUL in a parameter cannot add a header."""
+
+    async def answer(request: UploadRequest, _: Call) -> Blob:
+        return Blob(request.name.encode() + request.content)
+
+    responder = PartialResponder(state_bus, "0")
+    responder.answer(UPLOAD, answer)
+    await responder.start()
+    reply = await gateway_bus.ask(UPLOAD, UploadRequest(name=name, content=b"content"))
+    assert reply.content == name.encode() + b"content"
+    await responder.drain()
+
+
+async def test_handler_runs_in_the_trace_of_the_caller(gateway_bus: Bus, state_bus: Bus) -> None:
+    """Proves R-OBS-4: the trace id travels in the headers."""
     seen: list[int] = []
 
-    async def answer(_: Question, __: Call) -> Reply:
+    async def answer(_: EchoRequest, __: Call) -> EchoReply:
         seen.append(trace.get_current_span().get_span_context().trace_id)
-        return Reply(text="")
+        return EchoReply(text="")
 
-    responder = TestResponder(answerer, "0")
-    operation = asking()
+    responder = PartialResponder(state_bus, "0")
+    operation = echo_operation()
     responder.answer(operation, answer)
     await responder.start()
     context = trace.SpanContext(7, 9, is_remote=False, trace_flags=trace.TraceFlags(1))
     with trace.use_span(trace.NonRecordingSpan(context)):
-        await asker.ask(operation, Question())
+        await gateway_bus.ask(operation, EchoRequest())
     assert seen == [7]
     await responder.drain()
 
 
 @pytest.mark.parametrize("suffix", ["", ".svgx-state", ".svgx-state.one"])
-async def test_discovery_is_answered(asker: Bus, answerer: Bus, suffix: str) -> None:
-    """Proves R-BUS-7: NATS micro's PING, INFO and STATS, for all, by name and by id."""
+async def test_discovery_requests_are_answered(
+    gateway_bus: Bus, state_bus: Bus, suffix: str
+) -> None:
+    """Proves R-BUS-7: PING, INFO and STATS to all services, to a service's name and to a replica."""
 
-    async def answer(_: Question, __: Call) -> Reply:
+    async def answer(_: EchoRequest, __: Call) -> EchoReply:
         raise Conflict
 
-    responder = TestResponder(answerer, "1.2.3")
-    operation = asking()
+    responder = PartialResponder(state_bus, "1.2.3")
+    operation = echo_operation()
     responder.answer(operation, answer)
     await responder.start()
     with pytest.raises(Conflict):
-        await asker.ask(operation, Question())
+        await gateway_bus.ask(operation, EchoRequest())
 
-    async def ask(verb: str) -> dict[str, object]:
-        message = await asker.connection.request(f"$SRV.{verb}{suffix}", timeout=5)
+    async def discover(verb: str) -> dict[str, object]:
+        message = await gateway_bus.connection.request(f"$SRV.{verb}{suffix}", timeout=5)
         content: dict[str, object] = json.loads(message.data)
         assert content["type"] == f"io.nats.micro.v1.{verb.lower()}_response"
         return content
 
-    ping = ServicePing.from_dict(await ask("PING"))
+    ping = ServicePing.from_dict(await discover("PING"))
     assert (ping.name, ping.id, ping.version) == ("svgx-state", "one", "1.2.3")
-    (endpoint,) = ServiceInfo.from_dict(await ask("INFO")).endpoints
+    (endpoint,) = ServiceInfo.from_dict(await discover("INFO")).endpoints
     assert endpoint.subject == operation.subject
-    (stats,) = ServiceStats.from_dict(await ask("STATS")).endpoints
+    (stats,) = ServiceStats.from_dict(await discover("STATS")).endpoints
     assert (stats.num_requests, stats.num_errors, stats.last_error) == (1, 1, "conflict")
     assert stats.average_processing_time > 0
     await responder.drain()

@@ -211,7 +211,7 @@ async def test_a_token_that_was_verified_before_ends_at_its_time(
     with monkeypatch.context() as unsigned:
         unsigned.setattr(tokens, "verify", None)
         assert await gateway.verify(token) == claims
-    monkeypatch.setattr(time, "time", lambda: tokens.counts_until(now + 60))
+    monkeypatch.setattr(time, "time", lambda: tokens.accepted_until(now + 60))
     with pytest.raises(Unauthenticated):
         await gateway.verify(token)
 

@@ -20,7 +20,7 @@ from svgx_common.tokens import access_tokens as tokens
 from svgx_common.tokens.signing_keys import CheckingKeys, UnknownKey, read_key, secret_key
 
 SECRET = "a secret of at least thirty-two bytes"
-KEYS = CheckingKeys.of_secret(SECRET)
+KEYS = CheckingKeys(secret_key(SECRET))
 
 
 def claims(**changes: Any) -> dict[str, Any]:
@@ -95,14 +95,14 @@ def test_its_end_is_the_same_for_all(monkeypatch: pytest.MonkeyPatch) -> None:
     now = int(time.time())
     said = tokens.AccessClaims("u", "ann", Role.EDITOR, "s", "j", now, now + 60)
     signed = tokens.sign(said, secret_key(SECRET))
-    until = tokens.counts_until(said.expires_at)
+    until = tokens.accepted_until(said.expires_at)
     monkeypatch.setattr(time, "time", lambda: until - 0.001)
     assert tokens.verify(signed, KEYS) == said
-    assert not said.over()
+    assert not said.expired()
     monkeypatch.setattr(time, "time", lambda: float(until))
     with pytest.raises(Unauthenticated):
         tokens.verify(signed, KEYS)
-    assert said.over()
+    assert said.expired()
 
 
 def test_an_unsigned_token_is_refused() -> None:

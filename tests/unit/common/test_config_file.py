@@ -1,4 +1,4 @@
-"""The configuration file: the guide's keys, and everything wrong at once."""
+"""The configuration file: its keys, its references to variables, and the messages about its mistakes."""
 
 from pathlib import Path
 
@@ -15,18 +15,18 @@ SECRET = "hunter2" * 6
 
 
 @pytest.fixture
-def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The file that `SVGX_CONFIG` names."""
+def config_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The path that `SVGX_CONFIG` names. The file does not exist yet."""
     path = tmp_path / "config.yaml"
     monkeypatch.setenv("SVGX_CONFIG", str(path))
     return path
 
 
-def complaints(kind: type[ServiceSettings], capsys: pytest.CaptureFixture[str]) -> list[str]:
-    """What is printed, without its beginning."""
-    with pytest.raises(SystemExit) as ended:
+def messages(kind: type[ServiceSettings], capsys: pytest.CaptureFixture[str]) -> list[str]:
+    """Return the messages that loading the settings prints, without their prefix."""
+    with pytest.raises(SystemExit) as exit_:
         load(kind)
-    assert ended.value.code == 2
+    assert exit_.value.code == 2
     printed = capsys.readouterr().err
     assert "hunter2" not in printed
     lines = printed.splitlines()
@@ -34,8 +34,8 @@ def complaints(kind: type[ServiceSettings], capsys: pytest.CaptureFixture[str]) 
     return [line.rpartition("config.yaml: ")[2].removeprefix("svgx: ") for line in lines]
 
 
-def test_the_guides_file_configures_every_service(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Proves R-CONFIG-1 with `config/production.yaml` as it is delivered."""
+def test_delivered_file_configures_every_service(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Proves R-CONFIG-1 with `config/production.yaml`."""
     monkeypatch.setenv("SVGX_CONFIG", str(ROOT / "config/production.yaml"))
     monkeypatch.setenv("JWT_SECRET", SECRET)
     auth, state = load(AuthSettings), load(StateSettings)
@@ -52,9 +52,11 @@ def test_the_guides_file_configures_every_service(monkeypatch: pytest.MonkeyPatc
     assert collab.redis_url == "redis://redis-cluster:6379/0"
 
 
-def test_environment_over_file_over_defaults(write: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Proves R-CONFIG-1."""
-    write.write_text(
+def test_environment_overrides_the_file_and_the_file_overrides_defaults(
+    config_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Proves R-CONFIG-1: each setting is taken from the first source that has it."""
+    config_path.write_text(
         "log_level: WARNING\ndrain_seconds: 7\napi_port: ${PORT:-81}\nenvironment: ${STAGE}${NONE:-!}\n"
         "security: {jwt_secret: '${NOWHERE}', rate_limit_requests_per_minute: 7}\n"
         "gateway: {hsts_seconds: 5, trusted_proxies: 10.0.0.0/8}\nstate: {anything: goes}\n"
@@ -62,7 +64,7 @@ def test_environment_over_file_over_defaults(write: Path, monkeypatch: pytest.Mo
     monkeypatch.setenv("DRAIN_SECONDS", "9")
     monkeypatch.setenv("LOG_LEVEL", "")
     monkeypatch.setenv("STAGE", "test")
-    # What the environment has is not looked for in the file, nor what that would need.
+    # The value in the file is skipped, so its reference to a variable that is not set does no harm.
     monkeypatch.setenv("JWT_SECRET", SECRET)
     settings = load(GatewaySettings)
     assert (settings.drain_seconds, settings.log_level, settings.api_port) == (9, "WARNING", 81)
@@ -71,25 +73,25 @@ def test_environment_over_file_over_defaults(write: Path, monkeypatch: pytest.Mo
     assert settings.redis_url == "redis://localhost:6379/0"
 
 
-def test_everything_wrong_is_said_at_once(
-    write: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_all_mistakes_are_reported_at_once(
+    config_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Proves R-CONFIG-2: in the file and in the environment, one line each, without a value."""
-    write.write_text(
+    """Proves R-CONFIG-2: one line for each mistake in the file and the environment, without the value."""
+    config_path.write_text(
         "log_levl: hunter2\napi_port: hunter2\nsecurity:\n  jwt_secret: ${MISSING}\n  jwt_secre: hunter2\n"
         "  cors_origins: ${A:?hunter2}\ndatabase: {pool_size: hunter2}\n"
         "gateway:\n  hsts_second: hunter2\n  trusted_proxies: hunter2\n"
     )
     monkeypatch.setenv("DRAIN_SECONDS", "hunter2")
-    found = complaints(GatewaySettings, capsys)
-    assert found[:5] == [
+    lines = messages(GatewaySettings, capsys)
+    assert lines[:5] == [
         "log_levl: unknown key; did you mean log_level?",
         "security.jwt_secret: MISSING is not set in the environment",
         "security.jwt_secre: unknown key; did you mean security.jwt_secret?",
         "security.cors_origins: write references as ${NAME} or ${NAME:-default}",
         "gateway.hsts_second: unknown key; did you mean gateway.hsts_seconds?",
     ]
-    assert {line.partition(":")[0] for line in found[5:]} == {
+    assert {line.partition(":")[0] for line in lines[5:]} == {
         "DRAIN_SECONDS",
         "api_port",
         "gateway.trusted_proxies",
@@ -97,7 +99,7 @@ def test_everything_wrong_is_said_at_once(
 
 
 @pytest.mark.parametrize(
-    ("content", "complaint"),
+    ("content", "message"),
     [
         ("a: [hunter2", "line 1, column 12: is not YAML"),
         ("hunter2: : x", "line 1, column 10: is not YAML"),
@@ -108,26 +110,26 @@ def test_everything_wrong_is_said_at_once(
         (None, "no such file or directory"),
     ],
 )
-def test_a_file_that_is_none(
-    write: Path, capsys: pytest.CaptureFixture[str], content: str | None, complaint: str
+def test_unreadable_file_is_reported(
+    config_path: Path, capsys: pytest.CaptureFixture[str], content: str | None, message: str
 ) -> None:
-    """Proves R-CONFIG-2."""
+    """Proves R-CONFIG-2: the message has the position of a syntax error, and never the content."""
     if content is not None:
-        write.write_text(content)
-    assert complaints(CollabSettings, capsys) == [complaint]
+        config_path.write_text(content)
+    assert messages(CollabSettings, capsys) == [message]
 
 
-def test_an_empty_file_is_one(write: Path) -> None:
-    """Proves R-CONFIG-1."""
-    write.write_text("# nothing\n")
+def test_empty_file_leaves_the_defaults(config_path: Path) -> None:
+    """Proves R-CONFIG-1: a file may contain only comments."""
+    config_path.write_text("# nothing\n")
     assert load(CollabSettings) == CollabSettings()
 
 
-def test_references_within_lists_are_replaced(
-    write: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_references_within_lists_are_replaced_and_missing_variables_reported(
+    config_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Proves R-CONFIG-1: a client secret stands in a list of providers; one that is not set is said."""
-    write.write_text(
+    """Proves R-CONFIG-1: such as the client secret in the list of sign-in providers."""
+    config_path.write_text(
         """
         auth:
           jwt_secret: ${JWT}
@@ -146,11 +148,11 @@ def test_references_within_lists_are_replaced(
     assert provider.client_secret is not None
     assert provider.client_secret.get_secret_value() == SECRET
     monkeypatch.delenv("CLIENT_SECRET")
-    (line,) = complaints(AuthSettings, capsys)
+    (line,) = messages(AuthSettings, capsys)
     assert line == "auth.oidc_providers: CLIENT_SECRET is not set in the environment"
-    write.write_text(
+    config_path.write_text(
         "auth:\n  jwt_secret: ${JWT}\n  oidc_providers: [{name: a, issuer: 'hunter2'}]\n"
     )
-    issuer, client_id = complaints(AuthSettings, capsys)
+    issuer, client_id = messages(AuthSettings, capsys)
     assert issuer.startswith("auth.oidc_providers.0.issuer: ")
     assert client_id.startswith("auth.oidc_providers.0.client_id: ")

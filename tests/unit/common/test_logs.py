@@ -1,4 +1,4 @@
-"""Logs: one JSON object a line, nothing secret in it."""
+"""Logs: one JSON object in each line, without secrets."""
 
 import json
 import logging
@@ -14,8 +14,8 @@ JWT = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJ1In0.c2lnbmF0dXJl"
 
 
 @pytest.fixture(autouse=True)
-def restored() -> Iterator[None]:
-    """Logging as it was."""
+def restore_logging() -> Iterator[None]:
+    """Restore the logging configuration after the test."""
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
     yield
@@ -54,12 +54,14 @@ def restored() -> Iterator[None]:
     ],
 )
 def test_secrets_in_text_are_redacted(text: str, kept: str) -> None:
-    """Proves R-OBS-5."""
+    """Proves R-OBS-5: credentials are replaced, and other text is kept."""
     assert logs.redact(text) == kept
 
 
-def test_what_any_client_can_do_makes_no_line(capsys: pytest.CaptureFixture[str]) -> None:
-    """Proves R-OBS-5: what fails here does."""
+def test_messages_that_any_client_can_cause_are_not_logged(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Proves R-OBS-5: a failure of the application is still logged."""
     logs.configure("state", "replica", "INFO", "json")
     uvicorn = logging.getLogger("uvicorn.error")
     uvicorn.info('%s - "WebSocket %s" [accepted]', "127.0.0.1:1", "/a%3Ftoken=abc")
@@ -70,7 +72,7 @@ def test_what_any_client_can_do_makes_no_line(capsys: pytest.CaptureFixture[str]
 
 
 def test_secrets_by_name_are_redacted_at_any_depth() -> None:
-    """Proves R-OBS-5."""
+    """Proves R-OBS-5: the value of a key such as `password` is replaced, also within containers."""
     event = {
         "a": [{"password": "x", "Refresh_Token": "y", "n": 1}],
         "JWT_SECRET": "z",
@@ -85,8 +87,8 @@ def test_secrets_by_name_are_redacted_at_any_depth() -> None:
     }
 
 
-def test_what_is_not_text_hides_nothing() -> None:
-    """Proves R-OBS-5: exceptions and other objects are printed, so they are redacted."""
+def test_secrets_in_other_objects_are_redacted() -> None:
+    """Proves R-OBS-5: exceptions and other objects are replaced by their redacted text."""
     event = {"error": ValueError(f"Bearer {JWT}"), "seen": {JWT}, "pair": (b"x", 1.5, None, True)}
     assert logs.redact(event) == {
         "error": "ValueError('Bearer [redacted]')",
@@ -95,8 +97,8 @@ def test_what_is_not_text_hides_nothing() -> None:
     }
 
 
-def test_a_terminal_shows_tracebacks_without_secrets(capsys: pytest.CaptureFixture[str]) -> None:
-    """Proves R-OBS-5: those of libraries too, which bring theirs along as an object."""
+def test_console_format_redacts_tracebacks(capsys: pytest.CaptureFixture[str]) -> None:
+    """Proves R-OBS-5: also in log records of libraries, which contain the exception object."""
     logs.configure("state", "replica", "INFO", "console")
     try:
         raise ValueError(f"Bearer {JWT}")
@@ -110,8 +112,8 @@ def test_a_terminal_shows_tracebacks_without_secrets(capsys: pytest.CaptureFixtu
     assert JWT not in shown
 
 
-def test_a_line_is_json_with_its_trace(capsys: pytest.CaptureFixture[str]) -> None:
-    """Proves R-OBS-5 and R-OBS-4; lines of libraries have the same form."""
+def test_json_line_has_the_trace_and_no_secret(capsys: pytest.CaptureFixture[str]) -> None:
+    """Proves R-OBS-5 and R-OBS-4: lines of libraries have the same format."""
     logs.configure("state", "replica", "INFO", "json")
     context = trace.SpanContext(7, 9, is_remote=False, trace_flags=trace.TraceFlags(1))
     with trace.use_span(trace.NonRecordingSpan(context)):

@@ -1,4 +1,4 @@
-"""Settings: what is wrong is one line each."""
+"""Settings and the messages about invalid ones."""
 
 import pytest
 
@@ -6,16 +6,16 @@ from svgx_common.settings import PostgresSettings, ServiceSettings, load
 
 
 class Settings(ServiceSettings, PostgresSettings):
-    """A service with tables."""
+    """The settings of a service with tables."""
 
     numbers: tuple[int, ...] = ()
 
 
-GOOD = {"POSTGRES_URL": "postgresql://user:hunter2@db:5432/svgx"}
+VALID = {"POSTGRES_URL": "postgresql://user:hunter2@db:5432/svgx"}
 
 
 @pytest.mark.parametrize(
-    ("name", "value", "complaint"),
+    ("name", "value", "message"),
     [
         ("API_PORT", "hunter2", "API_PORT: Input should be a valid integer"),
         ("API_PORT", "70000", "API_PORT: Input should be less than or equal to 65535"),
@@ -31,21 +31,21 @@ GOOD = {"POSTGRES_URL": "postgresql://user:hunter2@db:5432/svgx"}
         ("NUMBERS", "[hunter2", 'error parsing value for field "numbers"'),
     ],
 )
-def test_a_wrong_setting_is_one_line(
+def test_invalid_setting_ends_the_process_with_one_line_without_its_value(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
     name: str,
     value: str,
-    complaint: str,
+    message: str,
 ) -> None:
-    """Proves R-STATE-19: with status 2, and without the value, which may be a secret."""
-    for key, content in {**GOOD, name: value}.items():
+    """Proves R-STATE-19: the exit status is 2, and the value is not printed because it may be a secret."""
+    for key, content in {**VALID, name: value}.items():
         monkeypatch.setenv(key, content)
     with pytest.raises(SystemExit) as ended:
         load(Settings)
     assert ended.value.code == 2
     (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith(f"svgx: {complaint}")
+    assert line.startswith(f"svgx: {message}")
     assert "hunter2" not in line
 
 
@@ -59,18 +59,18 @@ def test_a_wrong_setting_is_one_line(
         ("POSTGRES_URL", "postgresql:///svgx?host=/run/postgresql"),
     ],
 )
-def test_addresses_may_have_any_form_their_clients_know(
+def test_url_in_a_form_that_its_client_accepts_is_valid(
     monkeypatch: pytest.MonkeyPatch, name: str, value: str
 ) -> None:
-    """Proves R-STATE-19: what is right is not refused."""
-    for key, content in {**GOOD, name: value}.items():
+    """Proves R-STATE-19: several hosts, IPv6, escapes, query parameters and Unix sockets are accepted."""
+    for key, content in {**VALID, name: value}.items():
         monkeypatch.setenv(key, content)
     assert getattr(load(Settings), name.lower()) == value
 
 
-def test_an_empty_variable_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Proves R-STATE-19: as compose files and charts leave them."""
-    for key, content in {**GOOD, "API_PORT": "", "DRAIN_SECONDS": ""}.items():
+def test_empty_variable_counts_as_not_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Proves R-STATE-19: compose files and Helm charts leave unused variables empty."""
+    for key, content in {**VALID, "API_PORT": "", "DRAIN_SECONDS": ""}.items():
         monkeypatch.setenv(key, content)
     settings = load(Settings)
     assert (settings.api_port, settings.drain_seconds) == (8000, 5.0)

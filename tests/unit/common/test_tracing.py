@@ -1,4 +1,4 @@
-"""Spans."""
+"""Spans of requests to other processes, and of failures."""
 
 import pytest
 from opentelemetry import trace
@@ -10,8 +10,8 @@ from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 from svgx_common.tracing import CurrentSpan, client_span
 
 
-def test_an_error_is_in_the_trace_by_its_type_and_not_by_its_text() -> None:
-    """Proves R-OBS-4: of the inner span, inside the outer one."""
+def test_exception_is_recorded_by_its_type_without_its_text() -> None:
+    """Proves R-OBS-4: the inner span fails, and the outer one does not."""
     exporter, provider = InMemorySpanExporter(), TracerProvider()
     provider.add_span_processor(SimpleSpanProcessor(exporter))
     tracer = provider.get_tracer("test")
@@ -31,15 +31,15 @@ def test_an_error_is_in_the_trace_by_its_type_and_not_by_its_text() -> None:
     assert outer.status.is_unset
 
 
-def test_what_is_asked_within_a_trace_that_is_not_recorded_costs_no_span() -> None:
-    """Proves R-OBS-4: its context goes on; by itself, and within one that is recorded, there is a span."""
+def test_client_span_within_an_unrecorded_trace_makes_no_span() -> None:
+    """Proves R-OBS-4: without an outer span, and within a recorded one, a span is made."""
     exporter = InMemorySpanExporter()
     recorded = TracerProvider()
     recorded.add_span_processor(SimpleSpanProcessor(exporter))
     tracer = recorded.get_tracer("test")
-    silent = TracerProvider(sampler=ALWAYS_OFF).get_tracer("test")
-    with CurrentSpan(silent, "root", trace.SpanKind.SERVER) as root:
-        with client_span(tracer, "unseen"):
+    unrecorded = TracerProvider(sampler=ALWAYS_OFF).get_tracer("test")
+    with CurrentSpan(unrecorded, "root", trace.SpanKind.SERVER) as root:
+        with client_span(tracer, "skipped"):
             assert trace.get_current_span() is root
         assert root.get_span_context().is_valid
     with (
@@ -47,9 +47,9 @@ def test_what_is_asked_within_a_trace_that_is_not_recorded_costs_no_span() -> No
         client_span(tracer, "inner", {"a": "b"}),
     ):
         pass
-    with client_span(tracer, "alone"):
+    with client_span(tracer, "single"):
         pass
-    inner, outer, alone = exporter.get_finished_spans()
-    assert [inner.name, outer.name, alone.name] == ["inner", "root", "alone"]
+    inner, outer, single = exporter.get_finished_spans()
+    assert [inner.name, outer.name, single.name] == ["inner", "root", "single"]
     assert (inner.parent, inner.kind) == (outer.context, trace.SpanKind.CLIENT)
-    assert alone.parent is None
+    assert single.parent is None

@@ -10,7 +10,7 @@ import svgx_auth
 import svgx_state
 from svgx_common.postgres import load_queries
 
-_METHODS = {"row", "rows", "run", "run_many"}
+_METHODS = {"row", "rows", "run"}
 
 
 @pytest.mark.parametrize("service", [svgx_auth, svgx_state])

@@ -1,1 +1,1 @@
-"""What two or more SVGX services need: the contract, the bus, the runtime."""
+"""The code that two or more SVGX services share: the contract, the message bus and the runtime."""

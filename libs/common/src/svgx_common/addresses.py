@@ -1,4 +1,4 @@
-"""IP addresses as the limits count them: one customer has one key."""
+"""IP addresses, and the key under which limits count one customer."""
 
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 

@@ -1,4 +1,4 @@
-"""Background tasks: each has an owner that starts it, and that cancels it and waits for its end."""
+"""Background tasks. Each has an owner that starts it, cancels it and waits until it has ended."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
@@ -12,7 +12,7 @@ log = structlog.get_logger(__name__)
 Step = Callable[[], Awaitable[None]]
 
 PAUSE = 1.0
-"""Seconds to wait after a failure, so that a lasting failure does not fill the log."""
+"""Seconds to wait after a failure, because a lasting failure would fill the log."""
 
 
 class BackgroundTasks:
@@ -22,6 +22,7 @@ class BackgroundTasks:
         self._tasks: set[asyncio.Task[None]] = set()
 
     def __len__(self) -> int:
+        """Return the number of tasks that run now."""
         return len(self._tasks)
 
     def repeat(self, name: str, step: Step) -> asyncio.Task[None]:
@@ -31,10 +32,12 @@ class BackgroundTasks:
     def start(
         self, name: str, work: Coroutine[Any, Any, None], *, context: Context | None = None
     ) -> asyncio.Task[None]:
-        """Run `work` once. A failure is logged under `name`."""
+        """Run `work` once, in a copy of the current context or in `context`. A failure is logged under `name`."""
         task = asyncio.create_task(_logged(name, work), context=context)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        # A task that is cancelled before it starts never awaits `work`. Closing it avoids Python's warning.
+        task.add_done_callback(lambda _: work.close())
         return task
 
     async def wait(self, timeout: float | None = None) -> None:
@@ -56,7 +59,7 @@ async def repeat(name: str, step: Step) -> None:
         try:
             await step()
         except Exception:
-            log.exception("background work failed; it goes on", work=name)
+            log.exception("background work failed; it is tried again", work=name)
             await asyncio.sleep(PAUSE)
 
 

@@ -1,8 +1,8 @@
 """The configuration file: YAML with the operations guide's keys, one file for all services.
 
-A service takes from it what it has a setting for: the guide's keys, settings that every service has by their names, and
-whatever stands in the section of the service's own name. `${NAME}` is the environment variable, `${NAME:-text}` with a
-text where it is not set.
+A service reads three kinds of keys: the guide's keys, the names of settings that all services have, and the keys in the
+section with the service's name. In a value, `${NAME}` stands for the environment variable; `${NAME:-text}` stands for
+`text` when the variable is not set.
 """
 
 import os
@@ -33,20 +33,20 @@ GUIDE: dict[str, str | None] = {
     "security.cors_origins": "cors_origins",
     "monitoring.prometheus_enabled": "prometheus_enabled",
     "monitoring.health_check_interval": "health_check_interval",
-    # Read by the charts.
+    # Only the Helm charts read these.
     "scaling.min_replicas": None,
     "scaling.max_replicas": None,
     "scaling.target_cpu_utilization": None,
 }
-"""Keys and the settings they are."""
+"""The guide's keys, each with the setting that it sets; None when no service reads the key."""
 
 _SECTIONS = {key.partition(".")[0] for key in GUIDE}
 _REFERENCE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
 
 
 @dataclass(slots=True)
-class Found:
-    """Values by setting, the key each was found under, and what is wrong with the file, by line for people."""
+class FileContent:
+    """The values for one service by setting, the file's key of each setting, and one message for each mistake."""
 
     values: dict[str, Any] = field(default_factory=dict)
     keys: dict[str, str] = field(default_factory=dict)
@@ -55,41 +55,42 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class Reader:
-    """What one service looks for. `own`: its settings; `common`: those all services have.
+    """A reader of the configuration file for one service.
 
-    `taken` are set in the environment: they are not looked at, so that what they refer to need not exist.
+    `own` are the service's settings, `common` the settings that all services have. Settings in `overridden` are set in
+    the environment: their values in the file are skipped, so a variable that such a value refers to need not exist.
     """
 
     service: str
     own: Collection[str]
     common: Collection[str]
-    taken: Collection[str]
+    overridden: Collection[str]
 
-    def read(self, path: Path) -> Found:
-        """What the file has for the service. Values are in no error: they may be secrets."""
-        found = Found()
+    def read(self, path: Path) -> FileContent:
+        """Read the file. Messages about mistakes contain no values, because a value may be a secret."""
+        content = FileContent()
         try:
-            content = yaml.safe_load(path.read_text(encoding="utf-8"))
+            entries = yaml.safe_load(path.read_text(encoding="utf-8"))
         except OSError as error:
-            found.errors.append((error.strerror or "cannot be read").lower())
+            content.errors.append((error.strerror or "cannot be read").lower())
         except UnicodeDecodeError:
-            found.errors.append("is not UTF-8")
+            content.errors.append("is not UTF-8")
         except yaml.MarkedYAMLError as error:
-            # Its text quotes the file.
+            # Report only the position, because the error's text quotes the file.
             mark = error.problem_mark
             where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
-            found.errors.append(f"{where}is not YAML")
+            content.errors.append(f"{where}is not YAML")
         except yaml.YAMLError:
-            found.errors.append("is not YAML")
+            content.errors.append("is not YAML")
         else:
-            if content is not None and not isinstance(content, dict):
-                found.errors.append("must be a mapping of keys to values")
-                content = {}
-            for key, setting, value in _entries(content or {}, self.service):
-                self._take(found, key, setting, value)
-        return found
+            if entries is not None and not isinstance(entries, dict):
+                content.errors.append("must be a mapping of keys to values")
+                entries = {}
+            for key, setting, value in _entries(entries or {}, self.service):
+                self._add(content, key, setting, value)
+        return content
 
-    def _take(self, found: Found, key: str, setting: str | None, value: Any) -> None:
+    def _add(self, content: FileContent, key: str, setting: str | None, value: Any) -> None:
         if setting is None or value is None:
             return
         in_own_section = key.startswith(f"{self.service}.")
@@ -100,19 +101,19 @@ class Reader:
                 keys = [f"{self.service}.{each}" for each in self.own]
             close = get_close_matches(key, keys, n=1)
             hint = f"; did you mean {close[0]}?" if close else ""
-            found.errors.append(f"{key}: unknown key{hint}")
-        elif setting in self.own and setting not in self.taken:
-            found.keys[setting] = key
+            content.errors.append(f"{key}: unknown key{hint}")
+        elif setting in self.own and setting not in self.overridden:
+            content.keys[setting] = key
             try:
-                found.values[setting] = _expanded(value)
+                content.values[setting] = _expanded(value)
             except KeyError as missing:
-                found.errors.append(f"{key}: {missing.args[0]} is not set in the environment")
+                content.errors.append(f"{key}: {missing.args[0]} is not set in the environment")
             except ValueError as error:
-                found.errors.append(f"{key}: {error}")
+                content.errors.append(f"{key}: {error}")
 
 
 def _entries(content: dict[Any, Any], service: str) -> Iterator[tuple[str, str | None, Any]]:
-    """Key, setting (None for what only the charts read) and value."""
+    """Yield the key, the setting and the value of each entry. The setting is None when only the charts read the key."""
     for top, value in content.items():
         name = str(top)
         if name in SERVICES and name != service:
@@ -126,10 +127,10 @@ def _entries(content: dict[Any, Any], service: str) -> Iterator[tuple[str, str |
 
 
 def _expanded(value: Any) -> Any:
-    """`value` with references replaced, also within lists and mappings.
+    """Return `value` with its references to environment variables replaced, also within lists and mappings.
 
-    Raises `KeyError` with the name of a variable that is not set, and `ValueError` for references of another form: they
-    would be taken as they stand, a secret's too.
+    Raise `KeyError` with the name of a variable that is not set. Raise `ValueError` for a reference in another form,
+    because its text would otherwise become the value, for example of a secret.
     """
     if isinstance(value, list):
         return [_expanded(each) for each in value]
@@ -138,15 +139,15 @@ def _expanded(value: Any) -> Any:
     if not isinstance(value, str):
         return value
 
-    def variable(match: re.Match[str]) -> str:
-        name, otherwise = match.groups()
-        content = os.environ.get(name)
-        if content or (content is not None and otherwise is None):
-            return content
-        if otherwise is None:
+    def expand(match: re.Match[str]) -> str:
+        name, default = match.groups()
+        found = os.environ.get(name)
+        if found or (found is not None and default is None):
+            return found
+        if default is None:
             raise KeyError(name)
-        return otherwise
+        return default
 
     if "${" in _REFERENCE.sub("", value):
         raise ValueError("write references as ${NAME} or ${NAME:-default}")
-    return _REFERENCE.sub(variable, value)
+    return _REFERENCE.sub(expand, value)

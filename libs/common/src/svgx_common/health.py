@@ -1,4 +1,4 @@
-"""Health: what a process can say of itself and its dependencies."""
+"""The health of a process and of the servers that it depends on."""
 
 import asyncio
 import time
@@ -12,25 +12,28 @@ from svgx_common import metrics
 from svgx_common.contract.operation import ReplyModel
 
 Check = Callable[[], Awaitable[None]]
-"""Returns when the dependency answers; raises when it does not."""
+"""A check of one dependency. It returns when the dependency answers, and raises when it does not."""
 
 Detail = Callable[[], dict[str, Any]]
+"""A function that returns figures for operators, such as the use of a pool."""
 
 CHECK_TIMEOUT = 2.0
-"""Seconds a dependency may take to answer."""
+"""Seconds a dependency may take to answer. A slower one counts as unreachable."""
 
 CACHE = 0.5
-"""Seconds a result is reused, so that probes cannot become load."""
+"""Seconds a report is reused, because frequent probes would load the dependencies."""
 
 
 class Phase(StrEnum):
+    """The phases of a service's life, in order."""
+
     STARTING = "starting"
     READY = "ready"
     DRAINING = "draining"
 
 
 class Dependency(ReplyModel):
-    """`latency_ms` is the time the check took, in milliseconds."""
+    """The result of one check. `latency_ms` is the duration of the check in milliseconds."""
 
     ok: bool
     latency_ms: float
@@ -38,7 +41,7 @@ class Dependency(ReplyModel):
 
 
 class HealthReport(ReplyModel):
-    """One replica's health. `status` is `ok`, `starting`, `draining` or `failing`."""
+    """The health of one replica. `status` is `ok`, `starting`, `draining` or `failing`."""
 
     status: str
     service: str
@@ -51,7 +54,7 @@ class HealthReport(ReplyModel):
 
 
 class Health:
-    """Collects checks while a service is put together, and reports on them while it runs."""
+    """The phase, the checks and the details of one service, and the reports made from them."""
 
     def __init__(self, service: str, replica_id: str, version: str) -> None:
         self._service = service
@@ -66,7 +69,7 @@ class Health:
 
     @property
     def phase(self) -> Phase:
-        """Where in its life the service is."""
+        """The current phase. Setting it also sets the metric `svgx_engine_ready`."""
         return self._phase
 
     @phase.setter
@@ -76,15 +79,15 @@ class Health:
         metrics.READY.labels(self._service).set(phase is Phase.READY)
 
     def require(self, name: str, check: Check) -> None:
-        """The service can serve only while this check passes."""
+        """Add a check that must pass for the service to be ready."""
         self._checks[name] = check
 
     def describe(self, name: str, detail: Detail) -> None:
-        """Figures for people: pool usage, queue lengths."""
+        """Add figures to the report under `name`."""
         self._details[name] = detail
 
     async def report(self) -> HealthReport:
-        """Check everything, at most every `CACHE` seconds."""
+        """Run all checks and return the result. A result younger than `CACHE` seconds is returned again."""
         async with self._lock:
             if self._cached is None or time.monotonic() - self._cached[0] > CACHE:
                 report = await self._report()
@@ -118,8 +121,8 @@ async def _run(check: Check) -> Dependency:
     try:
         async with asyncio.timeout(CHECK_TIMEOUT):
             await check()
-    except Exception as caught:  # noqa: BLE001  # whatever a check raises, the dependency is not well
-        # The type only: a driver's message may carry an address or a password.
+    except Exception as caught:  # noqa: BLE001  # any exception means that the dependency fails
+        # Report only the type, because a driver's message may hold an address or a password.
         error = type(caught).__name__
     latency = round((time.perf_counter() - started) * 1000, 3)
     return Dependency(ok=error is None, latency_ms=latency, error=error)

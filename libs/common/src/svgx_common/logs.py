@@ -1,4 +1,4 @@
-"""Logs: JSON lines, or readable ones on a terminal, with trace, user and canvas, and without secrets."""
+"""Logs without secrets: JSON lines, or readable lines on a terminal, with the ids of the trace."""
 
 import io
 import logging
@@ -10,19 +10,20 @@ import structlog
 from opentelemetry import trace
 from structlog.typing import EventDict, ExcInfo, Processor, WrappedLogger
 
-SECRET_KEYS = re.compile(r"(?i)(passw(or)?d|secret|token|authorization|cookie|api[_-]?key)")
+SECRET_NAMES = re.compile(r"(?i)(passw(or)?d|secret|token|authorization|cookie|api[_-]?key)")
 _SCHEME = re.compile(r"(?i)\b(bearer|basic)\s+[A-Za-z0-9._~+/=-]{6,}")
 _SUBPROTOCOL = re.compile(r"\b(bearer\.)[A-Za-z0-9._~+-]{6,}")
-"""Of a WebSocket, in a list of several."""
+"""The subprotocol of a WebSocket handshake that carries an access token or API key."""
 _JWT = re.compile(r"\beyJ[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*")
 _API_KEY = re.compile(r"\b(svgx_[0-9a-f]{12})_[A-Za-z0-9_-]{20,}")
-_NAMED = re.compile(r"(?i)\b(\w*(?:token|passw(?:or)?d|secret|api[_-]?key)=)[^&\s\"',;]+")
+_PARAMETER = re.compile(r"(?i)\b(\w*(?:token|passw(?:or)?d|secret|api[_-]?key)=)[^&\s\"',;]+")
 _URL_PASSWORD = re.compile(r"(?i)(://[^\s/:@]*:)[^\s/]+@")
 REDACTED = "[redacted]"
+"""The replacement of a secret."""
 
-_CLIENTS_DOING = frozenset(
+_CLIENT_EVENTS = frozenset(
     {
-        # With the path, as long as the client likes, and whatever is hidden in it.
+        # These lines contain the path, which may be long and may hold a token.
         '%s - "WebSocket %s" [accepted]',
         '%s - "WebSocket %s" 403',
         '%s - "WebSocket %s" %d',
@@ -30,38 +31,38 @@ _CLIENTS_DOING = frozenset(
         "connection closed",
         "connection rejected (%d %s)",
         "HTTP response sent (%d %s)",
-        # Without a word of what or whose.
+        # These lines name neither the client nor the request.
         "Invalid HTTP request received.",
         "Unsupported upgrade request.",
-        # As errors of ours: a text that is none, and a client that left before it was answered.
+        # These are logged as errors: text that is not UTF-8, and a client that left before the response.
         "Invalid UTF-8 sequence received from client.",
         "ASGI callable returned without completing handshake.",
     }
 )
-"""What uvicorn and `websockets` log of what any client does: anybody could fill the log with it."""
+"""Messages of uvicorn and `websockets` that any client can cause. They are dropped, because they could fill the log."""
 
-_CLIENTS_HEADERS = ("opentelemetry.trace.span", "opentelemetry.trace.propagation.tracecontext")
-"""Loggers that warn of a bad `tracestate`, with its text; the trace begins here then."""
+_HEADER_LOGGERS = ("opentelemetry.trace.span", "opentelemetry.trace.propagation.tracecontext")
+"""Loggers that warn of a malformed `tracestate` header and quote it. The service then starts a new trace."""
 
 Format = Literal["json", "console", "auto"]
 
 
 def redact(value: Any) -> Any:
-    """`value` without bearer tokens, JWTs, `token=` parameters and passwords in URLs, at any depth.
+    """Return `value` without credentials: bearer tokens, JWTs, API keys, `token=` parameters, passwords in URLs.
 
-    What is not JSON becomes its text, so that an exception or a URL object hides nothing.
+    Containers are redacted at any depth. Other objects, such as exceptions, are replaced by their redacted `repr`.
     """
     match value:
         case str():
             text = _SCHEME.sub(rf"\g<1> {REDACTED}", value)
             text = _SUBPROTOCOL.sub(rf"\g<1>{REDACTED}", text)
-            text = _NAMED.sub(rf"\g<1>{REDACTED}", text)
+            text = _PARAMETER.sub(rf"\g<1>{REDACTED}", text)
             text = _URL_PASSWORD.sub(rf"\g<1>{REDACTED}@", text)
             text = _API_KEY.sub(rf"\g<1>_{REDACTED}", text)
             return _JWT.sub(REDACTED, text)
         case dict():
             return {
-                key: REDACTED if SECRET_KEYS.search(str(key)) else redact(item)
+                key: REDACTED if SECRET_NAMES.search(str(key)) else redact(item)
                 for key, item in value.items()
             }
         case list() | tuple() | set() | frozenset():
@@ -73,9 +74,9 @@ def redact(value: Any) -> Any:
 
 
 def _redact_event(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
-    # A traceback that is not text yet is redacted when it is printed.
-    raised = {"exc_info": event.pop("exc_info")} if "exc_info" in event else {}
-    redacted: EventDict = redact(dict(event)) | raised
+    # `_plain_traceback` redacts an exception that is not text yet.
+    exception = {"exc_info": event.pop("exc_info")} if "exc_info" in event else {}
+    redacted: EventDict = redact(dict(event)) | exception
     return redacted
 
 
@@ -93,18 +94,21 @@ def _upper_level(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
 
 
 def _plain_traceback(target: TextIO, error: ExcInfo) -> None:
-    """structlog's own shows the values of variables: secrets, and megabytes that take seconds to print."""
+    """Print a redacted traceback without variables.
+
+    structlog's default also prints the values of variables: secrets, and megabytes that take seconds to print.
+    """
     text = io.StringIO()
     structlog.dev.plain_traceback(text, error)
     target.write(redact(text.getvalue()))
 
 
-def _is_no_clients_doing(record: logging.LogRecord) -> bool:
-    return record.msg not in _CLIENTS_DOING
+def _is_not_client_event(record: logging.LogRecord) -> bool:
+    return record.msg not in _CLIENT_EVENTS
 
 
 def configure(service: str, replica_id: str, level: str, form: Format = "auto") -> None:
-    """Send every log line of this process, ours and the libraries', to standard error in one form."""
+    """Send all log lines of this process and its libraries to standard error, in one format."""
     console = form == "console" or (form == "auto" and sys.stderr.isatty())
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
@@ -134,13 +138,13 @@ def configure(service: str, replica_id: str, level: str, form: Format = "auto") 
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)
-    # The gateway counts and traces requests itself; uvicorn's access lines would only repeat them, with tokens.
+    # The gateway counts and traces requests itself. uvicorn's access log would repeat them, with tokens.
     logging.getLogger("uvicorn.access").disabled = True
-    logging.getLogger("uvicorn.error").addFilter(_is_no_clients_doing)
-    for logger in _CLIENTS_HEADERS:
-        logging.getLogger(logger).setLevel(logging.ERROR)
-    for noisy in ("httpx", "httpcore", "urllib3"):
-        logging.getLogger(noisy).setLevel(logging.WARNING)
+    logging.getLogger("uvicorn.error").addFilter(_is_not_client_event)
+    for name in _HEADER_LOGGERS:
+        logging.getLogger(name).setLevel(logging.ERROR)
+    for name in ("httpx", "httpcore", "urllib3"):
+        logging.getLogger(name).setLevel(logging.WARNING)
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
         logger_factory=structlog.stdlib.LoggerFactory(),

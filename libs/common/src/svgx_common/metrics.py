@@ -1,4 +1,4 @@
-"""The metrics every service has. Names start with `svgx_engine_`; those of the operations guide are fixed."""
+"""The metrics of every service. Names start with `svgx_engine_`; the names in the operations guide are fixed."""
 
 import functools
 
@@ -18,12 +18,12 @@ REQUEST_SECONDS = Histogram(
 )
 ERRORS = Counter(
     "svgx_engine_errors",
-    "Operations that failed on our side (status 500 and above).",
+    "Operations that failed in a service (status 500 and above).",
     ["service", "code"],
 )
 BUS_DROPPED = Counter(
     "svgx_engine_bus_dropped_messages",
-    "Messages NATS could not hand over because this process was too slow.",
+    "Messages from NATS that were dropped because this process was too slow.",
     ["service"],
 )
 READY = Gauge("svgx_engine_ready", "1 while the service takes work, else 0.", ["service"])
@@ -32,7 +32,10 @@ SERVER_ERRORS = frozenset({"error", "internal", "unavailable", "overloaded", "de
 
 
 def observe(service: str, operation: str, code: str, seconds: float) -> None:
-    """Count one answered operation; its trace, when it is recorded, becomes the exemplar."""
+    """Count one answered operation. `code` is `ok` or the error's code.
+
+    When the current trace is recorded, its id becomes the exemplar of the duration.
+    """
     context = trace.get_current_span().get_span_context()
     exemplar = (
         {"trace_id": trace.format_trace_id(context.trace_id)}
@@ -48,5 +51,5 @@ def observe(service: str, operation: str, code: str, seconds: float) -> None:
 
 @functools.cache
 def _series(service: str, operation: str, code: str) -> tuple[Counter, Histogram]:
-    """Looked up once: as many as there are operations and codes."""
+    """Return the time series of an operation and a code. They are cached because `labels` is slow."""
     return REQUESTS.labels(service, operation, code), REQUEST_SECONDS.labels(service, operation)

@@ -17,28 +17,28 @@ _MICROSECOND = timedelta(microseconds=1)
 
 @dataclass(frozen=True, slots=True)
 class Cursor:
-    """The last item of a page: what the next page starts after."""
+    """The position of the last item of a page. The next page starts after it."""
 
     at: datetime
     id: str
 
     def encode(self) -> str:
-        """As clients see it."""
+        """Return the cursor as clients see it: the time in microseconds and the id, in URL-safe base64."""
         text = f"{(self.at - _EPOCH) // _MICROSECOND} {self.id}"
         return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
 
     @classmethod
     def decode(cls, text: str) -> "Cursor":
-        """Inverse of `encode`; raises `Invalid` on what it did not make."""
+        """Read a cursor that `encode` wrote. Raise `Invalid` for any other text."""
         try:
             padded = text + "=" * (-len(text) % 4)
-            moment, _, identifier = (
+            microseconds, _, identifier = (
                 base64.b64decode(padded, altchars=b"-_", validate=True).decode().partition(" ")
             )
-            cursor = cls(_EPOCH + int(moment) * _MICROSECOND, identifier)
+            cursor = cls(_EPOCH + int(microseconds) * _MICROSECOND, identifier)
         except (binascii.Error, ValueError, OverflowError):
             cursor = None
-        # Comparing with what `encode` makes refuses everything unusual, such as spaces or signs in the number.
+        # `int` also accepts spaces, signs and underscores. Encoding again finds them.
         if cursor is None or cursor.encode() != text or not cursor.id or "\x00" in cursor.id:
             raise Invalid("cursor: is not the `next` of a page", field="cursor")
         return cursor
@@ -49,7 +49,7 @@ def page_of(
 ) -> tuple[Sequence[Row], str | None]:
     """Split `limit + 1` queried rows into the page's rows and the cursor of the next page, or None on the last page.
 
-    `position` returns the cursor that names a row.
+    `position` returns the cursor of a row.
     """
     if len(rows) <= limit:
         return rows, None

@@ -1,8 +1,8 @@
-"""PostgreSQL for the services that own tables: a pool, named queries, migrations, spans."""
+"""PostgreSQL for the services that own tables: a connection pool, named queries, migrations and spans."""
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractContextManager, asynccontextmanager
 from dataclasses import dataclass
 from importlib.resources import files
@@ -20,16 +20,17 @@ log = structlog.get_logger(__name__)
 tracer = trace.get_tracer("svgx.postgres")
 
 Row = asyncpg.Record
+
 COMMAND_TIMEOUT = 15.0
-"""Seconds one statement may take."""
+"""Seconds one statement may take before it is cancelled."""
 
 ACQUIRE_TIMEOUT = 5.0
-"""Seconds to wait for a connection of the pool."""
+"""Seconds to wait for a free connection of the pool before the caller gets `Unavailable`."""
 
-_UNREACHABLE = (
+_TEMPORARY_ERRORS = (
     asyncpg.PostgresConnectionError,
     asyncpg.InterfaceError,
-    # What remains of a crash of the server when the pool resets the connection: it covers the first error.
+    # After a crash of the server, the pool's reset of the connection raises this and hides the first error.
     asyncpg.InternalClientError,
     asyncpg.CannotConnectNowError,
     asyncpg.AdminShutdownError,
@@ -41,18 +42,22 @@ _UNREACHABLE = (
     EOFError,
     TimeoutError,
 )
+"""Errors that become `Unavailable`, because the same request may succeed later."""
 
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """One statement of a `queries.sql`."""
+    """A named statement of a `queries.sql`."""
 
     name: str
     sql: str
 
 
 def load_queries(package: str) -> Mapping[str, Query]:
-    """The statements of `<package>/sql/queries.sql`: each starts with a line `-- name: <name>`."""
+    """Return the statements of `<package>/sql/queries.sql` by name.
+
+    Each statement starts with a line `-- name: <name>`. Raise `ValueError` when two have the same name.
+    """
     text = files(package).joinpath("sql/queries.sql").read_text()
     parts = re.split(r"(?m)^-- name: (\w+)$", text)
     names, statements = parts[1::2], parts[2::2]
@@ -66,7 +71,7 @@ def load_queries(package: str) -> Mapping[str, Query]:
 
 
 class Session:
-    """Runs named queries on one connection, inside its transaction."""
+    """A connection that runs named queries."""
 
     def __init__(
         self, connection: "PoolConnectionProxy[Row]", queries: Mapping[str, Query]
@@ -75,28 +80,26 @@ class Session:
         self._queries = queries
 
     async def rows(self, name: str, *args: Any) -> list[Row]:
-        """All rows."""
+        """Run a query and return all rows."""
         with _span(name):
             return await self._connection.fetch(self._queries[name].sql, *args)
 
     async def row(self, name: str, *args: Any) -> Row | None:
-        """The first row."""
+        """Run a query and return the first row, or None without rows."""
         with _span(name):
             return await self._connection.fetchrow(self._queries[name].sql, *args)
 
     async def run(self, name: str, *args: Any) -> None:
-        """No rows."""
+        """Run a query without a result."""
         with _span(name):
             await self._connection.execute(self._queries[name].sql, *args)
 
-    async def run_many(self, name: str, args: Sequence[Sequence[Any]]) -> None:
-        """Once for each set of arguments."""
-        with _span(name):
-            await self._connection.executemany(self._queries[name].sql, args)
-
 
 class Database:
-    """A pool of connections whose `search_path` is one schema. Raises `Unavailable` when PostgreSQL is not there."""
+    """A connection pool on one schema.
+
+    Its methods raise `Unavailable` when PostgreSQL is not reachable or no connection becomes free in time.
+    """
 
     def __init__(self, pool: "asyncpg.Pool[Row]", queries: Mapping[str, Query]) -> None:
         self._pool = pool
@@ -104,47 +107,47 @@ class Database:
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Session]:
-        """A transaction: committed when the block ends, undone when it raises."""
+        """Open a transaction. It is committed at the end of the block and rolled back when the block raises."""
         try:
             async with (
                 self._pool.acquire(timeout=ACQUIRE_TIMEOUT) as connection,
                 connection.transaction(),
             ):
                 yield Session(connection, self._queries)
-        except _UNREACHABLE as error:
+        except _TEMPORARY_ERRORS as error:
             raise _unavailable(error) from error
 
     @asynccontextmanager
     async def session(self) -> AsyncIterator[Session]:
-        """A connection without a transaction: each query commits by itself."""
+        """Take a connection without a transaction: each query commits by itself."""
         try:
             async with self._pool.acquire(timeout=ACQUIRE_TIMEOUT) as connection:
                 yield Session(connection, self._queries)
-        except _UNREACHABLE as error:
+        except _TEMPORARY_ERRORS as error:
             raise _unavailable(error) from error
 
     async def rows(self, name: str, *args: Any) -> list[Row]:
-        """All rows of one query."""
+        """Run one query and return all rows."""
         async with self.session() as session:
             return await session.rows(name, *args)
 
     async def row(self, name: str, *args: Any) -> Row | None:
-        """The first row of one query."""
+        """Run one query and return the first row, or None without rows."""
         async with self.session() as session:
             return await session.row(name, *args)
 
     async def run(self, name: str, *args: Any) -> None:
-        """One query without rows."""
+        """Run one query without a result."""
         async with self.session() as session:
             await session.run(name, *args)
 
     async def check(self) -> None:
-        """Return when PostgreSQL answers."""
+        """Return when PostgreSQL answers. Raise asyncpg's error otherwise: this is a health check."""
         async with self._pool.acquire(timeout=ACQUIRE_TIMEOUT) as connection:
             await connection.execute("SELECT 1")
 
     def usage(self) -> dict[str, Any]:
-        """Connections of the pool."""
+        """Return the pool's connections: `size` open, `in_use`, and `max`."""
         size, idle = self._pool.get_size(), self._pool.get_idle_size()
         return {"size": size, "in_use": size - idle, "max": self._pool.get_max_size()}
 
@@ -153,9 +156,9 @@ class Database:
 async def connect(
     url: str, *, schema: str, package: str, pool_size: int
 ) -> AsyncIterator[Database]:
-    """Wait for PostgreSQL, bring the schema up to date, and open a pool on it.
+    """Wait for PostgreSQL, apply the missing migrations and open a pool on the schema.
 
-    `package` has `sql/queries.sql` and `sql/migrations/NNNN_*.sql`.
+    `package` contains `sql/queries.sql` and `sql/migrations/NNNN_*.sql`.
     """
     await _migrate(url, schema, package)
     pool = await asyncpg.create_pool(
@@ -171,18 +174,19 @@ async def connect(
         try:
             async with asyncio.timeout(5):
                 await pool.close()
-        except (TimeoutError, *_UNREACHABLE):
+        except (TimeoutError, *_TEMPORARY_ERRORS):
             pool.terminate()
 
 
 async def _migrate(url: str, schema: str, package: str) -> None:
     folder = files(package).joinpath("sql/migrations")
     migrations = sorted(
-        (item for item in folder.iterdir() if item.name.endswith(".sql")), key=lambda i: i.name
+        (file for file in folder.iterdir() if file.name.endswith(".sql")),
+        key=lambda file: file.name,
     )
     connection = await _first_connection(url)
     try:
-        # One replica at a time; the others wait here and then find everything done.
+        # Only one replica migrates at a time. The others wait for the lock and then find no missing migration.
         await connection.execute("SELECT pg_advisory_lock(hashtext($1))", f"svgx.{schema}")
         await connection.execute(f'CREATE SCHEMA IF NOT EXISTS "{schema}"')
         await connection.execute(f'SET search_path TO "{schema}"')
@@ -190,17 +194,20 @@ async def _migrate(url: str, schema: str, package: str) -> None:
             "CREATE TABLE IF NOT EXISTS migration (name text PRIMARY KEY, at timestamptz NOT NULL DEFAULT now())"
         )
         done = {row["name"] for row in await connection.fetch("SELECT name FROM migration")}
-        for item in migrations:
-            if item.name not in done:
+        for migration in migrations:
+            if migration.name not in done:
                 async with connection.transaction():
-                    await connection.execute(item.read_text())
-                    await connection.execute("INSERT INTO migration (name) VALUES ($1)", item.name)
-                log.info("migrated", schema=schema, migration=item.name)
+                    await connection.execute(migration.read_text())
+                    await connection.execute(
+                        "INSERT INTO migration (name) VALUES ($1)", migration.name
+                    )
+                log.info("migrated", schema=schema, migration=migration.name)
     finally:
         await connection.close()
 
 
 async def _first_connection(url: str) -> "asyncpg.Connection[Row]":
+    """Connect, and retry until PostgreSQL is up. Raise at once for a wrong URL, password or database name."""
     waiting = False
     while True:
         try:

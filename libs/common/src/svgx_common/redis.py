@@ -1,4 +1,4 @@
-"""Redis: what it holds may vanish at any moment, at the cost of speed only. Every key has a time to live."""
+"""Connections to Redis. Every key has a time to live, and losing the keys costs only speed."""
 
 from redis.asyncio import BlockingConnectionPool, ConnectionPool, Redis
 from redis.asyncio.connection import AbstractConnection as Connection
@@ -12,9 +12,9 @@ _COMMON = {"socket_connect_timeout": 1.0, "decode_responses": True}
 
 
 def connect(url: str, pool_size: int = 32) -> Redis:
-    """A client that connects when first used, and whose calls fail within a second when Redis is gone.
+    """Return a client that connects on first use. Its calls fail within a second when Redis is not reachable.
 
-    It opens `pool_size` connections at most; what comes on top waits for one.
+    The client opens at most `pool_size` connections. Further calls wait up to a second for a free one.
     """
     pool = BlockingConnectionPool.from_url(
         url,
@@ -22,7 +22,7 @@ def connect(url: str, pool_size: int = 32) -> Redis:
         timeout=1.0,
         socket_timeout=1.0,
         health_check_interval=10,
-        # Once, for a connection that died unnoticed; the default would try for seconds.
+        # Retry once, because a pooled connection may be dead. redis-py's default retries for seconds.
         retry=Retry(NoBackoff(), 1),
         **_COMMON,
     )
@@ -30,9 +30,9 @@ def connect(url: str, pool_size: int = 32) -> Redis:
 
 
 def open_unpooled(url: str) -> Connection:
-    """One connection, for who sends one thing after the other and has a time limit around each: none is in here.
+    """Return one connection without a pool. The caller sends one command at a time and sets its own timeout.
 
-    It costs half of what a pool's costs, which is made for many callers.
+    A command costs half as much as through a pool, which is made for many concurrent callers.
     """
     pool = ConnectionPool.from_url(url, socket_timeout=None, retry=Retry(NoBackoff(), 0), **_COMMON)
     connection: Connection = pool.make_connection()  # type: ignore[no-untyped-call]

@@ -1,4 +1,4 @@
-"""A service's life: settings, logs, bus, application, signals, drain. Every `__main__` calls `run`."""
+"""The life of a service process: settings, logs, bus, application, signals and drain. Every `__main__` calls `run`."""
 
 import asyncio
 import contextlib
@@ -21,10 +21,10 @@ from nats.aio.msg import Msg
 from starlette.types import ASGIApp
 
 from svgx_common import logs, tracing
-from svgx_common.background import repeat
+from svgx_common.background import BackgroundTasks
 from svgx_common.contract.transport import replica_subject
 from svgx_common.health import Health, Phase
-from svgx_common.http import server as httpd
+from svgx_common.http import server as http_server
 from svgx_common.http.protocol import LimitedHttp
 from svgx_common.messaging.bus import Bus
 from svgx_common.messaging.responder import Responder
@@ -32,19 +32,19 @@ from svgx_common.settings import Settings, load
 
 log = structlog.get_logger(__name__)
 
-YOUNG_OBJECTS = 10_000
-"""Objects made until the garbage collector looks for cycles among them. Python's 700 are made by two requests."""
+GC_THRESHOLD = 10_000
+"""New objects between two runs of the garbage collector. Two requests already make Python's default of 700."""
 
-LAST_SECONDS = 5.0
-"""Seconds past the drain time before what is unfinished is given up, and again for handing over."""
+GRACE_SECONDS = 5.0
+"""Seconds after `DRAIN_SECONDS` until unfinished work is given up, and the time limit of `Service.drain`."""
 
 
 @dataclass(slots=True)
 class Service:
-    """What a service's composition root hands to the runtime.
+    """A service as its composition root builds it: an ASGI application and hooks for the drain.
 
-    `drain` is awaited after the responder has left its queue group and finished; it gives up what the service holds.
-    `before_drain` is awaited first, while the service still answers.
+    `before_drain` runs first, while the service still answers. `drain` runs last, after the service has left its queue
+    group and finished its requests; it hands over the service's resources, such as leases.
     """
 
     asgi: ASGIApp | None = None
@@ -54,7 +54,7 @@ class Service:
 
 @dataclass(frozen=True, slots=True)
 class Runtime(Generic[Settings]):
-    """What a composition root builds with."""
+    """The objects from which a composition root builds its service."""
 
     settings: Settings
     bus: Bus
@@ -65,6 +65,7 @@ class Runtime(Generic[Settings]):
 
 
 Build = Callable[[Runtime[Settings]], AbstractAsyncContextManager[Service]]
+"""A composition root: builds the service, and closes its resources at the end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +83,7 @@ def run(
     build: Build[Settings],
     websocket: Callable[[Settings], WebSocketOptions] | None = None,
 ) -> None:
-    """Run the service until SIGTERM or SIGINT; returns after everything in flight is finished.
+    """Run the service until SIGTERM or SIGINT. Return once all requests are finished.
 
     Without `websocket` the service accepts no WebSockets.
     """
@@ -92,7 +93,7 @@ def run(
     logs.configure(service, replica_id, settings.log_level, settings.log_format)
     provider = tracing.configure(service, replica_id, version)
     try:
-        listener = httpd.listen(settings.api_host, settings.api_port)
+        listener = http_server.listen(settings.api_host, settings.api_port)
     except OSError as error:
         print(
             f"svgx: API_PORT: cannot listen on {settings.api_host}:{settings.api_port}: {error.strerror}",
@@ -100,22 +101,24 @@ def run(
         )
         raise SystemExit(2) from None
     options = None if websocket is None else websocket(settings)
-    life = _Life(service, settings, replica_id, version, options)
+    process = _ServiceProcess(service, settings, replica_id, version, options)
     try:
         with (
             contextlib.closing(listener),
             asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
         ):
-            runner.run(life.live(listener, build))
+            runner.run(process.run(listener, build))
     except Exception:
-        # Through the logs: there it is one line, and without secrets.
+        # Logged, because a log line is redacted; a traceback on standard error is not.
         log.critical("ended by an error", exc_info=True)
         raise SystemExit(1) from None
     finally:
         tracing.finish(provider)
 
 
-class _Life(Generic[Settings]):
+class _ServiceProcess(Generic[Settings]):
+    """The run of a service, from the start of its HTTP server to the end of its drain."""
+
     def __init__(
         self,
         service: str,
@@ -130,46 +133,50 @@ class _Life(Generic[Settings]):
         self._version = version
         self._websocket = websocket
         self._stop = asyncio.Event()
-        self._until: float | None = None
-        """When what is unfinished is given up, by the loop's clock; known once the service drains."""
-        self._reason: str | None = None
-        self.health = Health(service, replica_id, version)
+        self._drain_deadline: float | None = None
+        """The loop time at which unfinished work is given up; None until the service drains."""
+        self._last_reason: str | None = None
+        """The reason in the last health report that was logged."""
+        self._health = Health(service, replica_id, version)
 
-    async def live(self, listener: socket.socket, build: Build[Settings]) -> None:
+    async def run(self, listener: socket.socket, build: Build[Settings]) -> None:
+        """Serve on `listener` until a signal arrives, then drain."""
         loop = asyncio.get_running_loop()
         for signum in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(signum, self._stop.set)
-        front = httpd.Front(self.health, prometheus_enabled=self._settings.prometheus_enabled)
-        # Not the setting: that may be 0, for any free port.
+        application = http_server.ServiceApplication(
+            self._health, prometheus_enabled=self._settings.prometheus_enabled
+        )
+        # The setting may be 0, for any free port.
         self._port = listener.getsockname()[1]
-        self._server = httpd.Server(self._config(front))
+        self._server = http_server.Server(self._uvicorn_config(application))
         self._serving = asyncio.create_task(self._server.serve(sockets=[listener]))
         try:
-            await self._until_stop(self._work(front, build))
+            await self._cancel_on_early_stop(self._work(application, build))
         finally:
             await self._stop_serving()
         log.info("stopped")
 
     async def _stop_serving(self) -> None:
-        """Take no more connections, and finish the requests that are under way."""
+        """Accept no more connections, and wait until the requests in progress are finished."""
         seconds = self._settings.drain_seconds
-        if self._until is not None:
-            # What was done before has taken its time; a second is for what comes after.
-            seconds = min(seconds, self._until - asyncio.get_running_loop().time() - 1)
-        # uvicorn reads it when it begins to stop.
+        if self._drain_deadline is not None:
+            # The steps before have used part of the time. One second remains for the steps after.
+            seconds = min(seconds, self._drain_deadline - asyncio.get_running_loop().time() - 1)
+        # uvicorn reads this value when it begins to shut down.
         self._server.config.timeout_graceful_shutdown = max(1, round(seconds))
         self._server.should_exit = True
         await asyncio.wait({self._serving})
 
-    def _config(self, front: httpd.Front) -> uvicorn.Config:
+    def _uvicorn_config(self, application: ASGIApp) -> uvicorn.Config:
         websocket = self._websocket
         config = uvicorn.Config(
-            front,
+            application,
             http=LimitedHttp,
             log_config=None,
             access_log=False,
             server_header=False,
-            proxy_headers=False,  # whom to believe is the gateway's setting
+            proxy_headers=False,  # the gateway's own setting lists the trusted proxies
             lifespan="off",
             ws="none" if websocket is None else websocket.protocol,
             ws_per_message_deflate=False,
@@ -179,12 +186,12 @@ class _Life(Generic[Settings]):
             config.ws_ping_timeout = websocket.ping_timeout
         return config
 
-    async def _until_stop(self, work: Coroutine[None, None, None]) -> None:
-        """Run `work`, and cancel it when a signal comes before the service is up."""
+    async def _cancel_on_early_stop(self, work: Coroutine[None, None, None]) -> None:
+        """Run `work`, and cancel it when a signal arrives before the service is ready."""
         working = asyncio.create_task(work)
         stopping = asyncio.create_task(self._stop.wait())
         await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
-        if self.health.phase is Phase.STARTING and not working.done():
+        if self._health.phase is Phase.STARTING and not working.done():
             working.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await working
@@ -192,88 +199,98 @@ class _Life(Generic[Settings]):
             await working
         stopping.cancel()
 
-    async def _work(self, front: httpd.Front, build: Build[Settings]) -> None:
+    async def _work(
+        self, application: http_server.ServiceApplication, build: Build[Settings]
+    ) -> None:
+        """Connect to NATS, build the service, answer requests until the stop, and drain."""
         bus = await Bus.connect(self._settings.nats_url, self._service, self._replica_id)
         responder = Responder(bus, self._version)
-        self.health.require("nats", functools.partial(_require_connected, bus))
+        self._health.require("nats", functools.partial(_require_connected, bus))
         runtime = Runtime(
-            self._settings, bus, responder, self.health, self._replica_id, self._version
+            self._settings, bus, responder, self._health, self._replica_id, self._version
         )
+        background = BackgroundTasks()
         try:
             async with build(runtime) as service:
-                front.inner = service.asgi
+                application.app = service.asgi
                 await self._answer_health(bus)
                 await responder.start()
                 await bus.settle()
-                spare_the_collector()
-                self.health.phase = Phase.READY
+                freeze_startup_objects()
+                self._health.phase = Phase.READY
                 log.info("ready", port=self._port)
-                watching = asyncio.create_task(repeat("health", self._watch_health))
+                background.repeat("health", self._watch_health)
                 try:
-                    await self._until_stop_or_gone(bus)
+                    await self._wait_for_stop(bus)
                 finally:
-                    watching.cancel()
+                    await background.stop()
                 await self._drain(responder, service)
         finally:
             await bus.close()
 
     async def _watch_health(self) -> None:
-        """Say in the log when what the service needs goes and comes back, also when nobody probes."""
-        # Not at once: what is needed may come with the first seconds, and probes tell until then.
+        """Log each change of the health, also when no probe asks for it."""
+        # The first check waits too: dependencies may come up late, and probes report the start.
         await asyncio.sleep(self._settings.health_check_interval)
-        report = await self.health.report()
-        if report.reason != self._reason:
-            tell = log.info if report.reason is None else log.warning
-            tell("health changed", status=report.status, reason=report.reason)
-        self._reason = report.reason
+        report = await self._health.report()
+        if report.reason != self._last_reason:
+            log_change = log.info if report.reason is None else log.warning
+            log_change("health changed", status=report.status, reason=report.reason)
+        self._last_reason = report.reason
 
-    async def _until_stop_or_gone(self, bus: Bus) -> None:
+    async def _wait_for_stop(self, bus: Bus) -> None:
+        """Wait for a signal. Raise `ConnectionError` when the connection to NATS closes for good."""
         stopping = asyncio.create_task(self._stop.wait())
-        gone = asyncio.create_task(bus.wait_gone())
-        await asyncio.wait({stopping, gone}, return_when=asyncio.FIRST_COMPLETED)
+        closed = asyncio.create_task(bus.wait_closed())
+        await asyncio.wait({stopping, closed}, return_when=asyncio.FIRST_COMPLETED)
         stopping.cancel()
-        gone.cancel()
+        closed.cancel()
         if not self._stop.is_set():
-            # Started again it works; as it is it would live on in vain.
+            # A restart of the process repairs this.
             raise ConnectionError("NATS closed the connection for good")
 
     async def _drain(self, responder: Responder, service: Service) -> None:
         log.info("draining")
-        self.health.phase = Phase.DRAINING
+        self._health.phase = Phase.DRAINING
         now = asyncio.get_running_loop().time()
-        self._until = now + self._settings.drain_seconds + LAST_SECONDS
+        self._drain_deadline = now + self._settings.drain_seconds + GRACE_SECONDS
         try:
-            async with asyncio.timeout_at(self._until):
+            async with asyncio.timeout_at(self._drain_deadline):
                 if service.before_drain is not None:
                     await service.before_drain()
                 if service.asgi is not None:
-                    # While the bus is still there: these requests need it.
+                    # Before the responder drains and the bus closes, because HTTP requests need both.
                     await self._stop_serving()
                 await responder.drain()
         except TimeoutError:
-            log.error("could not finish everything within the drain time")
+            log.error("could not finish all requests within the drain time")
         if service.drain is not None:
-            # Also after a timeout: what is handed over now, nobody has to take.
+            # Also after a timeout: other replicas take over faster when the resources are handed over.
             try:
-                async with asyncio.timeout(LAST_SECONDS):
+                async with asyncio.timeout(GRACE_SECONDS):
                     await service.drain()
             except TimeoutError:
-                log.error("could not hand everything over within the drain time")
+                log.error("could not hand over all resources within the drain time")
 
     async def _answer_health(self, bus: Bus) -> None:
+        """Answer health requests on this replica's own subject."""
+
         async def answer(message: Msg) -> None:
-            report = await self.health.report()
+            report = await self._health.report()
             await bus.respond(message.reply, report.model_dump_json().encode())
 
         subject = replica_subject(self._service, self._replica_id)
         await bus.connection.subscribe(subject, cb=answer)
 
 
-def spare_the_collector() -> None:
-    """Call once at the end of a start: what it has made stays for good, and no collection looks through it again."""
+def freeze_startup_objects() -> None:
+    """Exclude all objects that exist now from garbage collection. Call once, at the end of the start.
+
+    They live as long as the process, so checking them again in each collection costs time for nothing.
+    """
     gc.collect()
     gc.freeze()
-    gc.set_threshold(YOUNG_OBJECTS)
+    gc.set_threshold(GC_THRESHOLD)
 
 
 async def _require_connected(bus: Bus) -> None:

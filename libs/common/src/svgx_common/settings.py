@@ -1,4 +1,7 @@
-"""Settings: environment over file over defaults, checked before anything opens a socket."""
+"""Settings from environment variables, the configuration file and defaults, in this order of priority.
+
+All settings are validated before the process opens a socket.
+"""
 
 import os
 import re
@@ -41,7 +44,7 @@ def _postgres_url(text: str) -> str:
 
 
 _CONFIG = SettingsConfigDict(extra="ignore", env_ignore_empty=True, hide_input_in_errors=True)
-"""For every base: of two bases the later one's counts, defaults included."""
+"""The configuration of every settings class. Each class repeats it because, of two bases, the later one's is used."""
 
 
 class _Settings(BaseSettings):
@@ -56,12 +59,12 @@ class _Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """The environment goes before what the configuration file says, which comes as arguments."""
+        """Give the environment priority over the configuration file. `load` passes the file's values as arguments."""
         return env_settings, init_settings
 
 
 class ServiceSettings(_Settings):
-    """What every service has. Variables are the operations guide's; defaults suit a laptop."""
+    """The settings of every service. The operations guide names the variables; the defaults suit a laptop."""
 
     model_config = _CONFIG
 
@@ -71,43 +74,43 @@ class ServiceSettings(_Settings):
     api_host: str = "0.0.0.0"
     api_port: int = Field(8000, ge=0, le=65535)
     nats_url: Annotated[str, AfterValidator(_nats_url)] = "nats://localhost:4222"
-    """One server, or several separated by commas."""
+    """The URL of one NATS server, or of several separated by commas."""
     drain_seconds: float = Field(5.0, ge=0, le=600)
-    """Within this time a stopping service finishes what it has."""
+    """Seconds a stopping service has to finish its requests."""
     prometheus_enabled: bool = True
-    """Whether `/metrics` and `/metrics/prometheus` answer."""
+    """Serve `/metrics` and `/metrics/prometheus`."""
     health_check_interval: float = Field(30.0, ge=1, le=3600)
-    """Seconds between two looks of a service at what it needs, whoever else asks; changes are logged."""
+    """Seconds between two health checks by the service itself. Each change of the result is logged."""
 
     @property
     def in_production(self) -> bool:
-        """Whether what suits a laptop only will not do."""
+        """Return whether the environment is production, where settings that suit only a laptop are refused."""
         return self.environment.strip().lower() == "production"
 
 
 class PostgresSettings(_Settings):
-    """For services with tables."""
+    """The settings of services that own tables."""
 
     model_config = _CONFIG
 
     postgres_url: Annotated[str, AfterValidator(_postgres_url)]
     database_pool_size: int = Field(10, ge=1, le=1000)
-    """Connections a replica keeps."""
+    """Connections of a replica's pool."""
     database_max_overflow: int = Field(0, ge=0, le=1000)
-    """Connections on top of them, under load."""
+    """Additional connections of the pool under load."""
 
     @property
     def database_connections(self) -> int:
-        """Connections at most."""
+        """The largest number of connections of the pool."""
         return self.database_pool_size + self.database_max_overflow
 
 
 MIN_SECRET = 32
-"""Bytes of a `JWT_SECRET` in production: as long as HS256's hash (RFC 7518, 3.2)."""
+"""Smallest length of `JWT_SECRET` in production, in bytes: the length of HS256's hash (RFC 7518, 3.2)."""
 
 
 class TokenSettings(ServiceSettings):
-    """For services that sign or check access tokens."""
+    """The settings of services that sign or verify access tokens."""
 
     jwt_secret: SecretStr = Field(min_length=1)
 
@@ -126,26 +129,27 @@ Settings = TypeVar("Settings", bound=ServiceSettings)
 
 
 def load(kind: type[Settings]) -> Settings:
-    """Read the settings; anything wrong ends the process with one line a setting and status 2.
+    """Read and validate the settings.
 
-    `SVGX_CONFIG` names a configuration file (see `config_file`). No line has a value in it.
+    A mistake ends the process with status 2, after one line on standard error for each mistake. The lines contain no
+    values, because a value may be a secret. `SVGX_CONFIG` names a configuration file (see `config_file`).
     """
     path = os.environ.get(config_file.VARIABLE, "").strip()
-    found = _read(Path(path), kind) if path else config_file.Found()
-    lines = [f"{config_file.VARIABLE}: {path}: {error}" for error in found.errors]
+    content = _read_file(Path(path), kind) if path else config_file.FileContent()
+    lines = [f"{config_file.VARIABLE}: {path}: {error}" for error in content.errors]
     try:
-        settings = kind(**found.values)
+        settings = kind(**content.values)
     except ValidationError as error:
         for item in error.errors(include_url=False, include_input=False, include_context=False):
             name = "_".join(str(part) for part in item["loc"])
             setting = str(item["loc"][0]) if item["loc"] else ""
-            if setting in found.values:
-                key = ".".join([found.keys[setting], *(str(part) for part in item["loc"][1:])])
+            if setting in content.values:
+                key = ".".join([content.keys[setting], *(str(part) for part in item["loc"][1:])])
                 lines.append(f"{config_file.VARIABLE}: {path}: {key}: {item['msg']}")
-            elif setting not in found.keys:  # else the file's fault, which is said already
+            elif setting not in content.keys:  # otherwise `content.errors` has it already
                 lines.append(f"{name.upper() or 'settings'}: {item['msg']}")
     except SettingsError as error:
-        # Names the field; the value is only in what it was raised from.
+        # Its text names the field. The value is only in the exception's cause.
         lines.append(str(error))
     else:
         if not lines:
@@ -155,12 +159,12 @@ def load(kind: type[Settings]) -> Settings:
     raise SystemExit(2)
 
 
-def _read(path: Path, kind: type[Settings]) -> config_file.Found:
+def _read_file(path: Path, kind: type[Settings]) -> config_file.FileContent:
     fields = set(kind.model_fields)
     reader = config_file.Reader(
         kind.__module__.partition(".")[0].removeprefix("svgx_"),
         own=fields,
         common=set(ServiceSettings.model_fields),
-        taken={name for name in fields if os.environ.get(name.upper())},
+        overridden={name for name in fields if os.environ.get(name.upper())},
     )
     return reader.read(path)

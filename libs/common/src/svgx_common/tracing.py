@@ -1,6 +1,6 @@
-"""OTLP traces, when `OTEL_EXPORTER_OTLP_ENDPOINT` is set; otherwise spans carry ids only, and cost next to nothing.
+"""Traces. They are exported over OTLP when `OTEL_EXPORTER_OTLP_ENDPOINT` is set; otherwise spans only carry ids.
 
-Sampling, headers and the rest follow OpenTelemetry's own environment variables.
+OpenTelemetry's own environment variables set the sampling and the headers of the exporter.
 """
 
 import os
@@ -16,20 +16,17 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.util.types import Attributes
 
 QUEUE = 16_384
-"""Spans that wait to be sent; what comes on top is dropped. OpenTelemetry's 2048 are half a second of a gateway's."""
+"""Spans that may wait for export; further spans are dropped. A busy gateway fills OpenTelemetry's 2048 in 0.5 s."""
 
 BATCH = 2048
-"""Spans sent at once. With OpenTelemetry's 512, a busy gateway's requests cost two thirds of what is in them."""
+"""Spans in one export. With OpenTelemetry's 512, a gateway's exports cost two thirds as much as the spans in them."""
 
 LAST_EXPORT = 2.0
-"""Seconds a stopping process spends on its last spans."""
+"""Seconds a stopping process may spend on the export of its last spans."""
 
 
 def configure(service: str, replica_id: str, version: str) -> TracerProvider:
-    """Give this process's spans ids, and export them where there is a collector. Call once.
-
-    Give the result to `finish` at the end.
-    """
+    """Set the tracer provider of this process and return it. Call once, and pass the result to `finish` at the end."""
     endpoints = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
     exporting = any(os.environ.get(name) for name in endpoints)
     resource = _OneResource(
@@ -48,52 +45,59 @@ def configure(service: str, replica_id: str, version: str) -> TracerProvider:
         provider = TracerProvider(resource=resource)
         provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
     else:
-        # Nothing is recorded, but one id still joins the log lines of one request across the services.
+        # Nothing is recorded, but the trace id still connects the log lines of one request across the services.
         provider = TracerProvider(sampler=sampling.ALWAYS_OFF, resource=resource)
     trace.set_tracer_provider(provider)
     return provider
 
 
 class _OneResource(Resource):
-    """The process's only one. The exporter hashes it for each span, which as JSON takes a tenth of its time."""
+    """A resource that is compared by identity, because a process has only one.
+
+    The exporter hashes the resource for each span. OpenTelemetry's hash dumps it as JSON, a tenth of the export's time.
+    """
 
     __eq__ = object.__eq__
     __hash__ = object.__hash__
 
 
 def finish(provider: TracerProvider) -> None:
-    """Send what is still queued. A collector that is away holds nobody up: the exporter alone would try for 30 s."""
-    last = threading.Thread(target=provider.shutdown, daemon=True)
-    last.start()
-    last.join(LAST_EXPORT)
+    """Export the queued spans, within `LAST_EXPORT` seconds.
+
+    The exporter has no such limit: it retries an unreachable collector for 30 s.
+    """
+    shutdown = threading.Thread(target=provider.shutdown, daemon=True)
+    shutdown.start()
+    shutdown.join(LAST_EXPORT)
 
 
 def current_trace_id() -> str:
-    """The id of the trace this code runs in, as 32 hex digits; zeros outside of any."""
+    """Return the id of the current trace as 32 hex digits; zeros without a trace."""
     return trace.format_trace_id(trace.get_current_span().get_span_context().trace_id)
 
 
 def client_span(
     tracer: trace.Tracer, name: str, attributes: Attributes = None
 ) -> AbstractContextManager[object]:
-    """A span of what this process asks of another one; no span within one that is not recorded.
+    """Return a context manager: a client span around a request to another process.
 
-    There it would only cost: the outer one's context says all that travels on, that nothing is recorded included.
+    Within a span that is not recorded, no span is made, because it would not be recorded either. The outer span's
+    context then travels with the request, and says that the trace is not recorded.
     """
     outer = trace.get_current_span()
     if outer.get_span_context().is_valid and not outer.is_recording():
-        return _NOTHING
+        return _NO_SPAN
     return CurrentSpan(tracer, name, trace.SpanKind.CLIENT, attributes=attributes)
 
 
-_NOTHING = nullcontext()
+_NO_SPAN = nullcontext()
 
 
 class CurrentSpan:
-    """A span around a `with`, current inside. An exception that leaves it makes it an error, by its type alone.
+    """A span that is current within a `with` block. An exception that leaves the block marks the span as failed.
 
-    OpenTelemetry's own `start_as_current_span` would add the exception's text and stack, which a trace is no place for,
-    and costs a third more.
+    The span records only the exception's type. OpenTelemetry's `start_as_current_span` also records the text and the
+    stack, which may hold secrets, and costs a third more time.
     """
 
     __slots__ = ("_span", "_token")

@@ -101,7 +101,7 @@ class Sessions:
                 session_id,
                 account.user.id,
                 session_until,
-                tokens.counts_until(access_until),
+                tokens.accepted_until(access_until),
                 by.client.address,
                 by.client.user_agent,
                 self._idle_seconds,
@@ -126,7 +126,7 @@ class Sessions:
                 await session.run(
                     "use_session",
                     outcome.session_id,
-                    tokens.counts_until(access_until),
+                    tokens.accepted_until(access_until),
                     by.client.address,
                     by.client.user_agent,
                     self._idle_seconds,

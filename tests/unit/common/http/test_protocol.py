@@ -1,4 +1,4 @@
-"""HTTP/1.1 as the services read it."""
+"""The HTTP/1.1 protocol of the services."""
 
 import asyncio
 
@@ -9,8 +9,8 @@ from uvicorn.server import ServerState
 from svgx_common.http.protocol import LimitedHttp
 
 
-async def names_of_headers(scope: Scope, receive: Receive, send: Send) -> None:
-    """Answers with them, as they are when the body has ended."""
+async def echo_header_names(scope: Scope, receive: Receive, send: Send) -> None:
+    """Answer with the names of the headers, as they are after the end of the body."""
     while (await receive())["more_body"]:
         pass
     names = b",".join(name for name, _ in scope["headers"])
@@ -18,9 +18,9 @@ async def names_of_headers(scope: Scope, receive: Receive, send: Send) -> None:
     await send({"type": "http.response.body", "body": names})
 
 
-async def test_trailers_are_no_headers() -> None:
-    """Proves R-HTTP-11: a proxy in front has not looked at them."""
-    config = uvicorn.Config(names_of_headers, lifespan="off", log_config=None, access_log=False)
+async def test_trailers_are_not_added_to_the_headers() -> None:
+    """Proves R-HTTP-11: a proxy in front does not remove `X-Forwarded-For` from trailers."""
+    config = uvicorn.Config(echo_header_names, lifespan="off", log_config=None, access_log=False)
     config.load()
     server = await asyncio.get_running_loop().create_server(
         lambda: LimitedHttp(config=config, server_state=ServerState(), app_state={}),

@@ -1,4 +1,4 @@
-"""Health and metrics over HTTP, before, while and after a service serves."""
+"""The HTTP application of a service in each phase: health, metrics, and refusals."""
 
 from collections.abc import Callable, Iterable
 
@@ -16,9 +16,9 @@ from starlette.types import Message
 
 from svgx_common import metrics
 from svgx_common.health import Health, Phase
-from svgx_common.http.server import Front
+from svgx_common.http.server import ServiceApplication
 
-# No types of its own.
+# prometheus_client has no types here.
 open_metrics: Callable[[str], Iterable[Metric]] = openmetrics_parser.text_string_to_metric_families
 
 
@@ -28,23 +28,25 @@ def health() -> Health:
 
 
 @pytest.fixture
-def front(health: Health) -> Front:
-    return Front(health)
+def application(health: Health) -> ServiceApplication:
+    return ServiceApplication(health)
 
 
-def visit(front: Front) -> httpx.AsyncClient:
-    return httpx.AsyncClient(transport=httpx.ASGITransport(app=front), base_url="http://service")
+def client_of(application: ServiceApplication) -> httpx.AsyncClient:
+    return httpx.AsyncClient(
+        transport=httpx.ASGITransport(app=application), base_url="http://service"
+    )
 
 
 @pytest.mark.parametrize("slash", ["", "/"])
 @pytest.mark.parametrize("phase", Phase)
-async def test_readiness_follows_the_phase(
-    health: Health, front: Front, phase: Phase, slash: str
+async def test_readiness_follows_the_phase_and_liveness_does_not(
+    health: Health, application: ServiceApplication, phase: Phase, slash: str
 ) -> None:
-    """Proves R-OBS-1: ready only between start and drain, alive always."""
+    """Proves R-OBS-1: a service is ready only between its start and its drain; it is alive all the time."""
     health.phase = phase
     ready = phase is Phase.READY
-    async with visit(front) as http:
+    async with client_of(application) as http:
         for path in ("/health", "/health/ready"):
             answer = await http.get(path + slash)
             assert answer.status_code == (200 if ready else 503)
@@ -53,19 +55,21 @@ async def test_readiness_follows_the_phase(
     assert REGISTRY.get_sample_value("svgx_engine_ready", {"service": "state"}) == ready
 
 
-async def test_readiness_names_what_is_missing_and_no_secret(health: Health, front: Front) -> None:
-    """Proves R-OBS-1: a check that fails is named; what it raised is not shown."""
+async def test_readiness_names_a_failed_check_without_its_error_text(
+    health: Health, application: ServiceApplication
+) -> None:
+    """Proves R-OBS-1: the report shows only the type of the exception."""
 
     async def fail() -> None:
         raise ConnectionError("postgresql://user:hunter2@db")
 
     async def pass_() -> None:
-        """Well."""
+        """Pass."""
 
     health.require("postgresql", fail)
     health.require("nats", pass_)
     health.phase = Phase.READY
-    async with visit(front) as http:
+    async with client_of(application) as http:
         answer = await http.get("/health/ready")
     assert (answer.status_code, answer.json()["reason"]) == (503, "not reachable: postgresql")
     report = (await health.report()).model_dump_json()
@@ -73,30 +77,32 @@ async def test_readiness_names_what_is_missing_and_no_secret(health: Health, fro
     assert "hunter2" not in report
 
 
-async def test_paths_are_not_unknown_before_the_start_is_done(health: Health, front: Front) -> None:
-    """Proves R-OBS-1: 503 first, then the service's own answer."""
+async def test_any_path_answers_503_until_the_service_has_started(
+    health: Health, application: ServiceApplication
+) -> None:
+    """Proves R-OBS-1: then the service's own application answers."""
 
     async def page(_: Request) -> Response:
         return PlainTextResponse("done")
 
-    async with visit(front) as http:
+    async with client_of(application) as http:
         early = await http.get("/page")
         assert (early.status_code, early.json()["code"]) == (503, "unavailable")
         assert early.headers["content-type"] == "application/problem+json"
-        front.inner = Starlette(routes=[Route("/page", page)])
+        application.app = Starlette(routes=[Route("/page", page)])
         assert (await http.get("/page")).text == "done"
         assert (await http.get("/health/live")).status_code == 200
 
 
 @pytest.mark.parametrize("phase", [Phase.STARTING, Phase.DRAINING])
-async def test_websockets_are_refused_before_the_start_and_after_the_end(
-    health: Health, front: Front, phase: Phase
+async def test_websocket_is_refused_before_the_upgrade_while_starting_or_draining(
+    health: Health, application: ServiceApplication, phase: Phase
 ) -> None:
-    """Proves R-OBS-1 and R-FAIL-15: with 503, before they open, and with the time of the next try."""
+    """Proves R-OBS-1 and R-FAIL-15: the response is 503 with `Retry-After`."""
     sent: list[Message] = []
     health.phase = phase
     if phase is Phase.DRAINING:
-        front.inner = Starlette()
+        application.app = Starlette()
 
     async def receive() -> Message:
         return {"type": "websocket.connect"}
@@ -105,44 +111,48 @@ async def test_websockets_are_refused_before_the_start_and_after_the_end(
         sent.append(message)
 
     scope = {"type": "websocket", "path": "/runtime/events/c", "headers": []}
-    await front(scope | {"extensions": {"websocket.http.response": {}}}, receive, send)
+    await application(scope | {"extensions": {"websocket.http.response": {}}}, receive, send)
     assert sent[0]["type"] == "websocket.http.response.start"
     assert sent[0]["status"] == 503
     assert (b"retry-after", b"1") in sent[0]["headers"]
 
 
-async def test_while_it_drains_every_answer_is_the_last_one(health: Health, front: Front) -> None:
-    """Proves R-FAIL-16: pages and probes; before that, connections are kept."""
+async def test_responses_close_the_connection_while_draining(
+    health: Health, application: ServiceApplication
+) -> None:
+    """Proves R-FAIL-16: both pages and probes; before the drain, connections are kept open."""
 
     async def page(_: Request) -> Response:
         return PlainTextResponse("done")
 
-    front.inner = Starlette(routes=[Route("/page", page)])
-    async with visit(front) as http:
-        for phase, said in ((Phase.READY, None), (Phase.DRAINING, "close")):
+    application.app = Starlette(routes=[Route("/page", page)])
+    async with client_of(application) as http:
+        for phase, connection in ((Phase.READY, None), (Phase.DRAINING, "close")):
             health.phase = phase
             answer = await http.get("/page")
-            assert (answer.text, answer.headers.get("connection")) == ("done", said)
+            assert (answer.text, answer.headers.get("connection")) == ("done", connection)
             probe = await http.get("/health/live")
-            assert probe.headers.get("connection") == said
+            assert probe.headers.get("connection") == connection
 
 
-async def test_a_service_without_an_application_knows_nothing_else(
-    health: Health, front: Front
+async def test_service_without_an_application_answers_404(
+    health: Health, application: ServiceApplication
 ) -> None:
-    """Proves R-OBS-1."""
+    """Proves R-OBS-1: it has only health and metrics."""
     health.phase = Phase.READY
-    async with visit(front) as http:
+    async with client_of(application) as http:
         assert (await http.get("/page")).status_code == 404
 
 
-async def test_openmetrics_has_the_trace_of_a_request_as_exemplar(front: Front) -> None:
-    """Proves R-OBS-2: who asks for it gets it; one that is not recorded is no exemplar."""
+async def test_openmetrics_has_recorded_traces_as_exemplars(
+    application: ServiceApplication,
+) -> None:
+    """Proves R-OBS-2: only in the OpenMetrics format, and only recorded traces."""
     for operation, flags in (("recorded", 1), ("not-recorded", 0)):
         context = trace.SpanContext(7, 9, is_remote=False, trace_flags=trace.TraceFlags(flags))
         with trace.use_span(trace.NonRecordingSpan(context)):
             metrics.observe("state", operation, "ok", 0.002)
-    async with visit(front) as http:
+    async with client_of(application) as http:
         plain = await http.get("/metrics/prometheus/")
         wanted = {"Accept": "application/openmetrics-text; version=1.0.0"}
         open_ = await http.get("/metrics/prometheus", headers=wanted)
@@ -153,20 +163,22 @@ async def test_openmetrics_has_the_trace_of_a_request_as_exemplar(front: Front) 
     exemplars = {
         sample.labels["operation"]: sample.exemplar.labels for sample in samples if sample.exemplar
     }
-    # Other tests of this process have left theirs.
+    # Other tests in this process may have left further exemplars.
     assert exemplars["recorded"] == {"trace_id": f"{7:032x}"}
     assert "not-recorded" not in exemplars
 
 
 @pytest.mark.parametrize("path", ["/metrics", "/metrics/"])
-async def test_figures_are_json_whatever_they_are(front: Front, path: str) -> None:
-    """Proves R-OBS-2: JSON has neither NaN nor infinity."""
-    gauge = Gauge("svgx_test_odd", "Odd values.", ["which"])
+async def test_json_metrics_leave_out_values_that_json_does_not_have(
+    application: ServiceApplication, path: str
+) -> None:
+    """Proves R-OBS-2: NaN and infinity."""
+    gauge = Gauge("svgx_test_odd", "Odd values.", ["kind"])
     try:
         for value in ("nan", "inf", "1.5"):
             gauge.labels(value).set(float(value))
-        async with visit(front) as http:
-            figures = (await http.get(path)).json()
+        async with client_of(application) as http:
+            metrics_json = (await http.get(path)).json()
     finally:
         REGISTRY.unregister(gauge)
-    assert [sample["value"] for sample in figures["svgx_test_odd"]["samples"]] == [1.5]
+    assert [sample["value"] for sample in metrics_json["svgx_test_odd"]["samples"]] == [1.5]

@@ -1,4 +1,4 @@
-"""lib0's encoding and the messages of the edit path."""
+"""lib0's encoding, awareness updates, and the binary messages between gateway, holder and state."""
 
 import json
 from collections.abc import Callable
@@ -73,7 +73,7 @@ MESSAGES: list[tuple[Callable[[Any], bytes], Callable[[bytes], Any], st.SearchSt
         st.lists(states, max_size=5),
     ),
     (
-        lambda said: wire.encode_authored_state(*said),
+        lambda authored: wire.encode_authored_state(*authored),
         wire.decode_authored_state,
         st.tuples(texts, states),
     ),
@@ -83,32 +83,32 @@ names = [encode.__module__.rpartition(".")[2] + "." + encode.__name__ for encode
 
 @pytest.mark.parametrize(("encode", "decode", "values"), MESSAGES, ids=names)
 @given(data=st.data())
-def test_what_is_written_is_read(
+def test_encoded_message_is_decoded_to_the_same_message(
     encode: Callable[[Any], bytes],
     decode: Callable[[bytes], Any],
     values: st.SearchStrategy[Any],
     data: st.DataObject,
 ) -> None:
-    """Proves R-BUS-12."""
+    """Proves R-BUS-12: for every message and awareness updates."""
     value = data.draw(values)
     assert decode(encode(value)) == value
 
 
 @pytest.mark.parametrize(("encode", "decode", "values"), MESSAGES, ids=names)
 @given(data=st.data())
-def test_other_bytes_are_malformed(
+def test_damaged_message_is_decoded_or_malformed(
     encode: Callable[[Any], bytes],
     decode: Callable[[bytes], Any],
     values: st.SearchStrategy[Any],
     data: st.DataObject,
 ) -> None:
-    """Proves R-BUS-12: reading never fails in another way, nor reads past the end."""
-    good = bytearray(encode(data.draw(values)))
+    """Proves R-BUS-12: decoding raises no other error and does not read past the end."""
+    message = bytearray(encode(data.draw(values)))
     for _ in range(data.draw(st.integers(0, 3))):
-        if good:
-            good[data.draw(st.integers(0, len(good) - 1))] = data.draw(st.integers(0, 255))
+        if message:
+            message[data.draw(st.integers(0, len(message) - 1))] = data.draw(st.integers(0, 255))
     try:
-        decode(bytes(good[: data.draw(st.integers(0, len(good)))]))
+        decode(bytes(message[: data.draw(st.integers(0, len(message)))]))
     except Malformed:
         pass
 
@@ -117,22 +117,22 @@ def test_other_bytes_are_malformed(
     ("value", "encoded"),
     [(0, "00"), (127, "7f"), (128, "8001"), (300, "ac02"), (2**53 - 1, "ffffffffffffff0f")],
 )
-def test_integers_are_as_lib0_writes_them(value: int, encoded: str) -> None:
-    """Proves R-SYNC-9: npm lib0, encoding.writeVarUint."""
+def test_integer_has_the_encoding_of_lib0(value: int, encoded: str) -> None:
+    """Proves R-SYNC-9: as `encoding.writeVarUint` of npm lib0 writes it."""
     assert Encoder().uint(value).finish().hex() == encoded
     assert Decoder(bytes.fromhex(encoded)).uint() == value
 
 
 @pytest.mark.parametrize("encoded", ["", "80", "ffffffffffffff10", "ff" * 20])
-def test_integers_lib0_would_not_read(encoded: str) -> None:
-    """Proves R-BUS-12: cut off, or over 53 bits."""
+def test_integer_that_lib0_refuses_is_malformed(encoded: str) -> None:
+    """Proves R-BUS-12: an integer that is cut off, or has more than 53 bits."""
     with pytest.raises(Malformed):
         Decoder(bytes.fromhex(encoded)).uint()
 
 
 @pytest.mark.parametrize("letter", ["x", "ж"])
-def test_a_state_too_large_is_malformed(letter: str) -> None:
-    """Proves R-AWARE-7: in bytes, whatever they stand for."""
+def test_too_large_awareness_state_is_malformed(letter: str) -> None:
+    """Proves R-AWARE-7: the limit is in bytes, not characters."""
     size = len(letter.encode())
     fits = awareness.State(1, 1, '"' + letter * ((awareness.MAX_STATE - 2) // size) + '"')
     assert awareness.decode(awareness.encode([fits])) == [fits]
@@ -144,22 +144,22 @@ def test_a_state_too_large_is_malformed(letter: str) -> None:
 @pytest.mark.parametrize(
     "text", ["", "{", "{'a': 1}", "NaN", "[Infinity]", "undefined", "[" * 30_000, '"\n"', "nul"]
 )
-def test_a_state_that_browsers_cannot_parse_is_malformed(text: str) -> None:
-    """Proves R-SYNC-8: it would break everybody who receives it."""
+def test_awareness_state_that_browsers_cannot_parse_is_malformed(text: str) -> None:
+    """Proves R-SYNC-8: such a state would raise an error in the browser of every other client."""
     with pytest.raises(Malformed):
         awareness.decode(awareness.encode([awareness.State(1, 1, text)]))
 
 
-def test_null_with_blanks_means_leaving() -> None:
-    """Proves R-AWARE-3: as `JSON.parse` has it."""
+def test_null_state_with_blanks_means_not_present() -> None:
+    """Proves R-AWARE-3: `JSON.parse` also ignores the blanks."""
     (state,) = awareness.decode(awareness.encode([awareness.State(1, 1, " null\n")]))
     assert not state.present
 
 
-def test_messages_that_announce_more_than_they_hold_cost_nothing() -> None:
-    """Proves R-BUS-12: counts and lengths of 2^53 are not believed."""
-    boast = Encoder().uint(MAX_SAFE_INTEGER).finish()
+def test_message_with_a_too_large_count_or_length_is_malformed() -> None:
+    """Proves R-BUS-12: a count or length of 2^53 allocates no memory."""
+    only_a_count = Encoder().uint(MAX_SAFE_INTEGER).finish()
     for _, decode, _ in MESSAGES:
         if decode is not wire.decode_sync_request:
             with pytest.raises(Malformed):
-                decode(boast)
+                decode(only_a_count)

@@ -9,16 +9,16 @@ from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 
 from svgx_common.health import Health
-from svgx_common.http.server import Front
+from svgx_common.http.server import ServiceApplication
 from svgx_gateway.http.shedding import Lag, Shedding
 
 
 async def test_requests_are_refused_while_it_lags() -> None:
     """Proves R-RESIL-3: all but health and metrics; and it is over when the lag is."""
     lag = Lag(0.1)
-    front = Front(Health("gateway", "one", "0"))
-    front.inner = Shedding(Starlette(routes=[Route("/", PlainTextResponse("hello"))]), lag)
-    transport = httpx.ASGITransport(front)
+    application = ServiceApplication(Health("gateway", "one", "0"))
+    application.app = Shedding(Starlette(routes=[Route("/", PlainTextResponse("hello"))]), lag)
+    transport = httpx.ASGITransport(application)
     async with httpx.AsyncClient(transport=transport, base_url="http://gateway") as http:
         for late, status in (
             (0.2, 200),

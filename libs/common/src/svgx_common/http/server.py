@@ -1,4 +1,4 @@
-"""The HTTP side every service has: health and metrics, and in front of them a service's own application."""
+"""The HTTP server of every service: health and metrics, and the service's own application behind them."""
 
 import contextlib
 import math
@@ -20,98 +20,104 @@ from svgx_common.contract.errors import PROBLEM_MEDIA_TYPE, Unavailable, problem
 from svgx_common.health import Health, Phase
 from svgx_common.tracing import current_trace_id
 
+OPERATIONAL_PATHS = frozenset(
+    {"/health", "/health/live", "/health/ready", "/metrics", "/metrics/prometheus"}
+)
+"""The paths of health and metrics, each also valid with a trailing slash. A service's application never gets them."""
+
 
 def operational_routes(health: Health, *, prometheus_enabled: bool = True) -> list[Route]:
-    """Health and metrics, each with and without its trailing slash."""
+    """Return the routes of health and, if enabled, metrics, each with and without a trailing slash."""
 
-    async def overall(_: Request) -> Response:
+    async def readiness(_: Request) -> Response:
         report = await health.report()
         content = {"status": report.status, "service": report.service, "version": report.version}
         if report.reason is not None:
             content["reason"] = report.reason
         return JSONResponse(content, 200 if report.status == "ok" else 503)
 
-    async def live(_: Request) -> Response:
+    async def liveness(_: Request) -> Response:
         return JSONResponse({"status": "ok"})
 
-    async def prometheus(request: Request) -> Response:
+    async def prometheus_metrics(request: Request) -> Response:
         encode, media_type = choose_encoder(request.headers.get("accept", ""))
         return Response(encode(REGISTRY), media_type=media_type)
 
-    async def figures(_: Request) -> Response:
-        return JSONResponse({metric.name: _figure(metric) for metric in REGISTRY.collect()})
+    async def json_metrics(_: Request) -> Response:
+        return JSONResponse({metric.name: _metric_as_json(metric) for metric in REGISTRY.collect()})
 
-    pages: dict[str, Callable[[Request], Awaitable[Response]]] = {
-        "/health": overall,
-        "/health/live": live,
-        "/health/ready": overall,
+    endpoints: dict[str, Callable[[Request], Awaitable[Response]]] = {
+        "/health": readiness,
+        "/health/live": liveness,
+        "/health/ready": readiness,
     }
     if prometheus_enabled:
-        pages |= {"/metrics": figures, "/metrics/prometheus": prometheus}
+        endpoints |= {"/metrics": json_metrics, "/metrics/prometheus": prometheus_metrics}
     return [
-        Route(path + slash, page, methods=["GET"])
-        for path, page in pages.items()
+        Route(path + slash, endpoint, methods=["GET"])
+        for path, endpoint in endpoints.items()
         for slash in ("", "/")
     ]
 
 
-def _figure(metric: Metric) -> dict[str, object]:
+def _metric_as_json(metric: Metric) -> dict[str, object]:
     samples = [
         {"name": sample.name, "labels": dict(sample.labels), "value": sample.value}
         for sample in metric.samples
-        if math.isfinite(sample.value)  # JSON has nothing else
+        if math.isfinite(sample.value)  # JSON has neither NaN nor infinity
     ]
     return {"help": metric.documentation, "type": metric.type, "samples": samples}
 
 
-class Front:
-    """Answers health and metrics from the start, and everything else once `inner` is there; 503 before.
+class ServiceApplication:
+    """The ASGI application of one service process, from before its start until after its drain.
 
-    While the service drains, a WebSocket is refused before its upgrade: accepted, it would soon be closed. Requests are
-    answered, each as the last one of its connection: the next one might come when nobody listens any more.
+    Health and metrics are always served. All other requests go to `app`. They get 503 until the runtime has set `app`.
+
+    While the service drains, `app` still gets HTTP requests, but each response closes its connection, because a later
+    request on the connection would find the process gone. A WebSocket gets 503 before its upgrade: an accepted one
+    would be closed soon.
     """
 
     def __init__(self, health: Health, *, prometheus_enabled: bool = True) -> None:
         self._health = health
-        self._own = Starlette(
+        self._operational = Starlette(
             routes=operational_routes(health, prometheus_enabled=prometheus_enabled)
         )
-        self.inner: ASGIApp | None = None
+        self.app: ASGIApp | None = None
+        """The service's own application; None until it is built, and for services without one."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """ASGI."""
+        """Handle one request or WebSocket (ASGI)."""
         if self._health.phase is Phase.DRAINING:
             if scope["type"] == "websocket":
                 await _refuse(scope, receive, send, "the service is stopping; try again")
                 return
-            send = _last_answer(send)
-        path = scope.get("path", "")
-        own = path.rstrip("/") in (
-            "/health",
-            "/health/live",
-            "/health/ready",
-            "/metrics",
-            "/metrics/prometheus",
-        )
-        if not own and self.inner is not None:
-            await self.inner(scope, receive, send)
-        elif not own and self._health.phase is Phase.STARTING:
-            # A path that is unknown before the start is done may be known after it: 404 would be a lie.
+            send = _closing_connection(send)
+        if scope.get("path", "").rstrip("/") in OPERATIONAL_PATHS:
+            await self._operational(scope, receive, send)
+        elif self.app is not None:
+            await self.app(scope, receive, send)
+        elif self._health.phase is Phase.STARTING:
+            # The answer is not 404, because the path may exist once the service has started.
             await _refuse(scope, receive, send, "the service is starting; try again")
         else:
-            await self._own(scope, receive, send)
+            await self._operational(scope, receive, send)  # it answers 404
 
 
-def _last_answer(send: Send) -> Send:
-    async def last(message: Message) -> None:
+def _closing_connection(send: Send) -> Send:
+    """Return `send` with the header `connection: close` added to the response."""
+
+    async def send_and_close(message: Message) -> None:
         if message["type"] == "http.response.start":
             message["headers"] = [*message.get("headers", ()), (b"connection", b"close")]
         await send(message)
 
-    return last
+    return send_and_close
 
 
 async def _refuse(scope: Scope, receive: Receive, send: Send, detail: str) -> None:
+    """Answer 503 with a problem document. A WebSocket is refused before its upgrade."""
     error = Unavailable(detail)
     problem = problem_document(error, current_trace_id())
     response = JSONResponse(
@@ -124,16 +130,16 @@ async def _refuse(scope: Scope, receive: Receive, send: Send, detail: str) -> No
 
 
 class Server(uvicorn.Server):
-    """uvicorn inside a process that handles its signals itself, so that draining has its order."""
+    """A uvicorn server without signal handlers, because the runtime handles the signals and drains in its own order."""
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Leave the signals alone."""
+        """Install no signal handlers."""
         yield
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A listening socket; raises `OSError` at once when the port is taken."""
+    """Return a listening socket. Raise `OSError` at once when the port is taken."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     sock = socket.socket(family, socket.SOCK_STREAM)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -1,1 +1,1 @@
-"""Messaging over NATS: requests, replies, broadcasts, large payloads and the edit path's messages."""
+"""Messaging over NATS: requests, answers, broadcasts, large payloads, and the binary messages of edits."""

@@ -1,9 +1,8 @@
-"""Payloads over 512 KiB: the sender keeps them and the receiver pulls them in pieces.
+"""Payloads over 512 KiB. The sender offers such a body on a subject of its own, and the receiver pulls it in pieces.
 
-NATS refuses messages over its `max_payload` (1 MiB here). A large body is therefore offered under a subject of its
-sender, which the message names in a header; whoever receives the message requests the pieces. Pulling works with
-queue groups (any replica may be the one that pulls), limits what is in flight, and needs no state between
-messages.
+NATS refuses messages over its `max_payload` (1 MiB here), so a header of the message contains a reference to the body
+instead: the subject and the size. The receiver requests the pieces from that subject. This works with queue groups,
+because any replica may pull; it limits the bytes in flight; and it keeps no state between messages.
 """
 
 import asyncio
@@ -19,31 +18,31 @@ from svgx_common.contract.errors import Overloaded, TooLarge, Unavailable
 from svgx_common.contract.transport import blob_subject, is_inbox
 
 PIECE = 512 * 1024
-"""Bytes a piece; also the largest body that travels inside its message."""
+"""Bytes in a piece. A body of at most this size is sent inside its message."""
 
 WINDOW = 4
-"""Pieces requested at a time."""
+"""Pieces of one body that are requested at the same time."""
 
 LINGER = 30.0
-"""Seconds a broadcast or an answer stays available to those who have not pulled it yet."""
+"""Seconds a broadcast or an answer stays available to receivers that have not pulled it yet."""
 
 MAX_OFFERED = 512 * 1024 * 1024
-"""Bytes one process offers at a time."""
+"""Bytes one process may offer at a time. Beyond that, an offer raises `Overloaded`."""
 
 MAX_PULLED = 256 * 1024 * 1024
-"""The largest body a receiver accepts, in bytes."""
+"""The largest body that a receiver accepts, in bytes."""
 
 PULL_TIMEOUT = 5.0
-"""Seconds to wait for one piece."""
+"""Seconds to wait for one piece before the sender counts as gone."""
 
 
 def too_large(size: int, limit: int) -> TooLarge:
-    """The refusal of a body of `size` bytes."""
+    """Return the error for a body of `size` bytes."""
     return TooLarge(f"body: {size} bytes, at most {limit}", field="body", limit=limit)
 
 
 class Blobs:
-    """What this process offers, and the way to pull what others offer."""
+    """The bodies that this process offers, and the client that pulls other processes' bodies."""
 
     def __init__(self, connection: Client, service: str, replica_id: str) -> None:
         self._connection = connection
@@ -51,11 +50,12 @@ class Blobs:
         self._replica_id = replica_id
         self._offered: dict[str, bytes] = {}
         self._unread: dict[str, int] = {}
+        """Bytes not pulled yet, of each body that is offered for one receiver only."""
         self._bytes = 0
 
     @property
     def offered_bytes(self) -> int:
-        """Bytes offered at the moment."""
+        """The bytes offered at the moment."""
         return self._bytes
 
     async def start(self) -> None:
@@ -66,7 +66,7 @@ class Blobs:
 
     @contextlib.contextmanager
     def offer(self, content: bytes) -> Iterator[str]:
-        """Offer `content` within the block; the value is what `pull` takes. Raises `Overloaded`."""
+        """Offer `content` within the block, and yield its reference for `pull`. Raise `Overloaded`."""
         reference = self._add(content)
         try:
             yield reference
@@ -74,7 +74,10 @@ class Blobs:
             self._remove(reference)
 
     def linger(self, content: bytes, *, once: bool = False) -> str:
-        """Offer `content` for `LINGER` seconds, or until it was pulled once. Raises `Overloaded`."""
+        """Offer `content` for `LINGER` seconds and return its reference. Raise `Overloaded`.
+
+        With `once`, the offer already ends when the content was pulled once.
+        """
         reference = self._add(content)
         if once:
             self._unread[reference.partition(" ")[0]] = len(content)
@@ -82,10 +85,13 @@ class Blobs:
         return reference
 
     async def pull(self, reference: str, *, limit: int = MAX_PULLED) -> bytes:
-        """Fetch what another process offers. Raises `Unavailable` when it is gone, `TooLarge` past `limit` bytes."""
+        """Return the body that another process offers.
+
+        Raise `TooLarge` for more than `limit` bytes, and `Unavailable` when the body is no longer offered.
+        """
         subject, _, size_text = reference.partition(" ")
         if not size_text.isdecimal() or not subject.startswith("svgx.blob."):
-            raise Unavailable("a large message names no sender that can be asked for it")
+            raise Unavailable("the reference to a large message is malformed")
         size = int(size_text)
         if size > min(limit, MAX_PULLED):
             raise too_large(size, min(limit, MAX_PULLED))
@@ -111,6 +117,7 @@ class Blobs:
             return message.data
 
     async def _serve(self, message: Msg) -> None:
+        """Answer with the piece at the requested offset; with nothing when the body is no longer offered."""
         if not is_inbox(message.reply):
             return
         content = self._offered.get(message.subject, b"")

@@ -1,22 +1,25 @@
-"""The caller's side of the message bus: ask, publish, listen over NATS. `responder.py` is the answering side."""
+"""The message bus: requests, broadcasts and listeners over NATS. `responder.py` answers the requests.
+
+There are four ways to send. `ask` calls an operation and returns its reply model; `forward` calls an operation and
+returns the answer's bytes. `request` sends bytes to any subject and waits for the answer. `publish` sends bytes to all
+listeners and waits for nothing.
+"""
 
 import asyncio
 import contextlib
 import json
-import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import structlog
-from nats.aio.client import Client
+from nats.aio.client import Client as NatsClient
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 from nats.errors import Error as NatsError
-from nats.errors import NoRespondersError, SlowConsumerError
+from nats.errors import NoRespondersError
 from opentelemetry import propagate, trace
 
-from svgx_common import metrics
 from svgx_common.contract.errors import (
     DeadlineExceeded,
     ErrorBody,
@@ -35,72 +38,63 @@ from svgx_common.contract.operation import (
     RequestModel,
 )
 from svgx_common.contract.transport import echo_subject, inbox_prefix, is_inbox
-from svgx_common.messaging import caller as callers
 from svgx_common.messaging.blobs import MAX_PULLED, PIECE, Blobs, too_large
-from svgx_common.messaging.caller import Caller
+from svgx_common.messaging.caller import Caller, Client
+from svgx_common.messaging.connection import ConnectionEvents
+from svgx_common.messaging.headers import (
+    HEADER_BODY,
+    HEADER_CALLER,
+    HEADER_CLIENT,
+    HEADER_DEADLINE,
+    HEADER_ERROR,
+    HEADER_FILENAME,
+    HEADER_MEDIA_TYPE,
+    HEADER_PARAMS,
+    Headers,
+    encode_deadline,
+)
 from svgx_common.tracing import client_span
 
 log = structlog.get_logger(__name__)
 tracer = trace.get_tracer("svgx.bus")
 
-HEADER_DEADLINE = "Svgx-Deadline"
-"""Unix time in milliseconds after which nobody waits for the answer."""
-HEADER_CALLER = "Svgx-Caller"
-HEADER_CLIENT = "Svgx-Client"
-HEADER_PARAMS = "Svgx-Params"
-"""The JSON of a request whose payload is its raw content."""
-HEADER_BODY = "Svgx-Body"
-"""Where to pull the body from, when it is too large for the message."""
-HEADER_ERROR = "Svgx-Error"
-"""The error's code; the payload is an `ErrorBody`."""
-HEADER_MEDIA_TYPE = "Content-Type"
-HEADER_FILENAME = "Svgx-Filename"
-
 PENDING = 64 * 1024 * 1024
-"""Bytes that wait to be sent while the server is away; past that, sending fails."""
+"""Bytes that may wait to be sent while NATS is not reachable. Beyond that, sending raises `Unavailable`."""
 
-DROP_REPORT = 10.0
-"""Seconds between two log lines about dropped messages; the metric counts each."""
-
-Headers = dict[str, str]
 Listener = Callable[[str, bytes], Awaitable[None]]
+"""A callback that gets the subject and the content of a message."""
 
 
 class NoResponders(Unavailable):
-    """Nobody answers this subject at the moment."""
+    """No service answers this request at the moment."""
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """An answer's bytes as they came."""
+    """The bytes and headers of an answer."""
 
     content: bytes
     headers: Headers
 
 
 class Bus:
-    """A connection to NATS that outlives the server's restarts."""
+    """A connection to NATS that survives restarts of the server."""
 
-    def __init__(self, connection: Client, service: str, replica_id: str) -> None:
+    def __init__(self, connection: NatsClient, service: str, replica_id: str) -> None:
         self.connection = connection
         self.service = service
         self.replica_id = replica_id
         self.blobs = Blobs(connection, service, replica_id)
-        self._on_reconnect: list[Callable[[], Awaitable[None]]] = []
-        self._reported: set[type[Exception]] = set()
-        self._drop_reported = -DROP_REPORT
-        self._back = asyncio.Event()
-        self._gone = asyncio.Event()
-        self._echo = echo_subject(service, replica_id)
-        self._closing = False
+        self._events = ConnectionEvents(connection, service)
+        self._echo_subject = echo_subject(service, replica_id)
 
     @classmethod
     async def connect(cls, url: str, service: str, replica_id: str) -> "Bus":
-        """Connect, waiting as long as it takes for the server to come up. `url` may be several, separated by commas.
+        """Connect to NATS, and wait until the server is up. `url` is one URL, or several separated by commas.
 
-        Dead peers are noticed within 30 s (10 s pings, two may stay out), and reconnecting never gives up.
+        A dead connection is noticed within 30 s (a ping every 10 s, two may stay unanswered). Reconnecting never ends.
         """
-        connection = Client()
+        connection = NatsClient()
         bus = cls(connection, service, replica_id)
         await connection.connect(
             url.split(","),
@@ -113,61 +107,63 @@ class Bus:
             pending_size=PENDING,
             drain_timeout=30,
             inbox_prefix=inbox_prefix(service),
-            error_cb=bus._errored,
-            disconnected_cb=bus._disconnected,
-            reconnected_cb=bus._reconnected,
-            closed_cb=bus._closed,
+            error_cb=bus._events.on_error,
+            disconnected_cb=bus._events.on_disconnect,
+            reconnected_cb=bus._events.on_reconnect,
+            closed_cb=bus._events.on_close,
         )
-        bus._reported.clear()
+        bus._events.forget_errors()
         await bus.blobs.start()
-        await connection.subscribe(bus._echo, cb=bus._answer_echo)
+        await connection.subscribe(bus._echo_subject, cb=bus._answer_echo)
         return bus
 
     @property
     def connected(self) -> bool:
-        """Whether the server is reachable at the moment."""
+        """True while the server is reachable."""
         return self.connection.is_connected
 
     async def wait_connected(self, seconds: float) -> None:
-        """Wait until the server is reachable, for so long at most: what is sent before only fills the buffer."""
+        """Wait until the server is reachable, at most `seconds`. Messages sent earlier only fill the buffer."""
         if not self.connected:
-            self._back.clear()
+            self._events.reconnected.clear()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(seconds):
-                    await self._back.wait()
+                    await self._events.reconnected.wait()
 
-    async def wait_gone(self) -> None:
-        """Wait until the connection has ended for good: nats-py does not reconnect after each of a server's errors."""
-        await self._gone.wait()
+    async def wait_closed(self) -> None:
+        """Wait until the connection has closed for good: nats-py does not reconnect after some errors of the server."""
+        await self._events.closed.wait()
 
     async def settle(self) -> None:
-        """Return when the server knows every subscription made so far.
+        """Return when the server has processed every subscription made so far.
 
-        nats-py's `flush` does not tell: its PING goes ahead of what is still in the outgoing buffer.
+        nats-py's `flush` does not guarantee this, because its PING overtakes the outgoing buffer.
         """
-        await self.request(self._echo, b"", timeout=10)
+        await self.request(self._echo_subject, b"", timeout=10)
 
     async def leave(self, subscriptions: Sequence[Subscription]) -> None:
-        """End subscriptions; returns when everything the server has sent for them has reached its callback.
+        """End subscriptions. Return when every message that the server has sent for them has reached its callback.
 
-        nats-py's own drain asks for the end and forgets the subscription when a PING is answered, which may overtake
-        what it asked (see `settle`): requests that still come are lost.
+        nats-py's own drain sends UNSUB and a PING, and forgets the subscription at the PONG. The PING may overtake the
+        UNSUB (see `settle`), so requests that arrive after the PONG would be lost.
         """
         if not self.connected:
-            for each in subscriptions:
-                await each.unsubscribe()  # nothing is sent; a reconnect does not subscribe again
+            for subscription in subscriptions:
+                await (
+                    subscription.unsubscribe()
+                )  # sends nothing; a reconnect does not subscribe again
             return
-        for each in subscriptions:
-            await self.connection._send_unsubscribe(each._id)  # noqa: SLF001
+        for subscription in subscriptions:
+            await self.connection._send_unsubscribe(subscription._id)  # noqa: SLF001
         try:
             await self.settle()
         finally:
-            for each in subscriptions:
-                await each.drain()  # type: ignore[no-untyped-call]
+            for subscription in subscriptions:
+                await subscription.drain()  # type: ignore[no-untyped-call]
 
     def on_reconnect(self, callback: Callable[[], Awaitable[None]]) -> None:
-        """Call `callback` after every reconnect: broadcasts may have been missed."""
-        self._on_reconnect.append(callback)
+        """Call `callback` after every reconnect, because broadcasts may have been missed."""
+        self._events.reconnect_callbacks.append(callback)
 
     async def ask(
         self,
@@ -175,17 +171,21 @@ class Bus:
         request: Request,
         *,
         caller: Caller | None = None,
-        client: callers.Client | None = None,
+        client: Client | None = None,
         timeout: float | None = None,
     ) -> Reply:
-        """Call an operation and wait for its reply. Raises what the service raised, or `Unavailable` and kin."""
+        """Call an operation and return its reply.
+
+        `timeout` is in seconds and defaults to the operation's. Raise the service's own error, `NoResponders`,
+        `DeadlineExceeded`, or `Unavailable` when NATS is not reachable.
+        """
         answer = await self.forward(
             operation, request, caller=caller, client=client, timeout=timeout
         )
         if issubclass(operation.reply, ReplyModel):
             return operation.reply.model_validate_json(answer.content)
         media_type = answer.headers.get(HEADER_MEDIA_TYPE, "application/octet-stream")
-        # Reply is Blob here; mypy narrows no type variable.
+        # Reply is Blob here, but mypy does not narrow type variables.
         return Blob(answer.content, media_type, answer.headers.get(HEADER_FILENAME))  # type: ignore[return-value]
 
     async def forward(
@@ -194,49 +194,33 @@ class Bus:
         request: RequestModel,
         *,
         caller: Caller | None = None,
-        client: callers.Client | None = None,
+        client: Client | None = None,
         timeout: float | None = None,
     ) -> Answer:
-        """Call an operation and return the answer's bytes as they came. Raises as `ask` does."""
-        if isinstance(request, RawRequest):
-            params, content = _ascii_json(request), request.content
-        else:
-            params, content = None, request.model_dump_json().encode()
-        return await self.call(
-            operation.subject,
-            content,
-            caller=caller.header() if caller else None,
-            client=client.header() if client else None,
-            params=params,
-            timeout=operation.timeout if timeout is None else timeout,
-        )
-
-    async def call(
-        self,
-        subject: str,
-        content: bytes,
-        *,
-        caller: str | None = None,
-        client: str | None = None,
-        params: str | None = None,
-        timeout: float,
-    ) -> Answer:
-        """Send bytes to whoever answers `subject` and return the answer's bytes. `timeout` is in seconds."""
-        headers: Headers = {HEADER_DEADLINE: str(int((time.time() + timeout) * 1000))}
+        """Call an operation and return the answer's bytes without parsing them. Raise the same errors as `ask`."""
+        if timeout is None:
+            timeout = operation.timeout
+        headers: Headers = {HEADER_DEADLINE: encode_deadline(timeout)}
         if caller is not None:
-            headers[HEADER_CALLER] = caller
+            headers[HEADER_CALLER] = caller.to_header()
         if client is not None:
-            headers[HEADER_CLIENT] = client
-        if params is not None:
-            headers[HEADER_PARAMS] = params
-        with client_span(tracer, f"ask {subject}"):
+            headers[HEADER_CLIENT] = client.to_header()
+        if isinstance(request, RawRequest):
+            content = request.content
+            headers[HEADER_PARAMS] = json.dumps(request.model_dump(mode="json"))  # in ASCII
+        else:
+            content = request.model_dump_json().encode()
+        with client_span(tracer, f"ask {operation.subject}"):
             propagate.inject(headers)
-            return await self.request(subject, content, headers, timeout=timeout)
+            return await self.request(operation.subject, content, headers, timeout=timeout)
 
     async def request(
         self, subject: str, content: bytes, headers: Headers | None = None, *, timeout: float
     ) -> Answer:
-        """`call` without span, caller and deadline: for the hot path."""
+        """Send bytes to `subject` and return the answer. Raise the same errors as `ask`.
+
+        This is the fast way for edits: no span, and no headers except `headers`.
+        """
         if len(content) > PIECE:
             with self.blobs.offer(content) as reference:
                 return await self._exchange(
@@ -245,7 +229,10 @@ class Bus:
         return await self._exchange(subject, content, headers, timeout)
 
     async def publish(self, subject: str, content: bytes) -> None:
-        """Send to whoever listens now. Raises `Unavailable` when too much waits to be sent."""
+        """Send bytes to all current listeners of `subject`. Return before they arrive.
+
+        Raise `Unavailable` when too many bytes wait to be sent or pulled.
+        """
         headers = None
         try:
             if len(content) > PIECE:
@@ -259,9 +246,10 @@ class Bus:
     async def listen(
         self, subject: str, listener: Listener, *, lost: Callable[[], None] | None = None
     ) -> Subscription:
-        """Call `listener(subject, content)` for each message, one after the other, in the order they came.
+        """Call `listener(subject, content)` for each message, one at a time and in order.
 
-        `lost()` is called instead for a message whose body could not be pulled from its sender.
+        For a message with a large body that cannot be pulled from its sender, `lost()` is called instead. A failure of
+        the listener is logged, and the next message follows.
         """
 
         async def deliver(message: Msg) -> None:
@@ -276,7 +264,7 @@ class Bus:
             except asyncio.CancelledError:
                 if _being_cancelled():
                     raise
-                # Something the listener waited for was cancelled: nats-py would end the whole subscription.
+                # The listener awaited a task that was cancelled. nats-py would end the whole subscription.
                 log.exception("a listener failed", subject=subject)
             except Exception:
                 log.exception("a listener failed", subject=subject)
@@ -284,9 +272,9 @@ class Bus:
         return await self.connection.subscribe(subject, cb=deliver)
 
     async def body(self, message: Msg, *, limit: int = MAX_PULLED) -> bytes:
-        """A message's payload, pulled from its sender when it was too large to travel inside.
+        """Return a message's body, which is pulled from the sender when it was too large for the message.
 
-        Raises `TooLarge` past `limit` bytes, before anything is pulled.
+        Raise `TooLarge` for more than `limit` bytes, before anything is pulled.
         """
         reference = (message.headers or {}).get(HEADER_BODY)
         if reference is not None:
@@ -296,7 +284,7 @@ class Bus:
         return message.data
 
     async def respond(self, reply: str, content: bytes, headers: Headers | None = None) -> None:
-        """Answer the request with this reply subject; a large answer stays available until it has been pulled."""
+        """Answer the request with this reply subject. A large answer stays available until it was pulled."""
         if not is_inbox(reply):
             return
         if len(content) > PIECE:
@@ -315,8 +303,8 @@ class Bus:
         await self.respond(reply, content, {HEADER_ERROR: error.code})
 
     async def close(self) -> None:
-        """Flush and disconnect."""
-        self._closing = True
+        """Send the outgoing buffer and disconnect."""
+        self._events.closing = True
         if self.connection.is_connected:
             try:
                 await self.connection.flush(timeout=2)
@@ -325,21 +313,22 @@ class Bus:
         try:
             await self.connection.close()
         except (RuntimeError, OSError):
-            # nats-py writes what waits to a connection that is away; how that fails is the event loop's choice.
+            # nats-py writes the outgoing buffer also to a lost connection. The event loop decides how that fails.
             log.warning("nats did not take the last messages")
 
     async def _exchange(
         self, subject: str, content: bytes, headers: Headers | None, timeout: float
     ) -> Answer:
+        """Send a message that fits, and return its answer."""
         if not self.connected and self.connection.pending_data_size + len(content) > PENDING:
-            # nats-py would refuse too, but never forget the answer it then waits for.
+            # nats-py would raise too, but would keep the pending request for ever.
             raise Unavailable("the message bus is not reachable")
         try:
             async with asyncio.timeout(timeout):
                 message = await self.connection.request(
                     subject,
                     content,
-                    timeout=None,  # type: ignore[arg-type]  # one clock is enough, and it is around this
+                    timeout=None,  # type: ignore[arg-type]  # `asyncio.timeout` is enough
                     headers=headers,
                 )
                 body = await self.body(message)
@@ -351,61 +340,20 @@ class Bus:
             raise Unavailable("the message bus is not reachable") from error
         received = message.headers or {}
         if HEADER_ERROR in received:
-            raise _error(body)
+            raise _decode_error(body)
         return Answer(body, received)
 
     async def _answer_echo(self, message: Msg) -> None:
         await self.respond(message.reply, message.data)
 
-    async def _errored(self, error: Exception) -> None:
-        if isinstance(error, SlowConsumerError):
-            metrics.BUS_DROPPED.labels(self.service).inc()
-            if time.monotonic() - self._drop_reported < DROP_REPORT:
-                return
-            self._drop_reported = time.monotonic()
-        elif not self.connected:
-            # One line an outage and kind: nats-py reports every attempt to connect.
-            if type(error) not in self._reported:
-                log.warning(
-                    "nats is not reachable; trying until it is",
-                    error=type(error).__name__,
-                    detail=str(error),
-                )
-            self._reported.add(type(error))
-            return
-        log.warning("nats error", error=type(error).__name__, detail=str(error))
-
-    async def _disconnected(self) -> None:
-        self._back.clear()
-        if not self._closing:
-            log.warning("nats disconnected")
-
-    async def _reconnected(self) -> None:
-        self._back.set()
-        self._reported.clear()
-        log.info("nats reconnected")
-        for callback in self._on_reconnect:
-            try:
-                await callback()
-            except Exception:
-                log.exception("a callback failed after reconnecting to nats")
-
-    async def _closed(self) -> None:
-        if not self._closing:
-            log.error("nats closed the connection for good", error=str(self.connection.last_error))
-        self._gone.set()
-
 
 def _being_cancelled() -> bool:
+    """Return whether the current task itself is being cancelled."""
     task = asyncio.current_task()
     return task is not None and task.cancelling() > 0
 
 
-def _ascii_json(request: RawRequest) -> str:
-    return json.dumps(request.model_dump(mode="json"))
-
-
-def _error(content: bytes) -> SvgxError:
+def _decode_error(content: bytes) -> SvgxError:
     try:
         return from_body(ErrorBody.model_validate_json(content))
     except ValueError:

@@ -1,4 +1,4 @@
-"""Who makes a call and from where, as the gateway found out and every service believes it."""
+"""The caller and the client of a request. The gateway determines both, and every service trusts it."""
 
 import functools
 from dataclasses import dataclass
@@ -10,50 +10,51 @@ from svgx_common.contract.policy import Role
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """A signed-in user. Only the gateway makes one: its NATS credentials alone may publish callers' requests."""
+    """A signed-in user. Only the gateway creates callers: only its NATS credentials may publish callers' requests."""
 
     user_id: str
     username: str
     role: Role
     session_id: str
     token_version: int = 0
-    """The account's, when the access token was issued: a change of role ends the tokens before it."""
+    """The account's token version when the access token was issued. A change of the role ends tokens of earlier
+    versions."""
     by_key: bool = False
-    """Whether an API key stands for the user; `session_id` is the key's id then."""
+    """True when an API key authenticates the user. `session_id` is then the id of the key."""
 
-    def header(self) -> str:
-        """The form in which it travels in a message header: JSON in ASCII."""
-        return _header(self)
+    def to_header(self) -> str:
+        """Return the value of `HEADER_CALLER`: JSON in ASCII."""
+        return _to_header(self)
+
+    @classmethod
+    def from_header(cls, value: str) -> "Caller":
+        """Read the value of `HEADER_CALLER`. Raise pydantic's `ValidationError`."""
+        return _CALLER.validate_json(value)
 
 
 @dataclass(frozen=True, slots=True)
 class Client:
-    """Where a call comes from: the address the gateway saw, and what the program calls itself."""
+    """The program that sent an HTTP request: its IP address as the gateway sees it, and its `User-Agent`."""
 
     address: str = ""
     user_agent: str = ""
 
-    def header(self) -> str:
-        """The form in which it travels in a message header: JSON in ASCII."""
-        return _header(self)
+    def to_header(self) -> str:
+        """Return the value of `HEADER_CLIENT`: JSON in ASCII."""
+        return _to_header(self)
+
+    @classmethod
+    def from_header(cls, value: str) -> "Client":
+        """Read the value of `HEADER_CLIENT`. Raise pydantic's `ValidationError`."""
+        return _CLIENT.validate_json(value)
 
 
 _CALLER = TypeAdapter(Caller)
 _CLIENT = TypeAdapter(Client)
 
 
-@functools.lru_cache(maxsize=4096)  # the same few, again and again
-def _header(who: Caller | Client) -> str:
-    if isinstance(who, Caller):
-        return _CALLER.dump_json(who, ensure_ascii=True).decode()
-    return _CLIENT.dump_json(who, ensure_ascii=True).decode()
-
-
-def from_header(value: str) -> Caller:
-    """Read a caller; raises pydantic's `ValidationError` on anything else."""
-    return _CALLER.validate_json(value)
-
-
-def client_from_header(value: str) -> Client:
-    """Read a client; raises pydantic's `ValidationError` on anything else."""
-    return _CLIENT.validate_json(value)
+@functools.lru_cache(maxsize=4096)  # a few callers and clients send most of the requests
+def _to_header(value: Caller | Client) -> str:
+    if isinstance(value, Caller):
+        return _CALLER.dump_json(value, ensure_ascii=True).decode()
+    return _CLIENT.dump_json(value, ensure_ascii=True).decode()

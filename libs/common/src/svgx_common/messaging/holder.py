@@ -1,4 +1,4 @@
-"""Reaching the replica that holds a canvas, wherever it is at the moment."""
+"""Requests to the holder of a canvas, the collab replica that has the canvas's room."""
 
 import asyncio
 import contextlib
@@ -12,73 +12,74 @@ from svgx_common.contract.subjects import CanvasChannel
 from svgx_common.messaging.bus import Bus, NoResponders
 
 RETRY = 0.1
-"""Seconds between tries while a holder is being found, unless an answer names others."""
+"""Seconds between two attempts while the canvas is opened, unless an answer has a `retry_after`."""
 
 HUNG = 1.0
-"""Seconds to wait for a replica to open a canvas whose holder did not answer in time."""
+"""Seconds to wait for a replica that opens the canvas after its holder did not answer in time."""
 
-Passing = Unavailable | DeadlineExceeded | Overloaded
-"""Failures after which the same request may succeed."""
+TemporaryError = Unavailable | DeadlineExceeded | Overloaded
+"""Errors after which the same request may succeed."""
 
-_PASSING = (Unavailable, DeadlineExceeded, Overloaded)
+_TEMPORARY_ERRORS = (Unavailable, DeadlineExceeded, Overloaded)
 
 
 class Holder:
-    """Asks the holder of one canvas, and again what it does not answer.
+    """A client of the holder of one canvas. It repeats requests that are not answered.
 
-    Of many requests that fail at a time one is repeated, and has the canvas opened when nobody holds it; the others
-    wait until that one is answered or given up.
+    When several requests fail at the same time, only the first opens the canvas on a replica and is repeated. The
+    others wait until that request has an answer or is given up.
     """
 
     def __init__(self, bus: Bus, canvas_id: str) -> None:
         self._bus = bus
         self._canvas_id = canvas_id
-        self._nobody_seeks = asyncio.Event()
-        self._nobody_seeks.set()
+        self._no_recovery = asyncio.Event()
+        """Set unless one of the requests is opening the canvas."""
+        self._no_recovery.set()
 
     async def ask(
         self, channel: CanvasChannel, content: bytes, *, patience: float, attempt: float
     ) -> bytes:
-        """Ask on `edit` or `sync`: every request there may be repeated.
+        """Send a request on `edit` or `sync` and return the answer. Requests on these channels may be repeated safely.
 
-        Retries for `patience` seconds what is not answered within `attempt` seconds. Raises `NotFound` for an unknown
-        canvas, and the last failure when patience ends.
+        An attempt fails after `attempt` seconds, and attempts are repeated for `patience` seconds. Raise `NotFound` for
+        an unknown canvas. Raise the last error when the patience ends.
         """
         deadline = time.monotonic() + patience
         subject = subjects.canvas(self._canvas_id, channel)
-        seeking = False
+        recovering = False
         try:
             while True:
                 await self._bus.wait_connected(deadline - time.monotonic())
                 try:
                     timeout = _within(attempt, deadline)
                     return (await self._bus.request(subject, content, timeout=timeout)).content
-                except _PASSING as error:
-                    failure: Passing = error
-                if not (seeking or self._nobody_seeks.is_set()):
-                    await self._wait_for_the_seeker(deadline)
+                except _TEMPORARY_ERRORS as error:
+                    failure: TemporaryError = error
+                if not (recovering or self._no_recovery.is_set()):
+                    await self._wait_for_recovery(deadline)
                     pause = 0.0
                 else:
-                    seeking = True
-                    self._nobody_seeks.clear()
-                    failure, pause = await self._seek(failure, attempt, deadline)
+                    recovering = True
+                    self._no_recovery.clear()
+                    failure, pause = await self._recover(failure, attempt, deadline)
                 if time.monotonic() + pause >= deadline:
                     raise failure
                 await asyncio.sleep(pause)
         finally:
-            if seeking:
-                self._nobody_seeks.set()
+            if recovering:
+                self._no_recovery.set()
 
-    async def _seek(
-        self, failure: Passing, attempt: float, deadline: float
-    ) -> tuple[Passing, float]:
-        """Have the canvas opened when that may help. Returns why not yet, and the seconds to wait."""
+    async def _recover(
+        self, failure: TemporaryError, attempt: float, deadline: float
+    ) -> tuple[TemporaryError, float]:
+        """Open the canvas if that may help. Return the newest error, and the seconds until the next attempt."""
         match failure:
             case NoResponders():
                 return await self._open(failure, OPEN.timeout, deadline)
             case DeadlineExceeded():
-                # It may be busy, or hang: when its lease has ended, another replica opens the canvas. One that hangs
-                # is asked to open it too, now and then, so each try is short.
+                # The holder is busy or hangs. When its lease has ended, another replica opens the canvas. The request
+                # to open may also go to a replica that hangs, so each of these requests has a short timeout.
                 end = min(time.monotonic() + attempt, deadline)
                 while True:
                     outcome, pause = await self._open(failure, HUNG, deadline)
@@ -89,19 +90,21 @@ class Holder:
                 return failure, failure.retry_after or RETRY
 
     async def _open(
-        self, failure: Passing, timeout: float, deadline: float
-    ) -> tuple[Passing, float]:
+        self, failure: TemporaryError, timeout: float, deadline: float
+    ) -> tuple[TemporaryError, float]:
+        """Open the canvas. Return `failure` and no pause on success, otherwise the new error and its pause."""
         request = CanvasRequest(canvas_id=self._canvas_id)
         try:
             await self._bus.ask(OPEN, request, timeout=_within(timeout, deadline))
-        except _PASSING as error:
+        except _TEMPORARY_ERRORS as error:
             return error, error.retry_after or RETRY
         return failure, 0.0
 
-    async def _wait_for_the_seeker(self, deadline: float) -> None:
+    async def _wait_for_recovery(self, deadline: float) -> None:
+        """Wait until another request has opened the canvas or was given up."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(max(0.0, deadline - time.monotonic())):
-                await self._nobody_seeks.wait()
+                await self._no_recovery.wait()
 
 
 async def ask_holder(
@@ -113,9 +116,10 @@ async def ask_holder(
     patience: float,
     attempt: float,
 ) -> bytes:
-    """`Holder.ask`, for who asks once."""
+    """Send one request to the holder of a canvas (see `Holder.ask`)."""
     return await Holder(bus, canvas_id).ask(channel, content, patience=patience, attempt=attempt)
 
 
 def _within(seconds: float, deadline: float) -> float:
+    """Return `seconds`, or less when the deadline comes first, but at least 0.05."""
     return max(0.05, min(seconds, deadline - time.monotonic()))

@@ -1,4 +1,4 @@
-"""The binary messages of the edit path, in lib0's encoding. Nothing here looks inside a Yjs update."""
+"""The binary messages between gateway, holder and state, in lib0's encoding. Yjs updates in them are not parsed."""
 
 from dataclasses import dataclass
 
@@ -8,7 +8,7 @@ from svgx_yjs.lib0 import Decoder, Encoder
 
 @dataclass(frozen=True, slots=True)
 class Edit:
-    """One client's document message: `update` is a Yjs v1 update, `author` the user's id."""
+    """An update by one author. `update` is a Yjs v1 update, `author` the id of the user."""
 
     author: str
     update: bytes
@@ -16,7 +16,11 @@ class Edit:
 
 @dataclass(frozen=True, slots=True)
 class Broadcast:
-    """One merged update of a canvas. `sequence` counts from 1 within the `epoch`; a gap means one was missed."""
+    """A merged update of a canvas, sent by its holder to the gateways.
+
+    `epoch` identifies the room, one opening of the canvas. `sequence` counts from 1 within the epoch; a gap means that
+    a broadcast was missed.
+    """
 
     epoch: str
     sequence: int
@@ -25,9 +29,9 @@ class Broadcast:
 
 @dataclass(frozen=True, slots=True)
 class SyncReply:
-    """The holder's answer to a state vector: all that it lacks, as of broadcast `sequence` of `epoch`.
+    """The holder's answer to a state vector: an update with all missing content, up to broadcast `sequence` of `epoch`.
 
-    `state_vector` is the holder's own; `awareness` an awareness update with all known states.
+    `state_vector` is the holder's own. `awareness` is an awareness update with all known states.
     """
 
     epoch: str
@@ -39,7 +43,7 @@ class SyncReply:
 
 @dataclass(frozen=True, slots=True)
 class Presence:
-    """A merged awareness update, broadcast by the holder of `epoch`."""
+    """A merged awareness update, broadcast by the holder. `epoch` identifies the room that sent it."""
 
     epoch: str
     update: bytes
@@ -47,7 +51,10 @@ class Presence:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """What a holder asks state to commit: one canvas's merged updates. (`writer`, `sequence`) makes it idempotent."""
+    """A merged update of one canvas, sent by its holder to the state service, which commits it to the journal.
+
+    State commits an entry only once for each (`writer`, `sequence`).
+    """
 
     canvas_id: str
     writer: str
@@ -58,7 +65,7 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Committed:
-    """State's answer to one entry: the canvas's revision after it, or 0 where there is no such canvas."""
+    """State's answer to one entry: the canvas's revision after the entry, or 0 for an unknown canvas."""
 
     canvas_id: str
     revision: int
@@ -66,14 +73,22 @@ class Committed:
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """Committed updates of a canvas in order (a snapshot may come first), up to and including `revision`."""
+    """The committed updates of a canvas up to `revision`, in order. The first may be a snapshot."""
 
     revision: int
     updates: tuple[bytes, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Saved:
+    """The holder's answer to a batch of edits after its commit. `rejected` are the indexes of malformed edits."""
+
+    revision: int
+    rejected: tuple[int, ...]
+
+
 def encode_edits(edits: list[Edit]) -> bytes:
-    """A batch of edits of one canvas."""
+    """Write the payload of a canvas's `edit` channel: a batch of edits."""
     encoder = Encoder().uint(len(edits))
     for edit in edits:
         encoder.text(edit.author).buffer(edit.update)
@@ -81,41 +96,41 @@ def encode_edits(edits: list[Edit]) -> bytes:
 
 
 def decode_edits(data: bytes) -> list[Edit]:
-    """Inverse of `encode_edits`; raises `Malformed`."""
+    """Read a message that `encode_edits` wrote. Raise `Malformed`."""
     decoder = Decoder(data)
     return [Edit(decoder.text(), decoder.buffer()) for _ in range(decoder.uint())]
 
 
 def encode_broadcast(message: Broadcast) -> bytes:
-    """The payload of a canvas's `update` channel."""
+    """Write the payload of a canvas's `update` channel."""
     return Encoder().text(message.epoch).uint(message.sequence).raw(message.update).finish()
 
 
 def decode_broadcast(data: bytes) -> Broadcast:
-    """Inverse of `encode_broadcast`; raises `Malformed`."""
+    """Read a message that `encode_broadcast` wrote. Raise `Malformed`."""
     decoder = Decoder(data)
     return Broadcast(decoder.text(), decoder.uint(), decoder.rest())
 
 
 def encode_presence(message: Presence) -> bytes:
-    """The payload of a canvas's `presence` channel."""
+    """Write the payload of a canvas's `presence` channel."""
     return Encoder().text(message.epoch).raw(message.update).finish()
 
 
 def decode_presence(data: bytes) -> Presence:
-    """Inverse of `encode_presence`; raises `Malformed`."""
+    """Read a message that `encode_presence` wrote. Raise `Malformed`."""
     decoder = Decoder(data)
     return Presence(decoder.text(), decoder.rest())
 
 
 def encode_sync_reply(reply: SyncReply) -> bytes:
-    """The payload of an answer on a canvas's `sync` channel."""
+    """Write the answer on a canvas's `sync` channel."""
     encoder = Encoder().text(reply.epoch).uint(reply.sequence)
     return encoder.buffer(reply.state_vector).buffer(reply.awareness).raw(reply.update).finish()
 
 
 def decode_sync_reply(data: bytes) -> SyncReply:
-    """Inverse of `encode_sync_reply`; raises `Malformed`."""
+    """Read a message that `encode_sync_reply` wrote. Raise `Malformed`."""
     decoder = Decoder(data)
     epoch, sequence = decoder.text(), decoder.uint()
     state_vector, awareness = decoder.buffer(), decoder.buffer()
@@ -123,7 +138,7 @@ def decode_sync_reply(data: bytes) -> SyncReply:
 
 
 def encode_entries(entries: list[Entry]) -> bytes:
-    """The payload of `svgx.state.journal.append`."""
+    """Write the payload of `svgx.state.journal.append`."""
     encoder = Encoder().uint(len(entries))
     for entry in entries:
         encoder.text(entry.canvas_id).text(entry.writer).uint(entry.sequence)
@@ -135,7 +150,7 @@ def encode_entries(entries: list[Entry]) -> bytes:
 
 
 def decode_entries(data: bytes) -> list[Entry]:
-    """Inverse of `encode_entries`; raises `Malformed`."""
+    """Read a message that `encode_entries` wrote. Raise `Malformed`."""
     decoder = Decoder(data)
     return [
         Entry(
@@ -150,7 +165,7 @@ def decode_entries(data: bytes) -> list[Entry]:
 
 
 def encode_committed(results: list[Committed]) -> bytes:
-    """The answer to `svgx.state.journal.append`, in the order of the entries."""
+    """Write the answer to `svgx.state.journal.append`. The results are in the order of the entries."""
     encoder = Encoder().uint(len(results))
     for result in results:
         encoder.text(result.canvas_id).uint(result.revision)
@@ -158,13 +173,13 @@ def encode_committed(results: list[Committed]) -> bytes:
 
 
 def decode_committed(data: bytes) -> list[Committed]:
-    """Inverse of `encode_committed`; raises `Malformed`."""
+    """Read a message that `encode_committed` wrote. Raise `Malformed`."""
     decoder = Decoder(data)
     return [Committed(decoder.text(), decoder.uint()) for _ in range(decoder.uint())]
 
 
 def encode_content(content: Content) -> bytes:
-    """The answer to `svgx.state.journal.load`."""
+    """Write the answer to `svgx.state.journal.load`."""
     encoder = Encoder().uint(content.revision).uint(len(content.updates))
     for update in content.updates:
         encoder.buffer(update)
@@ -172,22 +187,14 @@ def encode_content(content: Content) -> bytes:
 
 
 def decode_content(data: bytes) -> Content:
-    """Inverse of `encode_content`; raises `Malformed`."""
+    """Read a message that `encode_content` wrote. Raise `Malformed`."""
     decoder = Decoder(data)
     revision = decoder.uint()
     return Content(revision, tuple(decoder.buffer() for _ in range(decoder.uint())))
 
 
-@dataclass(frozen=True, slots=True)
-class Saved:
-    """The holder's answer to a committed batch of edits. `rejected` are the indexes of malformed edits."""
-
-    revision: int
-    rejected: tuple[int, ...]
-
-
 def encode_saved(saved: Saved) -> bytes:
-    """The payload of an answer on a canvas's `edit` channel."""
+    """Write the answer on a canvas's `edit` channel."""
     encoder = Encoder().uint(saved.revision).uint(len(saved.rejected))
     for index in saved.rejected:
         encoder.uint(index)
@@ -195,14 +202,14 @@ def encode_saved(saved: Saved) -> bytes:
 
 
 def decode_saved(data: bytes) -> Saved:
-    """Inverse of `encode_saved`; raises `Malformed`."""
+    """Read a message that `encode_saved` wrote. Raise `Malformed`."""
     decoder = Decoder(data)
     revision = decoder.uint()
     return Saved(revision, tuple(decoder.uint() for _ in range(decoder.uint())))
 
 
 def encode_sync_request(state_vector: bytes | None) -> bytes:
-    """What a peer has; None asks for the holder's state vector only."""
+    """Write the payload of a canvas's `sync` channel. None requests only the holder's state vector."""
     return (
         Encoder().uint(0).finish()
         if state_vector is None
@@ -211,17 +218,17 @@ def encode_sync_request(state_vector: bytes | None) -> bytes:
 
 
 def decode_sync_request(data: bytes) -> bytes | None:
-    """Inverse of `encode_sync_request`; raises `Malformed`."""
+    """Read a message that `encode_sync_request` wrote. Raise `Malformed`."""
     decoder = Decoder(data)
     return decoder.rest() if decoder.uint() else None
 
 
 def encode_authored_state(author: str, state: State) -> bytes:
-    """The payload of a canvas's `awareness` channel: a state, and the id of the user whose client it is."""
+    """Write the payload of a canvas's `awareness` channel: one state of one client, and the id of its user."""
     return Encoder().text(author).uint(state.client).uint(state.clock).text(state.json).finish()
 
 
 def decode_authored_state(data: bytes) -> tuple[str, State]:
-    """Inverse of `encode_said`. Raises `Malformed`; the JSON is as the gateway checked it."""
+    """Read the payload of a canvas's `awareness` channel. Raise `Malformed`. The gateway has checked the JSON."""
     decoder = Decoder(data)
     return decoder.text(), State(decoder.uint(), decoder.uint(), decoder.text())

@@ -1,1 +1,1 @@
-"""Access tokens: the keys that sign them, and their claims."""
+"""Access tokens: their claims, and the keys that sign and verify them."""

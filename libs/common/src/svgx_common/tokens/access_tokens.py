@@ -1,4 +1,4 @@
-"""Access tokens: JWTs of type `at+jwt` (RFC 9068), signed by auth and checked by the gateway without asking it."""
+"""Access tokens: JWTs of type `at+jwt` (RFC 9068). Auth signs them; the gateway verifies them without asking auth."""
 
 import base64
 import json
@@ -18,18 +18,18 @@ ISSUER = "svgx-engine"
 AUDIENCE = "svgx-engine"
 TYPE = "at+jwt"
 _HEADER = {"alg", "typ", "kid"}
-"""All that a header may hold: nothing in a token says where its key comes from (`jku`, `jwk`, `x5u`)."""
+"""The allowed header fields. A token that names the source of its key (`jku`, `jwk`, `x5u`) is refused."""
 
 MAX_TOKEN = 8192
-"""Characters of a token; longer ones are not looked at."""
+"""Largest length of a token in characters. Longer tokens are refused without parsing them."""
 
 LEEWAY = 5
-"""Seconds two machines' clocks may differ."""
+"""Seconds by which the clocks of two machines may differ."""
 
 
 @dataclass(frozen=True, slots=True)
 class AccessClaims:
-    """What an access token says. Times are Unix seconds."""
+    """The claims of an access token. Times are in Unix seconds."""
 
     user_id: str
     username: str
@@ -39,26 +39,27 @@ class AccessClaims:
     issued_at: int
     expires_at: int
     token_version: int = 0
-    """The account's, when the token was issued: a change of role ends the tokens before it."""
+    """The account's token version when the token was issued. A change of the role ends tokens of earlier versions."""
 
     def caller(self) -> Caller:
-        """The caller this token stands for."""
+        """Return the caller that the token authenticates."""
         return Caller(self.user_id, self.username, self.role, self.session_id, self.token_version)
 
-    def over(self) -> bool:
-        """Whether the token has ended by its time."""
-        return counts_until(self.expires_at) <= time.time()
+    def expired(self) -> bool:
+        """Return whether the token has expired, with `LEEWAY` for clocks."""
+        return accepted_until(self.expires_at) <= time.time()
 
 
-def counts_until(expires_at: int) -> int:
-    """The Unix time from which a token with this end counts nowhere, revoked or not: what checks it and what remembers
-    revocations must not differ.
+def accepted_until(expires_at: int) -> int:
+    """Return the Unix time at which every gateway refuses a token with this expiry time.
+
+    Revocations are kept until this time: a revocation that is deleted earlier would make the token valid again.
     """
     return expires_at + LEEWAY
 
 
 def sign(claims: AccessClaims, key: TokenKey) -> str:
-    """The token that says `claims`."""
+    """Return a token with these claims, signed with `key`."""
     payload = {
         "iss": ISSUER,
         "aud": AUDIENCE,
@@ -79,9 +80,10 @@ def sign(claims: AccessClaims, key: TokenKey) -> str:
 
 
 def verify(token: str, keys: CheckingKeys) -> AccessClaims:
-    """Check signature, algorithm, type, issuer, audience and times. Raises `Unauthenticated`, never saying which.
+    """Verify signature, algorithm, type, issuer, audience and times, and return the claims.
 
-    `UnknownKey` is raised for a token that names a key which is not among `keys`.
+    Raise `UnknownKey` for a token that names a key which is not in `keys`. Raise `Unauthenticated` for any other
+    mistake; the error never names it, because that would help an attacker.
     """
     refused = Unauthenticated("the access token is missing, expired or not valid")
     if not token or len(token) > MAX_TOKEN:
@@ -116,7 +118,7 @@ def verify(token: str, keys: CheckingKeys) -> AccessClaims:
 
 
 def _header(token: str) -> dict[str, Any]:
-    """What the token says of itself, unchecked: it only chooses among keys that are known. Raises `ValueError`."""
+    """Return the token's header, not verified: it only selects one of the known keys. Raise `ValueError`."""
     part = token.partition(".")[0]
     header = json.loads(base64.urlsafe_b64decode(part + "=" * (-len(part) % 4)))
     if not isinstance(header, dict):

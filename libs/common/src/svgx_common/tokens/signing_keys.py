@@ -1,6 +1,6 @@
-"""Keys of access tokens: a secret that signs and checks (HS256), or private keys that sign and public ones that check.
+"""Keys of access tokens: one secret that signs and verifies (HS256), or key pairs with a private and a public key.
 
-A token's algorithm follows from its key, and never the other way round (RFC 8725, 3.1).
+The key determines the algorithm. The algorithm in a token's header never selects the key (RFC 8725, 3.1).
 """
 
 from collections.abc import Mapping
@@ -14,20 +14,21 @@ from svgx_common.contract.errors import Unauthenticated
 
 SYMMETRIC = "HS256"
 ASYMMETRIC = ("Ed25519", "ES256", "RS256")
-"""EdDSA goes by the name of RFC 9864, which says which curve."""
+"""Algorithms of key pairs. `Ed25519` is the name in RFC 9864; the older name EdDSA does not state the curve."""
 
 MIN_RSA_BITS = 2048
+"""Smallest size of an RSA key, in bits (RFC 7518, 3.3)."""
 
 AnyKey = OctKey | OKPKey | ECKey | RSAKey
 
 
 class UnknownKey(Unauthenticated):
-    """The access token is signed with a key that is not known here."""
+    """The access token names a key that is not known."""
 
 
 @dataclass(frozen=True, slots=True)
 class TokenKey:
-    """A key and the one algorithm it is used with. `key_id` is None for the secret."""
+    """A key and its only algorithm. `key_id` is None for the secret."""
 
     key: AnyKey
     algorithm: str
@@ -35,12 +36,12 @@ class TokenKey:
 
 
 def secret_key(secret: str) -> TokenKey:
-    """The key that signs and checks with HS256."""
+    """Return the key that signs and verifies with HS256."""
     return TokenKey(OctKey.import_key(secret), SYMMETRIC)
 
 
 def read_key(jwk: Mapping[str, Any]) -> TokenKey:
-    """An asymmetric key from its JWK (RFC 7517), private or public. Raises `ValueError`, which never shows the key."""
+    """Read a private or public key from its JWK (RFC 7517). Raise `ValueError`, which never contains the key."""
     key_id, algorithm = jwk.get("kid"), jwk.get("alg")
     if not isinstance(key_id, str) or not 0 < len(key_id) <= 128:
         raise ValueError("a key needs a `kid` of 1 to 128 characters")
@@ -62,19 +63,14 @@ def read_key(jwk: Mapping[str, Any]) -> TokenKey:
 
 @dataclass(frozen=True, slots=True)
 class CheckingKeys:
-    """What tokens are checked with: the secret for those that name no key, public keys for those that do."""
+    """The keys that verify tokens: the secret for tokens that name no key, public keys for tokens that name one."""
 
     secret: TokenKey | None = None
     public: Mapping[str, TokenKey] = field(default_factory=dict)
 
-    @classmethod
-    def of_secret(cls, secret: str) -> "CheckingKeys":
-        """Only tokens signed with this secret count."""
-        return cls(secret_key(secret))
-
     def find(self, key_id: str | None) -> TokenKey:
-        """The key a token names. Raises `UnknownKey`."""
-        found = self.secret if key_id is None else self.public.get(key_id)
-        if found is None:
+        """Return the key that a token names. Raise `UnknownKey`."""
+        key = self.secret if key_id is None else self.public.get(key_id)
+        if key is None:
             raise UnknownKey("the access token is missing, expired or not valid")
-        return found
+        return key

@@ -20,7 +20,8 @@ from svgx_common.contract.operation import (
     Operation,
     Redirect,
 )
-from svgx_common.messaging.bus import HEADER_FILENAME, HEADER_MEDIA_TYPE, Answer, Bus
+from svgx_common.messaging.bus import Answer, Bus
+from svgx_common.messaging.headers import HEADER_FILENAME, HEADER_MEDIA_TYPE
 from svgx_gateway.http import problems
 from svgx_gateway.http.circuits import Circuits
 from svgx_gateway.http.clients import client_of

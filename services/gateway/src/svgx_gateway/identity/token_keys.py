@@ -56,7 +56,7 @@ class TokenKeys:
     async def verify(self, token: str) -> AccessClaims:
         """What the token says. Raises `Unauthenticated`, or `Unavailable` when auth must be asked and is away."""
         claims = self._verified.get(token)
-        if claims is not None and not claims.over():
+        if claims is not None and not claims.expired():
             return claims
         try:
             claims = tokens.verify(token, self._keys)

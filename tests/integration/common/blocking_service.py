@@ -1,6 +1,6 @@
-"""A state service whose answers wait until they are let go, as a process: `python -m` this module.
+"""A state service that holds its answers back until it gets a message. Run it with `python -m` and this module's name.
 
-What happens in it is told on `access` channels, because these a state service may publish to.
+It reports its events on `access` channels, because a state service may publish there.
 """
 
 import asyncio
@@ -23,24 +23,25 @@ from svgx_common.runtime import Runtime, Service
 from svgx_common.settings import ServiceSettings
 
 RELEASE = "svgx.state.test.release"
-"""A message on this subject lets all answers go."""
+"""The subject of a message that releases all answers."""
 
 BREAK = "svgx.state.test.break"
-"""A message on this subject makes it send what NATS answers by closing the connection."""
+"""The subject of a message that makes the service send too many bytes; NATS then closes the connection."""
 
-TOLD = "svgx.canvas.*.access"
+EVENTS = "svgx.canvas.*.access"
+"""The subjects of the events `arrived`, `draining` and `handing-over`. The event is in place of the canvas id."""
 
 
-class SlowSettings(ServiceSettings):
-    """With `serve_pages` it has an application of its own behind its port; with `linger` its drain does not end."""
+class BlockingSettings(ServiceSettings):
+    """`serve_pages` adds an HTTP application with one page; `linger` makes the drain block for ever."""
 
     serve_pages: bool = False
     linger: bool = False
 
 
 @contextlib.asynccontextmanager
-async def build(runtime: Runtime[SlowSettings]) -> AsyncIterator[Service]:
-    """Loading the journal is slow; nothing else is found."""
+async def build(runtime: Runtime[BlockingSettings]) -> AsyncIterator[Service]:
+    """Build the service. Loading the journal blocks; every other operation answers `not_found`."""
     bus = runtime.bus
     released = asyncio.Event()
 
@@ -48,22 +49,22 @@ async def build(runtime: Runtime[SlowSettings]) -> AsyncIterator[Service]:
         released.set()
 
     async def break_connection(_: str, __: bytes) -> None:
-        # nats-py checks the payload only; the server counts the headers too.
+        # nats-py limits only the payload; the server also counts the headers.
         half = 600 * 1024
         await bus.connection.publish(
             subjects.canvas("any", "access"), b"x" * half, headers={"Large": "x" * half}
         )
 
-    async def tell(what: str) -> None:
-        await bus.publish(subjects.canvas(what, "access"), b"")
+    async def report(event: str) -> None:
+        await bus.publish(subjects.canvas(event, "access"), b"")
 
-    async def drain() -> None:
-        await tell("draining")
+    async def before_drain() -> None:
+        await report("draining")
         if runtime.settings.linger:
             await asyncio.Event().wait()
 
     async def load(_: LoadRequest, __: Call) -> Blob:
-        await tell("arrived")
+        await report("arrived")
         await released.wait()
         return Blob(b"done")
 
@@ -71,7 +72,7 @@ async def build(runtime: Runtime[SlowSettings]) -> AsyncIterator[Service]:
         raise NotFound
 
     async def page(_: Request) -> Response:
-        await tell("arrived")
+        await report("arrived")
         await released.wait()
         await bus.settle()
         return PlainTextResponse("done")
@@ -82,10 +83,10 @@ async def build(runtime: Runtime[SlowSettings]) -> AsyncIterator[Service]:
         runtime.responder.answer(operation, load if operation is JOURNAL_LOAD else find_nothing)
     yield Service(
         asgi=Starlette(routes=[Route("/page", page)]) if runtime.settings.serve_pages else None,
-        before_drain=drain,
-        drain=lambda: tell("handing-over"),
+        before_drain=before_drain,
+        drain=lambda: report("handing-over"),
     )
 
 
 if __name__ == "__main__":
-    runtime.run("state", SlowSettings, build)
+    runtime.run("state", BlockingSettings, build)

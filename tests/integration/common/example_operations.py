@@ -1,4 +1,4 @@
-"""Operations of the tests' own, and buses that ask and answer them as two services do."""
+"""Operations that exist only in tests, a responder for them, and buses with the credentials of a service."""
 
 from svgx_common.contract.operation import (
     Blob,
@@ -13,34 +13,36 @@ from svgx_common.messaging.responder import Responder
 from svgx_devstack import DevStack
 
 
-class Question(RequestModel):
+class EchoRequest(RequestModel):
     text: str = ""
 
 
-class Reply(ReplyModel):
+class EchoReply(ReplyModel):
     text: str
 
 
-class Bytes(RawRequest):
+class UploadRequest(RawRequest):
     name: str = ""
 
 
-def asking(name: str = "ask", *, timeout: float = 10.0) -> Operation[Question, Reply]:
-    """An operation of the state service that is in no contract."""
+def echo_operation(
+    name: str = "echo", *, timeout: float = 10.0
+) -> Operation[EchoRequest, EchoReply]:
+    """Return an operation of the state service that is not in the contract."""
     return Operation(
         subject=f"svgx.state.test.{name}",
         summary="",
-        request=Question,
-        reply=Reply,
+        request=EchoRequest,
+        reply=EchoReply,
         scope=Scope.INTERNAL,
         timeout=timeout,
     )
 
 
-SEND = Operation(
-    subject="svgx.state.test.send",
+UPLOAD = Operation(
+    subject="svgx.state.test.upload",
     summary="",
-    request=Bytes,
+    request=UploadRequest,
     reply=Blob,
     scope=Scope.INTERNAL,
     timeout=60.0,
@@ -48,18 +50,16 @@ SEND = Operation(
 )
 
 
-class TestResponder(Responder):
-    """A responder that may leave the contract's operations unanswered."""
-
-    __test__ = False
+class PartialResponder(Responder):
+    """A responder that does not need a handler for every operation of the contract."""
 
     async def start(self) -> None:
-        """Join without the check."""
+        """Answer requests, without the check for missing handlers."""
         await self.announce()
         await self.join()
         await self._bus.settle()
 
 
 async def service_bus(backing: DevStack, service: str, replica_id: str = "test") -> Bus:
-    """A connection with a service's own credentials."""
+    """Connect with the credentials of a service."""
     return await Bus.connect(backing.nats_url(service), service, replica_id)

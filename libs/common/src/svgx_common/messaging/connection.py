@@ -1,0 +1,81 @@
+"""The events of a connection to NATS: logs, metrics, and callbacks after a reconnect."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+
+import structlog
+from nats.aio.client import Client
+from nats.errors import SlowConsumerError
+
+from svgx_common import metrics
+
+log = structlog.get_logger(__name__)
+
+DROP_REPORT = 10.0
+"""Seconds between two log lines about dropped messages. The metric counts each message."""
+
+
+class ConnectionEvents:
+    """The event handlers of one connection to NATS."""
+
+    def __init__(self, connection: Client, service: str) -> None:
+        self._connection = connection
+        self._service = service
+        self._logged_errors: set[type[Exception]] = set()
+        """Types of the connection errors that were logged since the last successful connection."""
+        self._drop_logged_at = -DROP_REPORT
+        self.reconnect_callbacks: list[Callable[[], Awaitable[None]]] = []
+        """Callbacks for each reconnect. A failure of one is logged; the others are still called."""
+        self.reconnected = asyncio.Event()
+        """Set by a reconnect, cleared by a disconnect."""
+        self.closed = asyncio.Event()
+        """Set when the connection has closed for good."""
+        self.closing = False
+        """True once this process closes the connection. Its end is then no longer logged as a failure."""
+
+    def forget_errors(self) -> None:
+        """Log the next connection error again, also when its type was logged before."""
+        self._logged_errors.clear()
+
+    async def on_error(self, error: Exception) -> None:
+        """Log an error, and count a dropped message."""
+        if isinstance(error, SlowConsumerError):
+            metrics.BUS_DROPPED.labels(self._service).inc()
+            if time.monotonic() - self._drop_logged_at < DROP_REPORT:
+                return
+            self._drop_logged_at = time.monotonic()
+        elif not self._connection.is_connected:
+            # nats-py reports each attempt to connect. Log one line for each type of error in an outage.
+            if type(error) not in self._logged_errors:
+                log.warning(
+                    "nats is not reachable; trying until it is",
+                    error=type(error).__name__,
+                    detail=str(error),
+                )
+            self._logged_errors.add(type(error))
+            return
+        log.warning("nats error", error=type(error).__name__, detail=str(error))
+
+    async def on_disconnect(self) -> None:
+        """Log the disconnect."""
+        self.reconnected.clear()
+        if not self.closing:
+            log.warning("nats disconnected")
+
+    async def on_reconnect(self) -> None:
+        """Log the reconnect and call the callbacks."""
+        self.reconnected.set()
+        self.forget_errors()
+        log.info("nats reconnected")
+        for callback in self.reconnect_callbacks:
+            try:
+                await callback()
+            except Exception:
+                log.exception("a callback failed after reconnecting to nats")
+
+    async def on_close(self) -> None:
+        """Log an unexpected close."""
+        if not self.closing:
+            log.error("nats closed the connection for good", error=str(self._connection.last_error))
+        self.closed.set()

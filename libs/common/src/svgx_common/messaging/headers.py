@@ -1,0 +1,37 @@
+"""The headers of requests and answers on the bus."""
+
+import time
+
+HEADER_DEADLINE = "Svgx-Deadline"
+"""The Unix time in milliseconds after which the caller no longer waits for the answer."""
+
+HEADER_CALLER = "Svgx-Caller"
+"""The `Caller` of a request, as JSON."""
+
+HEADER_CLIENT = "Svgx-Client"
+"""The `Client` of a request, as JSON."""
+
+HEADER_PARAMS = "Svgx-Params"
+"""The fields of a `RawRequest`, as JSON. The message's payload is the raw content."""
+
+HEADER_BODY = "Svgx-Body"
+"""The reference from which the receiver pulls a body that is too large for one message (see `blobs`)."""
+
+HEADER_ERROR = "Svgx-Error"
+"""The code of an error. The answer's payload is an `ErrorBody`."""
+
+HEADER_MEDIA_TYPE = "Content-Type"
+HEADER_FILENAME = "Svgx-Filename"
+
+Headers = dict[str, str]
+
+
+def encode_deadline(timeout: float) -> str:
+    """Return the value of `HEADER_DEADLINE` for a caller that waits `timeout` seconds from now."""
+    return str(int((time.time() + timeout) * 1000))
+
+
+def decode_deadline(headers: Headers, default_timeout: float) -> float:
+    """Return a request's deadline in Unix seconds. Without a valid header, it is `default_timeout` seconds from now."""
+    value = headers.get(HEADER_DEADLINE, "")
+    return int(value) / 1000 if value.isdecimal() else time.time() + default_timeout

@@ -12,7 +12,6 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route, WebSocketRoute
 from starlette.types import ASGIApp
-from starlette.websockets import WebSocket
 from starlette_compress import CompressMiddleware, add_compress_type
 
 from svgx_common import redis
@@ -23,7 +22,6 @@ from svgx_common.contract.errors import (
     Internal,
     MethodNotAllowed,
     NotFound,
-    SvgxError,
 )
 from svgx_common.redis import Redis
 from svgx_common.runtime import Runtime, Service
@@ -49,10 +47,9 @@ from svgx_gateway.ratelimit.operations import RateLimitOperations
 from svgx_gateway.ratelimit.statistics import RateLimitStatistics
 from svgx_gateway.settings import GatewaySettings
 from svgx_gateway.websocket import origins
-from svgx_gateway.websocket.admission import LimitedSockets
 from svgx_gateway.websocket.endpoint import YjsEndpoint
 from svgx_gateway.websocket.hub import Hub
-from svgx_gateway.websocket.origins import OriginCheck
+from svgx_gateway.websocket.origins import AllowedOrigins
 
 add_compress_type(PROBLEM_MEDIA_TYPE)
 
@@ -115,6 +112,13 @@ async def _wired(
     runtime.health.describe("live", hub.details)
     guard = Guard(identities, access, limiter)
     summary = Summary(bus, guard)
+    sockets = YjsEndpoint(
+        hub,
+        identities,
+        access,
+        AllowedOrigins(origins.split(settings.websocket_origins or settings.cors_origins)),
+        settings.socket_limits(),
+    )
     app = FastAPI(
         title="SVGX Engine",
         version=runtime.version,
@@ -128,9 +132,7 @@ async def _wired(
         routes=[
             Route("/health/summary", summary.page),
             Route("/health/summary/", summary.page),
-            WebSocketRoute(
-                "/runtime/events/{canvas_id}", YjsEndpoint(hub, identities, access).serve
-            ),
+            WebSocketRoute("/runtime/events/{canvas_id}", sockets.serve),
         ],
     )
     lag = Lag(settings.shed_lag_seconds)
@@ -139,12 +141,6 @@ async def _wired(
         Tracing,
         partial(SecurityHeaders, hsts_seconds=settings.hsts_seconds),
         partial(Shedding, lag=lag),
-        partial(
-            OriginCheck, allowed=origins.split(settings.websocket_origins or settings.cors_origins)
-        ),
-        partial(
-            LimitedSockets, limits=settings.socket_limits(), identify=partial(_account, identities)
-        ),
         partial(Cors, allowed=origins.split(settings.cors_origins)),
         partial(Docs, document=openapi.document(runtime.version)),
         partial(CompressMiddleware, zstd_level=1, gzip_level=1, brotli=False),
@@ -176,13 +172,6 @@ def _wrapped(app: ASGIApp, layers: Sequence[Callable[[ASGIApp], ASGIApp]]) -> AS
     for layer in reversed(layers):
         app = layer(app)
     return app
-
-
-async def _account(identities: Identities, socket: WebSocket) -> str | None:
-    try:
-        return (await identities.of_socket(socket)).caller.user_id
-    except SvgxError:
-        return None
 
 
 async def _http_problem(_: Request, error: Exception) -> Response:

@@ -112,7 +112,12 @@ class YjsEndpoint:
                 wants_notice=options.get("renew") == "1",
             )
             reader = Reader(
-                websocket, connection, canvas, self._hub, lifetime, self._limits.handshake
+                websocket,
+                connection,
+                canvas,
+                self._hub,
+                lifetime,
+                first_message_seconds=self._limits.handshake,
             )
             try:
                 return await _run(connection, reader)

@@ -26,6 +26,7 @@ class Reader:
         canvas: LiveCanvas,
         hub: Hub,
         lifetime: Lifetime,
+        *,
         first_message_seconds: float,
     ) -> None:
         self._websocket = websocket

@@ -10,7 +10,7 @@ from svgx_common.contract.close_codes import Close
 from svgx_common.contract.policy import CanvasRole, Role
 from svgx_common.messaging.caller import Caller
 from svgx_gateway.websocket import connection as module
-from svgx_gateway.websocket.connection import Connection, Flow
+from svgx_gateway.websocket.connection import Connection, Ended, Lagging
 from svgx_yjs import protocol
 
 
@@ -30,9 +30,11 @@ class SlowSocket:
         self.taken.append(frame)
 
 
-def connect(socket: SlowSocket, role: CanvasRole = CanvasRole.EDITOR) -> Connection:
+def connect(
+    socket: SlowSocket, role: CanvasRole = CanvasRole.EDITOR, *, wants_saved: bool = True
+) -> Connection:
     caller = Caller("u", "ann", Role.EDITOR, "s")
-    return Connection(cast(WebSocket, socket), caller, role, wants_saved=True)
+    return Connection(cast(WebSocket, socket), caller, role, wants_saved=wants_saved)
 
 
 async def test_a_slow_client_is_left_out_and_caught_up(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -42,12 +44,12 @@ async def test_a_slow_client_is_left_out_and_caught_up(monkeypatch: pytest.Monke
     connection = connect(socket)
     assert connection.broadcast(b"12345678", b"v1")
     assert not connection.broadcast(b"1234", b"v2")
-    assert connection.flow is Flow.LAGGING
+    assert isinstance(connection.flow, Lagging)
     assert connection.broadcast(b"5678", b"v3"), "it is left out without a second catch-up"
-    assert connection.lag_vector == b"v2"
+    assert connection.flow.vector == b"v2"
     writing = asyncio.create_task(connection.write())
     socket.let(10)
-    await connection.drained()
+    await connection.wait_until_sent()
     writing.cancel()
     assert socket.taken == [b"12345678"]
 
@@ -58,16 +60,16 @@ async def test_a_slow_client_that_leaves_is_forgotten(monkeypatch: pytest.Monkey
     connection = connect(SlowSocket())
     connection.broadcast(b"frame", b"")
     assert not connection.broadcast(b"frame", b"")
-    recovering = asyncio.create_task(connection.drained())
+    recovering = asyncio.create_task(connection.wait_until_sent())
     writing = asyncio.create_task(connection.write())
     await asyncio.sleep(0)
     writing.cancel()
     async with asyncio.timeout(5):
         await recovering
-    assert connection.ended
+    assert isinstance(connection.flow, Ended)
     connection.send(b"more")
     async with asyncio.timeout(5):
-        await connection.drained()
+        await connection.wait_until_sent()
 
 
 async def test_past_the_hard_bound_the_client_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -92,14 +94,13 @@ async def test_a_client_that_stays_slow_is_closed(monkeypatch: pytest.MonkeyPatc
 async def test_saved_goes_only_to_those_who_asked() -> None:
     """Proves R-SAVE-4."""
     socket = SlowSocket()
-    asked, silent = connect(socket), connect(socket)
-    silent.wants_saved = False
+    asked, silent = connect(socket), connect(socket, wants_saved=False)
     for connection in (asked, silent):
-        connection.committed(7)
+        connection.send_saved(7)
     writing = [asyncio.create_task(each.write()) for each in (asked, silent)]
     socket.let(2)
-    await asked.drained()
-    await silent.drained()
+    await asked.wait_until_sent()
+    await silent.wait_until_sent()
     for task in writing:
         task.cancel()
     assert socket.taken == [protocol.encode_saved(7)]

@@ -76,7 +76,7 @@ async def test_after_the_bus_was_away_roles_are_looked_up_again(bus: FakeBus) ->
         for callback in bus.back:
             await callback()
         async with asyncio.timeout(5):
-            await connection.role_known.wait()
+            await connection.wait_for_known_role()
         assert not connection.may_edit
     await hub.stop()
 

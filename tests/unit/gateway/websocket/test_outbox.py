@@ -32,7 +32,7 @@ async def one_edit(
     caller = Caller("u", "ann", Role.EDITOR, "s")
     connection = Connection(cast(WebSocket, None), caller, CanvasRole.EDITOR, wants_saved=True)
     told: list[int] = []
-    monkeypatch.setattr(Connection, "committed", lambda _, number: told.append(number))
+    monkeypatch.setattr(Connection, "send_saved", lambda _, number: told.append(number))
     outbox = Outbox(cast(Bus, None), "canvas", connection.close)
     outbox.put(connection, b"update", 1)
     async with asyncio.timeout(10):

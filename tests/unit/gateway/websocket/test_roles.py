@@ -15,7 +15,7 @@ from svgx_common.messaging.caller import Caller
 from svgx_gateway.identity.access import Access
 from svgx_gateway.websocket import roles as module
 from svgx_gateway.websocket.canvas import LiveCanvas
-from svgx_gateway.websocket.connection import Connection
+from svgx_gateway.websocket.connection import Connection, KnownRole, RoleInDoubt
 from svgx_gateway.websocket.roles import Roles
 
 ANN = Caller("u", "ann", Role.EDITOR, "s")
@@ -54,7 +54,7 @@ async def announce(access: Access) -> None:
 
 async def settle(connection: Connection) -> None:
     async with asyncio.timeout(5):
-        await connection.role_known.wait()
+        await connection.wait_for_known_role()
 
 
 async def test_an_answer_older_than_a_change_is_not_remembered() -> None:
@@ -97,10 +97,10 @@ async def test_of_two_changes_the_last_one_counts() -> None:
     first.set_result(CanvasRole.EDITOR)
     await asyncio.sleep(0)
     await asyncio.sleep(0)
-    assert not canvas.connection.role_known.is_set()
+    assert isinstance(canvas.connection.role, RoleInDoubt)
     second.set_result(CanvasRole.VIEWER)
     await settle(canvas.connection)
-    assert canvas.connection.role is CanvasRole.VIEWER
+    assert canvas.connection.role == KnownRole(CanvasRole.VIEWER, changes=2)
     await roles.stop()
 
 
@@ -141,4 +141,4 @@ async def test_a_role_nobody_can_tell_is_asked_for_a_while(
     else:
         async with asyncio.timeout(5):
             assert (await canvas.connection.closing).code is code
-        assert not canvas.connection.role_known.is_set()
+        assert isinstance(canvas.connection.role, RoleInDoubt)

@@ -21,7 +21,7 @@ from svgx_common.messaging.wire import (
     encode_sync_request,
 )
 from svgx_gateway.websocket.awareness_owner import AwarenessClocks
-from svgx_gateway.websocket.connection import Connection, Flow
+from svgx_gateway.websocket.connection import Connection
 from svgx_gateway.websocket.outbox import Outbox
 from svgx_gateway.websocket.stream import Stream
 from svgx_yjs import protocol
@@ -117,7 +117,7 @@ class LiveCanvas:
 
     async def hear(self, connection: Connection, update: bytes) -> None:
         """Pass on what is new of a client in an awareness update it sent. Raises `Malformed`."""
-        if (state := connection.voice.hear(update, self._told)) is not None:
+        if (state := connection.awareness.hear(update, self._told)) is not None:
             await self.tell_of(connection, state)
 
     async def tell_of(self, connection: Connection, state: State) -> None:
@@ -148,11 +148,10 @@ class LiveCanvas:
 
     async def _recover_when_drained(self, connection: Connection) -> None:
         """A slow client has taken what was queued: one merged update brings it up to date."""
-        await connection.drained()
-        if connection.ended:
+        await connection.wait_until_sent()
+        vector = connection.begin_catch_up()
+        if vector is None:
             return
-        vector = connection.lag_vector
-        connection.flow = Flow.LIVE
         try:
             reply = await self._ask(vector)
         except SvgxError as error:
@@ -189,7 +188,7 @@ class LiveCanvas:
         for connection in list(self.connections):
             if connection.may_edit:
                 connection.send(question)
-            if (state := connection.voice.presence()) is not None:
+            if (state := connection.awareness.presence()) is not None:
                 await self.tell_of(connection, state)
 
     async def _look_ahead(self) -> None:

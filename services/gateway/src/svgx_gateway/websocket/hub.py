@@ -62,7 +62,7 @@ class Hub:
             yield canvas
         finally:
             canvas.connections.discard(connection)
-            if (farewell := connection.voice.farewell()) is not None:
+            if (farewell := connection.awareness.farewell()) is not None:
                 with contextlib.suppress(SvgxError):
                     await canvas.tell_of(connection, farewell)
             if not canvas.connections and self._canvases.get(canvas_id) is canvas:

@@ -38,7 +38,7 @@ class Lifetime:
         identity = await self._identities.of_token(token, websocket)
         if identity.caller.user_id != self._connection.caller.user_id:
             raise Unauthenticated("the fresh access token is another account's")
-        self._connection.caller = identity.caller
+        self._connection.renew(identity.caller)
         self._last_until(identity)
         if self._wants_notice:
             self._tell()

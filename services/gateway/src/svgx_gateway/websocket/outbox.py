@@ -171,4 +171,4 @@ class Outbox:
         for connection, number in numbers.items():
             # One that is being closed may have sent what was refused, or what could not be saved.
             if not connection.closing.done():
-                connection.committed(number)
+                connection.send_saved(number)

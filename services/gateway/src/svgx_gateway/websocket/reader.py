@@ -72,11 +72,13 @@ class Reader:
             case protocol.DocumentMessage(update, whole):
                 await canvas.outbox.room()
                 # The role comes last: nothing may be awaited between the check of the role and the edit.
-                await connection.role_known.wait()
+                await connection.wait_for_known_role()
                 if connection.may_edit:
-                    canvas.outbox.put(connection, update, connection.tally.take(whole=whole))
+                    canvas.outbox.put(
+                        connection, update, connection.saved_counter.take(whole=whole)
+                    )
                 else:
-                    connection.tally.discard()
+                    connection.saved_counter.discard()
             case protocol.AwarenessMessage(update):
                 await canvas.hear(connection, update)
             case protocol.QueryAwareness():

@@ -31,23 +31,17 @@ class Roles:
     def doubt(self, canvas: LiveCanvas) -> None:
         """The roles on a canvas may have changed."""
         for connection in canvas.connections:
-            connection.doubts += 1
-            connection.role_known.clear()
+            connection.doubt_role()
             task = asyncio.create_task(self.check(connection, canvas))
             self._checks.add(task)
             task.add_done_callback(self._checks.discard)
 
     async def check(self, connection: Connection, canvas: LiveCanvas) -> None:
         """Give a connection the role it has now, or end it."""
-        doubts = connection.doubts
+        changes = connection.role.changes
         try:
             role = await self._look_up(connection, canvas)
-            if connection.doubts != doubts:
-                return  # changed once more: the later check has the answer
-            promoted = role.allows(CanvasRole.EDITOR) and not connection.may_edit
-            connection.role = role
-            connection.role_known.set()
-            if promoted:
+            if connection.settle_role(role, changes):
                 await canvas.ask_for_all(connection)
         except SvgxError as error:
             connection.close(close_code(error), error.detail)

@@ -48,7 +48,7 @@ from svgx_gateway.ratelimit.statistics import RateLimitStatistics
 from svgx_gateway.settings import GatewaySettings
 from svgx_gateway.websocket import origins
 from svgx_gateway.websocket.endpoint import YjsEndpoint
-from svgx_gateway.websocket.hub import Hub
+from svgx_gateway.websocket.live_canvases import LiveCanvases
 from svgx_gateway.websocket.origins import AllowedOrigins
 
 add_compress_type(PROBLEM_MEDIA_TYPE)
@@ -102,18 +102,18 @@ async def _wired(
     keys = TokenKeys(bus, settings.jwt_secret.get_secret_value())
     identities = Identities(keys, ApiKeys(bus, revocations), revocations, limiter.admit_stranger)
     access = Access(bus)
-    hub = Hub(bus, access)
+    live_canvases = LiveCanvases(bus, access)
     await access.start()
-    revocations.on_revoked(functools.partial(hub.close_revoked, revocations.revoked))
+    revocations.on_revoked(functools.partial(live_canvases.close_revoked, revocations.revoked))
     await revocations.start()
     keys.start()
     runtime.health.require("revocations", revocations.ready)
     runtime.health.require("token_keys", keys.ready)
-    runtime.health.describe("live", hub.details)
+    runtime.health.describe("live", live_canvases.details)
     guard = Guard(identities, access, limiter)
     summary = Summary(bus, guard)
     sockets = YjsEndpoint(
-        hub,
+        live_canvases,
         identities,
         access,
         AllowedOrigins(origins.split(settings.websocket_origins or settings.cors_origins)),
@@ -156,7 +156,7 @@ async def _wired(
     async def before_drain() -> None:
         # Readiness has failed: whoever is sent away now must not be sent back by a balancer that has not looked since.
         await asyncio.sleep(settings.drain_notice_seconds)
-        await hub.drain(settings.websocket_drain_seconds)
+        await live_canvases.drain(settings.websocket_drain_seconds)
 
     try:
         lag.start()
@@ -165,7 +165,7 @@ async def _wired(
         keys.stop()
         revocations.stop()
         lag.stop()
-        await hub.stop()
+        await live_canvases.stop()
 
 
 def _wrapped(app: ASGIApp, layers: Sequence[Callable[[ASGIApp], ASGIApp]]) -> ASGIApp:

@@ -17,10 +17,10 @@ from svgx_gateway.identity.identities import Identities, Identity
 from svgx_gateway.websocket import handshake
 from svgx_gateway.websocket.admission import Admission, SocketLimits
 from svgx_gateway.websocket.connection import Closing, Connection
-from svgx_gateway.websocket.hub import Hub
-from svgx_gateway.websocket.lifetime import Lifetime
+from svgx_gateway.websocket.live_canvases import LiveCanvases
 from svgx_gateway.websocket.origins import AllowedOrigins
 from svgx_gateway.websocket.reader import Reader
+from svgx_gateway.websocket.token_expiry import TokenExpiry
 
 log = structlog.get_logger(__name__)
 
@@ -40,13 +40,13 @@ class YjsEndpoint:
 
     def __init__(
         self,
-        hub: Hub,
+        live_canvases: LiveCanvases,
         identities: Identities,
         access: Access,
         origins: AllowedOrigins,
         limits: SocketLimits,
     ) -> None:
-        self._hub = hub
+        self._live_canvases = live_canvases
         self._identities = identities
         self._access = access
         self._origins = origins
@@ -102,10 +102,10 @@ class YjsEndpoint:
         connection = Connection(
             websocket, identity.caller, role, wants_saved=options.get("saved") == "1"
         )
-        async with self._hub.joined(canvas_id, connection) as canvas:
+        async with self._live_canvases.join(canvas_id, connection) as canvas:
             # Check again: a revocation before this point did not reach the connection, because it had not joined.
             self._identities.recheck(identity)
-            lifetime = Lifetime(
+            token_expiry = TokenExpiry(
                 connection,
                 self._identities,
                 identity,
@@ -115,14 +115,14 @@ class YjsEndpoint:
                 websocket,
                 connection,
                 canvas,
-                self._hub,
-                lifetime,
+                self._live_canvases,
+                token_expiry,
                 first_message_seconds=self._limits.handshake,
             )
             try:
                 return await _run(connection, reader)
             finally:
-                lifetime.stop()
+                token_expiry.stop()
 
 
 async def _run(connection: Connection, reader: Reader) -> Closing:

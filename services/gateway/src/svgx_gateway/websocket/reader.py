@@ -10,8 +10,8 @@ from svgx_common.contract.errors import SvgxError
 from svgx_gateway.websocket.admission import REFUSED
 from svgx_gateway.websocket.canvas import LiveCanvas
 from svgx_gateway.websocket.connection import Closing, Connection
-from svgx_gateway.websocket.hub import Hub
-from svgx_gateway.websocket.lifetime import Lifetime
+from svgx_gateway.websocket.live_canvases import LiveCanvases
+from svgx_gateway.websocket.token_expiry import TokenExpiry
 from svgx_yjs import protocol
 from svgx_yjs.lib0 import Malformed
 
@@ -24,16 +24,16 @@ class Reader:
         websocket: WebSocket,
         connection: Connection,
         canvas: LiveCanvas,
-        hub: Hub,
-        lifetime: Lifetime,
+        live_canvases: LiveCanvases,
+        token_expiry: TokenExpiry,
         *,
         first_message_seconds: float,
     ) -> None:
         self._websocket = websocket
         self._connection = connection
         self._canvas = canvas
-        self._hub = hub
-        self._lifetime = lifetime
+        self._live_canvases = live_canvases
+        self._token_expiry = token_expiry
         self._first_message_seconds = first_message_seconds
 
     async def read(self) -> Closing:
@@ -43,7 +43,7 @@ class Reader:
                 event = await self._websocket.receive()
         except TimeoutError:
             REFUSED.labels("handshake").inc()
-            return Closing(Close.HANDSHAKE_TIMEOUT, "nothing was said in time")
+            return Closing(Close.HANDSHAKE_TIMEOUT, "no message arrived in time")
         while (closing := await self._handle_event(event)) is None:
             event = await self._websocket.receive()
         return closing
@@ -54,7 +54,7 @@ class Reader:
             return Closing(Close.NORMAL, "")
         frame = event.get("bytes")
         if frame is None:
-            return Closing(Close.BAD_MESSAGE, "only binary frames are spoken here")
+            return Closing(Close.BAD_MESSAGE, "only binary frames are accepted")
         try:
             await self._handle_message(protocol.decode(frame))
         except Malformed as error:
@@ -70,22 +70,21 @@ class Reader:
             case protocol.SyncStep1(state_vector):
                 await canvas.sync(connection, state_vector)
             case protocol.DocumentMessage(update, whole):
-                await canvas.outbox.room()
+                await canvas.outbox.wait_for_capacity()
                 # The role comes last: nothing may be awaited between the check of the role and the edit.
                 await connection.wait_for_known_role()
                 if connection.may_edit:
-                    canvas.outbox.put(
-                        connection, update, connection.saved_counter.take(whole=whole)
-                    )
+                    number = connection.saved_counter.accept(is_step_2=whole)
+                    canvas.outbox.add(connection, update, number)
                 else:
                     connection.saved_counter.discard()
             case protocol.AwarenessMessage(update):
-                await canvas.hear(connection, update)
+                await canvas.receive_awareness(connection, update)
             case protocol.QueryAwareness():
-                await canvas.send_everyone_to(connection)
+                await canvas.send_awareness(connection)
             case protocol.TokenMessage(token):
-                await self._lifetime.renew(token, self._websocket)
+                await self._token_expiry.renew(token, self._websocket)
                 # The account's role in the fresh token may differ.
-                await self._hub.check_role(connection, canvas)
+                await self._live_canvases.check_role(connection, canvas)
             case _:
                 pass

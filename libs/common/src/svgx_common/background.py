@@ -34,9 +34,9 @@ class BackgroundTasks:
         """Run `work` once. A failure is logged under `name`."""
         task = asyncio.create_task(_logged(name, work), context=context)
         self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
         # A task that is cancelled before it starts never awaits `work`. Closing it avoids Python's warning.
         task.add_done_callback(lambda _: work.close())
-        task.add_done_callback(self._tasks.discard)
         return task
 
     async def wait(self, timeout: float | None = None) -> None:

@@ -10,7 +10,14 @@ from svgx_common.contract.close_codes import Close
 from svgx_common.contract.policy import CanvasRole, Role
 from svgx_common.messaging.caller import Caller
 from svgx_gateway.websocket import connection as module
-from svgx_gateway.websocket.connection import Connection, Ended, Lagging
+from svgx_gateway.websocket.connection import (
+    Connection,
+    Ended,
+    KnownRole,
+    Lagging,
+    Live,
+    RoleInDoubt,
+)
 from svgx_yjs import protocol
 
 
@@ -75,6 +82,23 @@ async def test_ended_connection_wakes_its_catch_up(monkeypatch: pytest.MonkeyPat
         await connection.wait_until_sent()
 
 
+async def test_catch_up_begins_only_for_a_lagging_client(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A catch-up returns a lagging client to live delivery. Proves R-SYNC-10."""
+    monkeypatch.setattr(module, "SLOW_BYTES", 1)
+    connection = connect(SlowSocket())
+    assert connection.begin_catch_up() is None
+    connection.broadcast(b"frame", b"v1")
+    connection.broadcast(b"frame", b"v2")
+    assert connection.begin_catch_up() == b"v2"
+    assert connection.flow == Live()
+    writing = asyncio.create_task(connection.write())
+    await asyncio.sleep(0)
+    writing.cancel()
+    await asyncio.gather(writing, return_exceptions=True)
+    assert connection.begin_catch_up() is None
+    assert connection.flow == Ended()
+
+
 async def test_queue_beyond_the_hard_limit_closes_the_connection(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -124,3 +148,23 @@ def test_viewer_may_not_edit() -> None:
         CanvasRole.EDITOR: True,
         CanvasRole.VIEWER: False,
     }
+
+
+async def test_edit_waits_until_the_newest_change_of_the_role_is_settled() -> None:
+    """A change that follows the answer to an earlier change at once holds edits back. Proves R-ACCESS-6."""
+    connection = connect(SlowSocket())
+    connection.doubt_role()
+    waiting = asyncio.create_task(connection.wait_for_known_role())
+    await asyncio.sleep(0)
+    assert not connection.settle_role(CanvasRole.EDITOR, changes=1)
+    connection.doubt_role()
+    for _ in range(3):
+        await asyncio.sleep(0)
+    assert not waiting.done()
+    assert not connection.settle_role(CanvasRole.EDITOR, changes=1), "the answer is too old"
+    assert connection.role == RoleInDoubt(CanvasRole.EDITOR, changes=2)
+    connection.settle_role(CanvasRole.VIEWER, changes=2)
+    async with asyncio.timeout(5):
+        await waiting
+    assert connection.role == KnownRole(CanvasRole.VIEWER, changes=2)
+    assert connection.settle_role(CanvasRole.EDITOR, changes=2), "the client became an editor"

@@ -18,7 +18,7 @@ from svgx_gateway.websocket.connection import Connection
 from svgx_gateway.websocket.outbox import Outbox
 
 
-async def one_edit(
+async def send_one_edit(
     monkeypatch: pytest.MonkeyPatch, answer: bytes | Exception
 ) -> tuple[Connection, list[int]]:
     """Send one edit, and let the holder answer. Return the connection and the numbers reported as saved."""
@@ -43,7 +43,7 @@ async def one_edit(
 
 async def test_committed_edit_is_reported_as_saved(monkeypatch: pytest.MonkeyPatch) -> None:
     """An edit is reported as saved once it is committed. Proves R-SAVE-1."""
-    connection, reported = await one_edit(monkeypatch, encode_saved(Saved(1, ())))
+    connection, reported = await send_one_edit(monkeypatch, encode_saved(Saved(1, ())))
     assert reported == [1]
     assert not connection.closing.done()
 
@@ -52,7 +52,7 @@ async def test_failed_edit_is_not_reported_and_closes_the_connection(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """An edit that cannot be committed is not reported; its connection is closed. Proves R-SAVE-2."""
-    connection, reported = await one_edit(monkeypatch, Unavailable())
+    connection, reported = await send_one_edit(monkeypatch, Unavailable())
     assert reported == []
     assert connection.closing.result().code is Close.OVERLOADED
 
@@ -61,7 +61,7 @@ async def test_rejected_edit_is_not_reported_and_closes_the_connection(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A rejected edit is not reported; its connection is closed. Proves R-SAVE-2 and R-SYNC-8."""
-    connection, reported = await one_edit(monkeypatch, encode_saved(Saved(1, (0,))))
+    connection, reported = await send_one_edit(monkeypatch, encode_saved(Saved(1, (0,))))
     assert reported == []
     assert connection.closing.result().code is Close.BAD_MESSAGE
 

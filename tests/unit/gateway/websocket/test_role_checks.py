@@ -22,7 +22,7 @@ ANN = Caller("u", "ann", Role.EDITOR, "s")
 CANVAS = "00000000-0000-0000-0000-000000000001"
 
 
-class State:
+class FakeState:
     """A state service that answers each role lookup when the test sets the future in `asked`."""
 
     def __init__(self) -> None:
@@ -34,7 +34,7 @@ class State:
         return AccessReply(role=await answer)
 
 
-class Canvas:
+class FakeCanvas:
     """A canvas with one connection."""
 
     def __init__(self, role: CanvasRole) -> None:
@@ -59,7 +59,7 @@ async def wait_for_known_role(connection: Connection) -> None:
 
 async def test_role_from_before_a_change_is_not_cached() -> None:
     """An answer that a change overtook is not cached. Proves R-ACCESS-6."""
-    state = State()
+    state = FakeState()
     access = Access(cast(Bus, state))
     early = asyncio.create_task(access.role(ANN, CANVAS))
     answer = await state.asked.get()
@@ -74,7 +74,7 @@ async def test_role_from_before_a_change_is_not_cached() -> None:
 
 async def test_forgotten_role_is_looked_up_again() -> None:
     """After `forget` a role is looked up again. Proves R-ACCESS-6."""
-    state = State()
+    state = FakeState()
     access = Access(cast(Bus, state))
     first = asyncio.create_task(access.role(ANN, CANVAS))
     (await state.asked.get()).set_result(CanvasRole.EDITOR)
@@ -87,8 +87,8 @@ async def test_forgotten_role_is_looked_up_again() -> None:
 
 async def test_role_stays_in_doubt_until_the_newest_lookup_is_answered() -> None:
     """After two changes the role stays in doubt until the second lookup is answered. Proves R-ACCESS-6."""
-    state = State()
-    checks, canvas = RoleChecks(Access(cast(Bus, state))), Canvas(CanvasRole.EDITOR)
+    state = FakeState()
+    checks, canvas = RoleChecks(Access(cast(Bus, state))), FakeCanvas(CanvasRole.EDITOR)
     live = cast(LiveCanvas, canvas)
     checks.check_all(live)
     first = await state.asked.get()
@@ -106,8 +106,8 @@ async def test_role_stays_in_doubt_until_the_newest_lookup_is_answered() -> None
 
 async def test_promoted_viewer_is_asked_for_its_state_once() -> None:
     """A viewer that becomes an editor is asked for its state once. Proves R-ACCESS-9."""
-    state = State()
-    checks, canvas = RoleChecks(Access(cast(Bus, state))), Canvas(CanvasRole.VIEWER)
+    state = FakeState()
+    checks, canvas = RoleChecks(Access(cast(Bus, state))), FakeCanvas(CanvasRole.VIEWER)
     checks.check_all(cast(LiveCanvas, canvas))
     (await state.asked.get()).set_result(CanvasRole.EDITOR)
     await wait_for_known_role(canvas.connection)
@@ -129,8 +129,8 @@ async def test_failed_role_lookup_is_repeated_then_closes_the_connection(
     """A failed lookup is repeated for a while, then the connection is closed. Proves R-ACCESS-6."""
     monkeypatch.setattr(module, "PATIENCE", patience)
     monkeypatch.setattr(module, "PAUSE", 0.0)
-    state = State()
-    checks, canvas = RoleChecks(Access(cast(Bus, state))), Canvas(CanvasRole.EDITOR)
+    state = FakeState()
+    checks, canvas = RoleChecks(Access(cast(Bus, state))), FakeCanvas(CanvasRole.EDITOR)
     checks.check_all(cast(LiveCanvas, canvas))
     for failure in failures:
         (await state.asked.get()).set_exception(failure)

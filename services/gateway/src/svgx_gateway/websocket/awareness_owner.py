@@ -10,7 +10,7 @@ from svgx_yjs.awareness import Entry, State
 from svgx_yjs.lib0 import Encoder
 
 MAX_CLOCKS = 50_000
-"""Clients of one canvas whose clocks are remembered. Beyond this limit the oldest clock is forgotten."""
+"""Clocks that are remembered for one canvas. Beyond this limit the oldest clock is forgotten."""
 
 MAX_ENTRIES = 2_000
 """Entries of one message that are searched for the connection's own client. Later entries are ignored."""

@@ -1,4 +1,4 @@
-"""One live canvas: its connections on this gateway, its NATS subscriptions, and its catch-ups."""
+"""The live canvas: the connections of one canvas on this gateway, its NATS subscriptions, and its catch-ups."""
 
 import asyncio
 
@@ -50,7 +50,7 @@ FRAMES = Counter("svgx_engine_live_frames_sent", "Frames queued for clients.")
 
 
 class LiveCanvas:
-    """One canvas with connections on this gateway. It sends the holder's broadcasts to all of them.
+    """A canvas with connections on this gateway. It sends the holder's broadcasts to all of them.
 
     After a gap, a reconnect or a change of holder, it requests the missed updates from a state vector that every
     connection is known to have, and sends them to all connections as one merged update.

@@ -1,4 +1,4 @@
-"""One client's connection: the queue of frames for the client, and the state of the connection."""
+"""The connection of one client: the queue of frames for the client, and the state of the connection."""
 
 import asyncio
 import time
@@ -110,22 +110,22 @@ class Connection:
 
     @property
     def caller(self) -> Caller:
-        """The caller of the connection's newest token."""
+        """Return the caller of the connection's newest token."""
         return self._caller
 
     @property
     def flow(self) -> Flow:
-        """The delivery of broadcasts to the client."""
+        """Return the state of the delivery of broadcasts."""
         return self._flow
 
     @property
     def role(self) -> RoleState:
-        """The client's role on the canvas."""
+        """Return the client's role on the canvas."""
         return self._role
 
     @property
     def may_edit(self) -> bool:
-        """Whether the newest known role may edit the canvas."""
+        """Return whether the newest known role may edit the canvas."""
         return self._role.role.allows(CanvasRole.EDITOR)
 
     def renew(self, caller: Caller) -> None:
@@ -143,7 +143,7 @@ class Connection:
         self._role_is_known.clear()
 
     def settle_role(self, role: CanvasRole, changes: int) -> bool:
-        """Adopt a role that was looked up after `changes` announced changes. Return whether the client may edit newly.
+        """Adopt a role looked up after `changes` announced changes. Return whether the client became an editor.
 
         The role is ignored when another change was announced since, because a later lookup follows that change.
         """

@@ -140,7 +140,7 @@ class LiveCanvases:
     async def _remove(self, canvas: LiveCanvas) -> None:
         """Stop a canvas without connections once its edits are committed, unless a client joins meanwhile."""
         with contextlib.suppress(TimeoutError):
-            # As long as for a connected client, because a user that closes a tab expects the edits to be saved.
+            # Wait as long as with connected clients, because a user that closes a tab expects the edits to be saved.
             async with asyncio.timeout(PATIENCE):
                 await canvas.outbox.wait_until_empty()
         if not canvas.connections and self._canvases.get(canvas.canvas_id) is canvas:

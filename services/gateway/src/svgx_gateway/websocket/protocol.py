@@ -94,7 +94,7 @@ class LimitedWebSocket(WebSocketsSansIOProtocol):
         try:
             super().data_received(data)
         except InvalidState:
-            # One read had an invalid text frame and a close frame: uvicorn fails the text after it handled the close.
+            # uvicorn rejects an invalid text after it has handled a close frame from the same read.
             self.transport.close()
         if not self.handshake_initiated:
             # `websockets` has a response for too large headers, and none for headers that it cannot parse.
@@ -162,7 +162,7 @@ class LimitedWebSocket(WebSocketsSansIOProtocol):
         self.close_timer = self.loop.call_later(self.close_timeout, self.transport.close)
 
     def keepalive_timeout(self) -> None:
-        """Close a connection whose client did not answer a ping in time."""
+        """Close the connection, because the client did not answer a ping in time."""
         super().keepalive_timeout()
         self._start_abort_timer()
 

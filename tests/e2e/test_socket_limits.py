@@ -14,7 +14,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.typing import Subprotocol
 
 from svgx_devstack import DevStack
-from svgx_gateway.websocket.protocol import CLOSING_SECONDS, Allowance
+from svgx_gateway.websocket.protocol import CLOSING_SECONDS, TokenBucket
 from tests.e2e.api import Api, Session, reach
 from tests.e2e.raw_socket import RawSocket, frame
 
@@ -243,7 +243,7 @@ async def test_who_says_nothing_has_to_go(room: Room, own_stack: DevStack) -> No
 def test_an_allowance_comes_back() -> None:
     """Proves R-LIMIT-10: by a clock of the test's own."""
     now: list[Any] = [100.0]
-    allowance = Allowance(10, 20, lambda: now[0])
+    allowance = TokenBucket(10, 20, lambda: now[0])
     assert [allowance.take(1) for _ in range(21)] == [True] * 20 + [False]
     now[0] += 0.5
     assert [allowance.take(1) for _ in range(6)] == [True] * 5 + [False]

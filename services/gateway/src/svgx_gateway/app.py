@@ -12,7 +12,6 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route, WebSocketRoute
 from starlette.types import ASGIApp
-from starlette.websockets import WebSocket
 from starlette_compress import CompressMiddleware, add_compress_type
 
 from svgx_common import redis
@@ -23,7 +22,6 @@ from svgx_common.contract.errors import (
     Internal,
     MethodNotAllowed,
     NotFound,
-    SvgxError,
 )
 from svgx_common.redis import Redis
 from svgx_common.runtime import Runtime, Service
@@ -49,10 +47,9 @@ from svgx_gateway.ratelimit.operations import RateLimitOperations
 from svgx_gateway.ratelimit.statistics import RateLimitStatistics
 from svgx_gateway.settings import GatewaySettings
 from svgx_gateway.websocket import origins
-from svgx_gateway.websocket.admission import LimitedSockets
 from svgx_gateway.websocket.endpoint import YjsEndpoint
-from svgx_gateway.websocket.hub import Hub
-from svgx_gateway.websocket.origins import OriginCheck
+from svgx_gateway.websocket.live_canvases import LiveCanvases
+from svgx_gateway.websocket.origins import AllowedOrigins
 
 add_compress_type(PROBLEM_MEDIA_TYPE)
 
@@ -105,16 +102,23 @@ async def _wired(
     keys = TokenKeys(bus, settings.jwt_secret.get_secret_value())
     identities = Identities(keys, ApiKeys(bus, revocations), revocations, limiter.admit_stranger)
     access = Access(bus)
-    hub = Hub(bus, access)
+    live_canvases = LiveCanvases(bus, access)
     await access.start()
-    revocations.on_revoked(functools.partial(hub.close_revoked, revocations.revoked))
+    revocations.on_revoked(functools.partial(live_canvases.close_revoked, revocations.revoked))
     await revocations.start()
     keys.start()
     runtime.health.require("revocations", revocations.ready)
     runtime.health.require("token_keys", keys.ready)
-    runtime.health.describe("live", hub.details)
+    runtime.health.describe("live", live_canvases.details)
     guard = Guard(identities, access, limiter)
     summary = Summary(bus, guard)
+    sockets = YjsEndpoint(
+        live_canvases,
+        identities,
+        access,
+        AllowedOrigins(origins.split(settings.websocket_origins or settings.cors_origins)),
+        settings.socket_limits(),
+    )
     app = FastAPI(
         title="SVGX Engine",
         version=runtime.version,
@@ -128,9 +132,7 @@ async def _wired(
         routes=[
             Route("/health/summary", summary.page),
             Route("/health/summary/", summary.page),
-            WebSocketRoute(
-                "/runtime/events/{canvas_id}", YjsEndpoint(hub, identities, access).serve
-            ),
+            WebSocketRoute("/runtime/events/{canvas_id}", sockets.serve),
         ],
     )
     lag = Lag(settings.shed_lag_seconds)
@@ -139,12 +141,6 @@ async def _wired(
         Tracing,
         partial(SecurityHeaders, hsts_seconds=settings.hsts_seconds),
         partial(Shedding, lag=lag),
-        partial(
-            OriginCheck, allowed=origins.split(settings.websocket_origins or settings.cors_origins)
-        ),
-        partial(
-            LimitedSockets, limits=settings.socket_limits(), identify=partial(_account, identities)
-        ),
         partial(Cors, allowed=origins.split(settings.cors_origins)),
         partial(Docs, document=openapi.document(runtime.version)),
         partial(CompressMiddleware, zstd_level=1, gzip_level=1, brotli=False),
@@ -160,7 +156,7 @@ async def _wired(
     async def before_drain() -> None:
         # Readiness has failed: whoever is sent away now must not be sent back by a balancer that has not looked since.
         await asyncio.sleep(settings.drain_notice_seconds)
-        await hub.drain(settings.websocket_drain_seconds)
+        await live_canvases.drain(settings.websocket_drain_seconds)
 
     try:
         lag.start()
@@ -169,20 +165,13 @@ async def _wired(
         keys.stop()
         revocations.stop()
         lag.stop()
-        await hub.stop()
+        await live_canvases.stop()
 
 
 def _wrapped(app: ASGIApp, layers: Sequence[Callable[[ASGIApp], ASGIApp]]) -> ASGIApp:
     for layer in reversed(layers):
         app = layer(app)
     return app
-
-
-async def _account(identities: Identities, socket: WebSocket) -> str | None:
-    try:
-        return (await identities.of_socket(socket)).caller.user_id
-    except SvgxError:
-        return None
 
 
 async def _http_problem(_: Request, error: Exception) -> Response:

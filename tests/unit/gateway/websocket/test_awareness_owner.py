@@ -1,4 +1,4 @@
-"""Whom a connection speaks for, with the messages that npm y-websocket 3 sends."""
+"""The owner of awareness states, with the messages that npm y-websocket 3 sends."""
 
 import pytest
 
@@ -7,98 +7,98 @@ from svgx_gateway.websocket.awareness_owner import AwarenessClocks, AwarenessOwn
 from svgx_yjs.awareness import MAX_STATE, State, encode
 from svgx_yjs.lib0 import MAX_SAFE_INTEGER, Malformed
 
-ME, OTHER, TAB = 7, 8, 9
+OWN, OTHER, TAB = 7, 8, 9
 
 
-def told(*states: State) -> AwarenessClocks:
-    """What clients of the canvas were told before."""
-    told = AwarenessClocks()
-    told.note(encode(list(states)))
-    return told
+def clocks_of(*states: State) -> AwarenessClocks:
+    """Return the clocks of a canvas on which the holder reported these states."""
+    clocks = AwarenessClocks()
+    clocks.record(encode(list(states)))
+    return clocks
 
 
-def test_a_client_shows_itself_moves_and_leaves() -> None:
-    """Proves R-AWARE-3 and R-AWARE-9."""
-    voice, before = AwarenessOwner(), told()
-    for state in (State(ME, 0, "{}"), State(ME, 1, '{"x":1}')):
-        assert voice.hear(encode([state]), before) == state
-        assert voice.presence() == state
-    assert voice.farewell() == State(ME, 1, "null")
-    gone = State(ME, 2, "null")
-    assert voice.hear(encode([gone]), before) == gone
-    assert voice.presence() is None
-    assert voice.farewell() is None
+def test_own_states_are_published_until_the_client_leaves() -> None:
+    """A client's own states are returned in order, until it removes itself. Proves R-AWARE-3 and R-AWARE-9."""
+    owner, clocks = AwarenessOwner(), clocks_of()
+    for state in (State(OWN, 0, "{}"), State(OWN, 1, '{"x":1}')):
+        assert owner.receive(encode([state]), clocks) == state
+        assert owner.presence() == state
+    assert owner.removal() == State(OWN, 1, "null")
+    removed = State(OWN, 2, "null")
+    assert owner.receive(encode([removed]), clocks) == removed
+    assert owner.presence() is None
+    assert owner.removal() is None
 
 
-def test_what_is_said_of_others_is_not_passed_on() -> None:
-    """Echoes, other tabs' news, and others who were only lost sight of. Proves R-AWARE-9."""
-    voice, before = AwarenessOwner(), told(State(OTHER, 3, "{}"))
-    voice.hear(encode([State(ME, 0, "{}")]), before)
+def test_states_of_other_clients_are_not_published() -> None:
+    """States, updates and removals of other clients are not published. Proves R-AWARE-9."""
+    owner, clocks = AwarenessOwner(), clocks_of(State(OTHER, 3, "{}"))
+    owner.receive(encode([State(OWN, 0, "{}")]), clocks)
     for states in (
         [State(OTHER, 3, "{}")],
         [State(TAB, 0, "{}")],
         [State(OTHER, 9, "{}")],
         [State(OTHER, 3, "null"), State(TAB, 5, "null")],
     ):
-        assert voice.hear(encode(states), before) is None
-    assert voice.farewell() == State(ME, 0, "null")
+        assert owner.receive(encode(states), clocks) is None
+    assert owner.removal() == State(OWN, 0, "null")
 
 
-def test_its_own_news_among_others_is_heard() -> None:
-    """A client that was said to be gone answers so, in the message that repeats the rest. Proves R-AWARE-9."""
-    voice, before = AwarenessOwner(), told(State(OTHER, 3, "{}"))
-    voice.hear(encode([State(ME, 0, "{}")]), before)
-    mine = State(ME, 1, "{}")
-    assert voice.hear(encode([State(OTHER, 3, "{}"), mine]), before) == mine
+def test_own_state_is_found_among_other_states() -> None:
+    """A removed client renews its state in the message that repeats other states. Proves R-AWARE-9."""
+    owner, clocks = AwarenessOwner(), clocks_of(State(OTHER, 3, "{}"))
+    owner.receive(encode([State(OWN, 0, "{}")]), clocks)
+    own = State(OWN, 1, "{}")
+    assert owner.receive(encode([State(OTHER, 3, "{}"), own]), clocks) == own
 
 
-def test_who_only_listens_never_speaks_for_those_it_hears() -> None:
-    """And is heard when it shows itself after all. Proves R-AWARE-9."""
-    voice, before = AwarenessOwner(), told(State(OTHER, 3, "{}"))
-    assert voice.hear(encode([State(OTHER, 3, "{}")]), before) is None
-    before.note(encode([State(OTHER, 4, "{}")]))
-    assert voice.hear(encode([State(OTHER, 4, "{}")]), before) is None
-    assert voice.hear(encode([State(OTHER, 4, "null")]), before) is None
-    assert voice.farewell() is None
-    mine = State(ME, 0, "{}")
-    assert voice.hear(encode([mine]), before) == mine
+def test_client_without_a_state_publishes_for_no_other_client() -> None:
+    """A client without a state publishes for no other client, and publishes its own later state. Proves R-AWARE-9."""
+    owner, clocks = AwarenessOwner(), clocks_of(State(OTHER, 3, "{}"))
+    assert owner.receive(encode([State(OTHER, 3, "{}")]), clocks) is None
+    clocks.record(encode([State(OTHER, 4, "{}")]))
+    assert owner.receive(encode([State(OTHER, 4, "{}")]), clocks) is None
+    assert owner.receive(encode([State(OTHER, 4, "null")]), clocks) is None
+    assert owner.removal() is None
+    own = State(OWN, 0, "{}")
+    assert owner.receive(encode([own]), clocks) == own
 
 
-def test_who_comes_back_is_heard_with_its_next_movement() -> None:
-    """It repeats its old clock first; another tab's news in between does not take its place. Proves R-AWARE-4."""
-    voice, before = AwarenessOwner(), told(State(ME, 5, "{}"), State(TAB, 2, "{}"))
-    assert voice.hear(encode([State(ME, 5, "{}")]), before) is None
-    assert voice.hear(encode([State(TAB, 3, "{}")]), before) is None
-    assert voice.farewell() is None
-    mine = State(ME, 6, "{}")
-    assert voice.hear(encode([mine]), before) == mine
-    assert voice.farewell() == State(ME, 6, "null")
+def test_reconnected_client_publishes_its_next_state() -> None:
+    """A reconnected client repeats its old state; another tab's state does not take its place. Proves R-AWARE-4."""
+    owner, clocks = AwarenessOwner(), clocks_of(State(OWN, 5, "{}"), State(TAB, 2, "{}"))
+    assert owner.receive(encode([State(OWN, 5, "{}")]), clocks) is None
+    assert owner.receive(encode([State(TAB, 3, "{}")]), clocks) is None
+    assert owner.removal() is None
+    own = State(OWN, 6, "{}")
+    assert owner.receive(encode([own]), clocks) == own
+    assert owner.removal() == State(OWN, 6, "null")
 
 
 @pytest.mark.parametrize(
     "update",
     [
-        encode([State(ME, 1, '"' + "x" * MAX_STATE + '"')]),
-        encode([State(ME, MAX_SAFE_INTEGER, "{}")]),
-        encode([State(ME, 1, "{")]),
+        encode([State(OWN, 1, '"' + "x" * MAX_STATE + '"')]),
+        encode([State(OWN, MAX_SAFE_INTEGER, "{}")]),
+        encode([State(OWN, 1, "{")]),
         b"\x01\x05",
         b"\xff",
     ],
 )
-def test_what_a_client_must_not_say(update: bytes) -> None:
-    """Proves R-AWARE-7: too large, an absurd clock, no JSON, cut off."""
+def test_invalid_state_is_malformed(update: bytes) -> None:
+    """A state that is too large, has an invalid clock or is no JSON is malformed. Proves R-AWARE-7."""
     with pytest.raises(Malformed):
-        AwarenessOwner().hear(update, told())
+        AwarenessOwner().receive(update, clocks_of())
 
 
-def test_long_messages_and_long_memories_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Proves R-AWARE-11."""
+def test_entries_and_clocks_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Entries beyond `MAX_ENTRIES` are ignored, and clocks beyond `MAX_CLOCKS` are forgotten. Proves R-AWARE-11."""
     monkeypatch.setattr(module, "MAX_ENTRIES", 3)
-    monkeypatch.setattr(module, "MAX_TOLD", 3)
-    voice, before = AwarenessOwner(), told()
-    voice.hear(encode([State(ME, 0, "{}")]), before)
+    monkeypatch.setattr(module, "MAX_CLOCKS", 3)
+    owner, clocks = AwarenessOwner(), clocks_of()
+    owner.receive(encode([State(OWN, 0, "{}")]), clocks)
     others = [State(100 + number, 0, "{}") for number in range(5)]
-    assert voice.hear(encode([*others, State(ME, 1, "{}")]), before) is None
-    before.note(encode(others[:3]))
-    before.note(encode([others[0], others[4]]))
-    assert [before.clock(other.client) for other in others] == [0, None, 0, None, 0]
+    assert owner.receive(encode([*others, State(OWN, 1, "{}")]), clocks) is None
+    clocks.record(encode(others[:3]))
+    clocks.record(encode([others[0], others[4]]))
+    assert [clocks.clock(other.client) for other in others] == [0, None, 0, None, 0]

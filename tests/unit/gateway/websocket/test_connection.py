@@ -1,4 +1,4 @@
-"""One client's connection: order, bounds, presence."""
+"""The connection of one client: the order and the limits of its queue, and its role."""
 
 import asyncio
 from typing import cast
@@ -10,68 +10,99 @@ from svgx_common.contract.close_codes import Close
 from svgx_common.contract.policy import CanvasRole, Role
 from svgx_common.messaging.caller import Caller
 from svgx_gateway.websocket import connection as module
-from svgx_gateway.websocket.connection import Connection, Flow
+from svgx_gateway.websocket.connection import (
+    Connection,
+    Ended,
+    KnownRole,
+    Lagging,
+    Live,
+    RoleInDoubt,
+)
 from svgx_yjs import protocol
 
 
 class SlowSocket:
-    """A socket whose reader takes one frame for each `let`."""
+    """A socket that accepts frames only as `accept` allows."""
 
     def __init__(self) -> None:
-        self.taken: list[bytes] = []
-        self._turns = asyncio.Semaphore(0)
+        self.frames: list[bytes] = []
+        self._allowed = asyncio.Semaphore(0)
 
-    def let(self, frames: int) -> None:
+    def accept(self, frames: int) -> None:
+        """Accept this number of further frames."""
         for _ in range(frames):
-            self._turns.release()
+            self._allowed.release()
 
     async def send_bytes(self, frame: bytes) -> None:
-        await self._turns.acquire()
-        self.taken.append(frame)
+        await self._allowed.acquire()
+        self.frames.append(frame)
 
 
-def connect(socket: SlowSocket, role: CanvasRole = CanvasRole.EDITOR) -> Connection:
+def connect(
+    socket: SlowSocket, role: CanvasRole = CanvasRole.EDITOR, *, wants_saved: bool = True
+) -> Connection:
     caller = Caller("u", "ann", Role.EDITOR, "s")
-    return Connection(cast(WebSocket, socket), caller, role, wants_saved=True)
+    return Connection(cast(WebSocket, socket), caller, role, wants_saved=wants_saved)
 
 
-async def test_a_slow_client_is_left_out_and_caught_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Proves R-SYNC-10: past the bound nothing is queued, and the vector to catch up from is remembered."""
+async def test_slow_client_gets_no_broadcasts_until_its_catch_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Beyond `SLOW_BYTES` broadcasts are dropped, and the state vector is kept for the catch-up. Proves R-SYNC-10."""
     monkeypatch.setattr(module, "SLOW_BYTES", 10)
     socket = SlowSocket()
     connection = connect(socket)
     assert connection.broadcast(b"12345678", b"v1")
     assert not connection.broadcast(b"1234", b"v2")
-    assert connection.flow is Flow.LAGGING
-    assert connection.broadcast(b"5678", b"v3"), "it is left out without a second catch-up"
-    assert connection.lag_vector == b"v2"
+    assert isinstance(connection.flow, Lagging)
+    assert connection.broadcast(b"5678", b"v3"), "a lagging client needs no second catch-up"
+    assert connection.flow.vector == b"v2"
     writing = asyncio.create_task(connection.write())
-    socket.let(10)
-    await connection.drained()
+    socket.accept(10)
+    await connection.wait_until_sent()
     writing.cancel()
-    assert socket.taken == [b"12345678"]
+    assert socket.frames == [b"12345678"]
 
 
-async def test_a_slow_client_that_leaves_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Proves R-SYNC-10: nobody waits for it to catch up, and what was queued for it is not kept."""
+async def test_ended_connection_wakes_its_catch_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The end of a connection empties its queue and wakes its catch-up. Proves R-SYNC-10."""
     monkeypatch.setattr(module, "SLOW_BYTES", 1)
     connection = connect(SlowSocket())
     connection.broadcast(b"frame", b"")
     assert not connection.broadcast(b"frame", b"")
-    recovering = asyncio.create_task(connection.drained())
+    catching_up = asyncio.create_task(connection.wait_until_sent())
     writing = asyncio.create_task(connection.write())
     await asyncio.sleep(0)
     writing.cancel()
     async with asyncio.timeout(5):
-        await recovering
-    assert connection.ended
+        await catching_up
+    assert isinstance(connection.flow, Ended)
     connection.send(b"more")
     async with asyncio.timeout(5):
-        await connection.drained()
+        await connection.wait_until_sent()
 
 
-async def test_past_the_hard_bound_the_client_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Proves R-SYNC-10: memory is bounded whatever is sent."""
+async def test_catch_up_begins_only_for_a_lagging_client(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A catch-up returns a lagging client to live delivery. Proves R-SYNC-10."""
+    monkeypatch.setattr(module, "SLOW_BYTES", 1)
+    connection = connect(SlowSocket())
+    assert connection.begin_catch_up() is None
+    connection.broadcast(b"frame", b"v1")
+    connection.broadcast(b"frame", b"v2")
+    assert connection.begin_catch_up() == b"v2"
+    assert connection.flow == Live()
+    writing = asyncio.create_task(connection.write())
+    await asyncio.sleep(0)
+    writing.cancel()
+    await asyncio.gather(writing, return_exceptions=True)
+    assert connection.begin_catch_up() is None
+    assert connection.flow == Ended()
+
+
+async def test_queue_beyond_the_hard_limit_closes_the_connection(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A second frame beyond `HARD_BYTES` closes the connection. Proves R-SYNC-10."""
     monkeypatch.setattr(module, "HARD_BYTES", 10)
     connection = connect(SlowSocket())
     connection.send(b"a single frame may be large")
@@ -79,8 +110,10 @@ async def test_past_the_hard_bound_the_client_is_closed(monkeypatch: pytest.Monk
     assert connection.closing.result().code is Close.OVERLOADED
 
 
-async def test_a_client_that_stays_slow_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Proves R-SYNC-10."""
+async def test_lagging_beyond_the_time_limit_closes_the_connection(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A client that lags for more than `LAGGING_SECONDS` is closed. Proves R-SYNC-10."""
     monkeypatch.setattr(module, "SLOW_BYTES", 1)
     monkeypatch.setattr(module, "LAGGING_SECONDS", 0.0)
     connection = connect(SlowSocket())
@@ -89,24 +122,23 @@ async def test_a_client_that_stays_slow_is_closed(monkeypatch: pytest.MonkeyPatc
     assert connection.closing.result().code is Close.OVERLOADED
 
 
-async def test_saved_goes_only_to_those_who_asked() -> None:
-    """Proves R-SAVE-4."""
+async def test_saved_number_is_sent_only_on_request() -> None:
+    """Only a connection with `wants_saved` gets the number of saved messages. Proves R-SAVE-4."""
     socket = SlowSocket()
-    asked, silent = connect(socket), connect(socket)
-    silent.wants_saved = False
-    for connection in (asked, silent):
-        connection.committed(7)
-    writing = [asyncio.create_task(each.write()) for each in (asked, silent)]
-    socket.let(2)
-    await asked.drained()
-    await silent.drained()
+    subscribed, other = connect(socket), connect(socket, wants_saved=False)
+    for connection in (subscribed, other):
+        connection.send_saved(7)
+    writing = [asyncio.create_task(each.write()) for each in (subscribed, other)]
+    socket.accept(2)
+    await subscribed.wait_until_sent()
+    await other.wait_until_sent()
     for task in writing:
         task.cancel()
-    assert socket.taken == [protocol.encode_saved(7)]
+    assert socket.frames == [protocol.encode_saved(7)]
 
 
-def test_only_editors_may_edit() -> None:
-    """Proves R-ACCESS-5."""
+def test_viewer_may_not_edit() -> None:
+    """Owners and editors may edit, viewers may not. Proves R-ACCESS-5."""
 
     async def roles() -> dict[CanvasRole, bool]:
         return {role: connect(SlowSocket(), role).may_edit for role in CanvasRole}
@@ -116,3 +148,23 @@ def test_only_editors_may_edit() -> None:
         CanvasRole.EDITOR: True,
         CanvasRole.VIEWER: False,
     }
+
+
+async def test_edit_waits_until_the_newest_change_of_the_role_is_settled() -> None:
+    """A change that follows the answer to an earlier change at once holds edits back. Proves R-ACCESS-6."""
+    connection = connect(SlowSocket())
+    connection.doubt_role()
+    waiting = asyncio.create_task(connection.wait_for_known_role())
+    await asyncio.sleep(0)
+    assert not connection.settle_role(CanvasRole.EDITOR, changes=1)
+    connection.doubt_role()
+    for _ in range(3):
+        await asyncio.sleep(0)
+    assert not waiting.done()
+    assert not connection.settle_role(CanvasRole.EDITOR, changes=1), "the answer is too old"
+    assert connection.role == RoleInDoubt(CanvasRole.EDITOR, changes=2)
+    connection.settle_role(CanvasRole.VIEWER, changes=2)
+    async with asyncio.timeout(5):
+        await waiting
+    assert connection.role == KnownRole(CanvasRole.VIEWER, changes=2)
+    assert connection.settle_role(CanvasRole.EDITOR, changes=2), "the client became an editor"

@@ -1,4 +1,4 @@
-"""Edits on their way: what cannot be saved is never called saved."""
+"""The outbox: only committed edits are reported as saved."""
 
 import asyncio
 from typing import cast
@@ -18,10 +18,10 @@ from svgx_gateway.websocket.connection import Connection
 from svgx_gateway.websocket.outbox import Outbox
 
 
-async def one_edit(
+async def send_one_edit(
     monkeypatch: pytest.MonkeyPatch, answer: bytes | Exception
 ) -> tuple[Connection, list[int]]:
-    """A connection after its edit was answered so by the holder, and what it was told is saved."""
+    """Send one edit, and let the holder answer. Return the connection and the numbers reported as saved."""
 
     async def ask(*_: object, **__: object) -> bytes:
         if isinstance(answer, Exception):
@@ -31,50 +31,54 @@ async def one_edit(
     monkeypatch.setattr(Holder, "ask", ask)
     caller = Caller("u", "ann", Role.EDITOR, "s")
     connection = Connection(cast(WebSocket, None), caller, CanvasRole.EDITOR, wants_saved=True)
-    told: list[int] = []
-    monkeypatch.setattr(Connection, "committed", lambda _, number: told.append(number))
+    reported: list[int] = []
+    monkeypatch.setattr(Connection, "send_saved", lambda _, number: reported.append(number))
     outbox = Outbox(cast(Bus, None), "canvas", connection.close)
-    outbox.put(connection, b"update", 1)
+    outbox.add(connection, b"update", 1)
     async with asyncio.timeout(10):
-        await outbox.flushed()
-    await outbox.close()
-    return connection, told
+        await outbox.wait_until_empty()
+    await outbox.stop()
+    return connection, reported
 
 
-async def test_what_is_committed_is_called_saved(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Proves R-SAVE-1."""
-    connection, told = await one_edit(monkeypatch, encode_saved(Saved(1, ())))
-    assert told == [1]
+async def test_committed_edit_is_reported_as_saved(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An edit is reported as saved once it is committed. Proves R-SAVE-1."""
+    connection, reported = await send_one_edit(monkeypatch, encode_saved(Saved(1, ())))
+    assert reported == [1]
     assert not connection.closing.done()
 
 
-async def test_what_cannot_be_saved_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Proves R-SAVE-2: the client is told to come back, and nothing of its edit."""
-    connection, told = await one_edit(monkeypatch, Unavailable())
-    assert told == []
+async def test_failed_edit_is_not_reported_and_closes_the_connection(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """An edit that cannot be committed is not reported; its connection is closed. Proves R-SAVE-2."""
+    connection, reported = await send_one_edit(monkeypatch, Unavailable())
+    assert reported == []
     assert connection.closing.result().code is Close.OVERLOADED
 
 
-async def test_what_is_refused_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Proves R-SAVE-2 and R-SYNC-8."""
-    connection, told = await one_edit(monkeypatch, encode_saved(Saved(1, (0,))))
-    assert told == []
+async def test_rejected_edit_is_not_reported_and_closes_the_connection(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A rejected edit is not reported; its connection is closed. Proves R-SAVE-2 and R-SYNC-8."""
+    connection, reported = await send_one_edit(monkeypatch, encode_saved(Saved(1, (0,))))
+    assert reported == []
     assert connection.closing.result().code is Close.BAD_MESSAGE
 
 
-async def test_while_nothing_is_acknowledged_requests_become_fewer(
+async def test_uncommitted_batches_slow_down_the_requests(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Proves R-SAVE-5: drawing reaches the holder, and an outage does not fill the bus with requests."""
+    """While nothing is committed, all edits are sent, in ever fewer requests. Proves R-SAVE-5."""
     sent: list[int] = []
 
     async def ask(_: Holder, __: str, content: bytes, **___: object) -> bytes:
         sent.append(len(decode_edits(content)))
-        await asyncio.Event().wait()  # never
+        await asyncio.Event().wait()  # never set
         raise AssertionError
 
     monkeypatch.setattr(Holder, "ask", ask)
-    monkeypatch.setattr(module, "GATHER", 0.001)
+    monkeypatch.setattr(module, "BATCH_INTERVAL", 0.001)
     caller = Caller("u", "ann", Role.EDITOR, "s")
     connection = Connection(cast(WebSocket, None), caller, CanvasRole.EDITOR, wants_saved=True)
     outbox = Outbox(cast(Bus, None), "canvas", connection.close)
@@ -82,9 +86,11 @@ async def test_while_nothing_is_acknowledged_requests_become_fewer(
     number, end = 0, loop.time() + 0.5
     while loop.time() < end:
         number += 1
-        outbox.put(connection, b"update", number)
+        outbox.add(connection, b"update", number)
         await asyncio.sleep(0.0005)
     await asyncio.sleep(0.1)
-    await outbox.close()
+    await outbox.stop()
     assert sum(sent) == number
-    assert 1 < len(sent) < 150, "89 by the formula; one each millisecond would be some 400"
+    assert 1 < len(sent) < 150, (
+        "the formula gives 89; one request each millisecond would give about 400"
+    )

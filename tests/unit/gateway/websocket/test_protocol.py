@@ -1,4 +1,4 @@
-"""WebSockets as the services read them."""
+"""The WebSocket protocol of the gateway, with a raw client."""
 
 import asyncio
 import base64
@@ -24,7 +24,7 @@ Connect = Callable[[], Awaitable[tuple[asyncio.StreamReader, asyncio.StreamWrite
 
 @asynccontextmanager
 async def serving(app: ASGIApp, limits: WebSocketLimits) -> AsyncIterator[Connect]:
-    """Connections to the application."""
+    """Serve the application. Yield a function that opens a connection to it."""
     config = uvicorn.Config(app, lifespan="off", log_config=None, ws=limited(limits))
     config.load()
     state = ServerState()
@@ -32,17 +32,23 @@ async def serving(app: ASGIApp, limits: WebSocketLimits) -> AsyncIterator[Connec
         lambda: LimitedHttp(config=config, server_state=state, app_state={}), "127.0.0.1", 0
     )
     async with server:
-        yield lambda: asyncio.open_connection(*server.sockets[0].getsockname())
+        try:
+            yield lambda: asyncio.open_connection(*server.sockets[0].getsockname())
+        finally:
+            for connection in list(state.connections):
+                connection.transport.abort()
+            while state.connections:
+                await asyncio.sleep(0)
 
 
-async def test_many_parts_cost_what_is_in_them() -> None:
-    """Proves R-LIMIT-12: the message comes whole, and what waits for its end is no more than its bytes."""
-    heard: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+async def test_fragmented_message_uses_memory_for_its_bytes_only() -> None:
+    """An unfinished message uses no memory for each fragment, and arrives complete. Proves R-LIMIT-12."""
+    message: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
 
     async def app(_: Scope, receive: Receive, send: Send) -> None:
         await receive()
         await send({"type": "websocket.accept"})
-        heard.set_result((await receive())["bytes"])
+        message.set_result((await receive())["bytes"])
 
     async with serving(app, WebSocketLimits(frames=10_000_000)) as connect, asyncio.timeout(30):
         reader, writer = await connect()
@@ -55,24 +61,25 @@ async def test_many_parts_cost_what_is_in_them() -> None:
                 writer.write(frame(0x0, b"x", final=False) * 1000)
                 await writer.drain()
             writer.write(frame(0x9, b""))
-            await reader.readexactly(2)  # the answer to the ping: all before it is parsed
-            kept, _ = tracemalloc.get_traced_memory()
+            # The pong shows that every earlier frame is parsed.
+            await reader.readexactly(2)
+            used_bytes, _ = tracemalloc.get_traced_memory()
         finally:
             tracemalloc.stop()
         writer.write(frame(0x0, b"end"))
-        assert await heard == b"begin" + b"x" * 100_000 + b"end"
+        assert await message == b"begin" + b"x" * 100_000 + b"end"
         writer.close()
-    assert kept < 1_000_000
+    assert used_bytes < 1_000_000
 
 
-async def test_who_speaks_before_the_answer_waits_for_it() -> None:
-    """Proves R-LIMIT-12: nothing is parsed until then; then it counts."""
-    asked, answer = asyncio.Semaphore(0), asyncio.Event()
+async def test_frames_before_the_accept_are_parsed_after_it() -> None:
+    """Frames that arrive before the handshake is answered are parsed only after the answer. Proves R-LIMIT-12."""
+    connecting, accept = asyncio.Semaphore(0), asyncio.Event()
 
     async def app(_: Scope, receive: Receive, send: Send) -> None:
         await receive()
-        asked.release()
-        await answer.wait()
+        connecting.release()
+        await accept.wait()
         await send({"type": "websocket.accept"})
         while (await receive())["type"] != "websocket.disconnect":
             pass
@@ -80,23 +87,23 @@ async def test_who_speaks_before_the_answer_waits_for_it() -> None:
     async with serving(app, WebSocketLimits(frames=10)) as connect, asyncio.timeout(30):
         reader, writer = await connect()
         writer.write(HANDSHAKE)
-        await asked.acquire()
+        await connecting.acquire()
         writer.write(frame(0x3, b"no such frame"))
-        # By the time another one is heard, this one would have been.
+        # Once a later connection is handled, the gateway has had the time to read this frame.
         _, other = await connect()
         other.write(HANDSHAKE)
-        await asked.acquire()
-        answer.set()
+        await connecting.acquire()
+        accept.set()
         assert b" 101 " in await reader.readuntil(b"\r\n\r\n")
         assert await RawSocket(reader, writer).closed() == 1002
         writer.close()
         other.close()
 
 
-async def test_a_bad_text_and_a_close_at_once() -> None:
-    """Proves R-SYNC-8: the connection ends, and nobody has failed."""
-    failed: list[object] = []
-    asyncio.get_running_loop().set_exception_handler(lambda _, context: failed.append(context))
+async def test_invalid_text_with_a_close_ends_the_connection() -> None:
+    """An invalid text and a close frame in one read end the connection without an error. Proves R-SYNC-8."""
+    errors: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: errors.append(context))
 
     async def app(_: Scope, receive: Receive, send: Send) -> None:
         await receive()
@@ -110,4 +117,4 @@ async def test_a_bad_text_and_a_close_at_once() -> None:
         writer.write(frame(0x1, b"\xff") + frame(0x8, (1000).to_bytes(2)))
         await reader.read()
         writer.close()
-    assert failed == []
+    assert errors == []

@@ -1,64 +1,70 @@
-"""How much is saved, when not everything was taken."""
+"""The saved counter, with accepted and discarded messages."""
 
 import random
 
 from svgx_gateway.websocket.saved_counter import SavedCounter
 
 
-def test_what_is_taken_is_counted_when_it_is_committed() -> None:
-    """Proves R-SAVE-1: and nothing is said twice."""
-    tally = SavedCounter()
-    assert [tally.take(whole=True), tally.take(whole=False), tally.take(whole=False)] == [1, 2, 3]
-    assert tally.commit(1) == 1
-    assert tally.commit(1) is None
-    assert tally.commit(3) == 3
+def test_accepted_messages_are_saved_once_committed() -> None:
+    """A commit returns its number, and None when the number has not grown. Proves R-SAVE-1."""
+    counter = SavedCounter()
+    assert [
+        counter.accept(is_step_2=True),
+        counter.accept(is_step_2=False),
+        counter.accept(is_step_2=False),
+    ] == [1, 2, 3]
+    assert counter.commit(1) == 1
+    assert counter.commit(1) is None
+    assert counter.commit(3) == 3
 
 
-def test_what_was_not_taken_holds_the_count_back_until_a_step_2_makes_up_for_it() -> None:
-    """Proves R-SAVE-10."""
-    tally = SavedCounter()
-    tally.take(whole=True)
-    tally.discard()
-    tally.discard()
-    after = tally.take(whole=False)
-    assert tally.commit(after) == 1, "the second was not taken"
-    whole = tally.take(whole=True)
-    later = tally.take(whole=False)
-    assert tally.commit(after) is None
-    assert tally.commit(whole) == 5
-    assert tally.commit(later) == 6
+def test_discarded_message_holds_the_count_until_a_step_2_is_committed() -> None:
+    """No message after a discarded one is saved before a sync step 2 is committed. Proves R-SAVE-10."""
+    counter = SavedCounter()
+    counter.accept(is_step_2=True)
+    counter.discard()
+    counter.discard()
+    after = counter.accept(is_step_2=False)
+    assert counter.commit(after) == 1, "the second message was discarded"
+    step_2 = counter.accept(is_step_2=True)
+    later = counter.accept(is_step_2=False)
+    assert counter.commit(after) is None
+    assert counter.commit(step_2) == 5
+    assert counter.commit(later) == 6
 
 
 def test_each_gap_needs_its_own_step_2() -> None:
-    """Proves R-SAVE-10: an editor who was a viewer twice."""
-    tally = SavedCounter()
-    tally.discard()
-    first = tally.take(whole=True)
-    tally.discard()
-    second = tally.take(whole=True)
-    assert tally.commit(first) == 2
-    assert tally.commit(second) == 4
+    """An editor that was a viewer twice sends two sync steps 2. Proves R-SAVE-10."""
+    counter = SavedCounter()
+    counter.discard()
+    first = counter.accept(is_step_2=True)
+    counter.discard()
+    second = counter.accept(is_step_2=True)
+    assert counter.commit(first) == 2
+    assert counter.commit(second) == 4
 
 
-def test_nothing_lost_is_ever_called_saved() -> None:
-    """Against a client that remembers what the server has of it. Proves R-SAVE-10."""
+def test_lost_message_is_never_counted_as_saved() -> None:
+    """Compare the counter with a model of the messages that the server has. Proves R-SAVE-10."""
     for seed in range(300):
         choice = random.Random(seed)
-        tally = SavedCounter()
-        held, committed = set[int](), set[int]()
-        waiting: list[tuple[int, set[int]]] = []
-        for made in range(1, 61):
-            match choice.choice(["take", "take", "discard", "whole"]):
+        counter = SavedCounter()
+        received, committed = set[int](), set[int]()
+        uncommitted: list[tuple[int, set[int]]] = []
+        for number_sent in range(1, 61):
+            match choice.choice(["accept", "accept", "discard", "step 2"]):
                 case "discard":
-                    tally.discard()
+                    counter.discard()
                 case kind:
-                    whole = kind == "whole"
-                    held = held | (set(range(1, made + 1)) if whole else {made})
-                    waiting.append((tally.take(whole=whole), set(held)))
-            while waiting and choice.random() < 0.5:
-                number, committed = waiting.pop(0)
-                saved = tally.commit(number)
+                    is_step_2 = kind == "step 2"
+                    received = received | (
+                        set(range(1, number_sent + 1)) if is_step_2 else {number_sent}
+                    )
+                    uncommitted.append((counter.accept(is_step_2=is_step_2), set(received)))
+            while uncommitted and choice.random() < 0.5:
+                number, committed = uncommitted.pop(0)
+                saved = counter.commit(number)
                 assert saved is None or set(range(1, saved + 1)) <= committed, f"seed {seed}"
-        tally.discard()
-        last = tally.take(whole=True)
-        assert tally.commit(last) == last, f"seed {seed}: it catches up"
+        counter.discard()
+        last = counter.accept(is_step_2=True)
+        assert counter.commit(last) == last, f"seed {seed}: the last step 2 saves every message"

@@ -1,58 +1,67 @@
-"""Whom a connection speaks for. No I/O; only what may be its own is decoded.
+"""The owner of awareness states: the Yjs client for which one connection may publish presence. No I/O.
 
-npm y-websocket repeats to the server whatever it learns of others: what the server told it, what other tabs of its
-browser told it, and that they are gone when it only lost sight of them. A repetition must neither reach anybody nor
-make a connection speak for somebody else. So a connection speaks for one client, the one that it shows itself.
+npm y-websocket sends to the server every state that it learns of: states that the server sent it, states of other tabs
+of its browser, and the removal of clients that it lost contact with. Such a repetition must neither reach other clients
+nor make a connection publish for another client. So each connection publishes for one client only, its own.
 """
 
 from svgx_yjs import awareness
 from svgx_yjs.awareness import Entry, State
 from svgx_yjs.lib0 import Encoder
 
-MAX_TOLD = 50_000
-"""Clients of one canvas whose clocks are remembered."""
+MAX_CLOCKS = 50_000
+"""Clocks that are remembered for one canvas. Beyond this limit the oldest clock is forgotten."""
 
 MAX_ENTRIES = 2_000
-"""States of one message among which a connection's own is looked for."""
+"""Entries of one message that are searched for the connection's own client. Later entries are ignored."""
 
 
 class AwarenessClocks:
-    """The clocks of all clients of a canvas, as far as anybody here was told of them."""
+    """The newest awareness clock of each client that the holder reported on one canvas."""
 
     def __init__(self) -> None:
         self._clocks: dict[int, int] = {}
 
-    def note(self, update: bytes) -> None:
-        """This awareness update is given to a client."""
+    def record(self, update: bytes) -> None:
+        """Record the clocks of an awareness update from the holder."""
         clocks = self._clocks
         for entry in awareness.entries(update):
-            # The newest last, so that the first is the one to forget.
+            # Insert the client at the end, so that the first client is the oldest.
             clocks[entry.client] = max(entry.clock, clocks.pop(entry.client, 0))
-        while len(clocks) > MAX_TOLD:
+        while len(clocks) > MAX_CLOCKS:
             del clocks[next(iter(clocks))]
 
     def clock(self, client: int) -> int | None:
-        """The newest clock of a client that anybody was told, or None."""
+        """Return the newest known clock of a client, or None."""
         return self._clocks.get(client)
 
 
 class AwarenessOwner:
-    """One connection's own state among all that it sends.
+    """The Yjs client of one connection, and its newest state.
 
-    Its client is the one of the first message that shows a single state nobody was told before. A client that comes
-    back repeats an old state first, as does one that only listens and echoes: that is remembered as a guess, so that
-    no echo of another tab takes its place, and it counts once something newer follows.
+    The client is taken from the first message with a single state that the holder has not reported yet. A client that
+    reconnects begins with its old state, and so does a client that has no state and repeats another client's: this
+    client is remembered as the likely one, so that a repetition of another tab's state is not taken for it. A newer
+    state of the likely client confirms it.
     """
 
     def __init__(self) -> None:
-        self._silent = True
-        self._guess: int | None = None
         self.state: State | None = None
+        """The newest state of the connection's own client; None until the client is known."""
+        self._likely_client: int | None = None
+        self._is_first_message = True
 
-    def hear(self, update: bytes, told: AwarenessClocks) -> State | None:
-        """The news of this connection's own client in an awareness update. Raises `Malformed`."""
-        entry = self._first_of_its_own(update, told) if self.state is None else self._own(update)
-        self._silent = False
+    def receive(self, update: bytes, clocks: AwarenessClocks) -> State | None:
+        """Return the new state of the connection's own client in an awareness update, or None. Raises `Malformed`.
+
+        Only entries that may be the client's own are decoded.
+        """
+        entry = (
+            self._find_client(update, clocks)
+            if self.state is None
+            else self._find_own(update, self.state.client)
+        )
+        self._is_first_message = False
         if entry is None:
             return None
         state = entry.read()
@@ -61,18 +70,18 @@ class AwarenessOwner:
         self.state = state
         return state
 
-    def farewell(self) -> State | None:
-        """What ends this connection's presence, or None when it has none."""
+    def removal(self) -> State | None:
+        """Return the state that removes the connection's client, or None when the client is not present."""
         state = self.presence()
         return state.left() if state else None
 
     def presence(self) -> State | None:
-        """This connection's state, or None when its client is not there."""
+        """Return the state of the connection's client, or None when the client is not present."""
         return self.state if self.state and self.state.present else None
 
-    def _own(self, update: bytes) -> Entry | None:
-        assert self.state is not None
-        client = self.state.client
+    def _find_own(self, update: bytes, client: int) -> Entry | None:
+        """Return the entry of the connection's client, or None."""
+        # The search for the encoded client id is cheap, and spares the decoding of most messages.
         if Encoder().uint(client).finish() not in update:
             return None
         for number, entry in enumerate(awareness.entries(update)):
@@ -82,13 +91,14 @@ class AwarenessOwner:
                 break
         return None
 
-    def _first_of_its_own(self, update: bytes, told: AwarenessClocks) -> Entry | None:
+    def _find_client(self, update: bytes, clocks: AwarenessClocks) -> Entry | None:
+        """Return the entry that identifies the connection's client, or None."""
         if awareness.count(update) != 1:
             return None
         (entry,) = awareness.entries(update)
-        known = told.clock(entry.client)
-        if known is None or (entry.clock > known and self._guess in (None, entry.client)):
+        known = clocks.clock(entry.client)
+        if known is None or (entry.clock > known and self._likely_client in (None, entry.client)):
             return entry
-        if self._silent and entry.read().present:
-            self._guess = entry.client
+        if self._is_first_message and entry.read().present:
+            self._likely_client = entry.client
         return None

@@ -1,4 +1,4 @@
-"""One canvas on this gateway: its connections, one subscription for all of them, and catching up."""
+"""The live canvas: the connections of one canvas on this gateway, its NATS subscriptions, and its catch-ups."""
 
 import asyncio
 
@@ -6,7 +6,7 @@ import structlog
 from nats.aio.subscription import Subscription
 from prometheus_client import Counter
 
-from svgx_common.background import repeat
+from svgx_common.background import BackgroundTasks
 from svgx_common.contract import subjects
 from svgx_common.contract.close_codes import Close, close_code
 from svgx_common.contract.errors import SvgxError
@@ -21,9 +21,9 @@ from svgx_common.messaging.wire import (
     encode_sync_request,
 )
 from svgx_gateway.websocket.awareness_owner import AwarenessClocks
-from svgx_gateway.websocket.connection import Connection, Flow
+from svgx_gateway.websocket.broadcast_tracker import BroadcastTracker
+from svgx_gateway.websocket.connection import Connection
 from svgx_gateway.websocket.outbox import Outbox
-from svgx_gateway.websocket.stream import Stream
 from svgx_yjs import protocol
 from svgx_yjs.awareness import State
 from svgx_yjs.structure import EMPTY_UPDATE
@@ -31,26 +31,29 @@ from svgx_yjs.structure import EMPTY_UPDATE
 log = structlog.get_logger(__name__)
 
 PATIENCE = 60.0
-"""Seconds a sync with the holder is tried before the connections are told to come back later."""
+"""Seconds in which a sync request to the holder is repeated. After this time the connections are closed."""
 
 ATTEMPT = 10.0
-"""Seconds to wait for one answer of the holder."""
+"""Seconds to wait for one reply of the holder."""
 
-CHECKPOINT = 10.0
-"""Seconds between two looks at the holder's state vector: a later catch-up starts from there, and a canvas that went
-quiet learns whether it missed the last broadcast, or the holder is gone."""
+CHECKPOINT_INTERVAL = 10.0
+"""Seconds between two requests for the holder's state vector.
 
-SOON = 1.0
-"""Seconds to the next look when the holder was ahead: a broadcast that is only under way arrives meanwhile."""
+A later catch-up starts from this state vector. While there are no edits, the reply also shows that the last broadcast
+was missed, or that the holder has changed.
+"""
+
+RECHECK_INTERVAL = 1.0
+"""Seconds to the next request when the holder was ahead: a broadcast that is still on its way arrives meanwhile."""
 
 FRAMES = Counter("svgx_engine_live_frames_sent", "Frames queued for clients.")
 
 
 class LiveCanvas:
-    """Fans out what the holder broadcasts.
+    """A canvas with connections on this gateway. It sends the holder's broadcasts to all of them.
 
-    What is missing after a gap, a reconnect or a change of holder is asked for from a state vector that every
-    connection is known to have, and sent to all in one merged update.
+    After a gap, a reconnect or a change of holder, it requests the missed updates from a state vector that every
+    connection is known to have, and sends them to all connections as one merged update.
     """
 
     def __init__(self, bus: Bus, canvas_id: str) -> None:
@@ -60,101 +63,100 @@ class LiveCanvas:
         self._bus = bus
         self._holder = Holder(bus, canvas_id)
         self._subscriptions: list[Subscription] = []
-        self._stream = Stream()
-        self._told = AwarenessClocks()
-        self._pause = CHECKPOINT
-        self._tasks = [
-            asyncio.create_task(repeat("catch up", self._catch_up)),
-            asyncio.create_task(repeat("checkpoint", self._look_ahead)),
-        ]
-        self._recoveries: set[asyncio.Task[None]] = set()
+        self._tracker = BroadcastTracker()
+        self._awareness_clocks = AwarenessClocks()
+        self._checkpoint_in = CHECKPOINT_INTERVAL
+        self._background = BackgroundTasks()
+        self._background.repeat("catch up", self._catch_up)
+        self._background.repeat("checkpoint", self._checkpoint)
 
     async def start(self) -> None:
-        """Listen to the holder's broadcasts."""
+        """Subscribe to the holder's broadcasts."""
         updates, presence = (
             subjects.canvas(self.canvas_id, "update"),
             subjects.canvas(self.canvas_id, "presence"),
         )
         self._subscriptions += [
-            await self._bus.listen(updates, self._updated, lost=self.look_for_gaps),
-            await self._bus.listen(presence, self._present),
+            await self._bus.listen(updates, self._forward_update, lost=self.suspect_gap),
+            await self._bus.listen(presence, self._forward_presence),
         ]
 
     async def stop(self) -> None:
-        """Stop listening."""
-        for task in (*self._tasks, *self._recoveries):
-            task.cancel()
-        await self.outbox.close()
+        """Stop the background tasks, discard uncommitted edits, and unsubscribe."""
+        await self._background.stop()
+        await self.outbox.stop()
         if self._bus.connected:
             for subscription in self._subscriptions:
                 await subscription.unsubscribe()
 
     def close_all(self, code: Close, reason: str) -> None:
-        """End every connection."""
+        """Close every connection."""
         for connection in self.connections:
             connection.close(code, reason)
 
-    def look_for_gaps(self) -> None:
-        """Broadcasts may have been missed without a sign of it: ask."""
-        self._stream.doubt()
+    def suspect_gap(self) -> None:
+        """Start a catch-up, because broadcasts may have been missed."""
+        self._tracker.suspect_gap()
 
     async def sync(self, connection: Connection, state_vector: bytes) -> None:
-        """Answer a client's sync step 1. It must be among `connections` already, so that it misses nothing after."""
-        reply = await self._ask(state_vector)
-        self._stream.joined(reply)
+        """Answer a client's sync step 1.
+
+        The connection must be in `connections` already, so that it gets every broadcast after the reply.
+        """
+        reply = await self._request_sync(state_vector)
+        self._tracker.record_sync(reply)
         connection.send(protocol.encode_sync_step_2(reply.update))
         if connection.may_edit:
             connection.send(protocol.encode_sync_step_1(reply.state_vector))
         connection.send(protocol.encode_awareness(reply.awareness))
 
-    async def ask_for_all(self, connection: Connection) -> None:
-        """Ask a client who may edit from now on for what it has: as a viewer it was not taken at its word."""
-        connection.send(protocol.encode_sync_step_1((await self._ask(None)).state_vector))
+    async def request_client_state(self, connection: Connection) -> None:
+        """Request the updates that the server lacks from a client that has become an editor.
 
-    async def send_everyone_to(self, connection: Connection) -> None:
-        """Answer a client that asks who is there."""
-        connection.send(protocol.encode_awareness((await self._ask(None)).awareness))
+        The client's messages were discarded while it was a viewer.
+        """
+        reply = await self._request_sync(None)
+        connection.send(protocol.encode_sync_step_1(reply.state_vector))
 
-    async def hear(self, connection: Connection, update: bytes) -> None:
-        """Pass on what is new of a client in an awareness update it sent. Raises `Malformed`."""
-        if (state := connection.voice.hear(update, self._told)) is not None:
-            await self.tell_of(connection, state)
+    async def send_awareness(self, connection: Connection) -> None:
+        """Send the awareness states of all clients to one client."""
+        reply = await self._request_sync(None)
+        connection.send(protocol.encode_awareness(reply.awareness))
 
-    async def tell_of(self, connection: Connection, state: State) -> None:
-        """Tell the holder a client's state; a lost one is repeated by its client within 15 s."""
-        said = encode_authored_state(connection.caller.user_id, state)
-        await self._bus.publish(subjects.canvas(self.canvas_id, "awareness"), said)
+    async def receive_awareness(self, connection: Connection, update: bytes) -> None:
+        """Publish the client's own new state in an awareness update, if it has one. Raises `Malformed`."""
+        if (state := connection.awareness.receive(update, self._awareness_clocks)) is not None:
+            await self.publish_awareness(connection, state)
 
-    async def _updated(self, _: str, content: bytes) -> None:
+    async def publish_awareness(self, connection: Connection, state: State) -> None:
+        """Publish a client's state to the holder. A lost state is repeated by its client within 15 s."""
+        content = encode_authored_state(connection.caller.user_id, state)
+        await self._bus.publish(subjects.canvas(self.canvas_id, "awareness"), content)
+
+    async def _forward_update(self, _: str, content: bytes) -> None:
         broadcast = decode_broadcast(content)
-        self._fan_out(protocol.encode_update(broadcast.update))
-        self._stream.passed_on(broadcast)
+        self._broadcast(protocol.encode_update(broadcast.update))
+        self._tracker.record_broadcast(broadcast)
 
-    async def _present(self, _: str, content: bytes) -> None:
+    async def _forward_presence(self, _: str, content: bytes) -> None:
         update = decode_presence(content).update
-        self._told.note(update)
-        self._fan_out(protocol.encode_awareness(update))
+        self._awareness_clocks.record(update)
+        self._broadcast(protocol.encode_awareness(update))
 
-    def _fan_out(self, frame: bytes) -> None:
+    def _broadcast(self, frame: bytes) -> None:
         FRAMES.inc(len(self.connections))
         for connection in self.connections:
-            if not connection.broadcast(frame, self._stream.vector):
-                self._recover(connection)
+            if not connection.broadcast(frame, self._tracker.vector):
+                self._background.start("catch up a client", self._catch_up_client(connection))
 
-    def _recover(self, connection: Connection) -> None:
-        task = asyncio.create_task(self._recover_when_drained(connection))
-        self._recoveries.add(task)
-        task.add_done_callback(self._recoveries.discard)
-
-    async def _recover_when_drained(self, connection: Connection) -> None:
-        """A slow client has taken what was queued: one merged update brings it up to date."""
-        await connection.drained()
-        if connection.ended:
+    async def _catch_up_client(self, connection: Connection) -> None:
+        """Send one merged update to a client that lagged, once it has read its queue."""
+        await connection.wait_until_sent()
+        vector = connection.begin_catch_up()
+        if vector is None:
             return
-        vector = connection.lag_vector
-        connection.flow = Flow.LIVE
         try:
-            reply = await self._ask(vector)
+            reply = await self._request_sync(vector)
         except SvgxError as error:
             connection.close(close_code(error), "cannot catch up")
             return
@@ -162,50 +164,54 @@ class LiveCanvas:
         connection.send(protocol.encode_awareness(reply.awareness))
 
     async def _catch_up(self) -> None:
-        await self._stream.behind.wait()
-        doubts = self._stream.doubts
+        """Wait for a suspected gap, and send the missed updates to all clients. Close them when this fails."""
+        tracker = self._tracker
+        await tracker.behind.wait()
+        suspected_gaps = tracker.suspected_gaps
         if not self.connections:
-            self._stream.behind.clear()
+            tracker.behind.clear()
             return
         try:
-            reply = await self._ask(self._stream.vector)
+            reply = await self._request_sync(tracker.vector)
         except SvgxError as error:
             log.warning("a canvas cannot catch up", canvas_id=self.canvas_id, code=error.code)
             self.close_all(close_code(error), "cannot catch up")
-            self._stream.behind.clear()
+            tracker.behind.clear()
             return
         if reply.update != EMPTY_UPDATE:
-            self._fan_out(protocol.encode_update(reply.update))
-        # Those who lag keep the older vector they remember themselves.
-        self._stream.caught_up(reply, doubts)
-        if reply.epoch != self._stream.holder:
-            self._stream.holder = reply.epoch
-            await self._welcome_holder(reply)
+            self._broadcast(protocol.encode_update(reply.update))
+        # The vector may move on: a lagging client remembers its own older vector.
+        tracker.record_catch_up(reply, suspected_gaps)
+        if reply.epoch != tracker.informed_epoch:
+            tracker.informed_epoch = reply.epoch
+            await self._inform_holder(reply)
 
-    async def _welcome_holder(self, reply: SyncReply) -> None:
-        """A new holder knows what is committed. What clients have beyond that, and who is there, it learns here."""
-        self.outbox.holder_changed()
-        question = protocol.encode_sync_step_1(reply.state_vector)
+    async def _inform_holder(self, reply: SyncReply) -> None:
+        """Send a new holder the clients' uncommitted edits and awareness states. It knows only committed updates."""
+        self.outbox.resend()
+        sync_step_1 = protocol.encode_sync_step_1(reply.state_vector)
         for connection in list(self.connections):
             if connection.may_edit:
-                connection.send(question)
-            if (state := connection.voice.presence()) is not None:
-                await self.tell_of(connection, state)
+                connection.send(sync_step_1)
+            if (state := connection.awareness.presence()) is not None:
+                await self.publish_awareness(connection, state)
 
-    async def _look_ahead(self) -> None:
-        """Ask for the holder's vector now and then, also while nobody draws: clients must not stay behind unnoticed."""
-        await asyncio.sleep(self._pause)
+    async def _checkpoint(self) -> None:
+        """Request the holder's position and state vector, so that a gap is found even while there are no edits."""
+        await asyncio.sleep(self._checkpoint_in)
         if not self.connections:
             return
         try:
-            reply = await self._ask(None)
+            reply = await self._request_sync(None)
         except SvgxError:
             return
-        self._pause = CHECKPOINT if self._stream.looked(reply) else SOON
+        up_to_date = self._tracker.record_checkpoint(reply)
+        self._checkpoint_in = CHECKPOINT_INTERVAL if up_to_date else RECHECK_INTERVAL
 
-    async def _ask(self, state_vector: bytes | None) -> SyncReply:
+    async def _request_sync(self, state_vector: bytes | None) -> SyncReply:
+        """Return the holder's reply to a state vector; None requests no update."""
         request = encode_sync_request(state_vector)
-        answer = await self._holder.ask("sync", request, patience=PATIENCE, attempt=ATTEMPT)
-        reply = decode_sync_reply(answer)
-        self._told.note(reply.awareness)
+        content = await self._holder.ask("sync", request, patience=PATIENCE, attempt=ATTEMPT)
+        reply = decode_sync_reply(content)
+        self._awareness_clocks.record(reply.awareness)
         return reply

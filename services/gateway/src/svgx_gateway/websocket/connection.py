@@ -1,10 +1,9 @@
-"""One client's connection: what is waiting to be sent to it, and what it has said."""
+"""The connection of one client: the queue of frames for the client, and the state of the connection."""
 
 import asyncio
 import time
 from collections import deque
 from dataclasses import dataclass
-from enum import Enum, auto
 
 from starlette.websockets import WebSocket, WebSocketDisconnect
 from uvicorn.protocols.utils import ClientDisconnected
@@ -17,120 +16,210 @@ from svgx_gateway.websocket.saved_counter import SavedCounter
 from svgx_yjs import protocol
 
 SLOW_BYTES = 1024 * 1024
-"""Bytes waiting for a client past which broadcasts are not queued any more; it gets one merged catch-up later."""
+"""Queued bytes of one client. Beyond this limit its broadcasts are dropped, and it gets one merged catch-up later."""
 
 HARD_BYTES = 64 * 1024 * 1024
-"""Bytes waiting for a client past which it is closed, whatever they are."""
+"""Queued bytes of one client, of broadcasts and answers. Beyond this limit the connection is closed."""
 
 LAGGING_SECONDS = 60.0
-"""Seconds a client may stay slow before it is closed."""
+"""Seconds that a client may lag. A broadcast after this time closes the connection."""
 
 
 @dataclass(frozen=True, slots=True)
 class Closing:
-    """Why a connection ends."""
+    """The close code and the reason with which a connection ends."""
 
     code: Close
     reason: str
 
 
-class Flow(Enum):
-    """How a client keeps up."""
+@dataclass(frozen=True, slots=True)
+class Live:
+    """Broadcasts are queued for the client."""
 
-    LIVE = auto()
-    LAGGING = auto()
+
+@dataclass(frozen=True, slots=True)
+class Lagging:
+    """The client reads too slowly: broadcasts are dropped until its queue is empty."""
+
+    since: float
+    """Time of the first dropped broadcast, in seconds of the monotonic clock."""
+    vector: bytes
+    """State vector that the client is known to have; the catch-up starts from it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """Nothing is sent any more."""
+
+
+Flow = Live | Lagging | Ended
+"""The delivery of broadcasts to one client."""
+
+
+@dataclass(frozen=True, slots=True)
+class KnownRole:
+    """The role is up to date."""
+
+    role: CanvasRole
+    changes: int
+    """Number of announced changes that the role includes."""
+
+
+@dataclass(frozen=True, slots=True)
+class RoleInDoubt:
+    """A change was announced and the new role is being looked up: no edit is accepted until it is known."""
+
+    role: CanvasRole
+    """The role before the change."""
+    changes: int
+    """Number of announced changes, with this one."""
+
+
+RoleState = KnownRole | RoleInDoubt
+"""The client's role on the canvas."""
 
 
 class Connection:
-    """Sends in order, through a bounded queue, so that no client slows another."""
+    """The connection of one client.
+
+    Frames are sent in the order in which they were queued. The queue is bounded, so that a slow client does not delay
+    other clients.
+    """
 
     def __init__(
         self, websocket: WebSocket, caller: Caller, role: CanvasRole, *, wants_saved: bool
     ) -> None:
-        self.caller = caller
-        self.role = role
-        self.role_known = asyncio.Event()
-        """Cleared while a change of the role is looked up: until then nothing is written."""
-        self.role_known.set()
-        self.doubts = 0
-        """How often the role may have changed: of several questions about it the last one's answer counts."""
-        self.wants_saved = wants_saved
-        self.tally = SavedCounter()
-        self.voice = AwarenessOwner()
-        self.flow = Flow.LIVE
-        self.lag_vector = b""
-        self._websocket = websocket
-        self._queue: deque[bytes] = deque()
-        self._bytes = 0
-        self._wake = asyncio.Event()
-        self._drained = asyncio.Event()
-        self._drained.set()
-        self._lagging_since = 0.0
-        self.ended = False
-        """Nothing is sent any more."""
+        self.saved_counter = SavedCounter()
+        self.awareness = AwarenessOwner()
         self.closing: asyncio.Future[Closing] = asyncio.get_running_loop().create_future()
+        """The first reason to close the connection."""
+        self._websocket = websocket
+        self._caller = caller
+        self._wants_saved = wants_saved
+        self._role: RoleState = KnownRole(role, changes=0)
+        self._role_is_known = asyncio.Event()
+        """Set while `_role` is a `KnownRole`."""
+        self._role_is_known.set()
+        self._flow: Flow = Live()
+        self._queue: deque[bytes] = deque()
+        self._queued_bytes = 0
+        self._frame_queued = asyncio.Event()
+        self._queue_empty = asyncio.Event()
+        self._queue_empty.set()
+
+    @property
+    def caller(self) -> Caller:
+        """Return the caller of the connection's newest token."""
+        return self._caller
+
+    @property
+    def flow(self) -> Flow:
+        """Return the state of the delivery of broadcasts."""
+        return self._flow
+
+    @property
+    def role(self) -> RoleState:
+        """Return the client's role on the canvas."""
+        return self._role
 
     @property
     def may_edit(self) -> bool:
-        """Whether document messages are taken from this client."""
-        return self.role.allows(CanvasRole.EDITOR)
+        """Return whether the newest known role may edit the canvas."""
+        return self._role.role.allows(CanvasRole.EDITOR)
+
+    def renew(self, caller: Caller) -> None:
+        """Go on as the caller of a fresh token."""
+        self._caller = caller
 
     def close(self, code: Close, reason: str) -> None:
-        """End the connection; the first reason given counts."""
+        """End the connection. Only the first call has an effect."""
         if not self.closing.done():
             self.closing.set_result(Closing(code, reason))
 
-    def broadcast(self, frame: bytes, lag_vector: bytes) -> bool:
-        """Queue a broadcast. False: the client is slow and will need a catch-up from `lag_vector`."""
-        if self.flow is Flow.LAGGING:
-            if time.monotonic() - self._lagging_since > LAGGING_SECONDS:
-                self.close(Close.OVERLOADED, "too slow to follow the canvas")
-            return True
-        if self._bytes + len(frame) > SLOW_BYTES and self._queue:
-            self.flow = Flow.LAGGING
-            self.lag_vector = lag_vector
-            self._lagging_since = time.monotonic()
+    def doubt_role(self) -> None:
+        """Accept no edit until `settle_role`, because a change of the role was announced."""
+        self._role = RoleInDoubt(self._role.role, self._role.changes + 1)
+        self._role_is_known.clear()
+
+    def settle_role(self, role: CanvasRole, changes: int) -> bool:
+        """Adopt a role looked up after `changes` announced changes. Return whether the client became an editor.
+
+        The role is ignored when another change was announced since, because a later lookup follows that change.
+        """
+        if self._role.changes != changes:
             return False
-        self.send(frame)
+        could_edit = self.may_edit
+        self._role = KnownRole(role, changes)
+        self._role_is_known.set()
+        return self.may_edit and not could_edit
+
+    async def wait_for_known_role(self) -> None:
+        """Wait until the role is known. It stays known until the caller's next await."""
+        while isinstance(self._role, RoleInDoubt):
+            await self._role_is_known.wait()
+
+    def broadcast(self, frame: bytes, vector: bytes) -> bool:
+        """Queue a broadcast. Return False when the client begins to lag, and needs a catch-up from `vector`."""
+        match self._flow:
+            case Live():
+                if self._queued_bytes + len(frame) > SLOW_BYTES and self._queue:
+                    self._flow = Lagging(time.monotonic(), vector)
+                    return False
+                self.send(frame)
+            case Lagging(since=since):
+                if time.monotonic() - since > LAGGING_SECONDS:
+                    self.close(Close.OVERLOADED, "too slow to follow the canvas")
+            case Ended():
+                pass
         return True
 
+    def begin_catch_up(self) -> bytes | None:
+        """Queue broadcasts again. Return the state vector to catch up from, or None when the client does not lag."""
+        match self._flow:
+            case Lagging(vector=vector):
+                self._flow = Live()
+                return vector
+            case Live() | Ended():
+                return None
+
     def send(self, frame: bytes) -> None:
-        """Queue a frame that must not be left out."""
-        if self.ended:
+        """Queue a frame that must not be dropped."""
+        if isinstance(self._flow, Ended):
             return
-        if self._bytes + len(frame) > HARD_BYTES and self._queue:
+        if self._queued_bytes + len(frame) > HARD_BYTES and self._queue:
             self.close(Close.OVERLOADED, "too much is waiting to be sent")
             return
         self._queue.append(frame)
-        self._bytes += len(frame)
-        self._drained.clear()
-        self._wake.set()
+        self._queued_bytes += len(frame)
+        self._queue_empty.clear()
+        self._frame_queued.set()
 
-    async def drained(self) -> None:
-        """Wait until everything queued has been sent, or nothing will be any more."""
-        await self._drained.wait()
+    def send_saved(self, number: int) -> None:
+        """Tell the client how many messages are saved, if it asked for this: those up to `number` are committed."""
+        saved = self.saved_counter.commit(number)
+        if self._wants_saved and saved is not None:
+            self.send(protocol.encode_saved(saved))
+
+    async def wait_until_sent(self) -> None:
+        """Wait until every queued frame is sent, or the connection has ended."""
+        await self._queue_empty.wait()
 
     async def write(self) -> None:
-        """Send what is queued until the client has gone."""
+        """Send the queued frames until the client disconnects or the task is cancelled."""
         try:
             while True:
-                await self._wake.wait()
-                self._wake.clear()
+                await self._frame_queued.wait()
+                self._frame_queued.clear()
                 while self._queue:
                     frame = self._queue.popleft()
                     await self._websocket.send_bytes(frame)
-                    self._bytes -= len(frame)
-                self._drained.set()
+                    self._queued_bytes -= len(frame)
+                self._queue_empty.set()
         except (ClientDisconnected, WebSocketDisconnect, RuntimeError):
             self.close(Close.NORMAL, "gone")
         finally:
-            # Whoever waits for it to drain must not wait for ever, and nothing is kept for nobody.
-            self.ended = True
+            # Release the memory of the queue, and every task that waits for the queue to empty.
+            self._flow = Ended()
             self._queue.clear()
-            self._drained.set()
-
-    def committed(self, number: int) -> None:
-        """What was taken up to this number is committed: tell the client what is saved, when it asked to know."""
-        saved = self.tally.commit(number)
-        if self.wants_saved and saved is not None:
-            self.send(protocol.encode_saved(saved))
+            self._queue_empty.set()

@@ -1,4 +1,4 @@
-"""`/runtime/events/{canvas_id}`: a Yjs client's WebSocket, from its handshake to its end."""
+"""The endpoint of `/runtime/events/{canvas_id}`: the checks of a WebSocket, and its connection until the close."""
 
 import asyncio
 import contextlib
@@ -8,140 +8,153 @@ from pydantic import ValidationError
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from svgx_common.contract.close_codes import Close, close_code
-from svgx_common.contract.errors import NotFound, SvgxError
+from svgx_common.contract.errors import Forbidden, NotFound, Overloaded, SvgxError
 from svgx_common.contract.policy import CanvasRole
 from svgx_common.contract.state import CanvasRequest
+from svgx_gateway.http import problems
 from svgx_gateway.identity.access import Access
-from svgx_gateway.identity.identities import Identities
+from svgx_gateway.identity.identities import Identities, Identity
 from svgx_gateway.websocket import handshake
-from svgx_gateway.websocket.canvas import LiveCanvas
+from svgx_gateway.websocket.admission import Admission, SocketLimits
 from svgx_gateway.websocket.connection import Closing, Connection
-from svgx_gateway.websocket.hub import Hub
-from svgx_gateway.websocket.lifetime import Lifetime
-from svgx_yjs import protocol
-from svgx_yjs.lib0 import Malformed
+from svgx_gateway.websocket.live_canvases import LiveCanvases
+from svgx_gateway.websocket.origins import AllowedOrigins
+from svgx_gateway.websocket.reader import Reader
+from svgx_gateway.websocket.token_expiry import TokenExpiry
 
 log = structlog.get_logger(__name__)
 
-MAX_REASON = 120
-"""Bytes of a close frame's reason (RFC 6455 allows 123)."""
+MAX_REASON_BYTES = 120
+"""Bytes of a close frame's reason that are sent (RFC 6455 allows 123). The rest is cut off."""
 
 
 class YjsEndpoint:
-    """Accepts, checks, joins, reads. The upgrade is accepted first, so that browsers can see the close code."""
+    """The WebSocket endpoint of Yjs clients. It checks each socket in this order.
 
-    def __init__(self, hub: Hub, identities: Identities, access: Access) -> None:
-        self._hub = hub
+    1. The page's origin: 403 instead of the upgrade.
+    2. The number of connections on the gateway: 503 instead of the upgrade.
+    3. The caller's token, then the number of connections of the account: the upgrade, then a close code, because a
+       page can read the close code and cannot read the status of a refused upgrade.
+    4. After the upgrade, the caller's role on the canvas.
+    """
+
+    def __init__(
+        self,
+        live_canvases: LiveCanvases,
+        identities: Identities,
+        access: Access,
+        origins: AllowedOrigins,
+        limits: SocketLimits,
+    ) -> None:
+        self._live_canvases = live_canvases
         self._identities = identities
         self._access = access
+        self._origins = origins
+        self._limits = limits
+        self._admission = Admission(limits)
 
     async def serve(self, websocket: WebSocket) -> None:
-        """Serve one connection until either side ends it."""
-        await handshake.accept(websocket)
+        """Serve one WebSocket until either side closes it."""
+        if not self._origins.allow(websocket.headers):
+            refusal: SvgxError = Forbidden("pages of this origin may not connect", field="origin")
+            await websocket.send_denial_response(problems.response(refusal))
+            return
+        counted = self._admission.of_gateway()
+        if counted is None:
+            refusal = Overloaded("this gateway has all the connections it can serve")
+            await websocket.send_denial_response(problems.response(refusal))
+            return
+        with counted:
+            await self._serve_counted(websocket)
+
+    async def _serve_counted(self, websocket: WebSocket) -> None:
+        try:
+            identity = await self._identities.of_socket(websocket)
+        except SvgxError as error:
+            await _refuse(websocket, Closing(close_code(error), error.detail))
+            return
+        counted = self._admission.of_account(identity.caller.user_id)
+        if counted is None:
+            reason = f"at most {self._limits.per_identity} connections"
+            await _refuse(websocket, Closing(Close.TOO_MANY, reason))
+            return
+        with counted:
+            await handshake.accept(websocket)
+            await _close(websocket, await self._serve_accepted(websocket, identity))
+
+    async def _serve_accepted(self, websocket: WebSocket, identity: Identity) -> Closing:
         canvas_id = websocket.path_params["canvas_id"]
-        with structlog.contextvars.bound_contextvars(canvas_id=canvas_id):
+        with structlog.contextvars.bound_contextvars(
+            canvas_id=canvas_id, user_id=identity.caller.user_id
+        ):
             try:
-                closing = await self._live(websocket, canvas_id)
+                return await self._join(websocket, identity, canvas_id)
             except SvgxError as error:
-                closing = Closing(close_code(error), error.detail)
+                return Closing(close_code(error), error.detail)
             except Exception:
                 log.exception("a connection failed")
-                closing = Closing(Close.INTERNAL, "internal error")
-            with contextlib.suppress(RuntimeError, WebSocketDisconnect, OSError):
-                reason = closing.reason.encode()[:MAX_REASON].decode(errors="ignore")
-                await websocket.close(closing.code, reason)
+                return Closing(Close.INTERNAL, "internal error")
 
-    async def _live(self, websocket: WebSocket, canvas_id: str) -> Closing:
-        identity = await self._identities.of_socket(websocket)
+    async def _join(self, websocket: WebSocket, identity: Identity, canvas_id: str) -> Closing:
         _check_id(canvas_id)
         role = await self._access.require(identity.caller, canvas_id, CanvasRole.VIEWER)
-        wants_saved = websocket.query_params.get("saved") == "1"
-        connection = Connection(websocket, identity.caller, role, wants_saved=wants_saved)
-        with structlog.contextvars.bound_contextvars(user_id=identity.caller.user_id):
-            async with self._hub.joined(canvas_id, connection) as canvas:
-                # Revoked while this was joining, it would not have been among those that were closed.
-                self._identities.recheck(identity)
-                lifetime = Lifetime(
-                    connection,
-                    self._identities,
-                    identity,
-                    wants_notice=websocket.query_params.get("renew") == "1",
-                )
-                try:
-                    return await self._talk(websocket, connection, canvas, lifetime)
-                finally:
-                    lifetime.stop()
-
-    async def _talk(
-        self,
-        websocket: WebSocket,
-        connection: Connection,
-        canvas: LiveCanvas,
-        lifetime: Lifetime,
-    ) -> Closing:
-        writing = asyncio.create_task(connection.write())
-        reading = asyncio.create_task(self._read(websocket, connection, canvas, lifetime))
-        try:
-            await asyncio.wait({reading, connection.closing}, return_when=asyncio.FIRST_COMPLETED)
-            if connection.closing.done():
-                return connection.closing.result()
-            return await reading
-        finally:
-            for task in (reading, writing):
-                task.cancel()
-            await asyncio.gather(reading, writing, return_exceptions=True)
-
-    async def _read(
-        self,
-        websocket: WebSocket,
-        connection: Connection,
-        canvas: LiveCanvas,
-        lifetime: Lifetime,
-    ) -> Closing:
-        while True:
-            event = await websocket.receive()
-            if event["type"] == "websocket.disconnect":
-                return Closing(Close.NORMAL, "")
-            frame = event.get("bytes")
-            if frame is None:
-                return Closing(Close.BAD_MESSAGE, "only binary frames are spoken here")
+        options = websocket.query_params
+        connection = Connection(
+            websocket, identity.caller, role, wants_saved=options.get("saved") == "1"
+        )
+        async with self._live_canvases.join(canvas_id, connection) as canvas:
+            # Check again: a revocation before this point did not reach the connection, because it had not joined.
+            self._identities.recheck(identity)
+            token_expiry = TokenExpiry(
+                connection,
+                self._identities,
+                identity,
+                wants_notice=options.get("renew") == "1",
+            )
+            reader = Reader(
+                websocket,
+                connection,
+                canvas,
+                self._live_canvases,
+                token_expiry,
+                first_message_seconds=self._limits.handshake,
+            )
             try:
-                message = protocol.decode(frame)
-                if isinstance(message, protocol.TokenMessage):
-                    await lifetime.renew(message.token, websocket)
-                    # The account's own role may be another one now.
-                    await self._hub.check_role(connection, canvas)
-                else:
-                    await _handle(message, connection, canvas)
-            except Malformed as error:
-                return Closing(Close.BAD_MESSAGE, f"malformed message: {error}")
-            except SvgxError as error:
-                bad = error.status == 400
-                return Closing(Close.BAD_MESSAGE if bad else close_code(error), error.detail)
+                return await _run(connection, reader)
+            finally:
+                token_expiry.stop()
 
 
-async def _handle(message: protocol.Message, connection: Connection, canvas: LiveCanvas) -> None:
-    match message:
-        case protocol.SyncStep1(state_vector):
-            await canvas.sync(connection, state_vector)
-        case protocol.DocumentMessage(update, whole):
-            await canvas.outbox.room()
-            # Last: nothing is awaited between the role and the edit.
-            await connection.role_known.wait()
-            if connection.may_edit:
-                canvas.outbox.put(connection, update, connection.tally.take(whole=whole))
-            else:
-                connection.tally.discard()
-        case protocol.AwarenessMessage(update):
-            await canvas.hear(connection, update)
-        case protocol.QueryAwareness():
-            await canvas.send_everyone_to(connection)
-        case _:
-            pass
+async def _run(connection: Connection, reader: Reader) -> Closing:
+    """Read and write until one side ends the connection. Return the reason."""
+    writing = asyncio.create_task(connection.write())
+    reading = asyncio.create_task(reader.read())
+    try:
+        await asyncio.wait({reading, connection.closing}, return_when=asyncio.FIRST_COMPLETED)
+        if connection.closing.done():
+            return connection.closing.result()
+        return await reading
+    finally:
+        for task in (reading, writing):
+            task.cancel()
+        await asyncio.gather(reading, writing, return_exceptions=True)
+
+
+async def _refuse(websocket: WebSocket, closing: Closing) -> None:
+    """Complete the handshake and close the connection, so that a page can read the close code."""
+    await handshake.accept(websocket)
+    await _close(websocket, closing)
+
+
+async def _close(websocket: WebSocket, closing: Closing) -> None:
+    reason = closing.reason.encode()[:MAX_REASON_BYTES].decode(errors="ignore")
+    # The client may have closed the connection already.
+    with contextlib.suppress(RuntimeError, WebSocketDisconnect, OSError):
+        await websocket.close(closing.code, reason)
 
 
 def _check_id(canvas_id: str) -> None:
-    """An id becomes part of subjects: nothing else may get there."""
+    """Raise `NotFound` unless this is a canvas id. The id becomes part of NATS subjects."""
     try:
         CanvasRequest(canvas_id=canvas_id)
     except ValidationError:

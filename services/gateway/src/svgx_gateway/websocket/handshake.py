@@ -1,17 +1,20 @@
-"""The opening handshake of a WebSocket: the subprotocol that is agreed on, and the token beside it."""
+"""The opening handshake of a WebSocket: the agreed subprotocol, and the token that a client may offer beside it."""
 
 from starlette.requests import HTTPConnection
 from starlette.websockets import WebSocket
 
 SUBPROTOCOL = "svgx"
-"""What is agreed on. A browser gives up where the server picks none of the subprotocols that it offered."""
+"""The subprotocol of the server. A browser fails the connection when the server selects none of those it offered."""
 
 BEARER = "bearer."
-"""Begins the subprotocol that is a token: a page can set no header. It is never picked, so it is never sent back."""
+"""Prefix of an offered subprotocol that carries a token, because a page cannot set headers.
+
+The server never selects such a subprotocol, so it never sends the token back.
+"""
 
 
 def offered_token(socket: HTTPConnection) -> str:
-    """The access token or API key among the subprotocols; empty when there is none."""
+    """Return the access token or API key among the offered subprotocols, or an empty string."""
     for offered in socket.scope.get("subprotocols", ()):
         if offered.startswith(BEARER):
             return str(offered.removeprefix(BEARER))
@@ -19,6 +22,6 @@ def offered_token(socket: HTTPConnection) -> str:
 
 
 async def accept(socket: WebSocket) -> None:
-    """Complete it."""
+    """Complete the handshake. Select `SUBPROTOCOL` if the client offered it."""
     offered = socket.scope.get("subprotocols", ())
     await socket.accept(SUBPROTOCOL if SUBPROTOCOL in offered else None)

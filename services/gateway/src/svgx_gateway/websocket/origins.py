@@ -1,41 +1,28 @@
-"""Which web pages may open a WebSocket: the same-origin policy does not cover them (RFC 6455, 10.2)."""
+"""The origins of the pages that may open a WebSocket. The same-origin policy does not cover them (RFC 6455, 10.2)."""
 
+from collections.abc import Iterable
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
-from starlette.types import ASGIApp, Receive, Scope, Send
-from starlette.websockets import WebSocket
-
-from svgx_common.contract.errors import Forbidden
-from svgx_gateway.http import problems
 
 
 def split(text: str) -> list[str]:
-    """A comma-separated setting. An origin ends without a slash."""
+    """Split a comma-separated setting into origins without a trailing slash."""
     return [origin.strip().rstrip("/") for origin in text.split(",") if origin.strip()]
 
 
-class OriginCheck:
-    """ASGI middleware: a page of another origin gets 403 instead of the upgrade.
+class AllowedOrigins:
+    """The origins from which a page may connect; `*` allows every origin.
 
-    Who sends no `Origin` is no browser, and could send any. Pages of the host itself may always.
+    A page of the gateway's own host may always connect. A client that sends no `Origin` is not a browser, and could
+    send any origin, so it is allowed too.
     """
 
-    def __init__(self, app: ASGIApp, allowed: list[str]) -> None:
-        self._app = app
+    def __init__(self, allowed: Iterable[str]) -> None:
         self._allowed = frozenset(origin.lower() for origin in allowed)
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """ASGI."""
-        if scope["type"] == "websocket" and not self._admits(Headers(scope=scope)):
-            refusal = problems.response(
-                Forbidden("pages of this origin may not connect", field="origin")
-            )
-            await WebSocket(scope, receive, send).send_denial_response(refusal)
-        else:
-            await self._app(scope, receive, send)
-
-    def _admits(self, headers: Headers) -> bool:
+    def allow(self, headers: Headers) -> bool:
+        """Return whether a handshake with these headers may go on."""
         origin = headers.get("origin")
         if origin is None or "*" in self._allowed or origin.lower() in self._allowed:
             return True

@@ -1,4 +1,4 @@
-"""Edits of one canvas on their way to its holder: batched, kept until they are committed, resent when in doubt."""
+"""The outbox of one canvas: it sends the clients' edits to the holder in batches until each batch is committed."""
 
 import asyncio
 from collections import deque
@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import structlog
 from prometheus_client import Counter, Gauge, Histogram
 
+from svgx_common.background import BackgroundTasks
 from svgx_common.contract.close_codes import Close, close_code
 from svgx_common.contract.errors import NotFound, SvgxError
 from svgx_common.messaging.bus import Bus
@@ -18,21 +19,24 @@ from svgx_yjs.lib0 import Malformed
 
 log = structlog.get_logger(__name__)
 
-GATHER = 0.004
-"""Seconds between two batches of one canvas; the first after a pause goes at once."""
+BATCH_INTERVAL = 0.004
+"""Seconds between two batches of one canvas. The first batch after a pause is sent at once."""
 
-IN_STEP = 8
-"""Batches that may be unacknowledged before the next ones gather longer: while nothing is committed, edits still reach
-the holder and so the others, in fewer and larger requests."""
+PROMPT_BATCHES = 8
+"""Batches that may be uncommitted at the interval `BATCH_INTERVAL`.
+
+With more uncommitted batches the interval grows in proportion, so that edits still reach the holder and the other
+clients while nothing is committed, in fewer and larger requests.
+"""
 
 MAX_BYTES = 32 * 1024 * 1024
-"""Bytes of unacknowledged edits of one canvas past which its clients are not read any more."""
+"""Bytes of uncommitted edits of one canvas. Beyond this limit no further edit is read from its clients."""
 
 PATIENCE = 60.0
-"""Seconds a batch is resent before its canvas's editors are told to come back later."""
+"""Seconds in which a batch is sent again. After this time the canvas's connections are closed with `OVERLOADED`."""
 
 ATTEMPT = 3.0
-"""Seconds to wait for one acknowledgement, plus one for each MiB, before the batch is sent again."""
+"""Seconds to wait for one acknowledgement, plus one second for each MiB, before the batch is sent again."""
 
 UNACKED = Gauge("svgx_engine_live_unacked_bytes", "Bytes of edits no holder has acknowledged yet.")
 SAVED_SECONDS = Histogram(
@@ -47,105 +51,108 @@ RESENT = Counter(
 
 @dataclass(slots=True)
 class _Batch:
+    """Edits that go to the holder in one request."""
+
     edits: list[Edit] = field(default_factory=list)
     senders: list[tuple[Connection, int]] = field(default_factory=list)
+    """For each edit its connection, and its number there."""
     size: int = 0
+    """Bytes of the edits."""
     done: bool = False
+    """The batch is committed, or sending it has failed for good."""
 
 
-Failed = Callable[[Close, str], None]
+CloseAll = Callable[[Close, str], None]
 
 
 class Outbox:
-    """Takes edits in, gets them committed. `failed` ends the canvas's connections when that does not succeed."""
+    """The outbox of one canvas. When a batch cannot be committed, it calls `close_all` to close the connections."""
 
-    def __init__(self, bus: Bus, canvas_id: str, failed: Failed) -> None:
-        # Its own: an edit waits for PostgreSQL, and what others ask the holder must not wait with it.
+    def __init__(self, bus: Bus, canvas_id: str, close_all: CloseAll) -> None:
+        # A `Holder` of its own, because an edit waits for PostgreSQL and must not delay other requests to the holder.
         self._holder = Holder(bus, canvas_id)
         self._canvas_id = canvas_id
-        self._failed = failed
-        self._gathering = _Batch()
+        self._close_all = close_all
+        self._next = _Batch()
         self._sent: deque[_Batch] = deque()
         self._size = 0
-        self._wake = asyncio.Event()
-        self._room = asyncio.Event()
-        self._room.set()
+        """Bytes of the edits in `_next` and `_sent`."""
+        self._edit_added = asyncio.Event()
+        self._has_capacity = asyncio.Event()
+        self._has_capacity.set()
         self._empty = asyncio.Event()
         self._empty.set()
         self._holder_changed = asyncio.Event()
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._sender = asyncio.create_task(self._send())
+        self._commits = BackgroundTasks()
+        self._sender = BackgroundTasks()
+        self._sender.repeat("send edits", self._send_next)
 
-    async def room(self) -> None:
-        """Wait while too much is unacknowledged, which stops reading the client."""
-        await self._room.wait()
+    async def wait_for_capacity(self) -> None:
+        """Wait while `MAX_BYTES` are exceeded."""
+        await self._has_capacity.wait()
 
-    def put(self, connection: Connection, update: bytes, number: int) -> None:
-        """Take one document message; `number` is what its connection is told of when it is committed."""
-        self._gathering.edits.append(Edit(connection.caller.user_id, update))
-        self._gathering.senders.append((connection, number))
-        self._gathering.size += len(update)
-        self._grow(len(update))
-        self._wake.set()
+    def add(self, connection: Connection, update: bytes, number: int) -> None:
+        """Add one edit to the next batch. `number` is the number of its message on the connection."""
+        self._next.edits.append(Edit(connection.caller.user_id, update))
+        self._next.senders.append((connection, number))
+        self._next.size += len(update)
+        self._change_size(len(update))
+        self._edit_added.set()
 
-    def holder_changed(self) -> None:
-        """Send again at once what is not acknowledged: the one who was asked may be gone."""
+    def resend(self) -> None:
+        """Send every uncommitted batch again at once, because a new holder may have taken over."""
         changed, self._holder_changed = self._holder_changed, asyncio.Event()
         changed.set()
 
-    async def flushed(self) -> None:
-        """Wait until everything is acknowledged."""
+    async def wait_until_empty(self) -> None:
+        """Wait until every edit is committed, or has failed for good."""
         await self._empty.wait()
 
-    async def close(self) -> None:
-        """Forget everything."""
-        tasks = [self._sender, *self._tasks]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+    async def stop(self) -> None:
+        """Discard all edits, and wait until the background tasks have ended."""
+        await self._sender.stop()
+        await self._commits.stop()
         UNACKED.dec(self._size)
 
-    def _grow(self, size: int) -> None:
+    def _change_size(self, size: int) -> None:
         self._size += size
         UNACKED.inc(size)
         if self._size > MAX_BYTES:
-            self._room.clear()
+            self._has_capacity.clear()
         else:
-            self._room.set()
-        if self._gathering.edits or self._sent:
+            self._has_capacity.set()
+        if self._next.edits or self._sent:
             self._empty.clear()
         else:
             self._empty.set()
 
-    async def _send(self) -> None:
-        while True:
-            await self._wake.wait()
-            self._wake.clear()
-            batch, self._gathering = self._gathering, _Batch()
-            self._sent.append(batch)
-            task = asyncio.create_task(self._commit(batch))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
-            await asyncio.sleep(GATHER * max(1.0, len(self._tasks) / IN_STEP))
+    async def _send_next(self) -> None:
+        await self._edit_added.wait()
+        self._edit_added.clear()
+        batch, self._next = self._next, _Batch()
+        self._sent.append(batch)
+        self._commits.start("commit edits", self._commit(batch))
+        await asyncio.sleep(BATCH_INTERVAL * max(1.0, len(self._commits) / PROMPT_BATCHES))
 
     async def _commit(self, batch: _Batch) -> None:
+        """Send a batch until it is committed. Close the senders of rejected edits."""
         try:
             with SAVED_SECONDS.time():
-                saved = await self._ask(encode_edits(batch.edits))
+                saved = await self._send(encode_edits(batch.edits))
         except (SvgxError, Malformed) as error:
             log.warning(
                 "edits could not be saved", canvas_id=self._canvas_id, error=type(error).__name__
             )
             code = close_code(error) if isinstance(error, NotFound) else Close.OVERLOADED
-            self._failed(code, "edits cannot be saved at the moment")
+            self._close_all(code, "edits cannot be saved at the moment")
         else:
             for index in saved.rejected:
                 batch.senders[index][0].close(Close.BAD_MESSAGE, "not a Yjs update")
         batch.done = True
-        self._settle()
+        self._report_saved()
 
-    async def _ask(self, content: bytes) -> Saved:
-        """Ask until acknowledged; a change of holder starts over at once."""
+    async def _send(self, content: bytes) -> Saved:
+        """Send a batch until it is acknowledged. Send it again at once when `resend` is called."""
         attempt = ATTEMPT + len(content) / (1024 * 1024)
         while True:
             changed = asyncio.create_task(self._holder_changed.wait())
@@ -160,15 +167,16 @@ class Outbox:
             finally:
                 asking.cancel()
                 changed.cancel()
+                await asyncio.gather(asking, changed, return_exceptions=True)
 
-    def _settle(self) -> None:
-        """Report in the order of sending: everything before the oldest open batch is saved."""
+    def _report_saved(self) -> None:
+        """Report the batches before the oldest open batch as saved, in the order in which they were sent."""
         numbers: dict[Connection, int] = {}
         while self._sent and self._sent[0].done:
             batch = self._sent.popleft()
             numbers.update(batch.senders)
-            self._grow(-batch.size)
+            self._change_size(-batch.size)
         for connection, number in numbers.items():
-            # One that is being closed may have sent what was refused, or what could not be saved.
+            # An edit of a closing connection may have been rejected, or may not have been committed.
             if not connection.closing.done():
-                connection.committed(number)
+                connection.send_saved(number)

@@ -1,7 +1,7 @@
-"""WebSockets with limits that uvicorn does not have: how much comes over one, and how long its end may take.
+"""The WebSocket protocol of the gateway: uvicorn's, with limits on incoming frames and bytes and on the closing time.
 
-uvicorn parses all that a read has brought, and answers each ping in it, before an application hears of anything. So
-what a connection sends is counted where it is parsed: every frame, of whatever kind.
+The limits are applied where frames are parsed and count every frame, because uvicorn parses all the bytes of one read,
+and answers each ping among them, before the application gets the first message.
 """
 
 import asyncio
@@ -21,33 +21,36 @@ from websockets.server import ServerProtocol
 from svgx_common.contract.close_codes import Close
 
 CLOSING_SECONDS = 2.0
-"""Time the other side has for its close, after ours."""
+"""Seconds that the client has to answer a close frame. After this time the connection is closed."""
 
-LAST_SECONDS = 10.0
-"""Time the other side has to read what was sent before the end."""
+FLUSH_SECONDS = 10.0
+"""Seconds that the client has to read the data sent before the close. After this time the connection is aborted."""
 
-BAD_HANDSHAKE = b"HTTP/1.1 400 Bad Request\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
+BAD_REQUEST = b"HTTP/1.1 400 Bad Request\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
 
 
 @dataclass(frozen=True, slots=True)
 class WebSocketLimits:
-    """`max_bytes` a message; pings every `ping_interval` seconds, answered within `ping_timeout` seconds.
-
-    `frames` and `bytes` a second, of one connection. It may send two seconds' worth of frames at once, and
-    `burst_bytes` of payload; `refused` is called when it sends more.
-    """
+    """The limits of one connection. Beyond a rate it is closed with `TOO_MANY`."""
 
     max_bytes: int = 16 * 1024 * 1024
+    """Bytes of one message."""
     ping_interval: float = 30.0
+    """Seconds between two pings to the client."""
     ping_timeout: float = 10.0
+    """Seconds that the client has to answer a ping."""
     frames: float = 200.0
+    """Frames a second. The client may send the frames of two seconds at once."""
     bytes: float = 2 * 1024 * 1024
+    """Bytes of payload a second."""
     burst_bytes: float = 16 * 1024 * 1024
+    """Bytes of payload that the client may send at once."""
     refused: Callable[[], None] = lambda: None
+    """Called when a connection is closed because it exceeds a rate."""
 
 
-class Allowance:
-    """A token bucket: `rate` a second, `burst` at once. `clock` gives seconds."""
+class TokenBucket:
+    """A token bucket that refills with `rate` tokens a second and holds at most `burst`. `clock` returns seconds."""
 
     def __init__(
         self, rate: float, burst: float, clock: Callable[[], float] = time.monotonic
@@ -55,86 +58,93 @@ class Allowance:
         self._rate = rate
         self._burst = burst
         self._clock = clock
-        self._left = burst
-        self._at = clock()
+        self._tokens = burst
+        self._updated_at = clock()
 
-    def take(self, amount: float) -> bool:
-        """Whether so much was there; then it is gone."""
+    def take(self, tokens: float) -> bool:
+        """Take tokens and return True, or take none and return False when the bucket has fewer."""
         now = self._clock()
-        self._left = min(self._burst, self._left + (now - self._at) * self._rate)
-        self._at = now
-        if amount > self._left:
+        self._tokens = min(self._burst, self._tokens + (now - self._updated_at) * self._rate)
+        self._updated_at = now
+        if tokens > self._tokens:
             return False
-        self._left -= amount
+        self._tokens -= tokens
         return True
 
 
 class LimitedWebSocket(WebSocketsSansIOProtocol):
-    """Closes connections that send too much, and ends those that do not end by themselves."""
+    """A connection that is closed when it exceeds a limit, and aborted when the client does not complete the close."""
 
     limits = WebSocketLimits()
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self.close_timeout = CLOSING_SECONDS
-        self.conn: _CountedFrames = _CountedFrames(self.limits)
-        self._last: asyncio.TimerHandle | None = None
+        self.conn: _LimitedServerProtocol = _LimitedServerProtocol(self.limits)
+        self._abort_timer: asyncio.TimerHandle | None = None
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Nothing is left over."""
-        if self._last is not None:
-            self._last.cancel()
+        """Cancel the abort timer."""
+        if self._abort_timer is not None:
+            self._abort_timer.cancel()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Hand on. What comes first is the handshake, all of it: what is none yet never will be."""
+        """Parse incoming bytes. Answer 400 and close the connection unless the first call has a complete handshake."""
         try:
             super().data_received(data)
         except InvalidState:
-            # uvicorn refuses a text after it has read the close that came with it.
+            # uvicorn rejects an invalid text after it has handled a close frame from the same read.
             self.transport.close()
         if not self.handshake_initiated:
-            # `websockets` has an answer to headers that are too large, and none to those that it cannot read.
-            self.transport.write(b"".join(self.conn.data_to_send()) or BAD_HANDSHAKE)
+            # `websockets` has a response for too large headers, and none for headers that it cannot parse.
+            self.transport.write(b"".join(self.conn.data_to_send()) or BAD_REQUEST)
             self.transport.close()
 
     def handle_connect(self, event: Request) -> None:
-        """A handshake: whoever speaks before it is answered has to wait, and costs nothing."""
+        """Start the application, and read nothing more until the handshake is answered.
+
+        Frames that arrive earlier wait in the socket's buffer, so they are neither parsed nor kept in memory.
+        """
         super().handle_connect(event)
         self.transport.pause_reading()
 
     def start_keepalive(self) -> None:
-        """The handshake is answered."""
+        """Read again, because the handshake is answered."""
         super().start_keepalive()
         self.transport.resume_reading()
 
     def pause_writing(self) -> None:
-        """Whoever does not read gets no answers to pings either: they would fill the memory."""
+        """Answer no pings while the client does not read, because the queued pongs would fill the memory."""
         super().pause_writing()
         self.conn.answers_pings = False
 
     def resume_writing(self) -> None:
-        """The client reads."""
+        """Answer pings again, because the client reads."""
         super().resume_writing()
         self.conn.answers_pings = True
 
     def handle_cont(self, event: Frame) -> None:
-        """A message in parts is one piece of memory: a million empty parts cost as much as none."""
-        whole: Any = self.frames[0]
-        if not isinstance(whole, bytearray):
-            whole = bytearray(whole)
-        whole += event.data
-        self.frames[0] = bytes(whole) if event.fin else whole
+        """Append a continuation frame to the message.
+
+        The message is kept as one byte array, so that a million empty fragments use no memory.
+        """
+        message: Any = self.frames[0]
+        if not isinstance(message, bytearray):
+            message = bytearray(message)
+        message += event.data
+        self.frames[0] = bytes(message) if event.fin else message
         if event.fin:
             self.send_receive_event_to_app()
 
     def handle_parser_exception(self) -> None:
-        """Say why it ends, and read nothing more.
+        """Send the close frame, end the application's stream of messages, and read nothing more.
 
-        It is not closed at once: with bytes unread that would be a reset, which may overtake the close code.
+        The connection stays open for `CLOSING_SECONDS`: closing it with unread bytes resets it, and the reset may
+        overtake the close frame.
         """
         self.transport.pause_reading()
-        # Or the application would have it go on.
+        # Otherwise the application's next `receive` resumes reading.
         self.read_paused = False
         if self.close_sent:
             return
@@ -152,50 +162,54 @@ class LimitedWebSocket(WebSocketsSansIOProtocol):
         self.close_timer = self.loop.call_later(self.close_timeout, self.transport.close)
 
     def keepalive_timeout(self) -> None:
-        """The client answers no ping."""
+        """Close the connection, because the client did not answer a ping in time."""
         super().keepalive_timeout()
-        self._end_soon()
+        self._start_abort_timer()
 
     def on_task_complete(self, task: asyncio.Task[None]) -> None:
-        """The application is done with it."""
+        """Close the connection after the application has returned."""
         super().on_task_complete(task)
-        self._end_soon()
+        self._start_abort_timer()
 
-    def _end_soon(self) -> None:
-        """A transport that is closed waits until all is read that was written; whoever reads nothing would stay."""
-        if self._last is None and not self.disconnected:
-            self._last = self.loop.call_later(LAST_SECONDS, self.transport.abort)
+    def _start_abort_timer(self) -> None:
+        """Abort the connection in `FLUSH_SECONDS`.
+
+        A closed transport stays until the client has read all written data, and the client may never read them.
+        """
+        if self._abort_timer is None and not self.disconnected:
+            self._abort_timer = self.loop.call_later(FLUSH_SECONDS, self.transport.abort)
 
 
 def limited(limits: WebSocketLimits) -> type[LimitedWebSocket]:
-    """The protocol with these limits, as uvicorn takes it."""
+    """Return a protocol class with these limits, for uvicorn's `ws` option."""
     return type("LimitedWebSocket", (LimitedWebSocket,), {"limits": limits})
 
 
-class _CountedFrames(ServerProtocol):
-    """What `websockets` makes of the bytes. Past a limit it stops within a read, however much that has brought."""
+class _LimitedServerProtocol(ServerProtocol):
+    """The frame parser of `websockets`, with rate limits. Beyond a limit it ignores the rest of the bytes of a read."""
 
     def __init__(self, limits: WebSocketLimits) -> None:
         super().__init__(max_size=limits.max_bytes, logger=logging.getLogger("uvicorn.error"))
         self._limits = limits
-        # Two seconds' worth at once: a client that was held up sends what it has.
-        self._frames = Allowance(limits.frames, 2 * limits.frames)
-        self._bytes = Allowance(limits.bytes, limits.burst_bytes)
+        # The frames of two seconds at once, because a delayed client sends its queued frames together.
+        self._frames = TokenBucket(limits.frames, 2 * limits.frames)
+        self._bytes = TokenBucket(limits.bytes, limits.burst_bytes)
         self.answers_pings = True
 
     def recv_frame(self, frame: Frame) -> None:
-        """A frame has come. After our close only the other side's counts."""
+        """Count and handle an incoming frame. After the server's close frame only a close frame is handled."""
         if frame.opcode is not CLOSE:
             if not self._frames.take(1):
-                self._end(f"at most {self._limits.frames:g} frames a second")
+                self._fail(f"at most {self._limits.frames:g} frames a second")
             if not self._bytes.take(len(frame.data)):
-                self._end(f"at most {self._limits.bytes:g} bytes a second")
+                self._fail(f"at most {self._limits.bytes:g} bytes a second")
             if self._state is CLOSING:
                 return
             if frame.opcode is PING and not self.answers_pings:
                 return
         super().recv_frame(frame)
 
-    def _end(self, reason: str) -> None:
+    def _fail(self, reason: str) -> None:
+        """Send a close frame, and raise `ProtocolError` to stop the parser."""
         self.fail(Close.TOO_MANY, reason)
-        raise ProtocolError(reason)  # what ends the parser
+        raise ProtocolError(reason)

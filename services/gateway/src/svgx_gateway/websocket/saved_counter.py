@@ -1,47 +1,51 @@
-"""How many of one connection's document messages are saved. No I/O."""
+"""The saved counter: the number of one connection's document messages that are saved. No I/O."""
 
 from dataclasses import dataclass
 
 
 @dataclass(slots=True)
 class _Gap:
-    """Messages that were not taken, from number `first` on, until step 2 number `filled_by` makes up for them."""
+    """Discarded messages, from number `first` until the sync step 2 with number `filled_by`."""
 
     first: int
     filled_by: int | None = None
 
 
 class SavedCounter:
-    """Numbers the document messages (sync step 2 and updates) in their order, from 1, taken or not.
+    """The counter of one connection.
 
-    What was not taken, since its sender was a viewer, holds the count back: it and everything after it is not called
-    saved. A later step 2 fills the gap: it has all that its client has and the server lacks, so once it is committed,
-    everything before it is.
+    It numbers the document messages (sync step 2 and updates) from 1 in the order of their arrival. A message of a
+    viewer is discarded: neither it nor any later message counts as saved. The next accepted sync step 2 fills this gap,
+    because it contains all that the client has and the server lacks: once it is committed, every message before it is
+    saved.
     """
 
     def __init__(self) -> None:
         self._arrived = 0
         self._gaps: list[_Gap] = []
-        self._told = 0
+        self._reported = 0
 
     def discard(self) -> None:
-        """A message has come and is not taken."""
+        """Count a message that is discarded."""
         self._arrived += 1
         if not self._gaps or self._gaps[-1].filled_by is not None:
             self._gaps.append(_Gap(self._arrived))
 
-    def take(self, *, whole: bool) -> int:
-        """A message has come and is taken: its number. `whole`: it is a step 2."""
+    def accept(self, *, is_step_2: bool) -> int:
+        """Count a message that is accepted, and return its number."""
         self._arrived += 1
-        if whole and self._gaps and self._gaps[-1].filled_by is None:
+        if is_step_2 and self._gaps and self._gaps[-1].filled_by is None:
             self._gaps[-1].filled_by = self._arrived
         return self._arrived
 
     def commit(self, number: int) -> int | None:
-        """Everything taken up to `number` is committed: how many are saved, or None when that is not news."""
+        """Return how many messages are saved once all accepted ones up to `number` are committed.
+
+        Return None when the number has not grown since the last call.
+        """
         self._gaps = [gap for gap in self._gaps if gap.filled_by is None or gap.filled_by > number]
         saved = min(number, self._gaps[0].first - 1) if self._gaps else number
-        if saved <= self._told:
+        if saved <= self._reported:
             return None
-        self._told = saved
+        self._reported = saved
         return saved

@@ -1,4 +1,4 @@
-"""Roles that change: what is remembered, and what a connection may do meanwhile."""
+"""Role checks: cached roles, and edits while a role is being looked up."""
 
 import asyncio
 from typing import cast
@@ -13,17 +13,17 @@ from svgx_common.contract.state import Access as AccessReply
 from svgx_common.messaging.bus import Bus
 from svgx_common.messaging.caller import Caller
 from svgx_gateway.identity.access import Access
-from svgx_gateway.websocket import roles as module
+from svgx_gateway.websocket import role_checks as module
 from svgx_gateway.websocket.canvas import LiveCanvas
-from svgx_gateway.websocket.connection import Connection
-from svgx_gateway.websocket.roles import Roles
+from svgx_gateway.websocket.connection import Connection, KnownRole, RoleInDoubt
+from svgx_gateway.websocket.role_checks import RoleChecks
 
 ANN = Caller("u", "ann", Role.EDITOR, "s")
 CANVAS = "00000000-0000-0000-0000-000000000001"
 
 
-class State:
-    """Answers what the role is, when it is told to."""
+class FakeState:
+    """A state service that answers each role lookup when the test sets the future in `asked`."""
 
     def __init__(self) -> None:
         self.asked: asyncio.Queue[asyncio.Future[CanvasRole]] = asyncio.Queue()
@@ -34,32 +34,32 @@ class State:
         return AccessReply(role=await answer)
 
 
-class Canvas:
-    """A canvas with one connection on it."""
+class FakeCanvas:
+    """A canvas with one connection."""
 
     def __init__(self, role: CanvasRole) -> None:
         self.canvas_id = CANVAS
         self.connection = Connection(cast(WebSocket, None), ANN, role, wants_saved=False)
         self.connections = {self.connection}
-        self.asked_for_all = 0
+        self.state_requests = 0
 
-    async def ask_for_all(self, _: Connection) -> None:
-        self.asked_for_all += 1
+    async def request_client_state(self, _: Connection) -> None:
+        self.state_requests += 1
 
 
 async def announce(access: Access) -> None:
-    """Say on the bus that roles on the canvas changed."""
+    """Announce that roles on the canvas changed."""
     await access._changed(f"svgx.canvas.{CANVAS}.access", b"")
 
 
-async def settle(connection: Connection) -> None:
+async def wait_for_known_role(connection: Connection) -> None:
     async with asyncio.timeout(5):
-        await connection.role_known.wait()
+        await connection.wait_for_known_role()
 
 
-async def test_an_answer_older_than_a_change_is_not_remembered() -> None:
-    """Proves R-ACCESS-6."""
-    state = State()
+async def test_role_from_before_a_change_is_not_cached() -> None:
+    """An answer that a change overtook is not cached. Proves R-ACCESS-6."""
+    state = FakeState()
     access = Access(cast(Bus, state))
     early = asyncio.create_task(access.role(ANN, CANVAS))
     answer = await state.asked.get()
@@ -69,12 +69,12 @@ async def test_an_answer_older_than_a_change_is_not_remembered() -> None:
     late = asyncio.create_task(access.role(ANN, CANVAS))
     (await state.asked.get()).set_result(CanvasRole.VIEWER)
     assert await late is CanvasRole.VIEWER
-    assert await access.role(ANN, CANVAS) is CanvasRole.VIEWER, "and that one is"
+    assert await access.role(ANN, CANVAS) is CanvasRole.VIEWER, "the newer answer is cached"
 
 
-async def test_what_may_have_been_missed_is_asked_again() -> None:
-    """Proves R-ACCESS-6: a change announced while the bus was away."""
-    state = State()
+async def test_forgotten_role_is_looked_up_again() -> None:
+    """After `forget` a role is looked up again. Proves R-ACCESS-6."""
+    state = FakeState()
     access = Access(cast(Bus, state))
     first = asyncio.create_task(access.role(ANN, CANVAS))
     (await state.asked.get()).set_result(CanvasRole.EDITOR)
@@ -85,34 +85,34 @@ async def test_what_may_have_been_missed_is_asked_again() -> None:
     assert await second is CanvasRole.VIEWER
 
 
-async def test_of_two_changes_the_last_one_counts() -> None:
-    """Proves R-ACCESS-6: nothing is written between them, whichever answer comes first."""
-    state = State()
-    roles, canvas = Roles(Access(cast(Bus, state))), Canvas(CanvasRole.EDITOR)
+async def test_role_stays_in_doubt_until_the_newest_lookup_is_answered() -> None:
+    """After two changes the role stays in doubt until the second lookup is answered. Proves R-ACCESS-6."""
+    state = FakeState()
+    checks, canvas = RoleChecks(Access(cast(Bus, state))), FakeCanvas(CanvasRole.EDITOR)
     live = cast(LiveCanvas, canvas)
-    roles.doubt(live)
+    checks.check_all(live)
     first = await state.asked.get()
-    roles.doubt(live)
+    checks.check_all(live)
     second = await state.asked.get()
     first.set_result(CanvasRole.EDITOR)
     await asyncio.sleep(0)
     await asyncio.sleep(0)
-    assert not canvas.connection.role_known.is_set()
+    assert canvas.connection.role == RoleInDoubt(CanvasRole.EDITOR, changes=2)
     second.set_result(CanvasRole.VIEWER)
-    await settle(canvas.connection)
-    assert canvas.connection.role is CanvasRole.VIEWER
-    await roles.stop()
+    await wait_for_known_role(canvas.connection)
+    assert canvas.connection.role == KnownRole(CanvasRole.VIEWER, changes=2)
+    await checks.stop()
 
 
-async def test_who_becomes_an_editor_is_asked_once() -> None:
-    """Proves R-ACCESS-9."""
-    state = State()
-    roles, canvas = Roles(Access(cast(Bus, state))), Canvas(CanvasRole.VIEWER)
-    roles.doubt(cast(LiveCanvas, canvas))
+async def test_promoted_viewer_is_asked_for_its_state_once() -> None:
+    """A viewer that becomes an editor is asked for its state once. Proves R-ACCESS-9."""
+    state = FakeState()
+    checks, canvas = RoleChecks(Access(cast(Bus, state))), FakeCanvas(CanvasRole.VIEWER)
+    checks.check_all(cast(LiveCanvas, canvas))
     (await state.asked.get()).set_result(CanvasRole.EDITOR)
-    await settle(canvas.connection)
-    await roles.check(canvas.connection, cast(LiveCanvas, canvas))
-    assert canvas.asked_for_all == 1
+    await wait_for_known_role(canvas.connection)
+    await checks.check(canvas.connection, cast(LiveCanvas, canvas))
+    assert canvas.state_requests == 1
 
 
 @pytest.mark.parametrize(
@@ -123,22 +123,22 @@ async def test_who_becomes_an_editor_is_asked_once() -> None:
         (5.0, [Forbidden()], Close.FORBIDDEN),
     ],
 )
-async def test_a_role_nobody_can_tell_is_asked_for_a_while(
+async def test_failed_role_lookup_is_repeated_then_closes_the_connection(
     monkeypatch: pytest.MonkeyPatch, patience: float, failures: list[SvgxError], code: Close | None
 ) -> None:
-    """Proves R-ACCESS-6: edits wait, and then the connection ends; none is dropped in silence."""
+    """A failed lookup is repeated for a while, then the connection is closed. Proves R-ACCESS-6."""
     monkeypatch.setattr(module, "PATIENCE", patience)
     monkeypatch.setattr(module, "PAUSE", 0.0)
-    state = State()
-    roles, canvas = Roles(Access(cast(Bus, state))), Canvas(CanvasRole.EDITOR)
-    roles.doubt(cast(LiveCanvas, canvas))
+    state = FakeState()
+    checks, canvas = RoleChecks(Access(cast(Bus, state))), FakeCanvas(CanvasRole.EDITOR)
+    checks.check_all(cast(LiveCanvas, canvas))
     for failure in failures:
         (await state.asked.get()).set_exception(failure)
     if code is None:
         (await state.asked.get()).set_result(CanvasRole.EDITOR)
-        await settle(canvas.connection)
+        await wait_for_known_role(canvas.connection)
         assert not canvas.connection.closing.done()
     else:
         async with asyncio.timeout(5):
             assert (await canvas.connection.closing).code is code
-        assert not canvas.connection.role_known.is_set()
+        assert isinstance(canvas.connection.role, RoleInDoubt)

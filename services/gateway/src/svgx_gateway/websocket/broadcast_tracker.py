@@ -1,0 +1,110 @@
+"""The broadcast tracker: the gateway's position in the broadcasts of one canvas, and the detection of gaps. No I/O."""
+
+import asyncio
+from dataclasses import dataclass
+
+from prometheus_client import Counter
+
+from svgx_common.messaging.wire import Broadcast, SyncReply
+from svgx_yjs.structure import EMPTY_STATE_VECTOR
+
+GAPS = Counter("svgx_engine_live_gaps", "Broadcasts this gateway found missing, and caught up.")
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """A position in the broadcasts of a canvas. Sequence numbers count from the start of the epoch."""
+
+    epoch: str
+    sequence: int
+
+
+class BroadcastTracker:
+    """The tracker of one canvas. It is told of each broadcast and each sync reply of the holder."""
+
+    def __init__(self) -> None:
+        self.vector = EMPTY_STATE_VECTOR
+        """State vector that every client is known to have; a catch-up starts from it.
+
+        A client that lags may have less, and remembers its own older state vector.
+        """
+        self.informed_epoch: str | None = None
+        """Epoch of the newest holder that got the clients' own edits and awareness states."""
+        self.behind = asyncio.Event()
+        """Set from the first suspected gap until the clients got everything they missed."""
+        self.suspected_gaps = 0
+        """Number of calls of `suspect_gap`."""
+        self._position: Position | None = None
+        self._checkpoint: tuple[Position, bytes] | None = None
+
+    def suspect_gap(self) -> None:
+        """Request a catch-up, because the gateway may have missed a broadcast."""
+        self.suspected_gaps += 1
+        self.behind.set()
+
+    def record_sync(self, reply: SyncReply) -> None:
+        """Record that one client got this reply to its own state vector."""
+        if self._position is None:
+            self._position = Position(reply.epoch, reply.sequence)
+            self.vector = reply.state_vector
+        if self.informed_epoch is None:
+            self.informed_epoch = reply.epoch
+        elif reply.epoch != self.informed_epoch:
+            self.suspect_gap()
+
+    def record_broadcast(self, broadcast: Broadcast) -> None:
+        """Record that this broadcast was sent to all clients."""
+        known = self._position
+        if known is None or known.epoch != broadcast.epoch:
+            self._position = Position(broadcast.epoch, broadcast.sequence)
+            self.suspect_gap()
+        elif broadcast.sequence > known.sequence:
+            self._position = Position(broadcast.epoch, broadcast.sequence)
+            if broadcast.sequence > known.sequence + 1:
+                GAPS.inc()
+                self.suspect_gap()
+        self._adopt_checkpoint()
+
+    def record_checkpoint(self, reply: SyncReply) -> bool:
+        """Record the holder's position and state vector. Return False when the holder is ahead of the gateway.
+
+        The gateway may have missed a broadcast then, or the broadcast is still on its way: the next checkpoint decides.
+        """
+        own, holders = self._position, Position(reply.epoch, reply.sequence)
+        if own is None or self.behind.is_set():
+            return True
+        previous, self._checkpoint = self._checkpoint, (holders, reply.state_vector)
+        if own.epoch != holders.epoch:
+            self.suspect_gap()
+        elif previous is not None and own.sequence < previous[0].sequence:
+            GAPS.inc()
+            self.suspect_gap()
+        elif previous is not None and previous[0] == own == holders:
+            # No broadcast was on its way at the previous checkpoint, because it would have arrived by now.
+            self.vector = previous[1]
+        return own.epoch == holders.epoch and own.sequence >= holders.sequence
+
+    def record_catch_up(self, reply: SyncReply, suspected_gaps: int) -> None:
+        """Record that all clients got this reply to `vector`.
+
+        `suspected_gaps` is the number at the time of the request, because a later suspicion needs another catch-up.
+        """
+        own, holders = self._position, Position(reply.epoch, reply.sequence)
+        if own is None or own.epoch != holders.epoch or own.sequence < holders.sequence:
+            self._position = holders
+        self.vector = reply.state_vector
+        self._checkpoint = None
+        if self.suspected_gaps == suspected_gaps:
+            self.behind.clear()
+
+    def _adopt_checkpoint(self) -> None:
+        """Adopt the checkpoint's vector once the gateway has a later broadcast and no gap before it.
+
+        The broadcast right at the checkpoint is not enough, because the vector may include the next one already.
+        """
+        if self._checkpoint is None or self._position is None or self.behind.is_set():
+            return
+        position, vector = self._checkpoint
+        if position.epoch == self._position.epoch and position.sequence < self._position.sequence:
+            self.vector = vector
+            self._checkpoint = None

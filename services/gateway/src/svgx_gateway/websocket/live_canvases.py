@@ -1,0 +1,161 @@
+"""The registry of live canvases: every canvas that has connections on this gateway."""
+
+import asyncio
+import contextlib
+import random
+from collections.abc import AsyncIterator, Callable
+
+import structlog
+from prometheus_client import Gauge
+
+from svgx_common.background import BackgroundTasks
+from svgx_common.contract.close_codes import Close
+from svgx_common.contract.errors import SvgxError
+from svgx_common.messaging.bus import Bus
+from svgx_common.messaging.caller import Caller
+from svgx_gateway.identity.access import Access
+from svgx_gateway.websocket.canvas import LiveCanvas
+from svgx_gateway.websocket.connection import Connection
+from svgx_gateway.websocket.outbox import PATIENCE
+from svgx_gateway.websocket.role_checks import RoleChecks
+
+log = structlog.get_logger(__name__)
+
+CONNECTIONS = Gauge("svgx_engine_live_connections", "WebSocket connections open on this gateway.")
+CANVASES = Gauge("svgx_engine_live_canvases", "Canvases with a connection on this gateway.")
+
+LEAVE_SECONDS = 2.0
+"""Seconds that a drain waits until the closed connections have left their canvases."""
+
+
+class LiveCanvases:
+    """The live canvases of one gateway."""
+
+    def __init__(self, bus: Bus, access: Access) -> None:
+        self._bus = bus
+        self._access = access
+        self._role_checks = RoleChecks(access)
+        self._canvases: dict[str, LiveCanvas] = {}
+        self._starting: dict[str, asyncio.Task[LiveCanvas]] = {}
+        self._removals = BackgroundTasks()
+        self._draining = False
+        self._joined = 0
+        """Number of connections inside `join`."""
+        self._all_left = asyncio.Event()
+        """Set while no connection is inside `join`."""
+        self._all_left.set()
+        bus.on_reconnect(self._reconnected)
+        access.on_change(self._access_changed)
+        CONNECTIONS.set_function(self._count)
+        CANVASES.set_function(lambda: len(self._canvases))
+
+    @contextlib.asynccontextmanager
+    async def join(self, canvas_id: str, connection: Connection) -> AsyncIterator[LiveCanvas]:
+        """Add a connection to its canvas for the duration of the context, and return the canvas."""
+        canvas = await self._start(canvas_id)
+        canvas.connections.add(connection)
+        self._joined += 1
+        self._all_left.clear()
+        if self._draining:
+            # The drain did not close this connection, because it had not joined yet.
+            connection.close(Close.RESTARTING, "restarting")
+        try:
+            # Check the role again, because a change since the first lookup did not reach this connection.
+            await self.check_role(connection, canvas)
+            yield canvas
+        finally:
+            canvas.connections.discard(connection)
+            if (state := connection.awareness.removal()) is not None:
+                with contextlib.suppress(SvgxError):
+                    await canvas.publish_awareness(connection, state)
+            if not canvas.connections and self._canvases.get(canvas_id) is canvas:
+                self._removals.start("remove a canvas", self._remove(canvas))
+            self._joined -= 1
+            if not self._joined:
+                self._all_left.set()
+
+    async def drain(self, seconds: float) -> None:
+        """Close every connection in random order over `seconds`, then wait until all edits are committed.
+
+        The clients reconnect to another gateway.
+        """
+        self._draining = True
+        connections = [each for canvas in self._canvases.values() for each in canvas.connections]
+        random.shuffle(connections)
+        clock = asyncio.get_running_loop().time
+        start = clock()
+        for number, connection in enumerate(connections):
+            # Wait until an absolute time, because every sleep lasts a little too long and the errors would add up.
+            await asyncio.sleep(start + seconds * number / len(connections) - clock())
+            connection.close(Close.RESTARTING, "restarting")
+        with contextlib.suppress(TimeoutError):
+            # Each connection sends its close code and removes its presence; the end of the server would cut this short.
+            async with asyncio.timeout(LEAVE_SECONDS):
+                await self._all_left.wait()
+        await asyncio.gather(
+            *(canvas.outbox.wait_until_empty() for canvas in self._canvases.values())
+        )
+
+    async def stop(self) -> None:
+        """Stop the background tasks and every canvas."""
+        await self._removals.stop()
+        await self._role_checks.stop()
+        await asyncio.gather(*(canvas.stop() for canvas in self._canvases.values()))
+
+    def close_revoked(self, is_revoked: Callable[[Caller], bool]) -> None:
+        """Close the connections of revoked access tokens. Their clients may reconnect with fresh tokens."""
+        for canvas in self._canvases.values():
+            for connection in canvas.connections:
+                if is_revoked(connection.caller):
+                    connection.close(Close.UNAUTHENTICATED, "the access token has been revoked")
+
+    async def check_role(self, connection: Connection, canvas: LiveCanvas) -> None:
+        """Look up a connection's role again, and adopt it."""
+        await self._role_checks.check(connection, canvas)
+
+    def details(self) -> dict[str, int]:
+        """Return figures for the health report."""
+        return {"connections": self._count(), "canvases": len(self._canvases)}
+
+    def _count(self) -> int:
+        return sum(len(canvas.connections) for canvas in self._canvases.values())
+
+    async def _start(self, canvas_id: str) -> LiveCanvas:
+        """Return the live canvas; start it unless it is live or starting already."""
+        if (canvas := self._canvases.get(canvas_id)) is not None:
+            return canvas
+        starting = self._starting.get(canvas_id)
+        if starting is None:
+            starting = asyncio.create_task(self._start_new(canvas_id))
+            self._starting[canvas_id] = starting
+            starting.add_done_callback(lambda _: self._starting.pop(canvas_id, None))
+        return await asyncio.shield(starting)
+
+    async def _start_new(self, canvas_id: str) -> LiveCanvas:
+        canvas = LiveCanvas(self._bus, canvas_id)
+        await canvas.start()
+        self._canvases[canvas_id] = canvas
+        return canvas
+
+    async def _remove(self, canvas: LiveCanvas) -> None:
+        """Stop a canvas without connections once its edits are committed, unless a client joins meanwhile."""
+        with contextlib.suppress(TimeoutError):
+            # Wait as long as with connected clients, because a user that closes a tab expects the edits to be saved.
+            async with asyncio.timeout(PATIENCE):
+                await canvas.outbox.wait_until_empty()
+        if not canvas.connections and self._canvases.get(canvas.canvas_id) is canvas:
+            del self._canvases[canvas.canvas_id]
+            await canvas.stop()
+
+    async def _reconnected(self) -> None:
+        """Check for all announcements that may have been missed while NATS was disconnected."""
+        self._access.forget()
+        for canvas in self._canvases.values():
+            canvas.suspect_gap()
+            canvas.outbox.resend()
+            self._role_checks.check_all(canvas)
+
+    async def _access_changed(self, canvas_id: str) -> None:
+        """Check the roles on a canvas, because a change was announced."""
+        if (canvas := self._canvases.get(canvas_id)) is not None:
+            self._role_checks.check_all(canvas)

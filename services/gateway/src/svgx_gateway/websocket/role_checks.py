@@ -1,0 +1,63 @@
+"""Role checks: the new lookup of a connection's role when the role may have changed."""
+
+import asyncio
+import time
+
+from svgx_common.background import BackgroundTasks
+from svgx_common.contract.close_codes import Close, close_code
+from svgx_common.contract.errors import SvgxError
+from svgx_common.contract.policy import CanvasRole
+from svgx_gateway.identity.access import Access
+from svgx_gateway.websocket.canvas import LiveCanvas
+from svgx_gateway.websocket.connection import Connection
+
+CONCURRENT_LOOKUPS = 16
+"""Roles that are looked up at a time. Further lookups wait."""
+
+PATIENCE = 30.0
+"""Seconds in which a failed lookup is repeated. The connection's edits wait meanwhile; after this time it is closed."""
+
+PAUSE = 0.25
+"""Seconds between two tries."""
+
+
+class RoleChecks:
+    """The role checks of one gateway. A connection's edits wait until the newest check of its role has an answer."""
+
+    def __init__(self, access: Access) -> None:
+        self._access = access
+        self._lookups = asyncio.Semaphore(CONCURRENT_LOOKUPS)
+        self._background = BackgroundTasks()
+
+    def check_all(self, canvas: LiveCanvas) -> None:
+        """Check the role of every connection in the background, because the roles on the canvas may have changed."""
+        for connection in canvas.connections:
+            connection.doubt_role()
+            self._background.start("role check", self.check(connection, canvas))
+
+    async def check(self, connection: Connection, canvas: LiveCanvas) -> None:
+        """Look up a connection's role and adopt it. Close the connection when it has no role, or the lookup fails."""
+        changes = connection.role.changes
+        try:
+            role = await self._look_up(connection, canvas)
+            if connection.settle_role(role, changes):
+                await canvas.request_client_state(connection)
+        except SvgxError as error:
+            connection.close(close_code(error), error.detail)
+
+    async def stop(self) -> None:
+        """Cancel all checks, and wait until they have ended."""
+        await self._background.stop()
+
+    async def _look_up(self, connection: Connection, canvas: LiveCanvas) -> CanvasRole:
+        end = time.monotonic() + PATIENCE
+        while True:
+            try:
+                async with self._lookups:
+                    return await self._access.role(connection.caller, canvas.canvas_id)
+            except SvgxError as error:
+                # After `end` the role stays unknown: the client reconnects, and sends its unsaved edits again.
+                may_pass = close_code(error) is Close.OVERLOADED
+                if not may_pass or time.monotonic() > end or connection not in canvas.connections:
+                    raise
+            await asyncio.sleep(PAUSE)

@@ -1,0 +1,76 @@
+"""Token expiry: a connection lasts until its access token expires, unless the client sends a fresh token before."""
+
+import asyncio
+import time
+
+from starlette.websockets import WebSocket
+
+from svgx_common.contract.close_codes import Close
+from svgx_common.contract.errors import Unauthenticated
+from svgx_gateway.identity.identities import Identities, Identity
+from svgx_gateway.websocket.connection import Connection
+from svgx_yjs import protocol
+
+NOTICE = 60.0
+"""Seconds between the notice to the client and the expiry of its token. A token that is valid for less than twice this
+time is announced halfway to its expiry."""
+
+
+class TokenExpiry:
+    """The timers that close one connection when its token expires.
+
+    `wants_notice`: the client connected with `renew=1`, so it gets a notice before the expiry and after each renewal.
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        identities: Identities,
+        identity: Identity,
+        *,
+        wants_notice: bool,
+    ) -> None:
+        self._connection = connection
+        self._identities = identities
+        self._wants_notice = wants_notice
+        self._expires_at = 0.0
+        """Unix time in seconds."""
+        self._timers: list[asyncio.TimerHandle] = []
+        self._start_timers(identity)
+
+    async def renew(self, token: str, websocket: WebSocket) -> None:
+        """Extend the connection to the expiry of a fresh token of the same account.
+
+        Raises `Unauthenticated` or `Unavailable`.
+        """
+        identity = await self._identities.of_token(token, websocket)
+        if identity.caller.user_id != self._connection.caller.user_id:
+            raise Unauthenticated("the fresh access token is another account's")
+        self._connection.renew(identity.caller)
+        self._start_timers(identity)
+        if self._wants_notice:
+            self._send_notice()
+
+    def stop(self) -> None:
+        """Cancel the timers."""
+        for timer in self._timers:
+            timer.cancel()
+
+    def _start_timers(self, identity: Identity) -> None:
+        self.stop()
+        self._expires_at = identity.expires_at
+        seconds = self._seconds_left()
+        call_later = asyncio.get_running_loop().call_later
+        self._timers = [call_later(seconds, self._close)]
+        if self._wants_notice:
+            notice_in = seconds - min(NOTICE, seconds / 2)
+            self._timers.append(call_later(notice_in, self._send_notice))
+
+    def _seconds_left(self) -> float:
+        return max(0.0, self._expires_at - time.time())
+
+    def _send_notice(self) -> None:
+        self._connection.send(protocol.encode_token_lifetime(int(self._seconds_left())))
+
+    def _close(self) -> None:
+        self._connection.close(Close.UNAUTHENTICATED, "the access token has expired")

@@ -1,0 +1,116 @@
+"""The broadcast tracker: the detection of gaps, and the state vector that every client has."""
+
+from svgx_common.messaging.wire import Broadcast, SyncReply
+from svgx_gateway.websocket.broadcast_tracker import BroadcastTracker
+from svgx_yjs.structure import EMPTY_STATE_VECTOR
+
+
+def reply(sequence: int, vector: bytes, epoch: str = "e") -> SyncReply:
+    return SyncReply(epoch, sequence, vector, b"", b"\x00")
+
+
+def broadcast(sequence: int, epoch: str = "e") -> Broadcast:
+    return Broadcast(epoch, sequence, b"")
+
+
+def tracker_at(sequence: int) -> BroadcastTracker:
+    """Return a tracker of clients that have every broadcast up to this one."""
+    tracker = BroadcastTracker()
+    tracker.record_sync(reply(sequence, b"joined"))
+    return tracker
+
+
+def test_gap_and_new_holder_start_a_catch_up() -> None:
+    """A missing sequence number and a new epoch are gaps. Proves R-SYNC-15."""
+    tracker = tracker_at(3)
+    tracker.record_broadcast(broadcast(4))
+    tracker.record_broadcast(broadcast(4))
+    assert not tracker.behind.is_set()
+    tracker.record_broadcast(broadcast(6))
+    assert tracker.behind.is_set()
+    tracker.record_catch_up(reply(6, b"caught"), tracker.suspected_gaps)
+    assert not tracker.behind.is_set()
+    tracker.record_broadcast(broadcast(1, "next"))
+    assert tracker.behind.is_set()
+
+
+def test_lost_last_broadcast_is_found_at_the_second_checkpoint() -> None:
+    """A lost last broadcast is a gap at the second checkpoint that shows it. Proves R-SYNC-15."""
+    tracker = tracker_at(3)
+    assert not tracker.record_checkpoint(reply(4, b"4"))
+    assert not tracker.behind.is_set(), "the broadcast may still arrive"
+    tracker.record_checkpoint(reply(4, b"4"))
+    assert tracker.behind.is_set()
+
+
+def test_new_holder_without_broadcasts_is_found_at_a_checkpoint() -> None:
+    """The old holder may have failed between its commit and its broadcast. Proves R-SYNC-15."""
+    tracker = tracker_at(3)
+    tracker.record_checkpoint(reply(0, b"0", "next"))
+    assert tracker.behind.is_set()
+
+
+def test_checkpoint_vector_is_adopted_after_the_next_broadcast() -> None:
+    """The vector of a checkpoint may include the next broadcast already. Proves R-SYNC-15."""
+    tracker = tracker_at(3)
+    assert tracker.record_checkpoint(reply(3, b"may include 4"))
+    tracker.record_broadcast(broadcast(3))
+    assert tracker.vector == b"joined"
+    tracker.record_broadcast(broadcast(4))
+    assert tracker.vector == b"may include 4"
+
+
+def test_checkpoint_vector_is_adopted_at_an_equal_second_checkpoint() -> None:
+    """Between equal checkpoints no broadcast was on its way. Proves R-SYNC-15."""
+    tracker = tracker_at(3)
+    tracker.record_checkpoint(reply(3, b"quiet"))
+    assert tracker.vector == b"joined"
+    tracker.record_checkpoint(reply(3, b"quiet"))
+    assert tracker.vector == b"quiet"
+    assert not tracker.behind.is_set()
+
+
+def test_checkpoint_vector_is_not_adopted_during_a_gap() -> None:
+    """A client that begins to lag during a gap must catch up from before the gap. Proves R-SYNC-15."""
+    tracker = tracker_at(3)
+    tracker.record_checkpoint(reply(3, b"checkpoint"))
+    tracker.record_broadcast(broadcast(6))
+    suspected_gaps = tracker.suspected_gaps
+    tracker.record_broadcast(broadcast(7))
+    assert tracker.behind.is_set()
+    assert tracker.vector == b"joined"
+    tracker.record_catch_up(reply(7, b"caught"), suspected_gaps)
+    assert tracker.vector == b"caught"
+    tracker.record_broadcast(broadcast(8))
+    assert tracker.vector == b"caught"
+    assert not tracker.behind.is_set()
+
+
+def test_gap_suspected_during_a_catch_up_needs_another_catch_up() -> None:
+    """A catch-up ends only the gaps suspected before its request. Proves R-SYNC-15."""
+    tracker = tracker_at(3)
+    tracker.suspect_gap()
+    suspected_gaps = tracker.suspected_gaps
+    tracker.suspect_gap()
+    tracker.record_catch_up(reply(3, b"caught"), suspected_gaps)
+    assert tracker.behind.is_set()
+    tracker.record_catch_up(reply(3, b"caught"), tracker.suspected_gaps)
+    assert not tracker.behind.is_set()
+
+
+def test_broadcast_within_a_catch_up_is_no_gap() -> None:
+    """A broadcast that a catch-up included may be lost or late. Proves R-SYNC-15."""
+    tracker = tracker_at(3)
+    tracker.suspect_gap()
+    tracker.record_catch_up(reply(5, b"caught"), tracker.suspected_gaps)
+    tracker.record_broadcast(broadcast(4))
+    tracker.record_broadcast(broadcast(6))
+    assert not tracker.behind.is_set()
+
+
+def test_broadcast_before_the_first_sync_needs_a_full_catch_up() -> None:
+    """Before the first sync a catch-up starts from the empty state vector. Proves R-SYNC-15."""
+    tracker = BroadcastTracker()
+    tracker.record_broadcast(broadcast(5))
+    assert tracker.behind.is_set()
+    assert tracker.vector == EMPTY_STATE_VECTOR

@@ -1,0 +1,126 @@
+"""The registry of live canvases: joins, checks after a reconnect, and the drain."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
+from functools import partial
+from typing import cast
+
+import pytest
+from starlette.websockets import WebSocket
+
+from svgx_common.contract.close_codes import Close
+from svgx_common.contract.policy import CanvasRole, Role
+from svgx_common.contract.state import Access as AccessReply
+from svgx_common.messaging.bus import Bus
+from svgx_common.messaging.caller import Caller
+from svgx_gateway.identity.access import Access
+from svgx_gateway.websocket.canvas import LiveCanvas
+from svgx_gateway.websocket.connection import Connection
+from svgx_gateway.websocket.live_canvases import LiveCanvases
+
+ANN = Caller("u", "ann", Role.EDITOR, "s")
+CANVAS = "00000000-0000-0000-0000-000000000001"
+
+
+class FakeBus:
+    """A bus that answers with `role`, and ignores every subscription."""
+
+    def __init__(self) -> None:
+        self.role = CanvasRole.EDITOR
+        self.connected = False
+        self.reconnect_callbacks: list[Callable[[], Awaitable[None]]] = []
+
+    def on_reconnect(self, callback: Callable[[], Awaitable[None]]) -> None:
+        self.reconnect_callbacks.append(callback)
+
+    async def ask(self, *_: object, **__: object) -> AccessReply:
+        return AccessReply(role=self.role)
+
+    async def listen(self, *_: object, **__: object) -> None:
+        pass
+
+    async def wait_connected(self, _: float) -> None:
+        await asyncio.Event().wait()
+
+
+@pytest.fixture
+def bus() -> FakeBus:
+    """Return a bus on which every caller is an editor."""
+    return FakeBus()
+
+
+async def test_role_change_during_the_join_takes_effect(bus: FakeBus) -> None:
+    """A role that changes between its first lookup and the join is looked up again. Proves R-ACCESS-6."""
+    access = Access(cast(Bus, bus))
+    canvases = LiveCanvases(cast(Bus, bus), access)
+    role = await access.role(ANN, CANVAS)
+    bus.role = CanvasRole.VIEWER
+    access.forget()
+    connection = Connection(cast(WebSocket, None), ANN, role, wants_saved=False)
+    async with canvases.join(CANVAS, connection) as canvas:
+        assert isinstance(canvas, LiveCanvas)
+        assert not connection.may_edit
+    await canvases.stop()
+
+
+async def test_reconnect_checks_all_roles(bus: FakeBus) -> None:
+    """A reconnect checks all roles, because an announcement may have been missed. Proves R-ACCESS-6."""
+    access = Access(cast(Bus, bus))
+    canvases = LiveCanvases(cast(Bus, bus), access)
+    connection = Connection(
+        cast(WebSocket, None), ANN, await access.role(ANN, CANVAS), wants_saved=False
+    )
+    async with canvases.join(CANVAS, connection):
+        bus.role = CanvasRole.VIEWER
+        for callback in bus.reconnect_callbacks:
+            await callback()
+        async with asyncio.timeout(5):
+            await connection.wait_for_known_role()
+        assert not connection.may_edit
+    await canvases.stop()
+
+
+async def join(canvases: LiveCanvases, stack: AsyncExitStack) -> Connection:
+    """Join the canvas with a new connection."""
+    connection = Connection(cast(WebSocket, None), ANN, CanvasRole.EDITOR, wants_saved=False)
+    await stack.enter_async_context(canvases.join(CANVAS, connection))
+    return connection
+
+
+async def test_drain_closes_connections_in_random_order_over_its_time(bus: FakeBus) -> None:
+    """A drain closes connections in random order, spread over its time. Proves R-FAIL-15."""
+    canvases = LiveCanvases(cast(Bus, bus), Access(cast(Bus, bus)))
+    loop = asyncio.get_running_loop()
+    async with AsyncExitStack() as stack:
+        connections = [await join(canvases, stack) for _ in range(100)]
+        canvas = await stack.enter_async_context(canvases.join(CANVAS, connections[0]))
+        closed: list[tuple[int, float]] = []
+        start = loop.time()
+
+        def record(number: int, _: object) -> None:
+            closed.append((number, loop.time() - start))
+
+        # The order of the set is the same at each iteration; the drain must use another one.
+        unshuffled = [connections.index(each) for each in canvas.connections]
+        for number, connection in enumerate(connections):
+            connection.closing.add_done_callback(partial(record, number))
+        await canvases.drain(0.5)
+    assert {each.closing.result().code for each in connections} == {Close.RESTARTING}
+    assert all(at >= turn * 0.5 / 100 for turn, (_, at) in enumerate(closed))
+    order = [number for number, _ in closed]
+    assert sorted(order) == list(range(100))
+    assert order != unshuffled
+    await canvases.stop()
+
+
+async def test_connection_that_joins_during_a_drain_is_closed(bus: FakeBus) -> None:
+    """A connection that joins after the drain has begun is closed at once. Proves R-FAIL-15."""
+    canvases = LiveCanvases(cast(Bus, bus), Access(cast(Bus, bus)))
+    async with AsyncExitStack() as stack:
+        joined = await join(canvases, stack)
+        await canvases.drain(0)
+        joining = await join(canvases, stack)
+        for connection in (joined, joining):
+            assert connection.closing.result().code is Close.RESTARTING
+    await canvases.stop()

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from svgx_devstack import DevStack
-from tests.e2e import studio as studios
-from tests.e2e.studio import Studio
-from tests.e2e.yjs_clients import FOLDER, YjsDriver
+from tests.e2e.clients import canvas_session as studios
+from tests.e2e.clients.canvas_session import Studio
+from tests.e2e.clients.yjs_driver import FOLDER, YjsDriver
 
 
 @pytest.fixture(scope="session")

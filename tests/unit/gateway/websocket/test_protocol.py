@@ -12,7 +12,7 @@ from uvicorn.server import ServerState
 
 from svgx_common.http.protocol import LimitedHttp
 from svgx_gateway.websocket.protocol import WebSocketLimits, limited
-from tests.e2e.raw_socket import RawSocket, frame
+from tests.e2e.clients.raw_socket import RawSocket, frame
 
 HANDSHAKE = (
     b"GET / HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"

@@ -1,0 +1,44 @@
+"""Whatever a drawing refers to, the services ask nobody for it."""
+
+import asyncio
+
+import pytest
+
+from tests.e2e.clients.canvas_session import Studio
+from tests.e2e.http.test_http import SVG_TYPE, check_problem
+
+SVG = """<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" viewBox="0 0 9 9">
+<style>@import "{url}/a.css"; @font-face {{ font-family: f; src: url({url}/f) }} rect {{ fill: url({url}/b) }}</style>
+<filter id="f"><feImage href="{url}/c.png"/></filter>
+<image href="{url}/d.png" width="3" height="3"/><image xlink:href="{url}/e.svg" width="3" height="3"/>
+<use href="{url}/g.svg#x"/><a href="{url}/h"><text font-family="f" style="background: url({url}/i)">t</text></a>
+<rect width="3" height="3" filter="url(#f)" mask="url({url}/j#m)"/>
+</svg>"""
+WITH_ENTITY = '<!DOCTYPE svg SYSTEM "{url}/svg.dtd"><svg xmlns="http://www.w3.org/2000/svg"/>'
+
+
+@pytest.mark.parametrize("scheme", ["http:", ""])
+async def test_a_drawing_makes_no_request(studio: Studio, canvas: str, scheme: str) -> None:
+    """Proves R-SVG-3: imported and exported in every form, beside a server that would notice."""
+    asked: list[str] = []
+
+    def notice(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asked.append("connection")
+        writer.close()
+
+    server = await asyncio.start_server(notice, "127.0.0.1", 0)
+    async with server:
+        url = f"{scheme}//127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        await studio.owner.import_svg(canvas, SVG.format(url=url).encode())
+        path = f"/runtime/canvases/{canvas}/svg"
+        hostile = WITH_ENTITY.format(url=url).encode()
+        answer = await studio.owner.request("PUT", path, content=hostile, headers=SVG_TYPE)
+        check_problem(answer, 422, "invalid")
+        for form in ("svg", "png", "json", "yjs"):
+            content = await studio.owner.export(canvas, form)
+            assert form in ("json", "yjs") or b"127.0.0.1" not in content, form
+        reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
+        await reader.read()
+        writer.close()
+        await writer.wait_closed()
+        assert asked == ["connection"]  # the test's own

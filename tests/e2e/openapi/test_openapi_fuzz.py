@@ -1,0 +1,95 @@
+"""schemathesis over the OpenAPI document of the running suite: every check, every phase, as everybody."""
+
+import asyncio
+import os
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from svgx_devstack import DevStack
+from tests import leaks
+from tests.e2e.clients.api import Api, Session, reach
+from tests.limits import ROOMY
+
+FOLDER = Path(__file__).parent
+EXAMPLES = os.environ.get("SVGX_FUZZ_EXAMPLES", "4")
+"""Requests for each operation and phase; `make fuzz` sends more."""
+
+pytestmark = pytest.mark.timeout(120 + 20 * int(EXAMPLES))
+
+SECRET = "nobody else's plan"
+
+
+@pytest.fixture(scope="module")
+async def stack(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[DevStack]:
+    """One of its own: accounts, sessions and limits change in it. Signing in seems to come from elsewhere."""
+    settings = {**ROOMY, "TRUSTED_PROXIES": "127.0.0.1"}
+    async with DevStack(tmp_path_factory.mktemp("fuzz"), settings=settings) as stack:
+        yield stack
+        assert await asyncio.to_thread(leaks.find, stack) == []
+
+
+@pytest.fixture(scope="module")
+async def api(stack: DevStack) -> AsyncIterator[Api]:
+    """Its gateway."""
+    async with reach(stack.url) as api:
+        yield api
+
+
+@pytest.fixture(scope="module")
+async def owner(stack: DevStack, api: Api) -> Session:
+    """Somebody with a canvas that is nobody else's."""
+    admin = api.session(stack.admin_username, stack.admin_password)
+    owner = api.of(await admin.create_user("the-owner"))
+    await owner.create_canvas(SECRET)
+    return owner
+
+
+@pytest.mark.parametrize("role", ["nobody", "viewer", "editor", "admin"])
+async def test_the_document_says_what_is_so(
+    stack: DevStack, api: Api, owner: Session, tmp_path: Path, role: str
+) -> None:
+    """Proves R-CONTRACT-6 and R-ACCESS-11: as documented, whatever is sent; nobody sees what is another's."""
+    environment = {**os.environ, "SVGX_URL": stack.url}
+    admin = api.session(stack.admin_username, stack.admin_password)
+    if role == "admin":
+        # The only one, whom R-AUTH-16 protects from itself.
+        environment |= {
+            "SVGX_USERNAME": stack.admin_username,
+            "SVGX_PASSWORD": stack.admin_password,
+        }
+        environment["SVGX_USER_ID"] = str((await admin.me())["id"])
+    elif role != "nobody":
+        user = await admin.create_user(f"fuzz-{role}", role)
+        environment |= {"SVGX_USERNAME": user.username, "SVGX_PASSWORD": user.password}
+        environment["SVGX_USER_ID"] = user.id
+    requests = tmp_path / "requests.ndjson"
+    process = await asyncio.create_subprocess_exec(
+        str(Path(sys.executable).with_name("schemathesis")),
+        "--config-file=schemathesis.toml",
+        "run",
+        f"{stack.url}/openapi.json",
+        "--checks=all",
+        f"--max-examples={EXAMPLES}",
+        "--continue-on-failure",
+        "--seed=1",
+        "--report=ndjson",
+        f"--report-ndjson-path={requests}",
+        cwd=FOLDER,
+        env=environment,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    output, _ = await process.communicate()
+    said = output.decode(errors="replace")
+    assert process.returncode == 0, said
+    written = requests.read_text(errors="replace")
+    assert "/runtime/canvases/" in written
+    if role != "admin":
+        assert SECRET not in written
+        assert [canvas.name for canvas in await owner.canvases()] == [SECRET]
+    async with httpx.AsyncClient(base_url=stack.url) as http:
+        assert (await http.get("/health/")).status_code == 200

@@ -1,0 +1,56 @@
+"""The whole stack by one configuration file."""
+
+import asyncio
+from pathlib import Path
+
+import httpx
+
+from svgx_devstack import DevStack
+from tests.e2e.clients.api import reach
+
+FILE = """
+security:
+  rate_limit_requests_per_minute: 77
+monitoring:
+  prometheus_enabled: false
+  health_check_interval: 1
+gateway:
+  hsts_seconds: 60
+  trusted_proxies: 127.0.0.1
+"""
+
+
+async def test_the_stack_by_one_file(tmp_path: Path) -> None:
+    """Proves R-CONFIG-1 on all services: each takes what is its own."""
+    file = tmp_path / "config.yaml"
+    file.write_text(FILE)
+    settings = {"SVGX_CONFIG": str(file)}
+    async with DevStack(tmp_path / "home", settings=settings) as stack, reach(stack.url) as api:
+        admin = api.session(stack.admin_username, stack.admin_password)
+        answer = await admin.request("GET", "/auth/me", headers={"X-Forwarded-Proto": "https"})
+        assert answer.headers["x-ratelimit-limit"] == "77"
+        assert answer.headers["strict-transport-security"] == "max-age=60"
+        async with httpx.AsyncClient() as http:
+            for service in ("gateway", "auth", "state", "collab"):
+                url = stack.service_url(service)
+                assert (await http.get(f"{url}/metrics/prometheus")).status_code == 404
+                assert (await http.get(f"{url}/health/ready")).status_code == 200
+        # Nobody asks it, and it says by itself what went and came back.
+        postgres = stack.process("postgres")
+        postgres.restart = False
+        postgres.kill()
+        await said(stack, "state", "failing")
+        postgres.restart = True
+        await postgres.start()
+        await said(stack, "state", "ok")
+
+
+async def said(stack: DevStack, service: str, status: str) -> None:
+    """Wait until a service's log says that it has this status."""
+    path = stack.log_path(service)
+    async with asyncio.timeout(20):
+        while not any(
+            "health changed" in line and f'"{status}"' in line
+            for line in (await asyncio.to_thread(path.read_text)).splitlines()
+        ):
+            pass

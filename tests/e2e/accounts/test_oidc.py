@@ -18,9 +18,9 @@ import pytest
 from svgx_devstack import DevStack
 from svgx_devstack.ports import choose
 from tests import leaks
-from tests.e2e.clients.api import Session, reach
-from tests.e2e.openapi.test_docs import check
-from tests.limits import ROOMY
+from tests.e2e.clients.api import ApiSession, open_api
+from tests.e2e.clients.openapi_document import check_response
+from tests.limits import HIGH_LIMITS
 
 PROVIDER = Path(__file__).parents[1] / "oidc" / "provider.mjs"
 LOGIN = "/auth/oidc/corporate/login"
@@ -67,11 +67,11 @@ async def opened(home: Path, node: Path) -> AsyncIterator[Corporate]:
         assert process.stdout is not None
         while await process.stdout.readline() != b"ready\n":
             assert process.returncode is None
-        environment = {**ROOMY, "PUBLIC_URL": url, "OIDC_PROVIDERS": json.dumps([settings])}
+        environment = {**HIGH_LIMITS, "PUBLIC_URL": url, "OIDC_PROVIDERS": json.dumps([settings])}
         async with DevStack(home, api_port=api_port, settings=environment) as stack:
             yield Corporate(issuer, stack, process)
             # Proves R-OBS-5: neither codes nor states are in what the services have written.
-            assert await asyncio.to_thread(leaks.find, stack) == []
+            assert await asyncio.to_thread(leaks.find_leaks, stack) == []
     finally:
         if process.returncode is None:
             process.kill()
@@ -103,7 +103,7 @@ class Browser:
                 address = str(answer.url.join(answer.headers["location"]))
                 if address.startswith(f"{self._corporate.stack.url}/"):
                     query = parse_qs(urlsplit(address).query)
-                    leaks.OPAQUE.update(query.get("code", []) + query["state"])
+                    leaks.OPAQUE_SECRETS.update(query.get("code", []) + query["state"])
                     return address
                 answer = await self.http.get(address)
             assert answer.status_code == 200, answer.text
@@ -128,10 +128,10 @@ async def browser(corporate: Corporate) -> AsyncIterator[Browser]:
 
 
 @pytest.fixture
-async def admin(corporate: Corporate) -> AsyncIterator[Session]:
+async def admin(corporate: Corporate) -> AsyncIterator[ApiSession]:
     """The admin of the first start."""
     stack = corporate.stack
-    async with reach(stack.url) as api:
+    async with open_api(stack.url) as api:
         yield api.session(stack.admin_username, stack.admin_password)
 
 
@@ -140,7 +140,7 @@ def somebody() -> str:
 
 
 def bearer(answer: httpx.Response) -> dict[str, str]:
-    leaks.OPAQUE.add(answer.json()["refresh_token"])
+    leaks.OPAQUE_SECRETS.add(answer.json()["refresh_token"])
     return {"Authorization": f"Bearer {answer.json()['access_token']}"}
 
 
@@ -194,8 +194,8 @@ async def test_both_pages_answer_as_described(corporate: Corporate, browser: Bro
     for page in ("login", "callback"):
         path = await browser.to_callback(name) if page == "callback" else LOGIN
         entry = document["paths"][f"/auth/oidc/{{provider}}/{page}"]["get"]
-        check(document, await browser.http.get(path), entry)
-        check(document, await browser.http.get(path.replace("corporate", "nobody")), entry)
+        check_response(document, await browser.http.get(path), entry)
+        check_response(document, await browser.http.get(path.replace("corporate", "nobody")), entry)
     described = document["paths"]["/auth/oidc/{provider}/callback"]["get"]["parameters"]
     parameters = {(each["in"], each["name"]) for each in described}
     assert {("cookie", "svgx_browser"), ("query", "state"), ("path", "provider")} <= parameters
@@ -289,7 +289,7 @@ async def test_the_role_is_what_the_provider_says_at_each_sign_in(
 
 
 async def test_who_has_lost_every_role_has_nothing_left(
-    corporate: Corporate, browser: Browser, admin: Session
+    corporate: Corporate, browser: Browser, admin: ApiSession
 ) -> None:
     """Proves R-AUTH-39: role, session and tokens are gone with the refused sign-in; a key comes back with a role."""
     name = somebody()
@@ -298,7 +298,7 @@ async def test_who_has_lost_every_role_has_nothing_left(
     user_id = first.json()["user"]["id"]
     made = await browser.http.post("/auth/api-keys/", json={"name": "robot"}, headers=bearer(first))
     key = made.json()["key"]
-    leaks.OPAQUE.add(key)
+    leaks.OPAQUE_SECRETS.add(key)
     robot = {"X-API-Key": key}
     assert (await browser.http.get("/admin/users/", headers=robot)).status_code == 200
 
@@ -326,7 +326,7 @@ async def test_who_has_lost_every_role_has_nothing_left(
 
 
 async def test_a_name_that_is_taken_gives_nobodys_account_away(
-    corporate: Corporate, browser: Browser, admin: Session
+    corporate: Corporate, browser: Browser, admin: ApiSession
 ) -> None:
     """Proves R-AUTH-34: neither by username nor by address, verified or not."""
     name = somebody()
@@ -358,7 +358,7 @@ async def test_an_unverified_address_is_not_taken_over(
 
 
 async def test_who_is_disabled_or_deleted_here_stays_out(
-    corporate: Corporate, browser: Browser, admin: Session
+    corporate: Corporate, browser: Browser, admin: ApiSession
 ) -> None:
     """Proves R-AUTH-34: whatever the provider says."""
     name = somebody()
@@ -380,7 +380,7 @@ async def test_an_account_from_elsewhere_has_no_password(
     name = somebody()
     await corporate.says(name, preferred_username=name, groups=["drawers"])
     signed_in = await browser.sign_in(name)
-    for password in ("None", "null", " ", f"{leaks.PASSWORD}{name}"):
+    for password in ("None", "null", " ", f"{leaks.PASSWORD_PREFIX}{name}"):
         body = {"username": name, "password": password}
         assert (await browser.http.post("/auth/login", json=body)).status_code == 401
     body = {"old_password": "None", "new_password": "seven teal lanterns over Delft"}
@@ -389,7 +389,7 @@ async def test_an_account_from_elsewhere_has_no_password(
 
 
 async def test_sign_ins_elsewhere_are_in_the_audit_log(
-    corporate: Corporate, browser: Browser, admin: Session
+    corporate: Corporate, browser: Browser, admin: ApiSession
 ) -> None:
     """Proves R-AUTH-21."""
     name = somebody()
@@ -408,7 +408,7 @@ async def test_sign_ins_elsewhere_are_in_the_audit_log(
 
 
 async def test_without_the_provider_the_rest_goes_on(
-    tmp_path: Path, node: Path, admin: Session
+    tmp_path: Path, node: Path, admin: ApiSession
 ) -> None:
     """Proves R-AUTH-35: 503 for who would sign in there, at the callback as at the start."""
     async with opened(tmp_path, node) as other:

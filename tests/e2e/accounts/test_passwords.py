@@ -4,13 +4,13 @@ import httpx
 import pytest
 
 from tests import leaks
-from tests.e2e.clients.canvas_session import Studio
-from tests.e2e.http.test_http import check_problem
+from tests.e2e.clients.problems import check_problem
+from tests.e2e.clients.workspace import Workspace
 
 HOME, ELSEWHERE = "192.0.2.71", "198.51.100.71"
 
 
-async def made(studio: Studio, name: str, password: str) -> httpx.Response:
+async def made(workspace: Workspace, name: str, password: str) -> httpx.Response:
     """The answer to whoever makes an account with this password."""
     body = {
         "username": name,
@@ -18,57 +18,57 @@ async def made(studio: Studio, name: str, password: str) -> httpx.Response:
         "password": password,
         "role": "viewer",
     }
-    return await studio.admin.request("POST", "/admin/users/", json=body)
+    return await workspace.admin.request("POST", "/admin/users/", json=body)
 
 
-async def signed_in(studio: Studio, name: str, password: str, address: str = HOME) -> int:
+async def signed_in(workspace: Workspace, name: str, password: str, address: str = HOME) -> int:
     """The status of a log-in."""
-    async with httpx.AsyncClient(base_url=studio.stack.url, timeout=30) as http:
+    async with httpx.AsyncClient(base_url=workspace.stack.url, timeout=30) as http:
         body = {"username": name, "password": password}
         headers = {"X-Forwarded-For": address}
         answer = await http.post("/auth/login", json=body, headers=headers)
     if answer.is_success:
-        leaks.OPAQUE.add(answer.json()["refresh_token"])
+        leaks.OPAQUE_SECRETS.add(answer.json()["refresh_token"])
     return answer.status_code
 
 
-WORDS = f"{leaks.PASSWORD}Éloïse, 7 teal lanterns over Delft "
+WORDS = f"{leaks.PASSWORD_PREFIX}Éloïse, 7 teal lanterns over Delft "
 
 
 @pytest.mark.parametrize("length", [12, 64, 72, 73, 128, 1024])
-async def test_these_lengths_are_taken(studio: Studio, length: int) -> None:
+async def test_these_lengths_are_taken(workspace: Workspace, length: int) -> None:
     """Proves R-AUTH-14: and every character counts, the last one too."""
     name = f"length-{length}"
     password = ("Qj7 vW#zpK4 " + WORDS * 40)[:length]
     password = password[:-1] + "x"
-    leaks.OPAQUE.add(password)
-    assert (await made(studio, name, password)).status_code == 201
-    assert await signed_in(studio, name, password[:-1] + "y") == 401
-    assert await signed_in(studio, name, password[:-1]) == 401
-    assert await signed_in(studio, name, password) == 200
+    leaks.OPAQUE_SECRETS.add(password)
+    assert (await made(workspace, name, password)).status_code == 201
+    assert await signed_in(workspace, name, password[:-1] + "y") == 401
+    assert await signed_in(workspace, name, password[:-1]) == 401
+    assert await signed_in(workspace, name, password) == 200
 
 
 @pytest.mark.parametrize("length", [0, 1, 8, 11, 1025])
-async def test_these_lengths_are_not(studio: Studio, length: int) -> None:
+async def test_these_lengths_are_not(workspace: Workspace, length: int) -> None:
     """Proves R-AUTH-14: 12 characters and 1024 are the bounds, wherever a password is chosen."""
     password = ("Qj7 vW#zpK4 " + WORDS * 40)[:length]
-    answer = await made(studio, f"length-{length}", password)
+    answer = await made(workspace, f"length-{length}", password)
     assert check_problem(answer, 422, "invalid")["field"] == "password"
-    user = await studio.user("viewer")
+    user = await workspace.create_user("viewer")
     body = {"old_password": user.password, "new_password": password}
-    answer = await studio.api.of(user).request("POST", "/auth/password", json=body)
+    answer = await workspace.api.session_of(user).request("POST", "/auth/password", json=body)
     assert check_problem(answer, 422, "invalid")["field"] == "new_password"
-    answer = await studio.admin.request(
+    answer = await workspace.admin.request(
         "PATCH", f"/admin/users/{user.id}", json={"password": password}
     )
     assert check_problem(answer, 422, "invalid")["field"] == "password"
 
 
-async def test_a_password_counts_as_it_was_sent(studio: Studio) -> None:
+async def test_a_password_counts_as_it_was_sent(workspace: Workspace) -> None:
     """Proves R-AUTH-14: neither case nor blanks, accents or the form of a letter are changed."""
     name, password = "exactly", f" {WORDS}"
-    assert (await made(studio, name, password)).status_code == 201
-    assert await signed_in(studio, name, password) == 200
+    assert (await made(workspace, name, password)).status_code == 201
+    assert await signed_in(workspace, name, password) == 200
     others = {
         password.upper(),
         password.lower(),
@@ -78,5 +78,5 @@ async def test_a_password_counts_as_it_was_sent(studio: Studio) -> None:
     }
     assert len(others - {password}) == 5
     for other in others:
-        assert await signed_in(studio, name, other, ELSEWHERE) == 401
-    assert await signed_in(studio, name, password) == 200
+        assert await signed_in(workspace, name, other, ELSEWHERE) == 401
+    assert await signed_in(workspace, name, password) == 200

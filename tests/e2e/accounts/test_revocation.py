@@ -12,7 +12,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
 from tests.e2e.clients.api import User
-from tests.e2e.clients.canvas_session import Studio
+from tests.e2e.clients.workspace import Workspace
 
 AT_MOST = 1.0
 """Seconds from the answer to who ended it, to the end on every gateway."""
@@ -28,9 +28,9 @@ class Somebody:
 
 
 @pytest.fixture(scope="module")
-async def gateways(shared_studio: Studio) -> AsyncIterator[list[str]]:
+async def gateways(shared_workspace: Workspace) -> AsyncIterator[list[str]]:
     """The addresses of two gateways."""
-    stack = shared_studio.stack
+    stack = shared_workspace.stack
     name = await stack.add_replica("gateway")
     try:
         yield [stack.service_url("gateway"), stack.service_url(name)]
@@ -78,12 +78,12 @@ async def closed(socket: ClientConnection) -> tuple[int, float]:
         return (end.rcvd.code if end.rcvd else 0), time.perf_counter()
 
 
-async def log_out(studio: Studio, url: str, who: Somebody) -> httpx.Response:
+async def log_out(workspace: Workspace, url: str, who: Somebody) -> httpx.Response:
     answer: httpx.Response = await call(url, "POST", "/auth/logout", who.tokens)
     return answer
 
 
-async def end_the_session(studio: Studio, url: str, who: Somebody) -> httpx.Response:
+async def end_the_session(workspace: Workspace, url: str, who: Somebody) -> httpx.Response:
     listed = (await call(url, "GET", "/auth/sessions/", who.tokens)).json()["items"]
     (session_id,) = (each["id"] for each in listed if each["current"])
     assert all(each["address"] and each["user_agent"] for each in listed)
@@ -92,27 +92,27 @@ async def end_the_session(studio: Studio, url: str, who: Somebody) -> httpx.Resp
     return answer
 
 
-async def change_the_password(studio: Studio, url: str, who: Somebody) -> httpx.Response:
+async def change_the_password(workspace: Workspace, url: str, who: Somebody) -> httpx.Response:
     body = {"old_password": who.user.password, "new_password": "something new to remember"}
     answer: httpx.Response = await call(url, "POST", "/auth/password", who.elsewhere, json=body)
     return answer
 
 
-async def disable(studio: Studio, url: str, who: Somebody) -> httpx.Response:
+async def disable(workspace: Workspace, url: str, who: Somebody) -> httpx.Response:
     path = f"/admin/users/{who.user.id}"
-    return await studio.admin.request("PATCH", path, json={"disabled": True})
+    return await workspace.admin.request("PATCH", path, json={"disabled": True})
 
 
-async def delete(studio: Studio, url: str, who: Somebody) -> httpx.Response:
-    return await studio.admin.request("DELETE", f"/admin/users/{who.user.id}")
+async def delete(workspace: Workspace, url: str, who: Somebody) -> httpx.Response:
+    return await workspace.admin.request("DELETE", f"/admin/users/{who.user.id}")
 
 
-async def change_the_role(studio: Studio, url: str, who: Somebody) -> httpx.Response:
+async def change_the_role(workspace: Workspace, url: str, who: Somebody) -> httpx.Response:
     path = f"/admin/users/{who.user.id}"
-    return await studio.admin.request("PATCH", path, json={"role": "viewer"})
+    return await workspace.admin.request("PATCH", path, json={"role": "viewer"})
 
 
-Act = Callable[[Studio, str, Somebody], Awaitable[httpx.Response]]
+Act = Callable[[Workspace, str, Somebody], Awaitable[httpx.Response]]
 
 
 @pytest.mark.parametrize(
@@ -127,19 +127,19 @@ Act = Callable[[Studio, str, Somebody], Awaitable[httpx.Response]]
     ],
 )
 async def test_what_ends_a_session_ends_it_everywhere(
-    studio: Studio, gateways: list[str], canvas: str, act: Act, refreshes: bool
+    workspace: Workspace, gateways: list[str], canvas: str, act: Act, refreshes: bool
 ) -> None:
     """Proves R-AUTH-18."""
-    user = await studio.user("editor")
-    await studio.owner.set_member(canvas, user, "editor")
+    user = await workspace.create_user("editor")
+    await workspace.owner.set_member(canvas, user, "editor")
     who = Somebody(user, await sign_in(gateways[0], user), await sign_in(gateways[1], user))
     sockets = [await join(url, canvas, who.tokens) for url in gateways]
-    bystander = await studio.join(canvas)
+    bystander = await workspace.connect(canvas)
     for url in gateways:
         assert (await call(url, "GET", "/auth/me", who.tokens)).status_code == 200
 
     closing = [asyncio.create_task(closed(socket)) for socket in sockets]
-    answer = await act(studio, gateways[0], who)
+    answer = await act(workspace, gateways[0], who)
     assert answer.is_success, answer.text
     done = time.perf_counter()
     async with asyncio.timeout(10):
@@ -167,13 +167,13 @@ async def test_what_ends_a_session_ends_it_everywhere(
     assert (await bystander.status()).connections == 1
 
 
-async def test_who_is_joining_is_not_forgotten(studio: Studio, canvas: str) -> None:
+async def test_who_is_joining_is_not_forgotten(workspace: Workspace, canvas: str) -> None:
     """Proves R-AUTH-18: revoked between the look at the token and the place among the canvas's connections."""
-    user = await studio.user("editor")
-    await studio.owner.set_member(canvas, user, "editor")
-    url = studio.stack.url
+    user = await workspace.create_user("editor")
+    await workspace.owner.set_member(canvas, user, "editor")
+    url = workspace.stack.url
     tokens = await sign_in(url, user)
-    state = studio.stack.process("state")
+    state = workspace.stack.process("state")
     state.pause()
     try:
         # The gateway has seen the token and waits for the role on the canvas.
@@ -188,10 +188,10 @@ async def test_who_is_joining_is_not_forgotten(studio: Studio, canvas: str) -> N
 
 
 async def test_an_api_key_draws_until_it_ends(
-    studio: Studio, gateways: list[str], canvas: str
+    workspace: Workspace, gateways: list[str], canvas: str
 ) -> None:
     """Proves R-AUTH-27: by HTTP, in either header, and by WebSocket, on every gateway."""
-    answer = await studio.owner.request("POST", "/auth/api-keys/", json={"name": "robot"})
+    answer = await workspace.owner.request("POST", "/auth/api-keys/", json={"name": "robot"})
     assert answer.status_code == 201
     made = answer.json()
     key = made["key"]
@@ -199,16 +199,16 @@ async def test_an_api_key_draws_until_it_ends(
         for url in gateways:
             async with httpx.AsyncClient(base_url=url, timeout=30) as http:
                 me = await http.get("/auth/me", headers=headers)
-                assert me.json()["username"] == studio.owner.username
+                assert me.json()["username"] == workspace.owner.username
                 refused = await http.post("/auth/logout", headers=headers)
                 assert refused.status_code == 403
     sockets = [await join(url, canvas, {"access_token": key}) for url in gateways]
     closing = [asyncio.create_task(closed(socket)) for socket in sockets]
-    answer = await studio.owner.request("DELETE", f"/auth/api-keys/{made['id']}")
+    answer = await workspace.owner.request("DELETE", f"/auth/api-keys/{made['id']}")
     assert answer.status_code == 204
     async with asyncio.timeout(AT_MOST):
         assert [code for code, _ in await asyncio.gather(*closing)] == [4401, 4401]
     for url in gateways:
         assert (await call(url, "GET", "/auth/me", {"access_token": key})).status_code == 401
     for name in ("auth", "gateway"):
-        assert key not in studio.stack.log_path(name).read_text()
+        assert key not in workspace.stack.log_path(name).read_text()

@@ -14,9 +14,9 @@ from websockets.exceptions import ConnectionClosed
 from svgx_common.contract import OPERATIONS
 from svgx_devstack import DevStack
 from tests import leaks
-from tests.e2e.clients.api import CANVASES, Api, User, reach
-from tests.e2e.openapi.test_docs import example
-from tests.limits import ROOMY
+from tests.e2e.clients.api import CANVASES, Api, User, open_api
+from tests.e2e.clients.openapi_document import example_request
+from tests.limits import HIGH_LIMITS
 
 STRANGERS = ("nobody", "viewer", "editor", "admin", "key")
 """Without a token, by global role, and with an editor's API key. None has to do with the account at stake."""
@@ -121,7 +121,7 @@ class Building:
         user = await self.admin.create_user(f"matrix-{role}-{next(_numbers)}", role)
         body = {"username": user.username, "password": user.password}
         tokens = (await self.http.post("/auth/login", json=body)).json()
-        leaks.OPAQUE.add(tokens["refresh_token"])
+        leaks.OPAQUE_SECRETS.add(tokens["refresh_token"])
         headers = {"Authorization": f"Bearer {tokens['access_token']}"}
         sessions = (await self.http.get("/auth/sessions/", headers=headers)).json()["items"]
         return Somebody(user, tokens["access_token"], sessions[0]["id"], tokens["refresh_token"])
@@ -137,7 +137,7 @@ class Building:
         self, method: str, path: str, headers: Mapping[str, str], known: Mapping[str, str]
     ) -> httpx.Response:
         """An operation's example, about these."""
-        request = example(self.document, method.lower(), path)
+        request = example_request(self.document, method.lower(), path)
         for name, value in known.items():
             path = path.replace(f"{{{name}}}", value)
             for part in ("json", "params"):
@@ -148,7 +148,7 @@ class Building:
 
     async def join(self, canvas_id: str, token: str) -> int:
         """Open a canvas; the code with which that was refused, or 0."""
-        async with connect(f"{self.api.live_url}/{canvas_id}?token={token}") as socket:
+        async with connect(f"{self.api.websocket_url}/{canvas_id}?token={token}") as socket:
             try:
                 await socket.send(bytes([0, 0, 1, 0]))  # everything, please
                 await socket.recv()
@@ -161,14 +161,14 @@ class Building:
 async def building(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Building]:
     """One for the module: limits are set in it."""
     async with (
-        DevStack(tmp_path_factory.mktemp("matrix"), settings=ROOMY) as stack,
-        reach(stack.url) as api,
+        DevStack(tmp_path_factory.mktemp("matrix"), settings=HIGH_LIMITS) as stack,
+        open_api(stack.url) as api,
         httpx.AsyncClient(base_url=stack.url, timeout=60) as http,
     ):
         building = Building(api, http, stack)
         building.document = (await http.get("/openapi.json")).json()
         yield building
-        assert await asyncio.to_thread(leaks.find, stack) == []
+        assert await asyncio.to_thread(leaks.find_leaks, stack) == []
 
 
 def test_every_operation_has_its_row() -> None:
@@ -256,7 +256,7 @@ async def test_operations_on_a_canvas(
     for who, expected in zip(ON_A_CANVAS, CANVAS[operation], strict=True):
         maker, guest = await building.somebody("editor"), await building.somebody("viewer")
         name = f"secret plan {next(_numbers)}"
-        session = building.api.of(maker.user)
+        session = building.api.session_of(maker.user)
         canvas_id = await session.create_canvas(name)
         for each, member in members.items():
             await session.set_member(canvas_id, member.user, roles[each])

@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 
 from svgx_devstack import DevStack
-from tests.limits import ROOMY
+from tests.limits import HIGH_LIMITS
 
 
 def header_of(token: str) -> dict[str, Any]:
@@ -32,7 +32,7 @@ async def test_a_rotation_signs_nobody_out(tmp_path: Path) -> None:
     """Proves R-AUTH-25 and R-AUTH-26: with the command, the services as processes, and every token used on."""
     path = tmp_path / "keys.json"
     await rotate(path, "Ed25519")
-    settings = {**ROOMY, "JWT_KEYS_FILE": str(path)}
+    settings = {**HIGH_LIMITS, "JWT_KEYS_FILE": str(path)}
     stack = DevStack(tmp_path / "stack", settings=settings)
     async with stack, httpx.AsyncClient(base_url=stack.url, timeout=30) as http:
         body = {"username": stack.admin_username, "password": stack.admin_password}

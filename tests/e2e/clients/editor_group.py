@@ -1,74 +1,84 @@
-"""People who draw without a pause while something breaks, and the proof that nothing was lost."""
+"""Clients that edit one canvas without a pause while a test breaks something, and the check that no edit was lost."""
 
 import itertools
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Self
 
-from tests.e2e.clients.canvas_session import Studio
+from tests.e2e.clients.workspace import Workspace
 from tests.e2e.clients.yjs_driver import Digest, YjsClient
 
-RATE = 5.0
-"""Edits a second that each of them makes."""
+EDITS_PER_SECOND = 5.0
+"""Edits per second of each client."""
 
-PATIENCE = 60.0
-"""Seconds until all is well again after something came back."""
+RECOVERY_TIMEOUT = 60.0
+"""Seconds that clients may take to be connected, saved and equal again after a process has come back."""
 
 _marks = itertools.count(1)
 
 
-class Painters:
-    """Clients on one canvas that draw at random."""
+class EditorGroup:
+    """Clients on one canvas that make random edits."""
 
-    def __init__(self, studio: Studio, canvas_id: str, clients: list[YjsClient]) -> None:
+    def __init__(self, workspace: Workspace, canvas_id: str, clients: list[YjsClient]) -> None:
         self.canvas_id = canvas_id
         self.clients = clients
-        self._studio = studio
-        self._drawn = 0
+        self._workspace = workspace
+        self._edits = 0
 
     @classmethod
-    async def gather(cls, studio: Studio, count: int, *, seed: int, rate: float = RATE) -> Self:
-        """They join a new canvas and begin to draw, `rate` edits a second each."""
-        canvas_id = await studio.canvas(f"Drill {seed}")
-        clients = await studio.crowd(canvas_id, count)
-        await studio.driver.draw(clients, seed=seed, rate=rate)
-        painters = cls(studio, canvas_id, clients)
-        await painters.go_on()
-        await painters.meet()
-        return painters
+    async def start(
+        cls, workspace: Workspace, count: int, *, seed: int, rate: float = EDITS_PER_SECOND
+    ) -> Self:
+        """Connect clients to a new canvas, and start random edits, `rate` per second and client."""
+        canvas_id = await workspace.create_canvas(f"Drill {seed}")
+        clients = await workspace.connect_many(canvas_id, count)
+        await workspace.driver.start_random_edits(clients, seed=seed, rate=rate)
+        group = cls(workspace, canvas_id, clients)
+        await group.wait_for_edits()
+        await group.wait_for_broadcast()
+        return group
 
-    async def go_on(self, edits: int = 50) -> None:
-        """Wait until they have made so many edits more. They do that connected or not."""
-        self._drawn = await self._studio.driver.drawn(self.clients, self._drawn + edits)
+    async def wait_for_edits(self, edits: int = 50) -> None:
+        """Wait until the clients have made this many more edits. They edit without a connection too."""
+        self._edits = await self._workspace.driver.wait_for_edits(self.clients, self._edits + edits)
 
-    async def meet(self) -> None:
-        """Wait until something that one draws now has reached all others."""
+    async def wait_for_broadcast(self) -> None:
+        """Make an edit with the first client, and wait until it has reached all other clients."""
         mark = f"mark {next(_marks)}"
-        # Not an element: somebody might delete it before everybody has seen it.
+        # The edit changes an attribute of the canvas, because another client could delete an element too early.
         await self.clients[0].edit({"op": "canvas", "attrs": {"desc": mark}})
-        await self._studio.driver.have_attribute(self.clients, "desc", mark, timeout=PATIENCE)
+        await self._workspace.driver.wait_for_attribute(
+            self.clients, "desc", mark, timeout=RECOVERY_TIMEOUT
+        )
 
-    async def finish(self) -> Digest:
-        """They stop. All is saved, all have the same, and PostgreSQL has the same; returns what that is."""
-        driver = self._studio.driver
-        await driver.rest(self.clients)
-        await driver.saved(self.clients, timeout=PATIENCE)
-        digest = await driver.converged(self.clients, timeout=PATIENCE)
-        exported = await self._studio.owner.export(self.canvas_id, "yjs")
+    async def stop_and_verify(self) -> Digest:
+        """Stop the edits, check that none was lost, and return the digest of the document.
+
+        All edits must be reported as saved. The documents of all clients, the export from PostgreSQL and the document
+        of a client that connects now must be equal.
+        """
+        driver = self._workspace.driver
+        await driver.stop_random_edits(self.clients)
+        await driver.wait_saved(self.clients, timeout=RECOVERY_TIMEOUT)
+        digest = await driver.wait_converged(self.clients, timeout=RECOVERY_TIMEOUT)
+        exported = await self._workspace.owner.export(self.canvas_id, "yjs")
         assert await driver.digest_of(exported) == digest
-        late = await self._studio.join(self.canvas_id)
-        await driver.converged([late], to=digest)
+        newcomer = await self._workspace.connect(self.canvas_id)
+        await driver.wait_converged([newcomer], to=digest)
         return digest
 
-    async def connections(self) -> set[int]:
-        """How many connections each has had, all in one set."""
+    async def connection_counts(self) -> set[int]:
+        """Return the distinct numbers of connections that the clients have had."""
         return {(await client.status()).connections for client in self.clients}
 
 
 @asynccontextmanager
-async def painting(studio: Studio, count: int = 10, *, seed: int) -> AsyncIterator[Painters]:
-    """Painters who leave at the end."""
+async def editing(
+    workspace: Workspace, count: int = 10, *, seed: int
+) -> AsyncIterator[EditorGroup]:
+    """Start a group of editors, and destroy all clients of the workspace at the end."""
     try:
-        yield await Painters.gather(studio, count, seed=seed)
+        yield await EditorGroup.start(workspace, count, seed=seed)
     finally:
-        await studio.empty()
+        await workspace.destroy_all()

@@ -1,6 +1,7 @@
-"""Real Yjs clients: npm `yjs` and `y-websocket` in a Node process, steered from asyncio.
+"""Yjs clients from npm (`yjs` and `y-websocket`) in a Node process that tests control from asyncio.
 
-Everything that waits, waits in the Node process for an event there; a wait that fails says what each client had.
+The `wait_` methods wait in the Node process for an event there. A wait that takes too long raises `YjsError` with the
+state of each client.
 """
 
 import asyncio
@@ -14,28 +15,31 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-FOLDER = Path(__file__).parents[1] / "yjs"
+DRIVER_FOLDER = Path(__file__).parents[1] / "yjs"
+"""The folder of `driver.mjs`."""
 TIMEOUT = 30.0
-"""Seconds a wait may take."""
+"""Seconds that a wait may take by default."""
 
 SYNC, AWARENESS, SAVED = 0, 1, 100
-"""Message types on the wire."""
+"""Message types in the first byte of a WebSocket message."""
 
-_LONGEST_LINE = 256 * 1024 * 1024
+_MAX_LINE_BYTES = 256 * 1024 * 1024
 _STOP_TIMEOUT = 10.0
+"""Seconds that the Node process may take to end before it is killed."""
 
 
 class YjsError(Exception):
-    """A request to the Node process failed, or a wait took too long."""
+    """An error of a request to the Node process, or a wait that took too long."""
 
 
 @dataclass(frozen=True, slots=True)
 class Digest:
-    """What a document holds.
+    """Hashes of a document's content and history.
 
-    `content` is the hash of what people see; `vector` and `deleted` are the hashes of every insertion and deletion
-    ever made, so a lost edit shows even when a later one covers it; `all` is the hash of the three. `elements` counts
-    elements and texts. `pending`: it has updates that wait for others, which are missing.
+    `content` is the hash of the canvas attributes and elements. `vector` and `deleted` are the hashes of all
+    insertions and all deletions ever made, so they show a lost edit even if a later edit has overwritten it. `all` is
+    the hash of these three. `elements` counts elements and texts. `pending` is true if the document has updates that
+    depend on missing updates.
     """
 
     content: str
@@ -47,29 +51,33 @@ class Digest:
 
 
 @dataclass(frozen=True, slots=True)
-class Closed:
-    """How a connection ended; no code when the client's own side ended it."""
+class Close:
+    """The close code and reason of a connection. The code is None if the client closed the connection."""
 
     code: int | None
     reason: str
 
 
 @dataclass(frozen=True, slots=True)
-class Status:
-    """A client's connection so far. `gave_up`: the close after which the provider does not come back.
+class ClientStatus:
+    """The state and the history of a client's connections.
 
-    `connections` counts all of them. `received` (by message type), `documents` (messages sent that change the
-    document) and `saved` (what the server said of those, None before it did) are the present connection's. `updates`
-    counts changes of the document that came from the server, `edits` those that random drawing made. `longest_pause` is
-    in milliseconds, from the end of a connection until the next one was synced.
+    `connections` counts all connections so far. `closes` are the latest 100 closes. `gave_up` is the close after which
+    the provider does not reconnect. `updates` counts updates from the server. `edits` counts random edits.
+    `longest_pause` is in milliseconds, from the end of a connection until the next connection was synced. `present`
+    counts awareness states.
+
+    Three fields are about the present connection only: `received` counts received messages by type, `documents` counts
+    sent messages that change the document, and `saved` is the last number of saved messages that the server reported,
+    or None before its first report.
     """
 
     name: str
     connected: bool
     synced: bool
     connections: int
-    closes: tuple[Closed, ...]
-    gave_up: Closed | None
+    closes: tuple[Close, ...]
+    gave_up: Close | None
     updates: int
     edits: int
     longest_pause: float
@@ -80,26 +88,26 @@ class Status:
 
 
 class YjsDriver:
-    """The Node process. Use it as an async context manager; its clients end with it."""
+    """The Node process. Use it as an async context manager; at the end of the block its clients end too."""
 
     def __init__(self, node: Path) -> None:
         self._node = node
         self._process: asyncio.subprocess.Process | None = None
-        self._reader: asyncio.Task[None] | None = None
+        self._read_task: asyncio.Task[None] | None = None
         self._numbers = itertools.count(1)
-        self._answers: dict[int, asyncio.Future[Any]] = {}
+        self._replies: dict[int, asyncio.Future[Any]] = {}
         self._events: deque[dict[str, Any]] = deque(maxlen=40)
 
     async def __aenter__(self) -> Self:
         self._process = await asyncio.create_subprocess_exec(
             str(self._node),
             "driver.mjs",
-            cwd=FOLDER,
+            cwd=DRIVER_FOLDER,
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
-            limit=_LONGEST_LINE,
+            limit=_MAX_LINE_BYTES,
         )
-        self._reader = asyncio.create_task(self._read(self._process))
+        self._read_task = asyncio.create_task(self._read(self._process))
         return self
 
     async def __aexit__(
@@ -108,40 +116,40 @@ class YjsDriver:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        process, reader = self._process, self._reader
+        process, read_task = self._process, self._read_task
         assert process is not None
         assert process.stdin is not None
-        assert reader is not None
+        assert read_task is not None
         process.stdin.close()
         try:
             await asyncio.wait_for(process.wait(), _STOP_TIMEOUT)
         except TimeoutError:
             process.kill()
             await process.wait()
-        await reader
+        await read_task
 
     def kill(self) -> None:
-        """SIGKILL: all its clients are gone without a word."""
+        """Kill the process with SIGKILL. Its clients send no close frames."""
         assert self._process is not None
         self._process.kill()
 
-    async def ask(self, do: str, **settings: object) -> Any:
-        """One request of `driver.mjs` and its answer. Raises YjsError."""
+    async def request(self, command: str, **settings: object) -> Any:
+        """Run a command of `driver.mjs` and return its result. Raise `YjsError` if the command fails."""
         process = self._process
         assert process is not None
         assert process.stdin is not None
         if process.returncode is not None:
             raise YjsError(f"the Node process has ended with status {process.returncode}")
         number = next(self._numbers)
-        answer = asyncio.get_running_loop().create_future()
-        self._answers[number] = answer
-        line = json.dumps({"id": number, "do": do, **settings})
+        reply = asyncio.get_running_loop().create_future()
+        self._replies[number] = reply
+        line = json.dumps({"id": number, "command": command, **settings})
         process.stdin.write(line.encode() + b"\n")
         try:
             await process.stdin.drain()
-            return await answer
+            return await reply
         finally:
-            self._answers.pop(number, None)
+            self._replies.pop(number, None)
 
     async def connect(
         self,
@@ -154,29 +162,33 @@ class YjsDriver:
         awareness: Mapping[str, object] | None = None,
         tab: bool = False,
     ) -> "YjsClient":
-        """A new client with an empty document. `url` is the server's, without the room. Does not wait.
+        """Create a client with an empty document. Do not wait for its connection.
 
-        All with `tab` are tabs of one browser: y-websocket also connects them with one another.
+        `url` is the server's address without the room. Clients with `tab` behave as tabs of one browser: y-websocket
+        also connects them with each other.
         """
         state = {} if awareness is None else {"awareness": dict(awareness)}
         settings = {"url": url, "room": room, "params": params or {}, "protocols": protocols}
-        await self.ask("connect", client=name, tab=tab, **settings, **state)
+        await self.request("connect", client=name, tab=tab, **settings, **state)
         return YjsClient(self, name)
 
     async def destroy(self, clients: "Iterable[YjsClient]") -> None:
-        """Close their connections in order and forget them."""
-        await self.ask("destroy", clients=_names(clients))
+        """Close the clients' connections with a close frame, and forget the clients."""
+        await self.request("destroy", clients=_names(clients))
 
-    async def converged(
+    async def wait_converged(
         self,
         clients: "Iterable[YjsClient]",
         *,
         to: Digest | None = None,
         timeout: float = TIMEOUT,
     ) -> Digest:
-        """Wait until all are connected and hold the same (with `to`: exactly that), and return what that is."""
+        """Wait until all clients are synced and their documents are equal, and return the digest of these documents.
+
+        With `to`, the documents must also have this digest.
+        """
         return Digest(
-            **await self.ask(
+            **await self.request(
                 "await_converged",
                 clients=_names(clients),
                 timeout=timeout,
@@ -184,37 +196,41 @@ class YjsDriver:
             )
         )
 
-    async def connected(self, clients: "Iterable[YjsClient]", *, timeout: float = TIMEOUT) -> None:
-        """Wait until all have a connection."""
-        await self.ask("await_connected", clients=_names(clients), timeout=timeout)
+    async def wait_connected(
+        self, clients: "Iterable[YjsClient]", *, timeout: float = TIMEOUT
+    ) -> None:
+        """Wait until all clients are connected."""
+        await self.request("await_connected", clients=_names(clients), timeout=timeout)
 
-    async def synced(self, clients: "Iterable[YjsClient]", *, timeout: float = TIMEOUT) -> None:
-        """Wait until all have got the server's content."""
-        await self.ask("await_synced", clients=_names(clients), timeout=timeout)
+    async def wait_synced(
+        self, clients: "Iterable[YjsClient]", *, timeout: float = TIMEOUT
+    ) -> None:
+        """Wait until all clients have received the server's content."""
+        await self.request("await_synced", clients=_names(clients), timeout=timeout)
 
-    async def saved(self, clients: "Iterable[YjsClient]", *, timeout: float = TIMEOUT) -> None:
-        """Wait until the server has told each that everything it did is committed."""
-        await self.ask("await_saved", clients=_names(clients), timeout=timeout)
+    async def wait_saved(self, clients: "Iterable[YjsClient]", *, timeout: float = TIMEOUT) -> None:
+        """Wait until the server has reported to each client that all its edits are committed."""
+        await self.request("await_saved", clients=_names(clients), timeout=timeout)
 
-    async def have(
+    async def wait_for_elements(
         self, clients: "Iterable[YjsClient]", *ids: str, timeout: float = TIMEOUT
     ) -> None:
-        """Wait until all have these elements."""
-        await self.ask("await_elements", clients=_names(clients), ids=ids, timeout=timeout)
+        """Wait until all clients have these elements."""
+        await self.request("await_elements", clients=_names(clients), ids=ids, timeout=timeout)
 
-    async def have_attribute(
+    async def wait_for_attribute(
         self, clients: "Iterable[YjsClient]", name: str, value: str, *, timeout: float = TIMEOUT
     ) -> None:
-        """Wait until the canvas itself has this attribute for all."""
-        await self.ask(
+        """Wait until all clients have this value of a canvas attribute."""
+        await self.request(
             "await_attribute", clients=_names(clients), name=name, value=value, timeout=timeout
         )
 
-    async def see(
+    async def wait_for_presence(
         self, clients: "Iterable[YjsClient]", names: Iterable[str], *, timeout: float = TIMEOUT
     ) -> None:
-        """Wait until all see exactly those present whose awareness has these values under `name`."""
-        await self.ask(
+        """Wait until the awareness states that each client has are exactly those with these values of `name`."""
+        await self.request(
             "await_present",
             clients=_names(clients),
             field="name",
@@ -222,25 +238,29 @@ class YjsDriver:
             timeout=timeout,
         )
 
-    async def draw(self, clients: "Sequence[YjsClient]", *, seed: int, rate: float) -> None:
-        """Each draws at random, `rate` edits a second, until `rest`."""
-        await self.ask("draw", clients=_names(clients), seed=seed, rate=rate)
+    async def start_random_edits(
+        self, clients: "Sequence[YjsClient]", *, seed: int, rate: float
+    ) -> None:
+        """Let each client make random edits, `rate` per second, until `stop_random_edits`."""
+        await self.request("start_random_edits", clients=_names(clients), seed=seed, rate=rate)
 
-    async def rest(self, clients: "Iterable[YjsClient]") -> None:
-        """End random drawing."""
-        await self.ask("rest", clients=_names(clients))
+    async def stop_random_edits(self, clients: "Iterable[YjsClient]") -> None:
+        """Stop the random edits."""
+        await self.request("stop_random_edits", clients=_names(clients))
 
-    async def drawn(
+    async def wait_for_edits(
         self, clients: "Iterable[YjsClient]", count: int, *, timeout: float = TIMEOUT
     ) -> int:
-        """Wait until random drawing has made so many edits in total; returns how many."""
-        made = await self.ask("await_edits", clients=_names(clients), count=count, timeout=timeout)
+        """Wait until the clients have made at least `count` random edits in total, and return the total."""
+        made = await self.request(
+            "await_edits", clients=_names(clients), count=count, timeout=timeout
+        )
         return int(made)
 
     async def digest_of(self, update: bytes) -> Digest:
-        """What a document holds that got this update and nothing else."""
+        """Return the digest of a document that consists of this update only."""
         encoded = base64.b64encode(update).decode()
-        return Digest(**await self.ask("digest_of", update=encoded))
+        return Digest(**await self.request("digest_of", update=encoded))
 
     async def _read(self, process: asyncio.subprocess.Process) -> None:
         assert process.stdout is not None
@@ -249,23 +269,23 @@ class YjsDriver:
             if "event" in message:
                 self._events.append(message)
                 continue
-            answer = self._answers.get(message["id"])
-            if answer is None or answer.done():
-                continue  # the test that asked was cancelled
+            reply = self._replies.get(message["id"])
+            if reply is None or reply.done():
+                continue  # the caller was cancelled
             if "error" in message:
-                answer.set_exception(YjsError(f"{message['error']}{self._recent_events()}"))
+                reply.set_exception(YjsError(f"{message['error']}{self._recent_events()}"))
             else:
-                answer.set_result(message["ok"])
-        for answer in self._answers.values():
-            if not answer.done():
-                answer.set_exception(YjsError("the Node process has ended"))
+                reply.set_result(message["result"])
+        for reply in self._replies.values():
+            if not reply.done():
+                reply.set_exception(YjsError("the Node process has ended"))
 
     def _recent_events(self) -> str:
         return "".join(f"\n  {json.dumps(event)}" for event in self._events)
 
 
 class YjsClient:
-    """One client of the Node process."""
+    """A Yjs client in the Node process."""
 
     def __init__(self, driver: YjsDriver, name: str) -> None:
         self.name = name
@@ -274,78 +294,78 @@ class YjsClient:
     def __repr__(self) -> str:
         return f"YjsClient({self.name!r})"
 
-    async def _ask(self, do: str, **settings: object) -> Any:
-        return await self._driver.ask(do, client=self.name, **settings)
+    async def _request(self, command: str, **settings: object) -> Any:
+        return await self._driver.request(command, client=self.name, **settings)
 
     async def reconnect(self) -> None:
         """Connect again after `disconnect` or after the provider gave up."""
-        await self._ask("reconnect")
+        await self._request("reconnect")
 
     async def disconnect(self) -> None:
-        """Close the connection in order; the document stays and can be edited."""
-        await self._ask("disconnect")
+        """Close the connection with a close frame. The document stays and can be edited."""
+        await self._request("disconnect")
 
-    async def drop(self) -> None:
-        """Break the connection without a word; the provider comes back by itself."""
-        await self._ask("drop")
+    async def drop_connection(self) -> None:
+        """Break the connection without a close frame. The provider reconnects by itself."""
+        await self._request("drop_connection")
 
-    async def vanish(self) -> None:
-        """Break the connection without a word, and do not come back."""
-        await self._ask("vanish")
+    async def drop_without_reconnect(self) -> None:
+        """Break the connection without a close frame, and do not reconnect."""
+        await self._request("drop_without_reconnect")
 
     async def destroy(self) -> None:
-        """Close the connection in order and forget the client."""
+        """Close the connection with a close frame, and forget the client."""
         await self._driver.destroy([self])
 
     async def edit(self, *edits: Mapping[str, object]) -> None:
-        """Edits in one transaction, as `drawing.mjs` has them: {"op": "add", "id": …, "tag": …}."""
-        await self._ask("edit", edits=edits)
+        """Make edits in one transaction, in the form that `edits.mjs` reads: {"op": "add", "id": …, "tag": …}."""
+        await self._request("edit", edits=edits)
 
-    async def add(self, element_id: str, tag: str = "rect", **attrs: str) -> None:
-        """Add one element below the root."""
+    async def add_element(self, element_id: str, tag: str = "rect", **attrs: str) -> None:
+        """Add an element below the root."""
         await self.edit({"op": "add", "id": element_id, "tag": tag, "attrs": attrs})
 
-    async def status(self) -> Status:
-        """The connection so far."""
-        found = await self._ask("status")
-        found["closes"] = tuple(Closed(**close) for close in found["closes"])
-        found["gave_up"] = Closed(**found["gave_up"]) if found["gave_up"] else None
-        found["received"] = {int(kind): count for kind, count in found["received"].items()}
-        return Status(**found)
+    async def status(self) -> ClientStatus:
+        """Return the state and the history of the client's connections."""
+        fields = await self._request("status")
+        fields["closes"] = tuple(Close(**close) for close in fields["closes"])
+        fields["gave_up"] = Close(**fields["gave_up"]) if fields["gave_up"] else None
+        fields["received"] = {int(kind): count for kind, count in fields["received"].items()}
+        return ClientStatus(**fields)
 
-    async def closed(self, count: int = 1, *, timeout: float = TIMEOUT) -> Closed:
-        """Wait until the connection was closed that often in all, and return the last close."""
-        return Closed(**await self._ask("await_close", count=count, timeout=timeout))
+    async def wait_closed(self, count: int = 1, *, timeout: float = TIMEOUT) -> Close:
+        """Wait until the client's connections were closed `count` times in total, and return the last close."""
+        return Close(**await self._request("await_close", count=count, timeout=timeout))
 
-    async def received(self, kind: int, count: int, *, timeout: float = TIMEOUT) -> int:
-        """Wait for so many messages of a type on the present connection; returns how many came."""
-        return int(await self._ask("await_received", type=kind, count=count, timeout=timeout))
+    async def wait_received(self, kind: int, count: int, *, timeout: float = TIMEOUT) -> int:
+        """Wait for `count` messages of a type on the present connection, and return how many have arrived."""
+        return int(await self._request("await_received", type=kind, count=count, timeout=timeout))
 
     async def content(self) -> dict[str, Any]:
-        """The whole document as JSON: `canvas` and `elements`."""
-        found = await self._ask("content")
-        assert isinstance(found, dict)
-        return found
+        """Return the whole document as JSON, with the keys `canvas` and `elements`."""
+        content = await self._request("content")
+        assert isinstance(content, dict)
+        return content
 
-    async def tags(self) -> dict[str, int]:
-        """How many elements of each tag the document has."""
-        return {str(tag): int(count) for tag, count in (await self._ask("tags")).items()}
+    async def count_tags(self) -> dict[str, int]:
+        """Return the number of elements of each tag."""
+        return {str(tag): int(count) for tag, count in (await self._request("count_tags")).items()}
 
     async def digest(self) -> Digest:
-        """What the document holds now."""
-        return Digest(**await self._ask("digest"))
+        """Return the digest of the document."""
+        return Digest(**await self._request("digest"))
 
     async def update(self) -> bytes:
-        """The whole document as one Yjs update."""
-        return base64.b64decode(await self._ask("update"))
+        """Return the whole document as one Yjs update."""
+        return base64.b64decode(await self._request("update"))
 
     async def set_awareness(self, state: Mapping[str, object] | None) -> None:
-        """Say something about oneself; None leaves the others' lists."""
-        await self._ask("set_awareness", state=state)
+        """Set the client's awareness state. None removes it from the other clients."""
+        await self._request("set_awareness", state=state)
 
-    async def awareness(self) -> list[dict[str, Any]]:
-        """The states of everybody this client sees, itself included."""
-        return list(await self._ask("awareness"))
+    async def awareness_states(self) -> list[dict[str, Any]]:
+        """Return the awareness states that this client has, its own included."""
+        return list(await self._request("awareness_states"))
 
 
 def _names(clients: Iterable[YjsClient]) -> list[str]:

@@ -1,6 +1,6 @@
-"""A TCP load balancer: what a Kubernetes service or an ingress is to the gateways.
+"""A TCP load balancer in front of the gateways, in place of a Kubernetes service or an ingress.
 
-It asks each gateway again and again whether it is ready, and looks into nothing else.
+It probes the readiness of each gateway at an interval, and does not read the bytes that it forwards.
 """
 
 import asyncio
@@ -13,14 +13,14 @@ from typing import Self
 from svgx_devstack.backing import probe
 from svgx_devstack.ports import HOST
 
-LOOK = 1.0
-"""Seconds between two looks at a gateway: longer than the 0.2 s after which y-websocket comes back."""
+PROBE_INTERVAL = 1.0
+"""Seconds between two probes of a gateway. Longer than the 0.2 s after which y-websocket reconnects."""
 
 _CHUNK = 64 * 1024
 
 
 class Backend:
-    """A gateway, as the balancer sees it. `open` counts the connections to it."""
+    """A gateway behind the balancer. `open` counts the connections to it; `ready` is the result of the last probe."""
 
     def __init__(self, port: int) -> None:
         self.port = port
@@ -28,33 +28,33 @@ class Backend:
         self.ready = False
         self.changed = asyncio.Condition()
 
-    async def until(self, ready: bool) -> None:
-        """Wait until it is seen to be ready, or not to be."""
+    async def wait_until(self, ready: bool) -> None:
+        """Wait until the result of the last probe is `ready`."""
         async with self.changed:
             await self.changed.wait_for(lambda: self.ready is ready)
 
-    async def watch(self) -> None:
-        """Look at it for ever."""
+    async def probe_forever(self) -> None:
+        """Probe the gateway until the task is cancelled."""
         while True:
             ready = await probe.service(self.port)
             async with self.changed:
                 self.ready = ready
                 self.changed.notify_all()
-            # Not a wait for something: that is how often balancers look.
-            await asyncio.sleep(LOOK)
+            # This sleep waits for no event, because real balancers also probe at an interval.
+            await asyncio.sleep(PROBE_INTERVAL)
 
 
-Choose = Callable[[list[Backend]], Iterable[Backend]]
-"""Of those that are ready: which one to try first, second, …"""
+Strategy = Callable[[list[Backend]], Iterable[Backend]]
+"""A function that orders the ready gateways: the balancer tries them in this order."""
 
 
-def fewest(backends: list[Backend]) -> Iterable[Backend]:
-    """The one with the fewest connections first; of equals the one that has been there longest."""
+def fewest_connections(backends: list[Backend]) -> Iterable[Backend]:
+    """Order gateways by their number of connections; the oldest is first among equals."""
     return sorted(backends, key=lambda backend: backend.open)
 
 
-def in_turns() -> Choose:
-    """Each in its turn."""
+def round_robin() -> Strategy:
+    """Return a strategy that starts each time with the next gateway."""
     numbers = itertools.count()
 
     def choose(backends: list[Backend]) -> Iterable[Backend]:
@@ -65,9 +65,9 @@ def in_turns() -> Choose:
 
 
 class Balancer:
-    """Use it as an async context manager; at its end all connections end."""
+    """The load balancer. Use it as an async context manager; at the end of the block all connections end."""
 
-    def __init__(self, choose: Choose) -> None:
+    def __init__(self, choose: Strategy) -> None:
         self._choose = choose
         self._backends: dict[Backend, asyncio.Task[None]] = {}
         self._connections: set[asyncio.Task[None]] = set()
@@ -92,19 +92,19 @@ class Balancer:
 
     @property
     def url(self) -> str:
-        """Where it listens."""
+        """The balancer's HTTP address."""
         assert self._server is not None
         return f"http://{HOST}:{self._server.sockets[0].getsockname()[1]}"
 
-    def open(self) -> list[int]:
-        """How many connections each gateway has that is ready."""
+    def connection_counts(self) -> list[int]:
+        """Return the number of connections to each ready gateway."""
         return [backend.open for backend in self._backends if backend.ready]
 
     async def add(self, port: int) -> Backend:
-        """One more gateway; returns when it is seen to be ready."""
+        """Add a gateway, and wait until a probe finds it ready."""
         backend = Backend(port)
-        self._backends[backend] = asyncio.create_task(backend.watch())
-        await backend.until(ready=True)
+        self._backends[backend] = asyncio.create_task(backend.probe_forever())
+        await backend.wait_until(ready=True)
         return backend
 
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -114,12 +114,12 @@ class Balancer:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
-            for backend in self._choose([each for each in self._backends if each.ready]):
-                # Before it is there: others are connecting too.
+            for backend in self._choose([backend for backend in self._backends if backend.ready]):
+                # Count the connection before it is open, because other clients connect at the same time.
                 backend.open += 1
                 try:
                     with contextlib.suppress(ConnectionError):
-                        await _connect(backend.port, reader, writer)
+                        await _forward(backend.port, reader, writer)
                         return
                 finally:
                     backend.open -= 1
@@ -127,20 +127,23 @@ class Balancer:
             writer.close()
 
 
-async def _connect(port: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Carry bytes both ways until either side ends."""
-    there, back = await asyncio.open_connection(HOST, port)
-    ways = {asyncio.create_task(_pump(reader, back)), asyncio.create_task(_pump(there, writer))}
+async def _forward(port: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Copy bytes in both directions until either side closes."""
+    backend_reader, backend_writer = await asyncio.open_connection(HOST, port)
+    copies = {
+        asyncio.create_task(_copy(reader, backend_writer)),
+        asyncio.create_task(_copy(backend_reader, writer)),
+    }
     try:
-        await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait(copies, return_when=asyncio.FIRST_COMPLETED)
     finally:
-        back.close()
-        for way in ways:
-            way.cancel()
-        await asyncio.gather(*ways, return_exceptions=True)
+        backend_writer.close()
+        for copy in copies:
+            copy.cancel()
+        await asyncio.gather(*copies, return_exceptions=True)
 
 
-async def _pump(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
+async def _copy(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
     with contextlib.suppress(ConnectionError):
         while chunk := await source.read(_CHUNK):
             target.write(chunk)

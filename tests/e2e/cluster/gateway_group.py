@@ -1,4 +1,4 @@
-"""Gateways that are replaced by new ones."""
+"""The gateways of a stack, and ways to replace them."""
 
 import asyncio
 
@@ -6,40 +6,40 @@ from svgx_devstack import DevStack
 from tests.e2e.cluster.balancer import Balancer
 
 
-class Fleet:
-    """The gateways of a stack, and the balancers in front of them, if there are any."""
+class GatewayGroup:
+    """The gateways of a stack. Attached balancers learn of new gateways."""
 
     def __init__(self, stack: DevStack) -> None:
         self._stack = stack
         self._names = ["gateway"]
         self._balancers: list[Balancer] = []
 
-    async def stand_behind(self, *balancers: Balancer) -> None:
-        """From now on these send people here."""
+    async def attach_balancers(self, *balancers: Balancer) -> None:
+        """Put balancers in front of the gateways, in place of earlier ones."""
         self._balancers = list(balancers)
         for name in self._names:
-            await self._announce(name)
+            await self._add_to_balancers(name)
 
-    async def grow(self) -> None:
-        """One gateway more; returns when it is ready, and seen to be."""
+    async def add_gateway(self) -> None:
+        """Start one more gateway, and wait until it and all balancers are ready for connections."""
         name = await self._stack.add_replica("gateway")
         self._names.append(name)
-        await self._announce(name)
+        await self._add_to_balancers(name)
 
-    async def one_after_the_other(self) -> None:
-        """As Kubernetes rolls with `maxSurge: 1`: a new one, then an old one is stopped, again and again."""
-        for old in tuple(self._names):
-            await self.grow()
-            await self._stop(old)
+    async def replace_one_by_one(self) -> None:
+        """For each old gateway, start a new one, then stop the old one, as Kubernetes does with `maxSurge: 1`."""
+        for old_name in tuple(self._names):
+            await self.add_gateway()
+            await self._stop(old_name)
 
-    async def all_new_ones_first(self) -> None:
-        """As Kubernetes rolls with `maxSurge: 100%`."""
-        olds = tuple(self._names)
-        for _ in olds:
-            await self.grow()
-        await asyncio.gather(*(self._stop(old) for old in olds))
+    async def replace_all_at_once(self) -> None:
+        """Start as many new gateways as there are, then stop all old ones, as Kubernetes does with `maxSurge: 100%`."""
+        old_names = tuple(self._names)
+        for _ in old_names:
+            await self.add_gateway()
+        await asyncio.gather(*(self._stop(old_name) for old_name in old_names))
 
-    async def _announce(self, name: str) -> None:
+    async def _add_to_balancers(self, name: str) -> None:
         port = self._stack.port(name)
         await asyncio.gather(*(balancer.add(port) for balancer in self._balancers))
 

@@ -1,4 +1,4 @@
-"""What all processes of a stack need in memory, together and at most."""
+"""The peak memory of all processes of a stack."""
 
 import threading
 from types import TracebackType
@@ -8,23 +8,24 @@ import psutil
 
 from svgx_devstack import DevStack
 
-_EVERY = 0.2
+_SAMPLE_INTERVAL = 0.2
+"""Seconds between two measurements."""
 _MIB = 1024 * 1024
 
 
-class MemoryWatch:
-    """Looks again and again, in a thread, and keeps the highest sum.
+class MemoryMonitor:
+    """A thread that measures the memory of all processes, and keeps the highest sum in `peak`, in bytes.
 
-    The figure is PSS (Linux only): pages that processes share count once in the sum, where RSS counts them for each
-    process. A peak is nothing that announces itself, so this one does look at intervals.
+    It measures the proportional set size (PSS, Linux only), because RSS counts shared pages once for each process. It
+    measures at an interval, because no event announces a peak.
     """
 
     def __init__(self, stack: DevStack) -> None:
         self.peak = 0
         self._stack = stack
         self._at_peak: dict[str, int] = {}
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="memory watch")
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="memory monitor")
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -36,11 +37,11 @@ class MemoryWatch:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._over.set()
+        self._stopped.set()
         self._thread.join()
 
     def report(self) -> str:
-        """The peak, and what each program had then, in MiB."""
+        """Return the peak and the memory of each process at that time, in MiB, as text."""
         parts = sorted(self._at_peak.items(), key=lambda part: -part[1])
         listed = ", ".join(f"{name} {size / _MIB:.0f}" for name, size in parts)
         return f"{self.peak / _MIB:.0f} MiB ({listed})"
@@ -51,12 +52,12 @@ class MemoryWatch:
             if sum(now.values()) > self.peak:
                 self.peak = sum(now.values())
                 self._at_peak = now
-            if self._over.wait(_EVERY):
+            if self._stopped.wait(_SAMPLE_INTERVAL):
                 return
 
 
 def _pss(pid: int | None) -> int:
-    """Bytes of a process and everything it started."""
+    """Return the bytes of a process and its descendants."""
     if pid is None:
         return 0
     try:
@@ -69,5 +70,5 @@ def _pss(pid: int | None) -> int:
         try:
             total += int(each.memory_full_info().pss)
         except psutil.NoSuchProcess:
-            continue  # ended since
+            continue  # the process has ended since
     return total

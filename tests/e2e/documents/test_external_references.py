@@ -4,8 +4,9 @@ import asyncio
 
 import pytest
 
-from tests.e2e.clients.canvas_session import Studio
-from tests.e2e.http.test_http import SVG_TYPE, check_problem
+from tests.e2e.clients.api import SVG_TYPE
+from tests.e2e.clients.problems import check_problem
+from tests.e2e.clients.workspace import Workspace
 
 SVG = """<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" viewBox="0 0 9 9">
 <style>@import "{url}/a.css"; @font-face {{ font-family: f; src: url({url}/f) }} rect {{ fill: url({url}/b) }}</style>
@@ -18,7 +19,7 @@ WITH_ENTITY = '<!DOCTYPE svg SYSTEM "{url}/svg.dtd"><svg xmlns="http://www.w3.or
 
 
 @pytest.mark.parametrize("scheme", ["http:", ""])
-async def test_a_drawing_makes_no_request(studio: Studio, canvas: str, scheme: str) -> None:
+async def test_a_drawing_makes_no_request(workspace: Workspace, canvas: str, scheme: str) -> None:
     """Proves R-SVG-3: imported and exported in every form, beside a server that would notice."""
     asked: list[str] = []
 
@@ -29,13 +30,13 @@ async def test_a_drawing_makes_no_request(studio: Studio, canvas: str, scheme: s
     server = await asyncio.start_server(notice, "127.0.0.1", 0)
     async with server:
         url = f"{scheme}//127.0.0.1:{server.sockets[0].getsockname()[1]}"
-        await studio.owner.import_svg(canvas, SVG.format(url=url).encode())
+        await workspace.owner.import_svg(canvas, SVG.format(url=url).encode())
         path = f"/runtime/canvases/{canvas}/svg"
         hostile = WITH_ENTITY.format(url=url).encode()
-        answer = await studio.owner.request("PUT", path, content=hostile, headers=SVG_TYPE)
+        answer = await workspace.owner.request("PUT", path, content=hostile, headers=SVG_TYPE)
         check_problem(answer, 422, "invalid")
         for form in ("svg", "png", "json", "yjs"):
-            content = await studio.owner.export(canvas, form)
+            content = await workspace.owner.export(canvas, form)
             assert form in ("json", "yjs") or b"127.0.0.1" not in content, form
         reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
         await reader.read()

@@ -12,14 +12,13 @@ from websockets.exceptions import InvalidStatus
 from svgx_devstack import DevStack
 from svgx_devstack.backing import probe
 from svgx_devstack.ports import HOST
-from tests.e2e.clients import canvas_session as studios
-from tests.e2e.clients.api import reach
-from tests.e2e.clients.canvas_session import Studio
-from tests.e2e.clients.editor_group import Painters
-from tests.e2e.clients.yjs_driver import Closed, YjsDriver
-from tests.e2e.cluster.balancer import Balancer, Choose, fewest, in_turns
-from tests.e2e.cluster.gateway_group import Fleet
-from tests.limits import ROOMY
+from tests.e2e.clients.api import open_api
+from tests.e2e.clients.editor_group import EditorGroup
+from tests.e2e.clients.workspace import Workspace, open_workspace
+from tests.e2e.clients.yjs_driver import Close, YjsDriver
+from tests.e2e.cluster.balancer import Balancer, Strategy, fewest_connections, round_robin
+from tests.e2e.cluster.gateway_group import GatewayGroup
+from tests.limits import HIGH_LIMITS
 
 pytestmark = pytest.mark.timeout(240)
 
@@ -30,7 +29,7 @@ RATE = 0.5
 """Edits a second that each of them makes."""
 
 SETTINGS = {
-    **ROOMY,
+    **HIGH_LIMITS,
     "DRAIN_NOTICE_SECONDS": "3",
     "WEBSOCKET_DRAIN_SECONDS": "3",
     "DRAIN_SECONDS": "10",
@@ -48,11 +47,11 @@ async def own_stack(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[D
 
 
 @pytest.fixture(scope="module")
-async def fleet(own_stack: DevStack) -> Fleet:
+async def gateways(own_stack: DevStack) -> GatewayGroup:
     """Two gateways."""
-    fleet = Fleet(own_stack)
-    await fleet.grow()
-    return fleet
+    gateways = GatewayGroup(own_stack)
+    await gateways.add_gateway()
+    return gateways
 
 
 async def test_a_gateway_that_stops_finishes_what_it_has(own_stack: DevStack) -> None:
@@ -60,11 +59,11 @@ async def test_a_gateway_that_stops_finishes_what_it_has(own_stack: DevStack) ->
     name = await own_stack.add_replica("gateway")
     port, process = own_stack.port(name), own_stack.process(name)
     state = own_stack.process("state")
-    async with reach(own_stack.service_url(name)) as api:
+    async with open_api(own_stack.service_url(name)) as api:
         admin = api.session(own_stack.admin_username, own_stack.admin_password)
         canvas = await admin.create_canvas("The last one")
         page = f"/runtime/canvases/{canvas}"
-        live = f"{api.live_url}/{canvas}?token={await admin.token()}"
+        live = f"{api.websocket_url}/{canvas}?token={await admin.access_token()}"
         async with connect(live) as socket:
             assert "connection" not in (await admin.request("GET", page)).headers
             stopping = asyncio.create_task(process.stop())
@@ -110,40 +109,43 @@ async def listens(port: int) -> bool:
 
 @pytest.mark.parametrize(
     ("roll", "choose"),
-    [(Fleet.one_after_the_other, fewest), (Fleet.all_new_ones_first, in_turns())],
+    [
+        (GatewayGroup.replace_one_by_one, fewest_connections),
+        (GatewayGroup.replace_all_at_once, round_robin()),
+    ],
     ids=["one after the other, fewest connections", "all new ones first, in turns"],
 )
 async def test_all_gateways_are_replaced_under_200_editors(
     own_stack: DevStack,
     driver: YjsDriver,
-    fleet: Fleet,
-    roll: Callable[[Fleet], Coroutine[None, None, None]],
-    choose: Choose,
+    gateways: GatewayGroup,
+    roll: Callable[[GatewayGroup], Coroutine[None, None, None]],
+    choose: Strategy,
 ) -> None:
     """Proves R-FAIL-17 and R-FAIL-11: nothing is lost, and nobody reconnects twice."""
     # Pages have a balancer of their own: its people come and go, and are none of those that are counted.
-    async with Balancer(choose) as sockets, Balancer(in_turns()) as pages:
-        await fleet.stand_behind(sockets, pages)
-        async with studios.opened(own_stack, driver, url=pages.url, live=sockets.url) as studio:
+    async with Balancer(choose) as sockets, Balancer(round_robin()) as pages:
+        await gateways.attach_balancers(sockets, pages)
+        async with open_workspace(own_stack, driver, url=pages.url, live=sockets.url) as workspace:
             try:
                 groups = await asyncio.gather(
                     *(
-                        Painters.gather(studio, EACH, seed=EACH * number, rate=RATE)
+                        EditorGroup.start(workspace, EACH, seed=EACH * number, rate=RATE)
                         for number in range(CANVASES)
                     )
                 )
-                assert sockets.open() == [CANVASES * EACH / 2] * 2
-                async with visiting(studio, groups[0]):
-                    await roll(fleet)
-                    await asyncio.gather(*(group.go_on() for group in groups))
-                await asyncio.gather(*(group.finish() for group in groups))
+                assert sockets.connection_counts() == [CANVASES * EACH / 2] * 2
+                async with visiting(workspace, groups[0]):
+                    await roll(gateways)
+                    await asyncio.gather(*(group.wait_for_edits() for group in groups))
+                await asyncio.gather(*(group.stop_and_verify() for group in groups))
                 await tell_and_judge(groups)
             finally:
-                await studio.empty()
+                await workspace.destroy_all()
 
 
 @asynccontextmanager
-async def visiting(studio: Studio, painters: Painters) -> AsyncIterator[None]:
+async def visiting(workspace: Workspace, editors: EditorGroup) -> AsyncIterator[None]:
     """Somebody asks for the canvas whenever something is drawn, and is always answered."""
     answers = 0
 
@@ -151,8 +153,8 @@ async def visiting(studio: Studio, painters: Painters) -> AsyncIterator[None]:
         nonlocal answers
         drawn = 0
         while True:
-            drawn = await studio.driver.drawn(painters.clients, drawn + 1)
-            await studio.owner.canvas(painters.canvas_id)
+            drawn = await workspace.driver.wait_for_edits(editors.clients, drawn + 1)
+            await workspace.owner.canvas(editors.canvas_id)
             answers += 1
 
     visitor = asyncio.create_task(visit())
@@ -166,7 +168,7 @@ async def visiting(studio: Studio, painters: Painters) -> AsyncIterator[None]:
     print(f"\n{answers} pages, all answered", end="")
 
 
-async def tell_and_judge(groups: list[Painters]) -> None:
+async def tell_and_judge(groups: list[EditorGroup]) -> None:
     """What it was like for the people."""
     found = [await client.status() for group in groups for client in group.clients]
     pauses = [each.longest_pause for each in found]
@@ -177,4 +179,4 @@ async def tell_and_judge(groups: list[Painters]) -> None:
     )
     # Each was on a gateway that is not there any more.
     assert {each.connections for each in found} == {2}
-    assert {each.closes for each in found} == {(Closed(1012, "restarting"),)}
+    assert {each.closes for each in found} == {(Close(1012, "restarting"),)}

@@ -6,78 +6,77 @@ from pathlib import Path
 import pytest
 
 from svgx_devstack import DevStack
-from tests.e2e.clients import canvas_session as studios
-from tests.e2e.clients.canvas_session import Studio
-from tests.e2e.clients.editor_group import PATIENCE, painting
+from tests.e2e.clients.editor_group import RECOVERY_TIMEOUT, editing
+from tests.e2e.clients.workspace import Workspace, open_workspace
 from tests.e2e.clients.yjs_driver import YjsDriver
-from tests.limits import ROOMY
+from tests.limits import HIGH_LIMITS
 
 pytestmark = pytest.mark.timeout(240)
 
 
 @pytest.fixture
-async def studio(tmp_path: Path, driver: YjsDriver) -> AsyncIterator[Studio]:
-    """A studio on a stack of its own."""
+async def workspace(tmp_path: Path, driver: YjsDriver) -> AsyncIterator[Workspace]:
+    """A workspace on a stack of its own."""
     async with (
-        DevStack(tmp_path / "home", settings=ROOMY) as stack,
-        studios.opened(stack, driver) as studio,
+        DevStack(tmp_path / "home", settings=HIGH_LIMITS) as stack,
+        open_workspace(stack, driver) as workspace,
     ):
-        yield studio
-        await studio.empty()
+        yield workspace
+        await workspace.destroy_all()
 
 
-async def test_stop_and_start_keep_everything(studio: Studio) -> None:
+async def test_stop_and_start_keep_everything(workspace: Workspace) -> None:
     """Users sign in, canvases and roles are listed, content is equal, and those who stayed go on. Proves R-SAVE-6."""
-    friend = await studio.user("editor")
-    async with painting(studio, 3, seed=21) as painters:
-        await studio.owner.set_member(painters.canvas_id, friend, "viewer")
-        digest = await painters.finish()
-        canvases = await studio.owner.canvases()
-        staying = painters.clients[0]
+    friend = await workspace.create_user("editor")
+    async with editing(workspace, 3, seed=21) as editors:
+        await workspace.owner.set_member(editors.canvas_id, friend, "viewer")
+        digest = await editors.stop_and_verify()
+        canvases = await workspace.owner.canvases()
+        staying = editors.clients[0]
 
-        await studio.stack.down()
-        await staying.add("made-while-all-was-down")
-        await studio.stack.up()
+        await workspace.stack.down()
+        await staying.add_element("made-while-all-was-down")
+        await workspace.stack.up()
 
-        assert await studio.owner.canvases() == canvases
-        exported = await studio.owner.export(painters.canvas_id, "yjs")
-        before = await studio.driver.digest_of(exported)
+        assert await workspace.owner.canvases() == canvases
+        exported = await workspace.owner.export(editors.canvas_id, "yjs")
+        before = await workspace.driver.digest_of(exported)
         assert before in (digest, await staying.digest())
-        viewer = studio.api.of(friend)
+        viewer = workspace.api.session_of(friend)
         assert (await viewer.me())["id"] == friend.id
         assert [(canvas.id, canvas.role) for canvas in await viewer.canvases()] == [
-            (painters.canvas_id, "viewer")
+            (editors.canvas_id, "viewer")
         ]
         # Same address, same keys: those who stayed need nothing new.
-        await studio.driver.saved(painters.clients, timeout=PATIENCE)
-        newcomer = await studio.join(painters.canvas_id)
-        after = await studio.driver.converged([*painters.clients, newcomer])
+        await workspace.driver.wait_saved(editors.clients, timeout=RECOVERY_TIMEOUT)
+        newcomer = await workspace.connect(editors.canvas_id)
+        after = await workspace.driver.wait_converged([*editors.clients, newcomer])
         assert after.elements == digest.elements + 1
-        exported = await studio.owner.export(painters.canvas_id, "yjs")
-        assert await studio.driver.digest_of(exported) == after
+        exported = await workspace.owner.export(editors.canvas_id, "yjs")
+        assert await workspace.driver.digest_of(exported) == after
 
 
-async def test_a_power_cut_keeps_everything_saved(studio: Studio) -> None:
+async def test_a_power_cut_keeps_everything_saved(workspace: Workspace) -> None:
     """SIGKILL to all at once, in the middle of drawing. Those who drew are gone too. Proves R-SAVE-7."""
-    canvas_id = await studio.canvas("Power cut")
-    drawing, unsaved = await studio.crowd(canvas_id, 2)
-    await studio.driver.draw([drawing], seed=22, rate=20)
-    await studio.driver.drawn([drawing], 50)
-    await studio.driver.rest([drawing])
-    await studio.driver.saved([drawing, unsaved])
+    canvas_id = await workspace.create_canvas("Power cut")
+    drawing, unsaved = await workspace.connect_many(canvas_id, 2)
+    await workspace.driver.start_random_edits([drawing], seed=22, rate=20)
+    await workspace.driver.wait_for_edits([drawing], 50)
+    await workspace.driver.stop_random_edits([drawing])
+    await workspace.driver.wait_saved([drawing, unsaved])
     saved = set((await drawing.content())["elements"])
     assert saved
-    await studio.driver.draw([unsaved], seed=23, rate=50)
-    await studio.driver.drawn([unsaved], 20)
+    await workspace.driver.start_random_edits([unsaved], seed=23, rate=50)
+    await workspace.driver.wait_for_edits([unsaved], 20)
 
-    studio.stack.kill()
-    await studio.empty()
-    await studio.stack.down()
-    await studio.stack.up()
+    workspace.stack.kill()
+    await workspace.destroy_all()
+    await workspace.stack.down()
+    await workspace.stack.up()
 
-    newcomer = await studio.join(canvas_id)
-    await studio.driver.synced([newcomer])
+    newcomer = await workspace.connect(canvas_id)
+    await workspace.driver.wait_synced([newcomer])
     digest = await newcomer.digest()
     assert not digest.pending
-    exported = await studio.owner.export(canvas_id, "yjs")
-    assert await studio.driver.digest_of(exported) == digest
+    exported = await workspace.owner.export(canvas_id, "yjs")
+    assert await workspace.driver.digest_of(exported) == digest

@@ -14,30 +14,30 @@ from websockets.exceptions import InvalidStatus
 
 from svgx_common.http import protocol as http1
 from svgx_devstack import DevStack
-from tests.e2e.clients.api import CANVASES
-from tests.e2e.clients.canvas_session import Studio
-from tests.e2e.http.test_http import SVG_TYPE, check_problem
+from tests.e2e.clients.api import CANVASES, SVG_TYPE
+from tests.e2e.clients.problems import check_problem
+from tests.e2e.clients.workspace import Workspace
 
 
-async def test_problems_where_no_operation_answers(studio: Studio) -> None:
+async def test_problems_where_no_operation_answers(workspace: Workspace) -> None:
     """Proves R-HTTP-6."""
-    check_problem(await studio.owner.request("GET", "/nowhere"), 404, "not_found")
-    answer = await studio.owner.request("PUT", CANVASES)
+    check_problem(await workspace.owner.request("GET", "/nowhere"), 404, "not_found")
+    answer = await workspace.owner.request("PUT", CANVASES)
     check_problem(answer, 405, "method_not_allowed")
     assert set(answer.headers["allow"].split(", ")) == {"GET", "HEAD", "POST"}
-    answer = await studio.owner.request("POST", "/health/summary")
+    answer = await workspace.owner.request("POST", "/health/summary")
     check_problem(answer, 405, "method_not_allowed")
 
 
-async def test_503_says_when_to_try_again(studio: Studio) -> None:
+async def test_503_says_when_to_try_again(workspace: Workspace) -> None:
     """Proves R-HTTP-6, and R-BUS-8 through HTTP: nobody waits for a service that is not there."""
-    auth = studio.stack.process("auth")
+    auth = workspace.stack.process("auth")
     auth.restart = False
     auth.kill()
     await auth.wait_dead()
     try:
         began = asyncio.get_running_loop().time()
-        answer = await studio.owner.request("GET", "/auth/me")
+        answer = await workspace.owner.request("GET", "/auth/me")
         assert asyncio.get_running_loop().time() - began < 1
         check_problem(answer, 503, "unavailable")
         assert int(answer.headers["retry-after"]) >= 1
@@ -47,10 +47,10 @@ async def test_503_says_when_to_try_again(studio: Studio) -> None:
         await auth.wait_ready()
 
 
-async def test_headers_of_every_answer(studio: Studio) -> None:
+async def test_headers_of_every_answer(workspace: Workspace) -> None:
     """Proves R-HTTP-7: of answers, of errors, of what no operation answers."""
     for method, path in (("GET", "/auth/me"), ("POST", CANVASES), ("GET", "/nowhere")):
-        answer = await studio.owner.request(method, path)
+        answer = await workspace.owner.request(method, path)
         assert answer.headers["x-content-type-options"] == "nosniff"
         assert answer.headers["referrer-policy"] == "no-referrer"
         assert answer.headers["cache-control"] == "no-store"
@@ -64,77 +64,77 @@ def drawing(rectangles: int) -> bytes:
     return f'<svg xmlns="http://www.w3.org/2000/svg">{shapes}</svg>'.encode()
 
 
-async def test_what_shrinks_is_compressed(studio: Studio, canvas: str) -> None:
+async def test_what_shrinks_is_compressed(workspace: Workspace, canvas: str) -> None:
     """Proves R-HTTP-8: small and large answers; not what is compressed already, and not for who cannot read it."""
     plain = {"Accept-Encoding": "identity"}
     path = f"{CANVASES}{canvas}/export"
     for rectangles in (100, 10_000):
-        await studio.owner.import_svg(canvas, drawing(rectangles))
-        whole = await studio.owner.request("GET", path, headers=plain)
+        await workspace.owner.import_svg(canvas, drawing(rectangles))
+        whole = await workspace.owner.request("GET", path, headers=plain)
         assert "content-encoding" not in whole.headers
-        packed = await studio.owner.request("GET", path, headers={"Accept-Encoding": "gzip"})
+        packed = await workspace.owner.request("GET", path, headers={"Accept-Encoding": "gzip"})
         assert packed.headers["content-encoding"] == "gzip"
         assert packed.content == whole.content
         assert int(packed.headers["content-length"]) < len(whole.content) / 3
         assert "accept-encoding" in packed.headers["vary"].lower()
         refused = {"Accept-Encoding": "gzip;q=0, identity"}
-        answer = await studio.owner.request("GET", path, headers=refused)
+        answer = await workspace.owner.request("GET", path, headers=refused)
         assert "content-encoding" not in answer.headers
     for kind in ("png", "yjs"):
-        answer = await studio.owner.request("GET", f"{path}?format={kind}")
+        answer = await workspace.owner.request("GET", f"{path}?format={kind}")
         assert "content-encoding" not in answer.headers
 
 
-async def test_a_repeated_post_is_done_once(studio: Studio) -> None:
+async def test_a_repeated_post_is_done_once(workspace: Workspace) -> None:
     """Proves R-HTTP-9."""
     key = {"Idempotency-Key": secrets.token_hex(16)}
     body = {"name": f"once {secrets.token_hex(4)}"}
-    first = await studio.owner.request("POST", CANVASES, json=body, headers=key)
+    first = await workspace.owner.request("POST", CANVASES, json=body, headers=key)
     assert first.status_code == 201
     assert "idempotency-replayed" not in first.headers
-    again = await studio.owner.request("POST", CANVASES, json=body, headers=key)
+    again = await workspace.owner.request("POST", CANVASES, json=body, headers=key)
     assert (again.status_code, again.json()) == (201, first.json())
     assert again.headers["content-type"] == "application/json"
     assert again.headers["idempotency-replayed"] == "true"
-    found = await studio.owner.request("GET", CANVASES, params=body)
+    found = await workspace.owner.request("GET", CANVASES, params=body)
     assert len(found.json()["items"]) == 1
     # Another body, or another path: the key was used.
-    other = await studio.owner.request("POST", CANVASES, json={"name": "other"}, headers=key)
+    other = await workspace.owner.request("POST", CANVASES, json={"name": "other"}, headers=key)
     assert check_problem(other, 422, "invalid")["field"] == "idempotency-key"
     # Somebody else's key of the same text is another one.
-    theirs = studio.api.of(await studio.user())
+    theirs = workspace.api.session_of(await workspace.create_user())
     answer = await theirs.request("POST", CANVASES, json={"name": "other"}, headers=key)
     assert answer.status_code == 201
 
 
-async def test_each_session_has_its_own_keys(studio: Studio) -> None:
+async def test_each_session_has_its_own_keys(workspace: Workspace) -> None:
     """Proves R-HTTP-9: a log-out is not done because another session's was."""
     key = {"Idempotency-Key": secrets.token_hex(16)}
-    user = await studio.user()
+    user = await workspace.create_user()
     for _ in range(2):
-        session = studio.api.of(user)
+        session = workspace.api.session_of(user)
         answer = await session.request("POST", "/auth/logout", headers=key)
         assert answer.status_code == 204
         check_problem(await session.request("GET", "/auth/me"), 401, "unauthenticated")
 
 
 @pytest.mark.parametrize("key", ["", "x" * 256, "a b", "é".encode("latin-1")])
-async def test_a_wrong_key_is_named(studio: Studio, key: str | bytes) -> None:
+async def test_a_wrong_key_is_named(workspace: Workspace, key: str | bytes) -> None:
     """Proves R-HTTP-2 for the header."""
     value = key if isinstance(key, bytes) else key.encode()
     headers = {b"Idempotency-Key": value}
-    headers[b"Authorization"] = f"Bearer {await studio.owner.token()}".encode()
-    async with httpx.AsyncClient(base_url=studio.stack.url) as http:
+    headers[b"Authorization"] = f"Bearer {await workspace.owner.access_token()}".encode()
+    async with httpx.AsyncClient(base_url=workspace.stack.url) as http:
         answer = await http.post(CANVASES, json={"name": "n"}, headers=headers)
     assert check_problem(answer, 422, "invalid")["field"] == "idempotency-key"
 
 
-async def test_at_once_it_is_done_once(studio: Studio) -> None:
+async def test_at_once_it_is_done_once(workspace: Workspace) -> None:
     """Proves R-HTTP-9: of twenty at once one is done, the others are told to wait or get its answer."""
     key = {"Idempotency-Key": secrets.token_hex(16)}
     body = {"name": f"at once {secrets.token_hex(4)}"}
-    post = studio.owner.request
-    await studio.owner.token()
+    post = workspace.owner.request
+    await workspace.owner.access_token()
     answers = await asyncio.gather(
         *(post("POST", CANVASES, json=body, headers=key) for _ in range(20))
     )
@@ -144,26 +144,26 @@ async def test_at_once_it_is_done_once(studio: Studio) -> None:
         if answer.status_code == 409:
             assert check_problem(answer, 409, "conflict")["field"] == "idempotency-key"
             assert answer.headers["retry-after"] == "1"
-    found = await studio.owner.request("GET", CANVASES, params=body)
+    found = await workspace.owner.request("GET", CANVASES, params=body)
     assert len(found.json()["items"]) == 1
 
 
-async def test_a_failure_may_be_repeated(studio: Studio) -> None:
+async def test_a_failure_may_be_repeated(workspace: Workspace) -> None:
     """Proves R-HTTP-9: what failed on our side is not remembered as the answer."""
     key = {"Idempotency-Key": secrets.token_hex(16)}
-    await studio.owner.token()
-    state = studio.stack.process("state")
+    await workspace.owner.access_token()
+    state = workspace.stack.process("state")
     state.restart = False
     state.kill()
     await state.wait_dead()
     try:
-        answer = await studio.owner.request("POST", CANVASES, json={"name": "n"}, headers=key)
+        answer = await workspace.owner.request("POST", CANVASES, json={"name": "n"}, headers=key)
         check_problem(answer, 503, "unavailable")
     finally:
         state.restart = True
         await state.start()
         await state.wait_ready()
-    answer = await studio.owner.request("POST", CANVASES, json={"name": "n"}, headers=key)
+    answer = await workspace.owner.request("POST", CANVASES, json={"name": "n"}, headers=key)
     assert answer.status_code == 201
 
 
@@ -259,13 +259,16 @@ async def test_headers_that_take_too_long(stack: DevStack, said: bytes) -> None:
     writer.close()
 
 
-async def test_compressed_once(studio: Studio, canvas: str) -> None:
+async def test_compressed_once(workspace: Workspace, canvas: str) -> None:
     """Proves R-HTTP-8: what comes out of the thread is not compressed again."""
-    await studio.owner.import_svg(canvas, drawing(10_000))
-    headers = {"Authorization": f"Bearer {await studio.owner.token()}", "Accept-Encoding": "gzip"}
+    await workspace.owner.import_svg(canvas, drawing(10_000))
+    headers = {
+        "Authorization": f"Bearer {await workspace.owner.access_token()}",
+        "Accept-Encoding": "gzip",
+    }
     path = f"{CANVASES}{canvas}/export"
     async with (
-        httpx.AsyncClient(base_url=studio.stack.url) as http,
+        httpx.AsyncClient(base_url=workspace.stack.url) as http,
         http.stream("GET", path, headers=headers) as answer,
     ):
         raw = b"".join([chunk async for chunk in answer.aiter_raw()])

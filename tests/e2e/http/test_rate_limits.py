@@ -11,8 +11,8 @@ import httpx
 import pytest
 
 from svgx_devstack import DevStack
-from tests.e2e.clients.api import Api, Session, User, reach
-from tests.e2e.http.test_http import check_problem
+from tests.e2e.clients.api import Api, ApiSession, User, open_api
+from tests.e2e.clients.problems import check_problem
 
 CONFIG = "/security/rate-limits/config/"
 ANALYTICS = "/security/rate-limits/analytics/"
@@ -37,19 +37,19 @@ async def own_stack(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[D
 async def gateways(own_stack: DevStack) -> AsyncIterator[tuple[Api, Api]]:
     """Both."""
     async with AsyncExitStack() as stack:
-        one = await stack.enter_async_context(reach(own_stack.url))
-        other = await stack.enter_async_context(reach(own_stack.service_url("gateway-2")))
+        one = await stack.enter_async_context(open_api(own_stack.url))
+        other = await stack.enter_async_context(open_api(own_stack.service_url("gateway-2")))
         yield one, other
 
 
 @pytest.fixture(scope="module")
-async def admin(own_stack: DevStack, gateways: tuple[Api, Api]) -> Session:
+async def admin(own_stack: DevStack, gateways: tuple[Api, Api]) -> ApiSession:
     """The admin, at the first gateway."""
     return gateways[0].session(own_stack.admin_username, own_stack.admin_password)
 
 
 @pytest.fixture
-async def configure(admin: Session) -> AsyncIterator[Any]:
+async def configure(admin: ApiSession) -> AsyncIterator[Any]:
     """Set limits; afterwards there are none but the settings."""
 
     async def put(**config: Any) -> dict[str, Any]:
@@ -63,12 +63,12 @@ async def configure(admin: Session) -> AsyncIterator[Any]:
 
 
 @pytest.fixture
-async def user(admin: Session) -> User:
+async def user(admin: ApiSession) -> User:
     """A new editor."""
     return await admin.create_user(f"limited-{next(_numbers)}")
 
 
-async def ask(session: Session, times: int) -> list[httpx.Response]:
+async def ask(session: ApiSession, times: int) -> list[httpx.Response]:
     """So many requests at once."""
     return list(
         await asyncio.gather(*(session.request("GET", "/runtime/canvases/") for _ in range(times)))
@@ -81,12 +81,12 @@ def statuses(answers: list[httpx.Response]) -> Mapping[int, int]:
 
 
 async def test_both_gateways_count_together(
-    own_stack: DevStack, gateways: tuple[Api, Api], admin: Session, user: User
+    own_stack: DevStack, gateways: tuple[Api, Api], admin: ApiSession, user: User
 ) -> None:
     """Proves R-LIMIT-1, R-LIMIT-2, R-LIMIT-3 and R-LIMIT-8, through HTTP."""
-    sessions = [gateway.of(user) for gateway in gateways]
+    sessions = [gateway.session_of(user) for gateway in gateways]
     for each in sessions:
-        await each.token()
+        await each.access_token()
     found = await asyncio.gather(*(ask(each, LIMIT) for each in sessions))
     answers = [answer for part in found for answer in part]
     refused = [answer for answer in answers if answer.status_code == 429]
@@ -156,8 +156,8 @@ async def test_a_change_is_in_force_everywhere_at_once(
     gateways: tuple[Api, Api], configure: Any, user: User
 ) -> None:
     """Proves R-LIMIT-4 and R-LIMIT-5: a class, a role, the whitelist."""
-    there = gateways[1].of(user)
-    await there.token()
+    there = gateways[1].session_of(user)
+    await there.access_token()
 
     async def limit() -> str | None:
         answer = await there.request("GET", "/auth/me")
@@ -187,7 +187,7 @@ async def test_a_change_is_in_force_everywhere_at_once(
 
 
 async def test_what_was_set_survives_and_is_not_overwritten_unseen(
-    own_stack: DevStack, admin: Session, configure: Any
+    own_stack: DevStack, admin: ApiSession, configure: Any
 ) -> None:
     """Proves R-LIMIT-5: after all gateways and state were killed, it is as it was."""
     version = (await configure(limits={"write": {"requests": 77}}))["version"]
@@ -205,7 +205,7 @@ async def test_what_was_set_survives_and_is_not_overwritten_unseen(
 
 async def test_only_admins_see_and_set_limits(gateways: tuple[Api, Api], user: User) -> None:
     """Proves R-ACCESS-8; a limit that is none is named (R-HTTP-2)."""
-    editor = gateways[0].of(user)
+    editor = gateways[0].session_of(user)
     for method, path in (("GET", CONFIG), ("PUT", CONFIG), ("GET", ANALYTICS)):
         answer = await editor.request(method, path, json={})
         check_problem(answer, 403, "forbidden")
@@ -217,8 +217,8 @@ async def test_without_redis_limits_go_on(
     own_stack: DevStack, gateways: tuple[Api, Api], user: User
 ) -> None:
     """Proves R-LIMIT-6: no request fails, the limit holds, and the log has one line about it."""
-    session = gateways[1].of(user)
-    await session.token()
+    session = gateways[1].session_of(user)
+    await session.access_token()
     valkey = own_stack.process("valkey")
     valkey.restart = False
     valkey.kill()
@@ -234,10 +234,10 @@ async def test_without_redis_limits_go_on(
         await valkey.wait_ready()
 
 
-async def test_the_guard_has_its_order(own_stack: DevStack, admin: Session, user: User) -> None:
+async def test_the_guard_has_its_order(own_stack: DevStack, admin: ApiSession, user: User) -> None:
     """Proves R-HTTP-5: each request is wrong in every respect that comes later."""
-    async with reach(own_stack.url) as api:
-        editor = api.of(user)
+    async with open_api(own_stack.url) as api:
+        editor = api.session_of(user)
         broken = {"Content-Type": "text/plain"}
 
         async def unannounced() -> AsyncIterator[bytes]:
@@ -245,7 +245,7 @@ async def test_the_guard_has_its_order(own_stack: DevStack, admin: Session, user
             for _ in range(3):
                 yield bytes(2**20)
 
-        async def status(who: Session | None, path: str, **options: Any) -> int:
+        async def status(who: ApiSession | None, path: str, **options: Any) -> int:
             if who is None:
                 async with httpx.AsyncClient(base_url=own_stack.url) as http:
                     return (await http.put(path, **options)).status_code

@@ -5,19 +5,17 @@ from typing import Any
 
 import httpx
 import pytest
-from jsonschema import Draft202012Validator
 
 from svgx_devstack import DevStack
-from tests.e2e.clients.api import CANVASES, Session, reach
-from tests.limits import ROOMY
-
-OPTIONAL = ("Idempotency-Replayed", "Retry-After")
+from tests.e2e.clients.api import CANVASES, ApiSession, open_api
+from tests.e2e.clients.openapi_document import check_response, example_request
+from tests.limits import HIGH_LIMITS
 
 
 @pytest.fixture(scope="module")
 async def own_stack(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """A stack of its own: the examples are accounts and limits."""
-    async with DevStack(tmp_path_factory.mktemp("docs"), settings=ROOMY) as stack:
+    async with DevStack(tmp_path_factory.mktemp("docs"), settings=HIGH_LIMITS) as stack:
         yield stack
 
 
@@ -51,45 +49,6 @@ async def test_the_page_needs_nobody_else(own_stack: DevStack) -> None:
                 )
 
 
-def check(document: dict[str, Any], answer: httpx.Response, entry: dict[str, Any]) -> None:
-    """The answer is one that the document describes: status, headers, media type, content."""
-    status = answer.status_code
-    described = entry["responses"][str(status)]
-    unlimited = not any(
-        "RateLimit" in each.get("headers", {}) for each in entry["responses"].values()
-    )
-    uncounted = status == 413 or (unlimited and status not in (401, 403))
-    if "$ref" in described:
-        described = document["components"]["responses"][described["$ref"].rpartition("/")[2]]
-    for header in described.get("headers", {}):
-        if header not in OPTIONAL and not (uncounted and "RateLimit" in header):
-            assert header in answer.headers, header
-    content = described.get("content")
-    assert bool(content) == bool(answer.content)
-    media_type = answer.headers.get("content-type", "").partition(";")[0]
-    if content and media_type in content and "json" in media_type:
-        schema = {**content[media_type]["schema"], "components": document["components"]}
-        Draft202012Validator(schema).validate(answer.json())
-
-
-def example(document: dict[str, Any], method: str, path: str) -> dict[str, Any]:
-    """A request as the document shows it: parameters, body."""
-    entry = document["paths"][path][method]
-    request: dict[str, Any] = {
-        "params": {
-            each["name"]: each["example"]
-            for each in entry.get("parameters", [])
-            if each["in"] == "query" and "example" in each
-        }
-    }
-    for media_type, content in entry.get("requestBody", {}).get("content", {}).items():
-        if media_type == "application/json":
-            request["json"] = content["example"]
-        else:
-            request |= {"content": content["example"], "headers": {"Content-Type": media_type}}
-    return request
-
-
 ACCOUNTS = {
     ("post", "/admin/users/"),
     ("post", "/auth/login"),
@@ -108,11 +67,11 @@ ACCOUNTS = {
 
 async def test_every_example_works(own_stack: DevStack, document: dict[str, Any]) -> None:
     """Proves R-CONTRACT-4: each request, sent as it is shown, is answered as it is described."""
-    async with reach(own_stack.url) as api, httpx.AsyncClient(base_url=own_stack.url) as http:
+    async with open_api(own_stack.url) as api, httpx.AsyncClient(base_url=own_stack.url) as http:
         admin = api.session(own_stack.admin_username, own_stack.admin_password)
 
-        async def send(method: str, path: str, who: Session | None = admin, **known: str) -> Any:
-            request = example(document, method, path)
+        async def send(method: str, path: str, who: ApiSession | None = admin, **known: str) -> Any:
+            request = example_request(document, method, path)
             for part in ("json", "params"):
                 if part in request:
                     request[part] = {
@@ -126,7 +85,7 @@ async def test_every_example_works(own_stack: DevStack, document: dict[str, Any]
             else:
                 answer = await who.request(method, concrete, **request)
             assert answer.is_success, (method, path, answer.text)
-            check(document, answer, document["paths"][path][method])
+            check_response(document, answer, document["paths"][path][method])
             return answer.json() if "json" in answer.headers.get("content-type", "") else None
 
         created = await send("post", "/admin/users/")
@@ -147,8 +106,8 @@ async def test_every_example_works(own_stack: DevStack, document: dict[str, Any]
             who = None if public and path != "/health/summary/" else admin
             await send(method, path, who, canvas_id=canvas, user_id=created["id"])
 
-        account = example(document, "post", "/admin/users/")["json"]
-        passwords = example(document, "post", "/auth/password")["json"]
+        account = example_request(document, "post", "/admin/users/")["json"]
+        passwords = example_request(document, "post", "/auth/password")["json"]
         user = api.session(account["username"], account["password"])
         await send("post", "/auth/password", user)
         key = await send("post", "/auth/api-keys/", user_id=created["id"])
@@ -166,7 +125,7 @@ async def test_every_example_works(own_stack: DevStack, document: dict[str, Any]
 
 async def test_refusals_are_as_described(own_stack: DevStack, document: dict[str, Any]) -> None:
     """Proves R-CONTRACT-4: nobody, and an admin who sends nonsense, get what the document says."""
-    async with reach(own_stack.url) as api, httpx.AsyncClient(base_url=own_stack.url) as http:
+    async with open_api(own_stack.url) as api, httpx.AsyncClient(base_url=own_stack.url) as http:
         admin = api.session(own_stack.admin_username, own_stack.admin_password)
         for path, methods in document["paths"].items():
             for method, entry in methods.items():
@@ -181,4 +140,4 @@ async def test_refusals_are_as_described(own_stack: DevStack, document: dict[str
                     ),
                 ):
                     assert 400 <= answer.status_code < 500, (method, path)
-                    check(document, answer, entry)
+                    check_response(document, answer, entry)

@@ -11,8 +11,8 @@ import pytest
 
 from svgx_devstack import DevStack
 from tests import leaks
-from tests.e2e.clients.api import Api, Session, reach
-from tests.limits import ROOMY
+from tests.e2e.clients.api import Api, ApiSession, open_api
+from tests.limits import HIGH_LIMITS
 
 FOLDER = Path(__file__).parent
 EXAMPLES = os.environ.get("SVGX_FUZZ_EXAMPLES", "4")
@@ -26,31 +26,31 @@ SECRET = "nobody else's plan"
 @pytest.fixture(scope="module")
 async def stack(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[DevStack]:
     """One of its own: accounts, sessions and limits change in it. Signing in seems to come from elsewhere."""
-    settings = {**ROOMY, "TRUSTED_PROXIES": "127.0.0.1"}
+    settings = {**HIGH_LIMITS, "TRUSTED_PROXIES": "127.0.0.1"}
     async with DevStack(tmp_path_factory.mktemp("fuzz"), settings=settings) as stack:
         yield stack
-        assert await asyncio.to_thread(leaks.find, stack) == []
+        assert await asyncio.to_thread(leaks.find_leaks, stack) == []
 
 
 @pytest.fixture(scope="module")
 async def api(stack: DevStack) -> AsyncIterator[Api]:
     """Its gateway."""
-    async with reach(stack.url) as api:
+    async with open_api(stack.url) as api:
         yield api
 
 
 @pytest.fixture(scope="module")
-async def owner(stack: DevStack, api: Api) -> Session:
+async def owner(stack: DevStack, api: Api) -> ApiSession:
     """Somebody with a canvas that is nobody else's."""
     admin = api.session(stack.admin_username, stack.admin_password)
-    owner = api.of(await admin.create_user("the-owner"))
+    owner = api.session_of(await admin.create_user("the-owner"))
     await owner.create_canvas(SECRET)
     return owner
 
 
 @pytest.mark.parametrize("role", ["nobody", "viewer", "editor", "admin"])
 async def test_the_document_says_what_is_so(
-    stack: DevStack, api: Api, owner: Session, tmp_path: Path, role: str
+    stack: DevStack, api: Api, owner: ApiSession, tmp_path: Path, role: str
 ) -> None:
     """Proves R-CONTRACT-6 and R-ACCESS-11: as documented, whatever is sent; nobody sees what is another's."""
     environment = {**os.environ, "SVGX_URL": stack.url}

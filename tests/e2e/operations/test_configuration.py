@@ -6,7 +6,7 @@ from pathlib import Path
 import httpx
 
 from svgx_devstack import DevStack
-from tests.e2e.clients.api import reach
+from tests.e2e.clients.api import open_api
 
 FILE = """
 security:
@@ -25,7 +25,7 @@ async def test_the_stack_by_one_file(tmp_path: Path) -> None:
     file = tmp_path / "config.yaml"
     file.write_text(FILE)
     settings = {"SVGX_CONFIG": str(file)}
-    async with DevStack(tmp_path / "home", settings=settings) as stack, reach(stack.url) as api:
+    async with DevStack(tmp_path / "home", settings=settings) as stack, open_api(stack.url) as api:
         admin = api.session(stack.admin_username, stack.admin_password)
         answer = await admin.request("GET", "/auth/me", headers={"X-Forwarded-Proto": "https"})
         assert answer.headers["x-ratelimit-limit"] == "77"

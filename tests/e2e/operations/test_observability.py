@@ -12,10 +12,10 @@ from prometheus_client.openmetrics import parser as openmetrics_parser
 from prometheus_client.parser import text_string_to_metric_families
 
 from svgx_devstack import DevStack
-from tests.e2e.clients.api import reach
-from tests.e2e.clients.canvas_session import Studio
+from tests.e2e.clients.api import open_api
 from tests.e2e.clients.raw_socket import RawSocket
-from tests.otlp import Span, receiving
+from tests.e2e.clients.workspace import Workspace
+from tests.otlp import Span, run_receiver
 
 SERVICES = ("gateway", "auth", "collab", "state")
 # No types of its own.
@@ -52,13 +52,13 @@ async def test_every_service_has_the_guides_metrics(stack: DevStack, service: st
     assert ("svgx_engine_failed_logins" in names) == (service == "auth")
 
 
-async def test_the_summary_finds_everybody(studio: Studio) -> None:
+async def test_the_summary_finds_everybody(workspace: Workspace) -> None:
     """Proves R-OBS-3: every service and every replica, over the bus."""
-    name = await studio.stack.add_replica("collab")
+    name = await workspace.stack.add_replica("collab")
     try:
-        summary = (await studio.owner.request("GET", "/health/summary/")).json()
+        summary = (await workspace.owner.request("GET", "/health/summary/")).json()
     finally:
-        await studio.stack.remove_replica(name)
+        await workspace.stack.remove_replica(name)
     assert summary["missing"] == []
     assert summary["status"] == "ok"
     found = {service: len(replicas) for service, replicas in summary["services"].items()}
@@ -74,10 +74,10 @@ async def test_the_summary_is_for_those_who_are_signed_in(stack: DevStack) -> No
         assert (await http.get("/health/summary/")).status_code == 401
 
 
-async def test_readiness_follows_what_a_service_needs(studio: Studio) -> None:
+async def test_readiness_follows_what_a_service_needs(workspace: Workspace) -> None:
     """Proves R-OBS-1: state without PostgreSQL is alive and not ready."""
-    postgres = studio.stack.process("postgres")
-    async with httpx.AsyncClient(base_url=studio.stack.service_url("state"), timeout=10) as http:
+    postgres = workspace.stack.process("postgres")
+    async with httpx.AsyncClient(base_url=workspace.stack.service_url("state"), timeout=10) as http:
         postgres.pause()
         try:
             while (answer := await http.get("/health/ready")).status_code == 200:
@@ -95,13 +95,13 @@ async def test_one_trace_spans_gateway_bus_service_and_sql(
 ) -> None:
     """Proves R-OBS-4, with the caller's own trace as the parent."""
     trace_id, parent = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
-    with receiving() as receiver:
+    with run_receiver() as receiver:
         settings = {
             "OTEL_EXPORTER_OTLP_ENDPOINT": receiver.endpoint,
             "OTEL_BSP_SCHEDULE_DELAY": "50",
         }
         async with DevStack(tmp_path_factory.mktemp("traced"), settings=settings) as stack:
-            async with reach(stack.url) as api:
+            async with open_api(stack.url) as api:
                 admin = api.session(stack.admin_username, stack.admin_password)
                 answer = await admin.request(
                     "POST",
@@ -115,7 +115,7 @@ async def test_one_trace_spans_gateway_bus_service_and_sql(
                 return [span for span in spans if span.trace_id == trace_id]
 
             async with asyncio.timeout(30):
-                spans = ours(await receiver.until(lambda spans: len(ours(spans)) >= 4))
+                spans = ours(await receiver.wait_until(lambda spans: len(ours(spans)) >= 4))
     by_name = {span.name: span for span in spans}
     chain = [
         ("svgx-gateway", "POST /runtime/canvases/"),
@@ -129,18 +129,18 @@ async def test_one_trace_spans_gateway_bus_service_and_sql(
         above = by_name[name].span_id
 
 
-async def test_nothing_secret_is_logged(studio: Studio) -> None:
+async def test_nothing_secret_is_logged(workspace: Workspace) -> None:
     """Proves R-OBS-5: after log-ins, refusals and WebSockets with tokens, no log has a token or a password."""
-    secret = studio.stack.admin_password
-    canvas = await studio.canvas()
-    client = await studio.join(canvas)
-    await studio.driver.synced([client])
-    refused = await studio.owner.request(
+    secret = workspace.stack.admin_password
+    canvas = await workspace.create_canvas()
+    client = await workspace.connect(canvas)
+    await workspace.driver.wait_synced([client])
+    refused = await workspace.owner.request(
         "POST", "/auth/login", json={"username": "admin", "password": "a wrong password " + secret}
     )
     assert refused.status_code == 401
-    for name in (process.name for process in studio.stack.processes):
-        text = studio.stack.log_path(name).read_text(errors="replace")
+    for name in (process.name for process in workspace.stack.processes):
+        text = workspace.stack.log_path(name).read_text(errors="replace")
         assert secret not in text, name
         assert "eyJ" not in text, name
         if name in SERVICES:
@@ -155,10 +155,10 @@ async def test_strangers_write_no_lines(stack: DevStack) -> None:
     before = len(path.read_bytes())
     live = f"{stack.url}/runtime/events"
     for url in (f"{live}/{'stranger' * 800}?", f"{live}/stranger%3Ftoken=stranger?token=stranger"):
-        async with RawSocket.opened(url) as socket:
-            assert await socket.closed() in (4401, 4404)
+        async with RawSocket.connect(url) as socket:
+            assert await socket.wait_closed() in (4401, 4404)
     for changed in ({"Sec-WebSocket-Version": "7"}, {"Upgrade": "h2c"}, {"Bad Name": "x"}):
-        assert await RawSocket.refusal(f"{live}/stranger?", changed) >= 400
+        assert await RawSocket.handshake_status(f"{live}/stranger?", changed) >= 400
     address = urlsplit(stack.url)
     for _ in range(20):
         _, writer = await asyncio.open_connection(address.hostname, address.port)

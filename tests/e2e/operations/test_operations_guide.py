@@ -6,7 +6,7 @@ import shlex
 import httpx
 import pytest
 
-from tests.e2e.clients.canvas_session import Studio
+from tests.e2e.clients.workspace import Workspace
 
 HEALTH = [
     ("curl -f http://localhost:8000/health/", 200),
@@ -58,9 +58,9 @@ def request(command: str, url: str, token: str) -> httpx.Request:
 
 
 @pytest.mark.parametrize(("command", "status"), [*HEALTH, *USERS, *RATE_LIMITS])
-async def test_a_command_of_the_guide(studio: Studio, command: str, status: int) -> None:
+async def test_a_command_of_the_guide(workspace: Workspace, command: str, status: int) -> None:
     """Proves R-HTTP-1: with an admin's token, and what the guide shows as a body."""
-    admin = studio.api.session(studio.stack.admin_username, studio.stack.admin_password)
+    admin = workspace.api.session(workspace.stack.admin_username, workspace.stack.admin_password)
     async with httpx.AsyncClient(timeout=30) as http:
-        answer = await http.send(request(command, studio.stack.url, await admin.token()))
+        answer = await http.send(request(command, workspace.stack.url, await admin.access_token()))
     assert answer.status_code == status, answer.text

@@ -1,4 +1,4 @@
-"""Where a WebSocket's token may be."""
+"""The places of a token in a WebSocket handshake: query, header and subprotocol."""
 
 import string
 from collections.abc import Mapping, Sequence
@@ -7,79 +7,95 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 from websockets.typing import Subprotocol
 
-from tests.e2e.clients.canvas_session import Studio
+from tests.e2e.clients.workspace import Workspace
 
 SYNC_STEP_1 = bytes([0, 0, 1, 0])
 TOKEN_CHARACTERS = frozenset("!#$%&'*+-.^_`|~" + string.ascii_letters + string.digits)
-"""What an HTTP token, and so a subprotocol, is made of (RFC 9110, 5.6.2)."""
+"""The characters of an HTTP token, and so of a subprotocol (RFC 9110, 5.6.2)."""
 
 
-async def join(
+async def try_connect(
     url: str, headers: Mapping[str, str] | None = None, offered: Sequence[str] = ()
 ) -> tuple[int, list[str]]:
-    """Connect and ask for everything: the close code, or 0; and the subprotocols of the answer."""
+    """Connect and send sync step 1. Return the close code (0 if accepted) and the subprotocols of the response."""
     subprotocols = [Subprotocol(each) for each in offered] or None
     async with connect(url, additional_headers=headers, subprotocols=subprotocols) as socket:
         assert socket.response is not None
-        picked = socket.response.headers.get_all("Sec-WebSocket-Protocol")
-        assert not any("." in value for value in picked)
+        selected = socket.response.headers.get_all("Sec-WebSocket-Protocol")
+        assert not any("." in value for value in selected)
         try:
             await socket.send(SYNC_STEP_1)
             await socket.recv()
-        except ConnectionClosed as closed:
-            return (closed.rcvd.code if closed.rcvd else -1), picked
-        return 0, picked
+        except ConnectionClosed as error:
+            return (error.rcvd.code if error.rcvd else -1), selected
+        return 0, selected
 
 
-async def key_of(studio: Studio) -> str:
-    """An API key of the owner."""
-    answer = await studio.owner.request("POST", "/auth/api-keys/", json={"name": "socket"})
-    return str(answer.json()["key"])
+async def create_api_key(workspace: Workspace) -> str:
+    """Create an API key of the owner, and return it."""
+    response = await workspace.owner.request("POST", "/auth/api-keys/", json={"name": "socket"})
+    return str(response.json()["key"])
 
 
-async def test_a_token_may_be_in_four_places(studio: Studio, canvas: str) -> None:
-    """Proves R-ACCESS-12: of tokens and API keys; what is no bearer token counts nowhere."""
-    url = f"{studio.api.live_url}/{canvas}"
-    token, key = await studio.owner.token(), await key_of(studio)
-    for good in (token, key):
-        assert await join(f"{url}?token={good}") == (0, [])
-        assert await join(url, {"Authorization": f"Bearer {good}"}) == (0, [])
-        assert await join(url, offered=["svgx", f"bearer.{good}"]) == (0, ["svgx"])
-        # A proxy's own password is none of ours, and takes nobody's token away.
-        assert await join(f"{url}?token={good}", {"Authorization": "Basic eDp5"}) == (0, [])
-        assert await join(url, {"Authorization": good}) == (4401, [])
-        assert await join(url, offered=["svgx", good]) == (4401, ["svgx"])
-        assert TOKEN_CHARACTERS.issuperset(good)
-    assert await join(url, {"X-API-Key": key}) == (0, [])
-    assert await join(url) == (4401, [])
+async def test_tokens_and_api_keys_are_accepted_in_each_documented_place(
+    workspace: Workspace, canvas: str
+) -> None:
+    """A value without the Bearer scheme is refused. Proves R-ACCESS-12."""
+    url = f"{workspace.api.websocket_url}/{canvas}"
+    token, key = await workspace.owner.access_token(), await create_api_key(workspace)
+    for credential in (token, key):
+        assert await try_connect(f"{url}?token={credential}") == (0, [])
+        assert await try_connect(url, {"Authorization": f"Bearer {credential}"}) == (0, [])
+        assert await try_connect(url, offered=["svgx", f"bearer.{credential}"]) == (0, ["svgx"])
+        # A `Basic` header is for a proxy. It does not replace the token of the query.
+        basic = {"Authorization": "Basic eDp5"}
+        assert await try_connect(f"{url}?token={credential}", basic) == (0, [])
+        assert await try_connect(url, {"Authorization": credential}) == (4401, [])
+        assert await try_connect(url, offered=["svgx", credential]) == (4401, ["svgx"])
+        assert TOKEN_CHARACTERS.issuperset(credential)
+    assert await try_connect(url, {"X-API-Key": key}) == (0, [])
+    assert await try_connect(url) == (4401, [])
 
 
-async def test_the_first_of_several_counts(studio: Studio, canvas: str) -> None:
-    """Proves R-ACCESS-12: subprotocol, header, query; a bad one is not made good by a later one."""
-    url = f"{studio.api.live_url}/{canvas}"
-    good, bad = await studio.owner.token(), "made-up"
+async def test_first_of_several_tokens_decides(workspace: Workspace, canvas: str) -> None:
+    """The order is subprotocol, header, query. A bad token is refused even before a good one. Proves R-ACCESS-12."""
+    url = f"{workspace.api.websocket_url}/{canvas}"
+    good, bad = await workspace.owner.access_token(), "made-up"
     bearer = {"Authorization": f"Bearer {good}"}
-    assert await join(f"{url}?token={bad}", offered=["svgx", f"bearer.{good}"]) == (0, ["svgx"])
-    assert await join(f"{url}?token={good}", bearer, ["svgx", f"bearer.{bad}"]) == (4401, ["svgx"])
-    assert await join(f"{url}?token={bad}", bearer) == (0, [])
-    assert await join(f"{url}?token={good}", {"Authorization": f"Bearer {bad}"}) == (4401, [])
+    assert await try_connect(f"{url}?token={bad}", offered=["svgx", f"bearer.{good}"]) == (
+        0,
+        ["svgx"],
+    )
+    assert await try_connect(f"{url}?token={good}", bearer, ["svgx", f"bearer.{bad}"]) == (
+        4401,
+        ["svgx"],
+    )
+    assert await try_connect(f"{url}?token={bad}", bearer) == (0, [])
+    assert await try_connect(f"{url}?token={good}", {"Authorization": f"Bearer {bad}"}) == (
+        4401,
+        [],
+    )
 
 
-async def test_y_websocket_sends_it_as_a_subprotocol(studio: Studio, canvas: str) -> None:
-    """Proves R-ACCESS-12: with `protocols`, again when it reconnects, and nothing is in the address."""
-    offered = ["svgx", f"bearer.{await studio.owner.token()}"]
-    client = await studio.join(canvas, params={"saved": "1"}, protocols=offered)
-    await client.add("drawn")
-    await studio.driver.saved([client])
-    await client.drop()
-    await client.closed()
-    await studio.driver.saved([client])
+async def test_y_websocket_authenticates_with_a_subprotocol_on_each_connection(
+    workspace: Workspace, canvas: str
+) -> None:
+    """The URL contains no token, and the token is sent again on a reconnect. Proves R-ACCESS-12."""
+    offered = ["svgx", f"bearer.{await workspace.owner.access_token()}"]
+    client = await workspace.connect(canvas, params={"saved": "1"}, protocols=offered)
+    await client.add_element("added")
+    await workspace.driver.wait_saved([client])
+    await client.drop_connection()
+    await client.wait_closed()
+    await workspace.driver.wait_saved([client])
     assert (await client.status()).connections == 2
 
 
-async def test_a_refused_token_is_told_as_ever(studio: Studio, canvas: str) -> None:
-    """Proves R-ACCESS-1 and R-ACCESS-12: a page sees the close code, since the handshake was completed."""
-    client = await studio.join(canvas, params={}, protocols=["svgx", "bearer.made-up"])
-    closed = await client.closed()
-    assert closed.code == 4401
-    assert (await client.status()).gave_up == closed
+async def test_bad_subprotocol_token_completes_the_handshake_and_closes_with_4401(
+    workspace: Workspace, canvas: str
+) -> None:
+    """A browser shows the close code only after a complete handshake. Proves R-ACCESS-1 and R-ACCESS-12."""
+    client = await workspace.connect(canvas, params={}, protocols=["svgx", "bearer.made-up"])
+    close = await client.wait_closed()
+    assert close.code == 4401
+    assert (await client.status()).gave_up == close

@@ -1,75 +1,80 @@
-"""A client that means harm, on a canvas of its own."""
+"""A client that sends malformed messages and harmful updates to a canvas that it may edit."""
 
 import contextlib
 
 import websockets
 
 from svgx_yjs import protocol
-from tests.e2e.clients.canvas_session import Studio
+from tests.e2e.clients.workspace import Workspace
 from tests.unit.canvas.updates import nested_types, nested_values
 
-HARM = [
+HARMFUL_UPDATES = [
     b"no update",
     nested_types(100_000),
     nested_values(1_000_000),
-    # Clocks that no counter of 32 bits holds: pycrdt would panic on the edit after them, or on every later load.
+    # Clocks that exceed 32 bits: pycrdt would panic on the next edit, or on every later load.
     bytes.fromhex("010107ffffffff0f040101740361626300"),
     bytes.fromhex("010139f0b2fa8ec284031344c9f0b2fa8ec284030f0361626300"),
 ]
 
 
-async def close_code(socket: websockets.ClientConnection) -> int | None:
-    """The code the server closes with, whatever it says before."""
+async def wait_close_code(socket: websockets.ClientConnection) -> int | None:
+    """Discard messages until the server closes the connection, and return the close code."""
     with contextlib.suppress(websockets.ConnectionClosed):
         while True:
             await socket.recv()
     return socket.close_code
 
 
-async def test_what_cannot_be_read_closes_its_sender_only(studio: Studio, canvas: str) -> None:
-    """Proves R-SYNC-8, R-SYNC-11 and R-SYNC-12: malformed frames and harmful updates, beside somebody who draws."""
-    friend = await studio.join(canvas)
-    await studio.driver.synced([friend])
-    restarts = studio.stack.process("collab").restarts
-    url = f"{studio.api.live_url}/{canvas}?token={await studio.owner.token()}"
-    frames: list[bytes | str] = [
+async def test_malformed_message_closes_only_its_sender_with_4400(
+    workspace: Workspace, canvas: str
+) -> None:
+    """Another client edits the same canvas and is not affected. Proves R-SYNC-8, R-SYNC-11 and R-SYNC-12."""
+    bystander = await workspace.connect(canvas)
+    await workspace.driver.wait_synced([bystander])
+    restarts = workspace.stack.process("collab").restarts
+    url = f"{workspace.api.websocket_url}/{canvas}?token={await workspace.owner.access_token()}"
+    messages: list[bytes | str] = [
         b"",
         b"\xff",
         b"\x00\x09",
         "text",
         protocol.encode_sync_step_1(b"\xff\xff"),
         protocol.encode_sync_step_1(b"\xff\xff\xff\xff\x0f"),
-        *map(protocol.encode_update, HARM),
+        *map(protocol.encode_update, HARMFUL_UPDATES),
     ]
-    for frame in frames:
+    for message in messages:
         async with websockets.connect(url) as socket:
-            await socket.send(frame)
-            assert await close_code(socket) == 4400, frame[:20]
-    await friend.add("still-here")
-    await studio.driver.saved([friend])
-    assert studio.stack.process("collab").restarts == restarts
+            await socket.send(message)
+            assert await wait_close_code(socket) == 4400, message[:20]
+    await bystander.add_element("still-here")
+    await workspace.driver.wait_saved([bystander])
+    assert workspace.stack.process("collab").restarts == restarts
 
 
-async def test_what_waits_harms_nobody_when_what_it_waits_for_arrives(
-    studio: Studio, canvas: str
+async def test_pending_item_inside_a_text_keeps_the_canvas_usable(
+    workspace: Workspace, canvas: str
 ) -> None:
-    """Proves R-SYNC-12: an item in what turns out to be a text; the canvas is drawn on, and opens again."""
-    url = f"{studio.api.live_url}/{canvas}?saved=1&token={await studio.owner.token()}"
-    friend = await studio.join(canvas)
-    await studio.driver.synced([friend])
-    # First the text inside of client 7's first struct, then that struct: a text in the root "t".
-    frames = [
+    """The item waits for its parent, and the parent is a text. Clients can edit, and the canvas loads again.
+
+    Proves R-SYNC-12.
+    """
+    url = f"{workspace.api.websocket_url}/{canvas}?saved=1&token={await workspace.owner.access_token()}"
+    bystander = await workspace.connect(canvas)
+    await workspace.driver.wait_synced([bystander])
+    # First the item inside client 7's first struct, then that struct, a text in the root "t".
+    updates = [
         bytes.fromhex("01010800040007000162") + b"\x00",
         bytes.fromhex("01010700040101740161") + b"\x00",
     ]
     async with websockets.connect(url) as socket:
-        for number, frame in enumerate(frames, start=1):
-            await socket.send(protocol.encode_update(frame))
+        for number, update in enumerate(updates, start=1):
+            await socket.send(protocol.encode_update(update))
             while await socket.recv() != protocol.encode_saved(number):
                 pass
-    await friend.add("still-here")
-    await studio.driver.saved([friend])
-    studio.stack.process("collab").kill()
-    latecomer = await studio.join(canvas)
-    await studio.driver.synced([latecomer])
-    await studio.driver.converged([friend, latecomer])
+    await bystander.add_element("still-here")
+    await workspace.driver.wait_saved([bystander])
+    workspace.stack.process("collab").kill()
+    newcomer = await workspace.connect(canvas)
+    await workspace.driver.wait_synced([newcomer])
+    await workspace.driver.wait_converged([bystander, newcomer])

@@ -1,4 +1,4 @@
-"""WebSockets within limits: how many, whose, how much, how soon."""
+"""Limits of WebSockets: connections, connections per account, frames and bytes per second, handshake time."""
 
 import asyncio
 import contextlib
@@ -15,11 +15,11 @@ from websockets.typing import Subprotocol
 
 from svgx_devstack import DevStack
 from svgx_gateway.websocket.protocol import CLOSING_SECONDS, Allowance
-from tests.e2e.clients.api import Api, Session, reach
-from tests.e2e.clients.raw_socket import RawSocket, frame
+from tests.e2e.clients.api import Api, ApiSession, open_api
+from tests.e2e.clients.raw_socket import RawSocket, encode_frame
 
-ALL, MINE = 5, 3
-FRAMES = 50
+MAX_CONNECTIONS, MAX_CONNECTIONS_PER_ACCOUNT = 5, 3
+FRAMES_PER_SECOND = 50
 PONG = 0xA
 SYNC_STEP_1 = bytes([0, 0, 1, 0])
 AWARENESS_QUERY = bytes([3])
@@ -27,11 +27,11 @@ AWARENESS_QUERY = bytes([3])
 
 @pytest.fixture(scope="module")
 async def own_stack(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[DevStack]:
-    """Tight limits."""
+    """Start a stack with low limits."""
     settings = {
-        "WEBSOCKET_MAX_CONNECTIONS": str(ALL),
-        "WEBSOCKET_MAX_CONNECTIONS_PER_IDENTITY": str(MINE),
-        "WEBSOCKET_MAX_FRAMES_PER_SECOND": str(FRAMES),
+        "WEBSOCKET_MAX_CONNECTIONS": str(MAX_CONNECTIONS),
+        "WEBSOCKET_MAX_CONNECTIONS_PER_IDENTITY": str(MAX_CONNECTIONS_PER_ACCOUNT),
+        "WEBSOCKET_MAX_FRAMES_PER_SECOND": str(FRAMES_PER_SECOND),
         "WEBSOCKET_MAX_BYTES_PER_SECOND": "65536",
         "WEBSOCKET_MAX_FRAME_BYTES": "131072",
         "WEBSOCKET_HANDSHAKE_TIMEOUT": "1",
@@ -40,72 +40,88 @@ async def own_stack(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[D
         yield stack
 
 
-class Room:
-    """A canvas that anybody may enter who is an admin."""
+class LimitedCanvas:
+    """A canvas on the stack with low limits, and connections of admins to it."""
 
-    def __init__(self, api: Api, admin: Session, canvas: str) -> None:
+    def __init__(self, api: Api, admin: ApiSession, canvas: str) -> None:
         self._api = api
-        self.url = f"{api.live_url}/{canvas}"
+        self.url = f"{api.websocket_url}/{canvas}"
         self.admin = admin
 
-    async def another(self, name: str) -> Session:
-        """Another admin."""
-        return self._api.of(await self.admin.create_user(name, "admin"))
+    async def create_admin(self, name: str) -> ApiSession:
+        """Create another admin account."""
+        return self._api.session_of(await self.admin.create_user(name, "admin"))
 
-    async def enter(self, by: Session) -> ClientConnection:
-        """A connection that has said something, unless it was closed before."""
-        socket = await connect(f"{self.url}?token={await by.token()}")
+    async def connect(self, session: ApiSession) -> ClientConnection:
+        """Open a connection and send sync step 1, unless the server has closed it already."""
+        socket = await connect(f"{self.url}?token={await session.access_token()}")
         with contextlib.suppress(ConnectionClosed):
             await socket.send(SYNC_STEP_1)
         return socket
 
 
 @pytest.fixture
-async def room(own_stack: DevStack) -> AsyncIterator[Room]:
-    """A new canvas."""
-    async with reach(own_stack.url) as api:
+async def limited_canvas(own_stack: DevStack) -> AsyncIterator[LimitedCanvas]:
+    """Create a canvas."""
+    async with open_api(own_stack.url) as api:
         admin = api.session(own_stack.admin_username, own_stack.admin_password)
-        yield Room(api, admin, await admin.create_canvas("limits"))
+        yield LimitedCanvas(api, admin, await admin.create_canvas("limits"))
 
 
-async def closed(socket: ClientConnection) -> int | None:
-    """The close code, once there is one."""
+async def wait_close_code(socket: ClientConnection) -> int | None:
+    """Wait until the connection is closed, and return the close code."""
     async with asyncio.timeout(10):
         await socket.wait_closed()
     return socket.close_code
 
 
-async def test_so_many_and_no_more(room: Room) -> None:
-    """Proves R-LIMIT-9: of one account, of all; and whoever leaves makes room."""
-    other = await room.another("another-admin")
+async def test_connections_beyond_the_limits_are_refused_until_one_closes(
+    limited_canvas: LimitedCanvas,
+) -> None:
+    """The limits are per account and for all accounts together. Proves R-LIMIT-9."""
+    other = await limited_canvas.create_admin("another-admin")
     async with AsyncExitStack() as stack:
 
-        async def enter(by: Session) -> ClientConnection:
-            return await stack.enter_async_context(await room.enter(by))
+        async def open_connection(session: ApiSession) -> ClientConnection:
+            return await stack.enter_async_context(await limited_canvas.connect(session))
 
-        mine = [await enter(room.admin) for _ in range(MINE)]
-        assert await closed(await enter(room.admin)) == 4429
-        # However the account says who it is, and so that a page sees the code.
-        offered = ["svgx", f"bearer.{await room.admin.token()}"]
-        async with connect(room.url, subprotocols=[Subprotocol(each) for each in offered]) as again:
-            assert (await closed(again), again.subprotocol) == (4429, "svgx")
-        for _ in range(ALL - MINE):
-            await enter(other)
+        sockets = [
+            await open_connection(limited_canvas.admin) for _ in range(MAX_CONNECTIONS_PER_ACCOUNT)
+        ]
+        assert await wait_close_code(await open_connection(limited_canvas.admin)) == 4429
+        # The limit also applies to a token in a subprotocol. The handshake completes, so that a browser sees the code.
+        offered = ["svgx", f"bearer.{await limited_canvas.admin.access_token()}"]
+        async with connect(
+            limited_canvas.url, subprotocols=[Subprotocol(each) for each in offered]
+        ) as refused_socket:
+            assert (await wait_close_code(refused_socket), refused_socket.subprotocol) == (
+                4429,
+                "svgx",
+            )
+        for _ in range(MAX_CONNECTIONS - MAX_CONNECTIONS_PER_ACCOUNT):
+            await open_connection(other)
         with pytest.raises(InvalidStatus) as refused:
-            await room.enter(other)
+            await limited_canvas.connect(other)
         assert refused.value.response.status_code == 503
         assert int(refused.value.response.headers["retry-after"]) >= 1
-        await mine[0].close()
+        await sockets[0].close()
         async with asyncio.timeout(10):
-            while (found := await attempt(room, room.admin)) is None:
+            while (
+                accepted := await connect_if_accepted(limited_canvas, limited_canvas.admin)
+            ) is None:
                 pass
-        await stack.enter_async_context(found)
+        await stack.enter_async_context(accepted)
 
 
-async def attempt(room: Room, by: Session) -> ClientConnection | None:
-    """A connection that stays, or none: a place is free once the gateway has noticed that its owner left."""
+async def connect_if_accepted(
+    limited_canvas: LimitedCanvas, session: ApiSession
+) -> ClientConnection | None:
+    """Return an accepted connection, or None.
+
+    A closed connection counts until the gateway has noticed the close, so a caller may have to try again.
+    """
     try:
-        socket = await room.enter(by)
+        socket = await limited_canvas.connect(session)
         await socket.recv()
     except (InvalidStatus, ConnectionClosed):
         return None
@@ -115,20 +131,25 @@ async def attempt(room: Room, by: Session) -> ClientConnection | None:
 @pytest.mark.parametrize(
     ("frame", "count"), [(AWARENESS_QUERY, 150), (bytes([2]) + bytes(30_000), 12)]
 )
-async def test_too_much_is_the_end(room: Room, frame: bytes, count: int) -> None:
-    """Proves R-LIMIT-10: frames, and bytes; another connection of the canvas stays."""
-    async with await room.enter(room.admin) as quiet, await room.enter(room.admin) as loud:
-        sending = asyncio.create_task(send(loud, frame, count))
-        reading = asyncio.create_task(drain(loud))
-        assert await closed(loud) == 4429
+async def test_frames_or_bytes_beyond_the_limit_close_only_the_sender_with_4429(
+    limited_canvas: LimitedCanvas, frame: bytes, count: int
+) -> None:
+    """Another connection to the same canvas stays open. Proves R-LIMIT-10."""
+    async with (
+        await limited_canvas.connect(limited_canvas.admin) as quiet,
+        await limited_canvas.connect(limited_canvas.admin) as loud,
+    ):
+        sending = asyncio.create_task(send_repeatedly(loud, frame, count))
+        reading = asyncio.create_task(discard_messages(loud))
+        assert await wait_close_code(loud) == 4429
         await asyncio.gather(sending, reading)
         await quiet.send(SYNC_STEP_1)
         async with asyncio.timeout(10):
             await quiet.recv()
 
 
-async def send(socket: ClientConnection, frame: bytes, count: int) -> None:
-    """As fast as it goes."""
+async def send_repeatedly(socket: ClientConnection, frame: bytes, count: int) -> None:
+    """Send a message `count` times without a pause, until the server closes the connection."""
     try:
         for _ in range(count):
             await socket.send(frame)
@@ -136,8 +157,8 @@ async def send(socket: ClientConnection, frame: bytes, count: int) -> None:
         pass
 
 
-async def drain(socket: ClientConnection) -> None:
-    """Read whatever comes."""
+async def discard_messages(socket: ClientConnection) -> None:
+    """Read and discard messages until the server closes the connection."""
     try:
         async for _ in socket:
             pass
@@ -145,103 +166,111 @@ async def drain(socket: ClientConnection) -> None:
         pass
 
 
-PINGS = frame(0x9, b"") * 100_000
-PARTS = frame(0x2, b"", final=False) + frame(0x0, b"", final=False) * 100_000
-TIMES = 5
-AT_ONCE = 10 * 2 * FRAMES
-"""More than what may come at once, with what comes back while it is read."""
+PINGS = encode_frame(0x9, b"") * 100_000
+FRAGMENTS = encode_frame(0x2, b"", final=False) + encode_frame(0x0, b"", final=False) * 100_000
+FLOODS = 5
+MAX_PONGS = 10 * 2 * FRAMES_PER_SECOND
+"""Upper bound of answered pings: more than one burst of allowed frames plus the allowance gained while it is read."""
 
 
-async def flood(url: str, content: bytes) -> tuple[int, int]:
-    """Send it as fast as it goes: the close code, and how many pings were answered. Then the connection has ended."""
-    async with RawSocket.opened(url) as socket:
+async def send_flood(url: str, content: bytes) -> tuple[int, int]:
+    """Send bytes without a pause until the connection has ended. Return the close code and the number of pongs."""
+    async with RawSocket.connect(url) as socket:
         sending = asyncio.create_task(socket.send(content))
-        code = await socket.closed()
-        assert await socket.closed() == 1006
+        code = await socket.wait_closed()
+        assert await socket.wait_closed() == 1006
         with contextlib.suppress(ConnectionError):
             await sending
-        return code, socket.heard[PONG]
+        return code, socket.received_frames[PONG]
 
 
-async def refused(stack: DevStack) -> int:
-    """How many connections were closed for sending too much."""
+async def rate_limit_closes(stack: DevStack) -> int:
+    """Return the number of connections that the gateway has closed because of a rate limit."""
     async with httpx.AsyncClient(base_url=stack.url) as http:
         text = (await http.get("/metrics/prometheus")).text
-    found = re.search(r'websocket_refused_total{limit="rate"} ([0-9.]+)', text)
-    return int(float(found[1])) if found else 0
+    match = re.search(r'websocket_refused_total{limit="rate"} ([0-9.]+)', text)
+    return int(float(match[1])) if match else 0
 
 
-@pytest.mark.parametrize("content", [PINGS, PARTS], ids=["pings", "parts"])
-async def test_every_frame_counts(room: Room, own_stack: DevStack, content: bytes) -> None:
-    """Proves R-LIMIT-10 and R-LIMIT-12: of whatever kind, and a read's rest is not looked at; others are served."""
-    before = await refused(own_stack)
-    url = f"{room.url}?token={await room.admin.token()}"
+@pytest.mark.parametrize("content", [PINGS, FRAGMENTS], ids=["pings", "fragments"])
+async def test_flood_of_control_frames_or_fragments_is_closed_and_others_are_served(
+    limited_canvas: LimitedCanvas, own_stack: DevStack, content: bytes
+) -> None:
+    """Frames of each kind count, and the rest of a read is discarded. Proves R-LIMIT-10 and R-LIMIT-12."""
+    closes_before = await rate_limit_closes(own_stack)
+    url = f"{limited_canvas.url}?token={await limited_canvas.admin.access_token()}"
 
     async def attack() -> list[tuple[int, int]]:
-        return [await flood(url, content) for _ in range(TIMES)]
+        return [await send_flood(url, content) for _ in range(FLOODS)]
 
     async with (
-        await room.enter(room.admin) as quiet,
+        await limited_canvas.connect(limited_canvas.admin) as quiet,
         httpx.AsyncClient(base_url=own_stack.url) as http,
         asyncio.timeout(60),
     ):
         attacking = asyncio.create_task(attack())
-        answers = 0
+        responses = 0
         while not attacking.done():
             assert (await http.get("/health/live")).status_code == 200
-            answers += 1
+            responses += 1
         for code, pongs in attacking.result():
-            assert (code, pongs < AT_ONCE) == (4429, True), pongs
-        assert answers
+            assert (code, pongs < MAX_PONGS) == (4429, True), pongs
+        assert responses
         await quiet.send(SYNC_STEP_1)
         await quiet.recv()
-    assert await refused(own_stack) == before + TIMES
+    assert await rate_limit_closes(own_stack) == closes_before + FLOODS
 
 
-@pytest.mark.parametrize("content", [PINGS, PARTS], ids=["pings", "parts"])
-async def test_who_may_not_enter_is_not_listened_to(room: Room, content: bytes) -> None:
-    """Proves R-LIMIT-12: the upgrade comes before the identity is looked at, and helps nobody."""
-    code, pongs = await flood(room.url, content)
+@pytest.mark.parametrize("content", [PINGS, FRAGMENTS], ids=["pings", "fragments"])
+async def test_flood_before_authentication_is_closed_with_bounded_pongs(
+    limited_canvas: LimitedCanvas, content: bytes
+) -> None:
+    """The upgrade completes before the gateway checks the token, and the limits apply already. Proves R-LIMIT-12."""
+    code, pongs = await send_flood(limited_canvas.url, content)
     assert code in (4401, 4429)
-    assert pongs < AT_ONCE
+    assert pongs < MAX_PONGS
 
 
-async def test_after_our_close_nothing_counts_but_theirs(room: Room) -> None:
-    """Proves R-LIMIT-13: no ping is answered, and whoever does not close is cut off."""
-    async with RawSocket.opened(room.url) as socket:
-        assert await socket.closed() == 4401
-        await socket.send(frame(0x9, b"") * 5)
+async def test_after_the_close_frame_only_a_close_frame_is_read(
+    limited_canvas: LimitedCanvas,
+) -> None:
+    """The gateway answers no ping, and ends the connection if the client sends no close frame. Proves R-LIMIT-13."""
+    async with RawSocket.connect(limited_canvas.url) as socket:
+        assert await socket.wait_closed() == 4401
+        await socket.send(encode_frame(0x9, b"") * 5)
         async with asyncio.timeout(CLOSING_SECONDS + 3):
-            assert await socket.closed() == 1006
-        assert socket.heard[PONG] == 0
+            assert await socket.wait_closed() == 1006
+        assert socket.received_frames[PONG] == 0
 
 
-async def test_the_largest_frame_passes(room: Room) -> None:
-    """Proves R-LIMIT-10: what is allowed at once is no less than one frame may have."""
-    async with await room.enter(room.admin) as socket:
+async def test_largest_allowed_frame_passes_the_rate_limit(limited_canvas: LimitedCanvas) -> None:
+    """The burst of allowed bytes is at least the maximum frame size. Proves R-LIMIT-10."""
+    async with await limited_canvas.connect(limited_canvas.admin) as socket:
         await socket.send(bytes([2]) + bytes(131_072 - 1 - len(SYNC_STEP_1)))
         await socket.send(SYNC_STEP_1)
-        answers = 0
+        responses = 0
         async with asyncio.timeout(10):
-            while answers < 2:  # the one of entering, and the one of after
+            while responses < 2:  # one for `connect`, one for the message after the large frame
                 frame = await socket.recv()
-                answers += frame[:2] == bytes([0, 1])
+                responses += frame[:2] == bytes([0, 1])
 
 
-async def test_who_says_nothing_has_to_go(room: Room, own_stack: DevStack) -> None:
-    """Proves R-LIMIT-11; who has said something may be silent."""
-    async with await room.enter(room.admin) as spoke:
-        url = spoke.request.path if spoke.request else ""
+async def test_silent_client_is_closed_with_4408_after_the_handshake_timeout(
+    limited_canvas: LimitedCanvas, own_stack: DevStack
+) -> None:
+    """A client that has sent a message may then be silent. Proves R-LIMIT-11."""
+    async with await limited_canvas.connect(limited_canvas.admin) as active:
+        url = active.request.path if active.request else ""
         address = own_stack.url.replace("http", "ws", 1)
         async with connect(f"{address}{url}") as silent:
-            assert await closed(silent) == 4408
-        await spoke.send(SYNC_STEP_1)
+            assert await wait_close_code(silent) == 4408
+        await active.send(SYNC_STEP_1)
         async with asyncio.timeout(10):
-            await spoke.recv()
+            await active.recv()
 
 
-def test_an_allowance_comes_back() -> None:
-    """Proves R-LIMIT-10: by a clock of the test's own."""
+def test_allowance_refills_with_time() -> None:
+    """Proves R-LIMIT-10."""
     now: list[Any] = [100.0]
     allowance = Allowance(10, 20, lambda: now[0])
     assert [allowance.take(1) for _ in range(21)] == [True] * 20 + [False]

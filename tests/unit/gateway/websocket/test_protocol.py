@@ -12,7 +12,7 @@ from uvicorn.server import ServerState
 
 from svgx_common.http.protocol import LimitedHttp
 from svgx_gateway.websocket.protocol import WebSocketLimits, limited
-from tests.e2e.clients.raw_socket import RawSocket, frame
+from tests.e2e.clients.raw_socket import RawSocket, encode_frame
 
 HANDSHAKE = (
     b"GET / HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
@@ -50,16 +50,16 @@ async def test_many_parts_cost_what_is_in_them() -> None:
         await reader.readuntil(b"\r\n\r\n")
         tracemalloc.start()
         try:
-            writer.write(frame(0x2, b"begin", final=False))
+            writer.write(encode_frame(0x2, b"begin", final=False))
             for _ in range(100):
-                writer.write(frame(0x0, b"x", final=False) * 1000)
+                writer.write(encode_frame(0x0, b"x", final=False) * 1000)
                 await writer.drain()
-            writer.write(frame(0x9, b""))
+            writer.write(encode_frame(0x9, b""))
             await reader.readexactly(2)  # the answer to the ping: all before it is parsed
             kept, _ = tracemalloc.get_traced_memory()
         finally:
             tracemalloc.stop()
-        writer.write(frame(0x0, b"end"))
+        writer.write(encode_frame(0x0, b"end"))
         assert await heard == b"begin" + b"x" * 100_000 + b"end"
         writer.close()
     assert kept < 1_000_000
@@ -81,14 +81,14 @@ async def test_who_speaks_before_the_answer_waits_for_it() -> None:
         reader, writer = await connect()
         writer.write(HANDSHAKE)
         await asked.acquire()
-        writer.write(frame(0x3, b"no such frame"))
+        writer.write(encode_frame(0x3, b"no such frame"))
         # By the time another one is heard, this one would have been.
         _, other = await connect()
         other.write(HANDSHAKE)
         await asked.acquire()
         answer.set()
         assert b" 101 " in await reader.readuntil(b"\r\n\r\n")
-        assert await RawSocket(reader, writer).closed() == 1002
+        assert await RawSocket(reader, writer).wait_closed() == 1002
         writer.close()
         other.close()
 
@@ -107,7 +107,7 @@ async def test_a_bad_text_and_a_close_at_once() -> None:
         reader, writer = await connect()
         writer.write(HANDSHAKE)
         await reader.readuntil(b"\r\n\r\n")
-        writer.write(frame(0x1, b"\xff") + frame(0x8, (1000).to_bytes(2)))
+        writer.write(encode_frame(0x1, b"\xff") + encode_frame(0x8, (1000).to_bytes(2)))
         await reader.read()
         writer.close()
     assert failed == []

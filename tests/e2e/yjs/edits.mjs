@@ -1,12 +1,12 @@
-// Edits in the shape of an SVGX document: root map `canvas` (attributes), root map `elements` (id → element).
+// Edits of an SVGX document. Its root map `canvas` has attributes, its root map `elements` has elements by id.
 import * as Y from 'yjs'
 
 const TAGS = ['rect', 'circle', 'path', 'ellipse', 'line', 'g']
 const COLOURS = ['#1b998b', '#2d3047', '#fffd82', '#ff9b71', '#e84855']
-// Past this many elements random drawing deletes more than it adds.
-const CROWDED = 400
+// Beyond this number of elements, random edits delete more elements than they add.
+const MANY_ELEMENTS = 400
 
-const EDITS = {
+const OPERATIONS = {
   add (elements, { id, tag, parent = null, order = 'a0', attrs = {}, text }) {
     const element = new Y.Map()
     element.set('tag', tag)
@@ -36,7 +36,7 @@ const EDITS = {
   }
 }
 
-// All edits in one transaction: one update on the wire.
+// Make all edits in one transaction, so that they are one update.
 export function apply (doc, edits) {
   const elements = doc.getMap('elements')
   const canvas = doc.getMap('canvas')
@@ -44,17 +44,17 @@ export function apply (doc, edits) {
     for (const edit of edits) {
       if (edit.op === 'canvas') {
         for (const [name, value] of Object.entries(edit.attrs)) canvas.set(name, value)
-      } else if (edit.op in EDITS) {
-        EDITS[edit.op](elements, edit)
+      } else if (edit.op in OPERATIONS) {
+        OPERATIONS[edit.op](elements, edit)
       } else {
-        throw new Error(`no edit ${edit.op}`)
+        throw new Error(`unknown edit ${edit.op}`)
       }
     }
   })
 }
 
-// Mulberry32: small, and the same everywhere for one seed.
-export function randomness (seed) {
+// Return a generator of random numbers (Mulberry32). A seed always gives the same numbers.
+export function randomNumbers (seed) {
   let state = seed >>> 0
   return () => {
     state = (state + 0x6d2b79f5) >>> 0
@@ -64,50 +64,50 @@ export function randomness (seed) {
   }
 }
 
-// A person who draws: adds, changes, moves and deletes shapes, their own and others'.
-export class Painter {
+// Makes random edits at a rate per second: adds, changes, moves and deletes elements, also those of other clients.
+export class RandomEditor {
   constructor (name, doc, { seed, rate }, onEdit) {
     this.name = name
     this.doc = doc
-    this.random = randomness(seed)
-    this.pause = 1000 / rate
+    this.random = randomNumbers(seed)
+    this.interval = 1000 / rate
     this.onEdit = onEdit
     this.made = 0
-    this.plan()
+    this.schedule()
   }
 
   stop () {
     clearTimeout(this.timer)
   }
 
-  plan () {
+  schedule () {
     this.timer = setTimeout(() => {
-      apply(this.doc, [this.next()])
+      apply(this.doc, [this.randomEdit()])
       this.made++
       this.onEdit()
-      this.plan()
-    }, this.pause * (0.5 + this.random()))
+      this.schedule()
+    }, this.interval * (0.5 + this.random()))
   }
 
-  next () {
+  randomEdit () {
     const elements = this.doc.getMap('elements')
-    const dice = this.random()
+    const choice = this.random()
     const id = this.pick([...elements.keys()])
-    if (id === undefined || dice < (elements.size < CROWDED ? 0.4 : 0.05)) return this.shape()
-    if (dice < 0.7) return { op: 'set', id, attrs: { fill: this.pick(COLOURS), x: this.place() } }
-    if (dice < 0.85) return { op: 'move', id, order: this.order() }
-    if (dice < 0.88) return { op: 'canvas', attrs: { title: `${this.name} ${this.made}` } }
+    if (id === undefined || choice < (elements.size < MANY_ELEMENTS ? 0.4 : 0.05)) return this.addElement()
+    if (choice < 0.7) return { op: 'set', id, attrs: { fill: this.pick(COLOURS), x: this.randomCoordinate() } }
+    if (choice < 0.85) return { op: 'move', id, order: this.randomOrder() }
+    if (choice < 0.88) return { op: 'canvas', attrs: { title: `${this.name} ${this.made}` } }
     return { op: 'delete', id }
   }
 
-  shape () {
+  addElement () {
     return {
       op: 'add',
-      // `made` alone could meet an id of an earlier painter of that name.
+      // The client id makes the element's id unique among earlier editors with the same name.
       id: `${this.name}-${this.doc.clientID.toString(36)}-${this.made}`,
       tag: this.pick(TAGS),
-      order: this.order(),
-      attrs: { x: this.place(), y: this.place(), fill: this.pick(COLOURS) }
+      order: this.randomOrder(),
+      attrs: { x: this.randomCoordinate(), y: this.randomCoordinate(), fill: this.pick(COLOURS) }
     }
   }
 
@@ -115,11 +115,11 @@ export class Painter {
     return list[Math.floor(this.random() * list.length)]
   }
 
-  place () {
+  randomCoordinate () {
     return String(Math.floor(this.random() * 1000))
   }
 
-  order () {
+  randomOrder () {
     return `a${Math.floor(this.random() * 36 ** 5).toString(36).padStart(5, '0')}`
   }
 }

@@ -1,4 +1,4 @@
-"""Stopping a service loses nothing that has arrived."""
+"""Drain: a service that is stopped replies all requests that it has received."""
 
 import asyncio
 
@@ -7,8 +7,8 @@ from svgx_common.messaging.bus import Bus
 from svgx_devstack import DevStack
 
 
-async def test_fifty_slow_calls_and_a_sigterm(stack: DevStack) -> None:
-    """Fifty log-ins wait for a few password workers when auth is told to stop. Proves R-BUS-6."""
+async def test_stopped_auth_answers_all_received_logins(stack: DevStack) -> None:
+    """Auth gets SIGTERM while most of fifty logins wait for its few password workers. Proves R-BUS-6."""
     auth = stack.process("auth")
     bus = await Bus.connect(stack.nats_url("gateway"), "gateway", "test")
     login = LoginRequest(username=stack.admin_username, password=stack.admin_password)
@@ -17,9 +17,9 @@ async def test_fifty_slow_calls_and_a_sigterm(stack: DevStack) -> None:
         await asyncio.wait(calls, return_when=asyncio.FIRST_COMPLETED)
         assert sum(call.done() for call in calls) < 50
         assert await auth.stop() == 0
-        answers = await asyncio.gather(*calls)
+        replies = await asyncio.gather(*calls)
     finally:
         await auth.start()
         await auth.wait_ready()
         await bus.close()
-    assert len({answer.refresh_token for answer in answers}) == 50
+    assert len({reply.refresh_token for reply in replies}) == 50

@@ -1,7 +1,7 @@
-"""Something dies while ten people draw. Nobody loses an edit, and nobody has to do anything.
+"""A process fails while ten clients edit. No edit is lost, and all clients recover by themselves.
 
-Each drill ends with the same proof (`EditorGroup.finish`): every edit is reported as saved, all ten documents are equal
-down to each insertion and deletion, and so is what PostgreSQL has and what a newcomer gets.
+Most tests end with `EditorGroup.stop_and_verify`: all edits are saved, and the documents of all clients, PostgreSQL and
+a new client are equal down to each insertion and deletion.
 """
 
 import asyncio
@@ -17,27 +17,29 @@ from tests.limits import HIGH_LIMITS
 
 pytestmark = pytest.mark.timeout(240)
 
-HELD_DOWN = 5.0
+OUTAGE_SECONDS = 5.0
 """Seconds that a server stays down."""
 
 
 @pytest.fixture(scope="module")
 async def own_stack(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[DevStack]:
-    """A stack of its own: what is killed here serves nobody else."""
+    """Start a stack of its own, because the tests kill its processes."""
     async with DevStack(tmp_path_factory.mktemp("drills"), settings=HIGH_LIMITS) as stack:
         yield stack
 
 
 @pytest.fixture(scope="module")
 async def workspace(own_stack: DevStack, driver: YjsDriver) -> AsyncIterator[Workspace]:
-    """The workspace on that stack."""
+    """Open a workspace on the stack of this module."""
     async with open_workspace(own_stack, driver) as workspace:
         yield workspace
 
 
 @pytest.mark.parametrize("service", ["collab", "state", "auth"])
-async def test_a_killed_service_is_not_noticed(workspace: Workspace, service: str) -> None:
-    """SIGKILL to a service behind the gateway: no connection is lost. Proves R-FAIL-1, R-FAIL-2 and R-FAIL-3."""
+async def test_killed_service_costs_no_connection_and_no_edit(
+    workspace: Workspace, service: str
+) -> None:
+    """The service gets SIGKILL. Proves R-FAIL-1, R-FAIL-2 and R-FAIL-3."""
     process = workspace.stack.process(service)
     async with editing(workspace, seed=11) as editors:
         for _ in range(2):
@@ -49,8 +51,8 @@ async def test_a_killed_service_is_not_noticed(workspace: Workspace, service: st
         assert await editors.connection_counts() == {1}
 
 
-async def test_a_killed_gateway_is_reconnected_to(workspace: Workspace) -> None:
-    """Its clients come back by themselves and bring what was not saved. Proves R-FAIL-4."""
+async def test_killed_gateway_costs_one_reconnect_and_no_edit(workspace: Workspace) -> None:
+    """The clients send the edits that were not saved. Proves R-FAIL-4."""
     gateway = workspace.stack.process("gateway")
     async with editing(workspace, seed=12) as editors:
         gateway.kill()
@@ -62,37 +64,42 @@ async def test_a_killed_gateway_is_reconnected_to(workspace: Workspace) -> None:
         assert await editors.connection_counts() == {2}
 
 
-async def test_a_holder_that_dies_while_nobody_draws_is_replaced(workspace: Workspace) -> None:
-    """Nobody moves: the gateway looks, finds no holder, and tells the next one who is there. Proves R-FAIL-14."""
+async def test_killed_holder_of_an_idle_canvas_is_replaced(workspace: Workspace) -> None:
+    """No client sends anything. The gateway notices the loss, and sends the awareness states to the next holder.
+
+    Proves R-FAIL-14.
+    """
     try:
         canvas_id = await workspace.create_canvas("Quiet")
-        one, other = await workspace.connect_many(canvas_id, 2)
-        await workspace.driver.wait_for_presence([one, other], [one.name, other.name])
-        heard = (await one.status()).received[AWARENESS]
+        first, second = await workspace.connect_many(canvas_id, 2)
+        await workspace.driver.wait_for_presence([first, second], [first.name, second.name])
+        received = (await first.status()).received[AWARENESS]
         process = workspace.stack.process("collab")
         process.kill()
         await process.wait_ready()
-        # Sooner than the clients repeat themselves (15 s) or connect anew (30 s of silence).
-        await one.wait_received(AWARENESS, heard + 1, timeout=12)
-        late = await workspace.connect(canvas_id)
+        # Less than the 15 s after which clients repeat their states and the 30 s of silence after which they reconnect.
+        await first.wait_received(AWARENESS, received + 1, timeout=12)
+        newcomer = await workspace.connect(canvas_id)
         await workspace.driver.wait_for_presence(
-            [one, other, late], [one.name, other.name, late.name]
+            [first, second, newcomer], [first.name, second.name, newcomer.name]
         )
-        assert (await one.status()).connections == 1
+        assert (await first.status()).connections == 1
     finally:
         await workspace.destroy_all()
 
 
 @pytest.mark.parametrize("server", ["nats", "postgres", "valkey"])
-async def test_a_server_that_stays_away_is_waited_for(workspace: Workspace, server: str) -> None:
-    """SIGKILL, five seconds of nothing, and it returns. Proves R-FAIL-5, R-FAIL-6 and R-FAIL-7."""
+async def test_server_outage_costs_no_connection_and_no_edit(
+    workspace: Workspace, server: str
+) -> None:
+    """The server gets SIGKILL and starts again after five seconds. Proves R-FAIL-5, R-FAIL-6 and R-FAIL-7."""
     process = workspace.stack.process(server)
     async with editing(workspace, seed=13) as editors:
         process.restart = False
         process.kill()
         try:
-            # Not a wait for something: the length of the outage is what is tried here.
-            await asyncio.sleep(HELD_DOWN)
+            # This sleep waits for no event, because the test is about an outage of this length.
+            await asyncio.sleep(OUTAGE_SECONDS)
         finally:
             process.restart = True
             await process.start()
@@ -103,45 +110,45 @@ async def test_a_server_that_stays_away_is_waited_for(workspace: Workspace, serv
 
 
 @pytest.mark.parametrize("missing", ["postgres", "state"])
-async def test_without_storage_drawing_goes_on_unsaved(workspace: Workspace, missing: str) -> None:
-    """Others see the edit, `saved` does not say it, and says it when it is true. Proves R-FAIL-6 and R-SAVE-5."""
+async def test_edits_without_storage_are_broadcast_and_saved_later(workspace: Workspace, missing: str) -> None:
+    """Other clients receive the edit at once; `saved` reports it after the outage. Proves R-FAIL-6 and R-SAVE-5."""
     process = workspace.stack.process(missing)
     canvas_id = await workspace.create_canvas("Outage")
     try:
-        drawing, watching = await workspace.connect_many(canvas_id, 2)
-        await workspace.driver.wait_saved([drawing, watching])
+        editor, observer = await workspace.connect_many(canvas_id, 2)
+        await workspace.driver.wait_saved([editor, observer])
         process.restart = False
         process.kill()
         await process.wait_dead()
         try:
-            await drawing.add_element("made-in-the-outage")
-            await workspace.driver.wait_for_elements([watching], "made-in-the-outage")
-            status = await drawing.status()
+            await editor.add_element("made-in-the-outage")
+            await workspace.driver.wait_for_elements([observer], "made-in-the-outage")
+            status = await editor.status()
             assert (status.saved, status.documents) == (1, 2)
         finally:
             process.restart = True
             await process.start()
-        await workspace.driver.wait_saved([drawing], timeout=RECOVERY_TIMEOUT)
+        await workspace.driver.wait_saved([editor], timeout=RECOVERY_TIMEOUT)
         await process.wait_ready()
-        digest = await workspace.driver.wait_converged([drawing, watching])
+        digest = await workspace.driver.wait_converged([editor, observer])
         exported = await workspace.owner.export(canvas_id, "yjs")
         assert await workspace.driver.digest_of(exported) == digest
-        assert (await drawing.status()).connections == 1
+        assert (await editor.status()).connections == 1
     finally:
         await workspace.destroy_all()
 
 
-async def test_another_replica_takes_the_canvas_over(workspace: Workspace) -> None:
-    """The holder is killed and stays dead, then the next one too. Proves R-FAIL-8."""
+async def test_killed_holder_is_replaced_by_another_replica(workspace: Workspace) -> None:
+    """The holder is killed and stays down, then the next one. Proves R-FAIL-8."""
     first = workspace.stack.process("collab")
     async with editing(workspace, seed=14) as editors:
-        # The first one holds the canvas: there was no other when it was opened.
+        # The first replica holds the canvas, because it was the only one when the canvas was opened.
         name = await workspace.stack.add_replica("collab")
         try:
             second = workspace.stack.process(name)
-            for holder, heir in ((first, second), (second, first)):
-                await heir.start()
-                await heir.wait_ready()
+            for holder, successor in ((first, second), (second, first)):
+                await successor.start()
+                await successor.wait_ready()
                 holder.restart = False
                 holder.kill()
                 await editors.wait_for_broadcast()
@@ -155,15 +162,15 @@ async def test_another_replica_takes_the_canvas_over(workspace: Workspace) -> No
             await workspace.stack.remove_replica(name)
 
 
-async def test_a_holder_that_was_only_asleep(workspace: Workspace) -> None:
-    """It stops answering, another takes over, it wakes up and believes to hold still. Proves R-FAIL-9."""
+async def test_paused_holder_that_resumes_changes_nothing(workspace: Workspace) -> None:
+    """Another replica takes over from the paused holder, which resumes with an old lease. Proves R-FAIL-9."""
     first = workspace.stack.process("collab")
     async with editing(workspace, seed=15) as editors:
         name = await workspace.stack.add_replica("collab")
         try:
             first.pause()
             try:
-                # An edit that is made now reaches others: somebody else holds the canvas.
+                # A broadcast proves that another replica holds the canvas.
                 await editors.wait_for_broadcast()
                 await editors.wait_for_edits()
             finally:
@@ -175,8 +182,8 @@ async def test_a_holder_that_was_only_asleep(workspace: Workspace) -> None:
             await workspace.stack.remove_replica(name)
 
 
-async def test_a_replica_that_is_stopped_hands_over(workspace: Workspace) -> None:
-    """SIGTERM to the holder while another replica runs. Proves R-FAIL-10."""
+async def test_stopped_holder_hands_the_canvas_to_another_replica(workspace: Workspace) -> None:
+    """The holder gets SIGTERM while another replica runs. Proves R-FAIL-10."""
     first = workspace.stack.process("collab")
     async with editing(workspace, seed=16) as editors:
         name = await workspace.stack.add_replica("collab")
@@ -192,8 +199,8 @@ async def test_a_replica_that_is_stopped_hands_over(workspace: Workspace) -> Non
             await workspace.stack.remove_replica(name)
 
 
-async def test_a_gateway_that_is_stopped_says_so(workspace: Workspace) -> None:
-    """SIGTERM: clients are closed with 1012 and come back. Proves R-FAIL-11."""
+async def test_stopped_gateway_closes_its_clients_with_1012(workspace: Workspace) -> None:
+    """The gateway gets SIGTERM, and the clients reconnect. Proves R-FAIL-11."""
     gateway = workspace.stack.process("gateway")
     async with editing(workspace, seed=17) as editors:
         try:
@@ -209,8 +216,8 @@ async def test_a_gateway_that_is_stopped_says_so(workspace: Workspace) -> None:
         await editors.stop_and_verify()
 
 
-async def test_one_thing_after_the_other(workspace: Workspace) -> None:
-    """Everything dies once, without time to recover in between. Proves R-FAIL-12."""
+async def test_all_processes_killed_in_turn_cost_no_edit(workspace: Workspace) -> None:
+    """Each process is killed before the last one has recovered. Proves R-FAIL-12."""
     async with editing(workspace, seed=18) as editors:
         processes = [
             workspace.stack.process(name)

@@ -1,4 +1,4 @@
-"""Whatever a drawing refers to, the services ask nobody for it."""
+"""External references in an SVG file: the services never request them."""
 
 import asyncio
 
@@ -19,27 +19,29 @@ WITH_ENTITY = '<!DOCTYPE svg SYSTEM "{url}/svg.dtd"><svg xmlns="http://www.w3.or
 
 
 @pytest.mark.parametrize("scheme", ["http:", ""])
-async def test_a_drawing_makes_no_request(workspace: Workspace, canvas: str, scheme: str) -> None:
-    """Proves R-SVG-3: imported and exported in every form, beside a server that would notice."""
-    asked: list[str] = []
+async def test_svg_with_external_references_causes_no_request(
+    workspace: Workspace, canvas: str, scheme: str
+) -> None:
+    """The SVG is imported and exported in each format, and a local server counts connections. Proves R-SVG-3."""
+    connections: list[str] = []
 
-    def notice(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        asked.append("connection")
+    def count_connection(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        connections.append("connection")
         writer.close()
 
-    server = await asyncio.start_server(notice, "127.0.0.1", 0)
+    server = await asyncio.start_server(count_connection, "127.0.0.1", 0)
     async with server:
         url = f"{scheme}//127.0.0.1:{server.sockets[0].getsockname()[1]}"
         await workspace.owner.import_svg(canvas, SVG.format(url=url).encode())
         path = f"/runtime/canvases/{canvas}/svg"
         hostile = WITH_ENTITY.format(url=url).encode()
-        answer = await workspace.owner.request("PUT", path, content=hostile, headers=SVG_TYPE)
-        check_problem(answer, 422, "invalid")
-        for form in ("svg", "png", "json", "yjs"):
-            content = await workspace.owner.export(canvas, form)
-            assert form in ("json", "yjs") or b"127.0.0.1" not in content, form
+        response = await workspace.owner.request("PUT", path, content=hostile, headers=SVG_TYPE)
+        check_problem(response, 422, "invalid")
+        for kind in ("svg", "png", "json", "yjs"):
+            content = await workspace.owner.export(canvas, kind)
+            assert kind in ("json", "yjs") or b"127.0.0.1" not in content, kind
         reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
         await reader.read()
         writer.close()
         await writer.wait_closed()
-        assert asked == ["connection"]  # the test's own
+        assert connections == ["connection"]  # the test's own connection

@@ -110,7 +110,9 @@ async def test_server_outage_costs_no_connection_and_no_edit(
 
 
 @pytest.mark.parametrize("missing", ["postgres", "state"])
-async def test_edits_without_storage_are_broadcast_and_saved_later(workspace: Workspace, missing: str) -> None:
+async def test_edits_without_storage_are_broadcast_and_saved_later(
+    workspace: Workspace, missing: str
+) -> None:
     """Other clients receive the edit at once; `saved` reports it after the outage. Proves R-FAIL-6 and R-SAVE-5."""
     process = workspace.stack.process(missing)
     canvas_id = await workspace.create_canvas("Outage")

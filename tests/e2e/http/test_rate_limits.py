@@ -1,4 +1,4 @@
-"""Rate limits over two gateways, set while they run."""
+"""Rate limits that two gateways count together, and changes of limits while the gateways run."""
 
 import asyncio
 import itertools
@@ -22,7 +22,7 @@ _numbers = itertools.count(1)
 
 @pytest.fixture(scope="module")
 async def own_stack(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[DevStack]:
-    """Two gateways with tight limits, behind a proxy on this machine."""
+    """Start two gateways with low limits. The tests act as their trusted proxy."""
     settings = {
         "RATE_LIMIT_REQUESTS_PER_MINUTE": str(LIMIT),
         "RATE_LIMIT_LOGIN_REQUESTS_PER_MINUTE": "100",
@@ -35,28 +35,28 @@ async def own_stack(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[D
 
 @pytest.fixture(scope="module")
 async def gateways(own_stack: DevStack) -> AsyncIterator[tuple[Api, Api]]:
-    """Both."""
+    """Open a client for each gateway."""
     async with AsyncExitStack() as stack:
-        one = await stack.enter_async_context(open_api(own_stack.url))
-        other = await stack.enter_async_context(open_api(own_stack.service_url("gateway-2")))
-        yield one, other
+        first = await stack.enter_async_context(open_api(own_stack.url))
+        second = await stack.enter_async_context(open_api(own_stack.service_url("gateway-2")))
+        yield first, second
 
 
 @pytest.fixture(scope="module")
 async def admin(own_stack: DevStack, gateways: tuple[Api, Api]) -> ApiSession:
-    """The admin, at the first gateway."""
+    """Return the admin's session at the first gateway."""
     return gateways[0].session(own_stack.admin_username, own_stack.admin_password)
 
 
 @pytest.fixture
-async def configure(admin: ApiSession) -> AsyncIterator[Any]:
-    """Set limits; afterwards there are none but the settings."""
+async def set_limits(admin: ApiSession) -> AsyncIterator[Any]:
+    """Return a function that sets limits. Remove them after the test, so that the limits of the settings apply."""
 
     async def put(**config: Any) -> dict[str, Any]:
-        answer = await admin.request("PUT", CONFIG, json=config)
-        assert answer.status_code == 200, answer.text
-        found: dict[str, Any] = answer.json()
-        return found
+        response = await admin.request("PUT", CONFIG, json=config)
+        assert response.status_code == 200, response.text
+        config: dict[str, Any] = response.json()
+        return config
 
     yield put
     await put()
@@ -64,47 +64,48 @@ async def configure(admin: ApiSession) -> AsyncIterator[Any]:
 
 @pytest.fixture
 async def user(admin: ApiSession) -> User:
-    """A new editor."""
+    """Create an editor's account."""
     return await admin.create_user(f"limited-{next(_numbers)}")
 
 
-async def ask(session: ApiSession, times: int) -> list[httpx.Response]:
-    """So many requests at once."""
+async def send_concurrently(session: ApiSession, count: int) -> list[httpx.Response]:
+    """Send `count` requests at the same time."""
     return list(
-        await asyncio.gather(*(session.request("GET", "/runtime/canvases/") for _ in range(times)))
+        await asyncio.gather(*(session.request("GET", "/runtime/canvases/") for _ in range(count)))
     )
 
 
-def statuses(answers: list[httpx.Response]) -> Mapping[int, int]:
-    found = [answer.status_code for answer in answers]
-    return {status: found.count(status) for status in sorted(set(found))}
+def count_statuses(responses: list[httpx.Response]) -> Mapping[int, int]:
+    """Return the number of responses of each status."""
+    statuses = [response.status_code for response in responses]
+    return {status: statuses.count(status) for status in sorted(set(statuses))}
 
 
-async def test_both_gateways_count_together(
+async def test_two_gateways_count_requests_together(
     own_stack: DevStack, gateways: tuple[Api, Api], admin: ApiSession, user: User
 ) -> None:
-    """Proves R-LIMIT-1, R-LIMIT-2, R-LIMIT-3 and R-LIMIT-8, through HTTP."""
+    """Proves R-LIMIT-1, R-LIMIT-2, R-LIMIT-3 and R-LIMIT-8."""
     sessions = [gateway.session_of(user) for gateway in gateways]
     for each in sessions:
         await each.access_token()
-    found = await asyncio.gather(*(ask(each, LIMIT) for each in sessions))
-    answers = [answer for part in found for answer in part]
-    refused = [answer for answer in answers if answer.status_code == 429]
-    passed = statuses(answers)[200]
-    assert LIMIT <= passed <= LIMIT + 2  # every two seconds one more
+    found = await asyncio.gather(*(send_concurrently(each, LIMIT) for each in sessions))
+    responses = [response for part in found for response in part]
+    refused = [response for response in responses if response.status_code == 429]
+    passed = count_statuses(responses)[200]
+    assert LIMIT <= passed <= LIMIT + 2  # one more request is allowed every two seconds
     assert len(refused) + passed == 2 * LIMIT
-    for answer in answers:
-        assert answer.headers["ratelimit-policy"] == f'"read";q={LIMIT};w=60'
-        remaining = answer.headers["x-ratelimit-remaining"]
-        reset = answer.headers["x-ratelimit-reset"]
-        assert answer.headers["ratelimit"] == f'"read";r={remaining};t={reset}'
-        assert answer.headers["x-ratelimit-limit"] == str(LIMIT)
-    for answer in refused:
-        problem = check_problem(answer, 429, "too_many_requests")
-        assert answer.headers["retry-after"] == str(math.ceil(problem["retry_after"]))
-        assert answer.headers["x-ratelimit-remaining"] == "0"
+    for response in responses:
+        assert response.headers["ratelimit-policy"] == f'"read";q={LIMIT};w=60'
+        remaining = response.headers["x-ratelimit-remaining"]
+        reset = response.headers["x-ratelimit-reset"]
+        assert response.headers["ratelimit"] == f'"read";r={remaining};t={reset}'
+        assert response.headers["x-ratelimit-limit"] == str(LIMIT)
+    for response in refused:
+        problem = check_problem(response, 429, "too_many_requests")
+        assert response.headers["retry-after"] == str(math.ceil(problem["retry_after"]))
+        assert response.headers["x-ratelimit-remaining"] == "0"
         assert 0 < problem["retry_after"] <= 60 / LIMIT
-    # Another class has its own count, and so has somebody else.
+    # Another rate-limit class has a count of its own.
     made = await sessions[0].request("POST", "/runtime/canvases/", json={"name": "n"})
     assert made.status_code == 201
     caller = f"user:{user.id}"
@@ -126,20 +127,20 @@ async def test_both_gateways_count_together(
     assert sum(each["denied"] for each in counted["timeline"]) == sum(
         each["denied"] for each in counted["classes"]
     )
-    figures = [await metric(own_stack, each) for each in ("gateway", "gateway-2")]
-    assert sum(figures) == len(refused)
+    hits_by_gateway = [await rate_limit_hits(own_stack, each) for each in ("gateway", "gateway-2")]
+    assert sum(hits_by_gateway) == len(refused)
 
 
-async def metric(stack: DevStack, gateway: str) -> float:
-    """`svgx_engine_rate_limit_hits_total` of reading."""
+async def rate_limit_hits(stack: DevStack, gateway: str) -> float:
+    """Return the value of `svgx_engine_rate_limit_hits_total` for the class `read`."""
     async with httpx.AsyncClient(base_url=stack.service_url(gateway)) as http:
         text = (await http.get("/metrics/prometheus")).text
-    wanted = 'svgx_engine_rate_limit_hits_total{rate_class="read"} '
-    return sum(float(line.split()[-1]) for line in text.splitlines() if line.startswith(wanted))
+    prefix = 'svgx_engine_rate_limit_hits_total{rate_class="read"} '
+    return sum(float(line.split()[-1]) for line in text.splitlines() if line.startswith(prefix))
 
 
-async def test_without_an_account_the_address_counts(own_stack: DevStack) -> None:
-    """Proves R-LIMIT-1 and R-LIMIT-7: tokens cannot be tried for ever, and nobody pays for somebody else."""
+async def test_requests_without_an_account_are_limited_by_address(own_stack: DevStack) -> None:
+    """Requests with invalid tokens are limited too, but other addresses are not. Proves R-LIMIT-1 and R-LIMIT-7."""
     async with httpx.AsyncClient(base_url=own_stack.url) as http:
 
         async def attempt(address: str) -> httpx.Response:
@@ -147,85 +148,87 @@ async def test_without_an_account_the_address_counts(own_stack: DevStack) -> Non
             return await http.get("/auth/me", headers=headers)
 
         found = await asyncio.gather(*(attempt("192.0.2.1") for _ in range(LIMIT + 10)))
-        assert statuses(found)[401] >= LIMIT
-        assert statuses(found)[429] >= 8
+        assert count_statuses(found)[401] >= LIMIT
+        assert count_statuses(found)[429] >= 8
         assert (await attempt("192.0.2.2")).status_code == 401
 
 
-async def test_a_change_is_in_force_everywhere_at_once(
-    gateways: tuple[Api, Api], configure: Any, user: User
+async def test_changed_limits_apply_on_all_gateways(
+    gateways: tuple[Api, Api], set_limits: Any, user: User
 ) -> None:
-    """Proves R-LIMIT-4 and R-LIMIT-5: a class, a role, the whitelist."""
-    there = gateways[1].session_of(user)
-    await there.access_token()
+    """The changes set a limit of a class, a limit of a role, and the whitelist. Proves R-LIMIT-4 and R-LIMIT-5."""
+    session = gateways[1].session_of(user)
+    await session.access_token()
 
-    async def limit() -> str | None:
-        answer = await there.request("GET", "/auth/me")
-        found: str | None = answer.headers.get("x-ratelimit-limit")
-        return found
+    async def current_limit() -> str | None:
+        response = await session.request("GET", "/auth/me")
+        limit: str | None = response.headers.get("x-ratelimit-limit")
+        return limit
 
-    async def becomes(wanted: str | None) -> None:
-        # The broadcast reaches the other gateway when it likes, but soon.
+    async def wait_for_limit(expected: str | None) -> None:
+        # The other gateway learns of the change by a broadcast.
         async with asyncio.timeout(2):
-            while await limit() != wanted:
+            while await current_limit() != expected:
                 pass
 
-    assert await limit() == str(LIMIT)
-    first = await configure(limits={"read": {"requests": 1000}})
+    assert await current_limit() == str(LIMIT)
+    first = await set_limits(limits={"read": {"requests": 1000}})
     assert first["limits"]["read"] == {"requests": 1000, "seconds": 60}
     assert first["limits"]["write"] == {"requests": LIMIT, "seconds": 60}
-    await becomes("1000")
-    second = await configure(
+    await wait_for_limit("1000")
+    second = await set_limits(
         limits={"read": {"requests": 1000}}, roles={"editor": {"read": {"requests": 2000}}}
     )
     assert second["version"] == first["version"] + 1
-    await becomes("2000")
-    await configure(whitelist={"users": [user.id]})
-    await becomes(None)
-    await configure()
-    await becomes(str(LIMIT))
+    await wait_for_limit("2000")
+    await set_limits(whitelist={"users": [user.id]})
+    await wait_for_limit(None)
+    await set_limits()
+    await wait_for_limit(str(LIMIT))
 
 
-async def test_what_was_set_survives_and_is_not_overwritten_unseen(
-    own_stack: DevStack, admin: ApiSession, configure: Any
+async def test_limits_survive_restarts_and_stale_versions_get_409(
+    own_stack: DevStack, admin: ApiSession, set_limits: Any
 ) -> None:
-    """Proves R-LIMIT-5: after all gateways and state were killed, it is as it was."""
-    version = (await configure(limits={"write": {"requests": 77}}))["version"]
+    """The limits are the same after a kill of a gateway and state; an old version is refused. Proves R-LIMIT-5."""
+    version = (await set_limits(limits={"write": {"requests": 77}}))["version"]
     stale = await admin.request("PUT", CONFIG, json={"version": version - 1})
     check_problem(stale, 409, "conflict")
     for name in ("state", "gateway"):
         process = own_stack.process(name)
         process.kill()
         await process.wait_ready()
-    answer = await admin.request("POST", "/runtime/canvases/", json={"name": "n"})
-    assert answer.headers["x-ratelimit-limit"] == "77"
+    response = await admin.request("POST", "/runtime/canvases/", json={"name": "n"})
+    assert response.headers["x-ratelimit-limit"] == "77"
     config = (await admin.request("GET", CONFIG)).json()
     assert (config["version"], config["limits"]["write"]["requests"]) == (version, 77)
 
 
-async def test_only_admins_see_and_set_limits(gateways: tuple[Api, Api], user: User) -> None:
-    """Proves R-ACCESS-8; a limit that is none is named (R-HTTP-2)."""
+async def test_limit_operations_are_refused_without_the_admin_role(
+    gateways: tuple[Api, Api], user: User
+) -> None:
+    """Proves R-ACCESS-8 and R-HTTP-2."""
     editor = gateways[0].session_of(user)
     for method, path in (("GET", CONFIG), ("PUT", CONFIG), ("GET", ANALYTICS)):
-        answer = await editor.request(method, path, json={})
-        check_problem(answer, 403, "forbidden")
-        # They have no limit for those who may, and one for those who try.
-        assert answer.headers["x-ratelimit-limit"] == str(LIMIT)
+        response = await editor.request(method, path, json={})
+        check_problem(response, 403, "forbidden")
+        # The operations have no limit for admins, but a limit for refused callers.
+        assert response.headers["x-ratelimit-limit"] == str(LIMIT)
 
 
-async def test_without_redis_limits_go_on(
+async def test_limits_apply_per_gateway_without_redis(
     own_stack: DevStack, gateways: tuple[Api, Api], user: User
 ) -> None:
-    """Proves R-LIMIT-6: no request fails, the limit holds, and the log has one line about it."""
+    """No request fails, each gateway applies the limit by itself, and logs one line. Proves R-LIMIT-6."""
     session = gateways[1].session_of(user)
     await session.access_token()
     valkey = own_stack.process("valkey")
     valkey.restart = False
     valkey.kill()
     try:
-        answers = await ask(session, LIMIT + 10)
-        assert set(statuses(answers)) == {200, 429}
-        assert LIMIT <= statuses(answers)[200] <= LIMIT + 2
+        responses = await send_concurrently(session, LIMIT + 10)
+        assert set(count_statuses(responses)) == {200, 429}
+        assert LIMIT <= count_statuses(responses)[200] <= LIMIT + 2
         text = own_stack.log_path("gateway-2").read_text()
         assert text.count("this gateway limits requests by itself") == 1
     finally:
@@ -234,28 +237,30 @@ async def test_without_redis_limits_go_on(
         await valkey.wait_ready()
 
 
-async def test_the_guard_has_its_order(own_stack: DevStack, admin: ApiSession, user: User) -> None:
-    """Proves R-HTTP-5: each request is wrong in every respect that comes later."""
+async def test_checks_of_a_request_run_in_the_documented_order(
+    own_stack: DevStack, admin: ApiSession, user: User
+) -> None:
+    """Each request also breaks all later checks, and the status is that of the first. Proves R-HTTP-5."""
     async with open_api(own_stack.url) as api:
         editor = api.session_of(user)
-        broken = {"Content-Type": "text/plain"}
+        wrong_type = {"Content-Type": "text/plain"}
 
-        async def unannounced() -> AsyncIterator[bytes]:
-            """Too large, which only those find out who read it."""
+        async def body_without_length() -> AsyncIterator[bytes]:
+            """Yield a body that is too large, without a `Content-Length` header."""
             for _ in range(3):
                 yield bytes(2**20)
 
-        async def status(who: ApiSession | None, path: str, **options: Any) -> int:
-            if who is None:
+        async def put_status(session: ApiSession | None, path: str, **options: Any) -> int:
+            if session is None:
                 async with httpx.AsyncClient(base_url=own_stack.url) as http:
                     return (await http.put(path, **options)).status_code
-            return (await who.request("PUT", path, **options)).status_code
+            return (await session.request("PUT", path, **options)).status_code
 
-        unwelcome = "/runtime/canvases/nowhere/svg"
-        assert await status(None, CONFIG, headers=broken, content=bytes(2**20 + 1)) == 413
-        assert await status(None, unwelcome, headers=broken, content=b"x") == 401
-        assert await status(None, CONFIG, content=unannounced()) == 401
-        assert await status(editor, CONFIG, headers=broken, content=b"x") == 403
-        assert await status(editor, unwelcome, headers=broken, content=b"x") == 415
+        missing_canvas = "/runtime/canvases/nowhere/svg"
+        assert await put_status(None, CONFIG, headers=wrong_type, content=bytes(2**20 + 1)) == 413
+        assert await put_status(None, missing_canvas, headers=wrong_type, content=b"x") == 401
+        assert await put_status(None, CONFIG, content=body_without_length()) == 401
+        assert await put_status(editor, CONFIG, headers=wrong_type, content=b"x") == 403
+        assert await put_status(editor, missing_canvas, headers=wrong_type, content=b"x") == 415
         svg = {"Content-Type": "image/svg+xml"}
-        assert await status(editor, unwelcome, headers=svg, content=b"x") == 404
+        assert await put_status(editor, missing_canvas, headers=svg, content=b"x") == 404

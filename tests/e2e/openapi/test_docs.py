@@ -1,4 +1,4 @@
-"""`/docs`: what it says is so, and it asks no other host."""
+"""The documentation page `/docs`, and the examples of the OpenAPI document."""
 
 import re
 from typing import Any
@@ -14,21 +14,21 @@ from tests.limits import HIGH_LIMITS
 
 @pytest.fixture(scope="module")
 async def own_stack(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """A stack of its own: the examples are accounts and limits."""
+    """Start a stack of its own, because the examples change accounts and limits."""
     async with DevStack(tmp_path_factory.mktemp("docs"), settings=HIGH_LIMITS) as stack:
         yield stack
 
 
 @pytest.fixture(scope="module")
 async def document(own_stack: DevStack) -> dict[str, Any]:
-    """The OpenAPI document as it is served."""
+    """Return the OpenAPI document that the gateway serves."""
     async with httpx.AsyncClient(base_url=own_stack.url) as http:
-        found: dict[str, Any] = (await http.get("/openapi.json")).json()
-        return found
+        document: dict[str, Any] = (await http.get("/openapi.json")).json()
+        return document
 
 
-async def test_the_page_needs_nobody_else(own_stack: DevStack) -> None:
-    """Proves R-HTTP-12: everything it loads is here, and its policy lets it load nothing else."""
+async def test_docs_page_loads_files_of_the_gateway_only(own_stack: DevStack) -> None:
+    """The gateway serves all files of the page, and the content security policy forbids others. Proves R-HTTP-12."""
     async with httpx.AsyncClient(base_url=own_stack.url) as http:
         page = await http.get("/docs/")
         assert page.text == (await http.get("/docs")).text
@@ -49,7 +49,7 @@ async def test_the_page_needs_nobody_else(own_stack: DevStack) -> None:
                 )
 
 
-ACCOUNTS = {
+ACCOUNT_OPERATIONS = {
     ("post", "/admin/users/"),
     ("post", "/auth/login"),
     ("post", "/auth/refresh"),
@@ -62,31 +62,35 @@ ACCOUNTS = {
     ("delete", "/admin/users/{user_id}"),
     ("post", "/admin/users/restore/"),
 }
-"""What ends accounts and sessions is sent in an order of its own."""
+"""Operations on accounts and sessions, which the test sends in an order of its own because some end a session."""
 
 
-async def test_every_example_works(own_stack: DevStack, document: dict[str, Any]) -> None:
-    """Proves R-CONTRACT-4: each request, sent as it is shown, is answered as it is described."""
+async def test_every_example_request_gets_a_described_response(
+    own_stack: DevStack, document: dict[str, Any]
+) -> None:
+    """Each example request gets a response that the document describes. Proves R-CONTRACT-4."""
     async with open_api(own_stack.url) as api, httpx.AsyncClient(base_url=own_stack.url) as http:
         admin = api.session(own_stack.admin_username, own_stack.admin_password)
 
-        async def send(method: str, path: str, who: ApiSession | None = admin, **known: str) -> Any:
+        async def send(
+            method: str, path: str, session: ApiSession | None = admin, **values: str
+        ) -> Any:
             request = example_request(document, method, path)
             for part in ("json", "params"):
                 if part in request:
                     request[part] = {
-                        name: known.get(name, value) for name, value in request[part].items()
+                        name: values.get(name, value) for name, value in request[part].items()
                     }
             concrete = path
-            for name, value in known.items():
+            for name, value in values.items():
                 concrete = concrete.replace(f"{{{name}}}", value)
-            if who is None:
-                answer = await http.request(method, concrete, **request)
+            if session is None:
+                response = await http.request(method, concrete, **request)
             else:
-                answer = await who.request(method, concrete, **request)
-            assert answer.is_success, (method, path, answer.text)
-            check_response(document, answer, document["paths"][path][method])
-            return answer.json() if "json" in answer.headers.get("content-type", "") else None
+                response = await session.request(method, concrete, **request)
+            assert response.is_success, (method, path, response.text)
+            check_response(document, response, document["paths"][path][method])
+            return response.json() if "json" in response.headers.get("content-type", "") else None
 
         created = await send("post", "/admin/users/")
         tokens = await send("post", "/auth/login", None)
@@ -96,15 +100,16 @@ async def test_every_example_works(own_stack: DevStack, document: dict[str, Any]
             (method, path)
             for path, methods in document["paths"].items()
             for method in methods
-            # Sign-in elsewhere needs a provider: test_oidc.py.
-            if not path.startswith(("/docs", "/auth/oidc")) and (method, path) not in ACCOUNTS
+            # The OIDC operations need a provider; test_oidc.py has one.
+            if not path.startswith(("/docs", "/auth/oidc"))
+            and (method, path) not in ACCOUNT_OPERATIONS
         ]
-        # A member is given a role before it is looked at, and everything is done before it is deleted.
+        # Members are set before they are read, and all other operations come before deletions.
         rest.sort(key=lambda each: (each[0] == "delete", each[0] != "put", -len(each[1])))
         for method, path in rest:
             public = path.startswith(("/health", "/metrics", "/openapi"))
-            who = None if public and path != "/health/summary/" else admin
-            await send(method, path, who, canvas_id=canvas, user_id=created["id"])
+            session = None if public and path != "/health/summary/" else admin
+            await send(method, path, session, canvas_id=canvas, user_id=created["id"])
 
         account = example_request(document, "post", "/admin/users/")["json"]
         passwords = example_request(document, "post", "/auth/password")["json"]
@@ -113,8 +118,8 @@ async def test_every_example_works(own_stack: DevStack, document: dict[str, Any]
         key = await send("post", "/auth/api-keys/", user_id=created["id"])
         await send("delete", "/auth/api-keys/{key_id}", key_id=key["id"])
         user = api.session(account["username"], passwords["new_password"])
-        session = (await user.request("GET", "/auth/sessions/")).json()["items"][0]["id"]
-        await send("delete", "/auth/sessions/{session_id}", user, session_id=session)
+        session_id = (await user.request("GET", "/auth/sessions/")).json()["items"][0]["id"]
+        await send("delete", "/auth/sessions/{session_id}", user, session_id=session_id)
         await send(
             "post", "/auth/logout", api.session(account["username"], passwords["new_password"])
         )
@@ -123,21 +128,23 @@ async def test_every_example_works(own_stack: DevStack, document: dict[str, Any]
         await send("post", "/admin/users/restore/", user_id=created["id"])
 
 
-async def test_refusals_are_as_described(own_stack: DevStack, document: dict[str, Any]) -> None:
-    """Proves R-CONTRACT-4: nobody, and an admin who sends nonsense, get what the document says."""
+async def test_refusals_match_the_openapi_document(
+    own_stack: DevStack, document: dict[str, Any]
+) -> None:
+    """Requests without a token and malformed requests of an admin get documented responses. Proves R-CONTRACT-4."""
     async with open_api(own_stack.url) as api, httpx.AsyncClient(base_url=own_stack.url) as http:
         admin = api.session(own_stack.admin_username, own_stack.admin_password)
         for path, methods in document["paths"].items():
-            for method, entry in methods.items():
-                if not entry.get("parameters") and "requestBody" not in entry:
+            for method, operation in methods.items():
+                if not operation.get("parameters") and "requestBody" not in operation:
                     continue
                 concrete = path.replace("{canvas_id}", "nowhere").replace("{user_id}", "nobody")
-                for answer in (
+                for response in (
                     await http.request(method, concrete, content=b"x"),
                     await admin.request(method, concrete, params={"no": "such"}, content=b"{"),
                     await admin.request(
                         method, concrete, json={"no": "such"}, params={"no": "such"}
                     ),
                 ):
-                    assert 400 <= answer.status_code < 500, (method, path)
-                    check_response(document, answer, entry)
+                    assert 400 <= response.status_code < 500, (method, path)
+                    check_response(document, response, operation)

@@ -1,4 +1,4 @@
-"""schemathesis over the OpenAPI document of the running suite: every check, every phase, as everybody."""
+"""Schemathesis with all checks and phases against the running services, without a token and with each role."""
 
 import asyncio
 import os
@@ -16,16 +16,20 @@ from tests.limits import HIGH_LIMITS
 
 FOLDER = Path(__file__).parent
 EXAMPLES = os.environ.get("SVGX_FUZZ_EXAMPLES", "4")
-"""Requests for each operation and phase; `make fuzz` sends more."""
+"""Number of requests for each operation and phase. `make fuzz` sends more."""
 
 pytestmark = pytest.mark.timeout(120 + 20 * int(EXAMPLES))
 
-SECRET = "nobody else's plan"
+SECRET_NAME = "a secret plan"
+"""The name of a canvas that only its owner may see."""
 
 
 @pytest.fixture(scope="module")
 async def stack(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[DevStack]:
-    """One of its own: accounts, sessions and limits change in it. Signing in seems to come from elsewhere."""
+    """Start a stack of its own, because the test changes accounts, sessions and limits.
+
+    The trusted proxy lets logins have another client address.
+    """
     settings = {**HIGH_LIMITS, "TRUSTED_PROXIES": "127.0.0.1"}
     async with DevStack(tmp_path_factory.mktemp("fuzz"), settings=settings) as stack:
         yield stack
@@ -34,35 +38,35 @@ async def stack(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[DevSt
 
 @pytest.fixture(scope="module")
 async def api(stack: DevStack) -> AsyncIterator[Api]:
-    """Its gateway."""
+    """Open a client for the gateway of this stack."""
     async with open_api(stack.url) as api:
         yield api
 
 
 @pytest.fixture(scope="module")
 async def owner(stack: DevStack, api: Api) -> ApiSession:
-    """Somebody with a canvas that is nobody else's."""
+    """Create an account with a canvas that no other account may see."""
     admin = api.session(stack.admin_username, stack.admin_password)
     owner = api.session_of(await admin.create_user("the-owner"))
-    await owner.create_canvas(SECRET)
+    await owner.create_canvas(SECRET_NAME)
     return owner
 
 
-@pytest.mark.parametrize("role", ["nobody", "viewer", "editor", "admin"])
-async def test_the_document_says_what_is_so(
+@pytest.mark.parametrize("role", ["anonymous", "viewer", "editor", "admin"])
+async def test_responses_to_fuzzed_requests_match_the_openapi_document(
     stack: DevStack, api: Api, owner: ApiSession, tmp_path: Path, role: str
 ) -> None:
-    """Proves R-CONTRACT-6 and R-ACCESS-11: as documented, whatever is sent; nobody sees what is another's."""
+    """No response contains another account's canvas. Proves R-CONTRACT-6 and R-ACCESS-11."""
     environment = {**os.environ, "SVGX_URL": stack.url}
     admin = api.session(stack.admin_username, stack.admin_password)
     if role == "admin":
-        # The only one, whom R-AUTH-16 protects from itself.
+        # This is the only admin, so R-AUTH-16 prevents that it deletes or demotes itself.
         environment |= {
             "SVGX_USERNAME": stack.admin_username,
             "SVGX_PASSWORD": stack.admin_password,
         }
         environment["SVGX_USER_ID"] = str((await admin.me())["id"])
-    elif role != "nobody":
+    elif role != "anonymous":
         user = await admin.create_user(f"fuzz-{role}", role)
         environment |= {"SVGX_USERNAME": user.username, "SVGX_PASSWORD": user.password}
         environment["SVGX_USER_ID"] = user.id
@@ -84,12 +88,12 @@ async def test_the_document_says_what_is_so(
         stderr=asyncio.subprocess.STDOUT,
     )
     output, _ = await process.communicate()
-    said = output.decode(errors="replace")
-    assert process.returncode == 0, said
+    report = output.decode(errors="replace")
+    assert process.returncode == 0, report
     written = requests.read_text(errors="replace")
     assert "/runtime/canvases/" in written
     if role != "admin":
-        assert SECRET not in written
-        assert [canvas.name for canvas in await owner.canvases()] == [SECRET]
+        assert SECRET_NAME not in written
+        assert [canvas.name for canvas in await owner.canvases()] == [SECRET_NAME]
     async with httpx.AsyncClient(base_url=stack.url) as http:
         assert (await http.get("/health/")).status_code == 200

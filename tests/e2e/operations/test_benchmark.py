@@ -1,4 +1,4 @@
-"""The benchmarks run."""
+"""The benchmarks start and print a table."""
 
 from pathlib import Path
 
@@ -7,8 +7,10 @@ import pytest
 from bench.http import __main__ as http
 
 
-async def test_the_gateway_is_compared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Proves R-OBS-6: with the gateway as it is, or nobody notices when a benchmark no longer starts."""
+async def test_http_benchmark_compares_the_gateway_with_a_bare_server(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The benchmark runs against the present gateway. Proves R-OBS-6."""
     monkeypatch.setattr(http, "ROUNDS", 1)
     monkeypatch.setattr(http, "SECONDS", 0.1)
     table = http.table(await http.measure(tmp_path))

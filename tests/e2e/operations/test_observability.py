@@ -1,4 +1,4 @@
-"""What operators see: health, metrics, traces, logs."""
+"""Health, metrics, traces and logs of the services."""
 
 import asyncio
 import json
@@ -18,10 +18,12 @@ from tests.e2e.clients.workspace import Workspace
 from tests.otlp import Span, run_receiver
 
 SERVICES = ("gateway", "auth", "collab", "state")
-# No types of its own.
-open_metrics: Callable[[str], Iterable[Metric]] = openmetrics_parser.text_string_to_metric_families
+# The parser has no type annotations.
+parse_open_metrics: Callable[[str], Iterable[Metric]] = (
+    openmetrics_parser.text_string_to_metric_families
+)
 
-GUIDE = {
+GUIDE_METRICS = {
     "svgx_engine_errors",
     "svgx_engine_request_duration_seconds",
 }
@@ -29,31 +31,35 @@ GUIDE = {
 
 @pytest.mark.parametrize("slash", ["", "/"])
 @pytest.mark.parametrize("service", SERVICES)
-async def test_every_service_tells_its_health(stack: DevStack, service: str, slash: str) -> None:
-    """Proves R-OBS-1: on each service's own port, with and without the trailing slash, without a redirect."""
+async def test_every_service_answers_health_requests(
+    stack: DevStack, service: str, slash: str
+) -> None:
+    """Each service answers on its own port, without a redirect. Proves R-OBS-1."""
     async with httpx.AsyncClient(base_url=stack.service_url(service)) as http:
         for path in ("/health", "/health/live", "/health/ready"):
-            answer = await http.get(path + slash)
-            assert (answer.status_code, answer.json()["status"]) == (200, "ok"), path
+            response = await http.get(path + slash)
+            assert (response.status_code, response.json()["status"]) == (200, "ok"), path
 
 
 @pytest.mark.parametrize("service", SERVICES)
-async def test_every_service_has_the_guides_metrics(stack: DevStack, service: str) -> None:
+async def test_every_service_has_the_metrics_of_the_guide(stack: DevStack, service: str) -> None:
     """Proves R-OBS-2."""
     async with httpx.AsyncClient(base_url=stack.service_url(service)) as http:
         text = (await http.get("/metrics/prometheus")).text
-        wanted = "application/openmetrics-text; version=1.0.0"
-        as_open_metrics = (await http.get("/metrics/prometheus", headers={"Accept": wanted})).text
-        figures = (await http.get("/metrics/")).json()
+        media_type = "application/openmetrics-text; version=1.0.0"
+        open_metrics_text = (
+            await http.get("/metrics/prometheus", headers={"Accept": media_type})
+        ).text
+        json_metrics = (await http.get("/metrics/")).json()
     names = {family.name for family in text_string_to_metric_families(text)}
-    assert names >= GUIDE
-    assert {family.name for family in open_metrics(as_open_metrics)} >= GUIDE
-    assert figures.keys() >= GUIDE
+    assert names >= GUIDE_METRICS
+    assert {family.name for family in parse_open_metrics(open_metrics_text)} >= GUIDE_METRICS
+    assert json_metrics.keys() >= GUIDE_METRICS
     assert ("svgx_engine_failed_logins" in names) == (service == "auth")
 
 
-async def test_the_summary_finds_everybody(workspace: Workspace) -> None:
-    """Proves R-OBS-3: every service and every replica, over the bus."""
+async def test_health_summary_lists_every_replica(workspace: Workspace) -> None:
+    """The gateway asks all services over NATS. Proves R-OBS-3."""
     name = await workspace.stack.add_replica("collab")
     try:
         summary = (await workspace.owner.request("GET", "/health/summary/")).json()
@@ -61,28 +67,28 @@ async def test_the_summary_finds_everybody(workspace: Workspace) -> None:
         await workspace.stack.remove_replica(name)
     assert summary["missing"] == []
     assert summary["status"] == "ok"
-    found = {service: len(replicas) for service, replicas in summary["services"].items()}
-    assert found == {"gateway": 1, "auth": 1, "collab": 2, "state": 1}
+    replica_counts = {service: len(replicas) for service, replicas in summary["services"].items()}
+    assert replica_counts == {"gateway": 1, "auth": 1, "collab": 2, "state": 1}
     (state,) = summary["services"]["state"]
     assert state["dependencies"]["postgresql"]["ok"]
     assert state["details"]["database_pool"]["max"] >= 1
 
 
-async def test_the_summary_is_for_those_who_are_signed_in(stack: DevStack) -> None:
+async def test_health_summary_without_a_token_is_refused(stack: DevStack) -> None:
     """Proves R-OBS-3."""
     async with httpx.AsyncClient(base_url=stack.url) as http:
         assert (await http.get("/health/summary/")).status_code == 401
 
 
-async def test_readiness_follows_what_a_service_needs(workspace: Workspace) -> None:
-    """Proves R-OBS-1: state without PostgreSQL is alive and not ready."""
+async def test_readiness_follows_the_dependencies_of_a_service(workspace: Workspace) -> None:
+    """The state service without PostgreSQL is live but not ready. Proves R-OBS-1."""
     postgres = workspace.stack.process("postgres")
     async with httpx.AsyncClient(base_url=workspace.stack.service_url("state"), timeout=10) as http:
         postgres.pause()
         try:
-            while (answer := await http.get("/health/ready")).status_code == 200:
+            while (response := await http.get("/health/ready")).status_code == 200:
                 pass
-            assert "postgresql" in answer.json()["reason"]
+            assert "postgresql" in response.json()["reason"]
             assert (await http.get("/health/live")).status_code == 200
         finally:
             postgres.resume()
@@ -93,7 +99,7 @@ async def test_readiness_follows_what_a_service_needs(workspace: Workspace) -> N
 async def test_one_trace_spans_gateway_bus_service_and_sql(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
-    """Proves R-OBS-4, with the caller's own trace as the parent."""
+    """The trace continues the caller's trace. Proves R-OBS-4."""
     trace_id, parent = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
     with run_receiver() as receiver:
         settings = {
@@ -103,19 +109,21 @@ async def test_one_trace_spans_gateway_bus_service_and_sql(
         async with DevStack(tmp_path_factory.mktemp("traced"), settings=settings) as stack:
             async with open_api(stack.url) as api:
                 admin = api.session(stack.admin_username, stack.admin_password)
-                answer = await admin.request(
+                response = await admin.request(
                     "POST",
                     "/runtime/canvases/",
                     json={"name": "traced"},
                     headers={"traceparent": f"00-{trace_id}-{parent}-01"},
                 )
-            assert answer.headers["traceresponse"].split("-")[1] == trace_id
+            assert response.headers["traceresponse"].split("-")[1] == trace_id
 
-            def ours(spans: Iterable[Span]) -> list[Span]:
+            def of_this_trace(spans: Iterable[Span]) -> list[Span]:
                 return [span for span in spans if span.trace_id == trace_id]
 
             async with asyncio.timeout(30):
-                spans = ours(await receiver.wait_until(lambda spans: len(ours(spans)) >= 4))
+                spans = of_this_trace(
+                    await receiver.wait_until(lambda spans: len(of_this_trace(spans)) >= 4)
+                )
     by_name = {span.name: span for span in spans}
     chain = [
         ("svgx-gateway", "POST /runtime/canvases/"),
@@ -123,14 +131,14 @@ async def test_one_trace_spans_gateway_bus_service_and_sql(
         ("svgx-state", "answer state.canvas.create"),
         ("svgx-state", "sql create_canvas"),
     ]
-    above = parent
+    expected_parent = parent
     for service, name in chain:
-        assert (by_name[name].service, by_name[name].parent_id) == (service, above)
-        above = by_name[name].span_id
+        assert (by_name[name].service, by_name[name].parent_id) == (service, expected_parent)
+        expected_parent = by_name[name].span_id
 
 
-async def test_nothing_secret_is_logged(workspace: Workspace) -> None:
-    """Proves R-OBS-5: after log-ins, refusals and WebSockets with tokens, no log has a token or a password."""
+async def test_logs_contain_no_tokens_and_no_passwords(workspace: Workspace) -> None:
+    """After logins, refusals and WebSockets, no log has a token or a password. Proves R-OBS-5."""
     secret = workspace.stack.admin_password
     canvas = await workspace.create_canvas()
     client = await workspace.connect(canvas)
@@ -149,16 +157,16 @@ async def test_nothing_secret_is_logged(workspace: Workspace) -> None:
             assert lines, name
 
 
-async def test_strangers_write_no_lines(stack: DevStack) -> None:
-    """Proves R-OBS-5: of handshakes good, bad and broken off, and of headers that travel with a trace."""
+async def test_unauthenticated_requests_write_no_log_lines(stack: DevStack) -> None:
+    """Completed, refused and interrupted handshakes and malformed trace headers write no log line. Proves R-OBS-5."""
     path = stack.log_path("gateway")
     before = len(path.read_bytes())
-    live = f"{stack.url}/runtime/events"
-    for url in (f"{live}/{'stranger' * 800}?", f"{live}/stranger%3Ftoken=stranger?token=stranger"):
+    base = f"{stack.url}/runtime/events"
+    for url in (f"{base}/{'stranger' * 800}?", f"{base}/stranger%3Ftoken=stranger?token=stranger"):
         async with RawSocket.connect(url) as socket:
             assert await socket.wait_closed() in (4401, 4404)
     for changed in ({"Sec-WebSocket-Version": "7"}, {"Upgrade": "h2c"}, {"Bad Name": "x"}):
-        assert await RawSocket.handshake_status(f"{live}/stranger?", changed) >= 400
+        assert await RawSocket.handshake_status(f"{base}/stranger?", changed) >= 400
     address = urlsplit(stack.url)
     for _ in range(20):
         _, writer = await asyncio.open_connection(address.hostname, address.port)
@@ -174,10 +182,10 @@ async def test_strangers_write_no_lines(stack: DevStack) -> None:
     }
     async with httpx.AsyncClient(base_url=stack.url, headers=headers) as http:
         for baggage in ("stranger" * 2000, "stranger, stranger"):
-            answer = await http.get("/auth/me", headers={"baggage": baggage})
-            assert answer.status_code == 401
+            response = await http.get("/auth/me", headers={"baggage": baggage})
+            assert response.status_code == 401
     written = path.read_bytes()[before:].decode(errors="replace")
     assert "stranger" not in written
     lines = [json.loads(line) for line in written.splitlines()]
-    theirs = ("uvicorn", "websockets", "opentelemetry", "asyncio")
-    assert [line for line in lines if line.get("logger", "").startswith(theirs)] == []
+    libraries = ("uvicorn", "websockets", "opentelemetry", "asyncio")
+    assert [line for line in lines if line.get("logger", "").startswith(libraries)] == []

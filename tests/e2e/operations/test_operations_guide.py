@@ -1,4 +1,4 @@
-"""The operations guide's curl commands, as they are written there, but for the server's address."""
+"""The curl commands of the operations guide, verbatim except for the server's address."""
 
 import argparse
 import shlex
@@ -41,8 +41,8 @@ USERS = [
 ]
 
 
-def request(command: str, url: str, token: str) -> httpx.Request:
-    """What curl would send."""
+def curl_request(command: str, url: str, token: str) -> httpx.Request:
+    """Return the request that curl would send."""
     for name in ("$ADMIN_TOKEN", "$TOKEN"):
         command = command.replace(name, token)
     parser = argparse.ArgumentParser()
@@ -51,16 +51,20 @@ def request(command: str, url: str, token: str) -> httpx.Request:
     parser.add_argument("-d")
     parser.add_argument("-f", action="store_true")
     parser.add_argument("url")
-    said = parser.parse_args(shlex.split(command)[1:])
-    headers = [tuple(each.split(": ", 1)) for each in said.H]
-    address = said.url.replace("http://localhost:8000", url)
-    return httpx.Request(said.X, address, headers=headers, content=said.d)
+    arguments = parser.parse_args(shlex.split(command)[1:])
+    headers = [tuple(header.split(": ", 1)) for header in arguments.H]
+    address = arguments.url.replace("http://localhost:8000", url)
+    return httpx.Request(arguments.X, address, headers=headers, content=arguments.d)
 
 
 @pytest.mark.parametrize(("command", "status"), [*HEALTH, *USERS, *RATE_LIMITS])
-async def test_a_command_of_the_guide(workspace: Workspace, command: str, status: int) -> None:
-    """Proves R-HTTP-1: with an admin's token, and what the guide shows as a body."""
+async def test_command_of_the_guide_succeeds(
+    workspace: Workspace, command: str, status: int
+) -> None:
+    """The commands use an admin's access token. Proves R-HTTP-1."""
     admin = workspace.api.session(workspace.stack.admin_username, workspace.stack.admin_password)
     async with httpx.AsyncClient(timeout=30) as http:
-        answer = await http.send(request(command, workspace.stack.url, await admin.access_token()))
-    assert answer.status_code == status, answer.text
+        response = await http.send(
+            curl_request(command, workspace.stack.url, await admin.access_token())
+        )
+    assert response.status_code == status, response.text

@@ -1,4 +1,4 @@
-"""Signing in at an OpenID Connect provider: npm `oidc-provider`, and a browser as far as it takes part."""
+"""Login with an OpenID Connect provider: npm `oidc-provider`, and an HTTP client that behaves like a browser."""
 
 import asyncio
 import contextlib
@@ -22,28 +22,29 @@ from tests.e2e.clients.api import ApiSession, open_api
 from tests.e2e.clients.openapi_document import check_response
 from tests.limits import HIGH_LIMITS
 
-PROVIDER = Path(__file__).parents[1] / "oidc" / "provider.mjs"
-LOGIN = "/auth/oidc/corporate/login"
-ROLES = {"owners": "admin", "drawers": "editor", "readers": "viewer"}
+PROVIDER_SCRIPT = Path(__file__).parents[1] / "oidc" / "provider.mjs"
+LOGIN_PATH = "/auth/oidc/corporate/login"
+ROLES = {"admins": "admin", "editors": "editor", "readers": "viewer"}
+"""Account roles by the group that the provider reports. Other groups give no role."""
 
 
 @dataclass(frozen=True, slots=True)
-class Corporate:
-    """The provider, and the product that believes it."""
+class OidcStack:
+    """A running provider, and a stack that accepts its logins."""
 
     issuer: str
     stack: DevStack
     process: asyncio.subprocess.Process
 
-    async def says(self, of: str, **claims: Any) -> None:
-        """This is what it says of somebody from now on."""
+    async def set_claims(self, name: str, **claims: Any) -> None:
+        """Set the claims that the provider reports about a name."""
         async with httpx.AsyncClient() as http:
-            (await http.put(f"{self.issuer}/people/{of}", json=claims)).raise_for_status()
+            (await http.put(f"{self.issuer}/people/{name}", json=claims)).raise_for_status()
 
 
 @contextlib.asynccontextmanager
-async def opened(home: Path, node: Path) -> AsyncIterator[Corporate]:
-    """Provider and product, until the block ends."""
+async def start_oidc_stack(home: Path, node: Path) -> AsyncIterator[OidcStack]:
+    """Run a provider and a stack until the end of the block."""
     api_port, port = choose(), choose()
     issuer, url = f"http://127.0.0.1:{port}", f"http://127.0.0.1:{api_port}"
     settings = {
@@ -57,7 +58,7 @@ async def opened(home: Path, node: Path) -> AsyncIterator[Corporate]:
     }
     process = await asyncio.create_subprocess_exec(
         str(node),
-        str(PROVIDER),
+        str(PROVIDER_SCRIPT),
         str(port),
         f"{url}/auth/oidc/corporate/callback",
         stdout=asyncio.subprocess.PIPE,
@@ -69,8 +70,8 @@ async def opened(home: Path, node: Path) -> AsyncIterator[Corporate]:
             assert process.returncode is None
         environment = {**HIGH_LIMITS, "PUBLIC_URL": url, "OIDC_PROVIDERS": json.dumps([settings])}
         async with DevStack(home, api_port=api_port, settings=environment) as stack:
-            yield Corporate(issuer, stack, process)
-            # Proves R-OBS-5: neither codes nor states are in what the services have written.
+            yield OidcStack(issuer, stack, process)
+            # Proves R-OBS-5: the logs and metrics contain neither codes nor states.
             assert await asyncio.to_thread(leaks.find_leaks, stack) == []
     finally:
         if process.returncode is None:
@@ -79,81 +80,81 @@ async def opened(home: Path, node: Path) -> AsyncIterator[Corporate]:
 
 
 @pytest.fixture(scope="module")
-async def corporate(
-    tmp_path_factory: pytest.TempPathFactory, node: Path
-) -> AsyncIterator[Corporate]:
-    """One for the module."""
-    async with opened(tmp_path_factory.mktemp("oidc"), node) as corporate:
-        yield corporate
+async def oidc(tmp_path_factory: pytest.TempPathFactory, node: Path) -> AsyncIterator[OidcStack]:
+    """Start a provider and a stack that uses it."""
+    async with start_oidc_stack(tmp_path_factory.mktemp("oidc"), node) as oidc:
+        yield oidc
 
 
 class Browser:
-    """Follows redirects, keeps cookies, fills in the provider's forms."""
+    """An HTTP client that follows redirects, keeps cookies and fills in the provider's forms."""
 
-    def __init__(self, corporate: Corporate) -> None:
-        self.http = httpx.AsyncClient(base_url=corporate.stack.url, timeout=30)
-        self._corporate = corporate
+    def __init__(self, oidc: OidcStack) -> None:
+        self.http = httpx.AsyncClient(base_url=oidc.stack.url, timeout=30)
+        self._oidc = oidc
 
-    async def to_callback(self, name: str) -> str:
-        """Where the provider sends the browser at last, after signing in as `name` there."""
-        answer = await self.http.get(LOGIN)
-        assert answer.status_code == 303, answer.text
+    async def authorize(self, name: str) -> str:
+        """Log in at the provider as `name`, and return the callback URL to which it redirects the browser."""
+        response = await self.http.get(LOGIN_PATH)
+        assert response.status_code == 303, response.text
         while True:
-            while "location" in answer.headers:
-                address = str(answer.url.join(answer.headers["location"]))
-                if address.startswith(f"{self._corporate.stack.url}/"):
+            while "location" in response.headers:
+                address = str(response.url.join(response.headers["location"]))
+                if address.startswith(f"{self._oidc.stack.url}/"):
                     query = parse_qs(urlsplit(address).query)
                     leaks.OPAQUE_SECRETS.update(query.get("code", []) + query["state"])
                     return address
-                answer = await self.http.get(address)
-            assert answer.status_code == 200, answer.text
-            form = dict(re.findall(r'<input type="hidden" name="(\w+)" value="(\w+)"', answer.text))
-            action = re.search(r'<form[^>]* action="([^"]+)"', answer.text)
-            assert action is not None, answer.text
+                response = await self.http.get(address)
+            assert response.status_code == 200, response.text
+            form = dict(
+                re.findall(r'<input type="hidden" name="(\w+)" value="(\w+)"', response.text)
+            )
+            action = re.search(r'<form[^>]* action="([^"]+)"', response.text)
+            assert action is not None, response.text
             if form["prompt"] == "login":
                 form |= {"login": name, "password": "any"}
-            answer = await self.http.post(action[1], data=form)
+            response = await self.http.post(action[1], data=form)
 
-    async def sign_in(self, name: str) -> httpx.Response:
-        """All of it; the last answer."""
-        return await self.http.get(await self.to_callback(name))
+    async def login(self, name: str) -> httpx.Response:
+        """Log in at the provider, request the callback URL, and return the response."""
+        return await self.http.get(await self.authorize(name))
 
 
 @pytest.fixture
-async def browser(corporate: Corporate) -> AsyncIterator[Browser]:
-    """A new one, with no cookies."""
-    browser = Browser(corporate)
+async def browser(oidc: OidcStack) -> AsyncIterator[Browser]:
+    """Return a browser without cookies."""
+    browser = Browser(oidc)
     async with browser.http:
         yield browser
 
 
 @pytest.fixture
-async def admin(corporate: Corporate) -> AsyncIterator[ApiSession]:
-    """The admin of the first start."""
-    stack = corporate.stack
+async def admin(oidc: OidcStack) -> AsyncIterator[ApiSession]:
+    """Return a session of the stack's admin."""
+    stack = oidc.stack
     async with open_api(stack.url) as api:
         yield api.session(stack.admin_username, stack.admin_password)
 
 
-def somebody() -> str:
+def new_name() -> str:
+    """Return a new name for the provider."""
     return f"p{secrets.token_hex(4)}"
 
 
-def bearer(answer: httpx.Response) -> dict[str, str]:
-    leaks.OPAQUE_SECRETS.add(answer.json()["refresh_token"])
-    return {"Authorization": f"Bearer {answer.json()['access_token']}"}
+def bearer(response: httpx.Response) -> dict[str, str]:
+    """Return the headers with the access token of a login response."""
+    leaks.OPAQUE_SECRETS.add(response.json()["refresh_token"])
+    return {"Authorization": f"Bearer {response.json()['access_token']}"}
 
 
-async def test_whoever_signs_in_elsewhere_has_an_account_here(
-    corporate: Corporate, browser: Browser
-) -> None:
-    """Proves R-AUTH-30: made at the first sign-in, found again at the next, and used like any other."""
-    name = somebody()
+async def test_oidc_login_creates_an_account_once(oidc: OidcStack, browser: Browser) -> None:
+    """The first login creates the account, and later logins use it. Proves R-AUTH-30."""
+    name = new_name()
     email = f"{name}@example.org"
-    await corporate.says(
-        name, preferred_username=name, email=email, email_verified=True, groups=["drawers"]
+    await oidc.set_claims(
+        name, preferred_username=name, email=email, email_verified=True, groups=["editors"]
     )
-    first = await browser.sign_in(name)
+    first = await browser.login(name)
     assert first.status_code == 200, first.text
     user = first.json()["user"]
     assert (user["username"], user["email"], user["role"]) == (name, email, "editor")
@@ -165,289 +166,298 @@ async def test_whoever_signs_in_elsewhere_has_an_account_here(
     assert canvas.status_code == 201
     refresh = {"refresh_token": first.json()["refresh_token"]}
     assert (await browser.http.post("/auth/refresh", json=refresh)).status_code == 200
-    again = await browser.sign_in(name)
+    again = await browser.login(name)
     assert again.json()["user"]["id"] == user["id"]
 
 
-async def test_the_browser_takes_with_it_what_it_must_and_no_more(browser: Browser) -> None:
-    """Proves R-AUTH-31: PKCE, state and nonce are in the address; the cookie is out of reach of scripts."""
+async def test_oidc_login_redirects_with_pkce_state_and_nonce(browser: Browser) -> None:
+    """The URL has PKCE, state and nonce; scripts cannot read the cookie. Proves R-AUTH-31."""
     for slash in ("", "/"):
-        answer = await browser.http.get(LOGIN + slash)
-        assert answer.status_code == 303
-        query = parse_qs(urlsplit(answer.headers["location"]).query)
+        response = await browser.http.get(LOGIN_PATH + slash)
+        assert response.status_code == 303
+        query = parse_qs(urlsplit(response.headers["location"]).query)
         assert query["code_challenge_method"] == ["S256"]
         assert query["response_type"] == ["code"]
         assert all(len(query[name][0]) >= 43 for name in ("code_challenge", "state", "nonce"))
-        cookie = answer.headers["set-cookie"].lower()
+        cookie = response.headers["set-cookie"].lower()
         assert cookie.startswith("svgx_browser=")
         assert {"httponly", "samesite=lax", "path=/auth/oidc", "max-age=600"} <= set(
             cookie.split("; ")
         )
-        assert "secure" not in cookie  # this request came without TLS
+        assert "secure" not in cookie  # because this request came without TLS
 
 
-async def test_both_pages_answer_as_described(corporate: Corporate, browser: Browser) -> None:
+async def test_oidc_pages_match_the_openapi_document(oidc: OidcStack, browser: Browser) -> None:
     """Proves R-CONTRACT-4."""
     document = (await browser.http.get("/openapi.json")).json()
-    name = somebody()
-    await corporate.says(name, groups=["readers"])
+    name = new_name()
+    await oidc.set_claims(name, groups=["readers"])
     for page in ("login", "callback"):
-        path = await browser.to_callback(name) if page == "callback" else LOGIN
+        path = await browser.authorize(name) if page == "callback" else LOGIN_PATH
         entry = document["paths"][f"/auth/oidc/{{provider}}/{page}"]["get"]
         check_response(document, await browser.http.get(path), entry)
-        check_response(document, await browser.http.get(path.replace("corporate", "nobody")), entry)
+        check_response(
+            document, await browser.http.get(path.replace("corporate", "unknown")), entry
+        )
     described = document["paths"]["/auth/oidc/{provider}/callback"]["get"]["parameters"]
     parameters = {(each["in"], each["name"]) for each in described}
     assert {("cookie", "svgx_browser"), ("query", "state"), ("path", "provider")} <= parameters
 
 
-async def test_a_sign_in_counts_once_and_in_its_browser(
-    corporate: Corporate, browser: Browser
+async def test_oidc_callback_works_once_and_only_in_its_browser(
+    oidc: OidcStack, browser: Browser
 ) -> None:
-    """Proves R-AUTH-31: whoever gets hold of the address can do nothing with it, and spoils nothing."""
-    name = somebody()
-    await corporate.says(name, groups=["readers"])
-    callback = await browser.to_callback(name)
+    """A stranger with the callback URL is refused, and the login still works. Proves R-AUTH-31."""
+    name = new_name()
+    await oidc.set_claims(name, groups=["readers"])
+    callback = await browser.authorize(name)
     async with httpx.AsyncClient() as stranger:
         for cookies in ({}, {"svgx_browser": "x" * 43}):
             stranger.cookies = httpx.Cookies(cookies)
             refused = await stranger.get(callback)
             assert (refused.status_code, refused.json()["field"]) == (400, "state")
         stranger.cookies.clear()
-        query = await stranger.get(f"{callback}&browser={browser.http.cookies['svgx_browser']}")
-        assert query.status_code == 400
-    spoilt = await browser.http.get(re.sub(r"state=[\w-]+", "state=another", callback))
-    assert spoilt.status_code == 400
+        response = await stranger.get(f"{callback}&browser={browser.http.cookies['svgx_browser']}")
+        assert response.status_code == 400
+    wrong_state = await browser.http.get(re.sub(r"state=[\w-]+", "state=another", callback))
+    assert wrong_state.status_code == 400
     assert (await browser.http.get(callback)).status_code == 200
     replayed = await browser.http.get(callback)
     assert (replayed.status_code, replayed.json()["code"]) == (400, "bad_request")
 
 
-async def test_another_providers_answer_does_not_count(
-    corporate: Corporate, browser: Browser
+async def test_oidc_callback_of_another_issuer_is_refused(
+    oidc: OidcStack, browser: Browser
 ) -> None:
-    """Proves R-AUTH-32: this provider promises to say who it is."""
-    name = somebody()
-    await corporate.says(name, groups=["readers"])
+    """This provider announces the `iss` parameter, so a callback without it is refused. Proves R-AUTH-32."""
+    name = new_name()
+    await oidc.set_claims(name, groups=["readers"])
     for change in (r"&iss=[^&]+", r"iss=[^&]+&"):
-        callback = await browser.to_callback(name)
+        callback = await browser.authorize(name)
         without = re.sub(change, "", callback)
         if without != callback:
             assert (await browser.http.get(without)).status_code == 401
-    callback = await browser.to_callback(name)
+    callback = await browser.authorize(name)
     mixed = re.sub(r"iss=[^&]+", "iss=https://evil.example.org", callback)
     assert mixed != callback
     assert (await browser.http.get(mixed)).status_code == 401
 
 
-async def test_who_gave_up_at_the_provider_is_not_signed_in(browser: Browser) -> None:
+async def test_oidc_callback_with_an_error_is_refused(browser: Browser) -> None:
     """Proves R-AUTH-32."""
-    answer = await browser.http.get(LOGIN)
-    state = parse_qs(urlsplit(answer.headers["location"]).query)["state"][0]
-    issuer = answer.headers["location"].partition("/auth?")[0]
+    response = await browser.http.get(LOGIN_PATH)
+    state = parse_qs(urlsplit(response.headers["location"]).query)["state"][0]
+    issuer = response.headers["location"].partition("/auth?")[0]
     callback = "/auth/oidc/corporate/callback"
     query = {"state": state, "error": "access_denied", "iss": issuer}
     refused = await browser.http.get(callback, params=query)
     assert (refused.status_code, refused.json()["code"]) == (401, "unauthenticated")
 
 
-async def test_a_made_up_code_does_not_count(browser: Browser) -> None:
-    """Proves R-AUTH-32: the provider is asked."""
-    answer = await browser.http.get(LOGIN)
-    state = parse_qs(urlsplit(answer.headers["location"]).query)["state"][0]
-    issuer = answer.headers["location"].partition("/auth?")[0]
+async def test_oidc_callback_with_an_invalid_code_is_refused(browser: Browser) -> None:
+    """The provider is asked for the tokens of the code. Proves R-AUTH-32."""
+    response = await browser.http.get(LOGIN_PATH)
+    state = parse_qs(urlsplit(response.headers["location"]).query)["state"][0]
+    issuer = response.headers["location"].partition("/auth?")[0]
     query = {"state": state, "code": "made-up", "iss": issuer, "session_state": "ignored"}
     refused = await browser.http.get("/auth/oidc/corporate/callback", params=query)
     assert (refused.status_code, refused.json()["code"]) == (401, "unauthenticated")
 
 
-async def test_an_unknown_provider_is_not_found(browser: Browser) -> None:
+async def test_unknown_oidc_provider_gets_404(browser: Browser) -> None:
     """Proves R-AUTH-30."""
     for page in ("login", "callback"):
-        answer = await browser.http.get(f"/auth/oidc/nobody/{page}")
-        assert (answer.status_code, answer.json()["field"]) == (404, "provider")
+        response = await browser.http.get(f"/auth/oidc/unknown/{page}")
+        assert (response.status_code, response.json()["field"]) == (404, "provider")
 
 
-async def test_the_role_is_what_the_provider_says_at_each_sign_in(
-    corporate: Corporate, browser: Browser
-) -> None:
-    """Proves R-AUTH-33: the highest that fits; a changed one ends the tokens of before; none lets nobody in."""
-    name = somebody()
-    await corporate.says(name, groups=["readers", "cooks", "drawers"])
-    first = await browser.sign_in(name)
+async def test_oidc_login_sets_the_role_each_time(oidc: OidcStack, browser: Browser) -> None:
+    """The highest matching role applies, a change revokes older tokens, and a login without a role is refused.
+
+    Proves R-AUTH-33.
+    """
+    name = new_name()
+    await oidc.set_claims(name, groups=["readers", "cooks", "editors"])
+    first = await browser.login(name)
     assert first.json()["user"]["role"] == "editor"
-    await corporate.says(name, groups=["readers"])
-    second = await browser.sign_in(name)
+    await oidc.set_claims(name, groups=["readers"])
+    second = await browser.login(name)
     assert second.json()["user"]["role"] == "viewer"
     assert (await browser.http.get("/auth/me", headers=bearer(second))).status_code == 200
     async with asyncio.timeout(5):
         while (await browser.http.get("/auth/me", headers=bearer(first))).status_code != 401:
             pass
-    await corporate.says(name, groups=["cooks"])
-    refused = await browser.sign_in(name)
+    await oidc.set_claims(name, groups=["cooks"])
+    refused = await browser.login(name)
     assert (refused.status_code, refused.json()["code"]) == (403, "forbidden")
 
 
-async def test_who_has_lost_every_role_has_nothing_left(
-    corporate: Corporate, browser: Browser, admin: ApiSession
+async def test_oidc_login_without_a_role_revokes_the_account(
+    oidc: OidcStack, browser: Browser, admin: ApiSession
 ) -> None:
-    """Proves R-AUTH-39: role, session and tokens are gone with the refused sign-in; a key comes back with a role."""
-    name = somebody()
-    await corporate.says(name, groups=["owners"])
-    first = await browser.sign_in(name)
-    user_id = first.json()["user"]["id"]
-    made = await browser.http.post("/auth/api-keys/", json={"name": "robot"}, headers=bearer(first))
-    key = made.json()["key"]
-    leaks.OPAQUE_SECRETS.add(key)
-    robot = {"X-API-Key": key}
-    assert (await browser.http.get("/admin/users/", headers=robot)).status_code == 200
+    """The refused login removes the role and ends session and tokens. An API key works again with a new role.
 
-    await corporate.says(name, groups=["cooks"])
-    assert (await browser.sign_in(name)).status_code == 403
+    Proves R-AUTH-39.
+    """
+    name = new_name()
+    await oidc.set_claims(name, groups=["admins"])
+    first = await browser.login(name)
+    user_id = first.json()["user"]["id"]
+    created = await browser.http.post(
+        "/auth/api-keys/", json={"name": "robot"}, headers=bearer(first)
+    )
+    key = created.json()["key"]
+    leaks.OPAQUE_SECRETS.add(key)
+    api_key = {"X-API-Key": key}
+    assert (await browser.http.get("/admin/users/", headers=api_key)).status_code == 200
+
+    await oidc.set_claims(name, groups=["cooks"])
+    assert (await browser.login(name)).status_code == 403
     async with asyncio.timeout(5):
-        for headers in (bearer(first), robot):
+        for headers in (bearer(first), api_key):
             while (await browser.http.get("/auth/me", headers=headers)).status_code != 401:
                 pass
     token = {"refresh_token": first.json()["refresh_token"]}
     assert (await browser.http.post("/auth/refresh", json=token)).status_code == 401
-    now = (await admin.request("GET", f"/admin/users/{user_id}")).json()
-    assert (now["role"], now["disabled"]) == ("viewer", False)
-    found = await admin.request("GET", "/admin/audit/", params={"user_id": user_id})
-    entries = {each["event"]: each["detail"] for each in found.json()["items"]}
+    account = (await admin.request("GET", f"/admin/users/{user_id}")).json()
+    assert (account["role"], account["disabled"]) == ("viewer", False)
+    entries_page = await admin.request("GET", "/admin/audit/", params={"user_id": user_id})
+    entries = {each["event"]: each["detail"] for each in entries_page.json()["items"]}
     assert entries["identity_refused"] == {"provider": "corporate"}
     assert entries["role_changed"] == {"from": "admin", "to": "viewer"}
 
-    await corporate.says(name, groups=["drawers"])
-    assert (await browser.sign_in(name)).json()["user"]["role"] == "editor"
-    async with asyncio.timeout(20):  # a gateway remembers for a while that a key is none
-        while (await browser.http.get("/auth/me", headers=robot)).status_code != 200:
+    await oidc.set_claims(name, groups=["editors"])
+    assert (await browser.login(name)).json()["user"]["role"] == "editor"
+    async with asyncio.timeout(20):  # a gateway caches for a while that the key is invalid
+        while (await browser.http.get("/auth/me", headers=api_key)).status_code != 200:
             pass
-    assert (await browser.http.get("/admin/users/", headers=robot)).status_code == 403
+    assert (await browser.http.get("/admin/users/", headers=api_key)).status_code == 403
 
 
-async def test_a_name_that_is_taken_gives_nobodys_account_away(
-    corporate: Corporate, browser: Browser, admin: ApiSession
+async def test_oidc_login_with_a_taken_name_creates_another_account(
+    oidc: OidcStack, browser: Browser, admin: ApiSession
 ) -> None:
-    """Proves R-AUTH-34: neither by username nor by address, verified or not."""
-    name = somebody()
-    local = await admin.create_user(name)
+    """Neither the username nor the email address links accounts, verified or not. Proves R-AUTH-34."""
+    name = new_name()
+    local_user = await admin.create_user(name)
     for verified in (True, False):
-        other = somebody()
-        await corporate.says(
+        other = new_name()
+        await oidc.set_claims(
             other,
             preferred_username=name,
             email=f"{name}@example.org",
             email_verified=verified,
-            groups=["drawers"],
+            groups=["editors"],
         )
-        user = (await browser.sign_in(other)).json()["user"]
-        assert user["id"] != local.id
+        user = (await browser.login(other)).json()["user"]
+        assert user["id"] != local_user.id
         assert user["username"].startswith("corporate-")
         assert user["email"] == f"{user['id']}@corporate.invalid"
         browser.http.cookies.clear()
 
 
-async def test_an_unverified_address_is_not_taken_over(
-    corporate: Corporate, browser: Browser
+async def test_oidc_login_with_an_unverified_address_gets_a_placeholder_address(
+    oidc: OidcStack, browser: Browser
 ) -> None:
-    """Proves R-AUTH-34: its owner may want it."""
-    name = somebody()
-    await corporate.says(name, email="owner@example.net", groups=["readers"])
-    user = (await browser.sign_in(name)).json()["user"]
+    """The owner of the address may need it later. Proves R-AUTH-34."""
+    name = new_name()
+    await oidc.set_claims(name, email="owner@example.net", groups=["readers"])
+    user = (await browser.login(name)).json()["user"]
     assert user["email"].endswith("@corporate.invalid")
 
 
-async def test_who_is_disabled_or_deleted_here_stays_out(
-    corporate: Corporate, browser: Browser, admin: ApiSession
+async def test_oidc_login_of_a_disabled_or_deleted_account_is_refused(
+    oidc: OidcStack, browser: Browser, admin: ApiSession
 ) -> None:
-    """Proves R-AUTH-34: whatever the provider says."""
-    name = somebody()
-    await corporate.says(name, preferred_username=name, groups=["drawers"])
-    user_id = (await browser.sign_in(name)).json()["user"]["id"]
+    """Proves R-AUTH-34."""
+    name = new_name()
+    await oidc.set_claims(name, preferred_username=name, groups=["editors"])
+    user_id = (await browser.login(name)).json()["user"]["id"]
     path = f"/admin/users/{user_id}"
     await admin.request("PATCH", path, json={"disabled": True})
-    assert (await browser.sign_in(name)).status_code == 403
+    assert (await browser.login(name)).status_code == 403
     await admin.request("PATCH", path, json={"disabled": False})
-    assert (await browser.sign_in(name)).status_code == 200
+    assert (await browser.login(name)).status_code == 200
     await admin.request("DELETE", path)
-    assert (await browser.sign_in(name)).status_code == 403
+    assert (await browser.login(name)).status_code == 403
 
 
-async def test_an_account_from_elsewhere_has_no_password(
-    corporate: Corporate, browser: Browser
-) -> None:
-    """Proves R-AUTH-34: none opens it, none changes it."""
-    name = somebody()
-    await corporate.says(name, preferred_username=name, groups=["drawers"])
-    signed_in = await browser.sign_in(name)
+async def test_oidc_account_has_no_password(oidc: OidcStack, browser: Browser) -> None:
+    """No password logs in, and the account cannot set one. Proves R-AUTH-34."""
+    name = new_name()
+    await oidc.set_claims(name, preferred_username=name, groups=["editors"])
+    tokens_response = await browser.login(name)
     for password in ("None", "null", " ", f"{leaks.PASSWORD_PREFIX}{name}"):
         body = {"username": name, "password": password}
         assert (await browser.http.post("/auth/login", json=body)).status_code == 401
     body = {"old_password": "None", "new_password": "seven teal lanterns over Delft"}
-    answer = await browser.http.post("/auth/password", json=body, headers=bearer(signed_in))
-    assert answer.status_code == 403
+    response = await browser.http.post("/auth/password", json=body, headers=bearer(tokens_response))
+    assert response.status_code == 403
 
 
-async def test_sign_ins_elsewhere_are_in_the_audit_log(
-    corporate: Corporate, browser: Browser, admin: ApiSession
+async def test_oidc_logins_are_in_the_audit_log(
+    oidc: OidcStack, browser: Browser, admin: ApiSession
 ) -> None:
     """Proves R-AUTH-21."""
-    name = somebody()
-    await corporate.says(name, groups=["drawers"])
-    user_id = (await browser.sign_in(name)).json()["user"]["id"]
-    found = await admin.request("GET", "/admin/audit/", params={"user_id": user_id})
-    entries = {each["event"]: each["detail"] for each in found.json()["items"]}
+    name = new_name()
+    await oidc.set_claims(name, groups=["editors"])
+    user_id = (await browser.login(name)).json()["user"]["id"]
+    entries_page = await admin.request("GET", "/admin/audit/", params={"user_id": user_id})
+    entries = {each["event"]: each["detail"] for each in entries_page.json()["items"]}
     assert entries["user_created"] == {"role": "editor"}
     assert entries["identity_linked"] == {"provider": "corporate", "subject": name}
     assert entries["log_in"] == {"provider": "corporate"}
     await browser.http.get("/auth/oidc/corporate/callback", params={"state": "none"})
-    found = await admin.request(
+    entries_page = await admin.request(
         "GET", "/admin/audit/", params={"event": "log_in_failed", "limit": 1}
     )
-    assert found.json()["items"][0]["detail"]["provider"] == "corporate"
+    assert entries_page.json()["items"][0]["detail"]["provider"] == "corporate"
 
 
-async def test_without_the_provider_the_rest_goes_on(
+async def test_unavailable_oidc_provider_gets_503_and_password_logins_work(
     tmp_path: Path, node: Path, admin: ApiSession
 ) -> None:
-    """Proves R-AUTH-35: 503 for who would sign in there, at the callback as at the start."""
-    async with opened(tmp_path, node) as other:
+    """Both OIDC pages get status 503, and logins with a password work. Proves R-AUTH-35."""
+    async with start_oidc_stack(tmp_path, node) as other:
         browser = Browser(other)
         async with browser.http:
-            await other.says("ada", groups=["drawers"])
-            callback = await browser.to_callback("ada")
+            await other.set_claims("ada", groups=["editors"])
+            callback = await browser.authorize("ada")
             other.process.kill()
             await other.process.wait()
-            away = await browser.http.get(callback)
-            assert (away.status_code, away.json()["code"]) == (503, "unavailable")
-            assert "retry-after" in away.headers
+            unavailable = await browser.http.get(callback)
+            assert (unavailable.status_code, unavailable.json()["code"]) == (503, "unavailable")
+            assert "retry-after" in unavailable.headers
             stack = other.stack
             auth = stack.process("auth")
             await auth.stop()
             await auth.start()
             await auth.wait_ready()
             for _ in range(10):
-                assert (await browser.http.get(LOGIN)).status_code == 503
+                assert (await browser.http.get(LOGIN_PATH)).status_code == 503
             body = {"username": stack.admin_username, "password": stack.admin_password}
             assert (await browser.http.post("/auth/login", json=body)).status_code == 200
 
 
-async def test_a_session_from_elsewhere_has_our_times(
-    corporate: Corporate, browser: Browser
+async def test_oidc_session_lasts_as_long_as_a_password_session(
+    oidc: OidcStack, browser: Browser
 ) -> None:
-    """Proves R-AUTH-30: it lasts as others do, whatever the provider says meanwhile; then that one is asked again."""
-    name = somebody()
-    await corporate.says(name, groups=["drawers"])
-    signed_in = await browser.sign_in(name)
-    listed = await browser.http.get("/auth/sessions/", headers=bearer(signed_in))
+    """A session lasts 30 days and is refreshed without the provider. Only a new login asks the provider.
+
+    Proves R-AUTH-30.
+    """
+    name = new_name()
+    await oidc.set_claims(name, groups=["editors"])
+    tokens_response = await browser.login(name)
+    listed = await browser.http.get("/auth/sessions/", headers=bearer(tokens_response))
     (session,) = listed.json()["items"]
     created, ends = (datetime.fromisoformat(session[each]) for each in ("created_at", "expires_at"))
     assert abs(ends - created - timedelta(days=30)) < timedelta(seconds=5)
-    await corporate.says(name, groups=["cooks"])
-    token = {"refresh_token": signed_in.json()["refresh_token"]}
+    await oidc.set_claims(name, groups=["cooks"])
+    token = {"refresh_token": tokens_response.json()["refresh_token"]}
     renewed = await browser.http.post("/auth/refresh", json=token)
     assert renewed.json()["user"]["role"] == "editor"
     await browser.http.post("/auth/logout", headers=bearer(renewed))
     token = {"refresh_token": renewed.json()["refresh_token"]}
     assert (await browser.http.post("/auth/refresh", json=token)).status_code == 401
-    assert (await browser.sign_in(name)).status_code == 403
+    assert (await browser.login(name)).status_code == 403

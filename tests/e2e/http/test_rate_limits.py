@@ -88,8 +88,8 @@ async def test_two_gateways_count_requests_together(
     sessions = [gateway.session_of(user) for gateway in gateways]
     for each in sessions:
         await each.access_token()
-    found = await asyncio.gather(*(send_concurrently(each, LIMIT) for each in sessions))
-    responses = [response for part in found for response in part]
+    batches = await asyncio.gather(*(send_concurrently(each, LIMIT) for each in sessions))
+    responses = [response for batch in batches for response in batch]
     refused = [response for response in responses if response.status_code == 429]
     passed = count_statuses(responses)[200]
     assert LIMIT <= passed <= LIMIT + 2  # one more request is allowed every two seconds
@@ -106,26 +106,26 @@ async def test_two_gateways_count_requests_together(
         assert response.headers["x-ratelimit-remaining"] == "0"
         assert 0 < problem["retry_after"] <= 60 / LIMIT
     # Another rate-limit class has a count of its own.
-    made = await sessions[0].request("POST", "/runtime/canvases/", json={"name": "n"})
-    assert made.status_code == 201
+    created = await sessions[0].request("POST", "/runtime/canvases/", json={"name": "n"})
+    assert created.status_code == 201
     caller = f"user:{user.id}"
     async with asyncio.timeout(20):
         while True:
-            counted = (await admin.request("GET", ANALYTICS)).json()
-            denied = {each["caller"]: each["count"] for each in counted["top_denied"]}
+            analytics = (await admin.request("GET", ANALYTICS)).json()
+            denied = {each["caller"]: each["count"] for each in analytics["top_denied"]}
             if denied.get(caller) == len(refused):
                 break
     hits = {
         each["caller"]: each["count"]
-        for each in counted["top_hits"]
+        for each in analytics["top_hits"]
         if each["rate_class"] == "read"
     }
     assert hits[caller] == 2 * LIMIT
-    (read,) = (each for each in counted["classes"] if each["rate_class"] == "read")
+    (read,) = (each for each in analytics["classes"] if each["rate_class"] == "read")
     assert read["hits"] >= 2 * LIMIT
     assert read["denied"] >= len(refused)
-    assert sum(each["denied"] for each in counted["timeline"]) == sum(
-        each["denied"] for each in counted["classes"]
+    assert sum(each["denied"] for each in analytics["timeline"]) == sum(
+        each["denied"] for each in analytics["classes"]
     )
     hits_by_gateway = [await rate_limit_hits(own_stack, each) for each in ("gateway", "gateway-2")]
     assert sum(hits_by_gateway) == len(refused)
@@ -147,9 +147,9 @@ async def test_requests_without_an_account_are_limited_by_address(own_stack: Dev
             headers = {"X-Forwarded-For": f"6.6.6.6, {address}", "Authorization": "Bearer x"}
             return await http.get("/auth/me", headers=headers)
 
-        found = await asyncio.gather(*(attempt("192.0.2.1") for _ in range(LIMIT + 10)))
-        assert count_statuses(found)[401] >= LIMIT
-        assert count_statuses(found)[429] >= 8
+        responses = await asyncio.gather(*(attempt("192.0.2.1") for _ in range(LIMIT + 10)))
+        assert count_statuses(responses)[401] >= LIMIT
+        assert count_statuses(responses)[429] >= 8
         assert (await attempt("192.0.2.2")).status_code == 401
 
 

@@ -160,10 +160,10 @@ async def test_oidc_login_creates_an_account_once(oidc: OidcStack, browser: Brow
     assert (user["username"], user["email"], user["role"]) == (name, email, "editor")
     me = await browser.http.get("/auth/me", headers=bearer(first))
     assert me.json() == user
-    canvas = await browser.http.post(
+    created = await browser.http.post(
         "/runtime/canvases/", json={"name": "mine"}, headers=bearer(first)
     )
-    assert canvas.status_code == 201
+    assert created.status_code == 201
     refresh = {"refresh_token": first.json()["refresh_token"]}
     assert (await browser.http.post("/auth/refresh", json=refresh)).status_code == 200
     again = await browser.login(name)
@@ -232,15 +232,15 @@ async def test_oidc_callback_of_another_issuer_is_refused(
     """This provider announces the `iss` parameter, so a callback without it is refused. Proves R-AUTH-32."""
     name = new_name()
     await oidc.set_claims(name, groups=["readers"])
-    for change in (r"&iss=[^&]+", r"iss=[^&]+&"):
+    for pattern in (r"&iss=[^&]+", r"iss=[^&]+&"):
         callback = await browser.authorize(name)
-        without = re.sub(change, "", callback)
-        if without != callback:
-            assert (await browser.http.get(without)).status_code == 401
+        without_issuer = re.sub(pattern, "", callback)
+        if without_issuer != callback:
+            assert (await browser.http.get(without_issuer)).status_code == 401
     callback = await browser.authorize(name)
-    mixed = re.sub(r"iss=[^&]+", "iss=https://evil.example.org", callback)
-    assert mixed != callback
-    assert (await browser.http.get(mixed)).status_code == 401
+    foreign_issuer = re.sub(r"iss=[^&]+", "iss=https://evil.example.org", callback)
+    assert foreign_issuer != callback
+    assert (await browser.http.get(foreign_issuer)).status_code == 401
 
 
 async def test_oidc_callback_with_an_error_is_refused(browser: Browser) -> None:
@@ -359,7 +359,7 @@ async def test_oidc_login_with_a_taken_name_creates_another_account(
 async def test_oidc_login_with_an_unverified_address_gets_a_placeholder_address(
     oidc: OidcStack, browser: Browser
 ) -> None:
-    """The owner of the address may need it later. Proves R-AUTH-34."""
+    """The address stays free for its owner. Proves R-AUTH-34."""
     name = new_name()
     await oidc.set_claims(name, email="owner@example.net", groups=["readers"])
     user = (await browser.login(name)).json()["user"]

@@ -93,7 +93,7 @@ _numbers = itertools.count(1)
 
 @dataclass(frozen=True, slots=True)
 class Login:
-    """A user who is logged in, with the session's tokens."""
+    """A user with the tokens of a session."""
 
     user: User
     token: str

@@ -133,7 +133,7 @@ async def test_invalid_idempotency_key_gets_422(workspace: Workspace, key: str |
 
 
 async def test_concurrent_posts_with_the_same_key_run_once(workspace: Workspace) -> None:
-    """One of twenty equal requests runs; the others get status 409 or its response. Proves R-HTTP-9."""
+    """Of twenty equal requests, one runs and the others get status 409 or its response. Proves R-HTTP-9."""
     key = {"Idempotency-Key": secrets.token_hex(16)}
     body = {"name": f"at once {secrets.token_hex(4)}"}
     post = workspace.owner.request

@@ -19,7 +19,7 @@ from tests.e2e.clients.workspace import Workspace
 SVG = b'<svg xmlns="http://www.w3.org/2000/svg"><rect width="1" height="1"/></svg>'
 
 
-async def test_paths_response_with_and_without_their_slash(workspace: Workspace) -> None:
+async def test_paths_work_with_and_without_a_trailing_slash(workspace: Workspace) -> None:
     """Neither form is a redirect. Proves R-HTTP-1."""
     for path in ("/runtime/canvases", "/auth/me", "/admin/users", "/health/summary"):
         for slash in ("", "/"):

@@ -55,8 +55,8 @@ async def set_limits(admin: ApiSession) -> AsyncIterator[Any]:
     async def put(**config: Any) -> dict[str, Any]:
         response = await admin.request("PUT", CONFIG, json=config)
         assert response.status_code == 200, response.text
-        config: dict[str, Any] = response.json()
-        return config
+        stored: dict[str, Any] = response.json()
+        return stored
 
     yield put
     await put()

@@ -142,7 +142,7 @@ async def test_only_client_of_a_canvas_receives_its_own_awareness(
 
 
 async def receive_states_until(socket: websockets.ClientConnection, json_part: str) -> list[State]:
-    """Receive awareness states up to and including one whose JSON contains `json_part`, and return them all."""
+    """Receive awareness states until the JSON of a state contains `json_part`, and return all of them."""
     states: list[State] = []
     while not any(json_part in state.json for state in states):
         frame = await socket.recv(decode=False)

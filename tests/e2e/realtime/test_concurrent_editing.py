@@ -50,7 +50,7 @@ async def test_conflicting_edits_converge(workspace: Workspace, canvas: str) -> 
 
 
 async def test_newcomer_receives_all_earlier_edits(workspace: Workspace, canvas: str) -> None:
-    """One client joins during the edits of others, another after all have left. Proves R-SYNC-3."""
+    """A client joins during the edits of other clients, and another after all have left. Proves R-SYNC-3."""
     clients = await workspace.connect_many(canvas, 3)
     await workspace.driver.start_random_edits(clients, seed=3, rate=20)
     await workspace.driver.wait_for_edits(clients, 100)

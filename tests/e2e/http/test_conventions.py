@@ -68,7 +68,7 @@ def svg_with_rectangles(rectangles: int) -> bytes:
 async def test_compressible_responses_are_compressed_for_clients_that_accept_gzip(
     workspace: Workspace, canvas: str
 ) -> None:
-    """PNG and Yjs exports are compressed already and stay as they are. Proves R-HTTP-8."""
+    """PNG and Yjs exports are never compressed. Proves R-HTTP-8."""
     plain = {"Accept-Encoding": "identity"}
     path = f"{CANVASES}{canvas}/export"
     for rectangles in (100, 10_000):

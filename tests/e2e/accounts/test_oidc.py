@@ -92,7 +92,7 @@ async def test_oidc_login_redirects_with_pkce_state_and_nonce(browser: Browser) 
 
 
 async def test_oidc_pages_match_the_openapi_document(oidc: OidcStack, browser: Browser) -> None:
-    """Proves R-CONTRACT-4."""
+    """The login and callback pages get described responses, also for an unknown provider. Proves R-CONTRACT-4."""
     document = (await browser.http.get("/openapi.json")).json()
     name = new_name()
     await oidc.set_claims(name, groups=["readers"])
@@ -148,7 +148,7 @@ async def test_oidc_callback_of_another_issuer_is_refused(
 
 
 async def test_oidc_callback_with_an_error_is_refused(browser: Browser) -> None:
-    """Proves R-AUTH-32."""
+    """The user cancels the login at the provider. Proves R-AUTH-32."""
     response = await browser.http.get(LOGIN_PATH)
     state = parse_qs(urlsplit(response.headers["location"]).query)["state"][0]
     issuer = response.headers["location"].partition("/auth?")[0]
@@ -169,7 +169,7 @@ async def test_oidc_callback_with_an_invalid_code_is_refused(browser: Browser) -
 
 
 async def test_unknown_oidc_provider_gets_404(browser: Browser) -> None:
-    """Proves R-AUTH-30."""
+    """Both pages name the field `provider`. Proves R-AUTH-30."""
     for page in ("login", "callback"):
         response = await browser.http.get(f"/auth/oidc/unknown/{page}")
         assert (response.status_code, response.json()["field"]) == (404, "provider")
@@ -273,7 +273,7 @@ async def test_oidc_login_with_an_unverified_address_gets_a_placeholder_address(
 async def test_oidc_login_of_a_disabled_or_deleted_account_is_refused(
     oidc: OidcStack, browser: Browser, admin: ApiSession
 ) -> None:
-    """Proves R-AUTH-34."""
+    """A login at the provider does not enable or restore an account. Proves R-AUTH-34."""
     name = new_name()
     await oidc.set_claims(name, preferred_username=name, groups=["editors"])
     user_id = (await browser.login(name)).json()["user"]["id"]
@@ -302,7 +302,7 @@ async def test_oidc_account_has_no_password(oidc: OidcStack, browser: Browser) -
 async def test_oidc_logins_are_in_the_audit_log(
     oidc: OidcStack, browser: Browser, admin: ApiSession
 ) -> None:
-    """Proves R-AUTH-21."""
+    """Accepted and failed logins have entries with the name of the provider. Proves R-AUTH-21."""
     name = new_name()
     await oidc.set_claims(name, groups=["editors"])
     user_id = (await browser.login(name)).json()["user"]["id"]

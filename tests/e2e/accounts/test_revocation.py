@@ -135,7 +135,7 @@ async def test_ended_session_is_refused_on_all_gateways_within_a_second(
     revoke: Revocation,
     refresh_succeeds: bool,
 ) -> None:
-    """Proves R-AUTH-18."""
+    """The session ends by a logout, a password change, or a change of the account by an admin. Proves R-AUTH-18."""
     user = await workspace.create_user("editor")
     await workspace.owner.set_member(canvas, user, "editor")
     account = Account(user, await login(gateways[0], user), await login(gateways[1], user))

@@ -172,14 +172,14 @@ async def matrix(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Matr
 
 
 def test_matrix_has_a_row_for_every_operation() -> None:
-    """Proves R-ACCESS-11."""
+    """A new operation without a row fails this test. Proves R-ACCESS-11."""
     operations = {each.name for each in OPERATIONS if each.http is not None}
     assert operations | {"live.join"} == ACCOUNT_STATUSES.keys() | CANVAS_STATUSES.keys()
     assert not ACCOUNT_STATUSES.keys() & CANVAS_STATUSES.keys()
 
 
 async def test_matrix_has_a_row_for_every_page(matrix: MatrixStack) -> None:
-    """Proves R-ACCESS-11."""
+    """A new page without a row fails this test. Proves R-ACCESS-11."""
     operations = {each.http.path for each in OPERATIONS if each.http is not None}
     pages = {path for path in matrix.document["paths"] if path not in operations}
     assert pages == PAGE_STATUSES.keys()
@@ -297,7 +297,7 @@ async def test_canvas_operation_answers_each_caller_with_the_status_of_the_matri
 async def test_page_answers_each_caller_with_the_status_of_the_matrix(
     matrix: MatrixStack, caller_headers: dict[str, dict[str, str]], page: str
 ) -> None:
-    """Proves R-ACCESS-11."""
+    """Only the health summary needs a token. Proves R-ACCESS-11."""
     for caller, expected in zip(CALLERS, PAGE_STATUSES[page], strict=True):
         response = await matrix.http.get(page, headers=caller_headers[caller])
         assert response.status_code == expected, (caller, response.text)

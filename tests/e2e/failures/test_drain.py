@@ -1,4 +1,4 @@
-"""Drain: a service that is stopped replies all requests that it has received."""
+"""Drain: a service that is stopped answers all requests that it has received."""
 
 import asyncio
 

@@ -20,7 +20,7 @@ from tests.e2e.clients.workspace import Workspace
 
 
 async def test_unknown_paths_and_methods_get_problem_documents(workspace: Workspace) -> None:
-    """Proves R-HTTP-6."""
+    """A refused method gets the allowed methods in `Allow`. Proves R-HTTP-6."""
     check_problem(await workspace.owner.request("GET", "/nowhere"), 404, "not_found")
     response = await workspace.owner.request("PUT", CANVASES)
     check_problem(response, 405, "method_not_allowed")
@@ -89,7 +89,7 @@ async def test_compressible_responses_are_compressed_for_clients_that_accept_gzi
 
 
 async def test_repeated_post_with_the_same_key_runs_once(workspace: Workspace) -> None:
-    """Proves R-HTTP-9."""
+    """The second request gets the response of the first. Proves R-HTTP-9."""
     key = {"Idempotency-Key": secrets.token_hex(16)}
     body = {"name": f"once {secrets.token_hex(4)}"}
     first = await workspace.owner.request("POST", CANVASES, json=body, headers=key)
@@ -123,7 +123,7 @@ async def test_idempotency_keys_belong_to_one_session(workspace: Workspace) -> N
 
 @pytest.mark.parametrize("key", ["", "x" * 256, "a b", "é".encode("latin-1")])
 async def test_invalid_idempotency_key_gets_422(workspace: Workspace, key: str | bytes) -> None:
-    """Proves R-HTTP-2."""
+    """The problem document names the header. Proves R-HTTP-2."""
     value = key if isinstance(key, bytes) else key.encode()
     headers = {b"Idempotency-Key": value}
     headers[b"Authorization"] = f"Bearer {await workspace.owner.access_token()}".encode()

@@ -41,13 +41,13 @@ async def test_paths_work_with_and_without_a_trailing_slash(workspace: Workspace
 async def test_invalid_field_gets_422_with_its_name(
     workspace: Workspace, body: dict[str, Any], field: str
 ) -> None:
-    """Proves R-HTTP-2."""
+    """The problem document names the first invalid field of the body. Proves R-HTTP-2."""
     response = await workspace.owner.request("POST", "/runtime/canvases/", json=body)
     assert check_problem(response, 422, "invalid")["field"] == field
 
 
 async def test_malformed_json_body_gets_400(workspace: Workspace) -> None:
-    """Proves R-HTTP-2."""
+    """A body that is no JSON object in UTF-8 is refused. Proves R-HTTP-2."""
     json_type = {"Content-Type": "application/json"}
     for content in (b"{", b"[1]", b"[" * 10_000, b"\xff"):
         response = await workspace.owner.request(
@@ -57,7 +57,7 @@ async def test_malformed_json_body_gets_400(workspace: Workspace) -> None:
 
 
 async def test_unknown_path_gets_404_and_wrong_method_405(workspace: Workspace) -> None:
-    """Proves R-HTTP-2."""
+    """Both responses are problem documents. Proves R-HTTP-2."""
     check_problem(await workspace.owner.request("GET", "/nowhere"), 404, "not_found")
     check_problem(await workspace.owner.request("PUT", "/auth/login"), 405, "method_not_allowed")
 
@@ -105,7 +105,7 @@ async def test_invalid_svg_import_gets_422_and_changes_nothing(
 
 
 async def test_request_without_a_valid_token_gets_401(workspace: Workspace, canvas: str) -> None:
-    """Proves R-ACCESS-1."""
+    """The response names the scheme `Bearer` in `WWW-Authenticate`. Proves R-ACCESS-1."""
     async with httpx.AsyncClient(base_url=workspace.stack.url) as http:
         for headers in ({}, {"Authorization": "Basic eA=="}, {"Authorization": "Bearer x"}):
             for path in ("/runtime/canvases/", f"/runtime/canvases/{canvas}", "/auth/me"):
@@ -145,7 +145,7 @@ CANVAS_OPERATIONS: list[tuple[str, str, dict[str, Any], dict[str, int]]] = [
 async def test_canvas_operations_follow_the_role_on_the_canvas(
     workspace: Workspace, canvas: str
 ) -> None:
-    """Proves R-ACCESS-7."""
+    """Each operation is tried with each role, and without a role. Proves R-ACCESS-7."""
     sessions = {"owner": workspace.owner}
     for role in ("editor", "viewer", "none"):
         user = await workspace.create_user("editor")
@@ -201,7 +201,7 @@ async def test_wrong_passwords_delay_logins_from_the_same_address(workspace: Wor
 
 
 async def test_the_openapi_document_is_served(workspace: Workspace) -> None:
-    """Proves R-CONTRACT-4."""
+    """The gateway serves the OpenAPI document. Proves R-CONTRACT-4."""
     document = (await workspace.owner.request("GET", "/openapi.json")).json()
     assert "/runtime/canvases/{canvas_id}/svg" in document["paths"]
 

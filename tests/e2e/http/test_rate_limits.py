@@ -84,7 +84,10 @@ def count_statuses(responses: list[httpx.Response]) -> Mapping[int, int]:
 async def test_two_gateways_count_requests_together(
     own_stack: DevStack, gateways: tuple[Api, Api], admin: ApiSession, user: User
 ) -> None:
-    """Proves R-LIMIT-1, R-LIMIT-2, R-LIMIT-3 and R-LIMIT-8."""
+    """Each account has one count per class, and the metrics and analytics have the same numbers.
+
+    Proves R-LIMIT-1, R-LIMIT-2, R-LIMIT-3 and R-LIMIT-8.
+    """
     sessions = [gateway.session_of(user) for gateway in gateways]
     for each in sessions:
         await each.access_token()
@@ -207,7 +210,7 @@ async def test_limits_survive_restarts_and_stale_versions_get_409(
 async def test_limit_operations_are_refused_without_the_admin_role(
     gateways: tuple[Api, Api], user: User
 ) -> None:
-    """Proves R-ACCESS-8 and R-HTTP-2."""
+    """An editor can neither read nor set limits. Proves R-ACCESS-8 and R-HTTP-2."""
     editor = gateways[0].session_of(user)
     for method, path in (("GET", CONFIG), ("PUT", CONFIG), ("GET", ANALYTICS)):
         response = await editor.request(method, path, json={})

@@ -43,7 +43,7 @@ async def test_every_service_answers_health_requests(
 
 @pytest.mark.parametrize("service", SERVICES)
 async def test_every_service_has_the_metrics_of_the_guide(stack: DevStack, service: str) -> None:
-    """Proves R-OBS-2."""
+    """The metrics exist in all three formats. Proves R-OBS-2."""
     async with httpx.AsyncClient(base_url=stack.service_url(service)) as http:
         text = (await http.get("/metrics/prometheus")).text
         media_type = "application/openmetrics-text; version=1.0.0"
@@ -75,7 +75,7 @@ async def test_health_summary_lists_every_replica(workspace: Workspace) -> None:
 
 
 async def test_health_summary_without_a_token_is_refused(stack: DevStack) -> None:
-    """Proves R-OBS-3."""
+    """The summary needs a token. Proves R-OBS-3."""
     async with httpx.AsyncClient(base_url=stack.url) as http:
         assert (await http.get("/health/summary/")).status_code == 401
 

@@ -24,12 +24,12 @@ async def _refused_close_code(client: YjsClient) -> int | None:
 async def test_missing_or_malformed_token_closes_the_socket_with_4401(
     workspace: Workspace, canvas: str, params: dict[str, str]
 ) -> None:
-    """Proves R-ACCESS-1."""
+    """A client without a valid token cannot join a canvas. Proves R-ACCESS-1."""
     assert await _refused_close_code(await workspace.connect(canvas, params=params)) == 4401
 
 
 async def test_forged_token_closes_the_socket_with_4401(workspace: Workspace, canvas: str) -> None:
-    """Proves R-ACCESS-1."""
+    """A token with a wrong signature, or with the algorithm `none`, is invalid. Proves R-ACCESS-1."""
     header, claims, signature = (await workspace.owner.access_token()).split(".")
     forged = ".".join((header, claims, signature[:-6] + signature[:6]))
     assert (
@@ -43,7 +43,7 @@ async def test_forged_token_closes_the_socket_with_4401(workspace: Workspace, ca
 
 
 async def test_unknown_canvas_closes_the_socket_with_4404(workspace: Workspace) -> None:
-    """Proves R-ACCESS-2."""
+    """The canvas never existed. Proves R-ACCESS-2."""
     assert await _refused_close_code(await workspace.connect(str(uuid4()))) == 4404
 
 
@@ -58,7 +58,7 @@ async def test_invalid_canvas_id_closes_the_socket_with_4404(
 async def test_deleted_canvas_closes_its_sockets_with_4404(
     workspace: Workspace, canvas: str
 ) -> None:
-    """Proves R-ACCESS-2."""
+    """The deletion closes open connections, and new ones are refused. Proves R-ACCESS-2."""
     client = await workspace.connect(canvas)
     await workspace.driver.wait_synced([client])
     await workspace.owner.delete_canvas(canvas)
@@ -77,7 +77,7 @@ async def test_account_without_a_role_on_the_canvas_is_closed_with_4403(
 async def test_edit_of_a_canvas_editor_is_saved_and_broadcast(
     workspace: Workspace, canvas: str
 ) -> None:
-    """Proves R-ACCESS-4."""
+    """An editor of a canvas may edit it without being its owner. Proves R-ACCESS-4."""
     member = await workspace.create_user("editor")
     await workspace.owner.set_member(canvas, member, "editor")
     owner = await workspace.connect(canvas)

@@ -19,7 +19,7 @@ within this time comes from the server.
 async def test_twenty_clients_receive_each_others_awareness_states(
     workspace: Workspace, canvas: str
 ) -> None:
-    """Proves R-AWARE-1."""
+    """Each client has the states of all twenty clients, its own included. Proves R-AWARE-1."""
     clients = await workspace.connect_many(canvas, 20)
     await workspace.driver.wait_for_presence(
         clients, [client.name for client in clients], timeout=SERVER_TIMEOUT
@@ -53,7 +53,7 @@ async def test_newcomer_receives_the_existing_awareness_states(
 async def test_awareness_state_is_removed_after_a_normal_close(
     workspace: Workspace, canvas: str
 ) -> None:
-    """Proves R-AWARE-3."""
+    """The other client loses the state of the closed client. Proves R-AWARE-3."""
     staying, leaving = await workspace.connect_many(canvas, 2)
     await workspace.driver.wait_for_presence(
         [staying], [staying.name, leaving.name], timeout=SERVER_TIMEOUT
@@ -115,7 +115,7 @@ async def test_awareness_states_return_after_a_reconnect(workspace: Workspace, c
 
 
 async def test_awareness_states_stay_on_their_canvas(workspace: Workspace) -> None:
-    """Proves R-AWARE-5."""
+    """Clients of different canvases do not receive each other's states. Proves R-AWARE-5."""
     here = await workspace.connect_many(await workspace.create_canvas("Here"), 2)
     there = await workspace.connect_many(await workspace.create_canvas("There"), 2)
     await workspace.driver.wait_for_presence(

@@ -12,7 +12,7 @@ from tests.e2e.clients.yjs_driver import SYNC
 async def test_concurrent_random_edits_converge_for_all_clients_and_postgresql(
     workspace: Workspace, canvas: str, client_count: int, edits: int
 ) -> None:
-    """Proves R-SYNC-1 and R-SYNC-2."""
+    """After all edits are saved, all documents are equal. Proves R-SYNC-1 and R-SYNC-2."""
     clients = await workspace.connect_many(canvas, client_count)
     await workspace.driver.start_random_edits(clients, seed=client_count, rate=10)
     await workspace.driver.wait_for_edits(clients, edits)
@@ -97,7 +97,7 @@ async def test_broken_connection_reconnects_without_lost_edits(
 
 
 async def test_edit_reaches_only_its_own_canvas(workspace: Workspace) -> None:
-    """Proves R-SYNC-5."""
+    """Two canvases share neither broadcasts nor stored content. Proves R-SYNC-5."""
     first, second = await workspace.create_canvas("First"), await workspace.create_canvas("Second")
     on_first, on_second = await workspace.connect(first), await workspace.connect(second)
     witness = await workspace.connect(second)
@@ -126,7 +126,7 @@ async def test_each_edit_is_broadcast_in_one_message(workspace: Workspace, canva
 
 
 async def test_saved_edit_is_in_every_export(workspace: Workspace, canvas: str) -> None:
-    """Proves R-DOC-1."""
+    """The SVG, JSON and PNG exports have an edit as soon as it is saved. Proves R-DOC-1."""
     client = await workspace.connect(canvas)
     await workspace.driver.wait_synced([client])
     await client.edit(

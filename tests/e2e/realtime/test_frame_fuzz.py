@@ -266,7 +266,7 @@ async def test_rfc_violation_closes_the_socket_with_its_code(
 async def test_invalid_handshake_is_refused_and_the_next_is_served(
     workspace: Workspace, canvas: str
 ) -> None:
-    """Proves R-HTTP-2."""
+    """The refusal is an HTTP response with an error status. Proves R-HTTP-2."""
     url = f"{workspace.api.websocket_url}/{canvas}?token={await workspace.owner.access_token()}"
     for changed in (
         {"Sec-WebSocket-Version": "7"},
@@ -293,6 +293,6 @@ async def test_invalid_handshake_is_refused_and_the_next_is_served(
 async def test_unreadable_handshake_is_answered_and_the_connection_closed(
     stack: DevStack, changed: dict[str, str], status: int
 ) -> None:
-    """Proves R-HTTP-11."""
+    """A handshake with a body or with too many or too large headers is refused. Proves R-HTTP-11."""
     url = f"{stack.url}/runtime/events/anything?"
     assert await RawSocket.handshake_status(url, changed, ends=True) == status

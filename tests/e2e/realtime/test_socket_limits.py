@@ -270,7 +270,7 @@ async def test_silent_client_is_closed_with_4408_after_the_handshake_timeout(
 
 
 def test_allowance_refills_with_time() -> None:
-    """Proves R-LIMIT-10."""
+    """The allowance never exceeds its burst size. Proves R-LIMIT-10."""
     now: list[Any] = [100.0]
     allowance = Allowance(10, 20, lambda: now[0])
     assert [allowance.take(1) for _ in range(21)] == [True] * 20 + [False]

@@ -47,7 +47,7 @@ async def canvas_and_owner(
 
 
 async def receive_token_lifetime(socket: websockets.ClientConnection) -> int:
-    """Wait until the server says how many seconds the sign_token lasts."""
+    """Wait until the server reports the seconds until the token expires, and return them."""
     while True:
         decoder = Decoder(bytes(await socket.recv(decode=False)))
         if decoder.uint() == protocol.TOKEN:
@@ -81,7 +81,7 @@ async def test_new_token_prolongs_the_connection(canvas_and_owner: tuple[str, st
 async def test_invalid_or_foreign_new_token_closes_the_socket_with_4401(
     canvas_and_owner: tuple[str, str],
 ) -> None:
-    """Proves R-ACCESS-10 and R-ACCESS-1."""
+    """The new token must be valid and belong to the same account. Proves R-ACCESS-10 and R-ACCESS-1."""
     url, owner = canvas_and_owner
     nonsense = Encoder().uint(protocol.TOKEN).text("nonsense").finish()
     for message in (token_message("somebody-else", 60), token_message(owner, -60), nonsense):

@@ -41,7 +41,7 @@ async def test_paths_work_with_and_without_a_trailing_slash(workspace: Workspace
 async def test_invalid_field_gets_422_with_its_name(
     workspace: Workspace, body: dict[str, Any], field: str
 ) -> None:
-    """The problem document names the first invalid field of the body. Proves R-HTTP-2."""
+    """The problem document names the invalid field of the body. Proves R-HTTP-2."""
     response = await workspace.owner.request("POST", "/runtime/canvases/", json=body)
     assert check_problem(response, 422, "invalid")["field"] == field
 

@@ -15,8 +15,8 @@ test: ## Run all tests (ARGS="-k name" for some)
 	@exec $(BOOTSTRAP) tests pytest $(ARGS)
 
 fuzz: ## Send the gateway what nobody should, for some ten minutes
-	@SVGX_FUZZ_EXAMPLES=150 SVGX_FUZZ_FRAMES=100000 exec $(BOOTSTRAP) tests pytest -s -q tests/e2e/test_openapi_fuzz.py \
-		tests/e2e/test_frame_fuzz.py
+	@SVGX_FUZZ_EXAMPLES=150 SVGX_FUZZ_FRAMES=100000 exec $(BOOTSTRAP) tests pytest -s -q \
+		tests/e2e/openapi/test_openapi_fuzz.py tests/e2e/realtime/test_frame_fuzz.py
 
 check: ## Format, lint, types, import rules, house rules
 	@$(BOOTSTRAP) exec ruff format --check .

@@ -1,8 +1,9 @@
-"""The real parts, for all tests that need them: they start in a second, so nothing is mocked.
+"""Fixtures that start the real servers. Nothing is mocked, because they start in about a second.
 
-`backing`: NATS, PostgreSQL and Valkey, no service; for tests that run one service in this process.
-`stack`: everything as separate processes, as `make run` starts it.
-Both live as long as the test session, in temporary folders. A test that kills something brings it back.
+`backing` starts NATS, PostgreSQL and Valkey without our services, for tests that run one service in this process.
+`stack` starts all servers and services as separate processes, in the same way as `make run`.
+Both keep their data in temporary folders and run until the end of the test session. A test that kills a process
+starts it again.
 """
 
 import asyncio
@@ -12,28 +13,28 @@ import pytest
 
 from svgx_devstack import DevStack
 from tests import leaks
-from tests.limits import ROOMY
+from tests.limits import HIGH_LIMITS
 
 
 @pytest.fixture(scope="session")
 async def backing(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[DevStack]:
-    """A stack of backing servers only."""
+    """Start NATS, PostgreSQL and Valkey only."""
     stack = DevStack(tmp_path_factory.mktemp("backing"))
     await stack.up(backing_only=True)
     try:
         yield stack
-        # Proves R-OBS-5, over everything that all the tests made it write.
-        assert await asyncio.to_thread(leaks.find, stack) == []
+        # Proves R-OBS-5 for the logs and metrics of the whole test session.
+        assert await asyncio.to_thread(leaks.find_leaks, stack) == []
     finally:
         await stack.down()
 
 
 @pytest.fixture(scope="session")
 async def stack(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[DevStack]:
-    """The whole stack."""
-    # The tests are the proxy in front, which says where requests come from.
-    settings = {**ROOMY, "TRUSTED_PROXIES": "127.0.0.1"}
+    """Start all servers and services."""
+    # The tests act as the trusted proxy and set the client's address with `X-Forwarded-For`.
+    settings = {**HIGH_LIMITS, "TRUSTED_PROXIES": "127.0.0.1"}
     async with DevStack(tmp_path_factory.mktemp("stack"), settings=settings) as stack:
         yield stack
-        # Proves R-OBS-5, over everything that all the tests made it write.
-        assert await asyncio.to_thread(leaks.find, stack) == []
+        # Proves R-OBS-5 for the logs and metrics of the whole test session.
+        assert await asyncio.to_thread(leaks.find_leaks, stack) == []

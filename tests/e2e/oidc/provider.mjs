@@ -1,30 +1,30 @@
-// An OpenID Connect provider: node provider.mjs PORT REDIRECT_URI. Writes `ready` when it answers.
-// Everybody signs in with any password. `PUT /people/NAME` says what is said of somebody from now on.
+// An OpenID Connect provider: node provider.mjs PORT REDIRECT_URI. It writes `ready` when it accepts requests.
+// Every name signs in with any password. `PUT /people/NAME` with a JSON object sets the claims about a name.
 import { createServer } from 'node:http'
 import Provider from 'oidc-provider'
 
 const [port, redirectUri] = process.argv.slice(2)
-const people = new Map()
+const claimsByName = new Map()
 
 const provider = new Provider(`http://127.0.0.1:${port}`, {
   clients: [{ client_id: 'svgx', client_secret: 'not a secret: a test', redirect_uris: [redirectUri] }],
   claims: { openid: ['sub'], profile: ['preferred_username', 'groups'], email: ['email', 'email_verified'] },
   cookies: { keys: ['a test'] },
   features: { devInteractions: { enabled: true } },
-  findAccount: (_, name) => ({ accountId: name, claims: () => ({ sub: name, ...people.get(name) }) }),
+  findAccount: (_, name) => ({ accountId: name, claims: () => ({ sub: name, ...claimsByName.get(name) }) }),
 })
-const answer = provider.callback()
+const handleRequest = provider.callback()
 
 createServer((request, response) => {
   const [, name] = /^\/people\/(\w+)$/.exec(request.url) ?? []
   if (request.method !== 'PUT' || name === undefined) {
-    answer(request, response)
+    handleRequest(request, response)
     return
   }
   const chunks = []
   request.on('data', (chunk) => chunks.push(chunk))
   request.on('end', () => {
-    people.set(name, JSON.parse(Buffer.concat(chunks)))
+    claimsByName.set(name, JSON.parse(Buffer.concat(chunks)))
     response.writeHead(204).end()
   })
 }).listen(Number(port), '127.0.0.1', () => console.log('ready'))

@@ -1,4 +1,4 @@
-"""What schemathesis cannot know from the document. Loaded by `schemathesis run`, a process of its own."""
+"""Schemathesis hooks: login, and rules that the OpenAPI document cannot express. `schemathesis run` loads this file."""
 
 import json
 import os
@@ -12,19 +12,19 @@ import schemathesis
 URL = os.environ["SVGX_URL"]
 USERNAME = os.environ.get("SVGX_USERNAME", "")
 PASSWORD = os.environ.get("SVGX_PASSWORD", "")
-ME = os.environ.get("SVGX_USER_ID", "")
-"""The account that asks."""
+USER_ID = os.environ.get("SVGX_USER_ID", "")
+"""The account that sends the requests."""
 
-GUESSING = "203.0.113.1"
-"""The address that the requests come from, with all their wrong passwords."""
+FUZZ_ADDRESS = "203.0.113.1"
+"""The client address of all requests of schemathesis. Its wrong passwords slow down logins from this address."""
 
-HOME = "198.51.100.1"
-"""The address that whoever asks signs in from: wrong passwords from elsewhere make nobody wait there."""
+LOGIN_ADDRESS = "198.51.100.1"
+"""The client address of this file's logins, which wrong passwords from other addresses do not slow down."""
 
 VALID_KEY = re.compile(r"[!#-~]{1,255}")
 
-UNSAYABLE = {
-    "cursor": "made by the server, and by nobody else",
+EXTRA_RULES = {
+    "cursor": "created by the server",
     "password": "not easy to guess",
     "new_password": "not easy to guess, and not the old one",
     "idempotency-key": "not used for another request",
@@ -34,58 +34,59 @@ UNSAYABLE = {
     "until": "between 1970 and 3000",
     "since": "between 1970 and 3000",
 }
-"""Fields of which a schema cannot say what is valid: 422 for one that fits the schema is no contradiction."""
+"""Rules of fields that a JSON schema cannot express. A value that matches the schema may still get status 422."""
 
 
 if USERNAME:
 
     @schemathesis.auth()
-    class SignedIn:
-        """A session; a new one when what was sent has ended it."""
+    class Login:
+        """The login of schemathesis. It logs in again if a request has ended the session."""
 
         def get(self, _: Any, __: Any) -> str:
-            """An access token."""
+            """Log in, and return the access token."""
             body = json.dumps({"username": USERNAME, "password": PASSWORD}).encode()
             headers = {
                 "Content-Type": "application/json",
-                "X-Forwarded-For": HOME,
+                "X-Forwarded-For": LOGIN_ADDRESS,
             }
-            with urlopen(Request(f"{URL}/auth/login", body, headers)) as answer:
-                return str(json.load(answer)["access_token"])
+            with urlopen(Request(f"{URL}/auth/login", body, headers)) as response:
+                return str(json.load(response)["access_token"])
 
         def set(self, case: Any, token: str, _: Any) -> None:
-            """Send it."""
+            """Add the access token to a request."""
             case.headers["Authorization"] = f"Bearer {token}"
 
 
 @schemathesis.hook
 def filter_failure(ctx: Any, failure: Any, case: Any, response: Any) -> bool:
-    """Whether a failure is one."""
+    """Return whether a failure counts."""
     if type(failure).__name__ == "RejectedPositiveData" and response.status_code == 422:
         field = str(response.json().get("field"))
-        return not any(part in UNSAYABLE for part in field.split("."))
+        return not any(part in EXTRA_RULES for part in field.split("."))
     return True
 
 
 @schemathesis.hook
 def before_call(ctx: Any, case: Any, kwargs: Any) -> None:
-    """Whoever asks stays able to: does not take its own password away, or its own requests.
+    """Change requests that would lock out the account that sends them.
 
-    Wrong passwords come from an address of their own: it has to wait, and nobody else.
+    Such requests change its own password or username, or set a rate limit for its requests. Wrong passwords come from
+    an address of their own, so that only logins from this address are slowed down.
     """
-    case.headers["X-Forwarded-For"] = GUESSING
+    case.headers["X-Forwarded-For"] = FUZZ_ADDRESS
     if VALID_KEY.fullmatch(case.headers.get("Idempotency-Key", "")):
-        # Sent again it would get the first one's answer, also about what has been deleted since.
+        # A repeated key would get the response of the first request, even after a deletion.
         case.headers["Idempotency-Key"] = secrets.token_hex(8)
     body = case.body
     if not isinstance(body, dict):
         return
     if (
         case.operation.label == "PATCH /admin/users/{user_id}"
-        and case.path_parameters.get("user_id") == ME
+        and case.path_parameters.get("user_id") == USER_ID
     ):
         for field in ("password", "username"):
             body.pop(field, None)
     if case.operation.label == "PUT /security/rate-limits/config/":
-        networks = ["127.0.0.0/8", f"{GUESSING}/32", f"{HOME}/32"]
-        body["whitelist"] = {"users": [ME], "networks": networks}
+        networks = ["127.0.0.0/8", f"{FUZZ_ADDRESS}/32", f"{LOGIN_ADDRESS}/32"]
+        body["whitelist"] = {"users": [USER_ID], "networks": networks}

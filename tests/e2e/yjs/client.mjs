@@ -1,18 +1,23 @@
-// One person at a canvas: a Y.Doc and y-websocket's provider.
+// A Yjs client: a Y.Doc and the WebsocketProvider of y-websocket.
 import * as decoding from 'lib0/decoding'
 import { WebsocketProvider } from 'y-websocket'
 import * as Y from 'yjs'
 import { digest } from './digest.mjs'
-import { Painter } from './drawing.mjs'
+import { RandomEditor } from './edits.mjs'
 import { countingSocket } from './socket.mjs'
 
-// Our own message type: how many of this connection's document messages are committed.
+// The server's message type for the number of document messages of this connection that are committed.
 const SAVED = 100
-// A client that reconnects for ever must not remember for ever.
-const MOST_CLOSES = 100
+// Number of closes that a client keeps, because a client that reconnects for ever would use ever more memory.
+const MAX_CLOSES = 100
 
 export class Client {
-  constructor (name, { url, room, params = {}, protocols = [], awareness, tab = false, doc = new Y.Doc() }, changed, report) {
+  constructor (
+    name,
+    { url, room, params = {}, protocols = [], awareness, tab = false, doc = new Y.Doc() },
+    changed,
+    report
+  ) {
     this.name = name
     this.doc = doc
     this.changed = changed
@@ -22,7 +27,7 @@ export class Client {
     this.updates = 0
     this.version = 0
     this.edits = 0
-    // Milliseconds from the end of a connection until the document was in step with the server again.
+    // Milliseconds from the end of a connection until the next connection was synced.
     this.longestPause = 0
     this.lostAt = null
     this.traffic = null
@@ -30,7 +35,7 @@ export class Client {
       connect: false,
       params,
       protocols,
-      // Tabs of one browser: their BroadcastChannel carries edits and awareness past the server.
+      // In tabs of one browser, a BroadcastChannel carries edits and awareness without the server.
       disableBc: !tab,
       WebSocketPolyfill: countingSocket(traffic => { this.traffic = traffic }, changed)
     })
@@ -64,9 +69,9 @@ export class Client {
     })
     provider.on('connection-close', event => {
       this.lostAt ??= performance.now()
-      // No event: this side ended it.
+      // The event is null if this side closed the connection.
       const close = event === null ? { code: null, reason: '' } : { code: event.code, reason: event.reason }
-      this.closes = [...this.closes, close].slice(-MOST_CLOSES)
+      this.closes = [...this.closes, close].slice(-MAX_CLOSES)
       report({ event: 'close', client: this.name, ...close })
       this.changed()
     })
@@ -80,13 +85,13 @@ export class Client {
     return this.provider.wsconnected && this.provider.synced
   }
 
-  // Everything this client ever did to its document is committed.
+  // All edits of this client are committed.
   get saved () {
     const { synced, traffic } = this
-    return synced && traffic.answered && traffic.saved === traffic.documents
+    return synced && traffic.sentSyncStep2 && traffic.saved === traffic.documents
   }
 
-  // Computed once for each state of the document.
+  // The digest is computed once for each state of the document.
   digest () {
     if (this.digested?.version !== this.version) {
       this.digested = { version: this.version, value: digest(this.doc) }
@@ -94,36 +99,36 @@ export class Client {
     return this.digested.value
   }
 
-  present () {
+  awarenessStates () {
     return [...this.provider.awareness.getStates().values()]
   }
 
-  draw (settings) {
-    this.rest()
-    this.painter = new Painter(this.name, this.doc, settings, () => {
+  startRandomEdits (settings) {
+    this.stopRandomEdits()
+    this.randomEditor = new RandomEditor(this.name, this.doc, settings, () => {
       this.edits++
       this.changed()
     })
   }
 
-  rest () {
-    this.painter?.stop()
+  stopRandomEdits () {
+    this.randomEditor?.stop()
   }
 
-  // The connection breaks without a word; the provider comes back by itself.
-  drop () {
+  // Break the connection without a close frame. The provider reconnects by itself.
+  dropConnection () {
     this.provider.ws?.terminate()
   }
 
-  // The same, and it does not come back.
-  vanish () {
-    this.rest()
+  // Break the connection without a close frame, and do not reconnect.
+  dropWithoutReconnect () {
+    this.stopRandomEdits()
     this.provider.shouldConnect = false
-    this.drop()
+    this.dropConnection()
   }
 
   destroy () {
-    this.rest()
+    this.stopRandomEdits()
     this.provider.destroy()
     this.doc.destroy()
   }
@@ -143,7 +148,7 @@ export class Client {
       received: traffic?.received ?? {},
       documents: traffic?.documents ?? 0,
       saved: traffic?.saved ?? null,
-      present: this.present().length
+      present: this.awarenessStates().length
     }
   }
 }

@@ -1,10 +1,10 @@
-// What a document holds, in a form that is equal exactly when two documents are.
+// Digests of documents. The digests of two documents are equal exactly if the documents are equal.
 import { createHash } from 'node:crypto'
 import * as Y from 'yjs'
 
 const sha256 = text => createHash('sha256').update(text).digest('hex')
 
-// JSON with sorted keys.
+// Return JSON with sorted keys.
 export function canonical (value) {
   if (Array.isArray(value)) return `[${value.map(canonical).join(',')}]`
   if (value !== null && typeof value === 'object') {
@@ -18,8 +18,8 @@ export function content (doc) {
   return { canvas: doc.getMap('canvas').toJSON(), elements: doc.getMap('elements').toJSON() }
 }
 
-// `content` is what people see. `vector` and `deleted` are Yjs's account of every insertion and deletion ever made: an
-// edit that was lost shows there even when a later one covers it.
+// `content` is the hash of the canvas attributes and elements. `vector` and `deleted` are the hashes of all insertions
+// and all deletions ever made, so they show a lost edit even if a later edit has overwritten it.
 export function digest (doc) {
   const { sv, ds } = Y.snapshot(doc)
   const deleted = {}
@@ -35,7 +35,7 @@ export function digest (doc) {
     ...parts,
     all: sha256(canonical(parts)),
     elements: doc.getMap('elements').size,
-    // Updates that wait for others they build on: something is missing.
+    // The document has updates that depend on missing updates.
     pending: doc.store.pendingStructs !== null || doc.store.pendingDs !== null
   }
 }

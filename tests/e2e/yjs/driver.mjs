@@ -1,76 +1,77 @@
-// Many Yjs clients in one process. Reads one JSON request a line from stdin: {"id", "do", …}; answers one line each:
-// {"id", "ok"} or {"id", "error"}. Lines with "event" tell of connections that open and close. Ends with stdin.
+// Many Yjs clients in one process. Each line of stdin is a JSON request {"id", "command", …}. Each request gets one
+// line on stdout: {"id", "result"} or {"id", "error"}. Lines with "event" report connections that open and close. The
+// process ends at the end of stdin.
 import { createInterface } from 'node:readline'
 import * as Y from 'yjs'
 import { Client } from './client.mjs'
 import { content, digest } from './digest.mjs'
-import { apply } from './drawing.mjs'
-import { Watch } from './watch.mjs'
+import { apply } from './edits.mjs'
+import { ConditionWatcher } from './watch.mjs'
 
-// Each provider listens to the process's end: with many of them that is no leak.
+// Each provider adds a listener for the end of the process. Node would warn of a leak beyond ten listeners.
 process.setMaxListeners(0)
 
 const clients = new Map()
-const watch = new Watch()
+const watcher = new ConditionWatcher()
 
 const write = line => process.stdout.write(`${JSON.stringify(line)}\n`)
 
 function client (name) {
-  const found = clients.get(name)
-  if (found === undefined) throw new Error(`no client ${name}`)
-  return found
+  const existing = clients.get(name)
+  if (existing === undefined) throw new Error(`no client ${name}`)
+  return existing
 }
 
-const all = names => names.map(client)
+const clientsOf = names => names.map(client)
 
-// Waits until `holds(client)` for each; `describe(client)` tells of those for whom it does not.
-const untilAll = (names, timeout, holds, describe) => watch.until(
-  () => all(names).every(holds) ? true : undefined,
+// Wait until `holds(client)` is true for each client. The error of a failed wait has `describe(client)` of the others.
+const waitForAll = (names, timeout, holds, describe) => watcher.until(
+  () => clientsOf(names).every(holds) ? true : undefined,
   timeout,
-  () => all(names).filter(one => !holds(one)).map(one => `${one.name}: ${describe(one)}`).join('; ')
+  () => clientsOf(names).filter(one => !holds(one)).map(one => `${one.name}: ${describe(one)}`).join('; ')
 )
 
-const brief = one => {
+const summary = one => {
   const { connected, synced, closes, documents, saved } = one.status()
   return JSON.stringify({ connected, synced, documents, saved, closes: closes.slice(-5) })
 }
 
 const sameMembers = (left, right) =>
-  left.length === right.length && left.toSorted().every((item, place) => item === right.toSorted()[place])
+  left.length === right.length && left.toSorted().every((item, index) => item === right.toSorted()[index])
 
 const COMMANDS = {
   connect ({ client: name, ...settings }) {
-    if (clients.has(name)) throw new Error(`there is a client ${name} already`)
-    const made = new Client(name, settings, watch.changed, write)
-    clients.set(name, made)
-    return { client_id: made.doc.clientID }
+    if (clients.has(name)) throw new Error(`client ${name} exists`)
+    const created = new Client(name, settings, watcher.changed, write)
+    clients.set(name, created)
+    return { client_id: created.doc.clientID }
   },
   reconnect: ({ client: name }) => client(name).provider.connect(),
   disconnect: ({ client: name }) => client(name).provider.disconnect(),
-  drop: ({ client: name }) => client(name).drop(),
-  vanish: ({ client: name }) => client(name).vanish(),
+  drop_connection: ({ client: name }) => client(name).dropConnection(),
+  drop_without_reconnect: ({ client: name }) => client(name).dropWithoutReconnect(),
   destroy ({ clients: names }) {
-    for (const one of all(names)) {
+    for (const one of clientsOf(names)) {
       one.destroy()
       clients.delete(one.name)
     }
   },
 
   edit: ({ client: name, edits }) => apply(client(name).doc, edits),
-  draw ({ clients: names, seed, rate }) {
-    all(names).forEach((one, place) => one.draw({ seed: seed + place, rate }))
+  start_random_edits ({ clients: names, seed, rate }) {
+    clientsOf(names).forEach((one, index) => one.startRandomEdits({ seed: seed + index, rate }))
   },
-  rest: ({ clients: names }) => all(names).forEach(one => one.rest()),
-  await_edits: ({ clients: names, count, timeout }) => watch.until(
+  stop_random_edits: ({ clients: names }) => clientsOf(names).forEach(one => one.stopRandomEdits()),
+  await_edits: ({ clients: names, count, timeout }) => watcher.until(
     () => {
-      const made = all(names).reduce((sum, one) => sum + one.edits, 0)
+      const made = clientsOf(names).reduce((sum, one) => sum + one.edits, 0)
       return made >= count ? made : undefined
     },
     timeout, () => `${count} edits`),
 
   status: ({ client: name }) => client(name).status(),
   content: ({ client: name }) => content(client(name).doc),
-  tags ({ client: name }) {
+  count_tags ({ client: name }) {
     const counts = {}
     for (const element of client(name).doc.getMap('elements').values()) {
       const tag = element.get('tag')
@@ -87,57 +88,57 @@ const COMMANDS = {
   },
 
   await_connected: ({ clients: names, timeout }) =>
-    untilAll(names, timeout, one => one.provider.wsconnected, brief),
-  await_synced: ({ clients: names, timeout }) => untilAll(names, timeout, one => one.synced, brief),
-  await_saved: ({ clients: names, timeout }) => untilAll(names, timeout, one => one.saved, brief),
+    waitForAll(names, timeout, one => one.provider.wsconnected, summary),
+  await_synced: ({ clients: names, timeout }) => waitForAll(names, timeout, one => one.synced, summary),
+  await_saved: ({ clients: names, timeout }) => waitForAll(names, timeout, one => one.saved, summary),
   await_received: ({ client: name, type, count, timeout }) => {
     const received = () => client(name).traffic?.received[type] ?? 0
-    return watch.until(() => received() >= count ? received() : undefined, timeout,
+    return watcher.until(() => received() >= count ? received() : undefined, timeout,
       () => `${received()} of ${count} messages of type ${type}`)
   },
-  await_close: ({ client: name, count, timeout }) => watch.until(
+  await_close: ({ client: name, count, timeout }) => watcher.until(
     () => client(name).closes.length >= count ? client(name).closes.at(-1) : undefined,
-    timeout, () => brief(client(name))),
+    timeout, () => summary(client(name))),
 
-  // All are connected and hold the same; with `digest`, exactly that.
-  await_converged: ({ clients: names, digest: wanted, timeout }) => watch.until(
+  // Wait until all clients are synced and their digests are equal, and equal to `digest` if there is one.
+  await_converged: ({ clients: names, digest: wanted, timeout }) => watcher.until(
     () => {
-      const ones = all(names)
-      if (!ones.every(one => one.synced)) return undefined
-      const target = wanted ?? ones[0].digest().all
-      const same = ones.every(one => one.digest().all === target && !one.digest().pending)
-      return same ? ones[0].digest() : undefined
+      const ready = clientsOf(names)
+      if (!ready.every(one => one.synced)) return undefined
+      const target = wanted ?? ready[0].digest().all
+      const same = ready.every(one => one.digest().all === target && !one.digest().pending)
+      return same ? ready[0].digest() : undefined
     },
     timeout,
-    () => all(names).map(one => `${one.name}: ${JSON.stringify(one.digest())} ${brief(one)}`).join('\n')),
-  await_elements: ({ clients: names, ids, timeout }) => untilAll(
+    () => clientsOf(names).map(one => `${one.name}: ${JSON.stringify(one.digest())} ${summary(one)}`).join('\n')),
+  await_elements: ({ clients: names, ids, timeout }) => waitForAll(
     names, timeout,
     one => ids.every(id => one.doc.getMap('elements').has(id)),
     one => `lacks ${ids.filter(id => !one.doc.getMap('elements').has(id))}`),
-  await_attribute: ({ clients: names, name, value, timeout }) => untilAll(
+  await_attribute: ({ clients: names, name, value, timeout }) => waitForAll(
     names, timeout,
     one => one.doc.getMap('canvas').get(name) === value,
-    one => `${name} is ${one.doc.getMap('canvas').get(name)}; ${brief(one)}`),
+    one => `${name} is ${one.doc.getMap('canvas').get(name)}; ${summary(one)}`),
 
   set_awareness: ({ client: name, state }) => client(name).provider.awareness.setLocalState(state),
-  awareness: ({ client: name }) => client(name).present(),
-  // The states everybody sees have exactly these values in `field`.
-  await_present: ({ clients: names, field, values, timeout }) => untilAll(
+  awareness_states: ({ client: name }) => client(name).awarenessStates(),
+  // Wait until the awareness states of each client have exactly these values in `field`.
+  await_present: ({ clients: names, field, values, timeout }) => waitForAll(
     names, timeout,
-    one => sameMembers(one.present().map(state => String(state[field])), values),
-    one => `sees ${one.present().map(state => state[field])}`)
+    one => sameMembers(one.awarenessStates().map(state => String(state[field])), values),
+    one => `has ${one.awarenessStates().map(state => state[field])}`)
 }
 
-async function answer (line) {
-  const { id, do: name, ...settings } = JSON.parse(line)
+async function handle (line) {
+  const { id, command, ...settings } = JSON.parse(line)
   try {
-    if (!Object.hasOwn(COMMANDS, name)) throw new Error(`no command ${name}`)
-    write({ id, ok: (await COMMANDS[name](settings)) ?? null })
+    if (!Object.hasOwn(COMMANDS, command)) throw new Error(`unknown command ${command}`)
+    write({ id, result: (await COMMANDS[command](settings)) ?? null })
   } catch (error) {
     write({ id, error: error.message })
   }
 }
 
 const lines = createInterface({ input: process.stdin })
-lines.on('line', answer)
+lines.on('line', handle)
 lines.on('close', () => process.exit(0))

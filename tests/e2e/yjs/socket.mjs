@@ -1,33 +1,33 @@
-// A WebSocket that counts what passes, by message type of y-protocols.
+// A WebSocket that counts messages by their y-protocols type.
 import WebSocket from 'ws'
 
 const SYNC = 0
 const STEP_2 = 1
 const UPDATE = 2
 
-// The counts of one connection. `documents` are the messages that `saved` counts: sync step 2 and update.
+// The counts of one connection. `documents` counts the sent messages that `saved` counts too: sync step 2 and update.
 export class Traffic {
   constructor () {
     this.received = {}
     this.documents = 0
-    // The server's question was answered, so everything this client had is on its way.
-    this.answered = false
-    // What the server reports; null until it does.
+    // True after sync step 2, which sends the server all earlier edits that it lacks.
+    this.sentSyncStep2 = false
+    // The server's last report of committed messages; null before its first report.
     this.saved = null
   }
 
-  sent (frame) {
+  countSent (frame) {
     if (frame[0] !== SYNC) return
-    if (frame[1] === STEP_2) this.answered = true
+    if (frame[1] === STEP_2) this.sentSyncStep2 = true
     if (frame[1] === STEP_2 || frame[1] === UPDATE) this.documents++
   }
 
-  arrived (frame) {
+  countReceived (frame) {
     this.received[frame[0]] = (this.received[frame[0]] ?? 0) + 1
   }
 }
 
-// A WebSocket class for one client; `opened(traffic)` is called for each connection it makes.
+// Return a WebSocket class for one client. Call `opened(traffic)` for each connection, `changed()` for each message.
 export function countingSocket (opened, changed) {
   return class extends WebSocket {
     constructor (url, protocols) {
@@ -35,13 +35,13 @@ export function countingSocket (opened, changed) {
       this.traffic = new Traffic()
       opened(this.traffic)
       this.on('message', data => {
-        this.traffic.arrived(new Uint8Array(data))
+        this.traffic.countReceived(new Uint8Array(data))
         changed()
       })
     }
 
     send (data) {
-      this.traffic.sent(data)
+      this.traffic.countSent(data)
       super.send(data)
     }
   }

@@ -1,44 +1,46 @@
-// Waiting for a condition: it is looked at again when something happened, never by polling.
+// Waits for conditions. A condition is checked again after an event, not at an interval.
 
-// Looking at twenty documents after each of their updates would cost more than the updates.
-const PAUSE = 10
+// Milliseconds from an event to the check of all conditions, because a check of many documents after each update would
+// cost more than the updates.
+const CHECK_DELAY = 10
 
-export class Watch {
+export class ConditionWatcher {
   constructor () {
-    this.waits = new Set()
+    this.checks = new Set()
     this.scheduled = false
   }
 
-  // Something happened: look again soon.
+  // Check all conditions soon. Called after each event that may change one.
   changed = () => {
-    if (this.scheduled || this.waits.size === 0) return
+    if (this.scheduled || this.checks.size === 0) return
     this.scheduled = true
     setTimeout(() => {
       this.scheduled = false
-      for (const look of this.waits) look()
-    }, PAUSE)
+      for (const check of this.checks) check()
+    }, CHECK_DELAY)
   }
 
-  // Resolves to what `condition` returns once that is not undefined; rejects after `timeout` seconds with `describe()`.
+  // Resolve to the result of `condition` as soon as it is not undefined. Reject after `timeout` seconds, with the text
+  // of `describe()` in the error.
   until (condition, timeout, describe) {
     return new Promise((resolve, reject) => {
       const end = (settle, value) => {
         clearTimeout(timer)
-        this.waits.delete(look)
+        this.checks.delete(check)
         settle(value)
       }
-      const look = () => {
+      const check = () => {
         try {
-          const found = condition()
-          if (found !== undefined) end(resolve, found)
+          const result = condition()
+          if (result !== undefined) end(resolve, result)
         } catch (error) {
           end(reject, error)
         }
       }
       const timer = setTimeout(
         () => end(reject, new Error(`not within ${timeout} s: ${describe()}`)), timeout * 1000)
-      this.waits.add(look)
-      look()
+      this.checks.add(check)
+      check()
     })
   }
 }

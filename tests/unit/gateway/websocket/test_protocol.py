@@ -12,7 +12,7 @@ from uvicorn.server import ServerState
 
 from svgx_common.http.protocol import LimitedHttp
 from svgx_gateway.websocket.protocol import WebSocketLimits, limited
-from tests.e2e.raw_socket import RawSocket, frame
+from tests.e2e.clients.raw_socket import RawSocket, encode_frame
 
 HANDSHAKE = (
     b"GET / HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
@@ -56,17 +56,17 @@ async def test_fragmented_message_uses_memory_for_its_bytes_only() -> None:
         await reader.readuntil(b"\r\n\r\n")
         tracemalloc.start()
         try:
-            writer.write(frame(0x2, b"begin", final=False))
+            writer.write(encode_frame(0x2, b"begin", final=False))
             for _ in range(100):
-                writer.write(frame(0x0, b"x", final=False) * 1000)
+                writer.write(encode_frame(0x0, b"x", final=False) * 1000)
                 await writer.drain()
-            writer.write(frame(0x9, b""))
+            writer.write(encode_frame(0x9, b""))
             # The pong shows that every earlier frame is parsed.
             await reader.readexactly(2)
             used_bytes, _ = tracemalloc.get_traced_memory()
         finally:
             tracemalloc.stop()
-        writer.write(frame(0x0, b"end"))
+        writer.write(encode_frame(0x0, b"end"))
         assert await message == b"begin" + b"x" * 100_000 + b"end"
         writer.close()
     assert used_bytes < 1_000_000
@@ -88,14 +88,14 @@ async def test_frames_before_the_accept_are_parsed_after_it() -> None:
         reader, writer = await connect()
         writer.write(HANDSHAKE)
         await connecting.acquire()
-        writer.write(frame(0x3, b"no such frame"))
+        writer.write(encode_frame(0x3, b"no such frame"))
         # Once a later connection is handled, the gateway has had the time to read this frame.
         _, other = await connect()
         other.write(HANDSHAKE)
         await connecting.acquire()
         accept.set()
         assert b" 101 " in await reader.readuntil(b"\r\n\r\n")
-        assert await RawSocket(reader, writer).closed() == 1002
+        assert await RawSocket(reader, writer).wait_closed() == 1002
         writer.close()
         other.close()
 
@@ -114,7 +114,7 @@ async def test_invalid_text_with_a_close_ends_the_connection() -> None:
         reader, writer = await connect()
         writer.write(HANDSHAKE)
         await reader.readuntil(b"\r\n\r\n")
-        writer.write(frame(0x1, b"\xff") + frame(0x8, (1000).to_bytes(2)))
+        writer.write(encode_frame(0x1, b"\xff") + encode_frame(0x8, (1000).to_bytes(2)))
         await reader.read()
         writer.close()
     assert errors == []

@@ -1,0 +1,303 @@
+"""Access to each operation by each role, tried on accounts and canvases of other users."""
+
+import asyncio
+import itertools
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+import pytest
+from websockets.asyncio.client import connect
+from websockets.exceptions import ConnectionClosed
+
+from svgx_common.contract import OPERATIONS
+from svgx_devstack import DevStack
+from tests import leaks
+from tests.e2e.clients.api import CANVASES, Api, User, open_api
+from tests.e2e.clients.openapi_document import example_request
+from tests.limits import HIGH_LIMITS
+
+CALLERS = ("anonymous", "viewer", "editor", "admin", "key")
+"""Callers without a token, with each account role, and with an editor's API key. None owns the account or canvas."""
+
+ACCOUNT_STATUSES: dict[str, tuple[int, int, int, int, int]] = {
+    #                     anonymous viewer editor admin key
+    "auth.login": (401, 401, 401, 401, 401),  # with a wrong password
+    "auth.refresh": (401, 401, 401, 401, 401),  # with an unknown token
+    "auth.oidc.login": (404, 404, 404, 404, 404),  # no provider is configured
+    "auth.oidc.callback": (404, 404, 404, 404, 404),
+    "auth.jwks": (200, 200, 200, 200, 200),
+    "auth.me": (401, 200, 200, 200, 200),
+    "auth.session.list": (401, 200, 200, 200, 200),
+    "auth.session.end": (401, 404, 404, 404, 403),
+    "auth.password.change": (401, 403, 403, 403, 403),  # with a wrong old password
+    "auth.api_key.create": (401, 403, 403, 201, 403),
+    "auth.api_key.list": (401, 403, 403, 200, 403),
+    "auth.api_key.end": (401, 404, 404, 204, 403),
+    "auth.user.create": (401, 403, 403, 201, 403),
+    "auth.user.list": (401, 403, 403, 200, 403),
+    "auth.user.get": (401, 403, 403, 200, 403),
+    "auth.user.update": (401, 403, 403, 200, 403),
+    "auth.user.delete": (401, 403, 403, 204, 403),
+    "auth.user.restore": (401, 403, 403, 200, 403),
+    "auth.audit.list": (401, 403, 403, 200, 403),
+    "gateway.rate_limits.get": (401, 403, 403, 200, 403),
+    "gateway.rate_limits.set": (401, 403, 403, 200, 403),
+    "gateway.rate_limits.analytics": (401, 403, 403, 200, 403),
+    "state.canvas.create": (401, 403, 201, 201, 201),
+    "state.canvas.list": (401, 200, 200, 200, 200),
+    "auth.logout": (401, 204, 204, 204, 403),
+}
+
+CANVAS_CALLERS = (
+    "anonymous",
+    "viewer",
+    "editor",
+    "canvas viewer",
+    "canvas editor",
+    "owner",
+    "viewer owner",
+    "admin",
+    "key",
+)
+"""Callers as above, members with each role on the canvas, and an owner with the account role `viewer`."""
+
+CANVAS_STATUSES: dict[str, tuple[int, int, int, int, int, int, int, int, int]] = {
+    # anonymous, viewer, editor, canvas viewer, canvas editor, owner, viewer owner, admin, key
+    "state.canvas.get": (401, 403, 403, 200, 200, 200, 200, 200, 403),
+    "state.canvas.rename": (401, 403, 403, 403, 200, 200, 403, 200, 403),
+    "state.member.get": (401, 403, 403, 200, 200, 200, 200, 200, 403),
+    "state.member.set": (401, 403, 403, 403, 403, 200, 403, 200, 403),
+    "state.member.remove": (401, 403, 403, 403, 403, 204, 403, 204, 403),
+    "state.export": (401, 403, 403, 200, 200, 200, 200, 200, 403),
+    "collab.import": (401, 403, 403, 403, 200, 200, 403, 200, 403),
+    "state.canvas.delete": (401, 403, 403, 403, 403, 204, 403, 204, 403),
+    # The close code, 0 if the connection stays open.
+    "live.join": (4401, 4403, 4403, 0, 0, 0, 0, 0, 4403),
+}
+
+PAGE_STATUSES: dict[str, tuple[int, int, int, int, int]] = {
+    "/health/": (200, 200, 200, 200, 200),
+    "/health/live": (200, 200, 200, 200, 200),
+    "/health/ready": (200, 200, 200, 200, 200),
+    "/health/summary/": (401, 200, 200, 200, 200),
+    "/metrics/": (200, 200, 200, 200, 200),
+    "/metrics/prometheus": (200, 200, 200, 200, 200),
+    "/openapi.json": (200, 200, 200, 200, 200),
+    "/docs": (200, 200, 200, 200, 200),
+}
+
+_numbers = itertools.count(1)
+
+
+@dataclass(frozen=True, slots=True)
+class Login:
+    """A user with the tokens of a session."""
+
+    user: User
+    token: str
+    session_id: str
+    refresh_token: str
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """Return the headers of the user's requests."""
+        return {"Authorization": f"Bearer {self.token}"}
+
+
+class MatrixStack:
+    """The stack under test, with functions that create accounts and send example requests."""
+
+    def __init__(self, api: Api, http: httpx.AsyncClient, stack: DevStack) -> None:
+        self.api = api
+        self.http = http
+        self.stack = stack
+        self.admin = api.session(stack.admin_username, stack.admin_password)
+        self.document: dict[str, Any] = {}
+
+    async def create_login(self, role: str) -> Login:
+        """Create an account with this role, and log in."""
+        user = await self.admin.create_user(f"matrix-{role}-{next(_numbers)}", role)
+        body = {"username": user.username, "password": user.password}
+        tokens = (await self.http.post("/auth/login", json=body)).json()
+        leaks.OPAQUE_SECRETS.add(tokens["refresh_token"])
+        headers = {"Authorization": f"Bearer {tokens['access_token']}"}
+        sessions = (await self.http.get("/auth/sessions/", headers=headers)).json()["items"]
+        return Login(user, tokens["access_token"], sessions[0]["id"], tokens["refresh_token"])
+
+    async def create_api_key(self, owner: Login) -> tuple[str, str]:
+        """Create an API key of this user, and return its id and the key."""
+        response = await self.http.post(
+            "/auth/api-keys/", json={"name": "key"}, headers=owner.headers
+        )
+        return str(response.json()["id"]), str(response.json()["key"])
+
+    async def send(
+        self, method: str, path: str, headers: Mapping[str, str], values: Mapping[str, str]
+    ) -> httpx.Response:
+        """Send an operation's example request, with `values` in place of its path, query and body parameters."""
+        request = example_request(self.document, method.lower(), path)
+        for name, value in values.items():
+            path = path.replace(f"{{{name}}}", value)
+            for part in ("json", "params"):
+                if name in request.get(part, {}):
+                    request[part][name] = value
+        request["headers"] = {**request.get("headers", {}), **headers}
+        return await self.http.request(method, path, **request)
+
+    async def connect_socket(self, canvas_id: str, token: str) -> int:
+        """Open a WebSocket on a canvas. Return the close code, or 0 if the server accepts the client."""
+        async with connect(f"{self.api.websocket_url}/{canvas_id}?token={token}") as socket:
+            try:
+                await socket.send(bytes([0, 0, 1, 0]))  # sync step 1
+                await socket.recv()
+            except ConnectionClosed as error:
+                return error.rcvd.code if error.rcvd else -1
+            return 0
+
+
+@pytest.fixture(scope="module")
+async def matrix(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[MatrixStack]:
+    """Start a stack of its own, because the tests change limits and accounts."""
+    async with (
+        DevStack(tmp_path_factory.mktemp("matrix"), settings=HIGH_LIMITS) as stack,
+        open_api(stack.url) as api,
+        httpx.AsyncClient(base_url=stack.url, timeout=60) as http,
+    ):
+        matrix = MatrixStack(api, http, stack)
+        matrix.document = (await http.get("/openapi.json")).json()
+        yield matrix
+        assert await asyncio.to_thread(leaks.find_leaks, stack) == []
+
+
+def test_matrix_has_a_row_for_every_operation() -> None:
+    """A new operation without a row fails this test. Proves R-ACCESS-11."""
+    operations = {each.name for each in OPERATIONS if each.http is not None}
+    assert operations | {"live.join"} == ACCOUNT_STATUSES.keys() | CANVAS_STATUSES.keys()
+    assert not ACCOUNT_STATUSES.keys() & CANVAS_STATUSES.keys()
+
+
+async def test_matrix_has_a_row_for_every_page(matrix: MatrixStack) -> None:
+    """A new page without a row fails this test. Proves R-ACCESS-11."""
+    operations = {each.http.path for each in OPERATIONS if each.http is not None}
+    pages = {path for path in matrix.document["paths"] if path not in operations}
+    assert pages == PAGE_STATUSES.keys()
+
+
+@pytest.fixture(scope="module")
+async def caller_headers(matrix: MatrixStack) -> dict[str, dict[str, str]]:
+    """Return the headers of each caller, for all tests that end no session."""
+    return await create_callers(matrix)
+
+
+async def create_callers(matrix: MatrixStack) -> dict[str, dict[str, str]]:
+    """Create an account for each caller, and return the headers of each caller's requests."""
+    headers = {"anonymous": dict[str, str]()}
+    for role in ("viewer", "editor", "admin"):
+        headers[role] = (await matrix.create_login(role)).headers
+    _, key = await matrix.create_api_key(await matrix.create_login("editor"))
+    return {**headers, "key": {"X-API-Key": key}}
+
+
+def secrets_of(victim: Login, canvas_name: str) -> tuple[str, ...]:
+    """Return texts that only the victim and admins may read."""
+    return (
+        victim.user.username,
+        f"{victim.user.username}@example.org",
+        canvas_name,
+        victim.session_id,
+    )
+
+
+@pytest.mark.parametrize("operation", ACCOUNT_STATUSES)
+async def test_account_operation_answers_each_caller_with_the_status_of_the_matrix(
+    matrix: MatrixStack, caller_headers: dict[str, dict[str, str]], operation: str
+) -> None:
+    """A refused caller neither reads nor changes another account. Proves R-ACCESS-11."""
+    http = next(each.http for each in OPERATIONS if each.name == operation)
+    assert http is not None
+    headers = await create_callers(matrix) if operation == "auth.logout" else caller_headers
+    for caller, expected in zip(CALLERS, ACCOUNT_STATUSES[operation], strict=True):
+        victim = await matrix.create_login("editor")
+        key_id, key = await matrix.create_api_key(victim)
+        name = f"secret plan {next(_numbers)}"
+        created = await matrix.http.post(CANVASES, json={"name": name}, headers=victim.headers)
+        assert created.status_code == 201
+        new_name = f"new-{next(_numbers)}"
+        values = {
+            "user_id": victim.user.id,
+            "session_id": victim.session_id,
+            "key_id": key_id,
+            "provider": "unknown",
+        }
+        if operation in ("auth.user.create", "auth.user.update"):
+            values |= {"username": new_name, "email": f"{new_name}@example.org"}
+        response = await matrix.send(http.method, http.path, headers[caller], values)
+        assert response.status_code == expected, (caller, response.text)
+        if caller != "admin":
+            assert not any(each in response.text for each in secrets_of(victim, name)), caller
+            me = await matrix.http.get("/auth/me", headers=victim.headers)
+            assert me.json()["username"] == victim.user.username
+            by_key = await matrix.http.get("/auth/me", headers={"X-API-Key": key})
+            assert by_key.status_code == 200
+        elif operation == "gateway.rate_limits.set":
+            # Remove the limits, because they would apply to the following tests.
+            await matrix.admin.request("PUT", http.path, json={})
+
+
+@pytest.mark.parametrize("operation", CANVAS_STATUSES)
+async def test_canvas_operation_answers_each_caller_with_the_status_of_the_matrix(
+    matrix: MatrixStack, caller_headers: dict[str, dict[str, str]], operation: str
+) -> None:
+    """A refused caller neither reads nor changes the canvas. Proves R-ACCESS-11."""
+    headers = dict(caller_headers)
+    members = {
+        name: await matrix.create_login("viewer" if name == "viewer owner" else "editor")
+        for name in ("canvas viewer", "canvas editor", "owner", "viewer owner")
+    }
+    headers |= {name: other.headers for name, other in members.items()}
+    roles = {
+        "canvas viewer": "viewer",
+        "canvas editor": "editor",
+        "owner": "owner",
+        "viewer owner": "owner",
+    }
+    for caller, expected in zip(CANVAS_CALLERS, CANVAS_STATUSES[operation], strict=True):
+        creator, member = await matrix.create_login("editor"), await matrix.create_login("viewer")
+        name = f"secret plan {next(_numbers)}"
+        session = matrix.api.session_of(creator.user)
+        canvas_id = await session.create_canvas(name)
+        for member_name, other in members.items():
+            await session.set_member(canvas_id, other.user, roles[member_name])
+        await session.set_member(canvas_id, member.user, "viewer")
+        before = await session.export(canvas_id, "svg")
+        if operation == "live.join":
+            token = headers[caller].get("Authorization", "Bearer ").removeprefix("Bearer ")
+            assert (
+                await matrix.connect_socket(canvas_id, headers[caller].get("X-API-Key", token))
+                == expected
+            )
+            continue
+        http = next(each.http for each in OPERATIONS if each.name == operation)
+        assert http is not None
+        values = {"canvas_id": canvas_id, "user_id": member.user.id}
+        response = await matrix.send(http.method, http.path, headers[caller], values)
+        assert response.status_code == expected, (caller, response.text)
+        if expected in (401, 403):
+            assert name not in response.text
+            now = await session.canvas(canvas_id)
+            assert (now.name, now.role) == (name, "owner")
+            assert await session.export(canvas_id, "svg") == before
+            path = f"{CANVASES}{canvas_id}/members/{member.user.id}"
+            assert (await session.request("GET", path)).json()["role"] == "viewer"
+
+
+@pytest.mark.parametrize("page", PAGE_STATUSES)
+async def test_page_answers_each_caller_with_the_status_of_the_matrix(
+    matrix: MatrixStack, caller_headers: dict[str, dict[str, str]], page: str
+) -> None:
+    """Only the health summary needs a token. Proves R-ACCESS-11."""
+    for caller, expected in zip(CALLERS, PAGE_STATUSES[page], strict=True):
+        response = await matrix.http.get(page, headers=caller_headers[caller])
+        assert response.status_code == expected, (caller, response.text)

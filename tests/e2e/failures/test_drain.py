@@ -1,0 +1,25 @@
+"""Drain: a service that is stopped answers all requests that it has received."""
+
+import asyncio
+
+from svgx_common.contract.auth import LOGIN, LoginRequest
+from svgx_common.messaging.bus import Bus
+from svgx_devstack import DevStack
+
+
+async def test_stopped_auth_answers_all_received_logins(stack: DevStack) -> None:
+    """Auth gets SIGTERM while most of fifty logins wait for its few password workers. Proves R-BUS-6."""
+    auth = stack.process("auth")
+    bus = await Bus.connect(stack.nats_url("gateway"), "gateway", "test")
+    login = LoginRequest(username=stack.admin_username, password=stack.admin_password)
+    calls = [asyncio.create_task(bus.ask(LOGIN, login, timeout=60)) for _ in range(50)]
+    try:
+        await asyncio.wait(calls, return_when=asyncio.FIRST_COMPLETED)
+        assert sum(call.done() for call in calls) < 50
+        assert await auth.stop() == 0
+        replies = await asyncio.gather(*calls)
+    finally:
+        await auth.start()
+        await auth.wait_ready()
+        await bus.close()
+    assert len({reply.refresh_token for reply in replies}) == 50

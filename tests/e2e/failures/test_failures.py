@@ -1,0 +1,234 @@
+"""A process fails while ten clients edit. No edit is lost, and all clients recover by themselves.
+
+Most tests end with `EditorGroup.stop_and_verify`: all edits are saved, and the documents of all clients, PostgreSQL and
+a new client are equal down to each insertion and deletion.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+
+from svgx_devstack import DevStack
+from tests.e2e.clients.editor_group import RECOVERY_TIMEOUT, editing
+from tests.e2e.clients.workspace import Workspace, open_workspace
+from tests.e2e.clients.yjs_driver import AWARENESS, YjsDriver
+from tests.limits import HIGH_LIMITS
+
+pytestmark = pytest.mark.timeout(240)
+
+OUTAGE_SECONDS = 5.0
+"""Seconds that a server stays down."""
+
+
+@pytest.fixture(scope="module")
+async def own_stack(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[DevStack]:
+    """Start a stack of its own, because the tests kill its processes."""
+    async with DevStack(tmp_path_factory.mktemp("drills"), settings=HIGH_LIMITS) as stack:
+        yield stack
+
+
+@pytest.fixture(scope="module")
+async def workspace(own_stack: DevStack, driver: YjsDriver) -> AsyncIterator[Workspace]:
+    """Open a workspace on the stack of this module."""
+    async with open_workspace(own_stack, driver) as workspace:
+        yield workspace
+
+
+@pytest.mark.parametrize("service", ["collab", "state", "auth"])
+async def test_killed_service_costs_no_connection_and_no_edit(
+    workspace: Workspace, service: str
+) -> None:
+    """The service gets SIGKILL. Proves R-FAIL-1, R-FAIL-2 and R-FAIL-3."""
+    process = workspace.stack.process(service)
+    async with editing(workspace, seed=11) as editors:
+        for _ in range(2):
+            process.kill()
+            await process.wait_ready()
+            await editors.wait_for_edits()
+            await editors.wait_for_broadcast()
+        await editors.stop_and_verify()
+        assert await editors.connection_counts() == {1}
+
+
+async def test_killed_gateway_costs_one_reconnect_and_no_edit(workspace: Workspace) -> None:
+    """The clients send the edits that were not saved. Proves R-FAIL-4."""
+    gateway = workspace.stack.process("gateway")
+    async with editing(workspace, seed=12) as editors:
+        gateway.kill()
+        await asyncio.gather(*(client.wait_closed() for client in editors.clients))
+        await gateway.wait_ready()
+        await workspace.driver.wait_connected(editors.clients)
+        await editors.wait_for_edits()
+        await editors.stop_and_verify()
+        assert await editors.connection_counts() == {2}
+
+
+async def test_killed_holder_of_an_idle_canvas_is_replaced(workspace: Workspace) -> None:
+    """No client sends anything. The gateway notices the loss, and sends the awareness states to the next holder.
+
+    Proves R-FAIL-14.
+    """
+    try:
+        canvas_id = await workspace.create_canvas("Quiet")
+        first, second = await workspace.connect_many(canvas_id, 2)
+        await workspace.driver.wait_for_presence([first, second], [first.name, second.name])
+        received = (await first.status()).received[AWARENESS]
+        process = workspace.stack.process("collab")
+        process.kill()
+        await process.wait_ready()
+        # Less than the 15 s after which clients repeat their states and the 30 s of silence after which they reconnect.
+        await first.wait_received(AWARENESS, received + 1, timeout=12)
+        newcomer = await workspace.connect(canvas_id)
+        await workspace.driver.wait_for_presence(
+            [first, second, newcomer], [first.name, second.name, newcomer.name]
+        )
+        assert (await first.status()).connections == 1
+    finally:
+        await workspace.destroy_all()
+
+
+@pytest.mark.parametrize("server", ["nats", "postgres", "valkey"])
+async def test_server_outage_costs_no_connection_and_no_edit(
+    workspace: Workspace, server: str
+) -> None:
+    """The server gets SIGKILL and starts again after five seconds. Proves R-FAIL-5, R-FAIL-6 and R-FAIL-7."""
+    process = workspace.stack.process(server)
+    async with editing(workspace, seed=13) as editors:
+        process.restart = False
+        process.kill()
+        try:
+            # This sleep waits for no event, because the test is about an outage of this length.
+            await asyncio.sleep(OUTAGE_SECONDS)
+        finally:
+            process.restart = True
+            await process.start()
+        await process.wait_ready()
+        await editors.wait_for_edits()
+        await editors.stop_and_verify()
+        assert await editors.connection_counts() == {1}
+
+
+@pytest.mark.parametrize("missing", ["postgres", "state"])
+async def test_edits_without_storage_are_broadcast_and_saved_later(
+    workspace: Workspace, missing: str
+) -> None:
+    """Other clients receive the edit at once; `saved` reports it after the outage. Proves R-FAIL-6 and R-SAVE-5."""
+    process = workspace.stack.process(missing)
+    canvas_id = await workspace.create_canvas("Outage")
+    try:
+        editor, observer = await workspace.connect_many(canvas_id, 2)
+        await workspace.driver.wait_saved([editor, observer])
+        process.restart = False
+        process.kill()
+        await process.wait_dead()
+        try:
+            await editor.add_element("made-in-the-outage")
+            await workspace.driver.wait_for_elements([observer], "made-in-the-outage")
+            status = await editor.status()
+            assert (status.saved, status.documents) == (1, 2)
+        finally:
+            process.restart = True
+            await process.start()
+        await workspace.driver.wait_saved([editor], timeout=RECOVERY_TIMEOUT)
+        await process.wait_ready()
+        digest = await workspace.driver.wait_converged([editor, observer])
+        exported = await workspace.owner.export(canvas_id, "yjs")
+        assert await workspace.driver.digest_of(exported) == digest
+        assert (await editor.status()).connections == 1
+    finally:
+        await workspace.destroy_all()
+
+
+async def test_killed_holder_is_replaced_by_another_replica(workspace: Workspace) -> None:
+    """The holder is killed and stays down, then the next one. Proves R-FAIL-8."""
+    first = workspace.stack.process("collab")
+    async with editing(workspace, seed=14) as editors:
+        # The first replica holds the canvas, because it was the only one when the canvas was opened.
+        name = await workspace.stack.add_replica("collab")
+        try:
+            second = workspace.stack.process(name)
+            for holder, successor in ((first, second), (second, first)):
+                await successor.start()
+                await successor.wait_ready()
+                holder.restart = False
+                holder.kill()
+                await editors.wait_for_broadcast()
+                await editors.wait_for_edits()
+            await editors.stop_and_verify()
+            assert await editors.connection_counts() == {1}
+        finally:
+            await first.start()
+            first.restart = True
+            await first.wait_ready()
+            await workspace.stack.remove_replica(name)
+
+
+async def test_paused_holder_that_resumes_changes_nothing(workspace: Workspace) -> None:
+    """Another replica takes over from the paused holder, which resumes with an old lease. Proves R-FAIL-9."""
+    first = workspace.stack.process("collab")
+    async with editing(workspace, seed=15) as editors:
+        name = await workspace.stack.add_replica("collab")
+        try:
+            first.pause()
+            try:
+                # A broadcast proves that another replica holds the canvas.
+                await editors.wait_for_broadcast()
+                await editors.wait_for_edits()
+            finally:
+                first.resume()
+            await editors.wait_for_edits()
+            await editors.stop_and_verify()
+            assert await editors.connection_counts() == {1}
+        finally:
+            await workspace.stack.remove_replica(name)
+
+
+async def test_stopped_holder_hands_the_canvas_to_another_replica(workspace: Workspace) -> None:
+    """The holder gets SIGTERM while another replica runs. Proves R-FAIL-10."""
+    first = workspace.stack.process("collab")
+    async with editing(workspace, seed=16) as editors:
+        name = await workspace.stack.add_replica("collab")
+        try:
+            await first.stop()
+            await editors.wait_for_broadcast()
+            await editors.wait_for_edits()
+            await editors.stop_and_verify()
+            assert await editors.connection_counts() == {1}
+        finally:
+            await first.start()
+            await first.wait_ready()
+            await workspace.stack.remove_replica(name)
+
+
+async def test_stopped_gateway_closes_its_clients_with_1012(workspace: Workspace) -> None:
+    """The gateway gets SIGTERM, and the clients reconnect. Proves R-FAIL-11."""
+    gateway = workspace.stack.process("gateway")
+    async with editing(workspace, seed=17) as editors:
+        try:
+            await gateway.stop()
+        finally:
+            await gateway.start()
+        for client in editors.clients:
+            closes = (await client.status()).closes
+            assert closes[0].code == 1012
+        await gateway.wait_ready()
+        await workspace.driver.wait_connected(editors.clients)
+        await editors.wait_for_edits()
+        await editors.stop_and_verify()
+
+
+async def test_all_processes_killed_in_turn_cost_no_edit(workspace: Workspace) -> None:
+    """Each process is killed before the last one has recovered. Proves R-FAIL-12."""
+    async with editing(workspace, seed=18) as editors:
+        processes = [
+            workspace.stack.process(name)
+            for name in ("collab", "nats", "state", "postgres", "valkey", "auth", "gateway")
+        ]
+        for process in processes:
+            process.kill()
+            await editors.wait_for_edits(20)
+        await asyncio.gather(*(process.wait_ready() for process in processes))
+        await workspace.driver.wait_connected(editors.clients, timeout=RECOVERY_TIMEOUT)
+        await editors.wait_for_edits()
+        await editors.stop_and_verify()

@@ -1,0 +1,194 @@
+"""Rolling updates of the gateways under load: each client reconnects once, and no edit is lost."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
+from statistics import median
+
+import pytest
+from websockets.asyncio.client import connect
+from websockets.exceptions import InvalidStatus
+
+from svgx_devstack import DevStack
+from svgx_devstack.backing import probe
+from svgx_devstack.ports import HOST
+from tests.e2e.clients.api import open_api
+from tests.e2e.clients.editor_group import EditorGroup
+from tests.e2e.clients.workspace import Workspace, open_workspace
+from tests.e2e.clients.yjs_driver import Close, YjsDriver
+from tests.e2e.cluster.balancer import Balancer, Strategy, fewest_connections, round_robin
+from tests.e2e.cluster.gateway_group import GatewayGroup
+from tests.limits import HIGH_LIMITS
+
+pytestmark = pytest.mark.timeout(240)
+
+CANVASES, CLIENTS_PER_CANVAS = 10, 20
+"""200 clients in total."""
+
+EDITS_PER_SECOND = 0.5
+"""Edits per second of each client."""
+
+SETTINGS = {
+    **HIGH_LIMITS,
+    "DRAIN_NOTICE_SECONDS": "3",
+    "WEBSOCKET_DRAIN_SECONDS": "3",
+    "DRAIN_SECONDS": "10",
+    # On a machine with few cores, 100 reconnects within three seconds delay the event loop beyond the default limit.
+    "SHED_LAG_SECONDS": "30",
+}
+SYNC_STEP_1, SYNC_STEP_2 = bytes([0, 0, 1, 0]), bytes([0, 1])
+
+
+@pytest.fixture(scope="module")
+async def own_stack(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[DevStack]:
+    """Start a stack of its own, because the tests replace its gateways."""
+    async with DevStack(tmp_path_factory.mktemp("rolling"), settings=SETTINGS) as stack:
+        yield stack
+
+
+@pytest.fixture(scope="module")
+async def gateways(own_stack: DevStack) -> GatewayGroup:
+    """Start a second gateway."""
+    gateways = GatewayGroup(own_stack)
+    await gateways.add_gateway()
+    return gateways
+
+
+async def test_stopping_gateway_refuses_new_connections_and_finishes_its_requests(
+    own_stack: DevStack,
+) -> None:
+    """It refuses new connections, serves existing ones for a while, and answers the requests it has received.
+
+    Proves R-FAIL-15 and R-FAIL-16.
+    """
+    name = await own_stack.add_replica("gateway")
+    port, process = own_stack.port(name), own_stack.process(name)
+    state = own_stack.process("state")
+    async with open_api(own_stack.service_url(name)) as api:
+        admin = api.session(own_stack.admin_username, own_stack.admin_password)
+        canvas = await admin.create_canvas("Drained")
+        page = f"/runtime/canvases/{canvas}"
+        websocket_url = f"{api.websocket_url}/{canvas}?token={await admin.access_token()}"
+        async with connect(websocket_url) as socket:
+            assert "connection" not in (await admin.request("GET", page)).headers
+            stopping = asyncio.create_task(process.stop())
+            while await probe.service(port):
+                pass
+            with pytest.raises(InvalidStatus) as refused:
+                await connect(websocket_url)
+            response = refused.value.response
+            assert response.status_code == 503
+            assert int(response.headers["retry-after"]) >= 1
+            assert response.headers["content-type"] == "application/problem+json"
+            answer = await admin.request("GET", page)
+            assert (answer.status_code, answer.headers["connection"]) == (200, "close")
+            await socket.send(SYNC_STEP_1)
+            while (await socket.recv())[:2] != SYNC_STEP_2:
+                pass
+            state.pause()
+            try:
+                pending = asyncio.create_task(admin.request("GET", page))
+                await socket.wait_closed()
+                assert socket.close_code == 1012
+                while await accepts_connections(port):
+                    pass
+                # The gateway must not stop before it has answered. No event shows that, so wait for a second.
+                done, _ = await asyncio.wait({pending, stopping}, timeout=1)
+                assert not done
+            finally:
+                state.resume()
+            assert (await pending).json()["id"] == canvas
+    assert await stopping == 0
+    await own_stack.remove_replica(name)
+
+
+async def accepts_connections(port: int) -> bool:
+    """Return whether a process accepts TCP connections on the port."""
+    try:
+        _, writer = await asyncio.open_connection(HOST, port)
+    except ConnectionError:
+        return False
+    writer.close()
+    return True
+
+
+@pytest.mark.parametrize(
+    ("replace", "strategy"),
+    [
+        (GatewayGroup.replace_one_by_one, fewest_connections),
+        (GatewayGroup.replace_all_at_once, round_robin()),
+    ],
+    ids=["one by one, fewest connections", "all at once, round robin"],
+)
+async def test_replacing_all_gateways_under_200_editors_loses_no_edit(
+    own_stack: DevStack,
+    driver: YjsDriver,
+    gateways: GatewayGroup,
+    replace: Callable[[GatewayGroup], Coroutine[None, None, None]],
+    strategy: Strategy,
+) -> None:
+    """No edit is lost, and no client reconnects twice. Proves R-FAIL-17 and R-FAIL-11."""
+    # HTTP requests use a second balancer, because the test counts the connections of the first.
+    async with Balancer(strategy) as sockets, Balancer(round_robin()) as pages:
+        await gateways.attach_balancers(sockets, pages)
+        async with open_workspace(
+            own_stack, driver, url=pages.url, websocket_base=sockets.url
+        ) as workspace:
+            try:
+                groups = await asyncio.gather(
+                    *(
+                        EditorGroup.start(
+                            workspace,
+                            CLIENTS_PER_CANVAS,
+                            seed=CLIENTS_PER_CANVAS * number,
+                            rate=EDITS_PER_SECOND,
+                        )
+                        for number in range(CANVASES)
+                    )
+                )
+                assert sockets.connection_counts() == [CANVASES * CLIENTS_PER_CANVAS / 2] * 2
+                async with reading_canvas(workspace, groups[0]):
+                    await replace(gateways)
+                    await asyncio.gather(*(group.wait_for_edits() for group in groups))
+                await asyncio.gather(*(group.stop_and_verify() for group in groups))
+                await check_connections(groups)
+            finally:
+                await workspace.destroy_all()
+
+
+@asynccontextmanager
+async def reading_canvas(workspace: Workspace, editors: EditorGroup) -> AsyncIterator[None]:
+    """Request the canvas over HTTP after each edit, and check that each request succeeds."""
+    responses = 0
+
+    async def read_after_each_edit() -> None:
+        nonlocal responses
+        edits = 0
+        while True:
+            edits = await workspace.driver.wait_for_edits(editors.clients, edits + 1)
+            await workspace.owner.canvas(editors.canvas_id)
+            responses += 1
+
+    reader = asyncio.create_task(read_after_each_edit())
+    try:
+        yield
+    finally:
+        reader.cancel()
+    with pytest.raises(asyncio.CancelledError):  # any other error is a failed request
+        await reader
+    assert responses
+    print(f"\n{responses} HTTP requests, all answered", end="")
+
+
+async def check_connections(groups: list[EditorGroup]) -> None:
+    """Print the reconnects and pauses of all clients, and check that each has reconnected once."""
+    statuses = [await client.status() for group in groups for client in group.clients]
+    pauses = [status.longest_pause for status in statuses]
+    print(
+        f"\n{len(statuses)} editors, {sum(status.edits for status in statuses)} edits, none lost; "
+        f"connections of a client: at most {max(status.connections for status in statuses)}; "
+        f"pause: median {median(pauses):.0f} ms, longest {max(pauses):.0f} ms"
+    )
+    # Each client was connected to a gateway that was replaced.
+    assert {status.connections for status in statuses} == {2}
+    assert {status.closes for status in statuses} == {(Close(1012, "restarting"),)}

@@ -1,0 +1,82 @@
+"""Restarts of the whole stack keep all saved data."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from svgx_devstack import DevStack
+from tests.e2e.clients.editor_group import RECOVERY_TIMEOUT, editing
+from tests.e2e.clients.workspace import Workspace, open_workspace
+from tests.e2e.clients.yjs_driver import YjsDriver
+from tests.limits import HIGH_LIMITS
+
+pytestmark = pytest.mark.timeout(240)
+
+
+@pytest.fixture
+async def workspace(tmp_path: Path, driver: YjsDriver) -> AsyncIterator[Workspace]:
+    """Open a workspace on a stack of its own, because the tests stop the whole stack."""
+    async with (
+        DevStack(tmp_path / "home", settings=HIGH_LIMITS) as stack,
+        open_workspace(stack, driver) as workspace,
+    ):
+        yield workspace
+        await workspace.destroy_all()
+
+
+async def test_stop_and_start_of_the_stack_keep_all_data(workspace: Workspace) -> None:
+    """Accounts, canvases, roles and content are the same, and connected clients continue. Proves R-SAVE-6."""
+    viewer_user = await workspace.create_user("editor")
+    async with editing(workspace, 3, seed=21) as editors:
+        await workspace.owner.set_member(editors.canvas_id, viewer_user, "viewer")
+        digest = await editors.stop_and_verify()
+        canvases = await workspace.owner.canvases()
+        client = editors.clients[0]
+
+        await workspace.stack.down()
+        await client.add_element("added-during-the-downtime")
+        await workspace.stack.up()
+
+        assert await workspace.owner.canvases() == canvases
+        exported = await workspace.owner.export(editors.canvas_id, "yjs")
+        before = await workspace.driver.digest_of(exported)
+        assert before in (digest, await client.digest())
+        viewer = workspace.api.session_of(viewer_user)
+        assert (await viewer.me())["id"] == viewer_user.id
+        assert [(canvas.id, canvas.role) for canvas in await viewer.canvases()] == [
+            (editors.canvas_id, "viewer")
+        ]
+        # The stack has the same address and the same keys, so the clients reconnect with the same URL and token.
+        await workspace.driver.wait_saved(editors.clients, timeout=RECOVERY_TIMEOUT)
+        newcomer = await workspace.connect(editors.canvas_id)
+        after = await workspace.driver.wait_converged([*editors.clients, newcomer])
+        assert after.elements == digest.elements + 1
+        exported = await workspace.owner.export(editors.canvas_id, "yjs")
+        assert await workspace.driver.digest_of(exported) == after
+
+
+async def test_kill_of_the_stack_keeps_saved_edits(workspace: Workspace) -> None:
+    """All processes get SIGKILL while a client edits. The clients are destroyed too. Proves R-SAVE-7."""
+    canvas_id = await workspace.create_canvas("Power cut")
+    saved_editor, unsaved_editor = await workspace.connect_many(canvas_id, 2)
+    await workspace.driver.start_random_edits([saved_editor], seed=22, rate=20)
+    await workspace.driver.wait_for_edits([saved_editor], 50)
+    await workspace.driver.stop_random_edits([saved_editor])
+    await workspace.driver.wait_saved([saved_editor, unsaved_editor])
+    saved_elements = set((await saved_editor.content())["elements"])
+    assert saved_elements
+    await workspace.driver.start_random_edits([unsaved_editor], seed=23, rate=50)
+    await workspace.driver.wait_for_edits([unsaved_editor], 20)
+
+    workspace.stack.kill()
+    await workspace.destroy_all()
+    await workspace.stack.down()
+    await workspace.stack.up()
+
+    newcomer = await workspace.connect(canvas_id)
+    await workspace.driver.wait_synced([newcomer])
+    digest = await newcomer.digest()
+    assert not digest.pending
+    exported = await workspace.owner.export(canvas_id, "yjs")
+    assert await workspace.driver.digest_of(exported) == digest

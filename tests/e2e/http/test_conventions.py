@@ -1,0 +1,279 @@
+"""Conventions of all responses: problem documents, headers, compression, idempotency, bounded connections."""
+
+import asyncio
+import contextlib
+import gzip
+import json
+import secrets
+from urllib.parse import urlsplit
+
+import httpx
+import pytest
+from websockets.asyncio.client import connect
+from websockets.exceptions import InvalidStatus
+
+from svgx_common.http import protocol as http1
+from svgx_devstack import DevStack
+from tests.e2e.clients.api import CANVASES, SVG_TYPE
+from tests.e2e.clients.problems import check_problem
+from tests.e2e.clients.workspace import Workspace
+
+
+async def test_unknown_paths_and_methods_get_problem_documents(workspace: Workspace) -> None:
+    """A refused method gets the allowed methods in `Allow`. Proves R-HTTP-6."""
+    check_problem(await workspace.owner.request("GET", "/nowhere"), 404, "not_found")
+    response = await workspace.owner.request("PUT", CANVASES)
+    check_problem(response, 405, "method_not_allowed")
+    assert set(response.headers["allow"].split(", ")) == {"GET", "HEAD", "POST"}
+    response = await workspace.owner.request("POST", "/health/summary")
+    check_problem(response, 405, "method_not_allowed")
+
+
+async def test_stopped_service_gets_503_with_retry_after(workspace: Workspace) -> None:
+    """A request to a stopped service fails at once. Proves R-HTTP-6 and R-BUS-8."""
+    auth = workspace.stack.process("auth")
+    auth.restart = False
+    auth.kill()
+    await auth.wait_dead()
+    try:
+        started = asyncio.get_running_loop().time()
+        response = await workspace.owner.request("GET", "/auth/me")
+        assert asyncio.get_running_loop().time() - started < 1
+        check_problem(response, 503, "unavailable")
+        assert int(response.headers["retry-after"]) >= 1
+    finally:
+        auth.restart = True
+        await auth.start()
+        await auth.wait_ready()
+
+
+async def test_every_response_has_the_security_headers(workspace: Workspace) -> None:
+    """Successful responses, errors and unknown paths have the same headers. Proves R-HTTP-7."""
+    for method, path in (("GET", "/auth/me"), ("POST", CANVASES), ("GET", "/nowhere")):
+        response = await workspace.owner.request(method, path)
+        assert response.headers["x-content-type-options"] == "nosniff"
+        assert response.headers["referrer-policy"] == "no-referrer"
+        assert response.headers["cache-control"] == "no-store"
+        policy = response.headers["content-security-policy"]
+        assert policy == "default-src 'none'; frame-ancestors 'none'"
+        assert "strict-transport-security" not in response.headers
+
+
+def svg_with_rectangles(rectangles: int) -> bytes:
+    """Return an SVG file with this many rectangles."""
+    shapes = "".join(f'<rect x="{n}" width="1" height="1"/>' for n in range(rectangles))
+    return f'<svg xmlns="http://www.w3.org/2000/svg">{shapes}</svg>'.encode()
+
+
+async def test_compressible_responses_are_compressed_for_clients_that_accept_gzip(
+    workspace: Workspace, canvas: str
+) -> None:
+    """PNG and Yjs exports are never compressed. Proves R-HTTP-8."""
+    plain = {"Accept-Encoding": "identity"}
+    path = f"{CANVASES}{canvas}/export"
+    for rectangles in (100, 10_000):
+        await workspace.owner.import_svg(canvas, svg_with_rectangles(rectangles))
+        uncompressed = await workspace.owner.request("GET", path, headers=plain)
+        assert "content-encoding" not in uncompressed.headers
+        compressed = await workspace.owner.request("GET", path, headers={"Accept-Encoding": "gzip"})
+        assert compressed.headers["content-encoding"] == "gzip"
+        assert compressed.content == uncompressed.content
+        assert int(compressed.headers["content-length"]) < len(uncompressed.content) / 3
+        assert "accept-encoding" in compressed.headers["vary"].lower()
+        no_gzip = {"Accept-Encoding": "gzip;q=0, identity"}
+        response = await workspace.owner.request("GET", path, headers=no_gzip)
+        assert "content-encoding" not in response.headers
+    for kind in ("png", "yjs"):
+        response = await workspace.owner.request("GET", f"{path}?format={kind}")
+        assert "content-encoding" not in response.headers
+
+
+async def test_repeated_post_with_the_same_key_runs_once(workspace: Workspace) -> None:
+    """The second request gets the response of the first. Proves R-HTTP-9."""
+    key = {"Idempotency-Key": secrets.token_hex(16)}
+    body = {"name": f"once {secrets.token_hex(4)}"}
+    first = await workspace.owner.request("POST", CANVASES, json=body, headers=key)
+    assert first.status_code == 201
+    assert "idempotency-replayed" not in first.headers
+    again = await workspace.owner.request("POST", CANVASES, json=body, headers=key)
+    assert (again.status_code, again.json()) == (201, first.json())
+    assert again.headers["content-type"] == "application/json"
+    assert again.headers["idempotency-replayed"] == "true"
+    listed = await workspace.owner.request("GET", CANVASES, params=body)
+    assert len(listed.json()["items"]) == 1
+    # The same key with another body is refused.
+    other = await workspace.owner.request("POST", CANVASES, json={"name": "other"}, headers=key)
+    assert check_problem(other, 422, "invalid")["field"] == "idempotency-key"
+    # Another account may use the same key.
+    other_session = workspace.api.session_of(await workspace.create_user())
+    response = await other_session.request("POST", CANVASES, json={"name": "other"}, headers=key)
+    assert response.status_code == 201
+
+
+async def test_idempotency_keys_belong_to_one_session(workspace: Workspace) -> None:
+    """Each of two sessions with the same key is logged out. Proves R-HTTP-9."""
+    key = {"Idempotency-Key": secrets.token_hex(16)}
+    user = await workspace.create_user()
+    for _ in range(2):
+        session = workspace.api.session_of(user)
+        response = await session.request("POST", "/auth/logout", headers=key)
+        assert response.status_code == 204
+        check_problem(await session.request("GET", "/auth/me"), 401, "unauthenticated")
+
+
+@pytest.mark.parametrize("key", ["", "x" * 256, "a b", "é".encode("latin-1")])
+async def test_invalid_idempotency_key_gets_422(workspace: Workspace, key: str | bytes) -> None:
+    """The problem document names the header. Proves R-HTTP-2."""
+    value = key if isinstance(key, bytes) else key.encode()
+    headers = {b"Idempotency-Key": value}
+    headers[b"Authorization"] = f"Bearer {await workspace.owner.access_token()}".encode()
+    async with httpx.AsyncClient(base_url=workspace.stack.url) as http:
+        response = await http.post(CANVASES, json={"name": "n"}, headers=headers)
+    assert check_problem(response, 422, "invalid")["field"] == "idempotency-key"
+
+
+async def test_concurrent_posts_with_the_same_key_run_once(workspace: Workspace) -> None:
+    """Of twenty equal requests, one runs and the others get status 409 or its response. Proves R-HTTP-9."""
+    key = {"Idempotency-Key": secrets.token_hex(16)}
+    body = {"name": f"at once {secrets.token_hex(4)}"}
+    post = workspace.owner.request
+    await workspace.owner.access_token()
+    responses = await asyncio.gather(
+        *(post("POST", CANVASES, json=body, headers=key) for _ in range(20))
+    )
+    assert {response.status_code for response in responses} <= {201, 409}
+    assert len({response.text for response in responses if response.status_code == 201}) == 1
+    for response in responses:
+        if response.status_code == 409:
+            assert check_problem(response, 409, "conflict")["field"] == "idempotency-key"
+            assert response.headers["retry-after"] == "1"
+    listed = await workspace.owner.request("GET", CANVASES, params=body)
+    assert len(listed.json()["items"]) == 1
+
+
+async def test_failed_post_may_be_repeated_with_the_same_key(workspace: Workspace) -> None:
+    """A 503 is not stored as the response of the key. Proves R-HTTP-9."""
+    key = {"Idempotency-Key": secrets.token_hex(16)}
+    await workspace.owner.access_token()
+    state = workspace.stack.process("state")
+    state.restart = False
+    state.kill()
+    await state.wait_dead()
+    try:
+        response = await workspace.owner.request("POST", CANVASES, json={"name": "n"}, headers=key)
+        check_problem(response, 503, "unavailable")
+    finally:
+        state.restart = True
+        await state.start()
+        await state.wait_ready()
+    response = await workspace.owner.request("POST", CANVASES, json={"name": "n"}, headers=key)
+    assert response.status_code == 201
+
+
+async def test_websocket_handshake_from_another_origin_gets_403(
+    tmp_path_factory: pytest.TempPathFactory, stack: DevStack
+) -> None:
+    """With `*`, each origin is allowed. Proves R-HTTP-10."""
+    settings = {"CORS_ORIGINS": "https://studio.example", "TRUSTED_PROXIES": "127.0.0.1"}
+    async with DevStack(tmp_path_factory.mktemp("origins"), settings=settings) as own:
+        url = f"{own.url.replace('http', 'ws', 1)}/runtime/events/x"
+        for origin in ("https://evil.example", "null", "http://studio.example", "https://[", ""):
+            with pytest.raises(InvalidStatus) as refused:
+                await connect(url, additional_headers={"Origin": origin})
+            assert refused.value.response.status_code == 403
+            problem = json.loads(refused.value.response.body or b"")
+            assert (problem["code"], problem["field"]) == ("forbidden", "origin")
+        allowed = [{"Origin": each} for each in ("https://STUDIO.example", own.url)]
+        for headers in ({}, *allowed):
+            async with connect(url, additional_headers=headers) as socket:
+                await socket.wait_closed()
+                assert socket.close_code == 4401
+        async with httpx.AsyncClient(base_url=own.url) as http:
+            tls = {"X-Forwarded-Proto": "https"}
+            response = await http.get("/auth/me", headers=tls)
+            assert response.headers["strict-transport-security"] == "max-age=31536000"
+    url = f"{stack.url.replace('http', 'ws', 1)}/runtime/events/x"
+    async with connect(url, additional_headers={"Origin": "https://any.example"}) as socket:
+        await socket.wait_closed()
+        assert socket.close_code == 4401
+
+
+async def test_endless_headers_get_431(stack: DevStack) -> None:
+    """They are refused with 431 before they use much memory. Proves R-HTTP-11."""
+    address = urlsplit(stack.url)
+    for endless in (b"X-A: " + b"a" * 1000, b"X-A: b\r\n" * 100):
+        reader, writer = await asyncio.open_connection(address.hostname, address.port)
+        writer.write(b"GET /auth/me HTTP/1.1\r\nHost: x\r\n")
+        sent = 0
+        try:
+            while sent < 64 * 1024 * 1024:
+                writer.write(endless)
+                await writer.drain()
+                sent += len(endless)
+        except ConnectionError:
+            pass
+        assert sent < 16 * 1024 * 1024  # upper bound of the bytes in socket buffers
+        try:
+            assert b" 431 " in await reader.readline()
+        except ConnectionError:
+            pass  # the server had closed the socket before it received the rest
+        writer.close()
+
+
+async def test_endless_trailers_close_the_connection(stack: DevStack) -> None:
+    """The gateway does not read trailers, and closes the connection. Proves R-HTTP-11."""
+    address = urlsplit(stack.url)
+    for endless in (b"a: b\r\n" * 1000, b"a" * 4000):
+        _, writer = await asyncio.open_connection(address.hostname, address.port)
+        writer.write(
+            b"POST /runtime/canvases/ HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+            b"1\r\n{\r\n0\r\n"
+        )
+        sent = 0
+        with contextlib.suppress(ConnectionError):
+            while sent < 64 * 1024 * 1024:
+                writer.write(endless)
+                await writer.drain()
+                sent += len(endless)
+        assert sent < 16 * 1024 * 1024  # upper bound of the bytes in socket buffers
+        writer.close()
+
+
+async def test_unfinished_body_after_the_response_closes_the_connection(stack: DevStack) -> None:
+    """The gateway closes the connection, even if the client sends more of the body. Proves R-HTTP-11."""
+    address = urlsplit(stack.url)
+    reader, writer = await asyncio.open_connection(address.hostname, address.port)
+    writer.write(b"POST /runtime/canvases/ HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n")
+    assert b" 401 " in await reader.readline()
+    writer.write(b"{")
+    async with asyncio.timeout(http1.LINGER_SECONDS + 5):
+        await reader.read()
+    writer.close()
+
+
+@pytest.mark.parametrize("sent", [b"", b"GET /auth/me HTTP/1.1\r\nHost: x\r\n"])
+async def test_slow_headers_close_the_connection(stack: DevStack, sent: bytes) -> None:
+    """A client that sends nothing, or a part of the headers, is disconnected. Proves R-HTTP-11."""
+    address = urlsplit(stack.url)
+    reader, writer = await asyncio.open_connection(address.hostname, address.port)
+    writer.write(sent)
+    async with asyncio.timeout(http1.HEADER_SECONDS + 5):
+        assert await reader.read() == b""
+    writer.close()
+
+
+async def test_large_response_is_compressed_once(workspace: Workspace, canvas: str) -> None:
+    """A large response is compressed in a thread, and only once. Proves R-HTTP-8."""
+    await workspace.owner.import_svg(canvas, svg_with_rectangles(10_000))
+    headers = {
+        "Authorization": f"Bearer {await workspace.owner.access_token()}",
+        "Accept-Encoding": "gzip",
+    }
+    path = f"{CANVASES}{canvas}/export"
+    async with (
+        httpx.AsyncClient(base_url=workspace.stack.url) as http,
+        http.stream("GET", path, headers=headers) as response,
+    ):
+        raw = b"".join([chunk async for chunk in response.aiter_raw()])
+    assert gzip.decompress(raw).startswith(b"<svg")
+    assert SVG_TYPE["Content-Type"] in response.headers["content-type"]

@@ -1,0 +1,284 @@
+"""HTTP operations: paths, problem documents, roles on canvases, and fields of requests and responses."""
+
+import re
+from typing import Any
+
+import httpx
+import pytest
+
+from svgx_common.contract import OPERATIONS
+from svgx_common.contract.api_keys import ApiKeyInfo, NewApiKey
+from svgx_common.contract.auth import SessionInfo
+from svgx_common.contract.auth import User as Account
+from svgx_common.contract.operation import RawRequest, ReplyModel
+from tests.e2e.clients.api import SVG_TYPE
+from tests.e2e.clients.openapi_document import example_request
+from tests.e2e.clients.problems import check_problem
+from tests.e2e.clients.workspace import Workspace
+
+SVG = b'<svg xmlns="http://www.w3.org/2000/svg"><rect width="1" height="1"/></svg>'
+
+
+async def test_paths_work_with_and_without_a_trailing_slash(workspace: Workspace) -> None:
+    """Neither form is a redirect. Proves R-HTTP-1."""
+    for path in ("/runtime/canvases", "/auth/me", "/admin/users", "/health/summary"):
+        for slash in ("", "/"):
+            response = await workspace.admin.request("GET", path + slash)
+            assert response.status_code == 200, path + slash
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        ({}, "name"),
+        ({"name": ""}, "name"),
+        ({"name": "x" * 201}, "name"),
+        ({"name": "a\u0000b"}, "name"),
+        ({"name": 7}, "name"),
+        ({"name": "ok", "colour": "red"}, "colour"),
+    ],
+)
+async def test_invalid_field_gets_422_with_its_name(
+    workspace: Workspace, body: dict[str, Any], field: str
+) -> None:
+    """The problem document names the invalid field of the body. Proves R-HTTP-2."""
+    response = await workspace.owner.request("POST", "/runtime/canvases/", json=body)
+    assert check_problem(response, 422, "invalid")["field"] == field
+
+
+async def test_malformed_json_body_gets_400(workspace: Workspace) -> None:
+    """A body that is no JSON object in UTF-8 is refused. Proves R-HTTP-2."""
+    json_type = {"Content-Type": "application/json"}
+    for content in (b"{", b"[1]", b"[" * 10_000, b"\xff"):
+        response = await workspace.owner.request(
+            "POST", "/runtime/canvases/", content=content, headers=json_type
+        )
+        check_problem(response, 400, "bad_request")
+
+
+async def test_unknown_path_gets_404_and_wrong_method_405(workspace: Workspace) -> None:
+    """Both responses are problem documents. Proves R-HTTP-2."""
+    check_problem(await workspace.owner.request("GET", "/nowhere"), 404, "not_found")
+    check_problem(await workspace.owner.request("PUT", "/auth/login"), 405, "method_not_allowed")
+
+
+async def test_body_of_wrong_type_gets_415_and_too_large_body_413(
+    workspace: Workspace, canvas: str
+) -> None:
+    """A body without `Content-Length` is refused once the limit is exceeded. Proves R-HTTP-3."""
+    path = f"/runtime/canvases/{canvas}/svg"
+    plain = {"Content-Type": "text/plain"}
+    response = await workspace.owner.request("PUT", path, content=SVG, headers=plain)
+    check_problem(response, 415, "unsupported_media_type")
+
+    async def endless() -> Any:
+        for _ in range(20):
+            yield b" " * 1024 * 1024
+
+    for content in (b" " * (16 * 1024 * 1024 + 1), endless()):
+        response = await workspace.owner.request("PUT", path, content=content, headers=SVG_TYPE)
+        problem = check_problem(response, 413, "too_large")
+        assert (problem["field"], problem["limit"]) == ("body", 16 * 1024 * 1024)
+    many = {f"field{number}": 0 for number in range(2000)}
+    response = await workspace.owner.request("POST", "/auth/login", json=many)
+    assert check_problem(response, 413, "too_large")["limit"] == 16 * 1024
+
+
+@pytest.mark.parametrize(
+    "svg",
+    [
+        b"not xml",
+        b"<html/>",
+        b'<!DOCTYPE svg SYSTEM "file:///etc/passwd"><svg xmlns="http://www.w3.org/2000/svg"/>',
+        b'<!DOCTYPE svg [<!ENTITY a SYSTEM "file:///etc/passwd">]><svg xmlns="http://www.w3.org/2000/svg">&a;</svg>',
+    ],
+)
+async def test_invalid_svg_import_gets_422_and_changes_nothing(
+    workspace: Workspace, canvas: str, svg: bytes
+) -> None:
+    """The canvas keeps its content. Proves R-SVG-1."""
+    await workspace.owner.import_svg(canvas, SVG)
+    path = f"/runtime/canvases/{canvas}/svg"
+    response = await workspace.owner.request("PUT", path, content=svg, headers=SVG_TYPE)
+    check_problem(response, 422, "invalid")
+    assert b"<rect" in await workspace.owner.export(canvas, "svg")
+
+
+async def test_request_without_a_valid_token_gets_401(workspace: Workspace, canvas: str) -> None:
+    """The response names the scheme `Bearer` in `WWW-Authenticate`. Proves R-ACCESS-1."""
+    async with httpx.AsyncClient(base_url=workspace.stack.url) as http:
+        for headers in ({}, {"Authorization": "Basic eA=="}, {"Authorization": "Bearer x"}):
+            for path in ("/runtime/canvases/", f"/runtime/canvases/{canvas}", "/auth/me"):
+                response = await http.get(path, headers=headers)
+                check_problem(response, 401, "unauthenticated")
+                assert response.headers["www-authenticate"] == "Bearer"
+
+
+CANVAS_OPERATIONS: list[tuple[str, str, dict[str, Any], dict[str, int]]] = [
+    # method, path after the canvas id, options of the request, expected status for each role on the canvas
+    ("GET", "", {}, {"owner": 200, "editor": 200, "viewer": 200, "none": 403}),
+    ("GET", "/export", {}, {"owner": 200, "editor": 200, "viewer": 200, "none": 403}),
+    (
+        "PUT",
+        "/svg",
+        {"content": SVG, "headers": SVG_TYPE},
+        {"owner": 200, "editor": 200, "viewer": 403, "none": 403},
+    ),
+    (
+        "PATCH",
+        "",
+        {"json": {"name": "n"}},
+        {"owner": 200, "editor": 200, "viewer": 403, "none": 403},
+    ),
+    (
+        "PUT",
+        "/members/unknown",
+        {"json": {"role": "viewer"}},
+        {"owner": 200, "editor": 403, "viewer": 403, "none": 403},
+    ),
+    ("GET", "/members/unknown", {}, {"owner": 200, "editor": 200, "viewer": 200, "none": 403}),
+    ("DELETE", "/members/unknown", {}, {"owner": 204, "editor": 403, "viewer": 403, "none": 403}),
+    ("DELETE", "", {}, {"owner": 204, "editor": 403, "viewer": 403, "none": 403}),
+]
+
+
+async def test_canvas_operations_follow_the_role_on_the_canvas(
+    workspace: Workspace, canvas: str
+) -> None:
+    """Each operation is tried with each role, and without a role. Proves R-ACCESS-7."""
+    sessions = {"owner": workspace.owner}
+    for role in ("editor", "viewer", "none"):
+        user = await workspace.create_user("editor")
+        sessions[role] = workspace.api.session_of(user)
+        if role != "none":
+            await workspace.owner.set_member(canvas, user, role)
+    for method, suffix, request, statuses in CANVAS_OPERATIONS:
+        for role in ("none", "viewer", "editor", "owner"):
+            path = f"/runtime/canvases/{canvas}{suffix}"
+            response = await sessions[role].request(method, path, **request)
+            assert response.status_code == statuses[role], (method, suffix, role, response.text)
+
+
+async def test_account_roles_limit_creation_editing_and_administration(
+    workspace: Workspace, canvas: str
+) -> None:
+    """A viewer cannot create canvases, nor edit as a member; only admins list accounts. Proves R-ACCESS-8."""
+    viewer = await workspace.create_user("viewer")
+    await workspace.owner.set_member(canvas, viewer, "editor")
+    api = workspace.api.session_of(viewer)
+    check_problem(
+        await api.request("POST", "/runtime/canvases/", json={"name": "n"}), 403, "forbidden"
+    )
+    response = await api.request("PATCH", f"/runtime/canvases/{canvas}", json={"name": "n"})
+    check_problem(response, 403, "forbidden")
+    for session in (api, workspace.api.session_of(await workspace.create_user("editor"))):
+        check_problem(await session.request("GET", "/admin/users/"), 403, "forbidden")
+
+
+async def test_wrong_passwords_delay_logins_from_the_same_address(workspace: Workspace) -> None:
+    """The client address is that of `X-Forwarded-For`, because a trusted proxy sends it. Proves R-AUTH-20."""
+    user = await workspace.create_user("editor")
+    async with httpx.AsyncClient(base_url=workspace.stack.url, timeout=30) as http:
+
+        async def login(password: str, address: str) -> httpx.Response:
+            body = {"username": user.username, "password": password}
+            headers = {"X-Forwarded-For": address, "User-Agent": "the browser"}
+            return await http.post("/auth/login", json=body, headers=headers)
+
+        tokens = (await login(user.password, "192.0.2.7")).json()
+        for _ in range(5):
+            response = await login("a guess", "203.0.113.7")
+            check_problem(response, 401, "invalid_credentials")
+        response = await login(user.password, "203.0.113.7")
+        check_problem(response, 429, "too_many_requests")
+        assert response.headers["retry-after"] == "1"
+        assert (await login(user.password, "192.0.2.7")).status_code == 200
+        bearer = {"Authorization": f"Bearer {tokens['access_token']}"}
+        sessions = (await http.get("/auth/sessions", headers=bearer)).json()["items"]
+    assert [(session["address"], session["user_agent"]) for session in sessions] == [
+        ("192.0.2.7", "the browser")
+    ] * 2
+
+
+async def test_the_openapi_document_is_served(workspace: Workspace) -> None:
+    """The gateway serves the OpenAPI document. Proves R-CONTRACT-4."""
+    document = (await workspace.owner.request("GET", "/openapi.json")).json()
+    assert "/runtime/canvases/{canvas_id}/svg" in document["paths"]
+
+
+async def test_cors_allows_any_origin_without_credentials(workspace: Workspace) -> None:
+    """`*` is never combined with credentials. Proves R-HTTP-4."""
+    response = await workspace.owner.request(
+        "GET", "/auth/me", headers={"Origin": "https://example.org"}
+    )
+    assert response.headers["access-control-allow-origin"] == "*"
+    assert "access-control-allow-credentials" not in response.headers
+
+
+async def test_cors_preflight_allows_the_documented_headers_only(workspace: Workspace) -> None:
+    """The method of a preflight request need not exist. Proves R-HTTP-4."""
+    preflight = {
+        "Origin": "https://example.org",
+        "Access-Control-Request-Method": "PUT",
+        "Access-Control-Request-Headers": "authorization, x-api-key, idempotency-key, content-type",
+    }
+    response = await workspace.owner.request("OPTIONS", "/auth/me", headers=preflight)
+    assert (response.status_code, response.headers["access-control-allow-origin"]) == (200, "*")
+    assert "access-control-allow-credentials" not in response.headers
+    preflight["Access-Control-Request-Headers"] = "x-made-up"
+    response = await workspace.owner.request("OPTIONS", "/auth/me", headers=preflight)
+    assert response.status_code == 400
+
+
+async def test_admins_read_the_audit_log(workspace: Workspace) -> None:
+    """Only admins may read it; filters select entries. Proves R-AUTH-23."""
+    user = await workspace.create_user("editor")
+    response = await workspace.admin.request(
+        "GET", "/admin/audit", params={"user_id": user.id, "since": "2020-01-01T00:00:00Z"}
+    )
+    (entry,) = response.json()["items"]
+    assert (entry["event"], entry["actor"]) == ("user_created", workspace.admin.username)
+    assert entry["address"]
+    check_problem(
+        await workspace.api.session_of(user).request("GET", "/admin/audit/"), 403, "forbidden"
+    )
+    response = await workspace.admin.request("GET", "/admin/audit/", params={"since": "yesterday"})
+    assert check_problem(response, 422, "invalid")["field"] == "since"
+
+
+async def test_undocumented_request_field_gets_422_with_its_name(workspace: Workspace) -> None:
+    """Each operation refuses undocumented fields and names the field. Proves R-HTTP-13."""
+    document = (await workspace.admin.request("GET", "/openapi.json")).json()
+    tried = 0
+    for operation in OPERATIONS:
+        http = operation.http
+        if http is None or issubclass(operation.request, RawRequest) or http.cookie:
+            continue
+        request = example_request(document, http.method.lower(), http.path)
+        part = "params" if http.method in ("GET", "DELETE") else "json"
+        path = re.sub(r"{\w+}", "x", http.path)
+        for field in ("is_admin", "token_version", "password_hash", "owner_id"):
+            changed = {**request, part: {**request.get(part, {}), field: "1"}}
+            response = await workspace.admin.request(http.method, path, **changed)
+            assert check_problem(response, 422, "invalid")["field"] == field, operation.name
+            tried += 1
+    assert tried > 80
+
+
+async def test_responses_have_exactly_the_documented_fields(workspace: Workspace) -> None:
+    """The tables of accounts, keys and sessions have secret columns too. Proves R-HTTP-13."""
+    user = await workspace.create_user("editor")
+    api = workspace.api.session_of(user)
+    key = await api.request("POST", "/auth/api-keys/", json={"name": "robot"})
+    assert key.json().keys() == NewApiKey.model_fields.keys()
+    listed = await workspace.admin.request("GET", "/admin/users/", params={"search": user.username})
+    bodies: list[tuple[dict[str, Any], type[ReplyModel]]] = [
+        (await api.me(), Account),
+        (listed.json()["items"][0], Account),
+        ((await workspace.admin.request("GET", f"/admin/users/{user.id}")).json(), Account),
+        ((await api.request("GET", "/auth/sessions/")).json()["items"][0], SessionInfo),
+        ((await api.request("GET", "/auth/api-keys/")).json()["items"][0], ApiKeyInfo),
+    ]
+    for body, model in bodies:
+        assert body.keys() == model.model_fields.keys()
+        assert not any(re.search("password|hash|secret|token|^key$", name) for name in body)

@@ -1,0 +1,269 @@
+"""Rate limits that two gateways count together, and changes of limits while the gateways run."""
+
+import asyncio
+import itertools
+import math
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack
+from typing import Any
+
+import httpx
+import pytest
+
+from svgx_devstack import DevStack
+from tests.e2e.clients.api import Api, ApiSession, User, open_api
+from tests.e2e.clients.problems import check_problem
+
+CONFIG = "/security/rate-limits/config/"
+ANALYTICS = "/security/rate-limits/analytics/"
+LIMIT = 30
+_numbers = itertools.count(1)
+
+
+@pytest.fixture(scope="module")
+async def own_stack(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[DevStack]:
+    """Start two gateways with low limits. The tests act as their trusted proxy."""
+    settings = {
+        "RATE_LIMIT_REQUESTS_PER_MINUTE": str(LIMIT),
+        "RATE_LIMIT_LOGIN_REQUESTS_PER_MINUTE": "100",
+        "TRUSTED_PROXIES": "127.0.0.1",
+    }
+    async with DevStack(tmp_path_factory.mktemp("limits"), settings=settings) as stack:
+        await stack.add_replica("gateway")
+        yield stack
+
+
+@pytest.fixture(scope="module")
+async def gateways(own_stack: DevStack) -> AsyncIterator[tuple[Api, Api]]:
+    """Open a client for each gateway."""
+    async with AsyncExitStack() as stack:
+        first = await stack.enter_async_context(open_api(own_stack.url))
+        second = await stack.enter_async_context(open_api(own_stack.service_url("gateway-2")))
+        yield first, second
+
+
+@pytest.fixture(scope="module")
+async def admin(own_stack: DevStack, gateways: tuple[Api, Api]) -> ApiSession:
+    """Return the admin's session at the first gateway."""
+    return gateways[0].session(own_stack.admin_username, own_stack.admin_password)
+
+
+@pytest.fixture
+async def set_limits(admin: ApiSession) -> AsyncIterator[Any]:
+    """Return a function that sets limits. Remove them after the test, so that the limits of the settings apply."""
+
+    async def put(**config: Any) -> dict[str, Any]:
+        response = await admin.request("PUT", CONFIG, json=config)
+        assert response.status_code == 200, response.text
+        stored: dict[str, Any] = response.json()
+        return stored
+
+    yield put
+    await put()
+
+
+@pytest.fixture
+async def user(admin: ApiSession) -> User:
+    """Create an editor's account."""
+    return await admin.create_user(f"limited-{next(_numbers)}")
+
+
+async def send_concurrently(session: ApiSession, count: int) -> list[httpx.Response]:
+    """Send `count` requests at the same time."""
+    return list(
+        await asyncio.gather(*(session.request("GET", "/runtime/canvases/") for _ in range(count)))
+    )
+
+
+def count_statuses(responses: list[httpx.Response]) -> Mapping[int, int]:
+    """Return the number of responses of each status."""
+    statuses = [response.status_code for response in responses]
+    return {status: statuses.count(status) for status in sorted(set(statuses))}
+
+
+async def test_two_gateways_count_requests_together(
+    own_stack: DevStack, gateways: tuple[Api, Api], admin: ApiSession, user: User
+) -> None:
+    """Each account has one count per class, and the metrics and analytics have the same numbers.
+
+    Proves R-LIMIT-1, R-LIMIT-2, R-LIMIT-3 and R-LIMIT-8.
+    """
+    sessions = [gateway.session_of(user) for gateway in gateways]
+    for each in sessions:
+        await each.access_token()
+    batches = await asyncio.gather(*(send_concurrently(each, LIMIT) for each in sessions))
+    responses = [response for batch in batches for response in batch]
+    refused = [response for response in responses if response.status_code == 429]
+    passed = count_statuses(responses)[200]
+    assert LIMIT <= passed <= LIMIT + 2  # one more request is allowed every two seconds
+    assert len(refused) + passed == 2 * LIMIT
+    for response in responses:
+        assert response.headers["ratelimit-policy"] == f'"read";q={LIMIT};w=60'
+        remaining = response.headers["x-ratelimit-remaining"]
+        reset = response.headers["x-ratelimit-reset"]
+        assert response.headers["ratelimit"] == f'"read";r={remaining};t={reset}'
+        assert response.headers["x-ratelimit-limit"] == str(LIMIT)
+    for response in refused:
+        problem = check_problem(response, 429, "too_many_requests")
+        assert response.headers["retry-after"] == str(math.ceil(problem["retry_after"]))
+        assert response.headers["x-ratelimit-remaining"] == "0"
+        assert 0 < problem["retry_after"] <= 60 / LIMIT
+    # Another rate-limit class has a count of its own.
+    created = await sessions[0].request("POST", "/runtime/canvases/", json={"name": "n"})
+    assert created.status_code == 201
+    caller = f"user:{user.id}"
+    async with asyncio.timeout(20):
+        while True:
+            analytics = (await admin.request("GET", ANALYTICS)).json()
+            denied = {each["caller"]: each["count"] for each in analytics["top_denied"]}
+            if denied.get(caller) == len(refused):
+                break
+    hits = {
+        each["caller"]: each["count"]
+        for each in analytics["top_hits"]
+        if each["rate_class"] == "read"
+    }
+    assert hits[caller] == 2 * LIMIT
+    (read,) = (each for each in analytics["classes"] if each["rate_class"] == "read")
+    assert read["hits"] >= 2 * LIMIT
+    assert read["denied"] >= len(refused)
+    assert sum(each["denied"] for each in analytics["timeline"]) == sum(
+        each["denied"] for each in analytics["classes"]
+    )
+    hits_by_gateway = [await rate_limit_hits(own_stack, each) for each in ("gateway", "gateway-2")]
+    assert sum(hits_by_gateway) == len(refused)
+
+
+async def rate_limit_hits(stack: DevStack, gateway: str) -> float:
+    """Return the value of `svgx_engine_rate_limit_hits_total` for the class `read`."""
+    async with httpx.AsyncClient(base_url=stack.service_url(gateway)) as http:
+        text = (await http.get("/metrics/prometheus")).text
+    prefix = 'svgx_engine_rate_limit_hits_total{rate_class="read"} '
+    return sum(float(line.split()[-1]) for line in text.splitlines() if line.startswith(prefix))
+
+
+async def test_requests_without_an_account_are_limited_by_address(own_stack: DevStack) -> None:
+    """Requests with invalid tokens are limited too, but other addresses are not. Proves R-LIMIT-1 and R-LIMIT-7."""
+    async with httpx.AsyncClient(base_url=own_stack.url) as http:
+
+        async def attempt(address: str) -> httpx.Response:
+            headers = {"X-Forwarded-For": f"6.6.6.6, {address}", "Authorization": "Bearer x"}
+            return await http.get("/auth/me", headers=headers)
+
+        responses = await asyncio.gather(*(attempt("192.0.2.1") for _ in range(LIMIT + 10)))
+        assert count_statuses(responses)[401] >= LIMIT
+        assert count_statuses(responses)[429] >= 8
+        assert (await attempt("192.0.2.2")).status_code == 401
+
+
+async def test_changed_limits_apply_on_all_gateways(
+    gateways: tuple[Api, Api], set_limits: Any, user: User
+) -> None:
+    """The changes set a limit of a class, a limit of a role, and the whitelist. Proves R-LIMIT-4 and R-LIMIT-5."""
+    session = gateways[1].session_of(user)
+    await session.access_token()
+
+    async def current_limit() -> str | None:
+        response = await session.request("GET", "/auth/me")
+        limit: str | None = response.headers.get("x-ratelimit-limit")
+        return limit
+
+    async def wait_for_limit(expected: str | None) -> None:
+        # The other gateway learns of the change by a broadcast.
+        async with asyncio.timeout(2):
+            while await current_limit() != expected:
+                pass
+
+    assert await current_limit() == str(LIMIT)
+    first = await set_limits(limits={"read": {"requests": 1000}})
+    assert first["limits"]["read"] == {"requests": 1000, "seconds": 60}
+    assert first["limits"]["write"] == {"requests": LIMIT, "seconds": 60}
+    await wait_for_limit("1000")
+    second = await set_limits(
+        limits={"read": {"requests": 1000}}, roles={"editor": {"read": {"requests": 2000}}}
+    )
+    assert second["version"] == first["version"] + 1
+    await wait_for_limit("2000")
+    await set_limits(whitelist={"users": [user.id]})
+    await wait_for_limit(None)
+    await set_limits()
+    await wait_for_limit(str(LIMIT))
+
+
+async def test_limits_survive_restarts_and_stale_versions_get_409(
+    own_stack: DevStack, admin: ApiSession, set_limits: Any
+) -> None:
+    """The limits are the same after a kill of a gateway and state; an old version is refused. Proves R-LIMIT-5."""
+    version = (await set_limits(limits={"write": {"requests": 77}}))["version"]
+    stale = await admin.request("PUT", CONFIG, json={"version": version - 1})
+    check_problem(stale, 409, "conflict")
+    for name in ("state", "gateway"):
+        process = own_stack.process(name)
+        process.kill()
+        await process.wait_ready()
+    response = await admin.request("POST", "/runtime/canvases/", json={"name": "n"})
+    assert response.headers["x-ratelimit-limit"] == "77"
+    config = (await admin.request("GET", CONFIG)).json()
+    assert (config["version"], config["limits"]["write"]["requests"]) == (version, 77)
+
+
+async def test_limit_operations_are_refused_without_the_admin_role(
+    gateways: tuple[Api, Api], user: User
+) -> None:
+    """An editor can neither read nor set limits. Proves R-ACCESS-8 and R-HTTP-2."""
+    editor = gateways[0].session_of(user)
+    for method, path in (("GET", CONFIG), ("PUT", CONFIG), ("GET", ANALYTICS)):
+        response = await editor.request(method, path, json={})
+        check_problem(response, 403, "forbidden")
+        # The operations have no limit for admins, but a limit for refused callers.
+        assert response.headers["x-ratelimit-limit"] == str(LIMIT)
+
+
+async def test_limits_apply_per_gateway_without_redis(
+    own_stack: DevStack, gateways: tuple[Api, Api], user: User
+) -> None:
+    """No request fails, each gateway applies the limit by itself, and logs one line. Proves R-LIMIT-6."""
+    session = gateways[1].session_of(user)
+    await session.access_token()
+    valkey = own_stack.process("valkey")
+    valkey.restart = False
+    valkey.kill()
+    try:
+        responses = await send_concurrently(session, LIMIT + 10)
+        assert set(count_statuses(responses)) == {200, 429}
+        assert LIMIT <= count_statuses(responses)[200] <= LIMIT + 2
+        text = own_stack.log_path("gateway-2").read_text()
+        assert text.count("this gateway limits requests by itself") == 1
+    finally:
+        valkey.restart = True
+        await valkey.start()
+        await valkey.wait_ready()
+
+
+async def test_checks_of_a_request_run_in_the_documented_order(
+    own_stack: DevStack, admin: ApiSession, user: User
+) -> None:
+    """Each request also breaks all later checks, and the status is that of the first. Proves R-HTTP-5."""
+    async with open_api(own_stack.url) as api:
+        editor = api.session_of(user)
+        wrong_type = {"Content-Type": "text/plain"}
+
+        async def body_without_length() -> AsyncIterator[bytes]:
+            """Yield a body that is too large, without a `Content-Length` header."""
+            for _ in range(3):
+                yield bytes(2**20)
+
+        async def put_status(session: ApiSession | None, path: str, **options: Any) -> int:
+            if session is None:
+                async with httpx.AsyncClient(base_url=own_stack.url) as http:
+                    return (await http.put(path, **options)).status_code
+            return (await session.request("PUT", path, **options)).status_code
+
+        missing_canvas = "/runtime/canvases/nowhere/svg"
+        assert await put_status(None, CONFIG, headers=wrong_type, content=bytes(2**20 + 1)) == 413
+        assert await put_status(None, missing_canvas, headers=wrong_type, content=b"x") == 401
+        assert await put_status(None, CONFIG, content=body_without_length()) == 401
+        assert await put_status(editor, CONFIG, headers=wrong_type, content=b"x") == 403
+        assert await put_status(editor, missing_canvas, headers=wrong_type, content=b"x") == 415
+        svg = {"Content-Type": "image/svg+xml"}
+        assert await put_status(editor, missing_canvas, headers=svg, content=b"x") == 404

@@ -1,0 +1,150 @@
+"""The documentation page `/docs`, and the examples of the OpenAPI document."""
+
+import re
+from typing import Any
+
+import httpx
+import pytest
+
+from svgx_devstack import DevStack
+from tests.e2e.clients.api import CANVASES, ApiSession, open_api
+from tests.e2e.clients.openapi_document import check_response, example_request
+from tests.limits import HIGH_LIMITS
+
+
+@pytest.fixture(scope="module")
+async def own_stack(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """Start a stack of its own, because the examples change accounts and limits."""
+    async with DevStack(tmp_path_factory.mktemp("docs"), settings=HIGH_LIMITS) as stack:
+        yield stack
+
+
+@pytest.fixture(scope="module")
+async def document(own_stack: DevStack) -> dict[str, Any]:
+    """Return the OpenAPI document that the gateway serves."""
+    async with httpx.AsyncClient(base_url=own_stack.url) as http:
+        document: dict[str, Any] = (await http.get("/openapi.json")).json()
+        return document
+
+
+async def test_docs_page_loads_files_of_the_gateway_only(own_stack: DevStack) -> None:
+    """The gateway serves all files of the page, and the content security policy forbids others. Proves R-HTTP-12."""
+    async with httpx.AsyncClient(base_url=own_stack.url) as http:
+        page = await http.get("/docs/")
+        assert page.text == (await http.get("/docs")).text
+        assert page.headers["content-type"].startswith("text/html")
+        assert page.headers["x-content-type-options"] == "nosniff"
+        policy = page.headers["content-security-policy"]
+        assert "default-src 'none'" in policy
+        assert "http" not in policy
+        loaded = re.findall(r'(?:src|href)="([^"]+)"', page.text)
+        assert len(loaded) == 3
+        for path in loaded:
+            for encoding in ("gzip", "identity", "zstd, gzip", "identity"):
+                part = await http.get(path, headers={"Accept-Encoding": encoding})
+                assert part.status_code == 200
+                assert len(part.content) > 50
+                assert ("content-encoding" in part.headers) == (
+                    encoding != "identity" and len(part.content) > 500
+                )
+
+
+ACCOUNT_OPERATIONS = {
+    ("post", "/admin/users/"),
+    ("post", "/auth/login"),
+    ("post", "/auth/refresh"),
+    ("post", "/auth/password"),
+    ("post", "/auth/api-keys/"),
+    ("delete", "/auth/api-keys/{key_id}"),
+    ("delete", "/auth/sessions/{session_id}"),
+    ("post", "/auth/logout"),
+    ("patch", "/admin/users/{user_id}"),
+    ("delete", "/admin/users/{user_id}"),
+    ("post", "/admin/users/restore/"),
+}
+"""Operations on accounts and sessions, which the test sends in an order of its own because some end a session."""
+
+
+async def test_every_example_request_gets_a_described_response(
+    own_stack: DevStack, document: dict[str, Any]
+) -> None:
+    """Each example request gets a response that the document describes. Proves R-CONTRACT-4."""
+    async with open_api(own_stack.url) as api, httpx.AsyncClient(base_url=own_stack.url) as http:
+        admin = api.session(own_stack.admin_username, own_stack.admin_password)
+
+        async def send(
+            method: str, path: str, session: ApiSession | None = admin, **values: str
+        ) -> Any:
+            request = example_request(document, method, path)
+            for part in ("json", "params"):
+                if part in request:
+                    request[part] = {
+                        name: values.get(name, value) for name, value in request[part].items()
+                    }
+            concrete = path
+            for name, value in values.items():
+                concrete = concrete.replace(f"{{{name}}}", value)
+            if session is None:
+                response = await http.request(method, concrete, **request)
+            else:
+                response = await session.request(method, concrete, **request)
+            assert response.is_success, (method, path, response.text)
+            check_response(document, response, document["paths"][path][method])
+            return response.json() if "json" in response.headers.get("content-type", "") else None
+
+        created = await send("post", "/admin/users/")
+        tokens = await send("post", "/auth/login", None)
+        await send("post", "/auth/refresh", None, refresh_token=tokens["refresh_token"])
+        canvas = (await admin.request("POST", CANVASES, json={"name": "n"})).json()["id"]
+        rest = [
+            (method, path)
+            for path, methods in document["paths"].items()
+            for method in methods
+            # The OIDC operations need a provider; test_oidc.py has one.
+            if not path.startswith(("/docs", "/auth/oidc"))
+            and (method, path) not in ACCOUNT_OPERATIONS
+        ]
+        # Members are set before they are read, and all other operations come before deletions.
+        rest.sort(key=lambda each: (each[0] == "delete", each[0] != "put", -len(each[1])))
+        for method, path in rest:
+            public = path.startswith(("/health", "/metrics", "/openapi"))
+            session = None if public and path != "/health/summary/" else admin
+            await send(method, path, session, canvas_id=canvas, user_id=created["id"])
+
+        account = example_request(document, "post", "/admin/users/")["json"]
+        passwords = example_request(document, "post", "/auth/password")["json"]
+        user = api.session(account["username"], account["password"])
+        await send("post", "/auth/password", user)
+        key = await send("post", "/auth/api-keys/", user_id=created["id"])
+        await send("delete", "/auth/api-keys/{key_id}", key_id=key["id"])
+        user = api.session(account["username"], passwords["new_password"])
+        session_id = (await user.request("GET", "/auth/sessions/")).json()["items"][0]["id"]
+        await send("delete", "/auth/sessions/{session_id}", user, session_id=session_id)
+        await send(
+            "post", "/auth/logout", api.session(account["username"], passwords["new_password"])
+        )
+        for method in ("patch", "delete"):
+            await send(method, "/admin/users/{user_id}", user_id=created["id"])
+        await send("post", "/admin/users/restore/", user_id=created["id"])
+
+
+async def test_refusals_match_the_openapi_document(
+    own_stack: DevStack, document: dict[str, Any]
+) -> None:
+    """Requests without a token and malformed requests of an admin get documented responses. Proves R-CONTRACT-4."""
+    async with open_api(own_stack.url) as api, httpx.AsyncClient(base_url=own_stack.url) as http:
+        admin = api.session(own_stack.admin_username, own_stack.admin_password)
+        for path, methods in document["paths"].items():
+            for method, operation in methods.items():
+                if not operation.get("parameters") and "requestBody" not in operation:
+                    continue
+                concrete = path.replace("{canvas_id}", "nowhere").replace("{user_id}", "nobody")
+                for response in (
+                    await http.request(method, concrete, content=b"x"),
+                    await admin.request(method, concrete, params={"no": "such"}, content=b"{"),
+                    await admin.request(
+                        method, concrete, json={"no": "such"}, params={"no": "such"}
+                    ),
+                ):
+                    assert 400 <= response.status_code < 500, (method, path)
+                    check_response(document, response, operation)

@@ -1,0 +1,99 @@
+"""Schemathesis with all checks and phases against the running services, without a token and with each role."""
+
+import asyncio
+import os
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from svgx_devstack import DevStack
+from tests import leaks
+from tests.e2e.clients.api import Api, ApiSession, open_api
+from tests.limits import HIGH_LIMITS
+
+FOLDER = Path(__file__).parent
+EXAMPLES = os.environ.get("SVGX_FUZZ_EXAMPLES", "4")
+"""Number of requests for each operation and phase. `make fuzz` sends more."""
+
+pytestmark = pytest.mark.timeout(120 + 20 * int(EXAMPLES))
+
+SECRET_NAME = "a secret plan"
+"""The name of a canvas that only its owner may see."""
+
+
+@pytest.fixture(scope="module")
+async def stack(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[DevStack]:
+    """Start a stack of its own, because the test changes accounts, sessions and limits.
+
+    The trusted proxy lets logins have another client address.
+    """
+    settings = {**HIGH_LIMITS, "TRUSTED_PROXIES": "127.0.0.1"}
+    async with DevStack(tmp_path_factory.mktemp("fuzz"), settings=settings) as stack:
+        yield stack
+        assert await asyncio.to_thread(leaks.find_leaks, stack) == []
+
+
+@pytest.fixture(scope="module")
+async def api(stack: DevStack) -> AsyncIterator[Api]:
+    """Open a client for the gateway of this stack."""
+    async with open_api(stack.url) as api:
+        yield api
+
+
+@pytest.fixture(scope="module")
+async def owner(stack: DevStack, api: Api) -> ApiSession:
+    """Create an account with a canvas that no other account may see."""
+    admin = api.session(stack.admin_username, stack.admin_password)
+    owner = api.session_of(await admin.create_user("the-owner"))
+    await owner.create_canvas(SECRET_NAME)
+    return owner
+
+
+@pytest.mark.parametrize("role", ["anonymous", "viewer", "editor", "admin"])
+async def test_responses_to_fuzzed_requests_match_the_openapi_document(
+    stack: DevStack, api: Api, owner: ApiSession, tmp_path: Path, role: str
+) -> None:
+    """No response contains another account's canvas. Proves R-CONTRACT-6 and R-ACCESS-11."""
+    environment = {**os.environ, "SVGX_URL": stack.url}
+    admin = api.session(stack.admin_username, stack.admin_password)
+    if role == "admin":
+        # This is the only admin, so R-AUTH-16 prevents that it deletes or demotes itself.
+        environment |= {
+            "SVGX_USERNAME": stack.admin_username,
+            "SVGX_PASSWORD": stack.admin_password,
+        }
+        environment["SVGX_USER_ID"] = str((await admin.me())["id"])
+    elif role != "anonymous":
+        user = await admin.create_user(f"fuzz-{role}", role)
+        environment |= {"SVGX_USERNAME": user.username, "SVGX_PASSWORD": user.password}
+        environment["SVGX_USER_ID"] = user.id
+    requests = tmp_path / "requests.ndjson"
+    process = await asyncio.create_subprocess_exec(
+        str(Path(sys.executable).with_name("schemathesis")),
+        "--config-file=schemathesis.toml",
+        "run",
+        f"{stack.url}/openapi.json",
+        "--checks=all",
+        f"--max-examples={EXAMPLES}",
+        "--continue-on-failure",
+        "--seed=1",
+        "--report=ndjson",
+        f"--report-ndjson-path={requests}",
+        cwd=FOLDER,
+        env=environment,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    output, _ = await process.communicate()
+    report = output.decode(errors="replace")
+    assert process.returncode == 0, report
+    written = requests.read_text(errors="replace")
+    assert "/runtime/canvases/" in written
+    if role != "admin":
+        assert SECRET_NAME not in written
+        assert [canvas.name for canvas in await owner.canvases()] == [SECRET_NAME]
+    async with httpx.AsyncClient(base_url=stack.url) as http:
+        assert (await http.get("/health/")).status_code == 200

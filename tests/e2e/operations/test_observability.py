@@ -1,0 +1,191 @@
+"""Health, metrics, traces and logs of the services."""
+
+import asyncio
+import json
+from collections.abc import Callable, Iterable
+from urllib.parse import urlsplit
+
+import httpx
+import pytest
+from prometheus_client.metrics_core import Metric
+from prometheus_client.openmetrics import parser as openmetrics_parser
+from prometheus_client.parser import text_string_to_metric_families
+
+from svgx_devstack import DevStack
+from tests.e2e.clients.api import open_api
+from tests.e2e.clients.raw_socket import RawSocket
+from tests.e2e.clients.workspace import Workspace
+from tests.otlp import Span, run_receiver
+
+SERVICES = ("gateway", "auth", "collab", "state")
+# The parser has no type annotations.
+parse_open_metrics: Callable[[str], Iterable[Metric]] = (
+    openmetrics_parser.text_string_to_metric_families
+)
+
+GUIDE_METRICS = {
+    "svgx_engine_errors",
+    "svgx_engine_request_duration_seconds",
+}
+
+
+@pytest.mark.parametrize("slash", ["", "/"])
+@pytest.mark.parametrize("service", SERVICES)
+async def test_every_service_answers_health_requests(
+    stack: DevStack, service: str, slash: str
+) -> None:
+    """Each service answers on its own port, without a redirect. Proves R-OBS-1."""
+    async with httpx.AsyncClient(base_url=stack.service_url(service)) as http:
+        for path in ("/health", "/health/live", "/health/ready"):
+            response = await http.get(path + slash)
+            assert (response.status_code, response.json()["status"]) == (200, "ok"), path
+
+
+@pytest.mark.parametrize("service", SERVICES)
+async def test_every_service_has_the_metrics_of_the_guide(stack: DevStack, service: str) -> None:
+    """The metrics exist in all three formats. Proves R-OBS-2."""
+    async with httpx.AsyncClient(base_url=stack.service_url(service)) as http:
+        text = (await http.get("/metrics/prometheus")).text
+        media_type = "application/openmetrics-text; version=1.0.0"
+        open_metrics_text = (
+            await http.get("/metrics/prometheus", headers={"Accept": media_type})
+        ).text
+        json_metrics = (await http.get("/metrics/")).json()
+    names = {family.name for family in text_string_to_metric_families(text)}
+    assert names >= GUIDE_METRICS
+    assert {family.name for family in parse_open_metrics(open_metrics_text)} >= GUIDE_METRICS
+    assert json_metrics.keys() >= GUIDE_METRICS
+    assert ("svgx_engine_failed_logins" in names) == (service == "auth")
+
+
+async def test_health_summary_lists_every_replica(workspace: Workspace) -> None:
+    """The gateway asks all services over NATS. Proves R-OBS-3."""
+    name = await workspace.stack.add_replica("collab")
+    try:
+        summary = (await workspace.owner.request("GET", "/health/summary/")).json()
+    finally:
+        await workspace.stack.remove_replica(name)
+    assert summary["missing"] == []
+    assert summary["status"] == "ok"
+    replica_counts = {service: len(replicas) for service, replicas in summary["services"].items()}
+    assert replica_counts == {"gateway": 1, "auth": 1, "collab": 2, "state": 1}
+    (state,) = summary["services"]["state"]
+    assert state["dependencies"]["postgresql"]["ok"]
+    assert state["details"]["database_pool"]["max"] >= 1
+
+
+async def test_health_summary_without_a_token_is_refused(stack: DevStack) -> None:
+    """The summary needs a token. Proves R-OBS-3."""
+    async with httpx.AsyncClient(base_url=stack.url) as http:
+        assert (await http.get("/health/summary/")).status_code == 401
+
+
+async def test_readiness_follows_the_dependencies_of_a_service(workspace: Workspace) -> None:
+    """The state service without PostgreSQL is live but not ready. Proves R-OBS-1."""
+    postgres = workspace.stack.process("postgres")
+    async with httpx.AsyncClient(base_url=workspace.stack.service_url("state"), timeout=10) as http:
+        postgres.pause()
+        try:
+            while (response := await http.get("/health/ready")).status_code == 200:
+                pass
+            assert "postgresql" in response.json()["reason"]
+            assert (await http.get("/health/live")).status_code == 200
+        finally:
+            postgres.resume()
+        while (await http.get("/health/ready")).status_code != 200:
+            pass
+
+
+async def test_one_trace_spans_gateway_bus_service_and_sql(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    """The trace continues the caller's trace. Proves R-OBS-4."""
+    trace_id, parent = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
+    with run_receiver() as receiver:
+        settings = {
+            "OTEL_EXPORTER_OTLP_ENDPOINT": receiver.endpoint,
+            "OTEL_BSP_SCHEDULE_DELAY": "50",
+        }
+        async with DevStack(tmp_path_factory.mktemp("traced"), settings=settings) as stack:
+            async with open_api(stack.url) as api:
+                admin = api.session(stack.admin_username, stack.admin_password)
+                response = await admin.request(
+                    "POST",
+                    "/runtime/canvases/",
+                    json={"name": "traced"},
+                    headers={"traceparent": f"00-{trace_id}-{parent}-01"},
+                )
+            assert response.headers["traceresponse"].split("-")[1] == trace_id
+
+            def of_this_trace(spans: Iterable[Span]) -> list[Span]:
+                return [span for span in spans if span.trace_id == trace_id]
+
+            async with asyncio.timeout(30):
+                spans = of_this_trace(
+                    await receiver.wait_until(lambda spans: len(of_this_trace(spans)) >= 4)
+                )
+    by_name = {span.name: span for span in spans}
+    chain = [
+        ("svgx-gateway", "POST /runtime/canvases/"),
+        ("svgx-gateway", "ask svgx.state.canvas.create"),
+        ("svgx-state", "answer state.canvas.create"),
+        ("svgx-state", "sql create_canvas"),
+    ]
+    expected_parent = parent
+    for service, name in chain:
+        assert (by_name[name].service, by_name[name].parent_id) == (service, expected_parent)
+        expected_parent = by_name[name].span_id
+
+
+async def test_logs_contain_no_tokens_and_no_passwords(workspace: Workspace) -> None:
+    """After logins, refusals and WebSockets, no log has a token or a password. Proves R-OBS-5."""
+    secret = workspace.stack.admin_password
+    canvas = await workspace.create_canvas()
+    client = await workspace.connect(canvas)
+    await workspace.driver.wait_synced([client])
+    refused = await workspace.owner.request(
+        "POST", "/auth/login", json={"username": "admin", "password": "a wrong password " + secret}
+    )
+    assert refused.status_code == 401
+    for name in (process.name for process in workspace.stack.processes):
+        text = workspace.stack.log_path(name).read_text(errors="replace")
+        assert secret not in text, name
+        assert "eyJ" not in text, name
+        if name in SERVICES:
+            lines = [json.loads(line) for line in text.splitlines() if line.startswith("{")]
+            assert all({"timestamp", "level", "event", "service"} <= line.keys() for line in lines)
+            assert lines, name
+
+
+async def test_unauthenticated_requests_write_no_log_lines(stack: DevStack) -> None:
+    """Completed, refused and interrupted handshakes and malformed trace headers write no log line. Proves R-OBS-5."""
+    path = stack.log_path("gateway")
+    before = len(path.read_bytes())
+    base = f"{stack.url}/runtime/events"
+    for url in (f"{base}/{'stranger' * 800}?", f"{base}/stranger%3Ftoken=stranger?token=stranger"):
+        async with RawSocket.connect(url) as socket:
+            assert await socket.wait_closed() in (4401, 4404)
+    for changed in ({"Sec-WebSocket-Version": "7"}, {"Upgrade": "h2c"}, {"Bad Name": "x"}):
+        assert await RawSocket.handshake_status(f"{base}/stranger?", changed) >= 400
+    address = urlsplit(stack.url)
+    for _ in range(20):
+        _, writer = await asyncio.open_connection(address.hostname, address.port)
+        writer.write(
+            b"GET /runtime/events/stranger HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\n"
+            b"Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+            b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
+        )
+        writer.close()
+    headers = {
+        "traceparent": f"00-{'1' * 32}-{'2' * 16}-01",
+        "tracestate": "stranger is no member",
+    }
+    async with httpx.AsyncClient(base_url=stack.url, headers=headers) as http:
+        for baggage in ("stranger" * 2000, "stranger, stranger"):
+            response = await http.get("/auth/me", headers={"baggage": baggage})
+            assert response.status_code == 401
+    written = path.read_bytes()[before:].decode(errors="replace")
+    assert "stranger" not in written
+    lines = [json.loads(line) for line in written.splitlines()]
+    libraries = ("uvicorn", "websockets", "opentelemetry", "asyncio")
+    assert [line for line in lines if line.get("logger", "").startswith(libraries)] == []

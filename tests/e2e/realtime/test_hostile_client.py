@@ -1,0 +1,80 @@
+"""A client that sends malformed messages and harmful updates to a canvas that it may edit."""
+
+import contextlib
+
+import websockets
+
+from svgx_yjs import protocol
+from tests.e2e.clients.workspace import Workspace
+from tests.unit.canvas.updates import nested_types, nested_values
+
+HARMFUL_UPDATES = [
+    b"no update",
+    nested_types(100_000),
+    nested_values(1_000_000),
+    # Clocks that exceed 32 bits: pycrdt would panic on the next edit, or on every later load.
+    bytes.fromhex("010107ffffffff0f040101740361626300"),
+    bytes.fromhex("010139f0b2fa8ec284031344c9f0b2fa8ec284030f0361626300"),
+]
+
+
+async def wait_close_code(socket: websockets.ClientConnection) -> int | None:
+    """Discard messages until the server closes the connection, and return the close code."""
+    with contextlib.suppress(websockets.ConnectionClosed):
+        while True:
+            await socket.recv()
+    return socket.close_code
+
+
+async def test_malformed_message_closes_only_its_sender_with_4400(
+    workspace: Workspace, canvas: str
+) -> None:
+    """Another client edits the same canvas and is not affected. Proves R-SYNC-8, R-SYNC-11 and R-SYNC-12."""
+    bystander = await workspace.connect(canvas)
+    await workspace.driver.wait_synced([bystander])
+    restarts = workspace.stack.process("collab").restarts
+    url = f"{workspace.api.websocket_url}/{canvas}?token={await workspace.owner.access_token()}"
+    messages: list[bytes | str] = [
+        b"",
+        b"\xff",
+        b"\x00\x09",
+        "text",
+        protocol.encode_sync_step_1(b"\xff\xff"),
+        protocol.encode_sync_step_1(b"\xff\xff\xff\xff\x0f"),
+        *map(protocol.encode_update, HARMFUL_UPDATES),
+    ]
+    for message in messages:
+        async with websockets.connect(url) as socket:
+            await socket.send(message)
+            assert await wait_close_code(socket) == 4400, message[:20]
+    await bystander.add_element("still-here")
+    await workspace.driver.wait_saved([bystander])
+    assert workspace.stack.process("collab").restarts == restarts
+
+
+async def test_pending_item_inside_a_text_keeps_the_canvas_usable(
+    workspace: Workspace, canvas: str
+) -> None:
+    """The item waits for its parent, and the parent is a text. Clients can edit, and the canvas loads again.
+
+    Proves R-SYNC-12.
+    """
+    url = f"{workspace.api.websocket_url}/{canvas}?saved=1&token={await workspace.owner.access_token()}"
+    bystander = await workspace.connect(canvas)
+    await workspace.driver.wait_synced([bystander])
+    # First the item inside client 7's first struct, then that struct, a text in the root "t".
+    updates = [
+        bytes.fromhex("01010800040007000162") + b"\x00",
+        bytes.fromhex("01010700040101740161") + b"\x00",
+    ]
+    async with websockets.connect(url) as socket:
+        for number, update in enumerate(updates, start=1):
+            await socket.send(protocol.encode_update(update))
+            while await socket.recv() != protocol.encode_saved(number):
+                pass
+    await bystander.add_element("still-here")
+    await workspace.driver.wait_saved([bystander])
+    workspace.stack.process("collab").kill()
+    newcomer = await workspace.connect(canvas)
+    await workspace.driver.wait_synced([newcomer])
+    await workspace.driver.wait_converged([bystander, newcomer])

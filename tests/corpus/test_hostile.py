@@ -8,7 +8,7 @@ import pytest
 from svgx_canvas import SvgRefused, export_json, export_svg, import_svg, render_png
 from tests.corpus.corpus import HOSTILE, files, needs_corpus
 from tests.unit.canvas.audit import problems
-from tests.unit.canvas.peers import raw_document
+from tests.unit.canvas.client_documents import raw_document
 
 
 def _payloads() -> dict[str, bytes]:

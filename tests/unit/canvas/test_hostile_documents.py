@@ -12,7 +12,7 @@ from svgx_canvas import SvgRefused, export_json, export_svg
 from svgx_canvas.limits import Limits
 from svgx_yjs.lib0 import encode_text, encode_uint
 from tests.unit.canvas.audit import problems
-from tests.unit.canvas.peers import document
+from tests.unit.canvas.client_documents import document
 
 _URLS = [
     "javascript:alert(1)",

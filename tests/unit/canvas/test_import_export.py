@@ -6,7 +6,7 @@ import pytest
 from pycrdt import Doc, Map
 
 from svgx_canvas import Dropped, SvgRefused, export_json, export_svg, import_svg
-from svgx_canvas.document.document import load, read
+from svgx_canvas.document.element_tree import load, read
 
 XMLNS = 'xmlns="http://www.w3.org/2000/svg"'
 

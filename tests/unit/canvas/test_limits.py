@@ -9,7 +9,7 @@ from collections.abc import Callable
 import pytest
 
 from svgx_canvas import DEFAULT_LIMITS, Limits, SvgRefused, export_svg, import_svg, render_png
-from tests.unit.canvas.peers import raw_document
+from tests.unit.canvas.client_documents import raw_document
 
 HEAD = (
     '<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink"'

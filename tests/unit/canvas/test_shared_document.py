@@ -7,12 +7,12 @@ import pytest
 from pycrdt import Doc, Map
 
 from svgx_canvas.document import shared_document
-from svgx_canvas.document.shared_document import MAX_WAITING_BYTES, Fault, SharedDocument, merge
+from svgx_canvas.document.shared_document import MAX_PENDING_BYTES, Fault, SharedDocument, merge
 from svgx_yjs.lib0 import Malformed
 from svgx_yjs.nesting import Nesting
-from svgx_yjs.structure import Split, split
-from tests.unit.canvas.test_compaction import content, history
-from tests.unit.canvas.updates import ANY, NULL, after, in_root, nested_types, text, update
+from svgx_yjs.splitting import Split, split
+from tests.unit.canvas.histories import content, history
+from tests.unit.yjs.updates import ANY, NULL, after, in_root, nested_types, text, update
 
 
 def whole(document: SharedDocument) -> bytes:
@@ -29,7 +29,7 @@ def test_any_order_with_repeats_makes_the_same_document(seed: int) -> None:
     received = [*updates, *rng.sample(updates, len(updates) // 3)]
     document = SharedDocument.load()
     changes = [change for each in received for change in document.integrate(each).changes]
-    assert not document.waiting
+    assert not document.pending
     assert content(whole(document)) == expected
     assert content(*changes) == expected
     assert content(whole(SharedDocument.load(updates))) == expected
@@ -63,7 +63,7 @@ def test_what_is_new_is_told_from_what_is_not() -> None:
     assert document.integrate(later).new
     assert not document.integrate(later).new
     assert document.integrate(first).new
-    assert not document.waiting
+    assert not document.pending
     assert not document.integrate(first).new
     assert not document.integrate(later).new
 
@@ -71,12 +71,12 @@ def test_what_is_new_is_told_from_what_is_not() -> None:
 def test_waiting_is_bounded_by_bytes() -> None:
     """Proves R-SYNC-14: what waits longest is forgotten first, down to half."""
     document = SharedDocument.load()
-    size = MAX_WAITING_BYTES // 4
+    size = MAX_PENDING_BYTES // 4
     filler = b"\x01\x74" + bytes.fromhex("80808002") + b"x" * size
     pieces = [update((client, 1, [in_root(ANY, filler)])) for client in range(5)]
     for piece in pieces:
         assert document.integrate(piece).new
-    assert document.waiting == pieces[-2:]
+    assert document.pending == pieces[-2:]
 
 
 def test_what_waits_is_looked_at_when_what_it_lacks_arrives() -> None:
@@ -85,7 +85,7 @@ def test_what_waits_is_looked_at_when_what_it_lacks_arrives() -> None:
     for client in range(100, 200):
         document.integrate(update((client, 0, [after(ANY, NULL, (5, 0))])))
     assert len(document.integrate(update((6, 0, [in_root(ANY, NULL)]))).changes) == 1
-    assert len(document.waiting) == 100
+    assert len(document.pending) == 100
     assert len(document.integrate(update((5, 0, [in_root(ANY, NULL, key="l")]))).changes) == 101
 
 
@@ -104,7 +104,7 @@ def test_what_can_go_nowhere_waits_when_it_is_in_a_journal() -> None:
         SharedDocument.load().integrate(deep)
     document = SharedDocument.load([deep, update((8, 0, [in_root(ANY, NULL, key="l")]))])
     assert document.left_out == 0
-    assert len(document.waiting) == 1
+    assert len(document.pending) == 1
     assert "l" in dict(content(whole(document)))  # type: ignore[call-overload]
 
 

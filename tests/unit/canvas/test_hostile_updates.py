@@ -52,7 +52,7 @@ CONTENTS = [
 
 
 class UpdateFuzzer:
-    """A generator of updates whose structs refer to each other and to arbitrary other structs."""
+    """A generator of updates. Their structs refer to each other and to arbitrary other structs."""
 
     def __init__(self, seed: int) -> None:
         self._rng = random.Random(seed)

@@ -193,7 +193,7 @@ def test_depth_includes_neighbours_and_known_structs() -> None:
 
 
 def test_item_inside_deleted_content_is_ready() -> None:
-    """One client may delete a map while another client writes into it."""
+    """A client may delete a map while another client writes into it."""
     written = update((5, 0, [gap(GC, 2), inside(ANY, NULL, (5, 1))]))
     assert split_for_empty(written).ready is written
 
@@ -287,7 +287,7 @@ def test_pending_structs_are_in_small_pieces() -> None:
 
 
 def test_known_structs_are_not_in_the_ready_update() -> None:
-    """Proves R-SYNC-12: pycrdt never reads a known struct again, whose content might differ."""
+    """Proves R-SYNC-12: pycrdt never reads a known struct again, because its content might differ."""
     known, nesting = {5: 2}, Nesting()
     written = update((5, 0, [gap(GC, 1), in_root(STRING, text("x")), in_root(ANY, NULL)]))
     assert split(written, known, nesting).ready == update((5, 2, [in_root(ANY, NULL)]))

@@ -31,7 +31,7 @@ def inside(kind: int, content: bytes, parent: tuple[int, int], *, key: str = "k"
 
 
 def after(kind: int, content: bytes, origin: tuple[int, int]) -> Struct:
-    """Return an item whose left neighbour is `origin`. It takes the parent of that item."""
+    """Return an item to the right of `origin`, with the same parent."""
     return Encoder().raw(bytes([kind | 0x80])).uint(origin[0]).uint(origin[1]).raw(content).finish()
 
 

@@ -13,10 +13,10 @@ def words(text: str) -> frozenset[str]:
 
 
 TEXT_ELEMENTS = frozenset({"text", "tspan", "textPath", "tref"})
-"""Elements whose character data is drawn."""
+"""Elements with drawn character data."""
 
 DESCRIPTIVE_ELEMENTS = frozenset({"title", "desc"})
-"""Elements whose content is plain character data, which is never drawn."""
+"""Elements with plain character data that is never drawn."""
 
 ANIMATION_ELEMENTS = frozenset({"animate", "animateMotion", "animateTransform", "set"})
 
@@ -37,7 +37,7 @@ ELEMENTS = (
 )
 
 REFERENCES = frozenset({"href", "xlink:href"})
-"""The allowed attributes whose value is a URL. Others, such as `src`, `xml:base` and `ping`, are not allowed at all."""
+"""The allowed attributes with a URL as value. Others, such as `src`, `xml:base` and `ping`, are not allowed at all."""
 
 IMAGE_ELEMENTS = frozenset({"image", "feImage"})
 """Elements that may refer to an image in a data: URL. All others may only refer to a fragment of the same document."""

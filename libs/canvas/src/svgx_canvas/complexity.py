@@ -248,7 +248,7 @@ def _pixels(attrs: Mapping[str, str]) -> int:
 
 
 def _operations(element: Element) -> int:
-    """Return the operations per pixel of a filter step whose cost depends on its attributes, as resvg implements it."""
+    """Return the operations per pixel of a filter step if its cost depends on its attributes (as in resvg), or 0."""
     match element.tag:
         case "feMorphology":
             across, down = _pair(element.attrs.get("radius", ""), 0)

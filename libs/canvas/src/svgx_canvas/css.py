@@ -44,13 +44,13 @@ _BLOCKS = (ast.ParenthesesBlock, ast.SquareBracketsBlock, ast.CurlyBracketsBlock
 
 
 def value_is_safe(value: str) -> bool:
-    """Whether the value of a property or presentation attribute refers to nothing outside the document."""
+    """Return whether the value of a property or presentation attribute refers to nothing outside the document."""
     # Without a parenthesis there is neither a URL nor a function, escaped or not.
     return "(" not in value or _value_is_safe(value)
 
 
 def transform_is_safe(value: str) -> bool:
-    """Whether the value of a transform attribute refers to nothing outside the document.
+    """Return whether the value of a transform attribute refers to nothing outside the document.
 
     Most values match the SVG grammar. That check comes first, because it is faster than parsing CSS.
     """
@@ -63,10 +63,10 @@ def _value_is_safe(value: str) -> bool:
 
 
 def _tokens_are_safe(tokens: Iterable[ast.Node], *, selector: bool = False) -> bool:
-    """Whether the tokens, also those in blocks, are free of parse errors, of URLs other than fragments and of functions
-    outside the list.
+    """Return whether the tokens and the contents of their blocks are safe.
 
-    A selector may have any function, because selector functions are harmless, but no URL.
+    Unsafe tokens are parse errors, URLs other than fragments, and functions outside the list. A selector may have any
+    function, because selector functions are harmless, but no URL.
     """
     stack = [iter(tokens)]
     while stack:
@@ -94,7 +94,7 @@ def _is_url(token: ast.Node) -> bool:
 
 
 def _is_fragment(token: ast.Node) -> bool:
-    """Whether a URL is a fragment: `url(#a)` or `url("#a")`."""
+    """Return whether a URL is a fragment: `url(#a)` or `url("#a")`."""
     if isinstance(token, ast.URLToken):
         return bool(token.value.startswith("#"))
     assert isinstance(token, ast.FunctionBlock)
@@ -242,7 +242,7 @@ def fragments(value: str) -> tuple[str, ...]:
 
 
 def declarations(text: str, watched: frozenset[str]) -> list[tuple[str, str]]:
-    """Return name and value of the declarations in a `style` attribute whose property is in `watched`."""
+    """Return name and value of the declarations of `watched` properties in a `style` attribute."""
     if not _STRUCTURE.search(text):
         pairs = [part.partition(":") for part in text.split(";")]
         named = [(name.strip().lower(), value.strip()) for name, _, value in pairs]
@@ -263,7 +263,7 @@ def _parsed_declarations(text: str) -> tuple[tuple[str, str], ...]:
 def sheet_declarations(
     text: str, watched: frozenset[str]
 ) -> list[tuple[tuple[str, str], str, str]]:
-    """Return the declarations of a cleaned style sheet whose property is in `watched`.
+    """Return the declarations of `watched` properties in a cleaned style sheet.
 
     Each has the key of the last part of its selector, the name and the value. A key is ("class", name), ("id", name),
     ("type", name) or ("any", "").

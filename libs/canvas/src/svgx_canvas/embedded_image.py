@@ -22,7 +22,7 @@ class EmbeddedImage:
     """The format and the size of an image."""
 
     format: str
-    """One of "png", "jpeg", "gif" and "webp"."""
+    """The name in the media type: "png", "jpeg", "gif" or "webp"."""
     width: int
     """Pixels."""
     height: int

@@ -37,7 +37,7 @@ class Limits:
     image_pixels: int = 32_000_000
     """Pixels of all embedded images. An image that is drawn several times counts several times."""
     filter_operations: int = 2_000_000_000
-    """Operations of the filter steps whose cost depends on their attributes (morphology, convolution, turbulence), if
+    """Operations of the filter steps with costs that depend on attributes (morphology, convolution, turbulence), if
     each step is applied to the whole picture. Measured: resvg does 250 million a second."""
     layers: int = 64
     """Layers that a renderer paints on at the same time, for opacity, masks, filters (one per step), blending, clip

@@ -57,7 +57,7 @@ class Report:
 
 
 def keeps_text(tag: str, *, in_text: bool) -> bool:
-    """Whether character data directly in this element has a meaning. `in_text`: the element is inside a text."""
+    """Return whether character data directly in this element has a meaning. `in_text`: the element is in a text."""
     return (
         tag in allow_list.TEXT_ELEMENTS
         or tag in allow_list.DESCRIPTIVE_ELEMENTS
@@ -141,7 +141,7 @@ def _clean_reference(tag: str, value: str) -> str | None:
 
 
 def _has_absolute_url(value: str) -> bool:
-    """Whether a browser could read one of the values of an animation as an absolute URL."""
+    """Return whether a browser could read one of the values of an animation as an absolute URL."""
     compact = re.sub(r"[\x00-\x20]+", "", value)
     return any(_SCHEME.match(part) for part in compact.split(";"))
 

@@ -118,7 +118,7 @@ def _drawn_size(text: str) -> tuple[float, float]:
             continue
         across, down = struct.unpack(">II", png[16:24])
         return across / 10.0**exponent, down / 10.0**exponent
-    # One side is shorter than five pixels. The other one is at most `_PROBE_SIDE` times as long, because the small
+    # The shorter side has less than 5 pixels. The other one is at most `_PROBE_SIDE` times as long, because the small
     # picture above has at least one pixel on each side.
     return 5.0, 5.0 * _PROBE_SIDE
 

@@ -72,7 +72,7 @@ def _decode(svg: bytes) -> bytes:
 
 
 class _OpenElement:
-    """An element whose end tag has not been read yet."""
+    """An element before its end tag."""
 
     __slots__ = ("children", "element", "in_text", "tag")
 

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import Self
 
-from svgx_canvas.exchange import Imported
+from svgx_canvas.import_export import Imported
 from svgx_canvas.limits import SvgRefused
 from svgx_canvas.policy import Dropped
 from svgx_workers.frames import PREFIX, Frame, decode, decode_prefix, encode
@@ -204,7 +204,7 @@ def _checked(result: Frame) -> Frame:
 
 
 class _Child:
-    """One child process of the pool. A job starts the process anew if it was killed."""
+    """A child process of the pool. A job starts the process anew if it was killed."""
 
     def __init__(self, memory_bytes: int, timeout_seconds: float) -> None:
         self._arguments = [str(memory_bytes), str(math.ceil(timeout_seconds))]

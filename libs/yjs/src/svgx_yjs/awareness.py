@@ -24,7 +24,7 @@ class State:
 
     @property
     def present(self) -> bool:
-        """Whether the client has not left."""
+        """Return whether the client is present, which means that it has not left."""
         return self.json != "null"
 
     @property
@@ -33,7 +33,7 @@ class State:
         return len(self.json.encode())
 
     def supersedes(self, known: "State") -> bool:
-        """Whether this state replaces `known`: its clock is later, or at the same clock it says that the client left.
+        """Return whether the state replaces `known`: its clock is later, or the clock is the same and the client left.
 
         This is the rule of y-protocols (applyAwarenessUpdate).
         """
@@ -48,7 +48,7 @@ class State:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A received state whose JSON has not been checked yet."""
+    """A received state with unchecked JSON."""
 
     client: int
     clock: int

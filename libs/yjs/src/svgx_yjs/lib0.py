@@ -79,7 +79,7 @@ class Decoder:
 
     @property
     def done(self) -> bool:
-        """Whether all bytes have been read."""
+        """Return whether all bytes have been read."""
         return self.position >= len(self._data)
 
     def byte(self) -> int:

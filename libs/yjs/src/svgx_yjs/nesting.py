@@ -13,7 +13,7 @@ class Place(NamedTuple):
     depth: int
     """The number of types around the struct, the root type included."""
     can_contain: bool
-    """Whether other structs can lie inside: the struct is a type, or deleted content."""
+    """True if other structs can lie inside: the struct is a type or deleted content."""
 
 
 GC_PLACE = Place(0, 0, can_contain=True)
@@ -56,7 +56,7 @@ class Nesting:
         self._uncuttable.add((client, clock))
 
     def may_cut(self, client: int, clock: int) -> bool:
-        """Whether a struct may be cut before this clock.
+        """Return whether a struct may be cut before this clock.
 
         A cut between the two code units of one character is forbidden: pycrdt gives the whole character to one side,
         and its clocks are wrong from then on.

@@ -12,11 +12,17 @@ SYNC, AWARENESS, AUTH, QUERY_AWARENESS = 0, 1, 2, 3
 STEP_1, STEP_2, UPDATE = 0, 1, 2
 
 SAVED = 100
-"""Not of y-protocols. To a client that connected with `saved=1`: the number of its document messages that are saved."""
+"""The server's message to a client that connected with `saved=1`: the number of its document messages that are saved.
+
+The type is an addition to y-protocols.
+"""
 
 TOKEN = 101
-"""Not of y-protocols. From a client: a fresh access token. To a client that connected with `renew=1`: the seconds until
-its token expires, when it is time for a fresh one and when a fresh one was accepted."""
+"""A client's message with a fresh access token, and the server's message to a client that connected with `renew=1`.
+
+The server's message has the seconds until the token expires. The server sends it when it is time for a fresh token, and
+after it has accepted one. The type is an addition to y-protocols.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +38,7 @@ class DocumentMessage:
 
     update: bytes
     whole: bool
-    """Whether the message is a sync step 2: the update has everything that the sender has and the receiver lacks."""
+    """True for a sync step 2: the update has everything that the sender has and the receiver lacks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +62,7 @@ class TokenMessage:
 
 @dataclass(frozen=True, slots=True)
 class IgnoredMessage:
-    """A message of type `AUTH`, which y-protocols defines for servers only."""
+    """A message of type `AUTH`. Only servers send a useful one (y-protocols, auth.js: permission denied)."""
 
 
 Message = (

@@ -36,7 +36,7 @@ class Split:
     """`pending` in small updates, each with the struct that it waits for. When that struct arrives, only the piece has
     to be read again, and not the whole pending part."""
     unplaceable: bool = False
-    """Whether a part of the update can never be integrated."""
+    """True if a part of the update can never be integrated."""
 
 
 def split(update: bytes, known: Mapping[int, int], nesting: Nesting) -> Split:
@@ -145,7 +145,7 @@ class _Reader:
         self.nesting = Nesting()
         self.unplaceable = False
         self.must_rewrite = False
-        """Whether the update must be encoded anew, although nothing is pending."""
+        """True if the update must be encoded anew, although nothing is pending."""
         self._decoder = decoder
         self._known = known
         self._known_nesting = nesting
@@ -159,7 +159,7 @@ class _Reader:
         return self._known.get(client, 0) if clock is None else clock
 
     def read(self) -> None:
-        """Read all sections, then resume each blocked section whose missing struct came in a later one."""
+        """Read all sections. Then resume each blocked section after its missing struct came in another section."""
         decoder = self._decoder
         seen: set[int] = set()
         for _ in range(decoder.uint()):
@@ -247,11 +247,11 @@ class _Reader:
         return None
 
     def may_cut(self, client: int, clock: int) -> bool:
-        """Whether a struct may be cut before this clock."""
+        """Return whether a struct may be cut before this clock."""
         return self.nesting.may_cut(client, clock) and self._known_nesting.may_cut(client, clock)
 
     def _place(self, info: int, dependencies: tuple[Id, ...], list_id: int) -> Place | None:
-        """Return the place of a struct whose dependencies are integrated, or None if no place is possible."""
+        """Return the place of a struct, or None if no place is possible. Its dependencies must be integrated."""
         if info == GC:
             return GC_PLACE
         depth = 1
@@ -272,13 +272,13 @@ class _Reader:
         return Place(list_id, depth, can_contain) if depth <= MAX_DEPTH else None
 
     def _may_insert(self, info: int, neighbours: tuple[Id, ...]) -> bool:
-        """Whether an item may be inserted beside these neighbours, which cuts the structs they are in."""
+        """Return whether an item may be inserted beside these neighbours. It cuts the neighbours' structs."""
         if info & ORIGIN and not self.may_cut(neighbours[0][0], neighbours[0][1] + 1):
             return False
         return not info & RIGHT_ORIGIN or self.may_cut(*neighbours[-1])
 
     def _place_of_rest(self, client: int, next_clock: int, place: Place) -> Place | None:
-        """Return the place of the rest of a struct whose first part, up to `next_clock`, is integrated.
+        """Return the place of the rest of a struct after its first part, up to `next_clock`, was integrated.
 
         Return None if the first part is in another list, or if the struct must not be cut there.
         """

@@ -32,7 +32,7 @@ Id = tuple[int, int]
 
 
 class Struct(NamedTuple):
-    """One struct of an update, without its content."""
+    """A struct of an update, without its content."""
 
     length: int
     """Clocks that the struct takes."""

@@ -70,7 +70,7 @@ class SharedDocument:
 
     @classmethod
     def load(cls, updates: Sequence[bytes] = (), *, faulty: Collection[bytes] = ()) -> Self:
-        """Return the document of a journal, whose updates may be in any order.
+        """Return the document of a journal. The order of its updates does not matter.
 
         Updates that cannot be integrated are left out. `faulty` has digests of updates that are left out now and
         refused later. Raises `Fault` if pycrdt fails on more than `MAX_FAULTS` updates.

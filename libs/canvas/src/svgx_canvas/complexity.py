@@ -1,7 +1,7 @@
 """Estimate the cost of rendering a canvas without rendering it.
 
 A few hundred bytes of nested `use` elements expand to billions of elements. The cost of each element is computed once
-and remembered, so the total takes one pass over the elements, however often they are referred to. `limits` has the
+and remembered, so the total takes one pass over the elements, regardless of the number of references. `limits` has the
 measurements with resvg 0.48. All costs are upper bounds: a rule of a style sheet counts for each element that the last
 part of its selector could match.
 """

@@ -151,7 +151,7 @@ def clean_text(text: str) -> str:
     return _NOT_XML.sub("", text) if _NOT_XML.search(text) else text
 
 
-def clean_style(text: str, limits: Limits, report: Report) -> str:
+def _clean_style(text: str, limits: Limits, report: Report) -> str:
     """Return the allowed rules of a style sheet. The text is unchanged if all are allowed and it has no "<"."""
     inner = Report()
     cleaned = css.clean_stylesheet(text, limits, inner.add)
@@ -240,5 +240,5 @@ class StyleBudget:
         if not texts:
             return []
         text = clean_text("".join(text.text for text in texts))
-        cleaned = clean_style(text, self._limits, report)
+        cleaned = _clean_style(text, self._limits, report)
         return [replace(texts[0], text=cleaned, attrs={}, children=[])] if cleaned else []

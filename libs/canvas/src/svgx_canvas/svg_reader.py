@@ -132,7 +132,7 @@ class _Reader:
             raise SvgRefused("malformed", "svg", detail="the file has no svg element")
         return self._canvas
 
-    # The document type
+    # Handlers of the document type
 
     def _doctype_starts(
         self, _name: str, system: str | None, _public: str | None, _has_internal: bool
@@ -198,7 +198,7 @@ class _Reader:
             "characters of expanded entities",
         )
 
-    # The content
+    # Handlers of the content
 
     def _start(self, name: str, flat: list[str]) -> None:
         self._count += 1

@@ -29,7 +29,7 @@ class State:
 
     @property
     def size(self) -> int:
-        """Bytes of the JSON."""
+        """Return the length of the JSON in bytes."""
         return len(self.json.encode())
 
     def supersedes(self, known: "State") -> bool:

@@ -8,7 +8,7 @@ from itertools import chain
 from svgx_yjs.lib0 import Decoder, Malformed
 
 MAX_DEPTH = 500
-"""Levels of arrays and objects in one value. A deeper value is refused, because readers, browsers too, recurse."""
+"""Levels of arrays and objects in one value. A deeper value is refused, because readers recurse, browsers too."""
 
 MAX_JSON_DEPTH = 100
 """Levels of arrays and objects in JSON. Deeper JSON is refused; pycrdt's reader accepts 127 levels."""

@@ -14,7 +14,7 @@ MAX_DEPTH = 500
 browsers."""
 
 PIECE_BYTES = 16 * 1024
-"""Bytes from which a piece of the pending part ends with the current struct."""
+"""Bytes after which a piece of pending structs ends. A piece is longer by one struct at most."""
 
 _CAN_CONTAIN = (GC, 1, 7)
 """Content kinds that other structs can lie inside: deleted content and types."""

@@ -1,9 +1,9 @@
 """The binary structure of Yjs updates and state vectors (github.com/yjs/yjs, src/utils/encoding.js and src/structs).
 
-An update (v1) starts with the number of clients. For each client follow the number of its structs, the client and the
-first clock, then the structs. The delete set ends the update: `delete_set`. A struct is an item, a GC (deleted content)
-or a skip (a gap in the clocks). It starts with a byte of flags and content kind. An item names the structs that it
-depends on by client and clock; its content follows.
+An update (v1) starts with the number of clients. For each client it has the number of structs, the client, the first
+clock and the structs. It ends with the delete set (see `delete_set`). A struct is an item, a GC (deleted content) or a
+skip (a gap in the clocks). It starts with a byte of flags and content kind. An item then names the structs that it
+depends on by client and clock, and ends with its content.
 """
 
 from typing import NamedTuple

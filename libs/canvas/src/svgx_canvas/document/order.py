@@ -1,6 +1,6 @@
 """Fractional indexes: strings that sort by their characters. Between any two of them fits another one.
 
-The format is the format of the npm package `fractional-indexing` (after David Greenspan, "Implementing Fractional
+They have the format of the npm package `fractional-indexing` (after David Greenspan, "Implementing Fractional
 Indexing"), so that web clients can use that package. A key is an integer and a fraction. The integer's first letter
 gives the number of its digits: `a` one, `b` two, … `z` twenty-six, and for negative integers `Z` one, `Y` two, …. The
 fraction is the rest of the key: the digits after the point, without trailing zeros. Digits are 0-9A-Za-z in ASCII
@@ -54,7 +54,7 @@ def first_keys(count: int) -> list[str]:
     keys: list[str] = []
     key: str | None = "a0"
     for _ in range(count):
-        assert key is not None  # There are 62 ** 26 integers and more.
+        assert key is not None  # None would follow only after more than 62 ** 26 keys.
         keys.append(key)
         key = _increment(key)
     return keys

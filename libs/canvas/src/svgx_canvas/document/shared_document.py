@@ -33,7 +33,7 @@ MAX_FAULTS = 20
 
 
 class Fault(Exception):
-    """pycrdt failed on a well-formed update. The document must not be used any more."""
+    """A failure of pycrdt on a well-formed update. The document must not be used any more."""
 
     culprit: bytes | None = None
     """The digest of the update that pycrdt failed on: the edit itself, or a pending update that the edit released."""
@@ -158,7 +158,7 @@ class SharedDocument:
             with _pycrdt_faults():
                 self._doc.apply_update(parts.ready)
             if parts.clocks and self._subscription is not None and not self._changes:
-                # pycrdt ignored the update. Without this check it would be lost, although it counts as saved.
+                # pycrdt ignored the update. Without this check the update would count as saved and be lost.
                 raise Fault
         except Fault as fault:
             fault.culprit = _digest(update)
@@ -192,7 +192,7 @@ class SharedDocument:
     def _forget_oldest(self) -> None:
         """Forget the oldest pieces, down to half of the limit.
 
-        Half, because the heaps have to be built anew afterwards, which must not happen for each edit.
+        The heaps are built anew afterwards. Half of the limit leaves room, so that this does not happen for each edit.
         """
         while self._pending_bytes > MAX_PENDING_BYTES // 2:
             self._forget(next(iter(self._pending)))

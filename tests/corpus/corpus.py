@@ -1,4 +1,4 @@
-"""Where the corpora are, beside the repository. Without them the tests that use them are skipped, visibly."""
+"""The SVG corpora, in a folder beside the repository. If it is missing, the tests that need it are skipped."""
 
 from pathlib import Path
 
@@ -12,5 +12,5 @@ needs_corpus = pytest.mark.skipif(not CORPUS.is_dir(), reason=f"no corpus at {CO
 
 
 def files(folder: Path) -> list[Path]:
-    """The SVG files below a folder, in a fixed order; none where there is no folder."""
+    """Return the SVG files below a folder, sorted, or an empty list if the folder is missing."""
     return sorted(folder.rglob("*.svg"))

@@ -1,4 +1,4 @@
-"""Files made to attack: whichever way they come in, nothing comes out that runs or fetches. Proves R-SVG-3."""
+"""Attack files: after import, or written directly by a client, no export runs code or fetches. Proves R-SVG-3."""
 
 import json
 import re
@@ -8,7 +8,7 @@ import pytest
 from svgx_canvas import SvgRefused, export_json, export_svg, import_svg, render_png
 from tests.corpus.corpus import HOSTILE, files, needs_corpus
 from tests.unit.canvas.audit import problems
-from tests.unit.canvas.peers import raw_document
+from tests.unit.canvas.client_documents import raw_document
 
 
 def _payloads() -> dict[str, bytes]:
@@ -21,7 +21,7 @@ def _payloads() -> dict[str, bytes]:
 
 
 def _variants(payload: bytes) -> list[bytes]:
-    """The payload as a file, and what HTML would make of it: SVG with its namespaces, alone or inside of a file."""
+    """Return the payload as a file, and as HTML would read it: SVG with namespaces, alone and inside another file."""
     text = payload.decode()
     head = '<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink"'
     parts = re.findall(r"<svg\b.*?</svg>", text, re.DOTALL | re.IGNORECASE)
@@ -34,7 +34,7 @@ _PAYLOADS = _payloads()
 
 @needs_corpus
 @pytest.mark.parametrize("name", _PAYLOADS)
-def test_imported(name: str) -> None:
+def test_hostile_file_is_clean_after_import(name: str) -> None:
     for variant in _variants(_PAYLOADS[name]):
         try:
             state = import_svg(variant, None).update
@@ -51,7 +51,7 @@ def test_imported(name: str) -> None:
 
 @needs_corpus
 @pytest.mark.parametrize("name", _PAYLOADS)
-def test_written_straight_into_the_document(name: str) -> None:
+def test_hostile_document_is_clean_after_export(name: str) -> None:
     for variant in _variants(_PAYLOADS[name]):
         state = raw_document(variant)
         if state is None:
@@ -66,8 +66,8 @@ def test_written_straight_into_the_document(name: str) -> None:
 
 
 @needs_corpus
-def test_the_corpus_is_worth_its_name() -> None:
-    """That the audit sees what the policy has to remove: most of these files fail it as they are."""
+def test_audit_finds_problems_in_the_raw_corpus() -> None:
+    """The audit finds problems in the files before cleaning, so an empty audit after cleaning has a meaning."""
     failing = 0
     for payload in _PAYLOADS.values():
         for variant in _variants(payload):

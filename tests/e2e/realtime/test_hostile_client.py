@@ -6,7 +6,7 @@ import websockets
 
 from svgx_yjs import protocol
 from tests.e2e.clients.workspace import Workspace
-from tests.unit.canvas.updates import nested_types, nested_values
+from tests.unit.yjs.updates import nested_types, nested_values
 
 HARMFUL_UPDATES = [
     b"no update",

@@ -19,7 +19,7 @@ from svgx_common.messaging.wire import (
 )
 from svgx_devstack import DevStack
 from svgx_yjs.nesting import Nesting
-from svgx_yjs.structure import Split
+from svgx_yjs.splitting import Split
 from tests.integration.collab.replica import Drawer, replica
 
 HARM = bytes.fromhex("0102070004010174016104000700016200")

@@ -1,6 +1,6 @@
-"""An independent look at SVG text for what must not be in it; it shares no code with the policy.
+"""Audit SVG text for forbidden content. The audit is independent: it shares no code with the policy.
 
-The text is parsed as a browser or renderer would: XML by libxml2, CSS by tinycss2. Nothing is searched for as text.
+The text is parsed as a browser or renderer parses it: XML with libxml2, CSS with tinycss2. There is no text search.
 """
 
 import re
@@ -34,7 +34,7 @@ _FETCHING_FUNCTIONS = {
 
 
 def problems(svg: bytes) -> list[str]:
-    """Everything in the file that runs, or that makes a browser or a renderer fetch from outside of it."""
+    """Return everything in the file that runs code or makes a browser or renderer fetch a resource."""
     parser = etree.XMLParser(resolve_entities=False, no_network=True, huge_tree=True)
     root = etree.fromstring(svg, parser)
     found = []
@@ -60,7 +60,7 @@ def problems(svg: bytes) -> list[str]:
 
 def _attribute(name: str, value: str) -> Iterator[str]:
     local = etree.QName(name).localname.lower()
-    # URLs: leading control characters and spaces are stripped, tabs and line ends removed anywhere (WHATWG URL 4.4).
+    # Browsers strip leading control characters and spaces of a URL, and remove all tabs and line ends (WHATWG URL 4.4).
     url = re.sub(r"[\t\n\r]", "", value.strip("".join(map(chr, range(33)))))
     if local.startswith("on"):
         yield "event handler"

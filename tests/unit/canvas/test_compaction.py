@@ -1,55 +1,18 @@
-"""Compaction keeps everything, also what cannot be applied yet. Proves R-SVG-8."""
+"""Compaction keeps all content and all pending updates. Proves R-SVG-8."""
 
 import random
 
 import pytest
-from pycrdt import Doc, Map, Text, merge_updates
+from pycrdt import Doc, Map, merge_updates
 
 from svgx_canvas import SvgRefused, compact
 from svgx_yjs.lib0 import encode_text, encode_uint
-
-_Document = Doc[Map[object]]
-
-
-def history(seed: int, length: int = 60) -> list[bytes]:
-    """Updates of three clients that edit and delete at once, exchanging some of what they have."""
-    rng = random.Random(seed)
-    docs: list[_Document] = [Doc(client_id=client) for client in (1, 2, 3)]
-    updates: list[bytes] = []
-    for doc in docs:
-        doc.get("elements", type=Map)
-        doc.observe(lambda event: updates.append(event.update))
-    for _ in range(length):
-        doc = rng.choice(docs)
-        elements = doc.get("elements", type=Map)
-        key = f"k{rng.randrange(6)}"
-        before = len(updates)
-        if key in elements and rng.random() < 0.4:
-            del elements[key]
-        elif rng.random() < 0.3:
-            with doc.transaction():
-                elements[key] = Map({"tag": "rect", "text": Text("some text")})
-        else:
-            elements[key] = rng.randrange(100)
-        new = updates[before:]
-        for other in docs:
-            if other is not doc and rng.random() < 0.5:
-                for update in new:
-                    other.apply_update(update)
-        del updates[before + len(new) :]
-    return updates
-
-
-def content(*updates: bytes) -> object:
-    # Merged first: pycrdt 0.14 loses edits when several updates that have to wait come one by one (see the last test).
-    doc: _Document = Doc()
-    doc.apply_update(merge_updates(*updates))
-    return doc.get("elements", type=Map).to_py()
+from tests.unit.canvas.histories import Document, content, history
 
 
 @pytest.mark.parametrize("seed", range(40))
-def test_what_is_missing_can_still_arrive(seed: int) -> None:
-    """Whatever part of the history is compacted, and however often: with the rest it is the whole."""
+def test_missing_updates_can_arrive_after_compaction(seed: int) -> None:
+    """Any part of the history may be compacted, any number of times: with the rest it makes the whole content."""
     rng = random.Random(seed)
     updates = history(seed)
     expected = content(*updates)
@@ -63,9 +26,9 @@ def test_what_is_missing_can_still_arrive(seed: int) -> None:
     assert content(compact(state, late)) == expected
 
 
-def test_a_deletion_of_what_has_not_arrived_is_kept() -> None:
-    """A document of pycrdt's alone loses it: this is what the second merge is for."""
-    doc: _Document = Doc()
+def test_deletion_that_arrives_before_its_struct_is_kept() -> None:
+    """A pycrdt document loses such a deletion. Compaction merges it into the result separately."""
+    doc: Document = Doc()
     elements = doc.get("elements", type=Map)
     updates: list[bytes] = []
     doc.observe(lambda event: updates.append(event.update))
@@ -73,18 +36,18 @@ def test_a_deletion_of_what_has_not_arrived_is_kept() -> None:
     del elements["a"]
     written, deleted = updates
     assert content(compact(None, [deleted]), written) == {}
-    bare: _Document = Doc()
+    bare: Document = Doc()
     bare.apply_update(deleted)
     assert content(bare.get_update(), written) == {"a": 1}
-    # Nor is it lost beside others that can be applied, or a second time.
-    other: _Document = Doc()
+    # The deletion also survives beside updates that can be integrated, and a second compaction.
+    other: Document = Doc()
     other.get("elements", type=Map)["b"] = 2
     state = compact(compact(None, [other.get_update(), deleted]), [other.get_update()])
     assert content(state, written) == {"b": 2}
 
 
-def test_what_was_overwritten_is_gone() -> None:
-    doc: _Document = Doc()
+def test_overwritten_values_are_removed() -> None:
+    doc: Document = Doc()
     updates: list[bytes] = []
     elements = doc.get("elements", type=Map)
     doc.observe(lambda event: updates.append(event.update))
@@ -95,24 +58,24 @@ def test_what_was_overwritten_is_gone() -> None:
     assert content(state) == {"a": "value 499 " + "x" * 100}
 
 
-def test_nothing_compacts_to_nothing() -> None:
+def test_no_updates_compact_to_the_empty_update() -> None:
     assert compact(None, []) == b"\x00\x00"
     assert compact(b"\x00\x00", [b"\x00\x00"]) == b"\x00\x00"
 
 
-def test_duplicates_change_nothing() -> None:
+def test_duplicate_updates_change_nothing() -> None:
     updates = history(7)
     assert content(compact(compact(None, updates), updates)) == content(*updates)
 
 
 @pytest.mark.parametrize("broken", [b"", b"\x01", b"\xff" * 20, b"hello"])
-def test_what_is_no_update_is_refused(broken: bytes) -> None:
+def test_malformed_update_is_refused(broken: bytes) -> None:
     with pytest.raises(SvgRefused) as refused:
         compact(None, [history(1)[0], broken])
     assert (refused.value.code, refused.value.field) == ("malformed", "state")
 
 
-def test_strings_are_utf_8() -> None:
+def test_invalid_utf_8_is_refused() -> None:
     item = (
         bytes([8 | 0x20])
         + b"\x01"
@@ -127,9 +90,9 @@ def test_strings_are_utf_8() -> None:
         )
 
 
-def test_updates_in_any_order() -> None:
-    """One by one in this order, pycrdt's document loses the second; compaction does not."""
-    doc: _Document = Doc(client_id=1)
+def test_updates_in_any_order_are_kept() -> None:
+    """A pycrdt document that applies the updates one by one in this order loses the second. Compaction does not."""
+    doc: Document = Doc(client_id=1)
     elements = doc.get("elements", type=Map)
     updates: list[bytes] = []
     doc.observe(lambda event: updates.append(event.update))

@@ -1,4 +1,4 @@
-"""Any Yjs client may write anything into a document: reading takes it, and what goes out is clean. Proves R-SVG-3."""
+"""Yjs clients may write anything into a document. Reading it never fails, and exports are clean. Proves R-SVG-3."""
 
 import json
 
@@ -12,7 +12,7 @@ from svgx_canvas import SvgRefused, export_json, export_svg
 from svgx_canvas.limits import Limits
 from svgx_yjs.lib0 import encode_text, encode_uint
 from tests.unit.canvas.audit import problems
-from tests.unit.canvas.peers import document
+from tests.unit.canvas.client_documents import document
 
 _URLS = [
     "javascript:alert(1)",
@@ -53,7 +53,7 @@ _STYLES = [
 
 
 def exported(elements: dict[str, object], canvas: dict[str, object] | None = None) -> bytes:
-    """What a document gives out, after it has been looked at by the audit."""
+    """Return the SVG export of a document, after the audit has found no problem in it."""
     state = document(elements, canvas)
     out = export_svg(state)
     assert problems(out) == []
@@ -82,7 +82,7 @@ def tags(out: bytes) -> list[str]:
         "metadata",
     ],
 )
-def test_elements_outside_the_list_are_left_out_with_all_they_hold(tag: str) -> None:
+def test_elements_outside_the_allow_list_are_dropped_with_their_descendants(tag: str) -> None:
     out = exported(
         {
             "a": {"tag": tag, "attrs": {"id": "x"}},
@@ -98,7 +98,7 @@ def test_elements_outside_the_list_are_left_out_with_all_they_hold(tag: str) -> 
 @pytest.mark.parametrize(
     "tag", ["a", "use", "image", "feImage", "animate", "linearGradient", "textPath"]
 )
-def test_references_out_of_the_document_are_left_out(tag: str, name: str, url: str) -> None:
+def test_references_out_of_the_document_are_dropped(tag: str, name: str, url: str) -> None:
     out = exported({"a": {"tag": tag, "attrs": {name: url, "id": "kept", "attributeName": "x"}}})
     node = etree.fromstring(out)[0]
     assert dict(node.attrib) in ({"id": "kept", "attributeName": "x"}, {"id": "kept"})
@@ -122,7 +122,7 @@ def test_references_out_of_the_document_are_left_out(tag: str, name: str, url: s
         "xlink:onload",
     ],
 )
-def test_attributes_outside_the_list_are_left_out(name: str) -> None:
+def test_attributes_outside_the_allow_list_are_dropped(name: str) -> None:
     out = exported(
         {"a": {"tag": "rect", "attrs": {name: "alert(1)", "width": "1"}}}, {name: "alert(1)"}
     )
@@ -186,7 +186,7 @@ def test_style_sheets_fetch_nothing_and_keep_the_rest(value: str) -> None:
     ],
 )
 def test_style_sheets_import_nothing(sheet: str) -> None:
-    # Split where it hurts: the parts only become a rule once they are joined.
+    # The sheet is split into two texts, which only form a rule after they are joined.
     half = len(sheet) // 2
     exported(
         {
@@ -201,7 +201,7 @@ def test_style_sheets_import_nothing(sheet: str) -> None:
     "target", ["href", "xlink:href", "x:href", " href ", "HREF", "onclick", "style", "src", ""]
 )
 @pytest.mark.parametrize("tag", ["animate", "set", "animateTransform"])
-def test_animation_does_not_reach_references_or_handlers(tag: str, target: str) -> None:
+def test_animation_of_references_or_handlers_is_dropped(tag: str, target: str) -> None:
     out = exported(
         {"a": {"tag": tag, "attrs": {"attributeName": target, "to": "javascript:alert(1)"}}}
     )
@@ -217,7 +217,7 @@ def test_animated_values_refer_to_nothing(name: str, value: str) -> None:
     assert dict(etree.fromstring(out)[0].attrib) == {"attributeName": "fill"}
 
 
-def test_characters_that_xml_cannot_hold_are_left_out() -> None:
+def test_characters_that_xml_forbids_are_dropped() -> None:
     out = exported(
         {
             "a": {"tag": "rect", "attrs": {"id": "a\x00\x1f\ufffe<&\"'>\n"}},
@@ -230,7 +230,7 @@ def test_characters_that_xml_cannot_hold_are_left_out() -> None:
     assert root[1].text == "x]]>&<\r"
 
 
-def test_values_of_other_types_are_skipped_and_numbers_read() -> None:
+def test_values_of_other_types_are_ignored_and_numbers_are_read() -> None:
     elements: dict[str, object] = {
         "number": 3,
         "string": "rect",
@@ -267,7 +267,7 @@ def test_values_of_other_types_are_skipped_and_numbers_read() -> None:
     assert dict(root.attrib) == {"height": "5", "width": "10"}
 
 
-def test_y_types_in_every_place() -> None:
+def test_shared_types_in_any_place_are_read_or_ignored() -> None:
     doc: Doc[Map[object]] = Doc()
     with doc.transaction():
         elements = doc.get("elements", type=Map)
@@ -288,7 +288,7 @@ def test_y_types_in_every_place() -> None:
     assert b'<text id="t">hello</text>' in out
 
 
-def test_roots_of_another_type() -> None:
+def test_roots_of_another_type_make_an_empty_canvas() -> None:
     doc: Doc[Text] = Doc()
     with doc.transaction():
         doc.get("elements", type=Text).insert(0, "hello")
@@ -296,8 +296,8 @@ def test_roots_of_another_type() -> None:
     assert tags(export_svg(doc.get_update())) == ["svg"]
 
 
-def test_maps_nested_a_thousandfold() -> None:
-    """What is not read is not entered, however deep it is."""
+def test_deeply_nested_maps_are_not_read() -> None:
+    """Reading ignores 50,000 nested maps, because they are not part of an element."""
     item = bytes([7 | 0x20])
     structs = [item + b"\x01" + encode_text("elements") + encode_text("k") + b"\x01"]
     structs += [
@@ -315,7 +315,7 @@ def test_maps_nested_a_thousandfold() -> None:
     assert tags(export_svg(state)) == ["svg"]
 
 
-def test_a_tree_deeper_than_the_limit_is_cut() -> None:
+def test_tree_deeper_than_the_limit_is_cut() -> None:
     elements: dict[str, object] = {
         f"e{index}": {"tag": "g", "parent": f"e{index - 1}" if index else ""}
         for index in range(5000)
@@ -334,7 +334,7 @@ def test_more_elements_than_the_limit_are_refused() -> None:
     )
 
 
-def test_a_value_longer_than_the_limit_is_left_out() -> None:
+def test_value_longer_than_the_limit_is_dropped() -> None:
     state = document({"e": {"tag": "rect", "attrs": {"id": "x" * 100, "width": "1"}}})
     assert dict(etree.fromstring(export_svg(state, Limits(attribute_length=50)))[0].attrib) == {
         "width": "1"
@@ -394,8 +394,8 @@ _VALUES = [
         ),
     )
 )
-def test_whatever_is_written_in_what_comes_out_is_clean(elements: dict[str, object]) -> None:
+def test_export_of_random_content_is_clean(elements: dict[str, object]) -> None:
     out = exported(elements)
-    # And it comes in again without a loss: the policy has nothing against its own output.
+    # The export is a complete SVG file.
     root = etree.fromstring(out)
     assert etree.QName(root).localname == "svg"

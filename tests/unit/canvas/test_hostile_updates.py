@@ -1,4 +1,4 @@
-"""Updates put together at random, well formed and not: nothing that passes the check makes pycrdt fail."""
+"""Random updates, well formed or not: no update that passes the check makes pycrdt fail."""
 
 import contextlib
 import random
@@ -7,8 +7,9 @@ import pytest
 
 from svgx_canvas.document.shared_document import SharedDocument, merge
 from svgx_yjs.lib0 import Malformed
-from svgx_yjs.structure import check, read_state_vector
-from tests.unit.canvas.updates import (
+from svgx_yjs.splitting import check
+from svgx_yjs.structure import read_state_vector
+from tests.unit.yjs.updates import (
     ANY,
     BINARY,
     DELETED,
@@ -50,8 +51,8 @@ CONTENTS = [
 ]
 
 
-class Harm:
-    """Makes updates whose structs refer to each other and to whatever else may be there."""
+class UpdateFuzzer:
+    """A generator of updates. Their structs refer to each other and to arbitrary other structs."""
 
     def __init__(self, seed: int) -> None:
         self._rng = random.Random(seed)
@@ -103,13 +104,13 @@ class Harm:
 
 
 @pytest.mark.parametrize("seed", range(300))
-def test_whatever_passes_is_integrated_or_waits(seed: int) -> None:
-    """Proves R-SYNC-12: no `Fault`, and the clocks are those that pycrdt has."""
-    harm = Harm(seed)
+def test_random_update_is_refused_integrated_or_pending(seed: int) -> None:
+    """Proves R-SYNC-12: pycrdt does not fail, and the document's clocks equal pycrdt's clocks."""
+    fuzzer = UpdateFuzzer(seed)
     document = SharedDocument.load()
     passed = []
     for _ in range(12):
-        content = harm.update()
+        content = fuzzer.update()
         with contextlib.suppress(Malformed):
             document.integrate(content)
             passed.append(content)
@@ -125,12 +126,12 @@ def test_whatever_passes_is_integrated_or_waits(seed: int) -> None:
 
 
 @pytest.mark.parametrize("seed", range(300))
-def test_bytes_changed_at_random_are_read_or_refused(seed: int) -> None:
-    """Proves R-SYNC-12: what still passes, pycrdt reads as well."""
+def test_update_with_random_bytes_is_refused_or_read(seed: int) -> None:
+    """Proves R-SYNC-12: pycrdt reads every update that passes the check."""
     rng = random.Random(seed)
     document = SharedDocument.load()
     for _ in range(20):
-        content = bytearray(Harm(rng.randrange(1000)).update())
+        content = bytearray(UpdateFuzzer(rng.randrange(1000)).update())
         for _ in range(rng.randrange(1, 4)):
             content[rng.randrange(len(content))] = rng.choice(
                 [0, 1, 2, 127, 128, 255, rng.randrange(256)]

@@ -1,4 +1,4 @@
-"""SVG to document and back. Proves R-SVG-2."""
+"""Import of SVG into a document, and export. Proves R-SVG-2."""
 
 import json
 
@@ -6,7 +6,7 @@ import pytest
 from pycrdt import Doc, Map
 
 from svgx_canvas import Dropped, SvgRefused, export_json, export_svg, import_svg
-from svgx_canvas.document.document import load, read
+from svgx_canvas.document.element_tree import load, read
 
 XMLNS = 'xmlns="http://www.w3.org/2000/svg"'
 
@@ -19,7 +19,7 @@ def round_trip(file: bytes) -> str:
     return export_svg(import_svg(file, None).update).decode()
 
 
-def test_a_drawing_comes_out_as_it_went_in() -> None:
+def test_drawing_is_exported_as_it_was_imported() -> None:
     body = (
         '<g fill="none" id="a"><rect height="2" width="1"/></g>'
         "<text>one <tspan>two</tspan> three &amp; &lt;four&gt;</text>"
@@ -40,14 +40,14 @@ def test_namespaces_and_special_characters_survive() -> None:
     assert round_trip(out.encode()) == out
 
 
-def test_white_space_outside_of_text_is_not_content() -> None:
+def test_white_space_outside_of_texts_is_ignored() -> None:
     imported = import_svg(svg("\n  <g>\n <rect/> \n</g>\n"), None)
     assert imported.elements == 2
     assert imported.dropped == []
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "iso-8859-1", "windows-1252"])
-def test_encodings(encoding: str) -> None:
+def test_supported_encoding_is_decoded(encoding: str) -> None:
     head = (
         ""
         if encoding in ("utf-8-sig", "utf-16")
@@ -57,7 +57,7 @@ def test_encodings(encoding: str) -> None:
     assert "<title>é</title>" in round_trip(file)
 
 
-def test_an_encoding_that_is_not_known_or_not_true_is_refused() -> None:
+def test_unknown_or_wrong_encoding_is_refused() -> None:
     for file in (b'<?xml version="1.0" encoding="cp037"?><svg/>', b"<svg>\xff</svg>"):
         with pytest.raises(SvgRefused) as refused:
             import_svg(file, None)
@@ -67,17 +67,17 @@ def test_an_encoding_that_is_not_known_or_not_true_is_refused() -> None:
 @pytest.mark.parametrize(
     "file", [b"", b"<svg", b"<html/>", b"<svg><g></svg>", b'<x:svg xmlns:x="urn:x"/>', b"\x00"]
 )
-def test_what_is_no_svg_is_refused(file: bytes) -> None:
+def test_file_that_is_not_svg_is_refused(file: bytes) -> None:
     with pytest.raises(SvgRefused) as refused:
         import_svg(file, None)
     assert refused.value.code == "malformed"
 
 
-def test_a_root_without_a_namespace_is_taken_for_svg() -> None:
+def test_root_without_a_namespace_counts_as_svg() -> None:
     assert round_trip(b'<svg><rect width="1"/></svg>') == f'<svg {XMLNS}><rect width="1"/></svg>'
 
 
-def test_a_plain_document_type_is_accepted_and_never_fetched() -> None:
+def test_document_type_of_the_w3c_is_accepted_and_not_fetched() -> None:
     dtd = (
         '<!DOCTYPE svg PUBLIC "-//W3C//DTD SVG 1.1//EN" "http://www.w3.org/Graphics/SVG/1.1/DTD/svg11.dtd" ['
         '<!ENTITY ns_svg "http://www.w3.org/2000/svg"><!ENTITY white "#ffffff">'
@@ -88,14 +88,14 @@ def test_a_plain_document_type_is_accepted_and_never_fetched() -> None:
 
 
 @pytest.mark.parametrize("system", ["file:///etc/passwd", "http://example.org/a.dtd", "local.dtd"])
-def test_an_external_document_type_is_refused(system: str) -> None:
-    """Proves R-SVG-1."""
+def test_external_document_type_is_refused(system: str) -> None:
+    """Proves R-SVG-1: only document types of the W3C are accepted."""
     with pytest.raises(SvgRefused) as refused:
         import_svg(f'<!DOCTYPE svg SYSTEM "{system}"><svg {XMLNS}/>'.encode(), None)
     assert (refused.value.code, refused.value.field) == ("forbidden", "doctype")
 
 
-def test_what_is_dropped_is_reported() -> None:
+def test_dropped_parts_are_reported() -> None:
     file = svg(
         '<script>alert(1)</script><rect onclick="a()" fill="url(http://x/)" foo="1"/>'
         '<rect onclick="a()"/><i:pgf xmlns:i="urn:i"/><?xml-stylesheet href="a.css"?>'
@@ -110,14 +110,14 @@ def test_what_is_dropped_is_reported() -> None:
     }
 
 
-def test_a_report_of_very_many_kinds_stays_short() -> None:
+def test_report_of_a_thousand_kinds_stays_short() -> None:
     body = "".join(f"<x{index}/>" for index in range(1000))
     dropped = import_svg(svg(body), None).dropped
     assert len(dropped) <= 210
     assert sum(item.count for item in dropped) == 1000
 
 
-def test_importing_replaces_the_content() -> None:
+def test_import_replaces_the_content() -> None:
     first = import_svg(svg("<rect/><g><circle/></g>", 'width="10" viewBox="0 0 1 1"'), None)
     doc: Doc[Map[object]] = Doc()
     doc.apply_update(first.update)
@@ -129,7 +129,7 @@ def test_importing_replaces_the_content() -> None:
     assert second.elements == 1
 
 
-def test_replacing_is_no_larger_than_what_changes() -> None:
+def test_update_of_an_import_is_as_small_as_the_change() -> None:
     body = "".join(f'<rect id="r{index}" width="{index}"/>' for index in range(2000))
     first = import_svg(svg(body, 'width="10"'), None)
     second = import_svg(svg("", 'width="10"'), first.update)
@@ -138,7 +138,7 @@ def test_replacing_is_no_larger_than_what_changes() -> None:
     assert len(third.update) < 120
 
 
-def test_an_edit_made_meanwhile_is_kept() -> None:
+def test_edit_concurrent_to_an_import_is_kept() -> None:
     first = import_svg(svg("<rect/>"), None)
     client: Doc[Map[object]] = Doc()
     client.apply_update(first.update)
@@ -151,7 +151,7 @@ def test_an_edit_made_meanwhile_is_kept() -> None:
     assert "<path/><circle/>" in export_svg(client.get_update()).decode()
 
 
-def test_importing_into_a_state_with_many_clients() -> None:
+def test_import_into_a_state_of_many_clients_replaces_the_content() -> None:
     updates = []
     for client in (1, 127, 128, 2**32 - 1, 2**53 - 1):
         doc: Doc[Map[object]] = Doc(client_id=client)
@@ -164,7 +164,7 @@ def test_importing_into_a_state_with_many_clients() -> None:
     assert [element.tag for element in read(doc).walk()] == ["path"]
 
 
-def test_a_state_that_is_no_update_is_refused() -> None:
+def test_malformed_state_is_refused() -> None:
     for call in (export_svg, export_json):
         with pytest.raises(SvgRefused) as refused:
             call(b"\x01\x02\x03")
@@ -186,7 +186,7 @@ def test_json_has_the_elements_in_document_order() -> None:
     assert (group["order"], rect["order"]) == ("a0", "a1")
 
 
-def test_the_encoded_update_is_what_pycrdt_would_read_and_write() -> None:
+def test_encoded_update_equals_the_update_of_pycrdt() -> None:
     body = "".join(
         f'<g class="é😀 {index}"><text x="{index}">{"long" * 50}</text></g>' for index in range(300)
     )

@@ -1,4 +1,4 @@
-"""What is over a limit is refused before it costs anything, and the refusal says which limit. Proves R-SVG-4."""
+"""A file beyond a limit is refused before it uses memory or time, and the error names the limit. Proves R-SVG-4."""
 
 import base64
 import subprocess
@@ -9,7 +9,7 @@ from collections.abc import Callable
 import pytest
 
 from svgx_canvas import DEFAULT_LIMITS, Limits, SvgRefused, export_svg, import_svg, render_png
-from tests.unit.canvas.peers import raw_document
+from tests.unit.canvas.client_documents import raw_document
 
 HEAD = (
     '<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink"'
@@ -26,7 +26,10 @@ def refusal(file: str, limits: Limits = DEFAULT_LIMITS) -> SvgRefused:
 
 
 def tower(rows: int, width: int, row: Callable[[int], str], base: str = RECT) -> str:
-    """A base and rows above it, each row of `width` references to the one below (`row` makes one)."""
+    """Return a file with a base and rows of references. Each row refers `width` times to the row before it.
+
+    `row` returns one reference to the row with this index.
+    """
     parts = [f'<g id="r0">{base}</g>']
     parts += [f'<g id="r{index}">{row(index - 1) * width}</g>' for index in range(1, rows)]
     return f"{HEAD}<defs>{''.join(parts)}</defs>{row(rows - 1)}</svg>"
@@ -64,7 +67,7 @@ def tower(rows: int, width: int, row: Callable[[int], str], base: str = RECT) ->
         ),
     ],
 )
-def test_limits_of_a_file(field: str, limits: Limits, file: str) -> None:
+def test_file_beyond_a_limit_is_refused(field: str, limits: Limits, file: str) -> None:
     refused = refusal(file, limits)
     assert (refused.code, refused.field) == ("too_large", field)
     assert refused.limit == getattr(limits, field)
@@ -96,7 +99,7 @@ def doctype(declarations: str, body: str = "") -> str:
         ("forbidden", "entities", doctype("<!ENTITY % a SYSTEM 'http://evil.example'> %a;")),
     ],
 )  # fmt: skip
-def test_entities(code: str, field: str, file: str) -> None:
+def test_hostile_entities_are_refused(code: str, field: str, file: str) -> None:
     refused = refusal(file)
     assert (refused.code, refused.field) == (code, field)
 
@@ -156,7 +159,7 @@ BOMBS = {
 
 
 @pytest.mark.parametrize("name", BOMBS)
-def test_what_fills_in_to_too_much_is_refused_on_every_way(name: str) -> None:
+def test_expansion_bomb_is_refused_on_import_export_and_rendering(name: str) -> None:
     file = BOMBS[name]
     refused = refusal(file)
     assert refused.code == "too_large"
@@ -174,7 +177,7 @@ def png_header(width: int, height: int) -> str:
     return "data:image/png;base64," + base64.b64encode(head + b"\x01" + bytes(8)).decode()
 
 
-def test_pictures_are_bounded_by_their_pixels() -> None:
+def test_pixels_of_embedded_images_are_bounded() -> None:
     assert (
         refusal(f'{HEAD}<image href="{png_header(20_000, 20_000)}"/></svg>').field == "image_pixels"
     )
@@ -220,7 +223,7 @@ def test_pictures_are_bounded_by_their_pixels() -> None:
         ),
     ],
 )
-def test_limits_of_a_picture(field: str, size: str, body: str) -> None:
+def test_picture_beyond_a_limit_is_refused(field: str, size: str, body: str) -> None:
     file = f'<svg xmlns="http://www.w3.org/2000/svg" {size}>{body}</svg>'.encode()
     import_svg(file, None)
     with pytest.raises(SvgRefused) as refused:
@@ -228,7 +231,7 @@ def test_limits_of_a_picture(field: str, size: str, body: str) -> None:
     assert (refused.value.code, refused.value.field) == ("too_large", field)
 
 
-def test_a_file_at_its_limits_is_accepted_and_drawn() -> None:
+def test_file_at_its_limits_is_imported_and_rendered() -> None:
     nested = HEAD + '<svg x="1" width="100" height="100">' * 94 + RECT + "</svg>" * 95
     assert import_svg(nested.encode(), None).elements == 95
     assert render_png(nested.encode(), 10, 10).startswith(b"\x89PNG")
@@ -238,7 +241,7 @@ def test_a_file_at_its_limits_is_accepted_and_drawn() -> None:
     assert render_png(uses.encode(), 10, 10).startswith(b"\x89PNG")
 
 
-def test_references_in_a_circle_cost_nothing() -> None:
+def test_circular_references_cost_nothing() -> None:
     ring = "".join(f'<g id="a{index}"><use href="#a{(index + 1) % 9}"/></g>' for index in range(9))
     masks = '<mask id="m" mask="url(#m)"><rect mask="url(#m)"/></mask><rect mask="url(#m)" fill="url(#p)"/>'
     import_svg(f'{HEAD}{ring}{masks}<pattern id="p" href="#p"/></svg>'.encode(), None)
@@ -249,7 +252,7 @@ import resource, sys, time
 from svgx_canvas import SvgRefused, import_svg, render_png
 file = sys.stdin.buffer.read()
 used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
-# 64 MiB on top of the program itself.
+# 64 MiB in addition to the program itself.
 resource.setrlimit(resource.RLIMIT_AS, (used + (64 << 20),) * 2)
 for call in (lambda: import_svg(file, None), lambda: render_png(file)):
     try:
@@ -264,7 +267,7 @@ assert seconds < 5, seconds
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 @pytest.mark.parametrize("name", ["billion laughs", "quadratic blow-up", "zip", *BOMBS])
-def test_bombs_cost_no_memory(name: str) -> None:
+def test_bombs_are_refused_without_using_memory(name: str) -> None:
     laughs = "".join(f"<!ENTITY l{index} '{f'&l{index - 1};' * 10}'>" for index in range(1, 10))
     others = {
         "billion laughs": doctype(f"<!ENTITY l0 'ha'>{laughs}", "<text>&l9;</text>"),
@@ -274,7 +277,7 @@ def test_bombs_cost_no_memory(name: str) -> None:
     }
     file = others.get(name, BOMBS.get(name, "")).encode()
     if name == "zip":
-        # A renderer would unpack it: resvg reads svgz.
+        # resvg reads compressed SVG (svgz) and would decompress this one.
         file = zlib.compress(b"<svg/>" * 1_000_000, wbits=31)
     done = subprocess.run(
         [sys.executable, "-c", _CONFINED], input=file, capture_output=True, check=False, timeout=60

@@ -1,4 +1,4 @@
-"""Fractional indexes: there is always room between two, in their order. Proves R-SVG-6."""
+"""Fractional indexes: between any two keys there is another one. Proves R-SVG-6."""
 
 import pytest
 from hypothesis import given
@@ -11,7 +11,7 @@ _DIGITS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 
 @st.composite
 def keys(draw: st.DrawFn) -> str:
-    """Any key: an integer of its declared length and a fraction without trailing zeros."""
+    """Draw any key: an integer of its declared length and a fraction without trailing zeros."""
     head = draw(st.sampled_from("XYZabcd"))
     count = ord(head) - ord("a") + 1 if head >= "a" else ord("Z") - ord(head) + 1
     integer = draw(st.text(_DIGITS, min_size=count, max_size=count))
@@ -32,7 +32,7 @@ def test_any_sequence_of_insertions_keeps_the_order(insertions: list[tuple[int, 
 
 
 @given(keys(), keys())
-def test_between_two_keys(one: str, other: str) -> None:
+def test_key_between_two_keys_is_in_order(one: str, other: str) -> None:
     if one == other:
         with pytest.raises(ValueError, match="not below"):
             between(one, other)
@@ -45,7 +45,7 @@ def test_between_two_keys(one: str, other: str) -> None:
     assert between(high, None) > high
 
 
-def test_appending_and_prepending_stay_short() -> None:
+def test_appended_and_prepended_keys_stay_short() -> None:
     key = None
     for _ in range(10_000):
         key = between(key, None)
@@ -57,7 +57,7 @@ def test_appending_and_prepending_stay_short() -> None:
 
 
 @pytest.mark.parametrize("downwards", [True, False])
-def test_inserting_at_one_place_grows_by_a_character_in_five_insertions(downwards: bool) -> None:
+def test_keys_at_one_place_grow_by_one_character_in_five_insertions(downwards: bool) -> None:
     low, middle, high = "a0", "a0V", "a1"
     for _ in range(100):
         middle = between(low, high)
@@ -75,12 +75,12 @@ def test_first_keys_are_short_sorted_and_consecutive() -> None:
 
 
 @pytest.mark.parametrize("key", ["", "a", "b0", "a!", "a00", "é0", "0a", "A" + "0" * 26])
-def test_what_is_no_key_is_refused(key: str) -> None:
-    with pytest.raises(ValueError, match="no key"):
+def test_malformed_key_is_refused(key: str) -> None:
+    with pytest.raises(ValueError, match="not a key"):
         between(key, None)
 
 
-def test_the_ends_of_the_range_still_have_room() -> None:
+def test_smallest_and_greatest_key_have_neighbours() -> None:
     smallest = "A" + "0" * 25 + "1"
     assert between(None, smallest) < smallest
     greatest = "z" * 27
@@ -88,5 +88,5 @@ def test_the_ends_of_the_range_still_have_room() -> None:
 
 
 @pytest.mark.parametrize("order", [None, 3, "", "a b", "é", "a" * 2000, ["a0"]])
-def test_an_order_of_another_kind_sorts_first(order: object) -> None:
+def test_invalid_order_sorts_first(order: object) -> None:
     assert sort_key(order) == ""

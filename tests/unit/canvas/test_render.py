@@ -1,4 +1,4 @@
-"""SVG to PNG. Proves R-SVG-4."""
+"""Rendering SVG to PNG. Proves R-SVG-4."""
 
 import struct
 import zlib
@@ -34,7 +34,7 @@ def size(png: bytes) -> tuple[int, int]:
         ("", 50, None, None, (50, 50)),
     ],
 )
-def test_size(
+def test_picture_has_the_expected_size(
     attrs: str,
     width: int | None,
     height: int | None,
@@ -45,7 +45,7 @@ def test_size(
 
 
 @pytest.mark.parametrize("side", [0, -1])
-def test_a_size_is_positive(side: int) -> None:
+def test_non_positive_size_is_refused(side: int) -> None:
     for arguments in (
         (side, None, None),
         (None, side, None),
@@ -57,7 +57,7 @@ def test_a_size_is_positive(side: int) -> None:
         assert refused.value.field in ("width", "height", "scale")
 
 
-def test_pixels() -> None:
+def test_pixels_have_the_drawn_color() -> None:
     png = render_png(svg('width="2" height="2"'))
     chunk = png.index(b"IDAT")
     (length,) = struct.unpack(">I", png[chunk - 4 : chunk])
@@ -66,8 +66,8 @@ def test_pixels() -> None:
     assert rows[1:4] == b"\xff\x00\x00"
 
 
-def test_the_policy_comes_before_the_renderer() -> None:
-    """A file that resvg would read: a reference to a file of this machine is not there when it looks."""
+def test_policy_is_applied_before_rendering() -> None:
+    """The policy removes a reference to a file of this machine, so resvg never reads that file."""
     file = svg('width="2" height="2"', '<image href="/etc/hostname" width="2" height="2"/>')
     assert render_png(file) == render_png(svg('width="2" height="2"', "<image/>"))
 
@@ -79,7 +79,7 @@ def test_the_policy_comes_before_the_renderer() -> None:
         '<path d="M0 0A1e9 1e9 0 1 1 1000 1000" stroke="red" stroke-linecap="round" stroke-width="1e5"/>',
     ],
 )
-def test_what_makes_the_renderer_panic_is_a_refusal(body: str) -> None:
+def test_panic_of_the_renderer_is_a_refusal(body: str) -> None:
     try:
         png = render_png(svg('width="1000" height="1000"', body))
     except SvgRefused as refused:
@@ -88,5 +88,5 @@ def test_what_makes_the_renderer_panic_is_a_refusal(body: str) -> None:
         assert size(png) == (1000, 1000)
 
 
-def test_a_file_that_draws_nothing_and_has_no_size() -> None:
+def test_empty_file_without_a_size_is_rendered() -> None:
     assert size(render_png(b'<svg xmlns="http://www.w3.org/2000/svg"/>'))[0] > 0

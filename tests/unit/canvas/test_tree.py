@@ -1,4 +1,4 @@
-"""Flat elements to a tree: the same one on every replica. Proves R-SVG-5."""
+"""Flat elements make the same tree on each replica. Proves R-SVG-5."""
 
 import random
 
@@ -6,12 +6,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pycrdt import Doc, Map
 
-from svgx_canvas.document.document import read
-from svgx_canvas.tree import Canvas, Element, plant
+from svgx_canvas.document.element_tree import read
+from svgx_canvas.tree import Canvas, Element, build_tree
 
 
 def shape(canvas: Canvas) -> list[tuple[str, str]]:
-    """Ids in document order, each with its parent's as it is shown."""
+    """Return the ids in document order, each with the id of its parent in the tree."""
     return [(element.id, element.parent) for element in canvas.walk()]
 
 
@@ -22,7 +22,7 @@ _FLAT = st.dictionaries(
 
 
 @given(_FLAT, st.randoms())
-def test_the_tree_does_not_depend_on_the_order_of_arrival(
+def test_tree_does_not_depend_on_the_order_of_arrival(
     flat: dict[str, tuple[str, str]], rng: random.Random
 ) -> None:
     def elements() -> list[Element]:
@@ -30,15 +30,15 @@ def test_the_tree_does_not_depend_on_the_order_of_arrival(
 
     shuffled = elements()
     rng.shuffle(shuffled)
-    one, other = plant({}, elements()), plant({}, shuffled)
+    one, other = build_tree({}, elements()), build_tree({}, shuffled)
     assert shape(one) == shape(other)
     shown = [element.id for element in one.walk()]
     assert len(shown) == len(set(shown))
-    # What hangs on something missing is hidden; everything else is shown, cycles or not.
-    assert set(shown) == {key for key in flat if not _hangs_on_nothing(key, flat)}
+    # Elements with a missing ancestor are hidden. All others are shown, also those in cycles.
+    assert set(shown) == {key for key in flat if not _has_missing_ancestor(key, flat)}
 
 
-def _hangs_on_nothing(key: str, flat: dict[str, tuple[str, str]]) -> bool:
+def _has_missing_ancestor(key: str, flat: dict[str, tuple[str, str]]) -> bool:
     seen = set()
     while key and key not in seen:
         seen.add(key)
@@ -49,7 +49,7 @@ def _hangs_on_nothing(key: str, flat: dict[str, tuple[str, str]]) -> bool:
 
 
 def test_siblings_are_sorted_by_order_and_then_by_id() -> None:
-    canvas = plant(
+    canvas = build_tree(
         {},
         [
             Element("b", "g", order="a1"),
@@ -61,35 +61,35 @@ def test_siblings_are_sorted_by_order_and_then_by_id() -> None:
 
 
 def test_ids_tie_by_utf_16_code_units() -> None:
-    """As JavaScript compares strings: U+1F600 starts with a surrogate, D83D, which is below FF5E."""
-    canvas = plant({}, [Element("～", "g"), Element("😀", "g")])
+    """JavaScript compares strings by code units: U+1F600 starts with the surrogate D83D, which is below U+FF5E."""
+    canvas = build_tree({}, [Element("～", "g"), Element("😀", "g")])
     assert [element.id for element in canvas.children] == ["😀", "～"]
 
 
-def test_a_cycle_is_cut_at_its_smallest_id() -> None:
+def test_cycle_is_cut_at_its_smallest_id() -> None:
     ring = [
         Element("c", "g", "a"),
         Element("a", "g", "b"),
         Element("b", "g", "c"),
         Element("d", "g", "b"),
     ]
-    assert shape(plant({}, ring)) == [("a", ""), ("c", "a"), ("b", "c"), ("d", "b")]
-    assert shape(plant({}, [Element("a", "g", "a")])) == [("a", "")]
+    assert shape(build_tree({}, ring)) == [("a", ""), ("c", "a"), ("b", "c"), ("d", "b")]
+    assert shape(build_tree({}, [Element("a", "g", "a")])) == [("a", "")]
     astral = [Element("～", "g", "😀"), Element("😀", "g", "～")]
-    assert shape(plant({}, astral)) == [("😀", ""), ("～", "😀")]
+    assert shape(build_tree({}, astral)) == [("😀", ""), ("～", "😀")]
 
 
-def test_orphans_and_children_of_text_are_hidden_with_all_they_hold() -> None:
+def test_orphans_and_children_of_text_are_hidden_with_their_descendants() -> None:
     flat = [
         Element("a", "g", "gone"),
         Element("b", "g", "a"),
         Element("t", "#text"),
         Element("c", "g", "t"),
     ]
-    assert shape(plant({}, flat)) == [("t", "")]
+    assert shape(build_tree({}, flat)) == [("t", "")]
 
 
-def test_a_cycle_of_two_concurrent_moves_reads_the_same_on_both_sides() -> None:
+def test_cycle_of_two_concurrent_moves_reads_the_same_on_all_replicas() -> None:
     one: Doc[Map[object]] = Doc(client_id=1)
     with one.transaction():
         elements = one.get("elements", type=Map)

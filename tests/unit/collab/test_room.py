@@ -12,7 +12,8 @@ from svgx_collab.room import MERGE_BYTES, Room
 from svgx_common.messaging.wire import Broadcast, Content, Edit, Entry
 from svgx_yjs.lib0 import Malformed
 from svgx_yjs.nesting import Nesting
-from svgx_yjs.structure import EMPTY_UPDATE, Split
+from svgx_yjs.splitting import Split
+from svgx_yjs.structure import EMPTY_UPDATE
 
 EMPTY = Content(revision=0, updates=())
 
@@ -223,7 +224,7 @@ def test_what_contradicts_itself_is_saved_one_by_one() -> None:
     assert len(entries) < 30
     document = shared_document.SharedDocument.load(entries)
     assert document.clocks == {1: 500}
-    assert len(document.waiting) == len(shared_document.SharedDocument.load(contradicting).waiting)
+    assert len(document.pending) == len(shared_document.SharedDocument.load(contradicting).pending)
 
 
 def test_the_empty_update_is_nothing() -> None:

@@ -1,4 +1,4 @@
-"""Worker processes: they answer, they can be lost, and none is left. Proves R-SVG-7."""
+"""Worker processes return results, are replaced after failures, and leave no process behind. Proves R-SVG-7."""
 
 import asyncio
 import os
@@ -11,12 +11,12 @@ import psutil
 import pytest
 
 from svgx_canvas import Dropped, SvgRefused
-from svgx_workers import pool as module
+from svgx_workers import pool
 from svgx_workers.frames import Frame, decode, decode_prefix, encode
 from svgx_workers.pool import WorkerDied, Workers, WorkersBusy, WorkerTimeout, _Child
 
 SVG = b'<svg xmlns="http://www.w3.org/2000/svg" width="8" height="8"><rect onclick="a" width="8" height="8"/></svg>'
-# Within all limits, and yet it takes resvg minutes: a thousand layers one after another.
+# Within all limits, but resvg takes minutes to draw it: 5,000 layers one after another.
 SLOW = (
     '<svg xmlns="http://www.w3.org/2000/svg" width="2000" height="2000">'
     + '<g opacity=".5"><path d="M0 0H2000V2000"/><path d="M0 0V2000H2000"/></g>' * 5000
@@ -34,12 +34,12 @@ async def workers() -> AsyncIterator[Workers]:
 def children() -> list[int]:
     return sorted(
         child.pid
-        for child in psutil.Process().children()  # those of a stack are its own
+        for child in psutil.Process().children()  # not the descendants: a running stack has workers too
         if "svgx_workers.worker" in " ".join(child.cmdline())
     )
 
 
-async def test_each_function(workers: Workers) -> None:
+async def test_each_job_returns_the_result_of_its_function(workers: Workers) -> None:
     imported = await workers.import_svg(SVG, None)
     assert imported.elements == 1
     assert imported.dropped == [Dropped("rect@onclick", "event handler", 1)]
@@ -53,7 +53,7 @@ async def test_each_function(workers: Workers) -> None:
     assert len(children()) == 1
 
 
-async def test_a_refusal_arrives_whole(workers: Workers) -> None:
+async def test_refusal_keeps_all_its_fields(workers: Workers) -> None:
     with pytest.raises(SvgRefused) as refused:
         await workers.render_png(SVG, 100_000)
     assert (refused.value.code, refused.value.field) == ("too_large", "side")
@@ -64,7 +64,7 @@ async def test_a_refusal_arrives_whole(workers: Workers) -> None:
     assert len(children()) == 1
 
 
-async def test_jobs_in_large_frames(workers: Workers) -> None:
+async def test_job_with_a_large_frame_succeeds(workers: Workers) -> None:
     text = b"<text>" + b"x" * 500_000 + b"</text>"
     file = b'<svg xmlns="http://www.w3.org/2000/svg">' + text * 20 + b"</svg>"
     imported = await workers.import_svg(file, None)
@@ -72,8 +72,8 @@ async def test_jobs_in_large_frames(workers: Workers) -> None:
     assert await workers.export_svg(imported.update) == file
 
 
-async def test_a_job_that_takes_too_long_costs_its_process_only() -> None:
-    async with Workers(1, MEMORY, 0.7) as workers:
+async def test_job_beyond_the_time_limit_is_killed_and_its_process_replaced() -> None:
+    async with Workers(1, MEMORY, 3) as workers:
         (before,) = children()
         with pytest.raises(WorkerTimeout):
             await workers.render_png(SLOW)
@@ -82,7 +82,7 @@ async def test_a_job_that_takes_too_long_costs_its_process_only() -> None:
         assert len(children()) == 1
 
 
-async def test_a_process_that_dies_is_replaced(workers: Workers) -> None:
+async def test_killed_process_is_replaced(workers: Workers) -> None:
     (before,) = children()
     job = asyncio.create_task(workers.render_png(SLOW))
     await asyncio.sleep(0)  # the job is written when the task first runs
@@ -93,7 +93,7 @@ async def test_a_process_that_dies_is_replaced(workers: Workers) -> None:
     assert before not in children()
 
 
-async def test_a_process_that_died_idle_is_replaced(workers: Workers) -> None:
+async def test_process_killed_while_idle_is_replaced(workers: Workers) -> None:
     (before,) = children()
     os.kill(before, signal.SIGKILL)
     with pytest.raises(WorkerDied):
@@ -101,8 +101,8 @@ async def test_a_process_that_died_idle_is_replaced(workers: Workers) -> None:
     assert (await workers.import_svg(SVG, None)).elements == 1
 
 
-async def test_memory_is_limited() -> None:
-    """Of the address space, so that an allocation fails before the machine notices."""
+async def test_job_beyond_the_memory_limit_fails() -> None:
+    """The address space is limited, so an allocation fails before the machine runs out of memory."""
     async with Workers(1, 300 * 1024 * 1024, 30) as workers:
         body = '<g opacity=".5">' * 9 + '<rect width="4000" height="4000"/>' + "</g>" * 9
         file = f'<svg xmlns="http://www.w3.org/2000/svg" width="4000" height="4000">{body}</svg>'
@@ -111,7 +111,7 @@ async def test_memory_is_limited() -> None:
         assert (await workers.import_svg(SVG, None)).elements == 1
 
 
-async def test_a_job_that_nobody_awaits_any_more_is_ended(workers: Workers) -> None:
+async def test_process_of_a_cancelled_job_is_killed(workers: Workers) -> None:
     (before,) = children()
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0.3):
@@ -120,7 +120,7 @@ async def test_a_job_that_nobody_awaits_any_more_is_ended(workers: Workers) -> N
     assert (await workers.import_svg(SVG, None)).elements == 1
 
 
-async def test_a_process_that_grew_is_recycled() -> None:
+async def test_process_that_holds_too_much_memory_is_replaced() -> None:
     async with Workers(1, MEMORY, 30, recycle_bytes=1) as workers:
         (before,) = children()
         await workers.import_svg(SVG, None)
@@ -129,7 +129,7 @@ async def test_a_process_that_grew_is_recycled() -> None:
         assert before not in children()
 
 
-async def test_waiting_jobs_are_bounded() -> None:
+async def test_job_beyond_the_waiting_limit_raises_workers_busy() -> None:
     async with Workers(1, MEMORY, 30, waiting=1) as workers:
         jobs = [asyncio.create_task(workers.import_svg(SVG, None)) for _ in range(3)]
         results = await asyncio.gather(*jobs, return_exceptions=True)
@@ -137,7 +137,7 @@ async def test_waiting_jobs_are_bounded() -> None:
         assert (await workers.import_svg(SVG, None)).elements == 1
 
 
-async def test_jobs_run_side_by_side() -> None:
+async def test_jobs_run_in_parallel() -> None:
     async with Workers(2, MEMORY, 30) as workers:
         results = await asyncio.gather(*(workers.import_svg(SVG, None) for _ in range(20)))
         assert {result.elements for result in results} == {1}
@@ -145,7 +145,7 @@ async def test_jobs_run_side_by_side() -> None:
 
 
 async def test_heavy_jobs_run_one_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two children, and yet the second job begins when the first is done."""
+    """Even with two children, a second heavy job starts only after the first has ended."""
     running = most = 0
 
     class Counting(Workers):
@@ -159,14 +159,14 @@ async def test_heavy_jobs_run_one_at_a_time(monkeypatch: pytest.MonkeyPatch) -> 
                 running -= 1
 
     async with Counting(2, MEMORY, 30) as workers:
-        for heavy, expected in ((module.HEAVY_BYTES, 2), (1, 1)):
-            monkeypatch.setattr(module, "HEAVY_BYTES", heavy)
+        for heavy, expected in ((pool.HEAVY_BYTES, 2), (1, 1)):
+            monkeypatch.setattr(pool, "HEAVY_BYTES", heavy)
             most = 0
             await asyncio.gather(*(workers.import_svg(SVG, None) for _ in range(4)))
             assert most == expected
 
 
-async def test_closing_leaves_no_process_and_no_job() -> None:
+async def test_close_leaves_no_process_and_no_job() -> None:
     workers = Workers(2, MEMORY, 30)
     await workers.start()
     jobs = [asyncio.create_task(workers.render_png(SLOW)) for _ in range(4)]
@@ -180,7 +180,9 @@ async def test_closing_leaves_no_process_and_no_job() -> None:
     await workers.close()
 
 
-async def test_a_process_that_does_not_come_up_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_process_that_fails_to_start_raises_worker_died(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(sys, "executable", "/bin/false")
     with pytest.raises(WorkerDied, match="ended with 1"):
         await Workers(2, MEMORY, 30).start()
@@ -202,10 +204,10 @@ asyncio.run(main())
 
 
 @pytest.mark.skipif(
-    sys.platform != "linux", reason="elsewhere a child notices when its job is done"
+    sys.platform != "linux", reason="on other systems a child ends after its current job"
 )
 @pytest.mark.parametrize("file", [SVG, SLOW])
-def test_a_child_ends_with_its_parent(file: bytes) -> None:
+def test_child_ends_with_its_parent(file: bytes) -> None:
     with subprocess.Popen(
         [sys.executable, "-c", _PARENT], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     ) as parent:
@@ -220,7 +222,7 @@ def test_a_child_ends_with_its_parent(file: bytes) -> None:
         assert not child.is_running()
 
 
-def test_a_child_ends_with_its_input() -> None:
+def test_child_ends_with_its_input() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "svgx_workers.worker", "0", "5", str(os.getpid())],
         stdin=subprocess.DEVNULL,
@@ -232,7 +234,7 @@ def test_a_child_ends_with_its_input() -> None:
     assert decode_prefix(done.stdout[:12])[1] == 0
 
 
-def test_frames() -> None:
+def test_encoded_frame_decodes_to_the_same_frame() -> None:
     frame = Frame({"job": "é", "n": None, "list": [1, "x"]}, [b"", b"\x00\xff", b"abc"])
     encoded = b"".join(encode(frame))
     head, body = decode_prefix(encoded[:12])
@@ -241,11 +243,11 @@ def test_frames() -> None:
 
 
 @pytest.mark.parametrize(("head", "body"), [(b"[]", b""), (b'{"blobs": [2]}', b"x"), (b"{", b"")])
-def test_frames_that_do_not_fit_together_are_refused(head: bytes, body: bytes) -> None:
+def test_frame_with_mismatched_head_and_body_is_refused(head: bytes, body: bytes) -> None:
     with pytest.raises(ValueError, match=r".+"):
         decode(head, body)
 
 
-def test_a_frame_of_absurd_length_is_refused() -> None:
+def test_frame_of_absurd_length_is_refused() -> None:
     with pytest.raises(ValueError, match="too long"):
         decode_prefix(b"\xff" * 12)

@@ -1,4 +1,4 @@
-"""y-protocols on the wire."""
+"""Messages of y-protocols: encoding and decoding."""
 
 import pytest
 from hypothesis import given
@@ -8,7 +8,7 @@ from svgx_yjs import awareness, protocol
 from svgx_yjs.lib0 import Malformed
 
 
-def test_frames_as_y_websocket_sends_them() -> None:
+def test_frames_have_the_bytes_of_y_protocols() -> None:
     """Proves R-SYNC-9: the bytes of npm y-protocols 1.0 (sync.js, awareness.js)."""
     assert protocol.decode(bytes([0, 0, 1, 0])) == protocol.SyncStep1(b"\x00")
     assert protocol.decode(bytes([0, 1, 2, 0, 0])) == protocol.DocumentMessage(
@@ -36,15 +36,15 @@ def test_frames_as_y_websocket_sends_them() -> None:
         b"\xff" * 12,
     ],
 )
-def test_malformed_frames_are_refused(frame: bytes) -> None:
-    """Proves R-SYNC-8: what is cut off or unknown is malformed, and nothing else."""
+def test_malformed_frame_is_refused(frame: bytes) -> None:
+    """Proves R-SYNC-8: a truncated or unknown message raises `Malformed` and no other error."""
     with pytest.raises(Malformed):
         protocol.decode(frame)
 
 
 @given(st.binary(max_size=200))
-def test_any_bytes_are_a_message_or_malformed(frame: bytes) -> None:
-    """Proves R-SYNC-8."""
+def test_random_bytes_decode_or_raise_malformed(frame: bytes) -> None:
+    """Proves R-SYNC-8: decoding raises no other error than `Malformed`."""
     try:
         protocol.decode(frame)
     except Malformed:
@@ -52,8 +52,8 @@ def test_any_bytes_are_a_message_or_malformed(frame: bytes) -> None:
 
 
 @given(st.binary(max_size=2000))
-def test_what_the_server_says_can_be_read_back(content: bytes) -> None:
-    """Proves R-SYNC-9."""
+def test_encoded_messages_decode_to_the_same_content(content: bytes) -> None:
+    """Proves R-SYNC-9: the server's messages are valid messages of y-protocols."""
     assert protocol.decode(protocol.encode_sync_step_1(content)) == protocol.SyncStep1(content)
     assert protocol.decode(protocol.encode_sync_step_2(content)) == protocol.DocumentMessage(
         content, whole=True

@@ -1,8 +1,8 @@
-"""What a canvas costs a renderer, found without rendering it.
+"""Estimate the cost of rendering a canvas without rendering it.
 
-A few hundred bytes of `use` in `use` fill in to billions of elements. Here every reference is followed once and its
-cost remembered, so that the sum of all is known after one pass over the elements. What was measured with resvg 0.48 is
-in the limits. Counts are upper bounds: where style sheets are concerned, a rule counts for each element that the last
+A few hundred bytes of nested `use` elements expand to billions of elements. The cost of each element is computed once
+and remembered, so the total takes one pass over the elements, regardless of the number of references. `limits` has the
+measurements with resvg 0.48. All costs are upper bounds: a rule of a style sheet counts for each element that the last
 part of its selector could match.
 """
 
@@ -11,9 +11,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from svgx_canvas import css
-from svgx_canvas.limits import Limits, require
-from svgx_canvas.names import PICTURE_ELEMENTS
-from svgx_canvas.raster import parse_data_url
+from svgx_canvas.allow_list import IMAGE_ELEMENTS
+from svgx_canvas.embedded_image import parse_data_url
+from svgx_canvas.limits import Limits, check_limit
 from svgx_canvas.tree import TEXT, Canvas, Element
 
 _SHAPES = frozenset(
@@ -22,79 +22,87 @@ _SHAPES = frozenset(
 _MARKERS = frozenset({"marker", "marker-start", "marker-mid", "marker-end"})
 _PAINTS = frozenset({"fill", "stroke"})
 _EFFECTS = frozenset({"clip-path", "mask", "filter"})
-_GROUPING = frozenset({"opacity", "mix-blend-mode", "isolation"})
-_NO_GROUP = frozenset({"1", "1.0", "100%", "normal", "auto"})
-_WATCHED = _MARKERS | _PAINTS | _EFFECTS | _GROUPING
-_FILLING_IN = frozenset({"use", "tref", "feImage", "pattern", "filter"})
-_SOLID_SERVERS = frozenset({"linearGradient", "radialGradient"})
-_MOST = 1 << 62
+_LAYER_PROPERTIES = frozenset({"opacity", "mix-blend-mode", "isolation"})
+_NO_LAYER = frozenset({"1", "1.0", "100%", "normal", "auto"})
+_WATCHED_PROPERTIES = _MARKERS | _PAINTS | _EFFECTS | _LAYER_PROPERTIES
+_HREF_ELEMENTS = frozenset({"use", "tref", "feImage", "pattern", "filter"})
+_GRADIENTS = frozenset({"linearGradient", "radialGradient"})
+_MAX_COUNT = 1 << 62
+"""The largest count. A larger one is reduced to it, so that the numbers stay small."""
 
 
 @dataclass(slots=True)
 class Cost:
-    """Of an element with all it holds and refers to.
-
-    elements, depth: after filling in. layers: canvases a renderer has open at once for it. pixels: of pictures.
-    operations: of filters, a pixel. shapes, vertices: places where an inherited paint or marker applies.
-    selectors: of all style sheets; only of the whole canvas.
-    """
+    """The cost of an element with its descendants and the elements it refers to."""
 
     elements: int = 1
+    """Elements after expansion."""
     depth: int = 1
+    """Levels of elements after expansion."""
     layers: int = 0
+    """Layers that a renderer paints on at the same time."""
     pixels: int = 0
+    """Pixels of embedded images."""
     operations: int = 0
+    """Filter operations for each pixel of the picture."""
     shapes: int = 0
+    """Shapes that an inherited paint applies to."""
     vertices: int = 0
+    """Vertices that an inherited marker applies to."""
     selectors: int = 0
+    """Selectors of all style sheets. Set only in the cost of the whole canvas."""
 
-    def hold(self, inner: "Cost", times: int = 1) -> None:
-        """Add something that is in it, or that it refers to `times` times."""
-        self.elements = min(_MOST, self.elements + times * inner.elements)
+    def add(self, inner: "Cost", times: int = 1) -> None:
+        """Add the cost of a child, or of an element that is referred to `times` times."""
+        self.elements = min(_MAX_COUNT, self.elements + times * inner.elements)
         self.depth = max(self.depth, 1 + inner.depth)
         self.layers = max(self.layers, inner.layers)
-        self.pixels = min(_MOST, self.pixels + times * inner.pixels)
-        self.operations = min(_MOST, self.operations + times * inner.operations)
+        self.pixels = min(_MAX_COUNT, self.pixels + times * inner.pixels)
+        self.operations = min(_MAX_COUNT, self.operations + times * inner.operations)
 
-
-def measure(canvas: Canvas) -> Cost:
-    """What the whole canvas costs, its root being one element."""
-    return _Meter(canvas).total
+    def add_shapes(self, inner: "Cost") -> None:
+        """Add the shapes and vertices of an element that inherits paints and markers from this one."""
+        self.shapes = min(_MAX_COUNT, self.shapes + inner.shapes)
+        self.vertices = min(_MAX_COUNT, self.vertices + inner.vertices)
 
 
 def check(canvas: Canvas, limits: Limits) -> Cost:
-    """The same, within the limits that hold whatever the size of the picture. Raises `SvgRefused`."""
-    cost = measure(canvas)
-    require(
+    """Return the cost of a canvas. The root counts as one element.
+
+    Raises `SvgRefused` if the cost is above a limit that does not depend on the size of the picture.
+    """
+    cost = _Meter(canvas).total
+    check_limit(
         "expanded_elements",
         limits.expanded_elements,
         cost.elements,
-        "elements with what use fills in",
+        "elements after the expansion of references",
     )
-    require(
+    check_limit(
         "expanded_depth",
         limits.expanded_depth,
         cost.depth,
-        "elements inside one another with use filled in",
+        "levels of elements after the expansion of references",
     )
-    require("layers", limits.layers, cost.layers, "layers of opacity, masks, clips and filters")
+    check_limit("layers", limits.layers, cost.layers, "layers of opacity, masks, clips and filters")
     matches = cost.selectors * cost.elements
-    require(
+    check_limit(
         "style_matches", limits.style_matches, matches, "selectors of style sheets times elements"
     )
-    require("image_pixels", limits.image_pixels, cost.pixels, "pixels of embedded pictures")
+    check_limit("image_pixels", limits.image_pixels, cost.pixels, "pixels of embedded images")
     return cost
 
 
 @dataclass(slots=True)
-class _Sheet:
-    """Watched declarations of all style sheets, by what their selectors end with."""
+class _Declarations:
+    """The watched declarations of all style sheets, by the key of the last part of their selectors."""
 
     by_key: dict[tuple[str, str], list[tuple[str, str]]] = field(
         default_factory=lambda: defaultdict(list)
     )
 
-    def declarations(self, element: Element) -> Iterator[tuple[str, str]]:
+    def of(self, element: Element) -> Iterator[tuple[str, str]]:
+        """Yield the declarations that may apply to an element."""
         if not self.by_key:
             return
         keys = [("any", ""), ("type", element.tag)]
@@ -106,30 +114,35 @@ class _Sheet:
 
 
 class _Meter:
+    """Computes the cost of a canvas."""
+
     def __init__(self, canvas: Canvas) -> None:
-        # A root of the same shape as its content, so that its own opacity or mask counts too.
+        # The root as an element, so that its own opacity or mask counts too.
         root = Element("", "svg", attrs=canvas.attrs, children=canvas.children)
         self._by_id: dict[str, Element] = {}
-        self._sheet = _Sheet()
+        self._sheet = _Declarations()
         self._selectors = 0
-        self._costs: dict[int, Cost | None] = {}  # by identity; None while it is being found
+        # By the identity of the element. None while the cost is being computed.
+        self._costs: dict[int, Cost | None] = {}
         for element in (root, *canvas.walk()):
             name = element.attrs.get("id")
             if name is not None:
                 self._by_id.setdefault(name, element)
             if element.tag == "style":
-                self._learn("".join(child.text for child in element.children))
+                self._add_style_sheet("".join(child.text for child in element.children))
         self.total = self._cost(root)
         self.total.selectors = self._selectors
 
-    def _learn(self, sheet: str) -> None:
+    def _add_style_sheet(self, sheet: str) -> None:
         self._selectors += css.selector_count(sheet)
-        for key, name, value in css.sheet_declarations(sheet, _WATCHED):
+        for key, name, value in css.sheet_declarations(sheet, _WATCHED_PROPERTIES):
             self._sheet.by_key[key].append((name, value))
 
     def _cost(self, root: Element) -> Cost:
-        """Children and references first, without recursion. A reference back into what is being measured, which
-        renderers leave out, costs nothing."""
+        """Return the cost of the root. Children and referenced elements are computed first, without recursion.
+
+        A circular reference costs nothing, because renderers ignore it.
+        """
         stack: list[tuple[Element, list[tuple[str, Element]] | None]] = [(root, None)]
         while stack:
             element, references = stack.pop()
@@ -153,54 +166,54 @@ class _Meter:
         cost = Cost(operations=_operations(element))
         if element.tag in _SHAPES:
             cost.shapes, cost.vertices = 1, _vertices(element)
-        if element.tag in PICTURE_ELEMENTS:
+        if element.tag in IMAGE_ELEMENTS:
             cost.pixels = _pixels(element.attrs)
         for child in element.children:
             inner = self._costs.get(id(child))
             if inner is not None:
-                cost.hold(inner)
-                cost.shapes = min(_MOST, cost.shapes + inner.shapes)
-                cost.vertices = min(_MOST, cost.vertices + inner.vertices)
-        own_layers = sum(1 for name, value in self._watched(element) if _makes_group(name, value))
+                cost.add(inner)
+                cost.add_shapes(inner)
+        own_layers = sum(1 for name, value in self._watched(element) if _makes_layer(name, value))
         referred_layers = 0
         for kind, target in references:
             inner = self._costs.get(id(target))
             if inner is None:
                 continue
             if kind == "href":
-                cost.hold(inner)
-                cost.shapes = min(_MOST, cost.shapes + inner.shapes)
-                cost.vertices = min(_MOST, cost.vertices + inner.vertices)
+                cost.add(inner)
+                cost.add_shapes(inner)
             elif kind in _MARKERS:
-                cost.hold(inner, cost.vertices)
+                cost.add(inner, cost.vertices)
             elif kind in _PAINTS:
-                if target.tag not in _SOLID_SERVERS:
-                    cost.hold(inner, cost.shapes)
+                if target.tag not in _GRADIENTS:
+                    cost.add(inner, cost.shapes)
                     referred_layers = max(referred_layers, inner.layers + 1)
             else:
-                cost.hold(inner)
+                cost.add(inner)
                 own_layers += 1 + (len(target.children) if kind == "filter" else 0)
                 referred_layers = max(referred_layers, inner.layers)
         cost.layers = own_layers + max(cost.layers, referred_layers)
         return cost
 
     def _watched(self, element: Element) -> Iterator[tuple[str, str]]:
+        """Yield the watched properties of an element: its attributes, its style and the style sheets."""
         attrs = element.attrs
-        for name in _WATCHED.intersection(attrs):
+        for name in _WATCHED_PROPERTIES.intersection(attrs):
             yield name, attrs[name]
         if "style" in attrs:
-            yield from css.declarations(attrs["style"], _WATCHED)
-        yield from self._sheet.declarations(element)
+            yield from css.declarations(attrs["style"], _WATCHED_PROPERTIES)
+        yield from self._sheet.of(element)
 
     def _references(self, element: Element) -> list[tuple[str, Element]]:
+        """Return the elements that an element refers to, each with the property or "href"."""
         found = []
-        if element.tag in _FILLING_IN:
+        if element.tag in _HREF_ELEMENTS:
             for name in ("href", "xlink:href"):
                 target = self._target(element.attrs.get(name, "").strip())
                 if target is not None:
                     found.append(("href", target))
         for name, value in self._watched(element):
-            if "(" not in value or name in _GROUPING:
+            if "(" not in value or name in _LAYER_PROPERTIES:
                 continue
             for fragment in css.fragments(value):
                 target = self._target(fragment)
@@ -212,12 +225,12 @@ class _Meter:
         return self._by_id.get(fragment[1:]) if fragment.startswith("#") else None
 
 
-def _makes_group(name: str, value: str) -> bool:
-    return name in _GROUPING and value.strip() not in _NO_GROUP
+def _makes_layer(name: str, value: str) -> bool:
+    return name in _LAYER_PROPERTIES and value.strip() not in _NO_LAYER
 
 
 def _vertices(element: Element) -> int:
-    """At least as many as a marker may be drawn at: paths give each vertex one number or more."""
+    """Return an upper bound of the vertices of a shape. In a path, each vertex takes at least one number."""
     outline = element.attrs.get("d") or element.attrs.get("points") or ""
     return (
         2
@@ -235,17 +248,17 @@ def _pixels(attrs: Mapping[str, str]) -> int:
 
 
 def _operations(element: Element) -> int:
-    """For a pixel of a filter step whose work depends on its numbers, as resvg does it."""
+    """Return the operations per pixel of a filter step if its cost depends on its attributes (as in resvg), or 0."""
     match element.tag:
         case "feMorphology":
             across, down = _pair(element.attrs.get("radius", ""), 0)
-            return int(min(_MOST, (2 * across + 1) * (2 * down + 1)))
+            return int(min(_MAX_COUNT, (2 * across + 1) * (2 * down + 1)))
         case "feConvolveMatrix":
             across, down = _pair(element.attrs.get("order", ""), 3)
-            return int(min(_MOST, across * down))
+            return int(min(_MAX_COUNT, across * down))
         case "feTurbulence":
             octaves, _ = _pair(element.attrs.get("numOctaves", ""), 1)
-            return int(min(_MOST, 16 * octaves))
+            return int(min(_MAX_COUNT, 16 * octaves))
         case _:
             return 0
 

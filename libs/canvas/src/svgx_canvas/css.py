@@ -1,8 +1,8 @@
-"""CSS that fetches nothing and runs nothing, from any CSS.
+"""Clean CSS, so that it fetches nothing and runs nothing.
 
-Everything is parsed with tinycss2, which follows the CSS Syntax module as browsers do, escapes included: `u\\72l(` is
-`url(` to it. A shortcut is taken only where no CSS parser could see a function, a string, a comment, a block or an
-escape, because the characters they start with are not in the text.
+The CSS is parsed with tinycss2, which follows the CSS Syntax module as browsers do, escapes included: it reads
+`u\\72l(` as `url(`. A text is not parsed only if no CSS parser could find a function, a string, a comment, a block or
+an escape in it, because the characters that these start with are absent.
 """
 
 import re
@@ -12,11 +12,11 @@ from functools import lru_cache
 import tinycss2
 from tinycss2 import ast
 
-from svgx_canvas.limits import Limits, require
-from svgx_canvas.names import PROPERTIES, words
+from svgx_canvas.allow_list import PROPERTIES, words
+from svgx_canvas.limits import Limits, check_limit
 
 Report = Callable[[str, str], None]
-"""Takes what was dropped and why."""
+"""Takes the name of a dropped thing and the reason."""
 
 _FUNCTIONS = words(
     """
@@ -28,29 +28,32 @@ _FUNCTIONS = words(
     steps tan translate translate3d translatex translatey translatez var xywh
     """
 )
-"""Functions that name no resource; `url` has its own rule. Compared in lower case, as CSS does."""
+"""Functions that refer to no resource, in lower case. `url` has a rule of its own."""
 
 _TRANSFORMS = re.compile(
     r"(?:[\s,]*+(?:matrix|translate|scale|rotate|skewX|skewY)\s*+\([-+0-9eE.,\s]*+\))*+[\s,]*+"
 )
-"""A transform list as the SVG grammar has it; possessive, so that no text makes it slow."""
+"""A transform list in the SVG grammar. Its quantifiers are possessive, so that matching takes linear time."""
 
 _STRUCTURE = re.compile(r"""[("'\\{}\[\]@/<!]""")
-"""Where a declaration list may be more than names and plain values between `:` and `;`."""
+"""Characters without which a declaration list is only names and plain values between `:` and `;`."""
 
 _NESTED_RULES = frozenset({"media", "supports", "keyframes", "-webkit-keyframes"})
-_NESTING = 32
+_MAX_NESTING = 32
 _BLOCKS = (ast.ParenthesesBlock, ast.SquareBracketsBlock, ast.CurlyBracketsBlock)
 
 
 def value_is_safe(value: str) -> bool:
-    """Whether a property's value, or what an attribute has in its place, refers to nothing outside the document."""
-    # Without a parenthesis there is no url and no function, escaped or not.
+    """Return whether the value of a property or presentation attribute refers to nothing outside the document."""
+    # Without a parenthesis there is neither a URL nor a function, escaped or not.
     return "(" not in value or _value_is_safe(value)
 
 
 def transform_is_safe(value: str) -> bool:
-    """The same for the transform attributes, which are so many that the SVG grammar is tried first."""
+    """Return whether the value of a transform attribute refers to nothing outside the document.
+
+    Most values match the SVG grammar. That check comes first, because it is faster than parsing CSS.
+    """
     return _TRANSFORMS.fullmatch(value) is not None or value_is_safe(value)
 
 
@@ -60,13 +63,14 @@ def _value_is_safe(value: str) -> bool:
 
 
 def _tokens_are_safe(tokens: Iterable[ast.Node], *, selector: bool = False) -> bool:
-    """No URL but fragments, no function outside the list, nothing that failed to parse; blocks searched too.
+    """Return whether the tokens and the contents of their blocks are safe.
 
-    A selector has functions of its own, all of them harmless, and may not have any URL.
+    Unsafe tokens are parse errors, URLs other than fragments, and functions outside the list. A selector may have any
+    function, because selector functions are harmless, but no URL.
     """
     stack = [iter(tokens)]
     while stack:
-        if len(stack) > _NESTING:  # tinycss2 writes blocks out by recursion
+        if len(stack) > _MAX_NESTING:  # tinycss2 serializes blocks by recursion
             return False
         token = next(stack[-1], None)
         if token is None:
@@ -90,7 +94,7 @@ def _is_url(token: ast.Node) -> bool:
 
 
 def _is_fragment(token: ast.Node) -> bool:
-    """`url(#a)`, or `url("#a")` with nothing but the string."""
+    """Return whether a URL is a fragment: `url(#a)` or `url("#a")`."""
     if isinstance(token, ast.URLToken):
         return bool(token.value.startswith("#"))
     assert isinstance(token, ast.FunctionBlock)
@@ -108,18 +112,18 @@ _NUMBER = re.compile(r"[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?")
 
 
 def numbers(text: str) -> list[float]:
-    """The numbers in an attribute's list of them, as SVG writes numbers; units and the rest are passed over."""
+    """Return the numbers in an attribute's value, in the SVG syntax. Units and other text are skipped."""
     return [float(number) for number in _NUMBER.findall(text)]
 
 
 def clean_declarations(text: str, report: Report) -> str:
-    """What may stay of a `style` attribute: the text as it is when all of it may."""
+    """Return the allowed declarations of a `style` attribute. The text is unchanged if all are allowed."""
     if not _STRUCTURE.search(text):
         kept = [part for part in text.split(";") if _plain_declaration(part, report)]
         return text if len(kept) == text.count(";") + 1 else ";".join(kept)
     cleaned, dropped = _clean_declarations(text)
-    for what in dropped:
-        report(what, "property" if not what.endswith("()") else "reference")
+    for name in dropped:
+        report(name, "property" if not name.endswith("()") else "reference")
     return cleaned
 
 
@@ -138,23 +142,23 @@ def _plain_declaration(part: str, report: Report) -> bool:
 def _clean_declarations(text: str) -> tuple[str, tuple[str, ...]]:
     nodes = tinycss2.parse_declaration_list(text, skip_comments=True, skip_whitespace=True)
     dropped: list[str] = []
-    kept = _declarations(nodes, lambda what, _: dropped.append(what))
+    kept = _declarations(nodes, lambda name, _: dropped.append(name))
     if not dropped:
         return text, ()
     return _serialize(kept), tuple(dropped)
 
 
 def clean_stylesheet(text: str, limits: Limits, report: Report) -> str:
-    """What may stay of a style sheet: plain rules and those in @media, @supports and @keyframes."""
-    require("style_length", limits.style_length, len(text), "characters of style sheets")
+    """Return the allowed rules of a style sheet: plain rules, and rules in @media, @supports and @keyframes."""
+    check_limit("style_length", limits.style_length, len(text), "characters of style sheets")
     nodes = tinycss2.parse_stylesheet(text, skip_comments=True, skip_whitespace=True)
-    # Inside a sheet a "<" is only ever part of a string or a selector that matches nothing. As an escape it cannot
-    # be mistaken for a tag by an HTML parser either.
+    # In a style sheet, "<" occurs only in strings and in selectors that match nothing. It is escaped, so that an HTML
+    # parser cannot read it as a tag.
     return _serialize(_rules(nodes, report, 0)).replace("<", "\\3c ")
 
 
 def selector_count(text: str) -> int:
-    """About how many selectors a cleaned style sheet has, each of which a renderer tries on each element."""
+    """Return about how many selectors a cleaned style sheet has. A renderer tries each of them on each element."""
     return text.count("{") + text.count(",")
 
 
@@ -184,7 +188,7 @@ def _may_nest(rule: ast.AtRule, level: int) -> bool:
     return (
         rule.lower_at_keyword in _NESTED_RULES
         and rule.content is not None
-        and level < _NESTING
+        and level < _MAX_NESTING
         and _tokens_are_safe(rule.prelude)
     )
 
@@ -217,7 +221,7 @@ def _serialize(nodes: Iterable[ast.Node]) -> str:
 
 @lru_cache(maxsize=4096)
 def fragments(value: str) -> tuple[str, ...]:
-    """The fragments ("#a") that a value refers to with url(), in order."""
+    """Return the fragments ("#a") that a value refers to with url(), in order."""
     found: list[str] = []
     stack = [iter(tinycss2.parse_component_value_list(value))]
     while stack:
@@ -238,7 +242,7 @@ def fragments(value: str) -> tuple[str, ...]:
 
 
 def declarations(text: str, watched: frozenset[str]) -> list[tuple[str, str]]:
-    """Name and value of those declarations of a `style` attribute whose property is in `watched`, or custom."""
+    """Return name and value of the declarations of `watched` properties in a `style` attribute."""
     if not _STRUCTURE.search(text):
         pairs = [part.partition(":") for part in text.split(";")]
         named = [(name.strip().lower(), value.strip()) for name, _, value in pairs]
@@ -259,8 +263,11 @@ def _parsed_declarations(text: str) -> tuple[tuple[str, str], ...]:
 def sheet_declarations(
     text: str, watched: frozenset[str]
 ) -> list[tuple[tuple[str, str], str, str]]:
-    """The same of a cleaned style sheet, each with what the last part of its selector asks for: ("class", name),
-    ("id", name), ("type", name) or ("any", "")."""
+    """Return the declarations of `watched` properties in a cleaned style sheet.
+
+    Each has the key of the last part of its selector, the name and the value. A key is ("class", name), ("id", name),
+    ("type", name) or ("any", "").
+    """
     found = []
     pending = list(tinycss2.parse_stylesheet(text, skip_comments=True, skip_whitespace=True))
     while pending:
@@ -287,7 +294,7 @@ def sheet_declarations(
 def _selector_keys(prelude: Iterable[ast.Node]) -> set[tuple[str, str]]:
     keys: set[tuple[str, str]] = set()
     key = ("any", "")
-    before = " "  # the literal before this token; a space starts another compound selector
+    before = " "  # the literal before the token; a space starts a new compound selector
     for token in prelude:
         match token:
             case ast.LiteralToken(value=","):

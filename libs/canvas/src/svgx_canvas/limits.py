@@ -1,53 +1,53 @@
-"""What an SVG file or a canvas may cost, and the refusal of one that costs more."""
+"""The limits on SVG files and canvases, and the error for a file or canvas beyond a limit."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """Upper bounds, each inclusive. The defaults let through every drawing that people make by hand or by program."""
+    """Upper bounds, inclusive. A file or canvas beyond one is refused. The defaults accept all usual drawings."""
 
     bytes: int = 16 * 1024 * 1024
-    """Bytes of an SVG file, in or out."""
+    """Bytes of an SVG file, imported or exported."""
     depth: int = 96
-    """Elements inside one another; the root is at depth 1. Measured: resvg 0.48 overflows 8 MiB of stack at 120
-    svg elements or 250 others."""
+    """Levels of elements; the root is level 1. Measured: resvg 0.48 overflows 8 MiB of stack at 120 levels of svg
+    elements or 250 levels of other elements."""
     elements: int = 100_000
-    """Elements of a file, with those that the policy drops. Character data is bounded by `bytes` alone."""
+    """Elements of a file, including elements that the policy drops. Only `bytes` bounds the number of texts."""
     attributes: int = 256
     """Attributes of one element."""
     attribute_length: int = 8 * 1024 * 1024
-    """Characters of one attribute's value: a picture of 6 MB as base64 fits."""
+    """Characters of one attribute's value: enough for an image of 6 MB in base64."""
     text_length: int = 1024 * 1024
-    """Characters of one run of character data, comment or processing instruction."""
+    """Characters of one run of character data."""
     entities: int = 64
-    """General entities declared inside the file."""
+    """General entities that a file declares."""
     entity_length: int = 1024
     """Characters of one entity's value."""
     entity_expansion: int = 1024 * 1024
-    """Characters that all references to entities expand to."""
+    """Characters of all entity references after expansion."""
     style_length: int = 512 * 1024
-    """Characters of all style sheets, and of one `style` attribute."""
+    """Characters of all style sheets together, and of one `style` attribute."""
     style_matches: int = 100_000_000
-    """Selectors times elements: a renderer tries each on each. Measured: 30 ns."""
+    """Selectors times elements, because a renderer tries each selector on each element. Measured: 30 ns each."""
     expanded_elements: int = 250_000
-    """Elements after every `use`, marker, pattern, mask, clip path and filter picture has been filled in."""
+    """Elements after the expansion of each `use`, marker, pattern, mask, clip path and filter image."""
     expanded_depth: int = 96
-    """Elements inside one another after the same."""
+    """Levels of elements after the same expansion."""
     image_pixels: int = 32_000_000
-    """Pixels of all embedded pictures, each counted as often as it is shown."""
+    """Pixels of all embedded images. An image that is drawn several times counts several times."""
     filter_operations: int = 2_000_000_000
-    """Operations of the filter steps whose work depends on their numbers (morphology, convolution, turbulence), were
-    each done on the whole picture. Measured: resvg does 250 million a second."""
+    """Operations of the filter steps with costs that depend on attributes (morphology, convolution, turbulence), if
+    each step is applied to the whole picture. Measured: resvg does 250 million a second."""
     layers: int = 64
-    """Canvases inside one another that a renderer paints on for opacity, masks, filters (one a step), blending,
-    clips and patterns."""
+    """Layers that a renderer paints on at the same time, for opacity, masks, filters (one per step), blending, clip
+    paths and patterns."""
     layer_bytes: int = 640 * 1024 * 1024
-    """Bytes of all these, were each as large as the picture."""
+    """Bytes of the picture and all its layers, if each layer is as large as the picture."""
     pattern_pixels: int = 64_000_000
     """Pixels of one tile of a pattern."""
     pixels: int = 16_777_216
-    """Pixels of the rendered picture (4096 x 4096), 64 MiB."""
+    """Pixels of the rendered picture: 4096 x 4096, which is 64 MiB."""
     side: int = 16_384
     """Pixels of one side of the rendered picture."""
 
@@ -56,12 +56,12 @@ DEFAULT_LIMITS = Limits()
 
 
 class SvgRefused(Exception):
-    """A file, a document or a request is over a limit, or is not what it should be.
+    """A file, a document or a request is beyond a limit, malformed or forbidden.
 
-    code: "too_large" (over a limit), "malformed" (not well-formed XML, not SVG, not a Yjs update), "forbidden" (a
+    code: "too_large" (beyond a limit), "malformed" (not well-formed XML, not SVG or not a Yjs update), "forbidden" (a
     construct that is never accepted, such as an external entity) or "unrenderable".
-    field: what it is about, e.g. "elements", "width". limit, actual: numbers, where there are any; `actual` may be
-    the first value found over the limit rather than the full count. detail: one sentence for people.
+    field: the subject, such as "elements" or "width". limit, actual: numbers, for "too_large"; `actual` may be the
+    first value above the limit instead of the full count. detail: one sentence for people.
     """
 
     def __init__(
@@ -80,8 +80,8 @@ class SvgRefused(Exception):
         super().__init__(self.detail)
 
 
-def require(field: str, limit: int, actual: int, what: str = "") -> None:
-    """Raise `SvgRefused` when `actual` is over `limit`; `what` says in words what was counted."""
+def check_limit(field: str, limit: int, actual: int, counted: str = "") -> None:
+    """Raise `SvgRefused` if `actual` is above `limit`. `counted` names the counted things in the error's detail."""
     if actual > limit:
-        detail = f"{what or field}: {actual} is more than the limit of {limit} ({field})"
+        detail = f"{counted or field}: {actual} is more than the limit of {limit} ({field})"
         raise SvgRefused("too_large", field, limit, actual, detail)

@@ -1,7 +1,7 @@
-"""The SVG policy: what comes in and goes out has passed here, attribute by attribute.
+"""The SVG policy: the filter for all imported and exported elements and attributes.
 
-An allow-list. References go to a fragment of the same document, or for pictures to a PNG, JPEG, GIF or WebP inside a
-data: URL; nothing else is fetched, and nothing runs.
+The policy is an allow-list. A reference may go to a fragment of the same document, and an image element may refer to a
+PNG, JPEG, GIF or WebP in a data: URL. Nothing else is fetched, and no code runs.
 """
 
 import re
@@ -9,69 +9,72 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from svgx_canvas import css, names
-from svgx_canvas.limits import Limits, require
-from svgx_canvas.raster import parse_data_url
+from svgx_canvas import allow_list, css
+from svgx_canvas.embedded_image import parse_data_url
+from svgx_canvas.limits import Limits, check_limit
 from svgx_canvas.tree import TEXT, Canvas, Element
 
 _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
-"""Characters that no XML 1.0 document may have."""
+"""Characters that XML 1.0 forbids."""
 
 _ANIMATED_VALUES = frozenset({"by", "from", "to", "values"})
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]*:", re.IGNORECASE | re.ASCII)
-_FREE_NAME = re.compile(r"(?:aria|data)-[a-z0-9_.-]{1,64}", re.ASCII)
-_DISTINCT = 200
+_ARIA_OR_DATA = re.compile(r"(?:aria|data)-[a-z0-9_.-]{1,64}", re.ASCII)
+_MAX_KINDS = 200
+"""Kinds of dropped things that a report lists one by one. Further kinds are counted together."""
 
 
 @dataclass(frozen=True, slots=True)
 class Dropped:
-    """Something the policy left out. what: `element`, `element@attribute`, a property or a rule. reason: which part of
-    the policy. count: how often."""
+    """A kind of thing that the policy removed."""
 
     what: str
+    """`element`, `element@attribute`, a property or a rule."""
     reason: str
+    """The part of the policy that forbids it."""
     count: int
+    """The number of occurrences."""
 
 
 class Report:
-    """Collects what is dropped; of a file that is all different, the first kinds one by one and the rest together."""
+    """Counts the things that the policy removes from one file or document."""
 
     def __init__(self) -> None:
         self._counts: Counter[tuple[str, str]] = Counter()
 
     def add(self, what: str, reason: str) -> None:
-        """Count one thing dropped."""
+        """Count one dropped thing."""
         key = (what[:128], reason)
-        if key not in self._counts and len(self._counts) >= _DISTINCT:
+        if key not in self._counts and len(self._counts) >= _MAX_KINDS:
             key = ("others", reason)
         self._counts[key] += 1
 
     def dropped(self) -> list[Dropped]:
-        """Everything counted, the most frequent first."""
+        """Return the dropped things, the most frequent first."""
         return [
             Dropped(what, reason, count) for (what, reason), count in self._counts.most_common()
         ]
 
 
 def keeps_text(tag: str, *, in_text: bool) -> bool:
-    """Whether character data directly in this element means something."""
+    """Return whether character data directly in this element has a meaning. `in_text`: the element is in a text."""
     return (
-        tag in names.TEXT_ELEMENTS
-        or tag in names.DESCRIPTIVE_ELEMENTS
+        tag in allow_list.TEXT_ELEMENTS
+        or tag in allow_list.DESCRIPTIVE_ELEMENTS
         or tag == "style"
         or (tag == "a" and in_text)
     )
 
 
-def refusal(tag: str, parent: str, attrs: Mapping[str, str]) -> str:
-    """Why an element may not be in `parent`; "" when it may."""
-    if tag not in names.ELEMENTS:
+def refusal_reason(tag: str, parent: str, attrs: Mapping[str, str]) -> str:
+    """Return the reason why an element may not be in `parent`, or "" if it may."""
+    if tag not in allow_list.ELEMENTS:
         return "element"
-    if parent == "style" or parent in names.DESCRIPTIVE_ELEMENTS:
+    if parent == "style" or parent in allow_list.DESCRIPTIVE_ELEMENTS:
         return "place"
-    if tag in names.ANIMATION_ELEMENTS and tag != "animateMotion":
+    if tag in allow_list.ANIMATION_ELEMENTS and tag != "animateMotion":
         target = attrs.get("attributeName", "")
-        if target.strip() not in names.ANIMATABLE:
+        if target.strip() not in allow_list.ANIMATABLE:
             return "animation"
     return ""
 
@@ -79,10 +82,10 @@ def refusal(tag: str, parent: str, attrs: Mapping[str, str]) -> str:
 def clean_attributes(
     tag: str, attrs: Mapping[str, str], limits: Limits, report: Report
 ) -> dict[str, str]:
-    """The attributes that may stay, with the values that may stay."""
+    """Return the allowed attributes with their cleaned values."""
     kept: dict[str, str] = {}
     for name, raw in attrs.items():
-        if name not in names.ATTRIBUTES and not _FREE_NAME.fullmatch(name):
+        if name not in allow_list.ATTRIBUTES and not _ARIA_OR_DATA.fullmatch(name):
             handler = name[:2].lower() == "on"
             report.add(f"{tag}@{name}", "event handler" if handler else "attribute")
         elif len(raw) > limits.attribute_length or len(kept) >= limits.attributes:
@@ -96,12 +99,13 @@ def clean_attributes(
 
 
 def _clean_value(tag: str, name: str, value: str, limits: Limits, report: Report) -> str | None:
-    if name in names.LITERAL_ATTRIBUTES or ("-" in name and _FREE_NAME.fullmatch(name)):
+    """Return the cleaned value of an allowed attribute, or None if the attribute must be dropped."""
+    if name in allow_list.LITERAL_ATTRIBUTES or ("-" in name and _ARIA_OR_DATA.fullmatch(name)):
         return value
     if name == "style" and len(value) <= limits.style_length:
         return css.clean_declarations(value, report.add)
     reason = ""
-    if name in names.REFERENCES:
+    if name in allow_list.REFERENCES:
         reference = _clean_reference(tag, value)
         if reference is not None:
             return reference
@@ -109,9 +113,9 @@ def _clean_value(tag: str, name: str, value: str, limits: Limits, report: Report
     elif name == "style":
         reason = "length"
     elif name == "attributeName":
-        # On elements that do not animate, too: nobody has to know which those are.
-        reason = "" if value.strip() in names.ANIMATABLE else "animation"
-    elif not _refers_to_nothing(name, value):
+        # Checked on all elements, so that the rule does not depend on a list of animating elements.
+        reason = "" if value.strip() in allow_list.ANIMATABLE else "animation"
+    elif not _refers_to_nothing_outside(name, value):
         reason = "reference"
     if reason:
         report.add(f"{tag}@{name}", reason)
@@ -119,36 +123,36 @@ def _clean_value(tag: str, name: str, value: str, limits: Limits, report: Report
     return value
 
 
-def _refers_to_nothing(name: str, value: str) -> bool:
-    if name in _ANIMATED_VALUES and _names_a_scheme(value):
+def _refers_to_nothing_outside(name: str, value: str) -> bool:
+    if name in _ANIMATED_VALUES and _has_absolute_url(value):
         return False
-    if name in names.TRANSFORM_ATTRIBUTES:
+    if name in allow_list.TRANSFORM_ATTRIBUTES:
         return css.transform_is_safe(value)
     return css.value_is_safe(value)
 
 
 def _clean_reference(tag: str, value: str) -> str | None:
     if value.lstrip(" \t\r\n").startswith("#"):
-        # A fragment can be any text; one that would be a reference as CSS is no one's id.
+        # A fragment can be any text. A fragment with a URL in CSS syntax is dropped: no real id looks like that.
         return value if css.value_is_safe(value) else None
-    if tag in names.PICTURE_ELEMENTS and (found := parse_data_url(value)):
-        return found[1]
+    if tag in allow_list.IMAGE_ELEMENTS and (image := parse_data_url(value)):
+        return image[1]
     return None
 
 
-def _names_a_scheme(value: str) -> bool:
-    """Whether one of the values of an animation could be read as an absolute URL, as a browser reads one."""
+def _has_absolute_url(value: str) -> bool:
+    """Return whether a browser could read one of the values of an animation as an absolute URL."""
     compact = re.sub(r"[\x00-\x20]+", "", value)
     return any(_SCHEME.match(part) for part in compact.split(";"))
 
 
 def clean_text(text: str) -> str:
-    """Character data without what XML cannot hold."""
+    """Return character data without the characters that XML forbids."""
     return _NOT_XML.sub("", text) if _NOT_XML.search(text) else text
 
 
-def clean_style(text: str, limits: Limits, report: Report) -> str:
-    """A style sheet as it is when all of it may stay, else what may."""
+def _clean_style(text: str, limits: Limits, report: Report) -> str:
+    """Return the allowed rules of a style sheet. The text is unchanged if all are allowed and it has no "<"."""
     inner = Report()
     cleaned = css.clean_stylesheet(text, limits, inner.add)
     dropped = inner.dropped()
@@ -158,10 +162,10 @@ def clean_style(text: str, limits: Limits, report: Report) -> str:
 
 
 def clean(canvas: Canvas, limits: Limits, report: Report) -> Canvas:
-    """The part of a canvas that may be shown, as a new tree; elements keep their ids.
+    """Return the allowed part of a canvas as a new tree. Elements keep their ids.
 
-    Branches deeper than the limit are cut off, values and style sheets longer than theirs left out. Raises `SvgRefused`
-    when there are more elements than the limit.
+    Elements deeper than the limit are dropped, and so are values and style sheets longer than their limits. Raises
+    `SvgRefused` if there are more elements than the limit.
     """
     result = Canvas(clean_attributes("svg", canvas.attrs, limits, report))
     styles = StyleBudget(limits)
@@ -177,7 +181,7 @@ def clean(canvas: Canvas, limits: Limits, report: Report) -> Canvas:
                     branch.target.append(replace(element, text=text, attrs={}, children=[]))
                 continue
             elements += 1
-            reason = refusal(element.tag, branch.parent, element.attrs)
+            reason = refusal_reason(element.tag, branch.parent, element.attrs)
             if reason or branch.depth > limits.depth:
                 report.add(element.tag, reason or "depth")
                 continue
@@ -187,44 +191,48 @@ def clean(canvas: Canvas, limits: Limits, report: Report) -> Canvas:
             if element.tag == "style":
                 copy.children = styles.clean(element.children, report, strict=False)
             elif element.children:
-                in_text = branch.in_text or element.tag in names.TEXT_ELEMENTS
+                in_text = branch.in_text or element.tag in allow_list.TEXT_ELEMENTS
                 stack.append(
                     _Branch(element.children, copy.children, element.tag, in_text, branch.depth + 1)
                 )
-        require("elements", limits.elements, elements)
-        # A file that keeps the limit has one text before and one after each element at most.
-        require("elements", 2 * limits.elements, texts, "texts")
+        check_limit("elements", limits.elements, elements)
+        # A file within the limit has at most one text before and one text after each element.
+        check_limit("elements", 2 * limits.elements, texts, "texts")
     return result
 
 
 @dataclass(slots=True)
 class _Branch:
-    """Elements that are still to be cleaned, where the cleaned ones go, and what they are in."""
+    """Sibling elements that have to be cleaned."""
 
     source: list[Element]
     target: list[Element]
+    """The list for the cleaned elements."""
     parent: str
+    """The tag of the parent."""
     in_text: bool
     depth: int
 
 
 class StyleBudget:
-    """Cleans the style sheets of one canvas, which share one limit."""
+    """The cleaner of one canvas's style sheets, which share one length limit."""
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
         self._length = 0
 
     def clean(self, children: list[Element], report: Report, *, strict: bool) -> list[Element]:
-        """The character data of a `style` element, all in the first of them.
+        """Return the cleaned character data of a `style` element, joined into one child.
 
-        What is over the limit is left out, or with `strict` raises `SvgRefused`.
+        A style sheet beyond the limit is dropped; with `strict` it raises `SvgRefused` instead.
         """
         texts = [child for child in children if child.tag == TEXT]
         length = sum(len(text.text) for text in texts)
         if strict:
-            what = "characters of style sheets"
-            require("style_length", self._limits.style_length, self._length + length, what)
+            total = self._length + length
+            check_limit(
+                "style_length", self._limits.style_length, total, "characters of style sheets"
+            )
         elif self._length + length > self._limits.style_length:
             report.add("style", "length")
             return []
@@ -232,5 +240,5 @@ class StyleBudget:
         if not texts:
             return []
         text = clean_text("".join(text.text for text in texts))
-        cleaned = clean_style(text, self._limits, report)
+        cleaned = _clean_style(text, self._limits, report)
         return [replace(texts[0], text=cleaned, attrs={}, children=[])] if cleaned else []

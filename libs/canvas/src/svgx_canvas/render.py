@@ -1,4 +1,4 @@
-"""SVG to PNG, with resvg, within bounds of memory that hold before it starts."""
+"""Render SVG as PNG with resvg. Its use of memory is bounded before it starts."""
 
 import math
 import re
@@ -8,8 +8,8 @@ import resvg_py
 
 from svgx_canvas import complexity, css
 from svgx_canvas.complexity import Cost
-from svgx_canvas.limits import DEFAULT_LIMITS, Limits, SvgRefused, require
-from svgx_canvas.picture import length, natural_size
+from svgx_canvas.limits import DEFAULT_LIMITS, Limits, SvgRefused, check_limit
+from svgx_canvas.picture_size import length, natural_size
 from svgx_canvas.policy import Report
 from svgx_canvas.svg_reader import read_svg
 from svgx_canvas.svg_writer import write_svg
@@ -17,7 +17,8 @@ from svgx_canvas.tree import Canvas, Element
 
 _DPI = 96.0
 _TRANSFORM = re.compile(r"(matrix|scale|skewX|skewY)\s*\(([^()]*)\)")
-_PROBE = 256
+_PROBE_SIDE = 256
+"""Pixels of the sides of the box for a first small picture."""
 
 
 def render_png(
@@ -27,19 +28,20 @@ def render_png(
     scale: float | None = None,
     limits: Limits = DEFAULT_LIMITS,
 ) -> bytes:
-    """A PNG of the SVG file, with the fonts that the system has.
+    """Return a PNG of the SVG file, drawn with the fonts of the system.
 
-    width, height: pixels; with one of them the other follows the file's proportions, with both the picture is the
-    largest that fits into them. scale: factor on the file's own size, when neither is given. The policy and all limits
-    come first. Raises `SvgRefused`: "too_large", "malformed", "forbidden", or "unrenderable" where resvg gives up.
+    width, height: pixels. If only one is given, the other one follows the file's proportions. If both are given, the
+    picture is the largest that fits into them. scale: factor on the file's own size, if neither is given.
+    The policy and all limits are applied before rendering. Raises `SvgRefused`: "too_large", "malformed", "forbidden",
+    or "unrenderable" if resvg fails.
     """
     for name, value in (("width", width), ("height", height), ("scale", scale)):
         if value is not None and not (value > 0 and math.isfinite(value)):
-            raise SvgRefused("malformed", name, detail=f"{name} has to be more than 0")
+            raise SvgRefused("malformed", name, detail=f"{name} must be greater than 0")
     canvas = read_svg(svg, limits, Report())
     cost = complexity.check(canvas, limits)
     text = write_svg(canvas).decode()
-    natural = natural_size(canvas) or _probe(text)
+    natural = natural_size(canvas) or _drawn_size(text)
     factor = _factor(natural, width, height, scale)
     _check_picture(canvas, cost, natural, factor, limits)
     return _resvg(text, width, height, scale if width is None and height is None else None)
@@ -60,21 +62,26 @@ def _check_picture(
     canvas: Canvas, cost: Cost, natural: tuple[float, float], factor: float, limits: Limits
 ) -> None:
     across, down = (math.ceil(min(side * factor, 1e9)) for side in natural)
-    require("side", limits.side, max(across, down), "pixels of a side of the picture")
+    check_limit("side", limits.side, max(across, down), "pixels of a side of the picture")
     pixels = across * down
-    require("pixels", limits.pixels, pixels, "pixels of the picture")
+    check_limit("pixels", limits.pixels, pixels, "pixels of the picture")
     layer_bytes = 4 * pixels * (1 + cost.layers)
-    require("layer_bytes", limits.layer_bytes, layer_bytes, "bytes of the picture and its layers")
+    check_limit(
+        "layer_bytes", limits.layer_bytes, layer_bytes, "bytes of the picture and its layers"
+    )
     operations = math.ceil(min(cost.operations * max(1.0, factor) ** 2 * pixels, 1e18))
-    require("filter_operations", limits.filter_operations, operations, "operations of filters")
-    tiles = [_tile(element, natural) for element in canvas.walk() if element.tag == "pattern"]
+    check_limit("filter_operations", limits.filter_operations, operations, "operations of filters")
+    tiles = [_tile_area(element, natural) for element in canvas.walk() if element.tag == "pattern"]
     tile = math.ceil(min(max(tiles, default=0.0) * factor**2, 1e18))
-    require("pattern_pixels", limits.pattern_pixels, tile, "pixels of a pattern's tile")
+    check_limit("pattern_pixels", limits.pattern_pixels, tile, "pixels of a pattern's tile")
 
 
-def _tile(pattern: Element, natural: tuple[float, float]) -> float:
-    """The area of a pattern's tile in the picture's own pixels. Transforms of what it fills are left to the limit on
-    the process's memory; those of the pattern itself are the usual way to a large one."""
+def _tile_area(pattern: Element, natural: tuple[float, float]) -> float:
+    """Return the area of a pattern's tile in pixels of the file's own size.
+
+    The pattern's own transform counts, because it is the usual cause of a large tile. Transforms of the filled shapes
+    do not count; only the memory limit of the process bounds them.
+    """
     of_user_space = pattern.attrs.get("patternUnits") == "userSpaceOnUse"
     area = 1.0
     for name, whole in zip(("width", "height"), natural, strict=True):
@@ -92,18 +99,18 @@ def _area_factor(kind: str, numbers: list[float]) -> float:
         return abs(numbers[0] * numbers[-1])
     if kind == "matrix" and len(numbers) == 6:
         a, b, c, d, _, _ = numbers
-        # The tile is drawn in the axes' own scales, so that a skew does not make it smaller.
+        # resvg scales the tile along each axis, so a skew does not make it smaller.
         return math.hypot(a, b) * math.hypot(c, d)
     return 1.0
 
 
-def _probe(text: str) -> tuple[float, float]:
-    """The size of a file that does not say it: resvg takes that of what is drawn, which may be any.
+def _drawn_size(text: str) -> tuple[float, float]:
+    """Return the size that resvg gives a file without a size: the size of the drawn content.
 
-    The first small picture shows the proportions. Then the scale goes up from one that makes the largest possible size
-    a thousand pixels, until the smaller side is one pixel and tells.
+    The file is drawn at increasing scales, from 10 ** -6 on, until each side of the picture has at least one pixel;
+    resvg fails below that. Raises `SvgRefused` if resvg cannot draw the file at all.
     """
-    _resvg(text, _PROBE, _PROBE, None)
+    _resvg(text, _PROBE_SIDE, _PROBE_SIDE, None)
     for exponent in range(-6, 0):
         try:
             png = _resvg(text, None, None, 10.0**exponent)
@@ -111,8 +118,9 @@ def _probe(text: str) -> tuple[float, float]:
             continue
         across, down = struct.unpack(">II", png[16:24])
         return across / 10.0**exponent, down / 10.0**exponent
-    # Less than five pixels on one side at least, and not more than `_PROBE` times that on the other.
-    return 5.0, 5.0 * _PROBE
+    # The shorter side has less than 5 pixels. The other one is at most `_PROBE_SIDE` times as long, because the small
+    # picture above has at least one pixel on each side.
+    return 5.0, 5.0 * _PROBE_SIDE
 
 
 def _resvg(text: str, width: int | None, height: int | None, scale: float | None) -> bytes:

@@ -1,23 +1,23 @@
-"""SVG text to a canvas, in one pass that stops at the first limit.
+"""Read SVG text as a canvas, in one pass that stops at the first exceeded limit.
 
-expat, and not libxml2 (lxml), because it reports tokens and builds nothing: limits are checked before anything is kept,
-what the policy drops is never stored, and declarations in the document type reach us before their first use. It
-performs no input or output, so a DTD or an external entity cannot be fetched whatever the file says.
+The parser is expat instead of libxml2 (lxml), because expat reports tokens and builds no tree: limits are checked
+before anything is stored, dropped elements are never stored, and entity declarations are known before their first use.
+expat performs no I/O, so it never fetches a DTD or an external entity.
 """
 
 import re
 from xml.parsers import expat
 
+from svgx_canvas.allow_list import TEXT_ELEMENTS
 from svgx_canvas.document.order import first_keys
-from svgx_canvas.limits import Limits, SvgRefused, require
-from svgx_canvas.names import TEXT_ELEMENTS
+from svgx_canvas.limits import Limits, SvgRefused, check_limit
 from svgx_canvas.policy import (
     Report,
     StyleBudget,
     clean_attributes,
     clean_text,
     keeps_text,
-    refusal,
+    refusal_reason,
 )
 from svgx_canvas.tree import TEXT, Canvas, Element
 
@@ -31,24 +31,28 @@ _ENCODINGS = frozenset(
     {"utf-8", "utf8", "us-ascii", "ascii", "iso-8859-1", "latin1", "iso-8859-15", "windows-1252"}
     | {"utf-16", "utf-16le", "utf-16be"}
 )
-_DECLARATIONS = 1024
-_W3C = re.compile(r"https?://www\.w3\.org/")
+_MAX_DECLARATIONS = 1024
+"""Declarations in a document type other than entities. A file with more is refused."""
+
+_W3C_URL = re.compile(r"https?://www\.w3\.org/")
 
 
 def read_svg(svg: bytes, limits: Limits, report: Report) -> Canvas:
-    """The canvas in an SVG file, cleaned by the policy; ids are "1", "2", … in document order.
+    """Return the canvas in an SVG file, cleaned by the policy. Its ids are "1", "2", … in document order.
 
-    Raises `SvgRefused`: "too_large" by the limits, "malformed" when it is no well-formed XML or no SVG, "forbidden" for
-    external, nested or parameter entities.
+    Raises `SvgRefused`: "too_large" beyond a limit, "malformed" for a file that is not well-formed XML or not SVG,
+    "forbidden" for external, nested or parameter entities.
     """
-    require("bytes", limits.bytes, len(svg), "bytes of the file")
+    check_limit("bytes", limits.bytes, len(svg), "bytes of the file")
     reader = _Reader(_decode(svg), limits, report)
     return reader.read()
 
 
 def _decode(svg: bytes) -> bytes:
-    """The same text in UTF-8. Decoding here and not in expat leaves one encoding to think about: the declarations'
-    bytes are searched before expat expands anything."""
+    """Return the file's text in UTF-8.
+
+    The text is decoded here and not in expat, because `_doctype_ends` searches its bytes for entity references.
+    """
     if svg.startswith((b"\xff\xfe", b"\xfe\xff")):
         name = "utf-16"
     elif svg.startswith(b"\xef\xbb\xbf"):
@@ -61,14 +65,14 @@ def _decode(svg: bytes) -> bytes:
                 "malformed", "encoding", detail=f"the encoding {name} is not supported"
             )
     try:
-        # XML 1.0, 2.11: leading white space is not allowed before a declaration, but files have it.
+        # XML 1.0 (2.8) forbids white space before the XML declaration, but real files have it.
         return svg.decode(name).lstrip().encode("utf-8")
     except (UnicodeDecodeError, UnicodeEncodeError):
         raise SvgRefused("malformed", "encoding", detail=f"the file is not {name}") from None
 
 
-class _Open:
-    """An element whose end has not been seen."""
+class _OpenElement:
+    """An element before its end tag."""
 
     __slots__ = ("children", "element", "in_text", "tag")
 
@@ -82,25 +86,27 @@ class _Open:
 
 
 class _Reader:
+    """The handlers of one parse. An exception in a handler ends the parse."""
+
     def __init__(self, data: bytes, limits: Limits, report: Report) -> None:
         self._data = data
         self._limits = limits
         self._report = report
         self._styles = StyleBudget(limits)
         self._canvas: Canvas | None = None
-        self._stack: list[_Open] = []
-        self._skipped = 0  # depth inside an element that is left out
+        self._stack: list[_OpenElement] = []
+        self._skipped_depth = 0  # open elements inside a dropped one, including it
         self._count = 0
-        self._next_id = 0
+        self._last_id = 0
         self._text: list[str] = []
         self._text_length = 0
-        self._declared = 0
-        self._entities: dict[str, int] = {}
+        self._declarations = 0
+        self._entity_lengths: dict[str, int] = {}
 
     def read(self) -> Canvas:
         parser = expat.ParserCreate("utf-8", " ")
         parser.ordered_attributes = True
-        # Attributes that the document type would add are left out: they are no one's, and cost without being there.
+        # Ignore attributes that the document type adds by default, because the size of the file does not bound them.
         parser.specified_attributes = True
         parser.buffer_text = True
         parser.StartElementHandler = self._start
@@ -126,13 +132,13 @@ class _Reader:
             raise SvgRefused("malformed", "svg", detail="the file has no svg element")
         return self._canvas
 
-    # The document type
+    # Handlers of the document type
 
     def _doctype_starts(
         self, _name: str, system: str | None, _public: str | None, _has_internal: bool
     ) -> None:
-        """The W3C's own document types say nothing that is needed; any other would be a file's to fetch."""
-        if system is not None and not _W3C.match(system):
+        """Refuse external document types. Those of the W3C are accepted and ignored: a reader does not need them."""
+        if system is not None and not _W3C_URL.match(system):
             raise SvgRefused(
                 "forbidden", "doctype", detail="the file has an external document type (DTD)"
             )
@@ -151,88 +157,94 @@ class _Reader:
             raise SvgRefused(
                 "forbidden",
                 "entities",
-                detail=f"the entity {name[:64]} is external or a parameter entity",
+                detail=f"the entity {name[:64]} is an external or a parameter entity",
             )
         if "&" in value or "<" in value:
             raise SvgRefused(
-                "forbidden", "entities", detail=f"the entity {name[:64]} holds references or markup"
+                "forbidden",
+                "entities",
+                detail=f"the entity {name[:64]} contains references or markup",
             )
-        require(
+        check_limit(
             "entity_length",
             self._limits.entity_length,
             len(value),
             f"characters of entity {name[:64]}",
         )
-        self._entities.setdefault(name, len(value))
-        require("entities", self._limits.entities, len(self._entities), "entities declared")
+        self._entity_lengths.setdefault(name, len(value))
+        declared = len(self._entity_lengths)
+        check_limit("entities", self._limits.entities, declared, "declared entities")
 
     def _declaration(self, *_: object) -> None:
-        self._declared += 1
-        require("declarations", _DECLARATIONS, self._declared, "declarations in the document type")
+        self._declarations += 1
+        check_limit(
+            "declarations",
+            _MAX_DECLARATIONS,
+            self._declarations,
+            "declarations in the document type",
+        )
 
     def _doctype_ends(self) -> None:
-        # expat has expanded nothing yet. A reference has exactly one spelling, so all of them can be counted.
+        # expat has expanded no entity yet. An entity reference has exactly one spelling, so counting its bytes finds
+        # all references.
         total = sum(
             self._data.count(b"&%s;" % name.encode("utf-8")) * length
-            for name, length in self._entities.items()
+            for name, length in self._entity_lengths.items()
         )
-        require(
+        check_limit(
             "entity_expansion",
             self._limits.entity_expansion,
             total,
             "characters of expanded entities",
         )
 
-    # The content
+    # Handlers of the content
 
     def _start(self, name: str, flat: list[str]) -> None:
         self._count += 1
-        require("elements", self._limits.elements, self._count)
-        require(
-            "depth",
-            self._limits.depth,
-            len(self._stack) + self._skipped + 1,
-            "elements inside one another",
-        )
-        require("attributes", self._limits.attributes, len(flat) // 2, "attributes of one element")
-        if self._skipped:
-            self._skipped += 1
+        check_limit("elements", self._limits.elements, self._count)
+        depth = len(self._stack) + self._skipped_depth + 1
+        check_limit("depth", self._limits.depth, depth, "levels of elements")
+        attributes = len(flat) // 2
+        check_limit("attributes", self._limits.attributes, attributes, "attributes of one element")
+        if self._skipped_depth:
+            self._skipped_depth += 1
             return
         self._flush()
         namespace, _, tag = name.rpartition(" ")
         if self._canvas is None:
             self._start_root(namespace, tag, flat)
             return
-        # A root without a namespace is taken for SVG, and so is all in it: people write such files by hand.
+        # Names without a namespace count as SVG, because handwritten files often omit it.
         if namespace not in ("", SVG):
             self._skip(tag, "namespace")
             return
         parent = self._stack[-1]
         attrs = self._attributes(tag, flat)
-        reason = refusal(tag, parent.tag, attrs)
+        reason = refusal_reason(tag, parent.tag, attrs)
         if reason:
             self._skip(tag, reason)
             return
         element = self._new(tag, clean_attributes(tag, attrs, self._limits, self._report))
         parent.children.append(element)
         in_text = parent.in_text or tag in TEXT_ELEMENTS
-        self._stack.append(_Open(tag, element, element.children, in_text))
+        self._stack.append(_OpenElement(tag, element, element.children, in_text))
 
     def _start_root(self, namespace: str, tag: str, flat: list[str]) -> None:
         if tag != "svg" or namespace not in ("", SVG):
             raise SvgRefused("malformed", "svg", detail="the root is not an svg element")
         attrs = self._attributes(tag, flat)
         self._canvas = Canvas(clean_attributes(tag, attrs, self._limits, self._report))
-        self._stack.append(_Open(tag, None, self._canvas.children, False))
+        self._stack.append(_OpenElement(tag, None, self._canvas.children, False))
 
     def _skip(self, tag: str, reason: str) -> None:
         self._report.add(tag, reason)
-        self._skipped = 1
+        self._skipped_depth = 1
 
     def _attributes(self, tag: str, flat: list[str]) -> dict[str, str]:
         attrs: dict[str, str] = {}
         for name, value in zip(flat[::2], flat[1::2], strict=True):
-            require(
+            check_limit(
                 "attribute_length",
                 self._limits.attribute_length,
                 len(value),
@@ -249,8 +261,8 @@ class _Reader:
         return attrs
 
     def _end(self, _name: str) -> None:
-        if self._skipped:
-            self._skipped -= 1
+        if self._skipped_depth:
+            self._skipped_depth -= 1
             return
         self._flush()
         closed = self._stack.pop()
@@ -264,13 +276,13 @@ class _Reader:
             child.parent = parent
 
     def _characters(self, text: str) -> None:
-        if self._skipped or not self._stack:
+        if self._skipped_depth or not self._stack:
             return
         top = self._stack[-1]
         if keeps_text(top.tag, in_text=top.in_text):
             self._text.append(text)
             self._text_length += len(text)
-            require(
+            check_limit(
                 "text_length", self._limits.text_length, self._text_length, "characters of a text"
             )
         elif text.strip():
@@ -282,12 +294,12 @@ class _Reader:
         text = clean_text("".join(self._text))
         self._text.clear()
         self._text_length = 0
-        self._next_id += 1
-        self._stack[-1].children.append(Element(str(self._next_id), TEXT, text=text))
+        self._last_id += 1
+        self._stack[-1].children.append(Element(str(self._last_id), TEXT, text=text))
 
     def _new(self, tag: str, attrs: dict[str, str]) -> Element:
-        self._next_id += 1
-        return Element(str(self._next_id), tag, attrs=attrs)
+        self._last_id += 1
+        return Element(str(self._last_id), tag, attrs=attrs)
 
     def _instruction(self, target: str, _data: str) -> None:
         self._report.add(f"<?{target[:64]}?>", "processing instruction")

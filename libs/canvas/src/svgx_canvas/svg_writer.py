@@ -1,11 +1,11 @@
-"""A canvas to SVG text. It writes what it is given: the policy comes before."""
+"""Write a canvas as SVG text. The writer applies no policy: the caller cleans the canvas before."""
 
 import re
 
 from svgx_canvas.tree import TEXT, Canvas, Element
 
-_IN_VALUE = re.compile('[&<>"\t\n\r]')
-_IN_TEXT = re.compile("[&<>\r]")
+_SPECIAL_IN_VALUE = re.compile('[&<>"\t\n\r]')
+_SPECIAL_IN_TEXT = re.compile("[&<>\r]")
 _ESCAPES = {
     "&": "&amp;",
     "<": "&lt;",
@@ -20,7 +20,7 @@ _XLINK = 'xmlns:xlink="http://www.w3.org/1999/xlink"'
 
 
 def write_svg(canvas: Canvas) -> bytes:
-    """The canvas as an SVG file in UTF-8, elements and attributes in their order, without added white space."""
+    """Return the canvas as an SVG file in UTF-8. Elements and attributes keep their order; no white space is added."""
     parts: list[str] = []
     stack: list[Element | str] = list(reversed(canvas.children))
     while stack:
@@ -28,7 +28,7 @@ def write_svg(canvas: Canvas) -> bytes:
         if isinstance(item, str):
             parts.append(item)
         elif item.tag == TEXT:
-            parts.append(_escape(_IN_TEXT, item.text))
+            parts.append(_escape(_SPECIAL_IN_TEXT, item.text))
         elif item.children:
             parts.append(f"<{item.tag}{_attributes(item.attrs)}>")
             stack.append(f"</{item.tag}>")
@@ -44,7 +44,9 @@ def write_svg(canvas: Canvas) -> bytes:
 
 
 def _attributes(attrs: dict[str, str]) -> str:
-    return "".join([f' {name}="{_escape(_IN_VALUE, value)}"' for name, value in attrs.items()])
+    return "".join(
+        [f' {name}="{_escape(_SPECIAL_IN_VALUE, value)}"' for name, value in attrs.items()]
+    )
 
 
 def _escape(special: re.Pattern[str], text: str) -> str:

@@ -1,4 +1,4 @@
-"""A canvas as a tree, and how the flat elements of a document become one."""
+"""The tree of a canvas, and how it is built from the flat elements of a document."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -9,16 +9,15 @@ ROOT = ""
 
 @dataclass(slots=True)
 class Element:
-    """An element, or character data when its tag is `#text`.
-
-    id: the key in the document, unique in the canvas; not the SVG attribute, which is in `attrs`.
-    parent: the id of the element it is in, or "" directly under the root. order: fractional index among siblings.
-    """
+    """An element, or character data if its tag is `#text`."""
 
     id: str
+    """The key in the document, unique in the canvas. The SVG attribute `id` is in `attrs` and independent of it."""
     tag: str
     parent: str = ROOT
+    """The id of the parent element, or "" for a child of the root."""
     order: str = ""
+    """The fractional index among the siblings."""
     attrs: dict[str, str] = field(default_factory=dict)
     text: str = ""
     children: list["Element"] = field(default_factory=list)
@@ -26,13 +25,13 @@ class Element:
 
 @dataclass(slots=True)
 class Canvas:
-    """The root's attributes and what is in it, in document order."""
+    """The root element: its attributes and its children in document order."""
 
     attrs: dict[str, str] = field(default_factory=dict)
     children: list[Element] = field(default_factory=list)
 
     def walk(self) -> Iterator[Element]:
-        """Every element in document order, without recursion: the depth may be anyone's."""
+        """Yield all elements in document order. There is no recursion, because clients determine the depth."""
         stack = list(reversed(self.children))
         while stack:
             element = stack.pop()
@@ -40,32 +39,35 @@ class Canvas:
             stack.extend(reversed(element.children))
 
 
-def plant(attrs: dict[str, str], elements: Iterable[Element]) -> Canvas:
-    """Make the tree of flat elements (ids unique, `children` empty): the same one everywhere, whatever their order.
+def build_tree(attrs: dict[str, str], elements: Iterable[Element]) -> Canvas:
+    """Build the tree of flat elements with unique ids and no `children` yet.
 
-    - Siblings are sorted by `order`, and by id where that ties (both by UTF-16 code units, as JavaScript compares).
-    - In a cycle, which two concurrent moves can make, the element with the smallest id moves to the root.
-    - An element whose parent does not exist, or is character data, is not part of the tree, nor is what it holds.
-      Deleting a group while someone draws in it therefore deletes the drawing too; undoing brings both back.
+    The tree does not depend on the order of `elements`, so all replicas show the same one:
+
+    - Siblings are sorted by `order`, and then by id (both by UTF-16 code units, as JavaScript compares strings).
+    - Two concurrent moves can make a cycle of parents. The element with the smallest id then moves to the root.
+    - An element is not part of the tree if its parent does not exist or is character data. The same is true of its
+      descendants. Deleting a group therefore deletes elements that are drawn into it at the same time; undoing the
+      deletion restores both.
     """
     by_id = {element.id: element for element in elements}
     cut = _cycle_breakers(by_id)
-    roots: list[Element] = []
+    top: list[Element] = []
     for element in by_id.values():
         if element.parent == ROOT or element.id in cut:
-            roots.append(element)
+            top.append(element)
         elif (parent := by_id.get(element.parent)) is not None and parent.tag != TEXT:
             parent.children.append(element)
     for element in by_id.values():
-        element.children.sort(key=_place)
+        element.children.sort(key=_sort_key)
     for identifier in cut:
         by_id[identifier].parent = ROOT
-    roots.sort(key=_place)
-    return Canvas(attrs, roots)
+    top.sort(key=_sort_key)
+    return Canvas(attrs, top)
 
 
-def _place(element: Element) -> tuple[str, bytes]:
-    # `order` is ASCII by now (order.sort_key); an id can be any string.
+def _sort_key(element: Element) -> tuple[str, bytes]:
+    # `order` is ASCII (`order.sort_key`), but an id can be any string.
     return element.order, _code_units(element.id)
 
 
@@ -74,16 +76,16 @@ def _code_units(identifier: str) -> bytes:
 
 
 def _cycle_breakers(by_id: dict[str, Element]) -> set[str]:
-    """Of each cycle of parents, the smallest id. Each element has one parent, so cycles never share an element."""
+    """Return the smallest id of each cycle of parents. Cycles share no element, because each element has one parent."""
     breakers: set[str] = set()
     seen: dict[str, int] = {}
-    for walk, start in enumerate(by_id):
+    for walk_number, start in enumerate(by_id):
         path: list[str] = []
         current = start
         while current in by_id and current not in seen:
-            seen[current] = walk
+            seen[current] = walk_number
             path.append(current)
             current = by_id[current].parent
-        if seen.get(current) == walk and current in by_id:
+        if seen.get(current) == walk_number and current in by_id:
             breakers.add(min(path[path.index(current) :], key=_code_units))
     return breakers

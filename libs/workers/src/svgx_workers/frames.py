@@ -1,7 +1,8 @@
-"""How jobs and results travel between a process and its workers: explicit, so that nothing is ever unpickled.
+"""The frames that carry jobs and results between a service and its workers. Nothing is pickled.
 
-A frame is the length of its head (4 bytes, big-endian), the length of its body (8 bytes), the head (JSON: an object
-with scalars and lists of them) and the body: blobs one after another, whose lengths are in the head under "blobs".
+A frame has four parts: the length of the head (4 bytes, big-endian), the length of the body (8 bytes), the head and the
+body. The head is a JSON object with scalars and lists. The body is a sequence of blobs; the head lists their lengths as
+"blobs".
 """
 
 import json
@@ -10,26 +11,32 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 PREFIX = struct.Struct(">IQ")
+"""The lengths of head and body."""
+
 MAX_HEAD = 16 * 1024 * 1024
+"""Bytes of a head. A longer one is refused."""
+
 MAX_BODY = 1024 * 1024 * 1024
+"""Bytes of a body. A longer one is refused."""
 
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """values: what JSON can say. blobs: bytes."""
+    """A job or a result."""
 
     values: dict[str, object] = field(default_factory=dict)
+    """JSON values."""
     blobs: Sequence[bytes] = ()
 
 
 def encode(frame: Frame) -> list[bytes]:
-    """The parts of a frame, to be written in this order."""
+    """Return the parts of a frame, in the order in which they must be written."""
     head = json.dumps({**frame.values, "blobs": [len(blob) for blob in frame.blobs]}).encode()
     return [PREFIX.pack(len(head), sum(map(len, frame.blobs))) + head, *frame.blobs]
 
 
 def decode_prefix(prefix: bytes) -> tuple[int, int]:
-    """Lengths of head and body. Raises ValueError when they cannot be right."""
+    """Return the lengths of head and body. Raises ValueError if one is above its limit."""
     head, body = PREFIX.unpack(prefix)
     if head > MAX_HEAD or body > MAX_BODY:
         raise ValueError("the frame is too long")
@@ -37,16 +44,16 @@ def decode_prefix(prefix: bytes) -> tuple[int, int]:
 
 
 def decode(head: bytes, body: bytes) -> Frame:
-    """The frame of a head and a body. Raises ValueError when they do not fit together."""
+    """Return the frame of a head and a body. Raises ValueError if they do not match."""
     values = json.loads(head)
     if not isinstance(values, dict):
-        raise ValueError("the head is no object")
+        raise ValueError("the head is not an object")
     lengths = values.pop("blobs", [])
     if sum(lengths) != len(body):
         raise ValueError("the blobs do not fill the body")
     blobs = []
-    place = 0
+    start = 0
     for length in lengths:
-        blobs.append(body[place : place + length])
-        place += length
+        blobs.append(body[start : start + length])
+        start += length
     return Frame(values, blobs)

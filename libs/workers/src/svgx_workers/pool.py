@@ -1,6 +1,7 @@
-"""The package's functions in child processes that can be killed, for services.
+"""Run the functions of `svgx_canvas` in child processes that can be killed.
 
-A file or a document that makes a renderer take gigabytes or hours costs a child process, and its sender an answer.
+If a file makes a renderer take gigabytes of memory or hours of time, only the child process is lost. The caller gets an
+error for this job.
 """
 
 import asyncio
@@ -11,38 +12,39 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import Self
 
-from svgx_canvas.exchange import Imported
+from svgx_canvas.import_export import Imported
 from svgx_canvas.limits import SvgRefused
 from svgx_canvas.policy import Dropped
 from svgx_workers.frames import PREFIX, Frame, decode, decode_prefix, encode
 
 HEAVY_BYTES = 4 * 1024 * 1024
-"""Bytes of a job from which it is heavy: one heavy job runs at a time, so that memory is bounded by one of them."""
+"""Bytes from which a job is heavy. Only one heavy job runs at a time, which bounds the memory of all children."""
 
 
 class WorkerError(Exception):
-    """A job has no result, through no fault that could be named."""
+    """A job has no result, for a reason other than a refused file."""
 
 
 class WorkerTimeout(WorkerError):
-    """The job took longer than it may; its process is gone."""
+    """The job took longer than the time limit. Its process was killed."""
 
 
 class WorkerDied(WorkerError):
-    """The job's process ended before its result came, as a rule for want of memory; or the workers are closed."""
+    """The job's process ended without a result, mostly from lack of memory, or the workers are closed."""
 
 
 class WorkersBusy(WorkerError):
-    """As many jobs are waiting as may."""
+    """The limit of waiting jobs is reached."""
 
 
 class Workers:
-    """`size` child processes, started by `start`, each doing one job at a time.
+    """A pool of `size` child processes. `start` starts them; each runs one job at a time.
 
-    memory_bytes: address space of each child, including some 200 MB for the program; 0 sets no limit.
-    timeout_seconds: wall-clock and CPU time of one job, waiting for its turn not included.
-    waiting: jobs that may wait for their turn. recycle_bytes: a child that holds more than this after a job is ended;
-    the next job starts a new one.
+    memory_bytes: address space of each child, including about 200 MB for the program; 0 sets no limit.
+    timeout_seconds: wall-clock time and CPU time of one job, without the time that it waits for a child.
+    waiting: jobs that may wait for a child; one more raises `WorkersBusy`.
+    recycle_bytes: memory that a child may hold after a job. A child that holds more is killed, and the next job starts
+    a new one.
     """
 
     def __init__(
@@ -57,13 +59,13 @@ class Workers:
         self._children = [_Child(memory_bytes, timeout_seconds) for _ in range(size)]
         self._idle: asyncio.LifoQueue[_Child] = asyncio.LifoQueue()
         self._timeout = timeout_seconds
-        self._free_places = size + waiting
+        self._free_slots = size + waiting
         self._recycle_bytes = recycle_bytes
         self._heavy = asyncio.Semaphore(1)
         self._closed = False
 
     async def start(self) -> None:
-        """Start the children. Raises `WorkerDied` when they do not come up."""
+        """Start the children. Raises `WorkerDied` if one of them fails to start."""
         for child in self._children:
             self._idle.put_nowait(child)
         try:
@@ -73,7 +75,7 @@ class Workers:
             raise
 
     async def close(self) -> None:
-        """End the children, also those at work, whose jobs raise `WorkerDied`. Nothing is left after it."""
+        """Kill all children and wait until they have ended. Running and waiting jobs raise `WorkerDied`."""
         self._closed = True
         await asyncio.gather(*(child.close() for child in self._children))
 
@@ -90,25 +92,28 @@ class Workers:
         await self.close()
 
     async def import_svg(self, svg: bytes, current: bytes | None) -> Imported:
-        """`svgx_canvas.import_svg` with the default limits. Raises `SvgRefused` and `WorkerError`, as all of these."""
+        """Run `svgx_canvas.import_svg` with the default limits.
+
+        This and the following methods raise `SvgRefused` and `WorkerError`.
+        """
         blobs = [svg] if current is None else [svg, current]
-        result = await self._do(Frame({"job": "import_svg"}, blobs))
+        result = await self._run(Frame({"job": "import_svg"}, blobs))
         elements, dropped = result.values["elements"], result.values["dropped"]
         assert isinstance(elements, int)
         assert isinstance(dropped, list)
         return Imported(
             result.blobs[0],
             elements,
-            [Dropped(str(what), str(why), int(n)) for what, why, n in dropped],
+            [Dropped(str(name), str(reason), int(n)) for name, reason, n in dropped],
         )
 
     async def export_svg(self, state: bytes) -> bytes:
-        """`svgx_canvas.export_svg`."""
-        return (await self._do(Frame({"job": "export_svg"}, [state]))).blobs[0]
+        """Run `svgx_canvas.export_svg`."""
+        return (await self._run(Frame({"job": "export_svg"}, [state]))).blobs[0]
 
     async def export_json(self, state: bytes) -> bytes:
-        """`svgx_canvas.export_json`."""
-        return (await self._do(Frame({"job": "export_json"}, [state]))).blobs[0]
+        """Run `svgx_canvas.export_json`."""
+        return (await self._run(Frame({"job": "export_json"}, [state]))).blobs[0]
 
     async def render_png(
         self,
@@ -117,42 +122,42 @@ class Workers:
         height: int | None = None,
         scale: float | None = None,
     ) -> bytes:
-        """`svgx_canvas.render_png`."""
+        """Run `svgx_canvas.render_png`."""
         values: dict[str, object] = {
             "job": "render_png",
             "width": width,
             "height": height,
             "scale": scale,
         }
-        return (await self._do(Frame(values, [svg]))).blobs[0]
+        return (await self._run(Frame(values, [svg]))).blobs[0]
 
     async def compact(self, snapshot: bytes | None, updates: Sequence[bytes]) -> bytes:
-        """`svgx_canvas.compact`."""
+        """Run `svgx_canvas.compact`."""
         blobs = [*([snapshot] if snapshot is not None else []), *updates]
         values: dict[str, object] = {"job": "compact", "snapshot": snapshot is not None}
-        return (await self._do(Frame(values, blobs))).blobs[0]
+        return (await self._run(Frame(values, blobs))).blobs[0]
 
     async def state(self, updates: Sequence[bytes]) -> bytes:
-        """`svgx_canvas.state`."""
-        return (await self._do(Frame({"job": "state"}, list(updates)))).blobs[0]
+        """Run `svgx_canvas.state`."""
+        return (await self._run(Frame({"job": "state"}, list(updates)))).blobs[0]
 
-    async def _do(self, job: Frame) -> Frame:
+    async def _run(self, job: Frame) -> Frame:
         if self._closed:
             raise WorkerDied("the workers are closed")
-        if not self._free_places:
+        if not self._free_slots:
             raise WorkersBusy("too many jobs are waiting")
-        self._free_places -= 1
+        self._free_slots -= 1
         try:
             if sum(map(len, job.blobs)) < HEAVY_BYTES:
-                result = await self._run_on_next(job)
+                result = await self._run_on_idle_child(job)
             else:
                 async with self._heavy:
-                    result = await self._run_on_next(job)
+                    result = await self._run_on_idle_child(job)
         finally:
-            self._free_places += 1
+            self._free_slots += 1
         return _checked(result)
 
-    async def _run_on_next(self, job: Frame) -> Frame:
+    async def _run_on_idle_child(self, job: Frame) -> Frame:
         child = await self._idle.get()
         try:
             return await self._run_on(child, job)
@@ -160,13 +165,13 @@ class Workers:
             self._idle.put_nowait(child)
 
     async def _run_on(self, child: "_Child", job: Frame) -> Frame:
-        """The child's answer. A child that has none, or whose answer nobody awaits any more, is ended."""
+        """Return the child's result. Kill the child if it fails, and if the caller is cancelled."""
         if self._closed:
             raise WorkerDied("the workers are closed")
         usable = False
         try:
             async with asyncio.timeout(self._timeout):
-                result = await child.ask(job)
+                result = await child.run(job)
             rss = result.values.get("rss")
             usable = (
                 "failed" not in result.values
@@ -177,11 +182,12 @@ class Workers:
             raise WorkerTimeout(f"no result after {self._timeout:g} s") from None
         finally:
             if not usable:
-                await child.end()
+                await child.kill()
         return result
 
 
 def _checked(result: Frame) -> Frame:
+    """Return the result, or raise the error that it carries."""
     values = result.values
     if "failed" in values:
         raise WorkerDied(str(values["failed"]))
@@ -198,7 +204,7 @@ def _checked(result: Frame) -> Frame:
 
 
 class _Child:
-    """One child process, or the place for one: it is started when it is asked something and not running."""
+    """A child process of the pool. A job starts the process anew if it was killed."""
 
     def __init__(self, memory_bytes: int, timeout_seconds: float) -> None:
         self._arguments = [str(memory_bytes), str(math.ceil(timeout_seconds))]
@@ -214,17 +220,17 @@ class _Child:
             str(os.getpid()),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
-            # Panics of the libraries print there; what matters arrives as a result.
+            # Rust panics print there. Errors of a job arrive in its result.
             stderr=asyncio.subprocess.DEVNULL,
             limit=1024 * 1024,
         )
         self._process = process
         if self._closed:
-            await self.end()
+            await self.kill()
             raise WorkerDied("the workers are closed")
-        await self._answer(process)
+        await self._read_result(process)
 
-    async def ask(self, job: Frame) -> Frame:
+    async def run(self, job: Frame) -> Frame:
         if self._process is None:
             await self.start()
         process = self._process
@@ -235,10 +241,10 @@ class _Child:
                 process.stdin.write(part)
             await process.stdin.drain()
         except ConnectionError:
-            raise WorkerDied(await _epitaph(process)) from None
-        return await self._answer(process)
+            raise WorkerDied(await _exit_reason(process)) from None
+        return await self._read_result(process)
 
-    async def _answer(self, process: asyncio.subprocess.Process) -> Frame:
+    async def _read_result(self, process: asyncio.subprocess.Process) -> Frame:
         assert process.stdout is not None
         try:
             head, body = decode_prefix(await process.stdout.readexactly(PREFIX.size))
@@ -246,15 +252,15 @@ class _Child:
                 await process.stdout.readexactly(head), await process.stdout.readexactly(body)
             )
         except (asyncio.IncompleteReadError, ConnectionError):
-            raise WorkerDied(await _epitaph(process)) from None
+            raise WorkerDied(await _exit_reason(process)) from None
 
     async def close(self) -> None:
-        """End the process for good, also one that is only just starting."""
+        """Kill the process and never start it again. A start in progress fails."""
         self._closed = True
-        await self.end()
+        await self.kill()
 
-    async def end(self) -> None:
-        """Kill the process and wait until it is gone, whatever happens to the caller meanwhile."""
+    async def kill(self) -> None:
+        """Kill the process and wait until it has ended, even if the caller is cancelled meanwhile."""
         process, self._process = self._process, None
         if process is not None:
             await asyncio.shield(asyncio.ensure_future(_kill(process)))
@@ -271,7 +277,7 @@ async def _kill(process: asyncio.subprocess.Process) -> None:
     process.stdin.close()
 
 
-async def _epitaph(process: asyncio.subprocess.Process) -> str:
+async def _exit_reason(process: asyncio.subprocess.Process) -> str:
     status = await process.wait()
     return (
         f"the process ended by signal {-status}"

@@ -1,8 +1,8 @@
-"""The child side of `workers`: does one job at a time within limits of memory and CPU time.
+"""The child process of the pool. It runs one job at a time, with limits on memory and CPU time.
 
-`python -m svgx_workers.worker MEMORY_BYTES CPU_SECONDS PARENT_PID`. Jobs come in on standard input, results leave on
-standard output, as `frames` has them. It ends with its input, with its parent (where the system can tell), on a second
-too much of CPU time and on the first failure that is not the job's own.
+Usage: `python -m svgx_workers.worker MEMORY_BYTES CPU_SECONDS PARENT_PID`. Jobs are read from standard input and
+results are written to standard output, as `frames`. The process ends when its input ends, when its parent ends (on
+Linux), when a job exceeds the CPU time, and after a job that failed for a reason other than `SvgRefused`.
 """
 
 import ctypes
@@ -26,34 +26,35 @@ _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
 def main(arguments: list[str]) -> None:
-    """Serve until standard input ends."""
+    """Run jobs until standard input ends."""
     memory, cpu_seconds, parent = map(int, arguments)
-    _end_with(parent)
-    # A terminal's Ctrl-C is for the parent to act on.
+    _end_with_parent(parent)
+    # Ctrl-C in a terminal reaches all processes. Only the parent handles it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     jobs_in = sys.stdin.buffer
     results_out = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
-    # Whatever prints goes to standard error: standard output is for frames.
+    # Redirect prints of the libraries to standard error, because standard output carries frames.
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     if memory:
         resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
-    # Jobs make many objects and no cycles; looking for cycles all the time costs a third of the time.
+    # Collect garbage only between jobs. Jobs create many objects and no cycles, and the automatic collection takes a
+    # third of their time.
     gc.disable()
     _write(results_out, Frame({"ready": os.getpid()}))
     while (job := _read(jobs_in)) is not None:
-        _grant_cpu(cpu_seconds)
+        _limit_cpu(cpu_seconds)
         result = run(job)
         del job
         gc.collect()
-        result.values["rss"] = _resident()
+        result.values["rss"] = _resident_bytes()
         _write(results_out, result)
         if "failed" in result.values:
             sys.exit(1)
 
 
 def run(job: Frame) -> Frame:
-    """Do one job: its result, a refusal or a failure, as a frame."""
+    """Run one job. Return its result, a refusal or a failure as a frame."""
     try:
         return _JOBS[str(job.values["job"])](job)
     except SvgRefused as refused:
@@ -67,10 +68,10 @@ def run(job: Frame) -> Frame:
             }
         )
     except BaseException as error:  # noqa: BLE001 - panics of the Rust libraries are BaseExceptions
-        # Type and place only: the text may hold what is in the document.
-        places = traceback.extract_tb(error.__traceback__)
-        where = f"{Path(places[-1].filename).name}:{places[-1].lineno}" if places else "?"
-        return Frame({"failed": f"{type(error).__name__} in {where}"})
+        # Report only type and place, because the message may contain content of the document.
+        frames = traceback.extract_tb(error.__traceback__)
+        place = f"{Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else "?"
+        return Frame({"failed": f"{type(error).__name__} in {place}"})
 
 
 def _import_svg(job: Frame) -> Frame:
@@ -116,17 +117,17 @@ _JOBS: dict[str, Job] = {
 }
 
 
-def _end_with(parent: int) -> None:
-    """Die when the parent does, even in the middle of a job; elsewhere than on Linux the end of input has to do."""
+def _end_with_parent(parent: int) -> None:
+    """Let Linux kill this process when the parent ends, even during a job. Other systems only end its input."""
     if sys.platform != "linux":
         return
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:  # it died before the call
+    if os.getppid() != parent:  # the parent ended before the call
         sys.exit(0)
 
 
-def _grant_cpu(seconds: int) -> None:
-    """Let this job have so many seconds of CPU time; the kernel ends the process after them."""
+def _limit_cpu(seconds: int) -> None:
+    """Limit the CPU time of the next job. The kernel ends the process after it."""
     if not seconds:
         return
     usage = resource.getrusage(resource.RUSAGE_SELF)
@@ -135,8 +136,8 @@ def _grant_cpu(seconds: int) -> None:
     resource.setrlimit(resource.RLIMIT_CPU, (used + seconds + 1, hard))
 
 
-def _resident() -> int:
-    """Bytes of memory this process holds now; 0 where the system does not say."""
+def _resident_bytes() -> int:
+    """Return the bytes of memory that this process holds, or 0 if the system does not provide the number."""
     try:
         return int(Path("/proc/self/statm").read_bytes().split()[1]) * resource.getpagesize()
     except OSError:

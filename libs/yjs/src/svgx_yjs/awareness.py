@@ -1,4 +1,4 @@
-"""Awareness updates of y-protocols (awareness.js): a count, then client id, clock and a JSON state for each."""
+"""Awareness updates of y-protocols (awareness.js): a count of states, then client id, clock and JSON of each state."""
 
 import json
 from collections.abc import Iterator
@@ -8,15 +8,15 @@ from typing import NoReturn
 from svgx_yjs.lib0 import Decoder, Encoder, Malformed
 
 MAX_STATE = 64 * 1024
-"""Bytes of one client's JSON state."""
+"""Bytes of one client's JSON state. A longer state is refused."""
 
 MAX_CLOCK = 2**32 - 1
-"""The largest clock. Clocks go up by one with each change: sixty a second for two years."""
+"""The largest clock. A clock rises by one with each change: 60 changes a second reach this limit after two years."""
 
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """One client's state; `json` is `null` when the client has left."""
+    """The awareness state of one client. `json` is `null` after the client has left."""
 
     client: int
     clock: int
@@ -24,53 +24,58 @@ class State:
 
     @property
     def present(self) -> bool:
-        """Whether the client is there."""
+        """Return whether the client is present, which means that it has not left."""
         return self.json != "null"
 
     @property
     def size(self) -> int:
-        """Bytes of its JSON."""
+        """Return the length of the JSON in bytes."""
         return len(self.json.encode())
 
     def supersedes(self, known: "State") -> bool:
-        """y-protocols' rule: a later clock wins, and at the same clock leaving wins."""
+        """Return whether the state replaces `known`: its clock is later, or the clock is the same and the client left.
+
+        This is the rule of y-protocols (applyAwarenessUpdate).
+        """
         return self.clock > known.clock or (
             self.clock == known.clock and not self.present and known.present
         )
 
     def left(self) -> "State":
-        """The state that ends this one."""
+        """Return the state that says that this client has left."""
         return State(self.client, self.clock, "null")
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A state as it came: nothing has looked at its JSON yet."""
+    """A received state with unchecked JSON."""
 
     client: int
     clock: int
     json: bytes
 
     def read(self) -> State:
-        """The state. Raises `Malformed` for one over `MAX_STATE`, past `MAX_CLOCK` or that is not JSON.
+        """Check the entry and return its state.
 
-        Browsers give a state to `JSON.parse` as it came: one bad state would break everybody who receives it.
+        Raises `Malformed` if the state is longer than `MAX_STATE`, its clock is above `MAX_CLOCK` or it is not JSON.
+        The check is needed because browsers pass each received state to `JSON.parse`: one invalid state would break
+        every client that receives it.
         """
         if len(self.json) > MAX_STATE:
             raise Malformed(f"an awareness state is larger than {MAX_STATE} bytes")
         if self.clock > MAX_CLOCK:
-            raise Malformed(f"an awareness clock is over {MAX_CLOCK}")
+            raise Malformed(f"an awareness clock is above {MAX_CLOCK}")
         try:
             text = self.json.decode()
-            value = json.loads(text, parse_constant=_no_constant)
+            value = json.loads(text, parse_constant=_refuse_constant)
         except (ValueError, RecursionError) as error:
             raise Malformed("an awareness state is not JSON") from error
-        # Blanks around `null` are JSON too, and mean leaving as well.
+        # `null` with white space around it is JSON too, and also means that the client has left.
         return State(self.client, self.clock, "null" if value is None else text)
 
 
 def encode(states: list[State]) -> bytes:
-    """An awareness update."""
+    """Encode an awareness update."""
     encoder = Encoder().uint(len(states))
     for state in states:
         encoder.uint(state.client).uint(state.clock).text(state.json)
@@ -78,21 +83,21 @@ def encode(states: list[State]) -> bytes:
 
 
 def count(update: bytes) -> int:
-    """How many states an awareness update says it has. Raises `Malformed`."""
+    """Return the number of states that an awareness update declares. Raises `Malformed`."""
     return Decoder(update).uint()
 
 
 def entries(update: bytes) -> Iterator[Entry]:
-    """The states of an awareness update, one after the other. Raises `Malformed` where it ends too soon."""
+    """Yield the states of an awareness update, unchecked. Raises `Malformed` where the update ends too early."""
     decoder = Decoder(update)
     for _ in range(decoder.uint()):
         yield Entry(decoder.uint(), decoder.uint(), decoder.buffer())
 
 
 def decode(update: bytes) -> list[State]:
-    """Inverse of `encode`. Raises `Malformed`, also as `Entry.read` does."""
+    """Decode an awareness update and check each state. Raises `Malformed`."""
     return [entry.read() for entry in entries(update)]
 
 
-def _no_constant(name: str) -> NoReturn:
+def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not JSON")

@@ -1,4 +1,4 @@
-"""The contents of Yjs items: read over, to see that they are what they say (github.com/yjs/yjs, src/structs)."""
+"""The contents of Yjs items (github.com/yjs/yjs, src/structs): check them and skip them."""
 
 import json
 import math
@@ -8,129 +8,132 @@ from itertools import chain
 from svgx_yjs.lib0 import Decoder, Malformed
 
 MAX_DEPTH = 500
-"""Arrays and objects inside one another in one value. Whoever reads a value recurses, browsers too."""
+"""Levels of arrays and objects in one value. A deeper value is refused, because readers recurse, browsers too."""
 
 MAX_JSON_DEPTH = 100
-"""The same in JSON. pycrdt's reader takes 127."""
+"""Levels of arrays and objects in JSON. Deeper JSON is refused; pycrdt's reader accepts 127 levels."""
 
-_TYPES = (0, 1, 2, 3, 4, 6)
+STRING = 4
+"""The content kind of a string (ContentString)."""
+
+_SHARED_TYPES = (0, 1, 2, 3, 4, 6)
+"""Array, map, text, XML element, XML fragment and XML text (yjs, src/structs/ContentType.js)."""
+
 _XML_ELEMENT = 3
 _ARRAY, _OBJECT = 117, 118
 
 
-STRING = 4
-
-
 def skip_content(decoder: Decoder, kind: int) -> tuple[int, tuple[int, ...]]:
-    """Read over a content of this kind: its length in clocks, and those within it before which it must not be cut.
+    """Skip a content of this kind and check it.
 
-    Raises `Malformed`.
+    Return its length in clocks, and the offsets in it before which the item must not be cut. Raises `Malformed`.
     """
     if kind == STRING:
-        return _measure(decoder.text())
-    read = _CONTENTS.get(kind)
-    if read is None:
-        # Also 2, JSON, which Yjs has not written since version 13 and pycrdt misreads, and 11, moves, which pycrdt
-        # knows and Yjs does not: every browser that received one would fail.
+        return _utf16_length(decoder.text())
+    skip = _CONTENTS.get(kind)
+    if skip is None:
+        # Kind 2, JSON, is refused too, because Yjs has not written it since version 13 and pycrdt misreads it. Kind
+        # 11, a move, is refused because only pycrdt knows it: every browser that receives one fails.
         raise Malformed(f"unknown kind of content {kind}")
-    return read(decoder), ()
+    return skip(decoder), ()
 
 
-def _measure(text: str) -> tuple[int, tuple[int, ...]]:
-    """Length in UTF-16 code units, as Yjs counts, and where the second ones of a pair are."""
+def _utf16_length(text: str) -> tuple[int, tuple[int, ...]]:
+    """Return the length in UTF-16 code units, as Yjs counts, and the offsets of low surrogates."""
     if text.isascii() or max(text) <= "\uffff":
         return len(text), ()
     length = 0
-    seconds = []
+    low_surrogates = []
     for character in text:
         length += 1
         if character > "\uffff":
-            seconds.append(length)
+            low_surrogates.append(length)
             length += 1
-    return length, tuple(seconds)
+    return length, tuple(low_surrogates)
 
 
-def _deleted(decoder: Decoder) -> int:
+def _skip_deleted(decoder: Decoder) -> int:
     return decoder.uint()
 
 
-def _binary(decoder: Decoder) -> int:
+def _skip_binary(decoder: Decoder) -> int:
     decoder.skip(decoder.uint())
     return 1
 
 
-def _embed(decoder: Decoder) -> int:
+def _skip_embed(decoder: Decoder) -> int:
     _check_json(decoder.text())
     return 1
 
 
-def _format(decoder: Decoder) -> int:
+def _skip_format(decoder: Decoder) -> int:
     decoder.text()
     _check_json(decoder.text())
     return 1
 
 
-def _type(decoder: Decoder) -> int:
+def _skip_type(decoder: Decoder) -> int:
     kind = decoder.uint()
-    if kind not in _TYPES:
-        # Also 5, XML hooks, whose name pycrdt does not read.
+    if kind not in _SHARED_TYPES:
+        # Type 5, an XML hook, is refused too, because pycrdt does not read its name.
         raise Malformed(f"unknown type {kind}")
     if kind == _XML_ELEMENT:
         decoder.text()
     return 1
 
 
-def _anys(decoder: Decoder) -> int:
+def _skip_any_values(decoder: Decoder) -> int:
     count = decoder.uint()
     for _ in range(count):
         _skip_any(decoder)
     return count
 
 
-def _document(decoder: Decoder) -> int:
+def _skip_document(decoder: Decoder) -> int:
     decoder.text()
     _skip_any(decoder)
     return 1
 
 
 _CONTENTS: dict[int, Callable[[Decoder], int]] = {
-    1: _deleted,
-    3: _binary,
-    5: _embed,
-    6: _format,
-    7: _type,
-    8: _anys,
-    9: _document,
+    1: _skip_deleted,
+    3: _skip_binary,
+    5: _skip_embed,
+    6: _skip_format,
+    7: _skip_type,
+    8: _skip_any_values,
+    9: _skip_document,
 }
+"""Functions that skip a content and return its length in clocks, by kind."""
 
 
 def _skip_any(decoder: Decoder) -> None:
-    """Read over one value of lib0's `any` encoding (lib0, encoding.js: writeAny), without recursion."""
+    """Skip one value of lib0's `any` encoding (lib0, encoding.js: writeAny), without recursion."""
     kind = decoder.byte()
-    if kind == 119:  # nearly all of them
+    if kind == 119:  # a string: by far the most frequent kind
         decoder.text()
         return
-    # For each array and object around the place: how many entries are to come, and whether each has a key.
-    around: list[tuple[int, bool]] = []
+    # For each enclosing array or object: the number of entries left, and whether the entries have keys.
+    enclosing: list[tuple[int, bool]] = []
     while True:
         if kind in (_ARRAY, _OBJECT):
-            around.append((decoder.uint(), kind == _OBJECT))
-            if len(around) > MAX_DEPTH:
+            enclosing.append((decoder.uint(), kind == _OBJECT))
+            if len(enclosing) > MAX_DEPTH:
                 raise Malformed(f"values nested deeper than {MAX_DEPTH}")
         else:
-            _skip_plain(decoder, kind)
-        while around and not around[-1][0]:
-            around.pop()
-        if not around:
+            _skip_scalar(decoder, kind)
+        while enclosing and not enclosing[-1][0]:
+            enclosing.pop()
+        if not enclosing:
             return
-        left, keyed = around[-1]
-        around[-1] = (left - 1, keyed)
-        if keyed:
+        left, has_keys = enclosing[-1]
+        enclosing[-1] = (left - 1, has_keys)
+        if has_keys:
             decoder.text()
         kind = decoder.byte()
 
 
-def _skip_plain(decoder: Decoder, kind: int) -> None:
+def _skip_scalar(decoder: Decoder, kind: int) -> None:
     match kind:
         case 127 | 126 | 121 | 120:  # undefined, null, false, true
             pass
@@ -138,7 +141,7 @@ def _skip_plain(decoder: Decoder, kind: int) -> None:
             decoder.skip_int()
         case 124:  # a float of 32 bits
             decoder.skip(4)
-        case 123 | 122:  # a float, an integer of 64 bits
+        case 123 | 122:  # a float or an integer of 64 bits
             decoder.skip(8)
         case 119:
             decoder.text()
@@ -149,23 +152,23 @@ def _skip_plain(decoder: Decoder, kind: int) -> None:
 
 
 def _check_json(text: str) -> None:
-    """JSON as every reader takes it: pycrdt's refuses what Python's lets pass."""
+    """Raise `Malformed` unless every reader accepts the JSON. pycrdt's reader is stricter than Python's."""
     try:
         value = json.loads(
             text,
-            # All of an object: keys may repeat.
+            # Keep all keys and values, also those of repeated keys.
             object_pairs_hook=lambda pairs: [*chain.from_iterable(pairs)],
             parse_constant=_finite,
             parse_float=_finite,
             parse_int=_integer,
         )
-        # Half a character, escaped, is in no encoding.
+        # Refuse an escaped lone surrogate, because UTF-8 cannot encode it.
         json.dumps(value, ensure_ascii=False).encode()
     except (ValueError, RecursionError):
         raise Malformed("a value is not JSON") from None
     level = [value]
     for _ in range(MAX_JSON_DEPTH + 1):
-        containers = [each for each in level if isinstance(each, list)]
+        containers = [item for item in level if isinstance(item, list)]
         if not containers:
             return
         level = [*chain.from_iterable(containers)]
@@ -181,7 +184,7 @@ def _finite(number: str) -> float:
 
 def _integer(number: str) -> float:
     value = _finite(number)
-    # pycrdt reads these as integers, and has no room for them.
+    # pycrdt reads these as integers of 64 bits with a sign, which cannot hold them.
     if 2.0**63 <= value <= 2.0**64 and 2**63 <= int(number) < 2**64:
         raise ValueError(number)
     return value

@@ -1,19 +1,21 @@
-"""The variable-length encoding that Yjs's protocols use (npm `lib0`, encoding.js and decoding.js).
+"""The variable-length encoding of the Yjs protocols (npm `lib0`, encoding.js and decoding.js).
 
-Unsigned integers are little-endian groups of seven bits, the high bit set on all but the last; byte arrays and
-UTF-8 strings carry their length in front. Decoding never reads past the end, refuses integers over 53 bits, the largest
-a JavaScript peer can hold, and integers with zeros in front, of which some decoders make something else.
+An unsigned integer is a sequence of little-endian groups of seven bits; the high bit is set on all groups but the last.
+Byte arrays and UTF-8 strings are preceded by their length. The decoder never reads past the end. It refuses integers of
+more than 53 bits, because a JavaScript peer cannot represent them, and integers with leading zeros, because decoders
+read them differently.
 """
 
 MAX_SAFE_INTEGER = 2**53 - 1
+"""The largest integer that JavaScript represents exactly (`Number.MAX_SAFE_INTEGER`)."""
 
 
 class Malformed(ValueError):
-    """Bytes that are not what the encoding says they are."""
+    """Bytes that break the rules of their encoding."""
 
 
 def encode_uint(value: int) -> bytes:
-    """An unsigned integer."""
+    """Encode an unsigned integer."""
     if value < 0x80:
         return bytes((value,))
     encoded = bytearray()
@@ -25,13 +27,13 @@ def encode_uint(value: int) -> bytes:
 
 
 def encode_text(value: str) -> bytes:
-    """A string as UTF-8 with its length in bytes in front."""
+    """Encode a string as UTF-8, preceded by its length in bytes."""
     encoded = value.encode()
     return encode_uint(len(encoded)) + encoded
 
 
 class Encoder:
-    """Appends values to a growing buffer."""
+    """A buffer that values are appended to. The methods return the encoder, so calls can be chained."""
 
     __slots__ = ("_buffer",)
 
@@ -44,27 +46,30 @@ class Encoder:
         return self
 
     def buffer(self, value: bytes) -> "Encoder":
-        """Append a byte array with its length in front."""
+        """Append a byte array, preceded by its length."""
         self.uint(len(value))
         self._buffer += value
         return self
 
     def text(self, value: str) -> "Encoder":
-        """Append a string as UTF-8 with its length in bytes in front."""
+        """Append a string as UTF-8, preceded by its length in bytes."""
         return self.buffer(value.encode())
 
     def raw(self, value: bytes | bytearray) -> "Encoder":
-        """Append bytes as they are."""
+        """Append bytes without a length."""
         self._buffer += value
         return self
 
     def finish(self) -> bytes:
-        """Everything appended so far."""
+        """Return all bytes appended so far."""
         return bytes(self._buffer)
 
 
 class Decoder:
-    """Reads values from the front of a buffer; raises `Malformed` on anything else. `position` may be set."""
+    """A reader of encoded values. Its methods raise `Malformed`.
+
+    `position` is the offset of the next byte. The caller may change it.
+    """
 
     __slots__ = ("_data", "position")
 
@@ -74,22 +79,22 @@ class Decoder:
 
     @property
     def done(self) -> bool:
-        """Whether everything has been read."""
+        """Return whether all bytes have been read."""
         return self.position >= len(self._data)
 
     def byte(self) -> int:
         """Read one byte."""
         position = self.position
         if position >= len(self._data):
-            raise Malformed("ends where a byte should be")
+            raise Malformed("the data ends where another byte is expected")
         self.position = position + 1
         return self._data[position]
 
     def flag(self) -> bool:
-        """Read an integer that is 0 or 1."""
+        """Read a byte that is 0 or 1, as a boolean."""
         value = self.byte()
         if value > 1:
-            raise Malformed("neither 0 nor 1")
+            raise Malformed("a flag is neither 0 nor 1")
         return value == 1
 
     def uint(self) -> int:
@@ -110,18 +115,18 @@ class Decoder:
                     break
                 shift += 7
                 if shift > 49:
-                    raise Malformed("integer over 53 bits")
+                    raise Malformed("an integer has more than 53 bits")
         except IndexError:
-            raise Malformed("ends within an integer") from None
+            raise Malformed("the data ends within an integer") from None
         if value > MAX_SAFE_INTEGER:
-            raise Malformed("integer over 53 bits")
+            raise Malformed("an integer has more than 53 bits")
         if not byte:
-            raise Malformed("integer with zeros in front")
+            raise Malformed("an integer has leading zeros")
         self.position = position
         return value
 
     def skip_int(self) -> None:
-        """Read over a signed integer: six bits and the sign in the first byte, seven bits in each further one."""
+        """Skip a signed integer. Its first byte has the sign and six bits, each further byte seven bits."""
         byte = self.byte()
         if byte < 0x80:
             return
@@ -130,31 +135,31 @@ class Decoder:
             if byte < 0x80:
                 break
         if byte >= 0x80 or not byte:
-            raise Malformed("integer over 53 bits, or with zeros in front")
+            raise Malformed("an integer has more than 53 bits or leading zeros")
 
     def skip(self, length: int) -> None:
-        """Read over so many bytes."""
+        """Skip `length` bytes."""
         end = self.position + length
         if end > len(self._data):
-            raise Malformed("ends within a byte array")
+            raise Malformed("the data ends within a byte array")
         self.position = end
 
     def buffer(self) -> bytes:
-        """Read a byte array that has its length in front."""
+        """Read a byte array that is preceded by its length."""
         length = self.uint()
         start = self.position
         self.skip(length)
         return self._data[start : self.position]
 
     def text(self) -> str:
-        """Read a UTF-8 string."""
+        """Read a UTF-8 string that is preceded by its length in bytes."""
         try:
             return self.buffer().decode()
         except UnicodeDecodeError as error:
-            raise Malformed("string is not UTF-8") from error
+            raise Malformed("a string is not UTF-8") from error
 
     def rest(self) -> bytes:
-        """Read everything that is left."""
+        """Read all remaining bytes."""
         value = self._data[self.position :]
         self.position = len(self._data)
         return value

@@ -1,4 +1,4 @@
-"""Where the structs of a document lie: in which list, how deep, and which may have others inside."""
+"""The places of a document's structs: their list, their depth, and whether other structs can lie inside them."""
 
 from array import array
 from bisect import bisect_right
@@ -6,81 +6,80 @@ from typing import NamedTuple
 
 
 class Place(NamedTuple):
-    """Where a struct is.
+    """The place of a struct."""
 
-    `siblings` names its list: the entries of one key of a map, or the items of a sequence. `depth` is how many types
-    are around it, the root included. A `parent` may have others inside: a type, or something deleted.
-    """
-
-    siblings: int
+    list_id: int
+    """The list that has the struct: the items of a sequence, or the values of one key of a map. 0 if unknown."""
     depth: int
-    parent: bool
+    """The number of types around the struct, the root type included."""
+    can_contain: bool
+    """True if other structs can lie inside: the struct is a type or deleted content."""
 
 
-DELETED = Place(0, 0, parent=True)
-"""The place of what is deleted so thoroughly that nobody knows where it was."""
+GC_PLACE = Place(0, 0, can_contain=True)
+"""The place of a GC struct. Garbage collection removed its parent and neighbours, so its list is unknown."""
 
 
-def siblings(*parent: object) -> int:
-    """A name for the list of what has this parent and key."""
+def list_id(*parent: object) -> int:
+    """Return a number for the list with this parent and this key; never 0."""
     return hash(parent) >> 1 | 1
 
 
 class Nesting:
-    """The place of every clock, as ranges by client. Ranges of a client are added in their order."""
+    """The place of each clock of a document, as ranges by client. Ranges are added in ascending order."""
 
-    __slots__ = ("_ranges", "_whole")
+    __slots__ = ("_ranges", "_uncuttable")
 
     def __init__(self) -> None:
-        self._whole: set[tuple[int, int]] = set()
-        # Starts, ends, siblings, and twice the depth, plus one for parents.
+        self._uncuttable: set[tuple[int, int]] = set()
+        # For each client: starts, ends, list ids, and twice the depth, plus one if structs can lie inside.
         self._ranges: dict[int, tuple[array[int], array[int], array[int], array[int]]] = {}
 
     def add(self, client: int, start: int, end: int, place: Place) -> None:
-        """Give clocks from `start` to before `end` their place."""
-        self._add(client, start, end, place.siblings, place.depth * 2 + place.parent)
+        """Set the place of the clocks from `start` to before `end`."""
+        self._add(client, start, end, place.list_id, place.depth * 2 + place.can_contain)
 
     def get(self, client: int, clock: int) -> Place | None:
-        """The place of this clock, where it is known."""
+        """Return the place of a clock, or None if the document does not have it."""
         ranges = self._ranges.get(client)
         if ranges is None:
             return None
-        starts, ends, lists, depths = ranges
-        # As a rule it is near the end: what is drawn next lies in what was drawn last.
+        starts, ends, list_ids, depths = ranges
+        # The last range is the usual one, because an edit mostly refers to the edit before it.
         index = len(starts) - 1 if clock >= starts[-1] else bisect_right(starts, clock) - 1
         if index < 0 or clock >= ends[index]:
             return None
-        return Place(lists[index], depths[index] >> 1, depths[index] & 1 == 1)
+        return Place(list_ids[index], depths[index] >> 1, depths[index] & 1 == 1)
 
-    def keep_whole(self, client: int, clock: int) -> None:
-        """There must be no cut before this clock."""
-        self._whole.add((client, clock))
+    def forbid_cut(self, client: int, clock: int) -> None:
+        """Forbid cutting a struct before this clock."""
+        self._uncuttable.add((client, clock))
 
     def may_cut(self, client: int, clock: int) -> bool:
-        """Whether a struct may be cut before this clock.
+        """Return whether a struct may be cut before this clock.
 
-        Not between the two code units of one character: pycrdt gives all of it to one side, and its counts are wrong
-        from then on.
+        A cut between the two code units of one character is forbidden: pycrdt gives the whole character to one side,
+        and its clocks are wrong from then on.
         """
-        return (client, clock) not in self._whole
+        return (client, clock) not in self._uncuttable
 
     def update(self, other: "Nesting") -> None:
-        """Add all of another."""
-        self._whole |= other._whole  # noqa: SLF001  # of its own kind
-        for client, ranges in other._ranges.items():  # noqa: SLF001  # of its own kind
-            for start, end, names, depths in zip(*ranges, strict=True):
-                self._add(client, start, end, names, depths)
+        """Add all places of `other`."""
+        self._uncuttable |= other._uncuttable  # noqa: SLF001  # the same class
+        for client, ranges in other._ranges.items():  # noqa: SLF001  # the same class
+            for start, end, identifier, depth in zip(*ranges, strict=True):
+                self._add(client, start, end, identifier, depth)
 
-    def _add(self, client: int, start: int, end: int, names: int, depth: int) -> None:
+    def _add(self, client: int, start: int, end: int, identifier: int, depth: int) -> None:
         ranges = self._ranges.get(client)
         if ranges is None:
             ranges = array("L"), array("L"), array("q"), array("H")
             self._ranges[client] = ranges
-        starts, ends, lists, depths = ranges
-        if ends and ends[-1] == start and lists[-1] == names and depths[-1] == depth:
+        starts, ends, list_ids, depths = ranges
+        if ends and ends[-1] == start and list_ids[-1] == identifier and depths[-1] == depth:
             ends[-1] = end
         else:
             starts.append(start)
             ends.append(end)
-            lists.append(names)
+            list_ids.append(identifier)
             depths.append(depth)

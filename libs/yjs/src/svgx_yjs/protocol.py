@@ -1,7 +1,7 @@
-"""y-protocols on the wire (sync.js, awareness.js), as npm `y-websocket` speaks it. No I/O.
+"""The messages of y-protocols (sync.js, awareness.js), as npm `y-websocket` frames them. No I/O.
 
-A frame starts with its type: 0 sync, 1 awareness, 3 query awareness. A sync message has a type of its own: 0 step 1
-(a state vector), 1 step 2 (what the other lacks), 2 update.
+A frame starts with its message type: 0 sync, 1 awareness, 3 query awareness. A sync message has a type of its own: 0
+sync step 1 (the sender's state vector), 1 sync step 2 (the update that the other peer lacks), 2 update.
 """
 
 from dataclasses import dataclass
@@ -12,50 +12,57 @@ SYNC, AWARENESS, AUTH, QUERY_AWARENESS = 0, 1, 2, 3
 STEP_1, STEP_2, UPDATE = 0, 1, 2
 
 SAVED = 100
-"""Our own type, sent only to those who connected with `saved=1`: how many of their document messages are saved."""
+"""The server's message to a client that connected with `saved=1`: the number of its document messages that are saved.
+
+The type is an addition to y-protocols.
+"""
 
 TOKEN = 101
-"""Our own type. From a client: a fresh access token. To those who connected with `renew=1`: seconds until theirs ends,
-when it is time for a fresh one, and when a fresh one has been taken."""
+"""A client's message with a fresh access token, and the server's message to a client that connected with `renew=1`.
+
+The server's message has the seconds until the token expires. The server sends it when it is time for a fresh token, and
+after it has accepted one. The type is an addition to y-protocols.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class SyncStep1:
-    """Sync step 1: send what I lack."""
+    """Sync step 1: asks for the update that the sender lacks."""
 
     state_vector: bytes
 
 
 @dataclass(frozen=True, slots=True)
 class DocumentMessage:
-    """Sync step 2 or update: change the document. `whole`: a step 2, with all that its sender has and we lack."""
+    """Sync step 2 or update: changes the document."""
 
     update: bytes
     whole: bool
+    """True for a sync step 2: the update has everything that the sender has and the receiver lacks."""
 
 
 @dataclass(frozen=True, slots=True)
 class AwarenessMessage:
-    """Awareness states, as they came: most are repetitions, so `voice` decodes only what may be news."""
+    """An awareness update, not decoded, because most awareness messages repeat known states."""
 
     update: bytes
 
 
 @dataclass(frozen=True, slots=True)
 class QueryAwareness:
-    """Send everybody's awareness."""
+    """Asks for the awareness states of all clients."""
 
 
 @dataclass(frozen=True, slots=True)
 class TokenMessage:
-    """A fresh access token for this connection."""
+    """A fresh access token for the connection."""
 
     token: str
 
 
 @dataclass(frozen=True, slots=True)
 class IgnoredMessage:
-    """A message type that asks nothing of a server."""
+    """A message of type `AUTH`. Only servers send a useful one (y-protocols, auth.js: permission denied)."""
 
 
 Message = (
@@ -64,58 +71,56 @@ Message = (
 
 
 def decode(frame: bytes) -> Message:
-    """Read one frame. Raises `Malformed`."""
+    """Decode one frame. Raises `Malformed`."""
     decoder = Decoder(frame)
-    match decoder.uint():
-        case 0:
-            return _decode_sync(decoder)
-        case 1:
-            return AwarenessMessage(decoder.buffer())
-        case 3:
-            return QueryAwareness()
-        case 2:
-            return IgnoredMessage()
-        case 101:
-            return TokenMessage(decoder.text())
-        case other:
-            raise Malformed(f"unknown message type {other}")
+    kind = decoder.uint()
+    if kind == SYNC:
+        return _decode_sync(decoder)
+    if kind == AWARENESS:
+        return AwarenessMessage(decoder.buffer())
+    if kind == QUERY_AWARENESS:
+        return QueryAwareness()
+    if kind == AUTH:
+        return IgnoredMessage()
+    if kind == TOKEN:
+        return TokenMessage(decoder.text())
+    raise Malformed(f"unknown message type {kind}")
 
 
 def _decode_sync(decoder: Decoder) -> Message:
-    match decoder.uint():
-        case 0:
-            return SyncStep1(decoder.buffer())
-        case 1 | 2 as kind:
-            return DocumentMessage(decoder.buffer(), whole=kind == STEP_2)
-        case other:
-            raise Malformed(f"unknown sync message type {other}")
+    kind = decoder.uint()
+    if kind == STEP_1:
+        return SyncStep1(decoder.buffer())
+    if kind in (STEP_2, UPDATE):
+        return DocumentMessage(decoder.buffer(), whole=kind == STEP_2)
+    raise Malformed(f"unknown sync message type {kind}")
 
 
 def encode_sync_step_1(state_vector: bytes) -> bytes:
-    """Ask the client for what the server lacks."""
+    """Encode a sync step 1: ask the client for the update that the server lacks."""
     return Encoder().uint(SYNC).uint(STEP_1).buffer(state_vector).finish()
 
 
 def encode_sync_step_2(update: bytes) -> bytes:
-    """Give the client what it lacks."""
+    """Encode a sync step 2: send the client the update that it lacks."""
     return Encoder().uint(SYNC).uint(STEP_2).buffer(update).finish()
 
 
-def encode_update(content: bytes) -> bytes:
-    """A change of the document."""
-    return Encoder().uint(SYNC).uint(UPDATE).buffer(content).finish()
+def encode_update(update: bytes) -> bytes:
+    """Encode a change of the document."""
+    return Encoder().uint(SYNC).uint(UPDATE).buffer(update).finish()
 
 
-def encode_awareness(content: bytes) -> bytes:
-    """An awareness update."""
-    return Encoder().uint(AWARENESS).buffer(content).finish()
+def encode_awareness(update: bytes) -> bytes:
+    """Encode an awareness update."""
+    return Encoder().uint(AWARENESS).buffer(update).finish()
 
 
 def encode_saved(count: int) -> bytes:
-    """How many document messages of this connection are saved."""
+    """Encode the number of the connection's document messages that are saved."""
     return Encoder().uint(SAVED).uint(count).finish()
 
 
 def encode_token_lifetime(seconds: int) -> bytes:
-    """How long the connection's token lasts."""
+    """Encode the seconds until the connection's token expires."""
     return Encoder().uint(TOKEN).uint(seconds).finish()

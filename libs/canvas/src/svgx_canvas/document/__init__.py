@@ -1,1 +1,1 @@
-"""The canvas as a Yjs document: shared editing, element tree, order keys, compaction."""
+"""The Yjs document of a canvas: shared editing, element tree, order keys, compaction."""

@@ -1,4 +1,4 @@
-"""Many updates to one that holds the same, without what was overwritten."""
+"""Compaction: one update in place of many, without overwritten and deleted content."""
 
 from collections.abc import Sequence
 
@@ -8,21 +8,21 @@ from svgx_yjs.structure import EMPTY_STATE_VECTOR
 
 
 def compact(snapshot: bytes | None, updates: Sequence[bytes]) -> bytes:
-    """One update (Yjs v1) with everything of a snapshot and the updates after it.
+    """Return one update (Yjs v1) with the content of a snapshot and of the updates after it.
 
-    Content that is deleted is reduced to the fact. What cannot be applied yet, because an update it depends on is
-    missing, stays. Raises `SvgRefused` when anything would be left out.
+    Deleted content is reduced to the fact that it is deleted. Pending updates, which depend on a missing update, are
+    kept. Raises `SvgRefused` if any update would be left out.
     """
     document = _load([*([snapshot] if snapshot else []), *updates])
     if not document.left_out:
-        merged = merge([document.missing(EMPTY_STATE_VECTOR), *document.waiting])
+        merged = merge([document.missing(EMPTY_STATE_VECTOR), *document.pending])
         if merged is not None:
             return merged
     raise SvgRefused("malformed", "state", detail="not a Yjs update (version 1)")
 
 
 def state(updates: Sequence[bytes]) -> bytes:
-    """One update with everything of these that can be applied. Raises `SvgRefused`."""
+    """Return one update with everything in `updates` that can be integrated. Raises `SvgRefused`."""
     return _load(updates).missing(EMPTY_STATE_VECTOR)
 
 
@@ -30,4 +30,4 @@ def _load(updates: Sequence[bytes]) -> SharedDocument:
     try:
         return SharedDocument.load(updates)
     except Fault:
-        raise SvgRefused("malformed", "state", detail="cannot be integrated") from None
+        raise SvgRefused("malformed", "state", detail="the updates cannot be integrated") from None

@@ -1,9 +1,10 @@
-"""Fractional indexes: strings that sort by their characters, with room for another one between any two.
+"""Fractional indexes: strings that sort by their characters. Between any two of them fits another one.
 
-The format is the one of the npm package `fractional-indexing` (after David Greenspan, "Implementing Fractional
-Indexing"), so that web clients can make keys with it. A key is an integer and a fraction. The integer's first letter
-says how many digits follow: `a` one, `b` two, … `z` twenty-six, and downwards `Z` one, `Y` two, … for negative ones.
-The fraction is the rest: digits after the point, without trailing zeros. Digits are 0-9A-Za-z in the order of ASCII.
+They have the format of the npm package `fractional-indexing` (after David Greenspan, "Implementing Fractional
+Indexing"), so that web clients can use that package. A key is an integer and a fraction. The integer's first letter
+gives the number of its digits: `a` one, `b` two, … `z` twenty-six, and for negative integers `Z` one, `Y` two, …. The
+fraction is the rest of the key: the digits after the point, without trailing zeros. Digits are 0-9A-Za-z in ASCII
+order.
 """
 
 import re
@@ -16,14 +17,17 @@ _KEY = re.compile(r"[0-9A-Za-z]{1,1024}", re.ASCII)
 
 
 def sort_key(order: object) -> str:
-    """What a stored `order` sorts by: itself, or first of all ("") when it is no string of digits."""
+    """Return the string that an element with this stored `order` is sorted by.
+
+    It is `order` itself, or "", which sorts first, if `order` is not a string of 1 to 1,024 digits.
+    """
     return order if isinstance(order, str) and _KEY.fullmatch(order) else ""
 
 
 def between(low: str | None, high: str | None) -> str:
-    """A key above `low` and below `high`, as short as the format has one; None is the open end.
+    """Return a short key above `low` and below `high`. None stands for an open end.
 
-    Raises ValueError when one of them is no key of this format or they are not in order.
+    Raises ValueError if an argument is not a key of this format, or if `low` is not below `high`.
     """
     for key in (low, high):
         if key is not None:
@@ -46,11 +50,11 @@ def between(low: str | None, high: str | None) -> str:
 
 
 def first_keys(count: int) -> list[str]:
-    """The keys of `count` things in a row that are ordered for the first time: consecutive integers, the shortest."""
+    """Return `count` ascending keys for a new list: consecutive integers from "a0", the shortest keys."""
     keys: list[str] = []
     key: str | None = "a0"
     for _ in range(count):
-        assert key is not None  # The integers end after 62 ** 26 of them.
+        assert key is not None  # None would follow only after more than 62 ** 26 keys.
         keys.append(key)
         key = _increment(key)
     return keys
@@ -72,7 +76,7 @@ def _integer_length(head: str) -> int:
         return ord(head) - ord("a") + 2
     if "A" <= head <= "Z":
         return ord("Z") - ord(head) + 2
-    raise ValueError(f"no key starts with {head!r}")
+    raise ValueError(f"not a key: it starts with {head!r}")
 
 
 def _split(key: str) -> tuple[str, str]:
@@ -82,9 +86,9 @@ def _split(key: str) -> tuple[str, str]:
 
 def _check(key: str) -> None:
     if not key or not all(character in _VALUE for character in key):
-        raise ValueError(f"{key!r} is no key")
+        raise ValueError(f"not a key: {key!r}")
     if len(key) < _integer_length(key[0]) or key == _SMALLEST or _split(key)[1].endswith("0"):
-        raise ValueError(f"{key!r} is no key")
+        raise ValueError(f"not a key: {key!r}")
 
 
 def _increment(integer: str) -> str | None:
@@ -120,7 +124,7 @@ def _decrement(integer: str) -> str | None:
 
 
 def _midpoint(low: str, high: str | None) -> str:
-    """The digits of a fraction strictly between two fractions; None stands for one."""
+    """Return the digits of a fraction between two fractions, exclusive. None stands for 1."""
     prefix: list[str] = []
     while True:
         place = len(prefix)
@@ -134,7 +138,8 @@ def _midpoint(low: str, high: str | None) -> str:
         if high_digit - low_digit > 1:
             prefix.append(DIGITS[(low_digit + high_digit + 1) // 2])
             return "".join(prefix)
-        # Neighbours: take the lower digit, after which anything above the rest of `low` will do.
+        # The digits are consecutive. Use the higher one if `high` has digits left. Otherwise use the lower one; the
+        # next digits only have to be above the rest of `low`.
         if high is not None and len(high) > place + 1:
             prefix.append(DIGITS[high_digit])
             return "".join(prefix)

@@ -1,9 +1,10 @@
-"""A Yjs document that takes edits from anybody, in any order.
+"""A Yjs document that integrates edits from any client, in any order.
 
-pycrdt 0.14 has three weaknesses that a server must not pass on. It loses some of what it holds back when several edits
-wait for others (a test shows it); every later edit pays for what it holds back; and an update can make it fail half-way
-or panic, which leaves the document unusable. So every update is checked and split before pycrdt sees it (`structure`):
-it gets only what it can integrate at once, and what has to wait is kept here, as bytes.
+pycrdt 0.14 has three weaknesses that a server must not pass on. It loses some pending updates when several updates
+depend on missing ones (a test demonstrates this). Every later edit is slowed down by the pending updates. And an update
+can make pycrdt fail half-way or panic, which leaves the document unusable. Therefore each update is checked and split
+before pycrdt reads it (`svgx_yjs.splitting`): pycrdt gets only the part that it can integrate at once, and the pending
+part is kept here as bytes.
 """
 
 import hashlib
@@ -18,57 +19,62 @@ from pycrdt import Doc, Subscription, TransactionEvent, merge_updates
 
 from svgx_yjs.lib0 import Malformed
 from svgx_yjs.nesting import Nesting
-from svgx_yjs.structure import EMPTY_UPDATE, Id, Split, check, read_state_vector, split
+from svgx_yjs.splitting import Split, check, split
+from svgx_yjs.structure import EMPTY_UPDATE, Id, read_state_vector
 
-MAX_WAITING_BYTES = 16 * 1024 * 1024
-"""Bytes that may wait; past it what has waited longest is forgotten here (not in the journal)."""
+MAX_PENDING_BYTES = 16 * 1024 * 1024
+"""Bytes of pending updates. Beyond it the oldest ones are forgotten here; the journal keeps them."""
 
 PIECE_OVERHEAD = 300
-"""Bytes that keeping a piece takes besides its own."""
+"""Bytes of memory that keeping one piece takes, besides its own bytes."""
 
 MAX_FAULTS = 20
-"""Updates of one journal that pycrdt cannot integrate, before loading is given up."""
+"""Updates of one journal that pycrdt may fail on. With one more, loading the document fails."""
 
 
 class Fault(Exception):
-    """pycrdt failed on an update that is well formed. The document must not be used any more.
-
-    `culprit` is the digest of what it failed on: the edit, or one that had waited for it.
-    """
+    """A failure of pycrdt on a well-formed update. The document must not be used any more."""
 
     culprit: bytes | None = None
+    """The digest of the update that pycrdt failed on: the edit itself, or a pending update that the edit released."""
 
 
 @dataclass(frozen=True, slots=True)
 class Integrated:
-    """What an update did: `changes` to tell others about, and what of it is `new` and has to be kept."""
+    """The effect of an update."""
 
     changes: list[bytes]
+    """Updates with the changes of the document, for the other clients."""
     new: list[bytes]
+    """The parts of the update that the document did not have, pending ones included. They have to be saved."""
 
 
 class SharedDocument:
-    """The document, and what waits; made by `load`. After a `Fault` it must not be used any more."""
+    """A document and its pending updates. `load` makes one. After a `Fault` it must not be used any more."""
 
     def __init__(self, faulty: Collection[bytes] = ()) -> None:
         self.left_out = 0
-        """Updates of the journal that are not in the document, and never will be."""
+        """Updates of the journal that are not in the document and never will be."""
+        self.clocks: dict[int, int] = {}
+        """The next clock of each client: the document has all lower ones."""
         self._doc: Doc[Any] = Doc()
         self._changes: list[bytes] = []
-        self.clocks: dict[int, int] = {}
-        """Of each client, those below this one are in the document."""
         self._nesting = Nesting()
         self._faulty = faulty
-        # Pieces with what they wait for; and by the client they wait for, nearest clock first.
-        self._waiting: dict[bytes, Id] = {}
-        self._lacking: dict[int, list[tuple[int, bytes]]] = defaultdict(list)
-        self._waiting_bytes = 0
+        # Pending pieces with the struct each waits for, oldest first. The heaps have the same pieces by the client
+        # they wait for, lowest clock first.
+        self._pending: dict[bytes, Id] = {}
+        self._pending_by_client: dict[int, list[tuple[int, bytes]]] = defaultdict(list)
+        self._pending_bytes = 0
         self._subscription: Subscription | None = None
 
     @classmethod
     def load(cls, updates: Sequence[bytes] = (), *, faulty: Collection[bytes] = ()) -> Self:
-        """The document of a journal, in any order; what cannot be integrated is left out, and what has its digest in
-        `faulty`, at any time. Raises `Fault` when that is too much."""
+        """Return the document of a journal. The order of its updates does not matter.
+
+        Updates that cannot be integrated are left out. `faulty` has digests of updates that are left out now and
+        refused later. Raises `Fault` if pycrdt fails on more than `MAX_FAULTS` updates.
+        """
         found: set[bytes] = set()
         while True:
             document = cls({*faulty, *found})
@@ -80,79 +86,79 @@ class SharedDocument:
                     raise
                 found.add(fault.culprit)
             else:
-                # Not before: what is loaded is no change.
-                document._subscription = document._doc.observe(document._changed)
+                # Observe from here on, because the loaded content is not a change.
+                document._subscription = document._doc.observe(document._on_change)
                 return document
 
     @property
-    def waiting(self) -> list[bytes]:
-        """Updates that wait for something, each small."""
-        return list(self._waiting)
+    def pending(self) -> list[bytes]:
+        """The pending updates, in small pieces."""
+        return list(self._pending)
 
     def integrate(self, update: bytes) -> Integrated:
-        """Take in an edit, and what it makes possible.
+        """Integrate an edit, and the pending updates that it releases.
 
-        Raises `Malformed` for what is none, could never be integrated or is known to be faulty, and `Fault`.
+        Raises `Fault`, and `Malformed` if the edit is not an update, can never be integrated or is known to be faulty.
         """
-        return self._take(update, journal=False)
+        return self._integrate(update, journal=False)
 
     def absorb(self, update: bytes) -> list[bytes]:
-        """Take in what is in the journal, whatever it is; the changes. Raises `Fault`."""
+        """Integrate an update of the journal if it is valid, and return the changes. Raises `Fault`."""
         try:
-            return self._take(update, journal=True).changes
+            return self._integrate(update, journal=True).changes
         except Malformed:
             self.left_out += 1
             return []
 
     def state_vector(self) -> bytes:
-        """What the document has, as Yjs encodes it."""
-        with faults():
+        """Return the document's state vector, encoded."""
+        with _pycrdt_faults():
             return self._doc.get_state()
 
     def missing(self, state_vector: bytes) -> bytes:
-        """The update with all that a peer with `state_vector` lacks. Raises `Malformed`, `Fault`."""
+        """Return the update that a peer with `state_vector` lacks. Raises `Malformed` and `Fault`."""
         read_state_vector(state_vector)
-        with faults():
+        with _pycrdt_faults():
             return self._doc.get_update(state_vector)
 
-    def _take(self, update: bytes, *, journal: bool) -> Integrated:
+    def _integrate(self, update: bytes, *, journal: bool) -> Integrated:
         parts = self._split(update)
-        if parts.hopeless and not journal:
-            raise Malformed("something has no place: not in a type, or too deep")
+        if parts.unplaceable and not journal:
+            raise Malformed("a struct or deletion has no possible place, or is nested too deep")
         new = []
-        if parts.waiting is not None and self._wait(parts):
-            new.append(parts.waiting)
+        if parts.pending is not None and self._keep_pending(parts):
+            new.append(parts.pending)
         changes = self._apply(update, parts)
         if parts.ready is not None and changes:
             new.append(parts.ready)
         advanced = [*parts.clocks]
-        while advanced and self._waiting:
-            for waiting in self._no_longer_lacking(advanced.pop()):
+        while advanced and self._pending:
+            for piece in self._take_released(advanced.pop()):
                 try:
-                    parts = self._split(waiting)
+                    parts = self._split(piece)
                 except Malformed:
                     self.left_out += 1
                     continue
-                self._wait(parts)
-                changes += self._apply(waiting, parts)
+                self._keep_pending(parts)
+                changes += self._apply(piece, parts)
                 advanced += parts.clocks
         return Integrated(changes, new)
 
     def _split(self, update: bytes) -> Split:
         if self._faulty and _digest(update) in self._faulty:
-            raise Malformed("it made the document fail before")
+            raise Malformed("the update made the document fail before")
         return split(update, self.clocks, self._nesting)
 
     def _apply(self, update: bytes, parts: Split) -> list[bytes]:
-        """Integrate what of `update` is ready; the changes."""
+        """Integrate the ready part of `update` and return the changes."""
         if parts.ready is None:
             return []
         self._changes = []
         try:
-            with faults():
+            with _pycrdt_faults():
                 self._doc.apply_update(parts.ready)
             if parts.clocks and self._subscription is not None and not self._changes:
-                # It would be called saved, and be lost.
+                # pycrdt ignored the update. Without this check the update would count as saved and be lost.
                 raise Fault
         except Fault as fault:
             fault.culprit = _digest(update)
@@ -162,50 +168,52 @@ class SharedDocument:
         self._nesting.update(parts.nesting)
         return [change for change in changes if change != EMPTY_UPDATE]
 
-    def _wait(self, parts: Split) -> bool:
-        """Keep what has to wait; whether anything of it did not do so before."""
-        new = [piece for piece in parts.pieces if piece[0] not in self._waiting]
-        for piece, lacking in new:
-            self._waiting[piece] = lacking
-            self._waiting_bytes += len(piece) + PIECE_OVERHEAD
-            heapq.heappush(self._lacking[lacking[0]], (lacking[1], piece))
-        if self._waiting_bytes > MAX_WAITING_BYTES:
+    def _keep_pending(self, parts: Split) -> bool:
+        """Keep the pending pieces. Return whether any of them is new."""
+        new = [piece for piece in parts.pieces if piece[0] not in self._pending]
+        for piece, missing in new:
+            self._pending[piece] = missing
+            self._pending_bytes += len(piece) + PIECE_OVERHEAD
+            heapq.heappush(self._pending_by_client[missing[0]], (missing[1], piece))
+        if self._pending_bytes > MAX_PENDING_BYTES:
             self._forget_oldest()
         return bool(new)
 
-    def _no_longer_lacking(self, client: int) -> Iterator[bytes]:
-        """Take out what waited for structs of this client that are there now."""
-        heap = self._lacking.get(client, [])
+    def _take_released(self, client: int) -> Iterator[bytes]:
+        """Remove and yield the pieces that waited for structs of this client that are integrated now."""
+        heap = self._pending_by_client.get(client, [])
         while heap and heap[0][0] < self.clocks.get(client, 0):
             piece = heapq.heappop(heap)[1]
             self._forget(piece)
             yield piece
         if not heap:
-            self._lacking.pop(client, None)
+            self._pending_by_client.pop(client, None)
 
     def _forget_oldest(self) -> None:
-        """Down to half: what then waits is put in order anew, which must not be paid for each."""
-        while self._waiting_bytes > MAX_WAITING_BYTES // 2:
-            self._forget(next(iter(self._waiting)))
-        self._lacking.clear()
-        for piece, (client, clock) in self._waiting.items():
-            heapq.heappush(self._lacking[client], (clock, piece))
+        """Forget the oldest pieces, down to half of the limit.
+
+        The heaps are built anew afterwards. Half of the limit leaves room, so that this does not happen for each edit.
+        """
+        while self._pending_bytes > MAX_PENDING_BYTES // 2:
+            self._forget(next(iter(self._pending)))
+        self._pending_by_client.clear()
+        for piece, (client, clock) in self._pending.items():
+            heapq.heappush(self._pending_by_client[client], (clock, piece))
 
     def _forget(self, piece: bytes) -> None:
-        del self._waiting[piece]
-        self._waiting_bytes -= len(piece) + PIECE_OVERHEAD
+        del self._pending[piece]
+        self._pending_bytes -= len(piece) + PIECE_OVERHEAD
 
-    def _changed(self, event: TransactionEvent) -> None:
+    def _on_change(self, event: TransactionEvent) -> None:
         self._changes.append(event.update)
 
 
 def merge(updates: Sequence[bytes]) -> bytes | None:
-    """One update with everything of several, or None when pycrdt makes something of them that cannot be read: it does
-    of updates that contradict each other."""
+    """Merge updates into one. Return None if pycrdt's result is unreadable, as it is for contradictory updates."""
     if len(updates) == 1:
         return updates[0]
     try:
-        with faults():
+        with _pycrdt_faults():
             merged = merge_updates(*updates)
         check(merged)
     except (Fault, Malformed):
@@ -218,14 +226,14 @@ def _digest(update: bytes) -> bytes:
 
 
 @contextmanager
-def faults() -> Iterator[None]:
-    """What pycrdt raises becomes a `Fault`."""
+def _pycrdt_faults() -> Iterator[None]:
+    """Raise the exceptions of pycrdt as `Fault`."""
     try:
         yield
     except (ValueError, RuntimeError) as error:
         raise Fault from error
     except BaseException as error:
-        # pyo3's, of Rust code that panics; it cannot be imported.
+        # pyo3 raises PanicException when Rust code panics. The class cannot be imported.
         if type(error).__name__ != "PanicException":
             raise
         raise Fault from error

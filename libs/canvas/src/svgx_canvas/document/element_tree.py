@@ -1,14 +1,14 @@
-"""The Yjs document of a canvas: reading its tree, whatever is in it, and replacing its content.
+"""The element tree in a canvas's Yjs document: load, read and replace it.
 
-Two root maps. `canvas`: attributes of the root svg element. `elements`: id -> map of
-- `tag`: an element's name, or "#text" for character data;
-- `parent`: the id of the element it is in; "" (or nothing) for children of the root;
-- `order`: fractional index among its siblings (see `order`);
-- `attrs`: map of attribute name -> string, qualified names as `xlink:href`, `xml:space`;
+The document has two root maps. `canvas` has the attributes of the root svg element. `elements` maps an id to a map of
+- `tag`: the element's name, or "#text" for character data;
+- `parent`: the id of the parent element; "" or absent for a child of the root;
+- `order`: the fractional index among the siblings (see `order`);
+- `attrs`: a map of attribute name to string, with qualified names such as `xlink:href` and `xml:space`;
 - `text`: the character data of "#text", a string or a Y.Text.
 
-Any client may write anything, so reading never fails on content: values of another type are as good as absent, except
-that numbers become the strings JavaScript makes of them.
+A client can write anything, so reading never fails on content. A value of another type counts as absent, except that a
+number becomes the string that JavaScript makes of it.
 """
 
 import math
@@ -16,10 +16,10 @@ import secrets
 
 from pycrdt import Doc, Map, Text, TransactionEvent, merge_updates
 
+from svgx_canvas.document.encoding import encode_elements
 from svgx_canvas.document.order import DIGITS, sort_key
-from svgx_canvas.document.update import encode_elements
 from svgx_canvas.limits import SvgRefused
-from svgx_canvas.tree import ROOT, TEXT, Canvas, Element, plant
+from svgx_canvas.tree import ROOT, TEXT, Canvas, Element, build_tree
 from svgx_yjs.structure import read_state_vector
 
 CANVAS = "canvas"
@@ -29,7 +29,7 @@ _Content = Map[object]
 
 
 def load(*updates: bytes) -> Doc[_Content]:
-    """A document with these updates (Yjs v1) applied. Raises `SvgRefused` "malformed" when one is none."""
+    """Return a document with these updates (Yjs v1). Raises `SvgRefused` "malformed" if one is not an update."""
     doc: Doc[_Content] = Doc(client_id=secrets.randbits(32))
     try:
         for update in updates:
@@ -40,24 +40,26 @@ def load(*updates: bytes) -> Doc[_Content]:
 
 
 def read(doc: Doc[_Content]) -> Canvas:
-    """The document's tree as clients wrote it, not yet cleaned."""
+    """Return the document's element tree as the clients wrote it. The SVG policy has not cleaned it."""
     with doc.transaction():
         attrs = _strings(doc.get(CANVAS, type=Map))
         elements = doc.get(ELEMENTS, type=Map)
-        found = [
+        flat = [
             element
-            for identifier in elements.keys()  # noqa: SIM118 - iterating a Y map itself copies it
+            for identifier in elements.keys()  # noqa: SIM118 - iterating over a Y map itself copies it
             if (element := _element(identifier, elements[identifier])) is not None
         ]
-    return plant(attrs, found)
+    return build_tree(attrs, flat)
 
 
 def replace(current: bytes | None, canvas: Canvas) -> tuple[bytes, int]:
-    """The update (Yjs v1) that makes `canvas` the content of the document with the state `current`, and the number of
-    elements it adds, texts included. The elements get new ids, so that no edit of the old content meets the new.
+    """Return the update (Yjs v1) that replaces the content of a document by `canvas`, and the number of its elements.
+
+    `current` is the document's state; None stands for an empty document. Texts count as elements. The elements get new
+    ids, so that a concurrent edit of the old content never changes the new content.
     """
     removal, clients = _removal(current, canvas.attrs)
-    elements = _renamed(canvas)
+    elements = _with_new_ids(canvas)
     client = secrets.randbits(32)
     while client in clients:
         client = secrets.randbits(32)
@@ -68,18 +70,21 @@ def replace(current: bytes | None, canvas: Canvas) -> tuple[bytes, int]:
 
 
 def _removal(current: bytes | None, attrs: dict[str, str]) -> tuple[bytes | None, set[int]]:
-    """The update that empties the content and sets the root's attributes, if that takes any; and the clients known."""
+    """Return the update that removes all elements and sets the root's attributes, and the clients of the document.
+
+    The update is None if it would change nothing.
+    """
     doc = load(*([current] if current else []))
     clients = {*read_state_vector(doc.get_state()), doc.client_id}
-    # Getting a root of a type makes it one: outside of the transaction that is observed.
+    # `get` creates a missing root, which is a change. It happens before the observed transaction.
     root = doc.get(CANVAS, type=Map)
     elements = doc.get(ELEMENTS, type=Map)
     updates: list[bytes] = []
 
-    def keep(event: TransactionEvent) -> None:
+    def on_change(event: TransactionEvent) -> None:
         updates.append(event.update)
 
-    subscription = doc.observe(keep)
+    subscription = doc.observe(on_change)
     with doc.transaction():
         for identifier in list(elements.keys()):
             del elements[identifier]
@@ -93,14 +98,14 @@ def _removal(current: bytes | None, attrs: dict[str, str]) -> tuple[bytes | None
     return (updates[0] if updates else None), clients
 
 
-def _renamed(canvas: Canvas) -> list[Element]:
-    """All elements in document order with ids that are new to the world: six random digits and a count."""
+def _with_new_ids(canvas: Canvas) -> list[Element]:
+    """Return all elements in document order, with new ids: six random digits and a count."""
     prefix = "".join(secrets.choice(DIGITS) for _ in range(6))
     elements = list(canvas.walk())
-    names = {element.id: prefix + _base62(index) for index, element in enumerate(elements)}
+    new_ids = {element.id: prefix + _base62(index) for index, element in enumerate(elements)}
     for element in elements:
-        element.id = names[element.id]
-        element.parent = names[element.parent] if element.parent != ROOT else ROOT
+        element.id = new_ids[element.id]
+        element.parent = new_ids[element.parent] if element.parent != ROOT else ROOT
     return elements
 
 
@@ -114,6 +119,7 @@ def _base62(number: int) -> str:
 
 
 def _element(identifier: str, content: object) -> Element | None:
+    """Return the element with this content, or None if the content is not an element."""
     if not isinstance(content, Map):
         return None
     keys = set(content.keys())
@@ -136,8 +142,9 @@ def _element(identifier: str, content: object) -> Element | None:
 
 
 def _strings(content: Map[object]) -> dict[str, str]:
+    """Return the strings and numbers of a map as strings."""
     strings: dict[str, str] = {}
-    # Yjs's maps have no order of their own and pycrdt's not twice the same: names in order make equal files equal.
+    # Sort the names, so that equal content makes equal files: the order of a pycrdt map differs from run to run.
     for name in sorted(content.keys()):
         value = content[name]
         if isinstance(value, str):

@@ -1,11 +1,11 @@
-"""What comes in from files and goes out to them."""
+"""Import SVG files into a document, and export a document as SVG or JSON."""
 
 import json
 from dataclasses import dataclass
 
 from svgx_canvas import complexity
-from svgx_canvas.document.document import load, read, replace
-from svgx_canvas.limits import DEFAULT_LIMITS, Limits, require
+from svgx_canvas.document.element_tree import load, read, replace
+from svgx_canvas.limits import DEFAULT_LIMITS, Limits, check_limit
 from svgx_canvas.policy import Dropped, Report, clean
 from svgx_canvas.svg_reader import read_svg
 from svgx_canvas.svg_writer import write_svg
@@ -14,18 +14,20 @@ from svgx_canvas.tree import TEXT, Canvas, Element
 
 @dataclass(frozen=True, slots=True)
 class Imported:
-    """update: a Yjs v1 update that makes the file the document's content. elements: how many that are, texts
-    included. dropped: what the policy left out."""
+    """The result of an import."""
 
     update: bytes
+    """The Yjs v1 update that replaces the document's content by the file."""
     elements: int
+    """The number of imported elements, texts included."""
     dropped: list[Dropped]
+    """Everything that the SVG policy removed from the file."""
 
 
 def import_svg(svg: bytes, current: bytes | None, limits: Limits = DEFAULT_LIMITS) -> Imported:
-    """Read an SVG file as the new content of the document whose state (Yjs v1 update) is `current`, if it has any.
+    """Read an SVG file as the new content of a document.
 
-    Raises `SvgRefused`.
+    `current` is the document's state (Yjs v1 update), or None for an empty document. Raises `SvgRefused`.
     """
     report = Report()
     canvas = read_svg(svg, limits, report)
@@ -35,15 +37,18 @@ def import_svg(svg: bytes, current: bytes | None, limits: Limits = DEFAULT_LIMIT
 
 
 def export_svg(state: bytes, limits: Limits = DEFAULT_LIMITS) -> bytes:
-    """The document with this state (Yjs v1 update) as SVG text in UTF-8. Raises `SvgRefused`."""
+    """Return the document with this state (Yjs v1 update) as SVG text in UTF-8. Raises `SvgRefused`."""
     svg = write_svg(_cleaned(state, limits))
-    require("bytes", limits.bytes, len(svg), "bytes of the file")
+    check_limit("bytes", limits.bytes, len(svg), "bytes of the file")
     return svg
 
 
 def export_json(state: bytes, limits: Limits = DEFAULT_LIMITS) -> bytes:
-    """The same as JSON: {"canvas": {name: value}, "elements": [{"id", "tag", "parent", "order", "attrs" or "text"}]},
-    the elements in document order. Raises `SvgRefused`."""
+    """Return the document with this state (Yjs v1 update) as JSON in UTF-8. Raises `SvgRefused`.
+
+    The JSON is {"canvas": {name: value}, "elements": [{"id", "tag", "parent", "order", "attrs", and "text" for
+    character data}]}, with the elements in document order.
+    """
     canvas = _cleaned(state, limits)
     elements = [_json(element) for element in canvas.walk()]
     content = {"canvas": canvas.attrs, "elements": elements}

@@ -1,4 +1,4 @@
-"""What any Yjs client can write into a canvas's document: no policy, no limits."""
+"""Build documents as a Yjs client can write them: without policy and limits."""
 
 from collections.abc import Mapping
 
@@ -14,7 +14,7 @@ _PREFIXES = {
 
 
 def document(elements: Mapping[str, object], canvas: Mapping[str, object] | None = None) -> bytes:
-    """The state of a document with these entries in the map `elements`, dicts in it being Y maps."""
+    """Return the state of a document with these entries in the map `elements`. A dict becomes a Y map."""
     doc: Doc[Map[object]] = Doc()
     with doc.transaction():
         root = doc.get("canvas", type=Map)
@@ -22,33 +22,33 @@ def document(elements: Mapping[str, object], canvas: Mapping[str, object] | None
             root[name] = value
         target = doc.get("elements", type=Map)
         for identifier, content in elements.items():
-            target[identifier] = nested(content)
+            target[identifier] = _y_value(content)
     return doc.get_update()
 
 
-def nested(content: object) -> object:
-    """A dict as a Y map, and so on inside."""
+def _y_value(content: object) -> object:
+    """Return the content with each dict, at any level, as a Y map."""
     if isinstance(content, dict):
-        return Map({name: nested(value) for name, value in content.items()})
+        return Map({name: _y_value(value) for name, value in content.items()})
     return content
 
 
 def raw_document(svg: bytes) -> bytes | None:
-    """The document a careless or hostile client makes of a file: every element and attribute as it stands there.
+    """Return the state of the document that a careless or hostile client makes of a file, without cleaning it.
 
-    None when not even a forgiving parser sees a tree.
+    Return None if even a recovering parser finds no tree in the file.
     """
     parser = etree.XMLParser(recover=True, resolve_entities=False, no_network=True)
-    # The types leave out that a recovering parser may find nothing.
+    # The type annotations of lxml omit that a recovering parser may return None.
     root: etree._Element | None = etree.fromstring(svg, parser)
     if root is None:
         return None
     elements: dict[str, object] = {}
-    places = first_keys(10_000)
+    orders = first_keys(10_000)
 
     def add(content: dict[str, object], parent: str) -> str:
         identifier = f"e{len(elements)}"
-        elements[identifier] = {"parent": parent, "order": places[len(elements)], **content}
+        elements[identifier] = {"parent": parent, "order": orders[len(elements)], **content}
         return identifier
 
     stack = [(root, "")]
@@ -56,15 +56,15 @@ def raw_document(svg: bytes) -> bytes | None:
         node, parent = stack.pop()
         if not isinstance(node.tag, str):
             continue
-        attrs = {_name(str(name)): str(value) for name, value in node.attrib.items()}
+        attrs = {_prefixed(str(name)): str(value) for name, value in node.attrib.items()}
         own = add({"tag": node.tag.rpartition("}")[2], "attrs": attrs}, parent)
         if node.text:
             add({"tag": "#text", "text": node.text}, own)
         stack += [(child, own) for child in reversed(node)]
-    canvas = {_name(str(name)): str(value) for name, value in root.attrib.items()}
+    canvas = {_prefixed(str(name)): str(value) for name, value in root.attrib.items()}
     return document(elements, canvas)
 
 
-def _name(name: str) -> str:
+def _prefixed(name: str) -> str:
     namespace, _, local = name.rpartition("}")
     return _PREFIXES.get(namespace[1:], "") + local

@@ -1,4 +1,4 @@
-"""How large the picture of a canvas becomes, in pixels."""
+"""The size in pixels of the picture that a canvas is rendered to."""
 
 import math
 import re
@@ -17,7 +17,7 @@ _PIXELS = {
     "mm": 96 / 25.4,
     "cm": 96 / 2.54,
     "in": 96.0,
-    # Of the default font size, 16 px; the root can have another, of which a size in em is rarely made.
+    # Relative to the default font size, 16 px. A root with another font size and a size in em is rare.
     "em": 16.0,
     "ex": 8.0,
 }
@@ -25,9 +25,10 @@ _PIXELS = {
 
 
 def natural_size(canvas: Canvas) -> tuple[float, float] | None:
-    """Width and height in pixels that the root's attributes give, as resvg has them: percents are of the view box, and
-    where one is missing the proportions are the view box's. None when they give none: the size is that of what is
-    drawn.
+    """Return width and height in pixels from the root's attributes, as resvg computes them.
+
+    Percentages refer to the view box. If only one side is given, the other one follows the proportions of the view box.
+    Return None if the attributes give no size; resvg then takes the size of the drawn content.
     """
     box = view_box(canvas)
     width = length(canvas.attrs.get("width", ""), box[0] if box else None)
@@ -44,7 +45,7 @@ def natural_size(canvas: Canvas) -> tuple[float, float] | None:
 
 
 def view_box(canvas: Canvas) -> tuple[float, float] | None:
-    """Width and height of the root's view box, if it is a valid one."""
+    """Return width and height of the root's view box, or None if it is missing or invalid."""
     numbers = css.numbers(canvas.attrs.get("viewBox", "")[:200])
     if len(numbers) != 4 or not (numbers[2] > 0 and numbers[3] > 0):
         return None
@@ -52,7 +53,7 @@ def view_box(canvas: Canvas) -> tuple[float, float] | None:
 
 
 def length(text: str, whole: float | None) -> float | None:
-    """Pixels of a positive length; `whole` is what a percent is a hundredth of. None for everything else."""
+    """Return a positive length in pixels, or None for any other text. `whole` is the length of 100 percent."""
     match = _LENGTH.fullmatch(text)
     if match is None:
         return None

@@ -1,21 +1,22 @@
-"""The allow-list: which elements, attributes and CSS properties a canvas may have.
+"""The elements, attributes and CSS properties that a canvas may have.
 
-From the element and attribute indexes of SVG 1.1 and SVG 2, and the property indexes of the CSS modules they refer to.
-Not in it are what runs (script, handlers), what shows another document or another language (foreignObject, iframe,
-…), what fetches by design (cursor, font-face, color-profile) and `metadata`, whose content is not SVG.
+The lists come from the element and attribute indexes of SVG 1.1 and SVG 2, and from the property indexes of the CSS
+modules that SVG refers to. Four groups are left out: names that run code (script, event handlers), names that show
+another document or language (foreignObject, iframe, …), names that fetch a resource by design (cursor, font-face,
+color-profile), and `metadata`, because its content is not SVG.
 """
 
 
 def words(text: str) -> frozenset[str]:
-    """The words of a text, as a set."""
+    """Return the set of words in a text."""
     return frozenset(text.split())
 
 
 TEXT_ELEMENTS = frozenset({"text", "tspan", "textPath", "tref"})
-"""Their character data is drawn."""
+"""Elements with drawn character data."""
 
 DESCRIPTIVE_ELEMENTS = frozenset({"title", "desc"})
-"""Plain character data, never drawn."""
+"""Elements with plain character data that is never drawn."""
 
 ANIMATION_ELEMENTS = frozenset({"animate", "animateMotion", "animateTransform", "set"})
 
@@ -36,10 +37,10 @@ ELEMENTS = (
 )
 
 REFERENCES = frozenset({"href", "xlink:href"})
-"""Attributes whose value is a URL. There is no other in the list: `src`, `xml:base`, `ping`, … are left out."""
+"""The allowed attributes with a URL as value. Others, such as `src`, `xml:base` and `ping`, are not allowed at all."""
 
-PICTURE_ELEMENTS = frozenset({"image", "feImage"})
-"""May refer to a picture within a data: URL; all others to a fragment of the same document only."""
+IMAGE_ELEMENTS = frozenset({"image", "feImage"})
+"""Elements that may refer to an image in a data: URL. All others may only refer to a fragment of the same document."""
 
 PROPERTIES = words(
     """
@@ -68,7 +69,7 @@ PROPERTIES = words(
     white-space-collapse width will-change word-spacing writing-mode x y
     """
 )
-"""Properties of declarations, in style sheets and `style` attributes."""
+"""The properties allowed in style sheets and `style` attributes."""
 
 ANIMATION_ATTRIBUTES = words(
     """
@@ -80,7 +81,7 @@ ANIMATION_ATTRIBUTES = words(
 LITERAL_ATTRIBUTES = frozenset(
     {"class", "id", "lang", "role", "tabindex", "version", "xlink:title", "xml:lang", "xml:space"}
 )
-"""Free text or names, never parsed as CSS by anything; as are `aria-*` and `data-*`."""
+"""Attributes with free text or names, which no program parses as CSS. `aria-*` and `data-*` are treated alike."""
 
 TRANSFORM_ATTRIBUTES = frozenset({"transform", "gradientTransform", "patternTransform"})
 
@@ -105,4 +106,4 @@ ATTRIBUTES = (
 )
 
 ANIMATABLE = ATTRIBUTES - REFERENCES - frozenset({"attributeName", "id", "style"})
-"""What `attributeName` may name: everything allowed but references, which animation could point elsewhere."""
+"""The attributes that `attributeName` may name. References are left out, because an animation could set any URL."""

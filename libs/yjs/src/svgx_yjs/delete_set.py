@@ -1,0 +1,60 @@
+"""Delete sets of Yjs updates (github.com/yjs/yjs, src/utils/DeleteSet.js).
+
+The encoding is a count of clients, and for each the client, a count of ranges, and clock and length of each range.
+"""
+
+from bisect import bisect_left
+from collections.abc import Iterator, Mapping
+
+from svgx_yjs.lib0 import Decoder, Encoder, Malformed
+from svgx_yjs.structure import MAX_CLOCK, Id, check_range
+
+PIECE_RANGES = 1000
+"""The most ranges in one piece of a delete set."""
+
+Range = tuple[int, int]
+"""The first clock and the length of a deleted range."""
+
+Ranges = dict[int, list[Range]]
+"""Deleted ranges by client."""
+
+
+def read_delete_set(decoder: Decoder) -> Iterator[tuple[int, list[Range]]]:
+    """Yield each client with its deleted ranges. Raises `Malformed`."""
+    seen: set[int] = set()
+    for _ in range(decoder.uint()):
+        client = decoder.uint()
+        if client in seen:
+            raise Malformed("a client appears twice in the delete set")
+        seen.add(client)
+        ranges: list[Range] = []
+        for _ in range(decoder.uint()):
+            clock, length = decoder.uint(), decoder.uint()
+            check_range(clock, length)
+            ranges.append((clock, length))
+        yield client, ranges
+
+
+def encode_delete_set(encoder: Encoder, ranges: Mapping[int, list[Range]]) -> Encoder:
+    """Append a delete set to the encoder."""
+    encoder.uint(len(ranges))
+    for client, client_ranges in ranges.items():
+        encoder.uint(client).uint(len(client_ranges))
+        for clock, length in client_ranges:
+            encoder.uint(clock).uint(length)
+    return encoder
+
+
+def delete_set_pieces(
+    client: int, ranges: list[Range], next_clock: int
+) -> Iterator[tuple[list[Range], Id]]:
+    """Cut the pending ranges of a client into pieces. Yield each piece with the struct that it waits for.
+
+    A range below `next_clock`, the next clock of the client, can never be applied: its piece waits for `MAX_CLOCK`.
+    """
+    ranges = sorted(ranges)
+    known = bisect_left(ranges, (next_clock, 0))
+    starts = [*range(0, known, PIECE_RANGES), *range(known, len(ranges), PIECE_RANGES)]
+    for start, end in zip(starts, [*starts[1:], len(ranges)], strict=True):
+        clock = ranges[start][0] if start >= known else MAX_CLOCK
+        yield ranges[start:end], (client, clock)

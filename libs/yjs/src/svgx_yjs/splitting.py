@@ -1,0 +1,329 @@
+"""Check a Yjs update before a document interprets it, and split it by the structs that the document has."""
+
+import heapq
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+from svgx_yjs.delete_set import Ranges, delete_set_pieces, encode_delete_set, read_delete_set
+from svgx_yjs.lib0 import Decoder, Encoder, Malformed
+from svgx_yjs.nesting import GC_PLACE, Nesting, Place
+from svgx_yjs.structure import GC, KIND, MAX_CLOCK, ORIGIN, RIGHT_ORIGIN, SKIP, Id, read_struct
+
+MAX_DEPTH = 500
+"""Levels of types. A deeper struct is never integrated, because deleting the outermost type recurses, in pycrdt and in
+browsers."""
+
+PIECE_BYTES = 16 * 1024
+"""Bytes after which a piece of pending structs ends. A piece is longer by one struct at most."""
+
+_CAN_CONTAIN = (GC, 1, 7)
+"""Content kinds that other structs can lie inside: deleted content and types."""
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """An update in two parts."""
+
+    ready: bytes | None
+    """The update that the document can integrate, or None if there is nothing to integrate."""
+    pending: bytes | None
+    """The update that depends on something that the document does not have, or None."""
+    clocks: dict[int, int]
+    """The next clock of each client that `ready` advances."""
+    nesting: Nesting
+    """The places of the structs in `ready`."""
+    pieces: tuple[tuple[bytes, Id], ...] = ()
+    """`pending` in small updates, each with the struct that it waits for. When that struct arrives, only the piece has
+    to be read again, and not the whole pending part."""
+    unplaceable: bool = False
+    """True if a part of the update can never be integrated."""
+
+
+def split(update: bytes, known: Mapping[int, int], nesting: Nesting) -> Split:
+    """Check `update` and split it.
+
+    `known` has the next clock of each client in the document, `nesting` the places of the document's structs. pycrdt
+    and JavaScript peers can read an update that passes: its counts are true, its numbers in range, its kinds known to
+    Yjs, and its JSON is valid. Raises `Malformed`.
+    """
+    decoder = Decoder(update)
+    reader = _Reader(decoder, known, nesting)
+    reader.read()
+    ready, pending = _split_delete_set(decoder, reader)
+    if not decoder.done:
+        raise Malformed("the update has trailing bytes")
+    sections = reader.sections
+    blocked = [section for section in sections if section.at < section.end]
+    if not blocked and not pending and not reader.must_rewrite:
+        return Split(update, None, reader.clocks, reader.nesting)
+    pieces = [
+        (_encode(update, [run], {}), missing)
+        for section in blocked
+        for run, missing in section.pieces()
+    ]
+    for client, ranges in pending.items():
+        pieces += [
+            (_encode(b"", [], {client: piece}), missing)
+            for piece, missing in delete_set_pieces(client, ranges, reader.next_clock(client))
+        ]
+    integrable = [section.ready() for section in sections if section.done]
+    return Split(
+        _encode(update, integrable, ready) if integrable or ready else None,
+        _encode(update, [section.pending() for section in blocked], pending) if pieces else None,
+        reader.clocks,
+        reader.nesting,
+        tuple(pieces),
+        reader.unplaceable,
+    )
+
+
+def check(update: bytes) -> None:
+    """Raise `Malformed` if `split` would."""
+    split(update, {}, Nesting())
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """Consecutive structs of one client, and the position of their bytes in the update."""
+
+    count: int
+    client: int
+    clock: int
+    start: int
+    end: int
+
+
+@dataclass(slots=True)
+class _Section:
+    """The structs of one client in an update.
+
+    The structs from `start` to `at` can be integrated; `done` counts them. The structs from `at` to `end` are pending,
+    because `missing` is not integrated.
+    """
+
+    client: int
+    first_clock: int
+    start: int
+    count: int
+    done: int = 0
+    clock: int = 0
+    """The clock of the struct at `at`."""
+    at: int = 0
+    end: int = 0
+    missing: Id = (0, 0)
+    cuts: list[tuple[int, int, int]] = field(default_factory=list)
+    """The places to cut the pending structs into pieces: number of structs left, clock and position."""
+
+    def ready(self) -> _Run:
+        """Return the structs that can be integrated."""
+        return _Run(self.done, self.client, self.first_clock, self.start, self.at)
+
+    def pending(self) -> _Run:
+        """Return the structs that cannot be integrated yet."""
+        return _Run(self.count - self.done, self.client, self.clock, self.at, self.end)
+
+    def pieces(self) -> Iterator[tuple[_Run, Id]]:
+        """Yield the pending structs in pieces, each with the struct that it waits for.
+
+        The first piece waits for `missing`, each other piece for the end of the piece before it.
+        """
+        left, clock, start = self.count - self.done, self.clock, self.at
+        missing = self.missing
+        for left_after, cut_clock, end in (*self.cuts, (0, 0, self.end)):
+            if start < end:
+                yield _Run(left - left_after, self.client, clock, start, end), missing
+                left, clock, start = left_after, cut_clock, end
+                missing = self.client, cut_clock - 1
+
+
+class _Reader:
+    """Reads the structs of an update. It advances in each section until a struct depends on a missing one."""
+
+    def __init__(self, decoder: Decoder, known: Mapping[int, int], nesting: Nesting) -> None:
+        self.sections: list[_Section] = []
+        self.clocks: dict[int, int] = {}
+        self.nesting = Nesting()
+        self.unplaceable = False
+        self.must_rewrite = False
+        """True if the update must be encoded anew, although nothing is pending."""
+        self._decoder = decoder
+        self._known = known
+        self._known_nesting = nesting
+        # Heaps of blocked sections by the client they wait for, lowest clock first. The second number, the section's
+        # own client, makes the order total.
+        self._blocked: dict[int, list[tuple[int, int, _Section]]] = {}
+
+    def next_clock(self, client: int) -> int:
+        """Return the client's next clock: lower ones are in the document or can be integrated."""
+        clock = self.clocks.get(client)
+        return self._known.get(client, 0) if clock is None else clock
+
+    def read(self) -> None:
+        """Read all sections. Then resume each blocked section after its missing struct came in another section."""
+        decoder = self._decoder
+        seen: set[int] = set()
+        for _ in range(decoder.uint()):
+            count, client, clock = decoder.uint(), decoder.uint(), decoder.uint()
+            if client in seen or not count:
+                raise Malformed("a client appears twice or without structs")
+            seen.add(client)
+            section = _Section(client, clock, decoder.position, count)
+            self.sections.append(section)
+            self._read_section(section)
+        end = decoder.position
+        advanced = [section.client for section in self.sections] if self._blocked else []
+        while advanced:
+            client = advanced.pop()
+            heap = self._blocked.get(client)
+            while heap and heap[0][0] < self.next_clock(client):
+                section = heapq.heappop(heap)[2]
+                decoder.position = section.at
+                self._advance(section)
+                advanced.append(section.client)
+        decoder.position = end
+
+    def _read_section(self, section: _Section) -> None:
+        """Read a section to its end: integrate the first structs if possible, find the cuts of the others."""
+        decoder = self._decoder
+        section.at, section.clock = decoder.position, section.first_clock
+        self._advance(section)
+        clock = section.clock
+        if section.done < section.count:
+            decoder.position = section.at
+        cut = section.at
+        for left in range(section.count - section.done, 0, -1):
+            if decoder.position - cut > PIECE_BYTES:
+                cut = decoder.position
+                section.cuts.append((left, clock, cut))
+            clock += read_struct(decoder, section.client, clock).length
+        section.end = decoder.position
+
+    def _advance(self, section: _Section) -> None:
+        """Read structs of a section from `section.at` on, until one depends on a missing struct."""
+        decoder, client = self._decoder, section.client
+        while section.done < section.count:
+            clock = section.clock
+            length, info, dependencies, list_id, uncuttable = read_struct(decoder, client, clock)
+            end, next_clock = clock + length, self.next_clock(client)
+            if end > next_clock and info != SKIP:
+                missing = self._missing(client, clock, next_clock, dependencies)
+                place = self._place(info, dependencies, list_id) if missing is None else None
+                if place is not None and clock < next_clock:
+                    place = self._place_of_rest(client, next_clock, place)
+                    if next_clock - clock in uncuttable:
+                        place = None
+                if place is None:
+                    self._block(section, missing or (client, MAX_CLOCK))
+                    self.unplaceable = self.unplaceable or missing is None
+                    return
+                self.clocks[client] = end
+                self.nesting.add(client, next_clock, end, place)
+                for offset in uncuttable:
+                    self.nesting.forbid_cut(client, clock + offset)
+            section.clock = end
+            section.done += 1
+            section.at = decoder.position
+            if end <= next_clock:
+                # The document has the struct. It is left out of `ready`, because its content may differ this time.
+                self.must_rewrite = True
+                section.first_clock, section.start = end, section.at
+                section.count -= section.done
+                section.done = 0
+
+    def _block(self, section: _Section, missing: Id) -> None:
+        section.missing = missing
+        heap = self._blocked.setdefault(missing[0], [])
+        heapq.heappush(heap, (missing[1], section.client, section))
+
+    def _missing(
+        self, client: int, clock: int, next_clock: int, dependencies: tuple[Id, ...]
+    ) -> Id | None:
+        """Return the first dependency of a struct that is not integrated, or None."""
+        if clock > next_clock:
+            return client, clock - 1
+        for dependency in dependencies:
+            if dependency[1] >= self.next_clock(dependency[0]):
+                return dependency
+        return None
+
+    def may_cut(self, client: int, clock: int) -> bool:
+        """Return whether a struct may be cut before this clock."""
+        return self.nesting.may_cut(client, clock) and self._known_nesting.may_cut(client, clock)
+
+    def _place(self, info: int, dependencies: tuple[Id, ...], list_id: int) -> Place | None:
+        """Return the place of a struct, or None if no place is possible. Its dependencies must be integrated."""
+        if info == GC:
+            return GC_PLACE
+        depth = 1
+        if dependencies:
+            places = [self._place_of(dependency) for dependency in dependencies]
+            depth = max(place.depth for place in places)
+            if list_id:
+                depth += 1
+                if not places[0].can_contain:
+                    return None
+            else:
+                list_ids = {place.list_id for place in places}
+                # A neighbour may be a GC. Its list is unknown, so the struct's list is unknown too.
+                list_id = 0 if 0 in list_ids else list_ids.pop()
+                if (list_id and list_ids) or not self._may_insert(info, dependencies):
+                    return None
+        can_contain = info & KIND in _CAN_CONTAIN
+        return Place(list_id, depth, can_contain) if depth <= MAX_DEPTH else None
+
+    def _may_insert(self, info: int, neighbours: tuple[Id, ...]) -> bool:
+        """Return whether an item may be inserted beside these neighbours. It cuts the neighbours' structs."""
+        if info & ORIGIN and not self.may_cut(neighbours[0][0], neighbours[0][1] + 1):
+            return False
+        return not info & RIGHT_ORIGIN or self.may_cut(*neighbours[-1])
+
+    def _place_of_rest(self, client: int, next_clock: int, place: Place) -> Place | None:
+        """Return the place of the rest of a struct after its first part, up to `next_clock`, was integrated.
+
+        Return None if the first part is in another list, or if the struct must not be cut there.
+        """
+        before = self._place_of((client, next_clock - 1))
+        if not self.may_cut(client, next_clock):
+            return None
+        # The list of a GC is unknown, so it may be the same.
+        list_ids = {before.list_id, place.list_id}
+        return place if len(list_ids) == 1 or 0 in list_ids else None
+
+    def _place_of(self, struct: Id) -> Place:
+        place = self.nesting.get(*struct) or self._known_nesting.get(*struct)
+        assert place is not None, "the struct is integrated"
+        return place
+
+
+def _split_delete_set(decoder: Decoder, reader: _Reader) -> tuple[Ranges, Ranges]:
+    """Return the deleted ranges of integrated structs, and the others: of missing structs, or with forbidden cuts."""
+    ready: Ranges = {}
+    pending: Ranges = {}
+    for client, ranges in read_delete_set(decoder):
+        next_clock = reader.next_clock(client)
+        last = 0
+        for clock, length in ranges:
+            end = clock + length
+            if clock < last:
+                # Ranges are sorted for pycrdt, because each range out of order makes it move all structs cut before.
+                reader.must_rewrite = True
+            last = clock
+            if not reader.may_cut(client, clock) or not reader.may_cut(client, end):
+                reader.unplaceable = True
+                pending.setdefault(client, []).append((clock, length))
+                continue
+            if clock < next_clock:
+                ready.setdefault(client, []).append((clock, min(end, next_clock) - clock))
+            if end > next_clock:
+                first = max(clock, next_clock)
+                pending.setdefault(client, []).append((first, end - first))
+    for ready_ranges in ready.values():
+        ready_ranges.sort()
+    return ready, pending
+
+
+def _encode(update: bytes, runs: list[_Run], deletions: Ranges) -> bytes:
+    encoder = Encoder().uint(len(runs))
+    for run in runs:
+        encoder.uint(run.count).uint(run.client).uint(run.clock).raw(update[run.start : run.end])
+    return encode_delete_set(encoder, deletions).finish()

@@ -50,7 +50,7 @@ class Identities:
             if row["disabled_at"] is not None or row["deleted_at"] is not None:
                 raise Forbidden("this account may not sign in")
             await session.run("accept_identity", row["id"])
-        account = Account.of(row)
+        account = Account.from_row(row)
         if provider.role_claim is None or account.user.role is role:
             return account
         return await self._with_role(account, role, by)
@@ -77,7 +77,7 @@ class Identities:
         row = await self._database.row("account_by_id", account.user.id)
         if row is None:
             raise Forbidden("this account may not sign in")
-        return Account.of(row)
+        return Account.from_row(row)
 
     async def _create(
         self,
@@ -116,7 +116,7 @@ class Identities:
             provider=provider.name,
             subject=claims["sub"],
         )
-        return Account.of(row)
+        return Account.from_row(row)
 
 
 def _preferred_username(claims: dict[str, Any]) -> str | None:

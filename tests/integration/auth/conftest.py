@@ -1,4 +1,4 @@
-"""One auth replica in this process, and a gateway's connection to the bus."""
+"""Fixtures: an auth replica in this process, and a gateway's connection to the bus."""
 
 import secrets
 from collections.abc import AsyncIterator
@@ -34,7 +34,7 @@ async def replica(
     keys: Path | None = None,
     providers: tuple[OidcProvider, ...] = (),
 ) -> AsyncIterator[None]:
-    """One replica, until the block ends; `admin` is the name its settings give the first admin."""
+    """Run one replica until the block ends. `admin` is the username of the first admin in its settings."""
     replica_id = secrets.token_hex(6)
     bus = await Bus.connect(backing.nats_url("auth"), "auth", replica_id)
     responder = Responder(bus, "0")
@@ -63,14 +63,14 @@ async def replica(
 
 @pytest.fixture(scope="module")
 async def service(backing: DevStack) -> AsyncIterator[None]:
-    """One replica for the module."""
+    """Run one replica for the tests of a module."""
     async with replica(backing):
         yield
 
 
 @pytest.fixture
 async def bus(backing: DevStack, service: None) -> AsyncIterator[Bus]:
-    """What a gateway has."""
+    """A gateway's connection to the bus."""
     bus = await Bus.connect(backing.nats_url("gateway"), "gateway", "test")
     try:
         yield bus
@@ -80,7 +80,7 @@ async def bus(backing: DevStack, service: None) -> AsyncIterator[Bus]:
 
 @pytest.fixture
 async def tables(backing: DevStack, service: None) -> AsyncIterator[Tables]:
-    """A connection of its own to the service's tables."""
+    """A separate connection to the service's tables."""
     connection = await asyncpg.connect(
         backing.postgres_url, server_settings={"search_path": "auth"}
     )

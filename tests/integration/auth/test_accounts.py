@@ -41,7 +41,7 @@ async def login(
 
 
 def caller_of(signed_in: Tokens) -> Caller:
-    """Whom the gateway finds in the access token."""
+    """Return the caller that the gateway reads from the access token."""
     return tokens.verify(signed_in.access_token, CheckingKeys(secret_key(SECRET))).caller()
 
 
@@ -59,15 +59,15 @@ async def create(
     return await bus.ask(CREATE_USER, request)
 
 
-async def test_the_first_start_makes_the_admin(bus: Bus) -> None:
-    """Proves R-AUTH-4; names are compared without regard to case, and an address will do."""
+async def test_first_start_creates_the_admin(bus: Bus) -> None:
+    """Proves R-AUTH-4: the first admin can sign in, by username in any case or by address."""
     for name in ("Root", "root", "ROOT@example.org"):
         signed_in = await login(bus, name, ADMIN_PASSWORD)
         assert (signed_in.user.username, signed_in.user.role) == ("Root", Role.ADMIN)
 
 
-async def test_the_access_token_says_who(bus: Bus) -> None:
-    """Proves R-AUTH-1."""
+async def test_access_token_names_the_account_and_its_role(bus: Bus) -> None:
+    """Proves R-AUTH-1: the access token names the account and its role."""
     user = await create(bus)
     signed_in = await login(bus, user.username)
     claims = tokens.verify(signed_in.access_token, CheckingKeys(secret_key(SECRET)))
@@ -77,19 +77,19 @@ async def test_the_access_token_says_who(bus: Bus) -> None:
     assert me == user
 
 
-async def test_wrong_and_unknown_are_told_alike(bus: Bus) -> None:
-    """Proves R-AUTH-5."""
+async def test_wrong_password_and_unknown_name_get_the_same_error(bus: Bus) -> None:
+    """Proves R-AUTH-5: a wrong password and an unknown name get the same error."""
     user = await create(bus)
-    refusals = []
-    for name, password in ((user.username, "wrong"), ("nobody", PASSWORD), ("nobody'; --", "x")):
-        with pytest.raises(InvalidCredentials) as refused:
+    errors = []
+    for name, password in ((user.username, "wrong"), ("unknown", PASSWORD), ("unknown'; --", "x")):
+        with pytest.raises(InvalidCredentials) as error:
             await login(bus, name, password)
-        refusals.append(refused.value.body())
-    assert refusals[0] == refusals[1] == refusals[2]
+        errors.append(error.value.body())
+    assert errors[0] == errors[1] == errors[2]
 
 
-async def test_a_disabled_account_is_nobodys(backing: DevStack, bus: Bus) -> None:
-    """Proves R-AUTH-5: neither log-in nor refresh."""
+async def test_disabled_account_cannot_log_in_or_refresh(backing: DevStack, bus: Bus) -> None:
+    """Proves R-AUTH-5: a disabled account can neither log in nor refresh."""
     user = await create(bus)
     signed_in = await login(bus, user.username)
     connection = await asyncpg.connect(backing.postgres_url)
@@ -105,7 +105,7 @@ async def test_a_disabled_account_is_nobodys(backing: DevStack, bus: Bus) -> Non
 
 
 async def test_tokens_and_passwords_are_stored_as_hashes(backing: DevStack, bus: Bus) -> None:
-    """Proves R-AUTH-7: nothing in the tables signs anybody in."""
+    """Proves R-AUTH-7: the tables contain no password and no refresh token."""
     signed_in = await login(bus, (await create(bus)).username)
     first = signed_in.refresh_token
     newest = (await bus.ask(REFRESH, RefreshRequest(refresh_token=first))).refresh_token
@@ -118,30 +118,35 @@ async def test_tokens_and_passwords_are_stored_as_hashes(backing: DevStack, bus:
     assert signed_in.user.id in stored
     for secret in (PASSWORD, first, newest):
         assert secret not in stored
-        # As PostgreSQL shows bytes.
+        # PostgreSQL shows bytes in hexadecimal.
         assert secret.encode().hex() not in stored
 
 
 @pytest.mark.parametrize("field", ["username", "email"])
-async def test_names_are_taken_once(bus: Bus, field: str) -> None:
-    """Proves R-AUTH-8: the error names the field; nobody's username is somebody else's address."""
+async def test_taken_name_is_refused(bus: Bus, field: str) -> None:
+    """Proves R-AUTH-8: the error names the field; a username cannot be another account's address."""
     user = await create(bus)
     for taken in {getattr(user, field).upper(), user.email}:
-        with pytest.raises(Conflict) as refused:
+        with pytest.raises(Conflict) as error:
             await create(bus, **({"email": "new@example.org"} | {field: taken}))
-        assert refused.value.field == field
+        assert error.value.field == field
 
 
-async def test_a_username_may_be_ones_own_address(bus: Bus) -> None:
-    """Proves R-AUTH-8, as in the operations guide."""
+async def test_username_may_be_the_accounts_own_address(bus: Bus) -> None:
+    """Proves R-AUTH-8: an account's username may be its own address, as in the operations guide."""
     address = f"{secrets.token_hex(4)}@example.com"
     await create(bus, username=address, email=address)
     assert (await login(bus, address)).user.email == address
 
 
 @pytest.mark.parametrize(("first", "second"), [("ΟΔΟΣ", "οδοσ"), ("İx", "ix"), ("Ümit", "ümit")])
-async def test_the_database_decides_what_one_name_is(bus: Bus, first: str, second: str) -> None:
-    """Proves R-AUTH-8: its lower case is not Python's for every letter, and its locale is the operator's choice."""
+async def test_database_decides_whether_names_are_the_same(
+    bus: Bus, first: str, second: str
+) -> None:
+    """Proves R-AUTH-8: PostgreSQL decides whether two names are the same in another case.
+
+    Its lower() differs from Python's for some letters, and depends on the locale that the operator chooses.
+    """
     suffix = secrets.token_hex(4)
     await create(bus, first + suffix, f"{suffix}@example.org")
     (answer,) = await asyncio.gather(
@@ -150,11 +155,11 @@ async def test_the_database_decides_what_one_name_is(bus: Bus, first: str, secon
     assert isinstance(answer, User) or (isinstance(answer, Conflict) and answer.field == "username")
 
 
-async def test_accounts_come_in_pages(bus: Bus) -> None:
-    """Proves R-AUTH-9: all of them, once, oldest first."""
+async def test_account_pages_have_each_account_once(bus: Bus) -> None:
+    """Proves R-AUTH-9: the pages have each account once, oldest first."""
     for _ in range(5):
         await create(bus)
-    everybody = (await bus.ask(LIST_USERS, ListUsersRequest(limit=200))).items
+    everything = (await bus.ask(LIST_USERS, ListUsersRequest(limit=200))).items
     paged: list[User] = []
     cursor = None
     while True:
@@ -163,7 +168,7 @@ async def test_accounts_come_in_pages(bus: Bus) -> None:
         cursor = page.next
         if cursor is None:
             break
-    assert paged == everybody
+    assert paged == everything
     assert [user.created_at for user in paged] == sorted(user.created_at for user in paged)
 
 
@@ -171,7 +176,7 @@ def cursor_of(text: str) -> str:
     return base64.urlsafe_b64encode(text.encode()).decode()
 
 
-SOMEBODY = "7b1f3c52-9d3e-4f0a-8a55-0d3f6c1e2b4a"
+USER_ID = "7b1f3c52-9d3e-4f0a-8a55-0d3f6c1e2b4a"
 
 
 @pytest.mark.parametrize(
@@ -184,16 +189,16 @@ SOMEBODY = "7b1f3c52-9d3e-4f0a-8a55-0d3f6c1e2b4a"
         base64.urlsafe_b64encode(b"\xff\xfe").decode(),
         cursor_of("0"),
         cursor_of("0 nobody"),
-        cursor_of(f"soon {SOMEBODY}"),
-        cursor_of(f"+0 {SOMEBODY}"),
-        cursor_of(f"0 {{{SOMEBODY}}}"),
-        cursor_of(f"{'9' * 150} {SOMEBODY}"),
-        cursor_of(f"-{'9' * 18} {SOMEBODY}"),
+        cursor_of(f"soon {USER_ID}"),
+        cursor_of(f"+0 {USER_ID}"),
+        cursor_of(f"0 {{{USER_ID}}}"),
+        cursor_of(f"{'9' * 150} {USER_ID}"),
+        cursor_of(f"-{'9' * 18} {USER_ID}"),
         cursor_of('["0001-01-01T00:00:00+23:59", "x"]'),
     ],
 )
-async def test_a_cursor_of_somebody_elses_making(bus: Bus, cursor: str) -> None:
-    """Proves R-AUTH-9."""
-    with pytest.raises(Invalid) as refused:
+async def test_forged_cursor_is_refused(bus: Bus, cursor: str) -> None:
+    """Proves R-AUTH-9: a cursor that no page has returned is refused."""
+    with pytest.raises(Invalid) as error:
         await bus.ask(LIST_USERS, ListUsersRequest(cursor=cursor))
-    assert refused.value.field == "cursor"
+    assert error.value.field == "cursor"

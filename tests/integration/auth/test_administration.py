@@ -1,4 +1,4 @@
-"""What admins do to accounts."""
+"""Changes that admins make to accounts."""
 
 import asyncio
 import secrets
@@ -32,7 +32,7 @@ from svgx_common.contract.policy import Role
 from svgx_common.messaging.bus import Bus
 from tests.integration.auth.conftest import ADMIN_PASSWORD, Tables
 from tests.integration.auth.test_accounts import caller_of, create, login
-from tests.integration.auth.test_sessions import refresh, refused
+from tests.integration.auth.test_sessions import expect_refused_refresh, refresh
 
 
 async def update(bus: Bus, user: User, **changes: Any) -> User:
@@ -52,8 +52,8 @@ async def root(bus: Bus) -> User:
     return (await login(bus, "root", ADMIN_PASSWORD)).user
 
 
-async def test_an_account_is_changed(bus: Bus) -> None:
-    """Proves R-AUTH-15: what is named, and nothing else."""
+async def test_update_changes_only_the_named_fields(bus: Bus) -> None:
+    """Proves R-AUTH-15: a change applies to the named fields, and to no others."""
     user = await create(bus)
     name = f"new-{secrets.token_hex(4)}"
     changed = await update(bus, user, username=name)
@@ -65,14 +65,14 @@ async def test_an_account_is_changed(bus: Bus) -> None:
         Role.VIEWER,
     )
     assert await update(bus, user) == changed == await get(bus, user)
-    # One's own name in another case is nobody else's.
+    # The account's own username in another case is no conflict.
     assert (await update(bus, user, username=name.upper())).username == name.upper()
     assert (await login(bus, f"{name}@example.org")).user.role is Role.VIEWER
 
 
 @pytest.mark.parametrize("field", ["username", "email"])
-async def test_names_of_others_are_taken(bus: Bus, field: str) -> None:
-    """Proves R-AUTH-8: when they are changed, too, and those of deleted accounts."""
+async def test_update_to_a_taken_name_is_refused(bus: Bus, field: str) -> None:
+    """Proves R-AUTH-8: a changed name cannot be another account's name, even that of a deleted account."""
     user, other = await create(bus), await create(bus)
     await bus.ask(DELETE_USER, UserRequest(user_id=other.id))
     for taken in {getattr(other, field).upper(), other.email}:
@@ -81,8 +81,8 @@ async def test_names_of_others_are_taken(bus: Bus, field: str) -> None:
         assert refusal.value.field == field
 
 
-async def test_a_disabled_account_signs_in_no_more(bus: Bus) -> None:
-    """Proves R-AUTH-15: its sessions end for good; enabled again, it signs in anew."""
+async def test_disabled_account_loses_its_sessions(bus: Bus) -> None:
+    """Proves R-AUTH-15: disabling ends the sessions; an account that is enabled again has to sign in again."""
     user = await create(bus)
     signed_in = await login(bus, user.username)
     assert (await update(bus, user, disabled=True)).disabled
@@ -91,12 +91,12 @@ async def test_a_disabled_account_signs_in_no_more(bus: Bus) -> None:
     with pytest.raises(Unauthenticated):
         await bus.ask(ME, MeRequest(), caller=caller_of(signed_in))
     assert not (await update(bus, user, disabled=False)).disabled
-    await refused(bus, signed_in.refresh_token)
+    await expect_refused_refresh(bus, signed_in.refresh_token)
     await login(bus, user.username)
 
 
-async def test_a_role_changes_with_the_next_refresh(bus: Bus) -> None:
-    """Proves R-AUTH-15: without signing anybody out."""
+async def test_new_role_applies_from_the_next_refresh(bus: Bus) -> None:
+    """Proves R-AUTH-15: the next refresh brings the new role, and the session continues."""
     user = await create(bus, role=Role.EDITOR)
     signed_in = await login(bus, user.username)
     await update(bus, user, role=Role.VIEWER)
@@ -107,15 +107,18 @@ async def test_a_role_changes_with_the_next_refresh(bus: Bus) -> None:
     assert before.token_version < after.token_version
 
 
-async def test_a_deleted_account_is_restored(bus: Bus) -> None:
-    """Proves R-AUTH-15: as it was, but signed out; admins find it meanwhile."""
+async def test_restored_account_is_unchanged_and_signed_out(bus: Bus) -> None:
+    """Proves R-AUTH-15: a restored account is unchanged, but its sessions stay ended.
+
+    While it is deleted, admins can list and read it, and cannot change it.
+    """
     user = await create(bus)
     signed_in = await login(bus, user.username)
     request = UserRequest(user_id=user.id)
     await bus.ask(DELETE_USER, request)
     with pytest.raises(InvalidCredentials):
         await login(bus, user.username)
-    await refused(bus, signed_in.refresh_token)
+    await expect_refused_refresh(bus, signed_in.refresh_token)
     assert await listed(bus, user.username) == []
     assert await listed(bus, user.username, deleted=True) == [user.username]
     assert (await get(bus, user)).deleted
@@ -125,13 +128,13 @@ async def test_a_deleted_account_is_restored(bus: Bus) -> None:
             await bus.ask(operation, operation.request(user_id=user.id))
     for _ in range(2):
         assert await bus.ask(RESTORE_USER, request) == user
-    await refused(bus, signed_in.refresh_token)
+    await expect_refused_refresh(bus, signed_in.refresh_token)
     await login(bus, user.username)
     assert await listed(bus, user.username) == [user.username]
 
 
-async def test_an_admin_resets_a_password(bus: Bus) -> None:
-    """Proves R-AUTH-15: for who has forgotten it; everybody who knew it is signed out."""
+async def test_password_reset_ends_the_sessions(bus: Bus) -> None:
+    """Proves R-AUTH-15: an admin can set a password; that ends the sessions, and the old password is refused."""
     user = await create(bus)
     signed_in = await login(bus, user.username)
     new = "given by an admin, once"
@@ -141,7 +144,7 @@ async def test_an_admin_resets_a_password(bus: Bus) -> None:
         assert refusal.value.field == "password"
     await refresh(bus, signed_in.refresh_token)
     assert await update(bus, user, password=new) == user
-    await refused(bus, signed_in.refresh_token)
+    await expect_refused_refresh(bus, signed_in.refresh_token)
     with pytest.raises(InvalidCredentials):
         await login(bus, user.username)
     await login(bus, user.username, new)
@@ -152,15 +155,15 @@ async def test_an_admin_resets_a_password(bus: Bus) -> None:
 
 
 @pytest.mark.parametrize("operation", [GET_USER, UPDATE_USER, DELETE_USER, RESTORE_USER])
-async def test_an_account_that_never_was(bus: Bus, operation: Any) -> None:
-    """Proves R-AUTH-15."""
+async def test_operation_on_an_unknown_account_gets_not_found(bus: Bus, operation: Any) -> None:
+    """Proves R-AUTH-15: an operation on an unknown account gets `NotFound`."""
     with pytest.raises(NotFound) as refusal:
         await bus.ask(operation, operation.request(user_id="nobody"))
     assert refusal.value.field == "user_id"
 
 
-async def test_the_last_admin_stays(bus: Bus) -> None:
-    """Proves R-AUTH-16: a disabled and a deleted one do not count as another."""
+async def test_last_admin_cannot_be_removed(bus: Bus) -> None:
+    """Proves R-AUTH-16: the last active admin stays; disabled and deleted admins do not count."""
     admin = await root(bus)
     disabled, deleted = await create(bus, role=Role.ADMIN), await create(bus, role=Role.ADMIN)
     await update(bus, disabled, disabled=True)
@@ -170,13 +173,13 @@ async def test_the_last_admin_stays(bus: Bus) -> None:
             await update(bus, admin, **changes)
     with pytest.raises(Conflict):
         await bus.ask(DELETE_USER, UserRequest(user_id=admin.id))
-    # Who is disabled is not the last active one, and may go.
+    # A disabled admin is not active, and can lose the role.
     await update(bus, disabled, role=Role.VIEWER)
     assert (await update(bus, admin, email="root@example.com")).role is Role.ADMIN
 
 
-async def test_two_admins_do_not_demote_each_other(bus: Bus) -> None:
-    """Proves R-AUTH-16: at once."""
+async def test_two_admins_cannot_demote_each_other(bus: Bus) -> None:
+    """Proves R-AUTH-16: two admins cannot demote each other at the same time: one stays admin."""
     admin = await root(bus)
     for _ in range(10):
         other = await create(bus, role=Role.ADMIN)
@@ -191,8 +194,8 @@ async def test_two_admins_do_not_demote_each_other(bus: Bus) -> None:
             await update(bus, other, role=Role.EDITOR)
 
 
-async def test_a_search_takes_every_character_as_it_is(bus: Bus, tables: Tables) -> None:
-    """Proves R-AUTH-9: in names and addresses, in any case."""
+async def test_search_has_no_wildcards(bus: Bus, tables: Tables) -> None:
+    """Proves R-AUTH-9: a search matches parts of usernames and addresses in any case, without wildcards."""
     key = secrets.token_hex(4)
     first = await create(bus, f"{key}%_Ann", f"{key}x@example.org")
     second = await create(bus, f"{key}bob", f"{key}y%_@example.org")
@@ -206,8 +209,8 @@ async def test_a_search_takes_every_character_as_it_is(bus: Bus, tables: Tables)
     assert page.next is None
 
 
-async def test_an_admin_needs_the_old_password_for_a_new_one(bus: Bus) -> None:
-    """Proves R-AUTH-17: what changes others' passwords does not change one's own."""
+async def test_admin_cannot_reset_the_own_password(bus: Bus) -> None:
+    """Proves R-AUTH-17: an admin cannot set the password of the admin's own account without the old password."""
     admin = await create(bus, role=Role.ADMIN)
     signed_in = await login(bus, admin.username)
     request = UpdateUserRequest(user_id=admin.id, password="nobody ever thinks of it")

@@ -1,4 +1,4 @@
-"""API keys: made, used, ended, as a gateway sees it."""
+"""API keys: their creation, use and end, as a gateway sees them."""
 
 import asyncio
 import time
@@ -57,7 +57,7 @@ from tests.integration.auth.test_password_change import NEW, change
 from tests.integration.auth.test_revocations import started
 
 
-async def make(bus: Bus, by: Caller, **fields: Any) -> NewApiKey:
+async def create_key(bus: Bus, by: Caller, **fields: Any) -> NewApiKey:
     request = CreateApiKeyRequest(**({"name": "robot"} | fields))
     return await bus.ask(CREATE_API_KEY, request, caller=by)
 
@@ -70,20 +70,20 @@ async def end(bus: Bus, by: Caller, key: ApiKeyInfo) -> None:
     await bus.ask(END_API_KEY, EndApiKeyRequest(key_id=key.id), caller=by)
 
 
-async def person(bus: Bus, role: Role = Role.EDITOR) -> tuple[User, Caller]:
+async def user_and_caller(bus: Bus, role: Role = Role.EDITOR) -> tuple[User, Caller]:
     user = await create(bus, role=role)
     return user, caller_of(await login(bus, user.username))
 
 
-async def the_admin(bus: Bus) -> Caller:
+async def admin_caller(bus: Bus) -> Caller:
     admin = await root(bus)
     return Caller(admin.id, admin.username, Role.ADMIN, "s")
 
 
-async def test_a_key_stands_for_its_account(bus: Bus, tables: Tables) -> None:
-    """Proves R-AUTH-27: told once, stored as a hash, and its use is seen."""
-    user, me = await person(bus)
-    key = await make(bus, me, name="the robot", expires_in_days=7)
+async def test_key_acts_as_its_account(bus: Bus, tables: Tables) -> None:
+    """Proves R-AUTH-27: a key acts as its account; its text is returned once and stored as a hash; its use is shown."""
+    user, me = await user_and_caller(bus)
+    key = await create_key(bus, me, name="the robot", expires_in_days=7)
     assert key.key.startswith(f"{key.prefix}_")
     assert 6.9 < (key.expires_at - key.created_at).total_seconds() / 86400 < 7.1
     async with started(bus) as gateway:
@@ -101,7 +101,7 @@ async def test_a_key_stands_for_its_account(bus: Bus, tables: Tables) -> None:
 
 
 @pytest.mark.parametrize(
-    ("own", "of_key", "later", "counts"),
+    ("account_role", "key_role", "later_role", "effective"),
     [
         (Role.ADMIN, None, None, Role.ADMIN),
         (Role.EDITOR, Role.VIEWER, None, Role.VIEWER),
@@ -109,36 +109,36 @@ async def test_a_key_stands_for_its_account(bus: Bus, tables: Tables) -> None:
         (Role.EDITOR, Role.EDITOR, Role.VIEWER, Role.VIEWER),
     ],
 )
-async def test_a_key_may_do_the_least_of_both(
-    bus: Bus, own: Role, of_key: Role | None, later: Role | None, counts: Role
+async def test_key_has_the_lower_of_both_roles(
+    bus: Bus, account_role: Role, key_role: Role | None, later_role: Role | None, effective: Role
 ) -> None:
-    """Proves R-AUTH-28: what it was made for, and what its account may do now."""
-    user, me = await person(bus, own)
-    key = await make(bus, me, role=of_key)
+    """Proves R-AUTH-28: a key's role is the lower of its own role and the account's current role."""
+    user, me = await user_and_caller(bus, account_role)
+    key = await create_key(bus, me, role=key_role)
     async with started(bus) as gateway:
         assert (await gateway.caller(key.key)) is not None
-        if later is not None:
-            gateway.news.clear()
-            await update(bus, user, role=later)
-            await gateway.news.wait()
+        if later_role is not None:
+            gateway.revoked.clear()
+            await update(bus, user, role=later_role)
+            await gateway.revoked.wait()
         caller = await gateway.caller(key.key)
         assert caller is not None
-        assert caller.role is counts
+        assert caller.role is effective
     await update(bus, user, role=Role.VIEWER)
 
 
-async def test_a_key_is_not_made_for_more(bus: Bus) -> None:
-    """Proves R-AUTH-28: nor for others, but by admins."""
-    _, me = await person(bus)
-    other, _ = await person(bus)
+async def test_key_cannot_exceed_its_account(bus: Bus) -> None:
+    """Proves R-AUTH-28: a key cannot have a higher role than its account; only admins manage keys of other accounts."""
+    _, me = await user_and_caller(bus)
+    other, _ = await user_and_caller(bus)
     for field, fields in (("role", {"role": Role.ADMIN}), ("user_id", {"user_id": other.id})):
         with pytest.raises(Forbidden) as refusal:
-            await make(bus, me, **fields)
+            await create_key(bus, me, **fields)
         assert refusal.value.field == field
     with pytest.raises(Forbidden):
         await listed(bus, me, user_id=other.id)
-    admin = await the_admin(bus)
-    key = await make(bus, admin, user_id=other.id)
+    admin = await admin_caller(bus)
+    key = await create_key(bus, admin, user_id=other.id)
     assert key.role is Role.EDITOR
     with pytest.raises(NotFound):
         await end(bus, me, key)
@@ -147,7 +147,7 @@ async def test_a_key_is_not_made_for_more(bus: Bus) -> None:
     with pytest.raises(NotFound):
         await end(bus, admin, key)
     with pytest.raises(NotFound):
-        await make(bus, admin, user_id="nobody")
+        await create_key(bus, admin, user_id="nobody")
 
 
 async def ended(bus: Bus, user: User, me: Caller, key: NewApiKey) -> None:
@@ -163,18 +163,18 @@ async def deleted(bus: Bus, user: User, me: Caller, key: NewApiKey) -> None:
 
 
 @pytest.mark.parametrize("act", [ended, disabled, deleted])
-async def test_a_key_ends_at_once(bus: Bus, act: Any) -> None:
-    """Proves R-AUTH-27: where it is in use, and on a gateway that starts later."""
-    user, me = await person(bus)
-    key, other = await make(bus, me), await make(bus, (await person(bus))[1])
+async def test_ended_key_is_refused_at_once(bus: Bus, act: Any) -> None:
+    """Proves R-AUTH-27: a key ends at once, on a gateway that uses it and on a gateway that starts later."""
+    user, me = await user_and_caller(bus)
+    key, other = await create_key(bus, me), await create_key(bus, (await user_and_caller(bus))[1])
     async with started(bus) as gateway:
         used = await gateway.caller(key.key)
         assert used is not None
-        gateway.news.clear()
+        gateway.revoked.clear()
         await act(bus, user, me, key)
         async with asyncio.timeout(1):
-            await gateway.news.wait()
-        # By this, live connections are closed.
+            await gateway.revoked.wait()
+        # The gateway closes live connections because of this.
         assert gateway.revocations.revoked(used)
         async with started(bus) as later:
             for each in (gateway, later):
@@ -183,10 +183,10 @@ async def test_a_key_ends_at_once(bus: Bus, act: Any) -> None:
                 assert each.revocations.revoked(used)
 
 
-async def test_a_key_outlives_the_tokens_of_its_account(bus: Bus, tables: Tables) -> None:
-    """Proves R-AUTH-27: what ends it is remembered as long as it would have lived."""
-    user, me = await person(bus)
-    key = await make(bus, me)
+async def test_account_revocation_is_listed_until_its_keys_expire(bus: Bus, tables: Tables) -> None:
+    """Proves R-AUTH-27: the revocation of an account stays listed until its last API key would have expired."""
+    user, me = await user_and_caller(bus)
+    key = await create_key(bus, me)
     async with started(bus) as gateway:
         used = await gateway.caller(key.key)
     assert used is not None
@@ -198,10 +198,13 @@ async def test_a_key_outlives_the_tokens_of_its_account(bus: Bus, tables: Tables
         assert later.revocations.revoked(used)
 
 
-async def test_keys_come_back_with_their_account(bus: Bus) -> None:
-    """Proves R-AUTH-27: disabling and deleting suspends them; a changed password does not."""
-    user, me = await person(bus)
-    key = await make(bus, me)
+async def test_restored_account_gets_its_keys_back(bus: Bus) -> None:
+    """Proves R-AUTH-27: deleting an account suspends its keys, and restoring it makes them valid again.
+
+    A changed password does not affect the keys.
+    """
+    user, me = await user_and_caller(bus)
+    key = await create_key(bus, me)
     await bus.ask(DELETE_USER, UserRequest(user_id=user.id))
     await bus.ask(RESTORE_USER, UserRequest(user_id=user.id))
     signed_in: Tokens = await login(bus, user.username)
@@ -210,10 +213,10 @@ async def test_keys_come_back_with_their_account(bus: Bus) -> None:
         assert await gateway.caller(key.key) is not None
 
 
-async def test_a_key_ends_at_its_time(bus: Bus, tables: Tables) -> None:
-    """Proves R-AUTH-27: and is not listed any more."""
-    _, me = await person(bus)
-    key = await make(bus, me)
+async def test_expired_key_is_refused_and_not_listed(bus: Bus, tables: Tables) -> None:
+    """Proves R-AUTH-27: an expired key is refused and not listed, and so is any other text."""
+    _, me = await user_and_caller(bus)
+    key = await create_key(bus, me)
     await tables.execute("UPDATE api_key SET expires_at = now() WHERE id = $1", key.id)
     assert await listed(bus, me) == []
     for text in (key.key, f"{key.key}x", "svgx_", "svgx_" + "x" * 5000):
@@ -238,23 +241,28 @@ async def test_a_key_ends_at_its_time(bus: Bus, tables: Tables) -> None:
         (RESTORE_USER, {"user_id": "u"}),
     ],
 )
-async def test_a_stolen_key_does_not_take_the_account_over(
+async def test_stolen_key_cannot_take_over_the_account(
     bus: Bus, operation: Operation[Any, Any], fields: dict[str, Any]
 ) -> None:
-    """Proves R-AUTH-28."""
-    user, _ = await person(bus, Role.ADMIN)
-    robot = Caller(user.id, user.username, Role.ADMIN, "k", 0, by_key=True)
+    """Proves R-AUTH-28: an API key cannot be used for operations that would take over an account."""
+    user, _ = await user_and_caller(bus, Role.ADMIN)
+    key_caller = Caller(user.id, user.username, Role.ADMIN, "k", 0, by_key=True)
     with pytest.raises(Forbidden, match="not with an API key"):
-        await bus.ask(operation, operation.request(**fields), caller=robot)
+        await bus.ask(operation, operation.request(**fields), caller=key_caller)
     await update(bus, user, role=Role.VIEWER)
 
 
-async def test_an_account_has_so_many_keys(bus: Bus) -> None:
-    """Proves R-AUTH-27: also when they are made at once; in pages, newest first; and it is in the audit log."""
-    user, me = await person(bus)
-    answers = await asyncio.gather(*(make(bus, me) for _ in range(55)), return_exceptions=True)
-    made = [answer for answer in answers if isinstance(answer, NewApiKey)]
-    assert len(made) == 50
+async def test_account_has_at_most_50_live_keys(bus: Bus) -> None:
+    """Proves R-AUTH-27: an account has at most 50 live keys, even after 55 requests at the same time.
+
+    The pages have each key once, newest first, and the audit log has the creation and end of each key.
+    """
+    user, me = await user_and_caller(bus)
+    answers = await asyncio.gather(
+        *(create_key(bus, me) for _ in range(55)), return_exceptions=True
+    )
+    created = [answer for answer in answers if isinstance(answer, NewApiKey)]
+    assert len(created) == 50
     assert sum(isinstance(answer, Conflict) for answer in answers) == 5
     found, cursor = [], None
     while True:
@@ -264,51 +272,57 @@ async def test_an_account_has_so_many_keys(bus: Bus) -> None:
         cursor = page.next
         if cursor is None:
             break
-    assert sorted(each.id for each in found) == sorted(each.id for each in made)
-    assert [each.created_at for each in found] == sorted(
-        (each.created_at for each in found), reverse=True
+    assert sorted(key.id for key in found) == sorted(key.id for key in created)
+    assert [key.created_at for key in found] == sorted(
+        (key.created_at for key in found), reverse=True
     )
-    await end(bus, me, made[0])
-    await make(bus, me)
+    await end(bus, me, created[0])
+    await create_key(bus, me)
     log = await bus.ask(LIST_AUDIT, ListAuditRequest(user_id=user.id, limit=200))
     events = [entry.event for entry in log.items]
     assert events.count(AuditEvent.API_KEY_CREATED) == 51
     assert events.count(AuditEvent.API_KEY_ENDED) == 1
 
 
-async def test_so_many_keys_are_made_in_a_day(bus: Bus, tables: Tables) -> None:
-    """Proves R-AUTH-37: however many of them have ended, also by an admin; the next day there are more."""
-    user, me = await person(bus)
+async def test_at_most_100_keys_a_day_are_created(bus: Bus, tables: Tables) -> None:
+    """Proves R-AUTH-37: at most 100 keys a day are created for an account, by its owner or an admin.
+
+    Ended keys count, too. The next day, more keys can be created.
+    """
+    user, me = await user_and_caller(bus)
     await tables.execute(
         "INSERT INTO api_key (id, account_id, name, prefix, hash, role, created_at, expires_at, ended_at)"
         " SELECT $1 || n, $1, 'n', 'p', sha256(convert_to($1 || n, 'UTF8')), 'viewer',"
         " now() - interval '23 h', now() + interval '1 y', now() FROM generate_series(1, 99) n",
         user.id,
     )
-    await end(bus, me, await make(bus, me))
-    for by, fields in ((me, {}), (await the_admin(bus), {"user_id": user.id})):
-        with pytest.raises(TooManyRequests, match="100 keys a day") as refused:
-            await make(bus, by, **fields)
-        assert refused.value.limit == 100
-        assert refused.value.retry_after is not None
-        assert 3500 < refused.value.retry_after <= 3600
+    await end(bus, me, await create_key(bus, me))
+    for by, fields in ((me, {}), (await admin_caller(bus), {"user_id": user.id})):
+        with pytest.raises(TooManyRequests, match="100 keys a day") as error:
+            await create_key(bus, by, **fields)
+        assert error.value.limit == 100
+        assert error.value.retry_after is not None
+        assert 3500 < error.value.retry_after <= 3600
     await tables.execute(
         "UPDATE api_key SET created_at = created_at - interval '1 h' WHERE account_id = $1", user.id
     )
-    await make(bus, me)
+    await create_key(bus, me)
 
 
-async def test_an_ended_key_is_told_for_a_day(bus: Bus, tables: Tables) -> None:
-    """Proves R-AUTH-37: to gateways that start, and in the broadcast; not as long as it would have lived."""
-    _, me = await person(bus)
-    long, short = await make(bus, me, expires_in_days=366), await make(bus, me, expires_in_days=1)
+async def test_ended_key_is_listed_for_a_day(bus: Bus, tables: Tables) -> None:
+    """Proves R-AUTH-37: an ended key is listed and broadcast with an end after a day, or at its expiry if earlier."""
+    _, me = await user_and_caller(bus)
+    long, short = (
+        await create_key(bus, me, expires_in_days=366),
+        await create_key(bus, me, expires_in_days=1),
+    )
     await tables.execute(
         "UPDATE api_key SET expires_at = now() + interval '1 h' WHERE id = $1", short.id
     )
     async with started(bus) as gateway:
         for key, hours in ((long, 24), (short, 1)):
             await end(bus, me, key)
-            until = (await told(bus))[key.id]
+            until = (await listed_revocations(bus))[key.id]
             assert hours * 3600 - 60 < until - time.time() <= hours * 3600
             while key.id not in gateway.revocations._sessions:
                 await bus.settle()
@@ -316,22 +330,22 @@ async def test_an_ended_key_is_told_for_a_day(bus: Bus, tables: Tables) -> None:
     await tables.execute(
         "UPDATE api_key SET ended_at = ended_at - interval '24 h 2 min' WHERE id = $1", long.id
     )
-    assert long.id not in await told(bus)
-    assert short.id in await told(bus)
+    assert long.id not in await listed_revocations(bus)
+    assert short.id in await listed_revocations(bus)
 
 
-async def told(bus: Bus) -> dict[str | None, float]:
-    """What a gateway that starts is told."""
-    found = await bus.ask(LIST_REVOCATIONS, ListRevocationsRequest())
-    return {each.session_id: each.until for each in found.items}
+async def listed_revocations(bus: Bus) -> dict[str | None, float]:
+    """Return the list of revocations that a starting gateway requests: the end time of each session or key."""
+    revocations = await bus.ask(LIST_REVOCATIONS, ListRevocationsRequest())
+    return {each.session_id: each.until for each in revocations.items}
 
 
-async def test_what_has_been_over_for_a_week_is_forgotten(
+async def test_old_keys_are_removed_after_a_week(
     bus: Bus, tables: Tables, backing: DevStack
 ) -> None:
-    """Proves R-AUTH-37: keys that were ended and those that ended by themselves, and no others."""
-    _, me = await person(bus)
-    keys = [await make(bus, me) for _ in range(4)]
+    """Proves R-AUTH-37: keys that ended or expired more than a week ago are removed, and no others."""
+    _, me = await user_and_caller(bus)
+    keys = [await create_key(bus, me) for _ in range(4)]
     for key, column, days in zip(
         keys, ("ended_at", "expires_at", "ended_at", "expires_at"), (8, 8, 6, 6), strict=True
     ):
@@ -343,48 +357,51 @@ async def test_what_has_been_over_for_a_week_is_forgotten(
     async with postgres.connect(
         backing.postgres_url, schema="auth", package="svgx_auth", pool_size=1
     ) as database:
-        await ApiKeys(database, Revocations(database, bus), Audit(database)).forget_old()
+        await ApiKeys(database, Revocations(database, bus), Audit(database)).remove_old()
     left = await tables.fetch(
         "SELECT id FROM api_key WHERE account_id = $1 ORDER BY created_at", me.user_id
     )
     assert [row["id"] for row in left] == [key.id for key in keys[2:]]
 
 
-async def test_auth_is_asked_now_and_then(bus: Bus, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Proves R-AUTH-29: once in a while for each key, good or bad; and while auth is away, the last answer counts."""
-    _, me = await person(bus)
-    key = await make(bus, me)
-    asked = 0
-    away = False
+async def test_gateway_caches_key_checks(bus: Bus, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Proves R-AUTH-29: a gateway caches the answer for each key, valid or not, for a time.
+
+    While auth is unavailable, the last answer is used, for a longer time.
+    """
+    _, me = await user_and_caller(bus)
+    key = await create_key(bus, me)
+    requests = 0
+    unavailable = False
     ask = bus.ask
 
-    async def counting(operation: Any, request: Any, **options: Any) -> Any:
-        nonlocal asked
+    async def counting_ask(operation: Any, request: Any, **options: Any) -> Any:
+        nonlocal requests
         if operation is CHECK_API_KEY:
-            asked += 1
-            if away:
+            requests += 1
+            if unavailable:
                 return await bus.request("svgx.auth.nobody_answers_this", b"", timeout=5)
         return await ask(operation, request, **options)
 
-    monkeypatch.setattr(bus, "ask", counting)
+    monkeypatch.setattr(bus, "ask", counting_ask)
     async with started(bus) as gateway:
         for _ in range(3):
             assert await gateway.caller(key.key) is not None
             assert await gateway.caller("svgx_unknown") is None
-        assert asked == 2
+        assert requests == 2
         monkeypatch.setattr(api_keys, "FRESH", 0.0)
         assert await gateway.caller(key.key) is not None
-        assert asked == 3
-        away = True
+        assert requests == 3
+        unavailable = True
         assert await gateway.caller(key.key) is not None
-        assert asked == 4
+        assert requests == 4
         monkeypatch.setattr(api_keys, "STALE", 0.0)
         with pytest.raises(Unavailable):
             await gateway.caller(key.key)
 
 
-async def test_only_what_was_made_is_a_key(bus: Bus) -> None:
-    """Proves R-AUTH-27: one answer for all that is none."""
+async def test_text_that_is_no_key_is_refused(bus: Bus) -> None:
+    """Proves R-AUTH-27: a text that is not a key is refused, with one error for all texts."""
     for text in ("svgx_", "x", "'; --", "\N{BLACK STAR}"):
         with pytest.raises(Unauthenticated):
             await bus.ask(CHECK_API_KEY, CheckApiKeyRequest(key=text))

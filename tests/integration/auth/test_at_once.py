@@ -1,4 +1,4 @@
-"""Accounts created at the same moment. Hashing is left out: it would keep those who race apart."""
+"""Accounts created at the same time. Passwords are not hashed, because hashing would separate the racing requests."""
 
 import asyncio
 import secrets
@@ -19,27 +19,27 @@ from svgx_devstack import DevStack
 from tests.integration.auth.conftest import ADMIN_PASSWORD, Tables, replica
 
 ROUNDS = 10
-"""Each round is a race that may be won by chance."""
+"""Rounds of each race, because a single race may succeed by chance."""
 
 
-class Instant(Passwords):
-    """Hashes nothing."""
+class InstantPasswords(Passwords):
+    """Passwords without hashing."""
 
     async def hash_new(
         self, password: str, *, names: tuple[str, ...], field: str = "password"
     ) -> str:
-        """At once."""
+        """Return the password itself, at once."""
         return password
 
 
 @pytest.fixture
 async def accounts(backing: DevStack, bus: Bus) -> AsyncIterator[Accounts]:
-    """The table, through ten connections."""
-    passwords = Instant(memory=19 * 1024, passes=2, lanes=1, workers=1)
+    """The table of accounts, through ten connections."""
+    passwords = InstantPasswords(memory=19 * 1024, passes=2, lanes=1, workers=1)
     async with postgres.connect(
         backing.postgres_url, schema="auth", package="svgx_auth", pool_size=10
     ) as database:
-        # The pool opens its connections one after the other: not during the race.
+        # Open all connections before the race, because the pool opens them one after the other.
         await asyncio.gather(*(database.row("any_admin") for _ in range(10)))
         yield Accounts(database, passwords, Revocations(database, bus), Audit(database))
     passwords.close()
@@ -49,19 +49,20 @@ def request(username: str, email: str, role: Role = Role.EDITOR) -> CreateUserRe
     return CreateUserRequest(username=username, email=email, password=ADMIN_PASSWORD, role=role)
 
 
-async def test_one_name_has_one_account(accounts: Accounts) -> None:
-    """Proves R-AUTH-8: the others are told of the conflict."""
+async def test_simultaneous_requests_with_one_name_create_one_account(accounts: Accounts) -> None:
+    """Proves R-AUTH-8: of ten requests with the same username, one succeeds and nine get `Conflict`."""
     for _ in range(ROUNDS):
         name = secrets.token_hex(6)
         answers = await asyncio.gather(
             *(accounts.create(request(name, f"{name}@{n}.org"), SERVICE) for n in range(10)),
             return_exceptions=True,
         )
-        assert [type(a) for a in answers if not isinstance(a, User)] == [Conflict] * 9
+        errors = [type(answer) for answer in answers if not isinstance(answer, User)]
+        assert errors == [Conflict] * 9
 
 
-async def test_an_address_and_a_username_do_not_cross(accounts: Accounts) -> None:
-    """Proves R-AUTH-8: no unique index sees that one's address is the other's username."""
+async def test_address_cannot_become_another_accounts_username(accounts: Accounts) -> None:
+    """Proves R-AUTH-8: an address cannot become another account's username, which no unique index prevents."""
     for _ in range(ROUNDS):
         first, second = (f"{secrets.token_hex(6)}@example.org" for _ in range(2))
         answers = await asyncio.gather(
@@ -72,10 +73,10 @@ async def test_an_address_and_a_username_do_not_cross(accounts: Accounts) -> Non
         assert {type(answer) for answer in answers} == {User, Conflict}
 
 
-async def test_one_is_the_first_admin(
+async def test_simultaneous_replicas_create_one_first_admin(
     backing: DevStack, accounts: Accounts, tables: Tables
 ) -> None:
-    """Proves R-AUTH-4: of ten replicas with ten names."""
+    """Proves R-AUTH-4: ten replicas with ten names for the admin create one admin."""
     for _ in range(ROUNDS):
         await tables.execute("TRUNCATE account CASCADE")
         await asyncio.gather(

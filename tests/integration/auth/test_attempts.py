@@ -1,4 +1,4 @@
-"""Guessing passwords: it gets slower, for existing and other names alike."""
+"""Failed log-ins: guessing passwords gets slower, for existing and unknown names alike."""
 
 import asyncio
 import math
@@ -22,88 +22,94 @@ HOME, ELSEWHERE = Client("192.0.2.1", "home"), Client("203.0.113.66", "elsewhere
 
 
 @pytest.fixture(autouse=True)
-async def nothing_has_failed(tables: Tables) -> None:
-    """Nobody has to wait for another test's failures."""
+async def no_failures(tables: Tables) -> None:
+    """Forget the failures of other tests."""
     await tables.execute("DELETE FROM attempt")
 
 
-async def later(tables: Tables, seconds: float) -> None:
-    """Every failure was so much earlier."""
+async def age_failures(tables: Tables, seconds: float) -> None:
+    """Move all failures `seconds` into the past."""
     await tables.execute(
         "UPDATE attempt SET last_at = last_at - make_interval(secs => $1)", seconds
     )
 
 
 async def guess(bus: Bus, name: str, client: Client | None = None) -> SvgxError:
-    with pytest.raises((InvalidCredentials, TooManyRequests)) as refused:
+    with pytest.raises((InvalidCredentials, TooManyRequests)) as error:
         await login(bus, name, "a guess", client)
-    return refused.value
+    return error.value
 
 
-async def wait_of(bus: Bus, name: str, client: Client | None = None) -> float:
-    """How long somebody is told to wait."""
-    refused = await guess(bus, name, client)
-    assert isinstance(refused, TooManyRequests)
-    assert refused.retry_after is not None
-    return refused.retry_after
+async def required_wait(bus: Bus, name: str, client: Client | None = None) -> float:
+    """Return the seconds that a client has to wait before the next attempt."""
+    error = await guess(bus, name, client)
+    assert isinstance(error, TooManyRequests)
+    assert error.retry_after is not None
+    return error.retry_after
 
 
 @pytest.mark.parametrize("exists", [True, False])
 async def test_each_failure_doubles_the_wait(bus: Bus, tables: Tables, exists: bool) -> None:
-    """Proves R-AUTH-20: for a name that exists and for one that does not; too soon counts nothing."""
-    name = (await create(bus)).username if exists else f"nobody-{secrets.token_hex(4)}"
+    """Proves R-AUTH-20: after five failures, each failure doubles the wait, for existing and unknown names.
+
+    An attempt that comes too early is not counted.
+    """
+    name = (await create(bus)).username if exists else f"unknown-{secrets.token_hex(4)}"
     before = failed_logins()
     for _ in range(5):
         assert isinstance(await guess(bus, name), InvalidCredentials)
     for wait in (1, 2, 4, 8, 16, 32, 64, 128, 256, 300, 300):
         for written in (name, name.upper()):
-            assert wait - 1 < await wait_of(bus, written) <= wait
-        await later(tables, wait)
+            assert wait - 1 < await required_wait(bus, written) <= wait
+        await age_failures(tables, wait)
         assert isinstance(await guess(bus, name), InvalidCredentials)
     assert failed_logins() - before == 5 + 11 * 3
 
 
-async def test_the_right_password_waits_too(bus: Bus, tables: Tables) -> None:
-    """Proves R-AUTH-20: or the wait would tell that it is right. Then all is forgotten."""
+async def test_right_password_has_to_wait_too(bus: Bus, tables: Tables) -> None:
+    """Proves R-AUTH-20: the right password has to wait, too, so that the wait does not reveal it.
+
+    After a log-in, the failures are forgotten.
+    """
     user = await create(bus)
     for _ in range(6):
         await guess(bus, user.username)
     with pytest.raises(TooManyRequests):
         await login(bus, user.username)
-    await later(tables, 1)
+    await age_failures(tables, 1)
     await login(bus, user.username)
     for _ in range(5):
         assert isinstance(await guess(bus, user.username), InvalidCredentials)
 
 
-async def test_of_many_guesses_at_once_five_are_answered(backing: DevStack, bus: Bus) -> None:
-    """Proves R-AUTH-20: on two replicas, and whatever the others were, they learn nothing."""
+async def test_five_of_many_simultaneous_guesses_are_answered(backing: DevStack, bus: Bus) -> None:
+    """Proves R-AUTH-20: of 40 guesses at the same time on two replicas, five are answered."""
     name = (await create(bus)).username
     async with replica(backing):
         started = time.monotonic()
         answers = await asyncio.gather(*(guess(bus, name) for _ in range(40)))
         waited = math.ceil(time.monotonic() - started)
     answered = sum(isinstance(answer, InvalidCredentials) for answer in answers)
-    # One more for each second that a slow machine took.
+    # On a slow machine, one more guess is answered in each further second.
     assert 5 <= answered <= 5 + waited
 
 
-async def test_a_right_guess_among_many_is_not_told(
+async def test_right_guess_among_failures_is_refused(
     bus: Bus, tables: Tables, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Proves R-AUTH-20: it was verified while others failed."""
+    """Proves R-AUTH-20: the right password is refused when other attempts fail while it is verified."""
     user = await create(bus)
     verified, go_on = asyncio.Event(), asyncio.Event()
     verify = Passwords.verify
 
-    async def slow(self: Passwords, password: str, stored: str | None) -> bool:
-        found = await verify(self, password, stored)
+    async def slow_verify(self: Passwords, password: str, stored: str | None) -> bool:
+        matches = await verify(self, password, stored)
         if password == PASSWORD:
             verified.set()
             await go_on.wait()
-        return found
+        return matches
 
-    monkeypatch.setattr(Passwords, "verify", slow)
+    monkeypatch.setattr(Passwords, "verify", slow_verify)
     right = asyncio.create_task(login(bus, user.username))
     await verified.wait()
     for _ in range(5):
@@ -113,15 +119,18 @@ async def test_a_right_guess_among_many_is_not_told(
         await right
 
 
-async def test_many_who_are_right_do_not_hinder_each_other(bus: Bus) -> None:
-    """Proves R-AUTH-20."""
+async def test_simultaneous_right_log_ins_all_succeed(bus: Bus) -> None:
+    """Proves R-AUTH-20: 20 log-ins with the right password at the same time all succeed."""
     user = await create(bus)
     answers = await asyncio.gather(*(login(bus, user.username, client=HOME) for _ in range(20)))
     assert all(isinstance(answer, Tokens) for answer in answers)
 
 
-async def test_an_address_has_its_own_wait(bus: Bus, tables: Tables) -> None:
-    """Proves R-AUTH-20: over all names, also between log-ins that succeed; up to a minute."""
+async def test_address_has_its_own_wait(bus: Bus, tables: Tables) -> None:
+    """Proves R-AUTH-20: failures from one address are counted over all names, and the wait is at most a minute.
+
+    Successful log-ins do not reset the count.
+    """
     user = await create(bus)
     for number in range(50):
         if number % 10 == 0:
@@ -130,15 +139,18 @@ async def test_an_address_has_its_own_wait(bus: Bus, tables: Tables) -> None:
     for wait in (1, 2, 4, 8, 16, 32, 60, 60):
         with pytest.raises(TooManyRequests):
             await login(bus, user.username, client=ELSEWHERE)
-        assert wait - 1 < await wait_of(bus, "another", ELSEWHERE) <= wait
-        await later(tables, wait)
+        assert wait - 1 < await required_wait(bus, "another", ELSEWHERE) <= wait
+        await age_failures(tables, wait)
         await login(bus, user.username, client=ELSEWHERE)
         await guess(bus, f"name-{secrets.token_hex(4)}", ELSEWHERE)
     await login(bus, user.username, client=HOME)
 
 
-async def test_nobody_is_locked_out_where_they_are_at_home(bus: Bus, tables: Tables) -> None:
-    """Proves R-AUTH-20: somebody else's failures are somebody else's wait; guessing at home has its own."""
+async def test_failures_elsewhere_do_not_lock_out_a_known_address(bus: Bus, tables: Tables) -> None:
+    """Proves R-AUTH-20: failures elsewhere do not delay log-ins from an address at which the account has a session.
+
+    Failures from that address are counted separately.
+    """
     user = await create(bus)
     await login(bus, user.username, client=HOME)
     for _ in range(5):
@@ -148,37 +160,39 @@ async def test_nobody_is_locked_out_where_they_are_at_home(bus: Bus, tables: Tab
     await login(bus, user.username, client=HOME)
     for _ in range(5):
         assert isinstance(await guess(bus, user.username, HOME), InvalidCredentials)
-    await wait_of(bus, user.username, HOME)
+    await required_wait(bus, user.username, HOME)
 
 
-async def test_failures_are_forgotten(backing: DevStack, bus: Bus, tables: Tables) -> None:
-    """Proves R-AUTH-20: after a day, and removed."""
+async def test_failures_are_forgotten_after_a_day(
+    backing: DevStack, bus: Bus, tables: Tables
+) -> None:
+    """Proves R-AUTH-20: failures are forgotten after a day, and their rows are removed."""
     name = (await create(bus)).username
     for _ in range(5):
         await guess(bus, name)
-    await later(tables, 86401)
+    await age_failures(tables, 86401)
     for _ in range(5):
         assert isinstance(await guess(bus, name), InvalidCredentials)
-    await wait_of(bus, name)
-    await later(tables, 86401)
+    await required_wait(bus, name)
+    await age_failures(tables, 86401)
     async with replica(backing):
         async with asyncio.timeout(10):
             while await tables.fetchval("SELECT count(*) FROM attempt"):
                 pass
 
 
-async def test_what_was_typed_is_not_stored(bus: Bus, tables: Tables) -> None:
-    """Proves R-AUTH-7: people type their password as their name."""
-    await guess(bus, PASSWORD.replace(" ", "-"))
+async def test_entered_name_is_not_stored(bus: Bus, tables: Tables) -> None:
+    """Proves R-AUTH-7: an entered name is stored neither as text nor as plain hash, because it may be a password."""
+    entered = PASSWORD.replace(" ", "-")
+    await guess(bus, entered)
     (row,) = await tables.fetch("SELECT a::text FROM attempt a")
-    typed = PASSWORD.replace(" ", "-")
-    hashed = await tables.fetchval("SELECT encode(sha256(convert_to($1, 'UTF8')), 'hex')", typed)
-    for secret in (typed, typed.encode().hex(), hashed):
+    hashed = await tables.fetchval("SELECT encode(sha256(convert_to($1, 'UTF8')), 'hex')", entered)
+    for secret in (entered, entered.encode().hex(), hashed):
         assert secret not in row[0]
 
 
-async def test_a_token_does_not_guess_the_password(bus: Bus, tables: Tables) -> None:
-    """Proves R-AUTH-20: changing the password takes the old one, and no more guesses than logging in."""
+async def test_password_change_attempts_are_limited(bus: Bus, tables: Tables) -> None:
+    """Proves R-AUTH-20: guesses of the old password for a password change are limited like log-ins."""
     user = await create(bus)
     signed_in = await login(bus, user.username)
     for _ in range(5):
@@ -186,5 +200,5 @@ async def test_a_token_does_not_guess_the_password(bus: Bus, tables: Tables) -> 
             await change(bus, signed_in, old="a guess")
     with pytest.raises(TooManyRequests):
         await change(bus, signed_in)
-    await later(tables, 1)
+    await age_failures(tables, 1)
     await change(bus, signed_in)

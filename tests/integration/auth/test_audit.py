@@ -1,4 +1,4 @@
-"""The audit log: every security event, with who and where, and nothing that is changed afterwards."""
+"""The audit log: every security event, with its actor and address, and no later changes."""
 
 import json
 from datetime import UTC, datetime, timedelta
@@ -30,23 +30,23 @@ from tests.integration.auth.conftest import ADMIN_PASSWORD, Tables
 from tests.integration.auth.test_accounts import PASSWORD, caller_of, create, login
 from tests.integration.auth.test_administration import update
 from tests.integration.auth.test_password_change import NEW
-from tests.integration.auth.test_sessions import age
+from tests.integration.auth.test_sessions import age_spent_tokens
 
 DESK = Client("192.0.2.44", "desk")
 
 
 async def entries(bus: Bus, **filters: Any) -> list[AuditEntry]:
-    """Oldest first."""
+    """Return the entries, oldest first."""
     page = await bus.ask(LIST_AUDIT, ListAuditRequest(limit=200, **filters))
     return page.items[::-1]
 
 
-async def told(bus: Bus, user_id: str) -> list[AuditEvent]:
+async def events_of(bus: Bus, user_id: str) -> list[AuditEvent]:
     return [entry.event for entry in await entries(bus, user_id=user_id)]
 
 
 class Desk:
-    """Somebody who works at one address."""
+    """The requests of one caller from the address `DESK`."""
 
     def __init__(self, bus: Bus, signed_in: Tokens | None = None) -> None:
         self._bus = bus
@@ -61,37 +61,37 @@ class Desk:
             await self.do(operation, **fields)
 
 
-async def test_every_event_is_written(bus: Bus, tables: Tables) -> None:
-    """Proves R-AUTH-21: in its order, with who did it, to whom, and from where."""
+async def test_every_event_is_recorded(bus: Bus, tables: Tables) -> None:
+    """Proves R-AUTH-21: every event is written in order, with its actor, user and address."""
     await tables.execute("DELETE FROM attempt")
     admin_tokens = await login(bus, "root", ADMIN_PASSWORD)
-    admin, nobody = Desk(bus, admin_tokens), Desk(bus)
+    admin, anonymous = Desk(bus, admin_tokens), Desk(bus)
     name = f"audited-{id(bus)}"
     user = await admin.do(
         CREATE_USER, username=name, email=f"{name}@example.org", password=PASSWORD, role="editor"
     )
-    first = await nobody.do(LOGIN, username=name, password=PASSWORD)
-    await nobody.fail(LOGIN, username=name, password="wrong")
-    second = await nobody.do(LOGIN, username=name, password=PASSWORD)
+    first = await anonymous.do(LOGIN, username=name, password=PASSWORD)
+    await anonymous.fail(LOGIN, username=name, password="wrong")
+    second = await anonymous.do(LOGIN, username=name, password=PASSWORD)
     me = Desk(bus, first)
     await me.do(END_SESSION, session_id=caller_of(second).session_id)
-    await nobody.fail(REFRESH, refresh_token=second.refresh_token)
+    await anonymous.fail(REFRESH, refresh_token=second.refresh_token)
     await me.fail(CHANGE_PASSWORD, old_password="wrong", new_password=NEW)
     await me.do(CHANGE_PASSWORD, old_password=PASSWORD, new_password=NEW)
-    renewed = await nobody.do(REFRESH, refresh_token=first.refresh_token)
-    await age(tables, 31)
-    await nobody.fail(REFRESH, refresh_token=first.refresh_token)
-    third = await nobody.do(LOGIN, username=name, password=NEW)
+    renewed = await anonymous.do(REFRESH, refresh_token=first.refresh_token)
+    await age_spent_tokens(tables, 31)
+    await anonymous.fail(REFRESH, refresh_token=first.refresh_token)
+    third = await anonymous.do(LOGIN, username=name, password=NEW)
     await Desk(bus, third).do(LOGOUT)
     await admin.do(UPDATE_USER, user_id=user.id, username=f"{name}-new", role="viewer")
     await admin.do(UPDATE_USER, user_id=user.id, disabled=True)
-    await nobody.fail(LOGIN, username=f"{name}-new", password=NEW)
+    await anonymous.fail(LOGIN, username=f"{name}-new", password=NEW)
     await admin.do(UPDATE_USER, user_id=user.id, disabled=False)
     await admin.do(DELETE_USER, user_id=user.id)
     await admin.do(RESTORE_USER, user_id=user.id)
     await admin.do(RESTORE_USER, user_id=user.id)
     for _ in range(4):
-        await nobody.fail(LOGIN, username=f"{name}-new", password="wrong")
+        await anonymous.fail(LOGIN, username=f"{name}-new", password="wrong")
 
     found = await entries(bus, user_id=user.id)
     by_admin = admin_tokens.user.id
@@ -124,28 +124,28 @@ async def test_every_event_is_written(bus: Bus, tables: Tables) -> None:
     assert found[4].session_id == caller_of(second).session_id
     assert found[8].session_id == caller_of(renewed).session_id
 
-    await nobody.fail(LOGIN, username=f"{name}-new", password=NEW)
-    assert (await told(bus, user.id))[-1] is AuditEvent.LOG_IN_DELAYED
+    await anonymous.fail(LOGIN, username=f"{name}-new", password=NEW)
+    assert (await events_of(bus, user.id))[-1] is AuditEvent.LOG_IN_DELAYED
 
 
-async def test_what_is_undone_is_not_written(bus: Bus) -> None:
-    """Proves R-AUTH-21: an entry is committed with what it tells of, or not at all."""
+async def test_failed_change_is_not_recorded(bus: Bus) -> None:
+    """Proves R-AUTH-21: an entry is committed together with its change, or not at all."""
     user, other = await create(bus), await create(bus)
-    before = await told(bus, user.id)
+    before = await events_of(bus, user.id)
     with pytest.raises(Conflict):
         await update(bus, user, role=Role.VIEWER, username=other.username)
-    assert await told(bus, user.id) == before
+    assert await events_of(bus, user.id) == before
 
 
-async def test_unknown_names_are_counted_without_what_was_typed(bus: Bus, tables: Tables) -> None:
-    """Proves R-AUTH-21: somebody may have typed a password."""
-    typed = "hunter2-the-password"
-    await Desk(bus).fail(LOGIN, username=typed, password="x")
+async def test_failed_log_in_is_recorded_without_the_entered_name(bus: Bus, tables: Tables) -> None:
+    """Proves R-AUTH-21: the log does not contain entered names, because a user may enter a password as name."""
+    entered = "hunter2-the-password"
+    await Desk(bus).fail(LOGIN, username=entered, password="x")
     newest = (await entries(bus, event=AuditEvent.LOG_IN_FAILED))[-1]
     assert (newest.user_id, newest.address) == (None, DESK.address)
     rows = await tables.fetch("SELECT a::text FROM audit a")
     everything = "".join(row[0] for row in rows)
-    for secret in (typed, PASSWORD, ADMIN_PASSWORD, NEW):
+    for secret in (entered, PASSWORD, ADMIN_PASSWORD, NEW):
         assert secret not in everything
 
 
@@ -162,8 +162,8 @@ async def test_unknown_names_are_counted_without_what_was_typed(bus: Bus, tables
         """,
     ],
 )
-async def test_the_log_is_append_only(bus: Bus, tables: Tables, change: str) -> None:
-    """Proves R-AUTH-22: PostgreSQL refuses, whoever asks."""
+async def test_audit_log_is_append_only(bus: Bus, tables: Tables, change: str) -> None:
+    """Proves R-AUTH-22: PostgreSQL refuses every change of an entry, even to the table's owner."""
     before = await tables.fetchval("SELECT count(*) FROM audit")
     assert before > 0
     with pytest.raises(asyncpg.InsufficientPrivilegeError, match="append-only"):
@@ -171,8 +171,8 @@ async def test_the_log_is_append_only(bus: Bus, tables: Tables, change: str) -> 
     assert await tables.fetchval("SELECT count(*) FROM audit") == before
 
 
-async def test_the_log_is_read_in_pages(bus: Bus) -> None:
-    """Proves R-AUTH-23: each entry once, newest first, also those of one moment."""
+async def test_audit_pages_have_each_entry_once(bus: Bus) -> None:
+    """Proves R-AUTH-23: the pages have each entry once, newest first, even entries of the same time."""
     user = await create(bus)
     await update(bus, user, username=f"{user.username}-2", role=Role.VIEWER, disabled=True)
     everything = await entries(bus, user_id=user.id)
@@ -189,14 +189,14 @@ async def test_the_log_is_read_in_pages(bus: Bus) -> None:
     assert paged == everything[::-1]
 
 
-async def test_the_log_is_filtered(bus: Bus) -> None:
-    """Proves R-AUTH-23: by event, person, address and time."""
+async def test_audit_log_can_be_filtered(bus: Bus) -> None:
+    """Proves R-AUTH-23: the log can be filtered by event, user, address and time."""
     start = datetime.now(UTC) - timedelta(seconds=1)
     user = await create(bus)
     here, there = Client("192.0.2.101", "a"), Client("192.0.2.102", "b")
     await login(bus, user.username, client=here)
     await login(bus, user.username, client=there)
-    assert await told(bus, user.id) == [
+    assert await events_of(bus, user.id) == [
         AuditEvent.USER_CREATED,
         AuditEvent.LOG_IN,
         AuditEvent.LOG_IN,
@@ -210,8 +210,8 @@ async def test_the_log_is_filtered(bus: Bus) -> None:
 
 
 @pytest.mark.parametrize("text", ["x", "+1", "1" * 19, "-1"])
-async def test_a_cursor_of_another_list(bus: Bus, text: str) -> None:
-    """Proves R-AUTH-23."""
+async def test_cursor_of_another_list_is_refused(bus: Bus, text: str) -> None:
+    """Proves R-AUTH-23: a cursor of another list is refused."""
     cursor = Cursor(datetime.now(UTC), text).encode()
     with pytest.raises(Invalid) as refusal:
         await bus.ask(LIST_AUDIT, ListAuditRequest(cursor=cursor))
@@ -229,8 +229,8 @@ async def test_a_cursor_of_another_list(bus: Bus, text: str) -> None:
         {"address": "\0"},
     ],
 )
-async def test_odd_filters_are_refused_by_name(bus: Bus, odd: dict[str, str]) -> None:
-    """Proves R-AUTH-23: and are no error of ours."""
+async def test_invalid_filter_is_refused_with_its_name(bus: Bus, odd: dict[str, str]) -> None:
+    """Proves R-AUTH-23: an invalid filter is refused with its name, and is no internal error."""
     with pytest.raises(Invalid) as refusal:
         await bus.request(LIST_AUDIT.subject, json.dumps(odd).encode(), timeout=10)
     assert refusal.value.field == next(iter(odd))

@@ -1,4 +1,4 @@
-"""The first start: who becomes admin, and what is said when nobody can."""
+"""The first start: the creation of the first admin, and the log when that is not possible."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -17,16 +17,16 @@ async def admins(tables: Tables) -> int:
 
 
 @pytest.fixture(autouse=True)
-async def nobody(tables: Tables) -> AsyncIterator[None]:
-    """No account at all."""
+async def no_accounts(tables: Tables) -> AsyncIterator[None]:
+    """Remove all accounts before and after the test."""
     await tables.execute("TRUNCATE account CASCADE")
     yield
     await tables.execute("TRUNCATE account CASCADE")
 
 
 @pytest.fixture
-def said(monkeypatch: pytest.MonkeyPatch) -> CapturingLogger:
-    """What the composition root logs."""
+def logged(monkeypatch: pytest.MonkeyPatch) -> CapturingLogger:
+    """The log of the composition root."""
     logger = CapturingLogger()
     monkeypatch.setattr(app, "log", logger)
     return logger
@@ -38,51 +38,51 @@ async def start(backing: DevStack, admin: str, password: str = "long enough by f
 
 
 @pytest.mark.parametrize("names", [("Root", "Root", "Root"), ("Root", "Boss", "Chief")])
-async def test_replicas_that_start_at_once_make_one_admin(
+async def test_simultaneous_starts_create_one_admin(
     backing: DevStack, tables: Tables, names: tuple[str, ...]
 ) -> None:
-    """Proves R-AUTH-4, also while a roll-out changes the admin's name."""
+    """Proves R-AUTH-4: replicas that start at the same time create one admin, even with different settings."""
     await asyncio.gather(*(start(backing, name) for name in names))
     assert await admins(tables) == 1
 
 
-async def test_an_admin_is_not_made_twice(backing: DevStack, tables: Tables) -> None:
-    """Proves R-AUTH-4: later settings change nothing."""
+async def test_later_start_creates_no_second_admin(backing: DevStack, tables: Tables) -> None:
+    """Proves R-AUTH-4: when an admin exists, the settings are ignored."""
     await start(backing, "Root")
     await start(backing, "Boss")
     assert await tables.fetchval("SELECT array_agg(username) FROM account") == ["Root"]
 
 
 @pytest.mark.parametrize(
-    ("given", "missing"),
+    ("settings", "missing"),
     [
         (("", ""), ["SVGX_ADMIN_EMAIL", "SVGX_ADMIN_PASSWORD", "SVGX_ADMIN_USERNAME"]),
         (("Root", "too short"), ["SVGX_ADMIN_PASSWORD"]),
         (("Root", "password1234"), ["SVGX_ADMIN_PASSWORD"]),
     ],
 )
-async def test_without_its_settings_the_service_runs_and_says_so(
+async def test_missing_admin_settings_are_logged(
     backing: DevStack,
     tables: Tables,
-    said: CapturingLogger,
-    given: tuple[str, str],
+    logged: CapturingLogger,
+    settings: tuple[str, str],
     missing: list[str],
 ) -> None:
-    """Proves R-AUTH-4: the variables are named, their values are not."""
-    await start(backing, *given)
-    (call,) = said.calls
+    """Proves R-AUTH-4: without usable settings, the service runs, and logs the variables without their values."""
+    await start(backing, *settings)
+    (call,) = logged.calls
     assert (call.method_name, call.kwargs) == ("warning", {"variables": missing})
     assert await admins(tables) == 0
 
 
-async def test_a_name_that_somebody_else_has_is_no_admins(
-    backing: DevStack, tables: Tables, said: CapturingLogger
+async def test_existing_account_does_not_become_admin(
+    backing: DevStack, tables: Tables, logged: CapturingLogger
 ) -> None:
-    """Proves R-AUTH-4: nobody is made admin by accident, and the log says what to change."""
+    """Proves R-AUTH-4: an existing account does not become admin, and the log names the variable to change."""
     await start(backing, "Root")
     await tables.execute("UPDATE account SET role = 'editor'")
-    said.calls.clear()
+    logged.calls.clear()
     await start(backing, "Root")
-    (call,) = said.calls
+    (call,) = logged.calls
     assert (call.method_name, call.kwargs) == ("warning", {"variables": ["SVGX_ADMIN_USERNAME"]})
     assert await admins(tables) == 0

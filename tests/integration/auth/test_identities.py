@@ -1,4 +1,4 @@
-"""Whose account somebody at a provider is."""
+"""The accounts of users that sign in at providers."""
 
 import secrets
 from collections.abc import AsyncIterator
@@ -22,12 +22,12 @@ from svgx_common.messaging.bus import Bus
 from svgx_common.messaging.caller import Caller
 from svgx_devstack import DevStack
 from tests.integration.auth.test_administration import root, update
-from tests.integration.auth.test_api_keys import make, person
+from tests.integration.auth.test_api_keys import create_key, user_and_caller
 
 
 @pytest.fixture
 async def identities(backing: DevStack, bus: Bus) -> AsyncIterator[Identities]:
-    """On the service's own tables."""
+    """The identities in the service's own tables."""
     passwords = Passwords(memory=19 * 1024, passes=2, lanes=1, workers=1)
     async with postgres.connect(
         backing.postgres_url, schema="auth", package="svgx_auth", pool_size=1
@@ -53,8 +53,8 @@ DEMANDING = OidcProvider(
 )
 
 
-async def counts(bus: Bus, key: NewApiKey) -> bool:
-    """Whether auth knows whom the key stands for."""
+async def is_valid(bus: Bus, key: NewApiKey) -> bool:
+    """Return whether the service accepts the key."""
     try:
         await bus.ask(CHECK_API_KEY, CheckApiKeyRequest(key=key.key))
     except Unauthenticated:
@@ -62,48 +62,54 @@ async def counts(bus: Bus, key: NewApiKey) -> bool:
     return True
 
 
-async def with_key(bus: Bus, account: Account) -> NewApiKey:
+async def key_of(bus: Bus, account: Account) -> NewApiKey:
     user = account.user
-    return await make(bus, Caller(user.id, user.username, user.role, "s"))
+    return await create_key(bus, Caller(user.id, user.username, user.role, "s"))
 
 
-async def refused(identities: Identities, subject: str) -> None:
+async def expect_refused_sign_in(identities: Identities, subject: str) -> None:
+    """Sign in with claims that give no role. Fail unless the sign-in is refused."""
     with pytest.raises(Forbidden):
         await identities.account(DEMANDING, {"sub": subject, "groups": ["cooks"]}, SERVICE)
 
 
-async def test_an_admin_gives_a_role_back(identities: Identities, bus: Bus) -> None:
-    """Proves R-AUTH-39: and nothing less does; nor is anybody made who never had one."""
+async def test_keys_are_refused_until_an_admin_gives_a_role(
+    identities: Identities, bus: Bus
+) -> None:
+    """Proves R-AUTH-39: keys of an account that lost its role are refused until an admin gives it a role.
+
+    Other changes by an admin do not make the keys valid, and a refused first sign-in creates no account.
+    """
     subject = secrets.token_hex(4)
-    await refused(identities, subject)
+    await expect_refused_sign_in(identities, subject)
     account = await identities.account(DEMANDING, {"sub": subject, "groups": ["drawers"]}, SERVICE)
-    key, other = await with_key(bus, account), await make(bus, (await person(bus))[1])
+    key, other = await key_of(bus, account), await create_key(bus, (await user_and_caller(bus))[1])
     for _ in range(2):
-        await refused(identities, subject)
+        await expect_refused_sign_in(identities, subject)
         await update(bus, account.user, disabled=False, username=f"robots-{subject}")
-        assert not await counts(bus, key)
-        assert await counts(bus, other)
+        assert not await is_valid(bus, key)
+        assert await is_valid(bus, other)
     await update(bus, account.user, role=Role.EDITOR)
-    assert await counts(bus, key)
+    assert await is_valid(bus, key)
     await bus.ask(DELETE_USER, UserRequest(user_id=account.user.id))
-    await refused(identities, subject)
+    await expect_refused_sign_in(identities, subject)
 
 
-async def test_the_last_admin_keeps_what_he_has(identities: Identities, bus: Bus) -> None:
-    """Proves R-AUTH-39 and R-AUTH-16: refused he is all the same."""
+async def test_last_admin_keeps_role_and_keys(identities: Identities, bus: Bus) -> None:
+    """Proves R-AUTH-39 and R-AUTH-16: the last admin's sign-in is refused, but the role and the keys stay."""
     subject = secrets.token_hex(4)
     account = await identities.account(DEMANDING, {"sub": subject, "groups": ["owners"]}, SERVICE)
-    first, key = await root(bus), await with_key(bus, account)
+    first, key = await root(bus), await key_of(bus, account)
     await update(bus, first, role=Role.EDITOR)
     try:
-        await refused(identities, subject)
-        assert await counts(bus, key)
-        still = await bus.ask(GET_USER, UserRequest(user_id=account.user.id))
-        assert still.role is Role.ADMIN
+        await expect_refused_sign_in(identities, subject)
+        assert await is_valid(bus, key)
+        user = await bus.ask(GET_USER, UserRequest(user_id=account.user.id))
+        assert user.role is Role.ADMIN
     finally:
         await update(bus, first, role=Role.ADMIN)
-    await refused(identities, subject)
-    assert not await counts(bus, key)
+    await expect_refused_sign_in(identities, subject)
+    assert not await is_valid(bus, key)
 
 
 @pytest.mark.parametrize(
@@ -134,10 +140,10 @@ async def test_the_last_admin_keeps_what_he_has(identities: Identities, bus: Bus
         ({"preferred_username": "x-4"}, "x-4"),
     ],
 )
-async def test_a_name_is_no_address_that_nobody_has_verified(
+async def test_unverified_address_does_not_become_the_username(
     identities: Identities, claims: dict[str, Any], username: str
 ) -> None:
-    """Proves R-AUTH-38."""
+    """Proves R-AUTH-38: an unverified name that looks like an address does not become the username."""
     account = await identities.account(
         provider("p"), {"sub": secrets.token_hex(4)} | claims, SERVICE
     )
@@ -145,8 +151,8 @@ async def test_a_name_is_no_address_that_nobody_has_verified(
     assert ("@" in account.user.username) is ("@" in username)
 
 
-async def test_one_subject_at_two_providers_is_two_people(identities: Identities) -> None:
-    """Proves R-AUTH-30: found by both; by the name, the address or the subject alone nobody is."""
+async def test_same_subject_at_two_providers_has_two_accounts(identities: Identities) -> None:
+    """Proves R-AUTH-30: an account is found by issuer and subject; name, address or subject alone do not match."""
     subject = secrets.token_hex(4)
     claims = {
         "sub": subject,

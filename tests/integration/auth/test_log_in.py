@@ -1,4 +1,4 @@
-"""Log-ins that are refused, and hashes that age."""
+"""Refused log-ins, and hashes with outdated parameters."""
 
 import asyncio
 import statistics
@@ -31,48 +31,51 @@ async def seconds_refused(bus: Bus, username: str, password: str) -> float:
     return time.perf_counter() - started
 
 
-async def test_refused_log_ins_take_as_long_and_are_counted(bus: Bus, tables: Tables) -> None:
-    """Proves R-AUTH-5: without a hash to check, an unknown account would be told twenty times as fast."""
+async def test_refused_log_ins_take_the_same_time_and_are_counted(bus: Bus, tables: Tables) -> None:
+    """Proves R-AUTH-5: a wrong password, an unknown name and a disabled account take the same time.
+
+    Without a hash to check, an unknown name would be refused twenty times faster.
+    """
     user, disabled = await create(bus), await create(bus)
     await tables.execute("UPDATE account SET disabled_at = now() WHERE id = $1", disabled.id)
     before = failed_logins()
     times: dict[str, list[float]] = {"wrong": [], "unknown": [], "disabled": []}
-    # In turns, so that other load on the machine meets all three.
+    # Alternate between the three, so that other load on the machine affects them equally.
     for _ in range(7):
         await tables.execute("DELETE FROM attempt")
         times["wrong"].append(await seconds_refused(bus, user.username, "wrong"))
-        times["unknown"].append(await seconds_refused(bus, "nobody", "wrong"))
+        times["unknown"].append(await seconds_refused(bus, "unknown", "wrong"))
         times["disabled"].append(await seconds_refused(bus, disabled.username, PASSWORD))
-    medians = [statistics.median(found) for found in times.values()]
+    medians = [statistics.median(seconds) for seconds in times.values()]
     assert max(medians) < 3 * min(medians), times
     assert failed_logins() - before == 21
     await login(bus, user.username)
     assert failed_logins() - before == 21
 
 
-async def test_an_aged_hash_is_renewed_at_log_in(bus: Bus, tables: Tables) -> None:
-    """Proves R-AUTH-2: with today's parameters, for the same password."""
+async def test_outdated_hash_is_renewed_at_log_in(bus: Bus, tables: Tables) -> None:
+    """Proves R-AUTH-2: a log-in renews an outdated hash with the current parameters, for the same password."""
     user = await create(bus)
-    aged = PasswordHasher(time_cost=1, memory_cost=8 * 1024, parallelism=1).hash(PASSWORD)
-    await tables.execute("UPDATE account SET password_hash = $2 WHERE id = $1", user.id, aged)
+    outdated = PasswordHasher(time_cost=1, memory_cost=8 * 1024, parallelism=1).hash(PASSWORD)
+    await tables.execute("UPDATE account SET password_hash = $2 WHERE id = $1", user.id, outdated)
     await login(bus, user.username)
     renewed = await tables.fetchval("SELECT password_hash FROM account WHERE id = $1", user.id)
     assert extract_parameters(renewed).memory_cost == 19456
     await login(bus, user.username)
 
 
-async def test_many_log_ins_at_once_renew_an_aged_hash(bus: Bus, tables: Tables) -> None:
-    """Proves R-AUTH-2: whoever comes second is not refused."""
+async def test_simultaneous_log_ins_renew_an_outdated_hash(bus: Bus, tables: Tables) -> None:
+    """Proves R-AUTH-2: simultaneous log-ins that renew the same hash all succeed."""
     user = await create(bus)
-    aged = PasswordHasher(time_cost=1, memory_cost=8 * 1024, parallelism=1).hash(PASSWORD)
-    await tables.execute("UPDATE account SET password_hash = $2 WHERE id = $1", user.id, aged)
+    outdated = PasswordHasher(time_cost=1, memory_cost=8 * 1024, parallelism=1).hash(PASSWORD)
+    await tables.execute("UPDATE account SET password_hash = $2 WHERE id = $1", user.id, outdated)
     await asyncio.gather(*(login(bus, user.username) for _ in range(6)))
 
 
-async def test_renewing_a_hash_does_not_bring_an_old_password_back(
+async def test_renewing_a_hash_does_not_restore_an_old_password(
     backing: DevStack, bus: Bus, tables: Tables
 ) -> None:
-    """Proves R-AUTH-2: the password changes between the check and the renewal."""
+    """Proves R-AUTH-2: a password that was changed between the check and the renewal of the hash stays."""
     user = await create(bus)
     row = await tables.fetchrow("SELECT * FROM account WHERE id = $1", user.id)
     assert row is not None
@@ -82,22 +85,22 @@ async def test_renewing_a_hash_does_not_bring_an_old_password_back(
         backing.postgres_url, schema="auth", package="svgx_auth", pool_size=1
     ) as database:
         accounts = Accounts(database, passwords, Revocations(database, bus), Audit(database))
-        await accounts.rehash(Account.of(row), PASSWORD)
+        await accounts.rehash(Account.from_row(row), PASSWORD)
     passwords.close()
     stored = await tables.fetchval("SELECT password_hash FROM account WHERE id = $1", user.id)
     assert stored == "another"
 
 
-async def test_a_password_may_be_any_text(bus: Bus) -> None:
-    """Proves R-AUTH-2."""
+async def test_password_may_contain_any_characters(bus: Bus) -> None:
+    """Proves R-AUTH-2: a password may contain any characters, even NUL."""
     user = await create(bus, password="\x00\n\x7f a long 😀 password")
     await login(bus, user.username, "\x00\n\x7f a long 😀 password")
     with pytest.raises(InvalidCredentials):
         await login(bus, user.username, "\x00")
 
 
-async def test_a_password_does_not_age(bus: Bus, tables: Tables) -> None:
-    """Proves R-AUTH-14: everything about the account is ten years old, and nobody has signed in since."""
+async def test_password_does_not_expire(bus: Bus, tables: Tables) -> None:
+    """Proves R-AUTH-14: the password of an account that was not used for ten years still signs in."""
     user = await create(bus)
     columns = await tables.fetch(
         "SELECT column_name FROM information_schema.columns WHERE table_schema = 'auth'"
@@ -105,6 +108,6 @@ async def test_a_password_does_not_age(bus: Bus, tables: Tables) -> None:
     )
     times = {row["column_name"] for row in columns}
     assert "created_at" in times
-    aged = ", ".join(f"{name} = {name} - interval '10 years'" for name in times)
-    await tables.execute(f"UPDATE account SET {aged} WHERE id = $1", user.id)
+    changes = ", ".join(f"{name} = {name} - interval '10 years'" for name in times)
+    await tables.execute(f"UPDATE account SET {changes} WHERE id = $1", user.id)
     await login(bus, user.username)

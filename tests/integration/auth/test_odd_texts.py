@@ -1,4 +1,4 @@
-"""Texts that nobody types: they are refused, and are no error of ours."""
+"""Texts with unusual characters: they are refused, and cause no internal error."""
 
 import json
 from typing import Any
@@ -14,8 +14,8 @@ from tests.integration.auth.test_accounts import PASSWORD
 
 
 @pytest.fixture(autouse=True)
-async def nothing_has_failed(tables: Tables) -> None:
-    """Nobody has to wait for another test's failures."""
+async def no_failures(tables: Tables) -> None:
+    """Forget the failures of other tests."""
     await tables.execute("DELETE FROM attempt")
 
 
@@ -31,22 +31,22 @@ async def nothing_has_failed(tables: Tables) -> None:
         (LIST_USERS, {"cursor": "x"}, "cursor"),
     ],
 )
-async def test_no_text_is_an_error_of_ours(
+async def test_unusual_text_causes_no_internal_error(
     bus: Bus, operation: Operation[Any, Any], good: dict[str, str], field: str, odd: str
 ) -> None:
-    """Proves R-AUTH-5: NUL, which PostgreSQL does not store, control characters, and halves of characters."""
+    """Proves R-AUTH-5: NUL, which PostgreSQL cannot store, control characters and lone surrogates are refused."""
     body = json.dumps(good | {field: odd}).encode()
-    with pytest.raises(SvgxError) as refused:
+    with pytest.raises(SvgxError) as error:
         await bus.request(operation.subject, body, timeout=10)
-    assert refused.value.status in (401, 422)
+    assert error.value.status in (401, 422)
 
 
 @pytest.mark.parametrize("odd", ["\x00", "\x01", "\x7f", "\x9f", "\n", " ", "\ud800"])
 @pytest.mark.parametrize("field", ["username", "email"])
-async def test_names_have_no_control_characters(bus: Bus, field: str, odd: str) -> None:
-    """Proves R-AUTH-8: two names that look alike are not told apart by what cannot be seen."""
+async def test_name_with_control_characters_is_refused(bus: Bus, field: str, odd: str) -> None:
+    """Proves R-AUTH-8: names have no invisible characters, so that two names never look the same because of them."""
     good = {"username": "ann", "email": "ann@example.org", "password": PASSWORD, "role": "viewer"}
     body = json.dumps(good | {field: good[field] + odd}).encode()
-    with pytest.raises(Invalid) as refused:
+    with pytest.raises(Invalid) as error:
         await bus.request(CREATE_USER.subject, body, timeout=10)
-    assert odd == "\ud800" or refused.value.field == field
+    assert odd == "\ud800" or error.value.field == field

@@ -1,4 +1,4 @@
-"""A sign-in provider that answers nothing, beside those who sign in elsewhere."""
+"""A sign-in provider that does not answer, and the requests that do not need it."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -21,36 +21,37 @@ from svgx_devstack import DevStack
 from tests.integration.auth.conftest import replica
 
 
-class Silent:
-    """It takes connections and says nothing, until it hangs up."""
+class SilentProvider:
+    """A provider that accepts connections and sends nothing, until it closes them."""
 
     def __init__(self) -> None:
-        self.asked = 0
-        self.hang_up = asyncio.Event()
+        self.connections = 0
+        self.close = asyncio.Event()
 
-    async def take(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """A connection."""
-        self.asked += 1
-        await self.hang_up.wait()
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Hold a connection open until `close` is set."""
+        self.connections += 1
+        await self.close.wait()
         writer.close()
 
 
 @asynccontextmanager
-async def silent(name: str) -> AsyncIterator[tuple[Silent, OidcProvider]]:
-    found = Silent()
-    server = await asyncio.start_server(found.take, "127.0.0.1", 0)
+async def silent_provider(name: str) -> AsyncIterator[tuple[SilentProvider, OidcProvider]]:
+    provider = SilentProvider()
+    server = await asyncio.start_server(provider.serve, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
+    settings = OidcProvider(name=name, issuer=f"http://127.0.0.1:{port}", client_id="svgx")
     try:
-        yield found, OidcProvider(name=name, issuer=f"http://127.0.0.1:{port}", client_id="svgx")
+        yield provider, settings
     finally:
-        found.hang_up.set()
+        provider.close.set()
         server.close()
         await server.wait_closed()
 
 
 @pytest.fixture
 async def gateway(backing: DevStack) -> AsyncIterator[Bus]:
-    """What a gateway has."""
+    """A gateway's connection to the bus."""
     bus = await Bus.connect(backing.nats_url("gateway"), "gateway", "test")
     try:
         yield bus
@@ -58,71 +59,77 @@ async def gateway(backing: DevStack) -> AsyncIterator[Bus]:
         await bus.close()
 
 
-async def test_who_waits_for_a_provider_holds_up_nobody_else(
+async def test_requests_that_wait_for_a_provider_do_not_block_others(
     backing: DevStack, gateway: Bus
 ) -> None:
-    """Proves R-AUTH-35: so many wait; the others, and those who come soon after, are told at once to come again."""
+    """Proves R-AUTH-35: at most `MAX_WAITING` requests wait for a provider; further ones get `Unavailable` at once.
+
+    After discovery has failed, requests get `Unavailable` at once for a time.
+    """
 
     async def begin() -> Unavailable:
-        with pytest.raises(Unavailable) as refused:
+        with pytest.raises(Unavailable) as error:
             await gateway.ask(OIDC_LOGIN, OidcLoginRequest(provider="silent"))
-        return refused.value
+        return error.value
 
     async with (
-        silent("silent") as (provider, settings),
+        silent_provider("silent") as (provider, settings),
         replica(backing, providers=(settings,)),
-        asyncio.timeout(providers.PATIENCE / 2),
+        asyncio.timeout(providers.DISCOVERY_TIMEOUT / 2),
     ):
-        begun = [asyncio.create_task(begin()) for _ in range(70)]
-        waiting = set(begun)
+        requests = [asyncio.create_task(begin()) for _ in range(70)]
+        waiting = set(requests)
         while len(waiting) > providers.MAX_WAITING:
             _, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-        for each in set(begun) - waiting:
-            assert each.result().retry_after == 1.0
-        # Somebody else is answered while they wait.
+        for request in set(requests) - waiting:
+            assert request.result().retry_after == 1.0
+        # Another operation is answered while these requests wait.
         await gateway.ask(JWKS, JwksRequest())
-        assert waiting == {each for each in begun if not each.done()}
-        provider.hang_up.set()
-        for each in waiting:
-            assert (await each).retry_after is not None
-        assert provider.asked == 1
+        assert waiting == {request for request in requests if not request.done()}
+        provider.close.set()
+        for request in waiting:
+            assert (await request).retry_after is not None
+        assert provider.connections == 1
         wait = (await begin()).retry_after
         assert wait is not None
-        assert 0 < wait <= providers.AWAY
-        # A sign-in that comes back meanwhile is not spent in vain.
+        assert 0 < wait <= providers.RETRY_DISCOVERY_AFTER
+        # A sign-in that returns meanwhile stays pending.
         with pytest.raises(Unavailable):
             await gateway.ask(OIDC_CALLBACK, OidcCallbackRequest(provider="silent", state="s"))
-        assert provider.asked == 1
+        assert provider.connections == 1
 
 
-async def test_a_provider_that_is_away_is_asked_again(
+async def test_failed_discovery_is_tried_again(
     backing: DevStack, gateway: Bus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Proves R-AUTH-35: soon."""
-    monkeypatch.setattr(providers, "AWAY", 0.0)
-    async with silent("silent") as (provider, settings), replica(backing, providers=(settings,)):
-        provider.hang_up.set()
+    """Proves R-AUTH-35: discovery is tried again after `RETRY_DISCOVERY_AFTER` seconds."""
+    monkeypatch.setattr(providers, "RETRY_DISCOVERY_AFTER", 0.0)
+    async with (
+        silent_provider("silent") as (provider, settings),
+        replica(backing, providers=(settings,)),
+    ):
+        provider.close.set()
         for number in (1, 2):
             with pytest.raises(Unavailable):
                 await gateway.ask(OIDC_LOGIN, OidcLoginRequest(provider="silent"))
-            assert provider.asked == number
+            assert provider.connections == number
 
 
-async def test_a_provider_that_answers_a_byte_at_a_time_is_away(
+async def test_provider_that_answers_slowly_is_unavailable(
     backing: DevStack, gateway: Bus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Proves R-AUTH-35: the time is for all of the answer."""
-    monkeypatch.setattr(providers, "PATIENCE", 0.5)
+    """Proves R-AUTH-35: the time limit covers the whole answer."""
+    monkeypatch.setattr(providers, "DISCOVERY_TIMEOUT", 0.5)
 
     async def drip(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n")
-        listening = True
-        while listening:
+        connected = True
+        while connected:
             writer.write(b" ")
             try:
-                async with asyncio.timeout(providers.PATIENCE / 5):
+                async with asyncio.timeout(providers.DISCOVERY_TIMEOUT / 5):
                     await reader.read()
-                    listening = False
+                    connected = False
             except TimeoutError:
                 pass
         writer.close()

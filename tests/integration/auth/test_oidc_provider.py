@@ -1,4 +1,4 @@
-"""A provider that changes its keys, and one that is not what it should be: by hand, since real ones behave well."""
+"""A provider that changes its keys or answers incorrectly: a fake, because real providers behave correctly."""
 
 import asyncio
 import json
@@ -21,8 +21,8 @@ from svgx_common.contract.errors import Unauthenticated, Unavailable
 CLIENT, NONCE = "svgx", "n" * 43
 
 
-class Fake:
-    """What it answers, by path."""
+class FakeProvider:
+    """The answers of the fake provider, by path."""
 
     def __init__(self, port: int) -> None:
         self.issuer = f"http://127.0.0.1:{port}"
@@ -36,11 +36,11 @@ class Fake:
         }
         self.claims: dict[str, Any] = {}
         self.userinfo: dict[str, Any] = {}
-        self.asked: list[str] = []
+        self.requests: list[str] = []
 
     def answer(self, path: str) -> Any:
-        """A JSON value."""
-        self.asked.append(path)
+        """Return the JSON value for a path."""
+        self.requests.append(path)
         match path:
             case "/.well-known/openid-configuration":
                 return self.metadata
@@ -64,9 +64,9 @@ class Fake:
 
 
 @pytest.fixture
-async def fake() -> AsyncIterator[Fake]:
-    """It listens until the test ends."""
-    found: list[Fake] = []
+async def fake() -> AsyncIterator[FakeProvider]:
+    """A fake provider that listens until the test ends."""
+    fakes: list[FakeProvider] = []
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -74,7 +74,7 @@ async def fake() -> AsyncIterator[Fake]:
 
         def do_POST(self) -> None:
             self.rfile.read(int(self.headers.get("Content-Length") or 0))
-            content = json.dumps(found[0].answer(self.path)).encode()
+            content = json.dumps(fakes[0].answer(self.path)).encode()
             self.send_response(200)
             self.send_header("Content-Type", "application/json")
             self.send_header("Content-Length", str(len(content)))
@@ -85,16 +85,16 @@ async def fake() -> AsyncIterator[Fake]:
             pass
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    found.append(Fake(server.server_port))
+    fakes.append(FakeProvider(server.server_port))
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield found[0]
+    yield fakes[0]
     await asyncio.to_thread(server.shutdown)
     server.server_close()
 
 
 @pytest.fixture
-async def provider(fake: Fake) -> AsyncIterator[Provider]:
-    """Our side of it."""
+async def provider(fake: FakeProvider) -> AsyncIterator[Provider]:
+    """The client of the fake provider."""
     settings = OidcProvider(name="fake", issuer=fake.issuer, client_id=CLIENT)
     provider = Provider(settings, "http://127.0.0.1/callback")
     yield provider
@@ -105,35 +105,37 @@ async def exchange(provider: Provider) -> dict[str, Any]:
     return await provider.exchange(secrets.token_urlsafe(8), nonce=NONCE, verifier="v" * 43)
 
 
-async def test_a_new_key_is_asked_for_now_and_then(
-    fake: Fake, provider: Provider, monkeypatch: pytest.MonkeyPatch
+async def test_keys_are_fetched_again_for_an_invalid_token(
+    fake: FakeProvider, provider: Provider, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Proves R-AUTH-35: and not for each token that does not count."""
+    """Proves R-AUTH-35: keys are fetched again for an invalid token, but at most every `REFETCH_KEYS_EVERY` seconds."""
     assert (await exchange(provider))["sub"] == "ada"
     assert (await exchange(provider))["sub"] == "ada"
-    assert fake.asked.count("/jwks") == 1
+    assert fake.requests.count("/jwks") == 1
     fake.key = fake.signed_with = RSAKey.generate_key(2048, parameters={"kid": "2"})
     for _ in range(3):
         with pytest.raises(Unauthenticated):
             await exchange(provider)
-    assert fake.asked.count("/jwks") == 1
-    monkeypatch.setattr(providers, "ASK_AGAIN", 0.0)
+    assert fake.requests.count("/jwks") == 1
+    monkeypatch.setattr(providers, "REFETCH_KEYS_EVERY", 0.0)
     assert (await exchange(provider))["sub"] == "ada"
-    assert fake.asked.count("/jwks") == 2
+    assert fake.requests.count("/jwks") == 2
 
 
-async def test_the_wrong_key_does_not_count_though_keys_are_asked_for(
-    fake: Fake, provider: Provider, monkeypatch: pytest.MonkeyPatch
+async def test_token_signed_with_a_wrong_key_is_refused(
+    fake: FakeProvider, provider: Provider, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Proves R-AUTH-32."""
-    monkeypatch.setattr(providers, "ASK_AGAIN", 0.0)
+    """Proves R-AUTH-32: a token signed with a wrong key is refused, even after the keys were fetched again."""
+    monkeypatch.setattr(providers, "REFETCH_KEYS_EVERY", 0.0)
     fake.signed_with = RSAKey.generate_key(2048, parameters={"kid": "1"})
     with pytest.raises(Unauthenticated):
         await exchange(provider)
 
 
-async def test_userinfo_adds_and_replaces_nothing(fake: Fake, provider: Provider) -> None:
-    """Proves R-AUTH-32: of whom the ID token is, and nobody else."""
+async def test_userinfo_adds_claims_and_replaces_none(
+    fake: FakeProvider, provider: Provider
+) -> None:
+    """Proves R-AUTH-32: userinfo adds claims about the subject of the ID token, and replaces no claim."""
     fake.metadata["userinfo_endpoint"] = f"{fake.issuer}/userinfo"
     fake.userinfo = {"sub": "ada", "email": "ada@example.org", "iss": "another"}
     claims = await exchange(provider)
@@ -158,18 +160,18 @@ async def test_userinfo_adds_and_replaces_nothing(fake: Fake, provider: Provider
         ),
     ],
 )
-async def test_an_address_is_verified_by_who_says_it(
-    fake: Fake,
+async def test_address_is_verified_by_its_own_source(
+    fake: FakeProvider,
     provider: Provider,
     claims: dict[str, Any],
     userinfo: dict[str, Any],
     verified: str | None,
 ) -> None:
-    """Proves R-AUTH-38: one place says of the address in another place nothing."""
+    """Proves R-AUTH-38: `email_verified` applies only to the address from the same source."""
     fake.metadata["userinfo_endpoint"] = f"{fake.issuer}/userinfo"
     fake.claims, fake.userinfo = claims, {"sub": "ada"} | userinfo
-    found = await exchange(provider)
-    assert (found.get("email") if found.get("email_verified") is True else None) == verified
+    merged = await exchange(provider)
+    assert (merged.get("email") if merged.get("email_verified") is True else None) == verified
 
 
 @pytest.mark.parametrize(
@@ -184,10 +186,10 @@ async def test_an_address_is_verified_by_who_says_it(
     ],
     ids=str,
 )
-async def test_a_provider_that_is_not_what_it_should_be_is_away(
-    fake: Fake, provider: Provider, changed: dict[str, Any]
+async def test_provider_with_wrong_metadata_is_unavailable(
+    fake: FakeProvider, provider: Provider, changed: dict[str, Any]
 ) -> None:
-    """Proves R-AUTH-35: another's metadata, no endpoints, endpoints anybody can listen to."""
+    """Proves R-AUTH-35: metadata of another issuer, without endpoints, or with unencrypted endpoints is refused."""
     fake.metadata |= changed
     with pytest.raises(Unavailable):
         await provider.authorization_url(state="s", nonce=NONCE, verifier="v" * 43)

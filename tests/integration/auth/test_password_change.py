@@ -1,4 +1,4 @@
-"""Changing one's password."""
+"""Changes of the caller's own password."""
 
 import asyncio
 
@@ -9,7 +9,7 @@ from svgx_common.contract.errors import Conflict, Forbidden, Invalid, InvalidCre
 from svgx_common.messaging.bus import Bus
 from tests.integration.auth.conftest import Tables
 from tests.integration.auth.test_accounts import PASSWORD, caller_of, create, login
-from tests.integration.auth.test_sessions import refresh, refused
+from tests.integration.auth.test_sessions import expect_refused_refresh, refresh
 
 NEW = "another one nobody thinks of"
 
@@ -19,20 +19,20 @@ async def change(bus: Bus, of: Tokens, old: str = PASSWORD, new: str = NEW) -> N
     await bus.ask(CHANGE_PASSWORD, request, caller=caller_of(of))
 
 
-async def test_a_changed_password_ends_the_other_sessions(bus: Bus) -> None:
-    """Proves R-AUTH-17: the one that asks goes on, and only the new password signs in."""
+async def test_password_change_ends_the_other_sessions(bus: Bus) -> None:
+    """Proves R-AUTH-17: a change ends all sessions except the caller's, and only the new password signs in."""
     user = await create(bus)
     here, there = await login(bus, user.username), await login(bus, user.username)
     await change(bus, here)
-    await refused(bus, there.refresh_token)
+    await expect_refused_refresh(bus, there.refresh_token)
     await refresh(bus, here.refresh_token)
     with pytest.raises(InvalidCredentials):
         await login(bus, user.username)
     await login(bus, user.username, NEW)
 
 
-async def test_the_old_password_is_needed(bus: Bus) -> None:
-    """Proves R-AUTH-17: a token that was left behind is not enough."""
+async def test_password_change_requires_the_old_password(bus: Bus) -> None:
+    """Proves R-AUTH-17: an access token without the old password cannot change the password."""
     user = await create(bus)
     here, there = await login(bus, user.username), await login(bus, user.username)
     with pytest.raises(Forbidden) as refusal:
@@ -43,8 +43,8 @@ async def test_the_old_password_is_needed(bus: Bus) -> None:
 
 
 @pytest.mark.parametrize("new", ["password1234", PASSWORD, "the username"])
-async def test_a_new_password_must_be_new_and_good(bus: Bus, new: str) -> None:
-    """Proves R-AUTH-14 and R-AUTH-17: the field is named, and nothing is changed."""
+async def test_easy_or_unchanged_password_is_refused(bus: Bus, new: str) -> None:
+    """Proves R-AUTH-14 and R-AUTH-17: an easy or unchanged password is refused with the field's name."""
     user = await create(bus)
     signed_in = await login(bus, user.username)
     with pytest.raises(Invalid) as refusal:
@@ -53,15 +53,15 @@ async def test_a_new_password_must_be_new_and_good(bus: Bus, new: str) -> None:
     await login(bus, user.username)
 
 
-async def test_an_easy_password_makes_no_account(bus: Bus) -> None:
-    """Proves R-AUTH-14."""
+async def test_easy_password_creates_no_account(bus: Bus) -> None:
+    """Proves R-AUTH-14: an account cannot be created with an easy password."""
     with pytest.raises(Invalid) as refusal:
         await create(bus, password="password1234")
     assert refusal.value.field == "password"
 
 
-async def test_of_two_changes_at_once_one_is_made(bus: Bus, tables: Tables) -> None:
-    """Proves R-AUTH-17: the other one did not have the password any more."""
+async def test_one_of_two_simultaneous_changes_succeeds(bus: Bus, tables: Tables) -> None:
+    """Proves R-AUTH-17: of two simultaneous changes one succeeds, because the other has an outdated old password."""
     user = await create(bus)
     signed_in = await login(bus, user.username)
     await tables.execute("BEGIN")
@@ -75,8 +75,8 @@ async def test_of_two_changes_at_once_one_is_made(bus: Bus, tables: Tables) -> N
     assert [type(answer) for answer in answers if answer is not None] == [Conflict]
 
 
-async def test_who_signs_in_meanwhile_is_signed_out_too(bus: Bus, tables: Tables) -> None:
-    """Proves R-AUTH-17: the old password was right when it was checked, and is not any more."""
+async def test_log_in_during_a_password_change_is_refused(bus: Bus, tables: Tables) -> None:
+    """Proves R-AUTH-17: a log-in is refused when the password changes after it was checked."""
     user = await create(bus)
     await tables.execute("BEGIN")
     await tables.execute("UPDATE account SET password_hash = 'new' WHERE id = $1", user.id)

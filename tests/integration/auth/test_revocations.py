@@ -1,4 +1,4 @@
-"""What ends access tokens, as a gateway sees it: on the broadcast, and on a start afterwards."""
+"""Revocations of access tokens, as gateways see them: in the broadcast, and in the list after a later start."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -32,28 +32,28 @@ from tests.integration.auth.conftest import SECRET, Tables
 from tests.integration.auth.test_accounts import caller_of, create, login
 from tests.integration.auth.test_administration import update
 from tests.integration.auth.test_password_change import change
-from tests.integration.auth.test_sessions import age, refresh
+from tests.integration.auth.test_sessions import age_spent_tokens, refresh
 
 SOMEWHERE = HTTPConnection({"type": "http", "headers": []})
 
 
-async def anybody(_: HTTPConnection) -> None:
-    """Nobody asks too often here."""
+async def no_limit(_: HTTPConnection) -> None:
+    """Limit nothing."""
 
 
 class Gateway:
-    """What a gateway knows."""
+    """The part of a gateway that checks tokens and keys."""
 
     def __init__(self, bus: Bus) -> None:
         self.revocations = Revocations(bus)
-        self.news = asyncio.Event()
-        self.revocations.on_revoked(self.news.set)
+        self.revoked = asyncio.Event()
+        self.revocations.on_revoked(self.revoked.set)
         self._identities = Identities(
-            TokenKeys(bus, SECRET), ApiKeys(bus, self.revocations), self.revocations, anybody
+            TokenKeys(bus, SECRET), ApiKeys(bus, self.revocations), self.revocations, no_limit
         )
 
-    async def know(self) -> None:
-        """Wait until auth has been heard from."""
+    async def wait_ready(self) -> None:
+        """Wait until the gateway has received the list of revocations."""
         async with asyncio.timeout(10):
             while True:
                 try:
@@ -62,11 +62,11 @@ class Gateway:
                     await asyncio.sleep(0)
 
     async def admits(self, signed_in: Tokens) -> bool:
-        """Whether the access token counts."""
+        """Return whether the gateway accepts the access token."""
         return await self.caller(signed_in.access_token) is not None
 
     async def caller(self, token: str) -> Caller | None:
-        """Whom a token or a key names, if it counts."""
+        """Return the caller of an access token or API key, or None when it is refused."""
         try:
             identity = await self._identities.of_token(token, SOMEWHERE)
         except Unauthenticated:
@@ -78,7 +78,7 @@ class Gateway:
 async def started(bus: Bus) -> AsyncIterator[Gateway]:
     gateway = Gateway(bus)
     await gateway.revocations.start()
-    await gateway.know()
+    await gateway.wait_ready()
     await bus.settle()
     try:
         yield gateway
@@ -87,48 +87,48 @@ async def started(bus: Bus) -> AsyncIterator[Gateway]:
 
 
 @dataclass
-class People:
-    """Two sessions of one account, and one of another."""
+class SignedIn:
+    """Two sessions of one account, and one session of another account."""
 
     here: Tokens
     there: Tokens
     other: Tokens
 
 
-async def log_out(bus: Bus, of: People, _: Tables) -> None:
+async def log_out(bus: Bus, of: SignedIn, _: Tables) -> None:
     await bus.ask(LOGOUT, LogoutRequest(), caller=caller_of(of.here))
 
 
-async def end_it_from_there(bus: Bus, of: People, _: Tables) -> None:
+async def end_it_from_there(bus: Bus, of: SignedIn, _: Tables) -> None:
     request = EndSessionRequest(session_id=caller_of(of.here).session_id)
     await bus.ask(END_SESSION, request, caller=caller_of(of.there))
 
 
-async def change_the_password_there(bus: Bus, of: People, _: Tables) -> None:
+async def change_the_password_there(bus: Bus, of: SignedIn, _: Tables) -> None:
     await change(bus, of.there)
 
 
-async def use_a_spent_token(bus: Bus, of: People, tables: Tables) -> None:
+async def use_a_spent_token(bus: Bus, of: SignedIn, tables: Tables) -> None:
     await refresh(bus, of.here.refresh_token)
-    await age(tables, 31)
+    await age_spent_tokens(tables, 31)
     with pytest.raises(Unauthenticated):
         await refresh(bus, of.here.refresh_token)
 
 
-async def disable(bus: Bus, of: People, _: Tables) -> None:
+async def disable(bus: Bus, of: SignedIn, _: Tables) -> None:
     await update(bus, of.here.user, disabled=True)
 
 
-async def delete(bus: Bus, of: People, _: Tables) -> None:
+async def delete(bus: Bus, of: SignedIn, _: Tables) -> None:
     await bus.ask(DELETE_USER, UserRequest(user_id=of.here.user.id))
 
 
-async def demote(bus: Bus, of: People, _: Tables) -> None:
+async def demote(bus: Bus, of: SignedIn, _: Tables) -> None:
     await update(bus, of.here.user, role=Role.VIEWER)
 
 
 @pytest.mark.parametrize(
-    ("act", "there_goes_on"),
+    ("act", "there_continues"),
     [
         (log_out, True),
         (end_it_from_there, True),
@@ -139,63 +139,66 @@ async def demote(bus: Bus, of: People, _: Tables) -> None:
         (demote, False),
     ],
 )
-async def test_what_ends_access_tokens(
+async def test_access_tokens_end_at_once(
     bus: Bus,
     tables: Tables,
-    act: Callable[[Bus, People, Tables], Awaitable[None]],
-    there_goes_on: bool,
+    act: Callable[[Bus, SignedIn, Tables], Awaitable[None]],
+    there_continues: bool,
 ) -> None:
-    """Proves R-AUTH-18: at once, on a gateway that listens and on one that starts later, and nobody else's."""
+    """Proves R-AUTH-18: access tokens end at once, on a connected gateway and on a gateway that starts later.
+
+    Tokens of other accounts stay valid.
+    """
     user = await create(bus)
-    people = People(
+    signed_in = SignedIn(
         await login(bus, user.username),
         await login(bus, user.username),
         await login(bus, (await create(bus)).username),
     )
     async with started(bus) as gateway:
-        for one in (people.here, people.there, people.other):
-            assert await gateway.admits(one)
-        gateway.news.clear()
-        await act(bus, people, tables)
+        for session in (signed_in.here, signed_in.there, signed_in.other):
+            assert await gateway.admits(session)
+        gateway.revoked.clear()
+        await act(bus, signed_in, tables)
         async with asyncio.timeout(1):
-            await gateway.news.wait()
+            await gateway.revoked.wait()
         async with started(bus) as later:
             for each in (gateway, later):
-                assert not await each.admits(people.here)
-                assert await each.admits(people.there) == there_goes_on
-                assert await each.admits(people.other)
+                assert not await each.admits(signed_in.here)
+                assert await each.admits(signed_in.there) == there_continues
+                assert await each.admits(signed_in.other)
 
 
-async def test_a_new_role_comes_with_the_next_token(bus: Bus) -> None:
-    """Proves R-AUTH-18: of the same second, too; nobody is signed out."""
+async def test_new_role_ends_the_access_token(bus: Bus) -> None:
+    """Proves R-AUTH-18: a changed role ends the access token, even of the same second, and the session continues."""
     user = await create(bus)
     signed_in = await login(bus, user.username)
     async with started(bus) as gateway:
         for role in (Role.VIEWER, Role.EDITOR, Role.VIEWER):
-            gateway.news.clear()
+            gateway.revoked.clear()
             await update(bus, user, role=role)
-            await gateway.news.wait()
+            await gateway.revoked.wait()
             assert not await gateway.admits(signed_in)
             signed_in = await refresh(bus, signed_in.refresh_token)
             assert await gateway.admits(signed_in)
             assert caller_of(signed_in).role is role
 
 
-async def test_a_restored_account_signs_in_anew(bus: Bus) -> None:
-    """Proves R-AUTH-18: the tokens from before stay ended."""
+async def test_restored_account_has_to_sign_in_again(bus: Bus) -> None:
+    """Proves R-AUTH-18: after a restore, the account's old tokens stay ended, and new ones are accepted."""
     user = await create(bus)
     before = await login(bus, user.username)
     async with started(bus) as gateway:
-        gateway.news.clear()
+        gateway.revoked.clear()
         await bus.ask(DELETE_USER, UserRequest(user_id=user.id))
-        await gateway.news.wait()
+        await gateway.revoked.wait()
         await bus.ask(RESTORE_USER, UserRequest(user_id=user.id))
         assert not await gateway.admits(before)
         assert await gateway.admits(await login(bus, user.username))
 
 
-async def test_what_changes_nothing_ends_nothing(bus: Bus, tables: Tables) -> None:
-    """Proves R-AUTH-18: a name, or the role that is there already."""
+async def test_change_without_effect_ends_no_token(bus: Bus, tables: Tables) -> None:
+    """Proves R-AUTH-18: a change of the name, or to the current role, ends no token."""
     user = await create(bus)
     signed_in = await login(bus, user.username)
     await update(bus, user, role=user.role, username=f"{user.username}-new", disabled=False)
@@ -203,10 +206,8 @@ async def test_what_changes_nothing_ends_nothing(bus: Bus, tables: Tables) -> No
         assert await gateway.admits(signed_in)
 
 
-async def test_a_token_made_while_the_role_changes_is_of_the_old_or_the_new(
-    bus: Bus, tables: Tables
-) -> None:
-    """Proves R-AUTH-18: refreshing waits for the change, and the token it gets counts."""
+async def test_refresh_during_a_role_change_gets_the_new_role(bus: Bus, tables: Tables) -> None:
+    """Proves R-AUTH-18: a refresh waits for a change of the role, and gets a valid token with the new role."""
     user = await create(bus)
     signed_in = await login(bus, user.username)
     await tables.execute("BEGIN")
@@ -226,8 +227,8 @@ async def test_a_token_made_while_the_role_changes_is_of_the_old_or_the_new(
         assert not await gateway.admits(signed_in)
 
 
-async def test_it_is_told_as_long_as_the_token_would_count(bus: Bus, tables: Tables) -> None:
-    """Proves R-AUTH-19: to the last moment; also after a refresh."""
+async def test_revocation_is_listed_until_the_token_expires(bus: Bus, tables: Tables) -> None:
+    """Proves R-AUTH-19: a session's `access_until` is the end of its newest access token, even after a refresh."""
     signed_in = await login(bus, (await create(bus)).username)
     for _ in range(2):
         claims = tokens.verify(signed_in.access_token, CheckingKeys(secret_key(SECRET)))
@@ -239,8 +240,8 @@ async def test_it_is_told_as_long_as_the_token_would_count(bus: Bus, tables: Tab
         signed_in = await refresh(bus, signed_in.refresh_token)
 
 
-async def test_what_is_over_by_itself_is_not_told(bus: Bus, tables: Tables) -> None:
-    """Proves R-AUTH-19: once the last token has ended, there is nothing to refuse."""
+async def test_expired_revocation_is_not_listed(bus: Bus, tables: Tables) -> None:
+    """Proves R-AUTH-19: an ended session is not listed after its last access token has expired."""
     user = await create(bus)
     signed_in = await login(bus, user.username)
     await bus.ask(LOGOUT, LogoutRequest(), caller=caller_of(signed_in))

@@ -1,4 +1,4 @@
-"""Sessions: refreshed, listed, ended, and refused."""
+"""Sessions: refreshing, listing and ending them."""
 
 import asyncio
 import secrets
@@ -34,43 +34,43 @@ async def refresh(bus: Bus, token: str, client: Client | None = None) -> Tokens:
     return await bus.ask(REFRESH, RefreshRequest(refresh_token=token), client=client)
 
 
-async def refused(bus: Bus, token: str) -> None:
-    with pytest.raises(Unauthenticated) as refusal:
+async def expect_refused_refresh(bus: Bus, token: str) -> None:
+    with pytest.raises(Unauthenticated) as error:
         await refresh(bus, token)
-    assert refusal.value.field == "refresh_token"
+    assert error.value.field == "refresh_token"
 
 
 async def sessions(bus: Bus, of: Tokens) -> list[SessionInfo]:
     return (await bus.ask(LIST_SESSIONS, ListSessionsRequest(), caller=caller_of(of))).items
 
 
-async def age(tables: Tables, seconds: int) -> None:
-    """Every spent token was spent so much earlier."""
+async def age_spent_tokens(tables: Tables, seconds: int) -> None:
+    """Move the time at which tokens were spent `seconds` into the past."""
     await tables.execute(
         "UPDATE refresh_token SET spent_at = spent_at - make_interval(secs => $1)", seconds
     )
 
 
 @pytest.mark.parametrize("change", ["expires_at = now()", "ended_at = now()", "idle_until = now()"])
-async def test_an_ended_session_is_not_refreshed(bus: Bus, tables: Tables, change: str) -> None:
-    """Proves R-AUTH-6: a token is good only while its session lives."""
+async def test_ended_session_cannot_be_refreshed(bus: Bus, tables: Tables, change: str) -> None:
+    """Proves R-AUTH-6: a refresh token is valid only while its session is live."""
     signed_in = await login(bus, (await create(bus)).username)
     await tables.execute(f"UPDATE session SET {change} WHERE account_id = $1", signed_in.user.id)
-    await refused(bus, signed_in.refresh_token)
+    await expect_refused_refresh(bus, signed_in.refresh_token)
 
 
-async def test_a_refused_refresh_spends_nothing(bus: Bus, tables: Tables) -> None:
-    """Proves R-AUTH-6: who is enabled again goes on with the token it has."""
+async def test_refused_refresh_does_not_spend_the_token(bus: Bus, tables: Tables) -> None:
+    """Proves R-AUTH-6: a refused refresh does not spend the token; an enabled account can use it again."""
     signed_in = await login(bus, (await create(bus)).username)
     set_disabled = "UPDATE account SET disabled_at = {} WHERE id = $1"
     await tables.execute(set_disabled.format("now()"), signed_in.user.id)
-    await refused(bus, signed_in.refresh_token)
+    await expect_refused_refresh(bus, signed_in.refresh_token)
     await tables.execute(set_disabled.format("NULL"), signed_in.user.id)
     await refresh(bus, signed_in.refresh_token)
 
 
-async def test_a_session_goes_on(bus: Bus) -> None:
-    """Proves R-AUTH-6: from token to token, each another one."""
+async def test_each_refresh_continues_the_session(bus: Bus) -> None:
+    """Proves R-AUTH-6: each refresh returns a new token of the same session."""
     signed_in = await login(bus, (await create(bus)).username)
     token, session_id = signed_in.refresh_token, caller_of(signed_in).session_id
     seen = {token}
@@ -83,7 +83,7 @@ async def test_a_session_goes_on(bus: Bus) -> None:
 
 
 async def test_fifty_refreshes_at_once_get_one_successor(backing: DevStack, bus: Bus) -> None:
-    """Proves R-AUTH-10: of two replicas, and all of them stay signed in."""
+    """Proves R-AUTH-10: 50 refreshes of one token at the same time, on two replicas, get the same successor."""
     signed_in = await login(bus, (await create(bus)).username)
     async with replica(backing):
         answers = await asyncio.gather(*(refresh(bus, signed_in.refresh_token) for _ in range(50)))
@@ -93,14 +93,14 @@ async def test_fifty_refreshes_at_once_get_one_successor(backing: DevStack, bus:
     await refresh(bus, answers[0].refresh_token)
 
 
-async def test_a_spent_token_ends_its_session(bus: Bus, tables: Tables) -> None:
-    """Proves R-AUTH-11: past the grace, for the thief and for the owner, and for no other session."""
+async def test_spent_token_ends_its_session_after_the_grace(bus: Bus, tables: Tables) -> None:
+    """Proves R-AUTH-11: the use of a spent token after the grace ends its session, and no other session."""
     user = await create(bus)
     signed_in, elsewhere = await login(bus, user.username), await login(bus, user.username)
     newest = await refresh(bus, signed_in.refresh_token)
-    await age(tables, 31)
-    await refused(bus, signed_in.refresh_token)
-    await refused(bus, newest.refresh_token)
+    await age_spent_tokens(tables, 31)
+    await expect_refused_refresh(bus, signed_in.refresh_token)
+    await expect_refused_refresh(bus, newest.refresh_token)
     await refresh(bus, elsewhere.refresh_token)
     reason = await tables.fetchval(
         "SELECT end_reason FROM session WHERE id = $1", caller_of(signed_in).session_id
@@ -108,26 +108,28 @@ async def test_a_spent_token_ends_its_session(bus: Bus, tables: Tables) -> None:
     assert reason == "reuse"
 
 
-async def test_the_grace_lasts(bus: Bus, tables: Tables) -> None:
-    """Proves R-AUTH-10: up to its end."""
+async def test_spent_token_gets_the_same_successor_within_the_grace(
+    bus: Bus, tables: Tables
+) -> None:
+    """Proves R-AUTH-10: within the grace, a spent token gets the same successor again."""
     signed_in = await login(bus, (await create(bus)).username)
     first = await refresh(bus, signed_in.refresh_token)
-    await age(tables, 20)
+    await age_spent_tokens(tables, 20)
     again = await refresh(bus, signed_in.refresh_token)
     assert again.refresh_token == first.refresh_token
 
 
-async def test_the_grace_is_the_direct_predecessors(bus: Bus) -> None:
-    """Proves R-AUTH-11: a token whose successor is spent too has no business any more, however recent."""
+async def test_token_with_a_spent_successor_ends_the_session(bus: Bus) -> None:
+    """Proves R-AUTH-11: a token with a spent successor ends the session when it is used, even within the grace."""
     first = await login(bus, (await create(bus)).username)
     second = await refresh(bus, first.refresh_token)
     third = await refresh(bus, second.refresh_token)
-    await refused(bus, first.refresh_token)
-    await refused(bus, third.refresh_token)
+    await expect_refused_refresh(bus, first.refresh_token)
+    await expect_refused_refresh(bus, third.refresh_token)
 
 
-async def test_a_new_secret_is_no_theft(backing: DevStack, bus: Bus, tables: Tables) -> None:
-    """Proves R-AUTH-10: the successor made with the old secret stays good."""
+async def test_changed_secret_ends_no_session(backing: DevStack, bus: Bus, tables: Tables) -> None:
+    """Proves R-AUTH-10: after the server's secret has changed, the reuse of a token is refused, but ends no session."""
     signed_in = await login(bus, (await create(bus)).username)
     newest = await refresh(bus, signed_in.refresh_token)
     await tables.execute(
@@ -141,12 +143,12 @@ async def test_a_new_secret_is_no_theft(backing: DevStack, bus: Bus, tables: Tab
         other,
         caller_of(newest).session_id,
     )
-    await refused(bus, signed_in.refresh_token)
+    await expect_refused_refresh(bus, signed_in.refresh_token)
     assert len(await sessions(bus, newest)) == 1
 
 
 async def test_no_token_outlives_its_session(bus: Bus, tables: Tables) -> None:
-    """Proves R-AUTH-12: refreshing does not move the session's end, and access ends with it."""
+    """Proves R-AUTH-12: refreshing does not extend a session, and an access token expires at the latest with it."""
     signed_in = await login(bus, (await create(bus)).username)
     (ends,) = [each.expires_at for each in await sessions(bus, signed_in)]
     renewed = await refresh(bus, signed_in.refresh_token)
@@ -160,8 +162,11 @@ async def test_no_token_outlives_its_session(bus: Bus, tables: Tables) -> None:
     assert 50 <= last.expires_in == claims.expires_at - claims.issued_at <= 60
 
 
-async def test_a_session_that_nobody_uses_ends(bus: Bus, tables: Tables) -> None:
-    """Proves R-AUTH-12: each refresh puts it off; what has ended so is not listed, and not ended again."""
+async def test_idle_session_ends(bus: Bus, tables: Tables) -> None:
+    """Proves R-AUTH-12: a session without a refresh ends after the idle time, and each refresh extends that time.
+
+    A session that ended in this way is not listed, and cannot be ended.
+    """
     user = await create(bus)
     signed_in, unused = await login(bus, user.username), await login(bus, user.username)
     find = "SELECT idle_until - last_used_at FROM session WHERE id = $1"
@@ -178,15 +183,15 @@ async def test_a_session_that_nobody_uses_ends(bus: Bus, tables: Tables) -> None
         "UPDATE session SET idle_until = idle_until - interval '1 min' WHERE account_id = $1",
         user.id,
     )
-    await refused(bus, unused.refresh_token)
+    await expect_refused_refresh(bus, unused.refresh_token)
     assert [each.id for each in await sessions(bus, renewed)] == [caller_of(renewed).session_id]
     request = EndSessionRequest(session_id=caller_of(unused).session_id)
     with pytest.raises(NotFound):
         await bus.ask(END_SESSION, request, caller=caller_of(renewed))
 
 
-async def test_my_sessions(bus: Bus, tables: Tables) -> None:
-    """Proves R-AUTH-13: mine alone, the living, in pages, newest first, with where they were used last."""
+async def test_session_pages_have_the_callers_live_sessions(bus: Bus, tables: Tables) -> None:
+    """Proves R-AUTH-13: the pages have the caller's live sessions, newest first, with the client of their last use."""
     user = await create(bus)
     opened = [await login(bus, user.username) for _ in range(3)]
     await login(bus, (await create(bus)).username)
@@ -212,18 +217,18 @@ async def test_my_sessions(bus: Bus, tables: Tables) -> None:
         await bus.ask(LIST_SESSIONS, ListSessionsRequest(cursor="x"), caller=caller)
 
 
-async def test_logging_out_ends_the_session(bus: Bus) -> None:
-    """Proves R-AUTH-13: this one, and asking twice is no error."""
+async def test_log_out_ends_only_the_callers_session(bus: Bus) -> None:
+    """Proves R-AUTH-13: logging out ends the caller's session only, and logging out twice is no error."""
     user = await create(bus)
     signed_in, elsewhere = await login(bus, user.username), await login(bus, user.username)
     for _ in range(2):
         await bus.ask(LOGOUT, LogoutRequest(), caller=caller_of(signed_in))
-    await refused(bus, signed_in.refresh_token)
+    await expect_refused_refresh(bus, signed_in.refresh_token)
     assert [each.id for each in await sessions(bus, elsewhere)] == [caller_of(elsewhere).session_id]
 
 
-async def test_one_ends_ones_own_sessions(bus: Bus) -> None:
-    """Proves R-AUTH-13: and nobody else's."""
+async def test_caller_can_end_only_own_sessions(bus: Bus) -> None:
+    """Proves R-AUTH-13: a caller can end the sessions of the caller's account, and no others."""
     user = await create(bus)
     signed_in, lost = await login(bus, user.username), await login(bus, user.username)
     stranger = await login(bus, (await create(bus)).username)
@@ -233,14 +238,17 @@ async def test_one_ends_ones_own_sessions(bus: Bus) -> None:
     await bus.ask(END_SESSION, request, caller=caller_of(signed_in))
     with pytest.raises(NotFound):
         await bus.ask(END_SESSION, request, caller=caller_of(signed_in))
-    await refused(bus, lost.refresh_token)
+    await expect_refused_refresh(bus, lost.refresh_token)
     await refresh(bus, signed_in.refresh_token)
 
 
-async def test_what_has_been_over_for_long_is_forgotten(
+async def test_old_sessions_are_removed_after_a_week(
     backing: DevStack, bus: Bus, tables: Tables
 ) -> None:
-    """Proves R-AUTH-13: with its tokens, at the next start at the latest; what is over since yesterday is kept."""
+    """Proves R-AUTH-13: a start removes sessions that ended or expired more than a week ago, with their tokens.
+
+    A session that ended yesterday is kept.
+    """
     user = await create(bus)
     opened = [await login(bus, user.username) for _ in range(4)]
     ids = [caller_of(each).session_id for each in opened]
@@ -261,8 +269,8 @@ async def test_what_has_been_over_for_long_is_forgotten(
     await refresh(bus, opened[3].refresh_token)
 
 
-async def test_every_sign_in_is_a_session_of_its_own(bus: Bus) -> None:
-    """Proves R-AUTH-13: with tokens of its own; nothing of it is chosen by who signs in."""
+async def test_each_log_in_opens_its_own_session(bus: Bus) -> None:
+    """Proves R-AUTH-13: each log-in opens a session with its own tokens, and the client chooses none of them."""
     user = await create(bus)
     opened = [await login(bus, user.username) for _ in range(3)]
     claims = [tokens.verify(each.access_token, CheckingKeys(secret_key(SECRET))) for each in opened]

@@ -42,7 +42,7 @@ async def test_until_auth_is_heard_from_nobody_is_let_through(
         with pytest.raises(ConnectionError):
             await gateway.revocations.ready()
         async with replica(backing):
-            await gateway.know()
+            await gateway.wait_ready()
             assert await gateway.admits(signed_in)
         assert await gateway.admits(signed_in)
     finally:
@@ -67,10 +67,10 @@ async def test_what_was_not_heard_is_asked_for(
     async with replica(backing):
         signed_in = await login(lone_bus, (await create(lone_bus)).username)
         async with started(lone_bus) as gateway:
-            gateway.news.clear()
+            gateway.revoked.clear()
             await end_in_silence(backing, caller_of(signed_in).session_id)
             async with asyncio.timeout(10):
-                await gateway.news.wait()
+                await gateway.revoked.wait()
             assert not await gateway.admits(signed_in)
 
 
@@ -79,13 +79,13 @@ async def test_after_a_reconnect_it_asks_at_once(backing: DevStack, lone_bus: Bu
     async with replica(backing):
         signed_in = await login(lone_bus, (await create(lone_bus)).username)
         async with started(lone_bus) as gateway:
-            gateway.news.clear()
+            gateway.revoked.clear()
             await end_in_silence(backing, caller_of(signed_in).session_id)
             nats = backing.process("nats")
             nats.kill()
             await nats.wait_ready()
             async with asyncio.timeout(revocations.POLL / 2):
-                await gateway.news.wait()
+                await gateway.revoked.wait()
             assert not await gateway.admits(signed_in)
 
 

@@ -1,8 +1,8 @@
-"""Which addresses are one caller's."""
+"""The key under which failed attempts from an address are counted."""
 
 import pytest
 
-from svgx_auth.passwords.attempts import network
+from svgx_auth.passwords.attempts import address_key
 
 
 @pytest.mark.parametrize(
@@ -16,6 +16,13 @@ from svgx_auth.passwords.attempts import network
         ("testclient", "testclient", True),
     ],
 )
-def test_whose_an_address_is(one: str, other: str, same: bool) -> None:
-    """Proves R-AUTH-20: an IPv6 caller has 64 bits to choose from."""
-    assert (network(one) == network(other)) == same
+def test_addresses_of_one_customer_have_one_key(one: str, other: str, same: bool) -> None:
+    """Proves R-AUTH-20: addresses of one IPv6 /64 network are counted together."""
+    assert (address_key(one) == address_key(other)) == same
+
+
+def test_address_key_of_a_text_that_is_no_address_is_the_text() -> None:
+    """Proves R-AUTH-20: failures from an unknown address are counted under the text that names it."""
+    assert address_key("testclient") == "testclient"
+    assert address_key("::ffff:192.0.2.1") == "192.0.2.1"
+    assert address_key("2001:db8:1:2::1") == "2001:db8:1:2::/64"

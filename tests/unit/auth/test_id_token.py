@@ -1,4 +1,4 @@
-"""ID tokens, ours and hostile ones."""
+"""The check of ID tokens: valid and forged ones."""
 
 import base64
 import hmac
@@ -11,7 +11,7 @@ from joserfc import jwt
 from joserfc.jwk import ECKey, KeySet, OctKey, OKPKey, RSAKey
 
 from svgx_auth.oidc import id_token
-from svgx_auth.oidc.id_token import NotValid
+from svgx_auth.oidc.id_token import InvalidIdToken
 
 ISSUER, CLIENT, NONCE = "https://id.example.org", "svgx", "n" * 43
 RSA = RSAKey.generate_key(2048, parameters={"kid": "rsa"})
@@ -22,9 +22,9 @@ KEYS = KeySet.import_key_set({"keys": [key.as_dict(private=False) for key in (RS
 
 
 def claims(**changed: Any) -> dict[str, Any]:
-    """Good ones, but for what is changed; None leaves a claim out."""
+    """Return valid claims with changes. None leaves a claim out."""
     now = int(time.time())
-    found = {
+    payload = {
         "iss": ISSUER,
         "aud": CLIENT,
         "sub": "ada",
@@ -33,7 +33,7 @@ def claims(**changed: Any) -> dict[str, Any]:
         "nonce": NONCE,
         **changed,
     }
-    return {name: value for name, value in found.items() if value is not None}
+    return {name: value for name, value in payload.items() if value is not None}
 
 
 def read(token: object) -> dict[str, Any]:
@@ -43,8 +43,10 @@ def read(token: object) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("key", "algorithm"), [(RSA, "RS256"), (RSA, "PS256"), (EC, "ES256"), (ED, "Ed25519")]
 )
-def test_the_providers_token_counts(key: RSAKey | ECKey | OKPKey, algorithm: str) -> None:
-    """Proves R-AUTH-32: by each kind of key."""
+def test_token_signed_by_the_provider_is_accepted(
+    key: RSAKey | ECKey | OKPKey, algorithm: str
+) -> None:
+    """Proves R-AUTH-32: a token that the provider signed is accepted, with each kind of key."""
     token = jwt.encode({"alg": algorithm, "kid": key.kid}, claims(), key, algorithms=[algorithm])
     assert read(token)["sub"] == "ada"
 
@@ -74,15 +76,15 @@ def test_the_providers_token_counts(key: RSAKey | ECKey | OKPKey, algorithm: str
     ],
     ids=str,
 )
-def test_other_claims_do_not_count(changed: dict[str, Any]) -> None:
-    """Proves R-AUTH-32: signed as they are."""
+def test_token_with_wrong_claims_is_refused(changed: dict[str, Any]) -> None:
+    """Proves R-AUTH-32: a token with a wrong or missing claim is refused, although its signature is valid."""
     token = jwt.encode({"alg": "RS256", "kid": "rsa"}, claims(**changed), RSA)
-    with pytest.raises(NotValid):
+    with pytest.raises(InvalidIdToken):
         read(token)
 
 
-def test_for_several_and_for_us_counts() -> None:
-    """Proves R-AUTH-32: when it says so."""
+def test_token_for_several_audiences_is_accepted_with_an_authorized_party() -> None:
+    """Proves R-AUTH-32: a token for several audiences is accepted when this client is the authorized party."""
     token = jwt.encode(
         {"alg": "RS256", "kid": "rsa"}, claims(aud=[CLIENT, "another"], azp=CLIENT), RSA
     )
@@ -90,7 +92,7 @@ def test_for_several_and_for_us_counts() -> None:
 
 
 def by_hand(header: dict[str, str], secret: bytes) -> str:
-    """A token signed by HMAC: no library signs with a public key as the secret."""
+    """Return a token signed with HMAC-SHA256 without a library, because libraries refuse a public key as secret."""
 
     def part(content: bytes) -> str:
         return base64.urlsafe_b64encode(content).rstrip(b"=").decode()
@@ -99,15 +101,19 @@ def by_hand(header: dict[str, str], secret: bytes) -> str:
     return f"{signed}.{part(hmac.digest(secret, signed.encode(), 'sha256'))}"
 
 
-def test_other_signatures_do_not_count() -> None:
-    """Proves R-AUTH-32: another's key, the public key as a secret, the client's secret, none; keys it brings itself."""
-    bring = {"alg": "RS256", "jwk": STRANGER.as_dict(private=False)}
+def test_token_without_the_providers_signature_is_refused() -> None:
+    """Proves R-AUTH-32: a token without the provider's signature is refused.
+
+    The forged tokens use another key, the public key as a secret, the client's secret, no signature, or a key that the
+    token itself contains.
+    """
+    embedded_key = {"alg": "RS256", "jwk": STRANGER.as_dict(private=False)}
     secret = OctKey.import_key("not a secret: a test, and long enough")
     good = jwt.encode({"alg": "RS256", "kid": "rsa"}, claims(), RSA)
     head, body, signature = good.split(".")
     for token in (
         jwt.encode({"alg": "RS256", "kid": "rsa"}, claims(), STRANGER),
-        jwt.encode(bring, claims(), STRANGER),
+        jwt.encode(embedded_key, claims(), STRANGER),
         by_hand({"alg": "HS256", "kid": "rsa"}, RSA.as_pem(private=False)),
         jwt.encode({"alg": "HS256"}, claims(), secret),
         by_hand({"alg": "none"}, b"").rpartition(".")[0] + ".",
@@ -119,5 +125,5 @@ def test_other_signatures_do_not_count() -> None:
         None,
         7,
     ):
-        with pytest.raises(NotValid):
+        with pytest.raises(InvalidIdToken):
             read(token)

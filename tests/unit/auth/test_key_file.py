@@ -1,4 +1,4 @@
-"""The file of private keys: what is in it, and how it is rotated."""
+"""The file of private keys: reading, writing and rotation."""
 
 import json
 import stat
@@ -27,8 +27,8 @@ def ids(ring: KeyRing) -> list[str | None]:
 
 
 @pytest.mark.parametrize("algorithm", ASYMMETRIC)
-def test_a_new_key_is_published_before_it_signs(algorithm: str) -> None:
-    """Proves R-AUTH-25: until then the one before signs; at first, none."""
+def test_new_key_is_published_before_it_signs(algorithm: str) -> None:
+    """Proves R-AUTH-25: until a new key signs, the previous key signs, or none when there is no previous key."""
     first = rotate(KeyRing(), algorithm, NOW)
     assert first.signing(NOW + LEAD - 1) is None
     key = first.signing(NOW + LEAD)
@@ -40,8 +40,8 @@ def test_a_new_key_is_published_before_it_signs(algorithm: str) -> None:
     assert second.signing(NOW + 10_000 + LEAD) == second.entries[1].key
 
 
-def test_a_key_stays_as_long_as_its_tokens() -> None:
-    """Proves R-AUTH-25: and goes then."""
+def test_key_stays_published_until_its_last_token_expires() -> None:
+    """Proves R-AUTH-25: a rotation removes a key when the last token that it signed has expired, and not earlier."""
     ring = rotate(KeyRing(), "ES256", NOW)
     ring = rotate(ring, "ES256", NOW + 10_000)
     superseded = NOW + 10_000 + LEAD
@@ -49,8 +49,8 @@ def test_a_key_stays_as_long_as_its_tokens() -> None:
     assert ids(rotate(ring, "ES256", superseded + KEEP))[:1] == ids(ring)[1:]
 
 
-def test_what_is_written_is_read(tmp_path: Path) -> None:
-    """Proves R-AUTH-25: and only its owner reads it."""
+def test_written_keys_are_read_back(tmp_path: Path) -> None:
+    """Proves R-AUTH-25: reading returns the written keys, and only the file's owner can read the file."""
     path = tmp_path / "keys.json"
     ring = KeyRing(tuple(generate(algorithm, NOW) for algorithm in ASYMMETRIC))
     key_file.write(path, ring)
@@ -58,22 +58,23 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
         entry.private() for entry in ring.entries
     ]
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
-    assert [each.name for each in tmp_path.iterdir()] == ["keys.json"]
+    assert [file.name for file in tmp_path.iterdir()] == ["keys.json"]
 
 
-def test_what_is_published_is_public() -> None:
-    """Proves R-AUTH-26: no private part of any kind of key."""
+def test_published_key_has_no_private_part() -> None:
+    """Proves R-AUTH-26: a published key contains no private part, for each kind of key."""
     for algorithm in ASYMMETRIC:
         public = generate(algorithm, NOW).public()
         assert not {"d", "p", "q", "dp", "dq", "qi", "k"} & set(public)
         assert {"kid", "alg", "use", "nbf", "kty"} <= set(public)
 
 
-def about(**changes: Any) -> dict[str, Any]:
+def metadata(**changes: Any) -> dict[str, Any]:
     return {"kid": "one", "alg": "Ed25519", "use": "sig"} | changes
 
 
-def broken() -> dict[str, Any]:
+def broken_files() -> dict[str, Any]:
+    """Return the contents of broken files, by a description of the defect."""
     okp = OKPKey.generate_key("Ed25519").as_dict(private=True)
     other = OKPKey.generate_key("Ed448").as_dict(private=True)
     with warnings.catch_warnings(action="ignore"):
@@ -81,39 +82,39 @@ def broken() -> dict[str, Any]:
     p384 = ECKey.generate_key("P-384").as_dict(private=True)
     secret = OctKey.generate_key(256).as_dict(private=True)
     public = OKPKey.generate_key("Ed25519").as_dict(private=False)
-    good = okp | about()
+    good = okp | metadata()
     return {
-        "no JSON": "{",
+        "not JSON": "{",
         "an array": [],
-        "keys of another kind": {"keys": ["x"]},
+        "keys that are no objects": {"keys": ["x"]},
         "no keys": {"keys": []},
         "too many keys": {"keys": [good | {"kid": str(n)} for n in range(33)]},
-        "two of one name": {"keys": [good, good]},
-        "without a name": {"keys": [okp | {"alg": "Ed25519"}]},
-        "with a long name": {"keys": [good | {"kid": "x" * 129}]},
-        "without an algorithm": {"keys": [okp | {"kid": "one"}]},
-        "of another algorithm": {"keys": [good | {"alg": "ES256"}]},
-        "of no algorithm": {"keys": [good | {"alg": "none"}]},
-        "of another curve": {"keys": [other | about()]},
-        "of another elliptic curve": {"keys": [p384 | about(alg="ES256")]},
-        "a short RSA key": {"keys": [rsa | about(alg="RS256")]},
-        "a secret": {"keys": [secret | about(alg="HS256")]},
-        "a public key": {"keys": [public | about()]},
-        "no key": {"keys": [about(kty="OKP", crv="Ed25519", x="!", d="!")]},
-        "a time that is none": {"keys": [good | {"nbf": "soon"}]},
+        "two keys with the same kid": {"keys": [good, good]},
+        "no kid": {"keys": [okp | {"alg": "Ed25519"}]},
+        "a long kid": {"keys": [good | {"kid": "x" * 129}]},
+        "no algorithm": {"keys": [okp | {"kid": "one"}]},
+        "the algorithm of another kind of key": {"keys": [good | {"alg": "ES256"}]},
+        "the algorithm none": {"keys": [good | {"alg": "none"}]},
+        "another Edwards curve": {"keys": [other | metadata()]},
+        "another elliptic curve": {"keys": [p384 | metadata(alg="ES256")]},
+        "a short RSA key": {"keys": [rsa | metadata(alg="RS256")]},
+        "a symmetric key": {"keys": [secret | metadata(alg="HS256")]},
+        "a public key": {"keys": [public | metadata()]},
+        "malformed numbers": {"keys": [metadata(kty="OKP", crv="Ed25519", x="!", d="!")]},
+        "nbf that is no number": {"keys": [good | {"nbf": "soon"}]},
     }
 
 
-@pytest.mark.parametrize("what", list(broken()))
+@pytest.mark.parametrize("defect", list(broken_files()))
 @pytest.mark.filterwarnings("ignore::joserfc.errors.SecurityWarning")
-def test_a_broken_file_stops_the_start(
+def test_broken_key_file_stops_the_start(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
-    what: str,
+    defect: str,
 ) -> None:
-    """Proves R-AUTH-25: with one line that names the variable, and shows no key."""
-    content = broken()[what]
+    """Proves R-AUTH-25: the error is one line that names the variable and contains no key."""
+    content = broken_files()[defect]
     path = tmp_path / "keys.json"
     path.write_text(content if isinstance(content, str) else json.dumps(content))
     monkeypatch.setenv("POSTGRES_URL", "postgresql://localhost/svgx")
@@ -138,21 +139,21 @@ def command(path: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(call, capture_output=True, text=True, check=False, env=environment)
 
 
-def test_the_command_rotates(tmp_path: Path) -> None:
-    """Proves R-AUTH-25: it makes the file, adds to it, and never hastens."""
+def test_rotate_command_creates_the_file_and_adds_keys(tmp_path: Path) -> None:
+    """Proves R-AUTH-25: the command creates the file, and adds a key only when the newest key signs already."""
     path = tmp_path / "keys.json"
-    made = command(path, "--lead", "0")
-    assert made.returncode == 0, made.stderr
+    created = command(path, "--lead", "0")
+    assert created.returncode == 0, created.stderr
     first = key_file.read(path)
     assert first.signing(time.time()) is not None
-    assert made.stdout == f"{first.entries[0].key.key_id} Ed25519 signs\n"
+    assert created.stdout == f"{first.entries[0].key.key_id} Ed25519 signs\n"
     assert command(path, "--algorithm", "ES256").returncode == 0
     second = key_file.read(path)
     assert ids(second)[0] == ids(first)[0]
     assert second.signing(time.time()) == second.entries[0].key
-    again = command(path)
-    assert again.returncode != 0
-    assert "does not sign yet" in again.stderr
+    refused = command(path)
+    assert refused.returncode != 0
+    assert "does not sign yet" in refused.stderr
     assert ids(key_file.read(path)) == ids(second)
     path.write_text("{")
     assert command(path).returncode != 0

@@ -23,12 +23,12 @@ def settings(
         postgres_url="postgresql://localhost/svgx",
         jwt_secret=SecretStr("s" * 32),
         public_url=public_url,
-        oidc_providers=tuple(OidcProvider(**each) for each in providers),
+        oidc_providers=tuple(OidcProvider(**provider) for provider in providers),
     )
 
 
-def test_what_a_provider_needs() -> None:
-    """Proves R-AUTH-30: a name, an issuer, a client id; several of them, and addresses of this machine for tests."""
+def test_provider_requires_name_issuer_and_client_id() -> None:
+    """Proves R-AUTH-30: a name, an issuer and a client id suffice; several providers and local issuers are accepted."""
     settings(GOOD, {**GOOD, "name": "other", "issuer": "http://localhost:8080/realms/svgx"})
     settings({**GOOD, "redirect_uri": "https://draw.example.org/signed-in"}, public_url="")
 
@@ -52,11 +52,11 @@ def test_what_a_provider_needs() -> None:
     ],
     ids=str,
 )
-def test_what_is_wrong_stops_the_start(changed: dict[str, Any]) -> None:
-    """Proves R-CONFIG-2: and no secret is in what is said of it."""
-    with pytest.raises(ValidationError) as refused:
+def test_wrong_provider_setting_stops_the_start(changed: dict[str, Any]) -> None:
+    """Proves R-CONFIG-2: a wrong setting stops the start, and the error contains no secret."""
+    with pytest.raises(ValidationError) as error:
         settings({**GOOD, **changed})
-    assert "top secret" not in str(refused.value)
+    assert "top secret" not in str(error.value)
 
 
 @pytest.mark.parametrize(
@@ -67,10 +67,10 @@ def test_what_is_wrong_stops_the_start(changed: dict[str, Any]) -> None:
         ((GOOD, {**GOOD, "name": "other"}), "https://draw.example.org"),
     ],
 )
-def test_providers_that_do_not_go_together_stop_the_start(
+def test_conflicting_providers_stop_the_start(
     providers: tuple[dict[str, Any], ...], public_url: str
 ) -> None:
-    """Proves R-CONFIG-2: nowhere to come back to, one name for two, one issuer for two."""
+    """Proves R-CONFIG-2: a missing redirect URI, and two providers with the same name or issuer, stop the start."""
     with pytest.raises(ValidationError):
         settings(*providers, public_url=public_url)
 
@@ -88,15 +88,15 @@ def test_providers_that_do_not_go_together_stop_the_start(
     ],
     ids=str,
 )
-def test_the_role_is_found_in_the_claim(claims: dict[str, Any], role: Role) -> None:
-    """Proves R-AUTH-33: a list or one, somewhere inside; of several the highest; else the default."""
+def test_role_claim_gives_the_highest_matching_role(claims: dict[str, Any], role: Role) -> None:
+    """Proves R-AUTH-33: the claim has one role or a list, inside objects; the highest match applies, or the default."""
     roles = {"owners": Role.ADMIN, "drawers": Role.EDITOR, "readers": Role.VIEWER}
     provider = OidcProvider(**GOOD, role_claim="access.roles", roles=roles)
     assert provider.role_of(claims) is role
 
 
-def test_without_a_default_nobody_else_comes_in() -> None:
-    """Proves R-AUTH-33."""
+def test_claims_without_a_match_and_a_default_give_no_role() -> None:
+    """Proves R-AUTH-33: without a default role, claims without a match give no role."""
     provider = OidcProvider(
         **GOOD, role_claim="groups", roles={"drawers": Role.EDITOR}, default_role=None
     )

@@ -1,4 +1,4 @@
-"""Passwords: Argon2id with the parameters asked for."""
+"""Password hashes: Argon2id with the configured parameters, computed beside the event loop."""
 
 import asyncio
 import threading
@@ -18,8 +18,8 @@ def passwords() -> Iterator[Passwords]:
     passwords.close()
 
 
-async def test_hashes_are_argon2id_at_owasps_floor(passwords: Passwords) -> None:
-    """Proves R-AUTH-2: m=19 MiB, t=2, p=1 (OWASP Password Storage Cheat Sheet), a salt for each."""
+async def test_hashes_are_argon2id_with_owasps_minimum(passwords: Passwords) -> None:
+    """Proves R-AUTH-2: m=19 MiB, t=2, p=1 (OWASP Password Storage Cheat Sheet), and each hash has its own salt."""
     stored = await passwords.hash("correct horse")
     parameters = extract_parameters(stored)
     assert parameters.type is Type.ID
@@ -27,17 +27,17 @@ async def test_hashes_are_argon2id_at_owasps_floor(passwords: Passwords) -> None
     assert stored != await passwords.hash("correct horse")
 
 
-async def test_only_the_password_matches(passwords: Passwords) -> None:
-    """Proves R-AUTH-2; where there is no hash, or a broken one, nothing matches."""
+async def test_only_the_hashed_password_matches(passwords: Passwords) -> None:
+    """Proves R-AUTH-2: only the password itself matches; without a hash, or with a broken one, nothing matches."""
     stored = await passwords.hash("correct horse")
     assert await passwords.verify("correct horse", stored)
     assert not await passwords.verify("incorrect horse", stored)
-    assert not await passwords.verify("nobody's password", None)
+    assert not await passwords.verify("the password of no account", None)
     assert not await passwords.verify("correct horse", "not a hash")
 
 
-async def test_a_hash_with_other_parameters_is_outdated(passwords: Passwords) -> None:
-    """Proves R-AUTH-2."""
+async def test_hash_with_other_parameters_is_outdated(passwords: Passwords) -> None:
+    """Proves R-AUTH-2: a hash made with parameters other than the configured ones is outdated."""
     stronger = Passwords(memory=32 * 1024, passes=2, lanes=1, workers=1)
     stored = await passwords.hash("correct horse")
     assert not passwords.outdated(stored)
@@ -45,8 +45,11 @@ async def test_a_hash_with_other_parameters_is_outdated(passwords: Passwords) ->
     stronger.close()
 
 
-async def test_the_event_loop_goes_on_meanwhile(passwords: Passwords) -> None:
-    """Proves R-AUTH-2: hashed on the loop itself, the task would be done at its first step."""
+async def test_event_loop_runs_while_a_password_is_hashed(passwords: Passwords) -> None:
+    """Proves R-AUTH-2: the event loop runs other tasks while a password is hashed.
+
+    Without a thread, the task would finish in its first step.
+    """
     hashing = asyncio.create_task(passwords.hash("correct horse"))
     turns = 0
     while not hashing.done():
@@ -55,11 +58,13 @@ async def test_the_event_loop_goes_on_meanwhile(passwords: Passwords) -> None:
     assert turns > 10
 
 
-async def test_so_many_are_hashed_at_a_time() -> None:
-    """Proves R-AUTH-2: of six with two `workers`, two meet and three never do."""
+async def test_workers_limit_simultaneous_hashes() -> None:
+    """Proves R-AUTH-2: with two `workers`, two of six hashes run at the same time, and never three."""
     two, three = threading.Barrier(2, timeout=10), threading.Barrier(3, timeout=0.3)
 
-    class Meeting:
+    class MeetingHasher:
+        """A hasher that waits until two calls run at the same time, and reports whether three do."""
+
         def hash(self, _: str) -> str:
             two.wait()
             try:
@@ -70,7 +75,7 @@ async def test_so_many_are_hashed_at_a_time() -> None:
 
     passwords = Passwords(memory=19 * 1024, passes=2, lanes=1, workers=2)
     await passwords.verify("x", None)
-    passwords._hasher = Meeting()  # type: ignore[assignment]  # what is tested is the pool
-    found = await asyncio.gather(*(passwords.hash("x") for _ in range(6)))
+    passwords._hasher = MeetingHasher()  # type: ignore[assignment]  # this test is about the pool
+    hashes = await asyncio.gather(*(passwords.hash("x") for _ in range(6)))
     passwords.close()
-    assert found == ["two met"] * 6
+    assert hashes == ["two met"] * 6

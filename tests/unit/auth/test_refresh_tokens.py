@@ -1,4 +1,4 @@
-"""Refresh tokens follow from each other, for those who have the server's secret."""
+"""Refresh tokens: each is derived from the token before it with the server's secret."""
 
 import base64
 import hashlib
@@ -7,16 +7,16 @@ import hmac
 from svgx_auth.refresh_tokens import RefreshTokens
 
 
-def test_a_token_has_one_successor() -> None:
-    """Proves R-AUTH-10: the same in every replica and after every restart."""
+def test_token_has_one_successor() -> None:
+    """Proves R-AUTH-10: a token's successor is the same in every replica and after every restart."""
     first = RefreshTokens("secret").first()
     successors = {RefreshTokens("secret").successor(first) for _ in range(3)}
     assert len(successors) == 1
     assert len(base64.urlsafe_b64decode(successors.pop() + "=")) == 32
 
 
-def test_nobody_else_knows_it() -> None:
-    """Proves R-AUTH-7: another secret makes another, and the secret itself is not the key."""
+def test_successor_requires_the_servers_secret() -> None:
+    """Proves R-AUTH-7: a different secret gives a different successor, and the secret itself is not the key."""
     tokens = RefreshTokens("secret")
     first = tokens.first()
     direct = hmac.digest(b"secret", first.encode(), hashlib.sha256)
@@ -31,13 +31,13 @@ def test_nobody_else_knows_it() -> None:
     assert len(others) == 5
 
 
-def test_a_first_token_is_not_to_be_guessed() -> None:
-    """Proves R-AUTH-7: 256 bits, of which each is as often 0 as 1; no two are the same."""
+def test_first_token_has_256_random_bits() -> None:
+    """Proves R-AUTH-7: first tokens differ, and each of their 256 bits is as often 0 as 1."""
     count = 2000
-    made = {RefreshTokens("secret").first() for _ in range(count)}
-    assert len(made) == count
-    numbers = [int.from_bytes(base64.urlsafe_b64decode(f"{token}=")) for token in made]
-    assert all(len(token) == 43 for token in made)
+    created = {RefreshTokens("secret").first() for _ in range(count)}
+    assert len(created) == count
+    numbers = [int.from_bytes(base64.urlsafe_b64decode(f"{token}=")) for token in created]
+    assert all(len(token) == 43 for token in created)
     for bit in range(256):
-        # Eight standard deviations: once in 10¹² runs.
+        # Eight standard deviations: by chance, this fails less than once in 10¹² runs.
         assert abs(sum(number >> bit & 1 for number in numbers) - count / 2) < 4 * count**0.5

@@ -12,16 +12,16 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("JWT_SECRET", "short")
 
 
-def test_a_short_secret_will_do_for_development() -> None:
-    """Proves R-AUTH-3."""
+def test_short_secret_is_accepted_in_development() -> None:
+    """Proves R-AUTH-3: outside production, a short secret is accepted."""
     assert load(AuthSettings).jwt_secret.get_secret_value() == "short"
 
 
 @pytest.mark.parametrize("named", ["production", "Production", " PRODUCTION "])
-def test_a_short_secret_stops_the_start_in_production(
+def test_short_secret_stops_the_start_in_production(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], named: str
 ) -> None:
-    """Proves R-AUTH-3: one line that names the variable, and not the secret."""
+    """Proves R-AUTH-3: the error is one line that names the variable and does not contain the secret."""
     monkeypatch.setenv("ENVIRONMENT", named)
     with pytest.raises(SystemExit) as stopped:
         load(AuthSettings)
@@ -31,17 +31,17 @@ def test_a_short_secret_stops_the_start_in_production(
     assert "short" not in line
 
 
-def test_in_production_32_bytes_are_enough(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Proves R-AUTH-3: bytes, not characters."""
+def test_secret_of_32_bytes_is_accepted_in_production(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Proves R-AUTH-3: the minimum counts bytes, not characters."""
     monkeypatch.setenv("ENVIRONMENT", "production")
     monkeypatch.setenv("JWT_SECRET", "é" * 16)
     assert load(AuthSettings).environment == "production"
 
 
-def test_a_session_is_not_idle_before_its_token_ends(
+def test_idle_time_below_the_token_life_stops_the_start(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Proves R-AUTH-12: or every client would be signed out before it refreshes."""
+    """Proves R-AUTH-12: the idle time is at least a token's life, because clients refresh after that."""
     monkeypatch.setenv("JWT_EXPIRES_IN", "7200")
     monkeypatch.setenv("REFRESH_IDLE_EXPIRES_IN", "7199")
     with pytest.raises(SystemExit):
@@ -51,8 +51,8 @@ def test_a_session_is_not_idle_before_its_token_ends(
     load(AuthSettings)
 
 
-def test_parameters_below_the_floor_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Proves R-AUTH-2."""
+def test_argon2_parameters_below_the_minimum_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Proves R-AUTH-2: Argon2id parameters below OWASP's minimum stop the start."""
     monkeypatch.setenv("ARGON2_MEMORY_KIB", "1024")
     with pytest.raises(SystemExit):
         load(AuthSettings)

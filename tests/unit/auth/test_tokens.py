@@ -1,4 +1,4 @@
-"""Access tokens: what is signed is what is read, and nothing else is."""
+"""Access tokens: signing, and the check of valid and forged tokens."""
 
 import base64
 import hashlib
@@ -24,7 +24,7 @@ KEYS = CheckingKeys(secret_key(SECRET))
 
 
 def claims(**changes: Any) -> dict[str, Any]:
-    """The payload of a good token, with changes; a value of None leaves the claim out."""
+    """Return the payload of a valid token with changes. None leaves a claim out."""
     now = int(time.time())
     payload = {
         "iss": tokens.ISSUER,
@@ -50,13 +50,13 @@ def token(
     )
 
 
-def test_what_is_signed_is_read() -> None:
-    """Proves R-AUTH-1."""
+def test_verified_token_has_the_signed_claims() -> None:
+    """Proves R-AUTH-1: verifying a token returns the signed claims."""
     now = int(time.time())
-    said = tokens.AccessClaims("u", "ann", Role.EDITOR, "s", "j", now, now + 60, 3)
-    read = tokens.verify(tokens.sign(said, secret_key(SECRET)), KEYS)
-    assert read == said
-    assert read.caller() == Caller("u", "ann", Role.EDITOR, "s", 3)
+    signed = tokens.AccessClaims("u", "ann", Role.EDITOR, "s", "j", now, now + 60, 3)
+    verified = tokens.verify(tokens.sign(signed, secret_key(SECRET)), KEYS)
+    assert verified == signed
+    assert verified.caller() == Caller("u", "ann", Role.EDITOR, "s", 3)
 
 
 @pytest.mark.parametrize(
@@ -84,29 +84,29 @@ def test_what_is_signed_is_read() -> None:
         token(claims(ver="latest")),
     ],
 )
-def test_everything_else_is_refused(bad: str) -> None:
-    """Proves R-AUTH-1: signature, algorithm, type, issuer, audience and times."""
+def test_invalid_token_is_refused(bad: str) -> None:
+    """Proves R-AUTH-1: a wrong signature, algorithm, type, issuer, audience or time is refused."""
     with pytest.raises(Unauthenticated):
         tokens.verify(bad, KEYS)
 
 
-def test_its_end_is_the_same_for_all(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Proves R-AUTH-19: it counts until what is revoked may be forgotten, and not a moment longer."""
+def test_token_expires_when_its_revocation_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Proves R-AUTH-19: a token is valid exactly until the time at which its revocation is forgotten."""
     now = int(time.time())
-    said = tokens.AccessClaims("u", "ann", Role.EDITOR, "s", "j", now, now + 60)
-    signed = tokens.sign(said, secret_key(SECRET))
-    until = tokens.accepted_until(said.expires_at)
+    claims = tokens.AccessClaims("u", "ann", Role.EDITOR, "s", "j", now, now + 60)
+    signed = tokens.sign(claims, secret_key(SECRET))
+    until = tokens.accepted_until(claims.expires_at)
     monkeypatch.setattr(time, "time", lambda: until - 0.001)
-    assert tokens.verify(signed, KEYS) == said
-    assert not said.expired()
+    assert tokens.verify(signed, KEYS) == claims
+    assert not claims.expired()
     monkeypatch.setattr(time, "time", lambda: float(until))
     with pytest.raises(Unauthenticated):
         tokens.verify(signed, KEYS)
-    assert said.expired()
+    assert claims.expired()
 
 
-def test_an_unsigned_token_is_refused() -> None:
-    """Proves R-AUTH-1 for `alg: none`."""
+def test_unsigned_token_is_refused() -> None:
+    """Proves R-AUTH-1: a token with `alg: none` is refused."""
 
     def part(value: dict[str, Any]) -> str:
         return base64.urlsafe_b64encode(json.dumps(value).encode()).rstrip(b"=").decode()
@@ -116,16 +116,16 @@ def test_an_unsigned_token_is_refused() -> None:
         tokens.verify(unsigned, KEYS)
 
 
-def test_a_token_signed_with_a_public_key_as_secret_is_refused() -> None:
-    """Proves R-AUTH-1 for key confusion: only HS256 with our secret counts."""
+def test_token_signed_with_another_algorithm_is_refused() -> None:
+    """Proves R-AUTH-1: against key confusion, only HS256 with the server's secret is accepted."""
     key = RSAKey.generate_key(2048, private=True)
     confused = jwt.encode({"alg": "RS256", "typ": tokens.TYPE}, claims(), key, algorithms=["RS256"])
     with pytest.raises(Unauthenticated):
         tokens.verify(confused, KEYS)
 
 
-def test_one_changed_byte_is_refused() -> None:
-    """Proves R-AUTH-1."""
+def test_changed_claims_are_refused() -> None:
+    """Proves R-AUTH-1: a token with changed claims is refused."""
     good = token(claims())
     head, body, signature = good.split(".")
     other = json.loads(base64.urlsafe_b64decode(body + "==")) | {"role": "admin"}
@@ -141,7 +141,7 @@ BOTH = CheckingKeys(secret_key(SECRET), PUBLIC)
 
 
 def by_hand(header: dict[str, Any], secret: bytes) -> str:
-    """A token signed with HMAC-SHA256, as an attacker would: no library does this."""
+    """Return a token signed with HMAC-SHA256 without a library, because libraries refuse a public key as secret."""
 
     def part(content: bytes) -> str:
         return base64.urlsafe_b64encode(content).rstrip(b"=").decode()
@@ -150,8 +150,11 @@ def by_hand(header: dict[str, Any], secret: bytes) -> str:
     return f"{signed}.{part(hmac.digest(secret, signed.encode(), hashlib.sha256))}"
 
 
-def test_what_is_signed_by_hand_counts() -> None:
-    """Proves R-AUTH-24: the forged ones below fail for what they are, and not for how they are made."""
+def test_valid_tokens_made_by_hand_are_accepted() -> None:
+    """Proves R-AUTH-24: valid tokens made by `by_hand` and `crafted` are accepted.
+
+    Therefore, the forged tokens below are refused because of their content, and not because of a mistake in them.
+    """
     good = by_hand({"alg": "HS256", "typ": tokens.TYPE}, SECRET.encode())
     assert tokens.verify(good, BOTH).user_id == "u"
     key = NAMED["Ed25519"]
@@ -159,7 +162,7 @@ def test_what_is_signed_by_hand_counts() -> None:
 
 
 def crafted(header: dict[str, Any], key: Any, algorithm: str) -> str:
-    """A token with any header, properly signed."""
+    """Return a token with any header fields, and a valid signature."""
     registry = JWSRegistry(algorithms=[algorithm], strict_check_header=False)
     return jws.serialize_compact(
         {"alg": algorithm, "typ": tokens.TYPE} | header,
@@ -170,12 +173,12 @@ def crafted(header: dict[str, Any], key: Any, algorithm: str) -> str:
 
 
 @pytest.mark.parametrize("algorithm", list(NAMED))
-def test_a_named_key_signs(algorithm: str) -> None:
-    """Proves R-AUTH-24: the public key is enough to check, and another is not."""
+def test_token_is_checked_with_the_key_its_kid_names(algorithm: str) -> None:
+    """Proves R-AUTH-24: a token is checked with the public key that its `kid` names, and refused with another."""
     now = int(time.time())
-    said = tokens.AccessClaims("u", "ann", Role.EDITOR, "s", "j", now, now + 60, 3)
-    signed = tokens.sign(said, NAMED[algorithm])
-    assert tokens.verify(signed, CheckingKeys(None, PUBLIC)) == said
+    claims = tokens.AccessClaims("u", "ann", Role.EDITOR, "s", "j", now, now + 60, 3)
+    signed = tokens.sign(claims, NAMED[algorithm])
+    assert tokens.verify(signed, CheckingKeys(None, PUBLIC)) == claims
     for other in set(NAMED) - {algorithm}:
         key_id = str(NAMED[algorithm].key_id)
         mixed = CheckingKeys(None, {key_id: PUBLIC[str(NAMED[other].key_id)]})
@@ -183,8 +186,8 @@ def test_a_named_key_signs(algorithm: str) -> None:
             tokens.verify(signed, mixed)
 
 
-def test_a_public_key_is_no_secret() -> None:
-    """Proves R-AUTH-24 for key confusion: HS256, with what everybody can read as the secret."""
+def test_public_key_as_hmac_secret_is_refused() -> None:
+    """Proves R-AUTH-24: against key confusion, HS256 with a public key as the secret is refused."""
     for key in NAMED.values():
         assert not isinstance(key.key, OctKey)
         for public in (key.key.as_pem(private=False), key.key.as_bytes(private=False)):
@@ -194,8 +197,8 @@ def test_a_public_key_is_no_secret() -> None:
                     tokens.verify(by_hand(header, public), BOTH)
 
 
-def test_a_key_has_one_algorithm() -> None:
-    """Proves R-AUTH-24: the token does not choose another."""
+def test_token_cannot_choose_another_algorithm_for_a_key() -> None:
+    """Proves R-AUTH-24: a token cannot choose another algorithm for a key."""
     key = NAMED["RS256"]
     for algorithm in ("RS384", "RS512", "PS256"):
         other = RSAKey.import_key(
@@ -210,8 +213,8 @@ def test_a_key_has_one_algorithm() -> None:
             tokens.verify(forged, BOTH)
 
 
-def test_an_unknown_key_is_said_to_be_unknown() -> None:
-    """Proves R-AUTH-24: to the gateway, which then asks; to the caller it is like all others."""
+def test_unknown_key_raises_unknown_key() -> None:
+    """Proves R-AUTH-24: the gateway can tell an unknown key, and fetches keys; the client gets the usual error."""
     stranger = generate("Ed25519", 0).key
     signed = crafted({"kid": stranger.key_id}, stranger.key, "Ed25519")
     with pytest.raises(UnknownKey) as unknown:
@@ -224,8 +227,8 @@ def test_an_unknown_key_is_said_to_be_unknown() -> None:
 
 
 @pytest.mark.parametrize("name", ["jku", "jwk", "x5u", "x5c", "crit", "zip"])
-def test_a_token_brings_no_key(name: str) -> None:
-    """Proves R-AUTH-24 for `jku` and its like: refused even when the signature is good."""
+def test_header_that_brings_a_key_is_refused(name: str) -> None:
+    """Proves R-AUTH-24: a header such as `jku`, which brings a key, is refused even with a valid signature."""
     key = NAMED["Ed25519"]
     values: dict[str, Any] = {
         "jwk": key.key.as_dict(private=False),
@@ -245,8 +248,8 @@ def test_a_token_brings_no_key(name: str) -> None:
 
 
 @pytest.mark.parametrize("kid", [1, True, None, [], {}, "", "x" * 1000])
-def test_a_name_that_is_none(kid: Any) -> None:
-    """Proves R-AUTH-24: null is a name too, and not the lack of one."""
+def test_invalid_kid_is_refused(kid: Any) -> None:
+    """Proves R-AUTH-24: an invalid `kid` is refused; null is an invalid `kid`, and not a missing one."""
     header = {"alg": "HS256", "typ": tokens.TYPE, "kid": kid}
     with pytest.raises(Unauthenticated):
         tokens.verify(by_hand(header, SECRET.encode()), BOTH)

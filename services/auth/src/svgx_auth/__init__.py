@@ -1,1 +1,1 @@
-"""Accounts, passwords, sessions and tokens."""
+"""The auth service: accounts, passwords, sessions, tokens and API keys."""

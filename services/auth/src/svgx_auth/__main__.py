@@ -1,4 +1,8 @@
-"""`python -m svgx_auth`: the service; `calibrate` measures this machine, `rotate-keys` makes keys."""
+"""Run the auth service, or one of its commands.
+
+`python -m svgx_auth` runs the service, `python -m svgx_auth calibrate` measures this machine, and
+`python -m svgx_auth rotate-keys` adds a signing key.
+"""
 
 import sys
 

@@ -10,13 +10,16 @@ from svgx_common.contract.audit import AuditEvent
 from svgx_common.contract.auth import CreateUserRequest, ListUsersRequest, User, UserPage
 from svgx_common.contract.errors import Conflict
 from svgx_common.contract.policy import Role
-from svgx_common.pages import Cursor
+from svgx_common.pages import Cursor, page_of
 from svgx_common.postgres import Database, Row, Session
 
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """An account with what only this service sees of it. Without `password_hash` it signs in elsewhere."""
+    """An account and its secrets, which stay in this service.
+
+    `password_hash` is None for an account that signs in at an OpenID Connect provider.
+    """
 
     user: User
     password_hash: str | None
@@ -24,14 +27,14 @@ class Account:
     token_version: int
 
     @classmethod
-    def of(cls, row: Row) -> "Account":
-        """The account in a row of the table."""
+    def from_row(cls, row: Row) -> "Account":
+        """Return the account of a row of the `account` table."""
         disabled = row["disabled_at"] is not None
         return cls(user_of(row), row["password_hash"], disabled, row["token_version"])
 
 
 class Accounts:
-    """Finds, lists and creates accounts. Names and addresses are compared without regard to case."""
+    """The `account` table. Usernames and e-mail addresses are compared without regard to case."""
 
     def __init__(
         self, database: Database, passwords: Passwords, revocations: Revocations, audit: Audit
@@ -42,53 +45,62 @@ class Accounts:
         self._passwords = passwords
 
     async def by_login(self, login: str) -> Account | None:
-        """The account with this username or e-mail address."""
+        """Return the account with this username or e-mail address, or None."""
         row = await self._database.row("account_by_login", login)
-        return None if row is None else Account.of(row)
+        return None if row is None else Account.from_row(row)
 
     async def by_id(self, user_id: str) -> Account | None:
-        """The account with this id."""
+        """Return the account with this id, or None."""
         row = await self._database.row("account_by_id", user_id)
-        return None if row is None else Account.of(row)
+        return None if row is None else Account.from_row(row)
 
     async def create(self, request: CreateUserRequest, by: Origin) -> User:
-        """A new account. Raises `Conflict` naming the field that another account has, `Invalid` for the password."""
+        """Create an account.
+
+        Raises `Conflict`, naming the field, when another account has the username or the address. Raises `Invalid`
+        for a password that is easy to guess.
+        """
         password_hash = await self._hash(request)
         async with self._database.transaction() as session:
             await session.run("lock_accounts")
             return await self._insert(session, request, password_hash, by)
 
     async def create_first_admin(self, request: CreateUserRequest) -> User | None:
-        """The account of the first start; None when there is an admin by now. Raises as `create` does."""
+        """Create the admin of the first start. Return None when an admin exists. Raises the errors of `create`."""
         password_hash = await self._hash(request)
         async with self._database.transaction() as session:
             await session.run("lock_accounts")
-            # Asked under the lock: another replica may have been faster, and with another name.
+            # Check under the lock, because another replica may have created an admin with another name.
             if await session.row("any_admin") is not None:
                 return None
             return await self._insert(session, request, password_hash, SERVICE)
 
     async def has_admin(self) -> bool:
-        """Whether any account is an admin's."""
+        """Return whether an account with the role admin exists."""
         return await self._database.row("any_admin") is not None
 
     async def rehash(self, account: Account, password: str) -> Account:
-        """The account, its password hashed anew with today's parameters; or as it is now if it changed meanwhile."""
-        renewed = await self._passwords.hash(password)
+        """Hash the account's password again, with the current parameters, and return the changed account.
+
+        When another request changed the hash meanwhile, return the account as stored now if `password` still matches
+        it. Otherwise, return `account` unchanged; `Sessions.open` then refuses it.
+        """
+        new_hash = await self._passwords.hash(password)
         row = await self._database.row(
-            "renew_password_hash", account.user.id, account.password_hash, renewed
+            "renew_password_hash", account.user.id, account.password_hash, new_hash
         )
         if row is not None:
-            return Account.of(row)
-        # Another log-in was quicker, or the password is another one now.
-        found = await self.by_id(account.user.id)
-        matches = await self._passwords.verify(password, found.password_hash if found else None)
-        return found if found is not None and matches else account
+            return Account.from_row(row)
+        # Another log-in has renewed the hash, or the password was changed.
+        current = await self.by_id(account.user.id)
+        matches = await self._passwords.verify(password, current.password_hash if current else None)
+        return current if current is not None and matches else account
 
     async def change_password(self, account: Account, new: str, field: str, by: Origin) -> None:
-        """Store another password and end the account's sessions but the caller's.
+        """Store a new password, and end all sessions of the account except the caller's.
 
-        Raises `Invalid`, naming `field`, for an easy password, and `Conflict` when it was changed meanwhile.
+        Raises `Invalid`, naming `field`, for a password that is easy to guess. Raises `Conflict` when another request
+        changed the password meanwhile.
         """
         user = account.user
         password_hash = await self._passwords.hash_new(
@@ -100,29 +112,30 @@ class Accounts:
             )
             if row is None:
                 raise Conflict("the password was changed meanwhile")
-            keep = by.caller.session_id if by.caller else None
-            ended = await self._revocations.end_other_sessions(session, user.id, keep, "password")
+            kept_session = by.caller.session_id if by.caller else None
+            ended = await self._revocations.end_other_sessions(
+                session, user.id, kept_session, "password"
+            )
             await self._audit.record(
                 session, AuditEvent.PASSWORD_CHANGED, by, user_id=user.id, sessions_ended=len(ended)
             )
         await self._revocations.announce(ended)
 
     async def page(self, request: ListUsersRequest) -> UserPage:
-        """Accounts, oldest first. Raises `Invalid` for a cursor that is none of ours."""
-        limit = request.limit
+        """Return a page of accounts, oldest first. Raises `Invalid` for a cursor that is not the `next` of a page."""
         after = None if request.cursor is None else Cursor.decode(request.cursor)
         rows = await self._database.rows(
             "accounts_after",
-            limit + 1,
+            request.limit + 1,
             after and after.at,
             after and after.id,
             request.search,
             request.deleted,
         )
-        users = [user_of(row) for row in rows[:limit]]
-        more = len(rows) > limit
-        following = Cursor(users[-1].created_at, users[-1].id).encode() if more else None
-        return UserPage(items=users, next=following)
+        page, next_cursor = page_of(
+            rows, request.limit, lambda row: Cursor(row["created_at"], row["id"])
+        )
+        return UserPage(items=[user_of(row) for row in page], next=next_cursor)
 
     async def _hash(self, request: CreateUserRequest) -> str:
         names = (request.username, request.email)
@@ -153,7 +166,7 @@ class Accounts:
 
 
 def user_of(row: Row) -> User:
-    """An account as others see it."""
+    """Return the public part of an account, from a row of the `account` table."""
     return User(
         id=row["id"],
         username=row["username"],

@@ -1,4 +1,4 @@
-"""What admins do to accounts. There is always an admin who can sign in."""
+"""Changes that admins make to accounts. The last active admin cannot be removed."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -16,7 +16,10 @@ from svgx_common.postgres import Database, Row
 
 
 class Administration:
-    """Changes, deletes and restores accounts, one at a time. What it takes away ends on every gateway."""
+    """Changes, deletes and restores accounts, one at a time.
+
+    When a change ends sessions or tokens, every gateway is told.
+    """
 
     def __init__(
         self, database: Database, passwords: Passwords, revocations: Revocations, audit: Audit
@@ -27,24 +30,25 @@ class Administration:
         self._revocations = revocations
 
     async def get(self, user_id: str) -> User:
-        """An account, also a deleted one. Raises `NotFound`."""
+        """Return an account, even a deleted one. Raises `NotFound`."""
         row = await self._database.row("any_account", user_id)
         if row is None:
-            raise _unknown()
+            raise _account_not_found()
         return user_of(row)
 
     async def update(self, request: UpdateUserRequest, by: Origin) -> User:
         """Change an account.
 
-        Raises `NotFound`; `Conflict` for a name that is taken and for the last admin; `Invalid` for an easy password;
-        `Forbidden` for the password of one's own: a token that was left behind takes no account over.
+        Raises `NotFound`. Raises `Conflict` for a name that another account has, and when the change would remove the
+        last active admin. Raises `Invalid` for a password that is easy to guess. Raises `Forbidden` when the caller
+        sets the password of the caller's own account: otherwise, a stolen access token would take over the account.
         """
         if request.password is not None and by.caller and by.caller.user_id == request.user_id:
             raise Forbidden("change your own password with the old one", field="password")
         password_hash = await self._hash(request)
         async with self._database.transaction() as session:
             before = await self._lock(session, request.user_id)
-            await _refuse_taken(session, before, request)
+            await _refuse_taken_names(session, before, request)
             role = request.role or before.user.role
             disabled = before.disabled if request.disabled is None else request.disabled
             if role is not Role.ADMIN or disabled:
@@ -70,19 +74,20 @@ class Administration:
             else:
                 ended = []
             after = user_of(row)
-            for event, detail in _changes(before.user, after):
-                await self._audit.record(session, event, by, user_id=after.id, **detail)
+            for event, change in _changes(before.user, after):
+                await self._audit.record(session, event, by, user_id=after.id, **change)
             if password_hash is not None:
                 await self._audit.record(session, AuditEvent.PASSWORD_RESET, by, user_id=after.id)
         await self._revocations.announce(ended)
         return after
 
-    async def shut_out(self, user_id: str, by: Origin, **detail: str) -> None:
-        """Take everything from an account that its provider gives no role any more, until somebody gives it one.
+    async def suspend_access(self, user_id: str, by: Origin, **detail: str) -> None:
+        """Remove the access of an account to which its provider no longer gives a role.
 
-        It has the least role and no sessions, and its API keys rest. `detail` is for the audit log.
+        The account becomes a viewer, its sessions and tokens end, and its API keys are refused until the provider or
+        an admin gives the account a role again. `detail` is for the audit log.
 
-        Raises `NotFound`, or `Conflict` for the last admin.
+        Raises `NotFound`, or `Conflict` for the last active admin.
         """
         async with self._database.transaction() as session:
             before = await self._lock(session, user_id)
@@ -93,15 +98,15 @@ class Administration:
             assert row is not None
             await session.run("refuse_identity", user_id)
             ended = await self._revocations.end_account(session, user_id, "provider")
-            for event, changed in _changes(before.user, user_of(row)):
-                await self._audit.record(session, event, by, user_id=user_id, **changed)
+            for event, change in _changes(before.user, user_of(row)):
+                await self._audit.record(session, event, by, user_id=user_id, **change)
             await self._audit.record(
                 session, AuditEvent.IDENTITY_REFUSED, by, user_id=user_id, **detail
             )
         await self._revocations.announce(ended)
 
     async def delete(self, user_id: str, by: Origin) -> None:
-        """Delete an account; its row stays. Raises `NotFound`, or `Conflict` for the last admin."""
+        """Mark an account as deleted; its row stays. Raises `NotFound`, or `Conflict` for the last active admin."""
         async with self._database.transaction() as session:
             await _refuse_last_admin(session, await self._lock(session, user_id))
             await session.run("delete_account", user_id)
@@ -110,7 +115,7 @@ class Administration:
         await self._revocations.announce(ended)
 
     async def restore(self, user_id: str, by: Origin) -> User:
-        """Undelete an account; its sessions stay ended. Raises `NotFound` when there never was one."""
+        """Restore a deleted account; its sessions stay ended. Raises `NotFound` for an id that never existed."""
         async with self._database.transaction() as session:
             row = await session.row("restore_account", user_id)
             if row is not None:
@@ -118,7 +123,7 @@ class Administration:
         return await self.get(user_id)
 
     async def _hash(self, request: UpdateUserRequest) -> str | None:
-        """Of the new password. Before anything is locked: it takes a while."""
+        """Return the hash of the new password, or None. Call this before locking, because hashing is slow."""
         if request.password is None:
             return None
         user = await self.get(request.user_id)
@@ -126,16 +131,16 @@ class Administration:
         return await self._passwords.hash_new(request.password, names=names)
 
     async def _lock(self, session: postgres.Session, user_id: str) -> Account:
-        # Two admins who demote each other at once would otherwise both see the other one.
+        # Without this lock, two admins could demote each other at the same time: each would still see the other.
         await session.run("lock_accounts")
         row = await session.row("lock_account_for_change", user_id)
         if row is None:
-            raise _unknown()
-        return Account.of(row)
+            raise _account_not_found()
+        return Account.from_row(row)
 
 
 def _changes(before: User, after: User) -> Iterator[tuple[AuditEvent, dict[str, Any]]]:
-    """The events that a change of an account is."""
+    """Yield the audit events, and their details, for a change of an account."""
     names = {
         field: {"from": getattr(before, field), "to": getattr(after, field)}
         for field in ("username", "email")
@@ -149,11 +154,11 @@ def _changes(before: User, after: User) -> Iterator[tuple[AuditEvent, dict[str, 
         yield (AuditEvent.USER_DISABLED if after.disabled else AuditEvent.USER_ENABLED), {}
 
 
-def _unknown() -> NotFound:
+def _account_not_found() -> NotFound:
     return NotFound("there is no account with this id", field="user_id")
 
 
-async def _refuse_taken(
+async def _refuse_taken_names(
     session: postgres.Session, before: Account, request: UpdateUserRequest
 ) -> None:
     if request.username is None and request.email is None:

@@ -1,4 +1,4 @@
-"""API keys: for programs that act as an account without signing in (docs/decisions/0012)."""
+"""API keys: programs use them to act as an account without signing in (docs/decisions/0012)."""
 
 import hashlib
 import secrets
@@ -24,35 +24,36 @@ from svgx_common.contract.errors import (
 )
 from svgx_common.contract.policy import Role
 from svgx_common.messaging.caller import Caller
-from svgx_common.pages import Cursor
+from svgx_common.pages import Cursor, page_of
 from svgx_common.postgres import Database, Row
 
 MARK = "svgx"
-"""What every key begins with: secret scanners find it, and gateways tell it from a token."""
+"""The beginning of every key. Secret scanners find keys by it, and gateways tell keys from access tokens by it."""
 
 PREFIX_BYTES = 6
 SECRET_BYTES = 32
 
 MAX_KEYS = 50
-"""Live keys of one account."""
+"""Live keys that one account may have."""
 
 MAX_NEW_KEYS = 100
-"""Keys made for one account in a day: ended ones have to be remembered, here and by every gateway."""
+"""Keys that one account may create in a day, because this service and every gateway remember ended keys for a time."""
 
 DAY = 86400.0
+"""Seconds in a day."""
 
 FORGET_AFTER = 7 * DAY
-"""Seconds a key's row is kept after its end. The audit log has its beginning and its end."""
+"""Seconds for which a key's row is kept after the key ended. The audit log keeps both its creation and its end."""
 
-FORGET_AT_ONCE = 10_000
-"""Rows one statement removes."""
+FORGET_BATCH = 10_000
+"""Rows that one statement removes at most."""
 
-USED_EVERY = 60.0
-"""Seconds between two notes of a key's use."""
+USE_RECORDED_EVERY = 60.0
+"""Seconds between two updates of a key's `last_used_at`."""
 
 
 class ApiKeys:
-    """The `api_key` table. A key counts while it lives and its account is active."""
+    """The `api_key` table. A key is valid until it ends or expires, while its account is active."""
 
     def __init__(self, database: Database, revocations: Revocations, audit: Audit) -> None:
         self._database = database
@@ -60,23 +61,28 @@ class ApiKeys:
         self._audit = audit
 
     async def create(self, request: CreateApiKeyRequest, by: Caller, origin: Origin) -> NewApiKey:
-        """A new key, of the caller's account or, for admins, of another. Its text is told here only.
+        """Create a key for the caller's account or, when the caller is an admin, for any account.
 
-        Raises `Forbidden` for more than the account may do, `NotFound` for no account, `Conflict` for too many keys,
-        `TooManyRequests` for too many in a day.
+        Only this reply contains the key's text. Raises `Forbidden` when the requested role is higher than the
+        account's, or the account is not the caller's. Raises `NotFound` without such an account, `Conflict` when the
+        account has `MAX_KEYS` live keys, and `TooManyRequests` after `MAX_NEW_KEYS` new keys in a day.
         """
-        user_id = _whose(request.user_id, by)
+        user_id = _owner_id(request.user_id, by)
         prefix = f"{MARK}_{secrets.token_hex(PREFIX_BYTES)}"
         text = f"{prefix}_{secrets.token_urlsafe(SECRET_BYTES)}"
         async with self._database.transaction() as session:
-            # Locked: keys of one account are made one after the other, or they would be too many.
+            # Lock the account, because two requests at the same time could otherwise exceed the limits below.
             account = await session.row("lock_account_for_change", user_id)
             if account is None:
                 raise NotFound("there is no account with this id", field="user_id")
-            own = Role(account["role"])
-            role = request.role or own
-            if own.least(role) is not role:
-                raise Forbidden(f"role: the account is only {own}", field="role", limit=own.value)
+            account_role = Role(account["role"])
+            role = request.role or account_role
+            if account_role.least(role) is not role:
+                raise Forbidden(
+                    f"role: the account is only {account_role}",
+                    field="role",
+                    limit=account_role.value,
+                )
             count = await session.row("count_api_keys", user_id, DAY)
             assert count is not None
             if count["live"] >= MAX_KEYS:
@@ -107,10 +113,13 @@ class ApiKeys:
                 prefix=prefix,
                 role=role.value,
             )
-        return NewApiKey(key=text, **_info(row).model_dump())
+        return NewApiKey(key=text, **_key_info(row).model_dump())
 
     async def end(self, key_id: str, by: Caller, origin: Origin) -> None:
-        """End a key of the caller's or, for admins, any. Raises `NotFound` when there is no such live key."""
+        """End a key of the caller's account or, when the caller is an admin, of any account.
+
+        Raises `NotFound` when there is no such live key.
+        """
         owner = None if by.role is Role.ADMIN else by.user_id
         async with self._database.transaction() as session:
             row = await self._revocations.end_key(session, key_id, owner)
@@ -127,27 +136,31 @@ class ApiKeys:
         await self._revocations.announce_key(row)
 
     async def page(self, request: ListApiKeysRequest, by: Caller) -> ApiKeyPage:
-        """Live keys, newest first, of the caller's account or, for admins, of another."""
+        """Return a page of an account's live keys, newest first.
+
+        Raises `Invalid` for a cursor that is not the `next` of a page, and `Forbidden` when the caller is not an admin
+        and asks for the keys of another account.
+        """
         before = None if request.cursor is None else Cursor.decode(request.cursor)
         rows = await self._database.rows(
             "api_keys_before",
-            _whose(request.user_id, by),
+            _owner_id(request.user_id, by),
             request.limit + 1,
             before and before.at,
             before and before.id,
         )
-        found = [_info(row) for row in rows[: request.limit]]
-        more = len(rows) > request.limit
-        following = Cursor(found[-1].created_at, found[-1].id).encode() if more else None
-        return ApiKeyPage(items=found, next=following)
+        page, next_cursor = page_of(
+            rows, request.limit, lambda row: Cursor(row["created_at"], row["id"])
+        )
+        return ApiKeyPage(items=[_key_info(row) for row in page], next=next_cursor)
 
-    async def forget_old(self) -> None:
-        """Remove what has been over for long."""
-        await self._database.run("forget_api_keys", FORGET_AFTER, FORGET_AT_ONCE)
+    async def remove_old(self) -> None:
+        """Remove keys that ended or expired more than `FORGET_AFTER` seconds ago."""
+        await self._database.run("forget_api_keys", FORGET_AFTER, FORGET_BATCH)
 
     async def check(self, text: str) -> CheckedApiKey:
-        """Whom a key stands for. Raises `Unauthenticated`, never saying why."""
-        row = await self._database.row("use_api_key", hash_of(text), USED_EVERY)
+        """Return the account and role of a key. Raises `Unauthenticated`, which never tells the reason."""
+        row = await self._database.row("use_api_key", hash_of(text), USE_RECORDED_EVERY)
         if row is None:
             raise Unauthenticated("the API key has ended, or is none")
         return CheckedApiKey(
@@ -161,17 +174,18 @@ class ApiKeys:
 
 
 def hash_of(text: str) -> bytes:
-    """What is stored of a key."""
+    """Return the SHA-256 of a key, which is stored in place of the key."""
     return hashlib.sha256(text.encode()).digest()
 
 
-def _whose(user_id: str | None, by: Caller) -> str:
+def _owner_id(user_id: str | None, by: Caller) -> str:
+    """Return the id of the account that a request is about, by default the caller's. Raises `Forbidden`."""
     if user_id is not None and user_id != by.user_id and by.role is not Role.ADMIN:
         raise Forbidden("user_id: only admins look after the keys of others", field="user_id")
     return user_id or by.user_id
 
 
-def _info(row: Row) -> ApiKeyInfo:
+def _key_info(row: Row) -> ApiKeyInfo:
     return ApiKeyInfo(
         id=row["id"],
         user_id=row["account_id"],

@@ -1,4 +1,4 @@
-"""The composition root: everything the auth service is made of is built here."""
+"""The composition root: this module builds every part of the auth service and connects them."""
 
 import asyncio
 import contextlib
@@ -11,7 +11,12 @@ from svgx_auth.accounts import Accounts
 from svgx_auth.administration import Administration
 from svgx_auth.api_keys import ApiKeys
 from svgx_auth.audit import Audit
-from svgx_auth.handlers import Handlers
+from svgx_auth.handlers.administration import AdministrationHandlers
+from svgx_auth.handlers.api_keys import ApiKeyHandlers
+from svgx_auth.handlers.own_account import OwnAccountHandlers
+from svgx_auth.handlers.sessions import SessionHandlers
+from svgx_auth.handlers.sign_in import SignInHandlers
+from svgx_auth.handlers.token_checks import TokenCheckHandlers
 from svgx_auth.keys.signing import Signing
 from svgx_auth.oidc.identities import Identities
 from svgx_auth.oidc.sign_ins import SignIns
@@ -21,7 +26,7 @@ from svgx_auth.revocations import Revocations
 from svgx_auth.sessions import Sessions
 from svgx_auth.settings import AuthSettings
 from svgx_common import postgres
-from svgx_common.background import repeat
+from svgx_common.background import BackgroundTasks
 from svgx_common.contract.auth import CreateUserRequest
 from svgx_common.contract.errors import Conflict, Invalid
 from svgx_common.contract.policy import Role
@@ -30,13 +35,13 @@ from svgx_common.settings import MIN_SECRET
 
 log = structlog.get_logger(__name__)
 
-FORGET_EVERY = 600.0
-"""Seconds between two removals of what is over."""
+REMOVE_OLD_EVERY = 600.0
+"""Seconds between two removals of old rows."""
 
 
 @contextlib.asynccontextmanager
 async def build(runtime: Runtime[AuthSettings]) -> AsyncIterator[Service]:
-    """Wire the service; the first start creates the admin."""
+    """Build the service. The first start creates the admin."""
     settings = runtime.settings
     secret = settings.jwt_secret.get_secret_value()
     if len(secret.encode()) < MIN_SECRET:
@@ -72,44 +77,51 @@ async def build(runtime: Runtime[AuthSettings]) -> AsyncIterator[Service]:
             attempts = Attempts(database, secret)
             api_keys = ApiKeys(database, revocations, audit)
             sign_ins = SignIns(database, settings.oidc_providers, settings.public_url, secret)
-            handlers = Handlers(
-                accounts=accounts,
-                administration=administration,
-                sessions=sessions,
-                revocations=revocations,
-                passwords=passwords,
-                attempts=attempts,
-                audit=audit,
-                signing=signing,
-                api_keys=api_keys,
-                sign_ins=sign_ins,
-                identities=Identities(database, administration, audit),
-            )
-            handlers.register(runtime.responder)
+            identities = Identities(database, administration, audit)
+            for handlers in (
+                SignInHandlers(
+                    accounts=accounts,
+                    sessions=sessions,
+                    passwords=passwords,
+                    attempts=attempts,
+                    sign_ins=sign_ins,
+                    identities=identities,
+                    audit=audit,
+                ),
+                SessionHandlers(sessions),
+                OwnAccountHandlers(
+                    accounts=accounts, passwords=passwords, attempts=attempts, audit=audit
+                ),
+                AdministrationHandlers(
+                    accounts=accounts, administration=administration, audit=audit
+                ),
+                ApiKeyHandlers(api_keys),
+                TokenCheckHandlers(signing=signing, revocations=revocations),
+            ):
+                handlers.register(runtime.responder)
             runtime.health.require("postgresql", database.check)
             runtime.health.describe("database_pool", database.usage)
             await _ensure_admin(accounts, settings)
 
-            async def forget() -> None:
-                await sessions.forget_old()
-                await api_keys.forget_old()
-                await attempts.forget_old()
-                await sign_ins.forget_old()
-                await asyncio.sleep(FORGET_EVERY)
+            async def remove_old_rows() -> None:
+                await sessions.remove_old()
+                await api_keys.remove_old()
+                await attempts.remove_old()
+                await sign_ins.remove_old()
+                await asyncio.sleep(REMOVE_OLD_EVERY)
 
-            tasks = [
-                asyncio.create_task(repeat("forget what is over", forget)),
-                asyncio.create_task(repeat("look for new keys", signing.reload)),
-            ]
+            tasks = BackgroundTasks()
+            tasks.repeat("remove old rows", remove_old_rows)
+            tasks.repeat("read the file of signing keys again", signing.reload)
             try:
                 yield Service()
             finally:
-                for task in tasks:
-                    task.cancel()
+                await tasks.stop()
                 await sign_ins.close()
 
 
 async def _ensure_admin(accounts: Accounts, settings: AuthSettings) -> None:
+    """Create the first admin from the settings, or log which variables prevent it."""
     if await accounts.has_admin():
         return
     try:
@@ -120,20 +132,20 @@ async def _ensure_admin(accounts: Accounts, settings: AuthSettings) -> None:
             role=Role.ADMIN,
         )
     except ValidationError as error:
-        wrong = sorted({f"SVGX_ADMIN_{str(item['loc'][0]).upper()}" for item in error.errors()})
-        log.warning("there is no admin: set these and start again", variables=wrong)
+        variables = sorted({f"SVGX_ADMIN_{str(item['loc'][0]).upper()}" for item in error.errors()})
+        log.warning("there is no admin: set these and start again", variables=variables)
         return
     try:
         created = await accounts.create_first_admin(admin)
-    except Invalid as refused:
+    except Invalid as error:
         log.warning(
             "there is no admin: set these and start again",
-            variables=[f"SVGX_ADMIN_{str(refused.field).upper()}"],
+            variables=[f"SVGX_ADMIN_{str(error.field).upper()}"],
         )
         return
-    except Conflict as taken:
-        # Someone who is no admin has the name; whoever set it must decide what is meant.
-        variable = f"SVGX_ADMIN_{str(taken.field).upper()}"
+    except Conflict as error:
+        # An account that is not an admin has the name. Only the operator can decide between the two.
+        variable = f"SVGX_ADMIN_{str(error.field).upper()}"
         log.warning(
             "there is no admin: another account has this; set another and start again",
             variables=[variable],

@@ -1,4 +1,4 @@
-"""The audit log: every security event, written with what it tells of, never changed."""
+"""The audit log: every security event, written in the same transaction as the change, and never modified."""
 
 import json
 import re
@@ -9,31 +9,31 @@ from svgx_common.contract.audit import AuditEntry, AuditEvent, AuditPage, ListAu
 from svgx_common.contract.errors import Invalid
 from svgx_common.messaging.caller import Caller, Client
 from svgx_common.messaging.responder import Call
-from svgx_common.pages import Cursor
+from svgx_common.pages import Cursor, page_of
 from svgx_common.postgres import Database, Row, Session
 
-_NUMBER = re.compile(r"[0-9]{1,18}")
+_ENTRY_ID = re.compile(r"[0-9]{1,18}")
 
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Who does something, from where."""
+    """The caller of a request, and the client it came from."""
 
     caller: Caller | None
     client: Client
 
     @classmethod
     def of(cls, call: Call) -> "Origin":
-        """Of a request."""
+        """Return the origin of a request."""
         return cls(call.caller, call.client)
 
 
 SERVICE = Origin(None, Client())
-"""The service itself."""
+"""The origin of changes that the service makes by itself."""
 
 
 class Audit:
-    """The `audit` table. PostgreSQL refuses changes to it."""
+    """The `audit` table. A trigger makes PostgreSQL refuse changes to its entries."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -48,9 +48,10 @@ class Audit:
         session_id: str | None = None,
         **detail: Any,
     ) -> None:
-        """Write an entry in the transaction of what it tells of: both are committed, or neither.
+        """Write an entry in the transaction of the change: both are committed, or neither.
 
-        `detail` is JSON without secrets. `session_id` is the session it is about, by default the caller's.
+        `user_id` is the account that the event concerns. `session_id` is the session that the event concerns, by
+        default the caller's. `detail` is JSON without secrets.
         """
         caller = origin.caller
         await session.run(
@@ -67,14 +68,14 @@ class Audit:
     async def note(
         self, event: AuditEvent, origin: Origin, *, user_id: str | None, **detail: Any
     ) -> None:
-        """Write an entry about what changed nothing, such as a refusal."""
+        """Write an entry about an event that changes nothing, such as a refusal."""
         async with self._database.session() as session:
             await self.record(session, event, origin, user_id=user_id, **detail)
 
     async def page(self, request: ListAuditRequest) -> AuditPage:
-        """Entries, newest first. Raises `Invalid` for a cursor that is none of ours."""
+        """Return a page of entries, newest first. Raises `Invalid` for a cursor that is not the `next` of a page."""
         before = None if request.cursor is None else Cursor.decode(request.cursor)
-        if before is not None and not _NUMBER.fullmatch(before.id):
+        if before is not None and not _ENTRY_ID.fullmatch(before.id):
             raise Invalid("cursor: is not the `next` of a page of the audit log", field="cursor")
         rows = await self._database.rows(
             "audit_before",
@@ -87,10 +88,10 @@ class Audit:
             request.since,
             request.until,
         )
-        entries = [_entry(row) for row in rows[: request.limit]]
-        more = len(rows) > request.limit
-        following = Cursor(entries[-1].at, entries[-1].id).encode() if more else None
-        return AuditPage(items=entries, next=following)
+        page, next_cursor = page_of(
+            rows, request.limit, lambda row: Cursor(row["at"], str(row["id"]))
+        )
+        return AuditPage(items=[_entry(row) for row in page], next=next_cursor)
 
 
 def _entry(row: Row) -> AuditEntry:

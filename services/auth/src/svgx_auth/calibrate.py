@@ -1,4 +1,4 @@
-"""`python -m svgx_auth calibrate`: which Argon2id parameters this machine can afford, as settings."""
+"""The command `calibrate`: print the most expensive Argon2id parameters that this machine can afford, as settings."""
 
 import argparse
 import time
@@ -10,14 +10,15 @@ from argon2 import PasswordHasher
 from svgx_auth.settings import MIN_MEMORY_KIB, MIN_PASSES
 
 REPEATS = 3
+"""Hashes that each measurement times."""
 
 Measure = Callable[[int, int, int], float]
-"""Seconds one hash takes with so many KiB, passes and lanes."""
+"""A function of memory in KiB, passes and lanes that returns the seconds for one hash."""
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
-    """Parameters, and the seconds one hash takes with them."""
+class Calibration:
+    """Argon2id parameters, and the seconds that one hash takes with them."""
 
     memory_kib: int
     passes: int
@@ -26,7 +27,7 @@ class Found:
 
 
 def measure(memory_kib: int, passes: int, lanes: int) -> float:
-    """The best of some, so that other work on the machine counts little."""
+    """Return the seconds for one hash: the shortest of `REPEATS`, because other work on the machine delays some."""
     hasher = PasswordHasher(time_cost=passes, memory_cost=memory_kib, parallelism=lanes)
     times = []
     for _ in range(REPEATS):
@@ -36,10 +37,12 @@ def measure(memory_kib: int, passes: int, lanes: int) -> float:
     return min(times)
 
 
-def calibrate(target: float, max_memory_kib: int, lanes: int, measure: Measure = measure) -> Found:
-    """The costliest parameters of at most `target` seconds and `max_memory_kib`; never below OWASP's floor.
+def calibrate(
+    target: float, max_memory_kib: int, lanes: int, measure: Measure = measure
+) -> Calibration:
+    """Return the most expensive parameters within `target` seconds and `max_memory_kib`, but at least OWASP's minimum.
 
-    Memory comes first, as it is what hurts an attacker with graphics cards most (RFC 9106, 4).
+    Memory is raised before passes, because memory costs an attacker with graphics cards the most (RFC 9106, section 4).
     """
     memory, passes = MIN_MEMORY_KIB, MIN_PASSES
     seconds = measure(memory, passes, lanes)
@@ -50,21 +53,23 @@ def calibrate(target: float, max_memory_kib: int, lanes: int, measure: Measure =
         memory, seconds = memory * 2, doubled
     while (longer := measure(memory, passes + 1, lanes)) <= target:
         passes, seconds = passes + 1, longer
-    return Found(memory, passes, lanes, seconds)
+    return Calibration(memory, passes, lanes, seconds)
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Measure and print lines for the environment."""
+    """Measure this machine, and print the settings as lines for the environment."""
     parser = argparse.ArgumentParser("svgx_auth calibrate", description=__doc__)
-    parser.add_argument("--milliseconds", type=float, default=250.0, help="a hash may take")
-    parser.add_argument("--memory-mib", type=int, default=256, help="a hash may take")
+    parser.add_argument(
+        "--milliseconds", type=float, default=250.0, help="longest time for one hash"
+    )
+    parser.add_argument("--memory-mib", type=int, default=256, help="most memory for one hash")
     parser.add_argument("--lanes", type=int, default=1, choices=range(1, 17), metavar="1-16")
-    given = parser.parse_args(arguments)
-    found = calibrate(given.milliseconds / 1000, given.memory_mib * 1024, given.lanes)
-    print(f"# {found.seconds * 1000:.0f} ms a hash on this machine")
-    if found.seconds * 1000 > given.milliseconds:
-        print("# this is OWASP's floor: less is refused, however long it takes")
-    print(f"ARGON2_MEMORY_KIB={found.memory_kib}")
-    print(f"ARGON2_PASSES={found.passes}")
-    print(f"ARGON2_LANES={found.lanes}")
-    print("# each of PASSWORD_WORKERS takes that memory while it hashes")
+    options = parser.parse_args(arguments)
+    best = calibrate(options.milliseconds / 1000, options.memory_mib * 1024, options.lanes)
+    print(f"# one hash takes {best.seconds * 1000:.0f} ms on this machine")
+    if best.seconds * 1000 > options.milliseconds:
+        print("# this is OWASP's minimum; the service refuses cheaper parameters")
+    print(f"ARGON2_MEMORY_KIB={best.memory_kib}")
+    print(f"ARGON2_PASSES={best.passes}")
+    print(f"ARGON2_LANES={best.lanes}")
+    print("# each of PASSWORD_WORKERS uses this much memory while it hashes")

@@ -1,7 +1,7 @@
-"""Refresh tokens: opaque, stored as hashes, each made from the one before it.
+"""Refresh tokens: opaque texts, stored as hashes. Each token is derived from the token before it.
 
-A token's successor is HMAC-SHA256 of the token, under a key that only the service has. So whoever repeats a refresh
-gets the same successor, and it is stored nowhere (docs/decisions/0007).
+A token's successor is the HMAC-SHA256 of the token, with a key that only this service has. A repeated refresh therefore
+gets the same successor, although no token is stored (docs/decisions/0007).
 """
 
 import base64
@@ -12,27 +12,27 @@ import secrets
 from svgx_auth.keys.derived_keys import derived_key
 
 TOKEN_BYTES = 32
-"""Entropy of a refresh token: 256 bits, so that its hash needs no salt and no slowness."""
+"""Random bytes in a refresh token. A hash of 256 random bits needs neither a salt nor a slow hash function."""
 
 _PURPOSE = b"svgx refresh token successor v1"
 
 
 class RefreshTokens:
-    """Makes a session's chain of tokens. `secret` is the server's."""
+    """Creates the chain of tokens of a session. `secret` is the server's secret."""
 
     def __init__(self, secret: str) -> None:
         self._key = derived_key(secret, _PURPOSE)
 
     def first(self) -> str:
-        """A new session's token."""
+        """Return the first token of a new session."""
         return secrets.token_urlsafe(TOKEN_BYTES)
 
     def successor(self, token: str) -> str:
-        """The token that follows: always the same one."""
+        """Return the token that follows `token`: the same at every call."""
         digest = hmac.digest(self._key, token.encode(), hashlib.sha256)
         return base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
 
 
 def hash_of(token: str) -> bytes:
-    """What is stored of a token."""
+    """Return the SHA-256 of a token, which is stored in place of the token."""
     return hashlib.sha256(token.encode()).digest()

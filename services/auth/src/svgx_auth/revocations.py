@@ -1,7 +1,7 @@
-"""What counts no more before its time: sessions that were ended, and an account's tokens of older versions.
+"""Sessions, access tokens and API keys that were revoked before they expired.
 
-Kept where it happens, in the `session` and `account` tables, until the last access token it concerns has ended by
-itself. A gateway hears of it at once, and can ask for all of it (docs/decisions/0009).
+The rows of `session`, `account` and `api_key` record revocations, until the last access token concerned has expired.
+Each revocation is broadcast to the gateways at once, and a gateway can request the list of all (docs/decisions/0009).
 """
 
 from datetime import datetime
@@ -16,18 +16,28 @@ from svgx_common.messaging.bus import Bus
 from svgx_common.postgres import Database, Row, Session
 
 KEY_REMEMBERED = 86400.0
-"""Seconds an ended API key is told to gateways, also to one that was cut off. Without auth a gateway trusts its last
-answer for ten minutes; a key's live connections there go on until it hears of the end."""
+"""Seconds for which the list of revocations contains an ended API key.
+
+A gateway without a connection to this service trusts its last answer about a key for ten minutes, and keeps the key's
+live connections until it learns that the key has ended.
+"""
 
 log = structlog.get_logger(__name__)
 
 EndReason = Literal["logout", "ended", "reuse", "password", "disabled", "deleted", "provider"]
-"""Why a session ended: signed out; ended from another session; a spent token was used; the account was changed; its
-provider gives it no role any more."""
+"""The reason why a session ended.
+
+`logout`: its owner signed out. `ended`: its owner ended it from another session. `reuse`: a spent refresh token was
+used. `password`, `disabled`, `deleted`: the account was changed. `provider`: its provider no longer gives it a role.
+"""
 
 
 class Revocations:
-    """Ends sessions and tokens inside a caller's transaction, and tells the gateways after it."""
+    """Ends sessions and tokens.
+
+    The `end_*` methods run inside the caller's transaction; after the commit, the caller passes their result to
+    `announce`.
+    """
 
     def __init__(self, database: Database, bus: Bus) -> None:
         self._database = database
@@ -36,61 +46,74 @@ class Revocations:
     async def end_session(
         self, session: Session, user_id: str, session_id: str, reason: EndReason
     ) -> list[Revocation]:
-        """End one of an account's sessions; nothing when it has no such live session."""
+        """End one session of an account. Return an empty list when the account has no such live session."""
         rows = await session.rows("end_session", session_id, user_id, reason)
-        return [_of_session(row) for row in rows]
+        return [_session_revocation(row) for row in rows]
 
     async def end_other_sessions(
         self, session: Session, user_id: str, session_id: str | None, reason: EndReason
     ) -> list[Revocation]:
-        """End all of an account's sessions but one, or all."""
+        """End all sessions of an account, except the session `session_id` unless that is None."""
         rows = await session.rows("end_other_sessions", user_id, session_id, reason)
-        return [_of_session(row) for row in rows]
+        return [_session_revocation(row) for row in rows]
 
     async def end_tokens(self, session: Session, user_id: str) -> list[Revocation]:
-        """End an account's access tokens; its sessions go on, and get new ones."""
+        """End an account's access tokens. Its sessions continue, and get new access tokens when they refresh."""
         rows = await session.rows("end_tokens", user_id)
-        return [_of_account(row) for row in rows]
+        return [_account_revocation(row) for row in rows]
 
     async def end_account(
         self, session: Session, user_id: str, reason: EndReason
     ) -> list[Revocation]:
-        """End all of an account's sessions and access tokens."""
+        """End all sessions and access tokens of an account."""
         await self.end_other_sessions(session, user_id, None, reason)
         return await self.end_tokens(session, user_id)
 
     async def announce(self, ended: list[Revocation]) -> None:
-        """Tell every gateway, after the commit. One that does not hear it asks within its poll."""
+        """Tell every gateway. Call this after the commit.
+
+        A gateway that misses the message learns of the revocation at its next poll.
+        """
         if not ended:
             return
         message = RevocationList(items=ended).model_dump_json().encode()
         try:
             await self._bus.publish(subjects.REVOKED, message)
         except Unavailable:
-            log.warning("gateways could not be told of ended sessions; they will ask")
+            log.warning("cannot tell the gateways about ended sessions; they will poll")
 
     async def end_key(self, session: Session, key_id: str, owner: str | None) -> Row | None:
-        """End a live API key of the account `owner`, or of any; its row, if there was one."""
+        """End a live API key of the account `owner`, or of any account when that is None.
+
+        Return the key's row, or None when there is no such live key.
+        """
         return await session.row("end_api_key", key_id, owner, KEY_REMEMBERED)
 
     async def announce_key(self, row: Row) -> None:
-        """Tell every gateway of an API key that was ended."""
-        await self.announce([_of_key(row)])
+        """Tell every gateway about an ended API key, from the row that `end_key` returned."""
+        await self.announce([_key_revocation(row)])
 
-    async def since(self, moment: datetime | None) -> RevocationList:
-        """What was revoked after `moment` and still matters; everything that does without one."""
+    async def since(self, after: datetime | None) -> RevocationList:
+        """List the revocations that concern a token or key that has not expired.
+
+        With `after`, only later revocations are listed.
+        """
         async with self._database.session() as session:
-            # First: what is revoked meanwhile is listed twice rather than never.
+            # Read the clock first. A revocation during the queries below is then listed twice instead of never.
             clock = await session.row("clock")
             assert clock is not None
-            sessions = await session.rows("revoked_sessions", moment)
-            accounts = await session.rows("revoked_accounts", moment)
-            keys = await session.rows("revoked_api_keys", moment, KEY_REMEMBERED)
-        items = [*map(_of_session, sessions), *map(_of_account, accounts), *map(_of_key, keys)]
+            sessions = await session.rows("revoked_sessions", after)
+            accounts = await session.rows("revoked_accounts", after)
+            keys = await session.rows("revoked_api_keys", after, KEY_REMEMBERED)
+        items = [
+            *map(_session_revocation, sessions),
+            *map(_account_revocation, accounts),
+            *map(_key_revocation, keys),
+        ]
         return RevocationList(items=items, as_of=clock["now"])
 
 
-def _of_session(row: Row) -> Revocation:
+def _session_revocation(row: Row) -> Revocation:
     return Revocation(
         user_id=row["account_id"],
         session_id=row["id"],
@@ -99,13 +122,13 @@ def _of_session(row: Row) -> Revocation:
     )
 
 
-def _of_key(row: Row) -> Revocation:
+def _key_revocation(row: Row) -> Revocation:
     return Revocation(
         user_id=row["account_id"], session_id=row["id"], until=row["until"], reason="api key"
     )
 
 
-def _of_account(row: Row) -> Revocation:
+def _account_revocation(row: Row) -> Revocation:
     return Revocation(
         user_id=row["id"], before_version=row["token_version"], until=row["until"], reason="account"
     )

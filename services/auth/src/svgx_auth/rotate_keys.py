@@ -1,4 +1,4 @@
-"""`python -m svgx_auth rotate-keys`: a new key in the file, published now and signing a little later."""
+"""The command `rotate-keys`: add a signing key to the file. The key is published at once, and signs some time later."""
 
 import argparse
 import os
@@ -14,14 +14,14 @@ from svgx_auth.keys.key_file import KeyEntry, KeyRing
 from svgx_common.tokens.signing_keys import ASYMMETRIC, MIN_RSA_BITS, read_key
 
 LEAD = 300
-"""Seconds until a new key signs: every replica and gateway must have it by then."""
+"""Seconds until a new key signs, because every replica and gateway must have the key by then."""
 
 KEEP = 86400 + 300
-"""Seconds a key is published after the next one began: the longest life of a token it signed, and a little more."""
+"""Seconds for which a key is published after the next key began to sign: a token's longest life, and five minutes."""
 
 
 def generate(algorithm: str, not_before: int) -> KeyEntry:
-    """A new private key, whose `kid` is its thumbprint (RFC 7638)."""
+    """Return a new private key. Its `kid` is its thumbprint (RFC 7638)."""
     key: OKPKey | ECKey | RSAKey
     match algorithm:
         case "Ed25519":
@@ -30,39 +30,42 @@ def generate(algorithm: str, not_before: int) -> KeyEntry:
             key = ECKey.generate_key("P-256")
         case _:
             key = RSAKey.generate_key(MIN_RSA_BITS)
-    about = {"kid": key.thumbprint(), "alg": algorithm, "use": "sig", "nbf": not_before}
-    return KeyEntry(read_key(key.as_dict(private=True) | about), not_before)
+    metadata = {"kid": key.thumbprint(), "alg": algorithm, "use": "sig", "nbf": not_before}
+    return KeyEntry(read_key(key.as_dict(private=True) | metadata), not_before)
 
 
 def rotate(ring: KeyRing, algorithm: str, now: int, lead: int = LEAD, keep: int = KEEP) -> KeyRing:
-    """The ring with a new key, and without those whose last token has ended. Nothing is signed differently now."""
+    """Return the ring with a new key that signs `lead` seconds from `now`.
+
+    A key is left out when the last token that it signed has expired. The key that signs at `now` does not change.
+    """
     entries = (*ring.entries, generate(algorithm, now + lead))
-    followers = [entry.not_before for entry in entries[1:]]
+    superseded_at = [*(entry.not_before for entry in entries[1:]), now + lead]
     kept = [
         entry
-        for entry, superseded in zip(entries, [*followers, now + lead], strict=True)
+        for entry, superseded in zip(entries, superseded_at, strict=True)
         if superseded + keep > now
     ]
     return KeyRing(tuple(kept))
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Change the file, and say which keys it has."""
+    """Add a key to the file, and print the keys of the file."""
     parser = argparse.ArgumentParser("svgx_auth rotate-keys", description=__doc__)
     parser.add_argument("--file", type=Path, default=os.environ.get("JWT_KEYS_FILE"))
     parser.add_argument("--algorithm", choices=ASYMMETRIC, default=ASYMMETRIC[0])
     parser.add_argument("--lead", type=int, default=LEAD, help="seconds until the key signs")
-    given = parser.parse_args(arguments)
-    if given.file is None:
+    options = parser.parse_args(arguments)
+    if options.file is None:
         parser.error("name the file: --file, or JWT_KEYS_FILE")
-    if given.lead < 0:
-        parser.error("--lead: 0 or more seconds")
-    path, now = Path(given.file), int(time.time())
+    if options.lead < 0:
+        parser.error("--lead: must be 0 or more seconds")
+    path, now = Path(options.file), int(time.time())
     try:
         before = key_file.read(path) if path.exists() else KeyRing()
         if before.entries and before.entries[-1].not_before > now:
             raise ValueError("its newest key does not sign yet; wait until it does")
-        ring = rotate(before, given.algorithm, now, given.lead)
+        ring = rotate(before, options.algorithm, now, options.lead)
         key_file.write(path, ring)
     except (OSError, ValueError) as error:
         sys.exit(f"svgx: {path}: {error}")

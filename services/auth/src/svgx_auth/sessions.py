@@ -1,4 +1,4 @@
-"""Sessions: a refresh token that changes at every use, and the access tokens it buys."""
+"""Sessions: each has a refresh token that changes at every use, and gets an access token at every use."""
 
 import time
 import uuid
@@ -18,25 +18,28 @@ from svgx_common.contract.auth import SessionInfo, SessionPage, Tokens
 from svgx_common.contract.errors import InvalidCredentials, Unauthenticated
 from svgx_common.contract.revocations import Revocation
 from svgx_common.messaging.caller import Caller
-from svgx_common.pages import Cursor
+from svgx_common.pages import Cursor, page_of
 from svgx_common.postgres import Database
 from svgx_common.tokens import access_tokens as tokens
 
 log = structlog.get_logger(__name__)
 
 GRACE = 30.0
-"""Seconds in which a spent refresh token still gets its successor: two tabs refresh at once, an answer gets lost."""
+"""Seconds for which a spent refresh token still gets its successor.
+
+The reasons are two tabs that refresh at the same time, and a reply that was lost.
+"""
 
 FORGET_AFTER = 7 * 86400.0
-"""Seconds a session's row is kept after its end."""
+"""Seconds for which a session's row is kept after the session ended."""
 
-FORGET_AT_ONCE = 10_000
-"""Rows one statement removes."""
+FORGET_BATCH = 10_000
+"""Rows that one statement removes at most."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Continued:
-    """The session goes on."""
+    """The session continues."""
 
     account: Account
     session_id: str
@@ -45,7 +48,7 @@ class _Continued:
 
 @dataclass(frozen=True, slots=True)
 class _Reused:
-    """A spent token was used: the session has ended by it."""
+    """A spent token was used, and its session was ended."""
 
     account_id: str
     ended: list[Revocation]
@@ -53,7 +56,7 @@ class _Reused:
 
 @dataclass(frozen=True, slots=True)
 class _Refused:
-    """Nothing has changed. None: no account has ever had the token."""
+    """The token was refused, and nothing has changed. `account_id` is None for a token that was never issued."""
 
     account_id: str | None
 
@@ -77,24 +80,29 @@ class Sessions:
         self._revocations = revocations
         self._audit = audit
         self._signing = signing
-        self._chain = RefreshTokens(secret)
+        self._refresh_tokens = RefreshTokens(secret)
         self._access_seconds = access_seconds
         self._session_seconds = session_seconds
         self._idle_seconds = idle_seconds
 
     async def open(self, account: Account, by: Origin, **detail: str) -> Tokens:
-        """A new session; `detail` is for the audit log.
+        """Open a session. `detail` is for the audit log.
 
-        Raises `InvalidCredentials` when the account is not what it was when it was checked.
+        Raises `InvalidCredentials` when the account was disabled, deleted or given another password since the caller
+        read `account`.
         """
-        session_id, token = str(uuid.uuid4()), self._chain.first()
+        session_id, token = str(uuid.uuid4()), self._refresh_tokens.first()
         session_until = time.time() + self._session_seconds
         access_until = self._access_until(session_until)
         async with self._database.transaction() as session:
             row = await session.row("lock_account", account.user.id)
-            now = None if row is None else Account.of(row)
-            # Between the check of the password and this, the account may have been disabled or the password changed.
-            if now is None or now.disabled or now.password_hash != account.password_hash:
+            current = None if row is None else Account.from_row(row)
+            # Another request may have changed the account since its password was checked.
+            if (
+                current is None
+                or current.disabled
+                or current.password_hash != account.password_hash
+            ):
                 raise InvalidCredentials
             await session.run(
                 "open_session",
@@ -108,19 +116,26 @@ class Sessions:
             )
             await session.run("add_refresh_token", hash_of(token), session_id)
             await self._audit.record(
-                session, AuditEvent.LOG_IN, by, user_id=now.user.id, session_id=session_id, **detail
+                session,
+                AuditEvent.LOG_IN,
+                by,
+                user_id=current.user.id,
+                session_id=session_id,
+                **detail,
             )
-        return self._tokens(now, session_id, token, access_until)
+        return self._tokens(current, session_id, token, access_until)
 
     async def refresh(self, old: str, by: Origin) -> Tokens:
-        """Exchange a refresh token for its successor. Raises `Unauthenticated` for one that is spent, ended or none.
+        """Exchange a refresh token for its successor and a new access token.
 
-        Within `GRACE` after it was spent the token gets the same successor again, while that is the newest. Any other
-        use of a spent token ends the session: one of two who have it is a thief.
+        A spent token gets the same successor again for `GRACE` seconds, until the successor is spent. Any later use of
+        a spent token ends the session, because the token was stolen: two clients have it.
+
+        Raises `Unauthenticated` for a token that is spent or unknown, or belongs to an ended session.
         """
-        successor = self._chain.successor(old)
+        successor = self._refresh_tokens.successor(old)
         async with self._database.transaction() as session:
-            outcome = await self._advance(session, hash_of(old), hash_of(successor), by)
+            outcome = await self._spend(session, hash_of(old), hash_of(successor), by)
             if isinstance(outcome, _Continued):
                 access_until = self._access_until(outcome.expires_at)
                 await session.run(
@@ -144,7 +159,7 @@ class Sessions:
     async def end(
         self, caller: Caller, session_id: str, reason: Literal["logout", "ended"], by: Origin
     ) -> bool:
-        """End one of the caller's sessions; False when the caller has no such live session."""
+        """End one of the caller's sessions. Return False when the caller has no such live session."""
         async with self._database.transaction() as session:
             ended = await self._revocations.end_session(session, caller.user_id, session_id, reason)
             if ended:
@@ -156,7 +171,10 @@ class Sessions:
         return bool(ended)
 
     async def page(self, caller: Caller, limit: int, cursor: str | None) -> SessionPage:
-        """The caller's live sessions, newest first. Raises `Invalid` for a cursor that is none of ours."""
+        """Return a page of the caller's live sessions, newest first.
+
+        Raises `Invalid` for a cursor that is not the `next` of a page.
+        """
         before = None if cursor is None else Cursor.decode(cursor)
         rows = await self._database.rows(
             "live_sessions_before",
@@ -165,7 +183,8 @@ class Sessions:
             before and before.at,
             before and before.id,
         )
-        found = [
+        page, next_cursor = page_of(rows, limit, lambda row: Cursor(row["created_at"], row["id"]))
+        items = [
             SessionInfo(
                 id=row["id"],
                 created_at=row["created_at"],
@@ -175,28 +194,29 @@ class Sessions:
                 user_agent=row["user_agent"],
                 current=row["id"] == caller.session_id,
             )
-            for row in rows[:limit]
+            for row in page
         ]
-        more = len(rows) > limit
-        following = Cursor(found[-1].created_at, found[-1].id).encode() if more else None
-        return SessionPage(items=found, next=following)
+        return SessionPage(items=items, next=next_cursor)
 
-    async def forget_old(self) -> None:
-        """Remove what has been over for long."""
-        await self._database.run("forget_sessions", FORGET_AFTER, FORGET_AT_ONCE)
+    async def remove_old(self) -> None:
+        """Remove sessions that ended or expired more than `FORGET_AFTER` seconds ago."""
+        await self._database.run("forget_sessions", FORGET_AFTER, FORGET_BATCH)
 
-    async def _advance(
+    async def _spend(
         self, session: postgres.Session, old: bytes, successor: bytes, by: Origin
     ) -> _Continued | _Reused | _Refused:
-        """Spend the token, or see that it was."""
+        """Mark a refresh token as spent, or handle the use of a spent one. Both tokens are given as hashes."""
         owner = await session.row("session_of_refresh_token", old)
         if owner is None:
             return _Refused(None)
-        found = await session.row("lock_account", owner["account_id"])
+        account_row = await session.row("lock_account", owner["account_id"])
         live = await session.row("lock_live_session", owner["id"])
-        if found is None or live is None or (account := Account.of(found)).disabled:
+        if account_row is None or live is None:
             return _Refused(owner["account_id"])
-        # Read after the locks: whoever had them may have spent it.
+        account = Account.from_row(account_row)
+        if account.disabled:
+            return _Refused(owner["account_id"])
+        # Read the token after locking, because the previous holder of the locks may have spent it.
         token = await session.row("refresh_token_state", old, GRACE)
         assert token is not None
         if not token["spent"]:
@@ -215,12 +235,13 @@ class Sessions:
             )
             return _Reused(account.user.id, ended)
         elif token["successor"] != successor:
-            # The secret has changed within the grace: the successor cannot be told again, which proves no theft.
+            # The server's secret has changed within `GRACE`, so the stored successor cannot be derived again.
+            # This is no sign of theft: refuse the token, but do not end the session.
             return _Refused(account.user.id)
         return _Continued(account, owner["id"], live["expires"])
 
     def _access_until(self, session_until: float) -> int:
-        """When an access token of now ends: no later than its session."""
+        """Return the Unix time at which an access token issued now expires: at the latest with its session."""
         return int(min(time.time() + self._access_seconds, session_until))
 
     def _tokens(

@@ -7,12 +7,12 @@ from typing import Annotated, Self
 from pydantic import AfterValidator, Field, SecretStr, model_validator
 
 from svgx_auth.keys import key_file
-from svgx_auth.oidc.settings import OidcProvider, url
+from svgx_auth.oidc.settings import OidcProvider, check_url
 from svgx_common.settings import PostgresSettings, TokenSettings
 
 MIN_MEMORY_KIB = 19 * 1024
 MIN_PASSES = 2
-"""OWASP's floor for Argon2id (Password Storage Cheat Sheet): 19 MiB, two passes, one lane."""
+"""OWASP's minimum for Argon2id (Password Storage Cheat Sheet): 19 MiB, two passes, one lane."""
 
 
 def _readable(path: Path | None) -> Path | None:
@@ -22,49 +22,49 @@ def _readable(path: Path | None) -> Path | None:
 
 
 def _public_url(text: str) -> str:
-    return url(text) if text else text
+    return check_url(text) if text else text
 
 
 class AuthSettings(PostgresSettings, TokenSettings):
-    """Environment variables, with their defaults. The Argon2id defaults are OWASP's floor."""
+    """Environment variables, with their defaults. The Argon2id defaults are OWASP's minimum."""
 
     jwt_expires_in: int = Field(3600, ge=60, le=86400)
-    """Life of an access token, in seconds."""
+    """Seconds for which an access token is valid."""
     refresh_expires_in: int = Field(30 * 86400, ge=3600)
-    """Life of a session, in seconds, however often it is refreshed."""
+    """Seconds after which a session ends. Refreshing does not extend this time."""
     refresh_idle_expires_in: int = Field(14 * 86400, ge=3600)
     """Seconds after which a session that is not refreshed ends (OWASP ASVS 5.0, 7.3.1)."""
     jwt_keys_file: Annotated[Path | None, AfterValidator(_readable)] = None
-    """Private keys that sign access tokens, made by `rotate-keys`; without it JWT_SECRET signs."""
+    """File of private keys that sign access tokens, made by `rotate-keys`. Without a file, JWT_SECRET signs."""
     argon2_memory_kib: int = Field(MIN_MEMORY_KIB, ge=MIN_MEMORY_KIB)
     argon2_passes: int = Field(MIN_PASSES, ge=MIN_PASSES)
     argon2_lanes: int = Field(1, ge=1, le=16)
     password_workers: int = Field(os.cpu_count() or 1, ge=1, le=64)
-    """Passwords hashed at a time."""
+    """Passwords that are hashed at the same time."""
     svgx_admin_username: str = ""
     svgx_admin_email: str = ""
     svgx_admin_password: SecretStr = SecretStr("")
-    """The first start creates this account when there is no admin."""
+    """A start without an admin creates this account as admin."""
 
     public_url: Annotated[str, AfterValidator(_public_url)] = ""
-    """Where browsers reach the gateway: providers send them back there."""
+    """URL at which browsers reach the gateway, because providers send browsers back there."""
     oidc_providers: tuple[OidcProvider, ...] = ()
-    """OpenID Connect providers where people may sign in: a JSON list of their settings (see `oidc.settings`)."""
+    """OpenID Connect providers at which users may sign in: a JSON list of their settings (see `oidc.settings`)."""
 
     @model_validator(mode="after")
-    def _providers_fit(self) -> Self:
+    def _check_providers(self) -> Self:
         names = [each.name for each in self.oidc_providers]
         issuers = [each.issuer for each in self.oidc_providers]
         if len(set(names)) < len(names) or len(set(issuers)) < len(issuers):
-            raise ValueError("OIDC_PROVIDERS: two have the same name or issuer")
+            raise ValueError("OIDC_PROVIDERS: two providers have the same name or issuer")
         if not self.public_url and any(each.redirect_uri is None for each in self.oidc_providers):
-            raise ValueError("PUBLIC_URL: is needed for OIDC_PROVIDERS without redirect_uri")
+            raise ValueError("PUBLIC_URL: is required for OIDC_PROVIDERS without redirect_uri")
         return self
 
     @model_validator(mode="after")
-    def _idle_as_long_as_a_token(self) -> Self:
+    def _check_idle_time(self) -> Self:
         if self.refresh_idle_expires_in < self.jwt_expires_in:
             raise ValueError(
-                "REFRESH_IDLE_EXPIRES_IN must be at least JWT_EXPIRES_IN: clients refresh when that is over"
+                "REFRESH_IDLE_EXPIRES_IN must be at least JWT_EXPIRES_IN, because clients refresh after that time"
             )
         return self

@@ -1,11 +1,15 @@
-"""Keys for one purpose each, derived from the server's secret."""
+"""Keys derived from the server's secret, one for each purpose."""
 
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 KEY_BYTES = 32
+"""Length of a derived key."""
 
 
 def derived_key(secret: str, purpose: bytes) -> bytes:
-    """HKDF-SHA256 (RFC 5869): a key tells nothing of the secret, nor of a key for another purpose."""
+    """Derive a key by HKDF-SHA256 (RFC 5869).
+
+    A key reveals neither the secret nor a key for another purpose.
+    """
     return HKDF(SHA256(), KEY_BYTES, salt=None, info=purpose).derive(secret.encode())

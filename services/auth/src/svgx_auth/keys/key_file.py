@@ -1,7 +1,7 @@
-"""The file of private keys that sign access tokens: a JWK Set (RFC 7517), whose keys also have `nbf`.
+"""The file of private keys that sign access tokens: a JWK Set (RFC 7517) with the additional field `nbf`.
 
-`nbf` is the Unix time, in seconds, from which a key signs. Before it the key is only published, so that every gateway
-has it when the first token comes.
+`nbf` is the Unix time, in seconds, from which a key signs. Before that time the key is only published, so that every
+gateway has the key before the first token that it signs.
 """
 
 import contextlib
@@ -15,22 +15,25 @@ from typing import Any
 from svgx_common.tokens.signing_keys import TokenKey, read_key
 
 MAX_BYTES = 1024 * 1024
+"""Bytes of a file that are read. A longer file is refused, because the part read is no valid JSON."""
+
 MAX_KEYS = 32
+"""Keys in a file. A file with more keys is refused."""
 
 
 @dataclass(frozen=True, slots=True)
 class KeyEntry:
-    """A private key and when it begins to sign."""
+    """A private key, and the Unix time in seconds from which it signs."""
 
     key: TokenKey
     not_before: int
 
     def public(self) -> dict[str, Any]:
-        """The JWK that everybody may have."""
+        """Return the public JWK, which is published."""
         return dict(self.key.key.as_dict(private=False))
 
     def private(self) -> dict[str, Any]:
-        """The JWK for the file."""
+        """Return the private JWK, which is written to the file."""
         return dict(self.key.key.as_dict(private=True))
 
 
@@ -41,33 +44,33 @@ class KeyRing:
     entries: tuple[KeyEntry, ...] = ()
 
     def signing(self, now: float) -> TokenKey | None:
-        """The key that began last; None before any has."""
-        begun = [entry.key for entry in self.entries if entry.not_before <= now]
-        return begun[-1] if begun else None
+        """Return the key that began to sign last, or None when no key signs yet."""
+        started = [entry.key for entry in self.entries if entry.not_before <= now]
+        return started[-1] if started else None
 
 
 def read(path: Path) -> KeyRing:
-    """Read a file of keys. Raises `ValueError`, which never shows a key."""
+    """Read a file of keys. Raises `ValueError`; its message never contains a key."""
     try:
         with path.open("rb") as file:
             content = json.loads(file.read(MAX_BYTES))
     except OSError as error:
         raise ValueError(f"cannot be read: {error.strerror}") from None
     except ValueError:
-        raise ValueError("is not a JWK Set: no JSON") from None
+        raise ValueError("is not a JWK Set: not JSON") from None
     keys = content.get("keys") if isinstance(content, dict) else None
-    if not isinstance(keys, list) or not all(isinstance(each, dict) for each in keys):
-        raise ValueError('is not a JWK Set: {"keys": [...]}')
+    if not isinstance(keys, list) or not all(isinstance(jwk, dict) for jwk in keys):
+        raise ValueError('is not a JWK Set: not {"keys": [...]}')
     if not 0 < len(keys) <= MAX_KEYS:
         raise ValueError(f"must have 1 to {MAX_KEYS} keys")
-    entries = sorted((_entry(each) for each in keys), key=lambda entry: entry.not_before)
+    entries = sorted((_entry(jwk) for jwk in keys), key=lambda entry: entry.not_before)
     if len({entry.key.key_id for entry in entries}) < len(entries):
-        raise ValueError("two keys have one `kid`")
+        raise ValueError("two keys have the same `kid`")
     return KeyRing(tuple(entries))
 
 
 def write(path: Path, ring: KeyRing) -> None:
-    """Replace the file at once, readable by its owner only. Raises `OSError`."""
+    """Replace the file atomically. Only the file's owner can read it. Raises `OSError`."""
     content = json.dumps({"keys": [entry.private() for entry in ring.entries]}, indent=2) + "\n"
     descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
@@ -85,7 +88,7 @@ def write(path: Path, ring: KeyRing) -> None:
 def _entry(jwk: dict[str, Any]) -> KeyEntry:
     key = read_key(jwk)
     if not key.key.is_private:
-        raise ValueError(f"key {key.key_id}: is public: it cannot sign")
+        raise ValueError(f"key {key.key_id}: is public and cannot sign")
     not_before = jwk.get("nbf", 0)
     if not isinstance(not_before, int) or isinstance(not_before, bool):
         raise ValueError(f"key {key.key_id}: `nbf` must be a whole number of seconds")

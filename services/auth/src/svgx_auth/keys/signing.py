@@ -1,4 +1,4 @@
-"""What signs access tokens at the moment: a key of the file, or the secret."""
+"""The choice of the key that signs access tokens: a key of the file, or the server's secret."""
 
 import asyncio
 import time
@@ -14,34 +14,42 @@ from svgx_common.tokens.signing_keys import TokenKey, secret_key
 log = structlog.get_logger(__name__)
 
 LOOK_EVERY = 5.0
-"""Seconds between two looks at the file."""
+"""Seconds between two reads of the file."""
 
 
 class Signing:
-    """The secret until a key of the file has begun, then the key that began last. The file may change at any time."""
+    """The source of the key that signs access tokens.
+
+    The server's secret signs until the first key of the file begins to sign. From then on, the key that began last
+    signs. The file may change at any time.
+    """
 
     def __init__(self, secret: str, path: Path | None) -> None:
         self._secret = secret_key(secret)
         self._path = path
         self._ring = KeyRing() if path is None else key_file.read(path)
-        self._said = ""
+        self._logged_error = ""
 
     def key(self) -> TokenKey:
-        """The key for a token of now."""
+        """Return the key that signs now."""
         return self._ring.signing(time.time()) or self._secret
 
     def public(self) -> list[dict[str, Any]]:
-        """The public keys of the file, also of those that have not begun."""
+        """Return the public keys of the file, including keys that do not sign yet."""
         return [entry.public() for entry in self._ring.entries]
 
     async def reload(self) -> None:
-        """Read the file again, and wait a while. One that is broken changes nothing."""
+        """Read the file again, then sleep `LOOK_EVERY` seconds. After an error, the keys read before stay in use."""
         if self._path is not None:
             try:
                 self._ring = await asyncio.to_thread(key_file.read, self._path)
-                self._said = ""
+                self._logged_error = ""
             except ValueError as error:
-                if self._said != str(error):
-                    log.error("JWT_KEYS_FILE: the keys from before are used on", error=str(error))
-                self._said = str(error)
+                # Log each error once, because the file is read every few seconds.
+                if self._logged_error != str(error):
+                    log.error(
+                        "cannot read JWT_KEYS_FILE; the keys read before stay in use",
+                        error=str(error),
+                    )
+                self._logged_error = str(error)
         await asyncio.sleep(LOOK_EVERY)

@@ -1,1 +1,1 @@
-"""Sign-in at OpenID Connect providers."""
+"""Sign-in at OpenID Connect providers, and the accounts of their users."""

@@ -1,4 +1,7 @@
-"""ID tokens: what a provider says of somebody, and whether it is the provider that says it, to us, now."""
+"""ID tokens: a provider's signed claims about a user, and the check that they are authentic and meant for this client.
+
+The check follows OpenID Connect Core, section 3.1.3.7.
+"""
 
 import time
 from typing import Any
@@ -8,23 +11,23 @@ from joserfc.errors import JoseError
 from joserfc.jwk import KeySet
 
 ALGORITHMS = ["RS256", "PS256", "ES256", "Ed25519", "EdDSA"]
-"""Asymmetric ones only: with others whoever knows the client secret, or nothing, could sign."""
+"""Accepted algorithms. All are asymmetric, because a client secret or the algorithm `none` would let others sign."""
 
 LEEWAY = 30
-"""Seconds the provider's clock may differ."""
+"""Seconds by which the provider's clock may differ."""
 
 MAX_SUBJECT = 255
-"""Characters (OpenID Connect Core, 2)."""
+"""Characters in a subject (OpenID Connect Core, section 2)."""
 
 
-class NotValid(Exception):
-    """The token does not count. Says why, without what is in it."""
+class InvalidIdToken(Exception):
+    """An ID token that is refused. The message gives the reason, and never contains the token's claims."""
 
 
 def read(token: object, keys: KeySet, *, issuer: str, client_id: str, nonce: str) -> dict[str, Any]:
-    """The claims of an ID token (OpenID Connect Core, 3.1.3.7). Raises `NotValid`."""
+    """Check an ID token, and return its claims. Raises `InvalidIdToken`."""
     if not isinstance(token, str):
-        raise NotValid("there is no ID token")
+        raise InvalidIdToken("there is no ID token")
     try:
         claims = jwt.decode(token, keys, algorithms=ALGORITHMS).claims
         jwt.JWTClaimsRegistry(
@@ -38,13 +41,13 @@ def read(token: object, keys: KeySet, *, issuer: str, client_id: str, nonce: str
             nonce={"essential": True, "value": nonce},
         ).validate(claims)
     except (JoseError, ValueError, TypeError, KeyError, RecursionError) as error:
-        raise NotValid(type(error).__name__) from None
+        raise InvalidIdToken(type(error).__name__) from None
     audience = claims["aud"]
     if isinstance(audience, list) and len(audience) > 1 and "azp" not in claims:
-        raise NotValid("it is for several, and does not say for whom")
+        raise InvalidIdToken("it has several audiences, and no authorized party")
     if claims.get("azp", client_id) != client_id:
-        raise NotValid("it is for another client")
+        raise InvalidIdToken("its authorized party is another client")
     subject = claims["sub"]
     if not isinstance(subject, str) or not 0 < len(subject) <= MAX_SUBJECT or "\0" in subject:
-        raise NotValid("its subject is none")
+        raise InvalidIdToken("its subject is not valid")
     return claims

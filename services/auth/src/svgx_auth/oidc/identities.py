@@ -1,4 +1,4 @@
-"""Whose account somebody at a provider is: the `identity` table."""
+"""Identities at providers, and the accounts that belong to them."""
 
 import secrets
 import unicodedata
@@ -22,7 +22,10 @@ _EMAIL: TypeAdapter[str] = TypeAdapter(Email)
 
 
 class Identities:
-    """Links accounts by issuer and subject, and by nothing else: an address may be somebody else's tomorrow."""
+    """The `identity` table: it links an issuer and a subject to an account.
+
+    Accounts are never linked by e-mail address, because an address may belong to another person later.
+    """
 
     def __init__(self, database: Database, administration: Administration, audit: Audit) -> None:
         self._database = database
@@ -30,15 +33,15 @@ class Identities:
         self._audit = audit
 
     async def account(self, provider: OidcProvider, claims: dict[str, Any], by: Origin) -> Account:
-        """The account of whoever these claims are about, made at the first sign-in, with the role they mean now.
+        """Return the account of a user at a provider, with the role that the claims give it now.
 
-        Raises `Forbidden` for those without a role, whose account has nothing left then, and for accounts that are
-        disabled or deleted.
+        The first sign-in creates the account. Raises `Forbidden` when the account is disabled or deleted. Also raises
+        `Forbidden` when the claims give no role; the account then loses its access (`Administration.suspend_access`).
         """
         role = provider.role_of(claims)
         if role is None:
-            await self._shut_out(provider, claims, by)
-            raise Forbidden("nobody has given you a role here")
+            await self._suspend_access(provider, claims, by)
+            raise Forbidden("the provider gives you no role here")
         async with self._database.transaction() as session:
             await session.run("lock_accounts")
             row = await session.row("account_of_identity", provider.issuer, claims["sub"])
@@ -47,32 +50,34 @@ class Identities:
             if row["disabled_at"] is not None or row["deleted_at"] is not None:
                 raise Forbidden("this account may not sign in")
             await session.run("accept_identity", row["id"])
-        account = Account.of(row)
+        account = Account.from_row(row)
         if provider.role_claim is None or account.user.role is role:
             return account
         return await self._with_role(account, role, by)
 
-    async def _shut_out(self, provider: OidcProvider, claims: dict[str, Any], by: Origin) -> None:
+    async def _suspend_access(
+        self, provider: OidcProvider, claims: dict[str, Any], by: Origin
+    ) -> None:
         row = await self._database.row("account_of_identity", provider.issuer, claims["sub"])
         if row is None:
             return
         try:
-            await self._administration.shut_out(row["id"], by, provider=provider.name)
+            await self._administration.suspend_access(row["id"], by, provider=provider.name)
         except NotFound:
-            pass  # it is deleted: there is nothing left
+            pass  # the account is deleted, and has no access
         except Conflict:
-            pass  # the last admin stays one, and would otherwise be nobody's any more
+            pass  # the last admin keeps the role, because only an admin can give it back
 
     async def _with_role(self, account: Account, role: Role, by: Origin) -> Account:
         request = UpdateUserRequest(user_id=account.user.id, role=role)
         try:
             await self._administration.update(request, by)
         except Conflict:
-            return account  # the last admin stays one, whatever a provider says
+            return account  # the last admin keeps the role, even when the provider gives another
         row = await self._database.row("account_by_id", account.user.id)
         if row is None:
             raise Forbidden("this account may not sign in")
-        return Account.of(row)
+        return Account.from_row(row)
 
     async def _create(
         self,
@@ -83,18 +88,18 @@ class Identities:
         by: Origin,
     ) -> Account:
         user_id = str(uuid.uuid4())
-        email = await _free(
+        email = await _first_free(
             session,
-            # Not an address that anybody could have typed at the provider.
+            # Ignore an address that the provider has not verified, because any user could have entered it there.
             [claims.get("email") if claims.get("email_verified") is True else None],
             _EMAIL,
         )
-        username = await _free(session, [_name(claims), email], _USERNAME)
+        username = await _first_free(session, [_preferred_username(claims), email], _USERNAME)
         row = await session.row(
             "create_account",
             user_id,
             username or f"{provider.name}-{secrets.token_hex(4)}",
-            email or f"{user_id}@{provider.name}.invalid",  # a name that nobody has (RFC 2606)
+            email or f"{user_id}@{provider.name}.invalid",  # `.invalid` never exists (RFC 2606)
             None,
             role.value,
         )
@@ -111,23 +116,25 @@ class Identities:
             provider=provider.name,
             subject=claims["sub"],
         )
-        return Account.of(row)
+        return Account.from_row(row)
 
 
-def _name(claims: dict[str, Any]) -> str | None:
-    """What somebody is called at the provider, unless it looks like an address: nobody has verified it."""
+def _preferred_username(claims: dict[str, Any]) -> str | None:
+    """Return the user's name at the provider. Return None when it looks like an address, which is then unverified."""
     name = claims.get("preferred_username")
-    # Other signs than `@` look like it, such as U+FF20; they are the same in this form.
+    # Normalization turns characters that look like `@`, such as U+FF20, into `@`.
     if not isinstance(name, str) or "@" in unicodedata.normalize("NFKC", name):
         return None
     return name
 
 
-async def _free(session: Session, wanted: list[Any], kind: TypeAdapter[str]) -> str | None:
-    """The first of these that may be a name and is nobody's."""
-    for each in wanted:
+async def _first_free(
+    session: Session, candidates: list[Any], kind: TypeAdapter[str]
+) -> str | None:
+    """Return the first candidate that is valid and that no account has as username or address."""
+    for candidate in candidates:
         try:
-            name = kind.validate_python(each, strict=True)
+            name = kind.validate_python(candidate, strict=True)
         except ValidationError:
             continue
         taken = await session.row("names_taken", name, name)

@@ -1,4 +1,4 @@
-"""One OpenID Connect provider: where its endpoints are, its keys, and the exchange of codes."""
+"""The client of one OpenID Connect provider: discovery of its endpoints and keys, and the exchange of codes."""
 
 import asyncio
 import contextlib
@@ -15,141 +15,154 @@ from joserfc.errors import JoseError
 from joserfc.jwk import KeySet
 
 from svgx_auth.oidc import id_token
-from svgx_auth.oidc.id_token import NotValid
-from svgx_auth.oidc.settings import OidcProvider, url
+from svgx_auth.oidc.id_token import InvalidIdToken
+from svgx_auth.oidc.settings import OidcProvider, check_url
 from svgx_common.contract.errors import Unauthenticated, Unavailable
 
 log = structlog.get_logger(__name__)
 
-PATIENCE = 5.0
-"""Seconds the provider has for its endpoints and keys, and for each other answer."""
+DISCOVERY_TIMEOUT = 5.0
+"""Seconds for the discovery of the provider's endpoints and keys, and for each other request to the provider."""
 
-EXCHANGE = 9.0
-"""Seconds for all that a code is exchanged with: with `PATIENCE` before it, less than the operation's time limit."""
+EXCHANGE_TIMEOUT = 9.0
+"""Seconds for the whole exchange of a code. With `DISCOVERY_TIMEOUT`, this is less than the operation's time limit."""
 
 MAX_WAITING = 8
-"""Requests that wait for the provider at once: a service answers 64 requests at once, and they are for others too."""
+"""Requests that wait for the provider at the same time. Further requests get `Unavailable`.
 
-AWAY = 5.0
-"""Seconds without asking after the provider's endpoints and keys could not be had."""
+The service answers 64 requests at the same time, and a slow provider must not occupy them all.
+"""
+
+RETRY_DISCOVERY_AFTER = 5.0
+"""Seconds without a request to the provider after discovery has failed."""
 
 METADATA_SECONDS = 3600.0
-"""Time the provider's endpoints are believed."""
+"""Seconds for which the provider's endpoints and keys are used before they are fetched again."""
 
-ASK_AGAIN = 30.0
-"""Seconds in which tokens that do not count make this fetch the keys once: they may have been rotated."""
+REFETCH_KEYS_EVERY = 30.0
+"""Seconds between two fetches of the keys because of invalid ID tokens. The provider may have changed its keys."""
 
 _EMAIL = {"email", "email_verified"}
-_WANTED = ("authorization_endpoint", "token_endpoint", "jwks_uri")
+_REQUIRED_ENDPOINTS = ("authorization_endpoint", "token_endpoint", "jwks_uri")
 
 
 @dataclass(frozen=True, slots=True)
-class _Known:
+class _Discovered:
+    """The provider's endpoints and keys. The times are of the monotonic clock, in seconds."""
+
     metadata: dict[str, Any]
     keys: KeySet
-    until: float
-    keys_at: float
+    fetched_at: float
 
     def fresh(self) -> bool:
-        """Whether it is still believed."""
-        return time.monotonic() <= self.until
+        """Return whether the endpoints and keys are recent enough to use."""
+        return time.monotonic() <= self.fetched_at + METADATA_SECONDS
 
 
 class Provider:
-    """Talks to one provider. Asks it nothing before somebody wants to sign in."""
+    """The client of one provider. It sends no request before the first sign-in."""
 
     def __init__(self, settings: OidcProvider, redirect_uri: str) -> None:
         self.settings = settings
         self._redirect_uri = redirect_uri
-        self._known: _Known | None = None
-        self._asking = asyncio.Lock()
-        self._away_until = 0.0
+        self._discovered: _Discovered | None = None
+        self._discovering = asyncio.Lock()
+        self._retry_at = 0.0
         self._waiting = 0
         self._client: AsyncOAuth2Client | None = None
 
     async def close(self) -> None:
-        """Disconnect."""
+        """Close the connections to the provider."""
         if self._client is not None:
             await self._client.aclose()
 
     async def authorization_url(self, *, state: str, nonce: str, verifier: str) -> str:
-        """Where the browser is sent. Raises `Unavailable`."""
-        known = await self._look()
-        address, _ = self._http(known).create_authorization_url(
-            known.metadata["authorization_endpoint"],
+        """Return the URL of the provider's sign-in page, to which the browser is sent. Raises `Unavailable`."""
+        discovered = await self._discover_in_turn()
+        address, _ = self._oauth_client(discovered).create_authorization_url(
+            discovered.metadata["authorization_endpoint"],
             state=state,
             nonce=nonce,
             code_verifier=verifier,
         )
         return str(address)
 
-    async def check_issuer(self, said: str | None) -> None:
-        """Whether the answer is this provider's, and not one another has been mixed up with (RFC 9207).
+    async def check_issuer(self, issuer: str | None) -> None:
+        """Check the parameter `iss` of the callback, which detects the answer of another provider (RFC 9207).
 
-        Raises `Unauthenticated` or `Unavailable`.
+        Raises `Unauthenticated` for another provider's answer, or `Unavailable`.
         """
-        known = await self._look()
-        promised = known.metadata.get("authorization_response_iss_parameter_supported") is True
-        if said != self.settings.issuer and (said is not None or promised):
-            raise self._refused("the answer is another provider's")
+        discovered = await self._discover_in_turn()
+        required = discovered.metadata.get("authorization_response_iss_parameter_supported") is True
+        if issuer != self.settings.issuer and (issuer is not None or required):
+            raise self._refused("the sign-in answer is from another provider")
 
     async def exchange(self, code: str, *, nonce: str, verifier: str) -> dict[str, Any]:
-        """What the provider says of whoever brought this code. Raises `Unauthenticated` or `Unavailable`."""
-        with self._turn():
+        """Exchange a code for the claims about the user. Raises `Unauthenticated` or `Unavailable`."""
+        with self._waiting_slot():
             try:
-                async with asyncio.timeout(EXCHANGE):
+                async with asyncio.timeout(EXCHANGE_TIMEOUT):
                     return await self._exchange(code, nonce, verifier)
             except TimeoutError as error:
-                raise self._away(error) from None
+                raise self._unavailable(error) from None
 
     def check_reachable(self) -> None:
-        """Raise `Unavailable` where asking would be in vain; before something is spent for it."""
-        self._check_away()
+        """Raise `Unavailable` when a request to the provider would fail now.
+
+        Call this before using up something for the request, such as a pending sign-in.
+        """
+        self._check_retry_time()
         if self._waiting >= MAX_WAITING:
             raise Unavailable(
-                f"{MAX_WAITING} sign-ins wait for the provider already; try again", retry_after=1.0
+                f"{MAX_WAITING} sign-ins already wait for the provider; try again", retry_after=1.0
             )
 
     async def _exchange(self, code: str, nonce: str, verifier: str) -> dict[str, Any]:
-        known = await self._ask()
+        discovered = await self._discover()
         try:
-            token = await self._http(known).fetch_token(
-                known.metadata["token_endpoint"],
+            token = await self._oauth_client(discovered).fetch_token(
+                discovered.metadata["token_endpoint"],
                 grant_type="authorization_code",
                 code=code,
                 code_verifier=verifier,
                 redirect_uri=self._redirect_uri,
             )
         except OAuthError as error:
-            raise self._refused("the code does not count", reason=str(error.error)) from None
+            raise self._refused("the provider refused the code", reason=str(error.error)) from None
         except (httpx2.HTTPError, ValueError) as error:
-            raise self._away(error) from None
-        claims = await self._claims(token.get("id_token"), nonce)
-        return claims | await self._userinfo(known, token, claims)
+            raise self._unavailable(error) from None
+        claims = await self._check_id_token(token.get("id_token"), nonce)
+        return claims | await self._missing_claims(discovered, token, claims)
 
-    async def _claims(self, token: object, nonce: str) -> dict[str, Any]:
-        for last in (False, True):
-            known = await self._ask()
+    async def _check_id_token(self, token: object, nonce: str) -> dict[str, Any]:
+        """Return the claims of an ID token, after one more try with fresh keys. Raises `Unauthenticated`."""
+        for last_try in (False, True):
+            discovered = await self._discover()
             try:
                 return id_token.read(
                     token,
-                    known.keys,
+                    discovered.keys,
                     issuer=self.settings.issuer,
                     client_id=self.settings.client_id,
                     nonce=nonce,
                 )
-            except NotValid as error:
-                # The provider may sign with a new key by now.
-                if last or time.monotonic() - known.keys_at < ASK_AGAIN:
-                    raise self._refused("the ID token does not count", reason=str(error)) from None
-                self._known = None
+            except InvalidIdToken as error:
+                # The provider may sign with a new key: fetch the keys again, unless they are recent.
+                recent = time.monotonic() - discovered.fetched_at < REFETCH_KEYS_EVERY
+                if last_try or recent:
+                    raise self._refused("the ID token is not valid", reason=str(error)) from None
+                self._discovered = None
         raise AssertionError
 
-    async def _userinfo(
-        self, known: _Known, token: dict[str, Any], claims: dict[str, Any]
+    async def _missing_claims(
+        self, discovered: _Discovered, token: dict[str, Any], claims: dict[str, Any]
     ) -> dict[str, Any]:
-        """What providers say there only, when something is missing. Nothing of the ID token is replaced by it."""
-        endpoint = known.metadata.get("userinfo_endpoint")
+        """Return claims that the ID token does not have, from the userinfo endpoint.
+
+        The endpoint is called only when a claim that this service uses is missing, because some providers put these
+        claims there only. Claims of the ID token are never replaced.
+        """
+        endpoint = discovered.metadata.get("userinfo_endpoint")
         wanted = {
             "preferred_username",
             "email",
@@ -157,17 +170,17 @@ class Provider:
         }
         if not isinstance(endpoint, str) or wanted <= set(claims):
             return {}
-        found = await self._fetch(endpoint, f"Bearer {token['access_token']}")
-        if found.get("sub") != claims["sub"]:
-            raise self._refused("the userinfo is about somebody else")
-        if _EMAIL & set(claims) and found.get("email") != claims.get("email"):
-            # That one address is verified says nothing about the other.
-            found = {name: value for name, value in found.items() if name not in _EMAIL}
-        return {name: value for name, value in found.items() if name not in claims}
+        userinfo = await self._fetch(endpoint, f"Bearer {token['access_token']}")
+        if userinfo.get("sub") != claims["sub"]:
+            raise self._refused("the userinfo is about another subject")
+        if _EMAIL & set(claims) and userinfo.get("email") != claims.get("email"):
+            # Never combine the address of one source with the `email_verified` of the other.
+            userinfo = {name: value for name, value in userinfo.items() if name not in _EMAIL}
+        return {name: value for name, value in userinfo.items() if name not in claims}
 
     @contextlib.contextmanager
-    def _turn(self) -> Iterator[None]:
-        """One of the few who may wait for the provider. Raises `Unavailable` when there are enough."""
+    def _waiting_slot(self) -> Iterator[None]:
+        """Count one request that waits for the provider. Raises `Unavailable` beyond `MAX_WAITING` requests."""
         self.check_reachable()
         self._waiting += 1
         try:
@@ -175,67 +188,70 @@ class Provider:
         finally:
             self._waiting -= 1
 
-    async def _look(self) -> _Known:
-        """Endpoints and keys, asked for now and then. Raises `Unavailable`."""
-        if self._known is not None and self._known.fresh():
-            return self._known
-        with self._turn():
-            return await self._ask()
+    async def _discover_in_turn(self) -> _Discovered:
+        """Return the endpoints and keys, in a waiting slot when they have to be fetched. Raises `Unavailable`."""
+        if self._discovered is not None and self._discovered.fresh():
+            return self._discovered
+        with self._waiting_slot():
+            return await self._discover()
 
-    async def _ask(self) -> _Known:
-        """The same for who has a turn. One asks, and the others learn what came of it."""
-        async with self._asking:
-            if self._known is None or not self._known.fresh():
-                self._known = None
-                self._check_away()
+    async def _discover(self) -> _Discovered:
+        """Return the endpoints and keys. The caller has a waiting slot. Raises `Unavailable`.
+
+        One request fetches them, and the others wait for its result.
+        """
+        async with self._discovering:
+            if self._discovered is None or not self._discovered.fresh():
+                self._discovered = None
+                self._check_retry_time()
                 try:
-                    self._known = await self._discover()
+                    self._discovered = await self._fetch_metadata()
                 except Unavailable:
-                    self._away_until = time.monotonic() + AWAY
+                    self._retry_at = time.monotonic() + RETRY_DISCOVERY_AFTER
                     raise
-            return self._known
+            return self._discovered
 
-    def _check_away(self) -> None:
-        wait = self._away_until - time.monotonic()
-        if self._known is None and wait > 0:
+    def _check_retry_time(self) -> None:
+        """Raise `Unavailable` when discovery has failed less than `RETRY_DISCOVERY_AFTER` seconds ago."""
+        wait = self._retry_at - time.monotonic()
+        if self._discovered is None and wait > 0:
             raise Unavailable("the sign-in provider is not reachable; try again", retry_after=wait)
 
-    async def _discover(self) -> _Known:
+    async def _fetch_metadata(self) -> _Discovered:
         issuer = self.settings.issuer
         address = f"{issuer.rstrip('/')}/.well-known/openid-configuration"
         try:
-            # Of both answers, to their last byte: HTTP's own limit is for each part of one.
-            async with asyncio.timeout(PATIENCE):
+            # This limit covers both answers to their last byte. The HTTP client's limit is for each read.
+            async with asyncio.timeout(DISCOVERY_TIMEOUT):
                 metadata = await self._fetch(address)
                 if metadata.get("issuer") != issuer:
-                    raise ValueError("it says that it is another issuer")
-                for name in _WANTED:
-                    url(str(metadata.get(name)))
+                    raise ValueError("the metadata names another issuer")
+                for name in _REQUIRED_ENDPOINTS:
+                    check_url(str(metadata.get(name)))
                 keys = KeySet.import_key_set(await self._fetch(metadata["jwks_uri"]))  # type: ignore[arg-type]
         except (JoseError, ValueError, TypeError, KeyError, TimeoutError) as error:
-            raise self._away(error) from None
-        now = time.monotonic()
-        return _Known(metadata, keys, now + METADATA_SECONDS, now)
+            raise self._unavailable(error) from None
+        return _Discovered(metadata, keys, time.monotonic())
 
     async def _fetch(self, address: str, authorization: str | None = None) -> dict[str, Any]:
-        """A JSON object. Raises `Unavailable`."""
+        """Fetch a JSON object. Raises `Unavailable`."""
         headers = {"Accept": "application/json"}
         if authorization is not None:
             headers["Authorization"] = authorization
         try:
-            async with httpx2.AsyncClient(timeout=PATIENCE) as http:
+            async with httpx2.AsyncClient(timeout=DISCOVERY_TIMEOUT) as http:
                 answer = (await http.get(address, headers=headers)).raise_for_status().json()
             if not isinstance(answer, dict):
                 raise ValueError("not an object")
         except (httpx2.HTTPError, ValueError) as error:
-            raise self._away(error) from None
+            raise self._unavailable(error) from None
         return answer
 
-    def _http(self, known: _Known) -> AsyncOAuth2Client:
-        """One for all: its making takes longer than its use."""
+    def _oauth_client(self, discovered: _Discovered) -> AsyncOAuth2Client:
+        """Return the OAuth client. It is created once, because creating it takes longer than using it."""
         if self._client is None:
             secret = self.settings.client_secret
-            supported = known.metadata.get("token_endpoint_auth_methods_supported") or []
+            supported = discovered.metadata.get("token_endpoint_auth_methods_supported") or []
             method = "client_secret_basic"
             if secret is None:
                 method = "none"
@@ -248,17 +264,19 @@ class Provider:
                 scope=self.settings.scopes,
                 redirect_uri=self._redirect_uri,
                 code_challenge_method="S256",
-                timeout=PATIENCE,
+                timeout=DISCOVERY_TIMEOUT,
             )
         return self._client
 
-    def _refused(self, why: str, *, reason: str = "") -> Unauthenticated:
-        log.warning(why, provider=self.settings.name, reason=reason)
-        return Unauthenticated("the provider's answer does not count: sign in again")
+    def _refused(self, event: str, *, reason: str = "") -> Unauthenticated:
+        """Log the details, and return an error that does not tell them to the client."""
+        log.warning(event, provider=self.settings.name, reason=reason)
+        return Unauthenticated("the provider's answer is not valid: sign in again")
 
-    def _away(self, error: Exception) -> Unavailable:
+    def _unavailable(self, error: Exception) -> Unavailable:
+        """Log the error, and return an error for the client."""
         log.warning(
-            "a sign-in provider does not answer as it should",
+            "a sign-in provider does not answer correctly",
             provider=self.settings.name,
             error=type(error).__name__,
         )

@@ -10,8 +10,8 @@ from svgx_common.contract.operation import Identifier
 from svgx_common.contract.policy import Role
 
 
-def url(text: str) -> str:
-    """An address with a host, over TLS unless the host is this machine. Raises `ValueError`."""
+def check_url(text: str) -> str:
+    """Return `text` when it is an `https` URL, or an `http` URL of this machine. Raises `ValueError`."""
     parts = urlsplit(text)
     if parts.scheme == "https" and parts.hostname and not parts.fragment:
         return text
@@ -33,44 +33,44 @@ def _is_local(host: str) -> bool:
 
 
 class OidcProvider(BaseModel):
-    """A provider, as its operator has registered this product there.
-
-    `name` is in the paths. Without `client_secret` this is a public client. `redirect_uri` is the registered one, if
-    it is not `PUBLIC_URL/auth/oidc/<name>/callback`. `role_claim` is where the provider says what somebody is (dots
-    lead into objects), `roles` what that means here: the highest that fits counts, at every sign-in. `default_role`
-    is for everybody else, and None lets nobody else in.
-    """
+    """A provider at which this product is registered as a client."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
     name: Identifier
-    issuer: Annotated[str, AfterValidator(url)]
+    """Name of the provider in URL paths and in the audit log."""
+    issuer: Annotated[str, AfterValidator(check_url)]
     client_id: str = Field(min_length=1)
     client_secret: SecretStr | None = None
-    redirect_uri: Annotated[str, AfterValidator(url)] | None = None
+    """Without a secret, this product is a public client."""
+    redirect_uri: Annotated[str, AfterValidator(check_url)] | None = None
+    """The registered redirect URI; by default `PUBLIC_URL/auth/oidc/<name>/callback`."""
     scopes: str = "openid profile email"
     role_claim: str | None = None
+    """Path of the claim that has the user's roles at the provider. Dots lead into objects."""
     roles: dict[str, Role] = {}
+    """The role here for each role at the provider. The highest match applies, at every sign-in."""
     default_role: Role | None = Role.VIEWER
+    """The role without a match. None refuses the sign-in."""
 
     @model_validator(mode="after")
-    def _whole(self) -> Self:
+    def _check(self) -> Self:
         if "openid" not in self.scopes.split():
             raise ValueError("scopes: must have `openid`")
         if (self.role_claim is None) != (not self.roles):
-            raise ValueError("role_claim and roles: one needs the other")
+            raise ValueError("role_claim and roles: set both or neither")
         if self.default_role is Role.ADMIN:
-            raise ValueError("default_role: would make an admin of everybody")
+            raise ValueError("default_role: must not be admin, because every user would get it")
         return self
 
     def role_of(self, claims: dict[str, Any]) -> Role | None:
-        """The role these claims mean; None lets nobody in."""
-        found: Any = claims
+        """Return the role for the claims of a user, or None when the user may not sign in."""
+        claim: Any = claims
         for part in (self.role_claim or "").split("."):
-            found = found.get(part) if isinstance(found, dict) else None
-        said = found if isinstance(found, list) else [found]
-        meant = {self.roles[each] for each in said if isinstance(each, str) and each in self.roles}
+            claim = claim.get(part) if isinstance(claim, dict) else None
+        names = claim if isinstance(claim, list) else [claim]
+        roles = {self.roles[name] for name in names if isinstance(name, str) and name in self.roles}
         for role in (Role.ADMIN, Role.EDITOR, Role.VIEWER):
-            if role in meant:
+            if role in roles:
                 return role
         return self.default_role

@@ -1,8 +1,8 @@
-"""Sign-ins that are under way: begun here, continued at a provider, finished here once.
+"""Pending sign-ins: each begins here, continues at a provider, and finishes here once.
 
-What ties the two ends together is the `state` that travels through the browser and a cookie that stays in it. Nonce and
-code verifier are made from the state under a key that only the service has: so nothing that is stored finishes a
-sign-in, and any replica can.
+The `state` in the URLs and a cookie in the browser connect the beginning with the end. Nonce and code verifier are
+derived from the state with a key that only this service has. Therefore any replica can finish a sign-in, and the stored
+rows alone cannot.
 """
 
 import base64
@@ -20,18 +20,18 @@ from svgx_common.contract.oidc import OidcCallbackRequest
 from svgx_common.contract.operation import Redirect
 from svgx_common.postgres import Database
 
-LASTS = 600
-"""Seconds somebody has at the provider."""
+SIGN_IN_SECONDS = 600
+"""Seconds within which a user must finish the sign-in at the provider."""
 
-FORGET_AT_ONCE = 10_000
-"""Rows one statement removes."""
+FORGET_BATCH = 10_000
+"""Rows that one statement removes at most."""
 
 _PURPOSE = b"svgx oidc sign-in v1"
 
 
 @dataclass(frozen=True, slots=True)
-class Returned:
-    """Somebody came back in the browser in which the sign-in was begun."""
+class FinishedSignIn:
+    """A sign-in that returned in the same browser that began it."""
 
     provider: Provider
     nonce: str
@@ -39,7 +39,10 @@ class Returned:
 
 
 class SignIns:
-    """The `oidc_sign_in` table. `public_url` is where browsers reach the gateway; `secret` is the server's."""
+    """The `oidc_sign_in` table.
+
+    `public_url` is the URL at which browsers reach the gateway. `secret` is the server's secret.
+    """
 
     def __init__(
         self, database: Database, providers: Iterable[OidcProvider], public_url: str, secret: str
@@ -47,32 +50,39 @@ class SignIns:
         self._database = database
         self._key = derived_key(secret, _PURPOSE)
         self._providers = {
-            each.name: Provider(
-                each,
-                each.redirect_uri or f"{public_url.rstrip('/')}/auth/oidc/{each.name}/callback",
+            settings.name: Provider(
+                settings,
+                settings.redirect_uri
+                or f"{public_url.rstrip('/')}/auth/oidc/{settings.name}/callback",
             )
-            for each in providers
+            for settings in providers
         }
 
     async def close(self) -> None:
-        """Disconnect from the providers."""
+        """Close the connections to the providers."""
         for provider in self._providers.values():
             await provider.close()
 
     async def begin(self, name: str) -> Redirect:
-        """Where the browser goes, and what it remembers. Raises `NotFound` or `Unavailable`."""
+        """Begin a sign-in: return the provider's URL, and the text that the browser keeps as a cookie.
+
+        Raises `NotFound` or `Unavailable`.
+        """
         provider = self._provider(name)
         state, browser = secrets.token_urlsafe(32), secrets.token_urlsafe(32)
         location = await provider.authorization_url(
-            state=state, nonce=self._made("nonce", state), verifier=self._made("verifier", state)
+            state=state,
+            nonce=self._derived("nonce", state),
+            verifier=self._derived("verifier", state),
         )
-        await self._database.run("begin_oidc", _hash(state), name, _hash(browser), LASTS)
-        return Redirect(location=location, remember=browser, seconds=LASTS)
+        await self._database.run("begin_oidc", _hash(state), name, _hash(browser), SIGN_IN_SECONDS)
+        return Redirect(location=location, remember=browser, seconds=SIGN_IN_SECONDS)
 
-    async def returned(self, answer: OidcCallbackRequest) -> Returned:
-        """The sign-in that this answer ends, once. Raises `NotFound`, and `BadRequest` for one there is none for.
+    async def finish(self, answer: OidcCallbackRequest) -> FinishedSignIn:
+        """Finish the pending sign-in of a callback. Each sign-in finishes once.
 
-        Raises `Unavailable` while it could not be finished: it can be a little later.
+        Raises `NotFound` for an unknown provider, and `BadRequest` without a pending sign-in in this browser. Raises
+        `Unavailable` while the provider is not reachable; the sign-in then stays pending.
         """
         provider = self._provider(answer.provider)
         provider.check_reachable()
@@ -83,25 +93,26 @@ class SignIns:
             )
         if row is None or answer.state is None:
             raise BadRequest(
-                f"state: this sign-in was not begun in this browser, or has been used, or took over {LASTS} s",
+                "state: this sign-in was not begun in this browser, or was used already,"
+                f" or took over {SIGN_IN_SECONDS} s",
                 field="state",
-                limit=LASTS,
+                limit=SIGN_IN_SECONDS,
             )
-        return Returned(
-            provider, self._made("nonce", answer.state), self._made("verifier", answer.state)
+        return FinishedSignIn(
+            provider, self._derived("nonce", answer.state), self._derived("verifier", answer.state)
         )
 
-    async def forget_old(self) -> None:
-        """Remove those that nobody came back from."""
-        await self._database.run("forget_oidc", FORGET_AT_ONCE)
+    async def remove_old(self) -> None:
+        """Remove sign-ins that did not finish within `SIGN_IN_SECONDS`."""
+        await self._database.run("forget_oidc", FORGET_BATCH)
 
     def _provider(self, name: str) -> Provider:
         if name not in self._providers:
-            raise NotFound("there is no sign-in provider of this name", field="provider")
+            raise NotFound("there is no sign-in provider with this name", field="provider")
         return self._providers[name]
 
-    def _made(self, purpose: str, state: str) -> str:
-        """43 characters that follow from the state."""
+    def _derived(self, purpose: str, state: str) -> str:
+        """Return 43 characters that are derived from the state."""
         digest = hmac.digest(self._key, f"{purpose} {state}".encode(), hashlib.sha256)
         return base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
 

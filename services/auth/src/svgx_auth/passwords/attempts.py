@@ -1,98 +1,103 @@
-"""Failed attempts: whoever guesses waits, longer with every guess (docs/decisions/0010).
+"""Failed attempts to sign in: the next attempt has to wait, longer after each failure (docs/decisions/0010).
 
-The wait is looked at before a password is verified, and again after it: of many guesses at once only so many are
-answered, the right one among them or not.
+The wait is checked before a password is verified, and again afterwards. This limits how many of many simultaneous
+guesses are answered, even when one of them is right.
 """
 
-import ipaddress
 from dataclasses import dataclass
 
 from svgx_auth.keys.derived_keys import derived_key
+from svgx_common.addresses import customer_key, parse_address
 from svgx_common.contract.errors import TooManyRequests
 from svgx_common.postgres import Database, Session
 
 
 @dataclass(frozen=True, slots=True)
-class Pace:
-    """`free` failures cost nothing; then 1, 2, 4 … up to `longest` seconds must pass before the next attempt.
-
-    Failures are forgotten `FORGET_AFTER` after the last.
-    """
+class Backoff:
+    """The wait after failures: none for `free` failures, then 1, 2, 4 … seconds, at most `longest` seconds."""
 
     free: int
     longest: float
 
 
-NAME = Pace(5, 300)
-"""For one name that was typed, or one account."""
+NAME = Backoff(5, 300)
+"""The wait for one entered name, or one account."""
 
-ADDRESS = Pace(50, 60)
-"""For one address: many people may share it."""
+ADDRESS = Backoff(50, 60)
+"""The wait for one address. It allows more failures, because many users may share an address."""
 
 FORGET_AFTER = 86400.0
-"""Seconds."""
+"""Seconds after the last failure until the failures are forgotten."""
 
-FORGET_AT_ONCE = 10_000
-"""Rows one statement removes."""
+FORGET_BATCH = 10_000
+"""Rows that one statement removes at most."""
 
 _PURPOSE = b"svgx attempted names v1"
 
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """What an attempt counts against."""
+    """An attempt to prove that a password is known: the keys under which its failure is counted."""
 
-    keys: tuple[tuple[str, Pace], ...]
+    keys: tuple[tuple[str, Backoff], ...]
 
 
 class Attempts:
-    """The `attempt` table. `secret` is the server's: what people type as their name is not to be guessed from it."""
+    """The `attempt` table.
+
+    The table stores hashes of the names that users enter, because a user may enter a password instead of the name. The
+    hashes depend on `secret`, the server's secret, so that they cannot be guessed from the table.
+    """
 
     def __init__(self, database: Database, secret: str) -> None:
         self._database = database
         self._key = derived_key(secret, _PURPOSE)
 
     async def log_in(self, login: str, address: str) -> Attempt:
-        """An attempt to sign in. Raises `TooManyRequests` when it comes too soon.
+        """Begin an attempt to sign in. Raises `TooManyRequests` when it comes too early.
 
-        Whether there is such an account makes no difference. An address from which the account's owner has signed in
-        counts by itself, so that nobody can lock the owner out from elsewhere.
+        Names without an account are treated like other names. Failures from an address at which the account has a
+        session are counted separately, so that failures elsewhere do not lock out the account's owner.
         """
         row = await self._database.row("attempted_name", login, address, self._key)
         assert row is not None
         name = f"name:{row['name'].hex()}"
         if row["known"]:
             name += f"@{address}"
-        keys: tuple[tuple[str, Pace], ...] = ((name, NAME),)
+        keys: tuple[tuple[str, Backoff], ...] = ((name, NAME),)
         if address:
-            # First, in every transaction: two that count both cannot wait for each other.
-            keys = ((f"address:{network(address)}", ADDRESS), *keys)
+            # The address comes first in every transaction. A common order of locks prevents deadlocks.
+            keys = ((f"address:{address_key(address)}", ADDRESS), *keys)
         return await self._begin(Attempt(keys))
 
     async def confirm(self, user_id: str) -> Attempt:
-        """An attempt of somebody who is signed in to show that the password is known. Raises `TooManyRequests`."""
+        """Begin an attempt of a signed-in user to confirm the password. Raises `TooManyRequests`."""
         return await self._begin(Attempt(((f"account:{user_id}", NAME),)))
 
     async def failed(self, attempt: Attempt) -> None:
-        """Count it. Raises `TooManyRequests` when others have failed meanwhile: then it is not answered."""
+        """Count a failure.
+
+        Raises `TooManyRequests` when other attempts have failed meanwhile, so that the client does not learn whether
+        its guess was right.
+        """
         async with self._database.transaction() as session:
-            for key, pace in attempt.keys:
+            for key, backoff in attempt.keys:
                 counted = await session.row(
-                    "count_attempt", key, pace.free, pace.longest, FORGET_AFTER
+                    "count_attempt", key, backoff.free, backoff.longest, FORGET_AFTER
                 )
                 if counted is None:
                     await self._refuse(session, attempt)
 
     async def succeeded(self, attempt: Attempt) -> None:
-        """Start anew for this name, but not for the address. Raises `TooManyRequests` as `failed` does."""
+        """Forget the failures of the name, but not of the address. Raises `TooManyRequests` as `failed` does."""
         async with self._database.transaction() as session:
             await self._refuse(session, attempt)
             key, _ = attempt.keys[-1]
             await session.run("forget_attempt", key)
 
-    async def forget_old(self) -> None:
-        """Remove what counts no more."""
-        await self._database.run("forget_attempts", FORGET_AFTER, FORGET_AT_ONCE)
+    async def remove_old(self) -> None:
+        """Remove failures older than `FORGET_AFTER` seconds."""
+        await self._database.run("forget_attempts", FORGET_AFTER, FORGET_BATCH)
 
     async def _begin(self, attempt: Attempt) -> Attempt:
         async with self._database.session() as session:
@@ -100,24 +105,22 @@ class Attempts:
         return attempt
 
     async def _refuse(self, session: Session, attempt: Attempt) -> None:
-        """Raise `TooManyRequests` while there is something to wait for."""
+        """Raise `TooManyRequests` while the attempt has to wait."""
         wait = 0.0
-        for key, pace in attempt.keys:
-            row = await session.row("attempt_wait", key, pace.free, pace.longest, FORGET_AFTER)
+        for key, backoff in attempt.keys:
+            row = await session.row(
+                "attempt_wait", key, backoff.free, backoff.longest, FORGET_AFTER
+            )
             if row is not None:
                 wait = max(wait, row["seconds"])
         if wait > 0:
             raise TooManyRequests("too many attempts have failed; wait", retry_after=wait)
 
 
-def network(address: str) -> str:
-    """What one caller can have: an IPv4 address, or 64 bits of IPv6 (RFC 6177)."""
-    try:
-        found = ipaddress.ip_address(address)
-    except ValueError:
-        return address
-    if isinstance(found, ipaddress.IPv6Address):
-        if found.ipv4_mapped is not None:
-            return str(found.ipv4_mapped)
-        return str(ipaddress.IPv6Network((int(found), 64), strict=False))
-    return str(found)
+def address_key(address: str) -> str:
+    """Return the key under which failures from an address are counted: see `customer_key`.
+
+    A text that is not an address is its own key.
+    """
+    parsed = parse_address(address)
+    return address if parsed is None else customer_key(parsed)

@@ -1,4 +1,4 @@
-"""Passwords: Argon2id, off the event loop, a bounded number at a time."""
+"""Password hashes: Argon2id, computed in a bounded number of threads beside the event loop."""
 
 import asyncio
 from collections.abc import Callable
@@ -10,27 +10,30 @@ from argon2.exceptions import Argon2Error, InvalidHashError
 
 from svgx_auth.passwords.policy import refuse_easy
 
-T = TypeVar("T")
+Result = TypeVar("Result")
 
 
 class Passwords:
-    """Hashes and verifies. `memory` is in KiB; `workers` passwords are hashed at a time."""
+    """Hashes and verifies passwords. `memory` is in KiB; `workers` passwords are hashed at the same time."""
 
     def __init__(self, *, memory: int, passes: int, lanes: int, workers: int) -> None:
         self._hasher = PasswordHasher(time_cost=passes, memory_cost=memory, parallelism=lanes)
         self._pool = ThreadPoolExecutor(workers, "argon2")
-        # Verified in place of an account that does not exist, so that the time taken does not tell. Made in the pool,
-        # ahead of everything else: the event loop answers health meanwhile.
-        self._nobody = self._pool.submit(self._hasher.hash, "nobody's password")
+        # This hash is verified when an account does not exist, so that the time taken does not reveal that. It is
+        # computed in the pool, because the event loop must answer health checks meanwhile.
+        self._dummy_hash = self._pool.submit(self._hasher.hash, "the password of no account")
 
     async def hash(self, password: str) -> str:
-        """The password's hash, with its parameters and salt, in PHC string format."""
+        """Return the password's hash, with its parameters and salt, in PHC string format."""
         return await self._run(lambda: self._hasher.hash(password))
 
     async def hash_new(
         self, password: str, *, names: tuple[str, ...], field: str = "password"
     ) -> str:
-        """The hash of a password that somebody chooses. Raises `Invalid`, naming `field`, when it is easy to guess."""
+        """Return the hash of a new password.
+
+        `names` are the account's names. Raises `Invalid`, naming `field`, for a password that is easy to guess.
+        """
 
         def work() -> str:
             refuse_easy(password, names, field)
@@ -39,16 +42,18 @@ class Passwords:
         return await self._run(work)
 
     async def verify(self, password: str, stored: str | None) -> bool:
-        """Whether `stored` is this password's hash. Takes as long where there is none."""
-        matches = await self._run(lambda: self._verify(password, stored or self._nobody.result()))
+        """Return whether `stored` is this password's hash. Without a stored hash, the check takes the same time."""
+        matches = await self._run(
+            lambda: self._verify(password, stored or self._dummy_hash.result())
+        )
         return matches and stored is not None
 
     def outdated(self, stored: str) -> bool:
-        """Whether the hash was made with other parameters than today's."""
+        """Return whether the hash was made with parameters that differ from the current ones."""
         return self._hasher.check_needs_rehash(stored)
 
     def close(self) -> None:
-        """End the threads; what they are at is finished first."""
+        """Finish the hashes in progress, and end the threads."""
         self._pool.shutdown()
 
     def _verify(self, password: str, stored: str) -> bool:
@@ -57,5 +62,5 @@ class Passwords:
         except (Argon2Error, InvalidHashError):
             return False
 
-    async def _run(self, work: Callable[[], T]) -> T:
+    async def _run(self, work: Callable[[], Result]) -> Result:
         return await asyncio.get_running_loop().run_in_executor(self._pool, work)

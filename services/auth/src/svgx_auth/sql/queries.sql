@@ -1,7 +1,7 @@
--- Named statements of the auth service. Times are timestamptz; ids are text.
+-- The named statements of the auth service. Times are timestamptz; ids are text.
 
 -- name: account_by_login
--- By username or e-mail address; nobody's username is somebody else's address.
+-- Find an account by username or e-mail address. At most one matches, because no username is another account's address.
 SELECT * FROM account
 WHERE (lower(username) = lower($1) OR lower(email) = lower($1)) AND deleted_at IS NULL
 
@@ -12,17 +12,17 @@ SELECT * FROM account WHERE id = $1 AND deleted_at IS NULL
 SELECT 1 FROM account WHERE role = 'admin' AND deleted_at IS NULL LIMIT 1
 
 -- name: any_account
--- Deleted ones too.
+-- Find an account, even a deleted one.
 SELECT * FROM account WHERE id = $1
 
 -- name: lock_accounts
--- One account is created or changed at a time: two could otherwise take each other's address as username, both be first
--- admin, or demote each other.
+-- Let one transaction at a time create or change accounts. Otherwise, two accounts could take each other's address as
+-- username, two replicas could each create a first admin, or two admins could demote each other.
 SELECT pg_advisory_xact_lock(hashtext('svgx.auth.account_names'))
 
 -- name: names_taken
--- Whether an account, a deleted one too, has this username $1 or address $2 as either: log-in takes either.
--- Compared here and not in Python: the unique indexes go by this lower(), and the two differ for some letters.
+-- Return whether an account, even a deleted one, has the username $1 or the address $2, each as username or address,
+-- because log-in accepts both. The comparison uses the lower() of the unique indexes; Python's differs for some letters.
 SELECT
     EXISTS (
         SELECT FROM account
@@ -34,7 +34,7 @@ SELECT
     ) AS email
 
 -- name: names_taken_by_others
--- The same for a change of the account $1.
+-- The same as names_taken, for accounts other than $1.
 SELECT
     EXISTS (
         SELECT FROM account
@@ -50,7 +50,7 @@ INSERT INTO account (id, username, email, password_hash, role) VALUES ($1, $2, $
 RETURNING *
 
 -- name: renew_password_hash
--- $2 is the hash the password was checked against: a password changed since then stays.
+-- Replace the hash $2, against which the password was checked. A password that was changed since then stays.
 UPDATE account SET password_hash = $3 WHERE id = $1 AND password_hash = $2 RETURNING *
 
 -- name: lock_account_for_change
@@ -77,13 +77,14 @@ UPDATE account SET deleted_at = NULL WHERE id = $1 AND deleted_at IS NOT NULL
 RETURNING *
 
 -- name: change_password
--- $2 is the hash the old password was checked against.
+-- Replace the hash $2, against which the old password was checked.
 UPDATE account SET password_hash = $3
 WHERE id = $1 AND password_hash = $2 AND disabled_at IS NULL AND deleted_at IS NULL
 RETURNING id
 
 -- name: end_tokens
--- Those of the new version count; `until` is null where there was never a token.
+-- End the access tokens of the account $1: tokens of a lower version are refused. `until` is when the last of them
+-- expires; without tokens, it is now.
 UPDATE account
 SET token_version = token_version + 1,
     tokens_ended_at = clock_timestamp(),
@@ -95,7 +96,8 @@ WHERE id = $1
 RETURNING id, token_version, extract(epoch FROM coalesce(tokens_until, clock_timestamp()))::float8 AS until
 
 -- name: accounts_after
--- A page of accounts, oldest first, after the account (created_at $2, id $3), with $4 in a name: the deleted or the others.
+-- List a page of accounts, oldest first, after the account (created_at $2, id $3). $4 is a part of the username or
+-- address, or null. $5 selects deleted accounts instead of the others.
 SELECT * FROM account
 WHERE (deleted_at IS NOT NULL) = $5
     AND ($2::timestamptz IS NULL OR (created_at, id) > ($2, $3::text))
@@ -108,8 +110,8 @@ ORDER BY created_at, id
 LIMIT $1
 
 -- name: lock_account
--- Held while a session is opened or goes on: a change of the account comes before it, or after all of it. Whoever locks
--- an account and its sessions locks the account first.
+-- Lock an account while a session is opened or refreshed, so that changes of the account happen before or after that.
+-- A transaction that locks an account and its sessions locks the account first; this order prevents deadlocks.
 SELECT * FROM account WHERE id = $1 AND deleted_at IS NULL FOR SHARE
 
 -- name: open_session
@@ -125,13 +127,14 @@ INSERT INTO refresh_token (hash, session_id) VALUES ($1, $2)
 SELECT s.id, s.account_id FROM refresh_token t JOIN session s ON s.id = t.session_id WHERE t.hash = $1
 
 -- name: lock_live_session
--- Its tokens are spent one after the other.
+-- Lock a live session, so that its refresh tokens are spent one after the other.
 SELECT *, extract(epoch FROM expires_at)::float8 AS expires FROM session
 WHERE id = $1 AND ended_at IS NULL AND least(expires_at, idle_until) > clock_timestamp()
 FOR UPDATE
 
 -- name: refresh_token_state
--- `recent`: spent within the last $2 seconds, for a successor that is not spent itself.
+-- Return the state of the token $1. `recent` means that it was spent within the last $2 seconds, and that its successor
+-- is not spent.
 SELECT
     t.successor,
     t.spent_at IS NOT NULL AS spent,
@@ -147,27 +150,27 @@ WHERE t.hash = $1
 UPDATE refresh_token SET spent_at = clock_timestamp(), successor = $2 WHERE hash = $1
 
 -- name: use_session
--- $2 is when the newest access token counts no more.
+-- Record a refresh. $2 is the time until which the newest access token is valid.
 UPDATE session
 SET last_used_at = clock_timestamp(), access_until = greatest(access_until, to_timestamp($2)),
     address = $3, user_agent = $4, idle_until = clock_timestamp() + make_interval(secs => $5)
 WHERE id = $1
 
 -- name: end_session
--- $3 is why. Ended once.
+-- End a live session of the account $2. $3 is the reason. A session ends once.
 UPDATE session SET ended_at = clock_timestamp(), end_reason = $3
 WHERE id = $1 AND account_id = $2 AND ended_at IS NULL AND least(expires_at, idle_until) > clock_timestamp()
 RETURNING id, account_id, end_reason, extract(epoch FROM access_until)::float8 AS until
 
 -- name: end_other_sessions
--- All of the account $1 but $2, which may be null.
+-- End all live sessions of the account $1, except the session $2 unless that is null. $3 is the reason.
 UPDATE session SET ended_at = clock_timestamp(), end_reason = $3
 WHERE account_id = $1 AND id IS DISTINCT FROM $2
     AND ended_at IS NULL AND least(expires_at, idle_until) > clock_timestamp()
 RETURNING id, account_id, end_reason, extract(epoch FROM access_until)::float8 AS until
 
 -- name: live_sessions_before
--- A page of an account's sessions $1, newest first, before the session (created_at $3, id $4).
+-- List a page of the live sessions of the account $1, newest first, before the session (created_at $3, id $4).
 SELECT * FROM session
 WHERE account_id = $1 AND ended_at IS NULL AND least(expires_at, idle_until) > clock_timestamp()
     AND ($3::timestamptz IS NULL OR (created_at, id) < ($3, $4::text))
@@ -175,7 +178,7 @@ ORDER BY created_at DESC, id DESC
 LIMIT $2
 
 -- name: forget_sessions
--- At most $2 of those that have been over for $1 seconds, with their tokens.
+-- Remove at most $2 sessions that ended or expired more than $1 seconds ago, with their refresh tokens.
 DELETE FROM session WHERE id IN (
     SELECT id FROM session
     WHERE least(ended_at, expires_at, idle_until) < clock_timestamp() - make_interval(secs => $1)
@@ -186,7 +189,8 @@ DELETE FROM session WHERE id IN (
 SELECT clock_timestamp() AS now
 
 -- name: revoked_sessions
--- Ended after $1 and still of interest; a minute more than that, as clocks differ.
+-- List the sessions that ended after $1, or all when $1 is null, while their access tokens have not expired. Sessions
+-- stay in the list for one more minute, because clocks differ.
 SELECT
     id, account_id, coalesce(end_reason, 'by hand') AS end_reason,
     extract(epoch FROM access_until)::float8 AS until
@@ -195,12 +199,13 @@ WHERE ended_at IS NOT NULL AND access_until > clock_timestamp() - interval '1 mi
     AND ($1::timestamptz IS NULL OR ended_at > $1)
 
 -- name: revoked_accounts
+-- List the accounts whose tokens were ended after $1, or all when $1 is null, under the same condition.
 SELECT id, token_version, extract(epoch FROM tokens_until)::float8 AS until FROM account
 WHERE tokens_until > clock_timestamp() - interval '1 minute'
     AND ($1::timestamptz IS NULL OR tokens_ended_at > $1)
 
 -- name: attempted_name
--- The typed name $1 under the key $3, and whether its account has a session from the address $2.
+-- Return the hash of the entered name $1 with the key $3, and whether its account has a session from the address $2.
 SELECT
     sha256($3::bytea || convert_to(lower($1::text), 'UTF8')) AS name,
     EXISTS (
@@ -210,8 +215,8 @@ SELECT
     ) AS known
 
 -- name: attempt_wait
--- Seconds until the next attempt with the key $1 is taken: $2 failures are free, $3 seconds the longest wait, and after
--- $4 seconds everything is forgotten.
+-- Return the seconds until the next attempt with the key $1 is allowed. $2 failures are free, $3 is the longest wait in
+-- seconds, and failures are forgotten $4 seconds after the last.
 SELECT extract(epoch FROM
     last_at + make_interval(secs => CASE WHEN failures < $2 THEN 0 ELSE least($3::float8, power(2, least(failures - $2, 30))) END) - clock_timestamp()
 )::float8 AS seconds
@@ -219,7 +224,7 @@ FROM attempt
 WHERE key = $1 AND last_at > clock_timestamp() - make_interval(secs => $4)
 
 -- name: count_attempt
--- No row: it came too soon. The parameters are those of `attempt_wait`.
+-- Count a failure, and return a row, or no row when the attempt came too early. The parameters are those of attempt_wait.
 INSERT INTO attempt AS a (key, failures, last_at) VALUES ($1, 1, clock_timestamp())
 ON CONFLICT (key) DO UPDATE
 SET failures = CASE
@@ -233,7 +238,7 @@ RETURNING failures
 DELETE FROM attempt WHERE key = $1
 
 -- name: forget_attempts
--- At most $2 whose last failure is $1 seconds ago.
+-- Remove at most $2 rows with a last failure more than $1 seconds ago.
 DELETE FROM attempt WHERE key IN (
     SELECT key FROM attempt WHERE last_at < clock_timestamp() - make_interval(secs => $1) LIMIT $2
 )
@@ -243,8 +248,8 @@ INSERT INTO audit (event, actor_id, user_id, session_id, address, user_agent, de
 VALUES ($1, $2, $3, $4, $5, $6, $7::jsonb)
 
 -- name: audit_before
--- A page of entries, newest first, before the entry (at $2, id $3): of the event $4, by or about the user $5, from the
--- address $6, not before $7, before $8.
+-- List a page of entries, newest first, before the entry (at $2, id $3). Filters, each null without effect: the event $4,
+-- the actor or user $5, the address $6, the times from $7 (included) to $8 (excluded).
 SELECT e.*, actor.username AS actor, about.username AS username
 FROM audit e
 LEFT JOIN account actor ON actor.id = e.actor_id
@@ -259,7 +264,8 @@ ORDER BY e.at DESC, e.id DESC
 LIMIT $1
 
 -- name: count_api_keys
--- The live ones, those made in the last $2 seconds, and the seconds until one of these is older.
+-- Count the live keys of the account $1, and its keys created in the last $2 seconds. `wait` is the number of seconds
+-- until the oldest of the latter is older than that.
 SELECT
     count(*) FILTER (WHERE ended_at IS NULL AND expires_at > clock_timestamp()) AS live,
     count(*) FILTER (WHERE created_at > clock_timestamp() - make_interval(secs => $2)) AS recent,
@@ -276,7 +282,8 @@ VALUES ($1, $2, $3, $4, $5, $6, clock_timestamp() + make_interval(days => $7))
 RETURNING *
 
 -- name: end_api_key
--- Of the account $2, or of any when that is null. `until` is when no gateway needs to know any more: $3 seconds later.
+-- End a live key of the account $2, or of any account when $2 is null. `until` is the time after which the gateways need
+-- no longer know: the key's expiry, or $3 seconds from now if that is earlier.
 UPDATE api_key SET ended_at = clock_timestamp()
 WHERE id = $1 AND ($2::text IS NULL OR account_id = $2)
     AND ended_at IS NULL AND expires_at > clock_timestamp()
@@ -285,7 +292,7 @@ RETURNING
     extract(epoch FROM least(expires_at, ended_at + make_interval(secs => $3)))::float8 AS until
 
 -- name: api_keys_before
--- A page of an account's live keys $1, newest first, before the key (created_at $3, id $4).
+-- List a page of the live keys of the account $1, newest first, before the key (created_at $3, id $4).
 SELECT * FROM api_key
 WHERE account_id = $1 AND ended_at IS NULL AND expires_at > clock_timestamp()
     AND ($3::timestamptz IS NULL OR (created_at, id) < ($3, $4::text))
@@ -293,7 +300,8 @@ ORDER BY created_at DESC, id DESC
 LIMIT $2
 
 -- name: use_api_key
--- The live key of an active account. Its use is noted when the last note is $2 seconds old.
+-- Find the live key with the hash $1, of an active account that its provider gives a role. `last_used_at` is updated when
+-- it is more than $2 seconds old.
 WITH found AS (
     SELECT
         k.id, k.account_id, k.role, k.last_used_at, a.username, a.role AS account_role,
@@ -310,7 +318,8 @@ WITH found AS (
 SELECT * FROM found
 
 -- name: revoked_api_keys
--- Ended after $1, and not over for $2 seconds, as above.
+-- List the keys that ended after $1, or all when $1 is null, if they have not expired and ended less than $2 seconds ago.
+-- Keys stay in the list for one more minute, because clocks differ.
 SELECT
     id, account_id,
     extract(epoch FROM least(expires_at, ended_at + make_interval(secs => $2)))::float8 AS until
@@ -320,7 +329,7 @@ WHERE ended_at > clock_timestamp() - make_interval(secs => $2) - interval '1 min
     AND ($1::timestamptz IS NULL OR ended_at > $1)
 
 -- name: forget_api_keys
--- At most $2 of those that have been over for $1 seconds.
+-- Remove at most $2 keys that ended or expired more than $1 seconds ago.
 DELETE FROM api_key WHERE id IN (
     SELECT id FROM api_key
     WHERE least(ended_at, expires_at) < clock_timestamp() - make_interval(secs => $1)
@@ -332,25 +341,27 @@ INSERT INTO oidc_sign_in (state, provider, browser, expires_at)
 VALUES ($1, $2, $3, clock_timestamp() + make_interval(secs => $4))
 
 -- name: end_oidc
--- Once, and in the browser in which it was begun.
+-- Finish a pending sign-in, once, in the browser that began it.
 DELETE FROM oidc_sign_in
 WHERE state = $1 AND provider = $2 AND browser = $3 AND expires_at > clock_timestamp()
 RETURNING state
 
 -- name: forget_oidc
--- At most $1.
+-- Remove at most $1 expired sign-ins.
 DELETE FROM oidc_sign_in WHERE state IN (
     SELECT state FROM oidc_sign_in WHERE expires_at < clock_timestamp() LIMIT $1
 )
 
 -- name: account_of_identity
--- Deleted ones too.
+-- Find the account of an identity, even a deleted account.
 SELECT a.* FROM identity i JOIN account a ON a.id = i.account_id WHERE i.issuer = $1 AND i.subject = $2
 
 -- name: refuse_identity
+-- Record that the provider gives the account $1 no role: its API keys are refused.
 UPDATE identity SET refused_at = coalesce(refused_at, clock_timestamp()) WHERE account_id = $1
 
 -- name: accept_identity
+-- Record that the account $1 has a role again.
 UPDATE identity SET refused_at = NULL WHERE account_id = $1 AND refused_at IS NOT NULL
 
 -- name: add_identity

@@ -1,0 +1,75 @@
+"""The operations for admins: accounts and the audit log. The gateway checks that the caller is an admin."""
+
+from svgx_auth.accounts import Accounts
+from svgx_auth.administration import Administration
+from svgx_auth.audit import Audit, Origin
+from svgx_auth.handlers.callers import refuse_api_key
+from svgx_common.contract.audit import LIST_AUDIT, AuditPage, ListAuditRequest
+from svgx_common.contract.auth import (
+    CREATE_USER,
+    DELETE_USER,
+    GET_USER,
+    LIST_USERS,
+    RESTORE_USER,
+    UPDATE_USER,
+    CreateUserRequest,
+    ListUsersRequest,
+    UpdateUserRequest,
+    User,
+    UserPage,
+    UserRequest,
+)
+from svgx_common.contract.operation import Empty
+from svgx_common.messaging.responder import Call, Responder
+
+
+class AdministrationHandlers:
+    """The handlers of `CREATE_USER` to `RESTORE_USER`, and of `LIST_AUDIT`."""
+
+    def __init__(self, *, accounts: Accounts, administration: Administration, audit: Audit) -> None:
+        self._accounts = accounts
+        self._administration = administration
+        self._audit = audit
+
+    def register(self, responder: Responder) -> None:
+        """Answer the operations of this class."""
+        responder.answer(CREATE_USER, self.create_user)
+        responder.answer(LIST_USERS, self.list_users)
+        responder.answer(GET_USER, self.get_user)
+        responder.answer(UPDATE_USER, self.update_user)
+        responder.answer(DELETE_USER, self.delete_user)
+        responder.answer(RESTORE_USER, self.restore_user)
+        responder.answer(LIST_AUDIT, self.list_audit)
+
+    async def create_user(self, request: CreateUserRequest, call: Call) -> User:
+        """Create an account."""
+        refuse_api_key(call)
+        return await self._accounts.create(request, Origin.of(call))
+
+    async def list_users(self, request: ListUsersRequest, _: Call) -> UserPage:
+        """List accounts."""
+        return await self._accounts.page(request)
+
+    async def get_user(self, request: UserRequest, _: Call) -> User:
+        """Return an account."""
+        return await self._administration.get(request.user_id)
+
+    async def update_user(self, request: UpdateUserRequest, call: Call) -> User:
+        """Change an account."""
+        refuse_api_key(call)
+        return await self._administration.update(request, Origin.of(call))
+
+    async def delete_user(self, request: UserRequest, call: Call) -> Empty:
+        """Delete an account."""
+        refuse_api_key(call)
+        await self._administration.delete(request.user_id, Origin.of(call))
+        return Empty()
+
+    async def restore_user(self, request: UserRequest, call: Call) -> User:
+        """Restore a deleted account."""
+        refuse_api_key(call)
+        return await self._administration.restore(request.user_id, Origin.of(call))
+
+    async def list_audit(self, request: ListAuditRequest, _: Call) -> AuditPage:
+        """List entries of the audit log."""
+        return await self._audit.page(request)

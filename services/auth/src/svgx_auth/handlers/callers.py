@@ -1,0 +1,17 @@
+"""Check how the caller of an operation has signed in."""
+
+from svgx_common.contract.errors import Forbidden
+from svgx_common.messaging.caller import Caller
+from svgx_common.messaging.responder import Call
+
+
+def caller_with_session(call: Call) -> Caller:
+    """Return the caller. Raises `Forbidden` when the caller uses an API key instead of a session."""
+    refuse_api_key(call)
+    return call.signed_in()
+
+
+def refuse_api_key(call: Call) -> None:
+    """Raise `Forbidden` for an API key, because a stolen key must not create keys or take over accounts."""
+    if call.caller is not None and call.caller.by_key:
+        raise Forbidden("not with an API key: sign in")

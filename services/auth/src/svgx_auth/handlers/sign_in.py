@@ -1,0 +1,122 @@
+"""The operations with which a client signs in, by password or at an OpenID Connect provider."""
+
+from prometheus_client import Counter
+
+from svgx_auth.accounts import Account, Accounts
+from svgx_auth.audit import Audit, Origin
+from svgx_auth.oidc.identities import Identities
+from svgx_auth.oidc.sign_ins import SignIns
+from svgx_auth.passwords.attempts import Attempts
+from svgx_auth.passwords.hashing import Passwords
+from svgx_auth.sessions import Sessions
+from svgx_common.contract.audit import AuditEvent
+from svgx_common.contract.auth import LOGIN, LoginRequest, Tokens
+from svgx_common.contract.errors import (
+    BadRequest,
+    Forbidden,
+    InvalidCredentials,
+    TooManyRequests,
+    Unauthenticated,
+)
+from svgx_common.contract.oidc import (
+    OIDC_CALLBACK,
+    OIDC_LOGIN,
+    OidcCallbackRequest,
+    OidcLoginRequest,
+)
+from svgx_common.contract.operation import Redirect
+from svgx_common.messaging.responder import Call, Responder
+
+FAILED_LOGINS = Counter("svgx_engine_failed_logins", "Log-ins refused.")
+
+
+class SignInHandlers:
+    """The handlers of `LOGIN`, `OIDC_LOGIN` and `OIDC_CALLBACK`."""
+
+    def __init__(
+        self,
+        *,
+        accounts: Accounts,
+        sessions: Sessions,
+        passwords: Passwords,
+        attempts: Attempts,
+        sign_ins: SignIns,
+        identities: Identities,
+        audit: Audit,
+    ) -> None:
+        self._accounts = accounts
+        self._sessions = sessions
+        self._passwords = passwords
+        self._attempts = attempts
+        self._sign_ins = sign_ins
+        self._identities = identities
+        self._audit = audit
+
+    def register(self, responder: Responder) -> None:
+        """Answer the operations of this class."""
+        responder.answer(LOGIN, self.login)
+        responder.answer(OIDC_LOGIN, self.oidc_login)
+        responder.answer(OIDC_CALLBACK, self.oidc_callback)
+
+    async def login(self, request: LoginRequest, call: Call) -> Tokens:
+        """Open a session for a username or address and its password.
+
+        An unknown account, a wrong password and a disabled account get the same error after the same time.
+        """
+        account = await self._accounts.by_login(request.username)
+        try:
+            return await self._log_in(request, account, Origin.of(call))
+        except (InvalidCredentials, TooManyRequests) as error:
+            FAILED_LOGINS.inc()
+            wrong = isinstance(error, InvalidCredentials)
+            await self._audit.note(
+                AuditEvent.LOG_IN_FAILED if wrong else AuditEvent.LOG_IN_DELAYED,
+                Origin.of(call),
+                user_id=account.user.id if account else None,
+            )
+            raise
+
+    async def _log_in(self, request: LoginRequest, account: Account | None, by: Origin) -> Tokens:
+        attempt = await self._attempts.log_in(request.username, by.client.address)
+        matches = await self._passwords.verify(
+            request.password, account.password_hash if account else None
+        )
+        if account is None or not matches or account.disabled:
+            await self._attempts.failed(attempt)
+            raise InvalidCredentials
+        await self._attempts.succeeded(attempt)
+        if account.password_hash is not None and self._passwords.outdated(account.password_hash):
+            account = await self._accounts.rehash(account, request.password)
+        return await self._sessions.open(account, by)
+
+    async def oidc_login(self, request: OidcLoginRequest, _: Call) -> Redirect:
+        """Redirect the browser to the provider."""
+        return await self._sign_ins.begin(request.provider)
+
+    async def oidc_callback(self, request: OidcCallbackRequest, call: Call) -> Tokens:
+        """Open a session for the browser that returns from the provider."""
+        by = Origin.of(call)
+        try:
+            return await self._finish_oidc(request, by)
+        except (BadRequest, Forbidden, InvalidCredentials, Unauthenticated) as error:
+            FAILED_LOGINS.inc()
+            await self._audit.note(
+                AuditEvent.LOG_IN_FAILED,
+                by,
+                user_id=None,
+                provider=request.provider,
+                reason=error.detail,
+            )
+            raise
+
+    async def _finish_oidc(self, request: OidcCallbackRequest, by: Origin) -> Tokens:
+        sign_in = await self._sign_ins.finish(request)
+        provider = sign_in.provider
+        await provider.check_issuer(request.iss)
+        if request.error is not None or request.code is None:
+            raise Unauthenticated("you have not signed in at the provider")
+        claims = await provider.exchange(
+            request.code, nonce=sign_in.nonce, verifier=sign_in.verifier
+        )
+        account = await self._identities.account(provider.settings, claims, by)
+        return await self._sessions.open(account, by, provider=request.provider)

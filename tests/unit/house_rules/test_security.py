@@ -84,8 +84,8 @@ def test_every_named_rule_exists() -> None:
 
 
 def test_every_way_in_is_described() -> None:
-    """Proves R-ACCESS-13: what asks for no token is in the section “Ways in”, and nothing else is."""
-    section = TEXT.partition("## Ways in")[2].partition("\n## ")[0]
+    """Proves R-ACCESS-13: what asks for no token is in the section “Ways to authenticate”, and nothing else is."""
+    section = TEXT.partition("## Ways to authenticate")[2].partition("\n## ")[0]
     open_to_all = {
         f"{operation.http.method} {operation.http.path}"
         for operation in OPERATIONS

@@ -1,4 +1,4 @@
-"""NATS, PostgreSQL and Valkey as the stack starts them."""
+"""The backing servers run with safe settings, passwords and permissions."""
 
 import asyncio
 from pathlib import Path
@@ -12,7 +12,7 @@ import redis.asyncio
 from svgx_devstack import DevStack
 
 
-async def _text(stack: DevStack, query: str) -> str:
+async def _query(stack: DevStack, query: str) -> str:
     connection = await asyncpg.connect(stack.postgres_url)
     try:
         return str(await connection.fetchval(query))
@@ -20,34 +20,34 @@ async def _text(stack: DevStack, query: str) -> str:
         await connection.close()
 
 
-async def test_postgres_keeps_its_promises(backing: DevStack) -> None:
-    assert await _text(backing, "SHOW fsync") == "on"
-    assert await _text(backing, "SHOW synchronous_commit") == "on"
-    assert await _text(backing, "SHOW full_page_writes") == "on"
-    assert await _text(backing, "SHOW data_checksums") == "on"
-    assert await _text(backing, "SHOW server_encoding") == "UTF8"
-    assert await _text(backing, "SHOW listen_addresses") == "127.0.0.1"
+async def test_postgres_runs_with_durability_and_checksums(backing: DevStack) -> None:
+    assert await _query(backing, "SHOW fsync") == "on"
+    assert await _query(backing, "SHOW synchronous_commit") == "on"
+    assert await _query(backing, "SHOW full_page_writes") == "on"
+    assert await _query(backing, "SHOW data_checksums") == "on"
+    assert await _query(backing, "SHOW server_encoding") == "UTF8"
+    assert await _query(backing, "SHOW listen_addresses") == "127.0.0.1"
 
 
-async def test_postgres_wants_the_password(backing: DevStack) -> None:
+async def test_postgres_with_a_wrong_password_refuses_the_connection(backing: DevStack) -> None:
     url = backing.postgres_url
     password = url.partition("svgx_user:")[2].partition("@")[0]
     with pytest.raises(asyncpg.InvalidPasswordError):
         await asyncpg.connect(url.replace(password, "wrong"))
 
 
-async def test_postgres_survives_a_kill_of_everything(backing: DevStack) -> None:
-    await _text(backing, "CREATE TABLE IF NOT EXISTS kept AS SELECT 'this' AS what")
+async def test_killed_postgres_restarts_with_its_data(backing: DevStack) -> None:
+    await _query(backing, "CREATE TABLE IF NOT EXISTS kept AS SELECT 'this' AS content")
     postgres = backing.process("postgres")
     before = postgres.restarts
     postgres.kill()
     await postgres.wait_ready()
     assert postgres.restarts == before + 1
-    assert await _text(backing, "SELECT what FROM kept") == "this"
-    await _text(backing, "DROP TABLE kept")
+    assert await _query(backing, "SELECT content FROM kept") == "this"
+    await _query(backing, "DROP TABLE kept")
 
 
-async def test_valkey_forgets_in_order(backing: DevStack) -> None:
+async def test_valkey_evicts_keys_with_a_time_to_live_first(backing: DevStack) -> None:
     client = redis.asyncio.Redis.from_url(backing.redis_url)
     try:
         policy = await client.config_get("maxmemory-policy")
@@ -59,25 +59,25 @@ async def test_valkey_forgets_in_order(backing: DevStack) -> None:
         await client.aclose()
 
 
-async def test_nats_keeps_users_to_their_subjects(backing: DevStack) -> None:
-    denied: asyncio.Queue[Exception] = asyncio.Queue()
+async def test_nats_user_publishes_on_its_own_subjects_only(backing: DevStack) -> None:
+    errors: asyncio.Queue[Exception] = asyncio.Queue()
 
-    async def note(error: Exception) -> None:
-        denied.put_nowait(error)
+    async def collect(error: Exception) -> None:
+        errors.put_nowait(error)
 
     client = await nats.connect(
-        backing.nats_url("state"), error_cb=note, inbox_prefix=b"_INBOX.state"
+        backing.nats_url("state"), error_cb=collect, inbox_prefix=b"_INBOX.state"
     )
     operator = await nats.connect(backing.nats_url("operator"))
     try:
-        heard = await operator.subscribe("svgx.>")
+        subscription = await operator.subscribe("svgx.>")
         await operator.flush()
         await client.publish("svgx.auth.login", b"not mine")
         await client.publish("svgx.canvas.c1.access", b"mine")
         await client.flush()
-        message = await heard.next_msg(timeout=5)
+        message = await subscription.next_msg(timeout=5)
         assert message.data == b"mine"
-        refusal = await asyncio.wait_for(denied.get(), timeout=5)
+        refusal = await asyncio.wait_for(errors.get(), timeout=5)
         assert "permissions violation" in str(refusal).lower()
         assert client.max_payload == 1024 * 1024
     finally:
@@ -85,18 +85,18 @@ async def test_nats_keeps_users_to_their_subjects(backing: DevStack) -> None:
         await operator.close()
 
 
-async def test_unknown_names_are_refused(backing: DevStack) -> None:
+async def test_unknown_user_or_service_raises_key_error(backing: DevStack) -> None:
     with pytest.raises(KeyError, match="no NATS user 'nobody'"):
         backing.nats_url("nobody")
     with pytest.raises(KeyError, match="no service 'nats'"):
         await backing.add_replica("nats")
 
 
-async def test_the_same_folder_brings_everything_back(tmp_path: Path) -> None:
+async def test_same_folder_restores_data_and_addresses(tmp_path: Path) -> None:
     stack = DevStack(tmp_path / "deep" / "home")
     await stack.up(backing_only=True)
     first = (stack.postgres_url, stack.redis_url, stack.nats_url("auth"), stack.admin_password)
-    await _text(stack, "CREATE TABLE kept AS SELECT 42 AS what")
+    await _query(stack, "CREATE TABLE kept AS SELECT 42 AS content")
     await stack.down()
     await stack.up(backing_only=True)
     try:
@@ -106,11 +106,11 @@ async def test_the_same_folder_brings_everything_back(tmp_path: Path) -> None:
             stack.nats_url("auth"),
             stack.admin_password,
         )
-        assert await _text(stack, "SELECT what FROM kept") == "42"
+        assert await _query(stack, "SELECT content FROM kept") == "42"
     finally:
         await stack.down()
 
 
-async def test_secrets_are_private(backing: DevStack) -> None:
+async def test_secret_files_are_readable_by_their_owner_only(backing: DevStack) -> None:
     for name in ("stack.json", "nats.conf", "valkey.conf"):
         assert (backing.home / name).stat().st_mode & 0o077 == 0

@@ -1,6 +1,6 @@
-"""`python -m svgx_devstack` as `make run` starts it: its lines, its files, its signals, its exit status.
+"""Output, files, signals and exit status of `python -m svgx_devstack`, the command of `make run`.
 
-The services are stand-ins here, laid over the real ones by PYTHONPATH: this is about the supervisor.
+Fake services replace the real ones through PYTHONPATH, because these tests concern the supervisor only.
 """
 
 import os
@@ -18,13 +18,13 @@ import pytest
 
 from svgx_devstack import ports
 
-STANDIN = Path(__file__).with_name("standin.py")
-ON_TERMINAL = Path(__file__).with_name("on_terminal.py")
+FAKE_SERVICE = Path(__file__).with_name("fake_service.py")
+PRESS_CTRL_C = Path(__file__).with_name("press_ctrl_c.py")
 SERVICES = ("auth", "collab", "gateway", "state")
 
 
-class Running:
-    """A started supervisor, read line by line."""
+class RunningStack:
+    """A started supervisor with its output, read line by line."""
 
     def __init__(self, process: subprocess.Popen[str], home: Path, port: int) -> None:
         self.process = process
@@ -33,6 +33,7 @@ class Running:
         self.lines: list[str] = []
 
     def read_until(self, start: str) -> str:
+        """Return the next line that begins with `start`."""
         assert self.process.stdout is not None
         for line in self.process.stdout:
             self.lines.append(line.rstrip("\n"))
@@ -41,7 +42,7 @@ class Running:
         pytest.fail(f"ended before {start!r}: {self.lines} {self.end()[1]}")
 
     def end(self, number: signal.Signals | None = None) -> tuple[int, str]:
-        """Send a signal, wait: exit status and standard error."""
+        """Send a signal, wait for the end, and return exit status and standard error."""
         if number is not None:
             self.process.send_signal(number)
         out, err = self.process.communicate(timeout=60)
@@ -52,17 +53,18 @@ class Running:
         return psutil.Process(self.process.pid).children(recursive=True)
 
 
-Start = Callable[..., AbstractContextManager[Running]]
+Start = Callable[..., AbstractContextManager[RunningStack]]
 
 
-def lay_over(folder: Path, kinds: dict[str, str]) -> None:
+def write_fake_services(folder: Path, kinds: dict[str, str]) -> None:
+    """Write packages with the names of the services."""
     for service in SERVICES:
         package = folder / f"svgx_{service}"
         package.mkdir(parents=True)
         (package / "__init__.py").touch()
         arguments = f"['', os.environ['API_PORT'], {kinds.get(service, '')!r}]"
         (package / "__main__.py").write_text(
-            f"import os, runpy, sys\nsys.argv = {arguments}\nrunpy.run_path({str(STANDIN)!r})\n"
+            f"import os, runpy, sys\nsys.argv = {arguments}\nrunpy.run_path({str(FAKE_SERVICE)!r})\n"
         )
 
 
@@ -71,11 +73,11 @@ def start(tmp_path: Path) -> Start:
     @contextmanager
     def run(
         home: Path | None = None, port: int | str | None = None, **kinds: str
-    ) -> Iterator[Running]:
+    ) -> Iterator[RunningStack]:
         home = home or tmp_path / "home"
         port = port if port is not None else ports.choose()
         services = tmp_path / f"services-{time.monotonic_ns()}"
-        lay_over(services, kinds)
+        write_fake_services(services, kinds)
         process = subprocess.Popen(
             [sys.executable, "-m", "svgx_devstack"],
             env=dict(os.environ, SVGX_HOME=str(home), API_PORT=str(port), PYTHONPATH=str(services)),
@@ -87,14 +89,15 @@ def start(tmp_path: Path) -> Start:
         )
         with process:
             try:
-                yield Running(process, home, int(port) if str(port).isdigit() else 0)
+                yield RunningStack(process, home, int(port) if str(port).isdigit() else 0)
             finally:
                 process.kill()
 
     return run
 
 
-def one_line(status_and_error: tuple[int, str]) -> str:
+def start_error(status_and_error: tuple[int, str]) -> str:
+    """Return the only line on standard error, after a failed start."""
     status, error = status_and_error
     assert status == 2
     assert error.count("\n") == 1, error
@@ -102,7 +105,7 @@ def one_line(status_and_error: tuple[int, str]) -> str:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_ready_then_stopped_by_a_signal(start: Start, number: signal.Signals) -> None:
+def test_signal_to_a_ready_stack_stops_all_processes(start: Start, number: signal.Signals) -> None:
     with start() as stack:
         assert stack.read_until("ready ") == f"ready http://localhost:{stack.port}"
         dev_env = stack.home / "dev.env"
@@ -117,15 +120,15 @@ def test_ready_then_stopped_by_a_signal(start: Start, number: signal.Signals) ->
         assert not [child for child in children if child.is_running()]
 
 
-def test_ctrl_c_below_make_is_no_error(tmp_path: Path) -> None:
-    """Ctrl-C reaches the whole foreground group; make would report it as one."""
-    lay_over(tmp_path / "services", {})
+def test_ctrl_c_in_make_ends_with_status_0(tmp_path: Path) -> None:
+    """Ctrl-C reaches the whole foreground group, and make would report it as an error."""
+    write_fake_services(tmp_path / "services", {})
     makefile = tmp_path / "Makefile"
     makefile.write_text(f"run:\n\t@exec {sys.executable} -m svgx_devstack\n")
     done = subprocess.run(
-        [sys.executable, str(ON_TERMINAL), "make", "-f", str(makefile), "run"],
+        [sys.executable, str(PRESS_CTRL_C), "make", "-f", str(makefile), "run"],
         env=dict(
-            # A make above this test would make the one below it talk of its folders.
+            # Variables of a parent make would make the inner make print its folders.
             {name: value for name, value in os.environ.items() if not name.startswith("MAKE")},
             SVGX_HOME=str(tmp_path / "home"),
             API_PORT=str(ports.choose()),
@@ -143,24 +146,24 @@ def test_ctrl_c_below_make_is_no_error(tmp_path: Path) -> None:
     assert done.returncode == 0
 
 
-def test_the_second_signal_kills_at_once(start: Start) -> None:
+def test_second_signal_kills_all_processes(start: Start) -> None:
     with start(gateway="deaf") as stack:
         stack.read_until("ready ")
         stack.process.send_signal(signal.SIGINT)
         stack.read_until("stopping")
-        began = time.monotonic()
+        started = time.monotonic()
         assert stack.end(signal.SIGINT) == (130, "")
-        assert time.monotonic() - began < 10
+        assert time.monotonic() - started < 10
 
 
-def test_a_signal_while_it_starts(start: Start) -> None:
+def test_signal_during_the_start_stops_the_stack(start: Start) -> None:
     with start() as stack:
         stack.read_until("nats")
         assert stack.end(signal.SIGTERM) == (0, "")
         assert not [line for line in stack.lines if line.startswith("ready")]
 
 
-def test_a_service_that_dies_is_started_again_and_said_so(start: Start) -> None:
+def test_killed_service_is_reported_and_restarted(start: Start) -> None:
     with start() as stack:
         stack.read_until("ready ")
         collab = next(child for child in stack.children() if "svgx_collab" in child.cmdline())
@@ -170,15 +173,15 @@ def test_a_service_that_dies_is_started_again_and_said_so(start: Start) -> None:
         assert stack.end(signal.SIGTERM)[0] == 0
 
 
-def test_a_service_that_cannot_start_ends_the_start(start: Start) -> None:
+def test_failing_service_ends_the_start_with_status_2(start: Start) -> None:
     with start(state="broken") as stack:
-        line = one_line(stack.end())
+        line = start_error(stack.end())
         assert line.startswith(
             "svgx: state does not start (exit status 7; last line: the setting X is wrong): see "
         )
 
 
-def test_a_killed_supervisor_leaves_nothing_running_and_the_next_start_works(start: Start) -> None:
+def test_killed_supervisor_leaves_no_process_and_can_be_started_again(start: Start) -> None:
     with start() as stack:
         stack.read_until("ready ")
         children = stack.children()
@@ -192,52 +195,54 @@ def test_a_killed_supervisor_leaves_nothing_running_and_the_next_start_works(sta
         assert again.end(signal.SIGTERM) == (0, "")
 
 
-def test_a_folder_in_use(start: Start) -> None:
+def test_folder_in_use_ends_with_status_2(start: Start) -> None:
     with start() as first:
         first.read_until("ready ")
         with start() as second:
-            line = one_line(second.end())
+            line = start_error(second.end())
             assert line == (
                 f"svgx: {first.home} is in use by another running stack (process {first.process.pid}): "
-                "stop that one, or set SVGX_HOME to another folder"
+                "stop that stack, or set SVGX_HOME to another folder"
             )
         assert first.end(signal.SIGTERM)[0] == 0
 
 
-def test_a_taken_port(start: Start) -> None:
+def test_taken_port_ends_with_status_2(start: Start) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with start(port=port) as stack:
-            line = one_line(stack.end())
-            assert line.startswith(f"svgx: port {port} is taken by another program: stop that one")
+            line = start_error(stack.end())
+            assert line.startswith(
+                f"svgx: port {port} is taken by another program: stop that program"
+            )
 
 
 @pytest.mark.parametrize("port", ["http", "0", "70000", "-1"])
-def test_a_port_that_is_none(start: Start, port: str) -> None:
+def test_invalid_port_ends_with_status_2(start: Start, port: str) -> None:
     with start(port=port) as stack:
-        assert one_line(stack.end()) == (
+        assert start_error(stack.end()) == (
             f"svgx: API_PORT is {port!r}: set it to a number from 1 to 65535"
         )
 
 
-def test_a_folder_that_cannot_be(start: Start, tmp_path: Path) -> None:
+def test_impossible_folder_ends_with_status_2(start: Start, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with start(home=tmp_path / "file" / "home") as stack:
-        assert one_line(stack.end()) == (
+        assert start_error(stack.end()) == (
             f"svgx: cannot write to {tmp_path}/file/home (not a directory): "
             "set SVGX_HOME to a folder you can write to"
         )
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
-def test_an_unwritable_folder(start: Start, tmp_path: Path) -> None:
+def test_unwritable_folder_ends_with_status_2(start: Start, tmp_path: Path) -> None:
     (tmp_path / "locked").mkdir(mode=0o500)
     with start(home=tmp_path / "locked" / "home") as stack:
-        assert "(permission denied): set SVGX_HOME" in one_line(stack.end())
+        assert "(permission denied): set SVGX_HOME" in start_error(stack.end())
 
 
-def test_a_damaged_folder(start: Start, tmp_path: Path) -> None:
+def test_damaged_stack_file_ends_with_status_2(start: Start, tmp_path: Path) -> None:
     (tmp_path / "home").mkdir()
     (tmp_path / "home" / "stack.json").write_text("{")
     with start() as stack:
-        assert "stack.json is damaged" in one_line(stack.end())
+        assert "stack.json is damaged" in start_error(stack.end())

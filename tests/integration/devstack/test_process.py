@@ -1,4 +1,4 @@
-"""One supervised process, with a stand-in program."""
+"""A process is started, watched, restarted and stopped."""
 
 import asyncio
 import os
@@ -13,9 +13,9 @@ from svgx_devstack import Process, StackError, ports
 from svgx_devstack.backing import probe
 from svgx_devstack.program import Program
 
-STANDIN = Path(__file__).with_name("standin.py")
+FAKE_SERVICE = Path(__file__).with_name("fake_service.py")
 
-Make = Callable[..., Process]
+MakeProcess = Callable[..., Process]
 
 
 @pytest.fixture
@@ -24,17 +24,17 @@ def reports() -> list[str]:
 
 
 @pytest.fixture
-async def make(tmp_path: Path, reports: list[str]) -> AsyncIterator[Make]:
+async def make_process(tmp_path: Path, reports: list[str]) -> AsyncIterator[MakeProcess]:
     made: list[Process] = []
 
     def build(kind: str = "", stop_timeout: float = 10.0) -> Process:
         port = ports.choose()
         program = Program(
-            name="standin",
-            argv=(sys.executable, str(STANDIN), str(port), kind),
+            name="fake",
+            argv=(sys.executable, str(FAKE_SERVICE), str(port), kind),
             env=dict(os.environ),
-            log_path=tmp_path / "standin.log",
-            pid_path=tmp_path / "standin.pid",
+            log_path=tmp_path / "fake.log",
+            pid_path=tmp_path / "fake.pid",
             ready=lambda: probe.service(port),
             stop_timeout=stop_timeout,
         )
@@ -48,12 +48,14 @@ async def make(tmp_path: Path, reports: list[str]) -> AsyncIterator[Make]:
         await process.stop()
 
 
-async def test_starts_stops_and_tells_its_status(make: Make) -> None:
-    process = make()
+async def test_stopped_process_returns_its_exit_status(make_process: MakeProcess) -> None:
+    process = make_process()
     await process.start()
     await process.wait_ready()
     pid = process.pid
-    assert psutil.Process(pid).cmdline()[1] == str(STANDIN)  # the id is the program's own
+    assert psutil.Process(pid).cmdline()[1] == str(
+        FAKE_SERVICE
+    )  # the program has the id of the process
     assert await process.stop() == 3
     assert process.pid is None
     assert pid is not None
@@ -61,10 +63,10 @@ async def test_starts_stops_and_tells_its_status(make: Make) -> None:
     assert process.restarts == 0
 
 
-async def test_a_killed_process_is_started_again_and_said_so(
-    make: Make, reports: list[str]
+async def test_killed_process_is_reported_and_restarted(
+    make_process: MakeProcess, reports: list[str]
 ) -> None:
-    process = make()
+    process = make_process()
     await process.start()
     await process.wait_ready()
     first = process.pid
@@ -72,20 +74,24 @@ async def test_a_killed_process_is_started_again_and_said_so(
     await process.wait_ready()
     assert process.pid != first
     assert process.restarts == 1
-    assert reports == ["standin ended (SIGKILL; last line: listening): starts again in 0.25 s"]
+    assert reports == ["fake ended (SIGKILL; last line: listening): starts again in 0.25 s"]
 
 
-async def test_the_waits_grow(make: Make, reports: list[str]) -> None:
-    process = make("broken")
+async def test_each_failed_start_doubles_the_delay(
+    make_process: MakeProcess, reports: list[str]
+) -> None:
+    process = make_process("broken")
     await process.start()
     with pytest.raises(StackError, match=r"exit status 7; last line: the setting X is wrong"):
-        await process.wait_ready(most_deaths=2)
+        await process.wait_ready(max_exits=2)
     assert [line.rpartition("starts again in ")[2] for line in reports[:2]] == ["0.25 s", "0.5 s"]
     assert await process.stop() == 7
 
 
-async def test_held_down_until_started(make: Make, reports: list[str]) -> None:
-    process = make()
+async def test_process_without_restart_stays_down_until_started(
+    make_process: MakeProcess, reports: list[str]
+) -> None:
+    process = make_process()
     await process.start()
     await process.wait_ready()
     process.restart = False
@@ -93,14 +99,14 @@ async def test_held_down_until_started(make: Make, reports: list[str]) -> None:
     assert await process.wait_dead() == -9
     with pytest.raises(StackError):
         await process.wait_ready()
-    assert reports == ["standin ended (SIGKILL) and is held down"]
+    assert reports == ["fake ended (SIGKILL) and is held down"]
     await process.start()
     await process.wait_ready()
     assert process.restarts == 0
 
 
-async def test_start_right_after_kill(make: Make) -> None:
-    process = make()
+async def test_process_starts_right_after_a_kill(make_process: MakeProcess) -> None:
+    process = make_process()
     await process.start()
     await process.wait_ready()
     process.restart = False
@@ -109,8 +115,8 @@ async def test_start_right_after_kill(make: Make) -> None:
     await process.wait_ready()
 
 
-async def test_a_paused_process_is_silent_and_comes_back(make: Make) -> None:
-    process = make()
+async def test_paused_process_is_not_ready_until_resumed(make_process: MakeProcess) -> None:
+    process = make_process()
     await process.start()
     await process.wait_ready()
     process.pause()
@@ -122,16 +128,20 @@ async def test_a_paused_process_is_silent_and_comes_back(make: Make) -> None:
     assert await process.stop() == 3
 
 
-async def test_one_that_does_not_stop_is_killed(make: Make, reports: list[str]) -> None:
-    process = make("deaf", stop_timeout=0.3)
+async def test_process_that_ignores_the_stop_signal_is_killed(
+    make_process: MakeProcess, reports: list[str]
+) -> None:
+    process = make_process("deaf", stop_timeout=0.3)
     await process.start()
     await process.wait_ready()
     assert await process.stop() == -9
-    assert reports == ["standin did not stop within 0 s: killed"]
+    assert reports == ["fake did not stop within 0 s: killed"]
 
 
-async def test_stop_during_the_wait_for_a_restart(make: Make) -> None:
-    process = make("broken")
+async def test_stop_during_the_restart_delay_keeps_the_process_down(
+    make_process: MakeProcess,
+) -> None:
+    process = make_process("broken")
     await process.start()
     await process.wait_dead()
     await asyncio.sleep(0)

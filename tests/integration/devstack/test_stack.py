@@ -1,4 +1,4 @@
-"""The whole stack with the real services."""
+"""The stack runs the real services and replicas of them."""
 
 import httpx
 import pytest
@@ -6,22 +6,22 @@ import pytest
 from svgx_devstack import DevStack
 
 
-async def _ready(url: str) -> int:
+async def _readiness_status(url: str) -> int:
     async with httpx.AsyncClient() as client:
         return (await client.get(f"{url}/health/ready")).status_code
 
 
 @pytest.mark.parametrize("service", ["auth", "collab", "gateway", "state"])
-async def test_every_service_is_a_process_of_its_own(stack: DevStack, service: str) -> None:
-    assert await _ready(stack.service_url(service)) == 200
+async def test_each_service_runs_in_its_own_process(stack: DevStack, service: str) -> None:
+    assert await _readiness_status(stack.service_url(service)) == 200
     others = {process.pid for process in stack.processes if process.name != service}
     assert stack.process(service).pid not in others
 
 
-async def test_replicas_come_and_go(stack: DevStack) -> None:
+async def test_replica_is_added_and_removed(stack: DevStack) -> None:
     name = await stack.add_replica("collab")
     assert name == "collab-2"
-    assert await _ready(stack.service_url(name)) == 200
+    assert await _readiness_status(stack.service_url(name)) == 200
     replica = stack.process(name)
     assert replica.pid != stack.process("collab").pid
     await stack.remove_replica(name)

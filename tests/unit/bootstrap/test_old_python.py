@@ -1,4 +1,4 @@
-"""An old Python gets one line that says what to do, not a syntax error."""
+"""An old Python prints one line with the remedy, and no syntax error."""
 
 import ast
 import subprocess
@@ -17,7 +17,7 @@ runpy.run_path({path!r}, run_name="__main__")
 """
 
 
-def test_it_parses() -> None:
+def test_bootstrap_parses_on_old_pythons() -> None:
     tree = ast.parse(BOOTSTRAP.read_text(encoding="ascii"), feature_version=(3, 6))
     for node in ast.walk(tree):
         assert not isinstance(node, ast.JoinedStr | ast.NamedExpr | ast.Match | ast.AnnAssign)
@@ -27,24 +27,24 @@ def test_it_parses() -> None:
             assert not node.args.posonlyargs
 
 
-def test_it_says_what_to_do() -> None:
-    done = subprocess.run(
+def test_old_python_prints_the_remedy_in_one_line() -> None:
+    result = subprocess.run(
         [sys.executable, "-c", _AS_PYTHON_3_6.format(path=str(BOOTSTRAP))],
         capture_output=True,
         text=True,
         check=False,
     )
-    assert done.returncode == 2
-    assert done.stdout == ""
-    assert done.stderr == (
+    assert result.returncode == 2
+    assert result.stdout == ""
+    assert result.stderr == (
         "svgx: Python 3.11 or newer is needed, this is 3.6: "
         "install one, then `make run PYTHON=python3.11`\n"
     )
 
 
-def test_an_unknown_action_lists_the_known() -> None:
-    done = subprocess.run(
+def test_unknown_action_lists_the_known_actions() -> None:
+    result = subprocess.run(
         [sys.executable, str(BOOTSTRAP), "dance"], capture_output=True, text=True, check=False
     )
-    assert done.returncode == 2
-    assert done.stderr.startswith("svgx: use one of: bootstrap.py run | install")
+    assert result.returncode == 2
+    assert result.stderr.startswith("svgx: use one of: bootstrap.py run | install")

@@ -1,18 +1,18 @@
-"""Log files."""
+"""Log files are rotated, and their last line is read."""
 
 from pathlib import Path
 
 from svgx_devstack import logfile
 
 
-def test_the_last_line(tmp_path: Path) -> None:
+def test_last_line_skips_blank_lines(tmp_path: Path) -> None:
     log = tmp_path / "x.log"
     assert logfile.last_line(log) == ""
     log.write_text("first\n" + "y" * 20_000 + "\nlast\n\n")
     assert logfile.last_line(log) == "last"
 
 
-def test_small_logs_stay(tmp_path: Path) -> None:
+def test_small_log_is_not_rotated(tmp_path: Path) -> None:
     log = tmp_path / "x.log"
     logfile.rotate(log)
     log.write_text("small")

@@ -1,4 +1,4 @@
-"""The files that the house rules are about."""
+"""The files to which the house rules apply."""
 
 import ast
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ _SKIPPED = {"node_modules", "__pycache__"}
 
 
 def python_files(*folders: str) -> Iterator[Path]:
-    """All Python files below these folders of the repository, by default of all of it."""
+    """Yield all Python files below these folders of the repository, by default below all folders."""
     for folder in folders or _FOLDERS:
         for path in sorted((ROOT / folder).rglob("*.py")):
             if not _SKIPPED.intersection(path.parts):
@@ -18,7 +18,7 @@ def python_files(*folders: str) -> Iterator[Path]:
 
 
 def imported(path: Path) -> Iterator[str]:
-    """The dotted names that a file imports, wherever in the file."""
+    """Yield the dotted names that a file imports, at its top or inside functions."""
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"), str(path))):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)

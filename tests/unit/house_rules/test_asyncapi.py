@@ -1,4 +1,4 @@
-"""docs/asyncapi.yaml is what the contract makes it, and says what the gateway speaks."""
+"""docs/asyncapi.yaml matches the contract and the gateway's WebSocket protocol."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -13,21 +13,21 @@ from tests.unit.house_rules.sources import ROOT
 DOCUMENT = asyncapi.document()
 
 
-def test_the_file_is_current() -> None:
-    """Proves R-CONTRACT-5: `make docs` writes it."""
+def test_asyncapi_file_matches_the_contract() -> None:
+    """The file equals the document that is built from the contract; `make docs` writes it. Proves R-CONTRACT-5."""
     assert (ROOT / "docs/asyncapi.yaml").read_text(encoding="utf-8") == asyncapi.text()
 
 
-def test_every_operation_and_channel_is_there() -> None:
-    """Proves R-CONTRACT-5."""
-    found = {channel["address"] for channel in DOCUMENT["channels"].values()}
+def test_asyncapi_has_every_operation_and_channel() -> None:
+    """The document has the subject of each operation and of each canvas channel. Proves R-CONTRACT-5."""
+    addresses = {channel["address"] for channel in DOCUMENT["channels"].values()}
     expected = {operation.subject for operation in OPERATIONS}
     expected |= {channel.subject for channel in CHANNELS}
-    assert expected <= found
+    assert expected <= addresses
 
 
-def test_the_websocket_is_described_as_it_is_spoken() -> None:
-    """Proves R-CONTRACT-5: frames, close codes and subprotocols."""
+def test_asyncapi_describes_the_websocket_protocol() -> None:
+    """The document has all frames, close codes and subprotocols of the gateway. Proves R-CONTRACT-5."""
     sync = protocol.SYNC
     assert {first for first, _, _ in asyncapi.FRAMES.values()} == {
         *((sync, each) for each in (protocol.STEP_1, protocol.STEP_2, protocol.UPDATE)),
@@ -42,7 +42,7 @@ def test_the_websocket_is_described_as_it_is_spoken() -> None:
 
 
 def references(value: Any) -> Iterator[str]:
-    """All references in the document."""
+    """Yield all references in a part of the document."""
     if isinstance(value, dict):
         if isinstance(value.get("$ref"), str):
             yield value["$ref"]
@@ -53,8 +53,8 @@ def references(value: Any) -> Iterator[str]:
             yield from references(each)
 
 
-def test_every_reference_leads_somewhere() -> None:
-    """Proves R-CONTRACT-5."""
+def test_asyncapi_references_resolve() -> None:
+    """Each reference points to a part of the document. Proves R-CONTRACT-5."""
     for reference in set(references(DOCUMENT)):
         target: Any = DOCUMENT
         for part in reference.removeprefix("#/").split("/"):

@@ -1,4 +1,4 @@
-"""requirements.lock: every version and hash, and no address: where to download from is the machine's matter."""
+"""requirements.lock has every version and hash. It has no address, because each machine chooses its package index."""
 
 import re
 
@@ -11,19 +11,19 @@ _PINNED = re.compile(
 )
 
 
-def test_it_holds_pinned_and_hashed_packages_only() -> None:
+def test_lock_has_pinned_and_hashed_packages_only() -> None:
     assert _PINNED.sub("", _LOCK).strip() == ""
 
 
-def test_it_has_no_addresses() -> None:
+def test_lock_has_no_addresses() -> None:
     assert not re.search(r"://|@ |--index|--find-links|--extra|file:", _LOCK)
 
 
-def test_it_has_everything_that_is_asked_for() -> None:
-    asked = {
+def test_lock_has_every_required_package() -> None:
+    required = {
         re.split(r"[ ;<>=!~\[]", line, maxsplit=1)[0].lower()
         for line in (ROOT / "requirements.in").read_text(encoding="utf-8").splitlines()
         if line and not line.startswith("#")
     }
     locked = {match.group(0).split("==")[0] for match in _PINNED.finditer(_LOCK)}
-    assert asked - locked == set()
+    assert required - locked == set()

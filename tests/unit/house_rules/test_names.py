@@ -1,11 +1,13 @@
-"""A module is named after the one thing it is about."""
+"""The name of a module states its subject."""
 
 from tests.unit.house_rules.sources import ROOT, python_files
 
-_NAMELESS = {"common", "helper", "helpers", "misc", "util", "utils"}
+_WITHOUT_SUBJECT = {"common", "helper", "helpers", "misc", "util", "utils"}
 
 
-def test_no_module_without_a_subject() -> None:
-    """`utils.py` says nothing, so everything ends up in it."""
-    found = [str(path.relative_to(ROOT)) for path in python_files() if path.stem in _NAMELESS]
+def test_module_names_state_a_subject() -> None:
+    """A module such as `utils.py` has no subject, so it attracts unrelated code."""
+    found = [
+        str(path.relative_to(ROOT)) for path in python_files() if path.stem in _WITHOUT_SUBJECT
+    ]
     assert found == []

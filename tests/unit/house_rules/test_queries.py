@@ -1,4 +1,4 @@
-"""Code and `queries.sql` name the same statements."""
+"""Code and `queries.sql` name the same SQL statements."""
 
 import ast
 from pathlib import Path
@@ -14,9 +14,9 @@ _METHODS = {"row", "rows", "run"}
 
 
 @pytest.mark.parametrize("service", [svgx_auth, svgx_state])
-def test_each_statement_is_used_and_each_used_one_exists(service: ModuleType) -> None:
-    """A misspelt name would only be found when it runs."""
-    named = set(load_queries(service.__name__))
+def test_named_statements_and_used_statements_are_equal(service: ModuleType) -> None:
+    """Each named statement is used, and each used one exists, because a misspelt name would fail only at run time."""
+    defined = set(load_queries(service.__name__))
     used: set[str] = set()
     for path in Path(service.__path__[0]).rglob("[a-z]*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
@@ -28,4 +28,4 @@ def test_each_statement_is_used_and_each_used_one_exists(service: ModuleType) ->
                     for constant in ast.walk(node.args[0])
                     if isinstance(constant, ast.Constant) and isinstance(constant.value, str)
                 }
-    assert used == named
+    assert used == defined

@@ -1,4 +1,4 @@
-"""docs/security.md has every item of its chapters, each with tests that exist or a reason why there is none."""
+"""docs/security.md has every item of its chapters, each with existing tests or a reason for their absence."""
 
 import ast
 import re
@@ -18,7 +18,7 @@ SECTIONS = """
 9.1: 3  9.2: 4
 10.4: 16
 """
-"""Sections of OWASP ASVS 5.0.0, and how many items each has."""
+"""Sections of OWASP ASVS 5.0.0 with their number of items."""
 
 ITEMS = [
     *(
@@ -39,33 +39,33 @@ _TEST = re.compile(r"`(tests/[\w/]+\.py)::(\w+)`")
 _REASON = re.compile(r"(Does not apply|Not met|The operator's): \S.{5,}")
 
 
-def test_every_item_has_one_row_in_its_order() -> None:
-    """None is left out without a word."""
+def test_items_and_rows_are_equal() -> None:
+    """Each item has one row, in the order of the standard."""
     assert [row[0] for row in ROWS] == ITEMS
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row[0])
-def test_a_row_has_tests_or_a_reason(row: list[str]) -> None:
-    """The last column is one or the other; what is said to hold has a test."""
-    _, asks, here, last = row
+def test_row_names_tests_or_a_reason(row: list[str]) -> None:
+    """The last column has tests or a reason. A row with tests describes the protection."""
+    _, requirement, protection, last = row
     tests = _TEST.findall(last)
-    assert asks
+    assert requirement
     if tests:
         assert last == ", ".join(f"`{path}::{name}`" for path, name in tests)
-        assert here
+        assert protection
     else:
         assert _REASON.fullmatch(last)
 
 
 def functions(path: str) -> set[str]:
-    """What a file defines at its top."""
+    """Return the functions that a file defines at its top level."""
     tree = ast.parse((ROOT / path).read_text(encoding="utf-8"))
     kinds = (ast.FunctionDef, ast.AsyncFunctionDef)
     return {node.name for node in tree.body if isinstance(node, kinds)}
 
 
-def test_every_named_test_exists() -> None:
-    """File and function."""
+def test_named_tests_exist() -> None:
+    """Each named test exists, as file and function."""
     named = _TEST.findall(TEXT)
     assert named
     missing = [
@@ -76,16 +76,16 @@ def test_every_named_test_exists() -> None:
     assert missing == []
 
 
-def test_every_named_rule_exists() -> None:
-    """Of docs/spec.md; a section is named without a number."""
+def test_named_rules_exist() -> None:
+    """Each named rule is in docs/spec.md. A name without a number stands for a section."""
     rules = specified()
     sections = {rule.rpartition("-")[0] for rule in rules}
     assert set(re.findall(r"R-[A-Z]+(?:-\d+)?", TEXT)) <= rules | sections
 
 
-def test_every_way_in_is_described() -> None:
-    """Proves R-ACCESS-13: what asks for no token is in the section “Ways in”, and nothing else is."""
-    section = TEXT.partition("## Ways in")[2].partition("\n## ")[0]
+def test_public_operations_are_the_listed_ways_to_authenticate() -> None:
+    """The section “Ways to authenticate” lists exactly the operations that need no token. Proves R-ACCESS-13."""
+    section = TEXT.partition("## Ways to authenticate")[2].partition("\n## ")[0]
     open_to_all = {
         f"{operation.http.method} {operation.http.path}"
         for operation in OPERATIONS
@@ -94,8 +94,8 @@ def test_every_way_in_is_described() -> None:
     assert set(re.findall(r"`((?:GET|POST|PUT|PATCH|DELETE) [^`]+)`", section)) == open_to_all
 
 
-def test_nothing_but_a_password_is_asked() -> None:
-    """Proves R-AUTH-36: no operation takes or tells a hint, or a question and its answer."""
+def test_no_operation_has_hints_or_secret_questions() -> None:
+    """No operation takes or returns a hint, or a question and its answer. Proves R-AUTH-36."""
     fields = {
         name
         for operation in OPERATIONS

@@ -1,4 +1,4 @@
-"""The README of each service says what can be set, and what holds when it is not."""
+"""The README of each service lists its settings and their defaults."""
 
 import re
 from collections.abc import Iterator
@@ -28,7 +28,7 @@ def readme(service: str) -> str:
 
 
 def defaults(service: str) -> Iterator[tuple[str, str]]:
-    """Each variable of the table, with its default as it is written."""
+    """Yield each variable of the table in the README, with its default as text."""
     for variables, values in re.findall(r"^\| (`.+?`) \| (.*?) \|", readme(service), re.MULTILINE):
         names = re.findall(r"`(\w+)`", variables)
         written = values.split(", ")
@@ -36,15 +36,15 @@ def defaults(service: str) -> Iterator[tuple[str, str]]:
 
 
 @pytest.mark.parametrize("service", SERVICES)
-def test_every_setting_is_described(service: str) -> None:
-    """Proves R-CONFIG-3: by the name of its variable."""
+def test_readme_lists_every_setting_of_its_service(service: str) -> None:
+    """The README of a service has the variable of each setting of its own. Proves R-CONFIG-3."""
     own = {name.upper() for name in SERVICES[service].model_fields if name not in SHARED}
     assert own - set(re.findall(r"\b[A-Z][A-Z0-9_]+\b", readme(service))) == set()
 
 
 @pytest.mark.parametrize("service", SERVICES)
-def test_what_holds_without_them_is_right(service: str) -> None:
-    """Proves R-CONFIG-3: each number of the table is the setting's default."""
+def test_readme_states_the_actual_defaults(service: str) -> None:
+    """Each number in the table is the default of its setting. Proves R-CONFIG-3."""
     fields = SERVICES[service].model_fields
     compared = 0
     for variable, written in defaults(service):
@@ -55,8 +55,8 @@ def test_what_holds_without_them_is_right(service: str) -> None:
     assert compared > 0
 
 
-def test_how_guesses_are_slowed_is_said_as_it_is() -> None:
-    """Proves R-AUTH-20: free failures, longest waits and when they are forgotten, in the README of auth."""
+def test_readme_states_the_actual_log_in_waits() -> None:
+    """The README of auth states free failures, longest waits, and the time until a reset. Proves R-AUTH-20."""
     assert (NAME.free, NAME.longest, ADDRESS.free, ADDRESS.longest) == (5, 300, 50, 60)
     assert FORGET_AFTER == 86400
     said = "five free for a name, then 1 s, 2 s … 5 min; fifty for an address, then up to a minute"
@@ -64,7 +64,7 @@ def test_how_guesses_are_slowed_is_said_as_it_is() -> None:
     assert f"{said}; forgotten a day after the last" in text
 
 
-def test_the_words_of_this_place_are_said() -> None:
-    """Proves R-AUTH-14: those with which a new password is easy to guess."""
+def test_readme_lists_the_expected_password_words() -> None:
+    """The README of auth lists the words that make a new password easy to guess. Proves R-AUTH-14."""
     text = " ".join(readme("auth").split())
     assert ", ".join(f"`{word}`" for word in EXPECTED) in text

@@ -1,6 +1,7 @@
-"""The whole SVGX stack on one machine: NATS, PostgreSQL, Valkey and the services as processes.
+"""Run the whole SVGX stack on one machine: NATS, PostgreSQL, Valkey and the services as processes.
 
-`make run` is `python -m svgx_devstack`; the tests use `DevStack` to start, kill, pause and restart the real parts.
+`make run` is `python -m svgx_devstack`. The tests use `DevStack` to start, kill, pause and restart the real servers
+and services.
 """
 
 from svgx_devstack.errors import StackError

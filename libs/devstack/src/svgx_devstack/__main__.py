@@ -1,7 +1,8 @@
-"""`python -m svgx_devstack`: the stack in the foreground until Ctrl-C.
+"""Run the stack in the foreground until Ctrl-C: `python -m svgx_devstack`.
 
-Reads SVGX_HOME (default `.svgx`) and API_PORT (default 8000). Exit status: 0 after SIGINT, SIGTERM or SIGHUP, 2 when
-it cannot start (one line says why), 130 after a second signal, which kills everything at once.
+Reads SVGX_HOME (default `.svgx`) and API_PORT (default 8000). Exit status: 0 after SIGINT, SIGTERM or SIGHUP; 2 when
+the stack cannot start, with one line on standard error that states the reason; 130 after a second signal, which kills
+all processes at once.
 """
 
 import asyncio
@@ -12,20 +13,25 @@ from pathlib import Path
 
 from svgx_devstack import logfile, services, terminal
 from svgx_devstack.errors import StackError
+from svgx_devstack.log_warnings import WarningReader
 from svgx_devstack.stack import DevStack
-from svgx_devstack.warnings_shown import Follower
 
 CANNOT_START = 2
+"""Exit status when the stack cannot start."""
+
 KILLED = 130
-_LOOK_EVERY = 1.0
+"""Exit status after a second signal."""
+
+_POLL_SECONDS = 1.0
+"""Seconds between two reads of the logs."""
 
 
 def main() -> int:
-    """Run until told to stop."""
+    """Run the stack until a signal, and return the exit status."""
     try:
         home = Path(os.environ.get("SVGX_HOME") or ".svgx")
         port = _api_port(os.environ.get("API_PORT") or "8000")
-        with terminal.own_foreground():
+        with terminal.foreground_group():
             return asyncio.run(_run(home, port))
     except StackError as error:
         print(f"svgx: {error}", file=sys.stderr, flush=True)
@@ -39,8 +45,8 @@ def _api_port(text: str) -> int:
 
 
 async def _run(home: Path, port: int) -> int:
-    stack = DevStack(home, api_port=port, report=terminal.say)
-    run = asyncio.create_task(_serve(stack, port))
+    stack = DevStack(home, api_port=port, report=terminal.print_line)
+    serving = asyncio.create_task(_serve(stack, port))
     stopping = False
     killed = False
 
@@ -51,42 +57,42 @@ async def _run(home: Path, port: int) -> int:
             stack.kill()
             return
         stopping = True
-        terminal.say("\nstopping (data stays; once more to kill everything at once)")
-        run.cancel()
+        terminal.print_line("\nstopping (data is kept; press again to kill all processes at once)")
+        serving.cancel()
 
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         loop.add_signal_handler(number, stop)
     try:
-        await run
+        await serving
     except asyncio.CancelledError:
         if not stopping:
             raise
     if killed:
         return KILLED
-    terminal.say("stopped")
+    terminal.print_line("stopped")
     return 0
 
 
 async def _serve(stack: DevStack, port: int) -> None:
-    followers = [Follower(name, stack.log_path(name)) for name in services.NAMES]
+    readers = [WarningReader(name, stack.log_path(name)) for name in services.NAMES]
     async with stack:
         url = f"http://localhost:{port}"
         stack.write_dev_env(url)
-        terminal.say(terminal.welcome(stack, url))
-        _show_warnings(followers)
-        terminal.say(f"ready {url}")
+        terminal.print_line(terminal.welcome_text(stack, url))
+        _print_warnings(readers)
+        terminal.print_line(f"ready {url}")
         while True:
-            await asyncio.sleep(_LOOK_EVERY)
-            _show_warnings(followers)
+            await asyncio.sleep(_POLL_SECONDS)
+            _print_warnings(readers)
             for process in stack.processes:
                 logfile.rotate(process.log_path)
 
 
-def _show_warnings(followers: list[Follower]) -> None:
-    for follower in followers:
-        for line in follower.look():
-            terminal.say(line)
+def _print_warnings(readers: list[WarningReader]) -> None:
+    for reader in readers:
+        for line in reader.read():
+            terminal.print_line(line)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,5 @@
-"""The one error of this package."""
+"""The exception of this package."""
 
 
 class StackError(Exception):
-    """The stack cannot start or go on. The message is one line that says what is wrong and what to do."""
+    """A failure of the stack to start or to continue. The message is one line with the problem and its remedy."""

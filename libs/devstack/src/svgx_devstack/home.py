@@ -1,4 +1,4 @@
-"""The folder that holds everything of one stack: data, logs, secrets, ports."""
+"""The folder of one stack: data, logs, secrets and ports."""
 
 import fcntl
 import json
@@ -11,9 +11,9 @@ from svgx_devstack.errors import StackError
 
 
 class Home:
-    """One stack's folder, used by one supervisor at a time.
+    """The folder of one stack, used by one supervisor at a time.
 
-    The lock belongs to the process, so it is gone with it, however it ended.
+    The supervisor's process owns the lock, so the lock ends with the process, however the process ends.
     """
 
     def __init__(self, path: Path) -> None:
@@ -24,9 +24,9 @@ class Home:
         self._reserved: set[int] = set()
 
     def open(self) -> None:
-        """Make the folder, lock it, read what is remembered.
+        """Create the folder, lock it, and read the stored secrets and ports.
 
-        Raises StackError when it cannot be written or another stack uses it.
+        Raises `StackError` when the folder cannot be written or another stack uses it.
         """
         try:
             self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -41,7 +41,7 @@ class Home:
         self._read()
 
     def close(self) -> None:
-        """Let another stack use the folder."""
+        """Release the lock, so that another stack can use the folder."""
         if self._lock_fd is not None:
             os.close(self._lock_fd)
             self._lock_fd = None
@@ -53,18 +53,18 @@ class Home:
 
     @property
     def pids(self) -> Path:
-        """The folder of the processes' ids (see `leftovers`)."""
+        """The folder of the processes' ids (see `orphans`)."""
         return self.path / "pids"
 
     def secret(self, name: str) -> str:
-        """A random secret, the same at every start. 32 hexadecimal digits."""
+        """Return a random secret of 32 hexadecimal digits, the same at every start."""
         if name not in self._secrets:
             self._secrets[name] = secrets.token_hex(16)
             self._write()
         return self._secrets[name]
 
     def port(self, name: str) -> int:
-        """A free loopback port, the same at every start while nobody else takes it."""
+        """Return a free loopback port: the same one at every start, or a new one when another program has taken it."""
         port = self._ports.get(name)
         if port is None or port in self._reserved or not ports.is_free(port):
             port = ports.choose(taken={*self._ports.values(), *self._reserved})
@@ -73,15 +73,15 @@ class Home:
         return port
 
     def reserve(self, port: int) -> None:
-        """Never give this port to anybody: the gateway was told to listen there."""
+        """Keep this port for the gateway, so that `port` never returns it."""
         self._reserved.add(port)
 
     def port_in_use(self, name: str) -> int:
-        """The port that `port(name)` gave, without asking whether it is free: its server has it by now."""
+        """Return the port of a running server: the last result of `port(name)`, without a test whether it is free."""
         return self._ports[name]
 
     def write_private(self, name: str, text: str) -> Path:
-        """Write a file that only its owner reads, replacing an older one at once."""
+        """Write a file that only its owner may read. An older file is replaced atomically."""
         path = self.path / name
         draft = path.with_name(path.name + ".new")
         draft.unlink(missing_ok=True)
@@ -101,7 +101,7 @@ class Home:
             os.close(fd)
             raise StackError(
                 f"{self.path} is in use by another running stack (process {holder}): "
-                "stop that one, or set SVGX_HOME to another folder"
+                "stop that stack, or set SVGX_HOME to another folder"
             ) from error
         os.truncate(fd, 0)
         os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
@@ -110,16 +110,16 @@ class Home:
     def _read(self) -> None:
         path = self.path / "stack.json"
         try:
-            kept = json.loads(path.read_text(encoding="utf-8"))
-            self._secrets = {str(name): str(value) for name, value in kept["secrets"].items()}
-            self._ports = {str(name): int(value) for name, value in kept["ports"].items()}
+            stored = json.loads(path.read_text(encoding="utf-8"))
+            self._secrets = {str(name): str(value) for name, value in stored["secrets"].items()}
+            self._ports = {str(name): int(value) for name, value in stored["ports"].items()}
         except FileNotFoundError:
             return
         except (ValueError, LookupError, AttributeError, TypeError) as error:
             raise StackError(
-                f"{path} is damaged: restore it, or start afresh with another SVGX_HOME (it holds the passwords)"
+                f"{path} is damaged: restore it, or start with another SVGX_HOME (the file holds the passwords)"
             ) from error
 
     def _write(self) -> None:
-        kept = {"secrets": self._secrets, "ports": self._ports}
-        self.write_private("stack.json", json.dumps(kept, indent=2) + "\n")
+        stored = {"secrets": self._secrets, "ports": self._ports}
+        self.write_private("stack.json", json.dumps(stored, indent=2) + "\n")

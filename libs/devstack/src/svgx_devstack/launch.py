@@ -1,14 +1,14 @@
-"""Turns itself into another program that dies with the process that started it.
+"""Replace this process with a program that ends when its supervisor ends.
 
-Run as a file, not imported: `python -I -S launch.py PARENT_PID DEATH_SIGNAL DEMOTE PROGRAM ARGUMENT...`
+It is run as a file, not imported: `python -I -S launch.py PARENT_PID DEATH_SIGNAL DEMOTE PROGRAM ARGUMENT...`
 
 The process keeps its id, so the supervisor sees the program itself. On Linux the kernel sends DEATH_SIGNAL when the
-supervisor ends, even by SIGKILL. Elsewhere no such promise exists: a killed supervisor leaves the servers running
-until the next start, which ends them by their remembered ids (`leftovers.py`).
+supervisor ends, even by SIGKILL. Other systems have no such signal: a killed supervisor leaves the servers running
+until the next start, which kills them by their stored ids (`orphans.py`).
 
-DEMOTE is `1` to give up being root, which PostgreSQL demands. The program then runs as `nobody`, but keeps the one
-capability of reaching files whatever their mode. So a data folder or an installation below a private folder such as
-root's home works without loosening anybody's permissions.
+With DEMOTE `1` the program does not run as root, because PostgreSQL refuses to. It runs as `nobody` and keeps the
+capability to access files independent of their mode. So a data folder or an installation below a private folder, such
+as root's home, works without wider permissions.
 """
 
 import ctypes
@@ -17,7 +17,7 @@ import pwd
 import struct
 import sys
 
-# Numbers from linux/prctl.h, linux/securebits.h and linux/capability.h.
+# Constants of linux/prctl.h, linux/securebits.h and linux/capability.h.
 PR_SET_PDEATHSIG = 1
 PR_SET_KEEPCAPS = 8
 PR_SET_SECUREBITS = 28
@@ -28,15 +28,15 @@ CAP_DAC_OVERRIDE = 1
 CAPABILITY_VERSION_3 = 0x20080522
 
 
-def _check(result: int, what: str) -> None:
+def _check(result: int, problem: str) -> None:
     if result != 0:
-        sys.exit(f"{what}: {os.strerror(ctypes.get_errno())}")
+        sys.exit(f"{problem}: {os.strerror(ctypes.get_errno())}")
 
 
 def _demote(libc: ctypes.CDLL) -> None:
     nobody = pwd.getpwnam("nobody")
-    # Without this bit access(2) ignores capabilities of a process that is not root, and PostgreSQL asks access(2)
-    # whether its own program can be run. Some containers do not allow it; then the installation must be readable.
+    # Without this bit access(2) ignores the capabilities of a process that is not root, and PostgreSQL calls access(2)
+    # on its own program. Some containers forbid this bit; the installation must then be readable for all users.
     if libc.prctl(PR_SET_SECUREBITS, SECBIT_NO_SETUID_FIXUP, 0, 0, 0) != 0:
         _check(libc.prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0), "cannot keep the capabilities")
     os.setgroups([])
@@ -44,7 +44,7 @@ def _demote(libc: ctypes.CDLL) -> None:
     os.setresuid(nobody.pw_uid, nobody.pw_uid, nobody.pw_uid)
     header = struct.pack("Ii", CAPABILITY_VERSION_3, 0)
     kept = 1 << CAP_DAC_OVERRIDE
-    # Effective, permitted, inheritable: first the low words, then the high ones.
+    # Effective, permitted and inheritable set: first the low words, then the high words.
     sets = struct.pack("6I", kept, kept, kept, 0, 0, 0)
     _check(libc.capset(header, sets), "cannot reduce the capabilities")
     _check(
@@ -54,17 +54,17 @@ def _demote(libc: ctypes.CDLL) -> None:
 
 
 def main() -> None:
-    """Prepare this process, then become the program."""
+    """Prepare this process, then replace it with the program."""
     parent, death_signal, demote, *argv = sys.argv[1:]
     if sys.platform == "linux":
         libc = ctypes.CDLL(None, use_errno=True)
         if demote == "1":
             _demote(libc)
-        # After the change of user, because that change clears it.
+        # After the change of user, because the change clears this setting.
         _check(
             libc.prctl(PR_SET_PDEATHSIG, int(death_signal), 0, 0, 0), "cannot follow the supervisor"
         )
-        if os.getppid() != int(parent):  # it ended before the line above
+        if os.getppid() != int(parent):  # the supervisor ended before the call above
             sys.exit(1)
     elif demote == "1":
         sys.exit("PostgreSQL does not run as root here: start the stack as another user")

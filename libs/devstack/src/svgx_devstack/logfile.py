@@ -1,21 +1,24 @@
-"""Log files of the processes: opened for appending, kept from growing without end, read for the last word."""
+"""Log files of the processes: open, rotate, read the last line."""
 
 import os
 from pathlib import Path
 
 LIMIT = 20 * 1024 * 1024
+"""Bytes of a log before it is rotated."""
+
 _TAIL = 8192
+"""Bytes at the end of a log in which the last line is searched."""
 
 
 def open_log(path: Path) -> int:
-    """A descriptor to append to `path`, for a process's output. The caller closes it."""
+    """Return a descriptor that appends to `path`, for a process's output. The caller closes it."""
     return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
 
 
 def rotate(path: Path, limit: int = LIMIT) -> None:
-    """Keep one older log beside the present one, once that is over `limit` bytes.
+    """Move a log of more than `limit` bytes to `NAME.1`, replacing an older one.
 
-    The process keeps its descriptor, so the file is copied and emptied; what is written in between is lost.
+    The process keeps its descriptor, so the file is copied and emptied. Lines written in between are lost.
     """
     try:
         if path.stat().st_size <= limit:
@@ -31,7 +34,7 @@ def rotate(path: Path, limit: int = LIMIT) -> None:
 
 
 def last_line(path: Path) -> str:
-    """The last line that is not empty, shortened for a terminal; empty when there is none."""
+    """Return the last line that is not blank, shortened for a terminal, or an empty string."""
     try:
         with path.open("rb") as file:
             file.seek(0, os.SEEK_END)

@@ -1,4 +1,4 @@
-"""One supervised process: started, watched, started again with back-off, stopped."""
+"""Start, watch, restart and stop one process."""
 
 import asyncio
 import contextlib
@@ -12,36 +12,44 @@ from pathlib import Path
 
 import psutil
 
-from svgx_devstack import leftovers, logfile
+from svgx_devstack import logfile, orphans
 from svgx_devstack.errors import StackError
 from svgx_devstack.program import Program
 
 Report = Callable[[str], None]
+"""A function that receives one line for the user."""
 
 LAUNCH = str(Path(__file__).with_name("launch.py"))
-_POLL = 0.03
+
+_POLL_SECONDS = 0.03
+"""Seconds between two readiness tests."""
+
 FIRST_DELAY = 0.25
+"""Seconds before the first restart; each further delay is twice as long."""
+
 LONGEST_DELAY = 10.0
-# A process that lived this long starts again without a longer wait.
-_STEADY = 20.0
+"""Seconds of the longest delay before a restart."""
+
+_STEADY_SECONDS = 20.0
+"""Seconds of a run after which the delays start again at `FIRST_DELAY`."""
 
 
 def log_report(line: str) -> None:
-    """The report of those who do not ask for one."""
+    """Log a line: the default report."""
     logging.getLogger("svgx_devstack").info(line)
 
 
 def describe(status: int) -> str:
-    """An exit status in words: `exit status 3`, `SIGKILL`."""
+    """Return an exit status as text: `exit status 3`, `SIGKILL`."""
     return f"exit status {status}" if status >= 0 else signal.Signals(-status).name
 
 
 class Process:
-    """A program and, most of the time, its running process.
+    """A program and its running process, if it runs.
 
-    While `restart` is true a process that ends by itself (or is killed) is started again: after 0.25 s, then twice
-    as long each time up to 10 s. Set `restart` to False before `kill()` to hold it down, and call `start()` to bring
-    it back.
+    While `restart` is true, a process that ends by itself or is killed is started again: after 0.25 s, then after
+    twice the previous delay, up to 10 s. Set `restart` to False before `kill()` to keep the process down, and call
+    `start()` to start it again.
     """
 
     def __init__(self, program: Program, report: Report = log_report) -> None:
@@ -49,7 +57,7 @@ class Process:
         self.log_path = program.log_path
         self.restart = True
         self.restarts = 0
-        self.deaths = 0
+        self.exits = 0
         self._program = program
         self._report = report
         self._child: asyncio.subprocess.Process | None = None
@@ -59,22 +67,22 @@ class Process:
 
     @property
     def pid(self) -> int | None:
-        """The process id while it runs."""
+        """The process id, or None while the process does not run."""
         return self._child.pid if self.alive and self._child is not None else None
 
     @property
     def alive(self) -> bool:
-        """Whether it runs now (paused counts). False from the moment of `kill()`."""
+        """True while the process runs, also while it is paused. False as soon as `kill()` was called."""
         child = self._child
         return child is not None and child.returncode is None and child is not self._killed
 
     @property
     def status(self) -> int:
-        """The exit status of the last run; a negative one is the signal that ended it. 0 before the first end."""
+        """The exit status of the last run, or minus the number of the signal that ended it. 0 before the first end."""
         return (self._child.returncode or 0) if self._child is not None else 0
 
     async def start(self) -> None:
-        """Start it unless it runs. Does not wait until it is ready."""
+        """Start the process unless it runs, without waiting until it is ready."""
         self._wanted = True
         if self.alive:
             return
@@ -84,12 +92,12 @@ class Process:
         self._watch = asyncio.create_task(self._supervise(), name=f"watch {self.name}")
 
     async def stop(self) -> int:
-        """Ask it to end and wait; kill it when it takes too long. Returns the exit status; not restarted."""
+        """Stop the process without a restart, and return its exit status. Kill it after the program's stop timeout."""
         self._wanted = False
         child = self._child
         if child is not None and child.returncode is None:
-            self._ask_to_end(child)
-            self.resume()  # a paused process would not act on it
+            self._send_stop_signal(child)
+            self.resume()  # a paused process does not act on the signal
             try:
                 await asyncio.wait_for(child.wait(), self._program.stop_timeout)
             except TimeoutError:
@@ -102,56 +110,56 @@ class Process:
         return self.status
 
     def kill(self) -> None:
-        """SIGKILL to the process and everything it started."""
+        """Send SIGKILL to the process and all its descendants."""
         for process in self._tree():
             _send(process, signal.SIGKILL)
         self._killed = self._child
 
     def pause(self) -> None:
-        """SIGSTOP to the process and everything it started: alive, but silent."""
+        """Send SIGSTOP to the process and all its descendants."""
         for process in self._tree():
             _send(process, signal.SIGSTOP)
 
     def resume(self) -> None:
-        """SIGCONT: the end of a pause."""
+        """Send SIGCONT to the process and all its descendants."""
         for process in self._tree():
             _send(process, signal.SIGCONT)
 
-    async def wait_ready(self, timeout: float = 30.0, *, most_deaths: int | None = None) -> None:
-        """Wait until it is ready.
+    async def wait_ready(self, timeout: float = 30.0, *, max_exits: int | None = None) -> None:
+        """Wait until the process is ready.
 
-        Raises TimeoutError after `timeout` seconds, and StackError when it is down for good or has ended more than
-        `most_deaths` times.
+        Raises `TimeoutError` after `timeout` seconds, and `StackError` when the process is down for good or has ended
+        more than `max_exits` times.
         """
         until = time.monotonic() + timeout
         while True:
             if self.alive and await self._program.ready() and self.alive:
                 return
-            gone = not self.alive and (self._watch is None or self._watch.done())
-            if gone or (most_deaths is not None and self.deaths > most_deaths):
+            down = not self.alive and (self._watch is None or self._watch.done())
+            if down or (max_exits is not None and self.exits > max_exits):
                 raise StackError(
-                    f"{self.name} does not start ({self.last_words()}): see {self.log_path}"
+                    f"{self.name} does not start ({self.exit_summary()}): see {self.log_path}"
                 )
             if time.monotonic() > until:
                 raise TimeoutError(
                     f"{self.name} is not ready after {timeout:.0f} s: see {self.log_path}"
                 )
-            await asyncio.sleep(_POLL)
+            await asyncio.sleep(_POLL_SECONDS)
 
     async def wait_dead(self, timeout: float = 30.0) -> int:
-        """Wait until the present process has ended, and return its status."""
+        """Wait until the process has ended, and return its exit status."""
         child = self._child
         if child is not None:
             await asyncio.wait_for(child.wait(), timeout)
         return self.status
 
-    def last_words(self) -> str:
-        """How it ended and the last line of its log, on one line."""
+    def exit_summary(self) -> str:
+        """Return the exit status and the last line of the log, on one line."""
         line = logfile.last_line(self.log_path)
         return f"{describe(self.status)}; last line: {line}" if line else describe(self.status)
 
-    def _ask_to_end(self, child: asyncio.subprocess.Process) -> None:
-        # Not `child.send_signal()`: it reaps a child that has just ended, and the loop then misses its exit status.
+    def _send_stop_signal(self, child: asyncio.subprocess.Process) -> None:
+        # `child.send_signal()` would reap a child that has just ended, and the loop would miss the exit status.
         with contextlib.suppress(ProcessLookupError):
             os.kill(child.pid, self._program.stop_signal)
 
@@ -171,26 +179,28 @@ class Process:
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
-                # Ctrl-C reaches a whole process group: only the supervisor may act on it.
+                # Ctrl-C reaches a whole process group, and only the supervisor may act on it.
                 start_new_session=True,
             )
         finally:
             os.close(output)
-        leftovers.remember(program.pid_path, self._child.pid)
+        orphans.record(program.pid_path, self._child.pid)
 
     async def _supervise(self) -> None:
         delay = FIRST_DELAY
         while self._child is not None:
             started = time.monotonic()
             await self._child.wait()
-            self.deaths += 1
+            self.exits += 1
             if not self._may_restart():
                 if self._wanted:
                     self._report(f"{self.name} ended ({describe(self.status)}) and is held down")
                 return
-            if time.monotonic() - started > _STEADY:
+            if time.monotonic() - started > _STEADY_SECONDS:
                 delay = FIRST_DELAY
-            self._report(f"{self.name} ended ({self.last_words()}): starts again in {delay:.2g} s")
+            self._report(
+                f"{self.name} ended ({self.exit_summary()}): starts again in {delay:.2g} s"
+            )
             await asyncio.sleep(delay)
             delay = min(delay * 2, LONGEST_DELAY)
             if not self._may_restart():
@@ -198,7 +208,7 @@ class Process:
             self.restarts += 1
             try:
                 await self._spawn()
-            except OSError as error:  # out of memory or descriptors: later, perhaps
+            except OSError as error:  # out of memory or descriptors; a later attempt may succeed
                 self._report(f"{self.name} cannot be started: {error}")
 
     def _may_restart(self) -> bool:
@@ -214,7 +224,7 @@ class Process:
         if self.pid is None:
             return []
         try:
-            return leftovers.tree(psutil.Process(self.pid))
+            return orphans.tree(psutil.Process(self.pid))
         except psutil.NoSuchProcess:
             return []
 

@@ -1,4 +1,4 @@
-"""What to run, and how to tell that it works."""
+"""The description of a program of the stack."""
 
 import signal
 from collections.abc import Awaitable, Callable, Mapping
@@ -8,10 +8,10 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """One program of the stack.
+    """A program of the stack.
 
-    `ready` is asked again and again until it says yes. `before_start` clears what a killed run left behind; it runs
-    before every start. `death_signal` is what the program gets when the supervisor itself is killed.
+    `ready` is called repeatedly until it returns True. `before_start` runs before every start, and removes remains of a
+    killed run. The program receives `death_signal` when the supervisor itself is killed.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""The services: what each is started with."""
+"""The services and their environment variables."""
 
 import os
 import sys
@@ -9,14 +9,14 @@ from svgx_devstack.home import Home
 from svgx_devstack.ports import HOST
 from svgx_devstack.program import Program
 
-# In the order in which they are told to stop.
 NAMES = ("gateway", "collab", "state", "auth")
+"""The services, in the order in which they are stopped."""
+
 ADMIN_USERNAME = "admin"
 ADMIN_EMAIL = "admin@example.org"
 
 _WITH_DATABASE = ("auth", "state")
 _WITH_TOKENS = ("auth", "gateway")
-# What the stack sets itself. A value from the user's shell would lead to another deployment.
 _MANAGED = (
     "API_HOST",
     "API_PORT",
@@ -29,10 +29,11 @@ _MANAGED = (
     "SVGX_ADMIN_EMAIL",
     "SVGX_ADMIN_PASSWORD",
 )
+"""Variables that the stack sets. Values from the user's shell are ignored, because they may name another deployment."""
 
 
 def program(home: Home, service: str, name: str, port: int, settings: Mapping[str, str]) -> Program:
-    """One replica of `service`, called `name`, listening on `port`."""
+    """Return one replica of `service` with a name and a port."""
     return Program(
         name=name,
         argv=(sys.executable, "-m", f"svgx_{service}"),
@@ -44,13 +45,13 @@ def program(home: Home, service: str, name: str, port: int, settings: Mapping[st
 
 
 def environment(home: Home, service: str, port: int, settings: Mapping[str, str]) -> dict[str, str]:
-    """The user's environment, over it the stack's addresses and secrets, over it `settings`."""
+    """Return the user's environment, overridden by the stack's addresses and secrets, overridden by `settings`."""
     env = {
         "ENVIRONMENT": "development",
         "LOG_LEVEL": "INFO",
         "PYTHONUNBUFFERED": "1",
-        # glibc gives large buffers back when they are freed, instead of growing its threshold (mallopt(3)): a canvas
-        # of 17 MB leaves 20 to 30 MB less behind in each service.
+        # With a fixed threshold glibc returns large buffers to the system when they are freed (mallopt(3)). A canvas of
+        # 17 MB then leaves 20 to 30 MB less memory behind in each service.
         "MALLOC_MMAP_THRESHOLD_": str(256 * 1024),
     }
     env |= {name: value for name, value in os.environ.items() if name not in _MANAGED}

@@ -1,4 +1,4 @@
-"""The stack: starts everything in parallel, in order where one needs the other, and stops it in order."""
+"""Start all processes of the stack in parallel, after their dependencies, and stop them in order."""
 
 import asyncio
 import time
@@ -7,7 +7,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from svgx_devstack import leftovers, ports, services
+from svgx_devstack import orphans, ports, services
 from svgx_devstack.backing import nats, postgres, valkey
 from svgx_devstack.errors import StackError
 from svgx_devstack.home import Home
@@ -16,16 +16,18 @@ from svgx_devstack.program import Program
 
 _BACKING = ("valkey", "nats", "postgres")
 _START_TIMEOUT = 60.0
-# A service that ends more often than this before it is ready stops the start: its settings or its code are wrong.
-_MOST_DEATHS = 2
+"""Seconds until a started process must be ready."""
+
+_MAX_EXITS = 2
+"""Exits before a service is ready. One more stops the start, because settings or code of the service are wrong."""
 
 
 class DevStack:
-    """NATS, PostgreSQL, Valkey and the services as processes below one folder.
+    """NATS, PostgreSQL, Valkey and the services as processes, with one folder.
 
-    `home`: the folder; the same folder brings the same data, users and passwords back. `api_port`: the gateway's port,
-    0 for a free one that is remembered. `settings`: environment variables for all services. `report`: gets one line
-    for each thing a person should know.
+    `home`: the folder; the same folder gives the same data, users and passwords again. `api_port`: the gateway's port,
+    or 0 for a free port that is stored. `settings`: environment variables for all services. `report`: receives one line
+    for each event that concerns the user.
     """
 
     def __init__(
@@ -56,14 +58,14 @@ class DevStack:
         await self.down()
 
     async def up(self, backing_only: bool = False) -> None:
-        """Start everything and wait until it is ready; with `backing_only` no service.
+        """Start all processes and wait until they are ready. With `backing_only`, start no service.
 
-        Raises StackError with one line that says what to do; nothing is left running then.
+        Raises `StackError` with one line that states the remedy, after all processes were stopped.
         """
         self._home.open()
         try:
-            for name in leftovers.end(self._home.pids):
-                self._report(f"{name} was left over from a killed run: ended")
+            for name in orphans.kill_recorded(self._home.pids):
+                self._report(f"{name} still ran after a killed run: killed")
             self._check_api_port()
             await self._start_backing()
             if not backing_only:
@@ -75,7 +77,7 @@ class DevStack:
             raise
 
     async def down(self) -> None:
-        """Stop everything in order: gateway, collab, state, auth, then Valkey, NATS, PostgreSQL. Data stays."""
+        """Stop all processes in order: gateway, collab, state, auth, Valkey, NATS, PostgreSQL. Data is kept."""
         for kind in (*services.NAMES, *_BACKING):
             group = [process for name, process in self._processes.items() if _kind(name) == kind]
             await asyncio.gather(*(process.stop() for process in group))
@@ -84,55 +86,55 @@ class DevStack:
         self._home.close()
 
     def kill(self) -> None:
-        """SIGKILL to all processes at once. Call `down()` after it."""
+        """Send SIGKILL to all processes at once. Call `down()` afterwards."""
         for process in self._processes.values():
             process.restart = False
             process.kill()
 
     @property
     def home(self) -> Path:
-        """The folder, absolute."""
+        """The absolute path of the folder."""
         return self._home.path
 
     @property
     def url(self) -> str:
-        """The gateway's address, no slash at the end."""
+        """The gateway's address, without a slash at the end."""
         return self.service_url("gateway")
 
     @property
     def admin_username(self) -> str:
-        """The account that the first start makes."""
+        """The name of the account that the first start creates."""
         return services.ADMIN_USERNAME
 
     @property
     def admin_password(self) -> str:
-        """Its password, random per folder."""
+        """The password of that account, random for each folder."""
         return self._home.secret("admin")
 
     @property
     def postgres_url(self) -> str:
-        """The services' database, with the password."""
+        """The address of the services' database, with the password."""
         return postgres.url(self._home)
 
     @property
     def redis_url(self) -> str:
-        """Valkey, with the password."""
+        """The address of Valkey, with the password."""
         return valkey.url(self._home)
 
     def nats_url(self, user: str) -> str:
-        """NATS as `auth`, `collab`, `state` or `gateway` (their rights), or `operator` (all rights)."""
+        """Return the address of NATS for a user: a service, such as `auth`, or `operator` with all rights."""
         return nats.url(self._home, user)
 
     def service_url(self, name: str) -> str:
-        """The HTTP address of one process, such as `state` or `gateway-2`."""
+        """Return the HTTP address of one process, such as `state` or `gateway-2`."""
         return f"http://{ports.HOST}:{self.port(name)}"
 
     def port(self, name: str) -> int:
-        """The HTTP port of one process."""
+        """Return the HTTP port of one process."""
         return self._ports[name]
 
     def process(self, name: str) -> Process:
-        """A process by name: `nats`, `postgres`, `valkey`, a service, or a replica such as `collab-2`."""
+        """Return a process by name: `nats`, `postgres`, `valkey`, a service, or a replica such as `collab-2`."""
         return self._processes[name]
 
     @property
@@ -141,11 +143,11 @@ class DevStack:
         return tuple(self._processes.values())
 
     def log_path(self, name: str) -> Path:
-        """The log of a process, also before it is started."""
+        """Return the log of a process, also before its start."""
         return self._home.logs / f"{name}.log"
 
     def write_dev_env(self, url: str) -> Path:
-        """Write `dev.env` into the folder: how a script reaches this stack, as `NAME=value` lines."""
+        """Write `dev.env` into the folder: address and account for scripts, as `NAME=value` lines."""
         lines = {
             "SVGX_URL": url,
             "SVGX_ADMIN_USERNAME": self.admin_username,
@@ -156,7 +158,7 @@ class DevStack:
         )
 
     async def add_replica(self, service: str) -> str:
-        """Start one more process of a service and wait until it is ready. Returns its name."""
+        """Start one more process of a service, wait until it is ready, and return its name."""
         if service not in services.NAMES:
             raise KeyError(f"no service {service!r}: one of {', '.join(services.NAMES)}")
         number = 2
@@ -172,7 +174,7 @@ class DevStack:
         return name
 
     async def remove_replica(self, name: str) -> None:
-        """Stop a replica that `add_replica` started."""
+        """Stop a replica of `add_replica`."""
         await self._processes[name].stop()
         del self._processes[name]
         del self._ports[name]
@@ -189,7 +191,7 @@ class DevStack:
 
     async def _start_postgres(self) -> None:
         if postgres.is_new(self._home):
-            self._report("postgres … making the database folder")
+            self._report("postgres … creating the database folder")
         await self._start(await asyncio.to_thread(postgres.program, self._home))
         await postgres.prepare(self._home)
 
@@ -199,7 +201,7 @@ class DevStack:
         self._processes[program.name] = process
         await process.start()
         try:
-            await process.wait_ready(_START_TIMEOUT, most_deaths=_MOST_DEATHS)
+            await process.wait_ready(_START_TIMEOUT, max_exits=_MAX_EXITS)
         except TimeoutError as error:
             raise StackError(str(error)) from error
         self._report(f"{program.name} … ready in {time.monotonic() - began:.1f} s")
@@ -219,12 +221,12 @@ class DevStack:
         if not ports.is_free(self._api_port):
             raise StackError(
                 f"port {self._api_port} is taken by another program: "
-                f"stop that one, or choose another port, such as `API_PORT={ports.choose()} make run`"
+                f"stop that program, or choose another port, such as `API_PORT={ports.choose()} make run`"
             )
 
 
 async def _together(starts: Iterable[Coroutine[None, None, None]]) -> None:
-    """Run all; when one fails, end the others and raise its error."""
+    """Run all starts. When one fails, cancel the others and raise its error."""
     try:
         async with asyncio.TaskGroup() as group:
             for start in starts:

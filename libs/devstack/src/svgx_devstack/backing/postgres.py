@@ -1,4 +1,4 @@
-"""The PostgreSQL server: its data folder, its start, its role and database. Nothing of its safety is switched off."""
+"""Run the PostgreSQL server: data folder, start, role and database. All durability settings stay on."""
 
 import asyncio
 import os
@@ -12,7 +12,7 @@ from pathlib import Path
 import asyncpg
 import psutil
 
-from svgx_devstack import leftovers, process
+from svgx_devstack import orphans, process
 from svgx_devstack.backing import binaries
 from svgx_devstack.errors import StackError
 from svgx_devstack.home import Home
@@ -26,15 +26,15 @@ _CONNECT_TIMEOUT = 5.0
 
 
 def program(home: Home) -> Program:
-    """The server on a remembered loopback port, over TCP only; the data folder is made when there is none."""
+    """Return the server on its stored loopback port, over TCP only. Create the data folder when it is missing."""
     data = _data(home)
     port = home.port("postgres")
     if is_new(home):
-        _make_data(home, data)
+        _create_data(home, data)
     settings = {
         "listen_addresses": HOST,
         "port": str(port),
-        # A Unix socket's path is limited to about 100 bytes; the home may be anywhere.
+        # No Unix socket, because its path is limited to about 100 bytes and the home folder may be longer.
         "unix_socket_directories": "",
         "logging_collector": "off",
         "log_line_prefix": "%m [%p] %q%u@%d ",
@@ -49,31 +49,31 @@ def program(home: Home) -> Program:
         env=_environment(),
         log_path=home.logs / "postgres.log",
         pid_path=home.pids / "postgres",
-        ready=lambda: _answers(home),
-        before_start=lambda: _clear(data),
-        # Fast shutdown: ends the connections, writes a checkpoint.
+        ready=lambda: _is_ready(home),
+        before_start=lambda: _remove_stale_lock(data),
+        # Fast shutdown: the server closes the connections and writes a checkpoint.
         stop_signal=signal.SIGINT,
-        # Immediate shutdown: the server ends its children itself, and recovers at the next start.
+        # Immediate shutdown: the server ends its children, and recovers at the next start.
         death_signal=signal.SIGQUIT,
         not_as_root=True,
     )
 
 
 def is_new(home: Home) -> bool:
-    """Whether there is no data folder yet."""
+    """Return whether the data folder is missing."""
     return not (_data(home) / "PG_VERSION").exists()
 
 
 def url(home: Home) -> str:
-    """The address of the services' database with the password."""
+    """Return the address of the services' database with the password."""
     return _url(home, USER, DATABASE)
 
 
 async def prepare(home: Home) -> None:
-    """Make the services' role and database unless they are there."""
+    """Create the services' role and database unless they exist."""
     connection = await asyncpg.connect(_url(home, _SUPERUSER, _SUPERUSER), timeout=_CONNECT_TIMEOUT)
     try:
-        # Neither statement takes parameters; the password is hexadecimal.
+        # These statements take no parameters. The password is hexadecimal, so it needs no quoting.
         if not await connection.fetchval("SELECT 1 FROM pg_roles WHERE rolname = $1", USER):
             await connection.execute(f"CREATE ROLE {USER} LOGIN PASSWORD '{_password(home, USER)}'")
         if not await connection.fetchval("SELECT 1 FROM pg_database WHERE datname = $1", DATABASE):
@@ -95,11 +95,11 @@ def _password(home: Home, user: str) -> str:
 
 
 def _environment() -> dict[str, str]:
-    # PG* of the user's shell would steer initdb and the server to another installation's files.
+    # Variables such as PGDATA in the user's shell would lead initdb and the server to another installation.
     return {name: value for name, value in os.environ.items() if not name.startswith("PG")}
 
 
-async def _answers(home: Home) -> bool:
+async def _is_ready(home: Home) -> bool:
     try:
         connection = await asyncpg.connect(
             _url(home, _SUPERUSER, _SUPERUSER), timeout=_CONNECT_TIMEOUT, ssl=False
@@ -116,8 +116,9 @@ async def _answers(home: Home) -> bool:
     return True
 
 
-def _make_data(home: Home, data: Path) -> None:
-    draft = data.with_name(data.name + ".new")  # a half-made folder never gets the real name
+def _create_data(home: Home, data: Path) -> None:
+    # An incomplete folder never gets the final name.
+    draft = data.with_name(data.name + ".new")
     shutil.rmtree(draft, ignore_errors=True)
     draft.mkdir(mode=0o700)
     demote = os.geteuid() == 0
@@ -150,23 +151,23 @@ def _make_data(home: Home, data: Path) -> None:
         password_file.unlink()
     (home.logs / "initdb.log").write_text(done.stdout + done.stderr, encoding="utf-8")
     if done.returncode != 0:
-        why = (done.stderr or done.stdout).strip().splitlines()
+        output = (done.stderr or done.stdout).strip().splitlines()
         raise StackError(
-            f"cannot make the database folder {data}: {why[-1] if why else 'no reason given'}"
+            f"cannot create the database folder {data}: {output[-1] if output else 'no reason given'}"
         )
     draft.rename(data)
 
 
-def _clear(data: Path) -> None:
-    """Remove the lock file of a server that was killed; end that server's processes where some are left.
+def _remove_stale_lock(data: Path) -> None:
+    """Remove the lock file of a killed server, and kill its remaining processes.
 
-    PostgreSQL would refuse to start while any process of the same user has the remembered id.
+    PostgreSQL refuses to start while any process of the same user has the id in the lock file.
     """
     lock = data / "postmaster.pid"
     try:
         old = psutil.Process(int(lock.read_text(encoding="utf-8").split("\n", 1)[0]))
         if old.cwd() == str(data):
-            leftovers.kill(leftovers.tree(old))
+            orphans.kill(orphans.tree(old))
     except (FileNotFoundError, ValueError, psutil.Error):
         pass
     lock.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""The Valkey server, which forgets: no files, a memory limit, keys with a time to live go first."""
+"""Run the Valkey server without files and with a memory limit. Keys with a time to live are evicted first."""
 
 import os
 
@@ -9,7 +9,7 @@ from svgx_devstack.program import Program
 
 
 def program(home: Home) -> Program:
-    """The server on a remembered loopback port, with a password."""
+    """Return the server on its stored loopback port, with a password."""
     port = home.port("valkey")
     password = home.secret("valkey")
     lines = (
@@ -35,5 +35,5 @@ def program(home: Home) -> Program:
 
 
 def url(home: Home) -> str:
-    """The address with the password."""
+    """Return the address with the password."""
     return f"redis://:{home.secret('valkey')}@{HOST}:{home.port_in_use('valkey')}/0"

@@ -1,6 +1,6 @@
-"""A program that stands in for a server: `standin.py PORT` answers /health/ready and ends on SIGTERM with status 3.
+"""Run a fake service: `fake_service.py PORT` answers /health/ready, and ends on SIGTERM with status 3.
 
-`standin.py PORT deaf` does not end on SIGTERM; `standin.py PORT broken` ends at once with status 7.
+`fake_service.py PORT deaf` ignores SIGTERM. `fake_service.py PORT broken` ends at once with status 7.
 """
 
 import asyncio

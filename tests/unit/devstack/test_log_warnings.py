@@ -1,46 +1,46 @@
-"""The terminal gets warnings and nothing else from the services' logs."""
+"""Warnings and errors are read from the services' logs, and no other lines."""
 
 import json
 from pathlib import Path
 
 from svgx_devstack import logfile
-from svgx_devstack.warnings_shown import Follower
+from svgx_devstack.log_warnings import WarningReader
 
 
 def _line(level: str, event: str) -> str:
     return json.dumps({"level": level, "event": event}) + "\n"
 
 
-def test_only_new_warnings(tmp_path: Path) -> None:
+def test_new_warnings_are_read_once(tmp_path: Path) -> None:
     log = tmp_path / "state.log"
     log.write_text(_line("ERROR", "of an earlier run"))
-    follower = Follower("state", log)
-    assert follower.look() == []
+    reader = WarningReader("state", log)
+    assert reader.read() == []
     with log.open("a") as file:
         file.write(
             _line("INFO", "started") + "Traceback\n" + _line("WARNING", "slow") + '{"level": "ERR'
         )
-    assert follower.look() == ["state: warning: slow"]
+    assert reader.read() == ["state: warning: slow"]
     with log.open("a") as file:
         file.write('OR", "event": "lost"}\n')
-    assert follower.look() == ["state: error: lost"]
+    assert reader.read() == ["state: error: lost"]
 
 
-def test_a_flood_is_counted(tmp_path: Path) -> None:
+def test_many_warnings_are_counted(tmp_path: Path) -> None:
     log = tmp_path / "state.log"
-    follower = Follower("state", log)
-    assert follower.look() == []  # no file yet
+    reader = WarningReader("state", log)
+    assert reader.read() == []  # no file yet
     log.write_text(_line("WARNING", "again") * 12)
-    shown = follower.look()
+    shown = reader.read()
     assert len(shown) == 6
     assert shown[-1] == f"state: 7 more warnings: see {log}"
 
 
-def test_after_rotation(tmp_path: Path) -> None:
+def test_rotated_log_is_read_from_its_start(tmp_path: Path) -> None:
     log = tmp_path / "state.log"
     log.write_text(_line("INFO", "x") * 100)
-    follower = Follower("state", log)
+    reader = WarningReader("state", log)
     logfile.rotate(log, limit=100)
     assert (tmp_path / "state.log.1").stat().st_size == 100 * len(_line("INFO", "x"))
     log.write_text(_line("WARNING", "after"))
-    assert follower.look() == ["state: warning: after"]
+    assert reader.read() == ["state: warning: after"]

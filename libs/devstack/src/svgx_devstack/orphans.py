@@ -1,6 +1,7 @@
-"""Processes that outlived a supervisor that was killed: remembered by id and start time, ended before the next start.
+"""Kill processes that outlived a killed supervisor, before the next start.
 
-On Linux the kernel has usually ended them already; then this only waits for the last of them to be gone.
+Processes are stored by id and start time. On Linux the kernel has usually killed them already; then this module only
+waits for their end.
 """
 
 import json
@@ -8,19 +9,20 @@ from pathlib import Path
 
 import psutil
 
-_PATIENCE = 5.0
+_KILL_SECONDS = 5.0
+"""Seconds to wait for killed processes."""
 
 
-def remember(path: Path, pid: int) -> None:
-    """Note in `path` that this process was started."""
+def record(path: Path, pid: int) -> None:
+    """Store the id and start time of a started process in `path`."""
     try:
         path.write_text(json.dumps([pid, psutil.Process(pid).create_time()]), encoding="utf-8")
     except psutil.NoSuchProcess:
         path.unlink(missing_ok=True)
 
 
-def end(folder: Path) -> list[str]:
-    """End what is noted in `folder` and still runs, with everything it started. Returns the names."""
+def kill_recorded(folder: Path) -> list[str]:
+    """Kill the stored processes that still run, with all their descendants. Return their names."""
     found: list[psutil.Process] = []
     names: list[str] = []
     for path in sorted(folder.iterdir()):
@@ -34,7 +36,7 @@ def end(folder: Path) -> list[str]:
 
 
 def tree(process: psutil.Process) -> list[psutil.Process]:
-    """The process and everything it started."""
+    """Return the process and all its descendants."""
     try:
         return [process, *process.children(recursive=True)]
     except psutil.NoSuchProcess:
@@ -42,20 +44,20 @@ def tree(process: psutil.Process) -> list[psutil.Process]:
 
 
 def kill(processes: list[psutil.Process]) -> None:
-    """SIGKILL, then wait until they are gone."""
+    """Send SIGKILL to the processes, then wait for their end."""
     for process in processes:
         try:
             process.kill()
         except psutil.NoSuchProcess:
             continue
-    psutil.wait_procs(processes, timeout=_PATIENCE)
+    psutil.wait_procs(processes, timeout=_KILL_SECONDS)
 
 
 def _running(path: Path) -> psutil.Process | None:
     try:
         pid, created = json.loads(path.read_text(encoding="utf-8"))
         process = psutil.Process(int(pid))
-        # The system may have given the id to somebody else since.
+        # The system may have given the id to another process since.
         return process if process.create_time() == created else None
     except (OSError, ValueError, TypeError, psutil.Error):
         return None

@@ -1,16 +1,17 @@
-"""Shows on the terminal what the services log as a warning or worse; the rest stays in the files."""
+"""Read warnings and errors from the services' logs, for the terminal."""
 
 import json
 from collections.abc import Iterator
 from pathlib import Path
 
 _SHOWN = ("WARNING", "ERROR", "CRITICAL")
-# A service in trouble must not bury the terminal: so many lines a look, then only their number.
-_MOST = 5
+_MAX_LINES = 5
+"""Lines of one service and one read. Further lines are only counted, so that a failing service does not flood the
+terminal."""
 
 
-class Follower:
-    """Reads what was added to one log since the last look."""
+class WarningReader:
+    """A reader of the lines that were added to one log since the last read."""
 
     def __init__(self, name: str, path: Path) -> None:
         self._name = name
@@ -18,12 +19,12 @@ class Follower:
         self._offset = path.stat().st_size if path.exists() else 0
         self._rest = b""
 
-    def look(self) -> list[str]:
-        """New warnings, one line each."""
+    def read(self) -> list[str]:
+        """Return the new warnings, one line each."""
         found = list(self._warnings())
-        more = len(found) - _MOST
+        more = len(found) - _MAX_LINES
         return (
-            [*found[:_MOST], f"{self._name}: {more} more warnings: see {self._path}"]
+            [*found[:_MAX_LINES], f"{self._name}: {more} more warnings: see {self._path}"]
             if more > 0
             else found
         )
@@ -34,14 +35,14 @@ class Follower:
                 entry = json.loads(line)
                 level, event = entry["level"], entry["event"]
             except (ValueError, LookupError, TypeError):
-                continue  # not one of our log lines
+                continue  # not a log line of a service
             if level in _SHOWN:
                 yield f"{self._name}: {level.lower()}: {str(event)[:200]}"
 
     def _new_lines(self) -> list[bytes]:
         try:
             with self._path.open("rb") as file:
-                if self._path.stat().st_size < self._offset:  # it was rotated
+                if self._path.stat().st_size < self._offset:  # the log was rotated
                     self._offset, self._rest = 0, b""
                 file.seek(self._offset)
                 new = file.read()

@@ -1,6 +1,6 @@
-"""Runs `on_terminal.py COMMAND...` on a terminal of its own and types Ctrl-C when it says `ready`.
+"""Run a command on a terminal of its own, and type Ctrl-C after its line `ready`: `press_ctrl_c.py COMMAND...`.
 
-Passes on what the command prints, and ends with its exit status.
+The output of the command is passed on. The exit status is the command's.
 """
 
 import os
@@ -12,18 +12,18 @@ def main(command: list[str]) -> int:
     pid, terminal = pty.fork()
     if pid == 0:
         os.execvp(command[0], command)
-    seen = b""
+    output = b""
     typed = False
     while True:
         try:
             chunk = os.read(terminal, 4096)
-        except OSError:  # Linux: nobody has the terminal open any more
+        except OSError:  # on Linux: the last process has closed the terminal
             chunk = b""
         if not chunk:
             break
         os.write(1, chunk)
-        seen += chunk
-        if not typed and b"\nready " in seen:
+        output += chunk
+        if not typed and b"\nready " in output:
             os.write(terminal, b"\x03")
             typed = True
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])

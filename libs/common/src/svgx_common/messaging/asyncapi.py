@@ -13,7 +13,7 @@ from svgx_common.contract.close_codes import Close
 from svgx_common.contract.errors import ErrorBody
 from svgx_common.contract.operation import Channel, Empty, Operation, RawRequest, ReplyModel
 from svgx_common.contract.transport import queue_group
-from svgx_common.messaging import bus
+from svgx_common.messaging import headers
 
 _SCHEMA = "#/components/schemas/{model}"
 _BINARY = "application/octet-stream"
@@ -26,12 +26,12 @@ header `Svgx-Body`. Each service may publish and subscribe to its declared subje
 """
 
 HEADERS = {
-    bus.HEADER_DEADLINE: "Unix time in milliseconds at which the caller stops waiting.",
-    bus.HEADER_CALLER: "The caller as JSON; only the gateway sets it.",
-    bus.HEADER_CLIENT: "The client's address and program as JSON; only the gateway sets it.",
-    bus.HEADER_PARAMS: "The fields of a raw request as JSON.",
-    bus.HEADER_BODY: "The subject under which the receiver pulls a large body.",
-    bus.HEADER_ERROR: "The error's code; the payload is an ErrorBody.",
+    headers.HEADER_DEADLINE: "Unix time in milliseconds at which the caller stops waiting.",
+    headers.HEADER_CALLER: "The caller as JSON; only the gateway sets it.",
+    headers.HEADER_CLIENT: "The client's address and program as JSON; only the gateway sets it.",
+    headers.HEADER_PARAMS: "The fields of a raw request as JSON.",
+    headers.HEADER_BODY: "The subject under which the receiver pulls a large body.",
+    headers.HEADER_ERROR: "The error's code; the payload is an ErrorBody.",
     "traceparent": "W3C Trace Context.",
 }
 

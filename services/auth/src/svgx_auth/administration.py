@@ -179,4 +179,4 @@ async def _refuse_last_admin(session: postgres.Session, account: Account) -> Non
     if account.user.role is not Role.ADMIN or account.disabled:
         return
     if await session.row("another_admin", account.user.id) is None:
-        raise Conflict("this is the last active admin: make another one first", field="user_id")
+        raise Conflict("this is the last active admin: appoint another first", field="user_id")

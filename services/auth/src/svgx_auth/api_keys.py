@@ -31,7 +31,10 @@ MARK = "svgx"
 """The beginning of every key. Secret scanners find keys by it, and gateways tell keys from access tokens by it."""
 
 PREFIX_BYTES = 6
+"""Random bytes in a key's prefix, by which users tell keys apart."""
+
 SECRET_BYTES = 32
+"""Random bytes in the secret part of a key."""
 
 MAX_KEYS = 50
 """Live keys that one account may have."""
@@ -79,7 +82,7 @@ class ApiKeys:
             role = request.role or account_role
             if account_role.least(role) is not role:
                 raise Forbidden(
-                    f"role: the account is only {account_role}",
+                    f"role: is higher than the account's role, {account_role}",
                     field="role",
                     limit=account_role.value,
                 )
@@ -89,7 +92,7 @@ class ApiKeys:
                 raise Conflict(f"an account has at most {MAX_KEYS} keys", limit=MAX_KEYS)
             if count["recent"] >= MAX_NEW_KEYS:
                 raise TooManyRequests(
-                    f"at most {MAX_NEW_KEYS} keys a day are made for an account",
+                    f"at most {MAX_NEW_KEYS} keys a day can be created for an account",
                     limit=MAX_NEW_KEYS,
                     retry_after=count["wait"],
                 )
@@ -181,7 +184,7 @@ def hash_of(text: str) -> bytes:
 def _owner_id(user_id: str | None, by: Caller) -> str:
     """Return the id of the account that a request is about, by default the caller's. Raises `Forbidden`."""
     if user_id is not None and user_id != by.user_id and by.role is not Role.ADMIN:
-        raise Forbidden("user_id: only admins look after the keys of others", field="user_id")
+        raise Forbidden("user_id: only admins manage the keys of other accounts", field="user_id")
     return user_id or by.user_id
 
 

@@ -129,7 +129,7 @@ class Sessions:
         """Exchange a refresh token for its successor and a new access token.
 
         A spent token gets the same successor again for `GRACE` seconds, until the successor is spent. Any later use of
-        a spent token ends the session, because the token was stolen: two clients have it.
+        a spent token ends the session, because two clients then have the token, and one of them has stolen it.
 
         Raises `Unauthenticated` for a token that is spent or unknown, or belongs to an ended session.
         """

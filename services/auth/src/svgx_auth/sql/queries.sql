@@ -199,7 +199,7 @@ WHERE ended_at IS NOT NULL AND access_until > clock_timestamp() - interval '1 mi
     AND ($1::timestamptz IS NULL OR ended_at > $1)
 
 -- name: revoked_accounts
--- List the accounts whose tokens were ended after $1, or all when $1 is null, under the same condition.
+-- List the accounts with tokens that were ended after $1, or all when $1 is null, under the same condition.
 SELECT id, token_version, extract(epoch FROM tokens_until)::float8 AS until FROM account
 WHERE tokens_until > clock_timestamp() - interval '1 minute'
     AND ($1::timestamptz IS NULL OR tokens_ended_at > $1)

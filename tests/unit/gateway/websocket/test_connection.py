@@ -97,6 +97,14 @@ async def test_catch_up_begins_only_for_a_lagging_client(monkeypatch: pytest.Mon
     connection.broadcast(b"frame", b"v2")
     assert connection.begin_catch_up() == b"v2"
     assert connection.flow == Live()
+
+
+async def test_catch_up_does_not_begin_after_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An ended connection gets no catch-up, even if it lagged. Proves R-SYNC-10."""
+    monkeypatch.setattr(module, "SLOW_BYTES", 1)
+    connection = connect(SlowSocket())
+    connection.broadcast(b"frame", b"v1")
+    connection.broadcast(b"frame", b"v2")
     writing = asyncio.create_task(connection.write())
     await asyncio.sleep(0)
     writing.cancel()

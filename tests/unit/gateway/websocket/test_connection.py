@@ -17,6 +17,7 @@ from svgx_gateway.websocket.connection import (
     Lagging,
     Live,
     RoleInDoubt,
+    RoleState,
 )
 from svgx_yjs import protocol
 
@@ -43,6 +44,11 @@ def connect(
 ) -> Connection:
     caller = Caller("u", "ann", Role.EDITOR, "s")
     return Connection(cast(WebSocket, socket), caller, role, wants_saved=wants_saved)
+
+
+def role_of(connection: Connection) -> RoleState:
+    """Return the role, in a form that mypy does not narrow across an await."""
+    return connection.role
 
 
 async def test_slow_client_gets_no_broadcasts_until_its_catch_up(
@@ -91,6 +97,14 @@ async def test_catch_up_begins_only_for_a_lagging_client(monkeypatch: pytest.Mon
     connection.broadcast(b"frame", b"v2")
     assert connection.begin_catch_up() == b"v2"
     assert connection.flow == Live()
+
+
+async def test_catch_up_does_not_begin_after_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An ended connection gets no catch-up, even if it lagged. Proves R-SYNC-10."""
+    monkeypatch.setattr(module, "SLOW_BYTES", 1)
+    connection = connect(SlowSocket())
+    connection.broadcast(b"frame", b"v1")
+    connection.broadcast(b"frame", b"v2")
     writing = asyncio.create_task(connection.write())
     await asyncio.sleep(0)
     writing.cancel()
@@ -162,9 +176,9 @@ async def test_edit_waits_until_the_newest_change_of_the_role_is_settled() -> No
         await asyncio.sleep(0)
     assert not waiting.done()
     assert not connection.settle_role(CanvasRole.EDITOR, changes=1), "the answer is too old"
-    assert connection.role == RoleInDoubt(CanvasRole.EDITOR, changes=2)
+    assert role_of(connection) == RoleInDoubt(CanvasRole.EDITOR, changes=2)
     connection.settle_role(CanvasRole.VIEWER, changes=2)
     async with asyncio.timeout(5):
         await waiting
-    assert connection.role == KnownRole(CanvasRole.VIEWER, changes=2)
+    assert role_of(connection) == KnownRole(CanvasRole.VIEWER, changes=2)
     assert connection.settle_role(CanvasRole.EDITOR, changes=2), "the client became an editor"

@@ -1,1 +1,1 @@
-"""Measurements, by `make bench`."""
+"""Benchmarks, run by `make bench`."""

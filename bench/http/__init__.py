@@ -1,1 +1,1 @@
-"""What the gateway costs: a handler asked through it, over the same handler asked directly."""
+"""Measure the cost of the gateway: a handler behind it, compared with the same handler without it."""

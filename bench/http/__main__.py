@@ -1,4 +1,4 @@
-"""`python -m bench.http`: bare and gateway in turns, in one run, each on one core of its own."""
+"""Measure the bare handler and the gateway in turns, each on one core of its own: `python -m bench.http`."""
 
 import asyncio
 import contextlib
@@ -27,16 +27,19 @@ from svgx_devstack import DevStack
 from svgx_devstack.ports import choose
 
 ROUNDS = 5
+
 SECONDS = 3.0
+"""Seconds of one measurement."""
+
 GATEWAYS = {"gateway": "1", "gateway, 1 of 10 traced": "0.1"}
-"""Name: the share of requests that is traced."""
+"""The share of traced requests, by name."""
 
-CROWD = 32
-"""Connections where requests a second are measured; times of one request alone are measured with one."""
+MANY_CONNECTIONS = 32
+"""Connections for the throughput. The latency is measured with one connection."""
 
 
-def bearer(secret: str) -> dict[str, str]:
-    """Who asks."""
+def authorization(secret: str) -> dict[str, str]:
+    """Return the header with an access token of an editor."""
     now = int(time.time())
     claims = tokens.AccessClaims("u", "ada", Role.EDITOR, "s", "t", now, now + 3600)
     return {"Authorization": f"Bearer {tokens.sign(claims, secret_key(secret))}"}
@@ -44,9 +47,9 @@ def bearer(secret: str) -> dict[str, str]:
 
 @contextlib.contextmanager
 def collector() -> Iterator[str]:
-    """Takes traces and forgets them."""
+    """Run a trace collector that drops all traces, and yield its address."""
 
-    class Sink(BaseHTTPRequestHandler):
+    class DropTraces(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             self.rfile.read(int(self.headers["Content-Length"]))
             self.send_response(200)
@@ -55,7 +58,7 @@ def collector() -> Iterator[str]:
         def log_message(self, *_: object) -> None:
             pass
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Sink)
+    server = ThreadingHTTPServer(("127.0.0.1", 0), DropTraces)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:
         yield f"http://127.0.0.1:{server.server_port}"
@@ -66,7 +69,7 @@ def collector() -> Iterator[str]:
 
 @contextlib.contextmanager
 def process(arguments: list[str], environment: dict[str, str], core: int | None) -> Iterator[int]:
-    """A Python process, on one core if one is given; gives its id."""
+    """Run a Python process, on the given core if any, and yield its id."""
     child = subprocess.Popen([sys.executable, *arguments], env={**os.environ, **environment})  # noqa: S603
     try:
         if core is not None:
@@ -78,9 +81,9 @@ def process(arguments: list[str], environment: dict[str, str], core: int | None)
 
 
 def wait_for(url: str, headers: dict[str, str]) -> None:
-    """Return when this answers 200. Raises `TimeoutError` after 30 s."""
-    until = time.monotonic() + 30
-    while time.monotonic() < until:
+    """Wait until the address answers 200. Raises `TimeoutError` after 30 s."""
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
         request = urllib.request.Request(url, headers=headers)  # noqa: S310
         with contextlib.suppress(OSError), urllib.request.urlopen(request) as answer:  # noqa: S310
             if answer.status == 200:
@@ -89,16 +92,18 @@ def wait_for(url: str, headers: dict[str, str]) -> None:
 
 
 async def measure(home: Path) -> dict[tuple[str, int], list[Result]]:
-    """Results by who was asked and over how many connections."""
+    """Return the results by server and number of connections."""
     cores = os.sched_getaffinity(0)
-    own = min(cores)
-    os.sched_setaffinity(0, cores - {own} or cores)  # with all that is started from here
+    server_core = min(cores)
+    os.sched_setaffinity(
+        0, cores - {server_core} or cores
+    )  # inherited by all processes started here
     secret = secrets.token_hex(32)
-    headers = bearer(secret)
+    headers = authorization(secret)
     ports = {name: choose() for name in ("bare", *GATEWAYS)}
     stack = DevStack(home)
     await stack.up(backing_only=True)
-    found: dict[tuple[str, int], list[Result]] = {}
+    results: dict[tuple[str, int], list[Result]] = {}
     try:
         with collector() as endpoint, contextlib.ExitStack() as started:
             common = {"LOG_LEVEL": "WARNING", "OTEL_EXPORTER_OTLP_ENDPOINT": endpoint}
@@ -123,49 +128,52 @@ async def measure(home: Path) -> dict[tuple[str, int], list[Result]]:
                 },
             }
             servers = {
-                name: Server(ports[name], started.enter_context(process(*program, own)))
+                name: Server(ports[name], started.enter_context(process(*program, server_core)))
                 for name, program in programs.items()
             }
             for port in ports.values():
                 await asyncio.to_thread(wait_for, f"http://127.0.0.1:{port}/auth/me", headers)
             for _ in range(ROUNDS):
-                for connections in (1, CROWD):
+                for connections in (1, MANY_CONNECTIONS):
                     for name, server in servers.items():
                         result = await run(server, headers, connections, SECONDS)
-                        found.setdefault((name, connections), []).append(result)
+                        results.setdefault((name, connections), []).append(result)
     finally:
         await stack.down()
         os.sched_setaffinity(0, cores)
-    return found
+    return results
 
 
-def table(found: dict[tuple[str, int], list[Result]]) -> str:
-    """Medians of the rounds, in Markdown."""
+def table(results: dict[tuple[str, int], list[Result]]) -> str:
+    """Return the medians of the rounds as a Markdown table."""
     machine = f"Python {platform.python_version()}, {os.cpu_count()} cores"
     lines = [
         f"{machine}; {ROUNDS} rounds of {SECONDS:g} s in turns, medians.",
         "",
-        f"| | p50 ms (1 connection) | p99 ms | requests/s ({CROWD} connections) | p50 ms | p99 ms | CPU ms a request |",
+        "| | p50 ms (1 connection) | p99 ms "
+        f"| requests/s ({MANY_CONNECTIONS} connections) | p50 ms | p99 ms | CPU ms a request |",
         "|---|---|---|---|---|---|---|",
     ]
     for name in ("bare", *GATEWAYS):
-        alone, crowd = found[name, 1], found[name, CROWD]
+        single, many = results[name, 1], results[name, MANY_CONNECTIONS]
         cells = [
-            f"{median(each.quantile(0.5) for each in alone):.2f}",
-            f"{median(each.quantile(0.99) for each in alone):.2f}",
-            f"{median(each.rate for each in crowd):.0f}",
-            f"{median(each.quantile(0.5) for each in crowd):.2f}",
-            f"{median(each.quantile(0.99) for each in crowd):.2f}",
-            f"{median(each.cost for each in crowd):.3f}",
+            f"{median(each.quantile(0.5) for each in single):.2f}",
+            f"{median(each.quantile(0.99) for each in single):.2f}",
+            f"{median(each.rate for each in many):.0f}",
+            f"{median(each.quantile(0.5) for each in many):.2f}",
+            f"{median(each.quantile(0.99) for each in many):.2f}",
+            f"{median(each.cost for each in many):.3f}",
         ]
         lines.append(f"| {name} | {' | '.join(cells)} |")
     lines.append("")
     for name in GATEWAYS:
-        single = zip(found["bare", 1], found[name, 1], strict=True)
-        together = list(zip(found["bare", CROWD], found[name, CROWD], strict=True))
-        added = median(through.quantile(0.5) - bare.quantile(0.5) for bare, through in single)
-        rate = median(through.rate / bare.rate for bare, through in together)
-        cost = median(bare.cost / through.cost for bare, through in together)
+        latencies = zip(results["bare", 1], results[name, 1], strict=True)
+        throughputs = list(
+            zip(results["bare", MANY_CONNECTIONS], results[name, MANY_CONNECTIONS], strict=True)
+        )
+        added = median(gateway.quantile(0.5) - bare.quantile(0.5) for bare, gateway in latencies)
+        rate = median(gateway.rate / bare.rate for bare, gateway in throughputs)
+        cost = median(bare.cost / gateway.cost for bare, gateway in throughputs)
         lines.append(
             f"{name}: {added:.2f} ms added at p50; {rate:.0%} of the bare throughput, "
             f"{cost:.0%} by processor time."
@@ -174,7 +182,7 @@ def table(found: dict[tuple[str, int], list[Result]]) -> str:
 
 
 def main(arguments: list[str]) -> None:
-    """The measurement, or one of its parts."""
+    """Run the benchmark, or one of its servers."""
     match arguments:
         case []:
             with tempfile.TemporaryDirectory() as home:

@@ -1,4 +1,4 @@
-"""The handler that both answer with, and its two homes: a bare FastAPI application, and a service on the bus."""
+"""The measured handler in its two forms: a bare FastAPI application, and a service on the bus."""
 
 import asyncio
 import os
@@ -28,12 +28,12 @@ USER = User(
 
 
 async def me() -> User:
-    """Who asks; from memory, so that nothing but the way there is measured."""
+    """Return the user from memory, so that only the way to the handler is measured."""
     return USER
 
 
 def bare(port: int) -> None:
-    """The handler in FastAPI, on the same server as the gateway's."""
+    """Serve the handler with FastAPI and the same HTTP server as the gateway."""
     app = FastAPI()
     app.get("/auth/me")(me)
     uvicorn.run(
@@ -49,7 +49,7 @@ def bare(port: int) -> None:
 
 
 async def service() -> None:
-    """The handler behind `svgx.auth.me`, and what a gateway asks auth before it begins, until the process is ended."""
+    """Serve the handler as `svgx.auth.me`, and the operations that a starting gateway needs, until SIGTERM."""
     bus = await Bus.connect(os.environ["NATS_URL"], "auth", "bench")
 
     async def answer(_: MeRequest, __: Call) -> User:
@@ -61,7 +61,7 @@ async def service() -> None:
     async def revoked(_: ListRevocationsRequest, __: Call) -> RevocationList:
         return RevocationList(items=[], as_of=datetime.now(UTC))
 
-    responder = _Only(bus, "0")
+    responder = _PartialResponder(bus, "0")
     responder.answer(ME, answer)
     responder.answer(JWKS, keys)
     responder.answer(LIST_REVOCATIONS, revoked)
@@ -70,7 +70,7 @@ async def service() -> None:
     await asyncio.Event().wait()
 
 
-class _Only(Responder):
+class _PartialResponder(Responder):
     async def start(self) -> None:
-        """Join without the other operations."""
+        """Start without the other operations of the service."""
         await self.join()

@@ -1,4 +1,4 @@
-"""A client that costs as little as possible: one request after the other on each of some connections."""
+"""An HTTP client with little overhead: one request after the other on each connection."""
 
 import asyncio
 import time
@@ -11,65 +11,68 @@ import psutil
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """A process that answers on a port of this machine."""
+    """A server process on a port of this machine."""
 
     port: int
     pid: int
 
-    def busy(self) -> float:
-        """Processor time so far, in seconds."""
-        spent = psutil.Process(self.pid).cpu_times()
-        return spent.user + spent.system
+    def cpu_seconds(self) -> float:
+        """Return the processor time so far, in seconds."""
+        times = psutil.Process(self.pid).cpu_times()
+        return times.user + times.system
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """Times in milliseconds, sorted; `seconds` is how long it took, `busy` the server's processor time in seconds."""
+    """The result of one measurement.
+
+    `times`: sorted, in milliseconds. `seconds`: duration. `cpu_seconds`: the server's processor time.
+    """
 
     times: list[float]
     seconds: float
-    busy: float
+    cpu_seconds: float
 
     @property
     def cost(self) -> float:
-        """Processor time of the server for one request, in ms: it does not depend on what else the machine does."""
-        return self.busy / len(self.times) * 1000
+        """The server's processor time for one request, in ms. It does not depend on other processes of the machine."""
+        return self.cpu_seconds / len(self.times) * 1000
 
     @property
     def rate(self) -> float:
-        """Requests a second."""
+        """Requests per second."""
         return len(self.times) / self.seconds
 
     def quantile(self, share: float) -> float:
-        """The time that this share of the requests did not exceed, in ms."""
+        """Return the time that this share of the requests did not exceed, in ms."""
         return self.times[min(len(self.times) - 1, int(share * len(self.times)))]
 
 
 async def run(server: Server, headers: dict[str, str], connections: int, seconds: float) -> Result:
-    """Ask `/auth/me` for so long. Raises `RuntimeError` when an answer is not 200."""
+    """Request `/auth/me` for a number of seconds. Raises `RuntimeError` for a response other than 200."""
     lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
     request = f"GET /auth/me HTTP/1.1\r\nHost: bench\r\n{lines}\r\n".encode()
     loop = asyncio.get_running_loop()
-    began, busy = time.perf_counter(), server.busy()
-    clients = [_Client(request, began + seconds) for _ in range(connections)]
+    started, cpu_before = time.perf_counter(), server.cpu_seconds()
+    clients = [_Client(request, started + seconds) for _ in range(connections)]
     for client in clients:
         await loop.create_connection(lambda client=client: client, "127.0.0.1", server.port)  # type: ignore[misc]
     await asyncio.gather(*(client.done for client in clients))
-    took = time.perf_counter() - began
+    duration = time.perf_counter() - started
     times = sorted(each for client in clients for each in client.times)
-    return Result(times, took, server.busy() - busy)
+    return Result(times, duration, server.cpu_seconds() - cpu_before)
 
 
 class _Client(asyncio.Protocol):
-    def __init__(self, request: bytes, until: float) -> None:
+    def __init__(self, request: bytes, deadline: float) -> None:
         self._request = request
-        self._until = until
+        self._deadline = deadline
         self.times: list[float] = []
         self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast(asyncio.Transport, transport)  # uvloop's is no subclass
-        self._ask()
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's transport is no subclass
+        self._send()
 
     def data_received(self, data: bytes) -> None:
         self._parser.feed_data(data)
@@ -80,17 +83,17 @@ class _Client(asyncio.Protocol):
 
     def on_message_complete(self) -> None:
         now = time.perf_counter()
-        self.times.append((now - self._began) * 1000)
+        self.times.append((now - self._sent_at) * 1000)
         if (status := self._parser.get_status_code()) != 200:
             self.done.set_exception(RuntimeError(f"answered with {status}"))
-        elif now > self._until:
+        elif now > self._deadline:
             self.done.set_result(None)
         else:
-            self._ask()
+            self._send()
             return
         self._transport.close()
 
-    def _ask(self) -> None:
+    def _send(self) -> None:
         self._parser = httptools.HttpResponseParser(self)
-        self._began = time.perf_counter()
+        self._sent_at = time.perf_counter()
         self._transport.write(self._request)

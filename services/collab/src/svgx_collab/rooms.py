@@ -80,10 +80,10 @@ class Rooms:
     def start(self) -> None:
         """Start to commit, and to renew leases and leave idle canvases."""
         self._background.repeat("commit", self._committer.commit_collected)
-        self._background.repeat("housekeeping", self._keep_house)
+        self._background.repeat("housekeeping", self._housekeeping)
 
     async def stop(self) -> None:
-        """Cancel all background tasks, and wait until they have ended. Edits that are not saved stay so."""
+        """Cancel all background tasks, and wait for their end. Gateways resend unsaved edits to the next holder."""
         await self._background.stop()
         await self._leaving.stop()
 
@@ -112,7 +112,7 @@ class Rooms:
         for canvas_id in await self._leases.renew(list(self._held)):
             log.info("another replica holds the canvas", canvas_id=canvas_id)
             self._start_leaving(canvas_id, release_lease=False)
-        # No longer, because the other leases must be renewed also while state does not commit.
+        # Wait no longer than that, because the other leases must be renewed also while state does not commit.
         await self._leaving.wait(timeout=RENEW)
 
     async def leave(self, canvas_id: str, *, release_lease: bool = True) -> None:
@@ -176,7 +176,9 @@ class Rooms:
         except BaseException:
             await self._end(held, Unavailable())
             raise
-        log.info("holding", canvas_id=canvas_id, epoch=room.epoch, revision=content.revision)
+        log.info(
+            "holding a canvas", canvas_id=canvas_id, epoch=room.epoch, revision=content.revision
+        )
         return held
 
     async def _load(self, canvas_id: str, after: int) -> Content:
@@ -286,7 +288,7 @@ class Rooms:
     def _unsaved_bytes(self) -> int:
         return sum(held.room.unsaved_bytes for held in self._held.values())
 
-    async def _keep_house(self) -> None:
+    async def _housekeeping(self) -> None:
         """Wait, then renew the leases, expire participants, and leave idle canvases."""
         await asyncio.sleep(RENEW)
         await self.renew_leases()

@@ -1,4 +1,4 @@
-"""State in this process, and a gateway's connection to the bus."""
+"""A state replica in this process, and a gateway's connection to the bus."""
 
 from collections.abc import AsyncIterator
 
@@ -6,21 +6,21 @@ import pytest
 
 from svgx_common.messaging.bus import Bus
 from svgx_devstack import DevStack
-from tests.integration.collab.replica import Drawer
+from tests.integration.collab.replica import Editor
 from tests.integration.state.service import Client, user
 from tests.integration.state.service import replica as state_replica
 
 
 @pytest.fixture(scope="module")
 async def state(backing: DevStack) -> AsyncIterator[None]:
-    """One state replica."""
+    """A running state replica."""
     async with state_replica(backing):
         yield
 
 
 @pytest.fixture
 async def bus(backing: DevStack) -> AsyncIterator[Bus]:
-    """What a gateway has."""
+    """The bus as a gateway connects to it."""
     bus = await Bus.connect(backing.nats_url("gateway"), "gateway", "test")
     try:
         yield bus
@@ -29,6 +29,6 @@ async def bus(backing: DevStack) -> AsyncIterator[Bus]:
 
 
 @pytest.fixture
-async def drawer(bus: Bus, state: None) -> Drawer:
-    """Somebody who draws on a new canvas."""
-    return Drawer(bus, await Client(bus, user()).create())
+async def editor(bus: Bus, state: None) -> Editor:
+    """An editor of a new canvas."""
+    return Editor(bus, await Client(bus, user()).create())

@@ -1,6 +1,5 @@
-"""The rooms of a collab replica in this process, on real servers, and a Yjs document that draws through them."""
+"""The rooms of a collab replica in this process, on real servers, and a Yjs document that is edited through them."""
 
-import asyncio
 import functools
 import secrets
 from collections.abc import AsyncIterator
@@ -10,7 +9,7 @@ from typing import Any
 
 from pycrdt import Doc, Map
 
-from svgx_collab.app import alive
+from svgx_collab.app import is_alive
 from svgx_collab.leases import Leases
 from svgx_collab.rooms import Rooms
 from svgx_common import redis
@@ -33,27 +32,25 @@ from svgx_devstack import DevStack
 
 @dataclass(frozen=True, slots=True)
 class Replica:
-    """One replica's rooms. `die` ends it as a crash would: nothing is committed, nothing handed over."""
+    """The rooms of one replica."""
 
     bus: Bus
     rooms: Rooms
     redis: redis.Redis
-    background: list[asyncio.Task[None]]
 
     async def die(self) -> None:
-        for task in self.background:
-            task.cancel()
-        await asyncio.gather(*self.background, return_exceptions=True)
+        """End the replica as a crash does: nothing is committed, and nothing is handed over."""
+        await self.rooms.stop()
         await self.bus.connection.close()
 
 
 @asynccontextmanager
 async def replica(backing: DevStack, *, answers_open: bool = True) -> AsyncIterator[Replica]:
-    """A replica that joins the queue group for `open` unless told not to."""
+    """Run a replica. It joins the queue group of `open` unless `answers_open` is False."""
     replica_id = secrets.token_hex(6)
     bus = await Bus.connect(backing.nats_url("collab"), "collab", replica_id)
     client = redis.connect(backing.redis_url)
-    rooms = Rooms(bus, Leases(client, replica_id, functools.partial(alive, bus)))
+    rooms = Rooms(bus, Leases(client, replica_id, functools.partial(is_alive, bus)))
 
     async def answer_alive(message: Any) -> None:
         await message.respond(b"")
@@ -67,8 +64,8 @@ async def replica(backing: DevStack, *, answers_open: bool = True) -> AsyncItera
     if answers_open:
         await bus.connection.subscribe(OPEN.subject, queue="svgx-collab", cb=answer_open)
     await bus.settle()
-    background = [asyncio.create_task(rooms.committer.run()), asyncio.create_task(rooms.run())]
-    running = Replica(bus, rooms, client, background)
+    rooms.start()
+    running = Replica(bus, rooms, client)
     try:
         yield running
     finally:
@@ -78,8 +75,8 @@ async def replica(backing: DevStack, *, answers_open: bool = True) -> AsyncItera
         await client.aclose()
 
 
-class Drawer:
-    """A Yjs document whose edits go to the canvas's holder, as a gateway sends them."""
+class Editor:
+    """A Yjs document. Its edits go to the canvas's holder, as a gateway sends them."""
 
     def __init__(self, bus: Bus, canvas_id: str) -> None:
         self.bus = bus
@@ -90,30 +87,30 @@ class Drawer:
         self._subscription = self.doc.observe(lambda event: self._updates.append(event.update))
 
     async def set(self, key: str, value: str) -> Saved:
-        """Write, and wait until it is saved."""
+        """Set one element, and wait until the edit is saved."""
         return await self.send([self.draw(key, value)])
 
     def draw(self, key: str, value: str) -> bytes:
-        """Write here, and return the update."""
+        """Set one element in this document only, and return the update."""
         self.elements[key] = value
         return self._updates[-1]
 
     async def send(self, updates: list[bytes]) -> Saved:
-        """Send a batch, and wait until it is saved."""
+        """Send a batch of edits, and wait until it is saved."""
         edits = encode_edits([Edit("ann", update) for update in updates])
         return decode_saved(
             await ask_holder(self.bus, self.canvas_id, "edit", edits, patience=20, attempt=5)
         )
 
     async def sync(self) -> SyncReply:
-        """Ask for everything."""
+        """Ask the holder for all content."""
         request = encode_sync_request(b"\x00")
         return decode_sync_reply(
             await ask_holder(self.bus, self.canvas_id, "sync", request, patience=20, attempt=5)
         )
 
     async def held(self) -> dict[str, Any]:
-        """The content as the holder has it."""
+        """Return the elements that the holder has."""
         doc: Doc[Any] = Doc()
         elements: Map[Any] = doc.get("elements", type=Map)
         doc.apply_update((await self.sync()).update)

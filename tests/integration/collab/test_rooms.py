@@ -1,4 +1,4 @@
-"""Holding canvases: opening, failover, leases, commits that have to wait."""
+"""Holding canvases: opening, failover, leases, and commits that have to wait."""
 
 import asyncio
 
@@ -20,19 +20,19 @@ from svgx_common.messaging.wire import (
 from svgx_devstack import DevStack
 from svgx_yjs.nesting import Nesting
 from svgx_yjs.splitting import Split
-from tests.integration.collab.replica import Drawer, replica
+from tests.integration.collab.replica import Editor, replica
 
 HARM = bytes.fromhex("0102070004010174016104000700016200")
-"""A text in the root "t", and another inside of that text: pycrdt fails on it."""
+"""An update that makes pycrdt fail: a text in the root "t", and another text inside that text."""
 
 
 def unchecked(update: bytes, *_: object) -> Split:
-    """A check that lets everything through."""
+    """Let every update pass the check."""
     return Split(update, None, {}, Nesting())
 
 
 async def committed(bus: Bus, canvas_id: str) -> dict[str, str]:
-    """The content as PostgreSQL has it."""
+    """Return the elements that PostgreSQL has."""
     reply = await bus.ask(JOURNAL_LOAD, LoadRequest(canvas_id=canvas_id))
     doc: Doc[Map[str]] = Doc()
     elements = doc.get("elements", type=Map)
@@ -41,185 +41,198 @@ async def committed(bus: Bus, canvas_id: str) -> dict[str, str]:
     return dict(elements.to_py() or {})
 
 
-async def test_an_edit_is_broadcast_and_acknowledged_when_committed(
-    backing: DevStack, bus: Bus, drawer: Drawer
+async def test_edit_is_broadcast_and_acknowledged_when_committed(
+    backing: DevStack, bus: Bus, editor: Editor
 ) -> None:
-    """Proves R-SAVE-2 and R-SYNC-7."""
-    heard: asyncio.Queue[Broadcast] = asyncio.Queue()
+    """An edit is committed when it is acknowledged, and broadcasts are numbered within an epoch.
 
-    async def hear(_: str, content: bytes) -> None:
-        heard.put_nowait(decode_broadcast(content))
+    Proves R-SAVE-2 and R-SYNC-7.
+    """
+    broadcasts: asyncio.Queue[Broadcast] = asyncio.Queue()
 
-    await bus.listen(subjects.canvas(drawer.canvas_id, "update"), hear)
+    async def listener(_: str, content: bytes) -> None:
+        broadcasts.put_nowait(decode_broadcast(content))
+
+    await bus.listen(subjects.canvas(editor.canvas_id, "update"), listener)
     async with replica(backing):
-        saved = await drawer.set("a", "1")
-        assert await committed(bus, drawer.canvas_id) == {"a": "1"}
+        saved = await editor.set("a", "1")
+        assert await committed(bus, editor.canvas_id) == {"a": "1"}
         assert (saved.revision, saved.rejected) == (1, ())
-        first = await heard.get()
-        await drawer.set("b", "2")
-        second = await heard.get()
+        first = await broadcasts.get()
+        await editor.set("b", "2")
+        second = await broadcasts.get()
         assert (first.sequence, second.sequence) == (1, 2)
-        assert first.epoch == second.epoch == (await drawer.sync()).epoch
+        assert first.epoch == second.epoch == (await editor.sync()).epoch
 
 
-async def test_an_unknown_canvas_is_not_held(backing: DevStack, bus: Bus, state: None) -> None:
-    """Proves R-ACCESS-2."""
+async def test_unknown_canvas_is_not_held(backing: DevStack, bus: Bus, state: None) -> None:
+    """Opening a canvas that does not exist fails, and no replica holds it.
+
+    Proves R-ACCESS-2.
+    """
     async with replica(backing, answers_open=False) as one:
         with pytest.raises(NotFound):
             await one.rooms.open("nowhere")
         assert one.rooms.details()["held"] == 0
 
 
-async def test_a_dead_holders_canvas_is_taken_over_at_once(
-    backing: DevStack, drawer: Drawer
+async def test_canvas_of_a_dead_holder_is_taken_over_at_once(
+    backing: DevStack, editor: Editor
 ) -> None:
-    """Proves R-FAIL-8: the lease of a holder that does not answer is not waited for."""
+    """The next holder does not wait for the end of a dead holder's lease. Proves R-FAIL-8."""
     async with replica(backing, answers_open=False) as one, replica(backing) as two:
-        await one.rooms.open(drawer.canvas_id)
-        await drawer.set("a", "1")
+        await one.rooms.open(editor.canvas_id)
+        await editor.set("a", "1")
         with pytest.raises(Unavailable):
-            await two.rooms.open(drawer.canvas_id)
+            await two.rooms.open(editor.canvas_id)
         await one.die()
-        await drawer.set("b", "2")
+        await editor.set("b", "2")
         assert two.rooms.details()["held"] == 1
-        assert await drawer.held() == {"a": "1", "b": "2"}
+        assert await editor.held() == {"a": "1", "b": "2"}
 
 
-async def test_a_stopping_replica_hands_over(backing: DevStack, bus: Bus, drawer: Drawer) -> None:
-    """Proves R-FAIL-10: everything is committed, and the next replica needs no patience."""
+async def test_stopping_replica_hands_its_canvases_over(
+    backing: DevStack, bus: Bus, editor: Editor
+) -> None:
+    """A stopping replica commits all edits, and the next replica opens the canvas at once. Proves R-FAIL-10."""
     async with replica(backing, answers_open=False) as one:
-        await one.rooms.open(drawer.canvas_id)
-        await drawer.set("a", "1")
+        await one.rooms.open(editor.canvas_id)
+        await editor.set("a", "1")
         await one.rooms.hand_over()
         assert one.rooms.details() == {"held": 0, "unsaved_bytes": 0}
         async with replica(backing):
-            assert await drawer.held() == {"a": "1"}
+            assert await editor.held() == {"a": "1"}
 
 
-async def test_without_redis_canvases_are_held_all_the_same(
-    backing: DevStack, drawer: Drawer
-) -> None:
-    """Proves R-FAIL-7: Redis may vanish at the cost of speed only."""
+async def test_canvas_without_redis_is_held(backing: DevStack, editor: Editor) -> None:
+    """Drawing and saving work while Redis does not answer. Proves R-FAIL-7."""
     valkey = backing.process("valkey")
     async with replica(backing):
         valkey.pause()
         try:
-            await drawer.set("a", "1")
-            assert await drawer.held() == {"a": "1"}
+            await editor.set("a", "1")
+            assert await editor.held() == {"a": "1"}
         finally:
             valkey.resume()
 
 
-async def test_a_replica_that_lost_its_lease_lets_go(backing: DevStack, drawer: Drawer) -> None:
-    """Proves R-FAIL-13: what it had is committed, and whoever has the lease goes on from there."""
+async def test_replica_that_lost_its_lease_leaves_the_canvas(
+    backing: DevStack, editor: Editor
+) -> None:
+    """A holder without the lease commits its edits and leaves; the owner of the lease continues. Proves R-FAIL-13."""
     async with replica(backing, answers_open=False) as one, replica(backing) as two:
-        await one.rooms.open(drawer.canvas_id)
-        await drawer.set("a", "1")
-        await one.redis.set(f"svgx:lease:{drawer.canvas_id}", two.bus.replica_id)
-        await one.rooms.renew()
+        await one.rooms.open(editor.canvas_id)
+        await editor.set("a", "1")
+        await one.redis.set(f"svgx:lease:{editor.canvas_id}", two.bus.replica_id)
+        await one.rooms.renew_leases()
         assert one.rooms.details()["held"] == 0
-        await drawer.set("b", "2")
+        await editor.set("b", "2")
         assert two.rooms.details()["held"] == 1
-        assert await drawer.held() == {"a": "1", "b": "2"}
+        assert await editor.held() == {"a": "1", "b": "2"}
 
 
-async def test_two_holders_by_accident_merge(backing: DevStack, bus: Bus, drawer: Drawer) -> None:
-    """Proves R-FAIL-13: each learns from the journal's revisions what the other committed."""
-    other = Drawer(bus, drawer.canvas_id)
+async def test_two_holders_of_one_canvas_merge(backing: DevStack, bus: Bus, editor: Editor) -> None:
+    """Each holder learns the commits of the other from the journal's revisions. Proves R-FAIL-13."""
+    other = Editor(bus, editor.canvas_id)
     async with (
         replica(backing, answers_open=False) as one,
         replica(backing, answers_open=False) as two,
     ):
-        await one.rooms.open(drawer.canvas_id)
-        await one.redis.delete(f"svgx:lease:{drawer.canvas_id}")
-        await two.rooms.open(drawer.canvas_id)
-        await asyncio.gather(*(drawer.set(f"a{n}", "1") for n in range(20)))
+        await one.rooms.open(editor.canvas_id)
+        await one.redis.delete(f"svgx:lease:{editor.canvas_id}")
+        await two.rooms.open(editor.canvas_id)
+        await asyncio.gather(*(editor.set(f"a{n}", "1") for n in range(20)))
         await asyncio.gather(*(other.set(f"b{n}", "1") for n in range(20)))
-        expected = {f"{who}{n}": "1" for who in "ab" for n in range(20)}
-        assert await committed(bus, drawer.canvas_id) == expected
-        while await drawer.held() != expected:
-            pass  # whoever answered may not have heard yet what the other committed
+        expected = {f"{prefix}{n}": "1" for prefix in "ab" for n in range(20)}
+        assert await committed(bus, editor.canvas_id) == expected
+        while await editor.held() != expected:
+            pass  # the answering holder may not have loaded the other holder's commits yet
 
 
-async def test_edits_wait_for_state_and_nothing_is_acknowledged_before(
-    backing: DevStack, bus: Bus, drawer: Drawer
+async def test_edit_while_postgresql_is_down_is_acknowledged_after_its_commit(
+    backing: DevStack, bus: Bus, editor: Editor
 ) -> None:
-    """Proves R-FAIL-6: while PostgreSQL is down drawing goes on, and saved means saved."""
+    """While PostgreSQL is down, drawing continues and edits are acknowledged only after the commit. Proves R-FAIL-6."""
     postgres = backing.process("postgres")
     async with replica(backing):
-        await drawer.set("a", "1")
+        await editor.set("a", "1")
         postgres.pause()
         try:
-            waiting = asyncio.create_task(drawer.set("b", "2"))
-            while "b" not in await drawer.held():
+            waiting = asyncio.create_task(editor.set("b", "2"))
+            while "b" not in await editor.held():
                 pass
             assert not waiting.done()
         finally:
             postgres.resume()
         await waiting
-        assert await committed(bus, drawer.canvas_id) == {"a": "1", "b": "2"}
+        assert await committed(bus, editor.canvas_id) == {"a": "1", "b": "2"}
 
 
-async def test_a_large_edit_passes(backing: DevStack, bus: Bus, drawer: Drawer) -> None:
-    """Proves R-BUS-5 on the edit path: 3 MiB, where NATS takes 1 MiB."""
-    async with replica(backing):
-        await drawer.set("a", "x" * 3 * 1024 * 1024)
-        assert len((await committed(bus, drawer.canvas_id))["a"]) == 3 * 1024 * 1024
-
-
-async def test_a_document_that_breaks_is_opened_anew(
-    backing: DevStack, bus: Bus, drawer: Drawer, monkeypatch: pytest.MonkeyPatch
+async def test_edit_larger_than_a_nats_message_is_saved(
+    backing: DevStack, bus: Bus, editor: Editor
 ) -> None:
-    """Proves R-SYNC-13: a real failure of pycrdt, past a check that lets everything through."""
+    """An edit of 3 MiB is saved, although a NATS message takes 1 MiB only. Proves R-BUS-5 on the edit path."""
     async with replica(backing):
-        await drawer.set("a", "1")
-        before = (await drawer.sync()).epoch
+        await editor.set("a", "x" * 3 * 1024 * 1024)
+        assert len((await committed(bus, editor.canvas_id))["a"]) == 3 * 1024 * 1024
+
+
+async def test_room_that_fails_is_reopened_without_the_harmful_edit(
+    backing: DevStack, bus: Bus, editor: Editor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A room that fails is reopened from its journal, and the edit that made it fail is rejected.
+
+    The check lets every update pass, so that pycrdt really fails. Proves R-SYNC-13.
+    """
+    async with replica(backing):
+        await editor.set("a", "1")
+        before = (await editor.sync()).epoch
         with monkeypatch.context() as patch:
             patch.setattr(shared_document, "split", unchecked)
-            # Beside it somebody else's edit.
-            saved = await drawer.send([HARM, drawer.draw("b", "2")])
+            # The second edit of the batch is valid.
+            saved = await editor.send([HARM, editor.draw("b", "2")])
         assert saved.rejected == (0,)
-        assert (await drawer.sync()).epoch != before
-        assert await drawer.held() == {"a": "1", "b": "2"}
-        assert await committed(bus, drawer.canvas_id) == {"a": "1", "b": "2"}
+        assert (await editor.sync()).epoch != before
+        assert await editor.held() == {"a": "1", "b": "2"}
+        assert await committed(bus, editor.canvas_id) == {"a": "1", "b": "2"}
 
 
-async def test_a_canvas_opened_anew_at_once_keeps_its_lease(
-    backing: DevStack, drawer: Drawer, monkeypatch: pytest.MonkeyPatch
+async def test_canvas_reopened_at_once_keeps_its_lease(
+    backing: DevStack, editor: Editor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Proves R-SYNC-13: the broken holding gives nothing back that is the next one's."""
+    """A discarded room does not release the lease of a new holding on the same replica. Proves R-SYNC-13."""
     postgres = backing.process("postgres")
     async with replica(backing) as one:
-        await drawer.set("a", "1")
+        await editor.set("a", "1")
         refuse, owners = one.bus.refuse, []
 
         async def refuse_and_reopen(reply: str, error: SvgxError) -> None:
-            # First who waited for a commit; when all is given up, who sent the harm.
-            owners.append(await one.redis.get(f"svgx:lease:{drawer.canvas_id}"))
+            # Called first for the edit that waits for its commit, and then for the harmful edit.
+            owners.append(await one.redis.get(f"svgx:lease:{editor.canvas_id}"))
             postgres.resume()
-            await one.rooms.open(drawer.canvas_id)
+            await one.rooms.open(editor.canvas_id)
             await refuse(reply, error)
 
         with monkeypatch.context() as patch:
             patch.setattr(shared_document, "split", unchecked)
             postgres.pause()
-            waiting = asyncio.create_task(drawer.set("b", "2"))
-            while "b" not in await drawer.held():
+            waiting = asyncio.create_task(editor.set("b", "2"))
+            while "b" not in await editor.held():
                 pass
             patch.setattr(one.bus, "refuse", refuse_and_reopen)
-            await drawer.send([HARM])
+            await editor.send([HARM])
         assert owners == [one.bus.replica_id] * 2
         await waiting
 
 
-async def test_a_journal_with_what_cannot_be_read_opens(
-    backing: DevStack, bus: Bus, drawer: Drawer
+async def test_journal_with_an_unreadable_entry_opens(
+    backing: DevStack, bus: Bus, editor: Editor
 ) -> None:
-    """Proves R-SYNC-14: written before it was checked, or by something else."""
+    """A journal entry that is no Yjs update is left out; the rest of the content is there. Proves R-SYNC-14."""
     async with replica(backing):
-        await drawer.set("a", "1")
-    entry = Entry(drawer.canvas_id, "writer", 1, ("eve",), b"no update")
+        await editor.set("a", "1")
+    entry = Entry(editor.canvas_id, "writer", 1, ("eve",), b"no update")
     await bus.ask(JOURNAL_APPEND, AppendRequest(content=encode_entries([entry])))
     async with replica(backing):
-        await drawer.set("b", "2")
-        assert await drawer.held() == {"a": "1", "b": "2"}
+        await editor.set("b", "2")
+        assert await editor.held() == {"a": "1", "b": "2"}

@@ -1,4 +1,4 @@
-"""One replica for the tests that need no more, a client on the bus, and the database beneath."""
+"""A replica with the default settings, a client on the bus, and a connection to the database."""
 
 from collections.abc import AsyncIterator
 
@@ -13,14 +13,14 @@ from tests.integration.state.service import Client, Tables, replica, user
 
 @pytest.fixture(scope="session", autouse=True)
 def _short_tracebacks() -> None:
-    """structlog's own print all variables: megabytes here, during which nothing else runs."""
+    """Print short tracebacks, because structlog's default prints all variables: megabytes that block the loop."""
     renderer = structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
     structlog.configure(processors=[structlog.processors.add_log_level, renderer])
 
 
 @pytest.fixture
 async def client(backing: DevStack) -> AsyncIterator[Client]:
-    """A client on the bus; whoever answers is another fixture's or the test's matter."""
+    """A client on the bus. The test starts the replicas, or uses `service`."""
     bus = await Bus.connect(backing.nats_url("operator"), "gateway", "test")
     try:
         yield Client(bus, user())
@@ -30,14 +30,14 @@ async def client(backing: DevStack) -> AsyncIterator[Client]:
 
 @pytest.fixture(scope="module")
 async def service(backing: DevStack) -> AsyncIterator[None]:
-    """One replica with the default settings."""
+    """A running replica with the default settings."""
     async with replica(backing):
         yield
 
 
 @pytest.fixture
 async def tables(backing: DevStack) -> AsyncIterator[Tables]:
-    """A connection of its own to the service's tables, which exist once a replica has started."""
+    """A separate connection to the service's tables. They exist once a replica has started."""
     connection = await asyncpg.connect(
         backing.postgres_url, server_settings={"search_path": "state"}
     )

@@ -10,7 +10,7 @@ Drawing = Doc[Map[str]]
 
 
 class Pen:
-    """A client that draws on its own copy of one canvas: each `draw` gives the update to commit."""
+    """A writer with its own copy of one canvas. Each `draw` returns the entry to commit."""
 
     def __init__(self, canvas_id: str, writer: str) -> None:
         self._canvas_id = canvas_id
@@ -20,7 +20,7 @@ class Pen:
         self._map = self._doc.get("elements", type=Map)
 
     def draw(self, key: str, value: str = "x") -> Entry:
-        """Set one element and return the entry that says so."""
+        """Set one element, and return the entry with the update."""
         before = self._doc.get_state()
         self._map[key] = value
         self._sequence += 1
@@ -29,7 +29,7 @@ class Pen:
 
 
 def elements(updates: Iterable[bytes]) -> dict[str, str]:
-    """What is on the canvas that these updates make."""
+    """Return the elements of a document made of these updates."""
     doc = Drawing()
     for update in updates:
         doc.apply_update(update)
@@ -37,19 +37,19 @@ def elements(updates: Iterable[bytes]) -> dict[str, str]:
 
 
 def typed(characters: str) -> list[bytes]:
-    """The updates of somebody who types, one a character: each builds on the one before."""
+    """Return the updates of a user that types these characters. Each update builds on the one before."""
     doc = Doc[Text]()
-    field = doc.get("text", type=Text)
+    content = doc.get("text", type=Text)
     updates = []
     for character in characters:
         before = doc.get_state()
-        field += character
+        content += character
         updates.append(doc.get_update(before))
     return updates
 
 
 def text(updates: Iterable[bytes]) -> str:
-    """The text that these updates make, as far as nothing is missing."""
+    """Return the text of a document made of these updates, without characters that wait for a missing update."""
     doc = Doc[Text]()
     for update in updates:
         doc.apply_update(update)

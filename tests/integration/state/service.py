@@ -34,13 +34,13 @@ Tables: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 
 @asynccontextmanager
 async def replica(backing: DevStack, **settings: float) -> AsyncIterator[Health]:
-    """One replica with these settings, until the block ends."""
+    """Run a replica with these settings until the block ends."""
     replica_id = secrets.token_hex(6)
     bus = await Bus.connect(backing.nats_url("state"), "state", replica_id)
     health = Health("state", replica_id, "0")
-    chosen = StateSettings.model_validate({"postgres_url": backing.postgres_url, **settings})
+    checked = StateSettings.model_validate({"postgres_url": backing.postgres_url, **settings})
     responder = Responder(bus, "0")
-    runtime = Runtime(chosen, bus, responder, health, replica_id, "0")
+    runtime = Runtime(checked, bus, responder, health, replica_id, "0")
     try:
         async with build(runtime) as service:
             await responder.start()
@@ -57,7 +57,7 @@ async def replica(backing: DevStack, **settings: float) -> AsyncIterator[Health]
 
 
 async def until_blocked(tables: Tables) -> None:
-    """Return when somebody waits for a lock that this connection holds."""
+    """Wait until another connection waits for a lock that this connection holds."""
     while not await tables.fetchval(
         "SELECT count(*) FROM pg_locks WHERE NOT granted AND pg_backend_pid() = ANY (pg_blocking_pids(pid))"
     ):
@@ -65,26 +65,26 @@ async def until_blocked(tables: Tables) -> None:
 
 
 def user(role: Role = Role.EDITOR) -> Caller:
-    """Somebody new."""
+    """Return a new user as a caller."""
     name = secrets.token_hex(6)
     return Caller(f"user-{name}", name, role, f"session-{name}")
 
 
 @dataclass(frozen=True, slots=True)
 class Client:
-    """Calls the operations as the gateway and collab do. `me` is the caller where none is given."""
+    """A client that calls the operations as the gateway and collab do. `me` is the default caller."""
 
     bus: Bus
     me: Caller
 
     async def create(self, name: str = "canvas", caller: Caller | None = None) -> str:
-        """A new canvas's id."""
+        """Create a canvas, and return its id."""
         request = state.CreateCanvasRequest(name=name)
         canvas = await self.bus.ask(state.CREATE_CANVAS, request, caller=caller or self.me)
         return canvas.id
 
     async def get(self, canvas_id: str, caller: Caller | None = None) -> state.Canvas:
-        """A canvas."""
+        """Return a canvas."""
         request = state.CanvasRequest(canvas_id=canvas_id)
         return await self.bus.ask(state.GET_CANVAS, request, caller=caller or self.me)
 
@@ -96,43 +96,43 @@ class Client:
     async def page(
         self, caller: Caller | None = None, **query: str | int | None
     ) -> state.CanvasPage:
-        """A page of the list."""
+        """Return a page of the list of canvases."""
         request = state.ListCanvasesRequest.model_validate(query)
         return await self.bus.ask(state.LIST_CANVASES, request, caller=caller or self.me)
 
     async def access(self, canvas_id: str, caller: Caller | None = None) -> CanvasRole:
-        """The caller's role."""
+        """Return the caller's role on a canvas."""
         request = state.CanvasRequest(canvas_id=canvas_id)
         reply = await self.bus.ask(state.CANVAS_ACCESS, request, caller=caller or self.me)
         return reply.role
 
     async def member(self, canvas_id: str, user_id: str) -> CanvasRole:
-        """A member's role."""
+        """Return a member's role."""
         request = state.MemberRequest(canvas_id=canvas_id, user_id=user_id)
         return (await self.bus.ask(state.GET_MEMBER, request, caller=self.me)).role
 
     async def set_member(self, canvas_id: str, user_id: str, role: CanvasRole) -> state.Member:
-        """Give a role."""
+        """Give a user a role on a canvas."""
         request = state.SetMemberRequest(canvas_id=canvas_id, user_id=user_id, role=role)
         return await self.bus.ask(state.SET_MEMBER, request, caller=self.me)
 
     async def remove_member(self, canvas_id: str, user_id: str) -> None:
-        """Take it away."""
+        """Remove a member."""
         request = state.MemberRequest(canvas_id=canvas_id, user_id=user_id)
         await self.bus.ask(state.REMOVE_MEMBER, request, caller=self.me)
 
     async def append(self, *entries: Entry) -> list[Committed]:
-        """Commit."""
+        """Commit entries, and return their results."""
         request = state.AppendRequest(content=encode_entries(list(entries)))
         reply = await self.bus.ask(state.JOURNAL_APPEND, request)
         return decode_committed(reply.content)
 
     async def load(self, canvas_id: str, after: int = 0) -> Content:
-        """What was committed."""
+        """Return the content committed after a revision."""
         request = state.LoadRequest(canvas_id=canvas_id, after=after)
         return decode_content((await self.bus.ask(state.JOURNAL_LOAD, request)).content)
 
     async def export(self, canvas_id: str, **query: str | float) -> Blob:
-        """An export."""
+        """Export a canvas."""
         request = state.ExportRequest.model_validate({"canvas_id": canvas_id, **query})
         return await self.bus.ask(state.EXPORT, request, caller=self.me)

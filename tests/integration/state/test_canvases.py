@@ -1,4 +1,4 @@
-"""Canvases and who may see them, over the bus."""
+"""Canvases, their members and the access to them, over the bus."""
 
 import asyncio
 import itertools
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.usefixtures("service")
 async def names_of_all_pages(
     client: Client, caller: Caller, name: str | None, limit: int
 ) -> list[str]:
-    """Walk from page to page."""
+    """Return the names on all pages, in their order."""
     found: list[str] = []
     cursor = None
     while True:
@@ -31,8 +31,8 @@ async def names_of_all_pages(
             return found
 
 
-async def test_create_get_rename_delete(client: Client) -> None:
-    """Proves R-STATE-12."""
+async def test_canvas_is_created_read_renamed_and_deleted(client: Client) -> None:
+    """A canvas is created, read, renamed and deleted; a deleted canvas is not found. Proves R-STATE-12."""
     canvas_id = await client.create("One")
     canvas = await client.get(canvas_id)
     assert (canvas.name, canvas.role, canvas.revision) == ("One", CanvasRole.OWNER, 0)
@@ -50,8 +50,8 @@ async def test_create_get_rename_delete(client: Client) -> None:
         await client.bus.ask(state.RENAME_CANVAS, request, caller=client.me)
 
 
-async def test_deleting_keeps_the_content(client: Client, tables: Tables) -> None:
-    """Proves R-STATE-4."""
+async def test_deleted_canvas_keeps_its_content(client: Client, tables: Tables) -> None:
+    """Deleting a canvas sets `deleted_at` and keeps the journal. Proves R-STATE-4."""
     canvas_id = await client.create()
     await client.append(Pen(canvas_id, "holder").draw("a"))
     await client.delete(canvas_id)
@@ -63,8 +63,8 @@ async def test_deleting_keeps_the_content(client: Client, tables: Tables) -> Non
     )
 
 
-async def test_an_edit_is_an_update(client: Client) -> None:
-    """Proves R-STATE-2."""
+async def test_edit_changes_revision_and_updated_at(client: Client) -> None:
+    """A committed edit increases the revision and `updated_at`. Proves R-STATE-2."""
     canvas_id = await client.create()
     before = await client.get(canvas_id)
     await client.append(Pen(canvas_id, "holder").draw("a"))
@@ -74,28 +74,28 @@ async def test_an_edit_is_an_update(client: Client) -> None:
 
 
 @pytest.mark.parametrize("limit", [1, 3, 7, 50])
-async def test_pages_have_everything_once_newest_first(client: Client, limit: int) -> None:
-    """Proves R-STATE-14."""
+async def test_pages_have_each_canvas_once_newest_first(client: Client, limit: int) -> None:
+    """All pages together have each canvas of the caller once, newest first. Proves R-STATE-14."""
     me = user()
     names = [f"canvas {number}" for number in range(7)]
     for name in names:
         await client.create(name, me)
-        await client.create(name)  # somebody else's
+        await client.create(name)  # of another user
     assert await names_of_all_pages(client, me, None, limit) == names[::-1]
 
 
-async def test_canvases_of_one_moment_are_not_lost_between_pages(
+async def test_canvases_created_at_the_same_time_are_not_lost_between_pages(
     client: Client, tables: Tables
 ) -> None:
-    """Proves R-STATE-14."""
+    """Canvases with equal creation times are listed once each. Proves R-STATE-14."""
     me = user()
     ids = [await client.create(str(number), me) for number in range(5)]
     await tables.execute("UPDATE canvas SET created_at = now() WHERE id = ANY ($1)", ids)
     assert sorted(await names_of_all_pages(client, me, None, 2)) == ["0", "1", "2", "3", "4"]
 
 
-async def test_what_is_created_meanwhile_does_not_shift_pages(client: Client) -> None:
-    """Proves R-STATE-14."""
+async def test_canvas_created_between_two_pages_does_not_shift_them(client: Client) -> None:
+    """A canvas that is created between two requests does not move canvases to another page. Proves R-STATE-14."""
     me = user()
     for number in range(4):
         await client.create(str(number), me)
@@ -106,7 +106,7 @@ async def test_what_is_created_meanwhile_does_not_shift_pages(client: Client) ->
 
 
 @pytest.mark.parametrize(
-    ("wanted", "found"),
+    ("name", "found"),
     [
         ("PLAN", ["Floor plan", "plan_b", "100% Plan"]),
         ("%", ["100% Plan"]),
@@ -117,18 +117,18 @@ async def test_what_is_created_meanwhile_does_not_shift_pages(client: Client) ->
         ("", ["Floor plan", "plan_b", "back\\slash", "GRÜN", "100% Plan"]),
     ],
 )
-async def test_search_takes_every_character_as_it_is(
-    client: Client, wanted: str, found: list[str]
+async def test_search_takes_every_character_literally(
+    client: Client, name: str, found: list[str]
 ) -> None:
-    """Proves R-STATE-14."""
+    """A search finds names that contain the text, in any case; no character is a wildcard. Proves R-STATE-14."""
     me = user()
-    for name in ("100% Plan", "GRÜN", "back\\slash", "plan_b", "Floor plan"):
-        await client.create(name, me)
-    assert await names_of_all_pages(client, me, wanted, 2) == found
+    for each in ("100% Plan", "GRÜN", "back\\slash", "plan_b", "Floor plan"):
+        await client.create(each, me)
+    assert await names_of_all_pages(client, me, name, 2) == found
 
 
-async def test_lists_have_what_the_caller_may_see(client: Client) -> None:
-    """Proves R-STATE-14."""
+async def test_list_has_the_canvases_that_the_caller_may_see(client: Client) -> None:
+    """A list has exactly the canvases that the caller may see, with the caller's role. Proves R-STATE-14."""
     name = secrets.token_hex(8)
     owner, guest, admin, watcher = user(), user(), user(Role.ADMIN), user(Role.VIEWER)
     shared, private, deleted = [await client.create(name, owner) for _ in range(3)]
@@ -148,16 +148,18 @@ async def test_lists_have_what_the_caller_may_see(client: Client) -> None:
 
 
 @pytest.mark.parametrize("cursor", ["x", "!", "MTIz", "=" * 8, "é", "a" * 256])
-async def test_a_cursor_that_is_none(client: Client, cursor: str) -> None:
-    """Proves R-STATE-15."""
+async def test_invalid_cursor_is_refused(client: Client, cursor: str) -> None:
+    """A cursor that is not the `next` of a page is refused, and the error names the field. Proves R-STATE-15."""
     with pytest.raises(Invalid) as caught:
         await client.page(cursor=cursor)
     assert caught.value.field == "cursor"
 
 
 @pytest.mark.parametrize(("role", "member"), list(itertools.product(Role, (None, *CanvasRole))))
-async def test_access(client: Client, role: Role, member: CanvasRole | None) -> None:
-    """Proves R-STATE-11, R-STATE-12."""
+async def test_access_follows_global_role_and_membership(
+    client: Client, role: Role, member: CanvasRole | None
+) -> None:
+    """The role on a canvas follows from the global role and the membership. Proves R-STATE-11, R-STATE-12."""
     canvas_id = await client.create()
     caller = user(role)
     if member is not None:
@@ -182,8 +184,11 @@ async def test_access(client: Client, role: Role, member: CanvasRole | None) -> 
         await client.access(canvas_id, caller)
 
 
-async def test_members_come_change_and_go(client: Client) -> None:
-    """Proves R-STATE-11."""
+async def test_member_is_added_changed_and_removed(client: Client) -> None:
+    """A member is added, gets another role, and is removed; unknown canvases and users are not found.
+
+    Proves R-STATE-11.
+    """
     canvas_id, guest = await client.create(), user()
     with pytest.raises(NotFound, match="not a member"):
         await client.member(canvas_id, guest.user_id)
@@ -211,8 +216,8 @@ async def _deleted(client: Client) -> str:
     return canvas_id
 
 
-async def test_members_change_while_a_commit_is_in_flight(client: Client, tables: Tables) -> None:
-    """Proves R-STATE-11. The commit's lock on the canvas is not theirs to wait for."""
+async def test_member_change_does_not_wait_for_a_commit(client: Client, tables: Tables) -> None:
+    """A change of members does not wait for the lock that a commit has on the canvas. Proves R-STATE-11."""
     canvas_id, guest = await client.create(), user()
     update = Pen(canvas_id, "holder").draw("a").update
     async with asyncio.timeout(20), tables.transaction():
@@ -224,8 +229,8 @@ async def test_members_change_while_a_commit_is_in_flight(client: Client, tables
         assert await client.access(canvas_id, guest) is CanvasRole.EDITOR
 
 
-async def test_the_last_owner_stays(client: Client) -> None:
-    """Proves R-STATE-13."""
+async def test_last_owner_cannot_be_removed(client: Client) -> None:
+    """The last owner cannot be removed, nor get another role. Proves R-STATE-13."""
     canvas_id, second, me = await client.create(), user().user_id, client.me.user_id
     await client.set_member(canvas_id, second, CanvasRole.EDITOR)
     with pytest.raises(Conflict, match="last owner"):
@@ -241,10 +246,10 @@ async def test_the_last_owner_stays(client: Client) -> None:
     await client.remove_member(canvas_id, me)
 
 
-async def test_owners_who_leave_at_the_same_moment_leave_one(
+async def test_owners_leaving_at_the_same_time_leave_one_owner(
     client: Client, tables: Tables
 ) -> None:
-    """Proves R-STATE-13."""
+    """When all owners leave at the same time, one of them remains. Proves R-STATE-13."""
     for _ in range(10):
         canvas_id = await client.create()
         owners = [client.me.user_id, *(user().user_id for _ in range(3))]
@@ -260,29 +265,29 @@ async def test_owners_who_leave_at_the_same_moment_leave_one(
         assert await tables.fetchval(left, canvas_id) == 1
 
 
-async def test_whoever_is_connected_hears_of_changed_access(client: Client) -> None:
-    """Proves R-STATE-16."""
+async def test_changed_access_is_announced_after_the_change(client: Client) -> None:
+    """A change of access is announced once it is visible, and not when nothing changed. Proves R-STATE-16."""
     canvas_id, guest = await client.create(), user()
-    heard: asyncio.Queue[bool] = asyncio.Queue()
+    has_access: asyncio.Queue[bool] = asyncio.Queue()
 
     async def listener(_: str, __: bytes) -> None:
-        # As the gateway does: it asks again, and must find the change.
+        # The gateway does the same: it asks for the role again, and must see the change.
         try:
-            heard.put_nowait(bool(await client.access(canvas_id, guest)))
+            has_access.put_nowait(bool(await client.access(canvas_id, guest)))
         except (Forbidden, NotFound):
-            heard.put_nowait(False)
+            has_access.put_nowait(False)
 
     await client.bus.listen(subjects.canvas(canvas_id, "access"), listener)
     await client.bus.settle()
     async with asyncio.timeout(20):
         await client.set_member(canvas_id, guest.user_id, CanvasRole.VIEWER)
-        assert await heard.get() is True
+        assert await has_access.get() is True
         await client.remove_member(canvas_id, guest.user_id)
-        assert await heard.get() is False
+        assert await has_access.get() is False
         await client.set_member(canvas_id, guest.user_id, CanvasRole.OWNER)
-        assert await heard.get() is True
+        assert await has_access.get() is True
         with pytest.raises(NotFound):
             await client.remove_member(canvas_id, "nobody")
         await client.delete(canvas_id)
-        assert await heard.get() is False
-    assert heard.empty()
+        assert await has_access.get() is False
+    assert has_access.empty()

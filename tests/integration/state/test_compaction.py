@@ -1,4 +1,4 @@
-"""Snapshots: when they are written, what is in them, what stays."""
+"""Snapshots: the time of compaction, the content of snapshots, and the rows that stay."""
 
 import asyncio
 import random
@@ -10,7 +10,7 @@ from tests.integration.state.service import Client, Tables, replica, until_block
 
 
 async def snapshots(tables: Tables, canvas_id: str) -> list[int]:
-    """The revisions through which there are snapshots, oldest first."""
+    """Return the revisions of the canvas's snapshots, oldest first."""
     rows = await tables.fetch(
         "SELECT through_revision FROM snapshot WHERE canvas_id = $1 ORDER BY through_revision",
         canvas_id,
@@ -19,16 +19,16 @@ async def snapshots(tables: Tables, canvas_id: str) -> list[int]:
 
 
 async def until_snapshot(tables: Tables, canvas_id: str, through: int) -> None:
-    """Return when there is a snapshot through at least this revision."""
+    """Wait for a snapshot of at least this revision."""
     async with asyncio.timeout(30):
         while max(await snapshots(tables, canvas_id), default=0) < through:
             pass
 
 
-async def test_entries_or_bytes_make_one_due(
+async def test_entries_or_bytes_make_a_snapshot_due(
     backing: DevStack, client: Client, tables: Tables
 ) -> None:
-    """Proves R-STATE-7."""
+    """A number of entries, or of bytes, after the newest snapshot makes a new snapshot due. Proves R-STATE-7."""
     async with replica(backing, compact_after_entries=10, compact_after_bytes=50_000) as health:
         many, large, neither = [await client.create() for _ in range(3)]
         pens = {canvas_id: Pen(canvas_id, "holder") for canvas_id in (many, large, neither)}
@@ -47,10 +47,10 @@ async def test_entries_or_bytes_make_one_due(
         assert (await health.report()).details["compaction"]["backlog"] == 0
 
 
-async def test_the_newest_two_are_kept_and_the_journal_stays(
+async def test_newest_two_snapshots_and_the_journal_are_kept(
     backing: DevStack, client: Client, tables: Tables
 ) -> None:
-    """Proves R-STATE-5, R-STATE-7."""
+    """Compaction keeps the newest two snapshots and all journal entries. Proves R-STATE-5, R-STATE-7."""
     async with replica(backing, compact_after_entries=10):
         canvas_id = await client.create()
         pen = Pen(canvas_id, "holder")
@@ -73,10 +73,10 @@ async def test_the_newest_two_are_kept_and_the_journal_stays(
             assert elements((*known, *content.updates)) == everything
 
 
-async def test_what_waits_for_something_earlier_is_not_lost(
+async def test_update_that_waits_for_an_earlier_one_survives_compaction(
     backing: DevStack, client: Client, tables: Tables
 ) -> None:
-    """Proves R-STATE-6. Updates may be committed before one that they build on."""
+    """A snapshot keeps updates that were committed before an update that they build on. Proves R-STATE-6."""
     async with replica(backing, compact_after_entries=5):
         canvas_id = await client.create()
         first, *rest = [
@@ -98,10 +98,10 @@ async def test_what_waits_for_something_earlier_is_not_lost(
         assert text(content.updates) == "0123456789" * 3
 
 
-async def test_an_update_that_cannot_be_merged_harms_nobody_else(
+async def test_update_that_cannot_be_merged_stops_only_its_own_canvas(
     backing: DevStack, client: Client, tables: Tables
 ) -> None:
-    """Proves R-STATE-7."""
+    """An unreadable update prevents the compaction of its own canvas only. Proves R-STATE-7."""
     async with replica(backing, compact_after_entries=5):
         broken, sound = await client.create(), await client.create()
         pen = Pen(sound, "holder")
@@ -115,10 +115,10 @@ async def test_an_update_that_cannot_be_merged_harms_nobody_else(
         await client.append(Entry(broken, "holder", 5, (), b"no update"))
 
 
-async def test_appends_do_not_wait_for_a_compaction(
+async def test_append_does_not_wait_for_a_compaction(
     backing: DevStack, client: Client, tables: Tables
 ) -> None:
-    """Proves R-STATE-7. The compaction is held up by a lock on the table it writes to."""
+    """Appends go on while a compaction waits for a lock on the table of snapshots. Proves R-STATE-7."""
     async with replica(backing, compact_after_entries=5), asyncio.timeout(60):
         canvas_id = await client.create()
         pen = Pen(canvas_id, "holder")
@@ -135,12 +135,12 @@ async def test_appends_do_not_wait_for_a_compaction(
         assert elements(content.updates) == {str(number): "x" for number in range(9)}
 
 
-async def test_stopping_gives_a_compaction_up_and_another_replica_does_it(
+async def test_compaction_of_a_stopped_replica_is_done_by_another(
     backing: DevStack, client: Client, tables: Tables
 ) -> None:
-    """Proves R-STATE-7."""
+    """Stopping a replica cancels its compaction, and the next replica does it. Proves R-STATE-7."""
     async with asyncio.timeout(60):
-        canvas_id = await _stopped_while_compacting(backing, client, tables)
+        canvas_id = await _stop_a_replica_while_it_compacts(backing, client, tables)
         assert await snapshots(tables, canvas_id) == []
         async with replica(backing, compact_after_entries=5):
             await client.append(Pen(canvas_id, "next").draw("more"))
@@ -148,7 +148,9 @@ async def test_stopping_gives_a_compaction_up_and_another_replica_does_it(
             assert await snapshots(tables, canvas_id) == [6]
 
 
-async def _stopped_while_compacting(backing: DevStack, client: Client, tables: Tables) -> str:
+async def _stop_a_replica_while_it_compacts(
+    backing: DevStack, client: Client, tables: Tables
+) -> str:
     async with tables.transaction():
         await tables.execute("LOCK TABLE snapshot IN SHARE MODE")
         async with replica(backing, compact_after_entries=5):

@@ -26,23 +26,23 @@ _MEDIA_TYPES = {
 }
 
 
-async def drawn(client: Client, svg: str = _SVG) -> str:
-    """A canvas with this content."""
+async def create_with_content(client: Client, svg: str = _SVG) -> str:
+    """Create a canvas with the content of an SVG file, and return its id."""
     canvas_id = await client.create("Drawing 1")
     await client.append(Entry(canvas_id, "holder", 1, (), import_svg(svg.encode(), None).update))
     return canvas_id
 
 
 def size(png: bytes) -> tuple[int, int]:
-    """Width and height in pixels, from the header (PNG specification, 11.2.2 IHDR)."""
+    """Return width and height in pixels from a PNG header (PNG specification, 11.2.2 IHDR)."""
     assert png.startswith(b"\x89PNG\r\n\x1a\n")
     width, height = struct.unpack(">II", png[16:24])
     return width, height
 
 
-async def test_svg(client: Client) -> None:
-    """Proves R-STATE-17."""
-    canvas_id = await drawn(client)
+async def test_svg_export_is_an_svg_file(client: Client) -> None:
+    """An SVG export has the content, its media type, and a file name made of the canvas's name. Proves R-STATE-17."""
+    canvas_id = await create_with_content(client)
     export = await client.export(canvas_id)
     assert (export.media_type, export.filename) == ("image/svg+xml", "Drawing-1.svg")
     root = etree.fromstring(export.content)
@@ -50,9 +50,9 @@ async def test_svg(client: Client) -> None:
     assert [child.get("fill") for child in root] == ["red"]
 
 
-async def test_json(client: Client) -> None:
-    """Proves R-STATE-17."""
-    export = await client.export(await drawn(client), format="json")
+async def test_json_export_lists_the_elements(client: Client) -> None:
+    """A JSON export lists the elements. Proves R-STATE-17."""
+    export = await client.export(await create_with_content(client), format="json")
     assert (export.media_type, export.filename) == ("application/json", "Drawing-1.json")
     assert [element["tag"] for element in json.loads(export.content)["elements"]] == ["rect"]
 
@@ -66,17 +66,17 @@ async def test_json(client: Client) -> None:
         ({"scale": 2}, (400, 200)),
     ],
 )
-async def test_png(
+async def test_png_export_has_the_requested_size(
     client: Client, query: dict[str, int | float | str], expected: tuple[int, int]
 ) -> None:
-    """Proves R-STATE-17."""
-    export = await client.export(await drawn(client), format="png", **query)
+    """A PNG export has the requested size; one given side keeps the proportions. Proves R-STATE-17."""
+    export = await client.export(await create_with_content(client), format="png", **query)
     assert (export.media_type, export.filename) == ("image/png", "Drawing-1.png")
     assert size(export.content) == expected
 
 
-async def test_yjs_is_one_update_with_everything(client: Client) -> None:
-    """Proves R-STATE-17."""
+async def test_yjs_export_is_one_update_with_all_content(client: Client) -> None:
+    """A Yjs export is one update with all content. Proves R-STATE-17."""
     canvas_id = await client.create()
     pen = Pen(canvas_id, "holder")
     await client.append(*(pen.draw(str(number)) for number in range(10)))
@@ -86,8 +86,8 @@ async def test_yjs_is_one_update_with_everything(client: Client) -> None:
 
 
 @pytest.mark.parametrize("kind", list(_MEDIA_TYPES))
-async def test_an_empty_canvas(client: Client, kind: str) -> None:
-    """Proves R-STATE-17."""
+async def test_empty_canvas_is_exported_in_every_format(client: Client, kind: str) -> None:
+    """An empty canvas is exported in every format. Proves R-STATE-17."""
     export = await client.export(await client.create(), format=kind)
     assert export.media_type == _MEDIA_TYPES[kind]
     match kind:
@@ -102,8 +102,8 @@ async def test_an_empty_canvas(client: Client, kind: str) -> None:
             assert elements([export.content]) == {}
 
 
-async def test_what_a_client_wrote_past_the_policy_is_not_exported(client: Client) -> None:
-    """Proves R-STATE-17."""
+async def test_content_against_the_policy_is_not_exported(client: Client) -> None:
+    """Elements and attributes that the SVG policy forbids are not exported. Proves R-STATE-17."""
     canvas_id = await client.create()
     doc = Doc[Map[Map[object]]]()
     content = doc.get("elements", type=Map)
@@ -119,8 +119,8 @@ async def test_what_a_client_wrote_past_the_policy_is_not_exported(client: Clien
     assert root[0].get("width") == "5"
 
 
-async def test_content_over_a_limit(client: Client) -> None:
-    """Proves R-STATE-17."""
+async def test_content_over_a_limit_is_too_large(client: Client) -> None:
+    """Content over a limit is refused as `too_large`, with the limit and its name. Proves R-STATE-17."""
     canvas_id = await client.create()
     doc = Doc[Map[Map[object]]]()
     elements = doc.get("elements", type=Map)
@@ -136,17 +136,17 @@ async def test_content_over_a_limit(client: Client) -> None:
     assert (caught.value.field, caught.value.limit) == ("layers", 64)
 
 
-async def test_a_picture_over_a_limit(client: Client) -> None:
-    """Proves R-STATE-17."""
-    canvas_id = await drawn(client)
+async def test_picture_over_a_limit_is_refused(client: Client) -> None:
+    """A requested picture over a limit is refused, with the limit. Proves R-STATE-17."""
+    canvas_id = await create_with_content(client)
     with pytest.raises((Invalid, TooLarge)) as caught:
         await client.export(canvas_id, format="png", width=8192, height=8192)
     assert caught.value.limit is not None
 
 
-async def test_who_may_and_of_what(client: Client) -> None:
-    """Proves R-STATE-12."""
-    canvas_id = await drawn(client)
+async def test_export_needs_a_role_on_an_existing_canvas(client: Client) -> None:
+    """Only members export a canvas; an unknown or deleted canvas is not found. Proves R-STATE-12."""
+    canvas_id = await create_with_content(client)
     with pytest.raises(NotFound):
         await client.export("nobody")
     stranger = Client(client.bus, user())
@@ -157,8 +157,8 @@ async def test_who_may_and_of_what(client: Client) -> None:
         await client.export(canvas_id)
 
 
-async def test_content_that_cannot_be_read_is_left_out(client: Client) -> None:
-    """Proves R-STATE-17 and R-SYNC-14: the rest is exported."""
-    canvas_id = await drawn(client)
+async def test_unreadable_content_is_left_out_of_exports(client: Client) -> None:
+    """An unreadable journal entry is left out, and the rest is exported. Proves R-STATE-17, R-SYNC-14."""
+    canvas_id = await create_with_content(client)
     await client.append(Entry(canvas_id, "holder", 2, (), b"no update"))
     assert b'fill="red"' in (await client.export(canvas_id)).content

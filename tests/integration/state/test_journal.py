@@ -15,10 +15,10 @@ from tests.integration.state.service import Client, Tables, until_blocked
 pytestmark = pytest.mark.usefixtures("service")
 
 
-async def test_one_call_commits_many_canvases_in_one_transaction(
+async def test_append_commits_many_canvases_in_one_transaction(
     client: Client, tables: Tables
 ) -> None:
-    """Proves R-STATE-1."""
+    """All entries of an append are committed in one transaction. Proves R-STATE-1."""
     ids = [await client.create(f"canvas {number}") for number in range(20)]
     entries = [Pen(canvas_id, "holder").draw("a") for canvas_id in ids]
     assert await client.append(*entries) == [Committed(canvas_id, 1) for canvas_id in ids]
@@ -30,10 +30,10 @@ async def test_one_call_commits_many_canvases_in_one_transaction(
         assert (await client.load(canvas_id)).updates == (entry.update,)
 
 
-async def test_entries_of_one_canvas_are_numbered_in_their_order(
+async def test_entries_of_a_canvas_get_revisions_in_their_order(
     client: Client, tables: Tables
 ) -> None:
-    """Proves R-STATE-2."""
+    """Entries of one canvas get consecutive revisions in the order of the append. Proves R-STATE-2."""
     one, two = await client.create(), await client.create()
     pen = Pen(one, "holder")
     entries = [pen.draw("a"), Pen(two, "holder").draw("b"), pen.draw("c"), pen.draw("d")]
@@ -49,7 +49,7 @@ async def test_entries_of_one_canvas_are_numbered_in_their_order(
 
 
 async def test_authors_stay_with_their_entries(client: Client, tables: Tables) -> None:
-    """Proves R-STATE-1."""
+    """Each entry keeps its own authors, without NUL characters. Proves R-STATE-1."""
     canvas_id = await client.create()
     update = Pen(canvas_id, "holder").draw("a").update
     authors: list[tuple[str, ...]] = [("ann", "bob"), (), ("cid",), (), ("dan", "eve\0", "fay")]
@@ -64,8 +64,8 @@ async def test_authors_stay_with_their_entries(client: Client, tables: Tables) -
     ]  # fmt: skip
 
 
-async def test_a_resent_entry_changes_nothing(client: Client, tables: Tables) -> None:
-    """Proves R-STATE-3."""
+async def test_resent_entry_changes_nothing(client: Client, tables: Tables) -> None:
+    """An entry that is sent again gets its first revision, and changes nothing. Proves R-STATE-3."""
     one, two = await client.create(), await client.create()
     pen = Pen(one, "holder")
     first, second = pen.draw("a"), pen.draw("b")
@@ -78,23 +78,23 @@ async def test_a_resent_entry_changes_nothing(client: Client, tables: Tables) ->
     assert (await client.load(one)).updates == (first.update, second.update)
 
 
-async def test_an_entry_twice_in_one_call_is_committed_once(client: Client) -> None:
-    """Proves R-STATE-3."""
+async def test_entry_twice_in_one_append_is_committed_once(client: Client) -> None:
+    """An entry that is twice in one append is committed once. Proves R-STATE-3."""
     canvas_id = await client.create()
     entry = Pen(canvas_id, "holder").draw("a")
     assert [result.revision for result in await client.append(entry, entry)] == [1, 1]
     assert (await client.load(canvas_id)).updates == (entry.update,)
 
 
-async def test_the_same_number_of_another_writer_is_another_entry(client: Client) -> None:
-    """Proves R-STATE-3."""
+async def test_equal_sequence_of_another_writer_is_another_entry(client: Client) -> None:
+    """Equal sequences of two writers name two entries. Proves R-STATE-3."""
     canvas_id = await client.create()
     one, other = Pen(canvas_id, "one").draw("a"), Pen(canvas_id, "other").draw("b")
     assert [result.revision for result in await client.append(one, other)] == [1, 2]
 
 
-async def test_unknown_canvases_do_not_hold_up_the_others(client: Client) -> None:
-    """Proves R-STATE-4."""
+async def test_entry_of_an_unknown_canvas_gets_revision_0(client: Client) -> None:
+    """An entry of an unknown canvas gets revision 0, and the other entries are committed. Proves R-STATE-4."""
     canvas_id = await client.create()
     entry = Pen(canvas_id, "holder").draw("a")
     unknown = [
@@ -105,10 +105,8 @@ async def test_unknown_canvases_do_not_hold_up_the_others(client: Client) -> Non
     assert committed[3].canvas_id == "a\0b"
 
 
-async def test_a_deleted_canvas_still_takes_what_its_holder_has(
-    client: Client, tables: Tables
-) -> None:
-    """Proves R-STATE-4."""
+async def test_append_to_a_deleted_canvas_is_committed(client: Client, tables: Tables) -> None:
+    """The journal of a deleted canvas still takes the edits of its holder. Proves R-STATE-4."""
     canvas_id = await client.create()
     await client.delete(canvas_id)
     entry = Pen(canvas_id, "holder").draw("a")
@@ -117,19 +115,19 @@ async def test_a_deleted_canvas_still_takes_what_its_holder_has(
     assert [row["update"] for row in rows] == [entry.update]
 
 
-async def test_nothing_is_nothing(client: Client) -> None:
-    """Proves R-STATE-1."""
+async def test_append_without_entries_returns_nothing(client: Client) -> None:
+    """An append without entries succeeds. Proves R-STATE-1."""
     assert await client.append() == []
 
 
-async def test_what_cannot_be_read_is_refused(client: Client) -> None:
-    """Proves R-STATE-1."""
+async def test_unreadable_append_is_refused(client: Client) -> None:
+    """An append that cannot be decoded is a bad request. Proves R-STATE-1."""
     with pytest.raises(BadRequest, match="ends within"):
         await client.bus.ask(state.JOURNAL_APPEND, state.AppendRequest(content=b"\x05\x01"))
 
 
-async def test_load_gives_what_is_newer(client: Client) -> None:
-    """Proves R-STATE-5."""
+async def test_load_returns_the_updates_after_a_revision(client: Client) -> None:
+    """A load returns the updates after the given revision. Proves R-STATE-5."""
     canvas_id = await client.create()
     assert (await client.load(canvas_id)).updates == ()
     pen = Pen(canvas_id, "holder")
@@ -141,8 +139,11 @@ async def test_load_gives_what_is_newer(client: Client) -> None:
         assert content.updates == tuple(entry.update for entry in entries[after:])
 
 
-async def test_load_after_a_revision_that_never_was_gives_everything(client: Client) -> None:
-    """Proves R-STATE-5. So it is for a holder after the database was restored to an earlier state."""
+async def test_load_after_an_unknown_revision_returns_all_content(client: Client) -> None:
+    """A load after a revision that does not exist returns all content, as after a restore from a backup.
+
+    Proves R-STATE-5.
+    """
     canvas_id = await client.create()
     entry = Pen(canvas_id, "holder").draw("a")
     await client.append(entry)
@@ -150,8 +151,8 @@ async def test_load_after_a_revision_that_never_was_gives_everything(client: Cli
     assert (content.revision, content.updates) == (1, (entry.update,))
 
 
-async def test_load_of_unknown_and_deleted_canvases(client: Client) -> None:
-    """Proves R-STATE-12."""
+async def test_load_of_an_unknown_or_deleted_canvas_is_not_found(client: Client) -> None:
+    """A load of an unknown or deleted canvas is not found. Proves R-STATE-12."""
     canvas_id = await client.create()
     await client.append(Pen(canvas_id, "holder").draw("a"))
     await client.delete(canvas_id)
@@ -162,8 +163,8 @@ async def test_load_of_unknown_and_deleted_canvases(client: Client) -> None:
             await client.load("nobody", after)
 
 
-async def test_ten_megabytes_at_once(client: Client) -> None:
-    """Proves R-STATE-10."""
+async def test_update_of_ten_megabytes_is_committed_and_loaded(client: Client) -> None:
+    """An update of 10 MB is committed and loaded. Proves R-STATE-10."""
     canvas_id, other = await client.create(), await client.create()
     pen = Pen(canvas_id, "holder")
     large = pen.draw("large", os.urandom(5_000_000).hex())
@@ -176,10 +177,8 @@ async def test_ten_megabytes_at_once(client: Client) -> None:
     assert set(elements(content.updates)) == {"large", "more"}
 
 
-async def test_a_commit_in_flight_holds_back_later_revisions(
-    client: Client, tables: Tables
-) -> None:
-    """Proves R-STATE-2. Whoever sees revision R sees every earlier one."""
+async def test_later_revisions_wait_for_a_commit_in_flight(client: Client, tables: Tables) -> None:
+    """A later revision becomes visible only after all earlier revisions. Proves R-STATE-2."""
     canvas_id = await client.create()
     early, late = Pen(canvas_id, "one").draw("a"), Pen(canvas_id, "two").draw("b")
     async with asyncio.timeout(30):
@@ -198,10 +197,8 @@ async def test_a_commit_in_flight_holds_back_later_revisions(
     assert (await client.load(canvas_id)).updates == (early.update, late.update)
 
 
-async def test_a_commit_that_postgresql_gives_up_is_repeated(
-    client: Client, tables: Tables
-) -> None:
-    """Proves R-STATE-1. Somebody locks rows in another order, and the append is the deadlock's victim."""
+async def test_commit_aborted_by_a_deadlock_is_repeated(client: Client, tables: Tables) -> None:
+    """An append that PostgreSQL aborts because of a deadlock is repeated. Proves R-STATE-1."""
     lock = "SELECT 1 FROM canvas WHERE id = $1 FOR UPDATE"
     victim = None
     async with asyncio.timeout(30):
@@ -216,6 +213,6 @@ async def test_a_commit_that_postgresql_gives_up_is_repeated(
                     await tables.execute(lock, first)
                     victim = "append"
                 except asyncpg.DeadlockDetectedError:
-                    # The append had looked for a deadlock before there was one (it looks once): again.
+                    # The append had checked for a deadlock before there was one. It checks only once: try again.
                     victim = "test"
             assert await append == [Committed(first, 1), Committed(second, 1)]

@@ -1,4 +1,4 @@
-"""PostgreSQL goes and comes back; the service stays."""
+"""PostgreSQL goes away and comes back, and the service keeps running."""
 
 import asyncio
 
@@ -11,10 +11,8 @@ from tests.integration.state.drawing import Pen, elements
 from tests.integration.state.service import Client, replica
 
 
-async def test_while_postgresql_is_gone_callers_are_told_so(
-    backing: DevStack, client: Client
-) -> None:
-    """Proves R-STATE-18."""
+async def test_calls_without_postgresql_are_unavailable(backing: DevStack, client: Client) -> None:
+    """Without PostgreSQL, calls fail with `unavailable`; the service recovers by itself. Proves R-STATE-18."""
     async with replica(backing) as health, asyncio.timeout(100):
         canvas_id = await client.create()
         pen = Pen(canvas_id, "holder")
@@ -43,8 +41,13 @@ async def test_while_postgresql_is_gone_callers_are_told_so(
         assert (await health._report()).dependencies["postgresql"].ok
 
 
-async def test_what_was_answered_survives_a_kill(backing: DevStack, client: Client) -> None:
-    """Proves R-STATE-1, R-STATE-3. Holders repeat what was not answered; nothing is twice, nothing is missing."""
+async def test_answered_commit_survives_a_kill_of_postgresql(
+    backing: DevStack, client: Client
+) -> None:
+    """Holders repeat unanswered appends while PostgreSQL is killed; no entry is missing or twice.
+
+    Proves R-STATE-1, R-STATE-3.
+    """
     async with replica(backing), replica(backing), asyncio.timeout(100):
         ids = [await client.create(str(number)) for number in range(4)]
         holders = [Holder(client, ids, f"writer{number}") for number in range(3)]
@@ -74,7 +77,7 @@ async def test_what_was_answered_survives_a_kill(backing: DevStack, client: Clie
 
 
 class Holder:
-    """Commits edits of some canvases until `holding` is false, as collab does: again until there is an answer."""
+    """A holder that commits edits of some canvases until `holding` is False. Like collab, it repeats failed appends."""
 
     def __init__(self, client: Client, ids: list[str], writer: str) -> None:
         self.holding = True

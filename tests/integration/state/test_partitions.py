@@ -1,4 +1,4 @@
-"""The journal's daily partitions, on tables of their own: the other tests' journal must not be touched."""
+"""The journal's daily partitions, in a new schema so that the other tests' journal stays as it is."""
 
 import asyncio
 import secrets
@@ -31,8 +31,8 @@ _DAYS = """
 """
 
 
-class Own:
-    """Tables of one test. There are no partitions yet."""
+class FreshTables:
+    """The tables of one test, without partitions at first."""
 
     def __init__(self, database: Database, tables: Tables) -> None:
         self.database = database
@@ -40,120 +40,126 @@ class Own:
         self.journal = Journal(database, lambda *_: None)
 
     async def create(self) -> str:
-        """A canvas's id."""
+        """Create a canvas, and return its id."""
         return (await Canvases(self.database).create(ME, "canvas")).id
 
 
 @asynccontextmanager
-async def fresh(backing: DevStack) -> AsyncIterator[Own]:
-    """A schema of its own."""
+async def new_schema(backing: DevStack) -> AsyncIterator[FreshTables]:
+    """Create the tables in a new schema, and drop it afterwards."""
     schema = f"state_{secrets.token_hex(4)}"
     url = backing.postgres_url
     async with postgres.connect(url, schema=schema, package="svgx_state", pool_size=4) as database:
         tables: Tables = await asyncpg.connect(url, server_settings={"search_path": schema})
         try:
-            yield Own(database, tables)
+            yield FreshTables(database, tables)
         finally:
             await tables.execute(f"DROP SCHEMA {schema} CASCADE")
             await tables.close()
 
 
 @pytest.fixture
-async def own(backing: DevStack) -> AsyncIterator[Own]:
-    """Tables without any partition."""
-    async with fresh(backing) as own:
-        yield own
+async def fresh(backing: DevStack) -> AsyncIterator[FreshTables]:
+    """Tables in a new schema, without partitions."""
+    async with new_schema(backing) as fresh:
+        yield fresh
 
 
-async def test_they_are_made_ahead_and_again_is_harmless(own: Own) -> None:
-    """Proves R-STATE-8."""
+async def test_partitions_are_made_ahead_and_repeating_is_harmless(fresh: FreshTables) -> None:
+    """Partitions are made ahead of time, and existing ones are kept. Proves R-STATE-8."""
     for days in (2, 7, 7, 3):
-        await add_partitions(own.database, days)
-    assert await own.tables.fetchval(_PARTITIONS) == await own.tables.fetchval(_DAYS, 7)
+        await add_partitions(fresh.database, days)
+    assert await fresh.tables.fetchval(_PARTITIONS) == await fresh.tables.fetchval(_DAYS, 7)
 
 
-async def test_two_replicas_make_them_at_once(own: Own) -> None:
-    """Proves R-STATE-8."""
-    await asyncio.gather(*(add_partitions(own.database, 30) for _ in range(4)))
-    assert await own.tables.fetchval(_PARTITIONS) == await own.tables.fetchval(_DAYS, 30)
+async def test_replicas_make_partitions_at_the_same_time(fresh: FreshTables) -> None:
+    """Several replicas may make the same partitions at the same time. Proves R-STATE-8."""
+    await asyncio.gather(*(add_partitions(fresh.database, 30) for _ in range(4)))
+    assert await fresh.tables.fetchval(_PARTITIONS) == await fresh.tables.fetchval(_DAYS, 30)
 
 
-async def test_an_append_makes_the_one_it_lacks(own: Own) -> None:
-    """Proves R-STATE-8."""
-    ids = [await own.create() for _ in range(8)]
+async def test_append_makes_its_missing_partition(fresh: FreshTables) -> None:
+    """An append without a partition for its day makes the partition. Proves R-STATE-8."""
+    ids = [await fresh.create() for _ in range(8)]
     results = await asyncio.gather(
-        *(own.journal.append([Pen(canvas_id, "one").draw("a")]) for canvas_id in ids)
+        *(fresh.journal.append([Pen(canvas_id, "one").draw("a")]) for canvas_id in ids)
     )
     assert results == [[Committed(canvas_id, 1)] for canvas_id in ids]
-    assert await own.tables.fetchval(_PARTITIONS) == await own.tables.fetchval(_DAYS, 0)
-    await add_partitions(own.database, 1)
-    assert await own.tables.fetchval(_PARTITIONS) == await own.tables.fetchval(_DAYS, 1)
+    assert await fresh.tables.fetchval(_PARTITIONS) == await fresh.tables.fetchval(_DAYS, 0)
+    await add_partitions(fresh.database, 1)
+    assert await fresh.tables.fetchval(_PARTITIONS) == await fresh.tables.fetchval(_DAYS, 1)
 
 
-async def test_making_them_waits_for_no_append(own: Own) -> None:
-    """Proves R-STATE-8. An append that is not committed yet holds nothing that partitions need."""
-    await add_partitions(own.database, 0)
-    canvas_id = await own.create()
+async def test_making_partitions_does_not_wait_for_an_append(fresh: FreshTables) -> None:
+    """An append in flight has no lock that making partitions needs. Proves R-STATE-8."""
+    await add_partitions(fresh.database, 0)
+    canvas_id = await fresh.create()
     entry = Pen(canvas_id, "one").draw("a")
-    async with asyncio.timeout(20), own.tables.transaction():
-        await own.tables.fetchval(
+    async with asyncio.timeout(20), fresh.tables.transaction():
+        await fresh.tables.fetchval(
             "SELECT revision FROM append_entries($1, $2, $3, $4, $5, $6)",
             [canvas_id], ["one"], [1], [], [0], [entry.update],
         )  # fmt: skip
-        await add_partitions(own.database, 3)
-    assert (await own.journal.load(canvas_id)).updates == (entry.update,)
+        await add_partitions(fresh.database, 3)
+    assert (await fresh.journal.load(canvas_id)).updates == (entry.update,)
 
 
-async def test_a_clock_that_was_set_back_keeps_the_order_of_time(own: Own) -> None:
-    """Proves R-STATE-9. The commit before it was, by the clock, in forty days."""
-    canvas_id = await own.create()
+async def test_times_follow_revisions_when_the_clock_is_set_back(fresh: FreshTables) -> None:
+    """Times never decrease with the revision, although the last commit was 40 days ahead of the clock.
+
+    Proves R-STATE-9.
+    """
+    canvas_id = await fresh.create()
     pen = Pen(canvas_id, "one")
     entries = [pen.draw(str(number)) for number in range(4)]
-    await own.journal.append(entries[:1])
-    await own.tables.execute("UPDATE canvas SET updated_at = now() + interval '40 days'")
-    await own.journal.append(entries[1:2])
-    await own.database.row("rename_canvas", canvas_id, "later")
-    await own.journal.append(entries[2:])
+    await fresh.journal.append(entries[:1])
+    await fresh.tables.execute("UPDATE canvas SET updated_at = now() + interval '40 days'")
+    await fresh.journal.append(entries[1:2])
+    await fresh.database.row("rename_canvas", canvas_id, "later")
+    await fresh.journal.append(entries[2:])
     times = [
-        row["at"] for row in await own.tables.fetch("SELECT at FROM journal ORDER BY revision")
+        row["at"] for row in await fresh.tables.fetch("SELECT at FROM journal ORDER BY revision")
     ]
     assert times == sorted(times)
     assert times[1] - times[0] > timedelta(days=39)
-    assert [result.revision for result in await own.journal.append(entries[1:])] == [2, 3, 4]
-    content = await own.journal.load(canvas_id)
+    assert [result.revision for result in await fresh.journal.append(entries[1:])] == [2, 3, 4]
+    content = await fresh.journal.load(canvas_id)
     assert content.updates == tuple(entry.update for entry in entries)
 
 
-async def test_a_load_searches_the_days_after_the_snapshot_only(own: Own) -> None:
-    """Proves R-STATE-5. Months of partitions do not make it slower."""
-    await add_partitions(own.database, 60)
-    canvas_id = await own.create()
+async def test_load_searches_only_the_partitions_after_the_snapshot(fresh: FreshTables) -> None:
+    """A load does not search the partitions before the snapshot, so months of them do not slow it down.
+
+    Proves R-STATE-5.
+    """
+    await add_partitions(fresh.database, 60)
+    canvas_id = await fresh.create()
     pen = Pen(canvas_id, "one")
-    await own.journal.append([pen.draw("a")])
-    await own.tables.execute("UPDATE canvas SET updated_at = now() + interval '58 days'")
-    await own.journal.append([pen.draw("b")])
-    await own.tables.execute(
+    await fresh.journal.append([pen.draw("a")])
+    await fresh.tables.execute("UPDATE canvas SET updated_at = now() + interval '58 days'")
+    await fresh.journal.append([pen.draw("b")])
+    await fresh.tables.execute(
         "INSERT INTO snapshot SELECT canvas_id, revision, at, update FROM journal WHERE revision = 2"
     )
-    await own.tables.execute("UPDATE canvas SET snapshot_revision = 2")
-    await own.journal.append([pen.draw("c")])
+    await fresh.tables.execute("UPDATE canvas SET snapshot_revision = 2")
+    await fresh.journal.append([pen.draw("c")])
     queries = postgres.load_queries("svgx_state")
     for query, arguments in (("load_content", [canvas_id]), ("load_tail", [canvas_id, 2])):
-        plan = await own.tables.fetch(f"EXPLAIN (ANALYZE) {queries[query].sql}", *arguments)
+        plan = await fresh.tables.fetch(f"EXPLAIN (ANALYZE) {queries[query].sql}", *arguments)
         searched = [
             row[0] for row in plan if "on journal_2" in row[0] and "never executed" not in row[0]
         ]
         assert 1 <= len(searched) <= 3, "\n".join(row[0] for row in plan)
 
 
-async def test_a_missing_entry_is_noticed_and_the_rest_is_given(own: Own) -> None:
-    """Proves R-STATE-5."""
-    canvas_id = await own.create()
+async def test_load_with_a_missing_entry_returns_the_other_entries(fresh: FreshTables) -> None:
+    """A load with a missing entry returns all other entries. Proves R-STATE-5."""
+    canvas_id = await fresh.create()
     pen = Pen(canvas_id, "one")
     entries = [pen.draw(str(number)) for number in range(3)]
-    await own.journal.append(entries)
-    await own.tables.execute("DELETE FROM journal WHERE revision = 2")
+    await fresh.journal.append(entries)
+    await fresh.tables.execute("DELETE FROM journal WHERE revision = 2")
     for after in (0, 1):
-        content = await own.journal.load(canvas_id, after)
+        content = await fresh.journal.load(canvas_id, after)
         assert content.revision == 3
         assert content.updates == (entries[0].update, entries[2].update)

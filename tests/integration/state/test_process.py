@@ -1,4 +1,4 @@
-"""The service as a process: how it starts, what it tells, how it ends."""
+"""The service as a process: its start, its metrics and its end."""
 
 import asyncio
 import os
@@ -18,8 +18,10 @@ from tests.integration.state.service import Client
 
 
 @asynccontextmanager
-async def program(environment: Mapping[str, str]) -> AsyncIterator[asyncio.subprocess.Process]:
-    """`python -m svgx_state`, killed when the block ends."""
+async def state_process(
+    environment: Mapping[str, str],
+) -> AsyncIterator[asyncio.subprocess.Process]:
+    """Run `python -m svgx_state`, and kill it when the block ends."""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "svgx_state"),
         env={**os.environ, **environment},
@@ -34,7 +36,7 @@ async def program(environment: Mapping[str, str]) -> AsyncIterator[asyncio.subpr
         await process.communicate()
 
 
-async def _ready(http: httpx.AsyncClient, process: asyncio.subprocess.Process) -> None:
+async def _wait_ready(http: httpx.AsyncClient, process: asyncio.subprocess.Process) -> None:
     while process.returncode is None:
         try:
             if (await http.get("/health/ready")).status_code == 200:
@@ -44,8 +46,13 @@ async def _ready(http: httpx.AsyncClient, process: asyncio.subprocess.Process) -
     pytest.fail("the service ended")
 
 
-async def test_it_starts_tells_and_ends(backing: DevStack, client: Client) -> None:
-    """Proves R-STATE-19."""
+async def test_process_starts_shows_metrics_and_ends_with_0(
+    backing: DevStack, client: Client
+) -> None:
+    """The process becomes ready, counts commits in its metrics, and ends with status 0 on SIGTERM.
+
+    Proves R-STATE-19.
+    """
     port = choose()
     environment = {
         "API_HOST": "127.0.0.1",
@@ -56,9 +63,9 @@ async def test_it_starts_tells_and_ends(backing: DevStack, client: Client) -> No
     async with (
         asyncio.timeout(60),
         httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as http,
-        program(environment) as process,
+        state_process(environment) as process,
     ):
-        await _ready(http, process)
+        await _wait_ready(http, process)
         entry = Pen(await client.create(), "holder").draw("a")
         await client.append(entry)
         await client.append(entry)
@@ -82,9 +89,12 @@ async def test_it_starts_tells_and_ends(backing: DevStack, client: Client) -> No
         assert process.returncode == 0
 
 
-async def test_without_a_database_to_ask_it_says_which_setting() -> None:
-    """Proves R-STATE-19."""
-    async with asyncio.timeout(60), program({"POSTGRES_URL": "", "WORKER_COUNT": "0"}) as process:
+async def test_wrong_settings_are_named_and_end_the_process_with_2() -> None:
+    """The process names each wrong setting on one line, and ends with status 2. Proves R-STATE-19."""
+    async with (
+        asyncio.timeout(60),
+        state_process({"POSTGRES_URL": "", "WORKER_COUNT": "0"}) as process,
+    ):
         _, errors = await process.communicate()
     assert process.returncode == 2
     assert {line.split(":")[1].strip() for line in errors.decode().splitlines()} == {

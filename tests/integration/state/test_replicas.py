@@ -1,4 +1,4 @@
-"""Several replicas, several writers, compaction all the time: what was committed is there, in order, for everybody."""
+"""Several replicas and writers with constant compaction: every reader gets all commits, in their order."""
 
 import asyncio
 import random
@@ -16,7 +16,7 @@ _DEADLOCKS = "SELECT deadlocks FROM pg_stat_database WHERE datname = current_dat
 
 
 class Run:
-    """One seed's writers and readers, and what each of them was told."""
+    """The writers and readers of one seed, and the results that they received."""
 
     def __init__(self, client: Client, canvases: list[str]) -> None:
         self.client = client
@@ -25,47 +25,54 @@ class Run:
         self.drawn: dict[str, dict[str, str]] = defaultdict(dict)
         self.writing = True
 
-    async def write(self, name: str, chance: random.Random) -> None:
-        """Commit groups one after the other, in any order of canvases, some of them twice or at the same time twice."""
+    async def write(self, name: str, rng: random.Random) -> None:
+        """Commit groups with canvases in random order. Several are sent repeatedly, also at the same time."""
         pens = {canvas_id: Pen(canvas_id, name) for canvas_id in self.canvases}
         for number in range(ROUNDS):
-            some = chance.sample(self.canvases, chance.randint(1, CANVASES))
-            keys = dict.fromkeys(some, f"{name}-{number % 7}")
-            group = [pens[canvas_id].draw(keys[canvas_id], str(number)) for canvas_id in some]
-            tries = chance.choice([1, 1, 1, 2, 3])
-            if chance.random() < 0.5:
-                answers = await asyncio.gather(*(self.client.append(*group) for _ in range(tries)))
+            canvas_ids = rng.sample(self.canvases, rng.randint(1, CANVASES))
+            keys = dict.fromkeys(canvas_ids, f"{name}-{number % 7}")
+            group = [pens[canvas_id].draw(keys[canvas_id], str(number)) for canvas_id in canvas_ids]
+            attempts = rng.choice([1, 1, 1, 2, 3])
+            if rng.random() < 0.5:
+                answers = await asyncio.gather(
+                    *(self.client.append(*group) for _ in range(attempts))
+                )
             else:
-                answers = [await self.client.append(*group) for _ in range(tries)]
+                answers = [await self.client.append(*group) for _ in range(attempts)]
             assert all(answer == answers[0] for answer in answers)
             for entry, committed in zip(group, answers[0], strict=True):
                 self.note(entry, committed.revision)
                 self.drawn[entry.canvas_id][keys[entry.canvas_id]] = str(number)
 
     def note(self, entry: Entry, revision: int) -> None:
-        """No two entries of a canvas have one revision."""
+        """Note an entry's revision. No other entry of the canvas may have the same revision."""
         assert self.revisions[entry.canvas_id].setdefault(revision, entry.update) == entry.update
 
-    async def read(self, chance: random.Random) -> None:
-        """Whatever was acknowledged before a load is in it, through snapshots and from any revision on."""
+    async def read(self, rng: random.Random) -> None:
+        """Load after random revisions. Each load must have all entries that were acknowledged before it."""
         while self.writing:
-            canvas_id = chance.choice(self.canvases)
+            canvas_id = rng.choice(self.canvases)
             acknowledged = dict(self.revisions[canvas_id])
             newest = max(acknowledged, default=0)
-            after = chance.choice([0, 0, chance.randint(0, newest), newest])
+            after = rng.choice([0, 0, rng.randint(0, newest), newest])
             content = await self.client.load(canvas_id, after)
             assert content.revision >= newest
             known = [update for revision, update in acknowledged.items() if revision <= after]
-            all_of_it = elements((*known, *content.updates))
-            lacking = elements((*known, *content.updates, *acknowledged.values()))
-            assert all_of_it == lacking
+            loaded = elements((*known, *content.updates))
+            with_acknowledged = elements((*known, *content.updates, *acknowledged.values()))
+            assert loaded == with_acknowledged
 
 
 @pytest.mark.parametrize("seed", [1, 2, 3])
-async def test_fuzz(backing: DevStack, client: Client, seed: int) -> None:
-    """Proves R-STATE-2, R-STATE-3, R-STATE-5, R-STATE-6."""
+async def test_fuzzed_commits_are_loaded_in_order_by_all_replicas(
+    backing: DevStack, client: Client, seed: int
+) -> None:
+    """Revisions have no gaps, repeated entries change nothing, and loads equal the whole journal.
+
+    Proves R-STATE-2, R-STATE-3, R-STATE-5, R-STATE-6.
+    """
     print(f"seed {seed}")
-    chance = random.Random(seed)
+    rng = random.Random(seed)
     settings = {"compact_after_entries": 5, "compact_concurrency": 3}
     async with replica(backing, **settings), replica(backing, **settings), asyncio.timeout(100):
         run = Run(client, [await client.create(f"canvas {number}") for number in range(CANVASES)])
@@ -84,18 +91,18 @@ async def test_fuzz(backing: DevStack, client: Client, seed: int) -> None:
             assert content.revision == len(revisions)
             assert len(content.updates) < len(revisions), "no snapshot was written"
             assert elements(content.updates) == run.drawn[canvas_id]
-            # A snapshot alone, with what follows it, is no less than everything from the start.
+            # A snapshot and the entries after it have the same content as all entries.
             everything = [revisions[revision] for revision in sorted(revisions)]
             assert elements(content.updates) == elements(everything)
-            after = chance.randrange(len(revisions))
+            after = rng.randrange(len(revisions))
             tail = await client.load(canvas_id, after)
             assert elements((*everything[:after], *tail.updates)) == run.drawn[canvas_id]
 
 
-async def test_groups_in_any_order_do_not_deadlock(
+async def test_appends_with_canvases_in_any_order_do_not_deadlock(
     backing: DevStack, client: Client, tables: Tables
 ) -> None:
-    """Proves R-STATE-1."""
+    """Appends with the same canvases in opposite order do not deadlock. Proves R-STATE-1."""
     async with replica(backing), replica(backing):
         ids = [await client.create(str(number)) for number in range(30)]
         before = await tables.fetchval(_DEADLOCKS)

@@ -1,4 +1,4 @@
-"""Work that a worker does not finish costs its caller an error, and nobody else anything."""
+"""A job that its worker does not finish fails for its caller, and harms no other request."""
 
 import psutil
 import pytest
@@ -10,8 +10,8 @@ from tests.integration.state.drawing import Pen, elements
 from tests.integration.state.service import Client, replica
 
 
-async def test_one_that_is_killed(backing: DevStack, client: Client) -> None:
-    """Proves R-STATE-17."""
+async def test_job_of_a_killed_worker_is_unavailable(backing: DevStack, client: Client) -> None:
+    """An export fails as `unavailable` when its worker is killed; the next export succeeds. Proves R-STATE-17."""
     async with replica(backing, worker_count=1):
         canvas_id = await client.create()
         await client.append(Pen(canvas_id, "holder").draw("a"))
@@ -23,8 +23,8 @@ async def test_one_that_is_killed(backing: DevStack, client: Client) -> None:
         assert elements([(await client.export(canvas_id, format="yjs")).content]) == {"a": "x"}
 
 
-async def test_one_that_takes_too_long(backing: DevStack, client: Client) -> None:
-    """Proves R-STATE-17."""
+async def test_job_that_takes_too_long_is_invalid(backing: DevStack, client: Client) -> None:
+    """An export that takes longer than the limit is refused; other requests still work. Proves R-STATE-17."""
     async with replica(backing, worker_count=1, worker_timeout_seconds=0.001):
         canvas_id = await client.create()
         await client.append(Pen(canvas_id, "holder").draw("a", "x" * 5_000_000))

@@ -1,4 +1,4 @@
-"""The room without a loop: bytes in; broadcasts, journal entries and receipts out."""
+"""The room without an event loop: edits in; broadcasts, journal entries and receipts out."""
 
 import random
 from typing import Any
@@ -19,7 +19,7 @@ EMPTY = Content(revision=0, updates=())
 
 
 class Peer:
-    """A Yjs client without a network: its own edits become updates, others' updates go in."""
+    """A Yjs client without a network: its own edits become updates, and it applies the updates of others."""
 
     def __init__(self, client_id: int) -> None:
         self.doc: Doc[Any] = Doc(client_id=client_id)
@@ -28,7 +28,7 @@ class Peer:
         self._subscription = self.doc.observe(lambda event: self.updates.append(event.update))
 
     def set(self, key: str, value: str) -> bytes:
-        """Write, and return the update that says so."""
+        """Set one element, and return the update."""
         self.elements[key] = value
         return self.updates[-1]
 
@@ -37,7 +37,7 @@ class Peer:
 
 
 def content_of(updates: list[bytes]) -> dict[str, Any]:
-    """What a reader sees who has these updates only; merged first, as everything that loads a journal does."""
+    """Return the elements of a document made of these updates only, merged as a load of the journal merges them."""
     doc: Doc[Any] = Doc()
     elements: Map[Any] = doc.get("elements", type=Map)
     doc.apply_update(merge_updates(*updates))
@@ -49,7 +49,7 @@ def make_room(content: Content = EMPTY) -> Room:
 
 
 def take_broadcast(room: Room) -> Broadcast | None:
-    """The one there is as a rule."""
+    """Return the only broadcast, or None."""
     broadcasts = list(room.take_broadcasts())
     assert len(broadcasts) < 2
     return broadcasts[0] if broadcasts else None
@@ -58,30 +58,33 @@ def take_broadcast(room: Room) -> Broadcast | None:
 def commit(room: Room, revision: int) -> Entry:
     entry = room.take_entry()
     assert entry is not None
-    assert room.committed(revision)
+    assert room.mark_committed(revision)
     return entry
 
 
-def test_an_edit_is_broadcast_and_saved_once() -> None:
-    """Proves R-SYNC-7 and R-SAVE-2."""
+def test_edit_is_broadcast_and_saved_once() -> None:
+    """An edit is in one broadcast and one journal entry, and is saved when the entry is committed.
+
+    Proves R-SYNC-7 and R-SAVE-2.
+    """
     room, peer = make_room(), Peer(1)
     update = peer.set("a", "1")
     receipt = room.receive([Edit("ann", update)])
-    assert not room.saved(receipt)
+    assert not room.is_saved(receipt)
     broadcast = take_broadcast(room)
     assert broadcast is not None
     assert (broadcast.epoch, broadcast.sequence, broadcast.update) == ("epoch", 1, update)
     assert take_broadcast(room) is None
     entry = room.take_entry()
     assert entry == Entry("canvas", "epoch", 1, ("ann",), update)
-    assert not room.saved(receipt)
-    assert room.committed(1)
-    assert room.saved(receipt)
-    assert not room.dirty
+    assert not room.is_saved(receipt)
+    assert room.mark_committed(1)
+    assert room.is_saved(receipt)
+    assert not room.has_unsaved_edits
 
 
-def test_edits_of_many_become_one_broadcast_and_one_entry() -> None:
-    """Proves R-SYNC-7: N people drawing cost each receiver one frame."""
+def test_edits_of_several_authors_become_one_broadcast_and_one_entry() -> None:
+    """The edits of several authors are merged, so each receiver gets one frame. Proves R-SYNC-7."""
     room, ann, bob = make_room(), Peer(1), Peer(2)
     room.receive([Edit("ann", ann.set("a", "1")), Edit("bob", bob.set("b", "2"))])
     room.receive([Edit("ann", ann.set("c", "3"))])
@@ -94,45 +97,45 @@ def test_edits_of_many_become_one_broadcast_and_one_entry() -> None:
     assert content_of([entry.update]) == {"a": "1", "b": "2", "c": "3"}
 
 
-def test_edits_during_a_commit_wait_for_the_next_one() -> None:
-    """Proves R-SAVE-2: a receipt is good only when its own entry is committed."""
+def test_edits_during_a_commit_are_saved_by_the_next_commit() -> None:
+    """A batch that arrives during a commit is saved by the next commit only. Proves R-SAVE-2."""
     room, peer = make_room(), Peer(1)
     first = room.receive([Edit("ann", peer.set("a", "1"))])
     room.take_entry()
     second = room.receive([Edit("ann", peer.set("b", "2"))])
     assert room.take_entry() is None, "one entry of a canvas is in flight at a time"
-    assert room.committed(1)
-    assert room.saved(first)
-    assert not room.saved(second)
+    assert room.mark_committed(1)
+    assert room.is_saved(first)
+    assert not room.is_saved(second)
     commit(room, 2)
-    assert room.saved(second)
+    assert room.is_saved(second)
 
 
-def test_a_resent_edit_changes_nothing_but_waits_for_its_commit() -> None:
-    """Proves R-SAVE-8: resending is safe, and never acknowledges what is not committed yet."""
+def test_resent_edit_changes_nothing_and_waits_for_its_commit() -> None:
+    """A resent edit changes nothing, and is not acknowledged before its first copy is committed. Proves R-SAVE-8."""
     room, peer = make_room(), Peer(1)
     update = peer.set("a", "1")
     room.receive([Edit("ann", update)])
     take_broadcast(room)
-    assert not room.saved(room.receive([Edit("ann", update)]))
+    assert not room.is_saved(room.receive([Edit("ann", update)]))
     room.take_entry()
     again = room.receive([Edit("ann", update)])
-    assert not room.saved(again)
-    assert room.committed(1)
-    assert room.saved(again)
-    assert room.saved(room.receive([Edit("ann", update)]))
+    assert not room.is_saved(again)
+    assert room.mark_committed(1)
+    assert room.is_saved(again)
+    assert room.is_saved(room.receive([Edit("ann", update)]))
     assert take_broadcast(room) is None
     assert room.take_entry() is None
 
 
-def test_an_edit_that_waits_for_another_is_saved_too() -> None:
-    """Proves R-SAVE-9: what cannot be integrated yet is in the journal before it is acknowledged."""
+def test_edit_that_waits_for_another_edit_is_saved() -> None:
+    """An edit that waits for another edit is in the journal before it is acknowledged. Proves R-SAVE-9."""
     room, peer = make_room(), Peer(1)
     first, second = peer.set("a", "1"), peer.set("b", "2")
     early = room.receive([Edit("ann", second)])
-    assert not room.saved(early)
+    assert not room.is_saved(early)
     entries = [commit(room, 1).update]
-    assert room.saved(early)
+    assert room.is_saved(early)
     room.receive([Edit("ann", first)])
     entries.append(commit(room, 2).update)
     assert content_of(entries) == {"a": "1", "b": "2"}
@@ -141,8 +144,8 @@ def test_an_edit_that_waits_for_another_is_saved_too() -> None:
     assert content_of([broadcast.update]) == {"a": "1", "b": "2"}
 
 
-def test_malformed_edits_are_named_and_harm_no_other() -> None:
-    """Proves R-SYNC-8."""
+def test_malformed_edits_are_rejected_and_the_others_are_saved() -> None:
+    """A receipt names the malformed edits of a batch; the other edits are saved. Proves R-SYNC-8."""
     room, peer = make_room(), Peer(1)
     receipt = room.receive(
         [Edit("eve", b"\xff\x01nonsense"), Edit("ann", peer.set("a", "1")), Edit("eve", b"")]
@@ -151,46 +154,52 @@ def test_malformed_edits_are_named_and_harm_no_other() -> None:
     assert commit(room, 1).authors == ("ann",)
 
 
-def test_updates_that_contradict_each_other_are_saved_apart() -> None:
-    """Proves R-SYNC-12: merged, pycrdt would make bytes of them that nobody can read."""
+def test_contradicting_updates_are_saved_in_separate_entries() -> None:
+    """Contradicting updates are in separate entries, because pycrdt merges them into unreadable bytes.
+
+    Proves R-SYNC-12.
+    """
     room = make_room()
-    # Client 1, clock 4: once a type, once a text of one character that takes two clocks.
-    one = bytes.fromhex("020101042701017401620101020108010174017f00")
-    other = bytes.fromhex("01010104c40303040204f09d849e020101040304010201")
+    # Both have a struct of client 1 at clock 4: a type, and a text of one character that takes two clocks.
+    type_first = bytes.fromhex("020101042701017401620101020108010174017f00")
+    text_first = bytes.fromhex("01010104c40303040204f09d849e020101040304010201")
     receipt = room.receive(
-        [Edit("eve", one), Edit("eve", other), Edit("ann", Peer(9).set("a", "1"))]
+        [Edit("eve", type_first), Edit("eve", text_first), Edit("ann", Peer(9).set("a", "1"))]
     )
     assert receipt.rejected == ()
     saved: list[bytes] = []
-    while room.dirty:
-        assert not room.saved(receipt)
+    while room.has_unsaved_edits:
+        assert not room.is_saved(receipt)
         saved.append(commit(room, len(saved) + 1).update)
-    assert room.saved(receipt)
+    assert room.is_saved(receipt)
     assert make_room(Content(len(saved), tuple(saved))).left_out == 0
 
 
-def test_a_large_edit_is_broadcast_and_saved_alone() -> None:
-    """Merging reads all of it again: nobody waits for that."""
+def test_large_edit_is_broadcast_and_saved_unmerged() -> None:
+    """A large edit is not merged, so that other edits do not wait while all of it is read again."""
     room, ann, bob = make_room(), Peer(1), Peer(2)
     large = ann.set("a", "x" * MERGE_BYTES)
     receipt = room.receive([Edit("ann", large), Edit("bob", bob.set("b", "1"))])
     assert [broadcast.sequence for broadcast in room.take_broadcasts()] == [1, 2]
     assert commit(room, 1).update == large
-    assert not room.saved(receipt)
+    assert not room.is_saved(receipt)
     assert commit(room, 2).authors == ("bob",)
-    assert room.saved(receipt)
+    assert room.is_saved(receipt)
 
 
-def test_an_edit_that_breaks_the_document_is_refused_when_it_comes_again(
+def test_edit_that_caused_a_fault_is_rejected_by_the_next_room(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Proves R-SYNC-13: a real failure of pycrdt, past a check that lets everything through."""
+    """A `Fault` names the edit that caused it, and a room that knows the edit rejects it.
+
+    The check lets every update pass, so that pycrdt really fails. Proves R-SYNC-13.
+    """
 
     def unchecked(update: bytes, *_: Any) -> Split:
         return Split(update, None, {}, Nesting())
 
     monkeypatch.setattr(shared_document, "split", unchecked)
-    # A text in the root "t", and another inside of that text.
+    # A text in the root "t", and another text inside that text.
     harm = bytes.fromhex("0102070004010174016104000700016200")
     good = Peer(1).set("a", "1")
     room = make_room()
@@ -201,8 +210,11 @@ def test_an_edit_that_breaks_the_document_is_refused_when_it_comes_again(
     assert again.receive([Edit("ann", good), Edit("eve", harm)]).rejected == (1,)
 
 
-def test_what_contradicts_itself_is_saved_one_by_one() -> None:
-    """Proves R-SAVE-2: pycrdt cannot merge it; what came before and after is merged all the same."""
+def test_updates_that_cannot_be_merged_do_not_stop_merging_of_the_others() -> None:
+    """Updates that pycrdt cannot merge are saved, and the edits before and after them are merged.
+
+    Proves R-SAVE-2.
+    """
     contradicting = [
         bytes.fromhex(update)
         for update in (
@@ -212,31 +224,31 @@ def test_what_contradicts_itself_is_saved_one_by_one() -> None:
         )
     ]
     assert merge(contradicting) is None
-    honest = Peer(1)
-    edits = [honest.set(f"k{n}", "v") for n in range(500)]
+    peer = Peer(1)
+    edits = [peer.set(f"k{n}", "v") for n in range(500)]
     room = make_room()
     room.receive([Edit("ann", edit) for edit in (*edits[:250], *contradicting, *edits[250:])])
     entries = []
     while (entry := room.take_entry()) is not None:
         entries.append(entry.update)
-        room.committed(len(entries))
-    assert not room.dirty
+        room.mark_committed(len(entries))
+    assert not room.has_unsaved_edits
     assert len(entries) < 30
     document = shared_document.SharedDocument.load(entries)
     assert document.clocks == {1: 500}
     assert len(document.pending) == len(shared_document.SharedDocument.load(contradicting).pending)
 
 
-def test_the_empty_update_is_nothing() -> None:
-    """Every client sends one when it joins; nothing is broadcast or saved for it."""
+def test_empty_update_is_neither_broadcast_nor_saved() -> None:
+    """The empty update, which every client sends when it joins, is neither broadcast nor saved."""
     room = make_room()
-    assert room.saved(room.receive([Edit("ann", EMPTY_UPDATE)]))
+    assert room.is_saved(room.receive([Edit("ann", EMPTY_UPDATE)]))
     assert take_broadcast(room) is None
-    assert not room.dirty
+    assert not room.has_unsaved_edits
 
 
-def test_sync_gives_exactly_what_is_missing() -> None:
-    """Proves R-SYNC-3."""
+def test_sync_returns_the_missing_content_only() -> None:
+    """The answer to a state vector has only the content that the peer lacks. Proves R-SYNC-3."""
     room, ann, bob = make_room(), Peer(1), Peer(2)
     room.receive([Edit("ann", ann.set("a", "1"))])
     bob.doc.apply_update(room.sync(b"\x00", b"").update)
@@ -250,31 +262,37 @@ def test_sync_gives_exactly_what_is_missing() -> None:
         room.sync(b"\xff\xff", b"")
 
 
-def test_another_writers_commits_are_absorbed_and_broadcast() -> None:
-    """Proves R-FAIL-13: two holders by accident merge, through the journal's revisions."""
+def test_commits_of_another_writer_are_absorbed_and_broadcast() -> None:
+    """A gap in the journal's revisions makes a room load and broadcast the commits of another holder.
+
+    Proves R-FAIL-13.
+    """
     room, ann, bob = make_room(), Peer(1), Peer(2)
     room.receive([Edit("ann", ann.set("a", "1"))])
     take_broadcast(room)
     room.take_entry()
-    assert not room.committed(2), "revision 1 was somebody else's"
+    assert not room.mark_committed(2), "revision 1 is of another writer"
     assert room.revision == 0
     room.absorb(Content(2, (bob.set("b", "2"),)))
     assert room.revision == 2
     broadcast = take_broadcast(room)
     assert broadcast is not None
     assert content_of([broadcast.update]) == {"b": "2"}
-    assert not room.dirty
+    assert not room.has_unsaved_edits
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_fuzz_everyone_and_the_journal_agree(seed: int) -> None:
-    """Proves R-SYNC-2 and R-SAVE-8: lost, repeated and reordered batches, and a holder that dies now and then."""
+def test_fuzzed_peers_and_the_journal_have_equal_content(seed: int) -> None:
+    """All peers and the journal have equal content after lost, repeated and reordered batches and dying holders.
+
+    Proves R-SYNC-2 and R-SAVE-8.
+    """
     rng = random.Random(seed)
     peers = [Peer(number + 1) for number in range(4)]
     journal: list[bytes] = []
     unacknowledged: list[list[Edit]] = []
     room = make_room()
-    flying: Entry | None = None
+    in_flight: Entry | None = None
 
     def deliver() -> None:
         broadcast = take_broadcast(room)
@@ -293,14 +311,14 @@ def test_fuzz_everyone_and_the_journal_agree(seed: int) -> None:
             case 4:
                 deliver()
             case 5:
-                flying = flying or room.take_entry()
-                if flying is not None:
-                    journal.append(flying.update)
-                    room.committed(len(journal))
-                    flying = None
+                in_flight = in_flight or room.take_entry()
+                if in_flight is not None:
+                    journal.append(in_flight.update)
+                    room.mark_committed(len(journal))
+                    in_flight = None
             case 6 if rng.random() < 0.2:
                 room = make_room(Content(len(journal), tuple(journal)))
-                flying = None
+                in_flight = None
             case _:
                 pass
 
@@ -308,8 +326,8 @@ def test_fuzz_everyone_and_the_journal_agree(seed: int) -> None:
     receipts = [room.receive(batch) for batch in unacknowledged]
     while (entry := room.take_entry()) is not None:
         journal.append(entry.update)
-        room.committed(len(journal))
-    assert all(room.saved(receipt) for receipt in receipts)
+        room.mark_committed(len(journal))
+    assert all(room.is_saved(receipt) for receipt in receipts)
     for peer in peers:
         peer.doc.apply_update(room.sync(peer.doc.get_state(), b"").update)
     assert [peer.content() for peer in peers] == [content_of(journal)] * len(peers)

@@ -1,4 +1,4 @@
-"""A canvas's name as a file name."""
+"""The file name of an export, made of the canvas's name."""
 
 import re
 
@@ -21,12 +21,12 @@ from svgx_state.exports import filename
         ("...", "canvas.svg"),
     ],
 )
-def test_examples(name: str, expected: str) -> None:
-    """Proves R-STATE-17."""
+def test_filename_keeps_ascii_letters_and_digits(name: str, expected: str) -> None:
+    """ASCII letters and digits stay; other characters become hyphens or vanish. Proves R-STATE-17."""
     assert filename(name, "svg") == expected
 
 
 @given(st.text(max_size=300))
-def test_always_harmless(name: str) -> None:
-    """Proves R-STATE-17."""
+def test_filename_of_any_name_is_safe(name: str) -> None:
+    """The file name of any canvas name has only ASCII letters, digits and hyphens. Proves R-STATE-17."""
     assert re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9-]{0,79}\.png", filename(name, "png"))

@@ -1,4 +1,4 @@
-"""What a global role and a membership make together."""
+"""The role on a canvas, for each global role and membership."""
 
 import pytest
 
@@ -25,8 +25,8 @@ OWNER, EDITOR, VIEWER = CanvasRole.OWNER, CanvasRole.EDITOR, CanvasRole.VIEWER
         (Role.VIEWER, VIEWER, VIEWER),
     ],
 )
-def test_every_combination(
+def test_effective_role_of_every_combination(
     role: Role, member: CanvasRole | None, effective: CanvasRole | None
 ) -> None:
-    """Proves R-STATE-11."""
+    """Admins own all canvases, editors have their membership, and viewers at most view. Proves R-STATE-11."""
     assert effective_role(role, member) == effective

@@ -1,4 +1,4 @@
-"""Settings come from the environment and are checked."""
+"""The settings come from the environment, and are checked."""
 
 import pytest
 
@@ -11,19 +11,19 @@ def _environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("POSTGRES_URL", "postgresql://localhost/svgx")
 
 
-def test_other_variables_are_ignored_and_empty_ones_are_defaults(
+def test_empty_variable_means_the_default_and_others_are_ignored(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """An empty value in a manifest means that the default holds."""
+    """Unknown variables are ignored, and an empty value means the default."""
     monkeypatch.setenv("COMPACT_AFTER_ENTRIES", "")
     monkeypatch.setenv("SOMETHING_ELSE", "1")
     assert load(StateSettings).compact_after_entries == 500
 
 
-def test_a_wrong_value_is_named(
+def test_wrong_value_is_named(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The start ends with one line and status 2."""
+    """A wrong value ends the start with status 2 and a line that names the setting."""
     monkeypatch.setenv("WORKER_COUNT", "none")
     with pytest.raises(SystemExit, match="2"):
         load(StateSettings)

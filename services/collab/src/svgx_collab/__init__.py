@@ -1,1 +1,1 @@
-"""Live canvases: each one held by one replica at a time."""
+"""Live canvases. One replica at a time holds a canvas."""

@@ -1,4 +1,4 @@
-"""`python -m svgx_collab`."""
+"""`python -m svgx_collab`: run one replica."""
 
 from svgx_collab.app import build
 from svgx_collab.settings import CollabSettings

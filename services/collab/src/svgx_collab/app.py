@@ -1,6 +1,5 @@
-"""The composition root: everything the collab service is made of is built here."""
+"""The composition root: all parts of the collab service are built here."""
 
-import asyncio
 import contextlib
 import functools
 from collections.abc import AsyncIterator
@@ -22,19 +21,19 @@ from svgx_common.runtime import Runtime, Service
 from svgx_workers.pool import Workers
 
 ALIVE_TIMEOUT = 1.0
-"""Seconds another replica has to say that it lives."""
+"""Seconds to wait for another replica's answer to the question whether it is alive."""
 
 
 @contextlib.asynccontextmanager
 async def build(runtime: Runtime[CollabSettings]) -> AsyncIterator[Service]:
-    """Wire the service; what it runs in the background ends with the block."""
+    """Build the service, and run its background tasks until the block ends."""
     settings, bus = runtime.settings, runtime.bus
     client = redis.connect(settings.redis_url)
     workers = Workers(
         settings.import_workers, settings.import_memory_bytes, settings.import_timeout_seconds
     )
     await workers.start()
-    rooms = Rooms(bus, Leases(client, runtime.replica_id, functools.partial(alive, bus)))
+    rooms = Rooms(bus, Leases(client, runtime.replica_id, functools.partial(is_alive, bus)))
     imports = Imports(bus, workers)
 
     async def open_canvas(request: CanvasRequest, _: Call) -> Opened:
@@ -43,24 +42,22 @@ async def build(runtime: Runtime[CollabSettings]) -> AsyncIterator[Service]:
     runtime.responder.answer(OPEN, open_canvas)
     runtime.responder.answer(IMPORT_SVG, imports.import_svg)
     runtime.health.describe("canvases", rooms.details)
-    background = [asyncio.create_task(rooms.committer.run()), asyncio.create_task(rooms.run())]
+    rooms.start()
     try:
         yield Service(drain=rooms.hand_over)
     finally:
-        for task in background:
-            task.cancel()
-        await asyncio.gather(*background, return_exceptions=True)
+        await rooms.stop()
         await workers.close()
         await client.aclose()
 
 
-async def alive(bus: Bus, replica_id: str) -> bool:
-    """Whether another collab replica answers."""
+async def is_alive(bus: Bus, replica_id: str) -> bool:
+    """Return whether another collab replica may be alive."""
     try:
         await bus.connection.request(replica_subject("collab", replica_id), timeout=ALIVE_TIMEOUT)
     except NoRespondersError:
         return False
     except (NatsError, TimeoutError):
-        # It may only be slow: the lease's end decides.
+        # The replica may only be slow. Its lease ends if it is dead.
         return True
     return True

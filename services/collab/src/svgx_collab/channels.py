@@ -1,4 +1,4 @@
-"""What a held canvas listens to: edits, sync requests and awareness from the gateways."""
+"""The channels of a held canvas: edits, sync requests and awareness from the gateways."""
 
 import functools
 import time
@@ -33,81 +33,88 @@ from svgx_yjs.lib0 import Malformed
 log = structlog.get_logger(__name__)
 
 MAX_UNSAVED = 64 * 1024 * 1024
-"""Bytes of uncommitted edits a replica keeps while state does not commit; past it edits are refused for now."""
+"""Bytes of uncommitted edits that a replica keeps. Beyond it, edits are refused until state commits again."""
 
 EDITS = Counter("svgx_engine_collab_edits", "Edits applied.")
-REJECTED = Counter("svgx_engine_collab_rejected_edits", "Edits that were no Yjs update.")
+REJECTED = Counter("svgx_engine_collab_rejected_edits", "Edits that are not a valid Yjs update.")
 
-Serve = Callable[[HeldCanvas, Msg], Awaitable[None]]
-Broken = Callable[[HeldCanvas, Fault], Awaitable[None]]
+Handler = Callable[[HeldCanvas, Msg], Awaitable[None]]
+OnFault = Callable[[HeldCanvas, Fault], Awaitable[None]]
 
 
 class Channels:
-    """Serves the channels of held canvases.
+    """The handlers of the messages that gateways send to held canvases.
 
-    `changed` is told of a canvas with unsaved edits, `broken` of a room that cannot be used any more, and why.
+    `on_unsaved` is called with the id of a canvas that has unsaved edits. `on_fault` is awaited when a room failed and
+    must not be used any more. `unsaved_bytes` returns the bytes of uncommitted edits of the whole replica.
     """
 
     def __init__(
         self,
         bus: Bus,
         *,
-        changed: Callable[[str], None],
-        broken: Broken,
+        on_unsaved: Callable[[str], None],
+        on_fault: OnFault,
         unsaved_bytes: Callable[[], int],
     ) -> None:
         self._bus = bus
-        self._changed = changed
-        self._broken = broken
+        self._on_unsaved = on_unsaved
+        self._on_fault = on_fault
         self._unsaved_bytes = unsaved_bytes
 
     async def subscribe(self, held: HeldCanvas) -> None:
-        """Listen. NATS hands over one message at a time, so a canvas's edits are applied in the order they came."""
-        channels: tuple[tuple[CanvasChannel, Serve], ...] = (
+        """Subscribe to the canvas's channels.
+
+        NATS delivers the messages of a subscription one at a time, so edits are applied in the order of their arrival.
+        """
+        channels: tuple[tuple[CanvasChannel, Handler], ...] = (
             ("edit", self._edit),
             ("sync", self._sync),
             ("awareness", self._awareness),
         )
-        for channel, serve in channels:
+        for channel, handler in channels:
             subject = subjects.canvas(held.room.canvas_id, channel)
-            callback = functools.partial(self._guarded, serve, held)
+            callback = functools.partial(self._handle, handler, held)
             held.subscriptions.append(await self._bus.connection.subscribe(subject, cb=callback))
 
-    async def _guarded(self, serve: Serve, held: HeldCanvas, message: Msg) -> None:
+    async def _handle(self, handler: Handler, held: HeldCanvas, message: Msg) -> None:
+        """Run a handler, and answer the request with an error when the handler fails."""
         held.touch()
         try:
-            await serve(held, message)
+            await handler(held, message)
         except Malformed:
             await self._bus.refuse(message.reply, BadRequest("the message cannot be decoded"))
         except SvgxError as error:
             await self._bus.refuse(message.reply, error)
         except Fault as fault:
-            await self._broken(held, fault)
-            await self._bus.refuse(message.reply, Unavailable("the canvas is being opened anew"))
+            await self._on_fault(held, fault)
+            await self._bus.refuse(message.reply, Unavailable("the canvas is being reopened"))
         except Exception:
-            log.exception("a channel failed", subject=message.subject)
+            log.exception("a channel's handler failed", subject=message.subject)
             await self._bus.refuse(message.reply, Internal())
 
     async def _edit(self, held: HeldCanvas, message: Msg) -> None:
+        """Apply a batch of edits. The answer is sent once the edits are committed."""
         if self._unsaved_bytes() > MAX_UNSAVED:
-            raise Overloaded("too much is waiting to be saved", retry_after=1.0, limit=MAX_UNSAVED)
+            raise Overloaded("too many edits wait to be saved", retry_after=1.0, limit=MAX_UNSAVED)
         edits = decode_edits(await self._bus.body(message))
-        if held.gone:
-            raise Unavailable("this canvas is not held here any more")
+        if held.is_released:
+            raise Unavailable("this replica does not hold the canvas any more")
         receipt = held.room.receive(edits)
         EDITS.inc(len(edits))
         REJECTED.inc(len(receipt.rejected))
-        held.wake.set()
-        if held.room.saved(receipt):
+        held.mark_changed()
+        if held.room.is_saved(receipt):
             saved = Saved(held.room.revision, receipt.rejected)
             await self._bus.respond(message.reply, encode_saved(saved))
         else:
-            held.waiting.append((receipt, message.reply))
-            self._changed(held.room.canvas_id)
+            held.add_waiting(receipt, message.reply)
+            self._on_unsaved(held.room.canvas_id)
 
     async def _sync(self, held: HeldCanvas, message: Msg) -> None:
+        """Answer with the content that the sender's state vector lacks, and with the awareness states."""
         state_vector = decode_sync_request(await self._bus.body(message))
-        awareness = held.participants.everyone()
+        awareness = held.participants.present_states()
         reply = (
             held.room.checkpoint(awareness)
             if state_vector is None
@@ -116,6 +123,7 @@ class Channels:
         await self._bus.respond(message.reply, encode_sync_reply(reply))
 
     async def _awareness(self, held: HeldCanvas, message: Msg) -> None:
+        """Take a client's awareness state."""
         author, state = decode_authored_state(await self._bus.body(message))
         held.participants.receive(author, state, time.monotonic())
-        held.wake.set()
+        held.mark_changed()

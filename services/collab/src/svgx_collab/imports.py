@@ -1,4 +1,4 @@
-"""Importing an SVG file: read in a worker that can be killed, applied as one edit through the canvas's holder."""
+"""Import of SVG files: a worker that can be killed reads the file, and the canvas's holder applies it as one edit."""
 
 from svgx_canvas import SvgRefused
 from svgx_common.contract.collab import Dropped, Imported, ImportSvgRequest
@@ -17,18 +17,25 @@ from svgx_workers.pool import WorkerDied, Workers, WorkersBusy, WorkerTimeout
 from svgx_yjs.structure import EMPTY_STATE_VECTOR
 
 PATIENCE = 45.0
-"""Seconds to wait for the holder, within the operation's own limit."""
+"""Seconds to keep asking for the holder. They fit into the time limit of the operation."""
+
+ATTEMPT = 20.0
+"""Seconds to wait for one answer of the holder."""
 
 
 class Imports:
-    """Any replica may import into any canvas: what changes goes to the holder like every other edit."""
+    """The imports of one replica. Any replica may import into any canvas, because the holder applies the edit."""
 
     def __init__(self, bus: Bus, workers: Workers) -> None:
         self._bus = bus
         self._workers = workers
 
     async def import_svg(self, request: ImportSvgRequest, call: Call) -> Imported:
-        """Replace the content with the file's, once the file has passed the limits and the policy."""
+        """Replace the canvas's content with that of an SVG file that passes the limits and the policy.
+
+        Raises `Invalid` for a refused file, `TooLarge` for a file that needs too much time or memory, `Overloaded`
+        while too many imports wait, and the errors of `ask_holder`.
+        """
         canvas_id = request.canvas_id
         current = decode_sync_reply(
             await ask_holder(
@@ -37,23 +44,28 @@ class Imports:
                 "sync",
                 encode_sync_request(EMPTY_STATE_VECTOR),
                 patience=PATIENCE,
-                attempt=20.0,
+                attempt=ATTEMPT,
             )
         )
         try:
             imported = await self._workers.import_svg(request.content, current.update)
         except SvgRefused as refused:
-            raise _invalid(refused) from None
+            raise Invalid(refused.detail, field=refused.field, limit=refused.limit) from None
         except WorkersBusy:
             raise Overloaded("too many imports are waiting", retry_after=5.0) from None
         except (WorkerTimeout, WorkerDied):
             raise TooLarge(
-                "the file takes more time or memory to read than an import may", field="body"
+                "the file takes more time or memory to read than an import may use", field="body"
             ) from None
         edit = Edit(call.signed_in().user_id, imported.update)
         saved = decode_saved(
             await ask_holder(
-                self._bus, canvas_id, "edit", encode_edits([edit]), patience=PATIENCE, attempt=20.0
+                self._bus,
+                canvas_id,
+                "edit",
+                encode_edits([edit]),
+                patience=PATIENCE,
+                attempt=ATTEMPT,
             )
         )
         if saved.rejected:
@@ -66,7 +78,3 @@ class Imports:
                 for item in imported.dropped
             ],
         )
-
-
-def _invalid(refused: SvgRefused) -> Invalid:
-    return Invalid(refused.detail, field=refused.field, limit=refused.limit)

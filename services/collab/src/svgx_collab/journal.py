@@ -1,4 +1,4 @@
-"""Group commit: what all rooms of this replica have not saved goes to state in one request, again and again."""
+"""Group commit: the unsaved edits of all rooms of this replica go to state in one request after the other."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -6,7 +6,6 @@ from collections.abc import Awaitable, Callable
 import structlog
 from prometheus_client import Counter, Gauge, Histogram
 
-from svgx_common.background import repeat
 from svgx_common.contract.errors import SvgxError
 from svgx_common.contract.state import JOURNAL_APPEND, AppendRequest
 from svgx_common.messaging.bus import Bus
@@ -15,17 +14,17 @@ from svgx_common.messaging.wire import Committed, Entry, decode_committed, encod
 log = structlog.get_logger(__name__)
 
 GROUP_BYTES = 4 * 1024 * 1024
-"""A group is closed when it reaches this size, so that one large import does not hold up everybody's commit."""
+"""Bytes of updates in one request. Beyond it a new group begins, so that a large import delays no other canvas."""
 
 ATTEMPT = 3.0
-"""Seconds to wait for one commit, plus one for each MiB, before it is asked for again: state may have died with it."""
+"""Seconds to wait for one commit, plus one for each MiB. Then the request is repeated, as state may have crashed."""
 
 BACK_OFF = (0.05, 0.1, 0.2, 0.5, 1.0)
-"""Seconds to wait after the first, second, … failure; the last one repeats."""
+"""Seconds to wait after the first, second, … failure. The last value applies to all later failures."""
 
 COMMIT_SECONDS = Histogram(
     "svgx_engine_collab_commit_seconds",
-    "Time from asking state to commit a group of entries until it has.",
+    "Seconds from the request that asks state to commit a group of entries until its answer.",
     buckets=(0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30),
 )
 ENTRIES = Counter("svgx_engine_collab_entries", "Journal entries committed.")
@@ -39,46 +38,50 @@ Deliver = Callable[[Entry, Committed], Awaitable[None]]
 
 
 class Committer:
-    """Asks `collect` for entries, commits them, and tells `deliver` about each. One group is in flight at a time."""
+    """The commits of one replica.
+
+    `collect` returns the entries to commit. `deliver` is awaited with each entry and its result. One group is in flight
+    at a time.
+    """
 
     def __init__(self, bus: Bus, collect: Collect, deliver: Deliver) -> None:
         self._bus = bus
         self._collect = collect
         self._deliver = deliver
-        self._dirty = asyncio.Event()
+        self._requested = asyncio.Event()
 
-    def notify(self) -> None:
-        """There is something to save."""
-        self._dirty.set()
+    def request_commit(self) -> None:
+        """Wake `commit_collected`: there are entries to collect."""
+        self._requested.set()
 
-    async def run(self) -> None:
-        """Commit until cancelled."""
-        await repeat("commit", self._commit_all)
-
-    async def _commit_all(self) -> None:
-        await self._dirty.wait()
-        self._dirty.clear()
+    async def commit_collected(self) -> None:
+        """Wait for a request to commit, then collect the entries, commit them and deliver the results."""
+        await self._requested.wait()
+        self._requested.clear()
         for group in _groups(self._collect()):
             for entry, result in zip(group, await self._commit(group), strict=True):
                 try:
                     await self._deliver(entry, result)
                 except Exception:
-                    log.exception("a commit could not be reported", canvas_id=entry.canvas_id)
+                    log.exception(
+                        "the result of a commit could not be delivered", canvas_id=entry.canvas_id
+                    )
 
     async def _commit(self, group: list[Entry]) -> list[Committed]:
+        """Commit one group. A failed request is repeated until it succeeds, because repeated entries change nothing."""
         request = AppendRequest(content=encode_entries(group))
-        patience = ATTEMPT + len(request.content) / (1024 * 1024)
+        timeout = ATTEMPT + len(request.content) / (1024 * 1024)
         failures = 0
         while True:
             try:
                 with COMMIT_SECONDS.time():
-                    reply = await self._bus.ask(JOURNAL_APPEND, request, timeout=patience)
+                    reply = await self._bus.ask(JOURNAL_APPEND, request, timeout=timeout)
             except SvgxError as error:
                 FAILURES.inc()
                 pause = BACK_OFF[min(failures, len(BACK_OFF) - 1)]
                 failures += 1
                 log.warning(
-                    "a commit failed; repeating it",
+                    "a commit failed and is repeated",
                     code=error.code,
                     entries=len(group),
                     failures=failures,
@@ -90,6 +93,7 @@ class Committer:
 
 
 def _groups(entries: list[Entry]) -> list[list[Entry]]:
+    """Split entries into groups of at most `GROUP_BYTES`, small entries first. A larger entry is a group of its own."""
     groups: list[list[Entry]] = []
     size = GROUP_BYTES
     for entry in sorted(entries, key=lambda entry: len(entry.update)):

@@ -1,8 +1,9 @@
-"""One canvas in memory: bytes in; broadcasts, journal entries and answers out. No I/O and no await.
+"""The canvas in memory: edits in; broadcasts, journal entries and answers out. No I/O and no await.
 
-What has arrived is kept in three steps. `fresh` holds what receivers have not been sent yet. `unsaved` holds what no
-journal entry carries yet. The entry in flight stays until state has committed it, and is resent as it was. A receipt
-says how many edits had been kept by then: they are saved when so many are committed.
+Edits take two ways out. To the clients: `_unsent` holds the updates that were not broadcast yet. To the journal:
+`_unsaved` holds the edits that are in no journal entry yet; they become the entry in flight, which stays, and is resent
+unchanged, until state has committed it. A receipt names the number of edits that must be committed before its batch is
+saved.
 """
 
 from collections import deque
@@ -15,23 +16,26 @@ from svgx_yjs.lib0 import Malformed
 from svgx_yjs.structure import EMPTY_UPDATE
 
 MERGE_BYTES = 1024 * 1024
-"""What is merged into one message or entry, at most; a larger edit goes alone. Merging reads all of it."""
+"""Bytes merged into one broadcast or journal entry. A larger edit is not merged, because merging reads all of it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """`position` counts the edits kept so far, by which this batch is saved; `rejected` are indexes of bad edits."""
+    """A batch of edits that was applied. The batch is saved when the room's first `position` edits are committed.
+
+    `rejected` has the indexes of the batch's malformed edits.
+    """
 
     position: int
     rejected: tuple[int, ...]
 
 
 class Room:
-    """The document of one canvas, and what still has to be broadcast and saved.
+    """The document of one canvas, with the edits that are not broadcast or not saved yet.
 
-    `epoch` names this holding of the canvas and is the writer of its journal entries. A
-    `Fault` ends the room: it must be opened anew from the journal. Edits whose digests are
-    in `faulty`, as faults name them, are rejected, and left out where they wait.
+    `epoch` names this holding of the canvas, and is the writer of its journal entries. After a `Fault` the room must
+    not be used any more; a new room has to be made from the journal. `faulty` has the digests of edits that caused a
+    `Fault`: such edits are rejected, and those of the journal are left out.
     """
 
     def __init__(
@@ -44,13 +48,13 @@ class Room:
         self.unsaved_bytes = 0
         self._document = SharedDocument.load(content.updates, faulty=faulty)
         self._merger = _Merger()
-        self._fresh: deque[bytes] = deque()
+        self._unsent: deque[bytes] = deque()
         self._unsaved: deque[Edit] = deque()
-        self._kept = 0
+        self._edits_taken = 0
+        self._edits_committed = 0
+        self._entries_made = 0
         self._in_flight: Entry | None = None
-        self._in_flight_edits = 0
-        self._entries = 0
-        self._committed = 0
+        self._edits_in_flight = 0
 
     @property
     def left_out(self) -> int:
@@ -58,64 +62,68 @@ class Room:
         return self._document.left_out
 
     def receive(self, edits: list[Edit]) -> Receipt:
-        """Apply a batch. An edit that was applied before changes nothing, so resending is safe. Raises `Fault`."""
+        """Apply a batch. Resending is safe, because an edit that was applied before changes nothing. Raises `Fault`."""
         rejected = [index for index, edit in enumerate(edits) if not self._apply(edit)]
-        return Receipt(self._kept, tuple(rejected))
+        return Receipt(self._edits_taken, tuple(rejected))
 
     def absorb(self, content: Content) -> None:
-        """Take in what another writer committed, and broadcast it; it needs no saving. Raises `Fault`."""
+        """Apply the commits of another writer. They are broadcast, but not saved again. Raises `Fault`."""
         for update in content.updates:
-            self._fresh += self._document.absorb(update)
+            self._unsent += self._document.absorb(update)
         self.revision = max(self.revision, content.revision)
 
     def take_broadcasts(self) -> Iterator[Broadcast]:
-        """Everything new since the last time, merged: as a rule one."""
-        while self._fresh:
-            update, count = self._merger.first(self._fresh)
+        """Yield all updates that were not broadcast yet, merged. There is usually one broadcast."""
+        while self._unsent:
+            update, count = self._merger.merge_first(self._unsent)
             for _ in range(count):
-                self._fresh.popleft()
+                self._unsent.popleft()
             self.broadcast_sequence += 1
             yield Broadcast(self.epoch, self.broadcast_sequence, update)
 
     def take_entry(self) -> Entry | None:
-        """What is unsaved, merged into the next journal entry, or None while one is in flight."""
+        """Merge unsaved edits into the next journal entry. Return None while one is in flight or all is saved."""
         if self._in_flight is not None or not self._unsaved:
             return None
-        update, count = self._merger.first(edit.update for edit in self._unsaved)
+        update, count = self._merger.merge_first(edit.update for edit in self._unsaved)
         authors = {self._unsaved.popleft().author for _ in range(count)}
-        self._entries += 1
+        self._entries_made += 1
         self._in_flight = Entry(
-            self.canvas_id, self.epoch, self._entries, tuple(sorted(authors)), update
+            self.canvas_id, self.epoch, self._entries_made, tuple(sorted(authors)), update
         )
-        self._in_flight_edits = count
+        self._edits_in_flight = count
         return self._in_flight
 
-    def committed(self, revision: int) -> bool:
-        """The entry in flight is committed at `revision`. False: another writer committed before it; `absorb` that."""
+    def mark_committed(self, revision: int) -> bool:
+        """Note that the entry in flight was committed at `revision`.
+
+        Return False when another writer has committed since the room's revision. The caller must then load those
+        commits and `absorb` them.
+        """
         assert self._in_flight is not None
-        self._committed += self._in_flight_edits
+        self._edits_committed += self._edits_in_flight
         self._in_flight = None
         self.unsaved_bytes = sum(len(edit.update) for edit in self._unsaved)
-        alone = revision <= self.revision + 1
-        if alone:
+        follows = revision <= self.revision + 1
+        if follows:
             self.revision = max(self.revision, revision)
-        return alone
+        return follows
 
-    def saved(self, receipt: Receipt) -> bool:
-        """Whether everything of the batch is committed."""
-        return self._committed >= receipt.position
+    def is_saved(self, receipt: Receipt) -> bool:
+        """Return whether all edits of the batch are committed."""
+        return self._edits_committed >= receipt.position
 
     @property
-    def dirty(self) -> bool:
-        """Whether anything is not committed yet."""
+    def has_unsaved_edits(self) -> bool:
+        """True while any edit is not committed yet."""
         return self._in_flight is not None or bool(self._unsaved)
 
     def sync(self, state_vector: bytes, awareness: bytes) -> SyncReply:
-        """All that a peer with `state_vector` lacks. Raises `svgx_yjs.lib0.Malformed` and `Fault`."""
+        """Return the content that a peer with `state_vector` lacks. Raises `svgx_yjs.lib0.Malformed` and `Fault`."""
         return self._reply(self._document.missing(state_vector), awareness)
 
     def checkpoint(self, awareness: bytes) -> SyncReply:
-        """The state vector without content, for peers that have everything."""
+        """Return the state vector without content, for a peer that has all content."""
         return self._reply(b"", awareness)
 
     def _reply(self, update: bytes, awareness: bytes) -> SyncReply:
@@ -123,45 +131,47 @@ class Room:
         return SyncReply(self.epoch, self.broadcast_sequence, vector, update, awareness)
 
     def _apply(self, edit: Edit) -> bool:
+        """Apply one edit. Return False when it is malformed."""
         if edit.update == EMPTY_UPDATE:
             return True
         try:
             outcome = self._document.integrate(edit.update)
         except Malformed:
             return False
-        self._fresh += outcome.changes
-        # Not the changes: what waits for another edit is in none.
+        self._unsent += outcome.changes
+        # `new` is saved and not `changes`, because an edit that waits for another edit changes nothing yet.
         for update in outcome.new:
             self._unsaved.append(Edit(edit.author, update))
-            self._kept += 1
+            self._edits_taken += 1
             self.unsaved_bytes += len(update)
         return True
 
 
 class _Merger:
-    """Merges what comes first: as much as belongs into one message.
+    """The merging of queued updates into messages of at most `MERGE_BYTES`.
 
-    What contradicts itself cannot be merged. Then less is tried, and afterwards more again: each call costs little
-    more than reading what it returns.
+    Updates that contradict each other cannot be merged. Then half as many are tried, until merging succeeds, and the
+    next calls may merge twice as much as the call before. So a call costs little more than reading its result.
     """
 
     def __init__(self) -> None:
-        self._bytes = MERGE_BYTES
+        self._limit = MERGE_BYTES
 
-    def first(self, updates: Iterable[bytes]) -> tuple[bytes, int]:
-        """As many of the first as can be merged, merged, and how many those are."""
-        first = [*self._first(updates)]
-        limit = min(MERGE_BYTES, self._bytes * 2)
+    def merge_first(self, updates: Iterable[bytes]) -> tuple[bytes, int]:
+        """Merge as many of the first updates as possible. Return the merged update, and how many it has."""
+        first = [*self._within_limit(updates)]
+        next_limit = min(MERGE_BYTES, self._limit * 2)
         while (merged := merge(first)) is None:
             first = first[: len(first) // 2]
-            limit = sum(map(len, first))
-        self._bytes = limit
+            next_limit = sum(map(len, first))
+        self._limit = next_limit
         return merged, len(first)
 
-    def _first(self, updates: Iterable[bytes]) -> Iterator[bytes]:
+    def _within_limit(self, updates: Iterable[bytes]) -> Iterator[bytes]:
+        """Yield the first updates up to the limit, and at least one."""
         size = 0
         for update in updates:
             size += len(update)
-            if size > self._bytes and size > len(update):
+            if size > self._limit and size > len(update):
                 return
             yield update

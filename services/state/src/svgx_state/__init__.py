@@ -1,1 +1,1 @@
-"""Canvases, members, journal and snapshots in PostgreSQL."""
+"""Canvases, members, the journal and snapshots in PostgreSQL."""

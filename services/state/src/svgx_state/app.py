@@ -1,18 +1,18 @@
-"""The composition root: everything the service consists of is put together here."""
+"""The composition root: all parts of the state service are built here."""
 
-import asyncio
-import contextlib
+import functools
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from svgx_common import postgres
+from svgx_common.background import BackgroundTasks
 from svgx_common.runtime import Runtime, Service
 from svgx_state.canvases import Canvases
 from svgx_state.exports import Exports
 from svgx_state.handlers import Handlers
 from svgx_state.journal import Journal
 from svgx_state.members import Members
-from svgx_state.partitions import add_partitions, keep_adding
+from svgx_state.partitions import add_partitions, add_partitions_later
 from svgx_state.ratelimits import StoredRateLimits
 from svgx_state.settings import StateSettings
 from svgx_state.snapshots import Compactor
@@ -21,7 +21,7 @@ from svgx_workers.pool import Workers
 
 @asynccontextmanager
 async def build(runtime: Runtime[StateSettings]) -> AsyncIterator[Service]:
-    """The service, connected to its database and with handlers for all its operations."""
+    """Build the service, connect it to its database, and answer all its operations until the block ends."""
     settings = runtime.settings
     async with (
         postgres.connect(
@@ -40,11 +40,11 @@ async def build(runtime: Runtime[StateSettings]) -> AsyncIterator[Service]:
         compactor = Compactor(
             database,
             workers,
-            entries=settings.compact_after_entries,
-            size=settings.compact_after_bytes,
+            max_tail_entries=settings.compact_after_entries,
+            max_tail_bytes=settings.compact_after_bytes,
             concurrency=settings.compact_concurrency,
         )
-        journal = Journal(database, compactor.appended)
+        journal = Journal(database, compactor.note_tail)
         handlers = Handlers(
             runtime.bus, Canvases(database), Members(database), journal, Exports(journal, workers)
         )
@@ -53,11 +53,13 @@ async def build(runtime: Runtime[StateSettings]) -> AsyncIterator[Service]:
         runtime.health.require("postgresql", database.check)
         runtime.health.describe("database_pool", database.usage)
         runtime.health.describe("compaction", lambda: {"backlog": compactor.backlog})
-        partitions = asyncio.create_task(keep_adding(database, settings.journal_days_ahead))
+        background = BackgroundTasks()
+        background.repeat(
+            "partitions",
+            functools.partial(add_partitions_later, database, settings.journal_days_ahead),
+        )
         try:
             yield Service(drain=compactor.close)
         finally:
-            partitions.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await partitions
+            await background.stop()
             await compactor.close()

@@ -1,4 +1,4 @@
-"""Canvases: create, find, rename, delete. What is on them is the journal's."""
+"""Canvases: create, find, rename, delete. Their content is in the journal."""
 
 import uuid
 
@@ -6,19 +6,19 @@ from svgx_common.contract.errors import Forbidden, NotFound
 from svgx_common.contract.policy import CanvasRole, Role
 from svgx_common.contract.state import Canvas, CanvasPage
 from svgx_common.messaging.caller import Caller
-from svgx_common.pages import Cursor
+from svgx_common.pages import Cursor, page_of
 from svgx_common.postgres import Database, Row
 from svgx_state.permissions import effective_role
 
 
 class Canvases:
-    """The `canvas` table. Deleted canvases do not exist here."""
+    """The table `canvas`. Its methods treat deleted canvases as unknown."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     async def create(self, caller: Caller, name: str) -> Canvas:
-        """A new, empty canvas that the caller owns."""
+        """Create an empty canvas that the caller owns."""
         row = await self._database.row("create_canvas", str(uuid.uuid4()), name, caller.user_id)
         assert row is not None
         role = effective_role(caller.role, CanvasRole.OWNER)
@@ -26,7 +26,7 @@ class Canvases:
         return _canvas(row, role)
 
     async def get(self, caller: Caller, canvas_id: str) -> Canvas:
-        """The canvas as the caller sees it. Raises `NotFound`, or `Forbidden` without a role on it."""
+        """Return the canvas with the caller's role. Raises `NotFound`, or `Forbidden` without a role on the canvas."""
         row = await self._database.row("canvas_for", canvas_id, caller.user_id)
         if row is None:
             raise no_such_canvas()
@@ -36,40 +36,45 @@ class Canvases:
         return _canvas(row, role)
 
     async def rename(self, caller: Caller, canvas_id: str, name: str) -> Canvas:
-        """Rename and return it. Raises `NotFound`."""
+        """Rename the canvas, and return it. Raises `NotFound`."""
         if await self._database.row("rename_canvas", canvas_id, name) is None:
             raise no_such_canvas()
         return await self.get(caller, canvas_id)
 
     async def delete(self, canvas_id: str) -> None:
-        """Mark it as deleted. Raises `NotFound`."""
+        """Mark the canvas as deleted. Raises `NotFound`."""
         if await self._database.row("delete_canvas", canvas_id) is None:
             raise no_such_canvas()
 
     async def page(
         self, caller: Caller, name: str | None, limit: int, cursor: str | None
     ) -> CanvasPage:
-        """Canvases the caller may see, newest first: at most `limit` of those whose name contains `name`."""
+        """Return at most `limit` of the canvases that the caller may see, newest first.
+
+        With `name`, return only canvases that contain it in their name, in upper or lower case. `cursor` is the `next`
+        of the page before. Raises `Invalid` for any other cursor.
+        """
         after = None if cursor is None else Cursor.decode(cursor)
         rows = await self._database.rows(
             "all_canvases" if caller.role is Role.ADMIN else "canvases_of_user",
             caller.user_id,
             name,
-            limit + 1,  # one more tells whether there is a next page
+            limit + 1,
             after and after.at,
             after and after.id,
         )
-        items = [
-            _canvas(row, role) for row in rows[:limit] if (role := _role(row, caller)) is not None
-        ]
-        last = rows[limit - 1] if len(rows) > limit else None
-        following = None if last is None else Cursor(last["created_at"], last["id"]).encode()
+        page, following = page_of(rows, limit, _position)
+        items = [_canvas(row, role) for row in page if (role := _role(row, caller)) is not None]
         return CanvasPage(items=items, next=following)
 
 
 def no_such_canvas() -> NotFound:
-    """The error for an id that is unknown or deleted."""
+    """Return the error for the id of an unknown or deleted canvas."""
     return NotFound("there is no such canvas")
+
+
+def _position(row: Row) -> Cursor:
+    return Cursor(row["created_at"], row["id"])
 
 
 def _role(row: Row, caller: Caller) -> CanvasRole | None:

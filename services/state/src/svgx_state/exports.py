@@ -16,7 +16,8 @@ from svgx_workers.pool import WorkerError, Workers, WorkersBusy, WorkerTimeout
 
 log = structlog.get_logger(__name__)
 
-_ASKED_FOR = ("width", "height", "scale")
+_REQUEST_FIELDS = ("width", "height", "scale")
+"""Fields of the request that can be over a limit."""
 _MEDIA_TYPES = {
     ExportFormat.SVG: "image/svg+xml",
     ExportFormat.PNG: "image/png",
@@ -32,20 +33,20 @@ _EXTENSIONS = {
 
 
 class Exports:
-    """Reads the journal and leaves the work to worker processes, which can be killed."""
+    """The exports of one replica. The content comes from the journal, and worker processes convert it."""
 
     def __init__(self, journal: Journal, workers: Workers) -> None:
         self._journal = journal
         self._workers = workers
 
     async def export(self, request: ExportRequest, name: str) -> Blob:
-        """The canvas, called `name`, in the format asked for.
+        """Return the canvas with this `name` in the requested format.
 
-        Raises `NotFound`; `Invalid` or `TooLarge` when the content or the picture is over a limit; `Unavailable` and
-        `Overloaded`.
+        Raises `NotFound`, `Invalid` or `TooLarge` when the content or the picture is over a limit, `Unavailable` when a
+        worker died, and `Overloaded` while too many exports wait.
         """
         content = await self._journal.load(request.canvas_id)
-        with _contract_errors(request.canvas_id):
+        with _worker_errors(request.canvas_id):
             state = await self._workers.state(content.updates)
             exported = await self._convert(state, request)
         name = filename(name, _EXTENSIONS[request.format])
@@ -67,19 +68,19 @@ class Exports:
 
 
 def filename(name: str, extension: str) -> str:
-    """A file name that every system and header takes, as near to `name` as ASCII letters and digits come."""
+    """Return a file name like `name` that all systems and headers accept: ASCII letters, digits and hyphens only."""
     ascii_name = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode()
     stem = re.sub(r"[^A-Za-z0-9]+", "-", ascii_name).strip("-")[:80].strip("-")
     return f"{stem or 'canvas'}.{extension}"
 
 
 @contextmanager
-def _contract_errors(canvas_id: str) -> Iterator[None]:
-    """Let a worker's errors travel. What a worker does not survive is refused, not repeated."""
+def _worker_errors(canvas_id: str) -> Iterator[None]:
+    """Raise the contract's errors for those of the workers. A job that killed its worker is not repeated."""
     try:
         yield
     except SvgRefused as refusal:
-        raise contract_error(refusal) from None
+        raise refusal_error(refusal) from None
     except WorkersBusy:
         raise Overloaded("too many exports are waiting", retry_after=1.0) from None
     except WorkerTimeout:
@@ -90,13 +91,16 @@ def _contract_errors(canvas_id: str) -> Iterator[None]:
     except WorkerError as error:
         log.warning("an export ended its worker", canvas_id=canvas_id, error=str(error))
         raise Unavailable(
-            "the export could not be finished, as a rule for want of memory; "
+            "the export could not be finished, usually because memory ran out; "
             "a smaller picture or simpler content may help"
         ) from None
 
 
-def contract_error(refusal: SvgRefused) -> SvgxError:
-    """What the canvas library refuses, as callers get it."""
-    over_limit = refusal.code == "too_large" and refusal.field not in _ASKED_FOR
+def refusal_error(refusal: SvgRefused) -> SvgxError:
+    """Return the contract's error for a refusal of the canvas library.
+
+    Content over a limit is `TooLarge`. All other refusals are `Invalid`, also a requested size over its limit.
+    """
+    over_limit = refusal.code == "too_large" and refusal.field not in _REQUEST_FIELDS
     kind = TooLarge if over_limit else Invalid
     return kind(refusal.detail, field=refusal.field, limit=refusal.limit)

@@ -1,4 +1,4 @@
-"""The service's operations. Roles on canvases are checked by the gateway before a request comes here."""
+"""The handlers of the service's operations. The gateway has checked the caller's role on the canvas before."""
 
 from svgx_common.contract import state, subjects
 from svgx_common.contract.errors import BadRequest
@@ -14,7 +14,7 @@ from svgx_yjs.lib0 import Malformed
 
 
 class Handlers:
-    """One method an operation."""
+    """The handlers of all operations on canvases, one method for each operation."""
 
     def __init__(
         self, bus: Bus, canvases: Canvases, members: Members, journal: Journal, exports: Exports
@@ -26,7 +26,7 @@ class Handlers:
         self._exports = exports
 
     def register(self, responder: Responder) -> None:
-        """Answer every operation of the state service."""
+        """Answer all operations on canvases."""
         responder.answer(state.CREATE_CANVAS, self.create_canvas)
         responder.answer(state.LIST_CANVASES, self.list_canvases)
         responder.answer(state.GET_CANVAS, self.get_canvas)
@@ -93,5 +93,5 @@ class Handlers:
         return Blob(encode_content(await self._journal.load(request.canvas_id, request.after)))
 
     async def _access_changed(self, canvas_id: str) -> None:
-        """Tell those with open connections to look again, after the change is committed."""
+        """Make the gateways check open connections again. Call this after the change is committed."""
         await self._bus.publish(subjects.canvas(canvas_id, "access"), b"{}")

@@ -1,4 +1,4 @@
-"""The journal: every update of every canvas, in the order of its revisions."""
+"""The journal: all updates of all canvases, in the order of their revisions."""
 
 import re
 import time
@@ -17,26 +17,27 @@ from svgx_state.canvases import no_such_canvas
 log = structlog.get_logger(__name__)
 
 ATTEMPTS = 5
-"""Times a commit is tried that PostgreSQL gave up in favour of another one."""
+"""Attempts at a commit that PostgreSQL aborts in favour of another one. Then the append fails with `Unavailable`."""
 
 _CANVAS_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
-Appended = Callable[[str, int, int], None]
-"""Told the canvas, the journal entries after its newest snapshot and their bytes."""
+OnAppended = Callable[[str, int, int], None]
+"""Takes a canvas id, and the number and the bytes of the journal entries after the canvas's newest snapshot."""
 
 
 class Journal:
-    """The `journal` table. `appended` is called after a commit, once for each canvas with new entries."""
+    """The table `journal`. `on_appended` is called after a commit, once for each canvas with new entries."""
 
-    def __init__(self, database: Database, appended: Appended) -> None:
+    def __init__(self, database: Database, on_appended: OnAppended) -> None:
         self._database = database
-        self._appended = appended
+        self._on_appended = on_appended
 
     async def append(self, entries: list[Entry]) -> list[Committed]:
-        """Commit all entries in one transaction; the results are in their order.
+        """Commit all entries in one transaction. Return the results in the order of the entries.
 
-        An entry that was committed before gets the revision it got then; one of an unknown canvas gets 0. Raises
-        `Unavailable` when it is not known whether they are committed: send them again.
+        An entry that was committed before gets its first revision again. An entry of an unknown canvas gets revision 0.
+        Raises `BadRequest` for an entry without a writer, and `Unavailable` when the commit may have failed: the caller
+        sends the entries again.
         """
         for entry in entries:
             if not entry.writer or "\x00" in entry.writer:
@@ -48,20 +49,20 @@ class Journal:
         tails: dict[str, tuple[int, int]] = {}
         for entry, row in zip(entries, rows, strict=True):
             if row["repeated"]:
-                metrics.REPEATED.inc()
+                metrics.REPEATED_ENTRIES.inc()
             elif row["revision"] > 0:
                 metrics.ENTRIES.inc()
-                metrics.BYTES.inc(len(entry.update))
+                metrics.UPDATE_BYTES.inc(len(entry.update))
                 tails[entry.canvas_id] = row["tail_entries"], row["tail_bytes"]
-        for canvas_id, (count, size) in tails.items():
-            self._appended(canvas_id, count, size)
+        for canvas_id, (tail_entries, tail_bytes) in tails.items():
+            self._on_appended(canvas_id, tail_entries, tail_bytes)
         return [
             Committed(entry.canvas_id, row["revision"])
             for entry, row in zip(entries, rows, strict=True)
         ]
 
     async def load(self, canvas_id: str, after: int = 0) -> Content:
-        """What was committed after revision `after`, or everything where that cannot be told apart any more.
+        """Return the updates committed after revision `after`, or all content if those cannot be told apart any more.
 
         Raises `NotFound`.
         """
@@ -72,12 +73,12 @@ class Journal:
         rows = await self._database.rows("load_content", canvas_id)
         if not rows or rows[0]["deleted_at"] is not None:
             raise no_such_canvas()
-        return content(canvas_id, rows)
+        return _content(canvas_id, rows)
 
     async def _commit(self, entries: list[Entry]) -> list[Row]:
         authors = [[author.replace("\x00", "") for author in entry.authors] for entry in entries]
         arguments = (
-            # An id no canvas can have must not make PostgreSQL refuse the others' entries.
+            # An impossible canvas id becomes an unknown one, because PostgreSQL may refuse all entries for it.
             [entry.canvas_id if _CANVAS_ID.fullmatch(entry.canvas_id) else "" for entry in entries],
             [entry.writer for entry in entries],
             [entry.sequence for entry in entries],
@@ -87,7 +88,7 @@ class Journal:
         )
         for _ in range(ATTEMPTS):
             try:
-                # A statement of its own is a transaction: one round trip, and the locks end with it.
+                # A single statement is a transaction by itself: it takes one round trip, and its locks end with it.
                 async with self._database.session() as session:
                     return await session.rows("append_entries", *arguments)
             except Unavailable as error:
@@ -95,11 +96,11 @@ class Journal:
                     error.__cause__, asyncpg.DeadlockDetectedError | asyncpg.SerializationError
                 ):
                     raise
-        raise Unavailable("the journal is contended; try again", retry_after=1.0)
+        raise Unavailable("too many commits conflict with each other; try again", retry_after=1.0)
 
 
-def content(canvas_id: str, rows: list[Row]) -> Content:
-    """The rows of the query `load_content`, of a canvas that there is."""
+def _content(canvas_id: str, rows: list[Row]) -> Content:
+    """Return the content in the rows of the query `load_content`. Log and count missing journal entries."""
     newest: int = rows[0]["newest"]
     parts = [row for row in rows if row["revision"] is not None]
     base = parts[0]["revision"] if parts and parts[0]["is_snapshot"] else 0
@@ -112,7 +113,7 @@ def content(canvas_id: str, rows: list[Row]) -> Content:
 
 
 def _tail(rows: list[Row], after: int) -> Content | None:
-    """The rows of the query `load_tail`, or None when they are not all that came after."""
+    """Return the content in the rows of the query `load_tail`, or None when the rows have not all later entries."""
     updates = tuple(row["update"] for row in rows if row["revision"] is not None)
     complete = bool(rows) and rows[0]["newest"] - after == len(updates)
     return Content(rows[0]["newest"], updates) if complete else None

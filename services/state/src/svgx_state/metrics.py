@@ -1,26 +1,28 @@
-"""The figures this service counts, beside those every service has."""
+"""The metric families of the state service. `svgx_common.metrics` has the families of every service."""
 
 from prometheus_client import Counter, Gauge, Histogram
 
 COMMITS = Counter("svgx_engine_journal_commits", "Transactions that added entries to the journal.")
 ENTRIES = Counter("svgx_engine_journal_entries", "Entries committed to the journal.")
-REPEATED = Counter(
+REPEATED_ENTRIES = Counter(
     "svgx_engine_journal_repeated_entries",
     "Entries that were sent again after they were committed.",
 )
-BYTES = Counter("svgx_engine_journal_bytes", "Bytes of updates committed to the journal.")
+UPDATE_BYTES = Counter(
+    "svgx_engine_journal_bytes", "Bytes of the updates committed to the journal."
+)
 COMMIT_SECONDS = Histogram(
     "svgx_engine_journal_commit_seconds",
-    "Time to commit one group of entries, waiting for a connection included.",
+    "Seconds to commit one group of entries, including the wait for a connection.",
     buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2, 5, 15),
 )
 GAPS = Counter("svgx_engine_journal_gaps", "Loads that found journal entries missing.")
 SNAPSHOTS = Counter("svgx_engine_snapshots", "Compactions of a canvas, by outcome.", ["outcome"])
 SNAPSHOT_SECONDS = Histogram(
     "svgx_engine_snapshot_seconds",
-    "Time to compact one canvas.",
+    "Seconds to compact one canvas.",
     buckets=(0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2, 5, 10, 30, 60),
 )
 SNAPSHOT_BACKLOG = Gauge(
-    "svgx_engine_snapshot_backlog", "Canvases waiting for compaction, or in it."
+    "svgx_engine_snapshot_backlog", "Canvases that wait for compaction or are being compacted."
 )

@@ -1,4 +1,4 @@
-"""The journal's daily partitions are made ahead of time. Should one be missing, the append that needs it makes it."""
+"""The journal's daily partitions, which are made ahead of time. An append makes a missing partition itself."""
 
 import asyncio
 
@@ -10,19 +10,18 @@ from svgx_common.postgres import Database
 log = structlog.get_logger(__name__)
 
 PERIOD = 3600.0
-"""Seconds from one look to the next."""
+"""Seconds between two checks for missing partitions."""
 
 
 async def add_partitions(database: Database, days_ahead: int) -> None:
-    """Make the partitions of today and the next `days_ahead` days."""
+    """Make the missing partitions of today and the next `days_ahead` days."""
     await database.run("add_journal_days", days_ahead + 1)
 
 
-async def keep_adding(database: Database, days_ahead: int) -> None:
-    """Make them again and again; never returns."""
-    while True:
-        await asyncio.sleep(PERIOD)
-        try:
-            await add_partitions(database, days_ahead)
-        except Unavailable:
-            log.warning("could not make the journal's next partitions; trying again in an hour")
+async def add_partitions_later(database: Database, days_ahead: int) -> None:
+    """Wait `PERIOD` seconds, then make the missing partitions. This is a step to repeat in the background."""
+    await asyncio.sleep(PERIOD)
+    try:
+        await add_partitions(database, days_ahead)
+    except Unavailable:
+        log.warning("could not make the journal's next partitions; trying again in an hour")

@@ -1,10 +1,13 @@
-"""Who may do what on a canvas: the role a user has everywhere and the one they have on the canvas, made one."""
+"""The role of a user on a canvas, which follows from the user's global role and membership of the canvas."""
 
 from svgx_common.contract.policy import CanvasRole, Role
 
 
 def effective_role(role: Role, member: CanvasRole | None) -> CanvasRole | None:
-    """The role on a canvas of a user with `role`, whose membership of the canvas is `member`; None without access."""
+    """Return the role on a canvas that a user has, or None without access.
+
+    `role` is the user's global role. `member` is the user's role as a member of the canvas, or None.
+    """
     match role:
         case Role.ADMIN:
             return CanvasRole.OWNER

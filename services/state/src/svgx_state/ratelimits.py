@@ -1,4 +1,4 @@
-"""The rate limits that admins have set. Who counts by them are the gateways."""
+"""The rate limits that admins have set. State stores them, and the gateways apply them."""
 
 import json
 
@@ -13,32 +13,34 @@ _NAME = "rate_limits"
 
 
 class StoredRateLimits:
-    """One row of the `configuration` table."""
+    """The row `rate_limits` of the table `configuration`."""
 
     def __init__(self, bus: Bus, database: Database) -> None:
         self._bus = bus
         self._database = database
 
     def register(self, responder: Responder) -> None:
-        """Answer its operations."""
+        """Answer the operations that read and set the rate limits."""
         responder.answer(ratelimits.STORED, self.get)
         responder.answer(ratelimits.STORE, self.set)
 
     async def get(self, _: RateLimitsRequest, __: Call) -> RateLimits:
-        """What was set; version 0 and nothing when nothing was."""
+        """Return the rate limits that were set, or none and version 0 when an admin never set any."""
         row = await self._database.row("configuration", _NAME)
         if row is None:
             return RateLimits()
         return RateLimits.model_validate({**json.loads(row["value"]), "version": row["version"]})
 
     async def set(self, request: SetRateLimitsRequest, call: Call) -> RateLimits:
-        """Keep it, then tell the gateways. Raises `Conflict` when `version` is not the newest."""
+        """Store the rate limits, and announce them to the gateways. Raises `Conflict` for an outdated `version`."""
         value = request.model_dump_json(exclude={"version"})
         row = await self._database.row(
             "set_configuration", _NAME, value, call.signed_in().user_id, request.version
         )
         if row is None:
-            raise Conflict("somebody has changed this since; read it again", field="version")
+            raise Conflict(
+                "the rate limits were changed since this version; read them again", field="version"
+            )
         stored = RateLimits.model_validate({**json.loads(value), "version": row["version"]})
         await self._bus.publish(subjects.RATE_LIMITS_CHANGED, stored.model_dump_json().encode())
         return stored

@@ -1,4 +1,4 @@
-"""What can be set about the state service, by environment variables of the same names."""
+"""The settings of the state service."""
 
 from pydantic import Field
 
@@ -6,19 +6,19 @@ from svgx_common.settings import PostgresSettings, ServiceSettings
 
 
 class StateSettings(PostgresSettings, ServiceSettings):
-    """Defaults suit a laptop and a small pod."""
+    """Environment variables of the same names. The defaults suit a laptop and a small pod."""
 
     worker_count: int = Field(2, ge=1, le=256)
     """Processes that merge, export and render."""
     worker_memory_mb: int = Field(1024, ge=64)
-    """MiB of address space of one of them."""
+    """MiB of address space that one worker may use."""
     worker_timeout_seconds: float = Field(30.0, gt=0, le=600)
-    """Time for one piece of their work; then the process is killed."""
+    """Seconds for one job of a worker. Then its process is killed."""
     compact_after_entries: int = Field(500, ge=1)
-    """Journal entries after a canvas's newest snapshot that make a new one worthwhile."""
+    """Journal entries after a canvas's newest snapshot that make a new snapshot due."""
     compact_after_bytes: int = Field(1024 * 1024, ge=1)
-    """Bytes of them that do."""
+    """Bytes of journal entries after a canvas's newest snapshot that make a new snapshot due."""
     compact_concurrency: int = Field(1, ge=1, le=64)
-    """Canvases compacted at a time; each takes a worker and a connection."""
+    """Canvases compacted at a time. Each takes a worker and a database connection."""
     journal_days_ahead: int = Field(7, ge=1, le=366)
-    """Daily partitions of the journal that are made ahead."""
+    """Days after today for which partitions of the journal are made."""

@@ -1,4 +1,4 @@
-"""Compaction: a canvas with a long journal gets a snapshot, so that loading it stays cheap."""
+"""Compaction: a canvas with a long journal gets a snapshot, so that loading stays cheap."""
 
 import asyncio
 import contextvars
@@ -7,6 +7,7 @@ import time
 import structlog
 
 from svgx_canvas import SvgRefused
+from svgx_common.background import BackgroundTasks
 from svgx_common.contract.errors import Unavailable
 from svgx_common.postgres import Database
 from svgx_state import metrics
@@ -15,47 +16,58 @@ from svgx_workers.pool import WorkerError, Workers
 log = structlog.get_logger(__name__)
 
 PAUSE_AFTER_FAILURE = 60.0
-"""Seconds until a canvas is tried again that could not be compacted."""
+"""Seconds after a failed compaction during which the canvas is not compacted again."""
 
 
 class Compactor:
-    """Writes snapshots in the background: `concurrency` canvases at a time, each by one replica at a time.
+    """The compactions of one replica. They run in the background, at most `concurrency` at a time.
 
-    `entries` or `size` (bytes) in the journal after the newest snapshot make a new one due.
+    A snapshot is due when the journal has `max_tail_entries` entries or `max_tail_bytes` bytes after the newest
+    snapshot. One replica at a time compacts a canvas.
     """
 
     def __init__(
-        self, database: Database, workers: Workers, *, entries: int, size: int, concurrency: int
+        self,
+        database: Database,
+        workers: Workers,
+        *,
+        max_tail_entries: int,
+        max_tail_bytes: int,
+        concurrency: int,
     ) -> None:
         self._database = database
         self._workers = workers
-        self._entries = entries
-        self._size = size
+        self._max_tail_entries = max_tail_entries
+        self._max_tail_bytes = max_tail_bytes
         self._slots = asyncio.Semaphore(concurrency)
-        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._background = BackgroundTasks()
+        self._scheduled: set[str] = set()
         self._paused_until: dict[str, float] = {}
 
     @property
     def backlog(self) -> int:
-        """Canvases waiting for compaction, or in it."""
-        return len(self._tasks)
+        """Canvases that wait for compaction or are being compacted."""
+        return len(self._scheduled)
 
-    def appended(self, canvas_id: str, tail_entries: int, tail_bytes: int) -> None:
-        """Take note of a commit: what the journal has after the newest snapshot now."""
-        due = tail_entries >= self._entries or tail_bytes >= self._size
-        if not due or canvas_id in self._tasks or self._paused(canvas_id):
+    def note_tail(self, canvas_id: str, tail_entries: int, tail_bytes: int) -> None:
+        """Schedule a compaction if it is due. `tail_*` is the size of the journal after the newest snapshot."""
+        due = tail_entries >= self._max_tail_entries or tail_bytes >= self._max_tail_bytes
+        if not due or canvas_id in self._scheduled or self._paused(canvas_id):
             return
-        # A context of its own: the request whose commit made it due is not what it belongs to.
-        task = asyncio.create_task(self._run(canvas_id), context=contextvars.Context())
-        self._tasks[canvas_id] = task
+        # A new context, because a compaction does not belong to the trace of the request that made it due.
+        task = self._background.start(
+            "compaction", self._run(canvas_id), context=contextvars.Context()
+        )
+        self._scheduled.add(canvas_id)
         task.add_done_callback(lambda _: self._done(canvas_id))
         metrics.SNAPSHOT_BACKLOG.set(self.backlog)
 
     async def compact(self, canvas_id: str) -> bool:
-        """Write a snapshot through the newest revision; False when another replica is at it or there is no need.
+        """Write a snapshot of all revisions that are committed now.
 
-        Appends go on meanwhile. What they commit is after the snapshot's revision: reading it saw every earlier one,
-        as revisions become visible in their order.
+        Return False when another replica compacts the canvas, or when the newest snapshot has all revisions. Appends
+        do not wait for a compaction. They get later revisions than the snapshot, because revisions become visible in
+        their order.
         """
         async with self._database.transaction() as session:
             claim = await session.row("claim_compaction", canvas_id)
@@ -74,11 +86,8 @@ class Compactor:
         return True
 
     async def close(self) -> None:
-        """Give up what is running: nothing is lost by it, the next commit starts it again."""
-        tasks = list(self._tasks.values())
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        """Cancel the running compactions. Nothing is lost, because the canvas's next commit schedules them again."""
+        await self._background.stop()
 
     async def _run(self, canvas_id: str) -> None:
         async with self._slots:
@@ -86,24 +95,25 @@ class Compactor:
             try:
                 outcome = "written" if await self.compact(canvas_id) else "skipped"
             except Unavailable as error:
-                # The database's matter, not the canvas's: the next commit starts it again.
-                log.warning("a compaction was broken off", canvas_id=canvas_id, error=error.code)
+                # The database failed, and not the canvas: the next commit may schedule a compaction at once.
+                log.warning("a compaction was interrupted", canvas_id=canvas_id, error=error.code)
                 outcome = "failed"
             except (SvgRefused, WorkerError) as error:
                 log.error("a canvas could not be compacted", canvas_id=canvas_id, error=str(error))
                 outcome = self._pause(canvas_id)
             except Exception:
-                # Whatever it is, the journal has everything: it is worth a line and another try, later.
+                # Nothing is lost, because the journal has all entries. Another try follows after the pause.
                 log.exception("a canvas could not be compacted", canvas_id=canvas_id)
                 outcome = self._pause(canvas_id)
             metrics.SNAPSHOTS.labels(outcome).inc()
             metrics.SNAPSHOT_SECONDS.observe(time.perf_counter() - started)
 
     def _done(self, canvas_id: str) -> None:
-        del self._tasks[canvas_id]
+        self._scheduled.discard(canvas_id)
         metrics.SNAPSHOT_BACKLOG.set(self.backlog)
 
     def _pause(self, canvas_id: str) -> str:
+        """Do not compact the canvas for a while. Return the outcome for the metrics."""
         self._paused_until[canvas_id] = time.monotonic() + PAUSE_AFTER_FAILURE
         return "failed"
 

@@ -1,7 +1,7 @@
--- Named statements of the state service. Times are timestamptz; ids are text.
+-- The named statements of the state service. Times are timestamptz, and ids are text.
 
 -- name: create_canvas
--- The creator becomes its owner.
+-- Create a canvas. The creator becomes its owner.
 WITH created AS (
     INSERT INTO canvas (id, name, created_by) VALUES ($1, $2, $3)
     RETURNING id, name, revision, created_at, updated_at
@@ -11,7 +11,7 @@ WITH created AS (
 SELECT * FROM created
 
 -- name: canvas_for
--- A canvas that is not deleted, with the user's role on it (null without one).
+-- Read a canvas that is not deleted, with the user's role on it (null without a role).
 SELECT c.id, c.name, c.revision, c.created_at, c.updated_at, m.role
 FROM canvas c LEFT JOIN canvas_member m ON m.canvas_id = c.id AND m.user_id = $2
 WHERE c.id = $1 AND c.deleted_at IS NULL
@@ -27,7 +27,7 @@ WHERE id = $1 AND deleted_at IS NULL
 RETURNING id
 
 -- name: canvases_of_user
--- A page of the user's canvases, newest first, after the canvas (created_at $4, id $5).
+-- Read a page of the user's canvases, newest first, starting after the canvas (created_at $4, id $5).
 SELECT c.id, c.name, c.revision, c.created_at, c.updated_at, m.role
 FROM canvas_member m JOIN canvas c ON c.id = m.canvas_id
 WHERE m.user_id = $1 AND c.deleted_at IS NULL
@@ -37,7 +37,7 @@ ORDER BY c.created_at DESC, c.id DESC
 LIMIT $3
 
 -- name: all_canvases
--- The same, of all canvases.
+-- Read a page of all canvases, as canvases_of_user does.
 SELECT c.id, c.name, c.revision, c.created_at, c.updated_at, m.role
 FROM canvas c LEFT JOIN canvas_member m ON m.canvas_id = c.id AND m.user_id = $1
 WHERE c.deleted_at IS NULL
@@ -47,7 +47,7 @@ ORDER BY c.created_at DESC, c.id DESC
 LIMIT $3
 
 -- name: lock_owners
--- Whoever changes owners waits here, and then sees those that are left.
+-- Lock the owners of a canvas. A concurrent change of owners waits here, and then reads the remaining owners.
 SELECT user_id FROM canvas_member
 WHERE canvas_id = $1 AND role = 'owner'
 ORDER BY user_id
@@ -62,17 +62,17 @@ DELETE FROM canvas_member WHERE canvas_id = $1 AND user_id = $2
 RETURNING user_id
 
 -- name: append_entries
--- In the order of the arguments; the function is in migration 0001.
+-- Commit entries, and return one row for each in their order. The function is in migration 0001.
 SELECT revision, repeated, tail_entries, tail_bytes FROM append_entries($1, $2, $3, $4, $5, $6)
 
 -- name: add_journal_days
--- Partitions for $1 days from today on.
+-- Make the missing partitions of $1 days, beginning with today.
 SELECT add_journal_days((now() AT TIME ZONE 'UTC')::date, $1)
 
 -- name: load_tail
--- Journal entries after revision $2, oldest first, when a kept snapshot is at or before it. One row with nulls when
--- there are none. One statement, so it sees one moment. The bounds of `at` are sub-selects, and not joins, because
--- only then the other days' partitions are left alone.
+-- Read the journal entries after revision $2, oldest first, if a kept snapshot has revision $2 or an earlier one. One
+-- row with nulls means no entries. This is a single statement because it must see one state of the tables. The bounds
+-- of `at` are sub-selects and not joins, because only then PostgreSQL skips the partitions of the other days.
 WITH known AS MATERIALIZED (
     SELECT c.revision AS newest, c.updated_at,
         CASE WHEN c.snapshot_revision = 0 THEN c.created_at
@@ -91,8 +91,8 @@ WHERE known.since IS NOT NULL
 ORDER BY j.revision
 
 -- name: load_content
--- The newest snapshot, then the journal after it, oldest first. One row with nulls when there is neither. One
--- statement, and sub-selects, as in load_tail.
+-- Read the newest snapshot, and then the journal entries after it, oldest first. One row with nulls means neither.
+-- This is a single statement with sub-selects for the same reasons as load_tail.
 WITH known AS MATERIALIZED (
     SELECT c.revision AS newest, c.bytes, c.created_at, c.updated_at, c.deleted_at
     FROM canvas c
@@ -117,7 +117,7 @@ FROM known LEFT JOIN part ON true
 ORDER BY part.revision
 
 -- name: claim_compaction
--- Until the transaction ends no other replica compacts the canvas.
+-- Keep other replicas from compacting the canvas until the transaction ends. False when another replica does it.
 SELECT pg_try_advisory_xact_lock(hashtext('svgx.state.compaction'), hashtext($1)) AS claimed
 
 -- name: add_snapshot
@@ -125,7 +125,7 @@ INSERT INTO snapshot (canvas_id, through_revision, through_at, update) VALUES ($
 ON CONFLICT DO NOTHING
 
 -- name: drop_old_snapshots
--- All but the newest two: the one before the newest keeps short the way of those that are a little behind.
+-- Delete all but the newest two snapshots. The older one lets load_tail serve holders that are a little behind.
 DELETE FROM snapshot
 WHERE canvas_id = $1 AND through_revision < (
     SELECT min(kept.through_revision) FROM (
@@ -135,7 +135,7 @@ WHERE canvas_id = $1 AND through_revision < (
 )
 
 -- name: note_snapshot
--- Last in its transaction: appends to the canvas wait from here to the commit.
+-- This is the last statement of its transaction, because appends to the canvas wait for the commit from here on.
 UPDATE canvas SET snapshot_revision = $2, snapshot_bytes = $3
 WHERE id = $1 AND snapshot_revision < $2
 
@@ -143,7 +143,8 @@ WHERE id = $1 AND snapshot_revision < $2
 SELECT version, value::text AS value FROM configuration WHERE name = $1
 
 -- name: set_configuration
--- No row when somebody has changed it since version $4 (null: whatever it is, 0: never set).
+-- Set a value, and return its new version. No row means that the stored version is not $4. With null any version is
+-- replaced; 0 means that the value was never set.
 INSERT INTO configuration (name, version, value, changed_by)
 SELECT $1, 1, $2::text::jsonb, $3 WHERE coalesce($4::bigint, 0) = 0
     OR EXISTS (SELECT FROM configuration WHERE name = $1)

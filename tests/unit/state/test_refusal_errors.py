@@ -1,10 +1,10 @@
-"""What the canvas library refuses, as callers get it."""
+"""The contract's errors for refusals of the canvas library."""
 
 import pytest
 
 from svgx_canvas import SvgRefused
 from svgx_common.contract.errors import Invalid, SvgxError, TooLarge
-from svgx_state.exports import contract_error
+from svgx_state.exports import refusal_error
 
 
 @pytest.mark.parametrize(
@@ -20,8 +20,13 @@ from svgx_state.exports import contract_error
         ("unrenderable", "svg", Invalid),
     ],
 )
-def test_code_field_and_limit(code: str, field: str, kind: type[SvgxError]) -> None:
-    """Proves R-STATE-17."""
-    error = contract_error(SvgRefused(code, field, 10, 11, "why"))
+def test_refusal_becomes_an_error_with_its_field_and_limit(
+    code: str, field: str, kind: type[SvgxError]
+) -> None:
+    """Content over a limit is `TooLarge`; all other refusals are `Invalid`. Detail, field and limit stay.
+
+    Proves R-STATE-17.
+    """
+    error = refusal_error(SvgRefused(code, field, 10, 11, "reason"))
     assert type(error) is kind
-    assert (error.detail, error.field, error.limit) == ("why", field, 10)
+    assert (error.detail, error.field, error.limit) == ("reason", field, 10)

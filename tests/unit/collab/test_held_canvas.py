@@ -1,0 +1,95 @@
+"""The states of a held canvas, and the waiting for its commits."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+
+import pytest
+
+from svgx_collab import held_canvas as module
+from svgx_collab.held_canvas import HeldCanvas
+from svgx_collab.room import Receipt, Room
+from svgx_common.background import BackgroundTasks
+from svgx_common.messaging.wire import Content
+from svgx_yjs.awareness import State
+
+
+async def broadcast(held: HeldCanvas) -> None:
+    """Wait for changes, and do nothing."""
+    await held.wait_changed()
+
+
+@pytest.fixture
+async def background() -> AsyncIterator[BackgroundTasks]:
+    """The owner of the broadcasting task."""
+    background = BackgroundTasks()
+    yield background
+    await background.stop()
+
+
+@pytest.fixture
+async def held(background: BackgroundTasks) -> HeldCanvas:
+    """An empty canvas that is held."""
+    held = HeldCanvas(Room("canvas", "epoch", Content(0, ())), background, broadcast)
+    await asyncio.sleep(0)
+    return held
+
+
+async def test_leaving_begins_once(held: HeldCanvas) -> None:
+    """Only a canvas that is served begins to leave."""
+    assert held.is_holding
+    assert held.begin_leaving()
+    assert (held.is_holding, held.is_released) == (False, False)
+    assert not held.begin_leaving()
+
+
+async def test_released_canvas_stays_released(
+    held: HeldCanvas, background: BackgroundTasks
+) -> None:
+    """A release is final, may be repeated, and ends broadcasting."""
+    held.release()
+    held.release()
+    assert not held.begin_leaving()
+    assert (held.is_holding, held.is_released) == (False, True)
+    await background.wait()
+    assert len(background) == 0
+
+
+@pytest.mark.parametrize("wake", [HeldCanvas.mark_committed, HeldCanvas.release])
+async def test_commit_or_release_wakes_the_leaving_canvas(
+    held: HeldCanvas, wake: Callable[[HeldCanvas], None]
+) -> None:
+    """A canvas that is being left waits for the next commit, or for its release."""
+    held.begin_leaving()
+    held.mark_committed()
+    waiting = asyncio.create_task(held.wait_committed())
+    await asyncio.sleep(0)
+    assert not waiting.done(), "an earlier commit does not count"
+    wake(held)
+    await waiting
+
+
+async def test_canvas_that_is_not_left_does_not_wait_for_commits(held: HeldCanvas) -> None:
+    """Waiting for a commit returns at once while the canvas is served, and after its release."""
+    await held.wait_committed()
+    held.release()
+    await held.wait_committed()
+
+
+async def test_waiting_requests_are_taken_once(held: HeldCanvas) -> None:
+    """A request is taken when its edits are committed, or when all requests are taken."""
+    held.add_waiting(Receipt(0, ()), "saved")
+    held.add_waiting(Receipt(1, ()), "unsaved")
+    assert [request.reply for request in held.take_saved()] == ["saved"]
+    assert held.take_saved() == []
+    assert [request.reply for request in held.take_waiting()] == ["unsaved"]
+    assert held.take_waiting() == []
+
+
+async def test_canvas_without_participants_and_requests_is_idle(held: HeldCanvas) -> None:
+    """A canvas is idle after ten minutes without a request, unless a participant is present."""
+    later = time.monotonic() + module.IDLE
+    assert not held.is_idle(later - 1)
+    assert held.is_idle(later + 1)
+    held.participants.receive("ann", State(1, 1, "{}"), now=later)
+    assert not held.is_idle(later + 1)

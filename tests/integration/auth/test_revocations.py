@@ -25,7 +25,7 @@ from svgx_common.messaging.caller import Caller
 from svgx_common.tokens import access_tokens as tokens
 from svgx_common.tokens.signing_keys import CheckingKeys
 from svgx_gateway.identity.api_keys import ApiKeys
-from svgx_gateway.identity.identities import Identities
+from svgx_gateway.identity.authenticator import Authenticator
 from svgx_gateway.identity.revocations import Revocations
 from svgx_gateway.identity.token_keys import TokenKeys
 from tests.integration.auth.conftest import SECRET, Tables
@@ -48,7 +48,7 @@ class Gateway:
         self.revocations = Revocations(bus)
         self.news = asyncio.Event()
         self.revocations.on_revoked(self.news.set)
-        self._identities = Identities(
+        self._authenticator = Authenticator(
             TokenKeys(bus, SECRET), ApiKeys(bus, self.revocations), self.revocations, anybody
         )
 
@@ -68,7 +68,7 @@ class Gateway:
     async def caller(self, token: str) -> Caller | None:
         """Whom a token or a key names, if it counts."""
         try:
-            identity = await self._identities.of_token(token, SOMEWHERE)
+            identity = await self._authenticator.of_token(token, SOMEWHERE)
         except Unauthenticated:
             return None
         return identity.caller
@@ -83,7 +83,7 @@ async def started(bus: Bus) -> AsyncIterator[Gateway]:
     try:
         yield gateway
     finally:
-        gateway.revocations.stop()
+        await gateway.revocations.stop()
 
 
 @dataclass

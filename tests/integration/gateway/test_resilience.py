@@ -16,7 +16,7 @@ from svgx_common.contract.policy import Role
 from svgx_common.messaging.bus import NoResponders
 from svgx_common.messaging.responder import Call
 from svgx_devstack import DevStack
-from svgx_gateway.http import circuits, routes
+from svgx_gateway.http import circuit_breaker, operations
 from tests.integration.gateway.edge import answering, gateway
 
 USER = User(
@@ -27,8 +27,8 @@ USER = User(
 async def test_a_request_is_sent_once(backing: DevStack, monkeypatch: pytest.MonkeyPatch) -> None:
     """Proves R-RESIL-1 and R-RESIL-4: past its time limit it is given up on both sides, and not sent again."""
     hasty = dataclasses.replace(auth.ME, timeout=0.3)
-    operations = tuple(hasty if each is auth.ME else each for each in contract.OPERATIONS)
-    monkeypatch.setattr(routes, "OPERATIONS", operations)
+    declared = tuple(hasty if each is auth.ME else each for each in contract.OPERATIONS)
+    monkeypatch.setattr(operations, "OPERATIONS", declared)
     calls: list[float] = []
     given_up = asyncio.Event()
 
@@ -55,7 +55,7 @@ async def test_a_service_that_fails_is_left_alone(
     backing: DevStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Proves R-RESIL-2 through HTTP: it opens, refuses without asking, and closes by itself."""
-    monkeypatch.setattr(circuits, "PAUSE", 0.5)
+    monkeypatch.setattr(circuit_breaker, "PAUSE", 0.5)
     asked = 0
     well = False
 
@@ -71,7 +71,7 @@ async def test_a_service_that_fails_is_left_alone(
             answer = await http.get("/auth/me")
             assert answer.status_code == 503, number
             assert int(answer.headers["retry-after"]) >= 1
-        assert asked == circuits.THRESHOLD
+        assert asked == circuit_breaker.THRESHOLD
         # Another service's circuit is closed: there is nobody, which is something else.
         other = await http.get("/runtime/canvases/")
         assert other.json()["detail"] == NoResponders().detail
@@ -79,7 +79,7 @@ async def test_a_service_that_fails_is_left_alone(
         async with asyncio.timeout(5):
             while (answer := await http.get("/auth/me")).status_code != 200:
                 pass
-        assert asked == circuits.THRESHOLD + 1
+        assert asked == circuit_breaker.THRESHOLD + 1
 
 
 async def test_a_sign_in_provider_that_is_away_stops_nobody_else(backing: DevStack) -> None:
@@ -98,7 +98,7 @@ async def test_a_sign_in_provider_that_is_away_stops_nobody_else(backing: DevSta
         answering(backing, OIDC_LOGIN, sign_in),
         gateway(backing) as http,
     ):
-        for _ in range(2 * circuits.THRESHOLD):
+        for _ in range(2 * circuit_breaker.THRESHOLD):
             assert (await http.get("/auth/oidc/away/login")).status_code == 503
         assert (await http.get("/auth/me")).status_code == 200
         assert (await http.get("/auth/oidc/well/login")).status_code == 303

@@ -12,7 +12,7 @@ from svgx_common.contract.errors import Unavailable
 from svgx_common.contract.revocations import Revocation, RevocationList
 from svgx_common.messaging.bus import Bus
 from svgx_devstack import DevStack
-from svgx_gateway.identity import revocations
+from svgx_gateway import watched_copy
 from tests.integration.auth.conftest import replica
 from tests.integration.auth.test_accounts import caller_of, create, login
 from tests.integration.auth.test_revocations import Gateway, started
@@ -46,7 +46,7 @@ async def test_until_auth_is_heard_from_nobody_is_let_through(
             assert await gateway.admits(signed_in)
         assert await gateway.admits(signed_in)
     finally:
-        gateway.revocations.stop()
+        await gateway.revocations.stop()
 
 
 async def end_in_silence(backing: DevStack, session_id: str) -> None:
@@ -63,7 +63,7 @@ async def test_what_was_not_heard_is_asked_for(
     backing: DevStack, lone_bus: Bus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Proves R-AUTH-19: now and then."""
-    monkeypatch.setattr(revocations, "POLL", 0.05)
+    monkeypatch.setattr(watched_copy, "POLL", 0.05)
     async with replica(backing):
         signed_in = await login(lone_bus, (await create(lone_bus)).username)
         async with started(lone_bus) as gateway:
@@ -84,7 +84,7 @@ async def test_after_a_reconnect_it_asks_at_once(backing: DevStack, lone_bus: Bu
             nats = backing.process("nats")
             nats.kill()
             await nats.wait_ready()
-            async with asyncio.timeout(revocations.POLL / 2):
+            async with asyncio.timeout(watched_copy.POLL / 2):
                 await gateway.news.wait()
             assert not await gateway.admits(signed_in)
 
@@ -93,7 +93,7 @@ async def test_what_has_ended_by_itself_is_forgotten(
     backing: DevStack, lone_bus: Bus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Proves R-AUTH-19: memory holds what could still be used, and no more."""
-    monkeypatch.setattr(revocations, "POLL", 0.05)
+    monkeypatch.setattr(watched_copy, "POLL", 0.05)
     async with replica(backing):
         living = await login(lone_bus, (await create(lone_bus)).username)
         over = Revocation(user_id="u", session_id="over", until=time.time() - 1, reason="logout")
@@ -108,7 +108,7 @@ async def test_what_has_ended_by_itself_is_forgotten(
         async with started(lone_bus) as gateway:
             message = RevocationList(items=[over, old, alive]).model_dump_json().encode()
             # Only auth may publish this on the bus; the method is what listens.
-            await gateway.revocations._heard(subjects.REVOKED, message)
+            await gateway.revocations._on_broadcast(subjects.REVOKED, message)
             assert "over" in gateway.revocations._sessions
             async with asyncio.timeout(10):
                 while "over" in gateway.revocations._sessions:

@@ -18,6 +18,7 @@ from svgx_common.messaging.bus import Bus
 from svgx_common.tokens import access_tokens as tokens
 from svgx_common.tokens.signing_keys import ASYMMETRIC, SYMMETRIC, secret_key
 from svgx_devstack import DevStack
+from svgx_gateway import watched_copy
 from svgx_gateway.identity import token_keys
 from svgx_gateway.identity.token_keys import TokenKeys
 from tests.integration.auth.conftest import SECRET, replica
@@ -99,13 +100,13 @@ async def test_a_removed_key_counts_no_more(
     backing: DevStack, bus: Bus, keys: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Proves R-AUTH-25: one that has leaked is taken out of the file."""
-    monkeypatch.setattr(token_keys, "POLL", 0.02)
+    monkeypatch.setattr(watched_copy, "POLL", 0.02)
     leaked, fresh = generate("ES256", 0), generate("ES256", 1)
     key_file.write(keys, KeyRing((leaked,)))
     async with replica(backing, keys=keys):
         signed_in = await login(bus, (await create(bus)).username)
         gateway = TokenKeys(bus, SECRET)
-        gateway.start()
+        await gateway.start()
         try:
             await gateway.verify(signed_in.access_token)
             key_file.write(keys, KeyRing((fresh,)))
@@ -119,7 +120,7 @@ async def test_a_removed_key_counts_no_more(
             renewed = await refresh(bus, signed_in.refresh_token)
             await gateway.verify(renewed.access_token)
         finally:
-            gateway.stop()
+            await gateway.stop()
 
 
 async def test_a_broken_file_changes_nothing(backing: DevStack, bus: Bus, keys: Path) -> None:
@@ -186,7 +187,7 @@ async def test_without_any_key_a_gateway_is_not_ready(
         await gateway.ready()
     await TokenKeys(bus, SECRET).ready()
     async with replica(backing, keys=keys):
-        gateway.start()
+        await gateway.start()
         try:
             async with asyncio.timeout(10):
                 while True:
@@ -196,7 +197,7 @@ async def test_without_any_key_a_gateway_is_not_ready(
                     except ConnectionError:
                         await bus.settle()
         finally:
-            gateway.stop()
+            await gateway.stop()
 
 
 async def test_a_token_that_was_verified_before_ends_at_its_time(
@@ -220,7 +221,7 @@ async def test_no_more_verified_tokens_are_remembered_than_is_said(
     bus: Bus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Proves R-AUTH-1: whoever refreshes all day fills no memory."""
-    monkeypatch.setattr(token_keys, "MOST_VERIFIED", 3)
+    monkeypatch.setattr(token_keys, "MAX_VERIFIED", 3)
     gateway, now = TokenKeys(bus, SECRET), int(time.time())
     for number in range(10):
         claims = tokens.AccessClaims("u", "ada", Role.EDITOR, "s", str(number), now, now + 60)

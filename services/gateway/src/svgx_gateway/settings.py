@@ -9,13 +9,13 @@ from svgx_common.contract.policy import RateClass
 from svgx_common.contract.ratelimits import ClassLimits, RateLimit
 from svgx_common.runtime import WebSocketOptions
 from svgx_common.settings import TokenSettings
-from svgx_gateway.http.proxies import networks
+from svgx_gateway.http.proxies import parse_networks
 from svgx_gateway.websocket.admission import REFUSED, SocketLimits
 from svgx_gateway.websocket.protocol import WebSocketLimits, limited
 
 
 def _networks(text: str) -> str:
-    networks(text)
+    parse_networks(text)
     return text
 
 

@@ -1,7 +1,7 @@
 """What an Idempotency-Key counts for."""
 
 from svgx_common.contract import auth, state
-from svgx_gateway.http.idempotency import applies
+from svgx_gateway.http.idempotency import supports_key
 
 
 def test_no_fast_hash_of_a_password_is_kept() -> None:
@@ -13,4 +13,4 @@ def test_no_fast_hash_of_a_password_is_kept() -> None:
         (auth.LOGIN, False),
     ):
         assert operation.http is not None
-        assert applies(operation, operation.http) is counts
+        assert supports_key(operation, operation.http) is counts

@@ -4,8 +4,8 @@ import pytest
 from starlette.requests import Request
 from starlette.types import Receive, Scope, Send
 
-from svgx_gateway.http.proxies import look_through, networks
-from svgx_gateway.ratelimit.key import rate_limit_key
+from svgx_gateway.http.proxies import parse_networks, trust_proxies
+from svgx_gateway.ratelimit.key import RateLimitKey
 
 
 async def key(peer: str, forwarded: list[str], trusted: str) -> str:
@@ -13,11 +13,11 @@ async def key(peer: str, forwarded: list[str], trusted: str) -> str:
     found: list[str] = []
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        found.append(rate_limit_key(Request(scope), None).key)
+        found.append(RateLimitKey.of(Request(scope), None).key)
 
     headers = [(b"x-forwarded-for", each.encode()) for each in forwarded]
     scope = {"type": "http", "client": (peer, 1), "scheme": "http", "headers": headers}
-    await look_through(app, networks(trusted))(scope, None, None)  # type: ignore[arg-type]
+    await trust_proxies(app, parse_networks(trusted))(scope, None, None)  # type: ignore[arg-type]
     return found[0]
 
 
@@ -47,6 +47,6 @@ async def test_the_address_behind_trusted_proxies(
 
 
 def test_a_wrong_network_is_named() -> None:
-    assert networks(" 10.0.0.1, 10.0.0.0/8 ,::1") == ["10.0.0.1/32", "10.0.0.0/8", "::1/128"]
+    assert parse_networks(" 10.0.0.1, 10.0.0.0/8 ,::1") == ["10.0.0.1/32", "10.0.0.0/8", "::1/128"]
     with pytest.raises(ValueError, match="number 2 is no IP address"):
-        networks("10.0.0.0/8,10.0.0")
+        parse_networks("10.0.0.0/8,10.0.0")

@@ -10,14 +10,14 @@ from starlette.routing import Route
 
 from svgx_common.health import Health
 from svgx_common.http.server import Front
-from svgx_gateway.http.shedding import Lag, Shedding
+from svgx_gateway.http.shedding import LoadShedding, LoopLag
 
 
 async def test_requests_are_refused_while_it_lags() -> None:
     """Proves R-RESIL-3: all but health and metrics; and it is over when the lag is."""
-    lag = Lag(0.1)
+    lag = LoopLag(0.1)
     front = Front(Health("gateway", "one", "0"))
-    front.inner = Shedding(Starlette(routes=[Route("/", PlainTextResponse("hello"))]), lag)
+    front.inner = LoadShedding(Starlette(routes=[Route("/", PlainTextResponse("hello"))]), lag)
     transport = httpx.ASGITransport(front)
     async with httpx.AsyncClient(transport=transport, base_url="http://gateway") as http:
         for late, status in (
@@ -30,7 +30,7 @@ async def test_requests_are_refused_while_it_lags() -> None:
             (0.2, 503),
             (0.0, 200),
         ):
-            lag.note(late)
+            lag.record(late)
             answer = await http.get("/")
             assert answer.status_code == status
             if status == 503:
@@ -42,7 +42,7 @@ async def test_requests_are_refused_while_it_lags() -> None:
 
 async def test_the_lag_is_the_loops() -> None:
     """Proves R-RESIL-3: what keeps the loop busy is noticed, and when it ends."""
-    lag = Lag(0.02)
+    lag = LoopLag(0.02)
     lag.start()
     loop = asyncio.get_running_loop()
     try:

@@ -14,7 +14,7 @@ from svgx_common.contract.policy import CanvasRole, Role
 from svgx_common.contract.state import Access as AccessReply
 from svgx_common.messaging.bus import Bus
 from svgx_common.messaging.caller import Caller
-from svgx_gateway.identity.access import Access
+from svgx_gateway.identity.canvas_roles import CanvasRoles
 from svgx_gateway.websocket.canvas import LiveCanvas
 from svgx_gateway.websocket.connection import Connection
 from svgx_gateway.websocket.hub import Hub
@@ -52,7 +52,7 @@ def bus() -> FakeBus:
 
 async def test_a_role_taken_away_while_joining_is_noticed(bus: FakeBus) -> None:
     """Proves R-ACCESS-6: it was looked up before there was a connection to tell."""
-    access = Access(cast(Bus, bus))
+    access = CanvasRoles(cast(Bus, bus))
     hub = Hub(cast(Bus, bus), access)
     role = await access.role(ANN, CANVAS)
     bus.role = CanvasRole.VIEWER
@@ -66,7 +66,7 @@ async def test_a_role_taken_away_while_joining_is_noticed(bus: FakeBus) -> None:
 
 async def test_after_the_bus_was_away_roles_are_looked_up_again(bus: FakeBus) -> None:
     """Proves R-ACCESS-6: the announcement may have been missed."""
-    access = Access(cast(Bus, bus))
+    access = CanvasRoles(cast(Bus, bus))
     hub = Hub(cast(Bus, bus), access)
     connection = Connection(
         cast(WebSocket, None), ANN, await access.role(ANN, CANVAS), wants_saved=False
@@ -90,7 +90,7 @@ async def enter(hub: Hub, stack: AsyncExitStack) -> Connection:
 
 async def test_sockets_are_closed_at_random_over_the_drain_time(bus: FakeBus) -> None:
     """Proves R-FAIL-15: none sooner than its turn, and all of them by the end."""
-    hub = Hub(cast(Bus, bus), Access(cast(Bus, bus)))
+    hub = Hub(cast(Bus, bus), CanvasRoles(cast(Bus, bus)))
     loop = asyncio.get_running_loop()
     async with AsyncExitStack() as stack:
         connections = [await enter(hub, stack) for _ in range(100)]
@@ -116,7 +116,7 @@ async def test_sockets_are_closed_at_random_over_the_drain_time(bus: FakeBus) ->
 
 async def test_who_was_still_joining_is_sent_on_too(bus: FakeBus) -> None:
     """Proves R-FAIL-15: accepted before the end, on the canvas after it."""
-    hub = Hub(cast(Bus, bus), Access(cast(Bus, bus)))
+    hub = Hub(cast(Bus, bus), CanvasRoles(cast(Bus, bus)))
     async with AsyncExitStack() as stack:
         before = await enter(hub, stack)
         await hub.drain(0)

@@ -12,7 +12,7 @@ from svgx_common.contract.policy import CanvasRole, Role
 from svgx_common.contract.state import Access as AccessReply
 from svgx_common.messaging.bus import Bus
 from svgx_common.messaging.caller import Caller
-from svgx_gateway.identity.access import Access
+from svgx_gateway.identity.canvas_roles import CanvasRoles
 from svgx_gateway.websocket import roles as module
 from svgx_gateway.websocket.canvas import LiveCanvas
 from svgx_gateway.websocket.connection import Connection
@@ -47,7 +47,7 @@ class Canvas:
         self.asked_for_all += 1
 
 
-async def announce(access: Access) -> None:
+async def announce(access: CanvasRoles) -> None:
     """Say on the bus that roles on the canvas changed."""
     await access._changed(f"svgx.canvas.{CANVAS}.access", b"")
 
@@ -60,7 +60,7 @@ async def settle(connection: Connection) -> None:
 async def test_an_answer_older_than_a_change_is_not_remembered() -> None:
     """Proves R-ACCESS-6."""
     state = State()
-    access = Access(cast(Bus, state))
+    access = CanvasRoles(cast(Bus, state))
     early = asyncio.create_task(access.role(ANN, CANVAS))
     answer = await state.asked.get()
     await announce(access)
@@ -75,7 +75,7 @@ async def test_an_answer_older_than_a_change_is_not_remembered() -> None:
 async def test_what_may_have_been_missed_is_asked_again() -> None:
     """Proves R-ACCESS-6: a change announced while the bus was away."""
     state = State()
-    access = Access(cast(Bus, state))
+    access = CanvasRoles(cast(Bus, state))
     first = asyncio.create_task(access.role(ANN, CANVAS))
     (await state.asked.get()).set_result(CanvasRole.EDITOR)
     await first
@@ -88,7 +88,7 @@ async def test_what_may_have_been_missed_is_asked_again() -> None:
 async def test_of_two_changes_the_last_one_counts() -> None:
     """Proves R-ACCESS-6: nothing is written between them, whichever answer comes first."""
     state = State()
-    roles, canvas = Roles(Access(cast(Bus, state))), Canvas(CanvasRole.EDITOR)
+    roles, canvas = Roles(CanvasRoles(cast(Bus, state))), Canvas(CanvasRole.EDITOR)
     live = cast(LiveCanvas, canvas)
     roles.doubt(live)
     first = await state.asked.get()
@@ -107,7 +107,7 @@ async def test_of_two_changes_the_last_one_counts() -> None:
 async def test_who_becomes_an_editor_is_asked_once() -> None:
     """Proves R-ACCESS-9."""
     state = State()
-    roles, canvas = Roles(Access(cast(Bus, state))), Canvas(CanvasRole.VIEWER)
+    roles, canvas = Roles(CanvasRoles(cast(Bus, state))), Canvas(CanvasRole.VIEWER)
     roles.doubt(cast(LiveCanvas, canvas))
     (await state.asked.get()).set_result(CanvasRole.EDITOR)
     await settle(canvas.connection)
@@ -130,7 +130,7 @@ async def test_a_role_nobody_can_tell_is_asked_for_a_while(
     monkeypatch.setattr(module, "PATIENCE", patience)
     monkeypatch.setattr(module, "PAUSE", 0.0)
     state = State()
-    roles, canvas = Roles(Access(cast(Bus, state))), Canvas(CanvasRole.EDITOR)
+    roles, canvas = Roles(CanvasRoles(cast(Bus, state))), Canvas(CanvasRole.EDITOR)
     roles.doubt(cast(LiveCanvas, canvas))
     for failure in failures:
         (await state.asked.get()).set_exception(failure)

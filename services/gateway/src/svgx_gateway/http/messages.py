@@ -27,7 +27,7 @@ def _too_large(limit: int) -> TooLarge:
     return TooLarge(f"body: at most {limit} bytes", field="body", limit=limit)
 
 
-def check_announced(request: Request, limit: int) -> None:
+def check_content_length(request: Request, limit: int) -> None:
     """What says that it is too large needs no further look. Raises `TooLarge`; `limit` is in bytes."""
     announced = request.headers.get("content-length", "")
     if announced.isdecimal() and int(announced) > limit:
@@ -53,7 +53,7 @@ async def read_body(request: Request, limit: int) -> bytes:
     return b"".join(chunks)
 
 
-def message_of(
+def parse_request(
     operation: Operation[Any, Any], http: Http, request: Request, body: bytes
 ) -> RequestModel:
     """What the request says, as the operation's model. Raises `Invalid`, `BadRequest` or `UnsupportedMedia`."""

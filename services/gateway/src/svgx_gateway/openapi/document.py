@@ -9,7 +9,7 @@ from svgx_common.contract.errors import ErrorBody
 from svgx_common.contract.operation import Http, Operation, RawRequest, ReplyModel
 from svgx_common.contract.policy import Scope
 from svgx_common.health import HealthReport
-from svgx_gateway.http import idempotency
+from svgx_gateway.http.idempotency import supports_key
 from svgx_gateway.openapi import examples
 from svgx_gateway.openapi.answers import HEADERS, PROBLEM, REF, Answers
 from svgx_gateway.openapi.pages import pages
@@ -102,7 +102,7 @@ def _parameters(
         for name, field in schema.get("properties", {}).items()
         if name in in_path or in_query
     ]
-    if idempotency.applies(operation, http):
+    if supports_key(operation, http):
         found.append(IDEMPOTENCY_KEY)
     return found
 

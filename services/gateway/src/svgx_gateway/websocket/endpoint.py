@@ -11,8 +11,8 @@ from svgx_common.contract.close_codes import Close, close_code
 from svgx_common.contract.errors import NotFound, SvgxError
 from svgx_common.contract.policy import CanvasRole
 from svgx_common.contract.state import CanvasRequest
-from svgx_gateway.identity.access import Access
-from svgx_gateway.identity.identities import Identities
+from svgx_gateway.identity.authenticator import Authenticator
+from svgx_gateway.identity.canvas_roles import CanvasRoles
 from svgx_gateway.websocket import handshake
 from svgx_gateway.websocket.canvas import LiveCanvas
 from svgx_gateway.websocket.connection import Closing, Connection
@@ -30,10 +30,10 @@ MAX_REASON = 120
 class YjsEndpoint:
     """Accepts, checks, joins, reads. The upgrade is accepted first, so that browsers can see the close code."""
 
-    def __init__(self, hub: Hub, identities: Identities, access: Access) -> None:
+    def __init__(self, hub: Hub, authenticator: Authenticator, canvas_roles: CanvasRoles) -> None:
         self._hub = hub
-        self._identities = identities
-        self._access = access
+        self._authenticator = authenticator
+        self._canvas_roles = canvas_roles
 
     async def serve(self, websocket: WebSocket) -> None:
         """Serve one connection until either side ends it."""
@@ -52,18 +52,18 @@ class YjsEndpoint:
                 await websocket.close(closing.code, reason)
 
     async def _live(self, websocket: WebSocket, canvas_id: str) -> Closing:
-        identity = await self._identities.of_socket(websocket)
+        identity = await self._authenticator.of_socket(websocket)
         _check_id(canvas_id)
-        role = await self._access.require(identity.caller, canvas_id, CanvasRole.VIEWER)
+        role = await self._canvas_roles.require(identity.caller, canvas_id, CanvasRole.VIEWER)
         wants_saved = websocket.query_params.get("saved") == "1"
         connection = Connection(websocket, identity.caller, role, wants_saved=wants_saved)
         with structlog.contextvars.bound_contextvars(user_id=identity.caller.user_id):
             async with self._hub.joined(canvas_id, connection) as canvas:
                 # Revoked while this was joining, it would not have been among those that were closed.
-                self._identities.recheck(identity)
+                self._authenticator.recheck(identity)
                 lifetime = Lifetime(
                     connection,
-                    self._identities,
+                    self._authenticator,
                     identity,
                     wants_notice=websocket.query_params.get("renew") == "1",
                 )

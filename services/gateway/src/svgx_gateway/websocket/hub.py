@@ -12,7 +12,7 @@ from svgx_common.contract.close_codes import Close
 from svgx_common.contract.errors import SvgxError
 from svgx_common.messaging.bus import Bus
 from svgx_common.messaging.caller import Caller
-from svgx_gateway.identity.access import Access
+from svgx_gateway.identity.canvas_roles import CanvasRoles
 from svgx_gateway.websocket.canvas import LiveCanvas
 from svgx_gateway.websocket.connection import Connection
 from svgx_gateway.websocket.outbox import PATIENCE
@@ -30,10 +30,10 @@ LEAVING = 2.0
 class Hub:
     """Groups connections by canvas."""
 
-    def __init__(self, bus: Bus, access: Access) -> None:
+    def __init__(self, bus: Bus, canvas_roles: CanvasRoles) -> None:
         self._bus = bus
-        self._access = access
-        self._roles = Roles(access)
+        self._canvas_roles = canvas_roles
+        self._roles = Roles(canvas_roles)
         self._canvases: dict[str, LiveCanvas] = {}
         self._starting: dict[str, asyncio.Task[LiveCanvas]] = {}
         self._stopping: set[asyncio.Task[None]] = set()
@@ -42,7 +42,7 @@ class Hub:
         self._empty = asyncio.Event()
         self._empty.set()
         bus.on_reconnect(self._reconnected)
-        access.on_change(self._access_changed)
+        canvas_roles.on_change(self._access_changed)
         CONNECTIONS.set_function(self._count)
         CANVASES.set_function(lambda: len(self._canvases))
 
@@ -142,7 +142,7 @@ class Hub:
 
     async def _reconnected(self) -> None:
         """Whatever was announced meanwhile was missed."""
-        self._access.forget()
+        self._canvas_roles.forget()
         for canvas in self._canvases.values():
             canvas.look_for_gaps()
             canvas.outbox.holder_changed()

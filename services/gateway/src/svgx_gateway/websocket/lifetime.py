@@ -7,7 +7,8 @@ from starlette.websockets import WebSocket
 
 from svgx_common.contract.close_codes import Close
 from svgx_common.contract.errors import Unauthenticated
-from svgx_gateway.identity.identities import Identities, Identity
+from svgx_gateway.identity.authenticator import Authenticator
+from svgx_gateway.identity.identity import Identity
 from svgx_gateway.websocket.connection import Connection
 from svgx_yjs import protocol
 
@@ -21,13 +22,13 @@ class Lifetime:
     def __init__(
         self,
         connection: Connection,
-        identities: Identities,
+        authenticator: Authenticator,
         identity: Identity,
         *,
         wants_notice: bool,
     ) -> None:
         self._connection = connection
-        self._identities = identities
+        self._authenticator = authenticator
         self._wants_notice = wants_notice
         self._ends_at = 0.0
         self._timers: list[asyncio.TimerHandle] = []
@@ -35,7 +36,7 @@ class Lifetime:
 
     async def renew(self, token: str, websocket: WebSocket) -> None:
         """Go on with a fresh token of the same account. Raises `Unauthenticated`, or `Unavailable`."""
-        identity = await self._identities.of_token(token, websocket)
+        identity = await self._authenticator.of_token(token, websocket)
         if identity.caller.user_id != self._connection.caller.user_id:
             raise Unauthenticated("the fresh access token is another account's")
         self._connection.caller = identity.caller

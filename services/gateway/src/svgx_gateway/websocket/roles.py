@@ -6,7 +6,7 @@ import time
 from svgx_common.contract.close_codes import Close, close_code
 from svgx_common.contract.errors import SvgxError
 from svgx_common.contract.policy import CanvasRole
-from svgx_gateway.identity.access import Access
+from svgx_gateway.identity.canvas_roles import CanvasRoles
 from svgx_gateway.websocket.canvas import LiveCanvas
 from svgx_gateway.websocket.connection import Connection
 
@@ -23,8 +23,8 @@ PAUSE = 0.25
 class Roles:
     """Looks roles up again. A connection's edits wait until the newest question about it is answered."""
 
-    def __init__(self, access: Access) -> None:
-        self._access = access
+    def __init__(self, canvas_roles: CanvasRoles) -> None:
+        self._canvas_roles = canvas_roles
         self._turns = asyncio.Semaphore(AT_ONCE)
         self._checks: set[asyncio.Task[None]] = set()
 
@@ -63,7 +63,7 @@ class Roles:
         while True:
             try:
                 async with self._turns:
-                    return await self._access.role(connection.caller, canvas.canvas_id)
+                    return await self._canvas_roles.role(connection.caller, canvas.canvas_id)
             except SvgxError as error:
                 # Past the end nobody can say what is still allowed: the client comes back, and brings what it drew.
                 passing = close_code(error) is Close.OVERLOADED

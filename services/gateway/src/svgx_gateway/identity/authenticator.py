@@ -1,44 +1,39 @@
-"""Who calls: the token of a request, or of a WebSocket."""
+"""Authentication of HTTP requests and WebSockets."""
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from functools import partial
 
 from starlette.datastructures import Headers
 from starlette.requests import HTTPConnection
 
 from svgx_common.contract.errors import Unauthenticated
-from svgx_common.messaging.caller import Caller
-from svgx_gateway.identity.api_keys import MARK, ApiKeys
+from svgx_gateway.identity.api_keys import PREFIX, ApiKeys
+from svgx_gateway.identity.identity import Identity
 from svgx_gateway.identity.revocations import Revocations
 from svgx_gateway.identity.token_keys import TokenKeys
 from svgx_gateway.websocket.handshake import offered_token
 
-Stranger = Callable[[HTTPConnection], Awaitable[None]]
-"""Awaited before auth is asked about a key that nothing is known of; raises `TooManyRequests`."""
+CountUnknownKey = Callable[[HTTPConnection], Awaitable[None]]
+"""Called before the auth service is asked about an API key that is not cached. Raises `TooManyRequests`."""
 
 
-@dataclass(frozen=True, slots=True)
-class Identity:
-    """A caller and the Unix time, in seconds, at which the token that says so ends."""
-
-    caller: Caller
-    expires_at: int
-
-
-class Identities:
-    """Checks access tokens by the keys they are signed with and by what is revoked; asks nobody, as a rule."""
+class Authenticator:
+    """Checks access tokens and API keys. An access token is checked without asking the auth service, as a rule."""
 
     def __init__(
-        self, keys: TokenKeys, api_keys: ApiKeys, revocations: Revocations, stranger: Stranger
+        self,
+        keys: TokenKeys,
+        api_keys: ApiKeys,
+        revocations: Revocations,
+        count_unknown_key: CountUnknownKey,
     ) -> None:
         self._keys = keys
         self._api_keys = api_keys
         self._revocations = revocations
-        self._stranger = stranger
+        self._count_unknown_key = count_unknown_key
 
     async def of_request(self, request: HTTPConnection) -> Identity:
-        """The caller named by the `Authorization` header, or by `X-API-Key`. Raises as `of_token` does."""
+        """Return the identity in the header `Authorization` or `X-API-Key`. Raise as `of_token` does."""
         token = _header_token(request.headers)
         if not token:
             raise Unauthenticated(
@@ -47,18 +42,19 @@ class Identities:
         return await self.of_token(token, request)
 
     async def of_socket(self, socket: HTTPConnection) -> Identity:
-        """The caller named by a subprotocol, else by a header, else by the query. Raises as `of_token` does."""
+        """Return the identity in the first of: a subprotocol, a header, the query. Raise as `of_token` does."""
         token = offered_token(socket) or _header_token(socket.headers)
         return await self.of_token(token or socket.query_params.get("token", ""), socket)
 
     async def of_token(self, token: str, connection: HTTPConnection) -> Identity:
-        """The caller named by a token or API key that came over `connection`.
+        """Return the identity of an access token or API key that came over `connection`.
 
-        Raises `Unauthenticated`; where auth must be asked about a key also `Unavailable`, or `TooManyRequests`.
+        Raise `Unauthenticated`. Where the auth service has to be asked, raise also `Unavailable` or `TooManyRequests`.
         """
-        if token.startswith(MARK):
-            holder = await self._api_keys.holder(token, partial(self._stranger, connection))
-            identity = Identity(holder.caller, holder.expires_at)
+        if token.startswith(PREFIX):
+            identity = await self._api_keys.identity(
+                token, partial(self._count_unknown_key, connection)
+            )
         else:
             claims = await self._keys.verify(token)
             identity = Identity(claims.caller(), claims.expires_at)
@@ -66,7 +62,7 @@ class Identities:
         return identity
 
     def recheck(self, identity: Identity) -> None:
-        """Raise as `of_token` does when the token has been revoked since."""
+        """Raise `Unauthenticated` if the token or key has been revoked."""
         self._revocations.check(identity.caller)
 
 

@@ -13,7 +13,7 @@ from svgx_common.contract.errors import (
     Unavailable,
 )
 from svgx_common.messaging.bus import NoResponders
-from svgx_gateway.http.circuits import PAUSE, THRESHOLD, Circuit, Circuits
+from svgx_gateway.http.circuit_breaker import PAUSE, THRESHOLD, CircuitBreaker, CircuitBreakers
 
 
 class Bench:
@@ -21,12 +21,12 @@ class Bench:
 
     def __init__(self) -> None:
         self.now = 1000.0
-        self.circuit = Circuit("bench", lambda: self.now)
+        self.circuit = CircuitBreaker("bench", lambda: self.now)
 
     def attempt(self, error: BaseException | None = None) -> BaseException | None:
         """One request that ends like this; what its caller gets."""
         try:
-            with self.circuit.passage():
+            with self.circuit.attempt():
                 if error is not None:
                     raise error
         except BaseException as raised:  # noqa: BLE001  # given back to be looked at
@@ -69,13 +69,13 @@ def test_one_request_decides() -> None:
     for _ in range(THRESHOLD):
         bench.attempt(DeadlineExceeded())
     bench.now += PAUSE
-    probe = bench.circuit.passage()
+    probe = bench.circuit.attempt()
     probe.__enter__()
     assert bench.refused()
     assert not probe.__exit__(DeadlineExceeded, DeadlineExceeded(), None)
     assert bench.refused()
     bench.now += PAUSE
-    with bench.circuit.passage():
+    with bench.circuit.attempt():
         assert bench.refused()
     assert not bench.refused()
     # Closed, it counts from the beginning.
@@ -91,7 +91,7 @@ def test_one_that_is_given_up_decides_nothing() -> None:
         bench.attempt(DeadlineExceeded())
     bench.now += PAUSE
     bench.attempt(KeyboardInterrupt())
-    with bench.circuit.passage():
+    with bench.circuit.attempt():
         assert bench.refused()
     assert not bench.refused()
 
@@ -99,7 +99,7 @@ def test_one_that_is_given_up_decides_nothing() -> None:
 def test_those_under_way_do_not_keep_it_open() -> None:
     """Proves R-RESIL-2: what began before it opened ends when it ends."""
     bench = Bench()
-    early = bench.circuit.passage()
+    early = bench.circuit.attempt()
     early.__enter__()
     for _ in range(THRESHOLD):
         bench.attempt(DeadlineExceeded())
@@ -111,7 +111,7 @@ def test_those_under_way_do_not_keep_it_open() -> None:
 
 def test_heavy_operations_have_their_own() -> None:
     """Proves R-RESIL-2."""
-    circuits = Circuits()
+    circuits = CircuitBreakers()
     assert circuits.of(state.GET_CANVAS) is circuits.of(state.CREATE_CANVAS)
     assert circuits.of(state.GET_CANVAS) is not circuits.of(state.EXPORT)
     assert circuits.of(state.GET_CANVAS) is not circuits.of(auth.ME)
@@ -119,13 +119,13 @@ def test_heavy_operations_have_their_own() -> None:
 
 def test_what_waits_for_somebody_outside_has_its_own() -> None:
     """Proves R-RESIL-2 and R-AUTH-35: that one sign-in provider is away counts neither for auth nor for another one."""
-    circuits = Circuits()
+    circuits = CircuitBreakers()
     outside = circuits.of(oidc.OIDC_LOGIN)
     assert outside is circuits.of(oidc.OIDC_CALLBACK)
     assert outside is not circuits.of(auth.ME)
 
     def fail(error: SvgxError) -> None:
-        with pytest.raises(type(error)) as raised, outside.passage():
+        with pytest.raises(type(error)) as raised, outside.attempt():
             raise error
         assert raised.value is error
 
@@ -133,7 +133,7 @@ def test_what_waits_for_somebody_outside_has_its_own() -> None:
         fail(Unavailable())
     for _ in range(THRESHOLD):
         fail(DeadlineExceeded())
-    with pytest.raises(Unavailable), outside.passage():
+    with pytest.raises(Unavailable), outside.attempt():
         pass
-    with circuits.of(auth.ME).passage():
+    with circuits.of(auth.ME).attempt():
         pass

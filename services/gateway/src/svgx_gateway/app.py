@@ -5,7 +5,6 @@ import contextlib
 import functools
 from collections.abc import AsyncIterator
 
-from fastapi import FastAPI
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.routing import WebSocketRoute
@@ -24,7 +23,7 @@ from svgx_gateway.http.headers import SecurityHeaders
 from svgx_gateway.http.health_summary import HealthSummary
 from svgx_gateway.http.idempotency import Idempotency
 from svgx_gateway.http.operations import operation_routes
-from svgx_gateway.http.routes import RouteTable
+from svgx_gateway.http.routes import Application, RouteTable
 from svgx_gateway.http.shedding import LoadShedding, LoopLag
 from svgx_gateway.http.tracing import Tracing
 from svgx_gateway.identity.api_keys import ApiKeys
@@ -86,7 +85,7 @@ async def build(runtime: Runtime[GatewaySettings]) -> AsyncIterator[Service]:
             *docs_routes(document),
         ]
         endpoint = YjsEndpoint(hub, authenticator, canvas_roles)
-        app = FastAPI(
+        app = Application(
             title="SVGX Engine",
             version=runtime.version,
             docs_url=None,

@@ -1,4 +1,4 @@
-"""A circuit, by a clock of the test's own."""
+"""Circuit breakers, with a clock that the test controls."""
 
 import pytest
 
@@ -16,109 +16,112 @@ from svgx_common.messaging.bus import NoResponders
 from svgx_gateway.http.circuit_breaker import PAUSE, THRESHOLD, CircuitBreaker, CircuitBreakers
 
 
-class Bench:
-    """A circuit and its time."""
+class Fixture:
+    """A circuit breaker and its clock."""
 
     def __init__(self) -> None:
         self.now = 1000.0
-        self.circuit = CircuitBreaker("bench", lambda: self.now)
+        self.breaker = CircuitBreaker("test", lambda: self.now)
 
     def attempt(self, error: BaseException | None = None) -> BaseException | None:
-        """One request that ends like this; what its caller gets."""
+        """Run one request that raises `error`. Return the exception that its caller gets."""
         try:
-            with self.circuit.attempt():
+            with self.breaker.attempt():
                 if error is not None:
                     raise error
-        except BaseException as raised:  # noqa: BLE001  # given back to be looked at
+        except BaseException as raised:  # noqa: BLE001  # returned to the test
             return raised
         return None
 
     def refused(self) -> bool:
-        """Whether a request does not get through at all."""
-        through = NotFound()
-        return self.attempt(through) is not through
+        """Return whether the circuit refuses a request."""
+        error = NotFound()
+        return self.attempt(error) is not error
 
 
 @pytest.mark.parametrize("failure", [DeadlineExceeded(), Unavailable(), Overloaded()])
-def test_it_opens_after_failures_in_a_row(failure: SvgxError) -> None:
-    """Proves R-RESIL-2."""
-    bench = Bench()
+def test_failures_in_a_row_open_the_circuit(failure: SvgxError) -> None:
+    """A circuit opens after `THRESHOLD` failures in a row, for `PAUSE` seconds. Proves R-RESIL-2."""
+    fixture = Fixture()
     for _ in range(3):
         for _ in range(THRESHOLD - 1):
-            assert bench.attempt(failure) is failure
-        assert bench.attempt() is None
+            assert fixture.attempt(failure) is failure
+        assert fixture.attempt() is None
     for _ in range(THRESHOLD):
-        assert bench.attempt(failure) is failure
-    refusal = bench.attempt()
+        assert fixture.attempt(failure) is failure
+    refusal = fixture.attempt()
     assert isinstance(refusal, Unavailable)
     assert refusal.retry_after == PAUSE
 
 
 @pytest.mark.parametrize("error", [NotFound(), Conflict(), Internal(), NoResponders()])
-def test_a_callers_mistake_does_not_count(error: SvgxError) -> None:
-    """Proves R-RESIL-2; nor does a defect one request runs into, or a service that is not there."""
-    bench = Bench()
+def test_other_errors_keep_the_circuit_closed(error: SvgxError) -> None:
+    """A caller's mistake, a defect and a missing service do not count as failures. Proves R-RESIL-2."""
+    fixture = Fixture()
     for _ in range(10 * THRESHOLD):
-        assert bench.attempt(error) is error
-    assert not bench.refused()
+        assert fixture.attempt(error) is error
+    assert not fixture.refused()
 
 
-def test_one_request_decides() -> None:
-    """Proves R-RESIL-2: half open it lets one through, whose end it follows."""
-    bench = Bench()
+def test_half_open_circuit_lets_one_request_decide() -> None:
+    """A half-open circuit admits one request. Its result opens or closes the circuit. Proves R-RESIL-2."""
+    fixture = Fixture()
     for _ in range(THRESHOLD):
-        bench.attempt(DeadlineExceeded())
-    bench.now += PAUSE
-    probe = bench.circuit.attempt()
+        fixture.attempt(DeadlineExceeded())
+    fixture.now += PAUSE
+    probe = fixture.breaker.attempt()
     probe.__enter__()
-    assert bench.refused()
+    assert fixture.refused()
     assert not probe.__exit__(DeadlineExceeded, DeadlineExceeded(), None)
-    assert bench.refused()
-    bench.now += PAUSE
-    with bench.circuit.attempt():
-        assert bench.refused()
-    assert not bench.refused()
-    # Closed, it counts from the beginning.
+    assert fixture.refused()
+    fixture.now += PAUSE
+    with fixture.breaker.attempt():
+        assert fixture.refused()
+    assert not fixture.refused()
+    # A closed circuit counts from zero.
     for _ in range(THRESHOLD - 1):
-        bench.attempt(DeadlineExceeded())
-    assert not bench.refused()
+        fixture.attempt(DeadlineExceeded())
+    assert not fixture.refused()
 
 
-def test_one_that_is_given_up_decides_nothing() -> None:
-    """Proves R-RESIL-2: the next one tries."""
-    bench = Bench()
+def test_cancelled_request_leaves_the_circuit_half_open() -> None:
+    """A cancelled request decides nothing; the next request tries. Proves R-RESIL-2."""
+    fixture = Fixture()
     for _ in range(THRESHOLD):
-        bench.attempt(DeadlineExceeded())
-    bench.now += PAUSE
-    bench.attempt(KeyboardInterrupt())
-    with bench.circuit.attempt():
-        assert bench.refused()
-    assert not bench.refused()
+        fixture.attempt(DeadlineExceeded())
+    fixture.now += PAUSE
+    fixture.attempt(KeyboardInterrupt())
+    with fixture.breaker.attempt():
+        assert fixture.refused()
+    assert not fixture.refused()
 
 
-def test_those_under_way_do_not_keep_it_open() -> None:
-    """Proves R-RESIL-2: what began before it opened ends when it ends."""
-    bench = Bench()
-    early = bench.circuit.attempt()
+def test_requests_from_before_the_opening_do_not_prolong_it() -> None:
+    """A request that began before the circuit opened does not keep it open longer. Proves R-RESIL-2."""
+    fixture = Fixture()
+    early = fixture.breaker.attempt()
     early.__enter__()
     for _ in range(THRESHOLD):
-        bench.attempt(DeadlineExceeded())
-    bench.now += PAUSE / 2
+        fixture.attempt(DeadlineExceeded())
+    fixture.now += PAUSE / 2
     assert not early.__exit__(DeadlineExceeded, DeadlineExceeded(), None)
-    bench.now += PAUSE / 2
-    assert not bench.refused()
+    fixture.now += PAUSE / 2
+    assert not fixture.refused()
 
 
-def test_heavy_operations_have_their_own() -> None:
-    """Proves R-RESIL-2."""
+def test_heavy_operations_have_their_own_circuit() -> None:
+    """Heavy operations have a circuit of their own, and so has each service. Proves R-RESIL-2."""
     circuits = CircuitBreakers()
     assert circuits.of(state.GET_CANVAS) is circuits.of(state.CREATE_CANVAS)
     assert circuits.of(state.GET_CANVAS) is not circuits.of(state.EXPORT)
     assert circuits.of(state.GET_CANVAS) is not circuits.of(auth.ME)
 
 
-def test_what_waits_for_somebody_outside_has_its_own() -> None:
-    """Proves R-RESIL-2 and R-AUTH-35: that one sign-in provider is away counts neither for auth nor for another one."""
+def test_operations_with_an_outside_system_have_their_own_circuit() -> None:
+    """An unavailable sign-in provider does not count as a failure, for auth or for other providers.
+
+    Proves R-RESIL-2 and R-AUTH-35.
+    """
     circuits = CircuitBreakers()
     outside = circuits.of(oidc.OIDC_LOGIN)
     assert outside is circuits.of(oidc.OIDC_CALLBACK)

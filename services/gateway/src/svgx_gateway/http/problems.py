@@ -3,9 +3,11 @@
 import math
 from typing import Any
 
+import structlog
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
+from starlette.websockets import WebSocket
 
 from svgx_common.contract.errors import (
     PROBLEM_MEDIA_TYPE,
@@ -17,6 +19,8 @@ from svgx_common.contract.errors import (
     problem_document,
 )
 from svgx_common.tracing import current_trace_id
+
+log = structlog.get_logger(__name__)
 
 RETRY_AFTER = 1.0
 """Seconds in `Retry-After` of a 503 whose error names no time."""
@@ -53,6 +57,9 @@ async def handle_http_exception(_: Request, error: Exception) -> Response:
             return response(BadRequest())
 
 
-async def handle_exception(_: Request, __: Exception) -> Response:
-    """Return the response of an exception that no endpoint handled. The server logs the exception."""
+async def handle_exception(connection: Request | WebSocket, error: Exception) -> Response:
+    """Return the response of an exception that no endpoint handled, and log it. Raise it again for a WebSocket."""
+    if isinstance(connection, WebSocket):
+        raise error
+    log.error("a request failed", path=connection.url.path, exc_info=error)
     return response(Internal())

@@ -72,7 +72,7 @@ async def test_restart_of_redis_between_requests_keeps_counting_in_redis(
 async def test_gateway_limits_by_itself_without_redis(
     backing: DevStack, two: tuple[Buckets, Buckets], outage: str
 ) -> None:
-    """Whether Redis refuses or is silent, only the first request waits, for a short time. Proves R-LIMIT-6."""
+    """Without Redis only the first request waits, for a short time. Proves R-LIMIT-6."""
     key, limit = secrets.token_hex(8), RateLimit(requests=3, seconds=3600)
     await two[0].take(key, limit)
     valkey = backing.process("valkey")

@@ -25,12 +25,12 @@ class GatewaySettings(TokenSettings):
     jwt_secret: SecretStr = SecretStr("")
     """The secret that verifies tokens signed with it. Not needed when auth signs with keys (JWT_KEYS_FILE)."""
     cors_origins: Annotated[str, NoDecode] = "*"
-    """Origins whose pages may call from a browser, separated by commas. `*` is any origin, without credentials.
+    """Origins of web pages that may call from a browser, separated by commas. `*` allows any, without credentials.
 
     In production the default is empty, which allows only pages of the host itself; `*` has to be set.
     """
     websocket_origins: Annotated[str, NoDecode] = ""
-    """Origins whose pages may open a WebSocket. Empty means `cors_origins`."""
+    """Origins of web pages that may open a WebSocket. Empty means `cors_origins`."""
     hsts_seconds: int = Field(31_536_000, ge=0)
     """Seconds for which a browser that came over TLS uses TLS only. 0 sends no HSTS header."""
     idempotency_seconds: int = Field(86_400, ge=60, le=30 * 86_400)

@@ -13,7 +13,7 @@ from svgx_common.messaging.bus import Bus, Listener
 log = structlog.get_logger(__name__)
 
 POLL = 30.0
-"""Seconds between two reads. A change whose broadcast was lost is known after this time."""
+"""Seconds between two reads. A change is known after this time at the latest, also when its broadcast was lost."""
 
 RETRY = 1.0
 """Seconds until the next read while the owner does not answer."""
@@ -46,7 +46,7 @@ class WatchedCopy:
         self._outage_logged = False
         self._tasks = BackgroundTasks()
         self.complete = False
-        """Whether the owner has answered at least once."""
+        """True after the first answer of the owner."""
 
     async def start(self) -> None:
         """Listen to broadcasts, then start to read. In this order no change falls between the two."""

@@ -55,7 +55,7 @@ class CircuitBreaker:
         self._retry_at: float | None = None
         """Time from which a request may try again; None while the circuit is closed."""
         self._probing = False
-        """Whether a request is trying."""
+        """True while a request tries an open circuit."""
         OPEN.labels(name).set(0)
 
     @contextlib.contextmanager

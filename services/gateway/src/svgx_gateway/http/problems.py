@@ -23,7 +23,7 @@ from svgx_common.tracing import current_trace_id
 log = structlog.get_logger(__name__)
 
 RETRY_AFTER = 1.0
-"""Seconds in `Retry-After` of a 503 whose error names no time."""
+"""Seconds in `Retry-After` of a 503, unless the error sets another time."""
 
 
 def content(error: SvgxError) -> dict[str, Any]:

@@ -53,7 +53,7 @@ class RouteTable(BaseRoute):
             templates[path].add(route)
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
-        """Return a full match for a path in the table, whatever the method is."""
+        """Return a full match for a path in the table, for every method."""
         if scope["type"] != "http":
             return Match.NONE, {}
         path: str = scope["path"].removesuffix("/")

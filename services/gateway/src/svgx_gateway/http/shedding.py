@@ -32,7 +32,7 @@ class LoopLag:
 
     @property
     def overloaded(self) -> bool:
-        """Whether the last `LATE_CHECKS` checks were late."""
+        """True after `LATE_CHECKS` late checks in a row."""
         return self._late_checks >= LATE_CHECKS
 
     def record(self, seconds: float) -> None:

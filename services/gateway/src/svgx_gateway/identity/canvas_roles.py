@@ -14,7 +14,7 @@ MAX_AGE = 5.0
 """Seconds a cached role is used. A change is announced on the canvas's `access` subject, and removes it at once."""
 
 MAX_CANVASES = 100_000
-"""Canvases with cached roles. Past that, the canvas whose roles were cached first is removed."""
+"""Canvases with cached roles. Past that, the canvas with the oldest entry is removed."""
 
 
 class CanvasRoles:

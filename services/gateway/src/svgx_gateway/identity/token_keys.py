@@ -18,7 +18,7 @@ ASK_AGAIN = 30.0
 """Seconds in which unknown keys cause one read at most, because any client can name a key that does not exist."""
 
 MAX_VERIFIED = 10_000
-"""Tokens whose signature is not checked again until the next read of the keys. Past that, the oldest is removed."""
+"""Verified tokens that are remembered until the next read of the keys. Past that, the oldest is removed."""
 
 
 class TokenKeys:

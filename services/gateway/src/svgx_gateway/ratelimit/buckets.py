@@ -71,7 +71,7 @@ class Buckets:
         self._waiting: list[_Waiting] = []
         self._tasks = BackgroundTasks()
         self._sending = False
-        """Whether a task sends the waiting requests."""
+        """True while a task sends the waiting requests."""
         self._local = MemoryStore(options={"MAX_SIZE": LOCAL_KEYS})
         self._local_limiters: dict[RateLimit, GCRARateLimiter] = {}
         self._probing: asyncio.Task[None] | None = None

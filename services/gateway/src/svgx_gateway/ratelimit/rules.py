@@ -8,7 +8,7 @@ from svgx_gateway.ratelimit.key import RateLimitKey
 
 
 class Rules:
-    """One version of the limits. It never changes; a new version is a new object."""
+    """One version of the limits. The object is immutable; a new version is a new object."""
 
     def __init__(self, defaults: ClassLimits, stored: RateLimits) -> None:
         self._limits = {**defaults, **stored.limits}

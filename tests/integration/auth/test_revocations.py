@@ -68,7 +68,7 @@ class Gateway:
     async def caller(self, token: str) -> Caller | None:
         """Whom a token or a key names, if it counts."""
         try:
-            identity = await self._authenticator.of_token(token, SOMEWHERE)
+            identity = await self._authenticator.authenticate_token(token, SOMEWHERE)
         except Unauthenticated:
             return None
         return identity.caller

@@ -160,6 +160,6 @@ def _middleware(
 async def _account(authenticator: Authenticator, socket: WebSocket) -> str | None:
     """Return the account that owns the connection, or None without a valid token; the endpoint then refuses it."""
     try:
-        return (await authenticator.of_socket(socket)).caller.user_id
+        return (await authenticator.authenticate_websocket(socket)).caller.user_id
     except SvgxError:
         return None

@@ -43,7 +43,7 @@ class Guard:
         refusal: SvgxError | None = None
         if scope is not Scope.PUBLIC:
             try:
-                caller = (await self._authenticator.of_request(request)).caller
+                caller = (await self._authenticator.authenticate_request(request)).caller
             except Unauthenticated as error:
                 refusal = error
             else:

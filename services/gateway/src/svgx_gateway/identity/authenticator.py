@@ -32,21 +32,21 @@ class Authenticator:
         self._revocations = revocations
         self._count_unknown_key = count_unknown_key
 
-    async def of_request(self, request: HTTPConnection) -> Identity:
-        """Return the identity in the header `Authorization` or `X-API-Key`. Raise as `of_token` does."""
+    async def authenticate_request(self, request: HTTPConnection) -> Identity:
+        """Return the identity in the header `Authorization` or `X-API-Key`. Raise as `authenticate_token` does."""
         token = _header_token(request.headers)
         if not token:
             raise Unauthenticated(
                 "send `Authorization: Bearer <access token or API key>`", field="authorization"
             )
-        return await self.of_token(token, request)
+        return await self.authenticate_token(token, request)
 
-    async def of_socket(self, socket: HTTPConnection) -> Identity:
-        """Return the identity in the first of: a subprotocol, a header, the query. Raise as `of_token` does."""
+    async def authenticate_websocket(self, socket: HTTPConnection) -> Identity:
+        """Return the identity in a subprotocol, else a header, else the query. Raise as `authenticate_token` does."""
         token = offered_token(socket) or _header_token(socket.headers)
-        return await self.of_token(token or socket.query_params.get("token", ""), socket)
+        return await self.authenticate_token(token or socket.query_params.get("token", ""), socket)
 
-    async def of_token(self, token: str, connection: HTTPConnection) -> Identity:
+    async def authenticate_token(self, token: str, connection: HTTPConnection) -> Identity:
         """Return the identity of an access token or API key that came over `connection`.
 
         Raise `Unauthenticated`. Where the auth service has to be asked, raise also `Unavailable` or `TooManyRequests`.
@@ -58,10 +58,10 @@ class Authenticator:
         else:
             claims = await self._keys.verify(token)
             identity = Identity(claims.caller(), claims.expires_at)
-        self.recheck(identity)
+        self.check_not_revoked(identity)
         return identity
 
-    def recheck(self, identity: Identity) -> None:
+    def check_not_revoked(self, identity: Identity) -> None:
         """Raise `Unauthenticated` if the token or key has been revoked."""
         self._revocations.check(identity.caller)
 

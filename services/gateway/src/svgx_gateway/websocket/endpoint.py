@@ -52,7 +52,7 @@ class YjsEndpoint:
                 await websocket.close(closing.code, reason)
 
     async def _live(self, websocket: WebSocket, canvas_id: str) -> Closing:
-        identity = await self._authenticator.of_socket(websocket)
+        identity = await self._authenticator.authenticate_websocket(websocket)
         _check_id(canvas_id)
         role = await self._canvas_roles.require(identity.caller, canvas_id, CanvasRole.VIEWER)
         wants_saved = websocket.query_params.get("saved") == "1"
@@ -60,7 +60,7 @@ class YjsEndpoint:
         with structlog.contextvars.bound_contextvars(user_id=identity.caller.user_id):
             async with self._hub.joined(canvas_id, connection) as canvas:
                 # Revoked while this was joining, it would not have been among those that were closed.
-                self._authenticator.recheck(identity)
+                self._authenticator.check_not_revoked(identity)
                 lifetime = Lifetime(
                     connection,
                     self._authenticator,

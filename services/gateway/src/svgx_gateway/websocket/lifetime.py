@@ -36,7 +36,7 @@ class Lifetime:
 
     async def renew(self, token: str, websocket: WebSocket) -> None:
         """Go on with a fresh token of the same account. Raises `Unauthenticated`, or `Unavailable`."""
-        identity = await self._authenticator.of_token(token, websocket)
+        identity = await self._authenticator.authenticate_token(token, websocket)
         if identity.caller.user_id != self._connection.caller.user_id:
             raise Unauthenticated("the fresh access token is another account's")
         self._connection.caller = identity.caller

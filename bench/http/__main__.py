@@ -150,8 +150,10 @@ def table(results: dict[tuple[str, int], list[Result]]) -> str:
     lines = [
         f"{machine}; {ROUNDS} rounds of {SECONDS:g} s in turns, medians.",
         "",
-        "| | p50 ms (1 connection) | p99 ms "
-        f"| requests/s ({MANY_CONNECTIONS} connections) | p50 ms | p99 ms | CPU ms a request |",
+        (
+            "| | p50 ms (1 connection) | p99 ms "
+            f"| requests/s ({MANY_CONNECTIONS} connections) | p50 ms | p99 ms | CPU ms a request |"
+        ),
         "|---|---|---|---|---|---|---|",
     ]
     for name in ("bare", *GATEWAYS):

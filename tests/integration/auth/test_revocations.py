@@ -25,7 +25,7 @@ from svgx_common.messaging.caller import Caller
 from svgx_common.tokens import access_tokens as tokens
 from svgx_common.tokens.signing_keys import CheckingKeys, secret_key
 from svgx_gateway.identity.api_keys import ApiKeys
-from svgx_gateway.identity.identities import Identities
+from svgx_gateway.identity.authenticator import Authenticator
 from svgx_gateway.identity.revocations import Revocations
 from svgx_gateway.identity.token_keys import TokenKeys
 from tests.integration.auth.conftest import SECRET, Tables
@@ -48,7 +48,7 @@ class Gateway:
         self.revocations = Revocations(bus)
         self.revoked = asyncio.Event()
         self.revocations.on_revoked(self.revoked.set)
-        self._identities = Identities(
+        self._authenticator = Authenticator(
             TokenKeys(bus, SECRET), ApiKeys(bus, self.revocations), self.revocations, no_limit
         )
 
@@ -68,7 +68,7 @@ class Gateway:
     async def caller(self, token: str) -> Caller | None:
         """Return the caller of an access token or API key, or None when it is refused."""
         try:
-            identity = await self._identities.of_token(token, SOMEWHERE)
+            identity = await self._authenticator.authenticate_token(token, SOMEWHERE)
         except Unauthenticated:
             return None
         return identity.caller
@@ -83,7 +83,7 @@ async def started(bus: Bus) -> AsyncIterator[Gateway]:
     try:
         yield gateway
     finally:
-        gateway.revocations.stop()
+        await gateway.revocations.stop()
 
 
 @dataclass

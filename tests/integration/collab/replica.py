@@ -13,9 +13,9 @@ from svgx_collab.app import is_alive
 from svgx_collab.leases import Leases
 from svgx_collab.rooms import Rooms
 from svgx_common import redis
-from svgx_common.contract import subjects
-from svgx_common.contract.collab import OPEN, Opened
+from svgx_common.contract.collab import CANVAS_EDIT, CANVAS_SYNC, OPEN, Opened
 from svgx_common.contract.state import CanvasRequest
+from svgx_common.contract.transport import replica_subject
 from svgx_common.messaging.bus import Bus
 from svgx_common.messaging.holder import ask_holder
 from svgx_common.messaging.wire import (
@@ -60,7 +60,7 @@ async def replica(backing: DevStack, *, answers_open: bool = True) -> AsyncItera
         opened = Opened(epoch=await rooms.open(request.canvas_id))
         await message.respond(opened.model_dump_json().encode())
 
-    await bus.connection.subscribe(subjects.replica("collab", replica_id), cb=answer_alive)
+    await bus.connection.subscribe(replica_subject("collab", replica_id), cb=answer_alive)
     if answers_open:
         await bus.connection.subscribe(OPEN.subject, queue="svgx-collab", cb=answer_open)
     await bus.settle()
@@ -99,14 +99,14 @@ class Editor:
         """Send a batch of edits, and wait until it is saved."""
         edits = encode_edits([Edit("ann", update) for update in updates])
         return decode_saved(
-            await ask_holder(self.bus, self.canvas_id, "edit", edits, patience=20, attempt=5)
+            await ask_holder(self.bus, self.canvas_id, CANVAS_EDIT, edits, patience=20, attempt=5)
         )
 
     async def sync(self) -> SyncReply:
         """Ask the holder for all content."""
         request = encode_sync_request(b"\x00")
         return decode_sync_reply(
-            await ask_holder(self.bus, self.canvas_id, "sync", request, patience=20, attempt=5)
+            await ask_holder(self.bus, self.canvas_id, CANVAS_SYNC, request, patience=20, attempt=5)
         )
 
     async def held(self) -> dict[str, Any]:

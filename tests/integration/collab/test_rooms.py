@@ -6,7 +6,7 @@ import pytest
 from pycrdt import Doc, Map
 
 from svgx_canvas.document import shared_document
-from svgx_common.contract import subjects
+from svgx_common.contract.collab import CANVAS_UPDATE
 from svgx_common.contract.errors import NotFound, SvgxError, Unavailable
 from svgx_common.contract.state import JOURNAL_APPEND, JOURNAL_LOAD, AppendRequest, LoadRequest
 from svgx_common.messaging.bus import Bus
@@ -53,7 +53,7 @@ async def test_edit_is_broadcast_and_acknowledged_when_committed(
     async def listener(_: str, content: bytes) -> None:
         broadcasts.put_nowait(decode_broadcast(content))
 
-    await bus.listen(subjects.canvas(editor.canvas_id, "update"), listener)
+    await bus.listen(CANVAS_UPDATE.subject_of(canvas_id=editor.canvas_id), listener)
     async with replica(backing):
         saved = await editor.set("a", "1")
         assert await committed(bus, editor.canvas_id) == {"a": "1"}

@@ -14,10 +14,10 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from svgx_common import runtime
-from svgx_common.contract import operations_of, subjects
+from svgx_common.contract import operations_of
 from svgx_common.contract.errors import NotFound
 from svgx_common.contract.operation import Blob
-from svgx_common.contract.state import JOURNAL_LOAD, LoadRequest
+from svgx_common.contract.state import CANVAS_ACCESS_CHANGED, JOURNAL_LOAD, LoadRequest
 from svgx_common.messaging.responder import Call
 from svgx_common.runtime import Runtime, Service
 from svgx_common.settings import ServiceSettings
@@ -52,11 +52,13 @@ async def build(runtime: Runtime[BlockingSettings]) -> AsyncIterator[Service]:
         # nats-py limits only the payload; the server also counts the headers.
         half = 600 * 1024
         await bus.connection.publish(
-            subjects.canvas("any", "access"), b"x" * half, headers={"Large": "x" * half}
+            CANVAS_ACCESS_CHANGED.subject_of(canvas_id="any"),
+            b"x" * half,
+            headers={"Large": "x" * half},
         )
 
     async def report(event: str) -> None:
-        await bus.publish(subjects.canvas(event, "access"), b"")
+        await bus.publish(CANVAS_ACCESS_CHANGED.subject_of(canvas_id=event), b"")
 
     async def before_drain() -> None:
         await report("draining")

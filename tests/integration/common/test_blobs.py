@@ -6,13 +6,13 @@ import nats
 import pytest
 from nats.aio.msg import Msg
 
-from svgx_common.contract import subjects
 from svgx_common.contract.errors import (
     Overloaded,
     TooLarge,
     Unavailable,
 )
 from svgx_common.contract.operation import Blob
+from svgx_common.contract.transport import blob_subject
 from svgx_common.messaging import blobs
 from svgx_common.messaging.blobs import PIECE
 from svgx_common.messaging.bus import Bus
@@ -151,7 +151,7 @@ async def test_pull_from_a_dead_sender_raises_unavailable(
         elif dies == "between two pieces":
             await sender.close()
 
-    subject = subjects.blob("state", "dying", "blob")
+    subject = blob_subject("state", "dying", "blob")
     subscription = await sender.subscribe(subject, cb=serve)
     await sender.flush()
     if dies == "before the first piece":
@@ -183,7 +183,7 @@ async def test_body_over_the_limit_is_refused_before_it_is_pulled(
     responder = PartialResponder(state_bus, "0")
     responder.answer(UPLOAD, answer)
     await responder.start()
-    not_offered = subjects.blob("gateway", "nobody", "nothing")
+    not_offered = blob_subject("gateway", "nobody", "nothing")
     headers = {HEADER_BODY: f"{not_offered} {UPLOAD.max_body + 1}"}
     with pytest.raises(TooLarge):
         await gateway_bus.request(UPLOAD.subject, b"", headers, timeout=5)

@@ -6,8 +6,7 @@ from collections.abc import AsyncIterator
 import pytest
 from nats.aio.msg import Msg
 
-from svgx_common.contract import subjects
-from svgx_common.contract.collab import OPEN, Opened
+from svgx_common.contract.collab import CANVAS_EDIT, OPEN, Opened
 from svgx_common.contract.errors import NotFound, Overloaded, SvgxError, Unavailable
 from svgx_common.messaging.bus import Bus
 from svgx_common.messaging.holder import Holder
@@ -36,7 +35,7 @@ class FakeCollab:
     async def hold(self) -> None:
         if not self.holds_canvas:
             self.holds_canvas = True
-            subject = subjects.canvas(CANVAS, "edit")
+            subject = CANVAS_EDIT.subject_of(canvas_id=CANVAS)
             await self.bus.connection.subscribe(subject, cb=self._edit)
 
     async def open(self, message: Msg) -> None:
@@ -79,7 +78,7 @@ async def test_overloaded_holder_is_asked_again_after_its_retry_time(
     await collab.bus.settle()
     collab.edit_results = [Overloaded(retry_after=0.3), Overloaded(retry_after=0.3), None]
     started = asyncio.get_running_loop().time()
-    answer = await Holder(gateway_bus, CANVAS).ask("edit", b"x", patience=20, attempt=5)
+    answer = await Holder(gateway_bus, CANVAS).ask(CANVAS_EDIT, b"x", patience=20, attempt=5)
     assert answer == b"x"
     assert collab.edit_requests == 3
     assert asyncio.get_running_loop().time() - started >= 0.6
@@ -93,10 +92,10 @@ async def test_last_error_is_raised_when_patience_ends(
     await collab.bus.settle()
     collab.edit_results = [Overloaded(retry_after=60)]
     with pytest.raises(Overloaded):
-        await Holder(gateway_bus, CANVAS).ask("edit", b"x", patience=20, attempt=5)
+        await Holder(gateway_bus, CANVAS).ask(CANVAS_EDIT, b"x", patience=20, attempt=5)
     collab.edit_results = [NotFound()]
     with pytest.raises(NotFound):
-        await Holder(gateway_bus, CANVAS).ask("edit", b"x", patience=20, attempt=5)
+        await Holder(gateway_bus, CANVAS).ask(CANVAS_EDIT, b"x", patience=20, attempt=5)
 
 
 async def test_canvas_is_opened_once_for_many_failed_requests(
@@ -107,7 +106,7 @@ async def test_canvas_is_opened_once_for_many_failed_requests(
     holder = Holder(gateway_bus, CANVAS)
     contents = [b"%d" % number for number in range(500)]
     answers = await asyncio.gather(
-        *(holder.ask("edit", content, patience=20, attempt=5) for content in contents)
+        *(holder.ask(CANVAS_EDIT, content, patience=20, attempt=5) for content in contents)
     )
     assert answers == contents
     assert collab.open_requests == 11
@@ -120,9 +119,9 @@ async def test_waiting_request_opens_the_canvas_when_the_first_is_cancelled(
     """Proves R-BUS-13: a waiting request continues on its own."""
     collab.open_results = [Unavailable(retry_after=0.05)]
     holder = Holder(gateway_bus, CANVAS)
-    first = asyncio.create_task(holder.ask("edit", b"first", patience=20, attempt=5))
+    first = asyncio.create_task(holder.ask(CANVAS_EDIT, b"first", patience=20, attempt=5))
     await collab.open_requested.wait()
-    second = asyncio.create_task(holder.ask("edit", b"second", patience=20, attempt=5))
+    second = asyncio.create_task(holder.ask(CANVAS_EDIT, b"second", patience=20, attempt=5))
     await asyncio.sleep(0)
     first.cancel()
     collab.open_results = [None]

@@ -1,4 +1,4 @@
-"""A gateway in this process on real servers, and services that answer what a test wants."""
+"""A gateway in this process with real servers, and stand-ins for services."""
 
 import asyncio
 import secrets
@@ -30,7 +30,7 @@ _SECRET = secrets.token_hex(32)
 
 
 def bearer(role: Role = Role.ADMIN) -> dict[str, str]:
-    """The headers of somebody new."""
+    """Return the headers of a new account with this role."""
     now, name = int(time.time()), secrets.token_hex(6)
     claims = tokens.AccessClaims(name, name, role, name, name, now, now + 600)
     return {"Authorization": f"Bearer {tokens.sign(claims, secret_key(_SECRET))}"}
@@ -42,10 +42,10 @@ async def _nothing_revoked(_: ListRevocationsRequest, __: Call) -> RevocationLis
 
 @asynccontextmanager
 async def gateway(backing: DevStack, **settings: object) -> AsyncIterator[httpx.AsyncClient]:
-    """A gateway with these settings, where nothing is revoked; its client is signed in as an admin."""
+    """Run a gateway with these settings and no revocations. Yield a client that is signed in as an admin."""
     replica_id = secrets.token_hex(6)
     bus = await Bus.connect(backing.nats_url("gateway"), "gateway", replica_id)
-    chosen = GatewaySettings.model_validate(
+    loaded = GatewaySettings.model_validate(
         {"jwt_secret": _SECRET, "redis_url": backing.redis_url, **settings}
     )
     responder = Responder(bus, "0")
@@ -53,11 +53,11 @@ async def gateway(backing: DevStack, **settings: object) -> AsyncIterator[httpx.
     try:
         async with (
             answering(backing, LIST_REVOCATIONS, _nothing_revoked),
-            build(Runtime(chosen, bus, responder, health, replica_id, "0")) as service,
+            build(Runtime(loaded, bus, responder, health, replica_id, "0")) as service,
         ):
             await responder.start()
             await bus.settle()
-            while not (await health.report()).dependencies["revocations"].ok:  # noqa: ASYNC110  # only it tells
+            while not (await health.report()).dependencies["revocations"].ok:  # noqa: ASYNC110  # there is no event for it
                 await asyncio.sleep(0)
             assert service.asgi is not None
             transport = httpx.ASGITransport(service.asgi)
@@ -74,7 +74,7 @@ async def gateway(backing: DevStack, **settings: object) -> AsyncIterator[httpx.
 async def answering(
     backing: DevStack, operation: Operation[Request, Reply], handler: Handler[Request, Reply]
 ) -> AsyncIterator[None]:
-    """Somebody answers this operation, and no other."""
+    """Answer this operation with `handler`, in place of its service."""
     bus = await Bus.connect(backing.nats_url(operation.service), operation.service, "stand-in")
     responder = _Responder(bus, "0")
     responder.answer(operation, handler)
@@ -88,7 +88,7 @@ async def answering(
 
 class _Responder(Responder):
     async def start(self) -> None:
-        """Join without the check that every operation has its handler."""
+        """Join without the check that every operation has a handler."""
         await self.announce()
         await self.join()
         await self._bus.settle()

@@ -1,4 +1,4 @@
-"""Token buckets on a real server, and without one."""
+"""Token buckets with a real Redis server, and without one."""
 
 import asyncio
 import secrets
@@ -14,7 +14,7 @@ from svgx_gateway.ratelimit.buckets import LOCAL, Buckets
 
 @pytest.fixture
 async def two(backing: DevStack) -> AsyncIterator[tuple[Buckets, Buckets]]:
-    """The buckets of two gateways."""
+    """Yield the buckets of two gateways."""
     one, other = (Buckets(redis.open_unpooled(backing.redis_url)) for _ in range(2))
     yield one, other
     await one.close()
@@ -22,58 +22,59 @@ async def two(backing: DevStack) -> AsyncIterator[tuple[Buckets, Buckets]]:
 
 
 def counted_locally() -> float:
+    """Return the number of requests counted without Redis."""
     return float(LOCAL._value.get())
 
 
-async def test_two_gateways_let_in_as_many_as_one(two: tuple[Buckets, Buckets]) -> None:
-    """Proves R-LIMIT-2: 200 requests at once, over two gateways."""
+async def test_two_gateways_share_one_bucket(two: tuple[Buckets, Buckets]) -> None:
+    """Two gateways together admit as many of 200 simultaneous requests as one. Proves R-LIMIT-2."""
     key, limit = secrets.token_hex(8), RateLimit(requests=40, seconds=86_400)
     before = counted_locally()
-    drawn = await asyncio.gather(*(two[n % 2].draw(key, limit) for n in range(200)))
+    results = await asyncio.gather(*(two[n % 2].take(key, limit) for n in range(200)))
     assert counted_locally() == before
-    assert sum(each.allowed for each in drawn) == 40
-    assert sorted(each.remaining for each in drawn if each.allowed) == list(range(40))
-    refused = [each for each in drawn if not each.allowed]
-    # One comes back in 86,400 / 40 s, all of them within the window.
+    assert sum(each.allowed for each in results) == 40
+    assert sorted(each.remaining for each in results if each.allowed) == list(range(40))
+    refused = [each for each in results if not each.allowed]
+    # A token returns every 86,400 / 40 s, and all of them within the window.
     assert all(2000 < each.retry_after <= 2160 for each in refused)
     assert all(86_000 < each.reset <= 86_400 for each in refused)
 
 
-async def test_after_the_time_it_names_one_more_is_let_in(two: tuple[Buckets, Buckets]) -> None:
-    """Proves R-LIMIT-1."""
+async def test_one_request_is_admitted_after_retry_after(two: tuple[Buckets, Buckets]) -> None:
+    """After `retry_after` seconds one more request is admitted. Proves R-LIMIT-1."""
     key, limit = secrets.token_hex(8), RateLimit(requests=5, seconds=1)
-    while (refused := await two[0].draw(key, limit)).allowed:
+    while (refused := await two[0].take(key, limit)).allowed:
         pass
     loop = asyncio.get_running_loop()
     passed = loop.create_future()
     loop.call_later(refused.retry_after + 0.01, passed.set_result, None)
     await passed
-    assert (await two[1].draw(key, limit)).allowed
-    assert not (await two[0].draw(key, limit)).allowed
+    assert (await two[1].take(key, limit)).allowed
+    assert not (await two[0].take(key, limit)).allowed
 
 
-async def test_a_restart_of_redis_between_two_requests_goes_unnoticed(
+async def test_restart_of_redis_between_requests_keeps_counting_in_redis(
     backing: DevStack, two: tuple[Buckets, Buckets]
 ) -> None:
-    """Proves R-LIMIT-6: that the connection is dead is no reason to count alone."""
+    """A dead connection is replaced at once; the request is not counted locally. Proves R-LIMIT-6."""
     key, limit = secrets.token_hex(8), RateLimit(requests=3, seconds=3600)
-    await two[0].draw(key, limit)
+    await two[0].take(key, limit)
     before = counted_locally()
     valkey = backing.process("valkey")
     await valkey.stop()
     await valkey.start()
     await valkey.wait_ready()
-    assert (await two[0].draw(key, limit)).allowed
+    assert (await two[0].take(key, limit)).allowed
     assert counted_locally() == before
 
 
 @pytest.mark.parametrize("outage", ["kill", "pause"])
-async def test_without_redis_a_gateway_limits_by_itself(
+async def test_gateway_limits_by_itself_without_redis(
     backing: DevStack, two: tuple[Buckets, Buckets], outage: str
 ) -> None:
-    """Proves R-LIMIT-6: whether it refuses or is silent; only the first request waits, and not for long."""
+    """Without Redis only the first request waits, for a short time. Proves R-LIMIT-6."""
     key, limit = secrets.token_hex(8), RateLimit(requests=3, seconds=3600)
-    await two[0].draw(key, limit)
+    await two[0].take(key, limit)
     valkey = backing.process("valkey")
     before = counted_locally()
     if outage == "kill":
@@ -83,9 +84,9 @@ async def test_without_redis_a_gateway_limits_by_itself(
         valkey.pause()
     loop = asyncio.get_running_loop()
     began = loop.time()
-    drawn = [await two[0].draw(key, limit) for _ in range(5)]
+    results = [await two[0].take(key, limit) for _ in range(5)]
     assert loop.time() - began < 1.0
-    assert [each.allowed for each in drawn] == [True, True, True, False, False]
+    assert [each.allowed for each in results] == [True, True, True, False, False]
     assert counted_locally() == before + 5
     if outage == "kill":
         valkey.restart = True
@@ -96,5 +97,5 @@ async def test_without_redis_a_gateway_limits_by_itself(
     while two[0]._probing is not None:
         await asyncio.wait({two[0]._probing})
     assert counted_locally() == before + 5
-    await two[0].draw(key, limit)
+    await two[0].take(key, limit)
     assert counted_locally() == before + 5

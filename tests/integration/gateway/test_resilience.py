@@ -1,4 +1,4 @@
-"""The gateway before services that do not cope."""
+"""The gateway while services fail."""
 
 import asyncio
 import dataclasses
@@ -16,7 +16,7 @@ from svgx_common.contract.policy import Role
 from svgx_common.messaging.bus import NoResponders
 from svgx_common.messaging.responder import Call
 from svgx_devstack import DevStack
-from svgx_gateway.http import circuits, routes
+from svgx_gateway.http import circuit_breaker, operations
 from tests.integration.gateway.edge import answering, gateway
 
 USER = User(
@@ -24,11 +24,13 @@ USER = User(
 )
 
 
-async def test_a_request_is_sent_once(backing: DevStack, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Proves R-RESIL-1 and R-RESIL-4: past its time limit it is given up on both sides, and not sent again."""
-    hasty = dataclasses.replace(auth.ME, timeout=0.3)
-    operations = tuple(hasty if each is auth.ME else each for each in contract.OPERATIONS)
-    monkeypatch.setattr(routes, "OPERATIONS", operations)
+async def test_request_past_its_time_limit_is_cancelled_and_not_repeated(
+    backing: DevStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Past its time limit a request is cancelled on both sides, and not sent again. Proves R-RESIL-1 and R-RESIL-4."""
+    impatient = dataclasses.replace(auth.ME, timeout=0.3)
+    declared = tuple(impatient if each is auth.ME else each for each in contract.OPERATIONS)
+    monkeypatch.setattr(operations, "OPERATIONS", declared)
     calls: list[float] = []
     given_up = asyncio.Event()
 
@@ -51,18 +53,18 @@ async def test_a_request_is_sent_once(backing: DevStack, monkeypatch: pytest.Mon
         assert len(calls) == 1
 
 
-async def test_a_service_that_fails_is_left_alone(
+async def test_failing_service_gets_no_requests_until_it_recovers(
     backing: DevStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Proves R-RESIL-2 through HTTP: it opens, refuses without asking, and closes by itself."""
-    monkeypatch.setattr(circuits, "PAUSE", 0.5)
+    """The circuit opens, refuses requests without asking, and closes by itself. Proves R-RESIL-2 through HTTP."""
+    monkeypatch.setattr(circuit_breaker, "PAUSE", 0.5)
     asked = 0
-    well = False
+    healthy = False
 
     async def me(_: MeRequest, __: Call) -> User:
         nonlocal asked
         asked += 1
-        if not well:
+        if not healthy:
             raise Unavailable("the database is not there")
         return USER
 
@@ -71,19 +73,19 @@ async def test_a_service_that_fails_is_left_alone(
             answer = await http.get("/auth/me")
             assert answer.status_code == 503, number
             assert int(answer.headers["retry-after"]) >= 1
-        assert asked == circuits.THRESHOLD
-        # Another service's circuit is closed: there is nobody, which is something else.
+        assert asked == circuit_breaker.THRESHOLD
+        # Another service has its own circuit. It has no replica here, which is a different error.
         other = await http.get("/runtime/canvases/")
         assert other.json()["detail"] == NoResponders().detail
-        well = True
+        healthy = True
         async with asyncio.timeout(5):
             while (answer := await http.get("/auth/me")).status_code != 200:
                 pass
-        assert asked == circuits.THRESHOLD + 1
+        assert asked == circuit_breaker.THRESHOLD + 1
 
 
-async def test_a_sign_in_provider_that_is_away_stops_nobody_else(backing: DevStack) -> None:
-    """Proves R-AUTH-35 through HTTP: neither the rest of auth nor another provider."""
+async def test_unavailable_sign_in_provider_blocks_no_other_requests(backing: DevStack) -> None:
+    """Neither the rest of auth nor another provider is refused. Proves R-AUTH-35 through HTTP."""
 
     async def sign_in(request: OidcLoginRequest, _: Call) -> Redirect:
         if request.provider == "away":
@@ -98,18 +100,18 @@ async def test_a_sign_in_provider_that_is_away_stops_nobody_else(backing: DevSta
         answering(backing, OIDC_LOGIN, sign_in),
         gateway(backing) as http,
     ):
-        for _ in range(2 * circuits.THRESHOLD):
+        for _ in range(2 * circuit_breaker.THRESHOLD):
             assert (await http.get("/auth/oidc/away/login")).status_code == 503
         assert (await http.get("/auth/me")).status_code == 200
         assert (await http.get("/auth/oidc/well/login")).status_code == 303
 
 
-async def test_answers_of_refusal_close_no_service(backing: DevStack) -> None:
-    """Proves R-RESIL-2: who asks for what is not there, stops nobody else."""
+async def test_refusals_do_not_open_the_circuit(backing: DevStack) -> None:
+    """Callers' mistakes do not block other callers. Proves R-RESIL-2."""
 
-    async def nobody(_: MeRequest, __: Call) -> User:
+    async def not_found(_: MeRequest, __: Call) -> User:
         raise NotFound
 
-    async with answering(backing, auth.ME, nobody), gateway(backing) as http:
-        found = [(await http.get("/auth/me")).status_code for _ in range(20)]
-        assert found == [404] * 20
+    async with answering(backing, auth.ME, not_found), gateway(backing) as http:
+        statuses = [(await http.get("/auth/me")).status_code for _ in range(20)]
+        assert statuses == [404] * 20

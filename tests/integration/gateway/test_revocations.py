@@ -1,4 +1,4 @@
-"""What a gateway knows of revocations when it starts alone, misses something, or time goes by."""
+"""The revocations that a gateway knows after a lone start, a lost broadcast, and the expiry of tokens."""
 
 import asyncio
 import time
@@ -7,12 +7,11 @@ from collections.abc import AsyncIterator
 import asyncpg
 import pytest
 
-from svgx_common.contract import subjects
 from svgx_common.contract.errors import Unavailable
-from svgx_common.contract.revocations import Revocation, RevocationList
+from svgx_common.contract.revocations import REVOKED, Revocation, RevocationList
 from svgx_common.messaging.bus import Bus
 from svgx_devstack import DevStack
-from svgx_gateway.identity import revocations
+from svgx_gateway import watched_copy
 from tests.integration.auth.conftest import replica
 from tests.integration.auth.test_accounts import caller_of, create, login
 from tests.integration.auth.test_revocations import Gateway, started
@@ -20,7 +19,7 @@ from tests.integration.auth.test_revocations import Gateway, started
 
 @pytest.fixture
 async def lone_bus(backing: DevStack) -> AsyncIterator[Bus]:
-    """A gateway's connection, without an auth service at the other end."""
+    """Yield a gateway's connection to NATS. No auth service runs."""
     bus = await Bus.connect(backing.nats_url("gateway"), "gateway", "alone")
     try:
         yield bus
@@ -28,10 +27,10 @@ async def lone_bus(backing: DevStack) -> AsyncIterator[Bus]:
         await bus.close()
 
 
-async def test_until_auth_is_heard_from_nobody_is_let_through(
+async def test_callers_are_refused_until_auth_has_answered(
     backing: DevStack, lone_bus: Bus
 ) -> None:
-    """Proves R-AUTH-19: it is said to be a matter of time, and is one."""
+    """Until the auth service has answered, callers get `unavailable`, and later they are admitted. Proves R-AUTH-19."""
     async with replica(backing):
         signed_in = await login(lone_bus, (await create(lone_bus)).username)
     gateway = Gateway(lone_bus)
@@ -46,11 +45,11 @@ async def test_until_auth_is_heard_from_nobody_is_let_through(
             assert await gateway.admits(signed_in)
         assert await gateway.admits(signed_in)
     finally:
-        gateway.revocations.stop()
+        await gateway.revocations.stop()
 
 
-async def end_in_silence(backing: DevStack, session_id: str) -> None:
-    """As by hand, and as when auth dies between its commit and its broadcast."""
+async def end_without_broadcast(backing: DevStack, session_id: str) -> None:
+    """End a session in the database, as when the auth service dies between its commit and its broadcast."""
     connection = await asyncpg.connect(backing.postgres_url)
     await connection.execute(
         "UPDATE auth.session SET ended_at = clock_timestamp() WHERE id = $1",
@@ -59,41 +58,43 @@ async def end_in_silence(backing: DevStack, session_id: str) -> None:
     await connection.close()
 
 
-async def test_what_was_not_heard_is_asked_for(
+async def test_lost_broadcast_is_made_up_for_by_polling(
     backing: DevStack, lone_bus: Bus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Proves R-AUTH-19: now and then."""
-    monkeypatch.setattr(revocations, "POLL", 0.05)
+    """A revocation without a broadcast is known after a poll. Proves R-AUTH-19."""
+    monkeypatch.setattr(watched_copy, "POLL", 0.05)
     async with replica(backing):
         signed_in = await login(lone_bus, (await create(lone_bus)).username)
         async with started(lone_bus) as gateway:
             gateway.revoked.clear()
-            await end_in_silence(backing, caller_of(signed_in).session_id)
+            await end_without_broadcast(backing, caller_of(signed_in).session_id)
             async with asyncio.timeout(10):
                 await gateway.revoked.wait()
             assert not await gateway.admits(signed_in)
 
 
-async def test_after_a_reconnect_it_asks_at_once(backing: DevStack, lone_bus: Bus) -> None:
-    """Proves R-AUTH-19."""
+async def test_reconnect_to_nats_reads_revocations_at_once(
+    backing: DevStack, lone_bus: Bus
+) -> None:
+    """After a reconnect to NATS the gateway does not wait for the next poll. Proves R-AUTH-19."""
     async with replica(backing):
         signed_in = await login(lone_bus, (await create(lone_bus)).username)
         async with started(lone_bus) as gateway:
             gateway.revoked.clear()
-            await end_in_silence(backing, caller_of(signed_in).session_id)
+            await end_without_broadcast(backing, caller_of(signed_in).session_id)
             nats = backing.process("nats")
             nats.kill()
             await nats.wait_ready()
-            async with asyncio.timeout(revocations.POLL / 2):
+            async with asyncio.timeout(watched_copy.POLL / 2):
                 await gateway.revoked.wait()
             assert not await gateway.admits(signed_in)
 
 
-async def test_what_has_ended_by_itself_is_forgotten(
+async def test_expired_revocations_are_removed_from_memory(
     backing: DevStack, lone_bus: Bus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Proves R-AUTH-19: memory holds what could still be used, and no more."""
-    monkeypatch.setattr(revocations, "POLL", 0.05)
+    """A revocation is removed when its tokens have expired. Proves R-AUTH-19."""
+    monkeypatch.setattr(watched_copy, "POLL", 0.05)
     async with replica(backing):
         living = await login(lone_bus, (await create(lone_bus)).username)
         over = Revocation(user_id="u", session_id="over", until=time.time() - 1, reason="logout")
@@ -107,8 +108,8 @@ async def test_what_has_ended_by_itself_is_forgotten(
         )
         async with started(lone_bus) as gateway:
             message = RevocationList(items=[over, old, alive]).model_dump_json().encode()
-            # Only auth may publish this on the bus; the method is what listens.
-            await gateway.revocations._heard(subjects.REVOKED, message)
+            # Only the auth service may publish this message, so the listener is called directly.
+            await gateway.revocations._on_broadcast(REVOKED.subject, message)
             assert "over" in gateway.revocations._sessions
             async with asyncio.timeout(10):
                 while "over" in gateway.revocations._sessions:

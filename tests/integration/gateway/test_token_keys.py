@@ -1,4 +1,4 @@
-"""Keys that change while people are signed in."""
+"""Signing keys that change while people are signed in."""
 
 import asyncio
 import time
@@ -18,6 +18,7 @@ from svgx_common.messaging.bus import Bus
 from svgx_common.tokens import access_tokens as tokens
 from svgx_common.tokens.signing_keys import ASYMMETRIC, SYMMETRIC, secret_key
 from svgx_devstack import DevStack
+from svgx_gateway import watched_copy
 from svgx_gateway.identity import token_keys
 from svgx_gateway.identity.token_keys import TokenKeys
 from tests.integration.auth.conftest import SECRET, replica
@@ -27,7 +28,7 @@ from tests.integration.auth.test_sessions import refresh
 
 @pytest.fixture
 async def bus(backing: DevStack) -> AsyncIterator[Bus]:
-    """A gateway's connection."""
+    """Yield a gateway's connection to NATS."""
     bus = await Bus.connect(backing.nats_url("gateway"), "gateway", "keys")
     try:
         yield bus
@@ -37,7 +38,7 @@ async def bus(backing: DevStack) -> AsyncIterator[Bus]:
 
 @pytest.fixture
 def keys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The file, which auth looks at often; its first key does not sign yet."""
+    """Return the key file, which the auth service reads often. Its first key does not sign yet."""
     monkeypatch.setattr(signing, "LOOK_EVERY", 0.02)
     path = tmp_path / "keys.json"
     key_file.write(path, rotate(KeyRing(), "Ed25519", int(time.time()), lead=3600))
@@ -45,34 +46,37 @@ def keys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 async def published(bus: Bus) -> set[str]:
+    """Return the ids of the published keys."""
     return {key["kid"] for key in (await bus.ask(JWKS, JwksRequest())).keys}
 
 
 async def until_published(bus: Bus, ring: KeyRing) -> None:
+    """Wait until all keys of `ring` are published."""
     expected = {str(entry.key.key_id) for entry in ring.entries}
     async with asyncio.timeout(10):
         while await published(bus) != expected:
             pass
 
 
-def asked() -> float:
-    """How often auth has told its keys."""
+def times_read() -> float:
+    """Return the number of times the auth service has sent its keys."""
     labels = {"service": "auth", "operation": JWKS.name, "code": "ok"}
     return REGISTRY.get_sample_value("svgx_engine_requests_total", labels) or 0.0
 
 
 def algorithm(of: Tokens) -> tuple[str, str | None]:
+    """Return the algorithm and the key id in the token's header."""
     header = tokens._header(of.access_token)
     return header["alg"], header.get("kid")
 
 
-async def test_keys_are_rotated_and_nobody_is_signed_out(
+async def test_rotation_of_keys_keeps_all_tokens_valid(
     backing: DevStack, bus: Bus, keys: Path
 ) -> None:
-    """Proves R-AUTH-25: from the secret to a key, and from kind to kind; every token counts to its end."""
+    """From the secret to a key, and from kind to kind, every token stays valid until it expires. Proves R-AUTH-25."""
     async with replica(backing, keys=keys):
         user = await create(bus)
-        # Never looks by itself: it hears of each key by the first token that names it.
+        # These are not started, so they read the keys only when a token names an unknown key.
         gateway = TokenKeys(bus, SECRET)
         gateway_without_secret = TokenKeys(bus, "")
         pairs = [await login(bus, user.username)]
@@ -95,17 +99,17 @@ async def test_keys_are_rotated_and_nobody_is_signed_out(
             assert "d" not in jwk
 
 
-async def test_a_removed_key_counts_no_more(
+async def test_token_of_a_removed_key_is_refused(
     backing: DevStack, bus: Bus, keys: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Proves R-AUTH-25: one that has leaked is taken out of the file."""
-    monkeypatch.setattr(token_keys, "POLL", 0.02)
+    """A leaked key is refused after it is removed from the file. Proves R-AUTH-25."""
+    monkeypatch.setattr(watched_copy, "POLL", 0.02)
     leaked, fresh = generate("ES256", 0), generate("ES256", 1)
     key_file.write(keys, KeyRing((leaked,)))
     async with replica(backing, keys=keys):
         signed_in = await login(bus, (await create(bus)).username)
         gateway = TokenKeys(bus, SECRET)
-        gateway.start()
+        await gateway.start()
         try:
             await gateway.verify(signed_in.access_token)
             key_file.write(keys, KeyRing((fresh,)))
@@ -119,11 +123,13 @@ async def test_a_removed_key_counts_no_more(
             renewed = await refresh(bus, signed_in.refresh_token)
             await gateway.verify(renewed.access_token)
         finally:
-            gateway.stop()
+            await gateway.stop()
 
 
-async def test_a_broken_file_changes_nothing(backing: DevStack, bus: Bus, keys: Path) -> None:
-    """Proves R-AUTH-25: the keys from before sign on."""
+async def test_broken_key_file_keeps_the_previous_keys(
+    backing: DevStack, bus: Bus, keys: Path
+) -> None:
+    """After a broken key file the previous keys stay in use. Proves R-AUTH-25."""
     ring = KeyRing((generate("ES256", 0),))
     key_file.write(keys, ring)
     async with replica(backing, keys=keys):
@@ -135,37 +141,37 @@ async def test_a_broken_file_changes_nothing(backing: DevStack, bus: Bus, keys: 
         await until_published(bus, better)
 
 
-async def test_unknown_keys_make_the_gateway_ask_once(
+async def test_unknown_keys_cause_one_read_in_30_seconds(
     backing: DevStack, bus: Bus, keys: Path
 ) -> None:
-    """Proves R-AUTH-24: in 30 s, however many come and whatever they are called."""
+    """However many unknown keys tokens name, the gateway asks once in 30 s. Proves R-AUTH-24."""
     key_file.write(keys, KeyRing((generate("ES256", 0),)))
     async with replica(backing, keys=keys):
         signed_in = await login(bus, (await create(bus)).username)
-        strangers = [generate("ES256", 0).key for _ in range(5)]
+        unknown = [generate("ES256", 0).key for _ in range(5)]
         claims = await TokenKeys(bus, SECRET).verify(signed_in.access_token)
-        forged = [tokens.sign(claims, key) for key in strangers]
-        gateway, before = TokenKeys(bus, SECRET), asked()
+        forged = [tokens.sign(claims, key) for key in unknown]
+        gateway, before = TokenKeys(bus, SECRET), times_read()
         answers = await asyncio.gather(
             *(gateway.verify(each) for each in [*forged, signed_in.access_token] * 5),
             return_exceptions=True,
         )
         assert sum(isinstance(answer, Unauthenticated) for answer in answers) == 25
-        assert asked() - before == 1
+        assert times_read() - before == 1
         gateway._asked_at -= token_keys.ASK_AGAIN - 1
         with pytest.raises(Unauthenticated):
             await gateway.verify(forged[0])
-        assert asked() - before == 1
+        assert times_read() - before == 1
         gateway._asked_at -= 1
         with pytest.raises(Unauthenticated):
             await gateway.verify(forged[0])
-        assert asked() - before == 2
+        assert times_read() - before == 2
 
 
-async def test_while_auth_is_away_an_unknown_key_is_a_matter_of_time(
+async def test_unknown_key_is_unavailable_while_auth_is_away(
     backing: DevStack, bus: Bus, keys: Path
 ) -> None:
-    """Proves R-AUTH-24: 503 and not 401, which would sign people out; and it is asked for again."""
+    """The error is `unavailable`, not `unauthenticated`, which would sign people out. Proves R-AUTH-24."""
     key_file.write(keys, KeyRing((generate("ES256", 0),)))
     gateway = TokenKeys(bus, SECRET)
     async with replica(backing, keys=keys):
@@ -177,16 +183,16 @@ async def test_while_auth_is_away_an_unknown_key_is_a_matter_of_time(
         await gateway.verify(signed_in.access_token)
 
 
-async def test_without_any_key_a_gateway_is_not_ready(
+async def test_gateway_without_any_key_is_not_ready(
     backing: DevStack, bus: Bus, keys: Path
 ) -> None:
-    """Proves R-AUTH-24: it could only refuse everybody."""
+    """A gateway without keys is not ready, because it could only refuse tokens. Proves R-AUTH-24."""
     gateway = TokenKeys(bus, "")
     with pytest.raises(ConnectionError):
         await gateway.ready()
     await TokenKeys(bus, SECRET).ready()
     async with replica(backing, keys=keys):
-        gateway.start()
+        await gateway.start()
         try:
             async with asyncio.timeout(10):
                 while True:
@@ -196,13 +202,13 @@ async def test_without_any_key_a_gateway_is_not_ready(
                     except ConnectionError:
                         await bus.settle()
         finally:
-            gateway.stop()
+            await gateway.stop()
 
 
-async def test_a_token_that_was_verified_before_ends_at_its_time(
+async def test_verified_token_expires_at_its_time(
     bus: Bus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Proves R-AUTH-1: its signature is not checked again, its time is."""
+    """The signature of a verified token is not checked again; its expiry is. Proves R-AUTH-1."""
     now = int(time.time())
     claims = tokens.AccessClaims("u", "ada", Role.EDITOR, "s", "t", now, now + 60)
     token = tokens.sign(claims, secret_key(SECRET))
@@ -216,11 +222,11 @@ async def test_a_token_that_was_verified_before_ends_at_its_time(
         await gateway.verify(token)
 
 
-async def test_no_more_verified_tokens_are_remembered_than_is_said(
+async def test_number_of_remembered_verified_tokens_is_bounded(
     bus: Bus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Proves R-AUTH-1: whoever refreshes all day fills no memory."""
-    monkeypatch.setattr(token_keys, "MOST_VERIFIED", 3)
+    """Frequent refreshes do not fill the memory. Proves R-AUTH-1."""
+    monkeypatch.setattr(token_keys, "MAX_VERIFIED", 3)
     gateway, now = TokenKeys(bus, SECRET), int(time.time())
     for number in range(10):
         claims = tokens.AccessClaims("u", "ada", Role.EDITOR, "s", str(number), now, now + 60)

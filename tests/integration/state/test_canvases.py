@@ -6,9 +6,10 @@ import secrets
 
 import pytest
 
-from svgx_common.contract import state, subjects
+from svgx_common.contract import state
 from svgx_common.contract.errors import Conflict, Forbidden, Invalid, NotFound
 from svgx_common.contract.policy import CanvasRole, Role
+from svgx_common.contract.state import CANVAS_ACCESS_CHANGED
 from svgx_common.messaging.caller import Caller
 from tests.integration.state.drawing import Pen
 from tests.integration.state.service import Client, Tables, user
@@ -277,7 +278,7 @@ async def test_changed_access_is_announced_after_the_change(client: Client) -> N
         except (Forbidden, NotFound):
             has_access.put_nowait(False)
 
-    await client.bus.listen(subjects.canvas(canvas_id, "access"), listener)
+    await client.bus.listen(CANVAS_ACCESS_CHANGED.subject_of(canvas_id=canvas_id), listener)
     await client.bus.settle()
     async with asyncio.timeout(20):
         await client.set_member(canvas_id, guest.user_id, CanvasRole.VIEWER)

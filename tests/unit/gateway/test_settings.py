@@ -1,4 +1,4 @@
-"""Settings of the gateway."""
+"""The settings of the gateway."""
 
 import pytest
 
@@ -7,7 +7,7 @@ from svgx_gateway.settings import GatewaySettings
 
 
 @pytest.mark.parametrize(
-    ("environment", "said", "allowed"),
+    ("environment", "setting", "allowed"),
     [
         ("development", None, "*"),
         ("production", None, ""),
@@ -16,15 +16,15 @@ from svgx_gateway.settings import GatewaySettings
         ("production", "https://draw.example.org", "https://draw.example.org"),
     ],
 )
-def test_in_production_any_origin_must_be_said(
-    monkeypatch: pytest.MonkeyPatch, environment: str, said: str | None, allowed: str
+def test_production_allows_any_origin_only_when_it_is_set(
+    monkeypatch: pytest.MonkeyPatch, environment: str, setting: str | None, allowed: str
 ) -> None:
-    """Proves R-HTTP-4; for WebSockets, too, as long as they have no origins of their own."""
+    """In production `*` has to be set. WebSockets use the same origins unless they have their own. Proves R-HTTP-4."""
     monkeypatch.setenv("ENVIRONMENT", environment)
-    if said is None:
+    if setting is None:
         monkeypatch.delenv("CORS_ORIGINS", raising=False)
     else:
-        monkeypatch.setenv("CORS_ORIGINS", said)
+        monkeypatch.setenv("CORS_ORIGINS", setting)
     settings = load(GatewaySettings)
     assert settings.cors_origins == allowed
     assert settings.websocket_origins == ""

@@ -15,7 +15,7 @@ from typing import Any
 
 import yaml
 
-from svgx_common.contract.subjects import SERVICES
+from svgx_common.contract.operation import SERVICES
 
 VARIABLE = "SVGX_CONFIG"
 """The environment variable that names the file."""

@@ -9,9 +9,8 @@ from typing import Literal
 
 import structlog
 
-from svgx_common.contract import subjects
 from svgx_common.contract.errors import Unavailable
-from svgx_common.contract.revocations import Revocation, RevocationList
+from svgx_common.contract.revocations import REVOKED, Revocation, RevocationList
 from svgx_common.messaging.bus import Bus
 from svgx_common.postgres import Database, Row, Session
 
@@ -78,7 +77,7 @@ class Revocations:
             return
         message = RevocationList(items=ended).model_dump_json().encode()
         try:
-            await self._bus.publish(subjects.REVOKED, message)
+            await self._bus.publish(REVOKED.subject, message)
         except Unavailable:
             log.warning("cannot tell the gateways about ended sessions; they will poll")
 

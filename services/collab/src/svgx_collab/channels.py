@@ -3,6 +3,7 @@
 import functools
 import time
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 import structlog
 from nats.aio.msg import Msg
@@ -10,7 +11,7 @@ from prometheus_client import Counter
 
 from svgx_canvas.document.shared_document import Fault
 from svgx_collab.held_canvas import HeldCanvas
-from svgx_common.contract import subjects
+from svgx_common.contract.collab import CANVAS_AWARENESS, CANVAS_EDIT, CANVAS_SYNC
 from svgx_common.contract.errors import (
     BadRequest,
     Internal,
@@ -18,7 +19,7 @@ from svgx_common.contract.errors import (
     SvgxError,
     Unavailable,
 )
-from svgx_common.contract.subjects import CanvasChannel
+from svgx_common.contract.operation import Channel
 from svgx_common.messaging.bus import Bus
 from svgx_common.messaging.wire import (
     Saved,
@@ -67,13 +68,13 @@ class Channels:
 
         NATS delivers the messages of a subscription one at a time, so edits are applied in the order of their arrival.
         """
-        channels: tuple[tuple[CanvasChannel, Handler], ...] = (
-            ("edit", self._edit),
-            ("sync", self._sync),
-            ("awareness", self._awareness),
+        channels: tuple[tuple[Channel[Any], Handler], ...] = (
+            (CANVAS_EDIT, self._edit),
+            (CANVAS_SYNC, self._sync),
+            (CANVAS_AWARENESS, self._awareness),
         )
         for channel, handler in channels:
-            subject = subjects.canvas(held.room.canvas_id, channel)
+            subject = channel.subject_of(canvas_id=held.room.canvas_id)
             callback = functools.partial(self._handle, handler, held)
             held.subscriptions.append(await self._bus.connection.subscribe(subject, cb=callback))
 

@@ -1,7 +1,13 @@
 """Import of SVG files: a worker that can be killed reads the file, and the canvas's holder applies it as one edit."""
 
 from svgx_canvas import SvgRefused
-from svgx_common.contract.collab import Dropped, Imported, ImportSvgRequest
+from svgx_common.contract.collab import (
+    CANVAS_EDIT,
+    CANVAS_SYNC,
+    Dropped,
+    Imported,
+    ImportSvgRequest,
+)
 from svgx_common.contract.errors import Internal, Invalid, Overloaded, TooLarge
 from svgx_common.messaging.bus import Bus
 from svgx_common.messaging.holder import ask_holder
@@ -41,7 +47,7 @@ class Imports:
             await ask_holder(
                 self._bus,
                 canvas_id,
-                "sync",
+                CANVAS_SYNC,
                 encode_sync_request(EMPTY_STATE_VECTOR),
                 patience=PATIENCE,
                 attempt=ATTEMPT,
@@ -62,7 +68,7 @@ class Imports:
             await ask_holder(
                 self._bus,
                 canvas_id,
-                "edit",
+                CANVAS_EDIT,
                 encode_edits([edit]),
                 patience=PATIENCE,
                 attempt=ATTEMPT,

@@ -17,7 +17,7 @@ from svgx_collab.journal import UNSAVED_BYTES, Committer
 from svgx_collab.leases import RENEW, Leases
 from svgx_collab.room import Room
 from svgx_common.background import BackgroundTasks
-from svgx_common.contract import subjects
+from svgx_common.contract.collab import CANVAS_PRESENCE, CANVAS_UPDATE
 from svgx_common.contract.errors import Internal, NotFound, SvgxError, Unavailable
 from svgx_common.contract.state import JOURNAL_LOAD, LoadRequest
 from svgx_common.messaging.bus import Bus
@@ -201,12 +201,12 @@ class Rooms:
         for broadcast in held.room.take_broadcasts():
             BROADCASTS.inc()
             await self._bus.publish(
-                subjects.canvas(canvas_id, "update"), encode_broadcast(broadcast)
+                CANVAS_UPDATE.subject_of(canvas_id=canvas_id), encode_broadcast(broadcast)
             )
         while (states := held.participants.take_broadcast()) is not None:
             presence = Presence(held.room.epoch, states)
             await self._bus.publish(
-                subjects.canvas(canvas_id, "presence"), encode_presence(presence)
+                CANVAS_PRESENCE.subject_of(canvas_id=canvas_id), encode_presence(presence)
             )
 
     def _collect(self) -> list[Entry]:

@@ -1,1 +1,1 @@
-"""The edge: HTTP and WebSocket in, subjects on the bus out."""
+"""The gateway: HTTP and WebSocket for clients, NATS requests to the services."""

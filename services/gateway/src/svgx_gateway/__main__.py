@@ -1,4 +1,4 @@
-"""`python -m svgx_gateway`."""
+"""Start the gateway: `python -m svgx_gateway`."""
 
 from svgx_common.runtime import run
 from svgx_gateway.app import build

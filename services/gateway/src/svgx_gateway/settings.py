@@ -9,71 +9,79 @@ from svgx_common.contract.policy import RateClass
 from svgx_common.contract.ratelimits import ClassLimits, RateLimit
 from svgx_common.runtime import WebSocketOptions
 from svgx_common.settings import TokenSettings
-from svgx_gateway.http.proxies import networks
+from svgx_gateway.http.proxies import parse_networks
 from svgx_gateway.websocket.admission import REFUSED, SocketLimits
 from svgx_gateway.websocket.protocol import WebSocketLimits, limited
 
 
 def _networks(text: str) -> str:
-    networks(text)
+    parse_networks(text)
     return text
 
 
 class GatewaySettings(TokenSettings):
-    """Environment variables, with their defaults."""
+    """The gateway's settings, read from environment variables and the configuration file."""
 
     jwt_secret: SecretStr = SecretStr("")
-    """Checks tokens that auth signs with it. Better not here once auth signs with keys (JWT_KEYS_FILE)."""
+    """The secret that verifies tokens signed with it. Not needed when auth signs with keys (JWT_KEYS_FILE)."""
     cors_origins: Annotated[str, NoDecode] = "*"
-    """Origins that may call from a browser, separated by commas; `*` is any, without credentials.
+    """Origins of web pages that may call from a browser, separated by commas. `*` allows any, without credentials.
 
-    In production `*` must be said: without a word no page but the host's own may.
+    In production the default is empty, which allows only pages of the host itself; `*` has to be set.
     """
     websocket_origins: Annotated[str, NoDecode] = ""
-    """Origins whose pages may open a WebSocket; empty is `cors_origins`."""
+    """Origins of web pages that may open a WebSocket. Empty means `cors_origins`."""
     hsts_seconds: int = Field(31_536_000, ge=0)
-    """For how long browsers that came over TLS come back over TLS only; 0 says nothing of it."""
+    """Seconds for which a browser that came over TLS uses TLS only. 0 sends no HSTS header."""
     idempotency_seconds: int = Field(86_400, ge=60, le=30 * 86_400)
-    """How long the answer of a request with an `Idempotency-Key` is kept."""
+    """Seconds that the response to a request with an `Idempotency-Key` is stored."""
     shed_lag_seconds: float = Field(0.5, gt=0)
-    """Requests are refused while the event loop is later than this again and again."""
+    """Lag of the event loop, in seconds, above which requests are refused, if three checks in a row find it."""
     trusted_proxies: Annotated[str, NoDecode, AfterValidator(_networks)] = ""
-    """Addresses and networks of the proxies in front, separated by commas: their `X-Forwarded-*` headers count."""
+    """Addresses and networks of the proxies in front, separated by commas. Their `X-Forwarded-*` headers are used."""
     redis_url: str = "redis://localhost:6379/0"
     redis_pool_size: int = Field(32, ge=1, le=1000)
-    """Connections to Redis; what comes on top waits for one."""
+    """Connections to Redis at most. Past that, a command waits for a free one."""
     rate_limit_requests_per_minute: int = Field(100, ge=1, le=10_000_000)
-    """Of each class, for each account or, without one, address."""
+    """Requests of each class, for each account or, without an account, for each address."""
     rate_limit_login_requests_per_minute: int = Field(30, ge=1, le=10_000_000)
-    """Signing in and refreshing, for each address."""
+    """Sign-ins and refreshes for each address."""
     rate_limit_heavy_requests_per_minute: int = Field(30, ge=1, le=10_000_000)
     """Imports, exports and renders."""
     websocket_max_connections: int = Field(1000, ge=1)
-    """Connections of this gateway."""
+    """WebSockets of this gateway. Past that, the upgrade is refused with 503."""
     websocket_max_connections_per_identity: int = Field(100, ge=1)
-    """Connections of one account to this gateway."""
+    """WebSockets of one account at this gateway. Past that, a connection is closed with 4429."""
     websocket_max_frames_per_second: float = Field(200.0, gt=0)
-    """Of one connection; twice as many at once."""
+    """Frames of one connection; twice as many at once."""
     websocket_max_bytes_per_second: float = Field(2 * 1024 * 1024, gt=0)
-    """Of one connection; as many at once as the largest frame has, if that is more."""
+    """Bytes of one connection; twice as many at once, or the largest frame if that is more."""
     websocket_handshake_timeout: float = Field(10.0, gt=0)
-    """Seconds a connection may say nothing at first."""
+    """Seconds until a connection has to send its first message."""
     websocket_max_frame_bytes: int = Field(16 * 1024 * 1024, ge=1024)
     websocket_ping_interval: float = Field(30.0, gt=0)
     websocket_ping_timeout: float = Field(10.0, gt=0)
     drain_notice_seconds: float = Field(0.0, ge=0, le=600)
-    """So long a stopping gateway is not ready before it closes a socket: load balancers have to notice."""
+    """Seconds that a stopping gateway is not ready before it closes sockets, so that load balancers notice."""
     websocket_drain_seconds: float = Field(2.0, ge=0, le=600)
-    """A stopping gateway closes its sockets spread over this time."""
+    """Seconds over which a stopping gateway spreads the closing of its sockets."""
 
     @model_validator(mode="after")
-    def _said_in_production(self) -> Self:
+    def _require_origins_in_production(self) -> Self:
         if self.in_production and "cors_origins" not in self.model_fields_set:
             self.cors_origins = ""
         return self
 
+    @model_validator(mode="after")
+    def _check_drain_seconds(self) -> Self:
+        if self.drain_notice_seconds + self.websocket_drain_seconds > self.drain_seconds:
+            raise ValueError(
+                "DRAIN_SECONDS must be no less than DRAIN_NOTICE_SECONDS and WEBSOCKET_DRAIN_SECONDS together"
+            )
+        return self
+
     def socket_limits(self) -> SocketLimits:
-        """How many WebSockets there may be, and whose."""
+        """Return the limits of the number of WebSockets."""
         return SocketLimits(
             connections=self.websocket_max_connections,
             per_identity=self.websocket_max_connections_per_identity,
@@ -81,7 +89,7 @@ class GatewaySettings(TokenSettings):
         )
 
     def websocket_limits(self) -> WebSocketLimits:
-        """The limits of what comes over each of them."""
+        """Return the limits of the frames on each WebSocket."""
         return WebSocketLimits(
             max_bytes=self.websocket_max_frame_bytes,
             ping_interval=self.websocket_ping_interval,
@@ -95,7 +103,7 @@ class GatewaySettings(TokenSettings):
         )
 
     def websocket_options(self) -> WebSocketOptions:
-        """Return the WebSocket protocol with these limits, as the runtime takes it."""
+        """Return the WebSocket protocol with these limits, for the server of the runtime."""
         return WebSocketOptions(
             protocol=limited(self.websocket_limits()),
             ping_interval=self.websocket_ping_interval,
@@ -103,7 +111,7 @@ class GatewaySettings(TokenSettings):
         )
 
     def rate_limits(self) -> ClassLimits:
-        """The limits that hold until an admin sets others."""
+        """Return the limits that are in force until an admin sets others."""
         general = RateLimit(requests=self.rate_limit_requests_per_minute)
         return {
             RateClass.READ: general,
@@ -111,11 +119,3 @@ class GatewaySettings(TokenSettings):
             RateClass.LOGIN: RateLimit(requests=self.rate_limit_login_requests_per_minute),
             RateClass.HEAVY: RateLimit(requests=self.rate_limit_heavy_requests_per_minute),
         }
-
-    @model_validator(mode="after")
-    def _drains_in_time(self) -> Self:
-        if self.drain_notice_seconds + self.websocket_drain_seconds > self.drain_seconds:
-            raise ValueError(
-                "DRAIN_SECONDS must be no less than DRAIN_NOTICE_SECONDS and WEBSOCKET_DRAIN_SECONDS together"
-            )
-        return self

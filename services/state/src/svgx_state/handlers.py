@@ -1,8 +1,9 @@
 """The handlers of the service's operations. The gateway has checked the caller's role on the canvas before."""
 
-from svgx_common.contract import state, subjects
+from svgx_common.contract import state
 from svgx_common.contract.errors import BadRequest
 from svgx_common.contract.operation import Blob, Empty
+from svgx_common.contract.state import CANVAS_ACCESS_CHANGED
 from svgx_common.messaging.bus import Bus
 from svgx_common.messaging.responder import Call, Responder
 from svgx_common.messaging.wire import decode_entries, encode_committed, encode_content
@@ -94,4 +95,4 @@ class Handlers:
 
     async def _access_changed(self, canvas_id: str) -> None:
         """Make the gateways check open connections again. Call this after the change is committed."""
-        await self._bus.publish(subjects.canvas(canvas_id, "access"), b"{}")
+        await self._bus.publish(CANVAS_ACCESS_CHANGED.subject_of(canvas_id=canvas_id), b"{}")

@@ -2,9 +2,14 @@
 
 import json
 
-from svgx_common.contract import ratelimits, subjects
+from svgx_common.contract import ratelimits
 from svgx_common.contract.errors import Conflict
-from svgx_common.contract.ratelimits import RateLimits, RateLimitsRequest, SetRateLimitsRequest
+from svgx_common.contract.ratelimits import (
+    RATE_LIMITS_CHANGED,
+    RateLimits,
+    RateLimitsRequest,
+    SetRateLimitsRequest,
+)
 from svgx_common.messaging.bus import Bus
 from svgx_common.messaging.responder import Call, Responder
 from svgx_common.postgres import Database
@@ -42,5 +47,5 @@ class StoredRateLimits:
                 "the rate limits were changed since this version; read them again", field="version"
             )
         stored = RateLimits.model_validate({**json.loads(value), "version": row["version"]})
-        await self._bus.publish(subjects.RATE_LIMITS_CHANGED, stored.model_dump_json().encode())
+        await self._bus.publish(RATE_LIMITS_CHANGED.subject, stored.model_dump_json().encode())
         return stored

@@ -1,4 +1,4 @@
-"""Large answers are compressed beside the event loop."""
+"""Compression of large responses in a thread."""
 
 import asyncio
 import gzip
@@ -31,8 +31,10 @@ async def compressed(media_type: str, accept: str, body: bytes = SVG) -> Respons
         ("application/octet-stream", "gzip", False),
     ],
 )
-async def test_what_is_compressed(media_type: str, accept: str, expected: bool) -> None:
-    """Proves R-HTTP-8."""
+async def test_compression_depends_on_media_type_and_accept_encoding(
+    media_type: str, accept: str, expected: bool
+) -> None:
+    """Text formats are compressed if the client accepts gzip. Proves R-HTTP-8."""
     response = await compressed(media_type, accept)
     assert ("content-encoding" in response.headers) == expected
     assert response.headers["content-length"] == str(len(response.body))
@@ -40,8 +42,8 @@ async def test_what_is_compressed(media_type: str, accept: str, expected: bool) 
     assert (gzip.decompress(body) if expected else body) == SVG
 
 
-async def test_the_event_loop_goes_on() -> None:
-    """Proves R-HTTP-8: other work is done while a large answer is compressed."""
+async def test_compression_does_not_block_the_event_loop() -> None:
+    """Other work goes on while a large response is compressed. Proves R-HTTP-8."""
     compressing = asyncio.create_task(compressed("image/svg+xml", "gzip"))
     turns = 0
     while not compressing.done():

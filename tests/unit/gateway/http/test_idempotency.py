@@ -1,11 +1,14 @@
-"""What an Idempotency-Key counts for."""
+"""The operations that heed an Idempotency-Key."""
 
 from svgx_common.contract import auth, state
-from svgx_gateway.http.idempotency import applies
+from svgx_gateway.http.idempotency import supports_key
 
 
-def test_no_fast_hash_of_a_password_is_kept() -> None:
-    """Proves R-AUTH-7: a request's fingerprint would be one."""
+def test_operations_with_a_password_do_not_support_keys() -> None:
+    """Requests with a password support no key, because the request's fingerprint would be a fast hash of it.
+
+    Proves R-AUTH-7.
+    """
     for operation, counts in (
         (state.CREATE_CANVAS, True),
         (auth.CHANGE_PASSWORD, False),
@@ -13,4 +16,4 @@ def test_no_fast_hash_of_a_password_is_kept() -> None:
         (auth.LOGIN, False),
     ):
         assert operation.http is not None
-        assert applies(operation, operation.http) is counts
+        assert supports_key(operation, operation.http) is counts

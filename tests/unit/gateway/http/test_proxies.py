@@ -1,35 +1,35 @@
-"""Whose request it is, behind proxies."""
+"""The client address of requests that come through proxies."""
 
 import pytest
 from starlette.requests import Request
 from starlette.types import Receive, Scope, Send
 
-from svgx_gateway.http.proxies import look_through, networks
-from svgx_gateway.ratelimit.key import rate_limit_key
+from svgx_gateway.http.proxies import parse_networks, trust_proxies
+from svgx_gateway.ratelimit.key import RateLimitKey
 
 
-async def key(peer: str, forwarded: list[str], trusted: str) -> str:
-    """The rate_limit_key of a request from `peer` with these `X-Forwarded-For` headers."""
-    found: list[str] = []
+async def key_of(peer: str, forwarded: list[str], trusted: str) -> str:
+    """Return the rate-limit key of a request from `peer` with these `X-Forwarded-For` headers."""
+    keys: list[str] = []
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        found.append(rate_limit_key(Request(scope), None).key)
+        keys.append(RateLimitKey.of(Request(scope), None).key)
 
     headers = [(b"x-forwarded-for", each.encode()) for each in forwarded]
     scope = {"type": "http", "client": (peer, 1), "scheme": "http", "headers": headers}
-    await look_through(app, networks(trusted))(scope, None, None)  # type: ignore[arg-type]
-    return found[0]
+    await trust_proxies(app, parse_networks(trusted))(scope, None, None)  # type: ignore[arg-type]
+    return keys[0]
 
 
 @pytest.mark.parametrize(
     ("peer", "forwarded", "trusted", "expected"),
     [
         ("192.0.2.1", [], "", "192.0.2.1"),
-        # Nobody is trusted: the header is whatever the client likes.
+        # Without a trusted proxy the header is ignored, because the client may have written it.
         ("192.0.2.1", ["203.0.113.9"], "", "192.0.2.1"),
         ("192.0.2.1", ["203.0.113.9"], "10.0.0.0/8", "192.0.2.1"),
         ("10.0.0.1", ["203.0.113.9"], "10.0.0.0/8", "203.0.113.9"),
-        # From the right: what stands left of the first stranger was written by the client.
+        # Read from the right. Entries left of the first untrusted address were written by the client.
         ("10.0.0.1", ["1.1.1.1, 203.0.113.9"], "10.0.0.0/8", "203.0.113.9"),
         ("10.0.0.1", ["1.1.1.1, 203.0.113.9, 10.0.0.2"], "10.0.0.0/8", "203.0.113.9"),
         ("10.0.0.1", ["1.1.1.1", "203.0.113.9"], "10.0.0.0/8", "203.0.113.9"),
@@ -39,14 +39,15 @@ async def key(peer: str, forwarded: list[str], trusted: str) -> str:
         ("::ffff:192.0.2.1", [], "", "192.0.2.1"),
     ],
 )
-async def test_the_address_behind_trusted_proxies(
+async def test_client_address_comes_from_trusted_proxies_only(
     peer: str, forwarded: list[str], trusted: str, expected: str
 ) -> None:
-    """Proves R-LIMIT-7."""
-    assert await key(peer, forwarded, trusted) == f"address:{expected}"
+    """`X-Forwarded-For` counts as far as trusted proxies wrote it. Proves R-LIMIT-7."""
+    assert await key_of(peer, forwarded, trusted) == f"address:{expected}"
 
 
-def test_a_wrong_network_is_named() -> None:
-    assert networks(" 10.0.0.1, 10.0.0.0/8 ,::1") == ["10.0.0.1/32", "10.0.0.0/8", "::1/128"]
+def test_wrong_network_is_named() -> None:
+    """A wrong entry of the setting is named by its number."""
+    assert parse_networks(" 10.0.0.1, 10.0.0.0/8 ,::1") == ["10.0.0.1/32", "10.0.0.0/8", "::1/128"]
     with pytest.raises(ValueError, match="number 2 is no IP address"):
-        networks("10.0.0.0/8,10.0.0")
+        parse_networks("10.0.0.0/8,10.0.0")

@@ -1,4 +1,4 @@
-"""When the event loop lags."""
+"""Load shedding while the event loop lags."""
 
 import asyncio
 import time
@@ -10,27 +10,27 @@ from starlette.routing import Route
 
 from svgx_common.health import Health
 from svgx_common.http.server import ServiceApplication
-from svgx_gateway.http.shedding import Lag, Shedding
+from svgx_gateway.http.shedding import LoadShedding, LoopLag
 
 
-async def test_requests_are_refused_while_it_lags() -> None:
-    """Proves R-RESIL-3: all but health and metrics; and it is over when the lag is."""
-    lag = Lag(0.1)
-    application = ServiceApplication(Health("gateway", "one", "0"))
-    application.app = Shedding(Starlette(routes=[Route("/", PlainTextResponse("hello"))]), lag)
-    transport = httpx.ASGITransport(application)
+async def test_lagging_loop_refuses_requests_but_not_health() -> None:
+    """Requests are refused while the loop lags. Health and metrics are not. Proves R-RESIL-3."""
+    lag = LoopLag(0.1)
+    front = ServiceApplication(Health("gateway", "one", "0"))
+    front.app = LoadShedding(Starlette(routes=[Route("/", PlainTextResponse("hello"))]), lag)
+    transport = httpx.ASGITransport(front)
     async with httpx.AsyncClient(transport=transport, base_url="http://gateway") as http:
         for late, status in (
             (0.2, 200),
             (0.2, 200),
-            (0.0, 200),  # a pause is no lag
+            (0.0, 200),  # two late checks are a pause, not an overload
             (0.2, 200),
             (0.2, 200),
             (0.2, 503),
             (0.2, 503),
             (0.0, 200),
         ):
-            lag.note(late)
+            lag.record(late)
             answer = await http.get("/")
             assert answer.status_code == status
             if status == 503:
@@ -40,9 +40,9 @@ async def test_requests_are_refused_while_it_lags() -> None:
                 assert (await http.get("/metrics/prometheus")).status_code == 200
 
 
-async def test_the_lag_is_the_loops() -> None:
-    """Proves R-RESIL-3: what keeps the loop busy is noticed, and when it ends."""
-    lag = Lag(0.02)
+async def test_blocked_loop_counts_as_overloaded_until_it_recovers() -> None:
+    """Work that blocks the loop is noticed, and so is its end. Proves R-RESIL-3."""
+    lag = LoopLag(0.02)
     lag.start()
     loop = asyncio.get_running_loop()
     try:

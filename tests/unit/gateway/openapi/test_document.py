@@ -1,4 +1,4 @@
-"""The OpenAPI document says what the contract says."""
+"""The OpenAPI document agrees with the contract."""
 
 from typing import Any
 
@@ -17,7 +17,7 @@ HTTP_OPERATIONS = [operation for operation in OPERATIONS if operation.http]
 
 
 def described() -> dict[str, tuple[str, str, dict[str, Any]]]:
-    """Method, path and entry by operation id."""
+    """Return method, path and entry by operation id."""
     return {
         entry["operationId"]: (method.upper(), path, entry)
         for path, methods in DOCUMENT["paths"].items()
@@ -25,20 +25,20 @@ def described() -> dict[str, tuple[str, str, dict[str, Any]]]:
     }
 
 
-def test_it_is_openapi() -> None:
-    """Proves R-CONTRACT-4: by the specification's own schema; every reference leads somewhere."""
+def test_document_follows_the_openapi_specification() -> None:
+    """The document is valid by the specification's own schema, and every reference resolves. Proves R-CONTRACT-4."""
     validate(DOCUMENT)
 
 
-def test_every_operation_with_an_http_form_is_described() -> None:
-    """Proves R-CONTRACT-4: with every status it may have."""
-    found = described()
+def test_every_operation_is_described_with_all_statuses() -> None:
+    """Each operation with an HTTP form is described with every status it may have. Proves R-CONTRACT-4."""
+    entries = described()
     expected = {operation.name: operation for operation in HTTP_OPERATIONS}
-    assert {name for name in found if name.partition(".")[0] in ("auth", "state", "collab")} | {
-        name for name in found if name.startswith("gateway.")
+    assert {name for name in entries if name.partition(".")[0] in ("auth", "state", "collab")} | {
+        name for name in entries if name.startswith("gateway.")
     } == set(expected)
     for name, operation in expected.items():
-        method, path, entry = found[name]
+        method, path, entry = entries[name]
         assert operation.http is not None
         assert (method, path) == (operation.http.method, operation.http.path)
         assert bool(entry["security"]) == (operation.scope is not Scope.PUBLIC)
@@ -54,8 +54,8 @@ def test_every_operation_with_an_http_form_is_described() -> None:
         assert in_path == set(operation.http.path_fields)
 
 
-def test_every_problem_is_described_as_it_looks() -> None:
-    """Proves R-CONTRACT-4: type, code and headers of each."""
+def test_every_problem_is_described_with_type_code_and_headers() -> None:
+    """Each problem response has its type, code and headers. Proves R-CONTRACT-4."""
     components = DOCUMENT["components"]["responses"]
     for name, response in components.items():
         content = response["content"]["application/problem+json"]
@@ -69,8 +69,8 @@ def test_every_problem_is_described_as_it_looks() -> None:
 
 
 @pytest.mark.parametrize("operation", HTTP_OPERATIONS, ids=lambda operation: operation.name)
-def test_every_operation_has_an_example(operation: Any) -> None:
-    """Proves R-CONTRACT-4: a field without one goes into `svgx_gateway/examples.py`."""
+def test_every_operation_has_a_valid_example(operation: Any) -> None:
+    """Each required field has an example in `openapi/examples.py`, and the examples are valid. Proves R-CONTRACT-4."""
     assert examples.missing(operation) == []
     if not issubclass(operation.request, RawRequest):
         fields = operation.request.model_fields

@@ -1,4 +1,4 @@
-"""Which limit holds for whom."""
+"""The limit that is in force for a rate-limit key."""
 
 from ipaddress import ip_address
 
@@ -25,7 +25,7 @@ STORED = RateLimits.model_validate(
         "whitelist": {"users": ["robot"], "networks": ["10.1.0.0/16", "2001:db8::/32"]},
     }
 )
-NOBODY = RateLimitKey("address:192.0.2.1", ip_address("192.0.2.1"))
+ANONYMOUS = RateLimitKey("address:192.0.2.1", ip_address("192.0.2.1"))
 ADMIN = RateLimitKey("user:a", ip_address("192.0.2.1"), "a", Role.ADMIN)
 EDITOR = RateLimitKey("user:e", ip_address("192.0.2.1"), "e", Role.EDITOR)
 
@@ -33,18 +33,18 @@ EDITOR = RateLimitKey("user:e", ip_address("192.0.2.1"), "e", Role.EDITOR)
 @pytest.mark.parametrize(
     ("rate_class", "rate_limit_key", "limit"),
     [
-        (RateClass.HEAVY, NOBODY, FEW),
-        (RateClass.READ, NOBODY, OTHER),
+        (RateClass.HEAVY, ANONYMOUS, FEW),
+        (RateClass.READ, ANONYMOUS, OTHER),
         (RateClass.READ, ADMIN, OTHER),
         (RateClass.WRITE, ADMIN, MANY),
         (RateClass.WRITE, EDITOR, FEW),
         (RateClass.UNLIMITED, ADMIN, None),
     ],
 )
-def test_a_roles_limit_goes_before_the_general_one(
+def test_role_limit_goes_before_the_general_limit(
     rate_class: RateClass, rate_limit_key: RateLimitKey, limit: RateLimit | None
 ) -> None:
-    """Proves R-LIMIT-4."""
+    """A role's limit goes before the general one, and stored limits go before the settings. Proves R-LIMIT-4."""
     assert Rules(DEFAULTS, STORED).limit(rate_class, rate_limit_key) == limit
 
 
@@ -60,8 +60,10 @@ def test_a_roles_limit_goes_before_the_general_one(
         (EDITOR, False),
     ],
 )
-def test_the_whitelist_has_no_limits(rate_limit_key: RateLimitKey, exempt: bool) -> None:
-    """Proves R-LIMIT-4."""
+def test_whitelisted_accounts_and_networks_have_no_limit(
+    rate_limit_key: RateLimitKey, exempt: bool
+) -> None:
+    """Whitelisted accounts and networks are not limited. Proves R-LIMIT-4."""
     assert (Rules(DEFAULTS, STORED).limit(RateClass.READ, rate_limit_key) is None) == exempt
 
 
@@ -76,8 +78,8 @@ def test_the_whitelist_has_no_limits(rate_limit_key: RateLimitKey, exempt: bool)
         ({"whitelist": {"adresses": []}}, "whitelist.adresses"),
     ],
 )
-def test_a_wrong_limit_is_named(wrong: dict[str, object], field: str) -> None:
-    """Proves R-HTTP-2."""
+def test_wrong_limit_is_named(wrong: dict[str, object], field: str) -> None:
+    """A wrong limit is refused with the path of its field. Proves R-HTTP-2."""
     with pytest.raises(ValidationError) as caught:
         SetRateLimitsRequest.model_validate(wrong)
     (error,) = caught.value.errors()

@@ -14,7 +14,7 @@ from svgx_common.contract.policy import CanvasRole, Role
 from svgx_common.contract.state import Access as AccessReply
 from svgx_common.messaging.bus import Bus
 from svgx_common.messaging.caller import Caller
-from svgx_gateway.identity.access import Access
+from svgx_gateway.identity.canvas_roles import CanvasRoles
 from svgx_gateway.websocket.canvas import LiveCanvas
 from svgx_gateway.websocket.connection import Connection
 from svgx_gateway.websocket.live_canvases import LiveCanvases
@@ -52,7 +52,7 @@ def bus() -> FakeBus:
 
 async def test_role_change_during_the_join_takes_effect(bus: FakeBus) -> None:
     """A role that changes between its first lookup and the join is looked up again. Proves R-ACCESS-6."""
-    access = Access(cast(Bus, bus))
+    access = CanvasRoles(cast(Bus, bus))
     canvases = LiveCanvases(cast(Bus, bus), access)
     role = await access.role(ANN, CANVAS)
     bus.role = CanvasRole.VIEWER
@@ -66,7 +66,7 @@ async def test_role_change_during_the_join_takes_effect(bus: FakeBus) -> None:
 
 async def test_reconnect_checks_all_roles(bus: FakeBus) -> None:
     """A reconnect checks all roles, because an announcement may have been missed. Proves R-ACCESS-6."""
-    access = Access(cast(Bus, bus))
+    access = CanvasRoles(cast(Bus, bus))
     canvases = LiveCanvases(cast(Bus, bus), access)
     connection = Connection(
         cast(WebSocket, None), ANN, await access.role(ANN, CANVAS), wants_saved=False
@@ -90,7 +90,7 @@ async def join(canvases: LiveCanvases, stack: AsyncExitStack) -> Connection:
 
 async def test_drain_closes_connections_in_random_order_over_its_time(bus: FakeBus) -> None:
     """A drain closes connections in random order, spread over its time. Proves R-FAIL-15."""
-    canvases = LiveCanvases(cast(Bus, bus), Access(cast(Bus, bus)))
+    canvases = LiveCanvases(cast(Bus, bus), CanvasRoles(cast(Bus, bus)))
     loop = asyncio.get_running_loop()
     async with AsyncExitStack() as stack:
         connections = [await join(canvases, stack) for _ in range(100)]
@@ -116,7 +116,7 @@ async def test_drain_closes_connections_in_random_order_over_its_time(bus: FakeB
 
 async def test_connection_that_joins_during_a_drain_is_closed(bus: FakeBus) -> None:
     """A connection that joins after the drain has begun is closed at once. Proves R-FAIL-15."""
-    canvases = LiveCanvases(cast(Bus, bus), Access(cast(Bus, bus)))
+    canvases = LiveCanvases(cast(Bus, bus), CanvasRoles(cast(Bus, bus)))
     async with AsyncExitStack() as stack:
         joined = await join(canvases, stack)
         await canvases.drain(0)

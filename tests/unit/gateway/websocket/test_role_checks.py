@@ -12,7 +12,7 @@ from svgx_common.contract.policy import CanvasRole, Role
 from svgx_common.contract.state import Access as AccessReply
 from svgx_common.messaging.bus import Bus
 from svgx_common.messaging.caller import Caller
-from svgx_gateway.identity.access import Access
+from svgx_gateway.identity.canvas_roles import CanvasRoles
 from svgx_gateway.websocket import role_checks as module
 from svgx_gateway.websocket.canvas import LiveCanvas
 from svgx_gateway.websocket.connection import Connection, KnownRole, RoleInDoubt, RoleState
@@ -52,7 +52,7 @@ def role_of(connection: Connection) -> RoleState:
     return connection.role
 
 
-async def announce(access: Access) -> None:
+async def announce(access: CanvasRoles) -> None:
     """Announce that roles on the canvas changed."""
     await access._changed(f"svgx.canvas.{CANVAS}.access", b"")
 
@@ -65,7 +65,7 @@ async def wait_for_known_role(connection: Connection) -> None:
 async def test_role_from_before_a_change_is_not_cached() -> None:
     """An answer that a change overtook is not cached. Proves R-ACCESS-6."""
     state = FakeState()
-    access = Access(cast(Bus, state))
+    access = CanvasRoles(cast(Bus, state))
     early = asyncio.create_task(access.role(ANN, CANVAS))
     answer = await state.asked.get()
     await announce(access)
@@ -80,7 +80,7 @@ async def test_role_from_before_a_change_is_not_cached() -> None:
 async def test_forgotten_role_is_looked_up_again() -> None:
     """After `forget` a role is looked up again. Proves R-ACCESS-6."""
     state = FakeState()
-    access = Access(cast(Bus, state))
+    access = CanvasRoles(cast(Bus, state))
     first = asyncio.create_task(access.role(ANN, CANVAS))
     (await state.asked.get()).set_result(CanvasRole.EDITOR)
     await first
@@ -93,7 +93,7 @@ async def test_forgotten_role_is_looked_up_again() -> None:
 async def test_role_stays_in_doubt_until_the_newest_lookup_is_answered() -> None:
     """After two changes the role stays in doubt until the second lookup is answered. Proves R-ACCESS-6."""
     state = FakeState()
-    checks, canvas = RoleChecks(Access(cast(Bus, state))), FakeCanvas(CanvasRole.EDITOR)
+    checks, canvas = RoleChecks(CanvasRoles(cast(Bus, state))), FakeCanvas(CanvasRole.EDITOR)
     live = cast(LiveCanvas, canvas)
     checks.check_all(live)
     first = await state.asked.get()
@@ -112,7 +112,7 @@ async def test_role_stays_in_doubt_until_the_newest_lookup_is_answered() -> None
 async def test_promoted_viewer_is_asked_for_its_state_once() -> None:
     """A viewer that becomes an editor is asked for its state once. Proves R-ACCESS-9."""
     state = FakeState()
-    checks, canvas = RoleChecks(Access(cast(Bus, state))), FakeCanvas(CanvasRole.VIEWER)
+    checks, canvas = RoleChecks(CanvasRoles(cast(Bus, state))), FakeCanvas(CanvasRole.VIEWER)
     checks.check_all(cast(LiveCanvas, canvas))
     (await state.asked.get()).set_result(CanvasRole.EDITOR)
     await wait_for_known_role(canvas.connection)
@@ -135,7 +135,7 @@ async def test_failed_role_lookup_is_repeated_then_closes_the_connection(
     monkeypatch.setattr(module, "PATIENCE", patience)
     monkeypatch.setattr(module, "PAUSE", 0.0)
     state = FakeState()
-    checks, canvas = RoleChecks(Access(cast(Bus, state))), FakeCanvas(CanvasRole.EDITOR)
+    checks, canvas = RoleChecks(CanvasRoles(cast(Bus, state))), FakeCanvas(CanvasRole.EDITOR)
     checks.check_all(cast(LiveCanvas, canvas))
     for failure in failures:
         (await state.asked.get()).set_exception(failure)

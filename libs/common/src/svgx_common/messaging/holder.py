@@ -3,12 +3,12 @@
 import asyncio
 import contextlib
 import time
+from typing import Any
 
-from svgx_common.contract import subjects
 from svgx_common.contract.collab import OPEN
 from svgx_common.contract.errors import DeadlineExceeded, Overloaded, Unavailable
+from svgx_common.contract.operation import Channel
 from svgx_common.contract.state import CanvasRequest
-from svgx_common.contract.subjects import CanvasChannel
 from svgx_common.messaging.bus import Bus, NoResponders
 
 RETRY = 0.1
@@ -38,7 +38,7 @@ class Holder:
         self._no_recovery.set()
 
     async def ask(
-        self, channel: CanvasChannel, content: bytes, *, patience: float, attempt: float
+        self, channel: Channel[Any], content: bytes, *, patience: float, attempt: float
     ) -> bytes:
         """Send a request on `edit` or `sync` and return the answer. Requests on these channels may be repeated safely.
 
@@ -46,7 +46,7 @@ class Holder:
         an unknown canvas. Raise the last error when the patience ends.
         """
         deadline = time.monotonic() + patience
-        subject = subjects.canvas(self._canvas_id, channel)
+        subject = channel.subject_of(canvas_id=self._canvas_id)
         recovering = False
         try:
             while True:
@@ -110,7 +110,7 @@ class Holder:
 async def ask_holder(
     bus: Bus,
     canvas_id: str,
-    channel: CanvasChannel,
+    channel: Channel[Any],
     content: bytes,
     *,
     patience: float,

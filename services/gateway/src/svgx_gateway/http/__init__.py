@@ -1,1 +1,1 @@
-"""HTTP: one route per operation, and the middleware around the routes."""
+"""HTTP: one route for each operation, and the middleware around the routes."""

@@ -1,12 +1,12 @@
-"""Which web pages may read answers (CORS)."""
+"""Cross-origin resource sharing (CORS): the web pages that may read responses."""
 
 from collections.abc import Sequence
 
 from fastapi.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-_SENT = ["Authorization", "X-API-Key", "Content-Type", "Idempotency-Key", "traceparent"]
-_READ = [
+_REQUEST_HEADERS = ["Authorization", "X-API-Key", "Content-Type", "Idempotency-Key", "traceparent"]
+_RESPONSE_HEADERS = [
     "traceresponse",
     "Retry-After",
     "Idempotency-Replayed",
@@ -19,20 +19,21 @@ _READ = [
 
 
 class Cors(CORSMiddleware):
-    """ASGI middleware. `*` never comes together with credentials; tokens travel in a header, so none are needed."""
+    """CORS middleware without credentials. Tokens travel in a header, so cookies of other origins are not needed."""
 
     def __init__(self, app: ASGIApp, allowed: Sequence[str]) -> None:
         super().__init__(
             app,
             allow_origins=allowed,
             allow_methods=["*"],
-            allow_headers=_SENT,
-            expose_headers=_READ,
+            allow_headers=_REQUEST_HEADERS,
+            expose_headers=_RESPONSE_HEADERS,
             allow_credentials=False,
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """ASGI. Who says no `Origin` gets no `Vary: Origin` either: no cache keeps what a page could ask for."""
+        """Handle requests with an `Origin` header. Pass on all others, without `Vary: Origin`."""
+        # `Vary` is not needed, because `Cache-Control: no-store` keeps responses out of caches.
         if any(name == b"origin" for name, _ in scope["headers"]):
             await super().__call__(scope, receive, send)
         else:

@@ -1,4 +1,4 @@
-"""What a request must pass before it reaches a service: identity, scope, rate limit, role on the canvas."""
+"""The checks before a request is forwarded: identity, scope, rate limit, role on the canvas."""
 
 from collections.abc import MutableMapping
 from typing import Any
@@ -9,55 +9,57 @@ from svgx_common.contract.errors import Forbidden, SvgxError, Unauthenticated
 from svgx_common.contract.operation import Operation, RequestModel
 from svgx_common.contract.policy import RateClass, Scope
 from svgx_common.messaging.caller import Caller
-from svgx_gateway.identity.access import Access
-from svgx_gateway.identity.identities import Identities
-from svgx_gateway.ratelimit.key import rate_limit_key
+from svgx_gateway.identity.authenticator import Authenticator
+from svgx_gateway.identity.canvas_roles import CanvasRoles
+from svgx_gateway.ratelimit.key import RateLimitKey
 from svgx_gateway.ratelimit.limiter import RateLimiter
 
 
 class Guard:
-    """Decides by what the contract says of the operation."""
+    """Checks a request against the contract's declaration of its operation."""
 
-    def __init__(self, identities: Identities, access: Access, limiter: RateLimiter) -> None:
-        self._identities = identities
-        self._access = access
+    def __init__(
+        self, authenticator: Authenticator, canvas_roles: CanvasRoles, limiter: RateLimiter
+    ) -> None:
+        self._authenticator = authenticator
+        self._canvas_roles = canvas_roles
         self._limiter = limiter
 
     async def admit(
         self, operation: Operation[Any, Any], request: Request, headers: MutableMapping[str, str]
     ) -> Caller | None:
-        """Who calls; None for public operations. Raises as `admit_to` does."""
+        """Return the caller of an operation; None for public operations. Raise as `admit_to` does."""
         return await self.admit_to(operation.scope, operation.rate, request, headers)
 
     async def admit_to(
         self, scope: Scope, rate: RateClass, request: Request, headers: MutableMapping[str, str]
     ) -> Caller | None:
-        """Who calls; None where anybody may. `headers` gets what the answer must say of the rate limit.
+        """Return the caller; None when `scope` is public. The rate-limit headers are added to `headers`.
 
-        Raises `Unauthenticated`, `Forbidden` or `TooManyRequests`. What is refused counts too: against the address,
-        as long as nobody is known.
+        Raise `Unauthenticated`, `Forbidden` or `TooManyRequests`. A refused request counts too. Without a valid token
+        it counts against the address.
         """
         caller: Caller | None = None
-        refused: SvgxError | None = None
+        refusal: SvgxError | None = None
         if scope is not Scope.PUBLIC:
             try:
-                caller = (await self._identities.of_request(request)).caller
+                caller = (await self._authenticator.authenticate_request(request)).caller
             except Unauthenticated as error:
-                refused = error
+                refusal = error
             else:
                 if not scope.admits(caller.role):
-                    refused = Forbidden(f"the role {caller.role} does not allow this")
-        if refused is not None and rate is RateClass.UNLIMITED:
-            rate = RateClass.READ  # unlimited is for those who may
-        await self._limiter.admit(rate, rate_limit_key(request, caller), headers)
-        if refused is not None:
-            raise refused
+                    refusal = Forbidden(f"the role {caller.role} does not allow this")
+        if refusal is not None and rate is RateClass.UNLIMITED:
+            rate = RateClass.READ  # refused requests are always limited
+        await self._limiter.admit(rate, RateLimitKey.of(request, caller), headers)
+        if refusal is not None:
+            raise refusal
         return caller
 
     async def check_canvas(
         self, operation: Operation[Any, Any], message: RequestModel, caller: Caller | None
     ) -> None:
-        """The caller's role on the canvas the request names. Raises `NotFound` or `Forbidden`."""
+        """Raise `NotFound` or `Forbidden` unless the caller has the operation's role on the request's canvas."""
         if operation.canvas_role is not None and caller is not None:
-            canvas_id = getattr(message, "canvas_id")  # noqa: B009  # every such request has one (a test says so)
-            await self._access.require(caller, canvas_id, operation.canvas_role)
+            canvas_id = getattr(message, "canvas_id")  # noqa: B009  # a test checks that such requests have it
+            await self._canvas_roles.require(caller, canvas_id, operation.canvas_role)

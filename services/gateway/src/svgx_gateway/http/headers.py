@@ -1,44 +1,41 @@
-"""Headers every answer has, so that a browser makes nothing of it that it is not.
-
-After OWASP's HTTP Headers and REST Security cheat sheets.
-"""
+"""Security headers of every response, after OWASP's HTTP Headers and REST Security cheat sheets."""
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 _ALWAYS: tuple[tuple[bytes, bytes], ...] = (
     (b"x-content-type-options", b"nosniff"),
-    # The WebSocket's token stands in a query string.
+    # Because the query of a WebSocket's URL may contain its token.
     (b"referrer-policy", b"no-referrer"),
-    # Data: nothing in it is run, shown in a frame or fetched. Pages bring their own policy.
+    # Responses are data, not documents: nothing in them is run, framed or fetched. Pages set their own policy.
     (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
-    # Answers are somebody's own, and some are tokens.
+    # Responses are personal, and some contain tokens.
     (b"cache-control", b"no-store"),
 )
 
 
 class SecurityHeaders:
-    """ASGI middleware. What an answer says itself stays. `hsts_seconds`: 0 for no HSTS."""
+    """ASGI middleware that adds the headers a response does not have yet. `hsts_seconds`: 0 for no HSTS."""
 
     def __init__(self, app: ASGIApp, hsts_seconds: int) -> None:
         self._app = app
         self._hsts_seconds = hsts_seconds
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """ASGI."""
+        """Add the headers to HTTP responses."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
         added = _ALWAYS
-        # Over plain HTTP anybody on the way could have written it, so browsers ignore it there (RFC 6797, 8.1).
+        # Browsers ignore the header over plain HTTP, where an attacker could have added it (RFC 6797, 8.1).
         if scope["scheme"] == "https" and self._hsts_seconds:
             added += ((b"strict-transport-security", b"max-age=%d" % self._hsts_seconds),)
 
-        async def with_headers(message: Message) -> None:
+        async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                said = {name for name, _ in message["headers"]}
-                missing = [header for header in added if header[0] not in said]
-                # A new list: the answer may be one that is given again.
+                present = {name for name, _ in message["headers"]}
+                missing = [header for header in added if header[0] not in present]
+                # A new list, because the response may be sent again.
                 message["headers"] = [*message["headers"], *missing]
             await send(message)
 
-        await self._app(scope, receive, with_headers)
+        await self._app(scope, receive, send_with_headers)

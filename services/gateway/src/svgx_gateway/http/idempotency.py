@@ -1,7 +1,7 @@
-"""`Idempotency-Key` (draft-ietf-httpapi-idempotency-key-header-07): a POST that is sent again is not done again.
+"""`Idempotency-Key` (draft-ietf-httpapi-idempotency-key-header-07): a repeated POST is executed once.
 
-What was answered is kept in Redis for a while. Redis may lose it: then, and while it is gone, a repeated request is
-done again, as it would be without a key.
+The response is stored in Redis for a while. Redis may lose it. Then, and while Redis is not reachable, a repeated
+request is executed again, as it would be without a key.
 """
 
 import base64
@@ -30,16 +30,16 @@ UNKEPT = Counter(
     "Requests with an Idempotency-Key that could not be kept, because Redis did not answer.",
 )
 
-MAX_ANSWER = 256 * 1024
-"""Bytes of an answer that is kept."""
+MAX_BODY = 256 * 1024
+"""Bytes of a response body that is stored. A request with a larger one is executed again when it is repeated."""
 
-SPARE = 5.0
-"""Seconds past an operation's time limit after which nobody is at it any more."""
+MARGIN = 5.0
+"""Seconds past an operation's time limit after which a request counts as given up."""
 
 _KEY = re.compile(r"[\x21-\x7e]{1,255}")
-_KEPT_HEADERS = ("content-type", "content-disposition", "location")
+_STORED_HEADERS = ("content-type", "content-disposition", "location")
 
-# Replaces (or, without ARGV[2], removes) the note that a request is under way, as long as it is ours.
+# Replaces the note of our own pending request by ARGV[2], or deletes it when ARGV[2] is empty.
 _FINISH = """
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
 if ARGV[2] == '' then return redis.call('DEL', KEYS[1]) end
@@ -49,16 +49,16 @@ return 1
 
 
 @dataclass(frozen=True, slots=True)
-class Ticket:
-    """A request that is under way."""
+class PendingRequest:
+    """A request that is being executed. `note` is its entry in Redis under `key`."""
 
     key: str
     note: str
     fingerprint: str
 
 
-def check_key(value: str) -> str:
-    """The key as the client meant it. Raises `Invalid`."""
+def parse_key(value: str) -> str:
+    """Return the key in a header value, without its quotes. Raise `Invalid`."""
     key = value.strip().removeprefix('"').removesuffix('"')
     if not _KEY.fullmatch(key):
         raise Invalid(
@@ -69,10 +69,11 @@ def check_key(value: str) -> str:
     return key
 
 
-def applies(operation: Operation[Any, Any], http: Http) -> bool:
-    """Whether a key counts: for what changes something, by somebody, and has no password in it.
+def supports_key(operation: Operation[Any, Any], http: Http) -> bool:
+    """Return whether an operation heeds the header: a POST that is not public and carries no password.
 
-    The fingerprint of a request with a password would be a fast hash of it, which Argon2id is there to prevent.
+    The fingerprint of a request with a password would be a fast hash of the password. Passwords are stored with
+    Argon2id only, to prevent exactly such hashes.
     """
     fields = operation.request.model_fields
     return (
@@ -83,12 +84,12 @@ def applies(operation: Operation[Any, Any], http: Http) -> bool:
 
 
 def fingerprint(method: str, target: str, body: bytes) -> str:
-    """What makes two requests the same one. `target` is path and query."""
+    """Return a hash that is equal for equal requests. `target` is path and query."""
     return hashlib.sha256(f"{method} {target}\n".encode() + body).hexdigest()
 
 
 class Idempotency:
-    """Keeps answers for `seconds`."""
+    """Stores responses for `seconds`."""
 
     def __init__(self, redis: Redis, seconds: int) -> None:
         self._redis = redis
@@ -96,68 +97,70 @@ class Idempotency:
         self._finish: AsyncScript = redis.register_script(_FINISH)
 
     async def begin(
-        self, caller: Caller, key: str, mark: str, timeout: float
-    ) -> Ticket | Response | None:
-        """A ticket to go on with, the answer that was given before, or None when nothing can be kept.
+        self, caller: Caller, key: str, request_fingerprint: str, timeout: float
+    ) -> PendingRequest | Response | None:
+        """Return the pending request, or the stored response of an earlier one. Return None without Redis.
 
-        Raises `Conflict` while the same request is under way, and `Invalid` when the key was another request's.
+        Raise `Conflict` while the same request is pending, and `Invalid` when the key belongs to another request.
         """
         name = hashlib.sha256(f"{caller.user_id}\0{caller.session_id}\0{key}".encode()).hexdigest()
-        ticket = Ticket(
+        pending = PendingRequest(
             f"svgx:idempotency:{name}",
-            json.dumps({"fingerprint": mark, "by": secrets.token_hex(8)}),
-            mark,
+            json.dumps({"fingerprint": request_fingerprint, "by": secrets.token_hex(8)}),
+            request_fingerprint,
         )
         try:
             found = await self._redis.set(
-                ticket.key, ticket.note, nx=True, get=True, px=int((timeout + SPARE) * 1000)
+                pending.key, pending.note, nx=True, get=True, px=int((timeout + MARGIN) * 1000)
             )
         except (RedisError, OSError):
             UNKEPT.inc()
             return None
-        # Our own note: the client repeated the command because it lost the answer.
-        if found is None or found == ticket.note:
-            return ticket
-        return _answer(json.loads(str(found)), mark)
+        # Redis may return our own note: redis-py repeats a command when it loses the answer.
+        if found is None or found == pending.note:
+            return pending
+        return _stored_response(json.loads(str(found)), request_fingerprint)
 
-    async def finish(self, ticket: Ticket, response: Response | None, *, secret: bool) -> None:
-        """Keep the answer; with None, or one that may be another next time, let the request be made again.
+    async def finish(
+        self, pending: PendingRequest, response: Response | None, *, secret: bool
+    ) -> None:
+        """Store the response. Without one, or with one that a retry may change, allow the request again.
 
-        Of a `secret` answer only that there was one is kept.
+        Of a `secret` response only the fact that it was given is stored.
         """
-        kept = ""
+        stored = ""
         if response is not None and response.status_code < 500 and response.status_code != 429:
             body = bytes(response.body)
-            if len(body) <= MAX_ANSWER:
-                kept = json.dumps(
+            if len(body) <= MAX_BODY:
+                stored = json.dumps(
                     {
-                        "fingerprint": ticket.fingerprint,
+                        "fingerprint": pending.fingerprint,
                         "status": response.status_code,
                         "headers": {
                             name: response.headers[name]
-                            for name in _KEPT_HEADERS
+                            for name in _STORED_HEADERS
                             if name in response.headers
                         },
                         "body": None if secret else base64.b64encode(body).decode(),
                     }
                 )
         try:
-            await self._finish(keys=[ticket.key], args=[ticket.note, kept, self._seconds])
+            await self._finish(keys=[pending.key], args=[pending.note, stored, self._seconds])
         except (RedisError, OSError):
             UNKEPT.inc()
 
 
-def _answer(kept: dict[str, object], mark: str) -> Response:
-    if kept["fingerprint"] != mark:
+def _stored_response(stored: dict[str, object], request_fingerprint: str) -> Response:
+    if stored["fingerprint"] != request_fingerprint:
         raise Invalid("Idempotency-Key: it was used for another request", field="idempotency-key")
-    if "status" not in kept:
+    if "status" not in stored:
         raise Conflict("the same request is under way", field="idempotency-key", retry_after=1.0)
-    if kept["body"] is None:
+    if stored["body"] is None:
         raise Conflict(
             "this was done before; its answer is shown once only", field="idempotency-key"
         )
-    headers = kept["headers"]
+    headers = stored["headers"]
     assert isinstance(headers, dict)
-    response = Response(base64.b64decode(str(kept["body"])), int(str(kept["status"])))
+    response = Response(base64.b64decode(str(stored["body"])), int(str(stored["status"])))
     response.headers.update({**headers, "Idempotency-Replayed": "true"})
     return response

@@ -1,10 +1,11 @@
-"""A request as the message of the contract: path, query, cookie and body, within their limits."""
+"""The request message of an operation, built from path, query, cookie and body of an HTTP request."""
 
 import asyncio
 import json
 from typing import Any
 
 from pydantic import ValidationError
+from pydantic_core import to_json
 from starlette.requests import Request
 
 from svgx_common.contract.errors import (
@@ -17,27 +18,26 @@ from svgx_common.contract.errors import (
 from svgx_common.contract.operation import Http, Operation, RawRequest, RequestModel
 
 BODY_SECONDS = 120.0
-"""Time a body may take to arrive."""
+"""Seconds a body may take to arrive."""
 
 EXACT = 2**53
-"""Below this each whole number has a float of its own."""
+"""Whole numbers below this have an exact floating-point form."""
+
+_WHITESPACE = b" \t\r\n"
+"""The characters that JSON allows around a value (RFC 8259, 2)."""
 
 
-def _too_large(limit: int) -> TooLarge:
-    return TooLarge(f"body: at most {limit} bytes", field="body", limit=limit)
-
-
-def check_announced(request: Request, limit: int) -> None:
-    """What says that it is too large needs no further look. Raises `TooLarge`; `limit` is in bytes."""
+def check_content_length(request: Request, limit: int) -> None:
+    """Raise `TooLarge` if the announced body has more than `limit` bytes."""
     announced = request.headers.get("content-length", "")
     if announced.isdecimal() and int(announced) > limit:
         raise _too_large(limit)
 
 
 async def read_body(request: Request, limit: int) -> bytes:
-    """The body. Raises `TooLarge` as soon as what arrives is over `limit` bytes, and `RequestTimeout`."""
+    """Return the body. Raise `TooLarge` as soon as more than `limit` bytes have arrived, and `RequestTimeout`."""
     if "content-length" not in request.headers and "transfer-encoding" not in request.headers:
-        return b""  # there is none (RFC 9112, 6.3)
+        return b""  # such a request has no body (RFC 9112, 6.3)
     chunks, size = [], 0
     try:
         async with asyncio.timeout(BODY_SECONDS):
@@ -53,36 +53,31 @@ async def read_body(request: Request, limit: int) -> bytes:
     return b"".join(chunks)
 
 
-def message_of(
+def parse_request(
     operation: Operation[Any, Any], http: Http, request: Request, body: bytes
 ) -> RequestModel:
-    """What the request says, as the operation's model. Raises `Invalid`, `BadRequest` or `UnsupportedMedia`."""
+    """Return the request as the operation's model. Raise `Invalid`, `BadRequest` or `UnsupportedMedia`.
+
+    Fields in the path and in a cookie replace fields of the same name in the query or the body.
+    """
     model: type[RequestModel] = operation.request
-    values: dict[str, Any] = {}
-    strict = False
-    if issubclass(model, RawRequest):
-        _check_media_type(http, request)
-        values["content"] = body
-    elif http.method in ("GET", "DELETE"):
-        if request.scope["query_string"]:
-            values.update(request.query_params)
-    elif body:
-        _check_media_type(http, request)
-        values.update(_json_object(body))
-        strict = True
-    values.update(request.path_params)
+    fixed: dict[str, Any] = dict(request.path_params)
     if http.cookie is not None and http.cookie in model.model_fields:
-        values.pop(http.cookie, None)
-        if http.cookie_name in request.cookies:
-            values[http.cookie] = request.cookies[http.cookie_name]
+        fixed[http.cookie] = request.cookies.get(http.cookie_name)
     try:
-        if strict:
-            # As JSON: there `0` is no boolean and `"7"` is no number, as the document says.
-            return model.model_validate_json(json.dumps(values), strict=True)
-        return model.model_validate(values)
+        if issubclass(model, RawRequest):
+            _check_media_type(http, request)
+            return model.model_validate({"content": body, **fixed})
+        if http.method in ("GET", "DELETE"):
+            query = request.query_params if request.scope["query_string"] else {}
+            return model.model_validate({**query, **fixed})
+        if not body:
+            return model.model_validate(fixed)
+        _check_media_type(http, request)
+        return _validate_json(model, _with_fields(body, fixed))
     except ValidationError as error:
         if error.error_count() == 1 and error.errors()[0]["type"] == "json_invalid":
-            raise _not_json() from None
+            raise BadRequest("the body is not JSON", field="body") from None
         raise from_validation(error) from None
 
 
@@ -96,21 +91,40 @@ def _check_media_type(http: Http, request: Request) -> None:
         )
 
 
+def _with_fields(body: bytes, fields: dict[str, Any]) -> bytes:
+    """Return the JSON text of an object with `fields` added. Raise `BadRequest` if it is not an object.
+
+    The text is not parsed here, because validation parses it. The fields come last, because of equal names the last one
+    counts. A text that is not JSON is not JSON with the fields either.
+    """
+    text = body.strip(_WHITESPACE)
+    if not (text.startswith(b"{") and text.endswith(b"}")):
+        raise BadRequest("the body is not a JSON object", field="body")
+    members = text[1:-1].strip(_WHITESPACE)
+    if not fields:
+        return text
+    return to_json(fields) if not members else b"{" + members + b"," + to_json(fields)[1:]
+
+
+def _validate_json(model: type[RequestModel], text: bytes) -> RequestModel:
+    """Parse and validate a JSON text. In strict mode `0` is no boolean and `"7"` is no number."""
+    try:
+        return model.model_validate_json(text, strict=True)
+    except ValidationError as error:
+        # JSON has one kind of number, so 7.0 is the integer 7. Strict mode takes it for a float.
+        if not any(
+            item["type"] == "int_type" and isinstance(item["input"], float)
+            for item in error.errors(include_url=False)
+        ):
+            raise
+    whole_numbers = json.loads(text, parse_float=_number)
+    return model.model_validate_json(json.dumps(whole_numbers), strict=True)
+
+
 def _number(text: str) -> float | int:
-    """JSON has one kind of number: 7.0 is 7."""
     value = float(text)
     return int(value) if value.is_integer() and abs(value) < EXACT else value
 
 
-def _not_json() -> BadRequest:
-    return BadRequest("the body is not JSON", field="body")
-
-
-def _json_object(body: bytes) -> dict[str, Any]:
-    try:
-        value = json.loads(body, parse_float=_number)
-    except (ValueError, RecursionError):
-        raise _not_json() from None
-    if not isinstance(value, dict):
-        raise BadRequest("the body is not a JSON object", field="body")
-    return value
+def _too_large(limit: int) -> TooLarge:
+    return TooLarge(f"body: at most {limit} bytes", field="body", limit=limit)

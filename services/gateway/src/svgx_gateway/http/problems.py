@@ -1,43 +1,65 @@
-"""Errors at the edge: `application/problem+json` (RFC 9457) with our code and the trace id."""
+"""Errors as HTTP responses: `application/problem+json` (RFC 9457) with our code and the trace id."""
 
 import math
-from collections.abc import Iterable
 from typing import Any
 
-from starlette.responses import JSONResponse
+import structlog
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.websockets import WebSocket
 
 from svgx_common.contract.errors import (
     PROBLEM_MEDIA_TYPE,
+    BadRequest,
+    Internal,
     MethodNotAllowed,
+    NotFound,
     SvgxError,
     problem_document,
 )
 from svgx_common.tracing import current_trace_id
 
-RETRY = 1.0
-"""Seconds after which what was not there is worth another try, where nobody knows better."""
+log = structlog.get_logger(__name__)
+
+RETRY_AFTER = 1.0
+"""Seconds in `Retry-After` of a 503, unless the error sets another time."""
 
 
 def content(error: SvgxError) -> dict[str, Any]:
-    """The problem document of an error."""
+    """Return the problem document of an error."""
     return problem_document(error, current_trace_id())
 
 
-def not_allowed(methods: Iterable[str]) -> JSONResponse:
-    """405, which names the methods there are (RFC 9110, 15.5.6)."""
-    answer = response(MethodNotAllowed())
-    answer.headers["Allow"] = ", ".join(sorted(methods))
-    return answer
-
-
 def response(error: SvgxError) -> JSONResponse:
-    """The HTTP answer of an error."""
+    """Return the HTTP response of an error."""
     headers = {}
     retry_after = error.retry_after
     if retry_after is None and error.status == 503:
-        retry_after = RETRY
+        retry_after = RETRY_AFTER
     if retry_after is not None:
         headers["Retry-After"] = str(max(1, math.ceil(retry_after)))
     if error.status == 401:
         headers["WWW-Authenticate"] = "Bearer"
     return JSONResponse(content(error), error.status, headers, media_type=PROBLEM_MEDIA_TYPE)
+
+
+async def handle_http_exception(_: Request, error: Exception) -> Response:
+    """Return the response of an exception that Starlette's routing raises."""
+    match error:
+        case HTTPException(status_code=404):
+            return response(NotFound("no operation has this path"))
+        case HTTPException(status_code=405):
+            answer = response(MethodNotAllowed())
+            answer.headers.update(error.headers or {})  # `Allow` (RFC 9110, 15.5.6)
+            return answer
+        case _:
+            return response(BadRequest())
+
+
+async def handle_exception(connection: Request | WebSocket, error: Exception) -> Response:
+    """Return the response of an exception that no endpoint handled, and log it. Raise it again for a WebSocket."""
+    if isinstance(connection, WebSocket):
+        raise error
+    log.error("a request failed", path=connection.url.path, exc_info=error)
+    return response(Internal())

@@ -1,29 +1,41 @@
-"""Who the client is when proxies stand in between."""
+"""The client of a request, also behind proxies."""
 
 from ipaddress import ip_network
 
+from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
+from svgx_common.messaging.caller import Client
 
-def networks(text: str) -> list[str]:
-    """A comma-separated setting as networks in CIDR notation. Raises `ValueError` saying which is none."""
-    found = []
+MAX_USER_AGENT = 256
+"""Characters of a `User-Agent` that are passed on. The rest is cut off, because the client chooses the length."""
+
+
+def client_of(request: HTTPConnection) -> Client:
+    """Return the client's address and user agent. `trust_proxies` has replaced the proxy's address before."""
+    address = request.client.host if request.client else ""
+    return Client(address, request.headers.get("user-agent", "")[:MAX_USER_AGENT])
+
+
+def parse_networks(text: str) -> list[str]:
+    """Return a comma-separated setting as networks in CIDR notation. Raise `ValueError` with the first wrong entry."""
+    networks = []
     for number, each in enumerate(filter(None, (part.strip() for part in text.split(","))), 1):
         try:
-            found.append(str(ip_network(each, strict=False)))
+            networks.append(str(ip_network(each, strict=False)))
         except ValueError:
             raise ValueError(
                 f"number {number} is no IP address or network such as 10.0.0.0/8; separate several by commas"
             ) from None
-    return found
+    return networks
 
 
-def look_through(app: ASGIApp, trusted: list[str]) -> ASGIApp:
-    """`app` with the client's own address and scheme, as the proxies in these networks give them.
+def trust_proxies(app: ASGIApp, trusted: list[str]) -> ASGIApp:
+    """Wrap `app` so that it sees the client's address and scheme as proxies in the `trusted` networks report them.
 
-    `X-Forwarded-For` is read from the right, as far as it was written by somebody who is trusted: what a client writes
-    there itself counts for nothing.
+    `X-Forwarded-For` is read from the right, up to the first address outside these networks. Entries further left were
+    written by the client, and are ignored.
     """
     if not trusted:
         return app

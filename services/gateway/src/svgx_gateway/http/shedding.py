@@ -1,6 +1,6 @@
-"""Load shedding: when the event loop cannot keep up, new requests are refused, so that the old ones get done.
+"""Load shedding: while the event loop is late, new requests are refused, so that the running ones finish.
 
-Health and metrics are not behind this: an overloaded gateway is alive, and has something to tell.
+Health and metrics are not behind this middleware, because an overloaded gateway still has to report its state.
 """
 
 import asyncio
@@ -15,55 +15,56 @@ from svgx_gateway.http import problems
 SHED = Counter("svgx_engine_shed", "Requests and connections refused while the loop lagged.")
 LAG = Gauge("svgx_engine_loop_lag_seconds", "How late the event loop was at its last look.")
 
-TICK = 0.05
-"""Seconds between two looks."""
+CHECK_INTERVAL = 0.05
+"""Seconds between two checks."""
 
-IN_A_ROW = 3
-"""Late looks that make an overload: one alone is a pause, such as of the garbage collector or of the machine."""
+LATE_CHECKS = 3
+"""Late checks in a row that make an overload. A single one is a pause, for example of the garbage collector."""
 
 
-class Lag:
-    """How far behind the event loop is. `limit` is in seconds."""
+class LoopLag:
+    """The lag of the event loop. A check is late when the lag is more than `limit` seconds."""
 
     def __init__(self, limit: float) -> None:
         self._limit = limit
-        self._late = 0
-        self._handle: asyncio.TimerHandle | None = None
+        self._late_checks = 0
+        self._timer: asyncio.TimerHandle | None = None
 
     @property
     def overloaded(self) -> bool:
-        """Whether the loop has been late again and again."""
-        return self._late >= IN_A_ROW
+        """True after `LATE_CHECKS` late checks in a row."""
+        return self._late_checks >= LATE_CHECKS
 
-    def note(self, seconds: float) -> None:
-        """The loop was so late."""
+    def record(self, seconds: float) -> None:
+        """Record the lag that one check measured."""
         LAG.set(seconds)
-        self._late = self._late + 1 if seconds > self._limit else 0
+        self._late_checks = self._late_checks + 1 if seconds > self._limit else 0
 
     def start(self) -> None:
-        """Look from now on."""
+        """Check every `CHECK_INTERVAL` seconds until `stop`."""
         loop = asyncio.get_running_loop()
-        self._handle = loop.call_later(TICK, self._look, loop, loop.time() + TICK)
+        due = loop.time() + CHECK_INTERVAL
+        self._timer = loop.call_later(CHECK_INTERVAL, self._check, loop, due)
 
     def stop(self) -> None:
-        """Look no more."""
-        if self._handle is not None:
-            self._handle.cancel()
+        """Stop checking."""
+        if self._timer is not None:
+            self._timer.cancel()
 
-    def _look(self, loop: asyncio.AbstractEventLoop, due: float) -> None:
-        self.note(loop.time() - due)
+    def _check(self, loop: asyncio.AbstractEventLoop, due: float) -> None:
+        self.record(loop.time() - due)
         self.start()
 
 
-class Shedding:
-    """ASGI middleware: 503 for requests and WebSockets while the loop is overloaded."""
+class LoadShedding:
+    """ASGI middleware that refuses requests and WebSockets with 503 while the event loop is overloaded."""
 
-    def __init__(self, app: ASGIApp, lag: Lag) -> None:
+    def __init__(self, app: ASGIApp, lag: LoopLag) -> None:
         self._app = app
         self._lag = lag
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """ASGI."""
+        """Refuse the request, or pass it on."""
         if not self._lag.overloaded or scope["type"] not in ("http", "websocket"):
             await self._app(scope, receive, send)
             return

@@ -1,4 +1,4 @@
-"""The root of every trace: one span for each HTTP request."""
+"""The root span of every trace: one for each HTTP request."""
 
 from opentelemetry import trace
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
@@ -9,41 +9,43 @@ from svgx_common.tracing import CurrentSpan
 
 tracer = trace.get_tracer("svgx.gateway")
 
-# No baggage: what strangers pack would travel to every service.
-_incoming = TraceContextTextMapPropagator()
+# Without the propagator of baggage, because baggage of any client would be passed on to every service.
+_propagator = TraceContextTextMapPropagator()
 
 
 class Tracing:
-    """ASGI middleware: takes `traceparent` in, gives `traceresponse` (W3C Trace Context Level 2 draft) out."""
+    """ASGI middleware that reads `traceparent` and sends `traceresponse` (W3C Trace Context Level 2 draft)."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """ASGI. WebSockets are not wrapped: their frames are sampled where they are handled."""
+        """Handle an HTTP request within a span. WebSockets pass, because their frames have their own sampled spans."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
         with CurrentSpan(
             tracer,
-            scope["method"],  # the route adds its template; paths would make a name for each canvas
+            scope[
+                "method"
+            ],  # the endpoint adds its path template; paths would make one name for each canvas
             trace.SpanKind.SERVER,
-            parent=_incoming.extract(Headers(scope=scope)),
+            parent=_propagator.extract(Headers(scope=scope)),
             attributes={"http.request.method": scope["method"], "url.path": scope["path"]},
         ) as span:
             context = span.get_span_context()
 
-            async def traced(message: Message) -> None:
+            async def send_traced(message: Message) -> None:
                 if message["type"] == "http.response.start":
                     span.set_attribute("http.response.status_code", message["status"])
                     if message["status"] >= 500:
                         span.set_status(trace.StatusCode.ERROR)
-                    response = b"00-%032x-%016x-%02x" % (
+                    header = b"00-%032x-%016x-%02x" % (
                         context.trace_id,
                         context.span_id,
                         context.trace_flags,
                     )
-                    message["headers"] = [*message["headers"], (b"traceresponse", response)]
+                    message["headers"] = [*message["headers"], (b"traceresponse", header)]
                 await send(message)
 
-            await self._app(scope, receive, traced)
+            await self._app(scope, receive, send_traced)

@@ -1,1 +1,1 @@
-"""The caller of a request: access tokens, API keys, revocations, and the role on a canvas."""
+"""The caller of a request: access tokens, API keys, revocations, and roles on canvases."""

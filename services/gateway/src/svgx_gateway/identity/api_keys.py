@@ -1,62 +1,56 @@
-"""API keys: auth says whom they stand for, the gateway remembers it for a while."""
+"""API keys. The auth service knows them; the gateway caches its answers."""
 
 import hashlib
 import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from typing import TypeVar
 
 from svgx_common.contract.api_keys import CHECK_API_KEY, CheckApiKeyRequest
 from svgx_common.contract.errors import SvgxError, Unauthenticated
 from svgx_common.messaging.bus import Bus
 from svgx_common.messaging.caller import Caller
+from svgx_gateway.identity.identity import Identity
 from svgx_gateway.identity.revocations import Revocations
 
-MARK = "svgx_"
-"""What every key begins with; no token does."""
+PREFIX = "svgx_"
+"""The beginning of every API key. No access token begins like this."""
 
 MAX_KEY = 128
-"""Characters; longer ones are not looked at."""
+"""Characters of a key. Longer ones are refused without asking the auth service."""
 
 FRESH = 30.0
-"""Seconds an answer is used without asking again. What is revoked is forgotten at once."""
+"""Seconds an answer is used without asking again. A revocation removes it at once."""
 
 STALE = 600.0
-"""Seconds an answer is used while auth does not answer."""
+"""Seconds an answer is used while the auth service does not answer."""
 
 REFUSED = 10.0
-"""Seconds a refusal is remembered."""
+"""Seconds a refusal is cached."""
 
 MAX_ENTRIES = 10_000
-"""Keys remembered, and as many refusals."""
+"""Cached keys, and as many cached refusals. Past that, the oldest entry is removed."""
 
 Value = TypeVar("Value")
 
 
-@dataclass(frozen=True, slots=True)
-class KeyHolder:
-    """Whom a key stands for, and until when, in Unix seconds."""
-
-    caller: Caller
-    expires_at: int
-
-
 class ApiKeys:
-    """Asks auth, at most every `FRESH` seconds for each key. Keys are not kept: only their hashes are."""
+    """Asks the auth service about keys, at most every `FRESH` seconds for each. It stores hashes of keys only."""
 
     def __init__(self, bus: Bus, revocations: Revocations) -> None:
         self._bus = bus
         self._revocations = revocations
-        self._known: OrderedDict[bytes, tuple[float, KeyHolder]] = OrderedDict()
-        # Apart: whoever makes keys up would drive the good ones out.
+        self._cache: OrderedDict[bytes, tuple[float, Identity]] = OrderedDict()
+        # Refusals are cached separately. Otherwise a client with many made-up keys would replace the valid ones.
         self._refused: OrderedDict[bytes, float] = OrderedDict()
         revocations.on_revoked(self._forget_revoked)
 
-    async def holder(self, key: str, stranger: Callable[[], Awaitable[None]]) -> KeyHolder:
-        """Whom the key stands for. Raises `Unauthenticated`, or what auth's absence raises.
+    async def identity(
+        self, key: str, count_unknown_key: Callable[[], Awaitable[None]]
+    ) -> Identity:
+        """Return the identity of a key. Raise `Unauthenticated`, or an error of the call to the auth service.
 
-        `stranger` is awaited before auth is asked about a key that nothing is known of; what it raises is raised.
+        `count_unknown_key` is awaited before the auth service is asked about a key that is not cached. It may raise.
         """
         refused = Unauthenticated("the API key has ended, or is none")
         if len(key) > MAX_KEY:
@@ -65,28 +59,28 @@ class ApiKeys:
         now = time.monotonic()
         if now - self._refused.get(digest, -REFUSED) < REFUSED:
             raise refused
-        at, holder = self._known.get(digest, (-STALE, None))
-        age = now - at
-        if holder is None:
-            await stranger()
-        elif holder.expires_at <= time.time():
+        cached_at, cached = self._cache.get(digest, (-STALE, None))
+        age = now - cached_at
+        if cached is None:
+            await count_unknown_key()
+        elif cached.expires_at <= time.time():
             raise refused
         elif age < FRESH:
-            return holder
+            return cached
         try:
-            found = await self._ask(key)
+            identity = await self._ask(key)
         except Unauthenticated:
-            self._known.pop(digest, None)
-            _remember(self._refused, digest, time.monotonic())
+            self._cache.pop(digest, None)
+            _store(self._refused, digest, time.monotonic())
             raise
         except SvgxError:
-            if holder is not None and age < STALE:
-                return holder
+            if cached is not None and age < STALE:
+                return cached
             raise
-        _remember(self._known, digest, (time.monotonic(), found))
-        return found
+        _store(self._cache, digest, (time.monotonic(), identity))
+        return identity
 
-    async def _ask(self, key: str) -> KeyHolder:
+    async def _ask(self, key: str) -> Identity:
         checked = await self._bus.ask(CHECK_API_KEY, CheckApiKeyRequest(key=key))
         caller = Caller(
             user_id=checked.user_id,
@@ -96,17 +90,17 @@ class ApiKeys:
             token_version=checked.token_version,
             by_key=True,
         )
-        return KeyHolder(caller, checked.expires_at)
+        return Identity(caller, checked.expires_at)
 
     def _forget_revoked(self) -> None:
-        """Asked again, auth knows whether the key has ended or its account has another role."""
-        for digest, (_, holder) in list(self._known.items()):
-            if self._revocations.revoked(holder.caller):
-                del self._known[digest]
+        """Remove revoked keys from the cache. The auth service then says whether the key or only its role has ended."""
+        for digest, (_, identity) in list(self._cache.items()):
+            if self._revocations.revoked(identity.caller):
+                del self._cache[digest]
 
 
-def _remember(answers: OrderedDict[bytes, Value], digest: bytes, value: Value) -> None:
-    answers[digest] = value
-    answers.move_to_end(digest)
-    while len(answers) > MAX_ENTRIES:
-        answers.popitem(last=False)
+def _store(cache: OrderedDict[bytes, Value], digest: bytes, value: Value) -> None:
+    cache[digest] = value
+    cache.move_to_end(digest)
+    while len(cache) > MAX_ENTRIES:
+        cache.popitem(last=False)

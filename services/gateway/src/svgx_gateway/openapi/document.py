@@ -1,4 +1,4 @@
-"""The OpenAPI 3.1 document, read from the contract: every status, header and problem type of every operation."""
+"""The OpenAPI 3.1 document, derived from the contract: each operation with its statuses, headers and problem types."""
 
 from typing import Any
 
@@ -9,31 +9,32 @@ from svgx_common.contract.errors import ErrorBody
 from svgx_common.contract.operation import Http, Operation, RawRequest, ReplyModel
 from svgx_common.contract.policy import Scope
 from svgx_common.health import HealthReport
-from svgx_gateway.http import idempotency
+from svgx_gateway.http.idempotency import supports_key
 from svgx_gateway.openapi import examples
-from svgx_gateway.openapi.answers import HEADERS, PROBLEM, REF, Answers
-from svgx_gateway.openapi.pages import pages
+from svgx_gateway.openapi.pages import page_items
+from svgx_gateway.openapi.responses import HEADERS, PROBLEM, REF, Responses
 
 DESCRIPTION = """\
-Draw together: canvases, their members, their content. Sign in with `POST /auth/login` and send the access token as
-`Authorization: Bearer …`. Every path answers with and without its trailing slash. Errors are `application/problem+json`
-(RFC 9457) with a `code` and a `trace_id`. Lists are pages: `next` is the `cursor` of the next one, null on the last.
-Times are RFC 3339 in UTC. A POST with an `Idempotency-Key` is done once, however often it is sent. The drawing itself
-goes over the WebSocket `/runtime/events/{canvas_id}`, which speaks y-protocols (`docs/asyncapi.yaml`).
+Canvases for drawing together, their members and their content. Sign in with `POST /auth/login`, and send the access
+token as `Authorization: Bearer …`. Every path works with and without a trailing slash. Errors are
+`application/problem+json` (RFC 9457) with a `code` and a `trace_id`. Lists are pages: `next` is the `cursor` of the
+next page, and null on the last one. Times are RFC 3339 in UTC. A POST with an `Idempotency-Key` is executed once, even
+when it is sent again. Clients edit a canvas over the WebSocket `/runtime/events/{canvas_id}` with y-protocols
+(`docs/asyncapi.yaml`).
 """
 
 IDEMPOTENCY_KEY = {
     "name": "Idempotency-Key",
     "in": "header",
     "required": False,
-    "description": "The same request with the same key is done once; the key is the caller's own.",
+    "description": "The same request with the same key is executed once. Keys of different callers never collide.",
     "schema": {"type": "string", "pattern": "^[\\x21-\\x7e]{1,255}$"},
     "example": "6f0f3f0f9b1d2f1c",
 }
 
 
 def document(version: str) -> dict[str, Any]:
-    """Every operation that has an HTTP form, and the pages around them."""
+    """Return the document with every operation that has an HTTP form, and the other pages."""
     models = {operation.request for operation in OPERATIONS if operation.http} | {
         operation.reply
         for operation in OPERATIONS
@@ -45,13 +46,13 @@ def document(version: str) -> dict[str, Any]:
     )
     schemas = dict(definitions.get("$defs", {}))
     schemas["Problem"] = PROBLEM
-    answers = Answers()
+    responses = Responses()
     paths: dict[str, dict[str, Any]] = {}
     for operation in OPERATIONS:
         if operation.http is not None:
-            entry = _operation(operation, operation.http, schemas, answers)
+            entry = _operation(operation, operation.http, schemas, responses)
             paths.setdefault(operation.http.path, {})[operation.http.method.lower()] = entry
-    paths |= pages(answers)
+    paths |= page_items(responses)
     return {
         "openapi": "3.1.0",
         "info": {"title": "SVGX Engine", "version": version, "description": DESCRIPTION},
@@ -59,7 +60,7 @@ def document(version: str) -> dict[str, Any]:
         "paths": paths,
         "components": {
             "schemas": schemas,
-            "responses": answers.components,
+            "responses": responses.components,
             "headers": HEADERS,
             "securitySchemes": {
                 "bearer": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}
@@ -69,14 +70,14 @@ def document(version: str) -> dict[str, Any]:
 
 
 def _operation(
-    operation: Operation[Any, Any], http: Http, schemas: dict[str, Any], answers: Answers
+    operation: Operation[Any, Any], http: Http, schemas: dict[str, Any], responses: Responses
 ) -> dict[str, Any]:
     entry: dict[str, Any] = {
         "operationId": operation.name,
         "summary": operation.summary,
         "tags": [operation.service],
         "parameters": _parameters(operation, http, schemas[operation.request.__name__]),
-        "responses": answers.of(operation, http),
+        "responses": responses.of(operation, http),
         "security": [] if operation.scope is Scope.PUBLIC else [{"bearer": []}],
     }
     body = _body(operation, http, schemas[operation.request.__name__])
@@ -91,7 +92,7 @@ def _parameters(
     in_path = set(http.path_fields)
     in_query = http.method in ("GET", "DELETE")
     required = set(schema.get("required", ()))
-    found = [
+    parameters = [
         {
             "name": http.cookie_name if name == http.cookie else name,
             "in": "cookie" if name == http.cookie else "path" if name in in_path else "query",
@@ -102,13 +103,13 @@ def _parameters(
         for name, field in schema.get("properties", {}).items()
         if name in in_path or in_query
     ]
-    if idempotency.applies(operation, http):
-        found.append(IDEMPOTENCY_KEY)
-    return found
+    if supports_key(operation, http):
+        parameters.append(IDEMPOTENCY_KEY)
+    return parameters
 
 
 def _without_null(schema: dict[str, Any]) -> dict[str, Any]:
-    """A parameter is left out, it cannot be null."""
+    """Return the schema without null, because a parameter can be left out but cannot be null."""
     options = [each for each in schema.get("anyOf", []) if each != {"type": "null"}]
     if not options:
         return schema

@@ -1,6 +1,6 @@
-"""Examples of requests for people who read `/docs`: a value for each field, whatever operation it belongs to.
+"""Examples of requests for the page `/docs`: one value for each field name, in all operations.
 
-Tests send each operation with its example, and fail when a required field has none.
+Tests send each operation with its example, and fail when a required field has no example.
 """
 
 from typing import Any
@@ -36,7 +36,7 @@ SVG = (
 
 
 def body(operation: Operation[Any, Any], http: Http) -> dict[str, Any] | str:
-    """An example of the request's body."""
+    """Return an example of the request body."""
     if issubclass(operation.request, RawRequest):
         return SVG
     return {
@@ -47,6 +47,6 @@ def body(operation: Operation[Any, Any], http: Http) -> dict[str, Any] | str:
 
 
 def missing(operation: Operation[Any, Any]) -> list[str]:
-    """Required fields without an example."""
+    """Return the required fields that have no example."""
     fields = operation.request.model_fields.items()
     return [name for name, field in fields if field.is_required() and name not in FIELDS]

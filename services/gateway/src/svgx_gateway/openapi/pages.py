@@ -1,4 +1,4 @@
-"""Pages in the OpenAPI document that are no operations: health, metrics, the documentation itself."""
+"""Pages in the OpenAPI document that are not operations: health, metrics, documentation."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from svgx_common.contract.errors import (
     Unauthenticated,
     Unavailable,
 )
-from svgx_gateway.openapi.answers import REF, Answers
+from svgx_gateway.openapi.responses import REF, Responses
 
 _STATUS = {
     "type": "object",
@@ -40,19 +40,21 @@ _ANY = {"type": "object"}
 _TEXT = {"type": "string"}
 
 
-def pages(answers: Answers) -> dict[str, Any]:
-    """Path items."""
-    overall = _page("health", "Whether the gateway can serve", "application/json", _STATUS)
+def page_items(responses: Responses) -> dict[str, Any]:
+    """Return the path items of the pages."""
+    overall = _page("health", "Whether the gateway can serve requests", "application/json", _STATUS)
     overall["responses"]["503"] = {
         **overall["responses"]["200"],
-        "description": "It cannot; `reason` says why.",
+        "description": "The gateway cannot serve requests; `reason` names the cause.",
     }
-    summary = _page("health", "Every service and replica", "application/json", _SUMMARY)
+    summary = _page(
+        "health", "Health of every replica of every service", "application/json", _SUMMARY
+    )
     summary["security"] = [{"bearer": []}]
-    summary["responses"] |= answers.problems(
+    summary["responses"] |= responses.problems(
         {Unauthenticated, TooManyRequests, Internal, Unavailable, Overloaded}
     )
-    live = _page("health", "Whether the process lives", "application/json", _STATUS)
+    live = _page("health", "Whether the process is alive", "application/json", _STATUS)
     return {
         "/health/": {"get": {**overall, "operationId": "health"}},
         "/health/ready": {"get": {**overall, "operationId": "health.ready"}},
@@ -78,7 +80,7 @@ def pages(answers: Answers) -> dict[str, Any]:
         },
         "/docs": {
             "get": {
-                **_page("docs", "This document, for people", "text/html", _TEXT),
+                **_page("docs", "This document as a web page", "text/html", _TEXT),
                 "operationId": "docs",
             }
         },

@@ -1,7 +1,7 @@
-"""Token buckets: in Redis, where all gateways share them, and in this process while Redis is gone.
+"""Token buckets: in Redis, where all gateways share them, or in this process while Redis is not reachable.
 
-The algorithm (GCRA: a token bucket kept as one time stamp) is throttled-py's, its script for Redis and its store in
-memory alike: atomic, and by the clock of Redis. Requests that come at once are counted in one round trip.
+The algorithm is GCRA, a token bucket stored as one time stamp. It comes from throttled-py: its atomic script for Redis,
+which uses the clock of Redis, and its store in memory. Requests that arrive together are counted in one round trip.
 """
 
 import asyncio
@@ -16,6 +16,7 @@ from throttled.asyncio import MemoryStore, per_duration
 from throttled.asyncio.rate_limiter.gcra import GCRARateLimiter
 from throttled.rate_limiter.gcra import RedisLimitAtomicActionSpec
 
+from svgx_common.background import BackgroundTasks
 from svgx_common.contract.ratelimits import RateLimit
 from svgx_common.redis import Connection, RedisError
 
@@ -27,24 +28,24 @@ LOCAL = Counter(
 )
 
 SCRIPT = RedisLimitAtomicActionSpec.SCRIPTS.encode()
-"""Bytes, which are sent as they are."""
+"""The script as bytes, which redis-py sends without encoding them for each request."""
 
-PATIENCE = 0.25
-"""Seconds Redis has to answer or to accept a connection; a request waits no longer for its count."""
+TIMEOUT = 0.25
+"""Seconds Redis has to answer or to accept a connection. After that the request is counted in this process."""
 
-PROBE = 0.5
-"""Seconds between two looks whether Redis is back."""
+PROBE_INTERVAL = 0.5
+"""Seconds between two attempts to reach Redis again."""
 
 BATCH = 256
-"""Requests counted in one round trip at most: Redis does nothing else meanwhile, some 10 µs for each."""
+"""Requests counted in one round trip at most. Redis needs some 10 µs for each, and serves no other client meanwhile."""
 
 LOCAL_KEYS = 50_000
-"""Parties remembered while Redis is gone; those unseen for longest are forgotten first."""
+"""Keys counted in this process while Redis is not reachable. Past that, the key not used for longest is removed."""
 
 
 @dataclass(frozen=True, slots=True)
-class Drawn:
-    """What a bucket answered. In seconds: `reset` until it is full again, `retry_after` until it has one."""
+class BucketResult:
+    """The result of taking a token. `reset`: seconds until the bucket is full; `retry_after`: until it has a token."""
 
     allowed: bool
     limit: RateLimit
@@ -55,58 +56,63 @@ class Drawn:
 
 @dataclass(frozen=True, slots=True)
 class _Waiting:
+    """A request that waits for its result. The result is None when Redis does not answer."""
+
     key: str
     limit: RateLimit
-    drawn: "asyncio.Future[Drawn | None]"
-    """None: Redis did not answer."""
+    result: "asyncio.Future[BucketResult | None]"
 
 
 class Buckets:
-    """Draws from buckets by key, over a connection of its own."""
+    """Takes tokens from buckets by key, over its own Redis connection."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._waiting: list[_Waiting] = []
-        self._sending: asyncio.Task[None] | None = None
+        self._tasks = BackgroundTasks()
+        self._sending = False
+        """True while a task sends the waiting requests."""
         self._local = MemoryStore(options={"MAX_SIZE": LOCAL_KEYS})
-        self._limiters: dict[RateLimit, GCRARateLimiter] = {}
+        self._local_limiters: dict[RateLimit, GCRARateLimiter] = {}
         self._probing: asyncio.Task[None] | None = None
+        """The task that tries to reach Redis again; None while Redis is reachable."""
 
-    async def draw(self, key: str, limit: RateLimit) -> Drawn:
-        """Take one from the bucket `key`. Never fails: without Redis, this process has a bucket of its own."""
-        # A changed limit begins with full buckets: a stamp made by a slower one would hold back for its whole time.
+    async def take(self, key: str, limit: RateLimit) -> BucketResult:
+        """Take a token from the bucket `key`. Without Redis, take it from a bucket in this process."""
+        # A changed limit starts with a full bucket. The time stamp of a slower limit would block requests for too long.
         name = f"svgx:rate:{limit.requests}/{limit.seconds}:{key}"
         if self._probing is None:
             waiting = _Waiting(name, limit, asyncio.get_running_loop().create_future())
             self._waiting.append(waiting)
-            if self._sending is None:
-                self._sending = asyncio.create_task(self._send())
-            drawn = await waiting.drawn
-            if drawn is not None:
-                return drawn
+            if not self._sending:
+                self._sending = True
+                self._tasks.start("count requests in redis", self._send())
+            result = await waiting.result
+            if result is not None:
+                return result
         LOCAL.inc()
-        return await self._draw_locally(name, limit)
+        return await self._take_locally(name, limit)
 
     async def close(self) -> None:
-        """Count what waits, and disconnect."""
-        tasks = [task for task in (self._sending, self._probing) if task is not None]
+        """Count the waiting requests, and disconnect."""
         if self._probing is not None:
             self._probing.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._tasks.wait()
+        await self._tasks.stop()
         await self._connection.disconnect()
 
     async def _send(self) -> None:
-        """Count what waits, as much as is there in one go, until nothing waits."""
+        """Send the waiting requests in batches, until none is left."""
         try:
             while self._waiting:
                 batch, self._waiting = self._waiting[:BATCH], self._waiting[BATCH:]
-                for waiting, drawn in zip(batch, await self._draw(batch), strict=True):
-                    if not waiting.drawn.done():  # given up meanwhile
-                        waiting.drawn.set_result(drawn)
+                for waiting, result in zip(batch, await self._take_batch(batch), strict=True):
+                    if not waiting.result.done():  # cancelled by its request
+                        waiting.result.set_result(result)
         finally:
-            self._sending = None
+            self._sending = False
 
-    async def _draw(self, batch: list[_Waiting]) -> list[Drawn | None]:
+    async def _take_batch(self, batch: list[_Waiting]) -> list[BucketResult | None]:
         if self._probing is not None:
             return [None] * len(batch)
         commands = [
@@ -122,25 +128,25 @@ class Buckets:
             for each in batch
         ]
         try:
-            answers = await self._ask(commands)
+            answers = await self._execute(commands)
         except (RedisError, OSError) as error:  # TimeoutError is an OSError
-            self._gone(error)
+            self._start_probing(error)
             return [None] * len(batch)
         return [
-            Drawn(not limited, each.limit, int(remaining), float(reset), float(retry_after))
+            BucketResult(not limited, each.limit, int(remaining), float(reset), float(retry_after))
             for each, (limited, remaining, reset, retry_after) in zip(batch, answers, strict=True)
         ]
 
-    async def _ask(self, commands: Sequence[tuple[bytes | str | float, ...]]) -> list[Any]:
-        """The commands' answers. Raises `RedisError` or `OSError`; `TimeoutError` after `PATIENCE`."""
+    async def _execute(self, commands: Sequence[tuple[bytes | str | float, ...]]) -> list[Any]:
+        """Return the answers. Raise `RedisError` or `OSError`, which includes `TimeoutError` after `TIMEOUT`."""
         connection = self._connection
         packed = connection.pack_commands(commands)
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(TIMEOUT):
             if connection.is_connected:
                 try:
                     return await self._exchange(packed, len(commands))
                 except (RedisError, OSError):
-                    pass  # it may have died unnoticed, with the server before this one
+                    pass  # the connection may belong to a server that has restarted since; try a new one
             return await self._exchange(packed, len(commands))
 
     async def _exchange(self, packed: list[bytes], count: int) -> list[Any]:
@@ -148,36 +154,36 @@ class Buckets:
             await self._connection.send_packed_command(packed, check_health=False)
             return [await self._connection.read_response() for _ in range(count)]
         except BaseException:
-            # What was not read would be taken for the next answer.
+            # Disconnect, because an answer that was not read would be taken for the answer of the next command.
             await self._connection.disconnect(nowait=True)
             raise
 
-    async def _draw_locally(self, key: str, limit: RateLimit) -> Drawn:
-        limiter = self._limiters.get(limit)
+    async def _take_locally(self, key: str, limit: RateLimit) -> BucketResult:
+        limiter = self._local_limiters.get(limit)
         if limiter is None:
             quota = per_duration(timedelta(seconds=limit.seconds), limit.requests)
-            limiter = self._limiters[limit] = GCRARateLimiter(quota, self._local)
+            limiter = self._local_limiters[limit] = GCRARateLimiter(quota, self._local)
         result = await limiter.limit(key)
         state = result.state
-        return Drawn(
+        return BucketResult(
             not result.limited, limit, state.remaining, state.reset_after, state.retry_after
         )
 
-    def _gone(self, error: Exception) -> None:
+    def _start_probing(self, error: Exception) -> None:
         if self._probing is None:
             log.warning(
                 "redis is not reachable; this gateway limits requests by itself",
                 error=type(error).__name__,
             )
-            self._probing = asyncio.create_task(self._probe())
+            self._probing = self._tasks.start("wait for redis", self._probe())
 
     async def _probe(self) -> None:
-        """Look for Redis here, so that no request waits for what is not there."""
+        """Try to reach Redis in the background, so that no request waits for it."""
         while True:
             try:
-                await self._ask([("PING",)])
+                await self._execute([("PING",)])
             except (RedisError, OSError):
-                await asyncio.sleep(PROBE)
+                await asyncio.sleep(PROBE_INTERVAL)
             else:
                 log.info("redis is back; requests are limited together again")
                 self._probing = None

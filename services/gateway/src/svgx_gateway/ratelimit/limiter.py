@@ -1,7 +1,5 @@
-"""The rate limiter: rules, buckets and tally in one place, and what a client is told."""
+"""The rate limiter of one gateway: rules, token buckets and statistics together."""
 
-import asyncio
-import contextlib
 import math
 from collections.abc import MutableMapping
 from dataclasses import replace
@@ -9,113 +7,112 @@ from dataclasses import replace
 import structlog
 from starlette.requests import HTTPConnection
 
-from svgx_common.contract import subjects
-from svgx_common.contract.errors import SvgxError, TooManyRequests
+from svgx_common.contract.errors import TooManyRequests
 from svgx_common.contract.policy import RateClass
-from svgx_common.contract.ratelimits import STORED, ClassLimits, RateLimits, RateLimitsRequest
+from svgx_common.contract.ratelimits import (
+    RATE_LIMITS_CHANGED,
+    STORED,
+    ClassLimits,
+    RateLimits,
+    RateLimitsRequest,
+)
 from svgx_common.messaging.bus import Bus
-from svgx_gateway.ratelimit.buckets import Buckets, Drawn
-from svgx_gateway.ratelimit.key import RateLimitKey, rate_limit_key
+from svgx_gateway.ratelimit.buckets import BucketResult, Buckets
+from svgx_gateway.ratelimit.key import RateLimitKey
 from svgx_gateway.ratelimit.rules import Rules
 from svgx_gateway.ratelimit.statistics import RateLimitStatistics
+from svgx_gateway.watched_copy import WatchedCopy
 
 log = structlog.get_logger(__name__)
 
-REREAD = 30.0
-"""Seconds between two readings of the rules: a broadcast may be missed."""
-
-RETRY = 1.0
-"""Seconds between two tries while state does not answer."""
-
 
 class RateLimiter:
-    """Counts requests against the rules, which all gateways have alike."""
+    """Counts requests against the rules. All gateways have the same rules, which the state service stores."""
 
     def __init__(
-        self, bus: Bus, buckets: Buckets, tally: RateLimitStatistics, defaults: ClassLimits
+        self,
+        bus: Bus,
+        buckets: Buckets,
+        statistics: RateLimitStatistics,
+        defaults: ClassLimits,
     ) -> None:
         self._bus = bus
         self._buckets = buckets
-        self._tally = tally
+        self._statistics = statistics
         self._defaults = defaults
-        self._wake = asyncio.Event()
+        self._copy = WatchedCopy(
+            "rate limits",
+            bus,
+            self._read,
+            subject=RATE_LIMITS_CHANGED.subject,
+            on_broadcast=self._on_broadcast,
+        )
         self.rules = Rules(defaults, RateLimits())
 
     async def start(self) -> None:
-        """Hear of changes from now on, and read the rules, if state is there already."""
-        await self._bus.listen(subjects.RATE_LIMITS_CHANGED, self._changed)
-        self._bus.on_reconnect(self._reread)
-        await self.read()
+        """Keep the rules current until `stop`. Return after the first read, also when the state service is away."""
+        await self._copy.start()
+        await self._copy.first_attempt()
 
-    async def keep_current(self) -> None:
-        """Read the rules, then wait until it is time again; without state, the last ones known stay in force."""
-        self._wake.clear()
-        pause = REREAD if await self.read() else RETRY
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(pause):
-                await self._wake.wait()
-
-    async def read(self) -> bool:
-        """Read the rules from state; whether it answered."""
-        before = self.rules.version
-        try:
-            stored = await self._bus.ask(STORED, RateLimitsRequest())
-        except SvgxError:
-            return False
-        if self.rules.version == before:  # else a broadcast overtook the answer
-            self.adopt(stored)
-        return True
+    async def stop(self) -> None:
+        """Stop reading. The last known rules stay in force."""
+        await self._copy.stop()
 
     def adopt(self, stored: RateLimits) -> None:
-        """These rules are in force from now on."""
+        """Put these rules into force."""
         if stored.version != self.rules.version:
             log.info("rate limits changed", version=stored.version)
         self.rules = Rules(self._defaults, stored)
 
     async def admit(
-        self, rate_class: RateClass, rate_limit_key: RateLimitKey, headers: MutableMapping[str, str]
+        self, rate_class: RateClass, key: RateLimitKey, headers: MutableMapping[str, str]
     ) -> None:
-        """Count one request; `headers` gets what the client is told. Raises `TooManyRequests`."""
-        limit = self.rules.limit(rate_class, rate_limit_key)
+        """Count one request, and add the rate-limit headers to `headers`. Raise `TooManyRequests`."""
+        limit = self.rules.limit(rate_class, key)
         if limit is None:
             return
-        drawn = await self._buckets.draw(f"{rate_class}:{rate_limit_key.key}", limit)
-        self._tally.count(rate_class, rate_limit_key.key, allowed=drawn.allowed)
-        headers.update(_headers(rate_class, drawn))
-        if not drawn.allowed:
+        result = await self._buckets.take(f"{rate_class}:{key.key}", limit)
+        self._statistics.count(rate_class, key.key, allowed=result.allowed)
+        headers.update(_headers(rate_class, result))
+        if not result.allowed:
             raise TooManyRequests(
                 f"at most {limit.requests} requests of class {rate_class} in {limit.seconds} s",
                 limit=limit.requests,
-                retry_after=drawn.retry_after,
+                retry_after=result.retry_after,
             )
 
-    async def admit_stranger(self, connection: HTTPConnection) -> None:
-        """Count a question to auth: whose key is this? Raises `TooManyRequests`.
+    async def admit_unknown_key(self, connection: HTTPConnection) -> None:
+        """Count one question to the auth service about an unknown API key. Raise `TooManyRequests`.
 
-        Against the address, in a bucket of its own: many programs behind one address may come at once.
+        These questions count against the address, in a bucket of their own, because many programs with valid keys may
+        share one address.
         """
-        address = rate_limit_key(connection, None)
+        address = RateLimitKey.of(connection, None)
         await self.admit(RateClass.READ, replace(address, key=f"keys:{address.key}"), {})
 
-    async def _changed(self, _: str, content: bytes) -> None:
+    async def _read(self) -> None:
+        before = self.rules.version
+        stored = await self._bus.ask(STORED, RateLimitsRequest())
+        # A broadcast that arrived during the question is newer than the answer.
+        if self.rules.version == before:
+            self.adopt(stored)
+
+    async def _on_broadcast(self, _: str, content: bytes) -> None:
         stored = RateLimits.model_validate_json(content)
         if stored.version > self.rules.version:
             self.adopt(stored)
 
-    async def _reread(self) -> None:
-        self._wake.set()
 
+def _headers(rate_class: RateClass, result: BucketResult) -> dict[str, str]:
+    """Return `RateLimit` and `RateLimit-Policy` (draft-ietf-httpapi-ratelimit-headers-10), and their `X-` predecessors.
 
-def _headers(rate_class: RateClass, drawn: Drawn) -> dict[str, str]:
-    """`RateLimit` and `RateLimit-Policy` of draft-ietf-httpapi-ratelimit-headers-10, and their forerunners.
-
-    Resets are in seconds from now, until all of the limit is there again.
+    Resets are in seconds from now until the whole limit is available again.
     """
-    quota, reset = drawn.limit.requests, math.ceil(drawn.reset)
+    quota, reset = result.limit.requests, math.ceil(result.reset)
     return {
-        "RateLimit-Policy": f'"{rate_class}";q={quota};w={drawn.limit.seconds}',
-        "RateLimit": f'"{rate_class}";r={drawn.remaining};t={reset}',
+        "RateLimit-Policy": f'"{rate_class}";q={quota};w={result.limit.seconds}',
+        "RateLimit": f'"{rate_class}";r={result.remaining};t={reset}',
         "X-RateLimit-Limit": str(quota),
-        "X-RateLimit-Remaining": str(drawn.remaining),
+        "X-RateLimit-Remaining": str(result.remaining),
         "X-RateLimit-Reset": str(reset),
     }

@@ -1,4 +1,4 @@
-"""The operations of rate limiting that the gateways answer themselves: any of them, for all."""
+"""The rate-limit operations. Any gateway answers them, for all gateways."""
 
 from svgx_common.contract import ratelimits
 from svgx_common.contract.errors import Unavailable
@@ -17,35 +17,35 @@ from svgx_gateway.ratelimit.statistics import RateLimitStatistics
 
 
 class RateLimitOperations:
-    """`/security/rate-limits/*`."""
+    """The handlers behind `/security/rate-limits/*`."""
 
-    def __init__(self, bus: Bus, limiter: RateLimiter, tally: RateLimitStatistics) -> None:
+    def __init__(self, bus: Bus, limiter: RateLimiter, statistics: RateLimitStatistics) -> None:
         self._bus = bus
         self._limiter = limiter
-        self._tally = tally
+        self._statistics = statistics
 
     def register(self, responder: Responder) -> None:
-        """Answer them."""
+        """Register the handlers."""
         responder.answer(ratelimits.GET_CONFIG, self.get_config)
         responder.answer(ratelimits.SET_CONFIG, self.set_config)
         responder.answer(ratelimits.ANALYTICS, self.analytics)
 
     async def get_config(self, request: RateLimitsRequest, _: Call) -> RateLimits:
-        """What is in force. State is asked, so that nobody changes what he has not seen."""
+        """Return the limits in force, read from the state service, so that an admin changes the newest version."""
         self._limiter.adopt(await self._bus.ask(ratelimits.STORED, request))
         return self._limiter.rules.in_force()
 
     async def set_config(self, request: SetRateLimitsRequest, call: Call) -> RateLimits:
-        """Kept by state, which tells all gateways."""
+        """Store limits in the state service, which announces them to all gateways. Return the limits in force."""
         stored = await self._bus.ask(ratelimits.STORE, request, caller=call.signed_in())
         self._limiter.adopt(stored)
         return self._limiter.rules.in_force()
 
     async def analytics(self, request: AnalyticsRequest, _: Call) -> Analytics:
-        """What all gateways have counted."""
+        """Return the counts of all gateways."""
         try:
-            return await self._tally.analytics(request)
+            return await self._statistics.analytics(request)
         except (RedisError, OSError) as error:
             raise Unavailable(
-                "what was counted is in Redis, which is not reachable", retry_after=1.0
+                "the counts are in Redis, which is not reachable", retry_after=1.0
             ) from error

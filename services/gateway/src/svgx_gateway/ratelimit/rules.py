@@ -1,4 +1,4 @@
-"""The limits in force: what admins have set, over this gateway's settings."""
+"""The limits in force: an admin's limits over this gateway's settings."""
 
 from ipaddress import ip_network
 
@@ -8,7 +8,7 @@ from svgx_gateway.ratelimit.key import RateLimitKey
 
 
 class Rules:
-    """Looks up limits. Immutable: a change makes new ones."""
+    """One version of the limits. The object is immutable; a new version is a new object."""
 
     def __init__(self, defaults: ClassLimits, stored: RateLimits) -> None:
         self._limits = {**defaults, **stored.limits}
@@ -18,26 +18,26 @@ class Rules:
 
     @property
     def version(self) -> int:
-        """The version of what was set."""
+        """The version of the stored limits."""
         return self._stored.version
 
-    def limit(self, rate_class: RateClass, rate_limit_key: RateLimitKey) -> RateLimit | None:
-        """The limit of this class for this rate_limit_key, a role's before the general one; None when there is none."""
+    def limit(self, rate_class: RateClass, key: RateLimitKey) -> RateLimit | None:
+        """Return the limit of a class for a key: its role's limit, or else the general one. None means unlimited."""
         if rate_class is RateClass.UNLIMITED or rate_class is RateClass.INTERNAL:
             return None
-        if self._exempt(rate_limit_key):
+        if self._exempt(key):
             return None
-        of_role = self._stored.roles.get(rate_limit_key.role, {}) if rate_limit_key.role else {}
-        return of_role.get(rate_class) or self._limits[rate_class]
+        role_limits = self._stored.roles.get(key.role, {}) if key.role else {}
+        return role_limits.get(rate_class) or self._limits[rate_class]
 
     def in_force(self) -> RateLimits:
-        """All of it, with the settings filled in."""
+        """Return the stored limits, with the settings of this gateway for the classes that have none."""
         return self._stored.model_copy(update={"limits": self._limits})
 
-    def _exempt(self, rate_limit_key: RateLimitKey) -> bool:
-        if rate_limit_key.user_id in self._users:
+    def _exempt(self, key: RateLimitKey) -> bool:
+        if key.user_id in self._users:
             return True
-        address = rate_limit_key.address
+        address = key.address
         return address is not None and any(
             address.version == network.version and address in network for network in self._networks
         )

@@ -1,6 +1,6 @@
-"""What was counted and refused, gathered here and added up in Redis for the analytics of all gateways.
+"""Statistics of counted and refused requests. Each gateway collects its own, and Redis adds them up.
 
-Everything there has a time to live of a day: analytics may be lost, limits do not depend on them.
+All entries in Redis expire after about a day. They may be lost, because the limits do not depend on them.
 """
 
 import asyncio
@@ -30,20 +30,20 @@ HITS = prometheus_client.Counter(
     ["rate_class"],
 )
 
-FLUSH = 1.0
+FLUSH_INTERVAL = 1.0
 """Seconds between two deliveries to Redis."""
 
 MINUTE, STEP, DAY = 60, 600, 86_400
-"""Seconds: counts are kept by the minute, callers in steps of ten minutes, both for a day."""
+"""Seconds. Counts are stored by the minute, callers in steps of ten minutes, both for a day."""
 
-MOST_CALLERS = 200
-"""Callers kept of each class and step: those with the highest counts."""
+MAX_CALLERS = 200
+"""Callers stored for each class and step: those with the highest counts."""
 
-MOST_PENDING = 20_000
-"""Counts that wait for Redis; past that, new ones are dropped."""
+MAX_PENDING = 20_000
+"""Counts that wait for Redis. Past that, new ones are dropped."""
 
-MOMENTS = 60
-"""Moments of a timeline at most."""
+MAX_INTERVALS = 60
+"""Intervals of a timeline at most."""
 
 CLASSES: tuple[LimitedClass, ...] = (
     RateClass.READ,
@@ -54,31 +54,33 @@ CLASSES: tuple[LimitedClass, ...] = (
 
 
 class RateLimitStatistics:
-    """Counts in memory, delivers every `FLUSH` seconds."""
+    """Counts in memory, and delivers the counts to Redis every `FLUSH_INTERVAL` seconds."""
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
         self._counts: Counter[tuple[str, str]] = Counter()
+        """By Redis key and hash field."""
         self._callers: Counter[tuple[str, str]] = Counter()
+        """By Redis key and caller."""
 
     def count(self, rate_class: RateClass, caller: str, *, allowed: bool) -> None:
-        """One request of `caller`."""
+        """Count one request of `caller`."""
         if not allowed:
             HITS.labels(rate_class).inc()
-        if len(self._callers) >= MOST_PENDING:
+        if len(self._callers) >= MAX_PENDING:
             return
         now = int(time.time())
         for kind in ("hits",) if allowed else ("hits", "denied"):
-            self._counts[_minute(now - now % MINUTE), f"{rate_class}:{kind}"] += 1
-            self._callers[_callers(now - now % STEP, rate_class, kind), caller] += 1
+            self._counts[_minute_key(now - now % MINUTE), f"{rate_class}:{kind}"] += 1
+            self._callers[_callers_key(now - now % STEP, rate_class, kind), caller] += 1
 
-    async def keep_delivering(self) -> None:
-        """Wait a little, then deliver."""
-        await asyncio.sleep(FLUSH)
+    async def wait_and_deliver(self) -> None:
+        """Wait `FLUSH_INTERVAL` seconds, then deliver."""
+        await asyncio.sleep(FLUSH_INTERVAL)
         await self.deliver()
 
     async def deliver(self) -> None:
-        """Deliver what has been counted; without Redis, keep it."""
+        """Add the counts to those in Redis. Without Redis, keep them for the next delivery."""
         if not self._counts:
             return
         counts, self._counts = self._counts, Counter()
@@ -89,29 +91,30 @@ class RateLimitStatistics:
         for (key, caller), count in callers.items():
             pipeline.zincrby(key, count, caller)
         for key in {key for key, _ in callers}:
-            pipeline.zremrangebyrank(key, 0, -MOST_CALLERS - 1)
+            pipeline.zremrangebyrank(key, 0, -MAX_CALLERS - 1)
         for key in {key for key, _ in (*counts, *callers)}:
             pipeline.expire(key, DAY + STEP)
         try:
             await pipeline.execute()
         except (RedisError, OSError):
-            # Said once by the buckets. Counted twice if only the answer was lost; these are figures for people.
+            # `Buckets` logs the outage. If only the answer was lost, these requests are counted twice; the statistics
+            # may be that imprecise.
             self._counts.update(counts)
             self._callers.update(callers)
 
     async def analytics(self, request: AnalyticsRequest) -> Analytics:
-        """What all gateways have delivered. Raises `RedisError` or `OSError`."""
+        """Return the delivered counts of all gateways. Raise `RedisError` or `OSError`."""
         await self.deliver()
         until = int(time.time())
         first = until - until % MINUTE - (request.minutes - 1) * MINUTE
-        width = -(-request.minutes // MOMENTS) * MINUTE
-        by_moment: Counter[tuple[int, str]] = Counter()
+        width = -(-request.minutes // MAX_INTERVALS) * MINUTE
+        by_interval: Counter[tuple[int, str]] = Counter()
         total: Counter[str] = Counter()
         minutes = range(first, until + 1, MINUTE)
         for minute, fields in zip(minutes, await self._minutes(minutes), strict=True):
-            moment = first + (minute - first) // width * width
+            start = first + (minute - first) // width * width
             for field, count in fields.items():
-                by_moment[moment, field] += int(count)
+                by_interval[start, field] += int(count)
                 total[field] += int(count)
         steps = range(first - first % STEP, until + 1, STEP)
         return Analytics(
@@ -126,34 +129,36 @@ class RateLimitStatistics:
             ],
             timeline=[
                 RateLimitInterval(
-                    at=datetime.fromtimestamp(moment, UTC),
+                    at=datetime.fromtimestamp(start, UTC),
                     rate_class=each,
                     hits=hits,
-                    denied=by_moment[moment, f"{each}:denied"],
+                    denied=by_interval[start, f"{each}:denied"],
                 )
-                for moment in range(first, until + 1, width)
+                for start in range(first, until + 1, width)
                 for each in CLASSES
-                if (hits := by_moment[moment, f"{each}:hits"])
+                if (hits := by_interval[start, f"{each}:hits"])
             ],
             top_hits=await self._top(steps, "hits", request.top),
             top_denied=await self._top(steps, "denied", request.top),
         )
 
     async def _minutes(self, minutes: range) -> list[dict[str, str]]:
+        """Return the counts of each minute by class and kind."""
         pipeline = self._redis.pipeline(transaction=False)
         for minute in minutes:
-            pipeline.hgetall(_minute(minute))
-        found: list[dict[str, str]] = await pipeline.execute()
-        return found
+            pipeline.hgetall(_minute_key(minute))
+        counts: list[dict[str, str]] = await pipeline.execute()
+        return counts
 
     async def _top(self, steps: range, kind: str, top: int) -> list[CallerCount]:
+        """Return the `top` callers with the highest counts in these steps."""
         pipeline = self._redis.pipeline(transaction=False)
-        keys = [(each, _callers(step, each, kind)) for step in steps for each in CLASSES]
+        keys = [(each, _callers_key(step, each, kind)) for step in steps for each in CLASSES]
         for _, key in keys:
-            pipeline.zrevrange(key, 0, MOST_CALLERS - 1, withscores=True)
+            pipeline.zrevrange(key, 0, MAX_CALLERS - 1, withscores=True)
         counts: Counter[tuple[str, LimitedClass]] = Counter()
-        for (rate_class, _), found in zip(keys, await pipeline.execute(), strict=True):
-            for caller, count in found:
+        for (rate_class, _), callers in zip(keys, await pipeline.execute(), strict=True):
+            for caller, count in callers:
                 counts[caller, rate_class] += int(count)
         return [
             CallerCount(caller=caller, rate_class=rate_class, count=count)
@@ -161,9 +166,9 @@ class RateLimitStatistics:
         ]
 
 
-def _minute(minute: int) -> str:
+def _minute_key(minute: int) -> str:
     return f"svgx:rate:minute:{minute}"
 
 
-def _callers(step: int, rate_class: RateClass, kind: str) -> str:
+def _callers_key(step: int, rate_class: RateClass, kind: str) -> str:
     return f"svgx:rate:callers:{step}:{rate_class}:{kind}"

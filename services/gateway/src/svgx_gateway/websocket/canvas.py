@@ -7,8 +7,13 @@ from nats.aio.subscription import Subscription
 from prometheus_client import Counter
 
 from svgx_common.background import BackgroundTasks
-from svgx_common.contract import subjects
 from svgx_common.contract.close_codes import Close, close_code
+from svgx_common.contract.collab import (
+    CANVAS_AWARENESS,
+    CANVAS_PRESENCE,
+    CANVAS_SYNC,
+    CANVAS_UPDATE,
+)
 from svgx_common.contract.errors import SvgxError
 from svgx_common.messaging.bus import Bus
 from svgx_common.messaging.holder import Holder
@@ -20,10 +25,10 @@ from svgx_common.messaging.wire import (
     encode_authored_state,
     encode_sync_request,
 )
-from svgx_gateway.websocket.awareness_owner import AwarenessClocks
-from svgx_gateway.websocket.broadcast_tracker import BroadcastTracker
 from svgx_gateway.websocket.connection import Connection
 from svgx_gateway.websocket.outbox import Outbox
+from svgx_gateway.websocket.trackers.awareness_owner import AwarenessClocks
+from svgx_gateway.websocket.trackers.broadcast_tracker import BroadcastTracker
 from svgx_yjs import protocol
 from svgx_yjs.awareness import State
 from svgx_yjs.structure import EMPTY_UPDATE
@@ -73,8 +78,8 @@ class LiveCanvas:
     async def start(self) -> None:
         """Subscribe to the holder's broadcasts."""
         updates, presence = (
-            subjects.canvas(self.canvas_id, "update"),
-            subjects.canvas(self.canvas_id, "presence"),
+            CANVAS_UPDATE.subject_of(canvas_id=self.canvas_id),
+            CANVAS_PRESENCE.subject_of(canvas_id=self.canvas_id),
         )
         self._subscriptions += [
             await self._bus.listen(updates, self._forward_update, lost=self.suspect_gap),
@@ -131,7 +136,7 @@ class LiveCanvas:
     async def publish_awareness(self, connection: Connection, state: State) -> None:
         """Publish a client's state to the holder. A lost state is repeated by its client within 15 s."""
         content = encode_authored_state(connection.caller.user_id, state)
-        await self._bus.publish(subjects.canvas(self.canvas_id, "awareness"), content)
+        await self._bus.publish(CANVAS_AWARENESS.subject_of(canvas_id=self.canvas_id), content)
 
     async def _forward_update(self, _: str, content: bytes) -> None:
         broadcast = decode_broadcast(content)
@@ -211,7 +216,7 @@ class LiveCanvas:
     async def _request_sync(self, state_vector: bytes | None) -> SyncReply:
         """Return the holder's reply to a state vector; None requests no update."""
         request = encode_sync_request(state_vector)
-        content = await self._holder.ask("sync", request, patience=PATIENCE, attempt=ATTEMPT)
+        content = await self._holder.ask(CANVAS_SYNC, request, patience=PATIENCE, attempt=ATTEMPT)
         reply = decode_sync_reply(content)
         self._awareness_clocks.record(reply.awareness)
         return reply

@@ -11,8 +11,8 @@ from uvicorn.protocols.utils import ClientDisconnected
 from svgx_common.contract.close_codes import Close
 from svgx_common.contract.policy import CanvasRole
 from svgx_common.messaging.caller import Caller
-from svgx_gateway.websocket.awareness_owner import AwarenessOwner
-from svgx_gateway.websocket.saved_counter import SavedCounter
+from svgx_gateway.websocket.trackers.awareness_owner import AwarenessOwner
+from svgx_gateway.websocket.trackers.saved_counter import SavedCounter
 from svgx_yjs import protocol
 
 SLOW_BYTES = 1024 * 1024

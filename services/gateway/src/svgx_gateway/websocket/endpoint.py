@@ -12,8 +12,9 @@ from svgx_common.contract.errors import Forbidden, NotFound, Overloaded, SvgxErr
 from svgx_common.contract.policy import CanvasRole
 from svgx_common.contract.state import CanvasRequest
 from svgx_gateway.http import problems
-from svgx_gateway.identity.access import Access
-from svgx_gateway.identity.identities import Identities, Identity
+from svgx_gateway.identity.authenticator import Authenticator
+from svgx_gateway.identity.canvas_roles import CanvasRoles
+from svgx_gateway.identity.identity import Identity
 from svgx_gateway.websocket import handshake
 from svgx_gateway.websocket.admission import Admission, SocketLimits
 from svgx_gateway.websocket.connection import Closing, Connection
@@ -41,14 +42,14 @@ class YjsEndpoint:
     def __init__(
         self,
         live_canvases: LiveCanvases,
-        identities: Identities,
-        access: Access,
+        authenticator: Authenticator,
+        canvas_roles: CanvasRoles,
         origins: AllowedOrigins,
         limits: SocketLimits,
     ) -> None:
         self._live_canvases = live_canvases
-        self._identities = identities
-        self._access = access
+        self._authenticator = authenticator
+        self._canvas_roles = canvas_roles
         self._origins = origins
         self._limits = limits
         self._admission = Admission(limits)
@@ -69,7 +70,7 @@ class YjsEndpoint:
 
     async def _serve_counted(self, websocket: WebSocket) -> None:
         try:
-            identity = await self._identities.of_socket(websocket)
+            identity = await self._authenticator.authenticate_websocket(websocket)
         except SvgxError as error:
             await _refuse(websocket, Closing(close_code(error), error.detail))
             return
@@ -97,17 +98,17 @@ class YjsEndpoint:
 
     async def _join(self, websocket: WebSocket, identity: Identity, canvas_id: str) -> Closing:
         _check_id(canvas_id)
-        role = await self._access.require(identity.caller, canvas_id, CanvasRole.VIEWER)
+        role = await self._canvas_roles.require(identity.caller, canvas_id, CanvasRole.VIEWER)
         options = websocket.query_params
         connection = Connection(
             websocket, identity.caller, role, wants_saved=options.get("saved") == "1"
         )
         async with self._live_canvases.join(canvas_id, connection) as canvas:
             # Check again: a revocation before this point did not reach the connection, because it had not joined.
-            self._identities.recheck(identity)
+            self._authenticator.check_not_revoked(identity)
             token_expiry = TokenExpiry(
                 connection,
-                self._identities,
+                self._authenticator,
                 identity,
                 wants_notice=options.get("renew") == "1",
             )

@@ -13,7 +13,7 @@ from svgx_common.contract.close_codes import Close
 from svgx_common.contract.errors import SvgxError
 from svgx_common.messaging.bus import Bus
 from svgx_common.messaging.caller import Caller
-from svgx_gateway.identity.access import Access
+from svgx_gateway.identity.canvas_roles import CanvasRoles
 from svgx_gateway.websocket.canvas import LiveCanvas
 from svgx_gateway.websocket.connection import Connection
 from svgx_gateway.websocket.outbox import PATIENCE
@@ -31,10 +31,10 @@ LEAVE_SECONDS = 2.0
 class LiveCanvases:
     """The live canvases of one gateway."""
 
-    def __init__(self, bus: Bus, access: Access) -> None:
+    def __init__(self, bus: Bus, canvas_roles: CanvasRoles) -> None:
         self._bus = bus
-        self._access = access
-        self._role_checks = RoleChecks(access)
+        self._canvas_roles = canvas_roles
+        self._role_checks = RoleChecks(canvas_roles)
         self._canvases: dict[str, LiveCanvas] = {}
         self._starting: dict[str, asyncio.Task[LiveCanvas]] = {}
         self._removals = BackgroundTasks()
@@ -45,7 +45,7 @@ class LiveCanvases:
         """Set while no connection is inside `join`."""
         self._all_left.set()
         bus.on_reconnect(self._reconnected)
-        access.on_change(self._access_changed)
+        canvas_roles.on_change(self._access_changed)
         CONNECTIONS.set_function(self._count)
         CANVASES.set_function(lambda: len(self._canvases))
 
@@ -149,7 +149,7 @@ class LiveCanvases:
 
     async def _reconnected(self) -> None:
         """Check for all announcements that may have been missed while NATS was disconnected."""
-        self._access.forget()
+        self._canvas_roles.forget()
         for canvas in self._canvases.values():
             canvas.suspect_gap()
             canvas.outbox.resend()

@@ -10,6 +10,7 @@ from prometheus_client import Counter, Gauge, Histogram
 
 from svgx_common.background import BackgroundTasks
 from svgx_common.contract.close_codes import Close, close_code
+from svgx_common.contract.collab import CANVAS_EDIT
 from svgx_common.contract.errors import NotFound, SvgxError
 from svgx_common.messaging.bus import Bus
 from svgx_common.messaging.holder import Holder
@@ -157,7 +158,7 @@ class Outbox:
         while True:
             changed = asyncio.create_task(self._holder_changed.wait())
             asking = asyncio.create_task(
-                self._holder.ask("edit", content, patience=PATIENCE, attempt=attempt)
+                self._holder.ask(CANVAS_EDIT, content, patience=PATIENCE, attempt=attempt)
             )
             try:
                 await asyncio.wait({asking, changed}, return_when=asyncio.FIRST_COMPLETED)

@@ -7,7 +7,7 @@ from svgx_common.background import BackgroundTasks
 from svgx_common.contract.close_codes import Close, close_code
 from svgx_common.contract.errors import SvgxError
 from svgx_common.contract.policy import CanvasRole
-from svgx_gateway.identity.access import Access
+from svgx_gateway.identity.canvas_roles import CanvasRoles
 from svgx_gateway.websocket.canvas import LiveCanvas
 from svgx_gateway.websocket.connection import Connection
 
@@ -24,8 +24,8 @@ PAUSE = 0.25
 class RoleChecks:
     """The role checks of one gateway. A connection's edits wait until the newest check of its role has an answer."""
 
-    def __init__(self, access: Access) -> None:
-        self._access = access
+    def __init__(self, canvas_roles: CanvasRoles) -> None:
+        self._canvas_roles = canvas_roles
         self._lookups = asyncio.Semaphore(CONCURRENT_LOOKUPS)
         self._background = BackgroundTasks()
 
@@ -54,7 +54,7 @@ class RoleChecks:
         while True:
             try:
                 async with self._lookups:
-                    return await self._access.role(connection.caller, canvas.canvas_id)
+                    return await self._canvas_roles.role(connection.caller, canvas.canvas_id)
             except SvgxError as error:
                 # After `end` the role stays unknown: the client reconnects, and sends its unsaved edits again.
                 may_pass = close_code(error) is Close.OVERLOADED

@@ -7,7 +7,8 @@ from starlette.websockets import WebSocket
 
 from svgx_common.contract.close_codes import Close
 from svgx_common.contract.errors import Unauthenticated
-from svgx_gateway.identity.identities import Identities, Identity
+from svgx_gateway.identity.authenticator import Authenticator
+from svgx_gateway.identity.identity import Identity
 from svgx_gateway.websocket.connection import Connection
 from svgx_yjs import protocol
 
@@ -25,13 +26,13 @@ class TokenExpiry:
     def __init__(
         self,
         connection: Connection,
-        identities: Identities,
+        authenticator: Authenticator,
         identity: Identity,
         *,
         wants_notice: bool,
     ) -> None:
         self._connection = connection
-        self._identities = identities
+        self._authenticator = authenticator
         self._wants_notice = wants_notice
         self._expires_at = 0.0
         """Unix time in seconds."""
@@ -43,7 +44,7 @@ class TokenExpiry:
 
         Raises `Unauthenticated` or `Unavailable`.
         """
-        identity = await self._identities.of_token(token, websocket)
+        identity = await self._authenticator.authenticate_token(token, websocket)
         if identity.caller.user_id != self._connection.caller.user_id:
             raise Unauthenticated("the fresh access token is another account's")
         self._connection.renew(identity.caller)

@@ -1,7 +1,8 @@
-"""A circuit for each service: while it fails, requests are refused at once instead of waiting for their time limits.
+"""A circuit breaker for each service: while a service fails, requests to it are refused at once.
 
-Heavy operations have a circuit of their own: exports that take too long must not stop what is quick. So have those that
-wait for somebody outside, such as a sign-in provider: a service is not to blame for him.
+Heavy operations have a circuit breaker of their own, because exports that take too long must not stop quick requests.
+So have operations that wait for a system outside, such as a sign-in provider, because its failures say nothing about
+the service.
 """
 
 import contextlib
@@ -38,11 +39,11 @@ PAUSE = 2.0
 
 _FAILURES = (DeadlineExceeded, Unavailable, Overloaded)
 _OUTSIDE_FAILURES = (DeadlineExceeded, Overloaded)
-"""`Unavailable` is what the service says of somebody outside, and of one of several: another one may be well."""
+"""`Unavailable` does not count, because it is about one of several outside systems; the others may be reachable."""
 
 
-class Circuit:
-    """Closed, open, or half open: then one request is under way that decides. `clock` gives seconds."""
+class CircuitBreaker:
+    """The state of one circuit: closed, open, or half open while one request tries. `clock` returns seconds."""
 
     def __init__(
         self, name: str, clock: Callable[[], float] = time.monotonic, *, outside: bool = False
@@ -52,15 +53,17 @@ class Circuit:
         self._counted = _OUTSIDE_FAILURES if outside else _FAILURES
         self._failures = 0
         self._retry_at: float | None = None
+        """Time from which a request may try again; None while the circuit is closed."""
         self._probing = False
+        """True while a request tries an open circuit."""
         OPEN.labels(name).set(0)
 
     @contextlib.contextmanager
-    def passage(self) -> Iterator[None]:
-        """Let one request pass, and learn from how it ends. Raises `Unavailable` while the circuit is open.
+    def attempt(self) -> Iterator[None]:
+        """Run one request inside. Its result opens or closes the circuit. Raise `Unavailable` while it is open.
 
-        Only what says that the service does not cope counts: a caller's mistake is an answer, and that nobody is there
-        (`NoResponders`) is known at once without a circuit, and over at once too.
+        Only errors that show an overloaded or broken service count. A caller's mistake does not count. `NoResponders`
+        does not count either, because it costs no waiting, and ends as soon as a replica is back.
         """
         probe = self._enter()
         try:
@@ -81,7 +84,7 @@ class Circuit:
                 self._probing = False
 
     def _enter(self) -> bool:
-        """Whether this request is the one that decides."""
+        """Return whether this request tries an open circuit. Raise `Unavailable` if it may not."""
         if self._retry_at is None:
             return False
         wait = self._retry_at - self._clock()
@@ -96,7 +99,7 @@ class Circuit:
 
     def _failed(self, probe: bool) -> None:
         self._failures += 1
-        # What was under way when it opened does not keep it open longer.
+        # Requests that were sent before the circuit opened do not keep it open longer.
         if probe or (self._retry_at is None and self._failures >= THRESHOLD):
             if self._retry_at is None:
                 log.warning("a circuit opened", circuit=self._name)
@@ -111,19 +114,19 @@ class Circuit:
             self._retry_at = None
 
 
-class Circuits:
-    """All circuits of one gateway."""
+class CircuitBreakers:
+    """All circuit breakers of one gateway."""
 
     def __init__(self) -> None:
-        self._circuits: dict[str, Circuit] = {}
+        self._breakers: dict[str, CircuitBreaker] = {}
 
-    def of(self, operation: Operation[Any, Any]) -> Circuit:
-        """The circuit an operation belongs to."""
+    def of(self, operation: Operation[Any, Any]) -> CircuitBreaker:
+        """Return the circuit breaker of an operation."""
         name = operation.service
         if operation.outside:
             name = f"{name}.outside"
         elif operation.rate is RateClass.HEAVY:
             name = f"{name}.heavy"
-        if name not in self._circuits:
-            self._circuits[name] = Circuit(name, outside=operation.outside)
-        return self._circuits[name]
+        if name not in self._breakers:
+            self._breakers[name] = CircuitBreaker(name, outside=operation.outside)
+        return self._breakers[name]

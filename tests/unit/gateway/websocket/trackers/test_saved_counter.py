@@ -2,7 +2,7 @@
 
 import random
 
-from svgx_gateway.websocket.saved_counter import SavedCounter
+from svgx_gateway.websocket.trackers.saved_counter import SavedCounter
 
 
 def test_accepted_messages_are_saved_once_committed() -> None:

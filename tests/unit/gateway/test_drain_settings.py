@@ -1,4 +1,4 @@
-"""The times of a stop have to fit each other."""
+"""The time limits of a stop have to be consistent."""
 
 import pytest
 
@@ -6,10 +6,10 @@ from svgx_common.settings import load
 from svgx_gateway.settings import GatewaySettings
 
 
-def test_a_drain_fits_into_its_time(
+def test_drain_times_longer_than_the_drain_stop_the_start(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Proves R-FAIL-16: else sockets would be closed all at once, when the time is up."""
+    """A gateway does not start when closing its sockets takes longer than its drain. Proves R-FAIL-16."""
     monkeypatch.setenv("DRAIN_NOTICE_SECONDS", "4")
     monkeypatch.setenv("WEBSOCKET_DRAIN_SECONDS", "3")
     monkeypatch.setenv("DRAIN_SECONDS", "6.5")

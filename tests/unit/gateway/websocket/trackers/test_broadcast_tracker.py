@@ -1,7 +1,7 @@
 """The broadcast tracker: the detection of gaps, and the state vector that every client has."""
 
 from svgx_common.messaging.wire import Broadcast, SyncReply
-from svgx_gateway.websocket.broadcast_tracker import BroadcastTracker
+from svgx_gateway.websocket.trackers.broadcast_tracker import BroadcastTracker
 from svgx_yjs.structure import EMPTY_STATE_VECTOR
 
 

@@ -1,4 +1,4 @@
-"""Answers in the OpenAPI document: what each operation may say, by status, with headers and problem types."""
+"""Responses in the OpenAPI document: those of each operation by status, with headers and problem types."""
 
 from typing import Any
 
@@ -47,28 +47,32 @@ def _header(description: str, example: str | int) -> dict[str, Any]:
 
 HEADERS: dict[str, Any] = {
     "RateLimit": _header(
-        "What is left (`r`), and seconds until all of it is (`t`).", '"read";r=99;t=1'
+        "Requests left (`r`), and seconds until the whole limit is available again (`t`).",
+        '"read";r=99;t=1',
     ),
     "RateLimit-Policy": _header(
-        "Requests (`q`) in a window of seconds (`w`).", '"read";q=100;w=60'
+        "Requests (`q`) in a window of so many seconds (`w`).", '"read";q=100;w=60'
     ),
     "X-RateLimit-Limit": _header("Requests in the window.", 100),
-    "X-RateLimit-Remaining": _header("Requests that are left.", 99),
-    "X-RateLimit-Reset": _header("Seconds until all of the limit is there again.", 1),
+    "X-RateLimit-Remaining": _header("Requests left.", 99),
+    "X-RateLimit-Reset": _header("Seconds until the whole limit is available again.", 1),
     "Retry-After": _header("Seconds after which to try again.", 1),
     "WWW-Authenticate": _header("How to authenticate.", "Bearer"),
-    "Location": _header("Where to go.", "https://id.example.org/authorize?client_id=svgx"),
+    "Location": _header("The address to go to.", "https://id.example.org/authorize?client_id=svgx"),
     "Set-Cookie": _header(
-        "What the browser remembers until it comes back.", "svgx_browser=x; HttpOnly; SameSite=lax"
+        "A value that the browser sends when it comes back.",
+        "svgx_browser=x; HttpOnly; SameSite=lax",
     ),
-    "Content-Disposition": _header("The file's name.", 'attachment; filename="plan.svg"'),
-    "Idempotency-Replayed": _header("The answer was given before.", "true"),
+    "Content-Disposition": _header("The name of the file.", 'attachment; filename="plan.svg"'),
+    "Idempotency-Replayed": _header(
+        "The response is the stored one of an earlier request.", "true"
+    ),
     "traceresponse": _header(
         "The request's trace (W3C Trace Context Level 2).",
         "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
     ),
 }
-# On every answer to a request that was counted.
+# Headers of every response to a request that was counted.
 _COUNTED = (
     "RateLimit",
     "RateLimit-Policy",
@@ -78,30 +82,30 @@ _COUNTED = (
 )
 
 
-class Answers:
-    """Collects the problem answers operations have in common."""
+class Responses:
+    """The responses of operations. Problem responses are shared, and collected in `components`."""
 
     def __init__(self) -> None:
         self.components: dict[str, Any] = {}
 
     def of(self, operation: Operation[Any, Any], http: Http) -> dict[str, Any]:
-        """All answers of an operation, by status."""
+        """Return all responses of an operation by status."""
         return {
             str(http.status): _success(operation, http),
             **self.problems(_errors(operation, http)),
         }
 
     def problems(self, errors: set[type[SvgxError]]) -> dict[str, Any]:
-        """References to what these errors look like, by status."""
+        """Return references to the problem responses of these errors by status."""
         by_status: dict[int, list[type[SvgxError]]] = {}
         for error in sorted(errors, key=lambda each: (each.status, each.code)):
             by_status.setdefault(error.status, []).append(error)
-        found = {}
+        references = {}
         for status, kinds in by_status.items():
             name = "-".join(kind.code for kind in kinds)
             self.components.setdefault(name, _problem(status, kinds))
-            found[str(status)] = {"$ref": f"#/components/responses/{name}"}
-        return found
+            references[str(status)] = {"$ref": f"#/components/responses/{name}"}
+        return references
 
 
 def _errors(operation: Operation[Any, Any], http: Http) -> set[type[SvgxError]]:

@@ -2,8 +2,8 @@
 
 import pytest
 
-from svgx_gateway.websocket import awareness_owner as module
-from svgx_gateway.websocket.awareness_owner import AwarenessClocks, AwarenessOwner
+from svgx_gateway.websocket.trackers import awareness_owner as module
+from svgx_gateway.websocket.trackers.awareness_owner import AwarenessClocks, AwarenessOwner
 from svgx_yjs.awareness import MAX_STATE, State, encode
 from svgx_yjs.lib0 import MAX_SAFE_INTEGER, Malformed
 

@@ -1,0 +1,185 @@
+"""The operations of the contract over HTTP."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+from opentelemetry import trace
+from starlette.middleware import Middleware
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
+
+from svgx_common import metrics
+from svgx_common.contract import OPERATIONS
+from svgx_common.contract.errors import Internal, SvgxError
+from svgx_common.contract.operation import (
+    Empty,
+    Http,
+    Operation,
+    Redirect,
+    RequestModel,
+)
+from svgx_common.messaging.bus import Answer, Bus
+from svgx_common.messaging.caller import Caller
+from svgx_common.messaging.headers import HEADER_FILENAME, HEADER_MEDIA_TYPE
+from svgx_gateway.http import problems
+from svgx_gateway.http.circuit_breaker import CircuitBreakers
+from svgx_gateway.http.compression import compress_large
+from svgx_gateway.http.guard import Guard
+from svgx_gateway.http.idempotency import Idempotency, fingerprint, parse_key, supports_key
+from svgx_gateway.http.messages import check_content_length, parse_request, read_body
+from svgx_gateway.http.proxies import client_of
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class SharedParts:
+    """The parts that all operation endpoints use."""
+
+    bus: Bus
+    guard: Guard
+    idempotency: Idempotency
+    breakers: CircuitBreakers
+
+
+def operation_routes(
+    bus: Bus, guard: Guard, idempotency: Idempotency, middleware: Sequence[Middleware]
+) -> list[Route]:
+    """Return one route for each operation with an HTTP form."""
+    shared = SharedParts(bus, guard, idempotency, CircuitBreakers())
+    return [
+        Route(
+            operation.http.path,
+            OperationEndpoint(operation, operation.http, shared),
+            methods=[operation.http.method],
+            name=operation.name,
+            middleware=middleware,
+        )
+        for operation in OPERATIONS
+        if operation.http is not None
+    ]
+
+
+class OperationEndpoint:
+    """The endpoint of one operation, as an ASGI application.
+
+    FastAPI's own endpoints resolve dependencies and validate bodies by function signatures. This endpoint needs
+    neither, because the contract declares the request and the guard decides whether it is admitted.
+    """
+
+    def __init__(self, operation: Operation[Any, Any], http: Http, shared: SharedParts) -> None:
+        self._operation = operation
+        self._http = http
+        self._bus = shared.bus
+        self._guard = shared.guard
+        self._idempotency = shared.idempotency
+        self._breakers = shared.breakers
+        self._span_name = f"{http.method} {http.path}"
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle the request and send the response."""
+        response = await self.respond(Request(scope, receive, send))
+        await response(scope, receive, send)
+
+    async def respond(self, request: Request) -> Response:
+        """Return the response. Each exception becomes a response, is counted, and is logged when it is a defect."""
+        started = time.perf_counter()
+        trace.get_current_span().update_name(self._span_name)
+        code, headers = "ok", dict[str, str]()
+        try:
+            response = await self._handle(request, headers)
+        except SvgxError as error:
+            code = error.code
+            response = problems.response(error)
+        except ClientDisconnect:
+            code = "client_gone"
+            response = Response(status_code=499)
+        except Exception:
+            code = Internal.code
+            log.exception("a request failed", operation=self._operation.name)
+            response = problems.response(Internal())
+        finally:
+            metrics.observe("gateway", self._operation.name, code, time.perf_counter() - started)
+        response.raw_headers.extend(
+            (name.lower().encode(), value.encode()) for name, value in headers.items()
+        )
+        await compress_large(response, request.headers)
+        return response
+
+    async def _handle(self, request: Request, headers: dict[str, str]) -> Response:
+        operation = self._operation
+        check_content_length(request, operation.max_body)
+        caller = await self._guard.admit(operation, request, headers)
+        body = await read_body(request, operation.max_body)
+        message = parse_request(operation, self._http, request, body)
+        deadline = time.monotonic() + operation.timeout
+        await self._guard.check_canvas(operation, message, caller)
+        key = request.headers.get("idempotency-key")
+        if key is None or caller is None or not supports_key(operation, self._http):
+            return await self._forward(request, message, caller, deadline)
+        target = f"{request.url.path}?{request.url.query}"
+        pending = await self._idempotency.begin(
+            caller,
+            parse_key(key),
+            fingerprint(self._http.method, target, body),
+            operation.timeout,
+        )
+        if isinstance(pending, Response):
+            return pending
+        if pending is None:
+            return await self._forward(request, message, caller, deadline)
+        response = None
+        try:
+            response = await self._forward(request, message, caller, deadline)
+        except SvgxError as error:
+            response = problems.response(error)
+            raise
+        finally:
+            await self._idempotency.finish(pending, response, secret=operation.secret)
+        return response
+
+    async def _forward(
+        self, request: Request, message: RequestModel, caller: Caller | None, deadline: float
+    ) -> Response:
+        """Send the message to its service. `deadline` includes the time that looking up the role took."""
+        left = max(0.001, deadline - time.monotonic())
+        with self._breakers.of(self._operation).attempt():
+            answer = await self._bus.forward(
+                self._operation, message, caller=caller, client=client_of(request), timeout=left
+            )
+        return self._response(answer, secure=request.scope["scheme"] == "https")
+
+    def _response(self, answer: Answer, *, secure: bool) -> Response:
+        """Return the service's answer as a response. `secure`: whether the request came over TLS."""
+        status = self._http.status
+        if self._operation.reply is Empty:
+            return Response(status_code=status)
+        if self._operation.reply is Redirect:
+            redirect = Redirect.model_validate_json(answer.content)
+            return _redirect(self._http, redirect, secure=secure)
+        headers = {}
+        filename = answer.headers.get(HEADER_FILENAME)
+        if filename is not None:
+            headers["Content-Disposition"] = f'attachment; filename="{filename}"'
+        media_type = answer.headers.get(HEADER_MEDIA_TYPE, "application/octet-stream")
+        return Response(answer.content, status, headers, media_type=media_type)
+
+
+def _redirect(http: Http, redirect: Redirect, *, secure: bool) -> Response:
+    """Return the redirect with its cookie. `secure`: whether the browser may send the cookie over TLS only."""
+    response = Response(status_code=http.status, headers={"Location": redirect.location})
+    response.set_cookie(
+        http.cookie_name,
+        redirect.remember,
+        max_age=redirect.seconds,
+        path=http.cookie_path,
+        secure=secure,
+        httponly=True,
+        samesite="lax",  # the browser comes back from another site
+    )
+    return response

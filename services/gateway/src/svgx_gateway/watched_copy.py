@@ -1,0 +1,91 @@
+"""Local copies of state that another service owns."""
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable
+
+import structlog
+
+from svgx_common.background import BackgroundTasks
+from svgx_common.contract.errors import SvgxError
+from svgx_common.messaging.bus import Bus, Listener
+
+log = structlog.get_logger(__name__)
+
+POLL = 30.0
+"""Seconds between two reads. A change is known after this time at the latest, also when its broadcast was lost."""
+
+RETRY = 1.0
+"""Seconds until the next read while the owner does not answer."""
+
+
+class WatchedCopy:
+    """Keeps a local copy current until `stop`.
+
+    `read` asks the owner and stores the answer; it raises `SvgxError` when the owner does not answer. It is called at
+    the start, every `POLL` seconds, after a reconnect to NATS, and every `RETRY` seconds while the owner does not
+    answer. `on_broadcast` is called with each message that the owner publishes on `subject`. `name` is for the log.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        bus: Bus,
+        read: Callable[[], Awaitable[None]],
+        *,
+        subject: str | None = None,
+        on_broadcast: Listener | None = None,
+    ) -> None:
+        self._name = name
+        self._bus = bus
+        self._read = read
+        self._subject = subject
+        self._on_broadcast = on_broadcast
+        self._wake = asyncio.Event()
+        self._attempted = asyncio.Event()
+        self._outage_logged = False
+        self._tasks = BackgroundTasks()
+        self.complete = False
+        """True after the first answer of the owner."""
+
+    async def start(self) -> None:
+        """Listen to broadcasts, then start to read. In this order no change falls between the two."""
+        if self._subject is not None and self._on_broadcast is not None:
+            await self._bus.listen(self._subject, self._on_broadcast)
+        self._bus.on_reconnect(self._reconnected)
+        self._tasks.repeat(f"read {self._name}", self._keep_current)
+
+    async def stop(self) -> None:
+        """Stop reading."""
+        await self._tasks.stop()
+
+    async def first_attempt(self) -> None:
+        """Wait until the first read has ended, with or without an answer."""
+        await self._attempted.wait()
+
+    async def ready(self) -> None:
+        """Raise `ConnectionError` until the owner has answered once; for the health report."""
+        if not self.complete:
+            raise ConnectionError
+
+    async def _reconnected(self) -> None:
+        self._wake.set()
+
+    async def _keep_current(self) -> None:
+        """Read once, then wait until the next read is due."""
+        self._wake.clear()
+        pause = POLL
+        try:
+            await self._read()
+            self.complete = True
+            self._outage_logged = False
+        except SvgxError as error:
+            pause = RETRY
+            if not self._outage_logged:
+                log.warning("a copy cannot be read; trying again", copy=self._name, code=error.code)
+            self._outage_logged = True
+        finally:
+            self._attempted.set()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(pause):
+                await self._wake.wait()

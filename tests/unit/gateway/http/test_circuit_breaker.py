@@ -1,0 +1,142 @@
+"""Circuit breakers, with a clock that the test controls."""
+
+import pytest
+
+from svgx_common.contract import auth, oidc, state
+from svgx_common.contract.errors import (
+    Conflict,
+    DeadlineExceeded,
+    Internal,
+    NotFound,
+    Overloaded,
+    SvgxError,
+    Unavailable,
+)
+from svgx_common.messaging.bus import NoResponders
+from svgx_gateway.http.circuit_breaker import PAUSE, THRESHOLD, CircuitBreaker, CircuitBreakers
+
+
+class Fixture:
+    """A circuit breaker and its clock."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+        self.breaker = CircuitBreaker("test", lambda: self.now)
+
+    def attempt(self, error: BaseException | None = None) -> BaseException | None:
+        """Run one request that raises `error`. Return the exception that its caller gets."""
+        try:
+            with self.breaker.attempt():
+                if error is not None:
+                    raise error
+        except BaseException as raised:  # noqa: BLE001  # returned to the test
+            return raised
+        return None
+
+    def refused(self) -> bool:
+        """Return whether the circuit refuses a request."""
+        error = NotFound()
+        return self.attempt(error) is not error
+
+
+@pytest.mark.parametrize("failure", [DeadlineExceeded(), Unavailable(), Overloaded()])
+def test_failures_in_a_row_open_the_circuit(failure: SvgxError) -> None:
+    """A circuit opens after `THRESHOLD` failures in a row, for `PAUSE` seconds. Proves R-RESIL-2."""
+    fixture = Fixture()
+    for _ in range(3):
+        for _ in range(THRESHOLD - 1):
+            assert fixture.attempt(failure) is failure
+        assert fixture.attempt() is None
+    for _ in range(THRESHOLD):
+        assert fixture.attempt(failure) is failure
+    refusal = fixture.attempt()
+    assert isinstance(refusal, Unavailable)
+    assert refusal.retry_after == PAUSE
+
+
+@pytest.mark.parametrize("error", [NotFound(), Conflict(), Internal(), NoResponders()])
+def test_other_errors_keep_the_circuit_closed(error: SvgxError) -> None:
+    """A caller's mistake, a defect and a missing service do not count as failures. Proves R-RESIL-2."""
+    fixture = Fixture()
+    for _ in range(10 * THRESHOLD):
+        assert fixture.attempt(error) is error
+    assert not fixture.refused()
+
+
+def test_half_open_circuit_lets_one_request_decide() -> None:
+    """A half-open circuit admits one request. Its result opens or closes the circuit. Proves R-RESIL-2."""
+    fixture = Fixture()
+    for _ in range(THRESHOLD):
+        fixture.attempt(DeadlineExceeded())
+    fixture.now += PAUSE
+    probe = fixture.breaker.attempt()
+    probe.__enter__()
+    assert fixture.refused()
+    assert not probe.__exit__(DeadlineExceeded, DeadlineExceeded(), None)
+    assert fixture.refused()
+    fixture.now += PAUSE
+    with fixture.breaker.attempt():
+        assert fixture.refused()
+    assert not fixture.refused()
+    # A closed circuit counts from zero.
+    for _ in range(THRESHOLD - 1):
+        fixture.attempt(DeadlineExceeded())
+    assert not fixture.refused()
+
+
+def test_cancelled_request_leaves_the_circuit_half_open() -> None:
+    """A cancelled request decides nothing; the next request tries. Proves R-RESIL-2."""
+    fixture = Fixture()
+    for _ in range(THRESHOLD):
+        fixture.attempt(DeadlineExceeded())
+    fixture.now += PAUSE
+    fixture.attempt(KeyboardInterrupt())
+    with fixture.breaker.attempt():
+        assert fixture.refused()
+    assert not fixture.refused()
+
+
+def test_requests_from_before_the_opening_do_not_prolong_it() -> None:
+    """A request that began before the circuit opened does not keep it open longer. Proves R-RESIL-2."""
+    fixture = Fixture()
+    early = fixture.breaker.attempt()
+    early.__enter__()
+    for _ in range(THRESHOLD):
+        fixture.attempt(DeadlineExceeded())
+    fixture.now += PAUSE / 2
+    assert not early.__exit__(DeadlineExceeded, DeadlineExceeded(), None)
+    fixture.now += PAUSE / 2
+    assert not fixture.refused()
+
+
+def test_heavy_operations_have_their_own_circuit() -> None:
+    """Heavy operations have a circuit of their own, and so has each service. Proves R-RESIL-2."""
+    circuits = CircuitBreakers()
+    assert circuits.of(state.GET_CANVAS) is circuits.of(state.CREATE_CANVAS)
+    assert circuits.of(state.GET_CANVAS) is not circuits.of(state.EXPORT)
+    assert circuits.of(state.GET_CANVAS) is not circuits.of(auth.ME)
+
+
+def test_operations_with_an_outside_system_have_their_own_circuit() -> None:
+    """An unavailable sign-in provider does not count as a failure, for auth or for other providers.
+
+    Proves R-RESIL-2 and R-AUTH-35.
+    """
+    circuits = CircuitBreakers()
+    outside = circuits.of(oidc.OIDC_LOGIN)
+    assert outside is circuits.of(oidc.OIDC_CALLBACK)
+    assert outside is not circuits.of(auth.ME)
+
+    def fail(error: SvgxError) -> None:
+        with pytest.raises(type(error)) as raised, outside.attempt():
+            raise error
+        assert raised.value is error
+
+    for _ in range(10 * THRESHOLD):
+        fail(Unavailable())
+    for _ in range(THRESHOLD):
+        fail(DeadlineExceeded())
+    with pytest.raises(Unavailable), outside.attempt():
+        pass
+    with circuits.of(auth.ME).attempt():
+        pass

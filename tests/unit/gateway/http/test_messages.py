@@ -1,0 +1,130 @@
+"""Requests as messages of the contract."""
+
+from typing import Any
+
+import pytest
+from starlette.requests import Request
+
+from svgx_common.contract import api_keys, auth, state
+from svgx_common.contract.errors import BadRequest, Invalid, SvgxError, UnsupportedMedia
+from svgx_common.contract.operation import Operation, RequestModel
+from svgx_gateway.http.messages import EXACT, parse_request
+
+
+def parse(
+    operation: Operation[Any, Any],
+    body: bytes,
+    path_params: dict[str, str] | None = None,
+    media_type: str = "application/json",
+) -> RequestModel:
+    """Parse a request with this body."""
+    scope = {
+        "type": "http",
+        "headers": [(b"content-type", media_type.encode())],
+        "query_string": b"",
+        "path_params": path_params or {},
+    }
+    assert operation.http is not None
+    return parse_request(operation, operation.http, Request(scope), body)
+
+
+@pytest.mark.parametrize(
+    ("number", "expected"),
+    [(b"7", 7), (b"7.0", 7), (b"7e0", 7), (b"70.0e-1", 7), (b"366.0", 366)],
+)
+def test_number_without_fraction_is_an_integer(number: bytes, expected: int) -> None:
+    """A JSON number without a fraction is accepted for an integer field, however it is written. Proves R-HTTP-2."""
+    message = parse(api_keys.CREATE_API_KEY, b'{"name": "n", "expires_in_days": ' + number + b"}")
+    assert getattr(message, "expires_in_days") == expected  # noqa: B009
+
+
+@pytest.mark.parametrize(
+    "value", [b"7.5", b"1e400", b"NaN", b'"7"', b"true", b"%d.0" % EXACT, b"9" * 400]
+)
+def test_other_value_for_an_integer_names_the_field(value: bytes) -> None:
+    """A value that is no integer, or too large, is refused with the name of its field. Proves R-HTTP-2."""
+    with pytest.raises(Invalid) as refused:
+        parse(api_keys.CREATE_API_KEY, b'{"name": "n", "expires_in_days": ' + value + b"}")
+    assert refused.value.field == "expires_in_days"
+
+
+@pytest.mark.parametrize("value", [b"0", b'"true"', b"1.0"])
+def test_number_or_string_is_no_boolean(value: bytes) -> None:
+    """A boolean field takes `true` and `false` only. Proves R-HTTP-2."""
+    with pytest.raises(Invalid) as refused:
+        parse(auth.UPDATE_USER, b'{"disabled": ' + value + b"}", {"user_id": "u"})
+    assert refused.value.field == "disabled"
+
+
+@pytest.mark.parametrize(
+    "body", [b'{"name": "first", "name": "last"}', b'\n{"name":"last"}\r\n\t ']
+)
+def test_last_of_equal_names_counts(body: bytes) -> None:
+    """Of fields with equal names the last one counts; whitespace around the object is ignored."""
+    assert getattr(parse(state.CREATE_CANVAS, body), "name") == "last"  # noqa: B009
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"{}",
+        b" { } ",
+        b'{"user_id": "other"}',
+        b'{"disabled": true, "user_id": 7}',
+        b'{"user_id": "other", "user_id": "third"}',
+    ],
+)
+def test_path_field_replaces_body_field(body: bytes) -> None:
+    """A field in the path replaces a field of the same name in the body."""
+    message = parse(auth.UPDATE_USER, body, {"user_id": "mine"})
+    assert getattr(message, "user_id") == "mine"  # noqa: B009
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"{",
+        b"}",
+        b"{}}",
+        b"[1]",
+        b"7",
+        b'"x"',
+        b"null",
+        b"{,}",
+        b'{"disabled": true,}',
+        b'{"username": "}',
+        b'{"username": "x}',
+        b'{"username": "x\\}',
+        b'{"username": {}',
+        b'{"username": [}',
+        b'{} {"disabled": true}',
+        b'{"disabled": true} {}',
+        b'{"username": "\xff"}',
+        b'{"username": "\\ud800"}',
+        b'{"username": ' + b"[" * 10_000 + b"}",
+        b'{"disabled": ' + b"1" * 5000 + b"}",
+    ],
+)
+@pytest.mark.parametrize("path_params", [{}, {"user_id": "u"}, {"user_id": '",x":{"'}])
+def test_body_that_is_no_json_object_is_refused(body: bytes, path_params: dict[str, str]) -> None:
+    """A body that is not a JSON object is refused with `bad_request`, with and without fields in the path.
+
+    Proves R-HTTP-2.
+    """
+    with pytest.raises(BadRequest) as refused:
+        parse(auth.UPDATE_USER, body, path_params)
+    assert refused.value.field == "body"
+
+
+def test_path_field_is_validated() -> None:
+    """A wrong path field is refused by its name, and cannot add other fields. Proves R-HTTP-2."""
+    with pytest.raises(Invalid) as refused:
+        parse(auth.UPDATE_USER, b'{"disabled": true}', {"user_id": 'u","role":"admin'})
+    assert refused.value.field == "user_id"
+
+
+def test_media_type_is_checked_before_the_body() -> None:
+    """A body of another media type is refused unread. Proves R-HTTP-3."""
+    with pytest.raises(SvgxError) as refused:
+        parse(state.CREATE_CANVAS, b"{", media_type="text/plain")
+    assert isinstance(refused.value, UnsupportedMedia)

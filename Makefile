@@ -1,41 +1,41 @@
-# Python of the machine, used once: everything else runs in .venv.
+# The machine's Python. It only creates .venv; all other commands run there.
 PYTHON ?= python3
 BOOTSTRAP := $(PYTHON) bootstrap.py
 
 .DEFAULT_GOAL := help
 .PHONY: help run test fuzz check bench docs lock clean
 
-help: ## List what can be made
+help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-run: ## Start everything in the foreground (API_PORT, SVGX_HOME); Ctrl-C ends it, data stays
+run: ## Start all services in the foreground (API_PORT, SVGX_HOME); Ctrl-C stops them, data is kept
 	@exec $(BOOTSTRAP) run
 
-test: ## Run all tests (ARGS="-k name" for some)
+test: ## Run all tests (ARGS="-k name" selects some)
 	@exec $(BOOTSTRAP) tests pytest $(ARGS)
 
-fuzz: ## Send the gateway what nobody should, for some ten minutes
+fuzz: ## Send invalid input to the gateway, for about ten minutes
 	@SVGX_FUZZ_EXAMPLES=150 SVGX_FUZZ_FRAMES=100000 exec $(BOOTSTRAP) tests pytest -s -q \
 		tests/e2e/openapi/test_openapi_fuzz.py tests/e2e/realtime/test_frame_fuzz.py
 
-check: ## Format, lint, types, import rules, house rules
+check: ## Check format, lint, types, import rules and house rules
 	@$(BOOTSTRAP) exec ruff format --check .
 	@$(BOOTSTRAP) exec ruff check .
 	@$(BOOTSTRAP) exec pytest -q tests/unit/house_rules
 	@$(BOOTSTRAP) exec lint-imports
 	@$(BOOTSTRAP) exec mypy
 
-bench: ## Measure what the gateway costs over a bare handler
+bench: ## Measure the cost of the gateway over a bare handler
 	@$(BOOTSTRAP) exec python -m bench.http
 
-docs: ## Write docs/asyncapi.yaml anew from the contract
+docs: ## Rebuild docs/asyncapi.yaml from the contract
 	@$(BOOTSTRAP) exec python -m svgx_common.messaging.asyncapi docs/asyncapi.yaml
 
-lock: ## Pin requirements.in anew in requirements.lock, with hashes
+lock: ## Pin the packages of requirements.in in requirements.lock again, with hashes
 	@$(BOOTSTRAP) exec uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
 		--no-config --no-emit-index-url --no-emit-find-links --no-annotate --no-header \
 		requirements.in --output-file requirements.lock
 
-clean: ## Remove .venv and caches; data in .svgx stays
+clean: ## Remove .venv and caches; data in .svgx is kept
 	rm -rf .venv .venv.lock .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

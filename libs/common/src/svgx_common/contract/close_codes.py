@@ -15,7 +15,7 @@ class Close(IntEnum):
     summary: str
 
     def __new__(cls, code: int, summary: str) -> Self:
-        """Create a member whose value is the code."""
+        """Create a member with the code as its value."""
         member = int.__new__(cls, code)
         member._value_ = code
         member.summary = summary

@@ -1,5 +1,7 @@
 """Live canvases: models, operations and channels of the collab service."""
 
+from pydantic import Field
+
 from svgx_common.contract.errors import Invalid, NotFound, TooLarge, Unavailable, UnsupportedMedia
 from svgx_common.contract.operation import Channel, Http, Operation, RawRequest, ReplyModel
 from svgx_common.contract.policy import CanvasRole, RateClass, Scope
@@ -12,8 +14,15 @@ class Opened(ReplyModel):
     epoch: str
 
 
+SVG_EXAMPLE = (
+    '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 100 100">'
+    '<circle cx="50" cy="50" r="40" fill="teal"/></svg>'
+)
+
+
 class ImportSvgRequest(RawRequest):
     canvas_id: CanvasId
+    content: bytes = Field(default=b"", exclude=True, examples=[SVG_EXAMPLE])
 
 
 class Dropped(ReplyModel):

@@ -67,8 +67,14 @@ class RequestModel(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+def example_of(model: type[RequestModel]) -> dict[str, Any]:
+    """Return the first example of each field of a request that has examples."""
+    fields = model.model_fields.items()
+    return {name: field.examples[0] for name, field in fields if field.examples}
+
+
 class RawRequest(RequestModel):
-    """A request whose HTTP body is raw bytes. `content` travels as the message's payload, not as JSON."""
+    """A request with raw bytes as its HTTP body. `content` travels as the message's payload, not as JSON."""
 
     content: bytes = Field(default=b"", exclude=True)
 

@@ -43,7 +43,7 @@ class Permissions:
 
 
 def permissions(service: ServiceName) -> Permissions:
-    """Return what a service may publish and subscribe to, in a stable order."""
+    """Return the subjects to which a service may publish and subscribe, in a stable order."""
     return Permissions(
         publish=tuple(sorted(_publish(service))), subscribe=tuple(sorted(_subscribe(service)))
     )

@@ -58,7 +58,7 @@ class CreateCanvasRequest(RequestModel):
 
 
 class ListCanvasesRequest(RequestModel):
-    """`name` selects canvases whose name contains this text, ignoring case."""
+    """`name` selects canvases with this text in their name, ignoring case."""
 
     name: Annotated[str, StringConstraints(max_length=200, pattern=r"^[^\x00]*$")] | None = None
     limit: PageLimit = 50

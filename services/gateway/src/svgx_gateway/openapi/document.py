@@ -6,11 +6,10 @@ from pydantic.json_schema import models_json_schema
 
 from svgx_common.contract import OPERATIONS
 from svgx_common.contract.errors import ErrorBody
-from svgx_common.contract.operation import Http, Operation, RawRequest, ReplyModel
+from svgx_common.contract.operation import Http, Operation, RawRequest, ReplyModel, example_of
 from svgx_common.contract.policy import Scope
 from svgx_common.health import HealthReport
 from svgx_gateway.http.idempotency import supports_key
-from svgx_gateway.openapi import examples
 from svgx_gateway.openapi.pages import page_items
 from svgx_gateway.openapi.responses import HEADERS, PROBLEM, REF, Responses
 
@@ -92,13 +91,14 @@ def _parameters(
     in_path = set(http.path_fields)
     in_query = http.method in ("GET", "DELETE")
     required = set(schema.get("required", ()))
+    examples = example_of(operation.request)
     parameters = [
         {
             "name": http.cookie_name if name == http.cookie else name,
             "in": "cookie" if name == http.cookie else "path" if name in in_path else "query",
             "required": name in in_path or name in required,
             "schema": _without_null(field),
-            **({"example": examples.FIELDS[name]} if name in examples.FIELDS else {}),
+            **({"example": examples[name]} if name in examples else {}),
         }
         for name, field in schema.get("properties", {}).items()
         if name in in_path or in_query
@@ -123,7 +123,7 @@ def _body(
     if issubclass(operation.request, RawRequest):
         binary = {
             "schema": {"type": "string", "contentMediaType": http.consumes[0]},
-            "example": examples.body(operation, http),
+            "example": example_of(operation.request)["content"],
         }
         return {"required": True, "content": dict.fromkeys(http.consumes, binary)}
     in_path = set(http.path_fields)
@@ -140,6 +140,10 @@ def _body(
             "required": required,
             "additionalProperties": False,
         },
-        "example": examples.body(operation, http),
+        "example": {
+            name: example
+            for name, example in example_of(operation.request).items()
+            if name not in in_path
+        },
     }
     return {"required": bool(required), "content": {"application/json": content}}

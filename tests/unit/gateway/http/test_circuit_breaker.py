@@ -16,7 +16,7 @@ from svgx_common.messaging.bus import NoResponders
 from svgx_gateway.http.circuit_breaker import PAUSE, THRESHOLD, CircuitBreaker, CircuitBreakers
 
 
-class Fixture:
+class BreakerWithClock:
     """A circuit breaker and its clock."""
 
     def __init__(self) -> None:
@@ -42,14 +42,14 @@ class Fixture:
 @pytest.mark.parametrize("failure", [DeadlineExceeded(), Unavailable(), Overloaded()])
 def test_failures_in_a_row_open_the_circuit(failure: SvgxError) -> None:
     """A circuit opens after `THRESHOLD` failures in a row, for `PAUSE` seconds. Proves R-RESIL-2."""
-    fixture = Fixture()
+    circuit = BreakerWithClock()
     for _ in range(3):
         for _ in range(THRESHOLD - 1):
-            assert fixture.attempt(failure) is failure
-        assert fixture.attempt() is None
+            assert circuit.attempt(failure) is failure
+        assert circuit.attempt() is None
     for _ in range(THRESHOLD):
-        assert fixture.attempt(failure) is failure
-    refusal = fixture.attempt()
+        assert circuit.attempt(failure) is failure
+    refusal = circuit.attempt()
     assert isinstance(refusal, Unavailable)
     assert refusal.retry_after == PAUSE
 
@@ -57,56 +57,56 @@ def test_failures_in_a_row_open_the_circuit(failure: SvgxError) -> None:
 @pytest.mark.parametrize("error", [NotFound(), Conflict(), Internal(), NoResponders()])
 def test_other_errors_keep_the_circuit_closed(error: SvgxError) -> None:
     """A caller's mistake, a defect and a missing service do not count as failures. Proves R-RESIL-2."""
-    fixture = Fixture()
+    circuit = BreakerWithClock()
     for _ in range(10 * THRESHOLD):
-        assert fixture.attempt(error) is error
-    assert not fixture.refused()
+        assert circuit.attempt(error) is error
+    assert not circuit.refused()
 
 
 def test_half_open_circuit_lets_one_request_decide() -> None:
     """A half-open circuit admits one request. Its result opens or closes the circuit. Proves R-RESIL-2."""
-    fixture = Fixture()
+    circuit = BreakerWithClock()
     for _ in range(THRESHOLD):
-        fixture.attempt(DeadlineExceeded())
-    fixture.now += PAUSE
-    probe = fixture.breaker.attempt()
+        circuit.attempt(DeadlineExceeded())
+    circuit.now += PAUSE
+    probe = circuit.breaker.attempt()
     probe.__enter__()
-    assert fixture.refused()
+    assert circuit.refused()
     assert not probe.__exit__(DeadlineExceeded, DeadlineExceeded(), None)
-    assert fixture.refused()
-    fixture.now += PAUSE
-    with fixture.breaker.attempt():
-        assert fixture.refused()
-    assert not fixture.refused()
+    assert circuit.refused()
+    circuit.now += PAUSE
+    with circuit.breaker.attempt():
+        assert circuit.refused()
+    assert not circuit.refused()
     # A closed circuit counts from zero.
     for _ in range(THRESHOLD - 1):
-        fixture.attempt(DeadlineExceeded())
-    assert not fixture.refused()
+        circuit.attempt(DeadlineExceeded())
+    assert not circuit.refused()
 
 
 def test_cancelled_request_leaves_the_circuit_half_open() -> None:
     """A cancelled request decides nothing; the next request tries. Proves R-RESIL-2."""
-    fixture = Fixture()
+    circuit = BreakerWithClock()
     for _ in range(THRESHOLD):
-        fixture.attempt(DeadlineExceeded())
-    fixture.now += PAUSE
-    fixture.attempt(KeyboardInterrupt())
-    with fixture.breaker.attempt():
-        assert fixture.refused()
-    assert not fixture.refused()
+        circuit.attempt(DeadlineExceeded())
+    circuit.now += PAUSE
+    circuit.attempt(KeyboardInterrupt())
+    with circuit.breaker.attempt():
+        assert circuit.refused()
+    assert not circuit.refused()
 
 
 def test_requests_from_before_the_opening_do_not_prolong_it() -> None:
     """A request that began before the circuit opened does not keep it open longer. Proves R-RESIL-2."""
-    fixture = Fixture()
-    early = fixture.breaker.attempt()
+    circuit = BreakerWithClock()
+    early = circuit.breaker.attempt()
     early.__enter__()
     for _ in range(THRESHOLD):
-        fixture.attempt(DeadlineExceeded())
-    fixture.now += PAUSE / 2
+        circuit.attempt(DeadlineExceeded())
+    circuit.now += PAUSE / 2
     assert not early.__exit__(DeadlineExceeded, DeadlineExceeded(), None)
-    fixture.now += PAUSE / 2
-    assert not fixture.refused()
+    circuit.now += PAUSE / 2
+    assert not circuit.refused()
 
 
 def test_heavy_operations_have_their_own_circuit() -> None:

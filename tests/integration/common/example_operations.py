@@ -62,4 +62,4 @@ class PartialResponder(Responder):
 
 async def service_bus(backing: DevStack, service: str, replica_id: str = "test") -> Bus:
     """Connect with the credentials of a service."""
-    return await Bus.connect(backing.nats_url(service), service, replica_id)
+    return await Bus.connect(backing.nats_url("operator"), service, replica_id)

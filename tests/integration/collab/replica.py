@@ -13,20 +13,22 @@ from svgx_collab.app import is_alive
 from svgx_collab.leases import Leases
 from svgx_collab.rooms import Rooms
 from svgx_common import redis
-from svgx_common.contract.collab import CANVAS_EDIT, CANVAS_SYNC, OPEN, Opened
+from svgx_common.contract.collab import (
+    CANVAS_EDIT,
+    CANVAS_SYNC,
+    OPEN,
+    Edit,
+    EditBatch,
+    Opened,
+    Saved,
+    SyncReply,
+    SyncRequest,
+)
 from svgx_common.contract.state import CanvasRequest
 from svgx_common.contract.transport import replica_subject
 from svgx_common.messaging.bus import Bus
 from svgx_common.messaging.holder import ask_holder
-from svgx_common.messaging.wire import (
-    Edit,
-    Saved,
-    SyncReply,
-    decode_saved,
-    decode_sync_reply,
-    encode_edits,
-    encode_sync_request,
-)
+from svgx_common.messaging.wire import decode, encode
 from svgx_devstack import DevStack
 
 
@@ -97,16 +99,20 @@ class Editor:
 
     async def send(self, updates: list[bytes]) -> Saved:
         """Send a batch of edits, and wait until it is saved."""
-        edits = encode_edits([Edit("ann", update) for update in updates])
-        return decode_saved(
-            await ask_holder(self.bus, self.canvas_id, CANVAS_EDIT, edits, patience=20, attempt=5)
+        edits = encode(EditBatch(tuple([Edit("ann", update) for update in updates])))
+        return decode(
+            Saved,
+            await ask_holder(self.bus, self.canvas_id, CANVAS_EDIT, edits, patience=20, attempt=5),
         )
 
     async def sync(self) -> SyncReply:
         """Ask the holder for all content."""
-        request = encode_sync_request(b"\x00")
-        return decode_sync_reply(
-            await ask_holder(self.bus, self.canvas_id, CANVAS_SYNC, request, patience=20, attempt=5)
+        request = encode(SyncRequest(b"\x00"))
+        return decode(
+            SyncReply,
+            await ask_holder(
+                self.bus, self.canvas_id, CANVAS_SYNC, request, patience=20, attempt=5
+            ),
         )
 
     async def held(self) -> dict[str, Any]:

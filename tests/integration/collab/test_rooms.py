@@ -6,17 +6,19 @@ import pytest
 from pycrdt import Doc, Map
 
 from svgx_canvas.document import shared_document
-from svgx_common.contract.collab import CANVAS_UPDATE
+from svgx_common.contract.collab import CANVAS_UPDATE, Broadcast
 from svgx_common.contract.errors import NotFound, SvgxError, Unavailable
-from svgx_common.contract.state import JOURNAL_APPEND, JOURNAL_LOAD, AppendRequest, LoadRequest
-from svgx_common.messaging.bus import Bus
-from svgx_common.messaging.wire import (
-    Broadcast,
+from svgx_common.contract.state import (
+    JOURNAL_APPEND,
+    JOURNAL_LOAD,
+    AppendRequest,
+    Content,
     Entry,
-    decode_broadcast,
-    decode_content,
-    encode_entries,
+    EntryBatch,
+    LoadRequest,
 )
+from svgx_common.messaging.bus import Bus
+from svgx_common.messaging.wire import decode, encode
 from svgx_devstack import DevStack
 from svgx_yjs.nesting import Nesting
 from svgx_yjs.splitting import Split
@@ -36,7 +38,7 @@ async def committed(bus: Bus, canvas_id: str) -> dict[str, str]:
     reply = await bus.ask(JOURNAL_LOAD, LoadRequest(canvas_id=canvas_id))
     doc: Doc[Map[str]] = Doc()
     elements = doc.get("elements", type=Map)
-    for update in decode_content(reply.content).updates:
+    for update in decode(Content, reply.content).updates:
         doc.apply_update(update)
     return dict(elements.to_py() or {})
 
@@ -51,7 +53,7 @@ async def test_edit_is_broadcast_and_acknowledged_when_committed(
     broadcasts: asyncio.Queue[Broadcast] = asyncio.Queue()
 
     async def listener(_: str, content: bytes) -> None:
-        broadcasts.put_nowait(decode_broadcast(content))
+        broadcasts.put_nowait(decode(Broadcast, content))
 
     await bus.listen(CANVAS_UPDATE.subject_of(canvas_id=editor.canvas_id), listener)
     async with replica(backing):
@@ -232,7 +234,7 @@ async def test_journal_with_an_unreadable_entry_opens(
     async with replica(backing):
         await editor.set("a", "1")
     entry = Entry(editor.canvas_id, "writer", 1, ("eve",), b"no update")
-    await bus.ask(JOURNAL_APPEND, AppendRequest(content=encode_entries([entry])))
+    await bus.ask(JOURNAL_APPEND, AppendRequest(content=encode(EntryBatch((entry,)))))
     async with replica(backing):
         await editor.set("b", "2")
         assert await editor.held() == {"a": "1", "b": "2"}

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 from pycrdt import Doc, Map, Text
 
-from svgx_common.messaging.wire import Entry
+from svgx_common.contract.state import Entry
 
 Drawing = Doc[Map[str]]
 

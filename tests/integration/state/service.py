@@ -11,18 +11,12 @@ import asyncpg
 from svgx_common.contract import state
 from svgx_common.contract.operation import Blob
 from svgx_common.contract.policy import CanvasRole, Role
+from svgx_common.contract.state import Committed, CommittedBatch, Content, Entry, EntryBatch
 from svgx_common.health import Health, Phase
 from svgx_common.messaging.bus import Bus
 from svgx_common.messaging.caller import Caller
 from svgx_common.messaging.responder import Responder
-from svgx_common.messaging.wire import (
-    Committed,
-    Content,
-    Entry,
-    decode_committed,
-    decode_content,
-    encode_entries,
-)
+from svgx_common.messaging.wire import decode, encode
 from svgx_common.runtime import Runtime
 from svgx_devstack import DevStack
 from svgx_state.app import build
@@ -123,14 +117,14 @@ class Client:
 
     async def append(self, *entries: Entry) -> list[Committed]:
         """Commit entries, and return their results."""
-        request = state.AppendRequest(content=encode_entries(list(entries)))
+        request = state.AppendRequest(content=encode(EntryBatch(tuple(entries))))
         reply = await self.bus.ask(state.JOURNAL_APPEND, request)
-        return decode_committed(reply.content)
+        return list(decode(CommittedBatch, reply.content).results)
 
     async def load(self, canvas_id: str, after: int = 0) -> Content:
         """Return the content committed after a revision."""
         request = state.LoadRequest(canvas_id=canvas_id, after=after)
-        return decode_content((await self.bus.ask(state.JOURNAL_LOAD, request)).content)
+        return decode(Content, (await self.bus.ask(state.JOURNAL_LOAD, request)).content)
 
     async def export(self, canvas_id: str, **query: str | float) -> Blob:
         """Export a canvas."""

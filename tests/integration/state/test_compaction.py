@@ -3,7 +3,7 @@
 import asyncio
 import random
 
-from svgx_common.messaging.wire import Entry
+from svgx_common.contract.state import Entry
 from svgx_devstack import DevStack
 from tests.integration.state.drawing import Pen, elements, text, typed
 from tests.integration.state.service import Client, Tables, replica, until_blocked

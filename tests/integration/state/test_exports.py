@@ -9,7 +9,7 @@ from pycrdt import Doc, Map
 
 from svgx_canvas import import_svg
 from svgx_common.contract.errors import Forbidden, Invalid, NotFound, TooLarge
-from svgx_common.messaging.wire import Entry
+from svgx_common.contract.state import Entry
 from tests.integration.state.drawing import Pen, elements
 from tests.integration.state.service import Client, user
 

@@ -8,7 +8,7 @@ import pytest
 
 from svgx_common.contract import state
 from svgx_common.contract.errors import BadRequest, NotFound
-from svgx_common.messaging.wire import Committed, Entry
+from svgx_common.contract.state import Committed, Entry
 from tests.integration.state.drawing import Pen, elements
 from tests.integration.state.service import Client, Tables, until_blocked
 

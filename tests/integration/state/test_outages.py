@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from svgx_common.contract.errors import Unavailable
-from svgx_common.messaging.wire import Committed, Entry
+from svgx_common.contract.state import Committed, Entry
 from svgx_devstack import DevStack
 from tests.integration.state.drawing import Pen, elements
 from tests.integration.state.service import Client, replica

@@ -11,8 +11,8 @@ import pytest
 
 from svgx_common import postgres
 from svgx_common.contract.policy import Role
+from svgx_common.contract.state import Committed
 from svgx_common.messaging.caller import Caller
-from svgx_common.messaging.wire import Committed
 from svgx_common.postgres import Database
 from svgx_devstack import DevStack
 from svgx_state.canvases import Canvases

@@ -6,7 +6,7 @@ from collections import defaultdict
 
 import pytest
 
-from svgx_common.messaging.wire import Entry
+from svgx_common.contract.state import Entry
 from svgx_devstack import DevStack
 from tests.integration.state.drawing import Pen, elements
 from tests.integration.state.service import Client, Tables, replica

@@ -10,7 +10,7 @@ from svgx_collab import held_canvas as module
 from svgx_collab.held_canvas import HeldCanvas
 from svgx_collab.room import Receipt, Room
 from svgx_common.background import BackgroundTasks
-from svgx_common.messaging.wire import Content
+from svgx_common.contract.state import Content
 from svgx_yjs.awareness import State
 
 

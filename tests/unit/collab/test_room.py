@@ -9,7 +9,8 @@ from pycrdt import Doc, Map, merge_updates
 from svgx_canvas.document import shared_document
 from svgx_canvas.document.shared_document import Fault, merge
 from svgx_collab.room import MERGE_BYTES, Room
-from svgx_common.messaging.wire import Broadcast, Content, Edit, Entry
+from svgx_common.contract.collab import Broadcast, Edit
+from svgx_common.contract.state import Content, Entry
 from svgx_yjs.lib0 import Malformed
 from svgx_yjs.nesting import Nesting
 from svgx_yjs.splitting import Split

@@ -11,7 +11,15 @@ from prometheus_client import Counter
 
 from svgx_canvas.document.shared_document import Fault
 from svgx_collab.held_canvas import HeldCanvas
-from svgx_common.contract.collab import CANVAS_AWARENESS, CANVAS_EDIT, CANVAS_SYNC
+from svgx_common.contract.collab import (
+    CANVAS_AWARENESS,
+    CANVAS_EDIT,
+    CANVAS_SYNC,
+    AuthoredState,
+    EditBatch,
+    Saved,
+    SyncRequest,
+)
 from svgx_common.contract.errors import (
     BadRequest,
     Internal,
@@ -21,14 +29,8 @@ from svgx_common.contract.errors import (
 )
 from svgx_common.contract.operation import Channel
 from svgx_common.messaging.bus import Bus
-from svgx_common.messaging.wire import (
-    Saved,
-    decode_authored_state,
-    decode_edits,
-    decode_sync_request,
-    encode_saved,
-    encode_sync_reply,
-)
+from svgx_common.messaging.wire import decode, encode
+from svgx_yjs.awareness import State
 from svgx_yjs.lib0 import Malformed
 
 log = structlog.get_logger(__name__)
@@ -98,7 +100,7 @@ class Channels:
         """Apply a batch of edits. The answer is sent once the edits are committed."""
         if self._unsaved_bytes() > MAX_UNSAVED:
             raise Overloaded("too many edits wait to be saved", retry_after=1.0, limit=MAX_UNSAVED)
-        edits = decode_edits(await self._bus.body(message))
+        edits = list(decode(EditBatch, await self._bus.body(message)).edits)
         if held.is_released:
             raise Unavailable("this replica does not hold the canvas any more")
         receipt = held.room.receive(edits)
@@ -107,24 +109,25 @@ class Channels:
         held.mark_changed()
         if held.room.is_saved(receipt):
             saved = Saved(held.room.revision, receipt.rejected)
-            await self._bus.respond(message.reply, encode_saved(saved))
+            await self._bus.respond(message.reply, encode(saved))
         else:
             held.add_waiting(receipt, message.reply)
             self._on_unsaved(held.room.canvas_id)
 
     async def _sync(self, held: HeldCanvas, message: Msg) -> None:
         """Answer with the content that the sender's state vector lacks, and with the awareness states."""
-        state_vector = decode_sync_request(await self._bus.body(message))
+        state_vector = decode(SyncRequest, await self._bus.body(message)).state_vector
         awareness = held.participants.present_states()
         reply = (
             held.room.checkpoint(awareness)
             if state_vector is None
             else held.room.sync(state_vector, awareness)
         )
-        await self._bus.respond(message.reply, encode_sync_reply(reply))
+        await self._bus.respond(message.reply, encode(reply))
 
     async def _awareness(self, held: HeldCanvas, message: Msg) -> None:
         """Take a client's awareness state."""
-        author, state = decode_authored_state(await self._bus.body(message))
-        held.participants.receive(author, state, time.monotonic())
+        authored = decode(AuthoredState, await self._bus.body(message))
+        state = State(authored.client, authored.clock, authored.json)
+        held.participants.receive(authored.author, state, time.monotonic())
         held.mark_changed()

@@ -5,20 +5,19 @@ from svgx_common.contract.collab import (
     CANVAS_EDIT,
     CANVAS_SYNC,
     Dropped,
+    Edit,
+    EditBatch,
     Imported,
     ImportSvgRequest,
+    Saved,
+    SyncReply,
+    SyncRequest,
 )
 from svgx_common.contract.errors import Internal, Invalid, Overloaded, TooLarge
 from svgx_common.messaging.bus import Bus
 from svgx_common.messaging.holder import ask_holder
 from svgx_common.messaging.responder import Call
-from svgx_common.messaging.wire import (
-    Edit,
-    decode_saved,
-    decode_sync_reply,
-    encode_edits,
-    encode_sync_request,
-)
+from svgx_common.messaging.wire import decode, encode
 from svgx_workers.pool import WorkerDied, Workers, WorkersBusy, WorkerTimeout
 from svgx_yjs.structure import EMPTY_STATE_VECTOR
 
@@ -43,15 +42,16 @@ class Imports:
         while too many imports wait, and the errors of `ask_holder`.
         """
         canvas_id = request.canvas_id
-        current = decode_sync_reply(
+        current = decode(
+            SyncReply,
             await ask_holder(
                 self._bus,
                 canvas_id,
                 CANVAS_SYNC,
-                encode_sync_request(EMPTY_STATE_VECTOR),
+                encode(SyncRequest(EMPTY_STATE_VECTOR)),
                 patience=PATIENCE,
                 attempt=ATTEMPT,
-            )
+            ),
         )
         try:
             imported = await self._workers.import_svg(request.content, current.update)
@@ -64,15 +64,16 @@ class Imports:
                 "the file takes more time or memory to read than an import may use", field="body"
             ) from None
         edit = Edit(call.signed_in().user_id, imported.update)
-        saved = decode_saved(
+        saved = decode(
+            Saved,
             await ask_holder(
                 self._bus,
                 canvas_id,
                 CANVAS_EDIT,
-                encode_edits([edit]),
+                encode(EditBatch((edit,))),
                 patience=PATIENCE,
                 attempt=ATTEMPT,
-            )
+            ),
         )
         if saved.rejected:
             raise Internal

@@ -7,9 +7,16 @@ import structlog
 from prometheus_client import Counter, Gauge, Histogram
 
 from svgx_common.contract.errors import SvgxError
-from svgx_common.contract.state import JOURNAL_APPEND, AppendRequest
+from svgx_common.contract.state import (
+    JOURNAL_APPEND,
+    AppendRequest,
+    Committed,
+    CommittedBatch,
+    Entry,
+    EntryBatch,
+)
 from svgx_common.messaging.bus import Bus
-from svgx_common.messaging.wire import Committed, Entry, decode_committed, encode_entries
+from svgx_common.messaging.wire import decode, encode
 
 log = structlog.get_logger(__name__)
 
@@ -69,7 +76,7 @@ class Committer:
 
     async def _commit(self, group: list[Entry]) -> list[Committed]:
         """Commit one group. A failed request is repeated until it succeeds, because repeated entries change nothing."""
-        request = AppendRequest(content=encode_entries(group))
+        request = AppendRequest(content=encode(EntryBatch(tuple(group))))
         timeout = ATTEMPT + len(request.content) / (1024 * 1024)
         failures = 0
         while True:
@@ -89,7 +96,7 @@ class Committer:
                 await asyncio.sleep(pause)
             else:
                 ENTRIES.inc(len(group))
-                return decode_committed(reply.content)
+                return list(decode(CommittedBatch, reply.content).results)
 
 
 def _groups(entries: list[Entry]) -> list[list[Entry]]:

@@ -11,7 +11,8 @@ from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 
 from svgx_canvas.document.shared_document import SharedDocument, merge
-from svgx_common.messaging.wire import Broadcast, Content, Edit, Entry, SyncReply
+from svgx_common.contract.collab import Broadcast, Edit, SyncReply
+from svgx_common.contract.state import Content, Entry
 from svgx_yjs.lib0 import Malformed
 from svgx_yjs.structure import EMPTY_UPDATE
 

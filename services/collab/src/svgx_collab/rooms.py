@@ -17,21 +17,11 @@ from svgx_collab.journal import UNSAVED_BYTES, Committer
 from svgx_collab.leases import RENEW, Leases
 from svgx_collab.room import Room
 from svgx_common.background import BackgroundTasks
-from svgx_common.contract.collab import CANVAS_PRESENCE, CANVAS_UPDATE
+from svgx_common.contract.collab import CANVAS_PRESENCE, CANVAS_UPDATE, Presence, Saved
 from svgx_common.contract.errors import Internal, NotFound, SvgxError, Unavailable
-from svgx_common.contract.state import JOURNAL_LOAD, LoadRequest
+from svgx_common.contract.state import JOURNAL_LOAD, Committed, Content, Entry, LoadRequest
 from svgx_common.messaging.bus import Bus
-from svgx_common.messaging.wire import (
-    Committed,
-    Content,
-    Entry,
-    Presence,
-    Saved,
-    decode_content,
-    encode_broadcast,
-    encode_presence,
-    encode_saved,
-)
+from svgx_common.messaging.wire import decode, encode
 
 log = structlog.get_logger(__name__)
 
@@ -183,7 +173,7 @@ class Rooms:
 
     async def _load(self, canvas_id: str, after: int) -> Content:
         reply = await self._bus.ask(JOURNAL_LOAD, LoadRequest(canvas_id=canvas_id, after=after))
-        return decode_content(reply.content)
+        return decode(Content, reply.content)
 
     async def _broadcast(self, held: HeldCanvas) -> None:
         """Wait for changes and broadcast them. The first change goes out at once, later ones once a frame."""
@@ -201,12 +191,12 @@ class Rooms:
         for broadcast in held.room.take_broadcasts():
             BROADCASTS.inc()
             await self._bus.publish(
-                CANVAS_UPDATE.subject_of(canvas_id=canvas_id), encode_broadcast(broadcast)
+                CANVAS_UPDATE.subject_of(canvas_id=canvas_id), encode(broadcast)
             )
         while (states := held.participants.take_broadcast()) is not None:
             presence = Presence(held.room.epoch, states)
             await self._bus.publish(
-                CANVAS_PRESENCE.subject_of(canvas_id=canvas_id), encode_presence(presence)
+                CANVAS_PRESENCE.subject_of(canvas_id=canvas_id), encode(presence)
             )
 
     def _collect(self) -> list[Entry]:
@@ -229,7 +219,7 @@ class Rooms:
             await self._absorb(held, known)
         for request in held.take_saved():
             saved = Saved(result.revision, request.receipt.rejected)
-            await self._bus.respond(request.reply, encode_saved(saved))
+            await self._bus.respond(request.reply, encode(saved))
         if held.room.has_unsaved_edits:
             self._mark_unsaved(entry.canvas_id)
         else:

@@ -3,10 +3,10 @@
 from svgx_common.contract import state
 from svgx_common.contract.errors import BadRequest
 from svgx_common.contract.operation import Blob, Empty
-from svgx_common.contract.state import CANVAS_ACCESS_CHANGED
+from svgx_common.contract.state import CANVAS_ACCESS_CHANGED, CommittedBatch, EntryBatch
 from svgx_common.messaging.bus import Bus
 from svgx_common.messaging.responder import Call, Responder
-from svgx_common.messaging.wire import decode_entries, encode_committed, encode_content
+from svgx_common.messaging.wire import decode, encode
 from svgx_state.canvases import Canvases
 from svgx_state.exports import Exports
 from svgx_state.journal import Journal
@@ -85,13 +85,13 @@ class Handlers:
 
     async def journal_append(self, request: state.AppendRequest, _: Call) -> Blob:
         try:
-            entries = decode_entries(request.content)
+            entries = list(decode(EntryBatch, request.content).entries)
         except Malformed as error:
             raise BadRequest(f"the entries cannot be read: {error}") from None
-        return Blob(encode_committed(await self._journal.append(entries)))
+        return Blob(encode(CommittedBatch(tuple(await self._journal.append(entries)))))
 
     async def journal_load(self, request: state.LoadRequest, _: Call) -> Blob:
-        return Blob(encode_content(await self._journal.load(request.canvas_id, request.after)))
+        return Blob(encode(await self._journal.load(request.canvas_id, request.after)))
 
     async def _access_changed(self, canvas_id: str) -> None:
         """Make the gateways check open connections again. Call this after the change is committed."""

@@ -9,7 +9,7 @@ import asyncpg
 import structlog
 
 from svgx_common.contract.errors import BadRequest, Unavailable
-from svgx_common.messaging.wire import Committed, Content, Entry
+from svgx_common.contract.state import Committed, Content, Entry
 from svgx_common.postgres import Database, Row
 from svgx_state import metrics
 from svgx_state.canvases import no_such_canvas

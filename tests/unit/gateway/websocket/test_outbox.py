@@ -7,12 +7,13 @@ import pytest
 from starlette.websockets import WebSocket
 
 from svgx_common.contract.close_codes import Close
+from svgx_common.contract.collab import EditBatch, Saved
 from svgx_common.contract.errors import Unavailable
 from svgx_common.contract.policy import CanvasRole, Role
 from svgx_common.messaging.bus import Bus
 from svgx_common.messaging.caller import Caller
 from svgx_common.messaging.holder import Holder
-from svgx_common.messaging.wire import Saved, decode_edits, encode_saved
+from svgx_common.messaging.wire import decode, encode
 from svgx_gateway.websocket import outbox as module
 from svgx_gateway.websocket.connection import Connection
 from svgx_gateway.websocket.outbox import Outbox
@@ -43,7 +44,7 @@ async def send_one_edit(
 
 async def test_committed_edit_is_reported_as_saved(monkeypatch: pytest.MonkeyPatch) -> None:
     """An edit is reported as saved once it is committed. Proves R-SAVE-1."""
-    connection, reported = await send_one_edit(monkeypatch, encode_saved(Saved(1, ())))
+    connection, reported = await send_one_edit(monkeypatch, encode(Saved(1, ())))
     assert reported == [1]
     assert not connection.closing.done()
 
@@ -61,7 +62,7 @@ async def test_rejected_edit_is_not_reported_and_closes_the_connection(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A rejected edit is not reported; its connection is closed. Proves R-SAVE-2 and R-SYNC-8."""
-    connection, reported = await send_one_edit(monkeypatch, encode_saved(Saved(1, (0,))))
+    connection, reported = await send_one_edit(monkeypatch, encode(Saved(1, (0,))))
     assert reported == []
     assert connection.closing.result().code is Close.BAD_MESSAGE
 
@@ -73,7 +74,7 @@ async def test_uncommitted_batches_slow_down_the_requests(
     sent: list[int] = []
 
     async def ask(_: Holder, __: str, content: bytes, **___: object) -> bytes:
-        sent.append(len(decode_edits(content)))
+        sent.append(len(list(decode(EditBatch, content).edits)))
         await asyncio.Event().wait()  # never set
         raise AssertionError
 

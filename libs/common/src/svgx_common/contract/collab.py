@@ -1,5 +1,7 @@
 """Live canvases: models, operations and channels of the collab service."""
 
+from dataclasses import dataclass
+
 from pydantic import Field
 
 from svgx_common.contract.errors import Invalid, NotFound, TooLarge, Unavailable, UnsupportedMedia
@@ -70,31 +72,107 @@ IMPORT_SVG = Operation(
     errors=(NotFound, Invalid, TooLarge, UnsupportedMedia),
 )
 
+
+@dataclass(frozen=True, slots=True)
+class Edit:
+    """An update by one author. `update` is a Yjs v1 update, `author` the id of the user."""
+
+    author: str
+    update: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class EditBatch:
+    """Edits of one canvas, in the order in which the gateway received them."""
+
+    edits: tuple[Edit, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Saved:
+    """The holder's answer to a batch of edits after its commit. `rejected` are the indexes of malformed edits."""
+
+    revision: int
+    rejected: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SyncRequest:
+    """The state vector of a peer. With None, the holder answers with its own state vector and no update."""
+
+    state_vector: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class SyncReply:
+    """The holder's answer to a state vector: an update with all missing content, up to broadcast `sequence` of `epoch`.
+
+    `state_vector` is the holder's own. `awareness` is an awareness update with all known states.
+    """
+
+    epoch: str
+    sequence: int
+    state_vector: bytes
+    update: bytes
+    awareness: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class AuthoredState:
+    """The awareness state of a client (see `svgx_yjs.awareness.State`), and the id of the client's user."""
+
+    author: str
+    client: int
+    clock: int
+    json: str
+
+
+@dataclass(frozen=True, slots=True)
+class Broadcast:
+    """A merged update of a canvas, sent by its holder to the gateways.
+
+    `epoch` identifies the room, one opening of the canvas. `sequence` counts from 1 within the epoch; a gap means that
+    a broadcast was missed.
+    """
+
+    epoch: str
+    sequence: int
+    update: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Presence:
+    """A merged awareness update, broadcast by the holder. `epoch` identifies the room that sent it."""
+
+    epoch: str
+    update: bytes
+
+
 CANVAS_EDIT = Channel(
     subject="svgx.canvas.{canvas_id}.edit",
     summary="A batch of edits for the holder, which answers after it has committed them",
     # Collab sends imports as edits to the holder, which may be another replica.
     publishers=("gateway", "collab"),
     subscribers=("collab",),
-    payload=bytes,
+    payload=EditBatch,
     codec="lib0",
-    answered=True,
+    reply=Saved,
 )
 CANVAS_SYNC = Channel(
     subject="svgx.canvas.{canvas_id}.sync",
     summary="A state vector for the holder, which answers with the update that it lacks",
     publishers=("gateway", "collab"),
     subscribers=("collab",),
-    payload=bytes,
+    payload=SyncRequest,
     codec="lib0",
-    answered=True,
+    reply=SyncReply,
 )
 CANVAS_AWARENESS = Channel(
     subject="svgx.canvas.{canvas_id}.awareness",
     summary="An awareness state of one client, for the holder",
     publishers=("gateway",),
     subscribers=("collab",),
-    payload=bytes,
+    payload=AuthoredState,
     codec="lib0",
 )
 CANVAS_UPDATE = Channel(
@@ -102,7 +180,7 @@ CANVAS_UPDATE = Channel(
     summary="The holder's broadcast of a merged update, with its epoch and sequence number",
     publishers=("collab",),
     subscribers=("gateway",),
-    payload=bytes,
+    payload=Broadcast,
     codec="lib0",
 )
 CANVAS_PRESENCE = Channel(
@@ -110,6 +188,6 @@ CANVAS_PRESENCE = Channel(
     summary="The holder's broadcast of awareness states",
     publishers=("collab",),
     subscribers=("gateway",),
-    payload=bytes,
+    payload=Presence,
     codec="lib0",
 )

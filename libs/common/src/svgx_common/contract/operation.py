@@ -188,11 +188,11 @@ Payload = TypeVar("Payload")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Channel(Generic[Payload]):
-    """A NATS subject that is not an operation. NATS permissions and AsyncAPI are derived from it.
+    """A NATS subject that is not an operation. NATS permissions, codecs and AsyncAPI are derived from it.
 
     `subject` contains `{name}` for each of its parameters. `codec` names the encoding of `payload`: `json` for
-    Pydantic models, `lib0` for the dataclasses that `svgx_common.messaging.wire` encodes, `text` for UTF-8.
-    A channel with `answered` is request and reply: subscribers answer on the message's reply subject.
+    Pydantic models, `lib0` for dataclasses, which `svgx_common.messaging.wire` encodes field by field. With `reply`,
+    subscribers answer with that type on the message's reply subject.
     """
 
     subject: str
@@ -200,8 +200,8 @@ class Channel(Generic[Payload]):
     publishers: tuple[ServiceName, ...]
     subscribers: tuple[ServiceName, ...]
     payload: type[Payload]
-    codec: Literal["json", "lib0", "text"]
-    answered: bool = False
+    codec: Literal["json", "lib0"]
+    reply: type[Any] | None = None
 
     @property
     def name(self) -> str:

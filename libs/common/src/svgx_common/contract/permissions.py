@@ -86,6 +86,6 @@ def _peers(service: ServiceName) -> list[ServiceName]:
     for channel in CHANNELS:
         if service in channel.subscribers:
             found.update(channel.publishers)
-        if service in channel.publishers and channel.answered:
+        if service in channel.publishers and channel.reply is not None:
             found.update(channel.subscribers)
     return [peer for peer in SERVICES if peer in found]

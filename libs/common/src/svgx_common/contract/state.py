@@ -1,5 +1,6 @@
 """Canvases, members, the journal and exports: models, operations and channels of the state service."""
 
+from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import Annotated
@@ -116,15 +117,59 @@ class Access(ReplyModel):
     role: CanvasRole
 
 
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A merged update of one canvas, sent by its holder to the state service, which commits it to the journal.
+
+    State commits an entry only once for each (`writer`, `sequence`).
+    """
+
+    canvas_id: str
+    writer: str
+    sequence: int
+    authors: tuple[str, ...]
+    update: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class EntryBatch:
+    """Entries that state commits in one transaction."""
+
+    entries: tuple[Entry, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Committed:
+    """State's answer to one entry: the canvas's revision after the entry, or 0 for an unknown canvas."""
+
+    canvas_id: str
+    revision: int
+
+
+@dataclass(frozen=True, slots=True)
+class CommittedBatch:
+    """The answers to an `EntryBatch`, in the order of its entries."""
+
+    results: tuple[Committed, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """The committed updates of a canvas up to `revision`, in order. The first may be a snapshot."""
+
+    revision: int
+    updates: tuple[bytes, ...]
+
+
 class AppendRequest(RawRequest):
-    """Entries as `svgx_common.messaging.wire.encode_entries` encodes them.
+    """An `EntryBatch` in lib0's encoding; the reply is a `CommittedBatch`.
 
     Appending is idempotent by canvas, writer and sequence.
     """
 
 
 class LoadRequest(CanvasRequest):
-    """`after` is the revision that the caller already has; 0 asks for the whole content."""
+    """`after` is the revision that the caller already has; 0 asks for the whole content. The reply is a `Content`."""
 
     after: Count = 0
 

@@ -13,18 +13,16 @@ from svgx_common.contract.collab import (
     CANVAS_PRESENCE,
     CANVAS_SYNC,
     CANVAS_UPDATE,
+    AuthoredState,
+    Broadcast,
+    Presence,
+    SyncReply,
+    SyncRequest,
 )
 from svgx_common.contract.errors import SvgxError
 from svgx_common.messaging.bus import Bus
 from svgx_common.messaging.holder import Holder
-from svgx_common.messaging.wire import (
-    SyncReply,
-    decode_broadcast,
-    decode_presence,
-    decode_sync_reply,
-    encode_authored_state,
-    encode_sync_request,
-)
+from svgx_common.messaging.wire import decode, encode
 from svgx_gateway.websocket.connection import Connection
 from svgx_gateway.websocket.outbox import Outbox
 from svgx_gateway.websocket.trackers.awareness_owner import AwarenessClocks
@@ -135,16 +133,18 @@ class LiveCanvas:
 
     async def publish_awareness(self, connection: Connection, state: State) -> None:
         """Publish a client's state to the holder. A lost state is repeated by its client within 15 s."""
-        content = encode_authored_state(connection.caller.user_id, state)
-        await self._bus.publish(CANVAS_AWARENESS.subject_of(canvas_id=self.canvas_id), content)
+        author = connection.caller.user_id
+        authored = AuthoredState(author, state.client, state.clock, state.json)
+        subject = CANVAS_AWARENESS.subject_of(canvas_id=self.canvas_id)
+        await self._bus.publish(subject, encode(authored))
 
     async def _forward_update(self, _: str, content: bytes) -> None:
-        broadcast = decode_broadcast(content)
+        broadcast = decode(Broadcast, content)
         self._broadcast(protocol.encode_update(broadcast.update))
         self._tracker.record_broadcast(broadcast)
 
     async def _forward_presence(self, _: str, content: bytes) -> None:
-        update = decode_presence(content).update
+        update = decode(Presence, content).update
         self._awareness_clocks.record(update)
         self._broadcast(protocol.encode_awareness(update))
 
@@ -215,8 +215,8 @@ class LiveCanvas:
 
     async def _request_sync(self, state_vector: bytes | None) -> SyncReply:
         """Return the holder's reply to a state vector; None requests no update."""
-        request = encode_sync_request(state_vector)
+        request = encode(SyncRequest(state_vector))
         content = await self._holder.ask(CANVAS_SYNC, request, patience=PATIENCE, attempt=ATTEMPT)
-        reply = decode_sync_reply(content)
+        reply = decode(SyncReply, content)
         self._awareness_clocks.record(reply.awareness)
         return reply

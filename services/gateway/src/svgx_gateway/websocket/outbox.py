@@ -10,11 +10,11 @@ from prometheus_client import Counter, Gauge, Histogram
 
 from svgx_common.background import BackgroundTasks
 from svgx_common.contract.close_codes import Close, close_code
-from svgx_common.contract.collab import CANVAS_EDIT
+from svgx_common.contract.collab import CANVAS_EDIT, Edit, EditBatch, Saved
 from svgx_common.contract.errors import NotFound, SvgxError
 from svgx_common.messaging.bus import Bus
 from svgx_common.messaging.holder import Holder
-from svgx_common.messaging.wire import Edit, Saved, decode_saved, encode_edits
+from svgx_common.messaging.wire import decode, encode
 from svgx_gateway.websocket.connection import Connection
 from svgx_yjs.lib0 import Malformed
 
@@ -139,7 +139,7 @@ class Outbox:
         """Send a batch until it is committed. Close the senders of rejected edits."""
         try:
             with SAVED_SECONDS.time():
-                saved = await self._send(encode_edits(batch.edits))
+                saved = await self._send(encode(EditBatch(tuple(batch.edits))))
         except (SvgxError, Malformed) as error:
             log.warning(
                 "edits could not be saved", canvas_id=self._canvas_id, error=type(error).__name__
@@ -163,7 +163,7 @@ class Outbox:
             try:
                 await asyncio.wait({asking, changed}, return_when=asyncio.FIRST_COMPLETED)
                 if asking.done():
-                    return decode_saved(await asking)
+                    return decode(Saved, await asking)
                 RESENT.inc()
             finally:
                 asking.cancel()

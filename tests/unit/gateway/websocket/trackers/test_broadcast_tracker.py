@@ -1,6 +1,6 @@
 """The broadcast tracker: the detection of gaps, and the state vector that every client has."""
 
-from svgx_common.messaging.wire import Broadcast, SyncReply
+from svgx_common.contract.collab import Broadcast, SyncReply
 from svgx_gateway.websocket.trackers.broadcast_tracker import BroadcastTracker
 from svgx_yjs.structure import EMPTY_STATE_VECTOR
 

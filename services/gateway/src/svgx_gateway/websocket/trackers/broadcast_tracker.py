@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from prometheus_client import Counter
 
-from svgx_common.messaging.wire import Broadcast, SyncReply
+from svgx_common.contract.collab import Broadcast, SyncReply
 from svgx_yjs.structure import EMPTY_STATE_VECTOR
 
 GAPS = Counter("svgx_engine_live_gaps", "Broadcasts this gateway found missing, and caught up.")

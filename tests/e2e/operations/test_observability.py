@@ -27,6 +27,7 @@ GUIDE_METRICS = {
     "svgx_engine_errors",
     "svgx_engine_request_duration_seconds",
 }
+"""The metrics that the operations guide names for every service."""
 
 
 @pytest.mark.parametrize("slash", ["", "/"])
@@ -150,6 +151,7 @@ async def test_logs_contain_no_tokens_and_no_passwords(workspace: Workspace) -> 
     for name in (process.name for process in workspace.stack.processes):
         text = workspace.stack.log_path(name).read_text(errors="replace")
         assert secret not in text, name
+        # Every access token starts with "eyJ": its header is JSON in base64, and begins with `{"`.
         assert "eyJ" not in text, name
         if name in SERVICES:
             lines = [json.loads(line) for line in text.splitlines() if line.startswith("{")]
@@ -161,6 +163,7 @@ async def test_unauthenticated_requests_write_no_log_lines(stack: DevStack) -> N
     """Completed, refused and interrupted handshakes and malformed trace headers write no log line. Proves R-OBS-5."""
     path = stack.log_path("gateway")
     before = len(path.read_bytes())
+    # Every request contains the word "stranger", which must not appear in the log.
     base = f"{stack.url}/runtime/events"
     for url in (f"{base}/{'stranger' * 800}?", f"{base}/stranger%3Ftoken=stranger?token=stranger"):
         async with RawSocket.connect(url) as socket:

@@ -13,7 +13,7 @@ import pytest
 from joserfc import jwt
 from joserfc.jwk import RSAKey
 
-from svgx_auth.oidc import provider as providers
+from svgx_auth.oidc import provider as provider_module
 from svgx_auth.oidc.provider import Provider
 from svgx_auth.oidc.settings import OidcProvider
 from svgx_common.contract.errors import Unauthenticated, Unavailable
@@ -48,7 +48,7 @@ class FakeProvider:
                 return {"keys": [self.key.as_dict(private=False)]}
             case "/userinfo":
                 return self.userinfo
-            case _:
+            case _:  # the token endpoint
                 now = int(time.time())
                 claims = {
                     "iss": self.issuer,
@@ -66,6 +66,7 @@ class FakeProvider:
 @pytest.fixture
 async def fake() -> AsyncIterator[FakeProvider]:
     """A fake provider that listens until the test ends."""
+    # The fake provider is created later, because its issuer contains the server's port.
     fakes: list[FakeProvider] = []
 
     class Handler(BaseHTTPRequestHandler):
@@ -117,7 +118,7 @@ async def test_keys_are_fetched_again_for_an_invalid_token(
         with pytest.raises(Unauthenticated):
             await exchange(provider)
     assert fake.requests.count("/jwks") == 1
-    monkeypatch.setattr(providers, "REFETCH_KEYS_EVERY", 0.0)
+    monkeypatch.setattr(provider_module, "REFETCH_KEYS_EVERY", 0.0)
     assert (await exchange(provider))["sub"] == "ada"
     assert fake.requests.count("/jwks") == 2
 
@@ -126,7 +127,7 @@ async def test_token_signed_with_a_wrong_key_is_refused(
     fake: FakeProvider, provider: Provider, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Proves R-AUTH-32: a token signed with a wrong key is refused, even after the keys were fetched again."""
-    monkeypatch.setattr(providers, "REFETCH_KEYS_EVERY", 0.0)
+    monkeypatch.setattr(provider_module, "REFETCH_KEYS_EVERY", 0.0)
     fake.signed_with = RSAKey.generate_key(2048, parameters={"kid": "1"})
     with pytest.raises(Unauthenticated):
         await exchange(provider)
@@ -160,14 +161,14 @@ async def test_userinfo_adds_claims_and_replaces_none(
         ),
     ],
 )
-async def test_address_is_verified_by_its_own_source(
+async def test_email_address_is_verified_only_by_its_own_source(
     fake: FakeProvider,
     provider: Provider,
     claims: dict[str, Any],
     userinfo: dict[str, Any],
     verified: str | None,
 ) -> None:
-    """Proves R-AUTH-38: `email_verified` applies only to the address from the same source."""
+    """Proves R-AUTH-38: `email_verified` applies only to the e-mail address from the same source."""
     fake.metadata["userinfo_endpoint"] = f"{fake.issuer}/userinfo"
     fake.claims, fake.userinfo = claims, {"sub": "ada"} | userinfo
     merged = await exchange(provider)

@@ -202,7 +202,10 @@ async def test_room_that_fails_is_reopened_without_the_harmful_edit(
 async def test_canvas_reopened_at_once_keeps_its_lease(
     backing: DevStack, editor: Editor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A discarded room does not release the lease of a new holding on the same replica. Proves R-SYNC-13."""
+    """Closing a failed room does not release the lease when the same replica has opened the canvas again.
+
+    Proves R-SYNC-13.
+    """
     postgres = backing.process("postgres")
     async with replica(backing) as one:
         await editor.set("a", "1")

@@ -73,7 +73,7 @@ async def test_cancelled_drain_refuses_running_and_waiting_requests(
         asyncio.create_task(gateway_bus.ask(operation, EchoRequest(), timeout=3600))
         for _ in range(4)
     ]
-    # The fourth request is refused, so the other three have arrived.
+    # The responder takes three requests: one runs and two wait. The refusal of the fourth shows that they have arrived.
     (refused,), waiting = await asyncio.wait(calls, return_when=asyncio.FIRST_COMPLETED)
     assert isinstance(refused.exception(), Overloaded)
     await started.wait()

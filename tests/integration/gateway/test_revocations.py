@@ -1,4 +1,4 @@
-"""The revocations that a gateway knows after a lone start, a lost broadcast, and the expiry of tokens."""
+"""A gateway's revocations after a start without the auth service, a lost broadcast, and the expiry of tokens."""
 
 import asyncio
 import time
@@ -30,7 +30,7 @@ async def lone_bus(backing: DevStack) -> AsyncIterator[Bus]:
 async def test_callers_are_refused_until_auth_has_answered(
     backing: DevStack, lone_bus: Bus
 ) -> None:
-    """Until the auth service has answered, callers get `unavailable`, and later they are admitted. Proves R-AUTH-19."""
+    """Callers get `unavailable` until the auth service has answered, and are then admitted. Proves R-AUTH-19."""
     async with replica(backing):
         signed_in = await login(lone_bus, (await create(lone_bus)).username)
     gateway = Gateway(lone_bus)
@@ -61,7 +61,7 @@ async def end_without_broadcast(backing: DevStack, session_id: str) -> None:
 async def test_lost_broadcast_is_made_up_for_by_polling(
     backing: DevStack, lone_bus: Bus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A revocation without a broadcast is known after a poll. Proves R-AUTH-19."""
+    """The gateway receives a revocation with its next poll when there was no broadcast. Proves R-AUTH-19."""
     monkeypatch.setattr(watched_copy, "POLL", 0.05)
     async with replica(backing):
         signed_in = await login(lone_bus, (await create(lone_bus)).username)
@@ -96,23 +96,30 @@ async def test_expired_revocations_are_removed_from_memory(
     """A revocation is removed when its tokens have expired. Proves R-AUTH-19."""
     monkeypatch.setattr(watched_copy, "POLL", 0.05)
     async with replica(backing):
-        living = await login(lone_bus, (await create(lone_bus)).username)
-        over = Revocation(user_id="u", session_id="over", until=time.time() - 1, reason="logout")
-        old = Revocation(user_id="old", before_version=7, until=time.time() - 1, reason="account")
-        live = caller_of(living)
-        alive = Revocation(
-            user_id=live.user_id,
-            session_id=live.session_id,
+        signed_in = await login(lone_bus, (await create(lone_bus)).username)
+        past = time.time() - 1
+        expired_session = Revocation(user_id="u", session_id="expired", until=past, reason="logout")
+        expired_account = Revocation(
+            user_id="expired", before_version=7, until=past, reason="account"
+        )
+        caller = caller_of(signed_in)
+        current = Revocation(
+            user_id=caller.user_id,
+            session_id=caller.session_id,
             until=time.time() + 3600,
             reason="logout",
         )
         async with started(lone_bus) as gateway:
-            message = RevocationList(items=[over, old, alive]).model_dump_json().encode()
+            message = (
+                RevocationList(items=[expired_session, expired_account, current])
+                .model_dump_json()
+                .encode()
+            )
             # Only the auth service may publish this message, so the listener is called directly.
             await gateway.revocations._on_broadcast(REVOKED.subject, message)
-            assert "over" in gateway.revocations._sessions
+            assert "expired" in gateway.revocations._sessions
             async with asyncio.timeout(10):
-                while "over" in gateway.revocations._sessions:
+                while "expired" in gateway.revocations._sessions:
                     await lone_bus.settle()
-            assert "old" not in gateway.revocations._accounts
-            assert not await gateway.admits(living)
+            assert "expired" not in gateway.revocations._accounts
+            assert not await gateway.admits(signed_in)

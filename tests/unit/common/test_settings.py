@@ -59,7 +59,7 @@ def test_invalid_setting_ends_the_process_with_one_line_without_its_value(
         ("POSTGRES_URL", "postgresql:///svgx?host=/run/postgresql"),
     ],
 )
-def test_url_in_a_form_that_its_client_accepts_is_valid(
+def test_url_forms_of_the_nats_and_postgresql_clients_are_accepted(
     monkeypatch: pytest.MonkeyPatch, name: str, value: str
 ) -> None:
     """Proves R-STATE-19: several hosts, IPv6, escapes, query parameters and Unix sockets are accepted."""

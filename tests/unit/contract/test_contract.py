@@ -38,6 +38,7 @@ def test_operations_have_unique_subjects_and_paths() -> None:
 @pytest.mark.parametrize("operation", OPERATIONS, ids=lambda operation: operation.name)
 def test_operation_declaration_is_consistent(operation: object) -> None:
     """Proves R-CONTRACT-2: the parts of a declaration fit together."""
+    # Find the operation in `OPERATIONS`, because the parameters of a test have no types. The other tests do the same.
     (op,) = (each for each in OPERATIONS if each is operation)
     fields = set(op.request.model_fields)
     assert op.service in SERVICES
@@ -93,14 +94,14 @@ def test_operation_permissions_follow_from_its_callers(operation: object) -> Non
 @pytest.mark.parametrize("channel", CHANNELS, ids=lambda channel: channel.name)
 def test_channel_permissions_follow_from_its_ends(channel: object) -> None:
     """Proves R-BUS-11: only the declared publishers and subscribers may use a channel."""
-    (each,) = (known for known in CHANNELS if known is channel)
-    assert each.publishers
-    assert each.subscribers
-    assert each.subject_of(**dict.fromkeys(each.parameters, "*")) == each.pattern
+    (declared,) = (known for known in CHANNELS if known is channel)
+    assert declared.publishers
+    assert declared.subscribers
+    assert declared.subject_of(**dict.fromkeys(declared.parameters, "*")) == declared.pattern
     for service in SERVICES:
         allowed = permissions(service)
-        assert (each.pattern in allowed.publish) == (service in each.publishers)
-        assert (each.pattern in allowed.subscribe) == (service in each.subscribers)
+        assert (declared.pattern in allowed.publish) == (service in declared.publishers)
+        assert (declared.pattern in allowed.subscribe) == (service in declared.subscribers)
 
 
 @pytest.mark.parametrize("service", SERVICES)
@@ -116,10 +117,12 @@ def test_permissions_have_no_open_wildcard(service: object) -> None:
 def test_errors_have_unique_codes_and_survive_the_wire() -> None:
     """Proves R-BUS-4: decoding an encoded error gives the same error."""
 
-    def below(kind: type[SvgxError]) -> list[type[SvgxError]]:
-        return [kind, *(each for sub in kind.__subclasses__() for each in below(sub))]
+    def with_subclasses(kind: type[SvgxError]) -> list[type[SvgxError]]:
+        return [kind, *(each for sub in kind.__subclasses__() for each in with_subclasses(sub))]
 
-    in_table = [kind for kind in below(SvgxError) if kind.__module__ == SvgxError.__module__]
+    in_table = [
+        kind for kind in with_subclasses(SvgxError) if kind.__module__ == SvgxError.__module__
+    ]
     assert repeated([kind.code for kind in in_table]) == []
     assert set(ERRORS.values()) == set(in_table)
     for kind in in_table:
@@ -134,6 +137,7 @@ def test_validation_errors_name_fields_without_values_and_within_bounds() -> Non
     """Proves R-BUS-4: the size of an answer does not grow with the size of the request."""
     secret = "hunter2"
     with pytest.raises(ValidationError) as few:
+        # The field "pasword" does not exist.
         LoginRequest.model_validate({"username": [secret], "pasword": secret})
     body = from_validation(few.value).body()
     assert {each.field for each in body.errors or []} == {"username", "password", "pasword"}

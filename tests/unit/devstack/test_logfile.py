@@ -1,4 +1,4 @@
-"""Log files are rotated, and their last line is read."""
+"""The last line of a log file, and the rotation of a small one."""
 
 from pathlib import Path
 
@@ -14,6 +14,7 @@ def test_last_line_skips_blank_lines(tmp_path: Path) -> None:
 
 def test_small_log_is_not_rotated(tmp_path: Path) -> None:
     log = tmp_path / "x.log"
+    # A missing log causes no error.
     logfile.rotate(log)
     log.write_text("small")
     logfile.rotate(log)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """Upper bounds, inclusive. A file or canvas beyond one is refused. The defaults accept all usual drawings."""
+    """Upper bounds, inclusive. A file or canvas beyond a bound is refused. The defaults accept all usual drawings."""
 
     bytes: int = 16 * 1024 * 1024
     """Bytes of an SVG file, imported or exported."""

@@ -1,4 +1,4 @@
-"""IP addresses, and the key under which limits count one customer."""
+"""IP addresses, and the key under which limits count the addresses of one internet customer."""
 
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 
@@ -17,7 +17,7 @@ def parse_address(text: str) -> IPv4Address | IPv6Address | None:
 
 
 def customer_key(address: IPv4Address | IPv6Address) -> str:
-    """Return the IPv4 address, or the /64 network of an IPv6 address."""
+    """Return the key of the customer that has the address: an IPv4 address, or the /64 network of an IPv6 address."""
     if isinstance(address, IPv6Address):
         return str(ip_network((address.packed, IPV6_CUSTOMER_PREFIX), strict=False))
     return str(address)

@@ -97,10 +97,10 @@ class Home:
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            holder = os.read(fd, 32).decode(errors="replace").strip() or "unknown"
+            owner = os.read(fd, 32).decode(errors="replace").strip() or "unknown"
             os.close(fd)
             raise StackError(
-                f"{self.path} is in use by another running stack (process {holder}): "
+                f"{self.path} is in use by another running stack (process {owner}): "
                 "stop that stack, or set SVGX_HOME to another folder"
             ) from error
         os.truncate(fd, 0)

@@ -67,8 +67,8 @@ class ApiKeys:
         """Create a key for the caller's account or, when the caller is an admin, for any account.
 
         Only this reply contains the key's text. Raises `Forbidden` when the requested role is higher than the
-        account's, or the account is not the caller's. Raises `NotFound` without such an account, `Conflict` when the
-        account has `MAX_KEYS` live keys, and `TooManyRequests` after `MAX_NEW_KEYS` new keys in a day.
+        account's, or the account is not the caller's. Raises `NotFound` when there is no such account, `Conflict` when
+        the account has `MAX_KEYS` live keys, and `TooManyRequests` after `MAX_NEW_KEYS` new keys in a day.
         """
         user_id = _owner_id(request.user_id, by)
         prefix = f"{MARK}_{secrets.token_hex(PREFIX_BYTES)}"
@@ -162,10 +162,10 @@ class ApiKeys:
         await self._database.run("forget_api_keys", FORGET_AFTER, FORGET_BATCH)
 
     async def check(self, text: str) -> CheckedApiKey:
-        """Return the account and role of a key. Raises `Unauthenticated`, which never tells the reason."""
+        """Return the account and role of a key. Raises `Unauthenticated` for any other text, without the reason."""
         row = await self._database.row("use_api_key", hash_of(text), USE_RECORDED_EVERY)
         if row is None:
-            raise Unauthenticated("the API key has ended, or is none")
+            raise Unauthenticated("the API key is not valid")
         return CheckedApiKey(
             key_id=row["id"],
             user_id=row["account_id"],
@@ -182,7 +182,10 @@ def hash_of(text: str) -> bytes:
 
 
 def _owner_id(user_id: str | None, by: Caller) -> str:
-    """Return the id of the account that a request is about, by default the caller's. Raises `Forbidden`."""
+    """Return the id of the account that a request is about, by default the caller's.
+
+    Raises `Forbidden` when the account is not the caller's and the caller is not an admin.
+    """
     if user_id is not None and user_id != by.user_id and by.role is not Role.ADMIN:
         raise Forbidden("user_id: only admins manage the keys of other accounts", field="user_id")
     return user_id or by.user_id

@@ -10,7 +10,7 @@ from argon2 import PasswordHasher
 from svgx_auth.settings import MIN_MEMORY_KIB, MIN_PASSES
 
 REPEATS = 3
-"""Hashes that each measurement times."""
+"""Number of hashes in one measurement."""
 
 Measure = Callable[[int, int, int], float]
 """A function of memory in KiB, passes and lanes that returns the seconds for one hash."""
@@ -72,4 +72,4 @@ def main(arguments: Sequence[str]) -> None:
     print(f"ARGON2_MEMORY_KIB={best.memory_kib}")
     print(f"ARGON2_PASSES={best.passes}")
     print(f"ARGON2_LANES={best.lanes}")
-    print("# each of PASSWORD_WORKERS uses this much memory while it hashes")
+    print("# each of the PASSWORD_WORKERS workers uses ARGON2_MEMORY_KIB while it hashes")

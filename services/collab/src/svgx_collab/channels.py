@@ -38,7 +38,7 @@ log = structlog.get_logger(__name__)
 MAX_UNSAVED = 64 * 1024 * 1024
 """Bytes of uncommitted edits that a replica keeps. Beyond it, edits are refused until state commits again."""
 
-EDITS = Counter("svgx_engine_collab_edits", "Edits applied.")
+EDITS = Counter("svgx_engine_collab_edits", "Edits received, including rejected edits.")
 REJECTED = Counter("svgx_engine_collab_rejected_edits", "Edits that are not a valid Yjs update.")
 
 Handler = Callable[[HeldCanvas, Msg], Awaitable[None]]
@@ -115,7 +115,10 @@ class Channels:
             self._on_unsaved(held.room.canvas_id)
 
     async def _sync(self, held: HeldCanvas, message: Msg) -> None:
-        """Answer with the content that the sender's state vector lacks, and with the awareness states."""
+        """Answer with the content that the sender's state vector lacks, and with the awareness states.
+
+        A request without a state vector gets no content, because its sender has all content.
+        """
         state_vector = decode(SyncRequest, await self._bus.body(message)).state_vector
         awareness = held.participants.present_states()
         reply = (

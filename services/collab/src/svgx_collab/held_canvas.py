@@ -128,7 +128,7 @@ class HeldCanvas:
         self._waiting.append(WaitingRequest(receipt, reply))
 
     def take_saved(self) -> list[WaitingRequest]:
-        """Remove and return the waiting requests that are saved now."""
+        """Remove and return the waiting requests whose edits are all committed."""
         saved = [request for request in self._waiting if self.room.is_saved(request.receipt)]
         if saved:
             self._waiting = [

@@ -17,7 +17,10 @@ from svgx_state.canvases import no_such_canvas
 log = structlog.get_logger(__name__)
 
 ATTEMPTS = 5
-"""Attempts at a commit that PostgreSQL aborts in favour of another one. Then the append fails with `Unavailable`."""
+"""Attempts at a commit, because PostgreSQL may abort one of two conflicting commits.
+
+After the last attempt the append fails with `Unavailable`.
+"""
 
 _CANVAS_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
@@ -62,9 +65,10 @@ class Journal:
         ]
 
     async def load(self, canvas_id: str, after: int = 0) -> Content:
-        """Return the updates committed after revision `after`, or all content if those cannot be told apart any more.
+        """Return the updates committed after revision `after`, or all content.
 
-        Raises `NotFound`.
+        All content is returned when `after` is 0, when every kept snapshot is newer than `after`, and when a journal
+        entry is missing. Raises `NotFound` when the canvas does not exist or is deleted.
         """
         if after > 0:
             tail = _tail(await self._database.rows("load_tail", canvas_id, after), after)
@@ -78,7 +82,7 @@ class Journal:
     async def _commit(self, entries: list[Entry]) -> list[Row]:
         authors = [[author.replace("\x00", "") for author in entry.authors] for entry in entries]
         arguments = (
-            # An impossible canvas id becomes an unknown one, because PostgreSQL may refuse all entries for it.
+            # An invalid canvas id is replaced by an unknown one. PostgreSQL could otherwise refuse the whole call.
             [entry.canvas_id if _CANVAS_ID.fullmatch(entry.canvas_id) else "" for entry in entries],
             [entry.writer for entry in entries],
             [entry.sequence for entry in entries],
@@ -113,7 +117,7 @@ def _content(canvas_id: str, rows: list[Row]) -> Content:
 
 
 def _tail(rows: list[Row], after: int) -> Content | None:
-    """Return the content in the rows of the query `load_tail`, or None when the rows have not all later entries."""
+    """Return the content in the rows of the query `load_tail`, or None when a later entry is missing."""
     updates = tuple(row["update"] for row in rows if row["revision"] is not None)
     complete = bool(rows) and rows[0]["newest"] - after == len(updates)
     return Content(rows[0]["newest"], updates) if complete else None

@@ -18,7 +18,7 @@ from svgx_common import metrics
 from svgx_common.health import Health, Phase
 from svgx_common.http.server import ServiceApplication
 
-# prometheus_client has no types here.
+# The parser has no type annotations.
 open_metrics: Callable[[str], Iterable[Metric]] = openmetrics_parser.text_string_to_metric_families
 
 
@@ -80,7 +80,7 @@ async def test_readiness_names_a_failed_check_without_its_error_text(
 async def test_any_path_answers_503_until_the_service_has_started(
     health: Health, application: ServiceApplication
 ) -> None:
-    """Proves R-OBS-1: then the service's own application answers."""
+    """Proves R-OBS-1: after the start, the service's own application answers."""
 
     async def page(_: Request) -> Response:
         return PlainTextResponse("done")
@@ -120,7 +120,7 @@ async def test_websocket_is_refused_before_the_upgrade_while_starting_or_drainin
 async def test_responses_close_the_connection_while_draining(
     health: Health, application: ServiceApplication
 ) -> None:
-    """Proves R-FAIL-16: both pages and probes; before the drain, connections are kept open."""
+    """Proves R-FAIL-16: pages and probes close the connection during the drain, and keep it open before."""
 
     async def page(_: Request) -> Response:
         return PlainTextResponse("done")
@@ -138,7 +138,7 @@ async def test_responses_close_the_connection_while_draining(
 async def test_service_without_an_application_answers_404(
     health: Health, application: ServiceApplication
 ) -> None:
-    """Proves R-OBS-1: it has only health and metrics."""
+    """Proves R-OBS-1: a service without an application serves only health and metrics."""
     health.phase = Phase.READY
     async with client_of(application) as http:
         assert (await http.get("/page")).status_code == 404
@@ -147,7 +147,7 @@ async def test_service_without_an_application_answers_404(
 async def test_openmetrics_has_recorded_traces_as_exemplars(
     application: ServiceApplication,
 ) -> None:
-    """Proves R-OBS-2: only in the OpenMetrics format, and only recorded traces."""
+    """Proves R-OBS-2: exemplars are only in the OpenMetrics format, and name only recorded traces."""
     for operation, flags in (("recorded", 1), ("not-recorded", 0)):
         context = trace.SpanContext(7, 9, is_remote=False, trace_flags=trace.TraceFlags(flags))
         with trace.use_span(trace.NonRecordingSpan(context)):
@@ -172,7 +172,7 @@ async def test_openmetrics_has_recorded_traces_as_exemplars(
 async def test_json_metrics_leave_out_values_that_json_does_not_have(
     application: ServiceApplication, path: str
 ) -> None:
-    """Proves R-OBS-2: NaN and infinity."""
+    """Proves R-OBS-2: JSON has no NaN and no infinity."""
     gauge = Gauge("svgx_test_odd", "Odd values.", ["kind"])
     try:
         for value in ("nan", "inf", "1.5"):

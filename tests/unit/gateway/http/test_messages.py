@@ -8,7 +8,7 @@ from starlette.requests import Request
 from svgx_common.contract import api_keys, auth, state
 from svgx_common.contract.errors import BadRequest, Invalid, SvgxError, UnsupportedMedia
 from svgx_common.contract.operation import Operation, RequestModel
-from svgx_gateway.http.messages import EXACT, parse_request
+from svgx_gateway.http.messages import EXACT_FLOAT_LIMIT, parse_request
 
 
 def parse(
@@ -39,7 +39,7 @@ def test_number_without_fraction_is_an_integer(number: bytes, expected: int) -> 
 
 
 @pytest.mark.parametrize(
-    "value", [b"7.5", b"1e400", b"NaN", b'"7"', b"true", b"%d.0" % EXACT, b"9" * 400]
+    "value", [b"7.5", b"1e400", b"NaN", b'"7"', b"true", b"%d.0" % EXACT_FLOAT_LIMIT, b"9" * 400]
 )
 def test_other_value_for_an_integer_names_the_field(value: bytes) -> None:
     """A value that is no integer, or too large, is refused with the name of its field. Proves R-HTTP-2."""

@@ -49,5 +49,5 @@ async def test_client_address_comes_from_trusted_proxies_only(
 def test_wrong_network_is_named() -> None:
     """A wrong entry of the setting is named by its number."""
     assert parse_networks(" 10.0.0.1, 10.0.0.0/8 ,::1") == ["10.0.0.1/32", "10.0.0.0/8", "::1/128"]
-    with pytest.raises(ValueError, match="number 2 is no IP address"):
+    with pytest.raises(ValueError, match="entry 2 is not an IP address"):
         parse_networks("10.0.0.0/8,10.0.0")

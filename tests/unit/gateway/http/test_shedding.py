@@ -41,7 +41,7 @@ async def test_lagging_loop_refuses_requests_but_not_health() -> None:
 
 
 async def test_blocked_loop_counts_as_overloaded_until_it_recovers() -> None:
-    """Work that blocks the loop is noticed, and so is its end. Proves R-RESIL-3."""
+    """The loop counts as overloaded while work blocks it, and not afterwards. Proves R-RESIL-3."""
     lag = LoopLag(0.02)
     lag.start()
     loop = asyncio.get_running_loop()

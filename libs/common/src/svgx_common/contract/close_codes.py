@@ -1,6 +1,7 @@
 """The close code table: every code with which the gateway closes a WebSocket.
 
-Clients of this field treat 4400 to 4499 as final. They come back after 1012 at once, and after 1013 with a pause.
+y-websocket does not reconnect after 4400 to 4499. Other clients should do the same, reconnect at once after 1012, and
+reconnect after a pause when the code is 1013.
 """
 
 from enum import IntEnum
@@ -38,7 +39,7 @@ class Close(IntEnum):
 
 
 def close_code(error: SvgxError) -> Close:
-    """Return the close code for an error. An error that may pass by itself is `OVERLOADED`."""
+    """Return the close code for an error. Any other error is `OVERLOADED`, because it may pass by itself."""
     match error:
         case Unauthenticated():
             return Close.UNAUTHENTICATED

@@ -1,4 +1,4 @@
-"""The caller and the client of a request. The gateway determines both, and every service trusts it."""
+"""The caller and the client of a request. The gateway determines both, and every service trusts the gateway."""
 
 import functools
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from svgx_common.contract.policy import Role
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """A signed-in user. Only the gateway creates callers: only its NATS credentials may publish callers' requests."""
+    """A signed-in user. Only the gateway can send callers: NATS lets no other service publish requests of users."""
 
     user_id: str
     username: str
@@ -28,7 +28,7 @@ class Caller:
 
     @classmethod
     def from_header(cls, value: str) -> "Caller":
-        """Read the value of `HEADER_CALLER`. Raise pydantic's `ValidationError`."""
+        """Read the value of `HEADER_CALLER`. Raise pydantic's `ValidationError` for any other text."""
         return _CALLER.validate_json(value)
 
 
@@ -45,7 +45,7 @@ class Client:
 
     @classmethod
     def from_header(cls, value: str) -> "Client":
-        """Read the value of `HEADER_CLIENT`. Raise pydantic's `ValidationError`."""
+        """Read the value of `HEADER_CLIENT`. Raise pydantic's `ValidationError` for any other text."""
         return _CLIENT.validate_json(value)
 
 

@@ -129,6 +129,7 @@ def _create_data(home: Home, data: Path) -> None:
     try:
         done = subprocess.run(
             [
+                # `launch.py` takes the parent's id, the death signal, the demotion, and then the program.
                 *(sys.executable, "-I", "-S", process.LAUNCH),
                 *(str(os.getpid()), str(int(signal.SIGKILL)), "1" if demote else "0"),
                 *(str(binaries.postgres("initdb")), "-D", str(draft), "-U", _SUPERUSER),

@@ -19,7 +19,7 @@ _RESPONSE_HEADERS = [
 
 
 class Cors(CORSMiddleware):
-    """CORS middleware without credentials. Tokens travel in a header, so cookies of other origins are not needed."""
+    """CORS middleware without credentials. Clients send their tokens in a header, not in cookies."""
 
     def __init__(self, app: ASGIApp, allowed: Sequence[str]) -> None:
         super().__init__(

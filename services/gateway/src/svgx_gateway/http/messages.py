@@ -20,8 +20,8 @@ from svgx_common.contract.operation import Http, Operation, RawRequest, RequestM
 BODY_SECONDS = 120.0
 """Seconds a body may take to arrive."""
 
-EXACT = 2**53
-"""Whole numbers below this have an exact floating-point form."""
+EXACT_FLOAT_LIMIT = 2**53
+"""Each whole number below this limit has an exact floating-point form."""
 
 _WHITESPACE = b" \t\r\n"
 """The characters that JSON allows around a value (RFC 8259, 2)."""
@@ -35,7 +35,10 @@ def check_content_length(request: Request, limit: int) -> None:
 
 
 async def read_body(request: Request, limit: int) -> bytes:
-    """Return the body. Raise `TooLarge` as soon as more than `limit` bytes have arrived, and `RequestTimeout`."""
+    """Return the body. Raise `TooLarge` as soon as more than `limit` bytes have arrived.
+
+    Raise `RequestTimeout` when the body has not arrived after `BODY_SECONDS`.
+    """
     if "content-length" not in request.headers and "transfer-encoding" not in request.headers:
         return b""  # such a request has no body (RFC 9112, 6.3)
     chunks, size = [], 0
@@ -48,7 +51,7 @@ async def read_body(request: Request, limit: int) -> bytes:
                 chunks.append(chunk)
     except TimeoutError:
         raise RequestTimeout(
-            f"body: at most {BODY_SECONDS:.0f} s", field="body", limit=BODY_SECONDS
+            f"body: did not arrive within {BODY_SECONDS:.0f} s", field="body", limit=BODY_SECONDS
         ) from None
     return b"".join(chunks)
 
@@ -92,10 +95,10 @@ def _check_media_type(http: Http, request: Request) -> None:
 
 
 def _with_fields(body: bytes, fields: dict[str, Any]) -> bytes:
-    """Return the JSON text of an object with `fields` added. Raise `BadRequest` if it is not an object.
+    """Return the JSON text of an object with `fields` added. Raise `BadRequest` if the text is not an object.
 
-    The text is not parsed here, because validation parses it. The fields come last, because of equal names the last one
-    counts. A text that is not JSON is not JSON with the fields either.
+    The text is not parsed here, because the validation parses it. Adding fields never makes invalid JSON valid. The
+    fields are added at the end, because the parser uses the last of several members with the same name.
     """
     text = body.strip(_WHITESPACE)
     if not (text.startswith(b"{") and text.endswith(b"}")):
@@ -111,7 +114,7 @@ def _validate_json(model: type[RequestModel], text: bytes) -> RequestModel:
     try:
         return model.model_validate_json(text, strict=True)
     except ValidationError as error:
-        # JSON has one kind of number, so 7.0 is the integer 7. Strict mode takes it for a float.
+        # JSON has one kind of number, so 7.0 is the integer 7. Strict mode refuses 7.0 because it is a float.
         if not any(
             item["type"] == "int_type" and isinstance(item["input"], float)
             for item in error.errors(include_url=False)
@@ -123,7 +126,7 @@ def _validate_json(model: type[RequestModel], text: bytes) -> RequestModel:
 
 def _number(text: str) -> float | int:
     value = float(text)
-    return int(value) if value.is_integer() and abs(value) < EXACT else value
+    return int(value) if value.is_integer() and abs(value) < EXACT_FLOAT_LIMIT else value
 
 
 def _too_large(limit: int) -> TooLarge:

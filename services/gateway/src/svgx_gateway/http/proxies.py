@@ -19,14 +19,17 @@ def client_of(request: HTTPConnection) -> Client:
 
 
 def parse_networks(text: str) -> list[str]:
-    """Return a comma-separated setting as networks in CIDR notation. Raise `ValueError` with the first wrong entry."""
+    """Return a comma-separated setting as networks in CIDR notation.
+
+    Raise `ValueError` with the number of the first wrong entry.
+    """
     networks = []
     for number, each in enumerate(filter(None, (part.strip() for part in text.split(","))), 1):
         try:
             networks.append(str(ip_network(each, strict=False)))
         except ValueError:
             raise ValueError(
-                f"number {number} is no IP address or network such as 10.0.0.0/8; separate several by commas"
+                f"entry {number} is not an IP address or a network such as 10.0.0.0/8; separate entries by commas"
             ) from None
     return networks
 

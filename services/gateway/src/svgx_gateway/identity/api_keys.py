@@ -52,7 +52,7 @@ class ApiKeys:
 
         `count_unknown_key` is awaited before the auth service is asked about a key that is not cached. It may raise.
         """
-        refused = Unauthenticated("the API key has ended, or is none")
+        refused = Unauthenticated("the API key is not valid")
         if len(key) > MAX_KEY:
             raise refused
         digest = hashlib.sha256(key.encode()).digest()

@@ -1,7 +1,7 @@
 """Sessions, tokens and keys that were revoked before they expired (docs/decisions/0009).
 
-The gateway keeps them in memory. It hears of them from the auth service's broadcasts, and reads them at the start,
-after a reconnect and at every poll. An entry is removed when the tokens it is about have expired.
+The gateway keeps these revocations in memory. It receives each one in a broadcast of the auth service, and reads the
+list at the start, after a reconnect and at every poll. An entry is removed when its tokens have expired.
 """
 
 import time
@@ -31,12 +31,12 @@ REVOKED_COUNT = Gauge(
 
 
 class Revocations:
-    """The revocations that one gateway knows. Until the auth service has answered once, every caller is refused."""
+    """The revocations in one gateway's memory. Until the auth service has answered once, every caller is refused."""
 
     def __init__(self, bus: Bus) -> None:
         self._bus = bus
         self._sessions: dict[str, float] = {}
-        """By session id: the Unix time from which the entry is not needed."""
+        """By session or API key id: the Unix time from which the entry is not needed."""
         self._accounts: dict[str, tuple[int, float]] = {}
         """By user id: the lowest valid token version, and the Unix time from which the entry is not needed."""
         self._on_revoked: list[Callable[[], None]] = []
@@ -53,7 +53,7 @@ class Revocations:
 
     async def start(self) -> None:
         """Keep the revocations current until `stop`."""
-        self._bus.on_reconnect(self._read_all_next)
+        self._bus.on_reconnect(self._make_next_read_complete)
         await self._copy.start()
 
     async def stop(self) -> None:
@@ -85,7 +85,7 @@ class Revocations:
     async def _on_broadcast(self, _: str, content: bytes) -> None:
         self._add(RevocationList.model_validate_json(content).items)
 
-    async def _read_all_next(self) -> None:
+    async def _make_next_read_complete(self) -> None:
         self._as_of = None
 
     async def _read(self) -> None:

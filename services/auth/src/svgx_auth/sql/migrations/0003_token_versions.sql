@@ -1,8 +1,9 @@
 ALTER TABLE account
-    -- Written into access tokens; those of a lower version count no more.
+    -- Each access token contains the version at its creation. Tokens of a lower version are revoked.
     ADD COLUMN token_version integer NOT NULL DEFAULT 0,
+    -- When the version was last raised.
     ADD COLUMN tokens_ended_at timestamptz,
-    -- When the last token of a lower version would have ended by itself.
+    -- When the last token of a lower version expires.
     ADD COLUMN tokens_until timestamptz;
 
 CREATE INDEX account_revoked ON account (tokens_until) WHERE tokens_until IS NOT NULL;

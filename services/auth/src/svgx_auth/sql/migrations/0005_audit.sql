@@ -1,13 +1,14 @@
--- Who did what, when, from where. No foreign keys: an entry outlives everything it is about.
+-- The audit log. It has no foreign keys, because an entry stays when its account or session is deleted.
 CREATE TABLE audit (
     id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     at timestamptz NOT NULL DEFAULT clock_timestamp(),
     event text NOT NULL,
-    -- Who did it, where that is known.
+    -- The account that caused the event, or null when it is unknown.
     actor_id text,
-    -- Whose account it is about, where there is one.
+    -- The account that the event affects, or null without such an account.
     user_id text,
     session_id text,
+    -- The network address of the client.
     address text NOT NULL,
     user_agent text NOT NULL,
     detail jsonb NOT NULL
@@ -27,5 +28,5 @@ CREATE TRIGGER audit_append_only
     BEFORE UPDATE OR DELETE OR TRUNCATE ON audit
     FOR EACH STATEMENT EXECUTE FUNCTION refuse_audit_change();
 
--- Also for sessions that switch triggers off (session_replication_role).
+-- The trigger also runs in sessions that switch triggers off (session_replication_role).
 ALTER TABLE audit ENABLE ALWAYS TRIGGER audit_append_only;

@@ -71,11 +71,11 @@ async def test_body_of_wrong_type_gets_415_and_too_large_body_413(
     response = await workspace.owner.request("PUT", path, content=SVG, headers=plain)
     check_problem(response, 415, "unsupported_media_type")
 
-    async def endless() -> Any:
+    async def chunks() -> Any:
         for _ in range(20):
             yield b" " * 1024 * 1024
 
-    for content in (b" " * (16 * 1024 * 1024 + 1), endless()):
+    for content in (b" " * (16 * 1024 * 1024 + 1), chunks()):
         response = await workspace.owner.request("PUT", path, content=content, headers=SVG_TYPE)
         problem = check_problem(response, 413, "too_large")
         assert (problem["field"], problem["limit"]) == ("body", 16 * 1024 * 1024)
@@ -176,7 +176,7 @@ async def test_account_roles_limit_creation_editing_and_administration(
 
 
 async def test_wrong_passwords_delay_logins_from_the_same_address(workspace: Workspace) -> None:
-    """The client address is that of `X-Forwarded-For`, because a trusted proxy sends it. Proves R-AUTH-20."""
+    """The test acts as a trusted proxy, so `X-Forwarded-For` sets the client address. Proves R-AUTH-20."""
     user = await workspace.create_user("editor")
     async with httpx.AsyncClient(base_url=workspace.stack.url, timeout=30) as http:
 
@@ -266,7 +266,7 @@ async def test_undocumented_request_field_gets_422_with_its_name(workspace: Work
 
 
 async def test_responses_have_exactly_the_documented_fields(workspace: Workspace) -> None:
-    """The tables of accounts, keys and sessions have secret columns too. Proves R-HTTP-13."""
+    """Responses leave out the secret columns of accounts, keys and sessions. Proves R-HTTP-13."""
     user = await workspace.create_user("editor")
     api = workspace.api.session_of(user)
     key = await api.request("POST", "/auth/api-keys/", json={"name": "robot"})

@@ -51,6 +51,7 @@ DEMANDING = OidcProvider(
     roles={"owners": Role.ADMIN, "drawers": Role.EDITOR},
     default_role=None,
 )
+"""A provider that refuses users without the group of a role."""
 
 
 async def is_valid(bus: Bus, key: NewApiKey) -> bool:
@@ -62,7 +63,7 @@ async def is_valid(bus: Bus, key: NewApiKey) -> bool:
     return True
 
 
-async def key_of(bus: Bus, account: Account) -> NewApiKey:
+async def create_key_of(bus: Bus, account: Account) -> NewApiKey:
     user = account.user
     return await create_key(bus, Caller(user.id, user.username, user.role, "s"))
 
@@ -83,7 +84,9 @@ async def test_keys_are_refused_until_an_admin_gives_a_role(
     subject = secrets.token_hex(4)
     await expect_refused_sign_in(identities, subject)
     account = await identities.account(DEMANDING, {"sub": subject, "groups": ["drawers"]}, SERVICE)
-    key, other = await key_of(bus, account), await create_key(bus, (await user_and_caller(bus))[1])
+    key = await create_key_of(bus, account)
+    _, other_caller = await user_and_caller(bus)
+    other = await create_key(bus, other_caller)
     for _ in range(2):
         await expect_refused_sign_in(identities, subject)
         await update(bus, account.user, disabled=False, username=f"robots-{subject}")
@@ -99,15 +102,15 @@ async def test_last_admin_keeps_role_and_keys(identities: Identities, bus: Bus) 
     """Proves R-AUTH-39 and R-AUTH-16: the last admin's sign-in is refused, but the role and the keys stay."""
     subject = secrets.token_hex(4)
     account = await identities.account(DEMANDING, {"sub": subject, "groups": ["owners"]}, SERVICE)
-    first, key = await root(bus), await key_of(bus, account)
-    await update(bus, first, role=Role.EDITOR)
+    other_admin, key = await root(bus), await create_key_of(bus, account)
+    await update(bus, other_admin, role=Role.EDITOR)
     try:
         await expect_refused_sign_in(identities, subject)
         assert await is_valid(bus, key)
         user = await bus.ask(GET_USER, UserRequest(user_id=account.user.id))
         assert user.role is Role.ADMIN
     finally:
-        await update(bus, first, role=Role.ADMIN)
+        await update(bus, other_admin, role=Role.ADMIN)
     await expect_refused_sign_in(identities, subject)
     assert not await is_valid(bus, key)
 

@@ -147,7 +147,7 @@ async def test_service_without_nats_reports_starting_and_ends_on_sigterm() -> No
     port = ports.choose()
     settings = {"NATS_URL": f"nats://127.0.0.1:{ports.choose()}", "API_PORT": str(port)}
     async with running(**settings) as service, httpx.AsyncClient() as http:
-        await service.wait_for_log("nats is not reachable; trying until it is")
+        await service.wait_for_log("nats is not reachable; the service keeps trying")
         base = f"http://127.0.0.1:{port}"
         assert (await http.get(f"{base}/health/live")).status_code == 200
         ready = await http.get(f"{base}/health/ready")
@@ -170,7 +170,7 @@ async def test_service_ends_with_status_0_while_nats_is_down(tmp_path: Path) -> 
         nats = backing.process("nats")
         nats.restart = False
         nats.kill()
-        await service.wait_for_log("nats is not reachable; trying until it is")
+        await service.wait_for_log("nats is not reachable; the service keeps trying")
         service.terminate()
         assert await service.wait_ended() == 0
     assert not any("ended by an error" in line for line in service.lines)

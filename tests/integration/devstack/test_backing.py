@@ -29,7 +29,7 @@ async def test_postgres_runs_with_durability_and_checksums(backing: DevStack) ->
     assert await _query(backing, "SHOW listen_addresses") == "127.0.0.1"
 
 
-async def test_postgres_with_a_wrong_password_refuses_the_connection(backing: DevStack) -> None:
+async def test_postgres_refuses_a_wrong_password(backing: DevStack) -> None:
     url = backing.postgres_url
     password = url.partition("svgx_user:")[2].partition("@")[0]
     with pytest.raises(asyncpg.InvalidPasswordError):
@@ -47,7 +47,7 @@ async def test_killed_postgres_restarts_with_its_data(backing: DevStack) -> None
     await _query(backing, "DROP TABLE kept")
 
 
-async def test_valkey_evicts_keys_with_a_time_to_live_first(backing: DevStack) -> None:
+async def test_valkey_evicts_only_keys_with_a_time_to_live(backing: DevStack) -> None:
     client = redis.asyncio.Redis.from_url(backing.redis_url)
     try:
         policy = await client.config_get("maxmemory-policy")
@@ -92,7 +92,7 @@ async def test_unknown_user_or_service_raises_key_error(backing: DevStack) -> No
         await backing.add_replica("nats")
 
 
-async def test_same_folder_restores_data_and_addresses(tmp_path: Path) -> None:
+async def test_stack_restarted_in_its_folder_keeps_data_and_addresses(tmp_path: Path) -> None:
     stack = DevStack(tmp_path / "deep" / "home")
     await stack.up(backing_only=True)
     first = (stack.postgres_url, stack.redis_url, stack.nats_url("auth"), stack.admin_password)

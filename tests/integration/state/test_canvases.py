@@ -179,7 +179,7 @@ async def test_access_follows_global_role_and_membership(
         assert await client.access(canvas_id, caller) is expected
         assert (await client.get(canvas_id, caller)).role is expected
     with pytest.raises(NotFound):
-        await client.access("nobody", caller)
+        await client.access("unknown", caller)
     await client.delete(canvas_id)
     with pytest.raises(NotFound):
         await client.access(canvas_id, caller)
@@ -202,7 +202,7 @@ async def test_member_is_added_changed_and_removed(client: Client) -> None:
         await client.access(canvas_id, guest)
     with pytest.raises(NotFound, match="not a member"):
         await client.remove_member(canvas_id, guest.user_id)
-    for canvas in ("nobody", await _deleted(client)):
+    for canvas in ("unknown", await _deleted_canvas(client)):
         with pytest.raises(NotFound, match="no such canvas"):
             await client.member(canvas, client.me.user_id)
         with pytest.raises(NotFound, match="no such canvas"):
@@ -211,7 +211,7 @@ async def test_member_is_added_changed_and_removed(client: Client) -> None:
             await client.remove_member(canvas, client.me.user_id)
 
 
-async def _deleted(client: Client) -> str:
+async def _deleted_canvas(client: Client) -> str:
     canvas_id = await client.create()
     await client.delete(canvas_id)
     return canvas_id
@@ -262,12 +262,12 @@ async def test_owners_leaving_at_the_same_time_leave_one_owner(
         ]
         results = await asyncio.gather(*leaving, *stepping_down, return_exceptions=True)
         assert [type(result) for result in results if isinstance(result, Exception)] == [Conflict]
-        left = "SELECT count(*) FROM canvas_member WHERE canvas_id = $1 AND role = 'owner'"
-        assert await tables.fetchval(left, canvas_id) == 1
+        count_owners = "SELECT count(*) FROM canvas_member WHERE canvas_id = $1 AND role = 'owner'"
+        assert await tables.fetchval(count_owners, canvas_id) == 1
 
 
 async def test_changed_access_is_announced_after_the_change(client: Client) -> None:
-    """A change of access is announced once it is visible, and not when nothing changed. Proves R-STATE-16."""
+    """A change of access is announced after it is visible; a failed change is not announced. Proves R-STATE-16."""
     canvas_id, guest = await client.create(), user()
     has_access: asyncio.Queue[bool] = asyncio.Queue()
 

@@ -74,7 +74,7 @@ async def test_workers_limit_simultaneous_hashes() -> None:
             return "three met"
 
     passwords = Passwords(memory=19 * 1024, passes=2, lanes=1, workers=2)
-    await passwords.verify("x", None)
+    await passwords.verify("x", None)  # waits until the real hasher has made the dummy hash
     passwords._hasher = MeetingHasher()  # type: ignore[assignment]  # this test is about the pool
     hashes = await asyncio.gather(*(passwords.hash("x") for _ in range(6)))
     passwords.close()

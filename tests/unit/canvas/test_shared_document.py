@@ -12,10 +12,11 @@ from svgx_yjs.lib0 import Malformed
 from svgx_yjs.nesting import Nesting
 from svgx_yjs.splitting import Split, split
 from tests.unit.canvas.histories import content, history
-from tests.unit.yjs.updates import ANY, NULL, after, in_root, nested_types, text, update
+from tests.unit.yjs.updates import ANY, NULL, STRING, after, in_root, nested_types, text, update
 
 
 def whole(document: SharedDocument) -> bytes:
+    """Return the document as one update."""
     return document.missing(b"\x00")
 
 
@@ -36,7 +37,7 @@ def test_edits_in_any_order_with_repeats_make_the_same_document(seed: int) -> No
 
 
 def test_pycrdt_without_the_split_loses_a_pending_edit() -> None:
-    """This is the reason why pycrdt gets no pending updates. When this test fails, the split is no longer needed."""
+    """pycrdt loses a pending edit, so `SharedDocument` gives it none. If this test fails, pycrdt was mended."""
     doc: Doc[Map[object]] = Doc(client_id=1)
     elements = doc.get("elements", type=Map)
     updates: list[bytes] = []
@@ -72,6 +73,7 @@ def test_pending_updates_are_bounded_by_bytes() -> None:
     """Proves R-SYNC-14: the oldest pending updates are forgotten first, down to half of the limit."""
     document = SharedDocument.load()
     size = MAX_PENDING_BYTES // 4
+    # One value in lib0's encoding: a string of 4 MiB.
     filler = b"\x01\x74" + bytes.fromhex("80808002") + b"x" * size
     pieces = [update((client, 1, [in_root(ANY, filler)])) for client in range(5)]
     for piece in pieces:
@@ -80,7 +82,7 @@ def test_pending_updates_are_bounded_by_bytes() -> None:
 
 
 def test_pending_update_is_integrated_when_its_dependency_arrives() -> None:
-    """Proves R-SYNC-14: unrelated edits in between do not read the pending updates again."""
+    """Proves R-SYNC-14: an edit releases only the pending updates that wait for it."""
     document = SharedDocument.load()
     for client in range(100, 200):
         document.integrate(update((client, 0, [after(ANY, NULL, (5, 0))])))
@@ -109,16 +111,19 @@ def test_unplaceable_update_of_a_journal_stays_pending() -> None:
 
 
 def test_contradictory_updates_are_not_merged() -> None:
-    """Proves R-SYNC-12: pycrdt would cut a text of two clocks in the middle of its only character."""
+    """Proves R-SYNC-12: pycrdt would cut the only character of `other`, which has two clocks, in half."""
     one = update((1, 4, [in_root(ANY, NULL)]))
-    other = update((1, 4, [in_root(4, text("𝄞"))]))
+    other = update((1, 4, [in_root(STRING, text("𝄞"))]))
     assert merge([one, other]) is None
     assert merge([one]) == one
     assert merge([one, one]) == one
 
 
 FAULTY = bytes.fromhex("0102070004010174016104000700016200")
-"""A text in the root "t", and another text inside it. pycrdt fails on it; only the check keeps it away from pycrdt."""
+"""A text in the root "t", and another text inside the first one.
+
+pycrdt fails on this update. `svgx_yjs.splitting` normally refuses it before pycrdt reads it.
+"""
 
 
 def test_edit_that_releases_a_faulty_update_is_not_blamed(

@@ -15,6 +15,7 @@ def shape(canvas: Canvas) -> list[tuple[str, str]]:
     return [(element.id, element.parent) for element in canvas.walk()]
 
 
+# Flat elements by id, each with its parent's id and its order.
 _FLAT = st.dictionaries(
     st.sampled_from("abcdefgh"),
     st.tuples(st.sampled_from(["", *"abcdefgh", "gone"]), st.sampled_from(["a0", "a1", "Zz"])),
@@ -60,7 +61,7 @@ def test_siblings_are_sorted_by_order_and_then_by_id() -> None:
     assert [element.id for element in canvas.children] == ["c", "a", "b"]
 
 
-def test_ids_tie_by_utf_16_code_units() -> None:
+def test_ids_are_compared_by_utf_16_code_units() -> None:
     """JavaScript compares strings by code units: U+1F600 starts with the surrogate D83D, which is below U+FF5E."""
     canvas = build_tree({}, [Element("～", "g"), Element("😀", "g")])
     assert [element.id for element in canvas.children] == ["😀", "～"]

@@ -26,7 +26,7 @@ def restore_logging() -> Iterator[None]:
 
 
 @pytest.mark.parametrize(
-    ("text", "kept"),
+    ("text", "redacted"),
     [
         (f"Authorization: Bearer {JWT}", "Authorization: Bearer [redacted]"),
         (f"token {JWT} seen", "token [redacted] seen"),
@@ -53,15 +53,15 @@ def restore_logging() -> Iterator[None]:
         ("nothing to hide", "nothing to hide"),
     ],
 )
-def test_secrets_in_text_are_redacted(text: str, kept: str) -> None:
+def test_secrets_in_text_are_redacted(text: str, redacted: str) -> None:
     """Proves R-OBS-5: credentials are replaced, and other text is kept."""
-    assert logs.redact(text) == kept
+    assert logs.redact(text) == redacted
 
 
 def test_messages_that_any_client_can_cause_are_not_logged(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """Proves R-OBS-5: a failure of the application is still logged."""
+    """Proves R-OBS-5: three such messages are not logged, and a failure of the application is logged."""
     logs.configure("state", "replica", "INFO", "json")
     uvicorn = logging.getLogger("uvicorn.error")
     uvicorn.info('%s - "WebSocket %s" [accepted]', "127.0.0.1:1", "/a%3Ftoken=abc")
@@ -98,7 +98,7 @@ def test_secrets_in_other_objects_are_redacted() -> None:
 
 
 def test_console_format_redacts_tracebacks(capsys: pytest.CaptureFixture[str]) -> None:
-    """Proves R-OBS-5: also in log records of libraries, which contain the exception object."""
+    """Proves R-OBS-5: tracebacks are redacted also in log records of libraries, which contain the exception object."""
     logs.configure("state", "replica", "INFO", "console")
     try:
         raise ValueError(f"Bearer {JWT}")

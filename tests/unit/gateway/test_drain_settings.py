@@ -6,10 +6,10 @@ from svgx_common.settings import load
 from svgx_gateway.settings import GatewaySettings
 
 
-def test_drain_times_longer_than_the_drain_stop_the_start(
+def test_drain_shorter_than_its_parts_is_refused_at_the_start(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A gateway does not start when closing its sockets takes longer than its drain. Proves R-FAIL-16."""
+    """A gateway does not start when notice and closing of sockets take longer than the drain. Proves R-FAIL-16."""
     monkeypatch.setenv("DRAIN_NOTICE_SECONDS", "4")
     monkeypatch.setenv("WEBSOCKET_DRAIN_SECONDS", "3")
     monkeypatch.setenv("DRAIN_SECONDS", "6.5")

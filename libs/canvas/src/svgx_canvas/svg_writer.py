@@ -1,4 +1,4 @@
-"""Write a canvas as SVG text. The writer applies no policy: the caller cleans the canvas before."""
+"""Write a canvas as SVG text. The writer applies no policy: the caller removes forbidden content first."""
 
 import re
 
@@ -15,13 +15,14 @@ _ESCAPES = {
     "\n": "&#10;",
     "\r": "&#13;",
 }
-_NAMESPACES = 'xmlns="http://www.w3.org/2000/svg"'
-_XLINK = 'xmlns:xlink="http://www.w3.org/1999/xlink"'
+_SVG_NAMESPACE = 'xmlns="http://www.w3.org/2000/svg"'
+_XLINK_NAMESPACE = 'xmlns:xlink="http://www.w3.org/1999/xlink"'
 
 
 def write_svg(canvas: Canvas) -> bytes:
     """Return the canvas as an SVG file in UTF-8. Elements and attributes keep their order; no white space is added."""
     parts: list[str] = []
+    # Elements that are not written yet, and the end tags of elements whose children are being written.
     stack: list[Element | str] = list(reversed(canvas.children))
     while stack:
         item = stack.pop()
@@ -38,7 +39,9 @@ def write_svg(canvas: Canvas) -> bytes:
     body = "".join(parts)
     attrs = _attributes(canvas.attrs)
     namespaces = (
-        f"{_NAMESPACES} {_XLINK}" if " xlink:" in attrs or " xlink:" in body else _NAMESPACES
+        f"{_SVG_NAMESPACE} {_XLINK_NAMESPACE}"
+        if " xlink:" in attrs or " xlink:" in body
+        else _SVG_NAMESPACE
     )
     return f"<svg {namespaces}{attrs}>{body}</svg>".encode()
 

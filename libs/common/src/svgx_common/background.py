@@ -12,7 +12,7 @@ log = structlog.get_logger(__name__)
 Step = Callable[[], Awaitable[None]]
 
 PAUSE = 1.0
-"""Seconds to wait after a failure, because a lasting failure would fill the log."""
+"""Seconds to wait after a failure. Without the pause, a lasting failure would fill the log."""
 
 
 class BackgroundTasks:

@@ -44,7 +44,7 @@ def _postgres_url(text: str) -> str:
 
 
 _CONFIG = SettingsConfigDict(extra="ignore", env_ignore_empty=True, hide_input_in_errors=True)
-"""The configuration of every settings class. Each class repeats it because, of two bases, the later one's is used."""
+"""The pydantic configuration of every settings class."""
 
 
 class _Settings(BaseSettings):
@@ -64,7 +64,7 @@ class _Settings(BaseSettings):
 
 
 class ServiceSettings(_Settings):
-    """The settings of every service. The operations guide names the variables; the defaults suit a laptop."""
+    """The settings of every service. Each service's README lists its variables; the defaults suit a laptop."""
 
     model_config = _CONFIG
 
@@ -149,7 +149,7 @@ def load(kind: type[Settings]) -> Settings:
             elif setting not in content.keys:  # otherwise `content.errors` has it already
                 lines.append(f"{name.upper() or 'settings'}: {item['msg']}")
     except SettingsError as error:
-        # Its text names the field. The value is only in the exception's cause.
+        # The exception's text names the field and contains no value. Only its cause contains the value.
         lines.append(str(error))
     else:
         if not lines:

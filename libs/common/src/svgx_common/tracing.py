@@ -1,6 +1,7 @@
-"""Traces. They are exported over OTLP when `OTEL_EXPORTER_OTLP_ENDPOINT` is set; otherwise spans only carry ids.
+"""Traces, and their export over OTLP.
 
-OpenTelemetry's own environment variables set the sampling and the headers of the exporter.
+Spans are exported when `OTEL_EXPORTER_OTLP_ENDPOINT` or `OTEL_EXPORTER_OTLP_TRACES_ENDPOINT` is set. Otherwise spans
+only carry ids. OpenTelemetry's own environment variables set the sampling and the headers of the exporter.
 """
 
 import os
@@ -16,10 +17,12 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.util.types import Attributes
 
 QUEUE = 16_384
-"""Spans that may wait for export; further spans are dropped. A busy gateway fills OpenTelemetry's 2048 in 0.5 s."""
+"""Spans that may wait for export; further spans are dropped. A busy gateway fills OpenTelemetry's default, 2048, in
+0.5 s.
+"""
 
 BATCH = 2048
-"""Spans in one export. With OpenTelemetry's 512, a gateway's exports cost two thirds as much as the spans in them."""
+"""Spans in one export. With OpenTelemetry's default of 512, the export takes two thirds as long as recording."""
 
 LAST_EXPORT = 2.0
 """Seconds a stopping process may spend on the export of its last spans."""
@@ -54,7 +57,8 @@ def configure(service: str, replica_id: str, version: str) -> TracerProvider:
 class _OneResource(Resource):
     """A resource that is compared by identity, because a process has only one.
 
-    The exporter hashes the resource for each span. OpenTelemetry's hash dumps it as JSON, a tenth of the export's time.
+    The exporter hashes the resource for each span. OpenTelemetry's own hash dumps the resource as JSON, which
+    takes a tenth of the export's time.
     """
 
     __eq__ = object.__eq__

@@ -21,7 +21,7 @@ GC_PLACE = Place(0, 0, can_contain=True)
 
 
 def list_id(*parent: object) -> int:
-    """Return a number for the list with this parent and this key; never 0."""
+    """Return a number for the list with this parent and, in a map, this key. The number is never 0."""
     return hash(parent) >> 1 | 1
 
 
@@ -32,7 +32,8 @@ class Nesting:
 
     def __init__(self) -> None:
         self._uncuttable: set[tuple[int, int]] = set()
-        # For each client: starts, ends, list ids, and twice the depth, plus one if structs can lie inside.
+        # For each client: starts, ends, list ids, and packed depths. A packed depth is twice the depth, plus one if
+        # structs can lie inside.
         self._ranges: dict[int, tuple[array[int], array[int], array[int], array[int]]] = {}
 
     def add(self, client: int, start: int, end: int, place: Place) -> None:
@@ -44,12 +45,13 @@ class Nesting:
         ranges = self._ranges.get(client)
         if ranges is None:
             return None
-        starts, ends, list_ids, depths = ranges
+        starts, ends, list_ids, packed_depths = ranges
         # The last range is the usual one, because an edit mostly refers to the edit before it.
         index = len(starts) - 1 if clock >= starts[-1] else bisect_right(starts, clock) - 1
         if index < 0 or clock >= ends[index]:
             return None
-        return Place(list_ids[index], depths[index] >> 1, depths[index] & 1 == 1)
+        packed_depth = packed_depths[index]
+        return Place(list_ids[index], packed_depth >> 1, packed_depth & 1 == 1)
 
     def forbid_cut(self, client: int, clock: int) -> None:
         """Forbid cutting a struct before this clock."""
@@ -58,8 +60,8 @@ class Nesting:
     def may_cut(self, client: int, clock: int) -> bool:
         """Return whether a struct may be cut before this clock.
 
-        A cut between the two code units of one character is forbidden: pycrdt gives the whole character to one side,
-        and its clocks are wrong from then on.
+        A cut between the two code units of one character is forbidden: pycrdt would give the whole character to one
+        side, and the clocks in its document would be wrong from then on.
         """
         return (client, clock) not in self._uncuttable
 
@@ -67,19 +69,24 @@ class Nesting:
         """Add all places of `other`."""
         self._uncuttable |= other._uncuttable  # noqa: SLF001  # the same class
         for client, ranges in other._ranges.items():  # noqa: SLF001  # the same class
-            for start, end, identifier, depth in zip(*ranges, strict=True):
-                self._add(client, start, end, identifier, depth)
+            for start, end, identifier, packed_depth in zip(*ranges, strict=True):
+                self._add(client, start, end, identifier, packed_depth)
 
-    def _add(self, client: int, start: int, end: int, identifier: int, depth: int) -> None:
+    def _add(self, client: int, start: int, end: int, identifier: int, packed_depth: int) -> None:
         ranges = self._ranges.get(client)
         if ranges is None:
             ranges = array("L"), array("L"), array("q"), array("H")
             self._ranges[client] = ranges
-        starts, ends, list_ids, depths = ranges
-        if ends and ends[-1] == start and list_ids[-1] == identifier and depths[-1] == depth:
+        starts, ends, list_ids, packed_depths = ranges
+        if (
+            ends
+            and ends[-1] == start
+            and list_ids[-1] == identifier
+            and packed_depths[-1] == packed_depth
+        ):
             ends[-1] = end
         else:
             starts.append(start)
             ends.append(end)
             list_ids.append(identifier)
-            depths.append(depth)
+            packed_depths.append(packed_depth)

@@ -15,7 +15,7 @@ MIN_PASSES = 2
 """OWASP's minimum for Argon2id (Password Storage Cheat Sheet): 19 MiB, two passes, one lane."""
 
 
-def _readable(path: Path | None) -> Path | None:
+def _check_key_file(path: Path | None) -> Path | None:
     if path is not None:
         key_file.read(path)
     return path
@@ -34,7 +34,7 @@ class AuthSettings(PostgresSettings, TokenSettings):
     """Seconds after which a session ends. Refreshing does not extend this time."""
     refresh_idle_expires_in: int = Field(14 * 86400, ge=3600)
     """Seconds after which a session that is not refreshed ends (OWASP ASVS 5.0, 7.3.1)."""
-    jwt_keys_file: Annotated[Path | None, AfterValidator(_readable)] = None
+    jwt_keys_file: Annotated[Path | None, AfterValidator(_check_key_file)] = None
     """File of private keys that sign access tokens, made by `rotate-keys`. Without a file, JWT_SECRET signs."""
     argon2_memory_kib: int = Field(MIN_MEMORY_KIB, ge=MIN_MEMORY_KIB)
     argon2_passes: int = Field(MIN_PASSES, ge=MIN_PASSES)
@@ -44,7 +44,7 @@ class AuthSettings(PostgresSettings, TokenSettings):
     svgx_admin_username: str = ""
     svgx_admin_email: str = ""
     svgx_admin_password: SecretStr = SecretStr("")
-    """A start without an admin creates this account as admin."""
+    """If no admin exists when the service starts, it creates this account as an admin."""
 
     public_url: Annotated[str, AfterValidator(_public_url)] = ""
     """URL at which browsers reach the gateway, because providers send browsers back there."""

@@ -6,7 +6,7 @@ from svgx_common.contract import api_keys, audit, auth, collab, oidc, ratelimits
 from svgx_common.contract.operation import Channel, Operation
 
 OPERATIONS: tuple[Operation[Any, Any], ...] = (
-    # subject                    HTTP
+    # operation                  HTTP
     auth.LOGIN,  #               POST   /auth/login
     auth.REFRESH,  #             POST   /auth/refresh
     oidc.OIDC_LOGIN,  #          GET    /auth/oidc/{provider}/login
@@ -56,7 +56,7 @@ CHANNELS: tuple[Channel[Any], ...] = (
     collab.CANVAS_EDIT,
     collab.CANVAS_SYNC,
     collab.CANVAS_AWARENESS,
-    # broadcasts
+    # to all gateways
     collab.CANVAS_UPDATE,
     collab.CANVAS_PRESENCE,
     state.CANVAS_ACCESS_CHANGED,

@@ -1,4 +1,4 @@
-"""Sign-in at an OpenID Connect provider: models and operations, which a person's browser calls."""
+"""Sign-in at an OpenID Connect provider: models and operations. The user's browser sends the requests."""
 
 from typing import Annotated
 
@@ -27,9 +27,10 @@ class OidcLoginRequest(RequestModel):
 
 
 class OidcCallbackRequest(RequestModel):
-    """The provider's answer, which the browser carries (RFC 6749, 4.1.2; RFC 9207), and the cookie `browser`.
+    """The provider's answer, which the browser carries (RFC 6749, 4.1.2; RFC 9207).
 
-    Parameters that providers add are ignored.
+    `browser` is the value of the cookie from `OIDC_LOGIN`: it shows that the same browser began the sign-in. Parameters
+    that providers add are ignored.
     """
 
     model_config = ConfigDict(extra="ignore", frozen=True)

@@ -29,7 +29,10 @@ def blob_subject(service: str, replica_id: str, blob_id: str) -> str:
 
 
 def echo_subject(service: str, replica_id: str) -> str:
-    """Return the subject on which a connection answers itself."""
+    """Return the subject on which a connection answers its own requests.
+
+    The answer shows that the server has processed the connection's earlier subscriptions.
+    """
     return f"svgx.echo.{service}.{replica_id}"
 
 

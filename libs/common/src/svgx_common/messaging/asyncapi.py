@@ -29,7 +29,7 @@ HEADERS = {
     headers.HEADER_DEADLINE: "Unix time in milliseconds at which the caller stops waiting.",
     headers.HEADER_CALLER: "The caller as JSON; only the gateway sets it.",
     headers.HEADER_CLIENT: "The client's address and program as JSON; only the gateway sets it.",
-    headers.HEADER_PARAMS: "The fields of a raw request as JSON.",
+    headers.HEADER_PARAMS: "The fields, as JSON, of a request whose body is not JSON.",
     headers.HEADER_BODY: "The subject under which the receiver pulls a large body.",
     headers.HEADER_ERROR: "The error's code; the payload is an ErrorBody.",
     "traceparent": "W3C Trace Context.",
@@ -41,12 +41,13 @@ def _close_codes() -> str:
 
 
 WEBSOCKET = f"""\
-y-protocols, byte for byte as npm y-websocket's WebsocketProvider speaks it with the server URL `…/runtime/events` and
-the canvas id as its room. The client sends its access token or API key as a subprotocol (`svgx, bearer.<token>`; the
-server picks `svgx`), in a header, or as `token` in the query; the first of these counts. With `saved=1` the server
-reports how many of the connection's document messages are committed. With `renew=1` it reports when the client should
-send a fresh access token. Before the upgrade the server answers 403 to pages of foreign origins, and 503 while the
-gateway is full, overloaded, starting or stopping. Close codes: {_close_codes()}.
+The WebSocket speaks y-protocols, byte for byte like npm y-websocket's WebsocketProvider with the server URL
+`…/runtime/events` and the canvas id as the room name. The client sends its access token or API key as a subprotocol
+(`svgx, bearer.<token>`; the server picks `svgx`), in a header, or as `token` in the query. If there are several, the
+first in this order counts. With `saved=1` the server reports how many of the connection's document messages are
+committed. With `renew=1` it reports when the client should send a fresh access token. Before the upgrade the server
+answers 403 to pages of foreign origins, and 503 while the gateway is full, overloaded, starting or stopping.
+Close codes: {_close_codes()}.
 """
 
 # Each frame: its first bytes as varuints, its sender, and its content.

@@ -12,7 +12,7 @@ from svgx_common import metrics
 
 log = structlog.get_logger(__name__)
 
-DROP_REPORT = 10.0
+DROP_LOG_INTERVAL = 10.0
 """Seconds between two log lines about dropped messages. The metric counts each message."""
 
 
@@ -24,32 +24,32 @@ class ConnectionEvents:
         self._service = service
         self._logged_errors: set[type[Exception]] = set()
         """Types of the connection errors that were logged since the last successful connection."""
-        self._drop_logged_at = -DROP_REPORT
+        self._drop_logged_at = -DROP_LOG_INTERVAL
         self.reconnect_callbacks: list[Callable[[], Awaitable[None]]] = []
         """Callbacks for each reconnect. A failure of one is logged; the others are still called."""
         self.reconnected = asyncio.Event()
-        """Set by a reconnect, cleared by a disconnect."""
+        """Set by a reconnect; cleared by a disconnect, and by a task before it waits for the next reconnect."""
         self.closed = asyncio.Event()
         """Set when the connection has closed for good."""
         self.closing = False
-        """True once this process closes the connection. Its end is then no longer logged as a failure."""
+        """True once this process closes the connection. The close is then not logged as a failure."""
 
     def forget_errors(self) -> None:
-        """Log the next connection error again, also when its type was logged before."""
+        """Forget the logged error types, so that the next connection error is logged again."""
         self._logged_errors.clear()
 
     async def on_error(self, error: Exception) -> None:
         """Log an error, and count a dropped message."""
         if isinstance(error, SlowConsumerError):
             metrics.BUS_DROPPED.labels(self._service).inc()
-            if time.monotonic() - self._drop_logged_at < DROP_REPORT:
+            if time.monotonic() - self._drop_logged_at < DROP_LOG_INTERVAL:
                 return
             self._drop_logged_at = time.monotonic()
         elif not self._connection.is_connected:
             # nats-py reports each attempt to connect. Log one line for each type of error in an outage.
             if type(error) not in self._logged_errors:
                 log.warning(
-                    "nats is not reachable; trying until it is",
+                    "nats is not reachable; the service keeps trying",
                     error=type(error).__name__,
                     detail=str(error),
                 )

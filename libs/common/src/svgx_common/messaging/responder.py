@@ -56,8 +56,7 @@ tracer = trace.get_tracer("svgx.bus")
 CANCEL_SECONDS = 2.0
 """Seconds a cancelled handler has to end. A drain does not wait longer for it."""
 
-
-_UNKNOWN = Client()
+_UNKNOWN_CLIENT = Client()
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +65,7 @@ class Call:
 
     caller: Caller | None
     deadline: float
-    client: Client = _UNKNOWN
+    client: Client = _UNKNOWN_CLIENT
 
     def signed_in(self) -> Caller:
         """Return the caller. Raise `Internal` without one: the gateway should have refused the request."""
@@ -199,6 +198,7 @@ class Responder:
             trace.SpanKind.SERVER,
             parent=propagate.extract(headers),
         ) as span:
+            # A cancelled request counts as unavailable. Every other outcome sets its own code below.
             code = Unavailable.code
             try:
                 reply = await self._handle(endpoint, message, headers)
@@ -236,7 +236,7 @@ class Responder:
                 call = Call(
                     Caller.from_header(caller) if caller else None,
                     deadline,
-                    Client.from_header(client) if client else _UNKNOWN,
+                    Client.from_header(client) if client else _UNKNOWN_CLIENT,
                 )
                 reply: ReplyModel | Blob = await endpoint.handler(request, call)
                 return reply

@@ -56,7 +56,7 @@ def read_key(jwk: Mapping[str, Any]) -> TokenKey:
     }
     if not fits.get(str(algorithm), False):
         raise ValueError(
-            f"key {key_id}: `alg` must be Ed25519, ES256 or RS256 ({MIN_RSA_BITS} bits) and fit the key"
+            f"key {key_id}: `alg` must be Ed25519, ES256 or RS256 (at least {MIN_RSA_BITS} bits) and fit the key"
         )
     return TokenKey(key, str(algorithm), key_id)
 
@@ -69,7 +69,7 @@ class CheckingKeys:
     public: Mapping[str, TokenKey] = field(default_factory=dict)
 
     def find(self, key_id: str | None) -> TokenKey:
-        """Return the key that a token names. Raise `UnknownKey`."""
+        """Return the key with this id, or the secret without an id. Raise `UnknownKey`."""
         key = self.secret if key_id is None else self.public.get(key_id)
         if key is None:
             raise UnknownKey("the access token is missing, expired or not valid")

@@ -38,7 +38,7 @@ class OwnAccountHandlers:
     async def change_password(self, request: ChangePasswordRequest, call: Call) -> Empty:
         """Change the caller's password.
 
-        The old password is required: otherwise, a stolen access token would take over the account.
+        The old password is required, because a stolen access token must not be enough to take over the account.
         """
         caller = caller_with_session(call)
         account = await self._accounts.by_id(caller.user_id)

@@ -11,13 +11,13 @@ from joserfc.errors import JoseError
 from joserfc.jwk import KeySet
 
 ALGORITHMS = ["RS256", "PS256", "ES256", "Ed25519", "EdDSA"]
-"""Accepted algorithms. All are asymmetric, because a client secret or the algorithm `none` would let others sign."""
+"""Accepted algorithms. All are asymmetric, because with a client secret or `none`, not only the provider could sign."""
 
 LEEWAY = 30
 """Seconds by which the provider's clock may differ."""
 
 MAX_SUBJECT = 255
-"""Characters in a subject (OpenID Connect Core, section 2)."""
+"""Largest number of characters in a subject (OpenID Connect Core, section 2)."""
 
 
 class InvalidIdToken(Exception):

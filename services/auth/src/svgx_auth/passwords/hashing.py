@@ -19,8 +19,8 @@ class Passwords:
     def __init__(self, *, memory: int, passes: int, lanes: int, workers: int) -> None:
         self._hasher = PasswordHasher(time_cost=passes, memory_cost=memory, parallelism=lanes)
         self._pool = ThreadPoolExecutor(workers, "argon2")
-        # This hash is verified when an account does not exist, so that the time taken does not reveal that. It is
-        # computed in the pool, because the event loop must answer health checks meanwhile.
+        # This hash is verified when an account does not exist, so that the time of the answer does not reveal which
+        # accounts exist. It is computed in the pool, because the event loop must answer health checks meanwhile.
         self._dummy_hash = self._pool.submit(self._hasher.hash, "the password of no account")
 
     async def hash(self, password: str) -> str:
@@ -32,7 +32,8 @@ class Passwords:
     ) -> str:
         """Return the hash of a new password.
 
-        `names` are the account's names. Raises `Invalid`, naming `field`, for a password that is easy to guess.
+        `names` are the account's username and e-mail address. Raises `Invalid`, naming `field`, for a password that is
+        easy to guess.
         """
 
         def work() -> str:

@@ -1,8 +1,8 @@
 """A circuit breaker for each service: while a service fails, requests to it are refused at once.
 
 Heavy operations have a circuit breaker of their own, because exports that take too long must not stop quick requests.
-So have operations that wait for a system outside, such as a sign-in provider, because its failures say nothing about
-the service.
+Operations that wait for an external system, such as a sign-in provider, have one as well, because the external system's
+failures say nothing about the service.
 """
 
 import contextlib
@@ -62,8 +62,9 @@ class CircuitBreaker:
     def attempt(self) -> Iterator[None]:
         """Run one request inside. Its result opens or closes the circuit. Raise `Unavailable` while it is open.
 
-        Only errors that show an overloaded or broken service count. A caller's mistake does not count. `NoResponders`
-        does not count either, because it costs no waiting, and ends as soon as a replica is back.
+        Only errors that show an overloaded or broken service count as failures. A caller's mistake counts as a success,
+        because the service answered. `NoResponders` and `Internal` change nothing: `NoResponders` arrives at once and
+        ends as soon as a replica is back.
         """
         probe = self._enter()
         try:
@@ -84,7 +85,7 @@ class CircuitBreaker:
                 self._probing = False
 
     def _enter(self) -> bool:
-        """Return whether this request tries an open circuit. Raise `Unavailable` if it may not."""
+        """Return whether this request tries an open circuit. Raise `Unavailable` if the request must not be sent."""
         if self._retry_at is None:
             return False
         wait = self._retry_at - self._clock()

@@ -18,7 +18,10 @@ CountUnknownKey = Callable[[HTTPConnection], Awaitable[None]]
 
 
 class Authenticator:
-    """Checks access tokens and API keys. An access token is checked without asking the auth service, as a rule."""
+    """Checks access tokens and API keys.
+
+    The auth service is asked only about API keys without a fresh answer in the cache, and about unknown signing keys.
+    """
 
     def __init__(
         self,
@@ -33,7 +36,7 @@ class Authenticator:
         self._count_unknown_key = count_unknown_key
 
     async def authenticate_request(self, request: HTTPConnection) -> Identity:
-        """Return the identity in the header `Authorization` or `X-API-Key`. Raise as `authenticate_token` does."""
+        """Authenticate the token in the header `Authorization` or `X-API-Key`. Raise as `authenticate_token` does."""
         token = _header_token(request.headers)
         if not token:
             raise Unauthenticated(
@@ -42,7 +45,10 @@ class Authenticator:
         return await self.authenticate_token(token, request)
 
     async def authenticate_websocket(self, socket: HTTPConnection) -> Identity:
-        """Return the identity in a subprotocol, else a header, else the query. Raise as `authenticate_token` does."""
+        """Authenticate the token in a subprotocol, a header or the query, in this order.
+
+        Raise as `authenticate_token` does.
+        """
         token = offered_token(socket) or _header_token(socket.headers)
         return await self.authenticate_token(token or socket.query_params.get("token", ""), socket)
 

@@ -129,7 +129,7 @@ class Connection:
         return self._role.role.allows(CanvasRole.EDITOR)
 
     def renew(self, caller: Caller) -> None:
-        """Go on as the caller of a fresh token."""
+        """Replace the caller by the caller of a fresh access token."""
         self._caller = caller
 
     def close(self, code: Close, reason: str) -> None:
@@ -184,7 +184,7 @@ class Connection:
                 return None
 
     def send(self, frame: bytes) -> None:
-        """Queue a frame that must not be dropped."""
+        """Queue a frame. Close the connection instead when the queue would exceed `HARD_BYTES`."""
         if isinstance(self._flow, Ended):
             return
         if self._queued_bytes + len(frame) > HARD_BYTES and self._queue:
@@ -196,7 +196,7 @@ class Connection:
         self._frame_queued.set()
 
     def send_saved(self, number: int) -> None:
-        """Tell the client how many messages are saved, if it asked for this: those up to `number` are committed."""
+        """Record that the messages up to `number` are committed. Send the count if the client asked for it."""
         saved = self.saved_counter.commit(number)
         if self._wants_saved and saved is not None:
             self.send(protocol.encode_saved(saved))

@@ -4,7 +4,10 @@ from starlette.requests import HTTPConnection
 from starlette.websockets import WebSocket
 
 SUBPROTOCOL = "svgx"
-"""The subprotocol of the server. A browser fails the connection when the server selects none of those it offered."""
+"""The subprotocol of the server.
+
+A browser that offers subprotocols fails the connection when the server selects none of them.
+"""
 
 BEARER = "bearer."
 """Prefix of an offered subprotocol that carries a token, because a page cannot set headers.

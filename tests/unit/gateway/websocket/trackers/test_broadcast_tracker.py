@@ -14,7 +14,7 @@ def broadcast(sequence: int, epoch: str = "e") -> Broadcast:
 
 
 def tracker_at(sequence: int) -> BroadcastTracker:
-    """Return a tracker of clients that have every broadcast up to this one."""
+    """Return a tracker whose clients have every broadcast up to number `sequence`."""
     tracker = BroadcastTracker()
     tracker.record_sync(reply(sequence, b"joined"))
     return tracker
@@ -35,7 +35,7 @@ def test_gap_and_new_holder_start_a_catch_up() -> None:
 
 
 def test_lost_last_broadcast_is_found_at_the_second_checkpoint() -> None:
-    """A lost last broadcast is a gap at the second checkpoint that shows it. Proves R-SYNC-15."""
+    """The second checkpoint with the number of a missing broadcast shows a gap. Proves R-SYNC-15."""
     tracker = tracker_at(3)
     assert not tracker.record_checkpoint(reply(4, b"4"))
     assert not tracker.behind.is_set(), "the broadcast may still arrive"
@@ -44,7 +44,7 @@ def test_lost_last_broadcast_is_found_at_the_second_checkpoint() -> None:
 
 
 def test_new_holder_without_broadcasts_is_found_at_a_checkpoint() -> None:
-    """The old holder may have failed between its commit and its broadcast. Proves R-SYNC-15."""
+    """A new epoch is a gap, because the old holder may have failed before it broadcast an edit. Proves R-SYNC-15."""
     tracker = tracker_at(3)
     tracker.record_checkpoint(reply(0, b"0", "next"))
     assert tracker.behind.is_set()
@@ -61,7 +61,7 @@ def test_checkpoint_vector_is_adopted_after_the_next_broadcast() -> None:
 
 
 def test_checkpoint_vector_is_adopted_at_an_equal_second_checkpoint() -> None:
-    """Between equal checkpoints no broadcast was on its way. Proves R-SYNC-15."""
+    """Two equal checkpoints show that no broadcast was on its way at the first of them. Proves R-SYNC-15."""
     tracker = tracker_at(3)
     tracker.record_checkpoint(reply(3, b"quiet"))
     assert tracker.vector == b"joined"

@@ -8,7 +8,9 @@ from prometheus_client import Counter
 from svgx_common.contract.collab import Broadcast, SyncReply
 from svgx_yjs.structure import EMPTY_STATE_VECTOR
 
-GAPS = Counter("svgx_engine_live_gaps", "Broadcasts this gateway found missing, and caught up.")
+GAPS = Counter(
+    "svgx_engine_live_gaps", "Gaps in the sequence numbers of broadcasts; each starts a catch-up."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +22,7 @@ class Position:
 
 
 class BroadcastTracker:
-    """The tracker of one canvas. It is told of each broadcast and each sync reply of the holder."""
+    """The tracker of one canvas. Its caller records each broadcast and each sync reply of the holder."""
 
     def __init__(self) -> None:
         self.vector = EMPTY_STATE_VECTOR
@@ -68,30 +70,30 @@ class BroadcastTracker:
     def record_checkpoint(self, reply: SyncReply) -> bool:
         """Record the holder's position and state vector. Return False when the holder is ahead of the gateway.
 
-        The gateway may have missed a broadcast then, or the broadcast is still on its way: the next checkpoint decides.
+        Then a broadcast is lost or still on its way; the next checkpoint shows which.
         """
-        own, holders = self._position, Position(reply.epoch, reply.sequence)
+        own, holder = self._position, Position(reply.epoch, reply.sequence)
         if own is None or self.behind.is_set():
             return True
-        previous, self._checkpoint = self._checkpoint, (holders, reply.state_vector)
-        if own.epoch != holders.epoch:
+        previous, self._checkpoint = self._checkpoint, (holder, reply.state_vector)
+        if own.epoch != holder.epoch:
             self.suspect_gap()
         elif previous is not None and own.sequence < previous[0].sequence:
             GAPS.inc()
             self.suspect_gap()
-        elif previous is not None and previous[0] == own == holders:
+        elif previous is not None and previous[0] == own == holder:
             # No broadcast was on its way at the previous checkpoint, because it would have arrived by now.
             self.vector = previous[1]
-        return own.epoch == holders.epoch and own.sequence >= holders.sequence
+        return own.epoch == holder.epoch and own.sequence >= holder.sequence
 
     def record_catch_up(self, reply: SyncReply, suspected_gaps: int) -> None:
         """Record that all clients got this reply to `vector`.
 
-        `suspected_gaps` is the number at the time of the request, because a later suspicion needs another catch-up.
+        The argument is the tracker's count at the request, because a gap suspected later needs another catch-up.
         """
-        own, holders = self._position, Position(reply.epoch, reply.sequence)
-        if own is None or own.epoch != holders.epoch or own.sequence < holders.sequence:
-            self._position = holders
+        own, holder = self._position, Position(reply.epoch, reply.sequence)
+        if own is None or own.epoch != holder.epoch or own.sequence < holder.sequence:
+            self._position = holder
         self.vector = reply.state_vector
         self._checkpoint = None
         if self.suspected_gaps == suspected_gaps:
@@ -100,7 +102,7 @@ class BroadcastTracker:
     def _adopt_checkpoint(self) -> None:
         """Adopt the checkpoint's vector once the gateway has a later broadcast and no gap before it.
 
-        The broadcast right at the checkpoint is not enough, because the vector may include the next one already.
+        A broadcast with the checkpoint's own number is not enough, because the vector may include the next broadcast.
         """
         if self._checkpoint is None or self._position is None or self.behind.is_set():
             return

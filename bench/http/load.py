@@ -26,7 +26,7 @@ class Server:
 class Result:
     """The result of one measurement.
 
-    `times`: sorted, in milliseconds. `seconds`: duration. `cpu_seconds`: the server's processor time.
+    `times`: response times, sorted, in milliseconds. `seconds`: duration. `cpu_seconds`: the server's processor time.
     """
 
     times: list[float]
@@ -85,7 +85,7 @@ class _Client(asyncio.Protocol):
         now = time.perf_counter()
         self.times.append((now - self._sent_at) * 1000)
         if (status := self._parser.get_status_code()) != 200:
-            self.done.set_exception(RuntimeError(f"answered with {status}"))
+            self.done.set_exception(RuntimeError(f"the server answered with status {status}"))
         elif now > self._deadline:
             self.done.set_result(None)
         else:

@@ -8,7 +8,7 @@ from tests.e2e.clients.problems import check_problem
 from tests.e2e.clients.workspace import Workspace
 
 ADDRESS, OTHER_ADDRESS = "192.0.2.71", "198.51.100.71"
-"""Client addresses of logins. Wrong passwords slow down logins from the same address only."""
+"""Client addresses of log-ins. Failures at one address do not delay log-ins at the other, where a session exists."""
 
 
 async def create_account(workspace: Workspace, name: str, password: str) -> httpx.Response:
@@ -54,7 +54,7 @@ async def test_password_of_allowed_length_is_accepted_and_compared_completely(
 
 
 @pytest.mark.parametrize("length", [0, 1, 8, 11, 1025])
-async def test_password_of_other_length_gets_422(workspace: Workspace, length: int) -> None:
+async def test_password_of_forbidden_length_gets_422(workspace: Workspace, length: int) -> None:
     """Each operation that sets a password requires 12 to 1024 characters. Proves R-AUTH-14."""
     password = ("Qj7 vW#zpK4 " + WORDS * 40)[:length]
     response = await create_account(workspace, f"length-{length}", password)

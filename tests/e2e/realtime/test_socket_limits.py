@@ -169,8 +169,13 @@ async def discard_messages(socket: ClientConnection) -> None:
 PINGS = encode_frame(0x9, b"") * 100_000
 FRAGMENTS = encode_frame(0x2, b"", final=False) + encode_frame(0x0, b"", final=False) * 100_000
 FLOODS = 5
+"""Floods that one test sends, one connection after the other."""
+
 MAX_PONGS = 10 * 2 * FRAMES_PER_SECOND
-"""Upper bound of answered pings: more than one burst of allowed frames plus the allowance gained while it is read."""
+"""Number of pongs that the gateway never sends for one flood.
+
+The gateway answers the burst of `2 * FRAMES_PER_SECOND` pings, and the pings allowed while it reads the flood.
+"""
 
 
 async def send_flood(url: str, content: bytes) -> tuple[int, int]:
@@ -178,6 +183,7 @@ async def send_flood(url: str, content: bytes) -> tuple[int, int]:
     async with RawSocket.connect(url) as socket:
         sending = asyncio.create_task(socket.send(content))
         code = await socket.wait_closed()
+        # After the close frame the connection ends.
         assert await socket.wait_closed() == 1006
         with contextlib.suppress(ConnectionError):
             await sending
@@ -196,7 +202,7 @@ async def rate_limit_closes(stack: DevStack) -> int:
 async def test_flood_of_control_frames_or_fragments_is_closed_and_others_are_served(
     limited_canvas: LimitedCanvas, own_stack: DevStack, content: bytes
 ) -> None:
-    """Frames of each kind count, and the rest of a read is discarded. Proves R-LIMIT-10 and R-LIMIT-12."""
+    """Control frames and fragments count, and frames past the limit are discarded. Proves R-LIMIT-10 and R-LIMIT-12."""
     closes_before = await rate_limit_closes(own_stack)
     url = f"{limited_canvas.url}?token={await limited_canvas.admin.access_token()}"
 
@@ -222,10 +228,10 @@ async def test_flood_of_control_frames_or_fragments_is_closed_and_others_are_ser
 
 
 @pytest.mark.parametrize("content", [PINGS, FRAGMENTS], ids=["pings", "fragments"])
-async def test_flood_before_authentication_is_closed_with_bounded_pongs(
+async def test_flood_before_authentication_is_closed_after_few_pongs(
     limited_canvas: LimitedCanvas, content: bytes
 ) -> None:
-    """The upgrade completes before the gateway checks the token, and the limits apply already. Proves R-LIMIT-12."""
+    """The limits apply as soon as the upgrade completes, before the gateway checks the token. Proves R-LIMIT-12."""
     code, pongs = await send_flood(limited_canvas.url, content)
     assert code in (4401, 4429)
     assert pongs < MAX_PONGS

@@ -60,7 +60,7 @@ async def create(
 
 
 async def test_first_start_creates_the_admin(bus: Bus) -> None:
-    """Proves R-AUTH-4: the first admin can sign in, by username in any case or by address."""
+    """Proves R-AUTH-4: the first admin can sign in, by username in upper or lower case or by address."""
     for name in ("Root", "root", "ROOT@example.org"):
         signed_in = await login(bus, name, ADMIN_PASSWORD)
         assert (signed_in.user.username, signed_in.user.role) == ("Root", Role.ADMIN)
@@ -143,7 +143,7 @@ async def test_username_may_be_the_accounts_own_address(bus: Bus) -> None:
 async def test_database_decides_whether_names_are_the_same(
     bus: Bus, first: str, second: str
 ) -> None:
-    """Proves R-AUTH-8: PostgreSQL decides whether two names are the same in another case.
+    """Proves R-AUTH-8: PostgreSQL decides whether two names differ only in upper and lower case.
 
     Its lower() differs from Python's for some letters, and depends on the locale that the operator chooses.
     """

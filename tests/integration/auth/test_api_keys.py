@@ -62,11 +62,11 @@ async def create_key(bus: Bus, by: Caller, **fields: Any) -> NewApiKey:
     return await bus.ask(CREATE_API_KEY, request, caller=by)
 
 
-async def listed(bus: Bus, by: Caller, **fields: Any) -> list[ApiKeyInfo]:
+async def list_keys(bus: Bus, by: Caller, **fields: Any) -> list[ApiKeyInfo]:
     return (await bus.ask(LIST_API_KEYS, ListApiKeysRequest(**fields), caller=by)).items
 
 
-async def end(bus: Bus, by: Caller, key: ApiKeyInfo) -> None:
+async def end_key(bus: Bus, by: Caller, key: ApiKeyInfo) -> None:
     await bus.ask(END_API_KEY, EndApiKeyRequest(key_id=key.id), caller=by)
 
 
@@ -81,7 +81,7 @@ async def admin_caller(bus: Bus) -> Caller:
 
 
 async def test_key_acts_as_its_account(bus: Bus, tables: Tables) -> None:
-    """Proves R-AUTH-27: a key acts as its account; its text is returned once and stored as a hash; its use is shown."""
+    """Proves R-AUTH-27: a key acts as its account, is shown once and is stored as a hash. The list has its last use."""
     user, me = await user_and_caller(bus)
     key = await create_key(bus, me, name="the robot", expires_in_days=7)
     assert key.key.startswith(f"{key.prefix}_")
@@ -89,7 +89,7 @@ async def test_key_acts_as_its_account(bus: Bus, tables: Tables) -> None:
     async with started(bus) as gateway:
         caller = await gateway.caller(key.key)
     assert caller == Caller(user.id, user.username, Role.EDITOR, key.id, 0, by_key=True)
-    (found,) = await listed(bus, me)
+    (found,) = await list_keys(bus, me)
     assert found.last_used_at is not None
     assert found == ApiKeyInfo(
         **key.model_dump(exclude={"key", "last_used_at"}), last_used_at=found.last_used_at
@@ -124,6 +124,7 @@ async def test_key_has_the_lower_of_both_roles(
         caller = await gateway.caller(key.key)
         assert caller is not None
         assert caller.role is effective
+    # Other tests need Root as the only active admin.
     await update(bus, user, role=Role.VIEWER)
 
 
@@ -136,22 +137,22 @@ async def test_key_cannot_exceed_its_account(bus: Bus) -> None:
             await create_key(bus, me, **fields)
         assert refusal.value.field == field
     with pytest.raises(Forbidden):
-        await listed(bus, me, user_id=other.id)
+        await list_keys(bus, me, user_id=other.id)
     admin = await admin_caller(bus)
     key = await create_key(bus, admin, user_id=other.id)
     assert key.role is Role.EDITOR
     with pytest.raises(NotFound):
-        await end(bus, me, key)
-    assert [each.id for each in await listed(bus, admin, user_id=other.id)] == [key.id]
-    await end(bus, admin, key)
+        await end_key(bus, me, key)
+    assert [each.id for each in await list_keys(bus, admin, user_id=other.id)] == [key.id]
+    await end_key(bus, admin, key)
     with pytest.raises(NotFound):
-        await end(bus, admin, key)
+        await end_key(bus, admin, key)
     with pytest.raises(NotFound):
         await create_key(bus, admin, user_id="nobody")
 
 
 async def ended(bus: Bus, user: User, me: Caller, key: NewApiKey) -> None:
-    await end(bus, me, key)
+    await end_key(bus, me, key)
 
 
 async def disabled(bus: Bus, user: User, me: Caller, key: NewApiKey) -> None:
@@ -174,7 +175,7 @@ async def test_ended_key_is_refused_at_once(bus: Bus, act: Any) -> None:
         await act(bus, user, me, key)
         async with asyncio.timeout(1):
             await gateway.revoked.wait()
-        # The gateway closes live connections because of this.
+        # The gateway closes live connections of revoked callers.
         assert gateway.revocations.revoked(used)
         async with started(bus) as later:
             for each in (gateway, later):
@@ -214,11 +215,11 @@ async def test_restored_account_gets_its_keys_back(bus: Bus) -> None:
 
 
 async def test_expired_key_is_refused_and_not_listed(bus: Bus, tables: Tables) -> None:
-    """Proves R-AUTH-27: an expired key is refused and not listed, and so is any other text."""
+    """Proves R-AUTH-27: an expired key is refused and not listed. Texts that are not keys are refused too."""
     _, me = await user_and_caller(bus)
     key = await create_key(bus, me)
     await tables.execute("UPDATE api_key SET expires_at = now() WHERE id = $1", key.id)
-    assert await listed(bus, me) == []
+    assert await list_keys(bus, me) == []
     for text in (key.key, f"{key.key}x", "svgx_", "svgx_" + "x" * 5000):
         async with started(bus) as gateway:
             assert await gateway.caller(text) is None
@@ -249,6 +250,7 @@ async def test_stolen_key_cannot_take_over_the_account(
     key_caller = Caller(user.id, user.username, Role.ADMIN, "k", 0, by_key=True)
     with pytest.raises(Forbidden, match="not with an API key"):
         await bus.ask(operation, operation.request(**fields), caller=key_caller)
+    # Other tests need Root as the only active admin.
     await update(bus, user, role=Role.VIEWER)
 
 
@@ -276,7 +278,7 @@ async def test_account_has_at_most_50_live_keys(bus: Bus) -> None:
     assert [key.created_at for key in found] == sorted(
         (key.created_at for key in found), reverse=True
     )
-    await end(bus, me, created[0])
+    await end_key(bus, me, created[0])
     await create_key(bus, me)
     log = await bus.ask(LIST_AUDIT, ListAuditRequest(user_id=user.id, limit=200))
     events = [entry.event for entry in log.items]
@@ -296,7 +298,7 @@ async def test_at_most_100_keys_a_day_are_created(bus: Bus, tables: Tables) -> N
         " now() - interval '23 h', now() + interval '1 y', now() FROM generate_series(1, 99) n",
         user.id,
     )
-    await end(bus, me, await create_key(bus, me))
+    await end_key(bus, me, await create_key(bus, me))
     for by, fields in ((me, {}), (await admin_caller(bus), {"user_id": user.id})):
         with pytest.raises(TooManyRequests, match="100 keys a day") as error:
             await create_key(bus, by, **fields)
@@ -309,8 +311,11 @@ async def test_at_most_100_keys_a_day_are_created(bus: Bus, tables: Tables) -> N
     await create_key(bus, me)
 
 
-async def test_ended_key_is_listed_for_a_day(bus: Bus, tables: Tables) -> None:
-    """Proves R-AUTH-37: an ended key is listed and broadcast with an end after a day, or at its expiry if earlier."""
+async def test_revocation_of_an_ended_key_lasts_a_day(bus: Bus, tables: Tables) -> None:
+    """Proves R-AUTH-37: the revocation of a key lasts a day, or until the key would have expired if that is earlier.
+
+    The list and the broadcast of revocations state this time.
+    """
     _, me = await user_and_caller(bus)
     long, short = (
         await create_key(bus, me, expires_in_days=366),
@@ -321,7 +326,7 @@ async def test_ended_key_is_listed_for_a_day(bus: Bus, tables: Tables) -> None:
     )
     async with started(bus) as gateway:
         for key, hours in ((long, 24), (short, 1)):
-            await end(bus, me, key)
+            await end_key(bus, me, key)
             until = (await listed_revocations(bus))[key.id]
             assert hours * 3600 - 60 < until - time.time() <= hours * 3600
             while key.id not in gateway.revocations._sessions:
@@ -365,9 +370,9 @@ async def test_old_keys_are_removed_after_a_week(
 
 
 async def test_gateway_caches_key_checks(bus: Bus, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Proves R-AUTH-29: a gateway caches the answer for each key, valid or not, for a time.
+    """Proves R-AUTH-29: a gateway caches the answer for each key, valid or not, for `FRESH` seconds.
 
-    While auth is unavailable, the last answer is used, for a longer time.
+    While auth is unavailable, the last answer is used for `STALE` seconds.
     """
     _, me = await user_and_caller(bus)
     key = await create_key(bus, me)

@@ -11,7 +11,7 @@ from svgx_devstack import DevStack
 from tests.integration.auth.conftest import Tables, replica
 
 
-async def admins(tables: Tables) -> int:
+async def count_admins(tables: Tables) -> int:
     count: int = await tables.fetchval("SELECT count(*) FROM account WHERE role = 'admin'")
     return count
 
@@ -32,7 +32,10 @@ def logged(monkeypatch: pytest.MonkeyPatch) -> CapturingLogger:
     return logger
 
 
-async def start(backing: DevStack, admin: str, password: str = "long enough by far") -> None:
+async def start_and_stop(
+    backing: DevStack, admin: str, password: str = "long enough by far"
+) -> None:
+    """Run one replica until it has started, and stop it."""
     async with replica(backing, admin=admin, admin_password=password):
         pass
 
@@ -42,47 +45,47 @@ async def test_simultaneous_starts_create_one_admin(
     backing: DevStack, tables: Tables, names: tuple[str, ...]
 ) -> None:
     """Proves R-AUTH-4: replicas that start at the same time create one admin, even with different settings."""
-    await asyncio.gather(*(start(backing, name) for name in names))
-    assert await admins(tables) == 1
+    await asyncio.gather(*(start_and_stop(backing, name) for name in names))
+    assert await count_admins(tables) == 1
 
 
 async def test_later_start_creates_no_second_admin(backing: DevStack, tables: Tables) -> None:
     """Proves R-AUTH-4: when an admin exists, the settings are ignored."""
-    await start(backing, "Root")
-    await start(backing, "Boss")
+    await start_and_stop(backing, "Root")
+    await start_and_stop(backing, "Boss")
     assert await tables.fetchval("SELECT array_agg(username) FROM account") == ["Root"]
 
 
 @pytest.mark.parametrize(
-    ("settings", "missing"),
+    ("settings", "unusable"),
     [
         (("", ""), ["SVGX_ADMIN_EMAIL", "SVGX_ADMIN_PASSWORD", "SVGX_ADMIN_USERNAME"]),
         (("Root", "too short"), ["SVGX_ADMIN_PASSWORD"]),
         (("Root", "password1234"), ["SVGX_ADMIN_PASSWORD"]),
     ],
 )
-async def test_missing_admin_settings_are_logged(
+async def test_unusable_admin_settings_are_logged(
     backing: DevStack,
     tables: Tables,
     logged: CapturingLogger,
     settings: tuple[str, str],
-    missing: list[str],
+    unusable: list[str],
 ) -> None:
     """Proves R-AUTH-4: without usable settings, the service runs, and logs the variables without their values."""
-    await start(backing, *settings)
+    await start_and_stop(backing, *settings)
     (call,) = logged.calls
-    assert (call.method_name, call.kwargs) == ("warning", {"variables": missing})
-    assert await admins(tables) == 0
+    assert (call.method_name, call.kwargs) == ("warning", {"variables": unusable})
+    assert await count_admins(tables) == 0
 
 
 async def test_existing_account_does_not_become_admin(
     backing: DevStack, tables: Tables, logged: CapturingLogger
 ) -> None:
     """Proves R-AUTH-4: an existing account does not become admin, and the log names the variable to change."""
-    await start(backing, "Root")
+    await start_and_stop(backing, "Root")
     await tables.execute("UPDATE account SET role = 'editor'")
     logged.calls.clear()
-    await start(backing, "Root")
+    await start_and_stop(backing, "Root")
     (call,) = logged.calls
     assert (call.method_name, call.kwargs) == ("warning", {"variables": ["SVGX_ADMIN_USERNAME"]})
-    assert await admins(tables) == 0
+    assert await count_admins(tables) == 0

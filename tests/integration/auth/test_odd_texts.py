@@ -14,8 +14,8 @@ from tests.integration.auth.test_accounts import PASSWORD
 
 
 @pytest.fixture(autouse=True)
-async def no_failures(tables: Tables) -> None:
-    """Forget the failures of other tests."""
+async def no_failed_log_ins(tables: Tables) -> None:
+    """Delete the failed log-ins of other tests, because they delay further log-ins."""
     await tables.execute("DELETE FROM attempt")
 
 
@@ -44,9 +44,10 @@ async def test_unusual_text_causes_no_internal_error(
 @pytest.mark.parametrize("odd", ["\x00", "\x01", "\x7f", "\x9f", "\n", " ", "\ud800"])
 @pytest.mark.parametrize("field", ["username", "email"])
 async def test_name_with_control_characters_is_refused(bus: Bus, field: str, odd: str) -> None:
-    """Proves R-AUTH-8: names have no invisible characters, so that two names never look the same because of them."""
+    """Proves R-AUTH-8: names have no invisible characters, because two different names could then look the same."""
     good = {"username": "ann", "email": "ann@example.org", "password": PASSWORD, "role": "viewer"}
     body = json.dumps(good | {field: good[field] + odd}).encode()
     with pytest.raises(Invalid) as error:
         await bus.request(CREATE_USER.subject, body, timeout=10)
+    # A lone surrogate makes the whole body invalid JSON, so that error names no field.
     assert odd == "\ud800" or error.value.field == field

@@ -42,13 +42,13 @@ async def test_password_change_requires_the_old_password(bus: Bus) -> None:
     await login(bus, user.username)
 
 
-@pytest.mark.parametrize("new", ["password1234", PASSWORD, "the username"])
+@pytest.mark.parametrize("new", ["password1234", PASSWORD, "the e-mail address"])
 async def test_easy_or_unchanged_password_is_refused(bus: Bus, new: str) -> None:
     """Proves R-AUTH-14 and R-AUTH-17: an easy or unchanged password is refused with the field's name."""
     user = await create(bus)
     signed_in = await login(bus, user.username)
     with pytest.raises(Invalid) as refusal:
-        await change(bus, signed_in, new=user.email if new == "the username" else new)
+        await change(bus, signed_in, new=user.email if new == "the e-mail address" else new)
     assert refusal.value.field == "new_password"
     await login(bus, user.username)
 
@@ -61,7 +61,7 @@ async def test_easy_password_creates_no_account(bus: Bus) -> None:
 
 
 async def test_one_of_two_simultaneous_changes_succeeds(bus: Bus, tables: Tables) -> None:
-    """Proves R-AUTH-17: of two simultaneous changes one succeeds, because the other has an outdated old password."""
+    """Proves R-AUTH-17: of two simultaneous changes one succeeds; the old password of the other is no longer valid."""
     user = await create(bus)
     signed_in = await login(bus, user.username)
     await tables.execute("BEGIN")

@@ -194,5 +194,5 @@ async def test_each_query_has_a_span_with_its_name(
 def test_queries_with_the_same_name_are_refused(package: Package) -> None:
     """Proves R-STATE-19: one of them would be unreachable."""
     package.write("queries.sql", QUERIES + "\n-- name: add\nSELECT 1\n")
-    with pytest.raises(ValueError, match="two queries have one name"):
+    with pytest.raises(ValueError, match="two queries have the same name"):
         postgres.load_queries(package.name)

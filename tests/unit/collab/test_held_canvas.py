@@ -6,8 +6,7 @@ from collections.abc import AsyncIterator, Callable
 
 import pytest
 
-from svgx_collab import held_canvas as module
-from svgx_collab.held_canvas import HeldCanvas
+from svgx_collab.held_canvas import IDLE, HeldCanvas
 from svgx_collab.room import Receipt, Room
 from svgx_common.background import BackgroundTasks
 from svgx_common.contract.state import Content
@@ -31,12 +30,13 @@ async def background() -> AsyncIterator[BackgroundTasks]:
 async def held(background: BackgroundTasks) -> HeldCanvas:
     """An empty canvas that is held."""
     held = HeldCanvas(Room("canvas", "epoch", Content(0, ())), background, broadcast)
+    # Let the task that broadcasts start.
     await asyncio.sleep(0)
     return held
 
 
 async def test_leaving_begins_once(held: HeldCanvas) -> None:
-    """Only a canvas that is served begins to leave."""
+    """`begin_leaving` succeeds once, and only while the canvas is served."""
     assert held.is_holding
     assert held.begin_leaving()
     assert (held.is_holding, held.is_released) == (False, False)
@@ -77,7 +77,7 @@ async def test_canvas_that_is_not_left_does_not_wait_for_commits(held: HeldCanva
 
 
 async def test_waiting_requests_are_taken_once(held: HeldCanvas) -> None:
-    """A request is taken when its edits are committed, or when all requests are taken."""
+    """`take_saved` takes the requests with committed edits; `take_waiting` takes all other requests too."""
     held.add_waiting(Receipt(0, ()), "saved")
     held.add_waiting(Receipt(1, ()), "unsaved")
     assert [request.reply for request in held.take_saved()] == ["saved"]
@@ -88,7 +88,7 @@ async def test_waiting_requests_are_taken_once(held: HeldCanvas) -> None:
 
 async def test_canvas_without_participants_and_requests_is_idle(held: HeldCanvas) -> None:
     """A canvas is idle after ten minutes without a request, unless a participant is present."""
-    later = time.monotonic() + module.IDLE
+    later = time.monotonic() + IDLE
     assert not held.is_idle(later - 1)
     assert held.is_idle(later + 1)
     held.participants.receive("ann", State(1, 1, "{}"), now=later)

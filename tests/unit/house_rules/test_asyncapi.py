@@ -29,7 +29,7 @@ def test_asyncapi_has_every_operation_and_channel() -> None:
 def test_asyncapi_describes_the_websocket_protocol() -> None:
     """The document has all frames, close codes and subprotocols of the gateway. Proves R-CONTRACT-5."""
     sync = protocol.SYNC
-    assert {first for first, _, _ in asyncapi.FRAMES.values()} == {
+    assert {type_numbers for type_numbers, _, _ in asyncapi.FRAMES.values()} == {
         *((sync, each) for each in (protocol.STEP_1, protocol.STEP_2, protocol.UPDATE)),
         (protocol.AWARENESS,),
         (protocol.QUERY_AWARENESS,),

@@ -1,7 +1,7 @@
 """Docstrings and comments name their subjects.
 
-A relative clause in the place of a noun ("who still sends the body") makes the reader guess its subject. Its pronoun is
-the sign that this test looks for.
+A relative clause in the place of a noun ("who still sends the body") makes the reader guess its subject. This test
+looks for the pronouns of such clauses.
 """
 
 import ast

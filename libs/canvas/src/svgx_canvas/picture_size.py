@@ -17,7 +17,7 @@ _PIXELS = {
     "mm": 96 / 25.4,
     "cm": 96 / 2.54,
     "in": 96.0,
-    # Relative to the default font size, 16 px. A root with another font size and a size in em is rare.
+    # For the default font size, 16 px. The root's own font size is ignored, because sizes in em are rare.
     "em": 16.0,
     "ex": 8.0,
 }

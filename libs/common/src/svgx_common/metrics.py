@@ -1,4 +1,4 @@
-"""The metrics of every service. Names start with `svgx_engine_`; the names in the operations guide are fixed."""
+"""The metrics of every service. Names start with `svgx_engine_`; names that the operations guide lists never change."""
 
 import functools
 
@@ -29,6 +29,7 @@ BUS_DROPPED = Counter(
 READY = Gauge("svgx_engine_ready", "1 while the service takes work, else 0.", ["service"])
 
 SERVER_ERRORS = frozenset({"error", "internal", "unavailable", "overloaded", "deadline_exceeded"})
+"""The codes of errors with a status of 500 and above."""
 
 
 def observe(service: str, operation: str, code: str, seconds: float) -> None:

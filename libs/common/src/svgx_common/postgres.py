@@ -66,7 +66,7 @@ def load_queries(package: str) -> Mapping[str, Query]:
         for name, statement in zip(names, statements, strict=True)
     }
     if len(queries) != len(names):
-        raise ValueError(f"{package}: two queries have one name")
+        raise ValueError(f"{package}: two queries have the same name")
     return queries
 
 
@@ -142,7 +142,7 @@ class Database:
             await session.run(name, *args)
 
     async def check(self) -> None:
-        """Return when PostgreSQL answers. Raise asyncpg's error otherwise: this is a health check."""
+        """Return when PostgreSQL answers. Raise asyncpg's error otherwise, because the health report names it."""
         async with self._pool.acquire(timeout=ACQUIRE_TIMEOUT) as connection:
             await connection.execute("SELECT 1")
 

@@ -19,7 +19,7 @@ async def echo_header_names(scope: Scope, receive: Receive, send: Send) -> None:
 
 
 async def test_trailers_are_not_added_to_the_headers() -> None:
-    """Proves R-HTTP-11: a proxy in front does not remove `X-Forwarded-For` from trailers."""
+    """Proves R-HTTP-11: trailers are not headers, because a proxy does not remove `X-Forwarded-For` from trailers."""
     config = uvicorn.Config(echo_header_names, lifespan="off", log_config=None, access_log=False)
     config.load()
     server = await asyncio.get_running_loop().create_server(

@@ -3,7 +3,7 @@
 The document has two root maps. `canvas` has the attributes of the root svg element. `elements` maps an id to a map of
 - `tag`: the element's name, or "#text" for character data;
 - `parent`: the id of the parent element; "" or absent for a child of the root;
-- `order`: the fractional index among the siblings (see `order`);
+- `order`: the fractional index among the siblings (see `svgx_canvas.document.order`);
 - `attrs`: a map of attribute name to string, with qualified names such as `xlink:href` and `xml:space`;
 - `text`: the character data of "#text", a string or a Y.Text.
 
@@ -58,25 +58,25 @@ def replace(current: bytes | None, canvas: Canvas) -> tuple[bytes, int]:
     `current` is the document's state; None stands for an empty document. Texts count as elements. The elements get new
     ids, so that a concurrent edit of the old content never changes the new content.
     """
-    removal, clients = _removal(current, canvas.attrs)
+    removal, client_ids = _removal(current, canvas.attrs)
     elements = _with_new_ids(canvas)
-    client = secrets.randbits(32)
-    while client in clients:
-        client = secrets.randbits(32)
-    addition = encode_elements(iter(elements), client, ELEMENTS)
+    client_id = secrets.randbits(32)
+    while client_id in client_ids:
+        client_id = secrets.randbits(32)
+    addition = encode_elements(iter(elements), client_id, ELEMENTS)
     if removal is None:
         return addition, len(elements)
     return (merge_updates(removal, addition) if elements else removal), len(elements)
 
 
 def _removal(current: bytes | None, attrs: dict[str, str]) -> tuple[bytes | None, set[int]]:
-    """Return the update that removes all elements and sets the root's attributes, and the clients of the document.
+    """Return the update that removes all elements and sets the root's attributes, and the client ids in the document.
 
     The update is None if it would change nothing.
     """
     doc = load(*([current] if current else []))
-    clients = {*read_state_vector(doc.get_state()), doc.client_id}
-    # `get` creates a missing root, which is a change. It happens before the observed transaction.
+    client_ids = {*read_state_vector(doc.get_state()), doc.client_id}
+    # `get` creates a missing root map. This change must not be part of the observed transaction.
     root = doc.get(CANVAS, type=Map)
     elements = doc.get(ELEMENTS, type=Map)
     updates: list[bytes] = []
@@ -95,7 +95,7 @@ def _removal(current: bytes | None, attrs: dict[str, str]) -> tuple[bytes | None
             if name not in root or root[name] != value:
                 root[name] = value
     doc.unobserve(subscription)
-    return (updates[0] if updates else None), clients
+    return (updates[0] if updates else None), client_ids
 
 
 def _with_new_ids(canvas: Canvas) -> list[Element]:

@@ -51,7 +51,7 @@ class AccessClaims:
 
 
 def accepted_until(expires_at: int) -> int:
-    """Return the Unix time at which every gateway refuses a token with this expiry time.
+    """Return the Unix time from which every gateway refuses a token with this expiry time.
 
     Revocations are kept until this time: a revocation that is deleted earlier would make the token valid again.
     """
@@ -118,7 +118,10 @@ def verify(token: str, keys: CheckingKeys) -> AccessClaims:
 
 
 def _header(token: str) -> dict[str, Any]:
-    """Return the token's header, not verified: it only selects one of the known keys. Raise `ValueError`."""
+    """Return the token's header without verifying it, because it only selects one of the known keys.
+
+    Raise `ValueError` for a header that is not a JSON object.
+    """
     part = token.partition(".")[0]
     header = json.loads(base64.urlsafe_b64decode(part + "=" * (-len(part) % 4)))
     if not isinstance(header, dict):

@@ -1,4 +1,4 @@
-"""Keys derived from the server's secret, one for each purpose."""
+"""Keys derived from the server's secret (`JWT_SECRET`), one for each purpose."""
 
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF

@@ -41,7 +41,7 @@ _HTML, _SCRIPT = "text/html; charset=utf-8", "text/javascript; charset=utf-8"
 _CACHED = {"Cache-Control": "public, max-age=86400"}
 
 MIN_COMPRESSED = 500
-"""Bytes up to which compression gains nothing."""
+"""Longest content in bytes that is not compressed, because compression would gain nothing."""
 
 
 class StaticPage:

@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterable
 
 from fastapi import FastAPI
+from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware.exceptions import ExceptionMiddleware
 from starlette.routing import BaseRoute, Match, Route, compile_path
@@ -12,6 +13,10 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 class Application(FastAPI):
     """A FastAPI application with the middleware it is given, and no other."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle a connection without asking for each request whether FastAPI's own telemetry is on. It is off."""
+        await Starlette.__call__(self, scope, receive, send)
 
     def build_middleware_stack(self) -> ASGIApp:
         """Return the middleware around the exception handlers around the router.

@@ -22,8 +22,8 @@ class Application(FastAPI):
         """Return the middleware around the exception handlers around the router.
 
         FastAPI's own stack has four more layers, for telemetry, body limits, uploaded files and tracebacks. No route of
-        the gateway uses them, and they cost about a sixth of a request (docs/decisions/0022). A handler of `Exception`
-        is called within the middleware here, so a response with status 500 has its headers too.
+        the gateway uses them, and they cost a measurable part of a request (docs/decisions/0022). A handler of
+        `Exception` is called within the middleware here, so a response with status 500 has its headers too.
         """
         app: ASGIApp = ExceptionMiddleware(self.router, handlers=self.exception_handlers)
         for middleware, args, kwargs in reversed(self.user_middleware):

@@ -34,7 +34,7 @@ class Application(FastAPI):
 class RouteTable(BaseRoute):
     """The HTTP routes of the gateway, as one route of the application.
 
-    Starlette compares a request with one route after the other. The gateway has about ninety routes, so this route
+    Starlette compares a request with one route after the other. The gateway has about forty routes, so this route
     finds a path without parameters in a dictionary, and compares other paths only with templates of as many segments.
 
     Each path is served with and without a trailing slash. A path without parameters goes before a template, for all

@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterable
 
 from fastapi import FastAPI
+from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware.exceptions import ExceptionMiddleware
 from starlette.routing import BaseRoute, Match, Route, compile_path
@@ -13,12 +14,16 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 class Application(FastAPI):
     """A FastAPI application with the middleware it is given, and no other."""
 
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle a connection without asking for each request whether FastAPI's own telemetry is on. It is off."""
+        await Starlette.__call__(self, scope, receive, send)
+
     def build_middleware_stack(self) -> ASGIApp:
         """Return the middleware around the exception handlers around the router.
 
         FastAPI's own stack has four more layers, for telemetry, body limits, uploaded files and tracebacks. No route of
-        the gateway uses them, and they cost about a sixth of a request (docs/decisions/0022). A handler of `Exception`
-        is called within the middleware here, so a response with status 500 has its headers too.
+        the gateway uses them, and they cost a measurable part of a request (docs/decisions/0022). A handler of
+        `Exception` is called within the middleware here, so a response with status 500 has its headers too.
         """
         app: ASGIApp = ExceptionMiddleware(self.router, handlers=self.exception_handlers)
         for middleware, args, kwargs in reversed(self.user_middleware):
@@ -29,7 +34,7 @@ class Application(FastAPI):
 class RouteTable(BaseRoute):
     """The HTTP routes of the gateway, as one route of the application.
 
-    Starlette compares a request with one route after the other. The gateway has about ninety routes, so this route
+    Starlette compares a request with one route after the other. The gateway has about forty routes, so this route
     finds a path without parameters in a dictionary, and compares other paths only with templates of as many segments.
 
     Each path is served with and without a trailing slash. A path without parameters goes before a template, for all

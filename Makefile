@@ -11,8 +11,11 @@ help: ## List the targets
 run: ## Start all services in the foreground (API_PORT, SVGX_HOME); Ctrl-C stops them, data is kept
 	@exec $(BOOTSTRAP) run
 
-test: ## Run all tests (ARGS="-k name" selects some)
-	@exec $(BOOTSTRAP) tests pytest $(ARGS)
+# Processes that run test files side by side. One more than a small machine has cores, because many tests wait.
+JOBS ?= 3
+
+test: ## Run all tests (ARGS="-k name" selects some; JOBS=0 runs them in one process)
+	@exec $(BOOTSTRAP) tests pytest -n $(JOBS) --dist loadfile $(ARGS)
 
 fuzz: ## Send invalid input to the gateway, for about ten minutes
 	@SVGX_FUZZ_EXAMPLES=150 SVGX_FUZZ_FRAMES=100000 exec $(BOOTSTRAP) tests pytest -s -q \

@@ -128,7 +128,7 @@ class HeldCanvas:
         self._waiting.append(WaitingRequest(receipt, reply))
 
     def take_saved(self) -> list[WaitingRequest]:
-        """Remove and return the waiting requests whose edits are all committed."""
+        """Remove and return the waiting requests with no uncommitted edits."""
         saved = [request for request in self._waiting if self.room.is_saved(request.receipt)]
         if saved:
             self._waiting = [

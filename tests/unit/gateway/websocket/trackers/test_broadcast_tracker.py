@@ -14,7 +14,7 @@ def broadcast(sequence: int, epoch: str = "e") -> Broadcast:
 
 
 def tracker_at(sequence: int) -> BroadcastTracker:
-    """Return a tracker whose clients have every broadcast up to number `sequence`."""
+    """Return a tracker of clients that have every broadcast up to number `sequence`."""
     tracker = BroadcastTracker()
     tracker.record_sync(reply(sequence, b"joined"))
     return tracker

@@ -91,12 +91,15 @@ class HealthSummary:
                 replica_subject(service, replica_id), b"", timeout=REPORT_TIMEOUT
             )
             return HealthReport.model_validate_json(answer.content)
-        except (SvgxError, ValidationError):
-            return HealthReport(
-                status="failing",
-                service=service,
-                replica=replica_id,
-                version="",
-                uptime_seconds=0,
-                reason="did not answer",
-            )
+        except SvgxError:
+            reason = "did not answer"
+        except ValidationError:
+            reason = "sent a report that cannot be read"
+        return HealthReport(
+            status="failing",
+            service=service,
+            replica=replica_id,
+            version="",
+            uptime_seconds=0,
+            reason=reason,
+        )

@@ -22,7 +22,7 @@ WITH_ENTITY = '<!DOCTYPE svg SYSTEM "{url}/svg.dtd"><svg xmlns="http://www.w3.or
 async def test_svg_with_external_references_causes_no_request(
     workspace: Workspace, canvas: str, scheme: str
 ) -> None:
-    """The SVG is imported and exported in each format, and a local server counts connections. Proves R-SVG-3."""
+    """An import and the exports open no connection to the server that the references name. Proves R-SVG-3."""
     connections: list[str] = []
 
     def count_connection(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -7,8 +7,8 @@ from svgx_common.messaging.bus import Bus
 from svgx_devstack import DevStack
 
 
-async def test_stopped_auth_answers_all_received_logins(stack: DevStack) -> None:
-    """Auth gets SIGTERM while most of fifty logins wait for its few password workers. Proves R-BUS-6."""
+async def test_stopped_auth_answers_all_received_log_ins(stack: DevStack) -> None:
+    """Auth answers fifty log-ins, although most of them wait for a password worker at SIGTERM. Proves R-BUS-6."""
     auth = stack.process("auth")
     bus = await Bus.connect(stack.nats_url("gateway"), "gateway", "test")
     login = LoginRequest(username=stack.admin_username, password=stack.admin_password)

@@ -1,4 +1,4 @@
-"""The benchmarks start and print a table."""
+"""The HTTP benchmark runs and prints a table."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from bench.http import __main__ as http
 async def test_http_benchmark_compares_the_gateway_with_a_bare_server(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The benchmark runs against the present gateway. Proves R-OBS-6."""
+    """The table has a row for the bare server and for each configuration of the gateway. Proves R-OBS-6."""
     monkeypatch.setattr(http, "ROUNDS", 1)
     monkeypatch.setattr(http, "SECONDS", 0.1)
     table = http.table(await http.measure(tmp_path))

@@ -62,7 +62,7 @@ async def wait_close_code(socket: websockets.ClientConnection) -> int:
 
 
 async def test_new_token_prolongs_the_connection(canvas_and_owner: tuple[str, str]) -> None:
-    """The server warns before each token expires, accepts a new one, and closes when the last one expires.
+    """The server warns before a token expires, accepts a new token, and closes the socket when the newest one expires.
 
     Proves R-ACCESS-10.
     """
@@ -93,7 +93,7 @@ async def test_invalid_or_foreign_new_token_closes_the_socket_with_4401(
 async def test_client_without_the_renew_parameter_receives_no_token_messages(
     canvas_and_owner: tuple[str, str],
 ) -> None:
-    """y-websocket logs an error for message types that it does not know. Proves R-SYNC-9."""
+    """No token message is sent, because y-websocket logs an error for unknown message types. Proves R-SYNC-9."""
     url, owner = canvas_and_owner
     async with websockets.connect(f"{url}?token={sign_token(owner, 2)}") as socket:
         with pytest.raises(websockets.ConnectionClosedError, match="4401"):

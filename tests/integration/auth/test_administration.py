@@ -43,12 +43,14 @@ async def get(bus: Bus, user: User) -> User:
     return await bus.ask(GET_USER, UserRequest(user_id=user.id))
 
 
-async def listed(bus: Bus, search: str, *, deleted: bool = False) -> list[str]:
+async def search_usernames(bus: Bus, search: str, *, deleted: bool = False) -> list[str]:
+    """Return the usernames of the accounts that match the search."""
     request = ListUsersRequest(search=search, deleted=deleted)
     return [user.username for user in (await bus.ask(LIST_USERS, request)).items]
 
 
-async def root(bus: Bus) -> User:
+async def first_admin(bus: Bus) -> User:
+    """Return the account of the first admin, which the service creates at start."""
     return (await login(bus, "root", ADMIN_PASSWORD)).user
 
 
@@ -82,7 +84,7 @@ async def test_update_to_a_taken_name_is_refused(bus: Bus, field: str) -> None:
 
 
 async def test_disabled_account_loses_its_sessions(bus: Bus) -> None:
-    """Proves R-AUTH-15: disabling ends the sessions; an account that is enabled again has to sign in again."""
+    """Proves R-AUTH-15: disabling ends the sessions; after enabling, the user has to log in again."""
     user = await create(bus)
     signed_in = await login(bus, user.username)
     assert (await update(bus, user, disabled=True)).disabled
@@ -107,10 +109,10 @@ async def test_new_role_applies_from_the_next_refresh(bus: Bus) -> None:
     assert before.token_version < after.token_version
 
 
-async def test_restored_account_is_unchanged_and_signed_out(bus: Bus) -> None:
+async def test_restored_account_is_unchanged_and_its_sessions_stay_ended(bus: Bus) -> None:
     """Proves R-AUTH-15: a restored account is unchanged, but its sessions stay ended.
 
-    While it is deleted, admins can list and read it, and cannot change it.
+    Admins can list and read a deleted account, and cannot change it.
     """
     user = await create(bus)
     signed_in = await login(bus, user.username)
@@ -119,8 +121,8 @@ async def test_restored_account_is_unchanged_and_signed_out(bus: Bus) -> None:
     with pytest.raises(InvalidCredentials):
         await login(bus, user.username)
     await expect_refused_refresh(bus, signed_in.refresh_token)
-    assert await listed(bus, user.username) == []
-    assert await listed(bus, user.username, deleted=True) == [user.username]
+    assert await search_usernames(bus, user.username) == []
+    assert await search_usernames(bus, user.username, deleted=True) == [user.username]
     assert (await get(bus, user)).deleted
     operations: list[Any] = [DELETE_USER, UPDATE_USER]
     for operation in operations:
@@ -130,11 +132,11 @@ async def test_restored_account_is_unchanged_and_signed_out(bus: Bus) -> None:
         assert await bus.ask(RESTORE_USER, request) == user
     await expect_refused_refresh(bus, signed_in.refresh_token)
     await login(bus, user.username)
-    assert await listed(bus, user.username) == [user.username]
+    assert await search_usernames(bus, user.username) == [user.username]
 
 
 async def test_password_reset_ends_the_sessions(bus: Bus) -> None:
-    """Proves R-AUTH-15: an admin can set a password; that ends the sessions, and the old password is refused."""
+    """Proves R-AUTH-15: a password set by an admin ends the sessions and replaces the old password."""
     user = await create(bus)
     signed_in = await login(bus, user.username)
     new = "given by an admin, once"
@@ -164,7 +166,7 @@ async def test_operation_on_an_unknown_account_gets_not_found(bus: Bus, operatio
 
 async def test_last_admin_cannot_be_removed(bus: Bus) -> None:
     """Proves R-AUTH-16: the last active admin stays; disabled and deleted admins do not count."""
-    admin = await root(bus)
+    admin = await first_admin(bus)
     disabled, deleted = await create(bus, role=Role.ADMIN), await create(bus, role=Role.ADMIN)
     await update(bus, disabled, disabled=True)
     await bus.ask(DELETE_USER, UserRequest(user_id=deleted.id))
@@ -180,7 +182,7 @@ async def test_last_admin_cannot_be_removed(bus: Bus) -> None:
 
 async def test_two_admins_cannot_demote_each_other(bus: Bus) -> None:
     """Proves R-AUTH-16: two admins cannot demote each other at the same time: one stays admin."""
-    admin = await root(bus)
+    admin = await first_admin(bus)
     for _ in range(10):
         other = await create(bus, role=Role.ADMIN)
         answers = await asyncio.gather(
@@ -199,17 +201,17 @@ async def test_search_has_no_wildcards(bus: Bus, tables: Tables) -> None:
     key = secrets.token_hex(4)
     first = await create(bus, f"{key}%_Ann", f"{key}x@example.org")
     second = await create(bus, f"{key}bob", f"{key}y%_@example.org")
-    assert await listed(bus, f"{key}%_a".upper()) == [first.username]
-    assert await listed(bus, f"{key}Y%_@") == [second.username]
-    assert await listed(bus, f"{key}_") == []
-    assert await listed(bus, key) == [first.username, second.username]
+    assert await search_usernames(bus, f"{key}%_a".upper()) == [first.username]
+    assert await search_usernames(bus, f"{key}Y%_@") == [second.username]
+    assert await search_usernames(bus, f"{key}_") == []
+    assert await search_usernames(bus, key) == [first.username, second.username]
     page = await bus.ask(LIST_USERS, ListUsersRequest(search=key, limit=1))
     page = await bus.ask(LIST_USERS, ListUsersRequest(search=key, limit=1, cursor=page.next))
     assert [user.username for user in page.items] == [second.username]
     assert page.next is None
 
 
-async def test_admin_cannot_reset_the_own_password(bus: Bus) -> None:
+async def test_admin_cannot_reset_own_password_without_the_old_one(bus: Bus) -> None:
     """Proves R-AUTH-17: an admin cannot set the password of the admin's own account without the old password."""
     admin = await create(bus, role=Role.ADMIN)
     signed_in = await login(bus, admin.username)

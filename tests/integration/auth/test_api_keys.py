@@ -52,7 +52,7 @@ from svgx_devstack import DevStack
 from svgx_gateway.identity import api_keys
 from tests.integration.auth.conftest import Tables
 from tests.integration.auth.test_accounts import PASSWORD, caller_of, create, login
-from tests.integration.auth.test_administration import root, update
+from tests.integration.auth.test_administration import first_admin, update
 from tests.integration.auth.test_password_change import NEW, change
 from tests.integration.auth.test_revocations import started
 
@@ -76,7 +76,7 @@ async def user_and_caller(bus: Bus, role: Role = Role.EDITOR) -> tuple[User, Cal
 
 
 async def admin_caller(bus: Bus) -> Caller:
-    admin = await root(bus)
+    admin = await first_admin(bus)
     return Caller(admin.id, admin.username, Role.ADMIN, "s")
 
 

@@ -22,7 +22,7 @@ HOME, ELSEWHERE = Client("192.0.2.1", "home"), Client("203.0.113.66", "elsewhere
 
 
 @pytest.fixture(autouse=True)
-async def no_failures(tables: Tables) -> None:
+async def forget_failures(tables: Tables) -> None:
     """Forget the failures of other tests."""
     await tables.execute("DELETE FROM attempt")
 
@@ -67,8 +67,9 @@ async def test_each_failure_doubles_the_wait(bus: Bus, tables: Tables, exists: b
 
 
 async def test_right_password_has_to_wait_too(bus: Bus, tables: Tables) -> None:
-    """Proves R-AUTH-20: the right password has to wait, too, so that the wait does not reveal it.
+    """Proves R-AUTH-20: an attempt with the right password has to wait too.
 
+    Otherwise, a success during the wait would reveal the password.
     After a log-in, the failures are forgotten.
     """
     user = await create(bus)
@@ -149,7 +150,7 @@ async def test_address_has_its_own_wait(bus: Bus, tables: Tables) -> None:
 async def test_failures_elsewhere_do_not_lock_out_a_known_address(bus: Bus, tables: Tables) -> None:
     """Proves R-AUTH-20: failures elsewhere do not delay log-ins from an address at which the account has a session.
 
-    Failures from that address are counted separately.
+    Failures from the address of the session are counted separately.
     """
     user = await create(bus)
     await login(bus, user.username, client=HOME)

@@ -21,7 +21,7 @@ from svgx_common.contract.policy import Role
 from svgx_common.messaging.bus import Bus
 from svgx_common.messaging.caller import Caller
 from svgx_devstack import DevStack
-from tests.integration.auth.test_administration import root, update
+from tests.integration.auth.test_administration import first_admin, update
 from tests.integration.auth.test_api_keys import create_key, user_and_caller
 
 
@@ -102,7 +102,7 @@ async def test_last_admin_keeps_role_and_keys(identities: Identities, bus: Bus) 
     """Proves R-AUTH-39 and R-AUTH-16: the last admin's sign-in is refused, but the role and the keys stay."""
     subject = secrets.token_hex(4)
     account = await identities.account(DEMANDING, {"sub": subject, "groups": ["owners"]}, SERVICE)
-    other_admin, key = await root(bus), await create_key_of(bus, account)
+    other_admin, key = await first_admin(bus), await create_key_of(bus, account)
     await update(bus, other_admin, role=Role.EDITOR)
     try:
         await expect_refused_sign_in(identities, subject)

@@ -11,7 +11,7 @@ from tests.integration.common.example_operations import service_bus
 
 @pytest.fixture
 async def gateway_bus(backing: DevStack) -> AsyncIterator[Bus]:
-    """The connection of a gateway, which sends requests."""
+    """Connect to the bus as a gateway, which sends requests."""
     bus = await service_bus(backing, "gateway")
     yield bus
     await bus.close()
@@ -19,7 +19,7 @@ async def gateway_bus(backing: DevStack) -> AsyncIterator[Bus]:
 
 @pytest.fixture
 async def state_bus(backing: DevStack) -> AsyncIterator[Bus]:
-    """The connection of a state replica, which answers requests."""
+    """Connect to the bus as a state replica, which answers requests."""
     bus = await service_bus(backing, "state", "one")
     yield bus
     await bus.close()

@@ -30,7 +30,7 @@ async def separate_backing(home: Path) -> AsyncIterator[DevStack]:
 
 
 class EventCounter:
-    """Counts the events that a blocking service reports."""
+    """A counter of the events that a blocking service reports."""
 
     def __init__(self) -> None:
         self._counts: Counter[str] = Counter()
@@ -65,7 +65,7 @@ async def wait_until_left(bus: Bus) -> None:
 async def test_sigterm_finishes_fifty_requests_in_progress(
     backing: DevStack, gateway_bus: Bus
 ) -> None:
-    """Proves R-BUS-6: all are answered, although the service has left its queue group first."""
+    """Proves R-BUS-6: after SIGTERM, the service leaves its queue group and answers all received requests."""
     events = await EventCounter().listen(gateway_bus)
     async with running(NATS_URL=backing.nats_url("state")) as service:
         await service.wait_for_log("ready")
@@ -102,7 +102,7 @@ async def test_unfinished_request_is_refused_when_the_drain_time_ends(
 async def test_http_request_in_progress_can_still_use_the_bus(
     backing: DevStack, gateway_bus: Bus
 ) -> None:
-    """Proves R-BUS-6: the page needs the bus after SIGTERM and is served."""
+    """Proves R-BUS-6: an HTTP request that arrived before SIGTERM can use the bus until it is answered."""
     events = await EventCounter().listen(gateway_bus)
     settings = {"NATS_URL": backing.nats_url("state"), "SERVE_PAGES": "1"}
     async with running(**settings) as service, httpx.AsyncClient() as http:
@@ -119,10 +119,10 @@ async def test_http_request_in_progress_can_still_use_the_bus(
         assert await service.wait_ended() == 0
 
 
-async def test_hanging_before_drain_does_not_extend_the_drain_time(
+async def test_hanging_before_drain_hook_does_not_extend_the_drain_time(
     backing: DevStack, gateway_bus: Bus
 ) -> None:
-    """Proves R-FAIL-16: the end comes after 4 s drain time, 5 s grace and 1 s for the HTTP request."""
+    """Proves R-FAIL-16: the process ends after the drain time (4 s), 5 s of grace and 1 s for the HTTP request."""
     events = await EventCounter().listen(gateway_bus)
     settings = {
         "NATS_URL": backing.nats_url("state"),
@@ -135,15 +135,14 @@ async def test_hanging_before_drain_does_not_extend_the_drain_time(
         page = asyncio.create_task(http.get(f"http://127.0.0.1:{port}/page", timeout=30))
         await events.wait_for("arrived")
         service.terminate()
-        async with asyncio.timeout(
-            12
-        ):  # it would take 13 s if the HTTP requests got the drain time again
+        # The end would take 13 s if the HTTP requests got the drain time again.
+        async with asyncio.timeout(12):
             assert await service.wait_ended() == 0
         await asyncio.gather(page, return_exceptions=True)
 
 
 async def test_service_without_nats_reports_starting_and_ends_on_sigterm() -> None:
-    """Proves R-OBS-1: it is alive and not ready, and its pages answer 503. SIGTERM ends it with status 0."""
+    """Proves R-OBS-1: a service without NATS is alive and not ready, answers 503, and ends with status 0 on SIGTERM."""
     port = ports.choose()
     settings = {"NATS_URL": f"nats://127.0.0.1:{ports.choose()}", "API_PORT": str(port)}
     async with running(**settings) as service, httpx.AsyncClient() as http:
@@ -161,7 +160,7 @@ async def test_service_without_nats_reports_starting_and_ends_on_sigterm() -> No
 
 
 async def test_service_ends_with_status_0_while_nats_is_down(tmp_path: Path) -> None:
-    """Proves R-BUS-9: unsent messages are dropped and are no reason to end with an error."""
+    """Proves R-BUS-9: unsent messages are dropped, and do not make the process end with an error."""
     async with (
         separate_backing(tmp_path) as backing,
         running(NATS_URL=backing.nats_url("state")) as service,
@@ -179,7 +178,7 @@ async def test_service_ends_with_status_0_while_nats_is_down(tmp_path: Path) -> 
 async def test_hanging_trace_collector_does_not_delay_the_end(
     backing: DevStack, gateway_bus: Bus
 ) -> None:
-    """Proves R-OBS-4: the export of the last spans is bounded."""
+    """Proves R-OBS-4: the export of the last spans has a time limit."""
     with socket.create_server(("127.0.0.1", 0)) as collector:
         settings = {
             "NATS_URL": backing.nats_url("state"),
@@ -195,7 +194,7 @@ async def test_hanging_trace_collector_does_not_delay_the_end(
 
 
 async def test_taken_port_ends_the_process_with_one_line() -> None:
-    """Proves R-STATE-19: the status is 2, and there is no traceback."""
+    """Proves R-STATE-19: the exit status is 2, and the output has no traceback."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         async with running(API_PORT=str(port)) as service:

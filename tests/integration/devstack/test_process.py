@@ -53,9 +53,8 @@ async def test_stopped_process_returns_its_exit_status(make_process: MakeProcess
     await process.start()
     await process.wait_ready()
     pid = process.pid
-    assert psutil.Process(pid).cmdline()[1] == str(
-        FAKE_SERVICE
-    )  # the program has the id of the process
+    # `pid` belongs to the program itself, and not to the launcher that started it.
+    assert psutil.Process(pid).cmdline()[1] == str(FAKE_SERVICE)
     assert await process.stop() == 3
     assert process.pid is None
     assert pid is not None

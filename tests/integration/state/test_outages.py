@@ -38,13 +38,14 @@ async def test_calls_without_postgresql_are_unavailable(backing: DevStack, clien
             await server.wait_ready()
         assert await client.append(entry) == [Committed(canvas_id, 2)]
         assert elements((await client.load(canvas_id)).updates) == {"before": "x", "during": "x"}
+        # `report` could return the cached failure.
         assert (await health._report()).dependencies["postgresql"].ok
 
 
 async def test_answered_commit_survives_a_kill_of_postgresql(
     backing: DevStack, client: Client
 ) -> None:
-    """Holders repeat unanswered appends while PostgreSQL is killed; no entry is missing or twice.
+    """Holders repeat unanswered appends while PostgreSQL is killed; no entry is missing or stored twice.
 
     Proves R-STATE-1, R-STATE-3.
     """

@@ -9,7 +9,7 @@ from svgx_yjs.lib0 import Malformed
 
 
 def test_frames_have_the_bytes_of_y_protocols() -> None:
-    """Proves R-SYNC-9: the bytes of npm y-protocols 1.0 (sync.js, awareness.js)."""
+    """Proves R-SYNC-9: frames have the bytes of npm y-protocols 1.0 (sync.js, awareness.js)."""
     assert protocol.decode(bytes([0, 0, 1, 0])) == protocol.SyncStep1(b"\x00")
     assert protocol.decode(bytes([0, 1, 2, 0, 0])) == protocol.DocumentMessage(
         b"\x00\x00", whole=True

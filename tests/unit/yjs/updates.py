@@ -5,8 +5,14 @@ from collections.abc import Sequence
 from svgx_yjs.lib0 import Encoder
 
 Struct = bytes
+"""An encoded struct: an item, a GC or a skip."""
+
 GC, DELETED, BINARY, STRING, EMBED, FORMAT, TYPE, ANY, DOC, SKIP = 0, 1, 3, 4, 5, 6, 7, 8, 9, 10
+"""The kinds of structs and of their content, as in npm yjs."""
+
 MAP = b"\x01"
+"""Content of kind `TYPE`: an empty Y.Map."""
+
 NULL = b"\x01\x7e"
 """Content of kind `ANY`: one null."""
 
@@ -42,7 +48,7 @@ def between(kind: int, content: bytes, left: tuple[int, int], right: tuple[int, 
 
 
 def gap(kind: int, length: int) -> Struct:
-    """Return a GC or a skip."""
+    """Return a GC or a skip, which stands for `length` clocks."""
     return Encoder().uint(kind).uint(length).finish()
 
 

@@ -1,7 +1,7 @@
 """The SVGX document: SVG to Yjs and back, the SVG policy, limits, rendering.
 
-The functions have no state and trust none of their arguments. A service runs those that read a file or a document in a
-process that can be killed (`svgx_workers.pool`), because a hostile one can make a renderer fail.
+The functions have no state and trust none of their arguments. A service calls them in a process that can be killed
+(`svgx_workers.pool`), because a hostile file or document can crash a renderer.
 """
 
 from svgx_canvas.document.compaction import compact, state

@@ -1,4 +1,4 @@
-"""Render SVG as PNG with resvg. Its use of memory is bounded before it starts."""
+"""Render SVG as PNG with resvg. The memory that resvg will need is checked before it starts."""
 
 import math
 import re
@@ -18,7 +18,7 @@ from svgx_canvas.tree import Canvas, Element
 _DPI = 96.0
 _TRANSFORM = re.compile(r"(matrix|scale|skewX|skewY)\s*\(([^()]*)\)")
 _PROBE_SIDE = 256
-"""Pixels of the sides of the box for a first small picture."""
+"""Pixels of the sides of the box into which a file without a size is drawn first."""
 
 
 def render_png(

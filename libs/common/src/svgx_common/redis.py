@@ -1,4 +1,7 @@
-"""Connections to Redis. Every key has a time to live, and losing the keys costs only speed."""
+"""Connections to Redis. Every key has a time to live.
+
+The services work without Redis, and when it loses its keys: see "Failures" in docs/architecture.md.
+"""
 
 from redis.asyncio import BlockingConnectionPool, ConnectionPool, Redis
 from redis.asyncio.connection import AbstractConnection as Connection
@@ -12,9 +15,10 @@ _COMMON = {"socket_connect_timeout": 1.0, "decode_responses": True}
 
 
 def connect(url: str, pool_size: int = 32) -> Redis:
-    """Return a client that connects on first use. Its calls fail within a second when Redis is not reachable.
+    """Return a client that connects on first use.
 
-    The client opens at most `pool_size` connections. Further calls wait up to a second for a free one.
+    A call waits at most one second to connect and one second for an answer; a failed attempt is repeated once. The
+    client opens at most `pool_size` connections. Further calls wait up to a second for a free one.
     """
     pool = BlockingConnectionPool.from_url(
         url,

@@ -10,8 +10,10 @@ from pathlib import Path
 class Program:
     """A program of the stack.
 
-    `ready` is called repeatedly until it returns True. `before_start` runs before every start, and removes remains of a
-    killed run. The program receives `death_signal` when the supervisor itself is killed.
+    `ready` is called repeatedly until it returns True. `before_start` runs before every start, and removes files that a
+    killed run has left. The program receives `stop_signal` to stop, and is killed `stop_timeout` seconds later. The
+    program receives `death_signal` when the supervisor itself is killed. With `not_as_root`, a supervisor that runs as
+    root starts the program as another user.
     """
 
     name: str

@@ -1,8 +1,9 @@
 """The child process of the pool. It runs one job at a time, with limits on memory and CPU time.
 
 Usage: `python -m svgx_workers.worker MEMORY_BYTES CPU_SECONDS PARENT_PID`. Jobs are read from standard input and
-results are written to standard output, as `frames`. The process ends when its input ends, when its parent ends (on
-Linux), when a job exceeds the CPU time, and after a job that failed for a reason other than `SvgRefused`.
+results are written to standard output, both as frames (`svgx_workers.frames`). The process ends when its input ends,
+when its parent ends (on Linux), when a job exceeds the CPU time, and after a job that failed for a reason other than
+`SvgRefused`.
 """
 
 import ctypes
@@ -118,7 +119,10 @@ _JOBS: dict[str, Job] = {
 
 
 def _end_with_parent(parent: int) -> None:
-    """Let Linux kill this process when the parent ends, even during a job. Other systems only end its input."""
+    """Let Linux kill this process when the parent ends, even during a job.
+
+    On other systems, this process ends at the end of its input, after a running job.
+    """
     if sys.platform != "linux":
         return
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
@@ -127,7 +131,7 @@ def _end_with_parent(parent: int) -> None:
 
 
 def _limit_cpu(seconds: int) -> None:
-    """Limit the CPU time of the next job. The kernel ends the process after it."""
+    """Limit the CPU time of the next job. The kernel ends a process that uses more."""
     if not seconds:
         return
     usage = resource.getrusage(resource.RUSAGE_SELF)

@@ -41,8 +41,8 @@ class State:
             self.clock == known.clock and not self.present and known.present
         )
 
-    def left(self) -> "State":
-        """Return the state that says that this client has left."""
+    def after_leaving(self) -> "State":
+        """Return the state of this client after it has left."""
         return State(self.client, self.clock, "null")
 
 

@@ -1,4 +1,4 @@
-"""Sessions: each has a refresh token that changes at every use, and gets an access token at every use."""
+"""Sessions: a client exchanges the refresh token of its session for a new access token and a new refresh token."""
 
 import time
 import uuid
@@ -27,14 +27,14 @@ log = structlog.get_logger(__name__)
 GRACE = 30.0
 """Seconds for which a spent refresh token still gets its successor.
 
-The reasons are two tabs that refresh at the same time, and a reply that was lost.
+Two tabs may refresh at the same time, and a reply may be lost; neither is a sign of theft.
 """
 
 FORGET_AFTER = 7 * 86400.0
 """Seconds for which a session's row is kept after the session ended."""
 
 FORGET_BATCH = 10_000
-"""Rows that one statement removes at most."""
+"""Largest number of rows that one statement removes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,7 +216,7 @@ class Sessions:
         account = Account.from_row(account_row)
         if account.disabled:
             return _Refused(owner["account_id"])
-        # Read the token after locking, because the previous holder of the locks may have spent it.
+        # Read the token after locking, because the transaction that held the locks before may have spent it.
         token = await session.row("refresh_token_state", old, GRACE)
         assert token is not None
         if not token["spent"]:
@@ -241,7 +241,7 @@ class Sessions:
         return _Continued(account, owner["id"], live["expires"])
 
     def _access_until(self, session_until: float) -> int:
-        """Return the Unix time at which an access token issued now expires: at the latest with its session."""
+        """Return the Unix time at which an access token issued now expires. The token never outlives its session."""
         return int(min(time.time() + self._access_seconds, session_until))
 
     def _tokens(

@@ -62,7 +62,7 @@ class Participants:
             if now - received.at < OUTDATED:
                 continue
             if received.state.present:
-                self._keep(received.author, received.state.left(), now)
+                self._keep(received.author, received.state.after_leaving(), now)
             else:
                 self._bytes -= received.state.size
                 del self._received[client]

@@ -1,4 +1,4 @@
-"""The handlers of the service's operations. The gateway has checked the caller's role on the canvas before."""
+"""The handlers of the service's operations. The gateway checks the caller's role on the canvas before each request."""
 
 from svgx_common.contract import state
 from svgx_common.contract.errors import BadRequest
@@ -59,7 +59,7 @@ class Handlers:
 
     async def delete_canvas(self, request: state.CanvasRequest, _: Call) -> Empty:
         await self._canvases.delete(request.canvas_id)
-        await self._access_changed(request.canvas_id)
+        await self._announce_access_change(request.canvas_id)
         return Empty()
 
     async def get_member(self, request: state.MemberRequest, _: Call) -> state.Member:
@@ -67,12 +67,12 @@ class Handlers:
 
     async def set_member(self, request: state.SetMemberRequest, _: Call) -> state.Member:
         member = await self._members.set(request.canvas_id, request.user_id, request.role)
-        await self._access_changed(request.canvas_id)
+        await self._announce_access_change(request.canvas_id)
         return member
 
     async def remove_member(self, request: state.MemberRequest, _: Call) -> Empty:
         await self._members.remove(request.canvas_id, request.user_id)
-        await self._access_changed(request.canvas_id)
+        await self._announce_access_change(request.canvas_id)
         return Empty()
 
     async def export(self, request: state.ExportRequest, call: Call) -> Blob:
@@ -93,6 +93,6 @@ class Handlers:
     async def journal_load(self, request: state.LoadRequest, _: Call) -> Blob:
         return Blob(encode(await self._journal.load(request.canvas_id, request.after)))
 
-    async def _access_changed(self, canvas_id: str) -> None:
-        """Make the gateways check open connections again. Call this after the change is committed."""
+    async def _announce_access_change(self, canvas_id: str) -> None:
+        """Make the gateways check the roles of open connections again. Call this after the change is committed."""
         await self._bus.publish(CANVAS_ACCESS_CHANGED.subject_of(canvas_id=canvas_id), b"{}")

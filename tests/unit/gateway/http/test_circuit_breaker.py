@@ -85,7 +85,7 @@ def test_half_open_circuit_lets_one_request_decide() -> None:
 
 
 def test_cancelled_request_leaves_the_circuit_half_open() -> None:
-    """A cancelled request decides nothing; the next request tries. Proves R-RESIL-2."""
+    """A cancelled request neither opens nor closes the circuit; the next request tries. Proves R-RESIL-2."""
     circuit = BreakerWithClock()
     for _ in range(THRESHOLD):
         circuit.attempt(DeadlineExceeded())
@@ -96,7 +96,7 @@ def test_cancelled_request_leaves_the_circuit_half_open() -> None:
     assert not circuit.refused()
 
 
-def test_requests_from_before_the_opening_do_not_prolong_it() -> None:
+def test_request_from_before_the_opening_does_not_prolong_the_pause() -> None:
     """A request that began before the circuit opened does not keep it open longer. Proves R-RESIL-2."""
     circuit = BreakerWithClock()
     early = circuit.breaker.attempt()
@@ -110,7 +110,7 @@ def test_requests_from_before_the_opening_do_not_prolong_it() -> None:
 
 
 def test_heavy_operations_have_their_own_circuit() -> None:
-    """Heavy operations have a circuit of their own, and so has each service. Proves R-RESIL-2."""
+    """Each service has a circuit, and its heavy operations have another one. Proves R-RESIL-2."""
     circuits = CircuitBreakers()
     assert circuits.of(state.GET_CANVAS) is circuits.of(state.CREATE_CANVAS)
     assert circuits.of(state.GET_CANVAS) is not circuits.of(state.EXPORT)
@@ -118,7 +118,7 @@ def test_heavy_operations_have_their_own_circuit() -> None:
 
 
 def test_operations_with_an_outside_system_have_their_own_circuit() -> None:
-    """An unavailable sign-in provider does not count as a failure, for auth or for other providers.
+    """An unavailable sign-in provider opens no circuit; requests that time out open only the circuit of sign-in.
 
     Proves R-RESIL-2 and R-AUTH-35.
     """

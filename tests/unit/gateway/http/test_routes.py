@@ -37,7 +37,7 @@ ROUTES = [
 
 @pytest.fixture
 async def http() -> AsyncIterator[httpx.AsyncClient]:
-    """Yield a client of an application with these routes."""
+    """Yield a client of an application with `ROUTES`."""
     app = Application(
         openapi_url=None,
         redirect_slashes=False,
@@ -69,7 +69,7 @@ async def http() -> AsyncIterator[httpx.AsyncClient]:
 async def test_path_is_served_with_and_without_trailing_slash(
     http: httpx.AsyncClient, method: str, path: str, text: str
 ) -> None:
-    """Each path is served with and without a trailing slash, and GET also as HEAD."""
+    """Each path is served with and without a trailing slash. A path that supports GET also supports HEAD."""
     answer = await http.request(method, path)
     assert (answer.status_code, answer.text) == (200, text)
 
@@ -85,7 +85,7 @@ async def test_path_is_served_with_and_without_trailing_slash(
 async def test_other_method_gets_405_with_allow(
     http: httpx.AsyncClient, method: str, path: str, allowed: str
 ) -> None:
-    """A wrong method gets 405. A literal path goes before a template, for all methods. Proves R-HTTP-6."""
+    """A wrong method gets 405. A literal path precedes a path with fields, for all methods. Proves R-HTTP-6."""
     answer = await http.request(method, path)
     assert (answer.status_code, answer.headers["allow"]) == (405, allowed)
     assert answer.headers["content-type"] == "application/problem+json"

@@ -1,4 +1,4 @@
-"""The operations with which a client signs in, by password or at an OpenID Connect provider."""
+"""The operations that open a session: log-in with a password, and sign-in at an OpenID Connect provider."""
 
 from prometheus_client import Counter
 
@@ -27,7 +27,7 @@ from svgx_common.contract.oidc import (
 from svgx_common.contract.operation import Redirect
 from svgx_common.messaging.responder import Call, Responder
 
-FAILED_LOGINS = Counter("svgx_engine_failed_logins", "Log-ins refused.")
+FAILED_LOGINS = Counter("svgx_engine_failed_logins", "Log-ins and sign-ins refused.")
 
 
 class SignInHandlers:
@@ -59,7 +59,7 @@ class SignInHandlers:
         responder.answer(OIDC_CALLBACK, self.oidc_callback)
 
     async def login(self, request: LoginRequest, call: Call) -> Tokens:
-        """Open a session for a username or address and its password.
+        """Open a session for a username or e-mail address with the account's password.
 
         An unknown account, a wrong password and a disabled account get the same error after the same time.
         """

@@ -120,7 +120,7 @@ class Identities:
 
 
 def _preferred_username(claims: dict[str, Any]) -> str | None:
-    """Return the user's name at the provider. Return None when it looks like an address, which is then unverified."""
+    """Return the user's name at the provider. Return None for a name like an address, because it may be false."""
     name = claims.get("preferred_username")
     # Normalization turns characters that look like `@`, such as U+FF20, into `@`.
     if not isinstance(name, str) or "@" in unicodedata.normalize("NFKC", name):

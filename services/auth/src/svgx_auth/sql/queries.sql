@@ -21,8 +21,9 @@ SELECT * FROM account WHERE id = $1
 SELECT pg_advisory_xact_lock(hashtext('svgx.auth.account_names'))
 
 -- name: names_taken
--- Return whether an account, even a deleted one, has the username $1 or the address $2, each as username or address,
--- because log-in accepts both. The comparison uses the lower() of the unique indexes; Python's differs for some letters.
+-- Return whether the username $1 is taken, and whether the address $2 is taken. Each is taken when an account, even a
+-- deleted one, has it as username or as address, because log-in accepts both. The comparison uses PostgreSQL's lower(),
+-- as the unique indexes do, because Python's lower() differs for some letters.
 SELECT
     EXISTS (
         SELECT FROM account
@@ -50,7 +51,8 @@ INSERT INTO account (id, username, email, password_hash, role) VALUES ($1, $2, $
 RETURNING *
 
 -- name: renew_password_hash
--- Replace the hash $2, against which the password was checked. A password that was changed since then stays.
+-- Replace the hash $2, against which the password was checked, by a new hash $3 of the same password. If the password
+-- was changed after the check, change nothing.
 UPDATE account SET password_hash = $3 WHERE id = $1 AND password_hash = $2 RETURNING *
 
 -- name: lock_account_for_change
@@ -110,7 +112,7 @@ ORDER BY created_at, id
 LIMIT $1
 
 -- name: lock_account
--- Lock an account while a session is opened or refreshed, so that changes of the account happen before or after that.
+-- Lock an account while a session is opened or refreshed, so that no other transaction changes the account meanwhile.
 -- A transaction that locks an account and its sessions locks the account first; this order prevents deadlocks.
 SELECT * FROM account WHERE id = $1 AND deleted_at IS NULL FOR SHARE
 
@@ -163,7 +165,7 @@ WHERE id = $1 AND account_id = $2 AND ended_at IS NULL AND least(expires_at, idl
 RETURNING id, account_id, end_reason, extract(epoch FROM access_until)::float8 AS until
 
 -- name: end_other_sessions
--- End all live sessions of the account $1, except the session $2 unless that is null. $3 is the reason.
+-- End all live sessions of the account $1, except the session $2. If $2 is null, end all of them. $3 is the reason.
 UPDATE session SET ended_at = clock_timestamp(), end_reason = $3
 WHERE account_id = $1 AND id IS DISTINCT FROM $2
     AND ended_at IS NULL AND least(expires_at, idle_until) > clock_timestamp()
@@ -199,7 +201,8 @@ WHERE ended_at IS NOT NULL AND access_until > clock_timestamp() - interval '1 mi
     AND ($1::timestamptz IS NULL OR ended_at > $1)
 
 -- name: revoked_accounts
--- List the accounts with tokens that were ended after $1, or all when $1 is null, under the same condition.
+-- List the accounts with tokens that were ended after $1, or at any time when $1 is null, while these tokens have not
+-- expired. Accounts stay in the list for one more minute, because clocks differ.
 SELECT id, token_version, extract(epoch FROM tokens_until)::float8 AS until FROM account
 WHERE tokens_until > clock_timestamp() - interval '1 minute'
     AND ($1::timestamptz IS NULL OR tokens_ended_at > $1)
@@ -215,8 +218,8 @@ SELECT
     ) AS known
 
 -- name: attempt_wait
--- Return the seconds until the next attempt with the key $1 is allowed. $2 failures are free, $3 is the longest wait in
--- seconds, and failures are forgotten $4 seconds after the last.
+-- Return the seconds until the next attempt with the key $1 is allowed. The wait is 1 second after failure
+-- $2, and doubles with each further failure up to $3 seconds. Failures are forgotten $4 seconds after the last.
 SELECT extract(epoch FROM
     last_at + make_interval(secs => CASE WHEN failures < $2 THEN 0 ELSE least($3::float8, power(2, least(failures - $2, 30))) END) - clock_timestamp()
 )::float8 AS seconds
@@ -224,7 +227,8 @@ FROM attempt
 WHERE key = $1 AND last_at > clock_timestamp() - make_interval(secs => $4)
 
 -- name: count_attempt
--- Count a failure, and return a row, or no row when the attempt came too early. The parameters are those of attempt_wait.
+-- Count a failure and return a row. When the attempt came too early, count nothing and return no row. The parameters
+-- are those of attempt_wait.
 INSERT INTO attempt AS a (key, failures, last_at) VALUES ($1, 1, clock_timestamp())
 ON CONFLICT (key) DO UPDATE
 SET failures = CASE
@@ -248,8 +252,8 @@ INSERT INTO audit (event, actor_id, user_id, session_id, address, user_agent, de
 VALUES ($1, $2, $3, $4, $5, $6, $7::jsonb)
 
 -- name: audit_before
--- List a page of entries, newest first, before the entry (at $2, id $3). Filters, each null without effect: the event $4,
--- the actor or user $5, the address $6, the times from $7 (included) to $8 (excluded).
+-- List a page of entries, newest first, before the entry (at $2, id $3). Select the event $4, the actor or user $5, the
+-- address $6, and the times from $7 (included) to $8 (excluded). A parameter that is null selects all entries.
 SELECT e.*, actor.username AS actor, about.username AS username
 FROM audit e
 LEFT JOIN account actor ON actor.id = e.actor_id
@@ -264,8 +268,8 @@ ORDER BY e.at DESC, e.id DESC
 LIMIT $1
 
 -- name: count_api_keys
--- Count the live keys of the account $1, and its keys created in the last $2 seconds. `wait` is the number of seconds
--- until the oldest of the latter is older than that.
+-- Count the live keys of the account $1, and its recent keys, which were created in the last $2 seconds. `wait` is the
+-- number of seconds until the oldest recent key is no longer recent.
 SELECT
     count(*) FILTER (WHERE ended_at IS NULL AND expires_at > clock_timestamp()) AS live,
     count(*) FILTER (WHERE created_at > clock_timestamp() - make_interval(secs => $2)) AS recent,
@@ -282,8 +286,8 @@ VALUES ($1, $2, $3, $4, $5, $6, clock_timestamp() + make_interval(days => $7))
 RETURNING *
 
 -- name: end_api_key
--- End a live key of the account $2, or of any account when $2 is null. `until` is the time after which the gateways need
--- no longer know: the key's expiry, or $3 seconds from now if that is earlier.
+-- End a live key of the account $2, or of any account when $2 is null. `until` is the time until which
+-- the gateways keep the revocation: the key's expiry, or $3 seconds from now if that is earlier.
 UPDATE api_key SET ended_at = clock_timestamp()
 WHERE id = $1 AND ($2::text IS NULL OR account_id = $2)
     AND ended_at IS NULL AND expires_at > clock_timestamp()
@@ -300,8 +304,8 @@ ORDER BY created_at DESC, id DESC
 LIMIT $2
 
 -- name: use_api_key
--- Find the live key with the hash $1, of an active account that its provider gives a role. `last_used_at` is updated when
--- it is more than $2 seconds old.
+-- Find the live key with the hash $1. Its account must be active, and must not have lost its role at an OpenID Connect
+-- provider. `last_used_at` is updated when it is more than $2 seconds old.
 WITH found AS (
     SELECT
         k.id, k.account_id, k.role, k.last_used_at, a.username, a.role AS account_role,
@@ -318,8 +322,8 @@ WITH found AS (
 SELECT * FROM found
 
 -- name: revoked_api_keys
--- List the keys that ended after $1, or all when $1 is null, if they have not expired and ended less than $2 seconds ago.
--- Keys stay in the list for one more minute, because clocks differ.
+-- List the keys that ended after $1, or all when $1 is null, if they have not expired and ended less than $2 seconds
+-- ago. Keys stay in the list for one more minute, because clocks differ.
 SELECT
     id, account_id,
     extract(epoch FROM least(expires_at, ended_at + make_interval(secs => $2)))::float8 AS until

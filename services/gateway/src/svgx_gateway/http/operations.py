@@ -87,7 +87,7 @@ class OperationEndpoint:
         await response(scope, receive, send)
 
     async def respond(self, request: Request) -> Response:
-        """Return the response. Each exception becomes a response, is counted, and is logged when it is a defect."""
+        """Return the response. Turn each exception into an error response, and log unexpected ones."""
         started = time.perf_counter()
         trace.get_current_span().update_name(self._span_name)
         code, headers = "ok", dict[str, str]()
@@ -130,8 +130,8 @@ class OperationEndpoint:
             operation.timeout,
         )
         if isinstance(pending, Response):
-            return pending
-        if pending is None:
+            return pending  # the stored response of an earlier request with this key
+        if pending is None:  # Redis is not reachable
             return await self._forward(request, message, caller, deadline)
         response = None
         try:
@@ -146,11 +146,15 @@ class OperationEndpoint:
     async def _forward(
         self, request: Request, message: RequestModel, caller: Caller | None, deadline: float
     ) -> Response:
-        """Send the message to its service. `deadline` includes the time that looking up the role took."""
-        left = max(0.001, deadline - time.monotonic())
+        """Send the message to its service. `deadline` was set before the role was looked up."""
+        remaining = max(0.001, deadline - time.monotonic())
         with self._breakers.of(self._operation).attempt():
             answer = await self._bus.forward(
-                self._operation, message, caller=caller, client=client_of(request), timeout=left
+                self._operation,
+                message,
+                caller=caller,
+                client=client_of(request),
+                timeout=remaining,
             )
         return self._response(answer, secure=request.scope["scheme"] == "https")
 

@@ -14,7 +14,7 @@ from svgx_gateway.openapi.pages import page_items
 from svgx_gateway.openapi.responses import HEADERS, PROBLEM, REF, Responses
 
 DESCRIPTION = """\
-Canvases for drawing together, their members and their content. Sign in with `POST /auth/login`, and send the access
+Canvases for drawing together, their members and their content. Log in with `POST /auth/login`, and send the access
 token as `Authorization: Bearer …`. Every path works with and without a trailing slash. Errors are
 `application/problem+json` (RFC 9457) with a `code` and a `trace_id`. Lists are pages: `next` is the `cursor` of the
 next page, and null on the last one. Times are RFC 3339 in UTC. A POST with an `Idempotency-Key` is executed once, even
@@ -33,7 +33,7 @@ IDEMPOTENCY_KEY = {
 
 
 def document(version: str) -> dict[str, Any]:
-    """Return the document with every operation that has an HTTP form, and the other pages."""
+    """Return the document: each operation with an HTTP form, and the pages for health, metrics and documentation."""
     models = {operation.request for operation in OPERATIONS if operation.http} | {
         operation.reply
         for operation in OPERATIONS

@@ -1,4 +1,4 @@
-"""The rate-limit operations. Any gateway answers them, for all gateways."""
+"""The rate-limit operations. Each request is answered by one gateway, and applies to all gateways."""
 
 from svgx_common.contract import ratelimits
 from svgx_common.contract.errors import Unavailable

@@ -1,4 +1,4 @@
-"""Role checks: the new lookup of a connection's role when the role may have changed."""
+"""Look up the role of an open connection again when the role may have changed."""
 
 import asyncio
 import time
@@ -12,10 +12,10 @@ from svgx_gateway.websocket.canvas import LiveCanvas
 from svgx_gateway.websocket.connection import Connection
 
 CONCURRENT_LOOKUPS = 16
-"""Roles that are looked up at a time. Further lookups wait."""
+"""Lookups that run at a time. Further lookups wait."""
 
 PATIENCE = 30.0
-"""Seconds in which a failed lookup is repeated. The connection's edits wait meanwhile; after this time it is closed."""
+"""Seconds for which a failed lookup is repeated. The connection's edits wait, and then the connection is closed."""
 
 PAUSE = 0.25
 """Seconds between two tries."""
@@ -57,7 +57,11 @@ class RoleChecks:
                     return await self._canvas_roles.role(connection.caller, canvas.canvas_id)
             except SvgxError as error:
                 # After `end` the role stays unknown: the client reconnects, and sends its unsaved edits again.
-                may_pass = close_code(error) is Close.OVERLOADED
-                if not may_pass or time.monotonic() > end or connection not in canvas.connections:
+                is_temporary = close_code(error) is Close.OVERLOADED
+                if (
+                    not is_temporary
+                    or time.monotonic() > end
+                    or connection not in canvas.connections
+                ):
                     raise
             await asyncio.sleep(PAUSE)

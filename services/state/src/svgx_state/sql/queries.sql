@@ -62,11 +62,11 @@ DELETE FROM canvas_member WHERE canvas_id = $1 AND user_id = $2
 RETURNING user_id
 
 -- name: append_entries
--- Commit entries, and return one row for each in their order. The function is in migration 0001.
+-- Commit entries, and return one row for each entry, in the same order. Migration 0001 defines the function.
 SELECT revision, repeated, tail_entries, tail_bytes FROM append_entries($1, $2, $3, $4, $5, $6)
 
 -- name: add_journal_days
--- Make the missing partitions of $1 days, beginning with today.
+-- Make the journal's missing partitions for $1 days, beginning with today.
 SELECT add_journal_days((now() AT TIME ZONE 'UTC')::date, $1)
 
 -- name: load_tail
@@ -91,8 +91,9 @@ WHERE known.since IS NOT NULL
 ORDER BY j.revision
 
 -- name: load_content
--- Read the newest snapshot, and then the journal entries after it, oldest first. One row with nulls means neither.
--- This is a single statement with sub-selects for the same reasons as load_tail.
+-- Read the newest snapshot, and then the journal entries after it, oldest first. One row with nulls means that
+-- there is neither a snapshot nor an entry. This is a single statement with sub-selects for the reasons given at
+-- load_tail.
 WITH known AS MATERIALIZED (
     SELECT c.revision AS newest, c.bytes, c.created_at, c.updated_at, c.deleted_at
     FROM canvas c
@@ -117,7 +118,8 @@ FROM known LEFT JOIN part ON true
 ORDER BY part.revision
 
 -- name: claim_compaction
--- Keep other replicas from compacting the canvas until the transaction ends. False when another replica does it.
+-- Keep other replicas from compacting the canvas until the transaction ends. Return false when another replica is
+-- compacting the canvas.
 SELECT pg_try_advisory_xact_lock(hashtext('svgx.state.compaction'), hashtext($1)) AS claimed
 
 -- name: add_snapshot
@@ -143,8 +145,8 @@ WHERE id = $1 AND snapshot_revision < $2
 SELECT version, value::text AS value FROM configuration WHERE name = $1
 
 -- name: set_configuration
--- Set a value, and return its new version. No row means that the stored version is not $4. With null any version is
--- replaced; 0 means that the value was never set.
+-- Set a value if its stored version is $4, and return its new version. No row means that the stored version is not $4.
+-- $4 is null to replace any version, or 0 for a value that was never set.
 INSERT INTO configuration (name, version, value, changed_by)
 SELECT $1, 1, $2::text::jsonb, $3 WHERE coalesce($4::bigint, 0) = 0
     OR EXISTS (SELECT FROM configuration WHERE name = $1)

@@ -34,7 +34,7 @@ def test_discarded_message_holds_the_count_until_a_step_2_is_committed() -> None
 
 
 def test_each_gap_needs_its_own_step_2() -> None:
-    """An editor that was a viewer twice sends two sync steps 2. Proves R-SAVE-10."""
+    """A sync step 2 saves the messages that were discarded before it, and none after it. Proves R-SAVE-10."""
     counter = SavedCounter()
     counter.discard()
     first = counter.accept(is_step_2=True)
@@ -45,7 +45,7 @@ def test_each_gap_needs_its_own_step_2() -> None:
 
 
 def test_lost_message_is_never_counted_as_saved() -> None:
-    """Compare the counter with a model of the messages that the server has. Proves R-SAVE-10."""
+    """Every message that is counted as saved is committed, for random sequences. Proves R-SAVE-10."""
     for seed in range(300):
         choice = random.Random(seed)
         counter = SavedCounter()

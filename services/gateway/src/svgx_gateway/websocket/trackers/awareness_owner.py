@@ -73,7 +73,7 @@ class AwarenessOwner:
     def removal(self) -> State | None:
         """Return the state that removes the connection's client, or None when the client is not present."""
         state = self.presence()
-        return state.left() if state else None
+        return state.after_leaving() if state else None
 
     def presence(self) -> State | None:
         """Return the state of the connection's client, or None when the client is not present."""

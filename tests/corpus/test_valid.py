@@ -20,8 +20,8 @@ EXCEPTIONS = {
 _FILES = files(VALID)
 
 
-def draw(svg: str) -> bytes:
-    """Draw a PNG with resvg and the system's fonts, as in production. Equal pictures are equal bytes."""
+def render(svg: str) -> bytes:
+    """Return a PNG, rendered with resvg and the system's fonts as in production. Equal pictures are equal bytes."""
     return resvg_py.svg_to_bytes(svg_string=svg, dpi=96)
 
 
@@ -30,7 +30,7 @@ def draw(svg: str) -> bytes:
 def test_valid_file_looks_the_same_after_import_and_export(path: Path) -> None:
     svg = path.read_bytes()
     exported = export_svg(import_svg(svg, None).update)
-    same = draw(svg.decode()) == draw(exported.decode())
+    same = render(svg.decode()) == render(exported.decode())
     assert same == (path.relative_to(VALID).as_posix() not in EXCEPTIONS)
     # A second import and export changes nothing.
     assert export_svg(import_svg(exported, None).update) == exported

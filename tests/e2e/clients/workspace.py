@@ -9,7 +9,7 @@ from tests.e2e.clients.api import Api, ApiSession, User, open_api
 from tests.e2e.clients.yjs_driver import YjsClient, YjsDriver
 
 _numbers = itertools.count(1)
-"""Numbers for names, so that names are unique in the Node process and in the accounts of the shared stack."""
+"""Numbers that make the names of clients unique in the Node process, and of accounts on the shared stack."""
 
 
 class Workspace:
@@ -88,7 +88,7 @@ async def open_workspace(
 ) -> AsyncIterator[Workspace]:
     """Open a workspace on a running stack, with a new owner account.
 
-    `url` and `websocket_base` are other addresses of its gateways, for HTTP requests and for WebSockets.
+    `url` and `websocket_base` replace the stack's address for HTTP requests and for WebSockets.
     """
     async with open_api(url or stack.url, websocket_base) as api:
         admin = api.session(stack.admin_username, stack.admin_password)

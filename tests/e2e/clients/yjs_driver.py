@@ -164,8 +164,8 @@ class YjsDriver:
     ) -> "YjsClient":
         """Create a client with an empty document. Do not wait for its connection.
 
-        `url` is the server's address without the room. Clients with `tab` behave as tabs of one browser: y-websocket
-        also connects them with each other.
+        `room` is the canvas id, in y-websocket's term, and is appended to the address `url`. Clients with `tab` behave
+        as tabs of one browser: y-websocket also connects them with each other.
         """
         state = {} if awareness is None else {"awareness": dict(awareness)}
         settings = {"url": url, "room": room, "params": params or {}, "protocols": protocols}
@@ -229,7 +229,7 @@ class YjsDriver:
     async def wait_for_presence(
         self, clients: "Iterable[YjsClient]", names: Iterable[str], *, timeout: float = TIMEOUT
     ) -> None:
-        """Wait until the awareness states that each client has are exactly those with these values of `name`."""
+        """Wait until each client has one awareness state for each of these values of `name`, and no other states."""
         await self.request(
             "await_present",
             clients=_names(clients),

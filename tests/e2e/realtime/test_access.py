@@ -107,7 +107,7 @@ async def test_edits_of_a_viewer_are_neither_broadcast_nor_saved(
     await workspace.driver.wait_for_presence(
         [author, other], [author.name, other.name, "has edited"]
     )
-    # An edit that is sent after it is also committed after it.
+    # Edits are committed in the order of their arrival. So an accepted edit of the viewer would be saved too by now.
     await author.add_element("second")
     await workspace.driver.wait_saved([author])
     await workspace.driver.wait_for_elements([viewer, other], "second")
@@ -164,10 +164,10 @@ async def test_role_change_applies_to_open_connections(workspace: Workspace, can
     assert set((await owner.content())["elements"]) == {"as-an-editor", "after"}
 
 
-async def test_viewer_who_becomes_an_editor_sends_its_earlier_edits(
+async def test_viewer_that_becomes_an_editor_sends_its_earlier_edits(
     workspace: Workspace, canvas: str
 ) -> None:
-    """Its new edits depend on refused edits. After the role change `saved` counts both.
+    """The client's new edits depend on edits that were refused. After the role change `saved` counts both.
 
     Proves R-ACCESS-9 and R-SAVE-10.
     """

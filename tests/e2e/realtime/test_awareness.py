@@ -93,9 +93,9 @@ async def test_awareness_states_are_removed_after_the_client_process_is_killed(
 async def test_awareness_states_return_after_a_reconnect(workspace: Workspace, canvas: str) -> None:
     """After a reconnect, clients have each other's states again with the next changes. Proves R-AWARE-4.
 
-    The states cannot return before that. When a Yjs client loses its connection, it removes the other clients' states
-    but keeps their clocks, and accepts only states with a newer clock. A change has a newer clock, and so has the
-    repetition that each client sends after 15 s.
+    The states cannot return before such a change. When a Yjs client loses its connection, it removes the other clients'
+    states but keeps their clocks, and accepts only states with a newer clock. A change has a newer clock, and so has
+    the repetition that each client sends after 15 s.
     """
     staying, reconnecting = await workspace.connect_many(canvas, 2)
     await workspace.driver.wait_for_presence(
@@ -126,7 +126,7 @@ async def test_awareness_states_stay_on_their_canvas(workspace: Workspace) -> No
     )
 
 
-async def test_only_client_of_a_canvas_receives_its_own_awareness(
+async def test_client_alone_on_a_canvas_receives_its_own_awareness(
     workspace: Workspace, canvas: str
 ) -> None:
     """The server sends a client its own state, because y-websocket reconnects after 30 s of silence.
@@ -154,7 +154,7 @@ async def receive_states_until(socket: websockets.ClientConnection, json_part: s
 async def test_leaving_client_removes_only_its_own_awareness_state(
     workspace: Workspace, canvas: str
 ) -> None:
-    """y-websocket sends the states of other clients too; the server must not take them as its own.
+    """y-websocket also sends the states of other clients; the server must not remove those when the sender leaves.
 
     Proves R-AWARE-9.
     """
@@ -179,7 +179,7 @@ async def test_leaving_client_removes_only_its_own_awareness_state(
 async def test_tab_that_loses_its_connection_removes_no_other_awareness_state(
     workspace: Workspace, canvas: str
 ) -> None:
-    """The tab tells the other tab that all clients have left, and the other tab sends that to the server.
+    """The tab sends removals of all clients to the other tab, which sends them to the server. The server drops them.
 
     Proves R-AWARE-9.
     """

@@ -137,7 +137,7 @@ def is_message(content: bytes) -> bool:
 
 
 async def send_messages(url: str, frames: Iterator[bytes], closes: Counter[int]) -> None:
-    """Send all frames. Open a new connection after each close, and count the close codes."""
+    """Send frames until the shared iterator ends. Open a new connection after each close, and count the close codes."""
     for first in frames:
         async with websockets.connect(url, max_size=None, compression=None) as socket:
             content = first
@@ -153,6 +153,7 @@ async def send_messages(url: str, frames: Iterator[bytes], closes: Counter[int])
             except websockets.ConnectionClosed:
                 assert socket.close_code is not None
                 closes[socket.close_code] += 1
+                # 4401 answers a frame that happens to be a token message, because its token is not valid.
                 assert socket.close_code in (4400, 4401), (socket.close_code, content.hex())
 
 
@@ -206,7 +207,8 @@ async def test_malformed_frames_close_their_sender_and_affect_no_other_client(
 ) -> None:
     """Each malformed frame closes its connection with the right code, and other clients lose no edit.
 
-    Half of the senders are viewers of the canvas that the other clients edit. The other half may edit their canvas.
+    Half of the senders are viewers of the canvas that the other clients edit. The other half are editors of a canvas
+    that only the senders use.
     Proves R-SYNC-8, R-SYNC-12 and R-LIMIT-10.
     """
     workspace, stack = own_workspace, own_workspace.stack
@@ -226,11 +228,11 @@ async def test_malformed_frames_close_their_sender_and_affect_no_other_client(
 
     async def attack(share: slice) -> None:
         """Send a share of all frames."""
-        some, kinds = iter(messages[share]), iter(violations[share])
+        frames, kinds = iter(messages[share]), iter(violations[share])
         async with asyncio.TaskGroup() as group:
             for number in range(SENDERS):
                 url = editor_url if number % 2 else viewer_url
-                group.create_task(send_messages(url, some, closes))
+                group.create_task(send_messages(url, frames, closes))
             for url in (viewer_url, editor_url):
                 group.create_task(send_rfc_violations(url, kinds, closes))
 

@@ -47,11 +47,11 @@ async def test_client_without_the_saved_parameter_receives_no_saved_messages(
 ) -> None:
     """y-websocket does not know this message type. Proves R-SAVE-4."""
     plain = await workspace.connect(canvas, params={"token": await workspace.owner.access_token()})
-    asking = await workspace.connect(canvas)
-    await workspace.driver.wait_synced([plain, asking])
+    subscribed = await workspace.connect(canvas)
+    await workspace.driver.wait_synced([plain, subscribed])
     await plain.add_element("by-the-plain-client")
-    await workspace.driver.wait_for_elements([asking], "by-the-plain-client")
-    await asking.add_element("after")
-    await workspace.driver.wait_saved([asking])
+    await workspace.driver.wait_for_elements([subscribed], "by-the-plain-client")
+    await subscribed.add_element("after")
+    await workspace.driver.wait_saved([subscribed])
     await workspace.driver.wait_for_elements([plain], "after")
     assert SAVED not in (await plain.status()).received

@@ -98,7 +98,7 @@ async def test_process_without_restart_stays_down_until_started(
     assert await process.wait_dead() == -9
     with pytest.raises(StackError):
         await process.wait_ready()
-    assert reports == ["fake ended (SIGKILL) and is held down"]
+    assert reports == ["fake ended (SIGKILL) and is not restarted"]
     await process.start()
     await process.wait_ready()
     assert process.restarts == 0

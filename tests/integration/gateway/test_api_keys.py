@@ -1,4 +1,4 @@
-"""API keys at a gateway: the questions it asks the auth service."""
+"""API keys at a gateway: the checks that it requests from the auth service."""
 
 import secrets
 
@@ -13,23 +13,23 @@ from svgx_gateway.identity import api_keys
 from tests.integration.gateway.edge import answering, gateway
 
 LIMIT = 23
-"""A limit that no other test uses, because the names of buckets contain their limit."""
+"""Requests a minute. No other test uses this number, because tests with one limit would share a token bucket."""
 
-GOOD = "svgx_good"
+VALID_KEY = "svgx_valid"
 
 
 class Auth:
-    """A stand-in for the auth service that knows one key, and records the questions."""
+    """A stand-in for the auth service. It accepts the key `VALID_KEY` only, and records every key that it checks."""
 
     def __init__(self) -> None:
-        self.asked: list[str] = []
-        self.away = False
+        self.checked_keys: list[str] = []
+        self.unavailable = False
 
     async def check(self, request: CheckApiKeyRequest, _: Call) -> CheckedApiKey:
-        self.asked.append(request.key)
-        if self.away:
+        self.checked_keys.append(request.key)
+        if self.unavailable:
             raise Unavailable
-        if request.key != GOOD:
+        if request.key != VALID_KEY:
             raise Unauthenticated
         return CheckedApiKey(
             key_id="k",
@@ -55,7 +55,7 @@ async def test_unknown_keys_are_rate_limited_before_auth_is_asked(
     Proves R-LIMIT-14 and R-LIMIT-1.
     """
     auth = Auth()
-    limit = LIMIT + len(path)
+    limit = LIMIT + len(path)  # each path needs a bucket of its own
     async with (
         answering(backing, CHECK_API_KEY, auth.check),
         gateway(backing, rate_limit_requests_per_minute=limit) as http,
@@ -66,14 +66,14 @@ async def test_unknown_keys_are_rate_limited_before_auth_is_asked(
             statuses.append(answer.status_code)
             assert "ratelimit" in answer.headers or answer.status_code == 429
         assert set(statuses) == {401, 429}
-        # The bucket gets one more token every few seconds.
-        assert len(auth.asked) <= limit + 3
+        # A token is added to the bucket every few seconds, so a few more requests may pass.
+        assert len(auth.checked_keys) <= limit + 3
 
 
 async def test_unknown_keys_do_not_replace_a_cached_valid_key(
     backing: DevStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A valid key stays cached, and works while the auth service is away. Proves R-LIMIT-14 and R-AUTH-29."""
+    """A valid key stays cached, and works while auth is unavailable. Proves R-LIMIT-14 and R-AUTH-29."""
     monkeypatch.setattr(api_keys, "MAX_ENTRIES", 3)
     auth = Auth()
     page = "/security/rate-limits/config/"  # only for admins, so a viewer with a valid key gets 403
@@ -81,11 +81,11 @@ async def test_unknown_keys_do_not_replace_a_cached_valid_key(
         answering(backing, CHECK_API_KEY, auth.check),
         gateway(backing, rate_limit_requests_per_minute=1000) as http,
     ):
-        assert (await http.get(page, headers=header(GOOD))).status_code == 403
+        assert (await http.get(page, headers=header(VALID_KEY))).status_code == 403
         for number in range(10):
             answer = await http.get(page, headers=header(f"svgx_{number}"))
             assert answer.status_code == 401
-        auth.away = True
+        auth.unavailable = True
         monkeypatch.setattr(api_keys, "FRESH", 0.0)
-        assert (await http.get(page, headers=header(GOOD))).status_code == 403
-    assert auth.asked[0] == auth.asked[-1] == GOOD
+        assert (await http.get(page, headers=header(VALID_KEY))).status_code == 403
+    assert auth.checked_keys[0] == auth.checked_keys[-1] == VALID_KEY

@@ -43,10 +43,10 @@ async def _wait_ready(http: httpx.AsyncClient, process: asyncio.subprocess.Proce
                 return
         except httpx.TransportError:
             pass
-    pytest.fail("the service ended")
+    pytest.fail("the service ended before it was ready")
 
 
-async def test_process_starts_shows_metrics_and_ends_with_0(
+async def test_process_starts_serves_metrics_and_ends_with_status_0(
     backing: DevStack, client: Client
 ) -> None:
     """The process becomes ready, counts commits in its metrics, and ends with status 0 on SIGTERM.
@@ -89,7 +89,7 @@ async def test_process_starts_shows_metrics_and_ends_with_0(
         assert process.returncode == 0
 
 
-async def test_wrong_settings_are_named_and_end_the_process_with_2() -> None:
+async def test_wrong_settings_are_named_and_end_the_process_with_status_2() -> None:
     """The process names each wrong setting on one line, and ends with status 2. Proves R-STATE-19."""
     async with (
         asyncio.timeout(60),

@@ -16,13 +16,13 @@ from svgx_auth.passwords.attempts import address_key
         ("testclient", "testclient", True),
     ],
 )
-def test_addresses_of_one_customer_have_one_key(one: str, other: str, same: bool) -> None:
+def test_addresses_of_one_ipv6_network_have_one_key(one: str, other: str, same: bool) -> None:
     """Proves R-AUTH-20: addresses of one IPv6 /64 network are counted together."""
     assert (address_key(one) == address_key(other)) == same
 
 
-def test_address_key_of_a_text_that_is_no_address_is_the_text() -> None:
-    """Proves R-AUTH-20: failures from an unknown address are counted under the text that names it."""
+def test_address_key_is_the_address_or_its_ipv6_network() -> None:
+    """Proves R-AUTH-20: a text that is not an address, and an IPv4 address, are their own keys."""
     assert address_key("testclient") == "testclient"
     assert address_key("::ffff:192.0.2.1") == "192.0.2.1"
     assert address_key("2001:db8:1:2::1") == "2001:db8:1:2::/64"

@@ -32,8 +32,8 @@ def test_the_newest_state_of_each_client_is_kept_and_broadcast_once() -> None:
     assert states(participants.present_states()) == {1: '{"x":3}', 2: '{"x":2}'}
 
 
-def test_leaving_wins_at_the_same_clock() -> None:
-    """A client is gone when a state and its end have one clock, as in y-protocols. Proves R-AWARE-3."""
+def test_removal_of_a_state_wins_at_equal_clocks() -> None:
+    """At equal clocks, the removal of a state replaces the state, as in y-protocols. Proves R-AWARE-3."""
     participants = participants_with(State(1, 1, "{}"))
     participants.receive("ann", State(1, 1, "null"), now=0)
     assert states(participants.take_broadcast()) == {1: "null"}
@@ -93,12 +93,12 @@ def test_kept_states_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_large_broadcast_is_split(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No broadcast is so large that the bus keeps it apart from the message. Proves R-AWARE-11."""
+    """A broadcast takes no further state once it has `MAX_BROADCAST` bytes. Proves R-AWARE-11."""
     monkeypatch.setattr(module, "MAX_BROADCAST", 4)
     participants = Participants()
     for client in range(5):
         participants.receive("ann", State(client, 1, "{}" if client else '"ж"'), now=0)
-    sizes = []
+    states_per_broadcast = []
     while (update := participants.take_broadcast()) is not None:
-        sizes.append(len(decode(update)))
-    assert sizes == [1, 2, 2], "sizes are counted in bytes"
+        states_per_broadcast.append(len(decode(update)))
+    assert states_per_broadcast == [1, 2, 2], "the limit counts bytes, not characters"

@@ -201,14 +201,14 @@ def test_edit_that_caused_a_fault_is_rejected_by_the_next_room(
 
     monkeypatch.setattr(shared_document, "split", unchecked)
     # A text in the root "t", and another text inside that text.
-    harm = bytes.fromhex("0102070004010174016104000700016200")
+    harmful = bytes.fromhex("0102070004010174016104000700016200")
     good = Peer(1).set("a", "1")
     room = make_room()
     with pytest.raises(Fault) as fault:
-        room.receive([Edit("ann", good), Edit("eve", harm)])
+        room.receive([Edit("ann", good), Edit("eve", harmful)])
     assert fault.value.culprit is not None
     again = Room("canvas", "epoch 2", EMPTY, faulty=[fault.value.culprit])
-    assert again.receive([Edit("ann", good), Edit("eve", harm)]).rejected == (1,)
+    assert again.receive([Edit("ann", good), Edit("eve", harmful)]).rejected == (1,)
 
 
 def test_updates_that_cannot_be_merged_do_not_stop_merging_of_the_others() -> None:
@@ -264,7 +264,7 @@ def test_sync_returns_the_missing_content_only() -> None:
 
 
 def test_commits_of_another_writer_are_absorbed_and_broadcast() -> None:
-    """A gap in the journal's revisions makes a room load and broadcast the commits of another holder.
+    """A gap in the journal's revisions reveals another holder's commits. The room absorbs and broadcasts them.
 
     Proves R-FAIL-13.
     """

@@ -34,7 +34,7 @@ def messages(kind: type[ServiceSettings], capsys: pytest.CaptureFixture[str]) ->
     return [line.rpartition("config.yaml: ")[2].removeprefix("svgx: ") for line in lines]
 
 
-def test_delivered_file_configures_every_service(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_production_file_configures_every_service(monkeypatch: pytest.MonkeyPatch) -> None:
     """Proves R-CONFIG-1 with `config/production.yaml`."""
     monkeypatch.setenv("SVGX_CONFIG", str(ROOT / "config/production.yaml"))
     monkeypatch.setenv("JWT_SECRET", SECRET)
@@ -128,7 +128,7 @@ def test_empty_file_leaves_the_defaults(config_path: Path) -> None:
 def test_references_within_lists_are_replaced_and_missing_variables_reported(
     config_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Proves R-CONFIG-1: such as the client secret in the list of sign-in providers."""
+    """Proves R-CONFIG-1: a sign-in provider in a list may refer to a variable for its client secret."""
     config_path.write_text(
         """
         auth:

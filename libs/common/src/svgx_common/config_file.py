@@ -20,7 +20,7 @@ from svgx_common.contract.operation import SERVICES
 VARIABLE = "SVGX_CONFIG"
 """The environment variable that names the file."""
 
-GUIDE: dict[str, str | None] = {
+GUIDE_KEYS: dict[str, str | None] = {
     "database.url": "postgres_url",
     "database.pool_size": "database_pool_size",
     "database.max_overflow": "database_max_overflow",
@@ -40,7 +40,7 @@ GUIDE: dict[str, str | None] = {
 }
 """The guide's keys, each with the setting that it sets; None when no service reads the key."""
 
-_SECTIONS = {key.partition(".")[0] for key in GUIDE}
+_SECTIONS = {key.partition(".")[0] for key in GUIDE_KEYS}
 _REFERENCE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
 
 
@@ -57,8 +57,9 @@ class FileContent:
 class Reader:
     """A reader of the configuration file for one service.
 
-    `own` are the service's settings, `common` the settings that all services have. Settings in `overridden` are set in
-    the environment: their values in the file are skipped, so a variable that such a value refers to need not exist.
+    `own` are all settings of this service, `common` the settings that every service has. Settings in `overridden` are
+    set in the environment: their values in the file are skipped, so a variable that such a value refers to need not
+    exist.
     """
 
     service: str
@@ -95,8 +96,8 @@ class Reader:
             return
         in_own_section = key.startswith(f"{self.service}.")
         known = self.own if in_own_section else self.common
-        if setting not in known and key not in GUIDE:
-            keys = [*GUIDE, *self.common]
+        if setting not in known and key not in GUIDE_KEYS:
+            keys = [*GUIDE_KEYS, *self.common]
             if in_own_section:
                 keys = [f"{self.service}.{each}" for each in self.own]
             close = get_close_matches(key, keys, n=1)
@@ -121,7 +122,7 @@ def _entries(content: dict[Any, Any], service: str) -> Iterator[tuple[str, str |
         if (name in _SECTIONS or name == service) and isinstance(value, dict):
             for inner, item in value.items():
                 key = f"{name}.{inner}"
-                yield key, str(inner) if name == service else GUIDE.get(key, key), item
+                yield key, str(inner) if name == service else GUIDE_KEYS.get(key, key), item
         else:
             yield name, name, value
 

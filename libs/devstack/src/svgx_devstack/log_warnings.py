@@ -5,9 +5,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 _SHOWN = ("WARNING", "ERROR", "CRITICAL")
-_MAX_LINES = 5
-"""Lines of one service and one read. Further lines are only counted, so that a failing service does not flood the
-terminal."""
+_MAX_WARNINGS = 5
+"""Warnings of one service that one read returns. Further warnings are only counted, so that a failing service does not
+flood the terminal."""
 
 
 class WarningReader:
@@ -22,9 +22,9 @@ class WarningReader:
     def read(self) -> list[str]:
         """Return the new warnings, one line each."""
         found = list(self._warnings())
-        more = len(found) - _MAX_LINES
+        more = len(found) - _MAX_WARNINGS
         return (
-            [*found[:_MAX_LINES], f"{self._name}: {more} more warnings: see {self._path}"]
+            [*found[:_MAX_WARNINGS], f"{self._name}: {more} more warnings: see {self._path}"]
             if more > 0
             else found
         )

@@ -194,7 +194,9 @@ class Process:
             self.exits += 1
             if not self._may_restart():
                 if self._wanted:
-                    self._report(f"{self.name} ended ({describe(self.status)}) and is held down")
+                    self._report(
+                        f"{self.name} ended ({describe(self.status)}) and is not restarted"
+                    )
                 return
             if time.monotonic() - started > _STEADY_SECONDS:
                 delay = FIRST_DELAY

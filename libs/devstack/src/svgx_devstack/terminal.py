@@ -10,7 +10,7 @@ from svgx_devstack.stack import DevStack
 
 
 def print_line(line: str) -> None:
-    """Print a line at once. The stack keeps running when the reader has closed the pipe."""
+    """Print a line at once. When the output is a closed pipe, discard all lines, so that the stack keeps running."""
     try:
         print(line, flush=True)
     except BrokenPipeError:
@@ -18,9 +18,9 @@ def print_line(line: str) -> None:
 
 
 def welcome_text(stack: DevStack, url: str) -> str:
-    """Return the admin's login and commands for a first canvas, to paste into a shell and into a page."""
+    """Return the admin's name and password, and code for a first canvas to paste into a shell and a web page."""
     return f"""
-  admin login   {stack.admin_username} / {stack.admin_password}
+  admin log-in  {stack.admin_username} / {stack.admin_password}
   logs          {stack.home}/logs
   API           {url}/docs
 
@@ -42,22 +42,22 @@ def welcome_text(stack: DevStack, url: str) -> str:
 def foreground_group() -> Iterator[None]:
     """Make this process the terminal's foreground group, so that Ctrl-C does not reach the parent `make`.
 
-    Otherwise `make` would report the interruption as an error, although all processes ended in order. The terminal is
-    given back at the end. Ctrl-Z is ignored meanwhile, because it would stop this group only and leave the terminal
-    without a foreground process.
+    Otherwise `make` would report the interruption as an error, although all processes ended in order. At the end the
+    parent's group is in the foreground again. Until then Ctrl-Z is ignored, because it would stop this group only and
+    leave the terminal without a foreground process.
     """
     try:
         terminal = sys.stdin.fileno()
-        before = os.tcgetpgrp(terminal)
+        previous_group = os.tcgetpgrp(terminal)
         leads_group = os.getpgrp() == os.getpid()
     except (OSError, ValueError, AttributeError):
         yield
         return
-    if leads_group or before != os.getpgrp():
+    if leads_group or previous_group != os.getpgrp():
         yield
         return
     signal.signal(signal.SIGTSTP, signal.SIG_IGN)
-    # Without this a background group may not change the terminal.
+    # A background process that changes the terminal is stopped unless it ignores SIGTTOU.
     signal.signal(signal.SIGTTOU, signal.SIG_IGN)
     os.setpgid(0, 0)
     os.tcsetpgrp(terminal, os.getpgrp())
@@ -65,6 +65,6 @@ def foreground_group() -> Iterator[None]:
         yield
     finally:
         try:
-            os.tcsetpgrp(terminal, before)
+            os.tcsetpgrp(terminal, previous_group)
         except OSError:
             pass  # the terminal or the group no longer exists

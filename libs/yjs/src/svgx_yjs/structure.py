@@ -41,7 +41,7 @@ class Struct(NamedTuple):
     dependencies: tuple[Id, ...]
     """The structs that must be integrated before: the neighbours, or else the parent."""
     list_id: int
-    """The list that the struct is in, named by its parent; 0 if the struct names its neighbours instead."""
+    """The id of the list that contains the struct (see `nesting`); 0 if the struct names neighbours, not a parent."""
     uncuttable: tuple[int, ...]
     """Offsets, in clocks, before which the struct must not be cut."""
 
@@ -69,7 +69,7 @@ def read_struct(decoder: Decoder, client: int, clock: int) -> Struct:
             identifier = list_id(parent, decoder.text() if info & KEY else None)
         for dependency in dependencies:
             if dependency[0] == client and dependency[1] >= clock:
-                raise Malformed("a struct depends on a later one of its own client")
+                raise Malformed("a struct depends on a later struct of the same client")
         length, uncuttable = skip_content(decoder, info & KIND)
     check_range(clock, length)
     return Struct(length, info, dependencies, identifier, uncuttable)

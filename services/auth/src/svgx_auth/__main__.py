@@ -1,7 +1,7 @@
 """Run the auth service, or one of its commands.
 
-`python -m svgx_auth` runs the service, `python -m svgx_auth calibrate` measures this machine, and
-`python -m svgx_auth rotate-keys` adds a signing key.
+`python -m svgx_auth` runs the service. `python -m svgx_auth calibrate` prints the most expensive Argon2id parameters
+that this machine can afford. `python -m svgx_auth rotate-keys` adds a signing key.
 """
 
 import sys

@@ -1,7 +1,7 @@
 """Leases in Redis: the replica that holds a canvas. A lease saves work. It does not keep edits safe.
 
-Two replicas that hold one canvas by accident merge: updates commute, and the journal's revisions show each replica the
-commits of the other. So canvases are held without Redis too, and nothing waits for Redis.
+When two replicas hold one canvas by accident, their documents merge: updates commute, and the journal's revisions show
+each replica the commits of the other. So canvases are held without Redis too, and nothing waits for Redis.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
@@ -57,7 +57,10 @@ class Leases:
         return owner is None or owner == self._replica_id
 
     async def renew(self, canvas_ids: Sequence[str]) -> list[str]:
-        """Renew the leases, and return the canvases with a lease of another replica."""
+        """Renew the leases, and return the canvases with a lease of another replica.
+
+        Return no canvas when Redis is not reachable.
+        """
         lost = []
         for canvas_id in canvas_ids:
             owner = await self._take(canvas_id)

@@ -116,7 +116,7 @@ async def test_catch_up_does_not_begin_after_the_end(monkeypatch: pytest.MonkeyP
 async def test_queue_beyond_the_hard_limit_closes_the_connection(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A second frame beyond `HARD_BYTES` closes the connection. Proves R-SYNC-10."""
+    """A frame that would make a waiting queue exceed `HARD_BYTES` closes the connection. Proves R-SYNC-10."""
     monkeypatch.setattr(module, "HARD_BYTES", 10)
     connection = connect(SlowSocket())
     connection.send(b"a single frame may be large")
@@ -165,7 +165,10 @@ def test_viewer_may_not_edit() -> None:
 
 
 async def test_edit_waits_until_the_newest_change_of_the_role_is_settled() -> None:
-    """A change that follows the answer to an earlier change at once holds edits back. Proves R-ACCESS-6."""
+    """An edit still waits when a second role change is announced right after the first was looked up.
+
+    Proves R-ACCESS-6.
+    """
     connection = connect(SlowSocket())
     connection.doubt_role()
     waiting = asyncio.create_task(connection.wait_for_known_role())

@@ -27,9 +27,9 @@ from svgx_common.contract.policy import RateClass, Role, Scope
 
 
 class CreateApiKeyRequest(RequestModel):
-    """The key has the rights of `role`, and never more than its account; without `role`, those of the account.
+    """A request for a new key. The key has the lesser of `role` and the account's role, by default the account's role.
 
-    `user_id` is for admins.
+    `user_id` is the key's account, by default the caller's. Only admins may give another account.
     """
 
     name: Annotated[
@@ -62,9 +62,9 @@ class NewApiKey(ApiKeyInfo):
 
 
 class ListApiKeysRequest(RequestModel):
-    """`user_id` is for admins.
+    """A request for a page of the keys of `user_id`, by default the caller's. Only admins may give another account.
 
-    `limit` is the number of keys on a page; `cursor` is the `next` value of the page before.
+    `limit` is the number of keys on a page; `cursor` is the `next` value of the previous page.
     """
 
     user_id: UserId | None = None

@@ -11,7 +11,7 @@ from svgx_common.contract.state import CanvasId, CanvasRequest
 
 
 class Opened(ReplyModel):
-    """`epoch` identifies the holder's lease of the canvas: each new holder has a new epoch."""
+    """`epoch` names the period in which the replica holds the canvas: each new room has a new epoch."""
 
     epoch: str
 
@@ -36,7 +36,7 @@ class Dropped(ReplyModel):
 
 
 class Imported(ReplyModel):
-    """`elements` counts the elements and texts of the canvas after the import; `revision` is the import's commit."""
+    """`elements` counts the elements and texts after the import; `revision` is the revision of the import's commit."""
 
     elements: int
     revision: int
@@ -160,7 +160,7 @@ CANVAS_EDIT = Channel(
 )
 CANVAS_SYNC = Channel(
     subject="svgx.canvas.{canvas_id}.sync",
-    summary="A state vector for the holder, which answers with the update that it lacks",
+    summary="A state vector for the holder, which answers with the content that the sender lacks",
     publishers=("gateway", "collab"),
     subscribers=("collab",),
     payload=SyncRequest,

@@ -10,7 +10,7 @@ from typing import Any
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 MAX_HEADERS = 64 * 1024
-"""Bytes of the request line and headers. They are counted after each read, so one read may exceed the limit first."""
+"""Bytes of the request line and headers. They are counted after each read, so the last read may exceed the limit."""
 
 HEADER_SECONDS = 10.0
 """Seconds from the connection, or from the first byte of a later request, to the end of the headers."""

@@ -1,4 +1,4 @@
-"""The root span of every trace: one for each HTTP request."""
+"""The span of each HTTP request. It is the root of the trace unless the client sends `traceparent`."""
 
 from opentelemetry import trace
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
@@ -9,7 +9,7 @@ from svgx_common.tracing import CurrentSpan
 
 tracer = trace.get_tracer("svgx.gateway")
 
-# Without the propagator of baggage, because baggage of any client would be passed on to every service.
+# Only `traceparent` and `tracestate` are read. Baggage is not, because a client's baggage would reach every service.
 _propagator = TraceContextTextMapPropagator()
 
 
@@ -26,9 +26,8 @@ class Tracing:
             return
         with CurrentSpan(
             tracer,
-            scope[
-                "method"
-            ],  # the endpoint adds its path template; paths would make one name for each canvas
+            # The span's name. The endpoint adds its path template; a path would give each canvas a name of its own.
+            scope["method"],
             trace.SpanKind.SERVER,
             parent=_propagator.extract(Headers(scope=scope)),
             attributes={"http.request.method": scope["method"], "url.path": scope["path"]},

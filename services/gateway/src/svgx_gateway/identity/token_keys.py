@@ -18,7 +18,7 @@ ASK_AGAIN = 30.0
 """Seconds in which unknown keys cause one read at most, because any client can name a key that does not exist."""
 
 MAX_VERIFIED = 10_000
-"""Verified tokens that are remembered until the next read of the keys. Past that, the oldest is removed."""
+"""Number of verified tokens kept until the next read of the keys. Beyond this number the oldest is removed."""
 
 
 class TokenKeys:
@@ -46,11 +46,11 @@ class TokenKeys:
 
     async def ready(self) -> None:
         """Raise `ConnectionError` while there is no key to verify tokens with; for the health report."""
-        if not self._any_key():
+        if not self._has_key():
             raise ConnectionError
 
     async def verify(self, token: str) -> AccessClaims:
-        """Return the token's claims. Raise `Unauthenticated`.
+        """Return the token's claims. Raise `Unauthenticated` when the token is not valid.
 
         Raise `Unavailable` when the key is unknown and the auth service does not answer.
         """
@@ -76,9 +76,9 @@ class TokenKeys:
 
     async def _read_and_warn(self) -> None:
         await self._read()
-        if not self._any_key():
+        if not self._has_key():
             log.warning(
-                "nothing to check tokens with: set JWT_SECRET here, or JWT_KEYS_FILE at auth"
+                "no key to verify tokens with: set JWT_SECRET here, or JWT_KEYS_FILE at auth"
             )
 
     async def _read(self) -> None:
@@ -88,11 +88,11 @@ class TokenKeys:
             try:
                 key = read_key(jwk)
             except ValueError as error:
-                log.warning("a key of auth's cannot be read", error=str(error))
+                log.warning("a published token key cannot be read", error=str(error))
                 continue
             public[str(key.key_id)] = key
         self._keys = CheckingKeys(self._keys.secret, public)
         self._verified.clear()
 
-    def _any_key(self) -> bool:
+    def _has_key(self) -> bool:
         return self._keys.secret is not None or bool(self._keys.public)

@@ -51,7 +51,7 @@ HEADERS: dict[str, Any] = {
         '"read";r=99;t=1',
     ),
     "RateLimit-Policy": _header(
-        "Requests (`q`) in a window of so many seconds (`w`).", '"read";q=100;w=60'
+        "Requests allowed (`q`) in a window of `w` seconds.", '"read";q=100;w=60'
     ),
     "X-RateLimit-Limit": _header("Requests in the window.", 100),
     "X-RateLimit-Remaining": _header("Requests left.", 99),
@@ -60,7 +60,7 @@ HEADERS: dict[str, Any] = {
     "WWW-Authenticate": _header("How to authenticate.", "Bearer"),
     "Location": _header("The address to go to.", "https://id.example.org/authorize?client_id=svgx"),
     "Set-Cookie": _header(
-        "A value that the browser sends when it comes back.",
+        "A value that the browser sends when it returns from the provider.",
         "svgx_browser=x; HttpOnly; SameSite=lax",
     ),
     "Content-Disposition": _header("The name of the file.", 'attachment; filename="plan.svg"'),
@@ -73,7 +73,7 @@ HEADERS: dict[str, Any] = {
     ),
 }
 # Headers of every response to a request that was counted.
-_COUNTED = (
+_RATE_LIMIT_HEADERS = (
     "RateLimit",
     "RateLimit-Policy",
     "X-RateLimit-Limit",
@@ -96,7 +96,7 @@ class Responses:
         }
 
     def problems(self, errors: set[type[SvgxError]]) -> dict[str, Any]:
-        """Return references to the problem responses of these errors by status."""
+        """Return, for each status of these errors, a reference to one response with all problems of that status."""
         by_status: dict[int, list[type[SvgxError]]] = {}
         for error in sorted(errors, key=lambda each: (each.status, each.code)):
             by_status.setdefault(error.status, []).append(error)
@@ -125,7 +125,10 @@ def _errors(operation: Operation[Any, Any], http: Http) -> set[type[SvgxError]]:
 
 
 def _success(operation: Operation[Any, Any], http: Http) -> dict[str, Any]:
-    names = [*(() if operation.rate is RateClass.UNLIMITED else _COUNTED), "traceresponse"]
+    names = [
+        *(() if operation.rate is RateClass.UNLIMITED else _RATE_LIMIT_HEADERS),
+        "traceresponse",
+    ]
     if http.method == "POST" and operation.scope is not Scope.PUBLIC:
         names.append("Idempotency-Replayed")
     success: dict[str, Any] = {"description": operation.summary}
@@ -145,7 +148,7 @@ def _success(operation: Operation[Any, Any], http: Http) -> dict[str, Any]:
 
 
 def _problem(status: int, kinds: list[type[SvgxError]]) -> dict[str, Any]:
-    names = [*_COUNTED, "traceresponse"]
+    names = [*_RATE_LIMIT_HEADERS, "traceresponse"]
     if status in (429, 503):
         names.append("Retry-After")
     if status == 401:

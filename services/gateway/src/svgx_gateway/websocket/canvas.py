@@ -42,8 +42,8 @@ ATTEMPT = 10.0
 CHECKPOINT_INTERVAL = 10.0
 """Seconds between two requests for the holder's state vector.
 
-A later catch-up starts from this state vector. While there are no edits, the reply also shows that the last broadcast
-was missed, or that the holder has changed.
+A later catch-up starts from this state vector. While there are no edits, the reply also shows whether the last
+broadcast was missed, and whether the holder has changed.
 """
 
 RECHECK_INTERVAL = 1.0
@@ -127,7 +127,7 @@ class LiveCanvas:
         connection.send(protocol.encode_awareness(reply.awareness))
 
     async def receive_awareness(self, connection: Connection, update: bytes) -> None:
-        """Publish the client's own new state in an awareness update, if it has one. Raises `Malformed`."""
+        """Publish the client's own state if the awareness update has a newer one. Raises `Malformed`."""
         if (state := connection.awareness.receive(update, self._awareness_clocks)) is not None:
             await self.publish_awareness(connection, state)
 
@@ -169,7 +169,7 @@ class LiveCanvas:
         connection.send(protocol.encode_awareness(reply.awareness))
 
     async def _catch_up(self) -> None:
-        """Wait for a suspected gap, and send the missed updates to all clients. Close them when this fails."""
+        """Wait for a suspected gap, then send the missed updates to all clients. Close all connections on failure."""
         tracker = self._tracker
         await tracker.behind.wait()
         suspected_gaps = tracker.suspected_gaps
@@ -185,14 +185,14 @@ class LiveCanvas:
             return
         if reply.update != EMPTY_UPDATE:
             self._broadcast(protocol.encode_update(reply.update))
-        # The vector may move on: a lagging client remembers its own older vector.
+        # The vector may advance although a lagging client has less: that client's connection keeps its older vector.
         tracker.record_catch_up(reply, suspected_gaps)
         if reply.epoch != tracker.informed_epoch:
             tracker.informed_epoch = reply.epoch
             await self._inform_holder(reply)
 
     async def _inform_holder(self, reply: SyncReply) -> None:
-        """Send a new holder the clients' uncommitted edits and awareness states. It knows only committed updates."""
+        """Send a new holder the clients' uncommitted edits and awareness states, because it loads only the journal."""
         self.outbox.resend()
         sync_step_1 = protocol.encode_sync_step_1(reply.state_vector)
         for connection in list(self.connections):

@@ -65,7 +65,7 @@ class YjsEndpoint:
             return
         counted = self._admission.of_gateway()
         if counted is None:
-            refusal = Overloaded("this gateway has all the connections it can serve")
+            refusal = Overloaded("this gateway has reached its limit of connections")
             await websocket.send_denial_response(problems.response(refusal))
             return
         with counted:

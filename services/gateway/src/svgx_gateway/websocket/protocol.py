@@ -191,7 +191,7 @@ class _LimitedServerProtocol(ServerProtocol):
     def __init__(self, limits: WebSocketLimits) -> None:
         super().__init__(max_size=limits.max_bytes, logger=logging.getLogger("uvicorn.error"))
         self._limits = limits
-        # The frames of two seconds at once, because a delayed client sends its queued frames together.
+        # The bucket holds the frames of two seconds, because a delayed client sends its queued frames together.
         self._frames = TokenBucket(limits.frames, 2 * limits.frames)
         self._bytes = TokenBucket(limits.bytes, limits.burst_bytes)
         self.answers_pings = True

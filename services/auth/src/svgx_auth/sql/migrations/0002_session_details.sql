@@ -1,13 +1,13 @@
 ALTER TABLE session
     ADD COLUMN last_used_at timestamptz,
-    -- When the newest access token of the session counts no more.
+    -- When the session's newest access token expires.
     ADD COLUMN access_until timestamptz,
-    -- Of the last use, as the gateway saw them.
+    -- The client's network address and User-Agent at the last use, as reported by the gateway.
     ADD COLUMN address text NOT NULL DEFAULT '',
     ADD COLUMN user_agent text NOT NULL DEFAULT '',
     ADD COLUMN end_reason text;
 
--- Nothing says what the tokens of the sessions there are live: a day is the most that JWT_EXPIRES_IN may be.
+-- The expiry of the existing sessions' tokens is not stored. They expire within a day, the maximum of JWT_EXPIRES_IN.
 UPDATE session SET last_used_at = created_at, access_until = clock_timestamp() + interval '1 day';
 
 ALTER TABLE session

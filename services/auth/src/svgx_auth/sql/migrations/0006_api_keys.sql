@@ -2,11 +2,11 @@ CREATE TABLE api_key (
     id text PRIMARY KEY,
     account_id text NOT NULL REFERENCES account (id),
     name text NOT NULL,
-    -- Of the key's text, for people to tell keys apart.
+    -- The beginning of the key's text, by which users tell their keys apart.
     prefix text NOT NULL,
-    -- SHA-256 of the key, which has 256 bits of chance: no salt, no slowness.
+    -- SHA-256 of the key. A key has 256 random bits, so its hash needs no salt and no slow function.
     hash bytea NOT NULL UNIQUE,
-    -- At most this, and at most the account's.
+    -- The key has the lesser of this role and the account's role.
     role text NOT NULL CHECK (role IN ('admin', 'editor', 'viewer')),
     created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     expires_at timestamptz NOT NULL,

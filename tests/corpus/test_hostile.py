@@ -1,4 +1,4 @@
-"""Attack files: after import, or written directly by a client, no export runs code or fetches. Proves R-SVG-3."""
+"""Exports of attack files, imported or written by a client, run no code and fetch nothing. Proves R-SVG-3."""
 
 import json
 import re
@@ -21,7 +21,10 @@ def _payloads() -> dict[str, bytes]:
 
 
 def _variants(payload: bytes) -> list[bytes]:
-    """Return the payload as a file, and as HTML would read it: SVG with namespaces, alone and inside another file."""
+    """Return the payload itself, each of its svg elements with namespaces, and the payload inside an svg element.
+
+    HTML needs no namespace declarations in an svg element, but an SVG file needs them.
+    """
     text = payload.decode()
     head = '<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink"'
     parts = re.findall(r"<svg\b.*?</svg>", text, re.DOTALL | re.IGNORECASE)
@@ -46,7 +49,7 @@ def test_hostile_file_is_clean_after_import(name: str) -> None:
         try:
             render_png(exported, 50, 50)
         except SvgRefused as refused:
-            assert refused.code == "unrenderable"  # noqa: PT017 - it may also be drawn
+            assert refused.code == "unrenderable"  # noqa: PT017 - rendering may also succeed
 
 
 @needs_corpus

@@ -1,4 +1,4 @@
-"""Login with an OpenID Connect provider."""
+"""Sign-in with an OpenID Connect provider."""
 
 import asyncio
 import re
@@ -41,18 +41,18 @@ async def admin(oidc: OidcStack) -> AsyncIterator[ApiSession]:
 
 
 def new_name() -> str:
-    """Return a new name for the provider."""
+    """Return a new name of a user at the provider."""
     return f"p{secrets.token_hex(4)}"
 
 
 def bearer(response: httpx.Response) -> dict[str, str]:
-    """Return the headers with the access token of a login response."""
+    """Return the headers with the access token of a sign-in response."""
     leaks.OPAQUE_SECRETS.add(response.json()["refresh_token"])
     return {"Authorization": f"Bearer {response.json()['access_token']}"}
 
 
-async def test_oidc_login_creates_an_account_once(oidc: OidcStack, browser: Browser) -> None:
-    """The first login creates the account, and later logins use it. Proves R-AUTH-30."""
+async def test_oidc_sign_in_creates_an_account_once(oidc: OidcStack, browser: Browser) -> None:
+    """The first sign-in creates the account, and later sign-ins use it. Proves R-AUTH-30."""
     name = new_name()
     email = f"{name}@example.org"
     await oidc.set_claims(
@@ -74,7 +74,7 @@ async def test_oidc_login_creates_an_account_once(oidc: OidcStack, browser: Brow
     assert again.json()["user"]["id"] == user["id"]
 
 
-async def test_oidc_login_redirects_with_pkce_state_and_nonce(browser: Browser) -> None:
+async def test_oidc_sign_in_redirects_with_pkce_state_and_nonce(browser: Browser) -> None:
     """The URL has PKCE, state and nonce; scripts cannot read the cookie. Proves R-AUTH-31."""
     for slash in ("", "/"):
         response = await browser.http.get(LOGIN_PATH + slash)
@@ -111,7 +111,7 @@ async def test_oidc_pages_match_the_openapi_document(oidc: OidcStack, browser: B
 async def test_oidc_callback_works_once_and_only_in_its_browser(
     oidc: OidcStack, browser: Browser
 ) -> None:
-    """A stranger with the callback URL is refused, and the login still works. Proves R-AUTH-31."""
+    """A stranger with the callback URL is refused, and the sign-in still works. Proves R-AUTH-31."""
     name = new_name()
     await oidc.set_claims(name, groups=["readers"])
     callback = await browser.authorize(name)
@@ -148,7 +148,7 @@ async def test_oidc_callback_of_another_issuer_is_refused(
 
 
 async def test_oidc_callback_with_an_error_is_refused(browser: Browser) -> None:
-    """The user cancels the login at the provider. Proves R-AUTH-32."""
+    """The user cancels the sign-in at the provider. Proves R-AUTH-32."""
     response = await browser.http.get(LOGIN_PATH)
     state = parse_qs(urlsplit(response.headers["location"]).query)["state"][0]
     issuer = response.headers["location"].partition("/auth?")[0]
@@ -159,7 +159,7 @@ async def test_oidc_callback_with_an_error_is_refused(browser: Browser) -> None:
 
 
 async def test_oidc_callback_with_an_invalid_code_is_refused(browser: Browser) -> None:
-    """The provider is asked for the tokens of the code. Proves R-AUTH-32."""
+    """The provider does not accept the code. Proves R-AUTH-32."""
     response = await browser.http.get(LOGIN_PATH)
     state = parse_qs(urlsplit(response.headers["location"]).query)["state"][0]
     issuer = response.headers["location"].partition("/auth?")[0]
@@ -175,8 +175,8 @@ async def test_unknown_oidc_provider_gets_404(browser: Browser) -> None:
         assert (response.status_code, response.json()["field"]) == (404, "provider")
 
 
-async def test_oidc_login_sets_the_role_each_time(oidc: OidcStack, browser: Browser) -> None:
-    """The highest matching role applies, a change revokes older tokens, and a login without a role is refused.
+async def test_oidc_sign_in_sets_the_role_each_time(oidc: OidcStack, browser: Browser) -> None:
+    """The highest matching role applies, a change revokes older tokens, and a sign-in without a role is refused.
 
     Proves R-AUTH-33.
     """
@@ -196,10 +196,10 @@ async def test_oidc_login_sets_the_role_each_time(oidc: OidcStack, browser: Brow
     assert (refused.status_code, refused.json()["code"]) == (403, "forbidden")
 
 
-async def test_oidc_login_without_a_role_revokes_the_account(
+async def test_oidc_sign_in_without_a_role_revokes_the_account(
     oidc: OidcStack, browser: Browser, admin: ApiSession
 ) -> None:
-    """The refused login removes the role and ends session and tokens. An API key works again with a new role.
+    """The refused sign-in removes the role and ends session and tokens. An API key works again with a new role.
 
     Proves R-AUTH-39.
     """
@@ -238,7 +238,7 @@ async def test_oidc_login_without_a_role_revokes_the_account(
     assert (await browser.http.get("/admin/users/", headers=api_key)).status_code == 403
 
 
-async def test_oidc_login_with_a_taken_name_creates_another_account(
+async def test_oidc_sign_in_with_a_taken_name_creates_another_account(
     oidc: OidcStack, browser: Browser, admin: ApiSession
 ) -> None:
     """Neither the username nor the email address links accounts, verified or not. Proves R-AUTH-34."""
@@ -260,7 +260,7 @@ async def test_oidc_login_with_a_taken_name_creates_another_account(
         browser.http.cookies.clear()
 
 
-async def test_oidc_login_with_an_unverified_address_gets_a_placeholder_address(
+async def test_oidc_sign_in_with_an_unverified_address_gets_a_placeholder_address(
     oidc: OidcStack, browser: Browser
 ) -> None:
     """The address stays free for its owner. Proves R-AUTH-34."""
@@ -270,10 +270,10 @@ async def test_oidc_login_with_an_unverified_address_gets_a_placeholder_address(
     assert user["email"].endswith("@corporate.invalid")
 
 
-async def test_oidc_login_of_a_disabled_or_deleted_account_is_refused(
+async def test_oidc_sign_in_of_a_disabled_or_deleted_account_is_refused(
     oidc: OidcStack, browser: Browser, admin: ApiSession
 ) -> None:
-    """A login at the provider does not enable or restore an account. Proves R-AUTH-34."""
+    """A sign-in at the provider does not enable or restore an account. Proves R-AUTH-34."""
     name = new_name()
     await oidc.set_claims(name, preferred_username=name, groups=["editors"])
     user_id = (await browser.login(name)).json()["user"]["id"]
@@ -287,7 +287,7 @@ async def test_oidc_login_of_a_disabled_or_deleted_account_is_refused(
 
 
 async def test_oidc_account_has_no_password(oidc: OidcStack, browser: Browser) -> None:
-    """No password logs in, and the account cannot set one. Proves R-AUTH-34."""
+    """No password is accepted at log-in, and the user cannot set a password. Proves R-AUTH-34."""
     name = new_name()
     await oidc.set_claims(name, preferred_username=name, groups=["editors"])
     tokens_response = await browser.login(name)
@@ -299,10 +299,10 @@ async def test_oidc_account_has_no_password(oidc: OidcStack, browser: Browser) -
     assert response.status_code == 403
 
 
-async def test_oidc_logins_are_in_the_audit_log(
+async def test_oidc_sign_ins_are_in_the_audit_log(
     oidc: OidcStack, browser: Browser, admin: ApiSession
 ) -> None:
-    """Accepted and failed logins have entries with the name of the provider. Proves R-AUTH-21."""
+    """Accepted and failed sign-ins have entries with the name of the provider. Proves R-AUTH-21."""
     name = new_name()
     await oidc.set_claims(name, groups=["editors"])
     user_id = (await browser.login(name)).json()["user"]["id"]
@@ -318,10 +318,10 @@ async def test_oidc_logins_are_in_the_audit_log(
     assert entries_page.json()["items"][0]["detail"]["provider"] == "corporate"
 
 
-async def test_unavailable_oidc_provider_gets_503_and_password_logins_work(
+async def test_unavailable_oidc_provider_gets_503_and_password_log_ins_work(
     tmp_path: Path, node: Path, admin: ApiSession
 ) -> None:
-    """Both OIDC pages get status 503, and logins with a password work. Proves R-AUTH-35."""
+    """Both OIDC pages get status 503, and log-ins with a password work. Proves R-AUTH-35."""
     async with start_oidc_stack(tmp_path, node) as other:
         browser = Browser(other)
         async with browser.http:
@@ -346,7 +346,7 @@ async def test_unavailable_oidc_provider_gets_503_and_password_logins_work(
 async def test_oidc_session_lasts_as_long_as_a_password_session(
     oidc: OidcStack, browser: Browser
 ) -> None:
-    """A session lasts 30 days and is refreshed without the provider. Only a new login asks the provider.
+    """A session lasts 30 days and is refreshed without the provider. Only a new sign-in asks the provider.
 
     Proves R-AUTH-30.
     """

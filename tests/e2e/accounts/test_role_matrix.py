@@ -61,7 +61,7 @@ CANVAS_CALLERS = (
     "admin",
     "key",
 )
-"""Callers as above, members with each role on the canvas, and an owner with the account role `viewer`."""
+"""The callers of `CALLERS`, members with each role on the canvas, and an owner with the account role `viewer`."""
 
 CANVAS_STATUSES: dict[str, tuple[int, int, int, int, int, int, int, int, int]] = {
     # anonymous, viewer, editor, canvas viewer, canvas editor, owner, viewer owner, admin, key
@@ -92,7 +92,7 @@ _numbers = itertools.count(1)
 
 
 @dataclass(frozen=True, slots=True)
-class Login:
+class LoggedInUser:
     """A user with the tokens of a session."""
 
     user: User
@@ -116,7 +116,7 @@ class MatrixStack:
         self.admin = api.session(stack.admin_username, stack.admin_password)
         self.document: dict[str, Any] = {}
 
-    async def create_login(self, role: str) -> Login:
+    async def create_logged_in_user(self, role: str) -> LoggedInUser:
         """Create an account with this role, and log in."""
         user = await self.admin.create_user(f"matrix-{role}-{next(_numbers)}", role)
         body = {"username": user.username, "password": user.password}
@@ -124,9 +124,11 @@ class MatrixStack:
         leaks.OPAQUE_SECRETS.add(tokens["refresh_token"])
         headers = {"Authorization": f"Bearer {tokens['access_token']}"}
         sessions = (await self.http.get("/auth/sessions/", headers=headers)).json()["items"]
-        return Login(user, tokens["access_token"], sessions[0]["id"], tokens["refresh_token"])
+        return LoggedInUser(
+            user, tokens["access_token"], sessions[0]["id"], tokens["refresh_token"]
+        )
 
-    async def create_api_key(self, owner: Login) -> tuple[str, str]:
+    async def create_api_key(self, owner: LoggedInUser) -> tuple[str, str]:
         """Create an API key of this user, and return its id and the key."""
         response = await self.http.post(
             "/auth/api-keys/", json={"name": "key"}, headers=owner.headers
@@ -195,12 +197,12 @@ async def create_callers(matrix: MatrixStack) -> dict[str, dict[str, str]]:
     """Create an account for each caller, and return the headers of each caller's requests."""
     headers = {"anonymous": dict[str, str]()}
     for role in ("viewer", "editor", "admin"):
-        headers[role] = (await matrix.create_login(role)).headers
-    _, key = await matrix.create_api_key(await matrix.create_login("editor"))
+        headers[role] = (await matrix.create_logged_in_user(role)).headers
+    _, key = await matrix.create_api_key(await matrix.create_logged_in_user("editor"))
     return {**headers, "key": {"X-API-Key": key}}
 
 
-def secrets_of(victim: Login, canvas_name: str) -> tuple[str, ...]:
+def secrets_of(victim: LoggedInUser, canvas_name: str) -> tuple[str, ...]:
     """Return texts that only the victim and admins may read."""
     return (
         victim.user.username,
@@ -219,7 +221,7 @@ async def test_account_operation_answers_each_caller_with_the_status_of_the_matr
     assert http is not None
     headers = await create_callers(matrix) if operation == "auth.logout" else caller_headers
     for caller, expected in zip(CALLERS, ACCOUNT_STATUSES[operation], strict=True):
-        victim = await matrix.create_login("editor")
+        victim = await matrix.create_logged_in_user("editor")
         key_id, key = await matrix.create_api_key(victim)
         name = f"secret plan {next(_numbers)}"
         created = await matrix.http.post(CANVASES, json={"name": name}, headers=victim.headers)
@@ -253,7 +255,7 @@ async def test_canvas_operation_answers_each_caller_with_the_status_of_the_matri
     """A refused caller neither reads nor changes the canvas. Proves R-ACCESS-11."""
     headers = dict(caller_headers)
     members = {
-        name: await matrix.create_login("viewer" if name == "viewer owner" else "editor")
+        name: await matrix.create_logged_in_user("viewer" if name == "viewer owner" else "editor")
         for name in ("canvas viewer", "canvas editor", "owner", "viewer owner")
     }
     headers |= {name: other.headers for name, other in members.items()}
@@ -264,7 +266,10 @@ async def test_canvas_operation_answers_each_caller_with_the_status_of_the_matri
         "viewer owner": "owner",
     }
     for caller, expected in zip(CANVAS_CALLERS, CANVAS_STATUSES[operation], strict=True):
-        creator, member = await matrix.create_login("editor"), await matrix.create_login("viewer")
+        creator, member = (
+            await matrix.create_logged_in_user("editor"),
+            await matrix.create_logged_in_user("viewer"),
+        )
         name = f"secret plan {next(_numbers)}"
         session = matrix.api.session_of(creator.user)
         canvas_id = await session.create_canvas(name)

@@ -199,7 +199,7 @@ async def test_websocket_handshake_from_another_origin_gets_403(
 
 
 async def test_endless_headers_get_431(stack: DevStack) -> None:
-    """They are refused with 431 before they use much memory. Proves R-HTTP-11."""
+    """Endless headers are refused before they use much memory. Proves R-HTTP-11."""
     address = urlsplit(stack.url)
     for endless in (b"X-A: " + b"a" * 1000, b"X-A: b\r\n" * 100):
         reader, writer = await asyncio.open_connection(address.hostname, address.port)

@@ -143,7 +143,7 @@ async def rate_limit_hits(stack: DevStack, gateway: str) -> float:
 
 
 async def test_requests_without_an_account_are_limited_by_address(own_stack: DevStack) -> None:
-    """Requests with invalid tokens are limited too, but other addresses are not. Proves R-LIMIT-1 and R-LIMIT-7."""
+    """Requests with an invalid token count for their address only. Proves R-LIMIT-1 and R-LIMIT-7."""
     async with httpx.AsyncClient(base_url=own_stack.url) as http:
 
         async def attempt(address: str) -> httpx.Response:
@@ -243,7 +243,7 @@ async def test_limits_apply_per_gateway_without_redis(
 async def test_checks_of_a_request_run_in_the_documented_order(
     own_stack: DevStack, admin: ApiSession, user: User
 ) -> None:
-    """Each request also breaks all later checks, and the status is that of the first. Proves R-HTTP-5."""
+    """Each request fails a check and all later checks, and gets the status of the first one. Proves R-HTTP-5."""
     async with open_api(own_stack.url) as api:
         editor = api.session_of(user)
         wrong_type = {"Content-Type": "text/plain"}

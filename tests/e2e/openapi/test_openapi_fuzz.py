@@ -28,7 +28,7 @@ SECRET_NAME = "a secret plan"
 async def stack(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[DevStack]:
     """Start a stack of its own, because the test changes accounts, sessions and limits.
 
-    The trusted proxy lets logins have another client address.
+    With a trusted proxy, the log-ins can state another client address than the fuzzed requests.
     """
     settings = {**HIGH_LIMITS, "TRUSTED_PROXIES": "127.0.0.1"}
     async with DevStack(tmp_path_factory.mktemp("fuzz"), settings=settings) as stack:
@@ -60,7 +60,7 @@ async def test_responses_to_fuzzed_requests_match_the_openapi_document(
     environment = {**os.environ, "SVGX_URL": stack.url}
     admin = api.session(stack.admin_username, stack.admin_password)
     if role == "admin":
-        # This is the only admin, so R-AUTH-16 prevents that it deletes or demotes itself.
+        # This is the only admin, so it cannot delete or demote itself (R-AUTH-16).
         environment |= {
             "SVGX_USERNAME": stack.admin_username,
             "SVGX_PASSWORD": stack.admin_password,

@@ -55,14 +55,14 @@ async def test_malformed_message_closes_only_its_sender_with_4400(
 async def test_pending_item_inside_a_text_keeps_the_canvas_usable(
     workspace: Workspace, canvas: str
 ) -> None:
-    """The item waits for its parent, and the parent is a text. Clients can edit, and the canvas loads again.
+    """An item arrives before its parent, which is a text. Clients can still edit, and the canvas loads again.
 
     Proves R-SYNC-12.
     """
     url = f"{workspace.api.websocket_url}/{canvas}?saved=1&token={await workspace.owner.access_token()}"
     bystander = await workspace.connect(canvas)
     await workspace.driver.wait_synced([bystander])
-    # First the item inside client 7's first struct, then that struct, a text in the root "t".
+    # The first update has an item inside client 7's first struct. The second has that struct, a text in the root "t".
     updates = [
         bytes.fromhex("01010800040007000162") + b"\x00",
         bytes.fromhex("01010700040101740161") + b"\x00",

@@ -34,7 +34,7 @@ class InstantPasswords(Passwords):
 
 @pytest.fixture
 async def accounts(backing: DevStack, bus: Bus) -> AsyncIterator[Accounts]:
-    """The table of accounts, through ten connections."""
+    """Yield an `Accounts` with ten connections to the database."""
     passwords = InstantPasswords(memory=19 * 1024, passes=2, lanes=1, workers=1)
     async with postgres.connect(
         backing.postgres_url, schema="auth", package="svgx_auth", pool_size=10
@@ -61,8 +61,11 @@ async def test_simultaneous_requests_with_one_name_create_one_account(accounts: 
         assert errors == [Conflict] * 9
 
 
-async def test_address_cannot_become_another_accounts_username(accounts: Accounts) -> None:
-    """Proves R-AUTH-8: an address cannot become another account's username, which no unique index prevents."""
+async def test_email_address_cannot_become_another_accounts_username(accounts: Accounts) -> None:
+    """Proves R-AUTH-8: of two simultaneous requests with exchanged names and addresses, one fails.
+
+    No unique index prevents an address that is another account's username.
+    """
     for _ in range(ROUNDS):
         first, second = (f"{secrets.token_hex(6)}@example.org" for _ in range(2))
         answers = await asyncio.gather(

@@ -32,7 +32,7 @@ from tests.integration.auth.test_administration import update
 from tests.integration.auth.test_password_change import NEW
 from tests.integration.auth.test_sessions import age_spent_tokens
 
-DESK = Client("192.0.2.44", "desk")
+CLIENT = Client("192.0.2.44", "desk")
 
 
 async def entries(bus: Bus, **filters: Any) -> list[AuditEntry]:
@@ -45,16 +45,16 @@ async def events_of(bus: Bus, user_id: str) -> list[AuditEvent]:
     return [entry.event for entry in await entries(bus, user_id=user_id)]
 
 
-class Desk:
-    """The requests of one caller from the address `DESK`."""
+class Sender:
+    """A sender of one caller's requests, from the client `CLIENT`."""
 
-    def __init__(self, bus: Bus, signed_in: Tokens | None = None) -> None:
+    def __init__(self, bus: Bus, tokens: Tokens | None = None) -> None:
         self._bus = bus
-        self._caller = caller_of(signed_in) if signed_in else None
+        self._caller = caller_of(tokens) if tokens else None
 
     async def do(self, operation: Operation[Any, Any], **fields: Any) -> Any:
         request = operation.request(**fields)
-        return await self._bus.ask(operation, request, caller=self._caller, client=DESK)
+        return await self._bus.ask(operation, request, caller=self._caller, client=CLIENT)
 
     async def fail(self, operation: Operation[Any, Any], **fields: Any) -> None:
         with pytest.raises(SvgxError):
@@ -65,7 +65,7 @@ async def test_every_event_is_recorded(bus: Bus, tables: Tables) -> None:
     """Proves R-AUTH-21: every event is written in order, with its actor, user and address."""
     await tables.execute("DELETE FROM attempt")
     admin_tokens = await login(bus, "root", ADMIN_PASSWORD)
-    admin, anonymous = Desk(bus, admin_tokens), Desk(bus)
+    admin, anonymous = Sender(bus, admin_tokens), Sender(bus)
     name = f"audited-{id(bus)}"
     user = await admin.do(
         CREATE_USER, username=name, email=f"{name}@example.org", password=PASSWORD, role="editor"
@@ -73,7 +73,7 @@ async def test_every_event_is_recorded(bus: Bus, tables: Tables) -> None:
     first = await anonymous.do(LOGIN, username=name, password=PASSWORD)
     await anonymous.fail(LOGIN, username=name, password="wrong")
     second = await anonymous.do(LOGIN, username=name, password=PASSWORD)
-    me = Desk(bus, first)
+    me = Sender(bus, first)
     await me.do(END_SESSION, session_id=caller_of(second).session_id)
     await anonymous.fail(REFRESH, refresh_token=second.refresh_token)
     await me.fail(CHANGE_PASSWORD, old_password="wrong", new_password=NEW)
@@ -82,7 +82,7 @@ async def test_every_event_is_recorded(bus: Bus, tables: Tables) -> None:
     await age_spent_tokens(tables, 31)
     await anonymous.fail(REFRESH, refresh_token=first.refresh_token)
     third = await anonymous.do(LOGIN, username=name, password=NEW)
-    await Desk(bus, third).do(LOGOUT)
+    await Sender(bus, third).do(LOGOUT)
     await admin.do(UPDATE_USER, user_id=user.id, username=f"{name}-new", role="viewer")
     await admin.do(UPDATE_USER, user_id=user.id, disabled=True)
     await anonymous.fail(LOGIN, username=f"{name}-new", password=NEW)
@@ -116,7 +116,7 @@ async def test_every_event_is_recorded(bus: Bus, tables: Tables) -> None:
         ("user_restored", by_admin),
         *[("log_in_failed", None)] * 4,
     ]
-    assert {(entry.address, entry.user_agent) for entry in found} == {(DESK.address, "desk")}
+    assert {(entry.address, entry.user_agent) for entry in found} == {(CLIENT.address, "desk")}
     assert {entry.user for entry in found} == {f"{name}-new"}
     assert found[0].actor == "Root"
     assert found[11].detail == {"username": {"from": name, "to": f"{name}-new"}}
@@ -140,9 +140,9 @@ async def test_failed_change_is_not_recorded(bus: Bus) -> None:
 async def test_failed_log_in_is_recorded_without_the_entered_name(bus: Bus, tables: Tables) -> None:
     """Proves R-AUTH-21: the log does not contain entered names, because a user may enter a password as name."""
     entered = "hunter2-the-password"
-    await Desk(bus).fail(LOGIN, username=entered, password="x")
+    await Sender(bus).fail(LOGIN, username=entered, password="x")
     newest = (await entries(bus, event=AuditEvent.LOG_IN_FAILED))[-1]
-    assert (newest.user_id, newest.address) == (None, DESK.address)
+    assert (newest.user_id, newest.address) == (None, CLIENT.address)
     rows = await tables.fetch("SELECT a::text FROM audit a")
     everything = "".join(row[0] for row in rows)
     for secret in (entered, PASSWORD, ADMIN_PASSWORD, NEW):

@@ -24,7 +24,7 @@ def failed_logins() -> float:
     return REGISTRY.get_sample_value("svgx_engine_failed_logins_total") or 0.0
 
 
-async def seconds_refused(bus: Bus, username: str, password: str) -> float:
+async def refusal_seconds(bus: Bus, username: str, password: str) -> float:
     started = time.perf_counter()
     with pytest.raises(InvalidCredentials):
         await login(bus, username, password)
@@ -43,9 +43,9 @@ async def test_refused_log_ins_take_the_same_time_and_are_counted(bus: Bus, tabl
     # Alternate between the three, so that other load on the machine affects them equally.
     for _ in range(7):
         await tables.execute("DELETE FROM attempt")
-        times["wrong"].append(await seconds_refused(bus, user.username, "wrong"))
-        times["unknown"].append(await seconds_refused(bus, "unknown", "wrong"))
-        times["disabled"].append(await seconds_refused(bus, disabled.username, PASSWORD))
+        times["wrong"].append(await refusal_seconds(bus, user.username, "wrong"))
+        times["unknown"].append(await refusal_seconds(bus, "unknown", "wrong"))
+        times["disabled"].append(await refusal_seconds(bus, disabled.username, PASSWORD))
     medians = [statistics.median(seconds) for seconds in times.values()]
     assert max(medians) < 3 * min(medians), times
     assert failed_logins() - before == 21
@@ -100,7 +100,7 @@ async def test_password_may_contain_any_characters(bus: Bus) -> None:
 
 
 async def test_password_does_not_expire(bus: Bus, tables: Tables) -> None:
-    """Proves R-AUTH-14: the password of an account that was not used for ten years still signs in."""
+    """Proves R-AUTH-14: the password of an account that was not used for ten years is still accepted."""
     user = await create(bus)
     columns = await tables.fetch(
         "SELECT column_name FROM information_schema.columns WHERE table_schema = 'auth'"

@@ -58,13 +58,13 @@ async def test_requests_over_concurrency_and_backlog_are_refused(
     gateway_bus: Bus, state_bus: Bus
 ) -> None:
     """Proves R-BUS-2: four handlers run, four requests wait, and the other four are refused at once."""
-    running = most = 0
+    running = most_running = 0
     release = asyncio.Event()
 
     async def answer(_: EchoRequest, __: Call) -> EchoReply:
-        nonlocal running, most
+        nonlocal running, most_running
         running += 1
-        most = max(most, running)
+        most_running = max(most_running, running)
         await release.wait()
         running -= 1
         return EchoReply(text="")
@@ -79,10 +79,10 @@ async def test_requests_over_concurrency_and_backlog_are_refused(
         more, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
         done |= more
     assert all(isinstance(task.exception(), Overloaded) for task in done)
-    assert (most, running) == (4, 4)
+    assert (most_running, running) == (4, 4)
     release.set()
     answers = await asyncio.gather(*waiting)
-    assert (len(answers), most) == (8, 4)
+    assert (len(answers), most_running) == (8, 4)
     await responder.drain()
 
 
@@ -128,7 +128,7 @@ async def test_handler_past_its_deadline_is_cancelled(gateway_bus: Bus, state_bu
 
 
 async def test_error_reaches_the_caller_with_its_fields(gateway_bus: Bus, state_bus: Bus) -> None:
-    """Proves R-BUS-4: code, detail, field, limit and `retry_after`."""
+    """Proves R-BUS-4: the caller gets the code, detail, field, limit and `retry_after`."""
 
     async def answer(_: EchoRequest, __: Call) -> EchoReply:
         raise Conflict("the name is taken", field="name", limit=7, retry_after=1.5)
@@ -150,7 +150,7 @@ async def test_error_reaches_the_caller_with_its_fields(gateway_bus: Bus, state_
 
 
 async def test_exception_text_is_not_sent_to_the_caller(gateway_bus: Bus, state_bus: Bus) -> None:
-    """Proves R-BUS-4: neither the text of a handler's exception nor the input that failed validation."""
+    """Proves R-BUS-4: an error has neither the text of a handler's exception nor the input that failed validation."""
 
     async def answer(request: EchoRequest, __: Call) -> EchoReply:
         raise RuntimeError(f"secret {request.text}")
@@ -175,7 +175,7 @@ async def test_exception_text_is_not_sent_to_the_caller(gateway_bus: Bus, state_
 async def test_timeout_error_inside_a_handler_becomes_internal(
     gateway_bus: Bus, state_bus: Bus
 ) -> None:
-    """Proves R-BUS-4: it is a defect of the service, not the caller's deadline."""
+    """Proves R-BUS-4: a handler's `TimeoutError` is a defect of the service, not the caller's deadline."""
 
     async def answer(_: EchoRequest, __: Call) -> EchoReply:
         raise TimeoutError
@@ -266,7 +266,7 @@ async def test_handler_runs_in_the_trace_of_the_caller(gateway_bus: Bus, state_b
 async def test_discovery_requests_are_answered(
     gateway_bus: Bus, state_bus: Bus, suffix: str
 ) -> None:
-    """Proves R-BUS-7: PING, INFO and STATS to all services, to a service's name and to a replica."""
+    """Proves R-BUS-7: a service answers PING, INFO and STATS sent to all services, to its name or to one replica."""
 
     async def answer(_: EchoRequest, __: Call) -> EchoReply:
         raise Conflict

@@ -1,4 +1,4 @@
-"""Processes that outlived a killed supervisor are killed before the next start, and no other process is."""
+"""Processes that outlived a killed supervisor are killed before the next start. No other process is killed."""
 
 import json
 import subprocess

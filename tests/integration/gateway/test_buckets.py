@@ -13,7 +13,7 @@ from svgx_gateway.ratelimit.buckets import LOCAL, Buckets
 
 
 @pytest.fixture
-async def two(backing: DevStack) -> AsyncIterator[tuple[Buckets, Buckets]]:
+async def gateways(backing: DevStack) -> AsyncIterator[tuple[Buckets, Buckets]]:
     """Yield the buckets of two gateways."""
     one, other = (Buckets(redis.open_unpooled(backing.redis_url)) for _ in range(2))
     yield one, other
@@ -26,11 +26,11 @@ def counted_locally() -> float:
     return float(LOCAL._value.get())
 
 
-async def test_two_gateways_share_one_bucket(two: tuple[Buckets, Buckets]) -> None:
+async def test_two_gateways_share_one_bucket(gateways: tuple[Buckets, Buckets]) -> None:
     """Two gateways together admit as many of 200 simultaneous requests as one. Proves R-LIMIT-2."""
     key, limit = secrets.token_hex(8), RateLimit(requests=40, seconds=86_400)
     before = counted_locally()
-    results = await asyncio.gather(*(two[n % 2].take(key, limit) for n in range(200)))
+    results = await asyncio.gather(*(gateways[n % 2].take(key, limit) for n in range(200)))
     assert counted_locally() == before
     assert sum(each.allowed for each in results) == 40
     assert sorted(each.remaining for each in results if each.allowed) == list(range(40))
@@ -40,41 +40,41 @@ async def test_two_gateways_share_one_bucket(two: tuple[Buckets, Buckets]) -> No
     assert all(86_000 < each.reset <= 86_400 for each in refused)
 
 
-async def test_one_request_is_admitted_after_retry_after(two: tuple[Buckets, Buckets]) -> None:
+async def test_one_request_is_admitted_after_retry_after(gateways: tuple[Buckets, Buckets]) -> None:
     """After `retry_after` seconds one more request is admitted. Proves R-LIMIT-1."""
     key, limit = secrets.token_hex(8), RateLimit(requests=5, seconds=1)
-    while (refused := await two[0].take(key, limit)).allowed:
+    while (refused := await gateways[0].take(key, limit)).allowed:
         pass
     loop = asyncio.get_running_loop()
     passed = loop.create_future()
     loop.call_later(refused.retry_after + 0.01, passed.set_result, None)
     await passed
-    assert (await two[1].take(key, limit)).allowed
-    assert not (await two[0].take(key, limit)).allowed
+    assert (await gateways[1].take(key, limit)).allowed
+    assert not (await gateways[0].take(key, limit)).allowed
 
 
 async def test_restart_of_redis_between_requests_keeps_counting_in_redis(
-    backing: DevStack, two: tuple[Buckets, Buckets]
+    backing: DevStack, gateways: tuple[Buckets, Buckets]
 ) -> None:
     """A dead connection is replaced at once; the request is not counted locally. Proves R-LIMIT-6."""
     key, limit = secrets.token_hex(8), RateLimit(requests=3, seconds=3600)
-    await two[0].take(key, limit)
+    await gateways[0].take(key, limit)
     before = counted_locally()
     valkey = backing.process("valkey")
     await valkey.stop()
     await valkey.start()
     await valkey.wait_ready()
-    assert (await two[0].take(key, limit)).allowed
+    assert (await gateways[0].take(key, limit)).allowed
     assert counted_locally() == before
 
 
 @pytest.mark.parametrize("outage", ["kill", "pause"])
 async def test_gateway_limits_by_itself_without_redis(
-    backing: DevStack, two: tuple[Buckets, Buckets], outage: str
+    backing: DevStack, gateways: tuple[Buckets, Buckets], outage: str
 ) -> None:
     """Without Redis only the first request waits, for a short time. Proves R-LIMIT-6."""
     key, limit = secrets.token_hex(8), RateLimit(requests=3, seconds=3600)
-    await two[0].take(key, limit)
+    await gateways[0].take(key, limit)
     valkey = backing.process("valkey")
     before = counted_locally()
     if outage == "kill":
@@ -84,7 +84,7 @@ async def test_gateway_limits_by_itself_without_redis(
         valkey.pause()
     loop = asyncio.get_running_loop()
     began = loop.time()
-    results = [await two[0].take(key, limit) for _ in range(5)]
+    results = [await gateways[0].take(key, limit) for _ in range(5)]
     assert loop.time() - began < 1.0
     assert [each.allowed for each in results] == [True, True, True, False, False]
     assert counted_locally() == before + 5
@@ -94,8 +94,8 @@ async def test_gateway_limits_by_itself_without_redis(
     else:
         valkey.resume()
     await valkey.wait_ready()
-    while two[0]._probing is not None:
-        await asyncio.wait({two[0]._probing})
+    while gateways[0]._probing is not None:
+        await asyncio.wait({gateways[0]._probing})
     assert counted_locally() == before + 5
-    await two[0].take(key, limit)
+    await gateways[0].take(key, limit)
     assert counted_locally() == before + 5

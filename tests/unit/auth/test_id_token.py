@@ -1,4 +1,4 @@
-"""The check of ID tokens: valid and forged ones."""
+"""The check of valid and forged ID tokens."""
 
 import base64
 import hmac
@@ -91,7 +91,7 @@ def test_token_for_several_audiences_is_accepted_with_an_authorized_party() -> N
     assert read(token)["azp"] == CLIENT
 
 
-def by_hand(header: dict[str, str], secret: bytes) -> str:
+def hmac_token(header: dict[str, str], secret: bytes) -> str:
     """Return a token signed with HMAC-SHA256 without a library, because libraries refuse a public key as secret."""
 
     def part(content: bytes) -> str:
@@ -114,9 +114,9 @@ def test_token_without_the_providers_signature_is_refused() -> None:
     for token in (
         jwt.encode({"alg": "RS256", "kid": "rsa"}, claims(), STRANGER),
         jwt.encode(embedded_key, claims(), STRANGER),
-        by_hand({"alg": "HS256", "kid": "rsa"}, RSA.as_pem(private=False)),
+        hmac_token({"alg": "HS256", "kid": "rsa"}, RSA.as_pem(private=False)),
         jwt.encode({"alg": "HS256"}, claims(), secret),
-        by_hand({"alg": "none"}, b"").rpartition(".")[0] + ".",
+        hmac_token({"alg": "none"}, b"").rpartition(".")[0] + ".",
         jwt.encode({"alg": "RS256", "kid": "unknown"}, claims(), RSA),
         f"{head}.{body}.",
         f"{head}.{body[:-2]}AA.{signature}",

@@ -12,7 +12,7 @@ from tests.unit.canvas.histories import Document, content, history
 
 @pytest.mark.parametrize("seed", range(40))
 def test_missing_updates_can_arrive_after_compaction(seed: int) -> None:
-    """Any part of the history may be compacted, any number of times: with the rest it makes the whole content."""
+    """A compacted part of a history, together with the other updates, has the content of the whole history."""
     rng = random.Random(seed)
     updates = history(seed)
     expected = content(*updates)
@@ -27,7 +27,7 @@ def test_missing_updates_can_arrive_after_compaction(seed: int) -> None:
 
 
 def test_deletion_that_arrives_before_its_struct_is_kept() -> None:
-    """A pycrdt document loses such a deletion. Compaction merges it into the result separately."""
+    """A pycrdt document loses a deletion without its struct. Compaction merges such deletions separately."""
     doc: Document = Doc()
     elements = doc.get("elements", type=Map)
     updates: list[bytes] = []
@@ -39,7 +39,7 @@ def test_deletion_that_arrives_before_its_struct_is_kept() -> None:
     bare: Document = Doc()
     bare.apply_update(deleted)
     assert content(bare.get_update(), written) == {"a": 1}
-    # The deletion also survives beside updates that can be integrated, and a second compaction.
+    # The deletion is also kept beside updates that can be integrated, and by a second compaction.
     other: Document = Doc()
     other.get("elements", type=Map)["b"] = 2
     state = compact(compact(None, [other.get_update(), deleted]), [other.get_update()])

@@ -230,7 +230,7 @@ def test_characters_that_xml_forbids_are_dropped() -> None:
     assert root[1].text == "x]]>&<\r"
 
 
-def test_values_of_other_types_are_ignored_and_numbers_are_read() -> None:
+def test_values_of_wrong_types_are_ignored_and_numbers_are_read() -> None:
     elements: dict[str, object] = {
         "number": 3,
         "string": "rect",

@@ -13,8 +13,8 @@ def svg(attrs: str, body: str = '<rect width="1000" height="1000" fill="#ff0000"
 
 
 def size(png: bytes) -> tuple[int, int]:
-    across, down = struct.unpack(">II", png[16:24])
-    return across, down
+    width, height = struct.unpack(">II", png[16:24])
+    return width, height
 
 
 @pytest.mark.parametrize(
@@ -34,7 +34,7 @@ def size(png: bytes) -> tuple[int, int]:
         ("", 50, None, None, (50, 50)),
     ],
 )
-def test_picture_has_the_expected_size(
+def test_png_size_follows_the_arguments_and_the_file(
     attrs: str,
     width: int | None,
     height: int | None,
@@ -79,11 +79,11 @@ def test_policy_is_applied_before_rendering() -> None:
         '<path d="M0 0A1e9 1e9 0 1 1 1000 1000" stroke="red" stroke-linecap="round" stroke-width="1e5"/>',
     ],
 )
-def test_panic_of_the_renderer_is_a_refusal(body: str) -> None:
+def test_panic_of_the_renderer_becomes_a_refusal(body: str) -> None:
     try:
         png = render_png(svg('width="1000" height="1000"', body))
     except SvgRefused as refused:
-        assert (refused.code, refused.field) == ("unrenderable", "svg")  # noqa: PT017 - may also be drawn
+        assert (refused.code, refused.field) == ("unrenderable", "svg")  # noqa: PT017 - rendering may succeed
     else:
         assert size(png) == (1000, 1000)
 

@@ -1,4 +1,4 @@
-"""IP addresses and the keys of customers."""
+"""Parsing of IP addresses, and the key of the customer that has an address."""
 
 import pytest
 
@@ -21,7 +21,7 @@ def test_address_is_parsed_and_mapped_ipv4_becomes_ipv4(text: str, address: str)
 @pytest.mark.parametrize(
     "text", ["", "localhost", "192.0.2", "192.0.2.1:80", "[::1]", "192.0.2.1 ", "1", "192.0.2.01"]
 )
-def test_text_that_is_not_an_address_is_none(text: str) -> None:
+def test_text_that_is_not_an_address_is_parsed_as_none(text: str) -> None:
     assert parse_address(text) is None
 
 

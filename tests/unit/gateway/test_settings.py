@@ -16,10 +16,13 @@ from svgx_gateway.settings import GatewaySettings
         ("production", "https://draw.example.org", "https://draw.example.org"),
     ],
 )
-def test_production_allows_any_origin_only_when_it_is_set(
+def test_production_allows_any_origin_only_if_cors_origins_is_a_star(
     monkeypatch: pytest.MonkeyPatch, environment: str, setting: str | None, allowed: str
 ) -> None:
-    """In production `*` has to be set. WebSockets use the same origins unless they have their own. Proves R-HTTP-4."""
+    """In production, all origins are allowed only if the setting is `*`. Proves R-HTTP-4.
+
+    The setting for WebSockets stays empty, so the same origins apply to them.
+    """
     monkeypatch.setenv("ENVIRONMENT", environment)
     if setting is None:
         monkeypatch.delenv("CORS_ORIGINS", raising=False)

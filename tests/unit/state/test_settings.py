@@ -11,7 +11,7 @@ def _environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("POSTGRES_URL", "postgresql://localhost/svgx")
 
 
-def test_empty_variable_means_the_default_and_others_are_ignored(
+def test_empty_variable_means_the_default_and_unknown_ones_are_ignored(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Unknown variables are ignored, and an empty value means the default."""
@@ -20,7 +20,7 @@ def test_empty_variable_means_the_default_and_others_are_ignored(
     assert load(StateSettings).compact_after_entries == 500
 
 
-def test_wrong_value_is_named(
+def test_wrong_value_stops_the_start_and_names_the_setting(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A wrong value ends the start with status 2 and a line that names the setting."""

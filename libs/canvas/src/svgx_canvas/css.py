@@ -1,8 +1,8 @@
 """Clean CSS, so that it fetches nothing and runs nothing.
 
 The CSS is parsed with tinycss2, which follows the CSS Syntax module as browsers do, escapes included: it reads
-`u\\72l(` as `url(`. A text is not parsed only if no CSS parser could find a function, a string, a comment, a block or
-an escape in it, because the characters that these start with are absent.
+`u\\72l(` as `url(`. A text is parsed unless it lacks all characters that start a function, a string, a comment, a block
+or an escape.
 """
 
 import re
@@ -15,7 +15,7 @@ from tinycss2 import ast
 from svgx_canvas.allow_list import PROPERTIES, words
 from svgx_canvas.limits import Limits, check_limit
 
-Report = Callable[[str, str], None]
+ReportDropped = Callable[[str, str], None]
 """Takes the name of a dropped thing and the reason."""
 
 _FUNCTIONS = words(
@@ -36,7 +36,8 @@ _TRANSFORMS = re.compile(
 """A transform list in the SVG grammar. Its quantifiers are possessive, so that matching takes linear time."""
 
 _STRUCTURE = re.compile(r"""[("'\\{}\[\]@/<!]""")
-"""Characters without which a declaration list is only names and plain values between `:` and `;`."""
+"""Characters that start a string, function, block, escape or comment. A declaration list without them has only names
+and plain values, separated by `:` and `;`."""
 
 _NESTED_RULES = frozenset({"media", "supports", "keyframes", "-webkit-keyframes"})
 _MAX_NESTING = 32
@@ -116,7 +117,7 @@ def numbers(text: str) -> list[float]:
     return [float(number) for number in _NUMBER.findall(text)]
 
 
-def clean_declarations(text: str, report: Report) -> str:
+def clean_declarations(text: str, report: ReportDropped) -> str:
     """Return the allowed declarations of a `style` attribute. The text is unchanged if all are allowed."""
     if not _STRUCTURE.search(text):
         kept = [part for part in text.split(";") if _plain_declaration(part, report)]
@@ -127,7 +128,7 @@ def clean_declarations(text: str, report: Report) -> str:
     return cleaned
 
 
-def _plain_declaration(part: str, report: Report) -> bool:
+def _plain_declaration(part: str, report: ReportDropped) -> bool:
     name, colon, _ = part.partition(":")
     name = name.strip().lower()
     if not name and not colon:
@@ -148,7 +149,7 @@ def _clean_declarations(text: str) -> tuple[str, tuple[str, ...]]:
     return _serialize(kept), tuple(dropped)
 
 
-def clean_stylesheet(text: str, limits: Limits, report: Report) -> str:
+def clean_stylesheet(text: str, limits: Limits, report: ReportDropped) -> str:
     """Return the allowed rules of a style sheet: plain rules, and rules in @media, @supports and @keyframes."""
     check_limit("style_length", limits.style_length, len(text), "characters of style sheets")
     nodes = tinycss2.parse_stylesheet(text, skip_comments=True, skip_whitespace=True)
@@ -162,7 +163,7 @@ def selector_count(text: str) -> int:
     return text.count("{") + text.count(",")
 
 
-def _rules(nodes: Iterable[ast.Node], report: Report, level: int) -> list[ast.Node]:
+def _rules(nodes: Iterable[ast.Node], report: ReportDropped, level: int) -> list[ast.Node]:
     kept: list[ast.Node] = []
     for node in nodes:
         if isinstance(node, ast.QualifiedRule) and _tokens_are_safe(node.prelude, selector=True):
@@ -193,7 +194,7 @@ def _may_nest(rule: ast.AtRule, level: int) -> bool:
     )
 
 
-def _declarations(nodes: Iterable[ast.Node], report: Report) -> list[ast.Node]:
+def _declarations(nodes: Iterable[ast.Node], report: ReportDropped) -> list[ast.Node]:
     kept: list[ast.Node] = []
     for node in nodes:
         if not isinstance(node, ast.Declaration):

@@ -57,7 +57,10 @@ class Report:
 
 
 def keeps_text(tag: str, *, in_text: bool) -> bool:
-    """Return whether character data directly in this element has a meaning. `in_text`: the element is in a text."""
+    """Return whether character data directly in this element is kept, because SVG gives it a meaning.
+
+    `in_text`: the element is inside a text element.
+    """
     return (
         tag in allow_list.TEXT_ELEMENTS
         or tag in allow_list.DESCRIPTIVE_ELEMENTS
@@ -113,7 +116,7 @@ def _clean_value(tag: str, name: str, value: str, limits: Limits, report: Report
     elif name == "style":
         reason = "length"
     elif name == "attributeName":
-        # Checked on all elements, so that the rule does not depend on a list of animating elements.
+        # The name is checked on all elements, so that the rule does not depend on a list of animating elements.
         reason = "" if value.strip() in allow_list.ANIMATABLE else "animation"
     elif not _refers_to_nothing_outside(name, value):
         reason = "reference"
@@ -133,10 +136,10 @@ def _refers_to_nothing_outside(name: str, value: str) -> bool:
 
 def _clean_reference(tag: str, value: str) -> str | None:
     if value.lstrip(" \t\r\n").startswith("#"):
-        # A fragment can be any text. A fragment with a URL in CSS syntax is dropped: no real id looks like that.
+        # A fragment can be any text. A fragment with a URL in CSS syntax is dropped, because no real id has one.
         return value if css.value_is_safe(value) else None
-    if tag in allow_list.IMAGE_ELEMENTS and (image := parse_data_url(value)):
-        return image[1]
+    if tag in allow_list.IMAGE_ELEMENTS and (parsed := parse_data_url(value)):
+        return parsed[1]
     return None
 
 

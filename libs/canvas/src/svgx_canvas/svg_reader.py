@@ -95,7 +95,7 @@ class _Reader:
         self._styles = StyleBudget(limits)
         self._canvas: Canvas | None = None
         self._stack: list[_OpenElement] = []
-        self._skipped_depth = 0  # open elements inside a dropped one, including it
+        self._skipped_depth = 0  # a dropped element and its open descendants
         self._count = 0
         self._last_id = 0
         self._text: list[str] = []

@@ -45,7 +45,7 @@ async def build(runtime: Runtime[AuthSettings]) -> AsyncIterator[Service]:
     settings = runtime.settings
     secret = settings.jwt_secret.get_secret_value()
     if len(secret.encode()) < MIN_SECRET:
-        log.warning("JWT_SECRET is short: production needs more", bytes=MIN_SECRET)
+        log.warning("JWT_SECRET is too short for production", minimum_bytes=MIN_SECRET)
     passwords = Passwords(
         memory=settings.argon2_memory_kib,
         passes=settings.argon2_passes,
@@ -133,21 +133,21 @@ async def _ensure_admin(accounts: Accounts, settings: AuthSettings) -> None:
         )
     except ValidationError as error:
         variables = sorted({f"SVGX_ADMIN_{str(item['loc'][0]).upper()}" for item in error.errors()})
-        log.warning("there is no admin: set these and start again", variables=variables)
+        log.warning("there is no admin: set these variables and start again", variables=variables)
         return
     try:
         created = await accounts.create_first_admin(admin)
     except Invalid as error:
         log.warning(
-            "there is no admin: set these and start again",
+            "there is no admin: set these variables and start again",
             variables=[f"SVGX_ADMIN_{str(error.field).upper()}"],
         )
         return
     except Conflict as error:
-        # An account that is not an admin has the name. Only the operator can decide between the two.
+        # An account that is not an admin has the username or address. Only the operator can resolve the conflict.
         variable = f"SVGX_ADMIN_{str(error.field).upper()}"
         log.warning(
-            "there is no admin: another account has this; set another and start again",
+            "there is no admin: another account has this value; set another one and start again",
             variables=[variable],
         )
         return

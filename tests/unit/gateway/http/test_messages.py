@@ -1,4 +1,4 @@
-"""Requests as messages of the contract."""
+"""Parsing of HTTP requests into the request models of the contract."""
 
 from typing import Any
 
@@ -41,8 +41,8 @@ def test_number_without_fraction_is_an_integer(number: bytes, expected: int) -> 
 @pytest.mark.parametrize(
     "value", [b"7.5", b"1e400", b"NaN", b'"7"', b"true", b"%d.0" % EXACT_FLOAT_LIMIT, b"9" * 400]
 )
-def test_other_value_for_an_integer_names_the_field(value: bytes) -> None:
-    """A value that is no integer, or too large, is refused with the name of its field. Proves R-HTTP-2."""
+def test_non_integer_for_an_integer_field_is_refused_with_the_name(value: bytes) -> None:
+    """A value that is not an integer, or is too large, is refused with the name of its field. Proves R-HTTP-2."""
     with pytest.raises(Invalid) as refused:
         parse(api_keys.CREATE_API_KEY, b'{"name": "n", "expires_in_days": ' + value + b"}")
     assert refused.value.field == "expires_in_days"
@@ -59,8 +59,8 @@ def test_number_or_string_is_no_boolean(value: bytes) -> None:
 @pytest.mark.parametrize(
     "body", [b'{"name": "first", "name": "last"}', b'\n{"name":"last"}\r\n\t ']
 )
-def test_last_of_equal_names_counts(body: bytes) -> None:
-    """Of fields with equal names the last one counts; whitespace around the object is ignored."""
+def test_last_of_two_fields_with_the_same_name_is_used(body: bytes) -> None:
+    """The last of two fields with the same name is used. Whitespace around the object is ignored."""
     assert getattr(parse(state.CREATE_CANVAS, body), "name") == "last"  # noqa: B009
 
 
@@ -117,7 +117,7 @@ def test_body_that_is_no_json_object_is_refused(body: bytes, path_params: dict[s
 
 
 def test_path_field_is_validated() -> None:
-    """A wrong path field is refused by its name, and cannot add other fields. Proves R-HTTP-2."""
+    """An invalid path field is refused with its name. Its text cannot add fields to the body. Proves R-HTTP-2."""
     with pytest.raises(Invalid) as refused:
         parse(auth.UPDATE_USER, b'{"disabled": true}', {"user_id": 'u","role":"admin'})
     assert refused.value.field == "user_id"

@@ -92,7 +92,8 @@ class Bus:
     async def connect(cls, url: str, service: str, replica_id: str) -> "Bus":
         """Connect to NATS, and wait until the server is up. `url` is one URL, or several separated by commas.
 
-        A dead connection is noticed within 30 s (a ping every 10 s, two may stay unanswered). Reconnecting never ends.
+        A dead connection is noticed within 30 s (a ping every 10 s, two may stay unanswered). Then the client tries to
+        reconnect until it succeeds.
         """
         connection = NatsClient()
         bus = cls(connection, service, replica_id)
@@ -123,7 +124,10 @@ class Bus:
         return self.connection.is_connected
 
     async def wait_connected(self, seconds: float) -> None:
-        """Wait until the server is reachable, at most `seconds`. Messages sent earlier only fill the buffer."""
+        """Wait until the server is reachable, at most `seconds`.
+
+        Messages that are sent while the server is not reachable wait in the outgoing buffer.
+        """
         if not self.connected:
             self._events.reconnected.clear()
             with contextlib.suppress(TimeoutError):
@@ -149,9 +153,8 @@ class Bus:
         """
         if not self.connected:
             for subscription in subscriptions:
-                await (
-                    subscription.unsubscribe()
-                )  # sends nothing; a reconnect does not subscribe again
+                # This sends nothing, but a later reconnect does not subscribe again.
+                await subscription.unsubscribe()
             return
         for subscription in subscriptions:
             await self.connection._send_unsubscribe(subscription._id)  # noqa: SLF001
@@ -219,7 +222,8 @@ class Bus:
     ) -> Answer:
         """Send bytes to `subject` and return the answer. Raise the same errors as `ask`.
 
-        This is the fast way for edits: no span, and no headers except `headers`.
+        Edits use this method, because it is faster than `ask`: it records no span and adds no caller, client or
+        deadline to the headers.
         """
         if len(content) > PIECE:
             with self.blobs.offer(content) as reference:
@@ -313,13 +317,14 @@ class Bus:
         try:
             await self.connection.close()
         except (RuntimeError, OSError):
-            # nats-py writes the outgoing buffer also to a lost connection. The event loop decides how that fails.
+            # nats-py writes the outgoing buffer even to a lost connection. The type of the error depends on the event
+            # loop.
             log.warning("nats did not take the last messages")
 
     async def _exchange(
         self, subject: str, content: bytes, headers: Headers | None, timeout: float
     ) -> Answer:
-        """Send a message that fits, and return its answer."""
+        """Send a message of at most `PIECE` bytes, and return its answer."""
         if not self.connected and self.connection.pending_data_size + len(content) > PENDING:
             # nats-py would raise too, but would keep the pending request for ever.
             raise Unavailable("the message bus is not reachable")

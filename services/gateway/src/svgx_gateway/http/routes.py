@@ -19,11 +19,11 @@ class Application(FastAPI):
         await Starlette.__call__(self, scope, receive, send)
 
     def build_middleware_stack(self) -> ASGIApp:
-        """Return the middleware around the exception handlers around the router.
+        """Return the application: the middleware calls the exception handlers, and these call the router.
 
         FastAPI's own stack has four more layers, for telemetry, body limits, uploaded files and tracebacks. No route of
-        the gateway uses them, and they cost a measurable part of a request (docs/decisions/0022). A handler of
-        `Exception` is called within the middleware here, so a response with status 500 has its headers too.
+        the gateway uses them, and they cost a measurable part of a request (docs/decisions/0022). A handler of `Exception`
+        is called within the middleware here, so the middleware also adds its headers to a response with status 500.
         """
         app: ASGIApp = ExceptionMiddleware(self.router, handlers=self.exception_handlers)
         for middleware, args, kwargs in reversed(self.user_middleware):
@@ -35,10 +35,11 @@ class RouteTable(BaseRoute):
     """The HTTP routes of the gateway, as one route of the application.
 
     Starlette compares a request with one route after the other. The gateway has about forty routes, so this route
-    finds a path without parameters in a dictionary, and compares other paths only with templates of as many segments.
+    finds a path without parameters in a dictionary, and compares other paths only with templates that have the
+    same number of segments.
 
-    Each path is served with and without a trailing slash. A path without parameters goes before a template, for all
-    methods: `/admin/users/restore` is never the account `restore`.
+    Each path is served with and without a trailing slash. A path without parameters has precedence over a
+    template, for all methods: `/admin/users/restore` is never the account `restore`.
     """
 
     def __init__(self, routes: Iterable[Route]) -> None:

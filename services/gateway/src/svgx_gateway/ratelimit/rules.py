@@ -1,4 +1,4 @@
-"""The limits in force: an admin's limits over this gateway's settings."""
+"""The limits in force: the admin's stored limits, and this gateway's settings for the other classes."""
 
 from ipaddress import ip_network
 
@@ -22,7 +22,10 @@ class Rules:
         return self._stored.version
 
     def limit(self, rate_class: RateClass, key: RateLimitKey) -> RateLimit | None:
-        """Return the limit of a class for a key: its role's limit, or else the general one. None means unlimited."""
+        """Return the limit of a class for a key: the limit of the key's role, or the limit of the class.
+
+        None means unlimited.
+        """
         if rate_class is RateClass.UNLIMITED or rate_class is RateClass.INTERNAL:
             return None
         if self._exempt(key):
@@ -31,7 +34,7 @@ class Rules:
         return role_limits.get(rate_class) or self._limits[rate_class]
 
     def in_force(self) -> RateLimits:
-        """Return the stored limits, with the settings of this gateway for the classes that have none."""
+        """Return the stored limits, with this gateway's settings for the classes without a stored limit."""
         return self._stored.model_copy(update={"limits": self._limits})
 
     def _exempt(self, key: RateLimitKey) -> bool:

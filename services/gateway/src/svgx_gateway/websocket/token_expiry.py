@@ -13,8 +13,8 @@ from svgx_gateway.websocket.connection import Connection
 from svgx_yjs import protocol
 
 NOTICE = 60.0
-"""Seconds between the notice to the client and the expiry of its token. A token that is valid for less than twice this
-time is announced halfway to its expiry."""
+"""Seconds between the notice to the client and the expiry of its token. If the token is valid for less than twice
+this time, the notice is sent halfway to the expiry."""
 
 
 class TokenExpiry:

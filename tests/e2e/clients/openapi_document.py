@@ -32,6 +32,8 @@ def check_response(
     """Assert that the document describes the response: its status, headers, media type and content."""
     status = response.status_code
     described = operation["responses"][str(status)]
+    # A response has no rate-limit headers when the gateway did not count its request: the body was too large, or the
+    # operation has no rate limit. A caller without access to such an operation is counted nevertheless.
     unlimited = not any(
         "RateLimit" in each.get("headers", {}) for each in operation["responses"].values()
     )

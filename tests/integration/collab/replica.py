@@ -48,7 +48,7 @@ class Replica:
 
 @asynccontextmanager
 async def replica(backing: DevStack, *, answers_open: bool = True) -> AsyncIterator[Replica]:
-    """Run a replica. It joins the queue group of `open` unless `answers_open` is False."""
+    """Run a replica. It answers requests to open a canvas unless `answers_open` is False."""
     replica_id = secrets.token_hex(6)
     bus = await Bus.connect(backing.nats_url("collab"), "collab", replica_id)
     client = redis.connect(backing.redis_url)

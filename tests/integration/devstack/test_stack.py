@@ -1,4 +1,4 @@
-"""The stack runs the real services and replicas of them."""
+"""The stack runs each real service in a process, and adds and removes further replicas."""
 
 import httpx
 import pytest

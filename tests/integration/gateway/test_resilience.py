@@ -28,35 +28,35 @@ async def test_request_past_its_time_limit_is_cancelled_and_not_repeated(
     backing: DevStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Past its time limit a request is cancelled on both sides, and not sent again. Proves R-RESIL-1 and R-RESIL-4."""
-    impatient = dataclasses.replace(auth.ME, timeout=0.3)
-    declared = tuple(impatient if each is auth.ME else each for each in contract.OPERATIONS)
+    short_limit = dataclasses.replace(auth.ME, timeout=0.3)
+    declared = tuple(short_limit if each is auth.ME else each for each in contract.OPERATIONS)
     monkeypatch.setattr(operations, "OPERATIONS", declared)
     calls: list[float] = []
-    given_up = asyncio.Event()
+    cancelled = asyncio.Event()
 
-    async def never(_: MeRequest, call: Call) -> User:
+    async def wait_for_ever(_: MeRequest, call: Call) -> User:
         calls.append(call.deadline)
         try:
             await asyncio.Event().wait()
         finally:
-            given_up.set()
+            cancelled.set()
         raise AssertionError
 
     loop = asyncio.get_running_loop()
-    async with answering(backing, auth.ME, never), gateway(backing) as http:
+    async with answering(backing, auth.ME, wait_for_ever), gateway(backing) as http:
         began = loop.time()
         answer = await http.get("/auth/me")
         assert (answer.status_code, answer.json()["code"]) == (504, "deadline_exceeded")
         assert 0.25 < loop.time() - began < 2
         async with asyncio.timeout(2):
-            await given_up.wait()
+            await cancelled.wait()
         assert len(calls) == 1
 
 
 async def test_failing_service_gets_no_requests_until_it_recovers(
     backing: DevStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The circuit opens, refuses requests without asking, and closes by itself. Proves R-RESIL-2 through HTTP."""
+    """The open circuit refuses requests without sending them, and closes by itself. Proves R-RESIL-2 through HTTP."""
     monkeypatch.setattr(circuit_breaker, "PAUSE", 0.5)
     asked = 0
     healthy = False
@@ -85,7 +85,7 @@ async def test_failing_service_gets_no_requests_until_it_recovers(
 
 
 async def test_unavailable_sign_in_provider_blocks_no_other_requests(backing: DevStack) -> None:
-    """Neither the rest of auth nor another provider is refused. Proves R-AUTH-35 through HTTP."""
+    """Requests for other operations of auth and for other providers are not refused. Proves R-AUTH-35 through HTTP."""
 
     async def sign_in(request: OidcLoginRequest, _: Call) -> Redirect:
         if request.provider == "away":

@@ -86,8 +86,8 @@ async def test_entry_twice_in_one_append_is_committed_once(client: Client) -> No
     assert (await client.load(canvas_id)).updates == (entry.update,)
 
 
-async def test_equal_sequence_of_another_writer_is_another_entry(client: Client) -> None:
-    """Equal sequences of two writers name two entries. Proves R-STATE-3."""
+async def test_equal_sequence_numbers_of_two_writers_are_two_entries(client: Client) -> None:
+    """Entries of two writers with the same sequence number are two entries. Proves R-STATE-3."""
     canvas_id = await client.create()
     one, other = Pen(canvas_id, "one").draw("a"), Pen(canvas_id, "other").draw("b")
     assert [result.revision for result in await client.append(one, other)] == [1, 2]
@@ -213,6 +213,6 @@ async def test_commit_aborted_by_a_deadlock_is_repeated(client: Client, tables: 
                     await tables.execute(lock, first)
                     victim = "append"
                 except asyncpg.DeadlockDetectedError:
-                    # The append had checked for a deadlock before there was one. It checks only once: try again.
+                    # PostgreSQL checks each wait once. It checked the append's before the deadlock existed: try again.
                     victim = "test"
             assert await append == [Committed(first, 1), Committed(second, 1)]

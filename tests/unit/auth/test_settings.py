@@ -17,12 +17,12 @@ def test_short_secret_is_accepted_in_development() -> None:
     assert load(AuthSettings).jwt_secret.get_secret_value() == "short"
 
 
-@pytest.mark.parametrize("named", ["production", "Production", " PRODUCTION "])
+@pytest.mark.parametrize("name", ["production", "Production", " PRODUCTION "])
 def test_short_secret_stops_the_start_in_production(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], named: str
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str
 ) -> None:
     """Proves R-AUTH-3: the error is one line that names the variable and does not contain the secret."""
-    monkeypatch.setenv("ENVIRONMENT", named)
+    monkeypatch.setenv("ENVIRONMENT", name)
     with pytest.raises(SystemExit) as stopped:
         load(AuthSettings)
     assert stopped.value.code == 2
@@ -38,10 +38,10 @@ def test_secret_of_32_bytes_is_accepted_in_production(monkeypatch: pytest.Monkey
     assert load(AuthSettings).environment == "production"
 
 
-def test_idle_time_below_the_token_life_stops_the_start(
+def test_idle_time_below_the_access_token_lifetime_stops_the_start(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Proves R-AUTH-12: the idle time is at least a token's life, because clients refresh after that."""
+    """Proves R-AUTH-12: an unused session must outlast its access token, because clients refresh when it expires."""
     monkeypatch.setenv("JWT_EXPIRES_IN", "7200")
     monkeypatch.setenv("REFRESH_IDLE_EXPIRES_IN", "7199")
     with pytest.raises(SystemExit):

@@ -105,7 +105,7 @@ HARMFUL = {
     "leading zeros": b"\x80\x00\x00",
     "an empty string": update((5, 0, [in_root(STRING, text(""))])),
     "invalid UTF-8": update((5, 0, [in_root(STRING, b"\x02\xff\xfe")])),
-    "no values": update((5, 0, [in_root(ANY, b"\x00")])),
+    "content without values": update((5, 0, [in_root(ANY, b"\x00")])),
     "an unknown value": update((5, 0, [in_root(ANY, b"\x01\x10")])),
     "JSON of Yjs before version 13": update((5, 0, [in_root(2, b"\x01" + text("1"))])),
     "a move": update((5, 0, [in_root(11, b"\x00")])),
@@ -130,8 +130,8 @@ HARMFUL = {
     "deletions of a client twice": update(deleted=deletions((5, [(0, 1)]), (5, [(1, 1)]))),
     "an empty deletion": update(deleted=deletions((5, [(0, 0)]))),
     "a deletion beyond 32 bits": update(deleted=deletions((5, [(2**31 - 1, 1)]))),
-    "beside itself": update((5, 0, [between(STRING, text("a"), (4, 0), (5, 0))])),
-    "inside itself": update((5, 0, [inside(TYPE, MAP, (5, 0))])),
+    "an item beside itself": update((5, 0, [between(STRING, text("a"), (4, 0), (5, 0))])),
+    "an item inside itself": update((5, 0, [inside(TYPE, MAP, (5, 0))])),
     "values nested too deep": nested_values(contents.MAX_DEPTH + 1),
 }
 
@@ -169,7 +169,7 @@ UNPLACEABLE = {
 
 @pytest.mark.parametrize("content", UNPLACEABLE.values(), ids=UNPLACEABLE.keys())
 def test_unplaceable_update_is_reported(content: bytes) -> None:
-    """Proves R-SYNC-12 and R-SYNC-11: pycrdt fails on it, counts wrongly, never returns or ends the process."""
+    """Proves R-SYNC-12 and R-SYNC-11: pycrdt would fail, count wrongly, loop for ever or end the process."""
     assert split_for_empty(content).unplaceable
 
 
@@ -231,7 +231,7 @@ def test_rest_of_a_known_struct_must_be_in_the_same_list() -> None:
 
 
 def test_gc_of_known_and_new_structs_is_ready() -> None:
-    """Proves R-SYNC-12: a client that deletes a map sends its content as one GC, including structs that are known."""
+    """Proves R-SYNC-12: a client that deletes a map sends the map's known and new structs as one GC."""
     known: dict[int, int] = {}
     nesting = Nesting()
     seen = split(
@@ -239,8 +239,8 @@ def test_gc_of_known_and_new_structs_is_ready() -> None:
     )
     known.update(seen.clocks)
     nesting.update(seen.nesting)
-    answer = update((5, 0, [in_root(DELETED, b"\x01"), gap(GC, 6)]))
-    assert split(answer, known, nesting).clocks == {5: 7}
+    collected = update((5, 0, [in_root(DELETED, b"\x01"), gap(GC, 6)]))
+    assert split(collected, known, nesting).clocks == {5: 7}
 
 
 def test_known_clocks_must_not_end_inside_a_character() -> None:
@@ -265,7 +265,7 @@ def test_deletions_are_sorted() -> None:
 
 
 def test_pending_structs_are_in_small_pieces() -> None:
-    """Proves R-SYNC-14: a struct that releases a small part costs the reading of a small part."""
+    """Proves R-SYNC-14: when a struct arrives, only the small piece that waited for that struct is read again."""
     count = 10_000
     structs = [after(ANY, NULL, (6, 0)), *[in_root(ANY, NULL)] * (count - 1)]
     ranges = [(2 * clock, 1) for clock in range(count)]
@@ -294,7 +294,7 @@ def test_known_structs_are_not_in_the_ready_update() -> None:
 
 
 def test_pending_structs_and_deletions_are_split_off() -> None:
-    """Proves R-SAVE-9: the split is exact to the struct and to the deleted clock."""
+    """Proves R-SAVE-9: each client's structs and deletions are split at the first that must wait."""
     written = update(
         (5, 0, [in_root(ANY, NULL), after(ANY, NULL, (6, 3)), in_root(ANY, NULL, key="l")]),
         (7, 0, [in_root(ANY, NULL, key="m")]),
@@ -338,7 +338,7 @@ def test_structs_after_a_skip_wait_for_its_clocks() -> None:
 
 
 def test_long_chain_of_blocked_sections_takes_linear_time() -> None:
-    """Each client's struct waits for the struct of the next client, and is read again only when that is integrated."""
+    """Each client's struct waits for the struct of the next client, and is read again only after that struct."""
     count = 20_000
     sections = [(n, 0, [after(ANY, NULL, (n + 1, 0))]) for n in range(count)]
     last = (count, 0, [in_root(ANY, NULL)])

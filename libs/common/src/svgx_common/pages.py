@@ -38,7 +38,7 @@ class Cursor:
             cursor = cls(_EPOCH + int(microseconds) * _MICROSECOND, identifier)
         except (binascii.Error, ValueError, OverflowError):
             cursor = None
-        # `int` also accepts spaces, signs and underscores. Encoding again finds them.
+        # `int` also accepts spaces, signs and underscores, so compare the text with the one that `encode` writes.
         if cursor is None or cursor.encode() != text or not cursor.id or "\x00" in cursor.id:
             raise Invalid("cursor: is not the `next` of a page", field="cursor")
         return cursor

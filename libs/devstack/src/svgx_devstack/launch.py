@@ -1,13 +1,13 @@
 """Replace this process with a program that ends when its supervisor ends.
 
-It is run as a file, not imported: `python -I -S launch.py PARENT_PID DEATH_SIGNAL DEMOTE PROGRAM ARGUMENT...`
+This file is run, not imported: `python -I -S launch.py PARENT_PID DEATH_SIGNAL DEMOTE PROGRAM ARGUMENT...`
 
 The process keeps its id, so the supervisor sees the program itself. On Linux the kernel sends DEATH_SIGNAL when the
 supervisor ends, even by SIGKILL. Other systems have no such signal: a killed supervisor leaves the servers running
 until the next start, which kills them by their stored ids (`orphans.py`).
 
 With DEMOTE `1` the program does not run as root, because PostgreSQL refuses to. It runs as `nobody` and keeps the
-capability to access files independent of their mode. So a data folder or an installation below a private folder, such
+capability to access files regardless of their mode. So a data folder or an installation below a private folder, such
 as root's home, works without wider permissions.
 """
 
@@ -60,9 +60,10 @@ def main() -> None:
         libc = ctypes.CDLL(None, use_errno=True)
         if demote == "1":
             _demote(libc)
-        # After the change of user, because the change clears this setting.
+        # This call comes after the change of user, because the change clears the setting.
         _check(
-            libc.prctl(PR_SET_PDEATHSIG, int(death_signal), 0, 0, 0), "cannot follow the supervisor"
+            libc.prctl(PR_SET_PDEATHSIG, int(death_signal), 0, 0, 0),
+            "cannot request a signal for the supervisor's end",
         )
         if os.getppid() != int(parent):  # the supervisor ended before the call above
             sys.exit(1)

@@ -18,7 +18,7 @@ from svgx_common.postgres import Database, Row
 class Administration:
     """Changes, deletes and restores accounts, one at a time.
 
-    When a change ends sessions or tokens, every gateway is told.
+    When a change ends sessions or tokens, it is announced to every gateway.
     """
 
     def __init__(
@@ -41,10 +41,13 @@ class Administration:
 
         Raises `NotFound`. Raises `Conflict` for a name that another account has, and when the change would remove the
         last active admin. Raises `Invalid` for a password that is easy to guess. Raises `Forbidden` when the caller
-        sets the password of the caller's own account: otherwise, a stolen access token would take over the account.
+        sets the password of the caller's own account: otherwise, a token thief could take over the account.
         """
         if request.password is not None and by.caller and by.caller.user_id == request.user_id:
-            raise Forbidden("change your own password with the old one", field="password")
+            raise Forbidden(
+                "change your own password with POST /auth/password, which needs the old password",
+                field="password",
+            )
         password_hash = await self._hash(request)
         async with self._database.transaction() as session:
             before = await self._lock(session, request.user_id)
@@ -131,7 +134,8 @@ class Administration:
         return await self._passwords.hash_new(request.password, names=names)
 
     async def _lock(self, session: postgres.Session, user_id: str) -> Account:
-        # Without this lock, two admins could demote each other at the same time: each would still see the other.
+        # Without this lock, the last two admins could demote each other at the same time: each transaction would still
+        # find the other admin.
         await session.run("lock_accounts")
         row = await session.row("lock_account_for_change", user_id)
         if row is None:

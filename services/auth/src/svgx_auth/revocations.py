@@ -14,7 +14,7 @@ from svgx_common.contract.revocations import REVOKED, Revocation, RevocationList
 from svgx_common.messaging.bus import Bus
 from svgx_common.postgres import Database, Row, Session
 
-KEY_REMEMBERED = 86400.0
+KEY_LISTED_SECONDS = 86400.0
 """Seconds for which the list of revocations contains an ended API key.
 
 A gateway without a connection to this service trusts its last answer about a key for ten minutes, and keeps the key's
@@ -26,8 +26,9 @@ log = structlog.get_logger(__name__)
 EndReason = Literal["logout", "ended", "reuse", "password", "disabled", "deleted", "provider"]
 """The reason why a session ended.
 
-`logout`: its owner signed out. `ended`: its owner ended it from another session. `reuse`: a spent refresh token was
-used. `password`, `disabled`, `deleted`: the account was changed. `provider`: its provider no longer gives it a role.
+`logout`: its owner logged out. `ended`: its owner ended it from another session. `reuse`: a spent refresh token was
+used. `password`, `disabled`, `deleted`: the account was changed. `provider`: the OpenID Connect
+provider no longer gives the account a role.
 """
 
 
@@ -86,7 +87,7 @@ class Revocations:
 
         Return the key's row, or None when there is no such live key.
         """
-        return await session.row("end_api_key", key_id, owner, KEY_REMEMBERED)
+        return await session.row("end_api_key", key_id, owner, KEY_LISTED_SECONDS)
 
     async def announce_key(self, row: Row) -> None:
         """Tell every gateway about an ended API key, from the row that `end_key` returned."""
@@ -103,7 +104,7 @@ class Revocations:
             assert clock is not None
             sessions = await session.rows("revoked_sessions", after)
             accounts = await session.rows("revoked_accounts", after)
-            keys = await session.rows("revoked_api_keys", after, KEY_REMEMBERED)
+            keys = await session.rows("revoked_api_keys", after, KEY_LISTED_SECONDS)
         items = [
             *map(_session_revocation, sessions),
             *map(_account_revocation, accounts),

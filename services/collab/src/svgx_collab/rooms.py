@@ -32,10 +32,13 @@ FRAME_PER_PARTICIPANT = 0.00005
 """Seconds that each participant adds to `FRAME`: clients of a large room receive fewer and larger broadcasts."""
 
 SLOWEST_FRAME = 0.1
-"""Seconds between two broadcasts at most."""
+"""The longest time between two broadcasts, in seconds."""
 
 MAX_FAULTY = 1000
-"""Edits remembered that made a room fail. They are rejected when they are sent again. The oldest are forgotten."""
+"""The largest number of edits that are remembered because they made a room fail. Beyond it, the oldest are forgotten.
+
+A remembered edit is rejected when it is sent again.
+"""
 
 HELD = Gauge("svgx_engine_collab_held_canvases", "Canvases this replica holds.")
 BROKEN = Counter("svgx_engine_collab_broken_rooms", "Rooms that failed and were discarded.")
@@ -89,7 +92,7 @@ class Rooms:
             self._opening[canvas_id] = task
             task.add_done_callback(lambda _: self._opening.pop(canvas_id, None))
         if task is not None:
-            # A canvas that is held already waits too: until the task ends, NATS may not know its channels.
+            # Wait even when the canvas is held already: until the task ends, NATS may lack the channels' subscriptions.
             held = await asyncio.shield(task)
         assert held is not None
         if not held.is_holding:
@@ -98,11 +101,11 @@ class Rooms:
         return held.room.epoch
 
     async def renew_leases(self) -> None:
-        """Renew the leases, and leave the canvases with a lease of another replica."""
+        """Renew the leases, and leave each canvas whose lease another replica has taken."""
         for canvas_id in await self._leases.renew(list(self._held)):
             log.info("another replica holds the canvas", canvas_id=canvas_id)
             self._start_leaving(canvas_id, release_lease=False)
-        # Wait no longer than that, because the other leases must be renewed also while state does not commit.
+        # The limit is there because the other leases must be renewed even while state does not commit.
         await self._leaving.wait(timeout=RENEW)
 
     async def leave(self, canvas_id: str, *, release_lease: bool = True) -> None:
@@ -206,7 +209,7 @@ class Rooms:
         return [entry for each in held if (entry := each.room.take_entry()) is not None]
 
     async def _deliver(self, entry: Entry, result: Committed) -> None:
-        """Note that an entry is committed: load the commits of other writers, and answer the requests it saved."""
+        """Note that an entry is committed: load other writers' commits, and answer requests whose edits are saved."""
         held = self._held.get(entry.canvas_id)
         if held is None or held.room.epoch != entry.writer:
             return
@@ -252,7 +255,7 @@ class Rooms:
         await self._release_lease(canvas_id)
 
     async def _end(self, held: HeldCanvas, error: SvgxError) -> None:
-        """Stop holding at once. Requests that wait for a commit are refused with `error`."""
+        """Stop holding the canvas at once. Requests that wait for a commit are refused with `error`."""
         self._release(held)
         for subscription in held.subscriptions:
             with contextlib.suppress(NatsError):

@@ -47,7 +47,7 @@ add_compress_type(PROBLEM_MEDIA_TYPE)
 
 @contextlib.asynccontextmanager
 async def build(runtime: Runtime[GatewaySettings]) -> AsyncIterator[Service]:
-    """Build the gateway. Stop its parts at the end, the last one first."""
+    """Build the gateway. When the block ends, stop its parts in the reverse order of their start."""
     settings, bus = runtime.settings, runtime.bus
     async with contextlib.AsyncExitStack() as stack:
         client = redis.connect(settings.redis_url, settings.redis_pool_size)

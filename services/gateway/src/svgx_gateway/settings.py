@@ -36,16 +36,16 @@ class GatewaySettings(TokenSettings):
     idempotency_seconds: int = Field(86_400, ge=60, le=30 * 86_400)
     """Seconds that the response to a request with an `Idempotency-Key` is stored."""
     shed_lag_seconds: float = Field(0.5, gt=0)
-    """Lag of the event loop, in seconds, above which requests are refused, if three checks in a row find it."""
+    """Lag of the event loop in seconds. Requests are refused when three checks in a row find a longer lag."""
     trusted_proxies: Annotated[str, NoDecode, AfterValidator(_networks)] = ""
     """Addresses and networks of the proxies in front, separated by commas. Their `X-Forwarded-*` headers are used."""
     redis_url: str = "redis://localhost:6379/0"
     redis_pool_size: int = Field(32, ge=1, le=1000)
-    """Connections to Redis at most. Past that, a command waits for a free one."""
+    """The largest number of connections to Redis. Further commands wait for a free connection."""
     rate_limit_requests_per_minute: int = Field(100, ge=1, le=10_000_000)
     """Requests of each class, for each account or, without an account, for each address."""
     rate_limit_login_requests_per_minute: int = Field(30, ge=1, le=10_000_000)
-    """Sign-ins and refreshes for each address."""
+    """Log-ins, sign-ins and refreshes for each address, and password changes for each account."""
     rate_limit_heavy_requests_per_minute: int = Field(30, ge=1, le=10_000_000)
     """Imports, exports and renders."""
     websocket_max_connections: int = Field(1000, ge=1)
@@ -53,21 +53,21 @@ class GatewaySettings(TokenSettings):
     websocket_max_connections_per_identity: int = Field(100, ge=1)
     """WebSockets of one account at this gateway. Past that, a connection is closed with 4429."""
     websocket_max_frames_per_second: float = Field(200.0, gt=0)
-    """Frames of one connection; twice as many at once."""
+    """Frames of one connection. A client may send the frames of two seconds at once."""
     websocket_max_bytes_per_second: float = Field(2 * 1024 * 1024, gt=0)
-    """Bytes of one connection; twice as many at once, or the largest frame if that is more."""
+    """Bytes of one connection. A client may send two seconds' bytes at once, or the largest frame if that is more."""
     websocket_handshake_timeout: float = Field(10.0, gt=0)
     """Seconds until a connection has to send its first message."""
     websocket_max_frame_bytes: int = Field(16 * 1024 * 1024, ge=1024)
     websocket_ping_interval: float = Field(30.0, gt=0)
     websocket_ping_timeout: float = Field(10.0, gt=0)
     drain_notice_seconds: float = Field(0.0, ge=0, le=600)
-    """Seconds that a stopping gateway is not ready before it closes sockets, so that load balancers notice."""
+    """Seconds from the failure of the readiness check to the first closed WebSocket, so that load balancers notice."""
     websocket_drain_seconds: float = Field(2.0, ge=0, le=600)
-    """Seconds over which a stopping gateway spreads the closing of its sockets."""
+    """Seconds over which a stopping gateway spreads the closing of its WebSockets."""
 
     @model_validator(mode="after")
-    def _require_origins_in_production(self) -> Self:
+    def _default_to_no_origins_in_production(self) -> Self:
         if self.in_production and "cors_origins" not in self.model_fields_set:
             self.cors_origins = ""
         return self

@@ -42,8 +42,8 @@ class Exports:
     async def export(self, request: ExportRequest, name: str) -> Blob:
         """Return the canvas with this `name` in the requested format.
 
-        Raises `NotFound`, `Invalid` or `TooLarge` when the content or the picture is over a limit, `Unavailable` when a
-        worker died, and `Overloaded` while too many exports wait.
+        Raises `NotFound` for an unknown canvas, `TooLarge` or `Invalid` when the content or the picture is over a
+        limit, `Unavailable` when a worker died, and `Overloaded` while too many exports wait.
         """
         content = await self._journal.load(request.canvas_id)
         with _worker_errors(request.canvas_id):
@@ -76,7 +76,7 @@ def filename(name: str, extension: str) -> str:
 
 @contextmanager
 def _worker_errors(canvas_id: str) -> Iterator[None]:
-    """Raise the contract's errors for those of the workers. A job that killed its worker is not repeated."""
+    """Translate errors of the workers into errors of the contract. A job that killed its worker is not repeated."""
     try:
         yield
     except SvgRefused as refusal:
@@ -99,7 +99,7 @@ def _worker_errors(canvas_id: str) -> Iterator[None]:
 def refusal_error(refusal: SvgRefused) -> SvgxError:
     """Return the contract's error for a refusal of the canvas library.
 
-    Content over a limit is `TooLarge`. All other refusals are `Invalid`, also a requested size over its limit.
+    Content over a limit is `TooLarge`. All other refusals, such as a requested size over its limit, are `Invalid`.
     """
     over_limit = refusal.code == "too_large" and refusal.field not in _REQUEST_FIELDS
     kind = TooLarge if over_limit else Invalid

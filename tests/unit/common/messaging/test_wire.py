@@ -82,7 +82,7 @@ def test_every_lib0_channel_has_a_tested_payload() -> None:
 
 
 def test_message_has_the_documented_bytes() -> None:
-    """Proves R-BUS-12: fields in their order, counts and lengths in front, 0 or 1 before an optional field."""
+    """Proves R-BUS-12: fields are in order, after their counts and lengths; 0 or 1 precedes an optional field."""
     batch = EditBatch((Edit("ann", b"\x00\x01"),))
     assert wire.encode(batch) == b"\x01" + b"\x03ann" + b"\x02\x00\x01"
     assert wire.encode(SyncRequest(None)) == b"\x00"
@@ -99,7 +99,7 @@ def test_encoded_message_is_decoded_to_the_same_message(
     values: st.SearchStrategy[Any],
     data: st.DataObject,
 ) -> None:
-    """Proves R-BUS-12: for every message and awareness updates."""
+    """Proves R-BUS-12: decoding reverses encoding, for every kind of message and for awareness updates."""
     value = data.draw(values)
     assert decode(encode(value)) == value
 
@@ -128,14 +128,14 @@ def test_damaged_message_is_decoded_or_malformed(
     [(0, "00"), (127, "7f"), (128, "8001"), (300, "ac02"), (2**53 - 1, "ffffffffffffff0f")],
 )
 def test_integer_has_the_encoding_of_lib0(value: int, encoded: str) -> None:
-    """Proves R-SYNC-9: as `encoding.writeVarUint` of npm lib0 writes it."""
+    """Proves R-SYNC-9: the bytes are those that `encoding.writeVarUint` of npm lib0 writes."""
     assert Encoder().uint(value).finish().hex() == encoded
     assert Decoder(bytes.fromhex(encoded)).uint() == value
 
 
 @pytest.mark.parametrize("encoded", ["", "80", "ffffffffffffff10", "ff" * 20])
 def test_integer_that_lib0_refuses_is_malformed(encoded: str) -> None:
-    """Proves R-BUS-12: an integer that is cut off, or has more than 53 bits."""
+    """Proves R-BUS-12: an integer that is cut off or has more than 53 bits is malformed."""
     with pytest.raises(Malformed):
         Decoder(bytes.fromhex(encoded)).uint()
 

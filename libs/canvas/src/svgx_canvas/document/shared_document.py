@@ -1,10 +1,10 @@
 """A Yjs document that integrates edits from any client, in any order.
 
 pycrdt 0.14 has three weaknesses that a server must not pass on. It loses some pending updates when several updates
-depend on missing ones (a test demonstrates this). Every later edit is slowed down by the pending updates. And an update
-can make pycrdt fail half-way or panic, which leaves the document unusable. Therefore each update is checked and split
-before pycrdt reads it (`svgx_yjs.splitting`): pycrdt gets only the part that it can integrate at once, and the pending
-part is kept here as bytes.
+depend on missing ones (`test_pycrdt_without_the_split_loses_a_pending_edit`). Every later edit is slowed down by the
+pending updates. And an update can make pycrdt fail half-way or panic, which leaves the document unusable. Therefore
+each update is checked and split before pycrdt reads it (`svgx_yjs.splitting`): pycrdt gets only the part that it can
+integrate at once, and the pending part is kept here as bytes.
 """
 
 import hashlib
@@ -23,7 +23,7 @@ from svgx_yjs.splitting import Split, check, split
 from svgx_yjs.structure import EMPTY_UPDATE, Id, read_state_vector
 
 MAX_PENDING_BYTES = 16 * 1024 * 1024
-"""Bytes of pending updates. Beyond it the oldest ones are forgotten here; the journal keeps them."""
+"""Bytes of pending updates. Beyond this limit the oldest are removed from memory; the journal keeps them."""
 
 PIECE_OVERHEAD = 300
 """Bytes of memory that keeping one piece takes, besides its own bytes."""
@@ -50,7 +50,7 @@ class Integrated:
 
 
 class SharedDocument:
-    """A document and its pending updates. `load` makes one. After a `Fault` it must not be used any more."""
+    """A document and its pending updates, made by `load`. After a `Fault` it must not be used any more."""
 
     def __init__(self, faulty: Collection[bytes] = ()) -> None:
         self.left_out = 0
@@ -61,8 +61,8 @@ class SharedDocument:
         self._changes: list[bytes] = []
         self._nesting = Nesting()
         self._faulty = faulty
-        # Pending pieces with the struct each waits for, oldest first. The heaps have the same pieces by the client
-        # they wait for, lowest clock first.
+        # The pending pieces, oldest first, each with the struct that it waits for. The heaps have the same pieces,
+        # grouped by the client of that struct, lowest clock first.
         self._pending: dict[bytes, Id] = {}
         self._pending_by_client: dict[int, list[tuple[int, bytes]]] = defaultdict(list)
         self._pending_bytes = 0
@@ -192,7 +192,7 @@ class SharedDocument:
     def _forget_oldest(self) -> None:
         """Forget the oldest pieces, down to half of the limit.
 
-        The heaps are built anew afterwards. Half of the limit leaves room, so that this does not happen for each edit.
+        The heaps are built anew afterwards. Half of the limit leaves room, so that this is not repeated at each edit.
         """
         while self._pending_bytes > MAX_PENDING_BYTES // 2:
             self._forget(next(iter(self._pending)))
@@ -209,7 +209,7 @@ class SharedDocument:
 
 
 def merge(updates: Sequence[bytes]) -> bytes | None:
-    """Merge updates into one. Return None if pycrdt's result is unreadable, as it is for contradictory updates."""
+    """Merge updates into one. Return None if pycrdt's result is malformed, as for contradictory updates."""
     if len(updates) == 1:
         return updates[0]
     try:

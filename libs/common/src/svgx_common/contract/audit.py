@@ -1,4 +1,4 @@
-"""The audit log of accounts and sign-in: its events, and the operation that lists its entries."""
+"""The audit log of accounts and log-ins: its events, and the operation that lists its entries."""
 
 from datetime import datetime
 from enum import StrEnum
@@ -25,12 +25,12 @@ class AuditEvent(StrEnum):
     LOG_IN = "log_in"
     LOG_IN_FAILED = "log_in_failed"
     LOG_IN_DELAYED = "log_in_delayed"
-    """Refused without checking the password, because too many attempts failed."""
+    """A log-in was refused without checking the password, because too many attempts had failed."""
     LOG_OUT = "log_out"
     SESSION_ENDED = "session_ended"
     REFRESH_REFUSED = "refresh_refused"
     TOKEN_REUSED = "token_reused"
-    """A used refresh token came again, which ended its session."""
+    """A refresh token was used again, which ended its session."""
     PASSWORD_CHANGED = "password_changed"
     PASSWORD_RESET = "password_reset"
     """An admin set a new password."""

@@ -1,4 +1,4 @@
-"""Accounts and sign-in: models and operations of the auth service."""
+"""Accounts, log-in and sessions: models and operations of the auth service."""
 
 from datetime import datetime
 from typing import Annotated, Any
@@ -43,7 +43,7 @@ NewPassword = Annotated[
     StringConstraints(min_length=12, max_length=1024),
     Field(examples=["seven teal lanterns over Delft"]),
 ]
-"""The rule is length and not composition (NIST SP 800-63B-4, 3.1.1.2). The upper bound limits the cost of hashing."""
+"""A minimum length, but no rule about characters (NIST SP 800-63B-4, 3.1.1.2). The maximum limits the hashing cost."""
 
 
 Password = Annotated[
@@ -191,7 +191,7 @@ class Jwks(ReplyModel):
 
 LOGIN = Operation(
     subject="svgx.auth.login",
-    summary="Sign in with a username or e-mail address and a password",
+    summary="Log in with a username or e-mail address and a password",
     request=LoginRequest,
     reply=Tokens,
     scope=Scope.PUBLIC,

@@ -33,7 +33,7 @@ class Scope(StrEnum):
     """The callers that an operation admits."""
 
     PUBLIC = "public"
-    """Callers without a token too."""
+    """All callers, with or without a token."""
     SIGNED_IN = "signed_in"
     CREATE = "create"
     """Admins and editors."""
@@ -63,6 +63,6 @@ class RateClass(StrEnum):
     HEAVY = "heavy"
     """Imports, exports and renders: each occupies a worker process."""
     UNLIMITED = "unlimited"
-    """Operations with which an admin repairs the limits themselves."""
+    """Operations with which an admin reads and changes the limits. They must work when a limit is too low."""
     INTERNAL = "internal"
     """Operations between services. They have no limit."""

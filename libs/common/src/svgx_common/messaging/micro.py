@@ -1,4 +1,7 @@
-"""Answers to the discovery requests of the NATS micro protocol: `$SRV.PING`, `$SRV.INFO` and `$SRV.STATS` (ADR-32)."""
+"""Answers to the discovery requests of the NATS micro protocol: `$SRV.PING`, `$SRV.INFO` and `$SRV.STATS`.
+
+The protocol is ADR-32 of github.com/nats-io/nats-architecture-and-design.
+"""
 
 import json
 from collections.abc import Awaitable, Callable

@@ -1,4 +1,4 @@
-"""Run the NATS server with one user per service; each user may use the subjects of its contract."""
+"""Run the NATS server with one user per service. The contract determines the subjects that each user may use."""
 
 import json
 import os

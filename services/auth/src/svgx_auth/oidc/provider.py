@@ -25,7 +25,7 @@ DISCOVERY_TIMEOUT = 5.0
 """Seconds for the discovery of the provider's endpoints and keys, and for each other request to the provider."""
 
 EXCHANGE_TIMEOUT = 9.0
-"""Seconds for the whole exchange of a code. With `DISCOVERY_TIMEOUT`, this is less than the operation's time limit."""
+"""Seconds for the whole exchange of a code. Added to `DISCOVERY_TIMEOUT`, this is below the operation's time limit."""
 
 MAX_WAITING = 8
 """Requests that wait for the provider at the same time. Further requests get `Unavailable`.
@@ -40,7 +40,7 @@ METADATA_SECONDS = 3600.0
 """Seconds for which the provider's endpoints and keys are used before they are fetched again."""
 
 REFETCH_KEYS_EVERY = 30.0
-"""Seconds between two fetches of the keys because of invalid ID tokens. The provider may have changed its keys."""
+"""The age in seconds at which an invalid ID token causes a new fetch of the keys, because they may have changed."""
 
 _EMAIL = {"email", "email_verified"}
 _REQUIRED_ENDPOINTS = ("authorization_endpoint", "token_endpoint", "jwks_uri")
@@ -48,7 +48,7 @@ _REQUIRED_ENDPOINTS = ("authorization_endpoint", "token_endpoint", "jwks_uri")
 
 @dataclass(frozen=True, slots=True)
 class _Discovered:
-    """The provider's endpoints and keys. The times are of the monotonic clock, in seconds."""
+    """The provider's endpoints and keys. `fetched_at` is a time of the monotonic clock, in seconds."""
 
     metadata: dict[str, Any]
     keys: KeySet
@@ -78,7 +78,7 @@ class Provider:
 
     async def authorization_url(self, *, state: str, nonce: str, verifier: str) -> str:
         """Return the URL of the provider's sign-in page, to which the browser is sent. Raises `Unavailable`."""
-        discovered = await self._discover_in_turn()
+        discovered = await self._discover_in_slot()
         address, _ = self._oauth_client(discovered).create_authorization_url(
             discovered.metadata["authorization_endpoint"],
             state=state,
@@ -92,7 +92,7 @@ class Provider:
 
         Raises `Unauthenticated` for another provider's answer, or `Unavailable`.
         """
-        discovered = await self._discover_in_turn()
+        discovered = await self._discover_in_slot()
         required = discovered.metadata.get("authorization_response_iss_parameter_supported") is True
         if issuer != self.settings.issuer and (issuer is not None or required):
             raise self._refused("the sign-in answer is from another provider")
@@ -188,7 +188,7 @@ class Provider:
         finally:
             self._waiting -= 1
 
-    async def _discover_in_turn(self) -> _Discovered:
+    async def _discover_in_slot(self) -> _Discovered:
         """Return the endpoints and keys, in a waiting slot when they have to be fetched. Raises `Unavailable`."""
         if self._discovered is not None and self._discovered.fresh():
             return self._discovered

@@ -1,8 +1,8 @@
 """Pending sign-ins: each begins here, continues at a provider, and finishes here once.
 
 The `state` in the URLs and a cookie in the browser connect the beginning with the end. Nonce and code verifier are
-derived from the state with a key that only this service has. Therefore any replica can finish a sign-in, and the stored
-rows alone cannot.
+derived from the state with a key that only this service has. Therefore any replica can finish a sign-in, and a reader
+of the stored rows cannot.
 """
 
 import base64
@@ -24,7 +24,7 @@ SIGN_IN_SECONDS = 600
 """Seconds within which a user must finish the sign-in at the provider."""
 
 FORGET_BATCH = 10_000
-"""Rows that one statement removes at most."""
+"""The largest number of rows that one statement removes."""
 
 _PURPOSE = b"svgx oidc sign-in v1"
 
@@ -69,14 +69,14 @@ class SignIns:
         Raises `NotFound` or `Unavailable`.
         """
         provider = self._provider(name)
-        state, browser = secrets.token_urlsafe(32), secrets.token_urlsafe(32)
+        state, cookie = secrets.token_urlsafe(32), secrets.token_urlsafe(32)
         location = await provider.authorization_url(
             state=state,
             nonce=self._derived("nonce", state),
             verifier=self._derived("verifier", state),
         )
-        await self._database.run("begin_oidc", _hash(state), name, _hash(browser), SIGN_IN_SECONDS)
-        return Redirect(location=location, remember=browser, seconds=SIGN_IN_SECONDS)
+        await self._database.run("begin_oidc", _hash(state), name, _hash(cookie), SIGN_IN_SECONDS)
+        return Redirect(location=location, remember=cookie, seconds=SIGN_IN_SECONDS)
 
     async def finish(self, answer: OidcCallbackRequest) -> FinishedSignIn:
         """Finish the pending sign-in of a callback. Each sign-in finishes once.
@@ -93,7 +93,7 @@ class SignIns:
             )
         if row is None or answer.state is None:
             raise BadRequest(
-                "state: this sign-in was not begun in this browser, or was used already,"
+                "state: this sign-in was not begun in this browser, has finished already,"
                 f" or took over {SIGN_IN_SECONDS} s",
                 field="state",
                 limit=SIGN_IN_SECONDS,

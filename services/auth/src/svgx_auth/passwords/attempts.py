@@ -1,7 +1,7 @@
-"""Failed attempts to sign in: the next attempt has to wait, longer after each failure (docs/decisions/0010).
+"""Failed log-ins: the next attempt has to wait, longer after each failure (docs/decisions/0010).
 
-The wait is checked before a password is verified, and again afterwards. This limits how many of many simultaneous
-guesses are answered, even when one of them is right.
+The wait is checked before a password is verified, and again afterwards. So only a few of many simultaneous guesses are
+answered, even when one of them is right.
 """
 
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from svgx_common.postgres import Database, Session
 
 @dataclass(frozen=True, slots=True)
 class Backoff:
-    """The wait after failures: none for `free` failures, then 1, 2, 4 … seconds, at most `longest` seconds."""
+    """The wait after failures: none for fewer than `free`, then 1, 2, 4 … seconds, at most `longest` seconds."""
 
     free: int
     longest: float
@@ -30,14 +30,14 @@ FORGET_AFTER = 86400.0
 """Seconds after the last failure until the failures are forgotten."""
 
 FORGET_BATCH = 10_000
-"""Rows that one statement removes at most."""
+"""The largest number of rows that one statement removes."""
 
 _PURPOSE = b"svgx attempted names v1"
 
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """An attempt to prove that a password is known: the keys under which its failure is counted."""
+    """An attempt to prove knowledge of a password. Its failure is counted under each of `keys`."""
 
     keys: tuple[tuple[str, Backoff], ...]
 
@@ -53,18 +53,18 @@ class Attempts:
         self._database = database
         self._key = derived_key(secret, _PURPOSE)
 
-    async def log_in(self, login: str, address: str) -> Attempt:
-        """Begin an attempt to sign in. Raises `TooManyRequests` when it comes too early.
+    async def log_in(self, name: str, address: str) -> Attempt:
+        """Begin an attempt to log in. Raises `TooManyRequests` when it comes too early.
 
         Names without an account are treated like other names. Failures from an address at which the account has a
         session are counted separately, so that failures elsewhere do not lock out the account's owner.
         """
-        row = await self._database.row("attempted_name", login, address, self._key)
+        row = await self._database.row("attempted_name", name, address, self._key)
         assert row is not None
-        name = f"name:{row['name'].hex()}"
+        name_key = f"name:{row['name'].hex()}"
         if row["known"]:
-            name += f"@{address}"
-        keys: tuple[tuple[str, Backoff], ...] = ((name, NAME),)
+            name_key += f"@{address}"
+        keys: tuple[tuple[str, Backoff], ...] = ((name_key, NAME),)
         if address:
             # The address comes first in every transaction. A common order of locks prevents deadlocks.
             keys = ((f"address:{address_key(address)}", ADDRESS), *keys)

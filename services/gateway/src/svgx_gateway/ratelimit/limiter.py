@@ -50,7 +50,7 @@ class RateLimiter:
         self.rules = Rules(defaults, RateLimits())
 
     async def start(self) -> None:
-        """Keep the rules current until `stop`. Return after the first read, also when the state service is away."""
+        """Keep the rules current until `stop`. Return after the first read, even if it failed."""
         await self._copy.start()
         await self._copy.first_attempt()
 
@@ -82,9 +82,9 @@ class RateLimiter:
             )
 
     async def admit_unknown_key(self, connection: HTTPConnection) -> None:
-        """Count one question to the auth service about an unknown API key. Raise `TooManyRequests`.
+        """Count one request to the auth service about an unknown API key. Raise `TooManyRequests`.
 
-        These questions count against the address, in a bucket of their own, because many programs with valid keys may
+        These requests count against the address, in a bucket of their own, because many programs with valid keys may
         share one address.
         """
         address = RateLimitKey.of(connection, None)
@@ -93,7 +93,7 @@ class RateLimiter:
     async def _read(self) -> None:
         before = self.rules.version
         stored = await self._bus.ask(STORED, RateLimitsRequest())
-        # A broadcast that arrived during the question is newer than the answer.
+        # Rules that were broadcast during the request are newer than the answer.
         if self.rules.version == before:
             self.adopt(stored)
 

@@ -40,10 +40,10 @@ MAX_CALLERS = 200
 """Callers stored for each class and step: those with the highest counts."""
 
 MAX_PENDING = 20_000
-"""Counts that wait for Redis. Past that, new ones are dropped."""
+"""Counts by caller that may wait for Redis. Past this number, further requests are not counted."""
 
 MAX_INTERVALS = 60
-"""Intervals of a timeline at most."""
+"""The largest number of intervals in a timeline."""
 
 CLASSES: tuple[LimitedClass, ...] = (
     RateClass.READ,
@@ -97,8 +97,8 @@ class RateLimitStatistics:
         try:
             await pipeline.execute()
         except (RedisError, OSError):
-            # `Buckets` logs the outage. If only the answer was lost, these requests are counted twice; the statistics
-            # may be that imprecise.
+            # `Buckets` logs the outage. If only Redis' answer was lost, these requests are counted twice, which is
+            # acceptable for statistics.
             self._counts.update(counts)
             self._callers.update(callers)
 

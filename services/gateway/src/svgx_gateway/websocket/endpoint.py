@@ -59,7 +59,7 @@ class YjsEndpoint:
 
     async def serve(self, websocket: WebSocket) -> None:
         """Serve one WebSocket until either side closes it."""
-        if not self._origins.allow(websocket.headers):
+        if not self._origins.allows(websocket.headers):
             refusal: SvgxError = Forbidden("pages of this origin may not connect", field="origin")
             await websocket.send_denial_response(problems.response(refusal))
             return

@@ -1,4 +1,4 @@
-"""The origins of the pages that may open a WebSocket. The same-origin policy does not cover them (RFC 6455, 10.2)."""
+"""The origins of pages that may open a WebSocket. The same-origin policy does not cover WebSockets (RFC 6455, 10.2)."""
 
 from collections.abc import Iterable
 from urllib.parse import urlsplit
@@ -21,7 +21,7 @@ class AllowedOrigins:
     def __init__(self, allowed: Iterable[str]) -> None:
         self._allowed = frozenset(origin.lower() for origin in allowed)
 
-    def allow(self, headers: Headers) -> bool:
+    def allows(self, headers: Headers) -> bool:
         """Return whether a handshake with these headers may go on."""
         origin = headers.get("origin")
         if origin is None or "*" in self._allowed or origin.lower() in self._allowed:

@@ -234,7 +234,7 @@ def replace_process(program, arguments):
 
 
 def main(arguments):
-    """Run the action of the first argument."""
+    """Run the action that the first argument names."""
     action = arguments[0] if arguments else ""
     if action not in ("run", "install", "exec", "tests") or (
         action in ("exec", "tests") and len(arguments) < 2

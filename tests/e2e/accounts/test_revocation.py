@@ -1,4 +1,4 @@
-"""Revocation: an ended session is refused on two gateways, over HTTP and on WebSockets, within a second."""
+"""Revocation: a revoked access token is refused on two gateways, over HTTP and on WebSockets, within a second."""
 
 import asyncio
 import time
@@ -15,12 +15,12 @@ from tests.e2e.clients.api import User
 from tests.e2e.clients.workspace import Workspace
 
 MAX_DELAY = 1.0
-"""Seconds from the response to the request that ends a session, to the close of its last WebSocket."""
+"""Seconds from the response to the request that revokes a token, to the close of the token's last WebSocket."""
 
 
 @dataclass
 class Account:
-    """An account with two sessions. The test ends the session of `tokens`; `other_tokens` is the other session."""
+    """An account with two sessions. The test revokes `tokens`; `other_tokens` belongs to the other session."""
 
     user: User
     tokens: dict[str, Any]
@@ -128,14 +128,14 @@ Revocation = Callable[[Workspace, str, Account], Awaitable[httpx.Response]]
         (change_role, True),
     ],
 )
-async def test_ended_session_is_refused_on_all_gateways_within_a_second(
+async def test_revoked_token_is_refused_on_all_gateways_within_a_second(
     workspace: Workspace,
     gateways: list[str],
     canvas: str,
     revoke: Revocation,
     refresh_succeeds: bool,
 ) -> None:
-    """The session ends by a logout, a password change, or a change of the account by an admin. Proves R-AUTH-18."""
+    """A log-out, an ended session, a password change and a change by an admin revoke tokens. Proves R-AUTH-18."""
     user = await workspace.create_user("editor")
     await workspace.owner.set_member(canvas, user, "editor")
     account = Account(user, await login(gateways[0], user), await login(gateways[1], user))

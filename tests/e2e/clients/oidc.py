@@ -25,14 +25,14 @@ ROLES = {"admins": "admin", "editors": "editor", "readers": "viewer"}
 
 @dataclass(frozen=True, slots=True)
 class OidcStack:
-    """A running provider, and a stack that accepts its logins."""
+    """A running provider, and a stack whose users can sign in with the provider."""
 
     issuer: str
     stack: DevStack
     process: asyncio.subprocess.Process
 
     async def set_claims(self, name: str, **claims: Any) -> None:
-        """Set the claims that the provider reports about a name."""
+        """Set the claims that the provider reports about the user `name`."""
         async with httpx.AsyncClient() as http:
             (await http.put(f"{self.issuer}/people/{name}", json=claims)).raise_for_status()
 
@@ -82,7 +82,7 @@ class Browser:
         self._oidc = oidc
 
     async def authorize(self, name: str) -> str:
-        """Log in at the provider as `name`, and return the callback URL to which it redirects the browser."""
+        """Sign in at the provider as `name`, and return the callback URL to which it redirects the browser."""
         response = await self.http.get(LOGIN_PATH)
         assert response.status_code == 303, response.text
         while True:
@@ -104,5 +104,5 @@ class Browser:
             response = await self.http.post(action[1], data=form)
 
     async def login(self, name: str) -> httpx.Response:
-        """Log in at the provider, request the callback URL, and return the response."""
+        """Sign in at the provider as `name`, request the callback URL, and return the response."""
         return await self.http.get(await self.authorize(name))

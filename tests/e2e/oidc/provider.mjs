@@ -1,5 +1,5 @@
 // An OpenID Connect provider: node provider.mjs PORT REDIRECT_URI. It writes `ready` when it accepts requests.
-// Every name signs in with any password. `PUT /people/NAME` with a JSON object sets the claims about a name.
+// Every user can sign in, with any password. `PUT /people/NAME` with a JSON object sets the claims about the user NAME.
 import { createServer } from 'node:http'
 import Provider from 'oidc-provider'
 

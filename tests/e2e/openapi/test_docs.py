@@ -14,7 +14,7 @@ from tests.limits import HIGH_LIMITS
 
 @pytest.fixture(scope="module")
 async def own_stack(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """Start a stack of its own, because the examples change accounts and limits."""
+    """Start a stack for this module only, because the examples change accounts and limits."""
     async with DevStack(tmp_path_factory.mktemp("docs"), settings=HIGH_LIMITS) as stack:
         yield stack
 

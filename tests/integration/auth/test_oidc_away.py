@@ -93,7 +93,7 @@ async def test_requests_that_wait_for_a_provider_do_not_block_others(
         wait = (await begin()).retry_after
         assert wait is not None
         assert 0 < wait <= providers.RETRY_DISCOVERY_AFTER
-        # A sign-in that returns meanwhile stays pending.
+        # The callback of a sign-in also gets `Unavailable`, without a new connection to the provider.
         with pytest.raises(Unavailable):
             await gateway.ask(OIDC_CALLBACK, OidcCallbackRequest(provider="silent", state="s"))
         assert provider.connections == 1

@@ -60,7 +60,7 @@ async def test_ended_session_cannot_be_refreshed(bus: Bus, tables: Tables, chang
 
 
 async def test_refused_refresh_does_not_spend_the_token(bus: Bus, tables: Tables) -> None:
-    """Proves R-AUTH-6: a refused refresh does not spend the token; an enabled account can use it again."""
+    """Proves R-AUTH-6: after a disabled account is enabled again, the refused token is still valid."""
     signed_in = await login(bus, (await create(bus)).username)
     set_disabled = "UPDATE account SET disabled_at = {} WHERE id = $1"
     await tables.execute(set_disabled.format("now()"), signed_in.user.id)
@@ -148,7 +148,7 @@ async def test_changed_secret_ends_no_session(backing: DevStack, bus: Bus, table
 
 
 async def test_no_token_outlives_its_session(bus: Bus, tables: Tables) -> None:
-    """Proves R-AUTH-12: refreshing does not extend a session, and an access token expires at the latest with it."""
+    """Proves R-AUTH-12: refreshing does not extend a session, and no access token expires after its session."""
     signed_in = await login(bus, (await create(bus)).username)
     (ends,) = [each.expires_at for each in await sessions(bus, signed_in)]
     renewed = await refresh(bus, signed_in.refresh_token)

@@ -87,7 +87,7 @@ async def test_overloaded_holder_is_asked_again_after_its_retry_time(
 async def test_last_error_is_raised_when_patience_ends(
     gateway_bus: Bus, collab: FakeCollab
 ) -> None:
-    """Proves R-BUS-13: an error that cannot pass, such as `NotFound`, is raised at once."""
+    """Proves R-BUS-13: an error that a repetition cannot remedy, such as `NotFound`, is raised at once."""
     await collab.hold()
     await collab.bus.settle()
     collab.edit_results = [Overloaded(retry_after=60)]

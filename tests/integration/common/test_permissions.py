@@ -20,7 +20,7 @@ from svgx_common.contract.transport import (
 from svgx_common.messaging.bus import Bus
 from svgx_devstack import DevStack
 
-# Written out by hand, so that a mistake in the derivation of the permissions does not hide itself.
+# Written by hand and not derived from the contract, so that these tests find a mistake in the derivation.
 JOURNAL = {"svgx.state.journal.append", "svgx.state.journal.load"}
 CALLERS: dict[str, set[str]] = {subject: {"collab"} for subject in JOURNAL} | {
     "svgx.collab.open": {"gateway", "collab"}

@@ -151,7 +151,7 @@ async def test_exhausted_pool_raises_unavailable(
 
 
 async def test_start_waits_for_postgresql(package: Package) -> None:
-    """Proves R-STATE-18: it retries until it is cancelled."""
+    """Proves R-STATE-18: the start retries until it is cancelled."""
     url = f"postgresql://user:password@127.0.0.1:{ports.choose()}/svgx"
 
     async def start() -> None:
@@ -164,7 +164,7 @@ async def test_start_waits_for_postgresql(package: Package) -> None:
 
 
 async def test_wrong_password_stops_the_start_at_once(backing: DevStack, package: Package) -> None:
-    """Proves R-STATE-19: waiting would not help."""
+    """Proves R-STATE-19: the start does not retry, because the password would stay wrong."""
     user, at, rest = backing.postgres_url.rpartition("@")
     url = f"{user}wrong{at}{rest}"
     with pytest.raises(asyncpg.InvalidPasswordError):

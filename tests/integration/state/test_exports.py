@@ -148,7 +148,7 @@ async def test_export_needs_a_role_on_an_existing_canvas(client: Client) -> None
     """Only members export a canvas; an unknown or deleted canvas is not found. Proves R-STATE-12."""
     canvas_id = await create_with_content(client)
     with pytest.raises(NotFound):
-        await client.export("nobody")
+        await client.export("unknown-canvas")
     stranger = Client(client.bus, user())
     with pytest.raises(Forbidden):
         await stranger.export(canvas_id)

@@ -57,10 +57,10 @@ def raw_document(svg: bytes) -> bytes | None:
         if not isinstance(node.tag, str):
             continue
         attrs = {_prefixed(str(name)): str(value) for name, value in node.attrib.items()}
-        own = add({"tag": node.tag.rpartition("}")[2], "attrs": attrs}, parent)
+        element_id = add({"tag": node.tag.rpartition("}")[2], "attrs": attrs}, parent)
         if node.text:
-            add({"tag": "#text", "text": node.text}, own)
-        stack += [(child, own) for child in reversed(node)]
+            add({"tag": "#text", "text": node.text}, element_id)
+        stack += [(child, element_id) for child in reversed(node)]
     canvas = {_prefixed(str(name)): str(value) for name, value in root.attrib.items()}
     return document(elements, canvas)
 

@@ -28,6 +28,7 @@ def history(seed: int, length: int = 60) -> list[bytes]:
         else:
             elements[key] = rng.randrange(100)
         new = updates[before:]
+        # The other documents report the applied updates again. Remove these repetitions below.
         for other in docs:
             if other is not doc and rng.random() < 0.5:
                 for update in new:

@@ -16,7 +16,7 @@ from svgx_common.pages import Cursor, page_of
     st.text("abcdefghijklmnopqrstuvwxyz0123456789-_ABC", min_size=1, max_size=64),
 )
 def test_encoded_cursor_is_decoded_to_the_same_cursor(at: datetime, identifier: str) -> None:
-    """Proves R-STATE-14: and the text has at most 256 characters."""
+    """Proves R-STATE-14: the encoded text has at most 256 characters."""
     cursor = Cursor(at, identifier)
     assert Cursor.decode(cursor.encode()) == cursor
     assert len(cursor.encode()) <= 256
@@ -24,7 +24,7 @@ def test_encoded_cursor_is_decoded_to_the_same_cursor(at: datetime, identifier: 
 
 @given(st.text(max_size=256))
 def test_text_that_is_not_an_encoded_cursor_is_refused(text: str) -> None:
-    """Proves R-STATE-15: an accepted text is the one that `encode` returns."""
+    """Proves R-STATE-15: a text is accepted only if `encode` returns the same text for the decoded cursor."""
     try:
         cursor = Cursor.decode(text)
     except Invalid:
@@ -36,8 +36,8 @@ def test_text_that_is_not_an_encoded_cursor_is_refused(text: str) -> None:
     "content",
     [b"", b"x", b"1", b"1 ", b" a", b"+1 a", b"1_0 a", b"9" * 40 + b" a", b"1 \0", b"\xff 1"],
 )
-def test_base64_of_another_content_is_refused(content: bytes) -> None:
-    """Proves R-STATE-15: for example no id, no number, or a number that is written in another way."""
+def test_base64_of_anything_but_a_cursor_is_refused(content: bytes) -> None:
+    """Proves R-STATE-15: the content lacks its id or its number, or has the number in another notation."""
     with pytest.raises(Invalid, match="cursor"):
         Cursor.decode(urlsafe_b64encode(content).decode().rstrip("="))
 

@@ -57,7 +57,9 @@ async def _run(home: Path, port: int) -> int:
             stack.kill()
             return
         stopping = True
-        terminal.print_line("\nstopping (data is kept; press again to kill all processes at once)")
+        terminal.print_line(
+            "\nstopping (data is kept; press Ctrl-C again to kill all processes at once)"
+        )
         serving.cancel()
 
     loop = asyncio.get_running_loop()

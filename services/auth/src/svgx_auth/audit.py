@@ -17,7 +17,7 @@ _ENTRY_ID = re.compile(r"[0-9]{1,18}")
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """The caller of a request, and the client it came from."""
+    """The caller of a request, and the client that sent the request."""
 
     caller: Caller | None
     client: Client

@@ -51,8 +51,8 @@ class Canvases:
     ) -> CanvasPage:
         """Return at most `limit` of the canvases that the caller may see, newest first.
 
-        With `name`, return only canvases that contain it in their name, in upper or lower case. `cursor` is the `next`
-        of the page before. Raises `Invalid` for any other cursor.
+        With `name`, return only canvases whose name contains that text, regardless of case. `cursor` is the `next` of
+        the page before. Raises `Invalid` for any other cursor.
         """
         after = None if cursor is None else Cursor.decode(cursor)
         rows = await self._database.rows(

@@ -30,7 +30,7 @@ class StoredRateLimits:
         responder.answer(ratelimits.STORE, self.set)
 
     async def get(self, _: RateLimitsRequest, __: Call) -> RateLimits:
-        """Return the rate limits that were set, or none and version 0 when an admin never set any."""
+        """Return the rate limits that admins have set. Without any, return no limits and version 0."""
         row = await self._database.row("configuration", _NAME)
         if row is None:
             return RateLimits()

@@ -41,10 +41,10 @@ EDITOR = RateLimitKey("user:e", ip_address("192.0.2.1"), "e", Role.EDITOR)
         (RateClass.UNLIMITED, ADMIN, None),
     ],
 )
-def test_role_limit_goes_before_the_general_limit(
+def test_role_limit_overrides_the_general_limit(
     rate_class: RateClass, rate_limit_key: RateLimitKey, limit: RateLimit | None
 ) -> None:
-    """A role's limit goes before the general one, and stored limits go before the settings. Proves R-LIMIT-4."""
+    """A role's limit overrides the general limit, and stored limits override the settings. Proves R-LIMIT-4."""
     assert Rules(DEFAULTS, STORED).limit(rate_class, rate_limit_key) == limit
 
 
@@ -78,7 +78,7 @@ def test_whitelisted_accounts_and_networks_have_no_limit(
         ({"whitelist": {"adresses": []}}, "whitelist.adresses"),
     ],
 )
-def test_wrong_limit_is_named(wrong: dict[str, object], field: str) -> None:
+def test_error_names_the_field_of_a_wrong_limit(wrong: dict[str, object], field: str) -> None:
     """A wrong limit is refused with the path of its field. Proves R-HTTP-2."""
     with pytest.raises(ValidationError) as caught:
         SetRateLimitsRequest.model_validate(wrong)

@@ -13,7 +13,7 @@ from svgx_common.contract.state import Access as AccessReply
 from svgx_common.messaging.bus import Bus
 from svgx_common.messaging.caller import Caller
 from svgx_gateway.identity.canvas_roles import CanvasRoles
-from svgx_gateway.websocket import role_checks as module
+from svgx_gateway.websocket import role_checks
 from svgx_gateway.websocket.canvas import LiveCanvas
 from svgx_gateway.websocket.connection import Connection, KnownRole, RoleInDoubt, RoleState
 from svgx_gateway.websocket.role_checks import RoleChecks
@@ -52,9 +52,9 @@ def role_of(connection: Connection) -> RoleState:
     return connection.role
 
 
-async def announce(access: CanvasRoles) -> None:
+async def announce(canvas_roles: CanvasRoles) -> None:
     """Announce that roles on the canvas changed."""
-    await access._changed(f"svgx.canvas.{CANVAS}.access", b"")
+    await canvas_roles._changed(f"svgx.canvas.{CANVAS}.access", b"")
 
 
 async def wait_for_known_role(connection: Connection) -> None:
@@ -63,29 +63,29 @@ async def wait_for_known_role(connection: Connection) -> None:
 
 
 async def test_role_from_before_a_change_is_not_cached() -> None:
-    """An answer that a change overtook is not cached. Proves R-ACCESS-6."""
+    """An answer to a lookup that began before a change is not cached. Proves R-ACCESS-6."""
     state = FakeState()
-    access = CanvasRoles(cast(Bus, state))
-    early = asyncio.create_task(access.role(ANN, CANVAS))
+    canvas_roles = CanvasRoles(cast(Bus, state))
+    early = asyncio.create_task(canvas_roles.role(ANN, CANVAS))
     answer = await state.asked.get()
-    await announce(access)
+    await announce(canvas_roles)
     answer.set_result(CanvasRole.EDITOR)
     await early
-    late = asyncio.create_task(access.role(ANN, CANVAS))
+    late = asyncio.create_task(canvas_roles.role(ANN, CANVAS))
     (await state.asked.get()).set_result(CanvasRole.VIEWER)
     assert await late is CanvasRole.VIEWER
-    assert await access.role(ANN, CANVAS) is CanvasRole.VIEWER, "the newer answer is cached"
+    assert await canvas_roles.role(ANN, CANVAS) is CanvasRole.VIEWER, "the newer answer is cached"
 
 
 async def test_forgotten_role_is_looked_up_again() -> None:
     """After `forget` a role is looked up again. Proves R-ACCESS-6."""
     state = FakeState()
-    access = CanvasRoles(cast(Bus, state))
-    first = asyncio.create_task(access.role(ANN, CANVAS))
+    canvas_roles = CanvasRoles(cast(Bus, state))
+    first = asyncio.create_task(canvas_roles.role(ANN, CANVAS))
     (await state.asked.get()).set_result(CanvasRole.EDITOR)
     await first
-    access.forget()
-    second = asyncio.create_task(access.role(ANN, CANVAS))
+    canvas_roles.forget()
+    second = asyncio.create_task(canvas_roles.role(ANN, CANVAS))
     (await state.asked.get()).set_result(CanvasRole.VIEWER)
     assert await second is CanvasRole.VIEWER
 
@@ -132,8 +132,8 @@ async def test_failed_role_lookup_is_repeated_then_closes_the_connection(
     monkeypatch: pytest.MonkeyPatch, patience: float, failures: list[SvgxError], code: Close | None
 ) -> None:
     """A failed lookup is repeated for a while, then the connection is closed. Proves R-ACCESS-6."""
-    monkeypatch.setattr(module, "PATIENCE", patience)
-    monkeypatch.setattr(module, "PAUSE", 0.0)
+    monkeypatch.setattr(role_checks, "PATIENCE", patience)
+    monkeypatch.setattr(role_checks, "PAUSE", 0.0)
     state = FakeState()
     checks, canvas = RoleChecks(CanvasRoles(cast(Bus, state))), FakeCanvas(CanvasRole.EDITOR)
     checks.check_all(cast(LiveCanvas, canvas))

@@ -10,8 +10,8 @@ from svgx_yjs.structure import EMPTY_STATE_VECTOR
 def compact(snapshot: bytes | None, updates: Sequence[bytes]) -> bytes:
     """Return one update (Yjs v1) with the content of a snapshot and of the updates after it.
 
-    Deleted content is reduced to the fact that it is deleted. Pending updates, which depend on a missing update, are
-    kept. Raises `SvgRefused` if any update would be left out.
+    Deleted content is removed; only the ids of its structs are kept. Pending updates, which depend on a missing update,
+    are kept. Raises `SvgRefused` if any update would be left out.
     """
     document = _load([*([snapshot] if snapshot else []), *updates])
     if not document.left_out:
@@ -22,7 +22,10 @@ def compact(snapshot: bytes | None, updates: Sequence[bytes]) -> bytes:
 
 
 def state(updates: Sequence[bytes]) -> bytes:
-    """Return one update with everything in `updates` that can be integrated. Raises `SvgRefused`."""
+    """Return one update with everything in `updates` that can be integrated.
+
+    Updates that cannot be integrated are left out. Raises `SvgRefused` if pycrdt fails on too many of them.
+    """
     return _load(updates).missing(EMPTY_STATE_VECTOR)
 
 

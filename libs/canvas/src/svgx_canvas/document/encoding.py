@@ -45,20 +45,20 @@ def encode_elements(elements: Iterator[Element], client: int, root: str = "eleme
     for element in elements:
         add(root_parent + encode_text(element.id) + _Y_MAP)
         in_element = _ITEM_PARENT + client_bytes + encode_uint(clock)
-        value = _ANY + in_element
-        add(value + tag_key + _ONE_STRING + key(element.tag))
-        add(value + parent_key + _ONE_STRING + encode_text(element.parent))
-        add(value + order_key + _ONE_STRING + encode_text(element.order))
+        field = _ANY + in_element
+        add(field + tag_key + _ONE_STRING + key(element.tag))
+        add(field + parent_key + _ONE_STRING + encode_text(element.parent))
+        add(field + order_key + _ONE_STRING + encode_text(element.order))
         clock += 4
         if element.tag == TEXT:
-            add(value + text_key + _ONE_STRING + encode_text(element.text))
+            add(field + text_key + _ONE_STRING + encode_text(element.text))
             clock += 1
             continue
         add(_TYPE + in_element + attrs_key + _Y_MAP)
-        value = _ANY + _ITEM_PARENT + client_bytes + encode_uint(clock)
+        attribute = _ANY + _ITEM_PARENT + client_bytes + encode_uint(clock)
         clock += 1
         for name, content in element.attrs.items():
-            add(value + key(name) + _ONE_STRING + encode_text(content))
+            add(attribute + key(name) + _ONE_STRING + encode_text(content))
         clock += len(element.attrs)
     if not clock:
         return EMPTY_UPDATE

@@ -154,7 +154,7 @@ class Operation(Generic[Request, Reply]):
     - `canvas_role`: the role that the caller needs on the canvas in the request's `canvas_id`.
     - `max_body`: bytes of the largest body. The default is small, because validating a body blocks the event loop.
     - `secret`: the reply is shown once and is never stored.
-    - `outside`: the operation waits for a system outside of ours. Its `unavailable` errors do not blame the service.
+    - `outside`: the operation waits for an external system. Its `unavailable` errors do not open a circuit breaker.
     """
 
     subject: str

@@ -1,7 +1,7 @@
 """NATS permissions of each service, derived from the operations and channels of the contract.
 
-Every subject is exact: a service publishes requests to the operations that name it as a caller, and subscribes to
-its own operations. Replies need no permission of their own, because the NATS server allows one response for each
+A service publishes requests only to the operations that name the service as a caller, and subscribes only to its own
+operations. Replies need no permission of their own, because the NATS server allows one response for each
 received request (`allow_responses`).
 """
 
@@ -22,7 +22,7 @@ MAX_RESPONSES = 1
 """Messages that a service may publish to the reply subject of one request."""
 
 RESPONSE_SECONDS = 120
-"""Seconds in which it may do so: longer than the time limit of every operation and of every retry."""
+"""Seconds after a request in which a response may be published: more than any operation takes, with its retries."""
 
 HEALTH_READERS: dict[ServiceName, tuple[ServiceName, ...]] = {
     "auth": ("gateway",),

@@ -1,4 +1,4 @@
-"""The HTTP server of every service: health and metrics, and the service's own application behind them."""
+"""The HTTP server of every service. It serves health and metrics, and passes all other requests to the service."""
 
 import contextlib
 import math

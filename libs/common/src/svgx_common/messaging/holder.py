@@ -14,8 +14,8 @@ from svgx_common.messaging.bus import Bus, NoResponders
 RETRY = 0.1
 """Seconds between two attempts while the canvas is opened, unless an answer has a `retry_after`."""
 
-HUNG = 1.0
-"""Seconds to wait for a replica that opens the canvas after its holder did not answer in time."""
+OPEN_AFTER_TIMEOUT = 1.0
+"""Seconds for one request to open the canvas, when the holder of the canvas has not answered in time."""
 
 TemporaryError = Unavailable | DeadlineExceeded | Overloaded
 """Errors after which the same request may succeed."""
@@ -33,9 +33,9 @@ class Holder:
     def __init__(self, bus: Bus, canvas_id: str) -> None:
         self._bus = bus
         self._canvas_id = canvas_id
-        self._no_recovery = asyncio.Event()
-        """Set unless one of the requests is opening the canvas."""
-        self._no_recovery.set()
+        self._recovery_ended = asyncio.Event()
+        """Clear while one of the requests opens the canvas and is repeated."""
+        self._recovery_ended.set()
 
     async def ask(
         self, channel: Channel[Any], content: bytes, *, patience: float, attempt: float
@@ -56,19 +56,19 @@ class Holder:
                     return (await self._bus.request(subject, content, timeout=timeout)).content
                 except _TEMPORARY_ERRORS as error:
                     failure: TemporaryError = error
-                if not (recovering or self._no_recovery.is_set()):
+                if not recovering and not self._recovery_ended.is_set():
                     await self._wait_for_recovery(deadline)
                     pause = 0.0
                 else:
                     recovering = True
-                    self._no_recovery.clear()
+                    self._recovery_ended.clear()
                     failure, pause = await self._recover(failure, attempt, deadline)
                 if time.monotonic() + pause >= deadline:
                     raise failure
                 await asyncio.sleep(pause)
         finally:
             if recovering:
-                self._no_recovery.set()
+                self._recovery_ended.set()
 
     async def _recover(
         self, failure: TemporaryError, attempt: float, deadline: float
@@ -82,7 +82,7 @@ class Holder:
                 # to open may also go to a replica that hangs, so each of these requests has a short timeout.
                 end = min(time.monotonic() + attempt, deadline)
                 while True:
-                    outcome, pause = await self._open(failure, HUNG, deadline)
+                    outcome, pause = await self._open(failure, OPEN_AFTER_TIMEOUT, deadline)
                     if not pause or time.monotonic() + pause >= end:
                         return outcome, pause
                     await asyncio.sleep(pause)
@@ -104,7 +104,7 @@ class Holder:
         """Wait until another request has opened the canvas or was given up."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(max(0.0, deadline - time.monotonic())):
-                await self._no_recovery.wait()
+                await self._recovery_ended.wait()
 
 
 async def ask_holder(

@@ -38,5 +38,6 @@ def _installed(distribution: str, name: str) -> Path:
     except PackageNotFoundError:
         pass
     raise StackError(
-        f"{distribution} has no program {name} for this machine: see docs/, or run in containers instead"
+        f"{distribution} has no program {name} for this machine: run `make clean`, then `make run`; "
+        "if that fails, use another machine"
     )

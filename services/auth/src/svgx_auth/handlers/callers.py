@@ -1,4 +1,4 @@
-"""Check how the caller of an operation has signed in."""
+"""Check whether the caller of an operation has a session or uses an API key."""
 
 from svgx_common.contract.errors import Forbidden
 from svgx_common.messaging.caller import Caller
@@ -14,4 +14,4 @@ def caller_with_session(call: Call) -> Caller:
 def refuse_api_key(call: Call) -> None:
     """Raise `Forbidden` for an API key, because a stolen key must not create keys or take over accounts."""
     if call.caller is not None and call.caller.by_key:
-        raise Forbidden("not with an API key: sign in")
+        raise Forbidden("not with an API key: log in")

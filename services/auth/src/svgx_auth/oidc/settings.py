@@ -47,11 +47,11 @@ class OidcProvider(BaseModel):
     """The registered redirect URI; by default `PUBLIC_URL/auth/oidc/<name>/callback`."""
     scopes: str = "openid profile email"
     role_claim: str | None = None
-    """Path of the claim that has the user's roles at the provider. Dots lead into objects."""
+    """Path of the claim that has the user's roles at the provider. A dot separates the names of nested objects."""
     roles: dict[str, Role] = {}
-    """The role here for each role at the provider. The highest match applies, at every sign-in."""
+    """The account role for each role at the provider. The highest match is assigned at every sign-in."""
     default_role: Role | None = Role.VIEWER
-    """The role without a match. None refuses the sign-in."""
+    """The account role when no role at the provider matches. With None, the sign-in is refused."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:

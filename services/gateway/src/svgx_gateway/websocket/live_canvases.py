@@ -89,7 +89,7 @@ class LiveCanvases:
             await asyncio.sleep(start + seconds * number / len(connections) - clock())
             connection.close(Close.RESTARTING, "restarting")
         with contextlib.suppress(TimeoutError):
-            # Each connection sends its close code and removes its presence; the end of the server would cut this short.
+            # Wait until each connection has sent its close code and removed its presence, before the server ends.
             async with asyncio.timeout(LEAVE_SECONDS):
                 await self._all_left.wait()
         await asyncio.gather(
@@ -148,7 +148,7 @@ class LiveCanvases:
             await canvas.stop()
 
     async def _reconnected(self) -> None:
-        """Check for all announcements that may have been missed while NATS was disconnected."""
+        """Act as if every announcement had been made, because some may have been missed while NATS was disconnected."""
         self._canvas_roles.forget()
         for canvas in self._canvases.values():
             canvas.suspect_gap()

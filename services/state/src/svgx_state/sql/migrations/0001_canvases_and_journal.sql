@@ -6,13 +6,13 @@ CREATE TABLE canvas (
     revision bigint NOT NULL DEFAULT 0,
     -- Bytes of all journal entries ever committed.
     bytes bigint NOT NULL DEFAULT 0,
-    -- What revision and bytes were at the newest snapshot.
+    -- The values of `revision` and `bytes` at the newest snapshot.
     snapshot_revision bigint NOT NULL DEFAULT 0,
     snapshot_bytes bigint NOT NULL DEFAULT 0,
     created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     updated_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     deleted_at timestamptz
-) WITH (fillfactor = 80);  -- every commit updates the row; room on its page spares the indexes
+) WITH (fillfactor = 80);  -- with free space on its page, an updated row needs no new index entries
 
 CREATE INDEX canvas_newest ON canvas (created_at DESC, id DESC) WHERE deleted_at IS NULL;
 
@@ -26,7 +26,7 @@ CREATE TABLE canvas_member (
 CREATE INDEX canvas_member_user ON canvas_member (user_id);
 
 -- One partition a day (UTC). `at` never decreases as the revision of a canvas increases, and lies between its
--- created_at and updated_at: loading relies on it. Only append_entries writes here, so a canvas_id needs no foreign
+-- created_at and updated_at: loading relies on both. Only append_entries writes here, so a canvas_id needs no foreign
 -- key, and (canvas_id, revision) is unique although `at` is part of the key.
 CREATE TABLE journal (
     canvas_id text NOT NULL,
@@ -39,7 +39,7 @@ CREATE TABLE journal (
     PRIMARY KEY (canvas_id, revision, at)
 ) PARTITION BY RANGE (at);
 
--- Yjs updates are compact already, and this is written while locks are held.
+-- Do not compress: Yjs updates are compact already, and compressing would lengthen the time for which locks are held.
 ALTER TABLE journal ALTER COLUMN update SET STORAGE EXTERNAL;
 
 CREATE INDEX journal_entry ON journal (canvas_id, writer, sequence);
@@ -55,11 +55,10 @@ CREATE TABLE snapshot (
     PRIMARY KEY (canvas_id, through_revision)
 );
 
--- Makes the partitions of `days` days from `first` on, those that are missing.
+-- Creates the missing partitions of `days` days, beginning with `first`.
 --
--- A partition is made as a table of its own and then attached: unlike CREATE TABLE ... PARTITION OF and unlike a
--- default partition that would have to be scanned and locked, this does not wait for running appends and they do not
--- wait for it.
+-- Each partition is created as a separate table and then attached, because ATTACH PARTITION and running appends do not
+-- wait for each other. CREATE TABLE ... PARTITION OF would wait, and so would a scan of a default partition.
 CREATE FUNCTION add_journal_days(first date, days integer) RETURNS void
 LANGUAGE plpgsql AS $$
 DECLARE
@@ -80,14 +79,16 @@ BEGIN
 END
 $$;
 
--- Commits entries of many canvases; the arguments are parallel arrays, one element an entry. An entry's authors are
+-- Commits entries of many canvases; the arguments are parallel arrays with one element for each entry, except for
+-- author_pool, which has the authors of all entries. The authors of entry i are
 -- author_pool[author_ends[i - 1] + 1 : author_ends[i]].
 --
 -- The canvas rows are locked first, in the order of their ids (no deadlock between two calls), and stay locked until
--- the commit: revisions of a canvas are given out in the order in which they become visible, so whoever reads
--- revision R has every revision before it. The statements after the lock see what was committed while it waited.
+-- the commit. So the revisions of a canvas become visible in order: a reader that sees revision R sees every revision
+-- before R. The statements after the lock see everything that was committed while the call waited for the lock.
 --
--- NO KEY UPDATE, so that a new snapshot or member, whose foreign key looks at the canvas row, does not wait.
+-- The lock is NO KEY UPDATE, so that inserting a snapshot or member does not wait: its foreign key needs a KEY SHARE
+-- lock on the canvas row.
 CREATE FUNCTION append_entries(
     canvas_ids text[],
     writers text[],
@@ -100,7 +101,7 @@ CREATE FUNCTION append_entries(
     revision bigint,
     -- Whether the entry was committed by an earlier call.
     repeated boolean,
-    -- What a load reads beside the newest snapshot.
+    -- The entries and bytes that a load reads in addition to the newest snapshot.
     tail_entries bigint,
     tail_bytes bigint
 )
@@ -113,7 +114,7 @@ DECLARE
     author_start integer := 1;
 BEGIN
     PERFORM 1 FROM canvas c WHERE c.id = ANY (canvas_ids) ORDER BY c.id FOR NO KEY UPDATE;
-    -- Not before an earlier commit, even when the clock was set back.
+    -- `moment` is not before an earlier commit, even when the clock was set back.
     SELECT greatest(clock_timestamp(), max(c.updated_at)) INTO moment FROM canvas c WHERE c.id = ANY (canvas_ids);
     IF to_regclass('journal_' || to_char(moment AT TIME ZONE 'UTC', 'YYYYMMDD')) IS NULL THEN
         PERFORM add_journal_days((moment AT TIME ZONE 'UTC')::date, 1);

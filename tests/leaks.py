@@ -14,7 +14,7 @@ OPAQUE_SECRETS: set[str] = set()
 
 
 def find_leaks(stack: DevStack) -> list[str]:
-    """Return the names of the logs and metrics pages that contain an access token, an API key or a password."""
+    """Return the names of the logs and metrics pages that contain a token, an API key, a password or a code."""
     texts = {
         process.name: stack.log_path(process.name).read_text(errors="replace")
         for process in stack.processes

@@ -1,4 +1,7 @@
-"""Measure the bare handler and the gateway in turns, each on one core of its own: `python -m bench.http`."""
+"""Measure the bare handler and the gateways in turns: `python -m bench.http`.
+
+The measured servers run on one core, all other processes on the other cores.
+"""
 
 import asyncio
 import contextlib
@@ -32,7 +35,7 @@ SECONDS = 3.0
 """Seconds of one measurement."""
 
 GATEWAYS = {"gateway": "1", "gateway, 1 of 10 traced": "0.1"}
-"""The share of traced requests, by name."""
+"""The measured gateways: for each name, the share of requests that is traced."""
 
 MANY_CONNECTIONS = 32
 """Connections for the throughput. The latency is measured with one connection."""

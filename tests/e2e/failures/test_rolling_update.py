@@ -41,7 +41,7 @@ SYNC_STEP_1, SYNC_STEP_2 = bytes([0, 0, 1, 0]), bytes([0, 1])
 
 @pytest.fixture(scope="module")
 async def own_stack(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[DevStack]:
-    """Start a stack of its own, because the tests replace its gateways."""
+    """Start a stack for this module only, because the tests replace the gateways."""
     async with DevStack(tmp_path_factory.mktemp("rolling"), settings=SETTINGS) as stack:
         yield stack
 
@@ -57,7 +57,7 @@ async def gateways(own_stack: DevStack) -> GatewayGroup:
 async def test_stopping_gateway_refuses_new_connections_and_finishes_its_requests(
     own_stack: DevStack,
 ) -> None:
-    """It refuses new connections, serves existing ones for a while, and answers the requests it has received.
+    """A stopping gateway refuses new connections, serves existing ones for a while, and answers received requests.
 
     Proves R-FAIL-15 and R-FAIL-16.
     """
@@ -67,10 +67,10 @@ async def test_stopping_gateway_refuses_new_connections_and_finishes_its_request
     async with open_api(own_stack.service_url(name)) as api:
         admin = api.session(own_stack.admin_username, own_stack.admin_password)
         canvas = await admin.create_canvas("Drained")
-        page = f"/runtime/canvases/{canvas}"
+        canvas_path = f"/runtime/canvases/{canvas}"
         websocket_url = f"{api.websocket_url}/{canvas}?token={await admin.access_token()}"
         async with connect(websocket_url) as socket:
-            assert "connection" not in (await admin.request("GET", page)).headers
+            assert "connection" not in (await admin.request("GET", canvas_path)).headers
             stopping = asyncio.create_task(process.stop())
             while await probe.service(port):
                 pass
@@ -80,19 +80,19 @@ async def test_stopping_gateway_refuses_new_connections_and_finishes_its_request
             assert response.status_code == 503
             assert int(response.headers["retry-after"]) >= 1
             assert response.headers["content-type"] == "application/problem+json"
-            answer = await admin.request("GET", page)
+            answer = await admin.request("GET", canvas_path)
             assert (answer.status_code, answer.headers["connection"]) == (200, "close")
             await socket.send(SYNC_STEP_1)
             while (await socket.recv())[:2] != SYNC_STEP_2:
                 pass
             state.pause()
             try:
-                pending = asyncio.create_task(admin.request("GET", page))
+                pending = asyncio.create_task(admin.request("GET", canvas_path))
                 await socket.wait_closed()
                 assert socket.close_code == 1012
                 while await accepts_connections(port):
                     pass
-                # The gateway must not stop before it has answered. No event shows that, so wait for a second.
+                # The gateway must not stop before it has answered. No event shows that it still runs, so wait 1 s.
                 done, _ = await asyncio.wait({pending, stopping}, timeout=1)
                 assert not done
             finally:
@@ -129,10 +129,10 @@ async def test_replacing_all_gateways_under_200_editors_loses_no_edit(
 ) -> None:
     """No edit is lost, and no client reconnects twice. Proves R-FAIL-17 and R-FAIL-11."""
     # HTTP requests use a second balancer, because the test counts the connections of the first.
-    async with Balancer(strategy) as sockets, Balancer(round_robin()) as pages:
-        await gateways.attach_balancers(sockets, pages)
+    async with Balancer(strategy) as socket_balancer, Balancer(round_robin()) as http_balancer:
+        await gateways.attach_balancers(socket_balancer, http_balancer)
         async with open_workspace(
-            own_stack, driver, url=pages.url, websocket_base=sockets.url
+            own_stack, driver, url=http_balancer.url, websocket_base=socket_balancer.url
         ) as workspace:
             try:
                 groups = await asyncio.gather(
@@ -146,7 +146,9 @@ async def test_replacing_all_gateways_under_200_editors_loses_no_edit(
                         for number in range(CANVASES)
                     )
                 )
-                assert sockets.connection_counts() == [CANVASES * CLIENTS_PER_CANVAS / 2] * 2
+                assert (
+                    socket_balancer.connection_counts() == [CANVASES * CLIENTS_PER_CANVAS / 2] * 2
+                )
                 async with reading_canvas(workspace, groups[0]):
                     await replace(gateways)
                     await asyncio.gather(*(group.wait_for_edits() for group in groups))

@@ -35,7 +35,7 @@ export function digest (doc) {
     ...parts,
     all: sha256(canonical(parts)),
     elements: doc.getMap('elements').size,
-    // The document has updates that depend on missing updates.
+    // True if the document has received updates that depend on missing updates.
     pending: doc.store.pendingStructs !== null || doc.store.pendingDs !== null
   }
 }

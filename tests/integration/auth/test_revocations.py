@@ -1,4 +1,4 @@
-"""Revocations of access tokens, as gateways see them: in the broadcast, and in the list after a later start."""
+"""Revocations of access tokens: running gateways get a broadcast, and starting gateways request the list."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -34,7 +34,7 @@ from tests.integration.auth.test_administration import update
 from tests.integration.auth.test_password_change import change
 from tests.integration.auth.test_sessions import age_spent_tokens, refresh
 
-SOMEWHERE = HTTPConnection({"type": "http", "headers": []})
+CONNECTION = HTTPConnection({"type": "http", "headers": []})
 
 
 async def no_limit(_: HTTPConnection) -> None:
@@ -68,7 +68,7 @@ class Gateway:
     async def caller(self, token: str) -> Caller | None:
         """Return the caller of an access token or API key, or None when it is refused."""
         try:
-            identity = await self._authenticator.authenticate_token(token, SOMEWHERE)
+            identity = await self._authenticator.authenticate_token(token, CONNECTION)
         except Unauthenticated:
             return None
         return identity.caller
@@ -88,52 +88,52 @@ async def started(bus: Bus) -> AsyncIterator[Gateway]:
 
 @dataclass
 class SignedIn:
-    """Two sessions of one account, and one session of another account."""
+    """The tokens of two sessions of one account, and of one session of another account."""
 
-    here: Tokens
-    there: Tokens
-    other: Tokens
+    first: Tokens
+    second: Tokens
+    other_account: Tokens
 
 
 async def log_out(bus: Bus, of: SignedIn, _: Tables) -> None:
-    await bus.ask(LOGOUT, LogoutRequest(), caller=caller_of(of.here))
+    await bus.ask(LOGOUT, LogoutRequest(), caller=caller_of(of.first))
 
 
-async def end_it_from_there(bus: Bus, of: SignedIn, _: Tables) -> None:
-    request = EndSessionRequest(session_id=caller_of(of.here).session_id)
-    await bus.ask(END_SESSION, request, caller=caller_of(of.there))
+async def end_first_from_second_session(bus: Bus, of: SignedIn, _: Tables) -> None:
+    request = EndSessionRequest(session_id=caller_of(of.first).session_id)
+    await bus.ask(END_SESSION, request, caller=caller_of(of.second))
 
 
-async def change_the_password_there(bus: Bus, of: SignedIn, _: Tables) -> None:
-    await change(bus, of.there)
+async def change_password_in_second_session(bus: Bus, of: SignedIn, _: Tables) -> None:
+    await change(bus, of.second)
 
 
-async def use_a_spent_token(bus: Bus, of: SignedIn, tables: Tables) -> None:
-    await refresh(bus, of.here.refresh_token)
+async def reuse_a_spent_token(bus: Bus, of: SignedIn, tables: Tables) -> None:
+    await refresh(bus, of.first.refresh_token)
     await age_spent_tokens(tables, 31)
     with pytest.raises(Unauthenticated):
-        await refresh(bus, of.here.refresh_token)
+        await refresh(bus, of.first.refresh_token)
 
 
 async def disable(bus: Bus, of: SignedIn, _: Tables) -> None:
-    await update(bus, of.here.user, disabled=True)
+    await update(bus, of.first.user, disabled=True)
 
 
 async def delete(bus: Bus, of: SignedIn, _: Tables) -> None:
-    await bus.ask(DELETE_USER, UserRequest(user_id=of.here.user.id))
+    await bus.ask(DELETE_USER, UserRequest(user_id=of.first.user.id))
 
 
 async def demote(bus: Bus, of: SignedIn, _: Tables) -> None:
-    await update(bus, of.here.user, role=Role.VIEWER)
+    await update(bus, of.first.user, role=Role.VIEWER)
 
 
 @pytest.mark.parametrize(
-    ("act", "there_continues"),
+    ("act", "second_continues"),
     [
         (log_out, True),
-        (end_it_from_there, True),
-        (change_the_password_there, True),
-        (use_a_spent_token, True),
+        (end_first_from_second_session, True),
+        (change_password_in_second_session, True),
+        (reuse_a_spent_token, True),
         (disable, False),
         (delete, False),
         (demote, False),
@@ -143,9 +143,9 @@ async def test_access_tokens_end_at_once(
     bus: Bus,
     tables: Tables,
     act: Callable[[Bus, SignedIn, Tables], Awaitable[None]],
-    there_continues: bool,
+    second_continues: bool,
 ) -> None:
-    """Proves R-AUTH-18: access tokens end at once, on a connected gateway and on a gateway that starts later.
+    """Proves R-AUTH-18: revoked access tokens are refused at once, by a running gateway and by a later one.
 
     Tokens of other accounts stay valid.
     """
@@ -156,7 +156,7 @@ async def test_access_tokens_end_at_once(
         await login(bus, (await create(bus)).username),
     )
     async with started(bus) as gateway:
-        for session in (signed_in.here, signed_in.there, signed_in.other):
+        for session in (signed_in.first, signed_in.second, signed_in.other_account):
             assert await gateway.admits(session)
         gateway.revoked.clear()
         await act(bus, signed_in, tables)
@@ -164,13 +164,13 @@ async def test_access_tokens_end_at_once(
             await gateway.revoked.wait()
         async with started(bus) as later:
             for each in (gateway, later):
-                assert not await each.admits(signed_in.here)
-                assert await each.admits(signed_in.there) == there_continues
-                assert await each.admits(signed_in.other)
+                assert not await each.admits(signed_in.first)
+                assert await each.admits(signed_in.second) == second_continues
+                assert await each.admits(signed_in.other_account)
 
 
 async def test_new_role_ends_the_access_token(bus: Bus) -> None:
-    """Proves R-AUTH-18: a changed role ends the access token, even of the same second, and the session continues."""
+    """Proves R-AUTH-18: a new role ends even an access token issued in the same second; the session continues."""
     user = await create(bus)
     signed_in = await login(bus, user.username)
     async with started(bus) as gateway:
@@ -184,7 +184,7 @@ async def test_new_role_ends_the_access_token(bus: Bus) -> None:
             assert caller_of(signed_in).role is role
 
 
-async def test_restored_account_has_to_sign_in_again(bus: Bus) -> None:
+async def test_restored_account_has_to_log_in_again(bus: Bus) -> None:
     """Proves R-AUTH-18: after a restore, the account's old tokens stay ended, and new ones are accepted."""
     user = await create(bus)
     before = await login(bus, user.username)

@@ -78,8 +78,8 @@ async def test_lost_body_is_reported_to_the_listener(gateway_bus: Bus, state_bus
     subject = "svgx.canvas.lost.access"
     await gateway_bus.listen(subject, listen, lost=lost.set)
     await gateway_bus.settle()
-    not_offered = {HEADER_BODY: "svgx.blob.state.nobody.nothing 600000"}
-    await state_bus.connection.publish(subject, b"", headers=not_offered)
+    lost_body = {HEADER_BODY: "svgx.blob.state.nobody.nothing 600000"}
+    await state_bus.connection.publish(subject, b"", headers=lost_body)
     await state_bus.publish(subject, b"after")
     await received.wait()
     assert lost.is_set()
@@ -88,7 +88,7 @@ async def test_lost_body_is_reported_to_the_listener(gateway_bus: Bus, state_bus
 async def test_listener_with_a_cancelled_wait_gets_later_messages(
     gateway_bus: Bus, state_bus: Bus
 ) -> None:
-    """Proves R-BUS-10: nats-py alone would end the subscription without an error."""
+    """Proves R-BUS-10: `CancelledError` in a listener does not end the subscription, as it would with nats-py alone."""
     received = asyncio.Event()
 
     async def listen(_: str, content: bytes) -> None:
@@ -123,13 +123,13 @@ async def test_outage_is_logged_once_and_all_reconnect_callbacks_are_called(
     bus_on_error = gateway_bus.connection._error_cb
     bus_on_disconnect = gateway_bus.connection._disconnected_cb
     assert bus_on_disconnect is not None
-    count = 0
+    refusals = 0
 
     async def on_error(error: Exception) -> None:
-        nonlocal count
+        nonlocal refusals
         await bus_on_error(error)
-        count += isinstance(error, ConnectionRefusedError)
-        if count >= 3:
+        refusals += isinstance(error, ConnectionRefusedError)
+        if refusals >= 3:
             refused.set()
 
     async def on_disconnect() -> None:
@@ -164,7 +164,7 @@ async def test_outage_is_logged_once_and_all_reconnect_callbacks_are_called(
 async def test_timeout_of_a_request_includes_the_pull_of_its_answer(
     gateway_bus: Bus, state_bus: Bus
 ) -> None:
-    """Proves R-BUS-3: a sender that answers but does not send the body is not waited for."""
+    """Proves R-BUS-3: a request ends at its timeout, even if the sender answers and then does not send the body."""
     reference = {HEADER_BODY: "svgx.blob.state.hangs.blob 2000000"}
     await state_bus.listen("svgx.blob.state.hangs.blob", ignore)
 

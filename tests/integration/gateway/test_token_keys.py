@@ -1,4 +1,4 @@
-"""Signing keys that change while people are signed in."""
+"""Signing keys that change while users are logged in."""
 
 import asyncio
 import time
@@ -58,36 +58,36 @@ async def until_published(bus: Bus, ring: KeyRing) -> None:
             pass
 
 
-def times_read() -> float:
-    """Return the number of times the auth service has sent its keys."""
+def key_requests() -> float:
+    """Return the number of requests for the keys that the auth service has answered."""
     labels = {"service": "auth", "operation": JWKS.name, "code": "ok"}
     return REGISTRY.get_sample_value("svgx_engine_requests_total", labels) or 0.0
 
 
-def algorithm(of: Tokens) -> tuple[str, str | None]:
+def algorithm_and_key_id(pair: Tokens) -> tuple[str, str | None]:
     """Return the algorithm and the key id in the token's header."""
-    header = tokens._header(of.access_token)
+    header = tokens._header(pair.access_token)
     return header["alg"], header.get("kid")
 
 
 async def test_rotation_of_keys_keeps_all_tokens_valid(
     backing: DevStack, bus: Bus, keys: Path
 ) -> None:
-    """From the secret to a key, and from kind to kind, every token stays valid until it expires. Proves R-AUTH-25."""
+    """A token stays valid until it expires, even after a key of another kind has begun to sign. Proves R-AUTH-25."""
     async with replica(backing, keys=keys):
         user = await create(bus)
-        # These are not started, so they read the keys only when a token names an unknown key.
+        # These gateways are not started, so they read the keys only when a token names an unknown key.
         gateway = TokenKeys(bus, SECRET)
         gateway_without_secret = TokenKeys(bus, "")
         pairs = [await login(bus, user.username)]
-        assert algorithm(pairs[0]) == (SYMMETRIC, None)
+        assert algorithm_and_key_id(pairs[0]) == (SYMMETRIC, None)
         ring = KeyRing()
         for kind in ASYMMETRIC:
             ring = rotate(ring, kind, int(time.time()), lead=0)
             key_file.write(keys, ring)
             await until_published(bus, ring)
             pairs.append(await refresh(bus, pairs[-1].refresh_token))
-            assert algorithm(pairs[-1]) == (kind, ring.entries[-1].key.key_id)
+            assert algorithm_and_key_id(pairs[-1]) == (kind, ring.entries[-1].key.key_id)
             gateway._asked_at = gateway_without_secret._asked_at = -token_keys.ASK_AGAIN
             for each in pairs:
                 claims = await gateway.verify(each.access_token)
@@ -135,43 +135,43 @@ async def test_broken_key_file_keeps_the_previous_keys(
     async with replica(backing, keys=keys):
         await asyncio.to_thread(keys.write_text, "{")
         signed_in = await login(bus, (await create(bus)).username)
-        assert algorithm(signed_in)[0] == "ES256"
-        better = rotate(ring, "Ed25519", int(time.time()), lead=0)
-        key_file.write(keys, better)
-        await until_published(bus, better)
+        assert algorithm_and_key_id(signed_in)[0] == "ES256"
+        rotated = rotate(ring, "Ed25519", int(time.time()), lead=0)
+        key_file.write(keys, rotated)
+        await until_published(bus, rotated)
 
 
 async def test_unknown_keys_cause_one_read_in_30_seconds(
     backing: DevStack, bus: Bus, keys: Path
 ) -> None:
-    """However many unknown keys tokens name, the gateway asks once in 30 s. Proves R-AUTH-24."""
+    """The gateway asks for unknown keys at most once in 30 s, however many tokens name one. Proves R-AUTH-24."""
     key_file.write(keys, KeyRing((generate("ES256", 0),)))
     async with replica(backing, keys=keys):
         signed_in = await login(bus, (await create(bus)).username)
         unknown = [generate("ES256", 0).key for _ in range(5)]
         claims = await TokenKeys(bus, SECRET).verify(signed_in.access_token)
         forged = [tokens.sign(claims, key) for key in unknown]
-        gateway, before = TokenKeys(bus, SECRET), times_read()
+        gateway, before = TokenKeys(bus, SECRET), key_requests()
         answers = await asyncio.gather(
             *(gateway.verify(each) for each in [*forged, signed_in.access_token] * 5),
             return_exceptions=True,
         )
         assert sum(isinstance(answer, Unauthenticated) for answer in answers) == 25
-        assert times_read() - before == 1
+        assert key_requests() - before == 1
         gateway._asked_at -= token_keys.ASK_AGAIN - 1
         with pytest.raises(Unauthenticated):
             await gateway.verify(forged[0])
-        assert times_read() - before == 1
+        assert key_requests() - before == 1
         gateway._asked_at -= 1
         with pytest.raises(Unauthenticated):
             await gateway.verify(forged[0])
-        assert times_read() - before == 2
+        assert key_requests() - before == 2
 
 
 async def test_unknown_key_is_unavailable_while_auth_is_away(
     backing: DevStack, bus: Bus, keys: Path
 ) -> None:
-    """The error is `unavailable`, not `unauthenticated`, which would sign people out. Proves R-AUTH-24."""
+    """The error is `unavailable`, not `unauthenticated`, which would log users out. Proves R-AUTH-24."""
     key_file.write(keys, KeyRing((generate("ES256", 0),)))
     gateway = TokenKeys(bus, SECRET)
     async with replica(backing, keys=keys):
@@ -214,8 +214,8 @@ async def test_verified_token_expires_at_its_time(
     token = tokens.sign(claims, secret_key(SECRET))
     gateway = TokenKeys(bus, SECRET)
     assert await gateway.verify(token) == claims
-    with monkeypatch.context() as unsigned:
-        unsigned.setattr(tokens, "verify", None)
+    with monkeypatch.context() as patched:
+        patched.setattr(tokens, "verify", None)
         assert await gateway.verify(token) == claims
     monkeypatch.setattr(time, "time", lambda: tokens.accepted_until(now + 60))
     with pytest.raises(Unauthenticated):

@@ -27,7 +27,7 @@ def settings(
     )
 
 
-def test_provider_requires_name_issuer_and_client_id() -> None:
+def test_provider_with_name_issuer_and_client_id_is_accepted() -> None:
     """Proves R-AUTH-30: a name, an issuer and a client id suffice; several providers and local issuers are accepted."""
     settings(GOOD, {**GOOD, "name": "other", "issuer": "http://localhost:8080/realms/svgx"})
     settings({**GOOD, "redirect_uri": "https://draw.example.org/signed-in"}, public_url="")
@@ -89,13 +89,13 @@ def test_conflicting_providers_stop_the_start(
     ids=str,
 )
 def test_role_claim_gives_the_highest_matching_role(claims: dict[str, Any], role: Role) -> None:
-    """Proves R-AUTH-33: the claim has one role or a list, inside objects; the highest match applies, or the default."""
+    """Proves R-AUTH-33: a claim, nested or not, has one role or a list; the highest match or the default applies."""
     roles = {"owners": Role.ADMIN, "drawers": Role.EDITOR, "readers": Role.VIEWER}
     provider = OidcProvider(**GOOD, role_claim="access.roles", roles=roles)
     assert provider.role_of(claims) is role
 
 
-def test_claims_without_a_match_and_a_default_give_no_role() -> None:
+def test_claims_without_a_match_give_no_role_without_a_default_role() -> None:
     """Proves R-AUTH-33: without a default role, claims without a match give no role."""
     provider = OidcProvider(
         **GOOD, role_claim="groups", roles={"drawers": Role.EDITOR}, default_role=None

@@ -113,14 +113,16 @@ def _tokens(nodes: Iterable[ast.Node], *, selector: bool = False) -> Iterator[st
         if isinstance(node, ast.URLToken) and not node.value.startswith("#"):
             yield f"url {node.value[:40]!r}"
         elif isinstance(node, ast.FunctionBlock):
-            only = [part for part in node.arguments if not isinstance(part, ast.WhitespaceToken)]
-            fragment = (
+            arguments = [
+                part for part in node.arguments if not isinstance(part, ast.WhitespaceToken)
+            ]
+            is_fragment = (
                 node.lower_name == "url"
-                and len(only) == 1
-                and isinstance(only[0], ast.StringToken)
-                and only[0].value.startswith("#")
+                and len(arguments) == 1
+                and isinstance(arguments[0], ast.StringToken)
+                and arguments[0].value.startswith("#")
             )
-            if node.lower_name in _FETCHING_FUNCTIONS and not fragment and not selector:
+            if node.lower_name in _FETCHING_FUNCTIONS and not is_fragment and not selector:
                 yield f"function {node.lower_name}"
             yield from _tokens(node.arguments)
         elif isinstance(

@@ -8,7 +8,7 @@ import pytest
 from svgx_canvas.document.shared_document import SharedDocument, merge
 from svgx_yjs.lib0 import Malformed
 from svgx_yjs.splitting import check
-from svgx_yjs.structure import read_state_vector
+from svgx_yjs.structure import EMPTY_STATE_VECTOR, read_state_vector
 from tests.unit.yjs.updates import (
     ANY,
     BINARY,
@@ -49,6 +49,7 @@ CONTENTS = [
     (ANY, b"\x02\x75\x01\x7e\x76\x00", 2),
     (DOC, text("guid") + b"\x76\x00", 1),
 ]
+"""Contents of structs: kind, encoded content, and length in clocks."""
 
 
 class UpdateFuzzer:
@@ -82,14 +83,14 @@ class UpdateFuzzer:
                 return in_root(kind, content, key=rng.choice("ab"), root=rng.choice("tu")), length
             case 1:
                 key = rng.choice("ab")
-                return inside(kind, content, self._other(client, clock), key=key), length
+                return inside(kind, content, self._random_id(client, clock), key=key), length
             case 2:
-                return after(kind, content, self._other(client, clock)), length
+                return after(kind, content, self._random_id(client, clock)), length
             case _:
-                left, right = self._other(client, clock), self._other(client, clock)
+                left, right = self._random_id(client, clock), self._random_id(client, clock)
                 return between(kind, content, left, right), length
 
-    def _other(self, client: int, clock: int) -> tuple[int, int]:
+    def _random_id(self, client: int, clock: int) -> tuple[int, int]:
         other = self._rng.choice(CLIENTS)
         return other, self._rng.randrange(max(1, clock) if other == client else self._clocks)
 
@@ -114,13 +115,13 @@ def test_random_update_is_refused_integrated_or_pending(seed: int) -> None:
         with contextlib.suppress(Malformed):
             document.integrate(content)
             passed.append(content)
-    known = read_state_vector(document.state_vector())
-    again = SharedDocument.load(passed)
-    assert again.left_out == 0
-    assert {client: clock for client, clock in known.items() if clock} == {
+    pycrdt_clocks = read_state_vector(document.state_vector())
+    reloaded = SharedDocument.load(passed)
+    assert reloaded.left_out == 0
+    assert {client: clock for client, clock in pycrdt_clocks.items() if clock} == {
         client: clock for client, clock in document.clocks.items() if clock
     }
-    again.missing(b"\x00")
+    reloaded.missing(EMPTY_STATE_VECTOR)
     if passed and (merged := merge(passed)) is not None:
         SharedDocument.load([merged])
 

@@ -43,9 +43,9 @@ async def test_each_job_returns_the_result_of_its_function(workers: Workers) -> 
     imported = await workers.import_svg(SVG, None)
     assert imported.elements == 1
     assert imported.dropped == [Dropped("rect@onclick", "event handler", 1)]
-    again = await workers.import_svg(SVG, imported.update)
-    state = await workers.compact(imported.update, [again.update])
-    assert state == await workers.compact(None, [imported.update, again.update])
+    second_import = await workers.import_svg(SVG, imported.update)
+    state = await workers.compact(imported.update, [second_import.update])
+    assert state == await workers.compact(None, [imported.update, second_import.update])
     svg = await workers.export_svg(state)
     assert svg.count(b"<rect") == 1
     assert (await workers.export_json(state)).startswith(b'{"canvas":{"height":"8"')
@@ -207,7 +207,7 @@ asyncio.run(main())
     sys.platform != "linux", reason="on other systems a child ends after its current job"
 )
 @pytest.mark.parametrize("file", [SVG, SLOW])
-def test_child_ends_with_its_parent(file: bytes) -> None:
+def test_child_ends_when_its_parent_is_killed(file: bytes) -> None:
     with subprocess.Popen(
         [sys.executable, "-c", _PARENT], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     ) as parent:
@@ -222,7 +222,7 @@ def test_child_ends_with_its_parent(file: bytes) -> None:
         assert not child.is_running()
 
 
-def test_child_ends_with_its_input() -> None:
+def test_child_ends_when_its_input_is_closed() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "svgx_workers.worker", "0", "5", str(os.getpid())],
         stdin=subprocess.DEVNULL,

@@ -74,7 +74,7 @@ def redact(value: Any) -> Any:
 
 
 def _redact_event(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
-    # `_plain_traceback` redacts an exception that is not text yet.
+    # On a terminal, `exc_info` is still an exception here. `_plain_traceback` redacts its text later.
     exception = {"exc_info": event.pop("exc_info")} if "exc_info" in event else {}
     redacted: EventDict = redact(dict(event)) | exception
     return redacted

@@ -33,7 +33,7 @@ from svgx_common.settings import Settings, load
 log = structlog.get_logger(__name__)
 
 GC_THRESHOLD = 10_000
-"""New objects between two runs of the garbage collector. Two requests already make Python's default of 700."""
+"""New objects between two runs of the garbage collector. With Python's default of 700 it runs every two requests."""
 
 GRACE_SECONDS = 5.0
 """Seconds after `DRAIN_SECONDS` until unfinished work is given up, and the time limit of `Service.drain`."""
@@ -109,7 +109,7 @@ def run(
         ):
             runner.run(process.run(listener, build))
     except Exception:
-        # Logged, because a log line is redacted; a traceback on standard error is not.
+        # Log the error, because a log line is redacted and Python's own traceback is not.
         log.critical("ended by an error", exc_info=True)
         raise SystemExit(1) from None
     finally:
@@ -161,7 +161,7 @@ class _ServiceProcess(Generic[Settings]):
         """Accept no more connections, and wait until the requests in progress are finished."""
         seconds = self._settings.drain_seconds
         if self._drain_deadline is not None:
-            # The steps before have used part of the time. One second remains for the steps after.
+            # `before_drain` has used part of the time. One second remains for the responder's drain.
             seconds = min(seconds, self._drain_deadline - asyncio.get_running_loop().time() - 1)
         # uvicorn reads this value when it begins to shut down.
         self._server.config.timeout_graceful_shutdown = max(1, round(seconds))
@@ -230,7 +230,7 @@ class _ServiceProcess(Generic[Settings]):
 
     async def _watch_health(self) -> None:
         """Log each change of the health, also when no probe asks for it."""
-        # The first check waits too: dependencies may come up late, and probes report the start.
+        # Wait before the first check too, because dependencies may start later than this service.
         await asyncio.sleep(self._settings.health_check_interval)
         report = await self._health.report()
         if report.reason != self._last_reason:
@@ -259,13 +259,13 @@ class _ServiceProcess(Generic[Settings]):
                 if service.before_drain is not None:
                     await service.before_drain()
                 if service.asgi is not None:
-                    # Before the responder drains and the bus closes, because HTTP requests need both.
+                    # HTTP requests need the responder and the bus, so finish the requests first.
                     await self._stop_serving()
                 await responder.drain()
         except TimeoutError:
             log.error("could not finish all requests within the drain time")
         if service.drain is not None:
-            # Also after a timeout: other replicas take over faster when the resources are handed over.
+            # Hand over even after a timeout, because other replicas then take over faster.
             try:
                 async with asyncio.timeout(GRACE_SECONDS):
                     await service.drain()

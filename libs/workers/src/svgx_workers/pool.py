@@ -220,7 +220,7 @@ class _Child:
             str(os.getpid()),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
-            # Rust panics print there. Errors of a job arrive in its result.
+            # Standard error is dropped, because Rust panics print to it. A job's error is in its result.
             stderr=asyncio.subprocess.DEVNULL,
             limit=1024 * 1024,
         )
@@ -247,9 +247,10 @@ class _Child:
     async def _read_result(self, process: asyncio.subprocess.Process) -> Frame:
         assert process.stdout is not None
         try:
-            head, body = decode_prefix(await process.stdout.readexactly(PREFIX.size))
+            head_length, body_length = decode_prefix(await process.stdout.readexactly(PREFIX.size))
             return decode(
-                await process.stdout.readexactly(head), await process.stdout.readexactly(body)
+                await process.stdout.readexactly(head_length),
+                await process.stdout.readexactly(body_length),
             )
         except (asyncio.IncompleteReadError, ConnectionError):
             raise WorkerDied(await _exit_reason(process)) from None

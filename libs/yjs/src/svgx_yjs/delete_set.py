@@ -1,6 +1,7 @@
 """Delete sets of Yjs updates (github.com/yjs/yjs, src/utils/DeleteSet.js).
 
-The encoding is a count of clients, and for each the client, a count of ranges, and clock and length of each range.
+The encoding is the number of clients. For each client, its id and its number of ranges follow, then the clock and
+length of each range.
 """
 
 from bisect import bisect_left
@@ -50,11 +51,15 @@ def delete_set_pieces(
 ) -> Iterator[tuple[list[Range], Id]]:
     """Cut the pending ranges of a client into pieces. Yield each piece with the struct that it waits for.
 
-    A range below `next_clock`, the next clock of the client, can never be applied: its piece waits for `MAX_CLOCK`.
+    `next_clock` is the client's next clock. A pending range that begins below it needs a forbidden cut and can never be
+    applied, so its piece waits for `MAX_CLOCK`, which no struct has.
     """
     ranges = sorted(ranges)
-    known = bisect_left(ranges, (next_clock, 0))
-    starts = [*range(0, known, PIECE_RANGES), *range(known, len(ranges), PIECE_RANGES)]
+    first_applicable = bisect_left(ranges, (next_clock, 0))
+    starts = [
+        *range(0, first_applicable, PIECE_RANGES),
+        *range(first_applicable, len(ranges), PIECE_RANGES),
+    ]
     for start, end in zip(starts, [*starts[1:], len(ranges)], strict=True):
-        clock = ranges[start][0] if start >= known else MAX_CLOCK
+        clock = ranges[start][0] if start >= first_applicable else MAX_CLOCK
         yield ranges[start:end], (client, clock)

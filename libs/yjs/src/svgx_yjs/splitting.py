@@ -16,8 +16,11 @@ browsers."""
 PIECE_BYTES = 16 * 1024
 """Bytes after which a piece of pending structs ends. A piece is longer by one struct at most."""
 
-_CAN_CONTAIN = (GC, 1, 7)
-"""Content kinds that other structs can lie inside: deleted content and types."""
+_DELETED, _TYPE = 1, 7
+"""Kinds of content, from Yjs' `contentRefs`."""
+
+_CAN_CONTAIN = (GC, _DELETED, _TYPE)
+"""The kinds of structs that can have other structs inside."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +140,7 @@ class _Section:
 
 
 class _Reader:
-    """Reads the structs of an update. It advances in each section until a struct depends on a missing one."""
+    """Reads the structs of an update. It advances in each section until a struct depends on a missing struct."""
 
     def __init__(self, decoder: Decoder, known: Mapping[int, int], nesting: Nesting) -> None:
         self.sections: list[_Section] = []
@@ -238,7 +241,7 @@ class _Reader:
     def _missing(
         self, client: int, clock: int, next_clock: int, dependencies: tuple[Id, ...]
     ) -> Id | None:
-        """Return the first dependency of a struct that is not integrated, or None."""
+        """Return the first struct that is not integrated and on which the struct at `clock` depends, or None."""
         if clock > next_clock:
             return client, clock - 1
         for dependency in dependencies:
@@ -280,7 +283,7 @@ class _Reader:
     def _place_of_rest(self, client: int, next_clock: int, place: Place) -> Place | None:
         """Return the place of the rest of a struct after its first part, up to `next_clock`, was integrated.
 
-        Return None if the first part is in another list, or if the struct must not be cut there.
+        Return None if the first part is in another list, or if the struct must not be cut before `next_clock`.
         """
         before = self._place_of((client, next_clock - 1))
         if not self.may_cut(client, next_clock):
@@ -296,7 +299,10 @@ class _Reader:
 
 
 def _split_delete_set(decoder: Decoder, reader: _Reader) -> tuple[Ranges, Ranges]:
-    """Return the deleted ranges of integrated structs, and the others: of missing structs, or with forbidden cuts."""
+    """Return the ranges that can be deleted now, and the pending ranges.
+
+    A range is pending if its structs are missing, or if it would need a forbidden cut.
+    """
     ready: Ranges = {}
     pending: Ranges = {}
     for client, ranges in read_delete_set(decoder):
@@ -305,7 +311,8 @@ def _split_delete_set(decoder: Decoder, reader: _Reader) -> tuple[Ranges, Ranges
         for clock, length in ranges:
             end = clock + length
             if clock < last:
-                # Ranges are sorted for pycrdt, because each range out of order makes it move all structs cut before.
+                # The ranges are sorted below, because for each range that is out of order pycrdt moves all structs that
+                # it has cut before.
                 reader.must_rewrite = True
             last = clock
             if not reader.may_cut(client, clock) or not reader.may_cut(client, end):

@@ -22,7 +22,7 @@ from svgx_workers.pool import WorkerDied, Workers, WorkersBusy, WorkerTimeout
 from svgx_yjs.structure import EMPTY_STATE_VECTOR
 
 PATIENCE = 45.0
-"""Seconds to keep asking for the holder. They fit into the time limit of the operation."""
+"""Seconds for which each request to the holder is repeated. The operation's time limit may end this earlier."""
 
 ATTEMPT = 20.0
 """Seconds to wait for one answer of the holder."""

@@ -15,7 +15,7 @@ MAX_BYTES = 8 * 1024 * 1024
 dropped."""
 
 MAX_BROADCAST = 256 * 1024
-"""Bytes of JSON beyond which a broadcast takes no further state, because the bus keeps larger messages a while."""
+"""Bytes of JSON beyond which a broadcast takes no further state, because the bus keeps larger messages in memory."""
 
 
 @dataclass(slots=True)
@@ -57,7 +57,10 @@ class Participants:
         self._keep(author, state, now)
 
     def expire(self, now: float) -> None:
-        """Mark clients that were not renewed as gone, because their gateway died. Forget clients gone that long."""
+        """Mark clients as gone that sent no state for `OUTDATED` seconds, because their gateway died.
+
+        Forget clients that have been gone for `OUTDATED` seconds.
+        """
         for client, received in list(self._received.items()):
             if now - received.at < OUTDATED:
                 continue

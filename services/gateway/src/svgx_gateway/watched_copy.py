@@ -1,4 +1,4 @@
-"""Local copies of state that another service owns."""
+"""Local copies of data that another service owns."""
 
 import asyncio
 import contextlib
@@ -13,7 +13,7 @@ from svgx_common.messaging.bus import Bus, Listener
 log = structlog.get_logger(__name__)
 
 POLL = 30.0
-"""Seconds between two reads. A change is known after this time at the latest, also when its broadcast was lost."""
+"""Seconds between two reads. The copy has each change after this time at the latest, even if a broadcast was lost."""
 
 RETRY = 1.0
 """Seconds until the next read while the owner does not answer."""
@@ -49,7 +49,7 @@ class WatchedCopy:
         """True after the first answer of the owner."""
 
     async def start(self) -> None:
-        """Listen to broadcasts, then start to read. In this order no change falls between the two."""
+        """Listen to broadcasts, then start to read. In this order no change is missed."""
         if self._subject is not None and self._on_broadcast is not None:
             await self._bus.listen(self._subject, self._on_broadcast)
         self._bus.on_reconnect(self._reconnected)
@@ -82,7 +82,11 @@ class WatchedCopy:
         except SvgxError as error:
             pause = RETRY
             if not self._outage_logged:
-                log.warning("a copy cannot be read; trying again", copy=self._name, code=error.code)
+                log.warning(
+                    "could not read from the owner of a copy; trying again",
+                    copy=self._name,
+                    code=error.code,
+                )
             self._outage_logged = True
         finally:
             self._attempted.set()

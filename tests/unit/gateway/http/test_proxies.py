@@ -29,7 +29,7 @@ async def key_of(peer: str, forwarded: list[str], trusted: str) -> str:
         ("192.0.2.1", ["203.0.113.9"], "", "192.0.2.1"),
         ("192.0.2.1", ["203.0.113.9"], "10.0.0.0/8", "192.0.2.1"),
         ("10.0.0.1", ["203.0.113.9"], "10.0.0.0/8", "203.0.113.9"),
-        # Read from the right. Entries left of the first untrusted address were written by the client.
+        # The header is read from the right. The client may have written the entries left of the first untrusted one.
         ("10.0.0.1", ["1.1.1.1, 203.0.113.9"], "10.0.0.0/8", "203.0.113.9"),
         ("10.0.0.1", ["1.1.1.1, 203.0.113.9, 10.0.0.2"], "10.0.0.0/8", "203.0.113.9"),
         ("10.0.0.1", ["1.1.1.1", "203.0.113.9"], "10.0.0.0/8", "203.0.113.9"),
@@ -42,12 +42,12 @@ async def key_of(peer: str, forwarded: list[str], trusted: str) -> str:
 async def test_client_address_comes_from_trusted_proxies_only(
     peer: str, forwarded: list[str], trusted: str, expected: str
 ) -> None:
-    """`X-Forwarded-For` counts as far as trusted proxies wrote it. Proves R-LIMIT-7."""
+    """Only the entries of `X-Forwarded-For` that trusted proxies wrote are used. Proves R-LIMIT-7."""
     assert await key_of(peer, forwarded, trusted) == f"address:{expected}"
 
 
-def test_wrong_network_is_named() -> None:
-    """A wrong entry of the setting is named by its number."""
+def test_wrong_network_is_reported_with_its_number() -> None:
+    """The error contains the number of the wrong entry."""
     assert parse_networks(" 10.0.0.1, 10.0.0.0/8 ,::1") == ["10.0.0.1/32", "10.0.0.0/8", "::1/128"]
     with pytest.raises(ValueError, match="entry 2 is not an IP address"):
         parse_networks("10.0.0.0/8,10.0.0")

@@ -93,5 +93,5 @@ async def test_uncommitted_batches_slow_down_the_requests(
     await outbox.stop()
     assert sum(sent) == number
     assert 1 < len(sent) < 150, (
-        "the formula gives 89; one request each millisecond would give about 400"
+        "the growing interval gives about 89 requests; one request each millisecond would give about 400"
     )

@@ -38,7 +38,7 @@ Network = Annotated[str, StringConstraints(max_length=64), AfterValidator(_netwo
 
 
 class RateLimit(BaseModel):
-    """At most `requests` in `seconds`. They may come at once; the allowance refills evenly over that time."""
+    """At most `requests` in `seconds`. All may come at once; the allowance refills evenly over `seconds`."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -94,7 +94,7 @@ class SetRateLimitsRequest(RequestModel):
 
 
 class AnalyticsRequest(RequestModel):
-    """The last `minutes`, with the `top` callers of each kind."""
+    """`minutes` is the period up to now; `top` is the largest number of callers in `top_hits` and in `top_denied`."""
 
     minutes: Annotated[int, Field(ge=1, le=1440, examples=[60])] = 60
     top: Annotated[int, Field(ge=1, le=100)] = 10
@@ -115,7 +115,7 @@ class RateLimitInterval(ClassCount):
 
 
 class CallerCount(ReplyModel):
-    """The requests of one caller: `user:<id>` or `address:<address>`, for IPv6 the /64 network."""
+    """The requests of one caller. `caller` is `user:<id>` or `address:<address>`; for IPv6 it has the /64 network."""
 
     caller: str
     rate_class: LimitedClass
@@ -141,7 +141,7 @@ class Analytics(ReplyModel):
 MAX_CONFIG = 256 * 1024
 """Bytes of a configuration. The whitelist may have thousands of entries."""
 
-# Admins repair the limits with these operations, so the limits must not stop them: `RateClass.UNLIMITED`.
+# These operations have no limit, so that an admin can always correct limits that are too low.
 GET_CONFIG = Operation(
     subject="svgx.gateway.rate_limits.get",
     summary="Get the rate limits in force, and the whitelist",

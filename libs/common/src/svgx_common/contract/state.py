@@ -103,7 +103,7 @@ Pixels = Annotated[int, Field(ge=1, le=8192)]
 
 
 class ExportRequest(CanvasRequest):
-    """`width` and `height` (pixels) and `scale` apply to PNG only. With one side only, the proportions stay."""
+    """`width` and `height` (pixels) and `scale` apply to PNG only. If only one side is given, the proportions stay."""
 
     format: Annotated[ExportFormat, Field(examples=["svg"])] = ExportFormat.SVG
     width: Pixels | None = None
@@ -121,7 +121,8 @@ class Access(ReplyModel):
 class Entry:
     """A merged update of one canvas, sent by its holder to the state service, which commits it to the journal.
 
-    State commits an entry only once for each (`writer`, `sequence`).
+    `writer` is the holder's epoch, and `sequence` numbers its entries. State commits each (`canvas_id`, `writer`,
+    `sequence`) only once.
     """
 
     canvas_id: str

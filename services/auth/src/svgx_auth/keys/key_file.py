@@ -1,7 +1,7 @@
 """The file of private keys that sign access tokens: a JWK Set (RFC 7517) with the additional field `nbf`.
 
 `nbf` is the Unix time, in seconds, from which a key signs. Before that time the key is only published, so that every
-gateway has the key before the first token that it signs.
+gateway has the key before it receives a token signed with the key.
 """
 
 import contextlib
@@ -15,7 +15,7 @@ from typing import Any
 from svgx_common.tokens.signing_keys import TokenKey, read_key
 
 MAX_BYTES = 1024 * 1024
-"""Bytes of a file that are read. A longer file is refused, because the part read is no valid JSON."""
+"""Bytes of a file that are read. A longer file is refused, because JSON that is cut off is invalid."""
 
 MAX_KEYS = 32
 """Keys in a file. A file with more keys is refused."""

@@ -36,8 +36,9 @@ class Guard:
     ) -> Caller | None:
         """Return the caller; None when `scope` is public. The rate-limit headers are added to `headers`.
 
-        Raise `Unauthenticated`, `Forbidden` or `TooManyRequests`. A refused request counts too. Without a valid token
-        it counts against the address.
+        Raise `Unauthenticated`, `Forbidden` or `TooManyRequests`, and `Unavailable` when the auth service has to be
+        asked and does not answer. A request without a valid token or a sufficient role also counts against the rate
+        limit. Without a valid token, the client's address is the rate-limit key.
         """
         caller: Caller | None = None
         refusal: SvgxError | None = None
@@ -61,5 +62,5 @@ class Guard:
     ) -> None:
         """Raise `NotFound` or `Forbidden` unless the caller has the operation's role on the request's canvas."""
         if operation.canvas_role is not None and caller is not None:
-            canvas_id = getattr(message, "canvas_id")  # noqa: B009  # a test checks that such requests have it
+            canvas_id = getattr(message, "canvas_id")  # noqa: B009  # a test checks that these requests have the field
             await self._canvas_roles.require(caller, canvas_id, operation.canvas_role)

@@ -4,7 +4,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 _ALWAYS: tuple[tuple[bytes, bytes], ...] = (
     (b"x-content-type-options", b"nosniff"),
-    # Because the query of a WebSocket's URL may contain its token.
+    # The query of a WebSocket's URL may contain an access token, which must not reach other sites in `Referer`.
     (b"referrer-policy", b"no-referrer"),
     # Responses are data, not documents: nothing in them is run, framed or fetched. Pages set their own policy.
     (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
@@ -26,7 +26,7 @@ class SecurityHeaders:
             await self._app(scope, receive, send)
             return
         added = _ALWAYS
-        # Browsers ignore the header over plain HTTP, where an attacker could have added it (RFC 6797, 8.1).
+        # Browsers ignore the HSTS header over plain HTTP, where an attacker could have added it (RFC 6797, 8.1).
         if scope["scheme"] == "https" and self._hsts_seconds:
             added += ((b"strict-transport-security", b"max-age=%d" % self._hsts_seconds),)
 
@@ -34,7 +34,7 @@ class SecurityHeaders:
             if message["type"] == "http.response.start":
                 present = {name for name, _ in message["headers"]}
                 missing = [header for header in added if header[0] not in present]
-                # A new list, because the response may be sent again.
+                # Make a new list, because the response may be sent again.
                 message["headers"] = [*message["headers"], *missing]
             await send(message)
 

@@ -13,13 +13,13 @@ from svgx_common.contract.errors import Overloaded
 from svgx_gateway.http import problems
 
 SHED = Counter("svgx_engine_shed", "Requests and connections refused while the loop lagged.")
-LAG = Gauge("svgx_engine_loop_lag_seconds", "How late the event loop was at its last look.")
+LAG = Gauge("svgx_engine_loop_lag_seconds", "The lag of the event loop at the last check.")
 
 CHECK_INTERVAL = 0.05
 """Seconds between two checks."""
 
 LATE_CHECKS = 3
-"""Late checks in a row that make an overload. A single one is a pause, for example of the garbage collector."""
+"""Late checks in a row that make an overload. A single late check is a pause, for example of the garbage collector."""
 
 
 class LoopLag:

@@ -37,10 +37,10 @@ PROBE_INTERVAL = 0.5
 """Seconds between two attempts to reach Redis again."""
 
 BATCH = 256
-"""Requests counted in one round trip at most. Redis needs some 10 µs for each, and serves no other client meanwhile."""
+"""The limit of requests in one round trip. Redis needs some 10 µs for each, and serves no other client meanwhile."""
 
 LOCAL_KEYS = 50_000
-"""Keys counted in this process while Redis is not reachable. Past that, the key not used for longest is removed."""
+"""Keys counted in this process while Redis is not reachable. Beyond it, the least recently used key is removed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,6 +185,6 @@ class Buckets:
             except (RedisError, OSError):
                 await asyncio.sleep(PROBE_INTERVAL)
             else:
-                log.info("redis is back; requests are limited together again")
+                log.info("redis is reachable again; all gateways share the limits")
                 self._probing = None
                 return

@@ -38,18 +38,18 @@ class Admission:
         self._open = 0
         self._open_by_account: Counter[str] = Counter()
 
-    def of_gateway(self) -> AbstractContextManager[None] | None:
-        """Return a context in which one more connection is counted, or None when the gateway has too many.
+    def admit_to_gateway(self) -> AbstractContextManager[None] | None:
+        """Return a context that counts one more connection, or None when the gateway has reached its limit.
 
-        Enter the context before the next await, because other connections may be admitted meanwhile.
+        Enter the context before the next await, because other connections may be admitted during the await.
         """
         if self._open >= self._limits.connections:
             REFUSED.labels("connections").inc()
             return None
         return self._count()
 
-    def of_account(self, user_id: str) -> AbstractContextManager[None] | None:
-        """Return a context in which one more connection of the account is counted, or None when it has too many.
+    def admit_account(self, user_id: str) -> AbstractContextManager[None] | None:
+        """Return a context that counts one more connection of the account, or None when the account is at its limit.
 
         Enter the context before the next await.
         """

@@ -63,7 +63,7 @@ class YjsEndpoint:
             refusal: SvgxError = Forbidden("pages of this origin may not connect", field="origin")
             await websocket.send_denial_response(problems.response(refusal))
             return
-        counted = self._admission.of_gateway()
+        counted = self._admission.admit_to_gateway()
         if counted is None:
             refusal = Overloaded("this gateway has reached its limit of connections")
             await websocket.send_denial_response(problems.response(refusal))
@@ -77,7 +77,7 @@ class YjsEndpoint:
         except SvgxError as error:
             await _refuse(websocket, Closing(close_code(error), error.detail))
             return
-        counted = self._admission.of_account(identity.caller.user_id)
+        counted = self._admission.admit_account(identity.caller.user_id)
         if counted is None:
             reason = f"at most {self._limits.per_identity} connections"
             await _refuse(websocket, Closing(Close.TOO_MANY, reason))

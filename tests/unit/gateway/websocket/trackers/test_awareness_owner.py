@@ -8,6 +8,7 @@ from svgx_yjs.awareness import MAX_STATE, State, encode
 from svgx_yjs.lib0 import MAX_SAFE_INTEGER, Malformed
 
 OWN, OTHER, TAB = 7, 8, 9
+"""Yjs client ids: of the tested connection, of another user, and of another tab of the same browser."""
 
 
 def clocks_of(*states: State) -> AwarenessClocks:
@@ -45,7 +46,7 @@ def test_states_of_other_clients_are_not_published() -> None:
 
 
 def test_own_state_is_found_among_other_states() -> None:
-    """A removed client renews its state in the message that repeats other states. Proves R-AWARE-9."""
+    """A client's new state is published when its message also repeats other clients' states. Proves R-AWARE-9."""
     owner, clocks = AwarenessOwner(), clocks_of(State(OTHER, 3, "{}"))
     owner.receive(encode([State(OWN, 0, "{}")]), clocks)
     own = State(OWN, 1, "{}")
@@ -86,7 +87,7 @@ def test_reconnected_client_publishes_its_next_state() -> None:
     ],
 )
 def test_invalid_state_is_malformed(update: bytes) -> None:
-    """A state that is too large, has an invalid clock or is no JSON is malformed. Proves R-AWARE-7."""
+    """A state that is too large, has an invalid clock or is not JSON is malformed. Proves R-AWARE-7."""
     with pytest.raises(Malformed):
         AwarenessOwner().receive(update, clocks_of())
 

@@ -18,14 +18,14 @@ CREATE TABLE session (
     id text PRIMARY KEY,
     account_id text NOT NULL REFERENCES account (id),
     created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
-    -- Refreshing does not move it.
+    -- A refresh does not change `expires_at`.
     expires_at timestamptz NOT NULL,
     ended_at timestamptz
 );
 
 CREATE INDEX session_account ON session (account_id);
 
--- A session's tokens are one family: each is spent once, for its successor.
+-- The refresh tokens of a session: each is spent once, in exchange for its successor.
 CREATE TABLE refresh_token (
     -- SHA-256 of the token.
     hash bytea PRIMARY KEY,

@@ -1,4 +1,4 @@
--- Refreshing moves it: a session that nobody uses ends before its time.
+-- Each refresh moves `idle_until` forward. A session that is not refreshed ends at `idle_until`, before `expires_at`.
 ALTER TABLE session ADD COLUMN idle_until timestamptz;
 UPDATE session SET idle_until = expires_at;
 ALTER TABLE session ALTER COLUMN idle_until SET NOT NULL;

@@ -22,8 +22,9 @@ class Application(FastAPI):
         """Return the application: the middleware calls the exception handlers, and these call the router.
 
         FastAPI's own stack has four more layers, for telemetry, body limits, uploaded files and tracebacks. No route of
-        the gateway uses them, and they cost a measurable part of a request (docs/decisions/0022). A handler of `Exception`
-        is called within the middleware here, so the middleware also adds its headers to a response with status 500.
+        the gateway uses them, and they cost a measurable part of a request (docs/decisions/0022). A handler of
+        `Exception` is called within the middleware here, so the middleware also adds its headers to a response with
+        status 500.
         """
         app: ASGIApp = ExceptionMiddleware(self.router, handlers=self.exception_handlers)
         for middleware, args, kwargs in reversed(self.user_middleware):

@@ -10,7 +10,7 @@ from svgx_common.contract.policy import Role
 from svgx_common.messaging.responder import Call
 from svgx_devstack import DevStack
 from svgx_gateway.identity import api_keys
-from tests.integration.gateway.edge import answering, gateway
+from tests.integration.gateway.running_gateway import answering, gateway
 
 LIMIT = 23
 """A limit that no other test uses, because the names of buckets contain their limit."""

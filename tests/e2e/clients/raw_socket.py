@@ -56,17 +56,17 @@ class RawSocket:
 
     @classmethod
     async def handshake_status(
-        cls, url: str, changed: Mapping[str, str], *, ends: bool = False
+        cls, url: str, changed: Mapping[str, str], *, until_closed: bool = False
     ) -> int:
         """Send a handshake with added or changed headers, and return the status of the response.
 
-        With `ends`, also wait until the server has closed the connection.
+        With `until_closed`, also wait until the server has closed the connection.
         """
         reader, writer = await _open_connection(url)
         try:
             async with asyncio.timeout(10):
                 status = await _shake_hands(reader, writer, url, changed)
-                if ends:
+                if until_closed:
                     await reader.read()
             return status
         finally:
@@ -78,7 +78,10 @@ class RawSocket:
         await self._writer.drain()
 
     async def wait_closed(self) -> int:
-        """Wait for the close frame and return its code, or 1006 if the connection ends without a close frame."""
+        """Wait for the close frame and return its code, or 1005 if the frame has no code.
+
+        Return 1006 if the connection ends without a close frame.
+        """
         try:
             async with asyncio.timeout(30):
                 while True:

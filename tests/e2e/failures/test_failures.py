@@ -77,7 +77,8 @@ async def test_killed_holder_of_an_idle_canvas_is_replaced(workspace: Workspace)
         process = workspace.stack.process("collab")
         process.kill()
         await process.wait_ready()
-        # Less than the 15 s after which clients repeat their states and the 30 s of silence after which they reconnect.
+        # The time is too short for the clients' own recovery: they repeat their states after 15 s, and reconnect after
+        # 30 s of silence.
         await first.wait_received(AWARENESS, received + 1, timeout=12)
         newcomer = await workspace.connect(canvas_id)
         await workspace.driver.wait_for_presence(
@@ -141,7 +142,7 @@ async def test_edits_without_storage_are_broadcast_and_saved_later(
 
 
 async def test_killed_holder_is_replaced_by_another_replica(workspace: Workspace) -> None:
-    """The holder is killed and stays down, then the next one. Proves R-FAIL-8."""
+    """The holder is killed and stays down; then the replica that replaced it is killed. Proves R-FAIL-8."""
     first = workspace.stack.process("collab")
     async with editing(workspace, seed=14) as editors:
         # The first replica holds the canvas, because it was the only one when the canvas was opened.
@@ -219,7 +220,7 @@ async def test_stopped_gateway_closes_its_clients_with_1012(workspace: Workspace
 
 
 async def test_all_processes_killed_in_turn_cost_no_edit(workspace: Workspace) -> None:
-    """Each process is killed before the last one has recovered. Proves R-FAIL-12."""
+    """Each process is killed while the process before it may still be down. Proves R-FAIL-12."""
     async with editing(workspace, seed=18) as editors:
         processes = [
             workspace.stack.process(name)

@@ -1,4 +1,4 @@
-"""Schemathesis hooks: login, and rules that the OpenAPI document cannot express. `schemathesis run` loads this file."""
+"""The hooks of `schemathesis run`: log-in, and rules that the OpenAPI document cannot express."""
 
 import json
 import os
@@ -13,13 +13,13 @@ URL = os.environ["SVGX_URL"]
 USERNAME = os.environ.get("SVGX_USERNAME", "")
 PASSWORD = os.environ.get("SVGX_PASSWORD", "")
 USER_ID = os.environ.get("SVGX_USER_ID", "")
-"""The account that sends the requests."""
+"""The id of the account that sends the requests."""
 
 FUZZ_ADDRESS = "203.0.113.1"
-"""The client address of all requests of schemathesis. Its wrong passwords slow down logins from this address."""
+"""The client address of all requests of schemathesis. Wrong passwords slow down log-ins from this address."""
 
 LOGIN_ADDRESS = "198.51.100.1"
-"""The client address of this file's logins, which wrong passwords from other addresses do not slow down."""
+"""The client address of this file's log-ins, which wrong passwords from other addresses do not slow down."""
 
 VALID_KEY = re.compile(r"[!#-~]{1,255}")
 
@@ -41,7 +41,7 @@ if USERNAME:
 
     @schemathesis.auth()
     class Login:
-        """The login of schemathesis. It logs in again if a request has ended the session."""
+        """The log-in of schemathesis, which is repeated if a request has ended the session."""
 
         def get(self, _: Any, __: Any) -> str:
             """Log in, and return the access token."""
@@ -60,7 +60,7 @@ if USERNAME:
 
 @schemathesis.hook
 def filter_failure(ctx: Any, failure: Any, case: Any, response: Any) -> bool:
-    """Return whether a failure counts."""
+    """Return whether to report a failure. A 422 for a field of `EXTRA_RULES` is not reported."""
     if type(failure).__name__ == "RejectedPositiveData" and response.status_code == 422:
         field = str(response.json().get("field"))
         return not any(part in EXTRA_RULES for part in field.split("."))
@@ -69,10 +69,10 @@ def filter_failure(ctx: Any, failure: Any, case: Any, response: Any) -> bool:
 
 @schemathesis.hook
 def before_call(ctx: Any, case: Any, kwargs: Any) -> None:
-    """Change requests that would lock out the account that sends them.
+    """Change requests that would prevent later requests from succeeding.
 
-    Such requests change its own password or username, or set a rate limit for its requests. Wrong passwords come from
-    an address of their own, so that only logins from this address are slowed down.
+    The sending account must keep its password and its username, and must be exempt from rate limits. These requests
+    have the address `FUZZ_ADDRESS`, so that wrong passwords do not slow down the log-ins of this file.
     """
     case.headers["X-Forwarded-For"] = FUZZ_ADDRESS
     if VALID_KEY.fullmatch(case.headers.get("Idempotency-Key", "")):

@@ -297,4 +297,4 @@ async def test_unreadable_handshake_is_answered_and_the_connection_closed(
 ) -> None:
     """A handshake with a body or with too many or too large headers is refused. Proves R-HTTP-11."""
     url = f"{stack.url}/runtime/events/anything?"
-    assert await RawSocket.handshake_status(url, changed, ends=True) == status
+    assert await RawSocket.handshake_status(url, changed, until_closed=True) == status

@@ -17,11 +17,15 @@ TOKEN_CHARACTERS = frozenset("!#$%&'*+-.^_`|~" + string.ascii_letters + string.d
 async def try_connect(
     url: str, headers: Mapping[str, str] | None = None, offered: Sequence[str] = ()
 ) -> tuple[int, list[str]]:
-    """Connect and send sync step 1. Return the close code (0 if accepted) and the subprotocols of the response."""
+    """Connect and send sync step 1. Return the close code and the subprotocols of the response.
+
+    The code is 0 if the connection is accepted, and -1 if it ends without a close code.
+    """
     subprotocols = [Subprotocol(each) for each in offered] or None
     async with connect(url, additional_headers=headers, subprotocols=subprotocols) as socket:
         assert socket.response is not None
         selected = socket.response.headers.get_all("Sec-WebSocket-Protocol")
+        # The response must not contain the token of an offered `bearer.TOKEN`.
         assert not any("." in value for value in selected)
         try:
             await socket.send(SYNC_STEP_1)

@@ -8,10 +8,11 @@ import { countingSocket } from './socket.mjs'
 
 // The server's message type for the number of document messages of this connection that are committed.
 const SAVED = 100
-// Number of closes that a client keeps, because a client that reconnects for ever would use ever more memory.
+// Number of newest closes that a client keeps, because the list of a client that reconnects for ever would grow.
 const MAX_CLOSES = 100
 
 export class Client {
+  // `changed()` is called after each change of the status, and `report(event)` for each status and close event.
   constructor (
     name,
     { url, room, params = {}, protocols = [], awareness, tab = false, doc = new Y.Doc() },
@@ -24,12 +25,16 @@ export class Client {
     this.connections = 0
     this.closes = []
     this.gaveUp = null
+    // Updates received from the server.
     this.updates = 0
+    // Changes of the document, from any side.
     this.version = 0
+    // Edits made by `startRandomEdits`.
     this.edits = 0
     // Milliseconds from the end of a connection until the next connection was synced.
     this.longestPause = 0
     this.lostAt = null
+    // The message counts of the newest connection (`Traffic` in socket.mjs).
     this.traffic = null
     this.provider = new WebsocketProvider(url, room, doc, {
       connect: false,

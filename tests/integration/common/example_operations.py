@@ -1,4 +1,4 @@
-"""Operations that exist only in tests, a responder for them, and buses with the credentials of a service."""
+"""Operations that exist only in tests, a responder for them, and buses in the name of a service."""
 
 from svgx_common.contract.operation import (
     Blob,
@@ -61,5 +61,5 @@ class PartialResponder(Responder):
 
 
 async def service_bus(backing: DevStack, service: str, replica_id: str = "test") -> Bus:
-    """Connect with the credentials of a service."""
+    """Connect a bus in the name of a service, with the rights of the operator, because NATS refuses test operations."""
     return await Bus.connect(backing.nats_url("operator"), service, replica_id)

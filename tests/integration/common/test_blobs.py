@@ -87,7 +87,7 @@ async def test_pull_from_an_unknown_sender_raises_unavailable(
         await gateway_bus.blobs.pull("svgx.blob.state.nobody.nothing 2000000")
 
 
-async def test_large_broadcast_reaches_two_listeners_and_is_removed_after_its_time(
+async def test_large_broadcast_reaches_two_listeners_and_is_removed_after_linger_seconds(
     gateway_bus: Bus, state_bus: Bus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Proves R-BUS-5: both listeners get the whole body, and the sender keeps it only for `LINGER` seconds."""
@@ -112,7 +112,7 @@ async def test_large_broadcast_reaches_two_listeners_and_is_removed_after_its_ti
             await state_bus.settle()
 
 
-async def test_large_answer_that_is_not_pulled_is_removed_after_its_time(
+async def test_large_answer_that_is_not_pulled_is_removed_after_linger_seconds(
     gateway_bus: Bus, state_bus: Bus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Proves R-BUS-5: a caller that is gone does not keep the body of its answer in memory."""

@@ -1,6 +1,6 @@
-"""Run a command on a terminal of its own, and type Ctrl-C after its line `ready`: `press_ctrl_c.py COMMAND...`.
+"""Run a command on a new terminal, and type Ctrl-C when it prints "ready": `press_ctrl_c.py COMMAND...`.
 
-The output of the command is passed on. The exit status is the command's.
+"ready" must begin a line that is not the first. The output of the command is passed on, and so is its exit status.
 """
 
 import os

@@ -10,7 +10,7 @@ from svgx_common.contract.policy import Role
 from svgx_common.messaging.responder import Call
 from svgx_devstack import DevStack
 from svgx_gateway.identity import api_keys
-from tests.integration.gateway.edge import answering, gateway
+from tests.integration.gateway.running_gateway import answering, gateway
 
 LIMIT = 23
 """Requests a minute. No other test uses this number, because tests with one limit would share a token bucket."""

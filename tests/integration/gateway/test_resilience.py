@@ -17,7 +17,7 @@ from svgx_common.messaging.bus import NoResponders
 from svgx_common.messaging.responder import Call
 from svgx_devstack import DevStack
 from svgx_gateway.http import circuit_breaker, operations
-from tests.integration.gateway.edge import answering, gateway
+from tests.integration.gateway.running_gateway import answering, gateway
 
 USER = User(
     id="u", username="u", email="u@example.org", role=Role.ADMIN, created_at=datetime.now(UTC)

@@ -1,4 +1,4 @@
-"""Snapshots: the time of compaction, the content of snapshots, and the rows that stay."""
+"""Compaction: when it writes a snapshot, what the snapshot contains, and which rows of the tables stay."""
 
 import asyncio
 import random
@@ -98,7 +98,7 @@ async def test_update_that_waits_for_an_earlier_one_survives_compaction(
         assert text(content.updates) == "0123456789" * 3
 
 
-async def test_update_that_cannot_be_merged_stops_only_its_own_canvas(
+async def test_update_that_cannot_be_merged_stops_compaction_of_its_own_canvas_only(
     backing: DevStack, client: Client, tables: Tables
 ) -> None:
     """An unreadable update prevents the compaction of its own canvas only. Proves R-STATE-7."""
@@ -112,6 +112,7 @@ async def test_update_that_cannot_be_merged_stops_only_its_own_canvas(
         await until_snapshot(tables, sound, 5)
         assert await snapshots(tables, broken) == []
         assert (await client.load(broken)).revision == 5
+        # The next append to the broken canvas is answered too.
         await client.append(Entry(broken, "holder", 5, (), b"no update"))
 
 

@@ -22,9 +22,11 @@ from tests.integration.state.drawing import Pen
 from tests.integration.state.service import Tables
 
 ME = Caller("me", "me", Role.EDITOR, "session")
+# The days of the existing partitions. A partition is named after its day: `journal_20260131`.
 _PARTITIONS = """
     SELECT array_agg(substr(relid::text, 9) ORDER BY 1) FROM pg_partition_tree('journal') WHERE isleaf
 """
+# Today (in UTC) and the next $1 days.
 _DAYS = """
     SELECT array_agg(to_char(day, 'YYYYMMDD') ORDER BY 1)
     FROM generate_series(now() AT TIME ZONE 'UTC', now() AT TIME ZONE 'UTC' + $1 * interval '1 day', '1 day') AS day

@@ -22,11 +22,13 @@ class Run:
         self.client = client
         self.canvases = canvases
         self.revisions: dict[str, dict[int, bytes]] = defaultdict(dict)
+        """By canvas id, then by revision: the acknowledged update."""
         self.drawn: dict[str, dict[str, str]] = defaultdict(dict)
+        """By canvas id, then by element: the last value that was drawn."""
         self.writing = True
 
     async def write(self, name: str, rng: random.Random) -> None:
-        """Commit groups with canvases in random order. Several are sent repeatedly, also at the same time."""
+        """Commit groups of entries for several canvases in random order. Some groups are sent several times."""
         pens = {canvas_id: Pen(canvas_id, name) for canvas_id in self.canvases}
         for number in range(ROUNDS):
             canvas_ids = rng.sample(self.canvases, rng.randint(1, CANVASES))
@@ -49,7 +51,7 @@ class Run:
         assert self.revisions[entry.canvas_id].setdefault(revision, entry.update) == entry.update
 
     async def read(self, rng: random.Random) -> None:
-        """Load after random revisions. Each load must have all entries that were acknowledged before it."""
+        """Load the entries after random revisions. Each load must have all entries that were acknowledged before it."""
         while self.writing:
             canvas_id = rng.choice(self.canvases)
             acknowledged = dict(self.revisions[canvas_id])

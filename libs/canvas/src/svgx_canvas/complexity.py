@@ -25,10 +25,11 @@ _EFFECTS = frozenset({"clip-path", "mask", "filter"})
 _LAYER_PROPERTIES = frozenset({"opacity", "mix-blend-mode", "isolation"})
 _NO_LAYER = frozenset({"1", "1.0", "100%", "normal", "auto"})
 _WATCHED_PROPERTIES = _MARKERS | _PAINTS | _EFFECTS | _LAYER_PROPERTIES
+"""The properties that can raise the cost of an element."""
 _HREF_ELEMENTS = frozenset({"use", "tref", "feImage", "pattern", "filter"})
 _GRADIENTS = frozenset({"linearGradient", "radialGradient"})
 _MAX_COUNT = 1 << 62
-"""The largest count. A larger one is reduced to it, so that the numbers stay small."""
+"""The largest count. Counts stop growing here, so that the numbers stay small."""
 
 
 @dataclass(slots=True)
@@ -50,7 +51,7 @@ class Cost:
     vertices: int = 0
     """Vertices that an inherited marker applies to."""
     selectors: int = 0
-    """Selectors of all style sheets. Set only in the cost of the whole canvas."""
+    """Selectors of all style sheets. The number is set only in the cost of the whole canvas."""
 
     def add(self, inner: "Cost", times: int = 1) -> None:
         """Add the cost of a child, or of an element that is referred to `times` times."""
@@ -95,11 +96,12 @@ def check(canvas: Canvas, limits: Limits) -> Cost:
 
 @dataclass(slots=True)
 class _Declarations:
-    """The watched declarations of all style sheets, by the key of the last part of their selectors."""
+    """The declarations of `_WATCHED_PROPERTIES` in all style sheets."""
 
     by_key: dict[tuple[str, str], list[tuple[str, str]]] = field(
         default_factory=lambda: defaultdict(list)
     )
+    """Name and value of the declarations, by the key of their selector (see `css.sheet_declarations`)."""
 
     def of(self, element: Element) -> Iterator[tuple[str, str]]:
         """Yield the declarations that may apply to an element."""
@@ -117,13 +119,13 @@ class _Meter:
     """Computes the cost of a canvas."""
 
     def __init__(self, canvas: Canvas) -> None:
-        # The root as an element, so that its own opacity or mask counts too.
+        # Make the root an element, so that its own opacity or mask counts too.
         root = Element("", "svg", attrs=canvas.attrs, children=canvas.children)
         self._by_id: dict[str, Element] = {}
         self._sheet = _Declarations()
         self._selectors = 0
-        # By the identity of the element. None while the cost is being computed.
         self._costs: dict[int, Cost | None] = {}
+        """By the `id()` of the element: its cost, or None while the cost is being computed."""
         for element in (root, *canvas.walk()):
             name = element.attrs.get("id")
             if name is not None:
@@ -189,6 +191,7 @@ class _Meter:
                     cost.add(inner, cost.shapes)
                     referred_layers = max(referred_layers, inner.layers + 1)
             else:
+                # A clip path, a mask or a filter. It paints on a layer, and each step of a filter on one more.
                 cost.add(inner)
                 own_layers += 1 + (len(target.children) if kind == "filter" else 0)
                 referred_layers = max(referred_layers, inner.layers)
@@ -248,7 +251,10 @@ def _pixels(attrs: Mapping[str, str]) -> int:
 
 
 def _operations(element: Element) -> int:
-    """Return the operations per pixel of a filter step if its cost depends on its attributes (as in resvg), or 0."""
+    """Return the operations per pixel of a filter step with a cost that depends on attributes, as in resvg.
+
+    Return 0 for any other element.
+    """
     match element.tag:
         case "feMorphology":
             across, down = _pair(element.attrs.get("radius", ""), 0)
@@ -264,6 +270,7 @@ def _operations(element: Element) -> int:
 
 
 def _pair(text: str, default: float) -> tuple[float, float]:
+    """Return the two numbers of an attribute that has one or two numbers. A single number counts for both."""
     numbers = [min(abs(number), 1e9) for number in css.numbers(text[:200])[:2]]
     if not numbers:
         return default, default

@@ -15,6 +15,7 @@ _HEAD = 256 * 1024
 """Characters of base64 that are decoded first. Only a JPEG with large metadata before its frame header needs more."""
 
 _JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+"""The markers of a frame header. The three others of this range have another meaning (ITU T.81, table B.1)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +53,7 @@ def parse_data_url(url: str) -> tuple[EmbeddedImage, str] | None:
 
 
 def _decode(text: str) -> EmbeddedImage | None:
+    """Return the image of base64 text, which may be cut off at any character."""
     compact = re.sub(r"[\s=]+", "", text)
     try:
         data = base64.b64decode(compact[: len(compact) // 4 * 4], validate=True)

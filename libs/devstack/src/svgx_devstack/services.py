@@ -29,11 +29,14 @@ _MANAGED = (
     "SVGX_ADMIN_EMAIL",
     "SVGX_ADMIN_PASSWORD",
 )
-"""Variables that the stack sets. Values from the user's shell are ignored, because they may name another deployment."""
+"""Variables that services do not inherit from the user's shell, because they may name another deployment.
+
+The exception is `JWT_SECRET`: services that need the variable get the user's secret, or else the stack's.
+"""
 
 
 def program(home: Home, service: str, name: str, port: int, settings: Mapping[str, str]) -> Program:
-    """Return one replica of `service` with a name and a port."""
+    """Return the program of one replica of `service`, with a name and a port."""
     return Program(
         name=name,
         argv=(sys.executable, "-m", f"svgx_{service}"),
@@ -45,7 +48,11 @@ def program(home: Home, service: str, name: str, port: int, settings: Mapping[st
 
 
 def environment(home: Home, service: str, port: int, settings: Mapping[str, str]) -> dict[str, str]:
-    """Return the user's environment, overridden by the stack's addresses and secrets, overridden by `settings`."""
+    """Return the environment of a service.
+
+    Later sources override earlier ones: defaults, the user's environment, the stack's addresses and secrets,
+    `settings`.
+    """
     env = {
         "ENVIRONMENT": "development",
         "LOG_LEVEL": "INFO",

@@ -19,15 +19,15 @@ _START_TIMEOUT = 60.0
 """Seconds until a started process must be ready."""
 
 _MAX_EXITS = 2
-"""Exits before a service is ready. One more stops the start, because settings or code of the service are wrong."""
+"""Exits of a process before it is ready. One more exit stops the start, because its settings or code are wrong."""
 
 
 class DevStack:
     """NATS, PostgreSQL, Valkey and the services as processes, with one folder.
 
     `home`: the folder; the same folder gives the same data, users and passwords again. `api_port`: the gateway's port,
-    or 0 for a free port that is stored. `settings`: environment variables for all services. `report`: receives one line
-    for each event that concerns the user.
+    or 0 for a free port, which the folder keeps for later starts. `settings`: environment variables for all services.
+    `report`: receives one line for each event that concerns the user.
     """
 
     def __init__(
@@ -65,7 +65,7 @@ class DevStack:
         self._home.open()
         try:
             for name in orphans.kill_recorded(self._home.pids):
-                self._report(f"{name} still ran after a killed run: killed")
+                self._report(f"{name} still ran after an earlier stack was killed: killed")
             self._check_api_port()
             await self._start_backing()
             if not backing_only:
@@ -78,8 +78,12 @@ class DevStack:
 
     async def down(self) -> None:
         """Stop all processes in order: gateway, collab, state, auth, Valkey, NATS, PostgreSQL. Data is kept."""
-        for kind in (*services.NAMES, *_BACKING):
-            group = [process for name, process in self._processes.items() if _kind(name) == kind]
+        for program in (*services.NAMES, *_BACKING):
+            group = [
+                process
+                for name, process in self._processes.items()
+                if _program_name(name) == program
+            ]
             await asyncio.gather(*(process.stop() for process in group))
         self._processes.clear()
         self._ports.clear()
@@ -108,7 +112,7 @@ class DevStack:
 
     @property
     def admin_password(self) -> str:
-        """The password of that account, random for each folder."""
+        """The password of the account `admin_username`, random for each folder."""
         return self._home.secret("admin")
 
     @property
@@ -143,7 +147,7 @@ class DevStack:
         return tuple(self._processes.values())
 
     def log_path(self, name: str) -> Path:
-        """Return the log of a process, also before its start."""
+        """Return the path of a process's log, also before its start."""
         return self._home.logs / f"{name}.log"
 
     def write_dev_env(self, url: str) -> Path:
@@ -174,7 +178,7 @@ class DevStack:
         return name
 
     async def remove_replica(self, name: str) -> None:
-        """Stop a replica of `add_replica`."""
+        """Stop a replica that `add_replica` started."""
         await self._processes[name].stop()
         del self._processes[name]
         del self._ports[name]
@@ -235,5 +239,6 @@ async def _together(starts: Iterable[Coroutine[None, None, None]]) -> None:
         raise errors.exceptions[0] from None
 
 
-def _kind(name: str) -> str:
+def _program_name(name: str) -> str:
+    """Return the name of a process without its replica number: `collab` for `collab-2`."""
     return name.partition("-")[0]

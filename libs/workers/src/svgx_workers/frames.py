@@ -25,12 +25,12 @@ class Frame:
     """A job or a result."""
 
     values: dict[str, object] = field(default_factory=dict)
-    """JSON values."""
+    """The values of the head, without "blobs"."""
     blobs: Sequence[bytes] = ()
 
 
 def encode(frame: Frame) -> list[bytes]:
-    """Return the parts of a frame, in the order in which they must be written."""
+    """Return the bytes of a frame as a list, to be written in this order. The blobs are not copied."""
     head = json.dumps({**frame.values, "blobs": [len(blob) for blob in frame.blobs]}).encode()
     return [PREFIX.pack(len(head), sum(map(len, frame.blobs))) + head, *frame.blobs]
 

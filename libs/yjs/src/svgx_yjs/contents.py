@@ -8,7 +8,7 @@ from itertools import chain
 from svgx_yjs.lib0 import Decoder, Malformed
 
 MAX_DEPTH = 500
-"""Levels of arrays and objects in one value. A deeper value is refused, because readers recurse, browsers too."""
+"""Levels of arrays and objects in one value. A deeper value is refused, because readers, browsers included, recurse."""
 
 MAX_JSON_DEPTH = 100
 """Levels of arrays and objects in JSON. Deeper JSON is refused; pycrdt's reader accepts 127 levels."""
@@ -26,14 +26,15 @@ _ARRAY, _OBJECT = 117, 118
 def skip_content(decoder: Decoder, kind: int) -> tuple[int, tuple[int, ...]]:
     """Skip a content of this kind and check it.
 
-    Return its length in clocks, and the offsets in it before which the item must not be cut. Raises `Malformed`.
+    Return its length in clocks, and the offsets at which the item must not be cut in two, because a cut there would
+    separate the two code units of a character. Raises `Malformed`.
     """
     if kind == STRING:
         return _utf16_length(decoder.text())
     skip = _CONTENTS.get(kind)
     if skip is None:
         # Kind 2, JSON, is refused too, because Yjs has not written it since version 13 and pycrdt misreads it. Kind
-        # 11, a move, is refused because only pycrdt knows it: every browser that receives one fails.
+        # 11, a move, is refused because only pycrdt implements it: Yjs in a browser fails on a move.
         raise Malformed(f"unknown kind of content {kind}")
     return skip(decoder), ()
 
@@ -184,7 +185,7 @@ def _finite(number: str) -> float:
 
 def _integer(number: str) -> float:
     value = _finite(number)
-    # pycrdt reads these as integers of 64 bits with a sign, which cannot hold them.
+    # pycrdt reads integers from 2**63 to 2**64 - 1 as signed integers of 64 bits, which cannot hold them.
     if 2.0**63 <= value <= 2.0**64 and 2**63 <= int(number) < 2**64:
         raise ValueError(number)
     return value

@@ -1,7 +1,7 @@
 """The messages of y-protocols (sync.js, awareness.js), as npm `y-websocket` frames them. No I/O.
 
-A frame starts with its message type: 0 sync, 1 awareness, 3 query awareness. A sync message has a type of its own: 0
-sync step 1 (the sender's state vector), 1 sync step 2 (the update that the other peer lacks), 2 update.
+A frame starts with its message type: 0 sync, 1 awareness, 2 auth, 3 query awareness. A sync message has a type of its
+own: 0 sync step 1 (the sender's state vector), 1 sync step 2 (the update that the other peer lacks), 2 update.
 """
 
 from dataclasses import dataclass

@@ -1,9 +1,8 @@
-"""The canvas in memory: edits in; broadcasts, journal entries and answers out. No I/O and no await.
+"""The room: a canvas in memory. It takes edits, and gives broadcasts, journal entries and answers. No I/O, no await.
 
-Edits take two ways out. To the clients: `_unsent` holds the updates that were not broadcast yet. To the journal:
-`_unsaved` holds the edits that are in no journal entry yet; they become the entry in flight, which stays, and is resent
-unchanged, until state has committed it. A receipt names the number of edits that must be committed before its batch is
-saved.
+Each edit goes to the clients and to the journal. `_unsent` holds the updates that were not broadcast yet. `_unsaved`
+holds the edits that are in no journal entry yet. They are merged into the entry in flight, which is resent unchanged
+until state has committed it. A receipt names the number of edits that must be committed before its batch is saved.
 """
 
 from collections import deque
@@ -34,9 +33,10 @@ class Receipt:
 class Room:
     """The document of one canvas, with the edits that are not broadcast or not saved yet.
 
-    `epoch` names this holding of the canvas, and is the writer of its journal entries. After a `Fault` the room must
-    not be used any more; a new room has to be made from the journal. `faulty` has the digests of edits that caused a
-    `Fault`: such edits are rejected, and those of the journal are left out.
+    `epoch` identifies this room among all rooms of the canvas, and is the `writer` of the room's journal entries.
+    After a `Fault` (see `SharedDocument`) the room must not be used any more; a new room has to be made from the
+    journal. `faulty` has the digests of updates that caused a `Fault`: such edits are rejected, and such updates of the
+    journal are left out.
     """
 
     def __init__(
@@ -59,7 +59,7 @@ class Room:
 
     @property
     def left_out(self) -> int:
-        """Updates of the journal that cannot be integrated."""
+        """The number of updates of the journal that cannot be integrated."""
         return self._document.left_out
 
     def receive(self, edits: list[Edit]) -> Receipt:
@@ -83,7 +83,7 @@ class Room:
             yield Broadcast(self.epoch, self.broadcast_sequence, update)
 
     def take_entry(self) -> Entry | None:
-        """Merge unsaved edits into the next journal entry. Return None while one is in flight or all is saved."""
+        """Merge edits into the next journal entry. Return None while an entry is in flight, or when no edit waits."""
         if self._in_flight is not None or not self._unsaved:
             return None
         update, count = self._merger.merge_first(edit.update for edit in self._unsaved)
@@ -140,7 +140,7 @@ class Room:
         except Malformed:
             return False
         self._unsent += outcome.changes
-        # `new` is saved and not `changes`, because an edit that waits for another edit changes nothing yet.
+        # Save `new`, not `changes`, because an edit that waits for another edit changes nothing yet.
         for update in outcome.new:
             self._unsaved.append(Edit(edit.author, update))
             self._edits_taken += 1
@@ -149,17 +149,18 @@ class Room:
 
 
 class _Merger:
-    """The merging of queued updates into messages of at most `MERGE_BYTES`.
+    """Merges queued updates into updates of at most `MERGE_BYTES`.
 
-    Updates that contradict each other cannot be merged. Then half as many are tried, until merging succeeds, and the
-    next calls may merge twice as much as the call before. So a call costs little more than reading its result.
+    Updates that contradict each other cannot be merged. When merging fails, the call tries the first half of them, then
+    the first quarter, and so on. The next call begins with as many bytes as were merged, and each later call with twice
+    as many as the call before it. So a call reads few bytes more than it merges.
     """
 
     def __init__(self) -> None:
         self._limit = MERGE_BYTES
 
     def merge_first(self, updates: Iterable[bytes]) -> tuple[bytes, int]:
-        """Merge as many of the first updates as possible. Return the merged update, and how many it has."""
+        """Merge as many of the first updates as possible. Return the merged update, and the number of updates in it."""
         first = [*self._within_limit(updates)]
         next_limit = min(MERGE_BYTES, self._limit * 2)
         while (merged := merge(first)) is None:

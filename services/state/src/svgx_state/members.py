@@ -1,4 +1,4 @@
-"""The members of a canvas and their roles. Only auth knows whether a user exists, so it is not checked here."""
+"""The members of a canvas and their roles. Whether a user exists is not checked, because auth has the accounts."""
 
 from svgx_common.contract.errors import Conflict, NotFound
 from svgx_common.contract.policy import CanvasRole
@@ -19,7 +19,10 @@ class Members:
             return Member(user_id=user_id, role=await _member_role(session, canvas_id, user_id))
 
     async def set(self, canvas_id: str, user_id: str, role: CanvasRole) -> Member:
-        """Give the user this role instead of any other. Raises `NotFound`, or `Conflict` for the last owner."""
+        """Give the user this role instead of any other.
+
+        Raises `NotFound` for an unknown canvas, and `Conflict` when the last owner would lose the role.
+        """
         async with self._database.transaction() as session:
             if await session.row("canvas_for", canvas_id, user_id) is None:
                 raise no_such_canvas()
@@ -29,7 +32,7 @@ class Members:
         return Member(user_id=user_id, role=role)
 
     async def remove(self, canvas_id: str, user_id: str) -> None:
-        """Remove a member. Raises `NotFound`, or `Conflict` for the last owner."""
+        """Remove a member. Raises `NotFound` as `get` does, and `Conflict` for the last owner."""
         async with self._database.transaction() as session:
             await _member_role(session, canvas_id, user_id)
             await _require_another_owner(session, canvas_id, user_id)

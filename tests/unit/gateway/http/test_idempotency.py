@@ -5,15 +5,15 @@ from svgx_gateway.http.idempotency import supports_key
 
 
 def test_operations_with_a_password_do_not_support_keys() -> None:
-    """Requests with a password support no key, because the request's fingerprint would be a fast hash of it.
+    """Requests with a password support no key, because their fingerprint would be a fast hash of the password.
 
     Proves R-AUTH-7.
     """
-    for operation, counts in (
+    for operation, supported in (
         (state.CREATE_CANVAS, True),
         (auth.CHANGE_PASSWORD, False),
         (auth.CREATE_USER, False),
         (auth.LOGIN, False),
     ):
         assert operation.http is not None
-        assert supports_key(operation, operation.http) is counts
+        assert supports_key(operation, operation.http) is supported

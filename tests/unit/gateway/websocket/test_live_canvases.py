@@ -52,11 +52,11 @@ def bus() -> FakeBus:
 
 async def test_role_change_during_the_join_takes_effect(bus: FakeBus) -> None:
     """A role that changes between its first lookup and the join is looked up again. Proves R-ACCESS-6."""
-    access = CanvasRoles(cast(Bus, bus))
-    canvases = LiveCanvases(cast(Bus, bus), access)
-    role = await access.role(ANN, CANVAS)
+    roles = CanvasRoles(cast(Bus, bus))
+    canvases = LiveCanvases(cast(Bus, bus), roles)
+    role = await roles.role(ANN, CANVAS)
     bus.role = CanvasRole.VIEWER
-    access.forget()
+    roles.forget()
     connection = Connection(cast(WebSocket, None), ANN, role, wants_saved=False)
     async with canvases.join(CANVAS, connection) as canvas:
         assert isinstance(canvas, LiveCanvas)
@@ -65,11 +65,11 @@ async def test_role_change_during_the_join_takes_effect(bus: FakeBus) -> None:
 
 
 async def test_reconnect_checks_all_roles(bus: FakeBus) -> None:
-    """A reconnect checks all roles, because an announcement may have been missed. Proves R-ACCESS-6."""
-    access = CanvasRoles(cast(Bus, bus))
-    canvases = LiveCanvases(cast(Bus, bus), access)
+    """A reconnect of the bus checks all roles, because an announcement may be missing. Proves R-ACCESS-6."""
+    roles = CanvasRoles(cast(Bus, bus))
+    canvases = LiveCanvases(cast(Bus, bus), roles)
     connection = Connection(
-        cast(WebSocket, None), ANN, await access.role(ANN, CANVAS), wants_saved=False
+        cast(WebSocket, None), ANN, await roles.role(ANN, CANVAS), wants_saved=False
     )
     async with canvases.join(CANVAS, connection):
         bus.role = CanvasRole.VIEWER

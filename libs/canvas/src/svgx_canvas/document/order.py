@@ -1,6 +1,6 @@
-"""Fractional indexes: strings that sort by their characters. Between any two of them fits another one.
+"""Fractional indexes, here called keys: strings that sort by their characters. There is a key between any two keys.
 
-They have the format of the npm package `fractional-indexing` (after David Greenspan, "Implementing Fractional
+The keys have the format of the npm package `fractional-indexing` (after David Greenspan, "Implementing Fractional
 Indexing"), so that web clients can use that package. A key is an integer and a fraction. The integer's first letter
 gives the number of its digits: `a` one, `b` two, … `z` twenty-six, and for negative integers `Z` one, `Y` two, …. The
 fraction is the rest of the key: the digits after the point, without trailing zeros. Digits are 0-9A-Za-z in ASCII
@@ -13,13 +13,14 @@ DIGITS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _BASE = len(DIGITS)
 _VALUE = {digit: value for value, digit in enumerate(DIGITS)}
 _SMALLEST = "A" + "0" * 26
+"""The smallest integer. It is not a key without a fraction, because no key would be below it."""
 _KEY = re.compile(r"[0-9A-Za-z]{1,1024}", re.ASCII)
 
 
 def sort_key(order: object) -> str:
-    """Return the string that an element with this stored `order` is sorted by.
+    """Return the string by which an element with this stored `order` is sorted.
 
-    It is `order` itself, or "", which sorts first, if `order` is not a string of 1 to 1,024 digits.
+    A string of 1 to 1,024 digits is returned as it is. Any other value becomes "", which sorts first.
     """
     return order if isinstance(order, str) and _KEY.fullmatch(order) else ""
 
@@ -72,6 +73,7 @@ def _below(high: str) -> str:
 
 
 def _integer_length(head: str) -> int:
+    """Return the length of an integer that begins with the letter `head`, with this letter."""
     if "a" <= head <= "z":
         return ord(head) - ord("a") + 2
     if "A" <= head <= "Z":
@@ -124,7 +126,7 @@ def _decrement(integer: str) -> str | None:
 
 
 def _midpoint(low: str, high: str | None) -> str:
-    """Return the digits of a fraction between two fractions, exclusive. None stands for 1."""
+    """Return the digits of a fraction above `low` and below `high`. If `high` is None, the result is below 1."""
     prefix: list[str] = []
     while True:
         place = len(prefix)

@@ -87,7 +87,8 @@ class Blobs:
     async def pull(self, reference: str, *, limit: int = MAX_PULLED) -> bytes:
         """Return the body that another process offers.
 
-        Raise `TooLarge` for more than `limit` bytes, and `Unavailable` when the body is no longer offered.
+        Raise `TooLarge` for more than `limit` bytes. Raise `Unavailable` when the body is no longer offered, or the
+        reference is malformed.
         """
         subject, _, size_text = reference.partition(" ")
         if not size_text.isdecimal() or not subject.startswith("svgx.blob."):
@@ -117,7 +118,7 @@ class Blobs:
             return message.data
 
     async def _serve(self, message: Msg) -> None:
-        """Answer with the piece at the requested offset; with nothing when the body is no longer offered."""
+        """Answer with the piece at the requested offset. The answer is empty when the body is no longer offered."""
         if not is_inbox(message.reply):
             return
         content = self._offered.get(message.subject, b"")

@@ -27,14 +27,14 @@ log = structlog.get_logger(__name__)
 
 UNKEPT = Counter(
     "svgx_engine_idempotency_unkept",
-    "Requests with an Idempotency-Key that could not be kept, because Redis did not answer.",
+    "Requests with an Idempotency-Key that could not be stored, because Redis did not answer.",
 )
 
 MAX_BODY = 256 * 1024
-"""Bytes of a response body that is stored. A request with a larger one is executed again when it is repeated."""
+"""Bytes of a response body that is stored. A repeated request is executed again when its response was larger."""
 
 MARGIN = 5.0
-"""Seconds past an operation's time limit after which a request counts as given up."""
+"""Seconds after an operation's time limit for which a pending request is kept. Then the request can be repeated."""
 
 _KEY = re.compile(r"[\x21-\x7e]{1,255}")
 _STORED_HEADERS = ("content-type", "content-disposition", "location")
@@ -58,7 +58,7 @@ class PendingRequest:
 
 
 def parse_key(value: str) -> str:
-    """Return the key in a header value, without its quotes. Raise `Invalid`."""
+    """Return the key in a header value, without quotes. Raise `Invalid` if the key does not match `_KEY`."""
     key = value.strip().removeprefix('"').removesuffix('"')
     if not _KEY.fullmatch(key):
         raise Invalid(
@@ -72,8 +72,8 @@ def parse_key(value: str) -> str:
 def supports_key(operation: Operation[Any, Any], http: Http) -> bool:
     """Return whether an operation heeds the header: a POST that is not public and carries no password.
 
-    The fingerprint of a request with a password would be a fast hash of the password. Passwords are stored with
-    Argon2id only, to prevent exactly such hashes.
+    The fingerprint of a request with a password would be a fast hash of the password, which an attacker could guess.
+    Passwords are stored only as Argon2id hashes, which are slow on purpose.
     """
     fields = operation.request.model_fields
     return (
@@ -99,9 +99,10 @@ class Idempotency:
     async def begin(
         self, caller: Caller, key: str, request_fingerprint: str, timeout: float
     ) -> PendingRequest | Response | None:
-        """Return the pending request, or the stored response of an earlier one. Return None without Redis.
+        """Return the pending request, or the stored response of an earlier one. Return None if Redis does not answer.
 
-        Raise `Conflict` while the same request is pending, and `Invalid` when the key belongs to another request.
+        Raise `Conflict` while the same request is pending, and when its response was secret. Raise `Invalid` when the
+        key belongs to another request.
         """
         name = hashlib.sha256(f"{caller.user_id}\0{caller.session_id}\0{key}".encode()).hexdigest()
         pending = PendingRequest(
@@ -124,9 +125,12 @@ class Idempotency:
     async def finish(
         self, pending: PendingRequest, response: Response | None, *, secret: bool
     ) -> None:
-        """Store the response. Without one, or with one that a retry may change, allow the request again.
+        """Store the response for repeated requests.
 
-        Of a `secret` response only the fact that it was given is stored.
+        The body of a `secret` response is not stored, and a repeated request gets `Conflict`.
+
+        Nothing is stored if there is no response, if the response is too large, or if another attempt may succeed (429,
+        and 500 and above). The request can then be executed again.
         """
         stored = ""
         if response is not None and response.status_code < 500 and response.status_code != 429:
@@ -157,7 +161,8 @@ def _stored_response(stored: dict[str, object], request_fingerprint: str) -> Res
         raise Conflict("the same request is under way", field="idempotency-key", retry_after=1.0)
     if stored["body"] is None:
         raise Conflict(
-            "this was done before; its answer is shown once only", field="idempotency-key"
+            "the request was executed before; its response is sent only once",
+            field="idempotency-key",
         )
     headers = stored["headers"]
     assert isinstance(headers, dict)

@@ -1,4 +1,4 @@
-"""API keys. The auth service knows them; the gateway caches its answers."""
+"""API keys. The auth service checks them; the gateway caches the answers."""
 
 import hashlib
 import time
@@ -20,7 +20,7 @@ MAX_KEY = 128
 """Characters of a key. Longer ones are refused without asking the auth service."""
 
 FRESH = 30.0
-"""Seconds an answer is used without asking again. A revocation removes it at once."""
+"""Seconds an answer is used without asking again. A revocation removes the answer at once."""
 
 STALE = 600.0
 """Seconds an answer is used while the auth service does not answer."""
@@ -93,7 +93,7 @@ class ApiKeys:
         return Identity(caller, checked.expires_at)
 
     def _forget_revoked(self) -> None:
-        """Remove revoked keys from the cache. The auth service then says whether the key or only its role has ended."""
+        """Remove revoked keys. Only the auth service can say whether the key was revoked or its account has changed."""
         for digest, (_, identity) in list(self._cache.items()):
             if self._revocations.revoked(identity.caller):
                 del self._cache[digest]

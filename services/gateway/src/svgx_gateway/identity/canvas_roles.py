@@ -11,7 +11,7 @@ from svgx_common.messaging.bus import Bus
 from svgx_common.messaging.caller import Caller
 
 MAX_AGE = 5.0
-"""Seconds a cached role is used. A change is announced on the canvas's `access` subject, and removes it at once."""
+"""Seconds a cached role is used. Changes are announced on the canvas's `access` subject, and remove it earlier."""
 
 MAX_CANVASES = 100_000
 """Canvases with cached roles. Past that, the canvas with the oldest entry is removed."""
@@ -42,7 +42,7 @@ class CanvasRoles:
         return role
 
     async def role(self, caller: Caller, canvas_id: str) -> CanvasRole:
-        """Return the caller's role on a canvas. Raise `NotFound` or `Forbidden`."""
+        """Return the caller's role. Raise `NotFound` for an unknown canvas, `Forbidden` for a caller without a role."""
         key = (caller.user_id, caller.role)
         cached = self._cache.get(canvas_id, {}).get(key)
         now = time.monotonic()

@@ -25,7 +25,7 @@ class RateLimitKey:
 
     @classmethod
     def of(cls, connection: HTTPConnection, caller: Caller | None) -> "RateLimitKey":
-        """Return the key of a connection. `trust_proxies` has replaced the proxy's address before."""
+        """Return the key of a connection. The middleware `trust_proxies` has already put in the client's address."""
         address = _address(connection.client.host if connection.client else "")
         if caller is not None:
             return cls(f"user:{caller.user_id}", address, caller.user_id, caller.role)

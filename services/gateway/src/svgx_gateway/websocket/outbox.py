@@ -1,4 +1,4 @@
-"""The outbox of one canvas: it sends the clients' edits to the holder in batches until each batch is committed."""
+"""The outbox of one canvas: it sends the clients' edits to the holder in batches, and repeats uncommitted batches."""
 
 import asyncio
 from collections import deque
@@ -24,7 +24,7 @@ BATCH_INTERVAL = 0.004
 """Seconds between two batches of one canvas. The first batch after a pause is sent at once."""
 
 PROMPT_BATCHES = 8
-"""Batches that may be uncommitted at the interval `BATCH_INTERVAL`.
+"""Number of uncommitted batches up to which the interval stays `BATCH_INTERVAL`.
 
 With more uncommitted batches the interval grows in proportion, so that edits still reach the holder and the other
 clients while nothing is committed, in fewer and larger requests.
@@ -34,7 +34,7 @@ MAX_BYTES = 32 * 1024 * 1024
 """Bytes of uncommitted edits of one canvas. Beyond this limit no further edit is read from its clients."""
 
 PATIENCE = 60.0
-"""Seconds in which a batch is sent again. After this time the canvas's connections are closed with `OVERLOADED`."""
+"""Seconds for which an unacknowledged batch is resent. Then the canvas's connections are closed with `OVERLOADED`."""
 
 ATTEMPT = 3.0
 """Seconds to wait for one acknowledgement, plus one second for each MiB, before the batch is sent again."""
@@ -56,7 +56,7 @@ class _Batch:
 
     edits: list[Edit] = field(default_factory=list)
     senders: list[tuple[Connection, int]] = field(default_factory=list)
-    """For each edit its connection, and its number there."""
+    """For each edit, the connection and the number of the edit's message on the connection."""
     size: int = 0
     """Bytes of the edits."""
     done: bool = False
@@ -67,10 +67,10 @@ CloseAll = Callable[[Close, str], None]
 
 
 class Outbox:
-    """The outbox of one canvas. When a batch cannot be committed, it calls `close_all` to close the connections."""
+    """The outbox of one canvas. It calls `close_all` to close the connections when a batch cannot be committed."""
 
     def __init__(self, bus: Bus, canvas_id: str, close_all: CloseAll) -> None:
-        # A `Holder` of its own, because an edit waits for PostgreSQL and must not delay other requests to the holder.
+        # The outbox has its own `Holder`, because edits wait for PostgreSQL and must not delay other requests.
         self._holder = Holder(bus, canvas_id)
         self._canvas_id = canvas_id
         self._close_all = close_all
@@ -89,7 +89,7 @@ class Outbox:
         self._sender.repeat("send edits", self._send_next)
 
     async def wait_for_capacity(self) -> None:
-        """Wait while `MAX_BYTES` are exceeded."""
+        """Wait until at most `MAX_BYTES` are uncommitted."""
         await self._has_capacity.wait()
 
     def add(self, connection: Connection, update: bytes, number: int) -> None:
@@ -171,7 +171,7 @@ class Outbox:
                 await asyncio.gather(asking, changed, return_exceptions=True)
 
     def _report_saved(self) -> None:
-        """Report the batches before the oldest open batch as saved, in the order in which they were sent."""
+        """Report batches as saved in the order in which they were sent, up to the first batch that is not done."""
         numbers: dict[Connection, int] = {}
         while self._sent and self._sent[0].done:
             batch = self._sent.popleft()

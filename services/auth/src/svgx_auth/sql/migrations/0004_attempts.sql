@@ -1,6 +1,7 @@
--- Failed attempts to sign in. Unlogged: what a crash of the server takes is a delay, and not an account.
+-- Failed attempts to log in. The table is unlogged, because a crash of the server loses only the waits for the next
+-- attempts.
 CREATE UNLOGGED TABLE attempt (
-    -- What was tried: a hash of the name that was typed (it may be a password), an address, or an account's id.
+    -- A hash of the entered name (users may enter a password by mistake), an address, or an account's id.
     key text PRIMARY KEY,
     failures integer NOT NULL,
     last_at timestamptz NOT NULL

@@ -39,10 +39,13 @@ class AwarenessClocks:
 class AwarenessOwner:
     """The Yjs client of one connection, and its newest state.
 
-    The client is taken from the first message with a single state that the holder has not reported yet. A client that
-    reconnects begins with its old state, and so does a client that has no state and repeats another client's: this
-    client is remembered as the likely one, so that a repetition of another tab's state is not taken for it. A newer
-    state of the likely client confirms it.
+    The client is unknown at first. It is found in a message with a single state that the holder has not reported yet:
+    a state of a new client, or a newer state of a known client.
+
+    The first message may have a state that the holder has reported. Then either the client of this state has
+    reconnected, or the connection's client has no state of its own and repeats the state of another tab. The client of
+    this state is remembered as the likely client. From then on, a newer state of any other known client counts as a
+    repetition; a newer state of the likely client, or a state of a new client, identifies the connection's client.
     """
 
     def __init__(self) -> None:

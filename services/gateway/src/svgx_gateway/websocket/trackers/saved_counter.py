@@ -39,9 +39,9 @@ class SavedCounter:
         return self._arrived
 
     def commit(self, number: int) -> int | None:
-        """Return how many messages are saved once all accepted ones up to `number` are committed.
+        """Return how many messages are saved once all accepted messages up to `number` are committed.
 
-        Return None when the number has not grown since the last call.
+        Return None when no more messages are saved than at the last call.
         """
         self._gaps = [gap for gap in self._gaps if gap.filled_by is None or gap.filled_by > number]
         saved = min(number, self._gaps[0].first - 1) if self._gaps else number

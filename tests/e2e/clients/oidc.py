@@ -25,7 +25,7 @@ ROLES = {"admins": "admin", "editors": "editor", "readers": "viewer"}
 
 @dataclass(frozen=True, slots=True)
 class OidcStack:
-    """A running provider, and a stack whose users can sign in with the provider."""
+    """A running provider, and a stack that lets users sign in with the provider."""
 
     issuer: str
     stack: DevStack

@@ -1,4 +1,4 @@
-"""Compaction: when it writes a snapshot, what the snapshot contains, and which rows of the tables stay."""
+"""Compaction: the time and the content of its snapshots, and the rows of the tables that stay."""
 
 import asyncio
 import random

@@ -138,6 +138,22 @@ BOMBS = {
     + '<pattern id="p">' + RECT * 1000 + '</pattern><g fill="url(#p)">' + RECT * 1000 + "</g></svg>",
     "markers": HEAD
     + '<marker id="m">' + RECT * 1000 + '</marker><path marker-mid="url(#m)" d="M0 0' + "L1 1" * 1000 + '"/></svg>',
+    **{
+        f"markers of numbers separated by {name}": HEAD
+        + '<marker id="m">'
+        + RECT * 1000
+        + '</marker><path marker-mid="url(#m)" d="M0 0'
+        + f"{separator}1" * 2000
+        + '"/></svg>'
+        for name, separator in {
+            "plus": "+",
+            "minus": "-",
+            "comma": ",",
+            "tab": "&#9;",
+            "line feed": "&#10;",
+            "carriage return": "&#13;",
+        }.items()
+    },
     "markers inherited": HEAD
     + '<marker id="m">' + RECT * 1000 + '</marker><g style="marker:url(#m)"><path d="m0 0' + "h1" * 1000
     + '"/></g></svg>',

@@ -232,17 +232,16 @@ def _makes_layer(name: str, value: str) -> bool:
     return name in _LAYER_PROPERTIES and value.strip() not in _NO_LAYER
 
 
+_COMMANDS = "MmLlHhVvCcSsQqTtAaZz"
+
+_BEFORE_NUMBERS = " \t\n\r\f,+-."
+"""Characters of which at least one stands before each number of an outline, except after a command or an arc flag."""
+
+
 def _vertices(element: Element) -> int:
     """Return an upper bound of the vertices of a shape. In a path, each vertex takes at least one number."""
     outline = element.attrs.get("d") or element.attrs.get("points") or ""
-    return (
-        2
-        + outline.count(" ")
-        + outline.count(",")
-        + outline.count("-")
-        + outline.count(".")
-        + sum(map(outline.count, "MmLlHhVvCcSsQqTtAaZz"))
-    )
+    return 2 + sum(map(outline.count, _BEFORE_NUMBERS + _COMMANDS))
 
 
 def _pixels(attrs: Mapping[str, str]) -> int:

@@ -101,7 +101,7 @@ class Rooms:
         return held.room.epoch
 
     async def renew_leases(self) -> None:
-        """Renew the leases, and leave each canvas whose lease another replica has taken."""
+        """Renew the leases, and leave each canvas with a lease that another replica has taken."""
         for canvas_id in await self._leases.renew(list(self._held)):
             log.info("another replica holds the canvas", canvas_id=canvas_id)
             self._start_leaving(canvas_id, release_lease=False)
@@ -209,7 +209,7 @@ class Rooms:
         return [entry for each in held if (entry := each.room.take_entry()) is not None]
 
     async def _deliver(self, entry: Entry, result: Committed) -> None:
-        """Note that an entry is committed: load other writers' commits, and answer requests whose edits are saved."""
+        """Note that an entry is committed: load other writers' commits, and answer the saved requests."""
         held = self._held.get(entry.canvas_id)
         if held is None or held.room.epoch != entry.writer:
             return

@@ -51,7 +51,7 @@ class Canvases:
     ) -> CanvasPage:
         """Return at most `limit` of the canvases that the caller may see, newest first.
 
-        With `name`, return only canvases whose name contains that text, regardless of case. `cursor` is the `next` of
+        With `name`, return only canvases with that text in their name, regardless of case. `cursor` is the `next` of
         the page before. Raises `Invalid` for any other cursor.
         """
         after = None if cursor is None else Cursor.decode(cursor)

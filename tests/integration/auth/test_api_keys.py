@@ -35,6 +35,7 @@ from svgx_common.contract.auth import (
     User,
     UserRequest,
 )
+from svgx_common.contract.collab import OPEN
 from svgx_common.contract.errors import (
     Conflict,
     Forbidden,
@@ -385,7 +386,8 @@ async def test_gateway_caches_key_checks(bus: Bus, monkeypatch: pytest.MonkeyPat
         if operation is CHECK_API_KEY:
             requests += 1
             if unavailable:
-                return await bus.request("svgx.auth.nobody_answers_this", b"", timeout=5)
+                # No collab service runs here, so the request has no responder.
+                return await bus.request(OPEN.subject, b"", timeout=5)
         return await ask(operation, request, **options)
 
     monkeypatch.setattr(bus, "ask", counting_ask)

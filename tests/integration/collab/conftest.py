@@ -21,7 +21,7 @@ async def state(backing: DevStack) -> AsyncIterator[None]:
 @pytest.fixture
 async def bus(backing: DevStack) -> AsyncIterator[Bus]:
     """The bus as a gateway connects to it."""
-    bus = await Bus.connect(backing.nats_url("gateway"), "gateway", "test")
+    bus = await Bus.connect(backing.nats_url("operator"), "gateway", "test")
     try:
         yield bus
     finally:

@@ -67,7 +67,7 @@ async def test_sigterm_finishes_fifty_requests_in_progress(
 ) -> None:
     """Proves R-BUS-6: after SIGTERM, the service leaves its queue group and answers all received requests."""
     events = await EventCounter().listen(gateway_bus)
-    async with running(NATS_URL=backing.nats_url("state")) as service:
+    async with running(NATS_URL=backing.nats_url("operator")) as service:
         await service.wait_for_log("ready")
         load = LoadRequest(canvas_id="any")
         calls = [asyncio.create_task(gateway_bus.ask(JOURNAL_LOAD, load)) for _ in range(50)]
@@ -87,7 +87,7 @@ async def test_unfinished_request_is_refused_when_the_drain_time_ends(
 ) -> None:
     """Proves R-BUS-6: a hanging handler delays neither its caller nor `Service.drain` nor the end of the process."""
     events = await EventCounter().listen(gateway_bus)
-    settings = {"NATS_URL": backing.nats_url("state"), "DRAIN_SECONDS": "0"}
+    settings = {"NATS_URL": backing.nats_url("operator"), "DRAIN_SECONDS": "0"}
     async with running(**settings) as service:
         await service.wait_for_log("ready")
         call = asyncio.create_task(gateway_bus.ask(JOURNAL_LOAD, LoadRequest(canvas_id="any")))
@@ -104,7 +104,7 @@ async def test_http_request_in_progress_can_still_use_the_bus(
 ) -> None:
     """Proves R-BUS-6: an HTTP request that arrived before SIGTERM can use the bus until it is answered."""
     events = await EventCounter().listen(gateway_bus)
-    settings = {"NATS_URL": backing.nats_url("state"), "SERVE_PAGES": "1"}
+    settings = {"NATS_URL": backing.nats_url("operator"), "SERVE_PAGES": "1"}
     async with running(**settings) as service, httpx.AsyncClient() as http:
         port = (await service.wait_for_log("ready"))["port"]
         page = asyncio.create_task(http.get(f"http://127.0.0.1:{port}/page", timeout=30))
@@ -125,7 +125,7 @@ async def test_hanging_before_drain_hook_does_not_extend_the_drain_time(
     """Proves R-FAIL-16: the process ends after the drain time (4 s), 5 s of grace and 1 s for the HTTP request."""
     events = await EventCounter().listen(gateway_bus)
     settings = {
-        "NATS_URL": backing.nats_url("state"),
+        "NATS_URL": backing.nats_url("operator"),
         "SERVE_PAGES": "1",
         "LINGER": "1",
         "DRAIN_SECONDS": "4",
@@ -163,7 +163,7 @@ async def test_service_ends_with_status_0_while_nats_is_down(tmp_path: Path) -> 
     """Proves R-BUS-9: unsent messages are dropped, and do not make the process end with an error."""
     async with (
         separate_backing(tmp_path) as backing,
-        running(NATS_URL=backing.nats_url("state")) as service,
+        running(NATS_URL=backing.nats_url("operator")) as service,
     ):
         await service.wait_for_log("ready")
         nats = backing.process("nats")
@@ -181,7 +181,7 @@ async def test_hanging_trace_collector_does_not_delay_the_end(
     """Proves R-OBS-4: the export of the last spans has a time limit."""
     with socket.create_server(("127.0.0.1", 0)) as collector:
         settings = {
-            "NATS_URL": backing.nats_url("state"),
+            "NATS_URL": backing.nats_url("operator"),
             "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{collector.getsockname()[1]}",
         }
         async with running(**settings) as service:
@@ -207,7 +207,7 @@ async def test_nats_connection_closed_for_good_ends_the_process(
     backing: DevStack, gateway_bus: Bus
 ) -> None:
     """Proves R-BUS-9: a restart of the process repairs the connection, so the process ends with status 1."""
-    url = backing.nats_url("state")
+    url = backing.nats_url("operator")
     async with running(NATS_URL=url) as service:
         await service.wait_for_log("ready")
         await gateway_bus.publish(blocking_service.BREAK, b"")

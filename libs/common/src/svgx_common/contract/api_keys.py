@@ -39,7 +39,9 @@ class CreateApiKeyRequest(RequestModel):
     ]
     role: Annotated[Role | None, Field(examples=["editor"])] = None
     expires_in_days: Annotated[int, Field(ge=1, le=366)] = 90
-    user_id: UserId | None = None
+    user_id: Annotated[UserId | None, Field(examples=["9b8f6e1c-2d7a-4c55-9f0e-1a2b3c4d5e6f"])] = (
+        None
+    )
 
 
 class ApiKeyInfo(ReplyModel):
@@ -67,7 +69,9 @@ class ListApiKeysRequest(RequestModel):
     `limit` is the number of keys on a page; `cursor` is the `next` value of the previous page.
     """
 
-    user_id: UserId | None = None
+    user_id: Annotated[UserId | None, Field(examples=["9b8f6e1c-2d7a-4c55-9f0e-1a2b3c4d5e6f"])] = (
+        None
+    )
     limit: PageLimit = 50
     cursor: PageCursor | None = None
 

@@ -133,7 +133,7 @@ class EndSessionRequest(RequestModel):
 class CreateUserRequest(RequestModel):
     username: Username
     email: Email
-    password: NewPassword
+    password: Annotated[NewPassword, Field(examples=["correct horse battery staple"])]
     role: Annotated[Role, Field(examples=["editor"])]
 
 
@@ -169,9 +169,7 @@ class UpdateUserRequest(RequestModel):
     email: Annotated[Email | None, Field(examples=["ada@example.org"])] = None
     role: Annotated[Role | None, Field(examples=["editor"])] = None
     disabled: bool | None = None
-    password: Annotated[NewPassword | None, Field(examples=["seven teal lanterns over Delft"])] = (
-        None
-    )
+    password: Annotated[NewPassword | None, Field(examples=["correct horse battery staple"])] = None
 
 
 class ChangePasswordRequest(RequestModel):

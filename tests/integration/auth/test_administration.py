@@ -180,8 +180,8 @@ async def test_last_admin_cannot_be_removed(bus: Bus) -> None:
     assert (await update(bus, admin, email="root@example.com")).role is Role.ADMIN
 
 
-async def test_two_admins_cannot_demote_each_other(bus: Bus) -> None:
-    """Proves R-AUTH-16: two admins cannot demote each other at the same time: one stays admin."""
+async def test_simultaneous_changes_cannot_remove_both_admins(bus: Bus) -> None:
+    """Proves R-AUTH-16: when one admin is demoted and the other is deleted at the same time, one change is refused."""
     admin = await first_admin(bus)
     for _ in range(10):
         other = await create(bus, role=Role.ADMIN)

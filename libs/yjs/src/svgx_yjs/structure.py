@@ -76,7 +76,7 @@ def read_struct(decoder: Decoder, client: int, clock: int) -> Struct:
 
 
 def check_range(clock: int, length: int) -> None:
-    """Raise `Malformed` unless the range is not empty and ends before `MAX_CLOCK`."""
+    """Raise `Malformed` for an empty range, and for a range that does not end before `MAX_CLOCK`."""
     if not 0 < length < MAX_CLOCK - clock:
         raise Malformed("a clock or length is out of range")
 

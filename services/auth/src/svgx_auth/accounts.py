@@ -18,7 +18,7 @@ from svgx_common.postgres import Database, Row, Session
 class Account:
     """An account and its secrets, which stay in this service.
 
-    `password_hash` is None for an account that signs in at an OpenID Connect provider.
+    `password_hash` is None for an account from an OpenID Connect provider, until an admin sets a password.
     """
 
     user: User

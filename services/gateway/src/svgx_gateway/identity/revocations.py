@@ -26,7 +26,7 @@ OVERLAP = timedelta(minutes=1)
 """Time before the previous read that the next read covers again, because a transaction may commit late."""
 
 REVOKED_COUNT = Gauge(
-    "svgx_engine_revoked", "Sessions and accounts whose access tokens are refused."
+    "svgx_engine_revoked", "Sessions, accounts and API keys in the list of revocations."
 )
 
 

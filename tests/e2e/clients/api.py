@@ -140,7 +140,8 @@ class Api:
 @asynccontextmanager
 async def open_api(url: str, websocket_base: str | None = None) -> AsyncIterator[Api]:
     """Open a client for the gateway at `url`. `websocket_base` is the address for WebSockets, by default `url` too."""
-    # Retry because the pool may have connections to a gateway that was killed.
+    # Try to connect three times within about half a second, because a killed gateway may be starting again. Requests
+    # themselves are not retried.
     transport = httpx.AsyncHTTPTransport(retries=2)
     async with httpx.AsyncClient(base_url=url, transport=transport, timeout=_TIMEOUT) as http:
         yield Api(http, websocket_base or url)

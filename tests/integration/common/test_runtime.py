@@ -119,10 +119,13 @@ async def test_http_request_in_progress_can_still_use_the_bus(
         assert await service.wait_ended() == 0
 
 
-async def test_hanging_before_drain_hook_does_not_extend_the_drain_time(
+async def test_hanging_hook_does_not_extend_the_drain_time(
     backing: DevStack, gateway_bus: Bus
 ) -> None:
-    """Proves R-FAIL-16: the process ends after the drain time (4 s), 5 s of grace and 1 s for the HTTP request."""
+    """Proves R-FAIL-16: the process ends after the drain time (4 s), 5 s of grace and 1 s for the HTTP request.
+
+    The service's hook `before_drain` never returns.
+    """
     events = await EventCounter().listen(gateway_bus)
     settings = {
         "NATS_URL": backing.nats_url("operator"),

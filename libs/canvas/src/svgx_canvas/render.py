@@ -118,8 +118,8 @@ def _drawn_size(text: str) -> tuple[float, float]:
             continue
         across, down = struct.unpack(">II", png[16:24])
         return across / 10.0**exponent, down / 10.0**exponent
-    # The shorter side has less than 5 pixels. The other one is at most `_PROBE_SIDE` times as long, because the small
-    # picture above has at least one pixel on each side.
+    # The shorter side has less than 5 pixels, because resvg rounds its tenth to 0. The other one is at most
+    # `_PROBE_SIDE` times as long, because the picture of the first call has at least one pixel on each side.
     return 5.0, 5.0 * _PROBE_SIDE
 
 

@@ -1,7 +1,7 @@
 """Kill processes that outlived a killed supervisor, before the next start.
 
 Processes are stored by id and start time. On Linux the kernel sends them a signal when the supervisor ends (see
-`launch.py`), so they have usually ended already, and this module only waits for the rest.
+`launch.py`), so they have usually ended already.
 """
 
 import json

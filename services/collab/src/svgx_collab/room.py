@@ -1,8 +1,9 @@
 """The room: a canvas in memory. It takes edits, and gives broadcasts, journal entries and answers. No I/O, no await.
 
 Each edit goes to the clients and to the journal. `_unsent` holds the updates that were not broadcast yet. `_unsaved`
-holds the edits that are in no journal entry yet. They are merged into the entry in flight, which is resent unchanged
-until state has committed it. A receipt names the number of edits that must be committed before its batch is saved.
+holds the edits that are in no journal entry yet. They are merged into the next entry when no other is in flight. An
+entry in flight is resent unchanged until state has committed it. A receipt names the number of edits that must be
+committed before its batch is saved.
 """
 
 from collections import deque

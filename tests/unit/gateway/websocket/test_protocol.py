@@ -42,7 +42,7 @@ async def serving(app: ASGIApp, limits: WebSocketLimits) -> AsyncIterator[Connec
 
 
 async def test_fragmented_message_uses_memory_for_its_bytes_only() -> None:
-    """An unfinished message uses no memory for each fragment, and arrives complete. Proves R-LIMIT-12."""
+    """An unfinished message uses memory for its bytes, not for fragments, and arrives complete. Proves R-LIMIT-12."""
     message: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
 
     async def app(_: Scope, receive: Receive, send: Send) -> None:

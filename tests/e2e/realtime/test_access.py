@@ -107,7 +107,8 @@ async def test_edits_of_a_viewer_are_neither_broadcast_nor_saved(
     await workspace.driver.wait_for_presence(
         [author, other], [author.name, other.name, "has edited"]
     )
-    # Edits are committed in the order of their arrival. So an accepted edit of the viewer would be saved too by now.
+    # Edits are committed in the order of their arrival. So when "second" is saved, an accepted edit of the viewer would
+    # be saved too.
     await author.add_element("second")
     await workspace.driver.wait_saved([author])
     await workspace.driver.wait_for_elements([viewer, other], "second")

@@ -93,14 +93,14 @@ export class RandomEditor {
     const elements = this.doc.getMap('elements')
     const choice = this.random()
     const id = this.pick([...elements.keys()])
-    if (id === undefined || choice < (elements.size < MANY_ELEMENTS ? 0.4 : 0.05)) return this.addElement()
+    if (id === undefined || choice < (elements.size < MANY_ELEMENTS ? 0.4 : 0.05)) return this.randomAddition()
     if (choice < 0.7) return { op: 'set', id, attrs: { fill: this.pick(COLOURS), x: this.randomCoordinate() } }
     if (choice < 0.85) return { op: 'move', id, order: this.randomOrder() }
     if (choice < 0.88) return { op: 'canvas', attrs: { title: `${this.name} ${this.made}` } }
     return { op: 'delete', id }
   }
 
-  addElement () {
+  randomAddition () {
     return {
       op: 'add',
       // The client id makes the element's id unique among earlier editors with the same name.

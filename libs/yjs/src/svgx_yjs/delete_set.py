@@ -1,7 +1,7 @@
 """Delete sets of Yjs updates (github.com/yjs/yjs, src/utils/DeleteSet.js).
 
-The encoding is the number of clients. For each client, its id and its number of ranges follow, then the clock and
-length of each range.
+The encoding starts with the number of clients. For each client, its id and its number of ranges follow, then the clock
+and length of each range.
 """
 
 from bisect import bisect_left
@@ -51,8 +51,9 @@ def delete_set_pieces(
 ) -> Iterator[tuple[list[Range], Id]]:
     """Cut the pending ranges of a client into pieces. Yield each piece with the struct that it waits for.
 
-    `next_clock` is the client's next clock. A pending range that begins below it needs a forbidden cut and can never be
-    applied, so its piece waits for `MAX_CLOCK`, which no struct has.
+    `next_clock` is the client's next clock. A pending range that begins below it starts or ends inside a character of
+    two code units. It can never be applied, because an item must not be cut there (see `skip_content`). So its piece
+    waits for `MAX_CLOCK`, which no struct has.
     """
     ranges = sorted(ranges)
     first_applicable = bisect_left(ranges, (next_clock, 0))

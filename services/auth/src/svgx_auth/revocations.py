@@ -1,7 +1,8 @@
 """Sessions, access tokens and API keys that were revoked before they expired.
 
-The rows of `session`, `account` and `api_key` record revocations, until the last access token concerned has expired.
-Each revocation is broadcast to the gateways at once, and a gateway can request the list of all (docs/decisions/0009).
+The rows of `session`, `account` and `api_key` record the revocations. Each one is broadcast to the gateways at once,
+and a gateway can request the list of revocations. A revocation leaves the list when the last token or key concerned has
+expired, or after `KEY_LISTED_SECONDS` in the case of a key (docs/decisions/0009).
 """
 
 from datetime import datetime

@@ -40,7 +40,7 @@ class Exports:
         self._workers = workers
 
     async def export(self, request: ExportRequest, name: str) -> Blob:
-        """Return the canvas with this `name` in the requested format.
+        """Return the requested canvas in the requested format. The file's name is made from `name`, the canvas's name.
 
         Raises `NotFound` for an unknown canvas, `TooLarge` or `Invalid` when the content or the picture is over a
         limit, `Unavailable` when a worker died, and `Overloaded` while too many exports wait.

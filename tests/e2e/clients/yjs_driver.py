@@ -1,7 +1,7 @@
 """Yjs clients from npm (`yjs` and `y-websocket`) in a Node process that tests control from asyncio.
 
-The `wait_` methods wait in the Node process for an event there. A wait that takes too long raises `YjsError` with the
-state of each client.
+The `wait_` methods wait in the Node process for an event there. A wait that takes too long raises `YjsError` with a
+description of the failed wait.
 """
 
 import asyncio

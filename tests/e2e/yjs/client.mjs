@@ -6,7 +6,7 @@ import { digest } from './digest.mjs'
 import { RandomEditor } from './edits.mjs'
 import { countingSocket } from './socket.mjs'
 
-// The server's message type for the number of document messages of this connection that are committed.
+// Type of the message in which the server reports how many document messages of this connection are committed.
 const SAVED = 100
 // Number of newest closes that a client keeps, because the list of a client that reconnects for ever would grow.
 const MAX_CLOSES = 100

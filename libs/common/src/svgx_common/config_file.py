@@ -2,7 +2,7 @@
 
 A service reads three kinds of keys: the guide's keys, the names of settings that all services have, and the keys in the
 section with the service's name. In a value, `${NAME}` stands for the environment variable; `${NAME:-text}` stands for
-`text` when the variable is not set.
+`text` when the variable is not set or is empty.
 """
 
 import os

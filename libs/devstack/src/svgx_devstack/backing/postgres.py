@@ -73,7 +73,7 @@ async def prepare(home: Home) -> None:
     """Create the services' role and database unless they exist."""
     connection = await asyncpg.connect(_url(home, _SUPERUSER, _SUPERUSER), timeout=_CONNECT_TIMEOUT)
     try:
-        # These statements take no parameters. The password is hexadecimal, so it needs no quoting.
+        # CREATE statements take no parameters. The password is hexadecimal, so it needs no quoting.
         if not await connection.fetchval("SELECT 1 FROM pg_roles WHERE rolname = $1", USER):
             await connection.execute(f"CREATE ROLE {USER} LOGIN PASSWORD '{_password(home, USER)}'")
         if not await connection.fetchval("SELECT 1 FROM pg_database WHERE datname = $1", DATABASE):

@@ -1,4 +1,4 @@
--- The named statements of the auth service. Times are timestamptz; ids are text.
+-- The named statements of the auth service. Times are timestamptz. Ids are text, except the numbers of audit entries.
 
 -- name: account_by_login
 -- Find an account by username or e-mail address. At most one matches, because no username is another account's address.
@@ -86,7 +86,8 @@ RETURNING id
 
 -- name: end_tokens
 -- End the access tokens of the account $1: tokens of a lower version are refused. `until` is when the last of them
--- expires; without tokens, it is now.
+-- expires, or the last API key of the account if that is later, because gateways cache the version with a checked key.
+-- Without tokens and keys, it is now.
 UPDATE account
 SET token_version = token_version + 1,
     tokens_ended_at = clock_timestamp(),
@@ -322,8 +323,8 @@ WITH found AS (
 SELECT * FROM found
 
 -- name: revoked_api_keys
--- List the keys that ended after $1, or all when $1 is null, if they have not expired and ended less than $2 seconds
--- ago. Keys stay in the list for one more minute, because clocks differ.
+-- List the keys that ended after $1, or at any time when $1 is null. Leave out keys that have expired, and keys that
+-- ended more than $2 seconds ago. Keys stay in the list for one more minute, because clocks differ.
 SELECT
     id, account_id,
     extract(epoch FROM least(expires_at, ended_at + make_interval(secs => $2)))::float8 AS until

@@ -34,7 +34,7 @@ class SecurityHeaders:
             if message["type"] == "http.response.start":
                 present = {name for name, _ in message["headers"]}
                 missing = [header for header in added if header[0] not in present]
-                # Make a new list, because the response may be sent again.
+                # Make a new list, because the old one belongs to the response.
                 message["headers"] = [*message["headers"], *missing]
             await send(message)
 

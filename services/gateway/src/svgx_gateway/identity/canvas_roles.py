@@ -25,7 +25,7 @@ class CanvasRoles:
         self._cache: OrderedDict[str, dict[tuple[str, str], tuple[float, CanvasRole]]] = (
             OrderedDict()
         )
-        """By canvas id, then by user id and role of the caller: the time of the answer, and the answer."""
+        """By canvas id, then by user id and role of the caller: the time of the request, and the answer."""
         self._changes = 0
         """Number of removals from the cache so far."""
         self._on_change: list[Callable[[str], Awaitable[None]]] = []

@@ -115,7 +115,7 @@ async def test_oidc_callback_works_once_and_only_in_its_browser(
     name = new_name()
     await oidc.set_claims(name, groups=["readers"])
     callback = await browser.authorize(name)
-    async with httpx.AsyncClient() as stranger:
+    async with httpx.AsyncClient(timeout=60) as stranger:
         for cookies in ({}, {"svgx_browser": "x" * 43}):
             stranger.cookies = httpx.Cookies(cookies)
             refused = await stranger.get(callback)

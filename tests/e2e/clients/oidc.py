@@ -33,7 +33,7 @@ class OidcStack:
 
     async def set_claims(self, name: str, **claims: Any) -> None:
         """Set the claims that the provider reports about the user `name`."""
-        async with httpx.AsyncClient() as http:
+        async with httpx.AsyncClient(timeout=60) as http:
             (await http.put(f"{self.issuer}/people/{name}", json=claims)).raise_for_status()
 
 

@@ -127,7 +127,7 @@ async def test_invalid_idempotency_key_gets_422(workspace: Workspace, key: str |
     value = key if isinstance(key, bytes) else key.encode()
     headers = {b"Idempotency-Key": value}
     headers[b"Authorization"] = f"Bearer {await workspace.owner.access_token()}".encode()
-    async with httpx.AsyncClient(base_url=workspace.stack.url) as http:
+    async with httpx.AsyncClient(base_url=workspace.stack.url, timeout=60) as http:
         response = await http.post(CANVASES, json={"name": "n"}, headers=headers)
     assert check_problem(response, 422, "invalid")["field"] == "idempotency-key"
 
@@ -188,7 +188,7 @@ async def test_websocket_handshake_from_another_origin_gets_403(
             async with connect(url, additional_headers=headers) as socket:
                 await socket.wait_closed()
                 assert socket.close_code == 4401
-        async with httpx.AsyncClient(base_url=own.url) as http:
+        async with httpx.AsyncClient(base_url=own.url, timeout=60) as http:
             tls = {"X-Forwarded-Proto": "https"}
             response = await http.get("/auth/me", headers=tls)
             assert response.headers["strict-transport-security"] == "max-age=31536000"
@@ -271,7 +271,7 @@ async def test_large_response_is_compressed_once(workspace: Workspace, canvas: s
     }
     path = f"{CANVASES}{canvas}/export"
     async with (
-        httpx.AsyncClient(base_url=workspace.stack.url) as http,
+        httpx.AsyncClient(base_url=workspace.stack.url, timeout=60) as http,
         http.stream("GET", path, headers=headers) as response,
     ):
         raw = b"".join([chunk async for chunk in response.aiter_raw()])

@@ -106,7 +106,7 @@ async def test_invalid_svg_import_gets_422_and_changes_nothing(
 
 async def test_request_without_a_valid_token_gets_401(workspace: Workspace, canvas: str) -> None:
     """The response names the scheme `Bearer` in `WWW-Authenticate`. Proves R-ACCESS-1."""
-    async with httpx.AsyncClient(base_url=workspace.stack.url) as http:
+    async with httpx.AsyncClient(base_url=workspace.stack.url, timeout=60) as http:
         for headers in ({}, {"Authorization": "Basic eA=="}, {"Authorization": "Bearer x"}):
             for path in ("/runtime/canvases/", f"/runtime/canvases/{canvas}", "/auth/me"):
                 response = await http.get(path, headers=headers)

@@ -136,7 +136,7 @@ async def test_two_gateways_count_requests_together(
 
 async def rate_limit_hits(stack: DevStack, gateway: str) -> float:
     """Return the value of `svgx_engine_rate_limit_hits_total` for the class `read`."""
-    async with httpx.AsyncClient(base_url=stack.service_url(gateway)) as http:
+    async with httpx.AsyncClient(base_url=stack.service_url(gateway), timeout=60) as http:
         text = (await http.get("/metrics/prometheus")).text
     prefix = 'svgx_engine_rate_limit_hits_total{rate_class="read"} '
     return sum(float(line.split()[-1]) for line in text.splitlines() if line.startswith(prefix))
@@ -144,7 +144,7 @@ async def rate_limit_hits(stack: DevStack, gateway: str) -> float:
 
 async def test_requests_without_an_account_are_limited_by_address(own_stack: DevStack) -> None:
     """Requests with an invalid token count for their address only. Proves R-LIMIT-1 and R-LIMIT-7."""
-    async with httpx.AsyncClient(base_url=own_stack.url) as http:
+    async with httpx.AsyncClient(base_url=own_stack.url, timeout=60) as http:
 
         async def attempt(address: str) -> httpx.Response:
             headers = {"X-Forwarded-For": f"6.6.6.6, {address}", "Authorization": "Bearer x"}
@@ -255,7 +255,7 @@ async def test_checks_of_a_request_run_in_the_documented_order(
 
         async def put_status(session: ApiSession | None, path: str, **options: Any) -> int:
             if session is None:
-                async with httpx.AsyncClient(base_url=own_stack.url) as http:
+                async with httpx.AsyncClient(base_url=own_stack.url, timeout=60) as http:
                     return (await http.put(path, **options)).status_code
             return (await session.request("PUT", path, **options)).status_code
 

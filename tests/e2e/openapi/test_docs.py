@@ -22,14 +22,14 @@ async def own_stack(tmp_path_factory: pytest.TempPathFactory) -> Any:
 @pytest.fixture(scope="module")
 async def document(own_stack: DevStack) -> dict[str, Any]:
     """Return the OpenAPI document that the gateway serves."""
-    async with httpx.AsyncClient(base_url=own_stack.url) as http:
+    async with httpx.AsyncClient(base_url=own_stack.url, timeout=60) as http:
         document: dict[str, Any] = (await http.get("/openapi.json")).json()
         return document
 
 
 async def test_docs_page_loads_files_of_the_gateway_only(own_stack: DevStack) -> None:
     """The gateway serves all files of the page, and the content security policy forbids others. Proves R-HTTP-12."""
-    async with httpx.AsyncClient(base_url=own_stack.url) as http:
+    async with httpx.AsyncClient(base_url=own_stack.url, timeout=60) as http:
         page = await http.get("/docs/")
         assert page.text == (await http.get("/docs")).text
         assert page.headers["content-type"].startswith("text/html")
@@ -69,7 +69,10 @@ async def test_every_example_request_gets_a_described_response(
     own_stack: DevStack, document: dict[str, Any]
 ) -> None:
     """Each example request gets a response that the document describes. Proves R-CONTRACT-4."""
-    async with open_api(own_stack.url) as api, httpx.AsyncClient(base_url=own_stack.url) as http:
+    async with (
+        open_api(own_stack.url) as api,
+        httpx.AsyncClient(base_url=own_stack.url, timeout=60) as http,
+    ):
         admin = api.session(own_stack.admin_username, own_stack.admin_password)
 
         async def send(
@@ -132,7 +135,10 @@ async def test_refusals_match_the_openapi_document(
     own_stack: DevStack, document: dict[str, Any]
 ) -> None:
     """Requests without a token and malformed requests of an admin get documented responses. Proves R-CONTRACT-4."""
-    async with open_api(own_stack.url) as api, httpx.AsyncClient(base_url=own_stack.url) as http:
+    async with (
+        open_api(own_stack.url) as api,
+        httpx.AsyncClient(base_url=own_stack.url, timeout=60) as http,
+    ):
         admin = api.session(own_stack.admin_username, own_stack.admin_password)
         for path, methods in document["paths"].items():
             for method, operation in methods.items():

@@ -95,5 +95,5 @@ async def test_responses_to_fuzzed_requests_match_the_openapi_document(
     if role != "admin":
         assert SECRET_NAME not in written
         assert [canvas.name for canvas in await owner.canvases()] == [SECRET_NAME]
-    async with httpx.AsyncClient(base_url=stack.url) as http:
+    async with httpx.AsyncClient(base_url=stack.url, timeout=60) as http:
         assert (await http.get("/health/")).status_code == 200

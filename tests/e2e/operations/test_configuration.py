@@ -30,7 +30,7 @@ async def test_one_configuration_file_configures_all_services(tmp_path: Path) ->
         response = await admin.request("GET", "/auth/me", headers={"X-Forwarded-Proto": "https"})
         assert response.headers["x-ratelimit-limit"] == "77"
         assert response.headers["strict-transport-security"] == "max-age=60"
-        async with httpx.AsyncClient() as http:
+        async with httpx.AsyncClient(timeout=60) as http:
             for service in ("gateway", "auth", "state", "collab"):
                 url = stack.service_url(service)
                 assert (await http.get(f"{url}/metrics/prometheus")).status_code == 404

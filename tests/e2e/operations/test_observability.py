@@ -36,7 +36,7 @@ async def test_every_service_answers_health_requests(
     stack: DevStack, service: str, slash: str
 ) -> None:
     """Each service answers on its own port, without a redirect. Proves R-OBS-1."""
-    async with httpx.AsyncClient(base_url=stack.service_url(service)) as http:
+    async with httpx.AsyncClient(base_url=stack.service_url(service), timeout=60) as http:
         for path in ("/health", "/health/live", "/health/ready"):
             response = await http.get(path + slash)
             assert (response.status_code, response.json()["status"]) == (200, "ok"), path
@@ -45,7 +45,7 @@ async def test_every_service_answers_health_requests(
 @pytest.mark.parametrize("service", SERVICES)
 async def test_every_service_has_the_metrics_of_the_guide(stack: DevStack, service: str) -> None:
     """The metrics exist in all three formats. Proves R-OBS-2."""
-    async with httpx.AsyncClient(base_url=stack.service_url(service)) as http:
+    async with httpx.AsyncClient(base_url=stack.service_url(service), timeout=60) as http:
         text = (await http.get("/metrics/prometheus")).text
         media_type = "application/openmetrics-text; version=1.0.0"
         open_metrics_text = (
@@ -77,7 +77,7 @@ async def test_health_summary_lists_every_replica(workspace: Workspace) -> None:
 
 async def test_health_summary_without_a_token_is_refused(stack: DevStack) -> None:
     """The summary needs a token. Proves R-OBS-3."""
-    async with httpx.AsyncClient(base_url=stack.url) as http:
+    async with httpx.AsyncClient(base_url=stack.url, timeout=60) as http:
         assert (await http.get("/health/summary/")).status_code == 401
 
 
@@ -183,7 +183,7 @@ async def test_unauthenticated_requests_write_no_log_lines(stack: DevStack) -> N
         "traceparent": f"00-{'1' * 32}-{'2' * 16}-01",
         "tracestate": "stranger is no member",
     }
-    async with httpx.AsyncClient(base_url=stack.url, headers=headers) as http:
+    async with httpx.AsyncClient(base_url=stack.url, headers=headers, timeout=60) as http:
         for baggage in ("stranger" * 2000, "stranger, stranger"):
             response = await http.get("/auth/me", headers={"baggage": baggage})
             assert response.status_code == 401

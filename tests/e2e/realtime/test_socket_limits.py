@@ -192,7 +192,7 @@ async def send_flood(url: str, content: bytes) -> tuple[int, int]:
 
 async def rate_limit_closes(stack: DevStack) -> int:
     """Return the number of connections that the gateway has closed because of a rate limit."""
-    async with httpx.AsyncClient(base_url=stack.url) as http:
+    async with httpx.AsyncClient(base_url=stack.url, timeout=60) as http:
         text = (await http.get("/metrics/prometheus")).text
     match = re.search(r'websocket_refused_total{limit="rate"} ([0-9.]+)', text)
     return int(float(match[1])) if match else 0
@@ -211,7 +211,7 @@ async def test_flood_of_control_frames_or_fragments_is_closed_and_others_are_ser
 
     async with (
         await limited_canvas.connect(limited_canvas.admin) as quiet,
-        httpx.AsyncClient(base_url=own_stack.url) as http,
+        httpx.AsyncClient(base_url=own_stack.url, timeout=60) as http,
         asyncio.timeout(60),
     ):
         attacking = asyncio.create_task(attack())

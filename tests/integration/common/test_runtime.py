@@ -105,7 +105,7 @@ async def test_http_request_in_progress_can_still_use_the_bus(
     """Proves R-BUS-6: an HTTP request that arrived before SIGTERM can use the bus until it is answered."""
     events = await EventCounter().listen(gateway_bus)
     settings = {"NATS_URL": backing.nats_url("operator"), "SERVE_PAGES": "1"}
-    async with running(**settings) as service, httpx.AsyncClient() as http:
+    async with running(**settings) as service, httpx.AsyncClient(timeout=60) as http:
         port = (await service.wait_for_log("ready"))["port"]
         page = asyncio.create_task(http.get(f"http://127.0.0.1:{port}/page", timeout=30))
         await events.wait_for("arrived")
@@ -133,7 +133,7 @@ async def test_hanging_hook_does_not_extend_the_drain_time(
         "LINGER": "1",
         "DRAIN_SECONDS": "4",
     }
-    async with running(**settings) as service, httpx.AsyncClient() as http:
+    async with running(**settings) as service, httpx.AsyncClient(timeout=60) as http:
         port = (await service.wait_for_log("ready"))["port"]
         page = asyncio.create_task(http.get(f"http://127.0.0.1:{port}/page", timeout=30))
         await events.wait_for("arrived")
@@ -148,7 +148,7 @@ async def test_service_without_nats_reports_starting_and_ends_on_sigterm() -> No
     """Proves R-OBS-1: a service without NATS is alive and not ready, answers 503, and ends with status 0 on SIGTERM."""
     port = ports.choose()
     settings = {"NATS_URL": f"nats://127.0.0.1:{ports.choose()}", "API_PORT": str(port)}
-    async with running(**settings) as service, httpx.AsyncClient() as http:
+    async with running(**settings) as service, httpx.AsyncClient(timeout=60) as http:
         await service.wait_for_log("nats is not reachable; the service keeps trying")
         base = f"http://127.0.0.1:{port}"
         assert (await http.get(f"{base}/health/live")).status_code == 200

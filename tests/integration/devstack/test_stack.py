@@ -7,7 +7,7 @@ from svgx_devstack import DevStack
 
 
 async def _readiness_status(url: str) -> int:
-    async with httpx.AsyncClient() as client:
+    async with httpx.AsyncClient(timeout=60) as client:
         return (await client.get(f"{url}/health/ready")).status_code
 
 

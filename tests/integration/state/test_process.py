@@ -62,7 +62,7 @@ async def test_process_starts_serves_metrics_and_ends_with_status_0(
     }
     async with (
         asyncio.timeout(60),
-        httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as http,
+        httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=60) as http,
         state_process(environment) as process,
     ):
         await _wait_ready(http, process)

@@ -82,7 +82,10 @@ async def admin_caller(bus: Bus) -> Caller:
 
 
 async def test_key_acts_as_its_account(bus: Bus, tables: Tables) -> None:
-    """Proves R-AUTH-27: a key acts as its account, is shown once and is stored as a hash. The list has its last use."""
+    """Proves R-AUTH-27: a key acts as its account, is shown once and is stored as a hash.
+
+    The list of keys contains its last use.
+    """
     user, me = await user_and_caller(bus)
     key = await create_key(bus, me, name="the robot", expires_in_days=7)
     assert key.key.startswith(f"{key.prefix}_")
@@ -371,7 +374,7 @@ async def test_old_keys_are_removed_after_a_week(
 
 
 async def test_gateway_caches_key_checks(bus: Bus, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Proves R-AUTH-29: a gateway caches the answer for each key, valid or not, for `FRESH` seconds.
+    """Proves R-AUTH-29: a gateway caches a valid key for `FRESH` seconds, and a refusal for `REFUSED` seconds.
 
     While auth is unavailable, the last answer is used for `STALE` seconds.
     """

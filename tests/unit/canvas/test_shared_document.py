@@ -73,7 +73,7 @@ def test_pending_updates_are_bounded_by_bytes() -> None:
     """Proves R-SYNC-14: the oldest pending updates are forgotten first, down to half of the limit."""
     document = SharedDocument.load()
     size = MAX_PENDING_BYTES // 4
-    # One value in lib0's encoding: a string of 4 MiB.
+    # One value in lib0's encoding: a byte array of 4 MiB.
     filler = b"\x01\x74" + bytes.fromhex("80808002") + b"x" * size
     pieces = [update((client, 1, [in_root(ANY, filler)])) for client in range(5)]
     for piece in pieces:

@@ -37,7 +37,7 @@ def test_text_that_is_not_an_encoded_cursor_is_refused(text: str) -> None:
     [b"", b"x", b"1", b"1 ", b" a", b"+1 a", b"1_0 a", b"9" * 40 + b" a", b"1 \0", b"\xff 1"],
 )
 def test_base64_of_anything_but_a_cursor_is_refused(content: bytes) -> None:
-    """Proves R-STATE-15: the content lacks its id or its number, or has the number in another notation."""
+    """Proves R-STATE-15: the content lacks a number or an id, or has one that `encode` never writes."""
     with pytest.raises(Invalid, match="cursor"):
         Cursor.decode(urlsafe_b64encode(content).decode().rstrip("="))
 

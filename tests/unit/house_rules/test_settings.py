@@ -56,7 +56,7 @@ def test_readme_states_the_actual_defaults(service: str) -> None:
 
 
 def test_readme_states_the_actual_log_in_waits() -> None:
-    """The README of auth states free failures, longest waits, and the time until a reset. Proves R-AUTH-20."""
+    """The README of auth states the waits after failed log-ins as `attempts.py` has them. Proves R-AUTH-20."""
     assert (NAME.free, NAME.longest, ADDRESS.free, ADDRESS.longest) == (5, 300, 50, 60)
     assert FORGET_AFTER == 86400
     text = " ".join(readme("auth").split())

@@ -23,7 +23,7 @@ from svgx_state.exports import refusal_error
 def test_refusal_becomes_an_error_with_its_field_and_limit(
     code: str, field: str, kind: type[SvgxError]
 ) -> None:
-    """Content over a limit is `TooLarge`; other refusals, also of sides and scales over a limit, are `Invalid`.
+    """Content over a limit is `TooLarge`. Other refusals, such as of a requested width over its limit, are `Invalid`.
 
     Detail, field and limit stay.
 

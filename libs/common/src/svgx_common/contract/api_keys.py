@@ -27,7 +27,9 @@ from svgx_common.contract.policy import RateClass, Role, Scope
 
 
 class CreateApiKeyRequest(RequestModel):
-    """A request for a new key. The key has the lesser of `role` and the account's role, by default the account's role.
+    """A request for a new key. `role` is at most the account's role, which is the default.
+
+    The key acts with the lesser of `role` and the account's current role.
 
     `user_id` is the key's account, by default the caller's. Only admins may give another account.
     """

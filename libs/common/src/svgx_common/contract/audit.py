@@ -25,7 +25,7 @@ class AuditEvent(StrEnum):
     LOG_IN = "log_in"
     LOG_IN_FAILED = "log_in_failed"
     LOG_IN_DELAYED = "log_in_delayed"
-    """A log-in was refused without checking the password, because too many attempts had failed."""
+    """A log-in was refused, even with the right password, because too many attempts had failed."""
     LOG_OUT = "log_out"
     SESSION_ENDED = "session_ended"
     REFRESH_REFUSED = "refresh_refused"
@@ -53,7 +53,7 @@ class AuditEvent(StrEnum):
 class AuditEntry(ReplyModel):
     """An event that `actor` caused and that concerns the account `user`.
 
-    Names are current; ids are from the time of the event.
+    `actor` and `user` are the accounts' present usernames. All other fields are from the time of the event.
     """
 
     id: str

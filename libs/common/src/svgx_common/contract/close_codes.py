@@ -39,7 +39,10 @@ class Close(IntEnum):
 
 
 def close_code(error: SvgxError) -> Close:
-    """Return the close code for an error. Any other error is `OVERLOADED`, because it may pass by itself."""
+    """Return the close code for an error.
+
+    Errors without a close code of their own give `OVERLOADED`, because they may pass by themselves.
+    """
     match error:
         case Unauthenticated():
             return Close.UNAUTHENTICATED

@@ -1,4 +1,4 @@
-"""Run the Valkey server without files and with a memory limit. Keys with a time to live are evicted first."""
+"""Run the Valkey server with its data in memory only. At the memory limit, it evicts only keys with a time to live."""
 
 import os
 

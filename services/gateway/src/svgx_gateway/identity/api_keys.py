@@ -35,7 +35,7 @@ Value = TypeVar("Value")
 
 
 class ApiKeys:
-    """Asks the auth service about keys, at most every `FRESH` seconds for each. It stores hashes of keys only."""
+    """Asks the auth service about keys, and caches the answers. It stores hashes of keys only."""
 
     def __init__(self, bus: Bus, revocations: Revocations) -> None:
         self._bus = bus
@@ -93,7 +93,10 @@ class ApiKeys:
         return Identity(caller, checked.expires_at)
 
     def _forget_revoked(self) -> None:
-        """Remove revoked keys. Only the auth service can say whether the key was revoked or its account has changed."""
+        """Remove the answers that a revocation concerns, so that the auth service is asked again.
+
+        A change of an account counts as a revocation here, but the account's keys may still be valid.
+        """
         for digest, (_, identity) in list(self._cache.items()):
             if self._revocations.revoked(identity.caller):
                 del self._cache[digest]

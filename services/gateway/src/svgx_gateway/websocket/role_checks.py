@@ -15,7 +15,7 @@ CONCURRENT_LOOKUPS = 16
 """Lookups that run at a time. Further lookups wait."""
 
 PATIENCE = 30.0
-"""Seconds for which a failed lookup is repeated. The connection's edits wait, and then the connection is closed."""
+"""Seconds for which a failed lookup is repeated, while the connection's edits wait. Then the connection is closed."""
 
 PAUSE = 0.25
 """Seconds between two tries."""
@@ -56,7 +56,7 @@ class RoleChecks:
                 async with self._lookups:
                     return await self._canvas_roles.role(connection.caller, canvas.canvas_id)
             except SvgxError as error:
-                # After `end` the role stays unknown: the client reconnects, and sends its unsaved edits again.
+                # After `end` the connection is closed; the client reconnects and sends its unsaved edits again.
                 is_temporary = close_code(error) is Close.OVERLOADED
                 if (
                     not is_temporary

@@ -42,7 +42,7 @@ class TokenExpiry:
     async def renew(self, token: str, websocket: WebSocket) -> None:
         """Extend the connection to the expiry of a fresh token of the same account.
 
-        Raises `Unauthenticated` or `Unavailable`.
+        Raises `Unauthenticated`, and the other errors of `Authenticator.authenticate_token`.
         """
         identity = await self._authenticator.authenticate_token(token, websocket)
         if identity.caller.user_id != self._connection.caller.user_id:

@@ -57,7 +57,7 @@ DEMANDING = OidcProvider(
     roles={"owners": Role.ADMIN, "drawers": Role.EDITOR},
     default_role=None,
 )
-"""A provider that refuses users without the group of a role."""
+"""A provider without a default role. Users in neither of its two groups get no role, and cannot sign in."""
 
 
 async def is_valid(bus: Bus, key: NewApiKey) -> bool:

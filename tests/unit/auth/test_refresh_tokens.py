@@ -16,7 +16,7 @@ def test_token_has_one_successor() -> None:
 
 
 def test_successor_requires_the_servers_secret() -> None:
-    """Proves R-AUTH-7: a different secret gives a different successor, and the secret itself is not the key."""
+    """Proves R-AUTH-7: a different secret gives a different successor. The HMAC key is derived from the secret."""
     tokens = RefreshTokens("secret")
     first = tokens.first()
     direct = hmac.digest(b"secret", first.encode(), hashlib.sha256)

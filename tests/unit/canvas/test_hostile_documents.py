@@ -1,4 +1,4 @@
-"""Yjs clients may write anything into a document. Reading it never fails, and exports are clean. Proves R-SVG-3."""
+"""Yjs clients may write anything into a document. Its exports are clean, or refused beyond a limit. Proves R-SVG-3."""
 
 import json
 

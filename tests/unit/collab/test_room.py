@@ -38,7 +38,7 @@ class Peer:
 
 
 def content_of(updates: list[bytes]) -> dict[str, Any]:
-    """Return the elements of a document made of these updates only, merged as a load of the journal merges them."""
+    """Return the elements of a new document, after pycrdt has merged these updates into one."""
     doc: Doc[Any] = Doc()
     elements: Map[Any] = doc.get("elements", type=Map)
     doc.apply_update(merge_updates(*updates))

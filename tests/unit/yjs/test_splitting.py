@@ -221,7 +221,7 @@ def test_deletion_of_whole_characters_is_ready() -> None:
 
 
 def test_rest_of_a_known_struct_must_be_in_the_same_list() -> None:
-    """A client that resends two edits merges their structs into one; a changed list is detected."""
+    """A client may resend a known struct merged with the next one. The rest is unplaceable in another list."""
     known, nesting = {5: 1}, Nesting()
     nesting.update(split_for_empty(update((5, 0, [in_root(STRING, text("a"))]))).nesting)
     same_list = update((5, 0, [in_root(STRING, text("abc"))]))

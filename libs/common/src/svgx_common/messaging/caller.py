@@ -17,8 +17,11 @@ class Caller:
     role: Role
     session_id: str
     token_version: int = 0
-    """The account's token version when the access token was issued. A change of the role ends tokens of earlier
-    versions."""
+    """The account's token version when the access token was issued.
+
+    Tokens of earlier versions are revoked. The version rises, for example, when the account's role changes or an admin
+    sets its password.
+    """
     by_key: bool = False
     """True when an API key authenticates the user. `session_id` is then the id of the key."""
 

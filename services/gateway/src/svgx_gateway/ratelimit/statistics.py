@@ -24,7 +24,7 @@ from svgx_common.redis import Redis, RedisError
 
 log = structlog.get_logger(__name__)
 
-HITS = prometheus_client.Counter(
+REFUSED = prometheus_client.Counter(
     "svgx_engine_rate_limit_hits",
     "Requests refused because a rate limit was reached.",
     ["rate_class"],
@@ -66,7 +66,7 @@ class RateLimitStatistics:
     def count(self, rate_class: RateClass, caller: str, *, allowed: bool) -> None:
         """Count one request of `caller`."""
         if not allowed:
-            HITS.labels(rate_class).inc()
+            REFUSED.labels(rate_class).inc()
         if len(self._callers) >= MAX_PENDING:
             return
         now = int(time.time())

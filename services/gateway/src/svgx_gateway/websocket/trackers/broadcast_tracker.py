@@ -26,9 +26,9 @@ class BroadcastTracker:
 
     def __init__(self) -> None:
         self.vector = EMPTY_STATE_VECTOR
-        """State vector that every client is known to have; a catch-up starts from it.
+        """State vector that every client is known to have, except clients that lag. A catch-up starts from it.
 
-        A client that lags may have less, and remembers its own older state vector.
+        The connection of a lagging client keeps an older state vector for the client's own catch-up.
         """
         self.informed_epoch: str | None = None
         """Epoch of the newest holder that got the clients' own edits and awareness states."""
@@ -89,7 +89,8 @@ class BroadcastTracker:
     def record_catch_up(self, reply: SyncReply, suspected_gaps: int) -> None:
         """Record that all clients got this reply to `vector`.
 
-        The argument is the tracker's count at the request, because a gap suspected later needs another catch-up.
+        `suspected_gaps` is the tracker's count from before the request. If the count has risen since, a gap was
+        suspected later, and `behind` stays set for another catch-up.
         """
         own, holder = self._position, Position(reply.epoch, reply.sequence)
         if own is None or own.epoch != holder.epoch or own.sequence < holder.sequence:

@@ -1,4 +1,4 @@
-"""Compaction: the time and the content of its snapshots, and the rows of the tables that stay."""
+"""Compaction: when it makes a snapshot, the content of the snapshot, and the snapshots and entries that it keeps."""
 
 import asyncio
 import random

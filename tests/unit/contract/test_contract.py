@@ -38,7 +38,8 @@ def test_operations_have_unique_subjects_and_paths() -> None:
 @pytest.mark.parametrize("operation", OPERATIONS, ids=lambda operation: operation.name)
 def test_operation_declaration_is_consistent(operation: object) -> None:
     """Proves R-CONTRACT-2: the parts of a declaration fit together."""
-    # Find the operation in `OPERATIONS`, because the parameters of a test have no types. The other tests do the same.
+    # The parameter has the type `object`. Find the operation in `OPERATIONS`, because mypy then knows its type. The
+    # other tests do the same.
     (op,) = (each for each in OPERATIONS if each is operation)
     fields = set(op.request.model_fields)
     assert op.service in SERVICES

@@ -33,12 +33,12 @@ class Owner:
         self.away = False
         self.reads: asyncio.Queue[bool] = asyncio.Queue()
         self.broadcasts: list[bytes] = []
-        self.blocked = asyncio.Event()
-        self.blocked.set()
+        self.may_answer = asyncio.Event()
+        self.may_answer.set()
 
     async def read(self) -> None:
         """Answer a read, or raise `Unavailable` while the owner is away."""
-        await self.blocked.wait()
+        await self.may_answer.wait()
         self.reads.put_nowait(not self.away)
         if self.away:
             raise Unavailable
@@ -117,12 +117,12 @@ async def test_reconnect_during_a_read_causes_another_read(
     copy: WatchedCopy, bus: FakeBus, owner: Owner
 ) -> None:
     """A reconnect causes a read at once, also when a read is running. Proves R-AUTH-19."""
-    owner.blocked.clear()
+    owner.may_answer.clear()
     await copy.start()
     await asyncio.sleep(0)
     for callback in bus.reconnect:
         await callback()
-    owner.blocked.set()
+    owner.may_answer.set()
     for _ in range(2):
         assert await owner.next_read()
     for callback in bus.reconnect:
@@ -134,7 +134,7 @@ async def test_broadcasts_are_heard_before_the_first_read(
     copy: WatchedCopy, bus: FakeBus, owner: Owner
 ) -> None:
     """The copy listens before it reads, so that no change falls between the two. Proves R-AUTH-19."""
-    owner.blocked.clear()
+    owner.may_answer.clear()
     await copy.start()
     await bus.listeners["svgx.changed"]("svgx.changed", b"news")
     assert owner.broadcasts == [b"news"]
@@ -143,7 +143,7 @@ async def test_broadcasts_are_heard_before_the_first_read(
 
 async def test_stop_waits_for_the_end_of_the_task(copy: WatchedCopy, owner: Owner) -> None:
     """After `stop` no task of the copy runs."""
-    owner.blocked.clear()
+    owner.may_answer.clear()
     before = asyncio.all_tasks()
     await copy.start()
     await asyncio.sleep(0)

@@ -1,8 +1,8 @@
 """Clean CSS, so that it fetches nothing and runs nothing.
 
 The CSS is parsed with tinycss2, which follows the CSS Syntax module as browsers do, escapes included: it reads
-`u\\72l(` as `url(`. A text is parsed unless it lacks all characters that start a function, a string, a comment, a block
-or an escape.
+`u\\72l(` as `url(`. Values without a parenthesis, and declaration lists that have only names and plain values, are not
+parsed, because they cannot contain a URL or a function.
 """
 
 import re

@@ -5,7 +5,12 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """Upper bounds, inclusive. A file or canvas beyond a bound is refused. The defaults accept all usual drawings."""
+    """Upper bounds, inclusive. The defaults accept all usual drawings.
+
+    A file or canvas beyond a bound is refused, with two exceptions. In a canvas, elements beyond `depth`, attributes
+    beyond `attributes` or `attribute_length`, and style sheets beyond `style_length` are dropped, and a text is cut to
+    `text_length`. A `style` attribute beyond `style_length` is dropped, also from a file.
+    """
 
     bytes: int = 16 * 1024 * 1024
     """Bytes of an SVG file, imported or exported."""
@@ -13,7 +18,8 @@ class Limits:
     """Levels of elements; the root is level 1. Measured: resvg 0.48 overflows 8 MiB of stack at 120 levels of svg
     elements or 250 levels of other elements."""
     elements: int = 100_000
-    """Elements of a file, including elements that the policy drops. Only `bytes` bounds the number of texts."""
+    """Elements of a file or canvas, including elements that the policy drops. A canvas may have twice as many texts. In
+    a file, only `bytes` bounds the number of texts."""
     attributes: int = 256
     """Attributes of one element."""
     attribute_length: int = 8 * 1024 * 1024

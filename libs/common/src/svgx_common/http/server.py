@@ -72,7 +72,8 @@ def _metric_as_json(metric: Metric) -> dict[str, object]:
 class ServiceApplication:
     """The ASGI application of one service process, from before its start until after its drain.
 
-    Health and metrics are always served. All other requests go to `app`. They get 503 until the runtime has set `app`.
+    Health and metrics are always served. All other requests go to `app`. Without `app` they get 503 while the service
+    starts, and 404 afterwards.
 
     While the service drains, `app` still gets HTTP requests, but each response closes its connection, because a later
     request on the connection would find the process gone. A WebSocket gets 503 before its upgrade: an accepted one

@@ -39,7 +39,7 @@ RETRY_DISCOVERY_AFTER = 5.0
 METADATA_SECONDS = 3600.0
 """Seconds for which the provider's endpoints and keys are used before they are fetched again."""
 
-REFETCH_KEYS_EVERY = 30.0
+REFETCH_KEYS_AFTER = 30.0
 """The age in seconds at which an invalid ID token causes a new fetch of the keys, because they may have changed."""
 
 _EMAIL = {"email", "email_verified"}
@@ -148,7 +148,7 @@ class Provider:
                 )
             except InvalidIdToken as error:
                 # The provider may sign with a new key: fetch the keys again, unless they are recent.
-                recent = time.monotonic() - discovered.fetched_at < REFETCH_KEYS_EVERY
+                recent = time.monotonic() - discovered.fetched_at < REFETCH_KEYS_AFTER
                 if last_try or recent:
                     raise self._refused("the ID token is not valid", reason=str(error)) from None
                 self._discovered = None

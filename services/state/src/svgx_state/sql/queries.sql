@@ -70,9 +70,10 @@ SELECT revision, repeated, tail_entries, tail_bytes FROM append_entries($1, $2, 
 SELECT add_journal_days((now() AT TIME ZONE 'UTC')::date, $1)
 
 -- name: load_tail
--- Read the journal entries after revision $2, oldest first, if a kept snapshot has revision $2 or an earlier one. One
--- row with nulls means no entries. This is a single statement because it must see one state of the tables. The bounds
--- of `at` are sub-selects and not joins, because only then PostgreSQL skips the partitions of the other days.
+-- Read the journal entries after revision $2, oldest first, if the canvas has no snapshot or if a kept snapshot has
+-- revision $2 or an earlier one; otherwise return no row. One row with nulls means no entries. This is a single
+-- statement because it must see one state of the tables. The bounds of `at` are sub-selects and not joins, because only
+-- then PostgreSQL skips the partitions of the other days.
 WITH known AS MATERIALIZED (
     SELECT c.revision AS newest, c.updated_at,
         CASE WHEN c.snapshot_revision = 0 THEN c.created_at

@@ -47,7 +47,7 @@ class Workspace:
         """Create a Yjs client that connects to a canvas. Do not wait for the connection.
 
         The client's awareness state has the client's name as `name`. `params` are the query parameters, by default
-        `saved=1` and the access token of `session`, or of the owner without a session.
+        `saved=1` and the access token of `session`. The default of `session` is `owner`.
         """
         name = f"client-{next(_numbers)}"
         if params is None:

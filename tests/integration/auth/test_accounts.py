@@ -198,7 +198,7 @@ USER_ID = "7b1f3c52-9d3e-4f0a-8a55-0d3f6c1e2b4a"
     ],
 )
 async def test_forged_cursor_is_refused(bus: Bus, cursor: str) -> None:
-    """Proves R-AUTH-9: a cursor that no page has returned is refused."""
+    """Proves R-AUTH-9: a cursor that differs in form from the cursors of pages is refused."""
     with pytest.raises(Invalid) as error:
         await bus.ask(LIST_USERS, ListUsersRequest(cursor=cursor))
     assert error.value.field == "cursor"

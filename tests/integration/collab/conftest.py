@@ -1,4 +1,4 @@
-"""A state replica in this process, and a gateway's connection to the bus."""
+"""A state replica in this process, and a connection to the bus."""
 
 from collections.abc import AsyncIterator
 
@@ -20,7 +20,7 @@ async def state(backing: DevStack) -> AsyncIterator[None]:
 
 @pytest.fixture
 async def bus(backing: DevStack) -> AsyncIterator[Bus]:
-    """The bus as a gateway connects to it."""
+    """A connection to the bus under a gateway's name, with the permissions of the NATS user `operator`."""
     bus = await Bus.connect(backing.nats_url("operator"), "gateway", "test")
     try:
         yield bus

@@ -213,6 +213,7 @@ async def test_commit_aborted_by_a_deadlock_is_repeated(client: Client, tables: 
                     await tables.execute(lock, first)
                     victim = "append"
                 except asyncpg.DeadlockDetectedError:
-                    # PostgreSQL checks each wait once. It checked the append's before the deadlock existed: try again.
+                    # PostgreSQL checks once for each waiting transaction whether it is in a deadlock. It checked the
+                    # append before the deadlock existed, and therefore aborted the test's transaction: try again.
                     victim = "test"
             assert await append == [Committed(first, 1), Committed(second, 1)]

@@ -6,7 +6,7 @@ from tests.unit.house_rules.sources import ROOT, imported, python_files
 
 
 def test_contract_imports_pydantic_only() -> None:
-    """The contract imports nothing else, because every service and the documents are built from it."""
+    """The contract imports no other library, because every service and the API documents are built from it."""
     allowed = {*sys.stdlib_module_names, "pydantic", "pydantic_core", "annotated_types"}
     found = [
         f"{path.relative_to(ROOT)}: {name}"

@@ -78,7 +78,7 @@ class Process:
 
     @property
     def status(self) -> int:
-        """The exit status of the last run, or minus the number of the signal that ended it. 0 before the first end."""
+        """The exit status, or minus the number of the signal that ended the process. 0 while it runs or never ran."""
         return (self._child.returncode or 0) if self._child is not None else 0
 
     async def start(self) -> None:

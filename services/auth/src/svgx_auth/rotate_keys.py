@@ -35,9 +35,9 @@ def generate(algorithm: str, not_before: int) -> KeyEntry:
 
 
 def rotate(ring: KeyRing, algorithm: str, now: int, lead: int = LEAD, keep: int = KEEP) -> KeyRing:
-    """Return the ring with a new key that signs `lead` seconds from `now`.
+    """Return the ring with a new key that begins to sign `lead` seconds after `now`.
 
-    A key is left out when the last token that it signed has expired. The key that signs at `now` does not change.
+    Until then, the present key signs. A key is left out when the last token that it signed has expired.
     """
     entries = (*ring.entries, generate(algorithm, now + lead))
     superseded_at = [*(entry.not_before for entry in entries[1:]), now + lead]

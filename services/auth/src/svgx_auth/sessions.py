@@ -56,7 +56,7 @@ class _Reused:
 
 @dataclass(frozen=True, slots=True)
 class _Refused:
-    """The token was refused, and nothing has changed. `account_id` is None for a token that was never issued."""
+    """The token was refused, and nothing has changed. `account_id` is None for an unknown token."""
 
     account_id: str | None
 
@@ -131,7 +131,7 @@ class Sessions:
         A spent token gets the same successor again for `GRACE` seconds, until the successor is spent. Any later use of
         a spent token ends the session, because two clients then have the token, and one of them has stolen it.
 
-        Raises `Unauthenticated` for a token that is spent or unknown, or belongs to an ended session.
+        Raises `Unauthenticated` for such a later use, and for a token that is unknown or belongs to an ended session.
         """
         successor = self._refresh_tokens.successor(old)
         async with self._database.transaction() as session:

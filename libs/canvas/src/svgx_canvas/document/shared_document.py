@@ -209,7 +209,7 @@ class SharedDocument:
 
 
 def merge(updates: Sequence[bytes]) -> bytes | None:
-    """Merge updates into one. Return None if pycrdt's result is malformed, as for contradictory updates."""
+    """Merge updates into one. Return None if pycrdt fails or returns a malformed update."""
     if len(updates) == 1:
         return updates[0]
     try:

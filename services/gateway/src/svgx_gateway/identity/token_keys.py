@@ -52,7 +52,7 @@ class TokenKeys:
     async def verify(self, token: str) -> AccessClaims:
         """Return the token's claims. Raise `Unauthenticated` when the token is not valid.
 
-        Raise `Unavailable` when the key is unknown and the auth service does not answer.
+        When the token's key is unknown and the auth service does not answer, raise `Unavailable` or `DeadlineExceeded`.
         """
         claims = self._verified.get(token)
         if claims is not None and not claims.expired():

@@ -130,12 +130,12 @@ async def test_two_gateways_count_requests_together(
     assert sum(each["denied"] for each in analytics["timeline"]) == sum(
         each["denied"] for each in analytics["classes"]
     )
-    hits_by_gateway = [await rate_limit_hits(own_stack, each) for each in ("gateway", "gateway-2")]
-    assert sum(hits_by_gateway) == len(refused)
+    refused_by_gateway = [await count_refused(own_stack, each) for each in ("gateway", "gateway-2")]
+    assert sum(refused_by_gateway) == len(refused)
 
 
-async def rate_limit_hits(stack: DevStack, gateway: str) -> float:
-    """Return the value of `svgx_engine_rate_limit_hits_total` for the class `read`."""
+async def count_refused(stack: DevStack, gateway: str) -> float:
+    """Return the number of requests of the class `read` that a gateway has refused, from its metrics."""
     async with httpx.AsyncClient(base_url=stack.service_url(gateway), timeout=60) as http:
         text = (await http.get("/metrics/prometheus")).text
     prefix = 'svgx_engine_rate_limit_hits_total{rate_class="read"} '

@@ -62,7 +62,10 @@ async def test_tokens_and_api_keys_are_accepted_in_each_documented_place(
 
 
 async def test_first_of_several_tokens_decides(workspace: Workspace, canvas: str) -> None:
-    """The order is subprotocol, header, query. A bad token is refused even before a good one. Proves R-ACCESS-12."""
+    """The order is subprotocol, header, query. A bad token is refused even if a good one follows.
+
+    Proves R-ACCESS-12.
+    """
     url = f"{workspace.api.websocket_url}/{canvas}"
     good, bad = await workspace.owner.access_token(), "made-up"
     bearer = {"Authorization": f"Bearer {good}"}

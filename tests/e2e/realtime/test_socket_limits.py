@@ -172,7 +172,7 @@ FLOODS = 5
 """Floods that one test sends, one connection after the other."""
 
 MAX_PONGS = 10 * 2 * FRAMES_PER_SECOND
-"""Number of pongs that the gateway never sends for one flood.
+"""The gateway sends fewer pongs than this for one flood.
 
 The gateway answers the burst of `2 * FRAMES_PER_SECOND` pings, and the pings allowed while it reads the flood.
 """

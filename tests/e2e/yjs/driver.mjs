@@ -24,8 +24,8 @@ function client (name) {
 
 const clientsOf = names => names.map(client)
 
-// Wait until `holds(client)` is true for each client. The error of a failed wait has `describe(client)` of each client
-// for which it is false.
+// Wait until `holds(client)` is true for each client. If the wait fails, the error contains `describe(client)` for each
+// client for which `holds(client)` is false.
 const waitForAll = (names, timeout, holds, describe) => watcher.until(
   () => clientsOf(names).every(holds) ? true : undefined,
   timeout,

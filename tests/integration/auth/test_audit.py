@@ -1,4 +1,4 @@
-"""The audit log: every security event, with its actor and address, and no later changes."""
+"""The audit log: security events with their actors and addresses, and no later changes."""
 
 import json
 from datetime import UTC, datetime, timedelta
@@ -61,8 +61,8 @@ class Sender:
             await self.do(operation, **fields)
 
 
-async def test_every_event_is_recorded(bus: Bus, tables: Tables) -> None:
-    """Proves R-AUTH-21: every event is written in order, with its actor, user and address."""
+async def test_events_of_an_account_are_recorded_in_order(bus: Bus, tables: Tables) -> None:
+    """Proves R-AUTH-21: the events of an account are written in order, each with its actor, user and address."""
     await tables.execute("DELETE FROM attempt")
     admin_tokens = await login(bus, "root", ADMIN_PASSWORD)
     admin, anonymous = Sender(bus, admin_tokens), Sender(bus)

@@ -20,7 +20,8 @@ from svgx_common.contract.transport import (
 from svgx_common.messaging.bus import Bus
 from svgx_devstack import DevStack
 
-# Written by hand and not derived from the contract, so that these tests find a mistake in the derivation.
+# The services allowed for each subject are written by hand and not derived from the contract, so that these tests find
+# a mistake in the derivation. Only the service that answers an operation comes from the contract.
 JOURNAL = {"svgx.state.journal.append", "svgx.state.journal.load"}
 CALLERS: dict[str, set[str]] = {subject: {"collab"} for subject in JOURNAL} | {
     "svgx.collab.open": {"gateway", "collab"}

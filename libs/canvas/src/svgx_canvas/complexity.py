@@ -250,9 +250,9 @@ def _pixels(attrs: Mapping[str, str]) -> int:
 
 
 def _operations(element: Element) -> int:
-    """Return the operations per pixel of a filter step with a cost that depends on attributes, as in resvg.
+    """Return the operations per pixel that resvg needs for a filter step.
 
-    Return 0 for any other element.
+    Return 0 for a filter step with a fixed cost, and for an element that is not a filter step.
     """
     match element.tag:
         case "feMorphology":

@@ -39,7 +39,10 @@ MAX_UNSAVED = 64 * 1024 * 1024
 """Bytes of uncommitted edits that a replica keeps. Beyond it, edits are refused until state commits again."""
 
 EDITS = Counter("svgx_engine_collab_edits", "Edits received, including rejected edits.")
-REJECTED = Counter("svgx_engine_collab_rejected_edits", "Edits that are not a valid Yjs update.")
+REJECTED = Counter(
+    "svgx_engine_collab_rejected_edits",
+    "Edits that are malformed, cannot be integrated, or made a room fail before.",
+)
 
 Handler = Callable[[HeldCanvas, Msg], Awaitable[None]]
 OnFault = Callable[[HeldCanvas, Fault], Awaitable[None]]

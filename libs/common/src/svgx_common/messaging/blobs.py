@@ -2,7 +2,7 @@
 
 NATS refuses messages over its `max_payload` (1 MiB here), so a header of the message contains a reference to the body
 instead: the subject and the size. The receiver requests the pieces from that subject. This works with queue groups,
-because any replica may pull; it limits the bytes in flight; and it keeps no state between messages.
+because any replica may pull; it limits the bytes in flight; and requests for pieces are independent.
 """
 
 import asyncio

@@ -19,7 +19,7 @@ class Application(FastAPI):
         await Starlette.__call__(self, scope, receive, send)
 
     def build_middleware_stack(self) -> ASGIApp:
-        """Return the application: the middleware calls the exception handlers, and these call the router.
+        """Return the router, wrapped in the exception handlers and then in the middleware.
 
         FastAPI's own stack has four more layers, for telemetry, body limits, uploaded files and tracebacks. No route of
         the gateway uses them, and they cost a measurable part of a request (docs/decisions/0022). A handler of

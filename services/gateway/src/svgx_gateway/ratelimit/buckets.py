@@ -107,7 +107,7 @@ class Buckets:
             while self._waiting:
                 batch, self._waiting = self._waiting[:BATCH], self._waiting[BATCH:]
                 for waiting, result in zip(batch, await self._take_batch(batch), strict=True):
-                    if not waiting.result.done():  # cancelled by its request
+                    if not waiting.result.done():  # it is done when its request was cancelled
                         waiting.result.set_result(result)
         finally:
             self._sending = False

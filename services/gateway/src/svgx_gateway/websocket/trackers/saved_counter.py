@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 @dataclass(slots=True)
 class _Gap:
-    """Discarded messages, from number `first` until the sync step 2 with number `filled_by`."""
+    """Messages that do not count as saved: from the discarded message `first` until the sync step 2 `filled_by`."""
 
     first: int
     filled_by: int | None = None

@@ -61,8 +61,9 @@ def test_readme_states_the_actual_log_in_waits() -> None:
     assert FORGET_AFTER == 86400
     text = " ".join(readme("auth").split())
     for sentence in (
-        "Five failures for a name cause no wait; further failures cause waits of 1 s, 2 s, 4 s … 5 min.",
-        "Fifty failures for an address cause no wait; further failures cause waits of up to a minute.",
+        "The fifth failure for a name causes a wait of 1 s, and each further failure doubles the wait, up to 5 min.",
+        "The fiftieth failure for an address causes a wait of 1 s,",
+        "each further failure doubles the wait, up to a minute.",
         "The failures are forgotten a day after the last one.",
     ):
         assert sentence in text

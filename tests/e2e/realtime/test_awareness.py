@@ -211,7 +211,7 @@ async def test_tab_that_loses_its_connection_removes_no_other_awareness_state(
 async def test_viewer_cannot_replace_the_awareness_state_of_another_client(
     workspace: Workspace, canvas: str
 ) -> None:
-    """A viewer sends states for the owner's client with the highest clock; the server drops them.
+    """A viewer sends states with the highest clock in the name of the owner's client; the server drops them.
 
     Proves R-AWARE-10.
     """

@@ -22,7 +22,7 @@ def whole(document: SharedDocument) -> bytes:
 
 @pytest.mark.parametrize("seed", range(30))
 def test_edits_in_any_order_with_repeats_make_the_same_document(seed: int) -> None:
-    """Proves R-SYNC-1 and R-SAVE-9. The document's changes alone make the same content."""
+    """Proves R-SYNC-1 and R-SAVE-9. The changes that `integrate` returns make the same content."""
     rng = random.Random(seed)
     updates = history(seed)
     expected = content(*updates)

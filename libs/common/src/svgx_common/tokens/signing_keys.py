@@ -69,7 +69,7 @@ class CheckingKeys:
     public: Mapping[str, TokenKey] = field(default_factory=dict)
 
     def find(self, key_id: str | None) -> TokenKey:
-        """Return the key with this id, or the secret without an id. Raise `UnknownKey`."""
+        """Return the key with this id, or the secret if `key_id` is None. Raise `UnknownKey` if it is missing."""
         key = self.secret if key_id is None else self.public.get(key_id)
         if key is None:
             raise UnknownKey("the access token is missing, expired or not valid")

@@ -15,7 +15,7 @@ class Application(FastAPI):
     """A FastAPI application with the middleware it is given, and no other."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Handle a connection without asking for each request whether FastAPI's own telemetry is on. It is off."""
+        """Handle a connection, without FastAPI's check whether its own telemetry is on. It is off."""
         await Starlette.__call__(self, scope, receive, send)
 
     def build_middleware_stack(self) -> ASGIApp:

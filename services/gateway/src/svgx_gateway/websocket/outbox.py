@@ -26,8 +26,8 @@ BATCH_INTERVAL = 0.004
 PROMPT_BATCHES = 8
 """Number of uncommitted batches up to which the interval stays `BATCH_INTERVAL`.
 
-With more uncommitted batches the interval grows in proportion, so that edits still reach the holder and the other
-clients while nothing is committed, in fewer and larger requests.
+With more uncommitted batches the interval grows in proportion. While nothing is committed, edits then still reach the
+holder and the other clients, but in fewer and larger requests.
 """
 
 MAX_BYTES = 32 * 1024 * 1024
@@ -46,7 +46,8 @@ SAVED_SECONDS = Histogram(
     buckets=(0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60),
 )
 RESENT = Counter(
-    "svgx_engine_live_resent_batches", "Batches sent again because a new holder took over."
+    "svgx_engine_live_resent_batches",
+    "Batches sent again because a new holder may have taken over.",
 )
 
 

@@ -180,7 +180,7 @@ RFC_VIOLATIONS: dict[str, tuple[bytes, int]] = {
     "a length above any memory": (encode_frame(0x2, b"", length=2**62), 1009),
     "a length with the highest bit set": (encode_frame(0x2, b"", length=2**63 + 1), 1009),
 }
-"""Frames that violate RFC 6455 or the limits, and the expected close codes (RFC 6455, 7.4.1)."""
+"""Frames that violate RFC 6455, a limit or our protocol (4400), and the expected close codes (RFC 6455, 7.4.1)."""
 
 
 async def send_rfc_violations(url: str, kinds: Iterator[str], closes: Counter[int]) -> None:

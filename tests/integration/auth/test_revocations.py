@@ -197,7 +197,7 @@ async def test_restored_account_has_to_log_in_again(bus: Bus) -> None:
         assert await gateway.admits(await login(bus, user.username))
 
 
-async def test_change_without_effect_ends_no_token(bus: Bus, tables: Tables) -> None:
+async def test_new_username_or_same_role_ends_no_token(bus: Bus, tables: Tables) -> None:
     """Proves R-AUTH-18: a change of the name, or to the current role, ends no token."""
     user = await create(bus)
     signed_in = await login(bus, user.username)

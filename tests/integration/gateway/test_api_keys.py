@@ -13,7 +13,7 @@ from svgx_gateway.identity import api_keys
 from tests.integration.gateway.running_gateway import answering, gateway
 
 LIMIT = 23
-"""Requests a minute. No other test uses this number, because tests with one limit would share a token bucket."""
+"""Requests a minute. No other test uses this number, because tests with the same limit share a token bucket."""
 
 VALID_KEY = "svgx_valid"
 

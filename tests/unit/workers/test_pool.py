@@ -243,7 +243,7 @@ def test_encoded_frame_decodes_to_the_same_frame() -> None:
 
 
 @pytest.mark.parametrize(("head", "body"), [(b"[]", b""), (b'{"blobs": [2]}', b"x"), (b"{", b"")])
-def test_frame_with_mismatched_head_and_body_is_refused(head: bytes, body: bytes) -> None:
+def test_malformed_frame_is_refused(head: bytes, body: bytes) -> None:
     with pytest.raises(ValueError, match=r".+"):
         decode(head, body)
 

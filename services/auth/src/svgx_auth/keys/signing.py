@@ -1,4 +1,4 @@
-"""The choice of the key that signs access tokens: a key of the file, or the server's secret."""
+"""The choice of the key that signs access tokens: a key of `JWT_KEYS_FILE`, or the server's secret."""
 
 import asyncio
 import time

@@ -31,7 +31,10 @@ class RateLimitOperations:
         responder.answer(ratelimits.ANALYTICS, self.analytics)
 
     async def get_config(self, request: RateLimitsRequest, _: Call) -> RateLimits:
-        """Return the limits in force, read from the state service, so that an admin changes the newest version."""
+        """Return the limits in force.
+
+        They are read from the state service first, because a change that names an older version is refused.
+        """
         self._limiter.adopt(await self._bus.ask(ratelimits.STORED, request))
         return self._limiter.rules.in_force()
 

@@ -43,7 +43,7 @@ class GatewaySettings(TokenSettings):
     redis_pool_size: int = Field(32, ge=1, le=1000)
     """The largest number of connections to Redis. Further commands wait for a free connection."""
     rate_limit_requests_per_minute: int = Field(100, ge=1, le=10_000_000)
-    """Reads, and counted separately writes, for each account or, without an account, for each address."""
+    """Reads for each account or, without an account, for each address. Writes are counted separately."""
     rate_limit_login_requests_per_minute: int = Field(30, ge=1, le=10_000_000)
     """Log-ins, sign-ins at a provider and refreshes for each address, and password changes for each account."""
     rate_limit_heavy_requests_per_minute: int = Field(30, ge=1, le=10_000_000)

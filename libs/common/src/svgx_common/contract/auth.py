@@ -289,7 +289,7 @@ GET_USER = Operation(
 )
 UPDATE_USER = Operation(
     subject="svgx.auth.user.update",
-    summary="Change an account's names, role or password, or disable it",
+    summary="Change an account's username, e-mail address, role or password, or disable it",
     request=UpdateUserRequest,
     reply=User,
     scope=Scope.ADMIN,

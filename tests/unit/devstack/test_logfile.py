@@ -1,4 +1,4 @@
-"""The last line of a log file, and the rotation of a small one."""
+"""The last line of a log file. A small log file is not rotated."""
 
 from pathlib import Path
 

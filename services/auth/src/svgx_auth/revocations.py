@@ -2,7 +2,7 @@
 
 The rows of `session`, `account` and `api_key` record the revocations. Each one is broadcast to the gateways at once,
 and a gateway can request the list of revocations. A revocation leaves the list when the last token or key concerned has
-expired, or after `KEY_LISTED_SECONDS` in the case of a key (docs/decisions/0009).
+expired, or after `KEY_LISTED_SECONDS` in the case of a key (docs/decisions/0009 and 0012).
 """
 
 from datetime import datetime
@@ -34,10 +34,10 @@ provider no longer gives the account a role.
 
 
 class Revocations:
-    """Ends sessions and tokens.
+    """Ends sessions, access tokens and API keys.
 
-    The `end_*` methods run inside the caller's transaction; after the commit, the caller passes their result to
-    `announce`.
+    The `end_*` methods run inside the caller's transaction. After the commit, the caller passes their result to
+    `announce`, or the result of `end_key` to `announce_key`.
     """
 
     def __init__(self, database: Database, bus: Bus) -> None:

@@ -169,13 +169,13 @@ class Responder:
             if len(self._tasks) >= self._limit:
                 await self._bus.refuse(message.reply, Overloaded(retry_after=1.0))
                 return
-            task = asyncio.create_task(self._respond_or_cancel(endpoint, message))
+            task = asyncio.create_task(self._respond_or_refuse(endpoint, message))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
         return receive
 
-    async def _respond_or_cancel(self, endpoint: _Endpoint, message: Msg) -> None:
+    async def _respond_or_refuse(self, endpoint: _Endpoint, message: Msg) -> None:
         """Answer a request when a slot is free. Refuse it when it is cancelled."""
         try:
             async with self._slots:

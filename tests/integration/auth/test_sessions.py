@@ -245,7 +245,7 @@ async def test_caller_can_end_only_own_sessions(bus: Bus) -> None:
 async def test_old_sessions_are_removed_after_a_week(
     backing: DevStack, bus: Bus, tables: Tables
 ) -> None:
-    """Proves R-AUTH-13: a start removes sessions that ended or expired more than a week ago, with their tokens.
+    """Proves R-AUTH-13: a replica that starts removes sessions that ended or expired over a week ago, and their tokens.
 
     A session that ended yesterday is kept.
     """

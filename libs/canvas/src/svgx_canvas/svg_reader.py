@@ -32,7 +32,7 @@ _ENCODINGS = frozenset(
     | {"utf-16", "utf-16le", "utf-16be"}
 )
 _MAX_DECLARATIONS = 1024
-"""Declarations in a document type other than entities. A file with more is refused."""
+"""The largest number of declarations in a document type, without its entities. A file with more is refused."""
 
 _W3C_URL = re.compile(r"https?://www\.w3\.org/")
 
@@ -41,7 +41,7 @@ def read_svg(svg: bytes, limits: Limits, report: Report) -> Canvas:
     """Return the canvas in an SVG file, cleaned by the policy. Its ids are "1", "2", … in document order.
 
     Raises `SvgRefused`: "too_large" beyond a limit, "malformed" for a file that is not well-formed XML or not SVG,
-    "forbidden" for external, nested or parameter entities.
+    "forbidden" for an external document type, and for external, nested or parameter entities.
     """
     check_limit("bytes", limits.bytes, len(svg), "bytes of the file")
     reader = _Reader(_decode(svg), limits, report)

@@ -25,7 +25,11 @@ GC, SKIP = 0, 10
 """The first byte of a GC and of a skip."""
 
 ORIGIN, RIGHT_ORIGIN, KEY, KIND = 0x80, 0x40, 0x20, 0x1F
-"""Bits of an item's first byte: it names a left neighbour, a right neighbour, a key of a map; its content kind."""
+"""Bits of an item's first byte.
+
+The first three bits say that the item names a left neighbour, a right neighbour, and a key of a map. The other bits are
+the content kind.
+"""
 
 Id = tuple[int, int]
 """A client and a clock: the name of one struct, or of a part of a longer one."""

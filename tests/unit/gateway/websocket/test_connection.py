@@ -54,7 +54,7 @@ def role_of(connection: Connection) -> RoleState:
 async def test_slow_client_gets_no_broadcasts_until_its_catch_up(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Beyond `SLOW_BYTES` broadcasts are dropped, and the state vector is kept for the catch-up. Proves R-SYNC-10."""
+    """Beyond `SLOW_BYTES`, broadcasts are dropped, and the state vector is kept for the catch-up. Proves R-SYNC-10."""
     monkeypatch.setattr(module, "SLOW_BYTES", 10)
     socket = SlowSocket()
     connection = connect(socket)

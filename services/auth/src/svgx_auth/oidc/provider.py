@@ -40,7 +40,7 @@ METADATA_SECONDS = 3600.0
 """Seconds for which the provider's endpoints and keys are used before they are fetched again."""
 
 REFETCH_KEYS_AFTER = 30.0
-"""The age in seconds at which an invalid ID token causes a new fetch of the keys, because they may have changed."""
+"""The age of the keys, in seconds, at which an invalid ID token causes a new fetch, because they may have changed."""
 
 _EMAIL = {"email", "email_verified"}
 _REQUIRED_ENDPOINTS = ("authorization_endpoint", "token_endpoint", "jwks_uri")
@@ -135,7 +135,10 @@ class Provider:
         return claims | await self._missing_claims(discovered, token, claims)
 
     async def _check_id_token(self, token: object, nonce: str) -> dict[str, Any]:
-        """Return the claims of an ID token, after one more try with fresh keys. Raises `Unauthenticated`."""
+        """Return the claims of an ID token. Raises `Unauthenticated`.
+
+        If the token is invalid and the keys are not recent, fetch the keys again and try once more.
+        """
         for last_try in (False, True):
             discovered = await self._discover()
             try:

@@ -54,7 +54,7 @@ CLASSES: tuple[LimitedClass, ...] = (
 
 
 class RateLimitStatistics:
-    """Counts in memory, and delivers the counts to Redis every `FLUSH_INTERVAL` seconds."""
+    """Counts requests in memory, and delivers the counts to Redis every `FLUSH_INTERVAL` seconds."""
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis

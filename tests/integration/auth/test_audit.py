@@ -1,4 +1,4 @@
-"""The audit log: security events with their actors and addresses, and no later changes."""
+"""The audit log: security events with their actors and addresses, in entries that cannot be changed."""
 
 import json
 from datetime import UTC, datetime, timedelta

@@ -84,10 +84,10 @@ async def test_overloaded_holder_is_asked_again_after_its_retry_time(
     assert asyncio.get_running_loop().time() - started >= 0.6
 
 
-async def test_last_error_is_raised_when_patience_ends(
+async def test_error_that_repetition_cannot_remedy_is_raised_at_once(
     gateway_bus: Bus, collab: FakeCollab
 ) -> None:
-    """Proves R-BUS-13: an error that a repetition cannot remedy, such as `NotFound`, is raised at once."""
+    """Proves R-BUS-13: `NotFound` is raised at once, and so is `Overloaded` with a `retry_after` above the patience."""
     await collab.hold()
     await collab.bus.settle()
     collab.edit_results = [Overloaded(retry_after=60)]

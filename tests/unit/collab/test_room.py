@@ -161,11 +161,11 @@ def test_contradicting_updates_are_saved_in_separate_entries() -> None:
     Proves R-SYNC-12.
     """
     room = make_room()
-    # Both have a struct of client 1 at clock 4: a type, and a text of one character that takes two clocks.
-    type_first = bytes.fromhex("020101042701017401620101020108010174017f00")
-    text_first = bytes.fromhex("01010104c40303040204f09d849e020101040304010201")
+    # Each has another struct of client 1 at clock 4: a type, and a text of one character that takes two clocks.
+    with_type = bytes.fromhex("020101042701017401620101020108010174017f00")
+    with_text = bytes.fromhex("01010104c40303040204f09d849e020101040304010201")
     receipt = room.receive(
-        [Edit("eve", type_first), Edit("eve", text_first), Edit("ann", Peer(9).set("a", "1"))]
+        [Edit("eve", with_type), Edit("eve", with_text), Edit("ann", Peer(9).set("a", "1"))]
     )
     assert receipt.rejected == ()
     saved: list[bytes] = []

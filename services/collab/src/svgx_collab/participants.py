@@ -57,7 +57,7 @@ class Participants:
         self._keep(author, state, now)
 
     def expire(self, now: float) -> None:
-        """Mark clients as gone that sent no state for `OUTDATED` seconds, because their gateway died.
+        """Mark clients as gone that sent no state for `OUTDATED` seconds, for example because their gateway died.
 
         Forget clients that have been gone for `OUTDATED` seconds.
         """

@@ -105,7 +105,7 @@ class Rooms:
         for canvas_id in await self._leases.renew(list(self._held)):
             log.info("another replica holds the canvas", canvas_id=canvas_id)
             self._start_leaving(canvas_id, release_lease=False)
-        # The limit is there because the other leases must be renewed even while state does not commit.
+        # The limit is there because the other leases must be renewed even while the state service does not commit.
         await self._leaving.wait(timeout=RENEW)
 
     async def leave(self, canvas_id: str, *, release_lease: bool = True) -> None:

@@ -40,8 +40,8 @@ _POLICY = (
 _HTML, _SCRIPT = "text/html; charset=utf-8", "text/javascript; charset=utf-8"
 _CACHED = {"Cache-Control": "public, max-age=86400"}
 
-MIN_COMPRESSED = 500
-"""Longest content in bytes that is not compressed, because compression would gain nothing."""
+MAX_UNCOMPRESSED = 500
+"""Bytes of content up to which it is not compressed, because compression would gain nothing."""
 
 
 class StaticPage:
@@ -56,7 +56,7 @@ class StaticPage:
     ) -> None:
         self._headers = {"Content-Type": media_type, "Vary": "Accept-Encoding", **(headers or {})}
         self._content = content
-        self._compressed = gzip.compress(content) if len(content) > MIN_COMPRESSED else None
+        self._compressed = gzip.compress(content) if len(content) > MAX_UNCOMPRESSED else None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send the content, compressed if the client accepts gzip."""

@@ -15,7 +15,7 @@ run: ## Start all services in the foreground (API_PORT, SVGX_HOME); Ctrl-C stops
 JOBS ?= 3
 
 test: ## Run all tests (ARGS="-k name" selects some; JOBS=0 runs them in one process)
-	@exec $(BOOTSTRAP) tests pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder $(ARGS)
+	@exec $(BOOTSTRAP) tests pytest -n $(JOBS) --dist loadfile $(ARGS)
 
 fuzz: ## Send invalid input to the gateway, for about ten minutes
 	@SVGX_FUZZ_EXAMPLES=150 SVGX_FUZZ_FRAMES=100000 exec $(BOOTSTRAP) tests pytest -s -q \

@@ -29,7 +29,10 @@ WAIT_TIMEOUT = 90.0
 async def workspace(tmp_path: Path, driver: YjsDriver) -> AsyncIterator[Workspace]:
     """Open a workspace on a stack of its own, because the test measures the memory of the stack."""
     async with (
-        DevStack(tmp_path / "home", settings=HIGH_LIMITS) as stack,
+        # Other tests use the processor at the same time, so rendering may take longer than the default permits.
+        DevStack(
+            tmp_path / "home", settings={**HIGH_LIMITS, "WORKER_TIMEOUT_SECONDS": "55"}
+        ) as stack,
         open_workspace(stack, driver) as workspace,
     ):
         yield workspace

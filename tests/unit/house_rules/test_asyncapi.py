@@ -6,6 +6,7 @@ from typing import Any
 from svgx_common.contract import CHANNELS, OPERATIONS
 from svgx_common.contract.close_codes import Close
 from svgx_common.messaging import asyncapi
+from svgx_gateway.identity.credentials import BEARER_SUBPROTOCOL
 from svgx_gateway.websocket import handshake
 from svgx_yjs import protocol
 from tests.unit.house_rules.sources import ROOT
@@ -38,7 +39,7 @@ def test_asyncapi_describes_the_websocket_protocol() -> None:
     }
     for code in Close:
         assert f"{code.value} {code.summary}" in asyncapi.WEBSOCKET
-    assert f"`{handshake.SUBPROTOCOL}, {handshake.BEARER}<token>`" in asyncapi.WEBSOCKET
+    assert f"`{handshake.SUBPROTOCOL}, {BEARER_SUBPROTOCOL}<token>`" in asyncapi.WEBSOCKET
 
 
 def references(value: Any) -> Iterator[str]:

@@ -3,15 +3,14 @@
 from collections.abc import Awaitable, Callable
 from functools import partial
 
-from starlette.datastructures import Headers
 from starlette.requests import HTTPConnection
 
 from svgx_common.contract.errors import Unauthenticated
 from svgx_gateway.identity.api_keys import PREFIX, ApiKeys
+from svgx_gateway.identity.credentials import header_token, websocket_token
 from svgx_gateway.identity.identity import Identity
 from svgx_gateway.identity.revocations import Revocations
 from svgx_gateway.identity.token_keys import TokenKeys
-from svgx_gateway.websocket.handshake import offered_token
 
 CountUnknownKey = Callable[[HTTPConnection], Awaitable[None]]
 """Called before the auth service is asked about an API key that is not cached. Raises `TooManyRequests`."""
@@ -37,7 +36,7 @@ class Authenticator:
 
     async def authenticate_request(self, request: HTTPConnection) -> Identity:
         """Authenticate the token in the header `Authorization` or `X-API-Key`. Raise as `authenticate_token` does."""
-        token = _header_token(request.headers)
+        token = header_token(request.headers)
         if not token:
             raise Unauthenticated(
                 "send `Authorization: Bearer <access token or API key>`", field="authorization"
@@ -49,8 +48,7 @@ class Authenticator:
 
         Raise as `authenticate_token` does.
         """
-        token = offered_token(socket) or _header_token(socket.headers)
-        return await self.authenticate_token(token or socket.query_params.get("token", ""), socket)
+        return await self.authenticate_token(websocket_token(socket), socket)
 
     async def authenticate_token(self, token: str, connection: HTTPConnection) -> Identity:
         """Return the identity of an access token or API key that came over `connection`.
@@ -70,10 +68,3 @@ class Authenticator:
     def check_not_revoked(self, identity: Identity) -> None:
         """Raise `Unauthenticated` if the token or key has been revoked."""
         self._revocations.check(identity.caller)
-
-
-def _header_token(headers: Headers) -> str:
-    if (key := headers.get("x-api-key")) and "authorization" not in headers:
-        return key.strip()
-    scheme, _, token = headers.get("authorization", "").partition(" ")
-    return token.strip() if scheme.lower() == "bearer" else ""

@@ -1,0 +1,31 @@
+"""The access token or API key in a request: in a subprotocol, a header or the query."""
+
+from starlette.datastructures import Headers
+from starlette.requests import HTTPConnection
+
+BEARER_SUBPROTOCOL = "bearer."
+"""Prefix of an offered subprotocol that carries a token, because a page cannot set headers.
+
+The server never selects such a subprotocol, so it never sends the token back.
+"""
+
+
+def header_token(headers: Headers) -> str:
+    """Return the token in `Authorization`, or the one in `X-API-Key` without that header; else an empty string."""
+    if (key := headers.get("x-api-key")) and "authorization" not in headers:
+        return key.strip()
+    scheme, _, token = headers.get("authorization", "").partition(" ")
+    return token.strip() if scheme.lower() == "bearer" else ""
+
+
+def websocket_token(socket: HTTPConnection) -> str:
+    """Return the token in a subprotocol, a header or the query, in this order, or an empty string."""
+    offered = _subprotocol_token(socket) or header_token(socket.headers)
+    return offered or socket.query_params.get("token", "")
+
+
+def _subprotocol_token(socket: HTTPConnection) -> str:
+    for offered in socket.scope.get("subprotocols", ()):
+        if offered.startswith(BEARER_SUBPROTOCOL):
+            return str(offered.removeprefix(BEARER_SUBPROTOCOL))
+    return ""

@@ -83,7 +83,7 @@ class WatchedCopy:
             pause = RETRY
             if not self._outage_logged:
                 log.warning(
-                    "could not read from the owner of a copy; trying again",
+                    "a copy of the state of another service cannot be read yet; trying again",
                     copy=self._name,
                     code=error.code,
                 )

@@ -77,9 +77,8 @@ class Revocations:
         """
         if not ended:
             return
-        message = RevocationList(items=ended).model_dump_json().encode()
         try:
-            await self._bus.publish(REVOKED.subject, message)
+            await self._bus.broadcast(REVOKED, RevocationList(items=ended))
         except Unavailable:
             log.warning("cannot tell the gateways about ended sessions; they will poll")
 

@@ -193,14 +193,10 @@ class Rooms:
         canvas_id = held.room.canvas_id
         for broadcast in held.room.take_broadcasts():
             BROADCASTS.inc()
-            await self._bus.publish(
-                CANVAS_UPDATE.subject_of(canvas_id=canvas_id), encode(broadcast)
-            )
+            await self._bus.broadcast(CANVAS_UPDATE, broadcast, canvas_id=canvas_id)
         while (states := held.participants.take_broadcast()) is not None:
             presence = Presence(held.room.epoch, states)
-            await self._bus.publish(
-                CANVAS_PRESENCE.subject_of(canvas_id=canvas_id), encode(presence)
-            )
+            await self._bus.broadcast(CANVAS_PRESENCE, presence, canvas_id=canvas_id)
 
     def _collect(self) -> list[Entry]:
         """Return the next journal entry of each canvas with unsaved edits."""

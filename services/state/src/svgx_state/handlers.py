@@ -95,4 +95,4 @@ class Handlers:
 
     async def _announce_access_change(self, canvas_id: str) -> None:
         """Make the gateways check the roles of open connections again. Call this after the change is committed."""
-        await self._bus.publish(CANVAS_ACCESS_CHANGED.subject_of(canvas_id=canvas_id), b"{}")
+        await self._bus.broadcast(CANVAS_ACCESS_CHANGED, Empty(), canvas_id=canvas_id)

@@ -47,5 +47,5 @@ class StoredRateLimits:
                 "the rate limits were changed since this version; read them again", field="version"
             )
         stored = RateLimits.model_validate({**json.loads(value), "version": row["version"]})
-        await self._bus.publish(RATE_LIMITS_CHANGED.subject, stored.model_dump_json().encode())
+        await self._bus.broadcast(RATE_LIMITS_CHANGED, stored)
         return stored

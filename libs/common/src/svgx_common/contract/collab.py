@@ -155,7 +155,6 @@ CANVAS_EDIT = Channel(
     publishers=("gateway", "collab"),
     subscribers=("collab",),
     payload=EditBatch,
-    codec="lib0",
     reply=Saved,
 )
 CANVAS_SYNC = Channel(
@@ -164,7 +163,6 @@ CANVAS_SYNC = Channel(
     publishers=("gateway", "collab"),
     subscribers=("collab",),
     payload=SyncRequest,
-    codec="lib0",
     reply=SyncReply,
 )
 CANVAS_AWARENESS = Channel(
@@ -173,7 +171,6 @@ CANVAS_AWARENESS = Channel(
     publishers=("gateway",),
     subscribers=("collab",),
     payload=AuthoredState,
-    codec="lib0",
 )
 CANVAS_UPDATE = Channel(
     subject="svgx.canvas.{canvas_id}.update",
@@ -181,7 +178,6 @@ CANVAS_UPDATE = Channel(
     publishers=("collab",),
     subscribers=("gateway",),
     payload=Broadcast,
-    codec="lib0",
 )
 CANVAS_PRESENCE = Channel(
     subject="svgx.canvas.{canvas_id}.presence",
@@ -189,5 +185,4 @@ CANVAS_PRESENCE = Channel(
     publishers=("collab",),
     subscribers=("gateway",),
     payload=Presence,
-    codec="lib0",
 )

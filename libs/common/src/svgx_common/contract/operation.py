@@ -190,9 +190,9 @@ Payload = TypeVar("Payload")
 class Channel(Generic[Payload]):
     """A NATS subject that is not an operation. NATS permissions, codecs and AsyncAPI are derived from it.
 
-    `subject` contains `{name}` for each of its parameters. `codec` names the encoding of `payload`: `json` for
-    Pydantic models, `lib0` for dataclasses, which `svgx_common.messaging.wire` encodes field by field. With `reply`,
-    subscribers answer with that type on the message's reply subject.
+    `subject` contains `{name}` for each of its parameters. `payload` is a Pydantic model, or a dataclass,
+    which `svgx_common.messaging.wire` encodes field by field. With `reply`, subscribers answer with that type on the
+    message's reply subject.
     """
 
     subject: str
@@ -200,8 +200,12 @@ class Channel(Generic[Payload]):
     publishers: tuple[ServiceName, ...]
     subscribers: tuple[ServiceName, ...]
     payload: type[Payload]
-    codec: Literal["json", "lib0"]
     reply: type[Any] | None = None
+
+    @property
+    def codec(self) -> Literal["json", "lib0"]:
+        """Return the encoding of the payload: JSON for Pydantic models, lib0 for dataclasses."""
+        return "json" if issubclass(self.payload, BaseModel) else "lib0"
 
     @property
     def name(self) -> str:

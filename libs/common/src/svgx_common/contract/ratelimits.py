@@ -198,5 +198,4 @@ RATE_LIMITS_CHANGED = Channel(
     publishers=("state",),
     subscribers=("gateway",),
     payload=RateLimits,
-    codec="json",
 )

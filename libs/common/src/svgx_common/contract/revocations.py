@@ -49,5 +49,4 @@ REVOKED = Channel(
     publishers=("auth",),
     subscribers=("gateway",),
     payload=RevocationList,
-    codec="json",
 )

@@ -312,5 +312,4 @@ CANVAS_ACCESS_CHANGED = Channel(
     publishers=("state",),
     subscribers=("gateway",),
     payload=Empty,
-    codec="json",
 )

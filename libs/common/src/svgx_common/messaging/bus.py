@@ -30,7 +30,9 @@ from svgx_common.contract.errors import (
 )
 from svgx_common.contract.operation import (
     Blob,
+    Channel,
     Operation,
+    Payload,
     RawRequest,
     Reply,
     ReplyModel,
@@ -53,6 +55,7 @@ from svgx_common.messaging.headers import (
     Headers,
     encode_deadline,
 )
+from svgx_common.messaging.wire import encode_payload
 from svgx_common.tracing import client_span
 
 log = structlog.get_logger(__name__)
@@ -231,6 +234,15 @@ class Bus:
                     subject, b"", {**(headers or {}), HEADER_BODY: reference}, timeout
                 )
         return await self._exchange(subject, content, headers, timeout)
+
+    async def broadcast(
+        self, channel: Channel[Payload], payload: Payload, **parameters: str
+    ) -> None:
+        """Publish a payload on a channel, in the channel's codec. Raise as `publish` does.
+
+        `parameters` are the parameters of the channel's subject.
+        """
+        await self.publish(channel.subject_of(**parameters), encode_payload(payload))
 
     async def publish(self, subject: str, content: bytes) -> None:
         """Send bytes to all current listeners of `subject`. Return before they arrive.

@@ -13,7 +13,8 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.micro.service import EndpointInfo, EndpointStats, ServiceInfo, ServicePing, ServiceStats
 
-from svgx_common.contract.transport import is_inbox
+Respond = Callable[[str, bytes], Awaitable[None]]
+"""Sends an answer to a reply subject: `Bus.respond`."""
 
 
 @dataclass(slots=True)
@@ -52,11 +53,11 @@ class Discovery:
         self._endpoints.append(counts)
         return counts
 
-    async def subscribe(self, connection: Client) -> None:
+    async def subscribe(self, connection: Client, respond: Respond) -> None:
         """Answer discovery requests to all services, to services of this name, and to this replica."""
         for verb, reply in (("PING", self._ping), ("INFO", self._info), ("STATS", self._stats)):
             for suffix in ("", f".{self._name}", f".{self._name}.{self._replica_id}"):
-                await connection.subscribe(f"$SRV.{verb}{suffix}", cb=_answer_with(reply))
+                await connection.subscribe(f"$SRV.{verb}{suffix}", cb=_answer_with(reply, respond))
 
     def _identity(self) -> dict[str, Any]:
         return {
@@ -102,9 +103,10 @@ class Discovery:
         ).to_dict()
 
 
-def _answer_with(reply: Callable[[], dict[str, Any]]) -> Callable[[Msg], Awaitable[None]]:
+def _answer_with(
+    reply: Callable[[], dict[str, Any]], respond: Respond
+) -> Callable[[Msg], Awaitable[None]]:
     async def answer(message: Msg) -> None:
-        if is_inbox(message.reply):
-            await message.respond(json.dumps(reply()).encode())
+        await respond(message.reply, json.dumps(reply()).encode())
 
     return answer

@@ -133,7 +133,7 @@ class Responder:
 
     async def announce(self) -> None:
         """Answer discovery requests."""
-        await self._discovery.subscribe(self._bus.connection)
+        await self._discovery.subscribe(self._bus.connection, self._bus.respond)
 
     async def drain(self) -> None:
         """Leave the queue groups, then finish every request that has arrived.

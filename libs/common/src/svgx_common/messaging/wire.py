@@ -11,6 +11,8 @@ import typing
 from collections.abc import Callable
 from typing import Any, TypeVar, Union
 
+from pydantic import BaseModel
+
 from svgx_yjs.lib0 import Decoder, Encoder, Malformed
 
 Message = TypeVar("Message")
@@ -37,6 +39,13 @@ def decode(kind: type[Message], data: bytes) -> Message:
     if not decoder.done:
         raise Malformed("there are bytes after the message")
     return message
+
+
+def encode_payload(payload: object) -> bytes:
+    """Return the payload of a channel in the channel's codec: JSON for a Pydantic model, else lib0."""
+    if isinstance(payload, BaseModel):
+        return payload.model_dump_json().encode()
+    return encode(payload)
 
 
 @functools.cache

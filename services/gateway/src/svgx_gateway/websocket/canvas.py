@@ -135,8 +135,7 @@ class LiveCanvas:
         """Publish a client's state to the holder. A lost state is repeated by its client within 15 s."""
         author = connection.caller.user_id
         authored = AuthoredState(author, state.client, state.clock, state.json)
-        subject = CANVAS_AWARENESS.subject_of(canvas_id=self.canvas_id)
-        await self._bus.publish(subject, encode(authored))
+        await self._bus.broadcast(CANVAS_AWARENESS, authored, canvas_id=self.canvas_id)
 
     async def _forward_update(self, _: str, content: bytes) -> None:
         broadcast = decode(Broadcast, content)

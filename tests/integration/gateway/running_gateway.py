@@ -25,6 +25,7 @@ from svgx_common.tokens.signing_keys import secret_key
 from svgx_devstack import DevStack
 from svgx_gateway.app import build
 from svgx_gateway.settings import GatewaySettings
+from tests.integration.common.example_operations import PartialResponder
 
 _SECRET = secrets.token_hex(32)
 
@@ -76,7 +77,7 @@ async def answering(
 ) -> AsyncIterator[None]:
     """Answer this operation with `handler`, in place of its service."""
     bus = await Bus.connect(backing.nats_url(operation.service), operation.service, "stand-in")
-    responder = _Responder(bus, "0")
+    responder = PartialResponder(bus, "0")
     responder.answer(operation, handler)
     try:
         await responder.start()
@@ -84,11 +85,3 @@ async def answering(
         await responder.drain()
     finally:
         await bus.close()
-
-
-class _Responder(Responder):
-    async def start(self) -> None:
-        """Join without the check that every operation has a handler."""
-        await self.announce()
-        await self.join()
-        await self._bus.settle()

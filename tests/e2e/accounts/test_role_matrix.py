@@ -77,6 +77,14 @@ CANVAS_STATUSES: dict[str, tuple[int, int, int, int, int, int, int, int, int]] =
     "live.join": (4401, 4403, 4403, 0, 0, 0, 0, 0, 4403),
 }
 
+MEMBER_ROLES = {
+    "canvas viewer": "viewer",
+    "canvas editor": "editor",
+    "owner": "owner",
+    "viewer owner": "owner",
+}
+"""By caller: its role on the canvas."""
+
 PAGE_STATUSES: dict[str, tuple[int, int, int, int, int]] = {
     "/health/": (200, 200, 200, 200, 200),
     "/health/live": (200, 200, 200, 200, 200),
@@ -212,17 +220,31 @@ def secrets_of(victim: LoggedInUser, canvas_name: str) -> tuple[str, ...]:
     )
 
 
+@pytest.fixture(scope="module")
+async def refused_victim(matrix: MatrixStack) -> tuple[LoggedInUser, str, str]:
+    """Create the account that refused callers try to read and change, and return it with the id and text of its key."""
+    victim = await matrix.create_logged_in_user("editor")
+    return (victim, *await matrix.create_api_key(victim))
+
+
 @pytest.mark.parametrize("operation", ACCOUNT_STATUSES)
 async def test_account_operation_answers_each_caller_with_the_status_of_the_matrix(
-    matrix: MatrixStack, caller_headers: dict[str, dict[str, str]], operation: str
+    matrix: MatrixStack,
+    caller_headers: dict[str, dict[str, str]],
+    refused_victim: tuple[LoggedInUser, str, str],
+    operation: str,
 ) -> None:
     """A refused caller neither reads nor changes another account. Proves R-ACCESS-11."""
     http = next(each.http for each in OPERATIONS if each.name == operation)
     assert http is not None
     headers = await create_callers(matrix) if operation == "auth.logout" else caller_headers
     for caller, expected in zip(CALLERS, ACCOUNT_STATUSES[operation], strict=True):
-        victim = await matrix.create_logged_in_user("editor")
-        key_id, key = await matrix.create_api_key(victim)
+        if caller == "admin":
+            # An admin may change the account, so each operation needs a new one.
+            victim = await matrix.create_logged_in_user("editor")
+            key_id, key = await matrix.create_api_key(victim)
+        else:
+            victim, key_id, key = refused_victim
         name = f"secret plan {next(_numbers)}"
         created = await matrix.http.post(CANVASES, json={"name": name}, headers=victim.headers)
         assert created.status_code == 201
@@ -248,33 +270,33 @@ async def test_account_operation_answers_each_caller_with_the_status_of_the_matr
             await matrix.admin.request("PUT", http.path, json={})
 
 
+@pytest.fixture(scope="module")
+async def canvas_users(matrix: MatrixStack) -> dict[str, LoggedInUser]:
+    """Create the accounts of `MEMBER_ROLES`, the creator of all canvases, and a member that the requests name."""
+    account_roles = dict.fromkeys(MEMBER_ROLES, "editor") | {
+        "viewer owner": "viewer",
+        "creator": "editor",
+        "member": "viewer",
+    }
+    return {name: await matrix.create_logged_in_user(role) for name, role in account_roles.items()}
+
+
 @pytest.mark.parametrize("operation", CANVAS_STATUSES)
 async def test_canvas_operation_answers_each_caller_with_the_status_of_the_matrix(
-    matrix: MatrixStack, caller_headers: dict[str, dict[str, str]], operation: str
+    matrix: MatrixStack,
+    caller_headers: dict[str, dict[str, str]],
+    canvas_users: dict[str, LoggedInUser],
+    operation: str,
 ) -> None:
     """A refused caller neither reads nor changes the canvas. Proves R-ACCESS-11."""
-    headers = dict(caller_headers)
-    members = {
-        name: await matrix.create_logged_in_user("viewer" if name == "viewer owner" else "editor")
-        for name in ("canvas viewer", "canvas editor", "owner", "viewer owner")
-    }
-    headers |= {name: other.headers for name, other in members.items()}
-    roles = {
-        "canvas viewer": "viewer",
-        "canvas editor": "editor",
-        "owner": "owner",
-        "viewer owner": "owner",
-    }
+    headers = caller_headers | {name: user.headers for name, user in canvas_users.items()}
+    creator, member = canvas_users["creator"], canvas_users["member"]
     for caller, expected in zip(CANVAS_CALLERS, CANVAS_STATUSES[operation], strict=True):
-        creator, member = (
-            await matrix.create_logged_in_user("editor"),
-            await matrix.create_logged_in_user("viewer"),
-        )
         name = f"secret plan {next(_numbers)}"
         session = matrix.api.session_of(creator.user)
         canvas_id = await session.create_canvas(name)
-        for member_name, other in members.items():
-            await session.set_member(canvas_id, other.user, roles[member_name])
+        for member_name, role in MEMBER_ROLES.items():
+            await session.set_member(canvas_id, canvas_users[member_name].user, role)
         await session.set_member(canvas_id, member.user, "viewer")
         before = await session.export(canvas_id, "svg")
         if operation == "live.join":

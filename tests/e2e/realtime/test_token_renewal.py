@@ -1,6 +1,5 @@
 """Renewal of the access token on an open WebSocket."""
 
-import secrets
 import time
 from collections.abc import AsyncIterator
 
@@ -14,36 +13,35 @@ from svgx_devstack import DevStack
 from svgx_yjs import protocol
 from svgx_yjs.lib0 import Decoder, Encoder
 from tests.e2e.clients.api import open_api
-from tests.limits import HIGH_LIMITS
-
-JWT_SECRET = secrets.token_hex(32)
 
 
-def sign_token(user_id: str, seconds: int) -> str:
-    """Return an access token that expires after `seconds`."""
-    now = int(time.time())
-    claims = tokens.AccessClaims(user_id, "ada", Role.EDITOR, "s", "t", now, now + seconds)
-    return tokens.sign(claims, secret_key(JWT_SECRET))
+class TokenIssuer:
+    """A signer of access tokens for one account, with the stack's JWT secret."""
+
+    def __init__(self, secret: str, user_id: str) -> None:
+        self._key = secret_key(secret)
+        self._user_id = user_id
+
+    def sign(self, seconds: int, user_id: str | None = None) -> str:
+        """Return an access token that expires after `seconds`."""
+        now = int(time.time())
+        claims = tokens.AccessClaims(
+            user_id or self._user_id, "ada", Role.EDITOR, "s", "t", now, now + seconds
+        )
+        return tokens.sign(claims, self._key)
+
+    def message(self, seconds: int, user_id: str | None = None) -> bytes:
+        """Return the message that sends a new access token."""
+        return Encoder().uint(protocol.TOKEN).text(self.sign(seconds, user_id)).finish()
 
 
-def token_message(user_id: str, seconds: int) -> bytes:
-    """Return the message that sends a new access token."""
-    return Encoder().uint(protocol.TOKEN).text(sign_token(user_id, seconds)).finish()
-
-
-@pytest.fixture(scope="module")
-async def canvas_and_owner(
-    tmp_path_factory: pytest.TempPathFactory,
-) -> AsyncIterator[tuple[str, str]]:
-    """Start a stack with a known JWT secret, and return a canvas's WebSocket URL and the id of its owner."""
-    settings = {**HIGH_LIMITS, "JWT_SECRET": JWT_SECRET}
-    async with (
-        DevStack(tmp_path_factory.mktemp("renewal"), settings=settings) as stack,
-        open_api(stack.url) as api,
-    ):
+@pytest.fixture
+async def canvas_and_issuer(stack: DevStack) -> AsyncIterator[tuple[str, TokenIssuer]]:
+    """Create a canvas, and return its WebSocket URL and a signer of tokens for its owner."""
+    async with open_api(stack.url) as api:
         admin = api.session(stack.admin_username, stack.admin_password)
-        owner = str((await admin.me())["id"])
-        yield f"{api.websocket_url}/{await admin.create_canvas('n')}", owner
+        issuer = TokenIssuer(stack.jwt_secret, str((await admin.me())["id"]))
+        yield f"{api.websocket_url}/{await admin.create_canvas('n')}", issuer
 
 
 async def receive_token_lifetime(socket: websockets.ClientConnection) -> int:
@@ -61,16 +59,18 @@ async def wait_close_code(socket: websockets.ClientConnection) -> int:
     return socket.close_code
 
 
-async def test_new_token_prolongs_the_connection(canvas_and_owner: tuple[str, str]) -> None:
+async def test_new_token_prolongs_the_connection(
+    canvas_and_issuer: tuple[str, TokenIssuer],
+) -> None:
     """The server warns before a token expires, accepts a new token, and closes the socket when the newest one expires.
 
     Proves R-ACCESS-10.
     """
-    url, owner = canvas_and_owner
+    url, issuer = canvas_and_issuer
     started = time.time()
-    async with websockets.connect(f"{url}?renew=1&token={sign_token(owner, 3)}") as socket:
+    async with websockets.connect(f"{url}?renew=1&token={issuer.sign(3)}") as socket:
         assert await receive_token_lifetime(socket) <= 2
-        await socket.send(token_message(owner, 6))
+        await socket.send(issuer.message(6))
         assert await receive_token_lifetime(socket) > 3
         # The second warning comes after the first token has expired.
         assert await receive_token_lifetime(socket) <= 3
@@ -79,22 +79,22 @@ async def test_new_token_prolongs_the_connection(canvas_and_owner: tuple[str, st
 
 
 async def test_invalid_or_foreign_new_token_closes_the_socket_with_4401(
-    canvas_and_owner: tuple[str, str],
+    canvas_and_issuer: tuple[str, TokenIssuer],
 ) -> None:
     """The new token must be valid and belong to the same account. Proves R-ACCESS-10 and R-ACCESS-1."""
-    url, owner = canvas_and_owner
+    url, issuer = canvas_and_issuer
     nonsense = Encoder().uint(protocol.TOKEN).text("nonsense").finish()
-    for message in (token_message("somebody-else", 60), token_message(owner, -60), nonsense):
-        async with websockets.connect(f"{url}?token={sign_token(owner, 60)}") as socket:
+    for message in (issuer.message(60, "another-account"), issuer.message(-60), nonsense):
+        async with websockets.connect(f"{url}?token={issuer.sign(60)}") as socket:
             await socket.send(message)
             assert await wait_close_code(socket) == 4401
 
 
 async def test_client_without_the_renew_parameter_receives_no_token_messages(
-    canvas_and_owner: tuple[str, str],
+    canvas_and_issuer: tuple[str, TokenIssuer],
 ) -> None:
     """No token message is sent, because y-websocket logs an error for unknown message types. Proves R-SYNC-9."""
-    url, owner = canvas_and_owner
-    async with websockets.connect(f"{url}?token={sign_token(owner, 2)}") as socket:
+    url, issuer = canvas_and_issuer
+    async with websockets.connect(f"{url}?token={issuer.sign(2)}") as socket:
         with pytest.raises(websockets.ConnectionClosedError, match="4401"):
             await receive_token_lifetime(socket)

@@ -116,6 +116,11 @@ class DevStack:
         return self._home.secret("admin")
 
     @property
+    def jwt_secret(self) -> str:
+        """The secret of the access tokens, unless a setting or the user's environment has another."""
+        return self._home.secret("jwt")
+
+    @property
     def postgres_url(self) -> str:
         """The address of the services' database, with the password."""
         return postgres.url(self._home)

@@ -1,4 +1,4 @@
-"""Fixtures that start the real servers. Nothing is mocked, because they start in about a second.
+"""Fixtures that start the real servers, so that no test needs a mock of NATS, PostgreSQL or Valkey.
 
 `backing` starts NATS, PostgreSQL and Valkey without our services, for tests that run one service in this process.
 `stack` starts all servers and services as separate processes, in the same way as `make run`.

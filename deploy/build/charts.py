@@ -6,12 +6,14 @@ from pathlib import Path
 
 import yaml
 
-from deploy.build import nats_users, tools, values
+from deploy.build import tools, values
 from deploy.build.helm import Helm, copy_charts
+from svgx_common.messaging.nats_users import users_configuration, variable_credentials
 
 RENDERED = values.HELM / "rendered"
 DIST = tools.ROOT / "dist"
 MANIFESTS = tools.ROOT / "k8s"
+NATS_USERS = values.HELM / "svgx" / "files" / "nats-users.conf"
 
 GOLDENS: dict[str, tuple[str, ...]] = {
     "default.yaml": (),
@@ -25,6 +27,11 @@ MANIFEST_KINDS: dict[str, tuple[str, ...]] = {
     "monitoring.yaml": ("ServiceMonitor", "PrometheusRule"),
 }
 """By file in `k8s/`: the kinds of its objects. `deployment.yaml` has all other objects, except tests and dashboards."""
+
+
+def sources() -> dict[Path, str]:
+    """Return the content of each generated file that is a part of a chart."""
+    return {NATS_USERS: users_configuration(variable_credentials), **values.generated()}
 
 
 def goldens(helm: Helm) -> dict[Path, str]:
@@ -68,8 +75,7 @@ def _write(files: Iterable[tuple[Path, str]]) -> None:
 
 def main() -> None:
     """Write the generated files of the repository, and packages of the charts into `dist/`."""
-    nats_users.PATH.write_text(nats_users.users_configuration(), encoding="utf-8")
-    _write(values.generated().items())
+    _write(sources().items())
     with tempfile.TemporaryDirectory() as folder:
         helm = Helm("helm4", copy_charts(Path(folder)))
         _write(goldens(helm).items())

@@ -1,12 +1,11 @@
 """The charts with Helm 3 and Helm 4: every values file, refused values, and everything that is generated from them."""
 
-from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from deploy.build import charts, nats_users, tools, values
+from deploy.build import charts, tools, values
 from deploy.build.helm import Helm, HelmError
 from svgx_common.contract import OPERATIONS
 from svgx_common.contract.operation import SERVICES
@@ -213,10 +212,6 @@ def test_every_value_has_a_description(chart: str) -> None:
 
 def test_generated_files_are_current(helms: dict[str, Helm]) -> None:
     """Schemas, READMEs, the users of NATS and the manifests follow from their sources."""
-    files: dict[Path, str] = {
-        nats_users.PATH: nats_users.users_configuration(),
-        **values.generated(),
-        **charts.manifests(helms["helm4"]),
-    }
+    files = charts.sources() | charts.manifests(helms["helm4"])
     stale = [str(path) for path, text in files.items() if path.read_text(encoding="utf-8") != text]
     assert stale == [], "run `make charts`"

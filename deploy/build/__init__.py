@@ -1,0 +1,1 @@
+"""Commands that build what is deployed: tools, charts, manifests."""

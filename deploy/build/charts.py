@@ -1,0 +1,89 @@
+"""Write everything that is generated from the charts: schemas, READMEs, NATS users, goldens, packages, manifests."""
+
+import tempfile
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import yaml
+
+from deploy.build import tools, values
+from deploy.build.helm import Helm, copy_charts
+from svgx_common.messaging.nats_users import users_configuration, variable_credentials
+
+RENDERED = values.HELM / "rendered"
+DIST = tools.ROOT / "dist"
+MANIFESTS = tools.ROOT / "k8s"
+NATS_USERS = values.HELM / "svgx" / "files" / "nats-users.conf"
+
+GOLDENS: dict[str, tuple[str, ...]] = {
+    "default.yaml": (),
+    "dev.yaml": ("--values", "svgx/values-dev.yaml"),
+    "production.yaml": ("--values", "svgx/values-production.yaml"),
+}
+"""By file in `rendered/`: the arguments with which the umbrella chart is rendered."""
+
+MANIFEST_KINDS: dict[str, tuple[str, ...]] = {
+    "ingress.yaml": ("Ingress",),
+    "monitoring.yaml": ("ServiceMonitor", "PrometheusRule"),
+}
+"""By file in `k8s/`: the kinds of its objects. `deployment.yaml` has all other objects, except tests and dashboards."""
+
+
+def sources() -> dict[Path, str]:
+    """Return the content of each generated file that is a part of a chart."""
+    return {NATS_USERS: users_configuration(variable_credentials), **values.generated()}
+
+
+def goldens(helm: Helm) -> dict[Path, str]:
+    """Return the content of each golden."""
+    return {
+        RENDERED / name: helm.template("svgx", *arguments) for name, arguments in GOLDENS.items()
+    }
+
+
+def manifests(helm: Helm) -> dict[Path, str]:
+    """Return the content of the files for installations with kubectl: the production values, by kind."""
+    rendered = helm.template("svgx", *GOLDENS["production.yaml"])
+    files: dict[str, list[str]] = {"deployment.yaml": [], **{name: [] for name in MANIFEST_KINDS}}
+    for document in documents(rendered):
+        found = yaml.safe_load(document)
+        kind, annotations = found["kind"], found["metadata"].get("annotations", {})
+        if "helm.sh/hook" in annotations:
+            continue
+        name = next((name for name, kinds in MANIFEST_KINDS.items() if kind in kinds), None)
+        if name is None and found["metadata"]["name"].endswith("-dashboards"):
+            name = "monitoring.yaml"
+        files[name or "deployment.yaml"].append(document)
+    return {
+        MANIFESTS / name: "---\n" + "\n---\n".join(parts) + "\n" for name, parts in files.items()
+    }
+
+
+def documents(rendered: str) -> Iterator[str]:
+    """Yield the text of each object."""
+    for document in rendered.split("\n---\n"):
+        text = document.removeprefix("---\n").strip()
+        if any(line and not line.startswith("#") for line in text.splitlines()):
+            yield text
+
+
+def _write(files: Iterable[tuple[Path, str]]) -> None:
+    for path, content in files:
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(content, encoding="utf-8")
+
+
+def main() -> None:
+    """Write the generated files of the repository, and packages of the charts into `dist/`."""
+    _write(sources().items())
+    with tempfile.TemporaryDirectory() as folder:
+        helm = Helm("helm4", copy_charts(Path(folder)))
+        _write(goldens(helm).items())
+        _write(manifests(helm).items())
+        for chart in values.CHARTS:
+            helm.run("package", chart, "--destination", str(DIST))
+    print(f"packages of {', '.join(values.CHARTS)} in {DIST}")
+
+
+if __name__ == "__main__":
+    main()

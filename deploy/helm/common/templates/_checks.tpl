@@ -1,0 +1,36 @@
+{{/* Stop the rendering when values contradict each other, with a message that states the remedy. */}}
+{{- define "common.checks" -}}
+{{- $values := .root.Values -}}
+{{- if .service.database -}}
+{{- $most := int (include "common.databaseConnections" .) -}}
+{{- $free := int (include "common.freeConnections" .) -}}
+{{- if gt $most $free -}}
+{{- fail (printf "%s: %s = %d connections to PostgreSQL, but only %d of postgresql.maxConnections (%d) are free: lower config.database.pool_size, config.database.max_overflow or autoscaling.maxReplicas, or raise max_connections of the server and postgresql.maxConnections" .root.Chart.Name (include "common.databaseSum" .) $most $free (int $values.postgresql.maxConnections)) -}}
+{{- end -}}
+{{- end -}}
+{{- if and .service.public (or $values.ingress.enabled $values.httpRoute.enabled) (not (dig "gateway" "trusted_proxies" "" $values.config)) -}}
+{{- fail (printf "%s: config.gateway.trusted_proxies is required with ingress.enabled or httpRoute.enabled: set it to the network of the ingress controller's pods, for example 10.0.0.0/8; otherwise all clients share one rate limit" .root.Chart.Name) -}}
+{{- end -}}
+{{- end -}}
+
+{{/* Connections that PostgreSQL keeps for its superuser are not free (superuser_reserved_connections, 3 by default). */}}
+{{- define "common.freeConnections" -}}
+{{- sub (int .root.Values.postgresql.maxConnections) 3 -}}
+{{- end -}}
+
+{{/* Replicas that may run at the same time during a rolling update. */}}
+{{- define "common.mostReplicas" -}}
+{{- $replicas := int .root.Values.replicaCount -}}
+{{- if .root.Values.autoscaling.enabled -}}{{- $replicas = int .root.Values.autoscaling.maxReplicas -}}{{- end -}}
+{{- add $replicas (int .service.surge) -}}
+{{- end -}}
+
+{{- define "common.databaseConnections" -}}
+{{- $database := .root.Values.config.database -}}
+{{- mul (int (include "common.mostReplicas" .)) (add (int $database.pool_size) (int $database.max_overflow)) -}}
+{{- end -}}
+
+{{- define "common.databaseSum" -}}
+{{- $database := .root.Values.config.database -}}
+{{- printf "(%d pool_size + %d max_overflow) × %d replicas" (int $database.pool_size) (int $database.max_overflow) (int (include "common.mostReplicas" .)) -}}
+{{- end -}}

@@ -1,0 +1,103 @@
+{{- define "common.deployment" -}}
+{{- $values := .root.Values -}}
+{{- $labels := include "common.labels" . | fromYaml -}}
+apiVersion: apps/v1
+kind: Deployment
+{{ include "common.metadata" . }}
+spec:
+  {{- if not $values.autoscaling.enabled }}
+  replicas: {{ $values.replicaCount }}
+  {{- end }}
+  revisionHistoryLimit: {{ $values.revisionHistoryLimit }}
+  selector:
+    matchLabels:
+      {{- include "common.selectorLabels" . | nindent 6 }}
+  strategy:
+    type: RollingUpdate
+    rollingUpdate:
+      {{- toYaml .service.rollingUpdate | nindent 6 }}
+  template:
+    metadata:
+      labels:
+        {{- merge (dict) $values.podLabels $labels | toYaml | nindent 8 }}
+      annotations:
+        checksum/config: {{ $values.config | toYaml | sha256sum }}
+        {{- with $values.podAnnotations }}
+        {{- toYaml . | nindent 8 }}
+        {{- end }}
+    spec:
+      serviceAccountName: {{ include "common.serviceAccountName" . }}
+      automountServiceAccountToken: false
+      {{- include "common.pullSecrets" . | nindent 6 }}
+      {{- with $values.priorityClassName }}
+      priorityClassName: {{ . }}
+      {{- end }}
+      terminationGracePeriodSeconds: {{ add (int $values.drain.seconds) 15 }}
+      securityContext:
+        {{- include "common.podSecurityContext" . | nindent 8 }}
+      topologySpreadConstraints:
+        {{- range list "topology.kubernetes.io/zone" "kubernetes.io/hostname" }}
+        - maxSkew: 1
+          topologyKey: {{ . }}
+          whenUnsatisfiable: ScheduleAnyway
+          labelSelector:
+            matchLabels:
+              {{- include "common.selectorLabels" $ | nindent 14 }}
+        {{- end }}
+      containers:
+        - name: {{ .service.name }}
+          image: {{ include "common.image" (dict "root" .root "image" $values.image) }}
+          imagePullPolicy: {{ $values.image.pullPolicy }}
+          securityContext:
+            {{- include "common.containerSecurityContext" . | nindent 12 }}
+          ports:
+            - name: http
+              containerPort: 8000
+          env:
+            {{- include "common.env" . | nindent 12 }}
+          {{- with $values.extraEnvFrom }}
+          envFrom:
+            {{- toYaml . | nindent 12 }}
+          {{- end }}
+          startupProbe:
+            {{- include "common.probe" (merge (dict "path" "/health/live") $values.startupProbe) | nindent 12 }}
+          livenessProbe:
+            {{- include "common.probe" (merge (dict "path" "/health/live") $values.livenessProbe) | nindent 12 }}
+          readinessProbe:
+            {{- include "common.probe" (merge (dict "path" "/health/ready") $values.readinessProbe) | nindent 12 }}
+          resources:
+            {{- toYaml $values.resources | nindent 12 }}
+          volumeMounts:
+            - name: config
+              mountPath: /etc/svgx
+              readOnly: true
+            - name: tmp
+              mountPath: /tmp
+            {{- with $values.extraVolumeMounts }}
+            {{- toYaml . | nindent 12 }}
+            {{- end }}
+        {{- with $values.extraContainers }}
+        {{- toYaml . | nindent 8 }}
+        {{- end }}
+      volumes:
+        - name: config
+          configMap:
+            name: {{ include "common.fullname" . }}
+        - name: tmp
+          emptyDir: {}
+        {{- with $values.extraVolumes }}
+        {{- toYaml . | nindent 8 }}
+        {{- end }}
+      {{- with $values.nodeSelector }}
+      nodeSelector:
+        {{- toYaml . | nindent 8 }}
+      {{- end }}
+      {{- with $values.tolerations }}
+      tolerations:
+        {{- toYaml . | nindent 8 }}
+      {{- end }}
+      {{- with $values.affinity }}
+      affinity:
+        {{- toYaml . | nindent 8 }}
+      {{- end }}
+{{- end -}}

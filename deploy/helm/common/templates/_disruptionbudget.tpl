@@ -1,0 +1,16 @@
+{{- define "common.disruptionbudget" -}}
+{{- if .root.Values.disruptionBudget.enabled -}}
+apiVersion: policy/v1
+kind: PodDisruptionBudget
+{{ include "common.metadata" . }}
+spec:
+  maxUnavailable: {{ .root.Values.disruptionBudget.maxUnavailable }}
+  {{- if semverCompare ">=1.27-0" .root.Capabilities.KubeVersion.Version }}
+  # Without this, a pod that is not ready blocks the drain of its node.
+  unhealthyPodEvictionPolicy: AlwaysAllow
+  {{- end }}
+  selector:
+    matchLabels:
+      {{- include "common.selectorLabels" . | nindent 6 }}
+{{- end -}}
+{{- end -}}

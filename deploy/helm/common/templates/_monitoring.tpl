@@ -1,0 +1,50 @@
+{{/* Objects of the Prometheus operator, and dashboards that Grafana's sidecar loads. */}}
+
+{{- define "common.servicemonitor" -}}
+{{- $monitor := .root.Values.monitoring.serviceMonitor -}}
+{{- if $monitor.enabled -}}
+apiVersion: monitoring.coreos.com/v1
+kind: ServiceMonitor
+{{ include "common.metadata" (merge (dict "labels" $monitor.labels) .) }}
+spec:
+  # The job label of the metrics is the value of this label.
+  jobLabel: app.kubernetes.io/name
+  selector:
+    matchLabels:
+      {{- include "common.selectorLabels" . | nindent 6 }}
+  namespaceSelector:
+    matchNames:
+      - {{ .root.Release.Namespace }}
+  endpoints:
+    - port: http
+      path: /metrics/prometheus
+      interval: {{ $monitor.interval }}
+      scrapeTimeout: {{ $monitor.scrapeTimeout }}
+{{- end -}}
+{{- end -}}
+
+{{- define "common.alerts" -}}
+{{- $alerts := .root.Values.monitoring.alerts -}}
+{{- if $alerts.enabled -}}
+apiVersion: monitoring.coreos.com/v1
+kind: PrometheusRule
+{{ include "common.metadata" (merge (dict "labels" $alerts.labels) .) }}
+spec:
+  {{- .root.Files.Get "alerts.yaml" | fromYaml | toYaml | nindent 2 }}
+{{- end -}}
+{{- end -}}
+
+{{- define "common.dashboards" -}}
+{{- $dashboards := .root.Values.monitoring.dashboards -}}
+{{- $files := .root.Files.Glob "dashboards/*.json" -}}
+{{- if and $dashboards.enabled $files -}}
+apiVersion: v1
+kind: ConfigMap
+{{ include "common.metadata" (merge (dict "suffix" "dashboards" "labels" $dashboards.labels "annotations" $dashboards.annotations) .) }}
+data:
+  {{- range $path, $content := $files }}
+  {{ base $path }}: |-
+    {{- $content | toString | nindent 4 }}
+  {{- end }}
+{{- end -}}
+{{- end -}}

@@ -1,0 +1,69 @@
+{{/* Refuse all traffic, except the flows of the architecture. */}}
+{{- define "common.networkpolicy" -}}
+{{- $policy := .root.Values.networkPolicy -}}
+{{- if $policy.enabled -}}
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+{{ include "common.metadata" . }}
+spec:
+  podSelector:
+    matchLabels:
+      {{- include "common.selectorLabels" . | nindent 6 }}
+  policyTypes:
+    - Ingress
+    - Egress
+  ingress:
+    - from:
+        {{- range .service.ingress }}
+        {{- range get $policy.ingress . }}
+        - {{ toYaml . | nindent 10 | trim }}
+        {{- end }}
+        {{- end }}
+        # `helm test` asks from a pod of this release.
+        - podSelector:
+            matchLabels:
+              svgx.dev/test-of: {{ include "common.fullname" . }}
+      ports:
+        - port: http
+          protocol: TCP
+  egress:
+    - to:
+        {{- toYaml $policy.egress.dns.to | nindent 8 }}
+      ports:
+        - port: 53
+          protocol: UDP
+        - port: 53
+          protocol: TCP
+    {{- range .service.egress }}
+    {{- $flow := get $policy.egress . }}
+    - to:
+        {{- toYaml $flow.to | nindent 8 }}
+      ports:
+        {{- range $flow.ports }}
+        - port: {{ . }}
+          protocol: TCP
+        {{- end }}
+    {{- end }}
+    {{- if .root.Values.tracing.endpoint }}
+    - to:
+        {{- toYaml $policy.egress.tracing.to | nindent 8 }}
+      ports:
+        {{- range $policy.egress.tracing.ports }}
+        - port: {{ . }}
+          protocol: TCP
+        {{- end }}
+    {{- end }}
+    {{- if dig .service.name "oidc_providers" "" .root.Values.config }}
+    # Providers of sign-in are outside of the cluster.
+    - to:
+        - ipBlock:
+            cidr: 0.0.0.0/0
+      ports:
+        - port: 443
+          protocol: TCP
+    {{- end }}
+    {{- with $policy.extraEgress }}
+    {{- toYaml . | nindent 4 }}
+    {{- end }}
+{{- end -}}
+{{- end -}}

@@ -1,0 +1,92 @@
+{{/* Parts of a pod: security contexts, environment, probes. The security contexts fulfil the standard `restricted`. */}}
+
+{{- define "common.podSecurityContext" -}}
+runAsNonRoot: true
+runAsUser: 10001
+runAsGroup: 10001
+fsGroup: 10001
+seccompProfile:
+  type: RuntimeDefault
+{{- end -}}
+
+{{- define "common.containerSecurityContext" -}}
+allowPrivilegeEscalation: false
+readOnlyRootFilesystem: true
+capabilities:
+  drop:
+    - ALL
+{{- end -}}
+
+{{/* One environment variable from a secret. */}}
+{{- define "common.secretEnv" -}}
+- name: {{ .name }}
+  valueFrom:
+    secretKeyRef:
+      name: {{ .secret }}
+      key: {{ .key }}
+      {{- if .optional }}
+      optional: true
+      {{- end }}
+{{- end -}}
+
+{{- define "common.env" -}}
+{{- $values := .root.Values -}}
+- name: SVGX_CONFIG
+  value: /etc/svgx/config.yaml
+- name: NATS_URL
+  value: {{ $values.nats.url | default (printf "nats://%s:4222" (include "common.fullname" (dict "root" (dict "Values" dict "Release" .root.Release) "service" (dict "name" "nats")))) | quote }}
+{{ include "common.secretEnv" (dict "name" "NATS_NKEY_SEED" "secret" $values.nats.existingSecret "key" (printf "%s-seed" .service.name)) }}
+{{- range .service.secrets }}
+{{ include "common.secretEnv" (dict "name" .variable "secret" $values.existingSecret "key" (get $values.secretKeys .key)) }}
+{{- end }}
+- name: DRAIN_SECONDS
+  value: {{ $values.drain.seconds | quote }}
+{{- if .service.public }}
+- name: DRAIN_NOTICE_SECONDS
+  value: {{ $values.drain.noticeSeconds | quote }}
+- name: WEBSOCKET_DRAIN_SECONDS
+  value: {{ $values.drain.websocketSeconds | quote }}
+{{- end }}
+{{- if .service.passwordWorkers }}
+# One password worker per core that the pod may use, rounded up.
+- name: PASSWORD_WORKERS
+  valueFrom:
+    resourceFieldRef:
+      containerName: {{ .service.name }}
+      resource: limits.cpu
+      divisor: "1"
+{{- end }}
+- name: K8S_POD_NAME
+  valueFrom:
+    fieldRef:
+      fieldPath: metadata.name
+- name: K8S_NAMESPACE_NAME
+  valueFrom:
+    fieldRef:
+      fieldPath: metadata.namespace
+- name: K8S_NODE_NAME
+  valueFrom:
+    fieldRef:
+      fieldPath: spec.nodeName
+- name: OTEL_RESOURCE_ATTRIBUTES
+  value: k8s.pod.name=$(K8S_POD_NAME),k8s.namespace.name=$(K8S_NAMESPACE_NAME),k8s.node.name=$(K8S_NODE_NAME),k8s.deployment.name={{ include "common.fullname" . }}
+{{- with $values.tracing.endpoint }}
+- name: OTEL_EXPORTER_OTLP_ENDPOINT
+  value: {{ . | quote }}
+- name: OTEL_TRACES_SAMPLER
+  value: parentbased_traceidratio
+- name: OTEL_TRACES_SAMPLER_ARG
+  value: {{ $values.tracing.ratio | quote }}
+{{- end }}
+{{- with $values.extraEnv }}
+{{ toYaml . }}
+{{- end }}
+{{- end -}}
+
+{{/* A probe: a path, and the values of the probe. */}}
+{{- define "common.probe" -}}
+httpGet:
+  path: {{ .path }}
+  port: http
+{{ omit . "path" | toYaml }}
+{{- end -}}

@@ -1,0 +1,217 @@
+"""The charts with Helm 3 and Helm 4: every values file, refused values, and everything that is generated from them."""
+
+from typing import Any
+
+import pytest
+import yaml
+
+from deploy.build import charts, tools, values
+from deploy.build.helm import Helm, HelmError
+from svgx_common.contract import OPERATIONS
+from svgx_common.contract.operation import SERVICES
+
+LONG_NAME = "a-release-with-the-longest-name-that-helm-permits".ljust(53, "x")
+"""Helm permits release names of at most 53 characters."""
+
+
+def objects(rendered: str) -> list[dict[str, Any]]:
+    """Return the rendered objects."""
+    return [each for each in yaml.safe_load_all(rendered) if each]
+
+
+@pytest.mark.parametrize("chart", values.CHARTS)
+def test_lint_reports_nothing(helm: Helm, chart: str) -> None:
+    """Warnings are errors."""
+    helm.run("lint", "--strict", chart)
+
+
+@pytest.mark.parametrize("golden", charts.GOLDENS)
+def test_umbrella_renders_its_golden(helm: Helm, golden: str) -> None:
+    """Both versions of Helm render the same objects, and two renderings have the same bytes."""
+    rendered = helm.template("svgx", *charts.GOLDENS[golden])
+    assert rendered == helm.template("svgx", *charts.GOLDENS[golden])
+    expected = (charts.RENDERED / golden).read_text(encoding="utf-8")
+    assert objects(rendered) == objects(expected), "run `make charts`"
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_chart_of_a_service_renders_alone(helm: Helm, service: str) -> None:
+    """Each team can install its own service. All objects have the service's name."""
+    found = objects(helm.template(service))
+    assert {"Deployment", "Service", "ServiceAccount", "NetworkPolicy"} <= {
+        each["kind"] for each in found
+    }
+    assert {each["metadata"]["name"] for each in found} == {
+        f"svgx-{service}",
+        f"svgx-{service}-test",
+    }
+
+
+def test_long_release_name_makes_valid_names(helm: Helm) -> None:
+    """Names have at most 63 characters, as labels of DNS, and those of StatefulSets 52: Kubernetes adds 11."""
+    for each in objects(helm.template("svgx", release=LONG_NAME)):
+        limit = 52 if each["kind"] == "StatefulSet" else 63
+        assert len(each["metadata"]["name"]) <= limit
+        assert all(len(str(value)) <= 63 for value in each["metadata"]["labels"].values())
+
+
+def test_deployment_with_an_autoscaler_has_no_number_of_replicas(helm: Helm) -> None:
+    """An upgrade then keeps the number that the autoscaler has chosen."""
+    found = objects(helm.template("gateway"))
+    assert "replicas" not in of_kind(found, "Deployment")[0]["spec"]
+    fixed = objects(helm.template("gateway", "--set", "autoscaling.enabled=false"))
+    assert of_kind(fixed, "Deployment")[0]["spec"]["replicas"] == 3
+    assert of_kind(fixed, "HorizontalPodAutoscaler") == []
+
+
+def of_kind(found: list[dict[str, Any]], kind: str) -> list[dict[str, Any]]:
+    """Return the objects of this kind."""
+    return [each for each in found if each["kind"] == kind]
+
+
+@pytest.mark.parametrize(
+    ("chart", "setting", "named"),
+    [
+        ("gateway", "imagee.tag=1", "imagee"),
+        ("gateway", "image.tags=1", "tags"),
+        ("auth", "drain.noticeSeconds=1", "noticeSeconds"),
+        ("state", "replicaCount=three", "replicaCount"),
+        ("collab", "networkPolicy.enabled=maybe", "enabled"),
+        ("svgx", "natss.enabled=false", "natss"),
+        ("svgx", "gateway.ingres.enabled=true", "ingres"),
+        ("svgx", "postgresql.maxConnection=5", "maxConnection"),
+    ],
+)
+def test_misspelt_value_is_refused_with_its_name(
+    helm: Helm, chart: str, setting: str, named: str
+) -> None:
+    """The schema permits only the values that exist."""
+    with pytest.raises(HelmError, match=named):
+        helm.template(chart, "--set", setting)
+
+
+@pytest.mark.parametrize(
+    ("chart", "prefix"), [("auth", ""), ("state", ""), ("svgx", "auth."), ("svgx", "state.")]
+)
+def test_pools_that_exceed_the_connections_of_postgresql_are_refused(
+    helm: Helm, chart: str, prefix: str
+) -> None:
+    """The message has the sum. The guide's pool of 50 needs 550 connections for one service."""
+    setting = f"{prefix}config.database.pool_size=20,{prefix}config.database.max_overflow=30"
+    with pytest.raises(HelmError, match=r"20 pool_size \+ 30 max_overflow\) × 11 replicas.* = 5"):
+        helm.template(chart, "--set", setting)
+    # 11 replicas × 50, 11 × 4 of the other service, 3 for the superuser
+    enough = (
+        {"": f"{prefix}postgresql.maxConnections=597"}[""]
+        if not prefix
+        else (
+            "postgresql.maxConnections=597,auth.postgresql.maxConnections=597,"
+            "state.postgresql.maxConnections=597"
+        )
+    )
+    helm.template(chart, "--set", setting, "--set", enough)
+
+
+@pytest.mark.parametrize("way", ["ingress", "httpRoute"])
+def test_gateway_without_trusted_proxies_is_refused_behind_an_ingress(helm: Helm, way: str) -> None:
+    """Otherwise all clients share the rate limit of the ingress controller's address."""
+    with pytest.raises(HelmError, match=r"config.gateway.trusted_proxies is required"):
+        helm.template("gateway", "--set", f"{way}.enabled=true,ingress.host=x.example")
+
+
+@pytest.mark.parametrize(
+    ("way", "settings"),
+    [
+        ("Ingress", "ingress.enabled=true,ingress.host=x.example"),
+        ("HTTPRoute", "httpRoute.enabled=true,httpRoute.parentRefs[0].name=public"),
+    ],
+)
+def test_way_in_exposes_every_operation_and_no_metrics(helm: Helm, way: str, settings: str) -> None:
+    """Each path of the contract has a prefix in the way in. `/metrics` has none."""
+    proxies = "config.gateway.trusted_proxies=10.0.0.0/8"
+    (found,) = of_kind(objects(helm.template("gateway", "--set", f"{settings},{proxies}")), way)
+    if way == "Ingress":
+        entries = found["spec"]["rules"][0]["http"]["paths"]
+        paths = [(each["path"], each["pathType"]) for each in entries]
+    else:
+        entries = [each["path"] for each in found["spec"]["rules"][0]["matches"]]
+        paths = [(each["value"], each["type"].removeprefix("Path")) for each in entries]
+
+    def exposed(path: str) -> bool:
+        return any(
+            path == prefix or (kind == "Prefix" and path.startswith(f"{prefix}/"))
+            for prefix, kind in paths
+        )
+
+    pages = ("/", "/docs", "/health/", "/health/ready", "/openapi.json", "/runtime/events/x")
+    operations = [each.http.path for each in OPERATIONS if each.http is not None]
+    assert [path for path in (*pages, *operations) if not exposed(path)] == []
+    assert not exposed("/metrics/")
+    assert not exposed("/metrics/prometheus")
+
+
+def test_values_have_the_settings_of_the_configuration_file() -> None:
+    """Helm cannot read files outside of a chart, so the charts repeat `config/production.yaml`."""
+    file = yaml.safe_load((tools.ROOT / "config" / "production.yaml").read_text(encoding="utf-8"))
+    scaling = file.pop("scaling")
+    for section in file.values():
+        if isinstance(section, dict):
+            # These come from secrets, and from a value of their own.
+            for key in ("url", "jwt_secret"):
+                section.pop(key, None)
+    file.pop("nats")
+    del file["gateway"]["cors_origins"]
+    merged: dict[str, Any] = {}
+    for service in SERVICES:
+        content = values_of(service)
+        for key, value in content["config"].items():
+            if isinstance(value, dict):
+                merged.setdefault(key, {}).update(value)
+            else:
+                merged[key] = value
+        autoscaling = content["autoscaling"]
+        assert scaling == {
+            "min_replicas": autoscaling["minReplicas"],
+            "max_replicas": autoscaling["maxReplicas"],
+            "target_cpu_utilization": autoscaling["targetCPUUtilization"],
+        }
+    assert merged.pop("gateway").keys() == {"cors_origins", "trusted_proxies"}
+    del file["gateway"]
+    assert merged == file
+
+
+def values_of(chart: str) -> dict[str, Any]:
+    """Return the default values of a chart."""
+    content: dict[str, Any] = yaml.safe_load(
+        (values.HELM / chart / "values.yaml").read_text(encoding="utf-8")
+    )
+    return content
+
+
+@pytest.mark.parametrize("chart", values.CHARTS)
+def test_every_value_has_a_description(chart: str) -> None:
+    """A value without a comment would have no row in the README."""
+    text = (values.HELM / chart / "values.yaml").read_text(encoding="utf-8")
+    described = {row.path for row in values.rows(text)}
+
+    def undescribed(content: dict[str, Any], prefix: str) -> list[str]:
+        found: list[str] = []
+        for key, value in content.items():
+            path = f"{prefix}{key}"
+            if path in described and (not isinstance(value, dict) or not value):
+                continue
+            if isinstance(value, dict) and value:
+                if not (path in described and key in values.FREE) and key != "egress":
+                    found += undescribed(value, f"{path}.")
+            elif not any(part in values.FREE for part in path.split(".")[:-1]):
+                found.append(path)
+        return found
+
+    assert undescribed(values_of(chart), "") == []
+
+
+def test_generated_files_are_current(helms: dict[str, Helm]) -> None:
+    """Schemas, READMEs, the users of NATS and the manifests follow from their sources."""
+    files = charts.sources() | charts.manifests(helms["helm4"])
+    stale = [str(path) for path, text in files.items() if path.read_text(encoding="utf-8") != text]
+    assert stale == [], "run `make charts`"

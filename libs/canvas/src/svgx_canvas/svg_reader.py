@@ -94,6 +94,7 @@ class _Reader:
         self._report = report
         self._styles = StyleBudget(limits)
         self._canvas: Canvas | None = None
+        self._root_namespace = ""
         self._stack: list[_OpenElement] = []
         self._skipped_depth = 0  # a dropped element and its open descendants
         self._count = 0
@@ -215,8 +216,9 @@ class _Reader:
         if self._canvas is None:
             self._start_root(namespace, tag, flat)
             return
-        # Names without a namespace count as SVG, because handwritten files often omit it.
-        if namespace not in ("", SVG):
+        # An element outside the SVG namespace draws nothing, and neither do the elements in it. If the root has no
+        # namespace, a name without one counts as SVG, because handwritten files often omit the namespace.
+        if namespace != SVG and (namespace or self._root_namespace):
             self._skip(tag, "namespace")
             return
         parent = self._stack[-1]
@@ -233,6 +235,7 @@ class _Reader:
     def _start_root(self, namespace: str, tag: str, flat: list[str]) -> None:
         if tag != "svg" or namespace not in ("", SVG):
             raise SvgRefused("malformed", "svg", detail="the root is not an svg element")
+        self._root_namespace = namespace
         attrs = self._attributes(tag, flat)
         self._canvas = Canvas(clean_attributes(tag, attrs, self._limits, self._report))
         self._stack.append(_OpenElement(tag, None, self._canvas.children, False))

@@ -98,30 +98,35 @@ def _tokens(nodes: Iterable[ast.Node], prop: str = "", *, picture: bool = False)
     of a picture.
     """
     before: ast.Node | None = None
+    condition = False
     for node in nodes:
-        if node == ":" and isinstance(before, ast.IdentToken):
-            prop = before.lower_value
-            if prop in _RUNNING_PROPERTIES:
-                yield prop
-        elif node == ";":
-            prop = ""
-        elif isinstance(node, ast.AtKeywordToken) and node.lower_value in _FETCHING_RULES:
-            if not prop:
-                yield f"@{node.lower_value}"
-        elif isinstance(node, ast.StringToken) and picture:
-            yield f"picture {node.value[:40]!r}"
-        elif isinstance(node, ast.URLToken):
-            yield from _url(node.value, prop, picture)
-        elif isinstance(node, ast.FunctionBlock):
-            yield from _function(node, prop, picture)
-        elif isinstance(
-            node, ast.ParenthesesBlock | ast.SquareBracketsBlock | ast.CurlyBracketsBlock
-        ):
-            of_rule = isinstance(node, ast.CurlyBracketsBlock)
-            yield from _tokens(node.content, "" if of_rule else prop, picture=picture)
-            prop = "" if of_rule else prop
+        if isinstance(node, ast.AtKeywordToken):
+            condition = node.lower_value == "supports"
+        if condition and isinstance(node, ast.ParenthesesBlock):
+            # Browsers compare a condition and fetch nothing. Only URLs are problems, because simple readers know them.
+            yield from (item for item in _tokens(node.content) if item.startswith("url"))
+        else:
+            if node == ":" and isinstance(before, ast.IdentToken):
+                prop = before.lower_value
+                yield from [prop] if prop in _RUNNING_PROPERTIES else []
+            if node == ";" or isinstance(node, ast.CurlyBracketsBlock):
+                prop, condition = "", False
+            yield from _token(node, prop, picture)
         if not isinstance(node, ast.WhitespaceToken | ast.Comment):
             before = node
+
+
+def _token(node: ast.Node, prop: str, picture: bool) -> Iterator[str]:
+    if isinstance(node, ast.AtKeywordToken) and node.lower_value in _FETCHING_RULES and not prop:
+        yield f"@{node.lower_value}"
+    elif isinstance(node, ast.StringToken) and picture:
+        yield f"picture {node.value[:40]!r}"
+    elif isinstance(node, ast.URLToken):
+        yield from _url(node.value, prop, picture)
+    elif isinstance(node, ast.FunctionBlock):
+        yield from _function(node, prop, picture)
+    elif isinstance(node, ast.ParenthesesBlock | ast.SquareBracketsBlock | ast.CurlyBracketsBlock):
+        yield from _tokens(node.content, prop, picture=picture)
 
 
 def _function(node: ast.FunctionBlock, prop: str, picture: bool) -> Iterator[str]:

@@ -35,7 +35,7 @@ ReportDropped = Callable[[str, str], None]
 _AllowedName = Callable[[str], bool]
 
 _STRINGS_AND_COMMENTS = re.compile(r""""[^"\n]*"|'[^'\n]*'|/\*.*?(?:\*/|\Z)""", re.DOTALL)
-_MARKUP = re.compile(r""""(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*'|\\.|<(?=[A-Za-z/!?])""", re.DOTALL)
+_MARKUP = re.compile(r""""(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*'|\\.|<[A-Za-z/!?]""", re.DOTALL)
 _MARKUP_IN_STRING = re.compile(r"\\[^<{}]|\\?([<{}])", re.DOTALL)
 
 
@@ -224,7 +224,7 @@ class _Cleaner:
         text = f'"{serialize_string_value(url)}"'
         string = ast.StringToken(name.source_line, name.source_column, url, text)
         space = ast.WhitespaceToken(name.source_line, name.source_column, " ")
-        rule.prelude = [space, *prefix, space, string]
+        rule.prelude = [*([space, *prefix] if prefix else []), space, string]
         self.changed = True
         return True
 
@@ -254,13 +254,13 @@ def _serialize(nodes: Iterable[ast.Node]) -> str:
 def _without_markup(text: str) -> str:
     """Escape "<" and braces in strings and names, so that neither an HTML parser nor a simple reader finds markup.
 
-    As an operator, in `(width < 9px)`, a "<" gets a space behind it.
+    Behind an operator, in `(9px<width)`, the first letter of the name is escaped.
     """
 
     def escape(match: re.Match[str]) -> str:
         part = match.group()
-        if part == "<":
-            return "< "
+        if part[0] == "<":
+            return f"<\\{ord(part[1]):x} " if part[1].isalpha() else f"< {part[1]}"
         return _MARKUP_IN_STRING.sub(
             lambda found: f"\\{ord(found[1]):x} " if found[1] else found[0], part
         )

@@ -19,24 +19,46 @@ def stylesheet(text: str) -> list[ast.Node]:
 def block_contents(content: str | list[ast.Node]) -> list[ast.Node]:
     """Return the declarations and rules in a block or a `style` attribute, in order, without comments."""
     tokens = _tokens(content) if isinstance(content, str) else content
-    nodes = tinycss2.parse_blocks_contents(tokens, skip_whitespace=True)
-    return [_as_custom_property(node) for node in nodes]
+    nodes: list[ast.Node] = []
+    others: list[ast.Node] = []
+    may_start, index = True, 0
+    while index < len(tokens):
+        token = tokens[index]
+        custom = _custom_property(tokens, index) if may_start else None
+        if custom is not None:
+            nodes += tinycss2.parse_blocks_contents(others, skip_whitespace=True)
+            others = []
+            declaration, index = custom
+            nodes.append(declaration)
+            continue
+        others.append(token)
+        index += 1
+        if token == ";" or isinstance(token, ast.CurlyBracketsBlock):
+            may_start = True
+        elif not isinstance(token, ast.WhitespaceToken):
+            may_start = False
+    return nodes + tinycss2.parse_blocks_contents(others, skip_whitespace=True)
 
 
-def _as_custom_property(node: ast.Node) -> ast.Node:
-    """Return a rule as a declaration if it starts like `--name:`. tinycss2 takes `--a: b {c}` for a rule."""
-    if not isinstance(node, ast.QualifiedRule):
-        return node
-    parts = [token for token in node.prelude if not isinstance(token, ast.WhitespaceToken)]
-    if len(parts) < 2 or not isinstance(parts[0], ast.IdentToken) or parts[1] != ":":
-        return node
-    name = parts[0]
-    if not name.value.startswith("--"):
-        return node
-    line, column = node.source_line, node.source_column
-    block = ast.CurlyBracketsBlock(line, column, node.content)
-    value = [*node.prelude[node.prelude.index(parts[1]) + 1 :], block]
-    return ast.Declaration(line, column, name.value, name.lower_value, value, important=False)
+def _custom_property(tokens: list[ast.Node], start: int) -> tuple[ast.Declaration, int] | None:
+    """Return the custom property that starts at an index, and the index after it.
+
+    tinycss2 ends the value of a custom property at its first block.
+    """
+    name = tokens[start]
+    if not isinstance(name, ast.IdentToken) or not name.value.startswith("--"):
+        return None
+    colon = start + 1
+    while colon < len(tokens) and isinstance(tokens[colon], ast.WhitespaceToken):
+        colon += 1
+    if colon == len(tokens) or tokens[colon] != ":":
+        return None
+    end = colon + 1
+    while end < len(tokens) and tokens[end] != ";":
+        end += 1
+    value = tokens[colon + 1 : end]
+    line, column = name.source_line, name.source_column
+    return ast.Declaration(line, column, name.value, name.lower_value, value, False), end
 
 
 def _tokens(text: str) -> list[ast.Node]:

@@ -37,6 +37,7 @@ KEPT_SHEETS = {
     "character set": '@charset "utf-8";.a{fill:red}',
     "namespace": '@namespace "http://www.w3.org/2000/svg";.a{fill:red}',
     "namespace prefix": '@namespace s "http://www.w3.org/2000/svg";s|rect,*|g,|a{fill:red}',
+    "namespace without effect": '.a{fill:red}@namespace s "urn:s";',
     "namespace after a layer": '@layer a;@namespace s "urn:s";s|rect{fill:red}',
     "selector functions": ":is(a,.b):not(:has(> c)):nth-child(2n+1 of .d)::part(x):lang(en):dir(ltr){fill:red}",
     "attribute selectors": '[x="a b" i],[x|=b],[*|href^="#"]{fill:red}',
@@ -202,10 +203,13 @@ RECOVERED_SHEETS = {
     "at-rule with a missing block": ("@media print;.a{fill:red}", ".a{fill:red;}"),
     "stray brace": (".a{fill:red} } .b{r:1px} .c{r:2px}", ".a{fill:red;}.c{r:2px;}"),
     "comment marks": ("<!-- .a{fill:red} -->", ".a{fill:red;}"),
-    "late namespace": ('.a{fill:red}@namespace s "urn:s";', ".a{fill:red;}"),
     "namespace after a dropped rule": (
-        '@unknown{}@namespace s "urn:s";.a{fill:red}',
-        ".a{fill:red;}",
+        '@media url(x){}@namespace s "urn:s";.a{r:1px}',
+        ".a{r:1px;}",
+    ),
+    "namespace after an unknown rule": (
+        '@unknown{}@namespace s "urn:s";.a{r:1px}',
+        '@namespace s "urn:s";.a{r:1px;}',
     ),
     "namespace as a URL": (
         "@namespace s url(http://www.w3.org/2000/svg);@namespace url('urn:s');s|a{fill:red}",

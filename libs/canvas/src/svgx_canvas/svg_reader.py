@@ -24,6 +24,7 @@ from svgx_canvas.tree import TEXT, Canvas, Element
 SVG = "http://www.w3.org/2000/svg"
 XLINK = "http://www.w3.org/1999/xlink"
 XML = "http://www.w3.org/XML/1998/namespace"
+XHTML = "http://www.w3.org/1999/xhtml"
 
 _PREFIXES = {XLINK: "xlink:", XML: "xml:"}
 _ENCODING = re.compile(rb"""^<\?xml[^>]*?\sencoding\s*=\s*["']([A-Za-z][A-Za-z0-9._-]{0,39})["']""")
@@ -216,9 +217,7 @@ class _Reader:
         if self._canvas is None:
             self._start_root(namespace, tag, flat)
             return
-        # An element outside the SVG namespace draws nothing, and neither do the elements in it. If the root has no
-        # namespace, a name without one counts as SVG, because handwritten files often omit the namespace.
-        if namespace != SVG and (namespace or self._root_namespace):
+        if not self._counts_as_svg(namespace, tag):
             self._skip(tag, "namespace")
             return
         parent = self._stack[-1]
@@ -239,6 +238,16 @@ class _Reader:
         attrs = self._attributes(tag, flat)
         self._canvas = Canvas(clean_attributes(tag, attrs, self._limits, self._report))
         self._stack.append(_OpenElement(tag, None, self._canvas.children, False))
+
+    def _counts_as_svg(self, namespace: str, tag: str) -> bool:
+        """Return whether an element is SVG. Other elements draw nothing, and neither do the elements in them.
+
+        If the root has no namespace, a name without one counts as SVG, because handwritten files often omit the
+        namespace. Browsers apply the style sheets of HTML to SVG too.
+        """
+        if namespace == SVG or (namespace == XHTML and tag == "style"):
+            return True
+        return namespace == "" and self._root_namespace == ""
 
     def _skip(self, tag: str, reason: str) -> None:
         self._report.add(tag, reason)

@@ -19,7 +19,7 @@ from svgx_canvas.css.names import (
     property_is_allowed,
     property_may_refer,
 )
-from svgx_canvas.css.structure import STRUCTURE, block_contents, stylesheet
+from svgx_canvas.css.structure import STRUCTURE, block_contents, style_attribute, stylesheet
 from svgx_canvas.css.values import (
     MAX_NESTING,
     prelude_is_safe,
@@ -65,7 +65,7 @@ def _plain_declaration(part: str, report: ReportDropped) -> bool:
 def _clean_declarations(text: str) -> tuple[str, tuple[tuple[str, str], ...]]:
     dropped: list[tuple[str, str]] = []
     cleaner = _Cleaner(lambda what, reason: dropped.append((what, reason)))
-    kept = cleaner.declarations(block_contents(text))
+    kept = cleaner.declarations(style_attribute(text))
     if not dropped:
         return text, ()
     return _serialize(kept), tuple(dropped)
@@ -106,20 +106,20 @@ class _Cleaner:
     def stylesheet(self, nodes: Iterable[ast.Node]) -> list[ast.Node]:
         """Return the allowed rules of a style sheet."""
         kept: list[ast.Node] = []
-        may_declare_namespace = True
+        dropped_rule = False
         for node in nodes:
-            if isinstance(node, ast.AtRule) and node.lower_at_keyword == "namespace":
-                if may_declare_namespace and self._namespace(node):
+            if not isinstance(node, ast.AtRule):
+                kept += self._contents([node], property_is_allowed, 0)
+            elif node.lower_at_keyword == "namespace":
+                # A namespace is valid only before all other rules. Dropping a rule must not make it valid.
+                if not dropped_rule and self._namespace(node):
                     kept.append(node)
                 else:
                     self._drop("@namespace", "style rule")
-                continue
-            # A namespace is valid only before all other rules. Dropping a rule does not make a later one valid.
-            may_declare_namespace &= isinstance(node, ast.AtRule) and (
-                node.lower_at_keyword in ("charset", "import")
-                or (node.lower_at_keyword == "layer" and node.content is None)
-            )
-            kept += self._contents([node], property_is_allowed, 0)
+            elif self._at_rule(node, property_is_allowed, 0):
+                kept.append(node)
+            else:
+                dropped_rule |= node.lower_at_keyword in BLOCK_RULES
         return kept
 
     def declarations(self, nodes: Iterable[ast.Node]) -> list[ast.Node]:

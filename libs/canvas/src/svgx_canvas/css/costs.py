@@ -6,7 +6,7 @@ import tinycss2
 from tinycss2 import ast
 
 from svgx_canvas.css.resources import bitmap
-from svgx_canvas.css.structure import STRUCTURE, block_contents, stylesheet
+from svgx_canvas.css.structure import STRUCTURE, block_contents, style_attribute, stylesheet
 from svgx_canvas.css.values import urls
 
 Key = tuple[str, str]
@@ -34,7 +34,7 @@ def declarations(text: str, watched: frozenset[str]) -> list[tuple[str, str]]:
 def _parsed_declarations(text: str) -> tuple[tuple[str, str], ...]:
     return tuple(
         (node.lower_name, tinycss2.serialize(node.value).strip())
-        for node in block_contents(text)
+        for node in style_attribute(text)
         if isinstance(node, ast.Declaration)
     )
 

@@ -16,9 +16,21 @@ def stylesheet(text: str) -> list[ast.Node]:
     return tinycss2.parse_stylesheet(_tokens(text), skip_whitespace=True)
 
 
-def block_contents(content: str | list[ast.Node]) -> list[ast.Node]:
-    """Return the declarations and rules in a block or a `style` attribute, in order, without comments."""
-    tokens = _tokens(content) if isinstance(content, str) else content
+def block_contents(content: list[ast.Node]) -> list[ast.Node]:
+    """Return the declarations and rules in a block, in order. `content` has no comments."""
+    return _contents(content, rules=True)
+
+
+def style_attribute(text: str) -> list[ast.Node]:
+    """Return the declarations of a `style` attribute, without comments.
+
+    Browsers know no rules here: in `.a{fill:red} r:1px;x:2px`, an invalid declaration ends at the semicolon.
+    """
+    return _contents(_tokens(text), rules=False)
+
+
+def _contents(tokens: list[ast.Node], *, rules: bool) -> list[ast.Node]:
+    parse = tinycss2.parse_blocks_contents if rules else tinycss2.parse_declaration_list
     nodes: list[ast.Node] = []
     others: list[ast.Node] = []
     may_start, index = True, 0
@@ -26,18 +38,18 @@ def block_contents(content: str | list[ast.Node]) -> list[ast.Node]:
         token = tokens[index]
         custom = _custom_property(tokens, index) if may_start else None
         if custom is not None:
-            nodes += tinycss2.parse_blocks_contents(others, skip_whitespace=True)
+            nodes += parse(others, skip_whitespace=True)
             others = []
             declaration, index = custom
             nodes.append(declaration)
             continue
         others.append(token)
         index += 1
-        if token == ";" or isinstance(token, ast.CurlyBracketsBlock):
+        if token == ";" or (rules and isinstance(token, ast.CurlyBracketsBlock)):
             may_start = True
         elif not isinstance(token, ast.WhitespaceToken):
             may_start = False
-    return nodes + tinycss2.parse_blocks_contents(others, skip_whitespace=True)
+    return nodes + parse(others, skip_whitespace=True)
 
 
 def _custom_property(tokens: list[ast.Node], start: int) -> tuple[ast.Declaration, int] | None:

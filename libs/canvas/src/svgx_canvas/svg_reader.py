@@ -20,11 +20,15 @@ from svgx_canvas.policy import (
     refusal_reason,
 )
 from svgx_canvas.tree import TEXT, Canvas, Element
+from svgx_canvas.variables import separate_variables
 
 SVG = "http://www.w3.org/2000/svg"
 XLINK = "http://www.w3.org/1999/xlink"
 XML = "http://www.w3.org/XML/1998/namespace"
 XHTML = "http://www.w3.org/1999/xhtml"
+
+_SEPARATOR = "\x1f"
+"""The parser writes it between a namespace and a name. XML forbids this character, so no namespace contains it."""
 
 _PREFIXES = {XLINK: "xlink:", XML: "xml:"}
 _ENCODING = re.compile(rb"""^<\?xml[^>]*?\sencoding\s*=\s*["']([A-Za-z][A-Za-z0-9._-]{0,39})["']""")
@@ -106,7 +110,7 @@ class _Reader:
         self._entity_lengths: dict[str, int] = {}
 
     def read(self) -> Canvas:
-        parser = expat.ParserCreate("utf-8", " ")
+        parser = expat.ParserCreate("utf-8", _SEPARATOR)
         parser.ordered_attributes = True
         # Ignore attributes that the document type adds by default, because the size of the file does not bound them.
         parser.specified_attributes = True
@@ -132,6 +136,7 @@ class _Reader:
             ) from None
         if self._canvas is None:
             raise SvgRefused("malformed", "svg", detail="the file has no svg element")
+        separate_variables(self._canvas, self._report.add)
         return self._canvas
 
     # Handlers of the document type
@@ -213,7 +218,7 @@ class _Reader:
             self._skipped_depth += 1
             return
         self._flush()
-        namespace, _, tag = name.rpartition(" ")
+        namespace, _, tag = name.rpartition(_SEPARATOR)
         if self._canvas is None:
             self._start_root(namespace, tag, flat)
             return
@@ -262,7 +267,7 @@ class _Reader:
                 len(value),
                 "characters of an attribute",
             )
-            namespace, _, local = name.rpartition(" ")
+            namespace, _, local = name.rpartition(_SEPARATOR)
             if namespace:
                 prefix = _PREFIXES.get(namespace)
                 if prefix is None:

@@ -18,12 +18,14 @@ from svgx_canvas.css.names import (
     STATEMENT_RULES,
     property_is_allowed,
     property_may_refer,
+    property_takes_picture,
 )
 from svgx_canvas.css.structure import STRUCTURE, block_contents, style_attribute, stylesheet
 from svgx_canvas.css.values import (
     MAX_NESTING,
     prelude_is_safe,
     safe_font_sources,
+    substitutes,
     tokens_are_safe,
     url_of,
 )
@@ -85,6 +87,16 @@ def clean_stylesheet(text: str, limits: Limits, report: ReportDropped) -> str:
     return _without_markup(_serialize(kept))
 
 
+def without_variable_pictures(text: str, report: ReportDropped, *, sheet: bool) -> str:
+    """Return a cleaned style sheet or `style` attribute without pictures that come from a custom property."""
+    cleaner = _Cleaner(report, variable_pictures=False)
+    if sheet:
+        kept = cleaner.stylesheet(stylesheet(text))
+        return _without_markup(_serialize(kept)) if cleaner.changed else text
+    kept = cleaner.declarations(style_attribute(text))
+    return _serialize(kept) if cleaner.changed else text
+
+
 def _is_regular(text: str) -> bool:
     if "<" in text or "\\" in text:
         return False
@@ -93,10 +105,14 @@ def _is_regular(text: str) -> bool:
 
 
 class _Cleaner:
-    """The cleaner of one style sheet or `style` attribute."""
+    """The cleaner of one style sheet or `style` attribute.
 
-    def __init__(self, report: ReportDropped) -> None:
+    variable_pictures: a picture may come from a custom property.
+    """
+
+    def __init__(self, report: ReportDropped, *, variable_pictures: bool = True) -> None:
         self._report = report
+        self._variable_pictures = variable_pictures
         self.changed = False
 
     def _drop(self, what: str, reason: str) -> None:
@@ -198,7 +214,10 @@ class _Cleaner:
         if not allowed(name):
             self._drop(name[:64], "property")
             return False
-        if tokens_are_safe(node.value, fragments=property_may_refer(name)):
+        variable = property_takes_picture(name) and substitutes(node.value)
+        if tokens_are_safe(node.value, fragments=property_may_refer(name)) and (
+            self._variable_pictures or not variable
+        ):
             return True
         self._drop(name[:62] + "()", "reference")
         return False

@@ -1,5 +1,6 @@
 """Find the selectors and declarations of CSS that determine the cost of rendering a canvas."""
 
+from collections.abc import Iterator
 from functools import lru_cache
 
 import tinycss2
@@ -46,13 +47,19 @@ def sheet_declarations(text: str, watched: frozenset[str]) -> list[tuple[Key, st
     of the style rule around it.
     """
     found: list[tuple[Key, str, str]] = []
+    for node, keys in _all_declarations(text):
+        if node.lower_name in watched:
+            value = tinycss2.serialize(node.value).strip()
+            found += [(key, node.lower_name, value) for key in keys]
+    return found
+
+
+def _all_declarations(text: str) -> Iterator[tuple[ast.Declaration, frozenset[Key]]]:
     pending = [(node, frozenset({_ANY})) for node in stylesheet(text)]
     while pending:
         node, keys = pending.pop()
         if isinstance(node, ast.Declaration):
-            if node.lower_name in watched:
-                value = tinycss2.serialize(node.value).strip()
-                found += [(key, node.lower_name, value) for key in keys]
+            yield node, keys
         elif isinstance(node, ast.AtRule):
             keyframes = node.lower_at_keyword.endswith("keyframes")
             for inner in block_contents(node.content or []):
@@ -63,7 +70,29 @@ def sheet_declarations(text: str, watched: frozenset[str]) -> list[tuple[Key, st
         elif isinstance(node, ast.QualifiedRule):
             inner_keys = selector_keys(node.prelude)
             pending += [(inner, inner_keys) for inner in block_contents(node.content)]
-    return found
+
+
+def sheet_has_variable_reference(text: str) -> bool:
+    """Return whether a custom property in a style sheet contains `url(#a)`."""
+    return _may_have_variable_reference(text) and any(
+        _is_variable_reference(node) for node, _ in _all_declarations(text)
+    )
+
+
+def style_has_variable_reference(text: str) -> bool:
+    """Return whether a custom property in a `style` attribute contains `url(#a)`."""
+    return _may_have_variable_reference(text) and any(
+        isinstance(node, ast.Declaration) and _is_variable_reference(node)
+        for node in style_attribute(text)
+    )
+
+
+def _is_variable_reference(node: ast.Declaration) -> bool:
+    return node.name.startswith("--") and any(url.startswith("#") for url in urls(node.value))
+
+
+def _may_have_variable_reference(text: str) -> bool:
+    return "\\" in text or ("--" in text and "url(" in text.lower())
 
 
 def selector_keys(prelude: list[ast.Node]) -> frozenset[Key]:

@@ -107,6 +107,14 @@ _REFERRING_PROPERTIES = words(
 """Properties that take `url(#a)` as an element of the same document. In all others, browsers take it for a picture and
 fetch the document itself again."""
 
+_PICTURE_PROPERTIES = words(
+    """
+    background background-image border-image border-image-source box-reflect content cursor list-style
+    list-style-image mask-border mask-border-source mask-box-image mask-box-image-source shape-outside
+    """
+)
+"""Properties with a picture as value."""
+
 FUNCTIONS = words(
     """
     abs acos alpha anchor anchor-size annotation asin atan atan2 attr blur brightness calc calc-mix calc-size
@@ -206,6 +214,11 @@ def property_is_allowed(name: str) -> bool:
 def property_may_refer(name: str) -> bool:
     """Return whether `url(#a)` in a property is an element of the same document. `name` is in lower case."""
     return name.startswith("--") or _without_prefix(name) in _REFERRING_PROPERTIES
+
+
+def property_takes_picture(name: str) -> bool:
+    """Return whether a property fetches the URL in its value as a picture. `name` is in lower case."""
+    return _without_prefix(name) in _PICTURE_PROPERTIES
 
 
 def function_is_allowed(name: str) -> bool:

@@ -16,6 +16,7 @@ from svgx_canvas.css.names import (
     function_is_allowed,
     function_substitutes,
     property_may_refer,
+    property_takes_picture,
 )
 from svgx_canvas.css.resources import is_bitmap, is_font
 
@@ -40,6 +41,13 @@ def value_is_safe(name: str, value: str) -> bool:
     """Return whether the value of a property or presentation attribute fetches nothing."""
     # Without a parenthesis there is neither a URL nor a function, escaped or not.
     return "(" not in value or _value_is_safe(value, property_may_refer(name))
+
+
+def picture_is_variable(name: str, value: str) -> bool:
+    """Return whether a presentation attribute takes its picture from a custom property or another place."""
+    if "(" not in value or not property_takes_picture(name):
+        return False
+    return substitutes(tinycss2.parse_component_value_list(value))
 
 
 def transform_is_safe(value: str) -> bool:
@@ -199,6 +207,22 @@ _NUMBER = re.compile(r"[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?")
 def numbers(text: str) -> list[float]:
     """Return the numbers in an attribute's value, in the SVG syntax. Units and other text are skipped."""
     return [float(number) for number in _NUMBER.findall(text)]
+
+
+def substitutes(tokens: Iterable[ast.Node]) -> bool:
+    """Return whether tokens or the contents of their blocks have a function that returns text from another place."""
+    stack = [iter(tokens)]
+    while stack:
+        token = next(stack[-1], None)
+        if token is None:
+            stack.pop()
+        elif isinstance(token, ast.FunctionBlock):
+            if function_substitutes(token.lower_name):
+                return True
+            stack.append(iter(token.arguments))
+        elif isinstance(token, _BLOCKS):
+            stack.append(iter(token.content))
+    return False
 
 
 def urls(tokens: Iterable[ast.Node]) -> list[str]:

@@ -261,6 +261,8 @@ FETCHING_VALUES = [
     "url(file:///etc/passwd)",
     "url(blob:x)",
     "url(javascript:alert\\(1\\))",
+    "url(#a{b})",
+    "url(#a<b)",
     "url(data:text/html;base64,PHN2Zy8+)",
     "url(data:image/svg+xml;base64,PHN2Zy8+)",
     "url('data:image/svg+xml,<svg/>')",
@@ -395,6 +397,8 @@ FETCHING_RULES = {
     "binding": ".a{behavior:url(#x);-moz-binding:url(#x);-ms-behavior:url(#x)}",
     "binding with an escape": ".a{beh\\61vior:url(#x)}",
     "filter of old browsers": f".a{{-ms-filter:\"progid:x(src='{EVIL}')\"}}",
+    "block in a selector": f".a[{{*{{fill:url({EVIL})}}}}]{{fill:red}}",
+    "block in a condition": f"@supports (x:{{}}*{{fill:url({EVIL})}}){{.a{{fill:red}}}}",
     "unclosed": f".a{{.b{{fill:url({EVIL}",
     "many levels": ".a{" * 50 + f"fill:url({EVIL})" + "}" * 50,
 }

@@ -92,6 +92,7 @@ DROPPED = [
     ("animate", {"attributeName": "fill", "values": f"red; url({EVIL})"}, "values"),
     ("animate", {"attributeName": "fill", "values": f"image-set('{EVIL}' 1x)"}, "values"),
     ("animate", {"attributeName": "cursor", "to": "url(#a)"}, "to"),
+    ("animate", {"attributeName": "cursor", "to": "var(--x)"}, "to"),
     ("animate", {"attributeName": "class", "to": "javascript:alert(1)"}, "to"),
     ("animate", {"attributeName": "class", "values": "a; JavaScript:alert(1)"}, "values"),
     ("animate", {"attributeName": "class", "from": "da\tta:text/html,x"}, "from"),

@@ -148,7 +148,9 @@ def _animated_value_is_safe(target: str, value: str) -> bool:
     value = clean_text(value)
     if target in allow_list.ANIMATABLE - allow_list.PRESENTATION_ATTRIBUTES:
         return not _has_url(value, _ACTIVE_SCHEME)
-    return not _has_url(value, _SCHEME) and css.value_is_safe(target, value)
+    if _has_url(value, _SCHEME) or css.picture_is_variable(target, value):
+        return False
+    return css.value_is_safe(target, value)
 
 
 def _clean_reference(tag: str, value: str) -> str | None:

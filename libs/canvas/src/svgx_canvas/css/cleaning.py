@@ -23,6 +23,7 @@ from svgx_canvas.css.names import (
 from svgx_canvas.css.structure import STRUCTURE, block_contents, style_attribute, stylesheet
 from svgx_canvas.css.values import (
     MAX_NESTING,
+    is_cached,
     prelude_is_safe,
     safe_font_sources,
     substitutes,
@@ -46,7 +47,8 @@ def clean_declarations(text: str, report: ReportDropped) -> str:
     if not STRUCTURE.search(text):
         kept = [part for part in text.split(";") if _plain_declaration(part, report)]
         return text if len(kept) == text.count(";") + 1 else ";".join(kept)
-    cleaned, dropped = _clean_declarations(text)
+    clean = _clean_declarations if is_cached(text) else _clean_declarations.__wrapped__
+    cleaned, dropped = clean(text)
     for what, reason in dropped:
         report(what, reason)
     return cleaned

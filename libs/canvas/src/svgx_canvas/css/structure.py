@@ -31,6 +31,8 @@ def style_attribute(text: str) -> list[ast.Node]:
 
 def _contents(tokens: list[ast.Node], *, rules: bool) -> list[ast.Node]:
     parse = tinycss2.parse_blocks_contents if rules else tinycss2.parse_declaration_list
+    if not any(_is_custom_name(token) for token in tokens):
+        return parse(tokens, skip_whitespace=True)
     nodes: list[ast.Node] = []
     others: list[ast.Node] = []
     may_start, index = True, 0
@@ -58,7 +60,7 @@ def _custom_property(tokens: list[ast.Node], start: int) -> tuple[ast.Declaratio
     tinycss2 ends the value of a custom property at its first block.
     """
     name = tokens[start]
-    if not isinstance(name, ast.IdentToken) or not name.value.startswith("--"):
+    if not _is_custom_name(name):
         return None
     colon = start + 1
     while colon < len(tokens) and isinstance(tokens[colon], ast.WhitespaceToken):
@@ -71,6 +73,10 @@ def _custom_property(tokens: list[ast.Node], start: int) -> tuple[ast.Declaratio
     value = tokens[colon + 1 : end]
     line, column = name.source_line, name.source_column
     return ast.Declaration(line, column, name.value, name.lower_value, value, False), end
+
+
+def _is_custom_name(token: ast.Node) -> bool:
+    return isinstance(token, ast.IdentToken) and bool(token.value.startswith("--"))
 
 
 def _tokens(text: str) -> list[ast.Node]:

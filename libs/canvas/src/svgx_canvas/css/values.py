@@ -30,8 +30,11 @@ _TRANSFORMS = re.compile(
 
 _BLOCKS = (ast.ParenthesesBlock, ast.SquareBracketsBlock, ast.CurlyBracketsBlock)
 _HTML_COMMENT = frozenset({"<!--", "-->"})
-_NOT_IN_FRAGMENTS = re.compile("[<{}]")
-"""Characters that no unquoted fragment may have, because simple readers take them for the start of a tag or block."""
+_NOT_IN_URLS = re.compile("[<{}]")
+"""Characters that no unquoted URL may have, because simple readers take them for the start of a tag or block."""
+
+_CACHED_LENGTH = 10_000
+"""Characters of a value or text with a cached verdict. The caches would need too much memory for longer ones."""
 
 _FONT_FUNCTIONS = frozenset({"format", "local", "tech"})
 _ADDRESS_TYPES = frozenset({"image", "src", "url"})
@@ -40,7 +43,15 @@ _ADDRESS_TYPES = frozenset({"image", "src", "url"})
 def value_is_safe(name: str, value: str) -> bool:
     """Return whether the value of a property or presentation attribute fetches nothing."""
     # Without a parenthesis there is neither a URL nor a function, escaped or not.
-    return "(" not in value or _value_is_safe(value, property_may_refer(name))
+    if "(" not in value:
+        return True
+    judge = _value_is_safe if is_cached(value) else _value_is_safe.__wrapped__
+    return judge(value, property_may_refer(name))
+
+
+def is_cached(text: str) -> bool:
+    """Return whether the verdict on a text is cached."""
+    return len(text) <= _CACHED_LENGTH
 
 
 def picture_is_variable(name: str, value: str) -> bool:
@@ -88,7 +99,8 @@ def tokens_are_safe(tokens: Iterable[ast.Node], *, fragments: bool) -> bool:
             if inside == "image":
                 return False
         elif (url := url_of(token)) is not None:
-            if not (fragments and not inside and _is_fragment(token, url)) and not is_bitmap(url):
+            is_reference = fragments and not inside and url.startswith("#")
+            if not is_reference and not is_bitmap(url):
                 return False
         elif _is_broken(token):
             return False
@@ -135,11 +147,12 @@ def prelude_is_safe(tokens: Iterable[ast.Node]) -> bool:
         token = next(stack[-1], None)
         if token is None:
             stack.pop()
-        elif isinstance(token, ast.URLToken) or _is_broken(token):
+        elif url_of(token) is not None or _is_broken(token):
+            return False
+        elif isinstance(token, ast.CurlyBracketsBlock):
+            # It is invalid here, and simple readers take it for the block of the rule.
             return False
         elif isinstance(token, ast.FunctionBlock):
-            if token.lower_name == "url":
-                return False
             stack.append(iter(token.arguments))
         elif isinstance(token, _BLOCKS):
             stack.append(iter(token.content))
@@ -174,20 +187,15 @@ def _in_font_source(token: ast.Node) -> bool:
 
 
 def url_of(token: ast.Node) -> str | None:
-    """Return the URL of `url(a)` or `url("a")`, "" for `url()` with other arguments, and None for other tokens."""
+    """Return the URL of `url(a)` or `url("a")`, "" if it is unsuitable, and None for other tokens."""
     if isinstance(token, ast.URLToken):
-        return str(token.value)
+        return "" if _NOT_IN_URLS.search(token.value) else str(token.value)
     if not isinstance(token, ast.FunctionBlock) or token.lower_name != "url":
         return None
     arguments = _significant(token.arguments)
     if len(arguments) == 1 and isinstance(arguments[0], ast.StringToken):
         return str(arguments[0].value)
     return ""
-
-
-def _is_fragment(token: ast.Node, url: str) -> bool:
-    unquoted = isinstance(token, ast.URLToken)
-    return url.startswith("#") and not (unquoted and _NOT_IN_FRAGMENTS.search(url))
 
 
 def _is_broken(token: ast.Node) -> bool:

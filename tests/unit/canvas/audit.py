@@ -21,16 +21,19 @@ _FETCHING_ATTRIBUTES = {
 }  # fmt: skip
 _PICTURE = re.compile(r"data:image/(png|jpe?g|gif|webp)\s*;\s*base64\s*,", re.IGNORECASE)
 _ACTIVE_SCHEMES = ("javascript:", "vbscript:", "data:text", "data:application", "data:image/svg")
-_FETCHING_FUNCTIONS = {
-    "url",
-    "src",
-    "image",
-    "image-set",
-    "-webkit-image-set",
-    "cross-fade",
-    "element",
-    "expression",
-}
+_FETCHING_FUNCTIONS = {"src", "element", "-moz-element", "expression"}
+_IMAGE_FUNCTIONS = {"image", "image-set", "-webkit-image-set", "cross-fade", "-webkit-cross-fade"}
+_INDIRECT_FUNCTIONS = {"var", "env", "attr", "if", "inherit"}
+_FETCHING_RULES = {"import", "document", "-moz-document", "color-profile"}
+_RUNNING_PROPERTIES = {"behavior", "-moz-binding", "-ms-behavior"}
+_PICTURE_PROPERTIES = {
+    "background", "background-image", "border-image", "border-image-source", "content", "cursor", "list-style",
+    "list-style-image", "shape-outside",
+}  # fmt: skip
+"""Properties in which `url(#a)` makes a browser fetch the document itself again."""
+_FONT = re.compile(r"data:[^,]*;base64,(?:d09G[Mg]|T1RUTw|AAEAAA|dHJ1ZQ|dHRjZg)")
+_NOT_CSS = {"id", "class", "title", "lang", "begin", "end", "in", "in2", "result", "href"}
+"""Attributes with values in which parentheses have no meaning."""
 
 
 def problems(svg: bytes) -> list[str]:
@@ -79,53 +82,75 @@ def _attribute(name: str, value: str) -> Iterator[str]:
             if part.startswith(_ACTIVE_SCHEMES):
                 yield f"scheme {part[:20]}"
     if local == "style":
-        yield from _declarations(tinycss2.parse_declaration_list(value))
-    elif local not in ("id", "class", "title", "lang") and not local.startswith(("data-", "aria-")):
         yield from _tokens(tinycss2.parse_component_value_list(value))
+    elif local not in _NOT_CSS and not local.startswith(("data-", "aria-")):
+        yield from _tokens(tinycss2.parse_component_value_list(value), local)
 
 
 def _sheet(text: str) -> Iterator[str]:
-    pending = list(tinycss2.parse_stylesheet(text))
-    while pending:
-        node = pending.pop()
-        if isinstance(node, ast.AtRule):
-            if node.lower_at_keyword not in ("media", "supports", "keyframes", "-webkit-keyframes"):
-                yield f"@{node.lower_at_keyword}"
-            yield from _tokens(node.prelude)
-            pending += tinycss2.parse_rule_list(node.content or [])
-        elif isinstance(node, ast.QualifiedRule):
-            yield from _tokens(node.prelude, selector=True)
-            yield from _declarations(tinycss2.parse_declaration_list(node.content))
+    yield from _tokens(tinycss2.parse_component_value_list(text))
 
 
-def _declarations(nodes: Iterable[ast.Node]) -> Iterator[str]:
+def _tokens(nodes: Iterable[ast.Node], prop: str = "", *, picture: bool = False) -> Iterator[str]:
+    """Yield the problems of tokens, regardless of the rules and declarations that they form.
+
+    prop: the property with the tokens as value. picture: the tokens are arguments of a function that takes the address
+    of a picture.
+    """
+    before: ast.Node | None = None
+    condition = False
     for node in nodes:
-        if isinstance(node, ast.Declaration):
-            if node.lower_name in ("behavior", "-moz-binding", "-ms-behavior"):
-                yield node.lower_name
-            yield from _tokens(node.value)
-        elif isinstance(node, ast.AtRule):
-            yield f"@{node.lower_at_keyword}"
+        if isinstance(node, ast.AtKeywordToken):
+            condition = node.lower_value == "supports"
+        if condition and isinstance(node, ast.ParenthesesBlock):
+            # Browsers compare a condition and fetch nothing. Only URLs are problems, because simple readers know them.
+            yield from (item for item in _tokens(node.content) if item.startswith("url"))
+        else:
+            if node == ":" and isinstance(before, ast.IdentToken):
+                prop = before.lower_value
+                yield from [prop] if prop in _RUNNING_PROPERTIES else []
+            if node == ";" or isinstance(node, ast.CurlyBracketsBlock):
+                prop, condition = "", False
+            yield from _token(node, prop, picture)
+        if not isinstance(node, ast.WhitespaceToken | ast.Comment):
+            before = node
 
 
-def _tokens(nodes: Iterable[ast.Node], *, selector: bool = False) -> Iterator[str]:
-    for node in nodes:
-        if isinstance(node, ast.URLToken) and not node.value.startswith("#"):
-            yield f"url {node.value[:40]!r}"
-        elif isinstance(node, ast.FunctionBlock):
-            arguments = [
-                part for part in node.arguments if not isinstance(part, ast.WhitespaceToken)
-            ]
-            is_fragment = (
-                node.lower_name == "url"
-                and len(arguments) == 1
-                and isinstance(arguments[0], ast.StringToken)
-                and arguments[0].value.startswith("#")
-            )
-            if node.lower_name in _FETCHING_FUNCTIONS and not is_fragment and not selector:
-                yield f"function {node.lower_name}"
-            yield from _tokens(node.arguments)
-        elif isinstance(
-            node, ast.ParenthesesBlock | ast.SquareBracketsBlock | ast.CurlyBracketsBlock
-        ):
-            yield from _tokens(node.content)
+def _token(node: ast.Node, prop: str, picture: bool) -> Iterator[str]:
+    if isinstance(node, ast.AtKeywordToken) and node.lower_value in _FETCHING_RULES and not prop:
+        yield f"@{node.lower_value}"
+    elif isinstance(node, ast.StringToken) and picture:
+        yield f"picture {node.value[:40]!r}"
+    elif isinstance(node, ast.URLToken):
+        yield from _url(node.value, prop, picture)
+    elif isinstance(node, ast.FunctionBlock):
+        yield from _function(node, prop, picture)
+    elif isinstance(node, ast.ParenthesesBlock | ast.SquareBracketsBlock | ast.CurlyBracketsBlock):
+        yield from _tokens(node.content, prop, picture=picture)
+
+
+def _function(node: ast.FunctionBlock, prop: str, picture: bool) -> Iterator[str]:
+    name = node.lower_name
+    arguments = [
+        part for part in node.arguments if not isinstance(part, ast.WhitespaceToken | ast.Comment)
+    ]
+    if name == "url":
+        if len(arguments) == 1 and isinstance(arguments[0], ast.StringToken):
+            yield from _url(arguments[0].value, prop, picture)
+        else:
+            yield "function url"
+        return
+    if name in _FETCHING_FUNCTIONS or (
+        picture and (name in _INDIRECT_FUNCTIONS or name.startswith("--"))
+    ):
+        yield f"function {name}"
+    picture = name in _IMAGE_FUNCTIONS or (picture and name != "type")
+    yield from _tokens(node.arguments, prop, picture=picture)
+
+
+def _url(url: str, prop: str, picture: bool) -> Iterator[str]:
+    if url.startswith("#"):
+        if picture or prop in _PICTURE_PROPERTIES:
+            yield f"the document itself as a picture in {prop}"
+    elif not _PICTURE.match(url) and not _FONT.match(url):
+        yield f"url {url[:40]!r}"

@@ -42,7 +42,7 @@ REFERENCES = frozenset({"href", "xlink:href"})
 IMAGE_ELEMENTS = frozenset({"image", "feImage"})
 """Elements that may refer to an image in a data: URL. All others may only refer to a fragment of the same document."""
 
-PROPERTIES = words(
+PRESENTATION_ATTRIBUTES = words(
     """
     alignment-baseline animation animation-delay animation-direction animation-duration
     animation-fill-mode animation-iteration-count animation-name animation-play-state
@@ -69,7 +69,7 @@ PROPERTIES = words(
     white-space-collapse width will-change word-spacing writing-mode x y
     """
 )
-"""The properties allowed in style sheets and `style` attributes."""
+"""The attributes that browsers read as CSS, and the CSS properties with an effect on SVG elements."""
 
 ANIMATION_ATTRIBUTES = words(
     """
@@ -81,12 +81,12 @@ ANIMATION_ATTRIBUTES = words(
 LITERAL_ATTRIBUTES = frozenset(
     {"class", "id", "lang", "role", "tabindex", "version", "xlink:title", "xml:lang", "xml:space"}
 )
-"""Attributes with free text or names, which no program parses as CSS. `aria-*` and `data-*` are treated alike."""
+"""Attributes with free text or names. `aria-*` and `data-*` are treated alike."""
 
 TRANSFORM_ATTRIBUTES = frozenset({"transform", "gradientTransform", "patternTransform"})
 
 ATTRIBUTES = (
-    PROPERTIES
+    PRESENTATION_ATTRIBUTES
     | ANIMATION_ATTRIBUTES
     | LITERAL_ATTRIBUTES
     | REFERENCES

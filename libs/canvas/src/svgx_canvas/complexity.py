@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from svgx_canvas import css
-from svgx_canvas.allow_list import IMAGE_ELEMENTS
+from svgx_canvas.allow_list import IMAGE_ELEMENTS, PRESENTATION_ATTRIBUTES
 from svgx_canvas.embedded_image import parse_data_url
 from svgx_canvas.limits import Limits, check_limit
 from svgx_canvas.tree import TEXT, Canvas, Element
@@ -124,16 +124,19 @@ class _Meter:
         self._by_id: dict[str, Element] = {}
         self._sheet = _Declarations()
         self._selectors = 0
+        self._css_pixels = 0
         self._costs: dict[int, Cost | None] = {}
         """By the `id()` of the element: its cost, or None while the cost is being computed."""
         for element in (root, *canvas.walk()):
             name = element.attrs.get("id")
             if name is not None:
                 self._by_id.setdefault(name, element)
+            self._css_pixels += sum(map(css.bitmap_pixels, _css_texts(element)))
             if element.tag == "style":
                 self._add_style_sheet("".join(child.text for child in element.children))
         self.total = self._cost(root)
         self.total.selectors = self._selectors
+        self.total.pixels = min(_MAX_COUNT, self.total.pixels + self._css_pixels)
 
     def _add_style_sheet(self, sheet: str) -> None:
         self._selectors += css.selector_count(sheet)
@@ -226,6 +229,15 @@ class _Meter:
 
     def _target(self, fragment: str) -> Element | None:
         return self._by_id.get(fragment[1:]) if fragment.startswith("#") else None
+
+
+def _css_texts(element: Element) -> Iterator[str]:
+    """Yield the values of an element that may have pictures in CSS, and the texts of a style sheet."""
+    if element.tag == "style":
+        yield from (child.text for child in element.children)
+    for name, value in element.attrs.items():
+        if name == "style" or (name in PRESENTATION_ATTRIBUTES and "(" in value):
+            yield value
 
 
 def _makes_layer(name: str, value: str) -> bool:

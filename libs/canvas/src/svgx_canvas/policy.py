@@ -13,12 +13,14 @@ from svgx_canvas import allow_list, css
 from svgx_canvas.embedded_image import parse_data_url
 from svgx_canvas.limits import Limits, check_limit
 from svgx_canvas.tree import TEXT, Canvas, Element
+from svgx_canvas.variables import separate_variables
 
 _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 """Characters that XML 1.0 forbids."""
 
 _ANIMATED_VALUES = frozenset({"by", "from", "to", "values"})
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]*:", re.IGNORECASE | re.ASCII)
+_ACTIVE_SCHEME = re.compile(r"(?:javascript|vbscript|data):", re.IGNORECASE | re.ASCII)
 _ARIA_OR_DATA = re.compile(r"(?:aria|data)-[a-z0-9_.-]{1,64}", re.ASCII)
 _MAX_KINDS = 200
 """Kinds of dropped things that a report lists one by one. Further kinds are counted together."""
@@ -93,6 +95,11 @@ def clean_attributes(
             report.add(f"{tag}@{name}", "event handler" if handler else "attribute")
         elif len(raw) > limits.attribute_length or len(kept) >= limits.attributes:
             report.add(f"{tag}@{name}", "length")
+        elif name in _ANIMATED_VALUES:
+            if _animated_value_is_safe(attrs.get("attributeName", "").strip(), raw):
+                kept[name] = clean_text(raw)
+            else:
+                report.add(f"{tag}@{name}", "reference")
         else:
             value = _NOT_XML.sub("", raw) if _NOT_XML.search(raw) else raw
             cleaned = _clean_value(tag, name, value, limits, report)
@@ -127,26 +134,37 @@ def _clean_value(tag: str, name: str, value: str, limits: Limits, report: Report
 
 
 def _refers_to_nothing_outside(name: str, value: str) -> bool:
-    if name in _ANIMATED_VALUES and _has_absolute_url(value):
-        return False
     if name in allow_list.TRANSFORM_ATTRIBUTES:
         return css.transform_is_safe(value)
-    return css.value_is_safe(value)
+    # Only presentation attributes are CSS. In `begin="a.repeat(3)"` and `result="url(a)"` there is no function.
+    return name not in allow_list.PRESENTATION_ATTRIBUTES or css.value_is_safe(name, value)
+
+
+def _animated_value_is_safe(target: str, value: str) -> bool:
+    """Return whether an animation of the attribute or property `target` may use a value.
+
+    The value is CSS exactly if the values of `target` are CSS. An unknown target counts as CSS.
+    """
+    value = clean_text(value)
+    if target in allow_list.ANIMATABLE - allow_list.PRESENTATION_ATTRIBUTES:
+        return not _has_url(value, _ACTIVE_SCHEME)
+    if _has_url(value, _SCHEME) or css.picture_is_variable(target, value):
+        return False
+    return css.value_is_safe(target, value)
 
 
 def _clean_reference(tag: str, value: str) -> str | None:
     if value.lstrip(" \t\r\n").startswith("#"):
-        # A fragment can be any text. A fragment with a URL in CSS syntax is dropped, because no real id has one.
-        return value if css.value_is_safe(value) else None
+        return value  # A fragment can be any text.
     if tag in allow_list.IMAGE_ELEMENTS and (parsed := parse_data_url(value)):
         return parsed[1]
     return None
 
 
-def _has_absolute_url(value: str) -> bool:
-    """Return whether a browser could read one of the values of an animation as an absolute URL."""
+def _has_url(value: str, scheme: re.Pattern[str]) -> bool:
+    """Return whether a browser could read one of the values of an animation as a URL with one of these schemes."""
     compact = re.sub(r"[\x00-\x20]+", "", value)
-    return any(_SCHEME.match(part) for part in compact.split(";"))
+    return any(scheme.match(part) for part in compact.split(";"))
 
 
 def clean_text(text: str) -> str:
@@ -156,12 +174,7 @@ def clean_text(text: str) -> str:
 
 def _clean_style(text: str, limits: Limits, report: Report) -> str:
     """Return the allowed rules of a style sheet. The text is unchanged if all are allowed and it has no "<"."""
-    inner = Report()
-    cleaned = css.clean_stylesheet(text, limits, inner.add)
-    dropped = inner.dropped()
-    for item in dropped:
-        report.add(item.what, item.reason)
-    return cleaned if dropped or "<" in text else text
+    return css.clean_stylesheet(text, limits, report.add)
 
 
 def clean(canvas: Canvas, limits: Limits, report: Report) -> Canvas:
@@ -201,6 +214,7 @@ def clean(canvas: Canvas, limits: Limits, report: Report) -> Canvas:
         check_limit("elements", limits.elements, elements)
         # A file within the limit has at most one text before and one text after each element.
         check_limit("elements", 2 * limits.elements, texts, "texts")
+    separate_variables(result, report.add)
     return result
 
 

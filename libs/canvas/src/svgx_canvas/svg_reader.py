@@ -20,10 +20,15 @@ from svgx_canvas.policy import (
     refusal_reason,
 )
 from svgx_canvas.tree import TEXT, Canvas, Element
+from svgx_canvas.variables import separate_variables
 
 SVG = "http://www.w3.org/2000/svg"
 XLINK = "http://www.w3.org/1999/xlink"
 XML = "http://www.w3.org/XML/1998/namespace"
+XHTML = "http://www.w3.org/1999/xhtml"
+
+_SEPARATOR = "\x1f"
+"""The parser writes it between a namespace and a name. XML forbids this character, so no namespace contains it."""
 
 _PREFIXES = {XLINK: "xlink:", XML: "xml:"}
 _ENCODING = re.compile(rb"""^<\?xml[^>]*?\sencoding\s*=\s*["']([A-Za-z][A-Za-z0-9._-]{0,39})["']""")
@@ -94,6 +99,7 @@ class _Reader:
         self._report = report
         self._styles = StyleBudget(limits)
         self._canvas: Canvas | None = None
+        self._root_namespace = ""
         self._stack: list[_OpenElement] = []
         self._skipped_depth = 0  # a dropped element and its open descendants
         self._count = 0
@@ -104,7 +110,7 @@ class _Reader:
         self._entity_lengths: dict[str, int] = {}
 
     def read(self) -> Canvas:
-        parser = expat.ParserCreate("utf-8", " ")
+        parser = expat.ParserCreate("utf-8", _SEPARATOR)
         parser.ordered_attributes = True
         # Ignore attributes that the document type adds by default, because the size of the file does not bound them.
         parser.specified_attributes = True
@@ -130,6 +136,7 @@ class _Reader:
             ) from None
         if self._canvas is None:
             raise SvgRefused("malformed", "svg", detail="the file has no svg element")
+        separate_variables(self._canvas, self._report.add)
         return self._canvas
 
     # Handlers of the document type
@@ -211,12 +218,11 @@ class _Reader:
             self._skipped_depth += 1
             return
         self._flush()
-        namespace, _, tag = name.rpartition(" ")
+        namespace, _, tag = name.rpartition(_SEPARATOR)
         if self._canvas is None:
             self._start_root(namespace, tag, flat)
             return
-        # Names without a namespace count as SVG, because handwritten files often omit it.
-        if namespace not in ("", SVG):
+        if not self._counts_as_svg(namespace, tag):
             self._skip(tag, "namespace")
             return
         parent = self._stack[-1]
@@ -233,9 +239,20 @@ class _Reader:
     def _start_root(self, namespace: str, tag: str, flat: list[str]) -> None:
         if tag != "svg" or namespace not in ("", SVG):
             raise SvgRefused("malformed", "svg", detail="the root is not an svg element")
+        self._root_namespace = namespace
         attrs = self._attributes(tag, flat)
         self._canvas = Canvas(clean_attributes(tag, attrs, self._limits, self._report))
         self._stack.append(_OpenElement(tag, None, self._canvas.children, False))
+
+    def _counts_as_svg(self, namespace: str, tag: str) -> bool:
+        """Return whether an element is SVG. Other elements draw nothing, and neither do the elements in them.
+
+        If the root has no namespace, a name without one counts as SVG, because handwritten files often omit the
+        namespace. Browsers apply the style sheets of HTML to SVG too.
+        """
+        if namespace == SVG or (namespace == XHTML and tag == "style"):
+            return True
+        return namespace == "" and self._root_namespace == ""
 
     def _skip(self, tag: str, reason: str) -> None:
         self._report.add(tag, reason)
@@ -250,7 +267,7 @@ class _Reader:
                 len(value),
                 "characters of an attribute",
             )
-            namespace, _, local = name.rpartition(" ")
+            namespace, _, local = name.rpartition(_SEPARATOR)
             if namespace:
                 prefix = _PREFIXES.get(namespace)
                 if prefix is None:

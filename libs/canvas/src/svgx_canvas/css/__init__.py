@@ -1,0 +1,43 @@
+"""CSS in style sheets, `style` attributes and presentation attributes.
+
+`names` lists what is allowed, `values` judges values, `cleaning` cleans whole texts, and `costs` finds the parts that
+make rendering expensive.
+"""
+
+from svgx_canvas.css.cleaning import (
+    clean_declarations,
+    clean_stylesheet,
+    without_variable_pictures,
+)
+from svgx_canvas.css.costs import (
+    bitmap_pixels,
+    declarations,
+    selector_count,
+    sheet_declarations,
+    sheet_has_variable_reference,
+    style_has_variable_reference,
+)
+from svgx_canvas.css.values import (
+    fragments,
+    numbers,
+    picture_is_variable,
+    transform_is_safe,
+    value_is_safe,
+)
+
+__all__ = [
+    "bitmap_pixels",
+    "clean_declarations",
+    "clean_stylesheet",
+    "declarations",
+    "fragments",
+    "numbers",
+    "picture_is_variable",
+    "selector_count",
+    "sheet_declarations",
+    "sheet_has_variable_reference",
+    "style_has_variable_reference",
+    "transform_is_safe",
+    "value_is_safe",
+    "without_variable_pictures",
+]

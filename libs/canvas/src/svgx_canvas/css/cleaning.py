@@ -1,0 +1,289 @@
+"""Clean style sheets and `style` attributes, so that they fetch nothing and run nothing.
+
+The text is read as in CSS Syntax Level 3: rules may be nested, and after an invalid declaration or rule the reader goes
+on with the next one. The cleaned text is the original text if all of it is allowed.
+"""
+
+import re
+from collections.abc import Callable, Iterable
+from functools import lru_cache
+
+import tinycss2
+from tinycss2 import ast
+from tinycss2.serializer import serialize_identifier, serialize_string_value
+
+from svgx_canvas.css.names import (
+    BLOCK_RULES,
+    DESCRIPTOR_RULES,
+    STATEMENT_RULES,
+    property_is_allowed,
+    property_may_refer,
+    property_takes_picture,
+)
+from svgx_canvas.css.structure import STRUCTURE, block_contents, style_attribute, stylesheet
+from svgx_canvas.css.values import (
+    MAX_NESTING,
+    is_cached,
+    prelude_is_safe,
+    safe_font_sources,
+    substitutes,
+    tokens_are_safe,
+    url_of,
+)
+from svgx_canvas.limits import Limits, check_limit
+
+ReportDropped = Callable[[str, str], None]
+"""Takes the name of a dropped thing and the reason."""
+
+_AllowedName = Callable[[str], bool]
+
+_STRINGS_AND_COMMENTS = re.compile(r""""[^"\n]*"|'[^'\n]*'|/\*.*?(?:\*/|\Z)""", re.DOTALL)
+_MARKUP = re.compile(r""""(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*'|\\.|<[A-Za-z/!?]""", re.DOTALL)
+_MARKUP_IN_STRING = re.compile(r"\\[^<{}]|\\?([<{}])", re.DOTALL)
+
+
+def clean_declarations(text: str, report: ReportDropped) -> str:
+    """Return the allowed declarations of a `style` attribute. The text is unchanged if all are allowed."""
+    if not STRUCTURE.search(text):
+        kept = [part for part in text.split(";") if _plain_declaration(part, report)]
+        return text if len(kept) == text.count(";") + 1 else ";".join(kept)
+    clean = _clean_declarations if is_cached(text) else _clean_declarations.__wrapped__
+    cleaned, dropped = clean(text)
+    for what, reason in dropped:
+        report(what, reason)
+    return cleaned
+
+
+def _plain_declaration(part: str, report: ReportDropped) -> bool:
+    name, colon, _ = part.partition(":")
+    name = name.strip().lower()
+    if not name and not colon:
+        return True
+    if not colon or not property_is_allowed(name):
+        report(name[:64], "property")
+        return False
+    return True
+
+
+@lru_cache(maxsize=4096)
+def _clean_declarations(text: str) -> tuple[str, tuple[tuple[str, str], ...]]:
+    dropped: list[tuple[str, str]] = []
+    cleaner = _Cleaner(lambda what, reason: dropped.append((what, reason)))
+    kept = cleaner.declarations(style_attribute(text))
+    if not dropped:
+        return text, ()
+    return _serialize(kept), tuple(dropped)
+
+
+def clean_stylesheet(text: str, limits: Limits, report: ReportDropped) -> str:
+    """Return the allowed rules of a style sheet.
+
+    The text is unchanged if all rules are allowed, and if simple readers and HTML parsers find its rules and its end
+    where browsers find them: it has no "<", no escape, and no brace in a string or comment.
+    """
+    check_limit("style_length", limits.style_length, len(text), "characters of style sheets")
+    cleaner = _Cleaner(report)
+    kept = cleaner.stylesheet(stylesheet(text))
+    if not cleaner.changed and _is_regular(text):
+        return text
+    return _without_markup(_serialize(kept))
+
+
+def without_variable_pictures(text: str, report: ReportDropped, *, sheet: bool) -> str:
+    """Return a cleaned style sheet or `style` attribute without pictures that come from a custom property."""
+    cleaner = _Cleaner(report, variable_pictures=False)
+    if sheet:
+        kept = cleaner.stylesheet(stylesheet(text))
+        return _without_markup(_serialize(kept)) if cleaner.changed else text
+    kept = cleaner.declarations(style_attribute(text))
+    return _serialize(kept) if cleaner.changed else text
+
+
+def _is_regular(text: str) -> bool:
+    if "<" in text or "\\" in text:
+        return False
+    parts = _STRINGS_AND_COMMENTS.findall(text)
+    return not any("{" in part or "}" in part for part in parts)
+
+
+class _Cleaner:
+    """The cleaner of one style sheet or `style` attribute.
+
+    variable_pictures: a picture may come from a custom property.
+    """
+
+    def __init__(self, report: ReportDropped, *, variable_pictures: bool = True) -> None:
+        self._report = report
+        self._variable_pictures = variable_pictures
+        self.changed = False
+
+    def _drop(self, what: str, reason: str) -> None:
+        self.changed = True
+        self._report(what, reason)
+
+    def stylesheet(self, nodes: Iterable[ast.Node]) -> list[ast.Node]:
+        """Return the allowed rules of a style sheet."""
+        kept: list[ast.Node] = []
+        dropped_rule = False
+        for node in nodes:
+            if not isinstance(node, ast.AtRule):
+                kept += self._contents([node], property_is_allowed, 0)
+            elif node.lower_at_keyword == "namespace":
+                # A namespace is valid only before all other rules. Dropping a rule must not make it valid.
+                if not dropped_rule and self._namespace(node):
+                    kept.append(node)
+                else:
+                    self._drop("@namespace", "style rule")
+            elif self._at_rule(node, property_is_allowed, 0):
+                kept.append(node)
+            else:
+                dropped_rule |= node.lower_at_keyword in BLOCK_RULES
+        return kept
+
+    def declarations(self, nodes: Iterable[ast.Node]) -> list[ast.Node]:
+        """Return the allowed declarations of a `style` attribute, which has no rules."""
+        kept: list[ast.Node] = []
+        for node in nodes:
+            if not isinstance(node, ast.Declaration):
+                self._drop(getattr(node, "kind", node.type), "style error")
+            elif self._declaration(node, property_is_allowed):
+                kept.append(node)
+        return kept
+
+    def _contents(
+        self, nodes: Iterable[ast.Node], allowed: _AllowedName, level: int
+    ) -> list[ast.Node]:
+        """Return the allowed declarations and rules. `allowed` judges the names of the declarations."""
+        kept: list[ast.Node] = []
+        for node in nodes:
+            match node:
+                case ast.Declaration():
+                    keep = self._declaration(node, allowed)
+                case ast.QualifiedRule():
+                    keep = self._style_rule(node, level)
+                case ast.AtRule():
+                    keep = self._at_rule(node, allowed, level)
+                case _:
+                    keep = False
+                    self._drop(getattr(node, "kind", node.type), "style error")
+            if keep:
+                kept.append(node)
+        return kept
+
+    def _style_rule(self, rule: ast.QualifiedRule, level: int) -> bool:
+        if level >= MAX_NESTING or not prelude_is_safe(rule.prelude):
+            self._drop("qualified-rule", "style error")
+            return False
+        rule.content = self._contents(block_contents(rule.content), property_is_allowed, level + 1)
+        return True
+
+    def _at_rule(self, rule: ast.AtRule, allowed: _AllowedName, level: int) -> bool:
+        name = rule.lower_at_keyword
+        names = STATEMENT_RULES if rule.content is None else BLOCK_RULES
+        if name not in names or level >= MAX_NESTING or not prelude_is_safe(rule.prelude):
+            self._drop(f"@{name[:64]}", "style rule")
+            return False
+        if rule.content is None:
+            return True
+        nodes = block_contents(rule.content)
+        if name == "font-face":
+            rule.content = self._font_face(nodes)
+        else:
+            if name in DESCRIPTOR_RULES:
+                allowed = _descriptors(DESCRIPTOR_RULES[name])
+            rule.content = self._contents(nodes, allowed, level + 1)
+        return True
+
+    def _font_face(self, nodes: Iterable[ast.Node]) -> list[ast.Node]:
+        """Return the allowed descriptors of a font, without the files that would be fetched."""
+        kept: list[ast.Node] = []
+        for node in nodes:
+            if not isinstance(node, ast.Declaration):
+                self._drop(getattr(node, "kind", node.type), "style error")
+            elif node.lower_name == "src":
+                sources = safe_font_sources(node.value)
+                if sources != node.value:
+                    self._drop("src()", "reference")
+                if sources:
+                    node.value = sources
+                    kept.append(node)
+            elif self._declaration(node, _descriptors(DESCRIPTOR_RULES["font-face"])):
+                kept.append(node)
+        return kept
+
+    def _declaration(self, node: ast.Declaration, allowed: _AllowedName) -> bool:
+        name = node.lower_name
+        if not allowed(name):
+            self._drop(name[:64], "property")
+            return False
+        variable = property_takes_picture(name) and substitutes(node.value)
+        if tokens_are_safe(node.value, fragments=property_may_refer(name)) and (
+            self._variable_pictures or not variable
+        ):
+            return True
+        self._drop(name[:62] + "()", "reference")
+        return False
+
+    def _namespace(self, rule: ast.AtRule) -> bool:
+        """Write the name of a namespace as a string, because it is never fetched. Return whether the rule is valid."""
+        parts = [
+            token
+            for token in rule.prelude
+            if not isinstance(token, ast.WhitespaceToken | ast.Comment)
+        ]
+        prefix = parts[:-1]
+        if rule.content is not None or not parts or len(prefix) > 1:
+            return False
+        if prefix and not isinstance(prefix[0], ast.IdentToken):
+            return False
+        name = parts[-1]
+        if isinstance(name, ast.StringToken):
+            return True
+        url = url_of(name)
+        if url is None:
+            return False
+        text = f'"{serialize_string_value(url)}"'
+        string = ast.StringToken(name.source_line, name.source_column, url, text)
+        space = ast.WhitespaceToken(name.source_line, name.source_column, " ")
+        rule.prelude = [*([space, *prefix] if prefix else []), space, string]
+        self.changed = True
+        return True
+
+
+def _descriptors(names: frozenset[str] | None) -> _AllowedName:
+    if names is None:
+        return lambda _: True
+    return lambda name: name in names or name.startswith("--")
+
+
+def _serialize(nodes: Iterable[ast.Node]) -> str:
+    parts: list[str] = []
+    for node in nodes:
+        match node:
+            case ast.AtRule():
+                prelude = tinycss2.serialize(node.prelude)
+                space = "" if prelude[:1].isspace() else " "
+                end = ";" if node.content is None else f"{{{_serialize(node.content)}}}"
+                parts.append(f"@{serialize_identifier(node.at_keyword)}{space}{prelude}{end}")
+            case ast.QualifiedRule():
+                parts.append(f"{tinycss2.serialize(node.prelude)}{{{_serialize(node.content)}}}")
+            case _:
+                parts.append(node.serialize() + ";")
+    return "".join(parts)
+
+
+def _without_markup(text: str) -> str:
+    """Escape "<" and braces in strings and names, so that neither an HTML parser nor a simple reader finds markup.
+
+    Behind an operator, in `(9px<width)`, the first letter of the name is escaped.
+    """
+
+    def escape(match: re.Match[str]) -> str:
+        part = match.group()
+        if part[0] == "<":
+            return f"<\\{ord(part[1]):x} " if part[1].isalpha() else f"< {part[1]}"
+        return _MARKUP_IN_STRING.sub(
+            lambda found: f"\\{ord(found[1]):x} " if found[1] else found[0], part
+        )
+
+    return _MARKUP.sub(escape, text)

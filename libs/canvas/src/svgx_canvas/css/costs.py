@@ -1,0 +1,137 @@
+"""Find the selectors and declarations of CSS that determine the cost of rendering a canvas."""
+
+from collections.abc import Iterator
+from functools import lru_cache
+
+import tinycss2
+from tinycss2 import ast
+
+from svgx_canvas.css.resources import bitmap
+from svgx_canvas.css.structure import STRUCTURE, block_contents, style_attribute, stylesheet
+from svgx_canvas.css.values import urls
+
+Key = tuple[str, str]
+"""("class", name), ("id", name), ("type", name) or ("any", "")."""
+
+_ANY: Key = ("any", "")
+_COMBINATORS = frozenset({">", "+", "~", "||"})
+
+
+def selector_count(text: str) -> int:
+    """Return about how many selectors a cleaned style sheet has. A renderer tries each of them on each element."""
+    return text.count("{") + text.count(",")
+
+
+def declarations(text: str, watched: frozenset[str]) -> list[tuple[str, str]]:
+    """Return name and value of the declarations of `watched` properties in a `style` attribute."""
+    if not STRUCTURE.search(text):
+        pairs = [part.partition(":") for part in text.split(";")]
+        named = [(name.strip().lower(), value.strip()) for name, _, value in pairs]
+        return [(name, value) for name, value in named if name in watched]
+    return [pair for pair in _parsed_declarations(text) if pair[0] in watched]
+
+
+@lru_cache(maxsize=4096)
+def _parsed_declarations(text: str) -> tuple[tuple[str, str], ...]:
+    return tuple(
+        (node.lower_name, tinycss2.serialize(node.value).strip())
+        for node in style_attribute(text)
+        if isinstance(node, ast.Declaration)
+    )
+
+
+def sheet_declarations(text: str, watched: frozenset[str]) -> list[tuple[Key, str, str]]:
+    """Return the declarations of `watched` properties in a cleaned style sheet.
+
+    Each has the key of the last part of its selector, the name and the value. A declaration in an at-rule has the key
+    of the style rule around it.
+    """
+    found: list[tuple[Key, str, str]] = []
+    for node, keys in _all_declarations(text):
+        if node.lower_name in watched:
+            value = tinycss2.serialize(node.value).strip()
+            found += [(key, node.lower_name, value) for key in keys]
+    return found
+
+
+def _all_declarations(text: str) -> Iterator[tuple[ast.Declaration, frozenset[Key]]]:
+    pending = [(node, frozenset({_ANY})) for node in stylesheet(text)]
+    while pending:
+        node, keys = pending.pop()
+        if isinstance(node, ast.Declaration):
+            yield node, keys
+        elif isinstance(node, ast.AtRule):
+            keyframes = node.lower_at_keyword.endswith("keyframes")
+            for inner in block_contents(node.content or []):
+                if keyframes and isinstance(inner, ast.QualifiedRule):
+                    # The name of a keyframe, such as "from", is not the type of an element.
+                    inner.prelude = []
+                pending.append((inner, keys))
+        elif isinstance(node, ast.QualifiedRule):
+            inner_keys = selector_keys(node.prelude)
+            pending += [(inner, inner_keys) for inner in block_contents(node.content)]
+
+
+def sheet_has_variable_reference(text: str) -> bool:
+    """Return whether a custom property in a style sheet contains `url(#a)`."""
+    return _may_have_variable_reference(text) and any(
+        _is_variable_reference(node) for node, _ in _all_declarations(text)
+    )
+
+
+def style_has_variable_reference(text: str) -> bool:
+    """Return whether a custom property in a `style` attribute contains `url(#a)`."""
+    return _may_have_variable_reference(text) and any(
+        isinstance(node, ast.Declaration) and _is_variable_reference(node)
+        for node in style_attribute(text)
+    )
+
+
+def _is_variable_reference(node: ast.Declaration) -> bool:
+    return node.name.startswith("--") and any(url.startswith("#") for url in urls(node.value))
+
+
+def _may_have_variable_reference(text: str) -> bool:
+    return "\\" in text or ("--" in text and "url(" in text.lower())
+
+
+def selector_keys(prelude: list[ast.Node]) -> frozenset[Key]:
+    """Return the keys of the last parts of all selectors in a list.
+
+    A part that may match elements of any type, class and id has the key ("any", ""), such as `&` and `:is(a, b)`.
+    """
+    keys: set[Key] = set()
+    key, before = _ANY, " "  # the literal before the token; a space starts a new compound selector
+    for token in prelude:
+        match token:
+            case ast.LiteralToken(value=","):
+                keys.add(key)
+                key, before = _ANY, " "
+            case ast.WhitespaceToken():
+                before = " "
+            case ast.LiteralToken() if token.value in _COMBINATORS:
+                before = " "
+            case ast.LiteralToken(value="|"):
+                # The name before it is a namespace.
+                key, before = _ANY, " "
+            case ast.Comment():
+                pass
+            case _:
+                if before == " ":
+                    key = _ANY
+                if isinstance(token, ast.HashToken):
+                    key = ("id", token.value)
+                elif isinstance(token, ast.IdentToken) and before in (" ", "."):
+                    key = ("class" if before == "." else "type", token.value)
+                before = token.value if isinstance(token, ast.LiteralToken) else ""
+    keys.add(key)
+    return frozenset(keys)
+
+
+def bitmap_pixels(text: str) -> int:
+    """Return the pixels of all bitmaps in a style sheet, a `style` attribute or a value. Each occurrence counts."""
+    if "data:" not in text.lower() and "\\" not in text:
+        return 0
+    tokens = tinycss2.parse_component_value_list(text, skip_comments=True)
+    found = [bitmap(url) for url in urls(tokens)]
+    return sum(item.width * item.height for item in found if item is not None)

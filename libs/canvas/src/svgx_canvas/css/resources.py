@@ -1,0 +1,34 @@
+"""Judge the `data:` URLs in CSS: bitmaps and fonts."""
+
+import base64
+import binascii
+import re
+
+from svgx_canvas.embedded_image import EmbeddedImage, parse_data_url
+
+_FONT = re.compile(r"data:[^,]*;base64,", re.IGNORECASE)
+_FONT_SIGNATURES = (b"wOF2", b"wOFF", b"OTTO", b"\x00\x01\x00\x00", b"true", b"ttcf")
+"""The first bytes of WOFF 2, WOFF, OpenType, TrueType (two forms) and of font collections."""
+
+
+def is_bitmap(url: str) -> bool:
+    """Return whether a URL is a `data:` URL with a PNG, JPEG, GIF or WebP."""
+    return bitmap(url) is not None
+
+
+def bitmap(url: str) -> EmbeddedImage | None:
+    """Return the format and size of the bitmap in a `data:` URL, or None for any other URL."""
+    found = parse_data_url(url) if url[:5].lower() == "data:" else None
+    return found[0] if found is not None else None
+
+
+def is_font(url: str) -> bool:
+    """Return whether a URL is a `data:` URL with a font. Browsers, too, ignore the media type of a font."""
+    match = _FONT.match(url)
+    if match is None:
+        return False
+    try:
+        head = base64.b64decode(url[match.end() : match.end() + 8], validate=True)
+    except (ValueError, binascii.Error):
+        return False
+    return head.startswith(_FONT_SIGNATURES)

@@ -1,0 +1,104 @@
+"""Read the structure of CSS: declarations and rules, as in CSS Syntax Level 3."""
+
+import re
+
+import tinycss2
+from tinycss2 import ast
+from tinycss2.serializer import serialize_string_value, serialize_url
+
+STRUCTURE = re.compile(r"""[("'\\{}\[\]@/<!]""")
+"""Characters that start a string, function, block, escape or comment. A declaration list without them has only names
+and plain values, separated by `:` and `;`."""
+
+
+def stylesheet(text: str) -> list[ast.Node]:
+    """Return the rules of a style sheet, without comments."""
+    return tinycss2.parse_stylesheet(_tokens(text), skip_whitespace=True)
+
+
+def block_contents(content: list[ast.Node]) -> list[ast.Node]:
+    """Return the declarations and rules in a block, in order. `content` has no comments."""
+    return _contents(content, rules=True)
+
+
+def style_attribute(text: str) -> list[ast.Node]:
+    """Return the declarations of a `style` attribute, without comments.
+
+    Browsers know no rules here: in `.a{fill:red} r:1px;x:2px`, an invalid declaration ends at the semicolon.
+    """
+    return _contents(_tokens(text), rules=False)
+
+
+def _contents(tokens: list[ast.Node], *, rules: bool) -> list[ast.Node]:
+    parse = tinycss2.parse_blocks_contents if rules else tinycss2.parse_declaration_list
+    if not any(_is_custom_name(token) for token in tokens):
+        return parse(tokens, skip_whitespace=True)
+    nodes: list[ast.Node] = []
+    others: list[ast.Node] = []
+    may_start, index = True, 0
+    while index < len(tokens):
+        token = tokens[index]
+        custom = _custom_property(tokens, index) if may_start else None
+        if custom is not None:
+            nodes += parse(others, skip_whitespace=True)
+            others = []
+            declaration, index = custom
+            nodes.append(declaration)
+            continue
+        others.append(token)
+        index += 1
+        if token == ";" or (rules and isinstance(token, ast.CurlyBracketsBlock)):
+            may_start = True
+        elif not isinstance(token, ast.WhitespaceToken):
+            may_start = False
+    return nodes + parse(others, skip_whitespace=True)
+
+
+def _custom_property(tokens: list[ast.Node], start: int) -> tuple[ast.Declaration, int] | None:
+    """Return the custom property that starts at an index, and the index after it.
+
+    tinycss2 ends the value of a custom property at its first block.
+    """
+    name = tokens[start]
+    if not _is_custom_name(name):
+        return None
+    colon = start + 1
+    while colon < len(tokens) and isinstance(tokens[colon], ast.WhitespaceToken):
+        colon += 1
+    if colon == len(tokens) or tokens[colon] != ":":
+        return None
+    end = colon + 1
+    while end < len(tokens) and tokens[end] != ";":
+        end += 1
+    value = tokens[colon + 1 : end]
+    line, column = name.source_line, name.source_column
+    return ast.Declaration(line, column, name.value, name.lower_value, value, False), end
+
+
+def _is_custom_name(token: ast.Node) -> bool:
+    return isinstance(token, ast.IdentToken) and bool(token.value.startswith("--"))
+
+
+def _tokens(text: str) -> list[ast.Node]:
+    """Return the tokens of a text without comments. A string or URL that is open at the end of the text is closed."""
+    tokens = tinycss2.parse_component_value_list(text, skip_comments=True)
+    last = tokens
+    while last and (inner := _inner(last[-1])) is not None:
+        last = inner
+    if len(last) > 1 and isinstance(last[-1], ast.ParseError):
+        token = last[-2]
+        if last[-1].kind == "eof-in-string" and isinstance(token, ast.StringToken):
+            token.representation = f'"{serialize_string_value(token.value)}"'
+            del last[-1]
+        elif last[-1].kind == "eof-in-url" and isinstance(token, ast.URLToken):
+            token.representation = f"url({serialize_url(token.value)})"
+            del last[-1]
+    return tokens
+
+
+def _inner(token: ast.Node) -> list[ast.Node] | None:
+    if isinstance(token, ast.FunctionBlock):
+        return token.arguments
+    if isinstance(token, ast.ParenthesesBlock | ast.SquareBracketsBlock | ast.CurlyBracketsBlock):
+        return token.content
+    return None

@@ -1,0 +1,256 @@
+"""Judge CSS values: whether they fetch something.
+
+A value is judged token by token, so the verdict does not depend on where a rule or declaration ends. tinycss2 reads
+tokens as browsers do, escapes included: it reads `u\\72l(` as `url(`.
+"""
+
+import re
+from collections.abc import Iterable, Iterator
+from functools import lru_cache
+
+import tinycss2
+from tinycss2 import ast
+
+from svgx_canvas.css.names import (
+    IMAGE_FUNCTIONS,
+    function_is_allowed,
+    function_substitutes,
+    property_may_refer,
+    property_takes_picture,
+)
+from svgx_canvas.css.resources import is_bitmap, is_font
+
+MAX_NESTING = 32
+"""Levels of blocks and rules in each other. tinycss2 serializes blocks by recursion."""
+
+_TRANSFORMS = re.compile(
+    r"(?:[\s,]*+(?:matrix|translate|scale|rotate|skewX|skewY)\s*+\([-+0-9eE.,\s]*+\))*+[\s,]*+"
+)
+"""A transform list in the SVG grammar. Its quantifiers are possessive, so that matching takes linear time."""
+
+_BLOCKS = (ast.ParenthesesBlock, ast.SquareBracketsBlock, ast.CurlyBracketsBlock)
+_HTML_COMMENT = frozenset({"<!--", "-->"})
+_NOT_IN_URLS = re.compile("[<{}]")
+"""Characters that no unquoted URL may have, because simple readers take them for the start of a tag or block."""
+
+_CACHED_LENGTH = 10_000
+"""Characters of a value or text with a cached verdict. The caches would need too much memory for longer ones."""
+
+_FONT_FUNCTIONS = frozenset({"format", "local", "tech"})
+_ADDRESS_TYPES = frozenset({"image", "src", "url"})
+
+
+def value_is_safe(name: str, value: str) -> bool:
+    """Return whether the value of a property or presentation attribute fetches nothing."""
+    # Without a parenthesis there is neither a URL nor a function, escaped or not.
+    if "(" not in value:
+        return True
+    judge = _value_is_safe if is_cached(value) else _value_is_safe.__wrapped__
+    return judge(value, property_may_refer(name))
+
+
+def is_cached(text: str) -> bool:
+    """Return whether the verdict on a text is cached."""
+    return len(text) <= _CACHED_LENGTH
+
+
+def picture_is_variable(name: str, value: str) -> bool:
+    """Return whether a presentation attribute takes its picture from a custom property or another place."""
+    if "(" not in value or not property_takes_picture(name):
+        return False
+    return substitutes(tinycss2.parse_component_value_list(value))
+
+
+def transform_is_safe(value: str) -> bool:
+    """Return whether the value of a transform attribute fetches nothing.
+
+    Most values match the SVG grammar. That check comes first, because it is faster than parsing CSS.
+    """
+    return _TRANSFORMS.fullmatch(value) is not None or value_is_safe("transform", value)
+
+
+@lru_cache(maxsize=4096)
+def _value_is_safe(value: str, fragments: bool) -> bool:
+    return tokens_are_safe(tinycss2.parse_component_value_list(value), fragments=fragments)
+
+
+def tokens_are_safe(tokens: Iterable[ast.Node], *, fragments: bool) -> bool:
+    """Return whether the tokens of a value, and the contents of their blocks, fetch nothing.
+
+    A URL may be a bitmap in a `data:` URL. With `fragments`, it may also be a fragment, except in a function that makes
+    a picture of it. Functions outside the list are unsafe. So is each string or substitution in a function that takes
+    the address of a picture as a string.
+    """
+    stack: list[tuple[Iterator[ast.Node], str]] = [(iter(tokens), "")]
+    while stack:
+        if len(stack) > MAX_NESTING:
+            return False
+        rest, inside = stack[-1]
+        token = next(rest, None)
+        if token is None:
+            stack.pop()
+        elif isinstance(token, ast.FunctionBlock) and token.lower_name != "url":
+            if not _function_is_safe(token, inside):
+                return False
+            stack.append((iter(token.arguments), _inside(token.lower_name, inside)))
+        elif isinstance(token, _BLOCKS):
+            stack.append((iter(token.content), inside))
+        elif isinstance(token, ast.StringToken):
+            if inside == "image":
+                return False
+        elif (url := url_of(token)) is not None:
+            is_reference = fragments and not inside and url.startswith("#")
+            if not is_reference and not is_bitmap(url):
+                return False
+        elif _is_broken(token):
+            return False
+    return True
+
+
+def _function_is_safe(function: ast.FunctionBlock, inside: str) -> bool:
+    if inside == "type" or not function_is_allowed(function.lower_name):
+        return False
+    if inside == "image" and function_substitutes(function.lower_name):
+        return False
+    return function.lower_name != "attr" or _attr_is_safe(function.arguments)
+
+
+def _inside(function: str, inside: str) -> str:
+    """Return the kind of the place in a function: "image", "type" (the media type of an image) or ""."""
+    if function in IMAGE_FUNCTIONS:
+        return "image"
+    return "type" if function == "type" else inside
+
+
+def _attr_is_safe(arguments: list[ast.Node]) -> bool:
+    """Return whether `attr()` reads neither an address nor arbitrary CSS from an attribute."""
+    significant = _significant(arguments)
+    for token in significant[1:]:
+        parts = token.arguments if isinstance(token, ast.FunctionBlock) else [token]
+        for part in parts:
+            if isinstance(part, ast.IdentToken) and part.lower_value in _ADDRESS_TYPES:
+                return False
+            if isinstance(part, ast.LiteralToken) and part.value == "*":
+                return False
+    return True
+
+
+def prelude_is_safe(tokens: Iterable[ast.Node]) -> bool:
+    """Return whether a selector or the condition of an at-rule has no URL and no syntax error.
+
+    Functions are harmless here, because a condition is only compared.
+    """
+    stack = [iter(tokens)]
+    while stack:
+        if len(stack) > MAX_NESTING:
+            return False
+        token = next(stack[-1], None)
+        if token is None:
+            stack.pop()
+        elif url_of(token) is not None or _is_broken(token):
+            return False
+        elif isinstance(token, ast.CurlyBracketsBlock):
+            # It is invalid here, and simple readers take it for the block of the rule.
+            return False
+        elif isinstance(token, ast.FunctionBlock):
+            stack.append(iter(token.arguments))
+        elif isinstance(token, _BLOCKS):
+            stack.append(iter(token.content))
+    return True
+
+
+def safe_font_sources(tokens: list[ast.Node]) -> list[ast.Node]:
+    """Return the fonts of `src` in `@font-face` that are installed or in a `data:` URL, separated by commas."""
+    kept: list[ast.Node] = []
+    source: list[ast.Node] = []
+    comma: ast.Node | None = None
+    for token in [*tokens, None]:
+        if token is not None and not (isinstance(token, ast.LiteralToken) and token.value == ","):
+            source.append(token)
+            continue
+        if _significant(source) and all(_in_font_source(part) for part in source):
+            kept += [*([comma] if kept and comma is not None else []), *source]
+        comma, source = token or comma, []
+    return kept
+
+
+def _in_font_source(token: ast.Node) -> bool:
+    url = url_of(token)
+    if url is not None:
+        return is_font(url)
+    if isinstance(token, ast.FunctionBlock):
+        simple = (ast.StringToken, ast.IdentToken, ast.WhitespaceToken, ast.LiteralToken)
+        return token.lower_name in _FONT_FUNCTIONS and all(
+            isinstance(part, simple) for part in token.arguments
+        )
+    return isinstance(token, ast.WhitespaceToken)
+
+
+def url_of(token: ast.Node) -> str | None:
+    """Return the URL of `url(a)` or `url("a")`, "" if it is unsuitable, and None for other tokens."""
+    if isinstance(token, ast.URLToken):
+        return "" if _NOT_IN_URLS.search(token.value) else str(token.value)
+    if not isinstance(token, ast.FunctionBlock) or token.lower_name != "url":
+        return None
+    arguments = _significant(token.arguments)
+    if len(arguments) == 1 and isinstance(arguments[0], ast.StringToken):
+        return str(arguments[0].value)
+    return ""
+
+
+def _is_broken(token: ast.Node) -> bool:
+    """Return whether a token is a syntax error, or has no place in a value, selector or condition."""
+    return isinstance(token, ast.ParseError | ast.AtKeywordToken) or (
+        isinstance(token, ast.LiteralToken) and token.value in _HTML_COMMENT
+    )
+
+
+def _significant(tokens: Iterable[ast.Node]) -> list[ast.Node]:
+    return [token for token in tokens if not isinstance(token, ast.WhitespaceToken | ast.Comment)]
+
+
+_NUMBER = re.compile(r"[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?")
+
+
+def numbers(text: str) -> list[float]:
+    """Return the numbers in an attribute's value, in the SVG syntax. Units and other text are skipped."""
+    return [float(number) for number in _NUMBER.findall(text)]
+
+
+def substitutes(tokens: Iterable[ast.Node]) -> bool:
+    """Return whether tokens or the contents of their blocks have a function that returns text from another place."""
+    stack = [iter(tokens)]
+    while stack:
+        token = next(stack[-1], None)
+        if token is None:
+            stack.pop()
+        elif isinstance(token, ast.FunctionBlock):
+            if function_substitutes(token.lower_name):
+                return True
+            stack.append(iter(token.arguments))
+        elif isinstance(token, _BLOCKS):
+            stack.append(iter(token.content))
+    return False
+
+
+def urls(tokens: Iterable[ast.Node]) -> list[str]:
+    """Return all URLs in tokens and the contents of their blocks, in order."""
+    found: list[str] = []
+    stack = [iter(tokens)]
+    while stack:
+        token = next(stack[-1], None)
+        if token is None:
+            stack.pop()
+        elif (url := url_of(token)) is not None:
+            found.append(url)
+        elif isinstance(token, ast.FunctionBlock):
+            stack.append(iter(token.arguments))
+        elif isinstance(token, _BLOCKS):
+            stack.append(iter(token.content))
+    return found
+
+
+@lru_cache(maxsize=4096)
+def fragments(value: str) -> tuple[str, ...]:
+    """Return the fragments ("#a") that a value refers to with url(), in order."""
+    return tuple(urls(tinycss2.parse_component_value_list(value)))

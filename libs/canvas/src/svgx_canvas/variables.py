@@ -1,0 +1,36 @@
+"""Keep references in custom properties away from pictures.
+
+`--a:url(#b)` is harmless in `fill:var(--a)`. In `background:var(--a)`, a browser takes the URL for a picture and
+fetches the document itself again. The two declarations can be in different style sheets and elements of a canvas.
+"""
+
+from collections.abc import Callable
+
+from svgx_canvas import css
+from svgx_canvas.tree import Canvas, Element
+
+
+def separate_variables(canvas: Canvas, report: Callable[[str, str], None]) -> None:
+    """Remove the pictures that come from custom properties, if one of a cleaned canvas has a reference."""
+    elements = [Element("", "svg", attrs=canvas.attrs), *canvas.walk()]
+    if not any(map(_has_variable_reference, elements)):
+        return
+    for element in elements:
+        if element.tag == "style":
+            for child in element.children:
+                child.text = css.without_variable_pictures(child.text, report, sheet=True)
+        for name, value in list(element.attrs.items()):
+            if name == "style":
+                cleaned = css.without_variable_pictures(value, report, sheet=False)
+                element.attrs[name] = cleaned
+            elif css.picture_is_variable(name, value):
+                report(f"{element.tag}@{name}", "reference")
+                del element.attrs[name]
+
+
+def _has_variable_reference(element: Element) -> bool:
+    if css.style_has_variable_reference(element.attrs.get("style", "")):
+        return True
+    if element.tag != "style":
+        return False
+    return any(css.sheet_has_variable_reference(child.text) for child in element.children)

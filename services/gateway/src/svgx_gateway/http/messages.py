@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from email.message import Message
 from typing import Any
 
 from pydantic import ValidationError
@@ -70,6 +71,8 @@ def parse_request(
     try:
         if issubclass(model, RawRequest):
             _check_media_type(http, request)
+            if "charset" in model.model_fields:
+                fixed["charset"] = _charset(request)
             return model.model_validate({"content": body, **fixed})
         if http.method in ("GET", "DELETE"):
             query = request.query_params if request.scope["query_string"] else {}
@@ -92,6 +95,20 @@ def _check_media_type(http: Http, request: Request) -> None:
             field="content-type",
             limit=http.consumes[0],
         )
+    coding = ", ".join(request.headers.getlist("content-encoding")).lower()
+    if not {each.strip() for each in coding.split(",")} <= {"", "identity"}:
+        raise UnsupportedMedia(
+            f"the body is compressed ({coding[:40]}); send it uncompressed",
+            field="content-encoding",
+            limit="identity",
+        )
+
+
+def _charset(request: Request) -> str | None:
+    """Return the parameter `charset` of the Content-Type in lower case, or None if there is none."""
+    content_type = Message()
+    content_type["content-type"] = request.headers.get("content-type", "")
+    return content_type.get_content_charset() or None
 
 
 def _with_fields(body: bytes, fields: dict[str, Any]) -> bytes:

@@ -26,7 +26,7 @@ _MARKS = (
     (b"\xfe\xff", "utf-16-be"),
     (b"\xef\xbb\xbf", "utf-8"),
 )
-_WIDE = re.compile(r"(utf|ucs)-?(16|32|2|4)([-_]?[bl]e)?|iso-10646(-ucs-[24])?|(cs)?unicode\w*")
+_WIDE = re.compile(r"(utf|ucs)-?(16|32|2|4)([-_]?[bl]e)?|iso-10646(-ucs-[24])?|(cs)?unicode(fffe|feff)?")
 """Names of encodings with two or four bytes for each character of ASCII."""
 
 _ASCII = frozenset({"ascii", "us-ascii", "iso646-us", "iso-ir-6", "ansi_x3.4-1968", "csascii"})
@@ -66,7 +66,7 @@ def _text(data: bytes, charset: str | None) -> str:
 
 
 def _wide_without_mark(data: bytes) -> str:
-    """Return the encoding of a file whose first character, "<" or white space, has null bytes; otherwise ""."""
+    """Return the encoding of a file with null bytes around its first character, which is ASCII; otherwise ""."""
     head = tuple(byte != 0 for byte in data[:4])
     match head:
         case (True, False, False, False):

@@ -57,6 +57,8 @@ class Cost:
     """Selectors of all style sheets. The number is set only in the cost of the whole canvas."""
     matches: int = 0
     """Selectors times elements of the SVG pictures, each with its own style sheets."""
+    pictures: list[Canvas] = field(default_factory=list)
+    """The SVG pictures at all levels. The list is set only in the cost of the whole canvas."""
 
     def add(self, inner: "Cost", times: int = 1) -> None:
         """Add the cost of a child, or of an element that is referred to `times` times."""
@@ -131,6 +133,7 @@ class _Meter:
         self._by_id: dict[str, Element] = {}
         self._sheet = _Declarations()
         self._selectors = 0
+        self._pictures: list[Canvas] = []
         self._costs: dict[int, Cost | None] = {}
         """By the `id()` of the element: its cost, or None while the cost is being computed."""
         for element in (root, *canvas.walk()):
@@ -141,6 +144,7 @@ class _Meter:
                 self._add_style_sheet("".join(child.text for child in element.children))
         self.total = self._cost(root)
         self.total.selectors = self._selectors
+        self.total.pictures = self._pictures
 
     def _add_style_sheet(self, sheet: str) -> None:
         self._selectors += css.selector_count(sheet)
@@ -212,7 +216,9 @@ class _Meter:
                 case (Raster() as raster, _):
                     cost.pixels += raster.width * raster.height
                 case (SvgPicture() as picture, _):
-                    inner = _Meter(nested_canvas(picture, self._limits), self._limits).total
+                    canvas = nested_canvas(picture, self._limits)
+                    inner = _Meter(canvas, self._limits).total
+                    self._pictures += [canvas, *inner.pictures]
                     inner.layers += 1
                     inner.matches += inner.selectors * inner.elements
                     cost.add(inner)

@@ -26,7 +26,9 @@ _MARKS = (
     (b"\xfe\xff", "utf-16-be"),
     (b"\xef\xbb\xbf", "utf-8"),
 )
-_WIDE = re.compile(r"(utf|ucs)-?(16|32|2|4)([-_]?[bl]e)?|iso-10646(-ucs-[24])?|(cs)?unicode(fffe|feff)?")
+_WIDE = re.compile(
+    r"(utf|ucs)-?(16|32|2|4)([-_]?[bl]e)?|iso-10646(-ucs-[24])?|(cs)?unicode(fffe|feff)?"
+)
 """Names of encodings with two or four bytes for each character of ASCII."""
 
 _ASCII = frozenset({"ascii", "us-ascii", "iso646-us", "iso-ir-6", "ansi_x3.4-1968", "csascii"})

@@ -4,7 +4,7 @@ import gzip
 
 import pytest
 
-from svgx_canvas import Limits, SvgRefused, export_svg, import_svg
+from svgx_canvas import Limits, SvgRefused, export_svg, import_svg, render_png
 from tests.unit.canvas.client_documents import document
 from tests.unit.canvas.images.pictures import (
     HEAD,
@@ -104,6 +104,27 @@ def test_svg_picture_beyond_a_limit_does_not_stop_the_export(
     out = export_svg(document(elements), limits)
     assert b'<rect width="7"/>' in out
     assert b"data:" not in out
+
+
+@pytest.mark.parametrize("levels", [1, 2, 3])
+@pytest.mark.parametrize(
+    ("field", "body"),
+    [
+        ("pattern_pixels", '<pattern id="p" width="9e4" height="9e4" patternUnits="userSpaceOnUse"/>'),
+        ("pattern_pixels", '<pattern id="p" width="1" height="1" patternTransform="scale(9999)"/>'),
+        (
+            "filter_operations",
+            '<filter id="f"><feMorphology radius="2000"/></filter><g filter="url(#f)"><rect width="9" height="9"/></g>',
+        ),
+    ],
+)  # fmt: skip
+def test_svg_picture_has_the_limits_of_rendering(field: str, body: str, levels: int) -> None:
+    """An SVG picture at any level counts for the limits of rendering. Proves R-SVG-4."""
+    file = with_picture(svg_url(nested(levels, body)))
+    import_svg(file, None)
+    with pytest.raises(SvgRefused) as refused:
+        render_png(file)
+    assert (refused.value.code, refused.value.field) == ("too_large", field)
 
 
 def test_compressed_bombs_in_pictures_are_refused_early() -> None:

@@ -88,6 +88,7 @@ def doctype(declarations: str, body: str = "") -> str:
         ("too_large", "entity_expansion", doctype(f"<!ENTITY e '{'x' * 1000}'>", f"<title>{'&e;' * 17_000}</title>")),
         ("too_large", "entity_expansion", doctype(f"<!ENTITY é '{'x' * 1000}'>", f"<g id='{'&é;' * 17_000}'/>")),
         ("too_large", "entity_expansion", doctype(f"<!ENTITY e '{'x' * 9_000_000}'>", "<g id='&e;'/><g id='&e;'/>")),
+        ("too_large", "entity_expansion", doctype(f"<!ENTITY e '{'x' * 100_000}'>", "<g id='&e;'/>" * 160)),
         ("too_large", "attribute_length", doctype(f"<!ENTITY e '{'x' * 100_000}'>", f"<g id='{'&e;' * 84}'/>")),
         ("too_large", "text_length", doctype(f"<!ENTITY e '{'x' * 1000}'>", f"<title>{'&e;' * 1100}</title>")),
         ("too_large", "declarations", doctype("".join(f"<!ELEMENT a{index} ANY>" for index in range(1100)))),

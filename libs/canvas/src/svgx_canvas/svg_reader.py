@@ -31,6 +31,9 @@ _PREFIXES = {XLINK: "xlink:", XML: "xml:"}
 _MAX_DECLARATIONS = 1024
 """The largest number of declarations in a document type, without its entities. A file with more is refused."""
 
+_MAX_AMPLIFICATION = 100
+"""Expat's own limit for entities. It applies from 8 MiB on, after `Limits.entity_expansion`."""
+
 _REFERENCE = re.compile(rb"&([^&;#<>\s]+);")
 _W3C_URL = re.compile(r"https?://www\.w3\.org/")
 
@@ -111,6 +114,13 @@ class _Reader:
             parser.Parse(self._data, True)
         except expat.ExpatError as error:
             reason = expat.ErrorString(error.code)
+            if reason == expat.errors.XML_ERROR_AMPLIFICATION_LIMIT_BREACH:
+                raise SvgRefused(
+                    "too_large",
+                    "entity_expansion",
+                    _MAX_AMPLIFICATION,
+                    detail=f"entities make the file more than {_MAX_AMPLIFICATION} times as large",
+                ) from None
             raise SvgRefused(
                 "malformed",
                 "svg",
@@ -216,7 +226,9 @@ class _Reader:
         self._stack.append(_OpenElement(tag, element, element.children, in_text))
 
     def _start_root(self, namespace: str, tag: str, flat: list[str]) -> None:
-        if tag != "svg" or namespace not in ("", SVG):
+        # A file without a namespace is taken for SVG; a picture without one is drawn by no program.
+        namespaces = (SVG,) if self._pictures.inside_picture else ("", SVG)
+        if tag != "svg" or namespace not in namespaces:
             raise SvgRefused("malformed", "svg", detail="the root is not an svg element")
         attrs = self._attributes(tag, flat)
         self._canvas = Canvas(

@@ -55,6 +55,17 @@ def test_charset_of_the_content_type_reaches_the_import(
     assert parse_import(request(media_type)).charset == charset
 
 
+def test_byte_order_mark_before_json_is_ignored() -> None:
+    """A JSON body may begin with a byte order mark. Proves R-HTTP-2."""
+    create = state.CREATE_CANVAS
+    assert create.http is not None
+    body = b'\xef\xbb\xbf{"name": "caf\xc3\xa9"}'
+    sent = request("application/json")
+    sent.scope["path_params"] = {}
+    parsed = parse_request(create, create.http, sent, body)
+    assert getattr(parsed, "name") == "café"  # noqa: B009
+
+
 @given(st.text(st.characters(max_codepoint=255), max_size=40))
 def test_any_parameters_of_the_content_type_are_read(parameters: str) -> None:
     parse_import(request(f"image/svg+xml;{parameters}"))

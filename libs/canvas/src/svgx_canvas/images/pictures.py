@@ -99,6 +99,11 @@ class Pictures:
         self._strict = strict
         self._level = 0
 
+    @property
+    def inside_picture(self) -> bool:
+        """Return whether the pictures are those of an SVG picture, and not of the file or canvas itself."""
+        return self._level > 0
+
     def clean(self, what: str, url: str) -> str | None:
         """Return the canonical URL of the picture in `url`, or report `what` as dropped and return None."""
         if not is_data_url(url):

@@ -1,6 +1,7 @@
 """The request message of an operation, built from path, query, cookie and body of an HTTP request."""
 
 import asyncio
+import codecs
 import json
 from email.message import Message
 from typing import Any
@@ -117,7 +118,8 @@ def _with_fields(body: bytes, fields: dict[str, Any]) -> bytes:
     The text is not parsed here, because the validation parses it. Adding fields never makes invalid JSON valid. The
     fields are added at the end, because the parser uses the last of several members with the same name.
     """
-    text = body.strip(_WHITESPACE)
+    # A parser may ignore a byte order mark (RFC 8259, 8.1), and some clients send one.
+    text = body.removeprefix(codecs.BOM_UTF8).strip(_WHITESPACE)
     if not (text.startswith(b"{") and text.endswith(b"}")):
         raise BadRequest("the body is not a JSON object", field="body")
     members = text[1:-1].strip(_WHITESPACE)

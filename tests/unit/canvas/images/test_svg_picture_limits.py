@@ -73,6 +73,18 @@ def test_svg_pictures_share_the_limits_of_their_file(
     assert (refused.value.code, refused.value.field) == ("too_large", field)
 
 
+def test_picture_that_becomes_too_long_is_refused_and_left_out_of_exports() -> None:
+    """The limit of an attribute applies to the written URL of a picture. Proves R-SVG-4."""
+    limits = Limits(attribute_length=2000)
+    url = SVG_SPELLINGS["plain"](svg(_RECT * 250).encode())
+    assert len(url) < 2000
+    with pytest.raises(SvgRefused) as refused:
+        import_svg(with_picture(url), None, limits)
+    assert refused.value.field == "attribute_length"
+    state = document({"a": {"tag": "image", "attrs": {"href": url}}})
+    assert b"data:" not in export_svg(state, limits)
+
+
 def test_svg_picture_that_is_drawn_often_counts_as_often() -> None:
     """An SVG picture costs as many elements as it is drawn. Proves R-SVG-4."""
     picture = f'<image id="a" href="{svg_url(svg(_RECT * 50))}"/>'

@@ -119,10 +119,12 @@ class Pictures:
             if cleaned is None:
                 return None
             canonical = cleaned
-        if len(canonical) > self._limits.attribute_length:
-            return self._beyond_limit(
-                what, "attribute_length", self._limits.attribute_length, len(canonical)
-            )
+        limit = self._limits.attribute_length
+        if self._strict:
+            check_limit("attribute_length", limit, len(canonical), "characters of a picture's URL")
+        elif len(canonical) > limit:
+            self._report(what, "limit")
+            return None
         return canonical
 
     def read_svg(self, picture: SvgPicture) -> Canvas:
@@ -165,11 +167,6 @@ class Pictures:
             else:
                 self._report(what, "picture")
             return None
-
-    def _beyond_limit(self, what: str, field: str, limit: int, actual: int) -> None:
-        if self._strict:
-            check_limit(field, limit, actual, "characters of a picture's URL")
-        self._report(what, "limit")
 
 
 def _decompress(content: bytes, limit: int) -> bytes:

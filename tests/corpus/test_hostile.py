@@ -1,5 +1,6 @@
 """Exports of attack files, imported or written by a client, run no code and fetch nothing. Proves R-SVG-3."""
 
+import base64
 import json
 import re
 
@@ -8,7 +9,7 @@ import pytest
 from svgx_canvas import SvgRefused, export_json, export_svg, import_svg, render_png
 from tests.corpus.corpus import HOSTILE, files, needs_corpus
 from tests.unit.canvas.audit import problems
-from tests.unit.canvas.client_documents import raw_document
+from tests.unit.canvas.client_documents import document, raw_document
 
 
 def _payloads() -> dict[str, bytes]:
@@ -66,6 +67,18 @@ def test_hostile_document_is_clean_after_export(name: str) -> None:
             continue
         assert problems(exported) == []
         json.loads(export_json(state))
+
+
+@needs_corpus
+@pytest.mark.parametrize("name", _PAYLOADS)
+def test_hostile_picture_is_clean_after_import_and_export(name: str) -> None:
+    """An attack file as the picture of an image, in a file or drawn by a client, is cleaned."""
+    for variant in _variants(_PAYLOADS[name]):
+        href = f"data:image/svg+xml;base64,{base64.b64encode(variant).decode()}"
+        file = f'<svg xmlns="http://www.w3.org/2000/svg"><image href="{href}"/></svg>'.encode()
+        client = document({"a": {"tag": "image", "attrs": {"href": href}}})
+        for state in (import_svg(file, None).update, client):
+            assert problems(export_svg(state)) == []
 
 
 @needs_corpus

@@ -1,6 +1,7 @@
 """External references in an SVG file: the services never request them."""
 
 import asyncio
+import base64
 
 import pytest
 
@@ -13,7 +14,7 @@ SVG = """<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/
 <filter id="f"><feImage href="{url}/c.png"/></filter>
 <image href="{url}/d.png" width="3" height="3"/><image xlink:href="{url}/e.svg" width="3" height="3"/>
 <use href="{url}/g.svg#x"/><a href="{url}/h"><text font-family="f" style="background: url({url}/i)">t</text></a>
-<rect width="3" height="3" filter="url(#f)" mask="url({url}/j#m)"/>
+<rect width="3" height="3" filter="url(#f)" mask="url({url}/j#m)"/>{picture}
 </svg>"""
 WITH_ENTITY = '<!DOCTYPE svg SYSTEM "{url}/svg.dtd"><svg xmlns="http://www.w3.org/2000/svg"/>'
 
@@ -32,7 +33,10 @@ async def test_svg_with_external_references_causes_no_request(
     server = await asyncio.start_server(count_connection, "127.0.0.1", 0)
     async with server:
         url = f"{scheme}//127.0.0.1:{server.sockets[0].getsockname()[1]}"
-        await workspace.owner.import_svg(canvas, SVG.format(url=url).encode())
+        inner = SVG.format(url=url, picture="").encode()
+        data_url = f"data:image/svg+xml;base64,{base64.b64encode(inner).decode()}"
+        picture = f'<image href="{data_url}" width="9" height="9"/>'
+        await workspace.owner.import_svg(canvas, SVG.format(url=url, picture=picture).encode())
         path = f"/runtime/canvases/{canvas}/svg"
         hostile = WITH_ENTITY.format(url=url).encode()
         response = await workspace.owner.request("PUT", path, content=hostile, headers=SVG_TYPE)
@@ -40,6 +44,7 @@ async def test_svg_with_external_references_causes_no_request(
         for kind in ("svg", "png", "json", "yjs"):
             content = await workspace.owner.export(canvas, kind)
             assert kind in ("json", "yjs") or b"127.0.0.1" not in content, kind
+            assert kind in ("yjs", "png") or b"data:image/svg+xml" in content
         reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
         await reader.read()
         writer.close()

@@ -44,7 +44,7 @@ async def test_svg_export_is_an_svg_file(client: Client) -> None:
     """An SVG export has the content, its media type, and a file name made of the canvas's name. Proves R-STATE-17."""
     canvas_id = await create_with_content(client)
     export = await client.export(canvas_id)
-    assert (export.media_type, export.filename) == ("image/svg+xml", "Drawing-1.svg")
+    assert (export.media_type, export.filename) == ("image/svg+xml", "Drawing 1.svg")
     root = etree.fromstring(export.content)
     assert root.get("viewBox") == "0 0 200 100"
     assert [child.get("fill") for child in root] == ["red"]
@@ -53,7 +53,7 @@ async def test_svg_export_is_an_svg_file(client: Client) -> None:
 async def test_json_export_lists_the_elements(client: Client) -> None:
     """A JSON export lists the elements. Proves R-STATE-17."""
     export = await client.export(await create_with_content(client), format="json")
-    assert (export.media_type, export.filename) == ("application/json", "Drawing-1.json")
+    assert (export.media_type, export.filename) == ("application/json", "Drawing 1.json")
     assert [element["tag"] for element in json.loads(export.content)["elements"]] == ["rect"]
 
 
@@ -71,7 +71,7 @@ async def test_png_export_has_the_requested_size(
 ) -> None:
     """A PNG export has the requested size; one given side keeps the proportions. Proves R-STATE-17."""
     export = await client.export(await create_with_content(client), format="png", **query)
-    assert (export.media_type, export.filename) == ("image/png", "Drawing-1.png")
+    assert (export.media_type, export.filename) == ("image/png", "Drawing 1.png")
     assert size(export.content) == expected
 
 

@@ -3,6 +3,7 @@
 The text is parsed as a browser or renderer parses it: XML with libxml2, CSS with tinycss2. There is no text search.
 """
 
+import base64
 import re
 from collections.abc import Iterable, Iterator
 
@@ -20,6 +21,8 @@ _FETCHING_ATTRIBUTES = {
     "longdesc", "manifest", "codebase", "archive", "classid", "profile", "from-origin",
 }  # fmt: skip
 _PICTURE = re.compile(r"data:image/(png|jpe?g|gif|webp)\s*;\s*base64\s*,", re.IGNORECASE)
+_SVG_PICTURE = "data:image/svg+xml;base64,"
+_MAX_NESTING = 3
 _ACTIVE_SCHEMES = ("javascript:", "vbscript:", "data:text", "data:application", "data:image/svg")
 _FETCHING_FUNCTIONS = {"src", "element", "-moz-element", "expression"}
 _IMAGE_FUNCTIONS = {"image", "image-set", "-webkit-image-set", "cross-fade", "-webkit-cross-fade"}
@@ -36,8 +39,13 @@ _NOT_CSS = {"id", "class", "title", "lang", "begin", "end", "in", "in2", "result
 """Attributes with values in which parentheses have no meaning."""
 
 
-def problems(svg: bytes) -> list[str]:
-    """Return everything in the file that runs code or makes a browser or renderer fetch a resource."""
+def problems(svg: bytes, nesting: int = 0) -> list[str]:
+    """Return everything in the file that runs code or makes a browser or renderer fetch a resource.
+
+    The SVG pictures in the file are audited like the file. `nesting` is the number of files around this one.
+    """
+    if nesting > _MAX_NESTING:
+        return ["SVG pictures that are nested too deep"]
     parser = etree.XMLParser(resolve_entities=False, no_network=True, huge_tree=True)
     root = etree.fromstring(svg, parser)
     found = []
@@ -55,7 +63,14 @@ def problems(svg: bytes) -> list[str]:
         if tag.lower() in _RUNS_OR_EMBEDS:
             found.append(f"element {tag}")
         for name, value in node.attrib.items():
-            found += [f"{tag}@{name}: {problem}" for problem in _attribute(str(name), str(value))]
+            text = str(value)
+            if etree.QName(str(name)).localname == "href" and text.startswith(_SVG_PICTURE):
+                if tag not in ("image", "feImage"):
+                    found.append(f"{tag}@{name}: an SVG picture")
+                picture = base64.b64decode(text.removeprefix(_SVG_PICTURE), validate=True)
+                found += [f"{tag}@{name}: {each}" for each in problems(picture, nesting + 1)]
+                continue
+            found += [f"{tag}@{name}: {problem}" for problem in _attribute(str(name), text)]
         if tag == "style":
             found += [f"style: {problem}" for problem in _sheet("".join(node.itertext()))]
     return found

@@ -28,9 +28,11 @@ _URLS = [
     "file:///etc/passwd",
     "blob:x",
     "data:text/html,<script>alert(1)</script>",
+    "data:image/svg+xml;base64,PHNjcmlwdC8+",
     "data:image/svg+xml;base64,PHN2Zy8+",
     "data:image/svg+xml,<svg/>",
     "data:;base64,PHN2Zy8+",
+    "data:text/html;base64,PHN2Zy8+",
     "data:image/png;base64,PHN2Zy8+",
     "data:image/png,x",
     "",
@@ -257,12 +259,22 @@ def test_values_of_wrong_types_are_ignored_and_numbers_are_read() -> None:
             },
         },
         "text is a number": {"tag": "#text", "text": 5},
+        "text": {"tag": "text", "order": "a5"},
+        "text is a fraction": {"tag": "#text", "parent": "text", "text": 1e-7},
         "order is a number": {"tag": "path", "order": 5},
         "parent is null": {"tag": "g", "parent": None, "order": "a4"},
     }
     out = exported(elements, {"width": 10, "height": "5", "viewBox": None})
     root = etree.fromstring(out)
-    assert [etree.QName(node).localname for node in root] == ["path", "rect", "line", "circle", "g"]
+    assert [etree.QName(node).localname for node in root] == [
+        "path",
+        "rect",
+        "line",
+        "circle",
+        "g",
+        "text",
+    ]
+    assert root[5].text == "1e-7"
     assert dict(root[3].attrib) == {"cx": "1.5", "cy": "2", "r": "5"}
     assert dict(root.attrib) == {"height": "5", "width": "10"}
 

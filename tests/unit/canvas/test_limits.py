@@ -85,10 +85,12 @@ def doctype(declarations: str, body: str = "") -> str:
 @pytest.mark.parametrize(
     ("code", "field", "file"),
     [
-        ("too_large", "entities", doctype("".join(f"<!ENTITY e{index} 'x'>" for index in range(65)))),
-        ("too_large", "entity_length", doctype(f"<!ENTITY e '{'x' * 1025}'>")),
-        ("too_large", "entity_expansion", doctype(f"<!ENTITY e '{'x' * 1000}'>", f"<title>{'&e;' * 1100}</title>")),
-        ("too_large", "entity_expansion", doctype(f"<!ENTITY é '{'x' * 1000}'>", f"<g id='{'&é;' * 1100}'/>")),
+        ("too_large", "entity_expansion", doctype(f"<!ENTITY e '{'x' * 1000}'>", f"<title>{'&e;' * 17_000}</title>")),
+        ("too_large", "entity_expansion", doctype(f"<!ENTITY é '{'x' * 1000}'>", f"<g id='{'&é;' * 17_000}'/>")),
+        ("too_large", "entity_expansion", doctype(f"<!ENTITY e '{'x' * 9_000_000}'>", "<g id='&e;'/><g id='&e;'/>")),
+        ("too_large", "entity_expansion", doctype(f"<!ENTITY e '{'x' * 100_000}'>", "<g id='&e;'/>" * 160)),
+        ("too_large", "attribute_length", doctype(f"<!ENTITY e '{'x' * 100_000}'>", f"<g id='{'&e;' * 84}'/>")),
+        ("too_large", "text_length", doctype(f"<!ENTITY e '{'x' * 1000}'>", f"<title>{'&e;' * 1100}</title>")),
         ("too_large", "declarations", doctype("".join(f"<!ELEMENT a{index} ANY>" for index in range(1100)))),
         ("forbidden", "entities", doctype("<!ENTITY a 'x'><!ENTITY b '&a;&a;'>", "&b;")),
         ("forbidden", "entities", doctype("<!ENTITY a '&#38;b;'><!ENTITY b 'x'>", "&a;")),
@@ -102,6 +104,29 @@ def doctype(declarations: str, body: str = "") -> str:
 def test_hostile_entities_are_refused(code: str, field: str, file: str) -> None:
     refused = refusal(file)
     assert (refused.code, refused.field) == (code, field)
+
+
+def styled(count: int, length: int = 20, uses: int = 1) -> str:
+    """Return a file with `count` entities for styles, as Illustrator writes them, and `uses` elements for each."""
+    names = [f"st{index}" for index in range(count)]
+    declared = "".join(f'<!ENTITY {name} "fill:#00f;{" " * (length - 10)}">' for name in names)
+    rects = "".join(f'<rect width="9" height="9" style="&{name};"/>' * uses for name in names)
+    return doctype(declared, rects)
+
+
+@pytest.mark.parametrize(
+    ("count", "length", "uses"),
+    [(64, 20, 1), (65, 20, 1), (1000, 20, 3), (5000, 20, 1), (3, 5000, 100), (1, 1_000_000, 1), (10, 1025, 150)],
+)  # fmt: skip
+def test_number_and_length_of_entities_have_no_limit_of_their_own(
+    count: int, length: int, uses: int
+) -> None:
+    """Entities are bounded by the bytes of the file and their expansion. Proves R-SVG-4."""
+    imported = import_svg(
+        styled(count, length, uses).encode(), None, Limits(style_length=2_000_000)
+    )
+    assert imported.elements == count * uses
+    assert imported.dropped == []
 
 
 def _mask(index: int) -> str:
@@ -282,13 +307,20 @@ assert seconds < 5, seconds
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-@pytest.mark.parametrize("name", ["billion laughs", "quadratic blow-up", "gzip", *BOMBS])
+@pytest.mark.parametrize(
+    "name", ["billion laughs", "quadratic blow-up", "entities", "gzip", *BOMBS]
+)
 def test_bombs_are_refused_within_64_mib_and_5_seconds(name: str) -> None:
     laughs = "".join(f"<!ENTITY l{index} '{f'&l{index - 1};' * 10}'>" for index in range(1, 10))
     others = {
         "billion laughs": doctype(f"<!ENTITY l0 'ha'>{laughs}", "<text>&l9;</text>"),
         "quadratic blow-up": doctype(
             f"<!ENTITY a '{'a' * 50_000}'>", f"<text>{'&a;' * 50_000}</text>"
+        ),
+        # Each of 300,000 references is looked up once, not compared with each of 50,000 entities.
+        "entities": doctype(
+            "".join(f"<!ENTITY e{index} '{'x' * 60}'>" for index in range(50_000)),
+            f"<text>{'&e9;' * 300_000}</text>",
         ),
     }
     file = others.get(name, BOMBS.get(name, "")).encode()

@@ -12,8 +12,11 @@ from dataclasses import dataclass, field
 
 from svgx_canvas import css
 from svgx_canvas.allow_list import IMAGE_ELEMENTS, PRESENTATION_ATTRIBUTES
-from svgx_canvas.embedded_image import parse_data_url
+from svgx_canvas.images.pictures import SvgPicture, read_picture
+from svgx_canvas.images.raster import Raster
 from svgx_canvas.limits import Limits, check_limit
+from svgx_canvas.policy import Report
+from svgx_canvas.svg_reader import pictures_of
 from svgx_canvas.tree import TEXT, Canvas, Element
 
 _SHAPES = frozenset(
@@ -52,6 +55,10 @@ class Cost:
     """Vertices that an inherited marker applies to."""
     selectors: int = 0
     """Selectors of all style sheets. The number is set only in the cost of the whole canvas."""
+    matches: int = 0
+    """Selectors times elements of the SVG pictures, each with its own style sheets."""
+    pictures: list[Canvas] = field(default_factory=list)
+    """The SVG pictures at all levels. The list is set only in the cost of the whole canvas."""
 
     def add(self, inner: "Cost", times: int = 1) -> None:
         """Add the cost of a child, or of an element that is referred to `times` times."""
@@ -60,6 +67,7 @@ class Cost:
         self.layers = max(self.layers, inner.layers)
         self.pixels = min(_MAX_COUNT, self.pixels + times * inner.pixels)
         self.operations = min(_MAX_COUNT, self.operations + times * inner.operations)
+        self.matches = min(_MAX_COUNT, self.matches + times * inner.matches)
 
     def add_shapes(self, inner: "Cost") -> None:
         """Add the shapes and vertices of an element that inherits paints and markers from this one."""
@@ -72,7 +80,7 @@ def check(canvas: Canvas, limits: Limits) -> Cost:
 
     Raises `SvgRefused` if the cost is above a limit that does not depend on the size of the picture.
     """
-    cost = _Meter(canvas).total
+    cost = _Meter(canvas, limits).total
     check_limit(
         "expanded_elements",
         limits.expanded_elements,
@@ -86,7 +94,7 @@ def check(canvas: Canvas, limits: Limits) -> Cost:
         "levels of elements after the expansion of references",
     )
     check_limit("layers", limits.layers, cost.layers, "layers of opacity, masks, clips and filters")
-    matches = cost.selectors * cost.elements
+    matches = cost.selectors * cost.elements + cost.matches
     check_limit(
         "style_matches", limits.style_matches, matches, "selectors of style sheets times elements"
     )
@@ -118,13 +126,15 @@ class _Declarations:
 class _Meter:
     """Computes the cost of a canvas."""
 
-    def __init__(self, canvas: Canvas) -> None:
+    def __init__(self, canvas: Canvas, limits: Limits) -> None:
+        self._limits = limits
         # Make the root an element, so that its own opacity or mask counts too.
         root = Element("", "svg", attrs=canvas.attrs, children=canvas.children)
         self._by_id: dict[str, Element] = {}
         self._sheet = _Declarations()
         self._selectors = 0
         self._css_pixels = 0
+        self._pictures: list[Canvas] = []
         self._costs: dict[int, Cost | None] = {}
         """By the `id()` of the element: its cost, or None while the cost is being computed."""
         for element in (root, *canvas.walk()):
@@ -137,6 +147,7 @@ class _Meter:
         self.total = self._cost(root)
         self.total.selectors = self._selectors
         self.total.pixels = min(_MAX_COUNT, self.total.pixels + self._css_pixels)
+        self.total.pictures = self._pictures
 
     def _add_style_sheet(self, sheet: str) -> None:
         self._selectors += css.selector_count(sheet)
@@ -172,7 +183,7 @@ class _Meter:
         if element.tag in _SHAPES:
             cost.shapes, cost.vertices = 1, _vertices(element)
         if element.tag in IMAGE_ELEMENTS:
-            cost.pixels = _pixels(element.attrs)
+            self._add_pictures(cost, element.attrs)
         for child in element.children:
             inner = self._costs.get(id(child))
             if inner is not None:
@@ -200,6 +211,22 @@ class _Meter:
                 referred_layers = max(referred_layers, inner.layers)
         cost.layers = own_layers + max(cost.layers, referred_layers)
         return cost
+
+    def _add_pictures(self, cost: Cost, attrs: Mapping[str, str]) -> None:
+        """Add the pictures in an element's `data:` URLs. An SVG picture costs as much as its elements and a layer."""
+        for name in ("href", "xlink:href"):
+            match read_picture(attrs.get(name, "")):
+                case (Raster() as raster, _):
+                    cost.pixels += raster.width * raster.height
+                case (SvgPicture() as picture, _):
+                    canvas = nested_canvas(picture, self._limits)
+                    inner = _Meter(canvas, self._limits).total
+                    self._pictures += [canvas, *inner.pictures]
+                    inner.layers += 1
+                    inner.matches += inner.selectors * inner.elements
+                    cost.add(inner)
+                case _:
+                    pass
 
     def _watched(self, element: Element) -> Iterator[tuple[str, str]]:
         """Yield the watched properties of an element: its attributes, its style and the style sheets."""
@@ -240,6 +267,11 @@ def _css_texts(element: Element) -> Iterator[str]:
             yield value
 
 
+def nested_canvas(picture: SvgPicture, limits: Limits) -> Canvas:
+    """Return an SVG picture that was cleaned before."""
+    return pictures_of(limits, Report(), strict=True).read_svg(picture)
+
+
 def _makes_layer(name: str, value: str) -> bool:
     return name in _LAYER_PROPERTIES and value.strip() not in _NO_LAYER
 
@@ -254,11 +286,6 @@ def _vertices(element: Element) -> int:
     """Return an upper bound of the vertices of a shape. In a path, each vertex takes at least one number."""
     outline = element.attrs.get("d") or element.attrs.get("points") or ""
     return 2 + sum(map(outline.count, _BEFORE_NUMBERS + _COMMANDS))
-
-
-def _pixels(attrs: Mapping[str, str]) -> int:
-    found = [parse_data_url(attrs[name]) for name in ("href", "xlink:href") if name in attrs]
-    return sum(item[0].width * item[0].height for item in found if item is not None)
 
 
 def _operations(element: Element) -> int:

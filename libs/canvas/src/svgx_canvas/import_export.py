@@ -7,7 +7,7 @@ from svgx_canvas import complexity
 from svgx_canvas.document.element_tree import load, read, replace
 from svgx_canvas.limits import DEFAULT_LIMITS, Limits, check_limit
 from svgx_canvas.policy import Dropped, Report, clean
-from svgx_canvas.svg_reader import read_svg
+from svgx_canvas.svg_reader import pictures_of, read_svg
 from svgx_canvas.svg_writer import write_svg
 from svgx_canvas.tree import TEXT, Canvas, Element
 
@@ -24,13 +24,20 @@ class Imported:
     """Everything that the SVG policy removed from the file."""
 
 
-def import_svg(svg: bytes, current: bytes | None, limits: Limits = DEFAULT_LIMITS) -> Imported:
+def import_svg(
+    svg: bytes,
+    current: bytes | None,
+    limits: Limits = DEFAULT_LIMITS,
+    *,
+    charset: str | None = None,
+) -> Imported:
     """Read an SVG file as the new content of a document.
 
-    `current` is the document's state (Yjs v1 update), or None for an empty document. Raises `SvgRefused`.
+    `current` is the document's state (Yjs v1 update), or None for an empty document. `charset` is the encoding that
+    the sender states for the file. Raises `SvgRefused`.
     """
     report = Report()
-    canvas = read_svg(svg, limits, report)
+    canvas = read_svg(svg, limits, report, charset)
     complexity.check(canvas, limits)
     update, count = replace(current, canvas)
     return Imported(update, count, report.dropped())
@@ -56,7 +63,8 @@ def export_json(state: bytes, limits: Limits = DEFAULT_LIMITS) -> bytes:
 
 
 def _cleaned(state: bytes, limits: Limits) -> Canvas:
-    canvas = clean(read(load(state)), limits, Report())
+    report = Report()
+    canvas = clean(read(load(state)), limits, report, pictures_of(limits, report, strict=False))
     complexity.check(canvas, limits)
     return canvas
 

@@ -13,25 +13,23 @@ class Limits:
     """
 
     bytes: int = 16 * 1024 * 1024
-    """Bytes of an SVG file, imported or exported."""
+    """Bytes of an SVG file, imported or exported. The SVG pictures in a file have the same limit together,
+    uncompressed."""
     depth: int = 96
     """Levels of elements; the root is level 1. Measured: resvg 0.48 overflows 8 MiB of stack at 120 levels of svg
     elements or 250 levels of other elements."""
     elements: int = 100_000
-    """Elements of a file or canvas, including elements that the policy drops. A canvas may have twice as many texts. In
-    a file, only `bytes` bounds the number of texts."""
+    """Elements of a file or canvas and of the SVG pictures in it, including elements that the policy drops. A canvas
+    may have twice as many texts. In a file, only `bytes` bounds the number of texts."""
     attributes: int = 256
     """Attributes of one element."""
     attribute_length: int = 8 * 1024 * 1024
     """Characters of one attribute's value: enough for an image of 6 MB in base64."""
     text_length: int = 1024 * 1024
     """Characters of one run of character data."""
-    entities: int = 64
-    """General entities that a file declares."""
-    entity_length: int = 1024
-    """Characters of one entity's value."""
-    entity_expansion: int = 1024 * 1024
-    """Characters of all entity references after expansion."""
+    entity_expansion: int = 16 * 1024 * 1024
+    """Bytes of a file after the expansion of its entity references. Neither the number of entities nor the length of
+    their values has a limit of its own, because `bytes` bounds both."""
     style_length: int = 512 * 1024
     """Characters of all style sheets together, and of one `style` attribute."""
     style_matches: int = 100_000_000
@@ -59,6 +57,17 @@ class Limits:
 
 
 DEFAULT_LIMITS = Limits()
+
+
+@dataclass(slots=True)
+class Usage:
+    """The amounts that a file or canvas and the SVG pictures in it use together."""
+
+    elements: int = 0
+    style_length: int = 0
+    """Characters of style sheets."""
+    picture_bytes: int = 0
+    """Bytes of all SVG pictures that were read, uncompressed and with expanded entities."""
 
 
 class SvgRefused(Exception):

@@ -1,7 +1,7 @@
 """The SVG policy: the filter for all imported and exported elements and attributes.
 
 The policy is an allow-list. A reference may go to a fragment of the same document, and an image element may refer to a
-PNG, JPEG, GIF or WebP in a data: URL. Nothing else is fetched, and no code runs.
+PNG, JPEG, GIF, WebP or SVG in a data: URL. The SVG passes this policy too. Nothing is fetched, and no code runs.
 """
 
 import re
@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from svgx_canvas import allow_list, css
-from svgx_canvas.embedded_image import parse_data_url
-from svgx_canvas.limits import Limits, check_limit
+from svgx_canvas.images.pictures import Pictures
+from svgx_canvas.limits import Limits, Usage, check_limit
 from svgx_canvas.tree import TEXT, Canvas, Element
 from svgx_canvas.variables import separate_variables
 
@@ -85,7 +85,7 @@ def refusal_reason(tag: str, parent: str, attrs: Mapping[str, str]) -> str:
 
 
 def clean_attributes(
-    tag: str, attrs: Mapping[str, str], limits: Limits, report: Report
+    tag: str, attrs: Mapping[str, str], limits: Limits, report: Report, pictures: Pictures
 ) -> dict[str, str]:
     """Return the allowed attributes with their cleaned values."""
     kept: dict[str, str] = {}
@@ -102,13 +102,15 @@ def clean_attributes(
                 report.add(f"{tag}@{name}", "reference")
         else:
             value = _NOT_XML.sub("", raw) if _NOT_XML.search(raw) else raw
-            cleaned = _clean_value(tag, name, value, limits, report)
+            cleaned = _clean_value(tag, name, value, limits, report, pictures=pictures)
             if cleaned is not None:
                 kept[name] = cleaned
     return kept
 
 
-def _clean_value(tag: str, name: str, value: str, limits: Limits, report: Report) -> str | None:
+def _clean_value(
+    tag: str, name: str, value: str, limits: Limits, report: Report, *, pictures: Pictures
+) -> str | None:
     """Return the cleaned value of an allowed attribute, or None if the attribute must be dropped."""
     if name in allow_list.LITERAL_ATTRIBUTES or ("-" in name and _ARIA_OR_DATA.fullmatch(name)):
         return value
@@ -116,9 +118,10 @@ def _clean_value(tag: str, name: str, value: str, limits: Limits, report: Report
         return css.clean_declarations(value, report.add)
     reason = ""
     if name in allow_list.REFERENCES:
-        reference = _clean_reference(tag, value)
-        if reference is not None:
-            return reference
+        if _is_fragment(value):
+            return value
+        if tag in allow_list.IMAGE_ELEMENTS:
+            return pictures.clean(f"{tag}@{name}", value)
         reason = "reference"
     elif name == "style":
         reason = "length"
@@ -153,12 +156,9 @@ def _animated_value_is_safe(target: str, value: str) -> bool:
     return css.value_is_safe(target, value)
 
 
-def _clean_reference(tag: str, value: str) -> str | None:
-    if value.lstrip(" \t\r\n").startswith("#"):
-        return value  # A fragment can be any text.
-    if tag in allow_list.IMAGE_ELEMENTS and (parsed := parse_data_url(value)):
-        return parsed[1]
-    return None
+def _is_fragment(value: str) -> bool:
+    """Return whether a reference is a fragment, which can be any text."""
+    return value.lstrip(" \t\r\n").startswith("#")
 
 
 def _has_url(value: str, scheme: re.Pattern[str]) -> bool:
@@ -177,14 +177,14 @@ def _clean_style(text: str, limits: Limits, report: Report) -> str:
     return css.clean_stylesheet(text, limits, report.add)
 
 
-def clean(canvas: Canvas, limits: Limits, report: Report) -> Canvas:
+def clean(canvas: Canvas, limits: Limits, report: Report, pictures: Pictures) -> Canvas:
     """Return the allowed part of a canvas as a new tree. Elements keep their ids.
 
-    Elements deeper than the limit are dropped, and so are values and style sheets longer than their limits. Raises
+    Elements deeper than the limit are dropped, and so are pictures, values and style sheets beyond their limits. Raises
     `SvgRefused` if there are more elements than the limit.
     """
-    result = Canvas(clean_attributes("svg", canvas.attrs, limits, report))
-    styles = StyleBudget(limits)
+    result = Canvas(clean_attributes("svg", canvas.attrs, limits, report, pictures))
+    styles = StyleBudget(limits, pictures.usage)
     elements, texts = 1, 0
     stack = [_Branch(canvas.children, result.children, "svg", False, 2)]
     while stack:
@@ -201,7 +201,7 @@ def clean(canvas: Canvas, limits: Limits, report: Report) -> Canvas:
             if reason or branch.depth > limits.depth:
                 report.add(element.tag, reason or "depth")
                 continue
-            attrs = clean_attributes(element.tag, element.attrs, limits, report)
+            attrs = clean_attributes(element.tag, element.attrs, limits, report, pictures)
             copy = replace(element, attrs=attrs, text="", children=[])
             branch.target.append(copy)
             if element.tag == "style":
@@ -211,7 +211,7 @@ def clean(canvas: Canvas, limits: Limits, report: Report) -> Canvas:
                 stack.append(
                     _Branch(element.children, copy.children, element.tag, in_text, branch.depth + 1)
                 )
-        check_limit("elements", limits.elements, elements)
+        check_limit("elements", limits.elements, elements + pictures.usage.elements)
         # A file within the limit has at most one text before and one text after each element.
         check_limit("elements", 2 * limits.elements, texts, "texts")
     separate_variables(result, report.add)
@@ -232,11 +232,11 @@ class _Branch:
 
 
 class StyleBudget:
-    """The cleaner of one canvas's style sheets, which share one length limit."""
+    """The cleaner of one canvas's style sheets, which share one length limit with those of its SVG pictures."""
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: Limits, usage: Usage) -> None:
         self._limits = limits
-        self._length = 0
+        self._usage = usage
 
     def clean(self, children: list[Element], report: Report, *, strict: bool) -> list[Element]:
         """Return the cleaned character data of a `style` element, joined into one child.
@@ -246,14 +246,14 @@ class StyleBudget:
         texts = [child for child in children if child.tag == TEXT]
         length = sum(len(text.text) for text in texts)
         if strict:
-            total = self._length + length
+            total = self._usage.style_length + length
             check_limit(
                 "style_length", self._limits.style_length, total, "characters of style sheets"
             )
-        elif self._length + length > self._limits.style_length:
+        elif self._usage.style_length + length > self._limits.style_length:
             report.add("style", "length")
             return []
-        self._length += length
+        self._usage.style_length += length
         if not texts:
             return []
         text = clean_text("".join(text.text for text in texts))

@@ -71,7 +71,15 @@ def _check_picture(
     )
     operations = math.ceil(min(cost.operations * max(1.0, factor) ** 2 * pixels, 1e18))
     check_limit("filter_operations", limits.filter_operations, operations, "operations of filters")
-    tiles = [_tile_area(element, natural) for element in canvas.walk() if element.tag == "pattern"]
+    # A picture without a size of its own is drawn in the size of the file.
+    drawings = [(canvas, natural)]
+    drawings += [(picture, natural_size(picture) or natural) for picture in cost.pictures]
+    tiles = [
+        _tile_area(element, size)
+        for drawing, size in drawings
+        for element in drawing.walk()
+        if element.tag == "pattern"
+    ]
     tile = math.ceil(min(max(tiles, default=0.0) * factor**2, 1e18))
     check_limit("pattern_pixels", limits.pattern_pixels, tile, "pixels of a pattern's tile")
 

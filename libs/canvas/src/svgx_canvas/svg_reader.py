@@ -10,6 +10,7 @@ from xml.parsers import expat
 
 from svgx_canvas.allow_list import TEXT_ELEMENTS
 from svgx_canvas.document.order import first_keys
+from svgx_canvas.images.pictures import Pictures
 from svgx_canvas.limits import Limits, SvgRefused, check_limit
 from svgx_canvas.policy import (
     Report,
@@ -19,6 +20,7 @@ from svgx_canvas.policy import (
     keeps_text,
     refusal_reason,
 )
+from svgx_canvas.text_encoding import decode
 from svgx_canvas.tree import TEXT, Canvas, Element
 from svgx_canvas.variables import separate_variables
 
@@ -31,49 +33,37 @@ _SEPARATOR = "\x1f"
 """The parser writes it between a namespace and a name. XML forbids this character, so no namespace contains it."""
 
 _PREFIXES = {XLINK: "xlink:", XML: "xml:"}
-_ENCODING = re.compile(rb"""^<\?xml[^>]*?\sencoding\s*=\s*["']([A-Za-z][A-Za-z0-9._-]{0,39})["']""")
-_ENCODINGS = frozenset(
-    {"utf-8", "utf8", "us-ascii", "ascii", "iso-8859-1", "latin1", "iso-8859-15", "windows-1252"}
-    | {"utf-16", "utf-16le", "utf-16be"}
-)
 _MAX_DECLARATIONS = 1024
 """The largest number of declarations in a document type, without its entities. A file with more is refused."""
 
+_MAX_AMPLIFICATION = 100
+"""Expat's own limit for entities. It applies from 8 MiB on, after `Limits.entity_expansion`."""
+
+_REFERENCE = re.compile(rb"&([^&;#<>\s]+);")
 _W3C_URL = re.compile(r"https?://www\.w3\.org/")
 
 
-def read_svg(svg: bytes, limits: Limits, report: Report) -> Canvas:
+def read_svg(svg: bytes, limits: Limits, report: Report, charset: str | None = None) -> Canvas:
     """Return the canvas in an SVG file, cleaned by the policy. Its ids are "1", "2", … in document order.
+
+    `charset` is the encoding that the sender states for the file.
 
     Raises `SvgRefused`: "too_large" beyond a limit, "malformed" for a file that is not well-formed XML or not SVG,
     "forbidden" for an external document type, and for external, nested or parameter entities.
     """
     check_limit("bytes", limits.bytes, len(svg), "bytes of the file")
-    reader = _Reader(_decode(svg), limits, report)
-    return reader.read()
+    data = decode(svg, charset)
+    check_limit("bytes", limits.bytes, len(data), "bytes of the file in UTF-8")
+    return _Reader(data, limits, report, pictures_of(limits, report, strict=True)).read()
 
 
-def _decode(svg: bytes) -> bytes:
-    """Return the file's text in UTF-8.
+def pictures_of(limits: Limits, report: Report, *, strict: bool) -> Pictures:
+    """Return the cleaner for the pictures of one file or canvas (see `Pictures`)."""
 
-    The text is decoded here and not in expat, because `_doctype_ends` searches its bytes for entity references.
-    """
-    if svg.startswith((b"\xff\xfe", b"\xfe\xff")):
-        name = "utf-16"
-    elif svg.startswith(b"\xef\xbb\xbf"):
-        name = "utf-8-sig"
-    else:
-        match = _ENCODING.match(svg[:1024].lstrip())
-        name = match.group(1).decode("ascii").lower() if match else "utf-8"
-        if name not in _ENCODINGS:
-            raise SvgRefused(
-                "malformed", "encoding", detail=f"the encoding {name} is not supported"
-            )
-    try:
-        # XML 1.0 (2.8) forbids white space before the XML declaration, but real files have it.
-        return svg.decode(name).lstrip().encode("utf-8")
-    except (UnicodeDecodeError, UnicodeEncodeError):
-        raise SvgRefused("malformed", "encoding", detail=f"the file is not {name}") from None
+    def read(svg: bytes, charset: str | None, pictures: Pictures) -> Canvas:
+        return _Reader(decode(svg, charset), limits, report, pictures).read()
+
+    return Pictures(limits, report.add, read, strict=strict)
 
 
 class _OpenElement:
@@ -93,21 +83,22 @@ class _OpenElement:
 class _Reader:
     """The handlers of one parse. An exception in a handler ends the parse."""
 
-    def __init__(self, data: bytes, limits: Limits, report: Report) -> None:
+    def __init__(self, data: bytes, limits: Limits, report: Report, pictures: Pictures) -> None:
         self._data = data
         self._limits = limits
         self._report = report
-        self._styles = StyleBudget(limits)
+        self._pictures = pictures
+        self._styles = StyleBudget(limits, pictures.usage)
         self._canvas: Canvas | None = None
         self._root_namespace = ""
         self._stack: list[_OpenElement] = []
         self._skipped_depth = 0  # a dropped element and its open descendants
-        self._count = 0
         self._last_id = 0
         self._text: list[str] = []
         self._text_length = 0
         self._declarations = 0
-        self._entity_lengths: dict[str, int] = {}
+        self._entity_lengths: dict[bytes, int] = {}
+        """Bytes of each entity's value."""
 
     def read(self) -> Canvas:
         parser = expat.ParserCreate("utf-8", _SEPARATOR)
@@ -129,6 +120,13 @@ class _Reader:
             parser.Parse(self._data, True)
         except expat.ExpatError as error:
             reason = expat.ErrorString(error.code)
+            if reason == expat.errors.XML_ERROR_AMPLIFICATION_LIMIT_BREACH:
+                raise SvgRefused(
+                    "too_large",
+                    "entity_expansion",
+                    _MAX_AMPLIFICATION,
+                    detail=f"entities make the file more than {_MAX_AMPLIFICATION} times as large",
+                ) from None
             raise SvgRefused(
                 "malformed",
                 "svg",
@@ -172,15 +170,8 @@ class _Reader:
                 "entities",
                 detail=f"the entity {name[:64]} contains references or markup",
             )
-        check_limit(
-            "entity_length",
-            self._limits.entity_length,
-            len(value),
-            f"characters of entity {name[:64]}",
-        )
-        self._entity_lengths.setdefault(name, len(value))
-        declared = len(self._entity_lengths)
-        check_limit("entities", self._limits.entities, declared, "declared entities")
+        # The parser uses the first declaration of a name.
+        self._entity_lengths.setdefault(name.encode("utf-8"), len(value.encode("utf-8")))
 
     def _declaration(self, *_: object) -> None:
         self._declarations += 1
@@ -192,24 +183,26 @@ class _Reader:
         )
 
     def _doctype_ends(self) -> None:
-        # expat has expanded no entity yet. An entity reference has exactly one spelling, so counting its bytes finds
-        # all references.
-        total = sum(
-            self._data.count(b"&%s;" % name.encode("utf-8")) * length
-            for name, length in self._entity_lengths.items()
-        )
-        check_limit(
-            "entity_expansion",
-            self._limits.entity_expansion,
-            total,
-            "characters of expanded entities",
-        )
+        # expat has expanded no entity yet. An entity reference has exactly one spelling, so a search finds all.
+        if not self._entity_lengths:
+            return
+        size = len(self._data)
+        for match in _REFERENCE.finditer(self._data):
+            size += self._entity_lengths.get(match.group(1), 0)
+            check_limit(
+                "entity_expansion",
+                self._limits.entity_expansion,
+                size,
+                "bytes of the file with expanded entities",
+            )
+        self._pictures.use_bytes(size - len(self._data))
 
     # Handlers of the content
 
     def _start(self, name: str, flat: list[str]) -> None:
-        self._count += 1
-        check_limit("elements", self._limits.elements, self._count)
+        usage = self._pictures.usage
+        usage.elements += 1
+        check_limit("elements", self._limits.elements, usage.elements)
         depth = len(self._stack) + self._skipped_depth + 1
         check_limit("depth", self._limits.depth, depth, "levels of elements")
         attributes = len(flat) // 2
@@ -231,17 +224,23 @@ class _Reader:
         if reason:
             self._skip(tag, reason)
             return
-        element = self._new(tag, clean_attributes(tag, attrs, self._limits, self._report))
+        element = self._new(
+            tag, clean_attributes(tag, attrs, self._limits, self._report, self._pictures)
+        )
         parent.children.append(element)
         in_text = parent.in_text or tag in TEXT_ELEMENTS
         self._stack.append(_OpenElement(tag, element, element.children, in_text))
 
     def _start_root(self, namespace: str, tag: str, flat: list[str]) -> None:
-        if tag != "svg" or namespace not in ("", SVG):
+        # A file without a namespace is taken for SVG; a picture without one is drawn by no program.
+        namespaces = (SVG,) if self._pictures.inside_picture else ("", SVG)
+        if tag != "svg" or namespace not in namespaces:
             raise SvgRefused("malformed", "svg", detail="the root is not an svg element")
         self._root_namespace = namespace
         attrs = self._attributes(tag, flat)
-        self._canvas = Canvas(clean_attributes(tag, attrs, self._limits, self._report))
+        self._canvas = Canvas(
+            clean_attributes(tag, attrs, self._limits, self._report, self._pictures)
+        )
         self._stack.append(_OpenElement(tag, None, self._canvas.children, False))
 
     def _counts_as_svg(self, namespace: str, tag: str) -> bool:

@@ -91,13 +91,15 @@ class Workers:
     ) -> None:
         await self.close()
 
-    async def import_svg(self, svg: bytes, current: bytes | None) -> Imported:
+    async def import_svg(
+        self, svg: bytes, current: bytes | None, charset: str | None = None
+    ) -> Imported:
         """Run `svgx_canvas.import_svg` with the default limits.
 
         This and the following methods raise `SvgRefused` and `WorkerError`.
         """
         blobs = [svg] if current is None else [svg, current]
-        result = await self._run(Frame({"job": "import_svg"}, blobs))
+        result = await self._run(Frame({"job": "import_svg", "charset": charset}, blobs))
         elements, dropped = result.values["elements"], result.values["dropped"]
         assert isinstance(elements, int)
         assert isinstance(dropped, list)

@@ -77,7 +77,9 @@ def run(job: Frame) -> Frame:
 
 def _import_svg(job: Frame) -> Frame:
     svg, *current = job.blobs
-    imported = import_svg(svg, current[0] if current else None)
+    charset = job.values["charset"]
+    assert isinstance(charset, str | None)
+    imported = import_svg(svg, current[0] if current else None, charset=charset)
     dropped = [[item.what, item.reason, item.count] for item in imported.dropped]
     return Frame({"elements": imported.elements, "dropped": dropped}, [imported.update])
 

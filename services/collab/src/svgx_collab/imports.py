@@ -13,7 +13,7 @@ from svgx_common.contract.collab import (
     SyncReply,
     SyncRequest,
 )
-from svgx_common.contract.errors import Internal, Invalid, Overloaded, TooLarge
+from svgx_common.contract.errors import Internal, Invalid, Overloaded, TooLarge, UnsupportedMedia
 from svgx_common.messaging.bus import Bus
 from svgx_common.messaging.holder import ask_holder
 from svgx_common.messaging.responder import Call
@@ -38,8 +38,8 @@ class Imports:
     async def import_svg(self, request: ImportSvgRequest, call: Call) -> Imported:
         """Replace the canvas's content with that of an SVG file that passes the limits and the policy.
 
-        Raises `Invalid` for a refused file, `TooLarge` for a file that needs too much time or memory, `Overloaded`
-        while too many imports wait, and the errors of `ask_holder`.
+        Raises `UnsupportedMedia` for an unknown charset, `Invalid` for a refused file, `TooLarge` for a file that needs
+        too much time or memory, `Overloaded` while too many imports wait, and the errors of `ask_holder`.
         """
         canvas_id = request.canvas_id
         current = decode(
@@ -54,8 +54,12 @@ class Imports:
             ),
         )
         try:
-            imported = await self._workers.import_svg(request.content, current.update)
+            imported = await self._workers.import_svg(
+                request.content, current.update, request.charset
+            )
         except SvgRefused as refused:
+            if refused.field == "charset":
+                raise UnsupportedMedia(refused.detail, field="content-type") from None
             raise Invalid(refused.detail, field=refused.field, limit=refused.limit) from None
         except WorkersBusy:
             raise Overloaded("too many imports are waiting", retry_after=5.0) from None

@@ -31,6 +31,20 @@ _EXTENSIONS = {
     ExportFormat.YJS: "yjs",
 }
 
+_RESERVED = re.compile(r"""[\x00-\x1f\x7f-\x9f<>:"/\\|?*]+""")
+"""Characters that Windows, macOS or Linux do not allow in a file name."""
+
+_JOINERS = "\u200c\u200d"
+"""Format characters that belong to the spelling of Persian, of Indian languages and of emoji."""
+
+_INVISIBLE = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
+"""Categories of characters that have no shape."""
+
+_NOT_AT_ENDS = " .-\u200c\u200d"
+_MAX_STEM_BYTES = 200
+_DEVICE = re.compile(r"con|prn|aux|nul|(com|lpt)[0-9¹²³]", re.IGNORECASE)
+"""File names that Windows reserves, with any extension."""
+
 
 class Exports:
     """The exports of one replica. The content comes from the journal, and worker processes convert it."""
@@ -68,10 +82,40 @@ class Exports:
 
 
 def filename(name: str, extension: str) -> str:
-    """Return a file name like `name` that all systems and headers accept: ASCII letters, digits and hyphens only."""
-    ascii_name = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode()
-    stem = re.sub(r"[^A-Za-z0-9]+", "-", ascii_name).strip("-")[:80].strip("-")
-    return f"{stem or 'canvas'}.{extension}"
+    """Return a file name like `name` that all systems accept.
+
+    Characters that a system reserves become hyphens. Control characters and characters that change the direction of
+    text vanish, because they could hide the extension. The name has at most 200 bytes before its extension.
+    """
+    text = "".join(
+        character
+        for character in _RESERVED.sub("-", unicodedata.normalize("NFC", name))
+        if character in _JOINERS or unicodedata.category(character) not in _INVISIBLE
+    )
+    stem = _cut(re.sub(r"\s+", " ", text).strip(_NOT_AT_ENDS), _MAX_STEM_BYTES)
+    stem = stem.rstrip(_NOT_AT_ENDS) or "canvas"
+    if _DEVICE.fullmatch(stem.partition(".")[0].rstrip()):
+        stem = f"canvas-{stem}"
+    return f"{stem}.{extension}"
+
+
+def _cut(text: str, limit: int) -> str:
+    """Return the start of a text with at most `limit` bytes in UTF-8. A character keeps the marks after it."""
+    if len(text.encode("utf-8")) <= limit:
+        return text
+    end = len(text.encode("utf-8")[:limit].decode("utf-8", "ignore"))
+    while end > 0 and (_continues(text[end]) or text[end - 1] in _JOINERS):
+        end -= 1
+    return text[:end]
+
+
+def _continues(character: str) -> bool:
+    """Return whether a character changes the one before it: a mark, a joiner or a skin tone."""
+    return (
+        character in _JOINERS
+        or unicodedata.category(character).startswith("M")
+        or "\U0001f3fb" <= character <= "\U0001f3ff"
+    )
 
 
 @contextmanager

@@ -4,7 +4,8 @@ import base64
 import binascii
 import re
 
-from svgx_canvas.embedded_image import EmbeddedImage, parse_data_url
+from svgx_canvas.images.data_url import read_data_url
+from svgx_canvas.images.raster import Raster, identify
 
 _FONT = re.compile(r"data:[^,]*;base64,", re.IGNORECASE)
 _FONT_SIGNATURES = (b"wOF2", b"wOFF", b"OTTO", b"\x00\x01\x00\x00", b"true", b"ttcf")
@@ -16,10 +17,10 @@ def is_bitmap(url: str) -> bool:
     return bitmap(url) is not None
 
 
-def bitmap(url: str) -> EmbeddedImage | None:
+def bitmap(url: str) -> Raster | None:
     """Return the format and size of the bitmap in a `data:` URL, or None for any other URL."""
-    found = parse_data_url(url) if url[:5].lower() == "data:" else None
-    return found[0] if found is not None else None
+    data = read_data_url(url)
+    return identify(data.content) if data is not None else None
 
 
 def is_font(url: str) -> bool:

@@ -9,15 +9,17 @@ The document has two root maps. `canvas` has the attributes of the root svg elem
 
 A client can write anything, so reading never fails on content. An element is left out if its `tag` is not a string, or
 if its `parent` is neither a string nor null. Every other value of a wrong type counts as absent, but a number as an
-attribute becomes a string.
+attribute or as `text` becomes the string that JavaScript makes of it.
 """
 
 import math
 import secrets
+from typing import TypeGuard
 
 from pycrdt import Doc, Map, Text, TransactionEvent, merge_updates
 
 from svgx_canvas.document.encoding import encode_elements
+from svgx_canvas.document.javascript_number import number_text
 from svgx_canvas.document.order import DIGITS, sort_key
 from svgx_canvas.limits import SvgRefused
 from svgx_canvas.tree import ROOT, TEXT, Canvas, Element, build_tree
@@ -135,11 +137,17 @@ def _element(identifier: str, content: object) -> Element | None:
         text = content["text"] if "text" in keys else ""
         if isinstance(text, Text):
             text = str(text)
+        elif _is_number(text):
+            text = number_text(text)
         return Element(identifier, tag, parent, order, text=text if isinstance(text, str) else "")
     attrs = content["attrs"] if "attrs" in keys else None
     return Element(
         identifier, tag, parent, order, _strings(attrs) if isinstance(attrs, Map) else {}
     )
+
+
+def _is_number(value: object) -> TypeGuard[float]:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _strings(content: Map[object]) -> dict[str, str]:
@@ -150,8 +158,6 @@ def _strings(content: Map[object]) -> dict[str, str]:
         value = content[name]
         if isinstance(value, str):
             strings[name] = value
-        elif (
-            isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-        ):
-            strings[name] = str(int(value)) if value == int(value) else repr(value)
+        elif _is_number(value):
+            strings[name] = number_text(value)
     return strings

@@ -23,8 +23,11 @@ SVG_EXAMPLE = (
 
 
 class ImportSvgRequest(RawRequest):
+    """`charset` is the parameter of the Content-Type."""
+
     canvas_id: CanvasId
     content: bytes = Field(default=b"", exclude=True, examples=[SVG_EXAMPLE])
+    charset: str | None = None
 
 
 class Dropped(ReplyModel):

@@ -107,6 +107,7 @@ class Blob:
     content: bytes
     media_type: str = "application/octet-stream"
     filename: str | None = None
+    """The name for a download. Any characters that file systems accept."""
 
 
 Request = TypeVar("Request", bound=RequestModel)

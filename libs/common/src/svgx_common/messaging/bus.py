@@ -49,10 +49,10 @@ from svgx_common.messaging.headers import (
     HEADER_CLIENT,
     HEADER_DEADLINE,
     HEADER_ERROR,
-    HEADER_FILENAME,
     HEADER_MEDIA_TYPE,
     HEADER_PARAMS,
     Headers,
+    decode_filename,
     encode_deadline,
 )
 from svgx_common.messaging.wire import encode_payload
@@ -192,7 +192,7 @@ class Bus:
             return operation.reply.model_validate_json(answer.content)
         media_type = answer.headers.get(HEADER_MEDIA_TYPE, "application/octet-stream")
         # Reply is Blob here, but mypy does not narrow type variables.
-        return Blob(answer.content, media_type, answer.headers.get(HEADER_FILENAME))  # type: ignore[return-value]
+        return Blob(answer.content, media_type, decode_filename(answer.headers))  # type: ignore[return-value]
 
     async def forward(
         self,

@@ -1,6 +1,7 @@
 """The headers of requests and answers on the bus."""
 
 import time
+from urllib.parse import quote, unquote
 
 HEADER_DEADLINE = "Svgx-Deadline"
 """The Unix time in milliseconds after which the caller no longer waits for the answer."""
@@ -22,8 +23,20 @@ HEADER_ERROR = "Svgx-Error"
 
 HEADER_MEDIA_TYPE = "Content-Type"
 HEADER_FILENAME = "Svgx-Filename"
+"""The file name of an answer, as percent-encoded UTF-8."""
 
 Headers = dict[str, str]
+
+
+def encode_filename(name: str) -> str:
+    """Return the value of `HEADER_FILENAME` for a file name."""
+    return quote(name, safe=" ")
+
+
+def decode_filename(headers: Headers) -> str | None:
+    """Return the file name of an answer, or None if it has none."""
+    value = headers.get(HEADER_FILENAME)
+    return None if value is None else unquote(value)
 
 
 def encode_deadline(timeout: float) -> str:

@@ -46,6 +46,7 @@ from svgx_common.messaging.headers import (
     HEADER_PARAMS,
     Headers,
     decode_deadline,
+    encode_filename,
 )
 from svgx_common.messaging.micro import Discovery, EndpointCounts
 from svgx_common.tracing import CurrentSpan
@@ -251,7 +252,7 @@ class Responder:
             content = reply.content
             headers[HEADER_MEDIA_TYPE] = reply.media_type
             if reply.filename is not None:
-                headers[HEADER_FILENAME] = reply.filename
+                headers[HEADER_FILENAME] = encode_filename(reply.filename)
         else:
             content = reply.model_dump_json().encode()
             headers[HEADER_MEDIA_TYPE] = "application/json"

@@ -8,6 +8,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 _REQUEST_HEADERS = ["Authorization", "X-API-Key", "Content-Type", "Idempotency-Key", "traceparent"]
 _RESPONSE_HEADERS = [
     "traceresponse",
+    "Content-Disposition",
     "Retry-After",
     "Idempotency-Replayed",
     "RateLimit",

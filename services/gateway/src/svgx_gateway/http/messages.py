@@ -1,7 +1,9 @@
 """The request message of an operation, built from path, query, cookie and body of an HTTP request."""
 
 import asyncio
+import codecs
 import json
+from email.message import Message
 from typing import Any
 
 from pydantic import ValidationError
@@ -70,6 +72,8 @@ def parse_request(
     try:
         if issubclass(model, RawRequest):
             _check_media_type(http, request)
+            if "charset" in model.model_fields:
+                fixed["charset"] = _charset(request)
             return model.model_validate({"content": body, **fixed})
         if http.method in ("GET", "DELETE"):
             query = request.query_params if request.scope["query_string"] else {}
@@ -92,6 +96,20 @@ def _check_media_type(http: Http, request: Request) -> None:
             field="content-type",
             limit=http.consumes[0],
         )
+    coding = ", ".join(request.headers.getlist("content-encoding")).lower()
+    if not {each.strip() for each in coding.split(",")} <= {"", "identity"}:
+        raise UnsupportedMedia(
+            f"the body is compressed ({coding[:40]}); send it uncompressed",
+            field="content-encoding",
+            limit="identity",
+        )
+
+
+def _charset(request: Request) -> str | None:
+    """Return the parameter `charset` of the Content-Type in lower case, or None if there is none."""
+    content_type = Message()
+    content_type["content-type"] = request.headers.get("content-type", "")
+    return content_type.get_content_charset() or None
 
 
 def _with_fields(body: bytes, fields: dict[str, Any]) -> bytes:
@@ -100,7 +118,8 @@ def _with_fields(body: bytes, fields: dict[str, Any]) -> bytes:
     The text is not parsed here, because the validation parses it. Adding fields never makes invalid JSON valid. The
     fields are added at the end, because the parser uses the last of several members with the same name.
     """
-    text = body.strip(_WHITESPACE)
+    # A parser may ignore a byte order mark (RFC 8259, 8.1), and some clients send one.
+    text = body.removeprefix(codecs.BOM_UTF8).strip(_WHITESPACE)
     if not (text.startswith(b"{") and text.endswith(b"}")):
         raise BadRequest("the body is not a JSON object", field="body")
     members = text[1:-1].strip(_WHITESPACE)

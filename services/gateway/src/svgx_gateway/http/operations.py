@@ -1,9 +1,12 @@
 """The operations of the contract over HTTP."""
 
+import re
 import time
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import quote
 
 import structlog
 from opentelemetry import trace
@@ -25,7 +28,7 @@ from svgx_common.contract.operation import (
 )
 from svgx_common.messaging.bus import Answer, Bus
 from svgx_common.messaging.caller import Caller
-from svgx_common.messaging.headers import HEADER_FILENAME, HEADER_MEDIA_TYPE
+from svgx_common.messaging.headers import HEADER_MEDIA_TYPE, decode_filename
 from svgx_gateway.http import problems
 from svgx_gateway.http.circuit_breaker import CircuitBreakers
 from svgx_gateway.http.compression import compress_large
@@ -33,6 +36,18 @@ from svgx_gateway.http.guard import Guard
 from svgx_gateway.http.idempotency import Idempotency, fingerprint, parse_key, supports_key
 from svgx_gateway.http.messages import check_content_length, parse_request, read_body
 from svgx_gateway.http.proxies import client_of
+
+_UNQUOTED = "!#$&+-.^_`|~"
+"""The characters besides letters and digits that RFC 8187 does not encode."""
+
+_FALLBACK_STEM = "canvas"
+"""The ASCII name of a file without letters and digits of ASCII in its name."""
+
+_LATIN_LETTERS = str.maketrans(
+    {"ß": "ss", "ẞ": "SS", "æ": "ae", "Æ": "AE", "œ": "oe", "Œ": "OE", "ø": "o", "Ø": "O"}
+    | {"ł": "l", "Ł": "L", "đ": "d", "Đ": "D", "ð": "d", "Ð": "D", "þ": "th", "Þ": "Th", "ı": "i"}
+)
+"""Letters that Unicode does not decompose into ASCII letters and marks."""
 
 log = structlog.get_logger(__name__)
 
@@ -167,11 +182,26 @@ class OperationEndpoint:
             redirect = Redirect.model_validate_json(answer.content)
             return _redirect(self._http, redirect, secure=secure)
         headers = {}
-        filename = answer.headers.get(HEADER_FILENAME)
+        filename = decode_filename(answer.headers)
         if filename is not None:
-            headers["Content-Disposition"] = f'attachment; filename="{filename}"'
+            headers["Content-Disposition"] = content_disposition(filename)
         media_type = answer.headers.get(HEADER_MEDIA_TYPE, "application/octet-stream")
         return Response(answer.content, status, headers, media_type=media_type)
+
+
+def content_disposition(filename: str) -> str:
+    """Return the header value for a download with this name: in ASCII for old clients, and in full (RFC 6266).
+
+    The ASCII name has letters, digits and hyphens only, because clients disagree on quotes, backslashes and percent
+    signs in it.
+    """
+    stem, _, extension = filename.rpartition(".")
+    parts = unicodedata.normalize("NFKD", stem.translate(_LATIN_LETTERS))
+    letters = "".join(part for part in parts if not unicodedata.combining(part))
+    ascii_stem = re.sub(r"[^A-Za-z0-9]+", "-", letters).strip("-")[:80].strip("-")
+    ascii_stem = ascii_stem or _FALLBACK_STEM
+    full = quote(filename, safe=_UNQUOTED)
+    return f"attachment; filename=\"{ascii_stem}.{extension}\"; filename*=UTF-8''{full}"
 
 
 def _redirect(http: Http, redirect: Redirect, *, secure: bool) -> Response:

@@ -16,6 +16,7 @@ from svgx_common.contract.errors import (
     MethodNotAllowed,
     NotFound,
     SvgxError,
+    UnsupportedMedia,
     problem_document,
 )
 from svgx_common.tracing import current_trace_id
@@ -41,6 +42,10 @@ def response(error: SvgxError) -> JSONResponse:
         headers["Retry-After"] = str(max(1, math.ceil(retry_after)))
     if error.status == 401:
         headers["WWW-Authenticate"] = "Bearer"
+    if isinstance(error, UnsupportedMedia) and error.field == "content-encoding":
+        headers["Accept-Encoding"] = (
+            "identity"  # the accepted codings of a body (RFC 9110, 15.5.16)
+        )
     return JSONResponse(content(error), error.status, headers, media_type=PROBLEM_MEDIA_TYPE)
 
 

@@ -57,13 +57,17 @@ HEADERS: dict[str, Any] = {
     "X-RateLimit-Remaining": _header("Requests left.", 99),
     "X-RateLimit-Reset": _header("Seconds until the whole limit is available again.", 1),
     "Retry-After": _header("Seconds after which to try again.", 1),
+    "Accept-Encoding": _header("The accepted codings of a body.", "identity"),
     "WWW-Authenticate": _header("How to authenticate.", "Bearer"),
     "Location": _header("The address to go to.", "https://id.example.org/authorize?client_id=svgx"),
     "Set-Cookie": _header(
         "A value that the browser sends when it returns from the provider.",
         "svgx_browser=x; HttpOnly; SameSite=lax",
     ),
-    "Content-Disposition": _header("The name of the file.", 'attachment; filename="plan.svg"'),
+    "Content-Disposition": _header(
+        "The name of the file (RFC 6266): in ASCII, and in full.",
+        "attachment; filename=\"Cafe.svg\"; filename*=UTF-8''Caf%C3%A9.svg",
+    ),
     "Idempotency-Replayed": _header(
         "The response is the stored one of an earlier request.", "true"
     ),
@@ -153,6 +157,8 @@ def _problem(status: int, kinds: list[type[SvgxError]]) -> dict[str, Any]:
         names.append("Retry-After")
     if status == 401:
         names.append("WWW-Authenticate")
+    if status == 415:
+        names.append("Accept-Encoding")
     samples = [problems.content(kind()) for kind in kinds]
     schema = {
         "allOf": [{"$ref": REF.format(model="Problem")}],

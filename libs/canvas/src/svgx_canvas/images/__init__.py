@@ -1,0 +1,1 @@
+"""The pictures that an SVG file contains in `data:` URLs."""

@@ -1,0 +1,32 @@
+"""Refusals that the server sends before a request reaches an application: bytes of a response with a problem document."""
+
+import json
+from collections.abc import Mapping
+from http import HTTPStatus
+
+from svgx_common.contract.errors import PROBLEM_MEDIA_TYPE, SvgxError, problem_document
+from svgx_common.tracing import current_trace_id
+
+HEADERS: Mapping[str, str] = {
+    "content-type": PROBLEM_MEDIA_TYPE,
+    "connection": "close",
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "no-referrer",
+    "content-security-policy": "default-src 'none'; frame-ancestors 'none'",
+    "cache-control": "no-store",
+}
+"""The headers of every refusal."""
+
+
+def problem_body(error: SvgxError) -> bytes:
+    """Return the problem document of an error as JSON text."""
+    return json.dumps(problem_document(error, current_trace_id())).encode()
+
+
+def encode(error: SvgxError) -> bytes:
+    """Return an HTTP/1.1 response with the problem document of an error, which closes its connection."""
+    body = problem_body(error)
+    headers = {**HEADERS, "content-length": str(len(body))}
+    lines = [f"HTTP/1.1 {error.status} {HTTPStatus(error.status).phrase}"]
+    lines += [f"{name}: {value}" for name, value in headers.items()]
+    return "\r\n".join([*lines, "", ""]).encode() + body

@@ -1,4 +1,4 @@
-"""Refusals that the server sends before a request reaches an application: bytes of a response with a problem document."""
+"""Refusals of requests that reach no application, as the bytes of a response with a problem document."""
 
 import json
 from collections.abc import Mapping

@@ -75,7 +75,7 @@ class LimitedHttp(HttpToolsProtocol):
             self._close_after(HEADER_SECONDS)
 
     def on_headers_complete(self) -> None:
-        """Stop the header timeout, and pass on a valid head. An exception makes the parser stop, and refuses the request."""
+        """Stop the header timeout, and pass on a valid head. An exception here refuses the request."""
         self._header_bytes = 0
         self._cancel_timeout()
         try:

@@ -4,16 +4,16 @@ import json
 from collections.abc import Mapping
 from http import HTTPStatus
 
+from starlette.responses import JSONResponse
+
 from svgx_common.contract.errors import PROBLEM_MEDIA_TYPE, SvgxError, problem_document
+from svgx_common.http.security_headers import SECURITY_HEADERS
 from svgx_common.tracing import current_trace_id
 
 HEADERS: Mapping[str, str] = {
     "content-type": PROBLEM_MEDIA_TYPE,
     "connection": "close",
-    "x-content-type-options": "nosniff",
-    "referrer-policy": "no-referrer",
-    "content-security-policy": "default-src 'none'; frame-ancestors 'none'",
-    "cache-control": "no-store",
+    **{name.decode(): value.decode() for name, value in SECURITY_HEADERS},
 }
 """The headers of every refusal."""
 
@@ -30,3 +30,9 @@ def encode(error: SvgxError) -> bytes:
     lines = [f"HTTP/1.1 {error.status} {HTTPStatus(error.status).phrase}"]
     lines += [f"{name}: {value}" for name, value in headers.items()]
     return "\r\n".join([*lines, "", ""]).encode() + body
+
+
+def response(error: SvgxError, headers: Mapping[str, str] | None = None) -> JSONResponse:
+    """Return the problem document of an error as a response of an application."""
+    document = problem_document(error, current_trace_id())
+    return JSONResponse(document, error.status, headers, media_type=PROBLEM_MEDIA_TYPE)

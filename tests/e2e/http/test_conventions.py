@@ -5,6 +5,7 @@ import contextlib
 import gzip
 import json
 import secrets
+from collections.abc import Mapping
 from urllib.parse import urlsplit
 
 import httpx
@@ -17,6 +18,7 @@ from svgx_devstack import DevStack
 from tests.e2e.clients.api import CANVASES, SVG_TYPE
 from tests.e2e.clients.problems import check_problem
 from tests.e2e.clients.workspace import Workspace
+from tests.unit.common.http.raw_server import RawResponse, parse_response
 
 
 async def test_unknown_paths_and_methods_get_problem_documents(workspace: Workspace) -> None:
@@ -27,6 +29,152 @@ async def test_unknown_paths_and_methods_get_problem_documents(workspace: Worksp
     assert set(response.headers["allow"].split(", ")) == {"GET", "HEAD", "POST"}
     response = await workspace.owner.request("POST", "/health/summary")
     check_problem(response, 405, "method_not_allowed")
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/metrics%2Fprometheus",
+        "/metrics%2fprometheus",
+        "/%6Detrics/prometheus",
+        "/metrics/%70rometheus",
+        "//metrics/prometheus",
+        "/metrics;/prometheus",
+        "/health%2Flive",
+        "/health%2Fsummary",
+        "/docs%2Fstart.js",
+        "/openapi%2Ejson",
+        "/auth%2Fme",
+        "/auth%2Flogin",
+        "/runtime%2Fcanvases",
+        "/runtime/canvases%2FCANVAS",
+        "/runtime%2Fcanvases/CANVAS",
+        "/runtime/canvases/CANVAS%2Fexport",
+        "/admin%2Fusers",
+        "/security%2Frate-limits%2Fconfig",
+        "/runtime%2Fevents/CANVAS",
+    ],
+)
+async def test_path_with_an_encoded_character_is_another_path(
+    workspace: Workspace, canvas: str, path: str
+) -> None:
+    """A rule of a proxy for `/metrics` or `/admin` cannot be avoided. Proves R-HTTP-1."""
+    sent = path.replace("CANVAS", canvas).encode()
+    token = await workspace.admin.access_token()
+    address = urlsplit(workspace.stack.url)
+    reader, writer = await asyncio.open_connection(address.hostname, address.port)
+    writer.write(
+        b"GET %s HTTP/1.1\r\nHost: x\r\nConnection: close\r\nAuthorization: Bearer %s\r\n\r\n"
+        % (sent, token.encode())
+    )
+    response = parse_response(await asyncio.wait_for(reader.read(), timeout=10))
+    writer.close()
+    # A canvas id with a slash is malformed.
+    assert response.status in (404, 422)
+    assert response.problem()["code"] == ("not_found" if response.status == 404 else "invalid")
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        ("/", 404),
+        ("/nowhere", 404),
+        ("/auth/me", 404),
+        ("/health/live", 404),
+        ("/metrics/prometheus", 404),
+        ("/runtime/events", 404),
+        ("/runtime/events/", 404),
+        ("/runtime/events/a/b", 404),
+        ("/runtime/events//", 404),
+        ("/runtime/events/a//", 404),
+        ("/runtime%2Fevents/a", 404),
+        ("/runtime/events%2Fa", 404),
+        ("/runtime/%65vents/a", 404),
+        ("/runtime/events/a", 101),
+        ("/runtime/events/a/", 101),
+    ],
+)
+async def test_unknown_websocket_path_gets_404_before_the_upgrade(
+    stack: DevStack, path: str, status: int
+) -> None:
+    """A known path is served with and without its trailing slash. Proves R-HTTP-1 and R-HTTP-6."""
+    response = await raw_handshake(stack, path, {})
+    assert response.status == status
+    if status == 404:
+        assert response.problem()["code"] == "not_found"
+        assert response.headers["cache-control"] == "no-store"
+
+
+@pytest.mark.parametrize(
+    ("changed", "status", "code"),
+    [
+        ({"Host": None}, 400, "bad_request"),
+        ({"Host": "a\r\nHost: b"}, 400, "bad_request"),
+        ({"Host": "a b"}, 400, "bad_request"),
+        ({"Host": ""}, 400, "bad_request"),
+        ({"Sec-WebSocket-Key": None}, 400, "bad_request"),
+        ({"Sec-WebSocket-Key": "short"}, 400, "bad_request"),
+        ({"Sec-WebSocket-Key": "a\r\nSec-WebSocket-Key: b"}, 400, "bad_request"),
+        ({"Sec-WebSocket-Version": None}, 400, "bad_request"),
+        ({"Sec-WebSocket-Version": "8"}, 400, "bad_request"),
+        ({"Upgrade": "h2c\r\nUpgrade: websocket"}, 400, "bad_request"),
+        ({"Content-Length": "1"}, 400, "bad_request"),
+        ({"Transfer-Encoding": "chunked"}, 400, "bad_request"),
+        ({"Transfer-Encoding": "gzip, chunked"}, 501, "unsupported_coding"),
+        ({"X-Long": "x" * 20_000}, 431, "headers_too_large"),
+        ({f"X-{number}": "x" for number in range(130)}, 431, "headers_too_large"),
+        # These are ordinary requests of a path that no operation has.
+        ({"Upgrade": None}, 404, "not_found"),
+        ({"Connection": "close"}, 404, "not_found"),
+        ({"Upgrade": "h2c", "Connection": "Upgrade, close"}, 404, "not_found"),
+    ],
+)
+async def test_every_refused_handshake_gets_a_problem_document(
+    stack: DevStack, changed: dict[str, str | None], status: int, code: str
+) -> None:
+    """The status and the code say which part is wrong. Proves R-HTTP-6 and R-HTTP-14."""
+    response = await raw_handshake(stack, "/runtime/events/a", changed)
+    assert response.status == status
+    assert response.problem()["code"] == code
+
+
+async def test_handshake_by_http_1_0_or_another_method_is_refused(stack: DevStack) -> None:
+    """HTTP/1.0 has no upgrade, so its request is an ordinary one. Proves R-HTTP-14."""
+    old = await raw_handshake(stack, "/runtime/events/a", {"Host": None}, version="1.0")
+    assert (old.status, old.problem()["code"]) == (404, "not_found")
+    posted = await raw_handshake(stack, "/runtime/events/a", {}, method="POST")
+    assert (posted.status, posted.headers["allow"]) == (405, "get")
+    assert posted.problem()["code"] == "method_not_allowed"
+
+
+async def raw_handshake(
+    stack: DevStack,
+    path: str,
+    changed: Mapping[str, str | None],
+    *,
+    method: str = "GET",
+    version: str = "1.1",
+) -> RawResponse:
+    """Send a handshake with changed headers, and return the response. None leaves a header out."""
+    address = urlsplit(stack.url)
+    headers: dict[str, str | None] = {
+        "Host": address.netloc,
+        "Upgrade": "websocket",
+        "Connection": "Upgrade",
+        "Sec-WebSocket-Key": "AAAAAAAAAAAAAAAAAAAAAA==",
+        "Sec-WebSocket-Version": "13",
+        **changed,
+    }
+    lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items() if value is not None)
+    reader, writer = await asyncio.open_connection(address.hostname, address.port)
+    try:
+        writer.write(f"{method} {path} HTTP/{version}\r\n{lines}\r\n".encode())
+        async with asyncio.timeout(10):
+            head = await reader.readuntil(b"\r\n\r\n")
+            length = parse_response(head).headers.get("content-length", "0")
+            return parse_response(head + await reader.readexactly(int(length)))
+    finally:
+        writer.close()
 
 
 async def test_stopped_service_gets_503_with_retry_after(workspace: Workspace) -> None:

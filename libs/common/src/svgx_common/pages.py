@@ -42,7 +42,7 @@ class Listing:
     def of(
         cls, operation: Operation[Any, Any], request: RequestModel, owner: str | None = None
     ) -> "Listing":
-        """Return the list that a request asks for. `owner` is the account whose list it is, if each has its own.
+        """Return the list that a request asks for. `owner` is the account of a list that each account has for itself.
 
         All fields of the request make up the query, except for the cursor and the size of the page.
         """

@@ -13,7 +13,7 @@ from svgx_common.http.metrics_pages import MAX_AGE, MetricsPages
 
 
 class Collections(Collector):
-    """A metric whose value is the number of its collections."""
+    """A metric that counts its own collections."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -70,12 +70,12 @@ async def test_each_format_is_rendered_once_a_second_for_all_requests(
             text = await pages.prometheus(request())
             open_metrics = await pages.prometheus(request("application/openmetrics-text"))
             as_json = await pages.json(request())
+            assert b"collections %d.0" % (second * 3 - 2) in bytes(text.body)
+            assert b"collections %d.0" % (second * 3 - 1) in bytes(open_metrics.body)
+            samples = json.loads(bytes(as_json.body))["collections"]["samples"]
+            assert samples == [{"name": "collections", "labels": {}, "value": second * 3}]
             clock.now += MAX_AGE / 100
         assert collections.count == second * 3
-        assert b"collections %d.0" % (second * 3 - 2) in bytes(text.body)
-        assert b"collections %d.0" % (second * 3 - 1) in bytes(open_metrics.body)
-        samples = json.loads(bytes(as_json.body))["collections"]["samples"]
-        assert samples == [{"name": "collections", "labels": {}, "value": second * 3}]
         clock.now += MAX_AGE
 
 

@@ -31,7 +31,10 @@ class MetricsPages:
             lambda: exposition.generate_latest(registry), exposition.CONTENT_TYPE_PLAIN_0_0_4, clock
         )
         self._openmetrics = _Page(
-            lambda: openmetrics.generate_latest(registry), openmetrics.CONTENT_TYPE_LATEST, clock
+            # The function has no type annotations.
+            lambda: openmetrics.generate_latest(registry),  # type: ignore[no-untyped-call]
+            openmetrics.CONTENT_TYPE_LATEST,
+            clock,
         )
         self._json = _Page(lambda: _as_json(registry), "application/json", clock)
 

@@ -103,7 +103,7 @@ class LimitedHttp(HttpToolsProtocol):
 
     def _refuse(self, error: SvgxError) -> None:
         """Answer with a problem document, unless a response has begun, and close the connection."""
-        unfinished = self.cycle is not None and not self.cycle.response_complete
+        unfinished = not getattr(self.cycle, "response_complete", True)
         if unfinished and self._in_headers:
             # Responses have the order of their requests, so the response to the earlier request ends the connection.
             self.cycle.keep_alive = False

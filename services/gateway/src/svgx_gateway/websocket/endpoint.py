@@ -94,6 +94,8 @@ class YjsEndpoint:
         caller = identity.caller if isinstance(identity, Identity) else None
         try:
             await self._count_handshake(websocket, caller)
+            if isinstance(identity, TooManyRequests):
+                raise identity  # too many invented API keys
         except TooManyRequests as error:
             REFUSED.labels("handshakes").inc()
             await websocket.send_denial_response(problems.response(error))

@@ -244,7 +244,7 @@ async def test_handshakes_count_against_the_account(
     [
         (1, {}),
         (2, {"Authorization": "Bearer x"}),
-        (3, {"X-API-Key": "svgx_000000000000_invented"}),
+        (3, {"X-API-Key": "x"}),
     ],
 )
 async def test_handshakes_without_a_valid_token_count_against_the_address(

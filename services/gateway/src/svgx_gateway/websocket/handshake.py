@@ -2,7 +2,14 @@
 
 from starlette.websockets import WebSocket
 
-from svgx_common.contract.errors import BadRequest, HeadersTooLarge, MethodNotAllowed, SvgxError
+from svgx_common.contract.errors import (
+    BadRequest,
+    Forbidden,
+    HeadersTooLarge,
+    Internal,
+    MethodNotAllowed,
+    SvgxError,
+)
 
 SUBPROTOCOL = "svgx"
 """The subprotocol of the server.
@@ -21,15 +28,19 @@ async def accept(socket: WebSocket) -> None:
 
 
 def refusal(status: int, text: str) -> SvgxError:
-    """Return the error of a handshake that `websockets` refuses with this HTTP status and text.
+    """Return the error of a handshake that `websockets` or uvicorn refuses with this HTTP status and text.
 
     The text may quote a header, so it is cut off.
     """
     detail = text.strip()[:MAX_DETAIL]
     match status:
+        case 403:
+            return Forbidden(detail)
         case 405:
             return MethodNotAllowed("a WebSocket handshake is a GET request")
         case 414 | 431:
             return HeadersTooLarge(detail)
+        case 500:
+            return Internal()
         case _:
             return BadRequest(detail)

@@ -180,7 +180,7 @@ class _ServiceProcess(Generic[Settings]):
         )
         # The setting may be 0, for any free port.
         self._port = listeners.api.getsockname()[1]
-        self._server = http_server.Server(self._uvicorn_config(application))
+        self._server = http_server.Server(_uvicorn_config(application, self._websocket))
         self._serving = asyncio.create_task(self._server.serve(sockets=[listeners.api]))
         try:
             async with self._serving_metrics(application, listeners.metrics):
@@ -199,7 +199,7 @@ class _ServiceProcess(Generic[Settings]):
             yield
             return
         application.metrics = None
-        server = http_server.Server(self._uvicorn_config(pages))
+        server = http_server.Server(_uvicorn_config(pages, None))
         serving = asyncio.create_task(server.serve(sockets=[listener]))
         try:
             yield
@@ -217,24 +217,6 @@ class _ServiceProcess(Generic[Settings]):
         self._server.config.timeout_graceful_shutdown = max(1, round(seconds))
         self._server.should_exit = True
         await asyncio.wait({self._serving})
-
-    def _uvicorn_config(self, application: ASGIApp) -> uvicorn.Config:
-        websocket = self._websocket
-        config = uvicorn.Config(
-            application,
-            http=LimitedHttp,
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            proxy_headers=False,  # the gateway's own setting lists the trusted proxies
-            lifespan="off",
-            ws="none" if websocket is None else websocket.protocol,
-            ws_per_message_deflate=False,
-        )
-        if websocket is not None:
-            config.ws_ping_interval = websocket.ping_interval
-            config.ws_ping_timeout = websocket.ping_timeout
-        return config
 
     async def _cancel_on_early_stop(self, work: Coroutine[None, None, None]) -> None:
         """Run `work`, and cancel it when a signal arrives before the service is ready."""
@@ -333,6 +315,25 @@ class _ServiceProcess(Generic[Settings]):
 
         subject = replica_subject(self._service, self._replica_id)
         await bus.connection.subscribe(subject, cb=answer)
+
+
+def _uvicorn_config(application: ASGIApp, websocket: WebSocketOptions | None) -> uvicorn.Config:
+    """Return the configuration of an HTTP server. Without `websocket` it accepts no WebSockets."""
+    config = uvicorn.Config(
+        application,
+        http=LimitedHttp,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,  # the gateway's own setting lists the trusted proxies
+        lifespan="off",
+        ws="none" if websocket is None else websocket.protocol,
+        ws_per_message_deflate=False,
+    )
+    if websocket is not None:
+        config.ws_ping_interval = websocket.ping_interval
+        config.ws_ping_timeout = websocket.ping_timeout
+    return config
 
 
 def freeze_startup_objects() -> None:

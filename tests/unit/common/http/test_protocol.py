@@ -172,6 +172,20 @@ async def test_valid_head_reaches_the_application(server: RawServer, content: by
     assert (await server.request(content)).status == 200
 
 
+@pytest.mark.parametrize("upgrade", [b"h2c", b"websocket", b"invented"])
+async def test_unsupported_upgrade_is_ignored_without_a_log_line(
+    server: RawServer, caplog: pytest.LogCaptureFixture, upgrade: bytes
+) -> None:
+    """Proves R-OBS-5: a service without WebSockets answers the request as any other, and logs nothing."""
+    response = await server.request(
+        b"GET / HTTP/1.1\r\nConnection: close, Upgrade\r\nUpgrade: %s\r\n" % upgrade
+        + HOST
+        + b"\r\n"
+    )
+    assert response.status == 200
+    assert caplog.records == []
+
+
 async def test_refusal_waits_for_the_response_to_an_earlier_request(
     server: RawServer, application: Application
 ) -> None:

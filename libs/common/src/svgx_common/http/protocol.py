@@ -97,6 +97,9 @@ class LimitedHttp(HttpToolsProtocol):
         """Return whether the request becomes a WebSocket. HTTP/1.0 has no upgrade (RFC 9110, 7.8)."""
         return self.parser.get_http_version() == "1.1" and super()._should_upgrade()
 
+    def _unsupported_upgrade_warning(self) -> None:
+        """Log nothing, because any client can ask for an upgrade. The request is answered without it."""
+
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002  # the problem document says more
         """Refuse a request that the parser does not accept."""
         self._refuse(self._refusal or BadRequest("the request is not valid HTTP/1.1"))

@@ -97,7 +97,7 @@ class YjsEndpoint:
             if isinstance(identity, TooManyRequests):
                 raise identity  # too many invented API keys
         except TooManyRequests as error:
-            REFUSED.labels("handshakes").inc()
+            REFUSED.labels("handshake_rate").inc()
             await websocket.send_denial_response(problems.response(error))
             return
         if isinstance(identity, SvgxError):

@@ -5,6 +5,7 @@ import contextlib
 import gzip
 import json
 import secrets
+from collections.abc import AsyncIterator, Mapping
 from urllib.parse import urlsplit
 
 import httpx
@@ -13,10 +14,11 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 
 from svgx_common.http import protocol as http1
-from svgx_devstack import DevStack
+from svgx_devstack import DevStack, ports
 from tests.e2e.clients.api import CANVASES, SVG_TYPE
 from tests.e2e.clients.problems import check_problem
 from tests.e2e.clients.workspace import Workspace
+from tests.unit.common.http.raw_server import RawResponse, parse_response
 
 
 async def test_unknown_paths_and_methods_get_problem_documents(workspace: Workspace) -> None:
@@ -27,6 +29,152 @@ async def test_unknown_paths_and_methods_get_problem_documents(workspace: Worksp
     assert set(response.headers["allow"].split(", ")) == {"GET", "HEAD", "POST"}
     response = await workspace.owner.request("POST", "/health/summary")
     check_problem(response, 405, "method_not_allowed")
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/metrics%2Fprometheus",
+        "/metrics%2fprometheus",
+        "/%6Detrics/prometheus",
+        "/metrics/%70rometheus",
+        "//metrics/prometheus",
+        "/metrics;/prometheus",
+        "/health%2Flive",
+        "/health%2Fsummary",
+        "/docs%2Fstart.js",
+        "/openapi%2Ejson",
+        "/auth%2Fme",
+        "/auth%2Flogin",
+        "/runtime%2Fcanvases",
+        "/runtime/canvases%2FCANVAS",
+        "/runtime%2Fcanvases/CANVAS",
+        "/runtime/canvases/CANVAS%2Fexport",
+        "/admin%2Fusers",
+        "/security%2Frate-limits%2Fconfig",
+        "/runtime%2Fevents/CANVAS",
+    ],
+)
+async def test_path_with_an_encoded_character_is_another_path(
+    workspace: Workspace, canvas: str, path: str
+) -> None:
+    """A rule of a proxy for `/metrics` or `/admin` cannot be avoided. Proves R-HTTP-1."""
+    sent = path.replace("CANVAS", canvas).encode()
+    token = await workspace.admin.access_token()
+    address = urlsplit(workspace.stack.url)
+    reader, writer = await asyncio.open_connection(address.hostname, address.port)
+    writer.write(
+        b"GET %s HTTP/1.1\r\nHost: x\r\nConnection: close\r\nAuthorization: Bearer %s\r\n\r\n"
+        % (sent, token.encode())
+    )
+    response = parse_response(await asyncio.wait_for(reader.read(), timeout=10))
+    writer.close()
+    # A canvas id with a slash is malformed.
+    assert response.status in (404, 422)
+    assert response.problem()["code"] == ("not_found" if response.status == 404 else "invalid")
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        ("/", 404),
+        ("/nowhere", 404),
+        ("/auth/me", 404),
+        ("/health/live", 404),
+        ("/metrics/prometheus", 404),
+        ("/runtime/events", 404),
+        ("/runtime/events/", 404),
+        ("/runtime/events/a/b", 404),
+        ("/runtime/events//", 404),
+        ("/runtime/events/a//", 404),
+        ("/runtime%2Fevents/a", 404),
+        ("/runtime/events%2Fa", 404),
+        ("/runtime/%65vents/a", 404),
+        ("/runtime/events/a", 101),
+        ("/runtime/events/a/", 101),
+    ],
+)
+async def test_unknown_websocket_path_gets_404_before_the_upgrade(
+    stack: DevStack, path: str, status: int
+) -> None:
+    """A known path is served with and without its trailing slash. Proves R-HTTP-1 and R-HTTP-6."""
+    response = await raw_handshake(stack, path, {})
+    assert response.status == status
+    if status == 404:
+        assert response.problem()["code"] == "not_found"
+        assert response.headers["cache-control"] == "no-store"
+
+
+@pytest.mark.parametrize(
+    ("changed", "status", "code"),
+    [
+        ({"Host": None}, 400, "bad_request"),
+        ({"Host": "a\r\nHost: b"}, 400, "bad_request"),
+        ({"Host": "a b"}, 400, "bad_request"),
+        ({"Host": ""}, 400, "bad_request"),
+        ({"Sec-WebSocket-Key": None}, 400, "bad_request"),
+        ({"Sec-WebSocket-Key": "short"}, 400, "bad_request"),
+        ({"Sec-WebSocket-Key": "a\r\nSec-WebSocket-Key: b"}, 400, "bad_request"),
+        ({"Sec-WebSocket-Version": None}, 400, "bad_request"),
+        ({"Sec-WebSocket-Version": "8"}, 400, "bad_request"),
+        ({"Upgrade": "h2c\r\nUpgrade: websocket"}, 400, "bad_request"),
+        ({"Content-Length": "1"}, 400, "bad_request"),
+        ({"Transfer-Encoding": "chunked"}, 400, "bad_request"),
+        ({"Transfer-Encoding": "gzip, chunked"}, 501, "unsupported_coding"),
+        ({"X-Long": "x" * 20_000}, 431, "headers_too_large"),
+        ({f"X-{number}": "x" for number in range(130)}, 431, "headers_too_large"),
+        # These are ordinary requests of a path that no operation has.
+        ({"Upgrade": None}, 404, "not_found"),
+        ({"Connection": "close"}, 404, "not_found"),
+        ({"Upgrade": "h2c", "Connection": "Upgrade, close"}, 404, "not_found"),
+    ],
+)
+async def test_every_refused_handshake_gets_a_problem_document(
+    stack: DevStack, changed: dict[str, str | None], status: int, code: str
+) -> None:
+    """The status and the code say which part is wrong. Proves R-HTTP-6 and R-HTTP-14."""
+    response = await raw_handshake(stack, "/runtime/events/a", changed)
+    assert response.status == status
+    assert response.problem()["code"] == code
+
+
+async def test_handshake_by_http_1_0_or_another_method_is_refused(stack: DevStack) -> None:
+    """HTTP/1.0 has no upgrade, so its request is an ordinary one. Proves R-HTTP-14."""
+    old = await raw_handshake(stack, "/runtime/events/a", {"Host": None}, version="1.0")
+    assert (old.status, old.problem()["code"]) == (404, "not_found")
+    posted = await raw_handshake(stack, "/runtime/events/a", {}, method="POST")
+    assert (posted.status, posted.headers["allow"]) == (405, "get")
+    assert posted.problem()["code"] == "method_not_allowed"
+
+
+async def raw_handshake(
+    stack: DevStack,
+    path: str,
+    changed: Mapping[str, str | None],
+    *,
+    method: str = "GET",
+    version: str = "1.1",
+) -> RawResponse:
+    """Send a handshake with changed headers, and return the response. None leaves a header out."""
+    address = urlsplit(stack.url)
+    headers: dict[str, str | None] = {
+        "Host": address.netloc,
+        "Upgrade": "websocket",
+        "Connection": "Upgrade",
+        "Sec-WebSocket-Key": "AAAAAAAAAAAAAAAAAAAAAA==",
+        "Sec-WebSocket-Version": "13",
+        **changed,
+    }
+    lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items() if value is not None)
+    reader, writer = await asyncio.open_connection(address.hostname, address.port)
+    try:
+        writer.write(f"{method} {path} HTTP/{version}\r\n{lines}\r\n".encode())
+        async with asyncio.timeout(10):
+            head = await reader.readuntil(b"\r\n\r\n")
+            length = parse_response(head).headers.get("content-length", "0")
+            return parse_response(head + await reader.readexactly(int(length)))
+    finally:
+        writer.close()
 
 
 async def test_stopped_service_gets_503_with_retry_after(workspace: Workspace) -> None:
@@ -170,32 +318,67 @@ async def test_failed_post_may_be_repeated_with_the_same_key(workspace: Workspac
     assert response.status_code == 201
 
 
+@pytest.fixture(scope="module")
+def metrics_port() -> int:
+    """Return the port of the metrics of `own_stack`."""
+    return ports.choose()
+
+
+@pytest.fixture(scope="module")
+async def own_stack(
+    tmp_path_factory: pytest.TempPathFactory, metrics_port: int
+) -> AsyncIterator[DevStack]:
+    """Start a stack with one allowed origin, and with the gateway's metrics on a port of their own."""
+    settings = {
+        "CORS_ORIGINS": "https://studio.example",
+        "TRUSTED_PROXIES": "127.0.0.1",
+        "METRICS_PORT": str(metrics_port),
+    }
+    async with DevStack(tmp_path_factory.mktemp("origins"), settings=settings) as own:
+        yield own
+
+
 async def test_websocket_handshake_from_another_origin_gets_403(
-    tmp_path_factory: pytest.TempPathFactory, stack: DevStack
+    own_stack: DevStack, stack: DevStack
 ) -> None:
     """With `*`, each origin is allowed. Proves R-HTTP-10."""
-    settings = {"CORS_ORIGINS": "https://studio.example", "TRUSTED_PROXIES": "127.0.0.1"}
-    async with DevStack(tmp_path_factory.mktemp("origins"), settings=settings) as own:
-        url = f"{own.url.replace('http', 'ws', 1)}/runtime/events/x"
-        for origin in ("https://evil.example", "null", "http://studio.example", "https://[", ""):
-            with pytest.raises(InvalidStatus) as refused:
-                await connect(url, additional_headers={"Origin": origin})
-            assert refused.value.response.status_code == 403
-            problem = json.loads(refused.value.response.body or b"")
-            assert (problem["code"], problem["field"]) == ("forbidden", "origin")
-        allowed = [{"Origin": each} for each in ("https://STUDIO.example", own.url)]
-        for headers in ({}, *allowed):
-            async with connect(url, additional_headers=headers) as socket:
-                await socket.wait_closed()
-                assert socket.close_code == 4401
-        async with httpx.AsyncClient(base_url=own.url, timeout=60) as http:
-            tls = {"X-Forwarded-Proto": "https"}
-            response = await http.get("/auth/me", headers=tls)
-            assert response.headers["strict-transport-security"] == "max-age=31536000"
+    url = f"{own_stack.url.replace('http', 'ws', 1)}/runtime/events/x"
+    for origin in ("https://evil.example", "null", "http://studio.example", "https://[", ""):
+        with pytest.raises(InvalidStatus) as refused:
+            await connect(url, additional_headers={"Origin": origin})
+        assert refused.value.response.status_code == 403
+        problem = json.loads(refused.value.response.body or b"")
+        assert (problem["code"], problem["field"]) == ("forbidden", "origin")
+        assert refused.value.response.headers["cache-control"] == "no-store"
+    allowed = [{"Origin": each} for each in ("https://STUDIO.example", own_stack.url)]
+    for headers in ({}, *allowed):
+        async with connect(url, additional_headers=headers) as socket:
+            await socket.wait_closed()
+            assert socket.close_code == 4401
+    async with httpx.AsyncClient(base_url=own_stack.url, timeout=60) as http:
+        tls = {"X-Forwarded-Proto": "https"}
+        response = await http.get("/auth/me", headers=tls)
+        assert response.headers["strict-transport-security"] == "max-age=31536000"
     url = f"{stack.url.replace('http', 'ws', 1)}/runtime/events/x"
     async with connect(url, additional_headers={"Origin": "https://any.example"}) as socket:
         await socket.wait_closed()
         assert socket.close_code == 4401
+
+
+async def test_metrics_port_of_the_gateway_has_the_metrics_without_a_limit(
+    own_stack: DevStack, metrics_port: int
+) -> None:
+    """The API port then has neither the pages nor their description. Proves R-LIMIT-15."""
+    async with httpx.AsyncClient(timeout=60) as http:
+        url = f"http://127.0.0.1:{metrics_port}"
+        for path in ["/metrics", "/metrics/prometheus"] * 100:
+            assert (await http.get(url + path)).status_code == 200
+        described = (await http.get(f"{own_stack.url}/openapi.json")).json()["paths"]
+        assert not any(path.startswith("/metrics") for path in described)
+        for path in ("/metrics", "/metrics/prometheus"):
+            check_problem(await http.get(own_stack.url + path), 404, "not_found")
+        for path in ("/health/live", "/auth/me"):
+            check_problem(await http.get(url + path), 404, "not_found")
 
 
 async def test_endless_headers_get_431(stack: DevStack) -> None:

@@ -1,7 +1,9 @@
 """HTTP operations: paths, problem documents, roles on canvases, and fields of requests and responses."""
 
+import itertools
 import re
 from typing import Any
+from urllib.parse import parse_qsl, urlsplit
 
 import httpx
 import pytest
@@ -25,6 +27,52 @@ async def test_paths_work_with_and_without_a_trailing_slash(workspace: Workspace
         for slash in ("", "/"):
             response = await workspace.admin.request("GET", path + slash)
             assert response.status_code == 200, path + slash
+
+
+LISTS = (
+    "/runtime/canvases/",
+    "/runtime/canvases/?name=a",
+    "/admin/users/",
+    "/admin/users/?search=e",
+    "/admin/audit/",
+    "/admin/audit/?event=log_in",
+    "/auth/sessions/",
+    "/auth/api-keys/",
+)
+"""Lists and queries with more than one item each."""
+
+
+async def test_cursor_is_accepted_by_its_own_list_and_query_only(workspace: Workspace) -> None:
+    """Every other list, and the same list with another filter, refuses the cursor. Proves R-STATE-15."""
+    admin = workspace.admin
+    for number in range(2):
+        await workspace.create_user()
+        await admin.create_canvas(f"a {number}")
+        await workspace.api.session(admin.username, workspace.stack.admin_password).me()
+        key = await admin.request("POST", "/auth/api-keys/", json={"name": "a"})
+        assert key.status_code == 201
+    cursors = {}
+    for path in LISTS:
+        page = (await admin.request("GET", path, params=_parameters(path, limit="1"))).json()
+        assert page["next"] is not None, path
+        cursors[path] = page["next"]
+    for path, (other, cursor) in itertools.product(LISTS, cursors.items()):
+        response = await admin.request("GET", path, params=_parameters(path, cursor=cursor))
+        if path == other:
+            assert response.status_code == 200
+            assert response.json()["items"]
+        else:
+            assert check_problem(response, 422, "invalid")["field"] == "cursor", (path, other)
+    # A cursor of an account's own list is refused for another account.
+    user = workspace.api.session_of(await workspace.create_user())
+    for path in ("/runtime/canvases/", "/auth/sessions/", "/auth/api-keys/"):
+        response = await user.request("GET", path, params={"cursor": cursors[path]})
+        assert check_problem(response, 422, "invalid")["field"] == "cursor"
+
+
+def _parameters(path: str, **added: str) -> dict[str, str]:
+    """Return the query of a path with added parameters. httpx replaces the query of the path by its parameters."""
+    return {**dict(parse_qsl(urlsplit(path).query)), **added}
 
 
 @pytest.mark.parametrize(

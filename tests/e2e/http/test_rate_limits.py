@@ -2,13 +2,17 @@
 
 import asyncio
 import itertools
+import json
 import math
+from collections import Counter
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack
 from typing import Any
 
 import httpx
 import pytest
+from websockets.asyncio.client import connect
+from websockets.exceptions import InvalidStatus
 
 from svgx_devstack import DevStack
 from tests.e2e.clients.api import Api, ApiSession, User, open_api
@@ -154,6 +158,111 @@ async def test_requests_without_an_account_are_limited_by_address(own_stack: Dev
         assert count_statuses(responses)[401] >= LIMIT
         assert count_statuses(responses)[429] >= 8
         assert (await attempt("192.0.2.2")).status_code == 401
+
+
+@pytest.mark.parametrize(
+    ("number", "path"),
+    [
+        (1, "/metrics/prometheus"),
+        (2, "/metrics/prometheus/"),
+        (3, "/metrics"),
+        (4, "/docs"),
+        (5, "/docs/swagger-ui.css"),
+        (6, "/openapi.json"),
+    ],
+)
+async def test_pages_are_limited_by_address(own_stack: DevStack, number: int, path: str) -> None:
+    """A refused request renders nothing, and another address is not affected. Proves R-LIMIT-15 and R-LIMIT-3."""
+    address = f"192.0.2.{100 + number}"
+    async with httpx.AsyncClient(base_url=own_stack.url, timeout=60) as http:
+        headers = {"X-Forwarded-For": address}
+        responses = await asyncio.gather(
+            *(http.get(path, headers=headers) for _ in range(LIMIT + 10))
+        )
+        assert count_statuses(responses)[200] >= LIMIT
+        assert count_statuses(responses)[429] >= 8
+        for response in responses:
+            assert response.headers["x-ratelimit-limit"] == str(LIMIT)
+            assert response.headers["x-content-type-options"] == "nosniff"
+            if response.status_code == 429:
+                check_problem(response, 429, "too_many_requests")
+                assert int(response.headers["retry-after"]) >= 1
+        other = await http.get(path, headers={"X-Forwarded-For": "192.0.2.99"})
+        assert other.status_code == 200
+
+
+async def test_health_is_never_refused(own_stack: DevStack) -> None:
+    """A refused probe would restart the gateway. Proves R-LIMIT-15."""
+    headers = {"X-Forwarded-For": "192.0.2.98"}
+    paths = ("/health", "/health/live", "/health/ready") * LIMIT
+    async with httpx.AsyncClient(base_url=own_stack.url, timeout=60) as http:
+        responses = await asyncio.gather(*(http.get(path, headers=headers) for path in paths))
+    assert count_statuses(responses) == {200: 3 * LIMIT}
+
+
+async def try_handshake(url: str, headers: Mapping[str, str]) -> int:
+    """Return the close code of a WebSocket, or the status that refused its upgrade."""
+    try:
+        async with connect(url, additional_headers=headers) as socket:
+            await socket.wait_closed()
+            return socket.close_code or 0
+    except InvalidStatus as refused:
+        response = refused.response
+        if response.status_code == 429:
+            assert response.headers["content-type"] == "application/problem+json"
+            assert int(response.headers["retry-after"]) >= 1
+            assert json.loads(response.body or b"")["code"] == "too_many_requests"
+        return response.status_code
+
+
+async def test_handshakes_count_against_the_account(
+    own_stack: DevStack, gateways: tuple[Api, Api], user: User
+) -> None:
+    """Both gateways count together, from any address, and the account's requests are not affected.
+
+    Proves R-LIMIT-16.
+    """
+    session = gateways[0].session_of(user)
+    token = await session.access_token()
+    urls = [f"{gateway.websocket_url}/unknown" for gateway in gateways]
+    attempts = [
+        try_handshake(
+            urls[number % 2],
+            {"Authorization": f"Bearer {token}", "X-Forwarded-For": f"192.0.3.{number}"},
+        )
+        for number in range(LIMIT + 10)
+    ]
+    codes = Counter(await asyncio.gather(*attempts))
+    assert codes.keys() == {4404, 429}
+    assert codes[4404] >= LIMIT
+    assert codes[429] >= 6
+    assert (await session.request("GET", "/auth/me")).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("number", "headers"),
+    [
+        (1, {}),
+        (2, {"Authorization": "Bearer x"}),
+        (3, {"X-API-Key": "x"}),
+    ],
+)
+async def test_handshakes_without_a_valid_token_count_against_the_address(
+    gateways: tuple[Api, Api], number: int, headers: dict[str, str]
+) -> None:
+    """The address is the one that the trusted proxy reports; IPv6 counts by network. Proves R-LIMIT-16, R-LIMIT-7."""
+    url = f"{gateways[0].websocket_url}/unknown"
+    network = f"2001:db8:{number}:0"
+    attempts = [
+        try_handshake(url, {**headers, "X-Forwarded-For": f"{network}::{host:x}"})
+        for host in range(1, LIMIT + 11)
+    ]
+    codes = Counter(await asyncio.gather(*attempts))
+    assert codes.keys() == {4401, 429}
+    assert codes[4401] >= LIMIT
+    assert codes[429] >= 6
+    other = {**headers, "X-Forwarded-For": f"2001:db8:{number}:1::1"}
+    assert await try_handshake(url, other) == 4401
 
 
 async def test_changed_limits_apply_on_all_gateways(

@@ -25,7 +25,7 @@ from svgx_common.contract.operation import Operation
 from svgx_common.contract.policy import Role
 from svgx_common.messaging.bus import Bus
 from svgx_common.messaging.caller import Client
-from svgx_common.pages import Cursor
+from svgx_common.pages import Cursor, Listing
 from tests.integration.auth.conftest import ADMIN_PASSWORD, Tables
 from tests.integration.auth.test_accounts import PASSWORD, caller_of, create, login
 from tests.integration.auth.test_administration import update
@@ -210,9 +210,9 @@ async def test_audit_log_can_be_filtered(bus: Bus) -> None:
 
 
 @pytest.mark.parametrize("text", ["x", "+1", "1" * 19, "-1"])
-async def test_cursor_of_another_list_is_refused(bus: Bus, text: str) -> None:
-    """Proves R-AUTH-23: a cursor of another list is refused."""
-    cursor = Cursor(datetime.now(UTC), text).encode()
+async def test_cursor_without_an_entrys_id_is_refused(bus: Bus, text: str) -> None:
+    """Proves R-AUTH-23: a cursor that names no entry is refused."""
+    cursor = Listing.of(LIST_AUDIT, ListAuditRequest()).encode(Cursor(datetime.now(UTC), text))
     with pytest.raises(Invalid) as refusal:
         await bus.ask(LIST_AUDIT, ListAuditRequest(cursor=cursor))
     assert refusal.value.field == "cursor"

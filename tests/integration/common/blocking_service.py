@@ -33,9 +33,13 @@ EVENTS = "svgx.canvas.*.access"
 
 
 class BlockingSettings(ServiceSettings):
-    """`serve_pages` adds an HTTP application with one page; `linger` makes the drain block for ever."""
+    """`serve_pages` adds an HTTP application with one page; `linger` makes the drain block for ever.
+
+    `metrics_port` moves the metrics.
+    """
 
     serve_pages: bool = False
+    metrics_port: int | None = None
     linger: bool = False
 
 
@@ -91,4 +95,6 @@ async def build(runtime: Runtime[BlockingSettings]) -> AsyncIterator[Service]:
 
 
 if __name__ == "__main__":
-    runtime.run("state", BlockingSettings, build)
+    runtime.run(
+        "state", BlockingSettings, build, metrics_port=lambda settings: settings.metrics_port
+    )

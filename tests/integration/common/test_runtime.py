@@ -119,6 +119,36 @@ async def test_http_request_in_progress_can_still_use_the_bus(
         assert await service.wait_ended() == 0
 
 
+async def test_metrics_port_moves_the_metrics_and_nothing_else(backing: DevStack) -> None:
+    """Proves R-LIMIT-15: each port refuses the pages of the other, and both end with the process."""
+    metrics_port = ports.choose()
+    settings = {"NATS_URL": backing.nats_url("operator"), "METRICS_PORT": str(metrics_port)}
+    async with running(**settings) as service, httpx.AsyncClient(timeout=60) as http:
+        port = (await service.wait_for_log("ready"))["port"]
+        api, metrics = f"http://127.0.0.1:{port}", f"http://127.0.0.1:{metrics_port}"
+        for path in ("/metrics", "/metrics/", "/metrics/prometheus"):
+            assert (await http.get(metrics + path)).status_code == 200
+            assert (await http.get(api + path)).status_code == 404
+        for path in ("/health/live", "/", "/metrics%2Fprometheus"):
+            answer = await http.get(metrics + path)
+            assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
+        assert (await http.get(f"{api}/health/live")).status_code == 200
+        service.terminate()
+        assert await service.wait_ended() == 0
+
+
+async def test_taken_metrics_port_ends_the_process_with_the_settings_name(
+    backing: DevStack,
+) -> None:
+    """Proves R-CONFIG-2: the message names the setting."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        settings = {"NATS_URL": backing.nats_url("operator"), "METRICS_PORT": port}
+        async with running(**settings) as service:
+            assert await service.wait_ended() == 2
+    assert any(line.startswith("svgx: METRICS_PORT: ") for line in service.lines)
+
+
 async def test_hanging_hook_does_not_extend_the_drain_time(
     backing: DevStack, gateway_bus: Bus
 ) -> None:

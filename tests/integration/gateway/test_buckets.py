@@ -2,7 +2,7 @@
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 
 import pytest
 
@@ -66,6 +66,52 @@ async def test_restart_of_redis_between_requests_keeps_counting_in_redis(
     await valkey.wait_ready()
     assert (await gateways[0].take(key, limit)).allowed
     assert counted_locally() == before
+
+
+@pytest.mark.parametrize("answer", [[], [1], ["x", "y", "z", "u"], None, [0, b"x", 1, 1]])
+async def test_answer_that_cannot_be_read_leaves_no_request_waiting(
+    gateways: tuple[Buckets, Buckets], monkeypatch: pytest.MonkeyPatch, answer: object
+) -> None:
+    """The requests are counted locally, and the next ones in Redis again. Proves R-LIMIT-6."""
+    buckets = gateways[0]
+    key, limit = secrets.token_hex(8), RateLimit(requests=3, seconds=3600)
+    before = counted_locally()
+    with monkeypatch.context() as patched:
+
+        async def misread(commands: Sequence[object]) -> list[object]:
+            return [answer] * len(commands)
+
+        patched.setattr(buckets, "_execute", misread)
+        async with asyncio.timeout(5):
+            results = await asyncio.gather(*(buckets.take(key, limit) for _ in range(5)))
+    assert sorted(each.allowed for each in results) == [False, False, True, True, True]
+    assert counted_locally() == before + 5
+    assert (await buckets.take(key, limit)).remaining == 2
+    assert counted_locally() == before + 5
+
+
+async def test_stopped_sender_leaves_no_request_waiting(
+    gateways: tuple[Buckets, Buckets], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Requests in the batch and behind it are counted locally. Proves R-LIMIT-6."""
+    buckets = gateways[0]
+    limit = RateLimit(requests=3, seconds=3600)
+    sending = asyncio.Event()
+
+    async def hang(_: Sequence[object]) -> list[object]:
+        sending.set()
+        await asyncio.Event().wait()
+        return []
+
+    monkeypatch.setattr(buckets, "_execute", hang)
+    first = asyncio.create_task(buckets.take(secrets.token_hex(8), limit))
+    await sending.wait()
+    second = asyncio.create_task(buckets.take(secrets.token_hex(8), limit))
+    await asyncio.sleep(0)
+    await buckets._tasks.stop()
+    async with asyncio.timeout(5):
+        assert (await first).allowed
+        assert (await second).allowed
 
 
 @pytest.mark.parametrize("outage", ["kill", "pause"])

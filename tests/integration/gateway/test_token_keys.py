@@ -12,7 +12,7 @@ from svgx_auth.keys import key_file, signing
 from svgx_auth.keys.key_file import KeyRing
 from svgx_auth.rotate_keys import generate, rotate
 from svgx_common.contract.auth import JWKS, JwksRequest, Tokens
-from svgx_common.contract.errors import Unauthenticated, Unavailable
+from svgx_common.contract.errors import DeadlineExceeded, Unauthenticated, Unavailable
 from svgx_common.contract.policy import Role
 from svgx_common.messaging.bus import Bus
 from svgx_common.tokens import access_tokens as tokens
@@ -180,7 +180,42 @@ async def test_unknown_key_is_unavailable_while_auth_is_away(
         with pytest.raises(Unavailable):
             await gateway.verify(signed_in.access_token)
     async with replica(backing, keys=keys):
+        gateway._failed_at -= token_keys.ASK_AFTER_FAILURE
         await gateway.verify(signed_in.access_token)
+
+
+async def test_unknown_keys_share_one_read_while_auth_hangs(
+    bus: Bus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Fifty tokens with unknown keys wait for one read, not for one each. Proves R-AUTH-24."""
+    reads = 0
+    asked, release = asyncio.Event(), asyncio.Event()
+
+    async def hang(*_: object) -> None:
+        nonlocal reads
+        reads += 1
+        asked.set()
+        await release.wait()
+        raise DeadlineExceeded
+
+    monkeypatch.setattr(bus, "ask", hang)
+    now = int(time.time())
+    claims = tokens.AccessClaims("u", "ada", Role.EDITOR, "s", "t", now, now + 60)
+    forged = [tokens.sign(claims, generate("ES256", 0).key) for _ in range(50)]
+    gateway = TokenKeys(bus, SECRET)
+    verifying = asyncio.gather(*(gateway.verify(each) for each in forged), return_exceptions=True)
+    await asked.wait()
+    release.set()
+    errors = await verifying
+    assert all(isinstance(error, Unavailable | DeadlineExceeded) for error in errors)
+    assert reads == 1
+    with pytest.raises(Unavailable):
+        await gateway.verify(forged[0])
+    assert reads == 1
+    gateway._failed_at -= token_keys.ASK_AFTER_FAILURE
+    with pytest.raises(DeadlineExceeded):
+        await gateway.verify(forged[0])
+    assert reads == 2
 
 
 async def test_gateway_without_any_key_is_not_ready(

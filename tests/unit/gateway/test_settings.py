@@ -31,3 +31,28 @@ def test_production_allows_any_origin_only_if_cors_origins_is_a_star(
     settings = load(GatewaySettings)
     assert settings.cors_origins == allowed
     assert settings.websocket_origins == ""
+
+
+@pytest.mark.parametrize(
+    ("value", "port"),
+    [("", None), ("9100", 9100), ("1", 1), ("65535", 65535)],
+)
+def test_metrics_port_moves_the_metrics_only_when_it_is_set(
+    monkeypatch: pytest.MonkeyPatch, value: str, port: int | None
+) -> None:
+    """An empty variable counts as not set. Proves R-LIMIT-15."""
+    monkeypatch.setenv("METRICS_PORT", value)
+    assert load(GatewaySettings).metrics_port == port
+
+
+@pytest.mark.parametrize("value", ["0", "65536", "-1", "x", "9100.5", "8001"])
+def test_wrong_metrics_port_stops_the_start_with_its_name(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], value: str
+) -> None:
+    """The port of the API is refused too. Proves R-CONFIG-2."""
+    monkeypatch.setenv("API_PORT", "8001")
+    monkeypatch.setenv("METRICS_PORT", value)
+    with pytest.raises(SystemExit) as ended:
+        load(GatewaySettings)
+    assert ended.value.code == 2
+    assert "METRICS_PORT" in capsys.readouterr().err

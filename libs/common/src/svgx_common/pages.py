@@ -2,17 +2,22 @@
 
 import base64
 import binascii
+import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from svgx_common.contract.errors import Invalid
+from svgx_common.contract.operation import Operation, RequestModel
 
 Row = TypeVar("Row")
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
+
+MARK_BYTES = 8
+"""Bytes of a cursor's mark. They need not be secret: a list shows only items that its caller may see."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,35 +27,73 @@ class Cursor:
     at: datetime
     id: str
 
-    def encode(self) -> str:
-        """Return the cursor as clients see it: the time in microseconds and the id, in URL-safe base64."""
-        text = f"{(self.at - _EPOCH) // _MICROSECOND} {self.id}"
-        return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """One list of one query, and the cursors of its pages. No other list or query accepts them.
+
+    A cursor of another list would name a position that this list does not have, and so skip items without a word.
+    """
+
+    mark: str
+    """The part of a cursor that names the list and the query."""
 
     @classmethod
-    def decode(cls, text: str) -> "Cursor":
-        """Read a cursor that `encode` wrote. Raise `Invalid` for any other text."""
+    def of(
+        cls, operation: Operation[Any, Any], request: RequestModel, owner: str | None = None
+    ) -> "Listing":
+        """Return the list that a request asks for. `owner` is the account of a list that each account has for itself.
+
+        All fields of the request make up the query, except for the cursor and the size of the page.
+        """
+        names = sorted(type(request).model_fields.keys() - {"cursor", "limit"})
+        query = [f"{name}={_canonical(getattr(request, name))}" for name in names]
+        text = "\0".join([operation.name, owner or "", *query])
+        digest = hashlib.sha256(text.encode()).digest()[:MARK_BYTES]
+        return cls(base64.urlsafe_b64encode(digest).decode().rstrip("="))
+
+    def encode(self, cursor: Cursor) -> str:
+        """Return a cursor as clients see it: time in microseconds, mark and id, in URL-safe base64."""
+        text = f"{(cursor.at - _EPOCH) // _MICROSECOND} {self.mark} {cursor.id}"
+        return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
+
+    def decode(self, text: str | None) -> Cursor | None:
+        """Read a cursor that `encode` of an equal list wrote; None is none. Raise `Invalid` for any other text."""
+        if text is None:
+            return None
         try:
             padded = text + "=" * (-len(text) % 4)
-            microseconds, _, identifier = (
-                base64.b64decode(padded, altchars=b"-_", validate=True).decode().partition(" ")
-            )
-            cursor = cls(_EPOCH + int(microseconds) * _MICROSECOND, identifier)
+            content = base64.b64decode(padded, altchars=b"-_", validate=True).decode()
+            microseconds, mark, identifier = content.split(" ", 2)
+            cursor = Cursor(_EPOCH + int(microseconds) * _MICROSECOND, identifier)
         except (binascii.Error, ValueError, OverflowError):
-            cursor = None
+            raise _not_a_cursor() from None
         # `int` also accepts spaces, signs and underscores, so compare the text with the one that `encode` writes.
-        if cursor is None or cursor.encode() != text or not cursor.id or "\x00" in cursor.id:
-            raise Invalid("cursor: is not the `next` of a page", field="cursor")
+        written = replace(self, mark=mark).encode(cursor)
+        if written != text or not cursor.id or "\x00" in cursor.id:
+            raise _not_a_cursor()
+        if mark != self.mark:
+            raise Invalid("cursor: belongs to another list or to another query", field="cursor")
         return cursor
 
+    def page_of(
+        self, rows: Sequence[Row], limit: int, position: Callable[[Row], Cursor]
+    ) -> tuple[Sequence[Row], str | None]:
+        """Split `limit + 1` queried rows into the page's rows and the cursor of the next page, or None on the last one.
 
-def page_of(
-    rows: Sequence[Row], limit: int, position: Callable[[Row], Cursor]
-) -> tuple[Sequence[Row], str | None]:
-    """Split `limit + 1` queried rows into the page's rows and the cursor of the next page, or None on the last page.
+        `position` returns the cursor of a row.
+        """
+        if len(rows) <= limit:
+            return rows, None
+        return rows[:limit], self.encode(position(rows[limit - 1]))
 
-    `position` returns the cursor of a row.
-    """
-    if len(rows) <= limit:
-        return rows, None
-    return rows[:limit], position(rows[limit - 1]).encode()
+
+def _canonical(value: object) -> str:
+    """Return one text for all spellings of a value."""
+    if isinstance(value, datetime):
+        value = value.astimezone(UTC)
+    return repr(value)
+
+
+def _not_a_cursor() -> Invalid:
+    return Invalid("cursor: is not the `next` of a page", field="cursor")

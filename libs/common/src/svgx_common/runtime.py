@@ -8,7 +8,7 @@ import secrets
 import signal
 import socket
 import sys
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from importlib.metadata import version as package_version
@@ -43,11 +43,13 @@ GRACE_SECONDS = 5.0
 class Service:
     """A service as its composition root builds it: an ASGI application and hooks for the drain.
 
+    `limit_metrics` wraps the pages of the metrics on the API port, so that they are limited like the service's paths.
     `before_drain` runs first, while the service still answers. `drain` runs last, after the service has left its queue
     group and finished its requests; it hands over the service's resources, such as leases.
     """
 
     asgi: ASGIApp | None = None
+    limit_metrics: Callable[[ASGIApp], ASGIApp] | None = None
     before_drain: Callable[[], Awaitable[None]] | None = None
     drain: Callable[[], Awaitable[None]] | None = None
 
@@ -82,38 +84,67 @@ def run(
     settings_type: type[Settings],
     build: Build[Settings],
     websocket: Callable[[Settings], WebSocketOptions] | None = None,
+    metrics_port: Callable[[Settings], int | None] = lambda _: None,
 ) -> None:
     """Run the service until SIGTERM or SIGINT. Return once all requests are finished.
 
-    Without `websocket` the service accepts no WebSockets.
+    Without `websocket` the service accepts no WebSockets. The metrics are on the API port unless `metrics_port` returns
+    another port.
     """
     settings = load(settings_type)
     replica_id = secrets.token_hex(6)
     version = package_version(f"svgx-{service}")
     logs.configure(service, replica_id, settings.log_level, settings.log_format)
     provider = tracing.configure(service, replica_id, version)
-    try:
-        listener = http_server.listen(settings.api_host, settings.api_port)
-    except OSError as error:
-        print(
-            f"svgx: API_PORT: cannot listen on {settings.api_host}:{settings.api_port}: {error.strerror}",
-            file=sys.stderr,
-        )
-        raise SystemExit(2) from None
+    listeners = _Listeners(
+        _listen("API_PORT", settings.api_host, settings.api_port),
+        None
+        if (port := metrics_port(settings)) is None
+        else _listen("METRICS_PORT", settings.api_host, port),
+    )
     options = None if websocket is None else websocket(settings)
     process = _ServiceProcess(service, settings, replica_id, version, options)
     try:
         with (
-            contextlib.closing(listener),
+            listeners,
             asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
         ):
-            runner.run(process.run(listener, build))
+            runner.run(process.run(listeners, build))
     except Exception:
         # Log the error, because a log line is redacted and Python's own traceback is not.
         log.critical("ended by an error", exc_info=True)
         raise SystemExit(1) from None
     finally:
         tracing.finish(provider)
+
+
+@dataclass(frozen=True, slots=True)
+class _Listeners:
+    """The listening sockets of a process. The metrics have a socket of their own or None."""
+
+    api: socket.socket
+    metrics: socket.socket | None
+
+    def __enter__(self) -> None:
+        """Keep the sockets open until the end of the block."""
+
+    def __exit__(self, *_: object) -> None:
+        """Close the sockets."""
+        self.api.close()
+        if self.metrics is not None:
+            self.metrics.close()
+
+
+def _listen(variable: str, host: str, port: int) -> socket.socket:
+    """Return a listening socket. End the process with status 2 when the port of this setting is taken."""
+    try:
+        return http_server.listen(host, port)
+    except OSError as error:
+        print(
+            f"svgx: {variable}: cannot listen on {host}:{port}: {error.strerror}",
+            file=sys.stderr,
+        )
+        raise SystemExit(2) from None
 
 
 class _ServiceProcess(Generic[Settings]):
@@ -139,8 +170,8 @@ class _ServiceProcess(Generic[Settings]):
         """The reason in the last health report that was logged."""
         self._health = Health(service, replica_id, version)
 
-    async def run(self, listener: socket.socket, build: Build[Settings]) -> None:
-        """Serve on `listener` until a signal arrives, then drain."""
+    async def run(self, listeners: _Listeners, build: Build[Settings]) -> None:
+        """Serve on the listeners until a signal arrives, then drain."""
         loop = asyncio.get_running_loop()
         for signum in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(signum, self._stop.set)
@@ -148,14 +179,33 @@ class _ServiceProcess(Generic[Settings]):
             self._health, prometheus_enabled=self._settings.prometheus_enabled
         )
         # The setting may be 0, for any free port.
-        self._port = listener.getsockname()[1]
-        self._server = http_server.Server(self._uvicorn_config(application))
-        self._serving = asyncio.create_task(self._server.serve(sockets=[listener]))
+        self._port = listeners.api.getsockname()[1]
+        self._server = http_server.Server(_uvicorn_config(application, self._websocket))
+        self._serving = asyncio.create_task(self._server.serve(sockets=[listeners.api]))
         try:
-            await self._cancel_on_early_stop(self._work(application, build))
+            async with self._serving_metrics(application, listeners.metrics):
+                await self._cancel_on_early_stop(self._work(application, build))
         finally:
             await self._stop_serving()
         log.info("stopped")
+
+    @contextlib.asynccontextmanager
+    async def _serving_metrics(
+        self, application: http_server.ServiceApplication, listener: socket.socket | None
+    ) -> AsyncIterator[None]:
+        """Serve the metrics on a listener of their own, instead of the API port, until the end of the block."""
+        pages = application.metrics
+        if listener is None or pages is None:
+            yield
+            return
+        application.metrics = None
+        server = http_server.Server(_uvicorn_config(pages, None))
+        serving = asyncio.create_task(server.serve(sockets=[listener]))
+        try:
+            yield
+        finally:
+            server.should_exit = True
+            await asyncio.wait({serving})
 
     async def _stop_serving(self) -> None:
         """Accept no more connections, and wait until the requests in progress are finished."""
@@ -167,24 +217,6 @@ class _ServiceProcess(Generic[Settings]):
         self._server.config.timeout_graceful_shutdown = max(1, round(seconds))
         self._server.should_exit = True
         await asyncio.wait({self._serving})
-
-    def _uvicorn_config(self, application: ASGIApp) -> uvicorn.Config:
-        websocket = self._websocket
-        config = uvicorn.Config(
-            application,
-            http=LimitedHttp,
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            proxy_headers=False,  # the gateway's own setting lists the trusted proxies
-            lifespan="off",
-            ws="none" if websocket is None else websocket.protocol,
-            ws_per_message_deflate=False,
-        )
-        if websocket is not None:
-            config.ws_ping_interval = websocket.ping_interval
-            config.ws_ping_timeout = websocket.ping_timeout
-        return config
 
     async def _cancel_on_early_stop(self, work: Coroutine[None, None, None]) -> None:
         """Run `work`, and cancel it when a signal arrives before the service is ready."""
@@ -213,6 +245,8 @@ class _ServiceProcess(Generic[Settings]):
         try:
             async with build(runtime) as service:
                 application.app = service.asgi
+                if service.limit_metrics is not None and application.metrics is not None:
+                    application.metrics = service.limit_metrics(application.metrics)
                 await self._answer_health(bus)
                 await responder.start()
                 await bus.settle()
@@ -281,6 +315,25 @@ class _ServiceProcess(Generic[Settings]):
 
         subject = replica_subject(self._service, self._replica_id)
         await bus.connection.subscribe(subject, cb=answer)
+
+
+def _uvicorn_config(application: ASGIApp, websocket: WebSocketOptions | None) -> uvicorn.Config:
+    """Return the configuration of an HTTP server. Without `websocket` it accepts no WebSockets."""
+    config = uvicorn.Config(
+        application,
+        http=LimitedHttp,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,  # the gateway's own setting lists the trusted proxies
+        lifespan="off",
+        ws="none" if websocket is None else websocket.protocol,
+        ws_per_message_deflate=False,
+    )
+    if websocket is not None:
+        config.ws_ping_interval = websocket.ping_interval
+        config.ws_ping_timeout = websocket.ping_timeout
+    return config
 
 
 def freeze_startup_objects() -> None:

@@ -7,10 +7,16 @@ from svgx_auth.audit import SERVICE, Audit, Origin
 from svgx_auth.passwords.hashing import Passwords
 from svgx_auth.revocations import Revocations
 from svgx_common.contract.audit import AuditEvent
-from svgx_common.contract.auth import CreateUserRequest, ListUsersRequest, User, UserPage
+from svgx_common.contract.auth import (
+    LIST_USERS,
+    CreateUserRequest,
+    ListUsersRequest,
+    User,
+    UserPage,
+)
 from svgx_common.contract.errors import Conflict
 from svgx_common.contract.policy import Role
-from svgx_common.pages import Cursor, page_of
+from svgx_common.pages import Cursor, Listing
 from svgx_common.postgres import Database, Row, Session
 
 
@@ -123,7 +129,8 @@ class Accounts:
 
     async def page(self, request: ListUsersRequest) -> UserPage:
         """Return a page of accounts, oldest first. Raises `Invalid` for a cursor that is not the `next` of a page."""
-        after = None if request.cursor is None else Cursor.decode(request.cursor)
+        listing = Listing.of(LIST_USERS, request)
+        after = listing.decode(request.cursor)
         rows = await self._database.rows(
             "accounts_after",
             request.limit + 1,
@@ -132,7 +139,7 @@ class Accounts:
             request.search,
             request.deleted,
         )
-        page, next_cursor = page_of(
+        page, next_cursor = listing.page_of(
             rows, request.limit, lambda row: Cursor(row["created_at"], row["id"])
         )
         return UserPage(items=[user_of(row) for row in page], next=next_cursor)

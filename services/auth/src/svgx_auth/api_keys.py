@@ -7,6 +7,7 @@ import uuid
 from svgx_auth.audit import Audit, Origin
 from svgx_auth.revocations import Revocations
 from svgx_common.contract.api_keys import (
+    LIST_API_KEYS,
     ApiKeyInfo,
     ApiKeyPage,
     CheckedApiKey,
@@ -24,7 +25,7 @@ from svgx_common.contract.errors import (
 )
 from svgx_common.contract.policy import Role
 from svgx_common.messaging.caller import Caller
-from svgx_common.pages import Cursor, page_of
+from svgx_common.pages import Cursor, Listing
 from svgx_common.postgres import Database, Row
 
 MARK = "svgx"
@@ -144,15 +145,18 @@ class ApiKeys:
         Raises `Invalid` for a cursor that is not the `next` of a page, and `Forbidden` when the caller is not an admin
         and asks for the keys of another account.
         """
-        before = None if request.cursor is None else Cursor.decode(request.cursor)
+        owner_id = _owner_id(request.user_id, by)
+        # The caller's own keys are one list, with the caller's id in the request or without it.
+        listing = Listing.of(LIST_API_KEYS, request.model_copy(update={"user_id": owner_id}))
+        before = listing.decode(request.cursor)
         rows = await self._database.rows(
             "api_keys_before",
-            _owner_id(request.user_id, by),
+            owner_id,
             request.limit + 1,
             before and before.at,
             before and before.id,
         )
-        page, next_cursor = page_of(
+        page, next_cursor = listing.page_of(
             rows, request.limit, lambda row: Cursor(row["created_at"], row["id"])
         )
         return ApiKeyPage(items=[_key_info(row) for row in page], next=next_cursor)

@@ -5,11 +5,17 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from svgx_common.contract.audit import AuditEntry, AuditEvent, AuditPage, ListAuditRequest
+from svgx_common.contract.audit import (
+    LIST_AUDIT,
+    AuditEntry,
+    AuditEvent,
+    AuditPage,
+    ListAuditRequest,
+)
 from svgx_common.contract.errors import Invalid
 from svgx_common.messaging.caller import Caller, Client
 from svgx_common.messaging.responder import Call
-from svgx_common.pages import Cursor, page_of
+from svgx_common.pages import Cursor, Listing
 from svgx_common.postgres import Database, Row, Session
 
 _ENTRY_ID = re.compile(r"[0-9]{1,18}")
@@ -74,7 +80,8 @@ class Audit:
 
     async def page(self, request: ListAuditRequest) -> AuditPage:
         """Return a page of entries, newest first. Raises `Invalid` for a cursor that is not the `next` of a page."""
-        before = None if request.cursor is None else Cursor.decode(request.cursor)
+        listing = Listing.of(LIST_AUDIT, request)
+        before = listing.decode(request.cursor)
         if before is not None and not _ENTRY_ID.fullmatch(before.id):
             raise Invalid("cursor: is not the `next` of a page of the audit log", field="cursor")
         rows = await self._database.rows(
@@ -88,7 +95,7 @@ class Audit:
             request.since,
             request.until,
         )
-        page, next_cursor = page_of(
+        page, next_cursor = listing.page_of(
             rows, request.limit, lambda row: Cursor(row["at"], str(row["id"]))
         )
         return AuditPage(items=[_entry(row) for row in page], next=next_cursor)

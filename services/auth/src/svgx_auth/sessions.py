@@ -14,11 +14,17 @@ from svgx_auth.refresh_tokens import RefreshTokens, hash_of
 from svgx_auth.revocations import Revocations
 from svgx_common import postgres
 from svgx_common.contract.audit import AuditEvent
-from svgx_common.contract.auth import SessionInfo, SessionPage, Tokens
+from svgx_common.contract.auth import (
+    LIST_SESSIONS,
+    ListSessionsRequest,
+    SessionInfo,
+    SessionPage,
+    Tokens,
+)
 from svgx_common.contract.errors import InvalidCredentials, Unauthenticated
 from svgx_common.contract.revocations import Revocation
 from svgx_common.messaging.caller import Caller
-from svgx_common.pages import Cursor, page_of
+from svgx_common.pages import Cursor, Listing
 from svgx_common.postgres import Database
 from svgx_common.tokens import access_tokens as tokens
 
@@ -170,20 +176,23 @@ class Sessions:
         await self._revocations.announce(ended)
         return bool(ended)
 
-    async def page(self, caller: Caller, limit: int, cursor: str | None) -> SessionPage:
+    async def page(self, request: ListSessionsRequest, caller: Caller) -> SessionPage:
         """Return a page of the caller's live sessions, newest first.
 
         Raises `Invalid` for a cursor that is not the `next` of a page.
         """
-        before = None if cursor is None else Cursor.decode(cursor)
+        listing = Listing.of(LIST_SESSIONS, request, caller.user_id)
+        before = listing.decode(request.cursor)
         rows = await self._database.rows(
             "live_sessions_before",
             caller.user_id,
-            limit + 1,
+            request.limit + 1,
             before and before.at,
             before and before.id,
         )
-        page, next_cursor = page_of(rows, limit, lambda row: Cursor(row["created_at"], row["id"]))
+        page, next_cursor = listing.page_of(
+            rows, request.limit, lambda row: Cursor(row["created_at"], row["id"])
+        )
         items = [
             SessionInfo(
                 id=row["id"],

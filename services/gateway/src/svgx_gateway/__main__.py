@@ -5,4 +5,10 @@ from svgx_gateway.app import build
 from svgx_gateway.settings import GatewaySettings
 
 if __name__ == "__main__":
-    run("gateway", GatewaySettings, build, GatewaySettings.websocket_options)
+    run(
+        "gateway",
+        GatewaySettings,
+        build,
+        GatewaySettings.websocket_options,
+        lambda settings: settings.metrics_port,
+    )

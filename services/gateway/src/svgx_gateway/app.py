@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.routing import WebSocketRoute
+from starlette.types import ASGIApp
 from starlette_compress import CompressMiddleware, add_compress_type
 
 from svgx_common import redis
@@ -17,7 +18,7 @@ from svgx_common.redis import Redis
 from svgx_common.runtime import Runtime, Service
 from svgx_gateway.http import problems, proxies
 from svgx_gateway.http.cors import Cors
-from svgx_gateway.http.guard import Guard
+from svgx_gateway.http.guard import Guard, PageLimit
 from svgx_gateway.http.headers import SecurityHeaders
 from svgx_gateway.http.health_summary import HealthSummary
 from svgx_gateway.http.idempotency import Idempotency
@@ -74,13 +75,14 @@ async def build(runtime: Runtime[GatewaySettings]) -> AsyncIterator[Service]:
         stack.callback(lag.stop)
         lag.start()
         guard = Guard(authenticator, canvas_roles, limiter)
-        document = openapi.document(runtime.version)
+        with_metrics = settings.prometheus_enabled and settings.metrics_port is None
+        document = openapi.document(runtime.version, with_metrics=with_metrics)
         compression = [Middleware(CompressMiddleware, zstd_level=1, gzip_level=1, brotli=False)]
         idempotency = Idempotency(client, settings.idempotency_seconds)
         http_routes = [
             *operation_routes(bus, guard, idempotency, compression),
             *HealthSummary(bus, guard).routes(compression),
-            *docs_routes(document),
+            *docs_routes(document, [Middleware(PageLimit, count=limiter.admit_page)]),
         ]
         endpoint = YjsEndpoint(
             live_canvases,
@@ -88,7 +90,9 @@ async def build(runtime: Runtime[GatewaySettings]) -> AsyncIterator[Service]:
             canvas_roles,
             AllowedOrigins(origins.split(settings.websocket_origins or settings.cors_origins)),
             settings.socket_limits(),
+            count_handshake=limiter.admit_handshake,
         )
+        websocket_routes = [WebSocketRoute("/runtime/events/{canvas_id}", endpoint.serve)]
         app = Application(
             title="SVGX Engine",
             version=runtime.version,
@@ -102,10 +106,7 @@ async def build(runtime: Runtime[GatewaySettings]) -> AsyncIterator[Service]:
                 HTTPException: problems.handle_http_exception,
                 Exception: problems.handle_exception,
             },
-            routes=[
-                RouteTable(http_routes),
-                WebSocketRoute("/runtime/events/{canvas_id}", endpoint.serve),
-            ],
+            routes=[RouteTable(http_routes, websocket_routes)],
             middleware=_middleware(settings, lag),
         )
         app.openapi = lambda: document  # type: ignore[method-assign]  # the hook that FastAPI documents
@@ -116,7 +117,12 @@ async def build(runtime: Runtime[GatewaySettings]) -> AsyncIterator[Service]:
             await asyncio.sleep(settings.drain_notice_seconds)
             await live_canvases.drain(settings.websocket_drain_seconds)
 
-        yield Service(asgi=app, before_drain=before_drain)
+        def limit_metrics(pages: ASGIApp) -> ASGIApp:
+            limited = PageLimit(pages, limiter.admit_scrape)
+            secured = SecurityHeaders(limited, settings.hsts_seconds)
+            return proxies.trust_proxies(secured, proxies.parse_networks(settings.trusted_proxies))
+
+        yield Service(asgi=app, limit_metrics=limit_metrics, before_drain=before_drain)
 
 
 @contextlib.asynccontextmanager

@@ -22,6 +22,8 @@ def _networks(text: str) -> str:
 class GatewaySettings(TokenSettings):
     """The gateway's settings, read from environment variables and the configuration file."""
 
+    metrics_port: int | None = Field(None, ge=1, le=65535)
+    """The port of `/metrics` and `/metrics/prometheus` instead of `api_port`. There the pages have no rate limit."""
     jwt_secret: SecretStr = SecretStr("")
     """The secret that verifies tokens signed with it. Not needed when auth signs with keys (JWT_KEYS_FILE)."""
     cors_origins: Annotated[str, NoDecode] = "*"
@@ -70,6 +72,12 @@ class GatewaySettings(TokenSettings):
     def _default_to_no_origins_in_production(self) -> Self:
         if self.in_production and "cors_origins" not in self.model_fields_set:
             self.cors_origins = ""
+        return self
+
+    @model_validator(mode="after")
+    def _check_metrics_port(self) -> Self:
+        if self.metrics_port == self.api_port:
+            raise ValueError("METRICS_PORT must differ from API_PORT")
         return self
 
     @model_validator(mode="after")

@@ -4,9 +4,9 @@ import uuid
 
 from svgx_common.contract.errors import Forbidden, NotFound
 from svgx_common.contract.policy import CanvasRole, Role
-from svgx_common.contract.state import Canvas, CanvasPage
+from svgx_common.contract.state import LIST_CANVASES, Canvas, CanvasPage, ListCanvasesRequest
 from svgx_common.messaging.caller import Caller
-from svgx_common.pages import Cursor, page_of
+from svgx_common.pages import Cursor, Listing
 from svgx_common.postgres import Database, Row
 from svgx_state.permissions import effective_role
 
@@ -46,24 +46,23 @@ class Canvases:
         if await self._database.row("delete_canvas", canvas_id) is None:
             raise no_such_canvas()
 
-    async def page(
-        self, caller: Caller, name: str | None, limit: int, cursor: str | None
-    ) -> CanvasPage:
-        """Return at most `limit` of the canvases that the caller may see, newest first.
+    async def page(self, request: ListCanvasesRequest, caller: Caller) -> CanvasPage:
+        """Return a page of the canvases that the caller may see, newest first.
 
         With `name`, return only canvases with that text in their name, regardless of case. `cursor` is the `next` of
         the page before. Raises `Invalid` for any other cursor.
         """
-        after = None if cursor is None else Cursor.decode(cursor)
+        listing = Listing.of(LIST_CANVASES, request, caller.user_id)
+        after = listing.decode(request.cursor)
         rows = await self._database.rows(
             "all_canvases" if caller.role is Role.ADMIN else "canvases_of_user",
             caller.user_id,
-            name,
-            limit + 1,
+            request.name,
+            request.limit + 1,
             after and after.at,
             after and after.id,
         )
-        page, following = page_of(rows, limit, _position)
+        page, following = listing.page_of(rows, request.limit, _position)
         items = [_canvas(row, role) for row in page if (role := _role(row, caller)) is not None]
         return CanvasPage(items=items, next=following)
 

@@ -47,9 +47,7 @@ class Handlers:
     async def list_canvases(
         self, request: state.ListCanvasesRequest, call: Call
     ) -> state.CanvasPage:
-        return await self._canvases.page(
-            call.signed_in(), request.name, request.limit, request.cursor
-        )
+        return await self._canvases.page(request, call.signed_in())
 
     async def get_canvas(self, request: state.CanvasRequest, call: Call) -> state.Canvas:
         return await self._canvases.get(call.signed_in(), request.canvas_id)

@@ -1,39 +1,218 @@
 """The HTTP/1.1 protocol of the services."""
 
 import asyncio
+from collections.abc import AsyncIterator
 
-import uvicorn
+import pytest
 from starlette.types import Receive, Scope, Send
-from uvicorn.server import ServerState
 
-from svgx_common.http.protocol import LimitedHttp
+from svgx_common.http.protocol import MAX_HEADERS
+from tests.unit.common.http.raw_server import RawServer, parse_response, serve
 
-
-async def echo_header_names(scope: Scope, receive: Receive, send: Send) -> None:
-    """Answer with the names of the headers, as they are after the end of the body."""
-    while (await receive())["more_body"]:
-        pass
-    names = b",".join(name for name, _ in scope["headers"])
-    await send({"type": "http.response.start", "status": 200})
-    await send({"type": "http.response.body", "body": names})
+HOST = b"Host: here\r\n"
+CHUNKS = b"1\r\nx\r\n0\r\n\r\n"
+CLOSE = b"Connection: close\r\n"
 
 
-async def test_trailers_are_not_added_to_the_headers() -> None:
+INVALID_HEADS: list[tuple[bytes, bytes, int, str | None]] = [
+    # Host (RFC 9112, 3.2)
+    (b"GET / HTTP/1.1\r\n", b"", 400, "host"),
+    (b"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n", b"", 400, "host"),
+    (b"GET / HTTP/1.1\r\nHost: a\r\nhost: a\r\n", b"", 400, "host"),
+    (b"GET / HTTP/1.0\r\nHost: a\r\nHost: b\r\n", b"", 400, "host"),
+    (b"GET / HTTP/1.1\r\nHost:\r\n", b"", 400, "host"),
+    (b"GET / HTTP/1.1\r\nHost: a b\r\n", b"", 400, "host"),
+    (b"GET / HTTP/1.1\r\nHost: user@a\r\n", b"", 400, "host"),
+    (b"GET http://a/ HTTP/1.1\r\n", b"", 400, "host"),
+    (b"GET / HTTP/1.1\r\nHost : a\r\n", b"", 400, None),
+    (b"GET / HTTP/1.1\r\nHost: a\r\n b\r\n", b"", 400, None),
+    (b"GET / HTTP/1.1\r\n\tHost: a\r\n", b"", 400, None),
+    # version and target
+    (b"GET / HTTP/2.0\r\n" + HOST, b"", 400, None),
+    (b"GET / HTTP/0.9\r\n", b"", 400, None),
+    (b"GET /\r\n", b"", 400, None),
+    (b"PRI * HTTP/2.0\r\n", b"SM\r\n\r\n", 400, None),
+    (b"GET /a#b HTTP/1.1\r\n" + HOST, b"", 400, None),
+    (b"GET /\xc3\xa9 HTTP/1.1\r\n" + HOST, b"", 400, None),
+    (b"GET http://user@a/ HTTP/1.1\r\n" + HOST, b"", 400, None),
+    (b"GET http://a HTTP/1.1\r\n" + HOST, b"", 400, None),
+    (b"CONNECT a:80 HTTP/1.1\r\n" + HOST, b"", 400, None),
+    (b"INVENTED / HTTP/1.1\r\n" + HOST, b"", 400, None),
+    (b"\x16\x03\x01\r\n", b"", 400, None),
+    # transfer codings (RFC 9112, 6 and 7)
+    (b"POST / HTTP/1.1\r\nTransfer-Encoding: gzip, chunked\r\n" + HOST, CHUNKS, 501, None),
+    (b"POST / HTTP/1.1\r\nTransfer-Encoding: br,chunked\r\n" + HOST, CHUNKS, 501, None),
+    (b"POST / HTTP/1.1\r\nTransfer-Encoding: identity, chunked\r\n" + HOST, CHUNKS, 501, None),
+    (
+        b"POST / HTTP/1.1\r\nTransfer-Encoding: gzip\r\nTransfer-Encoding: chunked\r\n" + HOST,
+        CHUNKS,
+        501,
+        None,
+    ),
+    (b"GET / HTTP/1.1\r\nTransfer-Encoding: invented, chunked\r\n" + HOST, CHUNKS, 501, None),
+    (b"POST / HTTP/1.1\r\nTransfer-Encoding: gzip\r\n" + HOST, CHUNKS, 400, None),
+    (b"POST / HTTP/1.1\r\nTransfer-Encoding: identity\r\n" + HOST, CHUNKS, 400, None),
+    (b"POST / HTTP/1.1\r\nTransfer-Encoding:\r\n" + HOST, CHUNKS, 400, None),
+    (b"POST / HTTP/1.1\r\nTransfer-Encoding: xchunked\r\n" + HOST, CHUNKS, 400, None),
+    (b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked;a=b\r\n" + HOST, CHUNKS, 400, None),
+    (b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked, gzip\r\n" + HOST, CHUNKS, 400, None),
+    (b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked, chunked\r\n" + HOST, CHUNKS, 400, None),
+    (
+        b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\nContent-Length: 11\r\n" + HOST,
+        CHUNKS,
+        400,
+        None,
+    ),
+    (
+        b"POST / HTTP/1.1\r\nContent-Length: 11\r\nTransfer-Encoding: chunked\r\n" + HOST,
+        CHUNKS,
+        400,
+        None,
+    ),
+    (
+        b"POST / HTTP/1.1\r\nContent-Length: 0\r\nTransfer-Encoding: chunked\r\n" + HOST,
+        CHUNKS,
+        400,
+        None,
+    ),
+    (b"POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n", CHUNKS, 400, None),
+    (b"POST / HTTP/1.0\r\nTransfer-Encoding: gzip, chunked\r\n", CHUNKS, 400, None),
+    # lengths
+    (b"POST / HTTP/1.1\r\nContent-Length: 1\r\nContent-Length: 1\r\n" + HOST, b"x", 400, None),
+    (b"POST / HTTP/1.1\r\nContent-Length: 1\r\nContent-Length: 2\r\n" + HOST, b"x", 400, None),
+    (b"POST / HTTP/1.1\r\nContent-Length: 1, 1\r\n" + HOST, b"x", 400, None),
+    (b"POST / HTTP/1.1\r\nContent-Length: +1\r\n" + HOST, b"x", 400, None),
+    (b"POST / HTTP/1.1\r\nContent-Length: -1\r\n" + HOST, b"x", 400, None),
+    (b"POST / HTTP/1.1\r\nContent-Length: 0x1\r\n" + HOST, b"x", 400, None),
+    (b"POST / HTTP/1.1\r\nContent-Length:\r\n" + HOST, b"", 400, None),
+]
+"""Head without its last line, body, status, and the named field."""
+
+
+class Application:
+    """An application that answers with the names of the headers, as they are after the end of the body."""
+
+    def __init__(self) -> None:
+        self.requests = 0
+        self.release = asyncio.Event()
+        """The event for which a request to `/slow` waits."""
+        self.arrived = asyncio.Event()
+        """Set when a request to `/slow` has arrived."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        self.requests += 1
+        while (event := await receive())["type"] == "http.request" and event["more_body"]:
+            pass
+        if scope["path"] == "/slow":
+            self.arrived.set()
+            await self.release.wait()
+        names = b",".join(name for name, _ in scope["headers"])
+        length = (b"content-length", b"%d" % len(names))
+        await send({"type": "http.response.start", "status": 200, "headers": [length]})
+        await send({"type": "http.response.body", "body": names})
+
+
+@pytest.fixture
+def application() -> Application:
+    return Application()
+
+
+@pytest.fixture
+async def server(application: Application) -> AsyncIterator[RawServer]:
+    async with serve(application) as server:
+        yield server
+
+
+async def test_trailers_are_not_added_to_the_headers(server: RawServer) -> None:
     """Proves R-HTTP-11: trailers are not headers, because a proxy does not remove `X-Forwarded-For` from trailers."""
-    config = uvicorn.Config(echo_header_names, lifespan="off", log_config=None, access_log=False)
-    config.load()
-    server = await asyncio.get_running_loop().create_server(
-        lambda: LimitedHttp(config=config, server_state=ServerState(), app_state={}),
-        "127.0.0.1",
-        0,
+    answer = await server.exchange(
+        b"POST / HTTP/1.1\r\nHost: here\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n"
+        b"Trailer: X-Forwarded-For\r\n\r\n1\r\nx\r\n0\r\nX-Forwarded-For: 10.0.0.1\r\n\r\n"
     )
-    async with server:
-        reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
-        writer.write(
-            b"POST / HTTP/1.1\r\nHost: here\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n"
-            b"Trailer: X-Forwarded-For\r\n\r\n1\r\nx\r\n0\r\nX-Forwarded-For: 10.0.0.1\r\n\r\n"
-        )
-        answer = await asyncio.wait_for(reader.read(), timeout=5)
-        writer.close()
     assert b"host,transfer-encoding,connection,trailer" in answer
     assert b"x-forwarded-for" not in answer
+
+
+@pytest.mark.parametrize(
+    ("content", "status", "field"),
+    [(head + b"\r\n" + body, status, field) for head, body, status, field in INVALID_HEADS],
+)
+async def test_invalid_head_gets_a_problem_document_and_reaches_no_application(
+    server: RawServer, application: Application, content: bytes, status: int, field: str | None
+) -> None:
+    """Proves R-HTTP-14 and R-HTTP-6: 400 or 501, and the connection is closed."""
+    response = await server.request(content)
+    assert response.status == status
+    problem = response.problem()
+    assert problem["code"] == ("bad_request" if status == 400 else "unsupported_coding")
+    assert field is None or problem["field"] == field
+    assert response.headers["connection"] == "close"
+    assert response.headers["cache-control"] == "no-store"
+    assert int(response.headers["content-length"]) == len(response.body)
+    assert application.requests == 0
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"GET / HTTP/1.0\r\n\r\n",
+        b"GET / HTTP/1.0\r\n" + HOST + b"\r\n",
+        b"GET / HTTP/1.1\r\n" + HOST + CLOSE + b"\r\n",
+        b"GET / HTTP/1.1\r\nHost: [::1]:8000\r\n" + CLOSE + b"\r\n",
+        b"GET http://other/ HTTP/1.1\r\n" + HOST + CLOSE + b"\r\n",
+        b"OPTIONS * HTTP/1.1\r\n" + HOST + CLOSE + b"\r\n",
+        b"POST / HTTP/1.1\r\nTransfer-Encoding: Chunked\r\n" + HOST + CLOSE + b"\r\n" + CHUNKS,
+        b"POST / HTTP/1.1\r\nContent-Length: 1\r\n" + HOST + CLOSE + b"\r\nx",
+        b"GET / HTTP/1.1\r\nConnection: close, Upgrade\r\nUpgrade: h2c\r\n" + HOST + b"\r\n",
+    ],
+)
+async def test_valid_head_reaches_the_application(server: RawServer, content: bytes) -> None:
+    """Proves R-HTTP-14: HTTP/1.0 needs no host, and a body in chunks is read."""
+    assert (await server.request(content)).status == 200
+
+
+@pytest.mark.parametrize("upgrade", [b"h2c", b"websocket", b"invented"])
+async def test_unsupported_upgrade_is_ignored_without_a_log_line(
+    server: RawServer, caplog: pytest.LogCaptureFixture, upgrade: bytes
+) -> None:
+    """Proves R-OBS-5: a service without WebSockets answers the request as any other, and logs nothing."""
+    response = await server.request(
+        b"GET / HTTP/1.1\r\nConnection: close, Upgrade\r\nUpgrade: %s\r\n" % upgrade
+        + HOST
+        + b"\r\n"
+    )
+    assert response.status == 200
+    assert caplog.records == []
+
+
+async def test_refusal_waits_for_the_response_to_an_earlier_request(
+    server: RawServer, application: Application
+) -> None:
+    """Proves R-HTTP-14: on one connection, no request gets the response of another one."""
+    first = b"GET /slow HTTP/1.1\r\n" + HOST + b"\r\n"
+    exchange = asyncio.create_task(server.exchange(first + b"GET / HTTP/1.1\r\n\r\n"))
+    await application.arrived.wait()
+    application.release.set()
+    received = await exchange
+    response = parse_response(received)
+    assert (response.status, response.body) == (200, b"host")
+    assert application.requests == 1
+
+
+async def test_invalid_chunk_gets_400_and_ends_the_request(
+    server: RawServer, application: Application
+) -> None:
+    """Proves R-HTTP-14: the application does not wait for the rest of the body."""
+    head = b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n" + HOST + b"\r\n"
+    response = await server.request(head + b"invalid\r\n")
+    assert response.problem()["code"] == "bad_request"
+    assert application.requests == 1
+
+
+async def test_too_large_headers_get_431_with_a_problem_document(server: RawServer) -> None:
+    """Proves R-HTTP-6 and R-HTTP-11: the problem document states the limit."""
+    response = await server.request(b"GET / HTTP/1.1\r\nX-A: " + b"a" * (MAX_HEADERS + 1))
+    problem = response.problem()
+    assert (response.status, problem["code"]) == (431, "headers_too_large")
+    assert problem["limit"] == MAX_HEADERS

@@ -1,5 +1,6 @@
 """The HTTP application of a service in each phase: health, metrics, and refusals."""
 
+import asyncio
 from collections.abc import Callable, Iterable
 
 import httpx
@@ -135,13 +136,105 @@ async def test_responses_close_the_connection_while_draining(
             assert probe.headers.get("connection") == connection
 
 
-async def test_service_without_an_application_answers_404(
-    health: Health, application: ServiceApplication
+PAGES = ("/health", "/health/live", "/health/ready", "/metrics", "/metrics/prometheus")
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/page",
+        "/",
+        "/health%2Flive",
+        "/health%2flive",
+        "/health%2Fready/",
+        "/health/live%2F",
+        "/healt%68",
+        "/health//",
+        "/health/live//",
+        "//health",
+        "/HEALTH",
+        "/health/other",
+        "/metrics%2Fprometheus",
+        "/metrics%2fprometheus/",
+        "/metrics%252Fprometheus",
+        "/%6Detrics/prometheus",
+        "/metrics/%70rometheus",
+        "/metrics%00",
+        "/metrics;a",
+        "/metrics//prometheus",
+        "/metrics\\prometheus",
+        "/metrics%5Cprometheus",
+    ],
+)
+async def test_service_without_an_application_answers_404_for_every_other_path(
+    health: Health, application: ServiceApplication, path: str
 ) -> None:
-    """Proves R-OBS-1: a service without an application serves only health and metrics."""
+    """Proves R-HTTP-1 and R-HTTP-6: a path is compared as it was sent, so that no encoding gets past a proxy's rule."""
     health.phase = Phase.READY
     async with client_of(application) as http:
-        assert (await http.get("/page")).status_code == 404
+        request = http.build_request("GET", "http://service/")
+        request.url = request.url.copy_with(raw_path=path.encode())
+        answer = await http.send(request)
+    assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert answer.headers["x-content-type-options"] == "nosniff"
+
+
+@pytest.mark.parametrize("path", PAGES)
+async def test_pages_have_the_security_headers_and_refuse_other_methods(
+    health: Health, application: ServiceApplication, path: str
+) -> None:
+    """Proves R-HTTP-6 and R-HTTP-7 for the pages of every service."""
+    health.phase = Phase.READY
+    async with client_of(application) as http:
+        for method in ("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "TRACE"):
+            answer = await http.request(method, path)
+            assert answer.headers["x-content-type-options"] == "nosniff"
+            assert answer.headers["cache-control"] == "no-store"
+            assert "content-security-policy" in answer.headers
+            if method in ("GET", "HEAD"):
+                assert answer.status_code == 200
+            else:
+                assert (answer.status_code, answer.json()["code"]) == (405, "method_not_allowed")
+                assert answer.headers["allow"] == "GET, HEAD"
+
+
+@pytest.mark.parametrize("path", [*PAGES, "/page"])
+async def test_websocket_of_a_page_or_an_unknown_path_gets_404(
+    health: Health, application: ServiceApplication, path: str
+) -> None:
+    """Proves R-HTTP-6: a service without WebSockets refuses the handshake with a problem document."""
+    health.phase = Phase.READY
+    sent: list[Message] = []
+
+    async def receive() -> Message:
+        return {"type": "websocket.connect"}
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    scope = {"type": "websocket", "path": path, "raw_path": path.encode(), "headers": []}
+    await application(scope | {"extensions": {"websocket.http.response": {}}}, receive, send)
+    assert (sent[0]["type"], sent[0]["status"]) == ("websocket.http.response.start", 404)
+    assert (b"content-type", b"application/problem+json") in sent[0]["headers"]
+
+
+async def test_requests_at_the_same_time_share_one_check(
+    health: Health, application: ServiceApplication
+) -> None:
+    """Proves R-LIMIT-15: fifty probes load the dependencies as much as one."""
+    checks = 0
+
+    async def check() -> None:
+        nonlocal checks
+        checks += 1
+
+    health.require("nats", check)
+    health.phase = Phase.READY
+    async with client_of(application) as http:
+        answers = await asyncio.gather(*(http.get("/health/ready") for _ in range(50)))
+    assert {answer.status_code for answer in answers} == {200}
+    assert checks == 1
 
 
 async def test_openmetrics_has_recorded_traces_as_exemplars(

@@ -19,9 +19,9 @@ from svgx_gateway.http.circuit_breaker import PAUSE, THRESHOLD, CircuitBreaker, 
 class BreakerWithClock:
     """A circuit breaker and its clock."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, outside: bool = False) -> None:
         self.now = 1000.0
-        self.breaker = CircuitBreaker("test", lambda: self.now)
+        self.breaker = CircuitBreaker("test", lambda: self.now, outside=outside)
 
     def attempt(self, error: BaseException | None = None) -> BaseException | None:
         """Run one request that raises `error`. Return the exception that its caller gets."""
@@ -106,6 +106,46 @@ def test_request_from_before_the_opening_does_not_prolong_the_pause() -> None:
     circuit.now += PAUSE / 2
     assert not early.__exit__(DeadlineExceeded, DeadlineExceeded(), None)
     circuit.now += PAUSE / 2
+    assert not circuit.refused()
+
+
+@pytest.mark.parametrize(
+    ("outside", "error"),
+    [
+        (False, Internal()),
+        (False, NoResponders()),
+        (True, Internal()),
+        (True, NoResponders()),
+        (True, Unavailable()),
+    ],
+)
+def test_error_that_says_nothing_about_the_service_changes_nothing(
+    outside: bool, error: SvgxError
+) -> None:
+    """Such an error neither resets the count nor closes an open circuit. Proves R-RESIL-2."""
+    circuit = BreakerWithClock(outside=outside)
+    for _ in range(THRESHOLD - 1):
+        circuit.attempt(DeadlineExceeded())
+        assert circuit.attempt(error) is error
+    circuit.attempt(DeadlineExceeded())
+    assert circuit.refused()
+    circuit.now += PAUSE
+    # The circuit is half open. The error does not decide, so the next request tries.
+    assert circuit.attempt(error) is error
+    with circuit.breaker.attempt():
+        assert circuit.refused()
+    assert not circuit.refused()
+
+
+@pytest.mark.parametrize("outside", [False, True])
+@pytest.mark.parametrize("error", [NotFound(), Conflict()])
+def test_answer_to_a_mistake_closes_the_circuit(outside: bool, error: SvgxError) -> None:
+    """The service answered, so it works. Proves R-RESIL-2."""
+    circuit = BreakerWithClock(outside=outside)
+    for _ in range(THRESHOLD):
+        circuit.attempt(DeadlineExceeded())
+    circuit.now += PAUSE
+    assert circuit.attempt(error) is error
     assert not circuit.refused()
 
 

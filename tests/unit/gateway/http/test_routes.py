@@ -1,6 +1,8 @@
-"""Routing of HTTP requests."""
+"""Routing of HTTP requests and WebSockets."""
 
+import json
 from collections.abc import AsyncIterator
+from urllib.parse import unquote
 
 import httpx
 import pytest
@@ -8,7 +10,9 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse
-from starlette.routing import Route
+from starlette.routing import Route, WebSocketRoute
+from starlette.types import Message
+from starlette.websockets import WebSocket
 
 from svgx_gateway.http import problems
 from svgx_gateway.http.headers import SecurityHeaders
@@ -53,6 +57,40 @@ async def http() -> AsyncIterator[httpx.AsyncClient]:
         yield client
 
 
+async def accept(websocket: WebSocket) -> None:
+    """Accept a WebSocket, and send its field as the subprotocol."""
+    await websocket.accept(websocket.path_params["room_id"])
+
+
+async def handshake(path: str) -> list[Message]:
+    """Return the messages that the application answers to a handshake for the path, as it was sent."""
+    app = Application(
+        openapi_url=None,
+        redirect_slashes=False,
+        routes=[RouteTable(ROUTES, [WebSocketRoute("/rooms/{room_id}", accept)])],
+        middleware=[Middleware(SecurityHeaders, hsts_seconds=0)],
+    )
+    messages: list[Message] = []
+
+    async def receive() -> Message:
+        return {"type": "websocket.connect"}
+
+    async def send(message: Message) -> None:
+        messages.append(message)
+
+    scope = {
+        "type": "websocket",
+        "scheme": "ws",
+        "path": unquote(path),
+        "raw_path": path.encode(),
+        "query_string": b"",
+        "headers": [],
+        "extensions": {"websocket.http.response": {}},
+    }
+    await app(scope, receive, send)
+    return messages
+
+
 @pytest.mark.parametrize(
     ("method", "path", "text"),
     [
@@ -90,6 +128,110 @@ async def test_other_method_gets_405_with_allow(
     assert (answer.status_code, answer.headers["allow"]) == (405, allowed)
     assert answer.headers["content-type"] == "application/problem+json"
     assert answer.json()["code"] == "method_not_allowed"
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/users%2Fada",
+        "/users%2fada",
+        "/users/ada%2Fkeys/7",
+        "/users/ada/keys%2F7",
+        "/users%2Frestore",
+        "/users/restore/%2F",
+        "/users/%72estore/x",
+        "/%75sers/ada",
+        "/users%252Fada",
+        "/users/%2e%2e/restore",
+        "//users/ada",
+        "/users\\ada",
+        "/users%5Cada",
+        "/USERS/ada",
+    ],
+)
+async def test_encoded_character_is_never_a_part_of_a_routes_path(
+    http: httpx.AsyncClient, path: str
+) -> None:
+    """The path is compared as it was sent, so an encoded slash separates no segments. Proves R-HTTP-1."""
+    request = http.build_request("GET", "http://gateway/")
+    request.url = request.url.copy_with(raw_path=path.encode())
+    answer = await http.send(request)
+    assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
+
+
+@pytest.mark.parametrize(
+    ("path", "text"),
+    [
+        ("/users/a%2Fb", "GET user_id=a/b"),
+        ("/users/a%2fb/", "GET user_id=a/b"),
+        ("/users/%2F", "GET user_id=/"),
+        ("/users/a%20b", "GET user_id=a b"),
+        ("/users/%C3%A9", "GET user_id=é"),
+        ("/users/a%252Fb", "GET user_id=a%2Fb"),
+        ("/users/%61da", "GET user_id=ada"),
+        ("/users/%72estore", "GET user_id=restore"),
+        ("/users/a%3Fb", "GET user_id=a?b"),
+        ("/users/a+b", "GET user_id=a+b"),
+    ],
+)
+async def test_field_of_a_path_is_decoded_by_itself(
+    http: httpx.AsyncClient, path: str, text: str
+) -> None:
+    """A field may contain an encoded slash, which the validation of the field then judges. Proves R-HTTP-1."""
+    request = http.build_request("GET", "http://gateway/")
+    request.url = request.url.copy_with(raw_path=path.encode())
+    answer = await http.send(request)
+    assert (answer.status_code, answer.text) == (200, text)
+
+
+@pytest.mark.parametrize(
+    ("path", "room"),
+    [
+        ("/rooms/a", "a"),
+        ("/rooms/a/", "a"),
+        ("/rooms/a%2Fb", "a/b"),
+        ("/rooms/%61", "a"),
+    ],
+)
+async def test_websocket_path_is_served_with_and_without_trailing_slash(
+    path: str, room: str
+) -> None:
+    """A WebSocket's path follows the rule of every path. Proves R-HTTP-1."""
+    (accepted,) = await handshake(path)
+    assert (accepted["type"], accepted["subprotocol"]) == ("websocket.accept", room)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/",
+        "/rooms",
+        "/rooms/",
+        "/rooms//",
+        "/rooms/a//",
+        "/rooms/a/b",
+        "/rooms%2Fa",
+        "/rooms%2fa",
+        "/%72ooms/a",
+        "//rooms/a",
+        "/ROOMS/a",
+        "/users/ada",
+        "/nowhere",
+        "*",
+        "http://gateway/rooms/a",
+        "%2Frooms/a",
+        "/./rooms/a",
+        "/rooms/../rooms/a",
+    ],
+)
+async def test_unknown_websocket_path_gets_404_with_a_problem_document(path: str) -> None:
+    """The handshake is refused before the upgrade, with the security headers. Proves R-HTTP-6 and R-HTTP-7."""
+    start, body = await handshake(path)
+    assert (start["type"], start["status"]) == ("websocket.http.response.start", 404)
+    headers = dict(start["headers"])
+    assert headers[b"content-type"] == b"application/problem+json"
+    assert headers[b"cache-control"] == b"no-store"
+    assert json.loads(body["body"])["code"] == "not_found"
 
 
 @pytest.mark.parametrize("path", ["/", "/users", "/users//", "/users/ada/keys", "/nowhere"])

@@ -9,6 +9,7 @@ from svgx_common.contract import OPERATIONS
 from svgx_common.contract.errors import ERRORS
 from svgx_common.contract.operation import example_of
 from svgx_common.contract.policy import RateClass, Scope
+from svgx_gateway.http.idempotency import supports_key
 from svgx_gateway.openapi import document as openapi
 
 DOCUMENT = openapi.document("1.2.3")
@@ -43,11 +44,12 @@ def test_every_operation_is_described_with_all_statuses() -> None:
         assert bool(entry["security"]) == (operation.scope is not Scope.PUBLIC)
         statuses = {str(error.status) for error in operation.errors}
         statuses |= {str(operation.http.status), "413", "422", "500", "503", "504"}
+        # Refused requests count for every operation.
+        statuses |= set() if operation.scope is Scope.PUBLIC else {"401", "403", "429"}
         statuses |= set() if operation.rate is RateClass.UNLIMITED else {"429"}
-        statuses |= set() if operation.scope is Scope.PUBLIC else {"401", "403"}
         statuses |= {"404"} if operation.canvas_role else set()
         statuses |= {"400", "408", "415"} if method not in ("GET", "DELETE") else set()
-        statuses |= {"409"} if method == "POST" and operation.scope is not Scope.PUBLIC else set()
+        statuses |= {"409"} if supports_key(operation, operation.http) else set()
         assert set(entry["responses"]) == statuses
         in_path = {each["name"] for each in entry["parameters"] if each["in"] == "path"}
         assert in_path == set(operation.http.path_fields)
@@ -58,13 +60,73 @@ def test_every_problem_is_described_with_type_code_and_headers() -> None:
     components = DOCUMENT["components"]["responses"]
     for name, response in components.items():
         content = response["content"]["application/problem+json"]
-        assert list(content["examples"]) == name.split("-")
+        assert list(content["examples"]) == name.partition(".")[0].split("-")
         for code, example in content["examples"].items():
             assert example["value"]["type"] == f"urn:svgx:problem:{code}"
             assert example["value"]["status"] == ERRORS[code].status
     assert "Retry-After" in components["too_many_requests"]["headers"]
     assert "Retry-After" in components["overloaded-unavailable"]["headers"]
     assert "WWW-Authenticate" in components["unauthenticated"]["headers"]
+
+
+def resolved(response: dict[str, Any]) -> dict[str, Any]:
+    """Return the response that a reference names, or the response itself."""
+    if "$ref" not in response:
+        return response
+    component: dict[str, Any] = DOCUMENT["components"]["responses"][
+        response["$ref"].rpartition("/")[2]
+    ]
+    return component
+
+
+@pytest.mark.parametrize("operation", HTTP_OPERATIONS, ids=lambda operation: operation.name)
+def test_idempotency_is_described_exactly_where_the_key_is_heeded(operation: Any) -> None:
+    """Operations with a password ignore the key, so their description does not have it. Proves R-CONTRACT-4."""
+    assert operation.http is not None
+    _, _, entry = described()[operation.name]
+    heeded = supports_key(operation, operation.http)
+    success = entry["responses"][str(operation.http.status)]
+    assert ("Idempotency-Replayed" in success["headers"]) is heeded
+    assert ("Idempotency-Key" in {each["name"] for each in entry["parameters"]}) is heeded
+    declared = any(error.status == 409 for error in operation.errors)
+    assert ("409" in entry["responses"]) is (heeded or declared)
+
+
+@pytest.mark.parametrize("operation", HTTP_OPERATIONS, ids=lambda operation: operation.name)
+def test_rate_limit_headers_are_described_exactly_for_counted_requests(operation: Any) -> None:
+    """Without a limit, only refused requests are counted: 401, 403 and 429. Proves R-CONTRACT-4 and R-LIMIT-3."""
+    _, _, entry = described()[operation.name]
+    unlimited = operation.rate is RateClass.UNLIMITED
+    for status, response in entry["responses"].items():
+        counted = "RateLimit" in resolved(response)["headers"]
+        assert counted is (not unlimited or status in ("401", "403", "429")), status
+
+
+@pytest.mark.parametrize(
+    "operation_id", [*(each.name for each in HTTP_OPERATIONS), "health.summary"]
+)
+def test_signed_in_callers_may_send_a_token_or_an_api_key(operation_id: str) -> None:
+    """Each of the two schemes is enough, and each is described. Proves R-CONTRACT-4."""
+    _, _, entry = described()[operation_id]
+    assert entry["security"] in ([], [{"bearer": []}, {"api_key": []}])
+    schemes = DOCUMENT["components"]["securitySchemes"]
+    assert set(schemes) == {"bearer", "api_key"}
+    assert (schemes["api_key"]["in"], schemes["api_key"]["name"]) == ("header", "X-API-Key")
+
+
+def test_counted_pages_are_described_with_their_limit_and_moved_metrics_are_not() -> None:
+    """Pages have the rate-limit headers and 429, except for health. Proves R-LIMIT-15."""
+    entries = described()
+    for name in ("metrics", "metrics.prometheus", "docs", "openapi", "health.summary"):
+        responses = entries[name][2]["responses"]
+        assert "429" in responses
+        assert "RateLimit" in responses["200"]["headers"]
+    for name in ("health", "health.live", "health.ready"):
+        assert "429" not in entries[name][2]["responses"]
+    moved = openapi.document("1.2.3", with_metrics=False)
+    assert {path for path in DOCUMENT["paths"] if path.startswith("/metrics")} == (
+        DOCUMENT["paths"].keys() - moved["paths"].keys()
+    )
 
 
 @pytest.mark.parametrize("operation", HTTP_OPERATIONS, ids=lambda operation: operation.name)

@@ -170,11 +170,25 @@ class TooManyRequests(SvgxError):
     status = 429
 
 
+class HeadersTooLarge(SvgxError):
+    """The request line and headers are larger than the limit."""
+
+    code = "headers_too_large"
+    status = 431
+
+
 class Internal(SvgxError):
     """The server failed; search the logs for the trace id."""
 
     code = "internal"
     status = 500
+
+
+class UnsupportedCoding(SvgxError):
+    """The server does not implement this transfer coding."""
+
+    code = "unsupported_coding"
+    status = 501
 
 
 class Unavailable(SvgxError):

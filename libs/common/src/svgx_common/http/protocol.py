@@ -1,13 +1,17 @@
 """HTTP/1.1 with limits that uvicorn does not have: the size of the headers, and the time until they end.
 
 Without the first limit, one connection fills the memory with headers that never end. Without the second, a few thousand
-silent connections use up the open files (Slowloris).
+silent connections use up the open files (Slowloris). `request_head` checks each head, also that of a WebSocket
+handshake.
 """
 
 import asyncio
 from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from svgx_common.contract.errors import BadRequest, HeadersTooLarge, SvgxError
+from svgx_common.http import refusals, request_head
 
 MAX_HEADERS = 64 * 1024
 """Bytes of the request line and headers. They are counted after each read, so the last read may exceed the limit."""
@@ -23,6 +27,7 @@ class LimitedHttp(HttpToolsProtocol):
     """An HTTP/1.1 connection with limits on its headers.
 
     Headers that are too large get a 431 response. Headers that take too long close the connection without a response.
+    A request that is not valid gets 400 or 501. Each refusal is a problem document and ends the connection.
     """
 
     def __init__(self, *args: Any, **options: Any) -> None:
@@ -32,6 +37,8 @@ class LimitedHttp(HttpToolsProtocol):
         self._framing_bytes = 0
         """Bytes received since the last byte of the body, such as chunk sizes and trailers."""
         self._timeout: asyncio.TimerHandle | None = None
+        self._refusal: SvgxError | None = None
+        """The reason why the request's head is refused; None for a valid head."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Start the header timeout."""
@@ -57,11 +64,8 @@ class LimitedHttp(HttpToolsProtocol):
             and self._header_bytes > MAX_HEADERS
             and not self.transport.is_closing()
         ):
-            self.transport.write(
-                b"HTTP/1.1 431 Request Header Fields Too Large\r\n"
-                b"connection: close\r\ncontent-length: 0\r\n\r\n"
-            )
-            self.transport.close()
+            detail = f"headers: at most {MAX_HEADERS} bytes"
+            self._refuse(HeadersTooLarge(detail, field="headers", limit=MAX_HEADERS))
 
     def on_message_begin(self) -> None:
         """Start the header timeout of a later request."""
@@ -71,14 +75,47 @@ class LimitedHttp(HttpToolsProtocol):
             self._close_after(HEADER_SECONDS)
 
     def on_headers_complete(self) -> None:
-        """Stop the header timeout. Refuse a WebSocket handshake with a body."""
-        self._in_headers = False
+        """Stop the header timeout, and pass on a valid head. An exception here refuses the request."""
         self._header_bytes = 0
         self._cancel_timeout()
+        try:
+            self._check_head()
+        except SvgxError as error:
+            self._refusal = error
+            raise
         super().on_headers_complete()
-        if self.parser.should_upgrade() and self._should_upgrade() and self._announces_body():
+        self._in_headers = False
+
+    def _check_head(self) -> None:
+        request_head.check(self.parser.get_http_version(), self.url, self.headers)
+        upgrades = self.parser.should_upgrade() and self._should_upgrade()
+        if upgrades and request_head.announces_body(self.headers):
             # The upgrade would wait for the body, and no timeout covers that time.
-            self.send_400_response("A handshake has no body.")
+            raise BadRequest("a WebSocket handshake has no body", field="body")
+
+    def _should_upgrade(self) -> bool:
+        """Return whether the request becomes a WebSocket. HTTP/1.0 has no upgrade (RFC 9110, 7.8)."""
+        return self.parser.get_http_version() == "1.1" and super()._should_upgrade()
+
+    def _unsupported_upgrade_warning(self) -> None:
+        """Log nothing, because any client can ask for an upgrade. The request is answered without it."""
+
+    def send_400_response(self, msg: str) -> None:  # noqa: ARG002  # the problem document says more
+        """Refuse a request that the parser does not accept."""
+        self._refuse(self._refusal or BadRequest("the request is not valid HTTP/1.1"))
+
+    def _refuse(self, error: SvgxError) -> None:
+        """Answer with a problem document, unless a response has begun, and close the connection."""
+        unfinished = not getattr(self.cycle, "response_complete", True)
+        if unfinished and self._in_headers:
+            # Responses have the order of their requests, so the response to the earlier request ends the connection.
+            self.cycle.keep_alive = False
+            self._cancel_timeout()
+            self.flow.pause_reading()
+            return
+        if self._in_headers or (unfinished and not self.cycle.response_started):
+            self.transport.write(refusals.encode(error))
+        self.transport.close()
 
     def handle_websocket_upgrade(self) -> None:
         """Upgrade the connection. Close it instead while an earlier request's response is unfinished.
@@ -102,6 +139,7 @@ class LimitedHttp(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         """Stop the timeout, because the whole request has arrived."""
+        self._in_headers = True
         self._framing_bytes = 0
         self._cancel_timeout()
         super().on_message_complete()
@@ -112,12 +150,6 @@ class LimitedHttp(HttpToolsProtocol):
         super().on_response_complete()
         if unfinished and self._timeout is None:
             self._close_after(LINGER_SECONDS)
-
-    def _announces_body(self) -> bool:
-        return any(
-            name == b"transfer-encoding" or (name == b"content-length" and value.strip(b"0"))
-            for name, value in self.headers
-        )
 
     def _close_after(self, seconds: float) -> None:
         self._timeout = self.loop.call_later(seconds, self.transport.close)

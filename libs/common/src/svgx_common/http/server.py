@@ -1,33 +1,51 @@
 """The HTTP server of every service. It serves health and metrics, and passes all other requests to the service."""
 
 import contextlib
-import math
 import socket
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 
 import uvicorn
-from prometheus_client import REGISTRY
-from prometheus_client.exposition import choose_encoder
-from prometheus_client.metrics_core import Metric
-from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocket
 
-from svgx_common.contract.errors import PROBLEM_MEDIA_TYPE, Unavailable, problem_document
+from svgx_common.contract.errors import MethodNotAllowed, NotFound, SvgxError, Unavailable
 from svgx_common.health import Health, Phase
-from svgx_common.tracing import current_trace_id
+from svgx_common.http import refusals
+from svgx_common.http.metrics_pages import MetricsPages
+from svgx_common.http.paths import sent_path
+from svgx_common.http.security_headers import SECURITY_HEADERS
 
-OPERATIONAL_PATHS = frozenset(
-    {"/health", "/health/live", "/health/ready", "/metrics", "/metrics/prometheus"}
-)
+Endpoint = Callable[[Request], Awaitable[Response]]
+
+HEALTH_PATHS = frozenset({"/health", "/health/live", "/health/ready"})
+METRICS_PATHS = frozenset({"/metrics", "/metrics/prometheus"})
 """The paths of health and metrics, each also valid with a trailing slash. A service's application never gets them."""
 
 
-def operational_routes(health: Health, *, prometheus_enabled: bool = True) -> list[Route]:
-    """Return the routes of health and, if enabled, metrics, each with and without a trailing slash."""
+class Pages:
+    """An ASGI application with one endpoint for each path, for GET and HEAD. The endpoints read no body."""
+
+    def __init__(self, endpoints: Mapping[str, Endpoint]) -> None:
+        self._endpoints = endpoints
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        endpoint = self._endpoints.get(sent_path(scope))
+        if endpoint is None:
+            response: Response = refusals.response(NotFound("there is no such page"))
+        elif scope["method"] not in ("GET", "HEAD"):
+            response = refusals.response(MethodNotAllowed(), {"Allow": "GET, HEAD"})
+        else:
+            response = await endpoint(Request(scope, receive))
+        for name, value in SECURITY_HEADERS:
+            response.headers.setdefault(name.decode(), value.decode())
+        await response(scope, receive, send)
+
+
+def health_pages(health: Health) -> Pages:
+    """Return the pages of health. All requests within `health.CACHE` seconds share one check of the dependencies."""
 
     async def readiness(_: Request) -> Response:
         report = await health.report()
@@ -39,41 +57,20 @@ def operational_routes(health: Health, *, prometheus_enabled: bool = True) -> li
     async def liveness(_: Request) -> Response:
         return JSONResponse({"status": "ok"})
 
-    async def prometheus_metrics(request: Request) -> Response:
-        encode, media_type = choose_encoder(request.headers.get("accept", ""))
-        return Response(encode(REGISTRY), media_type=media_type)
-
-    async def json_metrics(_: Request) -> Response:
-        return JSONResponse({metric.name: _metric_as_json(metric) for metric in REGISTRY.collect()})
-
-    endpoints: dict[str, Callable[[Request], Awaitable[Response]]] = {
-        "/health": readiness,
-        "/health/live": liveness,
-        "/health/ready": readiness,
-    }
-    if prometheus_enabled:
-        endpoints |= {"/metrics": json_metrics, "/metrics/prometheus": prometheus_metrics}
-    return [
-        Route(path + slash, endpoint, methods=["GET"])
-        for path, endpoint in endpoints.items()
-        for slash in ("", "/")
-    ]
+    return Pages({"/health": readiness, "/health/live": liveness, "/health/ready": readiness})
 
 
-def _metric_as_json(metric: Metric) -> dict[str, object]:
-    samples = [
-        {"name": sample.name, "labels": dict(sample.labels), "value": sample.value}
-        for sample in metric.samples
-        if math.isfinite(sample.value)  # JSON has neither NaN nor infinity
-    ]
-    return {"help": metric.documentation, "type": metric.type, "samples": samples}
+def metrics_pages() -> Pages:
+    """Return the pages of the metrics."""
+    pages = MetricsPages()
+    return Pages({"/metrics": pages.json, "/metrics/prometheus": pages.prometheus})
 
 
 class ServiceApplication:
     """The ASGI application of one service process, from before its start until after its drain.
 
-    Health and metrics are always served. All other requests go to `app`. Without `app` they get 503 while the service
-    starts, and 404 afterwards.
+    Health is always served, and so are the metrics if enabled. All other requests go to `app`. Without `app` they get
+    503 while the service starts, and 404 afterwards.
 
     While the service drains, `app` still gets HTTP requests, but each response closes its connection, because a later
     request on the connection would find the process gone. A WebSocket gets 503 before its upgrade: an accepted one
@@ -82,9 +79,9 @@ class ServiceApplication:
 
     def __init__(self, health: Health, *, prometheus_enabled: bool = True) -> None:
         self._health = health
-        self._operational = Starlette(
-            routes=operational_routes(health, prometheus_enabled=prometheus_enabled)
-        )
+        self._health_pages = health_pages(health)
+        self.metrics: ASGIApp | None = metrics_pages() if prometheus_enabled else None
+        """The pages of the metrics; None where they are switched off or on a port of their own."""
         self.app: ASGIApp | None = None
         """The service's own application; None until it is built, and for services without one."""
 
@@ -92,18 +89,29 @@ class ServiceApplication:
         """Handle one request or WebSocket (ASGI)."""
         if self._health.phase is Phase.DRAINING:
             if scope["type"] == "websocket":
-                await _refuse(scope, receive, send, "the service is stopping; try again")
+                await _refuse(
+                    scope, receive, send, Unavailable("the service is stopping; try again")
+                )
                 return
             send = _closing_connection(send)
-        if scope.get("path", "").rstrip("/") in OPERATIONAL_PATHS:
-            await self._operational(scope, receive, send)
+        page = self._page(scope)
+        if page is not None:
+            await page(scope, receive, send)
         elif self.app is not None:
             await self.app(scope, receive, send)
         elif self._health.phase is Phase.STARTING:
             # The answer is not 404, because the path may exist once the service has started.
-            await _refuse(scope, receive, send, "the service is starting; try again")
+            await _refuse(scope, receive, send, Unavailable("the service is starting; try again"))
         else:
-            await self._operational(scope, receive, send)  # it answers 404
+            await _refuse(scope, receive, send, NotFound("there is no such page"))
+
+    def _page(self, scope: Scope) -> ASGIApp | None:
+        if scope["type"] != "http":
+            return None
+        path = sent_path(scope)
+        if path in HEALTH_PATHS:
+            return self._health_pages
+        return self.metrics if path in METRICS_PATHS else None
 
 
 def _closing_connection(send: Send) -> Send:
@@ -117,13 +125,12 @@ def _closing_connection(send: Send) -> Send:
     return send_and_close
 
 
-async def _refuse(scope: Scope, receive: Receive, send: Send, detail: str) -> None:
-    """Answer 503 with a problem document. A WebSocket is refused before its upgrade."""
-    error = Unavailable(detail)
-    problem = problem_document(error, current_trace_id())
-    response = JSONResponse(
-        problem, error.status, {"Retry-After": "1"}, media_type=PROBLEM_MEDIA_TYPE
-    )
+async def _refuse(scope: Scope, receive: Receive, send: Send, error: SvgxError) -> None:
+    """Answer with a problem document. A WebSocket is refused before its upgrade."""
+    headers = {name.decode(): value.decode() for name, value in SECURITY_HEADERS}
+    if error.status == 503:
+        headers["Retry-After"] = "1"
+    response = refusals.response(error, headers)
     if scope["type"] == "websocket":
         await WebSocket(scope, receive, send).send_denial_response(response)
     else:

@@ -46,7 +46,8 @@ The WebSocket speaks y-protocols, byte for byte like npm y-websocket's Websocket
 (`svgx, bearer.<token>`; the server picks `svgx`), in a header, or as `token` in the query. If there are several, the
 first in this order counts. With `saved=1` the server reports how many of the connection's document messages are
 committed. With `renew=1` it reports when the client should send a fresh access token. Before the upgrade the server
-answers 403 to pages of foreign origins, and 503 while the gateway is full, overloaded, starting or stopping.
+answers 400 to an invalid handshake, 404 to an unknown path, 403 to pages of foreign origins, 429 past the limit of
+handshakes, and 503 while the gateway is full, overloaded, starting or stopping.
 Close codes: {_close_codes()}.
 """
 

@@ -45,7 +45,7 @@ class SessionHandlers:
 
     async def list_sessions(self, request: ListSessionsRequest, call: Call) -> SessionPage:
         """List the caller's live sessions."""
-        return await self._sessions.page(call.signed_in(), request.limit, request.cursor)
+        return await self._sessions.page(request, call.signed_in())
 
     async def end_session(self, request: EndSessionRequest, call: Call) -> Empty:
         """End one of the caller's sessions."""

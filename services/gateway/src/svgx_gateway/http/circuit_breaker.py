@@ -39,7 +39,9 @@ PAUSE = 2.0
 
 _FAILURES = (DeadlineExceeded, Unavailable, Overloaded)
 _OUTSIDE_FAILURES = (DeadlineExceeded, Overloaded)
-"""`Unavailable` does not count, because it is about one of several outside systems; the others may be reachable."""
+_NEUTRAL = (Internal,)
+_OUTSIDE_NEUTRAL = (Internal, Unavailable)
+"""`Unavailable` is neither failure nor success here: it is about one of several outside systems, not the service."""
 
 
 class CircuitBreaker:
@@ -51,6 +53,7 @@ class CircuitBreaker:
         self._name = name
         self._clock = clock
         self._counted = _OUTSIDE_FAILURES if outside else _FAILURES
+        self._neutral = _OUTSIDE_NEUTRAL if outside else _NEUTRAL
         self._failures = 0
         self._retry_at: float | None = None
         """Time from which a request may try again; None while the circuit is closed."""
@@ -64,7 +67,7 @@ class CircuitBreaker:
 
         Only errors that show an overloaded or broken service count as failures. A caller's mistake counts as a success,
         because the service answered. `NoResponders` and `Internal` change nothing: `NoResponders` arrives at once and
-        ends as soon as a replica is back.
+        ends as soon as a replica is back. For operations that wait for an external system, neither does `Unavailable`.
         """
         probe = self._enter()
         try:
@@ -75,7 +78,7 @@ class CircuitBreaker:
             self._failed(probe)
             raise
         except SvgxError as error:
-            if not isinstance(error, Internal):
+            if not isinstance(error, self._neutral):
                 self._succeeded()
             raise
         else:

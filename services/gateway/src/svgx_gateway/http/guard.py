@@ -1,14 +1,17 @@
 """The checks before a request is forwarded: identity, scope, rate limit, role on the canvas."""
 
-from collections.abc import MutableMapping
+from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
-from starlette.requests import Request
+from starlette.requests import HTTPConnection, Request
+from starlette.types import ASGIApp, Message, Receive, Send
+from starlette.types import Scope as AsgiScope
 
-from svgx_common.contract.errors import Forbidden, SvgxError, Unauthenticated
+from svgx_common.contract.errors import Forbidden, SvgxError, TooManyRequests, Unauthenticated
 from svgx_common.contract.operation import Operation, RequestModel
 from svgx_common.contract.policy import RateClass, Scope
 from svgx_common.messaging.caller import Caller
+from svgx_gateway.http import problems
 from svgx_gateway.identity.authenticator import Authenticator
 from svgx_gateway.identity.canvas_roles import CanvasRoles
 from svgx_gateway.ratelimit.key import RateLimitKey
@@ -64,3 +67,32 @@ class Guard:
         if operation.canvas_role is not None and caller is not None:
             canvas_id = getattr(message, "canvas_id")  # noqa: B009  # a test checks that these requests have the field
             await self._canvas_roles.require(caller, canvas_id, operation.canvas_role)
+
+
+Count = Callable[[HTTPConnection, MutableMapping[str, str]], Awaitable[None]]
+"""Counts a request against its address, and adds the rate-limit headers. Raises `TooManyRequests`."""
+
+
+class PageLimit:
+    """ASGI middleware that counts each HTTP request of a page, and refuses it with 429 past the limit."""
+
+    def __init__(self, app: ASGIApp, count: Count) -> None:
+        self._app = app
+        self._count = count
+
+    async def __call__(self, scope: AsgiScope, receive: Receive, send: Send) -> None:
+        """Count the request, then answer it with the rate-limit headers."""
+        headers: dict[str, str] = {}
+        app = self._app
+        try:
+            await self._count(HTTPConnection(scope), headers)
+        except TooManyRequests as error:
+            app = problems.response(error)
+        added = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
+
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message["headers"], *added]
+            await send(message)
+
+        await app(scope, receive, send_with_headers)

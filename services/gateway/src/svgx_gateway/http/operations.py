@@ -26,6 +26,7 @@ from svgx_common.contract.operation import (
     Redirect,
     RequestModel,
 )
+from svgx_common.http.paths import sent_path
 from svgx_common.messaging.bus import Answer, Bus
 from svgx_common.messaging.caller import Caller
 from svgx_common.messaging.headers import HEADER_MEDIA_TYPE, decode_filename
@@ -137,7 +138,7 @@ class OperationEndpoint:
         key = request.headers.get("idempotency-key")
         if key is None or caller is None or not supports_key(operation, self._http):
             return await self._forward(request, message, caller, deadline)
-        target = f"{request.url.path}?{request.url.query}"
+        target = f"{sent_path(request.scope)}?{request.scope['query_string'].decode('latin-1')}"
         pending = await self._idempotency.begin(
             caller,
             parse_key(key),

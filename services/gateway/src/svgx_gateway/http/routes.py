@@ -1,14 +1,19 @@
 """The FastAPI application of the gateway, and its routing by a table of paths."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from fastapi import FastAPI
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware.exceptions import ExceptionMiddleware
-from starlette.routing import BaseRoute, Match, Route, compile_path
+from starlette.routing import BaseRoute, Match, Route, WebSocketRoute, compile_path
 from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.websockets import WebSocket
+
+from svgx_common.contract.errors import NotFound
+from svgx_common.http.paths import decode_fields, sent_path
+from svgx_gateway.http import problems
 
 
 class Application(FastAPI):
@@ -33,49 +38,75 @@ class Application(FastAPI):
 
 
 class RouteTable(BaseRoute):
-    """The HTTP routes of the gateway, as one route of the application.
+    """The routes of the gateway, as one route of the application.
 
     Starlette compares a request with one route after the other. The gateway has about forty routes, so this route
     finds a path without parameters in a dictionary, and compares other paths only with templates that have the
     same number of segments.
 
     Each path is served with and without a trailing slash. A path without parameters has precedence over a
-    template, for all methods: `/admin/users/restore` is never the account `restore`.
+    template, for all methods: `/admin/users/restore` is never the account `restore`. Paths are compared as they were
+    sent, and only then are their fields decoded: `%2F` is a part of a field, never the end of a segment.
     """
 
-    def __init__(self, routes: Iterable[Route]) -> None:
+    def __init__(
+        self, routes: Iterable[Route], websocket_routes: Iterable[WebSocketRoute] = ()
+    ) -> None:
         self.routes = list(routes)
-        self._literals: dict[str, _Path] = {}
-        self._templates: dict[int, list[tuple[re.Pattern[str], _Path]]] = {}
-        templates: dict[str, _Path] = {}
+        http: dict[str, _Path] = {}
         for route in self.routes:
-            path = route.path.removesuffix("/")
-            if not route.param_convertors:
-                self._literals.setdefault(path, _Path()).add(route)
-                continue
-            if path not in templates:
-                templates[path] = _Path()
-                same_length = self._templates.setdefault(path.count("/"), [])
-                same_length.append((compile_path(path)[0], templates[path]))
-            templates[path].add(route)
+            http.setdefault(route.path, _Path()).add(route)
+        self._http = _Paths(http)
+        self._websockets = _Paths({route.path: route.app for route in websocket_routes})
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
-        """Return a full match for a path in the table, for every method."""
-        if scope["type"] != "http":
+        """Return a full match for a path in the table, for every method, and for every WebSocket."""
+        paths = {"http": self._http, "websocket": self._websockets}.get(scope["type"])
+        if paths is None:
             return Match.NONE, {}
-        path: str = scope["path"].removesuffix("/")
-        found = self._literals.get(path)
-        if found is not None:
-            return Match.FULL, {"endpoint": found, "path_params": {}}
-        for pattern, found in self._templates.get(path.count("/"), ()):
-            match = pattern.match(path)
-            if match is not None:
-                return Match.FULL, {"endpoint": found, "path_params": match.groupdict()}
+        endpoint, fields = paths.find(sent_path(scope))
+        if endpoint is not None:
+            return Match.FULL, {"endpoint": endpoint, "path_params": fields}
+        if scope["type"] == "websocket":
+            return Match.FULL, {"endpoint": _refuse_websocket, "path_params": {}}
         return Match.NONE, {}
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Call the endpoint that `matches` found."""
         await scope["endpoint"](scope, receive, send)
+
+
+async def _refuse_websocket(scope: Scope, receive: Receive, send: Send) -> None:
+    """Refuse a WebSocket of an unknown path before its upgrade. Starlette would send an empty 403."""
+    refusal = problems.response(NotFound("no WebSocket has this path"))
+    await WebSocket(scope, receive, send).send_denial_response(refusal)
+
+
+class _Paths:
+    """The applications of one protocol by path or template."""
+
+    def __init__(self, applications: Mapping[str, ASGIApp]) -> None:
+        self._literals: dict[str, ASGIApp] = {}
+        self._templates: dict[int, list[tuple[re.Pattern[str], ASGIApp]]] = {}
+        """By number of slashes."""
+        for served, app in applications.items():
+            path = served.removesuffix("/")
+            if "{" in path:
+                same_length = self._templates.setdefault(path.count("/"), [])
+                same_length.append((compile_path(path)[0], app))
+            else:
+                self._literals[path] = app
+
+    def find(self, path: str) -> tuple[ASGIApp | None, dict[str, str]]:
+        """Return the application of a path and the decoded fields; None for an unknown path."""
+        found = self._literals.get(path)
+        if found is not None:
+            return found, {}
+        for pattern, app in self._templates.get(path.count("/"), ()):
+            match = pattern.match(path)
+            if match is not None:
+                return app, decode_fields(match.groupdict())
+        return None, {}
 
 
 class _Path:

@@ -6,6 +6,7 @@ import time
 import structlog
 
 from svgx_common.contract.auth import JWKS, JwksRequest
+from svgx_common.contract.errors import SvgxError, Unavailable
 from svgx_common.messaging.bus import Bus
 from svgx_common.tokens import access_tokens as tokens
 from svgx_common.tokens.access_tokens import AccessClaims
@@ -16,6 +17,9 @@ log = structlog.get_logger(__name__)
 
 ASK_AGAIN = 30.0
 """Seconds in which unknown keys cause one read at most, because any client can name a key that does not exist."""
+
+ASK_AFTER_FAILURE = 1.0
+"""Seconds after a failed read in which unknown keys cause no other read, because auth may be overloaded."""
 
 MAX_VERIFIED = 10_000
 """Number of verified tokens kept until the next read of the keys. Beyond this number the oldest is removed."""
@@ -33,6 +37,7 @@ class TokenKeys:
         self._keys = CheckingKeys(secret_key(secret) if secret else None)
         self._verified: dict[str, AccessClaims] = {}
         self._asked_at = -ASK_AGAIN
+        self._failed_at = -ASK_AFTER_FAILURE
         self._lock = asyncio.Lock()
         self._copy = WatchedCopy("token keys", bus, self._read_and_warn)
 
@@ -68,11 +73,19 @@ class TokenKeys:
         return claims
 
     async def _read_for_unknown_key(self) -> None:
-        # Requests that arrive during a read wait for it.
+        # Requests that arrive during a read wait for it, and share its failure.
         async with self._lock:
-            if time.monotonic() - self._asked_at >= ASK_AGAIN:
+            now = time.monotonic()
+            if now - self._asked_at < ASK_AGAIN:
+                return
+            if now - self._failed_at < ASK_AFTER_FAILURE:
+                raise Unavailable("the token's key is not known yet; try again", retry_after=1.0)
+            try:
                 await self._read()
-                self._asked_at = time.monotonic()
+            except SvgxError:
+                self._failed_at = time.monotonic()
+                raise
+            self._asked_at = time.monotonic()
 
     async def _read_and_warn(self) -> None:
         await self._read()

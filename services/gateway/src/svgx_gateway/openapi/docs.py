@@ -2,11 +2,12 @@
 
 import gzip
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from typing import Any
 
 from starlette.datastructures import Headers
+from starlette.middleware import Middleware
 from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
@@ -69,7 +70,7 @@ class StaticPage:
         await response(scope, receive, send)
 
 
-def docs_routes(document: dict[str, Any]) -> list[Route]:
+def docs_routes(document: dict[str, Any], middleware: Sequence[Middleware]) -> list[Route]:
     """Return the routes of the page, of its scripts and styles, and of the OpenAPI `document`."""
     assets = files("fastapi_offline") / "static"
     bundle = (assets / "swagger-ui-bundle.js").read_bytes()
@@ -81,4 +82,7 @@ def docs_routes(document: dict[str, Any]) -> list[Route]:
         "/docs/start.js": StaticPage(_START_SCRIPT.encode(), _SCRIPT, _CACHED),
         "/openapi.json": StaticPage(json.dumps(document).encode(), "application/json"),
     }
-    return [Route(path, page, methods=["GET"], name=path) for path, page in pages.items()]
+    return [
+        Route(path, page, methods=["GET"], name=path, middleware=middleware)
+        for path, page in pages.items()
+    ]

@@ -12,6 +12,7 @@ from svgx_common.health import HealthReport
 from svgx_gateway.http.idempotency import supports_key
 from svgx_gateway.openapi.pages import page_items
 from svgx_gateway.openapi.responses import HEADERS, PROBLEM, REF, Responses
+from svgx_gateway.openapi.security import SECURITY_SCHEMES, SIGNED_IN
 
 DESCRIPTION = """\
 Canvases for drawing together, their members and their content. Log in with `POST /auth/login`, and send the access
@@ -32,8 +33,11 @@ IDEMPOTENCY_KEY = {
 }
 
 
-def document(version: str) -> dict[str, Any]:
-    """Return the document: each operation with an HTTP form, and the pages for health, metrics and documentation."""
+def document(version: str, *, with_metrics: bool = True) -> dict[str, Any]:
+    """Return the document: each operation with an HTTP form, and the pages for health, metrics and documentation.
+
+    `with_metrics`: whether the API port serves the metrics.
+    """
     models = {operation.request for operation in OPERATIONS if operation.http} | {
         operation.reply
         for operation in OPERATIONS
@@ -51,7 +55,7 @@ def document(version: str) -> dict[str, Any]:
         if operation.http is not None:
             entry = _operation(operation, operation.http, schemas, responses)
             paths.setdefault(operation.http.path, {})[operation.http.method.lower()] = entry
-    paths |= page_items(responses)
+    paths |= page_items(responses, with_metrics=with_metrics)
     return {
         "openapi": "3.1.0",
         "info": {"title": "SVGX Engine", "version": version, "description": DESCRIPTION},
@@ -61,9 +65,7 @@ def document(version: str) -> dict[str, Any]:
             "schemas": schemas,
             "responses": responses.components,
             "headers": HEADERS,
-            "securitySchemes": {
-                "bearer": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}
-            },
+            "securitySchemes": SECURITY_SCHEMES,
         },
     }
 
@@ -77,7 +79,7 @@ def _operation(
         "tags": [operation.service],
         "parameters": _parameters(operation, http, schemas[operation.request.__name__]),
         "responses": responses.of(operation, http),
-        "security": [] if operation.scope is Scope.PUBLIC else [{"bearer": []}],
+        "security": [] if operation.scope is Scope.PUBLIC else SIGNED_IN,
     }
     body = _body(operation, http, schemas[operation.request.__name__])
     if body is not None:

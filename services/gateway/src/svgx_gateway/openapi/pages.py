@@ -9,7 +9,8 @@ from svgx_common.contract.errors import (
     Unauthenticated,
     Unavailable,
 )
-from svgx_gateway.openapi.responses import REF, Responses
+from svgx_gateway.openapi.responses import REF, Responses, counted_headers
+from svgx_gateway.openapi.security import SIGNED_IN
 
 _STATUS = {
     "type": "object",
@@ -40,8 +41,8 @@ _ANY = {"type": "object"}
 _TEXT = {"type": "string"}
 
 
-def page_items(responses: Responses) -> dict[str, Any]:
-    """Return the path items of the pages."""
+def page_items(responses: Responses, *, with_metrics: bool) -> dict[str, Any]:
+    """Return the path items of the pages, with the pages of the metrics if the API port serves them."""
     overall = _page("health", "Whether the gateway can serve requests", "application/json", _STATUS)
     overall["responses"]["503"] = {
         **overall["responses"]["200"],
@@ -50,41 +51,33 @@ def page_items(responses: Responses) -> dict[str, Any]:
     summary = _page(
         "health", "Health of every replica of every service", "application/json", _SUMMARY
     )
-    summary["security"] = [{"bearer": []}]
+    summary["security"] = SIGNED_IN
     summary["responses"] |= responses.problems(
         {Unauthenticated, TooManyRequests, Internal, Unavailable, Overloaded}
     )
+    summary["responses"]["200"]["headers"] = counted_headers()
     live = _page("health", "Whether the process is alive", "application/json", _STATUS)
-    return {
+    pages = {
         "/health/": {"get": {**overall, "operationId": "health"}},
         "/health/ready": {"get": {**overall, "operationId": "health.ready"}},
         "/health/live": {"get": {**live, "operationId": "health.live"}},
         "/health/summary/": {"get": {**summary, "operationId": "health.summary"}},
-        "/metrics/": {
-            "get": {
-                **_page("metrics", "Metrics as JSON", "application/json", _ANY),
-                "operationId": "metrics",
-            }
-        },
-        "/metrics/prometheus": {
-            "get": {
-                **_page("metrics", "Metrics for Prometheus", "text/plain", _TEXT),
-                "operationId": "metrics.prometheus",
-            }
-        },
-        "/openapi.json": {
-            "get": {
-                **_page("docs", "This document", "application/json", _ANY),
-                "operationId": "openapi",
-            }
-        },
-        "/docs": {
-            "get": {
-                **_page("docs", "This document as a web page", "text/html", _TEXT),
-                "operationId": "docs",
-            }
-        },
     }
+    counted = {
+        "/openapi.json": ("openapi", _page("docs", "This document", "application/json", _ANY)),
+        "/docs": ("docs", _page("docs", "This document as a web page", "text/html", _TEXT)),
+    }
+    if with_metrics:
+        text = _page("metrics", "Metrics for Prometheus", "text/plain", _TEXT)
+        counted |= {
+            "/metrics/": ("metrics", _page("metrics", "Metrics as JSON", "application/json", _ANY)),
+            "/metrics/prometheus": ("metrics.prometheus", text),
+        }
+    for path, (name, page) in counted.items():
+        page["responses"]["200"]["headers"] = counted_headers()
+        page["responses"] |= responses.problems({TooManyRequests})
+        pages[path] = {"get": {**page, "operationId": name}}
+    return pages
 
 
 def _page(tag: str, summary: str, media_type: str, schema: dict[str, Any]) -> dict[str, Any]:

@@ -24,6 +24,7 @@ from svgx_common.contract.errors import (
 from svgx_common.contract.operation import Blob, Empty, Http, Operation, Redirect, ReplyModel
 from svgx_common.contract.policy import RateClass, Scope
 from svgx_gateway.http import problems
+from svgx_gateway.http.idempotency import supports_key
 
 REF = "#/components/schemas/{model}"
 
@@ -85,6 +86,14 @@ _RATE_LIMIT_HEADERS = (
     "X-RateLimit-Reset",
 )
 
+_ALWAYS_COUNTED = frozenset({Unauthenticated, Forbidden, TooManyRequests})
+"""The problems of requests that are refused before they are executed. These requests count for every operation."""
+
+
+def counted_headers() -> dict[str, Any]:
+    """Return the headers of a successful response to a counted request."""
+    return _references([*_RATE_LIMIT_HEADERS])
+
 
 class Responses:
     """The responses of operations. Problem responses are shared, and collected in `components`."""
@@ -94,20 +103,27 @@ class Responses:
 
     def of(self, operation: Operation[Any, Any], http: Http) -> dict[str, Any]:
         """Return all responses of an operation by status."""
+        counted = operation.rate is not RateClass.UNLIMITED
         return {
             str(http.status): _success(operation, http),
-            **self.problems(_errors(operation, http)),
+            **self.problems(_errors(operation, http), counted=counted),
         }
 
-    def problems(self, errors: set[type[SvgxError]]) -> dict[str, Any]:
-        """Return, for each status of these errors, a reference to one response with all problems of that status."""
+    def problems(self, errors: set[type[SvgxError]], *, counted: bool = True) -> dict[str, Any]:
+        """Return, for each status of these errors, a reference to one response with all problems of that status.
+
+        `counted`: whether the requests count against a rate limit. Refused requests always do.
+        """
         by_status: dict[int, list[type[SvgxError]]] = {}
         for error in sorted(errors, key=lambda each: (each.status, each.code)):
             by_status.setdefault(error.status, []).append(error)
         references = {}
         for status, kinds in by_status.items():
             name = "-".join(kind.code for kind in kinds)
-            self.components.setdefault(name, _problem(status, kinds))
+            with_limits = counted or not _ALWAYS_COUNTED.isdisjoint(kinds)
+            if not with_limits:
+                name += ".uncounted"
+            self.components.setdefault(name, _problem(status, kinds, counted=with_limits))
             references[str(status)] = {"$ref": f"#/components/responses/{name}"}
         return references
 
@@ -115,12 +131,12 @@ class Responses:
 def _errors(operation: Operation[Any, Any], http: Http) -> set[type[SvgxError]]:
     errors = {*operation.errors, Invalid, TooLarge, Internal, Unavailable, Overloaded}
     errors |= {DeadlineExceeded}
-    if operation.rate is not RateClass.UNLIMITED:
+    if operation.rate is not RateClass.UNLIMITED or operation.scope is not Scope.PUBLIC:
         errors.add(TooManyRequests)
     if operation.scope is not Scope.PUBLIC:
         errors |= {Unauthenticated, Forbidden}
-        if http.method == "POST":
-            errors.add(Conflict)
+    if supports_key(operation, http):
+        errors.add(Conflict)
     if operation.canvas_role is not None:
         errors.add(NotFound)
     if http.method not in ("GET", "DELETE"):
@@ -133,7 +149,7 @@ def _success(operation: Operation[Any, Any], http: Http) -> dict[str, Any]:
         *(() if operation.rate is RateClass.UNLIMITED else _RATE_LIMIT_HEADERS),
         "traceresponse",
     ]
-    if http.method == "POST" and operation.scope is not Scope.PUBLIC:
+    if supports_key(operation, http):
         names.append("Idempotency-Replayed")
     success: dict[str, Any] = {"description": operation.summary}
     if operation.reply is Blob:
@@ -151,8 +167,8 @@ def _success(operation: Operation[Any, Any], http: Http) -> dict[str, Any]:
     return success
 
 
-def _problem(status: int, kinds: list[type[SvgxError]]) -> dict[str, Any]:
-    names = [*_RATE_LIMIT_HEADERS, "traceresponse"]
+def _problem(status: int, kinds: list[type[SvgxError]], *, counted: bool) -> dict[str, Any]:
+    names = [*(_RATE_LIMIT_HEADERS if counted else ()), "traceresponse"]
     if status in (429, 503):
         names.append("Retry-After")
     if status == 401:

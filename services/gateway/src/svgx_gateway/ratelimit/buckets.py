@@ -106,11 +106,21 @@ class Buckets:
         try:
             while self._waiting:
                 batch, self._waiting = self._waiting[:BATCH], self._waiting[BATCH:]
-                for waiting, result in zip(batch, await self._take_batch(batch), strict=True):
-                    if not waiting.result.done():  # it is done when its request was cancelled
-                        waiting.result.set_result(result)
+                results: list[BucketResult | None] = [None] * len(batch)
+                try:
+                    results = await self._take_batch(batch)
+                except Exception:
+                    log.exception("an answer of redis cannot be read; requests are counted here")
+                finally:  # also when this task is cancelled: no request waits without end
+                    for waiting, result in zip(batch, results, strict=True):
+                        if not waiting.result.done():  # it is done when its request was cancelled
+                            waiting.result.set_result(result)
         finally:
             self._sending = False
+            for waiting in self._waiting:
+                if not waiting.result.done():
+                    waiting.result.set_result(None)
+            self._waiting = []
 
     async def _take_batch(self, batch: list[_Waiting]) -> list[BucketResult | None]:
         if self._probing is not None:

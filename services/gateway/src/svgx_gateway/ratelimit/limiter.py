@@ -17,6 +17,7 @@ from svgx_common.contract.ratelimits import (
     RateLimitsRequest,
 )
 from svgx_common.messaging.bus import Bus
+from svgx_common.messaging.caller import Caller
 from svgx_gateway.ratelimit.buckets import BucketResult, Buckets
 from svgx_gateway.ratelimit.key import RateLimitKey
 from svgx_gateway.ratelimit.rules import Rules
@@ -87,8 +88,35 @@ class RateLimiter:
         These requests count against the address, in a bucket of their own, because many programs with valid keys may
         share one address.
         """
-        address = RateLimitKey.of(connection, None)
-        await self.admit(RateClass.READ, replace(address, key=f"keys:{address.key}"), {})
+        await self._admit_read("keys", RateLimitKey.of(connection, None), {})
+
+    async def admit_page(
+        self, connection: HTTPConnection, headers: MutableMapping[str, str]
+    ) -> None:
+        """Count one request of a page against the address, and add the rate-limit headers. Raise `TooManyRequests`."""
+        await self.admit(RateClass.READ, RateLimitKey.of(connection, None), headers)
+
+    async def admit_scrape(
+        self, connection: HTTPConnection, headers: MutableMapping[str, str]
+    ) -> None:
+        """Count one request of the metrics against the address. Add headers and raise as `admit_page` does.
+
+        The bucket is one of its own, so that requests without a valid token do not keep Prometheus out behind a proxy.
+        """
+        await self._admit_read("metrics", RateLimitKey.of(connection, None), headers)
+
+    async def admit_handshake(self, connection: HTTPConnection, caller: Caller | None) -> None:
+        """Count one WebSocket handshake against the account, without a valid token against the address.
+
+        Raise `TooManyRequests`. The bucket is one of its own, so that tabs which connect again leave the account's
+        requests their limit.
+        """
+        await self._admit_read("handshakes", RateLimitKey.of(connection, caller), {})
+
+    async def _admit_read(
+        self, bucket: str, key: RateLimitKey, headers: MutableMapping[str, str]
+    ) -> None:
+        await self.admit(RateClass.READ, replace(key, key=f"{bucket}:{key.key}"), headers)
 
     async def _read(self) -> None:
         before = self.rules.version

@@ -13,7 +13,7 @@ import prometheus_client
 
 REFUSED = prometheus_client.Counter(
     "svgx_engine_websocket_refused",
-    "WebSockets refused or closed by a limit: connections, identity, rate or handshake.",
+    "WebSockets refused or closed by a limit: connections, identity, handshake_rate, rate or handshake.",
     ["limit"],
 )
 

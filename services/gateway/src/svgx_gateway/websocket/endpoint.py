@@ -2,16 +2,25 @@
 
 import asyncio
 import contextlib
+from collections.abc import Awaitable, Callable
 
 import structlog
 from pydantic import ValidationError
+from starlette.requests import HTTPConnection
 from starlette.types import Message
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from svgx_common.contract.close_codes import Close, close_code
-from svgx_common.contract.errors import Forbidden, NotFound, Overloaded, SvgxError
+from svgx_common.contract.errors import (
+    Forbidden,
+    NotFound,
+    Overloaded,
+    SvgxError,
+    TooManyRequests,
+)
 from svgx_common.contract.policy import CanvasRole
 from svgx_common.contract.state import CanvasRequest
+from svgx_common.messaging.caller import Caller
 from svgx_gateway.http import problems
 from svgx_gateway.identity.authenticator import Authenticator
 from svgx_gateway.identity.canvas_roles import CanvasRoles
@@ -32,14 +41,20 @@ MAX_REASON_BYTES = 120
 """Bytes of a close frame's reason that are sent (RFC 6455 allows 123). The rest is cut off."""
 
 
+CountHandshake = Callable[[HTTPConnection, Caller | None], Awaitable[None]]
+"""Counts a handshake of a caller, or of an address without a valid token. Raises `TooManyRequests`."""
+
+
 class YjsEndpoint:
     """The WebSocket endpoint of Yjs clients. It checks each socket in this order.
 
     1. The page's origin: 403 instead of the upgrade.
     2. The number of connections on the gateway: 503 instead of the upgrade.
-    3. The caller's token, then the number of connections of the account: the upgrade, then a close code, because a
-       page can read the close code and cannot read the status of a refused upgrade.
-    4. After the upgrade, the caller's role on the canvas.
+    3. The caller's token, then the rate of handshakes of the account, without a valid token of the address: 429 instead
+       of the upgrade, which makes clients try again.
+    4. A wrong token, then the number of connections of the account: the upgrade, then a close code, because a page can
+       read the close code and cannot read the status of a refused upgrade.
+    5. After the upgrade, the caller's role on the canvas.
     """
 
     def __init__(
@@ -49,12 +64,15 @@ class YjsEndpoint:
         canvas_roles: CanvasRoles,
         origins: AllowedOrigins,
         limits: SocketLimits,
+        *,
+        count_handshake: CountHandshake,
     ) -> None:
         self._live_canvases = live_canvases
         self._authenticator = authenticator
         self._canvas_roles = canvas_roles
         self._origins = origins
         self._limits = limits
+        self._count_handshake = count_handshake
         self._admission = Admission(limits)
 
     async def serve(self, websocket: WebSocket) -> None:
@@ -72,10 +90,18 @@ class YjsEndpoint:
             await self._serve_counted(websocket)
 
     async def _serve_counted(self, websocket: WebSocket) -> None:
+        identity = await self._authenticate(websocket)
+        caller = identity.caller if isinstance(identity, Identity) else None
         try:
-            identity = await self._authenticator.authenticate_websocket(websocket)
-        except SvgxError as error:
-            await _refuse(websocket, Closing(close_code(error), error.detail))
+            await self._count_handshake(websocket, caller)
+            if isinstance(identity, TooManyRequests):
+                raise identity  # too many invented API keys
+        except TooManyRequests as error:
+            REFUSED.labels("handshake_rate").inc()
+            await websocket.send_denial_response(problems.response(error))
+            return
+        if isinstance(identity, SvgxError):
+            await _refuse(websocket, Closing(close_code(identity), identity.detail))
             return
         counted = self._admission.admit_account(identity.caller.user_id)
         if counted is None:
@@ -85,6 +111,13 @@ class YjsEndpoint:
         with counted:
             await handshake.accept(websocket)
             await _close(websocket, await self._serve_accepted(websocket, identity))
+
+    async def _authenticate(self, websocket: WebSocket) -> Identity | SvgxError:
+        """Return the identity, or the error of a wrong token or of an unavailable auth service."""
+        try:
+            return await self._authenticator.authenticate_websocket(websocket)
+        except SvgxError as error:
+            return error
 
     async def _serve_accepted(self, websocket: WebSocket, identity: Identity) -> Closing:
         canvas_id = websocket.path_params["canvas_id"]

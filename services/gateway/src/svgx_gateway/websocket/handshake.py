@@ -1,6 +1,15 @@
-"""The opening handshake of a WebSocket, and the subprotocol that the server selects."""
+"""The opening handshake of a WebSocket: its refusal, and the subprotocol that the server selects."""
 
 from starlette.websockets import WebSocket
+
+from svgx_common.contract.errors import (
+    BadRequest,
+    Forbidden,
+    HeadersTooLarge,
+    Internal,
+    MethodNotAllowed,
+    SvgxError,
+)
 
 SUBPROTOCOL = "svgx"
 """The subprotocol of the server.
@@ -8,8 +17,30 @@ SUBPROTOCOL = "svgx"
 A browser that offers subprotocols fails the connection when the server selects none of them.
 """
 
+MAX_DETAIL = 200
+"""Characters of the reason why a handshake is refused."""
+
 
 async def accept(socket: WebSocket) -> None:
     """Complete the handshake. Select `SUBPROTOCOL` if the client offered it."""
     offered = socket.scope.get("subprotocols", ())
     await socket.accept(SUBPROTOCOL if SUBPROTOCOL in offered else None)
+
+
+def refusal(status: int, text: str) -> SvgxError:
+    """Return the error of a handshake that `websockets` or uvicorn refuses with this HTTP status and text.
+
+    The text may quote a header, so it is cut off.
+    """
+    detail = text.strip()[:MAX_DETAIL]
+    match status:
+        case 403:
+            return Forbidden(detail)
+        case 405:
+            return MethodNotAllowed("a WebSocket handshake is a GET request")
+        case 414 | 431:
+            return HeadersTooLarge(detail)
+        case 500:
+            return Internal()
+        case _:
+            return BadRequest(detail)

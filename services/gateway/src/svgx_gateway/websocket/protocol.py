@@ -9,24 +9,28 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Any
 
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from websockets.datastructures import Headers
 from websockets.exceptions import InvalidState, ProtocolError
 from websockets.frames import CLOSE, PING, Frame
-from websockets.http11 import Request
+from websockets.http11 import Request, Response
 from websockets.protocol import CLOSING
 from websockets.server import ServerProtocol
+from websockets.typing import StatusLike
 
 from svgx_common.contract.close_codes import Close
+from svgx_common.contract.errors import BadRequest
+from svgx_common.http import refusals
+from svgx_gateway.websocket import handshake
 
 CLOSING_SECONDS = 2.0
 """Seconds that the client has to answer a close frame. After this time the connection is closed."""
 
 FLUSH_SECONDS = 10.0
 """Seconds that the client has to read the data sent before the close. After this time the connection is aborted."""
-
-BAD_REQUEST = b"HTTP/1.1 400 Bad Request\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +102,8 @@ class LimitedWebSocket(WebSocketsSansIOProtocol):
             self.transport.close()
         if not self.handshake_initiated:
             # `websockets` has a response for too large headers, and none for headers that it cannot parse.
-            self.transport.write(b"".join(self.conn.data_to_send()) or BAD_REQUEST)
+            refusal = refusals.encode(BadRequest("the WebSocket handshake cannot be read"))
+            self.transport.write(b"".join(self.conn.data_to_send()) or refusal)
             self.transport.close()
 
     def handle_connect(self, event: Request) -> None:
@@ -195,6 +200,13 @@ class _LimitedServerProtocol(ServerProtocol):
         self._frames = TokenBucket(limits.frames, 2 * limits.frames)
         self._bytes = TokenBucket(limits.bytes, limits.burst_bytes)
         self.answers_pings = True
+
+    def reject(self, status: StatusLike, text: str) -> Response:
+        """Return the refusal of a handshake as a problem document."""
+        error = handshake.refusal(int(status), text)
+        body = refusals.problem_body(error)
+        headers = Headers({**refusals.HEADERS, "content-length": str(len(body))})
+        return Response(error.status, HTTPStatus(error.status).phrase, headers, body)
 
     def recv_frame(self, frame: Frame) -> None:
         """Count and handle an incoming frame. After the server's close frame only a close frame is handled."""

@@ -1,0 +1,84 @@
+"""A server with the services' HTTP protocol and an application of a test, for requests as raw bytes."""
+
+import asyncio
+import contextlib
+import json
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Any
+
+import uvicorn
+from starlette.types import ASGIApp
+from uvicorn.server import ServerState
+
+from svgx_common.http.protocol import LimitedHttp
+
+
+@dataclass(frozen=True, slots=True)
+class RawResponse:
+    """A response as it arrived."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+    def problem(self) -> dict[str, Any]:
+        """Return the problem document. Fail when the response has another media type or status."""
+        assert self.headers["content-type"] == "application/problem+json"
+        problem: dict[str, Any] = json.loads(self.body)
+        assert problem["status"] == self.status
+        return problem
+
+
+def parse_response(received: bytes) -> RawResponse:
+    """Return the first response in received bytes. The rest counts as its body."""
+    head, _, body = received.partition(b"\r\n\r\n")
+    status_line, *lines = head.decode().split("\r\n")
+    headers = dict(line.lower().split(": ", 1) for line in lines)
+    return RawResponse(int(status_line.split(" ")[1]), headers, body)
+
+
+class RawServer:
+    """A listening server."""
+
+    def __init__(self, server: asyncio.Server) -> None:
+        self._server = server
+
+    async def exchange(self, *parts: bytes) -> bytes:
+        """Send bytes over one connection. Return all received bytes after the server has closed the connection."""
+        reader, writer = await asyncio.open_connection(*self._server.sockets[0].getsockname()[:2])
+        try:
+            async with asyncio.timeout(10):
+                for part in parts:
+                    writer.write(part)
+                    await writer.drain()
+                return await reader.read()
+        finally:
+            writer.close()
+
+    async def request(self, content: bytes) -> RawResponse:
+        """Send one request and return the response. The server has to close the connection."""
+        return parse_response(await self.exchange(content))
+
+
+@contextlib.asynccontextmanager
+async def serve(
+    application: ASGIApp, websocket: type[asyncio.Protocol] | None = None
+) -> AsyncIterator[RawServer]:
+    """Serve an application. Without `websocket`, handshakes are ordinary requests."""
+    config = uvicorn.Config(
+        application,
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        ws="none" if websocket is None else websocket,
+        ws_per_message_deflate=False,
+    )
+    config.load()
+    state = ServerState()
+    server = await asyncio.get_running_loop().create_server(
+        lambda: LimitedHttp(config=config, server_state=state, app_state={}), "127.0.0.1", 0
+    )
+    async with server:
+        yield RawServer(server)

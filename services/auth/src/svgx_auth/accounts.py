@@ -1,8 +1,11 @@
 """Accounts: the `account` table."""
 
+import unicodedata
 import uuid
 from dataclasses import dataclass
 
+from svgx_auth import names
+from svgx_auth.account_names import refuse_taken, replace_names
 from svgx_auth.audit import SERVICE, Audit, Origin
 from svgx_auth.passwords.hashing import Passwords
 from svgx_auth.revocations import Revocations
@@ -34,7 +37,7 @@ class Account:
 
 
 class Accounts:
-    """The `account` table. Usernames and e-mail addresses are compared without regard to case."""
+    """The `account` table. Usernames and e-mail addresses are compared by their keys (`names.name_key`)."""
 
     def __init__(
         self, database: Database, passwords: Passwords, revocations: Revocations, audit: Audit
@@ -46,7 +49,7 @@ class Accounts:
 
     async def by_login(self, login: str) -> Account | None:
         """Return the account with this username or e-mail address, or None."""
-        row = await self._database.row("account_by_login", login)
+        row = await self._database.row("account_by_login", login, names.name_key(login))
         return None if row is None else Account.from_row(row)
 
     async def by_id(self, user_id: str) -> Account | None:
@@ -58,8 +61,9 @@ class Accounts:
         """Create an account.
 
         Raises `Conflict`, naming the field, when another account has the username or the address. Raises `Invalid`
-        for a password that is easy to guess.
+        for a name that must not be used, and for a password that is easy to guess.
         """
+        request = _canonical(request)
         password_hash = await self._hash(request)
         async with self._database.transaction() as session:
             await session.run("lock_accounts")
@@ -67,6 +71,7 @@ class Accounts:
 
     async def create_first_admin(self, request: CreateUserRequest) -> User | None:
         """Create the admin of the first start. Return None when an admin exists. Raises the errors of `create`."""
+        request = _canonical(request)
         password_hash = await self._hash(request)
         async with self._database.transaction() as session:
             await session.run("lock_accounts")
@@ -129,7 +134,7 @@ class Accounts:
             request.limit + 1,
             after and after.at,
             after and after.id,
-            request.search,
+            None if request.search is None else unicodedata.normalize("NFC", request.search),
             request.deleted,
         )
         page, next_cursor = page_of(
@@ -138,17 +143,14 @@ class Accounts:
         return UserPage(items=[user_of(row) for row in page], next=next_cursor)
 
     async def _hash(self, request: CreateUserRequest) -> str:
-        names = (request.username, request.email)
-        return await self._passwords.hash_new(request.password, names=names)
+        return await self._passwords.hash_new(
+            request.password, names=(request.username, request.email)
+        )
 
     async def _insert(
         self, session: Session, request: CreateUserRequest, password_hash: str, by: Origin
     ) -> User:
-        names = await session.row("names_taken", request.username, request.email)
-        assert names is not None
-        for field in ("username", "email"):
-            if names[field]:
-                raise Conflict(f"another account has this {field}", field=field)
+        await refuse_taken(session, request.username, request.email)
         row = await session.row(
             "create_account",
             str(uuid.uuid4()),
@@ -159,10 +161,17 @@ class Accounts:
         )
         assert row is not None
         user = user_of(row)
+        await replace_names(session, user)
         await self._audit.record(
             session, AuditEvent.USER_CREATED, by, user_id=user.id, role=user.role.value
         )
         return user
+
+
+def _canonical(request: CreateUserRequest) -> CreateUserRequest:
+    """Return the request with its names as they are stored. Raises `Invalid`."""
+    changed = {"username": names.username(request.username), "email": names.email(request.email)}
+    return request.model_copy(update=changed)
 
 
 def user_of(row: Row) -> User:

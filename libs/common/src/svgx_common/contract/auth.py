@@ -195,6 +195,7 @@ LOGIN = Operation(
     scope=Scope.PUBLIC,
     http=Http("POST", "/auth/login"),
     rate=RateClass.LOGIN,
+    password=True,
     errors=(InvalidCredentials, TooManyRequests),
 )
 REFRESH = Operation(
@@ -204,7 +205,8 @@ REFRESH = Operation(
     reply=Tokens,
     scope=Scope.PUBLIC,
     http=Http("POST", "/auth/refresh"),
-    rate=RateClass.LOGIN,
+    # Not LOGIN: wrong log-ins from an address must not stop the refreshes of other users behind the same address.
+    rate=RateClass.WRITE,
     errors=(Unauthenticated,),
 )
 JWKS = Operation(
@@ -258,6 +260,7 @@ CHANGE_PASSWORD = Operation(
     scope=Scope.SIGNED_IN,
     http=Http("POST", "/auth/password", status=204),
     rate=RateClass.LOGIN,
+    password=True,
     errors=(Conflict, Forbidden, TooManyRequests),
 )
 CREATE_USER = Operation(
@@ -268,6 +271,7 @@ CREATE_USER = Operation(
     scope=Scope.ADMIN,
     http=Http("POST", "/admin/users/", status=201),
     rate=RateClass.WRITE,
+    password=True,
     errors=(Conflict,),
 )
 LIST_USERS = Operation(

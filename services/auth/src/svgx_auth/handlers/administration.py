@@ -3,7 +3,8 @@
 from svgx_auth.accounts import Accounts
 from svgx_auth.administration import Administration
 from svgx_auth.audit import Audit, Origin
-from svgx_auth.handlers.callers import refuse_api_key
+from svgx_auth.handlers.callers import caller_id, refuse_api_key
+from svgx_auth.passwords.queue import PasswordQueue
 from svgx_common.contract.audit import LIST_AUDIT, AuditPage, ListAuditRequest
 from svgx_common.contract.auth import (
     CREATE_USER,
@@ -26,9 +27,17 @@ from svgx_common.messaging.responder import Call, Responder
 class AdministrationHandlers:
     """The handlers of `CREATE_USER` to `RESTORE_USER`, and of `LIST_AUDIT`."""
 
-    def __init__(self, *, accounts: Accounts, administration: Administration, audit: Audit) -> None:
+    def __init__(
+        self,
+        *,
+        accounts: Accounts,
+        administration: Administration,
+        queue: PasswordQueue,
+        audit: Audit,
+    ) -> None:
         self._accounts = accounts
         self._administration = administration
+        self._queue = queue
         self._audit = audit
 
     def register(self, responder: Responder) -> None:
@@ -44,7 +53,8 @@ class AdministrationHandlers:
     async def create_user(self, request: CreateUserRequest, call: Call) -> User:
         """Create an account."""
         refuse_api_key(call)
-        return await self._accounts.create(request, Origin.of(call))
+        async with self._queue.signed_in(caller_id(call)):
+            return await self._accounts.create(request, Origin.of(call))
 
     async def list_users(self, request: ListUsersRequest, _: Call) -> UserPage:
         """List accounts."""
@@ -57,7 +67,10 @@ class AdministrationHandlers:
     async def update_user(self, request: UpdateUserRequest, call: Call) -> User:
         """Change an account."""
         refuse_api_key(call)
-        return await self._administration.update(request, Origin.of(call))
+        if request.password is None:
+            return await self._administration.update(request, Origin.of(call))
+        async with self._queue.signed_in(caller_id(call)):
+            return await self._administration.update(request, Origin.of(call))
 
     async def delete_user(self, request: UserRequest, call: Call) -> Empty:
         """Delete an account."""

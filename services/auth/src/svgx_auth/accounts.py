@@ -1,6 +1,5 @@
 """Accounts: the `account` table."""
 
-import unicodedata
 import uuid
 from dataclasses import dataclass
 
@@ -10,7 +9,14 @@ from svgx_auth.audit import SERVICE, Audit, Origin
 from svgx_auth.passwords.hashing import Passwords
 from svgx_auth.revocations import Revocations
 from svgx_common.contract.audit import AuditEvent
-from svgx_common.contract.auth import CreateUserRequest, ListUsersRequest, User, UserPage
+from svgx_common.contract.auth import (
+    CreateUserRequest,
+    FoundAccount,
+    FoundAccounts,
+    ListUsersRequest,
+    User,
+    UserPage,
+)
 from svgx_common.contract.errors import Conflict
 from svgx_common.contract.policy import Role
 from svgx_common.pages import Cursor, page_of
@@ -56,6 +62,18 @@ class Accounts:
         """Return the account with this id, or None."""
         row = await self._database.row("account_by_id", user_id)
         return None if row is None else Account.from_row(row)
+
+    async def find(self, user_ids: list[str]) -> FoundAccounts:
+        """Return those of the accounts that exist."""
+        rows = await self._database.rows("accounts_of", user_ids)
+        return FoundAccounts(
+            items=[
+                FoundAccount(
+                    id=row["id"], role=Role(row["role"]), disabled=row["disabled_at"] is not None
+                )
+                for row in rows
+            ]
+        )
 
     async def create(self, request: CreateUserRequest, by: Origin) -> User:
         """Create an account.
@@ -134,7 +152,7 @@ class Accounts:
             request.limit + 1,
             after and after.at,
             after and after.id,
-            None if request.search is None else unicodedata.normalize("NFC", request.search),
+            request.search,
             request.deleted,
         )
         page, next_cursor = page_of(

@@ -142,12 +142,15 @@ class ApiKeys:
         """Return a page of an account's live keys, newest first.
 
         Raises `Invalid` for a cursor that is not the `next` of a page, and `Forbidden` when the caller is not an admin
-        and asks for the keys of another account.
+        and asks for the keys of another account. Raises `NotFound` when there is no such account.
         """
+        user_id = _owner_id(request.user_id, by)
+        if user_id != by.user_id and await self._database.row("any_account", user_id) is None:
+            raise NotFound("there is no account with this id", field="user_id")
         before = None if request.cursor is None else Cursor.decode(request.cursor)
         rows = await self._database.rows(
             "api_keys_before",
-            _owner_id(request.user_id, by),
+            user_id,
             request.limit + 1,
             before and before.at,
             before and before.id,

@@ -161,6 +161,22 @@ class UserRequest(RequestModel):
     user_id: UserId
 
 
+class FindAccountsRequest(RequestModel):
+    user_ids: Annotated[list[Identifier], Field(min_length=1, max_length=1000)]
+
+
+class FoundAccount(ReplyModel):
+    """An account that is not deleted, with its role in the whole system."""
+
+    id: str
+    role: Role
+    disabled: bool
+
+
+class FoundAccounts(ReplyModel):
+    items: list[FoundAccount]
+
+
 class UpdateUserRequest(RequestModel):
     """Fields that are absent or null stay unchanged. A new `password` ends all sessions of the account."""
 
@@ -320,4 +336,15 @@ RESTORE_USER = Operation(
     http=Http("POST", "/admin/users/restore/"),
     rate=RateClass.WRITE,
     errors=(NotFound,),
+)
+FIND_ACCOUNTS = Operation(
+    subject="svgx.auth.account.find",
+    summary="Get those of the named accounts that exist",
+    request=FindAccountsRequest,
+    reply=FoundAccounts,
+    scope=Scope.INTERNAL,
+    callers=("state",),
+    rate=RateClass.INTERNAL,
+    timeout=5.0,
+    max_body=128 * 1024,
 )

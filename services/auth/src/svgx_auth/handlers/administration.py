@@ -9,11 +9,14 @@ from svgx_common.contract.audit import LIST_AUDIT, AuditPage, ListAuditRequest
 from svgx_common.contract.auth import (
     CREATE_USER,
     DELETE_USER,
+    FIND_ACCOUNTS,
     GET_USER,
     LIST_USERS,
     RESTORE_USER,
     UPDATE_USER,
     CreateUserRequest,
+    FindAccountsRequest,
+    FoundAccounts,
     ListUsersRequest,
     UpdateUserRequest,
     User,
@@ -25,7 +28,7 @@ from svgx_common.messaging.responder import Call, Responder
 
 
 class AdministrationHandlers:
-    """The handlers of `CREATE_USER` to `RESTORE_USER`, and of `LIST_AUDIT`."""
+    """The handlers of `CREATE_USER` to `RESTORE_USER`, of `LIST_AUDIT` and of `FIND_ACCOUNTS`."""
 
     def __init__(
         self,
@@ -49,6 +52,7 @@ class AdministrationHandlers:
         responder.answer(DELETE_USER, self.delete_user)
         responder.answer(RESTORE_USER, self.restore_user)
         responder.answer(LIST_AUDIT, self.list_audit)
+        responder.answer(FIND_ACCOUNTS, self.find_accounts)
 
     async def create_user(self, request: CreateUserRequest, call: Call) -> User:
         """Create an account."""
@@ -86,3 +90,7 @@ class AdministrationHandlers:
     async def list_audit(self, request: ListAuditRequest, _: Call) -> AuditPage:
         """List entries of the audit log."""
         return await self._audit.page(request)
+
+    async def find_accounts(self, request: FindAccountsRequest, _: Call) -> FoundAccounts:
+        """Tell a service which of the named accounts exist."""
+        return await self._accounts.find(request.user_ids)

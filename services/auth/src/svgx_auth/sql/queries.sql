@@ -24,6 +24,10 @@ SELECT 1 FROM account WHERE role = 'admin' AND deleted_at IS NULL LIMIT 1
 -- Find an account, even a deleted one.
 SELECT * FROM account WHERE id = $1
 
+-- name: accounts_of
+-- List the accounts with the ids $1 that are not deleted.
+SELECT id, role, disabled_at FROM account WHERE id = ANY ($1::text[]) AND deleted_at IS NULL
+
 -- name: lock_accounts
 -- Let one transaction at a time create or change accounts. Otherwise, two accounts could take each other's address as
 -- username, two replicas could each create a first admin, or two admins could demote each other.
@@ -124,8 +128,8 @@ WHERE (deleted_at IS NOT NULL) = $5
     AND ($2::timestamptz IS NULL OR (created_at, id) > ($2, $3::text))
     AND (
         $4::text IS NULL
-        OR strpos(lower(username), lower($4)) > 0
-        OR strpos(lower(email), lower($4)) > 0
+        OR strpos(lower(normalize(username)), lower(normalize($4))) > 0
+        OR strpos(lower(normalize(email)), lower(normalize($4))) > 0
     )
 ORDER BY created_at, id
 LIMIT $1

@@ -72,7 +72,7 @@ def user(role: Role = Role.EDITOR) -> Caller:
 
 @asynccontextmanager
 async def directory(backing: DevStack) -> AsyncIterator[dict[str, FoundAccount | None]]:
-    """Answer for auth which accounts exist: those that `user` names. Yield the accounts that differ; None is unknown."""
+    """Answer for auth which accounts exist: those of `user`. Yield the accounts that differ; None is unknown."""
     accounts: dict[str, FoundAccount | None] = {}
 
     async def find(request: FindAccountsRequest, _: Call) -> FoundAccounts:

@@ -258,7 +258,7 @@ UNKNOWN_USERS = ["nobody", "", "user", "root", "9b8f6e1c-2d7a-4c55-9f0e-1a2b3c4d
 async def test_member_without_an_account_is_refused(
     client: Client, role: CanvasRole, user_id: str
 ) -> None:
-    """A member needs an account; the error names the field, and nothing changes. Proves R-STATE-20."""
+    """A member needs an account; the error names the field, and nothing changes. Proves R-STATE-13."""
     canvas_id = await client.create()
     client.accounts["gone"] = None
     member = {"canvas_id": canvas_id, "user_id": user_id}
@@ -288,7 +288,7 @@ async def test_member_without_an_account_is_refused(
 async def test_last_owner_that_can_act_stays(
     client: Client, tables: Tables, other: FoundAccount | None
 ) -> None:
-    """An owner stays while no other owner has an active account that may own. Proves R-STATE-13 and R-STATE-20."""
+    """An owner stays while no other owner has an active account that may own. Proves R-STATE-13."""
     canvas_id, me = await client.create(), client.me.user_id
     # A row that an earlier version stored without asking, or an account that was changed since.
     await tables.execute("INSERT INTO canvas_member VALUES ($1, 'other', 'owner')", canvas_id)
@@ -305,7 +305,7 @@ async def test_last_owner_that_can_act_stays(
 
 
 async def test_owner_without_an_account_can_be_removed(client: Client, tables: Tables) -> None:
-    """A row of an unknown user, which an earlier version stored, can be removed. Proves R-STATE-20."""
+    """A row of an unknown user, which an earlier version stored, can be removed. Proves R-STATE-13."""
     canvas_id = await client.create()
     await tables.execute("INSERT INTO canvas_member VALUES ($1, 'nobody', 'owner')", canvas_id)
     await client.remove_member(canvas_id, "nobody")
@@ -325,7 +325,7 @@ async def test_owner_without_an_account_can_be_removed(client: Client, tables: T
 async def test_whitelisted_account_must_exist(
     client: Client, users: list[str], field: str | None
 ) -> None:
-    """The whitelist takes only accounts that exist, or that it has already. Proves R-STATE-20."""
+    """The whitelist takes only accounts that exist, or that it has already. Proves R-STATE-13."""
     client.accounts["gone"] = None
 
     async def store(whitelisted: list[str]) -> None:

@@ -23,7 +23,13 @@ _REASONS = {
     "DISALLOWED/has_compat": "has a character that stands for other characters",
     "DISALLOWED/bidi_rule": "mixes writing directions in a way that displays its characters in another order",
 }
-_INVISIBLE = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u2065\u3164\uffa0")
+_INVISIBLE = frozenset(
+    [
+        *"\u034f\u115f\u1160\u17b4\u17b5\u2065\u3164\uffa0\u180b\u180c\u180d\u180f",
+        *map(chr, range(0xFE00, 0xFE10)),
+        *map(chr, range(0xE0100, 0xE01F0)),
+    ]
+)
 """Characters without the category Cf that a reader does not see (Unicode: Default_Ignorable_Code_Point)."""
 
 
@@ -37,7 +43,9 @@ def email(text: str, field: str = "email") -> str:
     local, at, domain = unicodedata.normalize("NFC", text).replace("\uff20", "@").partition("@")
     if not (local and at and domain) or "@" in domain:
         raise Invalid(f"{field}: must have one @ between a name and a domain", field=field)
-    return f"{_new_name(local, field)}@{_new_name(domain, field)}"
+    # Each label by itself, because the rule about writing directions is one about labels (RFC 5893).
+    labels = (_new_name(label, field) for label in domain.split("."))
+    return f"{_new_name(local, field)}@{'.'.join(labels)}"
 
 
 def name_key(text: str) -> str:
@@ -103,8 +111,6 @@ def _visible(text: str) -> str:
     seen = (
         each
         for each in folded
-        if unicodedata.category(each) not in ("Cf", "Cc")
-        and each not in _INVISIBLE
-        and not "\ufe00" <= each <= "\ufe0f"
+        if unicodedata.category(each) not in ("Cf", "Cc") and each not in _INVISIBLE
     )
     return unicodedata.normalize("NFC", "".join(seen))

@@ -9,7 +9,7 @@ from svgx_state.canvases import no_such_canvas
 from svgx_state.permissions import effective_role
 
 MAX_OWNERS_ASKED = 200
-"""Other owners whose accounts are looked up before an owner leaves. One active account among them is enough."""
+"""Other owners that are looked up in auth before an owner leaves. One active account among them is enough."""
 
 
 class Members:

@@ -5,7 +5,6 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field, StringConstraints
 
-from svgx_common.contract.display_names import NAME_PATTERN, check_display_name
 from svgx_common.contract.errors import (
     Conflict,
     Forbidden,
@@ -13,6 +12,7 @@ from svgx_common.contract.errors import (
     TooManyRequests,
     Unauthenticated,
 )
+from svgx_common.contract.fields.display_names import NAME_PATTERN, check_display_name
 from svgx_common.contract.operation import (
     Empty,
     Http,

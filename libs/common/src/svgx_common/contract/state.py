@@ -7,7 +7,6 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field, StringConstraints
 
-from svgx_common.contract.display_names import NAME_PATTERN, check_display_name
 from svgx_common.contract.errors import (
     Conflict,
     Forbidden,
@@ -16,6 +15,7 @@ from svgx_common.contract.errors import (
     TooLarge,
     Unavailable,
 )
+from svgx_common.contract.fields.display_names import NAME_PATTERN, check_display_name
 from svgx_common.contract.operation import (
     Blob,
     Channel,

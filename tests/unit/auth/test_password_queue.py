@@ -129,6 +129,15 @@ async def test_signed_in_callers_come_before_log_ins() -> None:
         assert queue.served == ["a", "admin", "b"]
 
 
+@pytest.mark.parametrize(("waiting", "newcomer"), [("aaaa", "a"), ("abcd", "e"), ("abcd", "a")])
+async def test_full_lane_of_signed_in_callers_refuses_with_429(waiting: str, newcomer: str) -> None:
+    """Proves R-AUTH-40: the refusal opens no circuit, because it is not a failure of the service."""
+    async with gate() as queue:
+        for user in ("first", *waiting):
+            await queue.request(user, signed_in=True)
+        assert type(refusal(await queue.request(newcomer, signed_in=True))) is TooManyRequests
+
+
 async def test_slots_bound_the_requests_that_run() -> None:
     """Proves R-AUTH-40: as many requests run as there are slots."""
     async with gate(slots=3) as queue:

@@ -34,8 +34,10 @@ _Turn = asyncio.Future[None]
 class _Lane:
     """Requests of one kind that wait, by customer. Customers take turns; each one's requests keep their order."""
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, full: type[SvgxError]) -> None:
         self._limit = limit
+        self._full = full
+        """The error for a customer without a request in the full lane."""
         self._waiting: dict[str, deque[_Turn]] = {}
         """The next customer comes first."""
         self._count = 0
@@ -46,7 +48,7 @@ class _Lane:
     def add(self, customer: str) -> _Turn:
         """Return the turn of a new request. In a full lane, it may take the place of the last request of another.
 
-        Raises `TooManyRequests` when the customer has its share already, and `Overloaded` otherwise.
+        Raises `TooManyRequests` when the customer has its share already, and the lane's error otherwise.
         """
         if self._count >= self._limit:
             self._make_room(customer)
@@ -79,11 +81,20 @@ class _Lane:
         own = len(self._waiting.get(customer, ()))
         largest = max(self._waiting, key=lambda each: len(self._waiting[each]))
         if len(self._waiting[largest]) < own + 2:
-            raise _refusal("full" if own == 0 else "share")
+            raise self._refusal("full") if own == 0 else self._refusal("share")
         turn = self._waiting[largest].pop()
         self._count -= 1
         if not turn.done():
-            turn.set_exception(_refusal("share"))
+            turn.set_exception(self._refusal("share"))
+
+    def _refusal(self, reason: str) -> SvgxError:
+        """Return the error for a request without a place, and count it."""
+        REFUSED.labels(reason).inc()
+        if reason == "share":
+            detail = "too many of your requests wait to use a password; try again"
+            return TooManyRequests(detail, retry_after=RETRY_AFTER)
+        detail = "too many requests wait to use a password; try again"
+        return self._full(detail, retry_after=RETRY_AFTER)
 
 
 class PasswordQueue:
@@ -94,8 +105,9 @@ class PasswordQueue:
 
     def __init__(self, *, slots: int, waiting: int) -> None:
         self._free = slots
-        self._signed_in = _Lane(waiting)
-        self._log_ins = _Lane(waiting)
+        # `Overloaded` would open the circuit of the quick operations, one of which sets passwords.
+        self._signed_in = _Lane(waiting, TooManyRequests)
+        self._log_ins = _Lane(waiting, Overloaded)
 
     @contextlib.asynccontextmanager
     async def log_in(self, network: str) -> AsyncIterator[None]:
@@ -108,7 +120,7 @@ class PasswordQueue:
 
     @contextlib.asynccontextmanager
     async def signed_in(self, user_id: str) -> AsyncIterator[None]:
-        """Run a request of a signed-in caller inside. Raises the errors of `log_in`."""
+        """Run a request of a signed-in caller inside. Raises `TooManyRequests` when too many wait."""
         async with self._turn(self._signed_in, user_id):
             yield
 
@@ -148,13 +160,3 @@ class PasswordQueue:
 
     def _note(self) -> None:
         WAITING.set(len(self._signed_in) + len(self._log_ins))
-
-
-def _refusal(reason: str) -> SvgxError:
-    """Return the error for a request without a place, and count it."""
-    REFUSED.labels(reason).inc()
-    if reason == "share":
-        return TooManyRequests(
-            "too many log-ins from your address are waiting; try again", retry_after=RETRY_AFTER
-        )
-    return Overloaded("too many log-ins are waiting; try again", retry_after=RETRY_AFTER)

@@ -182,10 +182,10 @@ CANVAS_OPERATIONS: list[tuple[str, str, dict[str, Any], dict[str, int]]] = [
         "PUT",
         "/members/unknown",
         {"json": {"role": "viewer"}},
-        {"owner": 200, "editor": 403, "viewer": 403, "none": 403},
+        {"owner": 404, "editor": 403, "viewer": 403, "none": 403},
     ),
-    ("GET", "/members/unknown", {}, {"owner": 200, "editor": 200, "viewer": 200, "none": 403}),
-    ("DELETE", "/members/unknown", {}, {"owner": 204, "editor": 403, "viewer": 403, "none": 403}),
+    ("GET", "/members/unknown", {}, {"owner": 404, "editor": 404, "viewer": 404, "none": 403}),
+    ("DELETE", "/members/unknown", {}, {"owner": 404, "editor": 403, "viewer": 403, "none": 403}),
     ("DELETE", "", {}, {"owner": 204, "editor": 403, "viewer": 403, "none": 403}),
 ]
 

@@ -25,6 +25,9 @@ VALID_KEY = re.compile(r"[!#-~]{1,255}")
 
 EXTRA_RULES = {
     "cursor": "created by the server",
+    "username": "characters of RFC 8265",
+    "email": "characters of RFC 8265",
+    "name": "visible characters",
     "password": "not easy to guess",
     "new_password": "not easy to guess, and not the old one",
     "idempotency-key": "not used for another request",

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import time
+from dataclasses import replace
 
 import pytest
 from nats.micro.service import ServiceInfo, ServicePing, ServiceStats
@@ -17,7 +18,7 @@ from svgx_common.contract.errors import (
     Unavailable,
 )
 from svgx_common.contract.operation import Blob
-from svgx_common.contract.policy import Role
+from svgx_common.contract.policy import Pool, RateClass, Role, Scope
 from svgx_common.messaging.bus import Bus
 from svgx_common.messaging.caller import Caller, Client
 from svgx_common.messaging.headers import HEADER_DEADLINE, HEADER_PARAMS
@@ -83,6 +84,40 @@ async def test_requests_over_concurrency_and_backlog_are_refused(
     release.set()
     answers = await asyncio.gather(*waiting)
     assert (len(answers), most_running) == (8, 4)
+    await responder.drain()
+
+
+async def test_full_pool_leaves_the_other_pools_free(gateway_bus: Bus, state_bus: Bus) -> None:
+    """Proves R-BUS-2: while the slots and the queue of one pool are full, the other pools answer."""
+    release = asyncio.Event()
+
+    async def wait(_: EchoRequest, __: Call) -> EchoReply:
+        await release.wait()
+        return EchoReply(text="")
+
+    async def answer(request: EchoRequest, _: Call) -> EchoReply:
+        return EchoReply(text=request.text)
+
+    responder = PartialResponder(state_bus, "0", concurrency=2, backlog=2)
+    slow = replace(echo_operation("slow"), password=True)
+    quick = [
+        replace(echo_operation("quick"), scope=Scope.SIGNED_IN),
+        replace(echo_operation("internal"), scope=Scope.INTERNAL),
+        replace(echo_operation("heavy"), rate=RateClass.HEAVY),
+        replace(echo_operation("outside"), outside=True),
+    ]
+    assert len({operation.pool for operation in (slow, *quick)}) == len(Pool)
+    responder.answer(slow, wait)
+    for operation in quick:
+        responder.answer(operation, answer)
+    await responder.start()
+    asked = [asyncio.create_task(gateway_bus.ask(slow, EchoRequest())) for _ in range(5)]
+    with pytest.raises(Overloaded):
+        await next(asyncio.as_completed(asked))
+    for operation in quick:
+        assert (await gateway_bus.ask(operation, EchoRequest(text="x"))).text == "x"
+    release.set()
+    await asyncio.gather(*asked, return_exceptions=True)
     await responder.drain()
 
 

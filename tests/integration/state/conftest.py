@@ -8,7 +8,7 @@ import structlog
 
 from svgx_common.messaging.bus import Bus
 from svgx_devstack import DevStack
-from tests.integration.state.service import Client, Tables, replica, user
+from tests.integration.state.service import Client, Tables, directory, replica, user
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -23,7 +23,8 @@ async def client(backing: DevStack) -> AsyncIterator[Client]:
     """A client on the bus. The test starts the replicas, or uses `service`."""
     bus = await Bus.connect(backing.nats_url("operator"), "gateway", "test")
     try:
-        yield Client(bus, user())
+        async with directory(backing) as accounts:
+            yield Client(bus, user(), accounts)
     finally:
         await bus.close()
 

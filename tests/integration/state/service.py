@@ -3,19 +3,25 @@
 import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeAlias
 
 import asyncpg
 
 from svgx_common.contract import state
+from svgx_common.contract.auth import (
+    FIND_ACCOUNTS,
+    FindAccountsRequest,
+    FoundAccount,
+    FoundAccounts,
+)
 from svgx_common.contract.operation import Blob
 from svgx_common.contract.policy import CanvasRole, Role
 from svgx_common.contract.state import Committed, CommittedBatch, Content, Entry, EntryBatch
 from svgx_common.health import Health, Phase
 from svgx_common.messaging.bus import Bus
 from svgx_common.messaging.caller import Caller
-from svgx_common.messaging.responder import Responder
+from svgx_common.messaging.responder import Call, Responder
 from svgx_common.messaging.wire import decode, encode
 from svgx_common.runtime import Runtime
 from svgx_devstack import DevStack
@@ -64,12 +70,41 @@ def user(role: Role = Role.EDITOR) -> Caller:
     return Caller(f"user-{name}", name, role, f"session-{name}")
 
 
+@asynccontextmanager
+async def directory(backing: DevStack) -> AsyncIterator[dict[str, FoundAccount | None]]:
+    """Answer for auth which accounts exist: those of `user`. Yield the accounts that differ; None is unknown."""
+    accounts: dict[str, FoundAccount | None] = {}
+
+    async def find(request: FindAccountsRequest, _: Call) -> FoundAccounts:
+        found = [
+            accounts.get(each, FoundAccount(id=each, role=Role.EDITOR, disabled=False))
+            for each in request.user_ids
+            if each in accounts or each.startswith("user-")
+        ]
+        return FoundAccounts(items=[each for each in found if each is not None])
+
+    bus = await Bus.connect(backing.nats_url("auth"), "auth", secrets.token_hex(6))
+    responder = Responder(bus, "0")
+    responder.answer(FIND_ACCOUNTS, find)
+    try:
+        await responder.join()
+        await bus.settle()
+        yield accounts
+        await responder.drain()
+    finally:
+        await bus.close()
+
+
 @dataclass(frozen=True, slots=True)
 class Client:
-    """A client that calls the operations as the gateway and collab do. `me` is the default caller."""
+    """A client that calls the operations as the gateway and collab do. `me` is the default caller.
+
+    `accounts` has the accounts for which auth's answer differs: see `directory`.
+    """
 
     bus: Bus
     me: Caller
+    accounts: dict[str, FoundAccount | None] = field(default_factory=dict)
 
     async def create(self, name: str = "canvas", caller: Caller | None = None) -> str:
         """Create a canvas, and return its id."""

@@ -2,13 +2,16 @@
 
 import asyncio
 import itertools
+import json
 import secrets
 
 import pytest
 
 from svgx_common.contract import state
+from svgx_common.contract.auth import FoundAccount
 from svgx_common.contract.errors import Conflict, Forbidden, Invalid, NotFound
 from svgx_common.contract.policy import CanvasRole, Role
+from svgx_common.contract.ratelimits import STORE, SetRateLimitsRequest, Whitelist
 from svgx_common.contract.state import CANVAS_ACCESS_CHANGED
 from svgx_common.messaging.caller import Caller
 from tests.integration.state.drawing import Pen
@@ -245,6 +248,99 @@ async def test_last_owner_cannot_be_removed(client: Client) -> None:
     with pytest.raises(Conflict, match="last owner"):
         await client.remove_member(canvas_id, second)
     await client.remove_member(canvas_id, me)
+
+
+UNKNOWN_USERS = ["nobody", "", "user", "root", "9b8f6e1c-2d7a-4c55-9f0e-1a2b3c4d5e6f", "gone"]
+
+
+@pytest.mark.parametrize("role", list(CanvasRole))
+@pytest.mark.parametrize("user_id", UNKNOWN_USERS)
+async def test_member_without_an_account_is_refused(
+    client: Client, role: CanvasRole, user_id: str
+) -> None:
+    """A member needs an account; the error names the field, and nothing changes. Proves R-STATE-13."""
+    canvas_id = await client.create()
+    client.accounts["gone"] = None
+    member = {"canvas_id": canvas_id, "user_id": user_id}
+    for operation, fields in (
+        (state.SET_MEMBER, {"role": role}),
+        (state.GET_MEMBER, {}),
+        (state.REMOVE_MEMBER, {}),
+    ):
+        body = json.dumps(member | fields).encode()
+        with pytest.raises((NotFound, Invalid)) as refusal:
+            await client.bus.request(operation.subject, body, timeout=10)
+        assert refusal.value.field == "user_id"
+    with pytest.raises(Conflict, match="last owner"):
+        await client.remove_member(canvas_id, client.me.user_id)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        None,
+        FoundAccount(id="other", role=Role.EDITOR, disabled=True),
+        FoundAccount(id="other", role=Role.ADMIN, disabled=True),
+        FoundAccount(id="other", role=Role.VIEWER, disabled=False),
+    ],
+    ids=["deleted", "disabled", "disabled admin", "viewer"],
+)
+async def test_last_owner_that_can_act_stays(
+    client: Client, tables: Tables, other: FoundAccount | None
+) -> None:
+    """An owner stays while no other owner has an active account that may own. Proves R-STATE-13."""
+    canvas_id, me = await client.create(), client.me.user_id
+    # A row that an earlier version stored without asking, or an account that was changed since.
+    await tables.execute("INSERT INTO canvas_member VALUES ($1, 'other', 'owner')", canvas_id)
+    client.accounts["other"] = other
+    with pytest.raises(Conflict, match="last owner") as refusal:
+        await client.remove_member(canvas_id, me)
+    assert refusal.value.field == "user_id"
+    for role in (CanvasRole.EDITOR, CanvasRole.VIEWER):
+        with pytest.raises(Conflict, match="last owner"):
+            await client.set_member(canvas_id, me, role)
+    client.accounts["other"] = FoundAccount(id="other", role=Role.EDITOR, disabled=False)
+    await client.remove_member(canvas_id, me)
+    assert await client.member(canvas_id, "other") is CanvasRole.OWNER
+
+
+async def test_owner_without_an_account_can_be_removed(client: Client, tables: Tables) -> None:
+    """A row of an unknown user, which an earlier version stored, can be removed. Proves R-STATE-13."""
+    canvas_id = await client.create()
+    await tables.execute("INSERT INTO canvas_member VALUES ($1, 'nobody', 'owner')", canvas_id)
+    await client.remove_member(canvas_id, "nobody")
+    with pytest.raises(Conflict, match="last owner"):
+        await client.remove_member(canvas_id, client.me.user_id)
+
+
+@pytest.mark.parametrize(
+    ("users", "field"),
+    [
+        (["user-1", "user-2"], None),
+        (["nobody"], "whitelist.users.0"),
+        (["user-1", "nobody"], "whitelist.users.1"),
+        (["user-1", "user-2", "gone", "nobody"], "whitelist.users.2"),
+    ],
+)
+async def test_whitelisted_account_must_exist(
+    client: Client, users: list[str], field: str | None
+) -> None:
+    """The whitelist takes only accounts that exist, or that it has already. Proves R-STATE-13."""
+    client.accounts["gone"] = None
+
+    async def store(whitelisted: list[str]) -> None:
+        request = SetRateLimitsRequest(whitelist=Whitelist(users=whitelisted))
+        await client.bus.ask(STORE, request, caller=client.me)
+
+    if field is None:
+        await store(users)
+        client.accounts["user-1"] = None  # deleted since: the other limits can still be changed
+        await store(users)
+    else:
+        with pytest.raises(Invalid) as refusal:
+            await store(users)
+        assert refusal.value.field == field
+    await store([])
 
 
 async def test_owners_leaving_at_the_same_time_leave_one_owner(

@@ -40,8 +40,8 @@ async def test_hash_with_other_parameters_is_outdated(passwords: Passwords) -> N
     """Proves R-AUTH-2: a hash made with parameters other than the configured ones is outdated."""
     stronger = Passwords(memory=32 * 1024, passes=2, lanes=1, workers=1)
     stored = await passwords.hash("correct horse")
-    assert not passwords.outdated(stored)
-    assert stronger.outdated(stored)
+    assert not await passwords.outdated("correct horse", stored)
+    assert await stronger.outdated("correct horse", stored)
     stronger.close()
 
 

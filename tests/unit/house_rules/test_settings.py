@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from svgx_auth.passwords.attempts import ADDRESS, FORGET_AFTER, NAME
+from svgx_auth.passwords.attempts import ADDRESS, FORGET_AFTER, NAME, SHORTEST_LIMIT
 from svgx_auth.passwords.policy import EXPECTED
 from svgx_auth.settings import AuthSettings
 from svgx_collab.settings import CollabSettings
@@ -58,11 +58,13 @@ def test_readme_states_the_actual_defaults(service: str) -> None:
 def test_readme_states_the_actual_log_in_waits() -> None:
     """The README of auth states the waits after failed log-ins as `attempts.py` has them. Proves R-AUTH-20."""
     assert (NAME.free, NAME.longest, ADDRESS.free, ADDRESS.longest) == (5, 300, 50, 60)
-    assert FORGET_AFTER == 86400
+    assert (SHORTEST_LIMIT, FORGET_AFTER) == (15, 86400)
     text = " ".join(readme("auth").split())
     for sentence in (
-        "The fifth failure for a name causes a wait of 1 s, and each further failure doubles the wait, up to 5 min.",
-        "The fiftieth failure for an address causes a wait of 1 s,",
+        "The fifth failure for an account at one network causes a wait of 1 s,",
+        "each further failure doubles the wait, up to 5 min.",
+        "but only up to 15 s for a network without a failure;",
+        "The fiftieth failure for a network, over all accounts, causes a wait of 1 s,",
         "each further failure doubles the wait, up to a minute.",
         "The failures are forgotten a day after the last one.",
     ):

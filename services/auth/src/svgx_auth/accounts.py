@@ -3,6 +3,8 @@
 import uuid
 from dataclasses import dataclass
 
+from svgx_auth import names
+from svgx_auth.account_names import refuse_taken, replace_names
 from svgx_auth.audit import SERVICE, Audit, Origin
 from svgx_auth.passwords.hashing import Passwords
 from svgx_auth.revocations import Revocations
@@ -10,6 +12,8 @@ from svgx_common.contract.audit import AuditEvent
 from svgx_common.contract.auth import (
     LIST_USERS,
     CreateUserRequest,
+    FoundAccount,
+    FoundAccounts,
     ListUsersRequest,
     User,
     UserPage,
@@ -40,7 +44,7 @@ class Account:
 
 
 class Accounts:
-    """The `account` table. Usernames and e-mail addresses are compared without regard to case."""
+    """The `account` table. Usernames and e-mail addresses are compared by their keys (`names.name_key`)."""
 
     def __init__(
         self, database: Database, passwords: Passwords, revocations: Revocations, audit: Audit
@@ -52,7 +56,7 @@ class Accounts:
 
     async def by_login(self, login: str) -> Account | None:
         """Return the account with this username or e-mail address, or None."""
-        row = await self._database.row("account_by_login", login)
+        row = await self._database.row("account_by_login", login, names.name_key(login))
         return None if row is None else Account.from_row(row)
 
     async def by_id(self, user_id: str) -> Account | None:
@@ -60,12 +64,25 @@ class Accounts:
         row = await self._database.row("account_by_id", user_id)
         return None if row is None else Account.from_row(row)
 
+    async def find(self, user_ids: list[str]) -> FoundAccounts:
+        """Return those of the accounts that exist."""
+        rows = await self._database.rows("accounts_of", user_ids)
+        return FoundAccounts(
+            items=[
+                FoundAccount(
+                    id=row["id"], role=Role(row["role"]), disabled=row["disabled_at"] is not None
+                )
+                for row in rows
+            ]
+        )
+
     async def create(self, request: CreateUserRequest, by: Origin) -> User:
         """Create an account.
 
         Raises `Conflict`, naming the field, when another account has the username or the address. Raises `Invalid`
-        for a password that is easy to guess.
+        for a name that must not be used, and for a password that is easy to guess.
         """
+        request = _canonical(request)
         password_hash = await self._hash(request)
         async with self._database.transaction() as session:
             await session.run("lock_accounts")
@@ -73,6 +90,7 @@ class Accounts:
 
     async def create_first_admin(self, request: CreateUserRequest) -> User | None:
         """Create the admin of the first start. Return None when an admin exists. Raises the errors of `create`."""
+        request = _canonical(request)
         password_hash = await self._hash(request)
         async with self._database.transaction() as session:
             await session.run("lock_accounts")
@@ -145,17 +163,14 @@ class Accounts:
         return UserPage(items=[user_of(row) for row in page], next=next_cursor)
 
     async def _hash(self, request: CreateUserRequest) -> str:
-        names = (request.username, request.email)
-        return await self._passwords.hash_new(request.password, names=names)
+        return await self._passwords.hash_new(
+            request.password, names=(request.username, request.email)
+        )
 
     async def _insert(
         self, session: Session, request: CreateUserRequest, password_hash: str, by: Origin
     ) -> User:
-        names = await session.row("names_taken", request.username, request.email)
-        assert names is not None
-        for field in ("username", "email"):
-            if names[field]:
-                raise Conflict(f"another account has this {field}", field=field)
+        await refuse_taken(session, request.username, request.email)
         row = await session.row(
             "create_account",
             str(uuid.uuid4()),
@@ -166,10 +181,17 @@ class Accounts:
         )
         assert row is not None
         user = user_of(row)
+        await replace_names(session, user)
         await self._audit.record(
             session, AuditEvent.USER_CREATED, by, user_id=user.id, role=user.role.value
         )
         return user
+
+
+def _canonical(request: CreateUserRequest) -> CreateUserRequest:
+    """Return the request with its names as they are stored. Raises `Invalid`."""
+    changed = {"username": names.username(request.username), "email": names.email(request.email)}
+    return request.model_copy(update=changed)
 
 
 def user_of(row: Row) -> User:

@@ -3,6 +3,8 @@
 from collections.abc import Iterator
 from typing import Any
 
+from svgx_auth import names
+from svgx_auth.account_names import refuse_taken, replace_names
 from svgx_auth.accounts import Account, user_of
 from svgx_auth.audit import Audit, Origin
 from svgx_auth.passwords.hashing import Passwords
@@ -12,7 +14,7 @@ from svgx_common.contract.audit import AuditEvent
 from svgx_common.contract.auth import UpdateUserRequest, User
 from svgx_common.contract.errors import Conflict, Forbidden, NotFound
 from svgx_common.contract.policy import Role
-from svgx_common.postgres import Database, Row
+from svgx_common.postgres import Database
 
 
 class Administration:
@@ -40,8 +42,9 @@ class Administration:
         """Change an account.
 
         Raises `NotFound`. Raises `Conflict` for a name that another account has, and when the change would remove the
-        last active admin. Raises `Invalid` for a password that is easy to guess. Raises `Forbidden` when the caller
-        sets the password of the caller's own account: otherwise, a token thief could take over the account.
+        last active admin. Raises `Invalid` for a name that must not be used, and for a password that is easy to guess.
+        Raises `Forbidden` when the caller sets the password of the caller's own account: otherwise, a token thief could
+        take over the account.
         """
         if request.password is not None and by.caller and by.caller.user_id == request.user_id:
             raise Forbidden(
@@ -51,7 +54,14 @@ class Administration:
         password_hash = await self._hash(request)
         async with self._database.transaction() as session:
             before = await self._lock(session, request.user_id)
-            await _refuse_taken_names(session, before, request)
+            request = _with_canonical_names(request, before.user)
+            if request.username is not None or request.email is not None:
+                await refuse_taken(
+                    session,
+                    request.username or before.user.username,
+                    request.email or before.user.email,
+                    before.user.id,
+                )
             role = request.role or before.user.role
             disabled = before.disabled if request.disabled is None else request.disabled
             if role is not Role.ADMIN or disabled:
@@ -77,6 +87,7 @@ class Administration:
             else:
                 ended = []
             after = user_of(row)
+            await replace_names(session, after)
             for event, change in _changes(before.user, after):
                 await self._audit.record(session, event, by, user_id=after.id, **change)
             if password_hash is not None:
@@ -130,8 +141,10 @@ class Administration:
         if request.password is None:
             return None
         user = await self.get(request.user_id)
-        names = (request.username or user.username, request.email or user.email)
-        return await self._passwords.hash_new(request.password, names=names)
+        return await self._passwords.hash_new(
+            request.password,
+            names=(request.username or user.username, request.email or user.email),
+        )
 
     async def _lock(self, session: postgres.Session, user_id: str) -> Account:
         # Without this lock, the last two admins could demote each other at the same time: each transaction would still
@@ -145,13 +158,13 @@ class Administration:
 
 def _changes(before: User, after: User) -> Iterator[tuple[AuditEvent, dict[str, Any]]]:
     """Yield the audit events, and their details, for a change of an account."""
-    names = {
+    renamed = {
         field: {"from": getattr(before, field), "to": getattr(after, field)}
         for field in ("username", "email")
         if getattr(before, field) != getattr(after, field)
     }
-    if names:
-        yield AuditEvent.USER_RENAMED, names
+    if renamed:
+        yield AuditEvent.USER_RENAMED, renamed
     if before.role is not after.role:
         yield AuditEvent.ROLE_CHANGED, {"from": before.role.value, "to": after.role.value}
     if before.disabled != after.disabled:
@@ -162,21 +175,14 @@ def _account_not_found() -> NotFound:
     return NotFound("there is no account with this id", field="user_id")
 
 
-async def _refuse_taken_names(
-    session: postgres.Session, before: Account, request: UpdateUserRequest
-) -> None:
-    if request.username is None and request.email is None:
-        return
-    names: Row | None = await session.row(
-        "names_taken_by_others",
-        before.user.id,
-        request.username or before.user.username,
-        request.email or before.user.email,
-    )
-    assert names is not None
-    for field in ("username", "email"):
-        if getattr(request, field) is not None and names[field]:
-            raise Conflict(f"another account has this {field}", field=field)
+def _with_canonical_names(request: UpdateUserRequest, user: User) -> UpdateUserRequest:
+    """Return the request with its new names as they are stored, and without names that stay. Raises `Invalid`."""
+    changed: dict[str, str | None] = {"username": None, "email": None}
+    if request.username is not None and request.username != user.username:
+        changed["username"] = names.username(request.username)
+    if request.email is not None and request.email != user.email:
+        changed["email"] = names.email(request.email)
+    return request.model_copy(update=changed)
 
 
 async def _refuse_last_admin(session: postgres.Session, account: Account) -> None:

@@ -143,9 +143,11 @@ class ApiKeys:
         """Return a page of an account's live keys, newest first.
 
         Raises `Invalid` for a cursor that is not the `next` of a page, and `Forbidden` when the caller is not an admin
-        and asks for the keys of another account.
+        and asks for the keys of another account. Raises `NotFound` when there is no such account.
         """
         owner_id = _owner_id(request.user_id, by)
+        if owner_id != by.user_id and await self._database.row("any_account", owner_id) is None:
+            raise NotFound("there is no account with this id", field="user_id")
         # The caller's own keys are one list, with the caller's id in the request or without it.
         listing = Listing.of(LIST_API_KEYS, request.model_copy(update={"user_id": owner_id}))
         before = listing.decode(request.cursor)

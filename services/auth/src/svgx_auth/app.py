@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 import structlog
 from pydantic import ValidationError
 
+from svgx_auth.account_names import AccountNames
 from svgx_auth.accounts import Accounts
 from svgx_auth.administration import Administration
 from svgx_auth.api_keys import ApiKeys
@@ -22,6 +23,8 @@ from svgx_auth.oidc.identities import Identities
 from svgx_auth.oidc.sign_ins import SignIns
 from svgx_auth.passwords.attempts import Attempts
 from svgx_auth.passwords.hashing import Passwords
+from svgx_auth.passwords.homes import Homes
+from svgx_auth.passwords.queue import PasswordQueue
 from svgx_auth.revocations import Revocations
 from svgx_auth.sessions import Sessions
 from svgx_auth.settings import AuthSettings
@@ -64,17 +67,23 @@ async def build(runtime: Runtime[AuthSettings]) -> AsyncIterator[Service]:
             signing = Signing(secret, settings.jwt_keys_file)
             accounts = Accounts(database, passwords, revocations, audit)
             administration = Administration(database, passwords, revocations, audit)
+            homes = Homes(database)
             sessions = Sessions(
                 database,
                 revocations,
                 audit,
                 signing,
+                homes,
                 secret=secret,
                 access_seconds=settings.jwt_expires_in,
                 session_seconds=settings.refresh_expires_in,
                 idle_seconds=settings.refresh_idle_expires_in,
             )
             attempts = Attempts(database, secret)
+            # A turn also reads the database, so two turns keep one worker busy.
+            queue = PasswordQueue(
+                slots=2 * settings.password_workers, waiting=settings.password_queue
+            )
             api_keys = ApiKeys(database, revocations, audit)
             sign_ins = SignIns(database, settings.oidc_providers, settings.public_url, secret)
             identities = Identities(database, administration, audit)
@@ -84,16 +93,21 @@ async def build(runtime: Runtime[AuthSettings]) -> AsyncIterator[Service]:
                     sessions=sessions,
                     passwords=passwords,
                     attempts=attempts,
+                    queue=queue,
                     sign_ins=sign_ins,
                     identities=identities,
                     audit=audit,
                 ),
                 SessionHandlers(sessions),
                 OwnAccountHandlers(
-                    accounts=accounts, passwords=passwords, attempts=attempts, audit=audit
+                    accounts=accounts,
+                    passwords=passwords,
+                    attempts=attempts,
+                    queue=queue,
+                    audit=audit,
                 ),
                 AdministrationHandlers(
-                    accounts=accounts, administration=administration, audit=audit
+                    accounts=accounts, administration=administration, queue=queue, audit=audit
                 ),
                 ApiKeyHandlers(api_keys),
                 TokenCheckHandlers(signing=signing, revocations=revocations),
@@ -101,12 +115,16 @@ async def build(runtime: Runtime[AuthSettings]) -> AsyncIterator[Service]:
                 handlers.register(runtime.responder)
             runtime.health.require("postgresql", database.check)
             runtime.health.describe("database_pool", database.usage)
+            account_names = AccountNames(database)
+            await account_names.add_missing()
             await _ensure_admin(accounts, settings)
 
             async def remove_old_rows() -> None:
                 await sessions.remove_old()
                 await api_keys.remove_old()
                 await attempts.remove_old()
+                await homes.remove_old()
+                await account_names.add_missing()
                 await sign_ins.remove_old()
                 await asyncio.sleep(REMOVE_OLD_EVERY)
 

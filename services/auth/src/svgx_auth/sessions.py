@@ -10,6 +10,7 @@ import structlog
 from svgx_auth.accounts import Account
 from svgx_auth.audit import Audit, Origin
 from svgx_auth.keys.signing import Signing
+from svgx_auth.passwords.homes import Homes
 from svgx_auth.refresh_tokens import RefreshTokens, hash_of
 from svgx_auth.revocations import Revocations
 from svgx_common import postgres
@@ -76,6 +77,7 @@ class Sessions:
         revocations: Revocations,
         audit: Audit,
         signing: Signing,
+        homes: Homes,
         *,
         secret: str,
         access_seconds: int,
@@ -86,6 +88,7 @@ class Sessions:
         self._revocations = revocations
         self._audit = audit
         self._signing = signing
+        self._homes = homes
         self._refresh_tokens = RefreshTokens(secret)
         self._access_seconds = access_seconds
         self._session_seconds = session_seconds
@@ -121,6 +124,7 @@ class Sessions:
                 self._idle_seconds,
             )
             await session.run("add_refresh_token", hash_of(token), session_id)
+            await self._homes.remember(session, account.user.id, by.client.address)
             await self._audit.record(
                 session,
                 AuditEvent.LOG_IN,
@@ -152,6 +156,7 @@ class Sessions:
                     by.client.user_agent,
                     self._idle_seconds,
                 )
+                await self._homes.remember(session, outcome.account.user.id, by.client.address)
                 return self._tokens(outcome.account, outcome.session_id, successor, access_until)
         if isinstance(outcome, _Reused):
             log.warning("a spent refresh token was used", user_id=outcome.account_id)

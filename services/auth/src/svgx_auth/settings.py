@@ -41,6 +41,8 @@ class AuthSettings(PostgresSettings, TokenSettings):
     argon2_lanes: int = Field(1, ge=1, le=16)
     password_workers: int = Field(os.cpu_count() or 1, ge=1, le=64)
     """Passwords that are hashed at the same time."""
+    password_queue: int = Field(32, ge=1, le=48)
+    """Log-ins that may wait for a password worker. Fewer than the 64 slots of a pool, so that refusals never wait."""
     svgx_admin_username: str = ""
     svgx_admin_email: str = ""
     svgx_admin_password: SecretStr = SecretStr("")

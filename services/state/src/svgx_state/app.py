@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from svgx_common import postgres
 from svgx_common.background import BackgroundTasks
 from svgx_common.runtime import Runtime, Service
+from svgx_state.accounts import Accounts
 from svgx_state.canvases import Canvases
 from svgx_state.exports import Exports
 from svgx_state.handlers import Handlers
@@ -45,11 +46,16 @@ async def build(runtime: Runtime[StateSettings]) -> AsyncIterator[Service]:
             concurrency=settings.compact_concurrency,
         )
         journal = Journal(database, compactor.note_tail)
+        accounts = Accounts(runtime.bus)
         handlers = Handlers(
-            runtime.bus, Canvases(database), Members(database), journal, Exports(journal, workers)
+            runtime.bus,
+            Canvases(database),
+            Members(database, accounts),
+            journal,
+            Exports(journal, workers),
         )
         handlers.register(runtime.responder)
-        StoredRateLimits(runtime.bus, database).register(runtime.responder)
+        StoredRateLimits(runtime.bus, database, accounts).register(runtime.responder)
         runtime.health.require("postgresql", database.check)
         runtime.health.describe("database_pool", database.usage)
         runtime.health.describe("compaction", lambda: {"backlog": compactor.backlog})

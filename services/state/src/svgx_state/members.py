@@ -1,17 +1,23 @@
-"""The members of a canvas and their roles. Whether a user exists is not checked, because auth has the accounts."""
+"""The members of a canvas and their roles."""
 
 from svgx_common.contract.errors import Conflict, NotFound
 from svgx_common.contract.policy import CanvasRole
 from svgx_common.contract.state import Member
 from svgx_common.postgres import Database, Session
+from svgx_state.accounts import Accounts
 from svgx_state.canvases import no_such_canvas
+from svgx_state.permissions import effective_role
+
+MAX_OWNERS_ASKED = 200
+"""Other owners that are looked up in auth before an owner leaves. One active account among them is enough."""
 
 
 class Members:
-    """The table `canvas_member`. A canvas always keeps an owner."""
+    """The table `canvas_member`. A canvas always keeps an owner with an active account."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, accounts: Accounts) -> None:
         self._database = database
+        self._accounts = accounts
 
     async def get(self, canvas_id: str, user_id: str) -> Member:
         """Return a member. Raises `NotFound` for an unknown canvas, and for a user that is not a member of it."""
@@ -21,23 +27,49 @@ class Members:
     async def set(self, canvas_id: str, user_id: str, role: CanvasRole) -> Member:
         """Give the user this role instead of any other.
 
-        Raises `NotFound` for an unknown canvas, and `Conflict` when the last owner would lose the role.
+        Raises `NotFound` for an unknown canvas or user, and `Conflict` when the last owner would lose the role.
         """
+        if await self._database.row("canvas_for", canvas_id, user_id) is None:
+            raise no_such_canvas()
+        if user_id not in await self._accounts.find([user_id]):
+            raise NotFound("there is no account with this id", field="user_id")
+        remaining = frozenset[str]()
+        if role is not CanvasRole.OWNER:
+            remaining = await self._other_owners(canvas_id, user_id)
         async with self._database.transaction() as session:
             if await session.row("canvas_for", canvas_id, user_id) is None:
                 raise no_such_canvas()
             if role is not CanvasRole.OWNER:
-                await _require_another_owner(session, canvas_id, user_id)
+                await _require_another_owner(session, canvas_id, user_id, remaining)
             await session.run("set_member", canvas_id, user_id, role.value)
         return Member(user_id=user_id, role=role)
 
     async def remove(self, canvas_id: str, user_id: str) -> None:
         """Remove a member. Raises `NotFound` as `get` does, and `Conflict` for the last owner."""
+        remaining = await self._other_owners(canvas_id, user_id)
         async with self._database.transaction() as session:
             await _member_role(session, canvas_id, user_id)
-            await _require_another_owner(session, canvas_id, user_id)
+            await _require_another_owner(session, canvas_id, user_id, remaining)
             if await session.row("remove_member", canvas_id, user_id) is None:
                 raise _no_such_member()
+
+    async def _other_owners(self, canvas_id: str, user_id: str) -> frozenset[str]:
+        """Return the canvas's other owners that can act as owners. Return none when the user is not an owner.
+
+        Call this before the transaction, because it waits for auth. An owner can act while its account is active and
+        has a role that allows it.
+        """
+        rows = await self._database.rows("owners", canvas_id, user_id, MAX_OWNERS_ASKED)
+        others = [row["user_id"] for row in rows if row["user_id"] != user_id]
+        if len(others) == len(rows) or not others:
+            return frozenset()
+        found = (await self._accounts.find(others)).values()
+        return frozenset(
+            account.id
+            for account in found
+            if not account.disabled
+            and effective_role(account.role, CanvasRole.OWNER) is CanvasRole.OWNER
+        )
 
 
 async def _member_role(session: Session, canvas_id: str, user_id: str) -> CanvasRole:
@@ -49,12 +81,20 @@ async def _member_role(session: Session, canvas_id: str, user_id: str) -> Canvas
     return CanvasRole(row["role"])
 
 
-async def _require_another_owner(session: Session, canvas_id: str, user_id: str) -> None:
-    """Raise `Conflict` if the user is the only owner. Lock the owners until the transaction ends."""
-    owners = await session.rows("lock_owners", canvas_id)
-    if [row["user_id"] for row in owners] == [user_id]:
-        raise Conflict("this is the canvas's last owner; make another user an owner first")
+async def _require_another_owner(
+    session: Session, canvas_id: str, user_id: str, candidates: frozenset[str]
+) -> None:
+    """Raise `Conflict` if the user is an owner, and none of `candidates` is another one.
+
+    Lock the owners until the transaction ends.
+    """
+    owners = {row["user_id"] for row in await session.rows("lock_owners", canvas_id)}
+    if user_id in owners and not (owners - {user_id}) & candidates:
+        raise Conflict(
+            "this is the canvas's last owner with an active account; make another user an owner first",
+            field="user_id",
+        )
 
 
 def _no_such_member() -> NotFound:
-    return NotFound("this user is not a member of the canvas")
+    return NotFound("this user is not a member of the canvas", field="user_id")

@@ -3,7 +3,7 @@
 import json
 
 from svgx_common.contract import ratelimits
-from svgx_common.contract.errors import Conflict
+from svgx_common.contract.errors import Conflict, Invalid
 from svgx_common.contract.ratelimits import (
     RATE_LIMITS_CHANGED,
     RateLimits,
@@ -13,6 +13,7 @@ from svgx_common.contract.ratelimits import (
 from svgx_common.messaging.bus import Bus
 from svgx_common.messaging.responder import Call, Responder
 from svgx_common.postgres import Database
+from svgx_state.accounts import Accounts
 
 _NAME = "rate_limits"
 
@@ -20,9 +21,10 @@ _NAME = "rate_limits"
 class StoredRateLimits:
     """The row `rate_limits` of the table `configuration`."""
 
-    def __init__(self, bus: Bus, database: Database) -> None:
+    def __init__(self, bus: Bus, database: Database, accounts: Accounts) -> None:
         self._bus = bus
         self._database = database
+        self._accounts = accounts
 
     def register(self, responder: Responder) -> None:
         """Answer the operations that read and set the rate limits."""
@@ -31,13 +33,20 @@ class StoredRateLimits:
 
     async def get(self, _: RateLimitsRequest, __: Call) -> RateLimits:
         """Return the rate limits that admins have set. Without any, return no limits and version 0."""
+        return await self._stored()
+
+    async def _stored(self) -> RateLimits:
         row = await self._database.row("configuration", _NAME)
         if row is None:
             return RateLimits()
         return RateLimits.model_validate({**json.loads(row["value"]), "version": row["version"]})
 
     async def set(self, request: SetRateLimitsRequest, call: Call) -> RateLimits:
-        """Store the rate limits, and announce them to the gateways. Raises `Conflict` for an outdated `version`."""
+        """Store the rate limits, and announce them to the gateways.
+
+        Raises `Conflict` for an outdated `version`, and `Invalid` for a new whitelisted account that does not exist.
+        """
+        await self._check_whitelist(request)
         value = request.model_dump_json(exclude={"version"})
         row = await self._database.row(
             "set_configuration", _NAME, value, call.signed_in().user_id, request.version
@@ -49,3 +58,18 @@ class StoredRateLimits:
         stored = RateLimits.model_validate({**json.loads(value), "version": row["version"]})
         await self._bus.broadcast(RATE_LIMITS_CHANGED, stored)
         return stored
+
+    async def _check_whitelist(self, request: SetRateLimitsRequest) -> None:
+        """Raise `Invalid` for an unknown account that the request adds to the whitelist.
+
+        Accounts that are in the whitelist already are not checked, so that limits can be changed without auth.
+        """
+        users = request.whitelist.users
+        added = set(users).difference((await self._stored()).whitelist.users)
+        if not added:
+            return
+        found = await self._accounts.find(added)
+        for number, user_id in enumerate(users):
+            if user_id in added and user_id not in found:
+                field = f"whitelist.users.{number}"
+                raise Invalid(f"{field}: there is no account with this id", field=field)

@@ -1,5 +1,7 @@
 """Circuit breakers, with a clock that the test controls."""
 
+from typing import Any
+
 import pytest
 
 from svgx_common.contract import auth, oidc, state
@@ -12,6 +14,7 @@ from svgx_common.contract.errors import (
     SvgxError,
     Unavailable,
 )
+from svgx_common.contract.operation import Operation
 from svgx_common.messaging.bus import NoResponders
 from svgx_gateway.http.circuit_breaker import PAUSE, THRESHOLD, CircuitBreaker, CircuitBreakers
 
@@ -179,4 +182,40 @@ def test_operations_with_an_outside_system_have_their_own_circuit() -> None:
     with pytest.raises(Unavailable), outside.attempt():
         pass
     with circuits.of(auth.ME).attempt():
+        pass
+
+
+@pytest.mark.parametrize(
+    ("expensive", "cheap"),
+    [
+        (auth.LOGIN, auth.REFRESH),
+        (auth.LOGIN, auth.ME),
+        (auth.LOGIN, auth.UPDATE_USER),
+        (auth.CREATE_USER, auth.LIST_USERS),
+        (auth.CHANGE_PASSWORD, auth.LOGOUT),
+        (oidc.OIDC_LOGIN, auth.LOGIN),
+        (state.EXPORT, state.GET_CANVAS),
+    ],
+)
+def test_expensive_operations_open_no_circuit_of_cheap_ones(
+    expensive: Operation[Any, Any], cheap: Operation[Any, Any]
+) -> None:
+    """Timeouts of expensive operations do not refuse cheap ones. Proves R-RESIL-2."""
+    circuits = CircuitBreakers()
+    for _ in range(THRESHOLD):
+        with pytest.raises(DeadlineExceeded), circuits.of(expensive).attempt():
+            raise DeadlineExceeded
+    with pytest.raises(Unavailable), circuits.of(expensive).attempt():
+        pass
+    with circuits.of(cheap).attempt():
+        pass
+
+
+def test_full_password_queue_opens_no_circuit() -> None:
+    """A refusal of the password queue is fair, so the circuit does not refuse everybody. Proves R-AUTH-40."""
+    circuit = CircuitBreakers().of(auth.LOGIN)
+    for _ in range(10 * THRESHOLD):
+        with pytest.raises(Overloaded), circuit.attempt():
+            raise Overloaded(retry_after=2.0)
+    with circuit.attempt():
         pass

@@ -43,6 +43,7 @@ OPERATIONS: tuple[Operation[Any, Any], ...] = (
     # between services
     revocations.LIST_REVOCATIONS,
     api_keys.CHECK_API_KEY,
+    auth.FIND_ACCOUNTS,
     state.CANVAS_ACCESS,
     state.JOURNAL_APPEND,
     state.JOURNAL_LOAD,

@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Annotated
 
-from pydantic import Field, StringConstraints
+from pydantic import AfterValidator, Field, StringConstraints
 
 from svgx_common.contract.errors import (
     Conflict,
@@ -12,6 +12,7 @@ from svgx_common.contract.errors import (
     TooManyRequests,
     Unauthenticated,
 )
+from svgx_common.contract.fields.display_names import NAME_PATTERN, check_display_name
 from svgx_common.contract.operation import (
     Empty,
     Http,
@@ -36,7 +37,8 @@ class CreateApiKeyRequest(RequestModel):
 
     name: Annotated[
         str,
-        StringConstraints(min_length=1, max_length=100, pattern=r"^[^\x00-\x1f\x7f-\x9f]+$"),
+        StringConstraints(min_length=1, max_length=100, pattern=NAME_PATTERN),
+        AfterValidator(check_display_name),
         Field(examples=["Floor plan"]),
     ]
     role: Annotated[Role | None, Field(examples=["editor"])] = None
@@ -120,7 +122,7 @@ LIST_API_KEYS = Operation(
     reply=ApiKeyPage,
     scope=Scope.SIGNED_IN,
     http=Http("GET", "/auth/api-keys/"),
-    errors=(Forbidden,),
+    errors=(Forbidden, NotFound),
 )
 END_API_KEY = Operation(
     subject="svgx.auth.api_key.end",

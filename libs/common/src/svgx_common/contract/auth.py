@@ -161,6 +161,22 @@ class UserRequest(RequestModel):
     user_id: UserId
 
 
+class FindAccountsRequest(RequestModel):
+    user_ids: Annotated[list[Identifier], Field(min_length=1, max_length=1000)]
+
+
+class FoundAccount(ReplyModel):
+    """An account that is not deleted, with its role in the whole system."""
+
+    id: str
+    role: Role
+    disabled: bool
+
+
+class FoundAccounts(ReplyModel):
+    items: list[FoundAccount]
+
+
 class UpdateUserRequest(RequestModel):
     """Fields that are absent or null stay unchanged. A new `password` ends all sessions of the account."""
 
@@ -195,6 +211,7 @@ LOGIN = Operation(
     scope=Scope.PUBLIC,
     http=Http("POST", "/auth/login"),
     rate=RateClass.LOGIN,
+    password=True,
     errors=(InvalidCredentials, TooManyRequests),
 )
 REFRESH = Operation(
@@ -204,7 +221,8 @@ REFRESH = Operation(
     reply=Tokens,
     scope=Scope.PUBLIC,
     http=Http("POST", "/auth/refresh"),
-    rate=RateClass.LOGIN,
+    # Not LOGIN: wrong log-ins from an address must not stop the refreshes of other users behind the same address.
+    rate=RateClass.WRITE,
     errors=(Unauthenticated,),
 )
 JWKS = Operation(
@@ -258,6 +276,7 @@ CHANGE_PASSWORD = Operation(
     scope=Scope.SIGNED_IN,
     http=Http("POST", "/auth/password", status=204),
     rate=RateClass.LOGIN,
+    password=True,
     errors=(Conflict, Forbidden, TooManyRequests),
 )
 CREATE_USER = Operation(
@@ -268,6 +287,7 @@ CREATE_USER = Operation(
     scope=Scope.ADMIN,
     http=Http("POST", "/admin/users/", status=201),
     rate=RateClass.WRITE,
+    password=True,
     errors=(Conflict,),
 )
 LIST_USERS = Operation(
@@ -316,4 +336,15 @@ RESTORE_USER = Operation(
     http=Http("POST", "/admin/users/restore/"),
     rate=RateClass.WRITE,
     errors=(NotFound,),
+)
+FIND_ACCOUNTS = Operation(
+    subject="svgx.auth.account.find",
+    summary="Get those of the named accounts that exist",
+    request=FindAccountsRequest,
+    reply=FoundAccounts,
+    scope=Scope.INTERNAL,
+    callers=("state",),
+    rate=RateClass.INTERNAL,
+    timeout=5.0,
+    max_body=128 * 1024,
 )

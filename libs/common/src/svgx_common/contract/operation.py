@@ -15,7 +15,7 @@ from pydantic import (
 )
 
 from svgx_common.contract.errors import SvgxError
-from svgx_common.contract.policy import CanvasRole, RateClass, Scope
+from svgx_common.contract.policy import CanvasRole, Pool, RateClass, Scope
 
 ServiceName = Literal["auth", "state", "collab", "gateway"]
 
@@ -156,6 +156,7 @@ class Operation(Generic[Request, Reply]):
     - `max_body`: bytes of the largest body. The default is small, because validating a body blocks the event loop.
     - `secret`: the reply is shown once and is never stored.
     - `outside`: the operation waits for an external system. Its `unavailable` errors do not open a circuit breaker.
+    - `password`: the operation hashes a password.
     """
 
     subject: str
@@ -171,12 +172,24 @@ class Operation(Generic[Request, Reply]):
     max_body: int = 16 * 1024
     secret: bool = False
     outside: bool = False
+    password: bool = False
     errors: tuple[type[SvgxError], ...] = field(default=())
 
     @property
     def service(self) -> str:
         """Return the service that answers: the second part of the subject."""
         return self.subject.split(".")[1]
+
+    @property
+    def pool(self) -> Pool:
+        """Return the pool of slots that the operation uses in its service."""
+        if self.outside:
+            return Pool.OUTSIDE
+        if self.password:
+            return Pool.PASSWORD
+        if self.rate is RateClass.HEAVY:
+            return Pool.HEAVY
+        return Pool.INTERNAL if self.scope is Scope.INTERNAL else Pool.QUICK
 
     @property
     def name(self) -> str:

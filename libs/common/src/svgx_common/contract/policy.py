@@ -1,4 +1,4 @@
-"""The roles and scopes that admit callers, and the rate-limit classes of operations."""
+"""The roles and scopes that admit callers, and the rate-limit classes and pools of operations."""
 
 from enum import StrEnum
 
@@ -66,3 +66,19 @@ class RateClass(StrEnum):
     """Operations with which an admin reads and changes the limits. They must work when a limit is too low."""
     INTERNAL = "internal"
     """Operations between services. They have no limit."""
+
+
+class Pool(StrEnum):
+    """Pools of slots in a service. Each pool has a circuit breaker of its own at the gateway.
+
+    Operations of different cost never share a pool, because expensive work would then delay cheap work.
+    """
+
+    QUICK = "quick"
+    INTERNAL = "internal"
+    """Quick operations between services, such as the commit of edits."""
+    HEAVY = "heavy"
+    PASSWORD = "password"
+    """Operations that hash a password, which takes a core for a twentieth of a second or more."""
+    OUTSIDE = "outside"
+    """Operations that wait for an external system."""

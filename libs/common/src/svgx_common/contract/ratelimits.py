@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 
-from svgx_common.contract.errors import Conflict
+from svgx_common.contract.errors import Conflict, Invalid
 from svgx_common.contract.operation import (
     Channel,
     Count,
@@ -160,7 +160,7 @@ SET_CONFIG = Operation(
     http=Http("PUT", "/security/rate-limits/config/"),
     rate=RateClass.UNLIMITED,
     max_body=MAX_CONFIG,
-    errors=(Conflict,),
+    errors=(Conflict, Invalid),
 )
 ANALYTICS = Operation(
     subject="svgx.gateway.rate_limits.analytics",
@@ -189,7 +189,7 @@ STORE = Operation(
     rate=RateClass.INTERNAL,
     timeout=5.0,
     max_body=MAX_CONFIG,
-    errors=(Conflict,),
+    errors=(Conflict, Invalid),
 )
 
 RATE_LIMITS_CHANGED = Channel(

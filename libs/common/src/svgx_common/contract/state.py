@@ -5,7 +5,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Annotated
 
-from pydantic import Field, StringConstraints
+from pydantic import AfterValidator, Field, StringConstraints
 
 from svgx_common.contract.errors import (
     Conflict,
@@ -15,6 +15,7 @@ from svgx_common.contract.errors import (
     TooLarge,
     Unavailable,
 )
+from svgx_common.contract.fields.display_names import NAME_PATTERN, check_display_name
 from svgx_common.contract.operation import (
     Blob,
     Channel,
@@ -36,9 +37,8 @@ CanvasId = Annotated[Identifier, Field(examples=["2f1c7a52-9a5e-4a3b-8a6e-6f0f3f
 
 CanvasName = Annotated[
     str,
-    StringConstraints(
-        min_length=1, max_length=200, strip_whitespace=True, pattern=r"^[^\x00-\x1f\x7f]*$"
-    ),
+    StringConstraints(min_length=1, max_length=200, strip_whitespace=True, pattern=NAME_PATTERN),
+    AfterValidator(check_display_name),
     Field(examples=["Floor plan"]),
 ]
 

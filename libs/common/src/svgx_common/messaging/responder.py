@@ -36,6 +36,7 @@ from svgx_common.contract.operation import (
     Request,
     RequestModel,
 )
+from svgx_common.contract.policy import Pool
 from svgx_common.messaging.bus import Bus
 from svgx_common.messaging.caller import Caller, Client
 from svgx_common.messaging.headers import (
@@ -78,6 +79,20 @@ class Call:
 Handler = Callable[[Request, Call], Awaitable[Reply]]
 
 
+class _Slots:
+    """The slots of one pool. `tasks` are the requests that run or wait."""
+
+    def __init__(self, concurrency: int, backlog: int) -> None:
+        self.free = asyncio.Semaphore(concurrency)
+        self.tasks: set[asyncio.Task[None]] = set()
+        self._limit = concurrency + backlog
+
+    @property
+    def full(self) -> bool:
+        """Return whether no further request may wait."""
+        return len(self.tasks) >= self._limit
+
+
 @dataclass(slots=True)
 class _Endpoint:
     operation: Operation[Any, Any]
@@ -89,7 +104,8 @@ class _Endpoint:
 class Responder:
     """Answers the operations of a service.
 
-    `concurrency` handlers run at a time, and `backlog` more requests may wait. Further requests get `Overloaded`.
+    Each pool of operations (`Operation.pool`) has slots of its own: `concurrency` handlers run at a time, and `backlog`
+    more requests may wait. Further requests get `Overloaded`.
     """
 
     def __init__(
@@ -98,10 +114,8 @@ class Responder:
         self._bus = bus
         self._name = f"svgx-{bus.service}"
         self._discovery = Discovery(self._name, bus.replica_id, version)
-        self._slots = asyncio.Semaphore(concurrency)
-        self._limit = concurrency + backlog
+        self._pools = {pool: _Slots(concurrency, backlog) for pool in Pool}
         self._endpoints: dict[str, _Endpoint] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
 
     def answer(
         self, operation: Operation[Request, Reply], handler: Handler[Request, Reply]
@@ -151,35 +165,41 @@ class Responder:
                 await self._bus.leave(subscriptions)
             except (SvgxError, NatsError, TimeoutError) as error:
                 log.warning("could not leave the queue group", error=type(error).__name__)
-            while self._tasks:
-                await asyncio.wait(self._tasks)
+            while tasks := self._tasks():
+                await asyncio.wait(tasks)
         finally:
             await self._cancel_tasks()
 
     async def _cancel_tasks(self) -> None:
         """Cancel the remaining requests. Each answers its caller, which would otherwise wait until its timeout."""
-        for task in self._tasks:
+        tasks = self._tasks()
+        for task in tasks:
             task.cancel()
-        if self._tasks:
-            await asyncio.wait(self._tasks, timeout=CANCEL_SECONDS)
+        if tasks:
+            await asyncio.wait(tasks, timeout=CANCEL_SECONDS)
+
+    def _tasks(self) -> set[asyncio.Task[None]]:
+        """Return the requests of all pools that run or wait."""
+        return {task for slots in self._pools.values() for task in slots.tasks}
 
     def _receiver(self, endpoint: _Endpoint) -> Callable[[Msg], Awaitable[None]]:
         """Return the subscription callback of an endpoint. It starts a task for each request."""
+        slots = self._pools[endpoint.operation.pool]
 
         async def receive(message: Msg) -> None:
-            if len(self._tasks) >= self._limit:
+            if slots.full:
                 await self._bus.refuse(message.reply, Overloaded(retry_after=1.0))
                 return
             task = asyncio.create_task(self._respond_or_refuse(endpoint, message))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            slots.tasks.add(task)
+            task.add_done_callback(slots.tasks.discard)
 
         return receive
 
     async def _respond_or_refuse(self, endpoint: _Endpoint, message: Msg) -> None:
         """Answer a request when a slot is free. Refuse it when it is cancelled."""
         try:
-            async with self._slots:
+            async with self._pools[endpoint.operation.pool].free:
                 await self._respond(endpoint, message)
         except asyncio.CancelledError:
             # The drain ran out of time, or the handler awaited a task that was cancelled.

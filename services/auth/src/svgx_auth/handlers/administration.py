@@ -3,16 +3,20 @@
 from svgx_auth.accounts import Accounts
 from svgx_auth.administration import Administration
 from svgx_auth.audit import Audit, Origin
-from svgx_auth.handlers.callers import refuse_api_key
+from svgx_auth.handlers.callers import caller_id, refuse_api_key
+from svgx_auth.passwords.queue import PasswordQueue
 from svgx_common.contract.audit import LIST_AUDIT, AuditPage, ListAuditRequest
 from svgx_common.contract.auth import (
     CREATE_USER,
     DELETE_USER,
+    FIND_ACCOUNTS,
     GET_USER,
     LIST_USERS,
     RESTORE_USER,
     UPDATE_USER,
     CreateUserRequest,
+    FindAccountsRequest,
+    FoundAccounts,
     ListUsersRequest,
     UpdateUserRequest,
     User,
@@ -24,11 +28,19 @@ from svgx_common.messaging.responder import Call, Responder
 
 
 class AdministrationHandlers:
-    """The handlers of `CREATE_USER` to `RESTORE_USER`, and of `LIST_AUDIT`."""
+    """The handlers of `CREATE_USER` to `RESTORE_USER`, of `LIST_AUDIT` and of `FIND_ACCOUNTS`."""
 
-    def __init__(self, *, accounts: Accounts, administration: Administration, audit: Audit) -> None:
+    def __init__(
+        self,
+        *,
+        accounts: Accounts,
+        administration: Administration,
+        queue: PasswordQueue,
+        audit: Audit,
+    ) -> None:
         self._accounts = accounts
         self._administration = administration
+        self._queue = queue
         self._audit = audit
 
     def register(self, responder: Responder) -> None:
@@ -40,11 +52,13 @@ class AdministrationHandlers:
         responder.answer(DELETE_USER, self.delete_user)
         responder.answer(RESTORE_USER, self.restore_user)
         responder.answer(LIST_AUDIT, self.list_audit)
+        responder.answer(FIND_ACCOUNTS, self.find_accounts)
 
     async def create_user(self, request: CreateUserRequest, call: Call) -> User:
         """Create an account."""
         refuse_api_key(call)
-        return await self._accounts.create(request, Origin.of(call))
+        async with self._queue.signed_in(caller_id(call)):
+            return await self._accounts.create(request, Origin.of(call))
 
     async def list_users(self, request: ListUsersRequest, _: Call) -> UserPage:
         """List accounts."""
@@ -57,7 +71,10 @@ class AdministrationHandlers:
     async def update_user(self, request: UpdateUserRequest, call: Call) -> User:
         """Change an account."""
         refuse_api_key(call)
-        return await self._administration.update(request, Origin.of(call))
+        if request.password is None:
+            return await self._administration.update(request, Origin.of(call))
+        async with self._queue.signed_in(caller_id(call)):
+            return await self._administration.update(request, Origin.of(call))
 
     async def delete_user(self, request: UserRequest, call: Call) -> Empty:
         """Delete an account."""
@@ -73,3 +90,7 @@ class AdministrationHandlers:
     async def list_audit(self, request: ListAuditRequest, _: Call) -> AuditPage:
         """List entries of the audit log."""
         return await self._audit.page(request)
+
+    async def find_accounts(self, request: FindAccountsRequest, _: Call) -> FoundAccounts:
+        """Tell a service which of the named accounts exist."""
+        return await self._accounts.find(request.user_ids)

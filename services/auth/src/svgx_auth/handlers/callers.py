@@ -15,3 +15,8 @@ def refuse_api_key(call: Call) -> None:
     """Raise `Forbidden` for an API key, because a stolen key must not create keys or take over accounts."""
     if call.caller is not None and call.caller.by_key:
         raise Forbidden("not with an API key: log in")
+
+
+def caller_id(call: Call) -> str:
+    """Return the id of the caller's account, or an empty text for a service."""
+    return call.caller.user_id if call.caller is not None else ""

@@ -1,14 +1,17 @@
 """The operations on the caller's own account."""
 
+from svgx_auth import names
 from svgx_auth.accounts import Account, Accounts
 from svgx_auth.audit import Audit, Origin
 from svgx_auth.handlers.callers import caller_with_session
 from svgx_auth.passwords.attempts import Attempts
 from svgx_auth.passwords.hashing import Passwords
+from svgx_auth.passwords.queue import PasswordQueue
 from svgx_common.contract.audit import AuditEvent
 from svgx_common.contract.auth import CHANGE_PASSWORD, ME, ChangePasswordRequest, MeRequest, User
 from svgx_common.contract.errors import Forbidden, Invalid, TooManyRequests, Unauthenticated
 from svgx_common.contract.operation import Empty
+from svgx_common.messaging.caller import Caller
 from svgx_common.messaging.responder import Call, Responder
 
 
@@ -16,11 +19,18 @@ class OwnAccountHandlers:
     """The handlers of `ME` and `CHANGE_PASSWORD`."""
 
     def __init__(
-        self, *, accounts: Accounts, passwords: Passwords, attempts: Attempts, audit: Audit
+        self,
+        *,
+        accounts: Accounts,
+        passwords: Passwords,
+        attempts: Attempts,
+        queue: PasswordQueue,
+        audit: Audit,
     ) -> None:
         self._accounts = accounts
         self._passwords = passwords
         self._attempts = attempts
+        self._queue = queue
         self._audit = audit
 
     def register(self, responder: Responder) -> None:
@@ -41,6 +51,13 @@ class OwnAccountHandlers:
         The old password is required, because a stolen access token must not be enough to take over the account.
         """
         caller = caller_with_session(call)
+        async with self._queue.signed_in(caller.user_id):
+            await self._change_password(request, call, caller)
+        return Empty()
+
+    async def _change_password(
+        self, request: ChangePasswordRequest, call: Call, caller: Caller
+    ) -> None:
         account = await self._accounts.by_id(caller.user_id)
         if account is None or account.disabled:
             raise Unauthenticated
@@ -51,12 +68,11 @@ class OwnAccountHandlers:
                 AuditEvent.PASSWORD_CHANGE_REFUSED, Origin.of(call), user_id=caller.user_id
             )
             raise
-        if request.new_password == request.old_password:
+        if names.password(request.new_password) == names.password(request.old_password):
             raise Invalid("new_password: is the old password", field="new_password")
         await self._accounts.change_password(
             account, request.new_password, "new_password", Origin.of(call)
         )
-        return Empty()
 
     async def _check_old_password(self, account: Account, password: str) -> None:
         attempt = await self._attempts.confirm(account.user.id)

@@ -4,10 +4,12 @@ from prometheus_client import Counter
 
 from svgx_auth.accounts import Account, Accounts
 from svgx_auth.audit import Audit, Origin
+from svgx_auth.names import name_key
 from svgx_auth.oidc.identities import Identities
 from svgx_auth.oidc.sign_ins import SignIns
-from svgx_auth.passwords.attempts import Attempts
+from svgx_auth.passwords.attempts import Attempts, address_key
 from svgx_auth.passwords.hashing import Passwords
+from svgx_auth.passwords.queue import PasswordQueue
 from svgx_auth.sessions import Sessions
 from svgx_common.contract.audit import AuditEvent
 from svgx_common.contract.auth import LOGIN, LoginRequest, Tokens
@@ -40,6 +42,7 @@ class SignInHandlers:
         sessions: Sessions,
         passwords: Passwords,
         attempts: Attempts,
+        queue: PasswordQueue,
         sign_ins: SignIns,
         identities: Identities,
         audit: Audit,
@@ -48,6 +51,7 @@ class SignInHandlers:
         self._sessions = sessions
         self._passwords = passwords
         self._attempts = attempts
+        self._queue = queue
         self._sign_ins = sign_ins
         self._identities = identities
         self._audit = audit
@@ -63,6 +67,11 @@ class SignInHandlers:
 
         An unknown account, a wrong password and a disabled account get the same error after the same time.
         """
+        # Wait for a turn before the first query, because log-ins that wait must not use up the database connections.
+        async with self._queue.log_in(address_key(call.client.address)):
+            return await self._log_in_or_note(request, call)
+
+    async def _log_in_or_note(self, request: LoginRequest, call: Call) -> Tokens:
         account = await self._accounts.by_login(request.username)
         try:
             return await self._log_in(request, account, Origin.of(call))
@@ -77,7 +86,9 @@ class SignInHandlers:
             raise
 
     async def _log_in(self, request: LoginRequest, account: Account | None, by: Origin) -> Tokens:
-        attempt = await self._attempts.log_in(request.username, by.client.address)
+        attempt = await self._attempts.log_in(
+            account.user.id if account else None, name_key(request.username), by.client.address
+        )
         matches = await self._passwords.verify(
             request.password, account.password_hash if account else None
         )
@@ -85,7 +96,9 @@ class SignInHandlers:
             await self._attempts.failed(attempt)
             raise InvalidCredentials
         await self._attempts.succeeded(attempt)
-        if account.password_hash is not None and self._passwords.outdated(account.password_hash):
+        if account.password_hash is not None and await self._passwords.outdated(
+            request.password, account.password_hash
+        ):
             account = await self._accounts.rehash(account, request.password)
         return await self._sessions.open(account, by)
 

@@ -3,17 +3,20 @@
 import secrets
 import unicodedata
 import uuid
+from collections.abc import Callable
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
+from svgx_auth import names
+from svgx_auth.account_names import is_free, replace_names
 from svgx_auth.accounts import Account
 from svgx_auth.administration import Administration
 from svgx_auth.audit import Audit, Origin
 from svgx_auth.oidc.settings import OidcProvider
 from svgx_common.contract.audit import AuditEvent
 from svgx_common.contract.auth import Email, UpdateUserRequest, Username
-from svgx_common.contract.errors import Conflict, Forbidden, NotFound
+from svgx_common.contract.errors import Conflict, Forbidden, Invalid, NotFound
 from svgx_common.contract.policy import Role
 from svgx_common.postgres import Database, Session
 
@@ -93,8 +96,11 @@ class Identities:
             # Ignore an address that the provider has not verified, because any user could have entered it there.
             [claims.get("email") if claims.get("email_verified") is True else None],
             _EMAIL,
+            names.email,
         )
-        username = await _first_free(session, [_preferred_username(claims), email], _USERNAME)
+        username = await _first_free(
+            session, [_preferred_username(claims), email], _USERNAME, names.username
+        )
         row = await session.row(
             "create_account",
             user_id,
@@ -104,6 +110,8 @@ class Identities:
             role.value,
         )
         assert row is not None
+        account = Account.from_row(row)
+        await replace_names(session, account.user)
         await session.run("add_identity", provider.issuer, claims["sub"], user_id)
         await self._audit.record(
             session, AuditEvent.USER_CREATED, by, user_id=user_id, role=role.value
@@ -116,7 +124,7 @@ class Identities:
             provider=provider.name,
             subject=claims["sub"],
         )
-        return Account.from_row(row)
+        return account
 
 
 def _preferred_username(claims: dict[str, Any]) -> str | None:
@@ -129,15 +137,17 @@ def _preferred_username(claims: dict[str, Any]) -> str | None:
 
 
 async def _first_free(
-    session: Session, candidates: list[Any], kind: TypeAdapter[str]
+    session: Session,
+    candidates: list[Any],
+    kind: TypeAdapter[str],
+    canonical: Callable[[str], str],
 ) -> str | None:
-    """Return the first candidate that is valid and that no account has as username or address."""
+    """Return the canonical form of the first candidate that is valid and that no account has as username or address."""
     for candidate in candidates:
         try:
-            name = kind.validate_python(candidate, strict=True)
-        except ValidationError:
+            name = canonical(kind.validate_python(candidate, strict=True))
+        except (ValidationError, Invalid):
             continue
-        taken = await session.row("names_taken", name, name)
-        if taken is not None and not taken["username"]:
+        if await is_free(session, name):
             return name
     return None

@@ -1,9 +1,11 @@
-"""Failed log-ins: the next attempt has to wait, longer after each failure (docs/decisions/0010).
+"""Failed log-ins: the next attempt has to wait, longer after each failure (docs/decisions/0010 and 0038).
 
 The wait is checked before a password is verified, and again afterwards. So only a few of many simultaneous guesses are
 answered, even when one of them is right.
 """
 
+import hashlib
+import hmac
 from dataclasses import dataclass
 
 from svgx_auth.keys.derived_keys import derived_key
@@ -21,7 +23,14 @@ class Backoff:
 
 
 NAME = Backoff(5, 300)
-"""The wait for one entered name, or one account."""
+"""The wait for one account, or one unknown name, after failures from one network."""
+
+SHORTEST_LIMIT = 15.0
+"""The longest wait, in seconds, for a network without a failure, after failures from other networks.
+
+It doubles with each failure of the network, up to `NAME.longest`. So guesses from many networks get one answer in 15 s,
+and the account's owner waits 15 s at most at a new address.
+"""
 
 ADDRESS = Backoff(50, 60)
 """The wait for one address. It allows more failures, because many users may share an address."""
@@ -37,15 +46,19 @@ _PURPOSE = b"svgx attempted names v1"
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """An attempt to prove knowledge of a password. Its failure is counted under each of `keys`."""
+    """An attempt to prove knowledge of a password. Its failure is counted under each of `keys`.
+
+    A success forgets the failures of the `forgiven` keys.
+    """
 
     keys: tuple[tuple[str, Backoff], ...]
+    forgiven: tuple[str, ...]
 
 
 class Attempts:
     """The `attempt` table.
 
-    The table stores hashes of the names that users enter, because a user may enter a password instead of the name. The
+    The table stores hashes of names and account ids, because a user may enter a password instead of the name. The
     hashes depend on `secret`, the server's secret, so that a reader of the table cannot find the names by guessing.
     """
 
@@ -53,26 +66,35 @@ class Attempts:
         self._database = database
         self._key = derived_key(secret, _PURPOSE)
 
-    async def log_in(self, name: str, address: str) -> Attempt:
+    async def log_in(self, account_id: str | None, name: str, address: str) -> Attempt:
         """Begin an attempt to log in. Raises `TooManyRequests` when it comes too early.
 
-        Names without an account are treated like other names. Failures from an address at which the account has a
-        session are counted separately, so that failures elsewhere do not lock out the account's owner.
+        Failures are counted by account, and for an unknown name, which `account_id` None marks, by the `name`. Both
+        take the same work. Failures count against the network of the address, and against the account from all networks
+        that are not its homes. So failures from elsewhere do not delay the owner at home, and delay the owner at a new
+        address for `SHORTEST_LIMIT` seconds at most.
         """
-        row = await self._database.row("attempted_name", name, address, self._key)
+        network = address_key(address)
+        subject = self._hash(f"name {name}" if account_id is None else f"account {account_id}")
+        here, everywhere = f"log-in:{subject}@{network}", f"log-in:{subject}"
+        row = await self._database.row(
+            "log_in_place", account_id or "", network, address, here, FORGET_AFTER
+        )
         assert row is not None
-        name_key = f"name:{row['name'].hex()}"
-        if row["known"]:
-            name_key += f"@{address}"
-        keys: tuple[tuple[str, Backoff], ...] = ((name_key, NAME),)
+        # All transactions use this order of keys, because a common order of locks prevents deadlocks.
+        keys = [(here, NAME)]
         if address:
-            # The address comes first in every transaction. A common order of locks prevents deadlocks.
-            keys = ((f"address:{address_key(address)}", ADDRESS), *keys)
-        return await self._begin(Attempt(keys))
+            keys.insert(0, (f"address:{network}", ADDRESS))
+        if row["home"]:
+            return await self._begin(Attempt(tuple(keys), (here,)))
+        longest = min(NAME.longest, SHORTEST_LIMIT * 2 ** min(row["failures"], 30))
+        keys.append((everywhere, Backoff(NAME.free, longest)))
+        return await self._begin(Attempt(tuple(keys), (here, everywhere)))
 
     async def confirm(self, user_id: str) -> Attempt:
         """Begin an attempt of a signed-in user to confirm the password. Raises `TooManyRequests`."""
-        return await self._begin(Attempt(((f"account:{user_id}", NAME),)))
+        key = f"account:{user_id}"
+        return await self._begin(Attempt(((key, NAME),), (key,)))
 
     async def failed(self, attempt: Attempt) -> None:
         """Count a failure.
@@ -89,15 +111,18 @@ class Attempts:
                     await self._refuse(session, attempt)
 
     async def succeeded(self, attempt: Attempt) -> None:
-        """Forget the failures of the name, but not of the address. Raises `TooManyRequests` as `failed` does."""
+        """Forget the failures of the account, but not of the address. Raises `TooManyRequests` as `failed` does."""
         async with self._database.transaction() as session:
             await self._refuse(session, attempt)
-            key, _ = attempt.keys[-1]
-            await session.run("forget_attempt", key)
+            for key in attempt.forgiven:
+                await session.run("forget_attempt", key)
 
     async def remove_old(self) -> None:
         """Remove failures older than `FORGET_AFTER` seconds."""
         await self._database.run("forget_attempts", FORGET_AFTER, FORGET_BATCH)
+
+    def _hash(self, text: str) -> str:
+        return hmac.digest(self._key, text.encode(), hashlib.sha256).hex()
 
     async def _begin(self, attempt: Attempt) -> Attempt:
         async with self._database.session() as session:

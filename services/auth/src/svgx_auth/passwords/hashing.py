@@ -8,13 +8,18 @@ from typing import TypeVar
 from argon2 import PasswordHasher
 from argon2.exceptions import Argon2Error, InvalidHashError
 
+from svgx_auth.names import password as prepare
 from svgx_auth.passwords.policy import refuse_easy
 
 Result = TypeVar("Result")
 
 
 class Passwords:
-    """Hashes and verifies passwords. `memory` is in KiB; `workers` passwords are hashed at the same time."""
+    """Hashes and verifies passwords. `memory` is in KiB; `workers` passwords are hashed at the same time.
+
+    A password is hashed in its canonical form (`names.password`). Earlier versions hashed the password as it was typed,
+    so both forms are tried.
+    """
 
     def __init__(self, *, memory: int, passes: int, lanes: int, workers: int) -> None:
         self._hasher = PasswordHasher(time_cost=passes, memory_cost=memory, parallelism=lanes)
@@ -25,7 +30,7 @@ class Passwords:
 
     async def hash(self, password: str) -> str:
         """Return the password's hash, with its parameters and salt, in PHC string format."""
-        return await self._run(lambda: self._hasher.hash(password))
+        return await self._run(lambda: self._hasher.hash(prepare(password)))
 
     async def hash_new(
         self, password: str, *, names: tuple[str, ...], field: str = "password"
@@ -37,8 +42,9 @@ class Passwords:
         """
 
         def work() -> str:
-            refuse_easy(password, names, field)
-            return self._hasher.hash(password)
+            prepared = prepare(password)
+            refuse_easy(prepared, names, field)
+            return self._hasher.hash(prepared)
 
         return await self._run(work)
 
@@ -49,15 +55,24 @@ class Passwords:
         )
         return matches and stored is not None
 
-    def outdated(self, stored: str) -> bool:
-        """Return whether the hash was made with parameters that differ from the current ones."""
-        return self._hasher.check_needs_rehash(stored)
+    async def outdated(self, password: str, stored: str) -> bool:
+        """Return whether the hash of the password has old parameters, or is not of the password's canonical form."""
+        if self._hasher.check_needs_rehash(stored):
+            return True
+        prepared = prepare(password)
+        return prepared != password and not await self._run(lambda: self._matches(prepared, stored))
 
     def close(self) -> None:
         """Finish the hashes in progress, and end the threads."""
         self._pool.shutdown()
 
     def _verify(self, password: str, stored: str) -> bool:
+        prepared = prepare(password)
+        if self._matches(prepared, stored):
+            return True
+        return prepared != password and self._matches(password, stored)
+
+    def _matches(self, password: str, stored: str) -> bool:
         try:
             return self._hasher.verify(stored, password)
         except (Argon2Error, InvalidHashError):

@@ -11,6 +11,9 @@ from svgx_common.contract.errors import Invalid
 EASY = 1
 """The highest zxcvbn score that is refused: fewer than a million guesses."""
 
+MIN_LENGTH = 12
+"""The smallest number of characters, as in the contract's `NewPassword`."""
+
 EXPECTED = ("svgx", "svgxengine", "svgx-engine", "svgx engine")
 """Words that attackers try for this product, in addition to the account's names."""
 
@@ -23,6 +26,10 @@ def refuse_easy(password: str, names: tuple[str, ...], field: str) -> None:
 
     `names` and the `EXPECTED` words are also recognized as parts of the password, reversed, and with replaced letters.
     """
+    if (
+        len(password) < MIN_LENGTH
+    ):  # in its canonical form, a password may be shorter than it was typed
+        raise Invalid(f"{field}: must have {MIN_LENGTH} characters", field=field, limit=MIN_LENGTH)
     if password.casefold() in {name.casefold() for name in names}:
         raise Invalid(f"{field}: must not be the username or the e-mail address", field=field)
     if int(zxcvbn(password[:JUDGED_LENGTH], [*names, *EXPECTED]).score) <= EASY:

@@ -1,9 +1,18 @@
 -- The named statements of the auth service. Times are timestamptz. Ids are text, except the numbers of audit entries.
 
 -- name: account_by_login
--- Find an account by username or e-mail address. At most one matches, because no username is another account's address.
-SELECT * FROM account
-WHERE (lower(username) = lower($1) OR lower(email) = lower($1)) AND deleted_at IS NULL
+-- Find an account by username or e-mail address. At most one has exactly the text $1, because no username is another
+-- account's address. Without it, find an account by the key $2; the oldest, because old accounts may share a key.
+WITH found AS (
+    SELECT id, 1 AS rank FROM account WHERE lower(username) = lower($1) OR lower(email) = lower($1)
+    UNION ALL
+    SELECT a.id, 2 FROM account_name n JOIN account a ON a.id = n.account_id AND n.name IN (a.username, a.email)
+    WHERE n.key = $2
+)
+SELECT a.* FROM account a JOIN found USING (id)
+WHERE a.deleted_at IS NULL
+ORDER BY found.rank, a.created_at
+LIMIT 1
 
 -- name: account_by_id
 SELECT * FROM account WHERE id = $1 AND deleted_at IS NULL
@@ -15,36 +24,49 @@ SELECT 1 FROM account WHERE role = 'admin' AND deleted_at IS NULL LIMIT 1
 -- Find an account, even a deleted one.
 SELECT * FROM account WHERE id = $1
 
+-- name: accounts_of
+-- List the accounts with the ids $1 that are not deleted.
+SELECT id, role, disabled_at FROM account WHERE id = ANY ($1::text[]) AND deleted_at IS NULL
+
 -- name: lock_accounts
 -- Let one transaction at a time create or change accounts. Otherwise, two accounts could take each other's address as
 -- username, two replicas could each create a first admin, or two admins could demote each other.
 SELECT pg_advisory_xact_lock(hashtext('svgx.auth.account_names'))
 
 -- name: names_taken
--- Return whether the username $1 is taken, and whether the address $2 is taken. Each is taken when an account, even a
--- deleted one, has it as username or as address, because log-in accepts both. The comparison uses PostgreSQL's lower(),
--- as the unique indexes do, because Python's lower() differs for some letters.
+-- Return whether the username $1 with the key $2 is taken, and whether the address $3 with the key $4 is taken. Each is
+-- taken when an account other than $5, even a deleted one, has it as username or as address, because log-in accepts
+-- both. The comparison also uses PostgreSQL's lower(), as the unique indexes do, because Python's lower() differs for
+-- some letters.
+WITH taken AS (
+    SELECT lower(a.username) AS name, NULL AS key FROM account a
+    WHERE a.id IS DISTINCT FROM $5 AND lower(a.username) IN (lower($1::text), lower($3::text))
+    UNION ALL
+    SELECT lower(a.email), NULL FROM account a
+    WHERE a.id IS DISTINCT FROM $5 AND lower(a.email) IN (lower($1), lower($3))
+    UNION ALL
+    SELECT NULL, n.key FROM account_name n
+    JOIN account a ON a.id = n.account_id AND n.name IN (a.username, a.email)
+    WHERE a.id IS DISTINCT FROM $5 AND n.key IN ($2::text, $4::text)
+)
 SELECT
-    EXISTS (
-        SELECT FROM account
-        WHERE lower(username) = lower($1::text) OR lower(email) = lower($1::text)
-    ) AS username,
-    EXISTS (
-        SELECT FROM account
-        WHERE lower(username) = lower($2::text) OR lower(email) = lower($2::text)
-    ) AS email
+    EXISTS (SELECT FROM taken WHERE name = lower($1) OR key = $2) AS username,
+    EXISTS (SELECT FROM taken WHERE name = lower($3) OR key = $4) AS email
 
--- name: names_taken_by_others
--- The same as names_taken, for accounts other than $1.
-SELECT
-    EXISTS (
-        SELECT FROM account
-        WHERE id <> $1 AND (lower(username) = lower($2::text) OR lower(email) = lower($2::text))
-    ) AS username,
-    EXISTS (
-        SELECT FROM account
-        WHERE id <> $1 AND (lower(username) = lower($3::text) OR lower(email) = lower($3::text))
-    ) AS email
+-- name: names_without_key
+-- List at most $1 names without a row in `account_name`.
+SELECT a.id, v.name FROM account a CROSS JOIN LATERAL (VALUES (a.username), (a.email)) AS v (name)
+WHERE NOT EXISTS (SELECT FROM account_name n WHERE n.account_id = a.id AND n.name = v.name)
+LIMIT $1
+
+-- name: add_account_names
+INSERT INTO account_name (account_id, name, key) SELECT * FROM unnest($1::text[], $2::text[], $3::text[])
+ON CONFLICT DO NOTHING
+
+-- name: forget_account_names
+-- Remove the rows of the account $1 for names that it no longer has.
+DELETE FROM account_name n USING account a
+WHERE n.account_id = $1 AND a.id = $1 AND n.name NOT IN (a.username, a.email)
 
 -- name: create_account
 INSERT INTO account (id, username, email, password_hash, role) VALUES ($1, $2, $3, $4, $5)
@@ -106,8 +128,8 @@ WHERE (deleted_at IS NOT NULL) = $5
     AND ($2::timestamptz IS NULL OR (created_at, id) > ($2, $3::text))
     AND (
         $4::text IS NULL
-        OR strpos(lower(username), lower($4)) > 0
-        OR strpos(lower(email), lower($4)) > 0
+        OR strpos(lower(normalize(username)), lower(normalize($4))) > 0
+        OR strpos(lower(normalize(email)), lower(normalize($4))) > 0
     )
 ORDER BY created_at, id
 LIMIT $1
@@ -208,15 +230,39 @@ SELECT id, token_version, extract(epoch FROM tokens_until)::float8 AS until FROM
 WHERE tokens_until > clock_timestamp() - interval '1 minute'
     AND ($1::timestamptz IS NULL OR tokens_ended_at > $1)
 
--- name: attempted_name
--- Return the hash of the entered name $1 with the key $3, and whether its account has a session from the address $2.
+-- name: log_in_place
+-- Return whether the network $2 is a home of the account $1, and the failures counted under the key $4, which are
+-- forgotten $5 seconds after the last. A session at the address $3 that was last used by an earlier version of this
+-- service has no row in `home`. For an unknown name, $1 is empty.
 SELECT
-    sha256($3::bytea || convert_to(lower($1::text), 'UTF8')) AS name,
-    EXISTS (
-        SELECT FROM account a JOIN session s ON s.account_id = a.id
-        WHERE (lower(a.username) = lower($1) OR lower(a.email) = lower($1))
-            AND s.address = $2::text AND $2 <> ''
-    ) AS known
+    EXISTS (SELECT FROM home WHERE account_id = $1 AND network = $2)
+    OR EXISTS (SELECT FROM session WHERE account_id = $1 AND address = $3::text AND $3 <> '') AS home,
+    coalesce((
+        SELECT failures FROM attempt
+        WHERE key = $4 AND last_at > clock_timestamp() - make_interval(secs => $5)
+    ), 0) AS failures
+
+-- name: remember_home
+-- Remember the network $2 as a home of the account $1. `added` tells whether it is a new one. Return no row when it was
+-- used less than $3 seconds ago.
+INSERT INTO home AS h (account_id, network) VALUES ($1, $2)
+ON CONFLICT (account_id, network) DO UPDATE SET last_used_at = clock_timestamp()
+WHERE h.last_used_at < clock_timestamp() - make_interval(secs => $3)
+RETURNING xmax = 0 AS added
+
+-- name: forget_unused_homes
+-- Keep the $2 homes of the account $1 that were used last.
+DELETE FROM home WHERE account_id = $1 AND network IN (
+    SELECT network FROM home WHERE account_id = $1 ORDER BY last_used_at DESC OFFSET $2
+)
+
+-- name: forget_homes
+-- Remove at most $2 homes that were last used more than $1 seconds ago.
+DELETE FROM home WHERE (account_id, network) IN (
+    SELECT account_id, network FROM home
+    WHERE last_used_at < clock_timestamp() - make_interval(secs => $1)
+    LIMIT $2
+)
 
 -- name: attempt_wait
 -- Return the seconds until the next attempt with the key $1 is allowed. The wait is 1 second after failure

@@ -1,8 +1,8 @@
 """A circuit breaker for each service: while a service fails, requests to it are refused at once.
 
-Heavy operations have a circuit breaker of their own, because exports that take too long must not stop quick requests.
-Operations that wait for an external system, such as a sign-in provider, have one as well, because the external system's
-failures say nothing about the service.
+Each pool of a service's operations has a circuit breaker of its own, because exports or log-ins that take too long must
+not stop quick requests, and the failures of an external system, such as a sign-in provider, say nothing about the
+service.
 """
 
 import contextlib
@@ -21,7 +21,7 @@ from svgx_common.contract.errors import (
     Unavailable,
 )
 from svgx_common.contract.operation import Operation
-from svgx_common.contract.policy import RateClass
+from svgx_common.contract.policy import Pool
 from svgx_common.messaging.bus import NoResponders
 
 log = structlog.get_logger(__name__)
@@ -39,21 +39,27 @@ PAUSE = 2.0
 
 _FAILURES = (DeadlineExceeded, Unavailable, Overloaded)
 _OUTSIDE_FAILURES = (DeadlineExceeded, Overloaded)
-_NEUTRAL = (Internal,)
-_OUTSIDE_NEUTRAL = (Internal, Unavailable)
-"""`Unavailable` is neither failure nor success here: it is about one of several outside systems, not the service."""
+_PASSWORD_FAILURES = (DeadlineExceeded, Unavailable)
+_COUNTED = {Pool.OUTSIDE: _OUTSIDE_FAILURES, Pool.PASSWORD: _PASSWORD_FAILURES}
+"""By pool: the errors that count as failures, if they differ from `_FAILURES`."""
+_NEUTRAL = {Pool.OUTSIDE: (Internal, Unavailable), Pool.PASSWORD: (Internal, Overloaded)}
+"""By pool: the errors that are neither failure nor success, if more than `Internal`.
+
+`Unavailable` of an external system is about one of several systems, not the service. A full queue for passwords refuses
+at once and fairly: the next address may have its turn.
+"""
 
 
 class CircuitBreaker:
     """The state of one circuit: closed, open, or half open while one request tries. `clock` returns seconds."""
 
     def __init__(
-        self, name: str, clock: Callable[[], float] = time.monotonic, *, outside: bool = False
+        self, name: str, clock: Callable[[], float] = time.monotonic, *, pool: Pool = Pool.QUICK
     ) -> None:
         self._name = name
         self._clock = clock
-        self._counted = _OUTSIDE_FAILURES if outside else _FAILURES
-        self._neutral = _OUTSIDE_NEUTRAL if outside else _NEUTRAL
+        self._counted = _COUNTED.get(pool, _FAILURES)
+        self._neutral = _NEUTRAL.get(pool, (Internal,))
         self._failures = 0
         self._retry_at: float | None = None
         """Time from which a request may try again; None while the circuit is closed."""
@@ -67,7 +73,7 @@ class CircuitBreaker:
 
         Only errors that show an overloaded or broken service count as failures. A caller's mistake counts as a success,
         because the service answered. `NoResponders` and `Internal` change nothing: `NoResponders` arrives at once and
-        ends as soon as a replica is back. For operations that wait for an external system, neither does `Unavailable`.
+        ends as soon as a replica is back. Some pools have more errors that change nothing (`_NEUTRAL`).
         """
         probe = self._enter()
         try:
@@ -126,11 +132,9 @@ class CircuitBreakers:
 
     def of(self, operation: Operation[Any, Any]) -> CircuitBreaker:
         """Return the circuit breaker of an operation."""
-        name = operation.service
-        if operation.outside:
-            name = f"{name}.outside"
-        elif operation.rate is RateClass.HEAVY:
-            name = f"{name}.heavy"
+        name, pool = operation.service, operation.pool
+        if pool is not Pool.QUICK:
+            name = f"{name}.{pool}"
         if name not in self._breakers:
-            self._breakers[name] = CircuitBreaker(name, outside=operation.outside)
+            self._breakers[name] = CircuitBreaker(name, pool=pool)
         return self._breakers[name]

@@ -31,7 +31,7 @@ RETURNING id
 SELECT c.id, c.name, c.revision, c.created_at, c.updated_at, m.role
 FROM canvas_member m JOIN canvas c ON c.id = m.canvas_id
 WHERE m.user_id = $1 AND c.deleted_at IS NULL
-    AND ($2::text IS NULL OR strpos(lower(c.name), lower($2)) > 0)
+    AND ($2::text IS NULL OR strpos(lower(normalize(c.name)), lower(normalize($2))) > 0)
     AND ($4::timestamptz IS NULL OR (c.created_at, c.id) < ($4, $5::text))
 ORDER BY c.created_at DESC, c.id DESC
 LIMIT $3
@@ -41,9 +41,16 @@ LIMIT $3
 SELECT c.id, c.name, c.revision, c.created_at, c.updated_at, m.role
 FROM canvas c LEFT JOIN canvas_member m ON m.canvas_id = c.id AND m.user_id = $1
 WHERE c.deleted_at IS NULL
-    AND ($2::text IS NULL OR strpos(lower(c.name), lower($2)) > 0)
+    AND ($2::text IS NULL OR strpos(lower(normalize(c.name)), lower(normalize($2))) > 0)
     AND ($4::timestamptz IS NULL OR (c.created_at, c.id) < ($4, $5::text))
 ORDER BY c.created_at DESC, c.id DESC
+LIMIT $3
+
+-- name: owners
+-- Read at most $3 owners of a canvas, the user $2 first.
+SELECT user_id FROM canvas_member
+WHERE canvas_id = $1 AND role = 'owner'
+ORDER BY user_id <> $2, user_id
 LIMIT $3
 
 -- name: lock_owners

@@ -1,0 +1,1 @@
+"""The types of request fields with rules of their own."""

@@ -1,0 +1,54 @@
+"""Names that are shown to people and never compared, such as the name of a canvas (docs/decisions/0039)."""
+
+import re
+import unicodedata
+
+NAME_PATTERN = r"^[^\x00-\x1f\x7f-\x9f]*$"
+"""The part of the rule that a JSON schema can state: no control characters."""
+
+_REFUSED = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
+"""Categories of control, format and surrogate characters, and of separators of lines and paragraphs."""
+
+_NONCHARACTERS = re.compile(
+    "[\ufdd0-\ufdef"
+    + "".join(
+        chr(plane + last) for plane in range(0, 0x110000, 0x10000) for last in (0xFFFE, 0xFFFF)
+    )
+    + "]"
+)
+
+_BLANK = frozenset({"Zs", "Mn", "Me"})
+_BLANK_LETTERS = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0")
+"""Characters of other categories that show nothing: fillers, and the empty Braille pattern."""
+
+_JOINERS = "\u200c\u200d"
+"""The two format characters that spelling needs: emoji of several parts, and Persian and Indic words."""
+
+_REGIONAL_FLAG = re.compile("\U0001f3f4[\U000e0030-\U000e0039\U000e0061-\U000e007a]{3,6}\U000e007f")
+"""The flags of regions, such as Scotland: a black flag, and the region's code in tag characters (UTS 51, ED-14a)."""
+
+
+def check_display_name(text: str) -> str:
+    """Return the name in NFC. Raises `ValueError` for characters that are not seen or that reorder others."""
+    name = unicodedata.normalize("NFC", text)
+    checked = _REGIONAL_FLAG.sub("\U0001f3f4", name)
+    if _NONCHARACTERS.search(checked):
+        raise ValueError("must not have noncharacters")
+    for before, each, after in zip(" " + checked, checked, checked[1:] + " ", strict=False):
+        if each in _JOINERS:
+            if not (_joins(before) and _joins(after)):
+                raise ValueError("must have joining characters between two visible characters only")
+        elif unicodedata.category(each) in _REFUSED:
+            raise ValueError("must not have control or format characters")
+    if checked and all(_blank(each) for each in checked):
+        raise ValueError("must have a visible character")
+    return name
+
+
+def _joins(each: str) -> bool:
+    """Return whether a joiner may stand beside the character: a variation selector or accent ends a visible one."""
+    return unicodedata.category(each) in ("Mn", "Mc", "Me") or not _blank(each)
+
+
+def _blank(each: str) -> bool:
+    return each in _JOINERS or each in _BLANK_LETTERS or unicodedata.category(each) in _BLANK

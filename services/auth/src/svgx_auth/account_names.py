@@ -1,0 +1,71 @@
+"""The names of accounts, with the keys by which they are compared: the `account_name` table."""
+
+from collections.abc import Iterable
+
+from svgx_auth.names import name_key
+from svgx_common.contract.auth import User
+from svgx_common.contract.errors import Conflict
+from svgx_common.postgres import Database, Session
+
+ADD_BATCH = 1000
+"""Names that one statement adds at most."""
+
+
+class AccountNames:
+    """The `account_name` table, which finds names that look alike (`names.name_key`)."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def add_missing(self) -> None:
+        """Add the names of accounts that an earlier version of this service wrote."""
+        while True:
+            async with self._database.transaction() as session:
+                await session.run("lock_accounts")
+                rows = await session.rows("names_without_key", ADD_BATCH)
+                await _add(session, ((row["id"], row["name"]) for row in rows))
+            if len(rows) < ADD_BATCH:
+                return
+
+
+async def refuse_taken(
+    session: Session, username: str, email: str, account_id: str | None = None
+) -> None:
+    """Raise `Conflict`, naming the field, when an account other than `account_id` has the username or the address.
+
+    The transaction must hold the lock on all accounts.
+    """
+    for field, taken in (await _taken(session, username, email, account_id)).items():
+        if taken:
+            raise Conflict(
+                f"another account has this {field}, or one that looks the same", field=field
+            )
+
+
+async def is_free(session: Session, name: str) -> bool:
+    """Return whether no account has the name as username or address. The transaction must hold the lock."""
+    return not any((await _taken(session, name, name, None)).values())
+
+
+async def replace_names(session: Session, user: User) -> None:
+    """Store the names of an account that was created or changed in this transaction."""
+    await _add(session, ((user.id, user.username), (user.id, user.email)))
+    await session.run("forget_account_names", user.id)
+
+
+async def _taken(
+    session: Session, username: str, email: str, account_id: str | None
+) -> dict[str, bool]:
+    row = await session.row(
+        "names_taken", username, name_key(username), email, name_key(email), account_id
+    )
+    assert row is not None
+    return {"username": row["username"], "email": row["email"]}
+
+
+async def _add(session: Session, names: Iterable[tuple[str, str]]) -> None:
+    rows = [(account_id, name, name_key(name)) for account_id, name in names]
+    if rows:
+        await session.run(
+            "add_account_names", *(list(column) for column in zip(*rows, strict=True))
+        )

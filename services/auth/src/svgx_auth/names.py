@@ -1,0 +1,116 @@
+"""Usernames, e-mail addresses and passwords in their canonical Unicode forms (docs/decisions/0039).
+
+PRECIS (RFC 8265) decides which characters a new name may have, and which names are the same name. Names that were
+stored before this rule are kept, and their accounts can still log in.
+"""
+
+import unicodedata
+
+from precis_i18n import get_profile
+from precis_i18n.profile import Profile
+
+from svgx_common.contract.errors import Invalid
+
+_SHOWN = get_profile("UsernameCasePreserved")
+_COMPARED = get_profile("UsernameCaseMapped")
+_PASSWORD = get_profile("OpaqueString")
+
+_REASONS = {
+    "DISALLOWED/precis_ignorable_properties": "has an invisible character",
+    "DISALLOWED/controls": "has a control character",
+    "DISALLOWED/spaces": "has a space",
+    "DISALLOWED/symbols": "has a symbol",
+    "DISALLOWED/has_compat": "has a character that stands for other characters",
+    "DISALLOWED/bidi_rule": "mixes writing directions in a way that displays its characters in another order",
+}
+_INVISIBLE = frozenset(
+    [
+        *"\u034f\u115f\u1160\u17b4\u17b5\u2065\u3164\uffa0\u180b\u180c\u180d\u180f",
+        *map(chr, range(0xFE00, 0xFE10)),
+        *map(chr, range(0xE0100, 0xE01F0)),
+    ]
+)
+"""Characters without the category Cf that a reader does not see (Unicode: Default_Ignorable_Code_Point)."""
+
+
+def username(text: str, field: str = "username") -> str:
+    """Return a new username as it is stored: in NFC, with ASCII for wide letters. Raises `Invalid`, naming `field`."""
+    return _new_name(text, field)
+
+
+def email(text: str, field: str = "email") -> str:
+    """Return a new e-mail address as it is stored, in the form of `username`. Raises `Invalid`, naming `field`."""
+    local, at, domain = unicodedata.normalize("NFC", text).replace("\uff20", "@").partition("@")
+    if not (local and at and domain) or "@" in domain:
+        raise Invalid(f"{field}: must have one @ between a name and a domain", field=field)
+    # Each label by itself, because the rule about writing directions is one about labels (RFC 5893).
+    labels = (_new_name(label, field) for label in domain.split("."))
+    return f"{_new_name(local, field)}@{'.'.join(labels)}"
+
+
+def name_key(text: str) -> str:
+    """Return the key of a username or an e-mail address. Two texts with the same key are the same name.
+
+    The key of a text that is not a valid name is made of its visible characters, so that a new name never looks like an
+    old one that has invisible characters.
+    """
+    local, at, domain = text.replace("\uff20", "@").partition("@")
+    try:
+        if not at or not local or not domain or "@" in domain:
+            return _enforced(_COMPARED, text)
+        return f"{_enforced(_COMPARED, local)}@{_domain_key(domain)}"
+    except UnicodeEncodeError:
+        return _visible(text)
+
+
+def password(text: str) -> str:
+    """Return a password as it is hashed: in NFC, with ASCII for other spaces (RFC 8265, OpaqueString).
+
+    A text that OpaqueString forbids, such as one with a control character, gets the same form and is not refused,
+    because a password has no rules about its characters.
+    """
+    try:
+        return _enforced(_PASSWORD, text)
+    except UnicodeEncodeError:
+        spaced = "".join(" " if unicodedata.category(each) == "Zs" else each for each in text)
+        return unicodedata.normalize("NFC", spaced)
+
+
+def _new_name(text: str, field: str) -> str:
+    try:
+        shown = _enforced(_SHOWN, text)
+        _enforced(_COMPARED, shown)
+    except UnicodeEncodeError as error:
+        reason = _REASONS.get(error.reason, "has a character that names must not have")
+        raise Invalid(f"{field}: {reason} (RFC 8265)", field=field) from None
+    return shown
+
+
+def _enforced(profile: Profile, text: str) -> str:
+    """Return the form of a text in a PRECIS profile. Raises `UnicodeEncodeError` for a text that has none."""
+    return profile.enforce(text)
+
+
+def _domain_key(domain: str) -> str:
+    """Return the key of a domain. The two forms of an internationalized domain have one key (RFC 5890)."""
+    return ".".join(_label_key(label) for label in domain.split("."))
+
+
+def _label_key(label: str) -> str:
+    key = _enforced(_COMPARED, label) if label else ""
+    if key.startswith("xn--"):
+        try:
+            return _enforced(_COMPARED, key[4:].encode("ascii").decode("punycode"))
+        except UnicodeError:
+            return key
+    return key
+
+
+def _visible(text: str) -> str:
+    folded = unicodedata.normalize("NFKC", text).casefold()
+    seen = (
+        each
+        for each in folded
+        if unicodedata.category(each) not in ("Cf", "Cc") and each not in _INVISIBLE
+    )
+    return unicodedata.normalize("NFC", "".join(seen))

@@ -1,0 +1,37 @@
+"""The homes of an account: the networks at which it has had a session (docs/decisions/0038)."""
+
+from svgx_auth.passwords.attempts import address_key
+from svgx_common.postgres import Database, Session
+
+MAX_HOMES = 20
+"""Homes of one account. A further home takes the place of the one that was not used for the longest time."""
+
+FORGET_AFTER = 90 * 86400.0
+"""Seconds after the last use until a home is forgotten."""
+
+FORGET_BATCH = 10_000
+"""The largest number of rows that one statement removes."""
+
+USE_RECORDED_EVERY = 3600.0
+"""Seconds between two updates of a home's `last_used_at`."""
+
+
+class Homes:
+    """The `home` table."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def remember(self, session: Session, account_id: str, address: str) -> None:
+        """Remember the network of an address, in the transaction that opens or refreshes a session there."""
+        if not address:
+            return
+        row = await session.row(
+            "remember_home", account_id, address_key(address), USE_RECORDED_EVERY
+        )
+        if row is not None and row["added"]:
+            await session.run("forget_unused_homes", account_id, MAX_HOMES)
+
+    async def remove_old(self) -> None:
+        """Remove homes that were not used for `FORGET_AFTER` seconds."""
+        await self._database.run("forget_homes", FORGET_AFTER, FORGET_BATCH)

@@ -1,0 +1,162 @@
+"""The queue for work on passwords: short, bounded and fair (docs/decisions/0038).
+
+A password hash takes a core for a twentieth of a second or more, so a flood of log-ins is refused at once beyond a few
+that wait. Addresses take turns, and a full queue makes room for the first log-in of another address. Signed-in callers
+come before log-ins.
+"""
+
+import asyncio
+import contextlib
+from collections import deque
+from collections.abc import AsyncIterator
+
+from prometheus_client import Counter, Gauge
+
+from svgx_common.contract.errors import Overloaded, SvgxError, TooManyRequests
+
+WAITING = Gauge(
+    "svgx_engine_password_queue", "Requests that wait for their turn to use a password."
+)
+REFUSED = Counter(
+    "svgx_engine_password_refused",
+    "Requests refused because the password queue, or the caller's share of it, was full.",
+    ["reason"],
+)
+for _reason in ("share", "full"):
+    REFUSED.labels(_reason)
+
+RETRY_AFTER = 2.0
+"""Seconds after which a refused client may try again. A full queue is usually empty by then."""
+
+_Turn = asyncio.Future[None]
+
+
+class _Lane:
+    """Requests of one kind that wait, by customer. Customers take turns; each one's requests keep their order."""
+
+    def __init__(self, limit: int, full: type[SvgxError]) -> None:
+        self._limit = limit
+        self._full = full
+        """The error for a customer without a request in the full lane."""
+        self._waiting: dict[str, deque[_Turn]] = {}
+        """The next customer comes first."""
+        self._count = 0
+
+    def __len__(self) -> int:
+        return self._count
+
+    def add(self, customer: str) -> _Turn:
+        """Return the turn of a new request. In a full lane, it may take the place of the last request of another.
+
+        Raises `TooManyRequests` when the customer has its share already, and the lane's error otherwise.
+        """
+        if self._count >= self._limit:
+            self._make_room(customer)
+        turn: _Turn = asyncio.get_running_loop().create_future()
+        self._waiting.setdefault(customer, deque()).append(turn)
+        self._count += 1
+        return turn
+
+    def next(self) -> _Turn:
+        """Remove and return the next turn of a lane that is not empty."""
+        customer, turns = next(iter(self._waiting.items()))
+        del self._waiting[customer]
+        turn = turns.popleft()
+        if turns:
+            self._waiting[customer] = turns  # behind the other customers
+        self._count -= 1
+        return turn
+
+    def remove(self, customer: str, turn: _Turn) -> None:
+        """Remove a request that no longer waits, if it is still here."""
+        turns = self._waiting.get(customer)
+        if turns is None or turn not in turns:
+            return
+        turns.remove(turn)
+        self._count -= 1
+        if not turns:
+            del self._waiting[customer]
+
+    def _make_room(self, customer: str) -> None:
+        own = len(self._waiting.get(customer, ()))
+        largest = max(self._waiting, key=lambda each: len(self._waiting[each]))
+        if len(self._waiting[largest]) < own + 2:
+            raise self._refusal("full") if own == 0 else self._refusal("share")
+        turn = self._waiting[largest].pop()
+        self._count -= 1
+        if not turn.done():
+            turn.set_exception(self._refusal("share"))
+
+    def _refusal(self, reason: str) -> SvgxError:
+        """Return the error for a request without a place, and count it."""
+        REFUSED.labels(reason).inc()
+        if reason == "share":
+            detail = "too many of your requests wait to use a password; try again"
+            return TooManyRequests(detail, retry_after=RETRY_AFTER)
+        detail = "too many requests wait to use a password; try again"
+        return self._full(detail, retry_after=RETRY_AFTER)
+
+
+class PasswordQueue:
+    """Turns to work on a password: `slots` at the same time, and at most `waiting` log-ins that wait.
+
+    As many requests of signed-in callers may wait, and each of them comes before the log-ins.
+    """
+
+    def __init__(self, *, slots: int, waiting: int) -> None:
+        self._free = slots
+        # `Overloaded` would open the circuit of the quick operations, one of which sets passwords.
+        self._signed_in = _Lane(waiting, TooManyRequests)
+        self._log_ins = _Lane(waiting, Overloaded)
+
+    @contextlib.asynccontextmanager
+    async def log_in(self, network: str) -> AsyncIterator[None]:
+        """Run a log-in from a network inside.
+
+        Raises `TooManyRequests` when too many log-ins from this network wait, and `Overloaded` when the queue is full.
+        """
+        async with self._turn(self._log_ins, network):
+            yield
+
+    @contextlib.asynccontextmanager
+    async def signed_in(self, user_id: str) -> AsyncIterator[None]:
+        """Run a request of a signed-in caller inside. Raises `TooManyRequests` when too many wait."""
+        async with self._turn(self._signed_in, user_id):
+            yield
+
+    @contextlib.asynccontextmanager
+    async def _turn(self, lane: _Lane, customer: str) -> AsyncIterator[None]:
+        if self._free:
+            self._free -= 1
+        else:
+            await self._wait(lane, customer)
+        try:
+            yield
+        finally:
+            self._pass_on()
+
+    async def _wait(self, lane: _Lane, customer: str) -> None:
+        turn = lane.add(customer)
+        self._note()
+        try:
+            await turn
+        except asyncio.CancelledError:
+            lane.remove(customer, turn)
+            if turn.done() and not turn.cancelled() and turn.exception() is None:
+                self._pass_on()  # the turn came at the moment of the cancellation
+            raise
+        finally:
+            self._note()
+
+    def _pass_on(self) -> None:
+        """Give the slot to the next request that waits, or free it."""
+        for lane in (self._signed_in, self._log_ins):
+            while lane:
+                turn = lane.next()
+                if not turn.done():
+                    turn.set_result(None)
+                    return
+        self._free += 1
+
+    def _note(self) -> None:
+        WAITING.set(len(self._signed_in) + len(self._log_ins))

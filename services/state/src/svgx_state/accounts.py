@@ -1,0 +1,22 @@
+"""The accounts that requests name. Auth has them, so this service asks auth."""
+
+from collections.abc import Iterable
+
+from svgx_common.contract.auth import FIND_ACCOUNTS, FindAccountsRequest, FoundAccount
+from svgx_common.messaging.bus import Bus
+
+
+class Accounts:
+    """Looks up accounts in the auth service."""
+
+    def __init__(self, bus: Bus) -> None:
+        self._bus = bus
+
+    async def find(self, user_ids: Iterable[str]) -> dict[str, FoundAccount]:
+        """Return those of at most 1000 accounts that exist and are not deleted, by id.
+
+        Raises `Unavailable` or `DeadlineExceeded` while auth does not answer.
+        """
+        request = FindAccountsRequest(user_ids=sorted(set(user_ids)))
+        found = await self._bus.ask(FIND_ACCOUNTS, request)
+        return {account.id: account for account in found.items}

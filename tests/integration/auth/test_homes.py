@@ -1,0 +1,193 @@
+"""Failures elsewhere delay an account's owner for a short time at new addresses, and not at all at home."""
+
+import secrets
+
+import pytest
+
+from svgx_auth.passwords.homes import MAX_HOMES
+from svgx_common.contract.auth import Tokens, User
+from svgx_common.contract.errors import InvalidCredentials, TooManyRequests
+from svgx_common.messaging.bus import Bus
+from svgx_common.messaging.caller import Client
+from svgx_devstack import DevStack
+from tests.integration.auth.conftest import Tables, replica
+from tests.integration.auth.test_accounts import PASSWORD, create, login
+from tests.integration.auth.test_attempts import (
+    age_failures,
+    forget_failures,
+    guess,
+    required_wait,
+)
+from tests.integration.auth.test_sessions import refresh
+
+__all__ = ["forget_failures"]
+
+GUESSER, NEW = Client("203.0.113.66"), Client("198.51.100.7")
+HOMES = (Client("192.0.2.10"), Client("192.0.2.11"), Client("2001:db8:1:2::1"))
+
+
+async def guess_until_wait(
+    bus: Bus, tables: Tables, name: str, seconds: float = 300, client: Client = GUESSER
+) -> None:
+    """Guess from one address until its next wait is `seconds`."""
+    wait = 0.0
+    while wait < seconds:
+        error = await guess(bus, name, client)
+        if isinstance(error, TooManyRequests):
+            assert error.retry_after is not None
+            wait = error.retry_after
+            if wait > seconds - 1:
+                return
+            await age_failures(tables, wait)
+
+
+async def allowed(bus: Bus, user: User, client: Client) -> Tokens:
+    return await login(bus, user.username, client=client)
+
+
+@pytest.mark.parametrize("exists", [True, False])
+async def test_one_guess_in_300_seconds_keeps_nobody_out(
+    bus: Bus, tables: Tables, exists: bool
+) -> None:
+    """Proves R-AUTH-20: after any number of failures elsewhere, a new address waits 15 s at most.
+
+    An unknown name waits just as long.
+    """
+    user = await create(bus) if exists else None
+    name = user.username if user else f"unknown-{secrets.token_hex(4)}"
+    await guess_until_wait(bus, tables, name)
+    for _ in range(3):  # the guesser goes on
+        await age_failures(tables, 300)
+        assert isinstance(await guess(bus, name, GUESSER), InvalidCredentials)
+        assert 299 < await required_wait(bus, name, GUESSER) <= 300
+        assert 14 < await required_wait(bus, name, NEW) <= 15
+    if user:
+        await age_failures(tables, 15)
+        await allowed(bus, user, NEW)
+
+
+@pytest.mark.parametrize("exists", [True, False])
+async def test_wait_at_an_address_doubles_with_its_own_failures(
+    bus: Bus, tables: Tables, exists: bool
+) -> None:
+    """Proves R-AUTH-20: each failure of a network doubles its longest wait, from 15 s to 300 s."""
+    name = (await create(bus)).username if exists else f"unknown-{secrets.token_hex(4)}"
+    await guess_until_wait(bus, tables, name)
+    for longest in (15, 30, 60, 120, 240, 300, 300):
+        assert longest - 1 < await required_wait(bus, name, NEW) <= longest
+        await age_failures(tables, longest)
+        assert isinstance(await guess(bus, name, NEW), InvalidCredentials)
+    assert 14 < await required_wait(bus, name, Client("198.51.100.8")) <= 15
+
+
+def forms(user: User) -> list[str]:
+    """Return texts that name one account."""
+    return [
+        user.username,
+        user.username.upper(),
+        user.email,
+        user.email.upper(),
+        f"ｕ{user.username[1:]}",
+    ]
+
+
+async def test_all_names_of_an_account_share_one_budget(bus: Bus, tables: Tables) -> None:
+    """Proves R-AUTH-20: the username, the address and their other spellings are counted together."""
+    user = await create(bus)
+    for form in forms(user):
+        assert isinstance(await guess(bus, form), InvalidCredentials)
+    for form in forms(user):
+        assert 0 < await required_wait(bus, form) <= 1
+    assert isinstance(await guess(bus, (await create(bus)).username), InvalidCredentials)
+
+
+async def test_renamed_account_keeps_its_failures(bus: Bus, tables: Tables) -> None:
+    """Proves R-AUTH-20: failures belong to the account, not to the text that named it."""
+    user = await create(bus)
+    for _ in range(5):
+        await guess(bus, user.username)
+    await tables.execute("UPDATE account SET username = $2 WHERE id = $1", user.id, "renamed")
+    assert 0 < await required_wait(bus, "renamed") <= 1
+
+
+async def test_every_home_stays_open(bus: Bus, tables: Tables) -> None:
+    """Proves R-AUTH-20: several homes are remembered, also those that a session has left."""
+    user = await create(bus)
+    signed_in = await login(bus, user.username, client=HOMES[0])
+    for home in HOMES[1:]:
+        signed_in = await refresh(bus, signed_in.refresh_token, client=home)
+    await guess_until_wait(bus, tables, user.username)
+    for home in HOMES:
+        await allowed(bus, user, home)
+    assert 14 < await required_wait(bus, user.username, NEW) <= 15
+
+
+@pytest.mark.parametrize(
+    ("home", "client", "known"),
+    [
+        ("2001:db8:1:2::1", "2001:db8:1:2:ffff::9", True),
+        ("2001:db8:1:2::1", "2001:0DB8:1:2::1", True),
+        ("2001:db8:1:2::1", "2001:db8:1:3::1", False),
+        ("192.0.2.1", "::ffff:192.0.2.1", True),
+        ("::ffff:192.0.2.1", "192.0.2.1", True),
+        ("192.0.2.1", "192.0.2.2", False),
+    ],
+)
+async def test_homes_are_networks(
+    bus: Bus, tables: Tables, home: str, client: str, known: bool
+) -> None:
+    """Proves R-AUTH-20: every address of an IPv6 /64 network is the same home."""
+    user = await create(bus)
+    await login(bus, user.username, client=Client(home))
+    await guess_until_wait(bus, tables, user.username)
+    if known:
+        await allowed(bus, user, Client(client))
+    else:
+        await required_wait(bus, user.username, Client(client))
+
+
+async def test_failures_at_home_are_counted_there_alone(bus: Bus, tables: Tables) -> None:
+    """Proves R-AUTH-20: guesses at one home delay neither the other homes nor new addresses."""
+    user = await create(bus)
+    for home in HOMES[:2]:
+        await login(bus, user.username, client=home)
+    await guess_until_wait(bus, tables, user.username, client=HOMES[0])
+    await allowed(bus, user, HOMES[1])
+    await allowed(bus, user, NEW)
+    assert 299 < await required_wait(bus, user.username, HOMES[0]) <= 300
+
+
+async def test_homes_are_bounded_and_forgotten(backing: DevStack, bus: Bus, tables: Tables) -> None:
+    """Proves R-AUTH-20: an account has at most 20 homes, the last used ones, and each is forgotten after 90 days."""
+    user = await create(bus)
+    signed_in = await login(bus, user.username, client=HOMES[0])
+    for number in range(MAX_HOMES + 5):
+        signed_in = await refresh(
+            bus, signed_in.refresh_token, client=Client(f"192.0.2.{100 + number}")
+        )
+    count = "SELECT count(*) FROM home WHERE account_id = $1"
+    assert await tables.fetchval(count, user.id) == MAX_HOMES
+    newest = "SELECT network FROM home WHERE account_id = $1 ORDER BY last_used_at DESC LIMIT 1"
+    assert await tables.fetchval(newest, user.id) == f"192.0.2.{100 + MAX_HOMES + 4}"
+    await tables.execute("UPDATE home SET last_used_at = last_used_at - interval '91 days'")
+    async with replica(backing):
+        while await tables.fetchval(count, user.id):
+            pass
+
+
+async def test_session_of_an_earlier_version_is_a_home(bus: Bus, tables: Tables) -> None:
+    """Proves R-AUTH-20: sessions that were opened before homes were stored count as homes too."""
+    user = await create(bus)
+    await login(bus, user.username, client=HOMES[0])
+    await tables.execute("DELETE FROM home")
+    await guess_until_wait(bus, tables, user.username)
+    await allowed(bus, user, HOMES[0])
+
+
+async def test_success_at_a_new_address_forgets_the_failures(bus: Bus, tables: Tables) -> None:
+    """Proves R-AUTH-20: after the owner's log-in, the account's failures from new networks are forgotten."""
+    user = await create(bus)
+    await guess_until_wait(bus, tables, user.username)
+    await age_failures(tables, 15)
+    await allowed(bus, user, NEW)
+    await login(bus, user.username, PASSWORD, Client("198.51.100.9"))

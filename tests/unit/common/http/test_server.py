@@ -71,7 +71,7 @@ async def test_readiness_names_a_failed_check_without_its_error_text(
     health.phase = Phase.READY
     async with client_of(application) as http:
         answer = await http.get("/health/ready")
-    assert (answer.status_code, answer.json()["reason"]) == (503, "not reachable: postgresql")
+    assert (answer.status_code, answer.json()["reason"]) == (503, "not usable: postgresql")
     report = (await health.report()).model_dump_json()
     assert "ConnectionError" in report
     assert "hunter2" not in report

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import functools
 import gc
 import secrets
 import signal
@@ -205,7 +204,7 @@ class _ServiceProcess(Generic[Settings]):
         """Connect to NATS, build the service, answer requests until the stop, and drain."""
         bus = await Bus.connect(self._settings.nats_url, self._service, self._replica_id)
         responder = Responder(bus, self._version)
-        self._health.require("nats", functools.partial(_require_connected, bus))
+        self._health.require("nats", bus.check)
         runtime = Runtime(
             self._settings, bus, responder, self._health, self._replica_id, self._version
         )
@@ -291,8 +290,3 @@ def freeze_startup_objects() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(GC_THRESHOLD)
-
-
-async def _require_connected(bus: Bus) -> None:
-    if not bus.connected:
-        raise ConnectionError

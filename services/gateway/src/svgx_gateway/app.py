@@ -69,6 +69,7 @@ async def build(runtime: Runtime[GatewaySettings]) -> AsyncIterator[Service]:
         await keys.start()
         runtime.health.require("revocations", revocations.ready)
         runtime.health.require("token_keys", keys.ready)
+        runtime.health.watch("redis", functools.partial(redis.check, client))
         runtime.health.describe("live", live_canvases.details)
         lag = LoopLag(settings.shed_lag_seconds)
         stack.callback(lag.stop)

@@ -120,6 +120,7 @@ LIST_API_KEYS = Operation(
     reply=ApiKeyPage,
     scope=Scope.SIGNED_IN,
     http=Http("GET", "/auth/api-keys/"),
+    repeatable=True,
     errors=(Forbidden,),
 )
 END_API_KEY = Operation(
@@ -139,5 +140,6 @@ CHECK_API_KEY = Operation(
     reply=CheckedApiKey,
     scope=Scope.INTERNAL,
     rate=RateClass.INTERNAL,
+    repeatable=True,
     errors=(Unauthenticated,),
 )

@@ -205,6 +205,7 @@ REFRESH = Operation(
     scope=Scope.PUBLIC,
     http=Http("POST", "/auth/refresh"),
     rate=RateClass.LOGIN,
+    repeatable=True,
     errors=(Unauthenticated,),
 )
 JWKS = Operation(
@@ -214,6 +215,7 @@ JWKS = Operation(
     reply=Jwks,
     scope=Scope.PUBLIC,
     http=Http("GET", "/.well-known/jwks.json"),
+    repeatable=True,
 )
 ME = Operation(
     subject="svgx.auth.me",
@@ -222,6 +224,7 @@ ME = Operation(
     reply=User,
     scope=Scope.SIGNED_IN,
     http=Http("GET", "/auth/me"),
+    repeatable=True,
 )
 LOGOUT = Operation(
     subject="svgx.auth.logout",
@@ -239,6 +242,7 @@ LIST_SESSIONS = Operation(
     reply=SessionPage,
     scope=Scope.SIGNED_IN,
     http=Http("GET", "/auth/sessions/"),
+    repeatable=True,
 )
 END_SESSION = Operation(
     subject="svgx.auth.session.end",
@@ -277,6 +281,7 @@ LIST_USERS = Operation(
     reply=UserPage,
     scope=Scope.ADMIN,
     http=Http("GET", "/admin/users/"),
+    repeatable=True,
 )
 GET_USER = Operation(
     subject="svgx.auth.user.get",
@@ -285,6 +290,7 @@ GET_USER = Operation(
     reply=User,
     scope=Scope.ADMIN,
     http=Http("GET", "/admin/users/{user_id}"),
+    repeatable=True,
     errors=(NotFound,),
 )
 UPDATE_USER = Operation(

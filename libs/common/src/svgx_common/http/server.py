@@ -17,7 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocket
 
 from svgx_common.contract.errors import PROBLEM_MEDIA_TYPE, Unavailable, problem_document
-from svgx_common.health import Health, Phase
+from svgx_common.health import Health, HealthReport, Phase
 from svgx_common.tracing import current_trace_id
 
 OPERATIONAL_PATHS = frozenset(
@@ -31,10 +31,13 @@ def operational_routes(health: Health, *, prometheus_enabled: bool = True) -> li
 
     async def readiness(_: Request) -> Response:
         report = await health.report()
-        content = {"status": report.status, "service": report.service, "version": report.version}
-        if report.reason is not None:
-            content["reason"] = report.reason
-        return JSONResponse(content, 200 if report.status == "ok" else 503)
+        return JSONResponse(_summary(report), 200 if report.status == "ok" else 503)
+
+    async def health_page(_: Request) -> Response:
+        # A failing dependency is in the body only: many probes restart a process for another status than 200, and a
+        # restart repairs no dependency.
+        report = await health.report()
+        return JSONResponse(_summary(report), 200 if health.phase is Phase.READY else 503)
 
     async def liveness(_: Request) -> Response:
         return JSONResponse({"status": "ok"})
@@ -47,7 +50,7 @@ def operational_routes(health: Health, *, prometheus_enabled: bool = True) -> li
         return JSONResponse({metric.name: _metric_as_json(metric) for metric in REGISTRY.collect()})
 
     endpoints: dict[str, Callable[[Request], Awaitable[Response]]] = {
-        "/health": readiness,
+        "/health": health_page,
         "/health/live": liveness,
         "/health/ready": readiness,
     }
@@ -58,6 +61,23 @@ def operational_routes(health: Health, *, prometheus_enabled: bool = True) -> li
         for path, endpoint in endpoints.items()
         for slash in ("", "/")
     ]
+
+
+def _summary(report: HealthReport) -> dict[str, object]:
+    content: dict[str, object] = {
+        "status": report.status,
+        "service": report.service,
+        "version": report.version,
+    }
+    if report.reason is not None:
+        content["reason"] = report.reason
+    content["dependencies"] = {
+        name: dependency.model_dump(
+            include={"ok", "error", "detail", "required"}, exclude_none=True
+        )
+        for name, dependency in report.dependencies.items()
+    }
+    return content
 
 
 def _metric_as_json(metric: Metric) -> dict[str, object]:

@@ -22,7 +22,7 @@ from svgx_common.contract.errors import (
 )
 from svgx_common.contract.operation import Operation
 from svgx_common.contract.policy import RateClass
-from svgx_common.messaging.bus import NoResponders
+from svgx_common.messaging.bus import BusUnreachable, NoResponders
 
 log = structlog.get_logger(__name__)
 
@@ -63,13 +63,13 @@ class CircuitBreaker:
         """Run one request inside. Its result opens or closes the circuit. Raise `Unavailable` while it is open.
 
         Only errors that show an overloaded or broken service count as failures. A caller's mistake counts as a success,
-        because the service answered. `NoResponders` and `Internal` change nothing: `NoResponders` arrives at once and
-        ends as soon as a replica is back.
+        because the service answered. `NoResponders`, `BusUnreachable` and `Internal` change nothing: the first two
+        arrive at once, and end as soon as a replica or NATS is back.
         """
         probe = self._enter()
         try:
             yield
-        except NoResponders:
+        except (NoResponders, BusUnreachable):
             raise
         except self._counted:
             self._failed(probe)

@@ -21,7 +21,8 @@ from starlette.types import ASGIApp
 
 from svgx_common import logs, tracing
 from svgx_common.background import BackgroundTasks
-from svgx_common.contract.transport import replica_subject
+from svgx_common.contract.errors import SvgxError
+from svgx_common.contract.transport import REPLICA_LEFT, ReplicaLeft, replica_subject
 from svgx_common.health import Health, Phase
 from svgx_common.http import server as http_server
 from svgx_common.http.protocol import LimitedHttp
@@ -223,7 +224,7 @@ class _ServiceProcess(Generic[Settings]):
                     await self._wait_for_stop(bus)
                 finally:
                     await background.stop()
-                await self._drain(responder, service)
+                await self._drain(bus, responder, service)
         finally:
             await bus.close()
 
@@ -248,7 +249,7 @@ class _ServiceProcess(Generic[Settings]):
             # A restart of the process repairs this.
             raise ConnectionError("NATS closed the connection for good")
 
-    async def _drain(self, responder: Responder, service: Service) -> None:
+    async def _drain(self, bus: Bus, responder: Responder, service: Service) -> None:
         log.info("draining")
         self._health.phase = Phase.DRAINING
         now = asyncio.get_running_loop().time()
@@ -270,6 +271,9 @@ class _ServiceProcess(Generic[Settings]):
                     await service.drain()
             except TimeoutError:
                 log.error("could not hand over all resources within the drain time")
+        left = ReplicaLeft.model_validate({"service": self._service, "replica": self._replica_id})
+        with contextlib.suppress(SvgxError):
+            await bus.broadcast(REPLICA_LEFT, left)
 
     async def _answer_health(self, bus: Bus) -> None:
         """Answer health requests on this replica's own subject."""

@@ -36,6 +36,7 @@ from svgx_gateway.ratelimit.buckets import Buckets
 from svgx_gateway.ratelimit.limiter import RateLimiter
 from svgx_gateway.ratelimit.operations import RateLimitOperations
 from svgx_gateway.ratelimit.statistics import RateLimitStatistics
+from svgx_gateway.replica_watch import ReplicaWatch
 from svgx_gateway.settings import GatewaySettings
 from svgx_gateway.websocket import origins
 from svgx_gateway.websocket.endpoint import YjsEndpoint
@@ -74,13 +75,16 @@ async def build(runtime: Runtime[GatewaySettings]) -> AsyncIterator[Service]:
         lag = LoopLag(settings.shed_lag_seconds)
         stack.callback(lag.stop)
         lag.start()
+        replica_watch = ReplicaWatch(bus)
+        stack.push_async_callback(replica_watch.stop)
+        await replica_watch.start()
         guard = Guard(authenticator, canvas_roles, limiter)
         document = openapi.document(runtime.version)
         compression = [Middleware(CompressMiddleware, zstd_level=1, gzip_level=1, brotli=False)]
         idempotency = Idempotency(client, settings.idempotency_seconds)
         http_routes = [
             *operation_routes(bus, guard, idempotency, compression),
-            *HealthSummary(bus, guard).routes(compression),
+            *HealthSummary(bus, guard, runtime.health, replica_watch).routes(compression),
             *docs_routes(document),
         ]
         endpoint = YjsEndpoint(

@@ -289,8 +289,8 @@ class Bus:
         """
         await self.publish(channel.subject_of(**parameters), encode_payload(payload))
 
-    async def publish(self, subject: str, content: bytes) -> None:
-        """Send bytes to all current listeners of `subject`. Return before they arrive.
+    async def publish(self, subject: str, content: bytes, *, reply: str = "") -> None:
+        """Send bytes to all current listeners of `subject`. Return before they arrive. Answers go to `reply`.
 
         Raise `Unavailable` when too many bytes wait to be sent or pulled.
         """
@@ -298,7 +298,7 @@ class Bus:
         try:
             if len(content) > PIECE:
                 headers, content = {HEADER_BODY: self.blobs.linger(content)}, b""
-            await self.connection.publish(subject, content, headers=headers)
+            await self.connection.publish(subject, content, reply=reply, headers=headers)
         except Overloaded as error:
             raise Unavailable(error.detail) from error
         except NatsError as error:

@@ -16,7 +16,7 @@ Check = Callable[[], Awaitable[None]]
 
 
 class NotUsable(Exception):
-    """A check's failure whose text is written for the health report: it contains no address and no secret."""
+    """The failure of a check, with a text for the health report. The text contains no address and no secret."""
 
 
 Detail = Callable[[], dict[str, Any]]

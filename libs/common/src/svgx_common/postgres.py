@@ -254,7 +254,7 @@ async def connect(
     await _migrate_when_usable(hosts, schema, package)
     pool = await asyncpg.create_pool(
         connect=hosts.connect,
-        min_size=1,
+        min_size=0,  # asyncpg would log a traceback for each failed attempt to keep connections open
         max_size=pool_size,
         command_timeout=COMMAND_TIMEOUT,
         server_settings={

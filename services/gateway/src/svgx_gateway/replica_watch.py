@@ -132,7 +132,7 @@ class ReplicaWatch:
             self._replicas.pop((replica.service, replica.id), None)
 
     async def _forget_if_replaced(self, silent: Replica) -> None:
-        """Forget a replica whose connection has ended, when another one of its service has started since."""
+        """Forget a replica without a connection to NATS, when another one of its service has started since."""
         subject = replica_subject(silent.service, silent.id)
         try:
             await self._bus.request(subject, b"", timeout=ANSWER_SECONDS)

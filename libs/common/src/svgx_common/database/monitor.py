@@ -85,7 +85,7 @@ class DatabaseMonitor:
         if failure.outage:
             self._noted = time.monotonic(), failure
         if failure.drop and self._failure is None and time.monotonic() - self._checked_at > RETRY:
-            self._drop_connection()
+            self._connected_at = 0.0
             self._wake.set()
 
     def note_write(self) -> None:

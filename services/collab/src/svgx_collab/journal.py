@@ -87,12 +87,8 @@ class Committer:
                 with COMMIT_SECONDS.time():
                     reply = await self._bus.ask(JOURNAL_APPEND, request, timeout=timeout)
                 results = list(decode(CommittedBatch, reply.content).results)
-            except SvgxError as error:
-                failure = error.detail
-            except Exception as error:
-                # The entries stay in flight until this commit succeeds, so no error may end the repetition.
-                failure = type(error).__name__
-                log.exception("a commit failed for an unexpected reason")
+            except Exception as error:  # noqa: BLE001  # the entries stay in flight until this commit succeeds
+                failure = error
             else:
                 if failures:
                     log.info("commits succeed again", failures=failures)
@@ -102,9 +98,10 @@ class Committer:
             if failures % LOG_EVERY == 0:
                 log.warning(
                     "a commit failed and is repeated",
-                    reason=failure,
+                    reason=str(failure),
                     entries=len(group),
                     failures=failures + 1,
+                    exc_info=None if isinstance(failure, SvgxError) else failure,
                 )
             await asyncio.sleep(BACK_OFF[min(failures, len(BACK_OFF) - 1)])
             failures += 1

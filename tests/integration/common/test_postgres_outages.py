@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import socket
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
@@ -258,11 +258,10 @@ async def test_pool_bounds_the_time_of_a_frozen_replica(
 
 
 @pytest.fixture
-async def frozen_host() -> AsyncIterator[int]:
-    """Return the port of a server that accepts connections and never answers."""
-    server = await asyncio.start_server(lambda _, __: None, "127.0.0.1", 0)
-    yield server.sockets[0].getsockname()[1]
-    server.close()
+def frozen_host() -> Iterator[int]:
+    """Return the port of a server to which clients can connect, and that never answers."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield server.getsockname()[1]
 
 
 @pytest.mark.parametrize("first", ["refused", "frozen"])

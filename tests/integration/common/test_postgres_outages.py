@@ -16,6 +16,8 @@ import pytest
 from svgx_common import postgres
 from svgx_common.contract.errors import Unavailable
 from svgx_common.database import monitor
+from svgx_common.database.failures import classify
+from svgx_common.database.hosts import Hosts
 from svgx_common.health import NotUsable
 from svgx_devstack import DevStack, ports
 from tests.integration.common.test_postgres import Package
@@ -253,7 +255,7 @@ async def test_pool_bounds_the_time_of_a_frozen_replica(
     assert row is not None
     assert row["value"] == "10s"
     async with database._pool.acquire() as connection:
-        sock = connection._con._transport.get_extra_info("socket")
+        sock = connection._con._transport.get_extra_info("socket")  # type: ignore[attr-defined]
         assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
 
 
@@ -295,10 +297,10 @@ async def test_host_that_does_not_fit_is_not_used(
     """Proves R-FAIL-18: `target_session_attrs` of the URL counts, for one host and for several."""
     async with connect(backing.postgres_url, package) as database:
         await database.run("add", "a")
-    hosts = postgres.Hosts(f"{backing.postgres_url}?{query}")
+    hosts = Hosts(f"{backing.postgres_url}?{query}")
     with pytest.raises(asyncpg.TargetServerAttributeNotMatched):
         await hosts.connect()
-    failure = postgres.classify(asyncpg.TargetServerAttributeNotMatched("x"))
+    failure = classify(asyncpg.TargetServerAttributeNotMatched("x"))
     assert failure is not None
     assert detail in failure.reason
 

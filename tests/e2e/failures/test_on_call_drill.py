@@ -1,4 +1,4 @@
-"""An on-call engineer's drill: parts that run but do not work. What clients, health and logs say, and the recovery.
+"""An on-call engineer's drill: parts that run but do not work, the messages about them, and the recovery.
 
 The stack has two replicas of auth and of state. A group of editors draws during each drill; all edits must be saved
 afterwards, without a reconnect.

@@ -6,8 +6,7 @@ import pytest
 from nats.aio.msg import Msg
 
 from svgx_common.contract.errors import DeadlineExceeded, Unavailable
-from svgx_common.messaging import bus as bus_module
-from svgx_common.messaging.bus import Bus, NoResponders
+from svgx_common.messaging.bus import Bus, BusUnreachable, NoResponders
 from svgx_common.messaging.headers import HEADER_BODY
 from svgx_devstack import DevStack
 from tests.integration.common.example_operations import EchoRequest, echo_operation
@@ -145,11 +144,8 @@ async def test_outage_is_logged_once_and_all_reconnect_callbacks_are_called(
     try:
         nats.kill()
         await disconnected.wait()
-        with pytest.raises(DeadlineExceeded):
-            await gateway_bus.request("svgx.state.any", b"", timeout=0.1)
-        monkeypatch.setattr(bus_module, "PENDING", 1000)
-        with pytest.raises(Unavailable):
-            await gateway_bus.request("svgx.state.any", b"x" * 1001, timeout=3600)
+        with pytest.raises(BusUnreachable):
+            await gateway_bus.request("svgx.state.any", b"", timeout=60)
         await refused.wait()
     finally:
         nats.restart = True

@@ -9,6 +9,7 @@ from structlog.testing import capture_logs
 
 from svgx_common import background
 from svgx_common.background import BackgroundTasks, repeat
+from svgx_common.contract.errors import Unavailable
 
 
 @pytest.fixture(autouse=True)
@@ -140,3 +141,29 @@ async def test_stop_ends_a_task_that_has_not_started_yet() -> None:
     tasks.start("work", work())
     await tasks.stop()
     assert len(tasks) == 0
+
+
+async def test_outage_is_logged_once_and_without_a_traceback(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Proves R-FAIL-18: work that repeats while a server is away does not fill the log."""
+    monkeypatch.setattr(background, "PAUSE", 0.0)
+    tasks = BackgroundTasks()
+    runs = 0
+    enough = asyncio.Event()
+
+    async def step() -> None:
+        nonlocal runs
+        runs += 1
+        if runs > 20:
+            enough.set()
+            await asyncio.Event().wait()
+        raise Unavailable("the database is read-only")
+
+    with capture_logs() as logs:
+        tasks.repeat("remove old rows", step)
+        await enough.wait()
+        await tasks.stop()
+    (line,) = logs
+    assert line["detail"] == "the database is read-only"
+    assert "exc_info" not in line

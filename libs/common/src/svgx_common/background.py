@@ -7,6 +7,8 @@ from typing import Any
 
 import structlog
 
+from svgx_common.contract.errors import SvgxError
+
 log = structlog.get_logger(__name__)
 
 Step = Callable[[], Awaitable[None]]
@@ -54,10 +56,25 @@ class BackgroundTasks:
 
 
 async def repeat(name: str, step: Step) -> None:
-    """Run `step` again and again until cancelled. A failure is logged; the next run starts after a pause."""
+    """Run `step` again and again until cancelled. A failure is logged; the next run starts after a pause.
+
+    An error of the contract, such as `Unavailable` while a server is away, is logged once, and without its traceback.
+    """
+    failing: str | None = None
     while True:
         try:
             await step()
+            failing = None
+        except SvgxError as error:
+            if error.detail != failing:
+                log.warning(
+                    "background work failed; it is tried again",
+                    work=name,
+                    code=error.code,
+                    detail=error.detail,
+                )
+            failing = error.detail
+            await asyncio.sleep(PAUSE)
         except Exception:
             log.exception("background work failed; it is tried again", work=name)
             await asyncio.sleep(PAUSE)

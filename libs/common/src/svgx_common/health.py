@@ -14,6 +14,11 @@ from svgx_common.contract.operation import ReplyModel
 Check = Callable[[], Awaitable[None]]
 """A check of one dependency. It returns when the dependency answers, and raises when it does not."""
 
+
+class NotUsable(Exception):
+    """The failure of a check, with a text for the health report. The text contains no address and no secret."""
+
+
 Detail = Callable[[], dict[str, Any]]
 """A function that returns figures for operators, such as the use of a pool."""
 
@@ -33,11 +38,17 @@ class Phase(StrEnum):
 
 
 class Dependency(ReplyModel):
-    """The result of one check. `latency_ms` is the duration of the check in milliseconds."""
+    """The result of one check. `latency_ms` is the duration of the check in milliseconds.
+
+    `error` is the type of the failure, and `detail` says more where the check knows more.
+    Without a dependency that is not `required`, the service works with restrictions.
+    """
 
     ok: bool
     latency_ms: float
     error: str | None = None
+    detail: str | None = None
+    required: bool = True
 
 
 class HealthReport(ReplyModel):
@@ -63,6 +74,7 @@ class Health:
         self._started = time.monotonic()
         self._phase = Phase.STARTING
         self._checks: dict[str, Check] = {}
+        self._optional: set[str] = set()
         self._details: dict[str, Detail] = {}
         self._cached: tuple[float, HealthReport] | None = None
         self._lock = asyncio.Lock()
@@ -82,6 +94,11 @@ class Health:
         """Add a check that must pass for the service to be ready."""
         self._checks[name] = check
 
+    def watch(self, name: str, check: Check) -> None:
+        """Add a check that the report shows. The service is ready without it, because it works with restrictions."""
+        self._checks[name] = check
+        self._optional.add(name)
+
     def describe(self, name: str, detail: Detail) -> None:
         """Add figures to the report under `name`."""
         self._details[name] = detail
@@ -95,14 +112,21 @@ class Health:
             return self._cached[1]
 
     async def _report(self) -> HealthReport:
-        results = await asyncio.gather(*(_run(check) for check in self._checks.values()))
+        results = await asyncio.gather(
+            *(_run(check, name not in self._optional) for name, check in self._checks.items())
+        )
         dependencies = dict(zip(self._checks, results, strict=True))
-        failing = [name for name, result in dependencies.items() if not result.ok]
+        failing = {name: result for name, result in dependencies.items() if not result.ok}
+        required = [name for name, result in failing.items() if result.required]
         status, reason = "ok", None
         if self._phase is not Phase.READY:
             status = reason = self._phase.value
         elif failing:
-            status, reason = "failing", f"not reachable: {', '.join(failing)}"
+            status = "failing" if required else "ok"
+            reason = "not usable: " + ", ".join(
+                name if result.detail is None else f"{name} ({result.detail})"
+                for name, result in failing.items()
+            )
         return HealthReport(
             status=status,
             service=self._service,
@@ -115,14 +139,33 @@ class Health:
         )
 
 
-async def _run(check: Check) -> Dependency:
+async def _run(check: Check, required: bool) -> Dependency:
     started = time.perf_counter()
-    error = None
+    checking = asyncio.ensure_future(check())
+    error = detail = None
     try:
-        async with asyncio.timeout(CHECK_TIMEOUT):
-            await check()
-    except Exception as caught:  # noqa: BLE001  # any exception means that the dependency fails
+        # `asyncio.timeout` would wait until the cancelled check has ended, which takes long when a server hangs.
+        await asyncio.wait({checking}, timeout=CHECK_TIMEOUT)
+    finally:
+        if not checking.done():
+            checking.cancel()
+            checking.add_done_callback(_forget)
+    if not checking.done():
+        error, detail = TimeoutError.__name__, "does not answer"
+    elif (caught := checking.exception()) is not None:
         # Report only the type, because a driver's message may hold an address or a password.
         error = type(caught).__name__
-    latency = round((time.perf_counter() - started) * 1000, 3)
-    return Dependency(ok=error is None, latency_ms=latency, error=error)
+        detail = str(caught) if isinstance(caught, NotUsable) else None
+    return Dependency(
+        ok=error is None,
+        latency_ms=round((time.perf_counter() - started) * 1000, 3),
+        error=error,
+        detail=detail,
+        required=required,
+    )
+
+
+def _forget(checking: asyncio.Future[None]) -> None:
+    """Read the exception of a check that was given up, so that asyncio does not log it."""
+    if not checking.cancelled():
+        checking.exception()

@@ -2,7 +2,8 @@
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Mapping
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AbstractContextManager, asynccontextmanager
 from dataclasses import dataclass
 from importlib.resources import files
@@ -13,7 +14,12 @@ import structlog
 from asyncpg.pool import PoolConnectionProxy
 from opentelemetry import trace
 
+from svgx_common.background import BackgroundTasks
 from svgx_common.contract.errors import Unavailable
+from svgx_common.database.failures import PERMISSIONS, SILENT, Failure, classify, sqlstate
+from svgx_common.database.hosts import SERVER_SETTINGS, Connection, Hosts
+from svgx_common.database.monitor import DatabaseMonitor
+from svgx_common.health import NotUsable
 from svgx_common.tracing import client_span
 
 log = structlog.get_logger(__name__)
@@ -27,22 +33,12 @@ COMMAND_TIMEOUT = 15.0
 ACQUIRE_TIMEOUT = 5.0
 """Seconds to wait for a free connection of the pool before the caller gets `Unavailable`."""
 
-_TEMPORARY_ERRORS = (
-    asyncpg.PostgresConnectionError,
-    asyncpg.InterfaceError,
-    # After a crash of the server, the pool's reset of the connection raises this and hides the first error.
-    asyncpg.InternalClientError,
-    asyncpg.CannotConnectNowError,
-    asyncpg.AdminShutdownError,
-    asyncpg.CrashShutdownError,
-    asyncpg.TooManyConnectionsError,
-    asyncpg.DeadlockDetectedError,
-    asyncpg.SerializationError,
-    OSError,
-    EOFError,
-    TimeoutError,
-)
-"""Errors that become `Unavailable`, because the same request may succeed later."""
+LOG_INTERVAL = 10.0
+"""Seconds between two log lines about the same failure. While PostgreSQL is away, every request fails."""
+
+_EXHAUSTED = Failure("has no free connection for this replica", drop=False)
+
+_WRITES = re.compile(r"\b(INSERT|UPDATE|DELETE)\b")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +47,11 @@ class Query:
 
     name: str
     sql: str
+
+    @property
+    def writes(self) -> bool:
+        """Whether the statement changes rows."""
+        return _WRITES.search(self.sql) is not None
 
 
 def load_queries(package: str) -> Mapping[str, Query]:
@@ -74,57 +75,81 @@ class Session:
     """A connection that runs named queries."""
 
     def __init__(
-        self, connection: "PoolConnectionProxy[Row]", queries: Mapping[str, Query]
+        self,
+        connection: "PoolConnectionProxy[Row]",
+        queries: Mapping[str, Query],
+        on_write: Callable[[], None],
     ) -> None:
         self._connection = connection
         self._queries = queries
+        self._on_write = on_write
 
     async def rows(self, name: str, *args: Any) -> list[Row]:
         """Run a query and return all rows."""
-        with _span(name):
-            return await self._connection.fetch(self._queries[name].sql, *args)
+        rows: list[Row] = await self._run(self._connection.fetch, name, args)
+        return rows
 
     async def row(self, name: str, *args: Any) -> Row | None:
         """Run a query and return the first row, or None without rows."""
-        with _span(name):
-            return await self._connection.fetchrow(self._queries[name].sql, *args)
+        row: Row | None = await self._run(self._connection.fetchrow, name, args)
+        return row
 
     async def run(self, name: str, *args: Any) -> None:
         """Run a query without a result."""
+        await self._run(self._connection.execute, name, args)
+
+    async def _run(
+        self, method: Callable[..., Awaitable[Any]], name: str, args: tuple[Any, ...]
+    ) -> Any:
+        query = self._queries[name]
         with _span(name):
-            await self._connection.execute(self._queries[name].sql, *args)
+            result = await method(query.sql, *args)
+        if query.writes:
+            self._on_write()
+        return result
 
 
 class Database:
     """A connection pool on one schema.
 
-    Its methods raise `Unavailable` when PostgreSQL is not reachable or no connection becomes free in time.
+    Its methods raise `Unavailable` for every error that passes by itself (see `database.failures`), and when no
+    connection becomes free in time. A connection that failed is closed. While PostgreSQL does not answer, no statement
+    is sent, and the connections in use are closed.
     """
 
-    def __init__(self, pool: "asyncpg.Pool[Row]", queries: Mapping[str, Query]) -> None:
+    def __init__(
+        self, pool: "asyncpg.Pool[Row]", hosts: Hosts, schema: str, queries: Mapping[str, Query]
+    ) -> None:
         self._pool = pool
         self._queries = queries
+        self._in_use: set[PoolConnectionProxy[Row]] = set()
+        self._logged: dict[str, float] = {}
+        """The time of the last log line about each failure."""
+        self._monitor = DatabaseMonitor(
+            hosts.connect, schema, on_silent=self._drop_connections, on_usable=self._start_anew
+        )
+        self._background = BackgroundTasks()
+        self._background.repeat("watch postgresql", self._monitor.watch)
 
     @asynccontextmanager
-    async def transaction(self) -> AsyncIterator[Session]:
-        """Open a transaction. It is committed at the end of the block and rolled back when the block raises."""
-        try:
-            async with (
-                self._pool.acquire(timeout=ACQUIRE_TIMEOUT) as connection,
-                connection.transaction(),
-            ):
-                yield Session(connection, self._queries)
-        except _TEMPORARY_ERRORS as error:
-            raise _unavailable(error) from error
+    async def transaction(self, *, idle_seconds: float | None = None) -> AsyncIterator[Session]:
+        """Open a transaction. It is committed at the end of the block and rolled back when the block raises.
+
+        PostgreSQL ends a transaction without a statement for 10 s, or for `idle_seconds`.
+        """
+        async with self._connection() as connection, connection.transaction():
+            if idle_seconds is not None:
+                milliseconds = round(idle_seconds * 1000)
+                await connection.execute(
+                    f"SET LOCAL idle_in_transaction_session_timeout = {milliseconds}"
+                )
+            yield self._session(connection)
 
     @asynccontextmanager
     async def session(self) -> AsyncIterator[Session]:
         """Take a connection without a transaction: each query commits by itself."""
-        try:
-            async with self._pool.acquire(timeout=ACQUIRE_TIMEOUT) as connection:
-                yield Session(connection, self._queries)
-        except _TEMPORARY_ERRORS as error:
-            raise _unavailable(error) from error
+        async with self._connection() as connection:
+            yield self._session(connection)
 
     async def rows(self, name: str, *args: Any) -> list[Row]:
         """Run one query and return all rows."""
@@ -142,14 +167,79 @@ class Database:
             await session.run(name, *args)
 
     async def check(self) -> None:
-        """Return when PostgreSQL answers. Raise asyncpg's error otherwise, because the health report names it."""
-        async with self._pool.acquire(timeout=ACQUIRE_TIMEOUT) as connection:
-            await connection.execute("SELECT 1")
+        """Return when PostgreSQL answers, accepts writes and grants the tables. Raise `NotUsable` otherwise."""
+        if (reason := await self._monitor.check()) is not None:
+            raise NotUsable(reason)
 
     def usage(self) -> dict[str, Any]:
         """Return the pool's connections: `size` open, `in_use`, and `max`."""
         size, idle = self._pool.get_size(), self._pool.get_idle_size()
         return {"size": size, "in_use": size - idle, "max": self._pool.get_max_size()}
+
+    async def close(self) -> None:
+        """Stop the monitor, and close all connections."""
+        await self._background.stop()
+        await self._monitor.close()
+        try:
+            async with asyncio.timeout(5):
+                await self._pool.close()
+        except (TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
+            self._pool.terminate()
+
+    def _session(self, connection: "PoolConnectionProxy[Row]") -> Session:
+        return Session(connection, self._queries, self._monitor.note_write)
+
+    @asynccontextmanager
+    async def _connection(self) -> "AsyncIterator[PoolConnectionProxy[Row]]":
+        """Take a connection from the pool. Close it when a statement shows that it cannot be used any more."""
+        if self._monitor.silent:
+            raise _unavailable(SILENT)
+        acquired = False
+        try:
+            async with self._pool.acquire(timeout=ACQUIRE_TIMEOUT) as connection:
+                acquired = True
+                self._in_use.add(connection)
+                try:
+                    yield connection
+                except Exception as error:
+                    failure = classify(error)
+                    if failure is not None and failure.drop:
+                        connection.terminate()
+                    raise
+                finally:
+                    self._in_use.discard(connection)
+        except Exception as error:
+            failure = classify(error, connecting=not acquired)
+            if failure is None:
+                raise
+            if not acquired and isinstance(error, TimeoutError) and not self._pool.get_idle_size():
+                failure = _EXHAUSTED
+            raise self._note(error, failure) from error
+
+    def _note(self, error: Exception, failure: Failure) -> Unavailable:
+        """Log the failure, tell the monitor, and return the error for the caller."""
+        self._monitor.note_failure(failure)
+        now = time.monotonic()
+        if now - self._logged.get(failure.reason, -LOG_INTERVAL) >= LOG_INTERVAL:
+            self._logged[failure.reason] = now
+            log.warning(
+                "postgresql failed",
+                reason=f"the database {failure.reason}",
+                error=type(error).__name__,
+                sqlstate=sqlstate(error),
+            )
+        return _unavailable(SILENT if self._monitor.silent else failure.reason)
+
+    async def _drop_connections(self) -> None:
+        """Close all connections, because a server that does not answer may never answer on them."""
+        for connection in list(self._in_use):
+            connection.terminate()
+        await self._pool.expire_connections()
+
+    async def _start_anew(self) -> None:
+        """Replace all connections before their next use, because some may still be read-only."""
+        self._logged.clear()
+        await self._pool.expire_connections()
 
 
 @asynccontextmanager
@@ -160,31 +250,51 @@ async def connect(
 
     `package` contains `sql/queries.sql` and `sql/migrations/NNNN_*.sql`.
     """
-    await _migrate(url, schema, package)
+    hosts = Hosts(url)
+    await _migrate_when_usable(hosts, schema, package)
     pool = await asyncpg.create_pool(
-        url,
-        min_size=1,
+        connect=hosts.connect,
+        min_size=0,  # asyncpg would log a traceback for each failed attempt to keep connections open
         max_size=pool_size,
         command_timeout=COMMAND_TIMEOUT,
-        server_settings={"search_path": schema, "application_name": f"svgx-{schema}"},
+        server_settings={
+            "search_path": schema,
+            "application_name": f"svgx-{schema}",
+            **SERVER_SETTINGS,
+        },
     )
+    database = Database(pool, hosts, schema, load_queries(package))
     try:
-        yield Database(pool, load_queries(package))
+        yield database
     finally:
+        await database.close()
+
+
+async def _migrate_when_usable(hosts: Hosts, schema: str, package: str) -> None:
+    """Apply the missing migrations. While PostgreSQL cannot be used, log this once, and try again."""
+    waiting = False
+    while True:
         try:
-            async with asyncio.timeout(5):
-                await pool.close()
-        except (TimeoutError, *_TEMPORARY_ERRORS):
-            pool.terminate()
+            await _migrate(hosts, schema, package)
+        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, EOFError) as error:
+            failure = classify(error)
+            if failure is None or failure is PERMISSIONS:
+                raise
+            if not waiting:
+                log.warning("waiting for postgresql", reason=f"the database {failure.reason}")
+            waiting = True
+            await asyncio.sleep(0.2)
+        else:
+            return
 
 
-async def _migrate(url: str, schema: str, package: str) -> None:
+async def _migrate(hosts: Hosts, schema: str, package: str) -> None:
     folder = files(package).joinpath("sql/migrations")
     migrations = sorted(
         (file for file in folder.iterdir() if file.name.endswith(".sql")),
         key=lambda file: file.name,
     )
-    connection = await _first_connection(url)
+    connection = await _first_connection(hosts)
     try:
         # Only one replica migrates at a time. The others wait for the lock and then find no missing migration.
         await connection.execute("SELECT pg_advisory_lock(hashtext($1))", f"svgx.{schema}")
@@ -206,28 +316,27 @@ async def _migrate(url: str, schema: str, package: str) -> None:
         await connection.close()
 
 
-async def _first_connection(url: str) -> "asyncpg.Connection[Row]":
+async def _first_connection(hosts: Hosts) -> Connection:
     """Connect, and retry until PostgreSQL is up. Raise at once for a wrong URL, password or database name."""
     waiting = False
     while True:
         try:
-            return await asyncpg.connect(url, timeout=5, command_timeout=300)
+            return await hosts.connect(command_timeout=300)
         except (
             asyncpg.InvalidAuthorizationSpecificationError,
             asyncpg.InvalidCatalogNameError,
             ValueError,
         ):
             raise
-        except (asyncpg.PostgresError, OSError, EOFError, TimeoutError) as error:
+        except (asyncpg.PostgresError, asyncpg.InternalClientError, OSError, EOFError) as error:
             if not waiting:
                 log.warning("waiting for postgresql", error=type(error).__name__)
             waiting = True
             await asyncio.sleep(0.2)
 
 
-def _unavailable(error: BaseException) -> Unavailable:
-    log.warning("postgresql failed", error=type(error).__name__)
-    return Unavailable("the database is not reachable at the moment; try again", retry_after=1.0)
+def _unavailable(reason: str) -> Unavailable:
+    return Unavailable(f"the database {reason} at the moment; try again", retry_after=1.0)
 
 
 def _span(name: str) -> AbstractContextManager[object]:

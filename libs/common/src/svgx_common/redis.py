@@ -7,11 +7,13 @@ from redis.asyncio import BlockingConnectionPool, ConnectionPool, Redis
 from redis.asyncio.connection import AbstractConnection as Connection
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, ResponseError
 
-__all__ = ["Connection", "Redis", "RedisError", "connect", "open_unpooled"]
+from svgx_common.health import NotUsable
 
-_COMMON = {"socket_connect_timeout": 1.0, "decode_responses": True}
+__all__ = ["Connection", "Redis", "RedisError", "check", "connect", "open_unpooled"]
+
+_COMMON = {"socket_connect_timeout": 1.0, "decode_responses": True, "socket_keepalive": True}
 
 
 def connect(url: str, pool_size: int = 32) -> Redis:
@@ -41,3 +43,13 @@ def open_unpooled(url: str) -> Connection:
     pool = ConnectionPool.from_url(url, socket_timeout=None, retry=Retry(NoBackoff(), 0), **_COMMON)
     connection: Connection = pool.make_connection()  # type: ignore[no-untyped-call]
     return connection
+
+
+async def check(client: Redis) -> None:
+    """Return when Redis answers and accepts writes. Raise `NotUsable` otherwise."""
+    try:
+        await client.set("svgx:health", "1", ex=10)
+    except ResponseError:
+        raise NotUsable("refuses writes") from None
+    except (RedisError, OSError):
+        raise NotUsable("is not reachable") from None

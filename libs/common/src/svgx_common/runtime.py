@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import functools
 import gc
 import secrets
 import signal
@@ -22,7 +21,8 @@ from starlette.types import ASGIApp
 
 from svgx_common import logs, tracing
 from svgx_common.background import BackgroundTasks
-from svgx_common.contract.transport import replica_subject
+from svgx_common.contract.errors import SvgxError
+from svgx_common.contract.transport import REPLICA_LEFT, ReplicaLeft, replica_subject
 from svgx_common.health import Health, Phase
 from svgx_common.http import server as http_server
 from svgx_common.http.protocol import LimitedHttp
@@ -237,7 +237,7 @@ class _ServiceProcess(Generic[Settings]):
         """Connect to NATS, build the service, answer requests until the stop, and drain."""
         bus = await Bus.connect(self._settings.nats_url, self._service, self._replica_id)
         responder = Responder(bus, self._version)
-        self._health.require("nats", functools.partial(_require_connected, bus))
+        self._health.require("nats", bus.check)
         runtime = Runtime(
             self._settings, bus, responder, self._health, self._replica_id, self._version
         )
@@ -258,7 +258,7 @@ class _ServiceProcess(Generic[Settings]):
                     await self._wait_for_stop(bus)
                 finally:
                     await background.stop()
-                await self._drain(responder, service)
+                await self._drain(bus, responder, service)
         finally:
             await bus.close()
 
@@ -283,7 +283,7 @@ class _ServiceProcess(Generic[Settings]):
             # A restart of the process repairs this.
             raise ConnectionError("NATS closed the connection for good")
 
-    async def _drain(self, responder: Responder, service: Service) -> None:
+    async def _drain(self, bus: Bus, responder: Responder, service: Service) -> None:
         log.info("draining")
         self._health.phase = Phase.DRAINING
         now = asyncio.get_running_loop().time()
@@ -305,6 +305,9 @@ class _ServiceProcess(Generic[Settings]):
                     await service.drain()
             except TimeoutError:
                 log.error("could not hand over all resources within the drain time")
+        left = ReplicaLeft.model_validate({"service": self._service, "replica": self._replica_id})
+        with contextlib.suppress(SvgxError):
+            await bus.broadcast(REPLICA_LEFT, left)
 
     async def _answer_health(self, bus: Bus) -> None:
         """Answer health requests on this replica's own subject."""
@@ -344,8 +347,3 @@ def freeze_startup_objects() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(GC_THRESHOLD)
-
-
-async def _require_connected(bus: Bus) -> None:
-    if not bus.connected:
-        raise ConnectionError

@@ -41,6 +41,7 @@ async def build(runtime: Runtime[CollabSettings]) -> AsyncIterator[Service]:
 
     runtime.responder.answer(OPEN, open_canvas)
     runtime.responder.answer(IMPORT_SVG, imports.import_svg)
+    runtime.health.watch("redis", functools.partial(redis.check, client))
     runtime.health.describe("canvases", rooms.details)
     rooms.start()
     try:

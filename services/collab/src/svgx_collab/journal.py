@@ -29,6 +29,9 @@ ATTEMPT = 3.0
 BACK_OFF = (0.05, 0.1, 0.2, 0.5, 1.0)
 """Seconds to wait after the first, second, … failure. The last value applies to all later failures."""
 
+LOG_EVERY = 10
+"""The first of this many failures in a row is logged."""
+
 COMMIT_SECONDS = Histogram(
     "svgx_engine_collab_commit_seconds",
     "Seconds from the request that asks state to commit a group of entries until its answer.",
@@ -83,20 +86,25 @@ class Committer:
             try:
                 with COMMIT_SECONDS.time():
                     reply = await self._bus.ask(JOURNAL_APPEND, request, timeout=timeout)
-            except SvgxError as error:
-                FAILURES.inc()
-                pause = BACK_OFF[min(failures, len(BACK_OFF) - 1)]
-                failures += 1
+                results = list(decode(CommittedBatch, reply.content).results)
+            except Exception as error:  # noqa: BLE001  # the entries stay in flight until this commit succeeds
+                failure = error
+            else:
+                if failures:
+                    log.info("commits succeed again", failures=failures)
+                ENTRIES.inc(len(group))
+                return results
+            FAILURES.inc()
+            if failures % LOG_EVERY == 0:
                 log.warning(
                     "a commit failed and is repeated",
-                    code=error.code,
+                    reason=str(failure),
                     entries=len(group),
-                    failures=failures,
+                    failures=failures + 1,
+                    exc_info=None if isinstance(failure, SvgxError) else failure,
                 )
-                await asyncio.sleep(pause)
-            else:
-                ENTRIES.inc(len(group))
-                return list(decode(CommittedBatch, reply.content).results)
+            await asyncio.sleep(BACK_OFF[min(failures, len(BACK_OFF) - 1)])
+            failures += 1
 
 
 def _groups(entries: list[Entry]) -> list[list[Entry]]:

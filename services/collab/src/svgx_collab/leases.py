@@ -59,13 +59,13 @@ class Leases:
     async def renew(self, canvas_ids: Sequence[str]) -> list[str]:
         """Renew the leases, and return the canvases with a lease of another replica.
 
-        Return no canvas when Redis is not reachable.
+        When Redis fails half-way, return the canvases found so far. The other leases are renewed next time.
         """
         lost = []
         for canvas_id in canvas_ids:
             owner = await self._take(canvas_id)
             if owner is None:
-                return []
+                break
             if owner != self._replica_id:
                 lost.append(canvas_id)
         return lost

@@ -37,6 +37,7 @@ from svgx_gateway.ratelimit.buckets import Buckets
 from svgx_gateway.ratelimit.limiter import RateLimiter
 from svgx_gateway.ratelimit.operations import RateLimitOperations
 from svgx_gateway.ratelimit.statistics import RateLimitStatistics
+from svgx_gateway.replica_watch import ReplicaWatch
 from svgx_gateway.settings import GatewaySettings
 from svgx_gateway.websocket import origins
 from svgx_gateway.websocket.endpoint import YjsEndpoint
@@ -70,10 +71,14 @@ async def build(runtime: Runtime[GatewaySettings]) -> AsyncIterator[Service]:
         await keys.start()
         runtime.health.require("revocations", revocations.ready)
         runtime.health.require("token_keys", keys.ready)
+        runtime.health.watch("redis", functools.partial(redis.check, client))
         runtime.health.describe("live", live_canvases.details)
         lag = LoopLag(settings.shed_lag_seconds)
         stack.callback(lag.stop)
         lag.start()
+        replica_watch = ReplicaWatch(bus)
+        stack.push_async_callback(replica_watch.stop)
+        await replica_watch.start()
         guard = Guard(authenticator, canvas_roles, limiter)
         with_metrics = settings.prometheus_enabled and settings.metrics_port is None
         document = openapi.document(runtime.version, with_metrics=with_metrics)
@@ -81,7 +86,7 @@ async def build(runtime: Runtime[GatewaySettings]) -> AsyncIterator[Service]:
         idempotency = Idempotency(client, settings.idempotency_seconds)
         http_routes = [
             *operation_routes(bus, guard, idempotency, compression),
-            *HealthSummary(bus, guard).routes(compression),
+            *HealthSummary(bus, guard, runtime.health, replica_watch).routes(compression),
             *docs_routes(document, [Middleware(PageLimit, count=limiter.admit_page)]),
         ]
         endpoint = YjsEndpoint(

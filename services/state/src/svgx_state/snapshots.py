@@ -18,6 +18,9 @@ log = structlog.get_logger(__name__)
 PAUSE_AFTER_FAILURE = 60.0
 """Seconds after a failed compaction during which the canvas is not compacted again."""
 
+LONGEST_MERGE = 600.0
+"""Seconds for which a compaction's transaction may wait for a worker. Then PostgreSQL ends the transaction."""
+
 
 class Compactor:
     """The compactions of one replica. They run in the background, at most `concurrency` at a time.
@@ -69,7 +72,7 @@ class Compactor:
         do not wait for a compaction. They get later revisions than the snapshot, because revisions become visible in
         their order.
         """
-        async with self._database.transaction() as session:
+        async with self._database.transaction(idle_seconds=LONGEST_MERGE) as session:
             claim = await session.row("claim_compaction", canvas_id)
             if claim is None or not claim["claimed"]:
                 return False

@@ -15,8 +15,9 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 from starlette.types import Message
 
+from svgx_common import health as health_module
 from svgx_common import metrics
-from svgx_common.health import Health, Phase
+from svgx_common.health import Health, NotUsable, Phase
 from svgx_common.http.server import ServiceApplication
 
 # The parser has no type annotations.
@@ -72,10 +73,74 @@ async def test_readiness_names_a_failed_check_without_its_error_text(
     health.phase = Phase.READY
     async with client_of(application) as http:
         answer = await http.get("/health/ready")
-    assert (answer.status_code, answer.json()["reason"]) == (503, "not reachable: postgresql")
+    assert (answer.status_code, answer.json()["reason"]) == (503, "not usable: postgresql")
     report = (await health.report()).model_dump_json()
     assert "ConnectionError" in report
     assert "hunter2" not in report
+
+
+async def test_failing_dependency_ends_readiness_but_no_probe_of_liveness(
+    health: Health, application: ServiceApplication
+) -> None:
+    """A restart repairs no dependency, so the pages that such probes ask stay at 200. Proves R-OBS-1 and R-FAIL-19."""
+
+    async def fail() -> None:
+        raise NotUsable("is read-only")
+
+    health.require("postgresql", fail)
+    health.phase = Phase.READY
+    async with client_of(application) as http:
+        for path, status in (("/health/ready", 503), ("/health/", 200), ("/health", 200)):
+            answer = await http.get(path)
+            assert answer.status_code == status, path
+            assert answer.json()["status"] == "failing"
+            assert answer.json()["reason"] == "not usable: postgresql (is read-only)"
+            assert answer.json()["dependencies"]["postgresql"] == {
+                "ok": False,
+                "error": "NotUsable",
+                "detail": "is read-only",
+                "required": True,
+            }
+        live = await http.get("/health/live")
+        assert (live.status_code, live.json()) == (200, {"status": "ok"})
+
+
+async def test_server_that_is_not_required_is_named_and_ends_nothing(
+    health: Health, application: ServiceApplication
+) -> None:
+    """Proves R-FAIL-19: the service works without Redis, and operators see that it is away."""
+
+    async def fail() -> None:
+        raise ConnectionError
+
+    health.watch("redis", fail)
+    health.phase = Phase.READY
+    async with client_of(application) as http:
+        answer = await http.get("/health/ready")
+    assert (answer.status_code, answer.json()["status"]) == (200, "ok")
+    assert answer.json()["reason"] == "not usable: redis"
+    assert not answer.json()["dependencies"]["redis"]["required"]
+
+
+async def test_check_that_cannot_be_cancelled_does_not_delay_the_report(
+    health: Health, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A driver may wait for a frozen server even when it is cancelled. Proves R-FAIL-19."""
+    monkeypatch.setattr(health_module, "CHECK_TIMEOUT", 0.05)
+    released = asyncio.Event()
+
+    async def hang() -> None:
+        try:
+            await released.wait()
+        except asyncio.CancelledError:
+            await released.wait()
+
+    health.require("postgresql", hang)
+    health.phase = Phase.READY
+    async with asyncio.timeout(5):
+        report = await health.report()
+    released.set()
+    assert report.reason == "not usable: postgresql (does not answer)"
 
 
 async def test_any_path_answers_503_until_the_service_has_started(

@@ -10,6 +10,7 @@ import pytest
 from starlette.websockets import WebSocket
 
 from svgx_common.contract.close_codes import Close
+from svgx_common.contract.errors import Unavailable
 from svgx_common.contract.policy import CanvasRole, Role
 from svgx_common.contract.state import Access as AccessReply
 from svgx_common.messaging.bus import Bus
@@ -23,12 +24,20 @@ ANN = Caller("u", "ann", Role.EDITOR, "s")
 CANVAS = "00000000-0000-0000-0000-000000000001"
 
 
+class FakeSubscription:
+    """A subscription of `FakeBus`."""
+
+    async def unsubscribe(self) -> None:
+        pass
+
+
 class FakeBus:
     """A bus that answers with `role`, and ignores every subscription."""
 
     def __init__(self) -> None:
         self.role = CanvasRole.EDITOR
-        self.connected = False
+        self.listening: asyncio.Event | None = None
+        """If there is an event, a subscription is made only after it."""
         self.reconnect_callbacks: list[Callable[[], Awaitable[None]]] = []
 
     def on_reconnect(self, callback: Callable[[], Awaitable[None]]) -> None:
@@ -37,8 +46,10 @@ class FakeBus:
     async def ask(self, *_: object, **__: object) -> AccessReply:
         return AccessReply(role=self.role)
 
-    async def listen(self, *_: object, **__: object) -> None:
-        pass
+    async def listen(self, *_: object, **__: object) -> FakeSubscription:
+        if self.listening is not None:
+            await self.listening.wait()
+        return FakeSubscription()
 
     async def wait_connected(self, _: float) -> None:
         await asyncio.Event().wait()
@@ -123,4 +134,67 @@ async def test_connection_that_joins_during_a_drain_is_closed(bus: FakeBus) -> N
         joining = await join(canvases, stack)
         for connection in (joined, joining):
             assert connection.closing.result().code is Close.RESTARTING
+    await canvases.stop()
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Wait until the condition is true."""
+    while not condition():  # noqa: ASYNC110  # there is no event for it
+        await asyncio.sleep(0)
+
+
+@pytest.mark.parametrize("cancelled_after", ["the start", "the canvas has started"])
+async def test_join_that_is_cancelled_leaves_no_canvas_behind(
+    bus: FakeBus, cancelled_after: str
+) -> None:
+    """A client that goes while its canvas starts leaves neither a canvas nor its tasks. Proves R-FAIL-22."""
+    canvases = LiveCanvases(cast(Bus, bus), CanvasRoles(cast(Bus, bus)))
+    bus.listening = asyncio.Event()
+    async with AsyncExitStack() as stack:
+        joining = asyncio.create_task(join(canvases, stack))
+        await until(lambda: bool(canvases._starting))
+        if cancelled_after == "the canvas has started":
+            bus.listening.set()
+            await until(lambda: not canvases._starting)
+        joining.cancel()
+        await asyncio.gather(joining, return_exceptions=True)
+        bus.listening.set()
+    await until(lambda: not canvases._starting and not canvases.details()["canvases"])
+    assert not canvases._expected
+    await canvases.stop()
+
+
+async def test_second_client_of_a_starting_canvas_keeps_it(bus: FakeBus) -> None:
+    """The first client goes while the canvas starts; the second client gets a running canvas. Proves R-FAIL-22."""
+    canvases = LiveCanvases(cast(Bus, bus), CanvasRoles(cast(Bus, bus)))
+    bus.listening = asyncio.Event()
+    async with AsyncExitStack() as stack:
+        first, second = (asyncio.create_task(join(canvases, stack)) for _ in range(2))
+        await until(lambda: bool(canvases._starting))
+        await asyncio.sleep(0)
+        first.cancel()
+        bus.listening.set()
+        connection = await second
+        await canvases._removals.wait()
+        assert canvases.details() == {"connections": 1, "canvases": 1}
+        assert canvases._canvases[CANVAS].connections == {connection}
+    await canvases.stop()
+
+
+async def test_failed_start_leaves_no_tasks_behind(
+    bus: FakeBus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A canvas that cannot subscribe to its channels is stopped. Proves R-FAIL-22."""
+
+    async def fail(*_: object, **__: object) -> FakeSubscription:
+        raise Unavailable
+
+    monkeypatch.setattr(bus, "listen", fail)
+    canvases = LiveCanvases(cast(Bus, bus), CanvasRoles(cast(Bus, bus)))
+    tasks = asyncio.all_tasks()
+    async with AsyncExitStack() as stack:
+        with pytest.raises(Unavailable):
+            await join(canvases, stack)
+    assert canvases.details()["canvases"] == 0
+    assert asyncio.all_tasks() <= tasks
     await canvases.stop()

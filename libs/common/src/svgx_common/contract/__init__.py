@@ -2,7 +2,17 @@
 
 from typing import Any
 
-from svgx_common.contract import api_keys, audit, auth, collab, oidc, ratelimits, revocations, state
+from svgx_common.contract import (
+    api_keys,
+    audit,
+    auth,
+    collab,
+    oidc,
+    ratelimits,
+    revocations,
+    state,
+    transport,
+)
 from svgx_common.contract.operation import Channel, Operation
 
 OPERATIONS: tuple[Operation[Any, Any], ...] = (
@@ -63,6 +73,7 @@ CHANNELS: tuple[Channel[Any], ...] = (
     state.CANVAS_ACCESS_CHANGED,
     ratelimits.RATE_LIMITS_CHANGED,
     revocations.REVOKED,
+    transport.REPLICA_LEFT,
 )
 
 

@@ -122,6 +122,7 @@ LIST_API_KEYS = Operation(
     reply=ApiKeyPage,
     scope=Scope.SIGNED_IN,
     http=Http("GET", "/auth/api-keys/"),
+    repeatable=True,
     errors=(Forbidden, NotFound),
 )
 END_API_KEY = Operation(
@@ -141,5 +142,6 @@ CHECK_API_KEY = Operation(
     reply=CheckedApiKey,
     scope=Scope.INTERNAL,
     rate=RateClass.INTERNAL,
+    repeatable=True,
     errors=(Unauthenticated,),
 )

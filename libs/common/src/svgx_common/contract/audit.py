@@ -96,4 +96,5 @@ LIST_AUDIT = Operation(
     reply=AuditPage,
     scope=Scope.ADMIN,
     http=Http("GET", "/admin/audit/"),
+    repeatable=True,
 )

@@ -223,6 +223,7 @@ REFRESH = Operation(
     http=Http("POST", "/auth/refresh"),
     # Not LOGIN: wrong log-ins from an address must not stop the refreshes of other users behind the same address.
     rate=RateClass.WRITE,
+    repeatable=True,
     errors=(Unauthenticated,),
 )
 JWKS = Operation(
@@ -232,6 +233,7 @@ JWKS = Operation(
     reply=Jwks,
     scope=Scope.PUBLIC,
     http=Http("GET", "/.well-known/jwks.json"),
+    repeatable=True,
 )
 ME = Operation(
     subject="svgx.auth.me",
@@ -240,6 +242,7 @@ ME = Operation(
     reply=User,
     scope=Scope.SIGNED_IN,
     http=Http("GET", "/auth/me"),
+    repeatable=True,
 )
 LOGOUT = Operation(
     subject="svgx.auth.logout",
@@ -257,6 +260,7 @@ LIST_SESSIONS = Operation(
     reply=SessionPage,
     scope=Scope.SIGNED_IN,
     http=Http("GET", "/auth/sessions/"),
+    repeatable=True,
 )
 END_SESSION = Operation(
     subject="svgx.auth.session.end",
@@ -297,6 +301,7 @@ LIST_USERS = Operation(
     reply=UserPage,
     scope=Scope.ADMIN,
     http=Http("GET", "/admin/users/"),
+    repeatable=True,
 )
 GET_USER = Operation(
     subject="svgx.auth.user.get",
@@ -305,6 +310,7 @@ GET_USER = Operation(
     reply=User,
     scope=Scope.ADMIN,
     http=Http("GET", "/admin/users/{user_id}"),
+    repeatable=True,
     errors=(NotFound,),
 )
 UPDATE_USER = Operation(

@@ -155,6 +155,7 @@ class Operation(Generic[Request, Reply]):
     - `canvas_role`: the role that the caller needs on the canvas in the request's `canvas_id`.
     - `max_body`: bytes of the largest body. The default is small, because validating a body blocks the event loop.
     - `secret`: the reply is shown once and is never stored.
+    - `repeatable`: carrying the operation out twice changes nothing, so it may be sent again when no answer comes.
     - `outside`: the operation waits for an external system. Its `unavailable` errors do not open a circuit breaker.
     - `password`: the operation hashes a password.
     """
@@ -171,6 +172,7 @@ class Operation(Generic[Request, Reply]):
     timeout: float = 10.0
     max_body: int = 16 * 1024
     secret: bool = False
+    repeatable: bool = False
     outside: bool = False
     password: bool = False
     errors: tuple[type[SvgxError], ...] = field(default=())

@@ -150,6 +150,7 @@ GET_CONFIG = Operation(
     scope=Scope.ADMIN,
     http=Http("GET", "/security/rate-limits/config/"),
     rate=RateClass.UNLIMITED,
+    repeatable=True,
 )
 SET_CONFIG = Operation(
     subject="svgx.gateway.rate_limits.set",
@@ -170,6 +171,7 @@ ANALYTICS = Operation(
     scope=Scope.ADMIN,
     http=Http("GET", "/security/rate-limits/analytics/"),
     rate=RateClass.UNLIMITED,
+    repeatable=True,
 )
 STORED = Operation(
     subject="svgx.state.rate_limits.get",
@@ -179,6 +181,7 @@ STORED = Operation(
     scope=Scope.INTERNAL,
     rate=RateClass.INTERNAL,
     timeout=5.0,
+    repeatable=True,
 )
 STORE = Operation(
     subject="svgx.state.rate_limits.set",

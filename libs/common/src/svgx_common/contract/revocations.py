@@ -41,6 +41,7 @@ LIST_REVOCATIONS = Operation(
     reply=RevocationList,
     scope=Scope.INTERNAL,
     rate=RateClass.INTERNAL,
+    repeatable=True,
 )
 
 REVOKED = Channel(

@@ -191,6 +191,7 @@ LIST_CANVASES = Operation(
     reply=CanvasPage,
     scope=Scope.SIGNED_IN,
     http=Http("GET", "/runtime/canvases/"),
+    repeatable=True,
 )
 GET_CANVAS = Operation(
     subject="svgx.state.canvas.get",
@@ -200,6 +201,7 @@ GET_CANVAS = Operation(
     scope=Scope.SIGNED_IN,
     canvas_role=CanvasRole.VIEWER,
     http=Http("GET", "/runtime/canvases/{canvas_id}"),
+    repeatable=True,
     errors=(NotFound,),
 )
 RENAME_CANVAS = Operation(
@@ -232,6 +234,7 @@ GET_MEMBER = Operation(
     scope=Scope.SIGNED_IN,
     canvas_role=CanvasRole.VIEWER,
     http=Http("GET", "/runtime/canvases/{canvas_id}/members/{user_id}"),
+    repeatable=True,
     errors=(NotFound,),
 )
 SET_MEMBER = Operation(
@@ -270,6 +273,7 @@ EXPORT = Operation(
     ),
     rate=RateClass.HEAVY,
     timeout=60.0,
+    repeatable=True,
     errors=(NotFound, Invalid, TooLarge),
 )
 CANVAS_ACCESS = Operation(
@@ -280,6 +284,7 @@ CANVAS_ACCESS = Operation(
     scope=Scope.INTERNAL,
     rate=RateClass.INTERNAL,
     timeout=5.0,
+    repeatable=True,
     errors=(NotFound, Forbidden),
 )
 JOURNAL_APPEND = Operation(
@@ -292,6 +297,7 @@ JOURNAL_APPEND = Operation(
     rate=RateClass.INTERNAL,
     timeout=15.0,
     max_body=256 * 1024 * 1024,
+    repeatable=True,
     errors=(Unavailable,),
 )
 JOURNAL_LOAD = Operation(
@@ -303,6 +309,7 @@ JOURNAL_LOAD = Operation(
     callers=("collab",),
     rate=RateClass.INTERNAL,
     timeout=30.0,
+    repeatable=True,
     errors=(NotFound, Unavailable),
 )
 

@@ -1,5 +1,7 @@
 """Subjects of the messaging library itself: large payloads, health of replicas, and a connection's echo."""
 
+from svgx_common.contract.operation import SERVICES, Channel, ReplyModel, ServiceName
+
 INBOX = "_INBOX."
 """The prefix of reply subjects. Each service subscribes below `_INBOX.<service>` only."""
 
@@ -39,3 +41,19 @@ def echo_subject(service: str, replica_id: str) -> str:
 def queue_group(service: str) -> str:
     """Return the NATS queue group of a service, which is also its name in the NATS micro protocol."""
     return f"svgx-{service}"
+
+
+class ReplicaLeft(ReplyModel):
+    """A replica that has stopped as it was told to."""
+
+    service: ServiceName
+    replica: str
+
+
+REPLICA_LEFT = Channel(
+    subject="svgx.replicas.left",
+    summary="A replica's goodbye at the end of its drain, so that the gateways do not miss it",
+    publishers=SERVICES,
+    subscribers=("gateway",),
+    payload=ReplicaLeft,
+)

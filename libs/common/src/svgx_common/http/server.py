@@ -11,7 +11,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocket
 
 from svgx_common.contract.errors import MethodNotAllowed, NotFound, SvgxError, Unavailable
-from svgx_common.health import Health, Phase
+from svgx_common.health import Health, HealthReport, Phase
 from svgx_common.http import refusals
 from svgx_common.http.metrics_pages import MetricsPages
 from svgx_common.http.paths import sent_path
@@ -49,21 +49,41 @@ def health_pages(health: Health) -> Pages:
 
     async def readiness(_: Request) -> Response:
         report = await health.report()
-        content = {"status": report.status, "service": report.service, "version": report.version}
-        if report.reason is not None:
-            content["reason"] = report.reason
-        return JSONResponse(content, 200 if report.status == "ok" else 503)
+        return JSONResponse(_summary(report), 200 if report.status == "ok" else 503)
+
+    async def health_page(_: Request) -> Response:
+        # A failing dependency is in the body only: many probes restart a process for another status than 200, and a
+        # restart repairs no dependency.
+        report = await health.report()
+        return JSONResponse(_summary(report), 200 if health.phase is Phase.READY else 503)
 
     async def liveness(_: Request) -> Response:
         return JSONResponse({"status": "ok"})
 
-    return Pages({"/health": readiness, "/health/live": liveness, "/health/ready": readiness})
+    return Pages({"/health": health_page, "/health/live": liveness, "/health/ready": readiness})
 
 
 def metrics_pages() -> Pages:
     """Return the pages of the metrics."""
     pages = MetricsPages()
     return Pages({"/metrics": pages.json, "/metrics/prometheus": pages.prometheus})
+
+
+def _summary(report: HealthReport) -> dict[str, object]:
+    content: dict[str, object] = {
+        "status": report.status,
+        "service": report.service,
+        "version": report.version,
+    }
+    if report.reason is not None:
+        content["reason"] = report.reason
+    content["dependencies"] = {
+        name: dependency.model_dump(
+            include={"ok", "error", "detail", "required"}, exclude_none=True
+        )
+        for name, dependency in report.dependencies.items()
+    }
+    return content
 
 
 class ServiceApplication:

@@ -27,6 +27,10 @@ class ConnectionEvents:
         self._drop_logged_at = -DROP_LOG_INTERVAL
         self.reconnect_callbacks: list[Callable[[], Awaitable[None]]] = []
         """Callbacks for each reconnect. A failure of one is logged; the others are still called."""
+        self.disconnect_callbacks: list[Callable[[], None]] = []
+        """Callbacks for each disconnect."""
+        self.before_reconnect_callbacks: list[Callable[[], None]] = []
+        """Callbacks for each reconnect, before anything that waits for it continues."""
         self.reconnected = asyncio.Event()
         """Set by a reconnect; cleared by a disconnect, and by a task before it waits for the next reconnect."""
         self.closed = asyncio.Event()
@@ -60,11 +64,15 @@ class ConnectionEvents:
     async def on_disconnect(self) -> None:
         """Log the disconnect."""
         self.reconnected.clear()
+        for callback in self.disconnect_callbacks:
+            callback()
         if not self.closing:
             log.warning("nats disconnected")
 
     async def on_reconnect(self) -> None:
         """Log the reconnect and call the callbacks."""
+        for note in self.before_reconnect_callbacks:
+            note()
         self.reconnected.set()
         self.forget_errors()
         log.info("nats reconnected")

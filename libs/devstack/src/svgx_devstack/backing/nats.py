@@ -18,6 +18,14 @@ USERS = (*SERVICES, OPERATOR)
 MAX_PAYLOAD = 1024 * 1024
 """Bytes of the largest message, the default of NATS."""
 
+PING_SECONDS = 5
+"""Seconds between two pings of the server. A client that leaves `PING_MAX` of them unanswered is disconnected.
+
+With NATS' defaults (120 s, 2), a frozen replica would get its share of the requests for up to six minutes.
+"""
+
+PING_MAX = 2
+
 
 def program(home: Home) -> Program:
     """Return the server on its stored loopback ports, and write its configuration file."""
@@ -48,6 +56,8 @@ def _config(home: Home, port: int) -> dict[str, object]:
         "listen": f"{HOST}:{port}",
         "http": f"{HOST}:{home.port('nats.monitor')}",
         "max_payload": MAX_PAYLOAD,
+        "ping_interval": f"{PING_SECONDS}s",
+        "ping_max": PING_MAX,
         "authorization": {
             "users": [
                 {"user": OPERATOR, "password": home.secret(f"nats.{OPERATOR}")},

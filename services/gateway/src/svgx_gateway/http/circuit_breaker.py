@@ -22,7 +22,7 @@ from svgx_common.contract.errors import (
 )
 from svgx_common.contract.operation import Operation
 from svgx_common.contract.policy import Pool
-from svgx_common.messaging.bus import NoResponders
+from svgx_common.messaging.bus import BusUnreachable, NoResponders
 
 log = structlog.get_logger(__name__)
 
@@ -72,13 +72,13 @@ class CircuitBreaker:
         """Run one request inside. Its result opens or closes the circuit. Raise `Unavailable` while it is open.
 
         Only errors that show an overloaded or broken service count as failures. A caller's mistake counts as a success,
-        because the service answered. `NoResponders` and `Internal` change nothing: `NoResponders` arrives at once and
-        ends as soon as a replica is back. Some pools have more errors that change nothing (`_NEUTRAL`).
+        because the service answered. `NoResponders`, `BusUnreachable` and `Internal` change nothing: the first two
+        arrive at once, and end as soon as a replica or NATS is back. Some pools have more such errors (`_NEUTRAL`).
         """
         probe = self._enter()
         try:
             yield
-        except NoResponders:
+        except (NoResponders, BusUnreachable):
             raise
         except self._counted:
             self._failed(probe)

@@ -1,40 +1,40 @@
 """`/health/summary/`: the health of every replica of every service."""
 
 import asyncio
-import json
 from collections.abc import Sequence
 from typing import Any
 
-from nats.aio.msg import Msg
-from nats.errors import Error as NatsError
 from pydantic import ValidationError
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from svgx_common.contract.errors import SvgxError, Unavailable
+from svgx_common.contract.errors import SvgxError
 from svgx_common.contract.operation import SERVICES
 from svgx_common.contract.policy import RateClass, Scope
 from svgx_common.contract.transport import replica_subject
-from svgx_common.health import HealthReport
-from svgx_common.messaging.bus import Bus
+from svgx_common.health import Health, HealthReport
+from svgx_common.messaging.bus import Bus, NoResponders
 from svgx_gateway.http import problems
 from svgx_gateway.http.guard import Guard
-
-DISCOVERY_SECONDS = 0.5
-"""Seconds that replicas have to answer the ping."""
+from svgx_gateway.replica_watch import Replica, ReplicaWatch
 
 REPORT_TIMEOUT = 3.0
 """Seconds that a replica has to report its health."""
 
+SILENT_TIMEOUT = 0.5
+"""Seconds that a replica has that did not answer the ping."""
+
 
 class HealthSummary:
-    """The summary page. It finds the replicas by `$SRV.PING` (NATS micro protocol), and asks each for its health."""
+    """The summary page. It asks each replica for its health, also those that were there and do not answer."""
 
-    def __init__(self, bus: Bus, guard: Guard) -> None:
+    def __init__(self, bus: Bus, guard: Guard, health: Health, watch: ReplicaWatch) -> None:
         self._bus = bus
         self._guard = guard
+        self._health = health
+        self._watch = watch
 
     def routes(self, middleware: Sequence[Middleware]) -> list[Route]:
         """Return the route of the page."""
@@ -52,53 +52,52 @@ class HealthSummary:
         return response
 
     async def collect(self) -> dict[str, Any]:
-        """Return the summary. `status` is `ok` when every service has a replica and every replica is `ok`."""
-        replicas = await self._replicas()
-        reports = await asyncio.gather(*(self._report(*replica) for replica in replicas))
+        """Return the summary.
+
+        `status` is `ok` when every service has a replica, every replica is `ok`, and every dependency answers. `silent`
+        names the replicas that were there and do not answer. While NATS is not reachable, there is only this gateway's
+        own report.
+        """
+        if self._bus.reachable:
+            await self._watch.look()
+            replicas = self._watch.replicas
+            reports = await asyncio.gather(*(self._report(replica) for replica in replicas))
+        else:
+            replicas, reports = [], [await self._health.report()]
         services: dict[str, list[dict[str, Any]]] = {service: [] for service in SERVICES}
         for report in reports:
             services.setdefault(report.service, []).append(report.model_dump(mode="json"))
         missing = [service for service, found in services.items() if not found]
-        healthy = not missing and all(report.status == "ok" for report in reports)
+        healthy = not missing and all(
+            report.status == "ok" and all(each.ok for each in report.dependencies.values())
+            for report in reports
+        )
         return {
             "status": "ok" if healthy else "degraded",
             "missing": missing,
+            "silent": [f"{each.service}/{each.id}" for each in replicas if each.silent],
             "services": services,
         }
 
-    async def _replicas(self) -> list[tuple[str, str]]:
-        """Return service and replica id of each replica that answers the ping."""
-        connection = self._bus.connection
-        inbox = connection.new_inbox()
-        found: list[tuple[str, str]] = []
-
-        async def collect(message: Msg) -> None:
-            ping = json.loads(message.data)
-            found.append((str(ping["name"]).removeprefix("svgx-"), str(ping["id"])))
-
-        try:
-            subscription = await connection.subscribe(inbox, cb=collect)
-            await connection.publish("$SRV.PING", reply=inbox)
-            await asyncio.sleep(DISCOVERY_SECONDS)
-            await subscription.unsubscribe()
-        except NatsError as error:
-            raise Unavailable("the message bus is not reachable") from error
-        return sorted(found)
-
-    async def _report(self, service: str, replica_id: str) -> HealthReport:
+    async def _report(self, replica: Replica) -> HealthReport:
+        timeout = SILENT_TIMEOUT if replica.silent else REPORT_TIMEOUT
         try:
             answer = await self._bus.request(
-                replica_subject(service, replica_id), b"", timeout=REPORT_TIMEOUT
+                replica_subject(replica.service, replica.id), b"", timeout=timeout
             )
             return HealthReport.model_validate_json(answer.content)
+        except NoResponders:
+            reason = "its connection to NATS has ended"
         except SvgxError:
             reason = "did not answer"
         except ValidationError:
             reason = "sent a report that cannot be read"
+        if replica.silent:
+            reason += f"; its last answer was {replica.silent_seconds:.0f} s ago"
         return HealthReport(
             status="failing",
-            service=service,
-            replica=replica_id,
+            service=replica.service,
+            replica=replica.id,
             version="",
             uptime_seconds=0,
             reason=reason,

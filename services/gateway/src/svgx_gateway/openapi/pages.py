@@ -20,14 +20,28 @@ _STATUS = {
         "service": {"type": "string"},
         "version": {"type": "string"},
         "reason": {"type": "string"},
+        "dependencies": {
+            "type": "object",
+            "additionalProperties": {
+                "type": "object",
+                "required": ["ok", "required"],
+                "properties": {
+                    "ok": {"type": "boolean"},
+                    "required": {"type": "boolean"},
+                    "error": {"type": "string"},
+                    "detail": {"type": "string"},
+                },
+            },
+        },
     },
 }
 _SUMMARY = {
     "type": "object",
-    "required": ["status", "missing", "services"],
+    "required": ["status", "missing", "silent", "services"],
     "properties": {
         "status": {"enum": ["ok", "degraded"]},
         "missing": {"type": "array", "items": {"type": "string"}},
+        "silent": {"type": "array", "items": {"type": "string"}},
         "services": {
             "type": "object",
             "additionalProperties": {
@@ -43,9 +57,14 @@ _TEXT = {"type": "string"}
 
 def page_items(responses: Responses, *, with_metrics: bool) -> dict[str, Any]:
     """Return the path items of the pages, with the pages of the metrics if the API port serves them."""
-    overall = _page("health", "Whether the gateway can serve requests", "application/json", _STATUS)
+    overall = _page("health", "Whether the gateway runs", "application/json", _STATUS)
     overall["responses"]["503"] = {
         **overall["responses"]["200"],
+        "description": "The gateway starts or stops; `reason` says which.",
+    }
+    ready = _page("health", "Whether the gateway can serve requests", "application/json", _STATUS)
+    ready["responses"]["503"] = {
+        **ready["responses"]["200"],
         "description": "The gateway cannot serve requests; `reason` names the cause.",
     }
     summary = _page(
@@ -59,7 +78,7 @@ def page_items(responses: Responses, *, with_metrics: bool) -> dict[str, Any]:
     live = _page("health", "Whether the process is alive", "application/json", _STATUS)
     pages = {
         "/health/": {"get": {**overall, "operationId": "health"}},
-        "/health/ready": {"get": {**overall, "operationId": "health.ready"}},
+        "/health/ready": {"get": {**ready, "operationId": "health.ready"}},
         "/health/live": {"get": {**live, "operationId": "health.live"}},
         "/health/summary/": {"get": {**summary, "operationId": "health.summary"}},
     }

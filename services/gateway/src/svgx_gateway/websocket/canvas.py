@@ -1,9 +1,11 @@
 """The live canvas: the connections of one canvas on this gateway, its NATS subscriptions, and its catch-ups."""
 
 import asyncio
+import contextlib
 
 import structlog
 from nats.aio.subscription import Subscription
+from nats.errors import Error as NatsError
 from prometheus_client import Counter
 
 from svgx_common.background import BackgroundTasks
@@ -88,8 +90,9 @@ class LiveCanvas:
         """Stop the background tasks, discard uncommitted edits, and unsubscribe."""
         await self._background.stop()
         await self.outbox.stop()
-        if self._bus.connected:
-            for subscription in self._subscriptions:
+        for subscription in self._subscriptions:
+            # While NATS is away this sends nothing, but a later reconnect does not subscribe again.
+            with contextlib.suppress(NatsError):
                 await subscription.unsubscribe()
 
     def close_all(self, code: Close, reason: str) -> None:

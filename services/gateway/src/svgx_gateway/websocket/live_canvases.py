@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import random
+from collections import Counter
 from collections.abc import AsyncIterator, Callable
 
 import structlog
@@ -37,6 +38,8 @@ class LiveCanvases:
         self._role_checks = RoleChecks(canvas_roles)
         self._canvases: dict[str, LiveCanvas] = {}
         self._starting: dict[str, asyncio.Task[LiveCanvas]] = {}
+        self._expected = Counter[str]()
+        """Numbers of connections that wait for the start of their canvas."""
         self._removals = BackgroundTasks()
         self._draining = False
         self._joined = 0
@@ -52,8 +55,13 @@ class LiveCanvases:
     @contextlib.asynccontextmanager
     async def join(self, canvas_id: str, connection: Connection) -> AsyncIterator[LiveCanvas]:
         """Add a connection to its canvas for the duration of the context, and return the canvas."""
-        canvas = await self._start(canvas_id)
-        canvas.connections.add(connection)
+        self._expected[canvas_id] += 1
+        try:
+            canvas = await self._start(canvas_id)
+            canvas.connections.add(connection)
+        finally:
+            self._expected[canvas_id] -= 1
+            self._remove_unused(canvas_id)
         self._joined += 1
         self._all_left.clear()
         if self._draining:
@@ -65,14 +73,15 @@ class LiveCanvases:
             yield canvas
         finally:
             canvas.connections.discard(connection)
-            if (state := connection.awareness.removal()) is not None:
-                with contextlib.suppress(SvgxError):
-                    await canvas.publish_awareness(connection, state)
-            if not canvas.connections and self._canvases.get(canvas_id) is canvas:
-                self._removals.start("remove a canvas", self._remove(canvas))
-            self._joined -= 1
-            if not self._joined:
-                self._all_left.set()
+            try:
+                if (state := connection.awareness.removal()) is not None:
+                    with contextlib.suppress(SvgxError):
+                        await canvas.publish_awareness(connection, state)
+            finally:
+                self._remove_unused(canvas_id)
+                self._joined -= 1
+                if not self._joined:
+                    self._all_left.set()
 
     async def drain(self, seconds: float) -> None:
         """Close every connection in random order over `seconds`, then wait until all edits are committed.
@@ -133,9 +142,23 @@ class LiveCanvases:
 
     async def _start_new(self, canvas_id: str) -> LiveCanvas:
         canvas = LiveCanvas(self._bus, canvas_id)
-        await canvas.start()
+        try:
+            await canvas.start()
+        except BaseException:
+            await canvas.stop()
+            raise
         self._canvases[canvas_id] = canvas
+        # Every connection that waited for this canvas may have gone meanwhile.
+        self._remove_unused(canvas_id)
         return canvas
+
+    def _remove_unused(self, canvas_id: str) -> None:
+        """Start to remove a canvas without connections, unless a connection is about to join it."""
+        canvas = self._canvases.get(canvas_id)
+        if self._expected[canvas_id] == 0:
+            del self._expected[canvas_id]
+            if canvas is not None and not canvas.connections:
+                self._removals.start("remove a canvas", self._remove(canvas))
 
     async def _remove(self, canvas: LiveCanvas) -> None:
         """Stop a canvas without connections once its edits are committed, unless a client joins meanwhile."""
@@ -143,7 +166,8 @@ class LiveCanvases:
             # Wait as long as with connected clients, because a user that closes a tab expects the edits to be saved.
             async with asyncio.timeout(PATIENCE):
                 await canvas.outbox.wait_until_empty()
-        if not canvas.connections and self._canvases.get(canvas.canvas_id) is canvas:
+        is_unused = not canvas.connections and canvas.canvas_id not in self._expected
+        if is_unused and self._canvases.get(canvas.canvas_id) is canvas:
             del self._canvases[canvas.canvas_id]
             await canvas.stop()
 

@@ -1,0 +1,89 @@
+"""Which errors of PostgreSQL pass by themselves, by their SQLSTATE.
+
+The codes are those of PostgreSQL's documentation, appendix A. The longest prefix in the table counts.
+"""
+
+from dataclasses import dataclass
+
+import asyncpg
+
+NOT_REACHABLE = "is not reachable"
+SILENT = "does not answer"
+READ_ONLY = "is read-only"
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """An error after which the same statement may succeed later.
+
+    - `reason`: the end of a sentence that begins with "the database". Clients and the health report show it.
+    - `drop`: the connection is closed, because a later statement on it would fail too.
+    - `outage`: other statements fail too, although the server answers. The service is not ready until a write succeeds.
+    """
+
+    reason: str
+    drop: bool = True
+    outage: bool = False
+
+
+_NOT_REACHABLE = Failure(NOT_REACHABLE)
+PERMISSIONS = Failure("refuses the service's role the access to its tables", outage=True)
+_CONFLICT = Failure("ended a transaction because of a conflict", drop=False)
+_STOPPING = Failure("is starting, stopping or recovering")
+
+_BY_SQLSTATE = {
+    "08": _NOT_REACHABLE,
+    "0A000": Failure("has a changed schema"),
+    "25006": Failure(READ_ONLY),
+    "25P03": Failure("ended a transaction that was idle for too long"),
+    "25P04": Failure("ended a transaction that took too long"),
+    "40": _CONFLICT,
+    # A file system that was mounted read-only after an error of the disk has this code too.
+    "42501": PERMISSIONS,
+    "53": Failure("has no memory, connections or other resources left", outage=True),
+    "53100": Failure("has no disk space left", outage=True),
+    "53300": Failure("accepts no more connections", outage=True),
+    "55P03": _CONFLICT,
+    "57": Failure("does not carry out statements at the moment", outage=True),
+    "57014": Failure("cancelled a statement that took too long"),
+    "57P01": _STOPPING,
+    "57P02": _STOPPING,
+    "57P03": _STOPPING,
+    "57P05": Failure("closed an idle connection"),
+    "58": Failure("has an error of its disk or operating system", outage=True),
+}
+
+_CLIENT_ERRORS: tuple[tuple[type[Exception], Failure], ...] = (
+    (TimeoutError, Failure("did not answer in time")),
+    (
+        asyncpg.TargetServerAttributeNotMatched,
+        Failure("has no host that fits target_session_attrs"),
+    ),
+    (asyncpg.InterfaceError, _NOT_REACHABLE),
+    # After a crash of the server, the pool's reset of the connection raises this and hides the first error.
+    (asyncpg.InternalClientError, _NOT_REACHABLE),
+    (OSError, _NOT_REACHABLE),
+    (EOFError, _NOT_REACHABLE),
+)
+"""Failures for errors of the client, the first match counts."""
+
+
+def classify(error: BaseException, *, connecting: bool = False) -> Failure | None:
+    """Return the failure that an error shows, or None for an error that does not pass by itself.
+
+    `connecting`: the error was raised before there was a connection. Every error of the server passes then, because it
+    is about the server and its settings, and not about a statement.
+    """
+    if isinstance(error, asyncpg.PostgresError):
+        code = sqlstate(error) or ""
+        if code == "0A000" and not isinstance(error, asyncpg.InvalidCachedStatementError):
+            return None  # an unsupported feature, not a change of the schema
+        by_default = Failure("refuses connections") if connecting else None
+        return _BY_SQLSTATE.get(code) or _BY_SQLSTATE.get(code[:2]) or by_default
+    return next((failure for kind, failure in _CLIENT_ERRORS if isinstance(error, kind)), None)
+
+
+def sqlstate(error: BaseException) -> str | None:
+    """Return the SQLSTATE of an error of PostgreSQL, or None for another error."""
+    code = getattr(error, "sqlstate", None)
+    return code if isinstance(code, str) else None

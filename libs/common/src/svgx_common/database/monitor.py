@@ -1,0 +1,192 @@
+"""A check every second that PostgreSQL can be used: that it answers, accepts writes and grants the tables."""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Awaitable, Callable
+
+import structlog
+
+from svgx_common.database.failures import PERMISSIONS, READ_ONLY, SILENT, Failure, classify
+from svgx_common.database.hosts import SERVER_SETTINGS, Connection
+
+log = structlog.get_logger(__name__)
+
+INTERVAL = 1.0
+"""Seconds between two checks. While PostgreSQL cannot be used, `RETRY` counts."""
+
+RETRY = 0.5
+"""Seconds between two checks while PostgreSQL cannot be used."""
+
+PATIENCE = 1.5
+"""Seconds to wait for an answer, twice: a pause of this process could hide an answer that has arrived."""
+
+RECONNECT = 5.0
+"""Seconds after which the monitor connects again. A change of the database's defaults affects new connections only."""
+
+MEMORY = 10.0
+"""Seconds for which a failed statement counts, unless a later write succeeds."""
+
+_CHECK = """
+SELECT pg_is_in_recovery() OR current_setting('transaction_read_only')::boolean AS read_only,
+       NOT coalesce(has_schema_privilege(to_regnamespace($1), 'USAGE'), false) OR EXISTS (
+           SELECT FROM pg_class
+           WHERE relnamespace = to_regnamespace($1) AND relkind IN ('r', 'p') AND NOT relispartition
+             AND NOT (has_table_privilege(oid, 'SELECT') AND has_table_privilege(oid, 'INSERT'))
+       ) AS refused
+"""
+
+
+class DatabaseMonitor:
+    """The state of one PostgreSQL server, seen from one replica.
+
+    `connect` opens the monitor's own connection. `on_silent` is called when the server stops answering, and `on_usable`
+    when it can be used again.
+    """
+
+    def __init__(
+        self,
+        connect: Callable[..., Awaitable[Connection]],
+        schema: str,
+        *,
+        on_silent: Callable[[], Awaitable[None]],
+        on_usable: Callable[[], Awaitable[None]],
+    ) -> None:
+        self._connect = connect
+        self._schema = schema
+        self._on_silent = on_silent
+        self._on_usable = on_usable
+        self._connection: Connection | None = None
+        self._connected_at = 0.0
+        self._checked_at = 0.0
+        self._failure: Failure | None = None
+        """The failure that the last check found."""
+        self._noted: tuple[float, Failure] | None = None
+        """The newest failure of a statement, and its time."""
+        self._checking: asyncio.Task[None] | None = None
+        self._wake = asyncio.Event()
+
+    @property
+    def silent(self) -> bool:
+        """True while PostgreSQL does not answer at all."""
+        return self._failure is not None and self._failure.reason == SILENT
+
+    @property
+    def reason(self) -> str | None:
+        """Why PostgreSQL cannot be used, as the end of a sentence; None while it can."""
+        if self._failure is not None:
+            return self._failure.reason
+        if self._noted is not None and time.monotonic() - self._noted[0] < MEMORY:
+            return self._noted[1].reason
+        return None
+
+    def note_failure(self, failure: Failure) -> None:
+        """Note that a statement failed. If that may concern all statements, check at once, on a new connection."""
+        if failure.outage:
+            self._noted = time.monotonic(), failure
+        if failure.drop and self._failure is None and time.monotonic() - self._checked_at > RETRY:
+            self._connected_at = 0.0
+            self._wake.set()
+
+    def note_write(self) -> None:
+        """Note that a write succeeded."""
+        self._noted = None
+
+    async def check(self) -> str | None:
+        """Return why PostgreSQL cannot be used, or None. Unless PostgreSQL is silent, check it now."""
+        if not self.silent:
+            await asyncio.shield(self._check_once())
+        return self.reason
+
+    async def watch(self) -> None:
+        """Wait for the time of the next check, then check."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(INTERVAL if self.reason is None else RETRY):
+                await self._wake.wait()
+        self._wake.clear()
+        await asyncio.shield(self._check_once())
+
+    async def close(self) -> None:
+        """Close the connection."""
+        if self._checking is not None:
+            # Let the check end, because asyncpg loses a connection when its start is cancelled too late.
+            await asyncio.wait({self._checking}, timeout=1.0)
+            self._checking.cancel()
+            await asyncio.gather(self._checking, return_exceptions=True)
+        self._drop_connection()
+
+    def _check_once(self) -> asyncio.Task[None]:
+        """Return the check that runs now, or start one."""
+        if self._checking is None or self._checking.done():
+            self._checking = asyncio.create_task(self._run_check())
+        return self._checking
+
+    async def _run_check(self) -> None:
+        failure = await self._find_failure()
+        self._checked_at = time.monotonic()
+        before, self._failure = self._failure, failure
+        reason = None if failure is None else failure.reason
+        if reason == (None if before is None else before.reason):
+            return
+        if failure is None:
+            self._noted = None
+            log.info("postgresql can be used again")
+            await self._on_usable()
+        else:
+            log.warning("postgresql cannot be used", reason=f"the database {reason}")
+            if self.silent:
+                await self._on_silent()
+
+    async def _find_failure(self) -> Failure | None:
+        is_old = time.monotonic() - self._connected_at > (
+            RECONNECT if self._failure is None else 0.0
+        )
+        if is_old:
+            self._drop_connection()
+        if self._connection is not None:
+            try:
+                return await self._ask(self._connection)
+            except Exception as error:  # noqa: BLE001  # a broken connection says little; a new one says more
+                self._drop_connection()
+                if isinstance(error, TimeoutError):
+                    return Failure(SILENT)
+        try:
+            self._connection = await self._connect(
+                server_settings={"application_name": f"svgx-{self._schema}-monitor"}
+                | SERVER_SETTINGS
+            )
+            self._connected_at = time.monotonic()
+            return await self._ask(self._connection)
+        except TimeoutError:
+            self._drop_connection()
+            return Failure(SILENT)
+        except Exception as error:  # noqa: BLE001  # every error means that PostgreSQL cannot be used
+            self._drop_connection()
+            return classify(error, connecting=True) or Failure(f"failed: {type(error).__name__}")
+
+    async def _ask(self, connection: Connection) -> Failure | None:
+        """Return the failure that the check's answer shows. Raise `TimeoutError` without an answer."""
+        asking = asyncio.create_task(connection.fetchrow(_CHECK, self._schema))
+        try:
+            for _ in range(2):
+                await asyncio.wait({asking}, timeout=PATIENCE)
+                if asking.done():
+                    break
+            else:
+                raise TimeoutError
+        finally:
+            if not asking.done():
+                # Terminate the connection first, because asyncpg waits for the server when a statement is cancelled.
+                connection.terminate()
+                asking.cancel()
+                await asyncio.gather(asking, return_exceptions=True)
+        row = asking.result()
+        assert row is not None
+        if row["read_only"]:
+            return Failure(READ_ONLY)
+        return PERMISSIONS if row["refused"] else None
+
+    def _drop_connection(self) -> None:
+        if self._connection is not None:
+            self._connection.terminate()
+        self._connection = None

@@ -1,0 +1,104 @@
+"""A check every second that NATS delivers messages: a request to this connection itself must be answered.
+
+A server that is frozen, or cut off without a word, keeps its connections open. nats-py notices this only after several
+pings.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable
+
+import structlog
+from nats.aio.client import Client
+from nats.errors import ConnectionReconnectingError
+from nats.errors import Error as NatsError
+
+log = structlog.get_logger(__name__)
+
+INTERVAL = 1.0
+"""Seconds between two checks."""
+
+PATIENCE = 1.5
+"""Seconds to wait for an answer, twice: a pause of this process could hide an answer that has arrived."""
+
+CLOSE_SECONDS = 1.0
+"""Seconds for which nats-py may wait until a lost connection has closed, before it connects again."""
+
+
+class RoundTrips:
+    """The round trips of one connection. `on_answer` is called when NATS answers again after a silence."""
+
+    def __init__(self, connection: Client, subject: str, on_answer: Callable[[], None]) -> None:
+        self._connection = connection
+        self._subject = subject
+        self._on_answer = on_answer
+        self._lost_at: float | None = None
+        """The time at which a check first found the connection lost; None while it is open, or noted as lost."""
+        self._silent = False
+
+    @property
+    def reachable(self) -> bool:
+        """True while the connection is open and the server answers."""
+        return self._connection.is_connected and not self._silent
+
+    def note_disconnect(self) -> None:
+        """Note that nats-py has closed the lost connection, and connects again."""
+        self._lost_at = None
+        self.give_up_requests()
+
+    def note_reconnect(self) -> None:
+        """Note a new connection."""
+        self._silent = False
+
+    def give_up_requests(self) -> None:
+        """Fail all requests that wait for an answer, because it cannot arrive any more.
+
+        nats-py itself would let them wait until their timeouts.
+        """
+        for waiting in list(self._connection._resp_map.values()):  # noqa: SLF001
+            if not waiting.done():
+                waiting.set_exception(ConnectionReconnectingError())
+
+    async def watch(self) -> None:
+        """Check once, then wait until the next check is due."""
+        if self._connection.is_connected:
+            self._lost_at = None
+            await self._check()
+        else:
+            self._close_lost_connection()
+        await asyncio.sleep(INTERVAL)
+
+    async def _check(self) -> None:
+        received = self._connection.stats["in_msgs"]
+        asking = asyncio.create_task(self._connection.request(self._subject, timeout=60))
+        try:
+            for _ in range(2):
+                await asyncio.wait({asking}, timeout=PATIENCE)
+                if asking.done():
+                    break
+        finally:
+            asking.cancel()
+            (answer,) = await asyncio.gather(asking, return_exceptions=True)
+        if not isinstance(answer, BaseException):
+            if self._silent:
+                self._silent = False
+                log.info("nats answers again")
+                self._on_answer()
+        elif isinstance(answer, NatsError | OSError):
+            return  # the connection was lost meanwhile, and nats-py connects again
+        elif self._connection.stats["in_msgs"] == received and self._connection.is_connected:
+            if not self._silent:
+                log.warning("nats does not answer")
+            self._silent = True
+            self.give_up_requests()
+
+    def _close_lost_connection(self) -> None:
+        """End nats-py's wait for the end of a lost connection: it would last until a frozen server reads again."""
+        transport = self._connection._transport  # noqa: SLF001
+        now = time.monotonic()
+        if self._lost_at is None:
+            self._lost_at = now
+        elif now - self._lost_at >= CLOSE_SECONDS and transport is not None:
+            writer = getattr(transport, "_io_writer", None)
+            if writer is not None and writer.transport.is_closing():
+                writer.transport.abort()

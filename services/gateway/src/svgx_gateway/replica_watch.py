@@ -1,0 +1,151 @@
+"""The replicas of all services: which answer, and which were there and do not answer any more.
+
+NATS forgets a replica as soon as its connection ends, and gives a frozen replica requests until then. So the gateway
+asks all replicas every few seconds (`$SRV.PING` of the NATS micro protocol), and remembers them.
+"""
+
+import asyncio
+import contextlib
+import json
+import time
+from dataclasses import dataclass
+
+import structlog
+from nats.aio.msg import Msg
+from nats.errors import Error as NatsError
+from prometheus_client import Gauge
+
+from svgx_common.background import BackgroundTasks
+from svgx_common.contract.errors import SvgxError
+from svgx_common.contract.operation import SERVICES
+from svgx_common.contract.transport import REPLICA_LEFT, ReplicaLeft, replica_subject
+from svgx_common.messaging.bus import Bus, NoResponders
+
+log = structlog.get_logger(__name__)
+
+PERIOD = 5.0
+"""Seconds between two pings."""
+
+ANSWER_SECONDS = 0.5
+"""Seconds that replicas have to answer a ping."""
+
+FORGET_SECONDS = 600.0
+"""Seconds after which a replica that does not answer is forgotten."""
+
+SILENT = Gauge(
+    "svgx_engine_silent_replicas",
+    "Replicas that were there and do not answer this gateway's pings.",
+    ["service"],
+)
+
+
+@dataclass(slots=True)
+class Replica:
+    """A replica that has answered a ping. The times are those of `time.monotonic`."""
+
+    service: str
+    id: str
+    first_answer: float
+    last_answer: float
+    silent: bool = False
+    """True after a ping that it did not answer."""
+    replaces_another: bool = False
+    """True when a replica that is gone was forgotten because this one has started."""
+
+    @property
+    def silent_seconds(self) -> float:
+        """Seconds since the last answer."""
+        return round(time.monotonic() - self.last_answer, 1)
+
+
+class ReplicaWatch:
+    """The replicas that one gateway has seen."""
+
+    def __init__(self, bus: Bus) -> None:
+        self._bus = bus
+        self._inbox = bus.connection.new_inbox()
+        self._replicas: dict[tuple[str, str], Replica] = {}
+        self._background = BackgroundTasks()
+        for service in SERVICES:
+            SILENT.labels(service).set(0)
+
+    @property
+    def replicas(self) -> list[Replica]:
+        """All replicas that answer, and those that were there and do not."""
+        return sorted(self._replicas.values(), key=lambda replica: (replica.service, replica.id))
+
+    async def start(self) -> None:
+        """Start to ask."""
+        await self._bus.connection.subscribe(self._inbox, cb=self._note_answer)
+        await self._bus.listen(REPLICA_LEFT.subject, self._note_left)
+        self._background.repeat("ping all replicas", self._look_again)
+
+    async def stop(self) -> None:
+        """Stop asking."""
+        await self._background.stop()
+
+    async def look(self) -> None:
+        """Ping all replicas, and note which answer. Raise `SvgxError` while NATS is not reachable."""
+        started = time.monotonic()
+        await self._bus.publish("$SRV.PING", b"", reply=self._inbox)
+        await asyncio.sleep(ANSWER_SECONDS)
+        if not self._bus.reachable:
+            return
+        for replica in list(self._replicas.values()):
+            self._judge(replica, answered=replica.last_answer >= started)
+        await asyncio.gather(
+            *(self._forget_if_replaced(each) for each in self.replicas if each.silent)
+        )
+        for service in SERVICES:
+            SILENT.labels(service).set(
+                sum(each.silent for each in self.replicas if each.service == service)
+            )
+
+    async def _look_again(self) -> None:
+        with contextlib.suppress(SvgxError, NatsError):
+            await self.look()
+        await asyncio.sleep(PERIOD)
+
+    async def _note_answer(self, message: Msg) -> None:
+        ping = json.loads(message.data)
+        service, replica_id = str(ping["name"]).removeprefix("svgx-"), str(ping["id"])
+        now = time.monotonic()
+        replica = self._replicas.setdefault(
+            (service, replica_id), Replica(service, replica_id, now, now)
+        )
+        replica.last_answer = now
+
+    async def _note_left(self, _: str, content: bytes) -> None:
+        left = ReplicaLeft.model_validate_json(content)
+        self._replicas.pop((left.service, left.replica), None)
+
+    def _judge(self, replica: Replica, *, answered: bool) -> None:
+        if answered == replica.silent:
+            replica.silent = not answered
+            log_change = log.info if answered else log.warning
+            log_change(
+                "a replica answers again" if answered else "a replica does not answer",
+                replica_service=replica.service,
+                replica=replica.id,
+            )
+        if replica.silent_seconds > FORGET_SECONDS:
+            self._replicas.pop((replica.service, replica.id), None)
+
+    async def _forget_if_replaced(self, silent: Replica) -> None:
+        """Forget a replica without a connection to NATS, when another one of its service has started since."""
+        subject = replica_subject(silent.service, silent.id)
+        try:
+            await self._bus.request(subject, b"", timeout=ANSWER_SECONDS)
+        except NoResponders:
+            for other in self.replicas:
+                is_successor = (
+                    other.service == silent.service
+                    and other.first_answer > silent.last_answer
+                    and not (other.silent or other.replaces_another)
+                )
+                if is_successor:
+                    other.replaces_another = True
+                    self._replicas.pop((silent.service, silent.id), None)
+                    return
+        except SvgxError:
+            return  # its connection is open, so it may be frozen

@@ -1,0 +1,95 @@
+"""A frozen NATS server, and a frozen replica behind it."""
+
+import asyncio
+import dataclasses
+import time
+
+import pytest
+from nats.aio.msg import Msg
+
+from svgx_common.health import NotUsable
+from svgx_common.messaging.bus import Bus, BusUnreachable
+from svgx_devstack import DevStack
+from tests.integration.common.example_operations import (
+    EchoReply,
+    EchoRequest,
+    PartialResponder,
+    echo_operation,
+)
+
+READ = dataclasses.replace(echo_operation("read"), repeatable=True)
+WRITE = echo_operation("write", timeout=2.0)
+
+
+async def test_frozen_nats_fails_requests_and_recovers(
+    backing: DevStack, gateway_bus: Bus, state_bus: Bus
+) -> None:
+    """A request in progress fails within seconds, later ones at once. Proves R-FAIL-20."""
+
+    async def answer(message: Msg) -> None:
+        await state_bus.respond(message.reply, b"answer")
+
+    async def ignore(_: Msg) -> None:
+        """Leave the request without an answer."""
+
+    await state_bus.connection.subscribe("svgx.state.test.answer", cb=answer)
+    await state_bus.connection.subscribe("svgx.state.test.ignore", cb=ignore)
+    await state_bus.settle()
+    await gateway_bus.check()
+    asking = asyncio.create_task(gateway_bus.request("svgx.state.test.ignore", b"", timeout=60))
+    server = backing.process("nats")
+    server.pause()
+    try:
+        began = time.monotonic()
+        with pytest.raises(BusUnreachable):
+            await asking
+        assert time.monotonic() - began < 8
+        with pytest.raises(BusUnreachable):  # this one may wait for the grace time
+            await gateway_bus.request("svgx.state.test.answer", b"", timeout=60)
+        began = time.monotonic()
+        for _ in range(10):
+            with pytest.raises(BusUnreachable):
+                await gateway_bus.request("svgx.state.test.answer", b"", timeout=60)
+        with pytest.raises(NotUsable):
+            await gateway_bus.check()
+        assert time.monotonic() - began < 1
+    finally:
+        server.resume()
+    async with asyncio.timeout(20):
+        await gateway_bus.wait_connected(20)
+        await state_bus.wait_connected(20)
+        await state_bus.settle()
+        answered = await gateway_bus.request("svgx.state.test.answer", b"", timeout=10)
+    assert answered.content == b"answer"
+
+
+async def test_read_reaches_another_replica_and_a_write_is_sent_once(
+    gateway_bus: Bus, state_bus: Bus
+) -> None:
+    """One of two replicas takes its share of the requests and does not answer. Proves R-FAIL-21 and R-RESIL-4."""
+    received: list[str] = []
+    first_ignored = asyncio.Event()
+
+    async def echo(request: EchoRequest, _: object) -> EchoReply:
+        return EchoReply(text=request.text)
+
+    async def ignore(message: Msg) -> None:
+        received.append(message.subject)
+        first_ignored.set()
+
+    responder = PartialResponder(state_bus, "0")
+    responder.answer(READ, echo)
+    await responder.start()
+    for operation in (READ, WRITE):
+        await state_bus.connection.subscribe(operation.subject, queue="svgx-state", cb=ignore)
+    await state_bus.settle()
+    answers = await asyncio.gather(
+        *(gateway_bus.ask(READ, EchoRequest(text=str(number))) for number in range(20))
+    )
+    assert [each.text for each in answers] == [str(number) for number in range(20)]
+    assert first_ignored.is_set()
+    received.clear()
+    with pytest.raises(Exception, match="did not finish"):
+        await gateway_bus.ask(WRITE, EchoRequest())
+    assert received == [WRITE.subject]
+    await responder.drain()

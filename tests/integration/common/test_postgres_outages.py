@@ -1,0 +1,330 @@
+"""A PostgreSQL that answers, but cannot be used: read-only, full, without permissions, paused; and several hosts."""
+
+import asyncio
+import contextlib
+import socket
+import time
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeAlias
+from urllib.parse import urlsplit
+
+import asyncpg
+import pytest
+
+from svgx_common import postgres
+from svgx_common.contract.errors import Unavailable
+from svgx_common.database import monitor
+from svgx_common.database.failures import classify
+from svgx_common.database.hosts import Hosts
+from svgx_common.health import NotUsable
+from svgx_devstack import DevStack, ports
+from tests.integration.common.test_postgres import Package
+
+QUERIES = """
+-- name: add
+INSERT INTO thing (name) VALUES ($1)
+
+-- name: names
+SELECT name FROM thing ORDER BY name
+
+-- name: pid
+SELECT pg_backend_pid() AS pid
+
+-- name: sleep
+SELECT pg_sleep(60)
+
+-- name: setting
+SELECT current_setting($1) AS value
+"""
+
+Operator: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
+
+
+@pytest.fixture
+def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Package:
+    monkeypatch.syspath_prepend(tmp_path)
+    package = Package(tmp_path)
+    package.write("queries.sql", QUERIES)
+    return package
+
+
+@pytest.fixture
+async def database(backing: DevStack, package: Package) -> AsyncIterator[postgres.Database]:
+    async with connect(backing.postgres_url, package) as database:
+        yield database
+
+
+@pytest.fixture
+async def operator(backing: DevStack) -> AsyncIterator[Operator]:
+    """Return a connection of the tables' owner, which may write in all these outages."""
+    connection = await asyncpg.connect(
+        backing.postgres_url, server_settings={"default_transaction_read_only": "off"}
+    )
+    yield connection
+    await connection.close()
+
+
+def connect(
+    url: str, package: Package, pool_size: int = 3
+) -> contextlib.AbstractAsyncContextManager[postgres.Database]:
+    return postgres.connect(url, schema=package.name, package=package.name, pool_size=pool_size)
+
+
+async def backend(database: postgres.Database) -> int:
+    """Return the id of the connection that the pool gives out next."""
+    row = await database.row("pid")
+    assert row is not None
+    return int(row["pid"])
+
+
+async def until_usable(database: postgres.Database) -> None:
+    """Wait until the check passes. The time limit is far below the intervals at which a pool replaces connections."""
+    async with asyncio.timeout(10):
+        while True:
+            with contextlib.suppress(NotUsable):
+                return await database.check()
+            await asyncio.sleep(0)
+
+
+@dataclass(frozen=True)
+class Case:
+    """An SQLSTATE, a part of the error's detail, and whether the connection is replaced and the service stays ready."""
+
+    sqlstate: str
+    detail: str
+    replaced: bool
+    ready: bool
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        Case("25006", "is read-only", replaced=True, ready=True),
+        Case("40001", "conflict", replaced=False, ready=True),
+        Case("42501", "refuses the service's role", replaced=True, ready=False),
+        Case("53100", "has no disk space left", replaced=True, ready=False),
+        Case("53200", "resources", replaced=True, ready=False),
+        Case("55P03", "conflict", replaced=False, ready=True),
+        Case("57014", "cancelled a statement", replaced=True, ready=True),
+        Case("58030", "disk or operating system", replaced=True, ready=False),
+    ],
+    ids=lambda case: case.sqlstate,
+)
+async def test_failed_write_is_unavailable_until_the_cause_is_gone(
+    database: postgres.Database, package: Package, operator: Operator, case: Case
+) -> None:
+    """PostgreSQL itself raises the error. Proves R-FAIL-18 and R-FAIL-19."""
+    await operator.execute(
+        f"""SET search_path TO {package.name};
+        CREATE FUNCTION fail() RETURNS trigger LANGUAGE plpgsql AS $$
+        BEGIN RAISE EXCEPTION 'injected' USING ERRCODE = '{case.sqlstate}'; END $$;
+        CREATE TRIGGER fail BEFORE INSERT ON thing EXECUTE FUNCTION fail()"""
+    )
+    before = await backend(database)
+    with pytest.raises(Unavailable, match=case.detail) as failure:
+        await database.run("add", "a")
+    assert failure.value.retry_after == 1.0
+    assert (await backend(database) != before) is case.replaced
+    with pytest.raises(Unavailable, match=case.detail):
+        async with database.transaction() as session:
+            await session.run("add", "a")
+    if case.ready:
+        await database.check()
+    else:
+        with pytest.raises(NotUsable, match=case.detail):
+            await database.check()
+    assert await database.rows("names") == []  # reads go on
+    await operator.execute("DROP TRIGGER fail ON thing")
+    await database.run("add", "a")
+    await database.check()
+
+
+async def test_read_only_database_recovers_without_a_restart(
+    backing: DevStack,
+    database: postgres.Database,
+    operator: Operator,
+    package: Package,
+) -> None:
+    """Connections that were opened while the database was read-only stay read-only for ever. Proves R-FAIL-18."""
+    role, name = urlsplit(backing.postgres_url).username, urlsplit(backing.postgres_url).path[1:]
+    await operator.execute(
+        f"ALTER ROLE {role} IN DATABASE {name} SET default_transaction_read_only TO on"
+    )
+    try:
+        await operator.fetch(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = $1",
+            f"svgx-{package.name}",
+        )
+        with pytest.raises(Unavailable):
+            await database.run("add", "a")
+        # Fill the pool with read-only connections.
+        async with database.session(), database.session(), database.session():
+            pass
+        with pytest.raises(Unavailable, match="is read-only"):
+            await database.run("add", "a")
+        with pytest.raises(NotUsable, match="is read-only"):
+            await database.check()
+        assert await database.rows("names") == []
+    finally:
+        await operator.execute(
+            f"ALTER ROLE {role} IN DATABASE {name} RESET default_transaction_read_only"
+        )
+    await until_usable(database)
+    for number in range(3):
+        await database.run("add", str(number))
+
+
+async def test_revoked_permission_is_named_before_a_request_needs_it(
+    database: postgres.Database, package: Package, operator: Operator
+) -> None:
+    """Proves R-FAIL-19: readiness asks for the permissions on the tables."""
+    await database.check()
+    role = await operator.fetchval("SELECT current_user")
+    await operator.execute(f"REVOKE INSERT ON {package.name}.thing FROM {role}")
+    with pytest.raises(NotUsable, match="refuses the service's role"):
+        await database.check()
+    with pytest.raises(Unavailable, match="refuses the service's role"):
+        await database.run("add", "a")
+    await operator.execute(f"GRANT INSERT ON {package.name}.thing TO {role}")
+    await database.run("add", "a")
+    await until_usable(database)
+
+
+async def test_paused_postgresql_is_named_and_fails_requests_at_once(
+    backing: DevStack, database: postgres.Database
+) -> None:
+    """A statement in progress fails after some seconds, later ones fail at once. Proves R-FAIL-18."""
+    server = backing.process("postgres")
+    sleeping = asyncio.create_task(database.row("sleep"))
+    while not database.usage()["in_use"]:  # noqa: ASYNC110  # there is no event for it
+        await asyncio.sleep(0)
+    server.pause()
+    try:
+        began = time.monotonic()
+        with pytest.raises(Unavailable, match="does not answer"):
+            await sleeping
+        assert time.monotonic() - began < 6
+        began = time.monotonic()
+        for _ in range(10):
+            with pytest.raises(Unavailable, match="does not answer"):
+                await database.run("add", "a")
+        with pytest.raises(NotUsable, match="does not answer"):
+            await database.check()
+        assert time.monotonic() - began < 0.5
+    finally:
+        server.resume()
+    await until_usable(database)
+    await database.run("add", "a")
+    assert database.usage()["in_use"] == 0
+
+
+async def test_paused_process_does_not_take_postgresql_for_silent(
+    database: postgres.Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An answer that has arrived while this process was paused counts. Proves R-FAIL-18."""
+    monkeypatch.setattr(monitor, "PATIENCE", 0.05)
+    checking = asyncio.create_task(database.check())
+    await asyncio.sleep(0)
+    time.sleep(0.2)  # noqa: ASYNC251  # a pause of the whole process
+    await checking
+
+
+async def test_pool_bounds_the_time_of_a_frozen_replica(
+    backing: DevStack, database: postgres.Database
+) -> None:
+    """The server ends a transaction of a frozen replica, and notices a lost machine. Proves R-FAIL-21."""
+    expected = {
+        "idle_in_transaction_session_timeout": "10s",
+        "tcp_keepalives_idle": "10",
+        "tcp_keepalives_interval": "3",
+        "tcp_keepalives_count": "3",
+    }
+    for name, value in expected.items():
+        row = await database.row("setting", name)
+        assert row is not None
+        assert row["value"] == value
+    async with database.transaction(idle_seconds=0.1) as session:
+        row = await session.row("setting", "idle_in_transaction_session_timeout")
+        assert row is not None
+        assert row["value"] == "100ms"
+        row = await session.row("pid")
+        assert row is not None
+    row = await database.row("setting", "idle_in_transaction_session_timeout")
+    assert row is not None
+    assert row["value"] == "10s"
+    async with database._pool.acquire() as connection:
+        sock = connection._con._transport.get_extra_info("socket")  # type: ignore[attr-defined]
+        assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+
+
+@pytest.fixture
+def frozen_host() -> Iterator[int]:
+    """Return the port of a server to which clients can connect, and that never answers."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield server.getsockname()[1]
+
+
+@pytest.mark.parametrize("first", ["refused", "frozen"])
+async def test_second_host_is_used_when_the_first_one_is_away(
+    backing: DevStack, package: Package, frozen_host: int, first: str
+) -> None:
+    """Proves R-FAIL-18: the URL names several hosts, and the next one is tried after two seconds."""
+    parts = urlsplit(backing.postgres_url)
+    user, _, host = parts.netloc.rpartition("@")
+    port = frozen_host if first == "frozen" else ports.choose()
+    url = f"{parts.scheme}://{user}@127.0.0.1:{port},{host}{parts.path}"
+    async with asyncio.timeout(20), connect(url, package) as database:
+        await database.run("add", "a")
+        began = time.monotonic()
+        async with database.session(), database.session(), database.session():
+            pass
+        assert time.monotonic() - began < 2  # the host that answered last comes first
+        await database.check()
+
+
+@pytest.mark.parametrize(
+    ("query", "detail"),
+    [
+        ("target_session_attrs=standby", "no host that fits target_session_attrs"),
+        ("target_session_attrs=read-only", "no host that fits target_session_attrs"),
+    ],
+)
+async def test_host_that_does_not_fit_is_not_used(
+    backing: DevStack, package: Package, query: str, detail: str
+) -> None:
+    """Proves R-FAIL-18: `target_session_attrs` of the URL counts, for one host and for several."""
+    async with connect(backing.postgres_url, package) as database:
+        await database.run("add", "a")
+    hosts = Hosts(f"{backing.postgres_url}?{query}")
+    with pytest.raises(asyncpg.TargetServerAttributeNotMatched):
+        await hosts.connect()
+    failure = classify(asyncpg.TargetServerAttributeNotMatched("x"))
+    assert failure is not None
+    assert detail in failure.reason
+
+
+async def test_start_waits_until_the_database_accepts_writes(
+    backing: DevStack, package: Package, operator: Operator
+) -> None:
+    """Proves R-FAIL-18: a service that starts while the database is read-only does not end."""
+    role, name = urlsplit(backing.postgres_url).username, urlsplit(backing.postgres_url).path[1:]
+    await operator.execute(
+        f"ALTER ROLE {role} IN DATABASE {name} SET default_transaction_read_only TO on"
+    )
+    try:
+
+        async def start() -> None:
+            async with connect(backing.postgres_url, package) as database:
+                await database.run("add", "a")
+
+        starting = asyncio.create_task(start())
+        done, _ = await asyncio.wait({starting}, timeout=0.5)
+        assert not done
+    finally:
+        await operator.execute(
+            f"ALTER ROLE {role} IN DATABASE {name} RESET default_transaction_read_only"
+        )
+    async with asyncio.timeout(10):
+        await starting

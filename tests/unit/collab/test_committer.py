@@ -1,0 +1,72 @@
+"""Commits that fail are repeated until they succeed, for whichever reason they fail."""
+
+import asyncio
+from collections.abc import Iterator
+from typing import cast
+
+import pytest
+
+from svgx_collab import journal
+from svgx_collab.journal import Committer
+from svgx_common.contract.errors import (
+    DeadlineExceeded,
+    Forbidden,
+    Internal,
+    Overloaded,
+    Unavailable,
+)
+from svgx_common.contract.operation import Blob
+from svgx_common.contract.state import Committed, CommittedBatch, Entry
+from svgx_common.messaging.bus import Bus, BusUnreachable, NoResponders
+from svgx_common.messaging.wire import encode
+
+ENTRY = Entry("canvas", "writer", 1, ("author",), b"update")
+
+
+class FakeBus:
+    """A state service that answers with these outcomes, one after the other."""
+
+    def __init__(self, outcomes: list[Exception | bytes]) -> None:
+        self._outcomes: Iterator[Exception | bytes] = iter(outcomes)
+
+    async def ask(self, *_: object, **__: object) -> Blob:
+        outcome = next(self._outcomes)
+        if isinstance(outcome, Exception):
+            raise outcome
+        return Blob(outcome)
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [
+        Unavailable("the database is read-only"),
+        Unavailable("the database has no disk space left"),
+        Internal(),
+        Overloaded(),
+        DeadlineExceeded(),
+        Forbidden(),
+        NoResponders(),
+        BusUnreachable(),
+        RuntimeError("a defect"),
+        OSError("a broken connection"),
+        b"an answer that cannot be read",
+    ],
+    ids=lambda failure: type(failure).__name__,
+)
+async def test_commit_is_repeated_until_it_succeeds(
+    failure: Exception | bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The entry stays in flight meanwhile, so giving it up would lose it. Proves R-FAIL-18."""
+    monkeypatch.setattr(journal, "BACK_OFF", (0.0,))
+    delivered: list[tuple[Entry, Committed]] = []
+    result = Committed("canvas", 7)
+
+    async def deliver(entry: Entry, committed: Committed) -> None:
+        delivered.append((entry, committed))
+
+    bus = FakeBus([failure] * 3 + [encode(CommittedBatch((result,)))])
+    committer = Committer(cast(Bus, bus), lambda: [ENTRY], deliver)
+    committer.request_commit()
+    async with asyncio.timeout(10):
+        await committer.commit_collected()
+    assert delivered == [(ENTRY, result)]

@@ -1,0 +1,90 @@
+"""Repeated reads."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import pytest
+
+from svgx_common.contract.errors import NotFound, Overloaded, Unavailable
+from svgx_common.messaging import repetition
+from svgx_common.messaging.repetition import MAX_BUDGET, Repetition
+
+
+@pytest.fixture(autouse=True)
+def short_interval(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Repeat after a tenth of the time limit, even when that is short."""
+    monkeypatch.setattr(repetition, "SHORTEST_INTERVAL", 0.0)
+
+
+async def hang() -> str:
+    """Never answer."""
+    await asyncio.Event().wait()
+    raise AssertionError
+
+
+async def answer() -> str:
+    """Answer at once."""
+    return "answer"
+
+
+async def overloaded() -> str:
+    """Refuse the request at once."""
+    raise Overloaded
+
+
+async def not_found() -> str:
+    """Answer at once that there is nothing."""
+    raise NotFound
+
+
+def replicas(*behaviours: Callable[[], Awaitable[str]]) -> Callable[[float], Awaitable[str]]:
+    """Return a `send` that reaches one replica after the other."""
+    remaining = iter(behaviours)
+
+    async def send(_: float) -> str:
+        return await next(remaining)()
+
+    return send
+
+
+@pytest.mark.parametrize(
+    "behaviours",
+    [[answer], [hang, answer], [hang, hang, hang, answer], [hang, overloaded, answer]],
+)
+async def test_first_answer_counts(behaviours: list[Callable[[], Awaitable[str]]]) -> None:
+    """Proves R-FAIL-21: a replica that hangs, and one that refuses the repetition, do not fail the read."""
+    assert await Repetition().first_answer(replicas(*behaviours), 1.0) == "answer"
+
+
+@pytest.mark.parametrize("behaviours", [[not_found], [hang, not_found]])
+async def test_final_error_counts_as_an_answer(
+    behaviours: list[Callable[[], Awaitable[str]]],
+) -> None:
+    """Proves R-FAIL-21: an error of the request is the same on every replica."""
+    with pytest.raises(NotFound):
+        await Repetition().first_answer(replicas(*behaviours), 1.0)
+
+
+async def test_temporary_error_of_the_only_attempt_is_raised() -> None:
+    """Proves R-FAIL-21: the caller decides whether it asks again."""
+    with pytest.raises(Overloaded):
+        await Repetition().first_answer(replicas(overloaded), 1.0)
+
+
+async def test_repetitions_without_answers_are_bounded() -> None:
+    """Proves R-RESIL-4: while no replica answers, repetitions would only add work."""
+    sent = 0
+    repeating = Repetition()
+
+    async def send(timeout: float) -> str:
+        nonlocal sent
+        sent += 1
+        await asyncio.sleep(timeout)
+        raise Unavailable
+
+    async def ask() -> None:
+        with pytest.raises(Unavailable):
+            await repeating.first_answer(send, 0.3)
+
+    await asyncio.gather(*(ask() for _ in range(100)))
+    assert 100 < sent <= 100 + MAX_BUDGET

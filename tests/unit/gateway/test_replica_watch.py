@@ -1,0 +1,156 @@
+"""The replicas that a gateway remembers."""
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable
+from typing import Any, cast
+
+import pytest
+from nats.aio.msg import Msg
+
+from svgx_common.contract.errors import DeadlineExceeded
+from svgx_common.contract.transport import ReplicaLeft
+from svgx_common.messaging.bus import Bus, NoResponders
+from svgx_gateway import replica_watch
+from svgx_gateway.replica_watch import ReplicaWatch
+
+
+class FakeMessage:
+    """An answer to a ping."""
+
+    def __init__(self, replica: str) -> None:
+        self.data = json.dumps({"name": "svgx-state", "id": replica}).encode()
+
+
+class FakeBus:
+    """A bus with replicas of state: `answering` answer pings, and `connected` have a connection."""
+
+    def __init__(self) -> None:
+        self.connection = self
+        self.reachable = True
+        self.answering: set[str] = set()
+        self.connected: set[str] = set()
+        self._on_answer: Callable[[Msg], Awaitable[None]] | None = None
+        self._on_left: Callable[[str, bytes], Awaitable[None]] | None = None
+
+    def new_inbox(self) -> str:
+        return "inbox"
+
+    async def subscribe(self, _: str, cb: Callable[[Msg], Awaitable[None]]) -> None:
+        self._on_answer = cb
+
+    async def listen(self, _: str, listener: Callable[[str, bytes], Awaitable[None]]) -> None:
+        self._on_left = listener
+
+    async def publish(self, *_: object, **__: object) -> None:
+        assert self._on_answer is not None
+        for replica in self.answering:
+            await self._on_answer(cast(Msg, FakeMessage(replica)))
+
+    async def request(self, subject: str, *_: object, **__: Any) -> None:
+        if subject.rpartition(".")[2] not in self.connected:
+            raise NoResponders
+        raise DeadlineExceeded
+
+    async def leave(self, replica: str) -> None:
+        """Stop a replica as intended."""
+        self.stop(replica)
+        assert self._on_left is not None
+        left = ReplicaLeft(service="state", replica=replica)
+        await self._on_left("svgx.replicas.left", left.model_dump_json().encode())
+
+    def start(self, replica: str) -> None:
+        """Start a replica."""
+        self.answering.add(replica)
+        self.connected.add(replica)
+
+    def stop(self, replica: str) -> None:
+        """End a replica without a goodbye."""
+        self.answering.discard(replica)
+        self.connected.discard(replica)
+
+
+@pytest.fixture
+def bus(monkeypatch: pytest.MonkeyPatch) -> FakeBus:
+    monkeypatch.setattr(replica_watch, "ANSWER_SECONDS", 0.0)
+    monkeypatch.setattr(replica_watch, "PERIOD", 3600.0)
+    return FakeBus()
+
+
+async def watch_of(bus: FakeBus) -> ReplicaWatch:
+    """Return a watch that has seen the replicas `a` and `b`."""
+    bus.start("a")
+    bus.start("b")
+    watch = ReplicaWatch(cast(Bus, bus))
+    await watch.start()
+    await watch.look()
+    assert states(watch) == {"a": False, "b": False}
+    return watch
+
+
+def states(watch: ReplicaWatch) -> dict[str, bool]:
+    """Return for each remembered replica whether it is silent."""
+    return {replica.id: replica.silent for replica in watch.replicas}
+
+
+async def test_frozen_replica_is_silent_until_it_answers(bus: FakeBus) -> None:
+    """A new replica does not take its place, because the frozen one still gets requests. Proves R-OBS-3."""
+    watch = await watch_of(bus)
+    bus.answering.discard("a")
+    bus.start("c")
+    await watch.look()
+    await watch.look()
+    assert states(watch) == {"a": True, "b": False, "c": False}
+    bus.answering.add("a")
+    await watch.look()
+    assert states(watch) == {"a": False, "b": False, "c": False}
+    await watch.stop()
+
+
+async def test_killed_replica_is_silent_until_another_one_has_started(bus: FakeBus) -> None:
+    """Each new replica takes the place of one. Proves R-OBS-3."""
+    watch = await watch_of(bus)
+    bus.stop("a")
+    bus.stop("b")
+    await watch.look()
+    assert states(watch) == {"a": True, "b": True}
+    bus.start("c")
+    await watch.look()
+    await watch.look()
+    assert sorted(states(watch).values()) == [False, True]
+    bus.start("d")
+    await watch.look()
+    assert states(watch) == {"c": False, "d": False}
+    await watch.stop()
+
+
+async def test_stopped_replica_is_forgotten_at_once(bus: FakeBus) -> None:
+    """A replica that is told to stop says goodbye. Proves R-OBS-3."""
+    watch = await watch_of(bus)
+    await bus.leave("a")
+    await watch.look()
+    assert states(watch) == {"b": False}
+    await watch.stop()
+
+
+async def test_silence_of_nats_is_not_held_against_the_replicas(bus: FakeBus) -> None:
+    """Without NATS no replica can answer. Proves R-OBS-3."""
+    watch = await watch_of(bus)
+    bus.answering.clear()
+    bus.reachable = False
+    await watch.look()
+    assert states(watch) == {"a": False, "b": False}
+    await watch.stop()
+
+
+async def test_silent_replica_is_forgotten_after_a_while(
+    bus: FakeBus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A smaller deployment is not degraded for ever. Proves R-OBS-3."""
+    watch = await watch_of(bus)
+    bus.stop("a")
+    monkeypatch.setattr(replica_watch, "FORGET_SECONDS", 0.05)
+    async with asyncio.timeout(5):
+        while "a" in states(watch):
+            await watch.look()
+    await watch.stop()

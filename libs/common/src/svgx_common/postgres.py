@@ -14,6 +14,7 @@ from asyncpg.pool import PoolConnectionProxy
 from opentelemetry import trace
 
 from svgx_common.contract.errors import Unavailable
+from svgx_common.settings import WrongSetting
 from svgx_common.tracing import client_span
 
 log = structlog.get_logger(__name__)
@@ -23,6 +24,8 @@ Row = asyncpg.Record
 
 COMMAND_TIMEOUT = 15.0
 """Seconds one statement may take before it is cancelled."""
+
+_URL_VARIABLE = "POSTGRES_URL"
 
 ACQUIRE_TIMEOUT = 5.0
 """Seconds to wait for a free connection of the pool before the caller gets `Unavailable`."""
@@ -207,17 +210,17 @@ async def _migrate(url: str, schema: str, package: str) -> None:
 
 
 async def _first_connection(url: str) -> "asyncpg.Connection[Row]":
-    """Connect, and retry until PostgreSQL is up. Raise at once for a wrong URL, password or database name."""
+    """Connect, and retry until PostgreSQL is up. Raise `WrongSetting` for a wrong URL, password or database name."""
     waiting = False
     while True:
         try:
             return await asyncpg.connect(url, timeout=5, command_timeout=300)
-        except (
-            asyncpg.InvalidAuthorizationSpecificationError,
-            asyncpg.InvalidCatalogNameError,
-            ValueError,
-        ):
-            raise
+        except asyncpg.InvalidAuthorizationSpecificationError:
+            raise WrongSetting(_URL_VARIABLE, "the server refuses its user or password") from None
+        except asyncpg.InvalidCatalogNameError:
+            raise WrongSetting(_URL_VARIABLE, "the server does not have its database") from None
+        except ValueError:
+            raise WrongSetting(_URL_VARIABLE, "asyncpg cannot read it") from None
         except (asyncpg.PostgresError, OSError, EOFError, TimeoutError) as error:
             if not waiting:
                 log.warning("waiting for postgresql", error=type(error).__name__)

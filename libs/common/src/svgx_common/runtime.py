@@ -2,17 +2,18 @@
 
 import asyncio
 import contextlib
+import errno
 import functools
 import gc
 import secrets
 import signal
 import socket
 import sys
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from importlib.metadata import version as package_version
-from typing import Generic
+from typing import Generic, NoReturn
 
 import structlog
 import uvicorn
@@ -22,13 +23,21 @@ from starlette.types import ASGIApp
 
 from svgx_common import logs, tracing
 from svgx_common.background import BackgroundTasks
+from svgx_common.configuration import command_line
+from svgx_common.configuration.command_line import Command
 from svgx_common.contract.transport import replica_subject
 from svgx_common.health import Health, Phase
 from svgx_common.http import server as http_server
 from svgx_common.http.protocol import LimitedHttp
 from svgx_common.messaging.bus import Bus
 from svgx_common.messaging.responder import Responder
-from svgx_common.settings import Settings, load
+from svgx_common.settings import (
+    WRONG_SETTING,
+    Settings,
+    WrongSetting,
+    load,
+    unknown_variables,
+)
 
 log = structlog.get_logger(__name__)
 
@@ -82,24 +91,34 @@ def run(
     settings_type: type[Settings],
     build: Build[Settings],
     websocket: Callable[[Settings], WebSocketOptions] | None = None,
+    commands: Mapping[str, Command] | None = None,
 ) -> None:
     """Run the service until SIGTERM or SIGINT. Return once all requests are finished.
 
-    Without `websocket` the service accepts no WebSockets.
+    Without `websocket` the service accepts no WebSockets. When the command line names one of `commands`, run that
+    command instead.
     """
+    if not command_line.handle(service, settings_type, sys.argv[1:], commands or {}):
+        return
     settings = load(settings_type)
     replica_id = secrets.token_hex(6)
     version = package_version(f"svgx-{service}")
     logs.configure(service, replica_id, settings.log_level, settings.log_format)
-    provider = tracing.configure(service, replica_id, version)
+    for unknown in unknown_variables(settings_type):
+        log.warning("unknown variable", variable=unknown.name, did_you_mean=unknown.nearest)
+    try:
+        provider = tracing.configure(service, replica_id, version)
+    except ValueError:
+        # The exception's text may contain the value.
+        _refuse_start("OTEL_*: OpenTelemetry does not accept its variables")
     try:
         listener = http_server.listen(settings.api_host, settings.api_port)
     except OSError as error:
-        print(
-            f"svgx: API_PORT: cannot listen on {settings.api_host}:{settings.api_port}: {error.strerror}",
-            file=sys.stderr,
+        wrong_host = isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL
+        _refuse_start(
+            f"{'API_HOST' if wrong_host else 'API_PORT'}: cannot listen on "
+            f"{settings.api_host}:{settings.api_port}: {error.strerror}"
         )
-        raise SystemExit(2) from None
     options = None if websocket is None else websocket(settings)
     process = _ServiceProcess(service, settings, replica_id, version, options)
     try:
@@ -108,12 +127,20 @@ def run(
             asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
         ):
             runner.run(process.run(listener, build))
+    except WrongSetting as error:
+        _refuse_start(str(error))
     except Exception:
         # Log the error, because a log line is redacted and Python's own traceback is not.
         log.critical("ended by an error", exc_info=True)
         raise SystemExit(1) from None
     finally:
         tracing.finish(provider)
+
+
+def _refuse_start(line: str) -> NoReturn:
+    """Print the line, and end the process with the status of a wrong setting."""
+    print(f"svgx: {line}", file=sys.stderr)
+    raise SystemExit(WRONG_SETTING)
 
 
 class _ServiceProcess(Generic[Settings]):

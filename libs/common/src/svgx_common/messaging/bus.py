@@ -20,6 +20,7 @@ from nats.errors import Error as NatsError
 from nats.errors import NoRespondersError
 from opentelemetry import propagate, trace
 
+from svgx_common.configuration.server_urls import parse_nats
 from svgx_common.contract.errors import (
     DeadlineExceeded,
     ErrorBody,
@@ -93,15 +94,19 @@ class Bus:
 
     @classmethod
     async def connect(cls, url: str, service: str, replica_id: str) -> "Bus":
-        """Connect to NATS, and wait until the server is up. `url` is one URL, or several separated by commas.
+        """Connect to NATS, and wait until the server is up. `url` is a `NATS_URL` (see `server_urls.parse_nats`).
 
         A dead connection is noticed within 30 s (a ping every 10 s, two may stay unanswered). Then the client tries to
         reconnect until it succeeds.
         """
         connection = NatsClient()
         bus = cls(connection, service, replica_id)
+        servers = parse_nats(url)
         await connection.connect(
-            url.split(","),
+            list(servers.urls),
+            user=servers.user,
+            password=servers.password,
+            token=servers.token,
             name=f"svgx-{service}-{replica_id}",
             max_reconnect_attempts=-1,
             reconnect_time_wait=0.2,  # type: ignore[arg-type]  # a fraction of a second works

@@ -159,6 +159,30 @@ async def test_logs_contain_no_tokens_and_no_passwords(workspace: Workspace) -> 
             assert lines, name
 
 
+async def test_commands_of_the_guide_find_the_connections_of_a_user(workspace: Workspace) -> None:
+    """`grep websocket` and `grep "user_id=…"` find the lines of a connection. Proves R-OBS-9."""
+    canvas = await workspace.create_canvas()
+    client = await workspace.connect(canvas)
+    await workspace.driver.wait_synced([client])
+    await workspace.destroy_all()
+    user = (await workspace.owner.request("GET", "/auth/me")).json()["id"]
+    path = workspace.stack.log_path("gateway")
+    async with asyncio.timeout(20):
+        while True:
+            text = await asyncio.to_thread(path.read_text)
+            found = [
+                json.loads(line)
+                for line in text.splitlines()
+                if "websocket" in line and f"user_id={user}" in line and canvas in line
+            ]
+            if len(found) == 2:
+                break
+    opened, closed = found
+    assert (opened["event"], closed["event"]) == ("websocket opened", "websocket closed")
+    assert opened["trace_id"] == closed["trace_id"]
+    assert closed["close_code"] in (1000, 1001, 1005, 1006)
+
+
 async def test_unauthenticated_requests_write_no_log_lines(stack: DevStack) -> None:
     """Completed, refused and interrupted handshakes and malformed trace headers write no log line. Proves R-OBS-5."""
     path = stack.log_path("gateway")

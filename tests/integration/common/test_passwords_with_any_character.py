@@ -27,7 +27,9 @@ async def nats_server(folder: Path, authorization: dict[str, str]) -> AsyncItera
     port = ports.choose()
     config = folder / "nats.conf"
     content = {"listen": f"{ports.HOST}:{port}", "authorization": authorization}
-    config.write_text(json.dumps(content, ensure_ascii=False))  # NATS does not read escapes such as \u00e9
+    config.write_text(
+        json.dumps(content, ensure_ascii=False)
+    )  # NATS does not read escapes such as \u00e9
     process = await asyncio.create_subprocess_exec(
         *(str(binaries.nats_server()), "-c", str(config)), stderr=asyncio.subprocess.DEVNULL
     )

@@ -87,14 +87,17 @@ class Committer:
                 FAILURES.inc()
                 pause = BACK_OFF[min(failures, len(BACK_OFF) - 1)]
                 failures += 1
-                log.warning(
-                    "a commit failed and is repeated",
-                    code=error.code,
-                    entries=len(group),
-                    failures=failures,
-                )
+                if failures.bit_count() == 1:  # the first, second, fourth, …: an outage lasts
+                    log.warning(
+                        "a commit failed and is repeated",
+                        code=error.code,
+                        entries=len(group),
+                        failures=failures,
+                    )
                 await asyncio.sleep(pause)
             else:
+                if failures:
+                    log.info("commits succeed again", failures=failures)
                 ENTRIES.inc(len(group))
                 return list(decode(CommittedBatch, reply.content).results)
 

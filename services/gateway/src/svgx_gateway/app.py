@@ -30,6 +30,8 @@ from svgx_gateway.identity.authenticator import Authenticator
 from svgx_gateway.identity.canvas_roles import CanvasRoles
 from svgx_gateway.identity.revocations import Revocations
 from svgx_gateway.identity.token_keys import TokenKeys
+from svgx_gateway.observability.request_log import RequestLog
+from svgx_gateway.observability.socket_log import SocketLog
 from svgx_gateway.openapi import document as openapi
 from svgx_gateway.openapi.docs import docs_routes
 from svgx_gateway.ratelimit.buckets import Buckets
@@ -144,6 +146,8 @@ def _middleware(settings: GatewaySettings, lag: LoopLag) -> list[Middleware]:
     return [
         Middleware(proxies.trust_proxies, trusted=proxies.parse_networks(settings.trusted_proxies)),
         Middleware(Tracing),
+        Middleware(RequestLog, every_request=settings.access_log),
+        Middleware(SocketLog),
         Middleware(SecurityHeaders, hsts_seconds=settings.hsts_seconds),
         Middleware(LoadShedding, lag=lag),
         Middleware(Cors, allowed=origins.split(settings.cors_origins)),

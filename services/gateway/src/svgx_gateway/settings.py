@@ -32,6 +32,8 @@ class GatewaySettings(TokenSettings):
     """
     websocket_origins: Annotated[str, NoDecode, AfterValidator(origins.check)] = ""
     """Origins of web pages that may open a WebSocket. Empty means `cors_origins`."""
+    access_log: bool = False
+    """Log each request. Otherwise, only requests that fail with 5xx are logged."""
     hsts_seconds: int = Field(31_536_000, ge=0)
     """Seconds for which a browser that came over TLS uses TLS only. 0 sends no HSTS header."""
     idempotency_seconds: int = Field(86_400, ge=60, le=30 * 86_400)

@@ -5,7 +5,9 @@ import math
 import socket
 from collections.abc import Awaitable, Callable, Iterator
 
+import structlog
 import uvicorn
+from opentelemetry import trace
 from prometheus_client import REGISTRY
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.metrics_core import Metric
@@ -18,7 +20,10 @@ from starlette.websockets import WebSocket
 
 from svgx_common.contract.errors import PROBLEM_MEDIA_TYPE, Unavailable, problem_document
 from svgx_common.health import Health, Phase
-from svgx_common.tracing import current_trace_id
+from svgx_common.tracing import CurrentSpan, current_trace_id
+
+log = structlog.get_logger(__name__)
+tracer = trace.get_tracer("svgx.http")
 
 OPERATIONAL_PATHS = frozenset(
     {"/health", "/health/live", "/health/ready", "/metrics", "/metrics/prometheus"}
@@ -120,7 +125,9 @@ def _closing_connection(send: Send) -> Send:
 async def _refuse(scope: Scope, receive: Receive, send: Send, detail: str) -> None:
     """Answer 503 with a problem document. A WebSocket is refused before its upgrade."""
     error = Unavailable(detail)
-    problem = problem_document(error, current_trace_id())
+    with CurrentSpan(tracer, "refuse", trace.SpanKind.SERVER):
+        problem = problem_document(error, current_trace_id())
+        log.warning("request refused", status=error.status, reason=detail)
     response = JSONResponse(
         problem, error.status, {"Retry-After": "1"}, media_type=PROBLEM_MEDIA_TYPE
     )

@@ -206,6 +206,14 @@ class Responder:
                 code = "ok"
             except SvgxError as error:
                 code = error.code
+                if error.status >= 500:
+                    elapsed = time.perf_counter_ns() - started
+                    log.warning(
+                        "a request failed",
+                        operation=operation.name,
+                        code=code,
+                        ms=round(elapsed / 1e6, 1),
+                    )
                 await self._bus.refuse(message.reply, error)
             except Exception:
                 code = Internal.code
@@ -238,6 +246,7 @@ class Responder:
                     deadline,
                     Client.from_header(client) if client else _UNKNOWN_CLIENT,
                 )
+                _name_in_log_lines(request, call)
                 reply: ReplyModel | Blob = await endpoint.handler(request, call)
                 return reply
         except TimeoutError:
@@ -256,6 +265,18 @@ class Responder:
             content = reply.model_dump_json().encode()
             headers[HEADER_MEDIA_TYPE] = "application/json"
         await self._bus.respond(message.reply, content, headers)
+
+
+def _name_in_log_lines(request: RequestModel, call: Call) -> None:
+    """Add the caller and the canvas to the later log lines of this request."""
+    ids: dict[str, str] = {}
+    if call.caller is not None:
+        ids["user_id"] = call.caller.user_id
+    canvas_id = getattr(request, "canvas_id", None)
+    if canvas_id is not None:
+        ids["canvas_id"] = canvas_id
+    if ids:
+        structlog.contextvars.bind_contextvars(**ids)
 
 
 def _decode_request(operation: Operation[Any, Any], headers: Headers, body: bytes) -> RequestModel:

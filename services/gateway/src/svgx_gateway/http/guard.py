@@ -11,6 +11,7 @@ from svgx_common.contract.policy import RateClass, Scope
 from svgx_common.messaging.caller import Caller
 from svgx_gateway.identity.authenticator import Authenticator
 from svgx_gateway.identity.canvas_roles import CanvasRoles
+from svgx_gateway.observability.notes import note_user
 from svgx_gateway.ratelimit.key import RateLimitKey
 from svgx_gateway.ratelimit.limiter import RateLimiter
 
@@ -45,6 +46,7 @@ class Guard:
         if scope is not Scope.PUBLIC:
             try:
                 caller = (await self._authenticator.authenticate_request(request)).caller
+                note_user(request.scope, caller.user_id)
             except Unauthenticated as error:
                 refusal = error
             else:

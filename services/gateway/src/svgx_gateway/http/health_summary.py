@@ -21,6 +21,7 @@ from svgx_common.health import HealthReport
 from svgx_common.messaging.bus import Bus
 from svgx_gateway.http import problems
 from svgx_gateway.http.guard import Guard
+from svgx_gateway.observability.notes import note_failure
 
 DISCOVERY_SECONDS = 0.5
 """Seconds that replicas have to answer the ping."""
@@ -47,6 +48,7 @@ class HealthSummary:
             await self._guard.admit_to(Scope.SIGNED_IN, RateClass.READ, request, headers)
             response = JSONResponse(await self.collect())
         except SvgxError as error:
+            note_failure(request.scope, "health.summary", error.code)
             response = problems.response(error)
         response.headers.update(headers)
         return response

@@ -33,6 +33,7 @@ from svgx_gateway.http.guard import Guard
 from svgx_gateway.http.idempotency import Idempotency, fingerprint, parse_key, supports_key
 from svgx_gateway.http.messages import check_content_length, parse_request, read_body
 from svgx_gateway.http.proxies import client_of
+from svgx_gateway.observability.notes import note_canvas, note_failure
 
 log = structlog.get_logger(__name__)
 
@@ -104,6 +105,8 @@ class OperationEndpoint:
             log.exception("a request failed", operation=self._operation.name)
             response = problems.response(Internal())
         finally:
+            if code != "ok":
+                note_failure(request.scope, self._operation.name, code)
             metrics.observe("gateway", self._operation.name, code, time.perf_counter() - started)
         response.raw_headers.extend(
             (name.lower().encode(), value.encode()) for name, value in headers.items()
@@ -117,6 +120,8 @@ class OperationEndpoint:
         caller = await self._guard.admit(operation, request, headers)
         body = await read_body(request, operation.max_body)
         message = parse_request(operation, self._http, request, body)
+        if (canvas_id := getattr(message, "canvas_id", None)) is not None:
+            note_canvas(request.scope, canvas_id)
         deadline = time.monotonic() + operation.timeout
         await self._guard.check_canvas(operation, message, caller)
         key = request.headers.get("idempotency-key")

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import contextvars
 import random
 from collections.abc import AsyncIterator, Callable
 
@@ -37,6 +38,7 @@ class LiveCanvases:
         self._role_checks = RoleChecks(canvas_roles)
         self._canvases: dict[str, LiveCanvas] = {}
         self._starting: dict[str, asyncio.Task[LiveCanvas]] = {}
+        self._context = contextvars.copy_context()
         self._removals = BackgroundTasks()
         self._draining = False
         self._joined = 0
@@ -126,7 +128,9 @@ class LiveCanvases:
             return canvas
         starting = self._starting.get(canvas_id)
         if starting is None:
-            starting = asyncio.create_task(self._start_new(canvas_id))
+            # The tasks of a canvas serve all its users, so their log lines must not have the first user's id.
+            context = self._context.copy()
+            starting = asyncio.create_task(self._start_new(canvas_id), context=context)
             self._starting[canvas_id] = starting
             starting.add_done_callback(lambda _: self._starting.pop(canvas_id, None))
         return await asyncio.shield(starting)

@@ -75,6 +75,8 @@ class Outbox:
         self._holder = Holder(bus, canvas_id)
         self._canvas_id = canvas_id
         self._close_all = close_all
+        self._failing = False
+        """True from the first batch that could not be saved to the next one that was saved."""
         self._next = _Batch()
         self._sent: deque[_Batch] = deque()
         self._size = 0
@@ -142,12 +144,17 @@ class Outbox:
             with SAVED_SECONDS.time():
                 saved = await self._send(encode(EditBatch(tuple(batch.edits))))
         except (SvgxError, Malformed) as error:
-            log.warning(
-                "edits could not be saved", canvas_id=self._canvas_id, error=type(error).__name__
-            )
+            if not self._failing:  # once for all batches of an outage
+                log.warning(
+                    "edits could not be saved",
+                    canvas_id=self._canvas_id,
+                    error=type(error).__name__,
+                )
+            self._failing = True
             code = close_code(error) if isinstance(error, NotFound) else Close.OVERLOADED
             self._close_all(code, "edits cannot be saved at the moment")
         else:
+            self._failing = False
             for index in saved.rejected:
                 batch.senders[index][0].close(Close.BAD_MESSAGE, "not a Yjs update")
         batch.done = True

@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import Callable, Iterable
+from importlib.metadata import version
 from urllib.parse import urlsplit
 
 import httpx
@@ -57,6 +58,48 @@ async def test_every_service_has_the_metrics_of_the_guide(stack: DevStack, servi
     assert {family.name for family in parse_open_metrics(open_metrics_text)} >= GUIDE_METRICS
     assert json_metrics.keys() >= GUIDE_METRICS
     assert ("svgx_engine_failed_logins" in names) == (service == "auth")
+
+
+EXPECTED_METRICS = {
+    "gateway": {
+        *("live_oldest_unsaved_seconds", "redis_connections", "redis_connections_max"),
+        *("websocket_closes", "websocket_refused", "rate_limit_hits", "circuit_refused"),
+    },
+    "auth": {"database_connections", "database_connections_max", "failed_logins"},
+    "collab": {"collab_oldest_unsaved_seconds", "redis_connections", "redis_connections_max"},
+    "state": {"database_connections", "database_connections_max", "snapshots"},
+}
+"""Metrics that tell an operator about failures, in addition to those of every service."""
+
+
+@pytest.mark.parametrize("service", SERVICES)
+async def test_metrics_exist_before_their_first_event(stack: DevStack, service: str) -> None:
+    """Each metric has a value from the start, so that `rate` sees the first burst. Proves R-OBS-11."""
+    async with httpx.AsyncClient(base_url=stack.service_url(service), timeout=60) as http:
+        assert (await http.get("/health/ready")).status_code == 200
+        families = {
+            family.name: family.samples
+            for family in text_string_to_metric_families(
+                (await http.get("/metrics/prometheus")).text
+            )
+        }
+    assert [name for name, samples in families.items() if not samples] == []
+    common = {"build_info", "ready", "dependency_up", "errors", "requests", "bus_dropped_messages"}
+    expected = {f"svgx_engine_{name}" for name in common | EXPECTED_METRICS[service]}
+    assert expected - families.keys() == set()
+    errors = families["svgx_engine_errors"]
+    assert {sample.labels["code"] for sample in errors} >= {"internal", "unavailable"}
+    assert [sample.value for sample in families["svgx_engine_ready"]] == [1]
+    up = {s.labels["dependency"]: s.value for s in families["svgx_engine_dependency_up"]}
+    assert up["nats"] == 1
+    (build,) = families["svgx_engine_build_info"]
+    assert (build.value, build.labels["service"], build.labels["version"]) == (
+        1,
+        service,
+        version(f"svgx-{service}"),
+    )
+    series = sum(map(len, families.values()))
+    assert series < 3000, "a scrape must stay cheap"
 
 
 async def test_health_summary_lists_every_replica(workspace: Workspace) -> None:

@@ -66,10 +66,11 @@ class Health:
         self._details: dict[str, Detail] = {}
         self._cached: tuple[float, HealthReport] | None = None
         self._lock = asyncio.Lock()
+        metrics.READY.labels(service).set(0)
 
     @property
     def phase(self) -> Phase:
-        """The current phase. Setting it also sets the metric `svgx_engine_ready`."""
+        """The current phase. Setting it also sets the metric `svgx_engine_ready`, and so does each report."""
         return self._phase
 
     @phase.setter
@@ -81,6 +82,7 @@ class Health:
     def require(self, name: str, check: Check) -> None:
         """Add a check that must pass for the service to be ready."""
         self._checks[name] = check
+        metrics.DEPENDENCY_UP.labels(self._service, name).set(0)
 
     def describe(self, name: str, detail: Detail) -> None:
         """Add figures to the report under `name`."""
@@ -97,12 +99,15 @@ class Health:
     async def _report(self) -> HealthReport:
         results = await asyncio.gather(*(_run(check) for check in self._checks.values()))
         dependencies = dict(zip(self._checks, results, strict=True))
+        for name, result in dependencies.items():
+            metrics.DEPENDENCY_UP.labels(self._service, name).set(result.ok)
         failing = [name for name, result in dependencies.items() if not result.ok]
         status, reason = "ok", None
         if self._phase is not Phase.READY:
             status = reason = self._phase.value
         elif failing:
             status, reason = "failing", f"not reachable: {', '.join(failing)}"
+        metrics.READY.labels(self._service).set(status == "ok")
         return HealthReport(
             status=status,
             service=self._service,

@@ -12,6 +12,7 @@ import asyncpg
 import structlog
 from asyncpg.pool import PoolConnectionProxy
 from opentelemetry import trace
+from prometheus_client import Gauge
 
 from svgx_common.contract.errors import Unavailable
 from svgx_common.settings import WrongSetting
@@ -29,6 +30,15 @@ _URL_VARIABLE = "POSTGRES_URL"
 
 ACQUIRE_TIMEOUT = 5.0
 """Seconds to wait for a free connection of the pool before the caller gets `Unavailable`."""
+
+CONNECTIONS = Gauge(
+    "svgx_engine_database_connections",
+    "Connections of the pool to PostgreSQL, by state: in_use or idle.",
+    ["state"],
+)
+MAX_CONNECTIONS = Gauge(
+    "svgx_engine_database_connections_max", "The largest number of connections of the pool."
+)
 
 _TEMPORARY_ERRORS = (
     asyncpg.PostgresConnectionError,
@@ -171,6 +181,9 @@ async def connect(
         command_timeout=COMMAND_TIMEOUT,
         server_settings={"search_path": schema, "application_name": f"svgx-{schema}"},
     )
+    CONNECTIONS.labels("in_use").set_function(lambda: pool.get_size() - pool.get_idle_size())
+    CONNECTIONS.labels("idle").set_function(pool.get_idle_size)
+    MAX_CONNECTIONS.set(pool_size)
     try:
         yield Database(pool, load_queries(package))
     finally:

@@ -21,7 +21,7 @@ import uvloop
 from nats.aio.msg import Msg
 from starlette.types import ASGIApp
 
-from svgx_common import logs, tracing
+from svgx_common import logs, metrics, tracing
 from svgx_common.background import BackgroundTasks
 from svgx_common.configuration import command_line
 from svgx_common.configuration.command_line import Command
@@ -104,6 +104,7 @@ def run(
     replica_id = secrets.token_hex(6)
     version = package_version(f"svgx-{service}")
     logs.configure(service, replica_id, settings.log_level, settings.log_format)
+    metrics.start(service, version)
     for unknown in unknown_variables(settings_type):
         log.warning("unknown variable", variable=unknown.name, did_you_mean=unknown.nearest)
     try:

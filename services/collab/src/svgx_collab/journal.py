@@ -39,6 +39,10 @@ FAILURES = Counter("svgx_engine_collab_commit_failures", "Commits that had to be
 UNSAVED_BYTES = Gauge(
     "svgx_engine_collab_unsaved_bytes", "Bytes of edits that are not committed yet."
 )
+OLDEST_UNSAVED = Gauge(
+    "svgx_engine_collab_oldest_unsaved_seconds",
+    "Age of the oldest edit that is not committed yet; 0 without one.",
+)
 
 Collect = Callable[[], list[Entry]]
 Deliver = Callable[[Entry, Committed], Awaitable[None]]

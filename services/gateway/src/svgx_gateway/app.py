@@ -10,8 +10,9 @@ from starlette.middleware import Middleware
 from starlette.routing import WebSocketRoute
 from starlette_compress import CompressMiddleware, add_compress_type
 
-from svgx_common import redis
+from svgx_common import metrics, redis
 from svgx_common.background import BackgroundTasks
+from svgx_common.contract import OPERATIONS
 from svgx_common.contract.errors import PROBLEM_MEDIA_TYPE
 from svgx_common.redis import Redis
 from svgx_common.runtime import Runtime, Service
@@ -21,7 +22,7 @@ from svgx_gateway.http.guard import Guard
 from svgx_gateway.http.headers import SecurityHeaders
 from svgx_gateway.http.health_summary import HealthSummary
 from svgx_gateway.http.idempotency import Idempotency
-from svgx_gateway.http.operations import operation_routes
+from svgx_gateway.http.operations import CLIENT_GONE, operation_routes
 from svgx_gateway.http.routes import Application, RouteTable
 from svgx_gateway.http.shedding import LoadShedding, LoopLag
 from svgx_gateway.http.tracing import Tracing
@@ -34,6 +35,7 @@ from svgx_gateway.observability.request_log import RequestLog
 from svgx_gateway.observability.socket_log import SocketLog
 from svgx_gateway.openapi import document as openapi
 from svgx_gateway.openapi.docs import docs_routes
+from svgx_gateway.openapi.responses import errors_of
 from svgx_gateway.ratelimit.buckets import Buckets
 from svgx_gateway.ratelimit.limiter import RateLimiter
 from svgx_gateway.ratelimit.operations import RateLimitOperations
@@ -51,6 +53,7 @@ add_compress_type(PROBLEM_MEDIA_TYPE)
 async def build(runtime: Runtime[GatewaySettings]) -> AsyncIterator[Service]:
     """Build the gateway. When the block ends, stop its parts in the reverse order of their start."""
     settings, bus = runtime.settings, runtime.bus
+    _expect_outcomes()
     async with contextlib.AsyncExitStack() as stack:
         client = redis.connect(settings.redis_url, settings.redis_pool_size)
         stack.push_async_callback(client.aclose)
@@ -119,6 +122,15 @@ async def build(runtime: Runtime[GatewaySettings]) -> AsyncIterator[Service]:
             await live_canvases.drain(settings.websocket_drain_seconds)
 
         yield Service(asgi=app, before_drain=before_drain)
+
+
+def _expect_outcomes() -> None:
+    """Create the time series of each operation with the outcomes that the OpenAPI document describes."""
+    for operation in OPERATIONS:
+        if operation.http is not None:
+            errors = errors_of(operation, operation.http)
+            codes = ["ok", CLIENT_GONE, *(error.code for error in errors)]
+            metrics.expect("gateway", operation.name, codes)
 
 
 @contextlib.asynccontextmanager

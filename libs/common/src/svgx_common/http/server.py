@@ -45,10 +45,12 @@ def operational_routes(health: Health, *, prometheus_enabled: bool = True) -> li
         return JSONResponse({"status": "ok"})
 
     async def prometheus_metrics(request: Request) -> Response:
+        await health.report()  # it sets the metrics of readiness and dependencies
         encode, media_type = choose_encoder(request.headers.get("accept", ""))
         return Response(encode(REGISTRY), media_type=media_type)
 
     async def json_metrics(_: Request) -> Response:
+        await health.report()
         return JSONResponse({metric.name: _metric_as_json(metric) for metric in REGISTRY.collect()})
 
     endpoints: dict[str, Callable[[Request], Awaitable[Response]]] = {

@@ -22,8 +22,10 @@ from svgx_common.contract import operations_of
 from svgx_common.contract.errors import (
     DeadlineExceeded,
     Internal,
+    Invalid,
     Overloaded,
     SvgxError,
+    TooLarge,
     Unavailable,
     from_validation,
 )
@@ -111,6 +113,7 @@ class Responder:
         """
         if operation.service != self._bus.service or operation.subject in self._endpoints:
             raise ValueError(f"{operation.subject} is not this service's, or has a handler already")
+        metrics.expect(self._bus.service, operation.name, _codes_of(operation))
         counts = self._discovery.add(operation.name.replace(".", "-"), operation.subject)
         self._endpoints[operation.subject] = _Endpoint(operation, handler, counts)
 
@@ -265,6 +268,12 @@ class Responder:
             content = reply.model_dump_json().encode()
             headers[HEADER_MEDIA_TYPE] = "application/json"
         await self._bus.respond(message.reply, content, headers)
+
+
+def _codes_of(operation: Operation[Any, Any]) -> list[str]:
+    """Return the outcomes of an operation, as its metric names them."""
+    general = (Invalid, TooLarge, Internal, Unavailable, Overloaded, DeadlineExceeded)
+    return ["ok", *(error.code for error in (*operation.errors, *general))]
 
 
 def _name_in_log_lines(request: RequestModel, call: Call) -> None:

@@ -35,6 +35,9 @@ from svgx_gateway.http.messages import check_content_length, parse_request, read
 from svgx_gateway.http.proxies import client_of
 from svgx_gateway.observability.notes import note_canvas, note_failure
 
+CLIENT_GONE = "client_gone"
+"""The outcome of a request whose client left before the response, in metrics."""
+
 log = structlog.get_logger(__name__)
 
 
@@ -98,7 +101,7 @@ class OperationEndpoint:
             code = error.code
             response = problems.response(error)
         except ClientDisconnect:
-            code = "client_gone"
+            code = CLIENT_GONE
             response = Response(status_code=499)
         except Exception:
             code = Internal.code

@@ -92,7 +92,7 @@ class Responses:
         """Return all responses of an operation by status."""
         return {
             str(http.status): _success(operation, http),
-            **self.problems(_errors(operation, http)),
+            **self.problems(errors_of(operation, http)),
         }
 
     def problems(self, errors: set[type[SvgxError]]) -> dict[str, Any]:
@@ -108,7 +108,7 @@ class Responses:
         return references
 
 
-def _errors(operation: Operation[Any, Any], http: Http) -> set[type[SvgxError]]:
+def errors_of(operation: Operation[Any, Any], http: Http) -> set[type[SvgxError]]:
     errors = {*operation.errors, Invalid, TooLarge, Internal, Unavailable, Overloaded}
     errors |= {DeadlineExceeded}
     if operation.rate is not RateClass.UNLIMITED:

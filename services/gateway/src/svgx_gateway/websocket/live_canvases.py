@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import contextvars
 import random
+import time
 from collections.abc import AsyncIterator, Callable
 
 import structlog
@@ -17,7 +18,7 @@ from svgx_common.messaging.caller import Caller
 from svgx_gateway.identity.canvas_roles import CanvasRoles
 from svgx_gateway.websocket.canvas import LiveCanvas
 from svgx_gateway.websocket.connection import Connection
-from svgx_gateway.websocket.outbox import PATIENCE
+from svgx_gateway.websocket.outbox import OLDEST_UNSAVED, PATIENCE
 from svgx_gateway.websocket.role_checks import RoleChecks
 
 log = structlog.get_logger(__name__)
@@ -49,6 +50,7 @@ class LiveCanvases:
         bus.on_reconnect(self._reconnected)
         canvas_roles.on_change(self._access_changed)
         CONNECTIONS.set_function(self._count)
+        OLDEST_UNSAVED.set_function(self._oldest_unsaved_seconds)
         CANVASES.set_function(lambda: len(self._canvases))
 
     @contextlib.asynccontextmanager
@@ -121,6 +123,11 @@ class LiveCanvases:
 
     def _count(self) -> int:
         return sum(len(canvas.connections) for canvas in self._canvases.values())
+
+    def _oldest_unsaved_seconds(self) -> float:
+        times = (canvas.outbox.unsaved_since for canvas in self._canvases.values())
+        now = time.monotonic()
+        return now - min((since for since in times if since is not None), default=now)
 
     async def _start(self, canvas_id: str) -> LiveCanvas:
         """Return the live canvas; start it unless it is live or starting already."""

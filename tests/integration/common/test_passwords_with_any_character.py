@@ -111,9 +111,9 @@ async def test_redis_accepts_an_encoded_password(backing: DevStack) -> None:
         assert await client.execute_command("ACL", "WHOAMI") == user  # type: ignore[no-untyped-call]
         await client.aclose()
         single = redis.open_unpooled(url)
-        await single.connect()
-        await single.send_command("ACL", "WHOAMI")  # type: ignore[no-untyped-call]
-        assert await single.read_response() == user  # type: ignore[no-untyped-call]
+        await single.connect()  # type: ignore[no-untyped-call]
+        await single.send_command("ACL", "WHOAMI")
+        assert await single.read_response() == user
         await single.disconnect()
     finally:
         await admin.execute_command("ACL", "DELUSER", user)  # type: ignore[no-untyped-call]

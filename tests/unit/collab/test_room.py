@@ -92,21 +92,22 @@ def test_age_of_unsaved_edits_counts_from_the_oldest() -> None:
     def edit(key: str) -> None:
         room.receive([Edit("ann", peer.set(key, "1"))])
 
-    assert room.unsaved_since is None
+    seen = [room.unsaved_since]
     edit("a")
     edit("b")
-    assert room.unsaved_since == 10
+    seen.append(room.unsaved_since)
     room.take_entry()
     edit("c")
-    assert room.unsaved_since == 10
+    seen.append(room.unsaved_since)
     room.mark_committed(1)
-    assert room.unsaved_since == 20
+    seen.append(room.unsaved_since)
     room.take_entry()
-    assert room.unsaved_since == 20
+    seen.append(room.unsaved_since)
     room.mark_committed(2)
-    assert room.unsaved_since is None
+    seen.append(room.unsaved_since)
     edit("d")
-    assert room.unsaved_since == 30
+    seen.append(room.unsaved_since)
+    assert seen == [None, 10, 10, 20, 20, None, 30]
 
 
 def test_edits_of_several_authors_become_one_broadcast_and_one_entry() -> None:

@@ -5,7 +5,7 @@ import platform
 from collections.abc import Iterable
 
 from opentelemetry import trace
-from prometheus_client import Counter, Gauge, Histogram
+from prometheus_client import Counter, Gauge, Histogram, disable_created_metrics
 
 REQUESTS = Counter(
     "svgx_engine_requests",
@@ -46,6 +46,8 @@ SERVER_ERRORS = frozenset({"error", "internal", "unavailable", "overloaded", "de
 
 def start(service: str, version: str) -> None:
     """Create the time series of a service that need no event. Call once, at the start of the process."""
+    # The time of creation of each series would be a third of a page, which is rendered on the event loop.
+    disable_created_metrics()
     BUILD_INFO.labels(service, version, platform.python_version()).set(1)
     BUS_DROPPED.labels(service)
     for code in SERVER_ERRORS:

@@ -272,8 +272,9 @@ class Responder:
 
 def _codes_of(operation: Operation[Any, Any]) -> list[str]:
     """Return the outcomes of an operation, as its metric names them."""
-    general = (Invalid, TooLarge, Internal, Unavailable, Overloaded, DeadlineExceeded)
-    return ["ok", *(error.code for error in (*operation.errors, *general))]
+    errors: set[type[SvgxError]] = {*operation.errors, Invalid, TooLarge, Internal}
+    errors |= {Unavailable, Overloaded, DeadlineExceeded}
+    return ["ok", *(error.code for error in errors)]
 
 
 def _name_in_log_lines(request: RequestModel, call: Call) -> None:

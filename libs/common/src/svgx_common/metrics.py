@@ -47,7 +47,7 @@ SERVER_ERRORS = frozenset({"error", "internal", "unavailable", "overloaded", "de
 def start(service: str, version: str) -> None:
     """Create the time series of a service that need no event. Call once, at the start of the process."""
     # The time of creation of each series would be a third of a page, which is rendered on the event loop.
-    disable_created_metrics()
+    disable_created_metrics()  # type: ignore[no-untyped-call]
     BUILD_INFO.labels(service, version, platform.python_version()).set(1)
     BUS_DROPPED.labels(service)
     for code in SERVER_ERRORS:

@@ -36,7 +36,7 @@ from svgx_gateway.http.proxies import client_of
 from svgx_gateway.observability.notes import note_canvas, note_failure
 
 CLIENT_GONE = "client_gone"
-"""The outcome of a request whose client left before the response, in metrics."""
+"""The outcome in metrics when the client left before the response."""
 
 log = structlog.get_logger(__name__)
 

@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import Callable, Iterable
+from importlib.metadata import version
 from urllib.parse import urlsplit
 
 import httpx
@@ -57,6 +58,48 @@ async def test_every_service_has_the_metrics_of_the_guide(stack: DevStack, servi
     assert {family.name for family in parse_open_metrics(open_metrics_text)} >= GUIDE_METRICS
     assert json_metrics.keys() >= GUIDE_METRICS
     assert ("svgx_engine_failed_logins" in names) == (service == "auth")
+
+
+EXPECTED_METRICS = {
+    "gateway": {
+        *("live_oldest_unsaved_seconds", "redis_connections", "redis_connections_max"),
+        *("websocket_closes", "websocket_refused", "rate_limit_hits", "circuit_refused"),
+    },
+    "auth": {"database_connections", "database_connections_max", "failed_logins"},
+    "collab": {"collab_oldest_unsaved_seconds", "redis_connections", "redis_connections_max"},
+    "state": {"database_connections", "database_connections_max", "snapshots"},
+}
+"""Metrics that tell an operator about failures, in addition to those of every service."""
+
+
+@pytest.mark.parametrize("service", SERVICES)
+async def test_metrics_exist_before_their_first_event(stack: DevStack, service: str) -> None:
+    """Each metric has a value from the start, so that `rate` sees the first burst. Proves R-OBS-11."""
+    async with httpx.AsyncClient(base_url=stack.service_url(service), timeout=60) as http:
+        assert (await http.get("/health/ready")).status_code == 200
+        families = {
+            family.name: family.samples
+            for family in text_string_to_metric_families(
+                (await http.get("/metrics/prometheus")).text
+            )
+        }
+    assert [name for name, samples in families.items() if not samples] == []
+    common = {"build_info", "ready", "dependency_up", "errors", "requests", "bus_dropped_messages"}
+    expected = {f"svgx_engine_{name}" for name in common | EXPECTED_METRICS[service]}
+    assert expected - families.keys() == set()
+    errors = families["svgx_engine_errors"]
+    assert {sample.labels["code"] for sample in errors} >= {"internal", "unavailable"}
+    assert [sample.value for sample in families["svgx_engine_ready"]] == [1]
+    up = {s.labels["dependency"]: s.value for s in families["svgx_engine_dependency_up"]}
+    assert up["nats"] == 1
+    (build,) = families["svgx_engine_build_info"]
+    assert (build.value, build.labels["service"], build.labels["version"]) == (
+        1,
+        service,
+        version(f"svgx-{service}"),
+    )
+    series = sum(map(len, families.values()))
+    assert series < 3000, "a scrape must stay cheap"
 
 
 async def test_health_summary_lists_every_replica(workspace: Workspace) -> None:
@@ -157,6 +200,30 @@ async def test_logs_contain_no_tokens_and_no_passwords(workspace: Workspace) -> 
             lines = [json.loads(line) for line in text.splitlines() if line.startswith("{")]
             assert all({"timestamp", "level", "event", "service"} <= line.keys() for line in lines)
             assert lines, name
+
+
+async def test_commands_of_the_guide_find_the_connections_of_a_user(workspace: Workspace) -> None:
+    """`grep websocket` and `grep "user_id=…"` find the lines of a connection. Proves R-OBS-9."""
+    canvas = await workspace.create_canvas()
+    client = await workspace.connect(canvas)
+    await workspace.driver.wait_synced([client])
+    await workspace.destroy_all()
+    user = (await workspace.owner.request("GET", "/auth/me")).json()["id"]
+    path = workspace.stack.log_path("gateway")
+    async with asyncio.timeout(20):
+        while True:
+            text = await asyncio.to_thread(path.read_text)
+            found = [
+                json.loads(line)
+                for line in text.splitlines()
+                if "websocket" in line and f"user_id={user}" in line and canvas in line
+            ]
+            if len(found) == 2:
+                break
+    opened, closed = found
+    assert (opened["event"], closed["event"]) == ("websocket opened", "websocket closed")
+    assert opened["trace_id"] == closed["trace_id"]
+    assert closed["close_code"] in (1000, 1001, 1005, 1006)
 
 
 async def test_unauthenticated_requests_write_no_log_lines(stack: DevStack) -> None:

@@ -84,6 +84,32 @@ def test_edit_is_broadcast_and_saved_once() -> None:
     assert not room.has_unsaved_edits
 
 
+def test_age_of_unsaved_edits_counts_from_the_oldest() -> None:
+    """The time is that of the oldest edit without a commit, also while later edits arrive. Proves R-OBS-11."""
+    times = iter((10.0, 20.0, 30.0))
+    room, peer = Room("canvas", "epoch", EMPTY, clock=lambda: next(times)), Peer(1)
+
+    def edit(key: str) -> None:
+        room.receive([Edit("ann", peer.set(key, "1"))])
+
+    seen = [room.unsaved_since]
+    edit("a")
+    edit("b")
+    seen.append(room.unsaved_since)
+    room.take_entry()
+    edit("c")
+    seen.append(room.unsaved_since)
+    room.mark_committed(1)
+    seen.append(room.unsaved_since)
+    room.take_entry()
+    seen.append(room.unsaved_since)
+    room.mark_committed(2)
+    seen.append(room.unsaved_since)
+    edit("d")
+    seen.append(room.unsaved_since)
+    assert seen == [None, 10, 10, 20, 20, None, 30]
+
+
 def test_edits_of_several_authors_become_one_broadcast_and_one_entry() -> None:
     """The edits of several authors are merged, so each receiver gets one frame. Proves R-SYNC-7."""
     room, ann, bob = make_room(), Peer(1), Peer(2)

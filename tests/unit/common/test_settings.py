@@ -28,7 +28,16 @@ VALID = {"POSTGRES_URL": "postgresql://user:hunter2@db:5432/svgx"}
         ("POSTGRES_URL", "postgresql://u:hunter2/x@db/svgx", "POSTGRES_URL: Value error"),
         ("POSTGRES_URL", "postgresql://u:hunter2#x@db/svgx", "POSTGRES_URL: Value error"),
         ("POSTGRES_URL", "", "POSTGRES_URL: Field required"),
-        ("NUMBERS", "[hunter2", 'error parsing value for field "numbers"'),
+        ("NUMBERS", "[hunter2", "NUMBERS: Input should be a valid tuple, written as JSON"),
+        ("NUMBERS", '["hunter2"]', "NUMBERS_0: Input should be a valid integer"),
+        ("NATS_URI", "hunter2", "NATS_URI: unknown variable; did you mean NATS_URL?"),
+        ("API_HOST", "hunter2:80", "API_HOST: Value error, must be the address"),
+        ("API_HOST", "a..hunter2", "API_HOST: Value error, must be the address"),
+        ("ENVIRONMENT", "producton", "ENVIRONMENT: Value error, did you mean production?"),
+        ("ENVIRONMENT", "Prod", "ENVIRONMENT: Value error, did you mean production?"),
+        ("DRAIN_SECONDS", "inf", "DRAIN_SECONDS: Input should be"),
+        ("DRAIN_SECONDS", "nan", "DRAIN_SECONDS: Input should be"),
+        ("OTEL_BSP_SCHEDULE_DELAY", "hunter2", "OTEL_BSP_SCHEDULE_DELAY: must be a whole number"),
     ],
 )
 def test_invalid_setting_ends_the_process_with_one_line_without_its_value(
@@ -66,6 +75,49 @@ def test_url_forms_of_the_nats_and_postgresql_clients_are_accepted(
     for key, content in {**VALID, name: value}.items():
         monkeypatch.setenv(key, content)
     assert getattr(load(Settings), name.lower()) == value
+
+
+def test_all_mistakes_of_the_environment_are_reported_together(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Proves R-CONFIG-2: a value that is not JSON and a misspelt name hide no other mistake."""
+    wrong = {"NUMBERS": "[", "API_PORT": "x", "LOG_LEVLE": "x", "POSTGRES_URL": "x"}
+    for key, content in wrong.items():
+        monkeypatch.setenv(key, content)
+    with pytest.raises(SystemExit):
+        load(Settings)
+    lines = capsys.readouterr().err.splitlines()
+    assert sorted(line.split(":")[1].strip() for line in lines) == sorted(wrong)
+
+
+@pytest.mark.parametrize(
+    ("host", "listening"),
+    [
+        ("0.0.0.0", "0.0.0.0"),
+        ("::", "::"),
+        ("[::1]", "::1"),
+        (" localhost ", "localhost"),
+        ("pod-1.svgx.svc", "pod-1.svgx.svc"),
+    ],
+)
+def test_host_is_an_address_or_a_name(
+    monkeypatch: pytest.MonkeyPatch, host: str, listening: str
+) -> None:
+    """Proves R-CONFIG-2: IPv6 addresses are accepted with and without brackets."""
+    for key, content in {**VALID, "API_HOST": host}.items():
+        monkeypatch.setenv(key, content)
+    assert load(Settings).api_host == listening
+
+
+@pytest.mark.parametrize("name", ["production", "Production", "development", "staging", "eu-1"])
+def test_environment_has_any_name_that_is_not_nearly_production(
+    monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """Proves R-CONFIG-2: other names of environments are accepted."""
+    for key, content in {**VALID, "ENVIRONMENT": name}.items():
+        monkeypatch.setenv(key, content)
+    settings = load(Settings)
+    assert (settings.environment, settings.in_production) == (name, name.lower() == "production")
 
 
 def test_empty_variable_counts_as_not_set(monkeypatch: pytest.MonkeyPatch) -> None:

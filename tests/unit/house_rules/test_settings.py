@@ -1,15 +1,18 @@
-"""The README of each service lists its settings and their defaults."""
+"""The settings of each service: the lists in the READMEs, and the refusal of wrong values."""
 
 import re
 from collections.abc import Iterator
+from typing import get_args
 
 import pytest
+from pydantic import SecretStr
 
 from svgx_auth.passwords.attempts import ADDRESS, FORGET_AFTER, NAME, SHORTEST_LIMIT
 from svgx_auth.passwords.policy import EXPECTED
 from svgx_auth.settings import AuthSettings
 from svgx_collab.settings import CollabSettings
-from svgx_common.settings import PostgresSettings, ServiceSettings
+from svgx_common.configuration.variables import unknown_variables
+from svgx_common.settings import PostgresSettings, ServiceSettings, load
 from svgx_gateway.settings import GatewaySettings
 from svgx_state.settings import StateSettings
 from tests.unit.house_rules.sources import ROOT
@@ -53,6 +56,74 @@ def test_readme_states_the_actual_defaults(service: str) -> None:
             assert float(written) == field.default, variable
             compared += 1
     assert compared > 0
+
+
+FREE_TEXTS = {
+    "ENVIRONMENT",
+    "JWT_SECRET",
+    "SVGX_ADMIN_USERNAME",
+    "SVGX_ADMIN_EMAIL",
+    "SVGX_ADMIN_PASSWORD",
+}
+"""Settings that accept any text. Auth logs a warning for an unusable admin, and runs without one."""
+
+REQUIRED = {"POSTGRES_URL": "postgresql://db/svgx", "JWT_SECRET": "s" * 32}
+
+
+def wrong_values() -> Iterator[tuple[str, str, str]]:
+    """Yield service, variable and wrong value for each setting of each service."""
+    for service, kind in SERVICES.items():
+        for name, field in kind.model_fields.items():
+            if name in SHARED and service != "state":
+                continue
+            variable, values = name.upper(), ["hunter2", "\udcff"]
+            if {field.annotation, *get_args(field.annotation)} & {int, float}:
+                values += ["nan", "inf", "-1", "9" * 40, "1,5"]
+            if variable in FREE_TEXTS:
+                values = ["\udcff"]
+            elif variable == "API_HOST":
+                values = ["hunter2:80", "http://hunter2", "\udcff"]
+            for value in values:
+                yield service, variable, value
+
+
+@pytest.mark.parametrize(("service", "variable", "value"), list(wrong_values()))
+def test_wrong_value_of_any_setting_is_refused_by_name(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    service: str,
+    variable: str,
+    value: str,
+) -> None:
+    """One line names the variable, without its value, and the status is 2. Proves R-CONFIG-2."""
+    for name, content in {**REQUIRED, variable: value}.items():
+        monkeypatch.setenv(name, content)
+    with pytest.raises(SystemExit) as ended:
+        load(SERVICES[service])
+    assert ended.value.code == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert any(line.startswith(f"svgx: {variable}") for line in lines), lines
+    assert "hunter2" not in "".join(lines)
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_settings_of_other_services_are_no_misspelt_variables(service: str) -> None:
+    """All services may share one environment. Proves R-CONFIG-5.
+
+    When this fails for a new setting, add its first word to `COMMON_WORDS`, or choose a name that is not one slip away
+    from another one.
+    """
+    everything = {name.upper(): "value" for kind in SERVICES.values() for name in kind.model_fields}
+    own = {name.upper() for name in SERVICES[service].model_fields}
+    assert list(unknown_variables(own, everything)) == []
+
+
+def test_secret_settings_are_not_shown() -> None:
+    """Settings with a secret have a type that hides it, or are URLs. Proves R-CONFIG-2."""
+    secrets = re.compile("secret|password(?!_workers)")
+    for kind in SERVICES.values():
+        for name, field in kind.model_fields.items():
+            assert not secrets.search(name) or field.annotation is SecretStr, name
 
 
 def test_readme_states_the_actual_log_in_waits() -> None:

@@ -78,10 +78,11 @@ class Health:
         self._details: dict[str, Detail] = {}
         self._cached: tuple[float, HealthReport] | None = None
         self._lock = asyncio.Lock()
+        metrics.READY.labels(service).set(0)
 
     @property
     def phase(self) -> Phase:
-        """The current phase. Setting it also sets the metric `svgx_engine_ready`."""
+        """The current phase. Setting it also sets the metric `svgx_engine_ready`, and so does each report."""
         return self._phase
 
     @phase.setter
@@ -93,6 +94,7 @@ class Health:
     def require(self, name: str, check: Check) -> None:
         """Add a check that must pass for the service to be ready."""
         self._checks[name] = check
+        metrics.DEPENDENCY_UP.labels(self._service, name).set(0)
 
     def watch(self, name: str, check: Check) -> None:
         """Add a check that the report shows. The service is ready without it, because it works with restrictions."""
@@ -116,6 +118,8 @@ class Health:
             *(_run(check, name not in self._optional) for name, check in self._checks.items())
         )
         dependencies = dict(zip(self._checks, results, strict=True))
+        for name, result in dependencies.items():
+            metrics.DEPENDENCY_UP.labels(self._service, name).set(result.ok)
         failing = {name: result for name, result in dependencies.items() if not result.ok}
         required = [name for name, result in failing.items() if result.required]
         status, reason = "ok", None
@@ -127,6 +131,7 @@ class Health:
                 name if result.detail is None else f"{name} ({result.detail})"
                 for name, result in failing.items()
             )
+        metrics.READY.labels(self._service).set(status == "ok")
         return HealthReport(
             status=status,
             service=self._service,

@@ -10,6 +10,8 @@ import structlog
 from opentelemetry import trace
 from structlog.typing import EventDict, ExcInfo, Processor, WrappedLogger
 
+from svgx_common.observability.repeated_lines import RepeatedLines
+
 SECRET_NAMES = re.compile(r"(?i)(passw(or)?d|secret|token|authorization|cookie|api[_-]?key)")
 _SCHEME = re.compile(r"(?i)\b(bearer|basic)\s+[A-Za-z0-9._~+/=-]{6,}")
 _SUBPROTOCOL = re.compile(r"\b(bearer\.)[A-Za-z0-9._~+-]{6,}")
@@ -88,6 +90,16 @@ def _add_trace(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
     return event
 
 
+_IDS = ("user_id", "canvas_id", "trace_id")
+
+
+def _add_searchable_ids(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
+    """Add the ids as `user_id=…` too, because `grep "user_id=…"` does not find them as JSON."""
+    if "user_id" in event or "canvas_id" in event:
+        event["ids"] = " ".join(f"{name}={event[name]}" for name in _IDS if name in event)
+    return event
+
+
 def _upper_level(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
     event["level"] = str(event.get("level", "info")).upper()
     return event
@@ -123,6 +135,7 @@ def configure(service: str, replica_id: str, level: str, form: Format = "auto") 
         if console
         else [
             structlog.processors.format_exc_info,
+            _add_searchable_ids,
             _redact_event,
             structlog.processors.JSONRenderer(),
         ]
@@ -135,6 +148,7 @@ def configure(service: str, replica_id: str, level: str, form: Format = "auto") 
     )
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(formatter)
+    handler.addFilter(RepeatedLines())
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)

@@ -1,9 +1,11 @@
 """The metrics of every service. Names start with `svgx_engine_`; names that the operations guide lists never change."""
 
 import functools
+import platform
+from collections.abc import Iterable
 
 from opentelemetry import trace
-from prometheus_client import Counter, Gauge, Histogram
+from prometheus_client import Counter, Gauge, Histogram, disable_created_metrics
 
 REQUESTS = Counter(
     "svgx_engine_requests",
@@ -26,10 +28,39 @@ BUS_DROPPED = Counter(
     "Messages from NATS that were dropped because this process was too slow.",
     ["service"],
 )
-READY = Gauge("svgx_engine_ready", "1 while the service takes work, else 0.", ["service"])
+READY = Gauge("svgx_engine_ready", "1 while `/health/ready` answers 200, else 0.", ["service"])
+DEPENDENCY_UP = Gauge(
+    "svgx_engine_dependency_up",
+    "1 while the last check of a dependency succeeded, else 0.",
+    ["service", "dependency"],
+)
+BUILD_INFO = Gauge(
+    "svgx_engine_build_info",
+    "Always 1. The labels are the versions of the service and of Python.",
+    ["service", "version", "python"],
+)
 
 SERVER_ERRORS = frozenset({"error", "internal", "unavailable", "overloaded", "deadline_exceeded"})
 """The codes of errors with a status of 500 and above."""
+
+
+def start(service: str, version: str) -> None:
+    """Create the time series of a service that need no event. Call once, at the start of the process."""
+    # The time of creation of each series would be a third of a page, which is rendered on the event loop.
+    disable_created_metrics()  # type: ignore[no-untyped-call]
+    BUILD_INFO.labels(service, version, platform.python_version()).set(1)
+    BUS_DROPPED.labels(service)
+    for code in SERVER_ERRORS:
+        ERRORS.labels(service, code)
+
+
+def expect(service: str, operation: str, codes: Iterable[str]) -> None:
+    """Create the time series of an operation with its outcomes.
+
+    Prometheus' `rate` needs a value before the first event, so a series that begins with its first event hides it.
+    """
+    for code in codes:
+        _series(service, operation, code)
 
 
 def observe(service: str, operation: str, code: str, seconds: float) -> None:

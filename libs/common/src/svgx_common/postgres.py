@@ -13,6 +13,7 @@ import asyncpg
 import structlog
 from asyncpg.pool import PoolConnectionProxy
 from opentelemetry import trace
+from prometheus_client import Gauge
 
 from svgx_common.background import BackgroundTasks
 from svgx_common.contract.errors import Unavailable
@@ -20,6 +21,7 @@ from svgx_common.database.failures import PERMISSIONS, SILENT, Failure, classify
 from svgx_common.database.hosts import SERVER_SETTINGS, Connection, Hosts
 from svgx_common.database.monitor import DatabaseMonitor
 from svgx_common.health import NotUsable
+from svgx_common.settings import WrongSetting
 from svgx_common.tracing import client_span
 
 log = structlog.get_logger(__name__)
@@ -30,6 +32,8 @@ Row = asyncpg.Record
 COMMAND_TIMEOUT = 15.0
 """Seconds one statement may take before it is cancelled."""
 
+_URL_VARIABLE = "POSTGRES_URL"
+
 ACQUIRE_TIMEOUT = 5.0
 """Seconds to wait for a free connection of the pool before the caller gets `Unavailable`."""
 
@@ -39,6 +43,15 @@ LOG_INTERVAL = 10.0
 _EXHAUSTED = Failure("has no free connection for this replica", drop=False)
 
 _WRITES = re.compile(r"\b(INSERT|UPDATE|DELETE)\b")
+
+CONNECTIONS = Gauge(
+    "svgx_engine_database_connections",
+    "Connections of the pool to PostgreSQL, by state: in_use or idle.",
+    ["state"],
+)
+MAX_CONNECTIONS = Gauge(
+    "svgx_engine_database_connections_max", "The largest number of connections of the pool."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,6 +276,9 @@ async def connect(
             **SERVER_SETTINGS,
         },
     )
+    CONNECTIONS.labels("in_use").set_function(lambda: pool.get_size() - pool.get_idle_size())
+    CONNECTIONS.labels("idle").set_function(pool.get_idle_size)
+    MAX_CONNECTIONS.set(pool_size)
     database = Database(pool, hosts, schema, load_queries(package))
     try:
         yield database
@@ -317,17 +333,17 @@ async def _migrate(hosts: Hosts, schema: str, package: str) -> None:
 
 
 async def _first_connection(hosts: Hosts) -> Connection:
-    """Connect, and retry until PostgreSQL is up. Raise at once for a wrong URL, password or database name."""
+    """Connect, and retry until PostgreSQL is up. Raise `WrongSetting` for a wrong URL, password or database name."""
     waiting = False
     while True:
         try:
             return await hosts.connect(command_timeout=300)
-        except (
-            asyncpg.InvalidAuthorizationSpecificationError,
-            asyncpg.InvalidCatalogNameError,
-            ValueError,
-        ):
-            raise
+        except asyncpg.InvalidAuthorizationSpecificationError:
+            raise WrongSetting(_URL_VARIABLE, "the server refuses its user or password") from None
+        except asyncpg.InvalidCatalogNameError:
+            raise WrongSetting(_URL_VARIABLE, "the server does not have its database") from None
+        except ValueError:
+            raise WrongSetting(_URL_VARIABLE, "asyncpg cannot read it") from None
         except (asyncpg.PostgresError, asyncpg.InternalClientError, OSError, EOFError) as error:
             if not waiting:
                 log.warning("waiting for postgresql", error=type(error).__name__)

@@ -3,6 +3,7 @@
 The services work without Redis, and when it loses its keys: see "Failures" in docs/architecture.md.
 """
 
+from prometheus_client import Gauge
 from redis.asyncio import BlockingConnectionPool, ConnectionPool, Redis
 from redis.asyncio.connection import AbstractConnection as Connection
 from redis.asyncio.retry import Retry
@@ -12,6 +13,15 @@ from redis.exceptions import RedisError, ResponseError
 from svgx_common.health import NotUsable
 
 __all__ = ["Connection", "Redis", "RedisError", "check", "connect", "open_unpooled"]
+
+CONNECTIONS = Gauge(
+    "svgx_engine_redis_connections",
+    "Connections of the pool to Redis, by state: in_use or idle.",
+    ["state"],
+)
+MAX_CONNECTIONS = Gauge(
+    "svgx_engine_redis_connections_max", "The largest number of connections of the pool."
+)
 
 _COMMON = {"socket_connect_timeout": 1.0, "decode_responses": True, "socket_keepalive": True}
 
@@ -32,6 +42,9 @@ def connect(url: str, pool_size: int = 32) -> Redis:
         retry=Retry(NoBackoff(), 1),
         **_COMMON,
     )
+    CONNECTIONS.labels("idle").set_function(lambda: pool.get_connection_count()[0][0])
+    CONNECTIONS.labels("in_use").set_function(lambda: pool.get_connection_count()[1][0])
+    MAX_CONNECTIONS.set(pool_size)
     return Redis.from_pool(pool)
 
 

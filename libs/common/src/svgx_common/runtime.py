@@ -2,16 +2,17 @@
 
 import asyncio
 import contextlib
+import errno
 import gc
 import secrets
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from importlib.metadata import version as package_version
-from typing import Generic
+from typing import Generic, NoReturn
 
 import structlog
 import uvicorn
@@ -19,8 +20,10 @@ import uvloop
 from nats.aio.msg import Msg
 from starlette.types import ASGIApp
 
-from svgx_common import logs, tracing
+from svgx_common import logs, metrics, tracing
 from svgx_common.background import BackgroundTasks
+from svgx_common.configuration import command_line
+from svgx_common.configuration.command_line import Command
 from svgx_common.contract.errors import SvgxError
 from svgx_common.contract.transport import REPLICA_LEFT, ReplicaLeft, replica_subject
 from svgx_common.health import Health, Phase
@@ -28,7 +31,13 @@ from svgx_common.http import server as http_server
 from svgx_common.http.protocol import LimitedHttp
 from svgx_common.messaging.bus import Bus
 from svgx_common.messaging.responder import Responder
-from svgx_common.settings import Settings, load
+from svgx_common.settings import (
+    WRONG_SETTING,
+    Settings,
+    WrongSetting,
+    load,
+    unknown_variables,
+)
 
 log = structlog.get_logger(__name__)
 
@@ -83,19 +92,30 @@ def run(
     service: str,
     settings_type: type[Settings],
     build: Build[Settings],
+    *,
     websocket: Callable[[Settings], WebSocketOptions] | None = None,
     metrics_port: Callable[[Settings], int | None] = lambda _: None,
+    commands: Mapping[str, Command] | None = None,
 ) -> None:
     """Run the service until SIGTERM or SIGINT. Return once all requests are finished.
 
     Without `websocket` the service accepts no WebSockets. The metrics are on the API port unless `metrics_port` returns
-    another port.
+    another port. When the command line names one of `commands`, run that command instead.
     """
+    if not command_line.handle(service, settings_type, sys.argv[1:], commands or {}):
+        return
     settings = load(settings_type)
     replica_id = secrets.token_hex(6)
     version = package_version(f"svgx-{service}")
     logs.configure(service, replica_id, settings.log_level, settings.log_format)
-    provider = tracing.configure(service, replica_id, version)
+    metrics.start(service, version)
+    for unknown in unknown_variables(settings_type):
+        log.warning("unknown variable", variable=unknown.name, did_you_mean=unknown.nearest)
+    try:
+        provider = tracing.configure(service, replica_id, version)
+    except ValueError:
+        # The exception's text may contain the value.
+        _refuse_start("OTEL_*: OpenTelemetry does not accept its variables")
     listeners = _Listeners(
         _listen("API_PORT", settings.api_host, settings.api_port),
         None
@@ -110,6 +130,8 @@ def run(
             asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
         ):
             runner.run(process.run(listeners, build))
+    except WrongSetting as error:
+        _refuse_start(str(error))
     except Exception:
         # Log the error, because a log line is redacted and Python's own traceback is not.
         log.critical("ended by an error", exc_info=True)
@@ -136,15 +158,19 @@ class _Listeners:
 
 
 def _listen(variable: str, host: str, port: int) -> socket.socket:
-    """Return a listening socket. End the process with status 2 when the port of this setting is taken."""
+    """Return a listening socket. Refuse the start when the port of this setting is taken, or the host is wrong."""
     try:
         return http_server.listen(host, port)
     except OSError as error:
-        print(
-            f"svgx: {variable}: cannot listen on {host}:{port}: {error.strerror}",
-            file=sys.stderr,
-        )
-        raise SystemExit(2) from None
+        if isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL:
+            variable = "API_HOST"
+        _refuse_start(f"{variable}: cannot listen on {host}:{port}: {error.strerror}")
+
+
+def _refuse_start(line: str) -> NoReturn:
+    """Print the line, and end the process with the status of a wrong setting."""
+    print(f"svgx: {line}", file=sys.stderr)
+    raise SystemExit(WRONG_SETTING)
 
 
 class _ServiceProcess(Generic[Settings]):

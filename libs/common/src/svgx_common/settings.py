@@ -6,61 +6,123 @@ All settings are validated before the process opens a socket.
 import os
 import re
 import sys
+from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Literal, Self, TypeVar
-from urllib.parse import urlsplit
+from typing import Annotated, Any, Literal, Self, TypeVar
 
-from pydantic import AfterValidator, Field, SecretStr, ValidationError, model_validator
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
-from pydantic_settings.exceptions import SettingsError
+from pydantic import (
+    AfterValidator,
+    Field,
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+from pydantic.fields import FieldInfo
+from pydantic_settings import (
+    BaseSettings,
+    EnvSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
 
 from svgx_common import config_file
+from svgx_common.configuration import server_urls, telemetry_variables, variables
 from svgx_common.logs import Format
 
-_HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^:\[\]@]*)(:[0-9]{1,5})?")
+NatsUrl = Annotated[str, AfterValidator(server_urls.check_nats)]
+PostgresUrl = Annotated[str, AfterValidator(server_urls.check_postgres)]
+RedisUrl = Annotated[str, AfterValidator(server_urls.check_redis)]
+
+LARGEST = 2**40
+"""The largest number of any setting. Larger ones overflow in the libraries and the system calls that they reach."""
+
+LONGEST = 10 * 365 * 86400
+"""The longest time of any setting, in seconds. Dates and timers overflow after longer times."""
+
+_TIME = re.compile(r"(seconds|timeout|interval|expires_in)$")
+"""The ends of the names of settings that are seconds."""
 
 
-def _is_url(text: str, schemes: tuple[str, ...]) -> bool:
-    try:
-        parts = urlsplit(text)
-    except ValueError:
-        return False
-    hosts = parts.netloc.rpartition("@")[2].split(",")
-    return parts.scheme in schemes and all(_HOST.fullmatch(host) for host in hosts)
+def _listening_host(text: str) -> str:
+    host = text.strip().removeprefix("[").removesuffix("]")
+    if not server_urls.is_host(f"[{host}]" if ":" in host else host):
+        raise ValueError("must be the address or the name of an interface, without a port")
+    return host
 
 
-def _nats_url(text: str) -> str:
-    if all(_is_url(each, ("nats", "tls", "ws", "wss")) for each in text.split(",")):
-        return text
-    raise ValueError("must be like nats://user:password@host:4222, special characters as %XX")
+def _environment(text: str) -> str:
+    name = text.strip().lower()
+    if name != PRODUCTION and get_close_matches(name, [PRODUCTION, "prod", "prd"], cutoff=0.8):
+        raise ValueError(f"did you mean {PRODUCTION}? Its rules apply under this name only")
+    return text
 
 
-def _postgres_url(text: str) -> str:
-    if _is_url(text, ("postgresql", "postgres")):
-        return text
-    raise ValueError(
-        "must be like postgresql://user:password@host:5432/database, special characters as %XX"
-    )
+WRONG_SETTING = 2
+"""The status with which a process ends because of a wrong setting."""
 
 
-_CONFIG = SettingsConfigDict(extra="ignore", env_ignore_empty=True, hide_input_in_errors=True)
+class WrongSetting(Exception):
+    """A setting that a server refuses, such as a wrong password. It ends the start with one line and status 2."""
+
+    def __init__(self, variable: str, text: str) -> None:
+        """Create the error. The text must not contain the value, which may be a secret."""
+        super().__init__(f"{variable}: {text}")
+
+
+PRODUCTION = "production"
+"""The value of `ENVIRONMENT` that refuses settings which suit only a laptop."""
+
+_CONFIG = SettingsConfigDict(
+    extra="ignore", env_ignore_empty=True, hide_input_in_errors=True, allow_inf_nan=False
+)
 """The pydantic configuration of every settings class."""
+
+
+def _is_surrogate(character: str) -> bool:
+    """Return whether Python read a byte that is not UTF-8 as this character."""
+    return "\ud800" <= character <= "\udfff"
+
+
+class _Environment(EnvSettingsSource):
+    """The environment. A variable of a list that is not JSON stays text, which the setting's own check refuses."""
+
+    def decode_complex_value(self, field_name: str, field: FieldInfo, value: Any) -> Any:
+        """Return the value as JSON, or the text itself."""
+        try:
+            return super().decode_complex_value(field_name, field, value)
+        except ValueError:
+            return value
 
 
 class _Settings(BaseSettings):
     model_config = _CONFIG
 
+    @field_validator("*")
+    @classmethod
+    def _refuse_unusable(cls, value: Any, info: ValidationInfo) -> Any:
+        """Refuse numbers that overflow later, and bytes that are not text."""
+        if isinstance(value, int | float):
+            largest = LONGEST if _TIME.search(info.field_name or "") else LARGEST
+            if value > largest:
+                raise ValueError(f"must be at most {largest}")
+        text = value.get_secret_value() if isinstance(value, SecretStr) else value
+        if isinstance(text, str) and not text.isascii() and any(map(_is_surrogate, text)):
+            raise ValueError("must be UTF-8")
+        return value
+
     @classmethod
     def settings_customise_sources(
         cls,
-        settings_cls: type[BaseSettings],  # noqa: ARG003
+        settings_cls: type[BaseSettings],
         init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003
         dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Give the environment priority over the configuration file. `load` passes the file's values as arguments."""
-        return env_settings, init_settings
+        return _Environment(settings_cls), init_settings
 
 
 class ServiceSettings(_Settings):
@@ -68,13 +130,13 @@ class ServiceSettings(_Settings):
 
     model_config = _CONFIG
 
-    environment: str = Field("development", max_length=64)
+    environment: Annotated[str, AfterValidator(_environment)] = Field("development", max_length=64)
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] = "INFO"
     log_format: Format = "auto"
-    api_host: str = "0.0.0.0"
+    api_host: Annotated[str, AfterValidator(_listening_host)] = "0.0.0.0"
     api_port: int = Field(8000, ge=0, le=65535)
-    nats_url: Annotated[str, AfterValidator(_nats_url)] = "nats://localhost:4222"
-    """The URL of one NATS server, or of several separated by commas."""
+    nats_url: NatsUrl = "nats://localhost:4222"
+    """The URL of one NATS server, or of several separated by commas. All have the same user and password."""
     drain_seconds: float = Field(5.0, ge=0, le=600)
     """Seconds a stopping service has to finish its requests."""
     prometheus_enabled: bool = True
@@ -85,7 +147,7 @@ class ServiceSettings(_Settings):
     @property
     def in_production(self) -> bool:
         """Return whether the environment is production, where settings that suit only a laptop are refused."""
-        return self.environment.strip().lower() == "production"
+        return self.environment.strip().lower() == PRODUCTION
 
 
 class PostgresSettings(_Settings):
@@ -93,7 +155,7 @@ class PostgresSettings(_Settings):
 
     model_config = _CONFIG
 
-    postgres_url: Annotated[str, AfterValidator(_postgres_url)]
+    postgres_url: PostgresUrl
     database_pool_size: int = Field(10, ge=1, le=1000)
     """Connections of a replica's pool."""
     database_max_overflow: int = Field(0, ge=0, le=1000)
@@ -127,6 +189,9 @@ class TokenSettings(ServiceSettings):
 
 Settings = TypeVar("Settings", bound=ServiceSettings)
 
+_JSON_TYPES = frozenset({"tuple_type", "list_type", "dict_type"})
+"""pydantic's types of errors for a text in the place of a list or a mapping."""
+
 
 def load(kind: type[Settings]) -> Settings:
     """Read and validate the settings.
@@ -137,6 +202,12 @@ def load(kind: type[Settings]) -> Settings:
     path = os.environ.get(config_file.VARIABLE, "").strip()
     content = _read_file(Path(path), kind) if path else config_file.FileContent()
     lines = [f"{config_file.VARIABLE}: {path}: {error}" for error in content.errors]
+    lines += [
+        f"{each.name}: unknown variable; did you mean {each.nearest}?"
+        for each in unknown_variables(kind)
+        if each.refused
+    ]
+    lines += telemetry_variables.mistakes(os.environ)
     try:
         settings = kind(**content.values)
     except ValidationError as error:
@@ -147,16 +218,22 @@ def load(kind: type[Settings]) -> Settings:
                 key = ".".join([content.keys[setting], *(str(part) for part in item["loc"][1:])])
                 lines.append(f"{config_file.VARIABLE}: {path}: {key}: {item['msg']}")
             elif setting not in content.keys:  # otherwise `content.errors` has it already
-                lines.append(f"{name.upper() or 'settings'}: {item['msg']}")
-    except SettingsError as error:
-        # The exception's text names the field and contains no value. Only its cause contains the value.
-        lines.append(str(error))
+                text = item["msg"]
+                if item["type"] in _JSON_TYPES and len(item["loc"]) == 1:
+                    text += ", written as JSON"
+                lines.append(f"{name.upper() or 'settings'}: {text}")
     else:
         if not lines:
             return settings
     for line in lines:
         print(f"svgx: {line}", file=sys.stderr)
-    raise SystemExit(2)
+    raise SystemExit(WRONG_SETTING)
+
+
+def unknown_variables(kind: type[ServiceSettings]) -> list[variables.UnknownVariable]:
+    """Return the environment variables that look like misspelt settings of the service."""
+    names = {name.upper() for name in kind.model_fields}
+    return list(variables.unknown_variables(names, os.environ))
 
 
 def _read_file(path: Path, kind: type[Settings]) -> config_file.FileContent:

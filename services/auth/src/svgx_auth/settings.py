@@ -14,6 +14,10 @@ MIN_MEMORY_KIB = 19 * 1024
 MIN_PASSES = 2
 """OWASP's minimum for Argon2id (Password Storage Cheat Sheet): 19 MiB, two passes, one lane."""
 
+MAX_MEMORY_KIB = 4 * 1024 * 1024
+MAX_PASSES = 1000
+"""4 GiB and a thousand passes. One hash then takes minutes, and larger values overflow in the library."""
+
 
 def _check_key_file(path: Path | None) -> Path | None:
     if path is not None:
@@ -36,8 +40,8 @@ class AuthSettings(PostgresSettings, TokenSettings):
     """Seconds after which a session that is not refreshed ends (OWASP ASVS 5.0, 7.3.1)."""
     jwt_keys_file: Annotated[Path | None, AfterValidator(_check_key_file)] = None
     """File of private keys that sign access tokens, made by `rotate-keys`. Without a file, JWT_SECRET signs."""
-    argon2_memory_kib: int = Field(MIN_MEMORY_KIB, ge=MIN_MEMORY_KIB)
-    argon2_passes: int = Field(MIN_PASSES, ge=MIN_PASSES)
+    argon2_memory_kib: int = Field(MIN_MEMORY_KIB, ge=MIN_MEMORY_KIB, le=MAX_MEMORY_KIB)
+    argon2_passes: int = Field(MIN_PASSES, ge=MIN_PASSES, le=MAX_PASSES)
     argon2_lanes: int = Field(1, ge=1, le=16)
     password_workers: int = Field(os.cpu_count() or 1, ge=1, le=64)
     """Passwords that are hashed at the same time."""

@@ -29,9 +29,6 @@ ATTEMPT = 3.0
 BACK_OFF = (0.05, 0.1, 0.2, 0.5, 1.0)
 """Seconds to wait after the first, second, … failure. The last value applies to all later failures."""
 
-LOG_EVERY = 10
-"""The first of this many failures in a row is logged."""
-
 COMMIT_SECONDS = Histogram(
     "svgx_engine_collab_commit_seconds",
     "Seconds from the request that asks state to commit a group of entries until its answer.",
@@ -41,6 +38,10 @@ ENTRIES = Counter("svgx_engine_collab_entries", "Journal entries committed.")
 FAILURES = Counter("svgx_engine_collab_commit_failures", "Commits that had to be repeated.")
 UNSAVED_BYTES = Gauge(
     "svgx_engine_collab_unsaved_bytes", "Bytes of edits that are not committed yet."
+)
+OLDEST_UNSAVED = Gauge(
+    "svgx_engine_collab_oldest_unsaved_seconds",
+    "Age of the oldest edit that is not committed yet; 0 without one.",
 )
 
 Collect = Callable[[], list[Entry]]
@@ -95,16 +96,16 @@ class Committer:
                 ENTRIES.inc(len(group))
                 return results
             FAILURES.inc()
-            if failures % LOG_EVERY == 0:
+            failures += 1
+            if failures.bit_count() == 1:  # the first, second, fourth, …: an outage lasts
                 log.warning(
                     "a commit failed and is repeated",
                     reason=str(failure),
                     entries=len(group),
-                    failures=failures + 1,
+                    failures=failures,
                     exc_info=None if isinstance(failure, SvgxError) else failure,
                 )
-            await asyncio.sleep(BACK_OFF[min(failures, len(BACK_OFF) - 1)])
-            failures += 1
+            await asyncio.sleep(BACK_OFF[min(failures, len(BACK_OFF)) - 1])
 
 
 def _groups(entries: list[Entry]) -> list[list[Entry]]:

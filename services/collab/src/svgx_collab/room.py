@@ -6,8 +6,9 @@ entry in flight is resent unchanged until state has committed it. A receipt name
 committed before its batch is saved.
 """
 
+import time
 from collections import deque
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 
 from svgx_canvas.document.shared_document import SharedDocument, merge
@@ -41,8 +42,15 @@ class Room:
     """
 
     def __init__(
-        self, canvas_id: str, epoch: str, content: Content, *, faulty: Collection[bytes] = ()
+        self,
+        canvas_id: str,
+        epoch: str,
+        content: Content,
+        *,
+        faulty: Collection[bytes] = (),
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        self._clock = clock
         self.canvas_id = canvas_id
         self.epoch = epoch
         self.revision = content.revision
@@ -55,6 +63,10 @@ class Room:
         self._edits_taken = 0
         self._edits_committed = 0
         self._entries_made = 0
+        self._unsaved_since: float | None = None
+        """Time of the first edit in `_unsaved`, in seconds of the monotonic clock."""
+        self._in_flight_since: float | None = None
+        """Time of the first edit of the entry in flight."""
         self._in_flight: Entry | None = None
         self._edits_in_flight = 0
 
@@ -88,7 +100,10 @@ class Room:
         if self._in_flight is not None or not self._unsaved:
             return None
         update, count = self._merger.merge_first(edit.update for edit in self._unsaved)
+        self._in_flight_since = self._unsaved_since
         authors = {self._unsaved.popleft().author for _ in range(count)}
+        if not self._unsaved:
+            self._unsaved_since = None
         self._entries_made += 1
         self._in_flight = Entry(
             self.canvas_id, self.epoch, self._entries_made, tuple(sorted(authors)), update
@@ -104,7 +119,7 @@ class Room:
         """
         assert self._in_flight is not None
         self._edits_committed += self._edits_in_flight
-        self._in_flight = None
+        self._in_flight = self._in_flight_since = None
         self.unsaved_bytes = sum(len(edit.update) for edit in self._unsaved)
         follows = revision <= self.revision + 1
         if follows:
@@ -119,6 +134,11 @@ class Room:
     def has_unsaved_edits(self) -> bool:
         """True while any edit is not committed yet."""
         return self._in_flight is not None or bool(self._unsaved)
+
+    @property
+    def unsaved_since(self) -> float | None:
+        """The time of the oldest edit that is not committed, in seconds of the monotonic clock; None without one."""
+        return self._unsaved_since if self._in_flight_since is None else self._in_flight_since
 
     def sync(self, state_vector: bytes, awareness: bytes) -> SyncReply:
         """Return the content that a peer with `state_vector` lacks. Raises `svgx_yjs.lib0.Malformed` and `Fault`."""
@@ -143,6 +163,8 @@ class Room:
         self._unsent += outcome.changes
         # Save `new`, not `changes`, because an edit that waits for another edit changes nothing yet.
         for update in outcome.new:
+            if self._unsaved_since is None:
+                self._unsaved_since = self._clock()
             self._unsaved.append(Edit(edit.author, update))
             self._edits_taken += 1
             self.unsaved_bytes += len(update)

@@ -13,7 +13,7 @@ from prometheus_client import Counter, Gauge
 from svgx_canvas.document.shared_document import Fault
 from svgx_collab.channels import Channels
 from svgx_collab.held_canvas import HeldCanvas
-from svgx_collab.journal import UNSAVED_BYTES, Committer
+from svgx_collab.journal import OLDEST_UNSAVED, UNSAVED_BYTES, Committer
 from svgx_collab.leases import RENEW, Leases
 from svgx_collab.room import Room
 from svgx_common.background import BackgroundTasks
@@ -69,6 +69,7 @@ class Rooms:
         self._committer = Committer(bus, self._collect, self._deliver)
         HELD.set_function(lambda: len(self._held))
         UNSAVED_BYTES.set_function(self._unsaved_bytes)
+        OLDEST_UNSAVED.set_function(self._oldest_unsaved_seconds)
 
     def start(self) -> None:
         """Start to commit, and to renew leases and leave idle canvases."""
@@ -276,6 +277,11 @@ class Rooms:
 
     def _unsaved_bytes(self) -> int:
         return sum(held.room.unsaved_bytes for held in self._held.values())
+
+    def _oldest_unsaved_seconds(self) -> float:
+        times = (held.room.unsaved_since for held in self._held.values())
+        now = time.monotonic()
+        return now - min((since for since in times if since is not None), default=now)
 
     async def _housekeeping(self) -> None:
         """Wait, then renew the leases, expire participants, and leave idle canvases."""

@@ -2,13 +2,13 @@
 
 from pydantic import Field
 
-from svgx_common.settings import ServiceSettings
+from svgx_common.settings import RedisUrl, ServiceSettings
 
 
 class CollabSettings(ServiceSettings):
     """The settings of the collab service, read from environment variables and the configuration file."""
 
-    redis_url: str = "redis://localhost:6379/0"
+    redis_url: RedisUrl = "redis://localhost:6379/0"
     import_workers: int = Field(1, ge=1, le=64)
     """Worker processes for imports. Each reads one import at a time."""
     import_memory_bytes: int = Field(1024 * 1024 * 1024, ge=64 * 1024 * 1024)

@@ -9,6 +9,6 @@ if __name__ == "__main__":
         "gateway",
         GatewaySettings,
         build,
-        GatewaySettings.websocket_options,
-        lambda settings: settings.metrics_port,
+        websocket=GatewaySettings.websocket_options,
+        metrics_port=lambda settings: settings.metrics_port,
     )

@@ -11,8 +11,9 @@ from starlette.routing import WebSocketRoute
 from starlette.types import ASGIApp
 from starlette_compress import CompressMiddleware, add_compress_type
 
-from svgx_common import redis
+from svgx_common import metrics, redis
 from svgx_common.background import BackgroundTasks
+from svgx_common.contract import OPERATIONS
 from svgx_common.contract.errors import PROBLEM_MEDIA_TYPE
 from svgx_common.redis import Redis
 from svgx_common.runtime import Runtime, Service
@@ -22,7 +23,7 @@ from svgx_gateway.http.guard import Guard, PageLimit
 from svgx_gateway.http.headers import SecurityHeaders
 from svgx_gateway.http.health_summary import HealthSummary
 from svgx_gateway.http.idempotency import Idempotency
-from svgx_gateway.http.operations import operation_routes
+from svgx_gateway.http.operations import CLIENT_GONE, operation_routes
 from svgx_gateway.http.routes import Application, RouteTable
 from svgx_gateway.http.shedding import LoadShedding, LoopLag
 from svgx_gateway.http.tracing import Tracing
@@ -31,8 +32,11 @@ from svgx_gateway.identity.authenticator import Authenticator
 from svgx_gateway.identity.canvas_roles import CanvasRoles
 from svgx_gateway.identity.revocations import Revocations
 from svgx_gateway.identity.token_keys import TokenKeys
+from svgx_gateway.observability.request_log import RequestLog
+from svgx_gateway.observability.socket_log import SocketLog
 from svgx_gateway.openapi import document as openapi
 from svgx_gateway.openapi.docs import docs_routes
+from svgx_gateway.openapi.responses import errors_of
 from svgx_gateway.ratelimit.buckets import Buckets
 from svgx_gateway.ratelimit.limiter import RateLimiter
 from svgx_gateway.ratelimit.operations import RateLimitOperations
@@ -51,6 +55,7 @@ add_compress_type(PROBLEM_MEDIA_TYPE)
 async def build(runtime: Runtime[GatewaySettings]) -> AsyncIterator[Service]:
     """Build the gateway. When the block ends, stop its parts in the reverse order of their start."""
     settings, bus = runtime.settings, runtime.bus
+    _expect_outcomes()
     async with contextlib.AsyncExitStack() as stack:
         client = redis.connect(settings.redis_url, settings.redis_pool_size)
         stack.push_async_callback(client.aclose)
@@ -130,6 +135,15 @@ async def build(runtime: Runtime[GatewaySettings]) -> AsyncIterator[Service]:
         yield Service(asgi=app, limit_metrics=limit_metrics, before_drain=before_drain)
 
 
+def _expect_outcomes() -> None:
+    """Create the time series of each operation with the outcomes that the OpenAPI document describes."""
+    for operation in OPERATIONS:
+        if operation.http is not None:
+            errors = errors_of(operation, operation.http)
+            codes = ["ok", CLIENT_GONE, *(error.code for error in errors)]
+            metrics.expect("gateway", operation.name, codes)
+
+
 @contextlib.asynccontextmanager
 async def _rate_limiter(
     runtime: Runtime[GatewaySettings], client: Redis
@@ -155,6 +169,8 @@ def _middleware(settings: GatewaySettings, lag: LoopLag) -> list[Middleware]:
     return [
         Middleware(proxies.trust_proxies, trusted=proxies.parse_networks(settings.trusted_proxies)),
         Middleware(Tracing),
+        Middleware(RequestLog, every_request=settings.access_log),
+        Middleware(SocketLog),
         Middleware(SecurityHeaders, hsts_seconds=settings.hsts_seconds),
         Middleware(LoadShedding, lag=lag),
         Middleware(Cors, allowed=origins.split(settings.cors_origins)),

@@ -8,8 +8,9 @@ from pydantic_settings import NoDecode
 from svgx_common.contract.policy import RateClass
 from svgx_common.contract.ratelimits import ClassLimits, RateLimit
 from svgx_common.runtime import WebSocketOptions
-from svgx_common.settings import TokenSettings
+from svgx_common.settings import RedisUrl, TokenSettings
 from svgx_gateway.http.proxies import parse_networks
+from svgx_gateway.websocket import origins
 from svgx_gateway.websocket.admission import REFUSED, SocketLimits
 from svgx_gateway.websocket.protocol import WebSocketLimits, limited
 
@@ -26,13 +27,15 @@ class GatewaySettings(TokenSettings):
     """The port of `/metrics` and `/metrics/prometheus` instead of `api_port`. There the pages have no rate limit."""
     jwt_secret: SecretStr = SecretStr("")
     """The secret that verifies tokens signed with it. Not needed when auth signs with keys (JWT_KEYS_FILE)."""
-    cors_origins: Annotated[str, NoDecode] = "*"
+    cors_origins: Annotated[str, NoDecode, AfterValidator(origins.check)] = "*"
     """Origins of web pages that may call from a browser, separated by commas. `*` allows any, without credentials.
 
     In production the default is empty, which allows only pages of the host itself; `*` has to be set.
     """
-    websocket_origins: Annotated[str, NoDecode] = ""
+    websocket_origins: Annotated[str, NoDecode, AfterValidator(origins.check)] = ""
     """Origins of web pages that may open a WebSocket. Empty means `cors_origins`."""
+    access_log: bool = False
+    """Log each request. Otherwise, only requests that fail with 5xx are logged."""
     hsts_seconds: int = Field(31_536_000, ge=0)
     """Seconds for which a browser that came over TLS uses TLS only. 0 sends no HSTS header."""
     idempotency_seconds: int = Field(86_400, ge=60, le=30 * 86_400)
@@ -41,7 +44,7 @@ class GatewaySettings(TokenSettings):
     """Lag of the event loop in seconds. Requests are refused when three checks in a row find a longer lag."""
     trusted_proxies: Annotated[str, NoDecode, AfterValidator(_networks)] = ""
     """Addresses and networks of the proxies in front, separated by commas. Their `X-Forwarded-*` headers are used."""
-    redis_url: str = "redis://localhost:6379/0"
+    redis_url: RedisUrl = "redis://localhost:6379/0"
     redis_pool_size: int = Field(32, ge=1, le=1000)
     """The largest number of connections to Redis. Further commands wait for a free connection."""
     rate_limit_requests_per_minute: int = Field(100, ge=1, le=10_000_000)

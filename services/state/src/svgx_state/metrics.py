@@ -18,6 +18,8 @@ COMMIT_SECONDS = Histogram(
 )
 GAPS = Counter("svgx_engine_journal_gaps", "Loads that found journal entries missing.")
 SNAPSHOTS = Counter("svgx_engine_snapshots", "Compactions of a canvas, by outcome.", ["outcome"])
+for _outcome in ("written", "skipped", "failed"):
+    SNAPSHOTS.labels(_outcome)
 SNAPSHOT_SECONDS = Histogram(
     "svgx_engine_snapshot_seconds",
     "Seconds to compact one canvas.",

@@ -57,6 +57,46 @@ async def test_readiness_follows_the_phase_and_liveness_does_not(
     assert REGISTRY.get_sample_value("svgx_engine_ready", {"service": "state"}) == ready
 
 
+@pytest.mark.parametrize("page", ["/metrics", "/metrics/prometheus"])
+async def test_metrics_agree_with_readiness(
+    monkeypatch: pytest.MonkeyPatch, application: ServiceApplication, health: Health, page: str
+) -> None:
+    """Proves R-OBS-10: a scrape alone finds a failed dependency, and its recovery."""
+    monkeypatch.setattr("svgx_common.health.CACHE", -1.0)
+    failing = False
+
+    async def check() -> None:
+        if failing:
+            raise ConnectionError
+
+    async def values() -> tuple[float | None, ...]:
+        assert (await http.get(page)).status_code == 200
+        up = "svgx_engine_dependency_up"
+        labels = {"service": "state"}
+        return (
+            REGISTRY.get_sample_value("svgx_engine_ready", labels),
+            REGISTRY.get_sample_value(up, labels | {"dependency": "database"}),
+            REGISTRY.get_sample_value(up, labels | {"dependency": "other"}),
+        )
+
+    async def pass_() -> None:
+        """Pass."""
+
+    health.require("database", check)
+    health.require("other", pass_)
+    async with client_of(application) as http:
+        assert await values() == (0, 1, 1)  # the service is starting
+        health.phase = Phase.READY
+        assert await values() == (1, 1, 1)
+        failing = True
+        assert await values() == (0, 0, 1)
+        assert (await http.get("/health/ready")).status_code == 503
+        failing = False
+        assert await values() == (1, 1, 1)
+        health.phase = Phase.DRAINING
+        assert await values() == (0, 1, 1)
+
+
 async def test_readiness_names_a_failed_check_without_its_error_text(
     health: Health, application: ServiceApplication
 ) -> None:

@@ -1,6 +1,7 @@
 """The outbox: only committed edits are reported as saved."""
 
 import asyncio
+import time
 from typing import cast
 
 import pytest
@@ -17,6 +18,7 @@ from svgx_common.messaging.wire import decode, encode
 from svgx_gateway.websocket import outbox as module
 from svgx_gateway.websocket.connection import Connection
 from svgx_gateway.websocket.outbox import Outbox
+from tests.log_reader import read_logs
 
 
 async def send_one_edit(
@@ -95,3 +97,43 @@ async def test_uncommitted_batches_slow_down_the_requests(
     assert 1 < len(sent) < 150, (
         "the growing interval gives about 89 requests; one request each millisecond would give about 400"
     )
+
+
+async def test_outage_writes_one_line_and_shows_the_age_of_the_oldest_edit(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """All batches of an outage have one log line; so has the next outage. Proves R-OBS-8 and R-OBS-11."""
+    answer = asyncio.Event()
+    saved = False
+
+    async def ask(*_: object, **__: object) -> bytes:
+        await answer.wait()
+        if saved:
+            return encode(Saved(1, ()))
+        raise Unavailable
+
+    monkeypatch.setattr(Holder, "ask", ask)
+    monkeypatch.setattr(module, "BATCH_INTERVAL", 0.0)
+    caller = Caller("u", "ann", Role.EDITOR, "s")
+    connection = Connection(cast(WebSocket, None), caller, CanvasRole.EDITOR, wants_saved=True)
+    outbox = Outbox(cast(Bus, None), "canvas", connection.close)
+
+    def age() -> float:
+        since = outbox.unsaved_since
+        return 0.0 if since is None else time.monotonic() - since
+
+    assert age() == 0
+    with read_logs("gateway") as log:
+        for succeeds, expected in ((False, 1), (True, 0), (False, 1)):
+            saved = succeeds
+            answer.clear()
+            for number in range(20):
+                outbox.add(connection, b"update", number)
+                await asyncio.sleep(0.001)
+            assert 0.01 < age() < 10
+            answer.set()
+            async with asyncio.timeout(10):
+                await outbox.wait_until_empty()
+            assert [line["event"] for line in log.read()] == ["edits could not be saved"] * expected
+            assert age() == 0
+    await outbox.stop()

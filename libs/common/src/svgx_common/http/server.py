@@ -4,7 +4,9 @@ import contextlib
 import socket
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 
+import structlog
 import uvicorn
+from opentelemetry import trace
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -16,6 +18,10 @@ from svgx_common.http import refusals
 from svgx_common.http.metrics_pages import MetricsPages
 from svgx_common.http.paths import sent_path
 from svgx_common.http.security_headers import SECURITY_HEADERS
+from svgx_common.tracing import CurrentSpan
+
+log = structlog.get_logger(__name__)
+tracer = trace.get_tracer("svgx.http")
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 
@@ -63,10 +69,19 @@ def health_pages(health: Health) -> Pages:
     return Pages({"/health": health_page, "/health/live": liveness, "/health/ready": readiness})
 
 
-def metrics_pages() -> Pages:
+def metrics_pages(health: Health) -> Pages:
     """Return the pages of the metrics."""
     pages = MetricsPages()
-    return Pages({"/metrics": pages.json, "/metrics/prometheus": pages.prometheus})
+
+    async def as_json(request: Request) -> Response:
+        await health.report()  # it sets the metrics of readiness and dependencies
+        return await pages.json(request)
+
+    async def for_prometheus(request: Request) -> Response:
+        await health.report()
+        return await pages.prometheus(request)
+
+    return Pages({"/metrics": as_json, "/metrics/prometheus": for_prometheus})
 
 
 def _summary(report: HealthReport) -> dict[str, object]:
@@ -100,7 +115,7 @@ class ServiceApplication:
     def __init__(self, health: Health, *, prometheus_enabled: bool = True) -> None:
         self._health = health
         self._health_pages = health_pages(health)
-        self.metrics: ASGIApp | None = metrics_pages() if prometheus_enabled else None
+        self.metrics: ASGIApp | None = metrics_pages(health) if prometheus_enabled else None
         """The pages of the metrics; None where they are switched off or on a port of their own."""
         self.app: ASGIApp | None = None
         """The service's own application; None until it is built, and for services without one."""
@@ -150,7 +165,10 @@ async def _refuse(scope: Scope, receive: Receive, send: Send, error: SvgxError) 
     headers = {name.decode(): value.decode() for name, value in SECURITY_HEADERS}
     if error.status == 503:
         headers["Retry-After"] = "1"
-    response = refusals.response(error, headers)
+    with CurrentSpan(tracer, "refuse", trace.SpanKind.SERVER):
+        response = refusals.response(error, headers)
+        if error.status == 503:
+            log.warning("request refused", status=error.status, reason=error.detail)
     if scope["type"] == "websocket":
         await WebSocket(scope, receive, send).send_denial_response(response)
     else:

@@ -22,6 +22,7 @@ from nats.errors import NoRespondersError
 from opentelemetry import propagate, trace
 
 from svgx_common.background import BackgroundTasks
+from svgx_common.configuration.server_urls import parse_nats
 from svgx_common.contract.errors import (
     DeadlineExceeded,
     ErrorBody,
@@ -116,15 +117,19 @@ class Bus:
 
     @classmethod
     async def connect(cls, url: str, service: str, replica_id: str) -> "Bus":
-        """Connect to NATS, and wait until the server is up. `url` is one URL, or several separated by commas.
+        """Connect to NATS, and wait until the server is up. `url` is a `NATS_URL` (see `server_urls.parse_nats`).
 
         A server that does not answer is noticed within 4 s (see `round_trips`). Within 9 s the client leaves the
         connection (a ping every 3 s, two may stay unanswered), and tries to reconnect until it succeeds.
         """
         connection = NatsClient()
         bus = cls(connection, service, replica_id)
+        servers = parse_nats(url)
         await connection.connect(
-            url.split(","),
+            list(servers.urls),
+            user=servers.user,
+            password=servers.password,
+            token=servers.token,
             name=f"svgx-{service}-{replica_id}",
             max_reconnect_attempts=-1,
             reconnect_time_wait=0.2,  # type: ignore[arg-type]  # a fraction of a second works

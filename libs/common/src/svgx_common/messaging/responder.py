@@ -22,8 +22,10 @@ from svgx_common.contract import operations_of
 from svgx_common.contract.errors import (
     DeadlineExceeded,
     Internal,
+    Invalid,
     Overloaded,
     SvgxError,
+    TooLarge,
     Unavailable,
     from_validation,
 )
@@ -126,6 +128,7 @@ class Responder:
         """
         if operation.service != self._bus.service or operation.subject in self._endpoints:
             raise ValueError(f"{operation.subject} is not this service's, or has a handler already")
+        metrics.expect(self._bus.service, operation.name, _codes_of(operation))
         counts = self._discovery.add(operation.name.replace(".", "-"), operation.subject)
         self._endpoints[operation.subject] = _Endpoint(operation, handler, counts)
 
@@ -227,6 +230,14 @@ class Responder:
                 code = "ok"
             except SvgxError as error:
                 code = error.code
+                if error.status >= 500:
+                    elapsed = time.perf_counter_ns() - started
+                    log.warning(
+                        "a request failed",
+                        operation=operation.name,
+                        code=code,
+                        ms=round(elapsed / 1e6, 1),
+                    )
                 await self._bus.refuse(message.reply, error)
             except Exception:
                 code = Internal.code
@@ -259,6 +270,7 @@ class Responder:
                     deadline,
                     Client.from_header(client) if client else _UNKNOWN_CLIENT,
                 )
+                _name_in_log_lines(request, call)
                 reply: ReplyModel | Blob = await endpoint.handler(request, call)
                 return reply
         except TimeoutError:
@@ -277,6 +289,25 @@ class Responder:
             content = reply.model_dump_json().encode()
             headers[HEADER_MEDIA_TYPE] = "application/json"
         await self._bus.respond(message.reply, content, headers)
+
+
+def _codes_of(operation: Operation[Any, Any]) -> list[str]:
+    """Return the outcomes of an operation, as its metric names them."""
+    errors: set[type[SvgxError]] = {*operation.errors, Invalid, TooLarge, Internal}
+    errors |= {Unavailable, Overloaded, DeadlineExceeded}
+    return ["ok", *(error.code for error in errors)]
+
+
+def _name_in_log_lines(request: RequestModel, call: Call) -> None:
+    """Add the caller and the canvas to the later log lines of this request."""
+    ids: dict[str, str] = {}
+    if call.caller is not None:
+        ids["user_id"] = call.caller.user_id
+    canvas_id = getattr(request, "canvas_id", None)
+    if canvas_id is not None:
+        ids["canvas_id"] = canvas_id
+    if ids:
+        structlog.contextvars.bind_contextvars(**ids)
 
 
 def _decode_request(operation: Operation[Any, Any], headers: Headers, body: bytes) -> RequestModel:

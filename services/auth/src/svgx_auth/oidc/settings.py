@@ -9,10 +9,17 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, mo
 from svgx_common.contract.operation import Identifier
 from svgx_common.contract.policy import Role
 
+_FORM = "must be a URL like https://host/path; http only for localhost"
+
 
 def check_url(text: str) -> str:
     """Return `text` when it is an `https` URL, or an `http` URL of this machine. Raises `ValueError`."""
-    parts = urlsplit(text)
+    try:
+        parts = urlsplit(text)
+        parts.port  # noqa: B018  # reading it checks it
+    except ValueError:
+        # Its text contains parts of the URL.
+        raise ValueError(_FORM) from None
     if parts.scheme == "https" and parts.hostname and not parts.fragment:
         return text
     if (
@@ -22,7 +29,7 @@ def check_url(text: str) -> str:
         and _is_local(parts.hostname)
     ):
         return text
-    raise ValueError("must be a URL like https://host/path; http only for localhost")
+    raise ValueError(_FORM)
 
 
 def _is_local(host: str) -> bool:

@@ -13,6 +13,7 @@ from typing import Any
 import structlog
 from prometheus_client import Counter, Gauge
 
+from svgx_common.contract import OPERATIONS
 from svgx_common.contract.errors import (
     DeadlineExceeded,
     Internal,
@@ -66,6 +67,7 @@ class CircuitBreaker:
         self._probing = False
         """True while a request tries an open circuit."""
         OPEN.labels(name).set(0)
+        REFUSED.labels(name)
 
     @contextlib.contextmanager
     def attempt(self) -> Iterator[None]:
@@ -129,6 +131,9 @@ class CircuitBreakers:
 
     def __init__(self) -> None:
         self._breakers: dict[str, CircuitBreaker] = {}
+        for operation in OPERATIONS:
+            if operation.http is not None:
+                self.of(operation)  # its metrics exist from the start
 
     def of(self, operation: Operation[Any, Any]) -> CircuitBreaker:
         """Return the circuit breaker of an operation."""

@@ -14,6 +14,7 @@ from svgx_common.messaging.caller import Caller
 from svgx_gateway.http import problems
 from svgx_gateway.identity.authenticator import Authenticator
 from svgx_gateway.identity.canvas_roles import CanvasRoles
+from svgx_gateway.observability.notes import note_user
 from svgx_gateway.ratelimit.key import RateLimitKey
 from svgx_gateway.ratelimit.limiter import RateLimiter
 
@@ -48,6 +49,7 @@ class Guard:
         if scope is not Scope.PUBLIC:
             try:
                 caller = (await self._authenticator.authenticate_request(request)).caller
+                note_user(request.scope, caller.user_id)
             except Unauthenticated as error:
                 refusal = error
             else:

@@ -18,6 +18,7 @@ from svgx_common.health import Health, HealthReport
 from svgx_common.messaging.bus import Bus, NoResponders
 from svgx_gateway.http import problems
 from svgx_gateway.http.guard import Guard
+from svgx_gateway.observability.notes import note_failure
 from svgx_gateway.replica_watch import Replica, ReplicaWatch
 
 REPORT_TIMEOUT = 3.0
@@ -47,6 +48,7 @@ class HealthSummary:
             await self._guard.admit_to(Scope.SIGNED_IN, RateClass.READ, request, headers)
             response = JSONResponse(await self.collect())
         except SvgxError as error:
+            note_failure(request.scope, "health.summary", error.code)
             response = problems.response(error)
         response.headers.update(headers)
         return response

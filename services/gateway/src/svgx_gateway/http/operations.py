@@ -37,6 +37,10 @@ from svgx_gateway.http.guard import Guard
 from svgx_gateway.http.idempotency import Idempotency, fingerprint, parse_key, supports_key
 from svgx_gateway.http.messages import check_content_length, parse_request, read_body
 from svgx_gateway.http.proxies import client_of
+from svgx_gateway.observability.notes import note_canvas, note_failure
+
+CLIENT_GONE = "client_gone"
+"""The outcome in metrics when the client left before the response."""
 
 _UNQUOTED = "!#$&+-.^_`|~"
 """The characters besides letters and digits that RFC 8187 does not encode."""
@@ -113,13 +117,15 @@ class OperationEndpoint:
             code = error.code
             response = problems.response(error)
         except ClientDisconnect:
-            code = "client_gone"
+            code = CLIENT_GONE
             response = Response(status_code=499)
         except Exception:
             code = Internal.code
             log.exception("a request failed", operation=self._operation.name)
             response = problems.response(Internal())
         finally:
+            if code != "ok":
+                note_failure(request.scope, self._operation.name, code)
             metrics.observe("gateway", self._operation.name, code, time.perf_counter() - started)
         response.raw_headers.extend(
             (name.lower().encode(), value.encode()) for name, value in headers.items()
@@ -133,6 +139,8 @@ class OperationEndpoint:
         caller = await self._guard.admit(operation, request, headers)
         body = await read_body(request, operation.max_body)
         message = parse_request(operation, self._http, request, body)
+        if (canvas_id := getattr(message, "canvas_id", None)) is not None:
+            note_canvas(request.scope, canvas_id)
         deadline = time.monotonic() + operation.timeout
         await self._guard.check_canvas(operation, message, caller)
         key = request.headers.get("idempotency-key")

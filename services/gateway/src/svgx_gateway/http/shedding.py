@@ -11,6 +11,7 @@ from starlette.websockets import WebSocket
 
 from svgx_common.contract.errors import Overloaded
 from svgx_gateway.http import problems
+from svgx_gateway.observability.notes import note_failure
 
 SHED = Counter("svgx_engine_shed", "Requests and connections refused while the loop lagged.")
 LAG = Gauge("svgx_engine_loop_lag_seconds", "The lag of the event loop at the last check.")
@@ -69,6 +70,7 @@ class LoadShedding:
             await self._app(scope, receive, send)
             return
         SHED.inc()
+        note_failure(scope, None, Overloaded.code)
         refusal = problems.response(Overloaded(retry_after=1.0))
         if scope["type"] == "websocket":
             await WebSocket(scope, receive, send).send_denial_response(refusal)

@@ -106,7 +106,7 @@ class Responses:
         counted = operation.rate is not RateClass.UNLIMITED
         return {
             str(http.status): _success(operation, http),
-            **self.problems(_errors(operation, http), counted=counted),
+            **self.problems(errors_of(operation, http), counted=counted),
         }
 
     def problems(self, errors: set[type[SvgxError]], *, counted: bool = True) -> dict[str, Any]:
@@ -128,7 +128,7 @@ class Responses:
         return references
 
 
-def _errors(operation: Operation[Any, Any], http: Http) -> set[type[SvgxError]]:
+def errors_of(operation: Operation[Any, Any], http: Http) -> set[type[SvgxError]]:
     errors = {*operation.errors, Invalid, TooLarge, Internal, Unavailable, Overloaded}
     errors |= {DeadlineExceeded}
     if operation.rate is not RateClass.UNLIMITED or operation.scope is not Scope.PUBLIC:

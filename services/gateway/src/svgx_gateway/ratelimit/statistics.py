@@ -51,6 +51,8 @@ CLASSES: tuple[LimitedClass, ...] = (
     RateClass.LOGIN,
     RateClass.HEAVY,
 )
+for _rate_class in CLASSES:
+    REFUSED.labels(_rate_class)
 
 
 class RateLimitStatistics:

@@ -16,6 +16,8 @@ REFUSED = prometheus_client.Counter(
     "WebSockets refused or closed by a limit: connections, identity, handshake_rate, rate or handshake.",
     ["limit"],
 )
+for _limit in ("connections", "identity", "rate", "handshake"):
+    REFUSED.labels(_limit)
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,6 +25,7 @@ from svgx_gateway.http import problems
 from svgx_gateway.identity.authenticator import Authenticator
 from svgx_gateway.identity.canvas_roles import CanvasRoles
 from svgx_gateway.identity.identity import Identity
+from svgx_gateway.observability.notes import note_canvas, note_user
 from svgx_gateway.websocket import handshake
 from svgx_gateway.websocket.admission import REFUSED, Admission, SocketLimits
 from svgx_gateway.websocket.canvas import LiveCanvas
@@ -103,6 +104,8 @@ class YjsEndpoint:
         if isinstance(identity, SvgxError):
             await _refuse(websocket, Closing(close_code(identity), identity.detail))
             return
+        note_user(websocket.scope, identity.caller.user_id)
+        note_canvas(websocket.scope, websocket.path_params["canvas_id"])
         counted = self._admission.admit_account(identity.caller.user_id)
         if counted is None:
             reason = f"at most {self._limits.per_identity} connections"

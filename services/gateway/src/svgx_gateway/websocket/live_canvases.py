@@ -2,7 +2,9 @@
 
 import asyncio
 import contextlib
+import contextvars
 import random
+import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 
@@ -17,7 +19,7 @@ from svgx_common.messaging.caller import Caller
 from svgx_gateway.identity.canvas_roles import CanvasRoles
 from svgx_gateway.websocket.canvas import LiveCanvas
 from svgx_gateway.websocket.connection import Connection
-from svgx_gateway.websocket.outbox import PATIENCE
+from svgx_gateway.websocket.outbox import OLDEST_UNSAVED, PATIENCE
 from svgx_gateway.websocket.role_checks import RoleChecks
 
 log = structlog.get_logger(__name__)
@@ -40,6 +42,7 @@ class LiveCanvases:
         self._starting: dict[str, asyncio.Task[LiveCanvas]] = {}
         self._expected = Counter[str]()
         """Numbers of connections that wait for the start of their canvas."""
+        self._context = contextvars.copy_context()
         self._removals = BackgroundTasks()
         self._draining = False
         self._joined = 0
@@ -50,6 +53,7 @@ class LiveCanvases:
         bus.on_reconnect(self._reconnected)
         canvas_roles.on_change(self._access_changed)
         CONNECTIONS.set_function(self._count)
+        OLDEST_UNSAVED.set_function(self._oldest_unsaved_seconds)
         CANVASES.set_function(lambda: len(self._canvases))
 
     @contextlib.asynccontextmanager
@@ -129,13 +133,20 @@ class LiveCanvases:
     def _count(self) -> int:
         return sum(len(canvas.connections) for canvas in self._canvases.values())
 
+    def _oldest_unsaved_seconds(self) -> float:
+        times = (canvas.outbox.unsaved_since for canvas in self._canvases.values())
+        now = time.monotonic()
+        return now - min((since for since in times if since is not None), default=now)
+
     async def _start(self, canvas_id: str) -> LiveCanvas:
         """Return the live canvas; start it unless it is live or starting already."""
         if (canvas := self._canvases.get(canvas_id)) is not None:
             return canvas
         starting = self._starting.get(canvas_id)
         if starting is None:
-            starting = asyncio.create_task(self._start_new(canvas_id))
+            # The tasks of a canvas serve all its users, so their log lines must not have the first user's id.
+            context = self._context.copy()
+            starting = asyncio.create_task(self._start_new(canvas_id), context=context)
             self._starting[canvas_id] = starting
             starting.add_done_callback(lambda _: self._starting.pop(canvas_id, None))
         return await asyncio.shield(starting)

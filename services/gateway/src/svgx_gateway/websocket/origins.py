@@ -1,14 +1,31 @@
 """The origins of pages that may open a WebSocket. The same-origin policy does not cover WebSockets (RFC 6455, 10.2)."""
 
+import re
 from collections.abc import Iterable
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
 
+_ORIGIN = re.compile(
+    r"[A-Za-z][A-Za-z0-9+.-]*://(\[[0-9A-Fa-f:.]+\]|[^\s/?#@:\[\]*,]+)(:[0-9]{1,5})?"
+)
+"""The form of an origin (RFC 6454, 6.2)."""
+
 
 def split(text: str) -> list[str]:
     """Split a comma-separated setting into origins without a trailing slash."""
     return [origin.strip().rstrip("/") for origin in text.split(",") if origin.strip()]
+
+
+def check(text: str) -> str:
+    """Return a setting with origins. Raise `ValueError` with the number of the first entry that is no origin."""
+    for number, origin in enumerate(split(text), 1):
+        if origin not in ("*", "null") and _ORIGIN.fullmatch(origin) is None:
+            raise ValueError(
+                f"entry {number} is not `*` or an origin such as https://host:port, without a path; "
+                "separate entries by commas"
+            )
+    return text
 
 
 class AllowedOrigins:

@@ -1,6 +1,7 @@
 """The outbox of one canvas: it sends the clients' edits to the holder in batches, and repeats uncommitted batches."""
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -40,6 +41,10 @@ ATTEMPT = 3.0
 """Seconds to wait for one acknowledgement, plus one second for each MiB, before the batch is sent again."""
 
 UNACKED = Gauge("svgx_engine_live_unacked_bytes", "Bytes of edits no holder has acknowledged yet.")
+OLDEST_UNSAVED = Gauge(
+    "svgx_engine_live_oldest_unsaved_seconds",
+    "Age of the oldest edit that is not reported as saved yet; 0 without one.",
+)
 SAVED_SECONDS = Histogram(
     "svgx_engine_live_saved_seconds",
     "Time from a batch of edits leaving the gateway until it is committed.",
@@ -60,6 +65,8 @@ class _Batch:
     """For each edit, the connection and the number of the edit's message on the connection."""
     size: int = 0
     """Bytes of the edits."""
+    since: float = 0.0
+    """Time of the first edit, in seconds of the monotonic clock."""
     done: bool = False
     """The batch is committed, or sending it has failed for good."""
 
@@ -75,6 +82,8 @@ class Outbox:
         self._holder = Holder(bus, canvas_id)
         self._canvas_id = canvas_id
         self._close_all = close_all
+        self._failing = False
+        """True from the first batch that could not be saved to the next one that was saved."""
         self._next = _Batch()
         self._sent: deque[_Batch] = deque()
         self._size = 0
@@ -95,11 +104,19 @@ class Outbox:
 
     def add(self, connection: Connection, update: bytes, number: int) -> None:
         """Add one edit to the next batch. `number` is the number of its message on the connection."""
+        if not self._next.edits:
+            self._next.since = time.monotonic()
         self._next.edits.append(Edit(connection.caller.user_id, update))
         self._next.senders.append((connection, number))
         self._next.size += len(update)
         self._change_size(len(update))
         self._edit_added.set()
+
+    @property
+    def unsaved_since(self) -> float | None:
+        """The time of the oldest uncommitted edit, in seconds of the monotonic clock; None without one."""
+        oldest = self._sent[0] if self._sent else self._next
+        return oldest.since if oldest.edits else None
 
     def resend(self) -> None:
         """Send every uncommitted batch again at once, because a new holder may have taken over."""
@@ -142,12 +159,17 @@ class Outbox:
             with SAVED_SECONDS.time():
                 saved = await self._send(encode(EditBatch(tuple(batch.edits))))
         except (SvgxError, Malformed) as error:
-            log.warning(
-                "edits could not be saved", canvas_id=self._canvas_id, error=type(error).__name__
-            )
+            if not self._failing:  # once for all batches of an outage
+                log.warning(
+                    "edits could not be saved",
+                    canvas_id=self._canvas_id,
+                    error=type(error).__name__,
+                )
+            self._failing = True
             code = close_code(error) if isinstance(error, NotFound) else Close.OVERLOADED
             self._close_all(code, "edits cannot be saved at the moment")
         else:
+            self._failing = False
             for index in saved.rejected:
                 batch.senders[index][0].close(Close.BAD_MESSAGE, "not a Yjs update")
         batch.done = True

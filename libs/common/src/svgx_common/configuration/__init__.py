@@ -1,0 +1,1 @@
+"""Checks of settings: the URLs of servers, misspelt environment variables, and the command line."""

@@ -1,0 +1,208 @@
+"""The URLs of NATS, PostgreSQL and Redis, checked before the clients' libraries read them.
+
+The libraries read a wrong URL late, and some read a part of a password as a host. No message contains a part of a URL,
+because the part may be a password.
+"""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
+
+_HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^\s:\[\]@,]*)(?::([0-9]{1,5}))?")
+_HIGHEST_PORT = 65535
+
+_NATS_FORM = "must be like nats://user:password@host:4222, special characters as %XX"
+_POSTGRES_FORM = (
+    "must be like postgresql://user:password@host:5432/database, special characters as %XX"
+)
+_REDIS_FORM = "must be like redis://user:password@host:6379/0, special characters as %XX"
+
+_SSL_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
+_SESSION_ATTRIBUTES = (
+    "any",
+    "primary",
+    "standby",
+    "read-write",
+    "read-only",
+    "prefer-standby",
+)
+_POSTGRES_FILES = ("sslcert", "sslkey", "sslrootcert", "sslcrl")
+
+_REDIS_PARAMETERS: dict[str, str] = {
+    "db": r"[0-9]{1,5}",
+    "protocol": r"[23]",
+    "username": r".*",
+    "password": r".*",
+    "client_name": r"\S*",
+    "socket_keepalive": r"(?i)true|false|yes|no|0|1",
+    "health_check_interval": r"[0-9]{1,5}",
+}
+"""The parameters of a Redis URL that every connection of the services accepts, each with the form of its value."""
+
+_REDIS_TLS_PARAMETERS: dict[str, str] = {
+    "ssl_cert_reqs": r"none|optional|required",
+    "ssl_check_hostname": r"(?i)true|false|yes|no|0|1",
+    "ssl_ca_certs": r".+",
+    "ssl_ca_path": r".+",
+    "ssl_certfile": r".+",
+    "ssl_keyfile": r".+",
+    "ssl_password": r".*",
+}
+"""The parameters that a `rediss` URL accepts in addition."""
+
+
+@dataclass(frozen=True, slots=True)
+class NatsServers:
+    """The servers of one NATS system: URLs without credentials, and the decoded credentials.
+
+    There is a user with a password, or a token, or neither.
+    """
+
+    urls: tuple[str, ...]
+    user: str | None = None
+    password: str | None = None
+    token: str | None = None
+
+
+def parse_nats(text: str) -> NatsServers:
+    """Return the servers of a `NATS_URL`, which is one URL, or several separated by commas.
+
+    nats-py sends the credentials of a URL as they are written, with their %XX, and sends none to servers that it
+    learns of later. So the credentials are decoded here, and are the same for all servers. Raise `ValueError`.
+    """
+    urls: list[str] = []
+    credentials: set[tuple[str | None, str | None, str | None]] = set()
+    for each in text.split(","):
+        parts = _split(each, ("nats", "tls"), _NATS_FORM)
+        user_info, _, address = parts.netloc.rpartition("@")
+        has_rest = parts.path not in ("", "/") or parts.query or parts.fragment
+        if has_rest or not _is_address(address, host_required=True):
+            raise ValueError(_NATS_FORM)
+        urls.append(f"{parts.scheme}://{address}")
+        if "@" in parts.netloc:
+            credentials.add(_nats_credentials(user_info))
+    if len(credentials) > 1:
+        raise ValueError("all servers must have the same user and password")
+    user, password, token = credentials.pop() if credentials else (None, None, None)
+    return NatsServers(tuple(urls), user, password, token)
+
+
+def check_nats(text: str) -> str:
+    """Return a `NATS_URL` without surrounding spaces. Raise `ValueError` for a wrong one."""
+    parse_nats(text.strip())
+    return text.strip()
+
+
+def check_postgres(text: str) -> str:
+    """Return a `POSTGRES_URL` without surrounding spaces. Raise `ValueError` for a wrong one."""
+    text = text.strip()
+    parts = _split(text, ("postgresql", "postgres"), _POSTGRES_FORM)
+    user_info, _, hosts = parts.netloc.rpartition("@")
+    # asyncpg ends the password at the first `@`. A `#`, `?` or `/` ends it too, so the rest of the URL has an `@`.
+    misplaced = "@" in user_info or "@" in parts.path or parts.fragment or "@" in hosts
+    if misplaced or not all(_is_address(each, host_required=False) for each in hosts.split(",")):
+        raise ValueError(_POSTGRES_FORM)
+    _decoded(user_info, _POSTGRES_FORM)
+    for name, value in _parameters(parts.query, _POSTGRES_FORM):
+        if name == "sslmode" and value not in _SSL_MODES:
+            raise ValueError(f"sslmode must be one of {', '.join(_SSL_MODES)}")
+        if name == "target_session_attrs" and value not in _SESSION_ATTRIBUTES:
+            raise ValueError(
+                f"target_session_attrs must be one of {', '.join(_SESSION_ATTRIBUTES)}"
+            )
+        if name == "port" and not all(_is_port(each) for each in value.split(",")):
+            raise ValueError(f"port must be a number from 1 to {_HIGHEST_PORT}")
+        if name in _POSTGRES_FILES and value != "system" and not Path(value).is_file():
+            raise ValueError(f"{name} must be the path of a file")
+    return text
+
+
+def check_redis(text: str) -> str:
+    """Return a `REDIS_URL` without surrounding spaces. Raise `ValueError` for a wrong one."""
+    text = text.strip()
+    parts = _split(text, ("redis", "rediss", "unix"), _REDIS_FORM)
+    user_info, _, address = parts.netloc.rpartition("@")
+    if parts.scheme == "unix":
+        if address or not parts.path or parts.fragment:
+            raise ValueError("must be like unix://user:password@/path/of/the/socket?db=0")
+    elif (
+        parts.fragment
+        or not _is_address(address, host_required=False)
+        or re.fullmatch(r"(/[0-9]{0,5})?", parts.path) is None
+    ):
+        raise ValueError(_REDIS_FORM)
+    _decoded(user_info, _REDIS_FORM)
+    allowed = _REDIS_PARAMETERS
+    if parts.scheme == "rediss":
+        allowed = allowed | _REDIS_TLS_PARAMETERS
+    for name, value in _parameters(parts.query, _REDIS_FORM):
+        if name not in allowed:
+            raise ValueError(f"its parameters may be {', '.join(sorted(allowed))}")
+        if re.fullmatch(allowed[name], value) is None:
+            raise ValueError(f"its parameter {name} has an invalid value")
+    return text
+
+
+def is_host(text: str) -> bool:
+    """Return whether `text` can be a host: a name or an IPv4 address, or an IPv6 address in brackets."""
+    match = _HOST.fullmatch(text)
+    return bool(text) and match is not None and match[2] is None and _has_labels(text)
+
+
+def _split(text: str, schemes: tuple[str, ...], form: str) -> SplitResult:
+    try:
+        parts = urlsplit(text.strip())
+    except ValueError:
+        # Its text may contain the password.
+        raise ValueError(form) from None
+    if parts.scheme not in schemes or not text.strip().startswith(f"{parts.scheme}://"):
+        raise ValueError(form)
+    return parts
+
+
+def _is_address(text: str, *, host_required: bool) -> bool:
+    """Return whether `text` is a host with or without a port."""
+    match = _HOST.fullmatch(text)
+    if match is None or (host_required and not match[1]):
+        return False
+    return (match[2] is None or _is_port(match[2])) and _has_labels(match[1])
+
+
+def _is_port(text: str) -> bool:
+    return re.fullmatch(r"[0-9]{1,5}", text) is not None and 1 <= int(text) <= _HIGHEST_PORT
+
+
+def _has_labels(host: str) -> bool:
+    """Return whether Python can look up the host. Its lookup raises `UnicodeError` for empty and for long labels."""
+    if not host or "%" in host:  # an encoded path of a Unix socket
+        return True
+    try:
+        host.encode("idna")
+    except UnicodeError:
+        return False
+    return True
+
+
+def _nats_credentials(user_info: str) -> tuple[str | None, str | None, str | None]:
+    """Return user, password and token. A name without a password is a token."""
+    user, colon, password = user_info.partition(":")
+    if not colon:
+        return None, None, _decoded(user, _NATS_FORM)
+    return _decoded(user, _NATS_FORM), _decoded(password, _NATS_FORM), None
+
+
+def _decoded(text: str, form: str) -> str:
+    try:
+        return unquote(text, errors="strict")
+    except UnicodeDecodeError:
+        raise ValueError(form) from None
+
+
+def _parameters(query: str, form: str) -> list[tuple[str, str]]:
+    if not query:
+        return []
+    try:
+        return parse_qsl(query, strict_parsing=True, keep_blank_values=True)
+    except ValueError:
+        raise ValueError(form) from None

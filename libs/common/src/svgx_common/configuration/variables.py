@@ -1,0 +1,133 @@
+"""Environment variables that look like misspelt settings.
+
+A container has many variables of other programs: of its image, of Kubernetes, of servers beside it. So a variable is
+refused only when its name is one slip away from a setting that is not set itself. Names that only begin like settings
+of the service give a warning. See docs/decisions/0042-misspelt-environment-variables.md.
+"""
+
+import re
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+
+from opentelemetry.sdk import environment_variables as telemetry
+
+from svgx_common import config_file
+
+TOOL_VARIABLES = frozenset(
+    {
+        config_file.VARIABLE,
+        "SVGX_HOME",
+        "SVGX_URL",
+        "SVGX_ADMIN_USERNAME",
+        "SVGX_ADMIN_EMAIL",
+        "SVGX_ADMIN_PASSWORD",
+    }
+)
+"""Variables with the product's prefix that a shared environment may have for other services and tools."""
+
+TELEMETRY_VARIABLES = frozenset(name for name in vars(telemetry) if name.startswith("OTEL_"))
+"""The variables that OpenTelemetry reads."""
+
+COMMON_WORDS = frozenset(
+    {
+        *("ACCESS", "API", "DATABASE", "DRAIN", "ENVIRONMENT", "HEALTH", "IMPORT", "JWT", "LOG"),
+        *("METRICS", "NATS", "PASSWORD", "POSTGRES", "PROMETHEUS", "PUBLIC", "REDIS", "WORKER"),
+    }
+)
+"""First words of settings with which variables of other programs, or of other services, begin too."""
+
+_KUBERNETES = re.compile(r".+_(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT(_\d+_(TCP|UDP|SCTP)(_\w+)?)?)")
+"""The variables that Kubernetes sets for each service of a namespace, such as `SVGX_AUTH_SERVICE_HOST`."""
+
+_SAME_WORDS = (("URI", "URL"),)
+"""Words that people exchange, each with the word that settings use."""
+
+SHORT_WORD = 3
+"""Characters of a word in which another letter makes another word: `APP_PORT` is not a misspelt `API_PORT`."""
+
+MAX_SLIPS = 2
+"""Slips in a name that is still recognised."""
+
+LONG_WORD = 5
+"""Characters from which a word may have two slips."""
+
+
+@dataclass(frozen=True, slots=True)
+class UnknownVariable:
+    """A variable that no setting has, and the setting with the nearest name."""
+
+    name: str
+    nearest: str
+    refused: bool
+    """True when the variable is a slip for a setting that is not set; the start then ends."""
+
+
+def unknown_variables(
+    settings: Collection[str], environ: Mapping[str, str]
+) -> Iterator[UnknownVariable]:
+    """Yield the variables of `environ` that look like a setting and are none.
+
+    `settings` are the names of the service's settings as variables.
+    """
+    known = {*settings, *TOOL_VARIABLES, *TELEMETRY_VARIABLES}
+    words = {name.partition("_")[0] for name in settings} - COMMON_WORDS | {"SVGX"}
+    present = {name.upper() for name, value in environ.items() if value}
+    for name in sorted(present - known):
+        if _KUBERNETES.fullmatch(name):
+            continue
+        slip = _slip_of(name, [*settings, *sorted(known)])
+        if slip is not None:
+            yield UnknownVariable(name, slip, refused=slip not in present)
+        elif name.partition("_")[0] in words and "_" in name:
+            nearest = get_close_matches(name, sorted({*settings, *TOOL_VARIABLES}), n=1, cutoff=0)
+            yield UnknownVariable(name, nearest[0], refused=False)
+
+
+def _slip_of(name: str, known: Iterable[str]) -> str | None:
+    """Return the known name of which `name` is a misspelling, or None."""
+    return next((each for each in known if _is_slip(name, each)), None)
+
+
+def _is_slip(name: str, known: str) -> bool:
+    """Return whether `name` differs from `known` by a slip or two in its words, or only in its underscores."""
+    if name.replace("_", "").replace("-", "") == known.replace("_", ""):
+        return True
+    words, known_words = re.split("[_-]", name), known.split("_")
+    if len(words) != len(known_words):
+        return False
+    slips = 0
+    for word, other in zip(words, known_words, strict=True):
+        slips += _slips(word, other)
+        if slips > MAX_SLIPS:
+            return False
+    return True
+
+
+def _slips(word: str, known: str) -> int:
+    """Return the number of slips between two words, and more than `MAX_SLIPS` for words that are too different."""
+    if word == known:
+        return 0
+    if abs(len(word) - len(known)) > MAX_SLIPS:
+        return MAX_SLIPS + 1
+    if (word, known) in _SAME_WORDS:
+        return 1
+    if len(known) <= SHORT_WORD and len(word) == len(known) and sorted(word) != sorted(known):
+        return MAX_SLIPS + 1
+    distance = edit_distance(word, known)
+    return distance if distance <= (2 if len(known) >= LONG_WORD else 1) else MAX_SLIPS + 1
+
+
+def edit_distance(one: str, other: str) -> int:
+    """Return how many letters must be inserted, removed, replaced or swapped with the next one to get `other`."""
+    before: list[int] = []
+    last = list(range(len(other) + 1))
+    for i, letter in enumerate(one, 1):
+        row = [i]
+        for j, wanted in enumerate(other, 1):
+            cost = min(last[j] + 1, row[j - 1] + 1, last[j - 1] + (letter != wanted))
+            if i > 1 and j > 1 and letter == other[j - 2] and one[i - 2] == wanted:
+                cost = min(cost, before[j - 2] + 1)
+            row.append(cost)
+        before, last = last, row
+    return last[-1]

@@ -1,0 +1,1 @@
+"""Parts of logs and metrics that every service has."""

@@ -1,0 +1,105 @@
+"""A limit on repeated log lines, because one lasting failure would otherwise fill the log and hide all others."""
+
+import logging
+import sys
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
+from typing import Any
+
+BURST = 10
+"""Lines of one kind that are written at once."""
+
+INTERVAL = 10.0
+"""Seconds after which one more line of that kind is written."""
+
+MAX_KINDS = 1000
+"""Kinds of lines that are remembered. Beyond it, the kind that was written longest ago is forgotten."""
+
+UNLIMITED = "svgx.requests"
+"""The logger of lines about requests of accounts. Each is written, because one user asks for its own request."""
+
+_KIND_FIELDS = ("operation", "code", "status", "error", "work", "circuit", "reason")
+"""Fields that make two lines with the same event different in kind. Ids of users and canvases are none of them."""
+
+
+class RepeatedLines(logging.Filter):
+    """A filter that limits warnings and errors of one kind. The next line that is written has the number left out.
+
+    A line's kind is its logger, event, type of exception, and the fields above. `clock` returns seconds.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        super().__init__()
+        self._clock = clock
+        self._kinds: OrderedDict[Hashable, _Kind] = OrderedDict()
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Return whether the line is written."""
+        if record.levelno < logging.WARNING or record.name == UNLIMITED:
+            return True
+        key = _key(record)
+        now = self._clock()
+        kind = self._kinds.get(key)
+        if kind is None:
+            kind = self._kinds[key] = _Kind(now)
+            if len(self._kinds) > MAX_KINDS:
+                self._kinds.popitem(last=False)
+        self._kinds.move_to_end(key)
+        if not kind.take(now):
+            return False
+        if kind.left_out:
+            _add_left_out(record, kind.left_out)
+            kind.left_out = 0
+        return True
+
+
+class _Kind:
+    """The lines of one kind that may still be written, and the number that was left out since the last one."""
+
+    def __init__(self, now: float) -> None:
+        self._lines = float(BURST)
+        self._updated_at = now
+        self.left_out = 0
+
+    def take(self, now: float) -> bool:
+        self._lines = min(BURST, self._lines + (now - self._updated_at) / INTERVAL)
+        self._updated_at = now
+        if self._lines < 1:
+            self.left_out += 1
+            return False
+        self._lines -= 1
+        return True
+
+
+def _key(record: logging.LogRecord) -> Hashable:
+    event: Any = record.msg
+    exception: Any = record.exc_info
+    fields: tuple[Any, ...] = ()
+    if isinstance(event, dict):  # a line of structlog
+        exception = event.get("exc_info")
+        fields = tuple(str(event.get(name)) for name in _KIND_FIELDS)
+        event = event.get("event")
+    return record.name, str(event), _exception_type(exception), fields
+
+
+def _exception_type(exception: Any) -> type[BaseException] | None:
+    """Return the type of the exception in each of the forms that `logging` accepts."""
+    match exception:
+        case True:
+            return sys.exc_info()[0]
+        case BaseException():
+            return type(exception)
+        case (kind, *_):
+            return kind  # type: ignore[no-any-return]
+        case _:
+            return None
+
+
+def _add_left_out(record: logging.LogRecord, count: int) -> None:
+    event: Any = record.msg
+    if isinstance(event, dict):
+        event["left_out"] = count
+    else:
+        record.msg = f"{record.getMessage()} ({count} more such lines were left out)"
+        record.args = None

@@ -1,0 +1,1 @@
+"""The log lines and metrics of requests and WebSockets."""

@@ -1,0 +1,59 @@
+"""One log line for each request that fails with 5xx, and with `ACCESS_LOG` for each other request too."""
+
+import time
+from typing import Any
+
+import structlog
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from svgx_common.observability.repeated_lines import UNLIMITED
+from svgx_gateway.observability.notes import start_notes
+
+log = structlog.get_logger(UNLIMITED)
+anonymous_log = structlog.get_logger(f"{UNLIMITED}.anonymous")
+"""The logger of lines that a client without an account can cause. Repeated lines are limited."""
+
+MAX_PATH = 200
+"""Characters of a path in a log line. The rest is cut off, because the client chooses the length."""
+
+
+class RequestLog:
+    """ASGI middleware that writes the lines. The trace of the request must be current."""
+
+    def __init__(self, app: ASGIApp, *, every_request: bool) -> None:
+        self._app = app
+        self._every_request = every_request
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle an HTTP request, and write its line after the response. Pass on everything else."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        notes = start_notes(scope)
+        started = time.perf_counter()
+        status = 0
+
+        async def send_noted(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_noted)
+        finally:
+            if status >= 500 or self._every_request:
+                fields: dict[str, Any] = {
+                    "method": scope["method"],
+                    "path": scope["path"][:MAX_PATH],
+                    "status": status,
+                    "ms": round((time.perf_counter() - started) * 1000, 1),
+                    "client": scope["client"][0] if scope.get("client") else None,
+                    **notes.fields(),
+                }
+                if status < 500:
+                    log.info("request", **fields)
+                elif notes.user_id is None and not self._every_request:
+                    anonymous_log.error("request failed", **fields)
+                else:
+                    log.error("request failed", **fields)

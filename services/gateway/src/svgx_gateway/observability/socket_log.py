@@ -1,0 +1,91 @@
+"""The closes of WebSockets: a metric by close code, and log lines about the connections of accounts."""
+
+import time
+
+import structlog
+from prometheus_client import Counter
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from svgx_common.contract.close_codes import Close
+from svgx_gateway.observability.notes import start_notes
+from svgx_gateway.observability.request_log import anonymous_log
+
+log = structlog.get_logger(__name__)
+
+STANDARD_CODES = frozenset(
+    {1000, 1001, 1002, 1003, 1005, 1006, 1007, 1008, 1009, 1010, 1011, 1012, 1013}
+)
+"""The close codes of RFC 6455 and IANA that a client or `websockets` may send."""
+
+OTHER = "other"
+"""The label of all other codes, because a client may choose from 2,000 codes."""
+
+CLOSES = Counter(
+    "svgx_engine_websocket_closes",
+    "WebSockets closed after their upgrade, by the close code of the side that closed first.",
+    ["code"],
+)
+LABELLED = STANDARD_CODES | {int(code) for code in Close}
+for _label in (*map(str, sorted(LABELLED)), OTHER):
+    CLOSES.labels(_label)
+
+NO_CODE = 1005
+"""The code of a close frame without a code (RFC 6455, 7.1.5)."""
+
+
+class SocketLog:
+    """ASGI middleware that counts the closes, and logs the connections of accounts.
+
+    A client without a valid token cannot write lines, except for a limited number about refusals with 5xx.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle a WebSocket. Pass on everything else."""
+        if scope["type"] != "websocket":
+            await self._app(scope, receive, send)
+            return
+        notes = start_notes(scope)
+        opened_at: float | None = None
+        code: int | None = None
+        reason = ""
+
+        async def receive_noted() -> Message:
+            nonlocal code, reason
+            message = await receive()
+            if message["type"] == "websocket.disconnect" and code is None:
+                code, reason = message.get("code") or NO_CODE, message.get("reason") or ""
+            return message
+
+        async def send_noted(message: Message) -> None:
+            nonlocal opened_at, code, reason
+            match message["type"]:
+                case "websocket.accept":
+                    opened_at = time.monotonic()
+                    if notes.user_id is not None:
+                        log.info("websocket opened", **notes.fields())
+                case "websocket.close" if code is None:
+                    code, reason = message.get("code") or Close.NORMAL, message.get("reason") or ""
+                case "websocket.http.response.start" if message["status"] >= 500:
+                    anonymous_log.error(
+                        "websocket refused", status=message["status"], **notes.fields()
+                    )
+            await send(message)
+
+        try:
+            await self._app(scope, receive_noted, send_noted)
+        finally:
+            if opened_at is not None:
+                # Without a code, the application has failed, and the server closes the connection.
+                code = Close.INTERNAL if code is None else code
+                CLOSES.labels(str(int(code)) if code in LABELLED else OTHER).inc()
+                if notes.user_id is not None:
+                    log.info(
+                        "websocket closed",
+                        close_code=int(code),
+                        reason=reason,
+                        seconds=round(time.monotonic() - opened_at, 1),
+                        **notes.fields(),
+                    )

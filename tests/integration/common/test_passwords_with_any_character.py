@@ -1,0 +1,120 @@
+"""Connections with a password of special characters, written as %XX in the URL, to each of the three servers."""
+
+import asyncio
+import json
+import secrets
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from urllib.parse import quote, urlsplit
+
+import asyncpg
+import pytest
+
+from svgx_common import postgres, redis
+from svgx_common.messaging.bus import Bus
+from svgx_common.settings import WrongSetting
+from svgx_devstack import DevStack, ports
+from svgx_devstack.backing import binaries, probe
+
+PASSWORD = "@:/?#[]!$&()*+,;=% \\'\"`{}|^~<>-_.25%41é🔑"
+ENCODED = quote(PASSWORD, safe="")
+
+
+@asynccontextmanager
+async def nats_server(folder: Path, authorization: dict[str, str]) -> AsyncIterator[int]:
+    """Run a NATS server that requires these credentials, and yield its port."""
+    port = ports.choose()
+    config = folder / "nats.conf"
+    content = {"listen": f"{ports.HOST}:{port}", "authorization": authorization}
+    config.write_text(
+        json.dumps(content, ensure_ascii=False)
+    )  # NATS does not read escapes such as \u00e9
+    process = await asyncio.create_subprocess_exec(
+        *(str(binaries.nats_server()), "-c", str(config)), stderr=asyncio.subprocess.DEVNULL
+    )
+    try:
+        async with asyncio.timeout(20):
+            while not await probe.nats(port):
+                pass
+        yield port
+    finally:
+        process.kill()
+        await process.wait()
+
+
+@pytest.mark.parametrize(
+    ("authorization", "credentials"),
+    [
+        ({"user": PASSWORD, "password": PASSWORD}, f"{ENCODED}:{ENCODED}"),
+        ({"token": PASSWORD}, ENCODED),
+    ],
+)
+async def test_nats_accepts_encoded_credentials(
+    tmp_path: Path, authorization: dict[str, str], credentials: str
+) -> None:
+    """Proves R-CONFIG-4: also for a server without credentials of its own in the list."""
+    async with nats_server(tmp_path, authorization) as port, asyncio.timeout(20):
+        dead = f"nats://{credentials}@{ports.HOST}:{ports.choose()}"
+        for url in (
+            f"nats://{credentials}@{ports.HOST}:{port}",
+            f"{dead},nats://{ports.HOST}:{port}",
+        ):
+            bus = await Bus.connect(url, "state", "one")
+            await bus.settle()
+            await bus.close()
+
+
+async def test_postgresql_accepts_an_encoded_password(backing: DevStack) -> None:
+    """Proves R-CONFIG-4: the services' own connection opens, and a wrong password ends the start with one line."""
+    server = urlsplit(backing.postgres_url)
+    secrets_of_stack = json.loads((backing.home / "stack.json").read_text())["secrets"]
+    superuser = f"postgres:{secrets_of_stack['postgres.postgres']}"
+    role = f"special_{secrets.token_hex(4)}"
+    admin = await asyncpg.connect(f"postgresql://{superuser}@127.0.0.1:{server.port}/postgres")
+    try:
+        quoted = await admin.fetchval("SELECT quote_literal($1::text)", PASSWORD)
+        await admin.execute(f"CREATE ROLE {role} LOGIN SUPERUSER PASSWORD {quoted}")
+        address = f"127.0.0.1:{server.port}/svgx"
+        url = f"postgresql://{role}:{ENCODED}@{address}"
+        async with postgres.connect(url, schema=role, package="svgx_auth", pool_size=1) as database:
+            await database.check()
+        for wrong in (
+            f"postgresql://{role}:wrong@{address}",
+            f"postgresql://{role}:{ENCODED}@127.0.0.1:{server.port}/missing",
+        ):
+            with pytest.raises(WrongSetting, match=r"^POSTGRES_URL: the server ") as refused:
+                async with postgres.connect(wrong, schema=role, package="svgx_auth", pool_size=1):
+                    pass
+            assert "wrong" not in str(refused.value)
+    finally:
+        cleaner = await asyncpg.connect(
+            f"postgresql://{superuser}@{server.hostname}:{server.port}/svgx"
+        )
+        await cleaner.execute(f"DROP SCHEMA IF EXISTS {role} CASCADE")
+        await cleaner.execute(f"DROP ROLE IF EXISTS {role}")
+        await cleaner.close()
+        await admin.close()
+
+
+async def test_redis_accepts_an_encoded_password(backing: DevStack) -> None:
+    """Proves R-CONFIG-4: pooled and single connections log in with the decoded password."""
+    server = urlsplit(backing.redis_url)
+    user = f"special-{secrets.token_hex(4)}"
+    admin = redis.connect(backing.redis_url)
+    try:
+        await admin.execute_command(  # type: ignore[no-untyped-call]
+            *("ACL", "SETUSER", user, "on", f">{PASSWORD}", "~*", "+@all")
+        )
+        url = f"redis://{user}:{ENCODED}@{server.hostname}:{server.port}/0"
+        client = redis.connect(url)
+        assert await client.execute_command("ACL", "WHOAMI") == user  # type: ignore[no-untyped-call]
+        await client.aclose()
+        single = redis.open_unpooled(url)
+        await single.connect()  # type: ignore[no-untyped-call]
+        await single.send_command("ACL", "WHOAMI")
+        assert await single.read_response() == user
+        await single.disconnect()
+    finally:
+        await admin.execute_command("ACL", "DELUSER", user)  # type: ignore[no-untyped-call]
+        await admin.aclose()

@@ -1,0 +1,61 @@
+"""The log line of a request that fails because a service is away, from the gateway and from the service."""
+
+import asyncio
+
+import pytest
+from opentelemetry.sdk.trace import TracerProvider
+
+from svgx_common.contract.auth import ME, MeRequest, User
+from svgx_common.contract.errors import Internal, SvgxError, Unavailable
+from svgx_common.messaging.responder import Call
+from svgx_devstack import DevStack
+from svgx_gateway.http import tracing
+from tests.integration.gateway.running_gateway import answering, gateway
+from tests.log_reader import read_logs
+
+CANVAS = "6f1d6a0c6d3f4c0c8a55a2f4b2b1c0de"
+
+
+@pytest.fixture(autouse=True)
+def trace_ids(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make trace ids, as the tracer provider of a gateway process does."""
+    monkeypatch.setattr(tracing, "tracer", TracerProvider().get_tracer("test"))
+
+
+async def test_request_without_a_service_has_one_line_with_its_trace_id(backing: DevStack) -> None:
+    """Proves R-OBS-7: the trace id of the problem document finds the line, with user and operation."""
+    async with gateway(backing) as http:
+        with read_logs("gateway") as log:
+            response = await http.get(f"/runtime/canvases/{CANVAS}")
+            problem = response.json()
+            lines = [line for line in log.read() if line["event"] == "request failed"]
+    assert (response.status_code, problem["code"]) == (503, "unavailable")
+    (line,) = lines
+    assert (
+        line["trace_id"] == problem["trace_id"] == response.headers["traceresponse"].split("-")[1]
+    )
+    assert (line["operation"], line["code"]) == ("state.canvas.get", "unavailable")
+    assert line["canvas_id"] == CANVAS
+    assert line["user_id"] in line["ids"]
+
+
+@pytest.mark.parametrize(("error", "status"), [(Unavailable, 503), (Internal, 500)])
+async def test_failure_in_a_service_is_logged_on_both_sides(
+    backing: DevStack, error: type[SvgxError], status: int
+) -> None:
+    """Proves R-OBS-7: the service's line has the same trace id and user as the gateway's."""
+
+    async def fail(_: MeRequest, __: Call) -> User:
+        await asyncio.sleep(0)
+        raise error
+
+    async with answering(backing, ME, fail), gateway(backing) as http:
+        with read_logs("gateway") as log:
+            response = await http.get("/auth/me")
+            lines = log.read()
+    assert response.status_code == status
+    service, front = [line for line in lines if line.get("code") == error.code]
+    assert (service["event"], front["event"]) == ("a request failed", "request failed")
+    assert service["operation"] == front["operation"] == ME.name
+    assert service["trace_id"] == front["trace_id"] == response.json()["trace_id"]
+    assert service["ids"] == front["ids"]

@@ -1,0 +1,76 @@
+"""The command line of each service."""
+
+import subprocess
+import sys
+from collections.abc import Sequence
+from importlib.metadata import version
+
+import pytest
+
+from svgx_common.configuration import command_line
+from svgx_common.settings import ServiceSettings
+
+
+@pytest.mark.parametrize("service", ["gateway", "auth", "collab", "state"])
+def test_version_is_printed_without_settings(service: str) -> None:
+    """Proves R-CONFIG-6: the process prints its version, ends with status 0, and starts no server."""
+    program = (sys.executable, "-m", f"svgx_{service}")
+    done = subprocess.run(
+        [*program, "--version"], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert done.stdout == f"svgx-{service} {version(f'svgx-{service}')}\n"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["serve"],
+        ["--port", "8000"],
+        ["--vers"],
+        ["-v"],
+        ["--version=1"],
+        [""],
+        ["--", "x"],
+        ["calibrat"],
+        ["--help", "x", "--bad"],
+    ],
+)
+def test_unknown_arguments_end_with_status_2(
+    capsys: pytest.CaptureFixture[str], arguments: Sequence[str]
+) -> None:
+    """Proves R-CONFIG-6: the message names the unknown argument. `--help` has precedence, as in other programs."""
+    with pytest.raises(SystemExit) as ended:
+        command_line.handle("state", ServiceSettings, arguments, {"calibrate": _refuse})
+    printed = capsys.readouterr()
+    if "--help" in arguments:
+        assert ended.value.code == 0
+    else:
+        assert ended.value.code == 2
+        assert "error: " in printed.err
+
+
+def test_help_lists_commands_and_settings_without_secrets(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Proves R-CONFIG-6: the help has each variable with its default."""
+    with pytest.raises(SystemExit) as ended:
+        command_line.handle("state", ServiceSettings, ["-h"], {"calibrate": _refuse})
+    assert ended.value.code == 0
+    text = capsys.readouterr().out
+    for line in ("  calibrate", "  API_PORT = 8000", "  NATS_URL = nats://localhost:4222"):
+        assert line in text.splitlines()
+
+
+def test_command_gets_its_arguments() -> None:
+    """Proves R-CONFIG-6: a command runs in place of the service."""
+    received: list[Sequence[str]] = []
+    arguments = ["calibrate", "--lanes", "2"]
+    started = command_line.handle(
+        "state", ServiceSettings, arguments, {"calibrate": received.append}
+    )
+    assert (started, received) == (False, [["--lanes", "2"]])
+    assert command_line.handle("state", ServiceSettings, [], {})
+
+
+def _refuse(_: Sequence[str]) -> None:
+    pytest.fail("the command must not run")

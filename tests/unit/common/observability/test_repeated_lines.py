@@ -1,0 +1,121 @@
+"""The limit on repeated log lines."""
+
+import logging
+from collections.abc import Iterator
+
+import pytest
+import structlog
+
+from svgx_common import logs
+from svgx_common.observability import repeated_lines
+from svgx_common.observability.repeated_lines import BURST, INTERVAL, UNLIMITED, RepeatedLines
+from tests.log_reader import LogReader, read_logs
+
+
+class Clock:
+    """A clock that the test sets."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    """Return the clock of the limit."""
+    return Clock()
+
+
+@pytest.fixture
+def lines(monkeypatch: pytest.MonkeyPatch, clock: Clock) -> Iterator[LogReader]:
+    """Write the log as a service does."""
+    monkeypatch.setattr(logs, "RepeatedLines", lambda: RepeatedLines(clock))
+    with read_logs("state") as reader:
+        yield reader
+
+
+def test_lasting_failure_is_written_in_intervals_with_the_number_left_out(
+    clock: Clock, lines: LogReader
+) -> None:
+    """Proves R-OBS-8: after a burst, one line in each interval says how many lines were left out before it."""
+    log = structlog.get_logger("test")
+    for _ in range(100):
+        log.warning("edits could not be saved", canvas_id="c", error="Unavailable")
+    assert len(lines.read()) == BURST
+    clock.now += INTERVAL
+    for _ in range(5):
+        log.warning("edits could not be saved", canvas_id="d", error="Unavailable")
+    (line,) = lines.read()
+    assert (line["left_out"], line["canvas_id"]) == (100 - BURST, "d")
+    clock.now += INTERVAL
+    log.warning("edits could not be saved", canvas_id="c", error="Unavailable")
+    assert lines.read()[0]["left_out"] == 4
+    clock.now += INTERVAL * BURST
+    for _ in range(100):
+        log.warning("edits could not be saved", canvas_id="c", error="Unavailable")
+    burst = lines.read()
+    assert len(burst) == BURST
+    assert not any("left_out" in line for line in burst)
+
+
+def test_lines_of_another_kind_are_not_left_out(lines: LogReader) -> None:
+    """Proves R-OBS-8: another event, error, operation, exception or logger is another kind."""
+    log = structlog.get_logger("test")
+
+    def fail(error: Exception) -> None:
+        try:
+            raise error
+        except Exception:
+            log.exception("a handler failed")
+
+    for _ in range(BURST + 1):
+        log.warning("a", error="One")
+        log.warning("a", error="Two")
+        log.warning("a", operation="x", code="internal")
+        log.error("b")
+        fail(ValueError())
+        fail(KeyError())
+        logging.getLogger("theirs").error("number %d", 1)
+        structlog.get_logger("other").error("b")
+    assert len(lines.read()) == BURST * 8
+
+
+def test_lines_of_libraries_and_tracebacks_are_limited(clock: Clock, lines: LogReader) -> None:
+    """Proves R-OBS-8: a traceback for each attempt is a flood too. A library's line has the number in its text."""
+    for _ in range(BURST + 3):
+        try:
+            raise OSError
+        except OSError:
+            logging.getLogger("theirs").exception("attempt %s", "failed")
+            structlog.get_logger("ours").exception("attempt failed")
+    assert len(lines.read()) == 2 * BURST
+    clock.now += INTERVAL
+    logging.getLogger("theirs").error("attempt %s", "failed", exc_info=OSError())
+    assert lines.read()[0]["event"] == "attempt failed (3 more such lines were left out)"
+
+
+def test_information_and_requests_of_accounts_are_never_left_out(
+    lines: LogReader,
+) -> None:
+    """Proves R-OBS-7: each failed request of an account has its line."""
+    for _ in range(BURST * 3):
+        structlog.get_logger(UNLIMITED).error("request failed", code="unavailable")
+        structlog.get_logger("test").info("holding a canvas")
+    assert len(lines.read()) == BURST * 6
+
+
+def test_number_of_remembered_kinds_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Proves R-OBS-8: the least recent kind is forgotten, so that texts of any number need no memory."""
+    monkeypatch.setattr(repeated_lines, "MAX_KINDS", 3)
+    limit = RepeatedLines()
+
+    def passes(text: str) -> bool:
+        return limit.filter(logging.LogRecord("x", logging.ERROR, "", 0, text, None, None))
+
+    for text in ("a", "b", "c"):
+        assert [passes(text) for _ in range(BURST + 1)][-1] is False
+    assert passes("d")
+    assert passes("a")  # it was forgotten
+    assert not passes("c")

@@ -11,6 +11,7 @@ from unittest.mock import patch
 import structlog
 
 from svgx_common import logs
+from svgx_common.observability.log_ids import use_ids
 
 
 class LogReader:
@@ -42,3 +43,4 @@ def read_logs(service: str) -> Iterator[LogReader]:
         root.setLevel(level)
         structlog.reset_defaults()
         structlog.contextvars.clear_contextvars()
+        use_ids({})

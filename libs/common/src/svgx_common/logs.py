@@ -10,6 +10,7 @@ import structlog
 from opentelemetry import trace
 from structlog.typing import EventDict, ExcInfo, Processor, WrappedLogger
 
+from svgx_common.observability.log_ids import add_ids
 from svgx_common.observability.repeated_lines import RepeatedLines
 
 SECRET_NAMES = re.compile(r"(?i)(passw(or)?d|secret|token|authorization|cookie|api[_-]?key)")
@@ -124,6 +125,7 @@ def configure(service: str, replica_id: str, level: str, form: Format = "auto") 
     console = form == "console" or (form == "auto" and sys.stderr.isatty())
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
+        add_ids,
         structlog.stdlib.add_logger_name,
         structlog.stdlib.add_log_level,
         _upper_level,

@@ -18,6 +18,7 @@ from starlette.types import ASGIApp, Message
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from svgx_common.contract.close_codes import Close
+from svgx_common.observability.log_ids import use_ids
 from svgx_common.observability.repeated_lines import BURST
 from svgx_common.tracing import current_trace_id
 from svgx_gateway.http import tracing
@@ -139,7 +140,7 @@ async def test_ids_do_not_reach_the_next_request_of_a_connection(
     async with client(failing(503, "unavailable", "u1")) as http:
         await http.get("/")
     log.read()
-    structlog.contextvars.bind_contextvars(user_id="before", canvas_id="before")
+    use_ids({"user_id": "before", "canvas_id": "before"})
     async with client(failing(503, "unavailable", None)) as http:
         await http.get("/")
     assert not any("before" in json.dumps(line) for line in log.read())

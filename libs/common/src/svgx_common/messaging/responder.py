@@ -52,6 +52,7 @@ from svgx_common.messaging.headers import (
     encode_filename,
 )
 from svgx_common.messaging.micro import Discovery, EndpointCounts
+from svgx_common.observability.log_ids import use_ids
 from svgx_common.tracing import CurrentSpan
 
 log = structlog.get_logger(__name__)
@@ -306,8 +307,7 @@ def _name_in_log_lines(request: RequestModel, call: Call) -> None:
     canvas_id = getattr(request, "canvas_id", None)
     if canvas_id is not None:
         ids["canvas_id"] = canvas_id
-    if ids:
-        structlog.contextvars.bind_contextvars(**ids)
+    use_ids(ids)
 
 
 def _decode_request(operation: Operation[Any, Any], headers: Headers, body: bytes) -> RequestModel:

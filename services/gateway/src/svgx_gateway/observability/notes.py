@@ -1,9 +1,10 @@
 """Notes about one request or WebSocket, made while it is handled, for its log line."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-import structlog
 from starlette.types import Scope
+
+from svgx_common.observability.log_ids import use_ids
 
 _KEY = "svgx.notes"
 
@@ -13,25 +14,30 @@ MAX_ID = 64
 
 @dataclass(slots=True)
 class Notes:
-    """The facts that a log line names. Each is None until it is known."""
+    """The facts that a log line names. Each is missing or None until it is known."""
 
+    ids: dict[str, str] = field(default_factory=dict)
+    """`user_id` and `canvas_id`, which every later log line of the request has."""
     operation: str | None = None
-    user_id: str | None = None
-    canvas_id: str | None = None
     code: str | None = None
+
+    @property
+    def user_id(self) -> str | None:
+        """Return the account's id, or None while no account is known."""
+        return self.ids.get("user_id")
 
     def fields(self) -> dict[str, str]:
         """Return the known facts."""
-        facts = {name: getattr(self, name) for name in self.__slots__}
-        return {name: fact for name, fact in facts.items() if fact is not None}
+        facts = {"operation": self.operation, "code": self.code}
+        return {name: fact for name, fact in facts.items() if fact is not None} | self.ids
 
 
 def start_notes(scope: Scope) -> Notes:
     """Add empty notes to a connection's scope, and return them."""
-    # uvicorn starts a pipelined request in the context of the request before it.
-    structlog.contextvars.unbind_contextvars("user_id", "canvas_id")
     notes = Notes()
     scope[_KEY] = notes
+    # This also removes the ids of the request before, in whose context uvicorn starts a pipelined request.
+    use_ids(notes.ids)
     return notes
 
 
@@ -42,16 +48,13 @@ def note_failure(scope: Scope, operation: str | None, code: str) -> None:
 
 
 def note_user(scope: Scope, user_id: str) -> None:
-    """Note the account. Every later log line of the request has it too."""
-    _notes_of(scope).user_id = user_id
-    structlog.contextvars.bind_contextvars(user_id=user_id)
+    """Note the account."""
+    _notes_of(scope).ids["user_id"] = user_id
 
 
 def note_canvas(scope: Scope, canvas_id: str) -> None:
-    """Note the canvas. Every later log line of the request has it too."""
-    canvas_id = canvas_id[:MAX_ID]
-    _notes_of(scope).canvas_id = canvas_id
-    structlog.contextvars.bind_contextvars(canvas_id=canvas_id)
+    """Note the canvas."""
+    _notes_of(scope).ids["canvas_id"] = canvas_id[:MAX_ID]
 
 
 def _notes_of(scope: Scope) -> Notes:

@@ -16,6 +16,10 @@ REFUSED = prometheus_client.Counter(
     "WebSockets refused or closed by a limit: connections, identity, rate or handshake.",
     ["limit"],
 )
+SLOWED = prometheus_client.Counter(
+    "svgx_engine_websocket_slowed_seconds",
+    "Seconds for which WebSockets were not read, because their clients sent more than a limit.",
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from nats.aio.subscription import Subscription
 from prometheus_client import Counter
 
 from svgx_common.background import BackgroundTasks
-from svgx_common.contract.close_codes import Close, close_code
+from svgx_common.contract.close_codes import Close, close_code_of_canvas
 from svgx_common.contract.collab import (
     CANVAS_AWARENESS,
     CANVAS_PRESENCE,
@@ -162,7 +162,7 @@ class LiveCanvas:
         try:
             reply = await self._request_sync(vector)
         except SvgxError as error:
-            connection.close(close_code(error), "cannot catch up")
+            connection.close(close_code_of_canvas(error), f"cannot catch up: {error.detail}")
             return
         connection.send(protocol.encode_update(reply.update))
         connection.send(protocol.encode_awareness(reply.awareness))
@@ -179,7 +179,7 @@ class LiveCanvas:
             reply = await self._request_sync(tracker.vector)
         except SvgxError as error:
             log.warning("a canvas cannot catch up", canvas_id=self.canvas_id, code=error.code)
-            self.close_all(close_code(error), "cannot catch up")
+            self.close_all(close_code_of_canvas(error), f"cannot catch up: {error.detail}")
             tracker.behind.clear()
             return
         if reply.update != EMPTY_UPDATE:

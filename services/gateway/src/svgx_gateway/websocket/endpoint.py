@@ -23,6 +23,7 @@ from svgx_gateway.websocket.connection import Closing, Connection
 from svgx_gateway.websocket.live_canvases import LiveCanvases
 from svgx_gateway.websocket.origins import AllowedOrigins
 from svgx_gateway.websocket.token_expiry import TokenExpiry
+from svgx_gateway.websocket.protocol import INFLOW
 from svgx_yjs import protocol
 from svgx_yjs.lib0 import Malformed
 
@@ -38,7 +39,7 @@ class YjsEndpoint:
     1. The page's origin: 403 instead of the upgrade.
     2. The number of connections on the gateway: 503 instead of the upgrade.
     3. The caller's token, then the number of connections of the account: the upgrade, then a close code, because a
-       page can read the close code and cannot read the status of a refused upgrade.
+       page can read the close code and its reason, and cannot read the status of a refused upgrade.
     4. After the upgrade, the caller's role on the canvas.
     """
 
@@ -77,10 +78,12 @@ class YjsEndpoint:
         except SvgxError as error:
             await _refuse(websocket, Closing(close_code(error), error.detail))
             return
+        if (inflow := websocket.scope.get(INFLOW)) is not None:
+            inflow.account = identity.caller.user_id
         counted = self._admission.admit_account(identity.caller.user_id)
         if counted is None:
-            reason = f"at most {self._limits.per_identity} connections"
-            await _refuse(websocket, Closing(Close.TOO_MANY, reason))
+            reason = f"at most {self._limits.per_identity} connections of one account"
+            await _refuse(websocket, Closing(Close.OVERLOADED, reason))
             return
         with counted:
             await handshake.accept(websocket)
@@ -192,7 +195,7 @@ class _Reader:
                 event = await self._websocket.receive()
         except TimeoutError:
             REFUSED.labels("handshake").inc()
-            return Closing(Close.HANDSHAKE_TIMEOUT, "no message arrived in time")
+            return Closing(Close.OVERLOADED, "no message arrived in time")
         while (closing := await self._handle_event(event)) is None:
             event = await self._websocket.receive()
         return closing
@@ -209,8 +212,7 @@ class _Reader:
         except Malformed as error:
             return Closing(Close.BAD_MESSAGE, f"malformed message: {error}")
         except SvgxError as error:
-            bad = error.status == 400
-            return Closing(Close.BAD_MESSAGE if bad else close_code(error), error.detail)
+            return Closing(close_code(error), error.detail)
         return None
 
     async def _handle_message(self, message: protocol.Message) -> None:

@@ -9,7 +9,7 @@ import structlog
 from prometheus_client import Counter, Gauge, Histogram
 
 from svgx_common.background import BackgroundTasks
-from svgx_common.contract.close_codes import Close, close_code
+from svgx_common.contract.close_codes import Close, close_code_of_canvas
 from svgx_common.contract.collab import CANVAS_EDIT, Edit, EditBatch, Saved
 from svgx_common.contract.errors import NotFound, SvgxError
 from svgx_common.messaging.bus import Bus
@@ -63,6 +63,9 @@ class _Batch:
     done: bool = False
     """The batch is committed, or sending it has failed for good."""
 
+
+UNSAVED = "edits cannot be saved at the moment"
+"""The close reason while no holder commits edits."""
 
 CloseAll = Callable[[Close, str], None]
 
@@ -145,8 +148,8 @@ class Outbox:
             log.warning(
                 "edits could not be saved", canvas_id=self._canvas_id, error=type(error).__name__
             )
-            code = close_code(error) if isinstance(error, NotFound) else Close.OVERLOADED
-            self._close_all(code, "edits cannot be saved at the moment")
+            code = close_code_of_canvas(error)
+            self._close_all(code, NotFound.title() if code.is_final else UNSAVED)
         else:
             for index in saved.rejected:
                 batch.senders[index][0].close(Close.BAD_MESSAGE, "not a Yjs update")

@@ -23,7 +23,7 @@ class Clock:
 def run(
     limits: InflowLimits, frames: list[tuple[float, int]], clock: Clock
 ) -> tuple[float, float, bool]:
-    """Send frames, each at a second with a size. Return the longest delay, the last delay, and whether it is a flood."""
+    """Send frames, each at a second with a size. Return the longest and the last delay, and whether it is a flood."""
     inflow = Inflow(limits, LargeMessages(MIB), clock)
     start, longest, delay = clock.now, 0.0, 0.0
     for at, size in frames:

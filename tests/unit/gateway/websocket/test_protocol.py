@@ -260,29 +260,29 @@ async def test_large_message_waits_for_memory_and_arrives() -> None:
             handling.release()
             await handle.acquire()
 
-    async with serving(app, WebSocketLimits(large_messages=memory)) as connect:
-        async with (
-            open_socket(connect) as first,
-            open_socket(connect) as second,
-            asyncio.timeout(30),
-        ):
-            await first.send(encode_frame(0x2, bytes(800)))
-            await handling.acquire()
-            await second.send(encode_frame(0x2, bytes(900)))
-            await second.send(encode_frame(0x9, b""))
-            await first.send(encode_frame(0x2, bytes(700)))
-            assert memory.used == 800
-            handle.release()
-            # One of the two waiting messages is next, and the other one after it.
-            await handling.acquire()
-            assert memory.used in (700, 900)
-            handle.release()
-            await handling.acquire()
-            handle.release()
-            await second.wait_for(0xA)
-            for socket in (first, second):
-                await socket.send(encode_frame(0x8, (1000).to_bytes(2)))
-                assert await socket.wait_closed() == 1000
+    async with (
+        serving(app, WebSocketLimits(large_messages=memory)) as connect,
+        open_socket(connect) as first,
+        open_socket(connect) as second,
+        asyncio.timeout(30),
+    ):
+        await first.send(encode_frame(0x2, bytes(800)))
+        await handling.acquire()
+        await second.send(encode_frame(0x2, bytes(900)))
+        await second.send(encode_frame(0x9, b""))
+        await first.send(encode_frame(0x2, bytes(700)))
+        assert memory.used == 800
+        handle.release()
+        # One of the two waiting messages is next, and the other one after it.
+        await handling.acquire()
+        assert memory.used in (700, 900)
+        handle.release()
+        await handling.acquire()
+        handle.release()
+        await second.wait_for(0xA)
+        for socket in (first, second):
+            await socket.send(encode_frame(0x8, (1000).to_bytes(2)))
+            assert await socket.wait_closed() == 1000
     assert memory.used == 0
 
 

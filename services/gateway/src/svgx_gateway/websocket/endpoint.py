@@ -22,8 +22,8 @@ from svgx_gateway.websocket.canvas import LiveCanvas
 from svgx_gateway.websocket.connection import Closing, Connection
 from svgx_gateway.websocket.live_canvases import LiveCanvases
 from svgx_gateway.websocket.origins import AllowedOrigins
-from svgx_gateway.websocket.token_expiry import TokenExpiry
 from svgx_gateway.websocket.protocol import INFLOW
+from svgx_gateway.websocket.token_expiry import TokenExpiry
 from svgx_yjs import protocol
 from svgx_yjs.lib0 import Malformed
 
@@ -230,7 +230,7 @@ class _Reader:
                 else:
                     connection.saved_counter.discard()
             case protocol.AwarenessMessage(update):
-                await canvas.receive_awareness(connection, update)
+                await canvas.presence.receive(connection, update)
             case protocol.QueryAwareness():
                 await canvas.send_awareness(connection)
             case protocol.TokenMessage(token):

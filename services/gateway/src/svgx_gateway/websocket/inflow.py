@@ -52,8 +52,7 @@ class TokenBucket:
     def seconds_until(self, tokens: float, now: float) -> float:
         """Return the seconds until the bucket has this number of tokens, or 0."""
         available = self._tokens + (now - self._updated_at) * self._rate
-        if available > self._burst:
-            available = self._burst
+        available = min(available, self._burst)
         self._tokens = available
         self._updated_at = now
         return 0.0 if available >= tokens else (tokens - available) / self._rate
@@ -70,7 +69,7 @@ class LargeMessages:
         """Bytes up to which a message needs no reservation."""
         self._max_bytes = max_bytes
         self._used = 0
-        self._reserved: dict["Inflow", int] = {}
+        self._reserved: dict[Inflow, int] = {}
         self._by_account: Counter[str] = Counter()
 
     @property
@@ -191,7 +190,7 @@ class Inflow:
             self._is_delivered = True
 
     def release_delivered(self) -> bool:
-        """Release the memory of a large message, because the application has handled it. Return whether there was one."""
+        """Release the memory of a large message that was handled. Return whether there was one."""
         if not self._is_delivered:
             return False
         self.release()

@@ -67,7 +67,7 @@ class LiveCanvases:
             canvas.connections.discard(connection)
             if (state := connection.awareness.removal()) is not None:
                 with contextlib.suppress(SvgxError):
-                    await canvas.publish_awareness(connection, state)
+                    await canvas.presence.publish(connection, state)
             if not canvas.connections and self._canvases.get(canvas_id) is canvas:
                 self._removals.start("remove a canvas", self._remove(canvas))
             self._joined -= 1

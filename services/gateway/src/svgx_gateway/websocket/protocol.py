@@ -45,7 +45,7 @@ class WebSocketLimits:
     """Seconds between two pings to the client."""
     ping_timeout: float = 10.0
     """Seconds that the client has to answer a ping."""
-    inflow: InflowLimits = InflowLimits()
+    inflow: InflowLimits = field(default_factory=InflowLimits)
     """The rates of one connection. Beyond them it is read more slowly."""
     large_messages: LargeMessages = field(default_factory=lambda: LargeMessages(64 * 1024 * 1024))
     """The memory for large messages."""

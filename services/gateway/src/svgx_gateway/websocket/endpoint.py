@@ -20,6 +20,7 @@ from svgx_gateway.websocket import handshake
 from svgx_gateway.websocket.admission import REFUSED, Admission, SocketLimits
 from svgx_gateway.websocket.canvas import LiveCanvas
 from svgx_gateway.websocket.connection import Closing, Connection
+from svgx_gateway.websocket.documents import DocumentMessages
 from svgx_gateway.websocket.live_canvases import LiveCanvases
 from svgx_gateway.websocket.origins import AllowedOrigins
 from svgx_gateway.websocket.protocol import INFLOW
@@ -57,6 +58,7 @@ class YjsEndpoint:
         self._origins = origins
         self._limits = limits
         self._admission = Admission(limits)
+        self._documents = DocumentMessages()
 
     async def serve(self, websocket: WebSocket) -> None:
         """Serve one WebSocket until either side closes it."""
@@ -124,6 +126,7 @@ class YjsEndpoint:
                 canvas,
                 self._live_canvases,
                 token_expiry,
+                documents=self._documents,
                 first_message_seconds=self._limits.handshake,
             )
             try:
@@ -179,6 +182,7 @@ class _Reader:
         live_canvases: LiveCanvases,
         token_expiry: TokenExpiry,
         *,
+        documents: DocumentMessages,
         first_message_seconds: float,
     ) -> None:
         self._websocket = websocket
@@ -186,6 +190,7 @@ class _Reader:
         self._canvas = canvas
         self._live_canvases = live_canvases
         self._token_expiry = token_expiry
+        self._documents = documents
         self._first_message_seconds = first_message_seconds
 
     async def read(self) -> Closing:
@@ -221,14 +226,7 @@ class _Reader:
             case protocol.SyncStep1(state_vector):
                 await canvas.sync(connection, state_vector)
             case protocol.DocumentMessage(update, whole):
-                await canvas.outbox.wait_for_capacity()
-                # The role comes last: nothing may be awaited between the check of the role and the edit.
-                await connection.wait_for_known_role()
-                if connection.may_edit:
-                    number = connection.saved_counter.accept(is_step_2=whole)
-                    canvas.outbox.add(connection, update, number)
-                else:
-                    connection.saved_counter.discard()
+                await self._documents.receive(connection, canvas.outbox, update, is_step_2=whole)
             case protocol.AwarenessMessage(update):
                 await canvas.presence.receive(connection, update)
             case protocol.QueryAwareness():

@@ -60,8 +60,8 @@ class _Batch:
     """For each edit, the connection and the number of the edit's message on the connection."""
     size: int = 0
     """Bytes of the edits."""
-    done: bool = False
-    """The batch is committed, or sending it has failed for good."""
+    done: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when the batch is committed, or sending it has failed for good."""
 
 
 UNSAVED = "edits cannot be saved at the moment"
@@ -96,13 +96,17 @@ class Outbox:
         """Wait until at most `MAX_BYTES` are uncommitted."""
         await self._has_capacity.wait()
 
-    def add(self, connection: Connection, update: bytes, number: int) -> None:
-        """Add one edit to the next batch. `number` is the number of its message on the connection."""
+    def add(self, connection: Connection, update: bytes, number: int) -> asyncio.Event:
+        """Add one edit to the next batch. `number` is the number of its message on the connection.
+
+        Return an event that is set when the edit is committed, or has failed for good.
+        """
         self._next.edits.append(Edit(connection.caller.user_id, update))
         self._next.senders.append((connection, number))
         self._next.size += len(update)
         self._change_size(len(update))
         self._edit_added.set()
+        return self._next.done
 
     def resend(self) -> None:
         """Send every uncommitted batch again at once, because a new holder may have taken over."""
@@ -153,7 +157,7 @@ class Outbox:
         else:
             for index in saved.rejected:
                 batch.senders[index][0].close(Close.BAD_MESSAGE, "not a Yjs update")
-        batch.done = True
+        batch.done.set()
         self._report_saved()
 
     async def _send(self, content: bytes) -> Saved:
@@ -177,7 +181,7 @@ class Outbox:
     def _report_saved(self) -> None:
         """Report batches as saved in the order in which they were sent, up to the first batch that is not done."""
         numbers: dict[Connection, int] = {}
-        while self._sent and self._sent[0].done:
+        while self._sent and self._sent[0].done.is_set():
             batch = self._sent.popleft()
             numbers.update(batch.senders)
             self._change_size(-batch.size)

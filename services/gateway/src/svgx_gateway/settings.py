@@ -92,6 +92,7 @@ class GatewaySettings(TokenSettings):
             connections=self.websocket_max_connections,
             per_identity=self.websocket_max_connections_per_identity,
             handshake=self.websocket_handshake_timeout,
+            max_message_bytes=self.websocket_max_frame_bytes,
         )
 
     def websocket_limits(self) -> WebSocketLimits:

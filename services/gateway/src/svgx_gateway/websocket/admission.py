@@ -32,6 +32,8 @@ class SocketLimits:
     """Connections of one account open at a time."""
     handshake: float
     """Seconds that a connected client has to send its first message."""
+    max_message_bytes: int
+    """Bytes of one message."""
 
 
 class Admission:

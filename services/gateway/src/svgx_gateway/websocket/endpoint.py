@@ -111,6 +111,8 @@ class YjsEndpoint:
         connection = Connection(
             websocket, identity.caller, role, wants_saved=options.get("saved") == "1"
         )
+        if options.get("limits") == "1":
+            connection.send(protocol.encode_limits(self._limits.max_message_bytes))
         async with self._live_canvases.join(canvas_id, connection) as canvas:
             # Check again: a revocation before this point did not reach the connection, because it had not joined.
             self._authenticator.check_not_revoked(identity)

@@ -222,7 +222,7 @@ async def rate_limit_closes(stack: DevStack) -> int:
 
 
 @pytest.mark.parametrize("content", [PINGS, FRAGMENTS], ids=["pings", "fragments"])
-async def test_flood_of_control_frames_or_fragments_is_slowed_then_closed_and_others_are_served(
+async def test_flood_of_control_frames_or_fragments_is_closed_and_others_are_served(
     limited_canvas: LimitedCanvas, own_stack: DevStack, content: bytes
 ) -> None:
     """Control frames and fragments count, and frames past the limit wait. Proves R-LIMIT-10 and R-LIMIT-12."""
@@ -275,7 +275,7 @@ async def test_after_the_close_frame_only_a_close_frame_is_read(
 async def test_largest_allowed_message_passes_and_a_larger_one_is_final(
     limited_canvas: LimitedCanvas,
 ) -> None:
-    """The limit is reported before, on request, and in the reason of the close. Proves R-LIMIT-16."""
+    """The limit is reported before, on request, and in the reason of the close. Proves R-SOCKET-2."""
     token = await limited_canvas.admin.access_token()
     async with (
         connect(f"{limited_canvas.url}?token={token}&limits=1") as socket,
@@ -349,7 +349,7 @@ async def add_three_photos(client: YjsClient) -> None:
 async def test_yjs_client_that_exceeds_a_rate_stays_online(
     workspace: Workspace, draw: Callable[[YjsClient], Awaitable[None]], version: int
 ) -> None:
-    """Everything arrives, and the client is online afterwards: it never gave up. Proves R-LIMIT-10 and R-LIMIT-18."""
+    """Everything arrives, and the client is online afterwards: it never gave up. Proves R-LIMIT-10 and R-SOCKET-1."""
     canvas = await workspace.create_canvas()
     client = await workspace.connect(canvas, version=version)
     for element in ("a", "b"):
@@ -368,7 +368,7 @@ async def test_yjs_client_that_exceeds_a_rate_stays_online(
 async def test_client_beyond_the_limit_of_connections_comes_back_by_itself(
     workspace: Workspace, version: int
 ) -> None:
-    """The refused tab is online as soon as another one is closed. Proves R-LIMIT-9 and R-LIMIT-18."""
+    """The refused tab is online as soon as another one is closed. Proves R-LIMIT-9 and R-SOCKET-1."""
     canvas = await workspace.create_canvas()
     tabs = await workspace.connect_many(canvas, MAX_CONNECTIONS_PER_ACCOUNT)
     refused = await workspace.connect(canvas, version=version)
@@ -382,7 +382,7 @@ async def test_client_beyond_the_limit_of_connections_comes_back_by_itself(
 async def test_client_with_a_slow_start_comes_back_by_itself(
     workspace: Workspace, version: int
 ) -> None:
-    """A client that sends its first message too late connects again. Proves R-LIMIT-11 and R-LIMIT-18."""
+    """A client that sends its first message too late connects again. Proves R-LIMIT-11 and R-SOCKET-1."""
     canvas = await workspace.create_canvas()
     client = await workspace.connect(canvas, version=version, firstSendDelay=3000)
     assert (await client.wait_closed()).code == 1013
@@ -390,7 +390,7 @@ async def test_client_with_a_slow_start_comes_back_by_itself(
 
 
 async def test_document_over_the_limit_is_sent_once(workspace: Workspace) -> None:
-    """The client gives up with the limit as the reason, and knows the limit before. Proves R-LIMIT-16."""
+    """The client gives up with the limit as the reason, and knows the limit before. Proves R-SOCKET-2."""
     canvas = await workspace.create_canvas()
     token = await workspace.owner.access_token()
     client = await workspace.connect(canvas, params={"token": token, "limits": "1"}, offline=True)

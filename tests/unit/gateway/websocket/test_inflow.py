@@ -98,7 +98,7 @@ def test_only_a_client_that_does_not_slow_down_floods(
 
 
 def test_allowance_refills_with_time() -> None:
-    """The allowance never exceeds its burst size, and owes what it did not have. Proves R-LIMIT-10."""
+    """The allowance never exceeds its burst size, and owes the tokens that it did not have. Proves R-LIMIT-10."""
     bucket = TokenBucket(10, 20, now=100.0)
     bucket.take(20)
     assert bucket.seconds_until(1, 100.0) == pytest.approx(0.1)
@@ -116,7 +116,7 @@ def inflow_of(account: str, memory: LargeMessages, clock: Clock) -> Inflow:
 
 
 def test_large_messages_share_bounded_memory() -> None:
-    """A message waits until the messages of others leave room for it; small ones never wait. Proves R-LIMIT-15."""
+    """A message waits until the messages of others leave room for it; small ones never wait. Proves R-SOCKET-3."""
     clock, memory = Clock(), LargeMessages(10 * MIB)
     first, second, third = (inflow_of(name, memory, clock) for name in "abc")
     assert first.reserve(6 * MIB)
@@ -137,7 +137,7 @@ def test_large_messages_share_bounded_memory() -> None:
 
 
 def test_account_has_one_large_message_at_a_time() -> None:
-    """A second large message of an account waits, and another account's does not. Proves R-LIMIT-15."""
+    """A second large message of an account waits, and another account's does not. Proves R-SOCKET-3."""
     clock, memory = Clock(), LargeMessages(100 * MIB)
     first, second, other = (inflow_of(name, memory, clock) for name in ("a", "a", "b"))
     assert first.reserve(MIB)
@@ -149,7 +149,7 @@ def test_account_has_one_large_message_at_a_time() -> None:
 
 @pytest.mark.parametrize("waits", [True, False])
 def test_large_message_that_waits_or_takes_too_long_is_given_up(waits: bool) -> None:
-    """Memory cannot be kept from others by a message that never ends. Proves R-LIMIT-15."""
+    """Memory cannot be kept from others by a message that never ends. Proves R-SOCKET-3."""
     clock, memory = Clock(), LargeMessages(MIB)
     first, second = inflow_of("a", memory, clock), inflow_of("b", memory, clock)
     limit: Any = module.MEMORY_SECONDS if waits else module.MESSAGE_SECONDS

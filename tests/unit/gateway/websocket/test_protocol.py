@@ -236,7 +236,7 @@ async def test_flood_that_does_not_slow_down_is_closed_with_1013() -> None:
     ids=["message", "fragments"],
 )
 async def test_message_over_the_limit_is_closed_with_4413_and_the_limit(content: bytes) -> None:
-    """The client does not send the same message again, because the code is final. Proves R-LIMIT-16."""
+    """The client does not send the same message again, because the code is final. Proves R-SOCKET-2."""
     async with (
         serving(echo, WebSocketLimits(max_bytes=1000)) as connect,
         open_socket(connect) as socket,
@@ -248,7 +248,7 @@ async def test_message_over_the_limit_is_closed_with_4413_and_the_limit(content:
 
 
 async def test_large_message_waits_for_memory_and_arrives() -> None:
-    """A large message waits until the application has handled another one. Proves R-LIMIT-15."""
+    """A large message waits until the application has handled another one. Proves R-SOCKET-3."""
     handling, handle = asyncio.Semaphore(0), asyncio.Semaphore(0)
     memory = LargeMessages(1000, threshold=100)
 
@@ -288,7 +288,7 @@ async def test_large_message_waits_for_memory_and_arrives() -> None:
 
 @pytest.mark.parametrize("reads", [True, False], ids=["held", "silent"])
 async def test_only_a_silent_client_fails_the_keepalive(reads: bool) -> None:
-    """A client whose answer waits behind its own frames is alive; a silent client is closed. Proves R-LIMIT-17."""
+    """A client is alive while its answer waits behind its own frames; a silent client is closed. Proves R-SOCKET-4."""
     limits = WebSocketLimits(inflow=InflowLimits(frames=50))
     async with (
         serving(echo, limits, ping_interval=0.1, ping_timeout=0.2) as connect,

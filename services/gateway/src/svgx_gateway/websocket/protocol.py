@@ -246,7 +246,7 @@ class LimitedWebSocket(WebSocketsSansIOProtocol):
         """Close the connection after the application has returned."""
         super().on_task_complete(task)
         if self._hold_timer is not None:
-            # Read the rest of what the client has sent, because closing with unread bytes resets the connection.
+            # Read the rest of the bytes, because closing with unread bytes resets the connection.
             self._hold_timer.cancel()
             self._hold_timer = None
             self.conn.stop_parsing()

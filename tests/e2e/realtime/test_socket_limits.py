@@ -189,8 +189,12 @@ async def send_repeatedly(socket: ClientConnection, frame: bytes, count: int) ->
         pass
 
 
-PINGS = encode_frame(0x9, b"") * 100_000
-FRAGMENTS = encode_frame(0x2, b"", final=False) + encode_frame(0x0, b"", final=False) * 100_000
+PINGS = encode_frame(0x2, SYNC_STEP_1) + encode_frame(0x9, b"") * 100_000
+FRAGMENTS = (
+    encode_frame(0x2, SYNC_STEP_1)
+    + encode_frame(0x2, b"", final=False)
+    + encode_frame(0x0, b"", final=False) * 100_000
+)
 FLOODS = 2
 """Floods that one test sends, one connection after the other."""
 

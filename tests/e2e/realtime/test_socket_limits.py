@@ -376,7 +376,10 @@ async def test_client_beyond_the_limit_of_connections_comes_back_by_itself(
     canvas = await workspace.create_canvas()
     tabs = await workspace.connect_many(canvas, MAX_CONNECTIONS_PER_ACCOUNT)
     refused = await workspace.connect(canvas, version=version)
-    close = await refused.wait_closed(2)
+    closes = 1
+    # The gateway may still be full of connections of the test before, and then answers 503.
+    while (close := await refused.wait_closed(closes)).code == 1006:
+        closes += 1
     assert (close.code, close.reason) == (1013, "at most 3 connections of one account")
     await workspace.destroy(tabs[0])
     await workspace.driver.wait_synced([refused])

@@ -1,6 +1,7 @@
 """Pieces of a large update: together they are the update, and each can be integrated after the ones before."""
 
 import random
+from typing import Any
 
 import pytest
 from pycrdt import Array, Doc, Map
@@ -27,7 +28,7 @@ from tests.unit.yjs.updates import (
 
 def merged_content(updates: list[bytes]) -> object:
     """Return the content of a document that consists of these updates, with its state vector."""
-    doc: Doc = Doc()
+    doc: Doc[Any] = Doc()
     for each in updates:
         doc.apply_update(each)
     return (
@@ -40,7 +41,7 @@ def merged_content(updates: list[bytes]) -> object:
 def edited(seed: int, clients: int, edits: int) -> bytes:
     """Return the update of a document with random edits by several clients, each of which knows the others' edits."""
     numbers = random.Random(seed)
-    docs: list[Doc] = [Doc(client_id=number + 1) for number in range(clients)]
+    docs: list[Doc[Any]] = [Doc(client_id=number + 1) for number in range(clients)]
     for _ in range(edits):
         doc = numbers.choice(docs)
         other = numbers.choice(docs)
@@ -56,7 +57,7 @@ def edited(seed: int, clients: int, edits: int) -> bytes:
             del elements[name]
         else:
             items.insert(numbers.randrange(len(items) + 1), name)
-    result: Doc = Doc()
+    result: Doc[Any] = Doc()
     for doc in docs:
         result.apply_update(doc.get_update())
     return result.get_update()

@@ -46,6 +46,13 @@ broadcast was missed, and whether the holder has changed.
 RECHECK_INTERVAL = 1.0
 """Seconds to the next request when the holder was ahead: a broadcast that is still on its way arrives meanwhile."""
 
+HEARTBEAT_INTERVAL = 12.0
+"""Seconds between two heartbeats. A connection is quiet for at most twice this time.
+
+y-websocket reconnects when no message has arrived for 30 s. Its own awareness does not come back in time while it sends
+a long message over a slow network, or when it has no awareness state.
+"""
+
 FRAMES = Counter("svgx_engine_live_frames_sent", "Frames queued for clients.")
 
 
@@ -69,6 +76,7 @@ class LiveCanvas:
         self._background = BackgroundTasks()
         self._background.repeat("catch up", self._catch_up)
         self._background.repeat("checkpoint", self._checkpoint)
+        self._background.repeat("heartbeat", self._heartbeat)
 
     async def start(self) -> None:
         """Subscribe to the holder's broadcasts."""
@@ -198,6 +206,11 @@ class LiveCanvas:
             return
         up_to_date = self._tracker.record_checkpoint(reply)
         self._checkpoint_in = CHECKPOINT_INTERVAL if up_to_date else RECHECK_INTERVAL
+
+    async def _heartbeat(self) -> None:
+        await asyncio.sleep(HEARTBEAT_INTERVAL)
+        for connection in self.connections:
+            connection.send_heartbeat()
 
     async def _request_sync(self, state_vector: bytes | None) -> SyncReply:
         """Return the holder's reply to a state vector; None requests no update."""

@@ -102,7 +102,8 @@ class LimitedWebSocket(WebSocketsSansIOProtocol):
         """
         super().handle_connect(event)
         if hasattr(self, "scope"):
-            self.scope[INFLOW] = self._inflow  # type: ignore[typeddict-unknown-key]
+            scope: Any = self.scope
+            scope[INFLOW] = self._inflow
         self.transport.pause_reading()
 
     async def receive(self) -> ASGIReceiveEvent:
@@ -276,7 +277,8 @@ class _LimitedServerProtocol(ServerProtocol):
         self._inflow = inflow
         self._discards = False
         free_bytes = limits.large_messages.threshold
-        self.reader = _HeldReader(inflow, lambda: self.current_size or 0, free_bytes)
+        self._held_reader = _HeldReader(inflow, lambda: self.current_size or 0, free_bytes)
+        self.reader = self._held_reader
         self.parser = self.parse()
         next(self.parser)  # start it, as `ServerProtocol` did with its own reader
         self.answers_pings = True
@@ -284,7 +286,7 @@ class _LimitedServerProtocol(ServerProtocol):
     @property
     def held_seconds(self) -> float:
         """Return the seconds until the parser may go on; 0 when it waits for bytes."""
-        return self.reader.held_seconds
+        return self._held_reader.held_seconds
 
     def receive_data(self, data: bytes | bytearray) -> None:
         """Parse bytes."""
@@ -293,13 +295,13 @@ class _LimitedServerProtocol(ServerProtocol):
 
     def parse_on(self) -> None:
         """Parse the bytes that were held back."""
-        if not self._discards and self.reader.held_seconds:
+        if not self._discards and self._held_reader.held_seconds:
             next(self.parser)
 
     def stop_parsing(self) -> None:
         """Discard the bytes that were held back, and all further ones."""
         self._discards = True
-        self.reader.held_seconds = 0.0
+        self._held_reader.held_seconds = 0.0
         self.reader.discard()
 
     def recv_frame(self, frame: Frame) -> None:

@@ -130,6 +130,8 @@ class LimitedWebSocket(WebSocketsSansIOProtocol):
     def _hold(self) -> None:
         """Pause reading while the parser is held by a limit. Close a client that does not slow down."""
         seconds, inflow = self.conn.held_seconds, self._inflow
+        if self.transport.is_closing():
+            return
         if self.close_sent or self.disconnected:
             if seconds:
                 self.conn.stop_parsing()
@@ -251,7 +253,8 @@ class LimitedWebSocket(WebSocketsSansIOProtocol):
             self._hold_timer.cancel()
             self._hold_timer = None
             self.conn.stop_parsing()
-            self.transport.resume_reading()
+            if not self.transport.is_closing():
+                self.transport.resume_reading()
         self._start_abort_timer()
 
     def _start_abort_timer(self) -> None:

@@ -286,6 +286,22 @@ async def test_large_message_waits_for_memory_and_arrives() -> None:
     assert memory.used == 0
 
 
+async def test_small_and_large_messages_alternate() -> None:
+    """A small message beside a part of a large one does not stop the connection. Proves R-SOCKET-3."""
+    memory = LargeMessages(100_000, threshold=100)
+    sizes = [5, 80_000, 5, 5, 90_000, 90_000, 5]
+    content = b"".join(encode_frame(0x2, bytes(size)) for size in sizes)
+    async with (
+        serving(echo, WebSocketLimits(large_messages=memory)) as connect,
+        open_socket(connect) as socket,
+        asyncio.timeout(30),
+    ):
+        for start in range(0, len(content), 40_000):
+            await socket.send(content[start : start + 40_000])
+        assert [len(await socket.receive()) for _ in sizes] == sizes
+    assert memory.used == 0
+
+
 @pytest.mark.parametrize("reads", [True, False], ids=["held", "silent"])
 async def test_only_a_silent_client_fails_the_keepalive(reads: bool) -> None:
     """A client is alive while its answer waits behind its own frames; a silent client is closed. Proves R-SOCKET-4."""

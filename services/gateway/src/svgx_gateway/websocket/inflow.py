@@ -168,9 +168,9 @@ class Inflow:
         )
 
     @property
-    def is_reserved(self) -> bool:
-        """Return whether memory is reserved for a large message."""
-        return self._reserved_since is not None
+    def is_delivered(self) -> bool:
+        """Return whether the application handles a large message."""
+        return self._is_delivered
 
     def reserve(self, size: int) -> bool:
         """Reserve memory for a message of `size` bytes. Return False when it has to wait for memory."""
@@ -186,8 +186,7 @@ class Inflow:
 
     def deliver(self) -> None:
         """Note that a whole message goes to the application."""
-        if self.is_reserved:
-            self._is_delivered = True
+        self._is_delivered = self._reserved_since is not None
 
     def release_delivered(self) -> bool:
         """Release the memory of a large message that was handled. Return whether there was one."""

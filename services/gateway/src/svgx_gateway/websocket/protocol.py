@@ -111,7 +111,7 @@ class LimitedWebSocket(WebSocketsSansIOProtocol):
         if self.queue.empty() and self._inflow.release_delivered():
             self._resume()
         message = await self.queue.get()
-        if self.queue.empty() and not self._inflow.is_reserved:
+        if self.queue.empty() and not self._inflow.is_delivered:
             self._resume()
         return message
 

@@ -123,10 +123,12 @@ def test_large_messages_share_bounded_memory() -> None:
     assert second.reserve(memory.threshold)
     assert third.reserve(4 * MIB)
     assert memory.used == 10 * MIB
-    first.deliver()
+    first.complete(10)
+    assert not first.is_complete
+    first.complete(6 * MIB)
     assert not first.reserve(MIB), "the next message waits until this one is handled"
-    assert first.release_delivered()
-    assert not first.release_delivered()
+    assert first.release_handled()
+    assert not first.release_handled()
     assert second.reserve(6 * MIB)
     for each in (second, third):
         each.release()

@@ -289,16 +289,22 @@ async def test_large_message_waits_for_memory_and_arrives() -> None:
 async def test_small_and_large_messages_alternate() -> None:
     """A small message beside a part of a large one does not stop the connection. Proves R-SOCKET-3."""
     memory = LargeMessages(100_000, threshold=100)
-    sizes = [5, 80_000, 5, 5, 90_000, 90_000, 5]
-    content = b"".join(encode_frame(0x2, bytes(size)) for size in sizes)
+    large = encode_frame(0x2, bytes(80_000))
     async with (
         serving(echo, WebSocketLimits(large_messages=memory)) as connect,
         open_socket(connect) as socket,
         asyncio.timeout(30),
     ):
-        for start in range(0, len(content), 40_000):
-            await socket.send(content[start : start + 40_000])
-        assert [len(await socket.receive()) for _ in sizes] == sizes
+        for _ in range(2):
+            await socket.send(encode_frame(0x2, b"small") + large[:40_000])
+            assert await socket.receive() == b"small"
+            assert memory.used == 80_000
+            # The end of one large message, and the beginning of the next one.
+            await socket.send(large[40_000:] + large[:40_000])
+            assert len(await socket.receive()) == 80_000
+            await socket.send(large[40_000:] + encode_frame(0x2, b"small"))
+            assert len(await socket.receive()) == 80_000
+            assert await socket.receive() == b"small"
     assert memory.used == 0
 
 

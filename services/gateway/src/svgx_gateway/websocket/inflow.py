@@ -132,7 +132,7 @@ class Inflow:
         self._flooding_since: float | None = None
         self._waiting_since: float | None = None
         self._reserved_since: float | None = None
-        self._is_delivered = False
+        self._is_complete = False
 
     def seconds_to_wait(self) -> float:
         """Return the seconds until the next frame may be read, or 0."""
@@ -168,35 +168,36 @@ class Inflow:
         )
 
     @property
-    def is_delivered(self) -> bool:
-        """Return whether the application handles a large message."""
-        return self._is_delivered
+    def is_complete(self) -> bool:
+        """Return whether the application has a large message, or is about to get it."""
+        return self._is_complete
 
     def reserve(self, size: int) -> bool:
         """Reserve memory for a message of `size` bytes. Return False when it has to wait for memory."""
         large = self._large_messages
         if size <= large.threshold:
             return True
-        if self._is_delivered or not large.reserve(self, size):
+        if self._is_complete or not large.reserve(self, size):
             self._waiting_since = self._waiting_since or self._clock()
             return False
         self._waiting_since = None
         self._reserved_since = self._reserved_since or self._clock()
         return True
 
-    def deliver(self) -> None:
-        """Note that a whole message goes to the application."""
-        self._is_delivered = self._reserved_since is not None
+    def complete(self, size: int) -> None:
+        """Note that a whole message has arrived. The next large one waits until the application has handled it."""
+        if size > self._large_messages.threshold:
+            self._is_complete = True
 
-    def release_delivered(self) -> bool:
+    def release_handled(self) -> bool:
         """Release the memory of a large message that was handled. Return whether there was one."""
-        if not self._is_delivered:
+        if not self._is_complete:
             return False
         self.release()
         return True
 
     def release(self) -> None:
         """Release all reserved memory."""
-        self._is_delivered = False
+        self._is_complete = False
         self._reserved_since = None
         self._large_messages.release(self)

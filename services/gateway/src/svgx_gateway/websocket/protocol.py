@@ -14,7 +14,7 @@ from typing import Any
 from uvicorn._types import ASGIReceiveEvent
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.exceptions import InvalidState
-from websockets.frames import CLOSE, PING, CloseCode, Frame
+from websockets.frames import CLOSE, DATA_OPCODES, PING, CloseCode, Frame
 from websockets.http11 import Request
 from websockets.protocol import CLOSING
 from websockets.server import ServerProtocol
@@ -108,17 +108,12 @@ class LimitedWebSocket(WebSocketsSansIOProtocol):
 
     async def receive(self) -> ASGIReceiveEvent:
         """Return the next message, and read on. After a large message, read on only when it was handled."""
-        if self.queue.empty() and self._inflow.release_delivered():
+        if self.queue.empty() and self._inflow.release_handled():
             self._resume()
         message = await self.queue.get()
-        if self.queue.empty() and not self._inflow.is_delivered:
+        if self.queue.empty() and not self._inflow.is_complete:
             self._resume()
         return message
-
-    def send_receive_event_to_app(self) -> None:
-        """Pass a whole message to the application, and read nothing more until the application takes it."""
-        self._inflow.deliver()
-        super().send_receive_event_to_app()
 
     def _resume(self) -> None:
         """Read on, because the application has taken all messages."""
@@ -315,6 +310,8 @@ class _LimitedServerProtocol(ServerProtocol):
                 return
             if frame.opcode is PING and not self.answers_pings:
                 return
+            if frame.fin and frame.opcode in DATA_OPCODES:
+                self._inflow.complete((self.current_size or 0) + len(frame.data))
         super().recv_frame(frame)
 
     def fail(self, code: int, reason: str = "") -> None:

@@ -42,6 +42,8 @@ class RawSocket:
         self._writer = writer
         self.received_frames: Counter[int] = Counter()
         """Number of received frames by opcode."""
+        self.close_reason = ""
+        """The reason in the close frame."""
 
     @classmethod
     @asynccontextmanager
@@ -88,9 +90,22 @@ class RawSocket:
                     opcode, payload = await self._read_frame()
                     self.received_frames[opcode] += 1
                     if opcode == 0x8:
+                        self.close_reason = payload[2:].decode()
                         return int.from_bytes(payload[:2]) if payload else 1005
         except (asyncio.IncompleteReadError, ConnectionError):
             return 1006
+
+    async def receive(self) -> bytes:
+        """Return the payload of the next message or pong."""
+        return await self.wait_for(0x2, 0xA)
+
+    async def wait_for(self, *opcodes: int) -> bytes:
+        """Wait for a frame with one of these opcodes, and return its payload."""
+        while True:
+            opcode, payload = await self._read_frame()
+            self.received_frames[opcode] += 1
+            if opcode in opcodes:
+                return payload
 
     async def _read_frame(self) -> tuple[int, bytes]:
         first, second = await self._reader.readexactly(2)

@@ -43,11 +43,13 @@ class Workspace:
         protocols: Sequence[str] = (),
         driver: YjsDriver | None = None,
         tab: bool = False,
+        **options: object,
     ) -> YjsClient:
         """Create a Yjs client that connects to a canvas. Do not wait for the connection.
 
         The client's awareness state has the client's name as `name`. `params` are the query parameters, by default
-        `saved=1` and the access token of `session`. The default of `session` is `owner`.
+        `saved=1` and the access token of `session`. The default of `session` is `owner`. `options` are further settings
+        of the client (see `YjsDriver.connect`).
         """
         name = f"client-{next(_numbers)}"
         if params is None:
@@ -61,6 +63,7 @@ class Workspace:
             protocols=protocols,
             awareness={"name": name},
             tab=tab,
+            options=options,
         )
         if chosen_driver is self.driver:
             self._clients.append(client)

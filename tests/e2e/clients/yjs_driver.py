@@ -69,7 +69,7 @@ class ClientStatus:
 
     Three fields are about the present connection only: `received` counts received messages by type, `documents` counts
     sent messages that change the document, and `saved` is the last number of saved messages that the server reported,
-    or None before its first report.
+    or None before its first report. `max_message` is the reported limit of one message's bytes, or None.
     """
 
     name: str
@@ -84,6 +84,7 @@ class ClientStatus:
     received: Mapping[int, int]
     documents: int
     saved: int | None
+    max_message: int | None
     present: int
 
 
@@ -161,15 +162,19 @@ class YjsDriver:
         protocols: Sequence[str] = (),
         awareness: Mapping[str, object] | None = None,
         tab: bool = False,
+        options: Mapping[str, object] | None = None,
     ) -> "YjsClient":
         """Create a client with an empty document. Do not wait for its connection.
+
+        `options` are further settings of `client.mjs`: `version` of y-websocket, `offline`, `clientId`,
+        `firstSendDelay`.
 
         `room` is the canvas id, in y-websocket's term, and is appended to the address `url`. Clients with `tab` behave
         as tabs of one browser: y-websocket also connects them with each other.
         """
         state = {} if awareness is None else {"awareness": dict(awareness)}
         settings = {"url": url, "room": room, "params": params or {}, "protocols": protocols}
-        await self.request("connect", client=name, tab=tab, **settings, **state)
+        await self.request("connect", client=name, tab=tab, **settings, **state, **(options or {}))
         return YjsClient(self, name)
 
     async def destroy(self, clients: "Iterable[YjsClient]") -> None:
@@ -324,6 +329,18 @@ class YjsClient:
     async def add_element(self, element_id: str, tag: str = "rect", **attrs: str) -> None:
         """Add an element below the root."""
         await self.edit({"op": "add", "id": element_id, "tag": tag, "attrs": attrs})
+
+    async def burst(self, count: int, *, size: int = 0) -> None:
+        """Set the canvas attribute `burst` to each number up to `count`, padded to a size, one message each."""
+        await self._request("burst", count=count, size=size)
+
+    async def drag(self, *ids: str, rate: float, seconds: float) -> None:
+        """Move elements at a rate; x and y of each are one message each."""
+        await self._request("drag", ids=ids, rate=rate, seconds=seconds)
+
+    async def move_cursor(self, *, rate: float, seconds: float) -> None:
+        """Change the awareness state at a rate."""
+        await self._request("move_cursor", rate=rate, seconds=seconds)
 
     async def status(self) -> ClientStatus:
         """Return the state and the history of the client's connections."""

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import pytest
 import websockets
 
 from svgx_yjs import awareness, protocol
@@ -14,6 +15,10 @@ SERVER_TIMEOUT = 12.0
 """Seconds to wait for an awareness change. Yjs clients remove a silent client by themselves after 30 s, so a removal
 within this time comes from the server.
 """
+
+
+RETURN_TIMEOUT = 1.0
+"""Seconds in which a returned client is present."""
 
 
 async def test_twenty_clients_receive_each_others_awareness_states(
@@ -90,28 +95,73 @@ async def test_awareness_states_are_removed_after_the_client_process_is_killed(
     await workspace.driver.wait_for_presence([staying], [staying.name], timeout=SERVER_TIMEOUT)
 
 
-async def test_awareness_states_return_after_a_reconnect(workspace: Workspace, canvas: str) -> None:
-    """After a reconnect, clients have each other's states again with the next changes. Proves R-AWARE-4.
+@pytest.mark.parametrize("version", [2, 3])
+async def test_awareness_states_return_after_a_reconnect_without_a_change(
+    workspace: Workspace, canvas: str, version: int
+) -> None:
+    """Clients that do not move have each other's states again at once, several times in a row. Proves R-AWARE-4.
 
-    The states cannot return before such a change. When a Yjs client loses its connection, it removes the other clients'
-    states but keeps their clocks, and accepts only states with a newer clock. A change has a newer clock, and so has
-    the repetition that each client sends after 15 s.
+    When a Yjs client loses its connection, it removes the other clients' states but keeps their clocks, and accepts
+    only states with a newer clock. Without a change, a Yjs client renews its state after 15 s only.
     """
-    staying, reconnecting = await workspace.connect_many(canvas, 2)
+    staying, other = await workspace.connect_many(canvas, 2)
+    reconnecting = await workspace.connect(canvas, version=version)
+    clients = [staying, other, reconnecting]
+    names = [client.name for client in clients]
+    await workspace.driver.wait_for_presence(clients, names, timeout=SERVER_TIMEOUT)
+    for _ in range(2):
+        await reconnecting.drop_connection()
+        await workspace.driver.wait_for_presence([staying], names[:2], timeout=SERVER_TIMEOUT)
+        await workspace.driver.wait_synced([reconnecting])
+        await workspace.driver.wait_for_presence(clients, names, timeout=RETURN_TIMEOUT)
+
+
+async def test_page_that_uses_its_client_again_is_present_at_once(
+    workspace: Workspace, canvas: str
+) -> None:
+    """A reloaded page has the same client and a lower clock. It shows its new state. Proves R-AWARE-4."""
+    staying = await workspace.connect(canvas)
+    page = await workspace.connect(canvas, clientId=4711)
+    for number in range(20):
+        await page.set_awareness({"name": "page", "number": number})
     await workspace.driver.wait_for_presence(
-        [staying], [staying.name, reconnecting.name], timeout=SERVER_TIMEOUT
+        [staying], [staying.name, "page"], timeout=SERVER_TIMEOUT
     )
-    await reconnecting.drop_connection()
-    await reconnecting.wait_closed()
-    await workspace.driver.wait_synced([reconnecting])
-    await reconnecting.set_awareness({"name": "back again"})
+    await page.drop_without_reconnect()
+    reloaded = await workspace.connect(canvas, clientId=4711)
+    await workspace.driver.wait_synced([reloaded])
     await workspace.driver.wait_for_presence(
-        [staying], [staying.name, "back again"], timeout=SERVER_TIMEOUT
+        [staying, reloaded], [staying.name, reloaded.name], timeout=RETURN_TIMEOUT
     )
-    await staying.set_awareness({"name": "still here"})
+    await workspace.destroy(reloaded)
+    await workspace.driver.wait_for_presence([staying], [staying.name], timeout=SERVER_TIMEOUT)
+
+
+async def test_page_returns_while_its_old_connection_still_looks_alive(
+    workspace: Workspace, canvas: str
+) -> None:
+    """The page does not adopt its old state, and the end of the old connection does not remove it. Proves R-AWARE-4."""
+    staying = await workspace.connect(canvas)
+    await workspace.driver.wait_synced([staying])
+    url = f"{workspace.api.websocket_url}/{canvas}?token={await workspace.owner.access_token()}"
+    async with websockets.connect(url) as old:
+        await old.send(protocol.encode_sync_step_1(b"\x00"))
+        stale = State(4711, 20, '{"name":"stale"}')
+        await old.send(protocol.encode_awareness(awareness.encode([stale])))
+        await workspace.driver.wait_for_presence(
+            [staying], [staying.name, "stale"], timeout=SERVER_TIMEOUT
+        )
+        page = await workspace.connect(canvas, clientId=4711)
+        names = [staying.name, page.name]
+        await workspace.driver.wait_for_presence([staying, page], names, timeout=RETURN_TIMEOUT)
+    newcomer = await workspace.connect(canvas)
+    names.append(newcomer.name)
     await workspace.driver.wait_for_presence(
-        [staying, reconnecting], ["still here", "back again"], timeout=SERVER_TIMEOUT
+        [staying, page, newcomer], names, timeout=SERVER_TIMEOUT
     )
+    await workspace.destroy(page)
+    names.remove(page.name)
+    await workspace.driver.wait_for_presence([staying, newcomer], names, timeout=SERVER_TIMEOUT)
 
 
 async def test_awareness_states_stay_on_their_canvas(workspace: Workspace) -> None:

@@ -176,9 +176,9 @@ RFC_VIOLATIONS: dict[str, tuple[bytes, int]] = {
     "a text that is not UTF-8": (encode_frame(0x1, b"\xff\xfe"), 1007),
     "a text message": (encode_frame(0x1, b"hello"), 4400),
     "an empty message": (encode_frame(0x2, b""), 4400),
-    "a length above the limit": (encode_frame(0x2, b"", length=64 * 1024 * 1024), 1009),
-    "a length above any memory": (encode_frame(0x2, b"", length=2**62), 1009),
-    "a length with the highest bit set": (encode_frame(0x2, b"", length=2**63 + 1), 1009),
+    "a length above the limit": (encode_frame(0x2, b"", length=64 * 1024 * 1024), 4413),
+    "a length above any memory": (encode_frame(0x2, b"", length=2**62), 4413),
+    "a length with the highest bit set": (encode_frame(0x2, b"", length=2**63 + 1), 4413),
 }
 """Frames that violate RFC 6455, a limit or our protocol (4400), and the expected close codes (RFC 6455, 7.4.1)."""
 

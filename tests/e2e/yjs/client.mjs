@@ -1,6 +1,7 @@
 // A Yjs client: a Y.Doc and the WebsocketProvider of y-websocket.
 import * as decoding from 'lib0/decoding'
 import { WebsocketProvider } from 'y-websocket'
+import { WebsocketProvider as WebsocketProvider2 } from 'y-websocket-2'
 import * as Y from 'yjs'
 import { digest } from './digest.mjs'
 import { RandomEditor } from './edits.mjs'
@@ -8,6 +9,8 @@ import { countingSocket } from './socket.mjs'
 
 // Type of the message in which the server reports how many document messages of this connection are committed.
 const SAVED = 100
+// Type of the message in which the server reports the largest number of bytes of one message.
+const LIMITS = 102
 // Number of newest closes that a client keeps, because the list of a client that reconnects for ever would grow.
 const MAX_CLOSES = 100
 
@@ -15,12 +18,17 @@ export class Client {
   // `changed()` is called after each change of the status, and `report(event)` for each status and close event.
   constructor (
     name,
-    { url, room, params = {}, protocols = [], awareness, tab = false, doc = new Y.Doc() },
+    {
+      url, room, params = {}, protocols = [], awareness, tab = false, offline = false, version = 3, clientId,
+      firstSendDelay = 0, doc = new Y.Doc()
+    },
     changed,
     report
   ) {
     this.name = name
     this.doc = doc
+    // A page may use the id of its earlier document again after a reload.
+    if (clientId !== undefined) doc.clientID = clientId
     this.changed = changed
     this.connections = 0
     this.closes = []
@@ -36,23 +44,29 @@ export class Client {
     this.lostAt = null
     // The message counts of the newest connection (`Traffic` in socket.mjs).
     this.traffic = null
-    this.provider = new WebsocketProvider(url, room, doc, {
+    // The server's limit of one message's bytes; null before its report.
+    this.maxMessage = null
+    const Provider = version === 2 ? WebsocketProvider2 : WebsocketProvider
+    this.provider = new Provider(url, room, doc, {
       connect: false,
       params,
       protocols,
       // In tabs of one browser, a BroadcastChannel carries edits and awareness without the server.
       disableBc: !tab,
-      WebSocketPolyfill: countingSocket(traffic => { this.traffic = traffic }, changed)
+      WebSocketPolyfill: countingSocket(traffic => { this.traffic = traffic }, changed, firstSendDelay)
     })
     this.listen(report)
     if (awareness !== undefined) this.provider.awareness.setLocalState(awareness)
-    this.provider.connect()
+    if (!offline) this.provider.connect()
   }
 
   listen (report) {
     const { provider, doc } = this
     provider.messageHandlers[SAVED] = (_encoder, decoder) => {
       this.traffic.saved = decoding.readVarUint(decoder)
+    }
+    provider.messageHandlers[LIMITS] = (_encoder, decoder) => {
+      this.maxMessage = decoding.readVarUint(decoder)
     }
     doc.on('update', (_update, origin) => {
       this.version++
@@ -153,6 +167,7 @@ export class Client {
       received: traffic?.received ?? {},
       documents: traffic?.documents ?? 0,
       saved: traffic?.saved ?? null,
+      max_message: this.maxMessage,
       present: this.awarenessStates().length
     }
   }

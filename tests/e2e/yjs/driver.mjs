@@ -5,7 +5,7 @@ import { createInterface } from 'node:readline'
 import * as Y from 'yjs'
 import { Client } from './client.mjs'
 import { content, digest } from './digest.mjs'
-import { apply } from './edits.mjs'
+import { apply, atRate, burst } from './edits.mjs'
 import { ConditionWatcher } from './watch.mjs'
 
 // Each provider adds a listener for the end of the process. Node would warn of a leak beyond ten listeners.
@@ -59,6 +59,18 @@ const COMMANDS = {
   },
 
   edit: ({ client: name, edits }) => apply(client(name).doc, edits),
+  burst: ({ client: name, count, size }) => burst(client(name).doc, count, size),
+  // Drag elements: x and y of each are set separately.
+  drag: ({ client: name, ids, rate, seconds }) => atRate(rate, seconds, number => {
+    for (const id of ids) {
+      const attrs = client(name).doc.getMap('elements').get(id).get('attrs')
+      attrs.set('x', String(number))
+      attrs.set('y', String(number))
+    }
+  }),
+  move_cursor: ({ client: name, rate, seconds }) => atRate(rate, seconds, number => {
+    client(name).provider.awareness.setLocalStateField('cursor', number)
+  }),
   start_random_edits ({ clients: names, seed, rate }) {
     clientsOf(names).forEach((one, index) => one.startRandomEdits({ seed: seed + index, rate }))
   },

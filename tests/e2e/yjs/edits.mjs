@@ -53,6 +53,28 @@ export function apply (doc, edits) {
   })
 }
 
+// Make edits without a transaction, so that each is one update and one message.
+export function burst (doc, count, size) {
+  const canvas = doc.getMap('canvas')
+  for (let number = 1; number <= count; number++) canvas.set('burst', String(number).padEnd(size, 'x'))
+}
+
+// Call `step(number)` at a rate per second, and resolve after `seconds`. Late calls are made up for, as in a browser.
+export function atRate (rate, seconds, step) {
+  return new Promise(resolve => {
+    const start = performance.now()
+    const total = rate * seconds
+    let made = 0
+    const timer = setInterval(() => {
+      const due = Math.min(total, (performance.now() - start) / 1000 * rate)
+      while (made < due) step(made++)
+      if (made < total) return
+      clearInterval(timer)
+      resolve()
+    }, 4)
+  })
+}
+
 // Return a generator of random numbers (Mulberry32). A seed always gives the same numbers.
 export function randomNumbers (seed) {
   let state = seed >>> 0

@@ -28,10 +28,14 @@ export class Traffic {
 }
 
 // Return a WebSocket class for one client. Call `opened(traffic)` for each connection, `changed()` for each message.
-export function countingSocket (opened, changed) {
+// The first connection sends its messages `firstSendDelay` milliseconds late.
+export function countingSocket (opened, changed, firstSendDelay = 0) {
+  let delay = firstSendDelay
   return class extends WebSocket {
     constructor (url, protocols) {
       super(url, protocols)
+      this.delay = delay
+      delay = 0
       this.traffic = new Traffic()
       opened(this.traffic)
       this.on('message', data => {
@@ -42,7 +46,8 @@ export function countingSocket (opened, changed) {
 
     send (data) {
       this.traffic.countSent(data)
-      super.send(data)
+      if (this.delay === 0) super.send(data)
+      else setTimeout(() => { if (this.readyState === this.OPEN) super.send(data) }, this.delay)
     }
   }
 }

@@ -4,12 +4,18 @@ import pytest
 
 from svgx_collab import participants as module
 from svgx_collab.participants import OUTDATED, Participants
-from svgx_yjs.awareness import State, decode
+from svgx_yjs.awareness import MAX_CLOCK, State, decode
 
 
 def states(update: bytes | None) -> dict[int, str]:
     assert update is not None
     return {state.client: state.json for state in decode(update)}
+
+
+def present(participants: Participants) -> dict[int, str]:
+    """Return the states of the present clients."""
+    known = states(participants.known_states())
+    return {client: json for client, json in known.items() if json != "null"}
 
 
 def participants_with(*present: State, now: float = 0) -> Participants:
@@ -29,7 +35,7 @@ def test_the_newest_state_of_each_client_is_kept_and_broadcast_once() -> None:
     participants.receive("ann", State(2, 4, '{"old":true}'), now=0)
     assert states(participants.take_broadcast()) == {1: '{"x":3}', 2: '{"x":2}'}
     assert participants.take_broadcast() is None
-    assert states(participants.present_states()) == {1: '{"x":3}', 2: '{"x":2}'}
+    assert present(participants) == {1: '{"x":3}', 2: '{"x":2}'}
 
 
 def test_removal_of_a_state_wins_at_equal_clocks() -> None:
@@ -38,7 +44,7 @@ def test_removal_of_a_state_wins_at_equal_clocks() -> None:
     participants.receive("ann", State(1, 1, "null"), now=0)
     assert states(participants.take_broadcast()) == {1: "null"}
     assert len(participants) == 0
-    assert states(participants.present_states()) == {}
+    assert present(participants) == {}
 
 
 def test_state_that_is_not_renewed_ends() -> None:
@@ -49,7 +55,7 @@ def test_state_that_is_not_renewed_ends() -> None:
     participants.take_broadcast()
     participants.expire(now=OUTDATED)
     assert states(participants.take_broadcast()) == {1: "null"}, "a repeated state renews nothing"
-    assert states(participants.present_states()) == {2: "{}"}
+    assert present(participants) == {2: "{}"}
 
 
 def test_client_of_another_user_cannot_be_changed() -> None:
@@ -65,8 +71,10 @@ def test_client_of_another_user_cannot_be_changed() -> None:
     participants.receive("eve", State(1, 3, "{}"), now=1)
     assert states(participants.take_broadcast()) == {1: "null"}
     participants.expire(now=1 + OUTDATED)
-    participants.receive("eve", State(1, 0, "{}"), now=1 + OUTDATED)
-    assert states(participants.present_states()) == {1: "{}"}
+    participants.receive("eve", State(1, 2, "{}"), now=1 + OUTDATED)
+    assert present(participants) == {}, "other pages would ignore this clock"
+    participants.receive("eve", State(1, 3, "{}"), now=1 + OUTDATED)
+    assert present(participants) == {1: "{}"}
 
 
 def test_kept_states_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -75,6 +83,7 @@ def test_kept_states_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     Proves R-AWARE-11.
     """
     monkeypatch.setattr(module, "MAX_STATES", 3)
+    monkeypatch.setattr(module, "MAX_GONE", 0)
     monkeypatch.setattr(module, "MAX_BYTES", 100)
     participants = participants_with(State(1, 1, '"' + "x" * 58 + '"'), State(2, 1, "{}"))
     participants.receive("ann", State(2, 2, '"' + "x" * 50 + '"'), now=0)
@@ -82,14 +91,14 @@ def test_kept_states_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     participants.receive("ann", State(2, 3, "[]"), now=0)
     participants.receive("ann", State(3, 1, "{}"), now=0)
     participants.receive("ann", State(4, 1, "{}"), now=0)
-    assert states(participants.present_states()).keys() == {1, 2, 3}
+    assert present(participants).keys() == {1, 2, 3}
     participants.receive("ann", State(1, 1, "null"), now=0)
     participants.receive("ann", State(2, 4, '"' + "x" * 50 + '"'), now=0)
-    assert states(participants.present_states()).keys() == {2, 3}
+    assert present(participants).keys() == {2, 3}
     for now in (OUTDATED, 2 * OUTDATED):
         participants.expire(now)
     participants.receive("ann", State(5, 1, '"' + "x" * 98 + '"'), now=2 * OUTDATED)
-    assert states(participants.present_states()).keys() == {5}, "all space is free again"
+    assert present(participants).keys() == {5}, "all space is free again"
 
 
 def test_large_broadcast_is_split(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -102,3 +111,25 @@ def test_large_broadcast_is_split(monkeypatch: pytest.MonkeyPatch) -> None:
     while (update := participants.take_broadcast()) is not None:
         states_per_broadcast.append(len(decode(update)))
     assert states_per_broadcast == [1, 2, 2], "the limit counts bytes, not characters"
+
+
+def test_clocks_of_clients_that_left_are_known_and_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A joining page learns the clocks of clients that left, the newest of them, and none near the limit.
+
+    Proves R-AWARE-4 and R-AWARE-11.
+    """
+    monkeypatch.setattr(module, "MAX_GONE", 2)
+    participants = participants_with(*(State(client, 7, "{}") for client in range(1, 5)))
+    participants.receive("ann", State(5, MAX_CLOCK, "{}"), now=0)
+    for client in range(1, 5):
+        participants.receive("ann", State(client, 7, "null"), now=client)
+    participants.receive("ann", State(5, MAX_CLOCK, "null"), now=5)
+    assert states(participants.known_states()) == dict.fromkeys(range(1, 6), "null")
+    participants.expire(now=10 + OUTDATED)
+    assert states(participants.known_states()) == {3: "null", 4: "null"}
+    participants.expire(now=100 * OUTDATED)
+    assert states(participants.known_states()) == {3: "null", 4: "null"}
+    participants.receive("eve", State(3, 7, "{}"), now=100 * OUTDATED)
+    assert present(participants) == {}
+    participants.receive("eve", State(3, 8, "{}"), now=100 * OUTDATED)
+    assert present(participants) == {3: "{}"}

@@ -36,6 +36,7 @@ def test_asyncapi_describes_the_websocket_protocol() -> None:
         (protocol.QUERY_AWARENESS,),
         (protocol.SAVED,),
         (protocol.TOKEN,),
+        (protocol.LIMITS,),
     }
     for code in Close:
         assert f"{code.value} {code.summary}" in asyncapi.WEBSOCKET

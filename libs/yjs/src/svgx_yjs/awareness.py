@@ -54,6 +54,11 @@ class Entry:
     clock: int
     json: bytes
 
+    @property
+    def present(self) -> bool:
+        """Return whether the client is present."""
+        return self.json != b"null"
+
     def read(self) -> State:
         """Check the entry and return its state.
 
@@ -92,6 +97,18 @@ def entries(update: bytes) -> Iterator[Entry]:
     decoder = Decoder(update)
     for _ in range(decoder.uint()):
         yield Entry(decoder.uint(), decoder.uint(), decoder.buffer())
+
+
+def without(update: bytes, client: int) -> bytes:
+    """Return an awareness update without the state of a client."""
+    # The search for the encoded client is cheap, and spares the decoding of most updates.
+    if Encoder().uint(client).finish() not in update:
+        return update
+    kept = [entry for entry in entries(update) if entry.client != client]
+    encoder = Encoder().uint(len(kept))
+    for entry in kept:
+        encoder.uint(entry.client).uint(entry.clock).buffer(entry.json)
+    return encoder.finish()
 
 
 def decode(update: bytes) -> list[State]:

@@ -24,6 +24,12 @@ The server's message has the seconds until the token expires. The server sends i
 after it has accepted one. The type is an addition to y-protocols.
 """
 
+LIMITS = 102
+"""The server's first message to a client that connected with `limits=1`: the largest number of bytes of one message.
+
+The type is an addition to y-protocols.
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class SyncStep1:
@@ -124,3 +130,8 @@ def encode_saved(count: int) -> bytes:
 def encode_token_lifetime(seconds: int) -> bytes:
     """Encode the seconds until the connection's token expires."""
     return Encoder().uint(TOKEN).uint(seconds).finish()
+
+
+def encode_limits(max_bytes: int) -> bytes:
+    """Encode the largest number of bytes of one message."""
+    return Encoder().uint(LIMITS).uint(max_bytes).finish()

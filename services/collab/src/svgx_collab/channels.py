@@ -123,7 +123,7 @@ class Channels:
         A request without a state vector gets no content, because its sender has all content.
         """
         state_vector = decode(SyncRequest, await self._bus.body(message)).state_vector
-        awareness = held.participants.present_states()
+        awareness = held.participants.known_states()
         reply = (
             held.room.checkpoint(awareness)
             if state_vector is None

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from svgx_yjs.awareness import State, encode
+from svgx_yjs.awareness import MAX_CLOCK, State, encode
 
 OUTDATED = 30.0
 """Seconds after which a state that was not renewed is dropped (y-protocols, awareness.js: outdatedTimeout)."""
@@ -14,6 +14,16 @@ MAX_BYTES = 8 * 1024 * 1024
 """Bytes of JSON kept for one canvas, all of which each new client receives. Beyond it, states that would add bytes are
 dropped."""
 
+MAX_GONE = 1_000
+"""Clients that are remembered after they have been gone for `OUTDATED` seconds. Beyond it, the oldest are forgotten.
+
+A page may return with the same client and a lower clock, for example after a reload. Other pages ignore it until its
+clock is higher than before, so the clock has to be known.
+"""
+
+MAX_GONE_CLOCK = MAX_CLOCK // 2
+"""The highest clock that is remembered. A returning client could not exceed a clock near the limit."""
+
 MAX_BROADCAST = 256 * 1024
 """Bytes of JSON beyond which a broadcast takes no further state, because the bus keeps larger messages in memory."""
 
@@ -22,9 +32,15 @@ MAX_BROADCAST = 256 * 1024
 class _Received:
     """The newest state of a client, its user's id, and the time of its arrival."""
 
-    author: str
+    author: str | None
+    """None after the client has been gone for `OUTDATED` seconds: any user may return with it."""
     state: State
     at: float
+
+    @property
+    def size(self) -> int:
+        """Return the bytes that count towards `MAX_BYTES`."""
+        return self.state.size if self.state.present else 0
 
 
 class Participants:
@@ -49,9 +65,9 @@ class Participants:
         if previous is None:
             if len(self._received) >= MAX_STATES:
                 return
-        elif previous.author != author or not state.supersedes(previous.state):
+        elif previous.author not in (author, None) or not state.supersedes(previous.state):
             return
-        grown = self._bytes + state.size - (previous.state.size if previous else 0)
+        grown = self._bytes + state.size - (previous.size if previous else 0)
         if state.present and grown > MAX_BYTES:
             return
         self._keep(author, state, now)
@@ -59,16 +75,21 @@ class Participants:
     def expire(self, now: float) -> None:
         """Mark clients as gone that sent no state for `OUTDATED` seconds, for example because their gateway died.
 
-        Forget clients that have been gone for `OUTDATED` seconds.
+        Clients that have been gone for `OUTDATED` seconds belong to no user any more.
         """
         for client, received in list(self._received.items()):
             if now - received.at < OUTDATED:
                 continue
             if received.state.present:
                 self._keep(received.author, received.state.after_leaving(), now)
+            elif received.state.clock > MAX_GONE_CLOCK:
+                self._forget(client)
             else:
-                self._bytes -= received.state.size
-                del self._received[client]
+                received.author = None
+        gone = [client for client, received in self._received.items() if received.author is None]
+        gone.sort(key=lambda client: self._received[client].at)
+        for client in gone[: max(0, len(gone) - MAX_GONE)]:
+            self._forget(client)
 
     def take_broadcast(self) -> bytes | None:
         """Return an awareness update with states that were not broadcast yet. Call it until it returns None."""
@@ -78,13 +99,15 @@ class Participants:
             size += states[-1].size
         return encode(states) if states else None
 
-    def present_states(self) -> bytes:
-        """Return an awareness update with the states of all present clients."""
-        states = [received.state for received in self._received.values()]
-        return encode([state for state in states if state.present])
+    def known_states(self) -> bytes:
+        """Return an awareness update with the states of all present clients, and of clients that have left."""
+        return encode([received.state for received in self._received.values()])
 
-    def _keep(self, author: str, state: State, now: float) -> None:
+    def _keep(self, author: str | None, state: State, now: float) -> None:
         previous = self._received.get(state.client)
-        self._bytes += state.size - (previous.state.size if previous else 0)
-        self._received[state.client] = _Received(author, state, now)
+        received = self._received[state.client] = _Received(author, state, now)
+        self._bytes += received.size - (previous.size if previous else 0)
         self._changed[state.client] = state
+
+    def _forget(self, client: int) -> None:
+        self._bytes -= self._received.pop(client).size

@@ -11,7 +11,8 @@ from svgx_common.runtime import WebSocketOptions
 from svgx_common.settings import RedisUrl, TokenSettings
 from svgx_gateway.http.proxies import parse_networks
 from svgx_gateway.websocket import origins
-from svgx_gateway.websocket.admission import REFUSED, SocketLimits
+from svgx_gateway.websocket.admission import REFUSED, SLOWED, SocketLimits
+from svgx_gateway.websocket.inflow import InflowLimits, LargeMessages
 from svgx_gateway.websocket.protocol import WebSocketLimits, limited
 
 
@@ -56,14 +57,19 @@ class GatewaySettings(TokenSettings):
     websocket_max_connections: int = Field(1000, ge=1)
     """WebSockets of this gateway. Past that, the upgrade is refused with 503."""
     websocket_max_connections_per_identity: int = Field(100, ge=1)
-    """WebSockets of one account at this gateway. Past that, a connection is closed with 4429."""
-    websocket_max_frames_per_second: float = Field(200.0, gt=0)
-    """Frames of one connection. A client may send the frames of two seconds at once."""
+    """WebSockets of one account at this gateway. Past that, a connection is closed with 1013."""
+    websocket_max_frames_per_second: float = Field(500.0, gt=0)
+    """Frames of one connection. A client may send the frames of two seconds at once. Past that, it is read slowly."""
+    websocket_flood_seconds: float = Field(60.0, gt=0)
+    """Seconds for which a connection may exceed the rate of frames. Past that, it is closed with 1013."""
     websocket_max_bytes_per_second: float = Field(2 * 1024 * 1024, gt=0)
-    """Bytes of one connection. A client may send two seconds' bytes at once, or the largest frame if that is more."""
-    websocket_handshake_timeout: float = Field(10.0, gt=0)
-    """Seconds until a connection has to send its first message."""
-    websocket_max_frame_bytes: int = Field(16 * 1024 * 1024, ge=1024)
+    """Bytes of one connection. A client may send the bytes of eight seconds at once. Past that, it is read slowly."""
+    websocket_handshake_timeout: float = Field(30.0, gt=0)
+    """Seconds until a connection has to send its first message. Past that, it is closed with 1013."""
+    websocket_max_frame_bytes: int = Field(32 * 1024 * 1024, ge=1024)
+    """Bytes of one message, such as the first sync of a document made offline. Past that, 4413."""
+    websocket_large_message_bytes: int = Field(64 * 1024 * 1024, ge=1024 * 1024)
+    """Memory of this gateway for messages over 256 KiB that arrive or are handled. Further ones wait."""
     websocket_ping_interval: float = Field(30.0, gt=0)
     websocket_ping_timeout: float = Field(10.0, gt=0)
     drain_notice_seconds: float = Field(0.0, ge=0, le=600)
@@ -97,6 +103,7 @@ class GatewaySettings(TokenSettings):
             connections=self.websocket_max_connections,
             per_identity=self.websocket_max_connections_per_identity,
             handshake=self.websocket_handshake_timeout,
+            max_message_bytes=self.websocket_max_frame_bytes,
         )
 
     def websocket_limits(self) -> WebSocketLimits:
@@ -105,11 +112,14 @@ class GatewaySettings(TokenSettings):
             max_bytes=self.websocket_max_frame_bytes,
             ping_interval=self.websocket_ping_interval,
             ping_timeout=self.websocket_ping_timeout,
-            frames=self.websocket_max_frames_per_second,
-            bytes=self.websocket_max_bytes_per_second,
-            burst_bytes=max(
-                self.websocket_max_frame_bytes, 2 * self.websocket_max_bytes_per_second
+            inflow=InflowLimits(
+                frames=self.websocket_max_frames_per_second,
+                bytes=self.websocket_max_bytes_per_second,
+                burst_bytes=8 * self.websocket_max_bytes_per_second,
+                flood_seconds=self.websocket_flood_seconds,
             ),
+            large_messages=LargeMessages(self.websocket_large_message_bytes),
+            slowed=SLOWED.inc,
             refused=REFUSED.labels("rate").inc,
         )
 

@@ -19,7 +19,7 @@ from svgx_gateway.websocket.connection import (
     RoleInDoubt,
     RoleState,
 )
-from svgx_yjs import protocol
+from svgx_yjs import awareness, protocol
 
 
 class SlowSocket:
@@ -149,6 +149,23 @@ async def test_saved_number_is_sent_only_on_request() -> None:
     for task in writing:
         task.cancel()
     assert socket.frames == [protocol.encode_saved(7)]
+
+
+async def test_quiet_connection_gets_a_heartbeat() -> None:
+    """A frame is sent when none was sent since the last heartbeat. Proves R-AWARE-6."""
+    socket = SlowSocket()
+    connection = connect(socket)
+    connection.send(b"frame")
+    connection.send_heartbeat()
+    connection.send_heartbeat()
+    connection.send(b"more")
+    connection.send_heartbeat()
+    writing = asyncio.create_task(connection.write())
+    socket.accept(4)
+    await connection.wait_until_sent()
+    writing.cancel()
+    assert socket.frames == [b"frame", module.HEARTBEAT, b"more"]
+    assert awareness.decode(module.HEARTBEAT[2:]) == []
 
 
 def test_viewer_may_not_edit() -> None:

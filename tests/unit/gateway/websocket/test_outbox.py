@@ -9,15 +9,22 @@ from starlette.websockets import WebSocket
 
 from svgx_common.contract.close_codes import Close
 from svgx_common.contract.collab import EditBatch, Saved
-from svgx_common.contract.errors import Unavailable
+from svgx_common.contract.errors import (
+    BadRequest,
+    DeadlineExceeded,
+    Internal,
+    NotFound,
+    Unavailable,
+)
 from svgx_common.contract.policy import CanvasRole, Role
 from svgx_common.messaging.bus import Bus
 from svgx_common.messaging.caller import Caller
 from svgx_common.messaging.holder import Holder
 from svgx_common.messaging.wire import decode, encode
 from svgx_gateway.websocket import outbox as module
-from svgx_gateway.websocket.connection import Connection
-from svgx_gateway.websocket.outbox import Outbox
+from svgx_gateway.websocket.connection import Closing, Connection
+from svgx_gateway.websocket.outbox import UNSAVED, Outbox
+from svgx_yjs.lib0 import Malformed
 from tests.log_reader import read_logs
 
 
@@ -51,13 +58,27 @@ async def test_committed_edit_is_reported_as_saved(monkeypatch: pytest.MonkeyPat
     assert not connection.closing.done()
 
 
+@pytest.mark.parametrize(
+    ("error", "closing"),
+    [
+        (Unavailable(), Closing(Close.OVERLOADED, UNSAVED)),
+        (DeadlineExceeded(), Closing(Close.OVERLOADED, UNSAVED)),
+        (Internal(), Closing(Close.OVERLOADED, UNSAVED)),
+        (BadRequest("the message cannot be decoded"), Closing(Close.OVERLOADED, UNSAVED)),
+        (Malformed("the answer is cut off"), Closing(Close.OVERLOADED, UNSAVED)),
+        (NotFound("there is no such canvas"), Closing(Close.NOT_FOUND, NotFound.title())),
+    ],
+)
 async def test_failed_edit_is_not_reported_and_closes_the_connection(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, error: Exception, closing: Closing
 ) -> None:
-    """An edit that cannot be committed is not reported; its connection is closed. Proves R-SAVE-2."""
-    connection, reported = await send_one_edit(monkeypatch, Unavailable())
+    """An edit that cannot be committed is not reported. Only a missing canvas is final for all its connections.
+
+    Proves R-SAVE-2 and R-SOCKET-1.
+    """
+    connection, reported = await send_one_edit(monkeypatch, error)
     assert reported == []
-    assert connection.closing.result().code is Close.OVERLOADED
+    assert connection.closing.result() == closing
 
 
 async def test_rejected_edit_is_not_reported_and_closes_the_connection(

@@ -2,16 +2,19 @@
 
 import asyncio
 import base64
+import contextlib
 import tracemalloc
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
+import pytest
 import uvicorn
 from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.server import ServerState
 
 from svgx_common.http.protocol import LimitedHttp
-from svgx_gateway.websocket.protocol import WebSocketLimits, limited
+from svgx_gateway.websocket.inflow import InflowLimits, LargeMessages
+from svgx_gateway.websocket.protocol import INFLOW, WebSocketLimits, limited
 from tests.e2e.clients.raw_socket import RawSocket, encode_frame
 
 HANDSHAKE = (
@@ -23,9 +26,18 @@ Connect = Callable[[], Awaitable[tuple[asyncio.StreamReader, asyncio.StreamWrite
 
 
 @asynccontextmanager
-async def serving(app: ASGIApp, limits: WebSocketLimits) -> AsyncIterator[Connect]:
+async def serving(
+    app: ASGIApp, limits: WebSocketLimits, *, ping_interval: float = 20, ping_timeout: float = 20
+) -> AsyncIterator[Connect]:
     """Serve the application. Yield a function that opens a connection to it."""
-    config = uvicorn.Config(app, lifespan="off", log_config=None, ws=limited(limits))
+    config = uvicorn.Config(
+        app,
+        lifespan="off",
+        log_config=None,
+        ws=limited(limits),
+        ws_ping_interval=ping_interval,
+        ws_ping_timeout=ping_timeout,
+    )
     config.load()
     state = ServerState()
     server = await asyncio.get_running_loop().create_server(
@@ -50,7 +62,10 @@ async def test_fragmented_message_uses_memory_for_its_bytes_only() -> None:
         await send({"type": "websocket.accept"})
         message.set_result((await receive())["bytes"])
 
-    async with serving(app, WebSocketLimits(frames=10_000_000)) as connect, asyncio.timeout(120):
+    async with (
+        serving(app, WebSocketLimits(inflow=InflowLimits(frames=10_000_000))) as connect,
+        asyncio.timeout(120),
+    ):
         reader, writer = await connect()
         writer.write(HANDSHAKE)
         await reader.readuntil(b"\r\n\r\n")
@@ -84,7 +99,10 @@ async def test_frames_before_the_accept_are_parsed_after_it() -> None:
         while (await receive())["type"] != "websocket.disconnect":
             pass
 
-    async with serving(app, WebSocketLimits(frames=10)) as connect, asyncio.timeout(30):
+    async with (
+        serving(app, WebSocketLimits(inflow=InflowLimits(frames=10))) as connect,
+        asyncio.timeout(30),
+    ):
         reader, writer = await connect()
         writer.write(HANDSHAKE)
         await connecting.acquire()
@@ -118,3 +136,191 @@ async def test_invalid_text_with_a_close_ends_the_connection() -> None:
         await reader.read()
         writer.close()
     assert errors == []
+
+
+async def echo(_: Scope, receive: Receive, send: Send) -> None:
+    """Accept the connection, and send each message back."""
+    await receive()
+    await send({"type": "websocket.accept"})
+    while (event := await receive())["type"] == "websocket.receive":
+        await send({"type": "websocket.send", "bytes": event["bytes"]})
+
+
+@asynccontextmanager
+async def open_socket(connect: Connect) -> AsyncIterator[RawSocket]:
+    """Open a connection and complete its handshake."""
+    reader, writer = await connect()
+    try:
+        writer.write(HANDSHAKE)
+        await reader.readuntil(b"\r\n\r\n")
+        yield RawSocket(reader, writer)
+    finally:
+        writer.close()
+
+
+KINDS = {
+    "pings": [encode_frame(0x9, b"")],
+    "messages": [encode_frame(0x2, b"edit")],
+    "fragments": [encode_frame(0x2, b"e", final=False), encode_frame(0x0, b"dit")],
+}
+
+
+@pytest.mark.parametrize("frames", KINDS.values(), ids=KINDS)
+async def test_frames_beyond_the_rate_are_read_later_and_none_is_lost(frames: list[bytes]) -> None:
+    """Beyond the rate the connection is read slowly, in order, and stays open. Proves R-LIMIT-10 and R-LIMIT-12."""
+    slowed: list[float] = []
+    limits = WebSocketLimits(inflow=InflowLimits(frames=200), slowed=slowed.append)
+    count = 500 // len(frames)
+    loop = asyncio.get_running_loop()
+    async with (
+        serving(echo, limits) as connect,
+        open_socket(connect) as socket,
+        asyncio.timeout(30),
+    ):
+        started = loop.time()
+        await socket.send(b"".join(frames) * count)
+        for number in range(count):
+            await socket.receive()
+            if number == count // 2:
+                # The burst of two seconds has passed at once.
+                assert loop.time() - started < 0.4
+        # 400 frames are free, and 100 frames take half a second.
+        assert loop.time() - started > 0.4
+        assert slowed
+        await socket.send(encode_frame(0x8, (1000).to_bytes(2)))
+        assert await socket.wait_closed() == 1000
+
+
+async def test_bytes_beyond_the_rate_are_read_later_and_none_is_lost() -> None:
+    """Large messages wait for the bytes before them, and arrive complete. Proves R-LIMIT-10."""
+    limits = WebSocketLimits(inflow=InflowLimits(bytes=1_000_000, burst_bytes=1_000_000))
+    payload = bytes(500_000)
+    loop = asyncio.get_running_loop()
+    async with (
+        serving(echo, limits) as connect,
+        open_socket(connect) as socket,
+        asyncio.timeout(30),
+    ):
+        started = loop.time()
+        sending = asyncio.create_task(socket.send(encode_frame(0x2, payload) * 4))
+        for _ in range(4):
+            assert await socket.receive() == payload
+        await sending
+        assert loop.time() - started > 0.4
+
+
+async def test_flood_that_does_not_slow_down_is_closed_with_1013() -> None:
+    """After `flood_seconds` over the rate, the client is asked to come back later. Proves R-LIMIT-10."""
+    refused: list[bool] = []
+    limits = WebSocketLimits(
+        inflow=InflowLimits(frames=50, flood_seconds=0.5), refused=lambda: refused.append(True)
+    )
+    async with (
+        serving(echo, limits) as connect,
+        open_socket(connect) as socket,
+        asyncio.timeout(30),
+    ):
+        sending = asyncio.create_task(socket.send(encode_frame(0x9, b"") * 100_000))
+        assert await socket.wait_closed() == 1013
+        assert socket.close_reason == "more than 50 frames a second for 0.5 s"
+        # The burst of 100 frames, and those of half a second and the first pause.
+        assert socket.received_frames[0xA] < 150
+        with contextlib.suppress(ConnectionError):
+            await sending
+        assert refused == [True]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [encode_frame(0x2, bytes(2000)), encode_frame(0x2, bytes(600), final=False) * 2],
+    ids=["message", "fragments"],
+)
+async def test_message_over_the_limit_is_closed_with_4413_and_the_limit(content: bytes) -> None:
+    """The client does not send the same message again, because the code is final. Proves R-SOCKET-2."""
+    async with (
+        serving(echo, WebSocketLimits(max_bytes=1000)) as connect,
+        open_socket(connect) as socket,
+        asyncio.timeout(30),
+    ):
+        await socket.send(content)
+        assert await socket.wait_closed() == 4413
+        assert socket.close_reason == "a message has at most 1000 bytes"
+
+
+async def test_large_message_waits_for_memory_and_arrives() -> None:
+    """A large message waits until the application has handled another one. Proves R-SOCKET-3."""
+    handling, handle = asyncio.Semaphore(0), asyncio.Semaphore(0)
+    memory = LargeMessages(1000, threshold=100)
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        scope[INFLOW].account = str(id(scope))
+        await receive()
+        await send({"type": "websocket.accept"})
+        while (await receive())["type"] == "websocket.receive":
+            handling.release()
+            await handle.acquire()
+
+    async with (
+        serving(app, WebSocketLimits(large_messages=memory)) as connect,
+        open_socket(connect) as first,
+        open_socket(connect) as second,
+        asyncio.timeout(30),
+    ):
+        await first.send(encode_frame(0x2, bytes(800)))
+        await handling.acquire()
+        await second.send(encode_frame(0x2, bytes(900)))
+        await second.send(encode_frame(0x9, b""))
+        await first.send(encode_frame(0x2, bytes(700)))
+        assert memory.used == 800
+        handle.release()
+        # One of the two waiting messages is next, and the other one after it.
+        await handling.acquire()
+        assert memory.used in (700, 900)
+        handle.release()
+        await handling.acquire()
+        handle.release()
+        await second.wait_for(0xA)
+        for socket in (first, second):
+            await socket.send(encode_frame(0x8, (1000).to_bytes(2)))
+            assert await socket.wait_closed() == 1000
+    assert memory.used == 0
+
+
+async def test_small_and_large_messages_alternate() -> None:
+    """A small message beside a part of a large one does not stop the connection. Proves R-SOCKET-3."""
+    memory = LargeMessages(100_000, threshold=100)
+    large = encode_frame(0x2, bytes(80_000))
+    async with (
+        serving(echo, WebSocketLimits(large_messages=memory)) as connect,
+        open_socket(connect) as socket,
+        asyncio.timeout(30),
+    ):
+        for _ in range(2):
+            await socket.send(encode_frame(0x2, b"small") + large[:40_000])
+            assert await socket.receive() == b"small"
+            assert memory.used == 80_000
+            # The end of one large message, and the beginning of the next one.
+            await socket.send(large[40_000:] + large[:40_000])
+            assert len(await socket.receive()) == 80_000
+            await socket.send(large[40_000:] + encode_frame(0x2, b"small"))
+            assert len(await socket.receive()) == 80_000
+            assert await socket.receive() == b"small"
+    assert memory.used == 0
+
+
+@pytest.mark.parametrize("reads", [True, False], ids=["held", "silent"])
+async def test_only_a_silent_client_fails_the_keepalive(reads: bool) -> None:
+    """A client is alive while its answer waits behind its own frames; a silent client is closed. Proves R-SOCKET-4."""
+    limits = WebSocketLimits(inflow=InflowLimits(frames=50))
+    async with (
+        serving(echo, limits, ping_interval=0.1, ping_timeout=0.2) as connect,
+        open_socket(connect) as socket,
+        asyncio.timeout(30),
+    ):
+        if reads:
+            # These frames take a second, and the answers to the pings come after them.
+            await socket.send(encode_frame(0x2, b"edit") * 150)
+            for _ in range(150):
+                await socket.receive()
+        else:
+            assert await socket.wait_closed() == 1011

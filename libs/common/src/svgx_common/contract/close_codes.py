@@ -1,13 +1,14 @@
 """The close code table: every code with which the gateway closes a WebSocket.
 
-y-websocket does not reconnect after 4400 to 4499. Other clients should do the same, reconnect at once after 1012, and
-reconnect after a pause when the code is 1013.
+y-websocket 3 never reconnects after 4400 to 4499. So these codes are only for conditions that never pass by themselves.
+Every other code means that the client should come back: at once after 1012, and after a pause otherwise.
+docs/spec.md has a table of the clients in the field.
 """
 
 from enum import IntEnum
 from typing import Self
 
-from svgx_common.contract.errors import Forbidden, NotFound, SvgxError, Unauthenticated
+from svgx_common.contract.errors import NotFound, SvgxError
 
 
 class Close(IntEnum):
@@ -22,33 +23,49 @@ class Close(IntEnum):
         member.summary = summary
         return member
 
+    @property
+    def is_final(self) -> bool:
+        """Return whether clients should not reconnect, because the condition never passes by itself."""
+        return 4400 <= self < 4500
+
     NORMAL = 1000, "the client has left"
-    TOO_LARGE = 1009, "a message is larger than the limit"
-    INTERNAL = 1011, "the gateway failed"
+    INTERNAL = 1011, "the gateway failed, or the client answered no ping; come back later"
     RESTARTING = 1012, "the gateway restarts; come back at once"
-    OVERLOADED = 1013, "the service is overloaded or unavailable; come back later"
+    OVERLOADED = (
+        1013,
+        "a limit is reached, or a service is overloaded or unavailable; come back later",
+    )
     BAD_MESSAGE = 4400, "a message is malformed"
     UNAUTHENTICATED = 4401, "the token is missing, expired or revoked"
     FORBIDDEN = 4403, "the caller's role does not allow this"
     NOT_FOUND = 4404, "the canvas does not exist"
-    HANDSHAKE_TIMEOUT = 4408, "the client sent no message in time"
-    TOO_MANY = (
-        4429,
-        "too many connections of one account, or too many frames or bytes on one connection",
-    )
+    TOO_LARGE = 4413, "a message is larger than the limit"
+
+
+_BY_STATUS = {
+    401: Close.UNAUTHENTICATED,
+    403: Close.FORBIDDEN,
+    404: Close.NOT_FOUND,
+    408: Close.OVERLOADED,
+    413: Close.TOO_LARGE,
+    429: Close.OVERLOADED,
+    500: Close.INTERNAL,
+}
 
 
 def close_code(error: SvgxError) -> Close:
     """Return the close code for an error.
 
-    Errors without a close code of their own give `OVERLOADED`, because they may pass by themselves.
+    Of the errors without a close code of their own, faults of the client's message give `BAD_MESSAGE`, because the same
+    message fails again. Faults of a service give `OVERLOADED`, because they may pass by themselves.
     """
-    match error:
-        case Unauthenticated():
-            return Close.UNAUTHENTICATED
-        case Forbidden():
-            return Close.FORBIDDEN
-        case NotFound():
-            return Close.NOT_FOUND
-        case _:
-            return Close.OVERLOADED
+    default = Close.BAD_MESSAGE if error.status < 500 else Close.OVERLOADED
+    return _BY_STATUS.get(error.status, default)
+
+
+def close_code_of_canvas(error: Exception) -> Close:
+    """Return the close code for an error of a request that the gateway made for a whole canvas.
+
+    Only a canvas that does not exist ends all its connections for good. No other error is the clients' fault.
+    """
+    return Close.NOT_FOUND if isinstance(error, NotFound) else Close.OVERLOADED

@@ -16,8 +16,12 @@ REFUSED = prometheus_client.Counter(
     "WebSockets refused or closed by a limit: connections, identity, handshake_rate, rate or handshake.",
     ["limit"],
 )
-for _limit in ("connections", "identity", "rate", "handshake"):
+for _limit in ("connections", "identity", "handshake_rate", "rate", "handshake"):
     REFUSED.labels(_limit)
+SLOWED = prometheus_client.Counter(
+    "svgx_engine_websocket_slowed_seconds",
+    "Seconds for which WebSockets were not read, because their clients sent more than a limit.",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +34,8 @@ class SocketLimits:
     """Connections of one account open at a time."""
     handshake: float
     """Seconds that a connected client has to send its first message."""
+    max_message_bytes: int
+    """Bytes of one message."""
 
 
 class Admission:

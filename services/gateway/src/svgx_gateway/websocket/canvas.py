@@ -9,13 +9,11 @@ from nats.errors import Error as NatsError
 from prometheus_client import Counter
 
 from svgx_common.background import BackgroundTasks
-from svgx_common.contract.close_codes import Close, close_code
+from svgx_common.contract.close_codes import Close, close_code_of_canvas
 from svgx_common.contract.collab import (
-    CANVAS_AWARENESS,
     CANVAS_PRESENCE,
     CANVAS_SYNC,
     CANVAS_UPDATE,
-    AuthoredState,
     Broadcast,
     Presence,
     SyncReply,
@@ -26,11 +24,10 @@ from svgx_common.messaging.bus import Bus
 from svgx_common.messaging.holder import Holder
 from svgx_common.messaging.wire import decode, encode
 from svgx_gateway.websocket.connection import Connection
+from svgx_gateway.websocket.live_presence import LivePresence
 from svgx_gateway.websocket.outbox import Outbox
-from svgx_gateway.websocket.trackers.awareness_owner import AwarenessClocks
 from svgx_gateway.websocket.trackers.broadcast_tracker import BroadcastTracker
 from svgx_yjs import protocol
-from svgx_yjs.awareness import State
 from svgx_yjs.structure import EMPTY_UPDATE
 
 log = structlog.get_logger(__name__)
@@ -51,6 +48,13 @@ broadcast was missed, and whether the holder has changed.
 RECHECK_INTERVAL = 1.0
 """Seconds to the next request when the holder was ahead: a broadcast that is still on its way arrives meanwhile."""
 
+HEARTBEAT_INTERVAL = 12.0
+"""Seconds between two heartbeats. A connection is quiet for at most twice this time.
+
+y-websocket reconnects when no message has arrived for 30 s. Its own awareness does not come back in time while it sends
+a long message over a slow network, or when it has no awareness state.
+"""
+
 FRAMES = Counter("svgx_engine_live_frames_sent", "Frames queued for clients.")
 
 
@@ -69,11 +73,12 @@ class LiveCanvas:
         self._holder = Holder(bus, canvas_id)
         self._subscriptions: list[Subscription] = []
         self._tracker = BroadcastTracker()
-        self._awareness_clocks = AwarenessClocks()
+        self.presence = LivePresence(bus, canvas_id, self.connections)
         self._checkpoint_in = CHECKPOINT_INTERVAL
         self._background = BackgroundTasks()
         self._background.repeat("catch up", self._catch_up)
         self._background.repeat("checkpoint", self._checkpoint)
+        self._background.repeat("heartbeat", self._heartbeat)
 
     async def start(self) -> None:
         """Subscribe to the holder's broadcasts."""
@@ -89,6 +94,7 @@ class LiveCanvas:
     async def stop(self) -> None:
         """Stop the background tasks, discard uncommitted edits, and unsubscribe."""
         await self._background.stop()
+        await self.presence.stop()
         await self.outbox.stop()
         for subscription in self._subscriptions:
             # While NATS is away this sends nothing, but a later reconnect does not subscribe again.
@@ -114,7 +120,7 @@ class LiveCanvas:
         connection.send(protocol.encode_sync_step_2(reply.update))
         if connection.may_edit:
             connection.send(protocol.encode_sync_step_1(reply.state_vector))
-        connection.send(protocol.encode_awareness(reply.awareness))
+        self.presence.welcome(connection, reply.awareness)
 
     async def request_client_state(self, connection: Connection) -> None:
         """Request the updates that the server lacks from a client that has become an editor.
@@ -129,17 +135,6 @@ class LiveCanvas:
         reply = await self._request_sync(None)
         connection.send(protocol.encode_awareness(reply.awareness))
 
-    async def receive_awareness(self, connection: Connection, update: bytes) -> None:
-        """Publish the client's own state if the awareness update has a newer one. Raises `Malformed`."""
-        if (state := connection.awareness.receive(update, self._awareness_clocks)) is not None:
-            await self.publish_awareness(connection, state)
-
-    async def publish_awareness(self, connection: Connection, state: State) -> None:
-        """Publish a client's state to the holder. A lost state is repeated by its client within 15 s."""
-        author = connection.caller.user_id
-        authored = AuthoredState(author, state.client, state.clock, state.json)
-        await self._bus.broadcast(CANVAS_AWARENESS, authored, canvas_id=self.canvas_id)
-
     async def _forward_update(self, _: str, content: bytes) -> None:
         broadcast = decode(Broadcast, content)
         self._broadcast(protocol.encode_update(broadcast.update))
@@ -147,7 +142,7 @@ class LiveCanvas:
 
     async def _forward_presence(self, _: str, content: bytes) -> None:
         update = decode(Presence, content).update
-        self._awareness_clocks.record(update)
+        self.presence.record(update)
         self._broadcast(protocol.encode_awareness(update))
 
     def _broadcast(self, frame: bytes) -> None:
@@ -165,7 +160,7 @@ class LiveCanvas:
         try:
             reply = await self._request_sync(vector)
         except SvgxError as error:
-            connection.close(close_code(error), "cannot catch up")
+            connection.close(close_code_of_canvas(error), f"cannot catch up: {error.detail}")
             return
         connection.send(protocol.encode_update(reply.update))
         connection.send(protocol.encode_awareness(reply.awareness))
@@ -182,7 +177,7 @@ class LiveCanvas:
             reply = await self._request_sync(tracker.vector)
         except SvgxError as error:
             log.warning("a canvas cannot catch up", canvas_id=self.canvas_id, code=error.code)
-            self.close_all(close_code(error), "cannot catch up")
+            self.close_all(close_code_of_canvas(error), f"cannot catch up: {error.detail}")
             tracker.behind.clear()
             return
         if reply.update != EMPTY_UPDATE:
@@ -201,7 +196,7 @@ class LiveCanvas:
             if connection.may_edit:
                 connection.send(sync_step_1)
             if (state := connection.awareness.presence()) is not None:
-                await self.publish_awareness(connection, state)
+                await self.presence.publish(connection, state)
 
     async def _checkpoint(self) -> None:
         """Request the holder's position and state vector, so that a gap is found even while there are no edits."""
@@ -215,10 +210,15 @@ class LiveCanvas:
         up_to_date = self._tracker.record_checkpoint(reply)
         self._checkpoint_in = CHECKPOINT_INTERVAL if up_to_date else RECHECK_INTERVAL
 
+    async def _heartbeat(self) -> None:
+        await asyncio.sleep(HEARTBEAT_INTERVAL)
+        for connection in self.connections:
+            connection.send_heartbeat()
+
     async def _request_sync(self, state_vector: bytes | None) -> SyncReply:
         """Return the holder's reply to a state vector; None requests no update."""
         request = encode(SyncRequest(state_vector))
         content = await self._holder.ask(CANVAS_SYNC, request, patience=PATIENCE, attempt=ATTEMPT)
         reply = decode(SyncReply, content)
-        self._awareness_clocks.record(reply.awareness)
+        self.presence.record(reply.awareness)
         return reply

@@ -13,7 +13,7 @@ from svgx_common.contract.policy import CanvasRole
 from svgx_common.messaging.caller import Caller
 from svgx_gateway.websocket.trackers.awareness_owner import AwarenessOwner
 from svgx_gateway.websocket.trackers.saved_counter import SavedCounter
-from svgx_yjs import protocol
+from svgx_yjs import awareness, protocol
 
 SLOW_BYTES = 1024 * 1024
 """Queued bytes of one client. Beyond this limit its broadcasts are dropped, and it gets one merged catch-up later."""
@@ -23,6 +23,9 @@ HARD_BYTES = 64 * 1024 * 1024
 
 LAGGING_SECONDS = 60.0
 """Seconds that a client may lag. A broadcast after this time closes the connection."""
+
+HEARTBEAT = protocol.encode_awareness(awareness.encode([]))
+"""A frame that changes nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +107,8 @@ class Connection:
         self._flow: Flow = Live()
         self._queue: deque[bytes] = deque()
         self._queued_bytes = 0
+        self._is_quiet = False
+        """True when no frame was queued since the last heartbeat."""
         self._frame_queued = asyncio.Event()
         self._queue_empty = asyncio.Event()
         self._queue_empty.set()
@@ -192,8 +197,15 @@ class Connection:
             return
         self._queue.append(frame)
         self._queued_bytes += len(frame)
+        self._is_quiet = False
         self._queue_empty.clear()
         self._frame_queued.set()
+
+    def send_heartbeat(self) -> None:
+        """Send an empty awareness update if no frame was queued since the last call."""
+        if self._is_quiet:
+            self.send(HEARTBEAT)
+        self._is_quiet = True
 
     def send_saved(self, number: int) -> None:
         """Record that the messages up to `number` are committed. Send the count if the client asked for it."""

@@ -30,8 +30,10 @@ from svgx_gateway.websocket import handshake
 from svgx_gateway.websocket.admission import REFUSED, Admission, SocketLimits
 from svgx_gateway.websocket.canvas import LiveCanvas
 from svgx_gateway.websocket.connection import Closing, Connection
+from svgx_gateway.websocket.documents import DocumentMessages
 from svgx_gateway.websocket.live_canvases import LiveCanvases
 from svgx_gateway.websocket.origins import AllowedOrigins
+from svgx_gateway.websocket.protocol import INFLOW
 from svgx_gateway.websocket.token_expiry import TokenExpiry
 from svgx_yjs import protocol
 from svgx_yjs.lib0 import Malformed
@@ -54,7 +56,7 @@ class YjsEndpoint:
     3. The caller's token, then the rate of handshakes of the account, without a valid token of the address: 429 instead
        of the upgrade, which makes clients try again.
     4. A wrong token, then the number of connections of the account: the upgrade, then a close code, because a page can
-       read the close code and cannot read the status of a refused upgrade.
+       read the close code and its reason, and cannot read the status of a refused upgrade.
     5. After the upgrade, the caller's role on the canvas.
     """
 
@@ -75,6 +77,7 @@ class YjsEndpoint:
         self._limits = limits
         self._count_handshake = count_handshake
         self._admission = Admission(limits)
+        self._documents = DocumentMessages()
 
     async def serve(self, websocket: WebSocket) -> None:
         """Serve one WebSocket until either side closes it."""
@@ -106,10 +109,12 @@ class YjsEndpoint:
             return
         note_user(websocket.scope, identity.caller.user_id)
         note_canvas(websocket.scope, websocket.path_params["canvas_id"])
+        if (inflow := websocket.scope.get(INFLOW)) is not None:
+            inflow.account = identity.caller.user_id
         counted = self._admission.admit_account(identity.caller.user_id)
         if counted is None:
-            reason = f"at most {self._limits.per_identity} connections"
-            await _refuse(websocket, Closing(Close.TOO_MANY, reason))
+            reason = f"at most {self._limits.per_identity} connections of one account"
+            await _refuse(websocket, Closing(Close.OVERLOADED, reason))
             return
         with counted:
             await handshake.accept(websocket)
@@ -142,6 +147,8 @@ class YjsEndpoint:
         connection = Connection(
             websocket, identity.caller, role, wants_saved=options.get("saved") == "1"
         )
+        if options.get("limits") == "1":
+            connection.send(protocol.encode_limits(self._limits.max_message_bytes))
         async with self._live_canvases.join(canvas_id, connection) as canvas:
             # Check again: a revocation before this point did not reach the connection, because it had not joined.
             self._authenticator.check_not_revoked(identity)
@@ -157,6 +164,7 @@ class YjsEndpoint:
                 canvas,
                 self._live_canvases,
                 token_expiry,
+                documents=self._documents,
                 first_message_seconds=self._limits.handshake,
             )
             try:
@@ -212,6 +220,7 @@ class _Reader:
         live_canvases: LiveCanvases,
         token_expiry: TokenExpiry,
         *,
+        documents: DocumentMessages,
         first_message_seconds: float,
     ) -> None:
         self._websocket = websocket
@@ -219,6 +228,7 @@ class _Reader:
         self._canvas = canvas
         self._live_canvases = live_canvases
         self._token_expiry = token_expiry
+        self._documents = documents
         self._first_message_seconds = first_message_seconds
 
     async def read(self) -> Closing:
@@ -228,7 +238,7 @@ class _Reader:
                 event = await self._websocket.receive()
         except TimeoutError:
             REFUSED.labels("handshake").inc()
-            return Closing(Close.HANDSHAKE_TIMEOUT, "no message arrived in time")
+            return Closing(Close.OVERLOADED, "no message arrived in time")
         while (closing := await self._handle_event(event)) is None:
             event = await self._websocket.receive()
         return closing
@@ -245,8 +255,7 @@ class _Reader:
         except Malformed as error:
             return Closing(Close.BAD_MESSAGE, f"malformed message: {error}")
         except SvgxError as error:
-            bad = error.status == 400
-            return Closing(Close.BAD_MESSAGE if bad else close_code(error), error.detail)
+            return Closing(close_code(error), error.detail)
         return None
 
     async def _handle_message(self, message: protocol.Message) -> None:
@@ -255,16 +264,9 @@ class _Reader:
             case protocol.SyncStep1(state_vector):
                 await canvas.sync(connection, state_vector)
             case protocol.DocumentMessage(update, whole):
-                await canvas.outbox.wait_for_capacity()
-                # The role comes last: nothing may be awaited between the check of the role and the edit.
-                await connection.wait_for_known_role()
-                if connection.may_edit:
-                    number = connection.saved_counter.accept(is_step_2=whole)
-                    canvas.outbox.add(connection, update, number)
-                else:
-                    connection.saved_counter.discard()
+                await self._documents.receive(connection, canvas.outbox, update, is_step_2=whole)
             case protocol.AwarenessMessage(update):
-                await canvas.receive_awareness(connection, update)
+                await canvas.presence.receive(connection, update)
             case protocol.QueryAwareness():
                 await canvas.send_awareness(connection)
             case protocol.TokenMessage(token):

@@ -80,7 +80,7 @@ class LiveCanvases:
             try:
                 if (state := connection.awareness.removal()) is not None:
                     with contextlib.suppress(SvgxError):
-                        await canvas.publish_awareness(connection, state)
+                        await canvas.presence.publish(connection, state)
             finally:
                 self._remove_unused(canvas_id)
                 self._joined -= 1

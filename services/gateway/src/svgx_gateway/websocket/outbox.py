@@ -10,7 +10,7 @@ import structlog
 from prometheus_client import Counter, Gauge, Histogram
 
 from svgx_common.background import BackgroundTasks
-from svgx_common.contract.close_codes import Close, close_code
+from svgx_common.contract.close_codes import Close, close_code_of_canvas
 from svgx_common.contract.collab import CANVAS_EDIT, Edit, EditBatch, Saved
 from svgx_common.contract.errors import NotFound, SvgxError
 from svgx_common.messaging.bus import Bus
@@ -67,9 +67,12 @@ class _Batch:
     """Bytes of the edits."""
     since: float = 0.0
     """Time of the first edit, in seconds of the monotonic clock."""
-    done: bool = False
-    """The batch is committed, or sending it has failed for good."""
+    done: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when the batch is committed, or sending it has failed for good."""
 
+
+UNSAVED = "edits cannot be saved at the moment"
+"""The close reason while no holder commits edits."""
 
 CloseAll = Callable[[Close, str], None]
 
@@ -102,8 +105,11 @@ class Outbox:
         """Wait until at most `MAX_BYTES` are uncommitted."""
         await self._has_capacity.wait()
 
-    def add(self, connection: Connection, update: bytes, number: int) -> None:
-        """Add one edit to the next batch. `number` is the number of its message on the connection."""
+    def add(self, connection: Connection, update: bytes, number: int) -> asyncio.Event:
+        """Add one edit to the next batch. `number` is the number of its message on the connection.
+
+        Return an event that is set when the edit is committed, or has failed for good.
+        """
         if not self._next.edits:
             self._next.since = time.monotonic()
         self._next.edits.append(Edit(connection.caller.user_id, update))
@@ -111,6 +117,7 @@ class Outbox:
         self._next.size += len(update)
         self._change_size(len(update))
         self._edit_added.set()
+        return self._next.done
 
     @property
     def unsaved_since(self) -> float | None:
@@ -166,13 +173,13 @@ class Outbox:
                     error=type(error).__name__,
                 )
             self._failing = True
-            code = close_code(error) if isinstance(error, NotFound) else Close.OVERLOADED
-            self._close_all(code, "edits cannot be saved at the moment")
+            code = close_code_of_canvas(error)
+            self._close_all(code, NotFound.title() if code.is_final else UNSAVED)
         else:
             self._failing = False
             for index in saved.rejected:
                 batch.senders[index][0].close(Close.BAD_MESSAGE, "not a Yjs update")
-        batch.done = True
+        batch.done.set()
         self._report_saved()
 
     async def _send(self, content: bytes) -> Saved:
@@ -196,7 +203,7 @@ class Outbox:
     def _report_saved(self) -> None:
         """Report batches as saved in the order in which they were sent, up to the first batch that is not done."""
         numbers: dict[Connection, int] = {}
-        while self._sent and self._sent[0].done:
+        while self._sent and self._sent[0].done.is_set():
             batch = self._sent.popleft()
             numbers.update(batch.senders)
             self._change_size(-batch.size)

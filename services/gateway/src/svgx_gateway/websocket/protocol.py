@@ -1,30 +1,33 @@
 """The WebSocket protocol of the gateway: uvicorn's, with limits on incoming frames and bytes and on the closing time.
 
 The limits are applied where frames are parsed and count every frame, because uvicorn parses all the bytes of one read,
-and answers each ping among them, before the application gets the first message.
+and answers each ping among them, before the application gets the first message. Beyond a limit the parser stops, and
+the connection is not read until the client may send again.
 """
 
 import asyncio
 import logging
-import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Generator
+from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any
 
+from uvicorn._types import ASGIReceiveEvent
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.datastructures import Headers
-from websockets.exceptions import InvalidState, ProtocolError
-from websockets.frames import CLOSE, PING, Frame
+from websockets.exceptions import InvalidState
+from websockets.frames import CLOSE, DATA_OPCODES, PING, CloseCode, Frame
 from websockets.http11 import Request, Response
 from websockets.protocol import CLOSING
 from websockets.server import ServerProtocol
+from websockets.streams import StreamReader
 from websockets.typing import StatusLike
 
 from svgx_common.contract.close_codes import Close
 from svgx_common.contract.errors import BadRequest
 from svgx_common.http import refusals
 from svgx_gateway.websocket import handshake
+from svgx_gateway.websocket.inflow import RETRY_SECONDS, Inflow, InflowLimits, LargeMessages
 
 CLOSING_SECONDS = 2.0
 """Seconds that the client has to answer a close frame. After this time the connection is closed."""
@@ -32,48 +35,28 @@ CLOSING_SECONDS = 2.0
 FLUSH_SECONDS = 10.0
 """Seconds that the client has to read the data sent before the close. After this time the connection is aborted."""
 
+INFLOW = "svgx.inflow"
+"""The key of a connection's `Inflow` in the ASGI scope. The application names the account there."""
+
 
 @dataclass(frozen=True, slots=True)
 class WebSocketLimits:
-    """The limits of one connection. Beyond a rate it is closed with `TOO_MANY`."""
+    """The limits of one connection, and the memory that all connections share."""
 
-    max_bytes: int = 16 * 1024 * 1024
-    """Bytes of one message."""
+    max_bytes: int = 32 * 1024 * 1024
+    """Bytes of one message. Beyond it the connection is closed with `TOO_LARGE`."""
     ping_interval: float = 30.0
     """Seconds between two pings to the client."""
     ping_timeout: float = 10.0
     """Seconds that the client has to answer a ping."""
-    frames: float = 200.0
-    """Frames a second. The client may send the frames of two seconds at once."""
-    bytes: float = 2 * 1024 * 1024
-    """Bytes of payload a second."""
-    burst_bytes: float = 16 * 1024 * 1024
-    """Bytes of payload that the client may send at once."""
+    inflow: InflowLimits = field(default_factory=InflowLimits)
+    """The rates of one connection. Beyond them it is read more slowly."""
+    large_messages: LargeMessages = field(default_factory=lambda: LargeMessages(64 * 1024 * 1024))
+    """The memory for large messages."""
+    slowed: Callable[[float], None] = lambda _: None
+    """Called with the seconds for which a connection is not read because of a limit."""
     refused: Callable[[], None] = lambda: None
-    """Called when a connection is closed because it exceeds a rate."""
-
-
-class TokenBucket:
-    """A token bucket that refills with `rate` tokens a second and holds at most `burst`. `clock` returns seconds."""
-
-    def __init__(
-        self, rate: float, burst: float, clock: Callable[[], float] = time.monotonic
-    ) -> None:
-        self._rate = rate
-        self._burst = burst
-        self._clock = clock
-        self._tokens = burst
-        self._updated_at = clock()
-
-    def take(self, tokens: float) -> bool:
-        """Take tokens and return True, or take none and return False when the bucket has fewer."""
-        now = self._clock()
-        self._tokens = min(self._burst, self._tokens + (now - self._updated_at) * self._rate)
-        self._updated_at = now
-        if tokens > self._tokens:
-            return False
-        self._tokens -= tokens
-        return True
+    """Called when a connection is closed because its client does not slow down."""
 
 
 class LimitedWebSocket(WebSocketsSansIOProtocol):
@@ -84,22 +67,33 @@ class LimitedWebSocket(WebSocketsSansIOProtocol):
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self.close_timeout = CLOSING_SECONDS
-        self.conn: _LimitedServerProtocol = _LimitedServerProtocol(self.limits)
+        self._inflow = Inflow(self.limits.inflow, self.limits.large_messages)
+        self.conn: _LimitedServerProtocol = _LimitedServerProtocol(self.limits, self._inflow)
         self._abort_timer: asyncio.TimerHandle | None = None
+        self._hold_timer: asyncio.TimerHandle | None = None
+        """The timer that ends the present pause of reading. None while the connection is within its limits."""
+        self._progress = False
+        """True when the client has sent or read bytes since the last check."""
+        self._unsent_bytes = 0
+        """Bytes that waited for the client at the last check."""
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Cancel the abort timer."""
-        if self._abort_timer is not None:
-            self._abort_timer.cancel()
+        """Cancel the timers, and release the memory of an unfinished message."""
+        for timer in (self._abort_timer, self._hold_timer):
+            if timer is not None:
+                timer.cancel()
+        self._inflow.release()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
         """Parse incoming bytes. Answer 400 and close the connection unless the first call has a complete handshake."""
+        self._progress = True
         try:
             super().data_received(data)
         except InvalidState:
             # uvicorn rejects an invalid text after it has handled a close frame from the same read.
             self.transport.close()
+        self._hold()
         if not self.handshake_initiated:
             # `websockets` has a response for too large headers, and none for headers that it cannot parse.
             refusal = refusals.encode(BadRequest("the WebSocket handshake cannot be read"))
@@ -112,7 +106,71 @@ class LimitedWebSocket(WebSocketsSansIOProtocol):
         Frames that arrive earlier wait in the socket's buffer, so they are neither parsed nor kept in memory.
         """
         super().handle_connect(event)
+        if hasattr(self, "scope"):
+            scope: Any = self.scope
+            scope[INFLOW] = self._inflow
         self.transport.pause_reading()
+
+    async def receive(self) -> ASGIReceiveEvent:
+        """Return the next message, and read on. After a large message, read on only when it was handled."""
+        if self.queue.empty() and self._inflow.release_handled():
+            self._resume()
+        message = await self.queue.get()
+        if self.queue.empty() and not self._inflow.is_complete:
+            self._resume()
+        return message
+
+    def _resume(self) -> None:
+        """Read on, because the application has taken all messages."""
+        if self.read_paused:
+            self.read_paused = False
+            if self._hold_timer is None:
+                self._read_on()
+
+    def _hold(self) -> None:
+        """Pause reading while the parser is held by a limit. Close a client that does not slow down."""
+        seconds, inflow = self.conn.held_seconds, self._inflow
+        if self.transport.is_closing():
+            return
+        if self.close_sent or self.disconnected:
+            if seconds:
+                self.conn.stop_parsing()
+        elif inflow.is_flooding:
+            limit = self.limits.inflow
+            self._close(f"more than {limit.frames:g} frames a second for {limit.flood_seconds:g} s")
+        elif inflow.is_starved:
+            self._close("no memory for a message of this size")
+        elif seconds and self._hold_timer is None:
+            self.limits.slowed(seconds)
+            self.transport.pause_reading()
+            self._hold_timer = self.loop.call_later(seconds, self._end_hold)
+
+    def _close(self, reason: str) -> None:
+        """Ask the client to come back later."""
+        self.limits.refused()
+        self.conn.fail(Close.OVERLOADED, reason)
+        self.handle_parser_exception()
+
+    def _end_hold(self) -> None:
+        self._hold_timer = None
+        if not self.read_paused:
+            self._read_on()
+
+    def _read_on(self) -> None:
+        """Parse the bytes that were held back, then read further ones."""
+        if self.disconnected or self.transport.is_closing():
+            return
+        try:
+            self.conn.parse_on()
+            if self.conn.parser_exc is not None:
+                self.handle_parser_exception()
+                return
+            self.handle_events()
+        except InvalidState:
+            self.transport.close()
+        self._hold()
+        if self._hold_timer is None and not self.read_paused:
+            self.transport.resume_reading()
 
     def start_keepalive(self) -> None:
         """Read again, because the handshake is answered."""
@@ -156,8 +214,6 @@ class LimitedWebSocket(WebSocketsSansIOProtocol):
         self.close_sent = True
         sent = self.conn.close_sent
         assert sent is not None
-        if sent.code == Close.TOO_MANY:
-            self.limits.refused()
         self.queue.put_nowait(
             {"type": "websocket.disconnect", "code": sent.code, "reason": sent.reason}
         )
@@ -166,14 +222,39 @@ class LimitedWebSocket(WebSocketsSansIOProtocol):
             self.transport.write_eof()
         self.close_timer = self.loop.call_later(self.close_timeout, self.transport.close)
 
+    def send_keepalive_ping(self) -> None:
+        """Send a ping, and begin to watch for a sign of life."""
+        self._progress = False
+        super().send_keepalive_ping()
+        self._unsent_bytes = self.transport.get_write_buffer_size()
+
     def keepalive_timeout(self) -> None:
-        """Close the connection, because the client did not answer a ping in time."""
+        """Close the connection, because the client gave no sign of life since the ping.
+
+        An answer to the ping may be late for three reasons: the gateway does not read at present, the answer follows a
+        long message, or the ping follows a long message that the client still reads.
+        """
+        unsent_bytes = self.transport.get_write_buffer_size()
+        is_held = self.read_paused or self._hold_timer is not None
+        if self._progress or is_held or unsent_bytes < self._unsent_bytes:
+            self._progress = False
+            self._unsent_bytes = unsent_bytes
+            assert self.ping_timeout is not None
+            self.pong_timer = self.loop.call_later(self.ping_timeout, self.keepalive_timeout)
+            return
         super().keepalive_timeout()
         self._start_abort_timer()
 
     def on_task_complete(self, task: asyncio.Task[None]) -> None:
         """Close the connection after the application has returned."""
         super().on_task_complete(task)
+        if self._hold_timer is not None:
+            # Read the rest of the bytes, because closing with unread bytes resets the connection.
+            self._hold_timer.cancel()
+            self._hold_timer = None
+            self.conn.stop_parsing()
+            if not self.transport.is_closing():
+                self.transport.resume_reading()
         self._start_abort_timer()
 
     def _start_abort_timer(self) -> None:
@@ -191,14 +272,18 @@ def limited(limits: WebSocketLimits) -> type[LimitedWebSocket]:
 
 
 class _LimitedServerProtocol(ServerProtocol):
-    """The frame parser of `websockets`, with rate limits. Beyond a limit it ignores the rest of the bytes of a read."""
+    """The frame parser of `websockets`. It stops before a frame, or before the payload of one, until it may go on."""
 
-    def __init__(self, limits: WebSocketLimits) -> None:
+    def __init__(self, limits: WebSocketLimits, inflow: Inflow) -> None:
         super().__init__(max_size=limits.max_bytes, logger=logging.getLogger("uvicorn.error"))
         self._limits = limits
-        # The bucket holds the frames of two seconds, because a delayed client sends its queued frames together.
-        self._frames = TokenBucket(limits.frames, 2 * limits.frames)
-        self._bytes = TokenBucket(limits.bytes, limits.burst_bytes)
+        self._inflow = inflow
+        self._discards = False
+        free_bytes = limits.large_messages.threshold
+        self._held_reader = _HeldReader(inflow, lambda: self.current_size or 0, free_bytes)
+        self.reader = self._held_reader
+        self.parser = self.parse()
+        next(self.parser)  # start it, as `ServerProtocol` did with its own reader
         self.answers_pings = True
 
     def reject(self, status: StatusLike, text: str) -> Response:
@@ -208,20 +293,73 @@ class _LimitedServerProtocol(ServerProtocol):
         headers = Headers({**refusals.HEADERS, "content-length": str(len(body))})
         return Response(error.status, HTTPStatus(error.status).phrase, headers, body)
 
+    @property
+    def held_seconds(self) -> float:
+        """Return the seconds until the parser may go on; 0 when it waits for bytes."""
+        return self._held_reader.held_seconds
+
+    def receive_data(self, data: bytes | bytearray) -> None:
+        """Parse bytes."""
+        if not self._discards:
+            super().receive_data(data)
+
+    def parse_on(self) -> None:
+        """Parse the bytes that were held back."""
+        if not self._discards and self._held_reader.held_seconds:
+            next(self.parser)
+
+    def stop_parsing(self) -> None:
+        """Discard the bytes that were held back, and all further ones."""
+        self._discards = True
+        self._held_reader.held_seconds = 0.0
+        self.reader.discard()
+
     def recv_frame(self, frame: Frame) -> None:
         """Count and handle an incoming frame. After the server's close frame only a close frame is handled."""
         if frame.opcode is not CLOSE:
-            if not self._frames.take(1):
-                self._fail(f"at most {self._limits.frames:g} frames a second")
-            if not self._bytes.take(len(frame.data)):
-                self._fail(f"at most {self._limits.bytes:g} bytes a second")
+            self._inflow.count(len(frame.data))
             if self._state is CLOSING:
                 return
             if frame.opcode is PING and not self.answers_pings:
                 return
+            if frame.fin and frame.opcode in DATA_OPCODES:
+                self._inflow.complete((self.current_size or 0) + len(frame.data))
         super().recv_frame(frame)
 
-    def _fail(self, reason: str) -> None:
-        """Send a close frame, and raise `ProtocolError` to stop the parser."""
-        self.fail(Close.TOO_MANY, reason)
-        raise ProtocolError(reason)
+    def fail(self, code: int, reason: str = "") -> None:
+        """Close the connection. A message that is too large gets a code after which its client does not repeat it."""
+        if code == CloseCode.MESSAGE_TOO_BIG:
+            code, reason = Close.TOO_LARGE, f"a message has at most {self._limits.max_bytes} bytes"
+        super().fail(code, reason)
+
+
+class _HeldReader(StreamReader):
+    """The bytes of a connection. It gives none while the inflow has to wait.
+
+    `current_size` returns the bytes of the unfinished message. A message up to `free_bytes` reserves no memory.
+    """
+
+    def __init__(self, inflow: Inflow, current_size: Callable[[], int], free_bytes: int) -> None:
+        super().__init__()
+        self._inflow = inflow
+        self._free_bytes = free_bytes
+        self._current_size = current_size
+        self.held_seconds = 0.0
+
+    def at_eof(self) -> Generator[None, None, bool]:
+        """Wait until the next frame may be read. Return whether there is none."""
+        at_eof = yield from super().at_eof()
+        while not at_eof and (seconds := self._inflow.seconds_to_wait()):
+            self.held_seconds = seconds
+            yield
+        self.held_seconds = 0.0
+        return at_eof
+
+    def read_exact(self, n: int) -> Generator[None, None, bytearray]:
+        """Read `n` bytes. Wait for memory before a large payload."""
+        if n > self._free_bytes or self._current_size() + n > self._free_bytes:
+            while not self._inflow.reserve(self._current_size() + n):
+                self.held_seconds = RETRY_SECONDS
+                yield
+            self.held_seconds = 0.0
+        return (yield from super().read_exact(n))

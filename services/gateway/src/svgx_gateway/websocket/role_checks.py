@@ -4,7 +4,7 @@ import asyncio
 import time
 
 from svgx_common.background import BackgroundTasks
-from svgx_common.contract.close_codes import Close, close_code
+from svgx_common.contract.close_codes import close_code
 from svgx_common.contract.errors import SvgxError
 from svgx_common.contract.policy import CanvasRole
 from svgx_gateway.identity.canvas_roles import CanvasRoles
@@ -57,9 +57,8 @@ class RoleChecks:
                     return await self._canvas_roles.role(connection.caller, canvas.canvas_id)
             except SvgxError as error:
                 # After `end` the connection is closed; the client reconnects and sends its unsaved edits again.
-                is_temporary = close_code(error) is Close.OVERLOADED
                 if (
-                    not is_temporary
+                    close_code(error).is_final
                     or time.monotonic() > end
                     or connection not in canvas.connections
                 ):

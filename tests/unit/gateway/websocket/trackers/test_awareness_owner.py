@@ -4,7 +4,7 @@ import pytest
 
 from svgx_gateway.websocket.trackers import awareness_owner as module
 from svgx_gateway.websocket.trackers.awareness_owner import AwarenessClocks, AwarenessOwner
-from svgx_yjs.awareness import MAX_STATE, State, encode
+from svgx_yjs.awareness import MAX_CLOCK, MAX_STATE, State, encode
 from svgx_yjs.lib0 import MAX_SAFE_INTEGER, Malformed
 
 OWN, OTHER, TAB = 7, 8, 9
@@ -65,29 +65,80 @@ def test_client_without_a_state_publishes_for_no_other_client() -> None:
     assert owner.receive(encode([own]), clocks) == own
 
 
-def test_reconnected_client_publishes_its_next_state() -> None:
-    """A reconnected client repeats its old state; another tab's state does not take its place. Proves R-AWARE-4."""
-    owner, clocks = AwarenessOwner(), clocks_of(State(OWN, 5, "{}"), State(TAB, 2, "{}"))
-    assert owner.receive(encode([State(OWN, 5, "{}")]), clocks) is None
+@pytest.mark.parametrize("clock", [0, 4, 5], ids=["reloaded", "late", "reconnected"])
+@pytest.mark.parametrize("known", ["{}", "null"], ids=["present", "gone"])
+def test_returned_client_is_asked_once_and_publishes_its_next_state(clock: int, known: str) -> None:
+    """A returned client is told that it has left; another tab's state does not take its place. Proves R-AWARE-4."""
+    owner, clocks = AwarenessOwner(), clocks_of(State(OWN, 5, known), State(TAB, 2, "{}"))
+    assert owner.receive(encode([State(OWN, clock, "{}")]), clocks) is None
+    assert owner.take_question() == State(OWN, 5, "null")
+    assert owner.take_question() is None
+    assert owner.client == OWN
+    assert not owner.has_returned
     assert owner.receive(encode([State(TAB, 3, "{}")]), clocks) is None
     assert owner.removal() is None
     own = State(OWN, 6, "{}")
     assert owner.receive(encode([own]), clocks) == own
     assert owner.removal() == State(OWN, 6, "null")
+    assert owner.take_question() is None
+    assert owner.has_returned
+
+
+def test_repetition_is_asked_for_once_and_never_published() -> None:
+    """A tab without a state of its own repeats another tab's state, and publishes nothing. Proves R-AWARE-9."""
+    owner, clocks = AwarenessOwner(), clocks_of(State(TAB, 5, "{}"))
+    assert owner.receive(encode([State(TAB, 5, "{}")]), clocks) is None
+    assert owner.take_question() == State(TAB, 5, "null")
+    # The tab accepts the removal and repeats it, then the other tab's answer after the holder has reported it.
+    assert owner.receive(encode([State(TAB, 5, "null")]), clocks) is None
+    clocks.record(encode([State(TAB, 6, "{}")]))
+    assert owner.receive(encode([State(TAB, 6, "{}")]), clocks) is None
+    assert owner.take_question() is None
+    assert owner.removal() is None
+
+
+def test_new_client_is_not_asked() -> None:
+    """A client that the holder has not reported is present at once, and has not returned. Proves R-AWARE-1."""
+    owner = AwarenessOwner()
+    assert owner.receive(encode([State(OWN, 0, "{}")]), clocks_of()) == State(OWN, 0, "{}")
+    assert owner.take_question() is None
+    assert not owner.has_returned
+
+
+@pytest.mark.parametrize("clock", [MAX_CLOCK + 1, MAX_SAFE_INTEGER])
+def test_clock_over_the_limit_is_dropped(clock: int) -> None:
+    """The state is dropped and the connection stays open, because another user may have sent the clock first.
+
+    Proves R-AWARE-7.
+    """
+    owner, clocks = AwarenessOwner(), clocks_of(State(OWN, MAX_CLOCK, "null"))
+    assert owner.receive(encode([State(OWN, clock, "{}")]), clocks) is None
+    assert owner.receive(encode([State(OWN, 0, "{}")]), clocks) is None
+    assert owner.take_question() is None, "its answer would be over the limit"
+
+
+def test_clocks_report_a_client_that_came_back() -> None:
+    """A client that left and is present again has come back; a new or renewed client has not. Proves R-AWARE-4."""
+    clocks = AwarenessClocks()
+    assert not clocks.record(encode([State(OWN, 1, "{}"), State(OTHER, 1, "null")]))
+    assert not clocks.record(encode([State(OWN, 2, "{}")]))
+    assert not clocks.record(encode([State(OWN, 2, "null")]))
+    assert clocks.record(encode([State(OWN, 3, "{}")]))
+    assert not clocks.record(encode([State(OWN, 4, "{}"), State(TAB, 0, "{}")]))
+    assert clocks.record(encode([State(OTHER, 2, "{}")]))
 
 
 @pytest.mark.parametrize(
     "update",
     [
         encode([State(OWN, 1, '"' + "x" * MAX_STATE + '"')]),
-        encode([State(OWN, MAX_SAFE_INTEGER, "{}")]),
         encode([State(OWN, 1, "{")]),
         b"\x01\x05",
         b"\xff",
     ],
 )
 def test_invalid_state_is_malformed(update: bytes) -> None:
-    """A state that is too large, has an invalid clock or is not JSON is malformed. Proves R-AWARE-7."""
+    """A state that is too large or is not JSON is malformed. Proves R-AWARE-7."""
     with pytest.raises(Malformed):
         AwarenessOwner().receive(update, clocks_of())
 

@@ -6,7 +6,7 @@ nor make a connection publish for another client. So each connection publishes f
 """
 
 from svgx_yjs import awareness
-from svgx_yjs.awareness import Entry, State
+from svgx_yjs.awareness import MAX_CLOCK, Entry, State
 from svgx_yjs.lib0 import Encoder
 
 MAX_CLOCKS = 50_000
@@ -21,15 +21,25 @@ class AwarenessClocks:
 
     def __init__(self) -> None:
         self._clocks: dict[int, int] = {}
+        self._gone: set[int] = set()
+        """Clients that have left."""
 
-    def record(self, update: bytes) -> None:
-        """Record the clocks of an awareness update from the holder."""
-        clocks = self._clocks
+    def record(self, update: bytes) -> bool:
+        """Record an awareness update from the holder. Return whether a client has come back."""
+        clocks, gone, has_returned = self._clocks, self._gone, False
         for entry in awareness.entries(update):
             # Insert the client at the end, so that the first client is the oldest.
             clocks[entry.client] = max(entry.clock, clocks.pop(entry.client, 0))
+            if not entry.present:
+                gone.add(entry.client)
+            elif entry.client in gone:
+                gone.discard(entry.client)
+                has_returned = True
         while len(clocks) > MAX_CLOCKS:
-            del clocks[next(iter(clocks))]
+            oldest = next(iter(clocks))
+            del clocks[oldest]
+            gone.discard(oldest)
+        return has_returned
 
     def clock(self, client: int) -> int | None:
         """Return the newest known clock of a client, or None."""
@@ -42,10 +52,13 @@ class AwarenessOwner:
     The client is unknown at first. It is found in a message with a single state that the holder has not reported yet:
     a state of a new client, or a newer state of a known client.
 
-    The first message may have a state that the holder has reported. Then either the client of this state has
-    reconnected, or the connection's client has no state of its own and repeats the state of another tab. The client of
-    this state is remembered as the likely client. From then on, a newer state of any other known client counts as a
-    repetition; a newer state of the likely client, or a state of a new client, identifies the connection's client.
+    The first message may have a state that the holder has reported, or an older one. Then either the client of this
+    state has returned, or the connection's client has no state of its own and repeats the state of another tab. The
+    client of this state is remembered as the likely client, and the connection is asked for a newer state: it is told
+    once that the likely client has left. By the rules of y-protocols (awareness.js, applyAwarenessUpdate), the client
+    itself then increases its clock and sends its state again, and every other client accepts that it has left. From
+    then on, a newer state of any other known client counts as a repetition; a newer state of the likely client, or a
+    state of a new client, identifies the connection's client.
     """
 
     def __init__(self) -> None:
@@ -53,6 +66,17 @@ class AwarenessOwner:
         """The newest state of the connection's own client; None until the client is known."""
         self._likely_client: int | None = None
         self._is_first_message = True
+        self._question: State | None = None
+
+    @property
+    def client(self) -> int | None:
+        """Return the connection's client, or its likely client, or None."""
+        return self.state.client if self.state else self._likely_client
+
+    @property
+    def has_returned(self) -> bool:
+        """Return whether the connection's client was known before the connection."""
+        return self.state is not None and self.state.client == self._likely_client
 
     def receive(self, update: bytes, clocks: AwarenessClocks) -> State | None:
         """Return the new state of the connection's own client in an awareness update, or None. Raises `Malformed`.
@@ -65,13 +89,19 @@ class AwarenessOwner:
             else self._find_own(update, self.state.client)
         )
         self._is_first_message = False
-        if entry is None:
+        # A clock over the limit is no reason to close the connection: the client may have it from another client.
+        if entry is None or entry.clock > MAX_CLOCK:
             return None
         state = entry.read()
         if not (state.present if self.state is None else state.supersedes(self.state)):
             return None
         self.state = state
         return state
+
+    def take_question(self) -> State | None:
+        """Return the removal that asks the likely client for a newer state, once, or None."""
+        question, self._question = self._question, None
+        return question
 
     def removal(self) -> State | None:
         """Return the state that removes the connection's client, or None when the client is not present."""
@@ -102,6 +132,9 @@ class AwarenessOwner:
         known = clocks.clock(entry.client)
         if known is None or (entry.clock > known and self._likely_client in (None, entry.client)):
             return entry
-        if self._is_first_message and entry.read().present:
+        if self._is_first_message and entry.present:
+            entry.read()
             self._likely_client = entry.client
+            if known < MAX_CLOCK:
+                self._question = State(entry.client, known, "null")
         return None

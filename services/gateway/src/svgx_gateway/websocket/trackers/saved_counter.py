@@ -25,6 +25,11 @@ class SavedCounter:
         self._gaps: list[_Gap] = []
         self._reported = 0
 
+    @property
+    def arrived(self) -> int:
+        """Return the number of messages so far."""
+        return self._arrived
+
     def discard(self) -> None:
         """Count a message that is discarded."""
         self._arrived += 1

@@ -1,0 +1,203 @@
+"""The inflow of one connection: when its next frame may be read. No I/O, and independent of the transport.
+
+A client that sends too much is slowed down: the transport stops reading, and TCP stops the client. Nothing is lost, and
+no other client notices it.
+"""
+
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+
+RETRY_SECONDS = 0.1
+"""Seconds until a message that found no free memory is tried again."""
+
+MEMORY_SECONDS = 30.0
+"""Seconds that a large message may wait for memory. Then its client is asked to come back later."""
+
+MESSAGE_SECONDS = 300.0
+"""Seconds that a large message may take to arrive, because no other message can use its memory meanwhile."""
+
+
+@dataclass(frozen=True, slots=True)
+class InflowLimits:
+    """The limits of one connection. Beyond a rate, its frames wait."""
+
+    frames: float = 500.0
+    """Frames a second. The client may send the frames of two seconds at once."""
+    bytes: float = 2 * 1024 * 1024
+    """Bytes of payload a second."""
+    burst_bytes: float = 16 * 1024 * 1024
+    """Bytes of payload that the client may send at once."""
+    flood_seconds: float = 60.0
+    """Seconds for which a client may exceed the rate of frames. After that it does not slow down, and is closed."""
+
+
+class TokenBucket:
+    """A token bucket that refills with `rate` tokens a second and holds at most `burst`. Times are in seconds.
+
+    It may owe tokens, because the size of a frame is known only after its bucket was asked.
+    """
+
+    def __init__(self, rate: float, burst: float, now: float) -> None:
+        self._rate = rate
+        self._burst = burst
+        self._tokens = burst
+        self._updated_at = now
+
+    def take(self, tokens: float) -> None:
+        """Take tokens. The bucket owes the tokens that it does not have."""
+        self._tokens -= tokens
+
+    def seconds_until(self, tokens: float, now: float) -> float:
+        """Return the seconds until the bucket has this number of tokens, or 0."""
+        available = self._tokens + (now - self._updated_at) * self._rate
+        available = min(available, self._burst)
+        self._tokens = available
+        self._updated_at = now
+        return 0.0 if available >= tokens else (tokens - available) / self._rate
+
+
+class LargeMessages:
+    """The memory for large messages of all connections of a gateway. Messages that find none free wait for it.
+
+    An account has one large message at a time, so that one account does not use up the memory.
+    """
+
+    def __init__(self, max_bytes: int, *, threshold: int = 256 * 1024) -> None:
+        self.threshold = threshold
+        """Bytes up to which a message needs no reservation."""
+        self._max_bytes = max_bytes
+        self._used = 0
+        self._reserved: dict[Inflow, int] = {}
+        self._by_account: Counter[str] = Counter()
+
+    @property
+    def used(self) -> int:
+        """Return the reserved bytes."""
+        return self._used
+
+    def reserve(self, inflow: "Inflow", size: int) -> bool:
+        """Reserve memory for a message of `size` bytes, of which a part may be reserved. Return False if none is free.
+
+        A single message may be larger than all of the memory.
+        """
+        own = self._reserved.get(inflow, 0)
+        if size <= own:
+            return True
+        if not own and self._by_account[inflow.account]:
+            return False
+        if self._used > own and self._used - own + size > self._max_bytes:
+            return False
+        if not own:
+            self._by_account[inflow.account] += 1
+        self._used += size - own
+        self._reserved[inflow] = size
+        return True
+
+    def release(self, inflow: "Inflow") -> None:
+        """Release the memory of a message, if any is reserved."""
+        size = self._reserved.pop(inflow, 0)
+        if size:
+            self._used -= size
+            self._by_account[inflow.account] -= 1
+            if not self._by_account[inflow.account]:
+                del self._by_account[inflow.account]
+
+
+class Inflow:
+    """The inflow of one connection.
+
+    The transport asks `seconds_to_wait` before each frame, calls `count` for each frame, and `reserve` before the
+    payload of a large message.
+    """
+
+    def __init__(
+        self,
+        limits: InflowLimits,
+        large_messages: LargeMessages,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.account = ""
+        """The account of the connection, once it is known."""
+        self._limits = limits
+        self._large_messages = large_messages
+        self._clock = clock
+        # The bucket holds the frames of two seconds, because a delayed client sends its queued frames together.
+        burst = max(1.0, 2 * limits.frames)
+        self._frames = TokenBucket(limits.frames, burst, clock())
+        self._recovered = max(1.0, burst / 10)
+        """Free frames at which a client that exceeded the rate keeps to it again."""
+        self._bytes = TokenBucket(limits.bytes, limits.burst_bytes, clock())
+        self._flooding_since: float | None = None
+        self._waiting_since: float | None = None
+        self._reserved_since: float | None = None
+        self._is_complete = False
+
+    def seconds_to_wait(self) -> float:
+        """Return the seconds until the next frame may be read, or 0."""
+        now = self._clock()
+        frames = self._frames.seconds_until(1, now)
+        if self._flooding_since is None:
+            if frames:
+                self._flooding_since = now
+        elif not self._frames.seconds_until(self._recovered, now):
+            self._flooding_since = None
+        return max(frames, self._bytes.seconds_until(0, now))
+
+    def count(self, size: int) -> None:
+        """Count one frame with `size` bytes of payload."""
+        self._frames.take(1)
+        self._bytes.take(size)
+
+    @property
+    def is_flooding(self) -> bool:
+        """Return whether the client has exceeded the rate of frames for more than `flood_seconds`."""
+        since = self._flooding_since
+        return since is not None and self._clock() - since > self._limits.flood_seconds
+
+    @property
+    def is_starved(self) -> bool:
+        """Return whether a large message has waited too long for memory, or takes too long to arrive."""
+        return any(
+            since is not None and self._clock() - since > limit
+            for since, limit in (
+                (self._waiting_since, MEMORY_SECONDS),
+                (self._reserved_since, MESSAGE_SECONDS),
+            )
+        )
+
+    @property
+    def is_complete(self) -> bool:
+        """Return whether the application has a large message, or is about to get it."""
+        return self._is_complete
+
+    def reserve(self, size: int) -> bool:
+        """Reserve memory for a message of `size` bytes. Return False when it has to wait for memory."""
+        large = self._large_messages
+        if size <= large.threshold:
+            return True
+        if self._is_complete or not large.reserve(self, size):
+            self._waiting_since = self._waiting_since or self._clock()
+            return False
+        self._waiting_since = None
+        self._reserved_since = self._reserved_since or self._clock()
+        return True
+
+    def complete(self, size: int) -> None:
+        """Note that a whole message has arrived. The next large one waits until the application has handled it."""
+        if size > self._large_messages.threshold:
+            self._is_complete = True
+
+    def release_handled(self) -> bool:
+        """Release the memory of a large message that was handled. Return whether there was one."""
+        if not self._is_complete:
+            return False
+        self.release()
+        return True
+
+    def release(self) -> None:
+        """Release all reserved memory."""
+        self._is_complete = False
+        self._reserved_since = None
+        self._large_messages.release(self)

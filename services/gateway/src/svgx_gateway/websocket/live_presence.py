@@ -1,0 +1,104 @@
+"""The presence of one canvas's clients on this gateway: which states its connections publish and receive."""
+
+import asyncio
+
+from svgx_common.background import BackgroundTasks
+from svgx_common.contract.collab import CANVAS_AWARENESS, AuthoredState
+from svgx_common.messaging.bus import Bus
+from svgx_gateway.websocket.connection import Connection
+from svgx_gateway.websocket.trackers.awareness_owner import AwarenessClocks
+from svgx_yjs import awareness, protocol
+from svgx_yjs.awareness import State
+
+WELCOME_SECONDS = 0.05
+"""Seconds that a client has to show its own state before it receives the states of all clients.
+
+A client that returns would otherwise receive, and adopt, an old state of its own. y-websocket shows its state at once.
+"""
+
+RENEWAL_INTERVAL = 1.0
+"""Seconds between two renewals of all clients' states."""
+
+RENEWAL_INTERVAL_PER_CLIENT = 0.01
+"""Seconds between two renewals for each connection, when that is longer: a large room's renewal is a lot of traffic."""
+
+
+class LivePresence:
+    """The awareness states that the connections of one canvas publish and receive.
+
+    A client that has lost its connection removes the states of the others, keeps their clocks, and accepts only newer
+    states (y-protocols, awareness.js). So when a client has returned, the clients on this gateway are asked to renew
+    their states: each is told that it has left. Only the client itself can answer, with a newer state.
+    """
+
+    def __init__(self, bus: Bus, canvas_id: str, connections: set[Connection]) -> None:
+        self._bus = bus
+        self._canvas_id = canvas_id
+        self._connections = connections
+        self._clocks = AwarenessClocks()
+        self._welcomes: dict[Connection, bytes] = {}
+        """The states that connections have not received yet, because their clients have not shown their own state."""
+        self._has_returned = asyncio.Event()
+        self._background = BackgroundTasks()
+        self._background.repeat("renew presence", self._renew)
+
+    async def stop(self) -> None:
+        """Stop the background tasks."""
+        await self._background.stop()
+
+    def record(self, update: bytes) -> None:
+        """Record an awareness update of the holder."""
+        if self._clocks.record(update):
+            self._has_returned.set()
+
+    def welcome(self, connection: Connection, update: bytes) -> None:
+        """Send the states of all clients to a client that joins, once the client has shown its own state."""
+        if connection.awareness.client is not None:
+            self._send_others(connection, update)
+            return
+        self._welcomes[connection] = update
+        asyncio.get_running_loop().call_later(WELCOME_SECONDS, self._end_welcome, connection)
+
+    async def receive(self, connection: Connection, update: bytes) -> None:
+        """Publish the client's own state if the awareness update has a newer one. Raises `Malformed`."""
+        owner = connection.awareness
+        was_known = owner.state is not None
+        state = owner.receive(update, self._clocks)
+        self._end_welcome(connection)
+        if (question := owner.take_question()) is not None:
+            connection.send(_encode(question))
+        if state is None:
+            return
+        await self.publish(connection, state)
+        if not was_known and owner.has_returned:
+            self._has_returned.set()
+
+    async def publish(self, connection: Connection, state: State) -> None:
+        """Publish a client's state to the holder. A lost state is repeated by its client within 15 s."""
+        author = connection.caller.user_id
+        authored = AuthoredState(author, state.client, state.clock, state.json)
+        await self._bus.broadcast(CANVAS_AWARENESS, authored, canvas_id=self._canvas_id)
+
+    def _end_welcome(self, connection: Connection) -> None:
+        if (update := self._welcomes.pop(connection, None)) is not None:
+            self._send_others(connection, update)
+
+    def _send_others(self, connection: Connection, update: bytes) -> None:
+        client = connection.awareness.client
+        others = update if client is None else awareness.without(update, client)
+        connection.send(protocol.encode_awareness(others))
+
+    async def _renew(self) -> None:
+        """Wait until a client has returned, then ask all clients for newer states."""
+        await self._has_returned.wait()
+        self._has_returned.clear()
+        for connection in self._connections:
+            if (state := connection.awareness.removal()) is not None:
+                connection.send(_encode(state))
+        await asyncio.sleep(
+            max(RENEWAL_INTERVAL, RENEWAL_INTERVAL_PER_CLIENT * len(self._connections))
+        )
+
+
+def _encode(state: State) -> bytes:
+    return protocol.encode_awareness(awareness.encode([state]))

@@ -1,0 +1,27 @@
+"""Documents made offline that are larger than a message used to be."""
+
+import pytest
+
+from tests.e2e.clients.workspace import Workspace
+
+WAIT = 60.0
+"""Seconds that the first sync may take."""
+
+
+@pytest.mark.parametrize("version", [2, 3])
+async def test_document_of_20_mb_made_offline_is_saved_with_one_connection(
+    workspace: Workspace, canvas: str, version: int
+) -> None:
+    """The first sync is taken in pieces, while another canvas is edited. Proves R-SYNC-16 and R-SYNC-4."""
+    client = await workspace.connect(canvas, version=version, offline=True)
+    for number in range(20):
+        await client.add_element(f"photo-{number}", "image", href="x" * 1_000_000)
+    await client.reconnect()
+    other = await workspace.connect(await workspace.create_canvas())
+    await other.add_element("quick")
+    await workspace.driver.wait_saved([other])
+    await workspace.driver.wait_saved([client], timeout=WAIT)
+    status = await client.status()
+    assert (status.connections, status.closes) == (1, ())
+    observer = await workspace.connect(canvas)
+    await workspace.driver.wait_converged([client, observer], timeout=WAIT)

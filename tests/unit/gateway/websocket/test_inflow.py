@@ -1,0 +1,163 @@
+"""The inflow of one connection: rates, floods, and the memory for large messages."""
+
+import pytest
+
+from svgx_gateway.websocket import inflow as module
+from svgx_gateway.websocket.inflow import Inflow, InflowLimits, LargeMessages, TokenBucket
+
+MIB = 1024 * 1024
+
+
+class Clock:
+    """A clock that tests advance."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def run(
+    limits: InflowLimits, frames: list[tuple[float, int]], clock: Clock
+) -> tuple[float, float, bool]:
+    """Send frames, each at a second with a size. Return the longest and the last delay, and whether it is a flood."""
+    inflow = Inflow(limits, LargeMessages(MIB), clock)
+    start, longest, delay = clock.now, 0.0, 0.0
+    for at, size in frames:
+        clock.now = max(clock.now, start + at)
+        clock.now += inflow.seconds_to_wait()
+        inflow.count(size)
+        delay = clock.now - start - at
+        longest = max(longest, delay)
+        if inflow.is_flooding:
+            return longest, delay, True
+    return longest, delay, False
+
+
+def steady(rate: float, seconds: float, size: int = 60) -> list[tuple[float, int]]:
+    """Return frames at a rate."""
+    return [(number / rate, size) for number in range(int(rate * seconds))]
+
+
+ORDINARY = {
+    "450 map.set calls in one turn": ([(0.0, 60)] * 450, 0.0),
+    "5,000 map.set calls in one turn": ([(0.0, 60)] * 5_000, 8.1),
+    "two elements dragged at 60 Hz, x and y set separately": (steady(240, 15), 0.0),
+    "four elements dragged at 60 Hz, x and y set separately": (steady(480, 15), 0.0),
+    "a cursor at 240 Hz and a drag at 240 Hz": (steady(480, 15), 0.0),
+    "120 frames a second over a network that stalls for 4 s": (
+        steady(120, 10) + [(14.0, 60)] * 480 + [(14 + at, size) for at, size in steady(120, 10)],
+        0.0,
+    ),
+    "120 frames a second over a network that stalls for 20 s": (
+        steady(120, 10) + [(30.0, 60)] * 2400 + [(30 + at, size) for at, size in steady(120, 10)],
+        3.0,
+    ),
+    "three photos of 5 MB": ([(0.0, 5_000_000)] * 3, 0.0),
+    "three photos of 5 MB in base64, then a cursor": (
+        [(0.0, 6_700_000)] * 3 + steady(60, 10),
+        2.0,
+    ),
+    "ten photos of 5 MB in base64": ([(0.0, 6_700_000)] * 10, 30.0),
+    "a first sync of 18.9 MB, then a cursor": ([(0.0, 18_900_000), *steady(60, 10)], 1.1),
+}
+
+
+@pytest.mark.parametrize(("frames", "delay"), ORDINARY.values(), ids=ORDINARY)
+def test_ordinary_client_is_delayed_briefly_and_never_closed(
+    frames: list[tuple[float, int]], delay: float
+) -> None:
+    """With the default limits each frame is read within `delay` seconds. Proves R-LIMIT-10."""
+    longest, last, flooding = run(InflowLimits(), frames, Clock())
+    assert not flooding
+    assert longest <= delay + 0.001
+    assert last <= delay + 0.001
+
+
+FLOODS = {
+    "twice the limit": (steady(1000, 130), True),
+    "ten times the limit": (steady(5000, 20), True),
+    "the limit": (steady(500, 70), False),
+    "floods of half a minute with pauses": (
+        [(burst * 60 + at, size) for burst in range(4) for at, size in steady(800, 30)],
+        False,
+    ),
+    "ten minutes of large frames": ([(0.0, MIB)] * 1200, False),
+}
+
+
+@pytest.mark.parametrize(("frames", "flooding"), FLOODS.values(), ids=FLOODS)
+def test_only_a_client_that_does_not_slow_down_floods(
+    frames: list[tuple[float, int]], flooding: bool
+) -> None:
+    """A flood exceeds the rate of frames for a minute; TCP slows a sender of large frames. Proves R-LIMIT-10."""
+    assert run(InflowLimits(), frames, Clock())[2] is flooding
+
+
+def test_allowance_refills_with_time() -> None:
+    """The allowance never exceeds its burst size, and owes the tokens that it did not have. Proves R-LIMIT-10."""
+    bucket = TokenBucket(10, 20, now=100.0)
+    bucket.take(20)
+    assert bucket.seconds_until(1, 100.0) == pytest.approx(0.1)
+    bucket.take(10)
+    assert bucket.seconds_until(1, 100.0) == pytest.approx(1.1)
+    assert bucket.seconds_until(20, 1000.0) == 0
+    assert bucket.seconds_until(21, 1000.0) == pytest.approx(0.1)
+
+
+def inflow_of(account: str, memory: LargeMessages, clock: Clock) -> Inflow:
+    """Return the inflow of a connection of an account."""
+    inflow = Inflow(InflowLimits(), memory, clock)
+    inflow.account = account
+    return inflow
+
+
+def test_large_messages_share_bounded_memory() -> None:
+    """A message waits until the messages of others leave room for it; small ones never wait. Proves R-SOCKET-3."""
+    clock, memory = Clock(), LargeMessages(10 * MIB)
+    first, second, third = (inflow_of(name, memory, clock) for name in "abc")
+    assert first.reserve(6 * MIB)
+    assert first.reserve(5 * MIB), "a reserved message needs no more"
+    assert not second.reserve(6 * MIB)
+    assert second.reserve(memory.threshold)
+    assert third.reserve(4 * MIB)
+    assert memory.used == 10 * MIB
+    first.complete(10)
+    assert not first.is_complete
+    first.complete(6 * MIB)
+    assert not first.reserve(MIB), "the next message waits until this one is handled"
+    assert first.release_handled()
+    assert not first.release_handled()
+    assert second.reserve(6 * MIB)
+    for each in (second, third):
+        each.release()
+    assert memory.used == 0
+    assert first.reserve(20 * MIB), "a single message may be larger than the memory"
+
+
+def test_account_has_one_large_message_at_a_time() -> None:
+    """A second large message of an account waits, and another account's does not. Proves R-SOCKET-3."""
+    clock, memory = Clock(), LargeMessages(100 * MIB)
+    first, second, other = (inflow_of(name, memory, clock) for name in ("a", "a", "b"))
+    assert first.reserve(MIB)
+    assert not second.reserve(MIB)
+    assert other.reserve(MIB)
+    first.release()
+    assert second.reserve(MIB)
+
+
+@pytest.mark.parametrize("waits", [True, False])
+def test_large_message_that_waits_or_takes_too_long_is_given_up(waits: bool) -> None:
+    """Memory cannot be kept from others by a message that never ends. Proves R-SOCKET-3."""
+    clock, memory = Clock(), LargeMessages(MIB)
+    first, second = inflow_of("a", memory, clock), inflow_of("b", memory, clock)
+    limit = module.MEMORY_SECONDS if waits else module.MESSAGE_SECONDS
+    first.reserve(MIB)
+    assert second.reserve(MIB) is False
+    tested = second if waits else first
+    starved = []
+    for seconds in (limit, 1):
+        clock.now += seconds
+        starved.append(tested.is_starved)
+    assert starved == [False, True]

@@ -1,0 +1,137 @@
+"""Pieces of a large update: together they are the update, and each can be integrated after the ones before."""
+
+import random
+from typing import Any
+
+import pytest
+from pycrdt import Array, Doc, Map
+
+from svgx_yjs.lib0 import Malformed
+from svgx_yjs.nesting import Nesting
+from svgx_yjs.pieces import Pieces
+from svgx_yjs.splitting import split
+from tests.unit.yjs.updates import (
+    ANY,
+    GC,
+    NULL,
+    SKIP,
+    STRING,
+    after,
+    deletions,
+    gap,
+    in_root,
+    inside,
+    text,
+    update,
+)
+
+
+def merged_content(updates: list[bytes]) -> object:
+    """Return the content of a document that consists of these updates, with its state vector."""
+    doc: Doc[Any] = Doc()
+    for each in updates:
+        doc.apply_update(each)
+    return (
+        doc.get("elements", type=Map).to_py(),
+        doc.get("list", type=Array).to_py(),
+        doc.get_state(),
+    )
+
+
+def edited(seed: int, clients: int, edits: int) -> bytes:
+    """Return the update of a document with random edits by several clients, each of which knows the others' edits."""
+    numbers = random.Random(seed)
+    docs: list[Doc[Any]] = [Doc(client_id=number + 1) for number in range(clients)]
+    for _ in range(edits):
+        doc = numbers.choice(docs)
+        other = numbers.choice(docs)
+        doc.apply_update(other.get_update(doc.get_state()))
+        elements, items = doc.get("elements", type=Map), doc.get("list", type=Array)
+        name = str(numbers.randrange(20))
+        choice = numbers.random()
+        if choice < 0.4 or name not in elements:
+            elements[name] = Map({"tag": "path", "d": "M" * numbers.randrange(200)})
+        elif choice < 0.7:
+            elements[name]["d"] = "L" * numbers.randrange(200)
+        elif choice < 0.8:
+            del elements[name]
+        else:
+            items.insert(numbers.randrange(len(items) + 1), name)
+    result: Doc[Any] = Doc()
+    for doc in docs:
+        result.apply_update(doc.get_update())
+    return result.get_update()
+
+
+@pytest.mark.parametrize("max_bytes", [1, 100, 1000, 1_000_000])
+@pytest.mark.parametrize(("clients", "edits"), [(1, 200), (2, 200), (20, 400)])
+def test_pieces_have_the_content_of_the_update(clients: int, edits: int, max_bytes: int) -> None:
+    """All pieces together give the same document, with the same history. Proves R-SYNC-16."""
+    whole = edited(clients, clients, edits)
+    pieces = list(Pieces(whole, max_bytes))
+    assert merged_content(pieces) == merged_content([whole])
+    assert len(pieces) > 1 or max_bytes > 1000
+    longest_struct = 300
+    assert all(len(piece) < max_bytes + longest_struct + 40 * clients for piece in pieces)
+
+
+@pytest.mark.parametrize("clients", [1, 5, 40])
+def test_few_pieces_wait_for_later_ones(clients: int) -> None:
+    """Pieces come after those that they depend on, unless they depend on each other. Proves R-SYNC-16."""
+    clocks: dict[int, int] = {}
+    nesting = Nesting()
+    waiting = total = 0
+    for piece in Pieces(edited(clients, clients, 400), 200):
+        parts = split(piece, clocks, nesting)
+        clocks.update(parts.clocks)
+        nesting.update(parts.nesting)
+        waiting += parts.pending is not None
+        total += 1
+    assert total > 20
+    assert waiting <= total // 10
+
+
+CHAIN = update(
+    (9, 0, [inside(ANY, NULL, (5, 0), key="a"), inside(ANY, NULL, (7, 1), key="b")]),
+    (7, 0, [inside(ANY, NULL, (5, 0), key="c"), inside(ANY, NULL, (5, 1), key="d")]),
+    (5, 0, [in_root(STRING, text("x")), in_root(STRING, text("y"))]),
+)
+LOOP = update(
+    (9, 0, [in_root(ANY, NULL), inside(ANY, NULL, (7, 1))]),
+    (7, 0, [inside(ANY, NULL, (9, 0)), after(ANY, NULL, (7, 0)), inside(ANY, NULL, (9, 1))]),
+)
+GAPS = update(
+    (9, 5, [in_root(ANY, NULL), gap(SKIP, 3), gap(GC, 2), in_root(ANY, NULL)]),
+    deleted=deletions((9, [(5, 1)]), (8, [(0, 1), (4, 2)])),
+)
+
+
+@pytest.mark.parametrize("whole", [CHAIN, LOOP, GAPS], ids=["chain", "loop", "gaps"])
+def test_every_struct_and_deletion_is_in_one_piece(whole: bytes) -> None:
+    """Pieces of one struct each have all structs and deletions of the update. Proves R-SYNC-16."""
+    assert list(Pieces(whole, 10**6)) == list(Pieces(whole, 10**6))
+    structs = sum(1 for piece in Pieces(whole, 1) if piece[0])
+    assert structs == {CHAIN: 6, LOOP: 5, GAPS: 4}[whole]
+    deleted = [piece for piece in Pieces(whole, 1) if not piece[0]]
+    assert deleted == ([b"\x00" + whole[-11:]] if whole == GAPS else [])
+
+
+def test_chain_is_ordered_by_dependency() -> None:
+    """The piece of client 5 is first, that of client 9 last. Proves R-SYNC-16."""
+    assert [piece[2] for piece in Pieces(CHAIN, 1)] == [5, 5, 7, 7, 9, 9]
+
+
+@pytest.mark.parametrize(
+    "damaged",
+    [
+        CHAIN[:-3],
+        CHAIN + b"\x00",
+        b"\xff",
+        update((5, 0, [])),
+        update((5, 0, [in_root(ANY, NULL)]), (5, 1, [in_root(ANY, NULL)])),
+    ],
+)
+def test_malformed_update_has_no_pieces(damaged: bytes) -> None:
+    """A malformed update is refused before its first piece. Proves R-SYNC-8 and R-SYNC-16."""
+    with pytest.raises(Malformed):
+        Pieces(damaged, 1)

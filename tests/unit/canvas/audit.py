@@ -121,10 +121,11 @@ def _tokens(nodes: Iterable[ast.Node], prop: str = "", *, picture: bool = False)
             # Browsers compare a condition and fetch nothing. Only URLs are problems, because simple readers know them.
             yield from (item for item in _tokens(node.content) if item.startswith("url"))
         else:
-            if node == ":" and isinstance(before, ast.IdentToken):
+            literal = node.value if isinstance(node, ast.LiteralToken) else ""
+            if literal == ":" and isinstance(before, ast.IdentToken):
                 prop = before.lower_value
                 yield from [prop] if prop in _RUNNING_PROPERTIES else []
-            if node == ";" or isinstance(node, ast.CurlyBracketsBlock):
+            if literal == ";" or isinstance(node, ast.CurlyBracketsBlock):
                 prop, condition = "", False
             yield from _token(node, prop, picture)
         if not isinstance(node, ast.WhitespaceToken | ast.Comment):

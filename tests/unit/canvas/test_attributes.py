@@ -1,4 +1,4 @@
-"""Each attribute is judged by its own grammar. Proves R-SVG-11."""
+"""Each attribute is judged by its own grammar. Proves R-SVG-13."""
 
 import pytest
 from lxml import etree

@@ -51,7 +51,7 @@ def audited(sheet: str) -> str:
 
 @pytest.mark.parametrize("name", KEPT_SHEETS)
 def test_style_sheet_that_fetches_nothing_is_unchanged(name: str) -> None:
-    """Proves R-SVG-9: nesting, at-rules and functions that fetch nothing pass."""
+    """Proves R-SVG-11: nesting, at-rules and functions that fetch nothing pass."""
     sheet = KEPT_SHEETS[name]
     assert cleaned_sheet(sheet) == (sheet, [])
     audited(sheet)
@@ -59,7 +59,7 @@ def test_style_sheet_that_fetches_nothing_is_unchanged(name: str) -> None:
 
 @pytest.mark.parametrize("declaration", KEPT_DECLARATIONS)
 def test_declaration_that_fetches_nothing_is_unchanged(declaration: str) -> None:
-    """Proves R-SVG-9: nesting, at-rules and functions that fetch nothing pass."""
+    """Proves R-SVG-11: nesting, at-rules and functions that fetch nothing pass."""
     assert cleaned_declarations(declaration) == (declaration, [])
     out, reports = cleaned_sheet(f".a{{{declaration}}}")
     assert reports == []
@@ -69,7 +69,7 @@ def test_declaration_that_fetches_nothing_is_unchanged(declaration: str) -> None
 
 @pytest.mark.parametrize("name", SHORTHANDS)
 def test_shorthand_of_allowed_properties_is_kept(name: str) -> None:
-    """Proves R-SVG-9: a shorthand passes if its longhands pass."""
+    """Proves R-SVG-11: a shorthand passes if its longhands pass."""
     declaration = f"{name}:{SHORTHANDS[name]}"
     assert cleaned_declarations(declaration) == (declaration, [])
     assert cleaned_declarations(f"/**/{declaration}") == (f"/**/{declaration}", [])
@@ -78,7 +78,7 @@ def test_shorthand_of_allowed_properties_is_kept(name: str) -> None:
 
 @pytest.mark.parametrize("name", RECOVERED_SHEETS)
 def test_style_sheet_is_read_on_after_an_error(name: str) -> None:
-    """Proves R-SVG-10: the rest of a style sheet survives an invalid declaration or rule."""
+    """Proves R-SVG-12: the rest of a style sheet survives an invalid declaration or rule."""
     sheet, expected = RECOVERED_SHEETS[name]
     assert cleaned_sheet(sheet)[0] == expected
     audited(sheet)
@@ -100,14 +100,14 @@ def test_style_sheet_is_read_on_after_an_error(name: str) -> None:
     ],
 )
 def test_style_attribute_is_read_on_after_an_error(text: str, expected: str) -> None:
-    """Proves R-SVG-10: the rest of a `style` attribute survives an invalid declaration."""
+    """Proves R-SVG-12: the rest of a `style` attribute survives an invalid declaration."""
     assert cleaned_declarations(text)[0] == expected
 
 
 @pytest.mark.parametrize("value", FETCHING_VALUES)
 @pytest.mark.parametrize("name", ["fill", "background", "--x"])
 def test_value_that_fetches_is_dropped_and_its_neighbours_are_kept(name: str, value: str) -> None:
-    """Proves R-SVG-3 and R-SVG-10."""
+    """Proves R-SVG-3 and R-SVG-12."""
     for sheet in (f".a{{r:1px;{name}:{value};", f"@layer x{{.b{{.a{{r:1px;{name}:{value};"):
         out = audited(sheet)
         assert "r:1px" in out
@@ -128,7 +128,7 @@ def test_fragment_as_a_picture_is_dropped(name: str) -> None:
 
 @pytest.mark.parametrize("name", FETCHING_RULES)
 def test_rule_that_fetches_is_dropped_and_its_neighbours_are_kept(name: str) -> None:
-    """Proves R-SVG-3 and R-SVG-10."""
+    """Proves R-SVG-3 and R-SVG-12."""
     rule = FETCHING_RULES[name]
     out = audited(f".first{{r:1px}}{rule}")
     assert ".first{r:1px;}" in out
@@ -138,7 +138,7 @@ def test_rule_that_fetches_is_dropped_and_its_neighbours_are_kept(name: str) -> 
 
 
 def test_safe_sources_of_a_font_survive_a_fetched_one() -> None:
-    """Proves R-SVG-9: a font keeps the files that are not fetched."""
+    """Proves R-SVG-11: a font keeps the files that are not fetched."""
     sheet = (
         "@font-face{src:url(http://e/x),local(A) format(woff2),url(data:font/ttf;base64,AAEAAAAB)}"
     )

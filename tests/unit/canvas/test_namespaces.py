@@ -1,4 +1,4 @@
-"""Elements outside the SVG namespace draw nothing, before and after the import. Proves R-SVG-12."""
+"""Elements outside the SVG namespace draw nothing, before and after the import. Proves R-SVG-14."""
 
 import pytest
 

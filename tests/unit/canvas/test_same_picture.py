@@ -51,7 +51,7 @@ def picture(drawings: list[str], folder: Path) -> bytes:
 
 @needs_browser
 def test_drawings_look_the_same_in_chromium_after_import(tmp_path: Path) -> None:
-    """Proves R-SVG-2, R-SVG-9, R-SVG-10, R-SVG-11 and R-SVG-12."""
+    """Proves R-SVG-2, R-SVG-11, R-SVG-12, R-SVG-13 and R-SVG-14."""
     before = list(DRAWINGS.values())
     after = list(map(exported, before))
     if picture(before, tmp_path) != picture(after, tmp_path):

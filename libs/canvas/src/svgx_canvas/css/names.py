@@ -158,7 +158,7 @@ NESTING_RULES = words(
     starting-style supports when
     """
 )
-"""At-rules that contain what the place around them may contain."""
+"""At-rules that may contain everything that the block around them may contain."""
 
 _MARGIN_RULES = words(
     """

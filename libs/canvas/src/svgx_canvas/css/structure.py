@@ -13,7 +13,7 @@ and plain values, separated by `:` and `;`."""
 
 def stylesheet(text: str) -> list[ast.Node]:
     """Return the rules of a style sheet, without comments."""
-    return tinycss2.parse_stylesheet(_tokens(text), skip_whitespace=True)
+    return [*tinycss2.parse_stylesheet(_tokens(text), skip_whitespace=True)]
 
 
 def block_contents(content: list[ast.Node]) -> list[ast.Node]:
@@ -30,9 +30,13 @@ def style_attribute(text: str) -> list[ast.Node]:
 
 
 def _contents(tokens: list[ast.Node], *, rules: bool) -> list[ast.Node]:
-    parse = tinycss2.parse_blocks_contents if rules else tinycss2.parse_declaration_list
+    def parse(part: list[ast.Node]) -> list[ast.Node]:
+        if rules:
+            return [*tinycss2.parse_blocks_contents(part, skip_whitespace=True)]
+        return [*tinycss2.parse_declaration_list(part, skip_whitespace=True)]
+
     if not any(_is_custom_name(token) for token in tokens):
-        return parse(tokens, skip_whitespace=True)
+        return parse(tokens)
     nodes: list[ast.Node] = []
     others: list[ast.Node] = []
     may_start, index = True, 0
@@ -40,18 +44,18 @@ def _contents(tokens: list[ast.Node], *, rules: bool) -> list[ast.Node]:
         token = tokens[index]
         custom = _custom_property(tokens, index) if may_start else None
         if custom is not None:
-            nodes += parse(others, skip_whitespace=True)
+            nodes += parse(others)
             others = []
             declaration, index = custom
             nodes.append(declaration)
             continue
         others.append(token)
         index += 1
-        if token == ";" or (rules and isinstance(token, ast.CurlyBracketsBlock)):
+        if _is_literal(token, ";") or (rules and isinstance(token, ast.CurlyBracketsBlock)):
             may_start = True
         elif not isinstance(token, ast.WhitespaceToken):
             may_start = False
-    return nodes + parse(others, skip_whitespace=True)
+    return nodes + parse(others)
 
 
 def _custom_property(tokens: list[ast.Node], start: int) -> tuple[ast.Declaration, int] | None:
@@ -60,19 +64,23 @@ def _custom_property(tokens: list[ast.Node], start: int) -> tuple[ast.Declaratio
     tinycss2 ends the value of a custom property at its first block.
     """
     name = tokens[start]
-    if not _is_custom_name(name):
+    if not isinstance(name, ast.IdentToken) or not _is_custom_name(name):
         return None
     colon = start + 1
     while colon < len(tokens) and isinstance(tokens[colon], ast.WhitespaceToken):
         colon += 1
-    if colon == len(tokens) or tokens[colon] != ":":
+    if colon == len(tokens) or not _is_literal(tokens[colon], ":"):
         return None
     end = colon + 1
-    while end < len(tokens) and tokens[end] != ";":
+    while end < len(tokens) and not _is_literal(tokens[end], ";"):
         end += 1
     value = tokens[colon + 1 : end]
     line, column = name.source_line, name.source_column
     return ast.Declaration(line, column, name.value, name.lower_value, value, False), end
+
+
+def _is_literal(token: ast.Node, value: str) -> bool:
+    return isinstance(token, ast.LiteralToken) and bool(token.value == value)
 
 
 def _is_custom_name(token: ast.Node) -> bool:

@@ -80,14 +80,13 @@ def test_any_parameters_of_the_content_type_are_read(parameters: str) -> None:
 )  # fmt: skip
 def test_compressed_body_is_refused_with_the_accepted_coding(codings: tuple[str, ...]) -> None:
     """A compressed body gets 415 and `Accept-Encoding: identity`, for every operation. Proves R-HTTP-3."""
-    create = state.CREATE_CANVAS
-    assert create.http is not None
-    for call in (
-        lambda: parse_import(request("image/svg+xml", *codings)),
-        lambda: parse_request(create, create.http, request("application/json", *codings), b"{}"),
+    for operation, media_type in (
+        (collab.IMPORT_SVG, "image/svg+xml"),
+        (state.CREATE_CANVAS, "application/json"),
     ):
+        assert operation.http is not None
         with pytest.raises(UnsupportedMedia) as refused:
-            call()
+            parse_request(operation, operation.http, request(media_type, *codings), b"{}")
         assert (refused.value.field, refused.value.limit) == ("content-encoding", "identity")
         response = problems.response(refused.value)
         assert (response.status_code, response.headers["accept-encoding"]) == (415, "identity")

@@ -7,7 +7,6 @@ from importlib.metadata import PackageNotFoundError, requires
 from pathlib import Path
 from typing import Any
 
-from packaging.markers import default_environment
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
@@ -70,7 +69,9 @@ def _lock(requirements: Iterable[str]) -> str:
 
 def _entries(text: str) -> Iterator[tuple[str, str]]:
     """Yield the name and the text of each entry of a lock file."""
-    for match in re.finditer(r"^([\w.-]+)(?:\[[^\]]*\])?==[^\n]*\n(?:    [^\n]*\n?)*", text, re.MULTILINE):
+    for match in re.finditer(
+        r"^([\w.-]+)(?:\[[^\]]*\])?==[^\n]*\n(?:    [^\n]*\n?)*", text, re.MULTILINE
+    ):
         yield canonicalize_name(match[1]), match[0]
 
 
@@ -97,10 +98,14 @@ def _closure(requirements: Iterable[str]) -> Iterator[str]:
 def _applies(requirement: Requirement, extra: str) -> bool:
     if requirement.marker is None:
         return True
-    environment = {**default_environment(), "sys_platform": "linux", "extra": extra}
     return any(
         requirement.marker.evaluate(
-            {**environment, "python_version": python, "python_full_version": f"{python}.0"}
+            {
+                "sys_platform": "linux",
+                "extra": extra,
+                "python_version": python,
+                "python_full_version": f"{python}.0",
+            }
         )
         for python in PYTHONS
     )

@@ -15,6 +15,7 @@ from svgx_common.contract.errors import (
     Unavailable,
 )
 from svgx_common.contract.operation import Operation
+from svgx_common.contract.policy import Pool
 from svgx_common.messaging.bus import NoResponders
 from svgx_gateway.http.circuit_breaker import PAUSE, THRESHOLD, CircuitBreaker, CircuitBreakers
 
@@ -22,9 +23,9 @@ from svgx_gateway.http.circuit_breaker import PAUSE, THRESHOLD, CircuitBreaker, 
 class BreakerWithClock:
     """A circuit breaker and its clock."""
 
-    def __init__(self, *, outside: bool = False) -> None:
+    def __init__(self, pool: Pool = Pool.QUICK) -> None:
         self.now = 1000.0
-        self.breaker = CircuitBreaker("test", lambda: self.now, outside=outside)
+        self.breaker = CircuitBreaker("test", lambda: self.now, pool=pool)
 
     def attempt(self, error: BaseException | None = None) -> BaseException | None:
         """Run one request that raises `error`. Return the exception that its caller gets."""
@@ -126,7 +127,7 @@ def test_error_that_says_nothing_about_the_service_changes_nothing(
     outside: bool, error: SvgxError
 ) -> None:
     """Such an error neither resets the count nor closes an open circuit. Proves R-RESIL-2."""
-    circuit = BreakerWithClock(outside=outside)
+    circuit = BreakerWithClock(pool=pool)
     for _ in range(THRESHOLD - 1):
         circuit.attempt(DeadlineExceeded())
         assert circuit.attempt(error) is error
@@ -144,7 +145,7 @@ def test_error_that_says_nothing_about_the_service_changes_nothing(
 @pytest.mark.parametrize("error", [NotFound(), Conflict()])
 def test_answer_to_a_mistake_closes_the_circuit(outside: bool, error: SvgxError) -> None:
     """The service answered, so it works. Proves R-RESIL-2."""
-    circuit = BreakerWithClock(outside=outside)
+    circuit = BreakerWithClock(pool=pool)
     for _ in range(THRESHOLD):
         circuit.attempt(DeadlineExceeded())
     circuit.now += PAUSE

@@ -199,7 +199,7 @@ def closes(code: str) -> float:
 @pytest.mark.parametrize(
     ("closed_by_client", "closed_by_gateway", "code", "label"),
     [
-        (None, Close.TOO_MANY, 4429, "4429"),
+        (None, Close.OVERLOADED, 1013, "1013"),
         (None, Close.RESTARTING, 1012, "1012"),
         (None, Close.UNAUTHENTICATED, 4401, "4401"),
         (1000, None, 1000, "1000"),

@@ -73,6 +73,15 @@ def test_environment_overrides_the_file_and_the_file_overrides_defaults(
     assert settings.redis_url == "redis://localhost:6379/0"
 
 
+def test_variable_that_the_file_refers_to_is_not_misspelt(
+    config_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Proves R-CONFIG-5: the setting with the nearest name is set in the file."""
+    config_path.write_text("redis: {url: '${REDIS_URI}'}\n")
+    monkeypatch.setenv("REDIS_URI", "redis://other:6379/0")
+    assert load(CollabSettings).redis_url == "redis://other:6379/0"
+
+
 def test_all_mistakes_are_reported_at_once(
     config_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

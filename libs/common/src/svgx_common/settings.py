@@ -205,7 +205,7 @@ def load(kind: type[Settings]) -> Settings:
     lines += [
         f"{each.name}: unknown variable; did you mean {each.nearest}?"
         for each in unknown_variables(kind)
-        if each.refused
+        if each.refused and each.nearest.lower() not in content.keys
     ]
     lines += telemetry_variables.mistakes(os.environ)
     try:

@@ -1,5 +1,6 @@
 """The command line of each service."""
 
+import os
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -9,6 +10,8 @@ import pytest
 
 from svgx_common.configuration import command_line
 from svgx_common.settings import ServiceSettings
+
+EXPORTER = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9"}
 
 
 @pytest.mark.parametrize("service", ["gateway", "auth", "collab", "state"])
@@ -74,3 +77,29 @@ def test_command_gets_its_arguments() -> None:
 
 def _refuse(_: Sequence[str]) -> None:
     pytest.fail("the command must not run")
+
+
+@pytest.mark.parametrize(
+    ("service", "environment", "line"),
+    [
+        ("collab", {"REDIS_URL": "garbage"}, "svgx: REDIS_URL: "),
+        ("gateway", {"REDIS_ULR": "redis://redis"}, "svgx: REDIS_ULR: unknown variable; did you"),
+        ("collab", {"OTEL_ATTRIBUTE_COUNT_LIMIT": "x", **EXPORTER}, "svgx: OTEL_*: "),
+        ("collab", {"API_HOST": "host.invalid"}, "svgx: API_HOST: cannot listen on host.invalid:"),
+    ],
+)
+def test_wrong_setting_ends_the_process_with_one_line(
+    service: str, environment: dict[str, str], line: str
+) -> None:
+    """Proves R-CONFIG-2: the process of a service ends with status 2 and no traceback."""
+    inherited = {name: value for name, value in os.environ.items() if name != "REDIS_URL"}
+    done = subprocess.run(
+        [sys.executable, "-m", f"svgx_{service}"],
+        env={**inherited, "API_PORT": "0", **environment},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    (printed,) = done.stderr.splitlines()
+    assert (done.returncode, printed.startswith(line)) == (2, True), printed

@@ -60,10 +60,13 @@ class Repetition:
                 ended, attempts = await asyncio.wait(
                     attempts, timeout=interval, return_when=asyncio.FIRST_COMPLETED
                 )
-                for attempt in ended:
-                    if attempts and isinstance(attempt.exception(), _TEMPORARY_ERRORS):
-                        continue
-                    result = attempt.result()
+                final = [
+                    attempt
+                    for attempt in ended
+                    if not isinstance(attempt.exception(), _TEMPORARY_ERRORS)
+                ]
+                if final or (ended and not attempts):
+                    result = (final or list(ended))[0].result()
                     self._budget = min(MAX_BUDGET, self._budget + 1)
                     return result
                 remaining = deadline - clock()

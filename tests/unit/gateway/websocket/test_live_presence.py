@@ -1,0 +1,132 @@
+"""The presence of one canvas's clients on one gateway."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any, cast
+
+import pytest
+from starlette.websockets import WebSocket
+
+from svgx_common.contract.collab import AuthoredState
+from svgx_common.contract.policy import CanvasRole, Role
+from svgx_common.messaging.bus import Bus
+from svgx_common.messaging.caller import Caller
+from svgx_gateway.websocket import live_presence as module
+from svgx_gateway.websocket.connection import Connection
+from svgx_gateway.websocket.live_presence import LivePresence
+from svgx_yjs import awareness
+from svgx_yjs.awareness import State
+from svgx_yjs.lib0 import Decoder
+
+ANN, BOB = 7, 8
+"""Yjs client ids."""
+
+
+class RecordingBus:
+    """A bus that records the published states."""
+
+    def __init__(self) -> None:
+        self.published: list[State] = []
+
+    async def broadcast(self, _: Any, authored: AuthoredState, **__: str) -> None:
+        """Record a state."""
+        self.published.append(State(authored.client, authored.clock, authored.json))
+
+
+class RecordingSocket:
+    """A socket that records the awareness states of each frame."""
+
+    def __init__(self) -> None:
+        self.frames: asyncio.Queue[list[State]] = asyncio.Queue()
+
+    async def send_bytes(self, frame: bytes) -> None:
+        """Record a frame."""
+        self.frames.put_nowait(awareness.decode(Decoder(frame[1:]).buffer()))
+
+    async def next(self) -> list[State]:
+        """Return the states of the next frame."""
+        async with asyncio.timeout(5):
+            return await self.frames.get()
+
+
+class Room:
+    """A canvas with connections, and the frames that they receive."""
+
+    def __init__(self) -> None:
+        self.connections: set[Connection] = set()
+        self.bus = RecordingBus()
+        self.presence = LivePresence(cast(Bus, cast(Any, self.bus)), "canvas", self.connections)
+
+    @asynccontextmanager
+    async def join(self) -> AsyncIterator[tuple[Connection, RecordingSocket]]:
+        """Add a connection."""
+        socket = RecordingSocket()
+        caller = Caller("u", "ann", Role.EDITOR, "s")
+        connection = Connection(
+            cast(WebSocket, cast(Any, socket)), caller, CanvasRole.EDITOR, wants_saved=False
+        )
+        self.connections.add(connection)
+        writing = asyncio.create_task(connection.write())
+        try:
+            yield connection, socket
+        finally:
+            writing.cancel()
+            await asyncio.gather(writing, return_exceptions=True)
+            self.connections.discard(connection)
+
+
+@pytest.fixture
+async def room() -> AsyncIterator[Room]:
+    """Open a room without connections."""
+    room = Room()
+    yield room
+    await room.presence.stop()
+
+
+KNOWN = awareness.encode([State(ANN, 5, '"old"'), State(BOB, 3, '"bob"')])
+
+
+async def test_returned_client_receives_the_others_and_is_asked_for_a_newer_state(
+    room: Room,
+) -> None:
+    """It never receives its own old state, and is published only with a newer one. Proves R-AWARE-4."""
+    room.presence.record(KNOWN)
+    async with room.join() as (connection, socket):
+        room.presence.welcome(connection, KNOWN)
+        await room.presence.receive(connection, awareness.encode([State(ANN, 0, '"new"')]))
+        assert await socket.next() == [State(BOB, 3, '"bob"')]
+        assert await socket.next() == [State(ANN, 5, "null")]
+        assert room.bus.published == []
+        await room.presence.receive(connection, awareness.encode([State(ANN, 6, '"new"')]))
+        assert room.bus.published == [State(ANN, 6, '"new"')]
+
+
+async def test_client_without_a_state_receives_all_states_soon(room: Room) -> None:
+    """A client that shows no state is not kept waiting. Proves R-AWARE-2."""
+    async with room.join() as (connection, socket):
+        room.presence.welcome(connection, KNOWN)
+        assert {state.client for state in await socket.next()} == {ANN, BOB}
+
+
+async def test_present_clients_are_asked_to_renew_once_for_several_returns(
+    room: Room, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Returns within the interval are answered by one renewal after it; newcomers cause none. Proves R-AWARE-4."""
+    monkeypatch.setattr(module, "RENEWAL_INTERVAL", 0.2)
+    loop = asyncio.get_running_loop()
+    async with room.join() as (connection, socket):
+        await room.presence.receive(connection, awareness.encode([State(BOB, 3, '"bob"')]))
+        room.presence.record(awareness.encode([State(50, 0, "{}"), State(ANN, 1, "null")]))
+        await asyncio.sleep(0)
+        assert socket.frames.empty()
+        started = loop.time()
+        room.presence.record(awareness.encode([State(ANN, 2, "{}")]))
+        assert await socket.next() == [State(BOB, 3, "null")]
+        await room.presence.receive(connection, awareness.encode([State(BOB, 4, '"bob"')]))
+        for clock in (2, 3, 4):
+            room.presence.record(awareness.encode([State(ANN, clock, "null")]))
+            room.presence.record(awareness.encode([State(ANN, clock + 1, "{}")]))
+        assert await socket.next() == [State(BOB, 4, "null")]
+        assert loop.time() - started > 0.15
+        assert socket.frames.empty()

@@ -1,4 +1,4 @@
-"""Write `requirements.lock` of each service: the entries of the repository's lock that the service needs, with hashes."""
+"""Write the locks of the services: the entries of the repository's lock that each service needs, with hashes."""
 
 import re
 import tomllib

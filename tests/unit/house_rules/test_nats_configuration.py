@@ -11,13 +11,13 @@ _SKIPPED = {"node_modules", ".git", ".venv", ".svgx", "__pycache__", "tests"}
 
 
 def _configurations() -> Iterator[Path]:
-    """Yield the files that limit the responses of a NATS user or the payload: the configurations of the server."""
+    """Yield the files that name a NATS server: the configurations of servers."""
     for folder in ("libs", "services", "deploy", "config"):
         for path in sorted((ROOT / folder).rglob("*")):
             if path.suffix not in _SUFFIXES or _SKIPPED.intersection(path.relative_to(ROOT).parts):
                 continue
             text = path.read_text(encoding="utf-8", errors="replace")
-            if re.search(r"allow_responses\"?\s*[:=]|\"?max_payload\"?\s*[:=]", text):
+            if re.search(r"server_name\"?\s*[:=] ", text):
                 yield path
 
 

@@ -3,6 +3,8 @@
 The services work without Redis, and when it loses its keys: see "Failures" in docs/architecture.md.
 """
 
+from typing import Any
+
 from prometheus_client import Gauge
 from redis.asyncio import BlockingConnectionPool, ConnectionPool, Redis
 from redis.asyncio.connection import AbstractConnection as Connection
@@ -23,7 +25,7 @@ MAX_CONNECTIONS = Gauge(
     "svgx_engine_redis_connections_max", "The largest number of connections of the pool."
 )
 
-_COMMON = {"socket_connect_timeout": 1.0, "decode_responses": True, "socket_keepalive": True}
+_COMMON = {"socket_connect_timeout": 1.0, "decode_responses": True}
 
 
 def connect(url: str, pool_size: int = 32) -> Redis:
@@ -40,7 +42,7 @@ def connect(url: str, pool_size: int = 32) -> Redis:
         health_check_interval=10,
         # Retry once, because a pooled connection may be dead. redis-py's default retries for seconds.
         retry=Retry(NoBackoff(), 1),
-        **_COMMON,
+        **_options(url),
     )
     CONNECTIONS.labels("idle").set_function(lambda: pool.get_connection_count()[0][0])
     CONNECTIONS.labels("in_use").set_function(lambda: pool.get_connection_count()[1][0])
@@ -53,7 +55,9 @@ def open_unpooled(url: str) -> Connection:
 
     A command costs half as much as through a pool, which is made for many concurrent callers.
     """
-    pool = ConnectionPool.from_url(url, socket_timeout=None, retry=Retry(NoBackoff(), 0), **_COMMON)
+    pool = ConnectionPool.from_url(
+        url, socket_timeout=None, retry=Retry(NoBackoff(), 0), **_options(url)
+    )
     connection: Connection = pool.make_connection()  # type: ignore[no-untyped-call]
     return connection
 
@@ -66,3 +70,8 @@ async def check(client: Redis) -> None:
         raise NotUsable("refuses writes") from None
     except (RedisError, OSError):
         raise NotUsable("is not reachable") from None
+
+
+def _options(url: str) -> dict[str, Any]:
+    """Return the options of every connection. A Unix socket has no keepalive."""
+    return _COMMON if url.startswith("unix:") else {**_COMMON, "socket_keepalive": True}

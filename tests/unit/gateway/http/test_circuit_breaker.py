@@ -16,7 +16,7 @@ from svgx_common.contract.errors import (
 )
 from svgx_common.contract.operation import Operation
 from svgx_common.contract.policy import Pool
-from svgx_common.messaging.bus import NoResponders
+from svgx_common.messaging.bus import BusUnreachable, NoResponders
 from svgx_gateway.http.circuit_breaker import PAUSE, THRESHOLD, CircuitBreaker, CircuitBreakers
 
 
@@ -114,20 +114,23 @@ def test_request_from_before_the_opening_does_not_prolong_the_pause() -> None:
 
 
 @pytest.mark.parametrize(
-    ("outside", "error"),
+    ("pool", "error"),
     [
-        (False, Internal()),
-        (False, NoResponders()),
-        (True, Internal()),
-        (True, NoResponders()),
-        (True, Unavailable()),
+        (Pool.QUICK, Internal()),
+        (Pool.QUICK, NoResponders()),
+        (Pool.QUICK, BusUnreachable()),
+        (Pool.OUTSIDE, Internal()),
+        (Pool.OUTSIDE, NoResponders()),
+        (Pool.OUTSIDE, Unavailable()),
+        (Pool.PASSWORD, Internal()),
+        (Pool.PASSWORD, Overloaded()),
     ],
 )
 def test_error_that_says_nothing_about_the_service_changes_nothing(
-    outside: bool, error: SvgxError
+    pool: Pool, error: SvgxError
 ) -> None:
     """Such an error neither resets the count nor closes an open circuit. Proves R-RESIL-2."""
-    circuit = BreakerWithClock(pool=pool)
+    circuit = BreakerWithClock(pool)
     for _ in range(THRESHOLD - 1):
         circuit.attempt(DeadlineExceeded())
         assert circuit.attempt(error) is error
@@ -141,11 +144,11 @@ def test_error_that_says_nothing_about_the_service_changes_nothing(
     assert not circuit.refused()
 
 
-@pytest.mark.parametrize("outside", [False, True])
+@pytest.mark.parametrize("pool", list(Pool))
 @pytest.mark.parametrize("error", [NotFound(), Conflict()])
-def test_answer_to_a_mistake_closes_the_circuit(outside: bool, error: SvgxError) -> None:
+def test_answer_to_a_mistake_closes_the_circuit(pool: Pool, error: SvgxError) -> None:
     """The service answered, so it works. Proves R-RESIL-2."""
-    circuit = BreakerWithClock(pool=pool)
+    circuit = BreakerWithClock(pool)
     for _ in range(THRESHOLD):
         circuit.attempt(DeadlineExceeded())
     circuit.now += PAUSE

@@ -74,7 +74,10 @@ def example_of(model: type[RequestModel]) -> dict[str, Any]:
 
 
 class RawRequest(RequestModel):
-    """A request with raw bytes as its HTTP body. `content` travels as the message's payload, not as JSON."""
+    """A request with raw bytes as its HTTP body. `content` travels as the message's payload, not as JSON.
+
+    A field `charset` comes from the parameter of this name in the Content-Type. All other fields come from the path.
+    """
 
     content: bytes = Field(default=b"", exclude=True)
 

@@ -24,7 +24,8 @@ from svgx_devstack import DevStack
 # a mistake in the derivation. Only the service that answers an operation comes from the contract.
 JOURNAL = {"svgx.state.journal.append", "svgx.state.journal.load"}
 CALLERS: dict[str, set[str]] = {subject: {"collab"} for subject in JOURNAL} | {
-    "svgx.collab.open": {"gateway", "collab"}
+    "svgx.collab.open": {"gateway", "collab"},
+    "svgx.auth.account.find": {"state"},
 }
 PUBLISHERS: dict[str, set[str]] = {
     "svgx.canvas.c.edit": {"gateway", "collab"},
@@ -40,8 +41,8 @@ PUBLISHERS: dict[str, set[str]] = {
     "svgx.replica.state.r": {"gateway"},
     "svgx.replica.collab.r": {"gateway", "collab"},
     "svgx.replica.gateway.r": {"gateway"},
-    "svgx.blob.auth.r.b": {"gateway"},
-    "svgx.blob.state.r.b": {"gateway", "collab"},
+    "svgx.blob.auth.r.b": {"gateway", "state"},
+    "svgx.blob.state.r.b": {"gateway", "collab", "auth"},
     "svgx.blob.collab.r.b": {"gateway", "collab", "state"},
     "svgx.blob.gateway.r.b": {"auth", "state", "collab", "gateway"},
     "$SRV.PING": {"gateway"},

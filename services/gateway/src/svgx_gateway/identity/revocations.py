@@ -4,6 +4,8 @@ The gateway keeps these revocations in memory. It receives each one in a broadca
 list at the start, after a reconnect and at every poll. An entry is removed when its tokens have expired.
 """
 
+import asyncio
+import contextlib
 import time
 from collections.abc import Callable
 from datetime import datetime, timedelta
@@ -24,6 +26,9 @@ from svgx_gateway.watched_copy import RETRY, WatchedCopy
 
 OVERLAP = timedelta(minutes=1)
 """Time before the previous read that the next read covers again, because a transaction may commit late."""
+
+FIRST_READ_SECONDS = 3.0
+"""Seconds that the start waits for the first read. Without an answer, the gateway starts and refuses every token."""
 
 REVOKED_COUNT = Gauge(
     "svgx_engine_revoked", "Sessions, accounts and API keys in the list of revocations."
@@ -52,9 +57,15 @@ class Revocations:
         REVOKED_COUNT.set_function(lambda: len(self._sessions) + len(self._accounts))
 
     async def start(self) -> None:
-        """Keep the revocations current until `stop`."""
+        """Keep the revocations current until `stop`. Wait a moment for the first read.
+
+        A gateway that serves before it has the list accepts WebSockets only to close them with 1013.
+        """
         self._bus.on_reconnect(self._make_next_read_complete)
         await self._copy.start()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(FIRST_READ_SECONDS):
+                await self._copy.first_attempt()
 
     async def stop(self) -> None:
         """Stop reading."""

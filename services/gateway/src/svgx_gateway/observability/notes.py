@@ -36,7 +36,7 @@ def start_notes(scope: Scope) -> Notes:
     """Add empty notes to a connection's scope, and return them."""
     notes = Notes()
     scope[_KEY] = notes
-    # This also removes the ids of the request before, in whose context uvicorn starts a pipelined request.
+    # This also removes the ids of the request before: uvicorn starts a pipelined request in its context.
     use_ids(notes.ids)
     return notes
 

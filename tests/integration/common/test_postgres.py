@@ -13,6 +13,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 
 from svgx_common import postgres
 from svgx_common.contract.errors import Unavailable
+from svgx_common.settings import WrongSetting
 from svgx_devstack import DevStack, ports
 
 QUERIES = """
@@ -167,7 +168,7 @@ async def test_wrong_password_stops_the_start_at_once(backing: DevStack, package
     """Proves R-STATE-19: the start does not retry, because the password would stay wrong."""
     user, at, rest = backing.postgres_url.rpartition("@")
     url = f"{user}wrong{at}{rest}"
-    with pytest.raises(asyncpg.InvalidPasswordError):
+    with pytest.raises(WrongSetting, match="POSTGRES_URL: the server refuses its user or password"):
         async with postgres.connect(url, schema=package.name, package=package.name, pool_size=1):
             raise AssertionError
 

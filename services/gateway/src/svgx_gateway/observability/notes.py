@@ -36,7 +36,7 @@ def start_notes(scope: Scope) -> Notes:
     """Add empty notes to a connection's scope, and return them."""
     notes = Notes()
     scope[_KEY] = notes
-    # This also removes the ids of the request before, because uvicorn starts a pipelined request in its context.
+    # This also removes the ids of the request before: uvicorn starts a pipelined request in its context.
     use_ids(notes.ids)
     return notes
 

@@ -54,15 +54,13 @@ def render_png(
         }
     text = write_svg(canvas).decode()
     if natural is None:
-        natural = _measure(
-            text, lambda pixels: _check_cost(canvas, cost, (1.0, 1.0), 1.0, pixels, limits)
-        )
+        natural = _measure(text, lambda pixels: _check_cost(canvas, cost, limits, pixels=pixels))
     size = picture_size(natural, width, height, scale)
     for side in size:
         check_limit("side", limits.side, side, "pixels of a side of the picture")
     check_limit("pixels", limits.pixels, size[0] * size[1], "pixels of the picture")
     factor = max(side / max(whole, 1e-9) for side, whole in zip(size, natural, strict=True))
-    _check_cost(canvas, cost, natural, factor, size[0] * size[1], limits)
+    _check_cost(canvas, cost, limits, natural=natural, factor=factor, pixels=size[0] * size[1])
     if width is not None and height is not None:
         # One side alone determines the picture. With both, resvg may exceed one of them, even by thousands of pixels.
         width, height = (width, None) if fills_width(natural, width, height) else (None, height)
@@ -72,10 +70,11 @@ def render_png(
 def _check_cost(
     canvas: Canvas,
     cost: Cost,
-    natural: tuple[float, float],
-    factor: float,
-    pixels: int,
     limits: Limits,
+    *,
+    natural: tuple[float, float] = (1.0, 1.0),
+    factor: float = 1.0,
+    pixels: int,
 ) -> None:
     """Raise `SvgRefused` if drawing a picture of `pixels` needs more memory or operations than the limits.
 
@@ -146,20 +145,26 @@ def _measure(text: str, check_pixels: Callable[[int], None]) -> tuple[float, flo
         )
     step = 2 if ratio <= _LOW_RATIO else 1
     check_pixels(math.ceil(25 * 10 ** (2 * step - 2) * ratio))
-    for exponent in range(-10, 1, step):
-        zoom = 10.0**exponent
-        try:
-            png = _resvg(text, None, None, zoom)
-            break
-        except SvgRefused:
-            if exponent == 0:
-                raise
+    zoom, png = _first_picture(text, step)
     longest = max(_size(png))
     if zoom < 1 and longest < _PROBE_SIDE:
         zoom = min(1.0, zoom * _PROBE_SIDE / longest)
         png = _resvg(text, None, None, zoom)
     across, down = _size(png)
     return across / zoom, down / zoom
+
+
+def _first_picture(text: str, step: int) -> tuple[float, bytes]:
+    """Return the first of the scales 10 ** -10, 10 ** (step - 10), … at which resvg draws a picture, and the picture.
+
+    Its shorter side has 1 to 5 pixels with a step of 1, and up to 50 pixels with a step of 2.
+    """
+    for exponent in range(-10, 0, step):
+        try:
+            return 10.0**exponent, _resvg(text, None, None, 10.0**exponent)
+        except SvgRefused:
+            continue
+    return 1.0, _resvg(text, None, None, 1.0)
 
 
 def _size(png: bytes) -> tuple[int, int]:

@@ -3,7 +3,8 @@
 Usage: `python -m svgx_workers.worker MEMORY_BYTES CPU_SECONDS PARENT_PID`. Jobs are read from standard input and
 results are written to standard output, both as frames (`svgx_workers.frames`). The process ends when its input ends,
 when its parent ends (on Linux), when a job exceeds the CPU time, and after a job that failed for a reason other than
-`SvgRefused`.
+`SvgRefused`. It can use no network, start no process, write no file, and read no file of the service
+(`svgx_workers.confinement`).
 """
 
 import ctypes
@@ -19,6 +20,7 @@ from typing import BinaryIO
 
 from svgx_canvas import compact, export_json, export_svg, import_svg, render_png, state
 from svgx_canvas.limits import SvgRefused
+from svgx_workers.confinement import confine
 from svgx_workers.frames import PREFIX, Frame, decode, decode_prefix, encode
 
 Job = Callable[[Frame], Frame]
@@ -36,13 +38,11 @@ def main(arguments: list[str]) -> None:
     results_out = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     # Redirect prints of the libraries to standard error, because standard output carries frames.
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    if memory:
-        resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
+    confined = confine(memory)
     # Collect garbage only between jobs. Jobs create many objects and no cycles, and the automatic collection takes a
     # third of their time.
     gc.disable()
-    _write(results_out, Frame({"ready": os.getpid()}))
+    _write(results_out, Frame({"ready": os.getpid(), "confined": confined}))
     while (job := _read(jobs_in)) is not None:
         _limit_cpu(cpu_seconds)
         result = run(job)

@@ -37,8 +37,11 @@ THRESHOLD = 5
 PAUSE = 2.0
 """Seconds until one request may try again."""
 
-_FAILURES = (DeadlineExceeded, Unavailable, Overloaded)
-_OUTSIDE_FAILURES = (DeadlineExceeded, Overloaded)
+_FAILURES: tuple[type[SvgxError], ...] = (DeadlineExceeded, Unavailable, Overloaded)
+_HEAVY_FAILURES: tuple[type[SvgxError], ...] = (DeadlineExceeded, Unavailable)
+"""`Overloaded` does not count, because the queue of the worker processes answers it at once, and because the callers
+with few requests still get turns there."""
+_OUTSIDE_FAILURES: tuple[type[SvgxError], ...] = (DeadlineExceeded, Overloaded)
 """`Unavailable` does not count, because it is about one of several outside systems; the others may be reachable."""
 
 
@@ -46,11 +49,15 @@ class CircuitBreaker:
     """The state of one circuit: closed, open, or half open while one request tries. `clock` returns seconds."""
 
     def __init__(
-        self, name: str, clock: Callable[[], float] = time.monotonic, *, outside: bool = False
+        self,
+        name: str,
+        clock: Callable[[], float] = time.monotonic,
+        *,
+        counted: tuple[type[SvgxError], ...] = _FAILURES,
     ) -> None:
         self._name = name
         self._clock = clock
-        self._counted = _OUTSIDE_FAILURES if outside else _FAILURES
+        self._counted = counted
         self._failures = 0
         self._retry_at: float | None = None
         """Time from which a request may try again; None while the circuit is closed."""
@@ -123,11 +130,11 @@ class CircuitBreakers:
 
     def of(self, operation: Operation[Any, Any]) -> CircuitBreaker:
         """Return the circuit breaker of an operation."""
-        name = operation.service
+        name, counted = operation.service, _FAILURES
         if operation.outside:
-            name = f"{name}.outside"
+            name, counted = f"{name}.outside", _OUTSIDE_FAILURES
         elif operation.rate is RateClass.HEAVY:
-            name = f"{name}.heavy"
+            name, counted = f"{name}.heavy", _HEAVY_FAILURES
         if name not in self._breakers:
-            self._breakers[name] = CircuitBreaker(name, outside=operation.outside)
+            self._breakers[name] = CircuitBreaker(name, counted=counted)
         return self._breakers[name]

@@ -1,0 +1,82 @@
+"""The jobs of a worker process: one method for each function of `svgx_canvas`."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+
+from svgx_canvas.import_export import Imported
+from svgx_canvas.limits import SvgRefused
+from svgx_canvas.policy import Dropped
+from svgx_workers.errors import WorkerDied
+from svgx_workers.frames import Frame
+
+
+class Jobs(ABC):
+    """The functions of `svgx_canvas` as jobs. All methods raise `SvgRefused` and `WorkerError`."""
+
+    @abstractmethod
+    async def run(self, job: Frame) -> Frame:
+        """Run a job and return its result, which may be a refusal or a failure."""
+
+    async def import_svg(self, svg: bytes, current: bytes | None) -> Imported:
+        """Run `svgx_canvas.import_svg` with the default limits."""
+        blobs = [svg] if current is None else [svg, current]
+        result = await self._result(Frame({"job": "import_svg"}, blobs))
+        elements, dropped = result.values["elements"], result.values["dropped"]
+        assert isinstance(elements, int)
+        assert isinstance(dropped, list)
+        return Imported(
+            result.blobs[0],
+            elements,
+            [Dropped(str(name), str(reason), int(n)) for name, reason, n in dropped],
+        )
+
+    async def export_svg(self, state: bytes) -> bytes:
+        """Run `svgx_canvas.export_svg`."""
+        return (await self._result(Frame({"job": "export_svg"}, [state]))).blobs[0]
+
+    async def export_json(self, state: bytes) -> bytes:
+        """Run `svgx_canvas.export_json`."""
+        return (await self._result(Frame({"job": "export_json"}, [state]))).blobs[0]
+
+    async def render_png(
+        self,
+        svg: bytes,
+        width: int | None = None,
+        height: int | None = None,
+        scale: float | None = None,
+    ) -> bytes:
+        """Run `svgx_canvas.render_png`."""
+        values: dict[str, object] = {
+            "job": "render_png",
+            "width": width,
+            "height": height,
+            "scale": scale,
+        }
+        return (await self._result(Frame(values, [svg]))).blobs[0]
+
+    async def compact(self, snapshot: bytes | None, updates: Sequence[bytes]) -> bytes:
+        """Run `svgx_canvas.compact`."""
+        blobs = [*([snapshot] if snapshot is not None else []), *updates]
+        values: dict[str, object] = {"job": "compact", "snapshot": snapshot is not None}
+        return (await self._result(Frame(values, blobs))).blobs[0]
+
+    async def state(self, updates: Sequence[bytes]) -> bytes:
+        """Run `svgx_canvas.state`."""
+        return (await self._result(Frame({"job": "state"}, list(updates)))).blobs[0]
+
+    async def _result(self, job: Frame) -> Frame:
+        """Return the result, or raise the error that it carries."""
+        result = await self.run(job)
+        values = result.values
+        if "failed" in values:
+            raise WorkerDied(str(values["failed"]))
+        if "refused" in values:
+            limit, actual = values["limit"], values["actual"]
+            raise SvgRefused(
+                str(values["refused"]),
+                str(values["field"]),
+                limit if isinstance(limit, int) else None,
+                actual if isinstance(actual, int) else None,
+                str(values["detail"]),
+            )
+        return result

@@ -14,6 +14,7 @@ from svgx_devstack import DevStack
 from svgx_state import exports
 from svgx_workers.child import Child
 from svgx_workers.errors import WorkerUnavailable
+from svgx_workers.frames import Frame
 from tests.integration.state.drawing import Pen, elements
 from tests.integration.state.service import Client, replica, user
 
@@ -43,12 +44,6 @@ def workers() -> list[psutil.Process]:
     return [child for child in children if "svgx_workers.worker" in child.cmdline()]
 
 
-def kill_workers() -> None:
-    """Kill all worker processes of this process."""
-    for worker in workers():
-        worker.kill()
-
-
 async def seconds(client: Client, canvas_id: str) -> float:
     """Return the seconds that a PNG export takes."""
     started = time.perf_counter()
@@ -56,44 +51,32 @@ async def seconds(client: Client, canvas_id: str) -> float:
     return time.perf_counter() - started
 
 
-async def test_eight_slow_exports_of_one_account_do_not_delay_another(
+async def test_slow_exports_of_one_account_do_not_delay_others(
     backing: DevStack, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Another account's picture takes at most twice its time alone and 0.5 s. Proves R-RESIL-5."""
-    monkeypatch.setattr(exports, "PATIENCE", 2.0)
-    async with replica(backing, worker_timeout_seconds=4):
+    """Another account's picture takes at most twice its time alone and 0.5 s; edits are saved. Proves R-RESIL-5."""
+    monkeypatch.setattr(exports, "PATIENCE", 4.0)
+    # No compaction: its time on a busy machine is not the subject here.
+    async with replica(backing, worker_timeout_seconds=6, compact_after_bytes=2**30):
         hostile = Client(client.bus, user())
         slow, picture = await create(hostile, _SLOW), await create(client, _PICTURE)
         alone = min([await seconds(client, picture) for _ in range(3)])
-        jobs = [asyncio.create_task(hostile.export(slow, format="png")) for _ in range(12)]
+        jobs = [asyncio.create_task(hostile.export(slow, format="png")) for _ in range(100)]
         # Nine may run or wait. The others are refused at once, so the queue is full when the first is done.
         await asyncio.wait(jobs, return_when=asyncio.FIRST_COMPLETED)
-        beside = [await seconds(client, picture) for _ in range(5)]
-        still_running = sum(not job.done() for job in jobs)
-        results = await asyncio.gather(*jobs, return_exceptions=True)
-    print(f"alone {alone:.3f} s, beside {min(beside):.3f} to {max(beside):.3f} s")
-    # The minimum of both, because other tests run on the same machine.
-    assert min(beside) <= 2 * alone + 0.5
-    assert still_running
-    refused = [result for result in results if isinstance(result, TooManyRequests)]
-    assert [(error.limit, error.retry_after) for error in refused] == [(9, 2.0)] * 11
-    assert sum(isinstance(result, Invalid) for result in results) == 1
-
-
-async def test_waiting_exports_of_one_account_leave_room_for_commits(
-    backing: DevStack, client: Client
-) -> None:
-    """Edits are committed while an account has asked for 100 slow exports. Proves R-RESIL-5."""
-    async with replica(backing, worker_timeout_seconds=1):
-        canvas_id = await create(client, _SLOW)
-        jobs = [asyncio.create_task(client.export(canvas_id, format="png")) for _ in range(100)]
-        await asyncio.wait(jobs, return_when=asyncio.FIRST_COMPLETED)
+        beside = [await seconds(client, picture) for _ in range(3)]
+        assert not all(job.done() for job in jobs)
         started = time.perf_counter()
-        await client.append(Pen(canvas_id, "other holder").draw("a"))
+        await client.append(Pen(slow, "other holder").draw("a"))
         assert time.perf_counter() - started < 1
-        for job in jobs:
-            job.cancel()
-        await asyncio.gather(*jobs, return_exceptions=True)
+        results = await asyncio.gather(*jobs, return_exceptions=True)
+    # The minimum of both, because other tests run on the same machine.
+    print(f"alone {alone:.3f} s, beside {min(beside):.3f} to {max(beside):.3f} s")
+    assert min(beside) <= 2 * alone + 0.5
+    refused = [result for result in results if isinstance(result, TooManyRequests)]
+    assert {(error.limit, error.retry_after) for error in refused} == {(9, 2.0)}
+    assert len(refused) >= 91
+    assert {type(result) for result in results} == {TooManyRequests, Invalid}
 
 
 async def test_job_of_a_killed_worker_is_too_large(
@@ -102,15 +85,17 @@ async def test_job_of_a_killed_worker_is_too_large(
     """A worker that is killed in a job is the fault of the content; the next export succeeds. Proves R-STATE-17."""
     run = Child.run
 
-    async def killed(child: Child, job: object) -> object:
+    async def killed(child: Child, job: Frame) -> Frame:
         monkeypatch.setattr(Child, "run", run)
-        running = asyncio.create_task(run(child, job))  # type: ignore[arg-type]
+        (worker,) = workers()
+        worker.suspend()
+        running = asyncio.create_task(run(child, job))
         await asyncio.sleep(0)
-        kill_workers()
+        worker.kill()
         return await running
 
     async with replica(backing, worker_count=1):
-        canvas_id = await create(client, _SLOW)
+        canvas_id = await create(client, _PICTURE)
         monkeypatch.setattr(Child, "run", killed)
         with pytest.raises(TooLarge, match="could not be finished") as caught:
             await client.export(canvas_id, format="png")
@@ -123,8 +108,9 @@ async def test_worker_killed_without_a_job_is_replaced(backing: DevStack, client
     async with replica(backing, worker_count=1):
         canvas_id = await client.create()
         await client.append(Pen(canvas_id, "holder").draw("a"))
-        kill_workers()
-        await asyncio.to_thread(psutil.wait_procs, workers())
+        (worker,) = workers()
+        worker.kill()
+        await asyncio.to_thread(worker.wait)
         await asyncio.sleep(0)  # the event loop notices the end
         assert elements([(await client.export(canvas_id, format="yjs")).content]) == {"a": "x"}
 
@@ -134,7 +120,7 @@ async def test_export_without_a_worker_is_unavailable(
 ) -> None:
     """An export fails as `unavailable` when no worker can be started. Proves R-STATE-17."""
 
-    async def fail(_: Child, job: object) -> object:
+    async def fail(_: Child, job: Frame) -> Frame:
         raise WorkerUnavailable("no process can be started")
 
     async with replica(backing, worker_count=1):

@@ -53,9 +53,11 @@ async def test_each_job_returns_the_result_of_its_function(workers: Workers) -> 
     second_import = await workers.import_svg(SVG, imported.update)
     state = await workers.compact(imported.update, [second_import.update])
     assert state == await workers.compact(None, [imported.update, second_import.update])
-    svg = await workers.export_svg(state)
+    exported = await workers.export_svg(state)
+    svg = exported.content
     assert svg.count(b"<rect") == 1
-    assert (await workers.export_json(state)).startswith(b'{"canvas":{"height":"8"')
+    assert exported.left_out == []
+    assert (await workers.export_json(state)).content.startswith(b'{"canvas":{"height":"8"')
     assert (await workers.render_png(svg, 4)).startswith(b"\x89PNG")
     assert len(children()) == 1
 
@@ -76,7 +78,7 @@ async def test_job_with_a_large_frame_succeeds(workers: Workers) -> None:
     file = b'<svg xmlns="http://www.w3.org/2000/svg">' + text * 20 + b"</svg>"
     imported = await workers.import_svg(file, None)
     assert len(imported.update) > 10_000_000
-    assert await workers.export_svg(imported.update) == file
+    assert (await workers.export_svg(imported.update)).content == file
 
 
 async def test_job_beyond_the_time_limit_is_killed_and_its_process_replaced() -> None:

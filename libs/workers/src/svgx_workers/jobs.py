@@ -2,12 +2,22 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from svgx_canvas.import_export import Imported
 from svgx_canvas.limits import SvgRefused
 from svgx_canvas.policy import Dropped
 from svgx_workers.errors import WorkerDied
 from svgx_workers.frames import Frame
+
+
+@dataclass(frozen=True, slots=True)
+class Exported:
+    """The result of an export."""
+
+    content: bytes
+    left_out: list[Dropped]
+    """Everything that is stored and not in the content."""
 
 
 class Jobs(ABC):
@@ -21,22 +31,19 @@ class Jobs(ABC):
         """Run `svgx_canvas.import_svg` with the default limits."""
         blobs = [svg] if current is None else [svg, current]
         result = await self._result(Frame({"job": "import_svg"}, blobs))
-        elements, dropped = result.values["elements"], result.values["dropped"]
+        elements = result.values["elements"]
         assert isinstance(elements, int)
-        assert isinstance(dropped, list)
-        return Imported(
-            result.blobs[0],
-            elements,
-            [Dropped(str(name), str(reason), int(n)) for name, reason, n in dropped],
-        )
+        return Imported(result.blobs[0], elements, _dropped(result))
 
-    async def export_svg(self, state: bytes) -> bytes:
+    async def export_svg(self, state: bytes) -> Exported:
         """Run `svgx_canvas.export_svg`."""
-        return (await self._result(Frame({"job": "export_svg"}, [state]))).blobs[0]
+        result = await self._result(Frame({"job": "export_svg"}, [state]))
+        return Exported(result.blobs[0], _dropped(result))
 
-    async def export_json(self, state: bytes) -> bytes:
+    async def export_json(self, state: bytes) -> Exported:
         """Run `svgx_canvas.export_json`."""
-        return (await self._result(Frame({"job": "export_json"}, [state]))).blobs[0]
+        result = await self._result(Frame({"job": "export_json"}, [state]))
+        return Exported(result.blobs[0], _dropped(result))
 
     async def render_png(
         self,
@@ -80,3 +87,9 @@ class Jobs(ABC):
                 str(values["detail"]),
             )
         return result
+
+
+def _dropped(result: Frame) -> list[Dropped]:
+    items = result.values["dropped"]
+    assert isinstance(items, list)
+    return [Dropped(str(what), str(reason), int(count)) for what, reason, count in items]

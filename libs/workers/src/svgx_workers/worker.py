@@ -14,12 +14,13 @@ import resource
 import signal
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
 from svgx_canvas import compact, export_json, export_svg, import_svg, render_png, state
 from svgx_canvas.limits import SvgRefused
+from svgx_canvas.policy import Dropped, Report
 from svgx_workers.confinement import confine
 from svgx_workers.frames import PREFIX, Frame, decode, decode_prefix, encode
 
@@ -78,16 +79,24 @@ def run(job: Frame) -> Frame:
 def _import_svg(job: Frame) -> Frame:
     svg, *current = job.blobs
     imported = import_svg(svg, current[0] if current else None)
-    dropped = [[item.what, item.reason, item.count] for item in imported.dropped]
+    dropped = _dropped(imported.dropped)
     return Frame({"elements": imported.elements, "dropped": dropped}, [imported.update])
 
 
+def _dropped(items: Sequence[Dropped]) -> list[list[object]]:
+    return [[item.what, item.reason, item.count] for item in items]
+
+
 def _export_svg(job: Frame) -> Frame:
-    return Frame({}, [export_svg(job.blobs[0])])
+    report = Report()
+    svg = export_svg(job.blobs[0], report=report)
+    return Frame({"dropped": _dropped(report.dropped())}, [svg])
 
 
 def _export_json(job: Frame) -> Frame:
-    return Frame({}, [export_json(job.blobs[0])])
+    report = Report()
+    content = export_json(job.blobs[0], report=report)
+    return Frame({"dropped": _dropped(report.dropped())}, [content])
 
 
 def _render_png(job: Frame) -> Frame:

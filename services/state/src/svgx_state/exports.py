@@ -3,12 +3,12 @@
 import re
 import time
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import structlog
 
-from svgx_canvas import SvgRefused
+from svgx_canvas import Dropped, SvgRefused
 from svgx_common.contract.errors import (
     Invalid,
     Overloaded,
@@ -22,6 +22,7 @@ from svgx_common.contract.state import ExportFormat, ExportRequest
 from svgx_common.messaging.responder import Call
 from svgx_state.journal import Journal
 from svgx_workers.errors import AccountBusy, WorkerDied, WorkerError, WorkersBusy, WorkerTimeout
+from svgx_workers.jobs import Exported
 from svgx_workers.pool import Turn, Workers
 
 log = structlog.get_logger(__name__)
@@ -35,6 +36,10 @@ MARGIN = 2.0
 RETRY_AFTER = 2.0
 """Seconds after which a caller may try again, when too many exports wait."""
 
+MAX_LEFT_OUT = 20
+"""Kinds that the header of an export names. The JSON export names more."""
+
+_NOT_IN_HEADER = re.compile(r"[^ !#-\[\]-~]")
 _REQUEST_FIELDS = ("width", "height", "scale")
 """Fields of the request that can be over a limit."""
 _MEDIA_TYPES = {
@@ -72,9 +77,11 @@ class Exports:
             ) as worker:
                 # The content is loaded when a worker is free, so that waiting exports take no memory.
                 content = await self._journal.load(request.canvas_id)
-                exported = await _convert(worker, await worker.state(content.updates), request)
+                state = await worker.state(content.updates)
+                exported = await _convert(worker, state, request)
         name = filename(name, _EXTENSIONS[request.format])
-        return Blob(exported, _MEDIA_TYPES[request.format], name)
+        left_out = left_out_header(exported.left_out)
+        return Blob(exported.content, _MEDIA_TYPES[request.format], name, left_out)
 
     @contextmanager
     def _worker_errors(self, canvas_id: str) -> Iterator[None]:
@@ -114,17 +121,34 @@ class Exports:
             raise Unavailable("exports are not available at present; try again") from None
 
 
-async def _convert(worker: Turn, state: bytes, request: ExportRequest) -> bytes:
+async def _convert(worker: Turn, state: bytes, request: ExportRequest) -> Exported:
     match request.format:
         case ExportFormat.YJS:
-            return state
+            return Exported(state, [])
         case ExportFormat.SVG:
             return await worker.export_svg(state)
         case ExportFormat.JSON:
             return await worker.export_json(state)
         case ExportFormat.PNG:
             svg = await worker.export_svg(state)
-            return await worker.render_png(svg, request.width, request.height, request.scale)
+            png = await worker.render_png(svg.content, request.width, request.height, request.scale)
+            return Exported(png, svg.left_out)
+
+
+def left_out_header(items: Sequence[Dropped]) -> str | None:
+    """Return the header that names everything that an export leaves out, or None if it leaves out nothing.
+
+    The header is a list of strings with parameters (RFC 9651): `"image@href";reason="attribute_length";count=1`. It has
+    the `MAX_LEFT_OUT` most frequent kinds; further ones are counted together. Characters that a header cannot have, and
+    quotation marks, become question marks.
+    """
+    parts = [
+        f'"{_NOT_IN_HEADER.sub("?", item.what[:64])}";reason="{item.reason}";count={item.count}'
+        for item in items[:MAX_LEFT_OUT]
+    ]
+    if others := sum(item.count for item in items[MAX_LEFT_OUT:]):
+        parts.append(f'"others";reason="others";count={others}')
+    return ", ".join(parts) or None
 
 
 def filename(name: str, extension: str) -> str:

@@ -107,6 +107,8 @@ class Blob:
     content: bytes
     media_type: str = "application/octet-stream"
     filename: str | None = None
+    left_out: str | None = None
+    """Everything that is stored and not in the content, as the value of the header `Svgx-Left-Out`."""
 
 
 Request = TypeVar("Request", bound=RequestModel)

@@ -50,6 +50,7 @@ from svgx_common.messaging.headers import (
     HEADER_DEADLINE,
     HEADER_ERROR,
     HEADER_FILENAME,
+    HEADER_LEFT_OUT,
     HEADER_MEDIA_TYPE,
     HEADER_PARAMS,
     Headers,
@@ -192,7 +193,12 @@ class Bus:
             return operation.reply.model_validate_json(answer.content)
         media_type = answer.headers.get(HEADER_MEDIA_TYPE, "application/octet-stream")
         # Reply is Blob here, but mypy does not narrow type variables.
-        return Blob(answer.content, media_type, answer.headers.get(HEADER_FILENAME))  # type: ignore[return-value]
+        return Blob(  # type: ignore[return-value]
+            answer.content,
+            media_type,
+            answer.headers.get(HEADER_FILENAME),
+            answer.headers.get(HEADER_LEFT_OUT),
+        )
 
     async def forward(
         self,

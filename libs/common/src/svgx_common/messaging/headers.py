@@ -22,6 +22,7 @@ HEADER_ERROR = "Svgx-Error"
 
 HEADER_MEDIA_TYPE = "Content-Type"
 HEADER_FILENAME = "Svgx-Filename"
+HEADER_LEFT_OUT = "Svgx-Left-Out"
 
 Headers = dict[str, str]
 

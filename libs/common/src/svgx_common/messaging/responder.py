@@ -42,6 +42,7 @@ from svgx_common.messaging.headers import (
     HEADER_CALLER,
     HEADER_CLIENT,
     HEADER_FILENAME,
+    HEADER_LEFT_OUT,
     HEADER_MEDIA_TYPE,
     HEADER_PARAMS,
     Headers,
@@ -252,6 +253,8 @@ class Responder:
             headers[HEADER_MEDIA_TYPE] = reply.media_type
             if reply.filename is not None:
                 headers[HEADER_FILENAME] = reply.filename
+            if reply.left_out is not None:
+                headers[HEADER_LEFT_OUT] = reply.left_out
         else:
             content = reply.model_dump_json().encode()
             headers[HEADER_MEDIA_TYPE] = "application/json"

@@ -10,6 +10,7 @@ _RESPONSE_HEADERS = [
     "traceresponse",
     "Retry-After",
     "Idempotency-Replayed",
+    "Svgx-Left-Out",
     "RateLimit",
     "RateLimit-Policy",
     "X-RateLimit-Limit",

@@ -64,6 +64,11 @@ HEADERS: dict[str, Any] = {
         "svgx_browser=x; HttpOnly; SameSite=lax",
     ),
     "Content-Disposition": _header("The name of the file.", 'attachment; filename="plan.svg"'),
+    "Svgx-Left-Out": _header(
+        "Everything that is stored and not in the file, with reason and count (RFC 9651, a list). "
+        "The header is missing when the file is complete.",
+        '"image@href";reason="attribute_length";count=1',
+    ),
     "Idempotency-Replayed": _header(
         "The response is the stored one of an earlier request.", "true"
     ),
@@ -133,7 +138,7 @@ def _success(operation: Operation[Any, Any], http: Http) -> dict[str, Any]:
         names.append("Idempotency-Replayed")
     success: dict[str, Any] = {"description": operation.summary}
     if operation.reply is Blob:
-        names.append("Content-Disposition")
+        names += ["Content-Disposition", "Svgx-Left-Out"]
         binary = {"type": "string", "format": "binary"}
         success["content"] = {
             each: {"schema": {} if each == "application/json" else binary} for each in http.produces

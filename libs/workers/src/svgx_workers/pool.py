@@ -122,6 +122,14 @@ class Workers(Jobs):
         self._idle.remove(child)
         return child
 
+    def usage(self) -> dict[str, int]:
+        """Return the numbers of children, of running turns and of waiting turns, for the health report."""
+        return {
+            "size": len(self._children),
+            "running": self._turns.running,
+            "waiting": self._turns.waiting,
+        }
+
     async def run(self, job: Frame) -> Frame:
         """Run one job of the service itself."""
         async with self.turn(None) as turn:

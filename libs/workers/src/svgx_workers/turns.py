@@ -71,6 +71,16 @@ class Turns:
                 raise AccountBusy("the account's other jobs take too long") from None
             raise WorkersBusy("other jobs take too long") from None
 
+    @property
+    def running(self) -> int:
+        """Places that are taken."""
+        return self._taken.total()
+
+    @property
+    def waiting(self) -> int:
+        """Turns that wait, those of the service itself included."""
+        return sum(map(len, self._queues.values()))
+
     def _check_room(self, account: str | None) -> None:
         if account is None:
             return

@@ -1,4 +1,4 @@
-"""What a live client draws is exported in all formats, or named by the export."""
+"""Elements that a live client draws are exported in all formats, or named by the export."""
 
 import json
 

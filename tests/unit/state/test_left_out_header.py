@@ -22,7 +22,7 @@ from svgx_state.exports import MAX_LEFT_OUT, left_out_header
 def test_header_is_a_list_of_strings_with_parameters(
     items: list[Dropped], header: str | None
 ) -> None:
-    """The header has only characters that a header may have, whatever a client drew. Proves R-STATE-17."""
+    """A name that a client chose adds no forbidden character to the header. Proves R-STATE-17."""
     assert left_out_header(items) == header
 
 

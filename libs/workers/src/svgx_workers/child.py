@@ -13,7 +13,7 @@ ENVIRONMENT: dict[str, str] = {}
 """The environment of a child: none, because the service's own environment has passwords."""
 
 LOW_PRIORITY = 15
-"""The niceness of a process whose job takes long. Linux then gives it about a thirtieth of the time of others."""
+"""The niceness of a process with a job that takes long. Linux then gives it about a thirtieth of the time of others."""
 
 
 class Child:

@@ -1,4 +1,4 @@
-"""Confine the worker process, so that an attacker who runs code in it reaches nothing.
+"""Confine the worker process, so that foreign code in it reaches nothing.
 
 The process trusts no file and no document, and a renderer may have a fault that lets a file run code. On Linux, three
 parts of the kernel take away everything that a job does not need: `no_new_privs`, a seccomp filter, and a Landlock rule

@@ -99,7 +99,7 @@ class Workers(Jobs):
 
         patience: seconds to wait for the child. deadline: time on the monotonic clock at which the jobs must have
         ended, if that is earlier than `timeout_seconds`. Raises `AccountBusy` or `WorkersBusy` if too many turns wait,
-        and when the patience ends. None as account stands for the service itself, whose jobs wait without a limit.
+        and when the patience ends. None as account stands for the service itself; its jobs wait without a limit.
         """
         self._check_open()
         async with self._turns.take(account, patience):

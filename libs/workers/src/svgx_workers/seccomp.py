@@ -73,7 +73,7 @@ _OF_OWN_PROCESS = {
     "x86_64": {"tkill": 200, "tgkill": 234},
     "aarch64": {"tkill": 130, "tgkill": 131},
 }
-"""Calls whose first argument must be this process. A process that aborts sends itself a signal."""
+"""Calls with this process as the only allowed first argument. A process that aborts sends itself a signal."""
 _LIMITS_OF_SELF = {"x86_64": 302, "aarch64": 261}
 """prlimit64, with 0 as its first argument."""
 _WITHOUT_FLAGS = {

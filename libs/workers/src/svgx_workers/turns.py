@@ -14,7 +14,7 @@ _NOBODY = ""
 class Turns:
     """Grants `places` to accounts, at most `share` of them to one account at a time.
 
-    Free places go to the waiting account that has the fewest, and among equals to the one whose last turn began first.
+    Free places go to the waiting account that has the fewest, and among equals to the one with the earliest last turn.
     At most `waiting` turns may wait in all, and at most `waiting_each` of one account.
 
     The account None is the service itself, for background work. It has a share too, but no limit of waiting turns.

@@ -6,7 +6,7 @@ PNG, JPEG, GIF or WebP in a data: URL. Nothing else is fetched, and no code runs
 
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from svgx_canvas import allow_list, css
@@ -48,6 +48,11 @@ class Report:
         if key not in self._counts and len(self._counts) >= _MAX_KINDS:
             key = ("others", reason)
         self._counts[key] += 1
+
+    def add_all(self, items: Iterable[Dropped]) -> None:
+        """Count things that another report has counted."""
+        for item in items:
+            self._counts[item.what, item.reason] += item.count
 
     def dropped(self) -> list[Dropped]:
         """Return the dropped things, the most frequent first."""

@@ -8,7 +8,7 @@ from svgx_canvas.import_export import Imported
 from svgx_canvas.limits import SvgRefused
 from svgx_canvas.policy import Dropped
 from svgx_workers.errors import WorkerDied
-from svgx_workers.frames import Frame
+from svgx_workers.frames import Frame, dropped_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,17 +33,17 @@ class Jobs(ABC):
         result = await self._result(Frame({"job": "import_svg"}, blobs))
         elements = result.values["elements"]
         assert isinstance(elements, int)
-        return Imported(result.blobs[0], elements, _dropped(result))
+        return Imported(result.blobs[0], elements, dropped_of(result))
 
-    async def export_svg(self, state: bytes) -> Exported:
-        """Run `svgx_canvas.export_svg`."""
-        result = await self._result(Frame({"job": "export_svg"}, [state]))
-        return Exported(result.blobs[0], _dropped(result))
+    async def export_svg(self, state: bytes, left_out: Sequence[Dropped] = ()) -> Exported:
+        """Run `svgx_canvas.export_svg`. The result names the things of `left_out` too."""
+        result = await self._result(_export("export_svg", state, left_out))
+        return Exported(result.blobs[0], dropped_of(result))
 
-    async def export_json(self, state: bytes) -> Exported:
-        """Run `svgx_canvas.export_json`."""
-        result = await self._result(Frame({"job": "export_json"}, [state]))
-        return Exported(result.blobs[0], _dropped(result))
+    async def export_json(self, state: bytes, left_out: Sequence[Dropped] = ()) -> Exported:
+        """Run `svgx_canvas.export_json`. The result names the things of `left_out` too."""
+        result = await self._result(_export("export_json", state, left_out))
+        return Exported(result.blobs[0], dropped_of(result))
 
     async def render_png(
         self,
@@ -67,9 +67,10 @@ class Jobs(ABC):
         values: dict[str, object] = {"job": "compact", "snapshot": snapshot is not None}
         return (await self._result(Frame(values, blobs))).blobs[0]
 
-    async def state(self, updates: Sequence[bytes]) -> bytes:
+    async def state(self, updates: Sequence[bytes]) -> Exported:
         """Run `svgx_canvas.state`."""
-        return (await self._result(Frame({"job": "state"}, list(updates)))).blobs[0]
+        result = await self._result(Frame({"job": "state"}, list(updates)))
+        return Exported(result.blobs[0], dropped_of(result))
 
     async def _result(self, job: Frame) -> Frame:
         """Return the result, or raise the error that it carries."""
@@ -89,7 +90,6 @@ class Jobs(ABC):
         return result
 
 
-def _dropped(result: Frame) -> list[Dropped]:
-    items = result.values["dropped"]
-    assert isinstance(items, list)
-    return [Dropped(str(what), str(reason), int(count)) for what, reason, count in items]
+def _export(job: str, state: bytes, left_out: Sequence[Dropped]) -> Frame:
+    items = [[item.what, item.reason, item.count] for item in left_out]
+    return Frame({"job": job, "dropped": items}, [state])

@@ -22,7 +22,7 @@ from svgx_canvas import compact, export_json, export_svg, import_svg, render_png
 from svgx_canvas.limits import SvgRefused
 from svgx_canvas.policy import Dropped, Report
 from svgx_workers.confinement import confine
-from svgx_workers.frames import PREFIX, Frame, decode, decode_prefix, encode
+from svgx_workers.frames import PREFIX, Frame, decode, decode_prefix, dropped_of, encode
 
 Job = Callable[[Frame], Frame]
 
@@ -83,18 +83,25 @@ def _import_svg(job: Frame) -> Frame:
     return Frame({"elements": imported.elements, "dropped": dropped}, [imported.update])
 
 
+def _report(job: Frame) -> Report:
+    """Return a report with the things that an earlier job of the same export left out."""
+    report = Report()
+    report.add_all(dropped_of(job))
+    return report
+
+
 def _dropped(items: Sequence[Dropped]) -> list[list[object]]:
     return [[item.what, item.reason, item.count] for item in items]
 
 
 def _export_svg(job: Frame) -> Frame:
-    report = Report()
+    report = _report(job)
     svg = export_svg(job.blobs[0], report=report)
     return Frame({"dropped": _dropped(report.dropped())}, [svg])
 
 
 def _export_json(job: Frame) -> Frame:
-    report = Report()
+    report = _report(job)
     content = export_json(job.blobs[0], report=report)
     return Frame({"dropped": _dropped(report.dropped())}, [content])
 
@@ -114,7 +121,9 @@ def _compact(job: Frame) -> Frame:
 
 
 def _state(job: Frame) -> Frame:
-    return Frame({}, [state(job.blobs)])
+    report = Report()
+    content = state(job.blobs, report.add)
+    return Frame({"dropped": _dropped(report.dropped())}, [content])
 
 
 _JOBS: dict[str, Job] = {

@@ -121,16 +121,16 @@ class Exports:
             raise Unavailable("exports are not available at present; try again") from None
 
 
-async def _convert(worker: Turn, state: bytes, request: ExportRequest) -> Exported:
+async def _convert(worker: Turn, state: Exported, request: ExportRequest) -> Exported:
     match request.format:
         case ExportFormat.YJS:
-            return Exported(state, [])
+            return state
         case ExportFormat.SVG:
-            return await worker.export_svg(state)
+            return await worker.export_svg(state.content, state.left_out)
         case ExportFormat.JSON:
-            return await worker.export_json(state)
+            return await worker.export_json(state.content, state.left_out)
         case ExportFormat.PNG:
-            svg = await worker.export_svg(state)
+            svg = await worker.export_svg(state.content, state.left_out)
             png = await worker.render_png(svg.content, request.width, request.height, request.scale)
             return Exported(png, svg.left_out)
 

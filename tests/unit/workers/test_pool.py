@@ -12,6 +12,7 @@ import pytest
 
 from svgx_canvas import Dropped, SvgRefused
 from svgx_workers import pool
+from svgx_workers.child import LOW_PRIORITY
 from svgx_workers.errors import (
     AccountBusy,
     WorkerDied,
@@ -139,18 +140,23 @@ async def test_process_that_holds_too_much_memory_is_replaced() -> None:
         assert before not in children()
 
 
+def _wait_until_nice(process: psutil.Process) -> None:
+    while process.nice() != LOW_PRIORITY:
+        pass
+
+
 async def test_slow_job_gives_way_and_its_process_is_replaced(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A job that takes long continues with low priority. Proves R-RESIL-5."""
     monkeypatch.setattr(pool, "SLOW_SECONDS", 0.05)
-    async with Workers(1, MEMORY, 2) as workers:
+    async with Workers(1, MEMORY, 4) as workers:
         (before,) = children()
         process = psutil.Process(before)
         assert process.nice() == 0
         job = asyncio.create_task(workers.render_png(SLOW))
-        await asyncio.sleep(0.1)  # the timer of the job is earlier
-        assert process.nice() == 15
+        await asyncio.to_thread(_wait_until_nice, process)
+        assert not job.done()
         with pytest.raises(WorkerTimeout):
             await job
         assert (await workers.import_svg(SVG, None)).elements == 1

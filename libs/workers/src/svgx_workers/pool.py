@@ -23,7 +23,7 @@ WAITING = 24
 """Turns that may wait. It is well below the requests that a service handles at a time, so that others find room."""
 
 SLOW_SECONDS = 3.0
-"""Seconds after which a job gives way to others."""
+"""Seconds of CPU time after which a job gives way to others."""
 
 WAITING_EACH = 8
 """Turns of one account that may wait."""
@@ -152,16 +152,17 @@ class Turn(Jobs):
         self._child = child
         self._ends_at = ends_at
         self._recycle_bytes = recycle_bytes
+        self._gave_way = False
+        self._watch: asyncio.TimerHandle | None = None
 
     async def run(self, job: Frame) -> Frame:
         """Return the child's result. Kill the child if it fails, and if the caller is cancelled.
 
-        After `SLOW_SECONDS` the job runs with low priority, so that quick jobs and the services keep their speed on a
-        machine without idle cores. Its child is killed afterwards.
+        After `SLOW_SECONDS` of CPU time the job runs with lower priority, so that quick jobs and the services keep
+        their speed on a machine without idle cores. Its child is killed afterwards.
         """
         usable = False
-        slow = asyncio.get_running_loop().call_later(SLOW_SECONDS, self._child.give_way)
-        started = time.monotonic()
+        self._watch_cpu(self._child.cpu_seconds() + SLOW_SECONDS)
         try:
             async with asyncio.timeout(max(0.0, self._ends_at - time.monotonic())):
                 result = await self._child.run(job)
@@ -170,12 +171,23 @@ class Turn(Jobs):
                 "failed" not in result.values
                 and isinstance(rss, int)
                 and rss <= self._recycle_bytes
-                and time.monotonic() - started < SLOW_SECONDS
+                and not self._gave_way
             )
         except TimeoutError:
             raise WorkerTimeout("no result in time") from None
         finally:
-            slow.cancel()
+            if self._watch is not None:
+                self._watch.cancel()
             if not usable:
                 await self._child.kill()
         return result
+
+    def _watch_cpu(self, limit: float) -> None:
+        """Lower the priority of the child when its CPU time reaches `limit`."""
+        left = limit - self._child.cpu_seconds()
+        if left <= 0:
+            self._gave_way = True
+            self._child.give_way()
+            return
+        # The process has one busy thread, so it cannot reach the limit earlier.
+        self._watch = asyncio.get_running_loop().call_later(max(left, 0.01), self._watch_cpu, limit)

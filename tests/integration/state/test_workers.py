@@ -44,6 +44,12 @@ def workers() -> list[psutil.Process]:
     return [child for child in children if "svgx_workers.worker" in child.cmdline()]
 
 
+def _wait_until_gone(process_id: int) -> None:
+    """Wait until the event loop has noticed the end of a process."""
+    while psutil.pid_exists(process_id):
+        pass
+
+
 async def seconds(client: Client, canvas_id: str) -> float:
     """Return the seconds that a PNG export takes."""
     started = time.perf_counter()
@@ -110,7 +116,7 @@ async def test_worker_killed_without_a_job_is_replaced(backing: DevStack, client
         await client.append(Pen(canvas_id, "holder").draw("a"))
         (worker,) = workers()
         worker.kill()
-        await asyncio.to_thread(worker.wait)
+        await asyncio.to_thread(_wait_until_gone, worker.pid)
         await asyncio.sleep(0)  # the event loop notices the end
         assert elements([(await client.export(canvas_id, format="yjs")).content]) == {"a": "x"}
 

@@ -16,6 +16,9 @@ const OPERATIONS = {
     if (text !== undefined) element.set('text', text)
     elements.set(id, element)
   },
+  plain (elements, { id, ...content }) {
+    elements.set(id, content)
+  },
   set (elements, { id, attrs }) {
     const map = elements.get(id).get('attrs')
     for (const [name, value] of Object.entries(attrs)) {

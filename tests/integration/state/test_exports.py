@@ -83,6 +83,7 @@ async def test_yjs_export_is_one_update_with_all_content(client: Client) -> None
     export = await client.export(canvas_id, format="yjs")
     assert export.media_type == "application/octet-stream"
     assert elements([export.content]) == {str(number): "x" for number in range(10)}
+    assert export.left_out is None
 
 
 @pytest.mark.parametrize("kind", list(_MEDIA_TYPES))
@@ -116,6 +117,10 @@ async def test_content_against_the_policy_is_not_exported(client: Client) -> Non
     root = etree.fromstring((await client.export(canvas_id)).content)
     assert [etree.QName(child).localname for child in root] == ["rect"]
     assert dict(root[0].attrib).keys() & {"onclick", "href"} == set()
+    named = (await client.export(canvas_id, format="png")).left_out
+    assert named is not None
+    assert '"script";reason="element";count=1' in named
+    assert '"rect@onclick";reason="event handler";count=1' in named
     assert root[0].get("width") == "5"
 
 
@@ -161,4 +166,11 @@ async def test_unreadable_content_is_left_out_of_exports(client: Client) -> None
     """An unreadable journal entry is left out, and the rest is exported. Proves R-STATE-17, R-SYNC-14."""
     canvas_id = await create_with_content(client)
     await client.append(Entry(canvas_id, "holder", 2, (), b"no update"))
-    assert b'fill="red"' in (await client.export(canvas_id)).content
+    for kind in _MEDIA_TYPES:
+        export = await client.export(canvas_id, format=kind)
+        assert export.left_out == '"update";reason="unreadable";count=1'
+        if kind == "svg":
+            assert b'fill="red"' in export.content
+        if kind == "json":
+            (left_out,) = json.loads(export.content)["left_out"]
+            assert left_out == {"what": "update", "reason": "unreadable", "count": 1}

@@ -297,7 +297,7 @@ def test_shared_types_in_any_place_are_read_or_ignored() -> None:
         elements["xml"] = XmlFragment([XmlElement("rect"), XmlText("x")])
     out = export_svg(doc.get_update())
     assert problems(out) == []
-    assert b'<text id="t">hello</text>' in out
+    assert b'<text id="t" x="5">hello</text>' in out
 
 
 def test_roots_of_another_type_make_an_empty_canvas() -> None:

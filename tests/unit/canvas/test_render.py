@@ -1,11 +1,14 @@
 """Rendering SVG to PNG. Proves R-SVG-4."""
 
+import math
 import struct
+import time
 import zlib
 
 import pytest
 
-from svgx_canvas import SvgRefused, render_png
+from svgx_canvas import DEFAULT_LIMITS, SvgRefused, render_png
+from svgx_canvas.picture_size import picture_size
 
 
 def svg(attrs: str, body: str = '<rect width="1000" height="1000" fill="#ff0000"/>') -> bytes:
@@ -32,6 +35,10 @@ def size(png: bytes) -> tuple[int, int]:
         ('width="1in" height="25.4mm"', None, None, None, (96, 96)),
         ("", None, None, None, (1000, 1000)),
         ("", 50, None, None, (50, 50)),
+        ("", None, None, 3.0, (3000, 3000)),
+        ('width="2em" height="1em" font-size="50"', None, None, None, (100, 50)),
+        ('width="40"', None, None, None, (1000, 1000)),
+        ('width="40px " height=" 20 px"', None, None, None, (40, 20)),
     ],
 )
 def test_png_size_follows_the_arguments_and_the_file(
@@ -90,3 +97,113 @@ def test_panic_of_the_renderer_becomes_a_refusal(body: str) -> None:
 
 def test_empty_file_without_a_size_is_rendered() -> None:
     assert size(render_png(b'<svg xmlns="http://www.w3.org/2000/svg"/>'))[0] > 0
+
+
+HUGE = "4E7"
+"""A coordinate so large that a picture of it, at any usual scale, holds a renderer for minutes."""
+
+
+@pytest.mark.parametrize(
+    ("attrs", "body"),
+    [
+        ("", f'<path d="M-7-96 6 0 07 {HUGE}"/>'),
+        ("", f'<path d="M0 0H{HUGE}V5"/>'),
+        ("", '<path d="M0 0H4e20V5"/>'),
+        ("", '<rect width="3e38" height="1"/>'),
+        ("", '<rect width="100000" height="100000"/>'),
+        ("", '<rect width="5e12" height="5e12"/>'),
+        ("", '<rect width="3e38" height="3e38"/>'),
+        ("", f'<g transform="scale(1 {HUGE})"><rect width="10" height="10"/></g>'),
+        ("", f'<rect style="transform:scale(1,{HUGE})" transform="scale(1 {HUGE})" width="9" height="9"/>'),
+        ("", f'<use href="#a" y="{HUGE}"/><rect id="a" width="9" height="9"/>'),
+        ("", f'<svg y="{HUGE}"><rect width="9" height="9"/></svg>'),
+        ("", f'<line x2="{HUGE}" y2="7" stroke="red"/>'),
+        ("", f'<style>svg&gt;rect{{display:none}}</style><rect width="9" height="9"/><g><path d="M0 0H{HUGE}V9"/></g>'),
+        ('width="40"', f'<path d="M0 0 6 0 07 {HUGE}"/>'),
+        ('width="100%" height="40"', f'<path d="M0 0 6 0 07 {HUGE}"/>'),
+        ('viewBox="0 0 0 0"', f'<path d="M0 0 6 0 07 {HUGE}"/>'),
+        ('width="1em" height="1em" font-size="100000"', ""),
+        (f'width="7" height="{HUGE}"', ""),
+        ('width="1e9" height="1e9"', ""),
+        ('viewBox="0 0 1e-3 1e9"', ""),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("arguments", [(None, None), (1, None)])
+def test_picture_of_huge_content_is_refused_before_it_is_drawn(
+    attrs: str, body: str, arguments: tuple[int | None, int | None]
+) -> None:
+    """Proves R-SVG-4: the size is known before a large picture is drawn, however the file hides it."""
+    file = svg(attrs, body)
+    started = time.process_time()
+    try:
+        png = render_png(file, *arguments)
+    except SvgRefused as refused:
+        assert (refused.code, refused.field) in (("too_large", "side"), ("too_large", "pixels"))  # noqa: PT017 - a requested width may make the picture small
+    else:
+        assert arguments[0] is not None
+        assert max(size(png)) <= DEFAULT_LIMITS.side
+    assert time.process_time() - started < 2
+
+
+@pytest.mark.parametrize(
+    ("attrs", "body", "expected"),
+    [
+        ("", '<rect width="2000" height="5"/>', (2000, 5)),
+        ("", '<rect width="5" height="9000"/>', (5, 9000)),
+        ("", '<rect width="0.4" height="0.7"/>', (1, 1)),
+        ("", '<rect x="-50" y="-50" width="10" height="5"/>', (100, 100)),
+        ("", '<path d="M0 .2H1000"/>', (1000, 1)),
+        ("", '<rect width="1234" height="3999"/>', (1234, 3999)),
+        ("", '<rect width="10.7" height="10.2"/>', (11, 10)),
+        ('viewBox="0 0 40 50 60"', "", (40, 50)),
+        ('width="1e3" height="1e-5"', "", (1000, 1)),
+        (f'width="40px " height="40" viewBox="0 0 7 {HUGE}"', f'<path d="M0 0 6 0 07 {HUGE}"/>', (40, 40)),
+        ('width="40px " height="40"', f'<path d="M0 0 6 0 07 {HUGE}"/>', (40, 40)),
+    ],
+)  # fmt: skip
+def test_picture_without_a_size_has_the_extent_of_its_content(
+    attrs: str, body: str, expected: tuple[int, int]
+) -> None:
+    """Proves R-SVG-4: bounding the cost does not change the picture's size."""
+    assert size(render_png(svg(attrs, body))) == expected
+
+
+@pytest.mark.parametrize(
+    ("own", "width", "height"),
+    [
+        (own, width, height)
+        for own in ((7, 8000), (8000, 7), (300, 200), (1, 1), (16000, 1), (1, 16000), (333, 777))
+        for width in (None, 1, 2, 30, 4000)
+        for height in (None, 1, 2, 30, 4000)
+    ],
+)
+def test_picture_fits_into_the_requested_box(
+    own: tuple[int, int], width: int | None, height: int | None
+) -> None:
+    """Proves R-SVG-4: the picture has the size that was computed before, and never exceeds a requested box."""
+    file = svg(f'width="{own[0]}" height="{own[1]}"', "")
+    expected = picture_size(own, width, height, None)
+    if max(expected) > DEFAULT_LIMITS.side or math.prod(expected) > 4_000_000:
+        return
+    picture = size(render_png(file, width, height))
+    assert picture == expected
+    if width and height:
+        assert picture[0] <= width
+        assert picture[1] <= height
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        '<filter id="f"><feConvolveMatrix order="300"/></filter><g filter="url(#f)"><rect width="9" height="9"/></g>',
+        '<filter id="f"><feMorphology radius="999"/></filter><g filter="url(#f)"><rect width="9" height="9"/></g>',
+        '<pattern id="p" width="9e4" height="9e4" patternUnits="userSpaceOnUse"/><path d="M0 0H9V9" fill="url(#p)"/>',
+    ],
+)
+def test_costly_content_is_refused_before_its_size_is_measured(body: str) -> None:
+    """Proves R-SVG-4: measuring draws small pictures, and filters and patterns are bounded before."""
+    started = time.process_time()
+    with pytest.raises(SvgRefused) as refused:
+        render_png(svg("", body))
+    assert refused.value.field in ("filter_operations", "pattern_pixels")
+    assert time.process_time() - started < 1

@@ -12,8 +12,16 @@ import pytest
 
 from svgx_canvas import Dropped, SvgRefused
 from svgx_workers import pool
+from svgx_workers.child import LOW_PRIORITY
+from svgx_workers.errors import (
+    AccountBusy,
+    WorkerDied,
+    WorkersBusy,
+    WorkerTimeout,
+    WorkerUnavailable,
+)
 from svgx_workers.frames import Frame, decode, decode_prefix, encode
-from svgx_workers.pool import WorkerDied, Workers, WorkersBusy, WorkerTimeout, _Child
+from svgx_workers.pool import Workers
 
 SVG = b'<svg xmlns="http://www.w3.org/2000/svg" width="8" height="8"><rect onclick="a" width="8" height="8"/></svg>'
 # Within all limits, but resvg takes minutes to draw it: 5,000 layers one after another.
@@ -46,9 +54,11 @@ async def test_each_job_returns_the_result_of_its_function(workers: Workers) -> 
     second_import = await workers.import_svg(SVG, imported.update)
     state = await workers.compact(imported.update, [second_import.update])
     assert state == await workers.compact(None, [imported.update, second_import.update])
-    svg = await workers.export_svg(state)
+    exported = await workers.export_svg(state)
+    svg = exported.content
     assert svg.count(b"<rect") == 1
-    assert (await workers.export_json(state)).startswith(b'{"canvas":{"height":"8"')
+    assert exported.left_out == []
+    assert (await workers.export_json(state)).content.startswith(b'{"canvas":{"height":"8"')
     assert (await workers.render_png(svg, 4)).startswith(b"\x89PNG")
     assert len(children()) == 1
 
@@ -69,7 +79,7 @@ async def test_job_with_a_large_frame_succeeds(workers: Workers) -> None:
     file = b'<svg xmlns="http://www.w3.org/2000/svg">' + text * 20 + b"</svg>"
     imported = await workers.import_svg(file, None)
     assert len(imported.update) > 10_000_000
-    assert await workers.export_svg(imported.update) == file
+    assert (await workers.export_svg(imported.update)).content == file
 
 
 async def test_job_beyond_the_time_limit_is_killed_and_its_process_replaced() -> None:
@@ -79,7 +89,6 @@ async def test_job_beyond_the_time_limit_is_killed_and_its_process_replaced() ->
             await workers.render_png(SLOW)
         assert before not in children()
         assert (await workers.import_svg(SVG, None)).elements == 1
-        assert len(children()) == 1
 
 
 async def test_killed_process_is_replaced(workers: Workers) -> None:
@@ -93,12 +102,14 @@ async def test_killed_process_is_replaced(workers: Workers) -> None:
     assert before not in children()
 
 
-async def test_process_killed_while_idle_is_replaced(workers: Workers) -> None:
+async def test_process_killed_while_idle_is_replaced_for_the_next_job(workers: Workers) -> None:
     (before,) = children()
     os.kill(before, signal.SIGKILL)
-    with pytest.raises(WorkerDied):
-        await workers.import_svg(SVG, None)
+    process = workers._children[0]._process
+    assert process is not None
+    await process.wait()
     assert (await workers.import_svg(SVG, None)).elements == 1
+    assert before not in children()
 
 
 async def test_job_beyond_the_memory_limit_fails() -> None:
@@ -124,46 +135,105 @@ async def test_process_that_holds_too_much_memory_is_replaced() -> None:
     async with Workers(1, MEMORY, 30, recycle_bytes=1) as workers:
         (before,) = children()
         await workers.import_svg(SVG, None)
-        assert children() == []
-        await workers.import_svg(SVG, None)
+        assert before not in children()
+        assert (await workers.import_svg(SVG, None)).elements == 1
         assert before not in children()
 
 
-async def test_job_beyond_the_waiting_limit_raises_workers_busy() -> None:
-    async with Workers(1, MEMORY, 30, waiting=1) as workers:
-        jobs = [asyncio.create_task(workers.import_svg(SVG, None)) for _ in range(3)]
+def _wait_until_nice(process: psutil.Process) -> None:
+    while process.nice() != LOW_PRIORITY:
+        pass
+
+
+async def test_slow_job_gives_way_and_its_process_is_replaced(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A job that takes long continues with low priority. Proves R-RESIL-5."""
+    monkeypatch.setattr(pool, "SLOW_SECONDS", 0.05)
+    async with Workers(1, MEMORY, 4) as workers:
+        (before,) = children()
+        process = psutil.Process(before)
+        assert process.nice() == 0
+        job = asyncio.create_task(workers.render_png(SLOW))
+        await asyncio.to_thread(_wait_until_nice, process)
+        assert not job.done()
+        with pytest.raises(WorkerTimeout):
+            await job
+        assert (await workers.import_svg(SVG, None)).elements == 1
+        assert before not in children()
+
+
+async def test_turns_beyond_the_waiting_limits_are_refused_at_once() -> None:
+    """Proves R-RESIL-5: one account meets its own limit first, and all accounts together the common one."""
+    async with Workers(1, MEMORY, 30, waiting=2, waiting_each=1) as workers:
+
+        async def turn(account: str) -> bytes:
+            async with workers.turn(account) as worker:
+                return await worker.render_png(SVG)
+
+        accounts = ["a", "a", "a", "b", "b", "c"]
+        jobs = [asyncio.create_task(turn(account)) for account in accounts]
         results = await asyncio.gather(*jobs, return_exceptions=True)
-        assert sum(isinstance(result, WorkersBusy) for result in results) == 1
+        assert [type(result) for result in results] == [
+            bytes, bytes, AccountBusy, bytes, AccountBusy, WorkersBusy,
+        ]  # fmt: skip
+        assert (await workers.import_svg(SVG, None)).elements == 1
+
+
+async def test_slow_jobs_of_one_account_leave_a_child_to_others() -> None:
+    """Proves R-RESIL-5: eight slow renders of one account do not delay a render of another."""
+    async with Workers(2, MEMORY, 30) as workers:
+
+        async def turn(account: str, svg: bytes) -> bytes:
+            async with workers.turn(account) as worker:
+                return await worker.render_png(svg)
+
+        slow = [asyncio.create_task(turn("slow", SLOW)) for _ in range(8)]
+        await asyncio.sleep(0)
+        async with asyncio.timeout(10):
+            for _ in range(5):
+                assert await turn("quick", SVG)
+        assert not any(job.done() for job in slow)
+        for job in slow:
+            job.cancel()
+        await asyncio.gather(*slow, return_exceptions=True)
+        assert await turn("slow", SVG)
+
+
+async def test_patience_ends_with_the_reason() -> None:
+    """Proves R-RESIL-5: the error states whether the account's own jobs or those of others are the cause."""
+    async with Workers(1, MEMORY, 30) as workers, workers.turn("a"):
+        with pytest.raises(AccountBusy):
+            async with workers.turn("a", patience=0.01):
+                pass
+        with pytest.raises(WorkersBusy) as busy:
+            async with workers.turn("b", patience=0.01):
+                pass
+        assert not isinstance(busy.value, AccountBusy)
+
+
+async def test_jobs_of_one_turn_share_the_time_limit() -> None:
+    """A turn ends at its deadline, however many jobs it has."""
+    async with Workers(1, MEMORY, 30) as workers:
+        deadline = asyncio.get_running_loop().time() + 1.0
+        async with workers.turn("a", deadline=deadline) as worker:
+            assert (await worker.import_svg(SVG, None)).elements == 1
+            with pytest.raises(WorkerTimeout):
+                await worker.render_png(SLOW)
+            with pytest.raises(WorkerTimeout):
+                await worker.import_svg(SVG, None)
         assert (await workers.import_svg(SVG, None)).elements == 1
 
 
 async def test_jobs_run_in_parallel() -> None:
     async with Workers(2, MEMORY, 30) as workers:
-        results = await asyncio.gather(*(workers.import_svg(SVG, None) for _ in range(20)))
-        assert {result.elements for result in results} == {1}
+
+        async def turn(account: str) -> int:
+            async with workers.turn(account) as worker:
+                return (await worker.import_svg(SVG, None)).elements
+
+        assert set(await asyncio.gather(*(turn(f"{n}") for n in range(20)))) == {1}
         assert len(children()) == 2
-
-
-async def test_heavy_jobs_run_one_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Even with two children, a second heavy job starts only after the first has ended."""
-    running = most = 0
-
-    class Counting(Workers):
-        async def _run_on(self, child: _Child, job: Frame) -> Frame:
-            nonlocal running, most
-            running += 1
-            most = max(most, running)
-            try:
-                return await super()._run_on(child, job)
-            finally:
-                running -= 1
-
-    async with Counting(2, MEMORY, 30) as workers:
-        for heavy, expected in ((pool.HEAVY_BYTES, 2), (1, 1)):
-            monkeypatch.setattr(pool, "HEAVY_BYTES", heavy)
-            most = 0
-            await asyncio.gather(*(workers.import_svg(SVG, None) for _ in range(4)))
-            assert most == expected
 
 
 async def test_close_leaves_no_process_and_no_job() -> None:
@@ -173,19 +243,27 @@ async def test_close_leaves_no_process_and_no_job() -> None:
     await asyncio.sleep(0)
     await workers.close()
     results = await asyncio.gather(*jobs, return_exceptions=True)
-    assert {type(result) for result in results} == {WorkerDied}
+    assert {type(result) for result in results} == {WorkerUnavailable}
     assert children() == []
-    with pytest.raises(WorkerDied):
+    with pytest.raises(WorkerUnavailable):
         await workers.import_svg(SVG, None)
     await workers.close()
 
 
-async def test_process_that_fails_to_start_raises_worker_died(
-    monkeypatch: pytest.MonkeyPatch,
+@pytest.mark.parametrize(
+    ("program", "reason"), [("/bin/false", "ended with 1"), ("/no/such/program", "can be started")]
+)
+async def test_process_that_fails_to_start_is_not_the_fault_of_the_content(
+    monkeypatch: pytest.MonkeyPatch, program: str, reason: str
 ) -> None:
-    monkeypatch.setattr(sys, "executable", "/bin/false")
-    with pytest.raises(WorkerDied, match="ended with 1"):
-        await Workers(2, MEMORY, 30).start()
+    """A process that does not start raises `WorkerUnavailable`, also when it is started anew for a job."""
+    async with Workers(1, MEMORY, 30) as workers:
+        await workers._children[0].kill()
+        monkeypatch.setattr(sys, "executable", program)
+        with pytest.raises(WorkerUnavailable, match=reason):
+            await workers.import_svg(SVG, None)
+        with pytest.raises(WorkerUnavailable, match=reason):
+            await Workers(2, MEMORY, 30).start()
     assert children() == []
 
 

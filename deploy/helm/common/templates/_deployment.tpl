@@ -28,6 +28,8 @@ spec:
     spec:
       serviceAccountName: {{ include "common.serviceAccountName" . }}
       automountServiceAccountToken: false
+      # Kubernetes would set variables such as API_PORT for a service of that name.
+      enableServiceLinks: false
       {{- include "common.pullSecrets" . | nindent 6 }}
       {{- with $values.priorityClassName }}
       priorityClassName: {{ . }}

@@ -43,28 +43,40 @@ def import_svg(
     return Imported(update, count, report.dropped())
 
 
-def export_svg(state: bytes, limits: Limits = DEFAULT_LIMITS) -> bytes:
-    """Return the document with this state (Yjs v1 update) as SVG text in UTF-8. Raises `SvgRefused`."""
-    svg = write_svg(_cleaned(state, limits))
+def export_svg(
+    state: bytes, limits: Limits = DEFAULT_LIMITS, report: Report | None = None
+) -> bytes:
+    """Return the document with this state (Yjs v1 update) as SVG text in UTF-8. Raises `SvgRefused`.
+
+    `report` gets everything that is stored and left out.
+    """
+    svg = write_svg(_cleaned(state, limits, report or Report()))
     check_limit("bytes", limits.bytes, len(svg), "bytes of the file")
     return svg
 
 
-def export_json(state: bytes, limits: Limits = DEFAULT_LIMITS) -> bytes:
+def export_json(
+    state: bytes, limits: Limits = DEFAULT_LIMITS, report: Report | None = None
+) -> bytes:
     """Return the document with this state (Yjs v1 update) as JSON in UTF-8. Raises `SvgRefused`.
 
     The JSON is {"canvas": {name: value}, "elements": [{"id", "tag", "parent", "order", "attrs", and "text" for
-    character data}]}, with the elements in document order.
+    character data}], "left_out": [{"what", "reason", "count"}]}, with the elements in document order. `left_out` has
+    everything that is stored and not in `canvas` and `elements`; it is also added to `report`.
     """
-    canvas = _cleaned(state, limits)
+    report = report or Report()
+    canvas = _cleaned(state, limits, report)
     elements = [_json(element) for element in canvas.walk()]
-    content = {"canvas": canvas.attrs, "elements": elements}
+    left_out = [
+        {"what": item.what, "reason": item.reason, "count": item.count} for item in report.dropped()
+    ]
+    content = {"canvas": canvas.attrs, "elements": elements, "left_out": left_out}
     return json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode()
 
 
-def _cleaned(state: bytes, limits: Limits) -> Canvas:
-    report = Report()
-    canvas = clean(read(load(state)), limits, report, pictures_of(limits, report, strict=False))
+def _cleaned(state: bytes, limits: Limits, report: Report) -> Canvas:
+    pictures = pictures_of(limits, report, strict=False)
+    canvas = clean(read(load(state), report.add), limits, report, pictures)
     complexity.check(canvas, limits)
     return canvas
 

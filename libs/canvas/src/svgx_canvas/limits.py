@@ -7,9 +7,10 @@ from dataclasses import dataclass
 class Limits:
     """Upper bounds, inclusive. The defaults accept all usual drawings.
 
-    A file or canvas beyond a bound is refused, with two exceptions. In a canvas, elements beyond `depth`, attributes
-    beyond `attributes` or `attribute_length`, and style sheets beyond `style_length` are dropped, and a text is cut to
-    `text_length`. A `style` attribute beyond `style_length` is dropped, also from a file.
+    These are the limits of all ways in and out. A file or canvas beyond a bound is refused, with two exceptions. In a
+    canvas, elements beyond `depth`, attributes beyond `attributes` or `attribute_length`, and style sheets beyond
+    `style_length` are dropped, and a text is cut to `text_length`; the export names each of them. A `style` attribute
+    beyond `style_length` is dropped, also from a file.
     """
 
     bytes: int = 16 * 1024 * 1024
@@ -21,11 +22,11 @@ class Limits:
     elements: int = 100_000
     """Elements of a file or canvas and of the SVG pictures in it, including elements that the policy drops. A canvas
     may have twice as many texts. In a file, only `bytes` bounds the number of texts."""
-    attributes: int = 256
+    attributes: int = 1024
     """Attributes of one element."""
-    attribute_length: int = 8 * 1024 * 1024
-    """Characters of one attribute's value: enough for an image of 6 MB in base64."""
-    text_length: int = 1024 * 1024
+    attribute_length: int = 16 * 1024 * 1024
+    """Characters of one attribute's value: no less than a file may have, enough for an image of 12 MB in base64."""
+    text_length: int = 4 * 1024 * 1024
     """Characters of one run of character data."""
     entity_expansion: int = 16 * 1024 * 1024
     """Bytes of a file after the expansion of its entity references. Neither the number of entities nor the length of

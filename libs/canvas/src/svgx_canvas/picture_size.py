@@ -17,7 +17,7 @@ _PIXELS = {
     "mm": 96 / 25.4,
     "cm": 96 / 2.54,
     "in": 96.0,
-    # For the default font size, 16 px. The root's own font size is ignored, because sizes in em are rare.
+    # For the default font size, 16 px.
     "em": 16.0,
     "ex": 8.0,
 }
@@ -28,11 +28,15 @@ def natural_size(canvas: Canvas) -> tuple[float, float] | None:
     """Return width and height in pixels from the root's attributes, as resvg computes them.
 
     Percentages refer to the view box. If only one side is given, the other one follows the proportions of the view box.
-    Return None if the attributes give no size; resvg then takes the size of the drawn content.
+    Return None if the attributes give no size: resvg then takes the size of the drawn content. Return None too for
+    lengths in em and ex, because they depend on the font.
     """
     box = view_box(canvas)
-    width = length(canvas.attrs.get("width", ""), box[0] if box else None)
-    height = length(canvas.attrs.get("height", ""), box[1] if box else None)
+    sides = [canvas.attrs.get(name, "").strip() for name in ("width", "height")]
+    if any(side.endswith(("em", "ex")) for side in sides):
+        return None
+    width = length(sides[0], box[0] if box else None)
+    height = length(sides[1], box[1] if box else None)
     if width is not None and height is not None:
         return width, height
     if box is None:
@@ -42,6 +46,36 @@ def natural_size(canvas: Canvas) -> tuple[float, float] | None:
     if height is not None:
         return height * box[0] / box[1], height
     return box
+
+
+def picture_size(
+    natural: tuple[float, float], width: int | None, height: int | None, scale: float | None
+) -> tuple[int, int]:
+    """Return width and height in pixels of the picture that resvg draws, computed as resvg computes them.
+
+    natural: the file's own size. If only one side is given, the other one follows the file's proportions. If both are
+    given, the picture is the largest that fits into them. scale: factor on the own size, if neither is given.
+    """
+    across, down = _whole(natural)
+    if width is None and height is None:
+        factor = scale or 1.0
+        return math.floor(across * factor + 0.5), math.floor(down * factor + 0.5)
+    if height is None or (width is not None and fills_width(natural, width, height)):
+        assert width is not None
+        return width, -(-width * down // across)
+    return -(-height * across // down), height
+
+
+def fills_width(natural: tuple[float, float], width: int, height: int) -> bool:
+    """Return whether the largest picture in a box of these pixels has the width of the box, and not only its height."""
+    across, down = _whole(natural)
+    return width * down <= height * across
+
+
+def _whole(natural: tuple[float, float]) -> tuple[int, int]:
+    """Return a size in whole pixels, within the numbers that resvg can represent."""
+    across, down = (min(max(1, math.floor(side + 0.5)), 2**32 - 1) for side in natural)
+    return across, down
 
 
 def view_box(canvas: Canvas) -> tuple[float, float] | None:

@@ -6,7 +6,7 @@ PNG, JPEG, GIF, WebP or SVG in a data: URL. The SVG passes this policy too. Noth
 
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from svgx_canvas import allow_list, css
@@ -33,7 +33,7 @@ class Dropped:
     what: str
     """`element`, `element@attribute`, a property or a rule."""
     reason: str
-    """The part of the policy that forbids it."""
+    """The part of the policy that forbids it, or the name of the exceeded limit (`svgx_canvas.limits.Limits`)."""
     count: int
     """The number of occurrences."""
 
@@ -50,6 +50,11 @@ class Report:
         if key not in self._counts and len(self._counts) >= _MAX_KINDS:
             key = ("others", reason)
         self._counts[key] += 1
+
+    def add_all(self, items: Iterable[Dropped]) -> None:
+        """Count things that another report has counted."""
+        for item in items:
+            self._counts[item.what, item.reason] += item.count
 
     def dropped(self) -> list[Dropped]:
         """Return the dropped things, the most frequent first."""
@@ -89,12 +94,18 @@ def clean_attributes(
 ) -> dict[str, str]:
     """Return the allowed attributes with their cleaned values."""
     kept: dict[str, str] = {}
-    for name, raw in attrs.items():
+    items = attrs.items()
+    if len(items) > limits.attributes:
+        # Keep the attributes that are drawn rather than those of an application.
+        items = dict(sorted(items, key=lambda item: item[0] not in allow_list.ATTRIBUTES)).items()
+    for name, raw in items:
         if name not in allow_list.ATTRIBUTES and not _ARIA_OR_DATA.fullmatch(name):
             handler = name[:2].lower() == "on"
             report.add(f"{tag}@{name}", "event handler" if handler else "attribute")
-        elif len(raw) > limits.attribute_length or len(kept) >= limits.attributes:
-            report.add(f"{tag}@{name}", "length")
+        elif len(raw) > limits.attribute_length:
+            report.add(f"{tag}@{name}", "attribute_length")
+        elif len(kept) >= limits.attributes:
+            report.add(f"{tag}@{name}", "attributes")
         elif name in _ANIMATED_VALUES:
             if _animated_value_is_safe(attrs.get("attributeName", "").strip(), raw):
                 kept[name] = clean_text(raw)
@@ -124,7 +135,7 @@ def _clean_value(
             return pictures.clean(f"{tag}@{name}", value)
         reason = "reference"
     elif name == "style":
-        reason = "length"
+        reason = "style_length"
     elif name == "attributeName":
         # The name is checked on all elements, so that the rule does not depend on a list of animating elements.
         reason = "" if value.strip() in allow_list.ANIMATABLE else "animation"
@@ -194,12 +205,18 @@ def clean(canvas: Canvas, limits: Limits, report: Report, pictures: Pictures) ->
                 texts += 1
                 if keeps_text(branch.parent, in_text=branch.in_text):
                     text = clean_text(element.text)[: limits.text_length]
+                    if len(element.text) > limits.text_length:
+                        report.add(f"{branch.parent}/{TEXT}", "text_length")
                     branch.target.append(replace(element, text=text, attrs={}, children=[]))
                 continue
             elements += 1
             reason = refusal_reason(element.tag, branch.parent, element.attrs)
-            if reason or branch.depth > limits.depth:
-                report.add(element.tag, reason or "depth")
+            if reason:
+                report.add(element.tag, reason)
+                continue
+            if branch.depth > limits.depth:
+                for lost in Canvas(children=[element]).walk():
+                    report.add(lost.tag, "depth")
                 continue
             attrs = clean_attributes(element.tag, element.attrs, limits, report, pictures)
             copy = replace(element, attrs=attrs, text="", children=[])
@@ -251,7 +268,7 @@ class StyleBudget:
                 "style_length", self._limits.style_length, total, "characters of style sheets"
             )
         elif self._usage.style_length + length > self._limits.style_length:
-            report.add("style", "length")
+            report.add("style", "style_length")
             return []
         self._usage.style_length += length
         if not texts:

@@ -3,13 +3,14 @@
 import math
 import re
 import struct
+from collections.abc import Callable
 
 import resvg_py
 
 from svgx_canvas import complexity, css
 from svgx_canvas.complexity import Cost
 from svgx_canvas.limits import DEFAULT_LIMITS, Limits, SvgRefused, check_limit
-from svgx_canvas.picture_size import length, natural_size
+from svgx_canvas.picture_size import fills_width, length, natural_size, picture_size
 from svgx_canvas.policy import Report
 from svgx_canvas.svg_reader import read_svg
 from svgx_canvas.svg_writer import write_svg
@@ -18,7 +19,11 @@ from svgx_canvas.tree import Canvas, Element
 _DPI = 96.0
 _TRANSFORM = re.compile(r"(matrix|scale|skewX|skewY)\s*\(([^()]*)\)")
 _PROBE_SIDE = 256
-"""Pixels of the sides of the box into which a file without a size is drawn first."""
+"""Pixels of the longer side of the picture with which a file without a size is measured."""
+_MAX_RATIO = 16_384
+"""Pixels of the longer side of the pictures with which the proportions are measured."""
+_LOW_RATIO = 16
+"""Proportions up to which the scale may rise by 100 at once, with pictures of at most 50 by 800 pixels."""
 
 
 def render_png(
@@ -40,31 +45,41 @@ def render_png(
             raise SvgRefused("malformed", name, detail=f"{name} must be greater than 0")
     canvas = read_svg(svg, limits, Report())
     cost = complexity.check(canvas, limits)
+    natural = natural_size(canvas)
+    if natural is not None:
+        # Write the size as plain numbers, because resvg reads fewer spellings of a length and would then draw all
+        # content in its own size.
+        canvas.attrs |= {
+            name: f"{side:.10g}" for name, side in zip(("width", "height"), natural, strict=True)
+        }
     text = write_svg(canvas).decode()
-    natural = natural_size(canvas) or _drawn_size(text)
-    factor = _factor(natural, width, height, scale)
-    _check_picture(canvas, cost, natural, factor, limits)
+    if natural is None:
+        natural = _measure(text, lambda pixels: _check_cost(canvas, cost, limits, pixels=pixels))
+    size = picture_size(natural, width, height, scale)
+    for side in size:
+        check_limit("side", limits.side, side, "pixels of a side of the picture")
+    check_limit("pixels", limits.pixels, size[0] * size[1], "pixels of the picture")
+    factor = max(side / max(whole, 1e-9) for side, whole in zip(size, natural, strict=True))
+    _check_cost(canvas, cost, limits, natural=natural, factor=factor, pixels=size[0] * size[1])
+    if width is not None and height is not None:
+        # One side alone determines the picture. With both, resvg may exceed one of them, even by thousands of pixels.
+        width, height = (width, None) if fills_width(natural, width, height) else (None, height)
     return _resvg(text, width, height, scale if width is None and height is None else None)
 
 
-def _factor(
-    natural: tuple[float, float], width: int | None, height: int | None, scale: float | None
-) -> float:
-    factors = []
-    if width is not None:
-        factors.append(width / natural[0])
-    if height is not None:
-        factors.append(height / natural[1])
-    return min(factors) if factors else (scale or 1.0)
-
-
-def _check_picture(
-    canvas: Canvas, cost: Cost, natural: tuple[float, float], factor: float, limits: Limits
+def _check_cost(
+    canvas: Canvas,
+    cost: Cost,
+    limits: Limits,
+    *,
+    natural: tuple[float, float] = (1.0, 1.0),
+    factor: float = 1.0,
+    pixels: int,
 ) -> None:
-    across, down = (math.ceil(min(side * factor, 1e9)) for side in natural)
-    check_limit("side", limits.side, max(across, down), "pixels of a side of the picture")
-    pixels = across * down
-    check_limit("pixels", limits.pixels, pixels, "pixels of the picture")
+    """Raise `SvgRefused` if drawing a picture of `pixels` needs more memory or operations than the limits.
+
+    factor: pixels of the picture for one unit of the canvas.
+    """
     layer_bytes = 4 * pixels * (1 + cost.layers)
     check_limit(
         "layer_bytes", limits.layer_bytes, layer_bytes, "bytes of the picture and its layers"
@@ -112,23 +127,57 @@ def _area_factor(kind: str, numbers: list[float]) -> float:
     return 1.0
 
 
-def _drawn_size(text: str) -> tuple[float, float]:
-    """Return the size that resvg gives a file without a size: the size of the drawn content.
+def _measure(text: str, check_pixels: Callable[[int], None]) -> tuple[float, float]:
+    """Return the size that resvg gives a file without a size: the extent of the drawn content from the origin.
 
-    The file is drawn at increasing scales, from 10 ** -6 on, until each side of the picture has at least one pixel;
-    resvg fails below that. Raises `SvgRefused` if resvg cannot draw the file at all.
+    resvg reveals this size only by the pictures that it draws, so each picture on the way must be small, however large
+    the content is. The proportions are measured first, with pictures that are two pixels high or wide. Then the scale
+    rises from 10 ** -10 until resvg draws a picture at all: below half a pixel it fails without drawing. The size is
+    exact up to 256 pixels, and to half a percent above that.
+
+    `check_pixels` raises `SvgRefused` if a picture with so many pixels costs too much. Raises `SvgRefused`
+    "too_large" if one side is more than `_MAX_RATIO` times the other, and "unrenderable" if resvg cannot draw the file.
     """
-    _resvg(text, _PROBE_SIDE, _PROBE_SIDE, None)
-    for exponent in range(-6, 0):
+    check_pixels(4 * _MAX_RATIO)
+    ratio = 1.0
+    for box in ((2, _MAX_RATIO), (_MAX_RATIO, 2)):
+        across, down = _size(_resvg(text, *box, None))
+        ratio = max(ratio, across / down, down / across)
+    if ratio >= _MAX_RATIO / 2:
+        raise SvgRefused(
+            "too_large",
+            "side",
+            _MAX_RATIO // 2,
+            detail=f"one side of the content is more than {_MAX_RATIO // 2} times as long as the other (side); "
+            "give the canvas a width and a height, or a viewBox",
+        )
+    step = 2 if ratio <= _LOW_RATIO else 1
+    check_pixels(math.ceil(25 * 10 ** (2 * step - 2) * ratio))
+    zoom, png = _first_picture(text, step)
+    longest = max(_size(png))
+    if zoom < 1 and longest < _PROBE_SIDE:
+        zoom = min(1.0, zoom * _PROBE_SIDE / longest)
+        png = _resvg(text, None, None, zoom)
+    across, down = _size(png)
+    return across / zoom, down / zoom
+
+
+def _first_picture(text: str, step: int) -> tuple[float, bytes]:
+    """Return the first of the scales 10 ** -10, 10 ** (step - 10), … at which resvg draws a picture, and the picture.
+
+    Its shorter side has 1 to 5 pixels with a step of 1, and up to 50 pixels with a step of 2.
+    """
+    for exponent in range(-10, 0, step):
         try:
-            png = _resvg(text, None, None, 10.0**exponent)
+            return 10.0**exponent, _resvg(text, None, None, 10.0**exponent)
         except SvgRefused:
             continue
-        across, down = struct.unpack(">II", png[16:24])
-        return across / 10.0**exponent, down / 10.0**exponent
-    # The shorter side has less than 5 pixels, because resvg rounds its tenth to 0. The other one is at most
-    # `_PROBE_SIDE` times as long, because the picture of the first call has at least one pixel on each side.
-    return 5.0, 5.0 * _PROBE_SIDE
+    return 1.0, _resvg(text, None, None, 1.0)
+
+
+def _size(png: bytes) -> tuple[int, int]:
+    across, down = struct.unpack(">II", png[16:24])
+    return across, down
 
 
 def _resvg(text: str, width: int | None, height: int | None, scale: float | None) -> bytes:

@@ -10,6 +10,8 @@ import struct
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from svgx_canvas.policy import Dropped
+
 PREFIX = struct.Struct(">IQ")
 """The lengths of head and body."""
 
@@ -27,6 +29,13 @@ class Frame:
     values: dict[str, object] = field(default_factory=dict)
     """The values of the head, without "blobs"."""
     blobs: Sequence[bytes] = ()
+
+
+def dropped_of(frame: Frame) -> list[Dropped]:
+    """Return the dropped things that a job or a result lists."""
+    items = frame.values["dropped"]
+    assert isinstance(items, list)
+    return [Dropped(str(what), str(reason), int(count)) for what, reason, count in items]
 
 
 def encode(frame: Frame) -> list[bytes]:

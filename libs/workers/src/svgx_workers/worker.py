@@ -3,7 +3,8 @@
 Usage: `python -m svgx_workers.worker MEMORY_BYTES CPU_SECONDS PARENT_PID`. Jobs are read from standard input and
 results are written to standard output, both as frames (`svgx_workers.frames`). The process ends when its input ends,
 when its parent ends (on Linux), when a job exceeds the CPU time, and after a job that failed for a reason other than
-`SvgRefused`.
+`SvgRefused`. It can use no network, start no process, write no file, and read no file of the service
+(`svgx_workers.confinement`).
 """
 
 import ctypes
@@ -13,13 +14,15 @@ import resource
 import signal
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
 from svgx_canvas import compact, export_json, export_svg, import_svg, render_png, state
 from svgx_canvas.limits import SvgRefused
-from svgx_workers.frames import PREFIX, Frame, decode, decode_prefix, encode
+from svgx_canvas.policy import Dropped, Report
+from svgx_workers.confinement import confine
+from svgx_workers.frames import PREFIX, Frame, decode, decode_prefix, dropped_of, encode
 
 Job = Callable[[Frame], Frame]
 
@@ -36,13 +39,11 @@ def main(arguments: list[str]) -> None:
     results_out = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     # Redirect prints of the libraries to standard error, because standard output carries frames.
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    if memory:
-        resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
+    confined = confine(memory)
     # Collect garbage only between jobs. Jobs create many objects and no cycles, and the automatic collection takes a
     # third of their time.
     gc.disable()
-    _write(results_out, Frame({"ready": os.getpid()}))
+    _write(results_out, Frame({"ready": os.getpid(), "confined": confined}))
     while (job := _read(jobs_in)) is not None:
         _limit_cpu(cpu_seconds)
         result = run(job)
@@ -80,16 +81,31 @@ def _import_svg(job: Frame) -> Frame:
     charset = job.values["charset"]
     assert isinstance(charset, str | None)
     imported = import_svg(svg, current[0] if current else None, charset=charset)
-    dropped = [[item.what, item.reason, item.count] for item in imported.dropped]
+    dropped = _dropped(imported.dropped)
     return Frame({"elements": imported.elements, "dropped": dropped}, [imported.update])
 
 
+def _report(job: Frame) -> Report:
+    """Return a report with the things that an earlier job of the same export left out."""
+    report = Report()
+    report.add_all(dropped_of(job))
+    return report
+
+
+def _dropped(items: Sequence[Dropped]) -> list[list[object]]:
+    return [[item.what, item.reason, item.count] for item in items]
+
+
 def _export_svg(job: Frame) -> Frame:
-    return Frame({}, [export_svg(job.blobs[0])])
+    report = _report(job)
+    svg = export_svg(job.blobs[0], report=report)
+    return Frame({"dropped": _dropped(report.dropped())}, [svg])
 
 
 def _export_json(job: Frame) -> Frame:
-    return Frame({}, [export_json(job.blobs[0])])
+    report = _report(job)
+    content = export_json(job.blobs[0], report=report)
+    return Frame({"dropped": _dropped(report.dropped())}, [content])
 
 
 def _render_png(job: Frame) -> Frame:
@@ -107,7 +123,9 @@ def _compact(job: Frame) -> Frame:
 
 
 def _state(job: Frame) -> Frame:
-    return Frame({}, [state(job.blobs)])
+    report = Report()
+    content = state(job.blobs, report.add)
+    return Frame({"dropped": _dropped(report.dropped())}, [content])
 
 
 _JOBS: dict[str, Job] = {

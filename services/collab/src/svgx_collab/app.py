@@ -43,6 +43,7 @@ async def build(runtime: Runtime[CollabSettings]) -> AsyncIterator[Service]:
     runtime.responder.answer(IMPORT_SVG, imports.import_svg)
     runtime.health.watch("redis", functools.partial(redis.check, client))
     runtime.health.describe("canvases", rooms.details)
+    runtime.health.describe("workers", workers.usage)
     rooms.start()
     try:
         yield Service(drain=rooms.hand_over)

@@ -1,5 +1,9 @@
 """Import of SVG files: a worker that can be killed reads the file, and the canvas's holder applies it as one edit."""
 
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from svgx_canvas import SvgRefused
 from svgx_common.contract.collab import (
     CANVAS_EDIT,
@@ -13,19 +17,39 @@ from svgx_common.contract.collab import (
     SyncReply,
     SyncRequest,
 )
-from svgx_common.contract.errors import Internal, Invalid, Overloaded, TooLarge, UnsupportedMedia
+from svgx_common.contract.errors import (
+    Internal,
+    Invalid,
+    Overloaded,
+    TooLarge,
+    TooManyRequests,
+    Unavailable,
+)
 from svgx_common.messaging.bus import Bus
 from svgx_common.messaging.holder import ask_holder
 from svgx_common.messaging.responder import Call
 from svgx_common.messaging.wire import decode, encode
-from svgx_workers.pool import WorkerDied, Workers, WorkersBusy, WorkerTimeout
+from svgx_workers.errors import AccountBusy, WorkerDied, WorkerError, WorkersBusy, WorkerTimeout
+from svgx_workers.pool import Workers
 from svgx_yjs.structure import EMPTY_STATE_VECTOR
 
-PATIENCE = 45.0
-"""Seconds for which each request to the holder is repeated. The operation's time limit may end this earlier."""
+QUEUE_PATIENCE = 15.0
+"""Seconds that an import waits for a worker."""
+
+SYNC_PATIENCE = 10.0
+"""Seconds for which the request for the current content is repeated."""
+
+SAVE_SECONDS = 12.0
+"""Seconds before the caller's deadline that are left for saving. The worker must have ended by then."""
 
 ATTEMPT = 20.0
 """Seconds to wait for one answer of the holder."""
+
+MARGIN = 1.0
+"""Seconds before the caller's deadline at which the last attempt to save ends, so that the caller gets its error."""
+
+RETRY_AFTER = 2.0
+"""Seconds after which a caller may try again, when too many imports wait."""
 
 
 class Imports:
@@ -38,44 +62,26 @@ class Imports:
     async def import_svg(self, request: ImportSvgRequest, call: Call) -> Imported:
         """Replace the canvas's content with that of an SVG file that passes the limits and the policy.
 
-        Raises `UnsupportedMedia` for an unknown charset, `Invalid` for a refused file, `TooLarge` for a file that needs
-        too much time or memory, `Overloaded` while too many imports wait, and the errors of `ask_holder`.
+        All steps together end before the caller's deadline. Raises `UnsupportedMedia` for an unknown charset, `Invalid`
+        for a refused file, `TooLarge` for a file that needs too much time or memory, `TooManyRequests` while too many
+        imports of the caller wait, `Overloaded` while too many of all callers wait, and the errors of `ask_holder`.
         """
-        canvas_id = request.canvas_id
-        current = decode(
-            SyncReply,
-            await ask_holder(
-                self._bus,
-                canvas_id,
-                CANVAS_SYNC,
-                encode(SyncRequest(EMPTY_STATE_VECTOR)),
-                patience=PATIENCE,
-                attempt=ATTEMPT,
-            ),
-        )
-        try:
-            imported = await self._workers.import_svg(
-                request.content, current.update, request.charset
-            )
-        except SvgRefused as refused:
-            if refused.field == "charset":
-                raise UnsupportedMedia(refused.detail, field="content-type") from None
-            raise Invalid(refused.detail, field=refused.field, limit=refused.limit) from None
-        except WorkersBusy:
-            raise Overloaded("too many imports are waiting", retry_after=5.0) from None
-        except (WorkerTimeout, WorkerDied):
-            raise TooLarge(
-                "the file takes more time or memory to read than an import may use", field="body"
-            ) from None
-        edit = Edit(call.signed_in().user_id, imported.update)
+        ends_at = time.monotonic() + call.deadline - time.time()
+        author = call.signed_in().user_id
+        with self._worker_errors():
+            async with self._workers.turn(
+                author, patience=QUEUE_PATIENCE, deadline=ends_at - SAVE_SECONDS
+            ) as worker:
+                current = await self._current(request.canvas_id)
+                imported = await worker.import_svg(request.content, current, request.charset)
         saved = decode(
             Saved,
             await ask_holder(
                 self._bus,
-                canvas_id,
+                request.canvas_id,
                 CANVAS_EDIT,
-                encode(EditBatch((edit,))),
-                patience=PATIENCE,
+                encode(EditBatch((Edit(author, imported.update),))),
+                patience=ends_at - time.monotonic() - MARGIN,
                 attempt=ATTEMPT,
             ),
         )
@@ -89,3 +95,51 @@ class Imports:
                 for item in imported.dropped
             ],
         )
+
+    async def _current(self, canvas_id: str) -> bytes:
+        """Return the canvas's content as one update."""
+        content = encode(SyncRequest(EMPTY_STATE_VECTOR))
+        reply = await ask_holder(
+            self._bus,
+            canvas_id,
+            CANVAS_SYNC,
+            content,
+            patience=SYNC_PATIENCE,
+            attempt=SYNC_PATIENCE / 2,
+        )
+        return decode(SyncReply, reply).update
+
+    @contextmanager
+    def _worker_errors(self) -> Iterator[None]:
+        """Translate errors of the workers into errors of the contract."""
+        try:
+            yield
+        except SvgRefused as refused:
+            if refused.field == "charset":
+                raise UnsupportedMedia(refused.detail, field="content-type") from None
+            raise Invalid(refused.detail, field=refused.field, limit=refused.limit) from None
+        except AccountBusy:
+            limit = self._workers.turns_each
+            raise TooManyRequests(
+                f"at most {limit} imports of one account at a time, and each waits {QUEUE_PATIENCE:g} s at most; "
+                "try again when the others have ended",
+                limit=limit,
+                retry_after=RETRY_AFTER,
+            ) from None
+        except WorkersBusy:
+            raise Overloaded("too many imports are waiting", retry_after=RETRY_AFTER) from None
+        except WorkerTimeout:
+            raise TooLarge(
+                "the file takes more time to read than an import may use",
+                field="body",
+                limit=f"{self._workers.timeout_seconds:g} s",
+            ) from None
+        except WorkerDied:
+            raise TooLarge(
+                "the file takes more memory to read than an import may use",
+                field="body",
+                limit=self._workers.memory_bytes or None,
+            ) from None
+        except WorkerError:
+            # The service stops, or no process can be started. The file is not the cause.
+            raise Unavailable("imports are not available at present; try again") from None

@@ -58,6 +58,7 @@ async def build(runtime: Runtime[StateSettings]) -> AsyncIterator[Service]:
         StoredRateLimits(runtime.bus, database, accounts).register(runtime.responder)
         runtime.health.require("postgresql", database.check)
         runtime.health.describe("database_pool", database.usage)
+        runtime.health.describe("workers", workers.usage)
         runtime.health.describe("compaction", lambda: {"backlog": compactor.backlog})
         background = BackgroundTasks()
         background.repeat(

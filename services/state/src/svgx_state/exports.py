@@ -1,21 +1,45 @@
 """Exports: a canvas's committed content as a file."""
 
 import re
+import time
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import structlog
 
-from svgx_canvas import SvgRefused
-from svgx_common.contract.errors import Invalid, Overloaded, SvgxError, TooLarge, Unavailable
+from svgx_canvas import Dropped, SvgRefused
+from svgx_common.contract.errors import (
+    Invalid,
+    Overloaded,
+    SvgxError,
+    TooLarge,
+    TooManyRequests,
+    Unavailable,
+)
 from svgx_common.contract.operation import Blob
 from svgx_common.contract.state import ExportFormat, ExportRequest
+from svgx_common.messaging.responder import Call
 from svgx_state.journal import Journal
-from svgx_workers.pool import WorkerError, Workers, WorkersBusy, WorkerTimeout
+from svgx_workers.errors import AccountBusy, WorkerDied, WorkerError, WorkersBusy, WorkerTimeout
+from svgx_workers.jobs import Exported
+from svgx_workers.pool import Turn, Workers
 
 log = structlog.get_logger(__name__)
 
+PATIENCE = 20.0
+"""Seconds that an export waits for a worker. With the time of a worker, this is less than the operation's limit."""
+
+MARGIN = 2.0
+"""Seconds that the worker leaves for the answer before the caller's deadline."""
+
+RETRY_AFTER = 2.0
+"""Seconds after which a caller may try again, when too many exports wait."""
+
+MAX_LEFT_OUT = 20
+"""Kinds that the header of an export names. The JSON export names more."""
+
+_NOT_IN_HEADER = re.compile(r"[^ !#-\[\]-~]")
 _REQUEST_FIELDS = ("width", "height", "scale")
 """Fields of the request that can be over a limit."""
 _MEDIA_TYPES = {
@@ -53,32 +77,92 @@ class Exports:
         self._journal = journal
         self._workers = workers
 
-    async def export(self, request: ExportRequest, name: str) -> Blob:
+    async def export(self, request: ExportRequest, name: str, call: Call) -> Blob:
         """Return the requested canvas in the requested format. The file's name is made from `name`, the canvas's name.
 
         Raises `NotFound` for an unknown canvas, `TooLarge` or `Invalid` when the content or the picture is over a
-        limit, `Unavailable` when a worker died, and `Overloaded` while too many exports wait.
+        limit, `TooManyRequests` while too many exports of the caller wait, and `Overloaded` while too many exports of
+        all callers wait.
         """
-        content = await self._journal.load(request.canvas_id)
-        with _worker_errors(request.canvas_id):
-            state = await self._workers.state(content.updates)
-            exported = await self._convert(state, request)
+        deadline = time.monotonic() + call.deadline - time.time() - MARGIN
+        with self._worker_errors(request.canvas_id):
+            async with self._workers.turn(
+                call.signed_in().user_id, patience=PATIENCE, deadline=deadline
+            ) as worker:
+                # The content is loaded when a worker is free, so that waiting exports take no memory.
+                content = await self._journal.load(request.canvas_id)
+                state = await worker.state(content.updates)
+                exported = await _convert(worker, state, request)
         name = filename(name, _EXTENSIONS[request.format])
-        return Blob(exported, _MEDIA_TYPES[request.format], name)
+        left_out = left_out_header(exported.left_out)
+        return Blob(exported.content, _MEDIA_TYPES[request.format], name, left_out)
 
-    async def _convert(self, state: bytes, request: ExportRequest) -> bytes:
-        match request.format:
-            case ExportFormat.YJS:
-                return state
-            case ExportFormat.SVG:
-                return await self._workers.export_svg(state)
-            case ExportFormat.JSON:
-                return await self._workers.export_json(state)
-            case ExportFormat.PNG:
-                svg = await self._workers.export_svg(state)
-                return await self._workers.render_png(
-                    svg, request.width, request.height, request.scale
-                )
+    @contextmanager
+    def _worker_errors(self, canvas_id: str) -> Iterator[None]:
+        """Translate errors of the workers into errors of the contract. A job that killed its worker is not repeated."""
+        try:
+            yield
+        except SvgRefused as refusal:
+            raise refusal_error(refusal) from None
+        except AccountBusy:
+            limit = self._workers.turns_each
+            raise TooManyRequests(
+                f"at most {limit} exports of one account at a time, and each waits {PATIENCE:g} s at most; "
+                "try again when the others have ended",
+                limit=limit,
+                retry_after=RETRY_AFTER,
+            ) from None
+        except WorkersBusy:
+            raise Overloaded("too many exports are waiting", retry_after=RETRY_AFTER) from None
+        except WorkerTimeout:
+            log.warning("an export took too long", canvas_id=canvas_id)
+            raise Invalid(
+                "the content takes too long to export; make it simpler or the picture smaller",
+                field="content",
+                limit=f"{self._workers.timeout_seconds:g} s",
+            ) from None
+        except WorkerDied as error:
+            # The content is the cause, so the error does not count as a failure of the service.
+            log.warning("an export ended its worker", canvas_id=canvas_id, error=str(error))
+            raise TooLarge(
+                "the export could not be finished, usually because memory ran out; "
+                "a smaller picture or simpler content may help",
+                field="content",
+                limit=self._workers.memory_bytes or None,
+            ) from None
+        except WorkerError as error:
+            log.warning("no worker is available", canvas_id=canvas_id, error=str(error))
+            raise Unavailable("exports are not available at present; try again") from None
+
+
+async def _convert(worker: Turn, state: Exported, request: ExportRequest) -> Exported:
+    match request.format:
+        case ExportFormat.YJS:
+            return state
+        case ExportFormat.SVG:
+            return await worker.export_svg(state.content, state.left_out)
+        case ExportFormat.JSON:
+            return await worker.export_json(state.content, state.left_out)
+        case ExportFormat.PNG:
+            svg = await worker.export_svg(state.content, state.left_out)
+            png = await worker.render_png(svg.content, request.width, request.height, request.scale)
+            return Exported(png, svg.left_out)
+
+
+def left_out_header(items: Sequence[Dropped]) -> str | None:
+    """Return the header that names everything that an export leaves out, or None if it leaves out nothing.
+
+    The header is a list of strings with parameters (RFC 9651): `"image@href";reason="attribute_length";count=1`. It has
+    the `MAX_LEFT_OUT` most frequent kinds; further ones are counted together. Characters that a header cannot have, and
+    quotation marks, become question marks.
+    """
+    parts = [
+        f'"{_NOT_IN_HEADER.sub("?", item.what[:64])}";reason="{item.reason}";count={item.count}'
+        for item in items[:MAX_LEFT_OUT]
+    ]
+    if others := sum(item.count for item in items[MAX_LEFT_OUT:]):
+        parts.append(f'"others";reason="others";count={others}')
+    return ", ".join(parts) or None
 
 
 def filename(name: str, extension: str) -> str:
@@ -116,28 +200,6 @@ def _continues(character: str) -> bool:
         or unicodedata.category(character).startswith("M")
         or "\U0001f3fb" <= character <= "\U0001f3ff"
     )
-
-
-@contextmanager
-def _worker_errors(canvas_id: str) -> Iterator[None]:
-    """Translate errors of the workers into errors of the contract. A job that killed its worker is not repeated."""
-    try:
-        yield
-    except SvgRefused as refusal:
-        raise refusal_error(refusal) from None
-    except WorkersBusy:
-        raise Overloaded("too many exports are waiting", retry_after=1.0) from None
-    except WorkerTimeout:
-        log.warning("an export took too long", canvas_id=canvas_id)
-        raise Invalid(
-            "the content takes too long to export; make it simpler or the picture smaller"
-        ) from None
-    except WorkerError as error:
-        log.warning("an export ended its worker", canvas_id=canvas_id, error=str(error))
-        raise Unavailable(
-            "the export could not be finished, usually because memory ran out; "
-            "a smaller picture or simpler content may help"
-        ) from None
 
 
 def refusal_error(refusal: SvgRefused) -> SvgxError:

@@ -75,7 +75,7 @@ class Handlers:
 
     async def export(self, request: state.ExportRequest, call: Call) -> Blob:
         canvas = await self._canvases.get(call.signed_in(), request.canvas_id)
-        return await self._exports.export(request, canvas.name)
+        return await self._exports.export(request, canvas.name, call)
 
     async def canvas_access(self, request: state.CanvasRequest, call: Call) -> state.Access:
         canvas = await self._canvases.get(call.signed_in(), request.canvas_id)

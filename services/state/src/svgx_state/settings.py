@@ -8,12 +8,13 @@ from svgx_common.settings import PostgresSettings, ServiceSettings
 class StateSettings(PostgresSettings, ServiceSettings):
     """Environment variables of the same names. The defaults suit a laptop and a small pod."""
 
-    worker_count: int = Field(2, ge=1, le=256)
-    """Processes that merge, export and render."""
+    worker_count: int = Field(3, ge=1, le=256)
+    """Processes that merge, export and render. One account may use half of them at a time. With three or more, an
+    account's exports and a compaction leave one free."""
     worker_memory_mb: int = Field(1024, ge=64)
     """MiB of address space that one worker may use."""
     worker_timeout_seconds: float = Field(30.0, gt=0, le=600)
-    """Seconds for one job of a worker. Then its process is killed."""
+    """Seconds for one export or compaction. Then its process is killed."""
     compact_after_entries: int = Field(500, ge=1)
     """Journal entries after a canvas's newest snapshot that make a new snapshot due."""
     compact_after_bytes: int = Field(1024 * 1024, ge=1)

@@ -11,7 +11,8 @@ from svgx_common.background import BackgroundTasks
 from svgx_common.contract.errors import Unavailable
 from svgx_common.postgres import Database
 from svgx_state import metrics
-from svgx_workers.pool import WorkerError, Workers
+from svgx_workers.errors import WorkerError, WorkerUnavailable
+from svgx_workers.pool import Workers
 
 log = structlog.get_logger(__name__)
 
@@ -100,6 +101,10 @@ class Compactor:
             except Unavailable as error:
                 # The database failed, and not the canvas: the next commit may schedule a compaction at once.
                 log.warning("a compaction was interrupted", canvas_id=canvas_id, error=error.code)
+                outcome = "failed"
+            except WorkerUnavailable as error:
+                # The next commit may schedule a compaction at once, as above.
+                log.warning("a compaction was interrupted", canvas_id=canvas_id, error=str(error))
                 outcome = "failed"
             except (SvgRefused, WorkerError) as error:
                 log.error("a canvas could not be compacted", canvas_id=canvas_id, error=str(error))

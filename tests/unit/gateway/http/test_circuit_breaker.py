@@ -4,14 +4,17 @@ from typing import Any
 
 import pytest
 
-from svgx_common.contract import auth, oidc, state
+from svgx_common.contract import auth, collab, oidc, state
 from svgx_common.contract.errors import (
     Conflict,
     DeadlineExceeded,
     Internal,
+    Invalid,
     NotFound,
     Overloaded,
     SvgxError,
+    TooLarge,
+    TooManyRequests,
     Unavailable,
 )
 from svgx_common.contract.operation import Operation
@@ -65,6 +68,23 @@ def test_other_errors_keep_the_circuit_closed(error: SvgxError) -> None:
     for _ in range(10 * THRESHOLD):
         assert circuit.attempt(error) is error
     assert not circuit.refused()
+
+
+@pytest.mark.parametrize("operation", [state.EXPORT, collab.IMPORT_SVG])
+def test_content_and_callers_open_no_heavy_circuit(operation: Operation[Any, Any]) -> None:
+    """Errors that the content or the number of requests causes leave heavy operations to others. Proves R-RESIL-2."""
+    circuit = CircuitBreakers().of(operation)
+    for error in (Overloaded(), TooManyRequests(), TooLarge(), Invalid()):
+        for _ in range(3 * THRESHOLD):
+            with pytest.raises(type(error)), circuit.attempt():
+                raise error
+    for failure in (Unavailable(), DeadlineExceeded()):
+        other = CircuitBreakers().of(operation)
+        for _ in range(THRESHOLD):
+            with pytest.raises(type(failure)), other.attempt():
+                raise failure
+        with pytest.raises(Unavailable), other.attempt():
+            pytest.fail("the circuit is closed")
 
 
 def test_half_open_circuit_lets_one_request_decide() -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from svgx_canvas.document.element_tree import ReportLeftOut
 from svgx_canvas.document.shared_document import Fault, SharedDocument, merge
 from svgx_canvas.limits import SvgRefused
 from svgx_yjs.structure import EMPTY_STATE_VECTOR
@@ -21,12 +22,18 @@ def compact(snapshot: bytes | None, updates: Sequence[bytes]) -> bytes:
     raise SvgRefused("malformed", "state", detail="not a Yjs update (version 1)")
 
 
-def state(updates: Sequence[bytes]) -> bytes:
+def state(updates: Sequence[bytes], report: ReportLeftOut = lambda *_: None) -> bytes:
     """Return one update with everything in `updates` that can be integrated.
 
-    Updates that cannot be integrated are left out. Raises `SvgRefused` if pycrdt fails on too many of them.
+    Updates that cannot be integrated are left out, and `report` gets each of them. Raises `SvgRefused` if pycrdt fails
+    on too many of them.
     """
-    return _load(updates).missing(EMPTY_STATE_VECTOR)
+    document = _load(updates)
+    for _ in range(document.left_out):
+        report("update", "unreadable")
+    for _ in document.pending:
+        report("update", "waits for a missing update")
+    return document.missing(EMPTY_STATE_VECTOR)
 
 
 def _load(updates: Sequence[bytes]) -> SharedDocument:

@@ -7,6 +7,8 @@ The document has two root maps. `canvas` has the attributes of the root svg elem
 - `attrs`: a map of attribute name to string, with qualified names such as `xlink:href` and `xml:space`;
 - `text`: the character data of "#text", a string or a Y.Text.
 
+Each map below `canvas` and `elements` may be a Y.Map or a plain object, and each string a string or a Y.Text.
+
 A client can write anything, so reading never fails on content. An element is left out if its `tag` is not a string, or
 if its `parent` is neither a string nor null. Every other value of a wrong type counts as absent, but a number as an
 attribute or as `text` becomes the string that JavaScript makes of it.
@@ -14,6 +16,7 @@ attribute or as `text` becomes the string that JavaScript makes of it.
 
 import math
 import secrets
+from collections.abc import Callable, Mapping
 from typing import TypeGuard
 
 from pycrdt import Doc, Map, Text, TransactionEvent, merge_updates
@@ -30,6 +33,14 @@ ELEMENTS = "elements"
 
 _Content = Map[object]
 
+_FIELDS = ("tag", "parent", "order", "attrs", "text")
+
+ReportLeftOut = Callable[[str, str], None]
+"""Takes the name of a thing that is left out, and the reason."""
+
+WRONG_TYPE = "type"
+"""The reason for which a value is left out that has a type without a meaning in its place."""
+
 
 def load(*updates: bytes) -> Doc[_Content]:
     """Return a document with these updates (Yjs v1). Raises `SvgRefused` "malformed" if one is not an update."""
@@ -42,15 +53,18 @@ def load(*updates: bytes) -> Doc[_Content]:
     return doc
 
 
-def read(doc: Doc[_Content]) -> Canvas:
-    """Return the document's element tree as the clients wrote it. The SVG policy has not cleaned it."""
+def read(doc: Doc[_Content], report: ReportLeftOut = lambda *_: None) -> Canvas:
+    """Return the document's element tree as the clients wrote it. The SVG policy has not cleaned it.
+
+    `report` gets each value that is left out because of its type.
+    """
     with doc.transaction():
-        attrs = _strings(doc.get(CANVAS, type=Map))
+        attrs = _strings(doc.get(CANVAS, type=Map), "svg", report)
         elements = doc.get(ELEMENTS, type=Map)
         flat = [
             element
             for identifier in elements.keys()  # noqa: SIM118 - iterating over a Y map itself copies it
-            if (element := _element(identifier, elements[identifier])) is not None
+            if (element := _element(identifier, elements[identifier], report)) is not None
         ]
     return build_tree(attrs, flat)
 
@@ -121,43 +135,60 @@ def _base62(number: int) -> str:
             return digits
 
 
-def _element(identifier: str, content: object) -> Element | None:
+def _element(identifier: str, content: object, report: ReportLeftOut) -> Element | None:
     """Return the element with this content, or None if the content is not an element."""
-    if not isinstance(content, Map):
+    fields = _fields(content)
+    tag = _string(fields.get("tag"))
+    parent = fields.get("parent")
+    parent = ROOT if parent is None else _string(parent)
+    if tag is None or parent is None:
+        report(tag or "elements", WRONG_TYPE)
         return None
-    keys = set(content.keys())
-    tag = content["tag"] if "tag" in keys else None
-    parent = content["parent"] if "parent" in keys else ROOT
-    if parent is None:
-        parent = ROOT
-    if not isinstance(tag, str) or not isinstance(parent, str):
-        return None
-    order = sort_key(content["order"] if "order" in keys else "")
+    order = sort_key(_string(fields.get("order")))
     if tag == TEXT:
-        text = content["text"] if "text" in keys else ""
-        if isinstance(text, Text):
-            text = str(text)
-        elif _is_number(text):
-            text = number_text(text)
-        return Element(identifier, tag, parent, order, text=text if isinstance(text, str) else "")
-    attrs = content["attrs"] if "attrs" in keys else None
-    return Element(
-        identifier, tag, parent, order, _strings(attrs) if isinstance(attrs, Map) else {}
-    )
+        text = fields.get("text", "")
+        text = number_text(text) if _is_number(text) else _string(text)
+        if text is None:
+            report(TEXT, WRONG_TYPE)
+        return Element(identifier, tag, parent, order, text=text or "")
+    attrs = fields.get("attrs")
+    if not isinstance(attrs, Map | dict):
+        if attrs is not None:
+            report(f"{tag}@", WRONG_TYPE)
+        attrs = {}
+    return Element(identifier, tag, parent, order, _strings(attrs, tag, report))
+
+
+def _fields(content: object) -> dict[str, object]:
+    """Return the fields of the element in a Y.Map or a plain object. Any other content has none."""
+    if not isinstance(content, Map | dict):
+        return {}
+    names = set(content.keys())
+    return {name: content[name] for name in _FIELDS if name in names}
+
+
+def _string(value: object) -> str | None:
+    """Return the characters of a string or a Y.Text, and None for any other value."""
+    return value if isinstance(value, str) else str(value) if isinstance(value, Text) else None
 
 
 def _is_number(value: object) -> TypeGuard[float]:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
-def _strings(content: Map[object]) -> dict[str, str]:
-    """Return the strings and numbers of a map as strings."""
+def _strings(
+    content: Map[object] | Mapping[str, object], tag: str, report: ReportLeftOut
+) -> dict[str, str]:
+    """Return the strings and numbers of a map as strings. Other values except null are reported."""
     strings: dict[str, str] = {}
     # Sort the names, so that equal content makes equal files: the order of a pycrdt map differs from run to run.
     for name in sorted(content.keys()):
         value = content[name]
-        if isinstance(value, str):
-            strings[name] = value
+        text = _string(value)
+        if text is not None:
+            strings[name] = text
         elif _is_number(value):
             strings[name] = number_text(value)
+        elif value is not None:
+            report(f"{tag}@{name}", WRONG_TYPE)
     return strings

@@ -111,6 +111,8 @@ class Blob:
     media_type: str = "application/octet-stream"
     filename: str | None = None
     """The name for a download. Any characters that file systems accept."""
+    left_out: str | None = None
+    """Everything that is stored and not in the content, as the value of the header `Svgx-Left-Out`."""
 
 
 Request = TypeVar("Request", bound=RequestModel)

@@ -54,6 +54,7 @@ from svgx_common.messaging.headers import (
     HEADER_CLIENT,
     HEADER_DEADLINE,
     HEADER_ERROR,
+    HEADER_LEFT_OUT,
     HEADER_MEDIA_TYPE,
     HEADER_PARAMS,
     Headers,
@@ -235,7 +236,12 @@ class Bus:
             return operation.reply.model_validate_json(answer.content)
         media_type = answer.headers.get(HEADER_MEDIA_TYPE, "application/octet-stream")
         # Reply is Blob here, but mypy does not narrow type variables.
-        return Blob(answer.content, media_type, decode_filename(answer.headers))  # type: ignore[return-value]
+        return Blob(  # type: ignore[return-value]
+            answer.content,
+            media_type,
+            decode_filename(answer.headers),
+            answer.headers.get(HEADER_LEFT_OUT),
+        )
 
     async def forward(
         self,

@@ -24,6 +24,7 @@ HEADER_ERROR = "Svgx-Error"
 HEADER_MEDIA_TYPE = "Content-Type"
 HEADER_FILENAME = "Svgx-Filename"
 """The file name of an answer, as percent-encoded UTF-8."""
+HEADER_LEFT_OUT = "Svgx-Left-Out"
 
 Headers = dict[str, str]
 

@@ -45,6 +45,7 @@ from svgx_common.messaging.headers import (
     HEADER_CALLER,
     HEADER_CLIENT,
     HEADER_FILENAME,
+    HEADER_LEFT_OUT,
     HEADER_MEDIA_TYPE,
     HEADER_PARAMS,
     Headers,
@@ -286,6 +287,8 @@ class Responder:
             headers[HEADER_MEDIA_TYPE] = reply.media_type
             if reply.filename is not None:
                 headers[HEADER_FILENAME] = encode_filename(reply.filename)
+            if reply.left_out is not None:
+                headers[HEADER_LEFT_OUT] = reply.left_out
         else:
             content = reply.model_dump_json().encode()
             headers[HEADER_MEDIA_TYPE] = "application/json"

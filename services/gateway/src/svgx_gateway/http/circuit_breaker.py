@@ -39,15 +39,21 @@ PAUSE = 2.0
 """Seconds until one request may try again."""
 
 _FAILURES = (DeadlineExceeded, Unavailable, Overloaded)
-_OUTSIDE_FAILURES = (DeadlineExceeded, Overloaded)
-_PASSWORD_FAILURES = (DeadlineExceeded, Unavailable)
-_COUNTED = {Pool.OUTSIDE: _OUTSIDE_FAILURES, Pool.PASSWORD: _PASSWORD_FAILURES}
+_COUNTED = {
+    Pool.HEAVY: (DeadlineExceeded, Unavailable),
+    Pool.OUTSIDE: (DeadlineExceeded, Overloaded),
+    Pool.PASSWORD: (DeadlineExceeded, Unavailable),
+}
 """By pool: the errors that count as failures, if they differ from `_FAILURES`."""
-_NEUTRAL = {Pool.OUTSIDE: (Internal, Unavailable), Pool.PASSWORD: (Internal, Overloaded)}
+_NEUTRAL = {
+    Pool.HEAVY: (Internal, Overloaded),
+    Pool.OUTSIDE: (Internal, Unavailable),
+    Pool.PASSWORD: (Internal, Overloaded),
+}
 """By pool: the errors that are neither failure nor success, if more than `Internal`.
 
-`Unavailable` of an external system is about one of several systems, not the service. A full queue for passwords refuses
-at once and fairly: the next address may have its turn.
+`Unavailable` of an external system is about one of several systems, not the service. A full queue for heavy work or
+passwords refuses at once and fairly: another caller may have its turn.
 """
 
 

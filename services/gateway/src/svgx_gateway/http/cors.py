@@ -11,6 +11,7 @@ _RESPONSE_HEADERS = [
     "Content-Disposition",
     "Retry-After",
     "Idempotency-Replayed",
+    "Svgx-Left-Out",
     "RateLimit",
     "RateLimit-Policy",
     "X-RateLimit-Limit",

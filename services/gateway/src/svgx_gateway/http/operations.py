@@ -29,7 +29,7 @@ from svgx_common.contract.operation import (
 from svgx_common.http.paths import sent_path
 from svgx_common.messaging.bus import Answer, Bus
 from svgx_common.messaging.caller import Caller
-from svgx_common.messaging.headers import HEADER_MEDIA_TYPE, decode_filename
+from svgx_common.messaging.headers import HEADER_LEFT_OUT, HEADER_MEDIA_TYPE, decode_filename
 from svgx_gateway.http import problems
 from svgx_gateway.http.circuit_breaker import CircuitBreakers
 from svgx_gateway.http.compression import compress_large
@@ -194,6 +194,9 @@ class OperationEndpoint:
         filename = decode_filename(answer.headers)
         if filename is not None:
             headers["Content-Disposition"] = content_disposition(filename)
+        left_out = answer.headers.get(HEADER_LEFT_OUT)
+        if left_out is not None:
+            headers[HEADER_LEFT_OUT] = left_out
         media_type = answer.headers.get(HEADER_MEDIA_TYPE, "application/octet-stream")
         return Response(answer.content, status, headers, media_type=media_type)
 

@@ -69,6 +69,11 @@ HEADERS: dict[str, Any] = {
         "The name of the file (RFC 6266): in ASCII, and in full.",
         "attachment; filename=\"Cafe.svg\"; filename*=UTF-8''Caf%C3%A9.svg",
     ),
+    "Svgx-Left-Out": _header(
+        "Everything that is stored and not in the file, with reason and count (RFC 9651, a list). "
+        "The header is missing when the file is complete.",
+        '"image@href";reason="attribute_length";count=1',
+    ),
     "Idempotency-Replayed": _header(
         "The response is the stored one of an earlier request.", "true"
     ),
@@ -153,7 +158,7 @@ def _success(operation: Operation[Any, Any], http: Http) -> dict[str, Any]:
         names.append("Idempotency-Replayed")
     success: dict[str, Any] = {"description": operation.summary}
     if operation.reply is Blob:
-        names.append("Content-Disposition")
+        names += ["Content-Disposition", "Svgx-Left-Out"]
         binary = {"type": "string", "format": "binary"}
         success["content"] = {
             each: {"schema": {} if each == "application/json" else binary} for each in http.produces

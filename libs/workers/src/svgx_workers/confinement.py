@@ -1,0 +1,149 @@
+"""Confine the worker process, so that foreign code in it reaches nothing.
+
+The process trusts no file and no document, and a renderer may have a fault that lets a file run code. On Linux, three
+parts of the kernel take away everything that a job does not need: `no_new_privs`, a seccomp filter, and a Landlock rule
+set. Each is used where the kernel has it. A library is not needed: these are a few system calls with fixed numbers.
+Other systems have the resource limits only.
+"""
+
+import ctypes
+import os
+import platform
+import resource
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+from svgx_workers.seccomp import filter_program
+
+_PR_SET_SECCOMP = 22  # linux/prctl.h
+_PR_SET_NO_NEW_PRIVS = 38
+_SECCOMP_MODE_FILTER = 2  # linux/seccomp.h
+
+_LANDLOCK_CREATE_RULESET = 444  # the same number on all architectures
+_LANDLOCK_ADD_RULE = 445
+_LANDLOCK_RESTRICT_SELF = 446
+_LANDLOCK_RULE_PATH_BENEATH = 1
+_ACCESS_READ_FILE = 1 << 2
+_ACCESS_READ_DIR = 1 << 3
+_ACCESS_BY_ABI = {1: 13, 2: 14, 3: 15, 4: 15, 5: 16}
+"""The number of kinds of file access that each version of Landlock can refuse. Later versions have no further kind."""
+
+MAX_OPEN_FILES = 256
+"""Files that the process may have open. Fonts are opened one after the other."""
+
+_SYSTEM_FOLDERS = ("/usr", "/lib", "/lib64", "/etc/fonts", "/opt/homebrew", "/nix/store")
+"""Folders with libraries and fonts."""
+_DEVICES = ("/dev/null", "/dev/urandom")
+
+
+def confine(memory_bytes: int) -> list[str]:
+    """Confine this process, and return the parts that the system has: "no_new_privs", "seccomp", "landlock".
+
+    memory_bytes: address space of the process; 0 sets no limit. All modules must be loaded already.
+    """
+    for limit, value in (
+        (resource.RLIMIT_CORE, 0),
+        (resource.RLIMIT_FSIZE, 0),
+        (resource.RLIMIT_NOFILE, MAX_OPEN_FILES),
+        *(((resource.RLIMIT_AS, memory_bytes),) if memory_bytes else ()),
+    ):
+        _, hard = resource.getrlimit(limit)
+        lowest = value if hard == resource.RLIM_INFINITY else min(value, hard)
+        resource.setrlimit(limit, (lowest, lowest))
+    if sys.platform != "linux":
+        return []
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0:
+        return []  # without it, the kernel accepts neither of the others
+    parts = ["no_new_privs"]
+    if _restrict_files(libc, _readable_paths()):
+        parts.append("landlock")
+    if _filter_system_calls(libc):
+        parts.append("seccomp")
+    return parts
+
+
+def _readable_paths() -> list[str]:
+    """Return the paths that jobs read: Python's modules, the system's libraries and fonts, and this process's entry."""
+    modules = [path for path in sys.path if path]
+    return [
+        *_SYSTEM_FOLDERS,
+        *_DEVICES,
+        sys.prefix,
+        sys.base_prefix,
+        *modules,
+        f"/proc/{os.getpid()}",
+    ]
+
+
+class _RulesetAttr(ctypes.Structure):
+    _fields_ = [("files", ctypes.c_uint64), ("net", ctypes.c_uint64), ("scoped", ctypes.c_uint64)]
+
+
+class _PathBeneathAttr(ctypes.Structure):
+    _pack_ = 1
+    _fields_ = [("allowed", ctypes.c_uint64), ("parent", ctypes.c_int32)]
+
+
+def _restrict_files(libc: ctypes.CDLL, readable: Iterable[str]) -> bool:
+    """Allow reading beneath these paths, and no other access to files and other processes. Return False without it.
+
+    So the process cannot read the environment of the service in `/proc`.
+    """
+    version = libc.syscall(_LANDLOCK_CREATE_RULESET, None, ctypes.c_size_t(0), 1)
+    if version < 1:
+        return False
+    attr = _RulesetAttr((1 << _ACCESS_BY_ABI.get(version, 16)) - 1)
+    size = 8
+    if version >= 4:
+        attr.net, size = 0b11, 16  # binding and connecting TCP sockets
+    if version >= 6:
+        attr.scoped, size = 0b11, 24  # abstract Unix sockets, and signals to other processes
+    ruleset = libc.syscall(_LANDLOCK_CREATE_RULESET, ctypes.byref(attr), ctypes.c_size_t(size), 0)
+    if ruleset < 0:
+        return False
+    try:
+        for path in readable:
+            _allow_reading(libc, ruleset, path)
+        return bool(libc.syscall(_LANDLOCK_RESTRICT_SELF, ruleset, 0) == 0)
+    finally:
+        os.close(ruleset)
+
+
+def _allow_reading(libc: ctypes.CDLL, ruleset: int, path: str) -> None:
+    try:
+        folder = os.open(path, os.O_PATH | os.O_CLOEXEC)
+    except OSError:
+        return
+    try:
+        access = _ACCESS_READ_FILE | (_ACCESS_READ_DIR if Path(path).is_dir() else 0)
+        rule = _PathBeneathAttr(access, folder)
+        libc.syscall(
+            _LANDLOCK_ADD_RULE, ruleset, _LANDLOCK_RULE_PATH_BENEATH, ctypes.byref(rule), 0
+        )
+    finally:
+        os.close(folder)
+
+
+class _Instruction(ctypes.Structure):
+    _fields_ = [
+        ("code", ctypes.c_uint16),
+        ("if_true", ctypes.c_uint8),
+        ("if_false", ctypes.c_uint8),
+        ("value", ctypes.c_uint32),
+    ]
+
+
+class _Program(ctypes.Structure):
+    _fields_ = [("length", ctypes.c_uint16), ("instructions", ctypes.POINTER(_Instruction))]
+
+
+def _filter_system_calls(libc: ctypes.CDLL) -> bool:
+    """Refuse all system calls of `svgx_workers.seccomp` from now on. Return False if the system has no filters."""
+    program = filter_program(platform.machine(), os.getpid())
+    if program is None:
+        return False
+    instructions = (_Instruction * len(program))(*(_Instruction(*each) for each in program))
+    attr = _Program(len(program), instructions)
+    return bool(libc.prctl(_PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, ctypes.byref(attr), 0, 0) == 0)

@@ -1,0 +1,97 @@
+"""The jobs of a worker process: one method for each function of `svgx_canvas`."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from svgx_canvas.import_export import Imported
+from svgx_canvas.limits import SvgRefused
+from svgx_canvas.policy import Dropped
+from svgx_workers.errors import WorkerDied
+from svgx_workers.frames import Frame, dropped_of
+
+
+@dataclass(frozen=True, slots=True)
+class Exported:
+    """The result of an export."""
+
+    content: bytes
+    left_out: list[Dropped]
+    """Everything that is stored and not in the content."""
+
+
+class Jobs(ABC):
+    """The functions of `svgx_canvas` as jobs. All methods raise `SvgRefused` and `WorkerError`."""
+
+    @abstractmethod
+    async def run(self, job: Frame) -> Frame:
+        """Run a job and return its result, which may be a refusal or a failure."""
+
+    async def import_svg(
+        self, svg: bytes, current: bytes | None, charset: str | None = None
+    ) -> Imported:
+        """Run `svgx_canvas.import_svg` with the default limits."""
+        blobs = [svg] if current is None else [svg, current]
+        result = await self._result(Frame({"job": "import_svg", "charset": charset}, blobs))
+        elements = result.values["elements"]
+        assert isinstance(elements, int)
+        return Imported(result.blobs[0], elements, dropped_of(result))
+
+    async def export_svg(self, state: bytes, left_out: Sequence[Dropped] = ()) -> Exported:
+        """Run `svgx_canvas.export_svg`. The result names the things of `left_out` too."""
+        result = await self._result(_export("export_svg", state, left_out))
+        return Exported(result.blobs[0], dropped_of(result))
+
+    async def export_json(self, state: bytes, left_out: Sequence[Dropped] = ()) -> Exported:
+        """Run `svgx_canvas.export_json`. The result names the things of `left_out` too."""
+        result = await self._result(_export("export_json", state, left_out))
+        return Exported(result.blobs[0], dropped_of(result))
+
+    async def render_png(
+        self,
+        svg: bytes,
+        width: int | None = None,
+        height: int | None = None,
+        scale: float | None = None,
+    ) -> bytes:
+        """Run `svgx_canvas.render_png`."""
+        values: dict[str, object] = {
+            "job": "render_png",
+            "width": width,
+            "height": height,
+            "scale": scale,
+        }
+        return (await self._result(Frame(values, [svg]))).blobs[0]
+
+    async def compact(self, snapshot: bytes | None, updates: Sequence[bytes]) -> bytes:
+        """Run `svgx_canvas.compact`."""
+        blobs = [*([snapshot] if snapshot is not None else []), *updates]
+        values: dict[str, object] = {"job": "compact", "snapshot": snapshot is not None}
+        return (await self._result(Frame(values, blobs))).blobs[0]
+
+    async def state(self, updates: Sequence[bytes]) -> Exported:
+        """Run `svgx_canvas.state`."""
+        result = await self._result(Frame({"job": "state"}, list(updates)))
+        return Exported(result.blobs[0], dropped_of(result))
+
+    async def _result(self, job: Frame) -> Frame:
+        """Return the result, or raise the error that it carries."""
+        result = await self.run(job)
+        values = result.values
+        if "failed" in values:
+            raise WorkerDied(str(values["failed"]))
+        if "refused" in values:
+            limit, actual = values["limit"], values["actual"]
+            raise SvgRefused(
+                str(values["refused"]),
+                str(values["field"]),
+                limit if isinstance(limit, int) else None,
+                actual if isinstance(actual, int) else None,
+                str(values["detail"]),
+            )
+        return result
+
+
+def _export(job: str, state: bytes, left_out: Sequence[Dropped]) -> Frame:
+    items = [[item.what, item.reason, item.count] for item in left_out]
+    return Frame({"job": job, "dropped": items}, [state])

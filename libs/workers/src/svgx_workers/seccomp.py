@@ -1,0 +1,131 @@
+"""The seccomp filter of a worker process: a program that refuses the system calls that no job needs.
+
+The program is classic BPF: instructions with an operation code, two relative jumps and a value. It refuses network and
+other processes, writing and changing files, tracing, and the parts of the kernel that most attacks on it use. A refused
+call fails with EPERM. The numbers are from the kernel's `asm/unistd.h` for each architecture.
+"""
+
+from collections.abc import Mapping
+
+Instruction = tuple[int, int, int, int]
+"""Operation code, jump if true, jump if false, value."""
+
+_LOAD = 0x20  # BPF_LD | BPF_W | BPF_ABS
+_JUMP_EQUAL = 0x15  # BPF_JMP | BPF_JEQ | BPF_K
+_JUMP_AT_LEAST = 0x35  # BPF_JMP | BPF_JGE | BPF_K
+_JUMP_ANY_BIT = 0x45  # BPF_JMP | BPF_JSET | BPF_K
+_RETURN = 0x06  # BPF_RET | BPF_K
+
+_ALLOW = 0x7FFF0000  # linux/seccomp.h
+_KILL_PROCESS = 0x80000000
+_REFUSE = 0x00050001  # SECCOMP_RET_ERRNO with EPERM
+_UNKNOWN = 0x00050026  # SECCOMP_RET_ERRNO with ENOSYS: the C library then uses the older call
+
+_NUMBER_OFFSET = 0  # struct seccomp_data
+_ARCHITECTURE_OFFSET = 4
+_ARGUMENTS_OFFSET = 16
+
+_CLONE_THREAD = 0x00010000  # linux/sched.h
+_WRITING = 0o1 | 0o2 | 0o100 | 0o1000  # O_WRONLY, O_RDWR, O_CREAT, O_TRUNC
+_FIRST_X32_NUMBER = 0x40000000
+
+_AUDIT_ARCHITECTURES = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}  # linux/audit.h
+
+_REFUSED: Mapping[str, Mapping[str, int]] = {
+    "x86_64": {
+        "socket": 41, "connect": 42, "accept": 43, "sendto": 44, "recvfrom": 45, "sendmsg": 46, "recvmsg": 47,
+        "bind": 49, "listen": 50, "socketpair": 53, "accept4": 288, "recvmmsg": 299, "sendmmsg": 307,
+        "fork": 57, "vfork": 58, "execve": 59, "execveat": 322, "unshare": 272, "setns": 308,
+        "kill": 62, "rt_sigqueueinfo": 129, "rt_tgsigqueueinfo": 297,
+        "ptrace": 101, "process_vm_readv": 310, "process_vm_writev": 311, "kcmp": 312,
+        "creat": 85, "truncate": 76, "rename": 82, "mkdir": 83, "rmdir": 84, "link": 86, "unlink": 87, "symlink": 88,
+        "chmod": 90, "fchmod": 91, "chown": 92, "fchown": 93, "lchown": 94, "mknod": 133,
+        "mkdirat": 258, "mknodat": 259, "fchownat": 260, "unlinkat": 263, "renameat": 264, "linkat": 265,
+        "symlinkat": 266, "fchmodat": 268, "renameat2": 316, "name_to_handle_at": 303, "open_by_handle_at": 304,
+        "pivot_root": 155, "chroot": 161, "mount": 165, "umount2": 166, "reboot": 169, "init_module": 175,
+        "finit_module": 313, "kexec_load": 246, "add_key": 248, "request_key": 249, "keyctl": 250,
+        "perf_event_open": 298, "bpf": 321, "userfaultfd": 323,
+    },
+    "aarch64": {
+        "socket": 198, "socketpair": 199, "bind": 200, "listen": 201, "accept": 202, "connect": 203, "sendto": 206,
+        "recvfrom": 207, "sendmsg": 211, "recvmsg": 212, "accept4": 242, "recvmmsg": 243, "sendmmsg": 269,
+        "execve": 221, "execveat": 281, "unshare": 97, "setns": 268,
+        "kill": 129, "rt_sigqueueinfo": 138, "rt_tgsigqueueinfo": 240,
+        "ptrace": 117, "process_vm_readv": 270, "process_vm_writev": 271, "kcmp": 272,
+        "mknodat": 33, "mkdirat": 34, "unlinkat": 35, "symlinkat": 36, "linkat": 37, "renameat": 38, "truncate": 45,
+        "fchmod": 52, "fchmodat": 53, "fchownat": 54, "fchown": 55, "renameat2": 276,
+        "name_to_handle_at": 264, "open_by_handle_at": 265,
+        "umount2": 39, "mount": 40, "pivot_root": 41, "chroot": 51, "reboot": 142, "init_module": 105,
+        "finit_module": 273, "kexec_load": 104, "add_key": 217, "request_key": 218, "keyctl": 219,
+        "perf_event_open": 241, "bpf": 280, "userfaultfd": 282,
+    },
+}  # fmt: skip
+_REFUSED_EVERYWHERE = {
+    "pidfd_send_signal": 424, "io_uring_setup": 425, "io_uring_enter": 426, "io_uring_register": 427, "open_tree": 428,
+    "move_mount": 429, "fsopen": 430, "fsconfig": 431, "fsmount": 432, "fspick": 433, "pidfd_open": 434,
+    "openat2": 437, "pidfd_getfd": 438, "process_madvise": 440, "mount_setattr": 442,
+}  # fmt: skip
+"""Calls that have one number on all architectures."""
+_CLONE3 = 435
+"""Refused as unknown, because the filter cannot read its flags."""
+
+_OF_OWN_PROCESS = {
+    "x86_64": {"tkill": 200, "tgkill": 234},
+    "aarch64": {"tkill": 130, "tgkill": 131},
+}
+"""Calls with this process as the only allowed first argument. A process that aborts sends itself a signal."""
+_LIMITS_OF_SELF = {"x86_64": 302, "aarch64": 261}
+"""prlimit64, with 0 as its first argument."""
+_WITHOUT_FLAGS = {
+    "x86_64": ((2, 1, _WRITING), (257, 2, _WRITING)),  # open, openat
+    "aarch64": ((56, 2, _WRITING),),  # openat
+}
+"""Calls with an argument in which these bits must not be set."""
+_CLONE = {"x86_64": 56, "aarch64": 220}
+
+
+def filter_program(machine: str, process_id: int) -> list[Instruction] | None:
+    """Return the program of the filter for the process with this id, or None for an unknown architecture."""
+    architecture = _AUDIT_ARCHITECTURES.get(machine)
+    if architecture is None:
+        return None
+    program: list[Instruction] = [
+        (_LOAD, 0, 0, _ARCHITECTURE_OFFSET),
+        (_JUMP_EQUAL, 1, 0, architecture),
+        (_RETURN, 0, 0, _KILL_PROCESS),
+        (_LOAD, 0, 0, _NUMBER_OFFSET),
+    ]
+    if machine == "x86_64":
+        program += [(_JUMP_AT_LEAST, 0, 1, _FIRST_X32_NUMBER), (_RETURN, 0, 0, _REFUSE)]
+    for number in (*_REFUSED[machine].values(), *_REFUSED_EVERYWHERE.values()):
+        program += [(_JUMP_EQUAL, 0, 1, number), (_RETURN, 0, 0, _REFUSE)]
+    program += [(_JUMP_EQUAL, 0, 1, _CLONE3), (_RETURN, 0, 0, _UNKNOWN)]
+    for number in _OF_OWN_PROCESS[machine].values():
+        program += _allow_if(number, 0, _JUMP_EQUAL, process_id)
+    program += _allow_if(_LIMITS_OF_SELF[machine], 0, _JUMP_EQUAL, 0)
+    program += _allow_if(_CLONE[machine], 0, _JUMP_ANY_BIT, _CLONE_THREAD)
+    for number, argument, flags in _WITHOUT_FLAGS[machine]:
+        program += _refuse_if(number, argument, _JUMP_ANY_BIT, flags)
+    return [*program, (_RETURN, 0, 0, _ALLOW)]
+
+
+def _allow_if(number: int, argument: int, test: int, value: int) -> list[Instruction]:
+    """Return the instructions that allow a call if a test on the lower 32 bits of its argument is true."""
+    return [
+        (_JUMP_EQUAL, 0, 4, number),
+        (_LOAD, 0, 0, _ARGUMENTS_OFFSET + 8 * argument),
+        (test, 0, 1, value),
+        (_RETURN, 0, 0, _ALLOW),
+        (_RETURN, 0, 0, _REFUSE),
+    ]
+
+
+def _refuse_if(number: int, argument: int, test: int, value: int) -> list[Instruction]:
+    """Return the instructions that refuse a call if a test on the lower 32 bits of its argument is true."""
+    return [
+        (_JUMP_EQUAL, 0, 4, number),
+        (_LOAD, 0, 0, _ARGUMENTS_OFFSET + 8 * argument),
+        (test, 0, 1, value),
+        (_RETURN, 0, 0, _REFUSE),
+        (_RETURN, 0, 0, _ALLOW),
+    ]

@@ -1,0 +1,128 @@
+"""The order in which accounts get the places of a pool: each account has a share, and a short queue of its own."""
+
+import asyncio
+from collections import Counter, deque
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from svgx_workers.errors import AccountBusy, WorkersBusy
+
+_NOBODY = ""
+"""The result of `_next_account` when no account waits. No account has this name."""
+
+
+class Turns:
+    """Grants `places` to accounts, at most `share` of them to one account at a time.
+
+    Free places go to the waiting account that has the fewest, and among equals to the one with the earliest last turn.
+    At most `waiting` turns may wait in all, and at most `waiting_each` of one account.
+
+    The account None is the service itself, for background work. It has a share too, but no limit of waiting turns.
+    """
+
+    def __init__(self, places: int, share: int, *, waiting: int, waiting_each: int) -> None:
+        self._free = places
+        self._share = share
+        self._waiting = waiting
+        self._waiting_each = waiting_each
+        self._taken: Counter[str | None] = Counter()
+        self._queues: dict[str | None, deque[asyncio.Future[None]]] = {}
+        """The waiting turns of each account with any."""
+        self._last_turns: dict[str | None, int] = {}
+        """The number of the last turn of each account that waits or has a place."""
+        self._granted = 0
+
+    @asynccontextmanager
+    async def take(self, account: str | None, patience: float | None = None) -> AsyncIterator[None]:
+        """Wait for a place, and keep it until the block ends.
+
+        Raises `AccountBusy` or `WorkersBusy` at once if too many turns wait, and after `patience` seconds.
+        """
+        if self._free and self._taken[account] < self._share and account not in self._queues:
+            self._grant(account)
+        else:
+            await self._wait(account, patience)
+        try:
+            yield
+        finally:
+            self._release(account)
+
+    async def _wait(self, account: str | None, patience: float | None) -> None:
+        """Wait for a grant. When this call fails, the account has no place."""
+        self._check_room(account)
+        queue = self._queues.setdefault(account, deque())
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        queue.append(turn)
+        try:
+            async with asyncio.timeout(patience):
+                await turn
+        except BaseException as error:
+            if turn.done() and not turn.cancelled():
+                # The place was granted just before the wait ended.
+                self._release(account)
+            elif turn in queue:
+                queue.remove(turn)
+                if not queue:
+                    del self._queues[account]
+            self._forget(account)
+            if not isinstance(error, TimeoutError):
+                raise
+            if self._taken[account] >= self._share:
+                raise AccountBusy("the account's other jobs take too long") from None
+            raise WorkersBusy("other jobs take too long") from None
+
+    @property
+    def running(self) -> int:
+        """Places that are taken."""
+        return self._taken.total()
+
+    @property
+    def waiting(self) -> int:
+        """Turns that wait, those of the service itself included."""
+        return sum(map(len, self._queues.values()))
+
+    def _check_room(self, account: str | None) -> None:
+        if account is None:
+            return
+        if len(self._queues.get(account, ())) >= self._waiting_each:
+            raise AccountBusy(f"{self._waiting_each} jobs of the account wait already")
+        waiting = sum(len(queue) for name, queue in self._queues.items() if name is not None)
+        if waiting >= self._waiting:
+            raise WorkersBusy("too many jobs are waiting")
+
+    def _grant(self, account: str | None) -> None:
+        self._free -= 1
+        self._taken[account] += 1
+        self._granted += 1
+        self._last_turns[account] = self._granted
+
+    def _release(self, account: str | None) -> None:
+        self._free += 1
+        self._taken[account] -= 1
+        self._grant_free_places()
+        self._forget(account)
+
+    def _grant_free_places(self) -> None:
+        while self._free and (account := self._next_account()) is not _NOBODY:
+            queue = self._queues[account]
+            turn = queue.popleft()
+            if not queue:
+                del self._queues[account]
+            if not turn.done():  # the waiter may have been cancelled
+                self._grant(account)
+                turn.set_result(None)
+
+    def _next_account(self) -> str | None:
+        """Return the waiting account that gets the next place, or `_NOBODY`."""
+        waiting = [name for name in self._queues if self._taken[name] < self._share]
+        return min(
+            waiting,
+            key=lambda name: (self._taken[name], self._last_turns.get(name, 0)),
+            default=_NOBODY,
+        )
+
+    def _forget(self, account: str | None) -> None:
+        """Forget an account that neither waits nor has a place."""
+        if not self._taken[account] and account not in self._queues:
+            self._last_turns.pop(account, None)
+            self._taken.pop(account, None)

@@ -1,0 +1,162 @@
+"""Imports, with a real holder and real worker processes."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from svgx_collab import imports
+from svgx_collab.imports import Imports
+from svgx_common.contract.collab import (
+    CANVAS_EDIT,
+    CANVAS_SYNC,
+    IMPORT_SVG,
+    ImportSvgRequest,
+    SyncReply,
+)
+from svgx_common.contract.errors import (
+    DeadlineExceeded,
+    Invalid,
+    SvgxError,
+    TooLarge,
+    TooManyRequests,
+    Unavailable,
+)
+from svgx_common.messaging.bus import Bus
+from svgx_common.messaging.caller import Caller
+from svgx_common.messaging.responder import Call
+from svgx_common.messaging.wire import encode
+from svgx_devstack import DevStack
+from svgx_workers.child import Child
+from svgx_workers.errors import WorkerDied, WorkerError, WorkerTimeout, WorkerUnavailable
+from svgx_workers.frames import Frame
+from svgx_workers.pool import Workers
+from tests.integration.collab.replica import Editor, replica
+from tests.integration.state.service import user
+
+SVG = b'<svg xmlns="http://www.w3.org/2000/svg"><rect width="5"/></svg>'
+MEMORY = 1024 * 1024 * 1024
+
+
+@pytest.fixture(scope="module")
+async def workers() -> AsyncIterator[Workers]:
+    """Two worker processes, of which one account may use one."""
+    async with Workers(2, MEMORY, 30, waiting_each=0) as workers:
+        yield workers
+
+
+@pytest.fixture
+def importer(bus: Bus, workers: Workers) -> Imports:
+    """The imports of a replica."""
+    return Imports(bus, workers)
+
+
+def request(editor: Editor, svg: bytes = SVG) -> ImportSvgRequest:
+    """Return a request to import a file into the editor's canvas."""
+    return ImportSvgRequest(canvas_id=editor.canvas_id).model_copy(update={"content": svg})
+
+
+def call(seconds: float = 60.0, caller: Caller | None = None) -> Call:
+    """Return the call of a user that waits for so many seconds."""
+    return Call(caller or user(), time.time() + seconds)
+
+
+async def test_import_replaces_the_content(
+    backing: DevStack, editor: Editor, importer: Imports
+) -> None:
+    """The holder applies and saves the import as one edit. Proves R-SVG-1."""
+    async with replica(backing):
+        await editor.set("old", "x")
+        imported = await importer.import_svg(request(editor), call())
+        assert (imported.elements, imported.revision) == (1, 2)
+        assert "old" not in await editor.held()
+        with pytest.raises(Invalid):
+            await importer.import_svg(request(editor, b"<svg"), call())
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        (WorkerDied("the process ended by signal 9"), TooLarge, "body", MEMORY),
+        (WorkerTimeout("no result in time"), TooLarge, "body", "30 s"),
+        (WorkerUnavailable("no process can be started"), Unavailable, None, None),
+        (WorkerUnavailable("the workers are closed"), Unavailable, None, None),
+    ],
+)
+async def test_failure_of_a_worker_is_told_by_its_cause(
+    backing: DevStack,
+    editor: Editor,
+    importer: Imports,
+    monkeypatch: pytest.MonkeyPatch,
+    case: tuple[WorkerError, type[SvgxError], str | None, object],
+) -> None:
+    """The file is the cause of a worker's death or time-out, and not of a missing worker. Proves R-RESIL-2."""
+    failure, error, field, limit = case
+
+    async def fail(_: Child, job: Frame) -> Frame:
+        raise failure
+
+    async with replica(backing):
+        with monkeypatch.context() as patch:
+            patch.setattr(Child, "run", fail)
+            with pytest.raises(error) as caught:
+                await importer.import_svg(request(editor), call())
+        assert (caught.value.field, caught.value.limit) == (field, limit)
+        assert (await importer.import_svg(request(editor), call())).elements == 1
+
+
+async def test_imports_of_one_account_leave_a_worker_to_others(
+    backing: DevStack, editor: Editor, importer: Imports, workers: Workers
+) -> None:
+    """An account gets 429 beyond its share, and another account's import runs. Proves R-RESIL-5."""
+    busy = user()
+    async with replica(backing), workers.turn(busy.user_id):
+        with pytest.raises(TooManyRequests) as caught:
+            await importer.import_svg(request(editor), call(caller=busy))
+        assert (caught.value.limit, caught.value.retry_after) == (1, 2.0)
+        assert (await importer.import_svg(request(editor), call())).elements == 1
+
+
+@pytest.mark.parametrize("answers_sync", [False, True])
+async def test_import_ends_before_the_deadline_of_its_caller(
+    bus: Bus,
+    editor: Editor,
+    importer: Imports,
+    monkeypatch: pytest.MonkeyPatch,
+    answers_sync: bool,
+) -> None:
+    """A holder that answers nothing, or never saves, makes no import last longer. Proves R-RESIL-6."""
+    for name, seconds in (("SYNC_PATIENCE", 1.0), ("SAVE_SECONDS", 2.0), ("MARGIN", 0.5)):
+        monkeypatch.setattr(imports, name, seconds)
+    content = encode(SyncReply("epoch", 0, b"\x00", b"\x00\x00", b"\x00"))
+
+    async def answer(message: Any) -> None:
+        if answers_sync:
+            await message.respond(content)
+
+    async def never(message: Any) -> None:
+        """Take the edit and do not answer."""
+
+    connection = bus.connection
+    subject = {"canvas_id": editor.canvas_id}
+    subscriptions = [
+        await connection.subscribe(CANVAS_SYNC.subject_of(**subject), cb=answer),
+        await connection.subscribe(CANVAS_EDIT.subject_of(**subject), cb=never),
+    ]
+    try:
+        async with asyncio.timeout(4.0):
+            with pytest.raises((Unavailable, DeadlineExceeded)):
+                await importer.import_svg(request(editor), call(4.0))
+    finally:
+        for subscription in subscriptions:
+            await subscription.unsubscribe()
+
+
+def test_steps_of_an_import_fit_into_its_time_limit() -> None:
+    """Waiting for a worker and for the content leave a worker time, and saving has time too. Proves R-RESIL-6."""
+    limit = IMPORT_SVG.timeout
+    before_worker = imports.QUEUE_PATIENCE + imports.SYNC_PATIENCE
+    assert before_worker + imports.SAVE_SECONDS + 20 <= limit
+    assert imports.MARGIN < imports.SAVE_SECONDS

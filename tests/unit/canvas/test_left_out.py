@@ -1,0 +1,283 @@
+"""An export has everything that is stored, or names it. Proves R-SVG-4 and R-STATE-17."""
+
+import base64
+import json
+import struct
+import zlib
+from collections import Counter
+from dataclasses import fields
+
+import pytest
+from lxml import etree
+from pycrdt import Array, Doc, Map, Text
+
+from svgx_canvas import DEFAULT_LIMITS, Limits, SvgRefused, export_json, export_svg, import_svg
+from svgx_canvas.policy import Report
+from tests.unit.canvas.client_documents import document
+
+
+def left_out(state: bytes, limits: Limits = DEFAULT_LIMITS) -> dict[tuple[str, str], int]:
+    """Return the things that an SVG export names as left out. The JSON export names the same."""
+    report = Report()
+    export_svg(state, limits, report)
+    named = {(item.what, item.reason): item.count for item in report.dropped()}
+    in_json = json.loads(export_json(state, limits))["left_out"]
+    assert {(item["what"], item["reason"]): item["count"] for item in in_json} == named
+    return named
+
+
+def nested(levels: int) -> dict[str, object]:
+    """Return groups inside each other, and a rectangle in the last one."""
+    groups: dict[str, object] = {
+        f"g{level}": {"tag": "g", "parent": f"g{level - 1}" if level else ""}
+        for level in range(levels)
+    }
+    return groups | {"leaf": {"tag": "rect", "parent": f"g{levels - 1}"}}
+
+
+def photo(size: int) -> str:
+    """Return a data URL with a PNG of at least `size` bytes."""
+    chunk = b"tEXt" + bytes(size)
+    head = b"IHDR" + struct.pack(">IIBBBBB", 1, 1, 8, 2, 0, 0, 0)
+    chunks = [head, chunk, b"IDAT" + zlib.compress(bytes(4)), b"IEND"]
+    png = b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(each) - 4) + each + struct.pack(">I", zlib.crc32(each))
+        for each in chunks
+    )
+    return "data:image/png;base64," + base64.b64encode(png).decode()
+
+
+_MANY = {f"data-a{number:04}": "x" for number in range(1024)}
+_RECT = {"tag": "rect", "attrs": {"width": "1"}}
+
+
+@pytest.mark.parametrize(
+    ("elements", "limits", "expected"),
+    [
+        (
+            {"e": {"tag": "rect", "attrs": {"d": "x" * 51}}},
+            Limits(attribute_length=50),
+            {("rect@d", "attribute_length"): 1},
+        ),
+        (
+            {"e": {"tag": "image", "attrs": {"href": photo(90)}}},
+            Limits(attribute_length=50),
+            {("image@href", "attribute_length"): 1},
+        ),
+        (
+            {"e": {"tag": "rect", "attrs": _MANY | {"width": "1"}}},
+            Limits(),
+            {("rect@data-a1023", "attributes"): 1},
+        ),
+        (
+            {"t": {"tag": "text"}, "c": {"tag": "#text", "parent": "t", "text": "x" * 51}},
+            Limits(text_length=50),
+            {("text/#text", "text_length"): 1},
+        ),
+        (
+            {"t": {"tag": "title"}, "c": {"tag": "#text", "parent": "t", "text": "x" * 51}},
+            Limits(text_length=50),
+            {("title/#text", "text_length"): 1},
+        ),
+        (
+            {"s": {"tag": "style"}, "c": {"tag": "#text", "parent": "s", "text": "g{}" * 50}},
+            Limits(style_length=50),
+            {("style", "style_length"): 1},
+        ),
+        (
+            {"e": {"tag": "g", "attrs": {"style": "fill:red;" * 50}}},
+            Limits(style_length=50),
+            {("g@style", "style_length"): 1},
+        ),
+        (nested(120), Limits(), {("g", "depth"): 25, ("rect", "depth"): 1}),
+        (nested(12), Limits(depth=10), {("g", "depth"): 3, ("rect", "depth"): 1}),
+        ({"e": {"tag": "script"}, "f": _RECT}, Limits(), {("script", "element"): 1}),
+        (
+            {"e": {"tag": "rect", "attrs": {"onclick": "x", "y": True, "x": [1], "z": {}}}},
+            Limits(),
+            {
+                ("rect@onclick", "event handler"): 1,
+                ("rect@y", "type"): 1,
+                ("rect@x", "type"): 1,
+                ("rect@z", "type"): 1,
+            },
+        ),
+        ({"e": {"tag": "rect", "attrs": "width=1"}}, Limits(), {("rect@", "type"): 1}),
+        (
+            {"e": 5, "f": "rect", "g": [_RECT], "h": None, "i": {"parent": ""}},
+            Limits(),
+            {("elements", "type"): 5},
+        ),
+        ({"e": {"tag": "rect", "parent": 7}}, Limits(), {("rect", "type"): 1}),
+        (
+            {"t": {"tag": "text"}, "c": {"tag": "#text", "parent": "t", "text": ["a"]}},
+            Limits(),
+            {("#text", "type"): 1},
+        ),
+        ({"e": _RECT}, Limits(), {}),
+        ({"e": {"tag": "rect", "attrs": {"x": None}}}, Limits(), {}),
+    ],
+)
+def test_export_names_each_thing_that_it_leaves_out(
+    elements: dict[str, object], limits: Limits, expected: dict[tuple[str, str], int]
+) -> None:
+    assert left_out(document(elements), limits) == expected
+
+
+@pytest.mark.parametrize(
+    ("tag", "name", "value"),
+    [
+        ("image", "href", photo(7_000_000)),
+        ("path", "d", "M0 0" + "L12.25 7.5" * 840_000),
+        ("rect", "aria-label", "x" * 12_000_000),
+    ],
+)
+def test_large_value_that_can_be_drawn_is_exported_and_imported_again(
+    tag: str, name: str, value: str
+) -> None:
+    """A value is as long as a file may be, so no value of a file is lost on any way."""
+    state = document({"e": {"tag": tag, "attrs": {name: value}}})
+    assert left_out(state) == {}
+    svg = export_svg(state)
+    again = import_svg(svg, None)
+    assert again.dropped == []
+    assert export_svg(again.update) == svg
+    assert etree.fromstring(svg, etree.XMLParser(huge_tree=True))[0].get(name) == value
+
+
+def test_long_text_and_many_attributes_are_exported() -> None:
+    """A text of 1.1 MB and an element with 300 attributes are complete."""
+    attrs = {f"data-a{number}": "x" for number in range(300)} | {"width": "5"}
+    elements: dict[str, object] = {
+        "r": {"tag": "rect", "attrs": attrs},
+        "t": {"tag": "text"},
+        "c": {"tag": "#text", "parent": "t", "text": "x" * 1_100_000},
+    }
+    state = document(elements)
+    assert left_out(state) == {}
+    svg = export_svg(state)
+    assert svg.count(b"x" * 1_100_000) == 1
+    assert svg.count(b"data-a") == 300
+    assert import_svg(svg, None).dropped == []
+
+
+def test_drawn_attributes_are_kept_before_those_of_applications() -> None:
+    """An element with too many attributes keeps its size."""
+    state = document({"e": {"tag": "rect", "attrs": _MANY | {"x": "1", "width": "2"}}})
+    (rect,) = json.loads(export_json(state))["elements"]
+    assert (rect["attrs"]["x"], rect["attrs"]["width"]) == ("1", "2")
+    assert len(rect["attrs"]) == DEFAULT_LIMITS.attributes
+
+
+@pytest.mark.parametrize(
+    ("field", "limits", "elements"),
+    [
+        ("elements", Limits(elements=3), {f"e{number}": _RECT for number in range(4)}),
+        ("bytes", Limits(bytes=1000), {f"e{number}": _RECT for number in range(100)}),
+        ("expanded_elements", Limits(expanded_elements=3), {f"e{number}": _RECT for number in range(4)}),
+    ],
+)  # fmt: skip
+def test_canvas_beyond_the_other_limits_is_refused(
+    field: str, limits: Limits, elements: dict[str, object]
+) -> None:
+    """A limit is never exceeded without a word: the export is refused by the name of the limit."""
+    with pytest.raises(SvgRefused) as refused:
+        export_svg(document(elements), limits)
+    assert refused.value.field == field
+
+
+def test_reasons_are_names_of_limits_that_imports_refuse() -> None:
+    """Ways in and out share one list of limits, and name them alike."""
+    names = {field.name for field in fields(Limits)}
+    limits = Limits(attributes=1, attribute_length=9, text_length=30, style_length=9, depth=2)
+    files = {
+        "attributes": '<rect x="1" y="1"/>',
+        "attribute_length": f'<rect id="{"x" * 20}"/>',
+        "text_length": f"<text>{'x' * 40}</text>",
+        "style_length": f"<style>{'g{}' * 9}</style>",
+        "depth": "<g><g/></g>",
+    }
+    for name, body in files.items():
+        assert name in names
+        with pytest.raises(SvgRefused) as refused:
+            import_svg(
+                f'<svg xmlns="http://www.w3.org/2000/svg">{body}</svg>'.encode(), None, limits
+            )
+        assert refused.value.field == name
+
+
+_FROM_JAVASCRIPT = base64.b64decode(
+    "AQcHACgBCGVsZW1lbnRzAWcBdgQDdGFndwFnBnBhcmVudHcABW9yZGVydwJhMAVhdHRyc3YCBGZpbGx3A3JlZAdvcGFjaXR5fD8AAAAoAQhlbGVt"
+    "ZW50cwFyAXYEA3RhZ3cEcmVjdAZwYXJlbnR3AWcFb3JkZXJ3AmEwBWF0dHJzdgIFd2lkdGh9CgZoZWlnaHR3ATUnAQhlbGVtZW50cwF0ASgABwID"
+    "dGFnAXcEdGV4dCgABwIFb3JkZXIBdwJhMSgABwIFYXR0cnMBdgEBeH0BKAEIZWxlbWVudHMBcwF2AwN0YWd3BSN0ZXh0BnBhcmVudHcBdAR0ZXh0"
+    "dwJoaQA="
+)
+"""An update of npm yjs 13: `elements.set('g', {tag: 'g', attrs: {fill: 'red', opacity: 0.5}})`, a rect and a text."""
+
+
+def test_plain_objects_of_a_javascript_client_are_elements() -> None:
+    """Proves R-SVG-5: an element may be a plain object, and so may its attributes."""
+    assert export_svg(_FROM_JAVASCRIPT) == (
+        b'<svg xmlns="http://www.w3.org/2000/svg"><g fill="red" opacity="0.5">'
+        b'<rect height="5" width="10"/></g><text x="1">hi</text></svg>'
+    )
+    assert left_out(_FROM_JAVASCRIPT) == {}
+
+
+def _as_map(content: object) -> object:
+    return Map(content) if isinstance(content, dict) else content
+
+
+def _plain(content: dict[str, object]) -> object:
+    return content
+
+
+def _map_of_maps(content: dict[str, object]) -> object:
+    return Map({name: _as_map(value) for name, value in content.items()})
+
+
+def _map_of_texts(content: dict[str, object]) -> object:
+    return Map(
+        {
+            name: Text(value)
+            if isinstance(value, str)
+            else Map({key: Text(str(each)) for key, each in value.items()})
+            if isinstance(value, dict)
+            else value
+            for name, value in content.items()
+        }
+    )
+
+
+@pytest.mark.parametrize("spelling", [_plain, _as_map, _map_of_maps, _map_of_texts])
+def test_element_is_read_alike_in_every_spelling(spelling: object) -> None:
+    """Proves R-SVG-5: exports, and the import that replaces the content, treat all spellings alike."""
+    contents: dict[str, dict[str, object]] = {
+        "a": {"tag": "g", "parent": "", "order": "a1", "attrs": {"fill": "red"}},
+        "b": {"tag": "text", "parent": "a", "order": "a0", "attrs": {"x": 5, "y": "0.25"}},
+        "c": {"tag": "#text", "parent": "b", "order": "a0", "text": "hello"},
+        "d": {"tag": "rect", "parent": None, "order": "a0", "attrs": {"width": 1.5}},
+    }
+    doc: Doc[Map[object]] = Doc()
+    elements = doc.get("elements", type=Map)
+    assert callable(spelling)
+    for name, content in contents.items():
+        elements[name] = spelling(content)
+    state = doc.get_update()
+    assert export_svg(state) == (
+        b'<svg xmlns="http://www.w3.org/2000/svg"><rect width="1.5"/>'
+        b'<g fill="red"><text x="5" y="0.25">hello</text></g></svg>'
+    )
+    listed = json.loads(export_json(state))["elements"]
+    assert Counter(element["tag"] for element in listed) == Counter(("g", "text", "#text", "rect"))
+    assert left_out(state) == {}
+    replaced = import_svg(b'<svg xmlns="http://www.w3.org/2000/svg"><g/></svg>', state)
+    doc.apply_update(replaced.update)
+    assert export_svg(doc.get_update()) == b'<svg xmlns="http://www.w3.org/2000/svg"><g/></svg>'
+
+
+def test_lists_in_place_of_texts_are_named() -> None:
+    """Proves R-SVG-5: a shared list is neither a string nor a map."""
+    doc: Doc[Map[object]] = Doc()
+    doc.get("elements", type=Map)["e"] = Map({"tag": "rect", "attrs": Map({"x": Array([1])})})
+    assert left_out(doc.get_update()) == {("rect@x", "type"): 1}

@@ -40,6 +40,9 @@ COMMON_WORDS = frozenset(
 _KUBERNETES = re.compile(r".+_(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT(_\d+_(TCP|UDP|SCTP)(_\w+)?)?)")
 """The variables that Kubernetes sets for each service of a namespace, such as `SVGX_AUTH_SERVICE_HOST`."""
 
+TERMINAL_VARIABLES = frozenset({"COLUMNS", "LINES"})
+"""Variables that a terminal sets. Their names are short, so they are near to many others."""
+
 _SAME_WORDS = (("URI", "URL"),)
 """Words that people exchange, each with the word that settings use."""
 
@@ -74,7 +77,7 @@ def unknown_variables(
     words = {name.partition("_")[0] for name in settings} - COMMON_WORDS | {"SVGX"}
     present = {name.upper() for name, value in environ.items() if value}
     for name in sorted(present - known):
-        if _KUBERNETES.fullmatch(name):
+        if name in TERMINAL_VARIABLES or _KUBERNETES.fullmatch(name):
             continue
         slip = _slip_of(name, [*settings, *sorted(known)])
         if slip is not None:

@@ -24,6 +24,7 @@ from svgx_common.contract.errors import (
     TooLarge,
     TooManyRequests,
     Unavailable,
+    UnsupportedMedia,
 )
 from svgx_common.messaging.bus import Bus
 from svgx_common.messaging.holder import ask_holder

@@ -47,6 +47,11 @@ capabilities:
 - name: WEBSOCKET_DRAIN_SECONDS
   value: {{ $values.drain.websocketSeconds | quote }}
 {{- end }}
+{{- if $values.admin }}
+{{- range list "username" "email" "password" }}
+{{ include "common.secretEnv" (dict "name" (printf "SVGX_ADMIN_%s" (upper .)) "secret" $values.admin.existingSecret "key" . "optional" true) }}
+{{- end }}
+{{- end }}
 {{- if .service.passwordWorkers }}
 # One password worker per core that the pod may use, rounded up.
 - name: PASSWORD_WORKERS

@@ -261,7 +261,13 @@ class _ServiceProcess(Generic[Settings]):
         self, application: http_server.ServiceApplication, build: Build[Settings]
     ) -> None:
         """Connect to NATS, build the service, answer requests until the stop, and drain."""
-        bus = await Bus.connect(self._settings.nats_url, self._service, self._replica_id)
+        settings = self._settings
+        bus = await Bus.connect(
+            settings.nats_url,
+            self._service,
+            self._replica_id,
+            seed=settings.nats_nkey_seed.get_secret_value(),
+        )
         responder = Responder(bus, self._version)
         self._health.require("nats", bus.check)
         runtime = Runtime(

@@ -30,6 +30,7 @@ from pydantic_settings import (
 from svgx_common import config_file
 from svgx_common.configuration import server_urls, telemetry_variables, variables
 from svgx_common.logs import Format
+from svgx_common.messaging.nkeys import UserKey
 
 NatsUrl = Annotated[str, AfterValidator(server_urls.check_nats)]
 PostgresUrl = Annotated[str, AfterValidator(server_urls.check_postgres)]
@@ -43,6 +44,12 @@ LONGEST = 10 * 365 * 86400
 
 _TIME = re.compile(r"(seconds|timeout|interval|expires_in)$")
 """The ends of the names of settings that are seconds."""
+
+
+def _seed(seed: SecretStr) -> SecretStr:
+    if seed.get_secret_value():
+        UserKey.from_seed(seed.get_secret_value())
+    return seed
 
 
 def _listening_host(text: str) -> str:
@@ -137,6 +144,8 @@ class ServiceSettings(_Settings):
     api_port: int = Field(8000, ge=0, le=65535)
     nats_url: NatsUrl = "nats://localhost:4222"
     """The URL of one NATS server, or of several separated by commas. All have the same user and password."""
+    nats_nkey_seed: Annotated[SecretStr, AfterValidator(_seed)] = SecretStr("")
+    """The seed of the service's NATS key, such as `SUA…`, for a server that knows the public key."""
     drain_seconds: float = Field(5.0, ge=0, le=600)
     """Seconds a stopping service has to finish its requests."""
     prometheus_enabled: bool = True

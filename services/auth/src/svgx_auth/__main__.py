@@ -9,10 +9,16 @@ from svgx_auth.app import build
 from svgx_auth.settings import AuthSettings
 from svgx_common.runtime import run
 
-if __name__ == "__main__":
+
+def main() -> None:
+    """Run one replica or a command."""
     run(
         "auth",
         AuthSettings,
         build,
         commands={"calibrate": calibrate.main, "rotate-keys": rotate_keys.main},
     )
+
+
+if __name__ == "__main__":
+    main()

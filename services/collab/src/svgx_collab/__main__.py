@@ -1,8 +1,14 @@
-"""`python -m svgx_collab`: run one replica."""
+"""Start the collab service: `python -m svgx_collab`."""
 
 from svgx_collab.app import build
 from svgx_collab.settings import CollabSettings
 from svgx_common.runtime import run
 
-if __name__ == "__main__":
+
+def main() -> None:
+    """Run one replica."""
     run("collab", CollabSettings, build)
+
+
+if __name__ == "__main__":
+    main()

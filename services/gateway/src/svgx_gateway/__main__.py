@@ -1,14 +1,28 @@
-"""Start the gateway: `python -m svgx_gateway`."""
+"""Start the gateway, or one of its commands.
 
+`python -m svgx_gateway` runs the gateway. `nats-keys` prints new keys for a NATS server, and `nats-config` its users.
+"""
+
+from svgx_common.messaging import nats_commands
 from svgx_common.runtime import run
 from svgx_gateway.app import build
 from svgx_gateway.settings import GatewaySettings
 
-if __name__ == "__main__":
+
+def main() -> None:
+    """Run the gateway or a command."""
     run(
         "gateway",
         GatewaySettings,
         build,
         websocket=GatewaySettings.websocket_options,
         metrics_port=lambda settings: settings.metrics_port,
+        commands={
+            "nats-keys": nats_commands.print_keys,
+            "nats-config": nats_commands.print_configuration,
+        },
     )
+
+
+if __name__ == "__main__":
+    main()

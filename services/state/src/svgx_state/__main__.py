@@ -1,8 +1,14 @@
-"""`python -m svgx_state`: run one replica."""
+"""Start the state service: `python -m svgx_state`."""
 
-from svgx_common import runtime
+from svgx_common.runtime import run
 from svgx_state.app import build
 from svgx_state.settings import StateSettings
 
+
+def main() -> None:
+    """Run one replica."""
+    run("state", StateSettings, build)
+
+
 if __name__ == "__main__":
-    runtime.run("state", StateSettings, build)
+    main()

@@ -110,7 +110,7 @@ SVG_SPELLINGS: dict[str, Callable[[bytes], str]] = {
     "utf8 without a name": lambda data: f"data:image/svg+xml;utf8,{quote(data)}",
     "plain": lambda data: f"data:image/svg+xml,{data.decode()}",
     "plain with fragment": lambda data: f"data:image/svg+xml,{data.decode()}#top",
-    "compressed": lambda data: f"data:image/svg+xml;base64,{b64(gzip.compress(data))}",
+    "compressed": lambda data: f"data:image/svg+xml;base64,{b64(gzip.compress(data, mtime=0))}",
     "no media type": lambda data: f"data:;base64,{b64(data)}",
     "byte order mark": lambda data: f"data:image/svg+xml;base64,{b64(MARK + data)}",
     "UTF-16": lambda data: f"data:image/svg+xml;base64,{b64(data.decode().encode('utf-16'))}",

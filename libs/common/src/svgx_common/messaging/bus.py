@@ -61,6 +61,7 @@ from svgx_common.messaging.headers import (
     decode_filename,
     encode_deadline,
 )
+from svgx_common.messaging.nkeys import UserKey
 from svgx_common.messaging.repetition import HEAVY_PARTS, PARTS, Repetition
 from svgx_common.messaging.round_trips import RoundTrips
 from svgx_common.messaging.wire import encode_payload
@@ -117,20 +118,26 @@ class Bus:
         self._background = BackgroundTasks()
 
     @classmethod
-    async def connect(cls, url: str, service: str, replica_id: str) -> "Bus":
+    async def connect(cls, url: str, service: str, replica_id: str, *, seed: str = "") -> "Bus":
         """Connect to NATS, and wait until the server is up. `url` is a `NATS_URL` (see `server_urls.parse_nats`).
 
+        With the seed of an NKey, the client answers the server's challenge with a signature.
         A server that does not answer is noticed within 4 s (see `round_trips`). Within 9 s the client leaves the
         connection (a ping every 3 s, two may stay unanswered), and tries to reconnect until it succeeds.
         """
         connection = NatsClient()
         bus = cls(connection, service, replica_id)
         servers = parse_nats(url)
+        key = UserKey.from_seed(seed) if seed else None
+        if key is not None:
+            # nats-py sets this attribute itself only with the package `nkeys` (decision 43).
+            connection._public_nkey = key.public  # noqa: SLF001
         await connection.connect(
             list(servers.urls),
             user=servers.user,
             password=servers.password,
             token=servers.token,
+            signature_cb=None if key is None else key.sign,
             name=f"svgx-{service}-{replica_id}",
             max_reconnect_attempts=-1,
             reconnect_time_wait=0.2,  # type: ignore[arg-type]  # a fraction of a second works

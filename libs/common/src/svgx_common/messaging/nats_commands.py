@@ -1,0 +1,49 @@
+"""Commands that print keys and users for a NATS server. The gateway has them as `nats-keys` and `nats-config`."""
+
+import argparse
+import json
+from collections.abc import Sequence
+
+from svgx_common.contract.operation import SERVICES
+from svgx_common.messaging.nats_users import users_configuration, variable_credentials
+from svgx_common.messaging.nkeys import UserKey
+
+
+def print_keys(arguments: Sequence[str]) -> None:
+    """Print a new key for each service: its seed for the service, and its public key for the server."""
+    parser = argparse.ArgumentParser("nats-keys", description=print_keys.__doc__)
+    parser.add_argument(
+        "--format",
+        choices=["env", "secret"],
+        default="env",
+        help="lines for an .env file, or a Kubernetes secret for kubectl apply",
+    )
+    parser.add_argument("--name", default="svgx-nats", help="name of the Kubernetes secret")
+    chosen = parser.parse_args(arguments)
+    keys = {service: UserKey.generate() for service in SERVICES}
+    if chosen.format == "env":
+        for service, key in keys.items():
+            print(f"{service.upper()}_NKEY={key.public}")
+            print(f"{service.upper()}_NKEY_SEED={key.seed}")
+        return
+    data: dict[str, str] = {}
+    for service, key in keys.items():
+        data |= {f"{service}-nkey": key.public, f"{service}-seed": key.seed}
+    secret = {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {"name": chosen.name},
+        "stringData": data,
+    }
+    print(json.dumps(secret, indent=2))
+
+
+def print_configuration(arguments: Sequence[str]) -> None:
+    """Print the block `authorization` of a NATS server, with exactly the subjects that each service needs.
+
+    The server reads the public keys from its environment: AUTH_NKEY, COLLAB_NKEY, GATEWAY_NKEY, STATE_NKEY.
+    """
+    argparse.ArgumentParser("nats-config", description=print_configuration.__doc__).parse_args(
+        arguments
+    )
+    print(users_configuration(variable_credentials), end="")

@@ -26,7 +26,8 @@ MANIFEST_KINDS: dict[str, tuple[str, ...]] = {
     "ingress.yaml": ("Ingress",),
     "monitoring.yaml": ("ServiceMonitor", "PrometheusRule"),
 }
-"""By file in `k8s/`: the kinds of its objects. `deployment.yaml` has all other objects, except tests and dashboards."""
+"""By file in `k8s/`: the kinds of its objects. `monitoring.yaml` also has the dashboards, and `deployment.yaml` has
+all other objects. Helm's hooks, such as tests, are in no file."""
 
 
 def sources() -> dict[Path, str]:

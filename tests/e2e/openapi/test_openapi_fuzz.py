@@ -26,7 +26,7 @@ SECRET_NAME = "a secret plan"
 
 @pytest.fixture(scope="module")
 async def stack(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[DevStack]:
-    """Start a stack of its own, because the test changes accounts, sessions and limits.
+    """Start a stack for this module alone, because the test changes accounts, sessions and limits.
 
     With a trusted proxy, the log-ins can state another client address than the fuzzed requests.
     """

@@ -35,7 +35,7 @@ EVENTS = "svgx.canvas.*.access"
 class BlockingSettings(ServiceSettings):
     """`serve_pages` adds an HTTP application with one page; `linger` makes the drain block for ever.
 
-    `metrics_port` moves the metrics.
+    `metrics_port` is a separate port for the metrics.
     """
 
     serve_pages: bool = False

@@ -1,4 +1,4 @@
-"""The log line of a request that fails because a service is away, from the gateway and from the service."""
+"""The log lines of a request that fails: without a service only the gateway's, otherwise also the service's."""
 
 import asyncio
 

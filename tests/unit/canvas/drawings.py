@@ -142,11 +142,11 @@ _BODIES = {
         'height="9"/>'
     ),
     "switch": '<switch><g xmlns="urn:x"/><rect width="9" height="9"/></switch>',
-    "use of no namespace": (
+    "use of a group without a namespace": (
         '<defs><g xmlns="" id="q"><rect width="9" height="9"/></g></defs><use href="#q"/>'
         '<circle r="5"/>'
     ),
-    "mask of no namespace": (
+    "mask of a shape without a namespace": (
         '<mask id="m"><rect xmlns="" width="9" height="9" fill="#fff"/></mask><rect '
         'width="9" height="9" mask="url(#m)"/>'
     ),

@@ -51,7 +51,7 @@ def connect(url: str, pool_size: int = 32) -> Redis:
 
 
 def open_unpooled(url: str) -> Connection:
-    """Return one connection without a pool. The caller sends one command at a time and sets its own timeout.
+    """Return one connection without a pool. The caller sends one batch at a time and sets its own timeout.
 
     A command costs half as much as through a pool, which is made for many concurrent callers.
     """

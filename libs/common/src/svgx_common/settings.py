@@ -93,7 +93,7 @@ def _is_surrogate(character: str) -> bool:
 
 
 class _Environment(EnvSettingsSource):
-    """The environment. A variable of a list that is not JSON stays text, which the setting's own check refuses."""
+    """The environment. A list that is not written as JSON stays text, which the setting's own check refuses."""
 
     def decode_complex_value(self, field_name: str, field: FieldInfo, value: Any) -> Any:
         """Return the value as JSON, or the text itself."""

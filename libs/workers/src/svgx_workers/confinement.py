@@ -65,7 +65,7 @@ def confine(memory_bytes: int) -> list[str]:
 
 
 def _readable_paths() -> list[str]:
-    """Return the paths that jobs read: Python's modules, the system's libraries and fonts, and this process's entry."""
+    """Return the paths that jobs read: Python's modules, the system's libraries and fonts, this process in `/proc`."""
     modules = [path for path in sys.path if path]
     return [
         *_SYSTEM_FOLDERS,
@@ -87,7 +87,7 @@ class _PathBeneathAttr(ctypes.Structure):
 
 
 def _restrict_files(libc: ctypes.CDLL, readable: Iterable[str]) -> bool:
-    """Allow reading beneath these paths, and no other access to files and other processes. Return False without it.
+    """Allow reading beneath these paths, and no other access to files or processes. Return False without Landlock.
 
     So the process cannot read the environment of the service in `/proc`.
     """
@@ -113,17 +113,17 @@ def _restrict_files(libc: ctypes.CDLL, readable: Iterable[str]) -> bool:
 
 def _allow_reading(libc: ctypes.CDLL, ruleset: int, path: str) -> None:
     try:
-        folder = os.open(path, os.O_PATH | os.O_CLOEXEC)
+        fd = os.open(path, os.O_PATH | os.O_CLOEXEC)
     except OSError:
         return
     try:
         access = _ACCESS_READ_FILE | (_ACCESS_READ_DIR if Path(path).is_dir() else 0)
-        rule = _PathBeneathAttr(access, folder)
+        rule = _PathBeneathAttr(access, fd)
         libc.syscall(
             _LANDLOCK_ADD_RULE, ruleset, _LANDLOCK_RULE_PATH_BENEATH, ctypes.byref(rule), 0
         )
     finally:
-        os.close(folder)
+        os.close(fd)
 
 
 class _Instruction(ctypes.Structure):

@@ -138,8 +138,9 @@ class Sessions:
     async def refresh(self, old: str, by: Origin) -> Tokens:
         """Exchange a refresh token for its successor and a new access token.
 
-        A spent token gets the same successor again for `GRACE` seconds, until the successor is spent. Any later use of
-        a spent token ends the session, because two clients then have the token, and one of them has stolen it.
+        A spent token gets the same successor again, for at most `GRACE` seconds and only until the successor is spent.
+        Any later use of a spent token ends the session, because two clients then have the token, and one of them has
+        stolen it.
 
         Raises `Unauthenticated` for such a later use, and for a token that is unknown or belongs to an ended session.
         """

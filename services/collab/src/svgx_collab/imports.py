@@ -64,8 +64,9 @@ class Imports:
         """Replace the canvas's content with that of an SVG file that passes the limits and the policy.
 
         All steps together end before the caller's deadline. Raises `UnsupportedMedia` for an unknown charset, `Invalid`
-        for a refused file, `TooLarge` for a file that needs too much time or memory, `TooManyRequests` while too many
-        imports of the caller wait, `Overloaded` while too many of all callers wait, and the errors of `ask_holder`.
+        for a refused file, `TooLarge` for a file that needs too much time or memory, `TooManyRequests` while the
+        caller has too many imports, `Overloaded` while too many imports of all callers together wait, and the errors of
+        `ask_holder`.
         """
         ends_at = time.monotonic() + call.deadline - time.time()
         author = call.signed_in().user_id

@@ -1,7 +1,8 @@
 """Clean style sheets and `style` attributes, so that they fetch nothing and run nothing.
 
 The text is read as in CSS Syntax Level 3: rules may be nested, and after an invalid declaration or rule the reader goes
-on with the next one. The cleaned text is the original text if all of it is allowed.
+on with the next one. If all of it is allowed, the text stays as it is, except for a style sheet that simple readers may
+misread (see `clean_stylesheet`).
 """
 
 import re
@@ -78,8 +79,8 @@ def _clean_declarations(text: str) -> tuple[str, tuple[tuple[str, str], ...]]:
 def clean_stylesheet(text: str, limits: Limits, report: ReportDropped) -> str:
     """Return the allowed rules of a style sheet.
 
-    The text is unchanged if all rules are allowed, and if simple readers and HTML parsers find its rules and its end
-    where browsers find them: it has no "<", no escape, and no brace in a string or comment.
+    The text is unchanged if all rules are allowed, and it has no "<", no escape, and no brace in a string or comment.
+    Simple readers and HTML parsers find the rules and the end of such a text where browsers find them.
     """
     check_limit("style_length", limits.style_length, len(text), "characters of style sheets")
     cleaner = _Cleaner(report)
@@ -225,7 +226,10 @@ class _Cleaner:
         return False
 
     def _namespace(self, rule: ast.AtRule) -> bool:
-        """Write the name of a namespace as a string, because it is never fetched. Return whether the rule is valid."""
+        """Return whether the rule is valid. Turn the URL of a namespace into a string.
+
+        The URL is only a name: nothing fetches it.
+        """
         parts = [
             token
             for token in rule.prelude
@@ -275,7 +279,7 @@ def _serialize(nodes: Iterable[ast.Node]) -> str:
 def _without_markup(text: str) -> str:
     """Escape "<" and braces in strings and names, so that neither an HTML parser nor a simple reader finds markup.
 
-    Behind an operator, in `(9px<width)`, the first letter of the name is escaped.
+    A "<" that is an operator, as in `(9px<width)`, stays; the letter after it is escaped.
     """
 
     def escape(match: re.Match[str]) -> str:

@@ -55,7 +55,7 @@ def _check_host(version: str, headers: Headers) -> None:
         if version == "1.1":
             raise BadRequest("Host: HTTP/1.1 needs it", field="host")
     elif not _is_host(hosts[0].strip(_BLANK)):
-        raise BadRequest("Host: must be a name or an address, and a port or none", field="host")
+        raise BadRequest("Host: must be a name or an address, with or without a port", field="host")
 
 
 def _is_host(value: bytes) -> bool:
@@ -78,7 +78,7 @@ def _check_target(target: bytes) -> None:
 def _check_transfer_coding(version: str, value: bytes) -> None:
     """Raise unless the body is sent as chunks and nothing else (RFC 9112, 6.1, 6.3 and 7).
 
-    Raise `UnsupportedCoding` for another coding under the chunks, because such a body could be read but not decoded.
+    Raise `UnsupportedCoding` for another coding before `chunked`: the end of such a body is known, but not its content.
     """
     codings = [each.strip(_BLANK).lower() for each in value.split(b",")]
     # A recipient ignores empty members of a list (RFC 9110, 5.6.1).

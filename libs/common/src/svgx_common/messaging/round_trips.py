@@ -33,7 +33,7 @@ class RoundTrips:
         self._subject = subject
         self._on_answer = on_answer
         self._lost_at: float | None = None
-        """The time at which a check first found the connection lost; None while it is open, or noted as lost."""
+        """Time at which a check first found the connection lost. None while it is open, and after `note_disconnect`."""
         self._silent = False
 
     @property

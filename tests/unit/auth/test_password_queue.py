@@ -45,7 +45,7 @@ class Gate:
             await self.settle()
 
     async def close(self) -> None:
-        """Cancel all requests, and check that every slot is free again."""
+        """Cancel all requests, and wait until they have ended."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)

@@ -69,7 +69,7 @@ class EditorGroup:
         return digest
 
     async def connection_counts(self) -> set[int]:
-        """Return the distinct numbers of connections that the clients have had."""
+        """Return how many connections a client has had, for each client: {1} if none has reconnected."""
         return {(await client.status()).connections for client in self.clients}
 
 

@@ -71,7 +71,7 @@ async def test_cursor_is_accepted_by_its_own_list_and_query_only(workspace: Work
 
 
 def _parameters(path: str, **added: str) -> dict[str, str]:
-    """Return the query of a path with added parameters. httpx replaces the query of the path by its parameters."""
+    """Return the parameters in a path's query, and the added ones. httpx drops the path's query if it gets `params`."""
     return {**dict(parse_qsl(urlsplit(path).query)), **added}
 
 
@@ -264,7 +264,7 @@ async def test_cors_allows_any_origin_without_credentials(workspace: Workspace) 
 
 
 async def test_cors_preflight_allows_the_documented_headers_only(workspace: Workspace) -> None:
-    """The method of a preflight request need not exist. Proves R-HTTP-4."""
+    """The path need not have the method that a preflight request asks for. Proves R-HTTP-4."""
     preflight = {
         "Origin": "https://example.org",
         "Access-Control-Request-Method": "PUT",

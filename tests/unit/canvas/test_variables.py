@@ -1,4 +1,7 @@
-"""References in custom properties stay away from pictures. Proves R-SVG-3."""
+"""Properties that take a picture, and custom properties with a reference such as `url(#b)`. Proves R-SVG-3.
+
+A picture property that uses a custom property is dropped if any custom property of the canvas has a reference.
+"""
 
 import pytest
 
@@ -7,7 +10,7 @@ from tests.unit.canvas.client_documents import raw_document
 
 HEAD = '<svg xmlns="http://www.w3.org/2000/svg"'
 
-SEPARATED = [
+DROPPED = [
     f'{HEAD} style="--a:url(#b);background:var(--a)"/>',
     f'{HEAD} style="--a:url(#b)"><g style="background:var(--a)"/></svg>',
     f'{HEAD} style="background:red var(--a)"><style>*{{--a:url("#b")}}</style></svg>',
@@ -18,7 +21,7 @@ SEPARATED = [
     f'{HEAD} style="--a:x{{url(#b)}}"><g style="background:inherit(--a)"/></svg>',
 ]
 
-UNTOUCHED = [
+KEPT = [
     f'{HEAD} style="--a:url(#b);fill:var(--a);cursor:auto"></svg>',
     f'{HEAD} style="--a:red;background:var(--a);fill:url(#b)"></svg>',
     f"{HEAD}><style>*{{--a:#fff;background:var(--a);mask:url(#b)}}</style></svg>",
@@ -26,7 +29,7 @@ UNTOUCHED = [
 ]
 
 
-@pytest.mark.parametrize("file", SEPARATED)
+@pytest.mark.parametrize("file", DROPPED)
 def test_picture_from_a_custom_property_with_a_reference_is_dropped(file: str) -> None:
     state = raw_document(file.encode())
     assert state is not None
@@ -42,7 +45,7 @@ def test_picture_attribute_from_a_custom_property_with_a_reference_is_dropped() 
     assert b'<g fill="var(--a)"/>' in out
 
 
-@pytest.mark.parametrize("file", UNTOUCHED)
+@pytest.mark.parametrize("file", KEPT)
 def test_other_custom_properties_are_kept(file: str) -> None:
     """Proves R-SVG-2."""
     out = export_svg(import_svg(file.encode(), None).update)

@@ -114,7 +114,10 @@ def test_large_broadcast_is_split(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_clocks_of_clients_that_left_are_known_and_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A joining page learns the clocks of clients that left, the newest of them, and none near the limit.
+    """A joining page learns the clocks of clients that left.
+
+    After `OUTDATED` seconds only the last `MAX_GONE` clients to leave are remembered, and none with a clock near the
+    limit.
 
     Proves R-AWARE-4 and R-AWARE-11.
     """

@@ -110,10 +110,10 @@ def test_host_is_an_address_or_a_name(
 
 
 @pytest.mark.parametrize("name", ["production", "Production", "development", "staging", "eu-1"])
-def test_environment_has_any_name_that_is_not_nearly_production(
+def test_environment_may_have_any_name_but_a_misspelt_production(
     monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    """Proves R-CONFIG-2: other names of environments are accepted."""
+    """Proves R-CONFIG-2: `production` in any case, and names that do not resemble it, are accepted."""
     for key, content in {**VALID, "ENVIRONMENT": name}.items():
         monkeypatch.setenv(key, content)
     settings = load(Settings)

@@ -28,7 +28,7 @@ class Holding:
 
 @dataclass(frozen=True, slots=True)
 class Leaving:
-    """The canvas may not be opened any more. It is released when all its edits are committed."""
+    """A request to open the canvas is refused. The canvas is released when all its edits are committed."""
 
     committed: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when the room has no unsaved edits, and at the latest when the canvas is released."""

@@ -39,12 +39,12 @@ class Journal:
         """Commit all entries in one transaction. Return the results in the order of the entries.
 
         An entry that was committed before gets its first revision again. An entry of an unknown canvas gets revision 0.
-        Raises `BadRequest` for an entry without a writer, and `Unavailable` when the commit may have failed: the caller
-        sends the entries again.
+        Raises `BadRequest` for an entry without a valid writer, and `Unavailable` when the commit may have failed: the
+        caller sends the entries again.
         """
         for entry in entries:
             if not entry.writer or "\x00" in entry.writer:
-                raise BadRequest("an entry has no writer")
+                raise BadRequest("an entry has no valid writer")
         started = time.perf_counter()
         rows = await self._commit(entries)
         metrics.COMMIT_SECONDS.observe(time.perf_counter() - started)

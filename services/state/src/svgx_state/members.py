@@ -13,7 +13,7 @@ MAX_OWNERS_ASKED = 200
 
 
 class Members:
-    """The table `canvas_member`. A canvas always keeps an owner with an active account."""
+    """The table `canvas_member`. No change here takes the last owner with an active account from a canvas."""
 
     def __init__(self, database: Database, accounts: Accounts) -> None:
         self._database = database

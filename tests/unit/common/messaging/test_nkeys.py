@@ -12,7 +12,7 @@ PUBLIC = "UBVD5FCLJAPYYNCDGKNKH5OSX7PHXSKKAE3ES7QDJZA34D3EGY3IGO6A"
 
 
 def test_key_keeps_its_seed() -> None:
-    """The formats are stable in both directions."""
+    """A key is the same after writing and reading its seed, and a known seed has its known public key."""
     key = UserKey.generate()
     again = UserKey.from_seed(f" {key.seed}\n")
     assert (again.public, again.seed) == (key.public, key.seed)

@@ -36,7 +36,7 @@ def start_notes(scope: Scope) -> Notes:
     """Add empty notes to a connection's scope, and return them."""
     notes = Notes()
     scope[_KEY] = notes
-    # This also removes the ids of the request before: uvicorn starts a pipelined request in its context.
+    # This also removes the ids of an earlier request: uvicorn starts a pipelined request in the earlier one's context.
     use_ids(notes.ids)
     return notes
 
@@ -58,6 +58,6 @@ def note_canvas(scope: Scope, canvas_id: str) -> None:
 
 
 def _notes_of(scope: Scope) -> Notes:
-    """Return the notes; new ones without a reader when the log's middleware is not in use."""
+    """Return the connection's notes. Add notes, which nothing reads, if the log's middleware is not in use."""
     notes: Notes | None = scope.get(_KEY)
     return start_notes(scope) if notes is None else notes

@@ -8,7 +8,7 @@ import yaml
 
 from deploy.build import tools, values
 from deploy.build.helm import Helm, copy_charts
-from svgx_common.messaging.nats_users import users_configuration, variable_credentials
+from svgx_common.nats_server.users import users_configuration, variable_credentials
 
 RENDERED = values.HELM / "rendered"
 DIST = tools.ROOT / "dist"

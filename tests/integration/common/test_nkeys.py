@@ -10,8 +10,8 @@ from nats.errors import Error as NatsError
 
 from svgx_common.contract.operation import SERVICES
 from svgx_common.messaging.bus import Bus
-from svgx_common.messaging.nats_users import users_configuration, variable_credentials
-from svgx_common.messaging.nkeys import UserKey
+from svgx_common.nats_server.nkeys import UserKey
+from svgx_common.nats_server.users import users_configuration, variable_credentials
 from svgx_devstack.backing import binaries, probe
 from svgx_devstack.ports import HOST, choose
 

@@ -30,7 +30,7 @@ from pydantic_settings import (
 from svgx_common import config_file
 from svgx_common.configuration import server_urls, telemetry_variables, variables
 from svgx_common.logs import Format
-from svgx_common.messaging.nkeys import UserKey
+from svgx_common.nats_server.nkeys import UserKey
 
 NatsUrl = Annotated[str, AfterValidator(server_urls.check_nats)]
 PostgresUrl = Annotated[str, AfterValidator(server_urls.check_postgres)]

@@ -3,7 +3,7 @@
 `python -m svgx_gateway` runs the gateway. `nats-keys` prints new keys for a NATS server, and `nats-config` its users.
 """
 
-from svgx_common.messaging import nats_commands
+from svgx_common.nats_server import commands as nats_commands
 from svgx_common.runtime import run
 from svgx_gateway.app import build
 from svgx_gateway.settings import GatewaySettings

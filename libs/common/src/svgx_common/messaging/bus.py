@@ -61,10 +61,10 @@ from svgx_common.messaging.headers import (
     decode_filename,
     encode_deadline,
 )
-from svgx_common.messaging.nkeys import UserKey
 from svgx_common.messaging.repetition import HEAVY_PARTS, PARTS, Repetition
 from svgx_common.messaging.round_trips import RoundTrips
 from svgx_common.messaging.wire import encode_payload
+from svgx_common.nats_server.nkeys import UserKey
 from svgx_common.tracing import client_span
 
 log = structlog.get_logger(__name__)

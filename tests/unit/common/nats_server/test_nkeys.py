@@ -5,7 +5,7 @@ import base64
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from svgx_common.messaging.nkeys import UserKey
+from svgx_common.nats_server.nkeys import UserKey
 
 SEED = "SUACYRZ2ZTDOBOFSS6BF6BUO6IVI7RIY46S4JM5KMCTZ2CEJNSHSS7G2PM"
 PUBLIC = "UBVD5FCLJAPYYNCDGKNKH5OSX7PHXSKKAE3ES7QDJZA34D3EGY3IGO6A"

@@ -5,8 +5,8 @@ import json
 from collections.abc import Sequence
 
 from svgx_common.contract.operation import SERVICES
-from svgx_common.messaging.nats_users import users_configuration, variable_credentials
-from svgx_common.messaging.nkeys import UserKey
+from svgx_common.nats_server.nkeys import UserKey
+from svgx_common.nats_server.users import users_configuration, variable_credentials
 
 
 def print_keys(arguments: Sequence[str]) -> None:

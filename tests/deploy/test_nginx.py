@@ -28,7 +28,7 @@ async def nginx(stack: DevStack, tmp_path_factory: pytest.TempPathFactory) -> As
     port = choose()
     text = CONFIGURATION.read_text(encoding="utf-8")
     for shipped, changed in (
-        ("server gateway:8000;", f"server {urlsplit(stack.url).netloc};"),
+        ("server gateway:8000 max_fails=0;", f"server {urlsplit(stack.url).netloc} max_fails=0;"),
         ("listen 8080;", f"listen 127.0.0.1:{port};"),
         ("/tmp/", f"{folder}/"),
         ("access_log /dev/stdout svgx;", f"access_log {folder}/access.log svgx;"),

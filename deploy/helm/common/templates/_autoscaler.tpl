@@ -12,18 +12,20 @@ spec:
   minReplicas: {{ $scaling.minReplicas }}
   maxReplicas: {{ $scaling.maxReplicas }}
   metrics:
-    - type: Resource
-      resource:
-        name: cpu
+    {{- /* Only the service's own container counts, where Kubernetes knows that (1.30). */}}
+    {{- $own := semverCompare ">=1.30-0" .root.Capabilities.KubeVersion.Version }}
+    {{- $container := .service.name }}
+    {{- range $name, $utilization := dict "cpu" $scaling.targetCPUUtilization "memory" $scaling.targetMemoryUtilization }}
+    - type: {{ $own | ternary "ContainerResource" "Resource" }}
+      {{ $own | ternary "containerResource" "resource" }}:
+        {{- if $own }}
+        container: {{ $container }}
+        {{- end }}
+        name: {{ $name }}
         target:
           type: Utilization
-          averageUtilization: {{ $scaling.targetCPUUtilization }}
-    - type: Resource
-      resource:
-        name: memory
-        target:
-          type: Utilization
-          averageUtilization: {{ $scaling.targetMemoryUtilization }}
+          averageUtilization: {{ $utilization }}
+    {{- end }}
     {{- if and .service.public $scaling.connectionsPerReplica }}
     - type: Pods
       pods:

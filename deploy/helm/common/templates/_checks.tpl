@@ -1,7 +1,10 @@
 {{/* Stop the rendering when values contradict each other, with a message that states the remedy. */}}
 {{- define "common.checks" -}}
 {{- $values := .root.Values -}}
-{{- if .service.database -}}
+{{- if and .root.Chart.IsRoot (not $values.nats.url) -}}
+{{- fail (printf "%s: nats.url is required, such as nats://nats.example:4222, because this chart does not install NATS" .root.Chart.Name) -}}
+{{- end -}}
+{{- if and .service.database .root.Chart.IsRoot -}}
 {{- $most := int (include "common.databaseConnections" .) -}}
 {{- $free := int (include "common.freeConnections" .) -}}
 {{- if gt $most $free -}}

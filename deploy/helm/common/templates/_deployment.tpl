@@ -19,12 +19,9 @@ spec:
   template:
     metadata:
       labels:
-        {{- merge (dict) $values.podLabels $labels | toYaml | nindent 8 }}
+        {{- merge (dict) $labels $values.podLabels | toYaml | nindent 8 }}
       annotations:
-        checksum/config: {{ $values.config | toYaml | sha256sum }}
-        {{- with $values.podAnnotations }}
-        {{- toYaml . | nindent 8 }}
-        {{- end }}
+        {{- merge (dict "checksum/config" ($values.config | toYaml | sha256sum)) $values.podAnnotations | toYaml | nindent 8 }}
     spec:
       serviceAccountName: {{ include "common.serviceAccountName" . }}
       automountServiceAccountToken: false

@@ -26,7 +26,8 @@ spec:
         paths:
           {{- range .service.paths }}
           - path: {{ .path }}
-            pathType: {{ .type }}
+            # ingress-nginx refuses a dot in the paths of other types.
+            pathType: {{ contains "." .path | ternary "ImplementationSpecific" .type }}
             backend:
               service:
                 name: {{ include "common.fullname" $ }}
@@ -50,14 +51,17 @@ spec:
     {{- toYaml . | nindent 4 }}
   {{- end }}
   rules:
+    # A rule has at most 8 matches.
+    {{- range chunk 8 .service.paths }}
     - matches:
-        {{- range .service.paths }}
+        {{- range . }}
         - path:
             type: {{ ternary "PathPrefix" "Exact" (eq .type "Prefix") }}
             value: {{ .path }}
         {{- end }}
       backendRefs:
-        - name: {{ include "common.fullname" . }}
-          port: {{ .root.Values.service.port }}
+        - name: {{ include "common.fullname" $ }}
+          port: {{ $.root.Values.service.port }}
+    {{- end }}
 {{- end -}}
 {{- end -}}

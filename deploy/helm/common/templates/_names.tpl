@@ -10,19 +10,22 @@ because Kubernetes adds 11 to the name of a StatefulSet, and the charts add up t
 {{- define "common.fullname" -}}
 {{- $values := .root.Values -}}
 {{- $name := .service.name -}}
+{{- $release := .root.Release.Name | replace "." "-" -}}
 {{- if $values.fullnameOverride -}}
 {{- $values.fullnameOverride | trunc 52 | trimSuffix "-" -}}
-{{- else if hasSuffix $name .root.Release.Name -}}
-{{- .root.Release.Name | trunc 52 | trimSuffix "-" -}}
+{{- else if not (regexMatch "^[a-z]" $release) -}}
+{{- fail (printf "the release name %s does not begin with a letter, as names of Kubernetes services must: choose another one, or set fullnameOverride" .root.Release.Name) -}}
+{{- else if hasSuffix $name $release -}}
+{{- $release | trunc 52 | trimSuffix "-" -}}
 {{- else -}}
-{{- printf "%s-%s" (.root.Release.Name | trunc (int (sub 51 (len $name))) | trimSuffix "-") $name -}}
+{{- printf "%s-%s" ($release | trunc (int (sub 51 (len $name))) | trimSuffix "-") $name -}}
 {{- end -}}
 {{- end -}}
 
 {{/* The labels that select the service's pods. They never change, because a Deployment's selector cannot change. */}}
 {{- define "common.selectorLabels" -}}
 app.kubernetes.io/name: svgx-{{ .service.name }}
-app.kubernetes.io/instance: {{ .root.Release.Name | trunc 63 | trimSuffix "-" }}
+app.kubernetes.io/instance: {{ .root.Release.Name | trunc 63 | trimSuffix "-" | quote }}
 {{- end -}}
 
 {{- define "common.labels" -}}
@@ -57,11 +60,11 @@ imagePullSecrets:
 {{- end }}
 {{- end -}}
 
-{{/* An object's metadata. `suffix` is added to the name, `labels` and `annotations` to the usual ones. */}}
+{{/* An object's metadata. `name` replaces the name, `suffix` is added to the name, `labels` and `annotations` to the usual ones. */}}
 {{- define "common.metadata" -}}
 {{- $labels := include "common.labels" . | fromYaml -}}
 metadata:
-  name: {{ include "common.fullname" . }}{{ with .suffix }}-{{ . }}{{ end }}
+  name: {{ .name | default (include "common.fullname" .) }}{{ with .suffix }}-{{ . }}{{ end }}
   namespace: {{ .root.Release.Namespace }}
   labels:
     {{- merge (dict) (.labels | default dict) $labels | toYaml | nindent 4 }}

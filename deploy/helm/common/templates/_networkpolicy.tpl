@@ -26,6 +26,9 @@ spec:
       ports:
         - port: http
           protocol: TCP
+    {{- with $policy.extraIngress }}
+    {{- toYaml . | nindent 4 }}
+    {{- end }}
   egress:
     - to:
         {{- toYaml $policy.egress.dns.to | nindent 8 }}
@@ -53,14 +56,14 @@ spec:
           protocol: TCP
         {{- end }}
     {{- end }}
-    {{- if dig .service.name "oidc_providers" "" .root.Values.config }}
-    # Providers of sign-in are outside of the cluster.
+    {{- if dig "oidc" "enabled" false $policy.egress }}
     - to:
-        - ipBlock:
-            cidr: 0.0.0.0/0
+        {{- toYaml $policy.egress.oidc.to | nindent 8 }}
       ports:
-        - port: 443
+        {{- range $policy.egress.oidc.ports }}
+        - port: {{ . }}
           protocol: TCP
+        {{- end }}
     {{- end }}
     {{- with $policy.extraEgress }}
     {{- toYaml . | nindent 4 }}

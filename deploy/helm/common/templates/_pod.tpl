@@ -47,19 +47,23 @@ capabilities:
 - name: WEBSOCKET_DRAIN_SECONDS
   value: {{ $values.drain.websocketSeconds | quote }}
 {{- end }}
-{{- if $values.admin }}
+{{- if dig "existingSecret" "" ($values.admin | default dict) }}
 {{- range list "username" "email" "password" }}
 {{ include "common.secretEnv" (dict "name" (printf "SVGX_ADMIN_%s" (upper .)) "secret" $values.admin.existingSecret "key" . "optional" true) }}
 {{- end }}
 {{- end }}
 {{- if .service.passwordWorkers }}
-# One password worker per core that the pod may use, rounded up.
+# One password worker per core that the pod may use, rounded up. Without a limit, Kubernetes would give the node's cores.
 - name: PASSWORD_WORKERS
+  {{- if dig "limits" "cpu" "" $values.resources }}
   valueFrom:
     resourceFieldRef:
       containerName: {{ .service.name }}
       resource: limits.cpu
       divisor: "1"
+  {{- else }}
+  value: "1"
+  {{- end }}
 {{- end }}
 - name: K8S_POD_NAME
   valueFrom:

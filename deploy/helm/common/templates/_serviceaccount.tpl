@@ -2,7 +2,7 @@
 {{- if .root.Values.serviceAccount.create -}}
 apiVersion: v1
 kind: ServiceAccount
-{{ include "common.metadata" (merge (dict "annotations" .root.Values.serviceAccount.annotations) .) }}
+{{ include "common.metadata" (merge (dict "name" (include "common.serviceAccountName" .) "annotations" .root.Values.serviceAccount.annotations) .) }}
 automountServiceAccountToken: false
 {{- end -}}
 {{- end -}}

@@ -51,9 +51,7 @@ spec:
         - port: {{ .peerPort }}
           protocol: TCP
     - to:
-        - namespaceSelector:
-            matchLabels:
-              kubernetes.io/metadata.name: kube-system
+        {{- toYaml .root.Values.networkPolicy.dns | nindent 8 }}
       ports:
         - port: 53
           protocol: UDP

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import secrets
 from collections.abc import Sequence
 
 from svgx_common.contract.operation import SERVICES
@@ -26,7 +27,8 @@ def print_keys(arguments: Sequence[str]) -> None:
             print(f"{service.upper()}_NKEY={key.public}")
             print(f"{service.upper()}_NKEY_SEED={key.seed}")
         return
-    data: dict[str, str] = {}
+    # The password with which the servers of a cluster join each other.
+    data = {"cluster-password": secrets.token_hex(24)}
     for service, key in keys.items():
         data |= {f"{service}-nkey": key.public, f"{service}-seed": key.seed}
     secret = {

@@ -74,7 +74,7 @@ def _value(values: Any, names: list[str]) -> Any:
 def schema(chart: str, values: dict[str, Any], descriptions: dict[str, str]) -> dict[str, Any]:
     """Return the JSON schema of a chart's values."""
     document = _object(values, descriptions, "")
-    # Helm passes these to every chart; `enabled` is the umbrella's condition.
+    # Helm passes `global` and `common` to every chart. The umbrella installs a service's chart only if `enabled`.
     document["properties"] |= {"global": {"type": "object"}, "common": {"type": "object"}}
     if chart == "svgx":
         for service in SERVICES:

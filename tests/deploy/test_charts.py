@@ -48,7 +48,7 @@ def test_chart_of_a_service_renders_alone(helm: Helm, service: str) -> None:
 
 
 def test_long_release_name_makes_valid_names(helm: Helm) -> None:
-    """Names have at most 63 characters, as labels of DNS, and those of StatefulSets 52: Kubernetes adds 11."""
+    """A DNS label has at most 63 characters. A StatefulSet's name has at most 52, because Kubernetes adds 11."""
     for each in objects(helm.template("svgx", release=LONG_NAME)):
         limit = 52 if each["kind"] == "StatefulSet" else 63
         assert len(each["metadata"]["name"]) <= limit
@@ -102,7 +102,7 @@ def test_pools_that_exceed_the_connections_of_postgresql_are_refused(
         helm.template(chart, "--set", setting)
     # 11 replicas × 50, 11 × 4 of the other service, 3 for the superuser
     enough = (
-        {"": f"{prefix}postgresql.maxConnections=597"}[""]
+        "postgresql.maxConnections=597"
         if not prefix
         else (
             "postgresql.maxConnections=597,auth.postgresql.maxConnections=597,"
@@ -156,7 +156,7 @@ def test_values_have_the_settings_of_the_configuration_file() -> None:
     scaling = file.pop("scaling")
     for section in file.values():
         if isinstance(section, dict):
-            # These come from secrets, and from a value of their own.
+            # The charts take these from secrets or from values of their own.
             for key in ("url", "jwt_secret"):
                 section.pop(key, None)
     file.pop("nats")

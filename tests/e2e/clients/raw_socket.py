@@ -96,7 +96,7 @@ class RawSocket:
             return 1006
 
     async def receive(self) -> bytes:
-        """Return the payload of the next message or pong."""
+        """Return the payload of the next binary message or pong."""
         return await self.wait_for(0x2, 0xA)
 
     async def wait_for(self, *opcodes: int) -> bytes:

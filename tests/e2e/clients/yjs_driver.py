@@ -335,7 +335,7 @@ class YjsClient:
         await self._request("burst", count=count, size=size)
 
     async def drag(self, *ids: str, rate: float, seconds: float) -> None:
-        """Move elements at a rate; x and y of each are one message each."""
+        """Move elements at a rate. Each move of an element is two messages: one for x, one for y."""
         await self._request("drag", ids=ids, rate=rate, seconds=seconds)
 
     async def move_cursor(self, *, rate: float, seconds: float) -> None:

@@ -72,7 +72,10 @@ def user(role: Role = Role.EDITOR) -> Caller:
 
 @asynccontextmanager
 async def directory(backing: DevStack) -> AsyncIterator[dict[str, FoundAccount | None]]:
-    """Answer for auth which accounts exist: those of `user`. Yield the accounts that differ; None is unknown."""
+    """Answer in place of auth: each account made by `user` exists, as an enabled editor.
+
+    Yield a dictionary for the test to change: by user id, the account to answer with, or None for no account.
+    """
     accounts: dict[str, FoundAccount | None] = {}
 
     async def find(request: FindAccountsRequest, _: Call) -> FoundAccounts:
@@ -99,7 +102,7 @@ async def directory(backing: DevStack) -> AsyncIterator[dict[str, FoundAccount |
 class Client:
     """A client that calls the operations as the gateway and collab do. `me` is the default caller.
 
-    `accounts` has the accounts for which auth's answer differs: see `directory`.
+    `accounts` is the dictionary of `directory`.
     """
 
     bus: Bus

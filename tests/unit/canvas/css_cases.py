@@ -323,7 +323,7 @@ FETCHING_VALUES = [
     f"url-prefix({EVIL})",
     "calc(" * 40 + "1" + ")" * 40,
 ]
-"""Values that fetch something, could fetch something, or show other parts of the page."""
+"""Values that fetch something, could fetch something, show other parts of the page, or are nested too deeply."""
 
 PICTURE_PROPERTIES = [
     "background",

@@ -1,4 +1,4 @@
-"""Elements outside the SVG namespace draw nothing, before and after the import. Proves R-SVG-14."""
+"""Elements outside the SVG namespace draw nothing in a file, and are dropped from it. Proves R-SVG-14."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Commits that fail are repeated until they succeed, for whichever reason they fail."""
+"""Commits that fail, for any reason, are repeated until they succeed."""
 
 import asyncio
 from collections.abc import Iterator
@@ -56,7 +56,7 @@ class FakeBus:
 async def test_commit_is_repeated_until_it_succeeds(
     failure: Exception | bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The entry stays in flight meanwhile, so giving it up would lose it. Proves R-FAIL-18."""
+    """The entry is delivered only after its commit, and no failure makes the committer drop it. Proves R-FAIL-18."""
     monkeypatch.setattr(journal, "BACK_OFF", (0.0,))
     delivered: list[tuple[Entry, Committed]] = []
     result = Committed("canvas", 7)

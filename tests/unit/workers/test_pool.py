@@ -200,7 +200,7 @@ async def test_slow_jobs_of_one_account_leave_a_child_to_others() -> None:
         assert await turn("slow", SVG)
 
 
-async def test_patience_ends_with_the_reason() -> None:
+async def test_error_at_the_end_of_the_patience_states_the_cause() -> None:
     """Proves R-RESIL-5: the error states whether the account's own jobs or those of others are the cause."""
     async with Workers(1, MEMORY, 30) as workers, workers.turn("a"):
         with pytest.raises(AccountBusy):

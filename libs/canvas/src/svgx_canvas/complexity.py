@@ -268,7 +268,7 @@ def _css_texts(element: Element) -> Iterator[str]:
 
 
 def nested_canvas(picture: SvgPicture, limits: Limits) -> Canvas:
-    """Return an SVG picture that was cleaned before."""
+    """Return the canvas of an SVG picture. The picture must be clean already."""
     return pictures_of(limits, Report(), strict=True).read_svg(picture)
 
 
@@ -279,7 +279,10 @@ def _makes_layer(name: str, value: str) -> bool:
 _COMMANDS = "MmLlHhVvCcSsQqTtAaZz"
 
 _BEFORE_NUMBERS = " \t\n\r\f,+-."
-"""Characters of which at least one stands before each number of an outline, except after a command or an arc flag."""
+"""White space, commas, signs and points.
+
+Each number of an outline follows or begins with one of these characters, or follows a command or an arc flag.
+"""
 
 
 def _vertices(element: Element) -> int:

@@ -18,8 +18,8 @@ class WorkerUnavailable(WorkerError):
 
 
 class WorkersBusy(WorkerError):
-    """Too many jobs of all accounts wait, or the patience of this one ended."""
+    """Too many jobs of all accounts wait, or other jobs kept this one waiting as long as the caller permits."""
 
 
 class AccountBusy(WorkersBusy):
-    """Too many jobs of this account wait, or its own jobs ran until the patience of this one ended."""
+    """Too many jobs of this account wait, or its other jobs kept this one waiting as long as the caller permits."""

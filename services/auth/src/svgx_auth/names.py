@@ -30,7 +30,7 @@ _INVISIBLE = frozenset(
         *map(chr, range(0xE0100, 0xE01F0)),
     ]
 )
-"""Characters without the category Cf that a reader does not see (Unicode: Default_Ignorable_Code_Point)."""
+"""Invisible characters that are not in the category Cf (Unicode: Default_Ignorable_Code_Point)."""
 
 
 def username(text: str, field: str = "username") -> str:
@@ -43,7 +43,7 @@ def email(text: str, field: str = "email") -> str:
     local, at, domain = unicodedata.normalize("NFC", text).replace("\uff20", "@").partition("@")
     if not (local and at and domain) or "@" in domain:
         raise Invalid(f"{field}: must have one @ between a name and a domain", field=field)
-    # Each label by itself, because the rule about writing directions is one about labels (RFC 5893).
+    # Check each label by itself, because the rule about writing directions applies to single labels (RFC 5893).
     labels = (_new_name(label, field) for label in domain.split("."))
     return f"{_new_name(local, field)}@{'.'.join(labels)}"
 
@@ -64,7 +64,7 @@ def name_key(text: str) -> str:
 
 
 def password(text: str) -> str:
-    """Return a password as it is hashed: in NFC, with ASCII for other spaces (RFC 8265, OpaqueString).
+    """Return a password as it is hashed: in NFC, with ASCII spaces for other spaces (RFC 8265, OpaqueString).
 
     A text that OpaqueString forbids, such as one with a control character, gets the same form and is not refused,
     because a password has no rules about its characters.

@@ -64,9 +64,9 @@ class Room:
         self._edits_committed = 0
         self._entries_made = 0
         self._unsaved_since: float | None = None
-        """Time of the first edit in `_unsaved`, in seconds of the monotonic clock."""
+        """Time since which `_unsaved` has had edits, in seconds of the monotonic clock."""
         self._in_flight_since: float | None = None
-        """Time of the first edit of the entry in flight."""
+        """The value that `_unsaved_since` had when the entry in flight was made."""
         self._in_flight: Entry | None = None
         self._edits_in_flight = 0
 

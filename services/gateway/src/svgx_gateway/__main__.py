@@ -1,6 +1,7 @@
 """Start the gateway, or one of its commands.
 
-`python -m svgx_gateway` runs the gateway. `nats-keys` prints new keys for a NATS server, and `nats-config` its users.
+`python -m svgx_gateway` runs the gateway. With the argument `nats-keys` it prints new NATS keys for the services, and
+with `nats-config` the users and permissions for the configuration of the NATS server.
 """
 
 from svgx_common.nats_server import commands as nats_commands

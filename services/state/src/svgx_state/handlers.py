@@ -1,4 +1,4 @@
-"""The handlers of the service's operations. The gateway checks the caller's role on the canvas before each request."""
+"""The handlers of the service's operations. Where a canvas role is needed, the gateway has checked it."""
 
 from svgx_common.contract import state
 from svgx_common.contract.errors import BadRequest

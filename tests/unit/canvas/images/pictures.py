@@ -40,7 +40,7 @@ GZIP = b"\x1f\x8b"
 MARK = b"\xef\xbb\xbf"
 XMLNS = 'xmlns="http://www.w3.org/2000/svg"'
 GIF = base64.b64decode("R0lGODlhAQABAIAAAP8AAP///yH5BAAAAAAALAAAAAABAAEAAAICRAEAOw==")
-# The frame header follows the start of the image: 3 x 2 pixels. No program needs the rest to identify the picture.
+# Only a frame header, for 3 x 2 pixels. The pixels are missing, because no reader needs them to find format and size.
 JPEG = (
     b"\xff\xd8\xff\xc0\x00\x11\x08\x00\x02\x00\x03\x03\x01\x22\x00\x02\x11\x01\x03\x11\x01\xff\xd9"
 )
@@ -60,7 +60,7 @@ def with_picture(url: str, tag: str = "image", name: str = "href") -> bytes:
 
 
 def imported(file: bytes, limits: Limits = DEFAULT_LIMITS) -> tuple[bytes, list[Dropped]]:
-    """Return the export of an imported file, after the audit has found no problem in it."""
+    """Import a file. Return its export, in which the audit finds no problem, and the report of dropped content."""
     result = import_svg(file, None, limits)
     out = export_svg(result.update, limits)
     assert problems(out) == []
@@ -86,7 +86,7 @@ def svg_url(text: str) -> str:
 
 
 def nested(levels: int, innermost: str = '<rect width="5" height="5"/>') -> str:
-    """Return an SVG picture with `levels` - 1 SVG pictures in each other."""
+    """Return an SVG picture that contains an SVG picture, and so on: `levels` pictures in total."""
     text = svg(innermost)
     for _ in range(levels - 1):
         text = svg(f'<image href="{svg_url(text)}"/>')

@@ -30,7 +30,7 @@ def clock() -> Clock:
 
 @pytest.fixture
 def lines(monkeypatch: pytest.MonkeyPatch, clock: Clock) -> Iterator[LogReader]:
-    """Write the log as a service does."""
+    """Return a reader of the log, which is written as a service writes it."""
     monkeypatch.setattr(logs, "RepeatedLines", lambda: RepeatedLines(clock))
     with read_logs("state") as reader:
         yield reader
@@ -83,7 +83,10 @@ def test_lines_of_another_kind_are_not_left_out(lines: LogReader) -> None:
 
 
 def test_lines_of_libraries_and_tracebacks_are_limited(clock: Clock, lines: LogReader) -> None:
-    """Proves R-OBS-8: a traceback for each attempt is a flood too. A library's line has the number in its text."""
+    """Proves R-OBS-8: a traceback for each attempt is a flood too.
+
+    A library's line has the number of the lines left out in its text.
+    """
     for _ in range(BURST + 3):
         try:
             raise OSError
@@ -107,7 +110,7 @@ def test_information_and_requests_of_accounts_are_never_left_out(
 
 
 def test_number_of_remembered_kinds_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Proves R-OBS-8: the least recent kind is forgotten, so that texts of any number need no memory."""
+    """Proves R-OBS-8: the least recent kind is forgotten, so that many different texts do not fill memory."""
     monkeypatch.setattr(repeated_lines, "MAX_KINDS", 3)
     limit = RepeatedLines()
 

@@ -115,7 +115,10 @@ def test_signed_in_callers_may_send_a_token_or_an_api_key(operation_id: str) -> 
 
 
 def test_counted_pages_are_described_with_their_limit_and_moved_metrics_are_not() -> None:
-    """Pages have the rate-limit headers and 429, except for health. Proves R-LIMIT-15."""
+    """Pages have the rate-limit headers and 429, except for health. Metrics on a port of their own are not described.
+
+    Proves R-LIMIT-15.
+    """
     entries = described()
     for name in ("metrics", "metrics.prometheus", "docs", "openapi", "health.summary"):
         responses = entries[name][2]["responses"]

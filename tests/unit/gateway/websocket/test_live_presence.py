@@ -51,7 +51,7 @@ class RecordingSocket:
 
 
 class Room:
-    """A canvas with connections, and the frames that they receive."""
+    """The presence of one canvas, with its connections and a bus that records the published states."""
 
     def __init__(self) -> None:
         self.connections: set[Connection] = set()
@@ -112,7 +112,7 @@ async def test_client_without_a_state_receives_all_states_soon(room: Room) -> No
 async def test_present_clients_are_asked_to_renew_once_for_several_returns(
     room: Room, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Returns within the interval are answered by one renewal after it; newcomers cause none. Proves R-AWARE-4."""
+    """All returns within one interval cause one renewal, at its end; newcomers cause none. Proves R-AWARE-4."""
     monkeypatch.setattr(module, "RENEWAL_INTERVAL", 0.2)
     loop = asyncio.get_running_loop()
     async with room.join() as (connection, socket):

@@ -7,7 +7,7 @@ The document has two root maps. `canvas` has the attributes of the root svg elem
 - `attrs`: a map of attribute name to string, with qualified names such as `xlink:href` and `xml:space`;
 - `text`: the character data of "#text", a string or a Y.Text.
 
-Each map below `canvas` and `elements` may be a Y.Map or a plain object, and each string a string or a Y.Text.
+Each map in `elements` may be a Y.Map or a plain object. In place of each string there may be a Y.Text.
 
 A client can write anything, so reading never fails on content. An element is left out if its `tag` is not a string, or
 if its `parent` is neither a string nor null. Every other value of a wrong type counts as absent, but a number as an
@@ -39,7 +39,7 @@ ReportLeftOut = Callable[[str, str], None]
 """Takes the name of a thing that is left out, and the reason."""
 
 WRONG_TYPE = "type"
-"""The reason for which a value is left out that has a type without a meaning in its place."""
+"""The reason that is reported for a value of a wrong type."""
 
 
 def load(*updates: bytes) -> Doc[_Content]:

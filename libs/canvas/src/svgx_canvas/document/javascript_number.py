@@ -8,7 +8,7 @@ from decimal import Decimal
 
 
 def number_text(value: float) -> str:
-    """Return the decimal text of a finite number. An `int` stands for a BigInt, which has all its digits."""
+    """Return the decimal text of a finite number. An `int` stands for a BigInt, which is written with all digits."""
     if isinstance(value, int):
         return str(value)
     if value == 0:

@@ -25,7 +25,7 @@ class AuditEvent(StrEnum):
     LOG_IN = "log_in"
     LOG_IN_FAILED = "log_in_failed"
     LOG_IN_DELAYED = "log_in_delayed"
-    """A log-in was refused, even with the right password, because too many attempts had failed."""
+    """A log-in was refused without a check of its password, because too many attempts had failed."""
     LOG_OUT = "log_out"
     SESSION_ENDED = "session_ended"
     REFRESH_REFUSED = "refresh_refused"

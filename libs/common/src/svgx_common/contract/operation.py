@@ -43,7 +43,7 @@ _RFC_3339 = re.compile(
 def _require_rfc_3339(value: Any) -> Any:
     """Reject everything but RFC 3339 text.
 
-    Pydantic alone accepts a number as Unix seconds or milliseconds, and a date as its midnight.
+    Without this check, Pydantic also accepts a number as Unix seconds or milliseconds, and a date as its midnight.
     """
     if isinstance(value, datetime) or (isinstance(value, str) and _RFC_3339.fullmatch(value)):
         return value
@@ -68,7 +68,7 @@ class RequestModel(BaseModel):
 
 
 def example_of(model: type[RequestModel]) -> dict[str, Any]:
-    """Return the first example of each field of a request that has examples."""
+    """Return the first example of each request field that has examples."""
     fields = model.model_fields.items()
     return {name: field.examples[0] for name, field in fields if field.examples}
 

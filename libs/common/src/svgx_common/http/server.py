@@ -27,7 +27,10 @@ Endpoint = Callable[[Request], Awaitable[Response]]
 
 HEALTH_PATHS = frozenset({"/health", "/health/live", "/health/ready"})
 METRICS_PATHS = frozenset({"/metrics", "/metrics/prometheus"})
-"""The paths of health and metrics, each also valid with a trailing slash. A service's application never gets them."""
+"""The paths of health and metrics, each also valid with a trailing slash.
+
+A service's application gets no request for them, except for metrics that are switched off or on a port of their own.
+"""
 
 
 class Pages:

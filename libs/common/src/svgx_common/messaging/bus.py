@@ -112,7 +112,7 @@ class Bus:
         self._echo_subject = echo_subject(service, replica_id)
         self._round_trips = RoundTrips(connection, self._echo_subject, self._events.reconnected.set)
         self._events.disconnect_callbacks.append(self._round_trips.note_disconnect)
-        self._events.before_reconnect_callbacks.append(self._round_trips.note_reconnect)
+        self._events.early_reconnect_callbacks.append(self._round_trips.note_reconnect)
         self._unreachable_since: float | None = None
         self._repetition = Repetition()
         self._background = BackgroundTasks()

@@ -29,10 +29,13 @@ class ConnectionEvents:
         """Callbacks for each reconnect. A failure of one is logged; the others are still called."""
         self.disconnect_callbacks: list[Callable[[], None]] = []
         """Callbacks for each disconnect."""
-        self.before_reconnect_callbacks: list[Callable[[], None]] = []
-        """Callbacks for each reconnect, before anything that waits for it continues."""
+        self.early_reconnect_callbacks: list[Callable[[], None]] = []
+        """Callbacks for each reconnect. They run before `reconnected` is set and before all `reconnect_callbacks`."""
         self.reconnected = asyncio.Event()
-        """Set by a reconnect; cleared by a disconnect, and by a task before it waits for the next reconnect."""
+        """Set by a reconnect, and when NATS answers again after a silence.
+
+        Cleared by a disconnect, and by a task before it waits for the event.
+        """
         self.closed = asyncio.Event()
         """Set when the connection has closed for good."""
         self.closing = False
@@ -71,8 +74,8 @@ class ConnectionEvents:
 
     async def on_reconnect(self) -> None:
         """Log the reconnect and call the callbacks."""
-        for note in self.before_reconnect_callbacks:
-            note()
+        for early_callback in self.early_reconnect_callbacks:
+            early_callback()
         self.reconnected.set()
         self.forget_errors()
         log.info("nats reconnected")

@@ -1,4 +1,7 @@
-"""The operations for admins: accounts and the audit log. The gateway checks that the caller is an admin."""
+"""The operations for admins (accounts and the audit log), and `FIND_ACCOUNTS` for other services.
+
+The gateway checks that the caller of an operation for admins is an admin.
+"""
 
 from svgx_auth.accounts import Accounts
 from svgx_auth.administration import Administration

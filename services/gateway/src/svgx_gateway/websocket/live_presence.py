@@ -11,7 +11,7 @@ from svgx_yjs import awareness, protocol
 from svgx_yjs.awareness import State
 
 WELCOME_SECONDS = 0.05
-"""Seconds that a client has to show its own state before it receives the states of all clients.
+"""Seconds to wait for a new connection's own state before it receives the states of all clients.
 
 A client that returns would otherwise receive, and adopt, an old state of its own. y-websocket shows its state at once.
 """
@@ -20,7 +20,10 @@ RENEWAL_INTERVAL = 1.0
 """Seconds between two renewals of all clients' states."""
 
 RENEWAL_INTERVAL_PER_CLIENT = 0.01
-"""Seconds between two renewals for each connection, when that is longer: a large room's renewal is a lot of traffic."""
+"""Two renewals are at least this many seconds apart for each connection.
+
+A renewal of many clients' states causes a lot of traffic.
+"""
 
 
 class LivePresence:

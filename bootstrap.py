@@ -258,4 +258,4 @@ if __name__ == "__main__":
     try:
         main(sys.argv[1:])
     except KeyboardInterrupt:
-        fail("interrupted; the next run continues from here")
+        fail("interrupted; the next run does the missing steps")

@@ -19,7 +19,7 @@ from tests.e2e.clients.openapi_document import example_request
 from tests.limits import HIGH_LIMITS
 
 CALLERS = ("anonymous", "viewer", "editor", "admin", "key")
-"""Callers without a token, with each account role, and with an editor's API key. None owns the account or canvas."""
+"""Callers without a token, with each account role, and with an editor's API key. None of them owns a tested object."""
 
 ACCOUNT_STATUSES: dict[str, tuple[int, int, int, int, int]] = {
     #                     anonymous viewer editor admin key
@@ -272,7 +272,7 @@ async def test_account_operation_answers_each_caller_with_the_status_of_the_matr
 
 @pytest.fixture(scope="module")
 async def canvas_users(matrix: MatrixStack) -> dict[str, LoggedInUser]:
-    """Create the accounts of `MEMBER_ROLES`, the creator of all canvases, and a member that the requests name."""
+    """Create the accounts of `MEMBER_ROLES`, the creator of all canvases, and the member for `user_id` in requests."""
     account_roles = dict.fromkeys(MEMBER_ROLES, "editor") | {
         "viewer owner": "viewer",
         "creator": "editor",

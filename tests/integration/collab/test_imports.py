@@ -92,7 +92,7 @@ async def test_failure_of_a_worker_is_told_by_its_cause(
     monkeypatch: pytest.MonkeyPatch,
     case: tuple[WorkerError, type[SvgxError], str | None, object],
 ) -> None:
-    """The file is the cause of a worker's death or time-out, and not of a missing worker. Proves R-RESIL-2."""
+    """The error blames the file for a worker's death or time-out, but not for a missing worker. Proves R-RESIL-2."""
     failure, error, field, limit = case
 
     async def fail(_: Child, job: Frame) -> Frame:
@@ -127,7 +127,7 @@ async def test_import_ends_before_the_deadline_of_its_caller(
     monkeypatch: pytest.MonkeyPatch,
     answers_sync: bool,
 ) -> None:
-    """A holder that answers nothing, or never saves, makes no import last longer. Proves R-RESIL-6."""
+    """An import ends in time, even if the holder answers nothing or never saves. Proves R-RESIL-6."""
     for name, seconds in (("SYNC_PATIENCE", 1.0), ("SAVE_SECONDS", 2.0), ("MARGIN", 0.5)):
         monkeypatch.setattr(imports, name, seconds)
     content = encode(SyncReply("epoch", 0, b"\x00", b"\x00\x00", b"\x00"))
@@ -155,7 +155,7 @@ async def test_import_ends_before_the_deadline_of_its_caller(
 
 
 def test_steps_of_an_import_fit_into_its_time_limit() -> None:
-    """Waiting for a worker and for the content leave a worker time, and saving has time too. Proves R-RESIL-6."""
+    """After the waits for a worker and the content, 20 s remain before the time for saving. Proves R-RESIL-6."""
     limit = IMPORT_SVG.timeout
     before_worker = imports.QUEUE_PATIENCE + imports.SYNC_PATIENCE
     assert before_worker + imports.SAVE_SECONDS + 20 <= limit

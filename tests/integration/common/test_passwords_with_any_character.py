@@ -53,7 +53,7 @@ async def nats_server(folder: Path, authorization: dict[str, str]) -> AsyncItera
 async def test_nats_accepts_encoded_credentials(
     tmp_path: Path, authorization: dict[str, str], credentials: str
 ) -> None:
-    """Proves R-CONFIG-4: also for a server without credentials of its own in the list."""
+    """Proves R-CONFIG-4: NATS gets the decoded credentials, also if only another server of the list has them."""
     async with nats_server(tmp_path, authorization) as port, asyncio.timeout(20):
         dead = f"nats://{credentials}@{ports.HOST}:{ports.choose()}"
         for url in (

@@ -1,4 +1,4 @@
-"""The encoding of an SVG file: marks, stated and declared encodings, and the proof by the bytes. Proves R-SVG-10."""
+"""The encoding of an SVG file: byte order mark, stated charset, XML declaration, and the bytes. Proves R-SVG-10."""
 
 import codecs
 from collections.abc import Callable
@@ -76,7 +76,7 @@ def title(data: bytes, charset: str | None = None) -> str:
     ],
 )
 def test_declared_encoding_is_read(label: str, codec: str, text: str) -> None:
-    """A file in an encoding that it declares is taken, by all names of the Encoding standard. Proves R-SVG-10."""
+    """A file is read in its declared or stated encoding, under the Encoding standard's names. Proves R-SVG-10."""
     assert title(file(text, label).encode(codec)) == text
     assert title(file(text).encode(codec), charset=label) == text
     assert title(file(text, "koi8-r").encode(codec), charset=label) == text
@@ -186,7 +186,7 @@ def test_stated_charset_is_stronger_than_the_declaration(
 def test_unknown_or_contradicting_encoding_is_refused(
     field: str, data: bytes, charset: str | None
 ) -> None:
-    """An encoding that is unknown, or that the bytes do not match, is refused by name. Proves R-SVG-1."""
+    """If the encoding is unknown or the bytes do not match it, the error names the field. Proves R-SVG-1."""
     with pytest.raises(SvgRefused) as refused:
         import_svg(data, None, charset=charset)
     assert (refused.value.code, refused.value.field) == ("malformed", field)

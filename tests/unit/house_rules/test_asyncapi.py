@@ -20,7 +20,7 @@ def test_asyncapi_file_matches_the_contract() -> None:
 
 
 def test_asyncapi_has_every_operation_and_channel() -> None:
-    """The document has the subject of each operation and of each canvas channel. Proves R-CONTRACT-5."""
+    """The document has the subject of each operation and of each channel. Proves R-CONTRACT-5."""
     addresses = {channel["address"] for channel in DOCUMENT["channels"].values()}
     expected = {operation.subject for operation in OPERATIONS}
     expected |= {channel.subject for channel in CHANNELS}

@@ -25,7 +25,7 @@ class Limits:
     attributes: int = 1024
     """Attributes of one element."""
     attribute_length: int = 16 * 1024 * 1024
-    """Characters of one attribute's value: no less than a file may have, enough for an image of 12 MB in base64."""
+    """Characters of one attribute's value: as many as a file has bytes, enough for an image of 12 MB in base64."""
     text_length: int = 4 * 1024 * 1024
     """Characters of one run of character data."""
     entity_expansion: int = 16 * 1024 * 1024

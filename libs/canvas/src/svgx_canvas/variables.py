@@ -11,7 +11,10 @@ from svgx_canvas.tree import Canvas, Element
 
 
 def separate_variables(canvas: Canvas, report: Callable[[str, str], None]) -> None:
-    """Remove the pictures that come from custom properties, if one of a cleaned canvas has a reference."""
+    """Remove the pictures that come from custom properties, if a custom property has a reference.
+
+    `canvas` is cleaned already.
+    """
     elements = [Element("", "svg", attrs=canvas.attrs), *canvas.walk()]
     if not any(map(_has_variable_reference, elements)):
         return

@@ -45,7 +45,7 @@ _CLIENT_EVENTS = frozenset(
 """Messages of uvicorn and `websockets` that any client can cause. They are dropped, because they could fill the log."""
 
 _HEADER_LOGGERS = ("opentelemetry.trace.span", "opentelemetry.trace.propagation.tracecontext")
-"""Loggers that warn of a malformed `tracestate` header and quote it. The service then starts a new trace."""
+"""Loggers that warn of malformed or too long trace headers, and may quote them. The service ignores such a header."""
 
 Format = Literal["json", "console", "auto"]
 

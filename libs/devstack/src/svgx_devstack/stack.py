@@ -65,7 +65,7 @@ class DevStack:
         self._home.open()
         try:
             for name in orphans.kill_recorded(self._home.pids):
-                self._report(f"{name} still ran after an earlier stack was killed: killed")
+                self._report(f"killed {name}, which an earlier stack had left running")
             self._check_api_port()
             await self._start_backing()
             if not backing_only:

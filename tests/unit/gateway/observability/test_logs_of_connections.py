@@ -98,7 +98,7 @@ async def test_failed_request_of_an_account_has_one_line(
 async def test_each_failed_request_of_an_account_is_written_and_few_of_others(
     log: LogReader,
 ) -> None:
-    """Proves R-OBS-7: a client without an account cannot fill the log, while a lasting failure answers it with 503."""
+    """Proves R-OBS-7: a client without an account cannot fill the log, even if each of its requests gets 503."""
     async with client(failing(503, "unavailable", "u1")) as http:
         for _ in range(BURST * 3):
             await http.get("/")

@@ -72,7 +72,7 @@ async def test_committed_edit_is_reported_as_saved(monkeypatch: pytest.MonkeyPat
 async def test_failed_edit_is_not_reported_and_closes_the_connection(
     monkeypatch: pytest.MonkeyPatch, error: Exception, closing: Closing
 ) -> None:
-    """An edit that cannot be committed is not reported. Only a missing canvas is final for all its connections.
+    """An edit that cannot be committed is not reported. Clients come back later, unless the canvas is missing.
 
     Proves R-SAVE-2 and R-SOCKET-1.
     """

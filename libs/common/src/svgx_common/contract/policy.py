@@ -79,6 +79,6 @@ class Pool(StrEnum):
     """Quick operations between services, such as the commit of edits."""
     HEAVY = "heavy"
     PASSWORD = "password"
-    """Operations that hash a password, which takes a core for a twentieth of a second or more."""
+    """Operations that hash a password, which takes a core for 20 ms or more."""
     OUTSIDE = "outside"
     """Operations that wait for an external system."""

@@ -52,7 +52,7 @@ class ReplicaLeft(ReplyModel):
 
 REPLICA_LEFT = Channel(
     subject="svgx.replicas.left",
-    summary="A replica's goodbye at the end of its drain, so that the gateways do not miss it",
+    summary="A replica's goodbye at the end of its drain, so that the gateways do not report it as silent",
     publishers=SERVICES,
     subscribers=("gateway",),
     payload=ReplicaLeft,

@@ -1,8 +1,8 @@
 """The queue for work on passwords: short, bounded and fair (docs/decisions/0038).
 
-A password hash takes a core for a twentieth of a second or more, so a flood of log-ins is refused at once beyond a few
-that wait. Addresses take turns, and a full queue makes room for the first log-in of another address. Signed-in callers
-come before log-ins.
+A password hash takes a core for 20 ms or more, so a flood of log-ins is refused at once beyond a few that wait.
+Addresses take turns, and a full queue makes room for the first log-in of another address. Signed-in callers come before
+log-ins.
 """
 
 import asyncio

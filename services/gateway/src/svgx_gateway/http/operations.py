@@ -46,7 +46,7 @@ _UNQUOTED = "!#$&+-.^_`|~"
 """The characters besides letters and digits that RFC 8187 does not encode."""
 
 _FALLBACK_STEM = "canvas"
-"""The ASCII name of a file without letters and digits of ASCII in its name."""
+"""The ASCII name of a download, when its full name has no ASCII letters or digits."""
 
 _LATIN_LETTERS = str.maketrans(
     {"ß": "ss", "ẞ": "SS", "æ": "ae", "Æ": "AE", "œ": "oe", "Œ": "OE", "ø": "o", "Ø": "O"}
@@ -170,7 +170,7 @@ class OperationEndpoint:
     async def _forward(
         self, request: Request, message: RequestModel, caller: Caller | None, deadline: float
     ) -> Response:
-        """Send the message to its service. `deadline` was set before the role was looked up."""
+        """Send the message to its service. The time until `deadline` includes the earlier check of the role."""
         remaining = max(0.001, deadline - time.monotonic())
         with self._breakers.of(self._operation).attempt():
             answer = await self._bus.forward(

@@ -89,7 +89,7 @@ def test_repetition_is_asked_for_once_and_never_published() -> None:
     owner, clocks = AwarenessOwner(), clocks_of(State(TAB, 5, "{}"))
     assert owner.receive(encode([State(TAB, 5, "{}")]), clocks) is None
     assert owner.take_question() == State(TAB, 5, "null")
-    # The tab accepts the removal and repeats it, then the other tab's answer after the holder has reported it.
+    # The tab accepts and repeats the removal. The holder reports the other tab's answer, and the tab repeats this too.
     assert owner.receive(encode([State(TAB, 5, "null")]), clocks) is None
     clocks.record(encode([State(TAB, 6, "{}")]))
     assert owner.receive(encode([State(TAB, 6, "{}")]), clocks) is None
@@ -118,7 +118,7 @@ def test_clock_over_the_limit_is_dropped(clock: int) -> None:
 
 
 def test_clocks_report_a_client_that_came_back() -> None:
-    """A client that left and is present again has come back; a new or renewed client has not. Proves R-AWARE-4."""
+    """A client that left and is present again has come back; a new client or newer state has not. Proves R-AWARE-4."""
     clocks = AwarenessClocks()
     assert not clocks.record(encode([State(OWN, 1, "{}"), State(OTHER, 1, "null")]))
     assert not clocks.record(encode([State(OWN, 2, "{}")]))

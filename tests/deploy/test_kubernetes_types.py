@@ -1,7 +1,7 @@
 """Every object of the charts is valid for the oldest and the newest Kubernetes, and has no unknown field.
 
-The types of the Kubernetes API come from npm. TypeScript refuses unknown fields in them, which JSON schemas of
-Kubernetes do not.
+The types of the Kubernetes API come from npm. The TypeScript compiler refuses fields that a type does not have. The
+JSON schemas of Kubernetes permit them.
 """
 
 import json
@@ -41,7 +41,7 @@ EVERYTHING = (
 def test_objects_have_the_types_of_kubernetes(
     helms: dict[str, Helm], node: Path, tmp_path: Path, version: str, package: str
 ) -> None:
-    """An object without a type fails, too, because its module does not exist."""
+    """An object of an unknown kind fails too, because the module of its type does not exist."""
     rendered = helms["helm4"].template("svgx", "--kube-version", version, *EVERYTHING)
     objects = [each for each in yaml.safe_load_all(rendered) if each]
     result = type_errors(node, tmp_path, package, objects)

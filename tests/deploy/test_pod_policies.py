@@ -75,7 +75,7 @@ def test_long_running_container_has_all_probes(pod: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("golden", charts.GOLDENS)
 def test_pod_gets_more_time_to_stop_than_its_service_takes(golden: str) -> None:
-    """The kubelet kills no service that still drains. A service ends two grace times after `DRAIN_SECONDS`."""
+    """The kubelet kills no service that still drains. A service ends at most two grace times after `DRAIN_SECONDS`."""
     for name, pod in pods(golden).items():
         (container, *_) = pod["spec"]["containers"]
         env = {each["name"]: each.get("value") for each in container.get("env", [])}

@@ -1,4 +1,4 @@
-"""Documents made offline that are larger than a message used to be."""
+"""Large documents that are made offline, and sent in the first sync."""
 
 import pytest
 

@@ -1,7 +1,7 @@
-"""An on-call engineer's drill: parts that run but do not work, the messages about them, and the recovery.
+"""An on-call engineer's drill: parts that do not work, the messages about them, and the recovery.
 
-The stack has two replicas of auth and of state. A group of editors draws during each drill; all edits must be saved
-afterwards, without a reconnect.
+The stack has two replicas of auth and of state. A group of editors draws during each drill except that of Redis; all
+edits must be saved afterwards, without a reconnect.
 """
 
 import asyncio
@@ -25,7 +25,7 @@ pytestmark = pytest.mark.timeout(240)
 SETTINGS = {**HIGH_LIMITS, "HEALTH_CHECK_INTERVAL": "1"}
 WITH_DATABASE = ("auth", "auth-2", "state", "state-2")
 RECOVERY = 30.0
-"""Seconds in which everything works again. Less than any interval after which a process restarts or forgets."""
+"""Seconds within which everything works again. The gateway forgets a silent replica much later, after 600 s."""
 
 
 @pytest.fixture(scope="module")
@@ -144,7 +144,7 @@ async def check_everything_works(workspace: Workspace) -> None:
 async def test_read_only_database_is_named_and_recovers_by_itself(
     workspace: Workspace, operator: "asyncpg.Connection[asyncpg.Record]"
 ) -> None:
-    """All connections that are opened meanwhile would stay read-only. Proves R-FAIL-18 and R-FAIL-19."""
+    """Connections opened meanwhile would stay read-only, so they are replaced. Proves R-FAIL-18 and R-FAIL-19."""
     async with editing(workspace, 4, seed=21) as editors:
         await operator.execute("ALTER DATABASE svgx SET default_transaction_read_only TO on")
         try:

@@ -135,7 +135,7 @@ def test_export_names_each_thing_that_it_leaves_out(
 def test_large_value_that_can_be_drawn_is_exported_and_imported_again(
     tag: str, name: str, value: str
 ) -> None:
-    """A value is as long as a file may be, so no value of a file is lost on any way."""
+    """A value may be as long as a whole file, so neither an export nor an import loses a value."""
     state = document({"e": {"tag": tag, "attrs": {name: value}}})
     assert left_out(state) == {}
     svg = export_svg(state)
@@ -180,14 +180,14 @@ def test_drawn_attributes_are_kept_before_those_of_applications() -> None:
 def test_canvas_beyond_the_other_limits_is_refused(
     field: str, limits: Limits, elements: dict[str, object]
 ) -> None:
-    """A limit is never exceeded without a word: the export is refused by the name of the limit."""
+    """A limit is never exceeded without a word: the refusal of the export names the limit."""
     with pytest.raises(SvgRefused) as refused:
         export_svg(document(elements), limits)
     assert refused.value.field == field
 
 
-def test_reasons_are_names_of_limits_that_imports_refuse() -> None:
-    """Ways in and out share one list of limits, and name them alike."""
+def test_import_over_a_limit_is_refused_with_the_name_of_the_limit() -> None:
+    """Imports and exports share one list of limits, and use the same names for them."""
     names = {field.name for field in fields(Limits)}
     limits = Limits(attributes=1, attribute_length=9, text_length=30, style_length=9, depth=2)
     files = {

@@ -219,7 +219,7 @@ def test_edit_that_caused_a_fault_is_rejected_by_the_next_room(
 ) -> None:
     """A `Fault` names the edit that caused it, and a room that knows the edit rejects it.
 
-    The check lets every update pass, so that pycrdt really fails. Proves R-SYNC-13.
+    The test turns off the check of updates, so that pycrdt really fails. Proves R-SYNC-13.
     """
 
     def unchecked(update: bytes, *_: Any) -> Split:

@@ -1,4 +1,4 @@
-"""docs/metrics.md names existing metrics, and metrics with labels have values from the start."""
+"""docs/metrics.md names existing metrics, and metrics have only labels with few values."""
 
 import re
 import subprocess

@@ -7,7 +7,7 @@ from typing import get_args
 import pytest
 from pydantic import SecretStr
 
-from svgx_auth.passwords.attempts import ADDRESS, FORGET_AFTER, NAME, SHORTEST_LIMIT
+from svgx_auth.passwords.attempts import ADDRESS, FORGET_AFTER, LONGEST_AT_NEW_NETWORK, NAME
 from svgx_auth.passwords.policy import EXPECTED
 from svgx_auth.settings import AuthSettings
 from svgx_collab.settings import CollabSettings
@@ -129,7 +129,7 @@ def test_secret_settings_are_not_shown() -> None:
 def test_readme_states_the_actual_log_in_waits() -> None:
     """The README of auth states the waits after failed log-ins as `attempts.py` has them. Proves R-AUTH-20."""
     assert (NAME.free, NAME.longest, ADDRESS.free, ADDRESS.longest) == (5, 300, 50, 60)
-    assert (SHORTEST_LIMIT, FORGET_AFTER) == (15, 86400)
+    assert (LONGEST_AT_NEW_NETWORK, FORGET_AFTER) == (15, 86400)
     text = " ".join(readme("auth").split())
     for sentence in (
         "The fifth failure for an account at one network causes a wait of 1 s,",

@@ -1,4 +1,6 @@
-"""A worker process has no environment, and reaches neither the network, nor files, nor processes. Proves R-SVG-7."""
+"""A worker process has no environment, and reaches neither the network nor processes, and of files only fonts and
+libraries. Proves R-SVG-7.
+"""
 
 import json
 import os
@@ -13,7 +15,9 @@ from svgx_workers.seccomp import filter_program
 
 SECRET = "postgresql://svgx:hunter2@db/svgx"
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the parts are of Linux")
+pytestmark = pytest.mark.skipif(
+    sys.platform != "linux", reason="only Linux has the parts of the confinement"
+)
 
 
 async def test_worker_has_no_environment_and_runs_confined(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -149,5 +153,5 @@ def test_filter_program_is_valid(machine: str) -> None:
 
 
 def test_unknown_architecture_has_no_filter() -> None:
-    """The other parts still apply there."""
+    """The other parts of the confinement still apply there."""
     assert filter_program("sparc", 1) is None

@@ -108,7 +108,7 @@ GAPS = update(
 
 @pytest.mark.parametrize("whole", [CHAIN, LOOP, GAPS], ids=["chain", "loop", "gaps"])
 def test_every_struct_and_deletion_is_in_one_piece(whole: bytes) -> None:
-    """Pieces of one struct each have all structs and deletions of the update. Proves R-SYNC-16."""
+    """Pieces with one struct each have, together, all structs and deletions of the update. Proves R-SYNC-16."""
     assert list(Pieces(whole, 10**6)) == list(Pieces(whole, 10**6))
     structs = sum(1 for piece in Pieces(whole, 1) if piece[0])
     assert structs == {CHAIN: 6, LOOP: 5, GAPS: 4}[whole]

@@ -248,14 +248,14 @@ class _Meter:
         for name, value in self._watched(element):
             if "(" not in value or name in _LAYER_PROPERTIES:
                 continue
-            for fragment in css.fragments(value):
-                target = self._target(fragment)
+            for url in css.value_urls(value):
+                target = self._target(url)
                 if target is not None:
                     found.append((name, target))
         return found
 
-    def _target(self, fragment: str) -> Element | None:
-        return self._by_id.get(fragment[1:]) if fragment.startswith("#") else None
+    def _target(self, url: str) -> Element | None:
+        return self._by_id.get(url[1:]) if url.startswith("#") else None
 
 
 def _css_texts(element: Element) -> Iterator[str]:

@@ -37,7 +37,8 @@ _MAX_DECLARATIONS = 1024
 """The largest number of declarations in a document type, without its entities. A file with more is refused."""
 
 _MAX_AMPLIFICATION = 100
-"""Expat's own limit for entities. It applies from 8 MiB on, after `Limits.entity_expansion`."""
+"""The factor by which entities may enlarge a file: expat's own limit. Expat checks it from 8 MiB on, and this module
+checks `Limits.entity_expansion` before that."""
 
 _REFERENCE = re.compile(rb"&([^&;#<>\s]+);")
 _W3C_URL = re.compile(r"https?://www\.w3\.org/")
@@ -247,7 +248,7 @@ class _Reader:
         """Return whether an element is SVG. Other elements draw nothing, and neither do the elements in them.
 
         If the root has no namespace, a name without one counts as SVG, because handwritten files often omit the
-        namespace. Browsers apply the style sheets of HTML to SVG too.
+        namespace. A `style` element of XHTML counts too, because browsers apply it to SVG.
         """
         if namespace == SVG or (namespace == XHTML and tag == "style"):
             return True

@@ -13,7 +13,7 @@ from svgx_workers.frames import Frame, dropped_of
 
 @dataclass(frozen=True, slots=True)
 class Exported:
-    """The result of an export."""
+    """The result of `Jobs.export_svg`, `Jobs.export_json` or `Jobs.state`."""
 
     content: bytes
     left_out: list[Dropped]
@@ -21,7 +21,7 @@ class Exported:
 
 
 class Jobs(ABC):
-    """The functions of `svgx_canvas` as jobs. All methods raise `SvgRefused` and `WorkerError`."""
+    """The functions of `svgx_canvas` as jobs. All methods raise `WorkerError`; all but `run` raise `SvgRefused`."""
 
     @abstractmethod
     async def run(self, job: Frame) -> Frame:
@@ -38,12 +38,12 @@ class Jobs(ABC):
         return Imported(result.blobs[0], elements, dropped_of(result))
 
     async def export_svg(self, state: bytes, left_out: Sequence[Dropped] = ()) -> Exported:
-        """Run `svgx_canvas.export_svg`. The result names the things of `left_out` too."""
+        """Run `svgx_canvas.export_svg`. The result also has `left_out`, the parts that `state` left out."""
         result = await self._result(_export("export_svg", state, left_out))
         return Exported(result.blobs[0], dropped_of(result))
 
     async def export_json(self, state: bytes, left_out: Sequence[Dropped] = ()) -> Exported:
-        """Run `svgx_canvas.export_json`. The result names the things of `left_out` too."""
+        """Run `svgx_canvas.export_json`. The result also has `left_out`, the parts that `state` left out."""
         result = await self._result(_export("export_json", state, left_out))
         return Exported(result.blobs[0], dropped_of(result))
 

@@ -117,7 +117,7 @@ class Workers(Jobs):
                     task.add_done_callback(self._replacements.discard)
 
     def _take_child(self) -> Child:
-        """Return an idle child: the last one that runs, or the last one. There are as many children as places."""
+        """Return an idle child, preferably one that runs. There is one, because `Turns` has a place for each child."""
         child = next((each for each in reversed(self._idle) if each.is_running), self._idle[-1])
         self._idle.remove(child)
         return child

@@ -51,7 +51,7 @@ class GatewaySettings(TokenSettings):
     rate_limit_requests_per_minute: int = Field(100, ge=1, le=10_000_000)
     """Reads for each account or, without an account, for each address. Writes are counted separately."""
     rate_limit_login_requests_per_minute: int = Field(30, ge=1, le=10_000_000)
-    """Log-ins and sign-ins at a provider for each address, and password changes for each account."""
+    """Log-ins, and sign-ins at a provider, for each address; password changes for each account."""
     rate_limit_heavy_requests_per_minute: int = Field(30, ge=1, le=10_000_000)
     """Imports, exports and renders."""
     websocket_max_connections: int = Field(1000, ge=1)

@@ -96,7 +96,7 @@ async def test_each_format_is_rendered_once_a_second_for_all_requests(
         ),
     ],
 )
-async def test_no_accept_header_makes_another_format(
+async def test_accept_header_selects_one_of_two_formats(
     pages: MetricsPages, collections: Collections, accept: str, media_type: str
 ) -> None:
     """Proves R-LIMIT-15: a client cannot cause more renderings by naming versions and escapings."""

@@ -18,11 +18,11 @@ from svgx_canvas.css.costs import (
     style_has_variable_reference,
 )
 from svgx_canvas.css.values import (
-    fragments,
     numbers,
     picture_is_variable,
     transform_is_safe,
     value_is_safe,
+    value_urls,
 )
 
 __all__ = [
@@ -30,7 +30,6 @@ __all__ = [
     "clean_declarations",
     "clean_stylesheet",
     "declarations",
-    "fragments",
     "numbers",
     "picture_is_variable",
     "selector_count",
@@ -39,5 +38,6 @@ __all__ = [
     "style_has_variable_reference",
     "transform_is_safe",
     "value_is_safe",
+    "value_urls",
     "without_variable_pictures",
 ]

@@ -7,8 +7,8 @@ from tinycss2 import ast
 from tinycss2.serializer import serialize_string_value, serialize_url
 
 STRUCTURE = re.compile(r"""[("'\\{}\[\]@/<!]""")
-"""Characters that start a string, function, block, escape or comment. A declaration list without them has only names
-and plain values, separated by `:` and `;`."""
+"""Characters that belong to strings, functions, blocks, escapes, comments, at-rules or `!important`. A declaration list
+without them has only names and plain values, separated by `:` and `;`."""
 
 
 def stylesheet(text: str) -> list[ast.Node]:
@@ -24,7 +24,7 @@ def block_contents(content: list[ast.Node]) -> list[ast.Node]:
 def style_attribute(text: str) -> list[ast.Node]:
     """Return the declarations of a `style` attribute, without comments.
 
-    Browsers know no rules here: in `.a{fill:red} r:1px;x:2px`, an invalid declaration ends at the semicolon.
+    Browsers read no rules here: in `.a{fill:red} r:1px;x:2px`, the text before the semicolon is an invalid declaration.
     """
     return _contents(_tokens(text), rules=False)
 
@@ -59,9 +59,9 @@ def _contents(tokens: list[ast.Node], *, rules: bool) -> list[ast.Node]:
 
 
 def _custom_property(tokens: list[ast.Node], start: int) -> tuple[ast.Declaration, int] | None:
-    """Return the custom property that starts at an index, and the index after it.
+    """Return the custom property that starts at an index, and the index after it, or None if none starts there.
 
-    tinycss2 ends the value of a custom property at its first block.
+    tinycss2 is not used for this, because it ends the value of a custom property at the first block in it.
     """
     name = tokens[start]
     if not isinstance(name, ast.IdentToken) or not _is_custom_name(name):

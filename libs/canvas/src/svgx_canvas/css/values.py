@@ -78,8 +78,8 @@ def tokens_are_safe(tokens: Iterable[ast.Node], *, fragments: bool) -> bool:
     """Return whether the tokens of a value, and the contents of their blocks, fetch nothing.
 
     A URL may be a bitmap in a `data:` URL. With `fragments`, it may also be a fragment, except in a function that makes
-    a picture of it. Functions outside the list are unsafe. So is each string or substitution in a function that takes
-    the address of a picture as a string.
+    a picture of it. Functions that `function_is_allowed` refuses are unsafe. So is each string or substitution in a
+    function that takes the address of a picture as a string.
     """
     stack: list[tuple[Iterator[ast.Node], str]] = [(iter(tokens), "")]
     while stack:
@@ -251,6 +251,6 @@ def urls(tokens: Iterable[ast.Node]) -> list[str]:
 
 
 @lru_cache(maxsize=4096)
-def fragments(value: str) -> tuple[str, ...]:
-    """Return the fragments ("#a") that a value refers to with url(), in order."""
+def value_urls(value: str) -> tuple[str, ...]:
+    """Return the URLs of a value, in order: fragments ("#a") and `data:` URLs."""
     return tuple(urls(tinycss2.parse_component_value_list(value)))

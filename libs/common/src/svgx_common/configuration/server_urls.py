@@ -99,7 +99,8 @@ def check_postgres(text: str) -> str:
     text = text.strip()
     parts = _split(text, ("postgresql", "postgres"), _POSTGRES_FORM)
     user_info, _, hosts = parts.netloc.rpartition("@")
-    # asyncpg ends the password at the first `@`. A `#`, `?` or `/` ends it too, so the rest of the URL has an `@`.
+    # asyncpg ends the password at the first `@`. A `#`, `?` or `/` in a password ends the host part of the URL, so the
+    # `@` is in a later part.
     misplaced = "@" in user_info or "@" in parts.path or parts.fragment or "@" in hosts
     if misplaced or not all(_is_address(each, host_required=False) for each in hosts.split(",")):
         raise ValueError(_POSTGRES_FORM)
@@ -147,14 +148,14 @@ def check_redis(text: str) -> str:
 def is_host(text: str) -> bool:
     """Return whether `text` can be a host: a name or an IPv4 address, or an IPv6 address in brackets."""
     match = _HOST.fullmatch(text)
-    return bool(text) and match is not None and match[2] is None and _has_labels(text)
+    return bool(text) and match is not None and match[2] is None and _has_valid_labels(text)
 
 
 def _split(text: str, schemes: tuple[str, ...], form: str) -> SplitResult:
     try:
         parts = urlsplit(text.strip())
     except ValueError:
-        # Its text may contain the password.
+        # The text of the error may contain the password.
         raise ValueError(form) from None
     if parts.scheme not in schemes or not text.strip().startswith(f"{parts.scheme}://"):
         raise ValueError(form)
@@ -166,14 +167,14 @@ def _is_address(text: str, *, host_required: bool) -> bool:
     match = _HOST.fullmatch(text)
     if match is None or (host_required and not match[1]):
         return False
-    return (match[2] is None or _is_port(match[2])) and _has_labels(match[1])
+    return (match[2] is None or _is_port(match[2])) and _has_valid_labels(match[1])
 
 
 def _is_port(text: str) -> bool:
     return re.fullmatch(r"[0-9]{1,5}", text) is not None and 1 <= int(text) <= _HIGHEST_PORT
 
 
-def _has_labels(host: str) -> bool:
+def _has_valid_labels(host: str) -> bool:
     """Return whether Python can look up the host. Its lookup raises `UnicodeError` for empty and for long labels."""
     if not host or "%" in host:  # an encoded path of a Unix socket
         return True

@@ -26,7 +26,7 @@ SERVER_SETTINGS = {
     "tcp_keepalives_interval": "3",
     "tcp_keepalives_count": "3",
 }
-"""Settings of each connection of a pool."""
+"""Settings of each connection of a pool or monitor."""
 
 
 class Hosts:

@@ -24,10 +24,10 @@ SHORTEST_INTERVAL = 1.0
 """Seconds without an answer after which a read is sent again, at the earliest."""
 
 PARTS = 10
-"""A read with a long time limit is sent again after this part of it, and again after each further part."""
+"""A read with a long time limit is sent again after each tenth of the limit."""
 
 HEAVY_PARTS = 4
-"""The same for heavy operations: they may take long, and by then NATS has noticed a frozen replica."""
+"""Heavy reads are sent again after each quarter: they may take long, and by then NATS has noticed a frozen replica."""
 
 MAX_BUDGET = 100.0
 """Repetitions that a process may send without receiving an answer. Each answered read permits one more.
@@ -45,11 +45,11 @@ class Repetition:
     async def first_answer(
         self, send: Callable[[float], Awaitable[Result]], timeout: float, *, parts: int = PARTS
     ) -> Result:
-        """Return the result of the first attempt that succeeds, or raise its error.
+        """Return the result, or raise the error, of the first attempt that ends without a temporary error.
 
         `send` makes one attempt, with the given timeout in seconds. A further attempt begins after each of the `parts`
         of `timeout`, at most one a second and as far as the budget permits. A temporary error of one attempt does not
-        end the others.
+        end the others, and is raised only when no attempt is left.
         """
         clock = asyncio.get_running_loop().time
         interval = max(SHORTEST_INTERVAL, timeout / parts)

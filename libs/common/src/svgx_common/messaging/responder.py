@@ -60,7 +60,7 @@ log = structlog.get_logger(__name__)
 tracer = trace.get_tracer("svgx.bus")
 
 CANCEL_SECONDS = 2.0
-"""Seconds a cancelled handler has to end. A drain does not wait longer for it."""
+"""Seconds within which a cancelled handler must end. A drain does not wait longer for it."""
 
 _UNKNOWN_CLIENT = Client()
 

@@ -25,7 +25,7 @@ class Backoff:
 NAME = Backoff(5, 300)
 """The wait for one account, or one unknown name, after failures from one network."""
 
-SHORTEST_LIMIT = 15.0
+LONGEST_AT_NEW_NETWORK = 15.0
 """The longest wait, in seconds, for a network without a failure, after failures from other networks.
 
 It doubles with each failure of the network, up to `NAME.longest`. So guesses from many networks get one answer in 15 s,
@@ -69,10 +69,10 @@ class Attempts:
     async def log_in(self, account_id: str | None, name: str, address: str) -> Attempt:
         """Begin an attempt to log in. Raises `TooManyRequests` when it comes too early.
 
-        Failures are counted by account, and for an unknown name, which `account_id` None marks, by the `name`. Both
-        take the same work. Failures count against the network of the address, and against the account from all networks
-        that are not its homes. So failures from elsewhere do not delay the owner at home, and delay the owner at a new
-        address for `SHORTEST_LIMIT` seconds at most.
+        `account_id` is None for an unknown name. Its failures are counted like those of an account, with the same work.
+        Failures are counted for the network, for the account at this network, and, unless the network is a home of the
+        account, for the account at all networks that are not its homes. So failures from elsewhere do not delay the
+        owner at home, and delay the owner at a new address for `LONGEST_AT_NEW_NETWORK` seconds at most.
         """
         network = address_key(address)
         subject = self._hash(f"name {name}" if account_id is None else f"account {account_id}")
@@ -87,7 +87,7 @@ class Attempts:
             keys.insert(0, (f"address:{network}", ADDRESS))
         if row["home"]:
             return await self._begin(Attempt(tuple(keys), (here,)))
-        longest = min(NAME.longest, SHORTEST_LIMIT * 2 ** min(row["failures"], 30))
+        longest = min(NAME.longest, LONGEST_AT_NEW_NETWORK * 2 ** min(row["failures"], 30))
         keys.append((everywhere, Backoff(NAME.free, longest)))
         return await self._begin(Attempt(tuple(keys), (here, everywhere)))
 

@@ -25,7 +25,7 @@ REPORT_TIMEOUT = 3.0
 """Seconds that a replica has to report its health."""
 
 SILENT_TIMEOUT = 0.5
-"""Seconds that a replica has that did not answer the ping."""
+"""Seconds that a replica has to report its health if it did not answer the ping."""
 
 
 class HealthSummary:

@@ -1,6 +1,7 @@
 """Load shedding: while the event loop is late, new requests are refused, so that the running ones finish.
 
-Health and metrics are not behind this middleware, because an overloaded gateway still has to report its state.
+The gateway's own health and metrics are not behind this middleware, because an overloaded gateway still has to report
+its state. The health summary of all services is behind it.
 """
 
 import asyncio

@@ -108,7 +108,7 @@ class Connection:
         self._queue: deque[bytes] = deque()
         self._queued_bytes = 0
         self._is_quiet = False
-        """True when no frame was queued since the last heartbeat."""
+        """True when no frame was queued since the last call of `send_heartbeat`."""
         self._frame_queued = asyncio.Event()
         self._queue_empty = asyncio.Event()
         self._queue_empty.set()

@@ -183,7 +183,7 @@ class LiveCanvases:
             await canvas.stop()
 
     async def _reconnected(self) -> None:
-        """Act as if every announcement had been made, because some may have been missed while NATS was disconnected."""
+        """Check roles and broadcasts, and send batches again, because messages may have been lost without NATS."""
         self._canvas_roles.forget()
         for canvas in self._canvases.values():
             canvas.suspect_gap()

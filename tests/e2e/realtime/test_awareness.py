@@ -18,7 +18,7 @@ within this time comes from the server.
 
 
 RETURN_TIMEOUT = 1.0
-"""Seconds in which a returned client is present."""
+"""Seconds within which a client that has come back must be present for all clients."""
 
 
 async def test_twenty_clients_receive_each_others_awareness_states(
@@ -119,7 +119,7 @@ async def test_awareness_states_return_after_a_reconnect_without_a_change(
 async def test_page_that_uses_its_client_again_is_present_at_once(
     workspace: Workspace, canvas: str
 ) -> None:
-    """A reloaded page has the same client and a lower clock. It shows its new state. Proves R-AWARE-4."""
+    """A reloaded page has the same client id and a lower clock. Its new state is shown. Proves R-AWARE-4."""
     staying = await workspace.connect(canvas)
     page = await workspace.connect(canvas, clientId=4711)
     for number in range(20):

@@ -147,7 +147,7 @@ async def test_read_only_database_recovers_without_a_restart(
     operator: Operator,
     package: Package,
 ) -> None:
-    """Connections that were opened while the database was read-only stay read-only for ever. Proves R-FAIL-18."""
+    """The pool replaces connections that were opened while the database was read-only. Proves R-FAIL-18."""
     role, name = urlsplit(backing.postgres_url).username, urlsplit(backing.postgres_url).path[1:]
     await operator.execute(
         f"ALTER ROLE {role} IN DATABASE {name} SET default_transaction_read_only TO on"

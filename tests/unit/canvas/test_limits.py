@@ -213,16 +213,15 @@ def test_expansion_bomb_is_refused_on_import_export_and_rendering(name: str) -> 
         export_svg(state)
 
 
-def png_header(width: int, height: int) -> str:
+def png_url(width: int, height: int) -> str:
+    """Return a `data:` URL with the header of a PNG of this size."""
     head = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR" + width.to_bytes(4, "big") + height.to_bytes(4, "big")
     return "data:image/png;base64," + base64.b64encode(head + b"\x01" + bytes(8)).decode()
 
 
 def test_pixels_of_embedded_images_are_bounded() -> None:
-    assert (
-        refusal(f'{HEAD}<image href="{png_header(20_000, 20_000)}"/></svg>').field == "image_pixels"
-    )
-    shown_often = f'<image id="i" href="{png_header(2000, 2000)}"/>' + '<use href="#i"/>' * 10
+    assert refusal(f'{HEAD}<image href="{png_url(20_000, 20_000)}"/></svg>').field == "image_pixels"
+    shown_often = f'<image id="i" href="{png_url(2000, 2000)}"/>' + '<use href="#i"/>' * 10
     assert refusal(HEAD + shown_often + "</svg>").field == "image_pixels"
 
 

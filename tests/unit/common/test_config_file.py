@@ -76,7 +76,7 @@ def test_environment_overrides_the_file_and_the_file_overrides_defaults(
 def test_variable_that_the_file_refers_to_is_not_misspelt(
     config_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Proves R-CONFIG-5: the setting with the nearest name is set in the file."""
+    """Proves R-CONFIG-5: `REDIS_URI` is no slip for `REDIS_URL`, because the file sets `redis.url`."""
     config_path.write_text("redis: {url: '${REDIS_URI}'}\n")
     monkeypatch.setenv("REDIS_URI", "redis://other:6379/0")
     assert load(CollabSettings).redis_url == "redis://other:6379/0"

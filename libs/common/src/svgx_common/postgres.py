@@ -148,7 +148,7 @@ class Database:
     async def transaction(self, *, idle_seconds: float | None = None) -> AsyncIterator[Session]:
         """Open a transaction. It is committed at the end of the block and rolled back when the block raises.
 
-        PostgreSQL ends a transaction without a statement for 10 s, or for `idle_seconds`.
+        PostgreSQL ends a transaction in which no statement arrives for 10 s, or for `idle_seconds` if given.
         """
         async with self._connection() as connection, connection.transaction():
             if idle_seconds is not None:

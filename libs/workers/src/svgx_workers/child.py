@@ -32,7 +32,7 @@ class Child:
 
     @property
     def is_running(self) -> bool:
-        """Whether the process runs and takes jobs, as far as this process knows."""
+        """Whether the process runs and takes jobs, as far as the service knows."""
         return (
             self._process is not None
             and self._process.returncode is None

@@ -1,8 +1,9 @@
 """The seccomp filter of a worker process: a program that refuses the system calls that no job needs.
 
-The program is classic BPF: instructions with an operation code, two relative jumps and a value. It refuses network and
-other processes, writing and changing files, tracing, and the parts of the kernel that most attacks on it use. A refused
-call fails with EPERM. The numbers are from the kernel's `asm/unistd.h` for each architecture.
+The program is classic BPF: instructions with an operation code, two relative jumps and a value. It refuses the
+network, starting other processes and access to them, writing and changing files, tracing, and the parts of the kernel
+that most attacks on it use. A refused call fails with EPERM. The numbers are from the kernel's `asm/unistd.h` for each
+architecture.
 """
 
 from collections.abc import Mapping

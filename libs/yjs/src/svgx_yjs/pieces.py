@@ -18,7 +18,8 @@ from svgx_yjs.structure import read_struct
 class _Run:
     """Consecutive structs of one client, and the position of their bytes.
 
-    `needs` has the clocks of other clients that the structs depend on. A run ends before a struct that needs more.
+    `needs` has, for each other client, the clock that it must have reached before the structs are integrated. A run
+    ends before a struct that needs more.
     """
 
     client: int
@@ -65,7 +66,7 @@ class Pieces:
             if runs and size + length > self._max_bytes:
                 yield self._encode(runs, {})
                 runs, size = {}, 0
-            # The runs of a client follow each other in the update, too. A piece has one section for each client.
+            # The runs of a client are adjacent in the update, so a piece joins them into one section.
             first = runs.get(run.client)
             runs[run.client] = run if first is None else _join(first, run)
             size += length
@@ -79,14 +80,14 @@ class Pieces:
             raise Malformed("a client appears twice or without structs")
         run = _Run(client, clock, decoder.position)
         runs = deque([run])
-        reached: dict[int, int] = {}
+        needed_before: dict[int, int] = {}
         for _ in range(count):
             start = decoder.position
             struct = read_struct(decoder, client, clock)
             needs: dict[int, int] = {}
             for other, needed in struct.dependencies:
-                if other != client and needed >= reached.get(other, 0):
-                    needs[other] = reached[other] = needed + 1
+                if other != client and needed >= needed_before.get(other, 0):
+                    needs[other] = needed_before[other] = needed + 1
             if run.count and (needs or decoder.position - run.start > self._max_bytes):
                 run = _Run(client, clock, start)
                 runs.append(run)

@@ -28,7 +28,8 @@ from svgx_workers.pool import Turn, Workers
 log = structlog.get_logger(__name__)
 
 PATIENCE = 20.0
-"""Seconds that an export waits for a worker. With the time of a worker, this is less than the operation's limit."""
+"""Seconds that an export waits for a worker. Together with a worker's time limit, this is less than the
+operation's limit."""
 
 MARGIN = 2.0
 """Seconds that the worker leaves for the answer before the caller's deadline."""
@@ -169,7 +170,8 @@ def filename(name: str, extension: str) -> str:
     """Return a file name like `name` that all systems accept.
 
     Characters that a system reserves become hyphens. Control characters and characters that change the direction of
-    text vanish, because they could hide the extension. The name has at most 200 bytes before its extension.
+    text vanish, because they could hide the extension. The name has at most 200 bytes before its extension, without the
+    prefix `canvas-` of a name that Windows reserves.
     """
     text = "".join(
         character

@@ -72,7 +72,7 @@ def test_other_errors_keep_the_circuit_closed(error: SvgxError) -> None:
 
 @pytest.mark.parametrize("operation", [state.EXPORT, collab.IMPORT_SVG])
 def test_content_and_callers_open_no_heavy_circuit(operation: Operation[Any, Any]) -> None:
-    """Errors that the content or the number of requests causes leave heavy operations to others. Proves R-RESIL-2."""
+    """Errors due to the content or the number of requests open no circuit of heavy operations. Proves R-RESIL-2."""
     circuit = CircuitBreakers().of(operation)
     for error in (Overloaded(), TooManyRequests(), TooLarge(), Invalid()):
         for _ in range(3 * THRESHOLD):

@@ -30,7 +30,7 @@ HEAD = (
     ],
 )
 def test_every_refusal_of_the_library_has_an_error(status: int, code: str) -> None:
-    """The text may quote a header, and is cut off. Proves R-HTTP-6."""
+    """The library's text may quote a header, so the detail of the error is cut off. Proves R-HTTP-6."""
     error = handshake.refusal(status, "x" * 10_000)
     assert error.code == code
     assert ERRORS[code] is type(error)

@@ -21,7 +21,7 @@ class Clock:
 def run(
     limits: InflowLimits, frames: list[tuple[float, int]], clock: Clock
 ) -> tuple[float, float, bool]:
-    """Send frames, each at a second with a size. Return the longest and the last delay, and whether it is a flood."""
+    """Send frames, given as (second, size). Return the longest and the last delay, and whether they are a flood."""
     inflow = Inflow(limits, LargeMessages(MIB), clock)
     start, longest, delay = clock.now, 0.0, 0.0
     for at, size in frames:
@@ -96,7 +96,7 @@ def test_only_a_client_that_does_not_slow_down_floods(
 
 
 def test_allowance_refills_with_time() -> None:
-    """The allowance never exceeds its burst size, and owes the tokens that it did not have. Proves R-LIMIT-10."""
+    """The bucket never holds more than its burst, and owes the tokens that it did not have. Proves R-LIMIT-10."""
     bucket = TokenBucket(10, 20, now=100.0)
     bucket.take(20)
     assert bucket.seconds_until(1, 100.0) == pytest.approx(0.1)

@@ -22,7 +22,7 @@ MAX_AGE = 1.0
 
 
 class MetricsPages:
-    """The two pages of the metrics. `clock` returns seconds."""
+    """The two pages of the metrics: `prometheus`, in one of two text formats, and `json`. `clock` returns seconds."""
 
     def __init__(
         self, registry: CollectorRegistry = REGISTRY, clock: Callable[[], float] = time.monotonic
@@ -70,7 +70,11 @@ class _Page:
 
 
 def _accepts_openmetrics(accept: str) -> bool:
-    """Return whether `Accept` lists OpenMetrics. Names and values need no newer version and no other escaping."""
+    """Return whether `Accept` lists OpenMetrics.
+
+    The parameters `version` and `escaping` are ignored, because names and values need no newer version and no other
+    escaping.
+    """
     media_types = (each.partition(";")[0].strip().lower() for each in accept.split(","))
     return "application/openmetrics-text" in media_types
 

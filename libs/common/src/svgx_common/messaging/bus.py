@@ -1,8 +1,8 @@
 """The message bus: requests, broadcasts and listeners over NATS. `responder.py` answers the requests.
 
-There are four ways to send. `ask` calls an operation and returns its reply model; `forward` calls an operation and
-returns the answer's bytes. `request` sends bytes to any subject and waits for the answer. `publish` sends bytes to all
-listeners and waits for nothing.
+There are five ways to send. `ask` calls an operation and returns its reply model; `forward` calls an operation and
+returns the answer's bytes. `request` sends bytes to any subject and waits for the answer. `broadcast` sends a payload
+to all listeners of a channel, and `publish` sends bytes to all listeners of a subject; neither waits for an answer.
 """
 
 import asyncio

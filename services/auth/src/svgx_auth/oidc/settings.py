@@ -18,7 +18,7 @@ def check_url(text: str) -> str:
         parts = urlsplit(text)
         parts.port  # noqa: B018  # reading it checks it
     except ValueError:
-        # Its text contains parts of the URL.
+        # The text of the error contains parts of the URL.
         raise ValueError(_FORM) from None
     if parts.scheme == "https" and parts.hostname and not parts.fragment:
         return text

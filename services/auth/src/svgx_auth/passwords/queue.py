@@ -46,9 +46,9 @@ class _Lane:
         return self._count
 
     def add(self, customer: str) -> _Turn:
-        """Return the turn of a new request. In a full lane, it may take the place of the last request of another.
+        """Return the turn of a new request. In a full lane, the request may replace another customer's last request.
 
-        Raises `TooManyRequests` when the customer has its share already, and the lane's error otherwise.
+        If it may not, raises `TooManyRequests` when the customer has its share already, and the lane's error otherwise.
         """
         if self._count >= self._limit:
             self._make_room(customer)

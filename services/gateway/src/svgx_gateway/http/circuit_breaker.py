@@ -52,8 +52,8 @@ _NEUTRAL = {
 }
 """By pool: the errors that are neither failure nor success, if more than `Internal`.
 
-`Unavailable` of an external system is about one of several systems, not the service. A full queue for heavy work or
-passwords refuses at once and fairly: another caller may have its turn.
+In `Pool.OUTSIDE`, `Unavailable` concerns one of several external systems, not the service. A full queue for heavy work
+or passwords refuses at once and fairly: another caller may have its turn.
 """
 
 

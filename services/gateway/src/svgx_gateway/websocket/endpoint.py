@@ -53,8 +53,8 @@ class YjsEndpoint:
 
     1. The page's origin: 403 instead of the upgrade.
     2. The number of connections on the gateway: 503 instead of the upgrade.
-    3. The caller's token, then the rate of handshakes of the account, without a valid token of the address: 429 instead
-       of the upgrade, which makes clients try again.
+    3. The rate of handshakes of the account that the token names, or of the address when the token is not valid: 429
+       instead of the upgrade, after which clients try again.
     4. A wrong token, then the number of connections of the account: the upgrade, then a close code, because a page can
        read the close code and its reason, and cannot read the status of a refused upgrade.
     5. After the upgrade, the caller's role on the canvas.

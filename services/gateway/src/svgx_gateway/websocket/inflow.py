@@ -30,7 +30,8 @@ class InflowLimits:
     burst_bytes: float = 16 * 1024 * 1024
     """Bytes of payload that the client may send at once."""
     flood_seconds: float = 60.0
-    """Seconds for which a client may exceed the rate of frames. After that it does not slow down, and is closed."""
+    """Seconds for which a client may exceed the rate of frames. A client that exceeds it longer does not slow down,
+    and is closed."""
 
 
 class TokenBucket:
@@ -78,9 +79,9 @@ class LargeMessages:
         return self._used
 
     def reserve(self, inflow: "Inflow", size: int) -> bool:
-        """Reserve memory for a message of `size` bytes, of which a part may be reserved. Return False if none is free.
+        """Reserve memory for a message of `size` bytes. Return False if none is free.
 
-        A single message may be larger than all of the memory.
+        A part of the memory may be reserved already. A single message may be larger than all of the memory.
         """
         own = self._reserved.get(inflow, 0)
         if size <= own:
@@ -127,7 +128,7 @@ class Inflow:
         burst = max(1.0, 2 * limits.frames)
         self._frames = TokenBucket(limits.frames, burst, clock())
         self._recovered = max(1.0, burst / 10)
-        """Free frames at which a client that exceeded the rate keeps to it again."""
+        """Tokens of `_frames` from which on a client that exceeded the rate counts as keeping to it again."""
         self._bytes = TokenBucket(limits.bytes, limits.burst_bytes, clock())
         self._flooding_since: float | None = None
         self._waiting_since: float | None = None
@@ -137,13 +138,13 @@ class Inflow:
     def seconds_to_wait(self) -> float:
         """Return the seconds until the next frame may be read, or 0."""
         now = self._clock()
-        frames = self._frames.seconds_until(1, now)
+        wait = self._frames.seconds_until(1, now)
         if self._flooding_since is None:
-            if frames:
+            if wait:
                 self._flooding_since = now
         elif not self._frames.seconds_until(self._recovered, now):
             self._flooding_since = None
-        return max(frames, self._bytes.seconds_until(0, now))
+        return max(wait, self._bytes.seconds_until(0, now))
 
     def count(self, size: int) -> None:
         """Count one frame with `size` bytes of payload."""

@@ -45,7 +45,7 @@ def own_packages(service: str) -> list[str]:
 
 
 def third_party(service: str) -> list[str]:
-    """Return the direct requirements of a service and its libraries from other projects."""
+    """Return the packages of other projects that a service and its libraries require directly."""
     return [
         text
         for folder in own_packages(service)

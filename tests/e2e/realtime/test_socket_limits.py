@@ -1,7 +1,7 @@
 """Limits of WebSockets: connections, connections per account, frames and bytes per second, handshake time.
 
-The ordinary clients of the tests exceed the low limits of this stack as others exceed the default limits. That these
-clients keep to the default limits is proven by `tests/unit/gateway/websocket/test_inflow.py`.
+The limits of this stack are so low that ordinary clients exceed them, as heavier clients exceed the default limits.
+`tests/unit/gateway/websocket/test_inflow.py` proves that ordinary clients keep to the default limits.
 """
 
 import asyncio
@@ -182,7 +182,7 @@ async def send_and_wait_answer(socket: ClientConnection, sending: asyncio.Task[N
 
 
 async def send_repeatedly(socket: ClientConnection, frame: bytes, count: int) -> None:
-    """Send a message `count` times without a pause, until the server closes the connection."""
+    """Send a message `count` times without a pause. Stop early if the server closes the connection."""
     try:
         for _ in range(count):
             await socket.send(frame)
@@ -279,10 +279,10 @@ async def test_after_the_close_frame_only_a_close_frame_is_read(
         assert socket.received_frames[PONG] == 0
 
 
-async def test_largest_allowed_message_passes_and_a_larger_one_is_final(
+async def test_largest_allowed_message_passes_and_a_larger_one_is_refused(
     limited_canvas: LimitedCanvas,
 ) -> None:
-    """The limit is reported before, on request, and in the reason of the close. Proves R-SOCKET-2."""
+    """With `limits=1` the first frame states the limit. The reason of the close states it always. Proves R-SOCKET-2."""
     token = await limited_canvas.admin.access_token()
     async with (
         connect(f"{limited_canvas.url}?token={token}&limits=1") as socket,
@@ -400,7 +400,7 @@ async def test_client_with_a_slow_start_comes_back_by_itself(
 
 
 async def test_document_over_the_limit_is_sent_once(workspace: Workspace) -> None:
-    """The client gives up with the limit as the reason, and knows the limit before. Proves R-SOCKET-2."""
+    """The client is told the limit first, and then gives up with the limit as the reason. Proves R-SOCKET-2."""
     canvas = await workspace.create_canvas()
     token = await workspace.owner.access_token()
     client = await workspace.connect(canvas, params={"token": token, "limits": "1"}, offline=True)

@@ -211,7 +211,7 @@ async def test_audit_log_can_be_filtered(bus: Bus) -> None:
 
 @pytest.mark.parametrize("text", ["x", "+1", "1" * 19, "-1"])
 async def test_cursor_without_an_entrys_id_is_refused(bus: Bus, text: str) -> None:
-    """Proves R-AUTH-23: a cursor that names no entry is refused."""
+    """Proves R-AUTH-23: a cursor with a text that cannot be the id of an entry is refused."""
     cursor = Listing.of(LIST_AUDIT, ListAuditRequest()).encode(Cursor(datetime.now(UTC), text))
     with pytest.raises(Invalid) as refusal:
         await bus.ask(LIST_AUDIT, ListAuditRequest(cursor=cursor))

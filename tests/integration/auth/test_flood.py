@@ -63,7 +63,7 @@ async def flood(bus: Bus) -> list[asyncio.Task[Tokens]]:
 async def test_flood_of_log_ins_leaves_everything_else_quick(
     bus: Bus, tables: Tables, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Proves R-AUTH-40: while no log-in goes on, refreshes, revocations and the administration are answered.
+    """Proves R-AUTH-40: while all log-ins wait, refreshes, revocations and the administration are answered.
 
     All log-ins beyond the queue are refused at once, with the time to try again.
     """

@@ -92,7 +92,7 @@ def forms(user: User) -> list[str]:
 
 
 async def test_all_names_of_an_account_share_one_budget(bus: Bus, tables: Tables) -> None:
-    """Proves R-AUTH-20: the username, the address and their other spellings are counted together."""
+    """Proves R-AUTH-20: the username, the e-mail address and their other spellings are counted together."""
     user = await create(bus)
     for form in forms(user):
         assert isinstance(await guess(bus, form), InvalidCredentials)

@@ -161,10 +161,10 @@ async def test_last_admin_keeps_role_and_keys(identities: Identities, bus: Bus) 
         ({"preferred_username": "x-4"}, "x-4"),
     ],
 )
-async def test_unverified_address_does_not_become_the_username(
+async def test_misleading_name_does_not_become_the_username(
     identities: Identities, claims: dict[str, Any], username: str
 ) -> None:
-    """Proves R-AUTH-38: an unverified name that looks like an address does not become the username."""
+    """Proves R-AUTH-38: a name becomes the username only if it is valid and free, and is no unverified address."""
     account = await identities.account(
         provider("p"), {"sub": secrets.token_hex(4)} | claims, SERVICE
     )

@@ -35,7 +35,7 @@ def test_operation_uses_the_pool_of_its_cost(operation: Operation, pool: Pool) -
 
 
 def test_heavy_and_password_operations_share_no_pool_with_others() -> None:
-    """Proves R-RESIL-2: no operation of the heavy class, and none that takes a password, is in a quick pool."""
+    """Proves R-RESIL-2: operations of the heavy class, or with a required `password`, use no quick pool."""
     for operation in OPERATIONS:
         fields = operation.request.model_fields
         expensive = operation.rate is RateClass.HEAVY or (

@@ -53,7 +53,7 @@ class FakeBus:
         raise DeadlineExceeded
 
     async def leave(self, replica: str) -> None:
-        """Stop a replica as intended."""
+        """End a replica that says goodbye."""
         self.stop(replica)
         assert self._on_left is not None
         left = ReplicaLeft(service="state", replica=replica)
@@ -65,7 +65,7 @@ class FakeBus:
         self.connected.add(replica)
 
     def stop(self, replica: str) -> None:
-        """End a replica without a goodbye."""
+        """End a replica that says no goodbye."""
         self.answering.discard(replica)
         self.connected.discard(replica)
 
@@ -108,7 +108,7 @@ async def test_frozen_replica_is_silent_until_it_answers(bus: FakeBus) -> None:
 
 
 async def test_killed_replica_is_silent_until_another_one_has_started(bus: FakeBus) -> None:
-    """Each new replica takes the place of one. Proves R-OBS-3."""
+    """Each new replica takes the place of one killed replica. Proves R-OBS-3."""
     watch = await watch_of(bus)
     bus.stop("a")
     bus.stop("b")
@@ -146,7 +146,7 @@ async def test_silence_of_nats_is_not_held_against_the_replicas(bus: FakeBus) ->
 async def test_silent_replica_is_forgotten_after_a_while(
     bus: FakeBus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A smaller deployment is not degraded for ever. Proves R-OBS-3."""
+    """A deployment that was made smaller does not stay degraded for ever. Proves R-OBS-3."""
     watch = await watch_of(bus)
     bus.stop("a")
     monkeypatch.setattr(replica_watch, "FORGET_SECONDS", 0.05)

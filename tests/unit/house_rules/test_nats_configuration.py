@@ -11,7 +11,7 @@ _SKIPPED = {"node_modules", ".git", ".venv", ".svgx", "__pycache__", "tests"}
 
 
 def _configurations() -> Iterator[Path]:
-    """Yield the files that name a NATS server: the configurations of servers."""
+    """Yield the configurations of NATS servers: the files that set `server_name`."""
     for folder in ("libs", "services", "deploy", "config"):
         for path in sorted((ROOT / folder).rglob("*")):
             if path.suffix not in _SUFFIXES or _SKIPPED.intersection(path.relative_to(ROOT).parts):

@@ -67,7 +67,7 @@ def picture_size(
 
 
 def fills_width(natural: tuple[float, float], width: int, height: int) -> bool:
-    """Return whether the largest picture in a box of these pixels has the width of the box, and not only its height."""
+    """Return whether the largest picture that fits into a box of this size has the width of the box."""
     across, down = _whole(natural)
     return width * down <= height * across
 

@@ -184,7 +184,7 @@ def clean_text(text: str) -> str:
 
 
 def _clean_style(text: str, limits: Limits, report: Report) -> str:
-    """Return the allowed rules of a style sheet. The text is unchanged if all are allowed and it has no "<"."""
+    """Return the allowed rules of a style sheet (see `css.clean_stylesheet`)."""
     return css.clean_stylesheet(text, limits, report.add)
 
 

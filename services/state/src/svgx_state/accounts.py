@@ -13,7 +13,7 @@ class Accounts:
         self._bus = bus
 
     async def find(self, user_ids: Iterable[str]) -> dict[str, FoundAccount]:
-        """Return those of at most 1000 accounts that exist and are not deleted, by id.
+        """Return the accounts with these ids (at most 1000), by id. Unknown and deleted accounts are missing.
 
         Raises `Unavailable` or `DeadlineExceeded` while auth does not answer.
         """

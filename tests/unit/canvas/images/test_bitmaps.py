@@ -75,7 +75,7 @@ def test_bitmap_is_kept_in_canonical_form(spelling: str, kind: str, data: bytes,
 
 @pytest.mark.parametrize("spelling", _SPELLINGS)
 def test_bitmap_of_a_client_is_exported_in_canonical_form(spelling: str) -> None:
-    """An export writes a picture that a client has drawn in the same form as an import. Proves R-SVG-9."""
+    """An export writes a client's picture in the same form as an import does. Proves R-SVG-9."""
     attrs = {"xlink:href": _SPELLINGS[spelling]("png", PNG)}
     out = export_svg(document({"a": {"tag": "image", "attrs": attrs}}))
     assert problems(out) == []

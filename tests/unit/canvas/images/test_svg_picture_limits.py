@@ -86,7 +86,7 @@ def test_picture_that_becomes_too_long_is_refused_and_left_out_of_exports() -> N
 
 
 def test_svg_picture_that_is_drawn_often_counts_as_often() -> None:
-    """An SVG picture costs as many elements as it is drawn. Proves R-SVG-4."""
+    """The elements of an SVG picture count once for each time that it is drawn. Proves R-SVG-4."""
     picture = f'<image id="a" href="{svg_url(svg(_RECT * 50))}"/>'
     file = f"{HEAD}{picture}{9 * _USE}</svg>".encode()
     import_svg(file, None)

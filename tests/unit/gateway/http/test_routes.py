@@ -20,7 +20,7 @@ from svgx_gateway.http.routes import Application, RouteTable
 
 
 async def respond(request: Request) -> PlainTextResponse:
-    """Return the path fields as text."""
+    """Return the method and the path fields as text."""
     fields = ",".join(f"{name}={value}" for name, value in request.path_params.items())
     return PlainTextResponse(f"{request.method} {fields}")
 
@@ -63,7 +63,7 @@ async def accept(websocket: WebSocket) -> None:
 
 
 async def handshake(path: str) -> list[Message]:
-    """Return the messages that the application answers to a handshake for the path, as it was sent."""
+    """Return the messages with which the application answers a handshake. `path` is not decoded."""
     app = Application(
         openapi_url=None,
         redirect_slashes=False,
@@ -196,7 +196,7 @@ async def test_field_of_a_path_is_decoded_by_itself(
 async def test_websocket_path_is_served_with_and_without_trailing_slash(
     path: str, room: str
 ) -> None:
-    """A WebSocket's path follows the rule of every path. Proves R-HTTP-1."""
+    """Trailing slashes and encoded characters mean the same as in other paths. Proves R-HTTP-1."""
     (accepted,) = await handshake(path)
     assert (accepted["type"], accepted["subprotocol"]) == ("websocket.accept", room)
 

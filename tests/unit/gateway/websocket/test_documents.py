@@ -71,7 +71,7 @@ async def test_large_message_is_added_in_pieces_and_numbered_last() -> None:
 
 
 async def test_viewer_sends_no_piece() -> None:
-    """A viewer's large message is discarded, and counts as a message. Proves R-SAVE-10."""
+    """A viewer's large message is discarded: it counts as a message, but not as saved. Proves R-SAVE-10."""
     connection, outbox = connect(CanvasRole.VIEWER), RecordingOutbox()
     await receive(connection, outbox, LARGE)
     assert outbox.edits == []

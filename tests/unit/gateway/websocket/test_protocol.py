@@ -192,7 +192,7 @@ async def test_frames_beyond_the_rate_are_read_later_and_none_is_lost(frames: li
 
 
 async def test_bytes_beyond_the_rate_are_read_later_and_none_is_lost() -> None:
-    """Large messages wait for the bytes before them, and arrive complete. Proves R-LIMIT-10."""
+    """A large message waits until the rate allows the bytes before it, and arrives complete. Proves R-LIMIT-10."""
     limits = WebSocketLimits(inflow=InflowLimits(bytes=1_000_000, burst_bytes=1_000_000))
     payload = bytes(500_000)
     loop = asyncio.get_running_loop()
@@ -308,8 +308,8 @@ async def test_small_and_large_messages_alternate() -> None:
     assert memory.used == 0
 
 
-@pytest.mark.parametrize("reads", [True, False], ids=["held", "silent"])
-async def test_only_a_silent_client_fails_the_keepalive(reads: bool) -> None:
+@pytest.mark.parametrize("sends", [True, False], ids=["held", "silent"])
+async def test_only_a_silent_client_fails_the_keepalive(sends: bool) -> None:
     """A client is alive while its answer waits behind its own frames; a silent client is closed. Proves R-SOCKET-4."""
     limits = WebSocketLimits(inflow=InflowLimits(frames=50))
     async with (
@@ -317,8 +317,8 @@ async def test_only_a_silent_client_fails_the_keepalive(reads: bool) -> None:
         open_socket(connect) as socket,
         asyncio.timeout(30),
     ):
-        if reads:
-            # These frames take a second, and the answers to the pings come after them.
+        if sends:
+            # These frames take a second, and answers to the pings would come after them.
             await socket.send(encode_frame(0x2, b"edit") * 150)
             for _ in range(150):
                 await socket.receive()

@@ -1,6 +1,7 @@
 """Checks of the variables that OpenTelemetry reads.
 
-OpenTelemetry ends a start with a traceback for some wrong values, and ignores others with a warning that quotes them.
+For some wrong values OpenTelemetry ends the process as it starts, with a traceback. Others it ignores, with a warning
+that quotes them.
 """
 
 import re
@@ -47,7 +48,7 @@ def mistakes(environ: Mapping[str, str]) -> Iterator[str]:
     for name in _NUMBERS:
         value = environ.get(name)
         if value and re.fullmatch(r"[1-9][0-9]{0,8}", value.strip()) is None:
-            yield f"{name}: must be a whole number, and at least 1"
+            yield f"{name}: must be a whole number from 1 to 999999999"
     sampler = environ.get("OTEL_TRACES_SAMPLER", "").strip()
     if sampler and sampler.lower() not in _SAMPLERS:
         yield f"OTEL_TRACES_SAMPLER: must be one of {', '.join(_SAMPLERS)}"

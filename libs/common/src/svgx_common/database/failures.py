@@ -27,7 +27,7 @@ class Failure:
 
 
 _NOT_REACHABLE = Failure(NOT_REACHABLE)
-PERMISSIONS = Failure("refuses the service's role the access to its tables", outage=True)
+PERMISSIONS = Failure("refuses the service's role access to its tables", outage=True)
 _CONFLICT = Failure("ended a transaction because of a conflict", drop=False)
 _STOPPING = Failure("is starting, stopping or recovering")
 

@@ -24,7 +24,7 @@ def problem_body(error: SvgxError) -> bytes:
 
 
 def encode(error: SvgxError) -> bytes:
-    """Return an HTTP/1.1 response with the problem document of an error, which closes its connection."""
+    """Return an HTTP/1.1 response that closes its connection and has the problem document of an error."""
     body = problem_body(error)
     headers = {**HEADERS, "content-length": str(len(body))}
     lines = [f"HTTP/1.1 {error.status} {HTTPStatus(error.status).phrase}"]

@@ -17,14 +17,14 @@ MAX_KINDS = 1000
 """Kinds of lines that are remembered. Beyond it, the kind that was written longest ago is forgotten."""
 
 UNLIMITED = "svgx.requests"
-"""The logger of lines about requests of accounts. Each is written, because one user asks for its own request."""
+"""The logger of lines about requests of accounts. None is left out, because a user may ask about any one request."""
 
 _KIND_FIELDS = ("operation", "code", "status", "error", "work", "circuit", "reason")
 """Fields that make two lines with the same event different in kind. Ids of users and canvases are none of them."""
 
 
 class RepeatedLines(logging.Filter):
-    """A filter that limits warnings and errors of one kind. The next line that is written has the number left out.
+    """A filter that limits warnings and errors of one kind. The next line that is written says how many were left out.
 
     A line's kind is its logger, event, type of exception, and the fields above. `clock` returns seconds.
     """

@@ -123,7 +123,7 @@ class LiveCanvas:
         self.presence.welcome(connection, reply.awareness)
 
     async def request_client_state(self, connection: Connection) -> None:
-        """Request the updates that the server lacks from a client that has become an editor.
+        """Ask a client that has become an editor for the updates that the server lacks.
 
         The client's messages were discarded while it was a viewer.
         """

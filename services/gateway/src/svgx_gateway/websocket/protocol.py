@@ -56,11 +56,15 @@ class WebSocketLimits:
     slowed: Callable[[float], None] = lambda _: None
     """Called with the seconds for which a connection is not read because of a limit."""
     refused: Callable[[], None] = lambda: None
-    """Called when a connection is closed because its client does not slow down."""
+    """Called when a connection is closed because of its rate of frames or a large message."""
 
 
 class LimitedWebSocket(WebSocketsSansIOProtocol):
-    """A connection that is closed when it exceeds a limit, and aborted when the client does not complete the close."""
+    """A connection with limits.
+
+    Beyond a rate it is read more slowly. It is closed when its client does not slow down, and aborted when the client
+    does not complete the close.
+    """
 
     limits = WebSocketLimits()
 
@@ -139,7 +143,7 @@ class LimitedWebSocket(WebSocketsSansIOProtocol):
             limit = self.limits.inflow
             self._close(f"more than {limit.frames:g} frames a second for {limit.flood_seconds:g} s")
         elif inflow.is_starved:
-            self._close("no memory for a message of this size")
+            self._close("a large message waited too long for memory, or took too long to arrive")
         elif seconds and self._hold_timer is None:
             self.limits.slowed(seconds)
             self.transport.pause_reading()
@@ -229,7 +233,7 @@ class LimitedWebSocket(WebSocketsSansIOProtocol):
         self._unsent_bytes = self.transport.get_write_buffer_size()
 
     def keepalive_timeout(self) -> None:
-        """Close the connection, because the client gave no sign of life since the ping.
+        """Close the connection if the client gave no sign of life since the last check. Otherwise check again later.
 
         An answer to the ping may be late for three reasons: the gateway does not read at present, the answer follows a
         long message, or the ping follows a long message that the client still reads.
@@ -347,7 +351,7 @@ class _HeldReader(StreamReader):
         self.held_seconds = 0.0
 
     def at_eof(self) -> Generator[None, None, bool]:
-        """Wait until the next frame may be read. Return whether there is none."""
+        """Wait until the next frame may be read. Return whether the bytes have ended instead."""
         at_eof = yield from super().at_eof()
         while not at_eof and (seconds := self._inflow.seconds_to_wait()):
             self.held_seconds = seconds

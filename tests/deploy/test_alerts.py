@@ -32,7 +32,7 @@ def common_cases(job: str) -> dict[str, Case]:
     return {
         "SVGXEngineHighErrorRate": Case(
             fires={errors: "0+60x20", requests: "0+600x20"},
-            # A tenth of few requests, and few of many requests.
+            # Too few errors, and too small a part of the requests.
             quiet={errors: "0+3x20", requests: "0+3000x20"},
         ),
         "SVGXEngineHighResponseTime": Case(

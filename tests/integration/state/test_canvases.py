@@ -288,9 +288,9 @@ async def test_member_without_an_account_is_refused(
 async def test_last_owner_that_can_act_stays(
     client: Client, tables: Tables, other: FoundAccount | None
 ) -> None:
-    """An owner stays while no other owner has an active account that may own. Proves R-STATE-13."""
+    """An owner stays while the account of each other owner is deleted, disabled or a viewer. Proves R-STATE-13."""
     canvas_id, me = await client.create(), client.me.user_id
-    # A row that an earlier version stored without asking, or an account that was changed since.
+    # An earlier version stored this row without a check of the account, or the account has changed since.
     await tables.execute("INSERT INTO canvas_member VALUES ($1, 'other', 'owner')", canvas_id)
     client.accounts["other"] = other
     with pytest.raises(Conflict, match="last owner") as refusal:

@@ -45,7 +45,7 @@ def workers() -> list[psutil.Process]:
 
 
 def _wait_until_gone(process_id: int) -> None:
-    """Wait until the event loop has noticed the end of a process."""
+    """Wait until the event loop has collected the exit status of a process."""
     while psutil.pid_exists(process_id):
         pass
 
@@ -60,7 +60,7 @@ async def seconds(client: Client, canvas_id: str) -> float:
 async def test_slow_exports_of_one_account_do_not_delay_others(
     backing: DevStack, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Another account's picture takes at most twice its time alone and 0.5 s; edits are saved. Proves R-RESIL-5."""
+    """Another account's picture takes at most twice its time alone plus 0.5 s; edits are saved. Proves R-RESIL-5."""
     monkeypatch.setattr(exports, "PATIENCE", 4.0)
     # No compaction: its time on a busy machine is not the subject here.
     async with replica(backing, worker_timeout_seconds=6, compact_after_bytes=2**30):
@@ -76,7 +76,7 @@ async def test_slow_exports_of_one_account_do_not_delay_others(
         await client.append(Pen(slow, "other holder").draw("a"))
         assert time.perf_counter() - started < 1
         results = await asyncio.gather(*jobs, return_exceptions=True)
-    # The minimum of both, because other tests run on the same machine.
+    # Compare the shortest times, because other tests run on the same machine.
     print(f"alone {alone:.3f} s, beside {min(beside):.3f} to {max(beside):.3f} s")
     assert min(beside) <= 2 * alone + 0.5
     refused = [result for result in results if isinstance(result, TooManyRequests)]
@@ -88,7 +88,7 @@ async def test_slow_exports_of_one_account_do_not_delay_others(
 async def test_job_of_a_killed_worker_is_too_large(
     backing: DevStack, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A worker that is killed in a job is the fault of the content; the next export succeeds. Proves R-STATE-17."""
+    """When a worker is killed in a job, its content counts as too large; a later export works. Proves R-STATE-17."""
     run = Child.run
 
     async def killed(child: Child, job: Frame) -> Frame:
@@ -117,7 +117,7 @@ async def test_worker_killed_without_a_job_is_replaced(backing: DevStack, client
         (worker,) = workers()
         worker.kill()
         await asyncio.to_thread(_wait_until_gone, worker.pid)
-        await asyncio.sleep(0)  # the event loop notices the end
+        await asyncio.sleep(0)  # asyncio sets `returncode`
         assert elements([(await client.export(canvas_id, format="yjs")).content]) == {"a": "x"}
 
 
@@ -154,7 +154,7 @@ async def test_job_that_takes_too_long_is_invalid(backing: DevStack, client: Cli
 async def test_export_ends_before_the_deadline_of_its_caller(
     backing: DevStack, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A caller gets the actual error, and not only the end of its patience. Proves R-RESIL-6."""
+    """A caller gets the actual error, and not only a timeout of its own. Proves R-RESIL-6."""
     monkeypatch.setattr(exports, "MARGIN", 59.0)  # the operation's limit is 60 s
     async with replica(backing):
         canvas_id = await create(client, _SLOW)

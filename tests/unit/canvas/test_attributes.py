@@ -149,6 +149,6 @@ def test_animated_value_in_the_grammar_of_its_target_is_kept(
 def test_attribute_that_fetches_or_runs_is_dropped(
     tag: str, attrs: dict[str, str], dropped: str
 ) -> None:
-    """Proves R-SVG-3: an attribute that is CSS fetches nothing."""
+    """Proves R-SVG-3: an attribute that is read as CSS must not fetch anything."""
     assert dropped not in from_document(tag, attrs)
     assert dropped not in from_file(tag, attrs)

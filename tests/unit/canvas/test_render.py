@@ -161,10 +161,10 @@ def test_picture_of_huge_content_is_refused_before_it_is_drawn(
         ('width="40px " height="40"', f'<path d="M0 0 6 0 07 {HUGE}"/>', (40, 40)),
     ],
 )  # fmt: skip
-def test_picture_without_a_size_has_the_extent_of_its_content(
+def test_bounding_the_cost_does_not_change_the_size_of_a_picture(
     attrs: str, body: str, expected: tuple[int, int]
 ) -> None:
-    """Proves R-SVG-4: bounding the cost does not change the picture's size."""
+    """Proves R-SVG-4: a picture has the size of the file, or the extent of its content if the file has no size."""
     assert size(render_png(svg(attrs, body))) == expected
 
 

@@ -23,7 +23,7 @@ _PROBE_SIDE = 256
 _MAX_RATIO = 16_384
 """Pixels of the longer side of the pictures with which the proportions are measured."""
 _LOW_RATIO = 16
-"""Proportions up to which the scale may rise by 100 at once, with pictures of at most 50 by 800 pixels."""
+"""Proportions up to which the scale may rise by a factor of 100 at once, with pictures of at most 50 by 800 pixels."""
 
 
 def render_png(
@@ -136,7 +136,8 @@ def _measure(text: str, check_pixels: Callable[[int], None]) -> tuple[float, flo
     exact up to 256 pixels, and to half a percent above that.
 
     `check_pixels` raises `SvgRefused` if a picture with so many pixels costs too much. Raises `SvgRefused`
-    "too_large" if one side is more than `_MAX_RATIO` times the other, and "unrenderable" if resvg cannot draw the file.
+    "too_large" if one side is at least `_MAX_RATIO` / 2 times the other, and "unrenderable" if resvg cannot draw the
+    file.
     """
     check_pixels(4 * _MAX_RATIO)
     ratio = 1.0

@@ -39,8 +39,9 @@ _UNSUPPORTED = frozenset({"replacement", "x-user-defined"})
 def decode(data: bytes, charset: str | None = None) -> bytes:
     """Return the file's text in UTF-8, without byte order mark and white space before its start.
 
-    `charset` is the encoding that the sender states for the file. Raises `SvgRefused` "malformed": with the field
-    "charset" if it is unknown, and with the field "encoding" if the declared one is, or if the bytes do not match.
+    `charset` is the encoding that the sender states for the file. Raises `SvgRefused` "malformed" with one of these
+    fields: "charset" if `charset` is unknown; "encoding" if the declared encoding is unknown, or the bytes do not match
+    the encoding; "svg" if the file is compressed.
     """
     if data.startswith(b"\x1f\x8b"):
         raise SvgRefused(
@@ -68,7 +69,7 @@ def _text(data: bytes, charset: str | None) -> str:
 
 
 def _wide_without_mark(data: bytes) -> str:
-    """Return the encoding of a file with null bytes around its first character, which is ASCII; otherwise ""."""
+    """Return the encoding of a file by the null bytes around its first character, or "" if there are none."""
     head = tuple(byte != 0 for byte in data[:4])
     match head:
         case (True, False, False, False):

@@ -32,7 +32,7 @@ class Cursor:
 class Listing:
     """One list of one query, and the cursors of its pages. No other list or query accepts them.
 
-    A cursor of another list would name a position that this list does not have, and so skip items without a word.
+    A cursor of another list would name a position that this list does not have, and so skip items unnoticed.
     """
 
     mark: str
@@ -42,7 +42,7 @@ class Listing:
     def of(
         cls, operation: Operation[Any, Any], request: RequestModel, owner: str | None = None
     ) -> "Listing":
-        """Return the list that a request asks for. `owner` is the account of a list that each account has for itself.
+        """Return the list that a request asks for. `owner` is the account, if each account has a list of its own.
 
         All fields of the request make up the query, except for the cursor and the size of the page.
         """
@@ -58,7 +58,7 @@ class Listing:
         return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
 
     def decode(self, text: str | None) -> Cursor | None:
-        """Read a cursor that `encode` of an equal list wrote; None is none. Raise `Invalid` for any other text."""
+        """Read a cursor that `encode` of an equal list wrote; None stays None. Raise `Invalid` for any other text."""
         if text is None:
             return None
         try:

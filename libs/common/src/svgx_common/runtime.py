@@ -142,7 +142,7 @@ def run(
 
 @dataclass(frozen=True, slots=True)
 class _Listeners:
-    """The listening sockets of a process. The metrics have a socket of their own or None."""
+    """The listening sockets of a process. `metrics` is None when the metrics have no port of their own."""
 
     api: socket.socket
     metrics: socket.socket | None

@@ -23,8 +23,8 @@ class Turns:
     def __init__(self, places: int, share: int, *, waiting: int, waiting_each: int) -> None:
         self._free = places
         self._share = share
-        self._waiting = waiting
-        self._waiting_each = waiting_each
+        self._max_waiting = waiting
+        self._max_waiting_each = waiting_each
         self._taken: Counter[str | None] = Counter()
         self._queues: dict[str | None, deque[asyncio.Future[None]]] = {}
         """The waiting turns of each account with any."""
@@ -48,7 +48,7 @@ class Turns:
             self._release(account)
 
     async def _wait(self, account: str | None, patience: float | None) -> None:
-        """Wait for a grant. When this call fails, the account has no place."""
+        """Wait for a grant. When this call fails, the turn has no place."""
         self._check_room(account)
         queue = self._queues.setdefault(account, deque())
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -84,10 +84,10 @@ class Turns:
     def _check_room(self, account: str | None) -> None:
         if account is None:
             return
-        if len(self._queues.get(account, ())) >= self._waiting_each:
-            raise AccountBusy(f"{self._waiting_each} jobs of the account wait already")
+        if len(self._queues.get(account, ())) >= self._max_waiting_each:
+            raise AccountBusy(f"{self._max_waiting_each} jobs of the account wait already")
         waiting = sum(len(queue) for name, queue in self._queues.items() if name is not None)
-        if waiting >= self._waiting:
+        if waiting >= self._max_waiting:
             raise WorkersBusy("too many jobs are waiting")
 
     def _grant(self, account: str | None) -> None:

@@ -124,6 +124,7 @@ async def build(runtime: Runtime[AuthSettings]) -> AsyncIterator[Service]:
                 await api_keys.remove_old()
                 await attempts.remove_old()
                 await homes.remove_old()
+                # During an upgrade, replicas of an earlier version still write accounts.
                 await account_names.add_missing()
                 await sign_ins.remove_old()
                 await asyncio.sleep(REMOVE_OLD_EVERY)

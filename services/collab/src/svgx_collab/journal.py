@@ -97,7 +97,7 @@ class Committer:
                 return results
             FAILURES.inc()
             failures += 1
-            if failures.bit_count() == 1:  # the first, second, fourth, …: an outage lasts
+            if failures.bit_count() == 1:  # log the first, second, fourth, … of a long outage
                 log.warning(
                     "a commit failed and is repeated",
                     reason=str(failure),

@@ -86,7 +86,7 @@ INVALID_HEADS: list[tuple[bytes, bytes, int, str | None]] = [
     (b"POST / HTTP/1.1\r\nContent-Length: 0x1\r\n" + HOST, b"x", 400, None),
     (b"POST / HTTP/1.1\r\nContent-Length:\r\n" + HOST, b"", 400, None),
 ]
-"""Head without its last line, body, status, and the named field."""
+"""Each case: the head without the empty line at its end, the body, the status, and the field that the error names."""
 
 
 class Application:

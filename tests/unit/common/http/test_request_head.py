@@ -89,7 +89,7 @@ def test_valid_host_is_accepted(value: bytes) -> None:
         b"a" * 300,
     ],
 )
-def test_invalid_host_is_refused_by_every_version(value: bytes, version: str) -> None:
+def test_invalid_host_is_refused_in_every_version(value: bytes, version: str) -> None:
     """Proves R-HTTP-14: the error names the header."""
     error = refusal((b"host", value), version=version)
     assert isinstance(error, BadRequest)
@@ -160,7 +160,7 @@ def test_only_http_1_0_may_leave_out_the_host(
 def test_transfer_coding_is_chunked_and_nothing_else(
     values: list[bytes], kind: type[SvgxError] | None
 ) -> None:
-    """Proves R-HTTP-14: 501 for a coding under the chunks, 400 where the end of the body is not known."""
+    """Proves R-HTTP-14: 501 for another coding before `chunked`, 400 where the end of the body is not known."""
     error = refusal(HOST, *((b"transfer-encoding", value) for value in values))
     assert type(error) is (type(None) if kind is None else kind)
     assert error is None or error.field == "transfer-encoding"
@@ -168,7 +168,7 @@ def test_transfer_coding_is_chunked_and_nothing_else(
 
 @pytest.mark.parametrize("value", [b"chunked", b"gzip, chunked", b"identity"])
 def test_http_1_0_has_no_transfer_coding(value: bytes) -> None:
-    """Proves R-HTTP-14: such a request comes from a proxy that read another end of the body (RFC 9112, 6.1)."""
+    """Proves R-HTTP-14: a proxy before the server may see another end of such a body (RFC 9112, 6.1)."""
     assert isinstance(refusal((b"transfer-encoding", value), version="1.0"), BadRequest)
 
 
@@ -218,5 +218,5 @@ def test_target_is_a_path_or_an_address_with_a_valid_host(target: bytes, accepte
 def test_body_is_announced_by_its_length_or_by_chunks(
     headers: list[tuple[bytes, bytes]], announced: bool
 ) -> None:
-    """Proves R-HTTP-11: a WebSocket handshake that announces a body is refused."""
+    """Proves R-HTTP-11: the server refuses a WebSocket handshake with such a head."""
     assert announces_body(headers) is announced

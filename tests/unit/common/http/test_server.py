@@ -119,10 +119,10 @@ async def test_readiness_names_a_failed_check_without_its_error_text(
     assert "hunter2" not in report
 
 
-async def test_failing_dependency_ends_readiness_but_no_probe_of_liveness(
+async def test_failing_dependency_ends_readiness_and_not_liveness(
     health: Health, application: ServiceApplication
 ) -> None:
-    """A restart repairs no dependency, so the pages that such probes ask stay at 200. Proves R-OBS-1 and R-FAIL-19."""
+    """A restart repairs no dependency, so `/health` and `/health/live` stay at 200. Proves R-OBS-1 and R-FAIL-19."""
 
     async def fail() -> None:
         raise NotUsable("is read-only")

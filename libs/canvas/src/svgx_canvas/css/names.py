@@ -104,8 +104,8 @@ _REFERRING_PROPERTIES = words(
     offset-path shape-inside shape-subtract stroke
     """
 )
-"""Properties that take `url(#a)` as an element of the same document. In all others, browsers take it for a picture and
-fetch the document itself again."""
+"""Properties in which `url(#a)` refers to an element of the same document. In all others, browsers take it for a
+picture and fetch the document itself again."""
 
 _PICTURE_PROPERTIES = words(
     """
@@ -131,7 +131,7 @@ FUNCTIONS = words(
     translate3d translatex translatey translatez type var view xywh
     """
 )
-"""Functions that fetch nothing, in lower case. `url` has a rule of its own."""
+"""Allowed functions, in lower case. `url` has a rule of its own, and so have the arguments of `IMAGE_FUNCTIONS`."""
 
 _BROWSER_FUNCTIONS = words(
     """
@@ -212,7 +212,7 @@ def property_is_allowed(name: str) -> bool:
 
 
 def property_may_refer(name: str) -> bool:
-    """Return whether `url(#a)` in a property is an element of the same document. `name` is in lower case."""
+    """Return whether `url(#a)` in a property refers to an element of the same document. `name` is in lower case."""
     return name.startswith("--") or _without_prefix(name) in _REFERRING_PROPERTIES
 
 
@@ -222,7 +222,7 @@ def property_takes_picture(name: str) -> bool:
 
 
 def function_is_allowed(name: str) -> bool:
-    """Return whether a function fetches nothing by itself. `name` is in lower case."""
+    """Return whether a function may be used. Its arguments are judged separately. `name` is in lower case."""
     # Two dashes start the name of a function that the style sheet defines with `@function`.
     if name in FUNCTIONS or name.startswith("--"):
         return True

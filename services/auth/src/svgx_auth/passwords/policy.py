@@ -26,10 +26,11 @@ def refuse_easy(password: str, names: tuple[str, ...], field: str) -> None:
 
     `names` and the `EXPECTED` words are also recognized as parts of the password, reversed, and with replaced letters.
     """
-    if (
-        len(password) < MIN_LENGTH
-    ):  # in its canonical form, a password may be shorter than it was typed
-        raise Invalid(f"{field}: must have {MIN_LENGTH} characters", field=field, limit=MIN_LENGTH)
+    # The contract checks the length too, but in its canonical form a password may be shorter than it was typed.
+    if len(password) < MIN_LENGTH:
+        raise Invalid(
+            f"{field}: must have at least {MIN_LENGTH} characters", field=field, limit=MIN_LENGTH
+        )
     if password.casefold() in {name.casefold() for name in names}:
         raise Invalid(f"{field}: must not be the username or the e-mail address", field=field)
     if int(zxcvbn(password[:JUDGED_LENGTH], [*names, *EXPECTED]).score) <= EASY:

@@ -60,7 +60,7 @@ class RouteTable(BaseRoute):
         self._websockets = _Paths({route.path: route.app for route in websocket_routes})
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
-        """Return a full match for a path in the table, for every method, and for every WebSocket."""
+        """Return a full match for a path in the table, with any method, and for a WebSocket with any path."""
         paths = {"http": self._http, "websocket": self._websockets}.get(scope["type"])
         if paths is None:
             return Match.NONE, {}
@@ -88,7 +88,7 @@ class _Paths:
     def __init__(self, applications: Mapping[str, ASGIApp]) -> None:
         self._literals: dict[str, ASGIApp] = {}
         self._templates: dict[int, list[tuple[re.Pattern[str], ASGIApp]]] = {}
-        """By number of slashes."""
+        """The templates of paths, by their number of slashes."""
         for served, app in applications.items():
             path = served.removesuffix("/")
             if "{" in path:

@@ -92,11 +92,12 @@ _RATE_LIMIT_HEADERS = (
 )
 
 _ALWAYS_COUNTED = frozenset({Unauthenticated, Forbidden, TooManyRequests})
-"""The problems of requests that are refused before they are executed. These requests count for every operation."""
+"""The problems of requests that are refused before they are executed. These requests count against a rate limit, even
+when the operation has none."""
 
 
 def counted_headers() -> dict[str, Any]:
-    """Return the headers of a successful response to a counted request."""
+    """Return the rate-limit headers, which a successful response to a counted request has."""
     return _references([*_RATE_LIMIT_HEADERS])
 
 
@@ -117,7 +118,7 @@ class Responses:
     def problems(self, errors: set[type[SvgxError]], *, counted: bool = True) -> dict[str, Any]:
         """Return, for each status of these errors, a reference to one response with all problems of that status.
 
-        `counted`: whether the requests count against a rate limit. Refused requests always do.
+        `counted`: whether the requests count against a rate limit. Those with a problem of `_ALWAYS_COUNTED` always do.
         """
         by_status: dict[int, list[type[SvgxError]]] = {}
         for error in sorted(errors, key=lambda each: (each.status, each.code)):

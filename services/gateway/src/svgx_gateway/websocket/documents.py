@@ -25,7 +25,7 @@ class DocumentMessages:
     ) -> None:
         """Add a client's message to the outbox if the client may edit. Raises `Malformed`.
 
-        For a large message, return when all its edits but the last one are committed. When the connection ends before,
+        For a large message, return when all its edits but the last one are committed. If the connection ends earlier,
         the client's next connection sends only the rest.
         """
         if len(update) > LARGE_BYTES and connection.may_edit:

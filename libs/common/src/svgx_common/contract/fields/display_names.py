@@ -22,7 +22,7 @@ _BLANK_LETTERS = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0")
 """Characters of other categories that show nothing: fillers, and the empty Braille pattern."""
 
 _JOINERS = "\u200c\u200d"
-"""The two format characters that spelling needs: emoji of several parts, and Persian and Indic words."""
+"""The two format characters that emoji of several parts, and Persian and Indic words, need."""
 
 _REGIONAL_FLAG = re.compile("\U0001f3f4[\U000e0030-\U000e0039\U000e0061-\U000e007a]{3,6}\U000e007f")
 """The flags of regions, such as Scotland: a black flag, and the region's code in tag characters (UTS 51, ED-14a)."""
@@ -46,7 +46,7 @@ def check_display_name(text: str) -> str:
 
 
 def _joins(each: str) -> bool:
-    """Return whether a joiner may stand beside the character: a variation selector or accent ends a visible one."""
+    """Return whether a joiner may stand beside the character. It may follow the accents of a visible character."""
     return unicodedata.category(each) in ("Mn", "Mc", "Me") or not _blank(each)
 
 

@@ -20,6 +20,8 @@ CHARTS = (*SERVICES, "svgx")
 FREE = {
     "annotations",
     "behavior",
+    "affinity",
+    "nodeSelector",
     "config",
     "egress",
     "labels",

@@ -7,11 +7,20 @@ import yaml
 
 from deploy.build import charts, tools, values
 from deploy.build.helm import Helm, HelmError
+from svgx_collab.settings import CollabSettings
 from svgx_common.contract import OPERATIONS
 from svgx_common.contract.operation import SERVICES
+from svgx_state.settings import StateSettings
+
+STATE, COLLAB = StateSettings.model_fields, CollabSettings.model_fields
 
 LONG_NAME = "a-release-with-the-longest-name-that-helm-permits".ljust(53, "x")
 """Helm permits release names of at most 53 characters."""
+
+
+def render_alone(helm: Helm, service: str, *arguments: str) -> list[dict[str, Any]]:
+    """Return the objects of a service's chart that is installed without the umbrella."""
+    return objects(helm.template(service, "--set", "nats.url=nats://nats.example:4222", *arguments))
 
 
 def objects(rendered: str) -> list[dict[str, Any]]:
@@ -37,7 +46,7 @@ def test_umbrella_renders_its_golden(helm: Helm, golden: str) -> None:
 @pytest.mark.parametrize("service", SERVICES)
 def test_chart_of_a_service_renders_alone(helm: Helm, service: str) -> None:
     """Each team can install its own service. All objects have the service's name."""
-    found = objects(helm.template(service))
+    found = render_alone(helm, service)
     assert {"Deployment", "Service", "ServiceAccount", "NetworkPolicy"} <= {
         each["kind"] for each in found
     }
@@ -57,9 +66,9 @@ def test_long_release_name_makes_valid_names(helm: Helm) -> None:
 
 def test_deployment_with_an_autoscaler_has_no_number_of_replicas(helm: Helm) -> None:
     """An upgrade then keeps the number that the autoscaler has chosen."""
-    found = objects(helm.template("gateway"))
+    found = render_alone(helm, "gateway")
     assert "replicas" not in of_kind(found, "Deployment")[0]["spec"]
-    fixed = objects(helm.template("gateway", "--set", "autoscaling.enabled=false"))
+    fixed = render_alone(helm, "gateway", "--set", "autoscaling.enabled=false")
     assert of_kind(fixed, "Deployment")[0]["spec"]["replicas"] == 3
     assert of_kind(fixed, "HorizontalPodAutoscaler") == []
 
@@ -98,25 +107,111 @@ def test_pools_that_exceed_the_connections_of_postgresql_are_refused(
 ) -> None:
     """The message has the sum. The guide's pool of 50 needs 550 connections for one service."""
     setting = f"{prefix}config.database.pool_size=20,{prefix}config.database.max_overflow=30"
+    setting += "" if prefix else ",nats.url=nats://nats.example:4222"
     with pytest.raises(HelmError, match=r"20 pool_size \+ 30 max_overflow\) × 11 replicas.* = 5"):
         helm.template(chart, "--set", setting)
     # 11 replicas × 50, 11 × 4 of the other service, 3 for the superuser
-    enough = (
-        "postgresql.maxConnections=597"
-        if not prefix
-        else (
-            "postgresql.maxConnections=597,auth.postgresql.maxConnections=597,"
-            "state.postgresql.maxConnections=597"
-        )
+    helm.template(chart, "--set", f"{setting},postgresql.maxConnections=597")
+
+
+@pytest.mark.parametrize(
+    ("chart", "setting", "message"),
+    [
+        ("auth", "replicaCount=2", "nats.url is required"),
+        ("svgx", "nats.enabled=false", "auth.nats.url is required when nats.enabled is false"),
+    ],
+)
+def test_missing_address_of_nats_is_refused(
+    helm: Helm, chart: str, setting: str, message: str
+) -> None:
+    """Otherwise the pods would never become ready."""
+    with pytest.raises(HelmError, match=message):
+        helm.template(chart, "--set", setting)
+
+
+@pytest.mark.parametrize("release", ["2026-svgx", "1e3"])
+def test_release_name_that_makes_invalid_names_is_refused(helm: Helm, release: str) -> None:
+    """Names of Kubernetes services begin with a letter."""
+    with pytest.raises(HelmError, match="does not begin with a letter"):
+        helm.template("svgx", release=release)
+
+
+@pytest.mark.parametrize("release", ["svgx.v1", "on", "svgx-gateway"])
+def test_awkward_release_name_makes_valid_names_and_labels(helm: Helm, release: str) -> None:
+    """A dot becomes a hyphen, and a name that YAML reads as another type stays text."""
+    for each in objects(helm.template("svgx", release=release)):
+        assert "." not in each["metadata"]["name"]
+        assert isinstance(each["metadata"]["labels"]["app.kubernetes.io/instance"], str)
+
+
+def test_own_service_account_is_used_by_the_pods(helm: Helm) -> None:
+    """The account has the name for which the pods ask."""
+    found = render_alone(helm, "auth", "--set", "serviceAccount.name=team-auth")
+    (account,) = of_kind(found, "ServiceAccount")
+    (deployment,) = of_kind(found, "Deployment")
+    pod = deployment["spec"]["template"]["spec"]
+    assert account["metadata"]["name"] == pod["serviceAccountName"] == "team-auth"
+
+
+def test_labels_and_annotations_of_an_installation_replace_none_of_the_charts(helm: Helm) -> None:
+    """A Deployment with other labels than its selector would be refused."""
+    found = render_alone(
+        helm,
+        "auth",
+        *("--set", r"podLabels.app\.kubernetes\.io/name=x,podLabels.team=y"),
+        *("--set", r"podAnnotations.checksum/config=x,podAnnotations.note=y"),
     )
-    helm.template(chart, "--set", setting, "--set", enough)
+    (deployment,) = of_kind(found, "Deployment")
+    metadata = deployment["spec"]["template"]["metadata"]
+    assert metadata["labels"]["app.kubernetes.io/name"] == "svgx-auth"
+    assert metadata["labels"]["team"] == metadata["annotations"]["note"] == "y"
+    assert metadata["annotations"]["checksum/config"] != "x"
+
+
+@pytest.mark.parametrize(
+    ("limit", "expected"),
+    [
+        ("2", {"valueFrom": {"resourceFieldRef": "limits.cpu"}}),
+        ("null", {"value": "1"}),
+    ],
+)
+def test_password_workers_follow_the_limit_of_the_pod_only(
+    helm: Helm, limit: str, expected: dict[str, Any]
+) -> None:
+    """Without a limit Kubernetes would return the number of the node's cores."""
+    found = render_alone(helm, "auth", "--set", f"resources.limits.cpu={limit}")
+    (deployment,) = of_kind(found, "Deployment")
+    (container,) = deployment["spec"]["template"]["spec"]["containers"]
+    (variable,) = (each for each in container["env"] if each["name"] == "PASSWORD_WORKERS")
+    del variable["name"]
+    if "valueFrom" in variable:
+        source = variable["valueFrom"]["resourceFieldRef"]["resource"]
+        variable = {"valueFrom": {"resourceFieldRef": source}}
+    assert variable == expected
+
+
+@pytest.mark.parametrize(
+    ("service", "workers"),
+    [
+        ("state", STATE["worker_count"].default * STATE["worker_memory_mb"].default),
+        (
+            "collab",
+            COLLAB["import_workers"].default * COLLAB["import_memory_bytes"].default // 2**20,
+        ),
+    ],
+)
+def test_memory_limit_covers_all_workers(service: str, workers: int) -> None:
+    """A pod that starts more workers than its memory permits would lose its unsaved edits with them."""
+    limit = values_of(service)["resources"]["limits"]["memory"]
+    assert limit.endswith("Mi")
+    assert int(limit.removesuffix("Mi")) >= workers + 512
 
 
 @pytest.mark.parametrize("way", ["ingress", "httpRoute"])
 def test_gateway_without_trusted_proxies_is_refused_behind_an_ingress(helm: Helm, way: str) -> None:
     """Otherwise all clients share the rate limit of the ingress controller's address."""
     with pytest.raises(HelmError, match=r"config.gateway.trusted_proxies is required"):
-        helm.template("gateway", "--set", f"{way}.enabled=true,ingress.host=x.example")
+        render_alone(helm, "gateway", "--set", f"{way}.enabled=true,ingress.host=x.example")
 
 
 @pytest.mark.parametrize(
@@ -129,17 +224,22 @@ def test_gateway_without_trusted_proxies_is_refused_behind_an_ingress(helm: Helm
 def test_way_in_exposes_every_operation_and_no_metrics(helm: Helm, way: str, settings: str) -> None:
     """Each path of the contract has a prefix in the way in. `/metrics` has none."""
     proxies = "config.gateway.trusted_proxies=10.0.0.0/8"
-    (found,) = of_kind(objects(helm.template("gateway", "--set", f"{settings},{proxies}")), way)
+    (found,) = of_kind(render_alone(helm, "gateway", "--set", f"{settings},{proxies}"), way)
     if way == "Ingress":
         entries = found["spec"]["rules"][0]["http"]["paths"]
         paths = [(each["path"], each["pathType"]) for each in entries]
+        # ingress-nginx refuses a dot in paths of the other types.
+        assert all(kind == "ImplementationSpecific" for path, kind in paths if "." in path)
     else:
-        entries = [each["path"] for each in found["spec"]["rules"][0]["matches"]]
+        rules = found["spec"]["rules"]
+        assert all(len(rule["matches"]) <= 8 for rule in rules)
+        entries = [match["path"] for rule in rules for match in rule["matches"]]
         paths = [(each["value"], each["type"].removeprefix("Path")) for each in entries]
 
     def exposed(path: str) -> bool:
         return any(
-            path == prefix or (kind == "Prefix" and path.startswith(f"{prefix}/"))
+            path == prefix
+            or (kind in ("Prefix", "ImplementationSpecific") and path.startswith(f"{prefix}/"))
             for prefix, kind in paths
         )
 

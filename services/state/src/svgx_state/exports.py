@@ -170,8 +170,8 @@ def filename(name: str, extension: str) -> str:
     """Return a file name like `name` that all systems accept.
 
     Characters that a system reserves become hyphens. Control characters and characters that change the direction of
-    text vanish, because they could hide the extension. The name has at most 200 bytes before its extension, without the
-    prefix `canvas-` of a name that Windows reserves.
+    text vanish, because they could hide the extension. The name has at most 200 bytes before its extension. A name that
+    Windows reserves gets the prefix `canvas-`.
     """
     text = "".join(
         character
@@ -181,7 +181,7 @@ def filename(name: str, extension: str) -> str:
     stem = _cut(re.sub(r"\s+", " ", text).strip(_NOT_AT_ENDS), _MAX_STEM_BYTES)
     stem = stem.rstrip(_NOT_AT_ENDS) or "canvas"
     if _DEVICE.fullmatch(stem.partition(".")[0].rstrip()):
-        stem = f"canvas-{stem}"
+        stem = _cut(f"canvas-{stem}", _MAX_STEM_BYTES).rstrip(_NOT_AT_ENDS)
     return f"{stem}.{extension}"
 
 

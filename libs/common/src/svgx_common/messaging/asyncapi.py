@@ -181,7 +181,10 @@ def _channel(channel: Channel[Any]) -> dict[str, Any]:
 
 
 def _websocket() -> dict[str, Any]:
-    query = {"token": {"type": "string"}, "saved": {"const": "1"}, "renew": {"const": "1"}}
+    query: dict[str, dict[str, str]] = {
+        "token": {"type": "string"},
+        **{name: {"const": "1"} for name in ("saved", "renew", "limits")},
+    }
     headers = {
         "Sec-WebSocket-Protocol": "`svgx, bearer.<token>`: the only header with a token that a page can set.",
         "Authorization": "`Bearer <token>`.",

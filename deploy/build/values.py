@@ -76,7 +76,8 @@ def _value(values: Any, names: list[str]) -> Any:
 def schema(chart: str, values: dict[str, Any], descriptions: dict[str, str]) -> dict[str, Any]:
     """Return the JSON schema of a chart's values."""
     document = _object(values, descriptions, "")
-    # Helm passes `global` and `common` to every chart. The umbrella installs a service's chart only if `enabled`.
+    # Helm adds `global` and `common` to the values of every chart. The umbrella chart `svgx` has the values of each
+    # service's chart under the service's name, and installs that chart only if its value `enabled` is true.
     document["properties"] |= {"global": {"type": "object"}, "common": {"type": "object"}}
     if chart == "svgx":
         for service in SERVICES:

@@ -264,7 +264,7 @@ async def test_cors_allows_any_origin_without_credentials(workspace: Workspace) 
 
 
 async def test_cors_preflight_allows_the_documented_headers_only(workspace: Workspace) -> None:
-    """The path need not have the method that a preflight request asks for. Proves R-HTTP-4."""
+    """A preflight request for a method that the path does not have is allowed too. Proves R-HTTP-4."""
     preflight = {
         "Origin": "https://example.org",
         "Access-Control-Request-Method": "PUT",

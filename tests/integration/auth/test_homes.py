@@ -41,7 +41,7 @@ async def guess_until_wait(
             await age_failures(tables, wait)
 
 
-async def allowed(bus: Bus, user: User, client: Client) -> Tokens:
+async def log_in_at(bus: Bus, user: User, client: Client) -> Tokens:
     return await login(bus, user.username, client=client)
 
 
@@ -63,7 +63,7 @@ async def test_one_guess_in_300_seconds_keeps_nobody_out(
         assert 14 < await required_wait(bus, name, NEW) <= 15
     if user:
         await age_failures(tables, 15)
-        await allowed(bus, user, NEW)
+        await log_in_at(bus, user, NEW)
 
 
 @pytest.mark.parametrize("exists", [True, False])
@@ -118,7 +118,7 @@ async def test_every_home_stays_open(bus: Bus, tables: Tables) -> None:
         signed_in = await refresh(bus, signed_in.refresh_token, client=home)
     await guess_until_wait(bus, tables, user.username)
     for home in HOMES:
-        await allowed(bus, user, home)
+        await log_in_at(bus, user, home)
     assert 14 < await required_wait(bus, user.username, NEW) <= 15
 
 
@@ -141,7 +141,7 @@ async def test_homes_are_networks(
     await login(bus, user.username, client=Client(home))
     await guess_until_wait(bus, tables, user.username)
     if known:
-        await allowed(bus, user, Client(client))
+        await log_in_at(bus, user, Client(client))
     else:
         await required_wait(bus, user.username, Client(client))
 
@@ -152,13 +152,13 @@ async def test_failures_at_home_are_counted_there_alone(bus: Bus, tables: Tables
     for home in HOMES[:2]:
         await login(bus, user.username, client=home)
     await guess_until_wait(bus, tables, user.username, client=HOMES[0])
-    await allowed(bus, user, HOMES[1])
-    await allowed(bus, user, NEW)
+    await log_in_at(bus, user, HOMES[1])
+    await log_in_at(bus, user, NEW)
     assert 299 < await required_wait(bus, user.username, HOMES[0]) <= 300
 
 
 async def test_homes_are_bounded_and_forgotten(backing: DevStack, bus: Bus, tables: Tables) -> None:
-    """Proves R-AUTH-20: an account has at most 20 homes, the last used ones, and each is forgotten after 90 days."""
+    """Proves R-AUTH-20: an account keeps the 20 homes used last, and forgets a home 90 days after its last use."""
     user = await create(bus)
     signed_in = await login(bus, user.username, client=HOMES[0])
     for number in range(MAX_HOMES + 5):
@@ -181,7 +181,7 @@ async def test_session_of_an_earlier_version_is_a_home(bus: Bus, tables: Tables)
     await login(bus, user.username, client=HOMES[0])
     await tables.execute("DELETE FROM home")
     await guess_until_wait(bus, tables, user.username)
-    await allowed(bus, user, HOMES[0])
+    await log_in_at(bus, user, HOMES[0])
 
 
 async def test_success_at_a_new_address_forgets_the_failures(bus: Bus, tables: Tables) -> None:
@@ -189,5 +189,5 @@ async def test_success_at_a_new_address_forgets_the_failures(bus: Bus, tables: T
     user = await create(bus)
     await guess_until_wait(bus, tables, user.username)
     await age_failures(tables, 15)
-    await allowed(bus, user, NEW)
+    await log_in_at(bus, user, NEW)
     await login(bus, user.username, PASSWORD, Client("198.51.100.9"))

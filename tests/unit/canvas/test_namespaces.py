@@ -1,4 +1,7 @@
-"""Elements outside the SVG namespace draw nothing in a file, and are dropped from it. Proves R-SVG-14."""
+"""Elements outside the SVG namespace draw nothing, so they are dropped; a style sheet of HTML is kept.
+
+Proves R-SVG-14.
+"""
 
 import pytest
 

@@ -77,7 +77,7 @@ async def test_canvas_that_is_not_left_does_not_wait_for_commits(held: HeldCanva
 
 
 async def test_waiting_requests_are_taken_once(held: HeldCanvas) -> None:
-    """`take_saved` takes the requests with committed edits; `take_waiting` takes all other requests too."""
+    """`take_saved` takes the requests with committed edits; `take_waiting` takes all requests that are left."""
     held.add_waiting(Receipt(0, ()), "saved")
     held.add_waiting(Receipt(1, ()), "unsaved")
     assert [request.reply for request in held.take_saved()] == ["saved"]

@@ -48,7 +48,7 @@ class Cost:
     pixels: int = 0
     """Pixels of embedded images."""
     operations: int = 0
-    """Filter operations for each pixel of the picture."""
+    """Filter operations for each pixel of the rendered picture."""
     shapes: int = 0
     """Shapes that an inherited paint applies to."""
     vertices: int = 0
@@ -56,7 +56,7 @@ class Cost:
     selectors: int = 0
     """Selectors of all style sheets. The number is set only in the cost of the whole canvas."""
     matches: int = 0
-    """Selectors times elements of the SVG pictures, each with its own style sheets."""
+    """The sum over the SVG pictures: selectors of a picture's own style sheets, times its elements."""
     pictures: list[Canvas] = field(default_factory=list)
     """The SVG pictures at all levels. The list is set only in the cost of the whole canvas."""
 
@@ -78,7 +78,7 @@ class Cost:
 def check(canvas: Canvas, limits: Limits) -> Cost:
     """Return the cost of a canvas. The root counts as one element.
 
-    Raises `SvgRefused` if the cost is above a limit that does not depend on the size of the picture.
+    Raises `SvgRefused` if the cost is above a limit that does not depend on the size of the rendered picture.
     """
     cost = _Meter(canvas, limits).total
     check_limit(
@@ -229,7 +229,7 @@ class _Meter:
                     pass
 
     def _watched(self, element: Element) -> Iterator[tuple[str, str]]:
-        """Yield the watched properties of an element: its attributes, its style and the style sheets."""
+        """Yield name and value of each watched property that the attributes, the style or a style sheet may set."""
         attrs = element.attrs
         for name in _WATCHED_PROPERTIES.intersection(attrs):
             yield name, attrs[name]
@@ -259,7 +259,7 @@ class _Meter:
 
 
 def _css_texts(element: Element) -> Iterator[str]:
-    """Yield the values of an element that may have pictures in CSS, and the texts of a style sheet."""
+    """Yield the texts of CSS that may have pictures: of a style sheet, and of the element's attributes."""
     if element.tag == "style":
         yield from (child.text for child in element.children)
     for name, value in element.attrs.items():

@@ -41,12 +41,12 @@ BUILD_INFO = Gauge(
 )
 
 SERVER_ERRORS = frozenset({"error", "internal", "unavailable", "overloaded", "deadline_exceeded"})
-"""The codes of errors with a status of 500 and above."""
+"""The codes of operations' errors with a status of 500 and above."""
 
 
 def start(service: str, version: str) -> None:
-    """Create the time series of a service that need no event. Call once, at the start of the process."""
-    # The time of creation of each series would be a third of a page, which is rendered on the event loop.
+    """Create the time series that a service has before any event. Call once, at the start of the process."""
+    # The times at which series were created would be a third of the metrics page, which the event loop renders.
     disable_created_metrics()  # type: ignore[no-untyped-call]
     BUILD_INFO.labels(service, version, platform.python_version()).set(1)
     BUS_DROPPED.labels(service)

@@ -1,7 +1,7 @@
 """The room: a canvas in memory. It takes edits, and gives broadcasts, journal entries and answers. No I/O, no await.
 
 Each edit goes to the clients and to the journal. `_unsent` holds the updates that were not broadcast yet. `_unsaved`
-holds the edits that are in no journal entry yet. They are merged into the next entry when no other is in flight. An
+holds the edits that are in no journal entry yet. When no entry is in flight, they are merged into the next one. An
 entry in flight is resent unchanged until state has committed it. A receipt names the number of edits that must be
 committed before its batch is saved.
 """
@@ -137,7 +137,7 @@ class Room:
 
     @property
     def unsaved_since(self) -> float | None:
-        """The time of the oldest edit that is not committed, in seconds of the monotonic clock; None without one."""
+        """Time since which there have been uncommitted edits, in seconds of the monotonic clock; None without any."""
         return self._unsaved_since if self._in_flight_since is None else self._in_flight_since
 
     def sync(self, state_vector: bytes, awareness: bytes) -> SyncReply:
@@ -172,11 +172,11 @@ class Room:
 
 
 class _Merger:
-    """Merges queued updates into updates of at most `MERGE_BYTES`.
+    """Merges queued updates into updates of at most `MERGE_BYTES`. A larger update stays alone.
 
-    Updates that contradict each other cannot be merged. When merging fails, the call tries the first half of them, then
-    the first quarter, and so on. The next call begins with as many bytes as were merged, and each later call with twice
-    as many as the call before it. So a call reads few bytes more than it merges.
+    Updates that contradict each other cannot be merged. When merging fails, `merge_first` tries the first half of the
+    updates, then the first quarter, and so on. Its next call begins with as many bytes as were merged, and each later
+    call with twice as many as the call before it. So a call reads few bytes more than it merges.
     """
 
     def __init__(self) -> None:

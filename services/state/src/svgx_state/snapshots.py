@@ -20,7 +20,7 @@ PAUSE_AFTER_FAILURE = 60.0
 """Seconds after a failed compaction during which the canvas is not compacted again."""
 
 LONGEST_MERGE = 600.0
-"""Seconds for which a compaction's transaction may wait for a worker. Then PostgreSQL ends the transaction."""
+"""Seconds for which a compaction's transaction may wait until a worker has merged. Then PostgreSQL ends it."""
 
 
 class Compactor:
@@ -110,7 +110,7 @@ class Compactor:
                 log.error("a canvas could not be compacted", canvas_id=canvas_id, error=str(error))
                 outcome = self._pause(canvas_id)
             except Exception:
-                # Nothing is lost, because the journal has all entries. Another try follows after the pause.
+                # Nothing is lost, because the journal has all entries. The next commit after the pause tries again.
                 log.exception("a canvas could not be compacted", canvas_id=canvas_id)
                 outcome = self._pause(canvas_id)
             metrics.SNAPSHOTS.labels(outcome).inc()

@@ -107,9 +107,9 @@ def test_path_field_replaces_body_field(body: bytes) -> None:
 )
 @pytest.mark.parametrize("path_params", [{}, {"user_id": "u"}, {"user_id": '",x":{"'}])
 def test_body_that_is_no_json_object_is_refused(body: bytes, path_params: dict[str, str]) -> None:
-    """A body that is not a JSON object is refused with `bad_request`, with and without fields in the path.
+    """A body that is not a JSON object, or has a number or text that the parser refuses, gets `bad_request`.
 
-    Proves R-HTTP-2.
+    Fields in the path do not change this. Proves R-HTTP-2.
     """
     with pytest.raises(BadRequest) as refused:
         parse(auth.UPDATE_USER, body, path_params)

@@ -115,7 +115,10 @@ class RateLimitInterval(ClassCount):
 
 
 class CallerCount(ReplyModel):
-    """The requests of one caller. `caller` is `user:<id>` or `address:<address>`; for IPv6 it has the /64 network."""
+    """The requests of one caller. `caller` is `user:<id>` or `address:<address>`; for IPv6 it has the /64 network.
+
+    Requests that are limited apart have a prefix: `handshakes:`, `metrics:`, or `keys:` for unknown API keys.
+    """
 
     caller: str
     rate_class: LimitedClass

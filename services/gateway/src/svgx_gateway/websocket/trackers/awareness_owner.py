@@ -75,7 +75,7 @@ class AwarenessOwner:
 
     @property
     def has_returned(self) -> bool:
-        """Return whether the connection's client was known before the connection."""
+        """Return whether the likely client has turned out to be the connection's client."""
         return self.state is not None and self.state.client == self._likely_client
 
     def receive(self, update: bytes, clocks: AwarenessClocks) -> State | None:

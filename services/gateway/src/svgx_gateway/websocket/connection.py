@@ -11,6 +11,7 @@ from uvicorn.protocols.utils import ClientDisconnected
 from svgx_common.contract.close_codes import Close
 from svgx_common.contract.policy import CanvasRole
 from svgx_common.messaging.caller import Caller
+from svgx_gateway.websocket.inflow import Inflow
 from svgx_gateway.websocket.trackers.awareness_owner import AwarenessOwner
 from svgx_gateway.websocket.trackers.saved_counter import SavedCounter
 from svgx_yjs import awareness, protocol
@@ -91,8 +92,16 @@ class Connection:
     """
 
     def __init__(
-        self, websocket: WebSocket, caller: Caller, role: CanvasRole, *, wants_saved: bool
+        self,
+        websocket: WebSocket,
+        caller: Caller,
+        role: CanvasRole,
+        *,
+        wants_saved: bool,
+        inflow: Inflow | None = None,
     ) -> None:
+        self.inflow = inflow
+        """The inflow of the connection; None with a server that does not limit it."""
         self.saved_counter = SavedCounter()
         self.awareness = AwarenessOwner()
         self.closing: asyncio.Future[Closing] = asyncio.get_running_loop().create_future()

@@ -6,7 +6,8 @@ no other client notices it.
 
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 RETRY_SECONDS = 0.1
@@ -133,6 +134,9 @@ class Inflow:
         self._waiting_since: float | None = None
         self._reserved_since: float | None = None
         self._is_complete = False
+        self._keepers = 0
+        self._is_released = False
+        """True when the memory is to be released as soon as nothing keeps it."""
 
     def seconds_to_wait(self) -> float:
         """Return the seconds until the next frame may be read, or 0."""
@@ -197,7 +201,22 @@ class Inflow:
         return True
 
     def release(self) -> None:
-        """Release all reserved memory."""
+        """Release all reserved memory, when nothing keeps it any more."""
+        if self._keepers:
+            self._is_released = True
+            return
         self._is_complete = False
+        self._is_released = False
         self._reserved_since = None
         self._large_messages.release(self)
+
+    @contextmanager
+    def keep(self) -> Iterator[None]:
+        """Keep the reserved memory, also after the end of the connection."""
+        self._keepers += 1
+        try:
+            yield
+        finally:
+            self._keepers -= 1
+            if self._is_released:
+                self.release()

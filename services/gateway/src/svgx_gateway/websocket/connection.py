@@ -110,6 +110,7 @@ class Connection:
         self._caller = caller
         self._wants_saved = wants_saved
         self._role: RoleState = KnownRole(role, changes=0)
+        self._limit_viewer()
         self._role_is_known = asyncio.Event()
         """Set while `_role` is a `KnownRole`."""
         self._role_is_known.set()
@@ -165,8 +166,13 @@ class Connection:
             return False
         could_edit = self.may_edit
         self._role = KnownRole(role, changes)
+        self._limit_viewer()
         self._role_is_known.set()
         return self.may_edit and not could_edit
+
+    def _limit_viewer(self) -> None:
+        if self.inflow is not None:
+            self.inflow.is_viewer = not self.may_edit
 
     async def wait_for_known_role(self) -> None:
         """Wait until the role is known. It stays known until the caller's next await."""

@@ -1,6 +1,7 @@
 """The presence of one canvas's clients on this gateway: which states its connections publish and receive."""
 
 import asyncio
+import math
 
 from svgx_common.background import BackgroundTasks
 from svgx_common.contract.collab import CANVAS_AWARENESS, AuthoredState
@@ -22,6 +23,9 @@ RENEWAL_INTERVAL = 1.0
 RENEWAL_INTERVAL_PER_CLIENT = 0.01
 """Seconds between two renewals for each connection, when that is longer: a large room's renewal is a lot of traffic."""
 
+RENEWAL_INTERVAL_PER_RETURN = 10.0
+"""Seconds between two renewals that one client causes by its returns, so that it does not keep the room busy."""
+
 
 class LivePresence:
     """The awareness states that the connections of one canvas publish and receive.
@@ -39,6 +43,8 @@ class LivePresence:
         self._welcomes: dict[Connection, bytes] = {}
         """The states that connections have not received yet, because their clients have not shown their own state."""
         self._has_returned = asyncio.Event()
+        self._returns: dict[int, tuple[float, int]] = {}
+        """For each client that has returned, the time of the renewal that it caused or will cause, and its clock."""
         self._background = BackgroundTasks()
         self._background.repeat("renew presence", self._renew)
 
@@ -48,8 +54,8 @@ class LivePresence:
 
     def record(self, update: bytes) -> None:
         """Record an awareness update of the holder."""
-        if self._clocks.record(update):
-            self._has_returned.set()
+        for client, clock in self._clocks.record(update):
+            self._note_return(client, clock)
 
     def welcome(self, connection: Connection, update: bytes) -> None:
         """Send the states of all clients to a client that joins, once the client has shown its own state."""
@@ -71,7 +77,7 @@ class LivePresence:
             return
         await self.publish(connection, state)
         if not was_known and owner.has_returned:
-            self._has_returned.set()
+            self._note_return(state.client, state.clock)
 
     async def publish(self, connection: Connection, state: State) -> None:
         """Publish a client's state to the holder. A lost state is repeated by its client within 15 s."""
@@ -88,10 +94,26 @@ class LivePresence:
         others = update if client is None else awareness.without(update, client)
         connection.send(protocol.encode_awareness(others))
 
+    def _note_return(self, client: int, clock: int) -> None:
+        """Renew the clients' states, at once or when the returned client may cause a renewal again."""
+        loop = asyncio.get_running_loop()
+        now = loop.time()
+        last, noted = self._returns.get(client, (-math.inf, -1))
+        if clock <= noted:
+            return  # the holder reports a return that this gateway has noted already
+        due = last if last > now else max(now, last + RENEWAL_INTERVAL_PER_RETURN)
+        self._returns[client] = due, clock
+        if due == now:
+            self._has_returned.set()
+        elif due != last:
+            loop.call_at(due, self._has_returned.set)
+
     async def _renew(self) -> None:
         """Wait until a client has returned, then ask all clients for newer states."""
         await self._has_returned.wait()
         self._has_returned.clear()
+        recent = asyncio.get_running_loop().time() - RENEWAL_INTERVAL_PER_RETURN
+        self._returns = {each: entry for each, entry in self._returns.items() if entry[0] > recent}
         for connection in self._connections:
             if (state := connection.awareness.removal()) is not None:
                 connection.send(_encode(state))

@@ -36,8 +36,8 @@ class AwarenessClocks:
     def record(self, update: bytes) -> list[tuple[int, int]]:
         """Record an awareness update from the holder. Return each client that has come back, with its clock.
 
-        A client whose connection ended comes back at once: the gateway removed its state, at an equal clock. A client
-        that removed its own state, at a newer clock, comes back only after `GONE_SECONDS`.
+        After the end of its connection a client comes back at once: the gateway removed its state, at an equal clock.
+        A client that removed its own state, at a newer clock, comes back only after `GONE_SECONDS`.
         """
         clocks, gone, now = self._clocks, self._gone, self._clock()
         returned: list[tuple[int, int]] = []

@@ -114,7 +114,7 @@ async def test_present_clients_are_asked_to_renew_once_for_several_returns(
 ) -> None:
     """Returns within the interval are answered by one renewal after it; newcomers cause none. Proves R-AWARE-4."""
     monkeypatch.setattr(module, "RENEWAL_INTERVAL", 0.2)
-    monkeypatch.setattr(module, "RENEWAL_INTERVAL_PER_RETURN", 0.2)
+    monkeypatch.setattr(module, "RETURNS_AT_ONCE", 10)
     loop = asyncio.get_running_loop()
     async with room.join() as (connection, socket):
         await room.presence.receive(connection, awareness.encode([State(BOB, 3, '"bob"')]))
@@ -151,6 +151,7 @@ async def test_client_that_returns_often_renews_the_others_once_in_the_interval(
     monkeypatch.setattr(module, "RENEWAL_INTERVAL", 0.0)
     monkeypatch.setattr(module, "RENEWAL_INTERVAL_PER_CLIENT", 0.0)
     monkeypatch.setattr(module, "RENEWAL_INTERVAL_PER_RETURN", 0.3)
+    monkeypatch.setattr(module, "RETURNS_AT_ONCE", 1)
     loop = asyncio.get_running_loop()
 
     def return_once(client: int, clock: int) -> None:

@@ -1,12 +1,12 @@
 """The presence of one canvas's clients on this gateway: which states its connections publish and receive."""
 
 import asyncio
-import math
 
 from svgx_common.background import BackgroundTasks
 from svgx_common.contract.collab import CANVAS_AWARENESS, AuthoredState
 from svgx_common.messaging.bus import Bus
 from svgx_gateway.websocket.connection import Connection
+from svgx_gateway.websocket.inflow import TokenBucket
 from svgx_gateway.websocket.trackers.awareness_owner import AwarenessClocks
 from svgx_yjs import awareness, protocol
 from svgx_yjs.awareness import State
@@ -26,6 +26,9 @@ RENEWAL_INTERVAL_PER_CLIENT = 0.01
 RENEWAL_INTERVAL_PER_RETURN = 10.0
 """Seconds between two renewals that one client causes by its returns, so that it does not keep the room busy."""
 
+RETURNS_AT_ONCE = 3
+"""Returns of one client that cause a renewal at once, because a faulty network often fails several times in a row."""
+
 
 class LivePresence:
     """The awareness states that the connections of one canvas publish and receive.
@@ -43,8 +46,8 @@ class LivePresence:
         self._welcomes: dict[Connection, bytes] = {}
         """The states that connections have not received yet, because their clients have not shown their own state."""
         self._has_returned = asyncio.Event()
-        self._returns: dict[int, tuple[float, int]] = {}
-        """For each client that has returned, the time of the renewal that it caused or will cause, and its clock."""
+        self._returns: dict[int, tuple[TokenBucket, float, int]] = {}
+        """For each client that has returned, its allowance, the time of its newest renewal, and its clock."""
         self._background = BackgroundTasks()
         self._background.repeat("renew presence", self._renew)
 
@@ -98,22 +101,27 @@ class LivePresence:
         """Renew the clients' states, at once or when the returned client may cause a renewal again."""
         loop = asyncio.get_running_loop()
         now = loop.time()
-        last, noted = self._returns.get(client, (-math.inf, -1))
+        if client not in self._returns:
+            allowance = TokenBucket(1 / RENEWAL_INTERVAL_PER_RETURN, RETURNS_AT_ONCE, now)
+            self._returns[client] = allowance, now, -1
+        allowance, due, noted = self._returns[client]
         if clock <= noted:
             return  # the holder reports a return that this gateway has noted already
-        due = last if last > now else max(now, last + RENEWAL_INTERVAL_PER_RETURN)
-        self._returns[client] = due, clock
-        if due == now:
-            self._has_returned.set()
-        elif due != last:
-            loop.call_at(due, self._has_returned.set)
+        if due <= now:
+            due = now + allowance.seconds_until(1, now)
+            allowance.take(1)
+            if due > now:
+                loop.call_at(due, self._has_returned.set)
+            else:
+                self._has_returned.set()
+        self._returns[client] = allowance, due, clock
 
     async def _renew(self) -> None:
         """Wait until a client has returned, then ask all clients for newer states."""
         await self._has_returned.wait()
         self._has_returned.clear()
-        recent = asyncio.get_running_loop().time() - RENEWAL_INTERVAL_PER_RETURN
-        self._returns = {each: entry for each, entry in self._returns.items() if entry[0] > recent}
+        recent = asyncio.get_running_loop().time() - RETURNS_AT_ONCE * RENEWAL_INTERVAL_PER_RETURN
+        self._returns = {each: entry for each, entry in self._returns.items() if entry[1] > recent}
         for connection in self._connections:
             if (state := connection.awareness.removal()) is not None:
                 connection.send(_encode(state))

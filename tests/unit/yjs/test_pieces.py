@@ -1,14 +1,16 @@
 """Pieces of a large update: together they are the update, and each can be integrated after the ones before."""
 
 import random
+import tracemalloc
 from typing import Any
 
 import pytest
 from pycrdt import Array, Doc, Map
 
+from svgx_yjs import pieces as module
 from svgx_yjs.lib0 import Malformed
 from svgx_yjs.nesting import Nesting
-from svgx_yjs.pieces import Pieces
+from svgx_yjs.pieces import Pieces, TooManyParts
 from svgx_yjs.splitting import split
 from tests.unit.yjs.updates import (
     ANY,
@@ -135,3 +137,89 @@ def test_malformed_update_has_no_pieces(damaged: bytes) -> None:
     """A malformed update is refused before its first piece. Proves R-SYNC-8 and R-SYNC-16."""
     with pytest.raises(Malformed):
         Pieces(damaged, 1)
+
+
+MANY = 5_000
+COSTLY = {
+    "dependencies on unknown clients": (
+        update((7, 0, [inside(ANY, NULL, (9000, clock)) for clock in range(MANY)])),
+        4,
+    ),
+    "dependencies on each other": (
+        update(
+            (7, 0, [inside(ANY, NULL, (8, clock)) for clock in range(MANY)]),
+            (8, 0, [inside(ANY, NULL, (7, clock)) for clock in range(MANY)]),
+        ),
+        4,
+    ),
+    "deletions": (update(deleted=deletions((7, [(2 * n, 1) for n in range(MANY)]))), 4),
+    "clients with deletions": (
+        update(deleted=deletions(*((client, [(0, 1)]) for client in range(MANY)))),
+        # A set of the clients, of which there are at most `MAX_CLIENTS`.
+        40,
+    ),
+    "characters of two code units": (
+        update((7, 0, [in_root(STRING, text("\N{ARTIST PALETTE}" * MANY))])),
+        8,
+    ),
+}
+
+
+@pytest.mark.parametrize(("whole", "factor"), COSTLY.values(), ids=COSTLY)
+def test_memory_is_proportional_to_the_update(
+    whole: bytes, factor: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Beyond the limit of runs, structs cost no memory but their bytes. Proves R-SOCKET-5."""
+    monkeypatch.setattr(module, "MAX_RUNS", 10)
+    tracemalloc.start()
+    try:
+        for piece in Pieces(whole, 10_000):
+            assert len(piece) < 10_100 or len(whole) < 2 * len(piece)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < factor * len(whole)
+
+
+@pytest.mark.parametrize("max_runs", [0, 1, 50])
+def test_pieces_beyond_the_limit_of_runs_have_the_content_of_the_update(
+    max_runs: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only the order suffers from the limit. Proves R-SYNC-16 and R-SOCKET-5."""
+    monkeypatch.setattr(module, "MAX_RUNS", max_runs)
+    whole = edited(5, 10, 400)
+    assert merged_content(list(Pieces(whole, 200))) == merged_content([whole])
+
+
+TOO_MANY = {
+    "structs": (update((7, 0, [gap(GC, 1)] * 6)), "MAX_STRUCTS"),
+    "structs of two clients": (update(*((n, 0, [gap(GC, 1)] * 3) for n in (7, 8))), "MAX_STRUCTS"),
+    "deleted ranges": (
+        update((7, 0, [gap(GC, 9)]), deleted=deletions((7, [(n, 1) for n in range(0, 10, 2)]))),
+        "MAX_STRUCTS",
+    ),
+    "declared structs": (b"\x01\xff\xff\x7f\x07\x00\x00", "MAX_STRUCTS"),
+    "clients": (update(*((n, 0, [gap(GC, 1)]) for n in range(6))), "MAX_CLIENTS"),
+    "clients with deletions": (
+        update(deleted=deletions(*((n, []) for n in range(6)))),
+        "MAX_CLIENTS",
+    ),
+    "values": (update((7, 0, [in_root(ANY, b"\x20" + b"\x7e" * 32)])), "MAX_VALUES"),
+    "values inside a value": (
+        update((7, 0, [in_root(ANY, b"\x01\x75\x20" + b"\x7e" * 32)])),
+        "MAX_VALUES",
+    ),
+}
+
+
+@pytest.mark.parametrize(("whole", "limit"), TOO_MANY.values(), ids=TOO_MANY)
+def test_update_with_too_many_parts_is_refused(
+    whole: bytes, limit: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each kind of part that takes time is limited. Proves R-SOCKET-5."""
+    monkeypatch.setattr(module, "MAX_STRUCTS", 5)
+    if limit != "MAX_STRUCTS":
+        monkeypatch.setattr(module, "MAX_STRUCTS", 20)
+        monkeypatch.setattr(module, limit, 5)
+    with pytest.raises(TooManyParts, match=r"at most (5|20) "):
+        Pieces(whole, 1000)

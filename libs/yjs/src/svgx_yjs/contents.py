@@ -2,7 +2,8 @@
 
 import json
 import math
-from collections.abc import Callable
+from array import array
+from collections.abc import Callable, Sequence
 from itertools import chain
 
 from svgx_yjs.lib0 import Decoder, Malformed
@@ -23,7 +24,7 @@ _XML_ELEMENT = 3
 _ARRAY, _OBJECT = 117, 118
 
 
-def skip_content(decoder: Decoder, kind: int) -> tuple[int, tuple[int, ...]]:
+def skip_content(decoder: Decoder, kind: int) -> tuple[int, Sequence[int]]:
     """Skip a content of this kind and check it.
 
     Return its length in clocks, and the offsets at which the item must not be cut in two, because a cut there would
@@ -39,18 +40,18 @@ def skip_content(decoder: Decoder, kind: int) -> tuple[int, tuple[int, ...]]:
     return skip(decoder), ()
 
 
-def _utf16_length(text: str) -> tuple[int, tuple[int, ...]]:
+def _utf16_length(text: str) -> tuple[int, Sequence[int]]:
     """Return the length in UTF-16 code units, as Yjs counts, and the offsets of low surrogates."""
     if text.isascii() or max(text) <= "\uffff":
         return len(text), ()
     length = 0
-    low_surrogates = []
+    low_surrogates = array("I")
     for character in text:
         length += 1
         if character > "\uffff":
             low_surrogates.append(length)
             length += 1
-    return length, tuple(low_surrogates)
+    return length, low_surrogates
 
 
 def _skip_deleted(decoder: Decoder) -> int:

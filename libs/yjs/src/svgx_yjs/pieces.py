@@ -2,16 +2,35 @@
 
 Each piece has whole structs. The pieces come in an order in which each can be integrated at once, as far as possible:
 a struct comes after the structs that it depends on, and the deletions come last.
+
+The memory and the time are bounded, because the update may come from an attacker: the order is kept for `MAX_RUNS` runs
+only, and an update with too many parts is refused.
 """
 
 import heapq
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-from svgx_yjs.delete_set import PIECE_RANGES, Ranges, encode_delete_set, read_delete_set
+from svgx_yjs.delete_set import PIECE_RANGES
 from svgx_yjs.lib0 import Decoder, Encoder, Malformed
-from svgx_yjs.structure import read_struct
+from svgx_yjs.structure import Id, check_range, read_struct
+
+MAX_RUNS = 20_000
+"""Runs that begin because a struct depends on another client. Beyond it, runs end by their size only."""
+
+MAX_CLIENTS = 50_000
+"""Clients with structs, and clients with deletions. An update with more is refused."""
+
+MAX_STRUCTS = 1_000_000
+"""Structs and deleted ranges. An update with more is refused."""
+
+MAX_VALUES = 4_000_000
+"""Values in the structs' contents, roughly. An update with more is refused."""
+
+
+class TooManyParts(ValueError):
+    """An update that takes too long to cut."""
 
 
 @dataclass(slots=True)
@@ -19,7 +38,7 @@ class _Run:
     """Consecutive structs of one client, and the position of their bytes.
 
     `needs` has, for each other client, the clock that it must have reached before the structs are integrated. A run
-    ends before a struct that needs more.
+    ends before a struct that needs more, unless there are `MAX_RUNS` of them.
     """
 
     client: int
@@ -28,31 +47,51 @@ class _Run:
     end: int = 0
     end_clock: int = 0
     count: int = 0
-    needs: dict[int, int] = field(default_factory=dict)
+    needs: tuple[Id, ...] = ()
 
 
 @dataclass(slots=True)
 class _Section:
-    """The runs of one client that are not ordered yet."""
+    """The runs of one client that are not ordered yet, from the last to the first."""
 
     client: int
-    runs: deque[_Run]
+    runs: list[_Run]
+
+
+class _CountedDecoder(Decoder):
+    """A decoder that counts single bytes: each struct and each value begins with one."""
+
+    __slots__ = ("_left",)
+
+    def __init__(self, data: bytes) -> None:
+        super().__init__(data)
+        self._left = MAX_STRUCTS + MAX_VALUES
+
+    def byte(self) -> int:
+        """Read one byte. Raises `TooManyParts`."""
+        self._left -= 1
+        if self._left < 0:
+            raise TooManyParts(f"an update has at most {MAX_VALUES} values")
+        return super().byte()
 
 
 class Pieces:
-    """The pieces of an update, in order. Iterating encodes them one by one. The constructor raises `Malformed`.
+    """The pieces of an update, in order. Iterating encodes them one by one.
 
-    A piece has at most `max_bytes` bytes of structs, or a single larger struct.
+    A piece has at most `max_bytes` bytes of structs, or a single larger struct. The constructor raises `Malformed` and
+    `TooManyParts`.
     """
 
     def __init__(self, update: bytes, max_bytes: int) -> None:
         self._update = update
         self._max_bytes = max_bytes
-        decoder = Decoder(update)
-        sections = [self._read_section(decoder) for _ in range(decoder.uint())]
+        self._structs_left = MAX_STRUCTS
+        self._runs_left = MAX_RUNS
+        decoder = _CountedDecoder(update)
+        sections = [self._read_section(decoder) for _ in range(_count_of_clients(decoder))]
         if len({section.client for section in sections}) < len(sections):
             raise Malformed("a client appears twice or without structs")
-        self._deletions: Ranges = dict(read_delete_set(decoder))
+        self._deletions = list(self._read_deletions(decoder))
         if not decoder.done:
             raise Malformed("there are bytes after the update")
         self._runs = list(_order(sections))
@@ -64,30 +103,34 @@ class Pieces:
         for run in self._runs:
             length = run.end - run.start
             if runs and size + length > self._max_bytes:
-                yield self._encode(runs, {})
+                yield self._encode(runs)
                 runs, size = {}, 0
             # The runs of a client are adjacent in the update, so a piece joins them into one section.
             first = runs.get(run.client)
             runs[run.client] = run if first is None else _join(first, run)
             size += length
         if runs:
-            yield self._encode(runs, {})
-        yield from self._encode_deletions()
+            yield self._encode(runs)
+        yield from self._deletions
 
     def _read_section(self, decoder: Decoder) -> _Section:
         count, client, clock = decoder.uint(), decoder.uint(), decoder.uint()
         if not count:
             raise Malformed("a client appears twice or without structs")
+        self._count(count)
         run = _Run(client, clock, decoder.position)
-        runs = deque([run])
+        runs = [run]
         needed_before: dict[int, int] = {}
         for _ in range(count):
             start = decoder.position
             struct = read_struct(decoder, client, clock)
-            needs: dict[int, int] = {}
-            for other, needed in struct.dependencies:
-                if other != client and needed >= needed_before.get(other, 0):
-                    needs[other] = needed_before[other] = needed + 1
+            needs: tuple[Id, ...] = ()
+            if self._runs_left:
+                for other, needed in struct.dependencies:
+                    if other != client and needed >= needed_before.get(other, 0):
+                        needed_before[other] = needed + 1
+                        needs += ((other, needed + 1),)
+                self._runs_left -= bool(needs)
             if run.count and (needs or decoder.position - run.start > self._max_bytes):
                 run = _Run(client, clock, start)
                 runs.append(run)
@@ -96,27 +139,52 @@ class Pieces:
             run.end, run.end_clock = decoder.position, clock
             if needs:
                 run.needs = needs
+        runs.reverse()
         return _Section(client, runs)
 
-    def _encode(self, runs: dict[int, _Run], deletions: Ranges) -> bytes:
+    def _read_deletions(self, decoder: Decoder) -> Iterator[bytes]:
+        """Yield the pieces of the delete set. A piece copies the bytes of its ranges."""
+        seen: set[int] = set()
+        body, clients, size = Encoder(), 0, 0
+        for _ in range(_count_of_clients(decoder)):
+            client, left = decoder.uint(), decoder.uint()
+            if client in seen:
+                raise Malformed("a client appears twice in the delete set")
+            seen.add(client)
+            self._count(left)
+            while left:
+                count = min(left, PIECE_RANGES)
+                start = decoder.position
+                for _ in range(count):
+                    check_range(decoder.uint(), decoder.uint())
+                body.uint(client).uint(count).raw(self._update[start : decoder.position])
+                clients, size, left = clients + 1, size + count, left - count
+                if size >= PIECE_RANGES:
+                    yield Encoder().uint(0).uint(clients).raw(body.finish()).finish()
+                    body, clients, size = Encoder(), 0, 0
+        if clients:
+            yield Encoder().uint(0).uint(clients).raw(body.finish()).finish()
+
+    def _count(self, parts: int) -> None:
+        """Count structs or deleted ranges. Raises `TooManyParts`."""
+        self._structs_left -= parts
+        if self._structs_left < 0:
+            raise TooManyParts(f"an update has at most {MAX_STRUCTS} structs and deleted ranges")
+
+    def _encode(self, runs: dict[int, _Run]) -> bytes:
         encoder = Encoder().uint(len(runs))
         for run in runs.values():
             encoder.uint(run.count).uint(run.client).uint(run.clock)
             encoder.raw(self._update[run.start : run.end])
-        return encode_delete_set(encoder, deletions).finish()
+        return encoder.uint(0).finish()
 
-    def _encode_deletions(self) -> Iterator[bytes]:
-        piece: Ranges = {}
-        size = 0
-        for client, ranges in self._deletions.items():
-            for start in range(0, len(ranges), PIECE_RANGES):
-                piece[client] = ranges[start : start + PIECE_RANGES]
-                size += len(piece[client])
-                if size >= PIECE_RANGES:
-                    yield self._encode({}, piece)
-                    piece, size = {}, 0
-        if piece:
-            yield self._encode({}, piece)
+
+def _count_of_clients(decoder: Decoder) -> int:
+    """Read a number of clients. Raises `TooManyParts`."""
+    count = decoder.uint()
+    if count > MAX_CLIENTS:
+        raise TooManyParts(f"an update has at most {MAX_CLIENTS} clients")
+    return count
 
 
 def _join(first: _Run, second: _Run) -> _Run:
@@ -127,7 +195,7 @@ def _join(first: _Run, second: _Run) -> _Run:
 
 def _order(sections: list[_Section]) -> Iterator[_Run]:
     """Yield all runs, each after the runs that it needs. Where runs need each other, yield one of them first."""
-    reached = {section.client: section.runs[0].clock for section in sections}
+    reached = {section.client: section.runs[-1].clock for section in sections}
     ready = deque(sections)
     blocked: dict[int, list[tuple[int, int, _Section]]] = {}
     waiting: dict[int, _Section] = {}
@@ -135,14 +203,14 @@ def _order(sections: list[_Section]) -> Iterator[_Run]:
         forced = not ready
         section = ready.popleft() if ready else waiting.pop(next(iter(waiting)))
         while section.runs:
-            missing = None if forced else _missing(section.runs[0], reached)
+            missing = None if forced else _missing(section.runs[-1], reached)
             if missing is not None:
                 client, needed = missing
                 heapq.heappush(blocked.setdefault(client, []), (needed, section.client, section))
                 waiting[section.client] = section
                 break
             forced = False
-            run = section.runs.popleft()
+            run = section.runs.pop()
             yield run
             reached[run.client] = run.end_clock
             heap = blocked.get(run.client)
@@ -154,7 +222,7 @@ def _order(sections: list[_Section]) -> Iterator[_Run]:
 
 def _missing(run: _Run, reached: dict[int, int]) -> tuple[int, int] | None:
     """Return a client and a clock that the run needs and that is still to come, or None."""
-    for client, needed in run.needs.items():
+    for client, needed in run.needs:
         clock = reached.get(client)
         if clock is not None and clock < needed:
             return client, needed

@@ -6,6 +6,7 @@ skip (a gap in the clocks). It starts with a byte of flags and content kind. An 
 depends on by client and clock, and ends with its content.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from svgx_yjs.contents import skip_content
@@ -46,7 +47,7 @@ class Struct(NamedTuple):
     """The structs that must be integrated before: the neighbours, or else the parent."""
     list_id: int
     """The id of the list that contains the struct (see `nesting`); 0 if the struct names neighbours, not a parent."""
-    uncuttable: tuple[int, ...]
+    uncuttable: Sequence[int]
     """Offsets, in clocks, before which the struct must not be cut."""
 
 
@@ -55,7 +56,7 @@ def read_struct(decoder: Decoder, client: int, clock: int) -> Struct:
     info = decoder.byte()
     dependencies: tuple[Id, ...] = ()
     identifier = 0
-    uncuttable: tuple[int, ...] = ()
+    uncuttable: Sequence[int] = ()
     if info in (GC, SKIP):
         length = decoder.uint()
     else:

@@ -19,6 +19,7 @@ from svgx_gateway.websocket.connection import (
     RoleInDoubt,
     RoleState,
 )
+from svgx_gateway.websocket.inflow import Inflow, InflowLimits, LargeMessages
 from svgx_yjs import awareness, protocol
 
 
@@ -202,3 +203,16 @@ async def test_edit_waits_until_the_newest_change_of_the_role_is_settled() -> No
         await waiting
     assert role_of(connection) == KnownRole(CanvasRole.VIEWER, changes=2)
     assert connection.settle_role(CanvasRole.EDITOR, changes=2), "the client became an editor"
+
+
+async def test_inflow_follows_the_role() -> None:
+    """The large messages of a viewer have a smaller part of the memory than an editor's. Proves R-SOCKET-3."""
+    inflow = Inflow(InflowLimits(), LargeMessages(1_000_000))
+    caller = Caller("u", "ann", Role.EDITOR, "s")
+    connection = Connection(
+        cast(WebSocket, SlowSocket()), caller, CanvasRole.VIEWER, wants_saved=False, inflow=inflow
+    )
+    assert inflow.is_viewer
+    connection.doubt_role()
+    connection.settle_role(CanvasRole.EDITOR, 1)
+    assert not inflow.is_viewer

@@ -1,17 +1,24 @@
 """The document messages of clients: a large one becomes several edits, and counts as saved after the last one."""
 
 import asyncio
+import threading
 from typing import Any, cast
 
 import pytest
 from starlette.websockets import WebSocket
 
+from svgx_common.contract.close_codes import Close, close_code
+from svgx_common.contract.errors import TooLarge
 from svgx_common.contract.policy import CanvasRole, Role
 from svgx_common.messaging.caller import Caller
+from svgx_gateway.websocket import documents as module
 from svgx_gateway.websocket.connection import Connection
 from svgx_gateway.websocket.documents import LARGE_BYTES, PIECE_BYTES, DocumentMessages
+from svgx_gateway.websocket.inflow import Inflow, InflowLimits, LargeMessages
 from svgx_gateway.websocket.outbox import Outbox
+from svgx_yjs import pieces
 from svgx_yjs.lib0 import Malformed
+from svgx_yjs.pieces import Pieces
 from tests.unit.yjs.updates import STRING, in_root, text, update
 
 LARGE = update((7, 0, [in_root(STRING, text("x" * 60_000)) for _ in range(10)]))
@@ -42,15 +49,22 @@ class RecordingOutbox:
         self._events.pop(0).set()
 
 
-def connect(role: CanvasRole = CanvasRole.EDITOR) -> Connection:
+def connect(
+    role: CanvasRole = CanvasRole.EDITOR, *, account: str = "u", inflow: Inflow | None = None
+) -> Connection:
     """Return a connection."""
-    caller = Caller("u", "ann", Role.EDITOR, "s")
-    return Connection(cast(WebSocket, None), caller, role, wants_saved=True)
+    caller = Caller(account, "ann", Role.EDITOR, "s")
+    return Connection(cast(WebSocket, None), caller, role, wants_saved=True, inflow=inflow)
 
 
-async def receive(connection: Connection, outbox: RecordingOutbox, content: bytes) -> None:
+async def receive(
+    connection: Connection,
+    outbox: RecordingOutbox,
+    content: bytes,
+    documents: DocumentMessages | None = None,
+) -> None:
     """Receive one message."""
-    await DocumentMessages().receive(
+    await (documents or DocumentMessages()).receive(
         connection, cast(Outbox, cast(Any, outbox)), content, is_step_2=True
     )
 
@@ -96,3 +110,88 @@ async def test_malformed_large_message_adds_nothing() -> None:
     with pytest.raises(Malformed):
         await receive(connection, outbox, LARGE[:-1])
     assert outbox.edits == []
+
+
+async def test_message_with_too_many_parts_is_refused_with_4413(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The client does not send the same message again, because the code is final. Proves R-SOCKET-5."""
+    monkeypatch.setattr(pieces, "MAX_STRUCTS", 9)
+    connection, outbox = connect(), RecordingOutbox()
+    with pytest.raises(TooLarge, match="at most 9 structs") as refusal:
+        await receive(connection, outbox, LARGE)
+    assert close_code(refusal.value) is Close.TOO_LARGE
+    assert outbox.edits == []
+
+
+class SlowPieces:
+    """A cutter that takes until `release` for each message."""
+
+    def __init__(self) -> None:
+        self.started = asyncio.Semaphore(0)
+        self.count = 0
+        self._loop = asyncio.get_running_loop()
+        self._finish = threading.Semaphore(0)
+
+    def __call__(self, content: bytes, max_bytes: int) -> Pieces:
+        """Cut a message, in a thread."""
+        self.count += 1
+        self._loop.call_soon_threadsafe(self.started.release)
+        assert self._finish.acquire(timeout=30)
+        return Pieces(content, max_bytes)
+
+    def release(self, count: int) -> None:
+        """Finish a number of messages."""
+        self._finish.release(count)
+
+
+async def test_cut_of_a_gone_client_keeps_its_account_and_memory_until_it_ends(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Reconnecting stacks no threads, and other accounts' messages are cut meanwhile. Proves R-SOCKET-5."""
+    cutter = SlowPieces()
+    monkeypatch.setattr(module, "Pieces", cutter)
+    documents, outbox, memory = DocumentMessages(), RecordingOutbox(), LargeMessages(10**9)
+    inflow = Inflow(InflowLimits(), memory)
+    assert inflow.reserve(len(LARGE))
+    inflow.complete(len(LARGE))
+
+    def send(connection: Connection) -> asyncio.Task[None]:
+        return asyncio.create_task(receive(connection, outbox, LARGE, documents))
+
+    async with asyncio.timeout(30):
+        gone = send(connect(inflow=inflow))
+        await cutter.started.acquire()
+        gone.cancel()
+        await asyncio.gather(gone, return_exceptions=True)
+        inflow.release()
+        returned = [send(connect()), send(connect())]
+        other = send(connect(account="other"))
+        await cutter.started.acquire()
+        assert cutter.count == 2
+        assert memory.used == len(LARGE)
+        cutter.release(4)
+        for _ in range(30):
+            await outbox.commit()
+        await asyncio.gather(*returned, other)
+    assert memory.used == 0
+    assert cutter.count == 4
+
+
+async def test_few_messages_are_cut_at_the_same_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the messages of many accounts, `MAX_CUTS` are cut at a time. Proves R-SOCKET-5."""
+    cutter = SlowPieces()
+    monkeypatch.setattr(module, "Pieces", cutter)
+    documents, outbox = DocumentMessages(), RecordingOutbox()
+    async with asyncio.timeout(30):
+        sent = [
+            asyncio.create_task(receive(connect(account=str(n)), outbox, LARGE, documents))
+            for n in range(5)
+        ]
+        for _ in range(module.MAX_CUTS):
+            await cutter.started.acquire()
+        assert cutter.count == module.MAX_CUTS
+        cutter.release(5)
+        for _ in range(50):
+            await outbox.commit()
+        await asyncio.gather(*sent)

@@ -121,15 +121,15 @@ def test_large_messages_share_bounded_memory() -> None:
     assert first.reserve(5 * MIB), "a reserved message needs no more"
     assert not second.reserve(6 * MIB)
     assert second.reserve(memory.threshold)
-    assert third.reserve(4 * MIB)
-    assert memory.used == 10 * MIB
+    assert third.reserve(2 * MIB)
+    assert memory.used == 8 * MIB
     first.complete(10)
     assert not first.is_complete
     first.complete(6 * MIB)
     assert not first.reserve(MIB), "the next message waits until this one is handled"
     assert first.release_handled()
     assert not first.release_handled()
-    assert second.reserve(6 * MIB)
+    assert second.reserve(5 * MIB)
     for each in (second, third):
         each.release()
     assert memory.used == 0
@@ -145,6 +145,80 @@ def test_account_has_one_large_message_at_a_time() -> None:
     assert other.reserve(MIB)
     first.release()
     assert second.reserve(MIB)
+
+
+def test_memory_is_reserved_for_arrived_bytes_and_a_step() -> None:
+    """A declared length reserves nothing, so two accounts cannot block the others with it. Proves R-SOCKET-3."""
+    clock, memory = Clock(), LargeMessages(64 * MIB)
+    hostile = [inflow_of(name, memory, clock) for name in "ab"]
+    for inflow in hostile:
+        assert inflow.reserve_ahead(10, 32 * MIB)
+        assert not inflow.is_arriving
+    assert memory.used == 0
+    assert hostile[0].reserve_ahead(memory.threshold, 32 * MIB)
+    assert hostile[0].is_arriving
+    assert memory.used == 2 * memory.threshold
+    assert inflow_of("c", memory, clock).reserve_ahead(20 * MIB, 20 * MIB)
+
+
+def test_message_beyond_its_share_leaves_a_share_to_others() -> None:
+    """A quarter of the memory is left to messages within a quarter, and the oldest goes on. Proves R-SOCKET-3."""
+    clock, memory = Clock(), LargeMessages(64 * MIB)
+    first, second, third, fourth = (inflow_of(name, memory, clock) for name in "abcd")
+    assert first.reserve(10 * MIB)
+    assert second.reserve(32 * MIB)
+    assert not third.reserve(17 * MIB)
+    assert third.reserve(16 * MIB)
+    assert not fourth.reserve(7 * MIB)
+    assert first.reserve(32 * MIB), "the oldest message never waits for the others"
+    first.release()
+    assert not third.reserve(17 * MIB)
+    second.release()
+    assert third.reserve(32 * MIB)
+
+
+def test_viewers_share_a_quarter_of_the_memory() -> None:
+    """Large messages of viewers do not keep those of editors waiting. Proves R-SOCKET-3."""
+    clock, memory = Clock(), LargeMessages(64 * MIB)
+    viewers = [inflow_of(name, memory, clock) for name in "abc"]
+    for viewer in viewers:
+        viewer.is_viewer = True
+    assert viewers[0].reserve(8 * MIB)
+    assert viewers[1].reserve(8 * MIB)
+    assert not viewers[2].reserve(MIB)
+    assert inflow_of("d", memory, clock).reserve(32 * MIB)
+    viewers[0].release()
+    assert viewers[1].reserve(9 * MIB), "the oldest of the viewers goes on"
+    assert viewers[2].reserve(MIB)
+
+
+RATES = {
+    "trickled": (1, True, True, True),
+    "at the minimum": (module.SLOW_RATE, True, True, False),
+    "trickled while memory is free": (1, False, True, False),
+    "not read by the gateway": (0, True, False, False),
+}
+
+
+@pytest.mark.parametrize(("rate", "scarce", "is_read", "given_up"), RATES.values(), ids=RATES)
+def test_large_message_that_trickles_is_given_up_while_memory_is_scarce(
+    rate: int, scarce: bool, is_read: bool, given_up: bool
+) -> None:
+    """A client that sends fast at first, and then slowly, does not keep its memory. Proves R-SOCKET-3."""
+    clock, memory = Clock(), LargeMessages(64 * MIB)
+    inflow = inflow_of("a", memory, clock)
+    arrived = 20 * MIB
+    assert inflow.reserve_ahead(arrived, 32 * MIB)
+    if scarce:
+        assert inflow_of("b", memory, clock).reserve(16 * MIB)
+    for _ in range(12):
+        inflow.measure(arrived, is_read=is_read)
+        assert not inflow.is_starved or given_up
+        clock.now += 1
+        arrived += rate
+    assert inflow.is_starved is given_up
+    inflow.release()
+    assert not inflow.is_starved
 
 
 @pytest.mark.parametrize("waits", [True, False])

@@ -114,6 +114,7 @@ async def test_present_clients_are_asked_to_renew_once_for_several_returns(
 ) -> None:
     """All returns within one interval cause one renewal, at its end; newcomers cause none. Proves R-AWARE-4."""
     monkeypatch.setattr(module, "RENEWAL_INTERVAL", 0.2)
+    monkeypatch.setattr(module, "RETURNS_AT_ONCE", 10)
     loop = asyncio.get_running_loop()
     async with room.join() as (connection, socket):
         await room.presence.receive(connection, awareness.encode([State(BOB, 3, '"bob"')]))
@@ -130,3 +131,52 @@ async def test_present_clients_are_asked_to_renew_once_for_several_returns(
         assert await socket.next() == [State(BOB, 4, "null")]
         assert loop.time() - started > 0.15
         assert socket.frames.empty()
+
+
+async def test_client_that_toggles_its_state_renews_nobody(room: Room) -> None:
+    """A viewer cannot make the whole room send its states again and again. Proves R-AWARE-4."""
+    async with room.join() as (connection, socket):
+        await room.presence.receive(connection, awareness.encode([State(BOB, 3, '"bob"')]))
+        for clock in range(1, 40, 2):
+            room.presence.record(awareness.encode([State(ANN, clock, "{}")]))
+            room.presence.record(awareness.encode([State(ANN, clock + 1, "null")]))
+            await asyncio.sleep(0)
+        assert socket.frames.empty()
+
+
+async def test_client_that_returns_often_renews_the_others_once_in_the_interval(
+    room: Room, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Returns beyond it wait; those of another client do not; the holder's report is no return. Proves R-AWARE-4."""
+    monkeypatch.setattr(module, "RENEWAL_INTERVAL", 0.0)
+    monkeypatch.setattr(module, "RENEWAL_INTERVAL_PER_CLIENT", 0.0)
+    monkeypatch.setattr(module, "RENEWAL_INTERVAL_PER_RETURN", 0.3)
+    monkeypatch.setattr(module, "RETURNS_AT_ONCE", 1)
+    loop = asyncio.get_running_loop()
+
+    def return_once(client: int, clock: int) -> None:
+        room.presence.record(awareness.encode([State(client, clock, "null")]))
+        room.presence.record(awareness.encode([State(client, clock + 1, "{}")]))
+
+    async with room.join() as (connection, socket):
+        await room.presence.receive(connection, awareness.encode([State(BOB, 3, '"bob"')]))
+        started = loop.time()
+        return_once(ANN, 1)
+        assert await socket.next() == [State(BOB, 3, "null")]
+        for clock in range(2, 20):
+            return_once(ANN, clock)
+            await asyncio.sleep(0)
+        assert socket.frames.empty()
+        return_once(50, 1)
+        assert await socket.next() == [State(BOB, 3, "null")]
+        assert loop.time() - started < 0.3
+        assert await socket.next() == [State(BOB, 3, "null")]
+        assert loop.time() - started >= 0.25
+        async with room.join() as (returned, _):
+            room.presence.record(awareness.encode([State(60, 5, "null")]))
+            await room.presence.receive(returned, awareness.encode([State(60, 5, "{}")]))
+            await room.presence.receive(returned, awareness.encode([State(60, 6, "{}")]))
+            assert await socket.next() == [State(BOB, 3, "null")]
+            room.presence.record(awareness.encode([State(60, 6, "{}")]))
+            await asyncio.sleep(0)
+            assert socket.frames.empty()

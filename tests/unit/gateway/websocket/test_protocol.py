@@ -13,6 +13,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.server import ServerState
 
 from svgx_common.http.protocol import LimitedHttp
+from svgx_gateway.websocket import inflow as inflow_module
+from svgx_gateway.websocket import protocol as module
 from svgx_gateway.websocket.inflow import InflowLimits, LargeMessages
 from svgx_gateway.websocket.protocol import INFLOW, WebSocketLimits, limited
 from tests.e2e.clients.raw_socket import RawSocket, encode_frame
@@ -298,13 +300,41 @@ async def test_small_and_large_messages_alternate() -> None:
         for _ in range(2):
             await socket.send(encode_frame(0x2, b"small") + large[:40_000])
             assert await socket.receive() == b"small"
-            assert memory.used == 80_000
+            # Memory is reserved for the arrived bytes and a step.
+            assert 0 < memory.used <= 40_100
             # The end of one large message, and the beginning of the next one.
             await socket.send(large[40_000:] + large[:40_000])
             assert len(await socket.receive()) == 80_000
             await socket.send(large[40_000:] + encode_frame(0x2, b"small"))
             assert len(await socket.receive()) == 80_000
             assert await socket.receive() == b"small"
+    assert memory.used == 0
+
+
+async def test_large_message_that_stops_is_closed_with_1013_without_a_further_byte(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its memory goes to a message that waits. Proves R-SOCKET-3."""
+    monkeypatch.setattr(module, "MEASURE_SECONDS", 0.02)
+    monkeypatch.setattr(inflow_module, "SLOW_SECONDS", 0.1)
+    memory = LargeMessages(100_000, threshold=100)
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        scope[INFLOW].account = str(id(scope))
+        await echo(scope, receive, send)
+
+    async with (
+        serving(app, WebSocketLimits(large_messages=memory)) as connect,
+        open_socket(connect) as stopped,
+        open_socket(connect) as other,
+        asyncio.timeout(30),
+    ):
+        await stopped.send(encode_frame(0x2, bytes(90_000))[:80_000])
+        await stopped.send(b"")
+        sending = asyncio.create_task(other.send(encode_frame(0x2, bytes(70_000))))
+        assert await stopped.wait_closed() == 1013
+        assert len(await other.receive()) == 70_000
+        await sending
     assert memory.used == 0
 
 

@@ -11,6 +11,7 @@ from uvicorn.protocols.utils import ClientDisconnected
 from svgx_common.contract.close_codes import Close
 from svgx_common.contract.policy import CanvasRole
 from svgx_common.messaging.caller import Caller
+from svgx_gateway.websocket.inflow import Inflow
 from svgx_gateway.websocket.trackers.awareness_owner import AwarenessOwner
 from svgx_gateway.websocket.trackers.saved_counter import SavedCounter
 from svgx_yjs import awareness, protocol
@@ -91,8 +92,16 @@ class Connection:
     """
 
     def __init__(
-        self, websocket: WebSocket, caller: Caller, role: CanvasRole, *, wants_saved: bool
+        self,
+        websocket: WebSocket,
+        caller: Caller,
+        role: CanvasRole,
+        *,
+        wants_saved: bool,
+        inflow: Inflow | None = None,
     ) -> None:
+        self.inflow = inflow
+        """The inflow of the connection; None with a server that does not limit it."""
         self.saved_counter = SavedCounter()
         self.awareness = AwarenessOwner()
         self.closing: asyncio.Future[Closing] = asyncio.get_running_loop().create_future()
@@ -101,6 +110,7 @@ class Connection:
         self._caller = caller
         self._wants_saved = wants_saved
         self._role: RoleState = KnownRole(role, changes=0)
+        self._limit_viewer()
         self._role_is_known = asyncio.Event()
         """Set while `_role` is a `KnownRole`."""
         self._role_is_known.set()
@@ -156,8 +166,13 @@ class Connection:
             return False
         could_edit = self.may_edit
         self._role = KnownRole(role, changes)
+        self._limit_viewer()
         self._role_is_known.set()
         return self.may_edit and not could_edit
+
+    def _limit_viewer(self) -> None:
+        if self.inflow is not None:
+            self.inflow.is_viewer = not self.may_edit
 
     async def wait_for_known_role(self) -> None:
         """Wait until the role is known. It stays known until the caller's next await."""

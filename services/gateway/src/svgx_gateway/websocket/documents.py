@@ -1,10 +1,13 @@
 """The document messages of clients: each becomes one edit, and a large one, such as a first sync, several edits."""
 
 import asyncio
+import contextlib
+from weakref import WeakValueDictionary
 
+from svgx_common.contract.errors import TooLarge
 from svgx_gateway.websocket.connection import Connection
 from svgx_gateway.websocket.outbox import Outbox
-from svgx_yjs.pieces import Pieces
+from svgx_yjs.pieces import Pieces, TooManyParts
 
 LARGE_BYTES = 256 * 1024
 """Bytes beyond which a message becomes several edits, because the holder serves other canvases between them."""
@@ -12,25 +15,28 @@ LARGE_BYTES = 256 * 1024
 PIECE_BYTES = 64 * 1024
 """Bytes of one of these edits, unless a single struct is larger."""
 
+MAX_CUTS = 2
+"""Messages that are cut at the same time, each in a thread. Cutting the largest one takes seconds of a processor."""
+
 
 class DocumentMessages:
     """The document messages of all clients of a gateway."""
 
     def __init__(self) -> None:
-        self._cutting = asyncio.Semaphore(1)
-        """One message is cut at a time, because cutting the largest one takes seconds of a processor."""
+        self._cuts = asyncio.Semaphore(MAX_CUTS)
+        self._cuts_by_account: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        """An account's messages are cut one after the other, so that it does not delay all others."""
 
     async def receive(
         self, connection: Connection, outbox: Outbox, update: bytes, *, is_step_2: bool
     ) -> None:
-        """Add a client's message to the outbox if the client may edit. Raises `Malformed`.
+        """Add a client's message to the outbox if the client may edit. Raises `Malformed` and `TooLarge`.
 
         For a large message, return when all its edits but the last one are committed. If the connection ends earlier,
         the client's next connection sends only the rest.
         """
         if len(update) > LARGE_BYTES and connection.may_edit:
-            async with self._cutting:
-                pieces = iter(await asyncio.to_thread(Pieces, update, PIECE_BYTES))
+            pieces = iter(await self._cut(connection, update))
             update = next(pieces, update)
             for following in pieces:
                 if not await _may_edit(connection, outbox):
@@ -45,6 +51,29 @@ class DocumentMessages:
             outbox.add(connection, update, number)
         else:
             connection.saved_counter.discard()
+
+    async def _cut(self, connection: Connection, update: bytes) -> Pieces:
+        """Cut a message. Raises `Malformed` and `TooLarge`.
+
+        The thread cannot be cancelled. When the connection ends, the account and the memory of the message stay taken
+        until the thread has ended.
+        """
+        account = connection.caller.user_id
+        own = self._cuts_by_account.setdefault(account, asyncio.Lock())
+        with contextlib.ExitStack() as taken:
+            for limit in (own, self._cuts):
+                await limit.acquire()
+                taken.callback(limit.release)
+            if connection.inflow is not None:
+                taken.enter_context(connection.inflow.keep())
+            loop = asyncio.get_running_loop()
+            cutting = loop.run_in_executor(None, Pieces, update, PIECE_BYTES)
+            until_the_end = taken.pop_all()
+            cutting.add_done_callback(lambda _: until_the_end.close())
+        try:
+            return await asyncio.shield(cutting)
+        except TooManyParts as error:
+            raise TooLarge(str(error)) from None
 
 
 async def _may_edit(connection: Connection, outbox: Outbox) -> bool:

@@ -145,7 +145,11 @@ class YjsEndpoint:
         role = await self._canvas_roles.require(identity.caller, canvas_id, CanvasRole.VIEWER)
         options = websocket.query_params
         connection = Connection(
-            websocket, identity.caller, role, wants_saved=options.get("saved") == "1"
+            websocket,
+            identity.caller,
+            role,
+            wants_saved=options.get("saved") == "1",
+            inflow=websocket.scope.get(INFLOW),
         )
         if options.get("limits") == "1":
             connection.send(protocol.encode_limits(self._limits.max_message_bytes))

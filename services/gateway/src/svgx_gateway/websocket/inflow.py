@@ -6,7 +6,8 @@ no other client notices it.
 
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 RETRY_SECONDS = 0.1
@@ -17,6 +18,12 @@ MEMORY_SECONDS = 30.0
 
 MESSAGE_SECONDS = 300.0
 """Seconds that a large message may take to arrive, because no other message can use its memory meanwhile."""
+
+SLOW_RATE = 64 * 1024
+"""Bytes a second at which a large message has to arrive while memory is scarce."""
+
+SLOW_SECONDS = 5.0
+"""Seconds over which this rate is measured."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,12 +69,20 @@ class TokenBucket:
 class LargeMessages:
     """The memory for large messages of all connections of a gateway. Messages that find none free wait for it.
 
-    An account has one large message at a time, so that one account does not use up the memory.
+    Memory is reserved for the bytes that have arrived and one step ahead, because a declared length costs its sender
+    nothing. So that a few accounts do not use up the memory:
+
+    - An account has one large message at a time.
+    - A message beyond a quarter of the memory leaves another quarter to others.
+    - All viewers together have a quarter. Their document messages are discarded, but their presence may be large, too.
+
+    The oldest message always gets memory, and so does the oldest of the viewers within the limit of all. Otherwise
+    several unfinished messages could wait for each other. So the memory may be exceeded by one message.
     """
 
     def __init__(self, max_bytes: int, *, threshold: int = 256 * 1024) -> None:
         self.threshold = threshold
-        """Bytes up to which a message needs no reservation."""
+        """Bytes up to which a message needs no reservation, and bytes of a step."""
         self._max_bytes = max_bytes
         self._used = 0
         self._reserved: dict[Inflow, int] = {}
@@ -78,23 +93,39 @@ class LargeMessages:
         """Return the reserved bytes."""
         return self._used
 
-    def reserve(self, inflow: "Inflow", size: int) -> bool:
-        """Reserve memory for a message of `size` bytes. Return False if none is free.
+    @property
+    def is_scarce(self) -> bool:
+        """Return whether more than half of the memory is reserved."""
+        return 2 * self._used > self._max_bytes
 
-        A part of the memory may be reserved already. A single message may be larger than all of the memory.
+    def reserve(self, inflow: "Inflow", size: int) -> bool:
+        """Reserve memory for `size` bytes of a message. Return False if none is free.
+
+        A part of the memory may be reserved already.
         """
         own = self._reserved.get(inflow, 0)
         if size <= own:
             return True
         if not own and self._by_account[inflow.account]:
             return False
-        if self._used > own and self._used - own + size > self._max_bytes:
+        if not self._has_room(inflow, size, own):
             return False
         if not own:
             self._by_account[inflow.account] += 1
         self._used += size - own
         self._reserved[inflow] = size
         return True
+
+    def _has_room(self, inflow: "Inflow", size: int, own: int) -> bool:
+        share = self._max_bytes // 4
+        limit = self._max_bytes if size <= share else self._max_bytes - share
+        if next(iter(self._reserved), inflow) is not inflow and self._used - own + size > limit:
+            return False
+        if not inflow.is_viewer:
+            return True
+        viewers = {each: used for each, used in self._reserved.items() if each.is_viewer}
+        is_oldest = next(iter(viewers), inflow) is inflow
+        return is_oldest or sum(viewers.values()) - own + size <= share
 
     def release(self, inflow: "Inflow") -> None:
         """Release the memory of a message, if any is reserved."""
@@ -121,6 +152,8 @@ class Inflow:
     ) -> None:
         self.account = ""
         """The account of the connection, once it is known."""
+        self.is_viewer = False
+        """True when the client is known not to be allowed to edit the canvas."""
         self._limits = limits
         self._large_messages = large_messages
         self._clock = clock
@@ -134,6 +167,13 @@ class Inflow:
         self._waiting_since: float | None = None
         self._reserved_since: float | None = None
         self._is_complete = False
+        self._measured_from: tuple[float, int] | None = None
+        """Time, and arrived bytes of the present message, from which its rate is measured."""
+        self._is_slow = False
+        """True when the present message has arrived too slowly while memory was scarce."""
+        self._keepers = 0
+        self._is_released = False
+        """True when the memory is to be released as soon as nothing keeps it."""
 
     def seconds_to_wait(self) -> float:
         """Return the seconds until the next frame may be read, or 0."""
@@ -159,8 +199,8 @@ class Inflow:
 
     @property
     def is_starved(self) -> bool:
-        """Return whether a large message has waited too long for memory, or takes too long to arrive."""
-        return any(
+        """Return whether a large message has waited too long for memory, or arrives too slowly."""
+        return self._is_slow or any(
             since is not None and self._clock() - since > limit
             for since, limit in (
                 (self._waiting_since, MEMORY_SECONDS),
@@ -173,8 +213,36 @@ class Inflow:
         """Return whether the application has a large message, or is about to get it."""
         return self._is_complete
 
+    @property
+    def is_arriving(self) -> bool:
+        """Return whether a large message has memory and has not arrived completely."""
+        return self._reserved_since is not None and not self._is_complete
+
+    def measure(self, arrived: int, *, is_read: bool) -> None:
+        """Measure the rate of a message of which `arrived` bytes have arrived. Call it each second or so.
+
+        The time in which the gateway does not read the connection does not count.
+        """
+        now = self._clock()
+        if not is_read or self._measured_from is None:
+            self._measured_from = now, arrived
+            return
+        since, bytes_before = self._measured_from
+        if now - since >= SLOW_SECONDS:
+            is_slow = arrived - bytes_before < SLOW_RATE * (now - since)
+            self._is_slow = is_slow and self._large_messages.is_scarce
+            self._measured_from = now, arrived
+
+    def reserve_ahead(self, arrived: int, size: int) -> bool:
+        """Reserve memory for the arrived bytes of a message of `size` bytes, and for the next step.
+
+        Return False when it has to wait for memory.
+        """
+        step = self._large_messages.threshold
+        return self.reserve(min(size, (arrived // step + 1) * step))
+
     def reserve(self, size: int) -> bool:
-        """Reserve memory for a message of `size` bytes. Return False when it has to wait for memory."""
+        """Reserve memory for `size` bytes of a message. Return False when it has to wait for memory."""
         large = self._large_messages
         if size <= large.threshold:
             return True
@@ -198,7 +266,25 @@ class Inflow:
         return True
 
     def release(self) -> None:
-        """Release all reserved memory."""
+        """Release all reserved memory, when nothing keeps it any more."""
+        if self._keepers:
+            self._is_released = True
+            return
         self._is_complete = False
+        self._is_released = False
         self._reserved_since = None
+        self._waiting_since = None
+        self._measured_from = None
+        self._is_slow = False
         self._large_messages.release(self)
+
+    @contextmanager
+    def keep(self) -> Iterator[None]:
+        """Keep the reserved memory, also after the end of the connection."""
+        self._keepers += 1
+        try:
+            yield
+        finally:
+            self._keepers -= 1
+            if self._is_released:
+                self.release()

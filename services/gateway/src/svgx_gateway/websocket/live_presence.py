@@ -6,6 +6,7 @@ from svgx_common.background import BackgroundTasks
 from svgx_common.contract.collab import CANVAS_AWARENESS, AuthoredState
 from svgx_common.messaging.bus import Bus
 from svgx_gateway.websocket.connection import Connection
+from svgx_gateway.websocket.inflow import TokenBucket
 from svgx_gateway.websocket.trackers.awareness_owner import AwarenessClocks
 from svgx_yjs import awareness, protocol
 from svgx_yjs.awareness import State
@@ -25,6 +26,12 @@ RENEWAL_INTERVAL_PER_CLIENT = 0.01
 A renewal of many clients' states causes a lot of traffic.
 """
 
+RENEWAL_INTERVAL_PER_RETURN = 10.0
+"""Seconds between two renewals that one client causes by its returns, so that it does not keep the room busy."""
+
+RETURNS_AT_ONCE = 3
+"""Returns of one client that cause a renewal at once, because a faulty network often fails several times in a row."""
+
 
 class LivePresence:
     """The awareness states that the connections of one canvas publish and receive.
@@ -42,6 +49,8 @@ class LivePresence:
         self._welcomes: dict[Connection, bytes] = {}
         """The states that connections have not received yet, because their clients have not shown their own state."""
         self._has_returned = asyncio.Event()
+        self._returns: dict[int, tuple[TokenBucket, float, int]] = {}
+        """For each client that has returned, its allowance, the time of its newest renewal, and its clock."""
         self._background = BackgroundTasks()
         self._background.repeat("renew presence", self._renew)
 
@@ -51,8 +60,8 @@ class LivePresence:
 
     def record(self, update: bytes) -> None:
         """Record an awareness update of the holder."""
-        if self._clocks.record(update):
-            self._has_returned.set()
+        for client, clock in self._clocks.record(update):
+            self._note_return(client, clock)
 
     def welcome(self, connection: Connection, update: bytes) -> None:
         """Send the states of all clients to a client that joins, once the client has shown its own state."""
@@ -74,7 +83,7 @@ class LivePresence:
             return
         await self.publish(connection, state)
         if not was_known and owner.has_returned:
-            self._has_returned.set()
+            self._note_return(state.client, state.clock)
 
     async def publish(self, connection: Connection, state: State) -> None:
         """Publish a client's state to the holder. A lost state is repeated by its client within 15 s."""
@@ -91,10 +100,31 @@ class LivePresence:
         others = update if client is None else awareness.without(update, client)
         connection.send(protocol.encode_awareness(others))
 
+    def _note_return(self, client: int, clock: int) -> None:
+        """Renew the clients' states, at once or when the returned client may cause a renewal again."""
+        loop = asyncio.get_running_loop()
+        now = loop.time()
+        if client not in self._returns:
+            allowance = TokenBucket(1 / RENEWAL_INTERVAL_PER_RETURN, RETURNS_AT_ONCE, now)
+            self._returns[client] = allowance, now, -1
+        allowance, due, noted = self._returns[client]
+        if clock <= noted:
+            return  # the holder reports a return that this gateway has noted already
+        if due <= now:
+            due = now + allowance.seconds_until(1, now)
+            allowance.take(1)
+            if due > now:
+                loop.call_at(due, self._has_returned.set)
+            else:
+                self._has_returned.set()
+        self._returns[client] = allowance, due, clock
+
     async def _renew(self) -> None:
         """Wait until a client has returned, then ask all clients for newer states."""
         await self._has_returned.wait()
         self._has_returned.clear()
+        recent = asyncio.get_running_loop().time() - RETURNS_AT_ONCE * RENEWAL_INTERVAL_PER_RETURN
+        self._returns = {each: entry for each, entry in self._returns.items() if entry[1] > recent}
         for connection in self._connections:
             if (state := connection.awareness.removal()) is not None:
                 connection.send(_encode(state))

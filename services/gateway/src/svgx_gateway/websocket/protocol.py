@@ -35,6 +35,9 @@ CLOSING_SECONDS = 2.0
 FLUSH_SECONDS = 10.0
 """Seconds that the client has to read the data sent before the close. After this time the connection is aborted."""
 
+MEASURE_SECONDS = 1.0
+"""Seconds between two measurements of the rate at which a large message arrives."""
+
 INFLOW = "svgx.inflow"
 """The key of a connection's `Inflow` in the ASGI scope. The application names the account there."""
 
@@ -76,6 +79,8 @@ class LimitedWebSocket(WebSocketsSansIOProtocol):
         self._abort_timer: asyncio.TimerHandle | None = None
         self._hold_timer: asyncio.TimerHandle | None = None
         """The timer that ends the present pause of reading. None while the connection is within its limits."""
+        self._measure_timer: asyncio.TimerHandle | None = None
+        """The timer of the next measurement of a large message. None while no such message arrives."""
         self._progress = False
         """True when the client has sent or read bytes since the last check."""
         self._unsent_bytes = 0
@@ -83,7 +88,7 @@ class LimitedWebSocket(WebSocketsSansIOProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Cancel the timers, and release the memory of an unfinished message."""
-        for timer in (self._abort_timer, self._hold_timer):
+        for timer in (self._abort_timer, self._hold_timer, self._measure_timer):
             if timer is not None:
                 timer.cancel()
         self._inflow.release()
@@ -148,6 +153,23 @@ class LimitedWebSocket(WebSocketsSansIOProtocol):
             self.limits.slowed(seconds)
             self.transport.pause_reading()
             self._hold_timer = self.loop.call_later(seconds, self._end_hold)
+        self._start_measuring()
+
+    def _start_measuring(self) -> None:
+        """Measure a large message in `MEASURE_SECONDS`, also when no byte of it arrives until then."""
+        if self._inflow.is_arriving and self._measure_timer is None and not self.close_sent:
+            self._measure_timer = self.loop.call_later(MEASURE_SECONDS, self._measure)
+
+    def _measure(self) -> None:
+        self._measure_timer = None
+        if self.transport.is_closing() or not self._inflow.is_arriving:
+            return
+        is_read = not self.read_paused and self._hold_timer is None
+        self._inflow.measure(self.conn.arrived_bytes, is_read=is_read)
+        if self._inflow.is_starved:
+            self._hold()
+        else:
+            self._start_measuring()
 
     def _close(self, reason: str) -> None:
         """Ask the client to come back later."""
@@ -302,6 +324,11 @@ class _LimitedServerProtocol(ServerProtocol):
         """Return the seconds until the parser may go on; 0 when it waits for bytes."""
         return self._held_reader.held_seconds
 
+    @property
+    def arrived_bytes(self) -> int:
+        """Return the bytes of the unfinished message that have arrived."""
+        return (self.current_size or 0) + len(self._held_reader.buffer)
+
     def receive_data(self, data: bytes | bytearray) -> None:
         """Parse bytes."""
         if not self._discards:
@@ -360,10 +387,15 @@ class _HeldReader(StreamReader):
         return at_eof
 
     def read_exact(self, n: int) -> Generator[None, None, bytearray]:
-        """Read `n` bytes. Wait for memory before a large payload."""
-        if n > self._free_bytes or self._current_size() + n > self._free_bytes:
-            while not self._inflow.reserve(self._current_size() + n):
+        """Read `n` bytes. Wait for memory before each step of a large payload."""
+        before = self._current_size()
+        while before + n > self._free_bytes:
+            arrived = min(n, len(self.buffer))
+            if not self._inflow.reserve_ahead(before + arrived, before + n):
                 self.held_seconds = RETRY_SECONDS
-                yield
-            self.held_seconds = 0.0
+            else:
+                self.held_seconds = 0.0
+                if arrived == n or self.eof:
+                    break
+            yield
         return (yield from super().read_exact(n))

@@ -125,7 +125,26 @@ def test_clocks_report_a_client_that_came_back() -> None:
     assert not clocks.record(encode([State(OWN, 2, "null")]))
     assert clocks.record(encode([State(OWN, 3, "{}")]))
     assert not clocks.record(encode([State(OWN, 4, "{}"), State(TAB, 0, "{}")]))
-    assert clocks.record(encode([State(OTHER, 2, "{}")]))
+    assert clocks.record(encode([State(OTHER, 2, "{}")])) == [(OTHER, 2)]
+
+
+@pytest.mark.parametrize(
+    ("clock_of_leaving", "seconds", "has_returned"),
+    [(1, 0.0, True), (2, 0.1, False), (2, 4.9, False), (2, 5.1, True)],
+    ids=["its connection ended", "toggled", "toggled slowly", "gone for long"],
+)
+def test_client_that_removed_its_own_state_comes_back_after_seconds_only(
+    clock_of_leaving: int, seconds: float, has_returned: bool
+) -> None:
+    """A client that removes its state increases the clock; the gateway does not. Proves R-AWARE-4."""
+    now = 100.0
+    clocks = AwarenessClocks(lambda: now)
+    clocks.record(encode([State(OWN, 1, "{}")]))
+    clocks.record(encode([State(OWN, clock_of_leaving, "null")]))
+    now += seconds / 2
+    clocks.record(encode([State(OWN, clock_of_leaving, "null")]))
+    now += seconds / 2 + 0.001
+    assert bool(clocks.record(encode([State(OWN, 3, "{}")]))) is has_returned
 
 
 @pytest.mark.parametrize(

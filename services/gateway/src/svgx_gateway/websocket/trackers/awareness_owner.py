@@ -5,6 +5,10 @@ of its browser, and the removal of clients that it lost contact with. Such a rep
 nor make a connection publish for another client. So each connection publishes for one client only, its own.
 """
 
+import math
+import time
+from collections.abc import Callable
+
 from svgx_yjs import awareness
 from svgx_yjs.awareness import MAX_CLOCK, Entry, State
 from svgx_yjs.lib0 import Encoder
@@ -16,30 +20,41 @@ MAX_ENTRIES = 2_000
 """Entries of one message that are searched for the connection's own client. Later entries are ignored."""
 
 
+GONE_SECONDS = 5.0
+"""Seconds after which a client that removed its own state has returned. A shorter absence may be a toggled state."""
+
+
 class AwarenessClocks:
     """The newest awareness clock of each client that the holder reported on one canvas."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
         self._clocks: dict[int, int] = {}
-        self._gone: set[int] = set()
-        """Clients that have left."""
+        self._gone: dict[int, float] = {}
+        """For each client that has left, the time from which it has returned when it is present."""
 
-    def record(self, update: bytes) -> bool:
-        """Record an awareness update from the holder. Return whether a client has come back."""
-        clocks, gone, has_returned = self._clocks, self._gone, False
+    def record(self, update: bytes) -> list[tuple[int, int]]:
+        """Record an awareness update from the holder. Return each client that has come back, with its clock.
+
+        After the end of its connection a client comes back at once: the gateway removed its state, at an equal clock.
+        A client that removed its own state, at a newer clock, comes back only after `GONE_SECONDS`.
+        """
+        clocks, gone, now = self._clocks, self._gone, self._clock()
+        returned: list[tuple[int, int]] = []
         for entry in awareness.entries(update):
+            known = clocks.get(entry.client)
             # Insert the client at the end, so that the first client is the oldest.
             clocks[entry.client] = max(entry.clock, clocks.pop(entry.client, 0))
             if not entry.present:
-                gone.add(entry.client)
-            elif entry.client in gone:
-                gone.discard(entry.client)
-                has_returned = True
+                removed_itself = known is not None and entry.clock > known
+                gone.setdefault(entry.client, now + GONE_SECONDS if removed_itself else -math.inf)
+            elif (since := gone.pop(entry.client, None)) is not None and now > since:
+                returned.append((entry.client, entry.clock))
         while len(clocks) > MAX_CLOCKS:
             oldest = next(iter(clocks))
             del clocks[oldest]
-            gone.discard(oldest)
-        return has_returned
+            gone.pop(oldest, None)
+        return returned
 
     def clock(self, client: int) -> int | None:
         """Return the newest known clock of a client, or None."""

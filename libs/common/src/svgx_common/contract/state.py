@@ -273,7 +273,6 @@ EXPORT = Operation(
     ),
     rate=RateClass.HEAVY,
     timeout=60.0,
-    repeatable=True,
     errors=(NotFound, Invalid, TooLarge),
 )
 CANVAS_ACCESS = Operation(
@@ -297,7 +296,6 @@ JOURNAL_APPEND = Operation(
     rate=RateClass.INTERNAL,
     timeout=15.0,
     max_body=256 * 1024 * 1024,
-    repeatable=True,
     errors=(Unavailable,),
 )
 JOURNAL_LOAD = Operation(

@@ -82,3 +82,5 @@ class Pool(StrEnum):
     """Operations that hash a password, which takes a core for a twentieth of a second or more."""
     OUTSIDE = "outside"
     """Operations that wait for an external system."""
+    ASKING = "asking"
+    """Quick operations that wait for another service."""

@@ -246,6 +246,7 @@ SET_MEMBER = Operation(
     canvas_role=CanvasRole.OWNER,
     http=Http("PUT", "/runtime/canvases/{canvas_id}/members/{user_id}"),
     rate=RateClass.WRITE,
+    asks="auth",
     errors=(NotFound, Conflict),
 )
 REMOVE_MEMBER = Operation(
@@ -257,6 +258,7 @@ REMOVE_MEMBER = Operation(
     canvas_role=CanvasRole.OWNER,
     http=Http("DELETE", "/runtime/canvases/{canvas_id}/members/{user_id}", status=204),
     rate=RateClass.WRITE,
+    asks="auth",
     errors=(NotFound, Conflict),
 )
 EXPORT = Operation(

@@ -45,8 +45,8 @@ class Repetition:
         """Return the result of the first attempt that succeeds, or raise its error.
 
         `send` makes one attempt, with the given timeout in seconds. A further attempt begins after each of the
-        `PARTS` of `timeout`, at most one a second and as far as the budget permits. A temporary error of one attempt does not
-        end the others.
+        `PARTS` of `timeout`, at most one a second and as far as the budget permits. A temporary error of one attempt
+        does not end the others.
         """
         clock = asyncio.get_running_loop().time
         interval = max(SHORTEST_INTERVAL, timeout / PARTS)

@@ -1,8 +1,8 @@
 """A circuit breaker for each service: while a service fails, requests to it are refused at once.
 
 Each pool of a service's operations has a circuit breaker of its own, because exports or log-ins that take too long must
-not stop quick requests, and the failures of an external system, such as a sign-in provider, say nothing about the
-service.
+not stop quick requests, and the failures of an external system, such as a sign-in provider, or of another service say
+nothing about the service.
 """
 
 import contextlib
@@ -43,17 +43,20 @@ _COUNTED = {
     Pool.HEAVY: (DeadlineExceeded, Unavailable),
     Pool.OUTSIDE: (DeadlineExceeded, Overloaded),
     Pool.PASSWORD: (DeadlineExceeded, Unavailable),
+    Pool.ASKING: (Overloaded,),
 }
 """By pool: the errors that count as failures, if they differ from `_FAILURES`."""
 _NEUTRAL = {
     Pool.HEAVY: (Internal, Overloaded),
     Pool.OUTSIDE: (Internal, Unavailable),
     Pool.PASSWORD: (Internal, Overloaded),
+    Pool.ASKING: (Internal, Unavailable, DeadlineExceeded),
 }
 """By pool: the errors that are neither failure nor success, if more than `Internal`.
 
-`Unavailable` of an external system is about one of several systems, not the service. A full queue for heavy work or
-passwords refuses at once and fairly: another caller may have its turn.
+`Unavailable` of an external system is about one of several systems, not the service. An operation that asks another
+service gets that service's `Unavailable`, and fails with `DeadlineExceeded` while the other does not answer. A full
+queue for heavy work or passwords refuses at once and fairly: another caller may have its turn.
 """
 
 

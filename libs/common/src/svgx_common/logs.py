@@ -44,8 +44,11 @@ _CLIENT_EVENTS = frozenset(
 )
 """Messages of uvicorn and `websockets` that any client can cause. They are dropped, because they could fill the log."""
 
-_HEADER_LOGGERS = ("opentelemetry.trace.span", "opentelemetry.trace.propagation.tracecontext")
-"""Loggers that warn of a malformed `tracestate` header and quote it. The service then starts a new trace."""
+_HEADER_LOGGERS = (
+    *("opentelemetry.trace.span", "opentelemetry.trace.propagation.tracecontext"),
+    "opentelemetry.util.re",
+)
+"""Loggers that warn of a malformed header and quote it: `tracestate`, or a header of the exporter, which may be secret."""
 
 Format = Literal["json", "console", "auto"]
 

@@ -48,7 +48,7 @@ _HEADER_LOGGERS = (
     *("opentelemetry.trace.span", "opentelemetry.trace.propagation.tracecontext"),
     "opentelemetry.util.re",
 )
-"""Loggers that warn of a malformed header and quote it: `tracestate`, or a header of the exporter, which may be secret."""
+"""Loggers that warn of a malformed header and quote it: `tracestate`, or a header of the exporter with its secret."""
 
 Format = Literal["json", "console", "auto"]
 

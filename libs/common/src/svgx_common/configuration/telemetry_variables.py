@@ -63,7 +63,7 @@ def mistakes(environ: Mapping[str, str]) -> Iterator[str]:
 
 
 def ignored(environ: Mapping[str, str]) -> Iterator[tuple[str, str]]:
-    """Yield the name of each variable whose value OpenTelemetry ignores, and the values that it reads."""
+    """Yield the name of each variable with a value that OpenTelemetry ignores, and the values that it reads."""
     if not exporting(environ):
         return
     name, value = _of_exporter(environ, "HEADERS")

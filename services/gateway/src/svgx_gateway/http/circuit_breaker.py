@@ -39,7 +39,7 @@ PAUSE = 2.0
 """Seconds until one request may try again."""
 
 _FAILURES = (DeadlineExceeded, Unavailable, Overloaded)
-_COUNTED = {
+_COUNTED: dict[Pool, tuple[type[DeadlineExceeded | Unavailable | Overloaded], ...]] = {
     Pool.HEAVY: (DeadlineExceeded, Unavailable),
     Pool.OUTSIDE: (DeadlineExceeded, Overloaded),
     Pool.PASSWORD: (DeadlineExceeded, Unavailable),

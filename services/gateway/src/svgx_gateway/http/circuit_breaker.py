@@ -38,15 +38,18 @@ THRESHOLD = 5
 PAUSE = 2.0
 """Seconds until one request may try again."""
 
-_FAILURES = (DeadlineExceeded, Unavailable, Overloaded)
-_COUNTED: dict[Pool, tuple[type[DeadlineExceeded | Unavailable | Overloaded], ...]] = {
+_Failures = tuple[type[DeadlineExceeded | Unavailable | Overloaded], ...]
+_Neutral = tuple[type[Internal | DeadlineExceeded | Unavailable | Overloaded], ...]
+
+_FAILURES: _Failures = (DeadlineExceeded, Unavailable, Overloaded)
+_COUNTED: dict[Pool, _Failures] = {
     Pool.HEAVY: (DeadlineExceeded, Unavailable),
     Pool.OUTSIDE: (DeadlineExceeded, Overloaded),
     Pool.PASSWORD: (DeadlineExceeded, Unavailable),
     Pool.ASKING: (Overloaded,),
 }
 """By pool: the errors that count as failures, if they differ from `_FAILURES`."""
-_NEUTRAL = {
+_NEUTRAL: dict[Pool, _Neutral] = {
     Pool.HEAVY: (Internal, Overloaded),
     Pool.OUTSIDE: (Internal, Unavailable),
     Pool.PASSWORD: (Internal, Overloaded),
@@ -69,7 +72,7 @@ class CircuitBreaker:
         self._name = name
         self._clock = clock
         self._counted = _COUNTED.get(pool, _FAILURES)
-        self._neutral = _NEUTRAL.get(pool, (Internal,))
+        self._neutral: _Neutral = _NEUTRAL.get(pool, (Internal,))
         self._failures = 0
         self._retry_at: float | None = None
         """Time from which a request may try again; None while the circuit is closed."""

@@ -33,6 +33,8 @@ async def replica(
     admin_password: str = ADMIN_PASSWORD,
     keys: Path | None = None,
     providers: tuple[OidcProvider, ...] = (),
+    workers: int = 2,
+    connections: int = 10,
 ) -> AsyncIterator[None]:
     """Run one replica until the block ends. `admin` is the username of the first admin in its settings."""
     replica_id = secrets.token_hex(6)
@@ -44,6 +46,8 @@ async def replica(
         jwt_keys_file=keys,
         public_url="http://localhost",
         oidc_providers=providers,
+        password_workers=workers,
+        database_pool_size=connections,
         svgx_admin_username=admin,
         svgx_admin_email=f"{admin.lower()}@example.org" if admin else "",
         svgx_admin_password=SecretStr(admin_password),

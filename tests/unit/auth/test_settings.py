@@ -56,3 +56,16 @@ def test_argon2_parameters_below_the_minimum_are_refused(monkeypatch: pytest.Mon
     monkeypatch.setenv("ARGON2_MEMORY_KIB", "1024")
     with pytest.raises(SystemExit):
         load(AuthSettings)
+
+
+@pytest.mark.parametrize(
+    ("workers", "connections", "slots"),
+    [("1", "10", 2), ("4", "10", 8), ("64", "10", 8), ("64", "200", 128), ("2", "1", 1)],
+)
+def test_passwords_never_take_all_database_connections(
+    monkeypatch: pytest.MonkeyPatch, workers: str, connections: str, slots: int
+) -> None:
+    """Proves R-AUTH-40: two requests for each worker, and at most three quarters of the connections."""
+    monkeypatch.setenv("PASSWORD_WORKERS", workers)
+    monkeypatch.setenv("DATABASE_POOL_SIZE", connections)
+    assert load(AuthSettings).password_slots == slots

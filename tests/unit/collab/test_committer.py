@@ -28,8 +28,10 @@ class FakeBus:
 
     def __init__(self, outcomes: list[Exception | bytes]) -> None:
         self._outcomes: Iterator[Exception | bytes] = iter(outcomes)
+        self.timeouts: list[float] = []
 
-    async def ask(self, *_: object, **__: object) -> Blob:
+    async def ask(self, *_: object, timeout: float) -> Blob:
+        self.timeouts.append(timeout)
         outcome = next(self._outcomes)
         if isinstance(outcome, Exception):
             raise outcome
@@ -70,3 +72,4 @@ async def test_commit_is_repeated_until_it_succeeds(
     async with asyncio.timeout(10):
         await committer.commit_collected()
     assert delivered == [(ENTRY, result)]
+    assert bus.timeouts[0] < bus.timeouts[1] == bus.timeouts[2] == bus.timeouts[3]

@@ -129,3 +129,60 @@ def test_json_line_has_the_trace_and_no_secret(capsys: pytest.CaptureFixture[str
     assert (theirs["level"], theirs["logger"]) == ("ERROR", "theirs")
     assert "ValueError" in theirs["exception"]
     assert JWT not in json.dumps([ours, theirs])
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("/x\n2026-01-01 [info] forged", r"/x\n2026-01-01 [info] forged"),
+        ("/x\r\x1b[2J", r"/x\r\x1b[2J"),
+        ("\x9b31m", r"\x9b31m"),
+        ("a\u2028b\u202ec", r"a\u2028b\u202ec"),
+        ("\udc80", r"\udc80"),
+        ("/größe/画像 1", "/größe/画像 1"),
+    ],
+)
+def test_console_format_escapes_control_characters(
+    capsys: pytest.CaptureFixture[str], text: str, shown: str
+) -> None:
+    """Proves R-OBS-5: a client cannot write a log line, or control the terminal, by a path or a close reason."""
+    logs.configure("state", "replica", "INFO", "console")
+    structlog.get_logger("ours").info(f"began {text}", path=text, reasons=[text])
+    logging.getLogger("theirs").warning("closed: %s", text)
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 2
+    assert f"began {shown}" in lines[0]
+    assert f"closed: {shown}" in lines[1]
+
+
+def test_console_format_escapes_control_characters_of_an_exception(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Proves R-OBS-5: the text of an exception cannot control the terminal."""
+    logs.configure("state", "replica", "INFO", "console")
+    try:
+        raise ValueError("\x1b[2Jcleared")
+    except ValueError:
+        structlog.get_logger("ours").exception("failed")
+    assert r"ValueError: \x1b[2Jcleared" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("canvas_id", "ids"),
+    [
+        ("2f1c7a52-9a5e", "user_id=u canvas_id=2f1c7a52-9a5e"),
+        ("x user_id=victim", "user_id=u"),
+        ("x\tuser_id=victim", "user_id=u"),
+        ("x\n", "user_id=u"),
+        ("x" * 65, "user_id=u"),
+        ("", "user_id=u"),
+    ],
+)
+def test_searchable_ids_cannot_be_forged(
+    capsys: pytest.CaptureFixture[str], canvas_id: str, ids: str
+) -> None:
+    """Proves R-OBS-9: the path `/runtime/events/x%20user_id=victim` names no user."""
+    logs.configure("gateway", "replica", "INFO", "json")
+    structlog.get_logger("ours").info("opened", user_id="u", canvas_id=canvas_id)
+    line = json.loads(capsys.readouterr().err)
+    assert (line["ids"], line["canvas_id"]) == (ids, canvas_id)

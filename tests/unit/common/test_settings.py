@@ -30,14 +30,14 @@ VALID = {"POSTGRES_URL": "postgresql://user:hunter2@db:5432/svgx"}
         ("POSTGRES_URL", "", "POSTGRES_URL: Field required"),
         ("NUMBERS", "[hunter2", "NUMBERS: Input should be a valid tuple, written as JSON"),
         ("NUMBERS", '["hunter2"]', "NUMBERS_0: Input should be a valid integer"),
-        ("NATS_URI", "hunter2", "NATS_URI: unknown variable; did you mean NATS_URL?"),
+        ("NATS_ULR", "hunter2", "NATS_ULR: unknown variable; did you mean NATS_URL?"),
         ("API_HOST", "hunter2:80", "API_HOST: Value error, must be the address"),
         ("API_HOST", "a..hunter2", "API_HOST: Value error, must be the address"),
         ("ENVIRONMENT", "producton", "ENVIRONMENT: Value error, did you mean production?"),
         ("ENVIRONMENT", "Prod", "ENVIRONMENT: Value error, did you mean production?"),
         ("DRAIN_SECONDS", "inf", "DRAIN_SECONDS: Input should be"),
         ("DRAIN_SECONDS", "nan", "DRAIN_SECONDS: Input should be"),
-        ("OTEL_BSP_SCHEDULE_DELAY", "hunter2", "OTEL_BSP_SCHEDULE_DELAY: must be a whole number"),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", "hunter2", "OTEL_EXPORTER_OTLP_ENDPOINT: must be a URL"),
     ],
 )
 def test_invalid_setting_ends_the_process_with_one_line_without_its_value(

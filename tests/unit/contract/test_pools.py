@@ -2,7 +2,16 @@
 
 import pytest
 
-from svgx_common.contract import OPERATIONS, api_keys, auth, collab, oidc, revocations, state
+from svgx_common.contract import (
+    OPERATIONS,
+    api_keys,
+    auth,
+    collab,
+    oidc,
+    ratelimits,
+    revocations,
+    state,
+)
 from svgx_common.contract.operation import Operation
 from svgx_common.contract.policy import Pool, RateClass
 
@@ -25,6 +34,12 @@ POOLS: list[tuple[Operation, Pool]] = [  # type: ignore[type-arg]  # of any type
     (collab.IMPORT_SVG, Pool.HEAVY),
     (collab.OPEN, Pool.INTERNAL),
     (state.GET_CANVAS, Pool.QUICK),
+    (state.GET_MEMBER, Pool.QUICK),
+    (state.SET_MEMBER, Pool.ASKING),
+    (state.REMOVE_MEMBER, Pool.ASKING),
+    (ratelimits.SET_CONFIG, Pool.ASKING),
+    (ratelimits.GET_CONFIG, Pool.ASKING),
+    (ratelimits.ANALYTICS, Pool.QUICK),
 ]
 
 

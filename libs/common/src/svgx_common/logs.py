@@ -44,8 +44,11 @@ _CLIENT_EVENTS = frozenset(
 )
 """Messages of uvicorn and `websockets` that any client can cause. They are dropped, because they could fill the log."""
 
-_HEADER_LOGGERS = ("opentelemetry.trace.span", "opentelemetry.trace.propagation.tracecontext")
-"""Loggers that warn of malformed or too long trace headers, and may quote them. The service ignores such a header."""
+_HEADER_LOGGERS = (
+    *("opentelemetry.trace.span", "opentelemetry.trace.propagation.tracecontext"),
+    "opentelemetry.util.re",
+)
+"""Loggers that warn of a malformed header and quote it: `tracestate`, or a header of the exporter with its secret."""
 
 Format = Literal["json", "console", "auto"]
 
@@ -93,11 +96,39 @@ def _add_trace(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
 
 _IDS = ("user_id", "canvas_id", "trace_id")
 
+_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
+"""An id that is added in searchable form. A client chooses the canvas in a path: `x user_id=…` must forge no user."""
+
 
 def _add_searchable_ids(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
     """Add the ids as `user_id=…` too, because `grep "user_id=…"` does not find them as JSON."""
     if "user_id" in event or "canvas_id" in event:
-        event["ids"] = " ".join(f"{name}={event[name]}" for name in _IDS if name in event)
+        ids = {name: str(event[name]) for name in _IDS if name in event}
+        event["ids"] = " ".join(f"{name}={ids[name]}" for name in ids if _ID.fullmatch(ids[name]))
+    return event
+
+
+def _escape(text: str) -> str:
+    """Return `text` with its control characters, line breaks and invisible characters as in a Python string."""
+    if text.isprintable():
+        return text
+    return "".join(
+        each if each.isprintable() else each.encode("unicode_escape").decode() for each in text
+    )
+
+
+def _escape_lines(text: str) -> str:
+    """Return `text` with everything but its line breaks escaped."""
+    return "\n".join(_escape(line) for line in text.split("\n"))
+
+
+def _escape_event(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
+    """Escape the texts of a line for a terminal, as a client may have put line breaks or terminal codes into them."""
+    for name, value in event.items():
+        if isinstance(value, str):
+            event[name] = (
+                _escape_lines(value) if name in ("exception", "stack") else _escape(value.rstrip())
+            )
     return event
 
 
@@ -113,7 +144,7 @@ def _plain_traceback(target: TextIO, error: ExcInfo) -> None:
     """
     text = io.StringIO()
     structlog.dev.plain_traceback(text, error)
-    target.write(redact(text.getvalue()))
+    target.write(_escape_lines(redact(text.getvalue())))
 
 
 def _is_not_client_event(record: logging.LogRecord) -> bool:
@@ -143,7 +174,7 @@ def configure(service: str, replica_id: str, level: str, form: Format = "auto") 
         ]
     )
     if console:
-        rendering.insert(0, _redact_event)
+        rendering[:0] = [_redact_event, _escape_event]
     formatter = structlog.stdlib.ProcessorFormatter(
         foreign_pre_chain=shared,
         processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *rendering],

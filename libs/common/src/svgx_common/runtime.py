@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import errno
 import gc
+import os
 import secrets
 import signal
 import socket
@@ -22,7 +23,7 @@ from starlette.types import ASGIApp
 
 from svgx_common import logs, metrics, tracing
 from svgx_common.background import BackgroundTasks
-from svgx_common.configuration import command_line
+from svgx_common.configuration import command_line, telemetry_variables
 from svgx_common.configuration.command_line import Command
 from svgx_common.contract.errors import SvgxError
 from svgx_common.contract.transport import REPLICA_LEFT, ReplicaLeft, replica_subject
@@ -111,9 +112,11 @@ def run(
     metrics.start(service, version)
     for unknown in unknown_variables(settings_type):
         log.warning("unknown variable", variable=unknown.name, did_you_mean=unknown.nearest)
+    for name, reason in telemetry_variables.ignored(os.environ):
+        log.warning("OpenTelemetry ignores a variable", variable=name, reason=reason)
     try:
         provider = tracing.configure(service, replica_id, version)
-    except ValueError:
+    except (ValueError, RuntimeError, ImportError):
         # The exception's text may contain the value.
         _refuse_start("OTEL_*: OpenTelemetry does not accept its variables")
     listeners = _Listeners(

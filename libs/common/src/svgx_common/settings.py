@@ -242,7 +242,8 @@ def load(kind: type[Settings]) -> Settings:
 def unknown_variables(kind: type[ServiceSettings]) -> list[variables.UnknownVariable]:
     """Return the environment variables that look like misspelt settings of the service."""
     names = {name.upper() for name in kind.model_fields}
-    return list(variables.unknown_variables(names, os.environ))
+    required = {name.upper() for name, field in kind.model_fields.items() if field.is_required()}
+    return list(variables.unknown_variables(names, os.environ, required=required))
 
 
 def _read_file(path: Path, kind: type[Settings]) -> config_file.FileContent:

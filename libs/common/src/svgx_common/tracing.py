@@ -1,7 +1,8 @@
 """Traces, and their export over OTLP.
 
-Spans are exported when `OTEL_EXPORTER_OTLP_ENDPOINT` or `OTEL_EXPORTER_OTLP_TRACES_ENDPOINT` is set. Otherwise spans
-only carry ids. OpenTelemetry's own environment variables set the sampling and the headers of the exporter.
+Spans are exported when `OTEL_EXPORTER_OTLP_ENDPOINT` or `OTEL_EXPORTER_OTLP_TRACES_ENDPOINT` is set, unless
+`OTEL_SDK_DISABLED` is true. Otherwise spans only carry ids. OpenTelemetry's own environment variables set the sampling
+and the headers of the exporter.
 """
 
 import os
@@ -12,9 +13,11 @@ from types import TracebackType
 from opentelemetry import context, trace
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import TracerProvider, sampling
+from opentelemetry.sdk.trace import SpanLimits, TracerProvider, sampling
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.util.types import Attributes
+
+from svgx_common.configuration.telemetry_variables import BATCH_SIZE, QUEUE_SIZE, exporting
 
 QUEUE = 16_384
 """Spans that may wait for export; further spans are dropped. A busy gateway fills OpenTelemetry's default, 2048, in
@@ -30,10 +33,30 @@ LAST_EXPORT = 2.0
 """Seconds a stopping process may spend on the export of its last spans."""
 
 
+_NO_LIMITS = SpanLimits(
+    *(SpanLimits.UNSET,) * 3,
+    max_span_attributes=SpanLimits.UNSET,
+    max_event_attributes=SpanLimits.UNSET,
+    max_link_attributes=SpanLimits.UNSET,
+    max_attribute_length=SpanLimits.UNSET,
+    max_span_attribute_length=SpanLimits.UNSET,
+)
+"""Limits that are not read from variables, for spans that are not recorded."""
+
+
+def _set_queue_defaults() -> None:
+    """Set the variables of the queue that are not set, so that a batch fits into the queue."""
+    try:
+        batch = int(os.environ.get(BATCH_SIZE) or BATCH)
+        queue = int(os.environ.get(QUEUE_SIZE) or max(QUEUE, batch))
+    except ValueError:
+        return  # OpenTelemetry uses its own defaults
+    os.environ[QUEUE_SIZE] = str(queue)
+    os.environ[BATCH_SIZE] = os.environ.get(BATCH_SIZE) or str(min(BATCH, queue))
+
+
 def configure(service: str, replica_id: str, version: str) -> TracerProvider:
     """Set the tracer provider of this process and return it. Call once, and pass the result to `finish` at the end."""
-    endpoints = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
-    exporting = any(os.environ.get(name) for name in endpoints)
     resource = _OneResource(
         Resource.create(
             {
@@ -44,14 +67,15 @@ def configure(service: str, replica_id: str, version: str) -> TracerProvider:
             }
         ).attributes
     )
-    if exporting:
-        os.environ.setdefault("OTEL_BSP_MAX_QUEUE_SIZE", str(QUEUE))
-        os.environ.setdefault("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", str(BATCH))
+    if exporting(os.environ):
+        _set_queue_defaults()
         provider = TracerProvider(resource=resource)
         provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
     else:
         # Nothing is recorded, but the trace id still connects the log lines of one request across the services.
-        provider = TracerProvider(sampler=sampling.ALWAYS_OFF, resource=resource)
+        provider = TracerProvider(
+            sampler=sampling.ALWAYS_OFF, resource=resource, span_limits=_NO_LIMITS
+        )
     trace.set_tracer_provider(provider)
     return provider
 

@@ -32,7 +32,7 @@ from svgx_common import postgres
 from svgx_common.background import BackgroundTasks
 from svgx_common.contract.auth import CreateUserRequest
 from svgx_common.contract.errors import Conflict, Invalid
-from svgx_common.contract.policy import Role
+from svgx_common.contract.policy import Pool, Role
 from svgx_common.runtime import Runtime, Service
 from svgx_common.settings import MIN_SECRET
 
@@ -40,6 +40,9 @@ log = structlog.get_logger(__name__)
 
 REMOVE_OLD_EVERY = 600.0
 """Seconds between two removals of old rows."""
+
+REFUSAL_SLOTS = 16
+"""Slots for requests that the full password queue refuses."""
 
 
 @contextlib.asynccontextmanager
@@ -80,9 +83,11 @@ async def build(runtime: Runtime[AuthSettings]) -> AsyncIterator[Service]:
                 idle_seconds=settings.refresh_idle_expires_in,
             )
             attempts = Attempts(database, secret)
-            # A turn also reads the database, so two turns keep one worker busy.
-            queue = PasswordQueue(
-                slots=2 * settings.password_workers, waiting=settings.password_queue
+            queue = PasswordQueue(slots=settings.password_slots, waiting=settings.password_queue)
+            # Log-ins and signed-in callers wait in the queue, not for the responder: only the queue refuses at once.
+            runtime.responder.set_slots(
+                Pool.PASSWORD,
+                settings.password_slots + 2 * settings.password_queue + REFUSAL_SLOTS,
             )
             api_keys = ApiKeys(database, revocations, audit)
             sign_ins = SignIns(database, settings.oidc_providers, settings.public_url, secret)

@@ -46,7 +46,7 @@ class AuthSettings(PostgresSettings, TokenSettings):
     password_workers: int = Field(os.cpu_count() or 1, ge=1, le=64)
     """Passwords that are hashed at the same time."""
     password_queue: int = Field(32, ge=1, le=48)
-    """Log-ins that may wait for a password worker. Fewer than the 64 slots of a pool, so that refusals never wait."""
+    """Log-ins that may wait for a password worker. Callers that set passwords share the 64 quick slots."""
     svgx_admin_username: str = ""
     svgx_admin_email: str = ""
     svgx_admin_password: SecretStr = SecretStr("")
@@ -56,6 +56,16 @@ class AuthSettings(PostgresSettings, TokenSettings):
     """URL at which browsers reach the gateway, because providers send browsers back there."""
     oidc_providers: tuple[OidcProvider, ...] = ()
     """OpenID Connect providers at which users may sign in: a JSON list of their settings (see `oidc.settings`)."""
+
+    @property
+    def password_slots(self) -> int:
+        """Return how many requests may work on a password at the same time.
+
+        Such a request also reads the database, so two for each worker keep it busy. At most three quarters of the
+        connections serve them, so that a slow database leaves some for refreshes and the administration.
+        """
+        connections = self.database_connections
+        return max(1, min(2 * self.password_workers, connections - max(1, connections // 4)))
 
     @model_validator(mode="after")
     def _check_providers(self) -> Self:

@@ -23,8 +23,11 @@ log = structlog.get_logger(__name__)
 GROUP_BYTES = 4 * 1024 * 1024
 """Bytes of updates in one request. Beyond it a new group begins, so that a large import delays no other canvas."""
 
+FIRST_ATTEMPT = 1.0
+"""Seconds to wait for a commit, plus one for each MiB. Then the request is repeated, as state may have crashed."""
+
 ATTEMPT = 3.0
-"""Seconds to wait for one commit, plus one for each MiB. Then the request is repeated, as state may have crashed."""
+"""The same for a repeated request: when the database is slow, a short wait would end each commit before its answer."""
 
 BACK_OFF = (0.05, 0.1, 0.2, 0.5, 1.0)
 """Seconds to wait after the first, second, … failure. The last value applies to all later failures."""
@@ -81,9 +84,10 @@ class Committer:
     async def _commit(self, group: list[Entry]) -> list[Committed]:
         """Commit one group. A failed request is repeated until it succeeds, because repeated entries change nothing."""
         request = AppendRequest(content=encode(EntryBatch(tuple(group))))
-        timeout = ATTEMPT + len(request.content) / (1024 * 1024)
+        transfer = len(request.content) / (1024 * 1024)
         failures = 0
         while True:
+            timeout = (ATTEMPT if failures else FIRST_ATTEMPT) + transfer
             try:
                 with COMMIT_SECONDS.time():
                     reply = await self._bus.ask(JOURNAL_APPEND, request, timeout=timeout)

@@ -18,40 +18,39 @@ SETTINGS = frozenset(
 )
 
 
+REQUIRED = frozenset({"JWT_SECRET", "POSTGRES_URL"})
+
+
 def unknown(*names: str) -> list[UnknownVariable]:
-    return list(unknown_variables(SETTINGS, dict.fromkeys(names, "value")))
+    return list(unknown_variables(SETTINGS, dict.fromkeys(names, "value"), required=REQUIRED))
 
 
 @pytest.mark.parametrize(
     ("name", "nearest"),
     [
         ("NATS_ULR", "NATS_URL"),
-        ("NATS_URI", "NATS_URL"),
         ("nats_urls", "NATS_URL"),
         ("REDIS_UR", "REDIS_URL"),
         ("REDSI_URL", "REDIS_URL"),
         ("POSTGRESS_URL", "POSTGRES_URL"),
         ("POSTGRE_URL", "POSTGRES_URL"),
         ("POSTGRES-URL", "POSTGRES_URL"),
+        ("POSTGRES_URI", "POSTGRES_URL"),
+        ("JWTSECRET", "JWT_SECRET"),
         ("JWT_SECERT", "JWT_SECRET"),
         ("JWT_SECRETS", "JWT_SECRET"),
-        ("LOGLEVEL", "LOG_LEVEL"),
         ("LOG_LVL", "LOG_LEVEL"),
         ("LOG_LEVLE", "LOG_LEVEL"),
         ("API_PROT", "API_PORT"),
-        ("APIPORT", "API_PORT"),
         ("CORS_ORIGIN", "CORS_ORIGINS"),
         ("CORS_ORGINS", "CORS_ORIGINS"),
         ("DRAIN_SECOND", "DRAIN_SECONDS"),
         ("ENVIROMENT", "ENVIRONMENT"),
-        ("DATABASE_POOLSIZE", "DATABASE_POOL_SIZE"),
         ("RATE_LIMIT_REQUEST_PER_MINUTE", "RATE_LIMIT_REQUESTS_PER_MINUTE"),
         ("RATE_LIMITS_REQUEST_PER_MINUTE", "RATE_LIMIT_REQUESTS_PER_MINUTE"),
         ("WEBSOCKETS_MAX_CONNECTION", "WEBSOCKET_MAX_CONNECTIONS"),
         ("SVGX_CONFG", "SVGX_CONFIG"),
         ("SVGX_ADMIN_PASWORD", "SVGX_ADMIN_PASSWORD"),
-        ("OTEL_EXPORTER_OTLP_ENDPONT", "OTEL_EXPORTER_OTLP_ENDPOINT"),
-        ("OTEL_TRACE_SAMPLER", "OTEL_TRACES_SAMPLER"),
     ],
 )
 def test_misspelt_variable_is_refused_with_the_nearest_name(name: str, nearest: str) -> None:
@@ -59,6 +58,42 @@ def test_misspelt_variable_is_refused_with_the_nearest_name(name: str, nearest: 
     assert unknown(name) == [UnknownVariable(name.upper(), nearest, refused=True)]
     # The setting itself is set, so the other variable may belong to another program.
     assert unknown(name, nearest) == [UnknownVariable(name.upper(), nearest, refused=False)]
+
+
+@pytest.mark.parametrize(
+    ("name", "nearest"),
+    [
+        ("NATS_URI", "NATS_URL"),
+        ("REDIS_URI", "REDIS_URL"),
+        ("NATS-URI", "NATS_URL"),
+        ("LOGLEVEL", "LOG_LEVEL"),
+        ("LOG-LEVEL", "LOG_LEVEL"),
+        ("APIPORT", "API_PORT"),
+        ("DATABASE_POOLSIZE", "DATABASE_POOL_SIZE"),
+        ("SVGX_URI", "SVGX_URL"),
+        ("SVGX_HOMES", "SVGX_HOME"),
+        ("SVGX_ADMIN_EMIAL", "SVGX_ADMIN_EMAIL"),
+        ("OTEL_EXPORTER_OTLP_ENDPONT", "OTEL_EXPORTER_OTLP_ENDPOINT"),
+        ("OTEL_TRACE_SAMPLER", "OTEL_TRACES_SAMPLER"),
+    ],
+)
+def test_slip_that_may_be_a_name_of_another_program_gives_a_warning(
+    name: str, nearest: str
+) -> None:
+    """Proves R-CONFIG-5: the setting has a default, or belongs to a tool or OpenTelemetry."""
+    assert unknown(name) == [UnknownVariable(name, nearest, refused=False)]
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+def test_nearest_of_several_settings_does_not_depend_on_their_order(reverse: bool) -> None:
+    """Proves R-CONFIG-5: the own setting with the fewest slips counts, and any of them that is set permits the name."""
+    settings = sorted(("API_PORT", "API_PORTS", "APIS_PORT"), reverse=reverse)
+
+    def of(*names: str) -> list[UnknownVariable]:
+        return list(unknown_variables(settings, dict.fromkeys(names, "value")))
+
+    assert of("API_PRT") == [UnknownVariable("API_PRT", "API_PORT", refused=True)]
+    assert of("API_PRT", "APIS_PORT") == [UnknownVariable("API_PRT", "API_PORT", refused=False)]
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from svgx_common.contract import auth, collab, oidc, state
+from svgx_common.contract import auth, collab, oidc, ratelimits, state
 from svgx_common.contract.errors import (
     Conflict,
     DeadlineExceeded,
@@ -232,6 +232,42 @@ def test_expensive_operations_open_no_circuit_of_cheap_ones(
     with pytest.raises(Unavailable), circuits.of(expensive).attempt():
         pass
     with circuits.of(cheap).attempt():
+        pass
+
+
+@pytest.mark.parametrize(
+    ("asking", "others"),
+    [
+        (state.SET_MEMBER, (state.GET_CANVAS, state.CREATE_CANVAS, state.GET_MEMBER)),
+        (state.REMOVE_MEMBER, (state.GET_CANVAS, state.RENAME_CANVAS, state.DELETE_CANVAS)),
+        (ratelimits.SET_CONFIG, (ratelimits.ANALYTICS,)),
+        (ratelimits.GET_CONFIG, (ratelimits.ANALYTICS,)),
+    ],
+)
+@pytest.mark.parametrize("error", [Unavailable(), DeadlineExceeded()])
+def test_failure_of_the_asked_service_opens_no_circuit(
+    asking: Operation[Any, Any], others: tuple[Operation[Any, Any], ...], error: SvgxError
+) -> None:
+    """While auth is down, member changes fail, and all other operations of state work. Proves R-RESIL-2."""
+    circuits = CircuitBreakers()
+    for _ in range(2 * THRESHOLD):
+        with pytest.raises(type(error)) as raised, circuits.of(asking).attempt():
+            raise error
+        assert raised.value is error
+    for operation in (asking, *others):
+        with circuits.of(operation).attempt():
+            pass
+
+
+def test_overload_of_an_asking_operation_opens_its_own_circuit() -> None:
+    """An overload is about the answering service, and leaves its other operations alone. Proves R-RESIL-2."""
+    circuits = CircuitBreakers()
+    for _ in range(THRESHOLD):
+        with pytest.raises(Overloaded), circuits.of(state.SET_MEMBER).attempt():
+            raise Overloaded
+    with pytest.raises(Unavailable), circuits.of(state.SET_MEMBER).attempt():
+        pass
+    with circuits.of(state.GET_CANVAS).attempt():
         pass
 
 

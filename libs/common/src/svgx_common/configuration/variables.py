@@ -1,12 +1,13 @@
 """Environment variables that look like misspelt settings.
 
 A container has many variables of other programs: of its image, of Kubernetes, of servers beside it. So a variable is
-refused only when its name is one slip away from a setting that is not set itself. Names that only begin like settings
-of the service give a warning. See docs/decisions/0042-misspelt-environment-variables.md.
+refused only when its name is a slip for a setting of the service that is not set itself, and hardly another program's
+name. Other slips, and names that only begin like settings of the service, give a warning. See
+docs/decisions/0042-misspelt-environment-variables.md.
 """
 
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 
@@ -63,38 +64,55 @@ class UnknownVariable:
     name: str
     nearest: str
     refused: bool
-    """True when the variable is a slip for a setting that is not set; the start then ends."""
+    """True when the variable is a slip for a setting of the service that is not set; the start then ends."""
 
 
 def unknown_variables(
-    settings: Collection[str], environ: Mapping[str, str]
+    settings: Collection[str], environ: Mapping[str, str], *, required: Collection[str] = ()
 ) -> Iterator[UnknownVariable]:
     """Yield the variables of `environ` that look like a setting and are none.
 
-    `settings` are the names of the service's settings as variables.
+    `settings` are the names of the service's settings as variables; those in `required` have no default.
     """
-    known = {*settings, *TOOL_VARIABLES, *TELEMETRY_VARIABLES}
+    own = {*settings, config_file.VARIABLE}
+    known = {*own, *TOOL_VARIABLES, *TELEMETRY_VARIABLES}
     words = {name.partition("_")[0] for name in settings} - COMMON_WORDS | {"SVGX"}
     present = {name.upper() for name, value in environ.items() if value}
     for name in sorted(present - known):
         if name in TERMINAL_VARIABLES or _KUBERNETES.fullmatch(name):
             continue
-        slip = _slip_of(name, [*settings, *sorted(known)])
-        if slip is not None:
-            yield UnknownVariable(name, slip, refused=slip not in present)
+        slips = sorted(
+            (each for each in known if _is_slip(name, each)),
+            key=lambda each: (each not in own, edit_distance(name, each), each),
+        )
+        if slips:
+            nearest = slips[0]
+            refused = (
+                nearest in own
+                and present.isdisjoint(slips)
+                and (nearest in required or not _is_usual_elsewhere(name, nearest))
+            )
+            yield UnknownVariable(name, nearest, refused)
         elif name.partition("_")[0] in words and "_" in name:
-            nearest = get_close_matches(name, sorted({*settings, *TOOL_VARIABLES}), n=1, cutoff=0)
-            yield UnknownVariable(name, nearest[0], refused=False)
+            close = get_close_matches(name, sorted({*settings, *TOOL_VARIABLES}), n=1, cutoff=0)
+            yield UnknownVariable(name, close[0], refused=False)
 
 
-def _slip_of(name: str, known: Iterable[str]) -> str | None:
-    """Return the known name of which `name` is a misspelling, or None."""
-    return next((each for each in known if _is_slip(name, each)), None)
+def _is_usual_elsewhere(name: str, known: str) -> bool:
+    """Return whether other programs may use `name`: `LOGLEVEL` for `LOG_LEVEL`, and `NATS_URI` for `NATS_URL`."""
+    for word, other in _SAME_WORDS:
+        name = re.sub(rf"(?<![A-Z]){word}(?![A-Z])", other, name)
+    return _letters(name) == _letters(known)
+
+
+def _letters(name: str) -> str:
+    """Return a name without the signs between its words."""
+    return name.replace("_", "").replace("-", "")
 
 
 def _is_slip(name: str, known: str) -> bool:
     """Return whether `name` differs from `known` by a slip or two in its words, or only in its underscores."""
-    if name.replace("_", "").replace("-", "") == known.replace("_", ""):
+    if _letters(name) == _letters(known):
         return True
     words, known_words = re.split("[_-]", name), known.split("_")
     if len(words) != len(known_words):

@@ -353,4 +353,5 @@ FIND_ACCOUNTS = Operation(
     rate=RateClass.INTERNAL,
     timeout=5.0,
     max_body=128 * 1024,
+    repeatable=True,
 )

@@ -162,6 +162,7 @@ class Operation(Generic[Request, Reply]):
     - `secret`: the reply is shown once and is never stored.
     - `repeatable`: carrying the operation out twice changes nothing, so it may be sent again when no answer comes.
     - `outside`: the operation waits for an external system. Its `unavailable` errors do not open a circuit breaker.
+    - `asks`: the other service that the answering one asks. Its `unavailable` errors open no circuit breaker either.
     - `password`: the operation hashes a password.
     """
 
@@ -179,6 +180,7 @@ class Operation(Generic[Request, Reply]):
     secret: bool = False
     repeatable: bool = False
     outside: bool = False
+    asks: ServiceName | None = None
     password: bool = False
     errors: tuple[type[SvgxError], ...] = field(default=())
 
@@ -196,6 +198,8 @@ class Operation(Generic[Request, Reply]):
             return Pool.PASSWORD
         if self.rate is RateClass.HEAVY:
             return Pool.HEAVY
+        if self.asks is not None:
+            return Pool.ASKING
         return Pool.INTERNAL if self.scope is Scope.INTERNAL else Pool.QUICK
 
     @property

@@ -82,3 +82,5 @@ class Pool(StrEnum):
     """Operations that hash a password, which takes a core for 20 ms or more."""
     OUTSIDE = "outside"
     """Operations that wait for an external system."""
+    ASKING = "asking"
+    """Quick operations that wait for another service."""

@@ -153,6 +153,7 @@ GET_CONFIG = Operation(
     scope=Scope.ADMIN,
     http=Http("GET", "/security/rate-limits/config/"),
     rate=RateClass.UNLIMITED,
+    asks="state",
     repeatable=True,
 )
 SET_CONFIG = Operation(
@@ -164,6 +165,7 @@ SET_CONFIG = Operation(
     http=Http("PUT", "/security/rate-limits/config/"),
     rate=RateClass.UNLIMITED,
     max_body=MAX_CONFIG,
+    asks="state",
     errors=(Conflict, Invalid),
 )
 ANALYTICS = Operation(

@@ -246,6 +246,7 @@ SET_MEMBER = Operation(
     canvas_role=CanvasRole.OWNER,
     http=Http("PUT", "/runtime/canvases/{canvas_id}/members/{user_id}"),
     rate=RateClass.WRITE,
+    asks="auth",
     errors=(NotFound, Conflict),
 )
 REMOVE_MEMBER = Operation(
@@ -257,6 +258,7 @@ REMOVE_MEMBER = Operation(
     canvas_role=CanvasRole.OWNER,
     http=Http("DELETE", "/runtime/canvases/{canvas_id}/members/{user_id}", status=204),
     rate=RateClass.WRITE,
+    asks="auth",
     errors=(NotFound, Conflict),
 )
 EXPORT = Operation(
@@ -273,7 +275,6 @@ EXPORT = Operation(
     ),
     rate=RateClass.HEAVY,
     timeout=60.0,
-    repeatable=True,
     errors=(NotFound, Invalid, TooLarge),
 )
 CANVAS_ACCESS = Operation(
@@ -297,7 +298,6 @@ JOURNAL_APPEND = Operation(
     rate=RateClass.INTERNAL,
     timeout=15.0,
     max_body=256 * 1024 * 1024,
-    repeatable=True,
     errors=(Unavailable,),
 )
 JOURNAL_LOAD = Operation(

@@ -42,7 +42,6 @@ from svgx_common.contract.operation import (
     Request,
     RequestModel,
 )
-from svgx_common.contract.policy import RateClass
 from svgx_common.contract.transport import echo_subject, inbox_prefix, is_inbox
 from svgx_common.health import NotUsable
 from svgx_common.messaging.blobs import MAX_PULLED, PIECE, Blobs, too_large
@@ -61,7 +60,7 @@ from svgx_common.messaging.headers import (
     decode_filename,
     encode_deadline,
 )
-from svgx_common.messaging.repetition import HEAVY_PARTS, PARTS, Repetition
+from svgx_common.messaging.repetition import Repetition
 from svgx_common.messaging.round_trips import RoundTrips
 from svgx_common.messaging.wire import encode_payload
 from svgx_common.nats_server.nkeys import UserKey
@@ -276,11 +275,9 @@ class Bus:
             propagate.inject(headers)
             if not operation.repeatable:
                 return await self.request(operation.subject, content, headers, timeout=timeout)
-            parts = HEAVY_PARTS if operation.rate is RateClass.HEAVY else PARTS
             return await self._repetition.first_answer(
                 lambda seconds: self.request(operation.subject, content, headers, timeout=seconds),
                 timeout,
-                parts=parts,
             )
 
     async def request(

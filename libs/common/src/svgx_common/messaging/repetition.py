@@ -26,9 +26,6 @@ SHORTEST_INTERVAL = 1.0
 PARTS = 10
 """A read with a long time limit is sent again after each tenth of the limit."""
 
-HEAVY_PARTS = 4
-"""Heavy reads are sent again after each quarter: they may take long, and by then NATS has noticed a frozen replica."""
-
 MAX_BUDGET = 100.0
 """Repetitions that a process may send without receiving an answer. Each answered read permits one more.
 
@@ -43,16 +40,16 @@ class Repetition:
         self._budget = MAX_BUDGET
 
     async def first_answer(
-        self, send: Callable[[float], Awaitable[Result]], timeout: float, *, parts: int = PARTS
+        self, send: Callable[[float], Awaitable[Result]], timeout: float
     ) -> Result:
         """Return the result, or raise the error, of the first attempt that ends without a temporary error.
 
-        `send` makes one attempt, with the given timeout in seconds. A further attempt begins after each of the `parts`
-        of `timeout`, at most one a second and as far as the budget permits. A temporary error of one attempt does not
-        end the others, and is raised only when no attempt is left.
+        `send` makes one attempt, with the given timeout in seconds. A further attempt begins after each of the
+        `PARTS` of `timeout`, at most one a second and as far as the budget permits. A temporary error of one attempt
+        does not end the others.
         """
         clock = asyncio.get_running_loop().time
-        interval = max(SHORTEST_INTERVAL, timeout / parts)
+        interval = max(SHORTEST_INTERVAL, timeout / PARTS)
         deadline = clock() + timeout
         attempts = {asyncio.ensure_future(send(timeout))}
         try:

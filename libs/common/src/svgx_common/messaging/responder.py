@@ -118,6 +118,7 @@ class Responder:
         self._bus = bus
         self._name = f"svgx-{bus.service}"
         self._discovery = Discovery(self._name, bus.replica_id, version)
+        self._backlog = backlog
         self._pools = {pool: _Slots(concurrency, backlog) for pool in Pool}
         self._endpoints: dict[str, _Endpoint] = {}
 
@@ -133,6 +134,13 @@ class Responder:
         metrics.expect(self._bus.service, operation.name, _codes_of(operation))
         counts = self._discovery.add(operation.name.replace(".", "-"), operation.subject)
         self._endpoints[operation.subject] = _Endpoint(operation, handler, counts)
+
+    def set_slots(self, pool: Pool, concurrency: int) -> None:
+        """Let `concurrency` handlers of a pool run at a time. Call this before `start`.
+
+        A pool with a queue of its own needs a slot for each request that runs or waits there, and some for refusals.
+        """
+        self._pools[pool] = _Slots(concurrency, self._backlog)
 
     async def start(self) -> None:
         """Answer requests. Raise `ValueError` when an operation of the contract has no handler."""

@@ -1,8 +1,8 @@
 """A circuit breaker for each service: while a service fails, requests to it are refused at once.
 
 Each pool of a service's operations has a circuit breaker of its own, because exports or log-ins that take too long must
-not stop quick requests, and the failures of an external system, such as a sign-in provider, say nothing about the
-service.
+not stop quick requests, and the failures of an external system, such as a sign-in provider, or of another service say
+nothing about the service.
 """
 
 import contextlib
@@ -38,22 +38,28 @@ THRESHOLD = 5
 PAUSE = 2.0
 """Seconds until one request may try again."""
 
-_FAILURES = (DeadlineExceeded, Unavailable, Overloaded)
-_COUNTED = {
+_Failures = tuple[type[DeadlineExceeded | Unavailable | Overloaded], ...]
+_Neutral = tuple[type[Internal | DeadlineExceeded | Unavailable | Overloaded], ...]
+
+_FAILURES: _Failures = (DeadlineExceeded, Unavailable, Overloaded)
+_COUNTED: dict[Pool, _Failures] = {
     Pool.HEAVY: (DeadlineExceeded, Unavailable),
     Pool.OUTSIDE: (DeadlineExceeded, Overloaded),
     Pool.PASSWORD: (DeadlineExceeded, Unavailable),
+    Pool.ASKING: (Overloaded,),
 }
 """By pool: the errors that count as failures, if they differ from `_FAILURES`."""
-_NEUTRAL = {
+_NEUTRAL: dict[Pool, _Neutral] = {
     Pool.HEAVY: (Internal, Overloaded),
     Pool.OUTSIDE: (Internal, Unavailable),
     Pool.PASSWORD: (Internal, Overloaded),
+    Pool.ASKING: (Internal, Unavailable, DeadlineExceeded),
 }
 """By pool: the errors that are neither failure nor success, if more than `Internal`.
 
-In `Pool.OUTSIDE`, `Unavailable` concerns one of several external systems, not the service. A full queue for heavy work
-or passwords refuses at once and fairly: another caller may have its turn.
+`Unavailable` of an external system is about one of several systems, not the service. An operation that asks another
+service gets that service's `Unavailable`, and fails with `DeadlineExceeded` while the other does not answer. A full
+queue for heavy work or passwords refuses at once and fairly: another caller may have its turn.
 """
 
 
@@ -66,7 +72,7 @@ class CircuitBreaker:
         self._name = name
         self._clock = clock
         self._counted = _COUNTED.get(pool, _FAILURES)
-        self._neutral = _NEUTRAL.get(pool, (Internal,))
+        self._neutral: _Neutral = _NEUTRAL.get(pool, (Internal,))
         self._failures = 0
         self._retry_at: float | None = None
         """Time from which a request may try again; None while the circuit is closed."""

@@ -1,0 +1,35 @@
+"""Repeatable operations: quick reads, and the writes that change nothing the second time."""
+
+from svgx_common.contract import OPERATIONS, auth, state
+from svgx_common.contract.policy import Pool, RateClass
+
+CHANGE_NOTHING = {auth.REFRESH.name}
+"""The writes that may be sent again."""
+
+
+def test_expensive_operation_is_not_repeatable() -> None:
+    """Proves R-RESIL-4: an export that takes its time is not started a second time."""
+    assert not state.EXPORT.repeatable
+    quick = (Pool.QUICK, Pool.INTERNAL, Pool.ASKING)
+    assert [op.name for op in OPERATIONS if op.repeatable and op.pool not in quick] == []
+
+
+def test_write_is_not_repeatable_unless_it_changes_nothing() -> None:
+    """Proves R-RESIL-4: of the requests of clients that are no reads, only a refresh is sent again."""
+    writes = {
+        op.name
+        for op in OPERATIONS
+        if op.repeatable
+        and (op.rate is RateClass.WRITE or (op.http is not None and op.http.method != "GET"))
+    }
+    assert writes == CHANGE_NOTHING
+
+
+def test_look_up_of_accounts_is_repeatable() -> None:
+    """Proves R-FAIL-21: a frozen replica of auth fails no change of a canvas's members."""
+    assert auth.FIND_ACCOUNTS.repeatable
+
+
+def test_commit_is_repeated_only_by_the_journal() -> None:
+    """Proves R-RESIL-4: two layers that repeat would multiply the work of a slow database."""
+    assert not state.JOURNAL_APPEND.repeatable

@@ -7,7 +7,7 @@ import time
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 from urllib.parse import urlsplit
 
 import asyncpg
@@ -17,7 +17,7 @@ from svgx_common import postgres
 from svgx_common.contract.errors import Unavailable
 from svgx_common.database import monitor
 from svgx_common.database.failures import classify
-from svgx_common.database.hosts import Hosts
+from svgx_common.database.hosts import Connection, Hosts
 from svgx_common.health import NotUsable
 from svgx_devstack import DevStack, ports
 from tests.integration.common.test_postgres import Package
@@ -229,6 +229,64 @@ async def test_paused_process_does_not_take_postgresql_for_silent(
     await asyncio.sleep(0)
     time.sleep(0.2)  # noqa: ASYNC251  # a pause of the whole process
     await checking
+
+
+class SlowToConnect:
+    """Connections to a server that accepts the first one at once, and later ones when `accepts` is set."""
+
+    def __init__(self, url: str, seconds: float) -> None:
+        self.accepts = asyncio.Event()
+        self.opened: list[Connection] = []
+        self._hosts = Hosts(url)
+        self._seconds = seconds
+
+    async def connect(self, **options: Any) -> Connection:
+        """Connect, or raise `TimeoutError` after some seconds."""
+        if self.opened:
+            async with asyncio.timeout(self._seconds):
+                await self.accepts.wait()
+        self.opened.append(await self._hosts.connect(**options))
+        return self.opened[-1]
+
+
+@pytest.mark.parametrize("seconds", [2.0, 0.2], ids=["connecting", "timed-out"])
+async def test_server_that_answers_but_connects_slowly_is_not_silent(
+    backing: DevStack, monkeypatch: pytest.MonkeyPatch, seconds: float
+) -> None:
+    """Statements in progress are not given up while the old connection answers. Proves R-FAIL-18."""
+    monkeypatch.setattr(monitor, "RECONNECT", -1.0)
+    monkeypatch.setattr(monitor, "PATIENCE", 0.5)
+    server = SlowToConnect(backing.postgres_url, seconds)
+    silent: list[bool] = []
+
+    async def on_silent() -> None:
+        silent.append(True)
+
+    async def on_usable() -> None:
+        pass
+
+    watched = monitor.DatabaseMonitor(
+        server.connect, "public", on_silent=on_silent, on_usable=on_usable
+    )
+    try:
+        for _ in range(4):
+            assert await watched.check() is None
+        assert len(server.opened) == 1
+        server.accepts.set()
+        async with asyncio.timeout(10):
+            while len(server.opened) == 1 or not server.opened[0].is_closed():
+                assert await watched.check() is None
+        server.accepts.clear()
+        process = backing.process("postgres")
+        process.pause()
+        try:
+            assert "does not answer" in str(await watched.check())
+        finally:
+            process.resume()
+        assert silent == [True]
+    finally:
+        await watched.close()
+    assert all(connection.is_closed() for connection in server.opened)
 
 
 async def test_pool_bounds_the_time_of_a_frozen_replica(

@@ -34,7 +34,9 @@ _PICTURE_PROPERTIES = {
     "list-style-image", "shape-outside",
 }  # fmt: skip
 """Properties in which `url(#a)` makes a browser fetch the document itself again."""
-_FONT = re.compile(r"data:[^,]*;base64,(?:d09G[Mg]|T1RUTw|AAEAAA|dHJ1ZQ|dHRjZg)")
+_FONT = re.compile(
+    r"data:[^,]*; *base64 *,(?:d09G[Mg]|T1RUTw|AAEAAA|dHJ1ZQ|dHRjZg)|data:font/otf,OTTO"
+)
 _NOT_CSS = {"id", "class", "title", "lang", "begin", "end", "in", "in2", "result", "href"}
 """Attributes with values in which parentheses have no meaning."""
 

@@ -1,6 +1,7 @@
 """An export has everything that is stored, or names it. Proves R-SVG-4 and R-STATE-17."""
 
 import base64
+import gzip
 import json
 import struct
 import zlib
@@ -11,8 +12,17 @@ import pytest
 from lxml import etree
 from pycrdt import Array, Doc, Map, Text
 
-from svgx_canvas import DEFAULT_LIMITS, Limits, SvgRefused, export_json, export_svg, import_svg
+from svgx_canvas import (
+    DEFAULT_LIMITS,
+    Limits,
+    SvgRefused,
+    export_json,
+    export_svg,
+    import_svg,
+    render_png,
+)
 from svgx_canvas.policy import Report
+from svgx_state.exports import left_out_header
 from tests.unit.canvas.client_documents import document
 
 
@@ -35,10 +45,15 @@ def nested(levels: int) -> dict[str, object]:
     return groups | {"leaf": {"tag": "rect", "parent": f"g{levels - 1}"}}
 
 
-def photo(size: int) -> str:
-    """Return a data URL with a PNG of at least `size` bytes."""
+def picture(url: str) -> dict[str, object]:
+    """Return an image element as clients store it."""
+    return {"tag": "image", "attrs": {"href": url}}
+
+
+def photo(size: int, side: int = 1) -> str:
+    """Return a data URL with a PNG of at least `size` bytes, with `side` pixels on each side."""
     chunk = b"tEXt" + bytes(size)
-    head = b"IHDR" + struct.pack(">IIBBBBB", 1, 1, 8, 2, 0, 0, 0)
+    head = b"IHDR" + struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)
     chunks = [head, chunk, b"IDAT" + zlib.compress(bytes(4)), b"IEND"]
     png = b"\x89PNG\r\n\x1a\n" + b"".join(
         struct.pack(">I", len(each) - 4) + each + struct.pack(">I", zlib.crc32(each))
@@ -173,7 +188,7 @@ def test_drawn_attributes_are_kept_before_those_of_applications() -> None:
     ("field", "limits", "elements"),
     [
         ("elements", Limits(elements=3), {f"e{number}": _RECT for number in range(4)}),
-        ("bytes", Limits(bytes=1000), {f"e{number}": _RECT for number in range(100)}),
+        ("bytes", Limits(export_bytes=1000), {f"e{number}": _RECT for number in range(100)}),
         ("expanded_elements", Limits(expanded_elements=3), {f"e{number}": _RECT for number in range(4)}),
     ],
 )  # fmt: skip
@@ -184,6 +199,71 @@ def test_canvas_beyond_the_other_limits_is_refused(
     with pytest.raises(SvgRefused) as refused:
         export_svg(document(elements), limits)
     assert refused.value.field == field
+
+
+def test_three_large_photos_are_exported_and_drawn() -> None:
+    """Pictures that fit into a canvas one by one fit into its export together. Proves R-STATE-17 and R-SVG-4."""
+    url = photo(5_000_000)
+    state = document({f"e{number}": picture(url) for number in range(3)})
+    report = Report()
+    svg = export_svg(state, report=report)
+    assert len(svg) > 20_000_000 > DEFAULT_LIMITS.bytes
+    assert (svg.count(url.encode()), report.dropped()) == (3, [])
+    assert render_png(svg, 10, 10).startswith(b"\x89PNG")
+
+
+def test_largest_pictures_beyond_the_bytes_of_an_export_are_left_out() -> None:
+    """The rest of the canvas is exported, and the header names the pictures. Proves R-STATE-17."""
+    sizes = {"small": 1000, "large": 5000, "largest": 9000, "other": 2000}
+    elements = {name: picture(photo(size)) for name, size in sizes.items()} | {"rect": _RECT}
+    state = document(elements)
+    report = Report()
+    svg = export_svg(state, Limits(export_bytes=6000), report)
+    drawn = [len(image.attrib["href"]) for image in etree.fromstring(svg) if "href" in image.attrib]
+    assert sorted(drawn) == [len(photo(1000)), len(photo(2000))]
+    assert b'<rect width="1"/>' in svg
+    assert left_out_header(report.dropped()) == '"image@href";reason="bytes";count=2'
+    assert render_png(svg, 10, 10, limits=Limits(bytes=1000, export_bytes=6000))
+
+
+def test_picture_is_left_out_when_the_other_content_takes_the_bytes() -> None:
+    """The bytes of the whole file count, not those of the pictures only. Proves R-STATE-17."""
+    elements: dict[str, object] = {f"e{number}": _RECT for number in range(100)}
+    report = Report()
+    svg = export_svg(
+        document({"photo": picture(photo(1000))} | elements), Limits(export_bytes=3000), report
+    )
+    assert svg.count(b"<rect") == 100
+    assert [(item.what, item.reason) for item in report.dropped()] == [("image@href", "bytes")]
+
+
+def test_largest_bitmaps_beyond_the_pixels_of_an_export_are_left_out() -> None:
+    """Photos that cannot be drawn together do not stop the export of the others. Proves R-STATE-17."""
+    elements = {f"e{side}": picture(photo(10, side)) for side in (10, 40, 30, 20)}
+    limits = Limits(image_pixels=500)
+    assert left_out(document(elements), limits) == {("image@href", "image_pixels"): 2}
+    svg = export_svg(document(elements), limits)
+    assert all(photo(10, side).encode() in svg for side in (10, 20))
+
+
+@pytest.mark.parametrize(
+    ("limits", "content", "reason"),
+    [
+        (Limits(attribute_length=2000), "<rect/>" * 250, "attribute_length"),
+        (Limits(bytes=3000), " " * 4000, "bytes"),
+        (Limits(elements=50), "<rect/>" * 60, "elements"),
+        (Limits(depth=20), "<g>" * 25 + "</g>" * 25, "depth"),
+        (Limits(style_length=50), f"<style>{' ' * 60}</style>", "style_length"),
+    ],
+)
+def test_svg_picture_beyond_a_limit_is_left_out_with_the_name_of_the_limit(
+    limits: Limits, content: str, reason: str
+) -> None:
+    """The pictures in a canvas have the same names of limits as the canvas. Proves R-STATE-17."""
+    file = f'<svg xmlns="http://www.w3.org/2000/svg">{content}</svg>'.encode()
+    url = f"data:image/svg+xml;base64,{base64.b64encode(gzip.compress(file)).decode()}"
+    assert left_out(document({"e": picture(url)}), limits) == {("image@href", reason): 1}
+    assert reason in {field.name for field in fields(Limits)}
 
 
 def test_import_over_a_limit_is_refused_with_the_name_of_the_limit() -> None:

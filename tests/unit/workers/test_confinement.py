@@ -10,6 +10,7 @@ import sys
 import psutil
 import pytest
 
+from svgx_workers.confinement import PARTS
 from svgx_workers.pool import Workers
 from svgx_workers.seccomp import filter_program
 
@@ -47,6 +48,25 @@ async def test_worker_has_no_environment_and_runs_confined(monkeypatch: pytest.M
             assert {each: child.rlimit(each) for each in limits} == {
                 each: (value, value) for each, value in limits.items()
             }
+
+
+async def test_pool_shows_which_parts_of_the_confinement_its_workers_have() -> None:
+    """A part counts only if all workers report it at their start; the figures show it. Proves R-SVG-7."""
+    async with Workers(2, 1024**3, 30) as workers:
+        first, second = workers._children
+        assert first.confined == second.confined
+        assert {"no_new_privs", "seccomp"} <= first.confined <= set(PARTS)
+        second.confined -= {"seccomp"}
+        confined = {part: part in second.confined for part in PARTS}
+        assert confined["no_new_privs"]
+        assert not confined["seccomp"]
+        assert workers.confinement() == confined
+        assert workers.details() == {
+            "confined": confined,
+            "size": 2,
+            "running": 0,
+            "waiting": 0,
+        }
 
 
 _SCRIPT = """

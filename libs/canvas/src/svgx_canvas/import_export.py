@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 from svgx_canvas import complexity
 from svgx_canvas.document.element_tree import load, read, replace
-from svgx_canvas.limits import DEFAULT_LIMITS, Limits, check_limit
+from svgx_canvas.images.left_out import bitmap_pixels, leave_out_largest, pictures_length
+from svgx_canvas.limits import DEFAULT_LIMITS, Limits, SvgRefused, check_limit
 from svgx_canvas.policy import Dropped, Report, clean
 from svgx_canvas.svg_reader import pictures_of, read_svg
 from svgx_canvas.svg_writer import write_svg
@@ -48,10 +49,18 @@ def export_svg(
 ) -> bytes:
     """Return the document with this state (Yjs v1 update) as SVG text in UTF-8. Raises `SvgRefused`.
 
-    `report` gets everything that is stored and left out.
+    `report` gets everything that is stored and left out. If the file has more bytes than the limit, its largest
+    pictures are left out.
     """
-    svg = write_svg(_cleaned(state, limits, report or Report()))
-    check_limit("bytes", limits.bytes, len(svg), "bytes of the file")
+    report = report or Report()
+    canvas = _cleaned(state, limits, report)
+    _leave_out_bytes(canvas, pictures_length(canvas) - limits.export_bytes, report)
+    _check_cost(canvas, limits, report)
+    svg = write_svg(canvas)
+    if len(svg) > limits.export_bytes:
+        _leave_out_bytes(canvas, len(svg) - limits.export_bytes, report)
+        svg = write_svg(canvas)
+    check_limit("bytes", limits.export_bytes, len(svg), "bytes of the file")
     return svg
 
 
@@ -66,6 +75,7 @@ def export_json(
     """
     report = report or Report()
     canvas = _cleaned(state, limits, report)
+    _check_cost(canvas, limits, report)
     elements = [_json(element) for element in canvas.walk()]
     left_out = [
         {"what": item.what, "reason": item.reason, "count": item.count} for item in report.dropped()
@@ -76,9 +86,25 @@ def export_json(
 
 def _cleaned(state: bytes, limits: Limits, report: Report) -> Canvas:
     pictures = pictures_of(limits, report, strict=False)
-    canvas = clean(read(load(state), report.add), limits, report, pictures)
-    complexity.check(canvas, limits)
-    return canvas
+    return clean(read(load(state), report.add), limits, report, pictures)
+
+
+def _leave_out_bytes(canvas: Canvas, excess: int, report: Report) -> None:
+    leave_out_largest(canvas, excess, len, lambda what: report.add(what, "bytes"))
+
+
+def _check_cost(canvas: Canvas, limits: Limits, report: Report) -> None:
+    """Raise `SvgRefused` if the canvas is too costly to draw. Its largest bitmaps beyond the limit are left out."""
+    try:
+        complexity.check(canvas, limits)
+    except SvgRefused as refused:
+        if refused.field != "image_pixels" or refused.limit is None or refused.actual is None:
+            raise
+        excess = refused.actual - refused.limit
+        leave_out_largest(
+            canvas, excess, bitmap_pixels, lambda what: report.add(what, "image_pixels")
+        )
+        complexity.check(canvas, limits)
 
 
 def _json(element: Element) -> dict[str, object]:

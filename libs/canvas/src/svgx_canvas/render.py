@@ -43,7 +43,7 @@ def render_png(
     for name, value in (("width", width), ("height", height), ("scale", scale)):
         if value is not None and not (value > 0 and math.isfinite(value)):
             raise SvgRefused("malformed", name, detail=f"{name} must be greater than 0")
-    canvas = read_svg(svg, limits, Report())
+    canvas = read_svg(svg, limits, Report(), max_bytes=limits.export_bytes)
     cost = complexity.check(canvas, limits)
     natural = natural_size(canvas)
     if natural is not None:

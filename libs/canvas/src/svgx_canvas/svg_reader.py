@@ -44,17 +44,25 @@ _REFERENCE = re.compile(rb"&([^&;#<>\s]+);")
 _W3C_URL = re.compile(r"https?://www\.w3\.org/")
 
 
-def read_svg(svg: bytes, limits: Limits, report: Report, charset: str | None = None) -> Canvas:
+def read_svg(
+    svg: bytes,
+    limits: Limits,
+    report: Report,
+    charset: str | None = None,
+    *,
+    max_bytes: int | None = None,
+) -> Canvas:
     """Return the canvas in an SVG file, cleaned by the policy. Its ids are "1", "2", … in document order.
 
-    `charset` is the encoding that the sender states for the file.
+    `charset` is the encoding that the sender states for the file. `max_bytes` replaces `limits.bytes` for the file.
 
     Raises `SvgRefused`: "too_large" beyond a limit, "malformed" for a file that is not well-formed XML or not SVG,
     "forbidden" for an external document type, and for external, nested or parameter entities.
     """
-    check_limit("bytes", limits.bytes, len(svg), "bytes of the file")
+    max_bytes = max_bytes or limits.bytes
+    check_limit("bytes", max_bytes, len(svg), "bytes of the file")
     data = decode(svg, charset)
-    check_limit("bytes", limits.bytes, len(data), "bytes of the file in UTF-8")
+    check_limit("bytes", max_bytes, len(data), "bytes of the file in UTF-8")
     return _Reader(data, limits, report, pictures_of(limits, report, strict=True)).read()
 
 

@@ -29,6 +29,8 @@ class Child:
         self._process: asyncio.subprocess.Process | None = None
         self._starting = asyncio.Lock()
         self._closed = False
+        self.confined: frozenset[str] = frozenset()
+        """The parts of `confinement.PARTS` that the process reported at its last start."""
 
     @property
     def is_running(self) -> bool:
@@ -74,9 +76,12 @@ class Child:
             await self.kill()
             raise WorkerUnavailable("the workers are closed")
         try:
-            await self._read_result(process)
+            ready = await self._read_result(process)
         except WorkerDied as error:
             raise WorkerUnavailable(str(error)) from None
+        confined = ready.values["confined"]
+        assert isinstance(confined, list)
+        self.confined = frozenset(confined)
 
     async def run(self, job: Frame) -> Frame:
         """Return the result of a job. Raises `WorkerDied` and `WorkerUnavailable`."""

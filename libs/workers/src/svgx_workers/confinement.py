@@ -29,6 +29,9 @@ _ACCESS_READ_DIR = 1 << 3
 _ACCESS_BY_ABI = {1: 13, 2: 14, 3: 15, 4: 15, 5: 16}
 """The number of kinds of file access that each version of Landlock can refuse. Later versions have no further kind."""
 
+PARTS = ("no_new_privs", "landlock", "seccomp")
+"""The parts of the confinement that Linux provides."""
+
 MAX_OPEN_FILES = 256
 """Files that the process may have open. Fonts are opened one after the other."""
 
@@ -38,7 +41,7 @@ _DEVICES = ("/dev/null", "/dev/urandom")
 
 
 def confine(memory_bytes: int) -> list[str]:
-    """Confine this process, and return the parts that the system has: "no_new_privs", "seccomp", "landlock".
+    """Confine this process, and return those of `PARTS` that the system has.
 
     memory_bytes: address space of the process; 0 sets no limit. All modules must be loaded already.
     """

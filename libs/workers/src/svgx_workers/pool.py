@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import Self
 
 from svgx_workers.child import Child
+from svgx_workers.confinement import PARTS
 from svgx_workers.errors import WorkerTimeout, WorkerUnavailable
 from svgx_workers.frames import Frame
 from svgx_workers.jobs import Jobs
@@ -122,9 +123,14 @@ class Workers(Jobs):
         self._idle.remove(child)
         return child
 
-    def usage(self) -> dict[str, int]:
-        """Return the numbers of children, of running turns and of waiting turns, for the health report."""
+    def confinement(self) -> dict[str, bool]:
+        """Return for each part of the confinement (`confinement.PARTS`) whether all children have it."""
+        return {part: all(part in child.confined for child in self._children) for part in PARTS}
+
+    def details(self) -> dict[str, object]:
+        """Return the confinement, and the numbers of children, of running turns and of waiting turns."""
         return {
+            "confined": self.confinement(),
             "size": len(self._children),
             "running": self._turns.running,
             "waiting": self._turns.waiting,

@@ -17,6 +17,7 @@ from svgx_common.contract.state import CanvasRequest
 from svgx_common.contract.transport import replica_subject
 from svgx_common.messaging.bus import Bus
 from svgx_common.messaging.responder import Call
+from svgx_common.observability.confinement import show_confinement
 from svgx_common.runtime import Runtime, Service
 from svgx_workers.pool import Workers
 
@@ -43,7 +44,8 @@ async def build(runtime: Runtime[CollabSettings]) -> AsyncIterator[Service]:
     runtime.responder.answer(IMPORT_SVG, imports.import_svg)
     runtime.health.watch("redis", functools.partial(redis.check, client))
     runtime.health.describe("canvases", rooms.details)
-    runtime.health.describe("workers", workers.usage)
+    runtime.health.describe("workers", workers.details)
+    show_confinement(workers.confinement)
     rooms.start()
     try:
         yield Service(drain=rooms.hand_over)

@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 
 from svgx_common import postgres
 from svgx_common.background import BackgroundTasks
+from svgx_common.observability.confinement import show_confinement
 from svgx_common.runtime import Runtime, Service
 from svgx_state.accounts import Accounts
 from svgx_state.canvases import Canvases
@@ -58,7 +59,8 @@ async def build(runtime: Runtime[StateSettings]) -> AsyncIterator[Service]:
         StoredRateLimits(runtime.bus, database, accounts).register(runtime.responder)
         runtime.health.require("postgresql", database.check)
         runtime.health.describe("database_pool", database.usage)
-        runtime.health.describe("workers", workers.usage)
+        runtime.health.describe("workers", workers.details)
+        show_confinement(workers.confinement)
         runtime.health.describe("compaction", lambda: {"backlog": compactor.backlog})
         background = BackgroundTasks()
         background.repeat(

@@ -123,7 +123,7 @@ class Pictures:
         if self._strict:
             check_limit("attribute_length", limit, len(canonical), "characters of a picture's URL")
         elif len(canonical) > limit:
-            self._report(what, "limit")
+            self._report(what, "attribute_length")
             return None
         return canonical
 
@@ -163,7 +163,7 @@ class Pictures:
             if refused.code == "too_large":
                 if self._strict:
                     raise
-                self._report(what, "limit")
+                self._report(what, refused.field)
             else:
                 self._report(what, "picture")
             return None

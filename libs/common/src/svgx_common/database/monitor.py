@@ -57,6 +57,8 @@ class DatabaseMonitor:
         self._on_silent = on_silent
         self._on_usable = on_usable
         self._connection: Connection | None = None
+        self._connecting: asyncio.Task[Connection] | None = None
+        """The attempt to open the next connection. A slow one goes on during the next checks."""
         self._connected_at = 0.0
         self._checked_at = 0.0
         self._failure: Failure | None = None
@@ -113,6 +115,12 @@ class DatabaseMonitor:
             await asyncio.wait({self._checking}, timeout=1.0)
             self._checking.cancel()
             await asyncio.gather(self._checking, return_exceptions=True)
+        if self._connecting is not None:
+            await asyncio.wait({self._connecting}, timeout=1.0)
+            self._connecting.cancel()
+            (opened,) = await asyncio.gather(self._connecting, return_exceptions=True)
+            if not isinstance(opened, BaseException):
+                opened.terminate()
         self._drop_connection()
 
     def _check_once(self) -> asyncio.Task[None]:
@@ -141,20 +149,19 @@ class DatabaseMonitor:
         is_old = time.monotonic() - self._connected_at > (
             RECONNECT if self._failure is None else 0.0
         )
-        if is_old:
+        if is_old and self._connection is not None and not await self._is_connect_slow():
             self._drop_connection()
         if self._connection is not None:
             try:
                 return await self._ask(self._connection)
             except Exception as error:  # noqa: BLE001  # a broken connection says little; a new one says more
                 self._drop_connection()
-                if isinstance(error, TimeoutError):
+                connects = self._connecting is not None and self._connecting.done()
+                if isinstance(error, TimeoutError) and not connects:
                     return Failure(SILENT)
         try:
-            self._connection = await self._connect(
-                server_settings={"application_name": f"svgx-{self._schema}-monitor"}
-                | SERVER_SETTINGS
-            )
+            connecting, self._connecting = self._start_connecting(), None
+            self._connection = await connecting
             self._connected_at = time.monotonic()
             return await self._ask(self._connection)
         except TimeoutError:
@@ -163,6 +170,30 @@ class DatabaseMonitor:
         except Exception as error:  # noqa: BLE001  # every error means that PostgreSQL cannot be used
             self._drop_connection()
             return classify(error, connecting=True) or Failure(f"failed: {type(error).__name__}")
+
+    def _start_connecting(self) -> asyncio.Task[Connection]:
+        """Return the attempt to connect that runs or has ended last, or start one."""
+        if self._connecting is None:
+            settings = {"application_name": f"svgx-{self._schema}-monitor"} | SERVER_SETTINGS
+            self._connecting = asyncio.create_task(self._open(settings))
+        return self._connecting
+
+    async def _open(self, settings: dict[str, str]) -> Connection:
+        return await self._connect(server_settings=settings)
+
+    async def _is_connect_slow(self) -> bool:
+        """Return whether a new connection takes too long. Then only the old one shows if the server answers at all.
+
+        A busy server accepts new connections late, and still answers on those that it has.
+        """
+        connecting = self._start_connecting()
+        await asyncio.wait({connecting}, timeout=PATIENCE)
+        if not connecting.done():
+            return True
+        if isinstance(connecting.exception(), TimeoutError):
+            self._connecting = None
+            return True
+        return False
 
     async def _ask(self, connection: Connection) -> Failure | None:
         """Return the failure that the check's answer shows. Raise `TimeoutError` without an answer."""

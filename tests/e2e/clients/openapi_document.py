@@ -5,7 +5,7 @@ from typing import Any
 import httpx
 from jsonschema import Draft202012Validator
 
-_OPTIONAL_HEADERS = ("Idempotency-Replayed", "Retry-After")
+_OPTIONAL_HEADERS = ("Accept-Encoding", "Idempotency-Replayed", "Retry-After", "Svgx-Left-Out")
 
 
 def example_request(document: dict[str, Any], method: str, path: str) -> dict[str, Any]:

@@ -1,7 +1,6 @@
 """Refused log-ins, and hashes with outdated parameters."""
 
 import asyncio
-import statistics
 import time
 
 import pytest
@@ -40,14 +39,14 @@ async def test_refused_log_ins_take_the_same_time_and_are_counted(bus: Bus, tabl
     await tables.execute("UPDATE account SET disabled_at = now() WHERE id = $1", disabled.id)
     before = failed_logins()
     times: dict[str, list[float]] = {"wrong": [], "unknown": [], "disabled": []}
-    # Alternate between the three, so that other load on the machine affects them equally.
     for _ in range(7):
         await tables.execute("DELETE FROM attempt")
         times["wrong"].append(await refusal_seconds(bus, user.username, "wrong"))
         times["unknown"].append(await refusal_seconds(bus, "unknown", "wrong"))
         times["disabled"].append(await refusal_seconds(bus, disabled.username, PASSWORD))
-    medians = [statistics.median(seconds) for seconds in times.values()]
-    assert max(medians) < 3 * min(medians), times
+    # Other load on the machine only adds to a time, so compare the shortest times.
+    shortest = [min(seconds) for seconds in times.values()]
+    assert max(shortest) < 3 * min(shortest), times
     assert failed_logins() - before == 21
     await login(bus, user.username)
     assert failed_logins() - before == 21

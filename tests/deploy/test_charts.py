@@ -144,6 +144,13 @@ def test_awkward_release_name_makes_valid_names_and_labels(helm: Helm, release: 
         assert isinstance(each["metadata"]["labels"]["app.kubernetes.io/instance"], str)
 
 
+def test_release_with_the_name_of_its_service_does_not_repeat_it(helm: Helm) -> None:
+    """`helm install svgx-gateway gateway` makes `svgx-gateway`, not `svgx-gateway-gateway`."""
+    address = "nats.url=nats://nats.example:4222"
+    found = objects(helm.template("gateway", "--set", address, release="svgx-gateway"))
+    assert of_kind(found, "Deployment")[0]["metadata"]["name"] == "svgx-gateway"
+
+
 def test_own_service_account_is_used_by_the_pods(helm: Helm) -> None:
     """The account has the name for which the pods ask."""
     found = render_alone(helm, "auth", "--set", "serviceAccount.name=team-auth")

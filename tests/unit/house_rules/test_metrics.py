@@ -47,7 +47,23 @@ def test_documented_metrics_exist_with_their_labels(metrics: dict[str, list[str]
 
 def test_labels_have_few_values(metrics: dict[str, list[str]]) -> None:
     """No metric has a label for users, canvases, addresses or paths. Proves R-OBS-11."""
-    allowed = {"circuit", "code", "dependency", "limit", "operation", "outcome", "part"}
-    allowed |= {"python", "rate_class", "reason", "service", "state", "version"}
+    allowed = {
+        "circuit",
+        "code",
+        "component",
+        "dependency",
+        "limit",
+        "operation",
+        "outcome",
+        "part",
+    }
+    allowed |= {"python", "rate_class", "reason", "state", "version"}
     found = {label for labels in metrics.values() for label in labels}
     assert found - allowed == set()
+
+
+def test_labels_have_no_names_that_prometheus_sets(metrics: dict[str, list[str]]) -> None:
+    """Prometheus would rename such a label to `exported_…`. Proves R-OBS-11."""
+    of_targets = {"container", "endpoint", "instance", "job", "namespace", "node", "pod", "service"}
+    found = {label for labels in metrics.values() for label in labels}
+    assert found & of_targets == set()

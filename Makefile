@@ -3,7 +3,7 @@ PYTHON ?= python3
 BOOTSTRAP := $(PYTHON) bootstrap.py
 
 .DEFAULT_GOAL := help
-.PHONY: help run test fuzz check bench docs tools charts lock clean
+.PHONY: help run test fuzz check bench docs dashboards tools charts lock clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -31,8 +31,12 @@ check: ## Check format, lint, types, import rules and house rules
 bench: ## Measure the cost of the gateway over a bare handler
 	@$(BOOTSTRAP) exec python -m bench.http
 
-docs: ## Rebuild docs/asyncapi.yaml from the contract
+docs: ## Rebuild docs/asyncapi.yaml from the contract, and docs/metrics.md from the services' metrics
 	@$(BOOTSTRAP) exec python -m svgx_common.messaging.asyncapi docs/asyncapi.yaml
+	@$(BOOTSTRAP) exec python -m deploy.monitoring.page
+
+dashboards: ## Rebuild the dashboards of the charts
+	@$(BOOTSTRAP) exec python -m deploy.monitoring.dashboards
 
 tools: ## Install Helm and kubectl into .tools
 	@$(BOOTSTRAP) exec python -m deploy.build.tools

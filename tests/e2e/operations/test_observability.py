@@ -93,7 +93,7 @@ async def test_metrics_exist_before_their_first_event(stack: DevStack, service: 
     up = {s.labels["dependency"]: s.value for s in families["svgx_engine_dependency_up"]}
     assert up["nats"] == 1
     (build,) = families["svgx_engine_build_info"]
-    assert (build.value, build.labels["service"], build.labels["version"]) == (
+    assert (build.value, build.labels["component"], build.labels["version"]) == (
         1,
         service,
         version(f"svgx-{service}"),

@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 from nats.micro.service import ServiceInfo, ServicePing, ServiceStats
 from opentelemetry import trace
+from prometheus_client import REGISTRY
 
 from svgx_common.contract.errors import (
     Conflict,
@@ -58,7 +59,7 @@ async def test_handler_gets_the_caller_and_the_client(gateway_bus: Bus, state_bu
 async def test_requests_over_concurrency_and_backlog_are_refused(
     gateway_bus: Bus, state_bus: Bus
 ) -> None:
-    """Proves R-BUS-2: four handlers run, four requests wait, and the other four are refused at once."""
+    """Proves R-BUS-2 and R-OBS-12: four run, four wait, and the other four are refused at once, and counted."""
     running = most_running = 0
     release = asyncio.Event()
 
@@ -71,7 +72,7 @@ async def test_requests_over_concurrency_and_backlog_are_refused(
         return EchoReply(text="")
 
     responder = PartialResponder(state_bus, "0", concurrency=4, backlog=4)
-    operation = echo_operation()
+    operation = echo_operation("crowded")
     responder.answer(operation, answer)
     await responder.start()
     asked = [asyncio.create_task(gateway_bus.ask(operation, EchoRequest())) for _ in range(12)]
@@ -85,6 +86,8 @@ async def test_requests_over_concurrency_and_backlog_are_refused(
     answers = await asyncio.gather(*waiting)
     assert (len(answers), most_running) == (8, 4)
     await responder.drain()
+    labels = {"component": "state", "operation": operation.name, "code": Overloaded.code}
+    assert REGISTRY.get_sample_value("svgx_engine_requests_total", labels) == 4
 
 
 async def test_full_pool_leaves_the_other_pools_free(gateway_bus: Bus, state_bus: Bus) -> None:

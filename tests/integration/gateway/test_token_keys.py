@@ -60,7 +60,7 @@ async def until_published(bus: Bus, ring: KeyRing) -> None:
 
 def key_requests() -> float:
     """Return the number of requests for the keys that the auth service has answered."""
-    labels = {"service": "auth", "operation": JWKS.name, "code": "ok"}
+    labels = {"component": "auth", "operation": JWKS.name, "code": "ok"}
     return REGISTRY.get_sample_value("svgx_engine_requests_total", labels) or 0.0
 
 

@@ -30,8 +30,21 @@ apiVersion: monitoring.coreos.com/v1
 kind: PrometheusRule
 {{ include "common.metadata" (merge (dict "labels" $alerts.labels) .) }}
 spec:
-  {{- .root.Files.Get "alerts.yaml" | fromYaml | toYaml | nindent 2 }}
+  {{- include "common.rules" . | fromYaml | toYaml | nindent 2 }}
 {{- end -}}
+{{- end -}}
+
+{{/*
+The rules of the service's file alerts.yaml. Each selects the release's namespace, because a release in another namespace
+would otherwise hide that all replicas of this one are gone.
+*/}}
+{{- define "common.rules" -}}
+{{- $job := printf "job=\"svgx-%s\"" .service.name -}}
+{{- $certificate := dig "ingress" "tls" "secretName" "svgx-tls" .root.Values.AsMap -}}
+{{- .root.Files.Get "alerts.yaml"
+  | replace $job (printf "%s,namespace=\"%s\"" $job .root.Release.Namespace)
+  | replace "name=\"svgx-tls\"" (printf "name=\"%s\"" $certificate)
+  | replace "https://docs.svgx-engine.com/runbooks" (.root.Values.monitoring.alerts.runbookBaseUrl | trimSuffix "/") -}}
 {{- end -}}
 
 {{- define "common.dashboards" -}}

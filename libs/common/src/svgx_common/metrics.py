@@ -10,34 +10,57 @@ from prometheus_client import Counter, Gauge, Histogram, disable_created_metrics
 REQUESTS = Counter(
     "svgx_engine_requests",
     "Operations answered, by outcome: `ok` or the error's code.",
-    ["service", "operation", "code"],
+    ["component", "operation", "code"],
 )
 REQUEST_SECONDS = Histogram(
     "svgx_engine_request_duration_seconds",
     "Time to answer an operation, from receipt to reply.",
-    ["service", "operation"],
+    ["component", "operation"],
     buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2, 5, 10, 30, 60),
 )
 ERRORS = Counter(
     "svgx_engine_errors",
     "Operations that failed in a service (status 500 and above).",
-    ["service", "code"],
+    ["component", "code"],
 )
 BUS_DROPPED = Counter(
     "svgx_engine_bus_dropped_messages",
     "Messages from NATS that were dropped because this process was too slow.",
-    ["service"],
+    ["component"],
 )
-READY = Gauge("svgx_engine_ready", "1 while `/health/ready` answers 200, else 0.", ["service"])
+BUS_RECONNECTS = Counter(
+    "svgx_engine_bus_reconnects", "Connections to NATS that were opened again after a loss."
+)
+BUS_UNSENT_BYTES = Gauge(
+    "svgx_engine_bus_unsent_bytes", "Bytes that wait in this process until NATS takes them."
+)
+BUS_PENDING = Gauge(
+    "svgx_engine_bus_pending_messages",
+    "Messages from NATS that wait in this process for their handlers.",
+)
+BUS_ROUND_TRIP = Histogram(
+    "svgx_engine_bus_round_trip_seconds",
+    "Time of a message through NATS back to this process, measured every second.",
+    buckets=(0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2),
+)
+POOL_REQUESTS = Gauge(
+    "svgx_engine_pool_requests",
+    "Requests in a service's pool of operations: running, or waiting for a slot.",
+    ["pool", "state"],
+)
+POOL_SLOTS = Gauge(
+    "svgx_engine_pool_slots", "Requests that may run at a time in a pool of operations.", ["pool"]
+)
+READY = Gauge("svgx_engine_ready", "1 while `/health/ready` answers 200, else 0.", ["component"])
 DEPENDENCY_UP = Gauge(
     "svgx_engine_dependency_up",
     "1 while the last check of a dependency succeeded, else 0.",
-    ["service", "dependency"],
+    ["component", "dependency"],
 )
 BUILD_INFO = Gauge(
     "svgx_engine_build_info",
     "Always 1. The labels are the versions of the service and of Python.",
-    ["service", "version", "python"],
+    ["component", "version", "python"],
 )
 
 SERVER_ERRORS = frozenset({"error", "internal", "unavailable", "overloaded", "deadline_exceeded"})
@@ -61,6 +84,14 @@ def expect(service: str, operation: str, codes: Iterable[str]) -> None:
     """
     for code in codes:
         _series(service, operation, code)
+
+
+def count_refused(service: str, operation: str, code: str) -> None:
+    """Count an operation that was refused before it started, so that it has no duration."""
+    count, _ = _series(service, operation, code)
+    count.inc()
+    if code in SERVER_ERRORS:
+        ERRORS.labels(service, code).inc()
 
 
 def observe(service: str, operation: str, code: str, seconds: float) -> None:

@@ -13,7 +13,7 @@ import asyncpg
 import structlog
 from asyncpg.pool import PoolConnectionProxy
 from opentelemetry import trace
-from prometheus_client import Gauge
+from prometheus_client import Counter, Gauge, Histogram
 
 from svgx_common.background import BackgroundTasks
 from svgx_common.contract.errors import Unavailable
@@ -51,6 +51,15 @@ CONNECTIONS = Gauge(
 )
 MAX_CONNECTIONS = Gauge(
     "svgx_engine_database_connections_max", "The largest number of connections of the pool."
+)
+WAIT_SECONDS = Histogram(
+    "svgx_engine_database_wait_seconds",
+    "Time that a caller waits for a connection to PostgreSQL.",
+    buckets=(0.0005, 0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5),
+)
+FAILURES = Counter(
+    "svgx_engine_database_failures",
+    "Statements and connections that failed for a passing reason, such as an outage or a conflict. The log names it.",
 )
 
 
@@ -208,9 +217,11 @@ class Database:
         if self._monitor.silent:
             raise _unavailable(SILENT)
         acquired = False
+        started = time.perf_counter()
         try:
             async with self._pool.acquire(timeout=ACQUIRE_TIMEOUT) as connection:
                 acquired = True
+                WAIT_SECONDS.observe(time.perf_counter() - started)
                 self._in_use.add(connection)
                 try:
                     yield connection
@@ -232,6 +243,7 @@ class Database:
     def _note(self, error: Exception, failure: Failure) -> Unavailable:
         """Log the failure, tell the monitor, and return the error for the caller."""
         self._monitor.note_failure(failure)
+        FAILURES.inc()
         now = time.monotonic()
         if now - self._logged.get(failure.reason, -LOG_INTERVAL) >= LOG_INTERVAL:
             self._logged[failure.reason] = now

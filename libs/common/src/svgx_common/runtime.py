@@ -32,6 +32,7 @@ from svgx_common.http import server as http_server
 from svgx_common.http.protocol import LimitedHttp
 from svgx_common.messaging.bus import Bus
 from svgx_common.messaging.responder import Responder
+from svgx_common.observability.loop_lag import LagChecks
 from svgx_common.settings import (
     WRONG_SETTING,
     Settings,
@@ -211,11 +212,14 @@ class _ServiceProcess(Generic[Settings]):
         self._port = listeners.api.getsockname()[1]
         self._server = http_server.Server(_uvicorn_config(application, self._websocket))
         self._serving = asyncio.create_task(self._server.serve(sockets=[listeners.api]))
+        lag_checks = LagChecks()
+        lag_checks.start()
         try:
             async with self._serving_metrics(application, listeners.metrics):
                 await self._cancel_on_early_stop(self._work(application, build))
         finally:
             await self._stop_serving()
+            lag_checks.stop()
         log.info("stopped")
 
     @contextlib.asynccontextmanager

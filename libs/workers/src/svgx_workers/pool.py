@@ -127,13 +127,23 @@ class Workers(Jobs):
         """Return for each part of the confinement (`confinement.PARTS`) whether all children have it."""
         return {part: all(part in child.confined for child in self._children) for part in PARTS}
 
+    @property
+    def running(self) -> int:
+        """Turns that have a child."""
+        return self._turns.running
+
+    @property
+    def waiting(self) -> int:
+        """Turns that wait for a child."""
+        return self._turns.waiting
+
     def details(self) -> dict[str, object]:
         """Return the confinement, and the numbers of children, of running turns and of waiting turns."""
         return {
             "confined": self.confinement(),
             "size": len(self._children),
-            "running": self._turns.running,
-            "waiting": self._turns.waiting,
+            "running": self.running,
+            "waiting": self.waiting,
         }
 
     async def run(self, job: Frame) -> Frame:

@@ -18,6 +18,7 @@ from svgx_common.contract.transport import replica_subject
 from svgx_common.messaging.bus import Bus
 from svgx_common.messaging.responder import Call
 from svgx_common.observability.confinement import show_confinement
+from svgx_common.observability.worker_use import show_use
 from svgx_common.runtime import Runtime, Service
 from svgx_workers.pool import Workers
 
@@ -46,6 +47,7 @@ async def build(runtime: Runtime[CollabSettings]) -> AsyncIterator[Service]:
     runtime.health.describe("canvases", rooms.details)
     runtime.health.describe("workers", workers.details)
     show_confinement(workers.confinement)
+    show_use(settings.import_workers, lambda: workers.running, lambda: workers.waiting)
     rooms.start()
     try:
         yield Service(drain=rooms.hand_over)

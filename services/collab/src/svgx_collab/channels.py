@@ -1,6 +1,7 @@
 """The channels of a held canvas: edits, sync requests and awareness from the gateways."""
 
 import functools
+import itertools
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -25,6 +26,7 @@ from svgx_common.contract.errors import (
     Internal,
     Overloaded,
     SvgxError,
+    TooLarge,
     Unavailable,
 )
 from svgx_common.contract.operation import Channel
@@ -43,6 +45,18 @@ REJECTED = Counter(
     "svgx_engine_collab_rejected_edits",
     "Edits that are malformed, cannot be integrated, or made a room fail before.",
 )
+
+MESSAGES = Counter(
+    "svgx_engine_collab_messages",
+    "Messages of gateways to held canvases, by channel and outcome: `ok` or the error's code.",
+    ["channel", "code"],
+)
+_CODES = (
+    "ok",
+    *(error.code for error in (BadRequest, Unavailable, Overloaded, TooLarge, Internal)),
+)
+for _channel, _code in itertools.product(("edit", "sync", "awareness"), _CODES):
+    MESSAGES.labels(_channel, _code)
 
 Handler = Callable[[HeldCanvas, Msg], Awaitable[None]]
 OnFault = Callable[[HeldCanvas, Fault], Awaitable[None]]
@@ -73,31 +87,38 @@ class Channels:
 
         NATS delivers the messages of a subscription one at a time, so edits are applied in the order of their arrival.
         """
-        channels: tuple[tuple[Channel[Any], Handler], ...] = (
-            (CANVAS_EDIT, self._edit),
-            (CANVAS_SYNC, self._sync),
-            (CANVAS_AWARENESS, self._awareness),
+        channels: tuple[tuple[str, Channel[Any], Handler], ...] = (
+            ("edit", CANVAS_EDIT, self._edit),
+            ("sync", CANVAS_SYNC, self._sync),
+            ("awareness", CANVAS_AWARENESS, self._awareness),
         )
-        for channel, handler in channels:
+        for name, channel, handler in channels:
             subject = channel.subject_of(canvas_id=held.room.canvas_id)
-            callback = functools.partial(self._handle, handler, held)
+            callback = functools.partial(self._handle, name, handler, held)
             held.subscriptions.append(await self._bus.connection.subscribe(subject, cb=callback))
 
-    async def _handle(self, handler: Handler, held: HeldCanvas, message: Msg) -> None:
+    async def _handle(self, channel: str, handler: Handler, held: HeldCanvas, message: Msg) -> None:
         """Run a handler, and answer the request with an error when the handler fails."""
         held.touch()
+        code = Internal.code
         try:
             await handler(held, message)
+            code = "ok"
         except Malformed:
+            code = BadRequest.code
             await self._bus.refuse(message.reply, BadRequest("the message cannot be decoded"))
         except SvgxError as error:
+            code = error.code
             await self._bus.refuse(message.reply, error)
         except Fault as fault:
+            code = Unavailable.code
             await self._on_fault(held, fault)
             await self._bus.refuse(message.reply, Unavailable("the canvas is being reopened"))
         except Exception:
             log.exception("a channel's handler failed", subject=message.subject)
             await self._bus.refuse(message.reply, Internal())
+        finally:
+            _series(channel, code).inc()
 
     async def _edit(self, held: HeldCanvas, message: Msg) -> None:
         """Apply a batch of edits. The answer is sent once the edits are committed."""
@@ -137,3 +158,9 @@ class Channels:
         state = State(authored.client, authored.clock, authored.json)
         held.participants.receive(authored.author, state, time.monotonic())
         held.mark_changed()
+
+
+@functools.cache
+def _series(channel: str, code: str) -> Counter:
+    """Return the time series of a channel and a code. They are cached because `labels` is slow."""
+    return MESSAGES.labels(channel, code)

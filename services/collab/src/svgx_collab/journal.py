@@ -37,6 +37,16 @@ COMMIT_SECONDS = Histogram(
     "Seconds from the request that asks state to commit a group of entries until its answer.",
     buckets=(0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30),
 )
+COMMIT_ENTRIES = Histogram(
+    "svgx_engine_collab_commit_entries",
+    "Journal entries in one group that is committed together.",
+    buckets=(1, 2, 5, 10, 20, 50, 100, 200, 500, 1000),
+)
+COMMIT_BYTES = Histogram(
+    "svgx_engine_collab_commit_bytes",
+    "Bytes of one group of journal entries.",
+    buckets=(256, 1024, 4096, 16384, 65536, 262144, 1048576, 4194304, 16777216),
+)
 ENTRIES = Counter("svgx_engine_collab_entries", "Journal entries committed.")
 FAILURES = Counter("svgx_engine_collab_commit_failures", "Commits that had to be repeated.")
 UNSAVED_BYTES = Gauge(
@@ -85,6 +95,8 @@ class Committer:
         """Commit one group. A failed request is repeated until it succeeds, because repeated entries change nothing."""
         request = AppendRequest(content=encode(EntryBatch(tuple(group))))
         transfer = len(request.content) / (1024 * 1024)
+        COMMIT_ENTRIES.observe(len(group))
+        COMMIT_BYTES.observe(len(request.content))
         failures = 0
         while True:
             timeout = (ATTEMPT if failures else FIRST_ATTEMPT) + transfer

@@ -8,10 +8,15 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import cast
 
 import structlog
+from prometheus_client import Counter
 
 from svgx_common.redis import Redis, RedisError
 
 log = structlog.get_logger(__name__)
+
+FAILURES = Counter(
+    "svgx_engine_collab_lease_failures", "Requests about leases that Redis did not answer."
+)
 
 TTL = 10.0
 """Seconds that a lease lasts without renewal."""
@@ -90,7 +95,8 @@ class Leases:
         return cast(str, owner)
 
     def _note_failure(self, error: Exception) -> None:
-        """Log the first failure of an outage."""
+        """Count the failure, and log the first of an outage."""
+        FAILURES.inc()
         if not self._degraded:
             log.warning(
                 "redis is not reachable; canvases are held without leases",

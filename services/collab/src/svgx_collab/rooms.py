@@ -8,7 +8,7 @@ from collections import deque
 
 import structlog
 from nats.errors import Error as NatsError
-from prometheus_client import Counter, Gauge
+from prometheus_client import Counter, Gauge, Histogram
 
 from svgx_canvas.document.shared_document import Fault
 from svgx_collab.channels import Channels
@@ -43,6 +43,25 @@ A remembered edit is rejected when it is sent again.
 HELD = Gauge("svgx_engine_collab_held_canvases", "Canvases this replica holds.")
 BROKEN = Counter("svgx_engine_collab_broken_rooms", "Rooms that failed and were discarded.")
 BROADCASTS = Counter("svgx_engine_collab_broadcasts", "Merged updates broadcast.")
+BROADCAST_BYTES = Counter("svgx_engine_collab_broadcast_bytes", "Bytes of the updates broadcast.")
+PARTICIPANTS = Gauge(
+    "svgx_engine_collab_participants", "Clients with an awareness state in the held canvases."
+)
+OPEN_SECONDS = Histogram(
+    "svgx_engine_collab_open_seconds",
+    "Time to load a canvas and to subscribe to its channels.",
+    buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30),
+)
+RELEASED = Counter(
+    "svgx_engine_collab_released_canvases",
+    "Canvases that are not held any more, by reason: `idle`, `handed_over` by a stopping replica, `lease_lost` to"
+    " another replica, `failed` room, or `deleted`.",
+    ["reason"],
+)
+IDLE, HANDED_OVER, LEASE_LOST = "idle", "handed_over", "lease_lost"
+FAILED, DELETED = "failed", "deleted"
+for _reason in (IDLE, HANDED_OVER, LEASE_LOST, FAILED, DELETED):
+    RELEASED.labels(_reason)
 
 
 class Rooms:
@@ -68,6 +87,9 @@ class Rooms:
         )
         self._committer = Committer(bus, self._collect, self._deliver)
         HELD.set_function(lambda: len(self._held))
+        PARTICIPANTS.set_function(
+            lambda: sum(len(held.participants) for held in self._held.values())
+        )
         UNSAVED_BYTES.set_function(self._unsaved_bytes)
         OLDEST_UNSAVED.set_function(self._oldest_unsaved_seconds)
 
@@ -105,12 +127,15 @@ class Rooms:
         """Renew the leases, and leave each canvas with a lease that another replica has taken."""
         for canvas_id in await self._leases.renew(list(self._held)):
             log.info("another replica holds the canvas", canvas_id=canvas_id)
-            self._start_leaving(canvas_id, release_lease=False)
+            self._start_leaving(canvas_id, LEASE_LOST)
         # The limit is there because the other leases must be renewed even while the state service does not commit.
         await self._leaving.wait(timeout=RENEW)
 
-    async def leave(self, canvas_id: str, *, release_lease: bool = True) -> None:
-        """Commit all edits of a canvas, then stop holding it. The next request of a gateway finds the next holder."""
+    async def leave(self, canvas_id: str, reason: str = HANDED_OVER) -> None:
+        """Commit all edits of a canvas, then stop holding it. The next request of a gateway finds the next holder.
+
+        `reason` is the label in the metric. The lease is released unless another replica has it.
+        """
         held = self._held.get(canvas_id)
         if held is None or not held.begin_leaving():
             return
@@ -122,8 +147,8 @@ class Rooms:
         while held.room.has_unsaved_edits and not held.is_released:
             self._mark_unsaved(canvas_id)
             await held.wait_committed()
-        self._release(held)
-        if release_lease:
+        self._release(held, reason)
+        if reason != LEASE_LOST:
             await self._release_lease(canvas_id)
 
     async def hand_over(self) -> None:
@@ -140,7 +165,8 @@ class Rooms:
         if not await self._leases.take(canvas_id):
             raise Unavailable("another replica is opening this canvas", retry_after=0.1)
         try:
-            return await self._hold(canvas_id)
+            with OPEN_SECONDS.time():
+                return await self._hold(canvas_id)
         except BaseException:
             await self._leases.release(canvas_id)
             raise
@@ -168,7 +194,7 @@ class Rooms:
             await self._channels.subscribe(held)
             await self._bus.settle()
         except BaseException:
-            await self._end(held, Unavailable())
+            await self._end(held, Unavailable(), FAILED)
             raise
         log.info(
             "holding a canvas", canvas_id=canvas_id, epoch=room.epoch, revision=content.revision
@@ -194,6 +220,7 @@ class Rooms:
         canvas_id = held.room.canvas_id
         for broadcast in held.room.take_broadcasts():
             BROADCASTS.inc()
+            BROADCAST_BYTES.inc(len(broadcast.update))
             await self._bus.broadcast(CANVAS_UPDATE, broadcast, canvas_id=canvas_id)
         while (states := held.participants.take_broadcast()) is not None:
             presence = Presence(held.room.epoch, states)
@@ -212,7 +239,7 @@ class Rooms:
             return
         if result.revision == 0:
             log.warning("the canvas does not exist any more", canvas_id=entry.canvas_id)
-            await self._end(held, NotFound("there is no such canvas"))
+            await self._end(held, NotFound("there is no such canvas"), DELETED)
             return
         known = held.room.revision
         if not held.room.mark_committed(result.revision):
@@ -248,19 +275,21 @@ class Rooms:
         log.error("a room failed; the canvas is reopened", canvas_id=canvas_id)
         if fault.culprit is not None:
             self._faulty.append(fault.culprit)
-        await self._end(held, Unavailable("the canvas is being reopened"))
+        await self._end(held, Unavailable("the canvas is being reopened"), FAILED)
         await self._release_lease(canvas_id)
 
-    async def _end(self, held: HeldCanvas, error: SvgxError) -> None:
+    async def _end(self, held: HeldCanvas, error: SvgxError, reason: str) -> None:
         """Stop holding the canvas at once. Requests that wait for a commit are refused with `error`."""
-        self._release(held)
+        self._release(held, reason)
         for subscription in held.subscriptions:
             with contextlib.suppress(NatsError):
                 await subscription.unsubscribe()
         for request in held.take_waiting():
             await self._bus.refuse(request.reply, error)
 
-    def _release(self, held: HeldCanvas) -> None:
+    def _release(self, held: HeldCanvas, reason: str) -> None:
+        if not held.is_released:
+            RELEASED.labels(reason).inc()
         held.release()
         # The canvas may have been opened again since.
         if self._held.get(held.room.canvas_id) is held:
@@ -292,7 +321,7 @@ class Rooms:
             held.participants.expire(now)
             held.mark_changed()
             if held.is_idle(now):
-                self._start_leaving(canvas_id, release_lease=True)
+                self._start_leaving(canvas_id, IDLE)
 
-    def _start_leaving(self, canvas_id: str, *, release_lease: bool) -> None:
-        self._leaving.start("leaving", self.leave(canvas_id, release_lease=release_lease))
+    def _start_leaving(self, canvas_id: str, reason: str) -> None:
+        self._leaving.start("leaving", self.leave(canvas_id, reason))

@@ -35,7 +35,7 @@ FORGET_SECONDS = 600.0
 SILENT = Gauge(
     "svgx_engine_silent_replicas",
     "Replicas that were there and do not answer this gateway's pings.",
-    ["service"],
+    ["component"],
 )
 
 

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from svgx_common import postgres
 from svgx_common.background import BackgroundTasks
 from svgx_common.observability.confinement import show_confinement
+from svgx_common.observability.worker_use import show_use
 from svgx_common.runtime import Runtime, Service
 from svgx_state.accounts import Accounts
 from svgx_state.canvases import Canvases
@@ -61,6 +62,7 @@ async def build(runtime: Runtime[StateSettings]) -> AsyncIterator[Service]:
         runtime.health.describe("database_pool", database.usage)
         runtime.health.describe("workers", workers.details)
         show_confinement(workers.confinement)
+        show_use(settings.worker_count, lambda: workers.running, lambda: workers.waiting)
         runtime.health.describe("compaction", lambda: {"backlog": compactor.backlog})
         background = BackgroundTasks()
         background.repeat(

@@ -6,7 +6,7 @@ COMMITS = Counter("svgx_engine_journal_commits", "Transactions that added entrie
 ENTRIES = Counter("svgx_engine_journal_entries", "Entries committed to the journal.")
 REPEATED_ENTRIES = Counter(
     "svgx_engine_journal_repeated_entries",
-    "Entries that were sent again after they were committed.",
+    "Entries that were sent again after they were committed. It rises when answers get lost.",
 )
 UPDATE_BYTES = Counter(
     "svgx_engine_journal_bytes", "Bytes of the updates committed to the journal."
@@ -16,8 +16,15 @@ COMMIT_SECONDS = Histogram(
     "Seconds to commit one group of entries, including the wait for a connection.",
     buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2, 5, 15),
 )
-GAPS = Counter("svgx_engine_journal_gaps", "Loads that found journal entries missing.")
-SNAPSHOTS = Counter("svgx_engine_snapshots", "Compactions of a canvas, by outcome.", ["outcome"])
+GAPS = Counter(
+    "svgx_engine_journal_gaps",
+    "Loads that found journal entries missing, because rows were removed by hand.",
+)
+SNAPSHOTS = Counter(
+    "svgx_engine_snapshots",
+    "Compactions of a canvas: `written`, `skipped` because there is nothing to do here, or `failed`.",
+    ["outcome"],
+)
 for _outcome in ("written", "skipped", "failed"):
     SNAPSHOTS.labels(_outcome)
 SNAPSHOT_SECONDS = Histogram(

@@ -54,7 +54,7 @@ async def test_readiness_follows_the_phase_and_liveness_does_not(
             assert answer.status_code == (200 if ready else 503)
             assert answer.json().get("reason") == (None if ready else phase.value)
         assert (await http.get("/health/live" + slash)).status_code == 200
-    assert REGISTRY.get_sample_value("svgx_engine_ready", {"service": "state"}) == ready
+    assert REGISTRY.get_sample_value("svgx_engine_ready", {"component": "state"}) == ready
 
 
 @pytest.mark.parametrize("page", ["/metrics", "/metrics/prometheus"])
@@ -72,7 +72,7 @@ async def test_metrics_agree_with_readiness(
     async def values() -> tuple[float | None, ...]:
         assert (await http.get(page)).status_code == 200
         up = "svgx_engine_dependency_up"
-        labels = {"service": "state"}
+        labels = {"component": "state"}
         return (
             REGISTRY.get_sample_value("svgx_engine_ready", labels),
             REGISTRY.get_sample_value(up, labels | {"dependency": "database"}),

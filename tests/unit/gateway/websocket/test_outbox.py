@@ -5,6 +5,7 @@ import time
 from typing import cast
 
 import pytest
+from prometheus_client import REGISTRY
 from starlette.websockets import WebSocket
 
 from svgx_common.contract.close_codes import Close
@@ -56,6 +57,38 @@ async def test_committed_edit_is_reported_as_saved(monkeypatch: pytest.MonkeyPat
     connection, reported = await send_one_edit(monkeypatch, encode(Saved(1, ())))
     assert reported == [1]
     assert not connection.closing.done()
+
+
+def counted_edits() -> dict[str, float]:
+    """Return the numbers of edits by outcome, from the metric."""
+    return {
+        outcome: REGISTRY.get_sample_value("svgx_engine_live_edits_total", {"outcome": outcome})
+        or 0.0
+        for outcome in ("saved", "late", "rejected", "failed")
+    }
+
+
+@pytest.mark.parametrize(
+    ("answer", "objective", "outcome"),
+    [
+        (encode(Saved(1, ())), 1.0, "saved"),
+        (encode(Saved(1, ())), -1.0, "late"),
+        (encode(Saved(1, (0,))), 1.0, "rejected"),
+        (NotFound(), 1.0, "rejected"),
+        (Unavailable(), 1.0, "failed"),
+        (Malformed("the answer is cut off"), 1.0, "failed"),
+    ],
+)
+async def test_edit_is_counted_by_its_outcome(
+    monkeypatch: pytest.MonkeyPatch, answer: bytes | Exception, objective: float, outcome: str
+) -> None:
+    """Each edit counts once towards the objective. Proves R-OBS-12."""
+    monkeypatch.setattr(module, "SAVED_OBJECTIVE", objective)
+    before = counted_edits()
+    await send_one_edit(monkeypatch, answer)
+    after = counted_edits()
+    assert {name for name in after if after[name] != before[name]} == {outcome}
+    assert after[outcome] == before[outcome] + 1
 
 
 @pytest.mark.parametrize(

@@ -152,6 +152,7 @@ class Bus:
             closed_cb=bus._events.on_close,
         )
         bus._events.forget_errors()
+        bus._events.show_queues()
         await bus.blobs.start()
         await connection.subscribe(bus._echo_subject, cb=bus._answer_echo)
         bus._background.repeat("round trips to nats", bus._round_trips.watch)

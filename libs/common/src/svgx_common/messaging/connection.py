@@ -41,6 +41,16 @@ class ConnectionEvents:
         self.closing = False
         """True once this process closes the connection. The close is then not logged as a failure."""
 
+    def show_queues(self) -> None:
+        """Show in the metrics how much waits in this process, from and for NATS."""
+        metrics.BUS_UNSENT_BYTES.set_function(lambda: self._connection.pending_data_size)
+        metrics.BUS_PENDING.set_function(self._pending_messages)
+
+    def _pending_messages(self) -> int:
+        # nats-py has no public list of its subscriptions.
+        subscriptions = self._connection._subs  # noqa: SLF001
+        return sum(each.pending_msgs for each in subscriptions.values())
+
     def forget_errors(self) -> None:
         """Forget the logged error types, so that the next connection error is logged again."""
         self._logged_errors.clear()
@@ -78,6 +88,7 @@ class ConnectionEvents:
             early_callback()
         self.reconnected.set()
         self.forget_errors()
+        metrics.BUS_RECONNECTS.inc()
         log.info("nats reconnected")
         for callback in self.reconnect_callbacks:
             try:

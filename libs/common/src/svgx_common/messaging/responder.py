@@ -89,7 +89,16 @@ class _Slots:
     def __init__(self, concurrency: int, backlog: int) -> None:
         self.free = asyncio.Semaphore(concurrency)
         self.tasks: set[asyncio.Task[None]] = set()
+        self._concurrency = concurrency
         self._limit = concurrency + backlog
+
+    def show(self, pool: Pool) -> None:
+        """Show the use of the slots in the metrics."""
+        running = metrics.POOL_REQUESTS.labels(pool, "running")
+        waiting = metrics.POOL_REQUESTS.labels(pool, "waiting")
+        running.set_function(lambda: min(len(self.tasks), self._concurrency))
+        waiting.set_function(lambda: max(0, len(self.tasks) - self._concurrency))
+        metrics.POOL_SLOTS.labels(pool).set(self._concurrency)
 
     @property
     def full(self) -> bool:
@@ -147,6 +156,8 @@ class Responder:
         missing = {op.subject for op in operations_of(self._bus.service)} - set(self._endpoints)
         if missing:
             raise ValueError(f"operations without a handler: {', '.join(sorted(missing))}")
+        for pool, slots in self._pools.items():
+            slots.show(pool)
         await self.announce()
         await self.join()
 
@@ -201,6 +212,7 @@ class Responder:
 
         async def receive(message: Msg) -> None:
             if slots.full:
+                metrics.count_refused(self._bus.service, endpoint.operation.name, Overloaded.code)
                 await self._bus.refuse(message.reply, Overloaded(retry_after=1.0))
                 return
             task = asyncio.create_task(self._respond_or_refuse(endpoint, message))
@@ -211,10 +223,14 @@ class Responder:
 
     async def _respond_or_refuse(self, endpoint: _Endpoint, message: Msg) -> None:
         """Answer a request when a slot is free. Refuse it when it is cancelled."""
+        started = False
         try:
             async with self._pools[endpoint.operation.pool].free:
+                started = True
                 await self._respond(endpoint, message)
         except asyncio.CancelledError:
+            if not started:
+                metrics.count_refused(self._bus.service, endpoint.operation.name, Unavailable.code)
             # The drain ran out of time, or the handler awaited a task that was cancelled.
             log.warning("a request was cancelled", operation=endpoint.operation.name)
             await self._bus.refuse(

@@ -13,6 +13,8 @@ from nats.aio.client import Client
 from nats.errors import ConnectionReconnectingError
 from nats.errors import Error as NatsError
 
+from svgx_common.metrics import BUS_ROUND_TRIP
+
 log = structlog.get_logger(__name__)
 
 INTERVAL = 1.0
@@ -70,6 +72,7 @@ class RoundTrips:
 
     async def _check(self) -> None:
         received = self._connection.stats["in_msgs"]
+        started = time.perf_counter()
         asking = asyncio.create_task(self._connection.request(self._subject, timeout=60))
         try:
             for _ in range(2):
@@ -80,6 +83,7 @@ class RoundTrips:
             asking.cancel()
             (answer,) = await asyncio.gather(asking, return_exceptions=True)
         if not isinstance(answer, BaseException):
+            BUS_ROUND_TRIP.observe(time.perf_counter() - started)
             if self._silent:
                 self._silent = False
                 log.info("nats answers again")

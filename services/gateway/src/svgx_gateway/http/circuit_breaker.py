@@ -27,7 +27,11 @@ from svgx_common.messaging.bus import BusUnreachable, NoResponders
 
 log = structlog.get_logger(__name__)
 
-OPEN = Gauge("svgx_engine_circuit_open", "1 while requests to a service are refused.", ["circuit"])
+OPEN = Gauge(
+    "svgx_engine_circuit_open",
+    "1 while requests to a failing service, or to a pool of its operations, are refused at once.",
+    ["circuit"],
+)
 REFUSED = Counter(
     "svgx_engine_circuit_refused", "Requests refused because a circuit was open.", ["circuit"]
 )

@@ -4,21 +4,16 @@ The gateway's own health and metrics are not behind this middleware, because an 
 its state. The health summary of all services is behind it.
 """
 
-import asyncio
-
-from prometheus_client import Counter, Gauge
+from prometheus_client import Counter
 from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocket
 
 from svgx_common.contract.errors import Overloaded
+from svgx_common.observability.loop_lag import LagChecks
 from svgx_gateway.http import problems
 from svgx_gateway.observability.notes import note_failure
 
 SHED = Counter("svgx_engine_shed", "Requests and connections refused while the loop lagged.")
-LAG = Gauge("svgx_engine_loop_lag_seconds", "The lag of the event loop at the last check.")
-
-CHECK_INTERVAL = 0.05
-"""Seconds between two checks."""
 
 LATE_CHECKS = 3
 """Late checks in a row that make an overload. A single late check is a pause, for example of the garbage collector."""
@@ -30,7 +25,7 @@ class LoopLag:
     def __init__(self, limit: float) -> None:
         self._limit = limit
         self._late_checks = 0
-        self._timer: asyncio.TimerHandle | None = None
+        self._checks = LagChecks(self.record)
 
     @property
     def overloaded(self) -> bool:
@@ -39,23 +34,15 @@ class LoopLag:
 
     def record(self, seconds: float) -> None:
         """Record the lag that one check measured."""
-        LAG.set(seconds)
         self._late_checks = self._late_checks + 1 if seconds > self._limit else 0
 
     def start(self) -> None:
-        """Check every `CHECK_INTERVAL` seconds until `stop`."""
-        loop = asyncio.get_running_loop()
-        due = loop.time() + CHECK_INTERVAL
-        self._timer = loop.call_later(CHECK_INTERVAL, self._check, loop, due)
+        """Check until `stop`."""
+        self._checks.start()
 
     def stop(self) -> None:
         """Stop checking."""
-        if self._timer is not None:
-            self._timer.cancel()
-
-    def _check(self, loop: asyncio.AbstractEventLoop, due: float) -> None:
-        self.record(loop.time() - due)
-        self.start()
+        self._checks.stop()
 
 
 class LoadShedding:

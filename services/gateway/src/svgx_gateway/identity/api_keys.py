@@ -12,6 +12,9 @@ from svgx_common.messaging.bus import Bus
 from svgx_common.messaging.caller import Caller
 from svgx_gateway.identity.identity import Identity
 from svgx_gateway.identity.revocations import Revocations
+from svgx_gateway.observability.cache_use import cache_counters
+
+HITS, MISSES = cache_counters("api_keys")
 
 PREFIX = "svgx_"
 """The beginning of every API key. No access token begins like this."""
@@ -66,7 +69,9 @@ class ApiKeys:
         elif cached.expires_at <= time.time():
             raise refused
         elif age < FRESH:
+            HITS.inc()
             return cached
+        MISSES.inc()
         try:
             identity = await self._ask(key)
         except Unauthenticated:

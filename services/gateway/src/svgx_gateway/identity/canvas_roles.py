@@ -9,6 +9,9 @@ from svgx_common.contract.policy import CanvasRole
 from svgx_common.contract.state import CANVAS_ACCESS, CanvasRequest
 from svgx_common.messaging.bus import Bus
 from svgx_common.messaging.caller import Caller
+from svgx_gateway.observability.cache_use import cache_counters
+
+HITS, MISSES = cache_counters("canvas_roles")
 
 MAX_AGE = 5.0
 """Seconds a cached role is used. Changes are announced on the canvas's `access` subject, and remove it earlier."""
@@ -47,7 +50,9 @@ class CanvasRoles:
         cached = self._cache.get(canvas_id, {}).get(key)
         now = time.monotonic()
         if cached is not None and now - cached[0] < MAX_AGE:
+            HITS.inc()
             return cached[1]
+        MISSES.inc()
         changes = self._changes
         answer = await self._bus.ask(
             CANVAS_ACCESS, CanvasRequest(canvas_id=canvas_id), caller=caller

@@ -6,7 +6,7 @@ import contextlib
 import structlog
 from nats.aio.subscription import Subscription
 from nats.errors import Error as NatsError
-from prometheus_client import Counter
+from prometheus_client import Counter, Histogram
 
 from svgx_common.background import BackgroundTasks
 from svgx_common.contract.close_codes import Close, close_code_of_canvas
@@ -55,6 +55,11 @@ y-websocket reconnects when no message has arrived for 30 s. Its own awareness d
 a long message over a slow network, or when it has no awareness state.
 """
 
+SYNC_SECONDS = Histogram(
+    "svgx_engine_live_sync_seconds",
+    "Time until the holder answers a sync request of the gateway, with the opening of the canvas.",
+    buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60),
+)
 FRAMES = Counter("svgx_engine_live_frames_sent", "Frames queued for clients.")
 
 
@@ -218,7 +223,10 @@ class LiveCanvas:
     async def _request_sync(self, state_vector: bytes | None) -> SyncReply:
         """Return the holder's reply to a state vector; None requests no update."""
         request = encode(SyncRequest(state_vector))
-        content = await self._holder.ask(CANVAS_SYNC, request, patience=PATIENCE, attempt=ATTEMPT)
+        with SYNC_SECONDS.time():
+            content = await self._holder.ask(
+                CANVAS_SYNC, request, patience=PATIENCE, attempt=ATTEMPT
+            )
         reply = decode(SyncReply, content)
         self.presence.record(reply.awareness)
         return reply

@@ -25,6 +25,7 @@ from svgx_gateway.websocket.role_checks import RoleChecks
 log = structlog.get_logger(__name__)
 
 CONNECTIONS = Gauge("svgx_engine_live_connections", "WebSocket connections open on this gateway.")
+EDITORS = Gauge("svgx_engine_live_editors", "Open WebSocket connections that may edit.")
 CANVASES = Gauge("svgx_engine_live_canvases", "Canvases with a connection on this gateway.")
 
 LEAVE_SECONDS = 2.0
@@ -53,6 +54,7 @@ class LiveCanvases:
         bus.on_reconnect(self._reconnected)
         canvas_roles.on_change(self._access_changed)
         CONNECTIONS.set_function(self._count)
+        EDITORS.set_function(self._count_editors)
         OLDEST_UNSAVED.set_function(self._oldest_unsaved_seconds)
         CANVASES.set_function(lambda: len(self._canvases))
 
@@ -132,6 +134,11 @@ class LiveCanvases:
 
     def _count(self) -> int:
         return sum(len(canvas.connections) for canvas in self._canvases.values())
+
+    def _count_editors(self) -> int:
+        return sum(
+            each.may_edit for canvas in self._canvases.values() for each in canvas.connections
+        )
 
     def _oldest_unsaved_seconds(self) -> float:
         times = (canvas.outbox.unsaved_since for canvas in self._canvases.values())

@@ -34,6 +34,9 @@ holder and the other clients, but in fewer and larger requests.
 MAX_BYTES = 32 * 1024 * 1024
 """Bytes of uncommitted edits of one canvas. Beyond this limit no further edit is read from its clients."""
 
+SAVED_OBJECTIVE = 1.0
+"""Seconds within which an edit is saved, from its arrival at the gateway: the objective for 99.9 % of the edits."""
+
 PATIENCE = 60.0
 """Seconds for which an unacknowledged batch is resent. Then the canvas's connections are closed with `OVERLOADED`."""
 
@@ -49,6 +52,18 @@ SAVED_SECONDS = Histogram(
     "svgx_engine_live_saved_seconds",
     "Time from a batch of edits leaving the gateway until it is committed.",
     buckets=(0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60),
+)
+EDITS = Counter(
+    "svgx_engine_live_edits",
+    "Edits received, by outcome: `saved` within a second, saved `late`, `rejected` (malformed, or the canvas is gone),"
+    " or `failed`.",
+    ["outcome"],
+)
+SAVED, LATE, REJECTED, FAILED = map(EDITS.labels, ("saved", "late", "rejected", "failed"))
+BATCH_EDITS = Histogram(
+    "svgx_engine_live_batch_edits",
+    "Edits in one batch to the holder.",
+    buckets=(1, 2, 5, 10, 20, 50, 100, 200, 500, 1000),
 )
 RESENT = Counter(
     "svgx_engine_live_resent_batches",
@@ -162,6 +177,7 @@ class Outbox:
 
     async def _commit(self, batch: _Batch) -> None:
         """Send a batch until it is committed. Close the senders of rejected edits."""
+        BATCH_EDITS.observe(len(batch.edits))
         try:
             with SAVED_SECONDS.time():
                 saved = await self._send(encode(EditBatch(tuple(batch.edits))))
@@ -173,10 +189,14 @@ class Outbox:
                     error=type(error).__name__,
                 )
             self._failing = True
+            (REJECTED if isinstance(error, NotFound) else FAILED).inc(len(batch.edits))
             code = close_code_of_canvas(error)
             self._close_all(code, NotFound.title() if code.is_final else UNSAVED)
         else:
             self._failing = False
+            in_time = time.monotonic() - batch.since <= SAVED_OBJECTIVE
+            (SAVED if in_time else LATE).inc(len(batch.edits) - len(saved.rejected))
+            REJECTED.inc(len(saved.rejected))
             for index in saved.rejected:
                 batch.senders[index][0].close(Close.BAD_MESSAGE, "not a Yjs update")
         batch.done.set()

@@ -1,0 +1,143 @@
+"""The metrics of all services, as their code declares them, and the values that their labels may have."""
+
+import functools
+import json
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from svgx_common.contract import OPERATIONS
+from svgx_common.contract.close_codes import Close
+from svgx_common.contract.errors import SvgxError
+from svgx_common.contract.operation import SERVICES
+from svgx_common.contract.policy import Pool, RateClass
+from svgx_workers.confinement import PARTS
+
+PREFIX = "svgx_engine_"
+
+_PROGRAM = """
+import importlib, json, os, sys
+for name in ("asyncpg", "fastapi", "httpx", "nats.aio.client", "opentelemetry.sdk.trace", "redis.asyncio", "uvicorn",
+             "svgx_common.contract"):
+    importlib.import_module(name)
+for service in sys.argv[1:]:
+    if os.fork():
+        os.wait()
+        continue
+    importlib.import_module(f"svgx_{service}.app")
+    importlib.import_module("svgx_common.runtime")
+    from prometheus_client import REGISTRY
+    for each in set(REGISTRY._collector_to_names):
+        if getattr(each, "_name", "").startswith("svgx_engine_"):
+            print(json.dumps([service, each._name, each._type, each._labelnames, each._documentation]))
+    sys.stdout.flush()
+    os._exit(0)
+"""
+"""Prints the metrics of each service. It imports each in a process of its own, because all share one registry."""
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """A metric family. `name` is the name of a counter or gauge in PromQL, and the beginning of a histogram's names."""
+
+    name: str
+    kind: str
+    labels: tuple[str, ...]
+    text: str
+    services: tuple[str, ...]
+
+    def series(self) -> Iterator[tuple[str, frozenset[str]]]:
+        """Yield the name and the labels of each time series in PromQL."""
+        labels = frozenset(self.labels)
+        if self.kind == "histogram":
+            yield f"{self.name}_bucket", labels | {"le"}
+            yield f"{self.name}_sum", labels
+            yield f"{self.name}_count", labels
+        else:
+            yield self.name, labels
+
+
+@functools.cache
+def catalogue() -> tuple[Metric, ...]:
+    """Return all metrics, sorted by name."""
+    done = subprocess.run(  # noqa: S603
+        [sys.executable, "-c", _PROGRAM, *SERVICES], capture_output=True, text=True, check=True
+    )
+    declared: dict[str, tuple[str, list[str], str]] = {}
+    services: dict[str, list[str]] = {}
+    for service, name, *facts in map(json.loads, done.stdout.splitlines()):
+        declared[name] = (facts[0], facts[1], facts[2])
+        services.setdefault(name, []).append(service)
+    return tuple(
+        Metric(
+            name=f"{name}_total" if kind == "counter" else name,
+            kind=kind,
+            labels=tuple(labels),
+            text=text,
+            services=tuple(services[name]),
+        )
+        for name, (kind, labels, text) in sorted(declared.items())
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Label:
+    """A label: its meaning, and its values. Without values, each replica has exactly one, such as its version."""
+
+    meaning: str
+    values: frozenset[str] = frozenset()
+
+
+def _codes() -> set[str]:
+    return {SvgxError.code, *(each.code for each in SvgxError.__subclasses__())}
+
+
+LABELS: Mapping[str, Label] = {
+    "cache": Label("cache of the gateway", frozenset({"api_keys", "canvas_roles"})),
+    "channel": Label("channel to a held canvas", frozenset({"awareness", "edit", "sync"})),
+    "circuit": Label(
+        "service, or service and pool of operations",
+        frozenset(SERVICES) | {f"{service}.{pool}" for service in SERVICES for pool in Pool},
+    ),
+    "code": Label(
+        "outcome: `ok`, `client_gone` or an error's code; for WebSockets the close code, or `other`",
+        frozenset(
+            {"ok", "client_gone", "other", *_codes()}
+            | {str(code) for code in (*range(1000, 1014), *map(int, Close))}
+        ),
+    ),
+    "component": Label("service", frozenset(SERVICES)),
+    "dependency": Label(
+        "dependency of a service",
+        frozenset({"nats", "postgresql", "redis", "revocations", "token_keys"}),
+    ),
+    "limit": Label(
+        "limit of WebSockets",
+        frozenset({"connections", "identity", "handshake_rate", "rate", "handshake"}),
+    ),
+    "operation": Label("operation", frozenset(operation.name for operation in OPERATIONS)),
+    "outcome": Label(
+        "outcome, as the metric names it",
+        frozenset({"saved", "late", "rejected", "failed", "written", "skipped", "hit", "miss"}),
+    ),
+    "part": Label("part of the workers' confinement", frozenset(PARTS)),
+    "pool": Label("pool of operations", frozenset(Pool)),
+    "python": Label("version of Python"),
+    "rate_class": Label("class of a rate limit", frozenset(RateClass)),
+    "reason": Label(
+        "reason, as the metric names it",
+        frozenset({"share", "full", "idle", "handed_over", "lease_lost", "failed", "deleted"}),
+    ),
+    "state": Label(
+        "state, as the metric names it", frozenset({"in_use", "idle", "running", "waiting"})
+    ),
+    "status": Label("kind of HTTP status", frozenset(f"{each}xx" for each in range(1, 6))),
+    "version": Label("version of the service"),
+}
+"""All labels. A label that is not here could have any number of values, so a test refuses it."""
+
+TARGET_LABELS = frozenset(
+    {"container", "endpoint", "instance", "job", "namespace", "node", "pod", "service"}
+)
+"""The labels that Prometheus and its operator set on each target."""

@@ -1,0 +1,38 @@
+"""The lag of the event loop: the time by which a timer is late because other work keeps the loop busy."""
+
+import asyncio
+from collections.abc import Callable
+
+from prometheus_client import Histogram
+
+LAG = Histogram(
+    "svgx_engine_loop_lag_seconds",
+    "Lag of the event loop, checked twenty times a second.",
+    buckets=(0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5),
+)
+
+CHECK_INTERVAL = 0.05
+"""Seconds between two checks."""
+
+
+class LagChecks:
+    """The checks of the running event loop. `record` is called with the seconds of lag after each."""
+
+    def __init__(self, record: Callable[[float], None] = LAG.observe) -> None:
+        self._record = record
+        self._timer: asyncio.TimerHandle | None = None
+
+    def start(self) -> None:
+        """Check every `CHECK_INTERVAL` seconds until `stop`."""
+        loop = asyncio.get_running_loop()
+        due = loop.time() + CHECK_INTERVAL
+        self._timer = loop.call_later(CHECK_INTERVAL, self._check, loop, due)
+
+    def stop(self) -> None:
+        """Stop checking."""
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _check(self, loop: asyncio.AbstractEventLoop, due: float) -> None:
+        self._record(loop.time() - due)
+        self.start()

@@ -1,0 +1,14 @@
+"""The use of the gateway's caches, as a metric."""
+
+from prometheus_client import Counter
+
+CACHE_REQUESTS = Counter(
+    "svgx_engine_cache_requests",
+    "Look-ups in a cache of the gateway: `hit`, or `miss` when a service is asked.",
+    ["cache", "outcome"],
+)
+
+
+def cache_counters(cache: str) -> tuple[Counter, Counter]:
+    """Return the counters of a cache's hits and misses."""
+    return CACHE_REQUESTS.labels(cache, "hit"), CACHE_REQUESTS.labels(cache, "miss")

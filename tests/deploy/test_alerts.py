@@ -1,5 +1,7 @@
 """The alerts of the charts: valid rules, and each alert fires on its condition and is quiet otherwise."""
 
+import json
+import re
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,19 +10,27 @@ from typing import Any
 import pytest
 import yaml
 
-from deploy.build import values
+from deploy.build import tools, values
+from deploy.build.helm import NAMESPACE, Helm
 from svgx_common.contract.operation import SERVICES
 from tests.deploy.debian import program
+
+RUNBOOKS_URL = "https://docs.svgx-engine.com/runbooks"
 
 JOBS = [f"svgx-{service}" for service in SERVICES]
 
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """Series with which an alert fires, and series with which it stays quiet. Values are in Prometheus' notation."""
+    """Lists of series with which an alert fires, and with which it stays quiet, in Prometheus' notation of values.
 
-    fires: dict[str, str]
-    quiet: dict[str, str]
+    Each list is a case of its own. `at` is the time of the check, and `step` the time between two values.
+    """
+
+    fires: tuple[dict[str, str], ...]
+    quiet: tuple[dict[str, str], ...]
+    at: str = "15m"
+    step: str = "1m"
 
 
 def common_cases(job: str) -> dict[str, Case]:
@@ -29,53 +39,162 @@ def common_cases(job: str) -> dict[str, Case]:
     requests = f'svgx_engine_requests_total{{job="{job}"}}'
     bucket = f'svgx_engine_request_duration_seconds_bucket{{job="{job}",le='
     up = f'up{{job="{job}",pod="{job}-1"}}'
+    nats = f'svgx_engine_dependency_up{{job="{job}",dependency="nats",pod='
+    redis = f'svgx_engine_dependency_up{{job="{job}",dependency="redis"}}'
     return {
         "SVGXEngineHighErrorRate": Case(
-            fires={errors: "0+60x20", requests: "0+600x20"},
-            # Too few errors, and too small a part of the requests.
-            quiet={errors: "0+3x20", requests: "0+3000x20"},
+            fires=({errors: "0+60x20", requests: "0+600x20"},),
+            quiet=(
+                # A large part of few requests, and many errors that are a small part.
+                {errors: "0+3x20", requests: "0+3x20"},
+                {errors: "0+60x20", requests: "0+3000x20"},
+                {errors: "0x20", requests: "0x20"},
+            ),
         ),
         "SVGXEngineHighResponseTime": Case(
-            fires={
-                f'{bucket}"2"}}': "0+90x20",
-                f'{bucket}"5"}}': "0+100x20",
-                f'{bucket}"+Inf"}}': "0+100x20",
-            },
-            quiet={
-                f'{bucket}"2"}}': "0+96x20",
-                f'{bucket}"5"}}': "0+100x20",
-                f'{bucket}"+Inf"}}': "0+100x20",
-            },
+            fires=(
+                {
+                    f'{bucket}"2"}}': "0+90x20",
+                    f'{bucket}"5"}}': "0+100x20",
+                    f'{bucket}"+Inf"}}': "0+100x20",
+                },
+            ),
+            quiet=(
+                {
+                    f'{bucket}"2"}}': "0+96x20",
+                    f'{bucket}"5"}}': "0+100x20",
+                    f'{bucket}"+Inf"}}': "0+100x20",
+                },
+            ),
         ),
-        "SVGXEnginePodDown": Case(fires={up: "1x5 0x15"}, quiet={up: "1x20"}),
-        "SVGXEngineServiceDown": Case(fires={up: "1x5 _x15"}, quiet={up: "1x20"}),
+        "SVGXEnginePodDown": Case(fires=({up: "1x5 0x15"},), quiet=({up: "1x20"},)),
+        "SVGXEngineServiceDown": Case(
+            fires=({up: "1x5 _x15"}, {up: "1x5 0x15"}, {}), quiet=({up: "1x20"},)
+        ),
+        "SVGXEngineDependencyDown": Case(
+            fires=({f'{nats}"1"}}': "1x20", f'{nats}"2"}}': "1x5 0x15"},),
+            quiet=({f'{nats}"1"}}': "1x5 0 1x15"}, {redis: "0x20"}),
+        ),
     }
 
+
+def burn_cases(bad: str, good: str) -> tuple[Case, Case]:
+    """Return the cases of the fast and the slow alert on an objective. The series count bad and good events."""
+    return (
+        Case(
+            # 2 % for the short windows, 1 % for the long ones.
+            fires=({bad: "0+40x50", good: "0+1960x50"}, {bad: "0+20x50", good: "0+1980x50"}),
+            quiet=(
+                {bad: "0+10x50", good: "0+1990x50"},
+                # The failures have ended, and only the long windows still have them.
+                {bad: "0+200x25 5000x25", good: "0+1800x50"},
+                # The failures have just begun, and only the short windows are bad.
+                {bad: "0x47 100 200 300", good: "0+1900x50"},
+                # A few failures of a few requests.
+                {bad: "0x45 1 2 3 4 5x5", good: "0+0.01x50"},
+            ),
+            at="100m",
+            step="2m",
+        ),
+        Case(
+            fires=({bad: "0+40x48", good: "0+9960x48"}, {bad: "0+20x48", good: "0+9980x48"}),
+            quiet=(
+                {bad: "0+5x48", good: "0+9995x48"},
+                {bad: "0+400x6 2400x42", good: "0+9600x48"},
+                {bad: "0x6 1 2 3 4 5x42", good: "0+0.01x48"},
+            ),
+            at="8h",
+            step="10m",
+        ),
+    )
+
+
+def redis_case(job: str) -> Case:
+    """Return the case of the alert on Redis."""
+    up = f'svgx_engine_dependency_up{{job="{job}",dependency="redis"}}'
+    return Case(fires=({up: "1x5 0x15"},), quiet=({up: "1x5 0 1x15"},))
+
+
+EDITS = 'svgx_engine_live_edits_total{job="svgx-gateway",outcome='
+RESPONSES = 'svgx_engine_http_responses_total{job="svgx-gateway",status='
+RELEASED = 'svgx_engine_collab_released_canvases_total{job="svgx-collab",reason='
+CERTIFICATE = "certmanager_certificate_expiration_timestamp_seconds{name="
+LATE, SLOWLY_LATE = burn_cases(f'{EDITS}"late"}}', f'{EDITS}"saved"}}')
+FAILED, SLOWLY_FAILED = burn_cases(f'{RESPONSES}"5xx"}}', f'{RESPONSES}"2xx"}}')
 
 OWN_CASES: dict[str, dict[str, Case]] = {
     "svgx-auth": {
         "SVGXEngineSuspiciousActivity": Case(
-            fires={'svgx_engine_failed_logins_total{job="svgx-auth"}': "0+900x20"},
-            quiet={'svgx_engine_failed_logins_total{job="svgx-auth"}': "0+60x20"},
+            fires=({'svgx_engine_failed_logins_total{job="svgx-auth"}': "0+900x20"},),
+            quiet=({'svgx_engine_failed_logins_total{job="svgx-auth"}': "0+60x20"},),
         )
     },
     "svgx-gateway": {
         "SVGXEngineRateLimitExceeded": Case(
-            fires={'svgx_engine_rate_limit_hits_total{job="svgx-gateway"}': "0+6000x20"},
-            quiet={'svgx_engine_rate_limit_hits_total{job="svgx-gateway"}': "0+600x20"},
-        )
+            fires=({'svgx_engine_rate_limit_hits_total{job="svgx-gateway"}': "0+6000x20"},),
+            quiet=({'svgx_engine_rate_limit_hits_total{job="svgx-gateway"}': "0+600x20"},),
+        ),
+        "SVGXEngineRedisDown": redis_case("svgx-gateway"),
+        "SVGXEngineSavedBudgetBurnsFast": Case(
+            (*LATE.fires, {f'{EDITS}"failed"}}': "0+20x50", f'{EDITS}"saved"}}': "0+980x50"}),
+            # Malformed edits are the client's fault.
+            (
+                *LATE.quiet,
+                {f'{EDITS}"rejected"}}': "0+20x50", f'{EDITS}"saved"}}': "0+980x50"},
+            ),
+            LATE.at,
+            LATE.step,
+        ),
+        "SVGXEngineSavedBudgetBurnsSlowly": SLOWLY_LATE,
+        "SVGXEngineRequestBudgetBurnsFast": Case(
+            FAILED.fires,
+            (
+                *FAILED.quiet,
+                {f'{RESPONSES}"4xx"}}': "0+200x50", f'{RESPONSES}"2xx"}}': "0+980x50"},
+            ),
+            FAILED.at,
+            FAILED.step,
+        ),
+        "SVGXEngineRequestBudgetBurnsSlowly": SLOWLY_FAILED,
+        # The tests begin at the time 0. A certificate that ends in 13 days, and one that ends in 20.
+        "SVGXEngineCertificateEnds": Case(
+            fires=({f'{CERTIFICATE}"svgx-tls"}}': f"{13 * 86400}x4"},),
+            quiet=(
+                {f'{CERTIFICATE}"svgx-tls"}}': f"{20 * 86400}x4"},
+                {f'{CERTIFICATE}"another"}}': f"{13 * 86400}x4"},
+            ),
+            at="2h",
+            step="30m",
+        ),
     },
     "svgx-state": {
         "SVGXEngineJournalGap": Case(
-            fires={'svgx_engine_journal_gaps_total{job="svgx-state"}': "0x5 1x15"},
-            quiet={'svgx_engine_journal_gaps_total{job="svgx-state"}': "1x20"},
+            fires=({'svgx_engine_journal_gaps_total{job="svgx-state"}': "0x5 1x15"},),
+            quiet=({'svgx_engine_journal_gaps_total{job="svgx-state"}': "1x20"},),
         )
     },
     "svgx-collab": {
         "SVGXEngineEditsNotSaved": Case(
-            fires={'svgx_engine_collab_commit_failures_total{job="svgx-collab"}': "0+1x20"},
-            quiet={'svgx_engine_collab_commit_failures_total{job="svgx-collab"}': "5x20"},
-        )
+            fires=({'svgx_engine_collab_commit_failures_total{job="svgx-collab"}': "0+1x20"},),
+            quiet=({'svgx_engine_collab_commit_failures_total{job="svgx-collab"}': "5x20"},),
+        ),
+        "SVGXEngineRedisDown": redis_case("svgx-collab"),
+        "SVGXEngineJournalLag": Case(
+            fires=(
+                {'svgx_engine_collab_oldest_unsaved_seconds{job="svgx-collab"}': "0x5 0+60x15"},
+            ),
+            quiet=(
+                {'svgx_engine_collab_oldest_unsaved_seconds{job="svgx-collab"}': "0x14 30"},
+                {'svgx_engine_collab_oldest_unsaved_seconds{job="svgx-collab"}': "2x20"},
+            ),
+        ),
+        "SVGXEngineHolderChurn": Case(
+            fires=({f'{RELEASED}"lease_lost"}}': "0+3x20"}, {f'{RELEASED}"failed"}}': "0+3x20"}),
+            quiet=(
+                {f'{RELEASED}"handed_over"}}': "0+30x20", f'{RELEASED}"idle"}}': "0+30x20"},
+                {f'{RELEASED}"lease_lost"}}': "0x5 5x15"},
+            ),
+        ),
     },
 }
 
@@ -88,12 +207,12 @@ def rules_path(job: str) -> Path:
 def alerts(job: str) -> list[dict[str, Any]]:
     """Return the alerts of a service."""
     content = yaml.safe_load(rules_path(job).read_text(encoding="utf-8"))
-    return [rule for group in content["groups"] for rule in group["rules"]]
+    return [rule for group in content["groups"] for rule in group["rules"] if "alert" in rule]
 
 
 @pytest.mark.parametrize("job", JOBS)
 def test_every_alert_has_cases_a_severity_and_a_runbook(job: str) -> None:
-    """A new alert without a case fails this test."""
+    """A new alert without a case fails this test. Proves R-OBS-13."""
     found = alerts(job)
     assert {each["alert"] for each in found} == (common_cases(job) | OWN_CASES[job]).keys()
     for each in found:
@@ -103,35 +222,146 @@ def test_every_alert_has_cases_a_severity_and_a_runbook(job: str) -> None:
 
 @pytest.mark.parametrize("job", JOBS)
 def test_alerts_fire_on_their_conditions_only(job: str, tmp_path: Path) -> None:
-    """Each alert fires while its condition lasts, and no alert fires in its quiet case."""
-    promtool = program("promtool", "prometheus")
-    tests = []
-    for alert, case in (common_cases(job) | OWN_CASES[job]).items():
-        for series, fires in ((case.fires, True), (case.quiet, False)):
-            (rule,) = (each for each in alerts(job) if each["alert"] == alert)
-            tests.append(_test(rule, series, fires=fires))
-    file = tmp_path / "tests.yaml"
-    content = {"rule_files": [str(rules_path(job))], "evaluation_interval": "1m", "tests": tests}
+    """Each alert fires in its cases, and not in its quiet cases. Proves R-OBS-13."""
+    rules = yaml.safe_load(rules_path(job).read_text(encoding="utf-8"))
+    files = [
+        write_tests(
+            only(rules, alert),
+            [
+                promtool_test(alert, series, case.at, {"": int(fires)}, case.step)
+                for cases, fires in ((case.fires, True), (case.quiet, False))
+                for series in cases
+            ],
+            tmp_path / alert,
+        )
+        for alert, case in (common_cases(job) | OWN_CASES[job]).items()
+    ]
+    run_promtool("check", "rules", rules_path(job))
+    run_promtool("test", "rules", *files)
+
+
+@pytest.mark.parametrize("job", JOBS)
+def test_alerts_of_a_release_watch_its_namespace_only(
+    helms: dict[str, Helm], job: str, tmp_path: Path
+) -> None:
+    """Replicas in another namespace neither hide that all are gone here, nor raise alerts here. Proves R-OBS-13."""
+    service = job.removeprefix("svgx-")
+    rules = rendered_rules(helms["helm4"], service)
+    other, own = (f'up{{job="{job}",namespace="{each}"}}' for each in ("other", NAMESPACE))
+    tests = [
+        promtool_test("SVGXEngineServiceDown", {other: "1x20"}, "15m", {NAMESPACE: 1}),
+        promtool_test("SVGXEngineServiceDown", {other: "0x20", own: "1x20"}, "15m", {"": 0}),
+        promtool_test("SVGXEnginePodDown", {other: "0x20", own: "1x20"}, "15m", {"": 0}),
+        promtool_test("SVGXEnginePodDown", {other: "1x20", own: "0x20"}, "15m", {NAMESPACE: 1}),
+    ]
+    run_promtool("test", "rules", write_tests(rules, tests, tmp_path / "rendered"))
+
+
+def test_runbooks_and_certificate_follow_the_values(helms: dict[str, Helm]) -> None:
+    """The alerts link to the runbooks at `runbookBaseUrl`, and watch the certificate of the ingress."""
+    values_given = (
+        "monitoring.alerts.runbookBaseUrl=https://wiki.example/",
+        "ingress.tls.secretName=mine",
+    )
+    rules = rendered_rules(helms["helm4"], "gateway", *values_given)
+    (certificate,) = (
+        each for each in rules["groups"][0]["rules"] if each["alert"] == "SVGXEngineCertificateEnds"
+    )
+    assert certificate["annotations"]["runbook_url"] == "https://wiki.example/certificate-ends"
+    assert RUNBOOKS_URL not in yaml.safe_dump(rules)
+    assert '{name="mine"}' in certificate["expr"]
+
+
+def test_every_alert_has_a_page_and_every_page_an_alert() -> None:
+    """Each page has the alert's name, and says how to see, find and repair the fault. Proves R-OBS-13."""
+    found = {each["alert"]: each for job in JOBS for each in alerts(job)}
+    pages = {name: each["annotations"]["runbook_url"] for name, each in found.items()}
+    assert len(set(pages.values())) == len(pages)
+    assert {url.rpartition("/")[0] for url in pages.values()} == {RUNBOOKS_URL}
+    folder = tools.ROOT / "docs" / "runbooks"
+    files = {path.stem for path in folder.glob("*.md")} - {"README"}
+    assert files == {url.rpartition("/")[2] for url in pages.values()}
+    index = (folder / "README.md").read_text(encoding="utf-8")
+    for name, url in pages.items():
+        page = url.rpartition("/")[2]
+        text = (folder / f"{page}.md").read_text(encoding="utf-8")
+        assert text.startswith(f"# {name}\n"), page
+        headings = re.findall(r"^## (.+)$", text, re.MULTILINE)
+        assert headings == ["Symptom", "Dashboard", "Commands", "Repair"], page
+        assert "```bash\n" in text, page
+        assert any(f"**{title}**" in text for title in dashboard_titles()), page
+        assert f"[{name}]({page}.md)" in index
+
+
+def dashboard_titles() -> set[str]:
+    """Return the titles of the dashboards of all charts."""
+    files = values.HELM.glob("*/dashboards/*.json")
+    return {json.loads(path.read_text(encoding="utf-8"))["title"] for path in files}
+
+
+def rendered_rules(helm: Helm, service: str, *given: str) -> dict[str, Any]:
+    """Return the rules of a service's chart with these values."""
+    arguments = ["nats.url=nats://nats.example:4222", "monitoring.alerts.enabled=true", *given]
+    rendered = helm.template(service, *(part for each in arguments for part in ("--set", each)))
+    (rule,) = (
+        each
+        for each in yaml.safe_load_all(rendered)
+        if each is not None and each["kind"] == "PrometheusRule"
+    )
+    spec: dict[str, Any] = rule["spec"]
+    return spec
+
+
+def only(rules: dict[str, Any], alert: str) -> dict[str, Any]:
+    """Return an alert, and the recorded series that it needs: the tests of hours take a minute with all rules."""
+    every = [rule for group in rules["groups"] for rule in group["rules"]]
+    (wanted,) = (rule for rule in every if rule.get("alert") == alert)
+    records = [rule for rule in every if rule.get("record", "-") in wanted["expr"]]
+    return {"groups": [{"name": alert, "rules": [*records, wanted]}]}
+
+
+def write_tests(rules: dict[str, Any], tests: list[dict[str, Any]], folder: Path) -> Path:
+    """Write a file for promtool, and return its path. All tests have the same interval."""
+    folder.mkdir()
+    (folder / "rules.yaml").write_text(yaml.safe_dump(rules), encoding="utf-8")
+    content = {
+        "rule_files": ["rules.yaml"],
+        "evaluation_interval": tests[0]["interval"],
+        "tests": tests,
+    }
+    file = folder / "tests.yaml"
     file.write_text(yaml.safe_dump(content), encoding="utf-8")
-    for arguments in (["check", "rules", str(rules_path(job))], ["test", "rules", str(file)]):
-        result = subprocess.run([promtool, *arguments], capture_output=True, text=True, check=False)
-        assert result.returncode == 0, result.stdout + result.stderr
+    return file
 
 
-def _test(rule: dict[str, Any], series: dict[str, str], *, fires: bool) -> dict[str, Any]:
-    """Return a test in promtool's format: whether the alert fires after 15 minutes.
+def run_promtool(*arguments: str | Path) -> None:
+    """Run promtool, which must succeed."""
+    command = [program("promtool", "prometheus"), *map(str, arguments)]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stdout + result.stderr
+
+
+def promtool_test(
+    alert: str, series: dict[str, str], at: str, expected: dict[str, int], step: str = "1m"
+) -> dict[str, Any]:
+    """Return a test in promtool's format: the number of firing alerts by namespace at a time.
 
     promtool compares labels and annotations of alerts, so the test asks for the series `ALERTS` instead.
     """
-    expression = f'count(ALERTS{{alertname="{rule["alert"]}",alertstate="firing"}}) or vector(0)'
+    alerts_firing = f'ALERTS{{alertname="{alert}",alertstate="firing"}}'
     return {
-        "interval": "1m",
+        "interval": step,
         "input_series": [{"series": name, "values": text} for name, text in series.items()],
         "promql_expr_test": [
             {
-                "expr": expression,
-                "eval_time": "15m",
-                "exp_samples": [{"labels": "{}", "value": int(fires)}],
+                "expr": f"count by (namespace) ({alerts_firing}) or vector(0)"
+                if "" in expected
+                else f"count by (namespace) ({alerts_firing})",
+                "eval_time": at,
+                "exp_samples": [
+                    {"labels": f'{{namespace="{name}"}}' if name else "{}", "value": value}
+                    for name, value in expected.items()
+                ],
             }
         ],
     }

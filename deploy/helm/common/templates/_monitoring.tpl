@@ -56,8 +56,7 @@ kind: ConfigMap
 {{ include "common.metadata" (merge (dict "suffix" "dashboards" "labels" $dashboards.labels "annotations" $dashboards.annotations) .) }}
 data:
   {{- range $path, $content := $files }}
-  {{ base $path }}: |-
-    {{- $content | toString | nindent 4 }}
+  {{ base $path }}: {{ $content | toString | fromJson | toJson | quote }}
   {{- end }}
 {{- end -}}
 {{- end -}}

@@ -1,0 +1,153 @@
+"""The dashboard "Collaboration Metrics": connections, canvases, holders and broadcasts."""
+
+from deploy.monitoring.board import Board, Panel, Row
+from deploy.monitoring.queries import quantiles, rate, total
+
+COLLABORATION = Board(
+    "svgx-collaboration",
+    "Collaboration Metrics",
+    "Connections, canvases, holders and broadcasts.",
+    [
+        Row(
+            "People",
+            [
+                Panel(
+                    "Connections",
+                    "Open WebSockets, and those that may edit.",
+                    "none",
+                    [
+                        ("sum(svgx_engine_live_connections{NS})", "connections"),
+                        ("sum(svgx_engine_live_editors{NS})", "editors"),
+                        ("sum(svgx_engine_collab_participants{NS})", "participants"),
+                    ],
+                ),
+                Panel(
+                    "Opened connections",
+                    "WebSockets opened each second. A burst after a restart of a gateway is normal.",
+                    "ops",
+                    [
+                        (
+                            'sum(rate(svgx_engine_http_responses_total{NS,status="1xx"}[RATE]))',
+                            "opened",
+                        )
+                    ],
+                ),
+                Panel(
+                    "Closed connections",
+                    "WebSockets closed each second, by close code. 1012 is a restart, 1013 an overload, 4401 an ended"
+                    " token.",
+                    "ops",
+                    [rate("svgx_engine_websocket_closes_total", "code")],
+                ),
+                Panel(
+                    "Connections at a limit",
+                    "WebSockets refused or closed each second because of a limit.",
+                    "ops",
+                    [rate("svgx_engine_websocket_refused_total", "limit")],
+                    limit=1,
+                ),
+            ],
+        ),
+        Row(
+            "Canvases and holders",
+            [
+                Panel(
+                    "Canvases",
+                    "Canvases in the memory of each collab replica.",
+                    "none",
+                    [total("svgx_engine_collab_held_canvases", "pod")],
+                ),
+                Panel(
+                    "Time to open a canvas",
+                    "Time in which a holder loads a canvas.",
+                    "s",
+                    quantiles("svgx_engine_collab_open_seconds"),
+                    limit=2.5,
+                ),
+                Panel(
+                    "Holders that ended",
+                    "Canvases that lost their holder, by reason. `lease_lost` and `failed` are faults.",
+                    "ops",
+                    [rate("svgx_engine_collab_released_canvases_total", "reason")],
+                ),
+                Panel(
+                    "Leases without Redis",
+                    "Requests about leases that Redis did not answer.",
+                    "ops",
+                    [rate("svgx_engine_collab_lease_failures_total", "pod")],
+                    limit=0.1,
+                ),
+            ],
+        ),
+        Row(
+            "Broadcasts",
+            [
+                Panel(
+                    "Broadcasts",
+                    "Merged updates each second from holders to gateways, and frames from gateways to clients.",
+                    "ops",
+                    [
+                        ("sum(rate(svgx_engine_collab_broadcasts_total{NS}[RATE]))", "broadcasts"),
+                        ("sum(rate(svgx_engine_live_frames_sent_total{NS}[RATE]))", "frames"),
+                    ],
+                ),
+                Panel(
+                    "Bytes of broadcasts",
+                    "Bytes of merged updates from holders to gateways.",
+                    "Bps",
+                    [
+                        (
+                            "sum(rate(svgx_engine_collab_broadcast_bytes_total{NS}[RATE]))",
+                            "broadcasts",
+                        )
+                    ],
+                ),
+                Panel(
+                    "Missed broadcasts",
+                    "Gaps in the sequence of broadcasts. Each leads to a catch-up.",
+                    "ops",
+                    [rate("svgx_engine_live_gaps_total", "pod")],
+                    limit=1,
+                ),
+                Panel(
+                    "Time to synchronize",
+                    "Time in which a holder answers a gateway's sync request.",
+                    "s",
+                    quantiles("svgx_engine_live_sync_seconds"),
+                    limit=2.5,
+                ),
+            ],
+        ),
+        Row(
+            "Messages",
+            [
+                Panel(
+                    "Messages to holders",
+                    "Batches of edits, sync requests and awareness states each second.",
+                    "ops",
+                    [rate("svgx_engine_collab_messages_total", "channel")],
+                ),
+                Panel(
+                    "Refused messages",
+                    "Messages that a holder refused, by the error's code.",
+                    "ops",
+                    [rate("svgx_engine_collab_messages_total", "code", 'code!="ok"')],
+                    limit=1,
+                ),
+                Panel(
+                    "Rejected edits",
+                    "Edits that are malformed or cannot be integrated.",
+                    "ops",
+                    [rate("svgx_engine_collab_rejected_edits_total", "pod")],
+                    limit=1,
+                ),
+                Panel(
+                    "Slowed clients",
+                    "Seconds each second for which clients were not read, because they sent more than a limit.",
+                    "none",
+                    [rate("svgx_engine_websocket_slowed_seconds_total", "pod")],
+                ),
+            ],
+        ),
+    ],
+)

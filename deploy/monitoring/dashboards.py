@@ -1,0 +1,35 @@
+"""Write the dashboards into the charts: a service's own into its chart, and those of all services into the umbrella."""
+
+from pathlib import Path
+
+from deploy.monitoring.board import Board, as_json
+from deploy.monitoring.collaboration import COLLABORATION
+from deploy.monitoring.edits import EDITS
+from deploy.monitoring.errors import ERRORS
+from deploy.monitoring.overview import OVERVIEW
+from deploy.monitoring.resources import RESOURCES
+from deploy.monitoring.service import service_board
+from svgx_common.contract.operation import SERVICES
+
+HELM = Path(__file__).parents[1] / "helm"
+
+BOARDS: dict[str, tuple[Board, ...]] = {
+    "svgx": (OVERVIEW, COLLABORATION, ERRORS, RESOURCES, EDITS),
+    **{service: (service_board(service),) for service in SERVICES},
+}
+"""The dashboards of each chart."""
+
+
+def files() -> dict[Path, str]:
+    """Return the content of each file."""
+    return {
+        HELM / chart / "dashboards" / f"{board.name}.json": as_json(board)
+        for chart, boards in BOARDS.items()
+        for board in boards
+    }
+
+
+if __name__ == "__main__":
+    for path, content in files().items():
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(content, encoding="utf-8")

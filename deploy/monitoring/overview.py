@@ -1,0 +1,162 @@
+"""The dashboard "SVGX Engine Overview": the health and the speed of all services."""
+
+from deploy.monitoring.board import Board, Panel, Row
+from deploy.monitoring.queries import (
+    ERROR_SHARE,
+    FAILED_REQUESTS,
+    LOOP_LAG,
+    OLDEST_UNSAVED,
+    SAVED_IN_TIME,
+    percentile,
+    rate,
+    total,
+)
+
+OVERVIEW = Board(
+    "svgx-overview",
+    "SVGX Engine Overview",
+    "Health and speed of all services.",
+    [
+        Row(
+            "Now",
+            [
+                Panel(
+                    "Ready replicas",
+                    "Replicas that answer `/health/ready` with 200.",
+                    "none",
+                    [total("svgx_engine_ready", "component")],
+                    limit=1,
+                    stat=True,
+                    red_below=True,
+                ),
+                SAVED_IN_TIME,
+                FAILED_REQUESTS,
+                Panel(
+                    "Certificate",
+                    "Time until the certificate of the ingress ends, from cert-manager.",
+                    "s",
+                    [
+                        (
+                            "min(certmanager_certificate_expiration_timestamp_seconds) - time()",
+                            "remaining",
+                        )
+                    ],
+                    limit=14 * 86400,
+                    stat=True,
+                    red_below=True,
+                ),
+                Panel(
+                    "Connections",
+                    "Open WebSockets.",
+                    "none",
+                    [total("svgx_engine_live_connections")],
+                    stat=True,
+                ),
+                Panel(
+                    "Editors",
+                    "Open WebSockets that may edit.",
+                    "none",
+                    [total("svgx_engine_live_editors")],
+                    stat=True,
+                ),
+                Panel(
+                    "Canvases",
+                    "Canvases that a replica holds in memory.",
+                    "none",
+                    [total("svgx_engine_collab_held_canvases")],
+                    stat=True,
+                ),
+                Panel(
+                    "Versions",
+                    "Replicas of each version. Two versions of a component are a rollout in progress.",
+                    "none",
+                    [
+                        (
+                            "count by (component, version) (svgx_engine_build_info{NS})",
+                            "{{component}} {{version}}",
+                        )
+                    ],
+                    stat=True,
+                ),
+            ],
+        ),
+        Row(
+            "Requests",
+            [
+                Panel(
+                    "Requests",
+                    "Operations answered each second. The gateway counts each request of a client.",
+                    "reqps",
+                    [rate("svgx_engine_requests_total", "job")],
+                ),
+                Panel(
+                    "Errors",
+                    "Part of the operations that failed with a status of 500 and above.",
+                    "percentunit",
+                    [(ERROR_SHARE, "{{job}}")],
+                    limit=0.05,
+                ),
+                Panel(
+                    "Response time",
+                    "95th percentile of the time to answer an operation.",
+                    "s",
+                    [percentile("svgx_engine_request_duration_seconds", "job")],
+                    limit=2,
+                    exemplars=True,
+                ),
+            ],
+        ),
+        Row(
+            "Edits",
+            [
+                Panel(
+                    "Edits",
+                    "Edits received each second, by outcome. `late` took more than a second to be saved.",
+                    "ops",
+                    [rate("svgx_engine_live_edits_total", "outcome")],
+                ),
+                OLDEST_UNSAVED,
+                Panel(
+                    "Time to save",
+                    "95th percentile of the time from a batch leaving the gateway to its commit.",
+                    "s",
+                    [percentile("svgx_engine_live_saved_seconds", "job")],
+                    limit=1,
+                    exemplars=True,
+                ),
+            ],
+        ),
+        Row(
+            "Dependencies",
+            [
+                Panel(
+                    "Dependencies",
+                    "1 while all replicas of a component can use the dependency.",
+                    "none",
+                    [
+                        (
+                            "min by (component, dependency) (svgx_engine_dependency_up{NS})",
+                            "{{component}} {{dependency}}",
+                        )
+                    ],
+                    limit=1,
+                    red_below=True,
+                ),
+                Panel(
+                    "Replicas that answer Prometheus",
+                    "Replicas of each service that Prometheus can scrape.",
+                    "none",
+                    [('sum by (job) (up{NS,job=~"svgx-.+"})', "{{job}}")],
+                ),
+                Panel(
+                    "Silent replicas",
+                    "Replicas that were there and do not answer the gateways' pings: frozen, or cut off.",
+                    "none",
+                    [("max by (component) (svgx_engine_silent_replicas{NS})", "{{component}}")],
+                    limit=1,
+                ),
+                LOOP_LAG,
+            ],
+        ),
+    ],
+)

@@ -1,0 +1,88 @@
+"""Queries that several dashboards have."""
+
+from deploy.monitoring.board import Panel
+
+ERROR_SHARE = """
+sum by (job) (rate(svgx_engine_errors_total{NS}[RATE]))
+  / sum by (job) (rate(svgx_engine_requests_total{NS}[RATE]))
+""".strip()
+
+LATE_SHARE = """
+sum(rate(svgx_engine_live_edits_total{NS,outcome=~"late|failed"}[1h]))
+  / sum(rate(svgx_engine_live_edits_total{NS,outcome!="rejected"}[1h]))
+""".strip()
+
+FAILED_SHARE = """
+sum(rate(svgx_engine_http_responses_total{NS,status="5xx"}[1h]))
+  / sum(rate(svgx_engine_http_responses_total{NS}[1h]))
+""".strip()
+
+
+def quantiles(metric: str, by: str = "", selector: str = "") -> list[tuple[str, str]]:
+    """Return the median, and the 95th and 99th percentile of a histogram, by one label if given."""
+    labels, legend = (f"{by}, le", f"{{{{{by}}}}} ") if by else ("le", "")
+    more = f",{selector}" if selector else ""
+    return [
+        (
+            f"histogram_quantile({share}, sum by ({labels}) (rate({metric}_bucket{{NS{more}}}[RATE])))",
+            f"{legend}{name}",
+        )
+        for share, name in ((0.5, "median"), (0.95, "95 %"), (0.99, "99 %"))
+    ]
+
+
+def percentile(metric: str, by: str, share: float = 0.95, selector: str = "") -> tuple[str, str]:
+    """Return a percentile of a histogram by a label."""
+    more = f",{selector}" if selector else ""
+    return (
+        f"histogram_quantile({share}, sum by ({by}, le) (rate({metric}_bucket{{NS{more}}}[RATE])))",
+        f"{{{{{by}}}}}",
+    )
+
+
+def rate(metric: str, by: str, selector: str = "") -> tuple[str, str]:
+    """Return the rate of a counter by a label."""
+    more = f",{selector}" if selector else ""
+    return f"sum by ({by}) (rate({metric}{{NS{more}}}[RATE]))", f"{{{{{by}}}}}"
+
+
+def total(metric: str, by: str = "", selector: str = "") -> tuple[str, str]:
+    """Return the sum of a gauge, by one label if given."""
+    more = f",{selector}" if selector else ""
+    grouping = f" by ({by})" if by else ""
+    return f"sum{grouping} ({metric}{{NS{more}}})", f"{{{{{by}}}}}" if by else ""
+
+
+SAVED_IN_TIME = Panel(
+    "Edits saved too late",
+    "Part of the edits of the last hour that were not saved within a second. The objective permits 0.1 %.",
+    "percentunit",
+    [(LATE_SHARE, "late or failed")],
+    limit=0.001,
+    stat=True,
+)
+FAILED_REQUESTS = Panel(
+    "Requests failed",
+    "Part of the requests of the last hour that got 5xx. The objective permits 0.1 %.",
+    "percentunit",
+    [(FAILED_SHARE, "5xx")],
+    limit=0.001,
+    stat=True,
+)
+LOOP_LAG = Panel(
+    "Lag of the event loop",
+    "99th percentile of the time by which timers are late. Above 0.1 s the process has too much to do.",
+    "s",
+    [percentile("svgx_engine_loop_lag_seconds", "job", 0.99)],
+    limit=0.1,
+)
+OLDEST_UNSAVED = Panel(
+    "Oldest edit that is not saved",
+    "Age of the oldest edit without a commit, as the gateways and the holders see it.",
+    "s",
+    [
+        ("max(svgx_engine_live_oldest_unsaved_seconds{NS})", "gateway"),
+        ("max(svgx_engine_collab_oldest_unsaved_seconds{NS})", "holder"),
+    ],
+    limit=5,
+)

@@ -1,0 +1,143 @@
+"""The dashboard of one service, for the team that owns it: requests, errors, pools and the process."""
+
+from deploy.monitoring.board import Board, Panel, Row
+from deploy.monitoring.queries import quantiles
+
+
+def service_board(service: str) -> Board:
+    """Return the dashboard of a service."""
+    job = f'job="svgx-{service}"'
+    return Board(
+        f"svgx-{service}",
+        f"SVGX {service.capitalize()}",
+        f"Requests, errors, queues and processes of the service {service}.",
+        [
+            Row(
+                "Requests",
+                [
+                    Panel(
+                        "Requests",
+                        "Operations answered each second.",
+                        "reqps",
+                        [
+                            (
+                                f"sum by (operation) (rate(svgx_engine_requests_total{{NS,{job}}}[RATE]))",
+                                "{{operation}}",
+                            )
+                        ],
+                    ),
+                    Panel(
+                        "Outcomes",
+                        "Operations each second that did not succeed, by code.",
+                        "reqps",
+                        [
+                            (
+                                f'sum by (code) (rate(svgx_engine_requests_total{{NS,{job},code!="ok"}}[RATE]))',
+                                "{{code}}",
+                            )
+                        ],
+                    ),
+                    Panel(
+                        "Errors",
+                        "Part of the operations that failed with a status of 500 and above.",
+                        "percentunit",
+                        [
+                            (
+                                (
+                                    f"sum(rate(svgx_engine_errors_total{{NS,{job}}}[RATE]))"
+                                    f" / sum(rate(svgx_engine_requests_total{{NS,{job}}}[RATE]))"
+                                ),
+                                "errors",
+                            )
+                        ],
+                        limit=0.05,
+                    ),
+                    Panel(
+                        "Response time",
+                        "Time to answer an operation.",
+                        "s",
+                        quantiles("svgx_engine_request_duration_seconds", selector=job),
+                        limit=2,
+                        exemplars=True,
+                    ),
+                ],
+            ),
+            Row(
+                "Queues",
+                [
+                    Panel(
+                        "Operations in progress",
+                        "Requests that run or wait, by pool of operations.",
+                        "none",
+                        [
+                            (
+                                f"sum by (pool, state) (svgx_engine_pool_requests{{NS,{job}}})",
+                                "{{pool}} {{state}}",
+                            )
+                        ],
+                    ),
+                    Panel(
+                        "Messages from NATS that wait",
+                        "Messages that have arrived and wait for their handlers.",
+                        "none",
+                        [
+                            (
+                                f"sum by (pod) (svgx_engine_bus_pending_messages{{NS,{job}}})",
+                                "{{pod}}",
+                            )
+                        ],
+                        limit=10000,
+                    ),
+                    Panel(
+                        "Dependencies",
+                        "1 while all replicas can use the dependency.",
+                        "none",
+                        [
+                            (
+                                f"min by (dependency) (svgx_engine_dependency_up{{NS,{job}}})",
+                                "{{dependency}}",
+                            )
+                        ],
+                        limit=1,
+                        red_below=True,
+                    ),
+                ],
+            ),
+            Row(
+                "Processes",
+                [
+                    Panel(
+                        "Processor",
+                        "Processor cores that the main process of each replica uses.",
+                        "none",
+                        [(f"rate(process_cpu_seconds_total{{NS,{job}}}[RATE])", "{{instance}}")],
+                        limit=0.9,
+                    ),
+                    Panel(
+                        "Memory",
+                        "Memory of the main process of each replica.",
+                        "bytes",
+                        [(f"process_resident_memory_bytes{{NS,{job}}}", "{{instance}}")],
+                    ),
+                    Panel(
+                        "Lag of the event loop",
+                        "Time by which timers are late.",
+                        "s",
+                        quantiles("svgx_engine_loop_lag_seconds", selector=job),
+                        limit=0.1,
+                    ),
+                    Panel(
+                        "Versions",
+                        "Replicas of each version.",
+                        "none",
+                        [
+                            (
+                                f"count by (version) (svgx_engine_build_info{{NS,{job}}})",
+                                "{{version}}",
+                            )
+                        ],
+                    ),
+                ],
+            ),
+        ],
+    )

@@ -105,13 +105,19 @@ def test_misspelt_value_is_refused_with_its_name(
 def test_pools_that_exceed_the_connections_of_postgresql_are_refused(
     helm: Helm, chart: str, prefix: str
 ) -> None:
-    """The message has the sum. The guide's pool of 50 needs 550 connections for one service."""
+    """The message has the sum. The guide's pool of 50 needs 612 connections for one service.
+
+    A replica has one connection beside its pool. During a rolling update one replica starts while another one stops.
+    """
     setting = f"{prefix}config.database.pool_size=20,{prefix}config.database.max_overflow=30"
     setting += "" if prefix else ",nats.url=nats://nats.example:4222"
-    with pytest.raises(HelmError, match=r"20 pool_size \+ 30 max_overflow\) × 11 replicas.* = 5"):
+    with pytest.raises(HelmError, match=r"20 pool_size \+ 30 max_overflow \+ 1\) × 12 replicas.* = 6"):
         helm.template(chart, "--set", setting)
-    # 11 replicas × 50, 11 × 4 of the other service, 3 for the superuser
-    helm.template(chart, "--set", f"{setting},postgresql.maxConnections=597")
+    # 12 replicas × 51, 12 × 4 of the other service, 3 for the superuser
+    enough = 663 if prefix else 615
+    helm.template(chart, "--set", f"{setting},postgresql.maxConnections={enough}")
+    with pytest.raises(HelmError, match="connections to PostgreSQL"):
+        helm.template(chart, "--set", f"{setting},postgresql.maxConnections={enough - 1}")
 
 
 @pytest.mark.parametrize(
@@ -119,6 +125,11 @@ def test_pools_that_exceed_the_connections_of_postgresql_are_refused(
     [
         ("auth", "replicaCount=2", "nats.url is required"),
         ("svgx", "nats.enabled=false", "auth.nats.url is required when nats.enabled is false"),
+        (
+            "svgx",
+            "nats.enabled=false,auth.nats.url=nats://x:4222",
+            "collab.nats.url is required when nats.enabled is false",
+        ),
     ],
 )
 def test_missing_address_of_nats_is_refused(

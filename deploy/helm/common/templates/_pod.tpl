@@ -34,10 +34,10 @@ capabilities:
 - name: SVGX_CONFIG
   value: /etc/svgx/config.yaml
 - name: NATS_URL
-  value: {{ $values.nats.url | default (printf "nats://%s:4222" (include "common.fullname" (dict "root" (dict "Values" dict "Release" .root.Release) "service" (dict "name" "nats")))) | quote }}
-{{ include "common.secretEnv" (dict "name" "NATS_NKEY_SEED" "secret" $values.nats.existingSecret "key" (printf "%s-seed" .service.name)) }}
+  value: {{ include "common.natsUrl" . | default (printf "nats://%s:4222" (include "common.fullname" (dict "root" (dict "Values" dict "Release" .root.Release) "service" (dict "name" "nats")))) | quote }}
+{{ include "common.secretEnv" (dict "name" "NATS_NKEY_SEED" "secret" ($values.nats.existingSecret | default $values.global.nats.existingSecret) "key" (printf "%s-seed" .service.name)) }}
 {{- range .service.secrets }}
-{{ include "common.secretEnv" (dict "name" .variable "secret" $values.existingSecret "key" (get $values.secretKeys .key)) }}
+{{ include "common.secretEnv" (dict "name" .variable "secret" ($values.existingSecret | default $values.global.existingSecret) "key" (get $values.secretKeys .key)) }}
 {{- end }}
 - name: DRAIN_SECONDS
   value: {{ $values.drain.seconds | quote }}

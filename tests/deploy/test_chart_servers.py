@@ -2,6 +2,7 @@
 
 import shutil
 import subprocess
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -74,10 +75,10 @@ def test_global_address_of_nats_is_that_of_all_services(helm: Helm) -> None:
 
 
 @pytest.mark.parametrize("server", SERVERS)
-def test_server_has_its_own_version_and_scheduling(helm: Helm, server: str) -> None:
+def test_server_has_its_own_version_and_scheduling(helms: dict[str, Helm], server: str) -> None:
     """The version is the server's, and the values place the pods as those of a service do."""
     found = workloads(
-        helm,
+        helms["helm4"],
         f"--set={server}.image.tag=7.7,{server}.nodeSelector.disk=ssd",
         f"--set={server}.tolerations[0].key=x,{server}.priorityClassName=high",
         f"--set={server}.affinity.nodeAffinity.x=1,{server}.podAnnotations.note=y",
@@ -95,11 +96,52 @@ def test_server_has_its_own_version_and_scheduling(helm: Helm, server: str) -> N
     assert {"requests", "limits"} <= pod["containers"][0]["resources"].keys()
 
 
-@pytest.mark.parametrize("server", SERVERS)
-def test_new_version_of_the_chart_replaces_no_pod_of_a_server(helm: Helm, server: str) -> None:
+def test_new_version_of_the_chart_replaces_no_pod_of_a_server(helms: dict[str, Helm]) -> None:
     """The pods have no label with the version of SVGX Engine, so an upgrade of the services keeps them."""
-    (template,) = [workloads(helm)[server]["spec"]["template"]]
-    assert "0.1.0" not in str(template["metadata"])
+    found = workloads(helms["helm4"])
+    for server in SERVERS:
+        assert "0.1.0" not in str(found[server]["spec"]["template"]["metadata"])
+
+
+ENTRYPOINT = """#!/bin/sh
+if [ "$1" = postgres ]; then
+  printf "%s\\n" "$POSTGRES_USER" "$POSTGRES_PASSWORD" "$POSTGRES_DB"
+else
+  for last in "$@"; do :; done; printf "%s\\n" "$last"
+fi
+"""
+"""An entry point that prints the values which the image would get."""
+
+
+class Servers:
+    """The rendered servers, whose commands run with `ENTRYPOINT` in place of the image's."""
+
+    def __init__(self, helm: Helm, programs: Path) -> None:
+        self._workloads = workloads(helm)
+        self._programs = programs
+        entrypoint = programs / "docker-entrypoint.sh"
+        entrypoint.write_text(ENTRYPOINT, encoding="utf-8")
+        entrypoint.chmod(0o755)
+
+    def run(self, shell: str, server: str, url: str) -> subprocess.CompletedProcess[str]:
+        """Run the command of a server in a shell, with this URL in its secret."""
+        (container,) = self._workloads[server]["spec"]["template"]["spec"]["containers"]
+        program, option, script = container["command"]
+        assert (program, option) == ("sh", "-c")
+        variables = {"POSTGRES_URL": url} if server == "postgresql" else {"REDIS_URL": url}
+        return subprocess.run(
+            [*([shell, "sh"] if shell == "busybox" else [shell]), "-c", script],
+            env={"PATH": f"{self._programs}:/usr/bin:/bin", "HOME": "/", **variables},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+
+@pytest.fixture(scope="module")
+def servers(helms: dict[str, Helm], tmp_path_factory: pytest.TempPathFactory) -> Servers:
+    """Render the servers once."""
+    return Servers(helms["helm4"], tmp_path_factory.mktemp("programs"))
 
 
 SHELLS = [name for name in ("dash", "bash", "busybox") if shutil.which(name)]
@@ -107,98 +149,49 @@ SHELLS = [name for name in ("dash", "bash", "busybox") if shutil.which(name)]
 
 @pytest.mark.parametrize("shell", SHELLS)
 @pytest.mark.parametrize(
-    ("server", "variable", "url", "expected"),
+    ("server", "url", "expected"),
     [
-        ("postgresql", "POSTGRES_URL", "postgresql://u:p@h:5432/d", ["u", "p", "d"]),
-        ("postgresql", "POSTGRES_URL", "postgres://u:p@h/d?sslmode=disable", ["u", "p", "d"]),
-        ("postgresql", "POSTGRES_URL", "postgresql://u:p:q@h/d?x=a@b/c", ["u", "p:q", "d"]),
+        ("postgresql", "postgresql://u:p@h:5432/d", ["u", "p", "d"]),
+        ("postgresql", "postgres://u:p@h/d?sslmode=disable", ["u", "p", "d"]),
+        ("postgresql", "postgresql://u:p:q@h/d?x=a@b/c", ["u", "p:q", "d"]),
         (
             "postgresql",
-            "POSTGRES_URL",
             "postgresql://a%40b:%2F%3a%25%3F%20%24HOME%C3%A9@h/d%2Fe",
             ["a@b", "/:%? $HOMEé", "d/e"],
         ),
-        ("postgresql", "POSTGRES_URL", "postgresql://u:50%zz%@h/d", ["u", "50%zz%", "d"]),
-        ("postgresql", "POSTGRES_URL", "postgresql://u:*'\"`\\n@h/d", ["u", "*'\"`\\n", "d"]),
-        ("valkey", "REDIS_URL", "redis://h:6379/0", [""]),
-        ("valkey", "REDIS_URL", "redis://:p@h:6379/0", ["p"]),
-        ("valkey", "REDIS_URL", "redis://default:a%40b%2f@h:6379/0", ["a@b/"]),
-        ("valkey", "REDIS_URL", "redis://:p:q@h?db=1", ["p:q"]),
+        ("postgresql", "postgresql://u:50%zz%@h/d", ["u", "50%zz%", "d"]),
+        ("postgresql", "postgresql://u:*'\"`\\n@h/d", ["u", "*'\"`\\n", "d"]),
+        ("valkey", "redis://h:6379/0", [""]),
+        ("valkey", "redis://:p@h:6379/0", ["p"]),
+        ("valkey", "redis://default:a%40b%2f@h:6379/0", ["a@b/"]),
+        ("valkey", "redis://:p:q@h?db=1", ["p:q"]),
     ],
 )
 def test_server_takes_its_account_from_the_url(
-    helms: dict[str, Helm],
-    tmp_path_factory: pytest.TempPathFactory,
-    shell: str,
-    server: str,
-    variable: str,
-    url: str,
-    expected: list[str],
+    servers: Servers, shell: str, server: str, url: str, expected: list[str]
 ) -> None:
     """The server and the services read the same user, password and database from one URL, also with percent escapes."""
-    result = run_command(helms["helm4"], shell, server, {variable: url}, tmp_path_factory)
+    result = servers.run(shell, server, url)
     assert result.stderr == ""
     assert result.stdout.splitlines() == expected
 
 
 @pytest.mark.parametrize(
-    ("server", "variable", "url", "message"),
+    ("server", "url", "message"),
     [
-        ("postgresql", "POSTGRES_URL", "postgresql://h/d", "has no user and password"),
-        ("postgresql", "POSTGRES_URL", "postgresql://u@h/d", "has no user and password"),
-        ("valkey", "REDIS_URL", "redis://svgx:p@h", "no user but default"),
+        ("postgresql", "postgresql://h/d", "has no user and password"),
+        ("postgresql", "postgresql://u@h/d", "has no user and password"),
+        ("valkey", "redis://svgx:p@h", "no user but default"),
     ],
 )
 def test_server_refuses_a_url_without_a_usable_account(
-    helms: dict[str, Helm],
-    tmp_path_factory: pytest.TempPathFactory,
-    server: str,
-    variable: str,
-    url: str,
-    message: str,
+    servers: Servers, server: str, url: str, message: str
 ) -> None:
     """The message has no part of the URL."""
-    result = run_command(helms["helm4"], "sh", server, {variable: url}, tmp_path_factory)
+    result = servers.run("sh", server, url)
     assert result.returncode == 1
     assert message in result.stderr
     assert url not in result.stderr
-
-
-_rendered: dict[str, dict[str, Any]] = {}
-
-
-def run_command(
-    helm: Helm,
-    shell: str,
-    server: str,
-    variables: dict[str, str],
-    folders: pytest.TempPathFactory,
-) -> subprocess.CompletedProcess[str]:
-    """Run the server's command with an entry point that prints the values which it gets."""
-    if not _rendered:
-        _rendered.update(workloads(helm))
-    (container,) = _rendered[server]["spec"]["template"]["spec"]["containers"]
-    program, option, script = container["command"]
-    assert (program, option) == ("sh", "-c")
-    folder = folders.mktemp("programs")
-    entrypoint = folder / "docker-entrypoint.sh"
-    entrypoint.write_text(
-        "#!/bin/sh\n"
-        'if [ "$1" = postgres ]; then\n'
-        '  printf "%s\\n" "$POSTGRES_USER" "$POSTGRES_PASSWORD" "$POSTGRES_DB"\n'
-        "else\n"
-        '  for last in "$@"; do :; done; printf "%s\\n" "$last"\n'
-        "fi\n",
-        encoding="utf-8",
-    )
-    entrypoint.chmod(0o755)
-    return subprocess.run(
-        [*([shell, "sh"] if shell == "busybox" else [shell]), "-c", script],
-        env={"PATH": f"{folder}:/usr/bin:/bin", "HOME": "/", **variables},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
 
 
 def test_charts_of_the_services_have_the_same_global_values() -> None:

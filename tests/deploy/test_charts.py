@@ -86,6 +86,11 @@ def of_kind(found: list[dict[str, Any]], kind: str) -> list[dict[str, Any]]:
         ("auth", "drain.noticeSeconds=1", "noticeSeconds"),
         ("state", "replicaCount=three", "replicaCount"),
         ("collab", "networkPolicy.enabled=maybe", "enabled"),
+        ("auth", "readinessProbe.periodSecond=1", "periodSecond"),
+        ("state", "resources.limit.cpu=1", "limit"),
+        ("gateway", "networkPolicy.egress.redi.ports[0]=1", "redi"),
+        ("gateway", "networkPolicy.egress.redis.port=1", "port"),
+        ("state", "migration.enable=true", "enable"),
         ("svgx", "natss.enabled=false", "natss"),
         ("svgx", "gateway.ingres.enabled=true", "ingres"),
         ("svgx", "postgresql.maxConnection=5", "maxConnection"),
@@ -111,7 +116,9 @@ def test_pools_that_exceed_the_connections_of_postgresql_are_refused(
     """
     setting = f"{prefix}config.database.pool_size=20,{prefix}config.database.max_overflow=30"
     setting += "" if prefix else ",nats.url=nats://nats.example:4222"
-    with pytest.raises(HelmError, match=r"20 pool_size \+ 30 max_overflow \+ 1\) × 12 replicas.* = 6"):
+    with pytest.raises(
+        HelmError, match=r"20 pool_size \+ 30 max_overflow \+ 1\) × 12 replicas.* = 6"
+    ):
         helm.template(chart, "--set", setting)
     # 12 replicas × 51, 12 × 4 of the other service, 3 for the superuser
     enough = 663 if prefix else 615

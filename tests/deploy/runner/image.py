@@ -43,7 +43,7 @@ with socket.create_connection((os.environ["POD_ADDRESS"], 6379), timeout=5) as c
     connection.sendall("".join(f"{{line}}\\r\\n" for line in lines).encode())
     reader = connection.makefile()
     answers = [reader.readline().strip() for _ in lines]
-print(answers[-1])
+print(answers[-1][1:])
 sys.exit(answers[-1].startswith("-"))
 """
 

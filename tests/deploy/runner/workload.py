@@ -69,7 +69,7 @@ class Workload:
         self.pods.remove(pod)
 
     async def _roll(self, old: list[Pod], settings: Object) -> None:
-        """Start new pods within `maxSurge`, and stop old ones within `maxUnavailable`. Terminating pods do not count."""
+        """Start new pods within `maxSurge`, and stop old ones within `maxUnavailable`. Terminating pods count not."""
         surge = _number(settings["maxSurge"], self.replicas, math.ceil)
         unavailable = _number(settings["maxUnavailable"], self.replicas, math.floor)
         new: list[Pod] = []

@@ -232,6 +232,47 @@ def test_memory_limit_covers_all_workers(service: str, workers: int) -> None:
     assert int(limit.removesuffix("Mi")) >= workers + 512
 
 
+def test_migrations_run_before_an_upgrade_only_when_wanted(helm: Helm) -> None:
+    """By default the pods migrate at their start. The Job's pod gets no requests, because no service selects it."""
+    assert of_kind(render_alone(helm, "state"), "Job") == []
+    found = render_alone(helm, "state", "--set", "migration.enabled=true,existingSecret=own")
+    (job,) = of_kind(found, "Job")
+    (service,) = of_kind(found, "Service")
+    template = job["spec"]["template"]
+    assert job["metadata"]["annotations"]["helm.sh/hook"] == "pre-upgrade"
+    assert not service["spec"]["selector"].items() <= template["metadata"]["labels"].items()
+    (container,) = template["spec"]["containers"]
+    (variable,) = container["env"]
+    assert container["args"] == ["migrate"]
+    assert variable["valueFrom"]["secretKeyRef"] == {"name": "own", "key": "postgres-url"}
+
+
+@pytest.mark.parametrize(
+    ("version", "policy", "metric"),
+    [
+        ("1.24", None, "Resource"),
+        ("1.26", None, "Resource"),
+        ("1.27", "AlwaysAllow", "Resource"),
+        ("1.29", "AlwaysAllow", "Resource"),
+        ("1.30", "AlwaysAllow", "ContainerResource"),
+        ("1.37", "AlwaysAllow", "ContainerResource"),
+    ],
+)
+def test_fields_follow_the_version_of_kubernetes(
+    helms: dict[str, Helm], version: str, policy: str | None, metric: str
+) -> None:
+    """An older Kubernetes refuses or ignores the newer fields."""
+    found = objects(helms["helm4"].template("svgx", "--kube-version", version))
+    budgets = of_kind(found, "PodDisruptionBudget")
+    assert len(budgets) == len(SERVICES) + 1
+    assert {each["spec"].get("unhealthyPodEvictionPolicy") for each in budgets} == {policy}
+    scalers = of_kind(found, "HorizontalPodAutoscaler")
+    assert {each["spec"]["metrics"][0]["type"] for each in scalers} == {metric}
+    for each in of_kind(found, "Deployment"):
+        for spread in each["spec"]["template"]["spec"]["topologySpreadConstraints"]:
+            assert ("matchLabelKeys" in spread) == (policy is not None)
+
+
 @pytest.mark.parametrize("way", ["ingress", "httpRoute"])
 def test_gateway_without_trusted_proxies_is_refused_behind_an_ingress(helm: Helm, way: str) -> None:
     """Otherwise all clients share the rate limit of the ingress controller's address."""

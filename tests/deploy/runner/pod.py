@@ -16,7 +16,7 @@ _FIRST_DELAY, _LONGEST_DELAY = 1.0, 10.0
 class Pod:
     """A pod with one container.
 
-    `ready` and `terminating` are what the endpoints of a service depend on. `events` are the restarts, failed
+    The endpoints of a service depend on `ready` and `terminating`. `events` are the restarts, failed
     liveness probes and forced ends, which do not happen in a healthy installation.
     """
 
@@ -32,6 +32,7 @@ class Pod:
         self.ports = {
             each["name"]: int(each["containerPort"]) for each in spec["ports"] if "name" in each
         }
+        self.limits: Mapping[str, str] = spec["resources"]["limits"]
         self._spec = spec
         self._grace: float = pod["spec"].get("terminationGracePeriodSeconds", 30)
         self._container = container

@@ -20,7 +20,7 @@ from svgx_devstack import DevStack
 from svgx_devstack.backing import binaries, probe
 from svgx_devstack.ports import HOST, choose
 
-_OPERATOR = '{user: operator, password: "of this test"}'
+_OPERATOR = '{user: operator, password: "of-this-test"}'
 """A user with all permissions, which observes. No shipped configuration has it."""
 
 
@@ -97,7 +97,7 @@ async def of_chart(folder: Path) -> AsyncIterator[NatsUsers]:
             while not await probe.nats(port):
                 pass
         urls: dict[str, str] = dict.fromkeys(SERVICES, f"nats://{HOST}:{port}")
-        operator = f"nats://operator:of%20this%20test@{HOST}:{port}"
+        operator = f"nats://operator:of-this-test@{HOST}:{port}"
         yield NatsUsers({**urls, "operator": operator}, keys)
     finally:
         process.terminate()

@@ -1,11 +1,14 @@
 """NATS servers whose users have the permissions of the contract: the development stack's, and that of the chart."""
 
 import asyncio
+import json
 import os
+import re
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import nats
 import yaml
@@ -64,21 +67,38 @@ def of_stack(stack: DevStack) -> NatsUsers:
     return NatsUsers({user: stack.nats_url(user) for user in (*SERVICES, "operator")})
 
 
-@asynccontextmanager
-async def of_chart(folder: Path) -> AsyncIterator[NatsUsers]:
-    """Start a server with the files that the umbrella chart renders. Only the listening addresses are changed."""
+def chart_files() -> dict[str, str]:
+    """Return the configuration files that the umbrella chart renders."""
     objects = yaml.safe_load_all((RENDERED / "dev.yaml").read_text(encoding="utf-8"))
     (files,) = (
         each["data"]
         for each in objects
         if each and each["kind"] == "ConfigMap" and each["metadata"]["name"] == "svgx-nats"
     )
+    return dict(files)
+
+
+def official_chart_files(values: dict[str, Any]) -> dict[str, str]:
+    """Return the configuration file that the official chart of NATS makes of these values."""
+    merged = {
+        "listen": "0.0.0.0:4222",
+        "http": "0.0.0.0:8222",
+        "server_name": "<< $POD_NAME >>",
+        **values["config"]["merge"],
+    }
+    return {"nats.conf": re.sub(r'"<< (.+?) >>"', r"\1", json.dumps(merged, indent=2))}
+
+
+@asynccontextmanager
+async def start(folder: Path, files: Mapping[str, str]) -> AsyncIterator[NatsUsers]:
+    """Start a server with these files. Only addresses and paths are changed, and an observing user is added."""
     port = choose()
     changes = {
         "0.0.0.0:4222": f"{HOST}:{port}",
         "0.0.0.0:8222": f"{HOST}:{choose([port])}",
         "/tmp/": f"{folder}/",
-        "  users: [\n": f"  users: [\n    {_OPERATOR}\n",
+        "users: [": f"users: [{_OPERATOR}",
+        '"users": [': f'"users": [{_OPERATOR}',
     }
     for name, shipped in files.items():
         text = shipped

@@ -1,6 +1,7 @@
 """The NATS permissions of each service, tried with the service's own credentials.
 
-All tests run against the server of the development stack, and against a server with the files of the chart.
+All tests run against the server of the development stack, a server with the files of the umbrella chart, and a server
+with the values that `nats-config` prints for the official chart of NATS.
 """
 
 from collections.abc import AsyncIterator
@@ -19,6 +20,7 @@ from svgx_common.contract.transport import (
     inbox_prefix,
     replica_subject,
 )
+from svgx_common.nats_server import official_chart
 from svgx_devstack import DevStack
 from tests.integration.common import nats_users
 from tests.integration.common.nats_users import NatsUsers
@@ -78,7 +80,7 @@ for _operation in OPERATIONS:
     SUBSCRIBERS[_operation.subject] = {_operation.service}
 
 
-@pytest.fixture(scope="module", params=["stack", "chart"])
+@pytest.fixture(scope="module", params=["stack", "chart", "official chart"])
 async def server(
     request: pytest.FixtureRequest, backing: DevStack, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[NatsUsers]:
@@ -86,7 +88,10 @@ async def server(
     if request.param == "stack":
         yield nats_users.of_stack(backing)
         return
-    async with nats_users.of_chart(tmp_path_factory.mktemp("chart")) as users:
+    files = nats_users.chart_files()
+    if request.param == "official chart":
+        files = nats_users.official_chart_files(official_chart.values("svgx-nats"))
+    async with nats_users.start(tmp_path_factory.mktemp("nats"), files) as users:
         yield users
 
 

@@ -33,7 +33,7 @@ capabilities:
 {{- define "common.secretVariables" -}}
 {{- $values := .root.Values -}}
 {{- range .service.secrets }}
-{{ include "common.secretEnv" (dict "name" .variable "secret" ($values.existingSecret | default $values.global.existingSecret) "key" (get $values.secretKeys .key)) }}
+{{ include "common.secretEnv" (dict "name" .variable "secret" ($values.existingSecret | default $values.global.existingSecret) "key" (get $values.secretKeys .key) "optional" .optional) }}
 {{- end }}
 {{- end -}}
 

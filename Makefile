@@ -3,7 +3,7 @@ PYTHON ?= python3
 BOOTSTRAP := $(PYTHON) bootstrap.py
 
 .DEFAULT_GOAL := help
-.PHONY: help run test fuzz check bench docs dashboards tools charts lock clean
+.PHONY: help run test fuzz check bench docs dashboards tools charts charts-run lock clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -43,6 +43,9 @@ tools: ## Install Helm and kubectl into .tools
 
 charts: tools ## Rebuild schemas, READMEs, goldens and k8s/ from the charts, and package the charts into dist/
 	@$(BOOTSTRAP) exec python -m deploy.build.charts
+
+charts-run: tools ## Run the charts as local processes, and replace their pods while two clients draw
+	@SVGX_CHARTS_RUN=1 exec $(BOOTSTRAP) tests pytest -s -q tests/deploy/test_chart_runner.py $(ARGS)
 
 lock: ## Pin the packages of requirements.in in requirements.lock again, with hashes
 	@$(BOOTSTRAP) exec uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \

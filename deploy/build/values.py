@@ -23,7 +23,6 @@ FREE = {
     "affinity",
     "nodeSelector",
     "config",
-    "egress",
     "labels",
     "podLabels",
     "startupProbe",
@@ -32,6 +31,21 @@ FREE = {
     "resources",
 }
 """Names of mappings that may have any keys: their keys are Kubernetes' or the service's own."""
+
+_NUMBERS = {"type": "integer", "minimum": 0}
+_QUANTITIES = {"type": "object", "additionalProperties": {"type": ["string", "number"]}}
+_PROBE = {
+    f"{name}Seconds": _NUMBERS
+    for name in ("initialDelay", "period", "timeout", "terminationGracePeriod")
+} | {f"{name}Threshold": _NUMBERS for name in ("failure", "success")}
+
+FIELDS: dict[str, dict[str, Any]] = {
+    "startupProbe": _PROBE,
+    "livenessProbe": _PROBE,
+    "readinessProbe": _PROBE,
+    "resources": {"requests": _QUANTITIES, "limits": _QUANTITIES, "claims": {"type": "array"}},
+}
+"""By name of a mapping whose keys are Kubernetes': all that Kubernetes knows, so that misspelt ones are refused."""
 
 PERCENT_OR_NUMBER = {"maxUnavailable"}
 """Names of values that are a number or a percentage."""
@@ -98,7 +112,10 @@ def _property(key: str, value: Any, descriptions: dict[str, str], path: str) -> 
     found: dict[str, Any]
     if isinstance(value, dict):
         free = key in FREE or not value
-        found = {"type": "object"} if free else _object(value, descriptions, f"{path}.")
+        if key in FIELDS:
+            found = {"type": "object", "additionalProperties": False, "properties": FIELDS[key]}
+        else:
+            found = {"type": "object"} if free else _object(value, descriptions, f"{path}.")
     elif isinstance(value, list):
         found = {"type": "array"}
     elif isinstance(value, bool):

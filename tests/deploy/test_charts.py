@@ -86,6 +86,11 @@ def of_kind(found: list[dict[str, Any]], kind: str) -> list[dict[str, Any]]:
         ("auth", "drain.noticeSeconds=1", "noticeSeconds"),
         ("state", "replicaCount=three", "replicaCount"),
         ("collab", "networkPolicy.enabled=maybe", "enabled"),
+        ("auth", "readinessProbe.periodSecond=1", "periodSecond"),
+        ("state", "resources.limit.cpu=1", "limit"),
+        ("gateway", "networkPolicy.egress.redi.ports[0]=1", "redi"),
+        ("gateway", "networkPolicy.egress.redis.port=1", "port"),
+        ("state", "migration.enable=true", "enable"),
         ("svgx", "natss.enabled=false", "natss"),
         ("svgx", "gateway.ingres.enabled=true", "ingres"),
         ("svgx", "postgresql.maxConnection=5", "maxConnection"),
@@ -105,13 +110,21 @@ def test_misspelt_value_is_refused_with_its_name(
 def test_pools_that_exceed_the_connections_of_postgresql_are_refused(
     helm: Helm, chart: str, prefix: str
 ) -> None:
-    """The message has the sum. The guide's pool of 50 needs 550 connections for one service."""
+    """The message has the sum. The guide's pool of 50 needs 612 connections for one service.
+
+    A replica has one connection beside its pool. During a rolling update one replica starts while another one stops.
+    """
     setting = f"{prefix}config.database.pool_size=20,{prefix}config.database.max_overflow=30"
     setting += "" if prefix else ",nats.url=nats://nats.example:4222"
-    with pytest.raises(HelmError, match=r"20 pool_size \+ 30 max_overflow\) × 11 replicas.* = 5"):
+    with pytest.raises(
+        HelmError, match=r"20 pool_size \+ 30 max_overflow \+ 1\) × 12 replicas.* = 6"
+    ):
         helm.template(chart, "--set", setting)
-    # 11 replicas × 50, 11 × 4 of the other service, 3 for the superuser
-    helm.template(chart, "--set", f"{setting},postgresql.maxConnections=597")
+    # 12 replicas × 51, 12 × 4 of the other service, 3 for the superuser
+    enough = 663 if prefix else 615
+    helm.template(chart, "--set", f"{setting},postgresql.maxConnections={enough}")
+    with pytest.raises(HelmError, match="connections to PostgreSQL"):
+        helm.template(chart, "--set", f"{setting},postgresql.maxConnections={enough - 1}")
 
 
 @pytest.mark.parametrize(
@@ -119,6 +132,11 @@ def test_pools_that_exceed_the_connections_of_postgresql_are_refused(
     [
         ("auth", "replicaCount=2", "nats.url is required"),
         ("svgx", "nats.enabled=false", "auth.nats.url is required when nats.enabled is false"),
+        (
+            "svgx",
+            "nats.enabled=false,auth.nats.url=nats://x:4222",
+            "collab.nats.url is required when nats.enabled is false",
+        ),
     ],
 )
 def test_missing_address_of_nats_is_refused(
@@ -212,6 +230,47 @@ def test_memory_limit_covers_all_workers(service: str, workers: int) -> None:
     limit = values_of(service)["resources"]["limits"]["memory"]
     assert limit.endswith("Mi")
     assert int(limit.removesuffix("Mi")) >= workers + 512
+
+
+def test_migrations_run_before_an_upgrade_only_when_wanted(helm: Helm) -> None:
+    """By default the pods migrate at their start. The Job's pod gets no requests, because no service selects it."""
+    assert of_kind(render_alone(helm, "state"), "Job") == []
+    found = render_alone(helm, "state", "--set", "migration.enabled=true,existingSecret=own")
+    (job,) = of_kind(found, "Job")
+    (service,) = of_kind(found, "Service")
+    template = job["spec"]["template"]
+    assert job["metadata"]["annotations"]["helm.sh/hook"] == "pre-upgrade"
+    assert not service["spec"]["selector"].items() <= template["metadata"]["labels"].items()
+    (container,) = template["spec"]["containers"]
+    (variable,) = container["env"]
+    assert container["args"] == ["migrate"]
+    assert variable["valueFrom"]["secretKeyRef"] == {"name": "own", "key": "postgres-url"}
+
+
+@pytest.mark.parametrize(
+    ("version", "policy", "metric"),
+    [
+        ("1.24", None, "Resource"),
+        ("1.26", None, "Resource"),
+        ("1.27", "AlwaysAllow", "Resource"),
+        ("1.29", "AlwaysAllow", "Resource"),
+        ("1.30", "AlwaysAllow", "ContainerResource"),
+        ("1.37", "AlwaysAllow", "ContainerResource"),
+    ],
+)
+def test_fields_follow_the_version_of_kubernetes(
+    helms: dict[str, Helm], version: str, policy: str | None, metric: str
+) -> None:
+    """An older Kubernetes refuses or ignores the newer fields."""
+    found = objects(helms["helm4"].template("svgx", "--kube-version", version))
+    budgets = of_kind(found, "PodDisruptionBudget")
+    assert len(budgets) == len(SERVICES) + 1
+    assert {each["spec"].get("unhealthyPodEvictionPolicy") for each in budgets} == {policy}
+    scalers = of_kind(found, "HorizontalPodAutoscaler")
+    assert {each["spec"]["metrics"][0]["type"] for each in scalers} == {metric}
+    for each in of_kind(found, "Deployment"):
+        for spread in each["spec"]["template"]["spec"]["topologySpreadConstraints"]:
+            assert ("matchLabelKeys" in spread) == (policy is not None)
 
 
 @pytest.mark.parametrize("way", ["ingress", "httpRoute"])

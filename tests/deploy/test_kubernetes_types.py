@@ -33,6 +33,9 @@ EVERYTHING = (
     "--set=auth.extraEnv[0].name=X,auth.extraEnv[0].value=x,auth.nodeSelector.disk=ssd",
     "--set=auth.extraVolumes[0].name=x,auth.extraVolumes[0].emptyDir.medium=Memory",
     "--set=auth.tolerations[0].key=x,auth.tolerations[0].operator=Exists",
+    "--set=auth.migration.enabled=true,state.migration.enabled=true",
+    "--set=valkey.priorityClassName=high,postgresql.nodeSelector.disk=ssd",
+    "--set=postgresql.tolerations[0].key=x,nats.podAnnotations.note=x",
 )
 """Values that render every object and every optional field."""
 
@@ -46,7 +49,12 @@ def test_objects_have_the_types_of_kubernetes(
     objects = [each for each in yaml.safe_load_all(rendered) if each]
     result = type_errors(node, tmp_path, package, objects)
     assert result == ""
-    assert {each["kind"] for each in objects} >= {"HTTPRoute", "PrometheusRule", "StatefulSet"}
+    assert {each["kind"] for each in objects} >= {
+        "HTTPRoute",
+        "Job",
+        "PrometheusRule",
+        "StatefulSet",
+    }
 
 
 def test_wrong_objects_have_type_errors(node: Path, tmp_path: Path) -> None:

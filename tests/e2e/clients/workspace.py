@@ -13,18 +13,32 @@ _numbers = itertools.count(1)
 
 
 class Workspace:
-    """Creates canvases, accounts and Yjs clients on one stack.
+    """Creates canvases, accounts and Yjs clients on one stack, or on another installation.
 
     `owner` is an editor, owns the canvases, and is the account of clients that name no other session.
     """
 
-    def __init__(self, stack: DevStack, api: Api, driver: YjsDriver, owner: ApiSession) -> None:
-        self.stack = stack
+    def __init__(
+        self,
+        api: Api,
+        driver: YjsDriver,
+        *,
+        admin: ApiSession,
+        owner: ApiSession,
+        stack: DevStack | None = None,
+    ) -> None:
         self.api = api
         self.driver = driver
-        self.admin = api.session(stack.admin_username, stack.admin_password)
+        self.admin = admin
         self.owner = owner
+        self._stack = stack
         self._clients: list[YjsClient] = []
+
+    @property
+    def stack(self) -> DevStack:
+        """The stack of this workspace. Another installation has none."""
+        assert self._stack is not None
+        return self._stack
 
     async def create_canvas(self, name: str = "Drawing") -> str:
         """Create an empty canvas of the owner, and return its id."""
@@ -95,5 +109,16 @@ async def open_workspace(
     """
     async with open_api(url or stack.url, websocket_base) as api:
         admin = api.session(stack.admin_username, stack.admin_password)
-        user = await admin.create_user(f"owner-{next(_numbers)}")
-        yield Workspace(stack, api, driver, api.session_of(user))
+        owner = api.session_of(await admin.create_user(f"owner-{next(_numbers)}"))
+        yield Workspace(api, driver, admin=admin, owner=owner, stack=stack)
+
+
+@asynccontextmanager
+async def open_workspace_at(
+    url: str, driver: YjsDriver, *, admin_username: str, admin_password: str
+) -> AsyncIterator[Workspace]:
+    """Open a workspace on an installation that is not a development stack, with a new owner account."""
+    async with open_api(url) as api:
+        admin = api.session(admin_username, admin_password)
+        owner = api.session_of(await admin.create_user(f"owner-{next(_numbers)}"))
+        yield Workspace(api, driver, admin=admin, owner=owner)

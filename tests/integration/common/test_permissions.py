@@ -1,8 +1,11 @@
-"""The NATS permissions of each service, tried against the server with the service's own credentials."""
+"""The NATS permissions of each service, tried with the service's own credentials.
+
+All tests run against the server of the development stack, a server with the files of the umbrella chart, and a server
+with the values that `nats-config` prints for the official chart of NATS.
+"""
 
 from collections.abc import AsyncIterator
 
-import nats
 import pytest
 from nats.aio.client import Client
 from nats.aio.msg import Msg
@@ -17,8 +20,10 @@ from svgx_common.contract.transport import (
     inbox_prefix,
     replica_subject,
 )
-from svgx_common.messaging.bus import Bus
+from svgx_common.nats_server import official_chart
 from svgx_devstack import DevStack
+from tests.integration.common import nats_users
+from tests.integration.common.nats_users import NatsUsers
 
 # The services allowed for each subject are written by hand and not derived from the contract, so that these tests find
 # a mistake in the derivation. Only the service that answers an operation comes from the contract.
@@ -75,25 +80,27 @@ for _operation in OPERATIONS:
     SUBSCRIBERS[_operation.subject] = {_operation.service}
 
 
+@pytest.fixture(scope="module", params=["stack", "chart", "official chart"])
+async def server(
+    request: pytest.FixtureRequest, backing: DevStack, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[NatsUsers]:
+    """Return one of the servers."""
+    if request.param == "stack":
+        yield nats_users.of_stack(backing)
+        return
+    files = nats_users.chart_files()
+    if request.param == "official chart":
+        files = nats_users.official_chart_files(official_chart.values("svgx-nats"))
+    async with nats_users.start(tmp_path_factory.mktemp("nats"), files) as users:
+        yield users
+
+
 @pytest.fixture
-async def operator(backing: DevStack) -> AsyncIterator[Client]:
+async def operator(server: NatsUsers) -> AsyncIterator[Client]:
     """A connection that may publish and subscribe to every subject."""
-    client = await nats.connect(backing.nats_url("operator"))
+    client = await server.operator()
     yield client
     await client.close()
-
-
-async def connect(backing: DevStack, service: ServiceName) -> Client:
-    """Connect with a service's credentials; permission violations are expected and ignored."""
-
-    async def ignore(_: Exception) -> None:
-        """Ignore a permission violation: the test looks at the messages that arrive."""
-
-    return await nats.connect(
-        backing.nats_url(service),
-        error_cb=ignore,
-        inbox_prefix=inbox_prefix(service).encode(),
-    )
 
 
 def test_permission_tables_name_every_channel() -> None:
@@ -127,13 +134,13 @@ async def received(client: Client, name: str, *subscriptions: Subscription) -> l
 
 @pytest.mark.parametrize("service", SERVICES)
 async def test_service_publishes_exactly_the_declared_subjects(
-    backing: DevStack, operator: Client, service: ServiceName
+    server: NatsUsers, operator: Client, service: ServiceName
 ) -> None:
     """Proves R-BUS-11: the server delivers the allowed messages, and none of the others."""
     marker = f"from {service}".encode()
     subscriptions = [await operator.subscribe(pattern) for pattern in (">", "$SRV.>")]
     await settle(operator, "operator")
-    client = await connect(backing, service)
+    client = await server.connect(service)
     for subject in PUBLISHERS:
         await client.publish(subject, marker)
     await settle(client, service)
@@ -145,10 +152,10 @@ async def test_service_publishes_exactly_the_declared_subjects(
 
 @pytest.mark.parametrize("service", SERVICES)
 async def test_service_receives_exactly_the_declared_subjects(
-    backing: DevStack, operator: Client, service: ServiceName
+    server: NatsUsers, operator: Client, service: ServiceName
 ) -> None:
     """Proves R-BUS-11: a service receives messages on its declared subjects, and on no foreign inbox."""
-    client = await connect(backing, service)
+    client = await server.connect(service)
     subscriptions = [await client.subscribe(subject) for subject in SUBSCRIBERS]
     await settle(client, service)
     for subject in SUBSCRIBERS:
@@ -161,10 +168,10 @@ async def test_service_receives_exactly_the_declared_subjects(
 
 @pytest.mark.parametrize("service", SERVICES)
 async def test_service_cannot_subscribe_to_wider_patterns(
-    backing: DevStack, operator: Client, service: ServiceName
+    server: NatsUsers, operator: Client, service: ServiceName
 ) -> None:
     """Proves R-BUS-11: a wildcard that covers more than the declared subjects is refused."""
-    client = await connect(backing, service)
+    client = await server.connect(service)
     wide = (">", "svgx.>", "_INBOX.>", "$SRV.>", "svgx.*.*", f"svgx.{service}.>")
     subscriptions = [await client.subscribe(pattern) for pattern in wide]
     await settle(client, service)
@@ -175,9 +182,9 @@ async def test_service_cannot_subscribe_to_wider_patterns(
     await client.close()
 
 
-async def test_service_answers_each_request_once(backing: DevStack, operator: Client) -> None:
+async def test_service_answers_each_request_once(server: NatsUsers, operator: Client) -> None:
     """Proves R-BUS-11: a service publishes one response to the inbox of a received request, and no other."""
-    client = await connect(backing, "state")
+    client = await server.connect("state")
     requests = await client.subscribe("svgx.state.canvas.get")
     await settle(client, "state")
     answers = await operator.subscribe("_INBOX.gateway.>")
@@ -194,9 +201,9 @@ async def test_service_answers_each_request_once(backing: DevStack, operator: Cl
     await client.close()
 
 
-async def test_bus_answers_on_inboxes_only(backing: DevStack, operator: Client) -> None:
+async def test_bus_answers_on_inboxes_only(server: NatsUsers, operator: Client) -> None:
     """Proves R-BUS-11: a request's reply subject cannot make a service publish on another service's subject."""
-    bus = await Bus.connect(backing.nats_url("state"), "state", "careful")
+    bus = await server.bus("state", "careful")
     try:
         requests = await bus.connection.subscribe("svgx.state.canvas.get")
         await bus.settle()

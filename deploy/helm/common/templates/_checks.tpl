@@ -1,7 +1,7 @@
 {{/* Stop the rendering when values contradict each other, with a message that states the remedy. */}}
 {{- define "common.checks" -}}
 {{- $values := .root.Values -}}
-{{- if and .root.Chart.IsRoot (not $values.nats.url) -}}
+{{- if and .root.Chart.IsRoot (not (include "common.natsUrl" .)) -}}
 {{- fail (printf "%s: nats.url is required, such as nats://nats.example:4222, because this chart does not install NATS" .root.Chart.Name) -}}
 {{- end -}}
 {{- if and .service.database .root.Chart.IsRoot -}}
@@ -16,24 +16,32 @@
 {{- end -}}
 {{- end -}}
 
+{{- define "common.natsUrl" -}}
+{{- .root.Values.nats.url | default .root.Values.global.nats.url -}}
+{{- end -}}
+
 {{/* Connections that PostgreSQL keeps for its superuser are not free (superuser_reserved_connections, 3 by default). */}}
 {{- define "common.freeConnections" -}}
 {{- sub (int .root.Values.postgresql.maxConnections) 3 -}}
 {{- end -}}
 
-{{/* Replicas that may run at the same time during a rolling update. */}}
+{{/*
+Replicas that may hold connections at the same time during a rolling update. While a surge replica starts, the one that
+the last surge replica has replaced may still stop; Kubernetes does not count a terminating pod.
+*/}}
 {{- define "common.mostReplicas" -}}
 {{- $replicas := int .root.Values.replicaCount -}}
 {{- if .root.Values.autoscaling.enabled -}}{{- $replicas = int .root.Values.autoscaling.maxReplicas -}}{{- end -}}
-{{- add $replicas (int .service.surge) -}}
+{{- add $replicas (mul 2 (int .service.surge)) -}}
 {{- end -}}
 
+{{/* A replica has its pool, and one connection that watches the server. */}}
 {{- define "common.databaseConnections" -}}
 {{- $database := .root.Values.config.database -}}
-{{- mul (int (include "common.mostReplicas" .)) (add (int $database.pool_size) (int $database.max_overflow)) -}}
+{{- mul (int (include "common.mostReplicas" .)) (add (int $database.pool_size) (int $database.max_overflow) 1) -}}
 {{- end -}}
 
 {{- define "common.databaseSum" -}}
 {{- $database := .root.Values.config.database -}}
-{{- printf "(%d pool_size + %d max_overflow) × %d replicas" (int $database.pool_size) (int $database.max_overflow) (int (include "common.mostReplicas" .)) -}}
+{{- printf "(%d pool_size + %d max_overflow + 1) × %d replicas" (int $database.pool_size) (int $database.max_overflow) (int (include "common.mostReplicas" .)) -}}
 {{- end -}}

@@ -42,6 +42,10 @@ spec:
           labelSelector:
             matchLabels:
               {{- include "common.selectorLabels" $ | nindent 14 }}
+          {{- if semverCompare ">=1.27-0" $.root.Capabilities.KubeVersion.Version }}
+          # Only the pods of one version count, so that those of a new version are spread by themselves.
+          matchLabelKeys: [pod-template-hash]
+          {{- end }}
         {{- end }}
       containers:
         - name: {{ .service.name }}

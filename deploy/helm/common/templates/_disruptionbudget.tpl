@@ -5,12 +5,16 @@ kind: PodDisruptionBudget
 {{ include "common.metadata" . }}
 spec:
   maxUnavailable: {{ .root.Values.disruptionBudget.maxUnavailable }}
-  {{- if semverCompare ">=1.27-0" .root.Capabilities.KubeVersion.Version }}
-  # Without this, a pod that is not ready blocks the drain of its node.
-  unhealthyPodEvictionPolicy: AlwaysAllow
-  {{- end }}
+  {{- include "common.unhealthyPodEviction" . | nindent 2 }}
   selector:
     matchLabels:
       {{- include "common.selectorLabels" . | nindent 6 }}
 {{- end -}}
+{{- end -}}
+
+{{- define "common.unhealthyPodEviction" -}}
+{{- if semverCompare ">=1.27-0" .root.Capabilities.KubeVersion.Version }}
+# Without this, a pod that is not ready blocks the drain of its node.
+unhealthyPodEvictionPolicy: AlwaysAllow
+{{- end }}
 {{- end -}}

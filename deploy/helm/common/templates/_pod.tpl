@@ -29,16 +29,22 @@ capabilities:
       {{- end }}
 {{- end -}}
 
+{{/* The variables that come from the secret with addresses and passwords. */}}
+{{- define "common.secretVariables" -}}
+{{- $values := .root.Values -}}
+{{- range .service.secrets }}
+{{ include "common.secretEnv" (dict "name" .variable "secret" ($values.existingSecret | default $values.global.existingSecret) "key" (get $values.secretKeys .key) "optional" .optional) }}
+{{- end }}
+{{- end -}}
+
 {{- define "common.env" -}}
 {{- $values := .root.Values -}}
 - name: SVGX_CONFIG
   value: /etc/svgx/config.yaml
 - name: NATS_URL
-  value: {{ $values.nats.url | default (printf "nats://%s:4222" (include "common.fullname" (dict "root" (dict "Values" dict "Release" .root.Release) "service" (dict "name" "nats")))) | quote }}
-{{ include "common.secretEnv" (dict "name" "NATS_NKEY_SEED" "secret" $values.nats.existingSecret "key" (printf "%s-seed" .service.name)) }}
-{{- range .service.secrets }}
-{{ include "common.secretEnv" (dict "name" .variable "secret" $values.existingSecret "key" (get $values.secretKeys .key)) }}
-{{- end }}
+  value: {{ include "common.natsUrl" . | default (printf "nats://%s:4222" (include "common.fullname" (dict "root" (dict "Values" dict "Release" .root.Release) "service" (dict "name" "nats")))) | quote }}
+{{ include "common.secretEnv" (dict "name" "NATS_NKEY_SEED" "secret" ($values.nats.existingSecret | default $values.global.nats.existingSecret) "key" (printf "%s-seed" .service.name)) }}
+{{- include "common.secretVariables" . }}
 - name: DRAIN_SECONDS
   value: {{ $values.drain.seconds | quote }}
 {{- if .service.public }}

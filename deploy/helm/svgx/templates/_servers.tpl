@@ -8,8 +8,61 @@
 {{- include "common.selectorLabels" (dict "root" .root "service" (dict "name" .name)) -}}
 {{- end -}}
 
+{{/* The version of a server is its image's tag, not that of SVGX Engine. */}}
 {{- define "svgx.serverMetadata" -}}
-{{- include "common.metadata" (dict "root" .root "service" (dict "name" .name) "suffix" .suffix) -}}
+{{- $server := get .root.Values .name -}}
+{{- include "common.metadata" (dict "root" .root "service" (dict "name" .name) "suffix" .suffix "labels" (dict "app.kubernetes.io/version" $server.image.tag)) -}}
+{{- end -}}
+
+{{/* The metadata of a server's pods. It has not the chart's version, so that an upgrade does not replace the pods. */}}
+{{- define "svgx.serverPodMetadata" -}}
+{{- $server := get .root.Values .name -}}
+metadata:
+  labels:
+    {{- include "svgx.serverSelector" . | nindent 4 }}
+    app.kubernetes.io/component: {{ .name }}
+    app.kubernetes.io/part-of: svgx
+    app.kubernetes.io/version: {{ $server.image.tag | quote }}
+  {{- with merge (.annotations | default dict) $server.podAnnotations }}
+  annotations:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+{{- end -}}
+
+{{/* The nodes on which a server's pods may run, and their priority. */}}
+{{- define "svgx.serverScheduling" -}}
+{{- $server := get .root.Values .name -}}
+{{- with $server.priorityClassName }}
+priorityClassName: {{ . }}
+{{- end }}
+{{- range $field := list "nodeSelector" "tolerations" "affinity" }}
+{{- with get $server $field }}
+{{ $field }}:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end }}
+{{- end -}}
+
+{{/*
+A function of the shell that replaces the percent escapes of its argument. A part of a URL, such as a password, may have
+them. The shells of the images have no command for that.
+*/}}
+{{- define "svgx.decodeFunction" -}}
+decode() {
+  rest="$1"
+  while [ "${rest#*%}" != "$rest" ]; do
+    printf '%s' "${rest%%%*}"
+    rest="${rest#*%}"
+    case "$rest" in
+      [0-9A-Fa-f][0-9A-Fa-f]*)
+        code="${rest%"${rest#??}"}"
+        printf '%b' "\\0$(printf '%03o' "0x$code")"
+        rest="${rest#??}" ;;
+      *) printf '%%' ;;
+    esac
+  done
+  printf '%s' "$rest"
+}
 {{- end -}}
 
 {{/* A policy that admits the named services to one port, and the server's own replicas to `peerPort`. */}}

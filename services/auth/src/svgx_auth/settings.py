@@ -1,6 +1,5 @@
 """Settings of the auth service."""
 
-import os
 from pathlib import Path
 from typing import Annotated, Self
 
@@ -8,11 +7,15 @@ from pydantic import AfterValidator, Field, SecretStr, model_validator
 
 from svgx_auth.keys import key_file
 from svgx_auth.oidc.settings import OidcProvider, check_url
+from svgx_auth.passwords import processors
 from svgx_common.settings import PostgresSettings, TokenSettings
 
 MIN_MEMORY_KIB = 19 * 1024
 MIN_PASSES = 2
 """OWASP's minimum for Argon2id (Password Storage Cheat Sheet): 19 MiB, two passes, one lane."""
+
+MAX_WORKERS = 64
+"""Password workers of a replica. More would wait for memory, not for processors."""
 
 MAX_MEMORY_KIB = 4 * 1024 * 1024
 MAX_PASSES = 1000
@@ -43,7 +46,7 @@ class AuthSettings(PostgresSettings, TokenSettings):
     argon2_memory_kib: int = Field(MIN_MEMORY_KIB, ge=MIN_MEMORY_KIB, le=MAX_MEMORY_KIB)
     argon2_passes: int = Field(MIN_PASSES, ge=MIN_PASSES, le=MAX_PASSES)
     argon2_lanes: int = Field(1, ge=1, le=16)
-    password_workers: int = Field(os.cpu_count() or 1, ge=1, le=64)
+    password_workers: int = Field(min(processors.usable(), MAX_WORKERS), ge=1, le=MAX_WORKERS)
     """Passwords that are hashed at the same time."""
     password_queue: int = Field(32, ge=1, le=48)
     """Log-ins that may wait for a password worker. Callers that set passwords share the 64 quick slots."""

@@ -6,6 +6,7 @@ import secrets
 from collections.abc import Sequence
 
 from svgx_common.contract.operation import SERVICES
+from svgx_common.nats_server import official_chart
 from svgx_common.nats_server.nkeys import UserKey
 from svgx_common.nats_server.users import users_configuration, variable_credentials
 
@@ -41,11 +42,22 @@ def print_keys(arguments: Sequence[str]) -> None:
 
 
 def print_configuration(arguments: Sequence[str]) -> None:
-    """Print the block `authorization` of a NATS server, with exactly the subjects that each service needs.
+    """Print the users of a NATS server, with exactly the subjects that each service needs.
 
     The server reads the public keys from its environment: AUTH_NKEY, COLLAB_NKEY, GATEWAY_NKEY, STATE_NKEY.
     """
-    argparse.ArgumentParser("nats-config", description=print_configuration.__doc__).parse_args(
-        arguments
+    parser = argparse.ArgumentParser("nats-config", description=print_configuration.__doc__)
+    parser.add_argument(
+        "--format",
+        choices=["server", "chart"],
+        default="server",
+        help="the block `authorization` of the server's configuration file, or values of the official Helm chart",
     )
+    parser.add_argument(
+        "--secret", default="svgx-nats", help="name of the Kubernetes secret with the public keys"
+    )
+    chosen = parser.parse_args(arguments)
+    if chosen.format == "chart":
+        print(json.dumps(official_chart.values(chosen.secret), indent=2))
+        return
     print(users_configuration(variable_credentials), end="")

@@ -1,10 +1,9 @@
 """Run the NATS server with one user per service. The contract determines the subjects that each user may use."""
 
-import json
 import os
 
-from svgx_common.contract.operation import SERVICES, ServiceName
-from svgx_common.contract.permissions import MAX_RESPONSES, RESPONSE_SECONDS, permissions
+from svgx_common.contract.operation import SERVICES
+from svgx_common.nats_server.users import users_configuration
 from svgx_devstack.backing import binaries, probe
 from svgx_devstack.home import Home
 from svgx_devstack.ports import HOST
@@ -30,7 +29,7 @@ PING_MAX = 2
 def program(home: Home) -> Program:
     """Return the server on its stored loopback ports, and write its configuration file."""
     port = home.port("nats")
-    config = home.write_private("nats.conf", json.dumps(_config(home, port), indent=2) + "\n")
+    config = home.write_private("nats.conf", _config(home, port))
     return Program(
         name="nats",
         argv=(str(binaries.nats_server()), "-c", str(config)),
@@ -49,32 +48,17 @@ def url(home: Home, user: str) -> str:
     return f"nats://{user}:{home.secret(f'nats.{user}')}@{HOST}:{home.port_in_use('nats')}"
 
 
-def _config(home: Home, port: int) -> dict[str, object]:
-    # NATS reads JSON as well as its own format.
-    return {
-        "server_name": "svgx-devstack",
-        "listen": f"{HOST}:{port}",
-        "http": f"{HOST}:{home.port('nats.monitor')}",
-        "max_payload": MAX_PAYLOAD,
-        "ping_interval": f"{PING_SECONDS}s",
-        "ping_max": PING_MAX,
-        "authorization": {
-            "users": [
-                {"user": OPERATOR, "password": home.secret(f"nats.{OPERATOR}")},
-                *(_service_user(home, service) for service in SERVICES),
-            ]
-        },
-    }
+def _config(home: Home, port: int) -> str:
+    """Return the configuration. Its users are those of the charts and of docker-compose, but with passwords."""
 
+    def credentials(user: str) -> str:
+        return f'user: {user}, password: "{home.secret(f"nats.{user}")}"'
 
-def _service_user(home: Home, service: ServiceName) -> dict[str, object]:
-    allowed = permissions(service)
-    return {
-        "user": service,
-        "password": home.secret(f"nats.{service}"),
-        "permissions": {
-            "publish": list(allowed.publish),
-            "subscribe": list(allowed.subscribe),
-            "allow_responses": {"max": MAX_RESPONSES, "expires": f"{RESPONSE_SECONDS}s"},
-        },
-    }
+    users = users_configuration(credentials, more_users=[f"{{{credentials(OPERATOR)}}}"])
+    return f"""server_name: svgx-devstack
+listen: "{HOST}:{port}"
+http: "{HOST}:{home.port("nats.monitor")}"
+max_payload: {MAX_PAYLOAD}
+ping_interval: "{PING_SECONDS}s"
+ping_max: {PING_MAX}
+{users}"""

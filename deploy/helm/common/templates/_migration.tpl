@@ -1,0 +1,60 @@
+{{/* Optional: apply the migrations of a new version before its pods start. Without it, the pods do that at their start. */}}
+{{- define "common.migration" -}}
+{{- $values := .root.Values -}}
+{{- if and .service.database $values.migration.enabled -}}
+apiVersion: batch/v1
+kind: Job
+{{ include "common.metadata" (merge (dict "suffix" "migrate" "labels" (include "common.migrationLabels" . | fromYaml) "annotations" (dict "helm.sh/hook" "pre-upgrade" "helm.sh/hook-delete-policy" "before-hook-creation,hook-succeeded")) .) }}
+spec:
+  backoffLimit: 2
+  activeDeadlineSeconds: {{ $values.migration.deadlineSeconds }}
+  template:
+    metadata:
+      labels:
+        {{- include "common.migrationLabels" . | nindent 8 }}
+    spec:
+      restartPolicy: Never
+      automountServiceAccountToken: false
+      enableServiceLinks: false
+      {{- include "common.pullSecrets" . | nindent 6 }}
+      securityContext:
+        {{- include "common.podSecurityContext" . | nindent 8 }}
+      containers:
+        - name: migrate
+          image: {{ include "common.image" (dict "root" .root "image" $values.image) }}
+          imagePullPolicy: {{ $values.image.pullPolicy }}
+          securityContext:
+            {{- include "common.containerSecurityContext" . | nindent 12 }}
+          args: ["migrate"]
+          # The configuration file is not here, because Helm replaces it after this Job.
+          env:
+            {{- include "common.secretVariables" . | trim | nindent 12 }}
+            {{- with $values.extraEnv }}
+            {{- toYaml . | nindent 12 }}
+            {{- end }}
+          {{- with $values.extraEnvFrom }}
+          envFrom:
+            {{- toYaml . | nindent 12 }}
+          {{- end }}
+          resources:
+            {{- toYaml $values.resources | nindent 12 }}
+          volumeMounts:
+            - name: tmp
+              mountPath: /tmp
+            {{- with $values.extraVolumeMounts }}
+            {{- toYaml . | nindent 12 }}
+            {{- end }}
+      volumes:
+        - name: tmp
+          emptyDir: {}
+        {{- with $values.extraVolumes }}
+        {{- toYaml . | nindent 8 }}
+        {{- end }}
+{{- end -}}
+{{- end -}}
+
+{{/* The pod has not the name of its service, because it would get the service's requests. */}}
+{{- define "common.migrationLabels" -}}
+app.kubernetes.io/name: svgx-migrate
+app.kubernetes.io/instance: {{ .root.Release.Name | trunc 63 | trimSuffix "-" | quote }}
+{{- end -}}

@@ -1,0 +1,33 @@
+"""The processors that this process may use, which in a container are fewer than the machine has."""
+
+import math
+import os
+from pathlib import Path
+
+_CGROUP = Path("/sys/fs/cgroup")
+_QUOTA_V2 = "cpu.max"
+_QUOTA_V1, _PERIOD_V1 = "cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us"
+
+
+def usable(cgroup: Path = _CGROUP) -> int:
+    """Return the number of processors that the process may use, at least 1.
+
+    The limit of the container (its control group) is rounded up. Other systems than Linux have neither this limit nor
+    a set of processors.
+    """
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return max(1, math.ceil(min(allowed or 1, _quota(cgroup))))
+
+
+def _quota(cgroup: Path) -> float:
+    """Return the processors that the control group permits (cgroups version 2, then version 1)."""
+    try:
+        quota, period = (cgroup / _QUOTA_V2).read_text(encoding="utf-8").split()
+    except (OSError, ValueError):
+        try:
+            quota = (cgroup / _QUOTA_V1).read_text(encoding="utf-8").strip()
+            period = (cgroup / _PERIOD_V1).read_text(encoding="utf-8").strip()
+        except (OSError, ValueError):
+            return math.inf
+    # Without a limit, version 2 has the word `max` here, and version 1 has -1.
+    return int(quota) / int(period) if quota.isdigit() else math.inf

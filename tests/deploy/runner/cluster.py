@@ -1,0 +1,154 @@
+"""All objects of a rendering as processes and proxies of this machine."""
+
+import asyncio
+import itertools
+import secrets
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from tests.deploy.runner import container, environment, volumes
+from tests.deploy.runner.image import Images
+from tests.deploy.runner.pod import Pod
+from tests.deploy.runner.rendered import Object, Rendered
+from tests.deploy.runner.service import Service
+from tests.deploy.runner.substitution import Substitution
+from tests.deploy.runner.workload import Workload
+
+_TIMEOUT = 120.0
+"""Seconds that a change of the pods may take."""
+
+
+class Cluster:
+    """The running objects. Use it as an async context manager; at the end of the block all processes end.
+
+    `workloads` are the Deployments and StatefulSets by name. `pods` are all pods since the start.
+    """
+
+    def __init__(self, rendered: Rendered, folder: Path) -> None:
+        self.pods: list[Pod] = []
+        self.folder = folder
+        self.workloads = {
+            each["metadata"]["name"]: Workload(self, each)
+            for each in rendered.of_kind("StatefulSet", "Deployment")
+        }
+        self._rendered = rendered
+        self._images = Images(folder / "images")
+        # Two clusters at the same time hardly ever have the same network.
+        self._network = f"127.{1 + secrets.randbelow(254)}.{secrets.randbelow(256)}"
+        self._numbers = itertools.count(1)
+        self._changed = asyncio.Event()
+        self._addresses: dict[str, str] = {}
+        self._services: dict[str, Service] = {}
+
+    async def __aenter__(self) -> Self:
+        try:
+            for each in self._rendered.of_kind("Service"):
+                await self._create_service(each)
+            async with asyncio.TaskGroup() as group:
+                for workload in self.workloads.values():
+                    group.create_task(workload.start())
+        except BaseException:
+            await self._end()
+            raise
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self._end()
+
+    @property
+    def events(self) -> list[str]:
+        """Return the events of all pods (see `Pod`)."""
+        return [event for pod in self.pods for event in pod.events]
+
+    def address(self, service: str, port: int) -> str:
+        """Return the host and port on which a port of a service is reached."""
+        return self._services[service].host_and_port(port)
+
+    def log(self, pod: str) -> str:
+        """Return the output of a pod."""
+        return (self.folder / f"{pod}.log").read_text(encoding="utf-8", errors="replace")
+
+    async def create_pod(self, pod: Object) -> Pod:
+        """Start a pod."""
+        name, namespace = pod["metadata"]["name"], pod["metadata"]["namespace"]
+        address = self._host_address(name)
+        (spec,) = pod["spec"]["containers"]
+        folder = self.folder / "volumes" / name
+        substitution = Substitution(
+            volumes.mount_points(spec, folder), self._names(namespace), address
+        )
+        resolved = environment.variables(spec, pod, address, self._rendered)
+        built = container.build(
+            spec,
+            self._images.find(spec["image"]),
+            resolved,
+            substitution,
+            self.folder / f"{name}.log",
+        )
+        volumes.write(pod, folder, self._rendered, substitution)
+        created = Pod(pod, built, address, self._notify)
+        self.pods.append(created)
+        return created
+
+    async def until(self, condition: Callable[[], bool], purpose: str) -> None:
+        """Wait until a change of any pod makes the condition true. Raise `TimeoutError` with the purpose."""
+        try:
+            async with asyncio.timeout(_TIMEOUT):
+                while not condition():
+                    await self._changed.wait()
+        except TimeoutError:
+            states = ", ".join(f"{pod.name} ready={pod.ready}" for pod in self.pods if not pod.gone)
+            raise TimeoutError(f"not true within {_TIMEOUT:.0f} s: {purpose}; {states}") from None
+
+    def _notify(self) -> None:
+        """Wake all that wait for a change of a pod."""
+        self._changed.set()
+        self._changed = asyncio.Event()
+
+    async def _create_service(self, service: Object) -> None:
+        if service["spec"].get("clusterIP") == "None":
+            return
+        created = Service(service, self._next_address(), lambda: self.pods)
+        await created.start()
+        self._services[created.name] = created
+
+    def _names(self, namespace: str) -> dict[str, str]:
+        """Return the addresses of all services, and of the pods of StatefulSets, by DNS name."""
+        short = {service.name: service.address for service in self._services.values()}
+        for each in self._rendered.of_kind("StatefulSet"):
+            for number in range(each["spec"]["replicas"]):
+                pod = f"{each['metadata']['name']}-{number}"
+                short[f"{pod}.{each['spec']['serviceName']}"] = self._host_address(pod)
+        return {
+            f"{name}{suffix}": address
+            for name, address in short.items()
+            for suffix in (
+                "",
+                f".{namespace}",
+                f".{namespace}.svc",
+                f".{namespace}.svc.cluster.local",
+            )
+        }
+
+    def _host_address(self, name: str) -> str:
+        """Return the address of a pod. A pod of a StatefulSet keeps it, so that its name stays valid."""
+        if name not in self._addresses:
+            self._addresses[name] = self._next_address()
+        return self._addresses[name]
+
+    def _next_address(self) -> str:
+        return f"{self._network}.{next(self._numbers)}"
+
+    async def _end(self) -> None:
+        """End all processes and proxies at once."""
+        for pod in self.pods:
+            pod.kill()
+        for service in self._services.values():
+            await service.stop()

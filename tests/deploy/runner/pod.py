@@ -1,0 +1,148 @@
+"""A pod: the part of the kubelet that starts, probes, restarts and stops one container."""
+
+import asyncio
+import contextlib
+import os
+from collections.abc import Callable, Mapping
+
+from tests.deploy.runner.container import Container, kill
+from tests.deploy.runner.probe import Probe
+from tests.deploy.runner.rendered import Object
+
+_FIRST_DELAY, _LONGEST_DELAY = 1.0, 10.0
+"""Seconds before the first restart of a container, and the most seconds. Each delay is twice the one before."""
+
+
+class Pod:
+    """A pod with one container.
+
+    The endpoints of a service depend on `ready` and `terminating`. `events` are the restarts, failed
+    liveness probes and forced ends, which do not happen in a healthy installation.
+    """
+
+    def __init__(
+        self, pod: Object, container: Container, address: str, changed: Callable[[], None]
+    ) -> None:
+        self.name: str = pod["metadata"]["name"]
+        self.labels: Mapping[str, str] = pod["metadata"]["labels"]
+        self.address = address
+        self.ready = self.terminating = self.gone = False
+        self.events: list[str] = []
+        spec = pod["spec"]["containers"][0]
+        self.ports = {
+            each["name"]: int(each["containerPort"]) for each in spec["ports"] if "name" in each
+        }
+        self.limits: Mapping[str, str] = spec["resources"]["limits"]
+        self._spec = spec
+        self._grace: float = pod["spec"].get("terminationGracePeriodSeconds", 30)
+        self._container = container
+        self._changed = changed
+        self._process: asyncio.subprocess.Process | None = None
+        self._running = asyncio.create_task(self._run(), name=self.name)
+        self._stopping: asyncio.Task[None] | None = None
+
+    @property
+    def pid(self) -> int | None:
+        """The id of the container's process, or None while it does not run."""
+        running = self._process is not None and self._process.returncode is None
+        return self._process.pid if running and self._process is not None else None
+
+    def delete(self) -> None:
+        """Begin to stop the pod: it leaves all services, then gets its signal, and is killed after its grace period."""
+        if not self.terminating:
+            self.terminating = True
+            self._changed()
+            self._stopping = asyncio.create_task(self._stop(), name=f"stop {self.name}")
+
+    async def wait_gone(self) -> None:
+        """Wait until the deleted pod has ended."""
+        assert self._stopping is not None
+        await self._stopping
+
+    def kill(self) -> None:
+        """End the pod at once."""
+        self._running.cancel()
+        if self._stopping is not None:
+            self._stopping.cancel()
+        if self._process is not None:
+            kill(self._process)
+
+    async def _run(self) -> None:
+        delay = _FIRST_DELAY
+        while not self.terminating:
+            self._process = process = await self._container.start()
+            probing = asyncio.create_task(self._probe(process))
+            try:
+                status = await process.wait()
+            finally:
+                probing.cancel()
+                kill(process)
+            # The task has ended unless a probe has an error of its own, which then ends the test.
+            with contextlib.suppress(asyncio.CancelledError):
+                await probing
+            self._set_ready(False)
+            if self.terminating:
+                return
+            self.events.append(f"{self.name} ended with status {status} and starts again")
+            self._changed()
+            await asyncio.sleep(delay)
+            delay = min(2 * delay, _LONGEST_DELAY)
+
+    async def _probe(self, process: asyncio.subprocess.Process) -> None:
+        """Run the startup probe, then the other two, until cancelled."""
+        await self._wait_started(process)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(
+                self._probe_of("readinessProbe").run(self._set_ready), name=f"ready {self.name}"
+            )
+            group.create_task(
+                self._probe_of("livenessProbe").run(
+                    lambda alive: None if alive else self._fail("liveness", process)
+                ),
+                name=f"live {self.name}",
+            )
+
+    async def _wait_started(self, process: asyncio.subprocess.Process) -> None:
+        started = asyncio.Event()
+        probing = asyncio.create_task(
+            self._probe_of("startupProbe").run(
+                lambda up: started.set() if up else self._fail("startup", process)
+            )
+        )
+        try:
+            await started.wait()
+        finally:
+            probing.cancel()
+
+    def _probe_of(self, name: str) -> Probe:
+        return Probe.of(self._spec[name], self.address, self.ports, self._container.execute)
+
+    def _fail(self, probe: str, process: asyncio.subprocess.Process) -> None:
+        """Kill the container, because its probe has failed. It starts again."""
+        self.events.append(f"{self.name} failed its {probe} probe")
+        kill(process)
+
+    def _set_ready(self, ready: bool) -> None:
+        if ready != self.ready:
+            self.ready = ready
+            self._changed()
+
+    async def _stop(self) -> None:
+        process = self._process
+        try:
+            async with asyncio.timeout(self._grace):
+                hook = self._spec.get("lifecycle", {}).get("preStop")
+                if hook is not None:
+                    await self._container.execute(hook["exec"]["command"])
+                if process is not None and process.returncode is None:
+                    with contextlib.suppress(ProcessLookupError):
+                        os.kill(process.pid, self._container.image.stop_signal)
+                await self._running
+        except TimeoutError:
+            self.events.append(f"{self.name} did not stop within {self._grace:.0f} s: killed")
+            if process is not None:
+                kill(process)
+                await process.wait()
+        self.ready = False
+        self.gone = True
+        self._changed()

@@ -1,0 +1,39 @@
+"""The objects of a rendering, and the secrets that an operator has to create before."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+import yaml
+
+Object = dict[str, Any]
+
+
+class Rendered:
+    """The objects that Helm has rendered, found by kind and name. `secrets` are added to them."""
+
+    def __init__(self, text: str, secrets: Mapping[str, Mapping[str, str]]) -> None:
+        objects = (each for each in yaml.safe_load_all(text) if each)
+        self._objects: list[Object] = [
+            each
+            for each in objects
+            if "helm.sh/hook" not in each["metadata"].get("annotations", {})
+        ]
+        self._secrets = {name: dict(data) for name, data in secrets.items()}
+
+    def of_kind(self, *kinds: str) -> Iterator[Object]:
+        """Yield the objects of these kinds, in the order of the kinds."""
+        for kind in kinds:
+            yield from (each for each in self._objects if each["kind"] == kind)
+
+    def data(self, kind: str, name: str) -> dict[str, str] | None:
+        """Return the data of a ConfigMap or Secret, or None if it does not exist."""
+        if kind == "Secret" and name in self._secrets:
+            return self._secrets[name]
+        for each in self.of_kind(kind):
+            if each["metadata"]["name"] == name:
+                return {**each.get("data", {}), **each.get("stringData", {})}
+        return None
+
+    def selected(self, selector: Mapping[str, str], pods: Iterable[Object]) -> list[Object]:
+        """Return the pods whose labels have all values of the selector."""
+        return [each for each in pods if selector.items() <= each["metadata"]["labels"].items()]

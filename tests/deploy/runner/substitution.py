@@ -1,0 +1,44 @@
+"""Replace the paths, names and addresses of a cluster by those of this machine."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+_ANY_ADDRESS = r"(?<![\d.])(?:0\.0\.0\.0|127\.0\.0\.1)(?![\d./])"
+
+
+@dataclass(frozen=True, slots=True)
+class Substitution:
+    """The replacements in the texts of one pod.
+
+    `paths` are folders or files by mount path. `names` are addresses by DNS name, which are replaced in URLs only.
+    `address` is the pod's own, in place of every interface and of 127.0.0.1.
+    """
+
+    paths: Mapping[str, Path]
+    names: Mapping[str, str]
+    address: str
+
+    def __call__(self, text: str) -> str:
+        """Return the text with all replacements. A replaced part is not replaced again."""
+        paths = _alternatives(self.paths)
+        names = _alternatives(self.names)
+        pattern = (
+            rf"(?<![\w./-])(?P<path>{paths})(?![\w.-])"
+            rf"|(?<=[/@])(?P<name>{names})(?=[:/,?]|$)"
+            rf"|(?P<address>{_ANY_ADDRESS})"
+        )
+        return re.sub(pattern, self._replacement, text, flags=re.MULTILINE)
+
+    def _replacement(self, match: re.Match[str]) -> str:
+        if path := match["path"]:
+            return str(self.paths[path])
+        if name := match["name"]:
+            return self.names[name]
+        return self.address
+
+
+def _alternatives(words: Mapping[str, object]) -> str:
+    """Return a pattern of all words, the longest first. It matches nothing if there is none."""
+    return "|".join(re.escape(word) for word in sorted(words, key=len, reverse=True)) or r"(?!)"

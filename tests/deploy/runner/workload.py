@@ -1,0 +1,124 @@
+"""The controllers of Deployments and StatefulSets: they start pods, and replace them by the rendered settings."""
+
+import copy
+import math
+from collections.abc import Awaitable, Callable
+from typing import Protocol
+
+from tests.deploy.runner.pod import Pod
+from tests.deploy.runner.rendered import Object
+
+
+class Cluster(Protocol):
+    """The part of the cluster that a controller needs."""
+
+    async def create_pod(self, pod: Object) -> Pod:
+        """Start a pod."""
+
+    async def until(self, condition: Callable[[], bool], purpose: str) -> None:
+        """Wait until a change of any pod makes the condition true."""
+
+
+class Workload:
+    """The pods of one Deployment or StatefulSet."""
+
+    def __init__(self, cluster: Cluster, workload: Object) -> None:
+        self.kind: str = workload["kind"]
+        self.name: str = workload["metadata"]["name"]
+        self.replicas: int = workload["spec"]["replicas"]
+        self.pods: list[Pod] = []
+        self.most_pods = 0
+        """The largest number of pods that existed at the same time, terminating ones included."""
+        self._all: list[Pod] = []
+        self._cluster = cluster
+        self._namespace: str = workload["metadata"]["namespace"]
+        self._spec = workload["spec"]
+        self._generation = 0
+
+    async def start(self) -> None:
+        """Create all pods, and wait until they are ready."""
+        names = [self._name(number) for number in range(self.replicas)]
+        self.pods = [await self._create(name) for name in names]
+        await self._until(lambda: all(pod.ready for pod in self.pods), "is ready")
+
+    async def restart(self) -> None:
+        """Replace all pods by new ones, as `kubectl rollout restart` does, and wait until the old ones are gone."""
+        self._generation += 1
+        old = list(self.pods)
+        await self._replace(old)
+        await self._until(lambda: all(pod.gone for pod in old), "has stopped its old pods")
+
+    async def _replace(self, old: list[Pod]) -> None:
+        strategy = self._spec.get("strategy", {})
+        if self.kind == "StatefulSet":
+            # RollingUpdate, the default: from the highest number, one after the other.
+            for number, pod in reversed(list(enumerate(old))):
+                await self._remove(pod)
+                self.pods.append(await self._create(self._name(number)))
+                await self._until(lambda: self.pods[-1].ready, f"has a new pod {number}")
+        elif strategy.get("type") == "Recreate":
+            for pod in old:
+                await self._remove(pod)
+            await self.start()
+        else:
+            await self._roll(old, strategy["rollingUpdate"])
+
+    async def _remove(self, pod: Pod) -> None:
+        pod.delete()
+        await pod.wait_gone()
+        self.pods.remove(pod)
+
+    async def _roll(self, old: list[Pod], settings: Object) -> None:
+        """Start new pods within `maxSurge`, and stop old ones within `maxUnavailable`. Terminating pods count not."""
+        surge = _number(settings["maxSurge"], self.replicas, math.ceil)
+        unavailable = _number(settings["maxUnavailable"], self.replicas, math.floor)
+        new: list[Pod] = []
+        while True:
+            kept = [pod for pod in old if not pod.terminating]
+            while len(new) < self.replicas and len(new) + len(kept) < self.replicas + surge:
+                pod = await self._create(self._name(len(new)))
+                new.append(pod)
+                self.pods.append(pod)
+            available = sum(pod.ready for pod in (*new, *kept))
+            spare = max(0, available - (self.replicas - unavailable))
+            for pod in kept[:spare]:
+                pod.delete()
+            kept = kept[spare:]
+            if not kept and len(new) == self.replicas and all(pod.ready for pod in new):
+                break
+            ready = sum(pod.ready for pod in (*new, *kept))
+            await self._until(
+                lambda ready=ready, kept=kept: (  # type: ignore[misc]
+                    sum(pod.ready for pod in (*new, *kept)) > ready
+                ),
+                "has one more ready pod",
+            )
+        self.pods = new
+
+    def _name(self, number: int) -> str:
+        """Return the name of a pod. Those of a StatefulSet stay, those of a Deployment are new each time."""
+        generation = "" if self.kind == "StatefulSet" else f"{self._generation}-"
+        return f"{self.name}-{generation}{number}"
+
+    async def _create(self, name: str) -> Pod:
+        pod = copy.deepcopy(self._spec["template"])
+        pod["metadata"] |= {"name": name, "namespace": self._namespace}
+        for claim in self._spec.get("volumeClaimTemplates", []):
+            volume = {"name": claim["metadata"]["name"], "persistentVolumeClaim": {}}
+            pod["spec"].setdefault("volumes", []).append(volume)
+        if self.kind == "StatefulSet":
+            pod["spec"] |= {"hostname": name, "subdomain": self._spec["serviceName"]}
+        created = await self._cluster.create_pod(pod)
+        self._all.append(created)
+        self.most_pods = max(self.most_pods, sum(not each.gone for each in self._all))
+        return created
+
+    def _until(self, condition: Callable[[], bool], purpose: str) -> Awaitable[None]:
+        return self._cluster.until(condition, f"{self.name} {purpose}")
+
+
+def _number(value: int | str, replicas: int, rounded: Callable[[float], int]) -> int:
+    """Return a number of pods that is given as such or as a percentage of the replicas."""
+    if isinstance(value, str):
+        return rounded(int(value.removesuffix("%")) * replicas / 100)
+    return value

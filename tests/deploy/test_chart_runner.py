@@ -1,0 +1,165 @@
+"""The umbrella chart with its trial values, run without a kubelet: two Yjs clients draw, also while pods are replaced.
+
+`tests.deploy.runner` lists the differences from a cluster.
+"""
+
+import asyncio
+import contextlib
+import json
+import os
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from urllib.parse import quote
+
+import pytest
+
+from deploy.build.helm import Helm
+from tests.deploy.runner.cluster import Cluster
+from tests.deploy.runner.rendered import Rendered
+from tests.deploy.runner.usage import Usage
+from tests.e2e.clients.editor_group import EditorGroup
+from tests.e2e.clients.workspace import Workspace, open_workspace_at
+from tests.e2e.clients.yjs_driver import Close, YjsDriver
+
+pytestmark = pytest.mark.timeout(300)
+
+VALUES = (
+    "--values=svgx/values-dev.yaml",
+    # Two gateways and two holders, so that a client could reach an old pod twice.
+    "--set=gateway.replicaCount=2,collab.replicaCount=2",
+    # The test sends more requests than a person.
+    "--set=gateway.config.security.rate_limit_requests_per_minute=100000",
+)
+ADMIN_PASSWORD = "a strong password of a first admin"
+DATABASE_PASSWORD = "p@ss:w/rd%3F and $HOME"
+CACHE_PASSWORD = "#1 of 100%"
+"""Passwords that a URL contains in another form."""
+
+
+def secrets() -> dict[str, dict[str, str]]:
+    """Return the secrets that NOTES.txt asks for."""
+    account = f"svgx:{quote(DATABASE_PASSWORD, safe='')}"
+    return {
+        "svgx-secrets": {
+            "postgres-url": f"postgresql://{account}@svgx-postgresql:5432/svgx",
+            "redis-url": f"redis://:{quote(CACHE_PASSWORD, safe='')}@svgx-valkey:6379/0",
+            "jwt-secret": "0123456789abcdef" * 4,
+        },
+        "svgx-admin": {
+            "username": "admin",
+            "email": "admin@example.com",
+            "password": ADMIN_PASSWORD,
+        },
+    }
+
+
+async def nats_keys() -> dict[str, str]:
+    """Return the data of the secret that the gateway's command `nats-keys` prints."""
+    program = Path(sys.executable).with_name("svgx-gateway")
+    process = await asyncio.create_subprocess_exec(
+        *(str(program), "nats-keys", "--format", "secret"), stdout=asyncio.subprocess.PIPE
+    )
+    output, _ = await process.communicate()
+    data: dict[str, str] = json.loads(output)["stringData"]
+    return data
+
+
+@pytest.fixture(scope="module")
+async def cluster(
+    helms: dict[str, Helm], tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Cluster]:
+    """Start the rendered umbrella."""
+    rendered = Rendered(
+        await asyncio.to_thread(helms["helm4"].template, "svgx", *VALUES),
+        {**secrets(), "svgx-nats": await nats_keys()},
+    )
+    async with Cluster(rendered, tmp_path_factory.mktemp("cluster")) as cluster:
+        yield cluster
+
+
+@pytest.fixture(scope="module")
+async def workspace(cluster: Cluster, driver: YjsDriver) -> AsyncIterator[Workspace]:
+    """Open a workspace at the service of the gateway."""
+    async with open_workspace_at(
+        f"http://{cluster.address('svgx-gateway', 80)}",
+        driver,
+        admin_username="admin",
+        admin_password=ADMIN_PASSWORD,
+    ) as workspace:
+        yield workspace
+
+
+@asynccontextmanager
+async def reading(workspace: Workspace, editors: EditorGroup) -> AsyncIterator[None]:
+    """Request the canvas over HTTP after each edit. A request that fails ends the test."""
+
+    async def read_after_each_edit() -> None:
+        edits = 0
+        while True:
+            edits = await workspace.driver.wait_for_edits(editors.clients, edits + 1)
+            await workspace.owner.canvas(editors.canvas_id)
+
+    task = asyncio.create_task(read_after_each_edit())
+    try:
+        yield
+    finally:
+        task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await task
+
+
+async def test_pods_replaced_at_once_disconnect_nobody_twice(
+    cluster: Cluster, workspace: Workspace
+) -> None:
+    """An upgrade replaces the pods of all Deployments at the same time, by their rendered settings.
+
+    Each client is disconnected once, by its gateway, no edit is lost, and no request fails. All pods stop within their
+    grace period, and none needs more memory than its limit.
+    """
+    with Usage(cluster.pods) as usage:
+        try:
+            editors = await EditorGroup.start(workspace, 2, seed=1)
+            async with reading(workspace, editors), asyncio.TaskGroup() as group:
+                for workload in cluster.workloads.values():
+                    if workload.kind == "Deployment":
+                        group.create_task(workload.restart())
+            await editors.stop_and_verify()
+            statuses = [await client.status() for client in editors.clients]
+        finally:
+            await workspace.destroy_all()
+    print(usage.report())
+    assert {status.connections for status in statuses} == {2}
+    assert {status.closes for status in statuses} == {(Close(1012, "restarting"),)}
+    assert cluster.events == []
+    assert usage.exceeded() == []
+
+
+SLOW = pytest.mark.skipif(not os.environ.get("SVGX_CHARTS_RUN"), reason="make charts-run runs it")
+
+
+@SLOW
+async def test_pods_replaced_one_workload_after_the_other_disconnect_only_by_the_gateway(
+    cluster: Cluster, workspace: Workspace
+) -> None:
+    """Servers and services are replaced in turn, as `kubectl rollout restart` does for each of them.
+
+    A restart of another workload than the gateway ends no WebSocket. PostgreSQL is left out: it is one server, and
+    saving stops while it restarts.
+    """
+    try:
+        editors = await EditorGroup.start(workspace, 2, seed=2)
+        for name in ("svgx-auth", "svgx-state", "svgx-collab", "svgx-valkey", "svgx-gateway"):
+            await cluster.workloads[name].restart()
+            await editors.wait_for_edits()
+            connections = await editors.connection_counts()
+            assert connections == {1 if name != "svgx-gateway" else 2}, name
+        await editors.stop_and_verify()
+        surges = {name: workload.most_pods for name, workload in cluster.workloads.items()}
+    finally:
+        await workspace.destroy_all()
+    assert cluster.events == []
+    # A replica that stops and the one that starts after it hold connections to PostgreSQL at the same time.
+    for service in ("auth", "state"):
+        assert surges[f"svgx-{service}"] <= cluster.workloads[f"svgx-{service}"].replicas + 2

@@ -1,0 +1,203 @@
+"""The servers of the umbrella chart, and the values that all services and servers share."""
+
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from deploy.build import values
+from deploy.build.helm import Helm
+from svgx_common.contract.operation import SERVICES
+
+SERVERS = {"nats": "StatefulSet", "postgresql": "StatefulSet", "valkey": "Deployment"}
+"""By name of the server in the values: the kind of its workload."""
+
+TRIAL = ("--values", "svgx/values-dev.yaml")
+
+
+def workloads(helm: Helm, *arguments: str) -> dict[str, dict[str, Any]]:
+    """Return all Deployments and StatefulSets of the trial values, by the last part of their name."""
+    rendered = yaml.safe_load_all(helm.template("svgx", *TRIAL, *arguments))
+    return {
+        each["metadata"]["name"].removeprefix("svgx-"): each
+        for each in rendered
+        if each and each["kind"] in ("Deployment", "StatefulSet")
+    }
+
+
+def secrets_of(workload: dict[str, Any]) -> set[str]:
+    """Return the names of the secrets from which the workload has variables."""
+    (container,) = workload["spec"]["template"]["spec"]["containers"]
+    sources = (each.get("valueFrom", {}) for each in container["env"])
+    return {each["secretKeyRef"]["name"] for each in sources if "secretKeyRef" in each}
+
+
+def variable(workload: dict[str, Any], name: str) -> str:
+    """Return the value of a variable."""
+    (container,) = workload["spec"]["template"]["spec"]["containers"]
+    (value,) = (each["value"] for each in container["env"] if each["name"] == name)
+    return str(value)
+
+
+def test_global_secrets_are_those_of_all_services_and_servers(helm: Helm) -> None:
+    """One value names the secret for all; a value of a service or server comes first."""
+    found = workloads(
+        helm,
+        "--set=global.existingSecret=all,global.nats.existingSecret=keys",
+        "--set=state.existingSecret=own,state.nats.existingSecret=own-keys",
+        "--set=valkey.existingSecret=cache",
+    )
+    assert {name: secrets_of(each) for name, each in found.items()} == {
+        "auth": {"all", "keys", "svgx-admin"},
+        "collab": {"all", "keys"},
+        "gateway": {"all", "keys"},
+        "state": {"own", "own-keys"},
+        "nats": {"keys"},
+        "postgresql": {"all"},
+        "valkey": {"cache"},
+    }
+
+
+def test_global_address_of_nats_is_that_of_all_services(helm: Helm) -> None:
+    """One value names an external NATS for all; a value of a service comes first."""
+    found = workloads(
+        helm,
+        "--set=nats.enabled=false,global.nats.url=nats://shared.example:4222",
+        "--set=collab.nats.url=nats://own.example:4222",
+    )
+    assert "nats" not in found
+    addresses = {service: variable(found[service], "NATS_URL") for service in SERVICES}
+    assert addresses.pop("collab") == "nats://own.example:4222"
+    assert set(addresses.values()) == {"nats://shared.example:4222"}
+
+
+@pytest.mark.parametrize("server", SERVERS)
+def test_server_has_its_own_version_and_scheduling(helms: dict[str, Helm], server: str) -> None:
+    """The version is the server's, and the values place the pods as those of a service do."""
+    found = workloads(
+        helms["helm4"],
+        f"--set={server}.image.tag=7.7,{server}.nodeSelector.disk=ssd",
+        f"--set={server}.tolerations[0].key=x,{server}.priorityClassName=high",
+        f"--set={server}.affinity.nodeAffinity.x=1,{server}.podAnnotations.note=y",
+    )[server]
+    template = found["spec"]["template"]
+    for labels in (found["metadata"]["labels"], template["metadata"]["labels"]):
+        assert labels["app.kubernetes.io/version"] == "7.7"
+    assert found["kind"] == SERVERS[server]
+    assert template["metadata"]["annotations"]["note"] == "y"
+    pod = template["spec"]
+    assert pod["nodeSelector"] == {"disk": "ssd"}
+    assert pod["tolerations"] == [{"key": "x"}]
+    assert pod["affinity"] == {"nodeAffinity": {"x": 1}}
+    assert pod["priorityClassName"] == "high"
+    assert {"requests", "limits"} <= pod["containers"][0]["resources"].keys()
+
+
+def test_new_version_of_the_chart_replaces_no_pod_of_a_server(helms: dict[str, Helm]) -> None:
+    """The pods have no label with the version of SVGX Engine, so an upgrade of the services keeps them."""
+    found = workloads(helms["helm4"])
+    for server in SERVERS:
+        assert "0.1.0" not in str(found[server]["spec"]["template"]["metadata"])
+
+
+ENTRYPOINT = """#!/bin/sh
+if [ "$1" = postgres ]; then
+  printf "%s\\n" "$POSTGRES_USER" "$POSTGRES_PASSWORD" "$POSTGRES_DB"
+else
+  for last in "$@"; do :; done; printf "%s\\n" "$last"
+fi
+"""
+"""An entry point that prints the values which the image would get."""
+
+
+class Servers:
+    """The rendered servers, whose commands run with `ENTRYPOINT` in place of the image's."""
+
+    def __init__(self, helm: Helm, programs: Path) -> None:
+        self._workloads = workloads(helm)
+        self._programs = programs
+        entrypoint = programs / "docker-entrypoint.sh"
+        entrypoint.write_text(ENTRYPOINT, encoding="utf-8")
+        entrypoint.chmod(0o755)
+
+    def run(self, shell: str, server: str, url: str) -> subprocess.CompletedProcess[str]:
+        """Run the command of a server in a shell, with this URL in its secret."""
+        (container,) = self._workloads[server]["spec"]["template"]["spec"]["containers"]
+        program, option, script = container["command"]
+        assert (program, option) == ("sh", "-c")
+        variables = {"POSTGRES_URL": url} if server == "postgresql" else {"REDIS_URL": url}
+        return subprocess.run(
+            [*([shell, "sh"] if shell == "busybox" else [shell]), "-c", script],
+            env={"PATH": f"{self._programs}:/usr/bin:/bin", "HOME": "/", **variables},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+
+@pytest.fixture(scope="module")
+def servers(helms: dict[str, Helm], tmp_path_factory: pytest.TempPathFactory) -> Servers:
+    """Render the servers once."""
+    return Servers(helms["helm4"], tmp_path_factory.mktemp("programs"))
+
+
+SHELLS = [name for name in ("dash", "bash", "busybox") if shutil.which(name)]
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+@pytest.mark.parametrize(
+    ("server", "url", "expected"),
+    [
+        ("postgresql", "postgresql://u:p@h:5432/d", ["u", "p", "d"]),
+        ("postgresql", "postgres://u:p@h/d?sslmode=disable", ["u", "p", "d"]),
+        ("postgresql", "postgresql://u:p:q@h/d?x=a@b/c", ["u", "p:q", "d"]),
+        (
+            "postgresql",
+            "postgresql://a%40b:%2F%3a%25%3F%20%24HOME%C3%A9@h/d%2Fe",
+            ["a@b", "/:%? $HOMEé", "d/e"],
+        ),
+        ("postgresql", "postgresql://u:50%zz%@h/d", ["u", "50%zz%", "d"]),
+        ("postgresql", "postgresql://u:*'\"`\\n@h/d", ["u", "*'\"`\\n", "d"]),
+        ("valkey", "redis://h:6379/0", [""]),
+        ("valkey", "redis://:p@h:6379/0", ["p"]),
+        ("valkey", "redis://default:a%40b%2f@h:6379/0", ["a@b/"]),
+        ("valkey", "redis://:p:q@h?db=1", ["p:q"]),
+    ],
+)
+def test_server_takes_its_account_from_the_url(
+    servers: Servers, shell: str, server: str, url: str, expected: list[str]
+) -> None:
+    """The server and the services read the same user, password and database from one URL, also with percent escapes."""
+    result = servers.run(shell, server, url)
+    assert result.stderr == ""
+    assert result.stdout.splitlines() == expected
+
+
+@pytest.mark.parametrize(
+    ("server", "url", "message"),
+    [
+        ("postgresql", "postgresql://h/d", "has no user and password"),
+        ("postgresql", "postgresql://u@h/d", "has no user and password"),
+        ("valkey", "redis://svgx:p@h", "no user but default"),
+    ],
+)
+def test_server_refuses_a_url_without_a_usable_account(
+    servers: Servers, server: str, url: str, message: str
+) -> None:
+    """The message has no part of the URL."""
+    result = servers.run("sh", server, url)
+    assert result.returncode == 1
+    assert message in result.stderr
+    assert url not in result.stderr
+
+
+def test_charts_of_the_services_have_the_same_global_values() -> None:
+    """A service that is installed alone and the umbrella use one set of names."""
+    contents = [
+        yaml.safe_load((values.HELM / chart / "values.yaml").read_text(encoding="utf-8"))["global"]
+        for chart in values.CHARTS
+    ]
+    assert all(content == contents[0] for content in contents)

@@ -1,0 +1,36 @@
+"""The commands that print keys and users for a NATS server."""
+
+import json
+
+import pytest
+
+from svgx_common.contract.operation import SERVICES
+from svgx_common.contract.permissions import permissions
+from svgx_common.nats_server import commands
+from svgx_common.nats_server.users import users_configuration, variable_credentials
+
+
+def test_configuration_of_the_server_is_that_of_the_charts(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Without an option, `nats-config` prints the block for a configuration file. Proves R-BUS-11."""
+    commands.print_configuration([])
+    assert capsys.readouterr().out == users_configuration(variable_credentials)
+
+
+def test_values_of_the_official_chart_name_every_key_and_subject(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """`nats-config --format chart` prints values that Helm reads, because YAML contains JSON. Proves R-BUS-11."""
+    commands.print_configuration(["--format", "chart", "--secret", "own-keys"])
+    values = json.loads(capsys.readouterr().out)
+    users = values["config"]["merge"]["authorization"]["users"]
+    for service, user in zip(SERVICES, users, strict=True):
+        variable = f"{service.upper()}_NKEY"
+        assert user["nkey"] == f"<< ${variable} >>"
+        assert user["permissions"]["publish"] == list(permissions(service).publish)
+        assert user["permissions"]["subscribe"] == list(permissions(service).subscribe)
+        assert values["container"]["env"][variable]["valueFrom"]["secretKeyRef"] == {
+            "name": "own-keys",
+            "key": f"{service}-nkey",
+        }

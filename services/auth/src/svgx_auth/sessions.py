@@ -14,6 +14,10 @@ from svgx_auth.passwords.homes import Homes
 from svgx_auth.refresh_tokens import RefreshTokens, hash_of
 from svgx_auth.revocations import Revocations
 from svgx_common import postgres
+from svgx_common.contract.administration.sessions import (
+    LIST_USER_SESSIONS,
+    ListUserSessionsRequest,
+)
 from svgx_common.contract.audit import AuditEvent
 from svgx_common.contract.auth import (
     LIST_SESSIONS,
@@ -169,29 +173,41 @@ class Sessions:
         )
 
     async def end(
-        self, caller: Caller, session_id: str, reason: Literal["logout", "ended"], by: Origin
+        self, user_id: str, session_id: str, reason: Literal["logout", "ended"], by: Origin
     ) -> bool:
-        """End one of the caller's sessions. Return False when the caller has no such live session."""
+        """End one session of an account. Return False when the account has no such live session."""
         async with self._database.transaction() as session:
-            ended = await self._revocations.end_session(session, caller.user_id, session_id, reason)
+            ended = await self._revocations.end_session(session, user_id, session_id, reason)
             if ended:
                 event = AuditEvent.LOG_OUT if reason == "logout" else AuditEvent.SESSION_ENDED
-                await self._audit.record(
-                    session, event, by, user_id=caller.user_id, session_id=session_id
-                )
+                await self._audit.record(session, event, by, user_id=user_id, session_id=session_id)
         await self._revocations.announce(ended)
         return bool(ended)
 
-    async def page(self, request: ListSessionsRequest, caller: Caller) -> SessionPage:
+    async def own_page(self, request: ListSessionsRequest, caller: Caller) -> SessionPage:
         """Return a page of the caller's live sessions, newest first.
 
         Raises `Invalid` for a cursor that is not the `next` of a page.
         """
         listing = Listing.of(LIST_SESSIONS, request, caller.user_id)
+        return await self._page(listing, request, caller.user_id, caller)
+
+    async def page(self, request: ListUserSessionsRequest, caller: Caller) -> SessionPage:
+        """Return a page of an account's live sessions, as `own_page` does."""
+        listing = Listing.of(LIST_USER_SESSIONS, request)
+        return await self._page(listing, request, request.user_id, caller)
+
+    async def _page(
+        self,
+        listing: Listing,
+        request: ListSessionsRequest | ListUserSessionsRequest,
+        user_id: str,
+        caller: Caller,
+    ) -> SessionPage:
         before = listing.decode(request.cursor)
         rows = await self._database.rows(
             "live_sessions_before",
-            caller.user_id,
+            user_id,
             request.limit + 1,
             before and before.at,
             before and before.id,

@@ -32,6 +32,7 @@ from svgx_gateway.identity.authenticator import Authenticator
 from svgx_gateway.identity.canvas_roles import CanvasRoles
 from svgx_gateway.identity.revocations import Revocations
 from svgx_gateway.identity.token_keys import TokenKeys
+from svgx_gateway.live_connections import LiveConnections
 from svgx_gateway.observability.request_log import RequestLog
 from svgx_gateway.observability.socket_log import SocketLog
 from svgx_gateway.openapi import document as openapi
@@ -84,6 +85,9 @@ async def build(runtime: Runtime[GatewaySettings]) -> AsyncIterator[Service]:
         replica_watch = ReplicaWatch(bus)
         stack.push_async_callback(replica_watch.stop)
         await replica_watch.start()
+        live_connections = LiveConnections(bus, live_canvases, replica_watch)
+        live_connections.register(runtime.responder)
+        await live_connections.start()
         guard = Guard(authenticator, canvas_roles, limiter)
         with_metrics = settings.prometheus_enabled and settings.metrics_port is None
         document = openapi.document(runtime.version, with_metrics=with_metrics)

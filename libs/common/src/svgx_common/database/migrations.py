@@ -31,18 +31,12 @@ def migrations_of(package: str) -> list[Migration]:
     return [Migration(each.name, each.read_text()) for each in sorted(found, key=lambda f: f.name)]
 
 
-async def find_applied(connection: Connection, schema: str) -> list[str]:
-    """Return the names of the applied migrations, in their order."""
-    if await connection.fetchval("SELECT to_regclass($1)", f'"{schema}".migration') is None:
+async def find_applied(connection: Connection) -> list[str]:
+    """Return the names of the applied migrations, in their order. The connection's `search_path` is the schema."""
+    if await connection.fetchval("SELECT to_regclass('migration')") is None:
         return []
-    rows = await connection.fetch(f'SELECT name FROM "{schema}".migration ORDER BY name')
+    rows = await connection.fetch("SELECT name FROM migration ORDER BY name")
     return [row["name"] for row in rows]
-
-
-async def find_missing(connection: Connection, schema: str, package: str) -> list[str]:
-    """Return the names of the migrations that are not applied, in their order."""
-    applied = await find_applied(connection, schema)
-    return [each.name for each in migrations_of(package) if each.name not in applied]
 
 
 async def apply_when_usable(hosts: Hosts, schema: str, package: str) -> list[str]:
@@ -75,16 +69,14 @@ async def apply(hosts: Hosts, schema: str, package: str) -> list[str]:
         await connection.execute(
             "CREATE TABLE IF NOT EXISTS migration (name text PRIMARY KEY, at timestamptz NOT NULL DEFAULT now())"
         )
-        missing = await find_missing(connection, schema, package)
-        for migration in migrations_of(package):
-            if migration.name in missing:
-                async with connection.transaction():
-                    await connection.execute(migration.sql)
-                    await connection.execute(
-                        "INSERT INTO migration (name) VALUES ($1)", migration.name
-                    )
-                log.info("migrated", schema=schema, migration=migration.name)
-        return missing
+        applied = await find_applied(connection)
+        missing = [each for each in migrations_of(package) if each.name not in applied]
+        for migration in missing:
+            async with connection.transaction():
+                await connection.execute(migration.sql)
+                await connection.execute("INSERT INTO migration (name) VALUES ($1)", migration.name)
+            log.info("migrated", schema=schema, migration=migration.name)
+        return [each.name for each in missing]
     finally:
         await connection.close()
 

@@ -61,6 +61,7 @@ def test_readme_states_the_actual_defaults(service: str) -> None:
 FREE_TEXTS = {
     "ENVIRONMENT",
     "JWT_SECRET",
+    "JWT_OTHER_SECRET",
     "SVGX_ADMIN_USERNAME",
     "SVGX_ADMIN_EMAIL",
     "SVGX_ADMIN_PASSWORD",

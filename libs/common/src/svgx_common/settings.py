@@ -186,15 +186,17 @@ class TokenSettings(ServiceSettings):
     """The settings of services that sign or verify access tokens."""
 
     jwt_secret: SecretStr = Field(min_length=1)
+    jwt_other_secret: SecretStr = SecretStr("")
+    """The next or the previous `jwt_secret` while it is replaced: its tokens are accepted too."""
 
     @model_validator(mode="after")
     def _strong_in_production(self) -> Self:
-        if (
-            self.in_production
-            and self.jwt_secret.get_secret_value()
-            and len(self.jwt_secret.get_secret_value().encode()) < MIN_SECRET
-        ):
-            raise ValueError(f"JWT_SECRET must have at least {MIN_SECRET} bytes in production")
+        for name in ("jwt_secret", "jwt_other_secret"):
+            value = getattr(self, name).get_secret_value()
+            if self.in_production and value and len(value.encode()) < MIN_SECRET:
+                raise ValueError(
+                    f"{name.upper()} must have at least {MIN_SECRET} bytes in production"
+                )
         return self
 
 

@@ -82,6 +82,7 @@ async def build(runtime: Runtime[AuthSettings]) -> AsyncIterator[Service]:
                 signing,
                 homes,
                 secret=secret,
+                other_secret=settings.jwt_other_secret.get_secret_value(),
                 access_seconds=settings.jwt_expires_in,
                 session_seconds=settings.refresh_expires_in,
                 idle_seconds=settings.refresh_idle_expires_in,

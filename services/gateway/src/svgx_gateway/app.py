@@ -62,7 +62,11 @@ async def build(runtime: Runtime[GatewaySettings]) -> AsyncIterator[Service]:
         stack.push_async_callback(client.aclose)
         limiter = await stack.enter_async_context(_rate_limiter(runtime, client))
         revocations = Revocations(bus)
-        keys = TokenKeys(bus, settings.jwt_secret.get_secret_value())
+        keys = TokenKeys(
+            bus,
+            settings.jwt_secret.get_secret_value(),
+            settings.jwt_other_secret.get_secret_value(),
+        )
         authenticator = Authenticator(
             keys, ApiKeys(bus, revocations), revocations, limiter.admit_unknown_key
         )

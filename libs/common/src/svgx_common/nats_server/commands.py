@@ -7,7 +7,11 @@ from collections.abc import Sequence
 
 from svgx_common.contract.operation import SERVICES
 from svgx_common.nats_server.nkeys import UserKey
-from svgx_common.nats_server.users import users_configuration, variable_credentials
+from svgx_common.nats_server.users import (
+    second_users,
+    users_configuration,
+    variable_credentials,
+)
 
 
 def print_keys(arguments: Sequence[str]) -> None:
@@ -43,9 +47,14 @@ def print_keys(arguments: Sequence[str]) -> None:
 def print_configuration(arguments: Sequence[str]) -> None:
     """Print the block `authorization` of a NATS server, with exactly the subjects that each service needs.
 
-    The server reads the public keys from its environment: AUTH_NKEY, COLLAB_NKEY, GATEWAY_NKEY, STATE_NKEY.
+    The server reads the public keys from its environment: AUTH_NKEY, COLLAB_NKEY, GATEWAY_NKEY, STATE_NKEY. With
+    `--second-keys` it also knows AUTH_SECOND_NKEY and so on, while the keys are replaced (`nats-rotate`).
     """
-    argparse.ArgumentParser("nats-config", description=print_configuration.__doc__).parse_args(
-        arguments
+    parser = argparse.ArgumentParser("nats-config", description=print_configuration.__doc__)
+    parser.add_argument(
+        "--second-keys",
+        action="store_true",
+        help="a second key for each service, with equal rights",
     )
-    print(users_configuration(variable_credentials), end="")
+    second = second_users() if parser.parse_args(arguments).second_keys else []
+    print(users_configuration(variable_credentials, second), end="")

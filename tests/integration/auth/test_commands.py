@@ -87,7 +87,7 @@ async def test_created_admin_has_the_password_of_standard_input(
 
 
 @pytest.mark.parametrize(
-    ("name", "password", "word"),
+    "case",
     [
         ("boss", "short\n", "password"),
         ("boss", "\n", "password"),
@@ -101,11 +101,10 @@ async def test_wrong_admin_is_refused_with_one_line(
     bus: Bus,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
-    name: str,
-    password: str,
-    word: str,
+    case: tuple[str, str, str],
 ) -> None:
     """The rules of names and passwords hold, and the line has no password. Proves R-AUTH-44."""
+    name, password, word = case
     give_password(monkeypatch, password)
     with pytest.raises(SystemExit) as ended:
         await create_with_command(name, "--password-stdin")

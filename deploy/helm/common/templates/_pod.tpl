@@ -37,7 +37,7 @@ capabilities:
   value: {{ $values.nats.url | default (printf "nats://%s:4222" (include "common.fullname" (dict "root" (dict "Values" dict "Release" .root.Release) "service" (dict "name" "nats")))) | quote }}
 {{ include "common.secretEnv" (dict "name" "NATS_NKEY_SEED" "secret" $values.nats.existingSecret "key" (printf "%s-seed" .service.name)) }}
 {{- range .service.secrets }}
-{{ include "common.secretEnv" (dict "name" .variable "secret" $values.existingSecret "key" (get $values.secretKeys .key)) }}
+{{ include "common.secretEnv" (dict "name" .variable "secret" $values.existingSecret "key" (get $values.secretKeys .key) "optional" .optional) }}
 {{- end }}
 - name: DRAIN_SECONDS
   value: {{ $values.drain.seconds | quote }}

@@ -75,13 +75,10 @@ async def _check_server(client: Redis) -> list[Finding]:
         fix = "Allow the user the command INFO to let this check read them."
         return [warning(f"{NAME} server", "version and eviction policy are not shown", fix)]
     findings = [_check_version(info), _check_policy(info)]
-    connection = await client.connection_pool.get_connection()
-    try:
+    for connection in getattr(client.connection_pool, "_available_connections", ()):
         writer = getattr(connection, "_writer", None)
         if writer is not None:
             findings += check_peer(NAME, writer.get_extra_info("ssl_object"))
-    finally:
-        await client.connection_pool.release(connection)
     return findings
 
 

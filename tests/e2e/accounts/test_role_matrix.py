@@ -47,6 +47,7 @@ ACCOUNT_STATUSES: dict[str, tuple[int, int, int, int, int]] = {
     "state.member.canvases": (401, 403, 403, 200, 403),
     "state.canvas.largest": (401, 403, 403, 200, 403),
     "gateway.connection.list": (401, 403, 403, 200, 403),
+    "gateway.replica.drain": (401, 403, 403, 404, 403),  # of an unknown replica
     "auth.audit.list": (401, 403, 403, 200, 403),
     "gateway.rate_limits.get": (401, 403, 403, 200, 403),
     "gateway.rate_limits.set": (401, 403, 403, 200, 403),

@@ -11,6 +11,7 @@ import pytest
 
 from svgx_auth.commands import create_admin, database, reset_password
 from svgx_auth.settings import AuthSettings
+from svgx_common import logs
 from svgx_common.contract.audit import LIST_AUDIT, AuditEvent, ListAuditRequest
 from svgx_common.contract.auth import UPDATE_USER, UpdateUserRequest, User
 from svgx_common.contract.errors import InvalidCredentials
@@ -35,8 +36,7 @@ def settings(backing: DevStack, monkeypatch: pytest.MonkeyPatch) -> None:
         "JWT_SECRET": SECRET,
     }.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr(database.logs, "configure", lambda *_: None)
-    monkeypatch.setattr(database_commands.logs, "configure", lambda *_: None)
+    monkeypatch.setattr(logs, "configure", lambda *_: None)
 
 
 def give_password(monkeypatch: pytest.MonkeyPatch, text: str) -> None:

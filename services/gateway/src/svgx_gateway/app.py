@@ -42,6 +42,7 @@ from svgx_gateway.ratelimit.buckets import Buckets
 from svgx_gateway.ratelimit.limiter import RateLimiter
 from svgx_gateway.ratelimit.operations import RateLimitOperations
 from svgx_gateway.ratelimit.statistics import RateLimitStatistics
+from svgx_gateway.replica_drain import ReplicaDrain
 from svgx_gateway.replica_watch import ReplicaWatch
 from svgx_gateway.settings import GatewaySettings
 from svgx_gateway.websocket import origins
@@ -89,6 +90,7 @@ async def build(runtime: Runtime[GatewaySettings]) -> AsyncIterator[Service]:
         replica_watch = ReplicaWatch(bus)
         stack.push_async_callback(replica_watch.stop)
         await replica_watch.start()
+        ReplicaDrain(bus, replica_watch).register(runtime.responder)
         live_connections = LiveConnections(bus, live_canvases, replica_watch)
         live_connections.register(runtime.responder)
         await live_connections.start()

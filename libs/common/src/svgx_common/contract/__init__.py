@@ -13,7 +13,7 @@ from svgx_common.contract import (
     state,
     transport,
 )
-from svgx_common.contract.administration import canvases, connections, sessions
+from svgx_common.contract.administration import canvases, connections, replicas, sessions
 from svgx_common.contract.operation import Channel, Operation
 
 OPERATIONS: tuple[Operation[Any, Any], ...] = (
@@ -43,6 +43,7 @@ OPERATIONS: tuple[Operation[Any, Any], ...] = (
     canvases.USER_CANVASES,  #   GET    /admin/users/{user_id}/canvases/
     canvases.LARGEST_CANVASES,  #  GET    /admin/canvases/largest/
     connections.LIST_CONNECTIONS,  #  GET    /admin/connections/
+    replicas.DRAIN_REPLICA,  #   POST   /admin/replicas/{service}/{replica_id}/drain
     audit.LIST_AUDIT,  #         GET    /admin/audit/
     state.CREATE_CANVAS,  #      POST   /runtime/canvases/
     state.LIST_CANVASES,  #      GET    /runtime/canvases/
@@ -84,6 +85,8 @@ CHANNELS: tuple[Channel[Any], ...] = (
     transport.REPLICA_LEFT,
     # to one gateway
     connections.GATEWAY_CONNECTIONS,
+    # from a gateway to one replica
+    transport.DRAIN_REPLICA,
 )
 
 

@@ -8,12 +8,17 @@ import yaml
 
 from deploy.build import tools, values
 from deploy.build.helm import Helm, copy_charts
-from svgx_common.nats_server.users import users_configuration, variable_credentials
+from svgx_common.nats_server.users import (
+    second_users,
+    users_configuration,
+    variable_credentials,
+)
 
 RENDERED = values.HELM / "rendered"
 DIST = tools.ROOT / "dist"
 MANIFESTS = tools.ROOT / "k8s"
 NATS_USERS = values.HELM / "svgx" / "files" / "nats-users.conf"
+NATS_USERS_SECOND_KEYS = NATS_USERS.with_name("nats-users-second-keys.conf")
 
 GOLDENS: dict[str, tuple[str, ...]] = {
     "default.yaml": (),
@@ -32,7 +37,11 @@ all other objects. Helm's hooks, such as tests, are in no file."""
 
 def sources() -> dict[Path, str]:
     """Return the content of each generated file that is a part of a chart."""
-    return {NATS_USERS: users_configuration(variable_credentials), **values.generated()}
+    return {
+        NATS_USERS: users_configuration(variable_credentials),
+        NATS_USERS_SECOND_KEYS: users_configuration(variable_credentials, second_users()),
+        **values.generated(),
+    }
 
 
 def goldens(helm: Helm) -> dict[Path, str]:

@@ -114,6 +114,22 @@ async def change_role(workspace: Workspace, url: str, account: Account) -> httpx
     return await workspace.admin.request("PATCH", path, json={"role": "viewer"})
 
 
+async def end_shown_session(workspace: Workspace, url: str, account: Account) -> httpx.Response:
+    """End the session that the list of open connections shows, as an admin does with an unwanted guest."""
+    path = f"/admin/connections/?user_id={account.user.id}"
+    page = (await workspace.admin.request("GET", path)).json()
+    assert page["missing"] == []
+    # Proves R-OBS-15: the connections of both gateways are shown by either.
+    assert len({each["replica"] for each in page["items"]}) == len(page["items"]) == 2
+    (session_id,) = {each["session_id"] for each in page["items"]}
+    path = f"/admin/users/{account.user.id}/sessions/{session_id}"
+    return await workspace.admin.request("DELETE", path)
+
+
+async def end_all_sessions(workspace: Workspace, url: str, account: Account) -> httpx.Response:
+    return await workspace.admin.request("DELETE", f"/admin/users/{account.user.id}/sessions/")
+
+
 Revocation = Callable[[Workspace, str, Account], Awaitable[httpx.Response]]
 
 
@@ -125,6 +141,8 @@ Revocation = Callable[[Workspace, str, Account], Awaitable[httpx.Response]]
         (change_password, False),
         (disable_account, False),
         (delete_account, False),
+        (end_shown_session, False),
+        (end_all_sessions, False),
         (change_role, True),
     ],
 )
@@ -135,7 +153,10 @@ async def test_revoked_token_is_refused_on_all_gateways_within_a_second(
     revoke: Revocation,
     refresh_succeeds: bool,
 ) -> None:
-    """A log-out, an ended session, a password change and a change by an admin revoke tokens. Proves R-AUTH-18."""
+    """A log-out, an ended session, a password change and a change by an admin revoke tokens. Proves R-AUTH-18.
+
+    So does an admin that ends one or all sessions of an account. Proves R-AUTH-43.
+    """
     user = await workspace.create_user("editor")
     await workspace.owner.set_member(canvas, user, "editor")
     account = Account(user, await login(gateways[0], user), await login(gateways[1], user))

@@ -41,6 +41,13 @@ ACCOUNT_STATUSES: dict[str, tuple[int, int, int, int, int]] = {
     "auth.user.update": (401, 403, 403, 200, 403),
     "auth.user.delete": (401, 403, 403, 204, 403),
     "auth.user.restore": (401, 403, 403, 200, 403),
+    "auth.user.session.list": (401, 403, 403, 200, 403),
+    "auth.user.session.end": (401, 403, 403, 204, 403),
+    "auth.user.session.end_all": (401, 403, 403, 204, 403),
+    "state.member.canvases": (401, 403, 403, 200, 403),
+    "state.canvas.largest": (401, 403, 403, 200, 403),
+    "gateway.connection.list": (401, 403, 403, 200, 403),
+    "gateway.replica.drain": (401, 403, 403, 404, 403),  # of an unknown replica
     "auth.audit.list": (401, 403, 403, 200, 403),
     "gateway.rate_limits.get": (401, 403, 403, 200, 403),
     "gateway.rate_limits.set": (401, 403, 403, 200, 403),
@@ -67,6 +74,7 @@ CANVAS_STATUSES: dict[str, tuple[int, int, int, int, int, int, int, int, int]] =
     # anonymous, viewer, editor, canvas viewer, canvas editor, owner, viewer owner, admin, key
     "state.canvas.get": (401, 403, 403, 200, 200, 200, 200, 200, 403),
     "state.canvas.rename": (401, 403, 403, 403, 200, 200, 403, 200, 403),
+    "state.member.list": (401, 403, 403, 200, 200, 200, 200, 200, 403),
     "state.member.get": (401, 403, 403, 200, 200, 200, 200, 200, 403),
     "state.member.set": (401, 403, 403, 403, 403, 200, 403, 200, 403),
     "state.member.remove": (401, 403, 403, 403, 403, 204, 403, 204, 403),

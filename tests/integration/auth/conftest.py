@@ -35,6 +35,8 @@ async def replica(
     providers: tuple[OidcProvider, ...] = (),
     workers: int = 2,
     connections: int = 10,
+    secret: str = SECRET,
+    other_secret: str = "",
 ) -> AsyncIterator[None]:
     """Run one replica until the block ends. `admin` is the username of the first admin in its settings."""
     replica_id = secrets.token_hex(6)
@@ -42,7 +44,8 @@ async def replica(
     responder = Responder(bus, "0")
     settings = AuthSettings(
         postgres_url=backing.postgres_url,
-        jwt_secret=SecretStr(SECRET),
+        jwt_secret=SecretStr(secret),
+        jwt_other_secret=SecretStr(other_secret),
         jwt_keys_file=keys,
         public_url="http://localhost",
         oidc_providers=providers,

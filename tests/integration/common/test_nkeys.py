@@ -1,19 +1,23 @@
 """The services at a NATS server with the users of the charts, which knows their public keys only."""
 
-import asyncio
-import os
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 from nats.aio.client import Client
 from nats.errors import Error as NatsError
 
 from svgx_common.contract.operation import SERVICES
+from svgx_common.doctor.findings import Status
+from svgx_common.doctor.nats import check_nats
 from svgx_common.messaging.bus import Bus
 from svgx_common.nats_server.nkeys import UserKey
-from svgx_common.nats_server.users import users_configuration, variable_credentials
-from svgx_devstack.backing import binaries, probe
-from svgx_devstack.ports import HOST, choose
+from svgx_common.nats_server.users import (
+    second_users,
+    users_configuration,
+    variable_credentials,
+)
+from tests.integration.common.nats_server import nats_server
 
 
 @pytest.fixture(scope="module")
@@ -27,24 +31,10 @@ async def url(
     keys: dict[str, UserKey], tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[str]:
     """Start a NATS server, and return its address."""
-    port = choose()
-    path = tmp_path_factory.mktemp("nkeys") / "nats.conf"
-    configuration = f"listen: {HOST}:{port}\n{users_configuration(variable_credentials)}"
-    await asyncio.to_thread(path.write_text, configuration, encoding="utf-8")
     variables = {f"{service.upper()}_NKEY": key.public for service, key in keys.items()}
-    process = await asyncio.create_subprocess_exec(
-        *(str(binaries.nats_server()), "-c", str(path)),
-        env={**os.environ, **variables},
-        stderr=asyncio.subprocess.DEVNULL,
-    )
-    try:
-        async with asyncio.timeout(30):
-            while not await probe.nats(port):
-                pass
-        yield f"nats://{HOST}:{port}"
-    finally:
-        process.terminate()
-        await process.wait()
+    folder = tmp_path_factory.mktemp("nkeys")
+    async with nats_server(folder, users_configuration(variable_credentials), variables) as url:
+        yield url
 
 
 @pytest.mark.parametrize("service", SERVICES)
@@ -80,3 +70,28 @@ async def test_unknown_key_is_refused(url: str, seed: str) -> None:
 
 async def _ignore(_: Exception) -> None:
     """Take the errors that nats-py would log."""
+
+
+async def test_both_keys_of_a_service_have_equal_rights_while_they_are_replaced(
+    keys: dict[str, UserKey], tmp_path: Path
+) -> None:
+    """Each step leaves every running service its connection. Proves R-BUS-15.
+
+    NATS restarts with both keys, then the services with the second one, then NATS without the first one.
+    """
+    second = {service: UserKey.generate() for service in SERVICES}
+    variables = {f"{service.upper()}_NKEY": key.public for service, key in keys.items()}
+    variables |= {f"{service.upper()}_SECOND_NKEY": key.public for service, key in second.items()}
+    configuration = users_configuration(variable_credentials, second_users())
+    async with nats_server(tmp_path, configuration, variables) as url:
+        for service in SERVICES:
+            for key in (keys[service], second[service]):
+                findings = await check_nats(service, url, key.seed)
+                assert not [each for each in findings if each.status is Status.FAILED]
+        # A key has the rights of its own service only.
+        (wrong, *_) = [
+            each
+            for each in await check_nats("auth", url, second["collab"].seed)
+            if each.status is Status.FAILED
+        ]
+        assert wrong.check.startswith("nats ")

@@ -12,7 +12,9 @@ import pytest
 
 from svgx_common.contract.errors import NotFound
 from svgx_common.contract.state import GET_CANVAS, JOURNAL_LOAD, CanvasRequest, LoadRequest
+from svgx_common.contract.transport import DRAIN_REPLICA
 from svgx_common.messaging.bus import Bus, NoResponders
+from svgx_common.messaging.headers import HEADER_PROBE
 from svgx_devstack import DevStack, ports
 from tests.integration.common import blocking_service
 from tests.integration.common.service_process import running
@@ -49,6 +51,27 @@ class EventCounter:
     async def _count(self, subject: str, _: bytes) -> None:
         self._counts[subject.split(".")[2]] += 1
         self._changed.set()
+
+
+async def test_ordered_drain_ends_the_process_as_sigterm_does(
+    backing: DevStack, gateway_bus: Bus
+) -> None:
+    """The replica confirms the order, finishes its requests, and ends with status 0. Proves R-FAIL-23."""
+    events = await EventCounter().listen(gateway_bus)
+    async with running(NATS_URL=backing.nats_url("operator")) as service:
+        ready = await service.wait_for_log("ready")
+        load = LoadRequest(canvas_id="any")
+        call = asyncio.create_task(gateway_bus.ask(JOURNAL_LOAD, load))
+        await events.wait_for("arrived")
+        subject = DRAIN_REPLICA.subject_of(service="state", replica_id=ready["replica"])
+        probe = {HEADER_PROBE: "1"}
+        await gateway_bus.connection.publish(subject, headers=probe)  # a probe changes nothing
+        assert (await gateway_bus.request(subject, b"{}", timeout=5)).content == b"{}"
+        await events.wait_for("draining")
+        await wait_until_left(gateway_bus)
+        await gateway_bus.publish(blocking_service.RELEASE, b"")
+        assert (await call).content == b"done"
+        assert await service.wait_ended() == 0
 
 
 async def wait_until_left(bus: Bus) -> None:

@@ -35,7 +35,7 @@ def many_processors(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_limit_of_the_container_counts(
     tmp_path: Path, files: dict[str, str], expected: int
 ) -> None:
-    """A container with half a core on a machine of 96 hashes one password at a time. Proves R-CONFIG-9."""
+    """A container with half a core on a machine of 96 hashes one password at a time. Proves R-CONFIG-10."""
     for name, content in files.items():
         path = tmp_path / name
         path.parent.mkdir(exist_ok=True)
@@ -52,7 +52,7 @@ def reloaded_settings() -> Iterator[None]:
 
 @pytest.mark.usefixtures("many_processors", "reloaded_settings")
 def test_machine_with_96_processors_starts_64_workers(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The default never exceeds the largest permitted number. Proves R-CONFIG-9."""
+    """The default never exceeds the largest permitted number. Proves R-CONFIG-10."""
     monkeypatch.setattr(processors, "_CGROUP", Path("/nowhere"))
     monkeypatch.setattr(processors, "_quota", lambda _: 1e9)
     assert importlib.reload(settings).AuthSettings.model_fields["password_workers"].default == 64

@@ -7,10 +7,16 @@ import hmac
 from svgx_auth.refresh_tokens import RefreshTokens
 
 
+def successor(secret: str, token: str) -> str:
+    """Return the only successor that a service with this secret knows."""
+    (only,) = RefreshTokens(secret).successors(token)
+    return only
+
+
 def test_token_has_one_successor() -> None:
     """Proves R-AUTH-10: a token's successor is the same in every replica and after every restart."""
     first = RefreshTokens("secret").first()
-    successors = {RefreshTokens("secret").successor(first) for _ in range(3)}
+    successors = {successor("secret", first) for _ in range(3)}
     assert len(successors) == 1
     assert len(base64.urlsafe_b64decode(successors.pop() + "=")) == 32
 
@@ -21,14 +27,27 @@ def test_successor_requires_the_servers_secret() -> None:
     first = tokens.first()
     direct = hmac.digest(b"secret", first.encode(), hashlib.sha256)
     others = {
-        RefreshTokens("secret2").successor(first),
+        successor("secret2", first),
         base64.urlsafe_b64encode(direct).rstrip(b"=").decode(),
         first,
-        tokens.successor(tokens.successor(first)),
+        successor("secret", successor("secret", first)),
         RefreshTokens("secret").first(),
     }
-    assert tokens.successor(first) not in others
+    assert successor("secret", first) not in others
     assert len(others) == 5
+
+
+def test_both_secrets_give_a_successor_while_one_is_replaced() -> None:
+    """Proves R-AUTH-45: the own secret's successor is the first, whichever replica has which order."""
+    first = RefreshTokens("old").first()
+    assert RefreshTokens("old", "new").successors(first) == [
+        successor("old", first),
+        successor("new", first),
+    ]
+    assert RefreshTokens("new", "old").successors(first) == [
+        successor("new", first),
+        successor("old", first),
+    ]
 
 
 def test_first_token_has_256_random_bits() -> None:

@@ -60,6 +60,27 @@ def test_verified_token_has_the_signed_claims() -> None:
 
 
 @pytest.mark.parametrize(
+    "order", [(SECRET, "the other secret " * 2), ("the other secret " * 2, SECRET)]
+)
+def test_token_of_either_secret_is_valid_while_one_is_replaced(order: tuple[str, str]) -> None:
+    """Proves R-AUTH-45: the order of the two secrets does not matter, and a third secret is refused."""
+    keys = CheckingKeys(secret_key(order[0]), other_secret=secret_key(order[1]))
+    for secret in order:
+        assert tokens.verify(token(claims(), secret=secret), keys).user_id == "u"
+    for bad in (
+        token(claims(), secret="a third secret of at least thirty-two"),
+        token(claims(exp=int(time.time()) - 60), secret=order[0]),
+        token(claims(exp=int(time.time()) - 60), secret=order[1]),
+        token(claims(), alg="HS512"),
+    ):
+        with pytest.raises(Unauthenticated):
+            tokens.verify(bad, keys)
+    # Without the first secret, as in a gateway that only has the other one.
+    only_other = CheckingKeys(other_secret=secret_key(SECRET))
+    assert tokens.verify(token(claims()), only_other).user_id == "u"
+
+
+@pytest.mark.parametrize(
     "bad",
     [
         "",

@@ -25,7 +25,7 @@ nats.conf: |
   }
   {{- end }}
 users.conf: |
-  {{- .Files.Get "files/nats-users.conf" | nindent 2 }}
+  {{- .Files.Get (ternary "files/nats-users-second-keys.conf" "files/nats-users.conf" .Values.nats.secondKeys) | nindent 2 }}
 {{- end -}}
 
 {{/* The addresses of all servers of the cluster. Kubernetes inserts the password. */}}

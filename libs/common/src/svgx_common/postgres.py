@@ -17,11 +17,11 @@ from prometheus_client import Counter, Gauge, Histogram
 
 from svgx_common.background import BackgroundTasks
 from svgx_common.contract.errors import Unavailable
-from svgx_common.database.failures import PERMISSIONS, SILENT, Failure, classify, sqlstate
-from svgx_common.database.hosts import SERVER_SETTINGS, Connection, Hosts
+from svgx_common.database import migrations
+from svgx_common.database.failures import SILENT, Failure, classify, sqlstate
+from svgx_common.database.hosts import SERVER_SETTINGS, Hosts
 from svgx_common.database.monitor import DatabaseMonitor
 from svgx_common.health import NotUsable
-from svgx_common.settings import WrongSetting
 from svgx_common.tracing import client_span
 
 log = structlog.get_logger(__name__)
@@ -31,8 +31,6 @@ Row = asyncpg.Record
 
 COMMAND_TIMEOUT = 15.0
 """Seconds one statement may take before it is cancelled."""
-
-_URL_VARIABLE = "POSTGRES_URL"
 
 ACQUIRE_TIMEOUT = 5.0
 """Seconds to wait for a free connection of the pool before the caller gets `Unavailable`."""
@@ -276,7 +274,7 @@ async def connect(
     `package` contains `sql/queries.sql` and `sql/migrations/NNNN_*.sql`.
     """
     hosts = Hosts(url)
-    await _migrate_when_usable(hosts, schema, package)
+    await migrations.apply_when_usable(hosts, schema, package)
     pool = await asyncpg.create_pool(
         connect=hosts.connect,
         min_size=0,  # asyncpg would log a traceback for each failed attempt to keep connections open
@@ -296,71 +294,6 @@ async def connect(
         yield database
     finally:
         await database.close()
-
-
-async def _migrate_when_usable(hosts: Hosts, schema: str, package: str) -> None:
-    """Apply the missing migrations. While PostgreSQL cannot be used, log this once, and try again."""
-    waiting = False
-    while True:
-        try:
-            await _migrate(hosts, schema, package)
-        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, EOFError) as error:
-            failure = classify(error)
-            if failure is None or failure is PERMISSIONS:
-                raise
-            if not waiting:
-                log.warning("waiting for postgresql", reason=f"the database {failure.reason}")
-            waiting = True
-            await asyncio.sleep(0.2)
-        else:
-            return
-
-
-async def _migrate(hosts: Hosts, schema: str, package: str) -> None:
-    folder = files(package).joinpath("sql/migrations")
-    migrations = sorted(
-        (file for file in folder.iterdir() if file.name.endswith(".sql")),
-        key=lambda file: file.name,
-    )
-    connection = await _first_connection(hosts)
-    try:
-        # Only one replica migrates at a time. The others wait for the lock and then find no missing migration.
-        await connection.execute("SELECT pg_advisory_lock(hashtext($1))", f"svgx.{schema}")
-        await connection.execute(f'CREATE SCHEMA IF NOT EXISTS "{schema}"')
-        await connection.execute(f'SET search_path TO "{schema}"')
-        await connection.execute(
-            "CREATE TABLE IF NOT EXISTS migration (name text PRIMARY KEY, at timestamptz NOT NULL DEFAULT now())"
-        )
-        done = {row["name"] for row in await connection.fetch("SELECT name FROM migration")}
-        for migration in migrations:
-            if migration.name not in done:
-                async with connection.transaction():
-                    await connection.execute(migration.read_text())
-                    await connection.execute(
-                        "INSERT INTO migration (name) VALUES ($1)", migration.name
-                    )
-                log.info("migrated", schema=schema, migration=migration.name)
-    finally:
-        await connection.close()
-
-
-async def _first_connection(hosts: Hosts) -> Connection:
-    """Connect, and retry until PostgreSQL is up. Raise `WrongSetting` for a wrong URL, password or database name."""
-    waiting = False
-    while True:
-        try:
-            return await hosts.connect(command_timeout=300)
-        except asyncpg.InvalidAuthorizationSpecificationError:
-            raise WrongSetting(_URL_VARIABLE, "the server refuses its user or password") from None
-        except asyncpg.InvalidCatalogNameError:
-            raise WrongSetting(_URL_VARIABLE, "the server does not have its database") from None
-        except ValueError:
-            raise WrongSetting(_URL_VARIABLE, "asyncpg cannot read it") from None
-        except (asyncpg.PostgresError, asyncpg.InternalClientError, OSError, EOFError) as error:
-            if not waiting:
-                log.warning("waiting for postgresql", error=type(error).__name__)
-            waiting = True
-            await asyncio.sleep(0.2)
 
 
 def _unavailable(reason: str) -> Unavailable:

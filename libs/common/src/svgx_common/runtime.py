@@ -26,12 +26,20 @@ from svgx_common.background import BackgroundTasks
 from svgx_common.configuration import command_line, telemetry_variables
 from svgx_common.configuration.command_line import Command
 from svgx_common.contract.errors import SvgxError
-from svgx_common.contract.transport import REPLICA_LEFT, ReplicaLeft, replica_subject
+from svgx_common.contract.operation import Empty
+from svgx_common.contract.transport import (
+    DRAIN_REPLICA,
+    REPLICA_LEFT,
+    ReplicaLeft,
+    replica_subject,
+)
 from svgx_common.health import Health, Phase
 from svgx_common.http import server as http_server
 from svgx_common.http.protocol import LimitedHttp
 from svgx_common.messaging.bus import Bus
+from svgx_common.messaging.headers import HEADER_PROBE
 from svgx_common.messaging.responder import Responder
+from svgx_common.messaging.wire import encode_payload
 from svgx_common.observability.loop_lag import LagChecks
 from svgx_common.settings import (
     WRONG_SETTING,
@@ -287,6 +295,7 @@ class _ServiceProcess(Generic[Settings]):
                 if service.limit_metrics is not None and application.metrics is not None:
                     application.metrics = service.limit_metrics(application.metrics)
                 await self._answer_health(bus)
+                await self._obey_drain(bus)
                 await responder.start()
                 await bus.settle()
                 freeze_startup_objects()
@@ -357,6 +366,19 @@ class _ServiceProcess(Generic[Settings]):
 
         subject = replica_subject(self._service, self._replica_id)
         await bus.connection.subscribe(subject, cb=answer)
+
+    async def _obey_drain(self, bus: Bus) -> None:
+        """Drain and end when an admin orders it, as after SIGTERM."""
+
+        async def drain(message: Msg) -> None:
+            if message.headers and HEADER_PROBE in message.headers:
+                return
+            await bus.respond(message.reply, encode_payload(Empty()))
+            log.info("an admin ordered the drain")
+            self._stop.set()
+
+        subject = DRAIN_REPLICA.subject_of(service=self._service, replica_id=self._replica_id)
+        await bus.connection.subscribe(subject, cb=drain)
 
 
 def _uvicorn_config(application: ASGIApp, websocket: WebSocketOptions | None) -> uvicorn.Config:

@@ -3,6 +3,7 @@
 All settings are validated before the process opens a socket.
 """
 
+import contextlib
 import os
 import re
 import sys
@@ -16,6 +17,7 @@ from pydantic import (
     SecretStr,
     ValidationError,
     ValidationInfo,
+    create_model,
     field_validator,
     model_validator,
 )
@@ -184,15 +186,17 @@ class TokenSettings(ServiceSettings):
     """The settings of services that sign or verify access tokens."""
 
     jwt_secret: SecretStr = Field(min_length=1)
+    jwt_other_secret: SecretStr = SecretStr("")
+    """The next or the previous `jwt_secret` while it is replaced: its tokens are accepted too."""
 
     @model_validator(mode="after")
     def _strong_in_production(self) -> Self:
-        if (
-            self.in_production
-            and self.jwt_secret.get_secret_value()
-            and len(self.jwt_secret.get_secret_value().encode()) < MIN_SECRET
-        ):
-            raise ValueError(f"JWT_SECRET must have at least {MIN_SECRET} bytes in production")
+        for name in ("jwt_secret", "jwt_other_secret"):
+            value = getattr(self, name).get_secret_value()
+            if self.in_production and value and len(value.encode()) < MIN_SECRET:
+                raise ValueError(
+                    f"{name.upper()} must have at least {MIN_SECRET} bytes in production"
+                )
         return self
 
 
@@ -208,8 +212,17 @@ def load(kind: type[Settings]) -> Settings:
     A mistake ends the process with status 2, after one line on standard error for each mistake. The lines contain no
     values, because a value may be a secret. `SVGX_CONFIG` names a configuration file (see `config_file`).
     """
-    path = os.environ.get(config_file.VARIABLE, "").strip()
-    content = _read_file(Path(path), kind) if path else config_file.FileContent()
+    settings, lines = examine(kind)
+    if settings is not None and not lines:
+        return settings
+    for line in lines:
+        print(f"svgx: {line}", file=sys.stderr)
+    raise SystemExit(WRONG_SETTING)
+
+
+def examine(kind: type[Settings]) -> tuple[Settings | None, list[str]]:
+    """Return the settings, or None when they cannot be used, and one line for each mistake."""
+    path, content = _configuration_file(kind)
     lines = [f"{config_file.VARIABLE}: {path}: {error}" for error in content.errors]
     lines += [
         f"{each.name}: unknown variable; did you mean {each.nearest}?"
@@ -218,7 +231,7 @@ def load(kind: type[Settings]) -> Settings:
     ]
     lines += telemetry_variables.mistakes(os.environ)
     try:
-        settings = kind(**content.values)
+        return kind(**content.values), lines
     except ValidationError as error:
         for item in error.errors(include_url=False, include_input=False, include_context=False):
             name = "_".join(str(part) for part in item["loc"])
@@ -231,12 +244,19 @@ def load(kind: type[Settings]) -> Settings:
                 if item["type"] in _JSON_TYPES and len(item["loc"]) == 1:
                     text += ", written as JSON"
                 lines.append(f"{name.upper() or 'settings'}: {text}")
-    else:
-        if not lines:
-            return settings
-    for line in lines:
-        print(f"svgx: {line}", file=sys.stderr)
-    raise SystemExit(WRONG_SETTING)
+    return None, lines
+
+
+def valid_values(kind: type[Settings]) -> dict[str, Any]:
+    """Return the value of each setting that is valid by itself, whether the others are or not."""
+    _, content = _configuration_file(kind)
+    values: dict[str, Any] = {}
+    for name, field in kind.model_fields.items():
+        single = create_model("Single", __base__=_Settings, **{name: (field.annotation, field)})  # type: ignore[call-overload]
+        given = {name: content.values[name]} if name in content.values else {}
+        with contextlib.suppress(ValidationError):
+            values[name] = getattr(single(**given), name)
+    return values
 
 
 def unknown_variables(kind: type[ServiceSettings]) -> list[variables.UnknownVariable]:
@@ -244,6 +264,11 @@ def unknown_variables(kind: type[ServiceSettings]) -> list[variables.UnknownVari
     names = {name.upper() for name in kind.model_fields}
     required = {name.upper() for name, field in kind.model_fields.items() if field.is_required()}
     return list(variables.unknown_variables(names, os.environ, required=required))
+
+
+def _configuration_file(kind: type[Settings]) -> tuple[str, config_file.FileContent]:
+    path = os.environ.get(config_file.VARIABLE, "").strip()
+    return path, _read_file(Path(path), kind) if path else config_file.FileContent()
 
 
 def _read_file(path: Path, kind: type[Settings]) -> config_file.FileContent:

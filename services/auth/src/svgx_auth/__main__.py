@@ -1,12 +1,20 @@
 """Run the auth service, or one of its commands.
 
-`python -m svgx_auth` runs the service. `python -m svgx_auth calibrate` prints the most expensive Argon2id parameters
-that this machine can afford. `python -m svgx_auth rotate-keys` adds a signing key.
+`python -m svgx_auth` runs the service. Its commands:
+
+- `create-admin` creates an admin, and `reset-password` replaces a lost password, both in the database.
+- `rotate-keys` adds a signing key.
+- `calibrate` prints the most expensive Argon2id parameters that this machine can afford.
+- `migrate` applies the missing migrations and ends.
+- `doctor` checks the settings and the servers that the service needs.
 """
 
 from svgx_auth import calibrate, rotate_keys
 from svgx_auth.app import build
+from svgx_auth.commands import create_admin, doctor, reset_password
 from svgx_auth.settings import AuthSettings
+from svgx_common.database.commands import migrate_command
+from svgx_common.doctor.command import doctor_command
 from svgx_common.runtime import run
 
 
@@ -16,7 +24,14 @@ def main() -> None:
         "auth",
         AuthSettings,
         build,
-        commands={"calibrate": calibrate.main, "rotate-keys": rotate_keys.main},
+        commands={
+            "calibrate": calibrate.main,
+            "create-admin": create_admin.main,
+            "doctor": doctor_command("auth", AuthSettings, doctor.checks),
+            "migrate": migrate_command("auth", AuthSettings, "svgx_auth"),
+            "reset-password": reset_password.main,
+            "rotate-keys": rotate_keys.main,
+        },
     )
 
 

@@ -119,6 +119,14 @@ class Administration:
             )
         await self._revocations.announce(ended)
 
+    async def end_sessions(self, user_id: str, by: Origin) -> None:
+        """End all sessions and access tokens of an account. Raises `NotFound`."""
+        async with self._database.transaction() as session:
+            await self._lock(session, user_id)
+            ended = await self._revocations.end_account(session, user_id, "ended")
+            await self._audit.record(session, AuditEvent.SESSIONS_ENDED, by, user_id=user_id)
+        await self._revocations.announce(ended)
+
     async def delete(self, user_id: str, by: Origin) -> None:
         """Mark an account as deleted; its row stays. Raises `NotFound`, or `Conflict` for the last active admin."""
         async with self._database.transaction() as session:

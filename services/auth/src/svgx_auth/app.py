@@ -18,6 +18,7 @@ from svgx_auth.handlers.own_account import OwnAccountHandlers
 from svgx_auth.handlers.sessions import SessionHandlers
 from svgx_auth.handlers.sign_in import SignInHandlers
 from svgx_auth.handlers.token_checks import TokenCheckHandlers
+from svgx_auth.handlers.user_sessions import UserSessionHandlers
 from svgx_auth.keys.signing import Signing
 from svgx_auth.oidc.identities import Identities
 from svgx_auth.oidc.sign_ins import SignIns
@@ -40,6 +41,9 @@ log = structlog.get_logger(__name__)
 
 REMOVE_OLD_EVERY = 600.0
 """Seconds between two removals of old rows."""
+
+QUICK_SLOTS = 64
+"""Slots for quick operations that do not wait for a password worker."""
 
 REFUSAL_SLOTS = 16
 """Slots for requests that the full password queue refuses."""
@@ -78,12 +82,17 @@ async def build(runtime: Runtime[AuthSettings]) -> AsyncIterator[Service]:
                 signing,
                 homes,
                 secret=secret,
+                other_secret=settings.jwt_other_secret.get_secret_value(),
                 access_seconds=settings.jwt_expires_in,
                 session_seconds=settings.refresh_expires_in,
                 idle_seconds=settings.refresh_idle_expires_in,
             )
             attempts = Attempts(database, secret)
             queue = PasswordQueue(slots=settings.password_slots, waiting=settings.password_queue)
+            # `UPDATE_USER` may wait in the queue too. It must not take the slots of other quick operations.
+            runtime.responder.set_slots(
+                Pool.QUICK, QUICK_SLOTS + settings.password_slots + settings.password_queue
+            )
             # Log-ins and signed-in callers wait in the queue, not for the responder: only the queue refuses at once.
             runtime.responder.set_slots(
                 Pool.PASSWORD,
@@ -114,6 +123,7 @@ async def build(runtime: Runtime[AuthSettings]) -> AsyncIterator[Service]:
                 AdministrationHandlers(
                     accounts=accounts, administration=administration, queue=queue, audit=audit
                 ),
+                UserSessionHandlers(sessions, administration),
                 ApiKeyHandlers(api_keys),
                 TokenCheckHandlers(signing=signing, revocations=revocations),
             ):

@@ -18,19 +18,26 @@ _PURPOSE = b"svgx refresh token successor v1"
 
 
 class RefreshTokens:
-    """Creates the chain of tokens of a session. `secret` is the server's secret."""
+    """Creates the chain of tokens of a session. `secret` is the server's secret.
 
-    def __init__(self, secret: str) -> None:
-        self._key = derived_key(secret, _PURPOSE)
+    `other_secret` is the next or the previous secret while the secret is replaced, or empty.
+    """
+
+    def __init__(self, secret: str, other_secret: str = "") -> None:
+        self._keys = [derived_key(each, _PURPOSE) for each in (secret, other_secret) if each]
 
     def first(self) -> str:
         """Return the first token of a new session."""
         return secrets.token_urlsafe(TOKEN_BYTES)
 
-    def successor(self, token: str) -> str:
-        """Return the token that follows `token`: the same at every call."""
-        digest = hmac.digest(self._key, token.encode(), hashlib.sha256)
-        return base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
+    def successors(self, token: str) -> list[str]:
+        """Return the token that follows `token`: the same at every call. The other secret's successor is the second."""
+        return [_successor(key, token) for key in self._keys]
+
+
+def _successor(key: bytes, token: str) -> str:
+    digest = hmac.digest(key, token.encode(), hashlib.sha256)
+    return base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
 
 
 def hash_of(token: str) -> bytes:

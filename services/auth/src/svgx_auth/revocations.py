@@ -27,9 +27,9 @@ log = structlog.get_logger(__name__)
 EndReason = Literal["logout", "ended", "reuse", "password", "disabled", "deleted", "provider"]
 """The reason why a session ended.
 
-`logout`: its owner logged out. `ended`: its owner ended it from another session. `reuse`: a spent refresh token was
-used. `password`, `disabled`, `deleted`: the account was changed. `provider`: the OpenID Connect
-provider no longer gives the account a role.
+`logout`: its owner logged out. `ended`: its owner, from another session, or an admin ended it. `reuse`: a spent refresh
+token was used. `password`, `disabled`, `deleted`: the account was changed. `provider`: the OpenID Connect provider no
+longer gives the account a role.
 """
 
 
@@ -40,7 +40,8 @@ class Revocations:
     `announce`, or the result of `end_key` to `announce_key`.
     """
 
-    def __init__(self, database: Database, bus: Bus) -> None:
+    def __init__(self, database: Database, bus: Bus | None) -> None:
+        """Create the table's access. Without a bus, the gateways learn of a revocation at their next poll."""
         self._database = database
         self._bus = bus
 
@@ -75,7 +76,7 @@ class Revocations:
 
         A gateway that misses the message learns of the revocation at its next poll.
         """
-        if not ended:
+        if not ended or self._bus is None:
             return
         try:
             await self._bus.broadcast(REVOKED, RevocationList(items=ended))

@@ -14,6 +14,10 @@ from svgx_auth.passwords.homes import Homes
 from svgx_auth.refresh_tokens import RefreshTokens, hash_of
 from svgx_auth.revocations import Revocations
 from svgx_common import postgres
+from svgx_common.contract.administration.sessions import (
+    LIST_USER_SESSIONS,
+    ListUserSessionsRequest,
+)
 from svgx_common.contract.audit import AuditEvent
 from svgx_common.contract.auth import (
     LIST_SESSIONS,
@@ -46,10 +50,11 @@ FORGET_BATCH = 10_000
 
 @dataclass(frozen=True, slots=True)
 class _Continued:
-    """The session continues."""
+    """The session continues with this refresh token."""
 
     account: Account
     session_id: str
+    refresh_token: str
     expires_at: float
 
 
@@ -80,6 +85,7 @@ class Sessions:
         homes: Homes,
         *,
         secret: str,
+        other_secret: str = "",
         access_seconds: int,
         session_seconds: int,
         idle_seconds: int,
@@ -89,7 +95,7 @@ class Sessions:
         self._audit = audit
         self._signing = signing
         self._homes = homes
-        self._refresh_tokens = RefreshTokens(secret)
+        self._refresh_tokens = RefreshTokens(secret, other_secret)
         self._access_seconds = access_seconds
         self._session_seconds = session_seconds
         self._idle_seconds = idle_seconds
@@ -144,9 +150,9 @@ class Sessions:
 
         Raises `Unauthenticated` for such a later use, and for a token that is unknown or belongs to an ended session.
         """
-        successor = self._refresh_tokens.successor(old)
+        successors = self._refresh_tokens.successors(old)
         async with self._database.transaction() as session:
-            outcome = await self._spend(session, hash_of(old), hash_of(successor), by)
+            outcome = await self._spend(session, hash_of(old), successors, by)
             if isinstance(outcome, _Continued):
                 access_until = self._access_until(outcome.expires_at)
                 await session.run(
@@ -158,7 +164,9 @@ class Sessions:
                     self._idle_seconds,
                 )
                 await self._homes.remember(session, outcome.account.user.id, by.client.address)
-                return self._tokens(outcome.account, outcome.session_id, successor, access_until)
+                return self._tokens(
+                    outcome.account, outcome.session_id, outcome.refresh_token, access_until
+                )
         if isinstance(outcome, _Reused):
             log.warning("a spent refresh token was used", user_id=outcome.account_id)
             await self._revocations.announce(outcome.ended)
@@ -169,29 +177,41 @@ class Sessions:
         )
 
     async def end(
-        self, caller: Caller, session_id: str, reason: Literal["logout", "ended"], by: Origin
+        self, user_id: str, session_id: str, reason: Literal["logout", "ended"], by: Origin
     ) -> bool:
-        """End one of the caller's sessions. Return False when the caller has no such live session."""
+        """End one session of an account. Return False when the account has no such live session."""
         async with self._database.transaction() as session:
-            ended = await self._revocations.end_session(session, caller.user_id, session_id, reason)
+            ended = await self._revocations.end_session(session, user_id, session_id, reason)
             if ended:
                 event = AuditEvent.LOG_OUT if reason == "logout" else AuditEvent.SESSION_ENDED
-                await self._audit.record(
-                    session, event, by, user_id=caller.user_id, session_id=session_id
-                )
+                await self._audit.record(session, event, by, user_id=user_id, session_id=session_id)
         await self._revocations.announce(ended)
         return bool(ended)
 
-    async def page(self, request: ListSessionsRequest, caller: Caller) -> SessionPage:
+    async def own_page(self, request: ListSessionsRequest, caller: Caller) -> SessionPage:
         """Return a page of the caller's live sessions, newest first.
 
         Raises `Invalid` for a cursor that is not the `next` of a page.
         """
         listing = Listing.of(LIST_SESSIONS, request, caller.user_id)
+        return await self._page(listing, request, caller.user_id, caller)
+
+    async def page(self, request: ListUserSessionsRequest, caller: Caller) -> SessionPage:
+        """Return a page of an account's live sessions, as `own_page` does."""
+        listing = Listing.of(LIST_USER_SESSIONS, request)
+        return await self._page(listing, request, request.user_id, caller)
+
+    async def _page(
+        self,
+        listing: Listing,
+        request: ListSessionsRequest | ListUserSessionsRequest,
+        user_id: str,
+        caller: Caller,
+    ) -> SessionPage:
         before = listing.decode(request.cursor)
         rows = await self._database.rows(
             "live_sessions_before",
-            caller.user_id,
+            user_id,
             request.limit + 1,
             before and before.at,
             before and before.id,
@@ -218,9 +238,12 @@ class Sessions:
         await self._database.run("forget_sessions", FORGET_AFTER, FORGET_BATCH)
 
     async def _spend(
-        self, session: postgres.Session, old: bytes, successor: bytes, by: Origin
+        self, session: postgres.Session, old: bytes, successors: list[str], by: Origin
     ) -> _Continued | _Reused | _Refused:
-        """Mark a refresh token as spent, or handle the use of a spent one. Both tokens are given as hashes."""
+        """Mark a refresh token as spent, or handle the use of a spent one.
+
+        `old` is its hash. `successors` are the tokens that may follow it, first the one that follows it now.
+        """
         owner = await session.row("session_of_refresh_token", old)
         if owner is None:
             return _Refused(None)
@@ -234,9 +257,10 @@ class Sessions:
         # Read the token after locking, because the transaction that held the locks before may have spent it.
         token = await session.row("refresh_token_state", old, GRACE)
         assert token is not None
+        successor: str | None = successors[0]
         if not token["spent"]:
-            await session.run("spend_refresh_token", old, successor)
-            await session.run("add_refresh_token", successor, owner["id"])
+            await session.run("spend_refresh_token", old, hash_of(successors[0]))
+            await session.run("add_refresh_token", hash_of(successors[0]), owner["id"])
         elif not token["recent"]:
             ended = await self._revocations.end_session(
                 session, account.user.id, owner["id"], "reuse"
@@ -249,11 +273,14 @@ class Sessions:
                 session_id=owner["id"],
             )
             return _Reused(account.user.id, ended)
-        elif token["successor"] != successor:
-            # The server's secret has changed within `GRACE`, so the stored successor cannot be derived again.
-            # This is no sign of theft: refuse the token, but do not end the session.
+        else:
+            stored = token["successor"]
+            successor = next((each for each in successors if hash_of(each) == stored), None)
+        if successor is None:
+            # The server's secret has changed within `GRACE` without `JWT_OTHER_SECRET`, so the stored successor cannot
+            # be derived again. This is no sign of theft: refuse the token, but do not end the session.
             return _Refused(account.user.id)
-        return _Continued(account, owner["id"], live["expires"])
+        return _Continued(account, owner["id"], successor, live["expires"])
 
     def _access_until(self, session_until: float) -> int:
         """Return the Unix time at which an access token issued now expires. The token never outlives its session."""

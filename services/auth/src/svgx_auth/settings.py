@@ -49,7 +49,7 @@ class AuthSettings(PostgresSettings, TokenSettings):
     password_workers: int = Field(min(processors.usable(), MAX_WORKERS), ge=1, le=MAX_WORKERS)
     """Passwords that are hashed at the same time."""
     password_queue: int = Field(32, ge=1, le=48)
-    """Log-ins that may wait for a password worker. Callers that set passwords share the 64 quick slots."""
+    """Log-ins that may wait for a password worker. As many requests of signed-in callers may wait too."""
     svgx_admin_username: str = ""
     svgx_admin_email: str = ""
     svgx_admin_password: SecretStr = SecretStr("")

@@ -1,13 +1,18 @@
-"""Start the collab service: `python -m svgx_collab`."""
+"""Start the collab service, `python -m svgx_collab`, or its command.
+
+`doctor` checks the settings and the servers that the service needs.
+"""
 
 from svgx_collab.app import build
 from svgx_collab.settings import CollabSettings
+from svgx_common.doctor.command import doctor_command
 from svgx_common.runtime import run
 
 
 def main() -> None:
-    """Run one replica."""
-    run("collab", CollabSettings, build)
+    """Run one replica or the command."""
+    commands = {"doctor": doctor_command("collab", CollabSettings)}
+    run("collab", CollabSettings, build, commands=commands)
 
 
 if __name__ == "__main__":

@@ -1,10 +1,14 @@
 """Start the gateway, or one of its commands.
 
 `python -m svgx_gateway` runs the gateway. With the argument `nats-keys` it prints new NATS keys for the services, and
-with `nats-config` the users and permissions for the configuration of the NATS server.
+with `nats-config` the users and permissions for the configuration of the NATS server. `nats-rotate` replaces the keys
+step by step. `doctor` checks the settings and
+the servers that the service needs.
 """
 
+from svgx_common.doctor.command import doctor_command
 from svgx_common.nats_server import commands as nats_commands
+from svgx_common.nats_server import rotation
 from svgx_common.runtime import run
 from svgx_gateway.app import build
 from svgx_gateway.settings import GatewaySettings
@@ -19,8 +23,10 @@ def main() -> None:
         websocket=GatewaySettings.websocket_options,
         metrics_port=lambda settings: settings.metrics_port,
         commands={
+            "doctor": doctor_command("gateway", GatewaySettings),
             "nats-keys": nats_commands.print_keys,
             "nats-config": nats_commands.print_configuration,
+            "nats-rotate": rotation.rotate,
         },
     )
 

@@ -32,6 +32,7 @@ from svgx_gateway.identity.authenticator import Authenticator
 from svgx_gateway.identity.canvas_roles import CanvasRoles
 from svgx_gateway.identity.revocations import Revocations
 from svgx_gateway.identity.token_keys import TokenKeys
+from svgx_gateway.live_connections import LiveConnections
 from svgx_gateway.observability.request_log import RequestLog
 from svgx_gateway.observability.response_counter import ResponseCounter
 from svgx_gateway.observability.socket_log import SocketLog
@@ -42,6 +43,7 @@ from svgx_gateway.ratelimit.buckets import Buckets
 from svgx_gateway.ratelimit.limiter import RateLimiter
 from svgx_gateway.ratelimit.operations import RateLimitOperations
 from svgx_gateway.ratelimit.statistics import RateLimitStatistics
+from svgx_gateway.replica_drain import ReplicaDrain
 from svgx_gateway.replica_watch import ReplicaWatch
 from svgx_gateway.settings import GatewaySettings
 from svgx_gateway.websocket import origins
@@ -62,7 +64,11 @@ async def build(runtime: Runtime[GatewaySettings]) -> AsyncIterator[Service]:
         stack.push_async_callback(client.aclose)
         limiter = await stack.enter_async_context(_rate_limiter(runtime, client))
         revocations = Revocations(bus)
-        keys = TokenKeys(bus, settings.jwt_secret.get_secret_value())
+        keys = TokenKeys(
+            bus,
+            settings.jwt_secret.get_secret_value(),
+            settings.jwt_other_secret.get_secret_value(),
+        )
         authenticator = Authenticator(
             keys, ApiKeys(bus, revocations), revocations, limiter.admit_unknown_key
         )
@@ -85,6 +91,10 @@ async def build(runtime: Runtime[GatewaySettings]) -> AsyncIterator[Service]:
         replica_watch = ReplicaWatch(bus)
         stack.push_async_callback(replica_watch.stop)
         await replica_watch.start()
+        ReplicaDrain(bus, replica_watch).register(runtime.responder)
+        live_connections = LiveConnections(bus, live_canvases, replica_watch)
+        live_connections.register(runtime.responder)
+        await live_connections.start()
         guard = Guard(authenticator, canvas_roles, limiter)
         with_metrics = settings.prometheus_enabled and settings.metrics_port is None
         document = openapi.document(runtime.version, with_metrics=with_metrics)

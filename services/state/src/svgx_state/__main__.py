@@ -1,13 +1,30 @@
-"""Start the state service: `python -m svgx_state`."""
+"""Start the state service, `python -m svgx_state`, or one of its commands.
 
+`migrate` applies the missing migrations and ends. `doctor` checks the settings and the servers that the service needs.
+"""
+
+import functools
+
+from svgx_common.database.commands import migrate_command
+from svgx_common.doctor.command import doctor_command
+from svgx_common.doctor.postgres import database_checks
 from svgx_common.runtime import run
 from svgx_state.app import build
 from svgx_state.settings import StateSettings
 
 
 def main() -> None:
-    """Run one replica."""
-    run("state", StateSettings, build)
+    """Run one replica or a command."""
+    checks = functools.partial(database_checks, schema="state", package="svgx_state")
+    run(
+        "state",
+        StateSettings,
+        build,
+        commands={
+            "doctor": doctor_command("state", StateSettings, checks),
+            "migrate": migrate_command("state", StateSettings, "svgx_state"),
+        },
+    )
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from svgx_common.observability.confinement import show_confinement
 from svgx_common.observability.worker_use import show_use
 from svgx_common.runtime import Runtime, Service
 from svgx_state.accounts import Accounts
+from svgx_state.administration.canvases import CanvasAdministration
 from svgx_state.canvases import Canvases
 from svgx_state.exports import Exports
 from svgx_state.handlers import Handlers
@@ -57,6 +58,7 @@ async def build(runtime: Runtime[StateSettings]) -> AsyncIterator[Service]:
             Exports(journal, workers),
         )
         handlers.register(runtime.responder)
+        CanvasAdministration(database).register(runtime.responder)
         StoredRateLimits(runtime.bus, database, accounts).register(runtime.responder)
         runtime.health.require("postgresql", database.check)
         runtime.health.describe("database_pool", database.usage)

@@ -1,6 +1,11 @@
 """The handlers of the service's operations. Where a canvas role is needed, the gateway has checked it."""
 
 from svgx_common.contract import state
+from svgx_common.contract.administration.canvases import (
+    LIST_MEMBERS,
+    ListMembersRequest,
+    MemberPage,
+)
 from svgx_common.contract.errors import BadRequest
 from svgx_common.contract.operation import Blob, Empty
 from svgx_common.contract.state import CANVAS_ACCESS_CHANGED, CommittedBatch, EntryBatch
@@ -33,6 +38,7 @@ class Handlers:
         responder.answer(state.GET_CANVAS, self.get_canvas)
         responder.answer(state.RENAME_CANVAS, self.rename_canvas)
         responder.answer(state.DELETE_CANVAS, self.delete_canvas)
+        responder.answer(LIST_MEMBERS, self.list_members)
         responder.answer(state.GET_MEMBER, self.get_member)
         responder.answer(state.SET_MEMBER, self.set_member)
         responder.answer(state.REMOVE_MEMBER, self.remove_member)
@@ -59,6 +65,9 @@ class Handlers:
         await self._canvases.delete(request.canvas_id)
         await self._announce_access_change(request.canvas_id)
         return Empty()
+
+    async def list_members(self, request: ListMembersRequest, _: Call) -> MemberPage:
+        return await self._members.page(request)
 
     async def get_member(self, request: state.MemberRequest, _: Call) -> state.Member:
         return await self._members.get(request.canvas_id, request.user_id)

@@ -1,8 +1,16 @@
 """The members of a canvas and their roles."""
 
+from datetime import UTC, datetime
+
+from svgx_common.contract.administration.canvases import (
+    LIST_MEMBERS,
+    ListMembersRequest,
+    MemberPage,
+)
 from svgx_common.contract.errors import Conflict, NotFound
 from svgx_common.contract.policy import CanvasRole
 from svgx_common.contract.state import Member
+from svgx_common.pages import Cursor, Listing
 from svgx_common.postgres import Database, Session
 from svgx_state.accounts import Accounts
 from svgx_state.canvases import no_such_canvas
@@ -10,6 +18,10 @@ from svgx_state.permissions import effective_role
 
 MAX_OWNERS_ASKED = 200
 """Other owners that are looked up in auth before an owner leaves. One active account among them is enough."""
+
+
+_NO_TIME = datetime(1970, 1, 1, tzinfo=UTC)
+"""The time in the cursors of the list of members, which is ordered by user id alone."""
 
 
 class Members:
@@ -23,6 +35,25 @@ class Members:
         """Return a member. Raises `NotFound` for an unknown canvas, and for a user that is not a member of it."""
         async with self._database.session() as session:
             return Member(user_id=user_id, role=await _member_role(session, canvas_id, user_id))
+
+    async def page(self, request: ListMembersRequest) -> MemberPage:
+        """Return a page of the members of a canvas, by user id.
+
+        Raises `NotFound` for an unknown canvas, and `Invalid` for a cursor that is not the `next` of a page.
+        """
+        listing = Listing.of(LIST_MEMBERS, request)
+        after = listing.decode(request.cursor)
+        async with self._database.session() as session:
+            if await session.row("canvas_for", request.canvas_id, "") is None:
+                raise no_such_canvas()
+            rows = await session.rows(
+                "members_after", request.canvas_id, request.limit + 1, after and after.id
+            )
+        page, following = listing.page_of(
+            rows, request.limit, lambda row: Cursor(_NO_TIME, row["user_id"])
+        )
+        items = [Member(user_id=row["user_id"], role=CanvasRole(row["role"])) for row in page]
+        return MemberPage(items=items, next=following)
 
     async def set(self, canvas_id: str, user_id: str, role: CanvasRole) -> Member:
         """Give the user this role instead of any other.

@@ -13,6 +13,7 @@ from svgx_common.contract import (
     state,
     transport,
 )
+from svgx_common.contract.administration import canvases, connections, replicas, sessions
 from svgx_common.contract.operation import Channel, Operation
 
 OPERATIONS: tuple[Operation[Any, Any], ...] = (
@@ -36,12 +37,20 @@ OPERATIONS: tuple[Operation[Any, Any], ...] = (
     auth.UPDATE_USER,  #         PATCH  /admin/users/{user_id}
     auth.DELETE_USER,  #         DELETE /admin/users/{user_id}
     auth.RESTORE_USER,  #        POST   /admin/users/restore/
+    sessions.LIST_USER_SESSIONS,  #  GET    /admin/users/{user_id}/sessions/
+    sessions.END_USER_SESSION,  #    DELETE /admin/users/{user_id}/sessions/{session_id}
+    sessions.END_USER_SESSIONS,  #   DELETE /admin/users/{user_id}/sessions/
+    canvases.USER_CANVASES,  #   GET    /admin/users/{user_id}/canvases/
+    canvases.LARGEST_CANVASES,  #  GET    /admin/canvases/largest/
+    connections.LIST_CONNECTIONS,  #  GET    /admin/connections/
+    replicas.DRAIN_REPLICA,  #   POST   /admin/replicas/{service}/{replica_id}/drain
     audit.LIST_AUDIT,  #         GET    /admin/audit/
     state.CREATE_CANVAS,  #      POST   /runtime/canvases/
     state.LIST_CANVASES,  #      GET    /runtime/canvases/
     state.GET_CANVAS,  #         GET    /runtime/canvases/{canvas_id}
     state.RENAME_CANVAS,  #      PATCH  /runtime/canvases/{canvas_id}
     state.DELETE_CANVAS,  #      DELETE /runtime/canvases/{canvas_id}
+    canvases.LIST_MEMBERS,  #    GET    /runtime/canvases/{canvas_id}/members/
     state.GET_MEMBER,  #         GET    /runtime/canvases/{canvas_id}/members/{user_id}
     state.SET_MEMBER,  #         PUT    /runtime/canvases/{canvas_id}/members/{user_id}
     state.REMOVE_MEMBER,  #      DELETE /runtime/canvases/{canvas_id}/members/{user_id}
@@ -74,6 +83,10 @@ CHANNELS: tuple[Channel[Any], ...] = (
     ratelimits.RATE_LIMITS_CHANGED,
     revocations.REVOKED,
     transport.REPLICA_LEFT,
+    # to one gateway
+    connections.GATEWAY_CONNECTIONS,
+    # from a gateway to one replica
+    transport.DRAIN_REPLICA,
 )
 
 

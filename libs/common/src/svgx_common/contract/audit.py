@@ -28,6 +28,8 @@ class AuditEvent(StrEnum):
     """A log-in was refused without a check of its password, because too many attempts had failed."""
     LOG_OUT = "log_out"
     SESSION_ENDED = "session_ended"
+    SESSIONS_ENDED = "sessions_ended"
+    """An admin ended all sessions of the account."""
     REFRESH_REFUSED = "refresh_refused"
     TOKEN_REUSED = "token_reused"
     """A refresh token was used again, which ended its session."""

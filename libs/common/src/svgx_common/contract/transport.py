@@ -1,6 +1,6 @@
 """Subjects of the messaging library itself: large payloads, health of replicas, and a connection's echo."""
 
-from svgx_common.contract.operation import SERVICES, Channel, ReplyModel, ServiceName
+from svgx_common.contract.operation import SERVICES, Channel, Empty, ReplyModel, ServiceName
 
 INBOX = "_INBOX."
 """The prefix of reply subjects. Each service subscribes below `_INBOX.<service>` only."""
@@ -56,4 +56,12 @@ REPLICA_LEFT = Channel(
     publishers=SERVICES,
     subscribers=("gateway",),
     payload=ReplicaLeft,
+)
+DRAIN_REPLICA = Channel(
+    subject="svgx.replica.{service}.{replica_id}.drain",
+    summary="An admin's order to one replica, through a gateway: drain and end, as after SIGTERM",
+    publishers=("gateway",),
+    subscribers=SERVICES,
+    payload=Empty,
+    reply=Empty,
 )

@@ -56,6 +56,7 @@ from svgx_common.messaging.headers import (
     HEADER_LEFT_OUT,
     HEADER_MEDIA_TYPE,
     HEADER_PARAMS,
+    HEADER_PROBE,
     Headers,
     decode_filename,
     encode_deadline,
@@ -330,6 +331,8 @@ class Bus:
         """
 
         async def deliver(message: Msg) -> None:
+            if message.headers and HEADER_PROBE in message.headers:
+                return
             try:
                 try:
                     content = await self.body(message)

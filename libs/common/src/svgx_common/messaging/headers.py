@@ -18,6 +18,13 @@ HEADER_PARAMS = "Svgx-Params"
 HEADER_BODY = "Svgx-Body"
 """The reference from which the receiver pulls a body that is too large for one message (see `blobs`)."""
 
+HEADER_PROBE = "Svgx-Probe"
+"""Marks a message that only tests whether its sender may publish it. No receiver carries anything out.
+
+A responder answers it with a `Probed`. It also has a deadline that has passed, for receivers that do not know the
+header.
+"""
+
 HEADER_ERROR = "Svgx-Error"
 """The code of an error. The answer's payload is an `ErrorBody`."""
 

@@ -48,6 +48,7 @@ from svgx_common.messaging.headers import (
     HEADER_LEFT_OUT,
     HEADER_MEDIA_TYPE,
     HEADER_PARAMS,
+    HEADER_PROBE,
     Headers,
     decode_deadline,
     encode_filename,
@@ -78,6 +79,13 @@ class Call:
         if self.caller is None:
             raise Internal
         return self.caller
+
+
+class Probed(ReplyModel):
+    """The answer to a message with the header `HEADER_PROBE`. `at` is the replica's time in Unix seconds."""
+
+    replica: str
+    at: float
 
 
 Handler = Callable[[Request, Call], Awaitable[Reply]]
@@ -211,6 +219,10 @@ class Responder:
         slots = self._pools[endpoint.operation.pool]
 
         async def receive(message: Msg) -> None:
+            if message.headers and HEADER_PROBE in message.headers:
+                probed = Probed(replica=self._bus.replica_id, at=time.time())
+                await self._bus.respond(message.reply, probed.model_dump_json().encode())
+                return
             if slots.full:
                 metrics.count_refused(self._bus.service, endpoint.operation.name, Overloaded.code)
                 await self._bus.refuse(message.reply, Overloaded(retry_after=1.0))

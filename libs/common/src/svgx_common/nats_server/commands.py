@@ -8,7 +8,11 @@ from collections.abc import Sequence
 from svgx_common.contract.operation import SERVICES
 from svgx_common.nats_server import official_chart
 from svgx_common.nats_server.nkeys import UserKey
-from svgx_common.nats_server.users import users_configuration, variable_credentials
+from svgx_common.nats_server.users import (
+    second_users,
+    users_configuration,
+    variable_credentials,
+)
 
 
 def print_keys(arguments: Sequence[str]) -> None:
@@ -44,7 +48,8 @@ def print_keys(arguments: Sequence[str]) -> None:
 def print_configuration(arguments: Sequence[str]) -> None:
     """Print the users of a NATS server, with exactly the subjects that each service needs.
 
-    The server reads the public keys from its environment: AUTH_NKEY, COLLAB_NKEY, GATEWAY_NKEY, STATE_NKEY.
+    The server reads the public keys from its environment: AUTH_NKEY, COLLAB_NKEY, GATEWAY_NKEY, STATE_NKEY. With
+    `--second-keys` it also knows AUTH_SECOND_NKEY and so on, while the keys are replaced (`nats-rotate`).
     """
     parser = argparse.ArgumentParser("nats-config", description=print_configuration.__doc__)
     parser.add_argument(
@@ -56,8 +61,15 @@ def print_configuration(arguments: Sequence[str]) -> None:
     parser.add_argument(
         "--secret", default="svgx-nats", help="name of the Kubernetes secret with the public keys"
     )
+    parser.add_argument(
+        "--second-keys",
+        action="store_true",
+        help="a second key for each service, with equal rights",
+    )
     chosen = parser.parse_args(arguments)
     if chosen.format == "chart":
-        print(json.dumps(official_chart.values(chosen.secret), indent=2))
+        values = official_chart.values(chosen.secret, second_keys=chosen.second_keys)
+        print(json.dumps(values, indent=2))
         return
-    print(users_configuration(variable_credentials), end="")
+    second = second_users() if chosen.second_keys else []
+    print(users_configuration(variable_credentials, second), end="")

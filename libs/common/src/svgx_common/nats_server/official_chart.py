@@ -4,37 +4,39 @@ The chart writes the mapping `config.merge` into the server's configuration, as 
 text in `<< >>`, so that the server replaces the variable in it.
 """
 
-from svgx_common.contract.operation import SERVICES
+from svgx_common.contract.operation import SERVICES, ServiceName
 from svgx_common.contract.permissions import MAX_RESPONSES, RESPONSE_SECONDS, permissions
 
 PING_SECONDS, PING_MAX = 5, 2
 """Pings of the server. With the defaults of NATS, a frozen replica would get requests for six minutes."""
 
 
-def values(secret: str) -> dict[str, object]:
-    """Return the values. The secret has the services' public keys, as `nats-keys --format secret` prints it."""
+def values(secret: str, *, second_keys: bool = False) -> dict[str, object]:
+    """Return the values. The secret has the services' public keys, as `nats-keys --format secret` prints it.
+
+    With `second_keys` the server also knows a second key of each service, as `nats-rotate` makes it.
+    """
     users = []
-    for service in SERVICES:
-        allowed = permissions(service)
-        users.append(
-            {
-                "nkey": f"<< ${service.upper()}_NKEY >>",
-                "permissions": {
-                    "publish": list(allowed.publish),
-                    "subscribe": list(allowed.subscribe),
-                    "allow_responses": {"max": MAX_RESPONSES, "expires": f"{RESPONSE_SECONDS}s"},
-                },
+    variables = {}
+    for key in ("nkey", "second-nkey") if second_keys else ("nkey",):
+        for service in SERVICES:
+            variable = f"{service}-{key}".upper().replace("-", "_")
+            users.append({"nkey": f"<< ${variable} >>", "permissions": _permissions(service)})
+            variables[variable] = {
+                "valueFrom": {"secretKeyRef": {"name": secret, "key": f"{service}-{key}"}}
             }
-        )
-    variables = {
-        f"{service.upper()}_NKEY": {
-            "valueFrom": {"secretKeyRef": {"name": secret, "key": f"{service}-nkey"}}
-        }
-        for service in SERVICES
-    }
     merged = {
         "ping_interval": f"{PING_SECONDS}s",
         "ping_max": PING_MAX,
         "authorization": {"users": users},
     }
     return {"config": {"merge": merged}, "container": {"env": variables}}
+
+
+def _permissions(service: ServiceName) -> dict[str, object]:
+    allowed = permissions(service)
+    return {
+        "publish": list(allowed.publish),
+        "subscribe": list(allowed.subscribe),
+        "allow_responses": {"max": MAX_RESPONSES, "expires": f"{RESPONSE_SECONDS}s"},
+    }

@@ -22,6 +22,11 @@ def variable_credentials(service: ServiceName) -> str:
     return f"nkey: ${service.upper()}_NKEY"
 
 
+def second_users() -> list[str]:
+    """Return a second user for each service, with equal rights and the key of a variable such as `AUTH_SECOND_NKEY`."""
+    return [_user(service, f"nkey: ${service.upper()}_SECOND_NKEY") for service in SERVICES]
+
+
 def _user(service: ServiceName, credentials: str) -> str:
     allowed = permissions(service)
     return f"""{{

@@ -1,13 +1,14 @@
 """Access tokens: JWTs of type `at+jwt` (RFC 9068). Auth signs them; the gateway verifies them without asking auth."""
 
 import base64
+import contextlib
 import json
 import time
 from dataclasses import dataclass
 from typing import Any
 
 from joserfc import jwt
-from joserfc.errors import JoseError
+from joserfc.errors import BadSignatureError, JoseError
 
 from svgx_common.contract.errors import Unauthenticated
 from svgx_common.contract.policy import Role
@@ -92,8 +93,7 @@ def verify(token: str, keys: CheckingKeys) -> AccessClaims:
         header = _header(token)
         if header.get("typ") != TYPE or set(header) - _HEADER:
             raise refused
-        key = keys.find(str(header["kid"])) if "kid" in header else keys.find(None)
-        claims = jwt.decode(token, key.key, algorithms=[key.algorithm]).claims
+        claims = _decode(token, keys.find(str(header["kid"]) if "kid" in header else None))
         jwt.JWTClaimsRegistry(
             now=int(time.time()),
             leeway=LEEWAY,
@@ -115,6 +115,14 @@ def verify(token: str, keys: CheckingKeys) -> AccessClaims:
         )
     except (JoseError, ValueError, KeyError, TypeError, RecursionError):
         raise refused from None
+
+
+def _decode(token: str, keys: tuple[TokenKey, ...]) -> dict[str, Any]:
+    """Return the claims of a token that one of the keys has signed. Raise the last key's `JoseError` otherwise."""
+    for key in keys[:-1]:
+        with contextlib.suppress(BadSignatureError):
+            return jwt.decode(token, key.key, algorithms=[key.algorithm]).claims
+    return jwt.decode(token, keys[-1].key, algorithms=[keys[-1].algorithm]).claims
 
 
 def _header(token: str) -> dict[str, Any]:

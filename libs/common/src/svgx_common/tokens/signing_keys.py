@@ -63,14 +63,19 @@ def read_key(jwk: Mapping[str, Any]) -> TokenKey:
 
 @dataclass(frozen=True, slots=True)
 class CheckingKeys:
-    """The keys that verify tokens: the secret for tokens that name no key, public keys for tokens that name one."""
+    """The keys that verify tokens: the secret for tokens that name no key, public keys for tokens that name one.
+
+    `other_secret` is the next or the previous secret while the secret is replaced.
+    """
 
     secret: TokenKey | None = None
     public: Mapping[str, TokenKey] = field(default_factory=dict)
+    other_secret: TokenKey | None = None
 
-    def find(self, key_id: str | None) -> TokenKey:
-        """Return the key with this id, or the secret if `key_id` is None. Raise `UnknownKey` if it is missing."""
-        key = self.secret if key_id is None else self.public.get(key_id)
-        if key is None:
+    def find(self, key_id: str | None) -> tuple[TokenKey, ...]:
+        """Return the key with this id, or the secrets if `key_id` is None. Raise `UnknownKey` if there is none."""
+        found = (self.secret, self.other_secret) if key_id is None else (self.public.get(key_id),)
+        keys = tuple(key for key in found if key is not None)
+        if not keys:
             raise UnknownKey("the access token is missing, expired or not valid")
-        return key
+        return keys

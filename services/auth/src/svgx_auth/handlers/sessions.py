@@ -40,17 +40,17 @@ class SessionHandlers:
     async def logout(self, _: LogoutRequest, call: Call) -> Empty:
         """End the caller's session. A session that has ended already is no error."""
         caller = caller_with_session(call)
-        await self._sessions.end(caller, caller.session_id, "logout", Origin.of(call))
+        await self._sessions.end(caller.user_id, caller.session_id, "logout", Origin.of(call))
         return Empty()
 
     async def list_sessions(self, request: ListSessionsRequest, call: Call) -> SessionPage:
         """List the caller's live sessions."""
-        return await self._sessions.page(request, call.signed_in())
+        return await self._sessions.own_page(request, call.signed_in())
 
     async def end_session(self, request: EndSessionRequest, call: Call) -> Empty:
         """End one of the caller's sessions."""
         ended = await self._sessions.end(
-            caller_with_session(call), request.session_id, "ended", Origin.of(call)
+            caller_with_session(call).user_id, request.session_id, "ended", Origin.of(call)
         )
         if not ended:
             raise NotFound("you have no live session with this id", field="session_id")

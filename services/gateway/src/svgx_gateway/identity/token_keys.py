@@ -1,6 +1,7 @@
 """The keys that access tokens are verified with: the shared secret, and the public keys of the auth service."""
 
 import asyncio
+import dataclasses
 import time
 
 import structlog
@@ -26,15 +27,18 @@ MAX_VERIFIED = 10_000
 
 
 class TokenKeys:
-    """Verifies access tokens. Without `secret`, only tokens that are signed with a published key are valid.
+    """Verifies access tokens. Without secrets, only tokens that are signed with a published key are valid.
 
     Each read of the published keys forgets the verified tokens. So a key that leaked and was removed is refused after
     one poll (30 s) at the latest.
     """
 
-    def __init__(self, bus: Bus, secret: str) -> None:
+    def __init__(self, bus: Bus, secret: str, other_secret: str = "") -> None:
         self._bus = bus
-        self._keys = CheckingKeys(secret_key(secret) if secret else None)
+        self._keys = CheckingKeys(
+            secret_key(secret) if secret else None,
+            other_secret=secret_key(other_secret) if other_secret else None,
+        )
         self._verified: dict[str, AccessClaims] = {}
         self._asked_at = -ASK_AGAIN
         self._failed_at = -ASK_AFTER_FAILURE
@@ -104,8 +108,9 @@ class TokenKeys:
                 log.warning("a published token key cannot be read", error=str(error))
                 continue
             public[str(key.key_id)] = key
-        self._keys = CheckingKeys(self._keys.secret, public)
+        self._keys = dataclasses.replace(self._keys, public=public)
         self._verified.clear()
 
     def _has_key(self) -> bool:
-        return self._keys.secret is not None or bool(self._keys.public)
+        secrets = (self._keys.secret, self._keys.other_secret)
+        return any(key is not None for key in secrets) or bool(self._keys.public)

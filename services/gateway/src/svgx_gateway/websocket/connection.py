@@ -1,9 +1,11 @@
 """The connection of one client: the queue of frames for the client, and the state of the connection."""
 
 import asyncio
+import secrets
 import time
 from collections import deque
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 from starlette.websockets import WebSocket, WebSocketDisconnect
 from uvicorn.protocols.utils import ClientDisconnected
@@ -100,6 +102,8 @@ class Connection:
         wants_saved: bool,
         inflow: Inflow | None = None,
     ) -> None:
+        self.id = secrets.token_hex(8)
+        self.opened_at = datetime.now(UTC)
         self.inflow = inflow
         """The inflow of the connection; None with a server that does not limit it."""
         self.saved_counter = SavedCounter()

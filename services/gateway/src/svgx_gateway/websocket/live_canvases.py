@@ -6,7 +6,7 @@ import contextvars
 import random
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 
 import structlog
 from prometheus_client import Gauge
@@ -127,6 +127,12 @@ class LiveCanvases:
     async def check_role(self, connection: Connection, canvas: LiveCanvas) -> None:
         """Look up a connection's role again, and adopt it."""
         await self._role_checks.check(connection, canvas)
+
+    def connections(self) -> Iterator[tuple[str, Connection]]:
+        """Yield the open connections, each with the id of its canvas."""
+        for canvas_id, canvas in self._canvases.items():
+            for connection in canvas.connections:
+                yield canvas_id, connection
 
     def details(self) -> dict[str, int]:
         """Return figures for the health report."""

@@ -46,6 +46,41 @@ WHERE c.deleted_at IS NULL
 ORDER BY c.created_at DESC, c.id DESC
 LIMIT $3
 
+-- name: members_after
+-- Read a page of $2 members of a canvas, by user id, starting after the user $3.
+SELECT user_id, role FROM canvas_member
+WHERE canvas_id = $1 AND ($3::text IS NULL OR user_id > $3)
+ORDER BY user_id
+LIMIT $2
+
+-- name: memberships
+-- Read a page of $2 canvases of which $1 is a member, newest first, starting after the canvas (created_at $3, id $4).
+-- With $5, only those without another owner.
+SELECT * FROM (
+    SELECT c.id, c.name, c.revision, c.created_at, c.updated_at, m.role,
+        m.role = 'owner' AND NOT EXISTS (
+            SELECT FROM canvas_member o WHERE o.canvas_id = c.id AND o.role = 'owner' AND o.user_id <> $1
+        ) AS only_owner
+    FROM canvas_member m JOIN canvas c ON c.id = m.canvas_id
+    WHERE m.user_id = $1 AND c.deleted_at IS NULL
+        AND ($3::timestamptz IS NULL OR (c.created_at, c.id) < ($3, $4::text))
+) memberships
+WHERE only_owner OR NOT $5
+ORDER BY created_at DESC, id DESC
+LIMIT $2
+
+-- name: largest_canvases
+-- Read the $1 largest canvases, also deleted ones, by the bytes of their content, or with $2 by those of their journal.
+-- There is no index on the bytes, because each append would then change it. The length of a snapshot is read from its
+-- header, without the snapshot.
+SELECT c.id, c.name, c.revision, c.created_at, c.updated_at, c.deleted_at, c.bytes AS journal_bytes,
+    coalesce(octet_length(s.update), 0) + c.bytes - c.snapshot_bytes AS content_bytes
+FROM canvas c LEFT JOIN LATERAL (
+    SELECT update FROM snapshot WHERE canvas_id = c.id ORDER BY through_revision DESC LIMIT 1
+) s ON true
+ORDER BY CASE WHEN $2 THEN c.bytes ELSE coalesce(octet_length(s.update), 0) + c.bytes - c.snapshot_bytes END DESC, c.id
+LIMIT $1
+
 -- name: owners
 -- Read at most $3 owners of a canvas, the user $2 first.
 SELECT user_id FROM canvas_member

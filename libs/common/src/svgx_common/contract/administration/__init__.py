@@ -1,0 +1,1 @@
+"""The operations with which admins look after other users' sessions, canvases and connections."""

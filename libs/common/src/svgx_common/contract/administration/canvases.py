@@ -1,0 +1,129 @@
+"""The members and the sizes of canvases: models and operations of the state service, most of them for admins."""
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Annotated
+
+from pydantic import Field
+
+from svgx_common.contract.auth import UserRequest
+from svgx_common.contract.errors import NotFound
+from svgx_common.contract.operation import (
+    Http,
+    Operation,
+    PageCursor,
+    PageLimit,
+    ReplyModel,
+    RequestModel,
+)
+from svgx_common.contract.policy import CanvasRole, RateClass, Scope
+from svgx_common.contract.state import CanvasRequest, Member
+
+
+class ListMembersRequest(CanvasRequest):
+    """`limit` is the number of members on a page; `cursor` is the `next` value of the page before."""
+
+    limit: PageLimit = 50
+    cursor: PageCursor | None = None
+
+
+class MemberPage(ReplyModel):
+    items: list[Member]
+    next: str | None = None
+
+
+class UserCanvasesRequest(UserRequest):
+    """`only_owner` selects the canvases without another owner.
+
+    `limit` is the number of canvases on a page; `cursor` is the `next` value of the page before.
+    """
+
+    only_owner: bool = False
+    limit: PageLimit = 50
+    cursor: PageCursor | None = None
+
+
+class UserCanvas(ReplyModel):
+    """A canvas, and a user's role as its member. `only_owner` is true when no other member is an owner."""
+
+    id: str
+    name: str
+    role: CanvasRole
+    only_owner: bool
+    revision: int
+    created_at: datetime
+    updated_at: datetime
+
+
+class UserCanvasPage(ReplyModel):
+    items: list[UserCanvas]
+    next: str | None = None
+
+
+class SizeOrder(StrEnum):
+    """The figure by which canvases are compared."""
+
+    CONTENT = "content"
+    JOURNAL = "journal"
+
+
+class LargestCanvasesRequest(RequestModel):
+    """`by` is the figure that counts. `limit` is the number of canvases."""
+
+    by: Annotated[SizeOrder, Field(examples=["content"])] = SizeOrder.CONTENT
+    limit: PageLimit = 50
+
+
+class CanvasSize(ReplyModel):
+    """The bytes of a canvas. `deleted` canvases keep their bytes.
+
+    `content_bytes` is the newest snapshot with the journal entries after it: a replica reads as much to open the
+    canvas. `journal_bytes` is all journal entries together.
+    """
+
+    id: str
+    name: str
+    content_bytes: int
+    journal_bytes: int
+    revision: int
+    created_at: datetime
+    updated_at: datetime
+    deleted: bool
+
+
+class LargestCanvases(ReplyModel):
+    """The largest canvases, the largest first."""
+
+    items: list[CanvasSize]
+
+
+LIST_MEMBERS = Operation(
+    subject="svgx.state.member.list",
+    summary="List the members of a canvas with their roles, by user id",
+    request=ListMembersRequest,
+    reply=MemberPage,
+    scope=Scope.SIGNED_IN,
+    canvas_role=CanvasRole.VIEWER,
+    http=Http("GET", "/runtime/canvases/{canvas_id}/members/"),
+    repeatable=True,
+    errors=(NotFound,),
+)
+USER_CANVASES = Operation(
+    subject="svgx.state.member.canvases",
+    summary="List the canvases of which a user is a member, newest first",
+    request=UserCanvasesRequest,
+    reply=UserCanvasPage,
+    scope=Scope.ADMIN,
+    http=Http("GET", "/admin/users/{user_id}/canvases/"),
+    repeatable=True,
+)
+LARGEST_CANVASES = Operation(
+    subject="svgx.state.canvas.largest",
+    summary="List the largest canvases",
+    request=LargestCanvasesRequest,
+    reply=LargestCanvases,
+    scope=Scope.ADMIN,
+    http=Http("GET", "/admin/canvases/largest/"),
+    rate=RateClass.HEAVY,
+    timeout=30.0,
+)

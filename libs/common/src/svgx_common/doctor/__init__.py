@@ -1,0 +1,1 @@
+"""The command `doctor` of each service: checks of the settings and of every server that the service needs."""

@@ -1,0 +1,54 @@
+"""The end of a server's or a client's certificate."""
+
+import ssl
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from cryptography import x509
+
+from svgx_common.doctor.findings import Finding, failed, ok, warning
+
+SOON_DAYS = 21
+"""Days before the end of a certificate from which a check warns. Issuers renew a month before the end."""
+
+
+def check_peer(name: str, ssl_object: Any) -> list[Finding]:
+    """Check the server's certificate of a TLS connection. Without TLS, return nothing."""
+    if not isinstance(ssl_object, ssl.SSLObject | ssl.SSLSocket):
+        return []
+    content = ssl_object.getpeercert(binary_form=True)
+    if content is None:
+        return []
+    return [_check_end(f"{name} certificate", x509.load_der_x509_certificate(content))]
+
+
+def check_file(name: str, path: str) -> Finding:
+    """Check a file of certificates in PEM form: the earliest end counts."""
+    check = f"{name} certificate file"
+    try:
+        found = x509.load_pem_x509_certificates(Path(path).read_bytes())
+    except (OSError, ValueError):
+        return failed(check, f"{path} cannot be read", "Mount a readable file of PEM certificates.")
+    return _check_end(check, min(found, key=lambda each: each.not_valid_after_utc))
+
+
+def verification_failed(name: str, error: ssl.SSLError) -> Finding:
+    """Return the result for a server with a certificate that is not accepted."""
+    reason = getattr(error, "verify_message", "") or error.reason or "TLS failed"
+    return failed(
+        f"{name} certificate",
+        f"TLS is refused: {reason}",
+        "Renew the server's certificate, use the host name that it contains, or give the service the right authority.",
+    )
+
+
+def _check_end(check: str, certificate: x509.Certificate) -> Finding:
+    end = certificate.not_valid_after_utc
+    days = (end - datetime.now(UTC)).days
+    fix = "Renew the certificate, and let the server or service read it again."
+    if days < 0:
+        return failed(check, f"ended on {end:%Y-%m-%d}", fix)
+    if days < SOON_DAYS:
+        return warning(check, f"ends on {end:%Y-%m-%d}, in {days} days", fix)
+    return ok(check, f"valid until {end:%Y-%m-%d}")

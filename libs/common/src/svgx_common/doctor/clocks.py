@@ -1,0 +1,22 @@
+"""The difference between this machine's clock and another one."""
+
+from svgx_common.doctor.findings import Finding, failed, ok, warning
+from svgx_common.tokens.access_tokens import LEEWAY
+
+TOLERATED = 1.0
+"""Seconds of difference without effect. Deadlines of requests are times, so more shortens or lengthens them."""
+
+
+def check_clock(name: str, ahead: float, uncertainty: float) -> Finding:
+    """Return the result for a clock that is `ahead` seconds before this one, known to within `uncertainty` seconds."""
+    check, difference = f"{name} clock", max(0.0, abs(ahead) - uncertainty)
+    direction = "ahead of" if ahead > 0 else "behind"
+    detail = f"{abs(ahead):.1f} s {direction} this machine"
+    fix = (
+        "Synchronize the clocks of all machines (NTP): tokens and deadlines are compared with them."
+    )
+    if difference > LEEWAY:
+        return failed(check, detail, fix)
+    if difference > TOLERATED:
+        return warning(check, detail, fix)
+    return ok(check, "agrees with this machine's")

@@ -1,0 +1,255 @@
+"""The check of NATS: each server, the service's key, and each subject that the service needs.
+
+A probe shows whether the service may publish to a subject: a message with the header `HEADER_PROBE`, which no receiver
+carries out. Subscriptions are ended at once, so they take no message from a running replica.
+"""
+
+import asyncio
+import re
+import secrets
+import ssl
+import time
+from dataclasses import dataclass, field
+
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.errors import Error as NatsError
+from nats.errors import NoRespondersError
+from pydantic import ValidationError
+
+from svgx_common.configuration.server_urls import NatsServers, parse_nats
+from svgx_common.contract import OPERATIONS
+from svgx_common.contract.operation import ServiceName
+from svgx_common.contract.permissions import permissions
+from svgx_common.contract.transport import echo_subject, inbox_prefix
+from svgx_common.doctor.certificates import check_peer, verification_failed
+from svgx_common.doctor.clocks import check_clock
+from svgx_common.doctor.findings import Finding, failed, ok, warning
+from svgx_common.messaging.blobs import PIECE
+from svgx_common.messaging.headers import HEADER_DEADLINE, HEADER_PROBE, encode_deadline
+from svgx_common.messaging.responder import Probed
+from svgx_common.nats_server.nkeys import UserKey
+
+NAME = "nats"
+CONNECT_SECONDS = 3.0
+ANSWER_SECONDS = 2.0
+
+_VIOLATION = re.compile(
+    r"permissions violation for (publish|subscription) to \"([^\"]+)\"", re.IGNORECASE
+)
+_PERMISSIONS = (
+    "Give the server the permissions that `svgx-gateway nats-config` of this version prints."
+)
+
+
+@dataclass(slots=True)
+class _Violations:
+    """The subjects that the server refuses, as its error messages name them."""
+
+    publish: set[str] = field(default_factory=set)
+    subscribe: set[str] = field(default_factory=set)
+
+    async def note(self, error: Exception) -> None:
+        """Take an error of the connection."""
+        if (match := _VIOLATION.search(str(error))) is not None:
+            (self.publish if match[1].lower() == "publish" else self.subscribe).add(
+                match[2].lower()
+            )
+
+
+async def check_nats(service: ServiceName, url: str, seed: str) -> list[Finding]:
+    """Check every server of a `NATS_URL`, and with the first one that works, the permissions and the other services."""
+    servers = parse_nats(url)
+    findings: list[Finding] = []
+    is_checked = False
+    for address in servers.urls:
+        violations = _Violations()
+        connected = await _connect(service, servers, address, seed, violations)
+        if isinstance(connected, Finding):
+            findings.append(connected)
+            continue
+        try:
+            findings.append(_check_server(connected, address))
+            findings += check_peer(NAME, _ssl_object(connected))
+            if not is_checked:
+                findings += await _check_rights(service, connected, violations)
+                is_checked = True
+        finally:
+            await connected.close()
+    return findings
+
+
+async def _connect(
+    service: str, servers: NatsServers, address: str, seed: str, violations: _Violations
+) -> Client | Finding:
+    """Return a connection, or the result that says why there is none."""
+    host = address.partition("://")[2]
+    client = Client()
+    key = UserKey.from_seed(seed) if seed else None
+    if key is not None:
+        # nats-py sets this attribute itself only with the package `nkeys` (decision 43).
+        client._public_nkey = key.public  # noqa: SLF001
+    last_error: Exception | None = None
+
+    async def note(error: Exception) -> None:
+        nonlocal last_error
+        last_error = error
+        await violations.note(error)
+
+    try:
+        async with asyncio.timeout(CONNECT_SECONDS):
+            await client.connect(
+                address,
+                user=servers.user,
+                password=servers.password,
+                token=servers.token,
+                signature_cb=None if key is None else key.sign,
+                name=f"svgx-{service}-doctor",
+                allow_reconnect=False,
+                max_reconnect_attempts=1,
+                connect_timeout=2,
+                inbox_prefix=inbox_prefix(service),
+                error_cb=note,
+            )
+    except (NatsError, OSError, TimeoutError, ValueError) as error:
+        await client.close()
+        return _refusal(host, key, last_error or error, error)
+    return client
+
+
+def _refusal(host: str, key: UserKey | None, *errors: Exception) -> Finding:
+    if (
+        refused := next((each for each in errors if isinstance(each, ssl.SSLError)), None)
+    ) is not None:
+        return verification_failed(NAME, refused)
+    if any("authorization" in str(each).lower() for each in errors):
+        if key is None:
+            fix = "Correct user and password in NATS_URL, or set NATS_NKEY_SEED for a server that knows keys."
+            return failed(NAME, f"{host} refuses the user", fix)
+        fix = "Give the server this public key, or set the seed that belongs to the server's key in NATS_NKEY_SEED."
+        return failed(NAME, f"{host} does not know the key {key.public}", fix)
+    fix = "Start NATS, and check the host and port in NATS_URL and the network policy."
+    return failed(NAME, f"{host} is not reachable", fix)
+
+
+def _check_server(client: Client, address: str) -> Finding:
+    version = client.connected_server_version
+    detail = f"{address.partition('://')[2]} accepts the connection (nats-server {version})"
+    if client.max_payload < 2 * PIECE:
+        return failed(
+            NAME,
+            f"{detail}, with messages of {client.max_payload} bytes at most",
+            f"Set max_payload of the server to {2 * PIECE} bytes, its default.",
+        )
+    return ok(NAME, detail)
+
+
+async def _check_rights(
+    service: ServiceName, client: Client, violations: _Violations
+) -> list[Finding]:
+    allowed = permissions(service)
+    echo = echo_subject(service, secrets.token_hex(6))
+    answers = await _echo(client, echo)
+    for subject in allowed.subscribe:
+        subscription = await client.subscribe(_concrete(subject))
+        await subscription.unsubscribe()
+    peers, clocks = await _probe(service, client, violations)
+    await _publish_rest(client, allowed.publish)
+    await _echo(client, echo)  # the server has checked everything before
+    return [
+        _check_subjects("subscribe", allowed.subscribe, violations.subscribe),
+        _check_subjects("publish", allowed.publish, violations.publish),
+        ok(f"{NAME} answers", "the service may answer requests")
+        if answers
+        else failed(f"{NAME} answers", "the service may not answer requests", _PERMISSIONS),
+        *peers,
+        *clocks,
+    ]
+
+
+async def _echo(client: Client, subject: str) -> bool:
+    """Return whether the connection may answer its own request."""
+
+    async def answer(message: Msg) -> None:
+        await client.publish(message.reply, b"")
+
+    subscription = await client.subscribe(subject, cb=answer)
+    try:
+        await client.request(subject, timeout=ANSWER_SECONDS)
+    except (NatsError, TimeoutError):
+        return False
+    finally:
+        await subscription.unsubscribe()
+    return True
+
+
+def _check_subjects(verb: str, subjects: tuple[str, ...], refused: set[str]) -> Finding:
+    """Return the result for all subjects of one kind. `refused` has the concrete subjects that the server names."""
+    missing = [each for each in subjects if _concrete(each).lower() in refused]
+    check = f"{NAME} {verb}"
+    if not missing:
+        return ok(check, f"all {len(subjects)} subjects are permitted")
+    shown = ", ".join(missing[:3]) + (f" and {len(missing) - 3} more" if len(missing) > 3 else "")
+    return failed(check, f"the server refuses {shown}", _PERMISSIONS)
+
+
+async def _probe(
+    service: ServiceName, client: Client, violations: _Violations
+) -> tuple[list[Finding], list[Finding]]:
+    """Probe each operation that the service calls. Return the results for the other services and for their clocks."""
+    subjects: dict[str, list[str]] = {}
+    for operation in OPERATIONS:
+        if service in operation.callers and operation.service != service:
+            subjects.setdefault(operation.service, []).append(operation.subject)
+    peers, clocks = [], []
+    for peer, asked in subjects.items():
+        answers = await asyncio.gather(*(_ask(client, subject) for subject in asked))
+        found = [answer for answer in answers if isinstance(answer, _Answer)]
+        if found:
+            peers.append(ok(f"service {peer}", "a replica answers"))
+            best = min(found, key=lambda answer: answer.uncertainty)
+            clocks.append(check_clock(f"service {peer}", best.ahead, best.uncertainty))
+        elif not violations.publish.issuperset(map(str.lower, asked)):
+            fix = f"Start {peer}, and run `svgx-{peer} doctor` where it does not become ready."
+            peers.append(warning(f"service {peer}", "no replica answers", fix))
+    return peers, clocks
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    """A replica's answer to a probe: how far its clock is ahead, and how exactly this is known, in seconds."""
+
+    ahead: float
+    uncertainty: float
+
+
+async def _ask(client: Client, subject: str) -> _Answer | None:
+    headers = {HEADER_PROBE: "1", HEADER_DEADLINE: encode_deadline(-1.0)}
+    sent = time.time()
+    try:
+        message = await client.request(subject, headers=headers, timeout=ANSWER_SECONDS)
+        probed = Probed.model_validate_json(message.data)
+    except (NoRespondersError, NatsError, TimeoutError, ValidationError):
+        return None
+    received = time.time()
+    return _Answer(probed.at - (sent + received) / 2, (received - sent) / 2)
+
+
+async def _publish_rest(client: Client, subjects: tuple[str, ...]) -> None:
+    """Publish a probe to each subject that is not an operation."""
+    operations = {operation.subject for operation in OPERATIONS}
+    headers = {HEADER_PROBE: "1", HEADER_DEADLINE: encode_deadline(-1.0)}
+    for subject in subjects:
+        if subject not in operations:
+            await client.publish(_concrete(subject), headers=headers)
+
+
+def _concrete(subject: str) -> str:
+    """Return a subject without wildcards that matches the pattern, and that no receiver uses."""
+    return subject.replace("*", "doctor").replace(">", "doctor")
+
+
+def _ssl_object(client: Client) -> object:
+    transport = getattr(client, "_transport", None)
+    writer = getattr(transport, "_io_writer", None)
+    return None if writer is None else writer.get_extra_info("ssl_object")

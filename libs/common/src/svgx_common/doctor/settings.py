@@ -1,0 +1,56 @@
+"""The check of the settings, and those of them that other checks need, also when some are wrong."""
+
+import os
+from typing import Any
+
+from pydantic import SecretStr
+
+from svgx_common.configuration import telemetry_variables
+from svgx_common.doctor.findings import Finding, failed, ok, warning
+from svgx_common.settings import (
+    MIN_SECRET,
+    ServiceSettings,
+    Settings,
+    examine,
+    unknown_variables,
+    valid_values,
+)
+
+NAME = "settings"
+_WRONG = "Correct the variable or the file: the service does not start with it (`--help` lists all settings)."
+
+
+def check_settings(kind: type[Settings]) -> tuple[list[Finding], dict[str, Any]]:
+    """Return the results for the settings, and the values of all settings that are valid by themselves."""
+    settings, lines = examine(kind)
+    findings = [failed(NAME, line, _WRONG) for line in lines]
+    findings += [
+        warning(
+            NAME,
+            f"{each.name}: unknown variable; did you mean {each.nearest}?",
+            "Correct the name of the variable, or remove it.",
+        )
+        for each in unknown_variables(kind)
+        if not each.refused
+    ]
+    findings += [
+        warning(NAME, f"{name} is ignored: {reason}", "Correct the variable, or remove it.")
+        for name, reason in telemetry_variables.ignored(os.environ)
+    ]
+    if settings is None:
+        return findings, valid_values(kind)
+    if not findings:
+        findings.append(ok(NAME, f"valid, for {settings.environment}"))
+    return [*findings, *_check_secret(settings)], {
+        name: getattr(settings, name) for name in type(settings).model_fields
+    }
+
+
+def _check_secret(settings: ServiceSettings) -> list[Finding]:
+    secret = getattr(settings, "jwt_secret", None)
+    if not isinstance(secret, SecretStr) or not secret.get_secret_value():
+        return []
+    if len(secret.get_secret_value().encode()) < MIN_SECRET:
+        fix = f"Replace it by {MIN_SECRET} random bytes (`openssl rand -hex 32`)."
+        return [warning("JWT_SECRET", f"has fewer than {MIN_SECRET} bytes", fix)]
+    return [ok("JWT_SECRET", f"has {MIN_SECRET} bytes or more")]

@@ -1,0 +1,117 @@
+"""The command `nats-rotate`: replace the keys of all services step by step, in a Kubernetes secret or an .env file.
+
+The server knows two keys of each service at a time (`nats-config --second-keys`), so a service can sign in with either.
+"""
+
+import argparse
+import base64
+import json
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from svgx_common.contract.operation import SERVICES
+from svgx_common.nats_server.nkeys import UserKey
+
+Entries = dict[str, str]
+
+_KINDS = ("nkey", "seed")
+
+
+def add_second_keys(entries: Entries, name: Callable[[str, str], str]) -> Entries:
+    """Return the entries with a new second key for each service. Raise `ValueError` when there is one already."""
+    added = dict(entries)
+    for service in SERVICES:
+        if name(service, "second-nkey") in entries:
+            raise ValueError("there are second keys already: swap or drop them first")
+        key = UserKey.generate()
+        added[name(service, "second-nkey")] = key.public
+        added[name(service, "second-seed")] = key.seed
+    return added
+
+
+def swap_keys(entries: Entries, name: Callable[[str, str], str]) -> Entries:
+    """Return the entries with the keys and the second keys in each other's place. Raise `ValueError` without them."""
+    swapped = dict(entries)
+    for service in SERVICES:
+        for kind in _KINDS:
+            first, second = name(service, kind), name(service, f"second-{kind}")
+            if first not in entries or second not in entries:
+                raise ValueError(f"{first} or {second} is missing: add the second keys first")
+            swapped[first], swapped[second] = entries[second], entries[first]
+    return swapped
+
+
+def drop_second_keys(entries: Entries, name: Callable[[str, str], str]) -> Entries:
+    """Return the entries without second keys."""
+    dropped = {name(service, f"second-{kind}") for service in SERVICES for kind in _KINDS}
+    return {key: value for key, value in entries.items() if key not in dropped}
+
+
+STEPS = {"add": add_second_keys, "swap": swap_keys, "drop": drop_second_keys}
+
+
+def rotate_secret(secret: Mapping[str, Any], step: str) -> dict[str, Any]:
+    """Return a Kubernetes secret after a step. Metadata of the cluster, such as its version, is left out."""
+    data = {key: base64.b64decode(value).decode() for key, value in secret["data"].items()}
+    metadata = secret["metadata"]
+    kept = {name: metadata[name] for name in ("name", "namespace", "labels") if name in metadata}
+    rotated = STEPS[step](data, lambda service, kind: f"{service}-{kind}")
+    return {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": kept,
+        "type": secret.get("type", "Opaque"),
+        "data": {key: base64.b64encode(value.encode()).decode() for key, value in rotated.items()},
+    }
+
+
+def rotate_env(text: str, step: str) -> str:
+    """Return the text of an .env file after a step. All other lines stay as they are, in their order."""
+    lines = text.splitlines()
+    known = {
+        variable_name(service, f"{prefix}{kind}")
+        for service in SERVICES
+        for kind in _KINDS
+        for prefix in ("", "second-")
+    }
+    entries = dict(line.split("=", 1) for line in lines if line.partition("=")[0] in known)
+    rotated = STEPS[step](entries, variable_name)
+    kept = []
+    for line in lines:
+        name = line.partition("=")[0]
+        if name not in known:
+            kept.append(line)
+        elif name in rotated:
+            kept.append(f"{name}={rotated.pop(name)}")
+    return "\n".join([*kept, *(f"{name}={value}" for name, value in rotated.items())]) + "\n"
+
+
+def variable_name(service: str, kind: str) -> str:
+    """Return the variable of a key, such as `AUTH_NKEY`, `AUTH_NKEY_SEED` or `AUTH_SECOND_NKEY`."""
+    prefix, seed = ("_SECOND" if kind.startswith("second-") else ""), kind.endswith("seed")
+    return f"{service.upper()}{prefix}_NKEY{'_SEED' if seed else ''}"
+
+
+def rotate(arguments: Sequence[str]) -> None:
+    """Read a Kubernetes secret (JSON) or an .env file from standard input, and print it after one step.
+
+    `add` adds a second key for each service, `swap` lets the services use the second keys, and `drop` removes the keys
+    that are second then. Restart NATS after `add` and `drop`, and the services after `swap`.
+    """
+    parser = argparse.ArgumentParser("svgx-gateway nats-rotate", description=rotate.__doc__)
+    parser.add_argument("step", choices=STEPS)
+    chosen = parser.parse_args(arguments)
+    text = sys.stdin.read()
+    try:
+        if text.lstrip().startswith("{"):
+            print(json.dumps(rotate_secret(json.loads(text), chosen.step), indent=2))
+        else:
+            print(rotate_env(text, chosen.step), end="")
+    except (ValueError, KeyError) as error:
+        # The text of a `KeyError` is the missing key of the JSON, which is no secret.
+        sys.exit(
+            f"svgx: {error}"
+            if isinstance(error, ValueError)
+            else "svgx: not a secret with keys of NATS"
+        )

@@ -1,0 +1,1 @@
+"""The commands for operators that work on the database of accounts."""

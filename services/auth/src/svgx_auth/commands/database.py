@@ -1,0 +1,90 @@
+"""The accounts for a command: the parts of the service that change them, without the service."""
+
+import asyncio
+import contextlib
+import secrets
+import sys
+from collections.abc import AsyncIterator, Coroutine
+from typing import Any, NoReturn
+
+from pydantic import ValidationError
+
+from svgx_auth.accounts import Accounts
+from svgx_auth.administration import Administration
+from svgx_auth.audit import Audit, Origin
+from svgx_auth.passwords.hashing import Passwords
+from svgx_auth.revocations import Revocations
+from svgx_auth.settings import AuthSettings
+from svgx_common import logs, postgres
+from svgx_common.contract.errors import SvgxError, from_validation
+from svgx_common.messaging.bus import Bus
+from svgx_common.messaging.caller import Client
+from svgx_common.settings import WRONG_SETTING, WrongSetting
+
+COMMAND_SECONDS = 60.0
+"""Seconds for a command. It waits for PostgreSQL at most that long."""
+
+ANNOUNCE_SECONDS = 3.0
+"""Seconds to connect to NATS. Without it, the gateways learn of ended sessions by themselves within 30 s."""
+
+_CONNECTIONS = 2
+
+
+@contextlib.asynccontextmanager
+async def open_accounts(
+    settings: AuthSettings, *, announce: bool
+) -> AsyncIterator[tuple[Accounts, Administration]]:
+    """Connect to the database. With `announce`, tell the gateways about ended sessions if NATS is reachable."""
+    passwords = Passwords(
+        memory=settings.argon2_memory_kib,
+        passes=settings.argon2_passes,
+        lanes=settings.argon2_lanes,
+        workers=1,
+    )
+    bus = await _connect(settings) if announce else None
+    try:
+        with contextlib.closing(passwords):
+            async with postgres.connect(
+                settings.postgres_url, schema="auth", package="svgx_auth", pool_size=_CONNECTIONS
+            ) as database:
+                revocations, audit = Revocations(database, bus), Audit(database)
+                yield (
+                    Accounts(database, passwords, revocations, audit),
+                    Administration(database, passwords, revocations, audit),
+                )
+    finally:
+        if bus is not None:
+            await bus.close()
+
+
+def origin(command: str) -> Origin:
+    """Return the origin of a command's changes, as the audit log shows it."""
+    return Origin(None, Client(user_agent=f"svgx-auth {command}"))
+
+
+def run(command: str, settings: AuthSettings, work: Coroutine[Any, Any, None]) -> None:
+    """Run a command. A mistake ends it with one line and status 1, a wrong setting with status 2."""
+    logs.configure("auth", command, "WARNING", settings.log_format)
+    try:
+        asyncio.run(asyncio.wait_for(work, COMMAND_SECONDS))
+    except WrongSetting as error:
+        _refuse(str(error), WRONG_SETTING)
+    except ValidationError as error:
+        _refuse(from_validation(error).detail)
+    except SvgxError as error:
+        _refuse(error.detail)
+    except TimeoutError:
+        _refuse("the database did not answer in time; run `svgx-auth doctor`")
+
+
+def _refuse(line: str, status: int = 1) -> NoReturn:
+    print(f"svgx: {line}", file=sys.stderr)
+    raise SystemExit(status)
+
+
+async def _connect(settings: AuthSettings) -> Bus | None:
+    seed = settings.nats_nkey_seed.get_secret_value()
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(ANNOUNCE_SECONDS):
+            return await Bus.connect(settings.nats_url, "auth", secrets.token_hex(6), seed=seed)
+    return None

@@ -1,0 +1,40 @@
+"""The checks of the command `doctor` that only this service has."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from svgx_common.database.hosts import Hosts
+from svgx_common.doctor.command import Check
+from svgx_common.doctor.findings import Finding, ok, warning
+from svgx_common.doctor.postgres import database_checks
+
+_ADMIN = """
+SELECT EXISTS (SELECT FROM account WHERE role = 'admin' AND deleted_at IS NULL AND disabled_at IS NULL)
+"""
+
+
+def checks(values: Mapping[str, Any]) -> dict[str, Check | None]:
+    """Return the checks of the database and of the accounts, from the values of the settings."""
+    found = database_checks(values, schema="auth", package="svgx_auth")
+    if "postgres_url" in values:
+        found["admin"] = lambda: _check_admin(values["postgres_url"])
+    return found
+
+
+async def _check_admin(url: str) -> list[Finding]:
+    """Return whether there is an active admin. Without the table, the check of the database says more."""
+    try:
+        connection = await Hosts(url).connect(
+            timeout=5.0, command_timeout=5.0, server_settings={"search_path": "auth"}
+        )
+    except Exception:  # noqa: BLE001  # the check of the database reports it
+        return []
+    try:
+        if await connection.fetchval("SELECT to_regclass('account')") is None:
+            return []
+        if await connection.fetchval(_ADMIN):
+            return [ok("admin", "there is an active admin")]
+    finally:
+        connection.terminate()
+    fix = "Run `svgx-auth create-admin`, or set SVGX_ADMIN_* and start the service again."
+    return [warning("admin", "there is no active admin", fix)]

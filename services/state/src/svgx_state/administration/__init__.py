@@ -1,0 +1,1 @@
+"""The lists for admins: the canvases of a user, and the largest canvases."""

@@ -1,0 +1,34 @@
+"""A NATS server with a configuration of its own."""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from svgx_devstack.backing import binaries, probe
+from svgx_devstack.ports import HOST, choose
+
+
+@asynccontextmanager
+async def nats_server(
+    folder: Path, configuration: str, variables: Mapping[str, str] | None = None
+) -> AsyncIterator[str]:
+    """Run a server until the block ends, and yield its address. The configuration reads the variables."""
+    port = choose()
+    path = folder / f"nats-{port}.conf"
+    text = f"listen: {HOST}:{port}\n{configuration}"
+    await asyncio.to_thread(path.write_text, text, encoding="utf-8")
+    process = await asyncio.create_subprocess_exec(
+        *(str(binaries.nats_server()), "-c", str(path)),
+        env={**os.environ, **(variables or {})},
+        stderr=asyncio.subprocess.DEVNULL,
+    )
+    try:
+        async with asyncio.timeout(30):
+            while not await probe.nats(port):
+                pass
+        yield f"nats://{HOST}:{port}"
+    finally:
+        process.terminate()
+        await process.wait()

@@ -1,0 +1,102 @@
+"""An admin drains one replica of a service."""
+
+import asyncio
+import secrets
+from collections.abc import AsyncIterator
+
+import pytest
+from nats.aio.msg import Msg
+
+from svgx_common.contract.administration.replicas import DrainReplicaRequest
+from svgx_common.contract.errors import Conflict, Forbidden, NotFound
+from svgx_common.contract.policy import Role
+from svgx_common.contract.transport import DRAIN_REPLICA
+from svgx_common.messaging.bus import Bus
+from svgx_common.messaging.caller import Caller
+from svgx_common.messaging.responder import Call, Responder
+from svgx_devstack import DevStack
+from svgx_gateway.replica_drain import ReplicaDrain
+from svgx_gateway.replica_watch import ReplicaWatch
+
+ADMIN = Caller("admin", "admin", Role.ADMIN, "session")
+
+
+class Replica:
+    """A replica of collab that is there, and notes the order."""
+
+    def __init__(self, bus: Bus) -> None:
+        self.id = bus.replica_id
+        self.bus = bus
+        self.ordered = asyncio.Event()
+
+    async def start(self) -> None:
+        """Answer the ping of gateways, and the order."""
+        await Responder(self.bus, "0").announce()
+        subject = DRAIN_REPLICA.subject_of(service="collab", replica_id=self.id)
+        await self.bus.connection.subscribe(subject, cb=self._note)
+        await self.bus.settle()
+
+    async def _note(self, message: Msg) -> None:
+        self.ordered.set()
+        await self.bus.respond(message.reply, b"{}")
+
+
+@pytest.fixture
+async def replicas(backing: DevStack) -> AsyncIterator[list[Replica]]:
+    """Two replicas of collab."""
+    found = []
+    for _ in range(2):
+        bus = await Bus.connect(backing.nats_url("collab"), "collab", secrets.token_hex(6))
+        found.append(Replica(bus))
+        await found[-1].start()
+    yield found
+    for each in found:
+        await each.bus.close()
+
+
+@pytest.fixture
+async def drain(backing: DevStack) -> AsyncIterator[ReplicaDrain]:
+    """The handler of a gateway."""
+    bus = await Bus.connect(backing.nats_url("gateway"), "gateway", secrets.token_hex(6))
+    watch = ReplicaWatch(bus)
+    await watch.start()
+    await bus.settle()
+    yield ReplicaDrain(bus, watch)
+    await watch.stop()
+    await bus.close()
+
+
+def order(replica_id: str) -> DrainReplicaRequest:
+    return DrainReplicaRequest(service="collab", replica_id=replica_id)
+
+
+async def test_only_the_named_replica_gets_the_order(
+    drain: ReplicaDrain, replicas: list[Replica]
+) -> None:
+    """Proves R-FAIL-23: the other replica goes on, and is then the last one, which is not drained."""
+    named, other = replicas
+    await drain.drain(order(named.id), Call(ADMIN, 0.0))
+    assert (named.ordered.is_set(), other.ordered.is_set()) == (True, False)
+    await named.bus.close()
+    with pytest.raises(Conflict) as error:
+        await drain.drain(order(other.id), Call(ADMIN, 0.0))
+    assert error.value.field == "replica_id"
+    assert not other.ordered.is_set()
+
+
+async def test_unknown_replica_is_not_found(drain: ReplicaDrain, replicas: list[Replica]) -> None:
+    """Proves R-FAIL-23: neither an invented id nor a replica of another service."""
+    for request in (
+        order("unknown"),
+        DrainReplicaRequest(service="state", replica_id=replicas[0].id),
+    ):
+        with pytest.raises(NotFound):
+            await drain.drain(request, Call(ADMIN, 0.0))
+
+
+async def test_key_drains_no_replica(drain: ReplicaDrain, replicas: list[Replica]) -> None:
+    """Proves R-FAIL-23: a stolen key must not stop replicas one after the other."""
+    by_key = Caller("admin", "admin", Role.ADMIN, "key", by_key=True)
+    with pytest.raises(Forbidden):
+        await drain.drain(order(replicas[0].id), Call(by_key, 0.0))
+    assert not replicas[0].ordered.is_set()

@@ -1,0 +1,166 @@
+"""The doctor's results, its judgement of clocks and certificates, and its limits of time."""
+
+import asyncio
+import datetime as dt
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_private_key
+from cryptography.x509.oid import NameOID
+
+from svgx_common.contract.operation import SERVICES
+from svgx_common.doctor.certificates import check_file
+from svgx_common.doctor.clocks import check_clock
+from svgx_common.doctor.command import run_checks
+from svgx_common.doctor.findings import Finding, Status, as_json, as_text, failed, ok, warning
+
+FINDINGS = (
+    ok("settings", "valid"),
+    warning("service auth", "no replica answers", "Start auth."),
+    failed("nats", "host:4222 is not reachable", "Start NATS."),
+)
+
+
+def test_text_has_a_line_for_each_result_and_each_fix() -> None:
+    """Proves R-CONFIG-7: people read the outcome first, and the fix below each problem."""
+    assert as_text("svgx-state 1.0", FINDINGS).splitlines() == [
+        "svgx-state 1.0",
+        "  ok       settings      valid",
+        "  warning  service auth  no replica answers",
+        "                         → Start auth.",
+        "  failed   nats          host:4222 is not reachable",
+        "                         → Start NATS.",
+        "3 checks: 1 failed, 1 warnings",
+    ]
+
+
+@pytest.mark.parametrize(("findings", "all_well"), [(FINDINGS, False), (FINDINGS[:2], True)])
+def test_json_has_every_result(findings: Sequence[Finding], all_well: bool) -> None:
+    """Proves R-CONFIG-7: programs read `ok`, and each check with its status and fix."""
+    content = json.loads(as_json("state", "1.0", findings))
+    assert (content["service"], content["version"], content["ok"]) == ("state", "1.0", all_well)
+    assert [each["status"] for each in content["checks"]] == [each.status for each in findings]
+    assert content["checks"][1]["fix"] == "Start auth."
+
+
+@pytest.mark.parametrize(
+    ("ahead", "uncertainty", "status"),
+    [
+        (0.0, 0.0, Status.OK),
+        (0.9, 0.0, Status.OK),
+        (-1.5, 0.0, Status.WARNING),
+        (1.5, 1.0, Status.OK),
+        (4.9, 0.0, Status.WARNING),
+        (5.1, 0.0, Status.FAILED),
+        (-3600.0, 0.5, Status.FAILED),
+    ],
+)
+def test_clock_is_judged_by_the_difference_that_is_certain(
+    ahead: float, uncertainty: float, status: Status
+) -> None:
+    """Proves R-CONFIG-7: tokens tolerate five seconds; a slow answer is no wrong clock."""
+    assert check_clock("postgresql", ahead, uncertainty).status is status
+
+
+def write_certificate(path: Path, days: int) -> None:
+    """Write a certificate that ends in `days` days."""
+    key = generate_private_key(SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "nats")])
+    now = dt.datetime.now(dt.UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(now - dt.timedelta(days=400))
+        .not_valid_after(now + dt.timedelta(days=days, hours=1))
+        .sign(key, hashes.SHA256())
+    )
+    path.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+
+
+@pytest.mark.parametrize(
+    ("days", "status"),
+    [(-2, Status.FAILED), (0, Status.WARNING), (20, Status.WARNING), (21, Status.OK)],
+)
+def test_certificate_is_judged_by_its_end(tmp_path: Path, days: int, status: Status) -> None:
+    """Proves R-CONFIG-7: a certificate that ends soon gets a warning before it fails."""
+    path = tmp_path / "root.pem"
+    write_certificate(path, days)
+    assert check_file("postgresql", str(path)).status is status
+
+
+def test_unreadable_certificate_file_fails(tmp_path: Path) -> None:
+    """Proves R-CONFIG-7: a missing or damaged file is named."""
+    damaged = tmp_path / "damaged.pem"
+    damaged.write_text("-----BEGIN CERTIFICATE-----\n")
+    for path in (damaged, tmp_path / "missing.pem"):
+        finding = check_file("postgresql", str(path))
+        assert (finding.status, str(path) in finding.detail) == (Status.FAILED, True)
+
+
+async def test_checks_are_bounded_and_faults_are_reported() -> None:
+    """Proves R-CONFIG-7: a check that hangs or breaks fails alone, and its exception's text is not shown."""
+
+    async def hang() -> list[Finding]:
+        await asyncio.Event().wait()
+        return []
+
+    async def break_down() -> list[Finding]:
+        raise RuntimeError("hunter2")
+
+    async def pass_well() -> list[Finding]:
+        return [ok("redis", "fine")]
+
+    checks = {"nats": hang, "postgresql": break_down, "redis": pass_well, "other": None}
+    findings = await run_checks(checks, seconds=0.05)
+    assert [(each.check, each.status) for each in findings] == [
+        ("nats", Status.FAILED),
+        ("postgresql", Status.FAILED),
+        ("redis", Status.OK),
+        ("other", Status.WARNING),
+    ]
+    assert "hunter2" not in str(findings)
+
+
+@pytest.mark.parametrize(
+    ("service", "form"), zip(SERVICES, ("text", "json", "text", "json"), strict=True)
+)
+def test_doctor_runs_with_wrong_settings(service: str, form: str) -> None:
+    """Proves R-CONFIG-7: the service cannot start, and its doctor says why, checks the rest, and shows no secret."""
+    variables = {
+        "POSTGRES_URL": "postgresql:hunter2",
+        "JWT_SECRET": "hunter2",
+        "NATS_URL": "nats://state:hunter2@127.0.0.1:1",
+        "REDIS_URL": "redis://:hunter2@127.0.0.1:1/0",
+        "API_PORT": "hunter2",
+        "REDIS_ULR": "hunter2",
+    }
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            f"svgx_{service}",
+            "doctor",
+            *(["--json"] if form == "json" else []),
+        ],
+        env={"PATH": os.environ["PATH"], **variables},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (1, "")
+    assert "hunter2" not in done.stdout
+    assert "API_PORT" in done.stdout
+    assert "127.0.0.1:1 is not reachable" in done.stdout
+    if form == "json":
+        assert json.loads(done.stdout)["ok"] is False

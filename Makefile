@@ -19,7 +19,7 @@ test: tools ## Run all tests (ARGS="-k name" selects some; JOBS=0 runs them in o
 
 cluster-check: tools ## Install the charts on a real API server, built with Go (the first time takes long)
 	@$(BOOTSTRAP) exec python -m tests.deploy.cluster.programs
-	@exec $(BOOTSTRAP) exec pytest --timeout 400 tests/deploy/cluster $(ARGS)
+	@exec $(BOOTSTRAP) exec pytest --timeout 600 tests/deploy/cluster $(ARGS)
 
 fuzz: ## Send invalid input to the gateway, for about ten minutes
 	@SVGX_FUZZ_EXAMPLES=150 SVGX_FUZZ_FRAMES=100000 exec $(BOOTSTRAP) tests pytest -s -q \

@@ -81,7 +81,7 @@ class Cluster:
             capture_output=True,
             text=True,
             check=False,
-            timeout=110,
+            timeout=300,
         )
         if result.returncode != 0:
             raise CommandError(f"{' '.join(command)}\n{result.stdout}{result.stderr}")
@@ -96,7 +96,7 @@ class Cluster:
             "KUBECONFIG": str(self._kubeconfig),
         }
 
-    def wait(self, condition: Callable[[], bool], description: str, seconds: float = 60) -> None:
+    def wait(self, condition: Callable[[], bool], description: str, seconds: float = 120) -> None:
         """Wait until a condition is true. Raise `TimeoutError` after some time."""
         until = time.monotonic() + seconds
         while not condition():
@@ -115,9 +115,14 @@ class Cluster:
             }
         )
         try:
+            # Kubernetes refuses pods until it has made this account.
+            self.kubectl(
+                *("wait", "--for=create", "serviceaccount/default", "--timeout=60s"),
+                *("--namespace", name),
+            )
             yield name
         finally:
-            self.kubectl("delete", "namespace", name, "--wait", "--timeout=100s")
+            self.kubectl("delete", "namespace", name, "--wait", "--timeout=240s")
 
     def objects(self, namespace: str) -> set[str]:
         """Return kind and name of all objects in a namespace, without those that Kubernetes itself makes there."""

@@ -86,7 +86,7 @@ class ControlPlane:
         )
         self._processes.append(process)
         await process.start()
-        await process.wait_ready(60, max_exits=0)
+        await process.wait_ready(120, max_exits=0)
 
     def _answers(self, url: str) -> Callable[[], Awaitable[bool]]:
         """Return a function that tells whether this URL answers with status 200."""

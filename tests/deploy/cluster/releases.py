@@ -46,7 +46,7 @@ class Release:
         return self.cluster.helm(
             self.program,
             *(command, self.name, self.chart, "--namespace", self.namespace),
-            *("--wait", "--timeout", "90s", *self.arguments, *arguments),
+            *("--wait", "--timeout", "180s", *self.arguments, *arguments),
             folder=self.charts,
         )
 

@@ -124,7 +124,7 @@ def test_node_is_drained_without_stopping_two_replicas_of_a_service(
     cluster.wait(lambda: len(ready(cluster, release)) == 4 * 3 + 3, "all replicas")
     node = "node-zone-a"
     try:
-        output = cluster.kubectl("drain", node, "--delete-emptydir-data", "--timeout", "60s")
+        output = cluster.kubectl("drain", node, "--delete-emptydir-data", "--timeout", "180s")
         assert "evicted" in output
         cluster.wait(lambda: len(ready(cluster, release)) == 4 * 3 + 3, "all replicas again")
         pods = cluster.get("pods", "--namespace", namespace)["items"]

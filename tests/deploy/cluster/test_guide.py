@@ -79,7 +79,7 @@ def installation(cluster: Cluster) -> Iterator[Cluster]:
     put_docker(cluster)
     try:
         cluster.shell(QUICK_START, folder=ROOT)
-        cluster.shell("kubectl rollout status deployment -n svgx --timeout=90s")
+        cluster.shell("kubectl rollout status deployment -n svgx --timeout=180s")
         pod_metrics.define(cluster)
         pod_metrics.report(cluster, "svgx", cpu="100m", memory="100Mi")
         yield cluster
@@ -103,7 +103,7 @@ def test_command_of_the_guide_works(installation: Cluster, command: str, service
     """Every command runs as the guide writes it, with the name of one of the four services."""
     selector = f"app.kubernetes.io/name=svgx-{service}"
     deployment = f"deployment/svgx-{service}"
-    installation.kubectl("rollout", "status", deployment, "--namespace", "svgx", "--timeout=60s")
+    installation.kubectl("rollout", "status", deployment, "--namespace", "svgx", "--timeout=180s")
     pods = installation.get("pods", "--namespace", "svgx", "--selector", selector)["items"]
     names = {"service": service, "pod": pods[0]["metadata"]["name"] if pods else ""}
     if "{pod}" in command:
@@ -146,7 +146,7 @@ def test_commands_of_the_notes_work(
     for command in commands:
         cluster.shell(command)
     cluster.kubectl(
-        *("rollout", "status", "deployment/svgx-auth", "--timeout", "60s"),
+        *("rollout", "status", "deployment/svgx-auth", "--timeout", "180s"),
         *("--namespace", namespace),
     )
     (pod, *_) = cluster.get(

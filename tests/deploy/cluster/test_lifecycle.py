@@ -43,11 +43,11 @@ def test_release_from_installation_to_removal_keeps_replicas_and_leaves_nothing(
 
     release.upgrade("--set-string", f"{note}=changed")
     assert [release.replicas(service) for service in services] == [5] * len(services)
-    release.run("rollback", "1", "--wait", "--timeout", "90s")
+    release.run("rollback", "1", "--wait", "--timeout", "180s")
     assert [release.replicas(service) for service in services] == [5] * len(services)
     for service in services:
         cluster.kubectl(
-            *("rollout", "status", f"deployment/svgx-{service}", "--timeout", "60s"),
+            *("rollout", "status", f"deployment/svgx-{service}", "--timeout", "180s"),
             *("--namespace", release.namespace),
         )
     assert "note" not in annotations(release, services[-1])

@@ -34,7 +34,7 @@ def test_service_scaled_to_zero_stays_down_until_it_is_scaled_up(
     assert gateway.replicas("gateway") == 0
     gateway.scale("gateway", 3)
     cluster.kubectl(
-        *("rollout", "status", "deployment/svgx-gateway", "--timeout", "60s"),
+        *("rollout", "status", "deployment/svgx-gateway", "--timeout", "180s"),
         *("--namespace", gateway.namespace),
     )
 

@@ -3,7 +3,7 @@ PYTHON ?= python3
 BOOTSTRAP := $(PYTHON) bootstrap.py
 
 .DEFAULT_GOAL := help
-.PHONY: help run test fuzz check bench docs dashboards tools charts charts-run lock clean
+.PHONY: help run test cluster-check fuzz check bench docs dashboards tools charts charts-run lock clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -16,6 +16,10 @@ JOBS ?= 3
 
 test: tools ## Run all tests (ARGS="-k name" selects some; JOBS=0 runs them in one process)
 	@exec $(BOOTSTRAP) tests pytest -n $(JOBS) --dist loadfile $(ARGS)
+
+cluster-check: tools ## Install the charts on a real API server, built with Go (the first time takes long)
+	@$(BOOTSTRAP) exec python -m tests.deploy.cluster.programs
+	@exec $(BOOTSTRAP) exec pytest --timeout 600 tests/deploy/cluster $(ARGS)
 
 fuzz: ## Send invalid input to the gateway, for about ten minutes
 	@SVGX_FUZZ_EXAMPLES=150 SVGX_FUZZ_FRAMES=100000 exec $(BOOTSTRAP) tests pytest -s -q \

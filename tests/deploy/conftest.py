@@ -5,6 +5,9 @@ import pytest
 from deploy.build import tools
 from deploy.build.helm import Helm, copy_charts
 
+collect_ignore = ["cluster"]
+"""Tests with a real API server need minutes, so only `make cluster-check` runs them."""
+
 
 @pytest.fixture(scope="session")
 def helms(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Helm]:

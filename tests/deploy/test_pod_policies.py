@@ -52,10 +52,10 @@ def test_pod_fulfils_the_restricted_standard(pod: dict[str, Any]) -> None:
 
 
 def test_container_has_requests_limits_and_a_pinned_image(pod: dict[str, Any]) -> None:
-    """A container without a memory limit could take the memory of its node."""
+    """A quota of a namespace refuses a pod with a container without one of them."""
     for container in pod["spec"]["containers"]:
         assert {"cpu", "memory"} <= container["resources"]["requests"].keys()
-        assert "memory" in container["resources"]["limits"]
+        assert {"cpu", "memory"} <= container["resources"]["limits"].keys()
         name, _, tag = container["image"].rpartition(":")
         assert name
         assert tag != "latest"

@@ -27,5 +27,6 @@ spec:
           cpu: 10m
           memory: 32Mi
         limits:
+          cpu: 200m
           memory: 64Mi
 {{- end -}}

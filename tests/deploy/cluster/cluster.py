@@ -1,0 +1,150 @@
+"""Commands for a running cluster: kubectl, both versions of Helm, and commands of a document as they are written."""
+
+import contextlib
+import json
+import os
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from deploy.build.tools import FOLDER as TOOLS
+from tests.deploy.cluster.control_plane import ControlPlane
+
+_POLL_SECONDS = 0.1
+RESTRICTED = {
+    f"pod-security.kubernetes.io/{mode}": "restricted" for mode in ("enforce", "warn", "audit")
+}
+"""Labels of a namespace in which the API server refuses pods that break the standard `restricted`."""
+
+
+class CommandError(Exception):
+    """The error output of a command that failed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """The output of a command that succeeded."""
+
+    output: str
+    errors: str
+
+
+class Cluster:
+    """A cluster, and the programs that talk to it."""
+
+    def __init__(self, control_plane: ControlPlane, folder: Path) -> None:
+        self._kubeconfig = control_plane.kubeconfig
+        self._home = folder
+        self.programs = folder / "bin"
+        """A folder for PATH with `kubectl` and `helm`. A test may put more programs into it."""
+        self.programs.mkdir()
+        (self.programs / "kubectl").symlink_to(TOOLS / "kubectl")
+        (self.programs / "helm").symlink_to(TOOLS / "helm4")
+
+    def kubectl(self, *arguments: str, stdin: str | None = None) -> str:
+        """Run kubectl, and return its output. Raise `CommandError` when it fails."""
+        return self.run(str(TOOLS / "kubectl"), *arguments, stdin=stdin).output
+
+    def get(self, *arguments: str) -> Any:
+        """Return the object or the list of objects that `kubectl get` finds."""
+        return json.loads(self.kubectl("get", *arguments, "--output", "json"))
+
+    def apply(self, *objects: Mapping[str, Any]) -> None:
+        """Create or change objects."""
+        self.kubectl("apply", "--filename", "-", stdin=yaml.safe_dump_all(objects))
+
+    def helm(self, program: str, *arguments: str, folder: Path | None = None) -> str:
+        """Run `helm3` or `helm4`, and return its output. Raise `CommandError` when it fails."""
+        return self.run(str(TOOLS / program), *arguments, folder=folder).output
+
+    def shell(self, command: str, *, folder: Path | None = None) -> str:
+        """Run a command of a document with bash, as it is written, and return its output.
+
+        It finds `kubectl` and `helm` (Helm 4) on PATH, and the cluster by KUBECONFIG. Raise `CommandError` when it
+        fails.
+        """
+        return self.run("bash", "-euo", "pipefail", "-c", command, folder=folder).output
+
+    def run(self, *command: str, stdin: str | None = None, folder: Path | None = None) -> Result:
+        """Run a program with the cluster's account. Raise `CommandError` when it fails."""
+        result = subprocess.run(
+            command,
+            input=stdin,
+            stdin=subprocess.DEVNULL if stdin is None else None,
+            cwd=folder,
+            env=self.environment(),
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=300,
+        )
+        if result.returncode != 0:
+            raise CommandError(f"{' '.join(command)}\n{result.stdout}{result.stderr}")
+        return Result(result.stdout, result.stderr)
+
+    def environment(self) -> dict[str, str]:
+        """Return the environment of commands. Helm and kubectl keep their files in a folder of the test session."""
+        return {
+            **os.environ,
+            "PATH": f"{self.programs}:{os.environ.get('PATH', os.defpath)}",
+            "HOME": str(self._home),
+            "KUBECONFIG": str(self._kubeconfig),
+        }
+
+    def wait(self, condition: Callable[[], bool], description: str, seconds: float = 120) -> None:
+        """Wait until a condition is true. Raise `TimeoutError` after some time."""
+        until = time.monotonic() + seconds
+        while not condition():
+            if time.monotonic() > until:
+                raise TimeoutError(f"not within {seconds:.0f} s: {description}")
+            time.sleep(_POLL_SECONDS)
+
+    @contextlib.contextmanager
+    def namespace(self, name: str) -> Iterator[str]:
+        """Create a namespace with the standard `restricted`, and delete it with everything in it at the end."""
+        self.apply(
+            {
+                "apiVersion": "v1",
+                "kind": "Namespace",
+                "metadata": {"name": name, "labels": RESTRICTED},
+            }
+        )
+        try:
+            # Kubernetes refuses pods until it has made this account.
+            self.kubectl(
+                *("wait", "--for=create", "serviceaccount/default", "--timeout=60s"),
+                *("--namespace", name),
+            )
+            yield name
+        finally:
+            self.kubectl("delete", "namespace", name, "--wait", "--timeout=240s")
+
+    def objects(self, namespace: str) -> set[str]:
+        """Return kind and name of all objects in a namespace, without those that Kubernetes itself makes there."""
+        types = self.kubectl(
+            *("api-resources", "--namespaced", "--verbs", "list,get", "--output", "name")
+        ).split()
+        found = self.get(",".join(sorted(set(types) - _OF_KUBERNETES)), "--namespace", namespace)
+        return {
+            f"{each['kind']}/{each['metadata']['name']}" for each in found["items"]
+        } - _IN_EACH_NAMESPACE
+
+    def cluster_objects(self) -> set[str]:
+        """Return kind and name of all objects outside of namespaces, except volumes and namespaces."""
+        types = self.kubectl(
+            *("api-resources", "--namespaced=false", "--verbs", "list,get", "--output", "name")
+        ).split()
+        wanted = set(types) - {"persistentvolumes", "namespaces", "componentstatuses"}
+        found = self.get(",".join(sorted(wanted)))
+        return {f"{each['kind']}/{each['metadata']['name']}" for each in found["items"]}
+
+
+_OF_KUBERNETES = {"events", "events.events.k8s.io", "pods.metrics.k8s.io"}
+"""Types of objects that Kubernetes makes and removes by itself: logs and measurements."""
+
+_IN_EACH_NAMESPACE = {"ServiceAccount/default", "ConfigMap/kube-root-ca.crt"}

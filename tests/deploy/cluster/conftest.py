@@ -1,0 +1,102 @@
+"""Fixtures with a real API server. `make cluster-check` runs these tests; `make test` does not collect them."""
+
+import itertools
+import os
+import shlex
+import sys
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+
+from tests.deploy.cluster import nodes, programs
+from tests.deploy.cluster.cluster import Cluster
+from tests.deploy.cluster.control_plane import ControlPlane
+
+VOLUMES = 12
+
+
+@pytest.fixture(scope="session")
+async def cluster(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Cluster]:
+    """Start Kubernetes, and return commands for it.
+
+    The API server, the controllers and the scheduler are real. Nodes report pods as running, but start no container.
+    Custom resources of the Prometheus operator, the Gateway API and cert-manager are defined.
+
+    - `cluster.kubectl("get", "pods", "-n", "svgx")` runs kubectl with separate arguments and returns its output.
+    - `cluster.shell("kubectl get pods -n svgx")` runs a command of a document as it is written.
+    - `with cluster.namespace("svgx")` makes a namespace that enforces the standard `restricted`, and deletes it.
+    - `cluster.programs` is a folder on PATH for programs that a document uses, such as a substitute for `docker`.
+    """
+    reason = programs.missing_compiler()
+    if reason is not None:
+        if os.environ.get("CI"):
+            pytest.fail(reason)
+        pytest.skip(reason)
+    programs.install()
+    folder = tmp_path_factory.mktemp("cluster")
+    async with ControlPlane(folder) as control_plane:
+        with nodes.run(control_plane):
+            found = Cluster(control_plane, folder)
+            for path in programs.definition_files():
+                found.kubectl("apply", "--server-side", "--filename", str(path))
+            found.kubectl(
+                "wait", "--for", "condition=established", "customresourcedefinitions", "--all"
+            )
+            found.apply(_STORAGE_CLASS, *(_volume(number) for number in range(VOLUMES)))
+            yield found
+
+
+@pytest.fixture
+def namespace(cluster: Cluster) -> Iterator[str]:
+    """Make a namespace with the secrets of an installation, and delete it at the end of the test."""
+    number = next(_NUMBERS)
+    with cluster.namespace(f"svgx-{number}") as name:
+        create_secrets(cluster, name)
+        yield name
+
+
+def create_secrets(cluster: Cluster, namespace: str) -> None:
+    """Make the secrets of an installation, as deploy/README.md says."""
+    cluster.shell(
+        f"""
+        kubectl create secret generic svgx-secrets \\
+          --from-literal=redis-url="redis://redis-cluster:6379/0" \\
+          --from-literal=postgres-url="postgresql://user:pass@postgres:5432/svgx" \\
+          --from-literal=jwt-secret="$(openssl rand -hex 32)" \\
+          -n {namespace}
+        {shlex.quote(sys.executable)} -m svgx_gateway nats-keys --format secret | kubectl apply -n {namespace} -f -
+        """
+    )
+
+
+@pytest.fixture(params=["helm3", "helm4"])
+def program(request: pytest.FixtureRequest) -> str:
+    """Return the name of one version of Helm."""
+    return str(request.param)
+
+
+_NUMBERS = itertools.count(1)
+
+_STORAGE_CLASS = {
+    "apiVersion": "storage.k8s.io/v1",
+    "kind": "StorageClass",
+    "metadata": {
+        "name": "test",
+        "annotations": {"storageclass.kubernetes.io/is-default-class": "true"},
+    },
+    "provisioner": "kubernetes.io/no-provisioner",
+}
+
+
+def _volume(number: int) -> dict[str, object]:
+    return {
+        "apiVersion": "v1",
+        "kind": "PersistentVolume",
+        "metadata": {"name": f"volume-{number}"},
+        "spec": {
+            "storageClassName": "test",
+            "capacity": {"storage": "100Gi"},
+            "accessModes": ["ReadWriteOnce", "ReadWriteMany"],
+            "hostPath": {"path": "/tmp"},
+        },
+    }

@@ -1,0 +1,67 @@
+"""Each chart is installed, tested, upgraded, rolled back and removed, with both versions of Helm."""
+
+import pytest
+
+from deploy.build.helm import Helm
+from deploy.build.values import SERVICES
+from tests.deploy.cluster.cluster import Cluster
+from tests.deploy.cluster.releases import NATS, TRIAL, Release
+
+CHARTS = {**dict.fromkeys(SERVICES, NATS), "svgx": TRIAL}
+
+
+@pytest.fixture(params=CHARTS)
+def release(
+    cluster: Cluster,
+    helms: dict[str, Helm],
+    namespace: str,
+    program: str,
+    request: pytest.FixtureRequest,
+) -> Release:
+    """Return a release of one chart that is not installed yet."""
+    arguments = CHARTS[request.param]
+    return Release(cluster, program, helms[program].charts, request.param, namespace, arguments)
+
+
+def test_release_from_installation_to_removal_keeps_replicas_and_leaves_nothing(
+    cluster: Cluster, release: Release
+) -> None:
+    """Upgrades and rollbacks keep the number of replicas. An uninstallation keeps only the data of PostgreSQL.
+
+    The pods start only when the API server's admission finds that they fulfil the standard `restricted`, and when the
+    secrets and ConfigMaps to which they refer exist.
+    """
+    services = SERVICES if release.chart == "svgx" else (release.chart,)
+    note = f"{'gateway.' if release.chart == 'svgx' else ''}podAnnotations.note"
+    before, global_before = cluster.objects(release.namespace), cluster.cluster_objects()
+    release.install()
+    for service in services:
+        cluster.wait(lambda name=service: release.replicas(name) == 3, "the autoscaler's minimum")
+    assert "Succeeded" in release.run("test")
+    for service in services:
+        release.scale(service, 5)
+
+    release.upgrade("--set-string", f"{note}=changed")
+    assert [release.replicas(service) for service in services] == [5] * len(services)
+    release.run("rollback", "1", "--wait", "--timeout", "180s")
+    assert [release.replicas(service) for service in services] == [5] * len(services)
+    for service in services:
+        cluster.kubectl(
+            *("rollout", "status", f"deployment/svgx-{service}", "--timeout", "180s"),
+            *("--namespace", release.namespace),
+        )
+    assert "note" not in annotations(release, services[-1])
+
+    release.uninstall()
+    kept = {"PersistentVolumeClaim/data-svgx-postgresql-0"} if release.chart == "svgx" else set()
+    cluster.wait(
+        lambda: cluster.objects(release.namespace) == before | kept,
+        f"no object of the release is left: {cluster.objects(release.namespace) - before - kept}",
+    )
+    assert cluster.cluster_objects() == global_before
+
+
+def annotations(release: Release, service: str) -> dict[str, str]:
+    """Return the annotations of a service's pods."""
+    found = release.cluster.get("deployment", f"svgx-{service}", "--namespace", release.namespace)
+    return dict(found["spec"]["template"]["metadata"]["annotations"])

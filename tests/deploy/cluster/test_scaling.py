@@ -1,0 +1,119 @@
+"""Scaling by hand and by the autoscaler, beside upgrades with Helm."""
+
+from typing import Any
+
+import pytest
+
+from deploy.build.helm import Helm
+from tests.deploy.cluster import pod_metrics
+from tests.deploy.cluster.cluster import Cluster, CommandError
+from tests.deploy.cluster.releases import NATS, Release
+
+FIXED = ("--set", "autoscaling.enabled=false")
+
+
+@pytest.fixture
+def gateway(cluster: Cluster, helms: dict[str, Helm], namespace: str, program: str) -> Release:
+    """Return a release of the gateway that is not installed yet."""
+    return Release(cluster, program, helms[program].charts, "gateway", namespace, NATS)
+
+
+def test_service_scaled_to_zero_stays_down_until_it_is_scaled_up(
+    cluster: Cluster, gateway: Release
+) -> None:
+    """The guide stops a service for a recovery. Neither the autoscaler nor an upgrade starts it again."""
+    gateway.install()
+    cluster.wait(lambda: gateway.replicas("gateway") == 3, "the autoscaler's minimum")
+    gateway.scale("gateway", 0)
+    arguments = ("hpa", "svgx-gateway", "--namespace", gateway.namespace)
+    cluster.wait(
+        lambda: condition(cluster.get(*arguments), "ScalingActive") == "ScalingDisabled",
+        "the autoscaler has noticed",
+    )
+    gateway.upgrade("--set-string", "podAnnotations.note=1")
+    assert gateway.replicas("gateway") == 0
+    gateway.scale("gateway", 3)
+    cluster.kubectl(
+        *("rollout", "status", "deployment/svgx-gateway", "--timeout", "180s"),
+        *("--namespace", gateway.namespace),
+    )
+
+
+def condition(autoscaler: dict[str, Any], kind: str) -> str | None:
+    """Return the reason of a condition of an autoscaler."""
+    conditions = autoscaler.get("status", {}).get("conditions", [])
+    return next((each["reason"] for each in conditions if each["type"] == kind), None)
+
+
+def test_fixed_number_of_replicas_wins_over_scaling_by_hand(
+    cluster: Cluster, gateway: Release
+) -> None:
+    """Without an autoscaler the chart owns the number. Helm 3 resets it; Helm 4 refuses, and names the field."""
+    gateway.install(*FIXED)
+    gateway.scale("gateway", 5)
+    if gateway.program == "helm4":
+        with pytest.raises(CommandError, match=r"(?s)conflict.*\.spec\.replicas"):
+            gateway.upgrade(*FIXED)
+        gateway.upgrade(*FIXED, "--force-conflicts")
+    else:
+        gateway.upgrade(*FIXED)
+    assert gateway.replicas("gateway") == 3
+
+
+def test_replicas_spread_over_zones(cluster: Cluster, gateway: Release) -> None:
+    """The loss of a zone takes a third of the replicas."""
+    gateway.install()
+    cluster.wait(lambda: len(ready_nodes(cluster, gateway)) == 3, "three ready replicas")
+    assert len(set(ready_nodes(cluster, gateway))) == 3
+
+
+def ready_nodes(cluster: Cluster, release: Release) -> list[str]:
+    """Return the node of each ready pod of a release."""
+    pods = cluster.get(
+        *("pods", "--namespace", release.namespace),
+        *("--selector", "app.kubernetes.io/name=svgx-gateway"),
+    )["items"]
+    return [
+        pod["spec"]["nodeName"]
+        for pod in pods
+        if any(each.get("ready") for each in pod["status"].get("containerStatuses", []))
+        and "deletionTimestamp" not in pod["metadata"]
+    ]
+
+
+@pytest.mark.parametrize(
+    ("cpu", "memory", "replicas"), [("250m", "100Mi", 5), ("10m", "512Mi", 4), ("10m", "10Mi", 3)]
+)
+def test_autoscaler_follows_the_service_container_only(
+    *,
+    cluster: Cluster,
+    helms: dict[str, Helm],
+    namespace: str,
+    cpu: str,
+    memory: str,
+    replicas: int,
+) -> None:
+    """A target of 70 % of the processor and 80 % of the memory; an idle container beside it changes nothing."""
+    release = Release(cluster, "helm4", helms["helm4"].charts, "gateway", namespace, NATS)
+    sidecar = (
+        '[{"name": "proxy", "image": "example.com/proxy:1", '
+        '"resources": {"requests": {"cpu": "1", "memory": "1Gi"}}, '
+        '"securityContext": {"allowPrivilegeEscalation": false, "capabilities": {"drop": ["ALL"]}}}]'
+    )
+    pod_metrics.define(cluster)
+    release.install(
+        *("--set-json", f"extraContainers={sidecar}"),
+        *("--set", "autoscaling.behavior.scaleUp.stabilizationWindowSeconds=0"),
+    )
+    cluster.wait(lambda: len(ready_nodes(cluster, release)) == 3, "three ready replicas")
+    pod_metrics.report(cluster, namespace, cpu=cpu, memory=memory)
+    arguments = ("hpa", "svgx-gateway", "--namespace", namespace)
+    cluster.wait(
+        lambda: condition(cluster.get(*arguments), "ScalingActive") == "ValidMetricFound",
+        "the autoscaler has measured",
+    )
+    cluster.wait(
+        lambda: cluster.get(*arguments)["status"]["desiredReplicas"] == replicas,
+        f"{replicas} replicas",
+    )
+    release.uninstall()

@@ -324,8 +324,9 @@ class Bus:
     ) -> Subscription:
         """Call `listener(subject, content)` for each message, one at a time and in order.
 
-        For a message with a large body that cannot be pulled from its sender, `lost()` is called instead. A failure of
-        the listener is logged, and the next message follows.
+        For a message with a large body that cannot be pulled from its sender, `lost()` is called instead, and also for
+        a message that is dropped because too many wait. A failure of the listener is logged, and the next message
+        follows.
         """
 
         async def deliver(message: Msg) -> None:
@@ -345,7 +346,10 @@ class Bus:
             except Exception:
                 log.exception("a listener failed", subject=subject)
 
-        return await self.connection.subscribe(subject, cb=deliver)
+        subscription = await self.connection.subscribe(subject, cb=deliver)
+        if lost is not None:
+            self._events.drop_callbacks[subscription] = lost
+        return subscription
 
     async def body(self, message: Msg, *, limit: int = MAX_PULLED) -> bytes:
         """Return a message's body, which is pulled from the sender when it was too large for the message.

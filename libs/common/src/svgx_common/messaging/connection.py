@@ -3,9 +3,11 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from weakref import WeakKeyDictionary
 
 import structlog
 from nats.aio.client import Client
+from nats.aio.subscription import Subscription
 from nats.errors import SlowConsumerError
 
 from svgx_common import metrics
@@ -25,6 +27,10 @@ class ConnectionEvents:
         self._logged_errors: set[type[Exception]] = set()
         """Types of the connection errors that were logged since the last successful connection."""
         self._drop_logged_at = -DROP_LOG_INTERVAL
+        self.drop_callbacks: WeakKeyDictionary[Subscription, Callable[[], None]] = (
+            WeakKeyDictionary()
+        )
+        """Callbacks for each message of a subscription that is dropped because too many wait."""
         self.reconnect_callbacks: list[Callable[[], Awaitable[None]]] = []
         """Callbacks for each reconnect. A failure of one is logged; the others are still called."""
         self.disconnect_callbacks: list[Callable[[], None]] = []
@@ -49,6 +55,8 @@ class ConnectionEvents:
         """Log an error, and count a dropped message."""
         if isinstance(error, SlowConsumerError):
             metrics.BUS_DROPPED.labels(self._service).inc()
+            if (note_drop := self.drop_callbacks.get(error.sub)) is not None:
+                note_drop()
             if time.monotonic() - self._drop_logged_at < DROP_LOG_INTERVAL:
                 return
             self._drop_logged_at = time.monotonic()

@@ -6,6 +6,7 @@ import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote, urlsplit
 
 import asyncpg
@@ -22,9 +23,11 @@ ENCODED = quote(PASSWORD, safe="")
 
 
 @asynccontextmanager
-async def nats_server(folder: Path, authorization: dict[str, str]) -> AsyncIterator[int]:
+async def nats_server(
+    folder: Path, authorization: dict[str, Any], port: int | None = None
+) -> AsyncIterator[int]:
     """Run a NATS server that requires these credentials, and yield its port."""
-    port = ports.choose()
+    port = port or ports.choose()
     config = folder / "nats.conf"
     content = {"listen": f"{ports.HOST}:{port}", "authorization": authorization}
     config.write_text(

@@ -4,8 +4,9 @@ import asyncio
 import socket
 from collections import Counter
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -15,9 +16,16 @@ from svgx_common.contract.state import GET_CANVAS, JOURNAL_LOAD, CanvasRequest, 
 from svgx_common.contract.transport import DRAIN_REPLICA
 from svgx_common.messaging.bus import Bus, NoResponders
 from svgx_common.messaging.headers import HEADER_PROBE
+from svgx_common.nats_server.nkeys import UserKey
 from svgx_devstack import DevStack, ports
 from tests.integration.common import blocking_service
 from tests.integration.common.service_process import running
+from tests.integration.common.test_passwords_with_any_character import nats_server
+
+REFUSED = (
+    "nats refuses the credentials of this service; correct the setting or the users of nats. "
+    "The service keeps trying"
+)
 
 
 @asynccontextmanager
@@ -206,13 +214,62 @@ async def test_service_without_nats_reports_starting_and_ends_on_sigterm() -> No
         base = f"http://127.0.0.1:{port}"
         assert (await http.get(f"{base}/health/live")).status_code == 200
         ready = await http.get(f"{base}/health/ready")
-        assert (ready.status_code, ready.json()["reason"]) == (503, "starting")
+        reason = "starting; not usable: nats (is not connected)"
+        assert (ready.status_code, ready.json()["reason"]) == (503, reason)
         page = await http.get(f"{base}/page")
         assert (page.status_code, page.json()["code"]) == (503, "unavailable")
         assert page.headers["retry-after"] == "1"
         service.terminate()
         assert await service.wait_ended() == 0
     assert sum("nats is not reachable" in line for line in service.lines) == 1
+
+
+SEED = UserKey.generate()
+
+
+@pytest.mark.parametrize(
+    ("setting", "url", "seed", "users"),
+    [
+        ("NATS_URL", "nats://ann:wrong-secret@127.0.0.1", "", {"user": "ann", "password": "right"}),
+        ("NATS_URL", "nats://wrong-secret@127.0.0.1", "", {"token": "right"}),
+        ("NATS_URL", "nats://127.0.0.1", "", {"user": "ann", "password": "right"}),
+        (
+            "NATS_NKEY_SEED",
+            "nats://127.0.0.1",
+            SEED.seed,
+            {"users": [{"nkey": UserKey.generate().public}]},
+        ),
+    ],
+    ids=["password", "token", "no password", "nkey"],
+)
+async def test_refused_nats_credentials_are_named_until_they_are_accepted(
+    tmp_path: Path, setting: str, url: str, seed: str, users: dict[str, Any]
+) -> None:
+    """The service keeps trying, because the users of NATS may be changed later. Proves R-BUS-16."""
+    api_port = ports.choose()
+    ready = f"http://127.0.0.1:{api_port}/health/ready"
+    async with AsyncExitStack() as stack, httpx.AsyncClient(timeout=60) as http:
+        async with nats_server(tmp_path, users) as port:
+            settings = {"NATS_URL": f"{url}:{port}", "API_PORT": str(api_port)}
+            service = await stack.enter_async_context(running(**settings, NATS_NKEY_SEED=seed))
+            line = await service.wait_for_log(REFUSED)
+            assert (line["level"], line["setting"]) == ("ERROR", setting)
+            answer = await http.get(ready)
+            reason = f"starting; not usable: nats (refuses the credentials of {setting})"
+            assert (answer.status_code, answer.json()["reason"]) == (503, reason)
+            assert answer.json()["dependencies"]["nats"]["detail"] in reason
+            live = await http.get(ready.replace("ready", "live"))
+            assert live.status_code == 200
+        accepted = {"users": [{"nkey": SEED.public}]} if seed else {}
+        async with nats_server(tmp_path, accepted, port):
+            await service.wait_for_log("ready")
+            assert (await http.get(ready)).status_code == 200
+            service.terminate()
+            assert await service.wait_ended() == 0
+    output = "".join(service.lines)
+    assert output.count(REFUSED) == 1
+    assert "wrong-secret" not in output
+    assert not seed or seed not in output
 
 
 async def test_service_ends_with_status_0_while_nats_is_down(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from pycrdt import Doc, Map, merge_updates
 
 from svgx_canvas.document import shared_document
 from svgx_canvas.document.shared_document import Fault, merge
+from svgx_collab import room as room_module
 from svgx_collab.room import MERGE_BYTES, Room
 from svgx_common.contract.collab import Broadcast, Edit
 from svgx_common.contract.state import Content, Entry
@@ -86,7 +87,7 @@ def test_edit_is_broadcast_and_saved_once() -> None:
 
 def test_age_of_unsaved_edits_counts_from_the_oldest() -> None:
     """The time is that of the oldest edit without a commit, also while later edits arrive. Proves R-OBS-11."""
-    times = iter((10.0, 20.0, 30.0))
+    times = iter((10.0, 20.0, 30.0, 40.0))
     room, peer = Room("canvas", "epoch", EMPTY, clock=lambda: next(times)), Peer(1)
 
     def edit(key: str) -> None:
@@ -107,7 +108,22 @@ def test_age_of_unsaved_edits_counts_from_the_oldest() -> None:
     seen.append(room.unsaved_since)
     edit("d")
     seen.append(room.unsaved_since)
-    assert seen == [None, 10, 10, 20, 20, None, 30]
+    assert seen == [None, 10, 10, 30, 30, None, 40]
+
+
+def test_age_of_unsaved_edits_falls_when_a_part_is_committed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Edits that did not fit into a committed entry are as old as their own arrival. Proves R-OBS-11."""
+    monkeypatch.setattr(room_module, "MERGE_BYTES", 1)
+    times = iter((10.0, 20.0, 30.0))
+    room, peer = Room("canvas", "epoch", EMPTY, clock=lambda: next(times)), Peer(1)
+    room.receive([Edit("ann", peer.set(key, "1")) for key in "abc"])
+    seen = [room.unsaved_since]
+    for revision in (1, 2, 3):
+        commit(room, revision)
+        seen.append(room.unsaved_since)
+    assert seen == [10, 20, 30, None]
 
 
 def test_edits_of_several_authors_become_one_broadcast_and_one_entry() -> None:

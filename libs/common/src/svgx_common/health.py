@@ -123,14 +123,18 @@ class Health:
         failing = {name: result for name, result in dependencies.items() if not result.ok}
         required = [name for name, result in failing.items() if result.required]
         status, reason = "ok", None
-        if self._phase is not Phase.READY:
-            status = reason = self._phase.value
-        elif failing:
+        if failing:
             status = "failing" if required else "ok"
             reason = "not usable: " + ", ".join(
                 name if result.detail is None else f"{name} ({result.detail})"
                 for name, result in failing.items()
             )
+        if self._phase is Phase.DRAINING:
+            status = reason = self._phase.value
+        elif self._phase is Phase.STARTING:
+            # The start waits for a server that is not usable.
+            status = self._phase.value
+            reason = f"{status}; {reason}" if required else status
         metrics.READY.labels(self._service).set(status == "ok")
         return HealthReport(
             status=status,

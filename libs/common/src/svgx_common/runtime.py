@@ -18,6 +18,7 @@ from typing import Generic, NoReturn
 import structlog
 import uvicorn
 import uvloop
+from nats.aio.client import Client as NatsClient
 from nats.aio.msg import Msg
 from starlette.types import ASGIApp
 
@@ -277,14 +278,11 @@ class _ServiceProcess(Generic[Settings]):
     ) -> None:
         """Connect to NATS, build the service, answer requests until the stop, and drain."""
         settings = self._settings
-        bus = await Bus.connect(
-            settings.nats_url,
-            self._service,
-            self._replica_id,
-            seed=settings.nats_nkey_seed.get_secret_value(),
-        )
-        responder = Responder(bus, self._version)
+        bus = Bus(NatsClient(), self._service, self._replica_id)
+        # The report names the failure while the service waits for NATS.
         self._health.require("nats", bus.check)
+        await bus.open(settings.nats_url, seed=settings.nats_nkey_seed.get_secret_value())
+        responder = Responder(bus, self._version)
         runtime = Runtime(
             self._settings, bus, responder, self._health, self._replica_id, self._version
         )

@@ -32,6 +32,14 @@ class Receipt:
     rejected: tuple[int, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class _Unsaved:
+    """An edit that is in no journal entry yet, and the time of its arrival in seconds of the monotonic clock."""
+
+    edit: Edit
+    since: float
+
+
 class Room:
     """The document of one canvas, with the edits that are not broadcast or not saved yet.
 
@@ -59,14 +67,12 @@ class Room:
         self._document = SharedDocument.load(content.updates, faulty=faulty)
         self._merger = _Merger()
         self._unsent: deque[bytes] = deque()
-        self._unsaved: deque[Edit] = deque()
+        self._unsaved: deque[_Unsaved] = deque()
         self._edits_taken = 0
         self._edits_committed = 0
         self._entries_made = 0
-        self._unsaved_since: float | None = None
-        """Time since which `_unsaved` has had edits, in seconds of the monotonic clock."""
         self._in_flight_since: float | None = None
-        """The value that `_unsaved_since` had when the entry in flight was made."""
+        """The arrival of the oldest edit in the entry in flight."""
         self._in_flight: Entry | None = None
         self._edits_in_flight = 0
 
@@ -99,11 +105,9 @@ class Room:
         """Merge edits into the next journal entry. Return None while an entry is in flight, or when no edit waits."""
         if self._in_flight is not None or not self._unsaved:
             return None
-        update, count = self._merger.merge_first(edit.update for edit in self._unsaved)
-        self._in_flight_since = self._unsaved_since
-        authors = {self._unsaved.popleft().author for _ in range(count)}
-        if not self._unsaved:
-            self._unsaved_since = None
+        update, count = self._merger.merge_first(each.edit.update for each in self._unsaved)
+        self._in_flight_since = self._unsaved[0].since
+        authors = {self._unsaved.popleft().edit.author for _ in range(count)}
         self._entries_made += 1
         self._in_flight = Entry(
             self.canvas_id, self.epoch, self._entries_made, tuple(sorted(authors)), update
@@ -120,7 +124,7 @@ class Room:
         assert self._in_flight is not None
         self._edits_committed += self._edits_in_flight
         self._in_flight = self._in_flight_since = None
-        self.unsaved_bytes = sum(len(edit.update) for edit in self._unsaved)
+        self.unsaved_bytes = sum(len(each.edit.update) for each in self._unsaved)
         follows = revision <= self.revision + 1
         if follows:
             self.revision = max(self.revision, revision)
@@ -137,8 +141,10 @@ class Room:
 
     @property
     def unsaved_since(self) -> float | None:
-        """Time since which there have been uncommitted edits, in seconds of the monotonic clock; None without any."""
-        return self._unsaved_since if self._in_flight_since is None else self._in_flight_since
+        """The arrival of the oldest uncommitted edit, in seconds of the monotonic clock; None without any."""
+        if self._in_flight_since is not None:
+            return self._in_flight_since
+        return self._unsaved[0].since if self._unsaved else None
 
     def sync(self, state_vector: bytes, awareness: bytes) -> SyncReply:
         """Return the content that a peer with `state_vector` lacks. Raises `svgx_yjs.lib0.Malformed` and `Fault`."""
@@ -163,9 +169,7 @@ class Room:
         self._unsent += outcome.changes
         # Save `new`, not `changes`, because an edit that waits for another edit changes nothing yet.
         for update in outcome.new:
-            if self._unsaved_since is None:
-                self._unsaved_since = self._clock()
-            self._unsaved.append(Edit(edit.author, update))
+            self._unsaved.append(_Unsaved(Edit(edit.author, update), self._clock()))
             self._edits_taken += 1
             self.unsaved_bytes += len(update)
         return True

@@ -22,6 +22,7 @@ from svgx_common.contract.errors import Internal, NotFound, SvgxError, Unavailab
 from svgx_common.contract.state import JOURNAL_LOAD, Committed, Content, Entry, LoadRequest
 from svgx_common.messaging.bus import Bus
 from svgx_common.messaging.wire import decode, encode
+from svgx_common.observability.log_ids import use_ids
 
 log = structlog.get_logger(__name__)
 
@@ -143,10 +144,18 @@ class Rooms:
             await self._bus.leave(held.subscriptions)
         except (SvgxError, NatsError, TimeoutError) as error:
             # Requests that still arrive get no answer. Their gateway asks the next holder.
-            log.warning("could not leave a canvas's channels", error=type(error).__name__)
+            log.warning(
+                "could not leave a canvas's channels",
+                canvas_id=canvas_id,
+                error=type(error).__name__,
+            )
         while held.room.has_unsaved_edits and not held.is_released:
             self._mark_unsaved(canvas_id)
             await held.wait_committed()
+        if not held.is_released:
+            # The last edits may still wait for the next frame. Without their broadcast, other clients would get them
+            # only after the next checkpoint of their gateway.
+            await self._broadcast_changes(held)
         self._release(held, reason)
         if reason != LEASE_LOST:
             await self._release_lease(canvas_id)
@@ -162,6 +171,8 @@ class Rooms:
         return {"held": len(self._held), "unsaved_bytes": self._unsaved_bytes()}
 
     async def _open(self, canvas_id: str) -> HeldCanvas:
+        # The tasks of a canvas serve all its users, so their log lines have its id, and not the first user's.
+        use_ids({"canvas_id": canvas_id})
         if not await self._leases.take(canvas_id):
             raise Unavailable("another replica is opening this canvas", retry_after=0.1)
         try:
@@ -180,7 +191,10 @@ class Rooms:
                 Room, canvas_id, secrets.token_hex(8), content, faulty=self._faulty
             )
         except Fault:
-            log.error("a canvas cannot be opened: too many updates of its journal are faulty")
+            log.error(
+                "a canvas cannot be opened: too many updates of its journal are faulty",
+                canvas_id=canvas_id,
+            )
             raise Internal from None
         if room.left_out:
             log.error(
@@ -208,13 +222,16 @@ class Rooms:
     async def _broadcast(self, held: HeldCanvas) -> None:
         """Wait for changes and broadcast them. The first change goes out at once, later ones once a frame."""
         await held.wait_changed()
+        await self._broadcast_changes(held)
+        participants = len(held.participants)
+        await asyncio.sleep(min(SLOWEST_FRAME, FRAME + participants * FRAME_PER_PARTICIPANT))
+
+    async def _broadcast_changes(self, held: HeldCanvas) -> None:
         try:
             await self._publish_changes(held)
         except Unavailable:
             # The gateways notice the gap in the sequence, and ask for the updates that they missed.
             log.warning("a broadcast could not be sent", canvas_id=held.room.canvas_id)
-        participants = len(held.participants)
-        await asyncio.sleep(min(SLOWEST_FRAME, FRAME + participants * FRAME_PER_PARTICIPANT))
 
     async def _publish_changes(self, held: HeldCanvas) -> None:
         canvas_id = held.room.canvas_id

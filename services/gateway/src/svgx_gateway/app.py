@@ -76,7 +76,7 @@ async def build(runtime: Runtime[GatewaySettings]) -> AsyncIterator[Service]:
         live_canvases = LiveCanvases(bus, canvas_roles)
         stack.push_async_callback(live_canvases.stop)
         await canvas_roles.start()
-        revocations.on_revoked(functools.partial(live_canvases.close_revoked, revocations.revoked))
+        revocations.on_revoked(functools.partial(live_canvases.close_revoked, revocations.reason))
         stack.push_async_callback(revocations.stop)
         await revocations.start()
         stack.push_async_callback(keys.stop)

@@ -101,7 +101,7 @@ class Answer:
 
 
 class Bus:
-    """A connection to NATS that survives restarts of the server."""
+    """A connection to NATS that survives restarts of the server. `connect` returns one that is open."""
 
     def __init__(self, connection: NatsClient, service: str, replica_id: str) -> None:
         self.connection = connection
@@ -119,26 +119,33 @@ class Bus:
 
     @classmethod
     async def connect(cls, url: str, service: str, replica_id: str, *, seed: str = "") -> "Bus":
+        """Return a bus that is connected (see `open`)."""
+        bus = cls(NatsClient(), service, replica_id)
+        await bus.open(url, seed=seed)
+        return bus
+
+    async def open(self, url: str, *, seed: str = "") -> None:
         """Connect to NATS, and wait until the server is up. `url` is a `NATS_URL` (see `server_urls.parse_nats`).
 
+        A server that refuses the credentials is asked again too, because its users may be changed later.
         With the seed of an NKey, the client answers the server's challenge with a signature.
         A server that does not answer is noticed within 4 s (see `round_trips`). Within 9 s the client leaves the
         connection (a ping every 3 s, two may stay unanswered), and tries to reconnect until it succeeds.
         """
-        connection = NatsClient()
-        bus = cls(connection, service, replica_id)
+        connection = self.connection
         servers = parse_nats(url)
         key = UserKey.from_seed(seed) if seed else None
         if key is not None:
             # nats-py sets this attribute itself only with the package `nkeys` (decision 43).
             connection._public_nkey = key.public  # noqa: SLF001
+            self._events.credentials_setting = "NATS_NKEY_SEED"
         await connection.connect(
             list(servers.urls),
             user=servers.user,
             password=servers.password,
             token=servers.token,
             signature_cb=None if key is None else key.sign,
-            name=f"svgx-{service}-{replica_id}",
+            name=f"svgx-{self.service}-{self.replica_id}",
             max_reconnect_attempts=-1,
             reconnect_time_wait=0.2,  # type: ignore[arg-type]  # a fraction of a second works
             ping_interval=3,
@@ -146,18 +153,17 @@ class Bus:
             connect_timeout=2,
             pending_size=PENDING,
             drain_timeout=30,
-            inbox_prefix=inbox_prefix(service),
-            error_cb=bus._events.on_error,
-            disconnected_cb=bus._events.on_disconnect,
-            reconnected_cb=bus._events.on_reconnect,
-            closed_cb=bus._events.on_close,
+            inbox_prefix=inbox_prefix(self.service),
+            error_cb=self._events.on_error,
+            disconnected_cb=self._events.on_disconnect,
+            reconnected_cb=self._events.on_reconnect,
+            closed_cb=self._events.on_close,
         )
-        bus._events.forget_errors()
-        bus._events.show_queues()
-        await bus.blobs.start()
-        await connection.subscribe(bus._echo_subject, cb=bus._answer_echo)
-        bus._background.repeat("round trips to nats", bus._round_trips.watch)
-        return bus
+        self._events.forget_errors()
+        self._events.show_queues()
+        await self.blobs.start()
+        await connection.subscribe(self._echo_subject, cb=self._answer_echo)
+        self._background.repeat("round trips to nats", self._round_trips.watch)
 
     @property
     def connected(self) -> bool:
@@ -172,7 +178,8 @@ class Bus:
     async def check(self) -> None:
         """Return when a message to this connection itself has arrived. Raise `NotUsable` otherwise."""
         if not self.connected:
-            raise NotUsable("is not connected")
+            refused = f"refuses the credentials of {self._events.credentials_setting}"
+            raise NotUsable(refused if self._events.refuses_credentials else "is not connected")
         try:
             await self.request(self._echo_subject, b"", timeout=CHECK_SECONDS)
         except (Unavailable, DeadlineExceeded):
@@ -326,8 +333,9 @@ class Bus:
     ) -> Subscription:
         """Call `listener(subject, content)` for each message, one at a time and in order.
 
-        For a message with a large body that cannot be pulled from its sender, `lost()` is called instead. A failure of
-        the listener is logged, and the next message follows.
+        For a message with a large body that cannot be pulled from its sender, `lost()` is called instead, and also for
+        a message that is dropped because too many wait. A failure of the listener is logged, and the next message
+        follows.
         """
 
         async def deliver(message: Msg) -> None:
@@ -349,7 +357,10 @@ class Bus:
             except Exception:
                 log.exception("a listener failed", subject=subject)
 
-        return await self.connection.subscribe(subject, cb=deliver)
+        subscription = await self.connection.subscribe(subject, cb=deliver)
+        if lost is not None:
+            self._events.drop_callbacks[subscription] = lost
+        return subscription
 
     async def body(self, message: Msg, *, limit: int = MAX_PULLED) -> bytes:
         """Return a message's body, which is pulled from the sender when it was too large for the message.

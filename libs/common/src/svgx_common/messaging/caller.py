@@ -25,6 +25,11 @@ class Caller:
     by_key: bool = False
     """True when an API key authenticates the user. `session_id` is then the id of the key."""
 
+    @property
+    def credential(self) -> str:
+        """Return the kind of credential that authenticates the user, for messages to people."""
+        return "API key" if self.by_key else "access token"
+
     def to_header(self) -> str:
         """Return the value of `HEADER_CALLER`: JSON in ASCII."""
         return _to_header(self)

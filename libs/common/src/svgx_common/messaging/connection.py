@@ -3,9 +3,12 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from weakref import WeakKeyDictionary
 
 import structlog
 from nats.aio.client import Client
+from nats.aio.subscription import Subscription
+from nats.errors import Error as NatsError
 from nats.errors import SlowConsumerError
 
 from svgx_common import metrics
@@ -14,6 +17,10 @@ log = structlog.get_logger(__name__)
 
 DROP_LOG_INTERVAL = 10.0
 """Seconds between two log lines about dropped messages. The metric counts each message."""
+
+
+REFUSAL_LOG_INTERVAL = 60.0
+"""Seconds between two log lines about refused credentials, because a person has to change something."""
 
 
 class ConnectionEvents:
@@ -25,6 +32,15 @@ class ConnectionEvents:
         self._logged_errors: set[type[Exception]] = set()
         """Types of the connection errors that were logged since the last successful connection."""
         self._drop_logged_at = -DROP_LOG_INTERVAL
+        self._refusal_logged_at = -REFUSAL_LOG_INTERVAL
+        self.credentials_setting = "NATS_URL"
+        """The setting with the credentials of the connection, for log lines and the health report."""
+        self.refuses_credentials = False
+        """True from a refusal of the credentials by the server until the next successful connection."""
+        self.drop_callbacks: WeakKeyDictionary[Subscription, Callable[[], None]] = (
+            WeakKeyDictionary()
+        )
+        """Callbacks for each message of a subscription that is dropped because too many wait."""
         self.reconnect_callbacks: list[Callable[[], Awaitable[None]]] = []
         """Callbacks for each reconnect. A failure of one is logged; the others are still called."""
         self.disconnect_callbacks: list[Callable[[], None]] = []
@@ -52,27 +68,45 @@ class ConnectionEvents:
         return sum(each.pending_msgs for each in subscriptions.values())
 
     def forget_errors(self) -> None:
-        """Forget the logged error types, so that the next connection error is logged again."""
+        """Forget the errors of an outage that has ended, so that the next connection error is logged again."""
         self._logged_errors.clear()
+        self._refusal_logged_at = -REFUSAL_LOG_INTERVAL
+        self.refuses_credentials = False
 
     async def on_error(self, error: Exception) -> None:
         """Log an error, and count a dropped message."""
         if isinstance(error, SlowConsumerError):
             metrics.BUS_DROPPED.labels(self._service).inc()
+            if (note_drop := self.drop_callbacks.get(error.sub)) is not None:
+                note_drop()
             if time.monotonic() - self._drop_logged_at < DROP_LOG_INTERVAL:
                 return
             self._drop_logged_at = time.monotonic()
         elif not self._connection.is_connected:
-            # nats-py reports each attempt to connect. Log one line for each type of error in an outage.
-            if type(error) not in self._logged_errors:
-                log.warning(
-                    "nats is not reachable; the service keeps trying",
-                    error=type(error).__name__,
-                    detail=str(error),
-                )
-            self._logged_errors.add(type(error))
+            self._note_failed_attempt(error)
             return
         log.warning("nats error", error=type(error).__name__, detail=str(error))
+
+    def _note_failed_attempt(self, error: Exception) -> None:
+        """Log a failed attempt to connect: one line for each type of error in an outage."""
+        if isinstance(error, NatsError) and "auth" in str(error).lower():
+            # The server's texts are 'Authorization Violation', 'User Authentication Expired' and similar ones.
+            self.refuses_credentials = True
+            if time.monotonic() - self._refusal_logged_at >= REFUSAL_LOG_INTERVAL:
+                self._refusal_logged_at = time.monotonic()
+                log.error(
+                    "nats refuses the credentials of this service; correct the setting or the users of nats. "
+                    "The service keeps trying",
+                    setting=self.credentials_setting,
+                    detail=str(error),
+                )
+        elif type(error) not in self._logged_errors:
+            self._logged_errors.add(type(error))
+            log.warning(
+                "nats is not reachable; the service keeps trying",
+                error=type(error).__name__,
+                detail=str(error),
+            )
 
     async def on_disconnect(self) -> None:
         """Log the disconnect."""

@@ -30,6 +30,9 @@ OVERLAP = timedelta(minutes=1)
 FIRST_READ_SECONDS = 3.0
 """Seconds that the start waits for the first read. Without an answer, the gateway starts and refuses every token."""
 
+ACCOUNT_CHANGED = "the account of the API key has changed"
+"""The reason for an API key whose account has another role or password than before. The key itself is still valid."""
+
 REVOKED_COUNT = Gauge(
     "svgx_engine_revoked", "Sessions, accounts and API keys in the list of revocations."
 )
@@ -75,10 +78,18 @@ class Revocations:
         """Call `callback()` when a new revocation is known."""
         self._on_revoked.append(callback)
 
-    def revoked(self, caller: Caller) -> bool:
-        """Return whether the caller's token or key was revoked."""
+    def reason(self, caller: Caller) -> str | None:
+        """Return the reason why the caller's token or key does not count any more, or None."""
         version, _ = self._accounts.get(caller.user_id, (0, 0.0))
-        return caller.session_id in self._sessions or caller.token_version < version
+        if caller.session_id in self._sessions:
+            return f"the {caller.credential} has been revoked"
+        if caller.token_version < version:
+            return ACCOUNT_CHANGED if caller.by_key else "the access token has been revoked"
+        return None
+
+    def revoked(self, caller: Caller) -> bool:
+        """Return whether the caller's token or key does not count any more."""
+        return self.reason(caller) is not None
 
     def check(self, caller: Caller) -> None:
         """Raise `Unauthenticated` for a revoked token or key, `Unavailable` until the auth service has answered."""
@@ -86,8 +97,10 @@ class Revocations:
             raise Unavailable(
                 "it is not known yet which sessions have ended; try again", retry_after=RETRY
             )
-        if self.revoked(caller):
-            raise Unauthenticated("the access token has been revoked; refresh it, or sign in")
+        reason = self.reason(caller)
+        if reason is not None:
+            advice = "" if caller.by_key else "; refresh it, or sign in"
+            raise Unauthenticated(f"{reason}{advice}")
 
     async def ready(self) -> None:
         """Raise `ConnectionError` until the auth service has answered once; for the health report."""

@@ -167,6 +167,10 @@ class LiveCanvas:
         except SvgxError as error:
             connection.close(close_code_of_canvas(error), f"cannot catch up: {error.detail}")
             return
+        except Exception:
+            # The client gets broadcasts again, and would never learn that it lacks the dropped ones.
+            connection.close(Close.INTERNAL, "cannot catch up")
+            raise
         connection.send(protocol.encode_update(reply.update))
         connection.send(protocol.encode_awareness(reply.awareness))
 

@@ -16,7 +16,9 @@ from svgx_common.contract.close_codes import Close
 from svgx_common.contract.errors import SvgxError
 from svgx_common.messaging.bus import Bus
 from svgx_common.messaging.caller import Caller
+from svgx_common.observability.log_ids import use_ids
 from svgx_gateway.identity.canvas_roles import CanvasRoles
+from svgx_gateway.identity.revocations import ACCOUNT_CHANGED
 from svgx_gateway.websocket.canvas import LiveCanvas
 from svgx_gateway.websocket.connection import Connection
 from svgx_gateway.websocket.outbox import OLDEST_UNSAVED, PATIENCE
@@ -117,12 +119,19 @@ class LiveCanvases:
         await self._role_checks.stop()
         await asyncio.gather(*(canvas.stop() for canvas in self._canvases.values()))
 
-    def close_revoked(self, is_revoked: Callable[[Caller], bool]) -> None:
-        """Close the connections of revoked access tokens. Their clients may reconnect with fresh tokens."""
+    def close_revoked(self, revocation: Callable[[Caller], str | None]) -> None:
+        """Close the connections of revoked access tokens and API keys.
+
+        `revocation` returns the reason for a caller, or None. A page may reconnect with a fresh token. An API key is
+        still valid after a change of its account, so its client comes back by itself.
+        """
         for canvas in self._canvases.values():
             for connection in canvas.connections:
-                if is_revoked(connection.caller):
-                    connection.close(Close.UNAUTHENTICATED, "the access token has been revoked")
+                reason = revocation(connection.caller)
+                if reason == ACCOUNT_CHANGED:
+                    connection.close(Close.RESTARTING, reason)
+                elif reason is not None:
+                    connection.close(Close.UNAUTHENTICATED, reason)
 
     async def check_role(self, connection: Connection, canvas: LiveCanvas) -> None:
         """Look up a connection's role again, and adopt it."""
@@ -165,6 +174,7 @@ class LiveCanvases:
         return await asyncio.shield(starting)
 
     async def _start_new(self, canvas_id: str) -> LiveCanvas:
+        use_ids({"canvas_id": canvas_id})
         canvas = LiveCanvas(self._bus, canvas_id)
         try:
             await canvas.start()

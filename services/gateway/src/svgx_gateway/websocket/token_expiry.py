@@ -74,4 +74,5 @@ class TokenExpiry:
         self._connection.send(protocol.encode_token_lifetime(int(self._seconds_left())))
 
     def _close(self) -> None:
-        self._connection.close(Close.UNAUTHENTICATED, "the access token has expired")
+        credential = self._connection.caller.credential
+        self._connection.close(Close.UNAUTHENTICATED, f"the {credential} has expired")

@@ -1,0 +1,161 @@
+"""Broadcasts that do not reach a gateway or a client: the client receives their content all the same."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any, cast
+
+import pytest
+from pycrdt import Doc, Map
+from starlette.websockets import WebSocket
+
+from svgx_collab import rooms
+from svgx_common.contract.close_codes import Close
+from svgx_common.contract.collab import CANVAS_UPDATE, Broadcast
+from svgx_common.contract.policy import CanvasRole, Role
+from svgx_common.messaging.bus import Bus
+from svgx_common.messaging.caller import Caller
+from svgx_common.messaging.wire import decode
+from svgx_devstack import DevStack
+from svgx_gateway.websocket import canvas as canvas_module
+from svgx_gateway.websocket import connection as connection_module
+from svgx_gateway.websocket.canvas import LiveCanvas
+from svgx_gateway.websocket.connection import Connection
+from svgx_yjs import protocol
+from svgx_yjs.lib0 import Malformed
+from tests.integration.collab.replica import Editor, replica
+
+NEVER = 3600.0
+"""Seconds between two checkpoints that are not meant to happen."""
+
+SOON = 0.05
+
+
+class Client:
+    """A Yjs client of a gateway in this process. It receives frames only while `reading` is set."""
+
+    def __init__(self) -> None:
+        caller = Caller("u", "ann", Role.EDITOR, "s")
+        self.connection = Connection(
+            cast(WebSocket, self), caller, CanvasRole.EDITOR, wants_saved=False
+        )
+        self.reading = asyncio.Event()
+        self.reading.set()
+        self._doc: Doc[Any] = Doc()
+        self._elements: Map[Any] = self._doc.get("elements", type=Map)
+        self._changed = asyncio.Event()
+
+    async def send_bytes(self, frame: bytes) -> None:
+        await self.reading.wait()
+        message = protocol.decode(frame)
+        if isinstance(message, protocol.DocumentMessage):
+            self._doc.apply_update(message.update)
+            self._changed.set()
+
+    async def until_has(self, **expected: str) -> None:
+        """Wait until the client's document has exactly these elements."""
+        async with asyncio.timeout(20):
+            while dict(self._elements.to_py() or {}) != expected:
+                self._changed.clear()
+                await self._changed.wait()
+
+
+@asynccontextmanager
+async def connected(bus: Bus, canvas_id: str) -> AsyncIterator[tuple[LiveCanvas, Client]]:
+    """Run the canvas on a gateway, with one client."""
+    live, client = LiveCanvas(bus, canvas_id), Client()
+    await live.start()
+    writing = asyncio.create_task(client.connection.write())
+    live.connections.add(client.connection)
+    await live.sync(client.connection, b"\x00")
+    try:
+        yield live, client
+    finally:
+        writing.cancel()
+        await asyncio.gather(writing, return_exceptions=True)
+        await live.stop()
+
+
+def set_checkpoints(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
+    """Set the time between two checkpoints of the canvases that start from now on."""
+    monkeypatch.setattr(canvas_module, "CHECKPOINT_INTERVAL", seconds)
+    monkeypatch.setattr(canvas_module, "RECHECK_INTERVAL", seconds)
+
+
+async def test_lost_last_broadcast_is_made_up_for_by_a_checkpoint(
+    backing: DevStack, bus: Bus, editor: Editor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No later broadcast shows the gap. The holder believes that it has sent the last one. Proves R-SYNC-15."""
+    set_checkpoints(monkeypatch, SOON)
+    async with replica(backing), connected(bus, editor.canvas_id) as (_, client):
+        await editor.set("a", "1")
+        await client.until_has(a="1")
+        broadcast = Bus.broadcast
+
+        async def lose_updates(bus: Bus, channel: Any, payload: Any, **parameters: str) -> None:
+            if channel is not CANVAS_UPDATE:
+                await broadcast(bus, channel, payload, **parameters)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Bus, "broadcast", lose_updates)
+            await editor.set("b", "2")
+            await client.until_has(a="1", b="2")
+
+
+async def test_broadcast_dropped_by_a_slow_gateway_is_made_up_for_at_once(
+    backing: DevStack, bus: Bus, editor: Editor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """nats-py drops a message when too many wait. The gateway does not wait for a checkpoint. Proves R-SYNC-15."""
+    set_checkpoints(monkeypatch, NEVER)
+    async with replica(backing), connected(bus, editor.canvas_id) as (_, client):
+        await editor.set("a", "1")
+        await client.until_has(a="1")
+        subject = CANVAS_UPDATE.subject_of(canvas_id=editor.canvas_id)
+        (updates,) = (each for each in bus.connection._subs.values() if each.subject == subject)  # noqa: SLF001
+        updates._pending_bytes_limit = 1  # noqa: SLF001
+        await editor.set("b", "2")
+        await client.until_has(a="1", b="2")
+
+
+async def test_replica_that_leaves_a_canvas_broadcasts_the_last_edits(
+    backing: DevStack, bus: Bus, editor: Editor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Edits that wait for the next frame are sent before the canvas is released. Proves R-FAIL-10 and R-SYNC-15."""
+    monkeypatch.setattr(rooms, "FRAME", NEVER)
+    monkeypatch.setattr(rooms, "SLOWEST_FRAME", NEVER)
+    broadcasts: asyncio.Queue[Broadcast] = asyncio.Queue()
+
+    async def receive(_: str, content: bytes) -> None:
+        broadcasts.put_nowait(decode(Broadcast, content))
+
+    await bus.listen(CANVAS_UPDATE.subject_of(canvas_id=editor.canvas_id), receive)
+    async with replica(backing) as one, asyncio.timeout(20):
+        await editor.set("a", "1")
+        assert (await broadcasts.get()).sequence == 1
+        await editor.set("b", "2")
+        await one.rooms.hand_over()
+        last = await broadcasts.get()
+    assert (last.sequence, b"b" in last.update) == (2, True)
+
+
+async def test_client_whose_catch_up_fails_is_closed(
+    backing: DevStack, bus: Bus, editor: Editor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would get later broadcasts, and never learn that it lacks the dropped ones. Proves R-SYNC-10."""
+    set_checkpoints(monkeypatch, NEVER)
+    monkeypatch.setattr(connection_module, "SLOW_BYTES", 1)
+    async with replica(backing), connected(bus, editor.canvas_id) as (live, client):
+        await editor.set("a", "1")
+        await client.until_has(a="1")
+
+        async def fail(*_: object) -> None:
+            raise Malformed("the reply is cut off")
+
+        monkeypatch.setattr(live, "_request_sync", fail)
+        client.reading.clear()
+        for value in "234":
+            await editor.set("b", value)
+        client.reading.set()
+        async with asyncio.timeout(20):
+            closing = await client.connection.closing
+    assert (closing.code, closing.reason) == (Close.INTERNAL, "cannot catch up")

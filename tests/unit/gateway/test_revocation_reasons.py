@@ -1,0 +1,97 @@
+"""The reason with which a revoked credential is refused, and its live connections are closed."""
+
+import time
+from datetime import UTC, datetime
+from typing import cast
+
+import pytest
+from starlette.websockets import WebSocket
+
+from svgx_common.contract.close_codes import Close
+from svgx_common.contract.errors import Unauthenticated
+from svgx_common.contract.policy import CanvasRole, Role
+from svgx_common.contract.revocations import Revocation, RevocationList
+from svgx_common.contract.state import Access
+from svgx_common.messaging.bus import Bus
+from svgx_common.messaging.caller import Caller
+from svgx_gateway.identity.canvas_roles import CanvasRoles
+from svgx_gateway.identity.revocations import ACCOUNT_CHANGED, Revocations
+from svgx_gateway.websocket.connection import Closing, Connection
+from svgx_gateway.websocket.live_canvases import LiveCanvases
+
+LATER = time.time() + 3600
+SESSION = Revocation(user_id="u", session_id="s", until=LATER, reason="ended")
+ACCOUNT = Revocation(user_id="u", before_version=2, until=LATER, reason="account")
+OTHER = Revocation(user_id="other", before_version=2, until=LATER, reason="account")
+
+
+class FakeBus:
+    """A bus on which the auth service has these revocations, and every caller is an editor."""
+
+    def __init__(self, items: list[Revocation]) -> None:
+        self._items = items
+
+    def on_reconnect(self, _: object) -> None:
+        pass
+
+    async def listen(self, *_: object, **__: object) -> "FakeBus":
+        return self
+
+    async def unsubscribe(self) -> None:
+        pass
+
+    async def ask(self, operation: object, request: object, **_: object) -> object:
+        if type(request).__name__ == "ListRevocationsRequest":
+            return RevocationList(items=self._items, as_of=datetime.now(UTC))
+        return Access(role=CanvasRole.EDITOR)
+
+
+@pytest.mark.parametrize(
+    ("item", "by_key", "refusal", "closing"),
+    [
+        (
+            SESSION,
+            False,
+            "the access token has been revoked; refresh it, or sign in",
+            Closing(Close.UNAUTHENTICATED, "the access token has been revoked"),
+        ),
+        (
+            ACCOUNT,
+            False,
+            "the access token has been revoked; refresh it, or sign in",
+            Closing(Close.UNAUTHENTICATED, "the access token has been revoked"),
+        ),
+        (
+            SESSION,
+            True,
+            "the API key has been revoked",
+            Closing(Close.UNAUTHENTICATED, "the API key has been revoked"),
+        ),
+        (ACCOUNT, True, ACCOUNT_CHANGED, Closing(Close.RESTARTING, ACCOUNT_CHANGED)),
+        (OTHER, True, None, None),
+        (OTHER, False, None, None),
+    ],
+)
+async def test_revocation_names_the_credential(
+    item: Revocation, by_key: bool, refusal: str | None, closing: Closing | None
+) -> None:
+    """A key that is still valid after a change of its account is not closed for good. Proves R-SOCKET-1."""
+    bus = cast(Bus, FakeBus([item]))
+    caller = Caller("u", "ann", Role.EDITOR, "s", token_version=1, by_key=by_key)
+    revocations = Revocations(bus)
+    await revocations.start()
+    canvases = LiveCanvases(bus, CanvasRoles(bus))
+    connection = Connection(cast(WebSocket, None), caller, CanvasRole.EDITOR, wants_saved=False)
+    try:
+        async with canvases.join("00000000-0000-0000-0000-000000000001", connection):
+            canvases.close_revoked(revocations.reason)
+            assert (connection.closing.result() if connection.closing.done() else None) == closing
+        try:
+            revocations.check(caller)
+        except Unauthenticated as error:
+            assert error.detail == refusal
+        else:
+            assert refusal is None
+    finally:
+        await canvases.stop()
+        await revocations.stop()

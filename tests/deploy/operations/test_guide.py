@@ -4,7 +4,6 @@ import re
 import subprocess
 from collections import Counter
 from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Final
 
 import pytest
@@ -36,7 +35,14 @@ async def shell(stack: DevStack, tmp_path_factory: pytest.TempPathFactory) -> As
     async with open_api(stack.url) as api:
         admin = api.session(stack.admin_username, stack.admin_password)
         token = await admin.access_token()
-        variables = {"TOKEN": token, "ADMIN_TOKEN": token}
+        me = (await admin.request("GET", "/auth/me")).json()
+        canvas = await admin.request("POST", "/runtime/canvases/", json={"name": "Guide"})
+        variables = {
+            "TOKEN": token,
+            "ADMIN_TOKEN": token,
+            "USER_ID": me["id"],
+            "CANVAS_ID": canvas.json()["id"],
+        }
         yield Shell(tmp_path_factory.mktemp("shell"), stack, variables)
 
 

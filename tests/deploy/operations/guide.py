@@ -1,0 +1,74 @@
+"""The code blocks of `docs/operations.md`, and the way in which each of them is checked.
+
+A comment before each block states the way: `<!-- check: stack -->`. The ways are
+`stack` (the block runs against a stack of processes), `cluster` (against an API server, with Helm's release),
+`manifests` (against an API server, in a namespace without the release), `parse: REASON` and `skip: REASON`.
+"""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+ROOT: Final = Path(__file__).resolve().parents[3]
+GUIDE: Final = ROOT / "docs" / "operations.md"
+
+_BLOCK = re.compile(
+    r"^(?:<!-- check: (?P<way>\w+)(?:: (?P<reason>[^>]+?))? -->\n)?```(?P<language>\w*)\n(?P<text>.*?)^```$",
+    re.MULTILINE | re.DOTALL,
+)
+_HEADING = re.compile(r"^#{2,} (.+)$", re.MULTILINE)
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """One code block. `way` is empty for drawings, which contain no command."""
+
+    heading: str
+    number: int
+    way: str
+    reason: str
+    language: str
+    text: str
+
+    @property
+    def name(self) -> str:
+        """The heading above the block, and the block's number in the guide."""
+        return f"{self.number}-{re.sub(r'[^a-z0-9]+', '-', self.heading.lower()).strip('-')}"
+
+    @property
+    def commands(self) -> list[str]:
+        """The commands of the block, each on one line. A SQL statement or a configuration is one command."""
+        if self.language != "bash":
+            return [self.text]
+        joined = re.sub(r"\\\n\s*", "", self.text)
+        joined = re.sub(r"<<EOF\n.*?^EOF$", "<<EOF", joined, flags=re.MULTILINE | re.DOTALL)
+        joined = re.sub(
+            r"'\{.*?\}'", lambda json: json[0].replace("\n", " "), joined, flags=re.DOTALL
+        )
+        lines = (line.strip() for line in joined.splitlines())
+        return [line for line in lines if line and not line.startswith("#")]
+
+
+def read_blocks() -> list[Block]:
+    """Return all code blocks of the guide, in their order."""
+    text = GUIDE.read_text(encoding="utf-8")
+    blocks = []
+    for number, match in enumerate(_BLOCK.finditer(text), start=1):
+        headings = ["start", *_HEADING.findall(text[: match.start()])]
+        blocks.append(
+            Block(
+                heading=headings[-1],
+                number=number,
+                way=match["way"] or "",
+                reason=match["reason"] or "",
+                language=match["language"],
+                text=match["text"],
+            )
+        )
+    return blocks
+
+
+def checked_by(*ways: str) -> list[Block]:
+    """Return the blocks that are checked in one of these ways."""
+    return [block for block in read_blocks() if block.way in ways]

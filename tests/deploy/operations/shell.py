@@ -1,0 +1,125 @@
+"""A shell in which the guide's commands run against a stack of processes.
+
+Programs of the stack stand in for programs of a cluster: `kubectl exec` runs the command with the environment of the
+service's process, `kubectl logs` prints the log of that process, and `redis-cli` sends its arguments to Valkey.
+"""
+
+import asyncio
+import json
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+from urllib.parse import urlsplit
+
+import psutil
+
+from svgx_devstack import DevStack
+from svgx_devstack.backing import binaries
+from tests.deploy.operations.guide import ROOT
+
+GUIDE_DATABASE: Final = "guide"
+"""The database that the guide's statements create, so that the stack's database stays as it is."""
+
+_SERVICES: Final = ("gateway", "auth", "collab", "state")
+_TIMEOUT: Final = 60.0
+
+_KUBECTL: Final = """
+import json, os, sys
+folder, arguments = os.path.dirname(sys.argv[0]), sys.argv[1:]
+target = next((a for a in arguments if a.startswith("deployment/svgx-")), None)
+services = [target.removeprefix("deployment/svgx-")] if target else ["gateway", "auth", "collab", "state"]
+with open(os.path.join(folder, "services.json")) as file:
+    known = json.load(file)
+if arguments[0] == "exec":
+    command = arguments[arguments.index("--") + 1:]
+    os.execvpe(command[0], command, known[services[0]]["environment"] | {"PATH": os.environ["PATH"]})
+assert arguments[0] == "logs", arguments
+for service in services:
+    with open(known[service]["log"]) as file:
+        sys.stdout.write(file.read())
+"""
+
+_REDIS_CLI: Final = """
+import os, sys
+import redis
+print(redis.Redis.from_url(os.environ["REDIS_URL"]).execute_command(*sys.argv[1:]))
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """The end of a shell: exit status and all output."""
+
+    status: int
+    output: str
+
+
+class Shell:
+    """A shell whose commands reach one stack."""
+
+    def __init__(self, folder: Path, stack: DevStack, variables: dict[str, str]) -> None:
+        self._folder = folder
+        self._stack = stack
+        python = Path(sys.executable)
+        self._write("kubectl", f"#!{python}\n{_KUBECTL}")
+        self._write("redis-cli", f"#!{python}\n{_REDIS_CLI}")
+        services = {name: _describe(stack, name) for name in _SERVICES}
+        self._write("services.json", json.dumps(services))
+        postgres = binaries.postgres("psql").parent
+        path = f"{folder}:{python.parent}:{postgres}:{os.environ.get('PATH', os.defpath)}"
+        self._environment = {
+            "PATH": path,
+            "HOME": str(folder),
+            "POSTGRES_URL": stack.postgres_url,
+            "REDIS_URL": stack.redis_url,
+            "GUIDE_DATABASE_URL": self.superuser_url(GUIDE_DATABASE),
+            "SVGX_ADMIN_USERNAME": stack.admin_username,
+            "SVGX_ADMIN_PASSWORD": stack.admin_password,
+            **variables,
+        }
+
+    async def run(self, text: str) -> Result:
+        """Run the text as a script in an empty folder. It stops at the first command that fails."""
+        script = text.replace("http://localhost:8000", self._stack.url)
+        script = script.replace("deploy/scripts/", f"{ROOT}/deploy/scripts/")
+        script = script.replace('--dbname="$POSTGRES_URL"', '--dbname="$GUIDE_DATABASE_URL"')
+        return await self._run("bash", "-euc", script)
+
+    async def run_sql(self, text: str, database: str) -> Result:
+        """Run the statements in one session of psql, as the superuser of the server."""
+        url = self.superuser_url(database)
+        return await self._run("psql", "--set=ON_ERROR_STOP=1", "--dbname", url, stdin=text)
+
+    def superuser_url(self, database: str) -> str:
+        """Return the superuser's address of a database of the stack's server."""
+        secrets = json.loads((self._stack.home / "stack.json").read_text(encoding="utf-8"))
+        password = secrets["secrets"]["postgres.postgres"]
+        port = urlsplit(self._stack.postgres_url).port
+        return f"postgresql://postgres:{password}@127.0.0.1:{port}/{database}"
+
+    async def _run(self, *command: str, stdin: str = "") -> Result:
+        process = await asyncio.create_subprocess_exec(
+            *command,
+            env=self._environment,
+            cwd=self._folder,
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+        )
+        async with asyncio.timeout(_TIMEOUT):
+            output, _ = await process.communicate(stdin.encode())
+        assert process.returncode is not None
+        return Result(process.returncode, output.decode())
+
+    def _write(self, name: str, text: str) -> None:
+        path = self._folder / name
+        path.write_text(text, encoding="utf-8")
+        path.chmod(0o700)
+
+
+def _describe(stack: DevStack, name: str) -> dict[str, object]:
+    """Return the environment and the log of a service's process."""
+    environment = psutil.Process(stack.process(name).pid).environ()
+    return {"environment": environment, "log": str(stack.log_path(name))}

@@ -1,0 +1,100 @@
+"""The commands of the operations guide, extracted from `docs/operations.md`."""
+
+import re
+import subprocess
+from collections import Counter
+from collections.abc import AsyncIterator
+from typing import Final
+
+import pytest
+import yaml
+
+from svgx_devstack import DevStack
+from tests.deploy.debian import program
+from tests.deploy.operations.guide import GUIDE, ROOT, Block, checked_by, read_blocks
+from tests.deploy.operations.shell import GUIDE_DATABASE, Shell
+from tests.e2e.clients.api import open_api
+
+_WAYS: Final = {"stack", "cluster", "manifests", "parse", "skip"}
+_CREATED_BY_THE_GUIDE: Final = {"svgx-secrets", "svgx-admin", "svgx-tls", "svgx-nats"}
+_OBJECT: Final = re.compile(r"\b(?:deployment|service|hpa|secret)[/ ](svgx-[a-z-]+)")
+
+EXITS: Final = {
+    # curl ends after five seconds, because the connection stays open, or when the gateway closes it.
+    "WebSockets": {0, 28, 52, 56},
+    # `grep` finds no line of this user and of this trace.
+    "Logs": {0, 1},
+}
+"""Exit statuses of blocks, by their heading. Other blocks exit with 0."""
+
+
+@pytest.fixture(scope="module")
+async def shell(stack: DevStack, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Shell]:
+    """Open a shell with an admin's token."""
+    program("curl", "curl")
+    async with open_api(stack.url) as api:
+        admin = api.session(stack.admin_username, stack.admin_password)
+        token = await admin.access_token()
+        me = (await admin.request("GET", "/auth/me")).json()
+        canvas = await admin.request("POST", "/runtime/canvases/", json={"name": "Guide"})
+        variables = {
+            "TOKEN": token,
+            "ADMIN_TOKEN": token,
+            "USER_ID": me["id"],
+            "CANVAS_ID": canvas.json()["id"],
+        }
+        yield Shell(tmp_path_factory.mktemp("shell"), stack, variables)
+
+
+def names(blocks: list[Block]) -> list[str]:
+    """Return names of the blocks for test ids."""
+    return [block.name for block in blocks]
+
+
+def test_each_block_with_commands_states_its_check() -> None:
+    """A block without a check is a drawing, so it has no language."""
+    blocks = read_blocks()
+    assert len(blocks) > 30
+    assert [b.name for b in blocks if bool(b.language) and b.way not in _WAYS] == []
+    assert [b.name for b in blocks if (b.way in {"parse", "skip"}) != bool(b.reason)] == []
+
+
+def test_at_most_eight_commands_are_not_run() -> None:
+    """The commands of blocks that are skipped are not run."""
+    counts = Counter(block.way for block in read_blocks() for _ in block.commands)
+    assert counts["skip"] <= 8
+
+
+@pytest.mark.parametrize(
+    "block", (b := [b for b in read_blocks() if b.language == "bash"]), ids=names(b)
+)
+def test_block_of_the_guide_is_valid_bash(block: Block) -> None:
+    """Bash parses each block."""
+    subprocess.run(["bash", "-n"], input=block.text, text=True, check=True)
+
+
+def test_commands_for_a_cluster_name_existing_objects() -> None:
+    """Each object that a command names is rendered by the charts or created by the guide."""
+    existing = set(_CREATED_BY_THE_GUIDE)
+    for path in (ROOT / "k8s").glob("*.yaml"):
+        for document in yaml.safe_load_all(path.read_text(encoding="utf-8")):
+            existing.add(document["metadata"]["name"])
+    named = set(_OBJECT.findall(GUIDE.read_text(encoding="utf-8")))
+    assert len(named) > 4
+    assert named - existing == set()
+
+
+@pytest.mark.parametrize("block", (b := checked_by("stack")), ids=names(b))
+async def test_block_of_the_guide_succeeds(shell: Shell, block: Block) -> None:
+    """The commands run as they are, except for addresses and the name of the database. Proves R-HTTP-1."""
+    if block.language == "sql":
+        new = "CREATE DATABASE" in block.text
+        text = block.text.replace("svgx", GUIDE_DATABASE) if new else block.text
+        result = await shell.run_sql(text, "postgres" if new else GUIDE_DATABASE)
+    elif block.language == "":
+        settings = [line.split(" ", 1) for line in block.text.splitlines()]
+        lines = [f"redis-cli config set {name} {value}" for name, value in settings]
+        result = await shell.run("\n".join(lines))
+    else:
+        result = await shell.run(block.text)
+    assert result.status in EXITS.get(block.heading, {0}), result.output

@@ -111,8 +111,8 @@ async def test_broadcast_dropped_by_a_slow_gateway_is_made_up_for_at_once(
         await editor.set("a", "1")
         await client.until_has(a="1")
         subject = CANVAS_UPDATE.subject_of(canvas_id=editor.canvas_id)
-        (updates,) = (each for each in bus.connection._subs.values() if each.subject == subject)  # noqa: SLF001
-        updates._pending_bytes_limit = 1  # noqa: SLF001
+        (updates,) = (each for each in bus.connection._subs.values() if each.subject == subject)
+        updates._pending_bytes_limit = 1
         await editor.set("b", "2")
         await client.until_has(a="1", b="2")
 

@@ -1,7 +1,7 @@
-"""An on-call engineer's drill: parts that do not work, the messages about them, and the recovery.
+"""An on-call engineer's drill: parts that do not work, the messages and metrics about them, and the recovery.
 
-The stack has two replicas of auth and of state. A group of editors draws during each drill except that of Redis; all
-edits must be saved afterwards, without a reconnect.
+The stack has two replicas of auth, of state and of collab. A group of editors draws during each drill except that of
+Redis; all edits must be saved afterwards, without a reconnect.
 """
 
 import asyncio
@@ -16,14 +16,18 @@ import pytest
 
 from svgx_devstack import DevStack
 from tests.e2e.clients.editor_group import editing
+from tests.e2e.clients.metrics import Metrics
 from tests.e2e.clients.workspace import Workspace, open_workspace
 from tests.e2e.clients.yjs_driver import YjsDriver
+from tests.e2e.failures.small_disk import small_disk
 from tests.limits import HIGH_LIMITS
 
 pytestmark = pytest.mark.timeout(240)
 
 SETTINGS = {**HIGH_LIMITS, "HEALTH_CHECK_INTERVAL": "1"}
 WITH_DATABASE = ("auth", "auth-2", "state", "state-2")
+HOLDERS = ("collab", "collab-2")
+FROZEN = {"auth", "state", "collab"}
 RECOVERY = 30.0
 """Seconds within which everything works again. The gateway forgets a silent replica much later, after 600 s."""
 
@@ -32,7 +36,7 @@ RECOVERY = 30.0
 async def own_stack(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[DevStack]:
     """Start a stack of its own, because the tests freeze its processes."""
     async with DevStack(tmp_path_factory.mktemp("on-call"), settings=SETTINGS) as stack:
-        for service in ("auth", "state"):
+        for service in ("auth", "state", "collab"):
             await stack.add_replica(service)
         yield stack
 
@@ -54,6 +58,46 @@ async def operator(own_stack: DevStack) -> AsyncIterator["asyncpg.Connection[asy
     )
     yield connection
     await connection.close()
+
+
+@pytest.fixture
+def metrics(own_stack: DevStack) -> Metrics:
+    """Return the metrics of the stack."""
+    return Metrics(own_stack, timeout=RECOVERY)
+
+
+async def until_metrics_name(metrics: Metrics, dependency: str, *names: str) -> None:
+    """Wait until the metrics of the processes say that the dependency fails, and that they are not ready."""
+    for name in names:
+        service = name.removesuffix("-2")
+        labels = {"service": service, "dependency": dependency}
+        await metrics.until("dependency_up", lambda value: value == 0, name, **labels)
+        await metrics.until("ready", lambda value: value == 0, name, service=service)
+
+
+async def until_metrics_show_unsaved_edits(metrics: Metrics) -> None:
+    """Wait until the metrics of the gateway and of the holder show edits that have waited for more than a second."""
+    for prefix, processes in (("live", ("gateway",)), ("collab", HOLDERS)):
+        name = f"{prefix}_oldest_unsaved_seconds"
+        await metrics.until(name, lambda value: value > 1, *processes)
+    assert await metrics.value("live_unacked_bytes", "gateway") > 0
+    assert await metrics.value("collab_unsaved_bytes", *HOLDERS) > 0
+    await metrics.until("collab_commit_failures_total", lambda value: value > 0, *HOLDERS)
+
+
+async def check_metrics_are_calm(metrics: Metrics) -> None:
+    """Check that no metric speaks of an outage any more, after the edits have ended."""
+    for name in ("gateway", *HOLDERS, *WITH_DATABASE):
+        service = name.removesuffix("-2")
+        await metrics.until("ready", lambda value: value == 1, name, service=service)
+        dependencies = {"gateway": ("nats", "redis"), "collab": ("nats", "redis")}
+        for dependency in dependencies.get(service, ("nats", "postgresql")):
+            labels = {"service": service, "dependency": dependency}
+            await metrics.until("dependency_up", lambda value: value == 1, name, **labels)
+    for metric in ("live_oldest_unsaved_seconds", "live_unacked_bytes", "silent_replicas"):
+        await metrics.until(metric, lambda value: value == 0, "gateway")
+    for metric in ("collab_oldest_unsaved_seconds", "collab_unsaved_bytes"):
+        await metrics.until(metric, lambda value: value == 0, *HOLDERS)
 
 
 async def health(workspace: Workspace, name: str, path: str = "/health/ready") -> httpx.Response:
@@ -82,12 +126,20 @@ async def until_not_ready(workspace: Workspace, name: str) -> str:
 
 async def until_logged(workspace: Workspace, name: str, event: str) -> dict[str, Any]:
     """Wait until the process has logged the event, and return the line."""
+    return await until_any_logged(workspace, (name,), event)
+
+
+async def until_any_logged(
+    workspace: Workspace, names: tuple[str, ...], event: str
+) -> dict[str, Any]:
+    """Wait until one of the processes has logged the event, and return the line."""
     async with asyncio.timeout(RECOVERY):
         while True:
-            for line in workspace.stack.log_path(name).read_text().splitlines():
-                if line.startswith("{") and event in line:
-                    found: dict[str, Any] = json.loads(line)
-                    return found
+            for name in names:
+                for line in workspace.stack.log_path(name).read_text().splitlines():
+                    if line.startswith("{") and event in line:
+                        found: dict[str, Any] = json.loads(line)
+                        return found
             await asyncio.sleep(0.05)
 
 
@@ -106,7 +158,7 @@ async def log_in(workspace: Workspace) -> httpx.Response:
 
 
 async def until_answer(
-    ask: Callable[[], Any], accept: Callable[[httpx.Response], bool]
+    ask: Callable[[], Any], accept: Callable[[httpx.Response], bool], pause: float = 0.2
 ) -> httpx.Response:
     """Ask again and again until the answer is accepted, and return it."""
     async with asyncio.timeout(RECOVERY):
@@ -115,7 +167,7 @@ async def until_answer(
             if accept(answer):
                 return answer
             # Wait for the circuit breaker, because a refused request shows nothing.
-            await asyncio.sleep(0.2)
+            await asyncio.sleep(pause)
 
 
 def names(answer: httpx.Response, text: str) -> bool:
@@ -131,7 +183,7 @@ async def create_canvas(workspace: Workspace) -> httpx.Response:
 
 async def check_everything_works(workspace: Workspace) -> None:
     """Wait until all replicas are ready, and then log in and create canvases on each of them."""
-    await until_ready(workspace, "gateway", "collab", *WITH_DATABASE)
+    await until_ready(workspace, "gateway", *HOLDERS, *WITH_DATABASE)
     for ask in (lambda: log_in(workspace), lambda: create_canvas(workspace)):
         await until_answer(ask, lambda answer: answer.is_success)
     for _ in range(8):
@@ -142,9 +194,12 @@ async def check_everything_works(workspace: Workspace) -> None:
 
 
 async def test_read_only_database_is_named_and_recovers_by_itself(
-    workspace: Workspace, operator: "asyncpg.Connection[asyncpg.Record]"
+    workspace: Workspace, operator: "asyncpg.Connection[asyncpg.Record]", metrics: Metrics
 ) -> None:
-    """Connections opened meanwhile would stay read-only, so they are replaced. Proves R-FAIL-18 and R-FAIL-19."""
+    """Connections opened meanwhile would stay read-only, so they are replaced.
+
+    Proves R-FAIL-18, R-FAIL-19, R-OBS-10 and R-OBS-11.
+    """
     async with editing(workspace, 4, seed=21) as editors:
         await operator.execute("ALTER DATABASE svgx SET default_transaction_read_only TO on")
         try:
@@ -154,66 +209,57 @@ async def test_read_only_database_is_named_and_recovers_by_itself(
             )
             for name in WITH_DATABASE:
                 assert "postgresql (is read-only)" in await until_not_ready(workspace, name)
+            await until_metrics_name(metrics, "postgresql", *WITH_DATABASE)
             await until_answer(
                 lambda: log_in(workspace), lambda answer: names(answer, "is read-only")
             )
             await until_answer(
                 lambda: create_canvas(workspace), lambda answer: names(answer, "is read-only")
             )
+            labels = {"service": "gateway", "code": "unavailable"}
+            assert await metrics.value("errors_total", "gateway", **labels) > 0
             await until_logged(workspace, "state", "postgresql cannot be used")
             await editors.wait_for_broadcast()  # editing goes on
+            await until_metrics_show_unsaved_edits(metrics)
         finally:
             await operator.execute("ALTER DATABASE svgx RESET default_transaction_read_only")
         await check_everything_works(workspace)
         await editors.stop_and_verify()
         assert await editors.connection_counts() == {1}
+        await check_metrics_are_calm(metrics)
 
 
 async def test_full_disk_is_named_and_recovers_by_itself(
-    workspace: Workspace, operator: "asyncpg.Connection[asyncpg.Record]"
+    workspace: Workspace, metrics: Metrics
 ) -> None:
-    """PostgreSQL refuses each write with the code of a full disk. The log has no traceback. Proves R-FAIL-18."""
-    tables = ("auth.session", "state.canvas", "state.journal")
-    async with editing(workspace, 4, seed=22) as editors:
-        before = log_size(workspace)
-        await operator.execute(
-            """CREATE OR REPLACE FUNCTION public.disk_full() RETURNS trigger LANGUAGE plpgsql AS $$
-            BEGIN RAISE EXCEPTION 'could not extend file' USING ERRCODE = 'disk_full'; END $$"""
-            if await operator.fetchval("SELECT has_schema_privilege('public', 'CREATE')")
-            else """CREATE OR REPLACE FUNCTION state.disk_full() RETURNS trigger LANGUAGE plpgsql AS $$
-            BEGIN RAISE EXCEPTION 'could not extend file' USING ERRCODE = 'disk_full'; END $$"""
-        )
-        schema = await operator.fetchval(
-            "SELECT pronamespace::regnamespace::text FROM pg_proc WHERE proname = 'disk_full'"
-        )
-        for table in tables:
-            await operator.execute(
-                f"CREATE TRIGGER full_disk BEFORE INSERT ON {table} FOR EACH ROW "
-                f"EXECUTE FUNCTION {schema}.disk_full()"
-            )
-        try:
-            await until_answer(
-                lambda: log_in(workspace), lambda answer: names(answer, "disk space")
-            )
-            await until_answer(
-                lambda: create_canvas(workspace), lambda answer: names(answer, "disk space")
-            )
-            line = await until_logged(workspace, "collab", "a commit failed and is repeated")
-            assert "the database" in line["reason"]
-            reports = [await health(workspace, name) for name in ("state", "state-2")]
-            reasons = [each.json().get("reason", "") for each in reports]
-            assert any("postgresql (has no disk space left)" in reason for reason in reasons)
-            await editors.wait_for_broadcast()
-        finally:
-            for table in tables:
-                await operator.execute(f"DROP TRIGGER full_disk ON {table}")
-            await operator.execute(f"DROP FUNCTION {schema}.disk_full()")
-        for name in WITH_DATABASE:
-            lines = workspace.stack.log_path(name).read_text().splitlines()[before[name] :]
-            assert not [line for line in lines if "Traceback" in line or '"exception"' in line]
+    """No byte is free on the disk of PostgreSQL. The log has no traceback. Proves R-FAIL-18, R-OBS-10 and R-OBS-11."""
+    async with small_disk(workspace.stack) as disk:
         await check_everything_works(workspace)
-        await editors.stop_and_verify()
-        assert await editors.connection_counts() == {1}
+        async with editing(workspace, 4, seed=22) as editors:
+            before = log_size(workspace)
+            disk.fill()
+            for ask in (lambda: log_in(workspace), lambda: create_canvas(workspace)):
+                # The first writes succeed, because they fit into the pages that exist.
+                await until_answer(ask, lambda answer: names(answer, "disk space"), pause=0)
+            await until_any_logged(workspace, HOLDERS, "a commit failed and is repeated")
+            await until_metrics_show_unsaved_edits(metrics)
+            reports = {name: (await health(workspace, name)).json() for name in WITH_DATABASE}
+            full = [
+                name
+                for name, report in reports.items()
+                if "postgresql (has no disk space left)" in report.get("reason", "")
+            ]
+            assert {name.removesuffix("-2") for name in full} == {"auth", "state"}, reports
+            await until_metrics_name(metrics, "postgresql", *full)
+            await editors.wait_for_broadcast()
+            disk.free()
+            for name in WITH_DATABASE:
+                lines = workspace.stack.log_path(name).read_text().splitlines()[before[name] :]
+                assert not [line for line in lines if "Traceback" in line or '"exception"' in line]
+            await check_everything_works(workspace)
+            await editors.stop_and_verify()
+            assert await editors.connection_counts() == {1}
+            await check_metrics_are_calm(metrics)
 
 
 async def silent_replicas(workspace: Workspace) -> dict[str, str]:
@@ -228,11 +274,27 @@ async def silent_replicas(workspace: Workspace) -> dict[str, str]:
     }
 
 
-async def test_frozen_replicas_cost_no_read_and_are_named(workspace: Workspace) -> None:
-    """Reads reach the other replicas; the summary names the frozen ones; NATS drops them. Proves R-FAIL-21, R-OBS-3."""
+async def holder_of(workspace: Workspace, canvas_id: str) -> str:
+    """Return the name of the process that holds the canvas."""
+    for name in HOLDERS:
+        for line in workspace.stack.log_path(name).read_text().splitlines():
+            if "holding a canvas" in line and canvas_id in line:
+                return name
+    raise AssertionError("no replica holds the canvas")
+
+
+async def test_frozen_replicas_cost_no_read_and_are_named(
+    workspace: Workspace, metrics: Metrics
+) -> None:
+    """Reads reach the other replicas; another replica takes the canvas over; the summary names the frozen ones.
+
+    Proves R-FAIL-21, R-FAIL-24, R-OBS-3 and R-OBS-11.
+    """
     await check_everything_works(workspace)
-    processes = [workspace.stack.process(name) for name in ("auth-2", "state-2")]
     async with editing(workspace, 4, seed=23) as editors:
+        frozen = ["auth-2", "state-2", await holder_of(workspace, editors.canvas_id)]
+        processes = [workspace.stack.process(name) for name in frozen]
+        began = time.monotonic()
         for process in processes:
             process.pause()
         try:
@@ -244,13 +306,19 @@ async def test_frozen_replicas_cost_no_read_and_are_named(workspace: Workspace) 
                 )
             )
             assert {answer.status_code for answer in reads} == {200}
+            # An edit that is made now reaches the others when another replica holds the canvas.
+            await editors.wait_for_broadcast()
+            print(f"another replica held the canvas after {time.monotonic() - began:.1f} s")
             async with asyncio.timeout(RECOVERY):
-                while (reasons := await silent_replicas(workspace)).keys() != {"auth", "state"}:
+                while (reasons := await silent_replicas(workspace)).keys() != FROZEN:
                     pass
                 assert all("its last answer was" in reason for reason in reasons.values())
                 await until_logged(workspace, "gateway", "a replica does not answer")
+                for service in FROZEN:
+                    assert await metrics.value("silent_replicas", "gateway", service=service) == 1
                 while not all("has ended" in reason for reason in reasons.values()):
                     reasons = await silent_replicas(workspace)
+            print(f"nats had dropped the frozen replicas after {time.monotonic() - began:.1f} s")
             # NATS has dropped them: writes, which are sent once only, do not fail any more.
             for _ in range(10):
                 assert (await create_canvas(workspace)).status_code == 201
@@ -262,10 +330,16 @@ async def test_frozen_replicas_cost_no_read_and_are_named(workspace: Workspace) 
         await check_everything_works(workspace)
         await editors.stop_and_verify()
         assert await editors.connection_counts() == {1}
+        await check_metrics_are_calm(metrics)
 
 
-async def test_paused_postgresql_is_named_and_recovers_by_itself(workspace: Workspace) -> None:
-    """Requests fail within seconds, then at once, and name the database. Proves R-FAIL-18 and R-FAIL-19."""
+async def test_paused_postgresql_is_named_and_recovers_by_itself(
+    workspace: Workspace, metrics: Metrics
+) -> None:
+    """Requests fail within seconds, then at once, and name the database.
+
+    Proves R-FAIL-18, R-FAIL-19, R-OBS-10 and R-OBS-11.
+    """
     server = workspace.stack.process("postgres")
     async with editing(workspace, 4, seed=24) as editors:
         server.pause()
@@ -282,21 +356,30 @@ async def test_paused_postgresql_is_named_and_recovers_by_itself(workspace: Work
             for report in (*summary["services"]["state"], *summary["services"]["auth"]):
                 assert report["dependencies"]["postgresql"]["detail"] == "does not answer"
             await editors.wait_for_broadcast()
+            await until_metrics_name(metrics, "postgresql", *WITH_DATABASE)
+            await until_metrics_show_unsaved_edits(metrics)
         finally:
             server.resume()
         await check_everything_works(workspace)
         await editors.stop_and_verify()
         assert await editors.connection_counts() == {1}
+        await check_metrics_are_calm(metrics)
 
 
-async def test_paused_nats_is_noticed_and_recovers_by_itself(workspace: Workspace) -> None:
-    """No probe of liveness fails, and requests do not hang. Proves R-FAIL-19 and R-FAIL-20."""
+async def test_paused_nats_is_noticed_and_recovers_by_itself(
+    workspace: Workspace, metrics: Metrics
+) -> None:
+    """No probe of liveness fails, and requests do not hang. Proves R-FAIL-19, R-FAIL-20, R-OBS-10 and R-OBS-11."""
     server = workspace.stack.process("nats")
     async with editing(workspace, 4, seed=25) as editors:
         server.pause()
         try:
-            for name in ("gateway", "collab", *WITH_DATABASE):
+            everything = ("gateway", *HOLDERS, *WITH_DATABASE)
+            for name in everything:
                 assert "nats" in await until_not_ready(workspace, name)
+            await until_metrics_name(metrics, "nats", *everything)
+            await metrics.until("live_oldest_unsaved_seconds", lambda value: value > 1, "gateway")
+            assert await metrics.value("live_unacked_bytes", "gateway") > 0
             await until_answer(
                 lambda: create_canvas(workspace), lambda answer: names(answer, "message bus")
             )
@@ -315,15 +398,19 @@ async def test_paused_nats_is_noticed_and_recovers_by_itself(workspace: Workspac
         await editors.wait_for_edits()
         await editors.stop_and_verify()
         assert await editors.connection_counts() == {1}
+        await check_metrics_are_calm(metrics)
 
 
-async def test_missing_redis_is_named_and_stops_nothing(workspace: Workspace) -> None:
-    """The gateway and collab stay ready, and their health names Redis. Proves R-FAIL-7 and R-FAIL-19."""
+async def test_missing_redis_is_named_and_stops_nothing(
+    workspace: Workspace, metrics: Metrics
+) -> None:
+    """The gateway and collab stay ready, and their health and metrics name Redis. Proves R-FAIL-7 and R-FAIL-19."""
     server = workspace.stack.process("valkey")
     server.restart = False
     server.kill()
     try:
-        for name in ("gateway", "collab"):
+        for name in ("gateway", *HOLDERS):
+            service = name.removesuffix("-2")
             async with asyncio.timeout(RECOVERY):
                 while "redis" not in (await health(workspace, name)).json().get("reason", ""):
                     pass
@@ -331,6 +418,9 @@ async def test_missing_redis_is_named_and_stops_nothing(workspace: Workspace) ->
                 answer = await health(workspace, name, path)
                 assert (answer.status_code, answer.json()["status"]) == (200, "ok")
                 assert not answer.json()["dependencies"]["redis"]["ok"]
+            labels = {"service": service, "dependency": "redis"}
+            await metrics.until("dependency_up", lambda value: value == 0, name, **labels)
+            assert await metrics.value("ready", name, service=service) == 1
         summary = (await workspace.owner.request("GET", "/health/summary/")).json()
         assert summary["status"] == "degraded"
     finally:
@@ -338,3 +428,4 @@ async def test_missing_redis_is_named_and_stops_nothing(workspace: Workspace) ->
         await server.start()
         await server.wait_ready()
     await check_everything_works(workspace)
+    await check_metrics_are_calm(metrics)

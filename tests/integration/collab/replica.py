@@ -47,15 +47,18 @@ class Replica:
 
 
 @asynccontextmanager
-async def replica(backing: DevStack, *, answers_open: bool = True) -> AsyncIterator[Replica]:
-    """Run a replica. It answers requests to open a canvas unless `answers_open` is False."""
+async def replica(
+    backing: DevStack, *, answers_open: bool = True, answers_alive: bool = True
+) -> AsyncIterator[Replica]:
+    """Run a replica. It answers requests to open a canvas, and the question whether it is alive, unless told not to."""
     replica_id = secrets.token_hex(6)
     bus = await Bus.connect(backing.nats_url("collab"), "collab", replica_id)
     client = redis.connect(backing.redis_url)
     rooms = Rooms(bus, Leases(client, replica_id, functools.partial(is_alive, bus)))
 
     async def answer_alive(message: Any) -> None:
-        await message.respond(b"")
+        if answers_alive:
+            await message.respond(b"")
 
     async def answer_open(message: Any) -> None:
         request = CanvasRequest.model_validate_json(message.data)

@@ -6,6 +6,7 @@ import pytest
 from pycrdt import Doc, Map
 
 from svgx_canvas.document import shared_document
+from svgx_collab.leases import TTL
 from svgx_common.contract.collab import CANVAS_UPDATE, Broadcast
 from svgx_common.contract.errors import NotFound, SvgxError, Unavailable
 from svgx_common.contract.state import (
@@ -90,6 +91,25 @@ async def test_canvas_of_a_dead_holder_is_taken_over_at_once(
         await one.die()
         await editor.set("b", "2")
         assert two.rooms.details()["held"] == 1
+        assert await editor.held() == {"a": "1", "b": "2"}
+
+
+async def test_canvas_of_a_silent_holder_is_taken_over_before_its_lease_ends(
+    backing: DevStack, editor: Editor
+) -> None:
+    """A holder that does not answer another replica's question is frozen. Proves R-FAIL-24."""
+    async with (
+        replica(backing, answers_open=False, answers_alive=False) as one,
+        replica(backing, answers_open=False) as two,
+    ):
+        await one.rooms.open(editor.canvas_id)
+        await editor.set("a", "1")
+        async with asyncio.timeout(TTL / 2):
+            await two.rooms.open(editor.canvas_id)
+        # The silent replica goes on: both hold the canvas until it finds that it has lost the lease.
+        await editor.set("b", "2")
+        await one.rooms.renew_leases()
+        assert (one.rooms.details()["held"], two.rooms.details()["held"]) == (0, 1)
         assert await editor.held() == {"a": "1", "b": "2"}
 
 

@@ -6,7 +6,7 @@ nats.conf: |
   http: 0.0.0.0:8222
   pid_file: /tmp/nats.pid
   # A client or server that does not answer two pings is disconnected.
-  ping_interval: "5s"
+  ping_interval: "3s"
   ping_max: 2
   write_deadline: "10s"
   lame_duck_grace_period: "2s"

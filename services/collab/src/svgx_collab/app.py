@@ -22,8 +22,12 @@ from svgx_common.observability.worker_use import show_use
 from svgx_common.runtime import Runtime, Service
 from svgx_workers.pool import Workers
 
-ALIVE_TIMEOUT = 1.0
-"""Seconds to wait for another replica's answer to the question whether it is alive."""
+ALIVE_TIMEOUT = 2.0
+"""Seconds to wait for another replica's answer to the question whether it is alive.
+
+The question is asked only after a gateway has waited for the replica in vain, so a replica that does not answer is
+frozen or was silent for seconds. If it goes on later, nothing is lost: its edits and the next holder's merge.
+"""
 
 
 @contextlib.asynccontextmanager
@@ -58,12 +62,11 @@ async def build(runtime: Runtime[CollabSettings]) -> AsyncIterator[Service]:
 
 
 async def is_alive(bus: Bus, replica_id: str) -> bool:
-    """Return whether another collab replica may be alive."""
+    """Return whether another collab replica answers. While NATS is not reachable, it counts as alive."""
     try:
         await bus.connection.request(replica_subject("collab", replica_id), timeout=ALIVE_TIMEOUT)
     except NoRespondersError:
         return False
-    except (NatsError, TimeoutError):
-        # The replica may only be slow. Its lease ends if it is dead.
-        return True
+    except (NatsError, TimeoutError) as error:
+        return not isinstance(error, TimeoutError) or not bus.reachable
     return True

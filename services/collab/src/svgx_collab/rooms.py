@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import functools
 import secrets
 import time
 from collections import deque
@@ -114,7 +115,7 @@ class Rooms:
         if held is None and task is None:
             task = asyncio.create_task(self._open(canvas_id))
             self._opening[canvas_id] = task
-            task.add_done_callback(lambda _: self._opening.pop(canvas_id, None))
+            task.add_done_callback(functools.partial(self._end_opening, canvas_id))
         if task is not None:
             # Wait even when the canvas is held already: until the task ends, NATS may lack the channels' subscriptions.
             held = await asyncio.shield(task)
@@ -169,6 +170,12 @@ class Rooms:
     def details(self) -> dict[str, int]:
         """Return the numbers of the health report."""
         return {"held": len(self._held), "unsaved_bytes": self._unsaved_bytes()}
+
+    def _end_opening(self, canvas_id: str, task: asyncio.Task[HeldCanvas]) -> None:
+        self._opening.pop(canvas_id, None)
+        if not task.cancelled():
+            # Requests that ended before the task do not read its error, and asyncio would log it.
+            task.exception()
 
     async def _open(self, canvas_id: str) -> HeldCanvas:
         # The tasks of a canvas serve all its users, so their log lines have its id, and not the first user's.

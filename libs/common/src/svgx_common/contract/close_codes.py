@@ -30,7 +30,10 @@ class Close(IntEnum):
 
     NORMAL = 1000, "the client has left"
     INTERNAL = 1011, "the gateway failed, or the client answered no ping; come back later"
-    RESTARTING = 1012, "the gateway restarts; come back at once"
+    RESTARTING = (
+        1012,
+        "the gateway restarts, or the account of the API key has changed; come back at once",
+    )
     OVERLOADED = (
         1013,
         "a limit is reached, or a service is overloaded or unavailable; come back later",

@@ -17,6 +17,9 @@ RETRY = 0.1
 OPEN_AFTER_TIMEOUT = 1.0
 """Seconds for one request to open the canvas, when the holder of the canvas has not answered in time."""
 
+OPEN_PATIENCE = 6.0
+"""Seconds for which these requests are repeated. A replica that takes over from a frozen one needs two of them."""
+
 TemporaryError = Unavailable | DeadlineExceeded | Overloaded
 """Errors after which the same request may succeed."""
 
@@ -62,7 +65,7 @@ class Holder:
                 else:
                     recovering = True
                     self._recovery_ended.clear()
-                    failure, pause = await self._recover(failure, attempt, deadline)
+                    failure, pause = await self._recover(failure, deadline)
                 if time.monotonic() + pause >= deadline:
                     raise failure
                 await asyncio.sleep(pause)
@@ -71,16 +74,17 @@ class Holder:
                 self._recovery_ended.set()
 
     async def _recover(
-        self, failure: TemporaryError, attempt: float, deadline: float
+        self, failure: TemporaryError, deadline: float
     ) -> tuple[TemporaryError, float]:
         """Open the canvas if that may help. Return the newest error, and the seconds until the next attempt."""
         match failure:
             case NoResponders():
                 return await self._open(failure, OPEN.timeout, deadline)
             case DeadlineExceeded():
-                # The holder is busy or hangs. When its lease has ended, another replica opens the canvas. The request
-                # to open may also go to a replica that hangs, so each of these requests has a short timeout.
-                end = min(time.monotonic() + attempt, deadline)
+                # The holder is busy or hangs. If it does not answer another replica either, that one opens the canvas.
+                # The request to open may also go to a replica that hangs, so each of these requests has a short
+                # timeout.
+                end = min(time.monotonic() + OPEN_PATIENCE, deadline)
                 while True:
                     outcome, pause = await self._open(failure, OPEN_AFTER_TIMEOUT, deadline)
                     if not pause or time.monotonic() + pause >= end:

@@ -17,7 +17,7 @@ USERS = (*SERVICES, OPERATOR)
 MAX_PAYLOAD = 1024 * 1024
 """Bytes of the largest message, the default of NATS."""
 
-PING_SECONDS = 5
+PING_SECONDS = 3
 """Seconds between two pings of the server. A client that leaves `PING_MAX` of them unanswered is disconnected.
 
 With NATS' defaults (120 s, 2), a frozen replica would get its share of the requests for up to six minutes.

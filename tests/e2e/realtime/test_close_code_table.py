@@ -1,0 +1,43 @@
+"""The table of close codes in docs/spec.md, with the clients of the field from npm."""
+
+import asyncio
+import json
+from pathlib import Path
+
+from svgx_common.contract.close_codes import Close
+
+ROOT = Path(__file__).parents[3]
+CLIENTS = ("y-websocket 3", "y-websocket 2", "hocuspocus 4")
+REFUSED_HANDSHAKE = "403"
+"""The script's argument for the row with this status before the upgrade."""
+
+
+def documented() -> dict[str, tuple[str, ...]]:
+    """Return for each code of the table what the clients do after it."""
+    rows: dict[str, tuple[str, ...]] = {}
+    for line in (ROOT / "docs/spec.md").read_text().splitlines():
+        cells = [cell.strip() for cell in line.strip("|").split("|")]
+        if line.startswith(("| 1", "| 4")):
+            codes, condition, _, *outcomes = cells
+            for code in codes.split(", "):
+                is_refusal = condition.startswith(REFUSED_HANDSHAKE)
+                rows[REFUSED_HANDSHAKE if is_refusal else code] = tuple(outcomes)
+    del rows["1000"]  # the client itself closes with it
+    return rows
+
+
+async def test_clients_of_the_field_do_what_the_table_says(node: Path) -> None:
+    """Every code that stands for a passing condition brings all clients back. Proves R-SOCKET-1."""
+    expected = documented()
+    assert {int(code) for code in expected} >= {*Close} - {Close.NORMAL}
+    process = await asyncio.create_subprocess_exec(
+        *(str(node), "close_codes.mjs", *expected),
+        cwd=ROOT / "tests/e2e/yjs",
+        stdout=asyncio.subprocess.PIPE,
+    )
+    async with asyncio.timeout(60):
+        output, _ = await process.communicate()
+    results = json.loads(output)
+    assert {
+        code: tuple(results[client][code] for client in CLIENTS) for code in expected
+    } == expected

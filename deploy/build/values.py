@@ -13,6 +13,8 @@ from typing import Any
 
 import yaml
 
+from deploy.build import configuration
+
 HELM = Path(__file__).parents[1] / "helm"
 SERVICES = ("auth", "collab", "state", "gateway")
 CHARTS = (*SERVICES, "svgx")
@@ -98,6 +100,7 @@ def schema(chart: str, values: dict[str, Any], descriptions: dict[str, str]) -> 
             document["properties"][service] = {"type": "object"}
     else:
         document["properties"]["enabled"] = {"type": "boolean"}
+        document["properties"]["config"] |= configuration.schema(chart)
     return {"$schema": "http://json-schema.org/draft-07/schema#", **document}
 
 

@@ -114,7 +114,7 @@ fi
 
 
 class Servers:
-    """The rendered servers, whose commands run with `ENTRYPOINT` in place of the image's."""
+    """The rendered servers. Their commands run with `ENTRYPOINT` in place of the image's."""
 
     def __init__(self, helm: Helm, programs: Path) -> None:
         self._workloads = workloads(helm)

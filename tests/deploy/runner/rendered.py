@@ -1,6 +1,6 @@
 """The objects of a rendering, and the secrets that an operator has to create before."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import yaml
@@ -33,7 +33,3 @@ class Rendered:
             if each["metadata"]["name"] == name:
                 return {**each.get("data", {}), **each.get("stringData", {})}
         return None
-
-    def selected(self, selector: Mapping[str, str], pods: Iterable[Object]) -> list[Object]:
-        """Return the pods whose labels have all values of the selector."""
-        return [each for each in pods if selector.items() <= each["metadata"]["labels"].items()]

@@ -1,4 +1,4 @@
-"""NATS servers whose users have the permissions of the contract: the development stack's, and that of the chart."""
+"""NATS servers with the users of the contract: that of the development stack, and those of two charts."""
 
 import asyncio
 import json

@@ -1,0 +1,61 @@
+"""The JSON schema of a chart's value `config`: the keys that the service reads from its configuration file.
+
+Keys are left out when the chart sets them in another way, because the environment overrides the file: addresses and
+secrets, the port, and the times of the drain.
+"""
+
+from typing import Any
+
+from svgx_auth.settings import AuthSettings
+from svgx_collab.settings import CollabSettings
+from svgx_common.config_file import GUIDE_KEYS
+from svgx_common.settings import ServiceSettings
+from svgx_gateway.settings import GatewaySettings
+from svgx_state.settings import StateSettings
+
+SETTINGS: dict[str, type[ServiceSettings]] = {
+    "auth": AuthSettings,
+    "collab": CollabSettings,
+    "state": StateSettings,
+    "gateway": GatewaySettings,
+}
+
+SET_BY_THE_CHART = {
+    "api_host",
+    "api_port",
+    "drain_notice_seconds",
+    "drain_seconds",
+    "jwt_other_secret",
+    "jwt_secret",
+    "nats_nkey_seed",
+    "nats_url",
+    "password_workers",
+    "postgres_url",
+    "redis_url",
+    "svgx_admin_email",
+    "svgx_admin_password",
+    "svgx_admin_username",
+    "websocket_drain_seconds",
+}
+
+
+def schema(service: str) -> dict[str, Any]:
+    """Return the schema for the chart of a service. The service itself checks the values at its start."""
+    sections: dict[str, set[str]] = {service: set(SETTINGS[service].model_fields)}
+    for key, setting in GUIDE_KEYS.items():
+        if setting is not None and setting not in SET_BY_THE_CHART:
+            section, _, name = key.partition(".")
+            sections.setdefault(section, set()).add(name)
+    properties = _keys(set(ServiceSettings.model_fields))
+    for section, names in sections.items():
+        properties[section] = _object(_keys(names))
+    return _object(properties)
+
+
+def _keys(names: set[str]) -> dict[str, Any]:
+    """Return a property without a type for each name."""
+    return {name: {} for name in sorted(names - SET_BY_THE_CHART)}
+
+
+def _object(properties: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "object", "additionalProperties": False, "properties": properties}

@@ -4,10 +4,20 @@ import asyncio
 
 import pytest
 
+from svgx_auth.passwords.hashing import Passwords
+from svgx_common.contract.auth import (
+    LIST_USERS,
+    UPDATE_USER,
+    ListUsersRequest,
+    UpdateUserRequest,
+)
 from svgx_common.contract.errors import Overloaded, TooManyRequests
+from svgx_common.contract.policy import Role
 from svgx_common.messaging.bus import Bus
+from svgx_common.messaging.caller import Caller
 from svgx_devstack import DevStack
 from tests.integration.auth.conftest import replica
+from tests.integration.auth.test_accounts import PASSWORD, create
 from tests.integration.auth.test_flood import ADDRESSES, TRIES, HeldPasswords, flood
 
 
@@ -32,4 +42,46 @@ async def test_flood_is_refused_at_once_with_many_workers(
             held.go_on.set()
             await asyncio.gather(*waiting, return_exceptions=True)
         finally:
+            await gateway.close()
+
+
+async def test_passwords_set_by_admins_leave_quick_operations_their_slots(
+    backing: DevStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Proves R-AUTH-40: `UPDATE_USER` waits for a password worker in slots beside those of quick operations."""
+    go_on, held = asyncio.Event(), asyncio.Semaphore(0)
+
+    async def hold(_: Passwords, __: str, **___: object) -> str:
+        held.release()
+        await go_on.wait()
+        return "a hash"
+
+    slots, waiting = 45, 32
+    async with replica(backing, workers=64, connections=60):
+        gateway = await Bus.connect(backing.nats_url("gateway"), "gateway", "many")
+        try:
+            user = await create(gateway)
+            monkeypatch.setattr(Passwords, "hash_new", hold)
+            request = UpdateUserRequest(user_id=user.id, password=PASSWORD)
+            updates = [
+                asyncio.create_task(
+                    gateway.ask(
+                        UPDATE_USER,
+                        request,
+                        caller=Caller(f"admin-{number}", "admin", Role.ADMIN, "session"),
+                        timeout=60,
+                    )
+                )
+                for number in range(slots + waiting)
+            ]
+            for _ in range(slots):
+                await held.acquire()
+            async with asyncio.timeout(5):
+                for _ in range(20):
+                    await gateway.ask(LIST_USERS, ListUsersRequest(limit=1))
+            assert not any(update.done() for update in updates)
+            go_on.set()
+            await asyncio.gather(*updates)
+        finally:
+            go_on.set()
             await gateway.close()

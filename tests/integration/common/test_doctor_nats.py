@@ -24,6 +24,7 @@ from svgx_common.messaging.responder import Call
 from svgx_common.nats_server.nkeys import UserKey
 from svgx_common.nats_server.users import users_configuration
 from svgx_devstack import DevStack
+from tests.certificates import write_certificate
 from tests.integration.common.example_operations import PartialResponder
 from tests.integration.common.nats_server import nats_server
 
@@ -193,3 +194,30 @@ async def test_small_messages_are_named(tmp_path: Path) -> None:
     async with nats_server(tmp_path, text) as url:
         findings = await check_nats("collab", url, KEY.seed)
     assert "max_payload" in problems(findings)["nats"].fix
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        (90, True, Status.OK),
+        (5, True, Status.WARNING),
+        (90, False, Status.FAILED),
+        (-1, True, Status.FAILED),
+    ],
+    ids=["valid", "ends soon", "unknown authority", "ended"],
+)
+async def test_certificate_of_the_server_is_judged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, case: tuple[int, bool, Status]
+) -> None:
+    """The end is shown before clients refuse it, and a refusal has its reason. Proves R-CONFIG-7."""
+    days, trusted, status = case
+    certificate, key = tmp_path / "certificate.pem", tmp_path / "key.pem"
+    write_certificate(certificate, days, key)
+    if trusted:
+        monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    tls = f'tls {{cert_file: "{certificate}", key_file: "{key}"}}\n'
+    async with nats_server(tmp_path, tls + configuration("state")) as url:
+        findings = await check_nats("state", url.replace("nats://", "tls://"), KEY.seed)
+    found = {each.check: each for each in findings}["nats certificate"]
+    assert found.status is status, found
+    assert ("TLS is refused" in found.detail) == (status is Status.FAILED)

@@ -69,10 +69,7 @@ async def test_healthy_database_has_no_fault(backing: DevStack, schema: str) -> 
         (lambda url: url.replace("svgx_user", "nobody"), "refuses the user or the password"),
         (lambda url: f"{url}_unknown", "does not have the database"),
         (lambda _: "postgresql://svgx:hunter2@127.0.0.1:1/svgx", "is not reachable"),
-        (
-            lambda url: url.replace("/svgx", ",127.0.0.1:1/svgx?target_session_attrs=standby"),
-            "no host is a primary",
-        ),
+        (lambda url: f"{url}?target_session_attrs=standby", "no host is a primary"),
     ],
     ids=["wrong password", "unknown user", "unknown database", "away", "no standby"],
 )

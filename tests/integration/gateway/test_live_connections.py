@@ -1,7 +1,7 @@
 """The connections of several gateways, asked over NATS."""
 
-import asyncio
 import secrets
+import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from typing import cast
 
 import pytest
+from nats.aio.msg import Msg
 
 from svgx_common.contract.administration.connections import (
     ConnectionPage,
@@ -16,6 +17,7 @@ from svgx_common.contract.administration.connections import (
 )
 from svgx_common.contract.errors import Invalid
 from svgx_common.contract.policy import CanvasRole, Role
+from svgx_common.contract.transport import replica_subject
 from svgx_common.messaging.bus import Bus
 from svgx_common.messaging.caller import Caller
 from svgx_common.messaging.responder import Call, Responder
@@ -138,11 +140,18 @@ async def test_cursor_of_another_query_is_refused(gateways: list[Gateway]) -> No
     assert error.value.field == "cursor"
 
 
-async def test_silent_gateway_is_named(gateways: list[Gateway]) -> None:
+async def test_silent_gateway_is_named(backing: DevStack, gateways: list[Gateway]) -> None:
     """Proves R-OBS-15: the page of the others says which gateway is missing."""
-    frozen = Replica("gateway", "frozen", 0.0, 0.0)
-    gateways[0].watch._replicas["gateway", "frozen"] = frozen
-    frozen.first_answer = frozen.last_answer = asyncio.get_running_loop().time()
+
+    async def stay_silent(_: Msg) -> None:
+        pass
+
+    bus = await Bus.connect(backing.nats_url("gateway"), "gateway", "frozen")
+    await bus.connection.subscribe(replica_subject("gateway", "frozen"), cb=stay_silent)
+    await bus.settle()
+    now = time.monotonic()
+    gateways[0].watch._replicas["gateway", "frozen"] = Replica("gateway", "frozen", now, now)
     page = await gateways[0].page()
+    await bus.close()
     assert page.missing == ["frozen"]
     assert len(page.items) == 10

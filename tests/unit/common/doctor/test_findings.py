@@ -1,7 +1,6 @@
 """The doctor's results, its judgement of clocks and certificates, and its limits of time."""
 
 import asyncio
-import datetime as dt
 import json
 import os
 import subprocess
@@ -10,16 +9,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_private_key
-from cryptography.x509.oid import NameOID
 
 from svgx_common.contract.operation import SERVICES
 from svgx_common.doctor.certificates import check_file
 from svgx_common.doctor.clocks import check_clock
 from svgx_common.doctor.command import run_checks
 from svgx_common.doctor.findings import Finding, Status, as_json, as_text, failed, ok, warning
+from tests.certificates import write_certificate
 
 FINDINGS = (
     ok("settings", "valid"),
@@ -67,24 +63,6 @@ def test_clock_is_judged_by_the_difference_that_is_certain(
 ) -> None:
     """Proves R-CONFIG-7: tokens tolerate five seconds; a slow answer is no wrong clock."""
     assert check_clock("postgresql", ahead, uncertainty).status is status
-
-
-def write_certificate(path: Path, days: int) -> None:
-    """Write a certificate that ends in `days` days."""
-    key = generate_private_key(SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "nats")])
-    now = dt.datetime.now(dt.UTC)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(1)
-        .not_valid_before(now - dt.timedelta(days=400))
-        .not_valid_after(now + dt.timedelta(days=days, hours=1))
-        .sign(key, hashes.SHA256())
-    )
-    path.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
 
 
 @pytest.mark.parametrize(

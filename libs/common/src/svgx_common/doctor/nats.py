@@ -5,6 +5,7 @@ carries out. Subscriptions are ended at once, so they take no message from a run
 """
 
 import asyncio
+import contextlib
 import re
 import secrets
 import ssl
@@ -75,7 +76,7 @@ async def check_nats(service: ServiceName, url: str, seed: str) -> list[Finding]
                 findings += await _check_rights(service, connected, violations)
                 is_checked = True
         finally:
-            await connected.close()
+            await _close(connected)
     return findings
 
 
@@ -112,9 +113,16 @@ async def _connect(
                 error_cb=note,
             )
     except (NatsError, OSError, TimeoutError, ValueError) as error:
-        await client.close()
+        await _close(client)
         return _refusal(host, key, last_error or error, error)
     return client
+
+
+async def _close(client: Client) -> None:
+    """Close a connection. nats-py waits for ever for the end of a connection without TLS that should have it."""
+    with contextlib.suppress(TimeoutError, OSError):
+        async with asyncio.timeout(1.0):
+            await client.close()
 
 
 def _refusal(host: str, key: UserKey | None, *errors: Exception) -> Finding:
@@ -133,7 +141,8 @@ def _refusal(host: str, key: UserKey | None, *errors: Exception) -> Finding:
 
 
 def _check_server(client: Client, address: str) -> Finding:
-    version = client.connected_server_version
+    found = client.connected_server_version
+    version = f"{found.major}.{found.minor}.{found.patch}"
     detail = f"{address.partition('://')[2]} accepts the connection (nats-server {version})"
     if client.max_payload < 2 * PIECE:
         return failed(

@@ -51,10 +51,11 @@ charts: tools ## Rebuild schemas, READMEs, goldens and k8s/ from the charts, and
 charts-run: tools ## Run the charts as local processes, and replace their pods while two clients draw
 	@SVGX_CHARTS_RUN=1 exec $(BOOTSTRAP) tests pytest -s -q tests/deploy/test_chart_runner.py $(ARGS)
 
-lock: ## Pin the packages of requirements.in in requirements.lock again, with hashes
+lock: ## Pin the packages of requirements.in in all lock files again, with hashes
 	@$(BOOTSTRAP) exec uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
 		--no-config --no-emit-index-url --no-emit-find-links --no-annotate --no-header \
 		requirements.in --output-file requirements.lock
+	@$(BOOTSTRAP) exec python -m deploy.build.locks
 
 clean: ## Remove .venv and caches; data in .svgx is kept
 	rm -rf .venv .venv.lock .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -1,9 +1,12 @@
-"""Create `.venv` with the packages of requirements.lock, then run a command in it.
+"""Create `.venv` with the packages that a command needs, then run the command in it.
 
     python3 bootstrap.py run                 run the stack in the foreground (`make run`)
-    python3 bootstrap.py install             install the packages only
+    python3 bootstrap.py install             install all packages, also the tools for development
     python3 bootstrap.py exec PROGRAM ...    run a program of the environment, such as `pytest`
     python3 bootstrap.py tests PROGRAM ...   the same, after installing the Node packages of the tests
+
+`run` installs only the packages of the services and the development stack (libs/devstack/requirements.lock). The
+other actions install requirements.lock, which has the tools for development too.
 
 This script needs only Python. It must parse on old Pythons, down to 2.7, so that they print one line instead of a
 syntax error: ASCII only, no annotations, no f-strings, no keyword-only arguments, no print.
@@ -61,13 +64,18 @@ def packages():
     )
 
 
-def fingerprint():
-    """Return a hash of everything that requires a new installation when it changes."""
+def locks():
+    """Return the lock file of `run`, and the larger one of the other actions."""
+    return ROOT / "libs" / "devstack" / "requirements.lock", ROOT / "requirements.lock"
+
+
+def fingerprint(lock):
+    """Return a hash of everything that requires a new installation of the lock's packages when it changes."""
     import hashlib
 
     digest = hashlib.sha256(("%d.%d" % sys.version_info[:2]).encode())
     digest.update(str(ROOT).encode())  # an editable installation contains the folder's path
-    for path in [ROOT / "requirements.lock"] + [folder / "pyproject.toml" for folder in packages()]:
+    for path in [lock] + [folder / "pyproject.toml" for folder in packages()]:
         digest.update(str(path.relative_to(ROOT)).encode())
         digest.update(path.read_bytes())
     return digest.hexdigest()
@@ -79,16 +87,21 @@ def print_line(line):
     sys.stdout.flush()
 
 
-def install():
-    """Bring `.venv` up to date. This takes well under a second when nothing has changed."""
+def install(tools):
+    """Bring `.venv` up to date, with the tools for development or without.
+
+    This takes well under a second when nothing has changed.
+    """
     import fcntl
     import subprocess
 
     stamp = ROOT / ".venv" / "installed"
-    expected = fingerprint()
+    run_lock, full_lock = locks()
+    full = fingerprint(full_lock)
+    expected = full if tools else fingerprint(run_lock)
 
     def is_current():
-        return stamp.exists() and stamp.read_text() == expected and PYTHON.exists()
+        return PYTHON.exists() and stamp.exists() and stamp.read_text() in (expected, full)
 
     if is_current():
         return
@@ -119,16 +132,52 @@ def install():
                     "cannot create .venv: on Debian and Ubuntu `apt-get install python3-venv`, then try again"
                 )
         stamp.unlink(missing_ok=True)
-        total = (ROOT / "requirements.lock").read_text().count("==")
-        print_line(
-            "installing %d packages, each checked against its hash (about a minute the first time)"
-            % total
-        )
-        pip(["--require-hashes", "-r", str(ROOT / "requirements.lock")], total)
-        print_line("installing the packages of this repository")
-        own = [part for folder in packages() for part in ("-e", str(folder))]
-        pip(["--no-deps", "--no-build-isolation", "--no-index"] + own, 0)
+        install_packages(full_lock if tools else run_lock)
         stamp.write_text(expected)
+
+
+def install_packages(lock):
+    """Install the packages of a lock file, then the packages of this repository.
+
+    uv does this in a few seconds. Where uv cannot, for example because only pip's configuration names the package
+    index, pip does it in about a minute.
+    """
+    total = lock.read_text().count("==")
+    print_line("installing %d packages, each checked against its hash" % total)
+    installer = ["--require-hashes", "-r", str(ROOT / "deploy" / "build" / "installer.lock")]
+    has_uv = run_pip(installer) == 0
+    own = [part for folder in packages() for part in ("-e", str(folder))]
+    for arguments in (
+        ["--require-hashes", "-r", str(lock)],
+        ["--no-deps", "--no-build-isolation", "--no-index"] + own,
+    ):
+        if has_uv and run_uv(arguments) == 0:
+            continue
+        print_line("  with pip, because uv cannot install them (about a minute)")
+        if run_pip(arguments) != 0:
+            fail("the installation failed: see %s, then try again" % LOG)
+    compile_services()
+
+
+def compile_services():
+    """Import all services once, so that Python stores their bytecode. Their processes then start in half the time."""
+    import subprocess
+
+    names = [folder.name for folder in packages() if folder.parent.name == "services"]
+    code = "import " + ", ".join("svgx_%s.__main__" % name for name in names)
+    subprocess.call([str(PYTHON), "-c", code], env=python_environment())
+
+
+def python_environment():
+    """Return the environment of a process that uses `.venv`.
+
+    Some machines tell Python to store no bytecode. Each start of a process would then compile all its modules.
+    """
+    import os
+
+    environment = dict(os.environ)
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)
+    return environment
 
 
 def venv_works():
@@ -145,45 +194,40 @@ def venv_works():
     return result.stdout.strip() == "%d.%d" % sys.version_info[:2]
 
 
-def pip(arguments, total):
-    """Run pip and print its progress. The output of pip goes to `.venv/install.log`."""
+def run_pip(arguments):
+    """Run `pip install`, and return its exit status."""
+    options = ["--disable-pip-version-check", "--no-input", "--progress-bar", "off"]
+    return run_installer([str(PYTHON), "-m", "pip", "install"] + options + arguments)
+
+
+def run_uv(arguments):
+    """Run `uv pip install` with pip's variables for the package index, and return its exit status."""
+    import os
+
+    names = {"PIP_INDEX_URL": "UV_DEFAULT_INDEX", "PIP_FIND_LINKS": "UV_FIND_LINKS"}
+    environment = dict(os.environ)
+    for pip_name, uv_name in names.items():
+        if pip_name in environment:
+            environment.setdefault(uv_name, environment[pip_name])
+    uv = str(ROOT / ".venv" / "bin" / "uv")
+    command = [uv, "pip", "install", "--no-config", "--python", str(PYTHON)]
+    return run_installer(command + arguments, environment)
+
+
+def run_installer(command, environment=None):
+    """Run an installer, print its errors, and return its exit status. All its output goes to `.venv/install.log`."""
     import subprocess
 
-    command = [
-        str(PYTHON),
-        "-m",
-        "pip",
-        "install",
-        "--disable-pip-version-check",
-        "--no-input",
-        "--progress-bar",
-        "off",
-    ]
-    log = ROOT / ".venv" / "install.log"
-    collected = 0
-    last = ""
-    with open(str(log), "a") as file:
-        process = subprocess.Popen(
-            command + arguments,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            errors="replace",
-        )
-        for line in process.stdout:
-            file.write(line)
-            if line.strip():
-                last = line.strip()
-            if line.startswith("ERROR"):
-                sys.stderr.write("  " + line)
-            if line.startswith("Collecting") and total:
-                collected += 1
-                if collected % 15 == 0:
-                    print_line("  %d of %d found" % (min(collected, total), total))
-            elif line.startswith("Installing collected packages"):
-                print_line("  unpacking")
-        if process.wait() != 0:
-            fail("the installation failed (%s): see %s, then try again" % (last[:200], log))
+    with open(str(LOG), "ab") as log:
+        start = log.tell()
+        status = subprocess.call(command, stdout=log, stderr=log, env=environment)
+    if status != 0:
+        with open(str(LOG), "rb") as log:
+            log.seek(start)
+            lines = log.read().decode(errors="replace").strip().splitlines()
+        for line in lines[-3:]:
+            sys.stderr.write("  " + line[:200] + "\n")
+    return status
 
 
 def install_all_node_packages():
@@ -228,7 +272,7 @@ def replace_process(program, arguments):
     import os
 
     binaries = str(ROOT / ".venv" / "bin")
-    environment = dict(os.environ, VIRTUAL_ENV=str(ROOT / ".venv"))
+    environment = dict(python_environment(), VIRTUAL_ENV=str(ROOT / ".venv"))
     environment["PATH"] = binaries + os.pathsep + environment.get("PATH", os.defpath)
     os.execve(os.path.join(binaries, program), [program] + arguments, environment)
 
@@ -240,7 +284,7 @@ def main(arguments):
         action in ("exec", "tests") and len(arguments) < 2
     ):
         fail("use one of: bootstrap.py run | install | exec PROGRAM ... | tests PROGRAM ...")
-    install()
+    install(tools=action != "run")
     if action == "tests":
         install_all_node_packages()
     if action == "run":
@@ -255,6 +299,7 @@ if __name__ == "__main__":
 
     ROOT = Path(__file__).resolve().parent
     PYTHON = ROOT / ".venv" / "bin" / "python"
+    LOG = ROOT / ".venv" / "install.log"
     try:
         main(sys.argv[1:])
     except KeyboardInterrupt:

@@ -1,4 +1,4 @@
-"""Write the locks of the services: the entries of the repository's lock that each service needs, with hashes."""
+"""Write the locks of the services and of `make run`: the entries of the repository's lock that each needs."""
 
 import re
 import tomllib
@@ -15,14 +15,29 @@ from deploy.build.values import SERVICES
 
 LOCK = ROOT / "requirements.lock"
 BUILD_LOCK = ROOT / "deploy" / "build" / "build.lock"
+INSTALLER_LOCK = ROOT / "deploy" / "build" / "installer.lock"
+"""The lock of the program that installs the other packages on a developer's machine."""
+
+DEVSTACK_LOCK = ROOT / "libs" / "devstack" / "requirements.lock"
+"""The lock of `make run`: the services, the development stack, and the builder of editable packages."""
+
 PYTHONS = ("3.11", "3.12", "3.13", "3.14")
 """The versions of Python for which a lock is complete."""
 
 
 def locks() -> dict[Path, str]:
-    """Return the content of each lock, also of the lock of the packages that build wheels."""
+    """Return the content of each lock, also of the locks of the packages that build and install."""
     files = {path_of(service): _lock(third_party(service)) for service in SERVICES}
-    return {**files, BUILD_LOCK: _lock(["hatchling"])}
+    stack = [text for text in _dependencies("libs/devstack") if not text.startswith("svgx-")]
+    run = [*stack, "hatchling", "editables"]
+    for service in SERVICES:
+        run += third_party(service)
+    return {
+        **files,
+        BUILD_LOCK: _lock(["hatchling"]),
+        INSTALLER_LOCK: _lock(["uv"]),
+        DEVSTACK_LOCK: _lock(run),
+    }
 
 
 def path_of(service: str) -> Path:

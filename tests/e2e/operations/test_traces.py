@@ -180,7 +180,7 @@ async def use_services(run: Run, workspace: Workspace) -> None:
     await workspace.driver.wait_saved([client])
     await client.add_element("seen")
     await workspace.driver.wait_for_elements([other], "seen")
-    await owner.import_svg(run.canvas, "<svg xmlns='http://www.w3.org/2000/svg'><rect/></svg>")
+    await owner.import_svg(run.canvas, b"<svg xmlns='http://www.w3.org/2000/svg'><rect/></svg>")
     run.responses["missing"] = await owner.request("GET", "/runtime/canvases/missing")
     run.responses["no path"] = await owner.request("GET", "/no/such/path")
     run.responses["invalid"] = await owner.request("POST", "/runtime/canvases/", json={"name": 7})

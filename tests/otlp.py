@@ -3,23 +3,38 @@
 import asyncio
 import gzip
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.proto.common.v1.common_pb2 import KeyValue
+from opentelemetry.proto.trace.v1 import trace_pb2 as proto
 
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """A received span. The ids are in hex; `parent_id` is empty for a root span."""
+    """A received span. The ids are in hex; `parent_id` is empty for a root span.
+
+    `kind` is a name such as `SERVER`. `links` are the ids of spans. Only texts and numbers are in `attributes`.
+    """
 
     service: str
     name: str
     trace_id: str
     span_id: str
     parent_id: str
+    kind: str
+    failed: bool
+    links: tuple[str, ...]
+    attributes: Mapping[str, str | int]
+    resource: Mapping[str, str | int]
+
+    @property
+    def operation(self) -> tuple[str, str]:
+        """Return the service without its prefix, and the name."""
+        return self.service.removeprefix("svgx-"), self.name
 
 
 class Receiver:
@@ -43,26 +58,37 @@ class Receiver:
         request = ExportTraceServiceRequest.FromString(body)
         spans = []
         for resource in request.resource_spans:
-            attributes = {
-                attribute.key: attribute.value.string_value
-                for attribute in resource.resource.attributes
-            }
+            attributes = _values(resource.resource.attributes)
             spans += [
                 Span(
-                    attributes["service.name"],
+                    str(attributes["service.name"]),
                     span.name,
                     span.trace_id.hex(),
                     span.span_id.hex(),
                     span.parent_span_id.hex(),
+                    proto.Span.SpanKind.Name(span.kind).removeprefix("SPAN_KIND_"),
+                    span.status.code == proto.Status.STATUS_CODE_ERROR,
+                    tuple(link.span_id.hex() for link in span.links),
+                    _values(span.attributes),
+                    attributes,
                 )
                 for scope in resource.scope_spans
                 for span in scope.spans
             ]
         self._loop.call_soon_threadsafe(self._add, spans)
 
+    @property
+    def spans(self) -> Sequence[Span]:
+        """The spans so far."""
+        return self._spans
+
     def _add(self, spans: list[Span]) -> None:
         self._spans += spans
         self._arrived.set()
+
+
+def _values(attributes: Iterable[KeyValue]) -> dict[str, str | int]:
+    return {each.key: each.value.string_value or each.value.int_value for each in attributes}
 
 
 @contextmanager

@@ -13,10 +13,8 @@ from prometheus_client.openmetrics import parser as openmetrics_parser
 from prometheus_client.parser import text_string_to_metric_families
 
 from svgx_devstack import DevStack
-from tests.e2e.clients.api import open_api
 from tests.e2e.clients.raw_socket import RawSocket
 from tests.e2e.clients.workspace import Workspace
-from tests.otlp import Span, run_receiver
 
 SERVICES = ("gateway", "auth", "collab", "state")
 # The parser has no type annotations.
@@ -138,47 +136,6 @@ async def test_readiness_follows_the_dependencies_of_a_service(workspace: Worksp
             postgres.resume()
         while (await http.get("/health/ready")).status_code != 200:
             pass
-
-
-async def test_one_trace_spans_gateway_bus_service_and_sql(
-    tmp_path_factory: pytest.TempPathFactory,
-) -> None:
-    """The trace continues the caller's trace. Proves R-OBS-4."""
-    trace_id, parent = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
-    with run_receiver() as receiver:
-        settings = {
-            "OTEL_EXPORTER_OTLP_ENDPOINT": receiver.endpoint,
-            "OTEL_BSP_SCHEDULE_DELAY": "50",
-        }
-        async with DevStack(tmp_path_factory.mktemp("traced"), settings=settings) as stack:
-            async with open_api(stack.url) as api:
-                admin = api.session(stack.admin_username, stack.admin_password)
-                response = await admin.request(
-                    "POST",
-                    "/runtime/canvases/",
-                    json={"name": "traced"},
-                    headers={"traceparent": f"00-{trace_id}-{parent}-01"},
-                )
-            assert response.headers["traceresponse"].split("-")[1] == trace_id
-
-            def of_this_trace(spans: Iterable[Span]) -> list[Span]:
-                return [span for span in spans if span.trace_id == trace_id]
-
-            async with asyncio.timeout(30):
-                spans = of_this_trace(
-                    await receiver.wait_until(lambda spans: len(of_this_trace(spans)) >= 4)
-                )
-    by_name = {span.name: span for span in spans}
-    chain = [
-        ("svgx-gateway", "POST /runtime/canvases/"),
-        ("svgx-gateway", "ask svgx.state.canvas.create"),
-        ("svgx-state", "answer state.canvas.create"),
-        ("svgx-state", "sql create_canvas"),
-    ]
-    expected_parent = parent
-    for service, name in chain:
-        assert (by_name[name].service, by_name[name].parent_id) == (service, expected_parent)
-        expected_parent = by_name[name].span_id
 
 
 async def test_logs_contain_no_tokens_and_no_passwords(workspace: Workspace) -> None:

@@ -7,7 +7,7 @@ from typing import cast
 import pytest
 
 from svgx_collab import journal
-from svgx_collab.journal import Committer
+from svgx_collab.journal import Committer, Unsaved
 from svgx_common.contract.errors import (
     DeadlineExceeded,
     Forbidden,
@@ -18,7 +18,10 @@ from svgx_common.contract.errors import (
 from svgx_common.contract.operation import Blob
 from svgx_common.contract.state import Committed, CommittedBatch, Entry
 from svgx_common.messaging.bus import Bus, BusUnreachable, NoResponders
+from svgx_common.messaging.spans import Batch
 from svgx_common.messaging.wire import encode
+from svgx_common.tracing import current_trace_id
+from tests.log_reader import read_logs
 
 ENTRY = Entry("canvas", "writer", 1, ("author",), b"update")
 
@@ -29,9 +32,12 @@ class FakeBus:
     def __init__(self, outcomes: list[Exception | bytes]) -> None:
         self._outcomes: Iterator[Exception | bytes] = iter(outcomes)
         self.timeouts: list[float] = []
+        self.trace_ids: list[str] = []
 
-    async def ask(self, *_: object, timeout: float) -> Blob:
+    async def ask(self, *_: object, timeout: float, batch: Batch) -> Blob:
+        assert batch.size == 1
         self.timeouts.append(timeout)
+        self.trace_ids.append(current_trace_id())
         outcome = next(self._outcomes)
         if isinstance(outcome, Exception):
             raise outcome
@@ -58,7 +64,10 @@ class FakeBus:
 async def test_commit_is_repeated_until_it_succeeds(
     failure: Exception | bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The entry is delivered only after its commit, and no failure makes the committer drop it. Proves R-FAIL-18."""
+    """The entry is delivered only after its commit, and no failure makes the committer drop it.
+
+    The log lines of all attempts have one trace id, which state's lines have too. Proves R-FAIL-18 and R-OBS-4.
+    """
     monkeypatch.setattr(journal, "BACK_OFF", (0.0,))
     delivered: list[tuple[Entry, Committed]] = []
     result = Committed("canvas", 7)
@@ -67,9 +76,14 @@ async def test_commit_is_repeated_until_it_succeeds(
         delivered.append((entry, committed))
 
     bus = FakeBus([failure] * 3 + [encode(CommittedBatch((result,)))])
-    committer = Committer(cast(Bus, bus), lambda: [ENTRY], deliver)
+    committer = Committer(cast(Bus, bus), lambda: [Unsaved(ENTRY)], deliver)
     committer.request_commit()
-    async with asyncio.timeout(10):
-        await committer.commit_collected()
+    with read_logs("collab") as log:
+        async with asyncio.timeout(10):
+            await committer.commit_collected()
+        lines = log.read()
+    assert len(lines) == 3
+    (trace_id,) = {line["trace_id"] for line in lines}
+    assert set(bus.trace_ids) == {trace_id}
     assert delivered == [(ENTRY, result)]
     assert bus.timeouts[0] < bus.timeouts[1] == bus.timeouts[2] == bus.timeouts[3]

@@ -5,10 +5,13 @@ import time
 from collections.abc import AsyncIterator, Callable
 
 import pytest
+from opentelemetry.trace import SpanContext
+from pycrdt import Doc, Map
 
 from svgx_collab.held_canvas import IDLE, HeldCanvas
 from svgx_collab.room import Receipt, Room
 from svgx_common.background import BackgroundTasks
+from svgx_common.contract.collab import Edit
 from svgx_common.contract.state import Content
 from svgx_yjs.awareness import State
 
@@ -93,3 +96,35 @@ async def test_canvas_without_participants_and_requests_is_idle(held: HeldCanvas
     assert held.is_idle(later + 1)
     held.participants.receive("ann", State(1, 1, "{}"), now=later)
     assert not held.is_idle(later + 1)
+
+
+def test_commit_takes_the_traces_of_the_batches_that_it_completes(held: HeldCanvas) -> None:
+    """A batch that arrives during a commit belongs to the next one. Proves R-OBS-4."""
+    doc: Doc[Map[str]] = Doc()
+    updates: list[bytes] = []
+    subscription = doc.observe(lambda event: updates.append(event.update))
+    elements = doc.get("elements", type=Map)
+    first, second, third = (SpanContext(1, number, False) for number in (1, 2, 3))
+
+    def receive(*origins: SpanContext) -> None:
+        for number, origin in enumerate(origins):
+            elements[f"{origin.span_id}-{number}"] = "x"
+            held.add_origin(held.room.receive([Edit("ann", updates[-1])]), origin)
+
+    assert (held.take_unsent(), held.take_in_flight()) == ([], [])
+    receive(first, second)
+    assert held.room.take_entry() is not None
+    receive(third)
+    assert held.take_in_flight() == [first, second]
+    assert held.take_in_flight() == []
+    assert held.take_unsent() == [first, second, third]
+    assert held.take_unsent() == []
+    held.room.mark_committed(1)
+    assert held.take_in_flight() == []
+    assert held.room.take_entry() is not None
+    assert held.take_in_flight() == [third]
+    held.room.mark_committed(2)
+    repeated = held.room.receive([Edit("ann", updates[0])])
+    held.add_origin(repeated, first)
+    assert held.take_in_flight() == [], "its edits are saved already"
+    doc.unobserve(subscription)

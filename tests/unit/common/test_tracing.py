@@ -1,13 +1,32 @@
 """Spans of requests to other processes, and of failures."""
 
+import asyncio
+
 import pytest
-from opentelemetry import trace
+from opentelemetry import propagate, trace
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 
-from svgx_common.tracing import CurrentSpan, client_span
+from svgx_common.contract.errors import (
+    Conflict,
+    Forbidden,
+    Internal,
+    NotFound,
+    Overloaded,
+    SvgxError,
+    TooManyRequests,
+    Unavailable,
+)
+from svgx_common.metrics import exemplar
+from svgx_common.tracing import (
+    CurrentSpan,
+    TraceOf,
+    client_span,
+    current_trace_id,
+    is_unrecorded,
+)
 
 
 def test_exception_is_recorded_by_its_type_without_its_text() -> None:
@@ -53,3 +72,76 @@ def test_client_span_within_an_unrecorded_trace_makes_no_span() -> None:
     assert [inner.name, outer.name, single.name] == ["inner", "root", "single"]
     assert (inner.parent, inner.kind) == (outer.context, trace.SpanKind.CLIENT)
     assert single.parent is None
+
+
+@pytest.mark.parametrize(
+    ("error", "outcome", "failed"),
+    [
+        (NotFound(), "not_found", False),
+        (Forbidden("secret"), "forbidden", False),
+        (Conflict(), "conflict", False),
+        (TooManyRequests(), "too_many_requests", False),
+        (asyncio.CancelledError(), "cancelled", False),
+        (Internal(), "internal", True),
+        (Unavailable("secret"), "unavailable", True),
+        (Overloaded(), "overloaded", True),
+    ],
+)
+def test_only_failures_of_the_service_have_the_status_error(
+    error: SvgxError | asyncio.CancelledError, outcome: str, failed: bool
+) -> None:
+    """Proves R-OBS-4: the collector's tail sampling keeps each trace with an ERROR."""
+    exporter, provider = InMemorySpanExporter(), TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    with (
+        pytest.raises(type(error)),
+        CurrentSpan(provider.get_tracer("test"), "a", trace.SpanKind.PRODUCER),
+    ):
+        raise error
+    (span,) = exporter.get_finished_spans()
+    assert span.attributes is not None
+    assert span.attributes["svgx.outcome"] == outcome
+    assert span.attributes.get("error.type") == (outcome if failed else None)
+    assert (span.status.status_code is trace.StatusCode.ERROR) == failed
+    assert "secret" not in span.to_json()
+
+
+def test_unrecorded_trace_has_one_id_in_all_tasks_and_headers() -> None:
+    """Proves R-OBS-4: log lines have a trace id, and no exemplar names it."""
+
+    async def read() -> str:
+        return current_trace_id()
+
+    async def read_in_tasks() -> set[str]:
+        with TraceOf(()):
+            return {await asyncio.create_task(read()), await asyncio.create_task(read()), headers()}
+
+    def headers() -> str:
+        carrier: dict[str, str] = {}
+        propagate.inject(carrier)
+        version, trace_id, span_id, flags = carrier["traceparent"].split("-")
+        assert (version, flags, len(span_id)) == ("00", "00", 16)
+        assert is_unrecorded(trace.get_current_span())
+        assert exemplar() is None
+        return trace_id
+
+    first, second = asyncio.run(read_in_tasks()), asyncio.run(read_in_tasks())
+    assert (len(first), len(second), len(first | second)) == (1, 1, 2)
+    assert "0" * 32 not in first
+
+
+def test_span_within_the_trace_of_an_ended_span_is_its_child() -> None:
+    """Proves R-OBS-4: a commit continues the trace of a batch that was applied before."""
+    exporter, provider = InMemorySpanExporter(), TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    tracer = provider.get_tracer("test")
+    spans = [tracer.start_span(name) for name in "ab"]
+    origins = [span.get_span_context() for span in spans]
+    for span in spans:
+        span.end()
+    with TraceOf(origins):
+        assert exemplar() == {"trace_id": trace.format_trace_id(origins[0].trace_id)}
+        with client_span(tracer, "commit"):
+            pass
+    commit = exporter.get_finished_spans()[-1]
+    assert (commit.name, commit.parent) == ("commit", origins[0])

@@ -7,6 +7,8 @@ from collections.abc import Iterable
 from opentelemetry import trace
 from prometheus_client import Counter, Gauge, Histogram, disable_created_metrics
 
+from svgx_common.tracing import is_unrecorded
+
 REQUESTS = Counter(
     "svgx_engine_requests",
     "Operations answered, by outcome: `ok` or the error's code.",
@@ -99,17 +101,19 @@ def observe(service: str, operation: str, code: str, seconds: float) -> None:
 
     When the current trace is recorded, its id becomes the exemplar of the duration.
     """
-    context = trace.get_current_span().get_span_context()
-    exemplar = (
-        {"trace_id": trace.format_trace_id(context.trace_id)}
-        if context.trace_flags.sampled
-        else None
-    )
     count, duration = _series(service, operation, code)
     count.inc()
-    duration.observe(seconds, exemplar)
+    duration.observe(seconds, exemplar())
     if code in SERVER_ERRORS:
         ERRORS.labels(service, code).inc()
+
+
+def exemplar() -> dict[str, str] | None:
+    """Return the exemplar of an observation within the current trace: the trace's id, if the trace is recorded."""
+    if is_unrecorded(span := trace.get_current_span()):
+        return None
+    context = span.get_span_context()
+    return {"trace_id": trace.format_trace_id(context.trace_id)} if context.is_valid else None
 
 
 @functools.cache

@@ -1,12 +1,16 @@
 """Traces, and their export over OTLP.
 
 Spans are exported when `OTEL_EXPORTER_OTLP_ENDPOINT` or `OTEL_EXPORTER_OTLP_TRACES_ENDPOINT` is set, unless
-`OTEL_SDK_DISABLED` is true. Otherwise spans only carry ids. OpenTelemetry's own environment variables set the sampling
-and the headers of the exporter.
+`OTEL_SDK_DISABLED` is true or the ratio of the sampler is 0. Otherwise spans only carry ids. OpenTelemetry's own
+environment variables set the sampling and the headers of the exporter.
+
+`docs/tracing.md` lists all spans. `messaging/spans.py` makes the spans of messages.
 """
 
+import asyncio
 import os
 import threading
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from types import TracebackType
 
@@ -15,9 +19,21 @@ from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExport
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import SpanLimits, TracerProvider, sampling
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
+from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
 from opentelemetry.util.types import Attributes
 
-from svgx_common.configuration.telemetry_variables import BATCH_SIZE, QUEUE_SIZE, exporting
+from svgx_common.configuration.telemetry_variables import (
+    BATCH_SIZE,
+    QUEUE_SIZE,
+    exporting,
+    records_roots,
+)
+from svgx_common.contract.errors import SvgxError
+
+CANVAS_ID = "svgx.canvas.id"
+USER_ID = "user.id"
+OUTCOME = "svgx.outcome"
+"""The attribute with an error's code. A refusal, such as `not_found`, has it without an ERROR status."""
 
 QUEUE = 16_384
 """Spans that may wait for export; further spans are dropped. A busy gateway fills OpenTelemetry's default, 2048, in
@@ -69,15 +85,44 @@ def configure(service: str, replica_id: str, version: str) -> TracerProvider:
     )
     if exporting(os.environ):
         _set_queue_defaults()
-        provider = TracerProvider(resource=resource)
+        provider = ServiceTracerProvider(
+            resource=resource, may_record_roots=records_roots(os.environ)
+        )
         provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
     else:
         # Nothing is recorded, but the trace id still connects the log lines of one request across the services.
-        provider = TracerProvider(
-            sampler=sampling.ALWAYS_OFF, resource=resource, span_limits=_NO_LIMITS
+        provider = ServiceTracerProvider(
+            sampler=sampling.ALWAYS_OFF,
+            resource=resource,
+            span_limits=_NO_LIMITS,
+            may_record_roots=False,
         )
     trace.set_tracer_provider(provider)
     return provider
+
+
+class ServiceTracerProvider(TracerProvider):
+    """A tracer provider that says whether it may record a trace that begins in this process.
+
+    Code that runs for each edit asks this first, because a span costs time even when the sampler rejects it.
+    """
+
+    def __init__(
+        self,
+        *,
+        resource: Resource | None = None,
+        sampler: sampling.Sampler | None = None,
+        span_limits: SpanLimits | None = None,
+        may_record_roots: bool = True,
+    ) -> None:
+        super().__init__(resource=resource, sampler=sampler, span_limits=span_limits)
+        self.may_record_roots = may_record_roots
+
+
+def may_record_roots() -> bool:
+    """Return whether this process may record a trace that begins in it."""
+    provider = trace.get_tracer_provider()
+    return isinstance(provider, ServiceTracerProvider) and provider.may_record_roots
 
 
 class _OneResource(Resource):
@@ -106,31 +151,45 @@ def current_trace_id() -> str:
     return trace.format_trace_id(trace.get_current_span().get_span_context().trace_id)
 
 
+def is_unrecorded(span: trace.Span) -> bool:
+    """Return whether the span belongs to a trace that is not recorded. False without a trace."""
+    if isinstance(span, UnrecordedSpan):
+        return True
+    context = span.get_span_context()
+    return context.is_valid and not context.trace_flags.sampled
+
+
+def recorded_context() -> trace.SpanContext | None:
+    """Return the context of the current span, or None if it is not recorded."""
+    span = trace.get_current_span()
+    return span.get_span_context() if span.is_recording() else None
+
+
 def client_span(
     tracer: trace.Tracer, name: str, attributes: Attributes = None
-) -> AbstractContextManager[object]:
-    """Return a context manager: a client span around a request to another process.
+) -> AbstractContextManager[trace.Span | None]:
+    """Return a context manager: a span around a request to another process.
 
-    Within a span that is not recorded, no span is made, because it would not be recorded either. The outer span's
+    Within a trace that is not recorded, no span is made, because it would not be recorded either. The outer span's
     context then travels with the request, and says that the trace is not recorded.
     """
-    outer = trace.get_current_span()
-    if outer.get_span_context().is_valid and not outer.is_recording():
-        return _NO_SPAN
+    if is_unrecorded(trace.get_current_span()):
+        return NO_SPAN
     return CurrentSpan(tracer, name, trace.SpanKind.CLIENT, attributes=attributes)
 
 
-_NO_SPAN = nullcontext()
+NO_SPAN = nullcontext(None)
+"""A context manager in place of a span."""
 
 
 class CurrentSpan:
-    """A span that is current within a `with` block. An exception that leaves the block marks the span as failed.
+    """A span that is current within a `with` block. An exception that leaves the block is noted (see `note_exception`).
 
-    The span records only the exception's type. OpenTelemetry's `start_as_current_span` also records the text and the
-    stack, which may hold secrets, and costs a third more time.
+    The span does not record the exception's text and stack, which may hold secrets. OpenTelemetry's
+    `start_as_current_span` records them, and costs a third more time.
     """
 
-    __slots__ = ("_span", "_token")
+    __slots__ = ("_token", "span")
 
     def __init__(
         self,
@@ -140,18 +199,76 @@ class CurrentSpan:
         *,
         parent: context.Context | None = None,
         attributes: Attributes = None,
+        links: Sequence[trace.SpanContext] = (),
     ) -> None:
-        self._span = tracer.start_span(name, parent, kind, attributes)
+        self.span = tracer.start_span(
+            name, parent, kind, attributes, [trace.Link(each) for each in links]
+        )
 
     def __enter__(self) -> trace.Span:
-        self._token = context.attach(trace.set_span_in_context(self._span))
-        return self._span
+        self._token = context.attach(trace.set_span_in_context(self.span))
+        return self.span
 
     def __exit__(
-        self, kind: type[BaseException] | None, _: BaseException | None, __: TracebackType | None
+        self, _: type[BaseException] | None, error: BaseException | None, __: TracebackType | None
     ) -> None:
         context.detach(self._token)
-        if kind is not None:
-            self._span.set_attribute("error.type", kind.__name__)
-            self._span.set_status(trace.StatusCode.ERROR)
-        self._span.end()
+        if error is not None:
+            note_exception(self.span, error)
+        self.span.end()
+
+
+def note_exception(span: trace.Span, error: BaseException) -> None:
+    """Note the end of a span by an exception. Refusals (status below 500) and cancellations are not failures."""
+    if isinstance(error, SvgxError):
+        note_code(span, error.code, failed=error.status >= 500)
+    elif isinstance(error, asyncio.CancelledError):
+        span.set_attribute(OUTCOME, "cancelled")
+    else:
+        span.set_attribute("error.type", type(error).__name__)
+        span.set_status(trace.StatusCode.ERROR)
+
+
+def note_code(span: trace.Span, code: str, *, failed: bool) -> None:
+    """Note the code of an error of the contract. With `failed`, the span gets the status ERROR."""
+    span.set_attribute(OUTCOME, code)
+    if failed:
+        span.set_attribute("error.type", code)
+        span.set_status(trace.StatusCode.ERROR)
+
+
+class TraceOf:
+    """The trace of the first of some recorded spans, as the current trace within a `with` block.
+
+    Without recorded spans, it is a new trace that is not recorded. Its id connects log lines.
+    """
+
+    __slots__ = ("_span", "_token")
+
+    def __init__(self, origins: Sequence[trace.SpanContext]) -> None:
+        self._span = trace.NonRecordingSpan(origins[0]) if origins else UnrecordedSpan()
+
+    def __enter__(self) -> None:
+        self._token = context.attach(trace.set_span_in_context(self._span))
+
+    def __exit__(self, *_: object) -> None:
+        context.detach(self._token)
+
+
+_ids = RandomIdGenerator()
+
+
+class UnrecordedSpan(trace.NonRecordingSpan):
+    """The root of a trace that is not recorded. It gets its ids when they are first needed, because they cost time."""
+
+    def __init__(self) -> None:
+        super().__init__(trace.INVALID_SPAN_CONTEXT)
+        self._own: trace.SpanContext | None = None
+
+    def get_span_context(self) -> trace.SpanContext:
+        """Return the context, with ids."""
+        if self._own is None:
+            self._own = trace.SpanContext(
+                _ids.generate_trace_id(), _ids.generate_span_id(), is_remote=False
+            )
+        return self._own

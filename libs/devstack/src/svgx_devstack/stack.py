@@ -166,8 +166,11 @@ class DevStack:
             "dev.env", "".join(f"{name}={value}\n" for name, value in lines.items())
         )
 
-    async def add_replica(self, service: str) -> str:
-        """Start one more process of a service, wait until it is ready, and return its name."""
+    async def add_replica(self, service: str, *, settings: Mapping[str, str] | None = None) -> str:
+        """Start one more process of a service, wait until it is ready, and return its name.
+
+        `settings` are added to those of the stack.
+        """
         if service not in services.NAMES:
             raise KeyError(f"no service {service!r}: one of {', '.join(services.NAMES)}")
         number = 2
@@ -176,7 +179,7 @@ class DevStack:
         name = f"{service}-{number}"
         self._ports[name] = self._home.port(name)
         try:
-            await self._start(self._service(service, name))
+            await self._start(self._service(service, name, settings or {}))
         except BaseException:
             await self.remove_replica(name)
             raise
@@ -215,8 +218,11 @@ class DevStack:
             raise StackError(str(error)) from error
         self._report(f"{program.name} … ready in {time.monotonic() - began:.1f} s")
 
-    def _service(self, service: str, name: str) -> Program:
-        return services.program(self._home, service, name, self._ports[name], self._settings)
+    def _service(
+        self, service: str, name: str, settings: Mapping[str, str] | None = None
+    ) -> Program:
+        all_settings = {**self._settings, **(settings or {})}
+        return services.program(self._home, service, name, self._ports[name], all_settings)
 
     def _service_port(self, service: str) -> int:
         if service == "gateway" and self._api_port:

@@ -8,6 +8,7 @@ from typing import Any
 
 import structlog
 from nats.aio.msg import Msg
+from opentelemetry.trace import SpanContext, get_current_span
 from prometheus_client import Counter
 
 from svgx_canvas.document.shared_document import Fault
@@ -31,7 +32,9 @@ from svgx_common.contract.errors import (
 )
 from svgx_common.contract.operation import Channel
 from svgx_common.messaging.bus import Bus
+from svgx_common.messaging.spans import BATCH_SIZE
 from svgx_common.messaging.wire import decode, encode
+from svgx_common.tracing import recorded_context
 from svgx_yjs.awareness import State
 from svgx_yjs.lib0 import Malformed
 
@@ -94,31 +97,44 @@ class Channels:
         )
         for name, channel, handler in channels:
             subject = channel.subject_of(canvas_id=held.room.canvas_id)
-            callback = functools.partial(self._handle, name, handler, held)
+            callback = functools.partial(self._handle, name, channel, handler, held)
             held.subscriptions.append(await self._bus.connection.subscribe(subject, cb=callback))
 
-    async def _handle(self, channel: str, handler: Handler, held: HeldCanvas, message: Msg) -> None:
+    async def _handle(
+        self,
+        name: str,
+        channel: Channel[Any],
+        handler: Handler,
+        held: HeldCanvas,
+        message: Msg,
+    ) -> None:
         """Run a handler, and answer the request with an error when the handler fails."""
         held.touch()
         code = Internal.code
         try:
-            await handler(held, message)
+            with self._bus.spans.receive(channel, held.room.canvas_id, message.headers):
+                await self._run(handler, held, message)
             code = "ok"
-        except Malformed:
-            code = BadRequest.code
-            await self._bus.refuse(message.reply, BadRequest("the message cannot be decoded"))
         except SvgxError as error:
             code = error.code
             await self._bus.refuse(message.reply, error)
+        finally:
+            _series(name, code).inc()
+
+    async def _run(self, handler: Handler, held: HeldCanvas, message: Msg) -> None:
+        """Run a handler. Raise an error of the contract when it fails."""
+        try:
+            await handler(held, message)
+        except Malformed:
+            raise BadRequest("the message cannot be decoded") from None
+        except SvgxError:
+            raise
         except Fault as fault:
-            code = Unavailable.code
             await self._on_fault(held, fault)
-            await self._bus.refuse(message.reply, Unavailable("the canvas is being reopened"))
+            raise Unavailable("the canvas is being reopened") from None
         except Exception:
             log.exception("a channel's handler failed", subject=message.subject)
-            await self._bus.refuse(message.reply, Internal())
-        finally:
-            _series(channel, code).inc()
+            raise Internal from None
 
     async def _edit(self, held: HeldCanvas, message: Msg) -> None:
         """Apply a batch of edits. The answer is sent once the edits are committed."""
@@ -128,8 +144,11 @@ class Channels:
         if held.is_released:
             raise Unavailable("this replica does not hold the canvas any more")
         receipt = held.room.receive(edits)
+        origin = _note_edits(len(edits)) if message.headers else None
         EDITS.inc(len(edits))
         REJECTED.inc(len(receipt.rejected))
+        if origin is not None:
+            held.add_origin(receipt, origin)
         held.mark_changed()
         if held.room.is_saved(receipt):
             saved = Saved(held.room.revision, receipt.rejected)
@@ -164,3 +183,11 @@ class Channels:
 def _series(channel: str, code: str) -> Counter:
     """Return the time series of a channel and a code. They are cached because `labels` is slow."""
     return MESSAGES.labels(channel, code)
+
+
+def _note_edits(count: int) -> SpanContext | None:
+    """Note the number of edits in the current span, and return its context, or None if it is not recorded."""
+    origin = recorded_context()
+    if origin is not None:
+        get_current_span().set_attribute(BATCH_SIZE, count)
+    return origin

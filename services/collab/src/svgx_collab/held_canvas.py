@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from nats.aio.subscription import Subscription
+from opentelemetry.trace import SpanContext
 
 from svgx_collab.participants import Participants
 from svgx_collab.room import Receipt, Room
@@ -68,6 +69,10 @@ class HeldCanvas:
         """The NATS subscriptions of the canvas's channels."""
         self._state: State = Holding()
         self._waiting: list[WaitingRequest] = []
+        self._uncommitted: list[tuple[int, SpanContext]] = []
+        """The recorded spans of batches with uncommitted edits, with the positions of their last edits in the room."""
+        self._unsent: list[SpanContext] = []
+        """The recorded spans of batches whose edits are not broadcast yet."""
         self._changed = asyncio.Event()
         self._used_at = time.monotonic()
         self._broadcaster = background.repeat("broadcast", functools.partial(broadcast, self))
@@ -126,6 +131,28 @@ class HeldCanvas:
     def add_waiting(self, receipt: Receipt, reply: str) -> None:
         """Keep a request until its edits are committed."""
         self._waiting.append(WaitingRequest(receipt, reply))
+
+    def add_origin(self, receipt: Receipt, origin: SpanContext) -> None:
+        """Keep the recorded span of a batch for the broadcast and the commit of its edits."""
+        self._unsent.append(origin)
+        if not self.room.is_saved(receipt):
+            self._uncommitted.append((receipt.position, origin))
+
+    def take_unsent(self) -> list[SpanContext]:
+        """Remove and return the spans of the batches whose edits are not broadcast yet."""
+        if not self._unsent:
+            return self._unsent
+        unsent, self._unsent = self._unsent, []
+        return unsent
+
+    def take_in_flight(self) -> list[SpanContext]:
+        """Remove and return the spans of the batches that the room's entry in flight completes."""
+        if not self._uncommitted:
+            return []
+        position = self.room.position_in_flight
+        origins = [origin for last, origin in self._uncommitted if last <= position]
+        self._uncommitted = [each for each in self._uncommitted if each[0] > position]
+        return origins
 
     def take_saved(self) -> list[WaitingRequest]:
         """Remove and return the waiting requests with no uncommitted edits."""

@@ -1,11 +1,15 @@
 """Group commit: the unsaved edits of all rooms of this replica go to state in one request after the other."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
 
 import structlog
+from opentelemetry.trace import SpanContext
 from prometheus_client import Counter, Gauge, Histogram
 
+from svgx_common import metrics
 from svgx_common.contract.errors import SvgxError
 from svgx_common.contract.state import (
     JOURNAL_APPEND,
@@ -16,7 +20,9 @@ from svgx_common.contract.state import (
     EntryBatch,
 )
 from svgx_common.messaging.bus import Bus
+from svgx_common.messaging.spans import Batch
 from svgx_common.messaging.wire import decode, encode
+from svgx_common.tracing import TraceOf
 
 log = structlog.get_logger(__name__)
 
@@ -57,7 +63,16 @@ OLDEST_UNSAVED = Gauge(
     "Age of the oldest edit that is not committed yet; 0 without one.",
 )
 
-Collect = Callable[[], list[Entry]]
+
+@dataclass(frozen=True, slots=True)
+class Unsaved:
+    """An entry to commit, and the recorded spans of the batches that it completes."""
+
+    entry: Entry
+    origins: Sequence[SpanContext] = ()
+
+
+Collect = Callable[[], list[Unsaved]]
 Deliver = Callable[[Entry, Committed], Awaitable[None]]
 
 
@@ -83,7 +98,11 @@ class Committer:
         await self._requested.wait()
         self._requested.clear()
         for group in _groups(self._collect()):
-            for entry, result in zip(group, await self._commit(group), strict=True):
+            entries = [unsaved.entry for unsaved in group]
+            batch = Batch(len(group), [origin for unsaved in group for origin in unsaved.origins])
+            with TraceOf(batch.origins):
+                results = await self._commit(entries, batch)
+            for entry, result in zip(entries, results, strict=True):
                 try:
                     await self._deliver(entry, result)
                 except Exception:
@@ -91,7 +110,7 @@ class Committer:
                         "the result of a commit could not be delivered", canvas_id=entry.canvas_id
                     )
 
-    async def _commit(self, group: list[Entry]) -> list[Committed]:
+    async def _commit(self, group: list[Entry], batch: Batch) -> list[Committed]:
         """Commit one group. A failed request is repeated until it succeeds, because repeated entries change nothing."""
         request = AppendRequest(content=encode(EntryBatch(tuple(group))))
         transfer = len(request.content) / (1024 * 1024)
@@ -101,8 +120,13 @@ class Committer:
         while True:
             timeout = (ATTEMPT if failures else FIRST_ATTEMPT) + transfer
             try:
-                with COMMIT_SECONDS.time():
-                    reply = await self._bus.ask(JOURNAL_APPEND, request, timeout=timeout)
+                started = time.perf_counter()
+                try:
+                    reply = await self._bus.ask(
+                        JOURNAL_APPEND, request, timeout=timeout, batch=batch
+                    )
+                finally:
+                    COMMIT_SECONDS.observe(time.perf_counter() - started, metrics.exemplar())
                 results = list(decode(CommittedBatch, reply.content).results)
             except Exception as error:  # noqa: BLE001  # the entries stay in flight until this commit succeeds
                 failure = error
@@ -124,14 +148,15 @@ class Committer:
             await asyncio.sleep(BACK_OFF[min(failures, len(BACK_OFF)) - 1])
 
 
-def _groups(entries: list[Entry]) -> list[list[Entry]]:
+def _groups(entries: list[Unsaved]) -> list[list[Unsaved]]:
     """Split entries into groups of at most `GROUP_BYTES`, small entries first. A larger entry is a group of its own."""
-    groups: list[list[Entry]] = []
+    groups: list[list[Unsaved]] = []
     size = GROUP_BYTES
-    for entry in sorted(entries, key=lambda entry: len(entry.update)):
-        if size + len(entry.update) > GROUP_BYTES:
+    for unsaved in sorted(entries, key=lambda unsaved: len(unsaved.entry.update)):
+        length = len(unsaved.entry.update)
+        if size + length > GROUP_BYTES:
             groups.append([])
             size = 0
-        groups[-1].append(entry)
-        size += len(entry.update)
+        groups[-1].append(unsaved)
+        size += length
     return groups

@@ -123,12 +123,18 @@ class Room:
         """
         assert self._in_flight is not None
         self._edits_committed += self._edits_in_flight
+        self._edits_in_flight = 0
         self._in_flight = self._in_flight_since = None
         self.unsaved_bytes = sum(len(each.edit.update) for each in self._unsaved)
         follows = revision <= self.revision + 1
         if follows:
             self.revision = max(self.revision, revision)
         return follows
+
+    @property
+    def position_in_flight(self) -> int:
+        """The number of edits that are committed, or are in the entry in flight."""
+        return self._edits_committed + self._edits_in_flight
 
     def is_saved(self, receipt: Receipt) -> bool:
         """Return whether all edits of the batch are committed."""

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import contextvars
 import functools
 import secrets
 import time
@@ -9,21 +10,30 @@ from collections import deque
 
 import structlog
 from nats.errors import Error as NatsError
+from opentelemetry.trace import SpanContext
 from prometheus_client import Counter, Gauge, Histogram
 
 from svgx_canvas.document.shared_document import Fault
 from svgx_collab.channels import Channels
 from svgx_collab.held_canvas import HeldCanvas
-from svgx_collab.journal import OLDEST_UNSAVED, UNSAVED_BYTES, Committer
+from svgx_collab.journal import OLDEST_UNSAVED, UNSAVED_BYTES, Committer, Unsaved
 from svgx_collab.leases import RENEW, Leases
 from svgx_collab.room import Room
 from svgx_common.background import BackgroundTasks
-from svgx_common.contract.collab import CANVAS_PRESENCE, CANVAS_UPDATE, Presence, Saved
+from svgx_common.contract.collab import (
+    CANVAS_PRESENCE,
+    CANVAS_UPDATE,
+    Broadcast,
+    Presence,
+    Saved,
+)
 from svgx_common.contract.errors import Internal, NotFound, SvgxError, Unavailable
 from svgx_common.contract.state import JOURNAL_LOAD, Committed, Content, Entry, LoadRequest
 from svgx_common.messaging.bus import Bus
+from svgx_common.messaging.spans import Batch, trace_headers
 from svgx_common.messaging.wire import decode, encode
 from svgx_common.observability.log_ids import use_ids
+from svgx_common.tracing import TraceOf
 
 log = structlog.get_logger(__name__)
 
@@ -79,6 +89,8 @@ class Rooms:
         self._opening: dict[str, asyncio.Task[HeldCanvas]] = {}
         self._unsaved: set[str] = set()
         self._background = BackgroundTasks()
+        self._context = contextvars.copy_context()
+        """The context of tasks that live as long as a held canvas, and belong to no request."""
         self._leaving = BackgroundTasks()
         self._faulty: deque[bytes] = deque(maxlen=MAX_FAULTY)
         self._channels = Channels(
@@ -209,10 +221,12 @@ class Rooms:
                 canvas_id=canvas_id,
                 updates=room.left_out,
             )
-        held = HeldCanvas(room, self._background, self._broadcast)
+        # The canvas's tasks serve all its users, so their spans and log lines must not belong to the first request.
+        context = self._context.copy()
+        held = context.run(HeldCanvas, room, self._background, self._broadcast)
         self._held[canvas_id] = held
         try:
-            await self._channels.subscribe(held)
+            await asyncio.create_task(self._channels.subscribe(held), context=context)
             await self._bus.settle()
         except BaseException:
             await self._end(held, Unavailable(), FAILED)
@@ -242,19 +256,36 @@ class Rooms:
 
     async def _publish_changes(self, held: HeldCanvas) -> None:
         canvas_id = held.room.canvas_id
+        origins = held.take_unsent()
         for broadcast in held.room.take_broadcasts():
             BROADCASTS.inc()
             BROADCAST_BYTES.inc(len(broadcast.update))
-            await self._bus.broadcast(CANVAS_UPDATE, broadcast, canvas_id=canvas_id)
+            if origins:
+                await self._broadcast_traced(canvas_id, broadcast, origins)
+            else:
+                await self._bus.broadcast(CANVAS_UPDATE, broadcast, canvas_id=canvas_id)
         while (states := held.participants.take_broadcast()) is not None:
             presence = Presence(held.room.epoch, states)
             await self._bus.broadcast(CANVAS_PRESENCE, presence, canvas_id=canvas_id)
 
-    def _collect(self) -> list[Entry]:
+    async def _broadcast_traced(
+        self, canvas_id: str, broadcast: Broadcast, origins: list[SpanContext]
+    ) -> None:
+        """Broadcast an update within the trace of the first recorded batch in it."""
+        batch = Batch(None, origins)
+        with TraceOf(origins), self._bus.spans.publish(CANVAS_UPDATE, canvas_id, batch):
+            headers = trace_headers(first=True)
+            await self._bus.broadcast(CANVAS_UPDATE, broadcast, headers, canvas_id=canvas_id)
+
+    def _collect(self) -> list[Unsaved]:
         """Return the next journal entry of each canvas with unsaved edits."""
         unsaved, self._unsaved = self._unsaved, set()
         held = (self._held[canvas_id] for canvas_id in unsaved if canvas_id in self._held)
-        return [entry for each in held if (entry := each.room.take_entry()) is not None]
+        return [
+            Unsaved(entry, each.take_in_flight())
+            for each in held
+            if (entry := each.room.take_entry()) is not None
+        ]
 
     async def _deliver(self, entry: Entry, result: Committed) -> None:
         """Note that an entry is committed: load other writers' commits, and answer the saved requests."""

@@ -1,5 +1,7 @@
 """The handlers of the service's operations. Where a canvas role is needed, the gateway has checked it."""
 
+from opentelemetry import trace
+
 from svgx_common.contract import state
 from svgx_common.contract.administration.canvases import (
     LIST_MEMBERS,
@@ -11,6 +13,7 @@ from svgx_common.contract.operation import Blob, Empty
 from svgx_common.contract.state import CANVAS_ACCESS_CHANGED, CommittedBatch, EntryBatch
 from svgx_common.messaging.bus import Bus
 from svgx_common.messaging.responder import Call, Responder
+from svgx_common.messaging.spans import BATCH_SIZE
 from svgx_common.messaging.wire import decode, encode
 from svgx_state.canvases import Canvases
 from svgx_state.exports import Exports
@@ -95,6 +98,7 @@ class Handlers:
             entries = list(decode(EntryBatch, request.content).entries)
         except Malformed as error:
             raise BadRequest(f"the entries cannot be read: {error}") from None
+        trace.get_current_span().set_attribute(BATCH_SIZE, len(entries))
         return Blob(encode(CommittedBatch(tuple(await self._journal.append(entries)))))
 
     async def journal_load(self, request: state.LoadRequest, _: Call) -> Blob:

@@ -10,6 +10,7 @@ import structlog
 
 from svgx_common.contract.errors import BadRequest, Unavailable
 from svgx_common.contract.state import Committed, Content, Entry
+from svgx_common.metrics import exemplar
 from svgx_common.postgres import Database, Row
 from svgx_state import metrics
 from svgx_state.canvases import no_such_canvas
@@ -47,7 +48,7 @@ class Journal:
                 raise BadRequest("an entry has no valid writer")
         started = time.perf_counter()
         rows = await self._commit(entries)
-        metrics.COMMIT_SECONDS.observe(time.perf_counter() - started)
+        metrics.COMMIT_SECONDS.observe(time.perf_counter() - started, exemplar())
         metrics.COMMITS.inc()
         tails: dict[str, tuple[int, int]] = {}
         for entry, row in zip(entries, rows, strict=True):

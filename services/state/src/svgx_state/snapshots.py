@@ -5,16 +5,19 @@ import contextvars
 import time
 
 import structlog
+from opentelemetry import trace
 
 from svgx_canvas import SvgRefused
 from svgx_common.background import BackgroundTasks
 from svgx_common.contract.errors import Unavailable
 from svgx_common.postgres import Database
+from svgx_common.tracing import CANVAS_ID, CurrentSpan, note_code
 from svgx_state import metrics
 from svgx_workers.errors import WorkerError, WorkerUnavailable
 from svgx_workers.pool import Workers
 
 log = structlog.get_logger(__name__)
+tracer = trace.get_tracer("svgx.state")
 
 PAUSE_AFTER_FAILURE = 60.0
 """Seconds after a failed compaction during which the canvas is not compacted again."""
@@ -45,6 +48,7 @@ class Compactor:
         self._max_tail_bytes = max_tail_bytes
         self._slots = asyncio.Semaphore(concurrency)
         self._background = BackgroundTasks()
+        self._context = contextvars.copy_context()
         self._scheduled: set[str] = set()
         self._paused_until: dict[str, float] = {}
 
@@ -58,9 +62,9 @@ class Compactor:
         due = tail_entries >= self._max_tail_entries or tail_bytes >= self._max_tail_bytes
         if not due or canvas_id in self._scheduled or self._paused(canvas_id):
             return
-        # A new context, because a compaction does not belong to the trace of the request that made it due.
+        # Another context, because a compaction does not belong to the trace of the request that made it due.
         task = self._background.start(
-            "compaction", self._run(canvas_id), context=contextvars.Context()
+            "compaction", self._run(canvas_id), context=self._context.copy()
         )
         self._scheduled.add(canvas_id)
         task.add_done_callback(lambda _: self._done(canvas_id))
@@ -95,26 +99,35 @@ class Compactor:
 
     async def _run(self, canvas_id: str) -> None:
         async with self._slots:
-            started = time.perf_counter()
-            try:
-                outcome = "written" if await self.compact(canvas_id) else "skipped"
-            except Unavailable as error:
-                # The database failed, and not the canvas: the next commit may schedule a compaction at once.
-                log.warning("a compaction was interrupted", canvas_id=canvas_id, error=error.code)
-                outcome = "failed"
-            except WorkerUnavailable as error:
-                # The next commit may schedule a compaction at once, as above.
-                log.warning("a compaction was interrupted", canvas_id=canvas_id, error=str(error))
-                outcome = "failed"
-            except (SvgRefused, WorkerError) as error:
-                log.error("a canvas could not be compacted", canvas_id=canvas_id, error=str(error))
-                outcome = self._pause(canvas_id)
-            except Exception:
-                # Nothing is lost, because the journal has all entries. The next commit after the pause tries again.
-                log.exception("a canvas could not be compacted", canvas_id=canvas_id)
-                outcome = self._pause(canvas_id)
-            metrics.SNAPSHOTS.labels(outcome).inc()
-            metrics.SNAPSHOT_SECONDS.observe(time.perf_counter() - started)
+            with CurrentSpan(
+                tracer, "compact", trace.SpanKind.INTERNAL, attributes={CANVAS_ID: canvas_id}
+            ):
+                await self._compact_counted(canvas_id)
+
+    async def _compact_counted(self, canvas_id: str) -> None:
+        """Compact a canvas, and count the outcome. A failure is logged."""
+        started = time.perf_counter()
+        try:
+            outcome = "written" if await self.compact(canvas_id) else "skipped"
+        except Unavailable as error:
+            # The database failed, and not the canvas: the next commit may schedule a compaction at once.
+            log.warning("a compaction was interrupted", canvas_id=canvas_id, error=error.code)
+            outcome = "failed"
+        except WorkerUnavailable as error:
+            # The next commit may schedule a compaction at once, as above.
+            log.warning("a compaction was interrupted", canvas_id=canvas_id, error=str(error))
+            outcome = "failed"
+        except (SvgRefused, WorkerError) as error:
+            log.error("a canvas could not be compacted", canvas_id=canvas_id, error=str(error))
+            outcome = self._pause(canvas_id)
+        except Exception:
+            # Nothing is lost, because the journal has all entries. The next commit after the pause tries again.
+            log.exception("a canvas could not be compacted", canvas_id=canvas_id)
+            outcome = self._pause(canvas_id)
+        if outcome == "failed":
+            note_code(trace.get_current_span(), outcome, failed=True)
+        metrics.SNAPSHOTS.labels(outcome).inc()
+        metrics.SNAPSHOT_SECONDS.observe(time.perf_counter() - started)
 
     def _done(self, canvas_id: str) -> None:
         self._scheduled.discard(canvas_id)

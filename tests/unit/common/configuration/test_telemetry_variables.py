@@ -7,7 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from svgx_common.configuration.telemetry_variables import ignored, mistakes
+from svgx_common.configuration.telemetry_variables import (
+    exporting,
+    ignored,
+    mistakes,
+    records_roots,
+)
 
 EXPORTER = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9"}
 RATIO = {"OTEL_TRACES_SAMPLER": "traceidratio"}
@@ -153,3 +158,33 @@ def test_opentelemetry_starts_with_accepted_values(environment: dict[str, str]) 
     """Proves R-CONFIG-2: the defaults of this product fit to the values that are set."""
     started = start({**EXPORTER, **environment})
     assert started.returncode == 0, started.stderr
+
+
+@pytest.mark.parametrize(
+    ("environment", "exports", "roots"),
+    [
+        ({}, True, True),
+        ({"OTEL_TRACES_SAMPLER": "always_off"}, False, False),
+        ({"OTEL_TRACES_SAMPLER": "Always_Off"}, False, False),
+        ({"OTEL_TRACES_SAMPLER": "parentbased_always_off"}, True, False),
+        (
+            {"OTEL_TRACES_SAMPLER": "parentbased_traceidratio", "OTEL_TRACES_SAMPLER_ARG": "0"},
+            False,
+            True,
+        ),
+        ({**RATIO, "OTEL_TRACES_SAMPLER_ARG": "0.0"}, False, True),
+        ({**RATIO, "OTEL_TRACES_SAMPLER_ARG": "0.001"}, True, True),
+        ({**RATIO, "OTEL_TRACES_SAMPLER_ARG": "wrong"}, True, True),
+        (RATIO, True, True),
+        # The ratio has no effect with another sampler.
+        ({"OTEL_TRACES_SAMPLER_ARG": "0"}, True, True),
+        ({"OTEL_SDK_DISABLED": "true"}, False, True),
+    ],
+)
+def test_ratio_of_zero_and_always_off_switch_recording_off(
+    environment: dict[str, str], exports: bool, roots: bool
+) -> None:
+    """Proves R-OBS-4: a caller's sampled `traceparent` does not switch recording on."""
+    assert exporting({**EXPORTER, **environment}) == exports
+    assert records_roots({**EXPORTER, **environment}) == roots
+    assert not exporting(environment), "without an endpoint"

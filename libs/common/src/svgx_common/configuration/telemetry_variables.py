@@ -36,10 +36,29 @@ _NUMBERS = (*_POSITIVE, "OTEL_BSP_EXPORT_TIMEOUT")
 
 
 def exporting(environ: Mapping[str, str]) -> bool:
-    """Return whether spans are exported: there is an endpoint, and OpenTelemetry is not switched off."""
-    if environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
+    """Return whether spans are exported: there is an endpoint, and neither OpenTelemetry nor sampling is off.
+
+    With a ratio of 0 nothing is recorded, even when a client's `traceparent` asks for it.
+    """
+    if environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true" or _samples_nothing(environ):
         return False
     return any(environ.get(f"{prefix}ENDPOINT") for prefix in _PREFIXES)
+
+
+def records_roots(environ: Mapping[str, str]) -> bool:
+    """Return whether a trace may be recorded that begins in this process, and not in a client."""
+    return _sampler(environ) not in ("always_off", "parentbased_always_off")
+
+
+def _samples_nothing(environ: Mapping[str, str]) -> bool:
+    sampler = _sampler(environ)
+    if sampler in _RATIOS:
+        return _number(environ.get("OTEL_TRACES_SAMPLER_ARG", "")) == 0
+    return sampler == "always_off"
+
+
+def _sampler(environ: Mapping[str, str]) -> str:
+    return environ.get("OTEL_TRACES_SAMPLER", "").lower()
 
 
 def mistakes(environ: Mapping[str, str]) -> Iterator[str]:

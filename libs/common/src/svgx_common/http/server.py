@@ -18,7 +18,7 @@ from svgx_common.http import refusals
 from svgx_common.http.metrics_pages import MetricsPages
 from svgx_common.http.paths import sent_path
 from svgx_common.http.security_headers import SECURITY_HEADERS
-from svgx_common.tracing import CurrentSpan
+from svgx_common.tracing import CurrentSpan, note_code
 
 log = structlog.get_logger(__name__)
 tracer = trace.get_tracer("svgx.http")
@@ -168,8 +168,9 @@ async def _refuse(scope: Scope, receive: Receive, send: Send, error: SvgxError) 
     headers = {name.decode(): value.decode() for name, value in SECURITY_HEADERS}
     if error.status == 503:
         headers["Retry-After"] = "1"
-    with CurrentSpan(tracer, "refuse", trace.SpanKind.SERVER):
+    with CurrentSpan(tracer, "refuse", trace.SpanKind.SERVER) as span:
         response = refusals.response(error, headers)
+        note_code(span, error.code, failed=error.status >= 500)
         if error.status == 503:
             log.warning("request refused", status=error.status, reason=error.detail)
     if scope["type"] == "websocket":

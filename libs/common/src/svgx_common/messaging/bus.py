@@ -9,7 +9,8 @@ import asyncio
 import contextlib
 import json
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +20,7 @@ from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 from nats.errors import Error as NatsError
 from nats.errors import NoRespondersError
-from opentelemetry import propagate, trace
+from opentelemetry import propagate
 
 from svgx_common.background import BackgroundTasks
 from svgx_common.configuration.server_urls import parse_nats
@@ -63,18 +64,21 @@ from svgx_common.messaging.headers import (
 )
 from svgx_common.messaging.repetition import Repetition
 from svgx_common.messaging.round_trips import RoundTrips
+from svgx_common.messaging.spans import Batch, MessageSpans
 from svgx_common.messaging.wire import encode_payload
 from svgx_common.nats_server.nkeys import UserKey
-from svgx_common.tracing import client_span
+from svgx_common.tracing import NO_SPAN
 
 log = structlog.get_logger(__name__)
-tracer = trace.get_tracer("svgx.bus")
 
 PENDING = 64 * 1024 * 1024
 """Bytes that may wait to be sent while NATS is not reachable. Beyond that, sending raises `Unavailable`."""
 
 Listener = Callable[[str, bytes], Awaitable[None]]
 """A callback that gets the subject and the content of a message."""
+
+SpanOfMessage = Callable[[Mapping[str, str]], AbstractContextManager[object]]
+"""A function that returns the span of a message with these headers."""
 
 
 CHECK_SECONDS = 1.5
@@ -108,6 +112,7 @@ class Bus:
         self.service = service
         self.replica_id = replica_id
         self.blobs = Blobs(connection, service, replica_id)
+        self.spans = MessageSpans(connection)
         self._events = ConnectionEvents(connection, service)
         self._echo_subject = echo_subject(service, replica_id)
         self._round_trips = RoundTrips(connection, self._echo_subject, self._events.reconnected.set)
@@ -238,14 +243,16 @@ class Bus:
         caller: Caller | None = None,
         client: Client | None = None,
         timeout: float | None = None,
+        batch: Batch | None = None,
     ) -> Reply:
         """Call an operation and return its reply.
 
         `timeout` is in seconds and defaults to the operation's. Within it, a repeatable operation is sent again when no
-        answer comes. Raise the service's own error, `NoResponders`, `DeadlineExceeded`, or `BusUnreachable`.
+        answer comes. `batch` describes the parts of the request for its span. Raise the service's own error,
+        `NoResponders`, `DeadlineExceeded`, or `BusUnreachable`.
         """
         answer = await self.forward(
-            operation, request, caller=caller, client=client, timeout=timeout
+            operation, request, caller=caller, client=client, timeout=timeout, batch=batch
         )
         if issubclass(operation.reply, ReplyModel):
             return operation.reply.model_validate_json(answer.content)
@@ -266,6 +273,7 @@ class Bus:
         caller: Caller | None = None,
         client: Client | None = None,
         timeout: float | None = None,
+        batch: Batch | None = None,
     ) -> Answer:
         """Call an operation and return the answer's bytes without parsing them. Raise the same errors as `ask`."""
         if timeout is None:
@@ -280,7 +288,7 @@ class Bus:
             headers[HEADER_PARAMS] = json.dumps(request.model_dump(mode="json"))  # in ASCII
         else:
             content = request.model_dump_json().encode()
-        with client_span(tracer, f"ask {operation.subject}"):
+        with self.spans.ask(operation, batch):
             propagate.inject(headers)
             if not operation.repeatable:
                 return await self.request(operation.subject, content, headers, timeout=timeout)
@@ -305,23 +313,32 @@ class Bus:
         return await self._exchange(subject, content, headers, timeout)
 
     async def broadcast(
-        self, channel: Channel[Payload], payload: Payload, **parameters: str
+        self,
+        channel: Channel[Payload],
+        payload: Payload,
+        headers: Headers | None = None,
+        **parameters: str,
     ) -> None:
         """Publish a payload on a channel, in the channel's codec. Raise as `publish` does.
 
         `parameters` are the parameters of the channel's subject.
         """
-        await self.publish(channel.subject_of(**parameters), encode_payload(payload))
+        subject = channel.subject_of(**parameters)
+        await self.publish(subject, encode_payload(payload), headers=headers)
 
-    async def publish(self, subject: str, content: bytes, *, reply: str = "") -> None:
+    async def publish(
+        self, subject: str, content: bytes, *, reply: str = "", headers: Headers | None = None
+    ) -> None:
         """Send bytes to all current listeners of `subject`. Return before they arrive. Answers go to `reply`.
 
         Raise `Unavailable` when too many bytes wait to be sent or pulled.
         """
-        headers = None
         try:
             if len(content) > PIECE:
-                headers, content = {HEADER_BODY: self.blobs.linger(content)}, b""
+                headers, content = (
+                    {**(headers or {}), HEADER_BODY: self.blobs.linger(content)},
+                    b"",
+                )
             await self.connection.publish(subject, content, reply=reply, headers=headers)
         except Overloaded as error:
             raise Unavailable(error.detail) from error
@@ -329,13 +346,18 @@ class Bus:
             raise BusUnreachable from error
 
     async def listen(
-        self, subject: str, listener: Listener, *, lost: Callable[[], None] | None = None
+        self,
+        subject: str,
+        listener: Listener,
+        *,
+        lost: Callable[[], None] | None = None,
+        span: SpanOfMessage = lambda _: NO_SPAN,
     ) -> Subscription:
         """Call `listener(subject, content)` for each message, one at a time and in order.
 
         For a message with a large body that cannot be pulled from its sender, `lost()` is called instead, and also for
         a message that is dropped because too many wait. A failure of the listener is logged, and the next message
-        follows.
+        follows. `span` returns the span of a message with headers.
         """
 
         async def deliver(message: Msg) -> None:
@@ -348,7 +370,8 @@ class Bus:
                     if lost is not None:
                         lost()
                     raise
-                await listener(message.subject, content)
+                with span(message.headers) if message.headers else NO_SPAN:
+                    await listener(message.subject, content)
             except asyncio.CancelledError:
                 if _being_cancelled():
                     raise

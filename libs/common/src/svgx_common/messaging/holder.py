@@ -10,6 +10,7 @@ from svgx_common.contract.errors import DeadlineExceeded, Overloaded, Unavailabl
 from svgx_common.contract.operation import Channel
 from svgx_common.contract.state import CanvasRequest
 from svgx_common.messaging.bus import Bus, NoResponders
+from svgx_common.messaging.spans import trace_headers
 
 RETRY = 0.1
 """Seconds between two attempts while the canvas is opened, unless an answer has a `retry_after`."""
@@ -46,19 +47,22 @@ class Holder:
         """Send a request on `edit` or `sync` and return the answer. Requests on these channels may be repeated safely.
 
         An attempt fails after `attempt` seconds, and attempts are repeated for `patience` seconds. Raise `NotFound` for
-        an unknown canvas. Raise the last error when the patience ends.
+        an unknown canvas. Raise the last error when the patience ends. The request carries the current trace.
         """
         deadline = time.monotonic() + patience
         subject = channel.subject_of(canvas_id=self._canvas_id)
         recovering = False
+        headers = trace_headers(first=True)
         try:
             while True:
                 await self._bus.wait_connected(deadline - time.monotonic())
                 try:
                     timeout = _within(attempt, deadline)
-                    return (await self._bus.request(subject, content, timeout=timeout)).content
+                    answer = await self._bus.request(subject, content, headers, timeout=timeout)
+                    return answer.content
                 except _TEMPORARY_ERRORS as error:
                     failure: TemporaryError = error
+                    headers = trace_headers(first=False)
                 if not recovering and not self._recovery_ended.is_set():
                     await self._wait_for_recovery(deadline)
                     pause = 0.0
@@ -120,8 +124,10 @@ async def ask_holder(
     patience: float,
     attempt: float,
 ) -> bytes:
-    """Send one request to the holder of a canvas (see `Holder.ask`)."""
-    return await Holder(bus, canvas_id).ask(channel, content, patience=patience, attempt=attempt)
+    """Send one request to the holder of a canvas, in a span of its own (see `Holder.ask`)."""
+    holder = Holder(bus, canvas_id)
+    with bus.spans.ask_holder(channel, canvas_id):
+        return await holder.ask(channel, content, patience=patience, attempt=attempt)
 
 
 def _within(seconds: float, deadline: float) -> float:

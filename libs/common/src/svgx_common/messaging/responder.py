@@ -14,7 +14,7 @@ import structlog
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 from nats.errors import Error as NatsError
-from opentelemetry import propagate, trace
+from opentelemetry import context, propagate, trace
 from pydantic import ValidationError
 
 from svgx_common import metrics
@@ -55,10 +55,9 @@ from svgx_common.messaging.headers import (
 )
 from svgx_common.messaging.micro import Discovery, EndpointCounts
 from svgx_common.observability.log_ids import use_ids
-from svgx_common.tracing import CurrentSpan
+from svgx_common.tracing import CANVAS_ID, USER_ID, note_code
 
 log = structlog.get_logger(__name__)
-tracer = trace.get_tracer("svgx.bus")
 
 CANCEL_SECONDS = 2.0
 """Seconds within which a cancelled handler must end. A drain does not wait longer for it."""
@@ -243,7 +242,8 @@ class Responder:
         except asyncio.CancelledError:
             if not started:
                 metrics.count_refused(self._bus.service, endpoint.operation.name, Unavailable.code)
-            # The drain ran out of time, or the handler awaited a task that was cancelled.
+            # The drain ran out of time, or the handler awaited a task that was cancelled. The span has ended already.
+            context.attach(propagate.extract(message.headers or {}))
             log.warning("a request was cancelled", operation=endpoint.operation.name)
             await self._bus.refuse(
                 message.reply, Unavailable("the service stopped before it answered")
@@ -254,12 +254,7 @@ class Responder:
         started = time.perf_counter_ns()
         operation = endpoint.operation
         headers = message.headers or {}
-        with CurrentSpan(
-            tracer,
-            f"answer {operation.name}",
-            trace.SpanKind.SERVER,
-            parent=propagate.extract(headers),
-        ) as span:
+        with self._bus.spans.answer(operation, headers) as span:
             # A cancelled request counts as unavailable. Every other outcome sets its own code below.
             code = Unavailable.code
             try:
@@ -285,7 +280,7 @@ class Responder:
                 elapsed = time.perf_counter_ns() - started
                 endpoint.counts.count(elapsed, None if code == "ok" else code)
                 if code != "ok":
-                    span.set_status(trace.StatusCode.ERROR, code)
+                    note_code(span, code, failed=code in metrics.SERVER_ERRORS)
                 metrics.observe(self._bus.service, operation.name, code, elapsed / 1e9)
 
     async def _handle(
@@ -308,7 +303,7 @@ class Responder:
                     deadline,
                     Client.from_header(client) if client else _UNKNOWN_CLIENT,
                 )
-                _name_in_log_lines(request, call)
+                _note_ids(request, call)
                 reply: ReplyModel | Blob = await endpoint.handler(request, call)
                 return reply
         except TimeoutError:
@@ -331,6 +326,9 @@ class Responder:
         await self._bus.respond(message.reply, content, headers)
 
 
+_ATTRIBUTES = {"user_id": USER_ID, "canvas_id": CANVAS_ID}
+
+
 def _codes_of(operation: Operation[Any, Any]) -> list[str]:
     """Return the outcomes of an operation, as its metric names them."""
     errors: set[type[SvgxError]] = {*operation.errors, Invalid, TooLarge, Internal}
@@ -338,8 +336,8 @@ def _codes_of(operation: Operation[Any, Any]) -> list[str]:
     return ["ok", *(error.code for error in errors)]
 
 
-def _name_in_log_lines(request: RequestModel, call: Call) -> None:
-    """Add the caller and the canvas to the later log lines of this request."""
+def _note_ids(request: RequestModel, call: Call) -> None:
+    """Add the caller and the canvas to the span and the later log lines of this request."""
     ids: dict[str, str] = {}
     if call.caller is not None:
         ids["user_id"] = call.caller.user_id
@@ -347,6 +345,9 @@ def _name_in_log_lines(request: RequestModel, call: Call) -> None:
     if canvas_id is not None:
         ids["canvas_id"] = canvas_id
     use_ids(ids)
+    span = trace.get_current_span()
+    if span.is_recording():
+        span.set_attributes({_ATTRIBUTES[name]: value for name, value in ids.items()})
 
 
 def _decode_request(operation: Operation[Any, Any], headers: Headers, body: bytes) -> RequestModel:

@@ -9,7 +9,6 @@ from typing import Any
 from urllib.parse import quote
 
 import structlog
-from opentelemetry import trace
 from starlette.middleware import Middleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
@@ -99,7 +98,6 @@ class OperationEndpoint:
         self._guard = shared.guard
         self._idempotency = shared.idempotency
         self._breakers = shared.breakers
-        self._span_name = f"{http.method} {http.path}"
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle the request and send the response."""
@@ -109,7 +107,6 @@ class OperationEndpoint:
     async def respond(self, request: Request) -> Response:
         """Return the response. Turn each exception into an error response, and log unexpected ones."""
         started = time.perf_counter()
-        trace.get_current_span().update_name(self._span_name)
         code, headers = "ok", dict[str, str]()
         try:
             response = await self._handle(request, headers)

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable, Mapping
+from typing import NamedTuple
 
 from fastapi import FastAPI
 from starlette.applications import Starlette
@@ -14,6 +15,7 @@ from starlette.websockets import WebSocket
 from svgx_common.contract.errors import NotFound
 from svgx_common.http.paths import decode_fields, sent_path
 from svgx_gateway.http import problems
+from svgx_gateway.observability.notes import note_route
 
 
 class Application(FastAPI):
@@ -64,9 +66,10 @@ class RouteTable(BaseRoute):
         paths = {"http": self._http, "websocket": self._websockets}.get(scope["type"])
         if paths is None:
             return Match.NONE, {}
-        endpoint, fields = paths.find(sent_path(scope))
-        if endpoint is not None:
-            return Match.FULL, {"endpoint": endpoint, "path_params": fields}
+        found, fields = paths.find(sent_path(scope))
+        if found is not None:
+            note_route(scope, found.path)
+            return Match.FULL, {"endpoint": found.app, "path_params": fields}
         if scope["type"] == "websocket":
             return Match.FULL, {"endpoint": _refuse_websocket, "path_params": {}}
         return Match.NONE, {}
@@ -82,30 +85,38 @@ async def _refuse_websocket(scope: Scope, receive: Receive, send: Send) -> None:
     await WebSocket(scope, receive, send).send_denial_response(refusal)
 
 
+class _Served(NamedTuple):
+    """A path or template, and its application."""
+
+    path: str
+    app: ASGIApp
+
+
 class _Paths:
     """The applications of one protocol by path or template."""
 
     def __init__(self, applications: Mapping[str, ASGIApp]) -> None:
-        self._literals: dict[str, ASGIApp] = {}
-        self._templates: dict[int, list[tuple[re.Pattern[str], ASGIApp]]] = {}
+        self._literals: dict[str, _Served] = {}
+        self._templates: dict[int, list[tuple[re.Pattern[str], _Served]]] = {}
         """The templates of paths, by their number of slashes."""
-        for served, app in applications.items():
-            path = served.removesuffix("/")
+        for template, app in applications.items():
+            served = _Served(template, app)
+            path = template.removesuffix("/")
             if "{" in path:
                 same_length = self._templates.setdefault(path.count("/"), [])
-                same_length.append((compile_path(path)[0], app))
+                same_length.append((compile_path(path)[0], served))
             else:
-                self._literals[path] = app
+                self._literals[path] = served
 
-    def find(self, path: str) -> tuple[ASGIApp | None, dict[str, str]]:
+    def find(self, path: str) -> tuple[_Served | None, dict[str, str]]:
         """Return the application of a path and the decoded fields; None for an unknown path."""
         found = self._literals.get(path)
         if found is not None:
             return found, {}
-        for pattern, app in self._templates.get(path.count("/"), ()):
+        for pattern, served in self._templates.get(path.count("/"), ()):
             match = pattern.match(path)
             if match is not None:
-                return app, decode_fields(match.groupdict())
+                return served, decode_fields(match.groupdict())
         return None, {}
 
 

@@ -1,4 +1,8 @@
-"""The spans of HTTP requests and handshakes: roots of their traces, unless the client sends `traceparent`."""
+"""The spans of HTTP requests and handshakes: roots of their traces, unless the client sends `traceparent`.
+
+Names and attributes follow OpenTelemetry's semantic conventions for HTTP.
+https://opentelemetry.io/docs/specs/semconv/http/http-spans/
+"""
 
 import contextlib
 
@@ -8,12 +12,30 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from svgx_common.tracing import CurrentSpan
+from svgx_common.logs import redact
+from svgx_common.tracing import CANVAS_ID, USER_ID, CurrentSpan, note_code
+from svgx_gateway.observability.notes import notes_of
+from svgx_gateway.observability.request_log import MAX_PATH
 
 tracer = trace.get_tracer("svgx.gateway")
 
 # Only `traceparent` and `tracestate` are read. Baggage is not, because a client's baggage would reach every service.
 _propagator = TraceContextTextMapPropagator()
+
+_METHODS = frozenset(
+    {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "CONNECT", "TRACE"}
+)
+"""The methods that name a span. A client could otherwise choose the name."""
+
+_HANDSHAKE = "svgx.handshake"
+
+_IDS = {"user_id": USER_ID, "canvas_id": CANVAS_ID}
+
+
+def handshake_of(scope: Scope) -> trace.SpanContext | None:
+    """Return the context of the span of a WebSocket's handshake; None without this middleware."""
+    handshake: trace.SpanContext | None = scope.get(_HANDSHAKE)
+    return handshake
 
 
 class Tracing:
@@ -30,14 +52,12 @@ class Tracing:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        with _server_span(scope, scope["method"]) as span:
+        with _server_span(scope) as span:
             context = span.get_span_context()
 
             async def send_traced(message: Message) -> None:
                 if message["type"] == "http.response.start":
-                    span.set_attribute("http.response.status_code", message["status"])
-                    if message["status"] >= 500:
-                        span.set_status(trace.StatusCode.ERROR)
+                    _note_response(span, scope, message["status"])
                     message["headers"] = [*message["headers"], _traceresponse(context)]
                 await send(message)
 
@@ -49,13 +69,13 @@ class Tracing:
         Later log lines of the connection still have the trace id of the handshake.
         """
         with contextlib.ExitStack() as handshake:
-            span = handshake.enter_context(_server_span(scope, "WEBSOCKET"))
-            context = span.get_span_context()
+            span = handshake.enter_context(_server_span(scope))
+            context = scope[_HANDSHAKE] = span.get_span_context()
             structlog.contextvars.bind_contextvars(trace_id=trace.format_trace_id(context.trace_id))
 
             async def send_traced(message: Message) -> None:
                 if message["type"] in ("websocket.accept", "websocket.http.response.start"):
-                    span.set_attribute("http.response.status_code", message.get("status", 101))
+                    _note_response(span, scope, message.get("status", 101))
                     headers = [*message.get("headers", ()), _traceresponse(context)]
                     await send({**message, "headers": headers})
                     handshake.close()
@@ -65,18 +85,41 @@ class Tracing:
             await self._app(scope, receive, send_traced)
 
 
-def _server_span(scope: Scope, name: str) -> CurrentSpan:
-    """Return the span of a request. An endpoint adds its path template to the name.
+def _server_span(scope: Scope) -> CurrentSpan:
+    """Return the span of a request. The response adds its route, status and ids.
 
     A path in the name would give each canvas a name of its own.
     """
-    return CurrentSpan(
-        tracer,
-        name,
-        trace.SpanKind.SERVER,
-        parent=_propagator.extract(Headers(scope=scope)),
-        attributes={"http.request.method": scope.get("method", "GET"), "url.path": scope["path"]},
-    )
+    method = scope.get("method", "GET")  # a handshake is a GET request
+    if method not in _METHODS:
+        method = "HTTP"
+    parent = _propagator.extract(Headers(scope=scope))
+    server = CurrentSpan(tracer, method, trace.SpanKind.SERVER, parent=parent)
+    if server.span.is_recording():
+        server.span.set_attributes(
+            {
+                "http.request.method": "_OTHER" if method == "HTTP" else method,
+                "url.scheme": scope.get("scheme", "http"),
+                # A client may put a token into the path by mistake.
+                "url.path": redact(scope["path"][:MAX_PATH]),
+            }
+        )
+    return server
+
+
+def _note_response(span: trace.Span, scope: Scope, status: int) -> None:
+    """Add the route, the status and the ids. Only a status of 500 and above is an error."""
+    if not span.is_recording():
+        return
+    notes = notes_of(scope)
+    if notes.route is not None:
+        method = scope.get("method", "GET")
+        span.update_name(f"{method if method in _METHODS else 'HTTP'} {notes.route}")
+        span.set_attribute("http.route", notes.route)
+    span.set_attributes({_IDS[name]: value for name, value in notes.ids.items()})
+    span.set_attribute("http.response.status_code", status)
+    if status >= 500 or notes.code is not None:
+        note_code(span, notes.code or str(status), failed=status >= 500)
 
 
 def _traceresponse(context: trace.SpanContext) -> tuple[bytes, bytes]:

@@ -20,6 +20,8 @@ class Notes:
     """`user_id` and `canvas_id`, which every later log line of the request has."""
     operation: str | None = None
     code: str | None = None
+    route: str | None = None
+    """The template of the path."""
 
     @property
     def user_id(self) -> str | None:
@@ -43,21 +45,26 @@ def start_notes(scope: Scope) -> Notes:
 
 def note_failure(scope: Scope, operation: str | None, code: str) -> None:
     """Note the operation and the error's code."""
-    notes = _notes_of(scope)
+    notes = notes_of(scope)
     notes.operation, notes.code = operation, code
+
+
+def note_route(scope: Scope, route: str) -> None:
+    """Note the template of the path."""
+    notes_of(scope).route = route
 
 
 def note_user(scope: Scope, user_id: str) -> None:
     """Note the account."""
-    _notes_of(scope).ids["user_id"] = user_id
+    notes_of(scope).ids["user_id"] = user_id
 
 
 def note_canvas(scope: Scope, canvas_id: str) -> None:
     """Note the canvas."""
-    _notes_of(scope).ids["canvas_id"] = canvas_id[:MAX_ID]
+    notes_of(scope).ids["canvas_id"] = canvas_id[:MAX_ID]
 
 
-def _notes_of(scope: Scope) -> Notes:
+def notes_of(scope: Scope) -> Notes:
     """Return the connection's notes. Add notes, which nothing reads, if the log's middleware is not in use."""
     notes: Notes | None = scope.get(_KEY)
     return start_notes(scope) if notes is None else notes

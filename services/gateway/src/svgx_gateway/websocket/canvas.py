@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import functools
 
 import structlog
 from nats.aio.subscription import Subscription
@@ -92,7 +93,12 @@ class LiveCanvas:
             CANVAS_PRESENCE.subject_of(canvas_id=self.canvas_id),
         )
         self._subscriptions += [
-            await self._bus.listen(updates, self._forward_update, lost=self.suspect_gap),
+            await self._bus.listen(
+                updates,
+                self._forward_update,
+                lost=self.suspect_gap,
+                span=functools.partial(self._bus.spans.receive, CANVAS_UPDATE, self.canvas_id),
+            ),
             await self._bus.listen(presence, self._forward_presence),
         ]
 
@@ -227,7 +233,7 @@ class LiveCanvas:
     async def _request_sync(self, state_vector: bytes | None) -> SyncReply:
         """Return the holder's reply to a state vector; None requests no update."""
         request = encode(SyncRequest(state_vector))
-        with SYNC_SECONDS.time():
+        with SYNC_SECONDS.time(), self._bus.spans.ask_holder(CANVAS_SYNC, self.canvas_id):
             content = await self._holder.ask(
                 CANVAS_SYNC, request, patience=PATIENCE, attempt=ATTEMPT
             )

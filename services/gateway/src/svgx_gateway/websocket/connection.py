@@ -7,6 +7,7 @@ from collections import deque
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from opentelemetry.trace import SpanContext
 from starlette.websockets import WebSocket, WebSocketDisconnect
 from uvicorn.protocols.utils import ClientDisconnected
 
@@ -101,11 +102,14 @@ class Connection:
         *,
         wants_saved: bool,
         inflow: Inflow | None = None,
+        handshake: SpanContext | None = None,
     ) -> None:
         self.id = secrets.token_hex(8)
         self.opened_at = datetime.now(UTC)
         self.inflow = inflow
         """The inflow of the connection; None with a server that does not limit it."""
+        self.handshake = handshake
+        """The span of the handshake."""
         self.saved_counter = SavedCounter()
         self.awareness = AwarenessOwner()
         self.closing: asyncio.Future[Closing] = asyncio.get_running_loop().create_future()

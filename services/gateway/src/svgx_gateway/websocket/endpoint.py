@@ -22,9 +22,11 @@ from svgx_common.contract.policy import CanvasRole
 from svgx_common.contract.state import CanvasRequest
 from svgx_common.messaging.caller import Caller
 from svgx_gateway.http import problems
+from svgx_gateway.http.tracing import handshake_of
 from svgx_gateway.identity.authenticator import Authenticator
 from svgx_gateway.identity.canvas_roles import CanvasRoles
 from svgx_gateway.identity.identity import Identity
+from svgx_gateway.observability import socket_spans
 from svgx_gateway.observability.notes import note_canvas, note_user
 from svgx_gateway.websocket import handshake
 from svgx_gateway.websocket.admission import REFUSED, Admission, SocketLimits
@@ -142,18 +144,25 @@ class YjsEndpoint:
 
     async def _join(self, websocket: WebSocket, identity: Identity, canvas_id: str) -> Closing:
         _check_id(canvas_id)
-        role = await self._canvas_roles.require(identity.caller, canvas_id, CanvasRole.VIEWER)
         options = websocket.query_params
-        connection = Connection(
-            websocket,
-            identity.caller,
-            role,
-            wants_saved=options.get("saved") == "1",
-            inflow=websocket.scope.get(INFLOW),
-        )
-        if options.get("limits") == "1":
-            connection.send(protocol.encode_limits(self._limits.max_message_bytes))
-        async with self._live_canvases.join(canvas_id, connection) as canvas:
+        opening = handshake_of(websocket.scope)
+        async with contextlib.AsyncExitStack() as joined:
+            with socket_spans.join(canvas_id, identity.caller.user_id, opening):
+                role = await self._canvas_roles.require(
+                    identity.caller, canvas_id, CanvasRole.VIEWER
+                )
+                connection = Connection(
+                    websocket,
+                    identity.caller,
+                    role,
+                    wants_saved=options.get("saved") == "1",
+                    inflow=websocket.scope.get(INFLOW),
+                    handshake=opening,
+                )
+                if options.get("limits") == "1":
+                    connection.send(protocol.encode_limits(self._limits.max_message_bytes))
+                joining = self._live_canvases.join(canvas_id, connection)
+                canvas = await joined.enter_async_context(joining)
             # Check again: a revocation before this point did not reach the connection, because it had not joined.
             self._authenticator.check_not_revoked(identity)
             token_expiry = TokenExpiry(
@@ -266,7 +275,9 @@ class _Reader:
         connection, canvas = self._connection, self._canvas
         match message:
             case protocol.SyncStep1(state_vector):
-                await canvas.sync(connection, state_vector)
+                user_id = connection.caller.user_id
+                with socket_spans.sync(canvas.canvas_id, user_id, connection.handshake):
+                    await canvas.sync(connection, state_vector)
             case protocol.DocumentMessage(update, whole):
                 await self._documents.receive(connection, canvas.outbox, update, is_step_2=whole)
             case protocol.AwarenessMessage(update):

@@ -9,13 +9,17 @@ from dataclasses import dataclass, field
 import structlog
 from prometheus_client import Counter, Gauge, Histogram
 
+from svgx_common import metrics
 from svgx_common.background import BackgroundTasks
 from svgx_common.contract.close_codes import Close, close_code_of_canvas
 from svgx_common.contract.collab import CANVAS_EDIT, Edit, EditBatch, Saved
 from svgx_common.contract.errors import NotFound, SvgxError
 from svgx_common.messaging.bus import Bus
 from svgx_common.messaging.holder import Holder
+from svgx_common.messaging.spans import Batch
 from svgx_common.messaging.wire import decode, encode
+from svgx_common.tracing import TraceOf, may_record_roots
+from svgx_gateway.observability.socket_spans import EditSpans
 from svgx_gateway.websocket.connection import Connection
 from svgx_yjs.lib0 import Malformed
 
@@ -82,6 +86,8 @@ class _Batch:
     """Bytes of the edits."""
     since: float = 0.0
     """Time of the first edit, in seconds of the monotonic clock."""
+    spans: EditSpans | None = None
+    """The recorded spans of the edits; None if no edit may be recorded."""
     done: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when the batch is committed, or sending it has failed for good."""
 
@@ -99,6 +105,8 @@ class Outbox:
         # The outbox has its own `Holder`, because edits wait for PostgreSQL and must not delay other requests.
         self._holder = Holder(bus, canvas_id)
         self._canvas_id = canvas_id
+        self._bus = bus
+        self._may_record_edits = may_record_roots()
         self._close_all = close_all
         self._failing = False
         """True from the first batch that could not be saved to the next one that was saved."""
@@ -127,12 +135,26 @@ class Outbox:
         """
         if not self._next.edits:
             self._next.since = time.monotonic()
+        if self._may_record_edits:
+            self._begin_span(connection, len(update))
         self._next.edits.append(Edit(connection.caller.user_id, update))
         self._next.senders.append((connection, number))
         self._next.size += len(update)
         self._change_size(len(update))
         self._edit_added.set()
         return self._next.done
+
+    def _begin_span(self, connection: Connection, size: int) -> None:
+        """Begin the trace of the next edit."""
+        if self._next.spans is None:
+            self._next.spans = EditSpans()
+        self._next.spans.begin(
+            len(self._next.edits),
+            canvas_id=self._canvas_id,
+            user_id=connection.caller.user_id,
+            handshake=connection.handshake,
+            size=size,
+        )
 
     @property
     def unsaved_since(self) -> float | None:
@@ -176,11 +198,17 @@ class Outbox:
         await asyncio.sleep(BATCH_INTERVAL * max(1.0, len(self._commits) / PROMPT_BATCHES))
 
     async def _commit(self, batch: _Batch) -> None:
+        """Commit a batch within the trace of its first recorded edit, then report it."""
+        with TraceOf(() if batch.spans is None else batch.spans.contexts()):
+            await self._save(batch)
+        batch.done.set()
+        self._report_saved()
+
+    async def _save(self, batch: _Batch) -> None:
         """Send a batch until it is committed. Close the senders of rejected edits."""
         BATCH_EDITS.observe(len(batch.edits))
         try:
-            with SAVED_SECONDS.time():
-                saved = await self._send(encode(EditBatch(tuple(batch.edits))))
+            saved = await self._send_timed(batch)
         except (SvgxError, Malformed) as error:
             if not self._failing:  # once for all batches of an outage
                 log.warning(
@@ -199,8 +227,30 @@ class Outbox:
             REJECTED.inc(len(saved.rejected))
             for index in saved.rejected:
                 batch.senders[index][0].close(Close.BAD_MESSAGE, "not a Yjs update")
-        batch.done.set()
-        self._report_saved()
+
+    async def _send_timed(self, batch: _Batch) -> Saved:
+        """Send a batch until it is acknowledged, and measure the time."""
+        content = encode(EditBatch(tuple(batch.edits)))
+        started = time.perf_counter()
+        try:
+            if batch.spans is None:
+                return await self._send(content)
+            return await self._send_with_spans(content, len(batch.edits), batch.spans)
+        finally:
+            SAVED_SECONDS.observe(time.perf_counter() - started, metrics.exemplar())
+
+    async def _send_with_spans(self, content: bytes, count: int, edits: EditSpans) -> Saved:
+        """Send a batch with recorded edits within the span of the request, and end the spans of the edits."""
+        batch = Batch(count, edits.contexts())
+        try:
+            with self._bus.spans.ask_holder(CANVAS_EDIT, self._canvas_id, batch) as request:
+                edits.link(request)
+                saved = await self._send(content)
+        except BaseException as error:
+            edits.fail(error)
+            raise
+        edits.end(saved.rejected)
+        return saved
 
     async def _send(self, content: bytes) -> Saved:
         """Send a batch until it is acknowledged. Send it again at once when `resend` is called."""

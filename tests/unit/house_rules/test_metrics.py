@@ -48,6 +48,7 @@ def test_documented_metrics_exist_with_their_labels(metrics: dict[str, list[str]
 def test_labels_have_few_values(metrics: dict[str, list[str]]) -> None:
     """No metric has a label for users, canvases, addresses or paths. Proves R-OBS-11."""
     allowed = {"circuit", "code", "dependency", "limit", "operation", "outcome", "part"}
-    allowed |= {"python", "rate_class", "reason", "service", "state", "version"}
+    allowed |= {"python", "rate_class", "reason", "revision", "service", "state"}
+    allowed |= {"version"}
     found = {label for labels in metrics.values() for label in labels}
     assert found - allowed == set()

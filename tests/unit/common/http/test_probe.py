@@ -7,7 +7,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 
-from svgx_common.http.probe import is_alive
+from svgx_common.http.probe import answers
 
 
 class Answer(BaseHTTPRequestHandler):
@@ -16,10 +16,10 @@ class Answer(BaseHTTPRequestHandler):
     status = 200
 
     def do_GET(self) -> None:
-        self.send_response(self.status if self.path == "/health/live" else 404)
+        self.send_response(self.status if self.path in ("/health/live", "/health/ready") else 404)
         self.end_headers()
 
-    def log_message(self, format: str, *args: object) -> None:
+    def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
         """Print nothing."""
 
 
@@ -42,11 +42,12 @@ def test_probe_asks_the_service_where_it_listens(
     """The container is healthy while the process answers. A proxy is not asked. Proves R-SHIP-1."""
     monkeypatch.setattr(Answer, "status", status)
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
-    assert is_alive({"API_HOST": host, "API_PORT": port}) is alive
+    for page in ("live", "ready"):
+        assert answers(page, {"API_HOST": host, "API_PORT": port}) is alive
 
 
 def test_probe_of_a_service_that_does_not_listen_fails() -> None:
     """Proves R-SHIP-1."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-    assert not is_alive({"API_PORT": str(port)})
+    assert not answers("live", {"API_PORT": str(port)})

@@ -45,6 +45,15 @@ class Engine:
             case _:
                 self.run("push", "--quiet", tag, f"docker-archive:{path}:{tag}")
 
+    def push(self, tag: str, reference: str, *, plain_http: bool) -> None:
+        """Push an image to a registry. docker itself permits plain HTTP on this machine, the others need the flag."""
+        if self.program == "docker":
+            self.run("tag", tag, reference)
+            self.run("push", reference)
+        else:
+            verify = f"--tls-verify={str(not plain_http).lower()}"
+            self.run("push", "--quiet", verify, tag, f"docker://{reference}")
+
     def run(self, *arguments: str) -> None:
         """Run a command. Raise `EngineError` when it fails."""
         command = [self.program, *self.options, *arguments]

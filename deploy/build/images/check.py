@@ -13,6 +13,7 @@ from pathlib import Path
 from deploy.build import debian, tools, versions
 from deploy.build.images.engine import Engine
 from deploy.build.values import SERVICES
+from svgx_common.configuration import build
 
 PROGRAMS = {
     "buildah": "buildah",
@@ -51,7 +52,8 @@ def main() -> None:
         # Debian's buildah shares the network and the process ids of the machine with `chroot`, which needs no runtime.
         buildah.build(service, image(service), values, "--layers", "--isolation", "chroot")
     pytest = [sys.executable, "-m", "pytest", "-q", "-s", "--timeout", "600", str(CHECK)]
-    sys.exit(subprocess.run(pytest, cwd=tools.ROOT, check=False).returncode)
+    environment = os.environ | {build.VARIABLE: values["REVISION"]}
+    sys.exit(subprocess.run(pytest, cwd=tools.ROOT, env=environment, check=False).returncode)
 
 
 def image(service: str) -> str:

@@ -5,17 +5,21 @@ memory. In place of a network of their own they have the machine's, because they
 """
 
 import json
+import os
+import re
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 import yaml
 
-from deploy.build import values, versions
+from deploy.build import locks, tools, values, versions
 from deploy.build.images.check import OPTIONS, image
 from svgx_common.configuration.process_environment import PROCESS_ENVIRONMENT
 from svgx_devstack import DevStack
@@ -34,6 +38,9 @@ CONFINED = (
     # podman runs the checks of health with timers of systemd. The tests run them instead.
     *("--health-interval", "disable"),
 )
+
+REVISION = os.environ.get("SVGX_REVISION", "") or versions.revision()
+"""The revision of the images: `make images-check` passes it on, because the clone may change during the build."""
 
 STOPS = ("gateway", "collab", "state", "auth")
 """The services, in the order in which they stop."""
@@ -113,7 +120,7 @@ def test_image_has_labels_a_numeric_user_and_no_build_tools(service: str) -> Non
     labels = {name.rpartition(".")[2]: text for name, text in found["Labels"].items()}
     assert labels["title"] == f"svgx-{service}"
     assert labels["version"] == versions.current()
-    assert labels["revision"] == versions.revision()
+    assert labels["revision"] == REVISION
     assert found["User"] == "10001:10001"
     assert found["StopSignal"] in ("SIGTERM", "15")
     tools_ = "for tool in pip pip3 gcc cc make git curl; do command -v $tool; done; true"
@@ -123,11 +130,27 @@ def test_image_has_labels_a_numeric_user_and_no_build_tools(service: str) -> Non
     print(f"\n{service}: {inspect(image(service))['Size'] / 2**20:.0f} MiB with Debian and Python")
 
 
+@pytest.mark.parametrize("platform", ["x86_64-manylinux_2_40", "aarch64-manylinux_2_40"])
+@pytest.mark.parametrize("service", values.SERVICES)
+def test_lock_has_wheels_for_the_default_base(service: str, platform: str) -> None:
+    """The images of this check have Debian's Python, and those of a release a newer one. Proves R-SHIP-1."""
+    text = (tools.ROOT / "services" / service / "Dockerfile").read_text(encoding="utf-8")
+    (version,) = re.findall(r"^ARG BASE=python:(\d+\.\d+)", text, re.MULTILINE)
+    command = [
+        *(str(Path(sys.executable).with_name("uv")), "pip", "install", "--no-config", "--quiet"),
+        *("--dry-run", "--target", "/nonexistent", "--python-version", version, "--no-deps"),
+        *("--python-platform", platform, "--only-binary", ":all:", "--require-hashes"),
+        *("--requirement", str(locks.path_of(service))),
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
 @pytest.mark.parametrize("service", values.SERVICES)
 def test_image_prints_its_build(service: str) -> None:
     """Proves R-CONFIG-6."""
     printed = podman("run", "--rm", *CONFINED, image(service), "--version")
-    assert printed == f"svgx-{service} {versions.current()} (revision {versions.revision()})\n"
+    assert printed == f"svgx-{service} {versions.current()} (revision {REVISION})\n"
 
 
 async def wait_ready(container: Container) -> dict[str, Any]:
@@ -149,7 +172,7 @@ async def test_container_answers_its_probes(containers: dict[str, Container], se
     """The probes of the charts, and the image's own check, which finds another port. Proves R-SHIP-1."""
     container = containers[service]
     health = await wait_ready(container)
-    assert (health["version"], health["revision"]) == (versions.current(), versions.revision())
+    assert (health["version"], health["revision"]) == (versions.current(), REVISION)
     async with httpx.AsyncClient(base_url=container.url, timeout=10) as http:
         assert (await http.get("/health/live")).status_code == 200
     podman("healthcheck", "run", container.name)

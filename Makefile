@@ -3,10 +3,10 @@ PYTHON ?= python3
 BOOTSTRAP := $(PYTHON) bootstrap.py
 
 .DEFAULT_GOAL := help
-.PHONY: help run test cluster-check fuzz check bench docs dashboards tools charts charts-run lock clean
+.PHONY: help run test cluster-check fuzz check bench docs dashboards tools charts charts-run images images-check release publish release-check lock clean
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: ## Start all services in the foreground (API_PORT, SVGX_HOME); Ctrl-C stops them, data is kept
 	@exec $(BOOTSTRAP) run
@@ -50,6 +50,26 @@ charts: tools ## Rebuild schemas, READMEs, goldens and k8s/ from the charts, and
 
 charts-run: tools ## Run the charts as local processes, and replace their pods while two clients draw
 	@SVGX_CHARTS_RUN=1 exec $(BOOTSTRAP) tests pytest -s -q tests/deploy/test_chart_runner.py $(ARGS)
+
+images: ## Build the images with docker, podman or buildah (BASE, TAG)
+	@$(BOOTSTRAP) exec python -m deploy.build.images $(if $(BASE),--base $(BASE)) $(if $(TAG),--tag $(TAG))
+
+images-check: ## Build the images with buildah on a base of debootstrap, and test their containers (Debian, root)
+	@exec $(BOOTSTRAP) tests python -m deploy.build.images.check
+
+RELEASE_OPTIONS = $(if $(IMAGES),--images $(IMAGES)) $(if $(ENGINE),--engine "$(ENGINE)")
+
+release: tools ## Build wheels, images, charts, manifests and bills of materials into dist/VERSION (BASE, IMAGES=no, ENGINE)
+	@$(BOOTSTRAP) exec python -m deploy.build.release $(RELEASE_OPTIONS) $(if $(BASE),--base $(BASE)) \
+		"$(or $(VERSION),$(error name the version: make release VERSION=1.4.0))"
+
+publish: tools ## Push images and charts of dist/VERSION to REGISTRY (IMAGES=no, ENGINE)
+	@$(BOOTSTRAP) exec python -m deploy.build.release.publish $(RELEASE_OPTIONS) \
+		"$(or $(VERSION),$(error name the version))" \
+		"$(or $(REGISTRY),$(error name the registry: REGISTRY=registry.example.com/team))"
+
+release-check: tools ## Build a release, push it to a docker-registry of this machine, and install from there (Debian, root)
+	@exec $(BOOTSTRAP) exec python -m deploy.build.release.check
 
 lock: ## Pin the packages of requirements.in in all lock files again, with hashes
 	@$(BOOTSTRAP) exec uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \

@@ -124,6 +124,7 @@ LABELS: Mapping[str, Label] = {
     "part": Label("part of the workers' confinement", frozenset(PARTS)),
     "pool": Label("pool of operations", frozenset(Pool)),
     "python": Label("version of Python"),
+    "revision": Label("revision of the source code"),
     "rate_class": Label("class of a rate limit", frozenset(RateClass)),
     "reason": Label(
         "reason, as the metric names it",

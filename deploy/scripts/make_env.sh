@@ -9,5 +9,6 @@ secret() {
 echo "JWT_SECRET=$(secret)"
 echo "POSTGRES_PASSWORD=$(secret)"
 echo "GRAFANA_PASSWORD=$(secret)"
+echo "SVGX_ADMIN_PASSWORD=$(secret)"
 # The gateway's image has the command that makes the keys of NATS.
 docker run --rm "svgx/gateway:${SVGX_VERSION:-0.1.0}" nats-keys --format env

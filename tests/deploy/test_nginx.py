@@ -1,7 +1,11 @@
 """nginx of Debian with the shipped configuration, in front of a gateway."""
 
 import asyncio
+import re
+from collections import Counter
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import httpx
@@ -17,18 +21,17 @@ from tests.e2e.clients.yjs_driver import YjsDriver
 CONFIGURATION = ROOT / "deploy" / "nginx" / "nginx.conf"
 
 
-@pytest.fixture(scope="module")
-async def nginx(stack: DevStack, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[str]:
-    """Start nginx with the shipped configuration, and return its address.
+@asynccontextmanager
+async def run_nginx(folder: Path, upstream: str) -> AsyncIterator[str]:
+    """Run nginx with the shipped configuration in front of `upstream`, and yield its address.
 
     Only ports, paths and the address of the gateway are changed.
     """
     executable = program("nginx", "nginx-light")
-    folder = tmp_path_factory.mktemp("nginx")
     port = choose()
     text = CONFIGURATION.read_text(encoding="utf-8")
     for shipped, changed in (
-        ("server gateway:8000 max_fails=0;", f"server {urlsplit(stack.url).netloc} max_fails=0;"),
+        ("server gateway:8000 max_fails=0;", f"server {upstream} max_fails=0;"),
         ("listen 8080;", f"listen 127.0.0.1:{port};"),
         ("/tmp/", f"{folder}/"),
         ("access_log /dev/stdout svgx;", f"access_log {folder}/access.log svgx;"),
@@ -49,10 +52,60 @@ async def nginx(stack: DevStack, tmp_path_factory: pytest.TempPathFactory) -> As
             while not await _answers(http):
                 pass
         yield url
-        assert "token=" not in (folder / "access.log").read_text(encoding="utf-8")
     finally:
         process.terminate()
         await process.wait()
+
+
+@pytest.fixture(scope="module")
+async def nginx(stack: DevStack, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[str]:
+    """Run nginx in front of the stack's gateway, and return its address."""
+    folder = tmp_path_factory.mktemp("nginx")
+    async with run_nginx(folder, urlsplit(stack.url).netloc) as url:
+        yield url
+    # Proves R-SHIP-5: the tests sent tokens in the query of WebSockets.
+    log = (folder / "access.log").read_text(encoding="utf-8")
+    assert "/runtime/events" in log
+    assert "token=" not in log
+
+
+@pytest.fixture(scope="module")
+async def mirror(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[str]:
+    """Run nginx in front of a server that returns the head of each request, and return nginx's address."""
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            while True:
+                head = await reader.readuntil(b"\r\n\r\n")
+                size = str(len(head)).encode()
+                writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: " + size + b"\r\n\r\n" + head)
+        except (asyncio.IncompleteReadError, ConnectionError):
+            writer.close()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    async with run_nginx(tmp_path_factory.mktemp("mirror"), f"127.0.0.1:{port}") as url:
+        yield url
+    server.close()
+
+
+async def exchange(url: str, *requests: str) -> str:
+    """Send requests as they are over one connection, and return all answers."""
+    address = urlsplit(url)
+    reader, writer = await asyncio.open_connection(address.hostname, address.port)
+    *others, last = requests
+    heads = [f"{each}\r\nHost: {address.netloc}\r\n\r\n" for each in others]
+    heads.append(f"{last}\r\nHost: {address.netloc}\r\nConnection: close\r\n\r\n")
+    writer.write("".join(heads).encode())
+    async with asyncio.timeout(60):
+        answers = await reader.read()
+    writer.close()
+    return answers.decode()
+
+
+def statuses(answers: str) -> Counter[int]:
+    """Return how often each status is in the answers."""
+    return Counter(int(each) for each in re.findall(r"^HTTP/1\.1 (\d+) ", answers, re.MULTILINE))
 
 
 async def _answers(http: httpx.AsyncClient) -> bool:
@@ -72,7 +125,7 @@ async def workspace(nginx: str, stack: DevStack, driver: YjsDriver) -> AsyncIter
 
 
 async def test_yjs_clients_draw_together_through_nginx(workspace: Workspace) -> None:
-    """WebSockets and HTTP requests share one address."""
+    """WebSockets and HTTP requests share one address. Proves R-SHIP-5."""
     canvas = await workspace.create_canvas("Proxied")
     first, second = await workspace.connect_many(canvas, 2)
     await first.add_element("through-nginx")
@@ -81,17 +134,73 @@ async def test_yjs_clients_draw_together_through_nginx(workspace: Workspace) -> 
     assert b"<rect/>" in await workspace.owner.export(canvas, "svg")
 
 
-async def test_metrics_are_not_reachable_through_nginx(nginx: str) -> None:
-    """Prometheus asks the gateways themselves."""
-    async with httpx.AsyncClient(base_url=nginx, timeout=60) as http:
-        for path in ("/metrics", "/metrics/", "/metrics/prometheus", "//metrics/prometheus"):
-            assert (await http.get(f"{nginx}{path}")).status_code == 404, path
+@pytest.mark.parametrize(
+    "path",
+    [
+        *("/metrics", "/metrics/", "/metrics/prometheus", "//metrics/prometheus"),
+        *("/metrics?x=1", "/./metrics", "/health/../metrics/prometheus", "/%6detrics/prometheus"),
+        *("/metrics%2Fprometheus", "/METRICS/prometheus", "/health/%2e%2e/metrics"),
+    ],
+)
+async def test_metrics_are_not_reachable_through_nginx(nginx: str, path: str) -> None:
+    """Prometheus asks the gateways themselves. Proves R-SHIP-5."""
+    answer = await exchange(nginx, f"GET {path} HTTP/1.1")
+    assert statuses(answer) == {404: 1}
+    assert "svgx_engine_" not in answer
 
 
-async def test_requests_beyond_the_limit_of_nginx_get_429(nginx: str) -> None:
-    """nginx admits 10 requests a second of an address, and 20 more at once."""
-    async with httpx.AsyncClient(base_url=nginx, timeout=60) as http:
-        responses = await asyncio.gather(*(http.get("/health/live") for _ in range(60)))
-    statuses = [response.status_code for response in responses]
-    assert statuses.count(429) > 0
-    assert statuses.count(200) >= 20
+@pytest.mark.parametrize(("path", "burst"), [("/health/live", 20), ("/runtime/events/x", 50)])
+async def test_requests_beyond_the_limit_of_nginx_get_429(
+    mirror: str, path: str, burst: int
+) -> None:
+    """nginx admits some requests of an address at once, more of them for WebSockets. Proves R-SHIP-5."""
+    answers = await exchange(mirror, *[f"GET {path} HTTP/1.1"] * 400)
+    found = statuses(answers)
+    assert found.keys() == {200, 429}
+    # The time between the first and the last request permits a few more.
+    assert burst <= found[200] < 2 * burst + 50
+
+
+async def test_requests_of_clients_work_after_the_limit(mirror: str) -> None:
+    """The limits refuse single requests, and no connection. Proves R-SHIP-5."""
+    async with httpx.AsyncClient(base_url=mirror, timeout=60) as http, asyncio.timeout(30):
+        while (await http.get("/health/live")).status_code != 200:
+            pass
+
+
+@pytest.mark.parametrize("upgrade", [False, True])
+async def test_gateways_get_the_address_and_the_protocol_that_nginx_sees(
+    mirror: str, upgrade: bool
+) -> None:
+    """A client's own claims do not reach the gateways, which trust nginx. Proves R-SHIP-5."""
+    claims = "X-Forwarded-For: 192.0.2.1\r\nX-Forwarded-Proto: https\r\nX-Real-IP: 192.0.2.1"
+    if upgrade:
+        claims += "\r\nUpgrade: websocket"
+    answer = await exchange(mirror, f"GET /runtime/events/y HTTP/1.1\r\n{claims}")
+    _, _, head = answer.partition("\r\n\r\n")
+    lines = [line.partition(": ") for line in head.lower().splitlines()[1:] if line]
+    found = {name: value for name, _, value in lines}
+    assert len(found) == len(lines)
+    assert found["x-forwarded-for"] == found["x-real-ip"] == "127.0.0.1"
+    assert found["x-forwarded-proto"] == "http"
+    assert found["host"] == urlsplit(mirror).netloc
+    assert found.get("upgrade") == ("websocket" if upgrade else None)
+    # Without a WebSocket the connection to the gateway stays open for the next request.
+    assert found.get("connection") == ("upgrade" if upgrade else None)
+
+
+async def test_body_beyond_the_limit_of_nginx_is_refused_before_it_is_sent(mirror: str) -> None:
+    """The limit is above the gateway's own, so that the gateway explains smaller excesses. Proves R-SHIP-5."""
+    length = f"Content-Length: {32 * 2**20 + 1}"
+    answer = await exchange(mirror, f"PUT /runtime/canvases/x/svg HTTP/1.1\r\n{length}")
+    assert statuses(answer) == {413: 1}
+
+
+async def test_answers_have_the_gateways_headers_and_no_version_of_nginx(nginx: str) -> None:
+    """Proves R-SHIP-5: nginx removes no header of the gateway, and does not show its version."""
+    async with httpx.AsyncClient(base_url=nginx, timeout=60) as http, asyncio.timeout(30):
+        while (response := await http.get("/health/")).status_code == 429:
+            pass
+    assert response.headers["server"] == "nginx"
+    assert response.headers["x-content-type-options"] == "nosniff"
+    assert response.headers["content-type"].startswith("application/json")

@@ -81,6 +81,7 @@ async def test_metrics_exist_before_their_first_event(stack: DevStack, service: 
                 (await http.get("/metrics/prometheus")).text
             )
         }
+        health = (await http.get("/health/")).json()
     assert [name for name, samples in families.items() if not samples] == []
     common = {"build_info", "ready", "dependency_up", "errors", "requests", "bus_dropped_messages"}
     expected = {f"svgx_engine_{name}" for name in common | EXPECTED_METRICS[service]}
@@ -96,6 +97,10 @@ async def test_metrics_exist_before_their_first_event(stack: DevStack, service: 
         service,
         version(f"svgx-{service}"),
     )
+    revision = build.labels["revision"]
+    assert revision == health["revision"]
+    log = map(json.loads, stack.log_path(service).read_text(encoding="utf-8").splitlines())
+    assert {line["revision"] for line in log if line["event"] == "starting"} == {revision}
     series = sum(map(len, families.values()))
     assert series < 3000, "a scrape must stay cheap"
 

@@ -79,6 +79,7 @@ FREE_TEXTS = {
     "SVGX_ADMIN_USERNAME",
     "SVGX_ADMIN_EMAIL",
     "SVGX_ADMIN_PASSWORD",
+    "SVGX_REVISION",
 }
 """Settings that accept any text. Auth logs a warning for an unusable admin, and runs without one."""
 

@@ -9,6 +9,7 @@ from typing import Any
 from pydantic import Field
 
 from svgx_common import metrics
+from svgx_common.configuration import build
 from svgx_common.contract.operation import ReplyModel
 
 Check = Callable[[], Awaitable[None]]
@@ -58,6 +59,7 @@ class HealthReport(ReplyModel):
     service: str
     replica: str
     version: str
+    revision: str = build.UNKNOWN
     uptime_seconds: float
     reason: str | None = None
     dependencies: dict[str, Dependency] = Field(default_factory=dict)
@@ -67,10 +69,13 @@ class HealthReport(ReplyModel):
 class Health:
     """The phase, the checks and the details of one service, and the reports made from them."""
 
-    def __init__(self, service: str, replica_id: str, version: str) -> None:
+    def __init__(
+        self, service: str, replica_id: str, version: str, revision: str = build.UNKNOWN
+    ) -> None:
         self._service = service
         self._replica_id = replica_id
         self._version = version
+        self._revision = revision
         self._started = time.monotonic()
         self._phase = Phase.STARTING
         self._checks: dict[str, Check] = {}
@@ -141,6 +146,7 @@ class Health:
             service=self._service,
             replica=self._replica_id,
             version=self._version,
+            revision=self._revision,
             uptime_seconds=round(time.monotonic() - self._started, 3),
             reason=reason,
             dependencies=dependencies,

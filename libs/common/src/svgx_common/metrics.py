@@ -61,19 +61,19 @@ DEPENDENCY_UP = Gauge(
 )
 BUILD_INFO = Gauge(
     "svgx_engine_build_info",
-    "Always 1. The labels are the versions of the service and of Python.",
-    ["component", "version", "python"],
+    "Always 1. The labels are the versions of the service and of Python, and the revision of the source code.",
+    ["component", "version", "revision", "python"],
 )
 
 SERVER_ERRORS = frozenset({"error", "internal", "unavailable", "overloaded", "deadline_exceeded"})
 """The codes of operations' errors with a status of 500 and above."""
 
 
-def start(service: str, version: str) -> None:
+def start(service: str, version: str, revision: str) -> None:
     """Create the time series that a service has before any event. Call once, at the start of the process."""
     # The times at which series were created would be a third of the metrics page, which the event loop renders.
     disable_created_metrics()  # type: ignore[no-untyped-call]
-    BUILD_INFO.labels(service, version, platform.python_version()).set(1)
+    BUILD_INFO.labels(service, version, revision, platform.python_version()).set(1)
     BUS_DROPPED.labels(service)
     for code in SERVER_ERRORS:
         ERRORS.labels(service, code)

@@ -12,7 +12,6 @@ import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from importlib.metadata import version as package_version
 from typing import Generic, NoReturn
 
 import structlog
@@ -25,6 +24,8 @@ from starlette.types import ASGIApp
 from svgx_common import logs, metrics, tracing
 from svgx_common.background import BackgroundTasks
 from svgx_common.configuration import command_line, telemetry_variables
+from svgx_common.configuration.build import Build as BuildId
+from svgx_common.configuration.build import build_of
 from svgx_common.configuration.command_line import Command
 from svgx_common.contract.errors import SvgxError
 from svgx_common.contract.operation import Empty
@@ -117,15 +118,15 @@ def run(
         return
     settings = load(settings_type)
     replica_id = secrets.token_hex(6)
-    version = package_version(f"svgx-{service}")
+    built = build_of(service)
     logs.configure(service, replica_id, settings.log_level, settings.log_format)
-    metrics.start(service, version)
+    metrics.start(service, built.version, built.revision)
     for unknown in unknown_variables(settings_type):
         log.warning("unknown variable", variable=unknown.name, did_you_mean=unknown.nearest)
     for name, reason in telemetry_variables.ignored(os.environ):
         log.warning("OpenTelemetry ignores a variable", variable=name, reason=reason)
     try:
-        provider = tracing.configure(service, replica_id, version)
+        provider = tracing.configure(service, replica_id, built.version)
     except (ValueError, RuntimeError, ImportError):
         # The exception's text may contain the value.
         _refuse_start("OTEL_*: OpenTelemetry does not accept its variables")
@@ -136,7 +137,8 @@ def run(
         else _listen("METRICS_PORT", settings.api_host, port),
     )
     options = None if websocket is None else websocket(settings)
-    process = _ServiceProcess(service, settings, replica_id, version, options)
+    log.info("starting", version=built.version, revision=built.revision)
+    process = _ServiceProcess(service, settings, replica_id, built, options)
     try:
         with (
             listeners,
@@ -194,20 +196,20 @@ class _ServiceProcess(Generic[Settings]):
         service: str,
         settings: Settings,
         replica_id: str,
-        version: str,
+        built: BuildId,
         websocket: WebSocketOptions | None,
     ) -> None:
         self._service = service
         self._settings = settings
         self._replica_id = replica_id
-        self._version = version
+        self._version = built.version
         self._websocket = websocket
         self._stop = asyncio.Event()
         self._drain_deadline: float | None = None
         """The loop time at which unfinished work is given up; None until the service drains."""
         self._last_reason: str | None = None
         """The reason in the last health report that was logged."""
-        self._health = Health(service, replica_id, version)
+        self._health = Health(service, replica_id, built.version, built.revision)
 
     async def run(self, listeners: _Listeners, build: Build[Settings]) -> None:
         """Serve on the listeners until a signal arrives, then drain."""

@@ -30,7 +30,7 @@ from pydantic_settings import (
 )
 
 from svgx_common import config_file
-from svgx_common.configuration import server_urls, telemetry_variables, variables
+from svgx_common.configuration import build, server_urls, telemetry_variables, variables
 from svgx_common.logs import Format
 from svgx_common.nats_server.nkeys import UserKey
 
@@ -150,6 +150,8 @@ class ServiceSettings(_Settings):
     """The seed of the service's NATS key, such as `SUA…`, for a server that knows the public key."""
     drain_seconds: float = Field(5.0, ge=0, le=600)
     """Seconds a stopping service has to finish its requests."""
+    svgx_revision: str = Field(build.UNKNOWN, max_length=64, pattern=r"^[\w.+/-]+$")
+    """The revision of the source code, such as a commit's hash. The images set it; it is shown, and has no effect."""
     prometheus_enabled: bool = True
     """Serve `/metrics` and `/metrics/prometheus`."""
     health_check_interval: float = Field(30.0, ge=1, le=3600)

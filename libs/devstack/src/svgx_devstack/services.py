@@ -1,9 +1,15 @@
 """The services and their environment variables."""
 
+import functools
 import os
+import shutil
+import subprocess
 import sys
 from collections.abc import Mapping
+from pathlib import Path
 
+from svgx_common.configuration import build
+from svgx_common.configuration.process_environment import PROCESS_ENVIRONMENT
 from svgx_devstack.backing import nats, postgres, probe, valkey
 from svgx_devstack.home import Home
 from svgx_devstack.ports import HOST
@@ -56,10 +62,8 @@ def environment(home: Home, service: str, port: int, settings: Mapping[str, str]
     env = {
         "ENVIRONMENT": "development",
         "LOG_LEVEL": "INFO",
-        "PYTHONUNBUFFERED": "1",
-        # With a fixed threshold glibc returns large buffers to the system when they are freed (mallopt(3)). A canvas of
-        # 17 MB then leaves 20 to 30 MB less memory behind in each service.
-        "MALLOC_MMAP_THRESHOLD_": str(256 * 1024),
+        **PROCESS_ENVIRONMENT,
+        build.VARIABLE: _revision(),
     }
     env |= {name: value for name, value in os.environ.items() if name not in _MANAGED}
     env |= {
@@ -79,3 +83,14 @@ def environment(home: Home, service: str, port: int, settings: Mapping[str, str]
             "SVGX_ADMIN_PASSWORD": home.secret("admin"),
         }
     return env | dict(settings)
+
+
+@functools.cache
+def _revision() -> str:
+    """Return the commit of the clone from which the services run, or an empty text without git."""
+    git = shutil.which("git")
+    if git is None:
+        return ""
+    command = [git, "-C", str(Path(__file__).parent), "rev-parse", "--short=12", "HEAD"]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    return result.stdout.strip() if result.returncode == 0 else ""

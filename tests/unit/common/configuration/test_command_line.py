@@ -8,7 +8,7 @@ from importlib.metadata import version
 
 import pytest
 
-from svgx_common.configuration import command_line
+from svgx_common.configuration import build, command_line
 from svgx_common.settings import ServiceSettings
 
 EXPORTER = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9"}
@@ -16,12 +16,16 @@ EXPORTER = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9"}
 
 @pytest.mark.parametrize("service", ["gateway", "auth", "collab", "state"])
 def test_version_is_printed_without_settings(service: str) -> None:
-    """Proves R-CONFIG-6: the process prints its version, ends with status 0, and starts no server."""
-    program = (sys.executable, "-m", f"svgx_{service}")
+    """Proves R-CONFIG-6: the process prints its build, ends with status 0, and starts no server."""
     done = subprocess.run(
-        [*program, "--version"], capture_output=True, text=True, timeout=60, check=True
+        [sys.executable, "-m", f"svgx_{service}", "--version"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+        env=os.environ | {build.VARIABLE: "4f1c2d3"},
     )
-    assert done.stdout == f"svgx-{service} {version(f'svgx-{service}')}\n"
+    assert done.stdout == f"svgx-{service} {version(f'svgx-{service}')} (revision 4f1c2d3)\n"
 
 
 @pytest.mark.parametrize(

@@ -2,13 +2,13 @@
 
 import argparse
 from collections.abc import Callable, Mapping, Sequence
-from importlib.metadata import version as package_version
 
 from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings
 
 from svgx_common.config_file import VARIABLE
+from svgx_common.configuration.build import build_of
 
 Command = Callable[[Sequence[str]], None]
 """A command of a service. It gets the arguments after its name."""
@@ -35,8 +35,8 @@ def handle(
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    version = package_version(f"svgx-{service}")
-    parser.add_argument("--version", action="version", version=f"svgx-{service} {version}")
+    version = f"svgx-{service} {build_of(service)}"
+    parser.add_argument("--version", action="version", version=version)
     parser.parse_args(arguments)
     return True
 

@@ -20,6 +20,7 @@ TOOL_VARIABLES = frozenset(
         config_file.VARIABLE,
         "SVGX_HOME",
         "SVGX_URL",
+        "SVGX_VERSION",
         "SVGX_ADMIN_USERNAME",
         "SVGX_ADMIN_EMAIL",
         "SVGX_ADMIN_PASSWORD",

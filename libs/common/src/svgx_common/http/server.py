@@ -92,6 +92,7 @@ def _summary(report: HealthReport) -> dict[str, object]:
         "status": report.status,
         "service": report.service,
         "version": report.version,
+        "revision": report.revision,
     }
     if report.reason is not None:
         content["reason"] = report.reason

@@ -19,6 +19,7 @@ _STATUS = {
         "status": {"enum": ["ok", "starting", "draining", "failing"]},
         "service": {"type": "string"},
         "version": {"type": "string"},
+        "revision": {"type": "string"},
         "reason": {"type": "string"},
         "dependencies": {
             "type": "object",

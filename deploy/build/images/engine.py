@@ -1,0 +1,73 @@
+"""Programs that build images: docker, podman and buildah."""
+
+import shutil
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from deploy.build.tools import ROOT
+
+PROGRAMS = ("docker", "podman", "buildah")
+"""The programs, the preferred one first."""
+
+
+class EngineError(Exception):
+    """The command of an engine that failed. Its output has been printed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """One of `PROGRAMS`, the options that stand before its commands, and the copy of the repository that it builds."""
+
+    program: str
+    options: Sequence[str] = ()
+    root: Path = ROOT
+
+    def build(self, service: str, tag: str, arguments: Mapping[str, str], *extra: str) -> None:
+        """Build the image of a service. `arguments` are the values of the Dockerfile's arguments."""
+        command = ["bud" if self.program == "buildah" else "build", *extra]
+        if self.program != "docker":
+            # The OCI format has no HEALTHCHECK.
+            command += ["--format", "docker"]
+        for name, value in arguments.items():
+            command += ["--build-arg", f"{name}={value}"]
+        file = self.root / "services" / service / "Dockerfile"
+        self.run(*command, "--file", str(file), "--tag", tag, str(self.root))
+
+    def save(self, tag: str, path: Path) -> None:
+        """Write an image into an archive that `docker load` and `podman load` read."""
+        match self.program:
+            case "docker":
+                self.run("save", "--output", str(path), tag)
+            case "podman":
+                self.run("save", "--format", "docker-archive", "--output", str(path), tag)
+            case _:
+                self.run("push", "--quiet", tag, f"docker-archive:{path}:{tag}")
+
+    def push(self, tag: str, reference: str, *, plain_http: bool) -> None:
+        """Push an image to a registry. docker itself permits plain HTTP on this machine, the others need the flag."""
+        if self.program == "docker":
+            self.run("tag", tag, reference)
+            self.run("push", reference)
+        else:
+            verify = f"--tls-verify={str(not plain_http).lower()}"
+            self.run("push", "--quiet", verify, tag, f"docker://{reference}")
+
+    def run(self, *arguments: str) -> None:
+        """Run a command. Raise `EngineError` when it fails."""
+        command = [self.program, *self.options, *arguments]
+        if subprocess.run(command, check=False).returncode != 0:
+            raise EngineError(" ".join(command))
+
+
+def find() -> Engine | None:
+    """Return the first program that works on this machine, or None."""
+    for program in PROGRAMS:
+        if shutil.which(program) is None:
+            continue
+        # A client of docker alone does not build: its daemon has to answer.
+        answer = subprocess.run([program, "info"], capture_output=True, check=False)
+        if answer.returncode == 0:
+            return Engine(program)
+    return None

@@ -1,0 +1,24 @@
+"""The sections of CHANGELOG.md."""
+
+import re
+
+UNRELEASED = "Unreleased"
+
+
+def section(text: str, version: str) -> str:
+    """Return the section of a version, or else the section of the unreleased changes under this version's heading.
+
+    Raise `ValueError` when there is neither, or it has no entry.
+    """
+    sections = dict(_sections(text))
+    body = sections.get(version, sections.get(UNRELEASED, ""))
+    if not re.search(r"^- ", body, re.MULTILINE):
+        raise ValueError(f"CHANGELOG.md has no entry for {version}, and none under {UNRELEASED}")
+    return f"## {version}\n\n{body}\n"
+
+
+def _sections(text: str) -> list[tuple[str, str]]:
+    """Return the title and the text of each section. A title is a version, which a date may follow."""
+    _, *parts = re.split(r"^## (.+)$", text, flags=re.MULTILINE)
+    titles = [title.partition(" ")[0] for title in parts[::2]]
+    return [(title, body.strip()) for title, body in zip(titles, parts[1::2], strict=True)]

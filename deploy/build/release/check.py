@@ -1,0 +1,44 @@
+"""Build a release, and run its tests with a docker-registry of this machine. `make release-check` runs this on Debian.
+
+The images are part of it after `make images-check`, which makes their base.
+"""
+
+import os
+import subprocess
+import sys
+
+from deploy.build import debian, tools
+from deploy.build.images.check import OPTIONS, STORE
+
+PROGRAMS = {"docker-registry": "docker-registry"}
+VERSION = "0.0.1-rc.1"
+"""A version that no other release has."""
+
+ENGINE = ("buildah", *OPTIONS)
+CHECK = tools.ROOT / "tests" / "deploy" / "checks" / "check_release.py"
+
+
+def images() -> bool:
+    """Return whether buildah and the base image are there."""
+    return (STORE / "storage").is_dir()
+
+
+def main() -> None:
+    """Build the release and run its tests. The status is that of the tests."""
+    debian.require(PROGRAMS)
+    os.nice(19)
+    release = [sys.executable, "-m", "deploy.build.release", VERSION]
+    if images():
+        release += ["--engine", " ".join(ENGINE), "--base", "localhost/svgx-base:debian"]
+    else:
+        print("note: without images, because `make images-check` has not made their base")
+        release += ["--images", "no"]
+    # Debian's buildah then needs no runtime.
+    environment = os.environ | {"BUILDAH_ISOLATION": "chroot"}
+    subprocess.run(release, cwd=tools.ROOT, env=environment, check=True)
+    pytest = [sys.executable, "-m", "pytest", "-q", "-s", "--timeout", "600", str(CHECK)]
+    sys.exit(subprocess.run(pytest, cwd=tools.ROOT, check=False).returncode)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,68 @@
+"""Publish the images and charts of a release: `python -m deploy.build.release.publish 1.4.0 registry.example.com/team`.
+
+The chart `gateway` becomes `charts/gateway` in the registry, and its image `svgx/gateway`. Sign in first, with the
+engine and with `.tools/helm4 registry login`.
+"""
+
+import argparse
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+from deploy.build import tools
+from deploy.build.images import engine
+from deploy.build.release.__main__ import DIST
+from deploy.build.values import SERVICES
+
+
+def main() -> None:
+    """Push everything that the release has. A release without images is refused unless `--images no` permits it."""
+    parser = argparse.ArgumentParser("python -m deploy.build.release.publish", description=__doc__)
+    parser.add_argument("version")
+    parser.add_argument("registry", help="host and path, such as registry.example.com/team")
+    parser.add_argument("--images", choices=("yes", "no"), default="yes")
+    parser.add_argument("--engine", type=shlex.split, help="program with its options")
+    parser.add_argument(
+        "--plain-http", action="store_true", help="for a registry without TLS on this machine"
+    )
+    arguments = parser.parse_args()
+    release = DIST / arguments.version
+    charts = sorted(release.glob("charts/*.tgz"))
+    if not charts:
+        sys.exit(f"no release in {release}: make release VERSION={arguments.version}")
+    if arguments.images == "yes":
+        if not (release / "images").is_dir():
+            sys.exit(f"the release in {release} has no images")
+        _push_images(arguments)
+    for chart in charts:
+        _push_chart(chart, arguments)
+
+
+def _push_images(arguments: argparse.Namespace) -> None:
+    found = engine.find()
+    if arguments.engine:
+        program, *options = arguments.engine
+        found = engine.Engine(program, options)
+    if found is None:
+        sys.exit(f"no engine works here: start or install one of {', '.join(engine.PROGRAMS)}")
+    for service in SERVICES:
+        tag = f"svgx/{service}:{arguments.version}"
+        reference = f"{arguments.registry}/{tag}"
+        print(f"pushing {reference}", flush=True)
+        try:
+            found.push(tag, reference, plain_http=arguments.plain_http)
+        except engine.EngineError as error:
+            sys.exit(f"failed: {error}")
+
+
+def _push_chart(chart: Path, arguments: argparse.Namespace) -> None:
+    target = f"oci://{arguments.registry}/charts"
+    plain = ["--plain-http"] if arguments.plain_http else []
+    command = [str(tools.FOLDER / "helm4"), "push", str(chart), target, *plain]
+    if subprocess.run(command, check=False).returncode != 0:
+        sys.exit(f"failed: {' '.join(command)}")
+
+
+if __name__ == "__main__":
+    main()

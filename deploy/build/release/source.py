@@ -1,0 +1,33 @@
+"""The source code of a release: a copy of the last commit with the version of the release."""
+
+import io
+import subprocess
+import tarfile
+from pathlib import Path
+
+from deploy.build import versions
+from deploy.build.tools import FOLDER, ROOT
+
+
+def export(root: Path, version: str) -> None:
+    """Write the last commit of the clone into a folder, and the version into its files."""
+    archive = subprocess.run(
+        ["git", "-C", str(ROOT), "archive", "HEAD"],  # noqa: S607
+        capture_output=True,
+        check=True,
+    ).stdout
+    with tarfile.open(fileobj=io.BytesIO(archive)) as files:
+        files.extractall(root, filter="data")
+    versions.write(root, version)
+    # The programs that `make tools` has installed.
+    (root / FOLDER.name).symlink_to(FOLDER)
+
+
+def commit_time() -> str:
+    """Return the time of the last commit in seconds since 1970. Wheels get it, so that they are the same every time."""
+    return subprocess.run(
+        ["git", "-C", str(ROOT), "log", "-1", "--format=%ct"],  # noqa: S607
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.strip()

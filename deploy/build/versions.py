@@ -1,0 +1,95 @@
+"""The version of the product, and the revision of its source code.
+
+The version stands in each pyproject.toml, chart and Dockerfile and in docker-compose.yml. All of one release have the
+same: `write` sets it in a copy of the repository.
+"""
+
+import re
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+from deploy.build.tools import ROOT
+
+VERSION = re.compile(r"(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)(-(alpha|beta|rc)\.(0|[1-9]\d*))?")
+"""A version that Helm (SemVer 2) and, after `python_version`, wheels (PEP 440) accept: `1.4.0` or `1.4.0-rc.1`."""
+
+_PRE_RELEASES = {"alpha": "a", "beta": "b", "rc": "rc"}
+
+PLACES: dict[str, str] = {
+    "libs/*/pyproject.toml": r'(?m)(?<=^version = ")[^"]+(?=")',
+    "services/*/pyproject.toml": r'(?m)(?<=^version = ")[^"]+(?=")',
+    "services/*/Dockerfile": r"(?m)(?<=^ARG VERSION=).+$",
+    "deploy/helm/*/Chart.yaml": r"(?m)(?:(?<=^version: )|(?<=^appVersion: )|(?<=^    version: )).+$",
+    ".env.example": r"(?m)(?<=^SVGX_VERSION=).+$",
+    "docker-compose.yml": r"(?<=SVGX_VERSION:-)[^}]+(?=})",
+    "deploy/scripts/make_env.sh": r"(?<=SVGX_VERSION:-)[^}]+(?=})",
+}
+"""By pattern of paths: the expression that matches the version in these files, and nothing else."""
+
+
+def current(root: Path = ROOT) -> str:
+    """Return the version of a copy of the repository. Raise `ValueError` when its files have several."""
+    found = {version for _, version in versions(root)}
+    if len(found) != 1:
+        raise ValueError(
+            f"the files have the versions {', '.join(sorted(found))}: write one into all"
+        )
+    return found.pop()
+
+
+def versions(root: Path) -> Iterator[tuple[Path, str]]:
+    """Yield each file with each version in it. The version of a Python package is written as Helm's."""
+    for pattern, expression in PLACES.items():
+        for path in sorted(root.glob(pattern)):
+            matches = re.findall(expression, path.read_text(encoding="utf-8"))
+            if not matches:
+                raise ValueError(f"{path} has no version")
+            yield from ((path, _semantic(match)) for match in matches)
+
+
+def write(root: Path, version: str) -> None:
+    """Write the version into all files of a copy of the repository."""
+    if not VERSION.fullmatch(version):
+        raise ValueError(f"{version} is not a version such as 1.4.0 or 1.4.0-rc.1")
+    for pattern, expression in PLACES.items():
+        text = python_version(version) if pattern.endswith("pyproject.toml") else version
+        for path in sorted(root.glob(pattern)):
+            path.write_text(
+                re.sub(expression, text, path.read_text(encoding="utf-8")), encoding="utf-8"
+            )
+
+
+def python_version(version: str) -> str:
+    """Return the version as a wheel has it: `1.4.0rc1` for `1.4.0-rc.1`."""
+    release, _, pre = version.partition("-")
+    name, _, number = pre.partition(".")
+    return f"{release}{_PRE_RELEASES[name]}{number}" if pre else release
+
+
+def _semantic(version: str) -> str:
+    for name, short in _PRE_RELEASES.items():
+        version = re.sub(rf"(?<=\d){short}(\d+)$", rf"-{name}.\1", version)
+    return version
+
+
+def revision(root: Path = ROOT) -> str:
+    """Return the commit of a clone, with `-dirty` when its files differ from the commit; `unknown` without git."""
+    commit = _git(root, "rev-parse", "HEAD")
+    if commit is None:
+        return "unknown"
+    return f"{commit}-dirty" if _git(root, "status", "--porcelain") else commit
+
+
+def _git(root: Path, *arguments: str) -> str | None:
+    """Return the output of a git command, or None when it fails."""
+    try:
+        result = subprocess.run(
+            ["git", "-C", str(root), *arguments],  # noqa: S607
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    except FileNotFoundError:
+        return None
+    return result.stdout.strip() if result.returncode == 0 else None

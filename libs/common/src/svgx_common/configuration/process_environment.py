@@ -1,0 +1,18 @@
+"""Environment variables that every service process needs and that are no settings.
+
+The development stack sets them, and each Dockerfile repeats them. A test compares both, and refuses other values in the
+charts and in docker-compose.yml.
+"""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+PROCESS_ENVIRONMENT: Mapping[str, str] = MappingProxyType(
+    {
+        # Log lines appear at once, also through a pipe.
+        "PYTHONUNBUFFERED": "1",
+        # With a fixed threshold glibc returns large buffers to the system when they are freed (mallopt(3)). A canvas of
+        # 17 MB then leaves 20 to 30 MB less memory behind in each service.
+        "MALLOC_MMAP_THRESHOLD_": str(256 * 1024),
+    }
+)

@@ -1,0 +1,34 @@
+"""The check of the images: `python -m svgx_common.http.probe` ends with status 0 while this container's service lives.
+
+With the argument `ready` it ends with status 0 while the service is ready. It imports only the standard library,
+because a container runs it every few seconds. It uses no proxy.
+"""
+
+import http.client
+import os
+import sys
+from collections.abc import Mapping
+
+TIMEOUT = 3.0
+"""Seconds until the service counts as not answering."""
+
+_LOOPBACK = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104
+"""By host that listens on every interface: the address at which this container reaches it."""
+
+
+def answers(page: str, environ: Mapping[str, str]) -> bool:
+    """Return whether a page of `/health/` has the status 200, at the service with these variables."""
+    host = environ.get("API_HOST", "").strip().strip("[]")
+    port = environ.get("API_PORT", "").strip() or "8000"
+    connection = http.client.HTTPConnection(_LOOPBACK.get(host, host), int(port), timeout=TIMEOUT)
+    try:
+        connection.request("GET", f"/health/{page}")
+        return connection.getresponse().status == http.client.OK
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
+
+
+if __name__ == "__main__":
+    sys.exit(not answers("ready" if "ready" in sys.argv[1:] else "live", os.environ))

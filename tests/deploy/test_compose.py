@@ -1,0 +1,275 @@
+"""docker-compose.yml: valid, complete, and like the charts."""
+
+import functools
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from graphlib import TopologicalSorter
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from deploy.build import charts, tools, values
+from svgx_auth.settings import AuthSettings
+from svgx_collab.settings import CollabSettings
+from svgx_common.config_file import GUIDE_KEYS
+from svgx_common.settings import ServiceSettings
+from svgx_gateway.settings import GatewaySettings
+from svgx_state.settings import StateSettings
+
+FILE = tools.ROOT / "docker-compose.yml"
+TEXT = FILE.read_text(encoding="utf-8")
+PROJECT: dict[str, Any] = yaml.safe_load(TEXT)
+SERVERS: dict[str, dict[str, Any]] = PROJECT["services"]
+SETTINGS: dict[str, type[ServiceSettings]] = {
+    "auth": AuthSettings,
+    "collab": CollabSettings,
+    "gateway": GatewaySettings,
+    "state": StateSettings,
+}
+ONLY_IN_CHARTS = {
+    *("SVGX_CONFIG", "K8S_POD_NAME", "K8S_NAMESPACE_NAME", "K8S_NODE_NAME"),
+    "OTEL_RESOURCE_ATTRIBUTES",
+    # Compose gives a container all cores, and the default is their number.
+    "PASSWORD_WORKERS",
+    # Compose uses the services' defaults of these.
+    *("JWT_EXPIRES_IN", "RATE_LIMIT_REQUESTS_PER_MINUTE"),
+    *("DATABASE_POOL_SIZE", "DATABASE_MAX_OVERFLOW", "REDIS_POOL_SIZE"),
+    *("PROMETHEUS_ENABLED", "HEALTH_CHECK_INTERVAL"),
+}
+"""Variables and keys of the configuration file that the charts set and docker-compose.yml does not need."""
+
+OPTIONAL_IN_CHARTS = {
+    # The chart sets them when the values name a secret or an endpoint.
+    *("SVGX_ADMIN_USERNAME", "SVGX_ADMIN_EMAIL", "SVGX_ADMIN_PASSWORD"),
+    "OTEL_EXPORTER_OTLP_ENDPOINT",
+}
+
+REFERENCE = re.compile(r"\$\{([A-Z_]+)(?:(:[-?])([^}]*))?\}")
+"""A variable in docker-compose.yml, with its default (`:-`) or the message of its absence (`:?`)."""
+
+GRACE = 15
+"""Seconds that the charts and docker-compose.yml add to `DRAIN_SECONDS`."""
+
+
+@functools.cache
+def pods() -> dict[str, dict[str, Any]]:
+    """Return the specification of the pods of each Deployment and StatefulSet of the charts, by name.
+
+    Only the rendering for trials has PostgreSQL and Valkey.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    for golden in ("default.yaml", "dev.yaml"):
+        text = (charts.RENDERED / golden).read_text(encoding="utf-8")
+        for each in yaml.load_all(text, yaml.CSafeLoader):
+            if each and each["kind"] in ("Deployment", "StatefulSet"):
+                name = each["metadata"]["name"].removeprefix("svgx-")
+                found.setdefault(name, each["spec"]["template"]["spec"])
+    return found
+
+
+def container(name: str) -> dict[str, Any]:
+    """Return the container of a service's or server's pods."""
+    (found,) = pods()[name]["containers"]
+    return dict(found)
+
+
+def chart_values(service: str) -> dict[str, Any]:
+    """Return the values of a service's chart."""
+    text = (values.HELM / service / "values.yaml").read_text(encoding="utf-8")
+    return dict(yaml.safe_load(text))
+
+
+def configured(service: str) -> set[str]:
+    """Return the variables of the settings that the chart writes into the configuration file."""
+    found = set()
+    for key, value in chart_values(service)["config"].items():
+        if not isinstance(value, dict):
+            found.add(key.upper())
+            continue
+        for name in value:
+            found.add((GUIDE_KEYS.get(f"{key}.{name}") or name).upper())
+    return found
+
+
+def test_file_fulfils_the_compose_specification() -> None:
+    """The schema is the specification's own. Proves R-SHIP-4."""
+    program = shutil.which("check-jsonschema", path=str(Path(sys.executable).parent))
+    assert program is not None
+    command = [program, "--builtin-schema", "vendor.compose-spec", "--output-format", "json"]
+    done = subprocess.run([*command, str(FILE)], capture_output=True, text=True, check=False)
+    assert (done.returncode, json.loads(done.stdout)["status"]) == (0, "ok"), done.stdout
+
+
+@pytest.mark.parametrize("service", values.SERVICES)
+def test_service_has_the_variables_of_its_chart(service: str) -> None:
+    """Each variable is a setting of the service. Proves R-SHIP-4."""
+    own = set(SERVERS[service]["environment"])
+    chart = {each["name"] for each in container(service)["env"]} | configured(service)
+    assert own - OPTIONAL_IN_CHARTS == chart - ONLY_IN_CHARTS - OPTIONAL_IN_CHARTS
+    fields = {name.upper() for name in SETTINGS[service].model_fields}
+    assert own - fields == {"OTEL_EXPORTER_OTLP_ENDPOINT"}
+    required = {
+        name.upper() for name, each in SETTINGS[service].model_fields.items() if each.is_required()
+    }
+    assert required <= own
+
+
+@pytest.mark.parametrize("service", values.SERVICES)
+def test_service_drains_as_in_its_chart(service: str) -> None:
+    """Compose kills no service that still drains. Proves R-SHIP-4."""
+    drain = chart_values(service)["drain"]
+    variables = SERVERS[service]["environment"]
+    assert variables["DRAIN_SECONDS"] == str(drain["seconds"])
+    assert SERVERS[service]["stop_grace_period"] == f"{drain['seconds'] + GRACE}s"
+    assert pods()[service]["terminationGracePeriodSeconds"] == drain["seconds"] + GRACE
+    if "noticeSeconds" in drain:
+        assert variables["DRAIN_NOTICE_SECONDS"] == str(drain["noticeSeconds"])
+        assert variables["WEBSOCKET_DRAIN_SECONDS"] == str(drain["websocketSeconds"])
+
+
+@pytest.mark.parametrize("service", values.SERVICES)
+def test_service_has_the_permissions_of_its_chart(service: str) -> None:
+    """Read-only, without capabilities, and the user of the image. Proves R-SHIP-4."""
+    chart = container(service)["securityContext"]
+    server = SERVERS[service]
+    assert server["read_only"] is chart["readOnlyRootFilesystem"] is True
+    assert server["cap_drop"] == chart["capabilities"]["drop"] == ["ALL"]
+    assert server["security_opt"] == ["no-new-privileges:true"]
+    assert chart["allowPrivilegeEscalation"] is False
+    assert server["tmpfs"] == ["/tmp"]
+    assert "/tmp" in {each["mountPath"] for each in container(service)["volumeMounts"]}
+    assert not {"user", "privileged", "cap_add", "volumes", "ports"} & server.keys()
+    user = pods()[service]["securityContext"]["runAsUser"]
+    dockerfile = (tools.ROOT / "services" / service / "Dockerfile").read_text(encoding="utf-8")
+    assert f"\nUSER {user}:{user}\n" in dockerfile
+
+
+def test_servers_have_the_images_of_the_charts() -> None:
+    """Every image has a version, and no registry. Proves R-SHIP-4."""
+    for name, server in SERVERS.items():
+        image = REFERENCE.sub(r"\3", server["image"])
+        repository, _, tag = image.rpartition(":")
+        assert re.fullmatch(r"v?\d+\.\d+(\.\d+)?(-\w+)?", tag), image
+        assert "." not in repository.partition("/")[0], image
+        other = {"postgres": "postgresql"}.get(name, name)
+        if name in (*values.SERVICES, "nats", "postgres", "valkey"):
+            assert image == container(other)["image"]
+
+
+def test_ports_are_those_of_the_charts() -> None:
+    """The services answer on the charts' port, and only nginx is open to other machines. Proves R-SHIP-4."""
+    for service in values.SERVICES:
+        assert container(service)["ports"][0]["containerPort"] == 8000
+        dockerfile = (tools.ROOT / "services" / service / "Dockerfile").read_text(encoding="utf-8")
+        assert "\nEXPOSE 8000\n" in dockerfile
+    scraped = yaml.safe_load(
+        (tools.ROOT / "deploy" / "prometheus" / "prometheus.yml").read_text(encoding="utf-8")
+    )["scrape_configs"]
+    targets = {(*each["names"], each["port"]) for job in scraped for each in job["dns_sd_configs"]}
+    assert {(service, 8000) for service in values.SERVICES} <= targets
+    assert {name for name, *_ in targets} <= SERVERS.keys()
+    nginx = (tools.ROOT / "deploy" / "nginx" / "nginx.conf").read_text(encoding="utf-8")
+    assert "server gateway:8000 " in nginx
+    addresses = {
+        f"{name}:{port}"
+        for service in values.SERVICES
+        for value in SERVERS[service]["environment"].values()
+        for name, port in re.findall(r"(?://|@)([a-z]+):(\d+)", value)
+    }
+    assert addresses == {"nats:4222", "postgres:5432", "valkey:6379"}
+    published = {name: server["ports"] for name, server in SERVERS.items() if "ports" in server}
+    assert published.pop("nginx") == ["8080:8080"]
+    assert all(port.startswith("127.0.0.1:") for ports in published.values() for port in ports)
+
+
+def test_servers_start_in_the_order_of_their_health() -> None:
+    """A service starts when the servers of its chart's network policy are healthy. Proves R-SHIP-4."""
+    graph = {name: set(server.get("depends_on", {})) for name, server in SERVERS.items()}
+    list(TopologicalSorter(graph).static_order())  # it raises on a cycle
+    for name, server in SERVERS.items():
+        for other, condition in server.get("depends_on", {}).items():
+            assert condition["condition"] == "service_healthy", (name, other)
+            assert "healthcheck" in SERVERS[other]
+    destinations = {"nats": "nats", "postgresql": "postgres", "redis": "valkey"}
+    for service in values.SERVICES:
+        facts = yaml.safe_load((values.HELM / service / "service.yaml").read_text(encoding="utf-8"))
+        expected = {destinations[each] for each in facts["egress"]}
+        assert graph[service] - set(values.SERVICES) == expected
+        assert SERVERS[service]["healthcheck"]["test"][-1] == "ready"
+    assert graph["gateway"] >= {"auth", "collab", "state"}
+    assert graph["nginx"] == {"gateway"}
+
+
+def test_mounted_files_and_volumes_exist() -> None:
+    """Docker would create a folder in the place of a missing file. Proves R-SHIP-4."""
+    named = set()
+    for server in SERVERS.values():
+        for source, _, target in (each.partition(":") for each in server.get("volumes", [])):
+            if source.startswith("."):
+                assert (tools.ROOT / source).exists(), source
+                assert target.endswith(":ro"), source
+            else:
+                named.add(source)
+    assert named == PROJECT["volumes"].keys()
+    assert (
+        "./deploy/helm/svgx/files/nats-users.conf:/etc/nats/users.conf:ro"
+        in (SERVERS["nats"]["volumes"])
+    )
+
+
+def test_nats_gets_the_public_key_of_each_service() -> None:
+    """The users' file of the charts reads these variables. Proves R-SHIP-4."""
+    users = (values.HELM / "svgx" / "files" / "nats-users.conf").read_text(encoding="utf-8")
+    read = set(re.findall(r"\$([A-Z]+_NKEY)", users))
+    assert read == SERVERS["nats"]["environment"].keys()
+    assert read <= {each["name"] for each in container("nats")["env"]}
+    for service in values.SERVICES:
+        seed = SERVERS[service]["environment"]["NATS_NKEY_SEED"]
+        assert seed.startswith(f"${{{service.upper()}_NKEY_SEED:?")
+
+
+def defaults() -> dict[str, str]:
+    """Return the default of each variable that docker-compose.yml reads and that has one."""
+    return {name: text for name, kind, text in REFERENCE.findall(TEXT) if kind == ":-"}
+
+
+def required() -> set[str]:
+    """Return the variables without which docker-compose refuses to start."""
+    return {name for name, kind, _ in REFERENCE.findall(TEXT) if kind == ":?"}
+
+
+def test_example_of_the_environment_is_complete() -> None:
+    """It has exactly the variables of docker-compose.yml, with their defaults. Proves R-SHIP-4."""
+    lines = (tools.ROOT / ".env.example").read_text(encoding="utf-8").splitlines()
+    example = dict(line.split("=", 1) for line in lines if line and not line.startswith("#"))
+    assert example.keys() == defaults().keys() | required()
+    assert {name: text for name, text in example.items() if text} == {
+        name: text for name, text in defaults().items() if text
+    }
+    assert not defaults().keys() & required()
+    for name, _, _ in REFERENCE.findall(TEXT):
+        assert name in example, name
+    commented = [line for line in lines if line.startswith("#")]
+    assert len(commented) > 5
+
+
+def test_written_environment_has_every_required_variable(tmp_path: Path) -> None:
+    """`make_env.sh` asks the gateway's image for keys; here the gateway's package answers. Proves R-SHIP-4."""
+    docker = tmp_path / "docker"
+    image = 'test "$1 $2 ${3%:*}" = "run --rm svgx/gateway" || exit 9; shift 3'
+    docker.write_text(f'#!/bin/sh\n{image}\nexec "{sys.executable}" -m svgx_gateway "$@"\n')
+    docker.chmod(0o755)
+    script = tools.ROOT / "deploy" / "scripts" / "make_env.sh"
+    environment = os.environ | {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    done = subprocess.run([script], env=environment, capture_output=True, text=True, check=True)
+    written = dict(line.split("=", 1) for line in done.stdout.splitlines())
+    assert required() <= written.keys() <= defaults().keys() | required()
+    assert all(len(value) >= 32 for value in written.values())
+    assert len(set(written.values())) == len(written)
+    assert "SVGX_ADMIN_PASSWORD" in written

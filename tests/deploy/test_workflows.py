@@ -1,0 +1,97 @@
+"""The workflows of the repository's host, and the files that it reads."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from deploy.build import tools, values
+
+FOLDER = tools.ROOT / ".github" / "workflows"
+WORKFLOWS = sorted(FOLDER.glob("*.yml"))
+CODEOWNERS = (FOLDER.parent / "CODEOWNERS").read_text(encoding="utf-8")
+
+
+def program(name: str) -> str:
+    """Return the path of a program of the environment."""
+    return str(Path(sys.executable).with_name(name))
+
+
+def workflow(name: str) -> dict[str, Any]:
+    """Return a workflow. YAML reads its key `on` as true."""
+    return dict(yaml.safe_load((FOLDER / name).read_text(encoding="utf-8")))
+
+
+def test_workflows_fulfil_their_schema() -> None:
+    """Proves R-SHIP-6."""
+    command = [program("check-jsonschema"), "--builtin-schema", "vendor.github-workflows"]
+    done = subprocess.run([*command, *WORKFLOWS], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
+
+
+def test_workflows_have_no_known_weakness() -> None:
+    """zizmor finds rights that are too wide, credentials that stay on disk, and texts that become commands.
+
+    Proves R-SHIP-6.
+    """
+    command = [program("zizmor"), "--offline", "--quiet", "--no-progress", str(FOLDER)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.name)
+def test_actions_and_images_are_pinned(path: Path) -> None:
+    """A tag of an action can be moved to other code. Proves R-SHIP-6."""
+    text = path.read_text(encoding="utf-8")
+    used = re.findall(r"uses: (\S+)(.*)", text)
+    assert used
+    for reference, comment in used:
+        assert reference.startswith("./") or re.search(r"@[0-9a-f]{40}$", reference), reference
+        assert reference.startswith("./") or re.fullmatch(r" # v\d+\.\d+\.\d+", comment)
+    for runner in re.findall(r"runs-on: (\S+)", text):
+        assert not runner.endswith("latest")
+
+
+def test_workflow_of_changes_runs_the_script_that_developers_run() -> None:
+    """Proves R-SHIP-6."""
+    (job,) = workflow("ci.yml")["jobs"].values()
+    assert job["steps"][-1]["run"] == ".ci/run"
+    assert (tools.ROOT / ".ci" / "run").stat().st_mode & 0o111
+
+
+def test_release_is_published_after_the_tests_to_the_operators_registry() -> None:
+    """The registry is a variable, and its password reaches one step only. Proves R-SHIP-6."""
+    jobs = workflow("release.yml")["jobs"]
+    assert jobs["ci"]["uses"] == "./.github/workflows/ci.yml"
+    assert jobs["publish"]["needs"] == "ci"
+    assert jobs["publish"]["env"] == {"REGISTRY": "${{ vars.REGISTRY }}"}
+    steps = jobs["publish"]["steps"]
+    commands = "\n".join(step.get("run", "") for step in steps)
+    makefile = (tools.ROOT / "Makefile").read_text(encoding="utf-8")
+    for target in ("release", "publish"):
+        assert f"make {target} VERSION=" in commands
+        assert f"\n{target}: " in makefile
+    with_secrets = [step["name"] for step in steps if "secrets." in str(step)]
+    assert with_secrets == ["Sign in to the registry"]
+
+
+def test_every_service_has_owners() -> None:
+    """Its code, tests and chart. Every path exists, and every team belongs to one organisation. Proves R-SHIP-6."""
+    lines = [line.split() for line in CODEOWNERS.splitlines() if line and line[0] != "#"]
+    for path, *teams in lines:
+        assert path == "*" or (tools.ROOT / path.strip("/")).exists(), path
+        assert teams
+        assert all(re.fullmatch(r"@your-org/svgx-[a-z]+", team) for team in teams)
+    owners = {path: teams for path, *teams in lines}
+    for service in values.SERVICES:
+        team = f"@your-org/svgx-{service}"
+        for path in (
+            f"/services/{service}/",
+            f"/deploy/helm/{service}/",
+            f"/tests/unit/{service}/",
+        ):
+            assert team in owners[path]

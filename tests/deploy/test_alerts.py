@@ -1,7 +1,5 @@
 """The alerts of the charts: valid rules, and each alert fires on its condition and is quiet otherwise."""
 
-import json
-import re
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from deploy.build import tools, values
+from deploy.build import values
 from deploy.build.helm import NAMESPACE, Helm
 from svgx_common.contract.operation import SERVICES
 from tests.deploy.debian import program
@@ -270,33 +268,6 @@ def test_runbooks_and_certificate_follow_the_values(helms: dict[str, Helm]) -> N
     assert certificate["annotations"]["runbook_url"] == "https://wiki.example/certificate-ends"
     assert RUNBOOKS_URL not in yaml.safe_dump(rules)
     assert '{name="mine"}' in certificate["expr"]
-
-
-def test_every_alert_has_a_page_and_every_page_an_alert() -> None:
-    """Each page has the alert's name, and says how to see, find and repair the fault. Proves R-OBS-13."""
-    found = {each["alert"]: each for job in JOBS for each in alerts(job)}
-    pages = {name: each["annotations"]["runbook_url"] for name, each in found.items()}
-    assert len(set(pages.values())) == len(pages)
-    assert {url.rpartition("/")[0] for url in pages.values()} == {RUNBOOKS_URL}
-    folder = tools.ROOT / "docs" / "runbooks"
-    files = {path.stem for path in folder.glob("*.md")} - {"README"}
-    assert files == {url.rpartition("/")[2] for url in pages.values()}
-    index = (folder / "README.md").read_text(encoding="utf-8")
-    for name, url in pages.items():
-        page = url.rpartition("/")[2]
-        text = (folder / f"{page}.md").read_text(encoding="utf-8")
-        assert text.startswith(f"# {name}\n"), page
-        headings = re.findall(r"^## (.+)$", text, re.MULTILINE)
-        assert headings == ["Symptom", "Dashboard", "Commands", "Repair"], page
-        assert "```bash\n" in text, page
-        assert any(f"**{title}**" in text for title in dashboard_titles()), page
-        assert f"[{name}]({page}.md)" in index
-
-
-def dashboard_titles() -> set[str]:
-    """Return the titles of the dashboards of all charts."""
-    files = values.HELM.glob("*/dashboards/*.json")
-    return {json.loads(path.read_text(encoding="utf-8"))["title"] for path in files}
 
 
 def rendered_rules(helm: Helm, service: str, *given: str) -> dict[str, Any]:

@@ -1,0 +1,154 @@
+"""The dashboards are current and complete, and their queries and those of the alerts name existing metrics."""
+
+import json
+import re
+from typing import Any
+
+import promql_parser
+import pytest
+import yaml
+
+from deploy.build import tools, values
+from deploy.build.helm import Helm
+from deploy.monitoring import dashboards as generated
+from deploy.monitoring.catalogue import LABELS
+from tests.deploy.monitoring_queries import (
+    Query,
+    dashboard_queries,
+    dashboards,
+    known_series,
+    panels,
+    parts,
+    rule_queries,
+)
+
+GUIDE_TITLES = {
+    *("SVGX Engine Overview", "Collaboration Metrics", "Error Tracking", "Resource Usage"),
+    "Edits end to end",
+}
+"""The dashboards of the operations guide, and one more."""
+
+LARGEST = 200 * 1024
+"""Bytes of a ConfigMap. `kubectl apply` keeps a copy in an annotation, and annotations have at most 256 KiB."""
+
+
+def problems(query: Query) -> list[str]:
+    """Return the metrics, labels and values of labels in a query that do not exist."""
+    found = parts(query.text)
+    known = known_series()
+    wrong: list[str] = []
+    labels: set[str] = set()
+    for selector in found.selectors:
+        if selector.name not in known:
+            wrong.append(f"no metric {selector.name}")
+            continue
+        labels |= known[selector.name]
+        for matcher in selector.matchers.matchers:
+            if matcher.name not in known[selector.name]:
+                wrong.append(f"{selector.name} has no label {matcher.name}")
+            elif selector.name.startswith("svgx_engine_") and not _possible(matcher):
+                wrong.append(f"{matcher.name} is never {matcher.value}")
+    wrong += [f"cannot group by {label}" for label in found.grouped - labels]
+    return wrong
+
+
+def _possible(matcher: promql_parser.Matcher) -> bool:
+    """Return whether each alternative in a matcher is a value that the label may have."""
+    label = LABELS.get(matcher.name)
+    if label is None or not label.values:
+        return True
+    if matcher.op in (promql_parser.MatchOp.Equal, promql_parser.MatchOp.NotEqual):
+        return matcher.value in label.values
+    return set(matcher.value.split("|")) <= label.values
+
+
+def test_dashboards_are_current() -> None:
+    """The files are those that the code writes, and there is no other file."""
+    written = {path: path.read_text("utf-8") for path in values.HELM.glob("*/dashboards/*")}
+    assert written == generated.files(), "run `make dashboards`"
+
+
+def test_queries_name_existing_metrics_and_labels() -> None:
+    """All queries of dashboards and alerts. Proves R-OBS-13."""
+    queries = [*dashboard_queries(), *rule_queries()]
+    assert len(queries) > 150
+    wrong = {str(query): found for query in queries if (found := problems(query))}
+    assert wrong == {}
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("rate(svgx_engine_requests[5m])", "no metric svgx_engine_requests"),
+        ("svgx_engine_live_saved_seconds", "no metric svgx_engine_live_saved_seconds"),
+        ("svgx_engine_ready{service='auth'} + nothing", "no metric nothing"),
+        ("svgx_engine_ready{componant='auth'}", "svgx_engine_ready has no label componant"),
+        ("svgx_engine_ready{component='canvas'}", "component is never canvas"),
+        ("svgx_engine_ready{component=~'auth|x'}", "component is never auth|x"),
+        ("svgx_engine_ready{component!~'x'}", "component is never x"),
+        ("sum by (operation) (svgx_engine_ready)", "cannot group by operation"),
+        ("svgx_engine_ready / on (code) svgx_engine_ready", "cannot group by code"),
+        ("svgx_engine_ready * on (pod) group_left (le) up", "cannot group by le"),
+        ("sum without (le) (rate(svgx_engine_errors_total[5m]))", "cannot group by le"),
+        ("max_over_time((svgx_engine_unknown > 0)[5m:1m])", "no metric svgx_engine_unknown"),
+    ],
+)
+def test_wrong_query_is_found(text: str, problem: str) -> None:
+    """The test above finds misspelt metrics and labels wherever they are. Proves R-OBS-13."""
+    assert problem in problems(Query("", text))
+
+
+def test_guide_names_of_dashboards_exist() -> None:
+    """The guide's four dashboards have its titles."""
+    assert {each["title"] for each in dashboards().values()} > GUIDE_TITLES
+
+
+@pytest.mark.parametrize("name", list(dashboards()))
+def test_panels_have_units_descriptions_and_thresholds(name: str) -> None:
+    """Each panel says how to read it. Histograms show exemplars, which link to traces."""
+    dashboard = dashboards()[name]
+    assert dashboard["uid"] == name
+    ids = [panel["id"] for panel in dashboard["panels"]]
+    assert len(set(ids)) == len(ids)
+    limits = 0
+    for panel in panels(dashboard):
+        assert panel["title"], panel
+        assert panel["description"].endswith("."), panel["title"]
+        assert panel["fieldConfig"]["defaults"]["unit"], panel["title"]
+        assert panel["datasource"]["uid"] == "${datasource}"
+        limits += len(panel["fieldConfig"]["defaults"]["thresholds"]["steps"]) > 1
+        for target in panel["targets"]:
+            # A stat panel shows one point, and has no place for exemplars.
+            is_time = "_seconds_bucket" in target["expr"] and panel["type"] != "stat"
+            has_exemplars = re.search(r"request_duration|saved|commit", target["expr"]) is not None
+            assert target["exemplar"] == (is_time and has_exemplars), panel["title"]
+    assert limits >= 4, "most panels have a value from which they are red"
+
+
+def test_dashboards_fit_into_an_annotation(helm: Helm) -> None:
+    """Grafana's sidecar finds each ConfigMap by its label, and `kubectl apply` can store it."""
+    rendered = helm.template("svgx", "--values", "svgx/values-production.yaml")
+    found = [each for each in yaml.safe_load_all(rendered) if each and _is_dashboards(each)]
+    files = {name: json.loads(text) for each in found for name, text in each["data"].items()}
+    assert files == {f"{name}.json": dashboard for name, dashboard in dashboards().items()}
+    for each in found:
+        assert each["metadata"]["labels"]["grafana_dashboard"] == "1"
+        assert sum(map(len, each["data"].values())) < LARGEST
+
+
+def _is_dashboards(found: dict[str, Any]) -> bool:
+    return found["kind"] == "ConfigMap" and found["metadata"]["name"].endswith("-dashboards")
+
+
+def test_grafana_of_docker_compose_has_all_dashboards() -> None:
+    """Each folder of a chart is mounted below the folder that Grafana reads."""
+    compose = yaml.safe_load((tools.ROOT / "docker-compose.yml").read_text("utf-8"))
+    mounted = {
+        each.split(":")[0]: each.split(":")[1] for each in compose["services"]["grafana"]["volumes"]
+    }
+    provider = yaml.safe_load(
+        (tools.ROOT / "deploy/grafana/provisioning/dashboards/svgx.yaml").read_text("utf-8")
+    )
+    folder = provider["providers"][0]["options"]["path"]
+    for path in values.HELM.glob("*/dashboards"):
+        assert mounted[f"./{path.relative_to(tools.ROOT)}"].startswith(f"{folder}/")

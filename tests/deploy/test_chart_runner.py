@@ -27,8 +27,8 @@ pytestmark = pytest.mark.timeout(300)
 
 VALUES = (
     "--values=svgx/values-dev.yaml",
-    # Two gateways and two holders, so that a client could reach an old pod twice.
-    "--set=gateway.replicaCount=2,collab.replicaCount=2",
+    # Two gateways, so that a client could reach an old one twice.
+    "--set=gateway.replicaCount=2",
     # The test sends more requests than a person.
     "--set=gateway.config.security.rate_limit_requests_per_minute=100000",
 )

@@ -10,7 +10,9 @@ from tests.deploy.runner.rendered import Object
 
 
 class Cluster(Protocol):
-    """The part of the cluster that a controller needs."""
+    """The part of the cluster that a controller needs. `changes` counts the changes of pods."""
+
+    changes: int
 
     async def create_pod(self, pod: Object) -> Pod:
         """Start a pod."""
@@ -86,12 +88,10 @@ class Workload:
             kept = kept[spare:]
             if not kept and len(new) == self.replicas and all(pod.ready for pod in new):
                 break
-            ready = sum(pod.ready for pod in (*new, *kept))
+            changes = self._cluster.changes
             await self._until(
-                lambda ready=ready, kept=kept: (  # type: ignore[misc]
-                    sum(pod.ready for pod in (*new, *kept)) > ready
-                ),
-                "has one more ready pod",
+                lambda changes=changes: self._cluster.changes > changes,  # type: ignore[misc]
+                "has replaced all its pods",
             )
         self.pods = new
 

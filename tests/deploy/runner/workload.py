@@ -72,8 +72,8 @@ class Workload:
 
     async def _roll(self, old: list[Pod], settings: Object) -> None:
         """Start new pods within `maxSurge`, and stop old ones within `maxUnavailable`. Terminating pods count not."""
-        surge = _number(settings["maxSurge"], self.replicas, math.ceil)
-        unavailable = _number(settings["maxUnavailable"], self.replicas, math.floor)
+        surge = rounded(settings["maxSurge"], self.replicas, math.ceil)
+        unavailable = rounded(settings["maxUnavailable"], self.replicas, math.floor)
         new: list[Pod] = []
         while True:
             kept = [pod for pod in old if not pod.terminating]
@@ -117,8 +117,8 @@ class Workload:
         return self._cluster.until(condition, f"{self.name} {purpose}")
 
 
-def _number(value: int | str, replicas: int, rounded: Callable[[float], int]) -> int:
+def rounded(value: int | str, replicas: int, how: Callable[[float], int]) -> int:
     """Return a number of pods that is given as such or as a percentage of the replicas."""
     if isinstance(value, str):
-        return rounded(int(value.removesuffix("%")) * replicas / 100)
+        return how(int(value.removesuffix("%")) * replicas / 100)
     return value

@@ -22,13 +22,14 @@ from tests.deploy.runner.usage import Usage
 from tests.e2e.clients.editor_group import EditorGroup
 from tests.e2e.clients.workspace import Workspace, open_workspace_at
 from tests.e2e.clients.yjs_driver import Close, YjsDriver
+from tests.e2e.documents.large_svg import large_svg
 
 pytestmark = pytest.mark.timeout(300)
 
 VALUES = (
     "--values=svgx/values-dev.yaml",
-    # Two gateways and two holders, so that a client could reach an old pod twice.
-    "--set=gateway.replicaCount=2,collab.replicaCount=2",
+    # Two gateways, so that a client could reach an old one twice.
+    "--set=gateway.replicaCount=2",
     # The test sends more requests than a person.
     "--set=gateway.config.security.rate_limit_requests_per_minute=100000",
 )
@@ -163,3 +164,42 @@ async def test_pods_replaced_one_workload_after_the_other_disconnect_only_by_the
     # A replica that stops and the one that starts after it hold connections to PostgreSQL at the same time.
     for service in ("auth", "state"):
         assert surges[f"svgx-{service}"] <= cluster.workloads[f"svgx-{service}"].replicas + 2
+
+
+@SLOW
+async def test_pods_under_load_stay_below_their_limits(
+    cluster: Cluster, workspace: Workspace
+) -> None:
+    """20 editors, imports and exports of large drawings, and log-ins. The charts' resources come from these figures."""
+    pods = [pod for pod in cluster.pods if not pod.gone]
+    with Usage(pods) as idle:
+        # No event marks the end of an idle time.
+        await asyncio.sleep(10)
+    with Usage(pods) as loaded:
+        try:
+            editors = await EditorGroup.start(workspace, 20, seed=3)
+            async with asyncio.TaskGroup() as group:
+                group.create_task(editors.wait_for_edits(1000))
+                for number in range(4):
+                    group.create_task(draw_a_large_file(workspace, number))
+                    group.create_task(sign_in(workspace, number))
+            await editors.stop_and_verify()
+        finally:
+            await workspace.destroy_all()
+    print(f"\nidle for 10 s:{idle.report()}\nunder load:{loaded.report()}")
+    assert cluster.events == []
+    assert idle.exceeded() == loaded.exceeded() == []
+
+
+async def draw_a_large_file(workspace: Workspace, number: int) -> None:
+    """Import a file of 2 MB into a new canvas, and export the canvas as a picture."""
+    canvas = await workspace.create_canvas(f"Large {number}")
+    svg = await asyncio.to_thread(large_svg, 2_000, 2_000_000, number)
+    await workspace.owner.import_svg(canvas, svg)
+    await workspace.owner.export(canvas, "png")
+
+
+async def sign_in(workspace: Workspace, number: int) -> None:
+    """Create an account, and sign in with its password."""
+    user = await workspace.admin.create_user(f"loaded-{number}")
+    await workspace.api.session_of(user).me()

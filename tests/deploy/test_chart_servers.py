@@ -201,3 +201,16 @@ def test_charts_of_the_services_have_the_same_global_values() -> None:
         for chart in values.CHARTS
     ]
     assert all(content == contents[0] for content in contents)
+
+
+def test_notes_show_the_secrets_and_the_first_admin(helms: dict[str, Helm]) -> None:
+    """The commands of the notes have the names of this installation. Helm 3 renders notes with a cluster only."""
+    output = helms["helm4"].run(
+        *("install", "draw", "svgx", "--namespace", "team", "--dry-run=client"),
+        "--set=global.existingSecret=addresses,global.nats.existingSecret=keys",
+    )
+    notes = output.partition("NOTES:")[2]
+    assert "- addresses with redis-url, postgres-url and jwt-secret" in notes
+    assert "nats-keys --format secret --name keys | kubectl apply -n team" in notes
+    assert "kubectl exec deployment/draw-auth --namespace team" in notes
+    assert "svgx-auth create-admin --username admin" in notes

@@ -12,7 +12,7 @@ from tests.deploy.runner import container, environment, volumes
 from tests.deploy.runner.image import Images
 from tests.deploy.runner.pod import Pod
 from tests.deploy.runner.rendered import Object, Rendered
-from tests.deploy.runner.service import Service
+from tests.deploy.runner.service import Proxies, Service
 from tests.deploy.runner.substitution import Substitution
 from tests.deploy.runner.workload import Workload
 
@@ -28,6 +28,7 @@ class Cluster:
 
     def __init__(self, rendered: Rendered, folder: Path) -> None:
         self.pods: list[Pod] = []
+        self.changes = 0
         self.folder = folder
         self.workloads = {
             each["metadata"]["name"]: Workload(self, each)
@@ -41,9 +42,11 @@ class Cluster:
         self._changed = asyncio.Event()
         self._addresses: dict[str, str] = {}
         self._services: dict[str, Service] = {}
+        self._proxies = Proxies()
 
     async def __aenter__(self) -> Self:
         try:
+            await self._proxies.start()
             for each in self._rendered.of_kind("Service"):
                 await self._create_service(each)
             async with asyncio.TaskGroup() as group:
@@ -108,14 +111,17 @@ class Cluster:
             raise TimeoutError(f"not true within {_TIMEOUT:.0f} s: {purpose}; {states}") from None
 
     def _notify(self) -> None:
-        """Wake all that wait for a change of a pod."""
+        """Tell the services of a change of a pod, and wake all that wait for one."""
+        self.changes += 1
+        for service in self._services.values():
+            service.update(self.pods)
         self._changed.set()
         self._changed = asyncio.Event()
 
     async def _create_service(self, service: Object) -> None:
         if service["spec"].get("clusterIP") == "None":
             return
-        created = Service(service, self._next_address(), lambda: self.pods)
+        created = Service(service, self._next_address(), self._proxies)
         await created.start()
         self._services[created.name] = created
 
@@ -150,5 +156,4 @@ class Cluster:
         """End all processes and proxies at once."""
         for pod in self.pods:
             pod.kill()
-        for service in self._services.values():
-            await service.stop()
+        await self._proxies.stop()

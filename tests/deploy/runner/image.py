@@ -4,6 +4,7 @@ import json
 import re
 import shlex
 import signal
+import string
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -102,8 +103,13 @@ def _service(name: str) -> Image:
     dockerfile = (ROOT / "services" / name / "Dockerfile").read_text(encoding="utf-8")
     stage = re.split(r"^FROM ", dockerfile.replace("\\\n", " "), flags=re.MULTILINE)[-1]
     (entrypoint,) = re.findall(r"^ENTRYPOINT (.+)$", stage, re.MULTILINE)
+    arguments = dict(re.findall(r"^ARG (\w+)=(.*)$", stage, re.MULTILINE))
     variables: dict[str, str] = {}
     for line in re.findall(r"^ENV (.+)$", stage, re.MULTILINE):
         pairs = (part.partition("=") for part in shlex.split(line))
-        variables |= {variable: value for variable, _, value in pairs if variable != "PATH"}
+        variables |= {
+            variable: string.Template(value).safe_substitute(arguments)
+            for variable, _, value in pairs
+            if variable != "PATH"
+        }
     return Image(tuple(json.loads(entrypoint)), (Path(sys.executable).parent,), variables)

@@ -1,108 +1,105 @@
-"""A Kubernetes service as a TCP proxy: a new connection goes to one of the ready pods, in turn."""
+"""Kubernetes services as TCP proxies: a new connection goes to one of the ready pods, in turn."""
 
 import asyncio
-import contextlib
-import itertools
-from collections.abc import Callable, Sequence
+import json
+import os
+import signal
+import sys
+from collections.abc import Iterable
+from pathlib import Path
 
-from svgx_devstack import ports
+from svgx_devstack import process as devstack_process
 from tests.deploy.runner.pod import Pod
 from tests.deploy.runner.rendered import Object
 
-_CHUNK = 64 * 1024
+_PROGRAM = Path(__file__).with_name("proxy.py")
 
 _FIRST_COMMON_PORT = 1024
 """The first port on which a program may listen that does not run as root."""
 
 
-class Service:
-    """The proxy of one service. Connections to a pod that leaves the service stay open, as with kube-proxy."""
+class Proxies:
+    """The process that runs the proxies of all services (`proxy.py`)."""
 
-    def __init__(self, service: Object, address: str, pods: Callable[[], Sequence[Pod]]) -> None:
+    def __init__(self) -> None:
+        self._process: asyncio.subprocess.Process | None = None
+        self._targets: dict[str, list[tuple[str, int]]] = {}
+
+    async def start(self) -> None:
+        """Start the process. It ends with this process."""
+        self._process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-I", "-S", devstack_process.LAUNCH),
+            *(str(os.getpid()), str(int(signal.SIGKILL)), "0"),
+            *(sys.executable, "-I", "-S", str(_PROGRAM)),
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+        )
+
+    async def listen(self, name: str, host: str, port: int) -> int:
+        """Open a listener, and return its port."""
+        self._send({"name": name, "listen": [host, port]})
+        assert self._process is not None
+        assert self._process.stdout is not None
+        return int(await self._process.stdout.readline())
+
+    def set_targets(self, name: str, targets: list[tuple[str, int]]) -> None:
+        """Send new connections to these addresses. Connections to other addresses stay open, as with kube-proxy."""
+        if self._targets.get(name) != targets:
+            self._targets[name] = targets
+            self._send({"name": name, "targets": targets})
+
+    async def stop(self) -> None:
+        """End the process, and with it all connections."""
+        if self._process is not None:
+            self._process.kill()
+            await self._process.wait()
+
+    def _send(self, command: dict[str, object]) -> None:
+        assert self._process is not None
+        assert self._process.stdin is not None
+        self._process.stdin.write(json.dumps(command).encode() + b"\n")
+
+
+class Service:
+    """One service: its address, and the pods that it selects."""
+
+    def __init__(self, service: Object, address: str, proxies: Proxies) -> None:
         self.name: str = service["metadata"]["name"]
         self.address = address
         self._spec = service["spec"]
-        self._pods = pods
-        self._turns = itertools.count()
-        self._servers: dict[int, asyncio.Server] = {}
-        self._connections: set[asyncio.Task[None]] = set()
+        self._proxies = proxies
+        self._ports: dict[int, int] = {}
 
     async def start(self) -> None:
         """Listen on all ports of the service. A port below 1024 becomes a free port."""
         for entry in self._spec["ports"]:
-
-            def accept(
-                reader: asyncio.StreamReader,
-                writer: asyncio.StreamWriter,
-                target: int | str = entry["targetPort"],
-            ) -> None:
-                task = asyncio.create_task(self._forward(reader, writer, target))
-                self._connections.add(task)
-                task.add_done_callback(self._connections.discard)
-
-            port = entry["port"] if entry["port"] >= _FIRST_COMMON_PORT else ports.choose()
-            self._servers[entry["port"]] = await asyncio.start_server(accept, self.address, port)
-
-    async def stop(self) -> None:
-        """Close the listeners and all connections."""
-        for server in self._servers.values():
-            server.close()
-        for connection in self._connections:
-            connection.cancel()
-        await asyncio.gather(*self._connections, return_exceptions=True)
+            port = entry["port"] if entry["port"] >= _FIRST_COMMON_PORT else 0
+            self._ports[entry["port"]] = await self._proxies.listen(
+                self._key(entry), self.address, port
+            )
 
     def host_and_port(self, port: int) -> str:
         """Return the address on which a port of the service is reached here, such as `127.5.6.7:80`."""
-        host, actual = self._servers[port].sockets[0].getsockname()
-        return f"{host}:{actual}"
+        return f"{self.address}:{self._ports[port]}"
 
-    def selects(self, pod: Pod) -> bool:
-        """Return whether the pod has the labels that the service selects."""
-        return bool(self._spec["selector"].items() <= pod.labels.items())
-
-    async def _forward(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, target: int | str
-    ) -> None:
-        """Copy bytes between the client and a ready pod. Without a ready pod the connection is closed."""
-        pods = [
-            pod for pod in self._pods() if self.selects(pod) and pod.ready and not pod.terminating
+    def update(self, pods: Iterable[Pod]) -> None:
+        """Send new connections to the selected pods that are ready and do not stop."""
+        selected = [
+            pod
+            for pod in pods
+            if pod.ready
+            and not pod.terminating
+            and self._spec["selector"].items() <= pod.labels.items()
         ]
-        try:
-            if not pods:
-                return
-            pod = pods[next(self._turns) % len(pods)]
-            port = pod.ports[target] if isinstance(target, str) else target
-            with contextlib.suppress(ConnectionError):
-                pod_reader, pod_writer = await asyncio.open_connection(pod.address, port)
-                try:
-                    await _copy_both(reader, writer, pod_reader, pod_writer)
-                finally:
-                    pod_writer.close()
-        finally:
-            writer.close()
+        for entry in self._spec["ports"]:
+            target = entry["targetPort"]
+            self._proxies.set_targets(
+                self._key(entry),
+                [
+                    (pod.address, pod.ports[target] if isinstance(target, str) else target)
+                    for pod in selected
+                ],
+            )
 
-
-async def _copy_both(
-    reader: asyncio.StreamReader,
-    writer: asyncio.StreamWriter,
-    pod_reader: asyncio.StreamReader,
-    pod_writer: asyncio.StreamWriter,
-) -> None:
-    """Copy in both directions until either side closes."""
-    copies = {
-        asyncio.create_task(_copy(reader, pod_writer)),
-        asyncio.create_task(_copy(pod_reader, writer)),
-    }
-    try:
-        await asyncio.wait(copies, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for copy in copies:
-            copy.cancel()
-        await asyncio.gather(*copies, return_exceptions=True)
-
-
-async def _copy(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
-    with contextlib.suppress(ConnectionError):
-        while chunk := await source.read(_CHUNK):
-            target.write(chunk)
-            await target.drain()
+    def _key(self, entry: Object) -> str:
+        return f"{self.name}:{entry['port']}"

@@ -10,7 +10,9 @@ from tests.deploy.runner.rendered import Object
 
 
 class Cluster(Protocol):
-    """The part of the cluster that a controller needs."""
+    """The part of the cluster that a controller needs. `changes` counts the changes of pods."""
+
+    changes: int
 
     async def create_pod(self, pod: Object) -> Pod:
         """Start a pod."""
@@ -70,8 +72,8 @@ class Workload:
 
     async def _roll(self, old: list[Pod], settings: Object) -> None:
         """Start new pods within `maxSurge`, and stop old ones within `maxUnavailable`. Terminating pods count not."""
-        surge = _number(settings["maxSurge"], self.replicas, math.ceil)
-        unavailable = _number(settings["maxUnavailable"], self.replicas, math.floor)
+        surge = rounded(settings["maxSurge"], self.replicas, math.ceil)
+        unavailable = rounded(settings["maxUnavailable"], self.replicas, math.floor)
         new: list[Pod] = []
         while True:
             kept = [pod for pod in old if not pod.terminating]
@@ -86,12 +88,10 @@ class Workload:
             kept = kept[spare:]
             if not kept and len(new) == self.replicas and all(pod.ready for pod in new):
                 break
-            ready = sum(pod.ready for pod in (*new, *kept))
+            changes = self._cluster.changes
             await self._until(
-                lambda ready=ready, kept=kept: (  # type: ignore[misc]
-                    sum(pod.ready for pod in (*new, *kept)) > ready
-                ),
-                "has one more ready pod",
+                lambda changes=changes: self._cluster.changes > changes,  # type: ignore[misc]
+                "has replaced all its pods",
             )
         self.pods = new
 
@@ -117,8 +117,8 @@ class Workload:
         return self._cluster.until(condition, f"{self.name} {purpose}")
 
 
-def _number(value: int | str, replicas: int, rounded: Callable[[float], int]) -> int:
+def rounded(value: int | str, replicas: int, how: Callable[[float], int]) -> int:
     """Return a number of pods that is given as such or as a percentage of the replicas."""
     if isinstance(value, str):
-        return rounded(int(value.removesuffix("%")) * replicas / 100)
+        return how(int(value.removesuffix("%")) * replicas / 100)
     return value

@@ -119,10 +119,12 @@ class Health:
             return self._cached[1]
 
     async def _report(self) -> HealthReport:
+        # A starting service adds checks while these run.
+        checks = dict(self._checks)
         results = await asyncio.gather(
-            *(_run(check, name not in self._optional) for name, check in self._checks.items())
+            *(_run(check, name not in self._optional) for name, check in checks.items())
         )
-        dependencies = dict(zip(self._checks, results, strict=True))
+        dependencies = dict(zip(checks, results, strict=True))
         for name, result in dependencies.items():
             metrics.DEPENDENCY_UP.labels(self._service, name).set(result.ok)
         failing = {name: result for name, result in dependencies.items() if not result.ok}

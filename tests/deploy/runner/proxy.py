@@ -1,0 +1,81 @@
+"""The program that forwards the connections of all services, in a process of its own.
+
+The process of the tests starts, probes and measures pods. A proxy within it would delay the traffic of the pods.
+
+This file is run, not imported. It reads one JSON object a line from standard input: `listen` with a host and a port
+(0 for a free one) for a name, which it answers with the port; and `targets`, a list of addresses, for a name. It ends
+with its standard input.
+"""
+
+import asyncio
+import contextlib
+import itertools
+import json
+import sys
+
+CHUNK = 64 * 1024
+
+
+class Proxy:
+    """One listener. A new connection goes to one of the targets, in turn; without a target it is closed."""
+
+    def __init__(self) -> None:
+        self.targets: list[tuple[str, int]] = []
+        self._turns = itertools.count()
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Copy bytes between the client and a target until either side closes."""
+        try:
+            if not self.targets:
+                return
+            host, port = self.targets[next(self._turns) % len(self.targets)]
+            with contextlib.suppress(OSError):
+                target_reader, target_writer = await asyncio.open_connection(host, port)
+                try:
+                    await copy_both((reader, target_writer), (target_reader, writer))
+                finally:
+                    target_writer.close()
+        finally:
+            writer.close()
+
+
+async def copy_both(*directions: tuple[asyncio.StreamReader, asyncio.StreamWriter]) -> None:
+    """Copy in both directions until either side closes."""
+    copies = {asyncio.create_task(copy(*each)) for each in directions}
+    try:
+        await asyncio.wait(copies, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for each in copies:
+            each.cancel()
+        await asyncio.gather(*copies, return_exceptions=True)
+
+
+async def copy(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
+    """Copy bytes in one direction."""
+    with contextlib.suppress(OSError):
+        while chunk := await source.read(CHUNK):
+            target.write(chunk)
+            await target.drain()
+
+
+async def main() -> None:
+    """Follow the commands until the end of standard input."""
+    proxies: dict[str, Proxy] = {}
+    servers: list[asyncio.Server] = []
+    commands = asyncio.StreamReader()
+    await asyncio.get_running_loop().connect_read_pipe(
+        lambda: asyncio.StreamReaderProtocol(commands), sys.stdin
+    )
+    async for line in commands:
+        command = json.loads(line)
+        proxy = proxies.setdefault(command["name"], Proxy())
+        if "listen" in command:
+            server = await asyncio.start_server(proxy.serve, *command["listen"])
+            servers.append(server)
+            print(server.sockets[0].getsockname()[1], flush=True)
+        else:
+            proxy.targets = [tuple(target) for target in command["targets"]]
+
+
+if __name__ == "__main__":
+    asyncio.run(main())

@@ -1,0 +1,27 @@
+"""The health report of a service."""
+
+import asyncio
+
+from svgx_common.health import Health
+
+
+async def test_report_during_the_start_has_the_checks_of_its_beginning() -> None:
+    """A starting service adds checks while a report runs the ones before. Proves R-OBS-1."""
+    health = Health("state", "replica", "1.0")
+    begun, added = asyncio.Event(), asyncio.Event()
+
+    async def slow() -> None:
+        begun.set()
+        await added.wait()
+
+    async def quick() -> None:
+        """Succeed."""
+
+    health.require("nats", slow)
+    reporting = asyncio.create_task(health.report())
+    await begun.wait()
+    health.require("postgresql", quick)
+    added.set()
+    report = await reporting
+    assert report.status == "starting"
+    assert report.dependencies.keys() == {"nats"}

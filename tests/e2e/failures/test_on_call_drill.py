@@ -5,6 +5,7 @@ Redis; all edits must be saved afterwards, without a reconnect.
 """
 
 import asyncio
+import contextlib
 import json
 import time
 from collections.abc import AsyncIterator, Callable
@@ -14,6 +15,7 @@ import asyncpg
 import httpx
 import pytest
 
+from svgx_common.contract.audit import AuditEvent
 from svgx_devstack import DevStack
 from tests.e2e.clients.editor_group import editing
 from tests.e2e.clients.metrics import Metrics
@@ -57,6 +59,21 @@ async def operator(own_stack: DevStack) -> AsyncIterator["asyncpg.Connection[asy
         own_stack.postgres_url, server_settings={"default_transaction_read_only": "off"}
     )
     yield connection
+    await connection.close()
+
+
+async def fill_audit_log(stack: DevStack) -> None:
+    """Write entries until the disk has no room for another one. Each log-in writes an entry, too."""
+    connection = await asyncpg.connect(stack.postgres_url)
+    for size in (1000, 100, 1):
+        with contextlib.suppress(asyncpg.DiskFullError):
+            while True:
+                await connection.execute(
+                    "INSERT INTO auth.audit (event, address, user_agent, detail) "
+                    "VALUES ($1, '', $2, '{}')",
+                    AuditEvent.LOG_IN.value,
+                    "x" * size,
+                )
     await connection.close()
 
 
@@ -238,6 +255,7 @@ async def test_full_disk_is_named_and_recovers_by_itself(
         async with editing(workspace, 4, seed=22) as editors:
             before = log_size(workspace)
             disk.fill()
+            await fill_audit_log(workspace.stack)
             for ask in (lambda: log_in(workspace), lambda: create_canvas(workspace)):
                 # The first writes succeed, because they fit into the pages that exist.
                 await until_answer(ask, lambda answer: names(answer, "disk space"), pause=0)

@@ -159,6 +159,14 @@ def is_unrecorded(span: trace.Span) -> bool:
     return context.is_valid and not context.trace_flags.sampled
 
 
+def in_recorded_trace() -> bool:
+    """Return whether there is a current trace, and it is recorded."""
+    span = trace.get_current_span()
+    return not isinstance(span, UnrecordedSpan) and bool(
+        span.get_span_context().trace_flags.sampled
+    )
+
+
 def recorded_context() -> trace.SpanContext | None:
     """Return the context of the current span, or None if it is not recorded."""
     span = trace.get_current_span()
@@ -168,12 +176,11 @@ def recorded_context() -> trace.SpanContext | None:
 def client_span(
     tracer: trace.Tracer, name: str, attributes: Attributes = None
 ) -> AbstractContextManager[trace.Span | None]:
-    """Return a context manager: a span around a request to another process.
+    """Return a context manager: a span around a request to a server, if the current trace is recorded.
 
-    Within a trace that is not recorded, no span is made, because it would not be recorded either. The outer span's
-    context then travels with the request, and says that the trace is not recorded.
+    Outside of a trace there is no span, because a trace of one statement of a background task helps nobody.
     """
-    if is_unrecorded(trace.get_current_span()):
+    if not in_recorded_trace():
         return NO_SPAN
     return CurrentSpan(tracer, name, trace.SpanKind.CLIENT, attributes=attributes)
 

@@ -23,6 +23,7 @@ from svgx_common.metrics import exemplar
 from svgx_common.tracing import (
     CurrentSpan,
     TraceOf,
+    UnrecordedTraces,
     client_span,
     current_trace_id,
     is_unrecorded,
@@ -144,3 +145,13 @@ def test_span_within_the_trace_of_an_ended_span_is_its_child() -> None:
             pass
     commit = exporter.get_finished_spans()[-1]
     assert (commit.name, commit.parent) == ("commit", origins[0])
+
+
+def test_task_that_uses_the_id_of_an_unrecorded_trace_ends_it() -> None:
+    """Proves R-OBS-4: later failures have other trace ids, and tasks without log lines make no ids."""
+    traces = UnrecordedTraces()
+    shared = [traces.context() for _ in range(3)]
+    first = shared[0].run(current_trace_id)
+    assert {each.run(current_trace_id) for each in shared} == {first}
+    assert traces.context().run(current_trace_id) != first
+    assert current_trace_id() == "0" * 32

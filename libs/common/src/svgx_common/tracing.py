@@ -8,6 +8,7 @@ environment variables set the sampling and the headers of the exporter.
 """
 
 import asyncio
+import contextvars
 import os
 import threading
 from collections.abc import Sequence
@@ -272,6 +273,11 @@ class UnrecordedSpan(trace.NonRecordingSpan):
         super().__init__(trace.INVALID_SPAN_CONTEXT)
         self._own: trace.SpanContext | None = None
 
+    @property
+    def is_used(self) -> bool:
+        """Whether the ids were needed."""
+        return self._own is not None
+
     def get_span_context(self) -> trace.SpanContext:
         """Return the context, with ids."""
         if self._own is None:
@@ -279,3 +285,25 @@ class UnrecordedSpan(trace.NonRecordingSpan):
                 _ids.generate_trace_id(), _ids.generate_span_id(), is_remote=False
             )
         return self._own
+
+
+class UnrecordedTraces:
+    """The contexts of short tasks that belong to no recorded trace.
+
+    Tasks share a trace, because a new one costs time, until one of them has used its id.
+    """
+
+    def __init__(self) -> None:
+        self._outer = contextvars.copy_context()
+        self._begin()
+
+    def context(self) -> contextvars.Context:
+        """Return the context of a new task."""
+        if self._span.is_used:
+            self._begin()
+        return self._context.copy()
+
+    def _begin(self) -> None:
+        self._span = UnrecordedSpan()
+        self._context = self._outer.copy()
+        self._context.run(context.attach, trace.set_span_in_context(self._span))

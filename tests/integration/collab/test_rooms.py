@@ -1,13 +1,15 @@
 """Holding canvases: opening, failover, leases, and commits that have to wait."""
 
 import asyncio
+from collections.abc import Iterator
 
 import pytest
 from pycrdt import Doc, Map
 
 from svgx_canvas.document import shared_document
 from svgx_collab.leases import TTL
-from svgx_common.contract.collab import CANVAS_UPDATE, Broadcast
+from svgx_collab.room import Receipt, Room
+from svgx_common.contract.collab import CANVAS_UPDATE, Broadcast, Edit
 from svgx_common.contract.errors import NotFound, SvgxError, Unavailable
 from svgx_common.contract.state import (
     JOURNAL_APPEND,
@@ -20,10 +22,13 @@ from svgx_common.contract.state import (
 )
 from svgx_common.messaging.bus import Bus
 from svgx_common.messaging.wire import decode, encode
+from svgx_common.tracing import TraceOf, current_trace_id
 from svgx_devstack import DevStack
 from svgx_yjs.nesting import Nesting
 from svgx_yjs.splitting import Split
 from tests.integration.collab.replica import Editor, replica
+
+NO_TRACE = "0" * 32
 
 HARM = bytes.fromhex("0102070004010174016104000700016200")
 """An update that makes pycrdt fail: a text in the root "t", and another text inside that text."""
@@ -66,6 +71,32 @@ async def test_edit_is_broadcast_and_acknowledged_when_committed(
         second = await broadcasts.get()
         assert (first.sequence, second.sequence) == (1, 2)
         assert first.epoch == second.epoch == (await editor.sync()).epoch
+
+
+async def test_tasks_of_a_canvas_do_not_belong_to_the_request_that_opened_it(
+    backing: DevStack, editor: Editor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The log lines and spans of all users' edits are not in the trace of the first user. Proves R-OBS-4."""
+    traces: dict[str, str] = {}
+    receive, take_broadcasts = Room.receive, Room.take_broadcasts
+
+    def noting_receive(room: Room, edits: list[Edit]) -> Receipt:
+        traces["edit"] = current_trace_id()
+        return receive(room, edits)
+
+    def noting_broadcasts(room: Room) -> Iterator[Broadcast]:
+        traces["broadcast"] = current_trace_id()
+        return take_broadcasts(room)
+
+    monkeypatch.setattr(Room, "receive", noting_receive)
+    monkeypatch.setattr(Room, "take_broadcasts", noting_broadcasts)
+    async with replica(backing, answers_open=False) as one:
+        with TraceOf(()):
+            await one.rooms.open(editor.canvas_id)
+            opening = current_trace_id()
+        await editor.set("a", "1")
+    assert opening != NO_TRACE
+    assert traces == {"edit": NO_TRACE, "broadcast": NO_TRACE}
 
 
 async def test_unknown_canvas_is_not_held(backing: DevStack, bus: Bus, state: None) -> None:

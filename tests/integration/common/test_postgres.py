@@ -10,10 +10,12 @@ import pytest
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.trace import SpanKind
 
 from svgx_common import postgres
 from svgx_common.contract.errors import Unavailable
 from svgx_common.settings import WrongSetting
+from svgx_common.tracing import CurrentSpan
 from svgx_devstack import DevStack, ports
 
 QUERIES = """
@@ -180,12 +182,16 @@ async def test_each_query_has_a_span_with_its_name(
     exporter = InMemorySpanExporter()
     provider = TracerProvider()
     provider.add_span_processor(SimpleSpanProcessor(exporter))
-    monkeypatch.setattr(postgres, "tracer", provider.get_tracer("test"))
+    tracer = provider.get_tracer("test")
+    monkeypatch.setattr(postgres, "tracer", tracer)
     async with connect(backing, package) as database:
-        await database.run("add", "hunter2")
-        await database.rows("names")
+        await database.run("add", "a statement without a trace")
+        with CurrentSpan(tracer, "request", SpanKind.CONSUMER):
+            await database.run("add", "hunter2")
+            await database.rows("names")
     spans = exporter.get_finished_spans()
-    assert [span.name for span in spans] == ["sql add", "sql names"]
+    assert [span.name for span in spans] == ["sql add", "sql names", "request"]
+    assert {span.parent for span in spans[:2]} == {spans[2].context}
     assert dict(spans[0].attributes or {}) == {
         "db.system.name": "postgresql",
         "db.query.summary": "add",

@@ -23,6 +23,7 @@ from svgx_common.metrics import exemplar
 from svgx_common.tracing import (
     CurrentSpan,
     TraceOf,
+    UnrecordedTraces,
     client_span,
     current_trace_id,
     is_unrecorded,
@@ -50,8 +51,8 @@ def test_exception_is_recorded_by_its_type_without_its_text() -> None:
     assert outer.status.is_unset
 
 
-def test_client_span_within_an_unrecorded_trace_makes_no_span() -> None:
-    """Proves R-OBS-4: without an outer span, and within a recorded one, a span is made."""
+def test_client_span_is_made_within_a_recorded_trace_only() -> None:
+    """Proves R-OBS-4: neither without an outer span nor within an unrecorded one a span is made."""
     exporter = InMemorySpanExporter()
     recorded = TracerProvider()
     recorded.add_span_processor(SimpleSpanProcessor(exporter))
@@ -68,10 +69,9 @@ def test_client_span_within_an_unrecorded_trace_makes_no_span() -> None:
         pass
     with client_span(tracer, "single"):
         pass
-    inner, outer, single = exporter.get_finished_spans()
-    assert [inner.name, outer.name, single.name] == ["inner", "root", "single"]
+    inner, outer = exporter.get_finished_spans()
+    assert [inner.name, outer.name] == ["inner", "root"]
     assert (inner.parent, inner.kind) == (outer.context, trace.SpanKind.CLIENT)
-    assert single.parent is None
 
 
 @pytest.mark.parametrize(
@@ -145,3 +145,13 @@ def test_span_within_the_trace_of_an_ended_span_is_its_child() -> None:
             pass
     commit = exporter.get_finished_spans()[-1]
     assert (commit.name, commit.parent) == ("commit", origins[0])
+
+
+def test_task_that_uses_the_id_of_an_unrecorded_trace_ends_it() -> None:
+    """Proves R-OBS-4: later failures have other trace ids, and tasks without log lines make no ids."""
+    traces = UnrecordedTraces()
+    shared = [traces.context() for _ in range(3)]
+    first = shared[0].run(current_trace_id)
+    assert {each.run(current_trace_id) for each in shared} == {first}
+    assert traces.context().run(current_trace_id) != first
+    assert current_trace_id() == "0" * 32

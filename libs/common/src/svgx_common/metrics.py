@@ -4,10 +4,9 @@ import functools
 import platform
 from collections.abc import Iterable
 
-from opentelemetry import trace
 from prometheus_client import Counter, Gauge, Histogram, disable_created_metrics
 
-from svgx_common.tracing import is_unrecorded
+from svgx_common.tracing import current_trace_id, in_recorded_trace
 
 REQUESTS = Counter(
     "svgx_engine_requests",
@@ -110,10 +109,7 @@ def observe(service: str, operation: str, code: str, seconds: float) -> None:
 
 def exemplar() -> dict[str, str] | None:
     """Return the exemplar of an observation within the current trace: the trace's id, if the trace is recorded."""
-    if is_unrecorded(span := trace.get_current_span()):
-        return None
-    context = span.get_span_context()
-    return {"trace_id": trace.format_trace_id(context.trace_id)} if context.is_valid else None
+    return {"trace_id": current_trace_id()} if in_recorded_trace() else None
 
 
 @functools.cache

@@ -8,6 +8,7 @@ environment variables set the sampling and the headers of the exporter.
 """
 
 import asyncio
+import contextvars
 import os
 import threading
 from collections.abc import Sequence
@@ -159,6 +160,14 @@ def is_unrecorded(span: trace.Span) -> bool:
     return context.is_valid and not context.trace_flags.sampled
 
 
+def in_recorded_trace() -> bool:
+    """Return whether there is a current trace, and it is recorded."""
+    span = trace.get_current_span()
+    return not isinstance(span, UnrecordedSpan) and bool(
+        span.get_span_context().trace_flags.sampled
+    )
+
+
 def recorded_context() -> trace.SpanContext | None:
     """Return the context of the current span, or None if it is not recorded."""
     span = trace.get_current_span()
@@ -168,12 +177,11 @@ def recorded_context() -> trace.SpanContext | None:
 def client_span(
     tracer: trace.Tracer, name: str, attributes: Attributes = None
 ) -> AbstractContextManager[trace.Span | None]:
-    """Return a context manager: a span around a request to another process.
+    """Return a context manager: a span around a request to a server, if the current trace is recorded.
 
-    Within a trace that is not recorded, no span is made, because it would not be recorded either. The outer span's
-    context then travels with the request, and says that the trace is not recorded.
+    Outside of a trace there is no span, because a trace of one statement of a background task helps nobody.
     """
-    if is_unrecorded(trace.get_current_span()):
+    if not in_recorded_trace():
         return NO_SPAN
     return CurrentSpan(tracer, name, trace.SpanKind.CLIENT, attributes=attributes)
 
@@ -265,6 +273,11 @@ class UnrecordedSpan(trace.NonRecordingSpan):
         super().__init__(trace.INVALID_SPAN_CONTEXT)
         self._own: trace.SpanContext | None = None
 
+    @property
+    def is_used(self) -> bool:
+        """Whether the ids were needed."""
+        return self._own is not None
+
     def get_span_context(self) -> trace.SpanContext:
         """Return the context, with ids."""
         if self._own is None:
@@ -272,3 +285,25 @@ class UnrecordedSpan(trace.NonRecordingSpan):
                 _ids.generate_trace_id(), _ids.generate_span_id(), is_remote=False
             )
         return self._own
+
+
+class UnrecordedTraces:
+    """The contexts of short tasks that belong to no recorded trace.
+
+    Tasks share a trace, because a new one costs time, until one of them has used its id.
+    """
+
+    def __init__(self) -> None:
+        self._outer = contextvars.copy_context()
+        self._begin()
+
+    def context(self) -> contextvars.Context:
+        """Return the context of a new task."""
+        if self._span.is_used:
+            self._begin()
+        return self._context.copy()
+
+    def _begin(self) -> None:
+        self._span = UnrecordedSpan()
+        self._context = self._outer.copy()
+        self._context.run(context.attach, trace.set_span_in_context(self._span))

@@ -126,7 +126,8 @@ class Committer:
                         JOURNAL_APPEND, request, timeout=timeout, batch=batch
                     )
                 finally:
-                    COMMIT_SECONDS.observe(time.perf_counter() - started, metrics.exemplar())
+                    exemplar = metrics.exemplar() if batch.origins else None
+                    COMMIT_SECONDS.observe(time.perf_counter() - started, exemplar)
                 results = list(decode(CommittedBatch, reply.content).results)
             except Exception as error:  # noqa: BLE001  # the entries stay in flight until this commit succeeds
                 failure = error

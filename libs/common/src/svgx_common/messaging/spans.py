@@ -21,6 +21,7 @@ from svgx_common.tracing import (
     NO_SPAN,
     CurrentSpan,
     UnrecordedSpan,
+    in_recorded_trace,
     is_unrecorded,
 )
 
@@ -72,8 +73,7 @@ class MessageSpans:
     def _on_canvas(
         self, operation: str, channel: Channel[Any], canvas_id: str, batch: Batch | None
     ) -> AbstractContextManager[trace.Span | None]:
-        outer = trace.get_current_span()
-        if outer is trace.INVALID_SPAN or is_unrecorded(outer):
+        if not in_recorded_trace():
             return NO_SPAN
         attributes = _attributes(operation, "send", channel.subject_of(canvas_id=canvas_id))
         attributes["messaging.destination.template"] = channel.subject

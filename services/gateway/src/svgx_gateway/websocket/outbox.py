@@ -18,7 +18,7 @@ from svgx_common.messaging.bus import Bus
 from svgx_common.messaging.holder import Holder
 from svgx_common.messaging.spans import Batch
 from svgx_common.messaging.wire import decode, encode
-from svgx_common.tracing import TraceOf, may_record_roots
+from svgx_common.tracing import TraceOf, UnrecordedTraces, may_record_roots
 from svgx_gateway.observability.socket_spans import EditSpans
 from svgx_gateway.websocket.connection import Connection
 from svgx_yjs.lib0 import Malformed
@@ -107,6 +107,7 @@ class Outbox:
         self._canvas_id = canvas_id
         self._bus = bus
         self._may_record_edits = may_record_roots()
+        self._unrecorded = UnrecordedTraces()
         self._close_all = close_all
         self._failing = False
         """True from the first batch that could not be saved to the next one that was saved."""
@@ -194,13 +195,16 @@ class Outbox:
         self._edit_added.clear()
         batch, self._next = self._next, _Batch()
         self._sent.append(batch)
-        self._commits.start("commit edits", self._commit(batch))
+        self._commits.start("commit edits", self._commit(batch), context=self._unrecorded.context())
         await asyncio.sleep(BATCH_INTERVAL * max(1.0, len(self._commits) / PROMPT_BATCHES))
 
     async def _commit(self, batch: _Batch) -> None:
         """Commit a batch within the trace of its first recorded edit, then report it."""
-        with TraceOf(() if batch.spans is None else batch.spans.contexts()):
+        if batch.spans is None or not (origins := batch.spans.contexts()):
             await self._save(batch)
+        else:
+            with TraceOf(origins):
+                await self._save(batch)
         batch.done.set()
         self._report_saved()
 
@@ -237,7 +241,8 @@ class Outbox:
                 return await self._send(content)
             return await self._send_with_spans(content, len(batch.edits), batch.spans)
         finally:
-            SAVED_SECONDS.observe(time.perf_counter() - started, metrics.exemplar())
+            exemplar = None if batch.spans is None else metrics.exemplar()
+            SAVED_SECONDS.observe(time.perf_counter() - started, exemplar)
 
     async def _send_with_spans(self, content: bytes, count: int, edits: EditSpans) -> Saved:
         """Send a batch with recorded edits within the span of the request, and end the spans of the edits."""

@@ -13,6 +13,7 @@ from svgx_devstack.ports import choose
 from tests.deploy.debian import program
 from tests.e2e.clients.workspace import Workspace, open_workspace
 from tests.e2e.clients.yjs_driver import YjsDriver
+from tests.polling import pause
 
 CONFIGURATION = ROOT / "deploy" / "nginx" / "nginx.conf"
 
@@ -47,7 +48,7 @@ async def nginx(stack: DevStack, tmp_path_factory: pytest.TempPathFactory) -> As
     try:
         async with httpx.AsyncClient(base_url=url, timeout=60) as http, asyncio.timeout(30):
             while not await _answers(http):
-                pass
+                await pause()
         yield url
         assert "token=" not in (folder / "access.log").read_text(encoding="utf-8")
     finally:

@@ -19,6 +19,7 @@ from tests.e2e.clients.editor_group import editing
 from tests.e2e.clients.workspace import Workspace, open_workspace
 from tests.e2e.clients.yjs_driver import YjsDriver
 from tests.limits import HIGH_LIMITS
+from tests.polling import pause
 
 pytestmark = pytest.mark.timeout(240)
 
@@ -67,14 +68,14 @@ async def until_ready(workspace: Workspace, *names: str) -> None:
     async with asyncio.timeout(RECOVERY):
         for name in names:
             while (await health(workspace, name)).status_code != 200:
-                pass
+                await pause()
 
 
 async def until_not_ready(workspace: Workspace, name: str) -> str:
     """Wait until the process is not ready, and return its reason. It stays alive."""
     async with asyncio.timeout(RECOVERY):
         while (answer := await health(workspace, name)).status_code == 200:
-            pass
+            await pause()
     for path in ("/health/live", "/health/", "/health"):
         assert (await health(workspace, name, path)).status_code == 200, path
     return str(answer.json()["reason"])
@@ -246,10 +247,11 @@ async def test_frozen_replicas_cost_no_read_and_are_named(workspace: Workspace) 
             assert {answer.status_code for answer in reads} == {200}
             async with asyncio.timeout(RECOVERY):
                 while (reasons := await silent_replicas(workspace)).keys() != {"auth", "state"}:
-                    pass
+                    await pause()
                 assert all("its last answer was" in reason for reason in reasons.values())
                 await until_logged(workspace, "gateway", "a replica does not answer")
                 while not all("has ended" in reason for reason in reasons.values()):
+                    await pause()
                     reasons = await silent_replicas(workspace)
             # NATS has dropped them: writes, which are sent once only, do not fail any more.
             for _ in range(10):
@@ -326,7 +328,7 @@ async def test_missing_redis_is_named_and_stops_nothing(workspace: Workspace) ->
         for name in ("gateway", "collab"):
             async with asyncio.timeout(RECOVERY):
                 while "redis" not in (await health(workspace, name)).json().get("reason", ""):
-                    pass
+                    await pause()
             for path in ("/health/ready", "/health/"):
                 answer = await health(workspace, name, path)
                 assert (answer.status_code, answer.json()["status"]) == (200, "ok")

@@ -17,6 +17,7 @@ from tests.e2e.clients.api import open_api
 from tests.e2e.clients.raw_socket import RawSocket
 from tests.e2e.clients.workspace import Workspace
 from tests.otlp import Span, run_receiver
+from tests.polling import pause
 
 SERVICES = ("gateway", "auth", "collab", "state")
 # The parser has no type annotations.
@@ -131,13 +132,13 @@ async def test_readiness_follows_the_dependencies_of_a_service(workspace: Worksp
         postgres.pause()
         try:
             while (response := await http.get("/health/ready")).status_code == 200:
-                pass
+                await pause()
             assert "postgresql" in response.json()["reason"]
             assert (await http.get("/health/live")).status_code == 200
         finally:
             postgres.resume()
         while (await http.get("/health/ready")).status_code != 200:
-            pass
+            await pause()
 
 
 async def test_one_trace_spans_gateway_bus_service_and_sql(
@@ -220,6 +221,7 @@ async def test_commands_of_the_guide_find_the_connections_of_a_user(workspace: W
             ]
             if len(found) == 2:
                 break
+            await pause()
     opened, closed = found
     assert (opened["event"], closed["event"]) == ("websocket opened", "websocket closed")
     assert opened["trace_id"] == closed["trace_id"]

@@ -14,6 +14,7 @@ from svgx_common.nats_server.nkeys import UserKey
 from svgx_common.nats_server.users import users_configuration, variable_credentials
 from svgx_devstack.backing import binaries, probe
 from svgx_devstack.ports import HOST, choose
+from tests.polling import pause
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +41,7 @@ async def url(
     try:
         async with asyncio.timeout(30):
             while not await probe.nats(port):
-                pass
+                await pause()
         yield f"nats://{HOST}:{port}"
     finally:
         process.terminate()

@@ -16,6 +16,7 @@ from svgx_common.messaging.bus import Bus
 from svgx_common.settings import WrongSetting
 from svgx_devstack import DevStack, ports
 from svgx_devstack.backing import binaries, probe
+from tests.polling import pause
 
 PASSWORD = "@:/?#[]!$&()*+,;=% \\'\"`{}|^~<>-_.25%41é🔑"
 ENCODED = quote(PASSWORD, safe="")
@@ -36,7 +37,7 @@ async def nats_server(folder: Path, authorization: dict[str, str]) -> AsyncItera
     try:
         async with asyncio.timeout(20):
             while not await probe.nats(port):
-                pass
+                await pause()
         yield port
     finally:
         process.kill()

@@ -3,7 +3,7 @@ PYTHON ?= python3
 BOOTSTRAP := $(PYTHON) bootstrap.py
 
 .DEFAULT_GOAL := help
-.PHONY: help run test cluster-check fuzz check bench docs dashboards tools charts charts-run images images-check release publish release-check lock clean
+.PHONY: help run test cluster-check fuzz large check bench docs dashboards tools charts charts-run images images-check release publish release-check lock clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -15,15 +15,19 @@ run: ## Start all services in the foreground (API_PORT, SVGX_HOME); Ctrl-C stops
 JOBS ?= 3
 
 test: tools ## Run all tests (ARGS="-k name" selects some; JOBS=0 runs them in one process)
-	@exec $(BOOTSTRAP) tests pytest -n $(JOBS) --dist loadfile $(ARGS)
+	@exec $(BOOTSTRAP) tests pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 cluster-check: tools ## Install the charts on a real API server, built with Go (the first time takes long)
 	@$(BOOTSTRAP) exec python -m tests.deploy.cluster.programs
 	@exec $(BOOTSTRAP) exec pytest --timeout 600 tests/deploy/cluster $(ARGS)
 
 fuzz: ## Send invalid input to the gateway, for about ten minutes
-	@SVGX_FUZZ_EXAMPLES=150 SVGX_FUZZ_FRAMES=100000 exec $(BOOTSTRAP) tests pytest -s -q \
+	@SVGX_FUZZ_EXAMPLES=150 SVGX_FUZZ_PHASES=examples,coverage,fuzzing,stateful SVGX_FUZZ_FRAMES=100000 exec $(BOOTSTRAP) tests pytest -s -q \
 		tests/e2e/openapi/test_openapi_fuzz.py tests/e2e/realtime/test_frame_fuzz.py
+
+large: ## Test a canvas of 10 MB, and rolling updates under 200 editors, for about four minutes
+	@SVGX_LARGE=1 exec $(BOOTSTRAP) tests pytest -s -q \
+		tests/e2e/documents/test_large_canvas.py tests/e2e/failures/test_rolling_update.py
 
 check: ## Check format, lint, types, import rules and house rules
 	@$(BOOTSTRAP) exec ruff format --check .

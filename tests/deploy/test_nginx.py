@@ -17,6 +17,7 @@ from svgx_devstack.ports import choose
 from tests.deploy.debian import program
 from tests.e2e.clients.workspace import Workspace, open_workspace
 from tests.e2e.clients.yjs_driver import YjsDriver
+from tests.polling import pause
 
 CONFIGURATION = ROOT / "deploy" / "nginx" / "nginx.conf"
 
@@ -50,7 +51,7 @@ async def run_nginx(folder: Path, upstream: str) -> AsyncIterator[str]:
     try:
         async with httpx.AsyncClient(base_url=url, timeout=60) as http, asyncio.timeout(30):
             while not await _answers(http):
-                pass
+                await pause()
         yield url
     finally:
         process.terminate()
@@ -165,7 +166,7 @@ async def test_requests_of_clients_work_after_the_limit(mirror: str) -> None:
     """The limits refuse single requests, and no connection. Proves R-SHIP-5."""
     async with httpx.AsyncClient(base_url=mirror, timeout=60) as http, asyncio.timeout(30):
         while (await http.get("/health/live")).status_code != 200:
-            pass
+            await pause()
 
 
 @pytest.mark.parametrize("upgrade", [False, True])
@@ -200,7 +201,7 @@ async def test_answers_have_the_gateways_headers_and_no_version_of_nginx(nginx: 
     """Proves R-SHIP-5: nginx removes no header of the gateway, and does not show its version."""
     async with httpx.AsyncClient(base_url=nginx, timeout=60) as http, asyncio.timeout(30):
         while (response := await http.get("/health/")).status_code == 429:
-            pass
+            await pause()
     assert response.headers["server"] == "nginx"
     assert response.headers["x-content-type-options"] == "nosniff"
     assert response.headers["content-type"].startswith("application/json")

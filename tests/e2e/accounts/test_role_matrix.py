@@ -14,7 +14,7 @@ from websockets.exceptions import ConnectionClosed
 from svgx_common.contract import OPERATIONS
 from svgx_devstack import DevStack
 from tests import leaks
-from tests.e2e.clients.api import CANVASES, Api, User, open_api
+from tests.e2e.clients.api import CANVASES, Api, ApiSession, User, open_api
 from tests.e2e.clients.openapi_document import example_request
 from tests.limits import HIGH_LIMITS
 
@@ -289,24 +289,49 @@ async def canvas_users(matrix: MatrixStack) -> dict[str, LoggedInUser]:
     return {name: await matrix.create_logged_in_user(role) for name, role in account_roles.items()}
 
 
+@dataclass(frozen=True, slots=True)
+class UnchangedCanvas:
+    """The canvas of all requests that change nothing, with its content as SVG and its creator's session."""
+
+    canvas_id: str
+    name: str
+    content: bytes
+    creator: ApiSession
+
+
+async def create_secret_canvas(
+    creator: ApiSession, canvas_users: dict[str, LoggedInUser]
+) -> tuple[str, str]:
+    """Create a canvas with the members of `MEMBER_ROLES` and a further viewer, and return its id and name."""
+    name = f"secret plan {next(_numbers)}"
+    canvas_id = await creator.create_canvas(name)
+    for member_name, role in MEMBER_ROLES.items():
+        await creator.set_member(canvas_id, canvas_users[member_name].user, role)
+    await creator.set_member(canvas_id, canvas_users["member"].user, "viewer")
+    return canvas_id, name
+
+
+@pytest.fixture(scope="module")
+async def unchanged(matrix: MatrixStack, canvas_users: dict[str, LoggedInUser]) -> UnchangedCanvas:
+    """Create the canvas of all requests that change nothing."""
+    creator = matrix.api.session_of(canvas_users["creator"].user)
+    canvas_id, name = await create_secret_canvas(creator, canvas_users)
+    return UnchangedCanvas(canvas_id, name, await creator.export(canvas_id, "svg"), creator)
+
+
 @pytest.mark.parametrize("operation", CANVAS_STATUSES)
 async def test_canvas_operation_answers_each_caller_with_the_status_of_the_matrix(
     matrix: MatrixStack,
     caller_headers: dict[str, dict[str, str]],
     canvas_users: dict[str, LoggedInUser],
+    unchanged: UnchangedCanvas,
     operation: str,
 ) -> None:
     """A refused caller neither reads nor changes the canvas. Proves R-ACCESS-11."""
     headers = caller_headers | {name: user.headers for name, user in canvas_users.items()}
-    creator, member = canvas_users["creator"], canvas_users["member"]
+    creator, member = unchanged.creator, canvas_users["member"].user
     for caller, expected in zip(CANVAS_CALLERS, CANVAS_STATUSES[operation], strict=True):
-        name = f"secret plan {next(_numbers)}"
-        session = matrix.api.session_of(creator.user)
-        canvas_id = await session.create_canvas(name)
-        for member_name, role in MEMBER_ROLES.items():
-            await session.set_member(canvas_id, canvas_users[member_name].user, role)
-        await session.set_member(canvas_id, member.user, "viewer")
-        before = await session.export(canvas_id, "svg")
+        canvas_id = unchanged.canvas_id
         if operation == "live.join":
             token = headers[caller].get("Authorization", "Bearer ").removeprefix("Bearer ")
             assert (
@@ -316,16 +341,20 @@ async def test_canvas_operation_answers_each_caller_with_the_status_of_the_matri
             continue
         http = next(each.http for each in OPERATIONS if each.name == operation)
         assert http is not None
-        values = {"canvas_id": canvas_id, "user_id": member.user.id}
+        refused = expected in (401, 403)
+        if not refused and http.method != "GET":
+            # The caller changes the canvas, so each operation needs a new one.
+            canvas_id, _ = await create_secret_canvas(creator, canvas_users)
+        values = {"canvas_id": canvas_id, "user_id": member.id}
         response = await matrix.send(http.method, http.path, headers[caller], values)
         assert response.status_code == expected, (caller, response.text)
-        if expected in (401, 403):
-            assert name not in response.text
-            now = await session.canvas(canvas_id)
-            assert (now.name, now.role) == (name, "owner")
-            assert await session.export(canvas_id, "svg") == before
-            path = f"{CANVASES}{canvas_id}/members/{member.user.id}"
-            assert (await session.request("GET", path)).json()["role"] == "viewer"
+        if refused:
+            assert unchanged.name not in response.text
+            now = await creator.canvas(canvas_id)
+            assert (now.name, now.role) == (unchanged.name, "owner")
+            assert await creator.export(canvas_id, "svg") == unchanged.content
+            path = f"{CANVASES}{canvas_id}/members/{member.id}"
+            assert (await creator.request("GET", path)).json()["role"] == "viewer"
 
 
 @pytest.mark.parametrize("page", PAGE_STATUSES)

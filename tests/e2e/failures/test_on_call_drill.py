@@ -23,6 +23,7 @@ from tests.e2e.clients.workspace import Workspace, open_workspace
 from tests.e2e.clients.yjs_driver import YjsDriver
 from tests.e2e.failures.small_disk import small_disk
 from tests.limits import HIGH_LIMITS
+from tests.polling import pause
 
 pytestmark = pytest.mark.timeout(240)
 
@@ -128,14 +129,14 @@ async def until_ready(workspace: Workspace, *names: str) -> None:
     async with asyncio.timeout(RECOVERY):
         for name in names:
             while (await health(workspace, name)).status_code != 200:
-                pass
+                await pause()
 
 
 async def until_not_ready(workspace: Workspace, name: str) -> str:
     """Wait until the process is not ready, and return its reason. It stays alive."""
     async with asyncio.timeout(RECOVERY):
         while (answer := await health(workspace, name)).status_code == 200:
-            pass
+            await pause()
     for path in ("/health/live", "/health/", "/health"):
         assert (await health(workspace, name, path)).status_code == 200, path
     return str(answer.json()["reason"])
@@ -329,12 +330,13 @@ async def test_frozen_replicas_cost_no_read_and_are_named(
             print(f"another replica held the canvas after {time.monotonic() - began:.1f} s")
             async with asyncio.timeout(RECOVERY):
                 while (reasons := await silent_replicas(workspace)).keys() != FROZEN:
-                    pass
+                    await pause()
                 assert all("its last answer was" in reason for reason in reasons.values())
                 await until_logged(workspace, "gateway", "a replica does not answer")
                 for service in FROZEN:
                     assert await metrics.value("silent_replicas", "gateway", service=service) == 1
                 while not all("has ended" in reason for reason in reasons.values()):
+                    await pause()
                     reasons = await silent_replicas(workspace)
             print(f"nats had dropped the frozen replicas after {time.monotonic() - began:.1f} s")
             # NATS has dropped them: writes, which are sent once only, do not fail any more.
@@ -431,7 +433,7 @@ async def test_missing_redis_is_named_and_stops_nothing(
             service = name.removesuffix("-2")
             async with asyncio.timeout(RECOVERY):
                 while "redis" not in (await health(workspace, name)).json().get("reason", ""):
-                    pass
+                    await pause()
             for path in ("/health/ready", "/health/"):
                 answer = await health(workspace, name, path)
                 assert (answer.status_code, answer.json()["status"]) == (200, "ok")

@@ -17,6 +17,7 @@ from websockets.exceptions import InvalidStatus
 from svgx_devstack import DevStack
 from tests.e2e.clients.api import Api, ApiSession, User, open_api
 from tests.e2e.clients.problems import check_problem
+from tests.polling import pause
 
 CONFIG = "/security/rate-limits/config/"
 ANALYTICS = "/security/rate-limits/analytics/"
@@ -281,7 +282,7 @@ async def test_changed_limits_apply_on_all_gateways(
         # The other gateway learns of the change by a broadcast.
         async with asyncio.timeout(2):
             while await current_limit() != expected:
-                pass
+                await pause()
 
     assert await current_limit() == str(LIMIT)
     first = await set_limits(limits={"read": {"requests": 1000}})

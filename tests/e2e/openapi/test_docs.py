@@ -49,6 +49,17 @@ async def test_docs_page_loads_files_of_the_gateway_only(own_stack: DevStack) ->
                 )
 
 
+async def test_root_leads_a_browser_to_the_docs_page(own_stack: DevStack) -> None:
+    """Only GET is redirected, and the address stays a path of the same host. Proves R-HTTP-12."""
+    async with httpx.AsyncClient(base_url=own_stack.url, timeout=60) as http:
+        redirect = await http.get("/")
+        assert (redirect.status_code, redirect.headers["location"]) == (307, "/docs")
+        page = await http.get("/", follow_redirects=True)
+        assert page.text == (await http.get("/docs")).text
+        refused = await http.post("/")
+        assert (refused.status_code, refused.headers["allow"]) == (405, "GET, HEAD")
+
+
 ACCOUNT_OPERATIONS = {
     ("post", "/admin/users/"),
     ("post", "/auth/login"),

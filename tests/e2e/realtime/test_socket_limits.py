@@ -23,6 +23,7 @@ from tests.e2e.clients.api import Api, ApiSession, open_api
 from tests.e2e.clients.raw_socket import RawSocket, encode_frame
 from tests.e2e.clients.workspace import Workspace, open_workspace
 from tests.e2e.clients.yjs_driver import YjsClient, YjsDriver
+from tests.polling import pause
 
 MAX_CONNECTIONS, MAX_CONNECTIONS_PER_ACCOUNT = 5, 3
 FRAMES_PER_SECOND = 50
@@ -254,7 +255,7 @@ async def test_flood_of_control_frames_or_fragments_is_closed_and_others_are_ser
         await quiet.recv()
     async with asyncio.timeout(10):  # the metrics are up to a second old
         while await rate_limit_closes(own_stack) != closes_before + FLOODS:
-            pass
+            await pause()
 
 
 @pytest.mark.parametrize("content", [PINGS, FRAGMENTS], ids=["pings", "fragments"])

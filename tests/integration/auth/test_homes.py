@@ -19,6 +19,7 @@ from tests.integration.auth.test_attempts import (
     required_wait,
 )
 from tests.integration.auth.test_sessions import refresh
+from tests.polling import pause
 
 __all__ = ["forget_failures"]
 
@@ -172,7 +173,7 @@ async def test_homes_are_bounded_and_forgotten(backing: DevStack, bus: Bus, tabl
     await tables.execute("UPDATE home SET last_used_at = last_used_at - interval '91 days'")
     async with replica(backing):
         while await tables.fetchval(count, user.id):
-            pass
+            await pause()
 
 
 async def test_session_of_an_earlier_version_is_a_home(bus: Bus, tables: Tables) -> None:

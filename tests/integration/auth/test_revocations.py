@@ -33,6 +33,7 @@ from tests.integration.auth.test_accounts import caller_of, create, login
 from tests.integration.auth.test_administration import update
 from tests.integration.auth.test_password_change import change
 from tests.integration.auth.test_sessions import age_spent_tokens, refresh
+from tests.polling import pause
 
 CONNECTION = HTTPConnection({"type": "http", "headers": []})
 
@@ -218,7 +219,7 @@ async def test_refresh_during_a_role_change_gets_the_new_role(bus: Bus, tables: 
     )
     refreshing = asyncio.create_task(refresh(bus, signed_in.refresh_token))
     while await tables.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted") < 1:
-        pass
+        await pause()
     await tables.execute("COMMIT")
     renewed = await refreshing
     assert caller_of(renewed).role is Role.VIEWER

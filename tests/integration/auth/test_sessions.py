@@ -26,6 +26,7 @@ from svgx_common.tokens.signing_keys import CheckingKeys, secret_key
 from svgx_devstack import DevStack
 from tests.integration.auth.conftest import SECRET, Tables, replica
 from tests.integration.auth.test_accounts import caller_of, create, login
+from tests.polling import pause
 
 LAPTOP = Client("198.51.100.7", "laptop")
 
@@ -265,7 +266,7 @@ async def test_old_sessions_are_removed_after_a_week(
     async with replica(backing):
         async with asyncio.timeout(10):
             while await kept() != set(ids[2:]):
-                pass
+                await pause()
     await refresh(bus, opened[3].refresh_token)
 
 

@@ -27,6 +27,7 @@ from svgx_devstack import DevStack
 from svgx_yjs.nesting import Nesting
 from svgx_yjs.splitting import Split
 from tests.integration.collab.replica import Editor, replica
+from tests.polling import pause
 
 NO_TRACE = "0" * 32
 
@@ -199,7 +200,7 @@ async def test_two_holders_of_one_canvas_merge(backing: DevStack, bus: Bus, edit
         expected = {f"{prefix}{n}": "1" for prefix in "ab" for n in range(20)}
         assert await committed(bus, editor.canvas_id) == expected
         while await editor.held() != expected:
-            pass  # the answering holder may not have loaded the other holder's commits yet
+            await pause()  # the answering holder may not have loaded the other holder's commits yet
 
 
 async def test_edit_while_postgresql_is_down_is_acknowledged_after_its_commit(
@@ -213,7 +214,7 @@ async def test_edit_while_postgresql_is_down_is_acknowledged_after_its_commit(
         try:
             waiting = asyncio.create_task(editor.set("b", "2"))
             while "b" not in await editor.held():
-                pass
+                await pause()
             assert not waiting.done()
         finally:
             postgres.resume()
@@ -274,7 +275,7 @@ async def test_canvas_reopened_at_once_keeps_its_lease(
             postgres.pause()
             waiting = asyncio.create_task(editor.set("b", "2"))
             while "b" not in await editor.held():
-                pass
+                await pause()
             patch.setattr(one.bus, "refuse", refuse_and_reopen)
             await editor.send([HARM])
         assert owners == [one.bus.replica_id] * 2

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from svgx_devstack.backing import binaries, probe
 from svgx_devstack.ports import HOST, choose
+from tests.polling import pause
 
 
 @asynccontextmanager
@@ -27,7 +28,7 @@ async def nats_server(
     try:
         async with asyncio.timeout(30):
             while not await probe.nats(port):
-                pass
+                await pause()
         yield f"nats://{HOST}:{port}"
     finally:
         process.terminate()

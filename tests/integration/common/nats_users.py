@@ -22,6 +22,7 @@ from svgx_common.nats_server.nkeys import UserKey
 from svgx_devstack import DevStack
 from svgx_devstack.backing import binaries, probe
 from svgx_devstack.ports import HOST, choose
+from tests.polling import pause
 
 _OPERATOR = '{user: operator, password: "of-this-test"}'
 """A user with all permissions, which observes. No shipped configuration has it."""
@@ -115,7 +116,7 @@ async def start(folder: Path, files: Mapping[str, str]) -> AsyncIterator[NatsUse
     try:
         async with asyncio.timeout(30):
             while not await probe.nats(port):
-                pass
+                await pause()
         urls: dict[str, str] = dict.fromkeys(SERVICES, f"nats://{HOST}:{port}")
         operator = f"nats://operator:of-this-test@{HOST}:{port}"
         yield NatsUsers({**urls, "operator": operator}, keys)

@@ -17,6 +17,7 @@ from svgx_common.messaging.bus import Bus
 from svgx_common.settings import WrongSetting
 from svgx_devstack import DevStack, ports
 from svgx_devstack.backing import binaries, probe
+from tests.polling import pause
 
 PASSWORD = "@:/?#[]!$&()*+,;=% \\'\"`{}|^~<>-_.25%41é🔑"
 ENCODED = quote(PASSWORD, safe="")
@@ -39,7 +40,7 @@ async def nats_server(
     try:
         async with asyncio.timeout(20):
             while not await probe.nats(port):
-                pass
+                await pause()
         yield port
     finally:
         process.kill()

@@ -18,6 +18,7 @@ from svgx_common.messaging.responder import Call
 from svgx_devstack import DevStack
 from svgx_gateway.http import circuit_breaker, operations
 from tests.integration.gateway.running_gateway import answering, gateway
+from tests.polling import pause
 
 USER = User(
     id="u", username="u", email="u@example.org", role=Role.ADMIN, created_at=datetime.now(UTC)
@@ -80,7 +81,7 @@ async def test_failing_service_gets_no_requests_until_it_recovers(
         healthy = True
         async with asyncio.timeout(5):
             while (answer := await http.get("/auth/me")).status_code != 200:
-                pass
+                await pause()
         assert asked == circuit_breaker.THRESHOLD + 1
 
 

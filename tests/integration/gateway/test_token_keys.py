@@ -24,6 +24,7 @@ from svgx_gateway.identity.token_keys import TokenKeys
 from tests.integration.auth.conftest import SECRET, replica
 from tests.integration.auth.test_accounts import create, login
 from tests.integration.auth.test_sessions import refresh
+from tests.polling import pause
 
 
 @pytest.fixture
@@ -55,7 +56,7 @@ async def until_published(bus: Bus, ring: KeyRing) -> None:
     expected = {str(entry.key.key_id) for entry in ring.entries}
     async with asyncio.timeout(10):
         while await published(bus) != expected:
-            pass
+            await pause()
 
 
 def key_requests() -> float:

@@ -7,6 +7,7 @@ from svgx_common.contract.state import Entry
 from svgx_devstack import DevStack
 from tests.integration.state.drawing import Pen, elements, text, typed
 from tests.integration.state.service import Client, Tables, replica, until_blocked
+from tests.polling import pause
 
 
 async def snapshots(tables: Tables, canvas_id: str) -> list[int]:
@@ -22,7 +23,7 @@ async def until_snapshot(tables: Tables, canvas_id: str, through: int) -> None:
     """Wait for a snapshot of at least this revision."""
     async with asyncio.timeout(30):
         while max(await snapshots(tables, canvas_id), default=0) < through:
-            pass
+            await pause()
 
 
 async def test_entries_or_bytes_make_a_snapshot_due(

@@ -1,14 +1,18 @@
-"""`/docs` and `/openapi.json`. Swagger UI comes from a Python package, so the page loads nothing from other hosts."""
+"""`/docs` and `/openapi.json`; `/` leads to `/docs`.
+
+Swagger UI comes from a Python package, so the page loads nothing from other hosts.
+"""
 
 import gzip
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.resources import files
 from typing import Any
 
 from starlette.datastructures import Headers
 from starlette.middleware import Middleware
-from starlette.responses import Response
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
@@ -70,8 +74,13 @@ class StaticPage:
         await response(scope, receive, send)
 
 
+async def _lead_to_docs(_: Request) -> Response:
+    """Redirect a browser that opens the gateway's address."""
+    return RedirectResponse("/docs")
+
+
 def docs_routes(document: dict[str, Any], middleware: Sequence[Middleware]) -> list[Route]:
-    """Return the routes of the page, of its scripts and styles, and of the OpenAPI `document`."""
+    """Return the routes of the page, of its scripts and styles, of the OpenAPI `document`, and of `/`."""
     assets = files("fastapi_offline") / "static"
     bundle = (assets / "swagger-ui-bundle.js").read_bytes()
     style = (assets / "swagger-ui.css").read_bytes()
@@ -82,7 +91,8 @@ def docs_routes(document: dict[str, Any], middleware: Sequence[Middleware]) -> l
         "/docs/start.js": StaticPage(_START_SCRIPT.encode(), _SCRIPT, _CACHED),
         "/openapi.json": StaticPage(json.dumps(document).encode(), "application/json"),
     }
+    endpoints: dict[str, Callable[..., Any]] = {"/": _lead_to_docs, **pages}
     return [
-        Route(path, page, methods=["GET"], name=path, middleware=middleware)
-        for path, page in pages.items()
+        Route(path, endpoint, methods=["GET"], name=path, middleware=middleware)
+        for path, endpoint in endpoints.items()
     ]

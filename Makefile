@@ -3,7 +3,7 @@ PYTHON ?= python3
 BOOTSTRAP := $(PYTHON) bootstrap.py
 
 .DEFAULT_GOAL := help
-.PHONY: help run test cluster-check fuzz large check bench docs dashboards tools charts charts-run images images-check release publish release-check lock clean
+.PHONY: help run test cluster-check operations-check fuzz large check bench docs dashboards tools charts charts-run images images-check release publish release-check lock clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -20,6 +20,10 @@ test: tools ## Run all tests (ARGS="-k name" selects some; JOBS=0 runs them in o
 cluster-check: tools ## Install the charts on a real API server, built with Go (the first time takes long)
 	@$(BOOTSTRAP) exec python -m tests.deploy.cluster.programs
 	@exec $(BOOTSTRAP) exec pytest --timeout 600 tests/deploy/cluster $(ARGS)
+
+operations-check: tools ## Execute the commands of docs/operations.md (those for a cluster need Go)
+	@$(BOOTSTRAP) exec python -m tests.deploy.cluster.programs
+	@exec $(BOOTSTRAP) tests pytest -s -q --timeout 600 tests/deploy/operations tests/deploy/cluster/test_operations.py $(ARGS)
 
 fuzz: ## Send invalid input to the gateway, for about ten minutes
 	@SVGX_FUZZ_EXAMPLES=150 SVGX_FUZZ_PHASES=examples,coverage,fuzzing,stateful SVGX_FUZZ_FRAMES=100000 exec $(BOOTSTRAP) tests pytest -s -q \

@@ -72,3 +72,8 @@ def read_blocks() -> list[Block]:
 def checked_by(*ways: str) -> list[Block]:
     """Return the blocks that are checked in one of these ways."""
     return [block for block in read_blocks() if block.way in ways]
+
+
+def names(blocks: list[Block]) -> list[str]:
+    """Return names of the blocks for test ids."""
+    return [block.name for block in blocks]

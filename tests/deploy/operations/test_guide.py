@@ -11,7 +11,7 @@ import yaml
 
 from svgx_devstack import DevStack
 from tests.deploy.debian import program
-from tests.deploy.operations.guide import GUIDE, ROOT, Block, checked_by, read_blocks
+from tests.deploy.operations.guide import GUIDE, ROOT, Block, checked_by, names, read_blocks
 from tests.deploy.operations.shell import GUIDE_DATABASE, Shell
 from tests.e2e.clients.api import open_api
 
@@ -46,11 +46,6 @@ async def shell(stack: DevStack, tmp_path_factory: pytest.TempPathFactory) -> As
         yield Shell(tmp_path_factory.mktemp("shell"), stack, variables)
 
 
-def names(blocks: list[Block]) -> list[str]:
-    """Return names of the blocks for test ids."""
-    return [block.name for block in blocks]
-
-
 def test_each_block_with_commands_states_its_check() -> None:
     """A block without a check is a drawing, so it has no language."""
     blocks = read_blocks()
@@ -60,8 +55,10 @@ def test_each_block_with_commands_states_its_check() -> None:
 
 
 def test_at_most_eight_commands_are_not_run() -> None:
-    """The commands of blocks that are skipped are not run."""
-    counts = Counter(block.way for block in read_blocks() for _ in block.commands)
+    """The commands of blocks that are skipped are not run. `make operations-check` shows the numbers."""
+    counts = Counter(block.way for block in read_blocks() if block.way for _ in block.commands)
+    executed = counts.total() - counts["parse"] - counts["skip"]
+    print(f"\ncommands: {executed} executed, {counts['parse']} parsed, {counts['skip']} not run")
     assert counts["skip"] <= 8
 
 

@@ -1,0 +1,52 @@
+"""The commands of docs/operations.md that need a cluster, in their order, on a real API server."""
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from deploy.build.helm import Helm
+from deploy.build.tools import ROOT
+from tests.deploy.cluster.cluster import Cluster
+from tests.deploy.cluster.test_guide import put_docker
+from tests.deploy.operations.guide import Block, checked_by, names
+
+MANIFESTS_NAMESPACE = "svgx-manifests"
+"""The namespace of the installation without Helm. The guide offers it instead of the installation with Helm."""
+
+_FOLDERS = ("deploy", "k8s")
+
+
+@pytest.fixture(scope="module")
+def clone(
+    cluster: Cluster, helms: dict[str, Helm], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Path]:
+    """Return a folder with all files that the guide names. Remove the guide's objects at the end."""
+    folder = tmp_path_factory.mktemp("clone")
+    helms["helm4"].run("package", "svgx", "--destination", str(folder / "dist"))
+    for name in _FOLDERS:
+        (folder / name).symlink_to(ROOT / name)
+    cluster.shell(
+        "openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=svgx-engine.example.com"
+        " -keyout tls.key -out tls.crt",
+        folder=folder,
+    )
+    put_docker(cluster)
+    (cluster.programs / "svgx-gateway").symlink_to(Path(sys.executable).with_name("svgx-gateway"))
+    cluster.kubectl("create", "namespace", MANIFESTS_NAMESPACE)
+    try:
+        yield folder
+    finally:
+        for namespace in ("svgx", MANIFESTS_NAMESPACE):
+            cluster.kubectl("delete", "namespace", namespace, "--ignore-not-found", "--wait")
+        cluster.kubectl("delete", "clusterissuer", "letsencrypt-prod", "--ignore-not-found")
+
+
+@pytest.mark.parametrize("block", (b := checked_by("cluster", "manifests")), ids=names(b))
+def test_block_of_the_guide_succeeds(cluster: Cluster, clone: Path, block: Block) -> None:
+    """The commands run as they are. The next block finds the cluster as this one left it."""
+    text = block.text
+    if block.way == "manifests":
+        text = text.replace("-n svgx", f"-n {MANIFESTS_NAMESPACE}")
+    cluster.shell(text, folder=clone)

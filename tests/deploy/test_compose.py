@@ -223,6 +223,23 @@ def test_mounted_files_and_volumes_exist() -> None:
     )
 
 
+def test_observability_servers_reach_each_other() -> None:
+    """Their files name servers of docker-compose.yml only. They start only with their profile. Proves R-SHIP-4."""
+    folder = tools.ROOT / "deploy"
+    texts = [
+        path.read_text(encoding="utf-8") for path in folder.glob("grafana/provisioning/**/*.yaml")
+    ]
+    texts += [(folder / "otel" / "collector.yaml").read_text(encoding="utf-8")]
+    texts += [(tools.ROOT / ".env.example").read_text(encoding="utf-8")]
+    named = {name for text in texts for name in re.findall(r"\b([a-z][a-z-]+):\d{4,5}\b", text)}
+    assert named >= {"otel-collector", "prometheus", "jaeger"}
+    assert named <= SERVERS.keys() | {"localhost"}
+    profiles = {name: server.get("profiles") for name, server in SERVERS.items()}
+    with_profile = {name for name, found in profiles.items() if found == ["observability"]}
+    assert with_profile == {"prometheus", "grafana", "otel-collector", "jaeger"}
+    assert {name for name in profiles if profiles[name] is None} == SERVERS.keys() - with_profile
+
+
 def test_nats_gets_the_public_key_of_each_service() -> None:
     """The users' file of the charts reads these variables. Proves R-SHIP-4."""
     users = (values.HELM / "svgx" / "files" / "nats-users.conf").read_text(encoding="utf-8")

@@ -112,8 +112,8 @@ def test_changelog_of_the_repository_has_entries() -> None:
     ("program", "build"),
     [
         ("docker", "build --build-arg VERSION=1.4.0"),
-        ("podman", "build --format docker --build-arg VERSION=1.4.0"),
-        ("buildah", "bud --format docker --build-arg VERSION=1.4.0"),
+        ("podman", "build --format docker --layers --build-arg VERSION=1.4.0"),
+        ("buildah", "bud --format docker --layers --build-arg VERSION=1.4.0"),
     ],
 )
 def test_engines_get_their_own_commands(tmp_path: Path, program: str, build: str) -> None:

@@ -28,8 +28,8 @@ class Engine:
         """Build the image of a service. `arguments` are the values of the Dockerfile's arguments."""
         command = ["bud" if self.program == "buildah" else "build", *extra]
         if self.program != "docker":
-            # The OCI format has no HEALTHCHECK.
-            command += ["--format", "docker"]
+            # The OCI format has no HEALTHCHECK. docker itself reuses the layers of an earlier build.
+            command += ["--format", "docker", "--layers"]
         for name, value in arguments.items():
             command += ["--build-arg", f"{name}={value}"]
         file = self.root / "services" / service / "Dockerfile"

@@ -116,7 +116,9 @@ LABELS: Mapping[str, Label] = {
         "limit of WebSockets",
         frozenset({"connections", "identity", "handshake_rate", "rate", "handshake"}),
     ),
-    "operation": Label("operation", frozenset(operation.name for operation in OPERATIONS)),
+    "operation": Label(
+        "operation of the contract", frozenset(operation.name for operation in OPERATIONS)
+    ),
     "outcome": Label(
         "outcome, as the metric names it",
         frozenset({"saved", "late", "rejected", "failed", "written", "skipped", "hit", "miss"}),

@@ -35,7 +35,7 @@ The values of labels are bounded, and no label has the name of a label that Prom
 |---|---|---|"""
 
 _MOST_VALUES = 8
-"""Values of a label that the page lists. It counts more values."""
+"""Values of a label that the page lists."""
 
 
 def page() -> str:
@@ -65,7 +65,7 @@ def _labels() -> Iterator[str]:
     for name, label in LABELS.items():
         listed = ", ".join(f"`{value}`" for value in sorted(label.values))
         if len(label.values) > _MOST_VALUES:
-            listed = f"{len(label.values)} values"
+            listed = "a fixed set"
         yield f"| `{name}` | {label.meaning} | {listed or 'one each replica'} |"
 
 

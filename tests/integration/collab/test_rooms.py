@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Iterator
 
 import pytest
+from prometheus_client import REGISTRY
 from pycrdt import Doc, Map
 
 from svgx_canvas.document import shared_document
@@ -48,6 +49,12 @@ async def committed(bus: Bus, canvas_id: str) -> dict[str, str]:
     for update in decode(Content, reply.content).updates:
         doc.apply_update(update)
     return dict(elements.to_py() or {})
+
+
+def released(reason: str) -> float:
+    """Return the number of canvases that were released for a reason, from the metric."""
+    name = "svgx_engine_collab_released_canvases_total"
+    return REGISTRY.get_sample_value(name, {"reason": reason}) or 0.0
 
 
 async def test_edit_is_broadcast_and_acknowledged_when_committed(
@@ -152,8 +159,10 @@ async def test_stopping_replica_hands_its_canvases_over(
     async with replica(backing, answers_open=False) as one:
         await one.rooms.open(editor.canvas_id)
         await editor.set("a", "1")
+        before = released("handed_over")
         await one.rooms.hand_over()
         assert one.rooms.details() == {"held": 0, "unsaved_bytes": 0}
+        assert released("handed_over") == before + 1
         async with replica(backing):
             assert await editor.held() == {"a": "1"}
 
@@ -178,8 +187,10 @@ async def test_replica_that_lost_its_lease_leaves_the_canvas(
         await one.rooms.open(editor.canvas_id)
         await editor.set("a", "1")
         await one.redis.set(f"svgx:lease:{editor.canvas_id}", two.bus.replica_id)
+        before = released("lease_lost")
         await one.rooms.renew_leases()
         assert one.rooms.details()["held"] == 0
+        assert released("lease_lost") == before + 1
         await editor.set("b", "2")
         assert two.rooms.details()["held"] == 1
         assert await editor.held() == {"a": "1", "b": "2"}

@@ -34,7 +34,6 @@ from svgx_gateway.identity.revocations import Revocations
 from svgx_gateway.identity.token_keys import TokenKeys
 from svgx_gateway.live_connections import LiveConnections
 from svgx_gateway.observability.request_log import RequestLog
-from svgx_gateway.observability.response_counter import ResponseCounter
 from svgx_gateway.observability.socket_log import SocketLog
 from svgx_gateway.openapi import document as openapi
 from svgx_gateway.openapi.docs import docs_routes
@@ -182,7 +181,6 @@ def _middleware(settings: GatewaySettings, lag: LoopLag) -> list[Middleware]:
         Middleware(Tracing),
         Middleware(RequestLog, every_request=settings.access_log),
         Middleware(SocketLog),
-        Middleware(ResponseCounter),
         Middleware(SecurityHeaders, hsts_seconds=settings.hsts_seconds),
         Middleware(LoadShedding, lag=lag),
         Middleware(Cors, allowed=origins.split(settings.cors_origins)),

@@ -4,17 +4,21 @@ import httpx
 import pytest
 from prometheus_client import REGISTRY
 from starlette.applications import Starlette
+from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route, WebSocketRoute
 from starlette.testclient import TestClient
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from svgx_gateway.observability.response_counter import ResponseCounter
+from svgx_gateway.observability.request_log import RequestLog
+from svgx_gateway.observability.socket_log import SocketLog
 
 
 async def answer(request: Request) -> Response:
-    """Answer with the status in the path."""
+    """Answer with the status in the path. Fail for the status 0."""
+    if request.path_params["status"] == 0:
+        raise RuntimeError
     return Response(status_code=request.path_params["status"])
 
 
@@ -29,14 +33,13 @@ async def refuse(websocket: WebSocket) -> None:
     await websocket.send_denial_response(Response(status_code=503))
 
 
-APP = ResponseCounter(
-    Starlette(
-        routes=[
-            Route("/{status:int}", answer),
-            WebSocketRoute("/accepted", accept),
-            WebSocketRoute("/refused", refuse),
-        ]
-    )
+APP = Starlette(
+    routes=[
+        Route("/{status:int}", answer),
+        WebSocketRoute("/accepted", accept),
+        WebSocketRoute("/refused", refuse),
+    ],
+    middleware=[Middleware(RequestLog, every_request=False), Middleware(SocketLog)],
 )
 
 
@@ -55,12 +58,13 @@ def count(kind: str) -> float:
         (499, "4xx"),
         (500, "5xx"),
         (503, "5xx"),
+        (0, "5xx"),
     ],
 )
 async def test_response_is_counted_by_its_kind_of_status(status: int, kind: str) -> None:
-    """Also a status of no operation counts. Proves R-OBS-12."""
+    """Also a status of no operation counts, and a failure without one. Proves R-OBS-12."""
     before = count(kind)
-    transport = httpx.ASGITransport(APP)
+    transport = httpx.ASGITransport(APP, raise_app_exceptions=False)
     async with httpx.AsyncClient(transport=transport, base_url="http://gateway") as http:
         await http.get(f"/{status}")
     assert count(kind) == before + 1

@@ -1,4 +1,7 @@
-"""One log line for each request that fails with 5xx, and with `ACCESS_LOG` for each other request too."""
+"""One log line for each request that fails with 5xx, and with `ACCESS_LOG` for each other request too.
+
+Each response is counted.
+"""
 
 import time
 from typing import Any
@@ -8,6 +11,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from svgx_common.observability.repeated_lines import UNLIMITED
 from svgx_gateway.observability.notes import start_notes
+from svgx_gateway.observability.response_counter import count_response
 
 log = structlog.get_logger(UNLIMITED)
 anonymous_log = structlog.get_logger(f"{UNLIMITED}.anonymous")
@@ -42,6 +46,8 @@ class RequestLog:
         try:
             await self._app(scope, receive, send_noted)
         finally:
+            # Without a status the application has failed, and Starlette answers with 500 outside of this middleware.
+            count_response(status or 500)
             if status >= 500 or self._every_request:
                 fields: dict[str, Any] = {
                     "method": scope["method"],

@@ -9,6 +9,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from svgx_common.contract.close_codes import Close
 from svgx_gateway.observability.notes import start_notes
 from svgx_gateway.observability.request_log import anonymous_log
+from svgx_gateway.observability.response_counter import UPGRADED, count_response
 
 log = structlog.get_logger(__name__)
 
@@ -64,14 +65,17 @@ class SocketLog:
             match message["type"]:
                 case "websocket.accept":
                     opened_at = time.monotonic()
+                    count_response(UPGRADED)
                     if notes.user_id is not None:
                         log.info("websocket opened", **notes.fields())
                 case "websocket.close" if code is None:
                     code, reason = message.get("code") or Close.NORMAL, message.get("reason") or ""
-                case "websocket.http.response.start" if message["status"] >= 500:
-                    anonymous_log.error(
-                        "websocket refused", status=message["status"], **notes.fields()
-                    )
+                case "websocket.http.response.start":
+                    count_response(message["status"])
+                    if message["status"] >= 500:
+                        anonymous_log.error(
+                            "websocket refused", status=message["status"], **notes.fields()
+                        )
             await send(message)
 
         try:

@@ -228,7 +228,8 @@ class Outbox:
             self._failing = False
             in_time = time.monotonic() - batch.since <= SAVED_OBJECTIVE
             (SAVED if in_time else LATE).inc(len(batch.edits) - len(saved.rejected))
-            REJECTED.inc(len(saved.rejected))
+            if saved.rejected:
+                REJECTED.inc(len(saved.rejected))
             for index in saved.rejected:
                 batch.senders[index][0].close(Close.BAD_MESSAGE, "not a Yjs update")
 

@@ -341,6 +341,13 @@ def test_spans_name_the_route_the_canvas_the_user_and_the_pod(run: Run) -> None:
         assert span.resource["service.instance.id"]
 
 
+def test_spans_contain_no_access_tokens(run: Run) -> None:
+    """The query of a WebSocket's URL has a token, which begins with "eyJ". Proves R-OBS-5."""
+    values = {str(value) for span in run.spans for value in (*span.attributes.values(), span.name)}
+    assert "/runtime/events/" + run.canvas in values
+    assert not [value for value in values if "eyJ" in value or "token=" in value]
+
+
 def test_refusals_are_no_errors(run: Run) -> None:
     """404, 403 and invalid requests leave no span with the status ERROR. Proves R-OBS-4."""
     statuses = {name: response.status_code for name, response in run.responses.items()}

@@ -20,7 +20,7 @@ from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 from nats.errors import Error as NatsError
 from nats.errors import NoRespondersError
-from opentelemetry import propagate
+from opentelemetry import propagate, trace
 
 from svgx_common.background import BackgroundTasks
 from svgx_common.configuration.server_urls import parse_nats
@@ -67,7 +67,7 @@ from svgx_common.messaging.round_trips import RoundTrips
 from svgx_common.messaging.spans import Batch, MessageSpans
 from svgx_common.messaging.wire import encode_payload
 from svgx_common.nats_server.nkeys import UserKey
-from svgx_common.tracing import NO_SPAN
+from svgx_common.tracing import NO_SPAN, note_exception
 
 log = structlog.get_logger(__name__)
 
@@ -351,7 +351,7 @@ class Bus:
         listener: Listener,
         *,
         lost: Callable[[], None] | None = None,
-        span: SpanOfMessage = lambda _: NO_SPAN,
+        span: SpanOfMessage | None = None,
     ) -> Subscription:
         """Call `listener(subject, content)` for each message, one at a time and in order.
 
@@ -370,17 +370,23 @@ class Bus:
                     if lost is not None:
                         lost()
                     raise
-                with span(message.headers) if message.headers else NO_SPAN:
-                    await listener(message.subject, content)
+                await listener(message.subject, content)
             except asyncio.CancelledError:
                 if _being_cancelled():
                     raise
                 # The listener awaited a task that was cancelled. nats-py would end the whole subscription.
                 log.exception("a listener failed", subject=subject)
-            except Exception:
+            except Exception as error:
+                note_exception(trace.get_current_span(), error)
                 log.exception("a listener failed", subject=subject)
 
-        subscription = await self.connection.subscribe(subject, cb=deliver)
+        async def deliver_in_span(message: Msg) -> None:
+            with span(message.headers) if span and message.headers else NO_SPAN:
+                await deliver(message)
+
+        subscription = await self.connection.subscribe(
+            subject, cb=deliver if span is None else deliver_in_span
+        )
         if lost is not None:
             self._events.drop_callbacks[subscription] = lost
         return subscription

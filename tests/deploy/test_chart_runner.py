@@ -117,7 +117,7 @@ async def test_pods_replaced_at_once_disconnect_nobody_twice(
     """An upgrade replaces the pods of all Deployments at the same time, by their rendered settings.
 
     Each client is disconnected once, by its gateway, no edit is lost, and no request fails. All pods stop within their
-    grace period, and none needs more memory than its limit.
+    grace period, and none needs more memory than its limit. Proves R-FAIL-17 and R-FAIL-11.
     """
     with Usage(cluster.pods) as usage:
         try:

@@ -72,8 +72,12 @@ ACCOUNT_OPERATIONS = {
     ("patch", "/admin/users/{user_id}"),
     ("delete", "/admin/users/{user_id}"),
     ("post", "/admin/users/restore/"),
+    ("delete", "/admin/users/{user_id}/sessions/{session_id}"),
 }
 """Operations on accounts and sessions, which the test sends in an order of its own because some end a session."""
+
+DRAIN = ("post", "/admin/replicas/{service}/{replica_id}/drain")
+"""An operation that succeeds only with two replicas of a service. `test_replica_drain.py` has them."""
 
 
 async def test_every_example_request_gets_a_described_response(
@@ -116,7 +120,7 @@ async def test_every_example_request_gets_a_described_response(
             for method in methods
             # The OIDC operations need a provider; test_oidc.py has one.
             if not path.startswith(("/docs", "/auth/oidc"))
-            and (method, path) not in ACCOUNT_OPERATIONS
+            and (method, path) not in ACCOUNT_OPERATIONS | {DRAIN}
         ]
         # Members are set before they are read, and all other operations come before deletions.
         rest.sort(key=lambda each: (each[0] == "delete", each[0] != "put", -len(each[1])))
@@ -134,6 +138,13 @@ async def test_every_example_request_gets_a_described_response(
         user = api.session(account["username"], passwords["new_password"])
         session_id = (await user.request("GET", "/auth/sessions/")).json()["items"][0]["id"]
         await send("delete", "/auth/sessions/{session_id}", user, session_id=session_id)
+        for_admins = "/admin/users/{user_id}/sessions/"
+        await api.session(account["username"], passwords["new_password"]).access_token()
+        listed = await admin.request("GET", for_admins.format(user_id=created["id"]))
+        session_id = listed.json()["items"][0]["id"]
+        await send(
+            "delete", f"{for_admins}{{session_id}}", user_id=created["id"], session_id=session_id
+        )
         await send(
             "post", "/auth/logout", api.session(account["username"], passwords["new_password"])
         )

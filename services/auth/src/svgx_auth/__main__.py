@@ -4,6 +4,10 @@
 that this machine can afford. `python -m svgx_auth rotate-keys` adds a signing key.
 """
 
+import svgx_common.quick_imports  # noqa: F401  # before all other imports
+
+# isort: split
+
 from svgx_auth import calibrate, rotate_keys
 from svgx_auth.app import build
 from svgx_auth.settings import AuthSettings

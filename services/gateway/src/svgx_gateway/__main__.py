@@ -4,6 +4,10 @@
 with `nats-config` the users and permissions for the configuration of the NATS server.
 """
 
+import svgx_common.quick_imports  # noqa: F401  # before all other imports
+
+# isort: split
+
 from svgx_common.nats_server import commands as nats_commands
 from svgx_common.runtime import run
 from svgx_gateway.app import build

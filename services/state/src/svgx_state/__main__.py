@@ -1,5 +1,9 @@
 """Start the state service: `python -m svgx_state`."""
 
+import svgx_common.quick_imports  # noqa: F401  # before all other imports
+
+# isort: split
+
 from svgx_common.runtime import run
 from svgx_state.app import build
 from svgx_state.settings import StateSettings

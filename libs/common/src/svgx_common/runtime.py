@@ -114,6 +114,7 @@ def run(
     Without `websocket` the service accepts no WebSockets. The metrics are on the API port unless `metrics_port` returns
     another port. When the command line names one of `commands`, run that command instead.
     """
+    gc.enable()  # `quick_imports` stopped it
     if not command_line.handle(service, settings_type, sys.argv[1:], commands or {}):
         return
     settings = load(settings_type)

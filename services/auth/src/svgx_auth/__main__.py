@@ -9,6 +9,10 @@
 - `doctor` checks the settings and the servers that the service needs.
 """
 
+import svgx_common.quick_imports  # noqa: F401  # before all other imports
+
+# isort: split
+
 from svgx_auth import calibrate, rotate_keys
 from svgx_auth.app import build
 from svgx_auth.commands import create_admin, doctor, reset_password

@@ -3,6 +3,10 @@
 `doctor` checks the settings and the servers that the service needs.
 """
 
+import svgx_common.quick_imports  # noqa: F401  # before all other imports
+
+# isort: split
+
 from svgx_collab.app import build
 from svgx_collab.settings import CollabSettings
 from svgx_common.doctor.command import doctor_command

@@ -2,9 +2,12 @@
 
 `python -m svgx_gateway` runs the gateway. With the argument `nats-keys` it prints new NATS keys for the services, and
 with `nats-config` the users and permissions for the configuration of the NATS server. `nats-rotate` replaces the keys
-step by step. `doctor` checks the settings and
-the servers that the service needs.
+step by step. `doctor` checks the settings and the servers that the service needs.
 """
+
+import svgx_common.quick_imports  # noqa: F401  # before all other imports
+
+# isort: split
 
 from svgx_common.doctor.command import doctor_command
 from svgx_common.nats_server import commands as nats_commands

@@ -3,6 +3,10 @@
 `migrate` applies the missing migrations and ends. `doctor` checks the settings and the servers that the service needs.
 """
 
+import svgx_common.quick_imports  # noqa: F401  # before all other imports
+
+# isort: split
+
 import functools
 
 from svgx_common.database.commands import migrate_command

@@ -1,5 +1,7 @@
 """Each chart is installed, tested, upgraded, rolled back and removed, with both versions of Helm."""
 
+from functools import partial
+
 import pytest
 
 from deploy.build.helm import Helm
@@ -36,7 +38,7 @@ def test_release_from_installation_to_removal_keeps_replicas_and_leaves_nothing(
     before, global_before = cluster.objects(release.namespace), cluster.cluster_objects()
     release.install()
     for service in services:
-        cluster.wait(lambda name=service: release.replicas(name) == 3, "the autoscaler's minimum")
+        cluster.wait(partial(release.has_replicas, service, 3), "the autoscaler's minimum")
     assert "Succeeded" in release.run("test")
     for service in services:
         release.scale(service, 5)

@@ -57,7 +57,7 @@ class Result:
 
 
 class Shell:
-    """A shell whose commands reach one stack."""
+    """A shell with commands that reach one stack."""
 
     def __init__(self, folder: Path, stack: DevStack, variables: dict[str, str]) -> None:
         self._folder = folder

@@ -8,9 +8,12 @@ from tests.deploy.runner.rendered import Object, Rendered
 
 NODE = "this-machine"
 
-_UNITS = {"m": Decimal("0.001"), "k": 10**3, "M": 10**6, "G": 10**9} | {
-    f"{letter}i": 1024**power for power, letter in enumerate("KMGT", start=1)
-}
+_UNITS: dict[str, Decimal] = {
+    "m": Decimal("0.001"),
+    "k": Decimal(10**3),
+    "M": Decimal(10**6),
+    "G": Decimal(10**9),
+} | {f"{letter}i": Decimal(1024**power) for power, letter in enumerate("KMGT", start=1)}
 
 
 class ConfigurationError(Exception):
@@ -71,12 +74,13 @@ def _referenced(
                 raise ConfigurationError(f"{kind} {reference['name']} has no {reference['key']}")
             return data.get(reference["key"])
     if "fieldRef" in source:
-        return {
+        fields: dict[str, str] = {
             "metadata.name": pod["metadata"]["name"],
             "metadata.namespace": pod["metadata"]["namespace"],
             "spec.nodeName": NODE,
             "status.podIP": address,
-        }[source["fieldRef"]["fieldPath"]]
+        }
+        return fields[source["fieldRef"]["fieldPath"]]
     reference = source["resourceFieldRef"]
     section, _, resource = reference["resource"].partition(".")
     amount = quantity(container["resources"][section][resource])

@@ -26,7 +26,8 @@ class Pod:
         self.name: str = pod["metadata"]["name"]
         self.labels: Mapping[str, str] = pod["metadata"]["labels"]
         self.address = address
-        self.ready = self.terminating = self.gone = False
+        self.ready = self.gone = False
+        self._terminating = asyncio.Event()
         self.events: list[str] = []
         spec = pod["spec"]["containers"][0]
         self.ports = {
@@ -50,7 +51,7 @@ class Pod:
     def delete(self) -> None:
         """Begin to stop the pod: it leaves all services, then gets its signal, and is killed after its grace period."""
         if not self.terminating:
-            self.terminating = True
+            self._terminating.set()
             self._changed()
             self._stopping = asyncio.create_task(self._stop(), name=f"stop {self.name}")
 
@@ -67,9 +68,14 @@ class Pod:
         if self._process is not None:
             kill(self._process)
 
+    @property
+    def terminating(self) -> bool:
+        """True after `delete` was called."""
+        return self._terminating.is_set()
+
     async def _run(self) -> None:
         delay = _FIRST_DELAY
-        while not self.terminating:
+        while not self._terminating.is_set():
             self._process = process = await self._container.start()
             probing = asyncio.create_task(self._probe(process))
             try:
@@ -81,7 +87,7 @@ class Pod:
             with contextlib.suppress(asyncio.CancelledError):
                 await probing
             self._set_ready(False)
-            if self.terminating:
+            if self._terminating.is_set():
                 return
             self.events.append(f"{self.name} ended with status {status} and starts again")
             self._changed()

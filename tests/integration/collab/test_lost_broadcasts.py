@@ -92,7 +92,7 @@ async def test_lost_last_broadcast_is_made_up_for_by_a_checkpoint(
         await client.until_has(a="1")
         broadcast = Bus.broadcast
 
-        async def lose_updates(bus: Bus, channel: Any, payload: Any, **parameters: str) -> None:
+        async def lose_updates(bus: Bus, channel: Any, payload: Any, **parameters: Any) -> None:
             if channel is not CANVAS_UPDATE:
                 await broadcast(bus, channel, payload, **parameters)
 

@@ -125,8 +125,8 @@ class MessageSpans:
 def trace_headers(*, first: bool) -> Headers | None:
     """Return the headers that carry the current trace to another process, or None.
 
-    The trace of edits that are not recorded travels only with repeated attempts, whose failures may be logged: headers
-    cost time.
+    The trace of edits that are not recorded travels only with repeated attempts, because headers cost time, and because
+    the failures of these attempts may be logged.
     """
     if first and isinstance(trace.get_current_span(), UnrecordedSpan):
         return None

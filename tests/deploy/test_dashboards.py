@@ -137,7 +137,8 @@ def test_dashboards_fit_into_an_annotation(helm: Helm) -> None:
 
 
 def _is_dashboards(found: dict[str, Any]) -> bool:
-    return found["kind"] == "ConfigMap" and found["metadata"]["name"].endswith("-dashboards")
+    name: str = found["metadata"]["name"]
+    return found["kind"] == "ConfigMap" and name.endswith("-dashboards")
 
 
 def test_grafana_of_docker_compose_has_all_dashboards() -> None:

@@ -4,7 +4,6 @@ import functools
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 from graphlib import TopologicalSorter
@@ -18,6 +17,7 @@ from deploy.build import charts, tools, values
 from svgx_auth.settings import AuthSettings
 from svgx_collab.settings import CollabSettings
 from svgx_common.config_file import GUIDE_KEYS
+from svgx_common.configuration.variables import unknown_variables
 from svgx_common.settings import ServiceSettings
 from svgx_gateway.settings import GatewaySettings
 from svgx_state.settings import StateSettings
@@ -99,9 +99,8 @@ def configured(service: str) -> set[str]:
 
 def test_file_fulfils_the_compose_specification() -> None:
     """The schema is the specification's own. Proves R-SHIP-4."""
-    program = shutil.which("check-jsonschema", path=str(Path(sys.executable).parent))
-    assert program is not None
-    command = [program, "--builtin-schema", "vendor.compose-spec", "--output-format", "json"]
+    program = Path(sys.executable).with_name("check-jsonschema")
+    command = [str(program), "--builtin-schema", "vendor.compose-spec", "--output-format", "json"]
     done = subprocess.run([*command, str(FILE)], capture_output=True, text=True, check=False)
     assert (done.returncode, json.loads(done.stdout)["status"]) == (0, "ok"), done.stdout
 
@@ -274,6 +273,14 @@ def test_example_of_the_environment_is_complete() -> None:
         assert name in example, name
     commented = [line for line in lines if line.startswith("#")]
     assert len(commented) > 5
+
+
+@pytest.mark.parametrize("service", values.SERVICES)
+def test_variables_of_the_environment_file_are_no_misspelt_settings(service: str) -> None:
+    """An installation may give the whole file to each service. Proves R-CONFIG-5."""
+    environment = dict.fromkeys(defaults().keys() | required(), "value")
+    own = {name.upper() for name in SETTINGS[service].model_fields}
+    assert list(unknown_variables(own, environment)) == []
 
 
 def test_written_environment_has_every_required_variable(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ REFUSED_HANDSHAKE = "403"
 
 
 def documented() -> dict[str, tuple[str, ...]]:
-    """Return for each code of the table what the clients do after it."""
+    """Return for each code of the table the reactions of the clients."""
     rows: dict[str, tuple[str, ...]] = {}
     for line in (ROOT / "docs/spec.md").read_text().splitlines():
         cells = [cell.strip() for cell in line.strip("|").split("|")]

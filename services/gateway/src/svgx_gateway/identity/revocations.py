@@ -31,7 +31,7 @@ FIRST_READ_SECONDS = 3.0
 """Seconds that the start waits for the first read. Without an answer, the gateway starts and refuses every token."""
 
 ACCOUNT_CHANGED = "the account of the API key has changed"
-"""The reason for an API key whose account has another role or password than before. The key itself is still valid."""
+"""The reason when the account of an API key has another role or password than before. The key is still valid."""
 
 REVOKED_COUNT = Gauge(
     "svgx_engine_revoked", "Sessions, accounts and API keys in the list of revocations."

@@ -289,7 +289,7 @@ def main(arguments):
         install_all_node_packages()
     if action == "run":
         replace_process("python", ["-m", "svgx_devstack"])
-    if action != "install":
+    elif action != "install":
         replace_process(arguments[1], arguments[2:])
 
 

@@ -57,7 +57,10 @@ def _timed(times: dict[str, float], label: str) -> Iterator[None]:
 async def test_large_canvas_stays_below_the_memory_limit(
     workspace: Workspace, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Durations are printed but not checked, because they depend on the machine. Proves R-DOC-3."""
+    """Durations are printed but not checked, because they depend on the machine. `make large` has the full size.
+
+    Proves R-DOC-3.
+    """
     svg = await asyncio.to_thread(large_svg, ELEMENTS, SVG_BYTES)
     assert len(svg) >= SVG_BYTES
     canvas_id = await workspace.create_canvas("Large")

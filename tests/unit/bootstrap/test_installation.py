@@ -1,0 +1,143 @@
+"""`make run` installs only what runs; the other commands install the tools for development too."""
+
+import importlib.util
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+BOOTSTRAP = Path(__file__).parents[3] / "bootstrap.py"
+
+
+class Installation:
+    """The script in a repository of its own, with recorded installations and commands."""
+
+    def __init__(self, root: Path) -> None:
+        spec = importlib.util.spec_from_file_location("bootstrap", BOOTSTRAP)
+        assert spec is not None
+        assert spec.loader is not None
+        self.script: Any = ModuleType("bootstrap")
+        spec.loader.exec_module(self.script)
+        for name in ("requirements.lock", "libs/devstack/requirements.lock"):
+            path = root / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text("a==1\n")
+        python = root / ".venv" / "bin" / "python"
+        python.parent.mkdir(parents=True)
+        python.touch()
+        self.script.ROOT, self.script.PYTHON = root, python
+        self.script.LOG = root / ".venv" / "install.log"
+        self.script.venv_works = lambda: True
+        self.root = root
+        self.installed: list[str] = []
+        self.started: list[tuple[str, list[str]]] = []
+        self.script.replace_process = lambda *command: self.started.append(command)
+
+    def record_locks(self) -> None:
+        """Record the lock files of installations, and install nothing."""
+        self.script.install_packages = lambda lock: self.installed.append(
+            str(lock.relative_to(self.root))
+        )
+
+
+@pytest.fixture
+def installation(tmp_path: Path) -> Installation:
+    """Return the script in an empty repository."""
+    return Installation(tmp_path)
+
+
+def test_run_installs_the_packages_of_the_stack_once(installation: Installation) -> None:
+    installation.record_locks()
+    for _ in range(2):
+        installation.script.main(["run"])
+    assert installation.installed == ["libs/devstack/requirements.lock"]
+    assert installation.started == [("python", ["-m", "svgx_devstack"])] * 2
+
+
+def test_other_commands_add_the_tools_once_and_serve_run_too(installation: Installation) -> None:
+    installation.record_locks()
+    for action in (["run"], ["exec", "pytest", "-q"], ["exec", "mypy"], ["run"], ["install"]):
+        installation.script.main(action)
+    assert installation.installed == ["libs/devstack/requirements.lock", "requirements.lock"]
+    assert installation.started[1] == ("pytest", ["-q"])
+
+
+def test_changed_lock_is_installed_again(installation: Installation) -> None:
+    installation.record_locks()
+    installation.script.main(["run"])
+    (installation.root / "libs/devstack/requirements.lock").write_text("a==2\n")
+    installation.script.main(["run"])
+    assert installation.installed == ["libs/devstack/requirements.lock"] * 2
+
+
+@pytest.mark.parametrize(("with_uv", "installers"), [(0, ["pip", "uv", "uv"]), (1, ["pip"] * 3)])
+def test_pip_installs_where_uv_is_missing(
+    installation: Installation, with_uv: int, installers: list[str]
+) -> None:
+    """Every installation of other projects' packages checks their hashes."""
+    commands: list[list[str]] = []
+
+    def run(command: list[str], environment: dict[str, str] | None = None) -> int:
+        commands.append(command)
+        return with_uv if len(commands) == 1 else 0
+
+    installation.script.run_installer = run
+    installation.script.compile_services = lambda: None
+    installation.script.install_packages(installation.root / "requirements.lock")
+    used = ["uv" if command[0].endswith("uv") else "pip" for command in commands]
+    assert used == installers
+    assert all("--require-hashes" in command for command in commands[:2])
+    assert {"--no-deps", "--no-index"} <= set(commands[2])
+
+
+def test_pip_follows_a_failed_uv_and_a_failed_pip_ends_the_installation(
+    installation: Installation, capfd: pytest.CaptureFixture[str]
+) -> None:
+    used: list[str] = []
+
+    def run(command: list[str], environment: dict[str, str] | None = None) -> int:
+        used.append("uv" if command[0].endswith("uv") else "pip")
+        return 0 if len(used) == 1 else 1
+
+    installation.script.run_installer = run
+    with pytest.raises(SystemExit) as ended:
+        installation.script.install_packages(installation.root / "requirements.lock")
+    assert ended.value.code == 2
+    assert used == ["pip", "uv", "pip"]
+    assert "the installation failed: see" in capfd.readouterr().err
+
+
+def test_uv_uses_the_package_index_of_pip(
+    installation: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    environments: list[dict[str, str]] = []
+
+    def run(command: list[str], environment: dict[str, str]) -> int:
+        environments.append(environment)
+        return 0
+
+    installation.script.run_installer = run
+    monkeypatch.setenv("PIP_INDEX_URL", "https://packages.example/simple")
+    monkeypatch.setenv("PIP_FIND_LINKS", "/wheels")
+    monkeypatch.setenv("UV_FIND_LINKS", "/other")
+    assert installation.script.run_uv(["a"]) == 0
+    assert environments[0]["UV_DEFAULT_INDEX"] == "https://packages.example/simple"
+    assert environments[0]["UV_FIND_LINKS"] == "/other"
+
+
+def test_programs_store_bytecode_on_machines_that_switch_it_off(
+    installation: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Otherwise each start of a service compiles all its modules."""
+    monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
+    assert "PYTHONDONTWRITEBYTECODE" not in installation.script.python_environment()
+
+
+def test_errors_of_an_installer_are_printed_and_logged(
+    installation: Installation, capfd: pytest.CaptureFixture[str]
+) -> None:
+    command = ["sh", "-c", "echo collecting; echo no such package >&2; exit 3"]
+    assert installation.script.run_installer(command) == 3
+    assert "no such package" in capfd.readouterr().err
+    assert "collecting" in installation.script.LOG.read_text()

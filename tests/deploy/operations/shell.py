@@ -111,7 +111,7 @@ class Shell:
         async with asyncio.timeout(_TIMEOUT):
             output, _ = await process.communicate(stdin.encode())
         assert process.returncode is not None
-        return Result(process.returncode, output.decode())
+        return Result(process.returncode, output.decode(errors="replace"))
 
     def _write(self, name: str, text: str) -> None:
         path = self._folder / name

@@ -35,12 +35,15 @@ async def shell(stack: DevStack, tmp_path_factory: pytest.TempPathFactory) -> As
     async with open_api(stack.url) as api:
         admin = api.session(stack.admin_username, stack.admin_password)
         token = await admin.access_token()
-        me = (await admin.request("GET", "/auth/me")).json()
+        account = {"username": "guide", "email": "guide@example.com", "role": "editor"}
+        user = await admin.request(
+            "POST", "/admin/users/", json={**account, "password": "long enough for a guide"}
+        )
         canvas = await admin.request("POST", "/runtime/canvases/", json={"name": "Guide"})
         variables = {
             "TOKEN": token,
             "ADMIN_TOKEN": token,
-            "USER_ID": me["id"],
+            "USER_ID": user.json()["id"],
             "CANVAS_ID": canvas.json()["id"],
         }
         yield Shell(tmp_path_factory.mktemp("shell"), stack, variables)

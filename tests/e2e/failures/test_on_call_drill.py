@@ -341,7 +341,7 @@ async def test_frozen_replicas_cost_no_read_and_are_named(
                 assert all("its last answer was" in reason for reason in reasons.values())
                 await until_logged(workspace, "gateway", "a replica does not answer")
                 for service in FROZEN:
-                    assert await metrics.value("silent_replicas", "gateway", service=service) == 1
+                    assert await metrics.value("silent_replicas", "gateway", component=service) == 1
                 while not all("has ended" in reason for reason in reasons.values()):
                     await pause()
                     reasons = await silent_replicas(workspace)

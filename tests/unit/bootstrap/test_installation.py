@@ -1,4 +1,4 @@
-"""`make run` installs only what runs; the other commands install the tools for development too."""
+"""`make run` installs the packages of the services; the other commands install the tools for development too."""
 
 import importlib.util
 from pathlib import Path

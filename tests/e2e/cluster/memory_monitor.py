@@ -1,6 +1,7 @@
 """The peak memory of all processes of a stack."""
 
 import threading
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -61,14 +62,18 @@ def _pss(pid: int | None) -> int:
     if pid is None:
         return 0
     try:
-        process = psutil.Process(pid)
-        tree = [process, *process.children(recursive=True)]
+        total = int(psutil.Process(pid).memory_full_info().pss)
     except psutil.NoSuchProcess:
-        return 0
-    total = 0
-    for each in tree:
+        return 0  # the process has ended since
+    return total + sum(_pss(child) for child in _children(pid))
+
+
+def _children(pid: int) -> list[int]:
+    """Return the ids of a process's children. psutil reads all processes of the machine for this."""
+    children: list[int] = []
+    for path in Path(f"/proc/{pid}/task").glob("*/children"):
         try:
-            total += int(each.memory_full_info().pss)
-        except psutil.NoSuchProcess:
-            continue  # the process has ended since
-    return total
+            children += map(int, path.read_text().split())
+        except FileNotFoundError:
+            continue  # the thread has ended since
+    return children

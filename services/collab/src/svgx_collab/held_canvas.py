@@ -72,7 +72,7 @@ class HeldCanvas:
         self._uncommitted: list[tuple[int, SpanContext]] = []
         """The recorded spans of batches with uncommitted edits, with the positions of their last edits in the room."""
         self._unsent: list[SpanContext] = []
-        """The recorded spans of batches whose edits are not broadcast yet."""
+        """The recorded spans of batches with edits that are not broadcast yet."""
         self._changed = asyncio.Event()
         self._used_at = time.monotonic()
         self._broadcaster = background.repeat("broadcast", functools.partial(broadcast, self))
@@ -139,7 +139,7 @@ class HeldCanvas:
             self._uncommitted.append((receipt.position, origin))
 
     def take_unsent(self) -> list[SpanContext]:
-        """Remove and return the spans of the batches whose edits are not broadcast yet."""
+        """Remove and return the spans of the batches with edits that are not broadcast yet."""
         if not self._unsent:
             return self._unsent
         unsent, self._unsent = self._unsent, []

@@ -125,7 +125,7 @@ class MessageSpans:
 def trace_headers(*, first: bool) -> Headers | None:
     """Return the headers that carry the current trace to another process, or None.
 
-    The trace of edits that are not recorded travels only with repeated attempts, whose failures may be logged: headers
+    The trace of unrecorded edits travels only with repeated attempts, because their failures may be logged: headers
     cost time.
     """
     if first and isinstance(trace.get_current_span(), UnrecordedSpan):

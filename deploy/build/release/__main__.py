@@ -43,7 +43,10 @@ def main() -> None:
         )
     except ValueError as error:
         parser.error(str(error))
-    if versions.revision().endswith("-dirty"):
+    # Only one commit is built, also when the clone gets another one meanwhile.
+    commit = versions.revision()
+    if commit.endswith("-dirty"):
+        commit = commit.removesuffix("-dirty")
         print("note: changes that are not committed are not part of the release", flush=True)
     target = DIST / version
     shutil.rmtree(target, ignore_errors=True)
@@ -52,11 +55,11 @@ def main() -> None:
     failed = None
     with tempfile.TemporaryDirectory() as name:
         root = Path(name) / f"svgx-{version}"
-        source.export(root, version)
-        _build_wheels(root, target / "wheels")
+        source.export(commit, root, version)
+        _build_wheels(commit, root, target / "wheels")
         _build_charts(root, target)
         _write_bills(target, version)
-        failed = _build_images(arguments, root, target / "images")
+        failed = _build_images(arguments, commit, root, target / "images")
     lines = list(_checksums(target))
     (target / "SHA256SUMS").write_text("".join(lines), encoding="utf-8")
     print(f"{len(lines)} files and SHA256SUMS in {target}")
@@ -64,7 +67,7 @@ def main() -> None:
         sys.exit(f"NOT BUILT: images: {failed}")
 
 
-def _build_wheels(root: Path, target: Path) -> None:
+def _build_wheels(commit: str, root: Path, target: Path) -> None:
     """Build the wheels of the services and their libraries, and copy the lock of each service."""
     folders = dict.fromkeys(each for service in SERVICES for each in locks.own_packages(service))
     print(f"building {len(folders)} wheels", flush=True)
@@ -74,7 +77,7 @@ def _build_wheels(root: Path, target: Path) -> None:
             *("--no-deps", "--no-build-isolation", "--no-index", "--wheel-dir", str(target)),
             *(str(root / folder) for folder in folders),
         ],
-        env=os.environ | {"SOURCE_DATE_EPOCH": source.commit_time()},
+        env=os.environ | {"SOURCE_DATE_EPOCH": source.commit_time(commit)},
         check=True,
     )
     for service in SERVICES:
@@ -109,7 +112,9 @@ def _write_bills(target: Path, version: str) -> None:
             syft.write(f"dir:{installed}", subject, folder / f"svgx-{service}.cdx.json")
 
 
-def _build_images(arguments: argparse.Namespace, root: Path, target: Path) -> str | None:
+def _build_images(
+    arguments: argparse.Namespace, commit: str, root: Path, target: Path
+) -> str | None:
     """Build and save the images. Return the reason when an engine is there and fails."""
     if arguments.images == "no":
         print("note: the release has no images, because IMAGES=no", flush=True)
@@ -124,7 +129,7 @@ def _build_images(arguments: argparse.Namespace, root: Path, target: Path) -> st
         )
         return None
     builder = engine.Engine(found.program, found.options, root)
-    values = {"VERSION": arguments.version, "REVISION": versions.revision().removesuffix("-dirty")}
+    values = {"VERSION": arguments.version, "REVISION": commit}
     if arguments.base:
         values["BASE"] = arguments.base
     target.mkdir()

@@ -9,10 +9,10 @@ from deploy.build import versions
 from deploy.build.tools import FOLDER, ROOT
 
 
-def export(root: Path, version: str) -> None:
-    """Write the last commit of the clone into a folder, and the version into its files."""
+def export(commit: str, root: Path, version: str) -> None:
+    """Write a commit of the clone into a folder, and the version into its files."""
     archive = subprocess.run(
-        ["git", "-C", str(ROOT), "archive", "HEAD"],  # noqa: S607
+        ["git", "-C", str(ROOT), "archive", commit],  # noqa: S607
         capture_output=True,
         check=True,
     ).stdout
@@ -23,10 +23,10 @@ def export(root: Path, version: str) -> None:
     (root / FOLDER.name).symlink_to(FOLDER)
 
 
-def commit_time() -> str:
-    """Return the time of the last commit in seconds since 1970. Wheels get it, so that they are the same every time."""
+def commit_time(commit: str) -> str:
+    """Return the time of a commit in seconds since 1970. Wheels get it, so that they are the same every time."""
     return subprocess.run(
-        ["git", "-C", str(ROOT), "log", "-1", "--format=%ct"],  # noqa: S607
+        ["git", "-C", str(ROOT), "log", "-1", "--format=%ct", commit],  # noqa: S607
         capture_output=True,
         text=True,
         check=True,

@@ -10,8 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from deploy.build.tools import FOLDER as TOOLS
 from tests.deploy.cluster.control_plane import ControlPlane
 
@@ -56,7 +54,9 @@ class Cluster:
 
     def apply(self, *objects: Mapping[str, Any]) -> None:
         """Create or change objects."""
-        self.kubectl("apply", "--filename", "-", stdin=yaml.safe_dump_all(objects))
+        # In the YAML of Kubernetes a name such as `n` would be false.
+        everything = {"apiVersion": "v1", "kind": "List", "items": objects}
+        self.kubectl("apply", "--filename", "-", stdin=json.dumps(everything))
 
     def helm(self, program: str, *arguments: str, folder: Path | None = None) -> str:
         """Run `helm3` or `helm4`, and return its output. Raise `CommandError` when it fails."""

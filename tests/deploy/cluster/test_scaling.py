@@ -60,6 +60,15 @@ def test_fixed_number_of_replicas_wins_over_scaling_by_hand(
     assert gateway.replicas("gateway") == 3
 
 
+def test_autoscaler_that_is_added_later_raises_the_single_replica_left(
+    cluster: Cluster, gateway: Release
+) -> None:
+    """Kubernetes falls back to one replica when a chart stops naming the number. The autoscaler then scales up."""
+    gateway.install(*FIXED)
+    gateway.upgrade()
+    cluster.wait(lambda: gateway.replicas("gateway") == 3, "the autoscaler's minimum")
+
+
 def test_replicas_spread_over_zones(cluster: Cluster, gateway: Release) -> None:
     """The loss of a zone takes a third of the replicas."""
     gateway.install()

@@ -105,7 +105,7 @@ async def start(folder: Path, files: Mapping[str, str]) -> AsyncIterator[NatsUse
         for old, new in changes.items():
             text = text.replace(old, new)
         await asyncio.to_thread((folder / name).write_text, text, encoding="utf-8")
-    keys = {service: UserKey.generate() for service in SERVICES}
+    keys: dict[str, UserKey] = {service: UserKey.generate() for service in SERVICES}
     variables = {f"{service.upper()}_NKEY": key.public for service, key in keys.items()}
     process = await asyncio.create_subprocess_exec(
         *(str(binaries.nats_server()), "--config", str(folder / "nats.conf")),

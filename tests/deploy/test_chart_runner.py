@@ -181,8 +181,9 @@ async def test_pods_under_load_stay_below_their_limits(
             async with asyncio.TaskGroup() as group:
                 group.create_task(editors.wait_for_edits(1000))
                 for number in range(4):
-                    group.create_task(draw_a_large_file(workspace, number))
                     group.create_task(sign_in(workspace, number))
+                for number in range(3):
+                    await draw_a_large_file(workspace, number)
             await editors.stop_and_verify()
         finally:
             await workspace.destroy_all()

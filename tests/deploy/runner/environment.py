@@ -9,11 +9,16 @@ from tests.deploy.runner.rendered import Object, Rendered
 NODE = "this-machine"
 
 _UNITS: dict[str, Decimal] = {
+    "": Decimal(1),
     "m": Decimal("0.001"),
     "k": Decimal(10**3),
     "M": Decimal(10**6),
     "G": Decimal(10**9),
-} | {f"{letter}i": Decimal(1024**power) for power, letter in enumerate("KMGT", start=1)}
+    "Ki": Decimal(2**10),
+    "Mi": Decimal(2**20),
+    "Gi": Decimal(2**30),
+    "Ti": Decimal(2**40),
+}
 
 
 class ConfigurationError(Exception):
@@ -23,9 +28,9 @@ class ConfigurationError(Exception):
 def quantity(text: str) -> Decimal:
     """Return the value of a quantity such as `500m` or `2Gi`."""
     match = re.fullmatch(r"([\d.]+)([a-zA-Z]*)", str(text))
-    if match is None or (match[2] and match[2] not in _UNITS):
+    if match is None or match[2] not in _UNITS:
         raise ConfigurationError(f"no quantity: {text}")
-    return Decimal(match[1]) * (_UNITS[match[2]] if match[2] else 1)
+    return Decimal(match[1]) * _UNITS[match[2]]
 
 
 def expand(text: str, known: Mapping[str, str]) -> str:

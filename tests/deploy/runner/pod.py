@@ -97,24 +97,25 @@ class Pod:
     async def _probe(self, process: asyncio.subprocess.Process) -> None:
         """Run the startup probe, then the other two, until cancelled."""
         await self._wait_started(process)
+
+        def report_alive(alive: bool) -> None:
+            if not alive:
+                self._fail("liveness", process)
+
         async with asyncio.TaskGroup() as group:
-            group.create_task(
-                self._probe_of("readinessProbe").run(self._set_ready), name=f"ready {self.name}"
-            )
-            group.create_task(
-                self._probe_of("livenessProbe").run(
-                    lambda alive: None if alive else self._fail("liveness", process)
-                ),
-                name=f"live {self.name}",
-            )
+            group.create_task(self._probe_of("readinessProbe").run(self._set_ready))
+            group.create_task(self._probe_of("livenessProbe").run(report_alive))
 
     async def _wait_started(self, process: asyncio.subprocess.Process) -> None:
         started = asyncio.Event()
-        probing = asyncio.create_task(
-            self._probe_of("startupProbe").run(
-                lambda up: started.set() if up else self._fail("startup", process)
-            )
-        )
+
+        def report_started(up: bool) -> None:
+            if up:
+                started.set()
+            else:
+                self._fail("startup", process)
+
+        probing = asyncio.create_task(self._probe_of("startupProbe").run(report_started))
         try:
             await started.wait()
         finally:

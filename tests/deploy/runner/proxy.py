@@ -74,7 +74,7 @@ async def main() -> None:
             servers.append(server)
             print(server.sockets[0].getsockname()[1], flush=True)
         else:
-            proxy.targets = [tuple(target) for target in command["targets"]]
+            proxy.targets = [(host, port) for host, port in command["targets"]]
 
 
 if __name__ == "__main__":

@@ -88,11 +88,7 @@ class Workload:
             kept = kept[spare:]
             if not kept and len(new) == self.replicas and all(pod.ready for pod in new):
                 break
-            changes = self._cluster.changes
-            await self._until(
-                lambda changes=changes: self._cluster.changes > changes,  # type: ignore[misc]
-                "has replaced all its pods",
-            )
+            await self._until_next_change()
         self.pods = new
 
     def _name(self, number: int) -> str:
@@ -112,6 +108,10 @@ class Workload:
         self._all.append(created)
         self.most_pods = max(self.most_pods, sum(not each.gone for each in self._all))
         return created
+
+    async def _until_next_change(self) -> None:
+        changes = self._cluster.changes
+        await self._until(lambda: self._cluster.changes > changes, "has replaced all its pods")
 
     def _until(self, condition: Callable[[], bool], purpose: str) -> Awaitable[None]:
         return self._cluster.until(condition, f"{self.name} {purpose}")

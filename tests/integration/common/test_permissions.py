@@ -42,6 +42,8 @@ PUBLISHERS: dict[str, set[str]] = {
     "svgx.state.rate_limits.changed": {"state"},
     "svgx.auth.revoked": {"auth"},
     "svgx.replicas.left": set(SERVICES),
+    "svgx.gateway.r.connections": {"gateway"},
+    "svgx.replica.auth.r.drain": {"gateway"},
     "svgx.replica.auth.r": {"gateway"},
     "svgx.replica.state.r": {"gateway"},
     "svgx.replica.collab.r": {"gateway", "collab"},
@@ -63,6 +65,8 @@ SUBSCRIBERS: dict[str, set[str]] = {
     "svgx.state.rate_limits.changed": {"gateway"},
     "svgx.auth.revoked": {"gateway"},
     "svgx.replicas.left": {"gateway"},
+    "svgx.gateway.r.connections": {"gateway"},
+    "svgx.replica.auth.r.drain": set(SERVICES),
     **{replica_subject(service, "r"): {service} for service in SERVICES},
     **{blob_subject(service, "r", "b"): {service} for service in SERVICES},
     **{echo_subject(service, "r"): {service} for service in SERVICES},
@@ -105,7 +109,8 @@ async def operator(server: NatsUsers) -> AsyncIterator[Client]:
 
 def test_permission_tables_name_every_channel() -> None:
     """Proves R-BUS-11: this file tries every subject that the contract declares."""
-    channels = {channel.subject.replace("{canvas_id}", "c") for channel in CHANNELS}
+    examples = {"canvas_id": "c", "replica_id": "r", "service": "auth"}
+    channels = {channel.subject.format(**examples) for channel in CHANNELS}
     operations = {operation.subject for operation in OPERATIONS}
     assert channels | operations <= PUBLISHERS.keys() & SUBSCRIBERS.keys()
 

@@ -60,16 +60,16 @@ async def test_redis_accepts_two_passwords_while_one_is_replaced(backing: DevSta
     old, new = redis.connect(url("old")), redis.connect(url("new"))
     try:
         await admin.acl_setuser(
-            user, enabled=True, passwords=["+old"], keys="*", categories="+@all"
+            user, enabled=True, passwords=["+old"], keys=["*"], categories=["+@all"]
         )
         await redis.check(old)
         await admin.acl_setuser(
-            user, enabled=True, passwords=["+new"], keys="*", categories="+@all"
+            user, enabled=True, passwords=["+new"], keys=["*"], categories=["+@all"]
         )
         await redis.check(new)
         await redis.check(old)
         await admin.acl_setuser(
-            user, enabled=True, passwords=["-old"], keys="*", categories="+@all"
+            user, enabled=True, passwords=["-old"], keys=["*"], categories=["+@all"]
         )
         await redis.check(new)
     finally:

@@ -110,7 +110,7 @@ async def test_checks_are_bounded_and_faults_are_reported() -> None:
 
 
 @pytest.mark.parametrize(
-    ("service", "form"), zip(SERVICES, ("text", "json", "text", "json"), strict=True)
+    ("service", "form"), list(zip(SERVICES, ("text", "json", "text", "json"), strict=True))
 )
 def test_doctor_runs_with_wrong_settings(service: str, form: str) -> None:
     """Proves R-CONFIG-7: the service cannot start, and its doctor says why, checks the rest, and shows no secret."""

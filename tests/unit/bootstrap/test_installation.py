@@ -3,7 +3,7 @@
 import importlib.util
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -17,7 +17,7 @@ class Installation:
         spec = importlib.util.spec_from_file_location("bootstrap", BOOTSTRAP)
         assert spec is not None
         assert spec.loader is not None
-        self.script: Any = ModuleType("bootstrap")
+        self.script = cast(Any, ModuleType("bootstrap"))
         spec.loader.exec_module(self.script)
         for name in ("requirements.lock", "libs/devstack/requirements.lock"):
             path = root / name

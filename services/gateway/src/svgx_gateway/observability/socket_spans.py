@@ -82,7 +82,7 @@ class EditSpans:
         return [span.get_span_context() for span in self._spans.values()]
 
     def link(self, request: trace.Span | None) -> None:
-        """Add a link to the batch's request to each edit but the first, because the first one's trace has the request."""
+        """Add a link to the batch's request to each edit but the first. The trace of the first has the request."""
         if request is not None:
             for span in list(self._spans.values())[1:]:
                 span.add_link(request.get_span_context())

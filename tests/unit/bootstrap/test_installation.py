@@ -1,4 +1,4 @@
-"""`make run` installs only what runs; the other commands install the tools for development too."""
+"""`make run` installs no tools for development; the other commands do."""
 
 import importlib.util
 from pathlib import Path

@@ -32,7 +32,9 @@ class Installation:
         self.root = root
         self.installed: list[str] = []
         self.started: list[tuple[str, list[str]]] = []
-        self.script.replace_process = lambda *command: self.started.append(command)
+        self.script.replace_process = lambda program, arguments: self.started.append(
+            (program, arguments)
+        )
 
     def record_locks(self) -> None:
         """Record the lock files of installations, and install nothing."""

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from deploy.build import locks
+from deploy.build.values import SERVICES
 from tests.unit.house_rules.sources import ROOT
 
 _LOCK = (ROOT / "requirements.lock").read_text(encoding="utf-8")
@@ -51,7 +52,7 @@ def test_lock_of_make_run_has_the_packages_of_all_services_and_no_tools() -> Non
         path: set(re.findall(r"^([\w.-]+)==", text, re.MULTILINE)) for path, text in files.items()
     }
     run = names[locks.DEVSTACK_LOCK]
-    for service in locks.SERVICES:
+    for service in SERVICES:
         assert names[locks.path_of(service)] <= run
     assert not run & {
         "pytest",

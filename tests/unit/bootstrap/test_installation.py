@@ -10,15 +10,21 @@ import pytest
 BOOTSTRAP = Path(__file__).parents[3] / "bootstrap.py"
 
 
+def load_script() -> Any:
+    """Return the script as a new module."""
+    spec = importlib.util.spec_from_file_location("bootstrap", BOOTSTRAP)
+    assert spec is not None
+    assert spec.loader is not None
+    script = ModuleType("bootstrap")
+    spec.loader.exec_module(script)
+    return script
+
+
 class Installation:
     """The script in a repository of its own, with recorded installations and commands."""
 
     def __init__(self, root: Path) -> None:
-        spec = importlib.util.spec_from_file_location("bootstrap", BOOTSTRAP)
-        assert spec is not None
-        assert spec.loader is not None
-        self.script: Any = ModuleType("bootstrap")
-        spec.loader.exec_module(self.script)
+        self.script = load_script()
         for name in ("requirements.lock", "libs/devstack/requirements.lock"):
             path = root / name
             path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,24 +1,30 @@
-"""`make run` installs the packages of the services; the other commands install the tools for development too."""
+"""`make run` installs no tools for development; the other commands do."""
 
 import importlib.util
 from pathlib import Path
 from types import ModuleType
-from typing import Any, cast
+from typing import Any
 
 import pytest
 
 BOOTSTRAP = Path(__file__).parents[3] / "bootstrap.py"
 
 
+def load_script() -> Any:
+    """Return the script as a new module."""
+    spec = importlib.util.spec_from_file_location("bootstrap", BOOTSTRAP)
+    assert spec is not None
+    assert spec.loader is not None
+    script = ModuleType("bootstrap")
+    spec.loader.exec_module(script)
+    return script
+
+
 class Installation:
     """The script in a repository of its own, with recorded installations and commands."""
 
     def __init__(self, root: Path) -> None:
-        spec = importlib.util.spec_from_file_location("bootstrap", BOOTSTRAP)
-        assert spec is not None
-        assert spec.loader is not None
-        self.script = cast(Any, ModuleType("bootstrap"))
-        spec.loader.exec_module(self.script)
+        self.script = load_script()
         for name in ("requirements.lock", "libs/devstack/requirements.lock"):
             path = root / name
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -32,7 +38,9 @@ class Installation:
         self.root = root
         self.installed: list[str] = []
         self.started: list[tuple[str, list[str]]] = []
-        self.script.replace_process = lambda *command: self.started.append(command)
+        self.script.replace_process = lambda program, arguments: self.started.append(
+            (program, arguments)
+        )
 
     def record_locks(self) -> None:
         """Record the lock files of installations, and install nothing."""

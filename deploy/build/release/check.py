@@ -7,8 +7,9 @@ import os
 import subprocess
 import sys
 
-from deploy.build import debian, tools
+from deploy.build import debian, tools, versions
 from deploy.build.images.check import BASE, LOWEST, OPTIONS, STORE
+from svgx_common.configuration import build
 
 PROGRAMS = {"docker-registry": "docker-registry"}
 VERSION = "0.0.1-rc.1"
@@ -35,10 +36,11 @@ def main() -> None:
         release += ["--images", "no"]
     # Debian's buildah then needs no runtime.
     environment = os.environ | {"BUILDAH_ISOLATION": "chroot"}
+    environment[build.VARIABLE] = versions.revision().removesuffix("-dirty")
     subprocess.run(release, cwd=tools.ROOT, env=environment, check=True)
     os.nice(-LOWEST)
     pytest = [sys.executable, "-m", "pytest", "-q", "-s", "--timeout", "600", str(CHECK)]
-    sys.exit(subprocess.run(pytest, cwd=tools.ROOT, check=False).returncode)
+    sys.exit(subprocess.run(pytest, cwd=tools.ROOT, env=environment, check=False).returncode)
 
 
 if __name__ == "__main__":

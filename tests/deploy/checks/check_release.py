@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import re
 import subprocess
 import sys
@@ -18,9 +19,13 @@ from deploy.build.helm import Helm
 from deploy.build.release.__main__ import DIST
 from deploy.build.release.check import ENGINE, VERSION, images
 from deploy.build.values import CHARTS, SERVICES
+from svgx_common.configuration import build
 from svgx_devstack.ports import choose
 
 RELEASE = DIST / VERSION
+LICENCE_ELSEWHERE = {"pycrdt", "resvg-py", "tinycss2", "webencodings", "zxcvbn-rs-py"}
+"""Packages that state their licence in a file or a classifier only, which syft does not read."""
+
 NATS = ("--set", "nats.url=nats://nats.example:4222")
 """A setting that the charts of single services need."""
 
@@ -123,7 +128,8 @@ def test_bill_of_materials_has_the_packages_of_the_lock(service: str) -> None:
     assert expected.items() <= installed.items()
     own = {f"svgx-{Path(folder).name}" for folder in locks.own_packages(service)}
     assert {name for name in installed if name.startswith("svgx-")} == own
-    assert {name for name in expected if "licenses" not in found[name]} == set()
+    without = {name for name in expected if "licenses" not in found[name]}
+    assert without <= LICENCE_ELSEWHERE
 
 
 def components(name: str) -> dict[str, dict[str, Any]]:
@@ -163,7 +169,8 @@ def test_image_of_the_registry_is_that_of_the_release(registry: str, service: st
     digest = found["config"]["digest"]
     config = httpx.get(f"http://{host}/v2/{path}/svgx/{service}/blobs/{digest}").json()["config"]
     assert config["Labels"]["org.opencontainers.image.version"] == VERSION
-    revision = versions.revision().removesuffix("-dirty")
+    # `make release-check` passes it on, because the clone may change during the build.
+    revision = os.environ[build.VARIABLE]
     assert config["Labels"]["org.opencontainers.image.revision"] == revision
     assert f"SVGX_REVISION={revision}" in config["Env"]
     assert "python3" in "".join(components(f"svgx-{service}-image.cdx.json"))

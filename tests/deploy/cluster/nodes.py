@@ -1,6 +1,6 @@
 """Nodes without containers. They report each pod as running, as a kubelet does, and start no process.
 
-A pod that never restarts, such as one of `helm test`, succeeds at once. A pod with an image of the tag `broken` never
+A pod that never restarts, such as one of `helm test`, succeeds at once. A pod with an image tagged `broken` never
 becomes ready. A pod waits for each secret and ConfigMap that it refers to, as with a kubelet.
 """
 

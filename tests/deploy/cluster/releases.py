@@ -55,10 +55,6 @@ class Release:
         found = self.cluster.get("deployment", f"svgx-{service}", "--namespace", self.namespace)
         return int(found["spec"]["replicas"])
 
-    def has_replicas(self, service: str, number: int) -> bool:
-        """Return whether this is the wanted number of replicas of a service."""
-        return self.replicas(service) == number
-
     def scale(self, service: str, replicas: int) -> None:
         """Scale a service by hand."""
         self.cluster.kubectl(

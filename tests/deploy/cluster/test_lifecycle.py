@@ -1,7 +1,5 @@
 """Each chart is installed, tested, upgraded, rolled back and removed, with both versions of Helm."""
 
-from functools import partial
-
 import pytest
 
 from deploy.build.helm import Helm
@@ -37,8 +35,10 @@ def test_release_from_installation_to_removal_keeps_replicas_and_leaves_nothing(
     note = f"{'gateway.' if release.chart == 'svgx' else ''}podAnnotations.note"
     before, global_before = cluster.objects(release.namespace), cluster.cluster_objects()
     release.install()
-    for service in services:
-        cluster.wait(partial(release.has_replicas, service, 3), "the autoscaler's minimum")
+    cluster.wait(
+        lambda: {release.replicas(service) for service in services} == {3},
+        "the autoscaler's minimum",
+    )
     assert "Succeeded" in release.run("test")
     for service in services:
         release.scale(service, 5)

@@ -9,8 +9,8 @@ from svgx_common.contract.errors import DeadlineExceeded, Unavailable
 from svgx_common.messaging.bus import Bus, BusUnreachable, NoResponders
 from svgx_common.messaging.headers import HEADER_BODY
 from svgx_devstack import DevStack
-from tests.polling import pause
 from tests.integration.common.example_operations import EchoRequest, echo_operation
+from tests.polling import pause
 
 
 async def test_request_without_responders_fails_at_once(gateway_bus: Bus) -> None:

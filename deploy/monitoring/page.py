@@ -35,7 +35,7 @@ The values of labels are bounded, and no label has the name of a label that Prom
 |---|---|---|"""
 
 _MOST_VALUES = 8
-"""Values of a label that the page lists."""
+"""The largest number of values that the page lists for a label."""
 
 
 def page() -> str:

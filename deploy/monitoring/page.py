@@ -66,7 +66,7 @@ def _labels() -> Iterator[str]:
         listed = ", ".join(f"`{value}`" for value in sorted(label.values))
         if len(label.values) > _MOST_VALUES:
             listed = "a fixed set"
-        yield f"| `{name}` | {label.meaning} | {listed or 'one each replica'} |"
+        yield f"| `{name}` | {label.meaning} | {listed or 'one for each replica'} |"
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 
 def require(programs: Mapping[str, str]) -> None:
-    """Install the missing programs, given with their packages. End the process when this is not possible."""
+    """Install the packages of the missing programs. End the process when this is not possible."""
     missing = {name: package for name, package in programs.items() if shutil.which(name) is None}
     if not missing:
         return

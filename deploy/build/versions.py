@@ -25,7 +25,7 @@ PLACES: dict[str, str] = {
     "docker-compose.yml": r"(?<=SVGX_VERSION:-)[^}]+(?=})",
     "deploy/scripts/make_env.sh": r"(?<=SVGX_VERSION:-)[^}]+(?=})",
 }
-"""By pattern of paths: the expression that matches the version in these files, and nothing else."""
+"""The expression that matches only the version in a file, by the pattern of the files' paths."""
 
 
 def current(root: Path = ROOT) -> str:

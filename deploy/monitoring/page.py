@@ -35,7 +35,7 @@ The values of labels are bounded, and no label has the name of a label that Prom
 |---|---|---|"""
 
 _MOST_VALUES = 8
-"""Values of a label that the page lists."""
+"""The largest number of values that the page lists for a label."""
 
 
 def page() -> str:
@@ -66,7 +66,7 @@ def _labels() -> Iterator[str]:
         listed = ", ".join(f"`{value}`" for value in sorted(label.values))
         if len(label.values) > _MOST_VALUES:
             listed = "a fixed set"
-        yield f"| `{name}` | {label.meaning} | {listed or 'one each replica'} |"
+        yield f"| `{name}` | {label.meaning} | {listed or 'one for each replica'} |"
 
 
 if __name__ == "__main__":

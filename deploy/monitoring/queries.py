@@ -1,4 +1,4 @@
-"""Queries that several dashboards have."""
+"""Queries that several dashboards use."""
 
 from deploy.monitoring.board import Panel
 

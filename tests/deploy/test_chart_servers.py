@@ -13,7 +13,7 @@ from deploy.build.helm import Helm
 from svgx_common.contract.operation import SERVICES
 
 SERVERS = {"nats": "StatefulSet", "postgresql": "StatefulSet", "valkey": "Deployment"}
-"""By name of the server in the values: the kind of its workload."""
+"""The kind of each server's workload, by the name of the server in the values."""
 
 TRIAL = ("--values", "svgx/values-dev.yaml")
 
@@ -76,7 +76,7 @@ def test_global_address_of_nats_is_that_of_all_services(helm: Helm) -> None:
 
 @pytest.mark.parametrize("server", SERVERS)
 def test_server_has_its_own_version_and_scheduling(helms: dict[str, Helm], server: str) -> None:
-    """The version is the server's, and the values place the pods as those of a service do."""
+    """Pods have the version of the server as a label. The values for scheduling are those of a service."""
     found = workloads(
         helms["helm4"],
         f"--set={server}.image.tag=7.7,{server}.nodeSelector.disk=ssd",

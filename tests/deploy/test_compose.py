@@ -1,4 +1,4 @@
-"""docker-compose.yml: valid, complete, and like the charts."""
+"""docker-compose.yml is valid, complete, and consistent with the charts."""
 
 import functools
 import json

@@ -41,7 +41,7 @@ MAY_BE_EMPTY = {
     "svgx-edits: Time of a compaction B": "as above",
     "svgx-edits: Time of a compaction C": "as above",
 }
-"""By query: the reason for which it has no data after a short use."""
+"""The reason for which a query has no data after a short use, by the query."""
 
 
 class ForeignTarget:

@@ -1,4 +1,4 @@
-"""Versions, the changelog and the options of a release. `make release-check` builds one."""
+"""Versions, the changelog and the options of a release. `make release-check` builds a release."""
 
 import shutil
 from pathlib import Path

@@ -66,7 +66,7 @@ def image(service: str) -> str:
 
 
 def _leave_hybrid_cgroups() -> None:
-    """Start this program again in a namespace of mounts of its own, without the mount that crun refuses."""
+    """Start this program again in its own namespace of mounts, without the mount that crun refuses."""
     if HYBRID_CGROUPS.is_mount():
         umount = f'umount {HYBRID_CGROUPS} && exec "$@"'
         again = (sys.executable, "-m", "deploy.build.images.check")
@@ -74,7 +74,7 @@ def _leave_hybrid_cgroups() -> None:
 
 
 def _make_base(buildah: Engine) -> None:
-    """Make the base image: Debian's Python, and this machine's way to its package index."""
+    """Make the base image: Debian's Python, and this machine's settings for the package index."""
     print(f"making {BASE} with debootstrap", flush=True)
     folder = STORE / "base"
     shutil.rmtree(folder, ignore_errors=True)

@@ -13,12 +13,12 @@ PROGRAMS = ("docker", "podman", "buildah")
 
 
 class EngineError(Exception):
-    """The command of an engine that failed. Its output has been printed."""
+    """A command of an engine has failed. Its output is printed already."""
 
 
 @dataclass(frozen=True, slots=True)
 class Engine:
-    """One of `PROGRAMS`, the options that stand before its commands, and the copy of the repository that it builds."""
+    """One of `PROGRAMS`, the options before its commands, and the copy of the repository that it builds."""
 
     program: str
     options: Sequence[str] = ()

@@ -1,6 +1,6 @@
 """Build a release, and run its tests with a docker-registry of this machine. `make release-check` runs this on Debian.
 
-The images are part of it after `make images-check`, which makes their base.
+The release has images if `make images-check` has made their base.
 """
 
 import os

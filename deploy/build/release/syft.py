@@ -1,4 +1,4 @@
-"""Bills of materials in the format CycloneDX, by syft, which a Python package contains."""
+"""Bills of materials in the format CycloneDX. The program syft, from a Python package, writes them."""
 
 import os
 import subprocess

@@ -55,7 +55,7 @@ def podman(*arguments: str) -> str:
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run a podman command, which may fail. On its error output podman also misses systemd, which is not needed."""
+    """Run a podman command, which may fail. podman also warns that systemd is missing, which has no effect."""
     return subprocess.run([*PODMAN, *arguments], capture_output=True, text=True, check=False)
 
 

@@ -151,7 +151,7 @@ class ControlPlane:
             "horizontal-pod-autoscaler-sync-period": "1s",
             "horizontal-pod-autoscaler-initial-readiness-delay": "0s",
             "horizontal-pod-autoscaler-cpu-initialization-period": "0s",
-            # Custom resources, which have the place of the metrics server, are JSON only.
+            # The custom resource that replaces the metrics server's API is JSON only.
             "kube-api-content-type": "application/json",
         }
 

@@ -1,6 +1,6 @@
 """Measurements of pods, as the metrics server offers them to `kubectl top` and to autoscalers.
 
-A custom resource has the place of the metrics server's API. So no container has to run.
+A custom resource replaces the metrics server's API. So no container has to run.
 """
 
 from datetime import UTC, datetime

@@ -1,4 +1,4 @@
-"""Scaling by hand and by the autoscaler, beside upgrades with Helm."""
+"""Scaling by hand and by the autoscaler, in combination with upgrades by Helm."""
 
 from typing import Any
 

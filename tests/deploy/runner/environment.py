@@ -43,7 +43,7 @@ def expand(text: str, known: Mapping[str, str]) -> str:
 
 
 def variables(container: Object, pod: Object, address: str, rendered: Rendered) -> dict[str, str]:
-    """Return all variables of the container. Raise `ConfigurationError` when a reference leads to nothing."""
+    """Return all variables of the container. Raise `ConfigurationError` when a reference has no target."""
     found: dict[str, str] = {}
     for source in container.get("envFrom", []):
         for field, kind in (("configMapRef", "ConfigMap"), ("secretRef", "Secret")):

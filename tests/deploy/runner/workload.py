@@ -71,7 +71,7 @@ class Workload:
         self.pods.remove(pod)
 
     async def _roll(self, old: list[Pod], settings: Object) -> None:
-        """Start new pods within `maxSurge`, and stop old ones within `maxUnavailable`. Terminating pods count not."""
+        """Start new pods within `maxSurge` and stop old ones within `maxUnavailable`. Terminating pods do not count."""
         surge = rounded(settings["maxSurge"], self.replicas, math.ceil)
         unavailable = rounded(settings["maxUnavailable"], self.replicas, math.floor)
         new: list[Pod] = []

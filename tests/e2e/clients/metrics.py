@@ -15,7 +15,7 @@ PAUSE = 0.2
 
 
 class Metrics:
-    """The metrics of a stack. A name is without `PREFIX`, and several processes are added up."""
+    """The metrics of a stack. Names are given without `PREFIX`. The values of several processes are added."""
 
     def __init__(self, stack: DevStack, *, timeout: float) -> None:
         self._stack = stack

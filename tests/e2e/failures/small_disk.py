@@ -18,7 +18,7 @@ BLOCK = 4096
 
 
 class SmallDisk:
-    """A file system that has PostgreSQL's data folder."""
+    """A file system that contains PostgreSQL's data folder."""
 
     def __init__(self, folder: Path) -> None:
         self._filler = folder / "filler"

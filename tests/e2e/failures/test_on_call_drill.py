@@ -104,7 +104,7 @@ async def until_metrics_show_unsaved_edits(metrics: Metrics) -> None:
 
 
 async def check_metrics_are_calm(metrics: Metrics) -> None:
-    """Check that no metric speaks of an outage any more, after the edits have ended."""
+    """Check that no metric shows an outage after the edits have ended."""
     for name in ("gateway", *HOLDERS, *WITH_DATABASE):
         service = name.removesuffix("-2")
         await metrics.until("ready", lambda value: value == 1, name, service=service)

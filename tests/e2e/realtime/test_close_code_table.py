@@ -1,4 +1,4 @@
-"""The table of close codes in docs/spec.md, with the clients of the field from npm."""
+"""The table of close codes in docs/spec.md, with the usual Yjs clients from npm."""
 
 import asyncio
 import json

@@ -85,7 +85,7 @@ def set_checkpoints(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
 async def test_lost_last_broadcast_is_made_up_for_by_a_checkpoint(
     backing: DevStack, bus: Bus, editor: Editor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """No later broadcast shows the gap. The holder believes that it has sent the last one. Proves R-SYNC-15."""
+    """No later broadcast shows the gap. The holder has sent the last one and does not repeat it. Proves R-SYNC-15."""
     set_checkpoints(monkeypatch, SOON)
     async with replica(backing), connected(bus, editor.canvas_id) as (_, client):
         await editor.set("a", "1")
@@ -141,7 +141,7 @@ async def test_replica_that_leaves_a_canvas_broadcasts_the_last_edits(
 async def test_client_whose_catch_up_fails_is_closed(
     backing: DevStack, bus: Bus, editor: Editor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It would get later broadcasts, and never learn that it lacks the dropped ones. Proves R-SYNC-10."""
+    """The client would get later broadcasts, and would lack the dropped ones forever. Proves R-SYNC-10."""
     set_checkpoints(monkeypatch, NEVER)
     monkeypatch.setattr(connection_module, "SLOW_BYTES", 1)
     async with replica(backing), connected(bus, editor.canvas_id) as (live, client):

@@ -102,7 +102,7 @@ def silent_listener() -> Iterator[str]:
 
 
 async def test_unreachable_server_is_named_without_the_password(backing: DevStack) -> None:
-    """A server that is away, or silent, fails within seconds. The others are checked. Proves R-CONFIG-7."""
+    """An unreachable or silent server fails within seconds. The other servers are checked. Proves R-CONFIG-7."""
     with silent_listener() as silent:
         good = backing.nats_url("state").removeprefix("nats://")
         url = f"nats://{good},nats://127.0.0.1:1,{silent}"

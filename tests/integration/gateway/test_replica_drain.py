@@ -22,7 +22,7 @@ ADMIN = Caller("admin", "admin", Role.ADMIN, "session")
 
 
 class Replica:
-    """A replica of collab that is there, and notes the order."""
+    """A replica of collab that answers pings, and records the order to drain."""
 
     def __init__(self, bus: Bus) -> None:
         self.id = bus.replica_id

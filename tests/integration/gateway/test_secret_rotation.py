@@ -36,7 +36,7 @@ async def is_accepted(bus: Bus, secret: str, other_secret: str, signed_in: Token
 
 
 async def test_replaced_secret_signs_no_user_out(backing: DevStack, bus: Bus) -> None:
-    """Every step works with replicas of the step before beside it, in any order. Proves R-AUTH-45.
+    """Replicas of a step and of the step before work side by side, in any order. Proves R-AUTH-45.
 
     The steps: the new secret is the other one; the two change places; the old secret is removed.
     """
@@ -63,7 +63,7 @@ async def test_replaced_secret_signs_no_user_out(backing: DevStack, bus: Bus) ->
 async def test_repeated_refresh_at_another_replica_gets_the_same_token(
     backing: DevStack, bus: Bus, first: tuple[str, str], second: tuple[str, str]
 ) -> None:
-    """A lost answer is asked for again while replicas are replaced. Proves R-AUTH-45 and R-AUTH-10."""
+    """A client repeats a refresh after a lost answer, and another replica answers. Proves R-AUTH-45 and R-AUTH-10."""
     async with replica(backing, secret=first[0], other_secret=first[1]):
         signed_in = await login(bus, (await create(bus)).username)
         once = await refresh(bus, signed_in.refresh_token)

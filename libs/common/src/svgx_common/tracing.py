@@ -107,7 +107,7 @@ def configure(service: str, replica_id: str, version: str) -> TracerProvider:
 
 
 class ServiceTracerProvider(TracerProvider):
-    """A tracer provider that says whether it may record a trace that begins in this process.
+    """A tracer provider with a test of whether it may record a trace that begins in this process.
 
     Code that runs for each edit asks this first, because a span costs time even when the sampler rejects it.
     """
@@ -183,7 +183,7 @@ def client_span(
 ) -> AbstractContextManager[trace.Span | None]:
     """Return a context manager: a span around a request to a server, if the current trace is recorded.
 
-    Outside of a trace there is no span, because a trace of one statement of a background task helps nobody.
+    Outside of a trace there is no span, because a trace of one statement of a background task is useless.
     """
     if not in_recorded_trace():
         return NO_SPAN
@@ -294,7 +294,7 @@ class UnrecordedSpan(trace.NonRecordingSpan):
 class UnrecordedTraces:
     """The contexts of short tasks that belong to no recorded trace.
 
-    Tasks share a trace, because a new one costs time, until one of them has used its id.
+    Tasks share a trace until one of them has used its id, because a new trace costs time.
     """
 
     def __init__(self) -> None:

@@ -31,7 +31,7 @@ class RefreshTokens:
         return secrets.token_urlsafe(TOKEN_BYTES)
 
     def successors(self, token: str) -> list[str]:
-        """Return the token that follows `token`: the same at every call. The other secret's successor is the second."""
+        """Return the successors of `token`: one for each secret, `secret` first. Every call returns the same."""
         return [_successor(key, token) for key in self._keys]
 
 

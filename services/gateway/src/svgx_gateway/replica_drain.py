@@ -32,7 +32,8 @@ class ReplicaDrain:
     async def drain(self, request: DrainReplicaRequest, call: Call) -> Empty:
         """Tell a replica to drain. Return when it has begun.
 
-        Raises `NotFound` for a replica that is not there, and `Conflict` for the only one of its service that answers.
+        Raises `NotFound` for a replica that does not answer, `Conflict` for the only one of its service that answers,
+        and `Forbidden` for an API key.
         """
         if call.signed_in().by_key:
             raise Forbidden("not with an API key: log in")

@@ -1,4 +1,4 @@
-"""The doctor's results, its judgement of clocks and certificates, and its limits of time."""
+"""The results of the command `doctor`, its checks of clocks and certificates, and its time limits."""
 
 import asyncio
 import json

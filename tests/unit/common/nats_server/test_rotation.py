@@ -107,7 +107,7 @@ def test_wrong_input_ends_with_one_line(
 def test_second_keys_are_not_added_twice(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A repeated step must not replace a key that the server knows already. Proves R-BUS-15."""
+    """A repeated step must not replace a key that the server already accepts. Proves R-BUS-15."""
     added = printed(monkeypatch, capsys, new_keys(capsys), "add")
     monkeypatch.setattr("sys.stdin", io.StringIO(added))
     with pytest.raises(SystemExit):

@@ -22,7 +22,7 @@ CODES = {"missing": NotFound(), "away": Unavailable()}
 
 
 async def respond(request: Request) -> Response:
-    """Fail as the name of the canvas says."""
+    """Return or raise the result that the name of the canvas selects."""
     canvas_id = request.path_params["canvas_id"]
     note_canvas(request.scope, canvas_id)
     note_user(request.scope, "ann")

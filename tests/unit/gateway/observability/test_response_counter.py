@@ -62,7 +62,7 @@ def count(kind: str) -> float:
     ],
 )
 async def test_response_is_counted_by_its_kind_of_status(status: int, kind: str) -> None:
-    """Also a status of no operation counts, and a failure without one. Proves R-OBS-12."""
+    """A status that no operation has counts too, and so does a failure without a status. Proves R-OBS-12."""
     before = count(kind)
     transport = httpx.ASGITransport(APP, raise_app_exceptions=False)
     async with httpx.AsyncClient(transport=transport, base_url="http://gateway") as http:

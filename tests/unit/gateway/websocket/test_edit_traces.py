@@ -171,7 +171,7 @@ async def test_edits_of_a_failed_batch_have_its_outcome(
 
 
 async def test_malformed_edit_is_rejected_without_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The client is wrong, and not the service. Proves R-OBS-4."""
+    """The fault is the client's, and not the service's. Proves R-OBS-4."""
     _, finished = await send(monkeypatch, {0, 1, 2}, rejected=(1,))
     edits = [span for span in finished if span.name == "edit"]
     outcomes = [(edit.attributes or {}).get("svgx.outcome") for edit in edits]

@@ -1,4 +1,4 @@
-"""Environment variables that every service process needs and that are no settings.
+"""Environment variables that every service process needs and that are not settings.
 
 The development stack sets them, and each Dockerfile repeats them. A test compares both, and refuses other values in the
 charts and in docker-compose.yml.

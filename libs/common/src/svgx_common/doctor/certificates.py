@@ -24,7 +24,7 @@ def check_peer(name: str, ssl_object: Any) -> list[Finding]:
 
 
 def check_file(name: str, path: str) -> Finding:
-    """Check a file of certificates in PEM form: the earliest end counts."""
+    """Check a file of certificates in PEM form. The certificate that ends first counts."""
     check = f"{name} certificate file"
     try:
         found = x509.load_pem_x509_certificates(Path(path).read_bytes())

@@ -4,11 +4,14 @@ from svgx_common.doctor.findings import Finding, failed, ok, warning
 from svgx_common.tokens.access_tokens import LEEWAY
 
 TOLERATED = 1.0
-"""Seconds of difference without effect. Deadlines of requests are times, so more shortens or lengthens them."""
+"""Seconds of difference that cause no warning.
+
+The deadline of a request is a point in time, so a larger difference shortens or lengthens the request's time.
+"""
 
 
 def check_clock(name: str, ahead: float, uncertainty: float) -> Finding:
-    """Return the result for a clock that is `ahead` seconds before this one, known to within `uncertainty` seconds."""
+    """Return the result for a clock that is `ahead` seconds ahead of this one, within `uncertainty` seconds."""
     check, difference = f"{name} clock", max(0.0, abs(ahead) - uncertainty)
     direction = "ahead of" if ahead > 0 else "behind"
     detail = f"{abs(ahead):.1f} s {direction} this machine"

@@ -21,7 +21,7 @@ CHECK_SECONDS = 20.0
 
 Check = Callable[[], Awaitable[list[Finding]]]
 Checks = Callable[[Mapping[str, Any]], Mapping[str, Check | None]]
-"""Further checks of a service by name, from the values of its settings. None: a setting that it needs is wrong."""
+"""Further checks of a service by name, from the values of its settings. None: a needed setting is wrong."""
 
 
 def doctor_command(
@@ -80,6 +80,6 @@ async def _run(name: str, check: Check | None, seconds: float) -> list[Finding]:
     except TimeoutError:
         fix = "Look at the server's load, log and network: it accepts connections and does not answer."
         return [failed(name, f"did not answer within {seconds:.0f} s", fix)]
-    except Exception as error:  # noqa: BLE001  # a doctor reports also faults that it does not know
+    except Exception as error:  # noqa: BLE001  # unknown faults are reported too
         fix = "Look at the server's log, and report this result: the check does not know the fault."
         return [failed(name, f"fails with {type(error).__name__}", fix)]

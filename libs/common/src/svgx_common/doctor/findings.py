@@ -17,7 +17,7 @@ class Status(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One result. `fix` says in one sentence how to correct it, and is empty when all is well.
+    """One result. `fix` says in one sentence how to correct the fault, and is empty without a fault.
 
     Neither text contains a secret.
     """
@@ -39,7 +39,7 @@ def warning(check: str, detail: str, fix: str) -> Finding:
 
 
 def failed(check: str, detail: str, fix: str) -> Finding:
-    """Return a result with which the service cannot work, or works without this server."""
+    """Return the result of a failed check: the service cannot work, or it works without this server."""
     return Finding(check, Status.FAILED, detail, fix)
 
 

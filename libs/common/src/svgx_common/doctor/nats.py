@@ -1,7 +1,7 @@
 """The check of NATS: each server, the service's key, and each subject that the service needs.
 
-A probe shows whether the service may publish to a subject: a message with the header `HEADER_PROBE`, which no receiver
-carries out. Subscriptions are ended at once, so they take no message from a running replica.
+A probe is a message with the header `HEADER_PROBE`, which no receiver carries out. It shows whether the service may
+publish to a subject. The check ends its subscriptions at once, so they take no message from a running replica.
 """
 
 import asyncio
@@ -51,7 +51,7 @@ class _Violations:
     subscribe: set[str] = field(default_factory=set)
 
     async def note(self, error: Exception) -> None:
-        """Take an error of the connection."""
+        """Add the subject that an error of the connection names."""
         if (match := _VIOLATION.search(str(error))) is not None:
             (self.publish if match[1].lower() == "publish" else self.subscribe).add(
                 match[2].lower()
@@ -83,7 +83,7 @@ async def check_nats(service: ServiceName, url: str, seed: str) -> list[Finding]
 async def _connect(
     service: str, servers: NatsServers, address: str, seed: str, violations: _Violations
 ) -> Client | Finding:
-    """Return a connection, or the result that says why there is none."""
+    """Return a connection, or a failed check with the reason."""
     host = address.partition("://")[2]
     client = Client()
     key = UserKey.from_seed(seed) if seed else None
@@ -119,7 +119,7 @@ async def _connect(
 
 
 async def _close(client: Client) -> None:
-    """Close a connection. nats-py waits for ever for the end of a connection without TLS that should have it."""
+    """Close a connection. nats-py waits forever when it closes a connection that should have TLS and has none."""
     with contextlib.suppress(TimeoutError, OSError):
         async with asyncio.timeout(1.0):
             await client.close()
@@ -164,7 +164,7 @@ async def _check_rights(
         await subscription.unsubscribe()
     peers, clocks = await _probe(service, client, violations)
     await _publish_rest(client, allowed.publish)
-    await _echo(client, echo)  # the server has checked everything before
+    await _echo(client, echo)  # the answer comes after the results of all messages before
     return [
         _check_subjects("subscribe", allowed.subscribe, violations.subscribe),
         _check_subjects("publish", allowed.publish, violations.publish),
@@ -226,7 +226,7 @@ async def _probe(
 
 @dataclass(frozen=True, slots=True)
 class _Answer:
-    """A replica's answer to a probe: how far its clock is ahead, and how exactly this is known, in seconds."""
+    """A replica's answer to a probe: the seconds by which its clock is ahead, and the largest error of this number."""
 
     ahead: float
     uncertainty: float

@@ -53,7 +53,7 @@ def database_checks(
 
 
 async def check_postgres(url: str, *, schema: str, package: str, connections: int) -> list[Finding]:
-    """Check the database of a `POSTGRES_URL`. `connections` is the largest number of a replica's pool."""
+    """Check the database of a `POSTGRES_URL`. `connections` is the size of a replica's pool."""
     address = _address(url)
     files = [
         check_file(NAME, value)

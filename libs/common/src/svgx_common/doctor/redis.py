@@ -1,4 +1,4 @@
-"""The check of Redis: reachable, accepts the password and writes, does not refuse writes when it is full."""
+"""The check of Redis: it is reachable, accepts the password, and accepts writes even when its memory is full."""
 
 import asyncio
 import ssl

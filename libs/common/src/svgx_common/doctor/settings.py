@@ -1,4 +1,4 @@
-"""The check of the settings, and those of them that other checks need, also when some are wrong."""
+"""The check of the settings. It also returns the valid settings for other checks when some settings are wrong."""
 
 import os
 from typing import Any

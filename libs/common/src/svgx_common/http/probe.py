@@ -1,4 +1,4 @@
-"""The check of the images: `python -m svgx_common.http.probe` ends with status 0 while this container's service lives.
+"""The check of the images: `python -m svgx_common.http.probe` ends with status 0 while the container's service runs.
 
 With the argument `ready` it ends with status 0 while the service is ready. It imports only the standard library,
 because a container runs it every few seconds. It uses no proxy.
@@ -10,10 +10,10 @@ import sys
 from collections.abc import Mapping
 
 TIMEOUT = 3.0
-"""Seconds until the service counts as not answering."""
+"""Seconds to wait for the answer of the service."""
 
 _LOOPBACK = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104
-"""By host that listens on every interface: the address at which this container reaches it."""
+"""The address at which the container reaches its service, by the `API_HOST` that means every interface."""
 
 
 def answers(page: str, environ: Mapping[str, str]) -> bool:

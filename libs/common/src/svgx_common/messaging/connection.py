@@ -20,7 +20,7 @@ DROP_LOG_INTERVAL = 10.0
 
 
 REFUSAL_LOG_INTERVAL = 60.0
-"""Seconds between two log lines about refused credentials, because a person has to change something."""
+"""Seconds between two log lines about refused credentials. They repeat until an operator corrects a setting."""
 
 
 class ConnectionEvents:
@@ -58,7 +58,7 @@ class ConnectionEvents:
         """True once this process closes the connection. The close is then not logged as a failure."""
 
     def show_queues(self) -> None:
-        """Show in the metrics how much waits in this process, from and for NATS."""
+        """Show as metrics the messages from NATS and the bytes for NATS that wait in this process."""
         metrics.BUS_UNSENT_BYTES.set_function(lambda: self._connection.pending_data_size)
         metrics.BUS_PENDING.set_function(self._pending_messages)
 

@@ -34,9 +34,9 @@ Attributes = dict[str, str | int]
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """The parts of one message, such as edits or journal entries: their number, unless it is not known.
+    """A message with several parts, such as edits or journal entries. `size` is their number, or None if unknown.
 
-    `origins` are the recorded spans from which they come.
+    `origins` are the recorded spans that the parts come from.
     """
 
     size: int | None
@@ -125,8 +125,8 @@ class MessageSpans:
 def trace_headers(*, first: bool) -> Headers | None:
     """Return the headers that carry the current trace to another process, or None.
 
-    The trace of edits that are not recorded travels only with repeated attempts, because headers cost time, and because
-    the failures of these attempts may be logged.
+    The first attempt to send edits that are not recorded has no headers, because headers cost time. Later attempts have
+    the trace, because their failures may be logged.
     """
     if first and isinstance(trace.get_current_span(), UnrecordedSpan):
         return None
@@ -136,7 +136,7 @@ def trace_headers(*, first: bool) -> Headers | None:
 
 
 def _processing(destination: str, headers: Mapping[str, str]) -> CurrentSpan:
-    """Return a receiver's span. Its attributes are missing, because most traces may not be recorded."""
+    """Return a receiver's span. The caller adds the attributes only if the span is recorded, to save time."""
     parent = propagate.extract(headers)
     return CurrentSpan(tracer, f"process {destination}", trace.SpanKind.CONSUMER, parent=parent)
 

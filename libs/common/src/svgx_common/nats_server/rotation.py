@@ -96,8 +96,9 @@ def variable_name(service: str, kind: str) -> str:
 def rotate(arguments: Sequence[str]) -> None:
     """Read a Kubernetes secret (JSON) or an .env file from standard input, and print it after one step.
 
-    `add` adds a second key for each service, `swap` lets the services use the second keys, and `drop` removes the keys
-    that are second then. Restart NATS after `add` and `drop`, and the services after `swap`.
+    `add` adds a second key for each service. `swap` exchanges the keys, so that the services use the new ones. `drop`
+    removes the second keys, which are the old ones then. Restart NATS after `add` and `drop`, and the services after
+    `swap`.
     """
     parser = argparse.ArgumentParser("svgx-gateway nats-rotate", description=rotate.__doc__)
     parser.add_argument("step", choices=STEPS)

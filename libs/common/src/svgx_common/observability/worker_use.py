@@ -13,7 +13,7 @@ MAX_WORKERS = Gauge("svgx_engine_workers_max", "Worker processes of this replica
 
 
 def show_use(size: int, running: Callable[[], int], waiting: Callable[[], int]) -> None:
-    """Show `size` worker processes, and the numbers of turns that run and wait. Call once."""
+    """Show the number of worker processes, and of the turns that run and wait. Call this once in a process."""
     MAX_WORKERS.set(size)
     TURNS.labels("running").set_function(running)
     TURNS.labels("waiting").set_function(waiting)

@@ -1,4 +1,4 @@
-"""The accounts for a command: the parts of the service that change them, without the service."""
+"""Access to the accounts for a command: the parts of the service that change accounts, without its handlers."""
 
 import asyncio
 import contextlib

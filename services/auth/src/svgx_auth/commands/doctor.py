@@ -22,7 +22,7 @@ def checks(values: Mapping[str, Any]) -> dict[str, Check | None]:
 
 
 async def _check_admin(url: str) -> list[Finding]:
-    """Return whether there is an active admin. Without the table, the check of the database says more."""
+    """Check that there is an active admin. Without the table, return nothing: the database's check reports it."""
     try:
         connection = await Hosts(url).connect(
             timeout=5.0, command_timeout=5.0, server_settings={"search_path": "auth"}

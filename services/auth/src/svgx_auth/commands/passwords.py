@@ -31,7 +31,7 @@ def choose(*, from_stdin: bool) -> tuple[str, bool]:
 
 
 def report(password: str, *, generated: bool) -> None:
-    """Print a generated password. Another one is known to its author."""
+    """Print a generated password. The operator knows a password from standard input."""
     if generated:
         print(f"password: {password}")
         print("This is the only time that it is shown. Change it after the first log-in.")

@@ -1,4 +1,4 @@
-"""The processors that this process may use, which in a container are fewer than the machine has."""
+"""The number of processors that this process may use. A container may have fewer than its machine."""
 
 import math
 import os
@@ -12,8 +12,8 @@ _QUOTA_V1, _PERIOD_V1 = "cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us"
 def usable(cgroup: Path = _CGROUP) -> int:
     """Return the number of processors that the process may use, at least 1.
 
-    The limit of the container (its control group) is rounded up. Other systems than Linux have neither this limit nor
-    a set of processors.
+    The limit of the container (its control group) is rounded up. Only Linux has this limit, and the set of
+    processors to which a process may be bound.
     """
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return max(1, math.ceil(min(allowed or 1, _quota(cgroup))))

@@ -79,7 +79,7 @@ class Revocations:
         self._on_revoked.append(callback)
 
     def reason(self, caller: Caller) -> str | None:
-        """Return the reason why the caller's token or key does not count any more, or None."""
+        """Return the reason for which the caller's token or key is no longer accepted, or None."""
         version, _ = self._accounts.get(caller.user_id, (0, 0.0))
         if caller.session_id in self._sessions:
             return f"the {caller.credential} has been revoked"
@@ -88,7 +88,7 @@ class Revocations:
         return None
 
     def revoked(self, caller: Caller) -> bool:
-        """Return whether the caller's token or key does not count any more."""
+        """Return whether the caller's token or key is no longer accepted."""
         return self.reason(caller) is not None
 
     def check(self, caller: Caller) -> None:

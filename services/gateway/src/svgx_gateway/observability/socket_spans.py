@@ -22,7 +22,7 @@ from svgx_common.tracing import (
 tracer = trace.get_tracer("svgx.gateway")
 
 ROUTE = "/runtime/events/{canvas_id}"
-"""The route of WebSockets, the sources of these messages."""
+"""The route of the WebSockets on which these messages arrive."""
 
 _NO_PARENT = trace.set_span_in_context(trace.INVALID_SPAN)
 
@@ -82,7 +82,7 @@ class EditSpans:
         return [span.get_span_context() for span in self._spans.values()]
 
     def link(self, request: trace.Span | None) -> None:
-        """Add a link to the batch's request to each edit but the first. The first edit's trace has the request."""
+        """Give each edit except the first a link to the batch's request. The first edit's trace has the request."""
         if request is not None:
             for span in list(self._spans.values())[1:]:
                 span.add_link(request.get_span_context())

@@ -174,7 +174,7 @@ class LiveCanvas:
             connection.close(close_code_of_canvas(error), f"cannot catch up: {error.detail}")
             return
         except Exception:
-            # The client gets broadcasts again, and would never learn that it lacks the dropped ones.
+            # The client gets broadcasts again, but no later broadcast shows that the dropped ones are missing.
             connection.close(Close.INTERNAL, "cannot catch up")
             raise
         connection.send(protocol.encode_update(reply.update))

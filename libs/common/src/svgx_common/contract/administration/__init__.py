@@ -1,1 +1,1 @@
-"""The operations with which admins look after other users' sessions, canvases and connections."""
+"""The operations with which admins manage sessions, canvases and connections of all users, and drain replicas."""

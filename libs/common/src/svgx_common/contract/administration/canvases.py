@@ -61,14 +61,14 @@ class UserCanvasPage(ReplyModel):
 
 
 class SizeOrder(StrEnum):
-    """The figure by which canvases are compared."""
+    """The size by which canvases are compared: the size of their content, or of their journal."""
 
     CONTENT = "content"
     JOURNAL = "journal"
 
 
 class LargestCanvasesRequest(RequestModel):
-    """`by` is the figure that counts. `limit` is the number of canvases."""
+    """`by` is the size by which canvases are compared. `limit` is the number of canvases."""
 
     by: Annotated[SizeOrder, Field(examples=["content"])] = SizeOrder.CONTENT
     limit: PageLimit = 50
@@ -77,8 +77,8 @@ class LargestCanvasesRequest(RequestModel):
 class CanvasSize(ReplyModel):
     """The bytes of a canvas. `deleted` canvases keep their bytes.
 
-    `content_bytes` is the newest snapshot with the journal entries after it: a replica reads as much to open the
-    canvas. `journal_bytes` is all journal entries together.
+    `content_bytes` is the size of the newest snapshot and of the journal entries after it. A replica reads both to open
+    the canvas. `journal_bytes` is the size of all journal entries.
     """
 
     id: str

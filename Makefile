@@ -76,7 +76,7 @@ publish: tools ## Push images and charts of dist/VERSION to REGISTRY (IMAGES=no,
 		"$(or $(VERSION),$(error name the version))" \
 		"$(or $(REGISTRY),$(error name the registry: REGISTRY=registry.example.com/team))"
 
-release-check: tools ## Build a release, push it to a docker-registry of this machine, and install from there (Debian, root)
+release-check: tools ## Build a release, push it to a docker-registry of this machine, and render the charts from there (Debian, root)
 	@exec $(BOOTSTRAP) exec python -m deploy.build.release.check
 
 lock: ## Pin the packages of requirements.in in all lock files again, with hashes

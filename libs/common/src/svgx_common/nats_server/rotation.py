@@ -97,8 +97,8 @@ def rotate(arguments: Sequence[str]) -> None:
     """Read a Kubernetes secret (JSON) or an .env file from standard input, and print it after one step.
 
     `add` adds a second key for each service. `swap` exchanges the keys, so that the services use the new ones. `drop`
-    removes the second keys, which are the old ones then. Restart NATS after `add` and `drop`, and the services after
-    `swap`.
+    removes the second keys, which are the old ones then. Let NATS know the second keys after `add`, and forget them
+    before `drop`. Restart the services after `swap`.
     """
     parser = argparse.ArgumentParser("svgx-gateway nats-rotate", description=rotate.__doc__)
     parser.add_argument("step", choices=STEPS)

@@ -169,7 +169,7 @@ async def test_silent_replica_is_forgotten_after_a_while(
     ],
 )
 async def test_answer_with_an_unsafe_name_is_ignored(bus: FakeBus, name: str, replica: str) -> None:
-    """A compromised service cannot choose a subject of the gateway, such as another replica's drain. Proves R-BUS-11."""
+    """A compromised service cannot choose a subject of the gateway, such as that of a drain. Proves R-BUS-11."""
     watch = await watch_of(bus)
     await watch._note_answer(cast(Msg, FakeMessage(replica, name)))
     await watch.look()

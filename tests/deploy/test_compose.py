@@ -291,8 +291,12 @@ def test_written_environment_has_every_required_variable(tmp_path: Path) -> None
     docker.chmod(0o755)
     script = tools.ROOT / "deploy" / "scripts" / "make_env.sh"
     environment = os.environ | {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
-    done = subprocess.run([script], env=environment, capture_output=True, text=True, check=True)
-    written = dict(line.split("=", 1) for line in done.stdout.splitlines())
+    path = tmp_path / ".env"
+    path.touch(0o644)
+    with path.open("wb") as file:
+        subprocess.run([script], env=environment, stdout=file, check=True)
+    assert path.stat().st_mode & 0o777 == 0o600  # it has passwords
+    written = dict(line.split("=", 1) for line in path.read_text(encoding="utf-8").splitlines())
     assert required() <= written.keys() <= defaults().keys() | required()
     assert all(len(value) >= 32 for value in written.values())
     assert len(set(written.values())) == len(written)

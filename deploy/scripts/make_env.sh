@@ -2,6 +2,11 @@
 # Print an .env file for docker-compose with new random secrets: deploy/scripts/make_env.sh > .env
 set -euo pipefail
 
+# The file has passwords. Other users of the machine must not read it.
+if [ -f /dev/stdout ]; then
+    chmod 600 /dev/stdout
+fi
+
 secret() {
     od -An -N 24 -t x1 /dev/urandom | tr -d ' \n'
 }

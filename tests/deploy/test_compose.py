@@ -33,7 +33,7 @@ SETTINGS: dict[str, type[ServiceSettings]] = {
     "state": StateSettings,
 }
 ONLY_IN_CHARTS = {
-    *("SVGX_CONFIG", "K8S_POD_NAME", "K8S_NAMESPACE_NAME", "K8S_NODE_NAME"),
+    *("SVGX_CONFIG", "K8S_POD_NAME", "K8S_POD_UID", "K8S_NAMESPACE_NAME", "K8S_NODE_NAME"),
     "OTEL_RESOURCE_ATTRIBUTES",
     # Compose gives a container all cores, and the default is their number.
     "PASSWORD_WORKERS",
@@ -47,7 +47,7 @@ ONLY_IN_CHARTS = {
 OPTIONAL_IN_CHARTS = {
     # The chart sets them when the values name a secret or an endpoint.
     *("SVGX_ADMIN_USERNAME", "SVGX_ADMIN_EMAIL", "SVGX_ADMIN_PASSWORD"),
-    "OTEL_EXPORTER_OTLP_ENDPOINT",
+    *("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_TRACES_SAMPLER", "OTEL_TRACES_SAMPLER_ARG"),
 }
 
 REFERENCE = re.compile(r"\$\{([A-Z_]+)(?:(:[-?])([^}]*))?\}")
@@ -112,7 +112,7 @@ def test_service_has_the_variables_of_its_chart(service: str) -> None:
     chart = {each["name"] for each in container(service)["env"]} | configured(service)
     assert own - OPTIONAL_IN_CHARTS == chart - ONLY_IN_CHARTS - OPTIONAL_IN_CHARTS
     fields = {name.upper() for name in SETTINGS[service].model_fields}
-    assert own - fields == {"OTEL_EXPORTER_OTLP_ENDPOINT"}
+    assert {name for name in own - fields if not name.startswith("OTEL_")} == set()
     required = {
         name.upper() for name, each in SETTINGS[service].model_fields.items() if each.is_required()
     }
@@ -209,17 +209,16 @@ def test_mounted_files_and_volumes_exist() -> None:
     """Docker would create a folder in the place of a missing file. Proves R-SHIP-4."""
     named = set()
     for server in SERVERS.values():
-        for source, _, target in (each.partition(":") for each in server.get("volumes", [])):
+        volumes = [REFERENCE.sub(r"\3", each) for each in server.get("volumes", [])]
+        for source, _, target in (each.partition(":") for each in volumes):
             if source.startswith("."):
                 assert (tools.ROOT / source).exists(), source
                 assert target.endswith(":ro"), source
             else:
                 named.add(source)
     assert named == PROJECT["volumes"].keys()
-    assert (
-        "./deploy/helm/svgx/files/nats-users.conf:/etc/nats/users.conf:ro"
-        in (SERVERS["nats"]["volumes"])
-    )
+    users = "./deploy/helm/svgx/files/nats-users.conf:/etc/nats/users.conf:ro"
+    assert users in [REFERENCE.sub(r"\3", each) for each in SERVERS["nats"]["volumes"]]
 
 
 def test_observability_servers_reach_each_other() -> None:
@@ -241,10 +240,13 @@ def test_observability_servers_reach_each_other() -> None:
 
 def test_nats_gets_the_public_key_of_each_service() -> None:
     """The users' file of the charts reads these variables. Proves R-SHIP-4."""
-    users = (values.HELM / "svgx" / "files" / "nats-users.conf").read_text(encoding="utf-8")
-    read = set(re.findall(r"\$([A-Z]+_NKEY)", users))
-    assert read == SERVERS["nats"]["environment"].keys()
+    files = values.HELM / "svgx" / "files"
+    users = (files / "nats-users.conf").read_text(encoding="utf-8")
+    while_replaced = (files / "nats-users-second-keys.conf").read_text(encoding="utf-8")
+    read = set(re.findall(r"\$([A-Z_]+_NKEY)", users))
     assert read <= {each["name"] for each in container("nats")["env"]}
+    read |= set(re.findall(r"\$([A-Z_]+_NKEY)", while_replaced))
+    assert read == SERVERS["nats"]["environment"].keys()
     for service in values.SERVICES:
         seed = SERVERS[service]["environment"]["NATS_NKEY_SEED"]
         assert seed.startswith(f"${{{service.upper()}_NKEY_SEED:?")
@@ -291,8 +293,12 @@ def test_written_environment_has_every_required_variable(tmp_path: Path) -> None
     docker.chmod(0o755)
     script = tools.ROOT / "deploy" / "scripts" / "make_env.sh"
     environment = os.environ | {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
-    done = subprocess.run([script], env=environment, capture_output=True, text=True, check=True)
-    written = dict(line.split("=", 1) for line in done.stdout.splitlines())
+    path = tmp_path / ".env"
+    path.touch(0o644)
+    with path.open("wb") as file:
+        subprocess.run([script], env=environment, stdout=file, check=True)
+    assert path.stat().st_mode & 0o777 == 0o600  # it has passwords
+    written = dict(line.split("=", 1) for line in path.read_text(encoding="utf-8").splitlines())
     assert required() <= written.keys() <= defaults().keys() | required()
     assert all(len(value) >= 32 for value in written.values())
     assert len(set(written.values())) == len(written)

@@ -1,5 +1,6 @@
 """The workflows of the repository's host, and the files that it reads."""
 
+import os
 import re
 import subprocess
 import sys
@@ -77,6 +78,32 @@ def test_release_is_published_after_the_tests_to_the_operators_registry() -> Non
         assert f"\n{target}: " in makefile
     with_secrets = [step["name"] for step in steps if "secrets." in str(step)]
     assert with_secrets == ["Sign in to the registry"]
+
+
+@pytest.mark.parametrize(
+    ("tag", "version"),
+    [
+        ("v1.4.0", "VERSION=1.4.0\n"),
+        ("v1.4.0-rc.1", "VERSION=1.4.0-rc.1\n"),
+        ("v1.4.0`id`", ""),
+        ('v1.4.0";id;"', ""),
+        ("v1.4.0$(id)", ""),
+        ("v1.4.0-next", ""),
+        ("1.4", ""),
+    ],
+)
+def test_version_of_a_release_comes_from_valid_tags_only(
+    tmp_path: Path, tag: str, version: str
+) -> None:
+    """Tags may have the characters of a command, and make gives the version to a shell. Proves R-SHIP-6."""
+    steps = workflow("release.yml")["jobs"]["publish"]["steps"]
+    (script,) = (step["run"] for step in steps if "GITHUB_ENV" in step.get("run", ""))
+    taken = tmp_path / "environment"
+    taken.touch()
+    variables = os.environ | {"GITHUB_REF_NAME": tag, "GITHUB_ENV": str(taken)}
+    done = subprocess.run(["bash", "-e", "-c", script], env=variables, check=False)
+    assert (done.returncode == 0) == bool(version)
+    assert taken.read_text(encoding="utf-8") == version
 
 
 def test_every_service_has_owners() -> None:

@@ -81,6 +81,7 @@ def _referenced(
     if "fieldRef" in source:
         fields: dict[str, str] = {
             "metadata.name": pod["metadata"]["name"],
+            "metadata.uid": pod["metadata"]["uid"],
             "metadata.namespace": pod["metadata"]["namespace"],
             "spec.nodeName": NODE,
             "status.podIP": address,

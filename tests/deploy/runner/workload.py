@@ -2,6 +2,7 @@
 
 import copy
 import math
+import uuid
 from collections.abc import Awaitable, Callable
 from typing import Protocol
 
@@ -98,7 +99,7 @@ class Workload:
 
     async def _create(self, name: str) -> Pod:
         pod = copy.deepcopy(self._spec["template"])
-        pod["metadata"] |= {"name": name, "namespace": self._namespace}
+        pod["metadata"] |= {"name": name, "uid": str(uuid.uuid4()), "namespace": self._namespace}
         for claim in self._spec.get("volumeClaimTemplates", []):
             volume = {"name": claim["metadata"]["name"], "persistentVolumeClaim": {}}
             pod["spec"].setdefault("volumes", []).append(volume)

@@ -45,7 +45,7 @@ def test_production_file_configures_every_service(monkeypatch: pytest.MonkeyPatc
         assert settings.health_check_interval == 30
         assert settings.prometheus_enabled
     assert state.postgres_url == "postgresql://user:pass@postgres:5432/svgx"
-    assert (state.database_pool_size, state.database_connections) == (4, 4)
+    assert (state.database_pool_size, state.database_connections) == (3, 3)
     assert (auth.jwt_expires_in, auth.jwt_secret.get_secret_value()) == (3600, SECRET)
     assert (gateway.redis_pool_size, gateway.rate_limit_requests_per_minute) == (10, 100)
     assert gateway.jwt_secret.get_secret_value() == SECRET

@@ -94,9 +94,9 @@ def test_size_of_the_page_and_spelling_of_a_time_are_no_part_of_the_query() -> N
 )
 def test_every_filter_of_every_list_is_a_part_of_its_query(operation: Any) -> None:
     """Proves R-STATE-15: also for a list or a filter that is added later."""
-    assert operation in {LIST_USERS, LIST_AUDIT, LIST_SESSIONS, LIST_API_KEYS, LIST_CANVASES}
-    plain = operation.request()
-    for name in operation.request.model_fields.keys() - {"cursor", "limit"}:
+    fields = operation.request.model_fields
+    plain = operation.request(**{name: "a" for name in fields if fields[name].is_required()})
+    for name in fields.keys() - {"cursor", "limit"}:
         filtered = plain.model_copy(update={name: "other"})
         assert Listing.of(operation, filtered) != Listing.of(operation, plain), name
 

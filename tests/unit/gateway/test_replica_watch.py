@@ -18,8 +18,8 @@ from svgx_gateway.replica_watch import ReplicaWatch
 class FakeMessage:
     """An answer to a ping."""
 
-    def __init__(self, replica: str) -> None:
-        self.data = json.dumps({"name": "svgx-state", "id": replica}).encode()
+    def __init__(self, replica: str, name: str = "svgx-state") -> None:
+        self.data = json.dumps({"name": name, "id": replica}).encode()
 
 
 class FakeBus:
@@ -30,6 +30,7 @@ class FakeBus:
         self.reachable = True
         self.answering: set[str] = set()
         self.connected: set[str] = set()
+        self.requested: list[str] = []
         self._on_answer: Callable[[Msg], Awaitable[None]] | None = None
         self._on_left: Callable[[str, bytes], Awaitable[None]] | None = None
 
@@ -48,6 +49,7 @@ class FakeBus:
             await self._on_answer(cast(Msg, FakeMessage(replica)))
 
     async def request(self, subject: str, *_: object, **__: Any) -> None:
+        self.requested.append(subject)
         if subject.rpartition(".")[2] not in self.connected:
             raise NoResponders
         raise DeadlineExceeded
@@ -153,4 +155,36 @@ async def test_silent_replica_is_forgotten_after_a_while(
     async with asyncio.timeout(5):
         while "a" in states(watch):
             await watch.look()
+    await watch.stop()
+
+
+@pytest.mark.parametrize(
+    ("name", "replica"),
+    [
+        ("svgx-state", "b.drain"),
+        ("svgx-state", "*"),
+        ("svgx-state", ""),
+        ("svgx-other", "c"),
+        ("svgx-collab.b", "drain"),
+    ],
+)
+async def test_answer_with_an_unsafe_name_is_ignored(bus: FakeBus, name: str, replica: str) -> None:
+    """A compromised service cannot choose a subject of the gateway, such as that of a drain. Proves R-BUS-11."""
+    watch = await watch_of(bus)
+    await watch._note_answer(cast(Msg, FakeMessage(replica, name)))
+    await watch.look()
+    await watch.look()
+    assert states(watch) == {"a": False, "b": False}
+    assert bus.requested == []
+    await watch.stop()
+
+
+@pytest.mark.parametrize("content", [b"", b"no JSON", b"[]", b'{"name": "svgx-state"}'])
+async def test_answer_that_cannot_be_read_is_ignored(bus: FakeBus, content: bytes) -> None:
+    """Proves R-OBS-3."""
+    watch = await watch_of(bus)
+    message = FakeMessage("c")
+    message.data = content
+    await watch._note_answer(cast(Msg, message))
+    assert states(watch) == {"a": False, "b": False}
     await watch.stop()

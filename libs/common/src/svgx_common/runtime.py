@@ -3,12 +3,14 @@
 import asyncio
 import contextlib
 import errno
+import functools
 import gc
 import os
 import secrets
 import signal
 import socket
 import sys
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
@@ -40,7 +42,7 @@ from svgx_common.http import server as http_server
 from svgx_common.http.protocol import LimitedHttp
 from svgx_common.messaging.bus import Bus
 from svgx_common.messaging.headers import HEADER_PROBE
-from svgx_common.messaging.responder import Responder
+from svgx_common.messaging.responder import Probed, Responder
 from svgx_common.messaging.wire import encode_payload
 from svgx_common.observability.loop_lag import LagChecks
 from svgx_common.settings import (
@@ -360,12 +362,8 @@ class _ServiceProcess(Generic[Settings]):
 
     async def _answer_health(self, bus: Bus) -> None:
         """Answer health requests on this replica's own subject."""
-
-        async def answer(message: Msg) -> None:
-            report = await self._health.report()
-            await bus.respond(message.reply, report.model_dump_json().encode())
-
         subject = replica_subject(self._service, self._replica_id)
+        answer = functools.partial(answer_health, bus, self._health)
         await bus.connection.subscribe(subject, cb=answer)
 
     async def _obey_drain(self, bus: Bus) -> None:
@@ -380,6 +378,16 @@ class _ServiceProcess(Generic[Settings]):
 
         subject = DRAIN_REPLICA.subject_of(service=self._service, replica_id=self._replica_id)
         await bus.connection.subscribe(subject, cb=drain)
+
+
+async def answer_health(bus: Bus, health: Health, message: Msg) -> None:
+    """Answer a request for a health report. A probe asks only whether the replica runs, so it waits for no check."""
+    if message.headers and HEADER_PROBE in message.headers:
+        probed = Probed(replica=bus.replica_id, at=time.time())
+        await bus.respond(message.reply, encode_payload(probed))
+        return
+    report = await health.report()
+    await bus.respond(message.reply, report.model_dump_json().encode())
 
 
 def _uvicorn_config(application: ASGIApp, websocket: WebSocketOptions | None) -> uvicorn.Config:

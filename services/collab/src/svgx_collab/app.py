@@ -16,6 +16,7 @@ from svgx_common.contract.collab import IMPORT_SVG, OPEN, Opened
 from svgx_common.contract.state import CanvasRequest
 from svgx_common.contract.transport import replica_subject
 from svgx_common.messaging.bus import Bus
+from svgx_common.messaging.headers import HEADER_PROBE
 from svgx_common.messaging.responder import Call
 from svgx_common.observability.confinement import show_confinement
 from svgx_common.observability.worker_use import show_use
@@ -62,9 +63,14 @@ async def build(runtime: Runtime[CollabSettings]) -> AsyncIterator[Service]:
 
 
 async def is_alive(bus: Bus, replica_id: str) -> bool:
-    """Return whether another collab replica answers. While NATS is not reachable, it counts as alive."""
+    """Return whether another collab replica answers. While NATS is not reachable, it counts as alive.
+
+    The question is a probe. A health report may take longer than `ALIVE_TIMEOUT`: it waits for Redis, which may not
+    answer that replica.
+    """
+    subject = replica_subject("collab", replica_id)
     try:
-        await bus.connection.request(replica_subject("collab", replica_id), timeout=ALIVE_TIMEOUT)
+        await bus.connection.request(subject, timeout=ALIVE_TIMEOUT, headers={HEADER_PROBE: "1"})
     except NoRespondersError:
         return False
     except (NatsError, TimeoutError) as error:

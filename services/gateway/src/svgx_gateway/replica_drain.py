@@ -1,12 +1,16 @@
 """An admin drains one replica: the gateway forwards the order to it."""
 
+import asyncio
+
 import structlog
+from pydantic import ValidationError
 
 from svgx_common.contract.administration import replicas
 from svgx_common.contract.administration.replicas import DrainReplicaRequest
-from svgx_common.contract.errors import Conflict, Forbidden, NotFound
+from svgx_common.contract.errors import Conflict, Forbidden, NotFound, SvgxError
 from svgx_common.contract.operation import Empty
-from svgx_common.contract.transport import DRAIN_REPLICA
+from svgx_common.contract.transport import DRAIN_REPLICA, replica_subject
+from svgx_common.health import HealthReport, Phase
 from svgx_common.messaging.bus import Bus, NoResponders
 from svgx_common.messaging.responder import Call, Responder
 from svgx_common.messaging.wire import encode_payload
@@ -15,7 +19,9 @@ from svgx_gateway.replica_watch import ReplicaWatch
 log = structlog.get_logger(__name__)
 
 ANSWER_SECONDS = 2.0
-"""Seconds that the replica has to confirm the order."""
+"""Seconds that a replica has to confirm the order, or to report its health."""
+
+_NOT_SERVING = (Phase.STARTING, Phase.DRAINING)
 
 
 class ReplicaDrain:
@@ -24,6 +30,7 @@ class ReplicaDrain:
     def __init__(self, bus: Bus, watch: ReplicaWatch) -> None:
         self._bus = bus
         self._watch = watch
+        self._one_at_a_time = asyncio.Lock()
 
     def register(self, responder: Responder) -> None:
         """Answer the operation."""
@@ -32,11 +39,15 @@ class ReplicaDrain:
     async def drain(self, request: DrainReplicaRequest, call: Call) -> Empty:
         """Tell a replica to drain. Return when it has begun.
 
-        Raises `NotFound` for a replica that does not answer, `Conflict` for the only one of its service that answers,
-        and `Forbidden` for an API key.
+        Raises `NotFound` for a replica that does not answer, `Conflict` when no other one of its service serves, and
+        `Forbidden` for an API key. A replica that drains answers until it ends, so the health of the others decides.
         """
         if call.signed_in().by_key:
             raise Forbidden("not with an API key: log in")
+        async with self._one_at_a_time:
+            return await self._drain(request)
+
+    async def _drain(self, request: DrainReplicaRequest) -> Empty:
         await self._watch.look()
         answering = [
             each.id
@@ -45,9 +56,10 @@ class ReplicaDrain:
         ]
         if request.replica_id not in answering:
             raise _no_such_replica()
-        if len(answering) == 1:
+        others = (each for each in answering if each != request.replica_id)
+        if not any(await asyncio.gather(*(self._serves(request.service, each) for each in others))):
             raise Conflict(
-                f"this is the only replica of {request.service}: start another one first",
+                f"this is the only replica of {request.service} that serves: start another one first",
                 field="replica_id",
             )
         subject = DRAIN_REPLICA.subject_of(service=request.service, replica_id=request.replica_id)
@@ -59,6 +71,15 @@ class ReplicaDrain:
             "an admin drains a replica", drained=request.replica_id, drained_service=request.service
         )
         return Empty()
+
+    async def _serves(self, service: str, replica_id: str) -> bool:
+        """Return whether a replica reports that it neither starts nor drains."""
+        subject = replica_subject(service, replica_id)
+        try:
+            answer = await self._bus.request(subject, b"", timeout=ANSWER_SECONDS)
+            return HealthReport.model_validate_json(answer.content).status not in _NOT_SERVING
+        except (SvgxError, ValidationError):
+            return False
 
 
 def _no_such_replica() -> NotFound:

@@ -6,7 +6,6 @@ asks all replicas every few seconds (`$SRV.PING` of the NATS micro protocol), an
 
 import asyncio
 import contextlib
-import json
 import time
 from dataclasses import dataclass
 
@@ -14,10 +13,11 @@ import structlog
 from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 from prometheus_client import Gauge
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from svgx_common.background import BackgroundTasks
 from svgx_common.contract.errors import SvgxError
-from svgx_common.contract.operation import SERVICES
+from svgx_common.contract.operation import SERVICES, Identifier
 from svgx_common.contract.transport import REPLICA_LEFT, ReplicaLeft, replica_subject
 from svgx_common.messaging.bus import Bus, NoResponders
 
@@ -37,6 +37,19 @@ SILENT = Gauge(
     "Replicas that were there and do not answer this gateway's pings.",
     ["component"],
 )
+
+
+class _Ping(BaseModel):
+    """An answer to a ping.
+
+    The id becomes a part of subjects to which the gateway publishes. With a dot in it, a compromised service could make
+    the gateway publish an order to drain a replica.
+    """
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    name: str
+    id: Identifier
 
 
 @dataclass(slots=True)
@@ -107,12 +120,15 @@ class ReplicaWatch:
         await asyncio.sleep(PERIOD)
 
     async def _note_answer(self, message: Msg) -> None:
-        ping = json.loads(message.data)
-        service, replica_id = str(ping["name"]).removeprefix("svgx-"), str(ping["id"])
+        try:
+            ping = _Ping.model_validate_json(message.data)
+        except ValidationError:
+            return
+        service = ping.name.removeprefix("svgx-")
+        if service not in SERVICES:
+            return
         now = time.monotonic()
-        replica = self._replicas.setdefault(
-            (service, replica_id), Replica(service, replica_id, now, now)
-        )
+        replica = self._replicas.setdefault((service, ping.id), Replica(service, ping.id, now, now))
         replica.last_answer = now
 
     async def _note_left(self, _: str, content: bytes) -> None:

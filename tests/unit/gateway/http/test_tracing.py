@@ -14,7 +14,7 @@ from starlette.routing import Route
 from svgx_common.contract.errors import NotFound, Unavailable
 from svgx_gateway.http import problems, tracing
 from svgx_gateway.http.routes import Application, RouteTable
-from svgx_gateway.http.tracing import Tracing
+from svgx_gateway.http.tracing import MAX_TRACE_STATE, Tracing
 from svgx_gateway.observability.notes import note_canvas, note_failure, note_user
 from svgx_gateway.observability.request_log import MAX_PATH, RequestLog
 
@@ -34,7 +34,12 @@ async def respond(request: Request) -> Response:
     return Response()
 
 
-async def span_of(monkeypatch: pytest.MonkeyPatch, path: str, method: str = "GET") -> ReadableSpan:
+async def span_of(
+    monkeypatch: pytest.MonkeyPatch,
+    path: str,
+    method: str = "GET",
+    headers: dict[str, str] | None = None,
+) -> ReadableSpan:
     """Send one request, and return its span."""
     exporter, provider = InMemorySpanExporter(), TracerProvider()
     provider.add_span_processor(SimpleSpanProcessor(exporter))
@@ -51,7 +56,7 @@ async def span_of(monkeypatch: pytest.MonkeyPatch, path: str, method: str = "GET
     )
     transport = httpx.ASGITransport(app)
     async with httpx.AsyncClient(transport=transport, base_url="http://gateway") as http:
-        await http.request(method, path)
+        await http.request(method, path, headers=headers)
     (span,) = exporter.get_finished_spans()
     assert "secret" not in span.to_json()
     return span
@@ -101,3 +106,18 @@ async def test_path_in_a_span_is_short_and_has_no_token(monkeypatch: pytest.Monk
     path = str(span.attributes["url.path"])
     assert path.startswith("/nowhere/plan?token=[redacted]")
     assert len(path) <= MAX_PATH
+
+
+@pytest.mark.parametrize("length", [MAX_TRACE_STATE, MAX_TRACE_STATE + 1])
+async def test_trace_state_beyond_512_characters_is_ignored(
+    monkeypatch: pytest.MonkeyPatch, length: int
+) -> None:
+    """A client cannot fill the queue of the exporter and the messages to the services with it. Proves R-OBS-4."""
+    members = ",".join(f"{name}={'x' * 200}" for name in "abc")[:length]
+    assert len(members) == length
+    headers = {"traceparent": f"00-{'a' * 32}-{'b' * 16}-01", "tracestate": members}
+    span = await span_of(monkeypatch, "/canvases/plan", headers=headers)
+    assert span.context is not None
+    assert span.context.trace_id == int("a" * 32, 16)
+    kept = span.context.trace_state.to_header()
+    assert kept == (members if length <= MAX_TRACE_STATE else "")

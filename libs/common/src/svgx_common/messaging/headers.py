@@ -21,8 +21,8 @@ HEADER_BODY = "Svgx-Body"
 HEADER_PROBE = "Svgx-Probe"
 """Marks a message that only tests whether its sender may publish it. No receiver carries anything out.
 
-A responder answers it with a `Probed`. It also has a deadline that has passed, for receivers that do not know the
-header.
+A responder answers it with a `Probed`, and so does a replica that is asked for its health. A probe of an operation also
+has a deadline that has passed, for receivers that do not know the header.
 """
 
 HEADER_ERROR = "Svgx-Error"

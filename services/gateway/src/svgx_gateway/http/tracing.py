@@ -5,6 +5,7 @@ https://opentelemetry.io/docs/specs/semconv/http/http-spans/
 """
 
 import contextlib
+from collections.abc import Mapping
 
 import structlog
 from opentelemetry import trace
@@ -21,6 +22,12 @@ tracer = trace.get_tracer("svgx.gateway")
 
 # Only `traceparent` and `tracestate` are read. Baggage is not, because a client's baggage would reach every service.
 _propagator = TraceContextTextMapPropagator()
+
+MAX_TRACE_STATE = 512
+"""Characters of a `tracestate` that is continued, as W3C demands at least. A longer one is ignored.
+
+Every span of the trace has it until its export, and every message to a service. OpenTelemetry accepts 8192 characters.
+"""
 
 _METHODS = frozenset(
     {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "CONNECT", "TRACE"}
@@ -93,7 +100,10 @@ def _server_span(scope: Scope) -> CurrentSpan:
     method = scope.get("method", "GET")  # a handshake is a GET request
     if method not in _METHODS:
         method = "HTTP"
-    parent = _propagator.extract(Headers(scope=scope))
+    headers: Mapping[str, str] = Headers(scope=scope)
+    if len(headers.get("tracestate", "")) > MAX_TRACE_STATE:
+        headers = {"traceparent": headers.get("traceparent", "")}
+    parent = _propagator.extract(headers)
     server = CurrentSpan(tracer, method, trace.SpanKind.SERVER, parent=parent)
     if server.span.is_recording():
         server.span.set_attributes(

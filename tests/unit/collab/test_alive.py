@@ -1,0 +1,48 @@
+"""The question whether another replica of collab is alive."""
+
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+import pytest
+from nats.errors import Error as NatsError
+from nats.errors import NoRespondersError
+
+from svgx_collab.app import is_alive
+from svgx_common.messaging.bus import Bus
+from svgx_common.messaging.headers import HEADER_PROBE
+
+
+@dataclass
+class FakeBus:
+    """A bus on which each request fails with `failure`, or is answered."""
+
+    failure: Exception | None = None
+    reachable: bool = True
+    headers: list[Any] = field(default_factory=list)
+
+    @property
+    def connection(self) -> "FakeBus":
+        return self
+
+    async def request(self, subject: str, *, timeout: float, headers: dict[str, str]) -> None:
+        """Answer, or fail."""
+        assert (subject, timeout > 0) == ("svgx.replica.collab.other", True)
+        self.headers.append(headers)
+        if self.failure is not None:
+            raise self.failure
+
+
+@pytest.mark.parametrize(
+    ("bus", "alive"),
+    [
+        (FakeBus(), True),
+        (FakeBus(NoRespondersError()), False),
+        (FakeBus(TimeoutError()), False),
+        (FakeBus(TimeoutError(), reachable=False), True),
+        (FakeBus(NatsError()), True),
+    ],
+)
+async def test_replica_counts_as_frozen_only_while_nats_answers(bus: FakeBus, alive: bool) -> None:
+    """The question is a probe, so that the other replica answers it without any check. Proves R-FAIL-24."""
+    assert await is_alive(cast(Bus, bus), "other") is alive
+    assert bus.headers == [{HEADER_PROBE: "1"}]

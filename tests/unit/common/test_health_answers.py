@@ -1,0 +1,52 @@
+"""The answers of a replica to the question for its health."""
+
+import asyncio
+from dataclasses import dataclass, field
+from typing import cast
+
+from nats.aio.msg import Msg
+
+from svgx_common.health import Health
+from svgx_common.messaging.bus import Bus
+from svgx_common.messaging.headers import HEADER_PROBE
+from svgx_common.messaging.responder import Probed
+from svgx_common.runtime import answer_health
+
+
+@dataclass
+class FakeBus:
+    """A bus that notes the answers."""
+
+    replica_id: str = "one"
+    answers: list[bytes] = field(default_factory=list)
+
+    async def respond(self, reply: str, content: bytes) -> None:
+        """Note an answer."""
+        assert reply == "inbox"
+        self.answers.append(content)
+
+
+@dataclass
+class FakeMessage:
+    """A question with these headers."""
+
+    headers: dict[str, str] | None
+    reply: str = "inbox"
+
+
+async def test_probe_of_health_waits_for_no_check() -> None:
+    """A holder that Redis does not answer is not frozen, and keeps its canvases. Proves R-FAIL-24."""
+    health, bus = Health("collab", "one", "0"), FakeBus()
+    health.watch("redis", asyncio.Event().wait)  # type: ignore[arg-type]  # it never returns
+    message = cast(Msg, FakeMessage({HEADER_PROBE: "1"}))
+    async with asyncio.timeout(0.5):
+        await answer_health(cast(Bus, bus), health, message)
+    (answer,) = bus.answers
+    assert Probed.model_validate_json(answer).replica == "one"
+
+
+async def test_health_question_without_a_probe_gets_the_report() -> None:
+    """Proves R-OBS-3."""
+    health, bus = Health("collab", "one", "0"), FakeBus()
+    await answer_health(cast(Bus, bus), health, cast(Msg, FakeMessage(None)))
+    assert bus.answers == [(await health.report()).model_dump_json().encode()]

@@ -1,0 +1,89 @@
+"""The replicas that a gateway drains by an admin's order."""
+
+import asyncio
+from dataclasses import dataclass, field
+from typing import cast
+
+import pytest
+
+from svgx_common.contract.administration.replicas import DrainReplicaRequest
+from svgx_common.contract.errors import Conflict, DeadlineExceeded
+from svgx_common.contract.policy import Role
+from svgx_common.health import HealthReport
+from svgx_common.messaging.bus import Answer, Bus
+from svgx_common.messaging.caller import Caller
+from svgx_common.messaging.responder import Call
+from svgx_gateway.replica_drain import ReplicaDrain
+from svgx_gateway.replica_watch import Replica, ReplicaWatch
+
+CALL = Call(Caller("admin", "admin", Role.ADMIN, "session"), 0.0)
+
+
+@dataclass
+class FakeWatch:
+    """A watch that sees replicas of collab."""
+
+    replicas: list[Replica] = field(default_factory=list)
+
+    async def look(self) -> None:
+        await asyncio.sleep(0)
+
+
+@dataclass
+class FakeBus:
+    """A bus with replicas: the status that each reports, or None for one that does not answer."""
+
+    statuses: dict[str, str | None]
+
+    async def request(self, subject: str, _: bytes, *, timeout: float) -> Answer:
+        """Answer as the replica does."""
+        assert timeout > 0
+        await asyncio.sleep(0)
+        replica = subject.split(".")[3]
+        if subject.endswith(".drain"):
+            self.statuses[replica] = "draining"
+            return Answer(b"{}", {})
+        status = self.statuses[replica]
+        if status is None:
+            raise DeadlineExceeded
+        report = HealthReport(
+            status=status, service="collab", replica=replica, version="0", uptime_seconds=1.0
+        )
+        return Answer(report.model_dump_json().encode(), {})
+
+
+def drain_of(bus: FakeBus) -> ReplicaDrain:
+    """Return the handler of a gateway that sees the replicas of the bus."""
+    watch = FakeWatch([Replica("collab", each, 0.0, 0.0) for each in bus.statuses])
+    return ReplicaDrain(cast(Bus, bus), cast(ReplicaWatch, watch))
+
+
+def order(replica_id: str) -> DrainReplicaRequest:
+    return DrainReplicaRequest(service="collab", replica_id=replica_id)
+
+
+@pytest.mark.parametrize("status", ["draining", "starting", None])
+async def test_replica_is_not_drained_while_no_other_one_serves(status: str | None) -> None:
+    """A replica that drains still answers pings, but soon ends. Proves R-FAIL-23."""
+    bus = FakeBus({"a": "ok", "b": status})
+    with pytest.raises(Conflict) as error:
+        await drain_of(bus).drain(order("a"), CALL)
+    assert error.value.field == "replica_id"
+    assert bus.statuses == {"a": "ok", "b": status}
+
+
+async def test_replica_is_drained_while_another_one_serves() -> None:
+    """Another one with a failing dependency serves too: all replicas may share the fault. Proves R-FAIL-23."""
+    bus = FakeBus({"a": "ok", "b": "draining", "c": "failing"})
+    await drain_of(bus).drain(order("a"), CALL)
+    assert bus.statuses == {"a": "draining", "b": "draining", "c": "failing"}
+
+
+async def test_simultaneous_orders_leave_one_replica() -> None:
+    """Proves R-FAIL-23: an admin's script drains the replicas at once."""
+    bus = FakeBus({"a": "ok", "b": "ok", "c": "ok"})
+    drain = drain_of(bus)
+    orders = (drain.drain(order(each), CALL) for each in bus.statuses)
+    outcomes = await asyncio.gather(*orders, return_exceptions=True)
+    assert [isinstance(each, Conflict) for each in outcomes] == [False, False, True]
+    assert sorted(bus.statuses.values(), key=str) == ["draining", "draining", "ok"]

@@ -18,6 +18,7 @@ from svgx_gateway.identity.canvas_roles import CanvasRoles
 from svgx_gateway.identity.revocations import ACCOUNT_CHANGED, Revocations
 from svgx_gateway.websocket.connection import Closing, Connection
 from svgx_gateway.websocket.live_canvases import LiveCanvases
+from tests.unit.gateway.message_spans import message_spans
 
 LATER = time.time() + 3600
 SESSION = Revocation(user_id="u", session_id="s", until=LATER, reason="ended")
@@ -30,6 +31,7 @@ class FakeBus:
 
     def __init__(self, items: list[Revocation]) -> None:
         self._items = items
+        self.spans = message_spans()
 
     def on_reconnect(self, _: object) -> None:
         pass

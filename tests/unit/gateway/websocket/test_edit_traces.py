@@ -4,7 +4,6 @@ import asyncio
 from typing import cast
 
 import pytest
-from nats.aio.client import Client
 from opentelemetry.sdk.trace import ReadableSpan, sampling
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
@@ -17,28 +16,22 @@ from svgx_common.contract.policy import CanvasRole, Role
 from svgx_common.messaging import holder, spans
 from svgx_common.messaging.bus import Answer, Bus
 from svgx_common.messaging.caller import Caller
-from svgx_common.messaging.spans import MessageSpans
 from svgx_common.messaging.wire import encode
 from svgx_common.tracing import ServiceTracerProvider
 from svgx_gateway.observability import socket_spans
 from svgx_gateway.websocket import outbox as module
 from svgx_gateway.websocket.connection import Connection
 from svgx_gateway.websocket.outbox import Outbox
+from tests.unit.gateway.message_spans import message_spans
 
 HANDSHAKE = SpanContext(1, 2, False, TraceFlags(TraceFlags.SAMPLED))
-
-
-class Connectionless:
-    """A NATS client without a connection."""
-
-    connected_url = None
 
 
 class AnsweringBus:
     """A bus that notes the headers of requests, and answers with the given errors and then with success."""
 
     def __init__(self, errors: list[SvgxError], rejected: tuple[int, ...]) -> None:
-        self.spans = MessageSpans(cast(Client, Connectionless()))
+        self.spans = message_spans()
         self.headers: list[dict[str, str] | None] = []
         self._errors = errors
         self._saved = Saved(1, rejected)

@@ -7,7 +7,6 @@ from functools import partial
 from typing import cast
 
 import pytest
-from nats.aio.client import Client
 from starlette.websockets import WebSocket
 
 from svgx_common.contract.close_codes import Close
@@ -16,11 +15,11 @@ from svgx_common.contract.policy import CanvasRole, Role
 from svgx_common.contract.state import Access as AccessReply
 from svgx_common.messaging.bus import Bus
 from svgx_common.messaging.caller import Caller
-from svgx_common.messaging.spans import MessageSpans
 from svgx_gateway.identity.canvas_roles import CanvasRoles
 from svgx_gateway.websocket.canvas import LiveCanvas
 from svgx_gateway.websocket.connection import Connection
 from svgx_gateway.websocket.live_canvases import LiveCanvases
+from tests.unit.gateway.message_spans import message_spans
 
 ANN = Caller("u", "ann", Role.EDITOR, "s")
 CANVAS = "00000000-0000-0000-0000-000000000001"
@@ -33,17 +32,11 @@ class FakeSubscription:
         pass
 
 
-class Connectionless:
-    """A NATS client without a connection."""
-
-    connected_url = None
-
-
 class FakeBus:
     """A bus that answers with `role`, and ignores every subscription."""
 
     def __init__(self) -> None:
-        self.spans = MessageSpans(cast(Client, Connectionless()))
+        self.spans = message_spans()
         self.role = CanvasRole.EDITOR
         self.listening: asyncio.Event | None = None
         """If there is an event, a subscription is made only after it."""

@@ -20,16 +20,23 @@ async def nats_server(
     path = folder / f"nats-{port}.conf"
     text = f"listen: {HOST}:{port}\n{configuration}"
     await asyncio.to_thread(path.write_text, text, encoding="utf-8")
+    async with run(path, port, variables or {}):
+        yield f"nats://{HOST}:{port}"
+
+
+@asynccontextmanager
+async def run(path: Path, port: int, variables: Mapping[str, str]) -> AsyncIterator[None]:
+    """Run a server with this configuration file, which names the port. The block begins when the server answers."""
     process = await asyncio.create_subprocess_exec(
-        *(str(binaries.nats_server()), "-c", str(path)),
-        env={**os.environ, **(variables or {})},
+        *(str(binaries.nats_server()), "--config", str(path)),
+        env={**os.environ, **variables},
         stderr=asyncio.subprocess.DEVNULL,
     )
     try:
         async with asyncio.timeout(30):
             while not await probe.nats(port):
                 await pause()
-        yield f"nats://{HOST}:{port}"
+        yield
     finally:
         process.terminate()
         await process.wait()

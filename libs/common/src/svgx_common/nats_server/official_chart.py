@@ -7,9 +7,7 @@ text in `<< >>`, so that the server replaces the variable in it.
 from svgx_common.contract.operation import SERVICES, ServiceName
 from svgx_common.contract.permissions import MAX_RESPONSES, RESPONSE_SECONDS, permissions
 from svgx_common.nats_server.names import entry, variable
-
-PING_SECONDS, PING_MAX = 5, 2
-"""Pings of the server. With the defaults of NATS, a frozen replica would get requests for six minutes."""
+from svgx_common.nats_server.pings import PING_MAX, PING_SECONDS
 
 
 def values(secret: str, *, second_keys: bool = False) -> dict[str, object]:

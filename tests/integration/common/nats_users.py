@@ -17,6 +17,7 @@ from deploy.build.charts import RENDERED
 from svgx_common.contract.operation import SERVICES, ServiceName
 from svgx_common.contract.transport import inbox_prefix
 from svgx_common.messaging.bus import Bus
+from svgx_common.messaging.connection import sign_in_with
 from svgx_common.nats_server.nkeys import UserKey
 from svgx_devstack import DevStack
 from svgx_devstack.ports import HOST, choose
@@ -44,12 +45,9 @@ class NatsUsers:
             """Ignore a permission violation: the test looks at the messages that arrive."""
 
         client = Client()
-        key = self.keys.get(service)
-        if key is not None:
-            client._public_nkey = key.public
         await client.connect(
             self.urls[service],
-            signature_cb=None if key is None else key.sign,
+            signature_cb=sign_in_with(client, self.keys.get(service)),
             error_cb=ignore,
             inbox_prefix=inbox_prefix(service).encode(),
         )

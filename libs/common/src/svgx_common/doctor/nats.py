@@ -27,6 +27,7 @@ from svgx_common.doctor.certificates import check_peer, verification_failed
 from svgx_common.doctor.clocks import check_clock
 from svgx_common.doctor.findings import Finding, failed, ok, warning
 from svgx_common.messaging.blobs import PIECE
+from svgx_common.messaging.connection import sign_in_with
 from svgx_common.messaging.headers import HEADER_DEADLINE, HEADER_PROBE, encode_deadline
 from svgx_common.messaging.responder import Probed
 from svgx_common.nats_server.nkeys import UserKey
@@ -87,9 +88,6 @@ async def _connect(
     host = address.partition("://")[2]
     client = Client()
     key = UserKey.from_seed(seed) if seed else None
-    if key is not None:
-        # nats-py sets this attribute itself only with the package `nkeys` (decision 43).
-        client._public_nkey = key.public  # noqa: SLF001
     last_error: Exception | None = None
 
     async def note(error: Exception) -> None:
@@ -104,7 +102,7 @@ async def _connect(
                 user=servers.user,
                 password=servers.password,
                 token=servers.token,
-                signature_cb=None if key is None else key.sign,
+                signature_cb=sign_in_with(client, key),
                 name=f"svgx-{service}-doctor",
                 allow_reconnect=False,
                 max_reconnect_attempts=1,

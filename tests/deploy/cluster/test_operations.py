@@ -12,9 +12,6 @@ from tests.deploy.cluster.cluster import Cluster
 from tests.deploy.cluster.test_guide import put_docker
 from tests.deploy.operations.guide import Block, checked_by, names
 
-MANIFESTS_NAMESPACE = "svgx-manifests"
-"""The namespace of the installation without Helm. The guide offers it instead of the installation with Helm."""
-
 _FOLDERS = ("deploy", "k8s")
 
 
@@ -34,19 +31,26 @@ def clone(
     )
     put_docker(cluster)
     (cluster.programs / "svgx-gateway").symlink_to(Path(sys.executable).with_name("svgx-gateway"))
-    cluster.kubectl("create", "namespace", MANIFESTS_NAMESPACE)
     try:
         yield folder
     finally:
-        for namespace in ("svgx", MANIFESTS_NAMESPACE):
-            cluster.kubectl("delete", "namespace", namespace, "--ignore-not-found", "--wait")
+        _delete_namespace(cluster)
         cluster.kubectl("delete", "clusterissuer", "letsencrypt-prod", "--ignore-not-found")
 
 
-@pytest.mark.parametrize("block", (b := checked_by("cluster", "manifests")), ids=names(b))
+@pytest.mark.parametrize("block", (b := checked_by("cluster")), ids=names(b))
 def test_block_of_the_guide_succeeds(cluster: Cluster, clone: Path, block: Block) -> None:
     """The commands run as they are. The next block finds the cluster as this one left it."""
-    text = block.text
-    if block.way == "manifests":
-        text = text.replace("-n svgx", f"-n {MANIFESTS_NAMESPACE}")
-    cluster.shell(text, folder=clone)
+    cluster.shell(block.text, folder=clone)
+
+
+@pytest.mark.parametrize("block", (b := checked_by("manifests")), ids=names(b))
+def test_block_for_kubectl_alone_succeeds(cluster: Cluster, clone: Path, block: Block) -> None:
+    """The manifests are applied to a namespace without the release of Helm."""
+    _delete_namespace(cluster)
+    cluster.kubectl("create", "namespace", "svgx")
+    cluster.shell(block.text, folder=clone)
+
+
+def _delete_namespace(cluster: Cluster) -> None:
+    cluster.kubectl("delete", "namespace", "svgx", "--ignore-not-found", "--wait")

@@ -88,9 +88,9 @@ async def until_metrics_name(metrics: Metrics, dependency: str, *names: str) -> 
     """Wait until the metrics of the processes say that the dependency fails, and that they are not ready."""
     for name in names:
         service = name.removesuffix("-2")
-        labels = {"service": service, "dependency": dependency}
+        labels = {"component": service, "dependency": dependency}
         await metrics.until("dependency_up", lambda value: value == 0, name, **labels)
-        await metrics.until("ready", lambda value: value == 0, name, service=service)
+        await metrics.until("ready", lambda value: value == 0, name, component=service)
 
 
 async def until_metrics_show_unsaved_edits(metrics: Metrics) -> None:
@@ -107,10 +107,10 @@ async def check_metrics_are_calm(metrics: Metrics) -> None:
     """Check that no metric speaks of an outage any more, after the edits have ended."""
     for name in ("gateway", *HOLDERS, *WITH_DATABASE):
         service = name.removesuffix("-2")
-        await metrics.until("ready", lambda value: value == 1, name, service=service)
+        await metrics.until("ready", lambda value: value == 1, name, component=service)
         dependencies = {"gateway": ("nats", "redis"), "collab": ("nats", "redis")}
         for dependency in dependencies.get(service, ("nats", "postgresql")):
-            labels = {"service": service, "dependency": dependency}
+            labels = {"component": service, "dependency": dependency}
             await metrics.until("dependency_up", lambda value: value == 1, name, **labels)
     for metric in ("live_oldest_unsaved_seconds", "live_unacked_bytes", "silent_replicas"):
         await metrics.until(metric, lambda value: value == 0, "gateway")
@@ -234,7 +234,7 @@ async def test_read_only_database_is_named_and_recovers_by_itself(
             await until_answer(
                 lambda: create_canvas(workspace), lambda answer: names(answer, "is read-only")
             )
-            labels = {"service": "gateway", "code": "unavailable"}
+            labels = {"component": "gateway", "code": "unavailable"}
             assert await metrics.value("errors_total", "gateway", **labels) > 0
             await until_logged(workspace, "state", "postgresql cannot be used")
             await editors.wait_for_broadcast()  # editing goes on
@@ -445,9 +445,9 @@ async def test_missing_redis_is_named_and_stops_nothing(
                 answer = await health(workspace, name, path)
                 assert (answer.status_code, answer.json()["status"]) == (200, "ok")
                 assert not answer.json()["dependencies"]["redis"]["ok"]
-            labels = {"service": service, "dependency": "redis"}
+            labels = {"component": service, "dependency": "redis"}
             await metrics.until("dependency_up", lambda value: value == 0, name, **labels)
-            assert await metrics.value("ready", name, service=service) == 1
+            assert await metrics.value("ready", name, component=service) == 1
         summary = (await workspace.owner.request("GET", "/health/summary/")).json()
         assert summary["status"] == "degraded"
     finally:

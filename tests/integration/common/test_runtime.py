@@ -13,7 +13,7 @@ import pytest
 
 from svgx_common.contract.errors import NotFound
 from svgx_common.contract.state import GET_CANVAS, JOURNAL_LOAD, CanvasRequest, LoadRequest
-from svgx_common.contract.transport import DRAIN_REPLICA
+from svgx_common.contract.transport import DRAIN_ORDER
 from svgx_common.messaging.bus import Bus, NoResponders
 from svgx_common.messaging.headers import HEADER_PROBE
 from svgx_common.nats_server.nkeys import UserKey
@@ -71,7 +71,7 @@ async def test_ordered_drain_ends_the_process_as_sigterm_does(
         load = LoadRequest(canvas_id="any")
         call = asyncio.create_task(gateway_bus.ask(JOURNAL_LOAD, load))
         await events.wait_for("arrived")
-        subject = DRAIN_REPLICA.subject_of(service="state", replica_id=ready["replica"])
+        subject = DRAIN_ORDER.subject_of(service="state", replica_id=ready["replica"])
         probe = {HEADER_PROBE: "1"}
         await gateway_bus.connection.publish(subject, headers=probe)  # a probe changes nothing
         assert (await gateway_bus.request(subject, b"{}", timeout=5)).content == b"{}"

@@ -13,10 +13,17 @@ from tests.polling import pause
 
 @asynccontextmanager
 async def nats_server(
-    folder: Path, configuration: str, variables: Mapping[str, str] | None = None
+    folder: Path,
+    configuration: str,
+    variables: Mapping[str, str] | None = None,
+    *,
+    port: int | None = None,
 ) -> AsyncIterator[str]:
-    """Run a server until the block ends, and yield its address. The configuration reads the variables."""
-    port = choose()
+    """Run a server until the block ends, and yield its address. The configuration reads the variables.
+
+    Without `port` the server gets a free port.
+    """
+    port = port or choose()
     path = folder / f"nats-{port}.conf"
     text = f"listen: {HOST}:{port}\n{configuration}"
     await asyncio.to_thread(path.write_text, text, encoding="utf-8")

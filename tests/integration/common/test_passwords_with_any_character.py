@@ -44,10 +44,8 @@ async def test_nats_accepts_encoded_credentials(
 async def test_postgresql_accepts_an_encoded_password(backing: DevStack) -> None:
     """Proves R-CONFIG-4: the services' own connection opens, and a wrong password ends the start with one line."""
     server = urlsplit(backing.postgres_url)
-    secrets_of_stack = json.loads((backing.home / "stack.json").read_text())["secrets"]
-    superuser = f"postgres:{secrets_of_stack['postgres.postgres']}"
     role = f"special_{secrets.token_hex(4)}"
-    admin = await asyncpg.connect(f"postgresql://{superuser}@127.0.0.1:{server.port}/postgres")
+    admin = await asyncpg.connect(backing.postgres_superuser_url("postgres"))
     try:
         quoted = await admin.fetchval("SELECT quote_literal($1::text)", PASSWORD)
         await admin.execute(f"CREATE ROLE {role} LOGIN SUPERUSER PASSWORD {quoted}")
@@ -64,9 +62,7 @@ async def test_postgresql_accepts_an_encoded_password(backing: DevStack) -> None
                     pass
             assert "wrong" not in str(refused.value)
     finally:
-        cleaner = await asyncpg.connect(
-            f"postgresql://{superuser}@{server.hostname}:{server.port}/svgx"
-        )
+        cleaner = await asyncpg.connect(backing.postgres_superuser_url("svgx"))
         await cleaner.execute(f"DROP SCHEMA IF EXISTS {role} CASCADE")
         await cleaner.execute(f"DROP ROLE IF EXISTS {role}")
         await cleaner.close()

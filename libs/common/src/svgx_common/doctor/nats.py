@@ -15,7 +15,6 @@ from dataclasses import dataclass, field
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
-from nats.errors import NoRespondersError
 from pydantic import ValidationError
 
 from svgx_common.configuration.server_urls import NatsServers, parse_nats
@@ -231,12 +230,11 @@ class _Answer:
 
 
 async def _ask(client: Client, subject: str) -> _Answer | None:
-    headers = {HEADER_PROBE: "1", HEADER_DEADLINE: encode_deadline(-1.0)}
     sent = time.time()
     try:
-        message = await client.request(subject, headers=headers, timeout=ANSWER_SECONDS)
+        message = await client.request(subject, headers=_probe_headers(), timeout=ANSWER_SECONDS)
         probed = Probed.model_validate_json(message.data)
-    except (NoRespondersError, NatsError, TimeoutError, ValidationError):
+    except (NatsError, TimeoutError, ValidationError):
         return None
     received = time.time()
     return _Answer(probed.at - (sent + received) / 2, (received - sent) / 2)
@@ -245,10 +243,14 @@ async def _ask(client: Client, subject: str) -> _Answer | None:
 async def _publish_rest(client: Client, subjects: tuple[str, ...]) -> None:
     """Publish a probe to each subject that is not an operation."""
     operations = {operation.subject for operation in OPERATIONS}
-    headers = {HEADER_PROBE: "1", HEADER_DEADLINE: encode_deadline(-1.0)}
     for subject in subjects:
         if subject not in operations:
-            await client.publish(_concrete(subject), headers=headers)
+            await client.publish(_concrete(subject), headers=_probe_headers())
+
+
+def _probe_headers() -> dict[str, str]:
+    """Return the headers of a probe. Its deadline has passed, for receivers that do not know probes."""
+    return {HEADER_PROBE: "1", HEADER_DEADLINE: encode_deadline(-1.0)}
 
 
 def _concrete(subject: str) -> str:

@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from deploy.build.helm import Helm
 from tests.deploy.cluster import nodes, programs
 from tests.deploy.cluster.cluster import Cluster
 from tests.deploy.cluster.control_plane import ControlPlane
+from tests.deploy.cluster.releases import NATS, Release
 
 VOLUMES = 12
 
@@ -82,6 +84,12 @@ def create_secrets(cluster: Cluster, namespace: str) -> None:
 def program(request: pytest.FixtureRequest) -> str:
     """Return the name of one version of Helm."""
     return str(request.param)
+
+
+@pytest.fixture
+def gateway(cluster: Cluster, helms: dict[str, Helm], namespace: str, program: str) -> Release:
+    """Return a release of the gateway that is not installed yet."""
+    return Release(cluster, program, helms[program].charts, "gateway", namespace, NATS)
 
 
 _NUMBERS = itertools.count(1)

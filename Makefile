@@ -6,7 +6,7 @@ BOOTSTRAP := $(PYTHON) bootstrap.py
 .PHONY: help run test cluster-check operations-check fuzz large check bench docs dashboards tools charts charts-run images images-check release publish release-check lock clean
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: ## Start all services in the foreground (API_PORT, SVGX_HOME); Ctrl-C stops them, data is kept
 	@exec $(BOOTSTRAP) run

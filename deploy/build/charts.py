@@ -15,7 +15,6 @@ from svgx_common.nats_server.users import (
 )
 
 RENDERED = values.HELM / "rendered"
-DIST = tools.ROOT / "dist"
 MANIFESTS = tools.ROOT / "k8s"
 NATS_USERS = values.HELM / "svgx" / "files" / "nats-users.conf"
 NATS_USERS_SECOND_KEYS = NATS_USERS.with_name("nats-users-second-keys.conf")
@@ -91,8 +90,8 @@ def main() -> None:
         _write(goldens(helm).items())
         _write(manifests(helm).items())
         for chart in values.CHARTS:
-            helm.run("package", chart, "--destination", str(DIST))
-    print(f"packages of {', '.join(values.CHARTS)} in {DIST}")
+            helm.run("package", chart, "--destination", str(tools.DIST))
+    print(f"packages of {', '.join(values.CHARTS)} in {tools.DIST}")
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
+DIST = ROOT / "dist"
 FOLDER = ROOT / ".tools"
 LOCK = Path(__file__).with_name("tools.lock")
 STAMP = FOLDER / "installed"

@@ -3,12 +3,12 @@
 from pathlib import Path
 
 from deploy.monitoring.board import Board, as_json
-from deploy.monitoring.collaboration import COLLABORATION
-from deploy.monitoring.edits import EDITS
-from deploy.monitoring.errors import ERRORS
-from deploy.monitoring.overview import OVERVIEW
-from deploy.monitoring.resources import RESOURCES
-from deploy.monitoring.service import service_board
+from deploy.monitoring.boards.collaboration import COLLABORATION
+from deploy.monitoring.boards.edits import EDITS
+from deploy.monitoring.boards.errors import ERRORS
+from deploy.monitoring.boards.overview import OVERVIEW
+from deploy.monitoring.boards.resources import RESOURCES
+from deploy.monitoring.boards.service import service_board
 from svgx_common.contract.operation import SERVICES
 
 HELM = Path(__file__).parents[1] / "helm"

@@ -14,24 +14,14 @@ import pytest
 import yaml
 
 from deploy.build import charts, tools, values
-from svgx_auth.settings import AuthSettings
-from svgx_collab.settings import CollabSettings
+from deploy.build.configuration import SETTINGS
 from svgx_common.config_file import GUIDE_KEYS
 from svgx_common.configuration.variables import unknown_variables
-from svgx_common.settings import ServiceSettings
-from svgx_gateway.settings import GatewaySettings
-from svgx_state.settings import StateSettings
 
 FILE = tools.ROOT / "docker-compose.yml"
 TEXT = FILE.read_text(encoding="utf-8")
 PROJECT: dict[str, Any] = yaml.safe_load(TEXT)
 SERVERS: dict[str, dict[str, Any]] = PROJECT["services"]
-SETTINGS: dict[str, type[ServiceSettings]] = {
-    "auth": AuthSettings,
-    "collab": CollabSettings,
-    "gateway": GatewaySettings,
-    "state": StateSettings,
-}
 ONLY_IN_CHARTS = {
     *("SVGX_CONFIG", "K8S_POD_NAME", "K8S_POD_UID", "K8S_NAMESPACE_NAME", "K8S_NODE_NAME"),
     "OTEL_RESOURCE_ATTRIBUTES",

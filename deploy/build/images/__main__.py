@@ -16,9 +16,7 @@ def main() -> None:
     )
     parser.add_argument("--tag", help="tag of the images; the default is the version")
     arguments = parser.parse_args()
-    found = engine.find()
-    if found is None:
-        sys.exit(f"no engine works here: start or install one of {', '.join(engine.PROGRAMS)}")
+    found = engine.require()
     version = versions.current()
     values = {"VERSION": version, "REVISION": versions.revision()}
     if arguments.base:

@@ -2,6 +2,7 @@
 
 import shutil
 import subprocess
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,8 +62,11 @@ class Engine:
             raise EngineError(" ".join(command))
 
 
-def find() -> Engine | None:
-    """Return the first program that works on this machine, or None."""
+def find(words: Sequence[str] = ()) -> Engine | None:
+    """Return the engine with this program and these options, or else the first one that works here, or None."""
+    if words:
+        program, *options = words
+        return Engine(program, options)
     for program in PROGRAMS:
         if shutil.which(program) is None:
             continue
@@ -71,3 +75,11 @@ def find() -> Engine | None:
         if answer.returncode == 0:
             return Engine(program)
     return None
+
+
+def require(words: Sequence[str] = ()) -> Engine:
+    """Return the engine that `find` returns. End the process when there is none."""
+    found = find(words)
+    if found is None:
+        sys.exit(f"no engine works here: start or install one of {', '.join(PROGRAMS)}")
+    return found

@@ -6,7 +6,6 @@ The release also has a bill of materials of each service, its section of the cha
 import argparse
 import hashlib
 import os
-import shlex
 import shutil
 import subprocess
 import sys
@@ -16,22 +15,15 @@ from pathlib import Path
 
 from deploy.build import locks, tools, uv, versions
 from deploy.build.images import engine
-from deploy.build.release import changelog, source, syft
+from deploy.build.release import changelog, options, source, syft
 from deploy.build.values import SERVICES
-
-DIST = tools.ROOT / "dist"
 
 
 def main() -> None:
     """Build the release. The status is 1 when an engine is there and could not build the images."""
     parser = argparse.ArgumentParser("python -m deploy.build.release", description=__doc__)
     parser.add_argument("version", help="such as 1.4.0 or 1.4.0-rc.1")
-    parser.add_argument("--images", choices=("yes", "no"), default="yes")
-    parser.add_argument(
-        "--engine",
-        type=shlex.split,
-        help="program with its options, instead of the first that works",
-    )
+    options.add(parser)
     parser.add_argument("--base", help="base of the images, instead of the Dockerfiles'")
     arguments = parser.parse_args()
     version: str = arguments.version
@@ -48,7 +40,7 @@ def main() -> None:
     if commit.endswith("-dirty"):
         commit = commit.removesuffix("-dirty")
         print("note: changes that are not committed are not part of the release", flush=True)
-    target = DIST / version
+    target = tools.DIST / version
     shutil.rmtree(target, ignore_errors=True)
     target.mkdir(parents=True)
     (target / "CHANGELOG.md").write_text(notes, encoding="utf-8")
@@ -119,10 +111,7 @@ def _build_images(
     if arguments.images == "no":
         print("note: the release has no images, because IMAGES=no", flush=True)
         return None
-    found = engine.find()
-    if arguments.engine:
-        program, *options = arguments.engine
-        found = engine.Engine(program, options)
+    found = engine.find(arguments.engine)
     if found is None:
         print(
             f"note: the release has no images, because none of {engine.PROGRAMS} works", flush=True

@@ -5,14 +5,13 @@ engine and with `.tools/helm4 registry login`.
 """
 
 import argparse
-import shlex
 import subprocess
 import sys
 from pathlib import Path
 
 from deploy.build import tools
 from deploy.build.images import engine
-from deploy.build.release.__main__ import DIST
+from deploy.build.release import options
 from deploy.build.values import SERVICES
 
 
@@ -21,13 +20,12 @@ def main() -> None:
     parser = argparse.ArgumentParser("python -m deploy.build.release.publish", description=__doc__)
     parser.add_argument("version")
     parser.add_argument("registry", help="host and path, such as registry.example.com/team")
-    parser.add_argument("--images", choices=("yes", "no"), default="yes")
-    parser.add_argument("--engine", type=shlex.split, help="program with its options")
+    options.add(parser)
     parser.add_argument(
         "--plain-http", action="store_true", help="for a registry without TLS on this machine"
     )
     arguments = parser.parse_args()
-    release = DIST / arguments.version
+    release = tools.DIST / arguments.version
     charts = sorted(release.glob("charts/*.tgz"))
     if not charts:
         sys.exit(f"no release in {release}: make release VERSION={arguments.version}")
@@ -40,12 +38,7 @@ def main() -> None:
 
 
 def _push_images(arguments: argparse.Namespace) -> None:
-    found = engine.find()
-    if arguments.engine:
-        program, *options = arguments.engine
-        found = engine.Engine(program, options)
-    if found is None:
-        sys.exit(f"no engine works here: start or install one of {', '.join(engine.PROGRAMS)}")
+    found = engine.require(arguments.engine)
     for service in SERVICES:
         tag = f"svgx/{service}:{arguments.version}"
         reference = f"{arguments.registry}/{tag}"

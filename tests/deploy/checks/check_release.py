@@ -16,13 +16,12 @@ import yaml
 
 from deploy.build import locks, tools, uv, versions
 from deploy.build.helm import Helm
-from deploy.build.release.__main__ import DIST
 from deploy.build.release.check import ENGINE, VERSION, images
 from deploy.build.values import CHARTS, SERVICES
 from svgx_common.configuration import build
 from svgx_devstack.ports import choose
 
-RELEASE = DIST / VERSION
+RELEASE = tools.DIST / VERSION
 LICENCE_ELSEWHERE = {"pycrdt", "resvg-py", "tinycss2", "webencodings", "zxcvbn-rs-py"}
 """Packages that state their licence in a file or a classifier only, which syft does not read."""
 

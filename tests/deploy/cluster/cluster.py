@@ -39,7 +39,7 @@ class Cluster:
         self._kubeconfig = control_plane.kubeconfig
         self._home = folder
         self.programs = folder / "bin"
-        """A folder for PATH with `kubectl` and `helm`. A test may put more programs into it."""
+        """A folder for PATH with `kubectl` and `helm`. More programs may be put into it."""
         self.programs.mkdir()
         (self.programs / "kubectl").symlink_to(TOOLS / "kubectl")
         (self.programs / "helm").symlink_to(TOOLS / "helm4")

@@ -2,15 +2,17 @@
 
 import itertools
 import os
-import shlex
 import sys
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 
 import pytest
 
+from deploy.build.helm import Helm
 from tests.deploy.cluster import nodes, programs
 from tests.deploy.cluster.cluster import Cluster
 from tests.deploy.cluster.control_plane import ControlPlane
+from tests.deploy.cluster.releases import NATS, Release
 
 VOLUMES = 12
 
@@ -25,7 +27,7 @@ async def cluster(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Clu
     - `cluster.kubectl("get", "pods", "-n", "svgx")` runs kubectl with separate arguments and returns its output.
     - `cluster.shell("kubectl get pods -n svgx")` runs a command of a document as it is written.
     - `with cluster.namespace("svgx")` makes a namespace that enforces the standard `restricted`, and deletes it.
-    - `cluster.programs` is a folder on PATH for programs that a document uses, such as a substitute for `docker`.
+    - `svgx-gateway` and `docker run --rm IMAGE` run the gateway's commands, without a container.
     """
     reason = programs.missing_compiler()
     if reason is not None:
@@ -37,6 +39,7 @@ async def cluster(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Clu
     async with ControlPlane(folder) as control_plane:
         with nodes.run(control_plane):
             found = Cluster(control_plane, folder)
+            _put_gateway(found.programs)
             for path in programs.definition_files():
                 found.kubectl("apply", "--server-side", "--filename", str(path))
             found.kubectl(
@@ -55,6 +58,14 @@ def namespace(cluster: Cluster) -> Iterator[str]:
         yield name
 
 
+def _put_gateway(folder: Path) -> None:
+    """Put the gateway's program into a folder, and a substitute for `docker` that runs it."""
+    (folder / "svgx-gateway").symlink_to(Path(sys.executable).with_name("svgx-gateway"))
+    docker = folder / "docker"
+    docker.write_text('#!/bin/sh\nshift 3\nexec svgx-gateway "$@"\n', encoding="utf-8")
+    docker.chmod(0o755)
+
+
 def create_secrets(cluster: Cluster, namespace: str) -> None:
     """Make the secrets of an installation, as deploy/README.md says."""
     cluster.shell(
@@ -64,7 +75,7 @@ def create_secrets(cluster: Cluster, namespace: str) -> None:
           --from-literal=postgres-url="postgresql://user:pass@postgres:5432/svgx" \\
           --from-literal=jwt-secret="$(openssl rand -hex 32)" \\
           -n {namespace}
-        {shlex.quote(sys.executable)} -m svgx_gateway nats-keys --format secret | kubectl apply -n {namespace} -f -
+        svgx-gateway nats-keys --format secret | kubectl apply -n {namespace} -f -
         """
     )
 
@@ -73,6 +84,12 @@ def create_secrets(cluster: Cluster, namespace: str) -> None:
 def program(request: pytest.FixtureRequest) -> str:
     """Return the name of one version of Helm."""
     return str(request.param)
+
+
+@pytest.fixture
+def gateway(cluster: Cluster, helms: dict[str, Helm], namespace: str, program: str) -> Release:
+    """Return a release of the gateway that is not installed yet."""
+    return Release(cluster, program, helms[program].charts, "gateway", namespace, NATS)
 
 
 _NUMBERS = itertools.count(1)

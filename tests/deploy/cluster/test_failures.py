@@ -11,12 +11,6 @@ BROKEN = ("--set", "image.tag=broken", "--timeout", "8s")
 ROLL_BACK = {"helm3": "--atomic", "helm4": "--rollback-on-failure"}
 
 
-@pytest.fixture
-def gateway(cluster: Cluster, helms: dict[str, Helm], namespace: str, program: str) -> Release:
-    """Return a release of the gateway that is not installed yet."""
-    return Release(cluster, program, helms[program].charts, "gateway", namespace, NATS)
-
-
 def test_upgrade_to_a_broken_image_is_rolled_back_without_stopping_a_replica(
     cluster: Cluster, gateway: Release
 ) -> None:

@@ -1,6 +1,5 @@
 """The commands of docs/operations.md that need a cluster, in their order, on a real API server."""
 
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,7 +8,6 @@ import pytest
 from deploy.build.helm import Helm
 from deploy.build.tools import ROOT
 from tests.deploy.cluster.cluster import Cluster
-from tests.deploy.cluster.test_guide import put_docker
 from tests.deploy.operations.guide import Block, checked_by, names
 
 _FOLDERS = ("deploy", "k8s")
@@ -29,8 +27,6 @@ def clone(
         " -keyout tls.key -out tls.crt",
         folder=folder,
     )
-    put_docker(cluster)
-    (cluster.programs / "svgx-gateway").symlink_to(Path(sys.executable).with_name("svgx-gateway"))
     try:
         yield folder
     finally:

@@ -12,12 +12,6 @@ from tests.deploy.cluster.releases import NATS, Release
 FIXED = ("--set", "autoscaling.enabled=false")
 
 
-@pytest.fixture
-def gateway(cluster: Cluster, helms: dict[str, Helm], namespace: str, program: str) -> Release:
-    """Return a release of the gateway that is not installed yet."""
-    return Release(cluster, program, helms[program].charts, "gateway", namespace, NATS)
-
-
 def test_service_scaled_to_zero_stays_down_until_it_is_scaled_up(
     cluster: Cluster, gateway: Release
 ) -> None:

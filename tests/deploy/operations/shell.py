@@ -11,7 +11,6 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
-from urllib.parse import urlsplit
 
 import psutil
 
@@ -74,7 +73,7 @@ class Shell:
             "HOME": str(folder),
             "POSTGRES_URL": stack.postgres_url,
             "REDIS_URL": stack.redis_url,
-            "GUIDE_DATABASE_URL": self.superuser_url(GUIDE_DATABASE),
+            "GUIDE_DATABASE_URL": stack.postgres_superuser_url(GUIDE_DATABASE),
             "SVGX_ADMIN_USERNAME": stack.admin_username,
             "SVGX_ADMIN_PASSWORD": stack.admin_password,
             **variables,
@@ -89,15 +88,8 @@ class Shell:
 
     async def run_sql(self, text: str, database: str) -> Result:
         """Run the statements in one session of psql, as the superuser of the server."""
-        url = self.superuser_url(database)
+        url = self._stack.postgres_superuser_url(database)
         return await self._run("psql", "--set=ON_ERROR_STOP=1", "--dbname", url, stdin=text)
-
-    def superuser_url(self, database: str) -> str:
-        """Return the superuser's address of a database of the stack's server."""
-        secrets = json.loads((self._stack.home / "stack.json").read_text(encoding="utf-8"))
-        password = secrets["secrets"]["postgres.postgres"]
-        port = urlsplit(self._stack.postgres_url).port
-        return f"postgresql://postgres:{password}@127.0.0.1:{port}/{database}"
 
     async def _run(self, *command: str, stdin: str = "") -> Result:
         process = await asyncio.create_subprocess_exec(

@@ -84,6 +84,15 @@ def test_commands_for_a_cluster_name_existing_objects() -> None:
     assert named - existing == set()
 
 
+def test_ingress_names_the_issuer_of_the_guide() -> None:
+    """cert-manager finds the issuer that the guide creates by the annotation of the ingress."""
+    (text,) = (block.text for block in read_blocks() if "kind: ClusterIssuer" in block.text)
+    issuer = yaml.safe_load(text.split("EOF")[1])
+    ingress = yaml.safe_load((ROOT / "k8s" / "ingress.yaml").read_text(encoding="utf-8"))
+    annotations = ingress["metadata"]["annotations"]
+    assert annotations["cert-manager.io/cluster-issuer"] == issuer["metadata"]["name"]
+
+
 @pytest.mark.parametrize("block", (b := checked_by("stack")), ids=names(b))
 async def test_block_of_the_guide_succeeds(shell: Shell, block: Block) -> None:
     """The commands run as they are, except for addresses and the name of the database. Proves R-HTTP-1."""

@@ -234,7 +234,7 @@ async def test_read_only_database_is_named_and_recovers_by_itself(
             await until_answer(
                 lambda: create_canvas(workspace), lambda answer: names(answer, "is read-only")
             )
-            labels = {"service": "gateway", "code": "unavailable"}
+            labels = {"component": "gateway", "code": "unavailable"}
             assert await metrics.value("errors_total", "gateway", **labels) > 0
             await until_logged(workspace, "state", "postgresql cannot be used")
             await editors.wait_for_broadcast()  # editing goes on

@@ -17,6 +17,7 @@ from websockets.exceptions import InvalidStatus
 
 from svgx_devstack import DevStack
 from tests.e2e.clients.api import Api, ApiSession, User, open_api
+from tests.e2e.clients.metrics import Metrics
 from tests.e2e.clients.problems import check_problem
 from tests.polling import pause
 
@@ -140,16 +141,10 @@ async def test_two_gateways_count_requests_together(
     assert sum(each["denied"] for each in analytics["timeline"]) == sum(
         each["denied"] for each in analytics["classes"]
     )
-    refused_by_gateway = [await count_refused(own_stack, each) for each in ("gateway", "gateway-2")]
-    assert sum(refused_by_gateway) == len(refused)
-
-
-async def count_refused(stack: DevStack, gateway: str) -> float:
-    """Return the number of requests of the class `read` that a gateway has refused, from its metrics."""
-    async with httpx.AsyncClient(base_url=stack.service_url(gateway), timeout=60) as http:
-        text = (await http.get("/metrics/prometheus")).text
-    prefix = 'svgx_engine_rate_limit_hits_total{rate_class="read"} '
-    return sum(float(line.split()[-1]) for line in text.splitlines() if line.startswith(prefix))
+    counted = await Metrics(own_stack, timeout=60).value(
+        "rate_limit_hits_total", "gateway", "gateway-2", rate_class="read"
+    )
+    assert counted == len(refused)
 
 
 async def test_requests_without_an_account_are_limited_by_address(own_stack: DevStack) -> None:

@@ -6,7 +6,6 @@ The limits of this stack are so low that ordinary clients exceed them, as heavie
 
 import asyncio
 import contextlib
-import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 
@@ -20,6 +19,7 @@ from svgx_devstack import DevStack
 from svgx_gateway.websocket.protocol import CLOSING_SECONDS
 from svgx_yjs import protocol
 from tests.e2e.clients.api import Api, ApiSession, open_api
+from tests.e2e.clients.metrics import Metrics
 from tests.e2e.clients.raw_socket import RawSocket, encode_frame
 from tests.e2e.clients.workspace import Workspace, open_workspace
 from tests.e2e.clients.yjs_driver import YjsClient, YjsDriver
@@ -221,10 +221,8 @@ async def send_flood(url: str, content: bytes) -> tuple[int, int]:
 
 async def rate_limit_closes(stack: DevStack) -> int:
     """Return the number of connections that the gateway has closed because of a rate limit."""
-    async with httpx.AsyncClient(base_url=stack.url, timeout=60) as http:
-        text = (await http.get("/metrics/prometheus")).text
-    match = re.search(r'websocket_refused_total{limit="rate"} ([0-9.]+)', text)
-    return int(float(match[1])) if match else 0
+    metrics = Metrics(stack, timeout=60)
+    return int(await metrics.value("websocket_refused_total", "gateway", limit="rate"))
 
 
 @pytest.mark.parametrize("content", [PINGS, FRAGMENTS], ids=["pings", "fragments"])

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import os
 import re
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -18,11 +17,11 @@ from deploy.build.charts import RENDERED
 from svgx_common.contract.operation import SERVICES, ServiceName
 from svgx_common.contract.transport import inbox_prefix
 from svgx_common.messaging.bus import Bus
+from svgx_common.messaging.connection import sign_in_with
 from svgx_common.nats_server.nkeys import UserKey
 from svgx_devstack import DevStack
-from svgx_devstack.backing import binaries, probe
 from svgx_devstack.ports import HOST, choose
-from tests.polling import pause
+from tests.integration.common import nats_server
 
 _OPERATOR = '{user: operator, password: "of-this-test"}'
 """A user with all permissions, which observes. No shipped configuration has it."""
@@ -46,12 +45,9 @@ class NatsUsers:
             """Ignore a permission violation: the test looks at the messages that arrive."""
 
         client = Client()
-        key = self.keys.get(service)
-        if key is not None:
-            client._public_nkey = key.public
         await client.connect(
             self.urls[service],
-            signature_cb=None if key is None else key.sign,
+            signature_cb=sign_in_with(client, self.keys.get(service)),
             error_cb=ignore,
             inbox_prefix=inbox_prefix(service).encode(),
         )
@@ -108,18 +104,8 @@ async def start(folder: Path, files: Mapping[str, str]) -> AsyncIterator[NatsUse
         await asyncio.to_thread((folder / name).write_text, text, encoding="utf-8")
     keys: dict[str, UserKey] = {service: UserKey.generate() for service in SERVICES}
     variables = {f"{service.upper()}_NKEY": key.public for service, key in keys.items()}
-    process = await asyncio.create_subprocess_exec(
-        *(str(binaries.nats_server()), "--config", str(folder / "nats.conf")),
-        env={**os.environ, "POD_NAME": "svgx-nats-0", **variables},
-        stderr=asyncio.subprocess.DEVNULL,
-    )
-    try:
-        async with asyncio.timeout(30):
-            while not await probe.nats(port):
-                await pause()
+    variables["POD_NAME"] = "svgx-nats-0"
+    async with nats_server.run(folder / "nats.conf", port, variables):
         urls: dict[str, str] = dict.fromkeys(SERVICES, f"nats://{HOST}:{port}")
         operator = f"nats://operator:of-this-test@{HOST}:{port}"
         yield NatsUsers({**urls, "operator": operator}, keys)
-    finally:
-        process.terminate()
-        await process.wait()

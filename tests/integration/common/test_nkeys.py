@@ -11,6 +11,7 @@ from svgx_common.contract.operation import SERVICES
 from svgx_common.doctor.findings import Status
 from svgx_common.doctor.nats import check_nats
 from svgx_common.messaging.bus import Bus
+from svgx_common.messaging.connection import sign_in_with
 from svgx_common.nats_server.nkeys import UserKey
 from svgx_common.nats_server.users import (
     second_users,
@@ -54,13 +55,11 @@ async def test_unknown_key_is_refused(url: str, seed: str) -> None:
     """A client without a key of a service cannot connect. Proves R-BUS-14."""
     client = Client()
     key = UserKey.from_seed(seed) if seed else None
-    if key is not None:
-        client._public_nkey = key.public
     try:
         with pytest.raises(NatsError):
             await client.connect(
                 url,
-                signature_cb=None if key is None else key.sign,
+                signature_cb=sign_in_with(client, key),
                 allow_reconnect=False,
                 error_cb=_ignore,
             )

@@ -3,10 +3,7 @@
 import asyncio
 import json
 import secrets
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
 from urllib.parse import quote, urlsplit
 
 import asyncpg
@@ -16,35 +13,10 @@ from svgx_common import postgres, redis
 from svgx_common.messaging.bus import Bus
 from svgx_common.settings import WrongSetting
 from svgx_devstack import DevStack, ports
-from svgx_devstack.backing import binaries, probe
-from tests.polling import pause
+from tests.integration.common.nats_server import nats_server
 
 PASSWORD = "@:/?#[]!$&()*+,;=% \\'\"`{}|^~<>-_.25%41é🔑"
 ENCODED = quote(PASSWORD, safe="")
-
-
-@asynccontextmanager
-async def nats_server(
-    folder: Path, authorization: dict[str, Any], port: int | None = None
-) -> AsyncIterator[int]:
-    """Run a NATS server that requires these credentials, and yield its port."""
-    port = port or ports.choose()
-    config = folder / "nats.conf"
-    content = {"listen": f"{ports.HOST}:{port}", "authorization": authorization}
-    config.write_text(
-        json.dumps(content, ensure_ascii=False)
-    )  # NATS does not read escapes such as \u00e9
-    process = await asyncio.create_subprocess_exec(
-        *(str(binaries.nats_server()), "-c", str(config)), stderr=asyncio.subprocess.DEVNULL
-    )
-    try:
-        async with asyncio.timeout(20):
-            while not await probe.nats(port):
-                await pause()
-        yield port
-    finally:
-        process.kill()
-        await process.wait()
 
 
 @pytest.mark.parametrize(
@@ -58,12 +30,12 @@ async def test_nats_accepts_encoded_credentials(
     tmp_path: Path, authorization: dict[str, str], credentials: str
 ) -> None:
     """Proves R-CONFIG-4: NATS gets the decoded credentials, also if only another server of the list has them."""
-    async with nats_server(tmp_path, authorization) as port, asyncio.timeout(20):
+    # NATS does not read escapes such as \u00e9.
+    content = json.dumps(authorization, ensure_ascii=False)
+    async with nats_server(tmp_path, f"authorization: {content}") as started, asyncio.timeout(20):
+        address = started.removeprefix("nats://")
         dead = f"nats://{credentials}@{ports.HOST}:{ports.choose()}"
-        for url in (
-            f"nats://{credentials}@{ports.HOST}:{port}",
-            f"{dead},nats://{ports.HOST}:{port}",
-        ):
+        for url in (f"nats://{credentials}@{address}", f"{dead},nats://{address}"):
             bus = await Bus.connect(url, "state", "one")
             await bus.settle()
             await bus.close()
@@ -72,10 +44,8 @@ async def test_nats_accepts_encoded_credentials(
 async def test_postgresql_accepts_an_encoded_password(backing: DevStack) -> None:
     """Proves R-CONFIG-4: the services' own connection opens, and a wrong password ends the start with one line."""
     server = urlsplit(backing.postgres_url)
-    secrets_of_stack = json.loads((backing.home / "stack.json").read_text())["secrets"]
-    superuser = f"postgres:{secrets_of_stack['postgres.postgres']}"
     role = f"special_{secrets.token_hex(4)}"
-    admin = await asyncpg.connect(f"postgresql://{superuser}@127.0.0.1:{server.port}/postgres")
+    admin = await asyncpg.connect(backing.postgres_superuser_url("postgres"))
     try:
         quoted = await admin.fetchval("SELECT quote_literal($1::text)", PASSWORD)
         await admin.execute(f"CREATE ROLE {role} LOGIN SUPERUSER PASSWORD {quoted}")
@@ -92,9 +62,7 @@ async def test_postgresql_accepts_an_encoded_password(backing: DevStack) -> None
                     pass
             assert "wrong" not in str(refused.value)
     finally:
-        cleaner = await asyncpg.connect(
-            f"postgresql://{superuser}@{server.hostname}:{server.port}/svgx"
-        )
+        cleaner = await asyncpg.connect(backing.postgres_superuser_url("svgx"))
         await cleaner.execute(f"DROP SCHEMA IF EXISTS {role} CASCADE")
         await cleaner.execute(f"DROP ROLE IF EXISTS {role}")
         await cleaner.close()

@@ -1,6 +1,5 @@
 """Passwords of PostgreSQL and Redis that are replaced while replicas with the old ones run."""
 
-import json
 import secrets
 from urllib.parse import urlsplit
 
@@ -15,10 +14,8 @@ async def test_second_role_of_postgresql_works_on_the_tables_of_the_first(
 ) -> None:
     """Replicas with either role run side by side, and the second one migrates as the first. Proves R-CONFIG-9."""
     server = urlsplit(backing.postgres_url)
-    stored = json.loads((backing.home / "stack.json").read_text())["secrets"]
-    operator = f"postgresql://postgres:{stored['postgres.postgres']}@127.0.0.1:{server.port}/svgx"
     role, schema = f"second_{secrets.token_hex(4)}", f"replaced_{secrets.token_hex(4)}"
-    admin = await asyncpg.connect(operator)
+    admin = await asyncpg.connect(backing.postgres_superuser_url("svgx"))
     try:
         await admin.execute(f"CREATE ROLE {role} LOGIN PASSWORD 'new' IN ROLE svgx_user")
         await admin.execute(f"ALTER ROLE {role} SET role = 'svgx_user'")

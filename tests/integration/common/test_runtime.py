@@ -1,6 +1,7 @@
 """A service as a process: its start, its drain, and its errors."""
 
 import asyncio
+import json
 import socket
 from collections import Counter
 from collections.abc import AsyncIterator
@@ -13,14 +14,14 @@ import pytest
 
 from svgx_common.contract.errors import NotFound
 from svgx_common.contract.state import GET_CANVAS, JOURNAL_LOAD, CanvasRequest, LoadRequest
-from svgx_common.contract.transport import DRAIN_REPLICA
+from svgx_common.contract.transport import DRAIN_ORDER
 from svgx_common.messaging.bus import Bus, NoResponders
 from svgx_common.messaging.headers import HEADER_PROBE
 from svgx_common.nats_server.nkeys import UserKey
 from svgx_devstack import DevStack, ports
 from tests.integration.common import blocking_service
+from tests.integration.common.nats_server import nats_server
 from tests.integration.common.service_process import running
-from tests.integration.common.test_passwords_with_any_character import nats_server
 
 REFUSED = (
     "nats refuses the credentials of this service; correct the setting or the users of nats. "
@@ -71,7 +72,7 @@ async def test_ordered_drain_ends_the_process_as_sigterm_does(
         load = LoadRequest(canvas_id="any")
         call = asyncio.create_task(gateway_bus.ask(JOURNAL_LOAD, load))
         await events.wait_for("arrived")
-        subject = DRAIN_REPLICA.subject_of(service="state", replica_id=ready["replica"])
+        subject = DRAIN_ORDER.subject_of(service="state", replica_id=ready["replica"])
         probe = {HEADER_PROBE: "1"}
         await gateway_bus.connection.publish(subject, headers=probe)  # a probe changes nothing
         assert (await gateway_bus.request(subject, b"{}", timeout=5)).content == b"{}"
@@ -247,9 +248,10 @@ async def test_refused_nats_credentials_are_named_until_they_are_accepted(
 ) -> None:
     """The service keeps trying, because the users of NATS may be changed later. Proves R-BUS-16."""
     api_port = ports.choose()
+    port = ports.choose([api_port])
     ready = f"http://127.0.0.1:{api_port}/health/ready"
     async with AsyncExitStack() as stack, httpx.AsyncClient(timeout=60) as http:
-        async with nats_server(tmp_path, users) as port:
+        async with nats_server(tmp_path, _authorization(users), port=port):
             settings = {"NATS_URL": f"{url}:{port}", "API_PORT": str(api_port)}
             service = await stack.enter_async_context(running(**settings, NATS_NKEY_SEED=seed))
             line = await service.wait_for_log(REFUSED)
@@ -261,7 +263,7 @@ async def test_refused_nats_credentials_are_named_until_they_are_accepted(
             live = await http.get(ready.replace("ready", "live"))
             assert live.status_code == 200
         accepted = {"users": [{"nkey": SEED.public}]} if seed else {}
-        async with nats_server(tmp_path, accepted, port):
+        async with nats_server(tmp_path, _authorization(accepted), port=port):
             await service.wait_for_log("ready")
             assert (await http.get(ready)).status_code == 200
             service.terminate()
@@ -270,6 +272,10 @@ async def test_refused_nats_credentials_are_named_until_they_are_accepted(
     assert output.count(REFUSED) == 1
     assert "wrong-secret" not in output
     assert not seed or seed not in output
+
+
+def _authorization(users: dict[str, Any]) -> str:
+    return f"authorization: {json.dumps(users)}"
 
 
 async def test_service_ends_with_status_0_while_nats_is_down(tmp_path: Path) -> None:

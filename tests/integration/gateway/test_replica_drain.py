@@ -10,7 +10,7 @@ from nats.aio.msg import Msg
 from svgx_common.contract.administration.replicas import DrainReplicaRequest
 from svgx_common.contract.errors import Conflict, Forbidden, NotFound
 from svgx_common.contract.policy import Role
-from svgx_common.contract.transport import DRAIN_REPLICA, replica_subject
+from svgx_common.contract.transport import DRAIN_ORDER, replica_subject
 from svgx_common.health import HealthReport
 from svgx_common.messaging.bus import Bus
 from svgx_common.messaging.caller import Caller
@@ -33,7 +33,7 @@ class Replica:
     async def start(self) -> None:
         """Answer the ping of gateways, and the order."""
         await Responder(self.bus, "0").announce()
-        subject = DRAIN_REPLICA.subject_of(service="collab", replica_id=self.id)
+        subject = DRAIN_ORDER.subject_of(service="collab", replica_id=self.id)
         await self.bus.connection.subscribe(subject, cb=self._note)
         await self.bus.connection.subscribe(replica_subject("collab", self.id), cb=self._report)
         await self.bus.settle()

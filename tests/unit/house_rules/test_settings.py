@@ -7,22 +7,13 @@ from typing import get_args
 import pytest
 from pydantic import SecretStr
 
+from deploy.build.configuration import SETTINGS as SERVICES
 from svgx_auth.passwords.attempts import ADDRESS, FORGET_AFTER, LONGEST_AT_NEW_NETWORK, NAME
 from svgx_auth.passwords.policy import EXPECTED
-from svgx_auth.settings import AuthSettings
-from svgx_collab.settings import CollabSettings
 from svgx_common.configuration.variables import unknown_variables
 from svgx_common.settings import PostgresSettings, ServiceSettings, load
-from svgx_gateway.settings import GatewaySettings
-from svgx_state.settings import StateSettings
 from tests.unit.house_rules.sources import ROOT
 
-SERVICES: dict[str, type[ServiceSettings]] = {
-    "auth": AuthSettings,
-    "collab": CollabSettings,
-    "gateway": GatewaySettings,
-    "state": StateSettings,
-}
 SHARED = ServiceSettings.model_fields.keys() | PostgresSettings.model_fields.keys()
 
 

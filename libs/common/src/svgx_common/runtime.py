@@ -26,13 +26,12 @@ from starlette.types import ASGIApp
 from svgx_common import logs, metrics, tracing
 from svgx_common.background import BackgroundTasks
 from svgx_common.configuration import command_line, telemetry_variables
-from svgx_common.configuration.build import Build as BuildId
-from svgx_common.configuration.build import build_of
+from svgx_common.configuration.build import BuildId, build_of
 from svgx_common.configuration.command_line import Command
 from svgx_common.contract.errors import SvgxError
 from svgx_common.contract.operation import Empty
 from svgx_common.contract.transport import (
-    DRAIN_REPLICA,
+    DRAIN_ORDER,
     REPLICA_LEFT,
     ReplicaLeft,
     replica_subject,
@@ -376,7 +375,7 @@ class _ServiceProcess(Generic[Settings]):
             log.info("an admin ordered the drain")
             self._stop.set()
 
-        subject = DRAIN_REPLICA.subject_of(service=self._service, replica_id=self._replica_id)
+        subject = DRAIN_ORDER.subject_of(service=self._service, replica_id=self._replica_id)
         await bus.connection.subscribe(subject, cb=drain)
 
 

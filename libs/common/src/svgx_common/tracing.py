@@ -11,7 +11,7 @@ import asyncio
 import contextvars
 import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from types import TracebackType
 
@@ -32,6 +32,7 @@ from svgx_common.contract.errors import SvgxError
 
 CANVAS_ID = "svgx.canvas.id"
 USER_ID = "user.id"
+_ID_ATTRIBUTES = {"user_id": USER_ID, "canvas_id": CANVAS_ID}
 OUTCOME = "svgx.outcome"
 """The attribute with an error's code. A refusal, such as `not_found`, has it without an ERROR status."""
 
@@ -239,6 +240,12 @@ def note_exception(span: trace.Span, error: BaseException) -> None:
     else:
         span.set_attribute("error.type", type(error).__name__)
         span.set_status(trace.StatusCode.ERROR)
+
+
+def note_ids(span: trace.Span, ids: Mapping[str, str]) -> None:
+    """Add the ids of the log lines, `user_id` and `canvas_id`, to a recorded span."""
+    if span.is_recording():
+        span.set_attributes({_ID_ATTRIBUTES[name]: value for name, value in ids.items()})
 
 
 def note_code(span: trace.Span, code: str, *, failed: bool) -> None:

@@ -125,6 +125,10 @@ class DevStack:
         """The address of the services' database, with the password."""
         return postgres.url(self._home)
 
+    def postgres_superuser_url(self, database: str) -> str:
+        """Return the superuser's address of a database of PostgreSQL, with the password."""
+        return postgres.superuser_url(self._home, database)
+
     @property
     def redis_url(self) -> str:
         """The address of Valkey, with the password."""

@@ -14,6 +14,7 @@ from starlette_compress import CompressMiddleware, add_compress_type
 from svgx_common import metrics, redis
 from svgx_common.background import BackgroundTasks
 from svgx_common.contract import OPERATIONS
+from svgx_common.contract.collab import EVENTS_PATH
 from svgx_common.contract.errors import PROBLEM_MEDIA_TYPE
 from svgx_common.redis import Redis
 from svgx_common.runtime import Runtime, Service
@@ -112,7 +113,7 @@ async def build(runtime: Runtime[GatewaySettings]) -> AsyncIterator[Service]:
             settings.socket_limits(),
             count_handshake=limiter.admit_handshake,
         )
-        websocket_routes = [WebSocketRoute("/runtime/events/{canvas_id}", endpoint.serve)]
+        websocket_routes = [WebSocketRoute(EVENTS_PATH, endpoint.serve)]
         app = Application(
             title="SVGX Engine",
             version=runtime.version,

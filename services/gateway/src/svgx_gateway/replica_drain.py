@@ -5,11 +5,10 @@ import asyncio
 import structlog
 from pydantic import ValidationError
 
-from svgx_common.contract.administration import replicas
-from svgx_common.contract.administration.replicas import DrainReplicaRequest
+from svgx_common.contract.administration.replicas import DRAIN_REPLICA, DrainReplicaRequest
 from svgx_common.contract.errors import Conflict, Forbidden, NotFound, SvgxError
 from svgx_common.contract.operation import Empty
-from svgx_common.contract.transport import DRAIN_REPLICA, replica_subject
+from svgx_common.contract.transport import DRAIN_ORDER, replica_subject
 from svgx_common.health import HealthReport, Phase
 from svgx_common.messaging.bus import Bus, NoResponders
 from svgx_common.messaging.responder import Call, Responder
@@ -34,7 +33,7 @@ class ReplicaDrain:
 
     def register(self, responder: Responder) -> None:
         """Answer the operation."""
-        responder.answer(replicas.DRAIN_REPLICA, self.drain)
+        responder.answer(DRAIN_REPLICA, self.drain)
 
     async def drain(self, request: DrainReplicaRequest, call: Call) -> Empty:
         """Tell a replica to drain. Return when it has begun.
@@ -62,7 +61,7 @@ class ReplicaDrain:
                 f"this is the only replica of {request.service} that serves: start another one first",
                 field="replica_id",
             )
-        subject = DRAIN_REPLICA.subject_of(service=request.service, replica_id=request.replica_id)
+        subject = DRAIN_ORDER.subject_of(service=request.service, replica_id=request.replica_id)
         try:
             await self._bus.request(subject, encode_payload(Empty()), timeout=ANSWER_SECONDS)
         except NoResponders:

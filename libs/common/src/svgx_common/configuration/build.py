@@ -13,7 +13,7 @@ UNKNOWN = "unknown"
 
 
 @dataclass(frozen=True, slots=True)
-class Build:
+class BuildId:
     """The version, such as `1.4.0`, and the revision, such as a commit's hash."""
 
     version: str
@@ -23,6 +23,6 @@ class Build:
         return f"{self.version} (revision {self.revision})"
 
 
-def build_of(service: str, environ: Mapping[str, str] = os.environ) -> Build:
+def build_of(service: str, environ: Mapping[str, str] = os.environ) -> BuildId:
     """Return the build of the service that runs in this process."""
-    return Build(package_version(f"svgx-{service}"), environ.get(VARIABLE, "").strip() or UNKNOWN)
+    return BuildId(package_version(f"svgx-{service}"), environ.get(VARIABLE, "").strip() or UNKNOWN)

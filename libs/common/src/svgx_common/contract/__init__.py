@@ -86,7 +86,7 @@ CHANNELS: tuple[Channel[Any], ...] = (
     # to one gateway
     connections.GATEWAY_CONNECTIONS,
     # from a gateway to one replica
-    transport.DRAIN_REPLICA,
+    transport.DRAIN_ORDER,
 )
 
 

@@ -9,6 +9,9 @@ from svgx_common.contract.operation import Channel, Http, Operation, RawRequest,
 from svgx_common.contract.policy import CanvasRole, RateClass, Scope
 from svgx_common.contract.state import CanvasId, CanvasRequest
 
+EVENTS_PATH = "/runtime/events/{canvas_id}"
+"""The path of the gateway's WebSockets."""
+
 
 class Opened(ReplyModel):
     """`epoch` names the period in which the replica holds the canvas: each new room has a new epoch."""

@@ -57,7 +57,7 @@ REPLICA_LEFT = Channel(
     subscribers=("gateway",),
     payload=ReplicaLeft,
 )
-DRAIN_REPLICA = Channel(
+DRAIN_ORDER = Channel(
     subject="svgx.replica.{service}.{replica_id}.drain",
     summary="An admin's order to one replica, through a gateway: drain and end, as after SIGTERM",
     publishers=("gateway",),

@@ -15,7 +15,6 @@ from dataclasses import dataclass, field
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
-from nats.errors import NoRespondersError
 from pydantic import ValidationError
 
 from svgx_common.configuration.server_urls import NatsServers, parse_nats
@@ -27,6 +26,7 @@ from svgx_common.doctor.certificates import check_peer, verification_failed
 from svgx_common.doctor.clocks import check_clock
 from svgx_common.doctor.findings import Finding, failed, ok, warning
 from svgx_common.messaging.blobs import PIECE
+from svgx_common.messaging.connection import sign_in_with
 from svgx_common.messaging.headers import HEADER_DEADLINE, HEADER_PROBE, encode_deadline
 from svgx_common.messaging.responder import Probed
 from svgx_common.nats_server.nkeys import UserKey
@@ -87,9 +87,6 @@ async def _connect(
     host = address.partition("://")[2]
     client = Client()
     key = UserKey.from_seed(seed) if seed else None
-    if key is not None:
-        # nats-py sets this attribute itself only with the package `nkeys` (decision 43).
-        client._public_nkey = key.public  # noqa: SLF001
     last_error: Exception | None = None
 
     async def note(error: Exception) -> None:
@@ -104,7 +101,7 @@ async def _connect(
                 user=servers.user,
                 password=servers.password,
                 token=servers.token,
-                signature_cb=None if key is None else key.sign,
+                signature_cb=sign_in_with(client, key),
                 name=f"svgx-{service}-doctor",
                 allow_reconnect=False,
                 max_reconnect_attempts=1,
@@ -233,12 +230,11 @@ class _Answer:
 
 
 async def _ask(client: Client, subject: str) -> _Answer | None:
-    headers = {HEADER_PROBE: "1", HEADER_DEADLINE: encode_deadline(-1.0)}
     sent = time.time()
     try:
-        message = await client.request(subject, headers=headers, timeout=ANSWER_SECONDS)
+        message = await client.request(subject, headers=_probe_headers(), timeout=ANSWER_SECONDS)
         probed = Probed.model_validate_json(message.data)
-    except (NoRespondersError, NatsError, TimeoutError, ValidationError):
+    except (NatsError, TimeoutError, ValidationError):
         return None
     received = time.time()
     return _Answer(probed.at - (sent + received) / 2, (received - sent) / 2)
@@ -247,10 +243,14 @@ async def _ask(client: Client, subject: str) -> _Answer | None:
 async def _publish_rest(client: Client, subjects: tuple[str, ...]) -> None:
     """Publish a probe to each subject that is not an operation."""
     operations = {operation.subject for operation in OPERATIONS}
-    headers = {HEADER_PROBE: "1", HEADER_DEADLINE: encode_deadline(-1.0)}
     for subject in subjects:
         if subject not in operations:
-            await client.publish(_concrete(subject), headers=headers)
+            await client.publish(_concrete(subject), headers=_probe_headers())
+
+
+def _probe_headers() -> dict[str, str]:
+    """Return the headers of a probe. Its deadline has passed, for receivers that do not know probes."""
+    return {HEADER_PROBE: "1", HEADER_DEADLINE: encode_deadline(-1.0)}
 
 
 def _concrete(subject: str) -> str:

@@ -10,6 +10,7 @@ from pydantic.json_schema import models_json_schema
 
 from svgx_common.contract import CHANNELS, OPERATIONS
 from svgx_common.contract.close_codes import Close
+from svgx_common.contract.collab import EVENTS_PATH
 from svgx_common.contract.errors import ErrorBody
 from svgx_common.contract.operation import Channel, Empty, Operation, RawRequest, ReplyModel
 from svgx_common.contract.transport import queue_group
@@ -191,7 +192,7 @@ def _websocket() -> dict[str, Any]:
         "X-API-Key": "An API key.",
     }
     return {
-        "address": "/runtime/events/{canvas_id}",
+        "address": EVENTS_PATH,
         "description": WEBSOCKET,
         "servers": [{"$ref": "#/servers/gateway"}],
         "parameters": {"canvas_id": {}},

@@ -47,7 +47,7 @@ from svgx_common.contract.transport import echo_subject, inbox_prefix, is_inbox
 from svgx_common.health import NotUsable
 from svgx_common.messaging.blobs import MAX_PULLED, PIECE, Blobs, too_large
 from svgx_common.messaging.caller import Caller, Client
-from svgx_common.messaging.connection import ConnectionEvents
+from svgx_common.messaging.connection import ConnectionEvents, sign_in_with
 from svgx_common.messaging.headers import (
     HEADER_BODY,
     HEADER_CALLER,
@@ -141,15 +141,13 @@ class Bus:
         servers = parse_nats(url)
         key = UserKey.from_seed(seed) if seed else None
         if key is not None:
-            # nats-py sets this attribute itself only with the package `nkeys` (decision 43).
-            connection._public_nkey = key.public  # noqa: SLF001
             self._events.credentials_setting = "NATS_NKEY_SEED"
         await connection.connect(
             list(servers.urls),
             user=servers.user,
             password=servers.password,
             token=servers.token,
-            signature_cb=None if key is None else key.sign,
+            signature_cb=sign_in_with(connection, key),
             name=f"svgx-{self.service}-{self.replica_id}",
             max_reconnect_attempts=-1,
             reconnect_time_wait=0.2,  # type: ignore[arg-type]  # a fraction of a second works

@@ -12,6 +12,7 @@ from nats.errors import Error as NatsError
 from nats.errors import SlowConsumerError
 
 from svgx_common import metrics
+from svgx_common.nats_server.nkeys import UserKey
 
 log = structlog.get_logger(__name__)
 
@@ -21,6 +22,15 @@ DROP_LOG_INTERVAL = 10.0
 
 REFUSAL_LOG_INTERVAL = 60.0
 """Seconds between two log lines about refused credentials. They repeat until an operator corrects a setting."""
+
+
+def sign_in_with(client: Client, key: UserKey | None) -> Callable[[str], bytes] | None:
+    """Let a client sign in with a key. Return the argument `signature_cb` of its `connect`, or None without a key."""
+    if key is None:
+        return None
+    # nats-py sets this attribute itself only with the package `nkeys` (decision 43).
+    client._public_nkey = key.public  # noqa: SLF001
+    return key.sign
 
 
 class ConnectionEvents:

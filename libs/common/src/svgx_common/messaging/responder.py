@@ -55,7 +55,7 @@ from svgx_common.messaging.headers import (
 )
 from svgx_common.messaging.micro import Discovery, EndpointCounts
 from svgx_common.observability.log_ids import use_ids
-from svgx_common.tracing import CANVAS_ID, USER_ID, note_code
+from svgx_common.tracing import note_code, note_ids
 
 log = structlog.get_logger(__name__)
 
@@ -326,9 +326,6 @@ class Responder:
         await self._bus.respond(message.reply, content, headers)
 
 
-_ATTRIBUTES = {"user_id": USER_ID, "canvas_id": CANVAS_ID}
-
-
 def _codes_of(operation: Operation[Any, Any]) -> list[str]:
     """Return the outcomes of an operation, as its metric names them."""
     errors: set[type[SvgxError]] = {*operation.errors, Invalid, TooLarge, Internal}
@@ -345,9 +342,7 @@ def _note_ids(request: RequestModel, call: Call) -> None:
     if canvas_id is not None:
         ids["canvas_id"] = canvas_id
     use_ids(ids)
-    span = trace.get_current_span()
-    if span.is_recording():
-        span.set_attributes({_ATTRIBUTES[name]: value for name, value in ids.items()})
+    note_ids(trace.get_current_span(), ids)
 
 
 def _decode_request(operation: Operation[Any, Any], headers: Headers, body: bytes) -> RequestModel:

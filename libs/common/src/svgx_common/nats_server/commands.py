@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from svgx_common.contract.operation import SERVICES
 from svgx_common.nats_server import official_chart
+from svgx_common.nats_server.names import entry, variable
 from svgx_common.nats_server.nkeys import UserKey
 from svgx_common.nats_server.users import (
     second_users,
@@ -29,13 +30,13 @@ def print_keys(arguments: Sequence[str]) -> None:
     keys = {service: UserKey.generate() for service in SERVICES}
     if chosen.format == "env":
         for service, key in keys.items():
-            print(f"{service.upper()}_NKEY={key.public}")
-            print(f"{service.upper()}_NKEY_SEED={key.seed}")
+            print(f"{variable(service, 'nkey')}={key.public}")
+            print(f"{variable(service, 'seed')}={key.seed}")
         return
     # The password with which the servers of a cluster join each other.
     data = {"cluster-password": secrets.token_hex(24)}
     for service, key in keys.items():
-        data |= {f"{service}-nkey": key.public, f"{service}-seed": key.seed}
+        data |= {entry(service, "nkey"): key.public, entry(service, "seed"): key.seed}
     secret = {
         "apiVersion": "v1",
         "kind": "Secret",

@@ -6,9 +6,8 @@ text in `<< >>`, so that the server replaces the variable in it.
 
 from svgx_common.contract.operation import SERVICES, ServiceName
 from svgx_common.contract.permissions import MAX_RESPONSES, RESPONSE_SECONDS, permissions
-
-PING_SECONDS, PING_MAX = 5, 2
-"""Pings of the server. With the defaults of NATS, a frozen replica would get requests for six minutes."""
+from svgx_common.nats_server.names import entry, variable
+from svgx_common.nats_server.pings import PING_MAX, PING_SECONDS
 
 
 def values(secret: str, *, second_keys: bool = False) -> dict[str, object]:
@@ -18,12 +17,12 @@ def values(secret: str, *, second_keys: bool = False) -> dict[str, object]:
     """
     users = []
     variables = {}
-    for key in ("nkey", "second-nkey") if second_keys else ("nkey",):
+    for kind in ("nkey", "second-nkey") if second_keys else ("nkey",):
         for service in SERVICES:
-            variable = f"{service}-{key}".upper().replace("-", "_")
-            users.append({"nkey": f"<< ${variable} >>", "permissions": _permissions(service)})
-            variables[variable] = {
-                "valueFrom": {"secretKeyRef": {"name": secret, "key": f"{service}-{key}"}}
+            name = variable(service, kind)
+            users.append({"nkey": f"<< ${name} >>", "permissions": _permissions(service)})
+            variables[name] = {
+                "valueFrom": {"secretKeyRef": {"name": secret, "key": entry(service, kind)}}
             }
     merged = {
         "ping_interval": f"{PING_SECONDS}s",

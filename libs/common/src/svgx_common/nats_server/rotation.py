@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from svgx_common.contract.operation import SERVICES
+from svgx_common.nats_server.names import entry, variable
 from svgx_common.nats_server.nkeys import UserKey
 
 Entries = dict[str, str]
@@ -56,7 +57,7 @@ def rotate_secret(secret: Mapping[str, Any], step: str) -> dict[str, Any]:
     data = {key: base64.b64decode(value).decode() for key, value in secret["data"].items()}
     metadata = secret["metadata"]
     kept = {name: metadata[name] for name in ("name", "namespace", "labels") if name in metadata}
-    rotated = STEPS[step](data, lambda service, kind: f"{service}-{kind}")
+    rotated = STEPS[step](data, entry)
     return {
         "apiVersion": "v1",
         "kind": "Secret",
@@ -70,13 +71,13 @@ def rotate_env(text: str, step: str) -> str:
     """Return the text of an .env file after a step. All other lines stay as they are, in their order."""
     lines = text.splitlines()
     known = {
-        variable_name(service, f"{prefix}{kind}")
+        variable(service, f"{prefix}{kind}")
         for service in SERVICES
         for kind in _KINDS
         for prefix in ("", "second-")
     }
     entries = dict(line.split("=", 1) for line in lines if line.partition("=")[0] in known)
-    rotated = STEPS[step](entries, variable_name)
+    rotated = STEPS[step](entries, variable)
     kept = []
     for line in lines:
         name = line.partition("=")[0]
@@ -85,12 +86,6 @@ def rotate_env(text: str, step: str) -> str:
         elif name in rotated:
             kept.append(f"{name}={rotated.pop(name)}")
     return "\n".join([*kept, *(f"{name}={value}" for name, value in rotated.items())]) + "\n"
-
-
-def variable_name(service: str, kind: str) -> str:
-    """Return the variable of a key, such as `AUTH_NKEY`, `AUTH_NKEY_SEED` or `AUTH_SECOND_NKEY`."""
-    prefix, seed = ("_SECOND" if kind.startswith("second-") else ""), kind.endswith("seed")
-    return f"{service.upper()}{prefix}_NKEY{'_SEED' if seed else ''}"
 
 
 def rotate(arguments: Sequence[str]) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable
 
 from svgx_common.contract.operation import SERVICES, ServiceName
 from svgx_common.contract.permissions import MAX_RESPONSES, RESPONSE_SECONDS, permissions
+from svgx_common.nats_server.names import variable
 
 
 def users_configuration(
@@ -19,12 +20,12 @@ def users_configuration(
 
 def variable_credentials(service: ServiceName) -> str:
     """Return a reference to the server's variable with the service's public key, such as `AUTH_NKEY`."""
-    return f"nkey: ${service.upper()}_NKEY"
+    return f"nkey: ${variable(service, 'nkey')}"
 
 
 def second_users() -> list[str]:
     """Return a second user for each service, with equal rights and the key of a variable such as `AUTH_SECOND_NKEY`."""
-    return [_user(service, f"nkey: ${service.upper()}_SECOND_NKEY") for service in SERVICES]
+    return [_user(service, f"nkey: ${variable(service, 'second-nkey')}") for service in SERVICES]
 
 
 def _user(service: ServiceName, credentials: str) -> str:

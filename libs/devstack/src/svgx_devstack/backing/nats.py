@@ -3,6 +3,7 @@
 import os
 
 from svgx_common.contract.operation import SERVICES
+from svgx_common.nats_server.pings import PING_MAX, PING_SECONDS
 from svgx_common.nats_server.users import users_configuration
 from svgx_devstack.backing import binaries, probe
 from svgx_devstack.home import Home
@@ -16,14 +17,6 @@ USERS = (*SERVICES, OPERATOR)
 
 MAX_PAYLOAD = 1024 * 1024
 """Bytes of the largest message, the default of NATS."""
-
-PING_SECONDS = 3
-"""Seconds between two pings of the server. A client that leaves `PING_MAX` of them unanswered is disconnected.
-
-With NATS' defaults (120 s, 2), a frozen replica would get its share of the requests for up to six minutes.
-"""
-
-PING_MAX = 2
 
 
 def program(home: Home) -> Program:

@@ -69,9 +69,14 @@ def url(home: Home) -> str:
     return _url(home, USER, DATABASE)
 
 
+def superuser_url(home: Home, database: str = _SUPERUSER) -> str:
+    """Return the superuser's address of a database with the password."""
+    return _url(home, _SUPERUSER, database)
+
+
 async def prepare(home: Home) -> None:
     """Create the services' role and database unless they exist."""
-    connection = await asyncpg.connect(_url(home, _SUPERUSER, _SUPERUSER), timeout=_CONNECT_TIMEOUT)
+    connection = await asyncpg.connect(superuser_url(home), timeout=_CONNECT_TIMEOUT)
     try:
         # CREATE statements take no parameters. The password is hexadecimal, so it needs no quoting.
         if not await connection.fetchval("SELECT 1 FROM pg_roles WHERE rolname = $1", USER):
@@ -101,9 +106,7 @@ def _environment() -> dict[str, str]:
 
 async def _is_ready(home: Home) -> bool:
     try:
-        connection = await asyncpg.connect(
-            _url(home, _SUPERUSER, _SUPERUSER), timeout=_CONNECT_TIMEOUT, ssl=False
-        )
+        connection = await asyncpg.connect(superuser_url(home), timeout=_CONNECT_TIMEOUT, ssl=False)
         await connection.close(timeout=_CONNECT_TIMEOUT)
     except (
         OSError,

@@ -14,7 +14,7 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from svgx_common.logs import redact
-from svgx_common.tracing import CANVAS_ID, USER_ID, CurrentSpan, note_code
+from svgx_common.tracing import CurrentSpan, note_code, note_ids
 from svgx_gateway.observability.notes import notes_of
 from svgx_gateway.observability.request_log import MAX_PATH
 
@@ -35,8 +35,6 @@ _METHODS = frozenset(
 """The methods that name a span. A client could otherwise choose the name."""
 
 _HANDSHAKE = "svgx.handshake"
-
-_IDS = {"user_id": USER_ID, "canvas_id": CANVAS_ID}
 
 
 def handshake_of(scope: Scope) -> trace.SpanContext | None:
@@ -126,7 +124,7 @@ def _note_response(span: trace.Span, scope: Scope, status: int) -> None:
         method = scope.get("method", "GET")
         span.update_name(f"{method if method in _METHODS else 'HTTP'} {notes.route}")
         span.set_attribute("http.route", notes.route)
-    span.set_attributes({_IDS[name]: value for name, value in notes.ids.items()})
+    note_ids(span, notes.ids)
     span.set_attribute("http.response.status_code", status)
     if status >= 500 or notes.code is not None:
         note_code(span, notes.code or str(status), failed=status >= 500)

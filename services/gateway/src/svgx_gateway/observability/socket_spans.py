@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager
 
 from opentelemetry import trace
 
+from svgx_common.contract.collab import EVENTS_PATH
 from svgx_common.tracing import (
     CANVAS_ID,
     NO_SPAN,
@@ -20,9 +21,6 @@ from svgx_common.tracing import (
 )
 
 tracer = trace.get_tracer("svgx.gateway")
-
-ROUTE = "/runtime/events/{canvas_id}"
-"""The route of the WebSockets on which these messages arrive."""
 
 _NO_PARENT = trace.set_span_in_context(trace.INVALID_SPAN)
 
@@ -107,4 +105,4 @@ def _recorded(handshake: trace.SpanContext | None) -> list[trace.SpanContext]:
 
 def _note(span: trace.Span, canvas_id: str, user_id: str) -> None:
     if span.is_recording():
-        span.set_attributes({"http.route": ROUTE, CANVAS_ID: canvas_id, USER_ID: user_id})
+        span.set_attributes({"http.route": EVENTS_PATH, CANVAS_ID: canvas_id, USER_ID: user_id})

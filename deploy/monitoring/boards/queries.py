@@ -20,37 +20,38 @@ sum(rate(svgx_engine_http_responses_total{NS,status="5xx"}[1h]))
 
 def quantiles(metric: str, by: str = "", selector: str = "") -> list[tuple[str, str]]:
     """Return the median, and the 95th and 99th percentile of a histogram, by one label if given."""
-    labels, legend = (f"{by}, le", f"{{{{{by}}}}} ") if by else ("le", "")
-    more = f",{selector}" if selector else ""
+    legend = f"{{{{{by}}}}} " if by else ""
     return [
-        (
-            f"histogram_quantile({share}, sum by ({labels}) (rate({metric}_bucket{{NS{more}}}[RATE])))",
-            f"{legend}{name}",
-        )
+        (_quantile(metric, by, share, selector), f"{legend}{name}")
         for share, name in ((0.5, "median"), (0.95, "95 %"), (0.99, "99 %"))
     ]
 
 
 def percentile(metric: str, by: str, share: float = 0.95, selector: str = "") -> tuple[str, str]:
     """Return a percentile of a histogram by a label."""
-    more = f",{selector}" if selector else ""
-    return (
-        f"histogram_quantile({share}, sum by ({by}, le) (rate({metric}_bucket{{NS{more}}}[RATE])))",
-        f"{{{{{by}}}}}",
-    )
+    return _quantile(metric, by, share, selector), f"{{{{{by}}}}}"
 
 
 def rate(metric: str, by: str, selector: str = "") -> tuple[str, str]:
     """Return the rate of a counter by a label."""
-    more = f",{selector}" if selector else ""
-    return f"sum by ({by}) (rate({metric}{{NS{more}}}[RATE]))", f"{{{{{by}}}}}"
+    return f"sum by ({by}) (rate({_series(metric, selector)}[RATE]))", f"{{{{{by}}}}}"
 
 
 def total(metric: str, by: str = "", selector: str = "") -> tuple[str, str]:
     """Return the sum of a gauge, by one label if given."""
-    more = f",{selector}" if selector else ""
     grouping = f" by ({by})" if by else ""
-    return f"sum{grouping} ({metric}{{NS{more}}})", f"{{{{{by}}}}}" if by else ""
+    return f"sum{grouping} ({_series(metric, selector)})", f"{{{{{by}}}}}" if by else ""
+
+
+def _quantile(metric: str, by: str, share: float, selector: str) -> str:
+    labels = f"{by}, le" if by else "le"
+    buckets = _series(f"{metric}_bucket", selector)
+    return f"histogram_quantile({share}, sum by ({labels}) (rate({buckets}[RATE])))"
+
+
+def _series(metric: str, selector: str) -> str:
+    """Return the series of a metric in the namespace, and with the labels of the selector if given."""
+    return f"{metric}{{NS,{selector}}}" if selector else f"{metric}{{NS}}"
 
 
 SAVED_IN_TIME = Panel(

@@ -1,7 +1,7 @@
 """The dashboard of one service, for the team that owns it: requests, errors, pools and the process."""
 
 from deploy.monitoring.board import Board, Panel, Row
-from deploy.monitoring.queries import quantiles
+from deploy.monitoring.boards.queries import quantiles, rate, total
 
 
 def service_board(service: str) -> Board:
@@ -19,23 +19,13 @@ def service_board(service: str) -> Board:
                         "Requests",
                         "Operations answered each second.",
                         "reqps",
-                        [
-                            (
-                                f"sum by (operation) (rate(svgx_engine_requests_total{{NS,{job}}}[RATE]))",
-                                "{{operation}}",
-                            )
-                        ],
+                        [rate("svgx_engine_requests_total", "operation", job)],
                     ),
                     Panel(
                         "Outcomes",
                         "Operations each second that did not succeed, by code.",
                         "reqps",
-                        [
-                            (
-                                f'sum by (code) (rate(svgx_engine_requests_total{{NS,{job},code!="ok"}}[RATE]))',
-                                "{{code}}",
-                            )
-                        ],
+                        [rate("svgx_engine_requests_total", "code", f'{job},code!="ok"')],
                     ),
                     Panel(
                         "Errors",
@@ -80,12 +70,7 @@ def service_board(service: str) -> Board:
                         "Messages from NATS that wait",
                         "Messages that have arrived and wait for their handlers.",
                         "none",
-                        [
-                            (
-                                f"sum by (pod) (svgx_engine_bus_pending_messages{{NS,{job}}})",
-                                "{{pod}}",
-                            )
-                        ],
+                        [total("svgx_engine_bus_pending_messages", "pod", job)],
                         limit=10000,
                     ),
                     Panel(

@@ -1,7 +1,7 @@
 """The dashboard "SVGX Engine Overview": the health and the speed of all services."""
 
 from deploy.monitoring.board import Board, Panel, Row
-from deploy.monitoring.queries import (
+from deploy.monitoring.boards.queries import (
     ERROR_SHARE,
     FAILED_REQUESTS,
     LOOP_LAG,

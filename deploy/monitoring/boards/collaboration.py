@@ -1,7 +1,7 @@
 """The dashboard "Collaboration Metrics": connections, canvases, holders and broadcasts."""
 
 from deploy.monitoring.board import Board, Panel, Row
-from deploy.monitoring.queries import quantiles, rate, total
+from deploy.monitoring.boards.queries import quantiles, rate, total
 
 COLLABORATION = Board(
     "svgx-collaboration",

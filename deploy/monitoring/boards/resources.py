@@ -4,7 +4,7 @@ The metrics `container_*` come from cAdvisor, `kube_*` from kube-state-metrics, 
 """
 
 from deploy.monitoring.board import Board, Panel, Row
-from deploy.monitoring.queries import LOOP_LAG, quantiles, total
+from deploy.monitoring.boards.queries import LOOP_LAG, quantiles, total
 
 PODS = 'pod=~"svgx-.+",container!=""'
 JOBS = 'job=~"svgx-.+"'

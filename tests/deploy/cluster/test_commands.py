@@ -7,7 +7,6 @@ import re
 from collections.abc import Iterator
 
 import pytest
-import yaml
 
 from deploy.build.charts import MANIFESTS
 from deploy.build.helm import Helm
@@ -82,19 +81,10 @@ def test_commands_of_the_notes_work(
     """`helm install` prints commands for the next steps, which can be copied."""
     release = Release(cluster, program, helms[program].charts, "svgx", namespace, TRIAL)
     notes = release.install()
-    commands = [
-        found.replace("<a strong password>", "a strong password")
-        for found in re.findall(r"(?m)(?:^ +|: )((?:kubectl|helm|docker) (?:.*\\\n)*.*)$", notes)
-    ]
-    assert len(commands) >= 5
+    commands = re.findall(r"(?m)(?:^ +|: )((?:kubectl|helm|docker) (?:.*\\\n)*.*)$", notes)
+    assert len(commands) == 4
     for command in commands:
-        cluster.shell(command)
-    cluster.kubectl(
-        *("rollout", "status", "deployment/svgx-auth", "--timeout", "180s"),
-        *("--namespace", namespace),
-    )
-    (pod, *_) = cluster.get(
-        *("pods", "--namespace", namespace, "--selector", "app.kubernetes.io/name=svgx-auth")
-    )["items"]
-    assert "SVGX_ADMIN_PASSWORD" in yaml.safe_dump(pod["spec"])
+        # The nodes start no containers. The guide's test runs `create-admin`.
+        if "kubectl exec" not in command:
+            cluster.shell(command)
     release.uninstall()

@@ -3,7 +3,7 @@ PYTHON ?= python3
 BOOTSTRAP := $(PYTHON) bootstrap.py
 
 .DEFAULT_GOAL := help
-.PHONY: help run test cluster-check operations-check fuzz large check bench docs dashboards tools charts charts-run images images-check release publish release-check lock clean
+.PHONY: help run test cluster-check operations-check fuzz large check bench docs dashboards tools charts manifests charts-run images images-check release publish release-check lock clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -55,6 +55,8 @@ tools: ## Install Helm and kubectl into .tools
 
 charts: tools ## Rebuild schemas, READMEs, goldens and k8s/ from the charts, and package the charts into dist/
 	@$(BOOTSTRAP) exec python -m deploy.build.charts
+
+manifests: charts ## Rebuild k8s/ for those who use kubectl alone (the same as `make charts`)
 
 charts-run: tools ## Run the charts as local processes, and replace their pods while two clients draw
 	@SVGX_CHARTS_RUN=1 exec $(BOOTSTRAP) tests pytest -s -q tests/deploy/test_chart_runner.py $(ARGS)

@@ -60,7 +60,7 @@ def test_wrong_quantity_is_refused(text: str) -> None:
         environment.quantity(text)
 
 
-POD = {"metadata": {"name": "pod-0", "namespace": "svgx"}}
+POD = {"metadata": {"name": "pod-0", "uid": "0af7651916cd", "namespace": "svgx"}}
 RENDERED = Rendered(
     yaml.safe_dump({"kind": "ConfigMap", "metadata": {"name": "map"}, "data": {"key": "mapped"}}),
     {"secret": {"key": "secret value"}},
@@ -83,6 +83,7 @@ def value_of(source: dict[str, Any]) -> str | None:
         ({"valueFrom": {"secretKeyRef": {"name": "secret", "key": "key"}}}, "secret value"),
         ({"valueFrom": {"configMapKeyRef": {"name": "map", "key": "key"}}}, "mapped"),
         ({"valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}}, "pod-0"),
+        ({"valueFrom": {"fieldRef": {"fieldPath": "metadata.uid"}}}, "0af7651916cd"),
         ({"valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}}, "127.9.9.3"),
         ({"valueFrom": {"resourceFieldRef": {"resource": "limits.cpu"}}}, "2"),
         (

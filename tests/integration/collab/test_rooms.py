@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import pytest
 from prometheus_client import REGISTRY
 from pycrdt import Doc, Map
+from structlog.typing import EventDict
 
 from svgx_canvas.document import shared_document
 from svgx_collab.leases import TTL
@@ -23,6 +24,7 @@ from svgx_common.contract.state import (
 )
 from svgx_common.messaging.bus import Bus
 from svgx_common.messaging.wire import decode, encode
+from svgx_common.observability.log_ids import add_ids
 from svgx_common.tracing import TraceOf, current_trace_id
 from svgx_devstack import DevStack
 from svgx_yjs.nesting import Nesting
@@ -84,16 +86,22 @@ async def test_edit_is_broadcast_and_acknowledged_when_committed(
 async def test_tasks_of_a_canvas_do_not_belong_to_the_request_that_opened_it(
     backing: DevStack, editor: Editor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The log lines and spans of all users' edits are not in the trace of the first user. Proves R-OBS-4."""
+    """The log lines and spans of all users' edits are not in the trace of the first user. Proves R-OBS-4.
+
+    The log lines have the canvas's id.
+    """
     traces: dict[str, str] = {}
+    ids: dict[str, EventDict] = {}
     receive, take_broadcasts = Room.receive, Room.take_broadcasts
 
     def noting_receive(room: Room, edits: list[Edit]) -> Receipt:
         traces["edit"] = current_trace_id()
+        ids["edit"] = add_ids(None, "", {})
         return receive(room, edits)
 
     def noting_broadcasts(room: Room) -> Iterator[Broadcast]:
         traces["broadcast"] = current_trace_id()
+        ids.setdefault("broadcast", add_ids(None, "", {}))  # the first call is the broadcaster's
         return take_broadcasts(room)
 
     monkeypatch.setattr(Room, "receive", noting_receive)
@@ -105,6 +113,7 @@ async def test_tasks_of_a_canvas_do_not_belong_to_the_request_that_opened_it(
         await editor.set("a", "1")
     assert opening != NO_TRACE
     assert traces == {"edit": NO_TRACE, "broadcast": NO_TRACE}
+    assert ids == {task: {"canvas_id": editor.canvas_id} for task in ("edit", "broadcast")}
 
 
 async def test_unknown_canvas_is_not_held(backing: DevStack, bus: Bus, state: None) -> None:

@@ -190,7 +190,7 @@ class Rooms:
             task.exception()
 
     async def _open(self, canvas_id: str) -> HeldCanvas:
-        # The tasks of a canvas serve all its users, so their log lines have its id, and not the first user's.
+        # Requests of several users may wait for this task, so its log lines have the canvas's id only.
         use_ids({"canvas_id": canvas_id})
         if not await self._leases.take(canvas_id):
             raise Unavailable("another replica is opening this canvas", retry_after=0.1)
@@ -223,6 +223,7 @@ class Rooms:
             )
         # The canvas's tasks serve all its users, so their spans and log lines must not belong to the first request.
         context = self._context.copy()
+        context.run(use_ids, {"canvas_id": canvas_id})
         held = context.run(HeldCanvas, room, self._background, self._broadcast)
         self._held[canvas_id] = held
         try:

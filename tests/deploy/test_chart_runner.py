@@ -30,6 +30,10 @@ VALUES = (
     "--values=svgx/values-dev.yaml",
     # Two gateways, so that a client could reach an old one twice.
     "--set=gateway.replicaCount=2",
+    # A client that leaves an old gateway must not reach the other one. On a busy machine, the new gateways become ready
+    # seconds apart, and the old ones stop seconds apart.
+    "--set=gateway.drain.noticeSeconds=12",
+    "--set=gateway.drain.seconds=30",
     # The test sends more requests than a person.
     "--set=gateway.config.security.rate_limit_requests_per_minute=100000",
 )

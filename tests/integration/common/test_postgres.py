@@ -198,8 +198,15 @@ async def test_each_query_has_a_span_with_its_name(
     }
 
 
-def test_queries_with_the_same_name_are_refused(package: Package) -> None:
+@pytest.mark.parametrize(
+    ("file", "sql"),
+    [
+        ("queries.sql", QUERIES + "\n-- name: add\nSELECT 1\n"),
+        ("more.sql", "-- name: add\nSELECT 1\n"),
+    ],
+)
+def test_queries_with_the_same_name_are_refused(package: Package, file: str, sql: str) -> None:
     """Proves R-STATE-19: one of them would be unreachable."""
-    package.write("queries.sql", QUERIES + "\n-- name: add\nSELECT 1\n")
-    with pytest.raises(ValueError, match="two queries have the same name"):
+    package.write(file, sql)
+    with pytest.raises(ValueError, match="two queries have the name add"):
         postgres.load_queries(package.name)

@@ -1,4 +1,4 @@
-"""Code and `queries.sql` name the same SQL statements."""
+"""Code and `sql/*.sql` name the same SQL statements."""
 
 import ast
 from pathlib import Path

@@ -63,7 +63,7 @@ FAILURES = Counter(
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """A named statement of a `queries.sql`."""
+    """A named statement of a service."""
 
     name: str
     sql: str
@@ -75,19 +75,19 @@ class Query:
 
 
 def load_queries(package: str) -> Mapping[str, Query]:
-    """Return the statements of `<package>/sql/queries.sql` by name.
+    """Return the statements of all files `<package>/sql/*.sql` by name.
 
     Each statement starts with a line `-- name: <name>`. Raise `ValueError` when two have the same name.
     """
-    text = files(package).joinpath("sql/queries.sql").read_text()
-    parts = re.split(r"(?m)^-- name: (\w+)$", text)
-    names, statements = parts[1::2], parts[2::2]
-    queries = {
-        name: Query(name, statement.strip())
-        for name, statement in zip(names, statements, strict=True)
-    }
-    if len(queries) != len(names):
-        raise ValueError(f"{package}: two queries have the same name")
+    queries: dict[str, Query] = {}
+    for file in files(package).joinpath("sql").iterdir():
+        if not file.name.endswith(".sql"):
+            continue
+        _, *parts = re.split(r"(?m)^-- name: (\w+)$", file.read_text())
+        for name, statement in zip(parts[::2], parts[1::2], strict=True):
+            if name in queries:
+                raise ValueError(f"{package}: two queries have the name {name}")
+            queries[name] = Query(name, statement.strip())
     return queries
 
 
@@ -271,7 +271,7 @@ async def connect(
 ) -> AsyncIterator[Database]:
     """Wait for PostgreSQL, apply the missing migrations and open a pool on the schema.
 
-    `package` contains `sql/queries.sql` and `sql/migrations/NNNN_*.sql`.
+    `package` contains `sql/*.sql` with queries, and `sql/migrations/NNNN_*.sql`.
     """
     hosts = Hosts(url)
     await migrations.apply_when_usable(hosts, schema, package)

@@ -255,12 +255,23 @@ def test_alerts_of_a_release_watch_its_namespace_only(
     run_promtool("test", "rules", write_tests(rules, tests, tmp_path / "rendered"))
 
 
-def test_runbooks_and_certificate_follow_the_values(helms: dict[str, Helm]) -> None:
+@pytest.mark.parametrize(
+    "addresses",
+    [
+        ("monitoring.alerts.runbookBaseUrl=https://wiki.example/",),
+        ("global.runbookBaseUrl=https://wiki.example",),
+        (
+            "global.runbookBaseUrl=https://wiki.example/",
+            "monitoring.alerts.runbookBaseUrl=https://other.example",
+        ),
+    ],
+    ids=["own", "global", "global over own"],
+)
+def test_runbooks_and_certificate_follow_the_values(
+    helms: dict[str, Helm], addresses: tuple[str, ...]
+) -> None:
     """The alerts link to the runbooks at `runbookBaseUrl`, and watch the certificate of the ingress."""
-    values_given = (
-        "monitoring.alerts.runbookBaseUrl=https://wiki.example/",
-        "ingress.tls.secretName=mine",
-    )
+    values_given = (*addresses, "ingress.tls.secretName=mine")
     rules = rendered_rules(helms["helm4"], "gateway", *values_given)
     (certificate,) = (
         each for each in rules["groups"][0]["rules"] if each["alert"] == "SVGXEngineCertificateEnds"

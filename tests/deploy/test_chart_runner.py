@@ -157,7 +157,7 @@ async def test_pods_replaced_one_workload_after_the_other_disconnect_only_by_the
         editors = await EditorGroup.start(workspace, 2, seed=2)
         for name in ("svgx-auth", "svgx-state", "svgx-collab", "svgx-valkey", "svgx-gateway"):
             await cluster.workloads[name].restart()
-            await editors.wait_for_edits()
+            await editors.wait_for_broadcast()
             connections = await editors.connection_counts()
             assert connections == {1 if name != "svgx-gateway" else 2}, name
         await editors.stop_and_verify()

@@ -7,7 +7,14 @@ from typing import Any
 import asyncpg
 import pytest
 
-from svgx_common.contract.audit import LIST_AUDIT, AuditEntry, AuditEvent, ListAuditRequest
+from svgx_common.contract.audit import (
+    LIST_AUDIT,
+    RECORD_AUDIT,
+    REPORTED_EVENTS,
+    AuditEntry,
+    AuditEvent,
+    ListAuditRequest,
+)
 from svgx_common.contract.auth import (
     CHANGE_PASSWORD,
     CREATE_USER,
@@ -20,7 +27,7 @@ from svgx_common.contract.auth import (
     UPDATE_USER,
     Tokens,
 )
-from svgx_common.contract.errors import Conflict, Invalid, SvgxError
+from svgx_common.contract.errors import Conflict, Forbidden, Invalid, SvgxError
 from svgx_common.contract.operation import Operation
 from svgx_common.contract.policy import Role
 from svgx_common.messaging.bus import Bus
@@ -234,3 +241,24 @@ async def test_invalid_filter_is_refused_with_its_name(bus: Bus, odd: dict[str, 
     with pytest.raises(Invalid) as refusal:
         await bus.request(LIST_AUDIT.subject, json.dumps(odd).encode(), timeout=10)
     assert refusal.value.field == next(iter(odd))
+
+
+async def test_events_of_other_services_are_recorded_with_the_admin_as_actor(bus: Bus) -> None:
+    """Proves R-AUTH-21: an admin's actions on other services are in the same log."""
+    tokens = await login(bus, "root", ADMIN_PASSWORD)
+    for event in REPORTED_EVENTS:
+        await Sender(bus, tokens).do(RECORD_AUDIT, event=event, detail={"replica_id": "r1"})
+        entry = (await entries(bus, event=event))[-1]
+        assert (entry.actor_id, entry.address, entry.detail) == (
+            tokens.user.id,
+            CLIENT.address,
+            {"replica_id": "r1"},
+        )
+
+
+async def test_events_of_auth_are_not_recorded_for_another_service(bus: Bus) -> None:
+    """Proves R-AUTH-21: a compromised service cannot forge a log-in."""
+    sender = Sender(bus, await login(bus, "root", ADMIN_PASSWORD))
+    for event in set(AuditEvent) - REPORTED_EVENTS:
+        with pytest.raises(Forbidden):
+            await sender.do(RECORD_AUDIT, event=event, detail={})

@@ -66,7 +66,7 @@ SUBSCRIBERS: dict[str, set[str]] = {
     "svgx.auth.revoked": {"gateway"},
     "svgx.replicas.left": {"gateway"},
     "svgx.gateway.r.connections": {"gateway"},
-    "svgx.replica.auth.r.drain": set(SERVICES),
+    "svgx.replica.auth.r.drain": {"auth"},
     **{replica_subject(service, "r"): {service} for service in SERVICES},
     **{blob_subject(service, "r", "b"): {service} for service in SERVICES},
     **{echo_subject(service, "r"): {service} for service in SERVICES},

@@ -44,7 +44,14 @@ would otherwise hide that all replicas of this one are gone.
 {{- .root.Files.Get "alerts.yaml"
   | replace $job (printf "%s,namespace=\"%s\"" $job .root.Release.Namespace)
   | replace "name=\"svgx-tls\"" (printf "name=\"%s\"" $certificate)
-  | replace "https://docs.svgx-engine.com/runbooks" (.root.Values.monitoring.alerts.runbookBaseUrl | trimSuffix "/") -}}
+  | replace "https://docs.svgx-engine.com/runbooks" (include "common.runbooks" . | trimSuffix "/") -}}
+{{- end -}}
+
+{{/*
+The address of the runbooks: the umbrella's global value, else the chart's own.
+*/}}
+{{- define "common.runbooks" -}}
+{{- .root.Values.global.runbookBaseUrl | default .root.Values.monitoring.alerts.runbookBaseUrl -}}
 {{- end -}}
 
 {{- define "common.dashboards" -}}

@@ -2,10 +2,10 @@
 
 import asyncio
 
-import structlog
 from pydantic import ValidationError
 
 from svgx_common.contract.administration.replicas import DRAIN_REPLICA, DrainReplicaRequest
+from svgx_common.contract.audit import AuditEvent
 from svgx_common.contract.errors import Conflict, Forbidden, NotFound, SvgxError
 from svgx_common.contract.operation import Empty
 from svgx_common.contract.transport import DRAIN_ORDER, replica_subject
@@ -13,9 +13,8 @@ from svgx_common.health import HealthReport, Phase
 from svgx_common.messaging.bus import Bus, NoResponders
 from svgx_common.messaging.responder import Call, Responder
 from svgx_common.messaging.wire import encode_payload
+from svgx_gateway import audit
 from svgx_gateway.replica_watch import ReplicaWatch
-
-log = structlog.get_logger(__name__)
 
 ANSWER_SECONDS = 2.0
 """Seconds that a replica has to confirm the order, or to report its health."""
@@ -44,9 +43,17 @@ class ReplicaDrain:
         if call.signed_in().by_key:
             raise Forbidden("not with an API key: log in")
         async with self._one_at_a_time:
-            return await self._drain(request)
+            await self._drain(request)
+        await audit.record(
+            self._bus,
+            AuditEvent.REPLICA_DRAINED,
+            call,
+            service=request.service,
+            replica_id=request.replica_id,
+        )
+        return Empty()
 
-    async def _drain(self, request: DrainReplicaRequest) -> Empty:
+    async def _drain(self, request: DrainReplicaRequest) -> None:
         await self._watch.look()
         answering = [
             each.id
@@ -66,10 +73,6 @@ class ReplicaDrain:
             await self._bus.request(subject, encode_payload(Empty()), timeout=ANSWER_SECONDS)
         except NoResponders:
             raise _no_such_replica() from None
-        log.info(
-            "an admin drains a replica", drained=request.replica_id, drained_service=request.service
-        )
-        return Empty()
 
     async def _serves(self, service: str, replica_id: str) -> bool:
         """Return whether a replica reports that it neither starts nor drains."""

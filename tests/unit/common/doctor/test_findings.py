@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from svgx_common.configuration.build import BuildId
 from svgx_common.contract.operation import SERVICES
 from svgx_common.doctor.certificates import check_file
 from svgx_common.doctor.clocks import check_clock
@@ -40,8 +41,9 @@ def test_text_has_a_line_for_each_result_and_each_fix() -> None:
 @pytest.mark.parametrize(("findings", "all_well"), [(FINDINGS, False), (FINDINGS[:2], True)])
 def test_json_has_every_result(findings: Sequence[Finding], all_well: bool) -> None:
     """Proves R-CONFIG-7: programs read `ok`, and each check with its status and fix."""
-    content = json.loads(as_json("state", "1.0", findings))
-    assert (content["service"], content["version"], content["ok"]) == ("state", "1.0", all_well)
+    content = json.loads(as_json("state", BuildId("1.0", "4f2a"), findings))
+    assert (content["service"], content["version"], content["revision"]) == ("state", "1.0", "4f2a")
+    assert content["ok"] == all_well
     assert [each["status"] for each in content["checks"]] == [each.status for each in findings]
     assert content["checks"][1]["fix"] == "Start auth."
 

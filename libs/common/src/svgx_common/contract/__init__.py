@@ -63,6 +63,7 @@ OPERATIONS: tuple[Operation[Any, Any], ...] = (
     revocations.LIST_REVOCATIONS,
     api_keys.CHECK_API_KEY,
     auth.FIND_ACCOUNTS,
+    audit.RECORD_AUDIT,
     state.CANVAS_ACCESS,
     state.JOURNAL_APPEND,
     state.JOURNAL_LOAD,

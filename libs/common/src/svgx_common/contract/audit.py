@@ -1,4 +1,4 @@
-"""The audit log of accounts and log-ins: its events, and the operation that lists its entries."""
+"""The audit log: its events, and the operations that list and record its entries."""
 
 from datetime import datetime
 from enum import StrEnum
@@ -6,7 +6,9 @@ from typing import Annotated, Any
 
 from pydantic import StringConstraints
 
+from svgx_common.contract.errors import Forbidden
 from svgx_common.contract.operation import (
+    Empty,
     Http,
     Operation,
     PageCursor,
@@ -16,7 +18,7 @@ from svgx_common.contract.operation import (
     Timestamp,
     UserId,
 )
-from svgx_common.contract.policy import Scope
+from svgx_common.contract.policy import RateClass, Scope
 
 
 class AuditEvent(StrEnum):
@@ -50,6 +52,12 @@ class AuditEvent(StrEnum):
     USER_RESTORED = "user_restored"
     API_KEY_CREATED = "api_key_created"
     API_KEY_ENDED = "api_key_ended"
+    REPLICA_DRAINED = "replica_drained"
+    RATE_LIMITS_CHANGED = "rate_limits_changed"
+
+
+REPORTED_EVENTS = frozenset({AuditEvent.REPLICA_DRAINED, AuditEvent.RATE_LIMITS_CHANGED})
+"""The events of other services. Auth records all other events itself, so no service can forge them."""
 
 
 class AuditEntry(ReplyModel):
@@ -99,4 +107,24 @@ LIST_AUDIT = Operation(
     scope=Scope.ADMIN,
     http=Http("GET", "/admin/audit/"),
     repeatable=True,
+)
+
+
+class RecordAuditRequest(RequestModel):
+    """An event of another service. The message's caller is its actor. `detail` has no secrets."""
+
+    event: AuditEvent
+    detail: dict[str, str | int]
+
+
+RECORD_AUDIT = Operation(
+    subject="svgx.auth.audit.record",
+    summary="Record an admin's action on another service in the audit log",
+    request=RecordAuditRequest,
+    reply=Empty,
+    scope=Scope.INTERNAL,
+    callers=("gateway",),
+    rate=RateClass.INTERNAL,
+    timeout=5.0,
+    errors=(Forbidden,),
 )

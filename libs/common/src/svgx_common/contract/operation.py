@@ -245,7 +245,11 @@ class Channel(Generic[Payload]):
     @property
     def pattern(self) -> str:
         """Return the NATS subject with a wildcard for each parameter."""
-        return re.sub(r"{\w+}", "*", self.subject)
+        return self.pattern_of()
+
+    def pattern_of(self, **parameters: str) -> str:
+        """Return the NATS subject with these parameters, and with a wildcard for each other parameter."""
+        return re.sub(r"{(\w+)}", lambda found: parameters.get(found[1], "*"), self.subject)
 
     def subject_of(self, **parameters: str) -> str:
         """Return the subject with these parameters."""

@@ -63,7 +63,12 @@ def _publish(service: ServiceName) -> Iterator[str]:
 
 def _subscribe(service: ServiceName) -> Iterator[str]:
     yield from (op.subject for op in OPERATIONS if op.service == service)
-    yield from (channel.pattern for channel in CHANNELS if service in channel.subscribers)
+    yield from (
+        # A channel that names the receiving service in its subject reaches that service only.
+        channel.pattern_of(service=service)
+        for channel in CHANNELS
+        if service in channel.subscribers
+    )
     yield blob_subject(service, "*", "*")
     yield replica_subject(service, "*")
     yield echo_subject(service, "*")

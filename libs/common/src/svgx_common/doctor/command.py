@@ -4,10 +4,10 @@ import argparse
 import asyncio
 import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from importlib.metadata import version as package_version
 from typing import Any
 
 from svgx_common import logs
+from svgx_common.configuration.build import build_of
 from svgx_common.configuration.command_line import Command
 from svgx_common.contract.operation import ServiceName
 from svgx_common.doctor.findings import Finding, Status, as_json, as_text, count, failed, warning
@@ -40,11 +40,11 @@ def doctor_command(
         findings, values = check_settings(kind)
         checks = {**_common_checks(service, values), **further(values)}
         findings += asyncio.run(run_checks(checks))
-        release = package_version(f"svgx-{service}")
+        build = build_of(service)
         if chosen.json:
-            print(as_json(service, release, findings))
+            print(as_json(service, build, findings))
         else:
-            print(as_text(f"svgx-{service} {release}", findings))
+            print(as_text(f"svgx-{service} {build}", findings))
         sys.exit(1 if count(findings, Status.FAILED) else 0)
 
     return run

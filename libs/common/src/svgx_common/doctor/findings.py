@@ -5,6 +5,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 
+from svgx_common.configuration.build import BuildId
+
 
 class Status(StrEnum):
     """The outcome of a check."""
@@ -61,11 +63,12 @@ def as_text(program: str, findings: Sequence[Finding]) -> str:
     return "\n".join(lines)
 
 
-def as_json(service: str, version: str, findings: Sequence[Finding]) -> str:
+def as_json(service: str, build: BuildId, findings: Sequence[Finding]) -> str:
     """Return the results for programs."""
     content = {
         "service": service,
-        "version": version,
+        "version": build.version,
+        "revision": build.revision,
         "ok": not count(findings, Status.FAILED),
         "checks": [{**asdict(each), "status": each.status.value} for each in findings],
     }

@@ -41,7 +41,7 @@ def check_settings(kind: type[Settings]) -> tuple[list[Finding], dict[str, Any]]
         return findings, valid_values(kind)
     if not findings:
         findings.append(ok(NAME, f"valid, for {settings.environment}"))
-    return [*findings, *_check_secret(settings)], {
+    return [*findings, *_check_secret(settings), *_check_other_secret(settings)], {
         name: getattr(settings, name) for name in type(settings).model_fields
     }
 
@@ -54,3 +54,11 @@ def _check_secret(settings: ServiceSettings) -> list[Finding]:
         fix = f"Replace it by {MIN_SECRET} random bytes (`openssl rand -hex 32`)."
         return [warning("JWT_SECRET", f"has fewer than {MIN_SECRET} bytes", fix)]
     return [ok("JWT_SECRET", f"has {MIN_SECRET} bytes or more")]
+
+
+def _check_other_secret(settings: ServiceSettings) -> list[Finding]:
+    other = getattr(settings, "jwt_other_secret", None)
+    if not isinstance(other, SecretStr) or not other.get_secret_value():
+        return []
+    fix = "Remove it as soon as the replacement of JWT_SECRET has ended."
+    return [warning("JWT_OTHER_SECRET", "is set, so the tokens of two secrets are valid", fix)]

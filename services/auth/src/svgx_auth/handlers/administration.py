@@ -8,7 +8,14 @@ from svgx_auth.administration import Administration
 from svgx_auth.audit import Audit, Origin
 from svgx_auth.handlers.callers import caller_id, refuse_api_key
 from svgx_auth.passwords.queue import PasswordQueue
-from svgx_common.contract.audit import LIST_AUDIT, AuditPage, ListAuditRequest
+from svgx_common.contract.audit import (
+    LIST_AUDIT,
+    RECORD_AUDIT,
+    REPORTED_EVENTS,
+    AuditPage,
+    ListAuditRequest,
+    RecordAuditRequest,
+)
 from svgx_common.contract.auth import (
     CREATE_USER,
     DELETE_USER,
@@ -26,12 +33,13 @@ from svgx_common.contract.auth import (
     UserPage,
     UserRequest,
 )
+from svgx_common.contract.errors import Forbidden
 from svgx_common.contract.operation import Empty
 from svgx_common.messaging.responder import Call, Responder
 
 
 class AdministrationHandlers:
-    """The handlers of `CREATE_USER` to `RESTORE_USER`, of `LIST_AUDIT` and of `FIND_ACCOUNTS`."""
+    """The handlers of `CREATE_USER` to `RESTORE_USER`, of the audit log, and of `FIND_ACCOUNTS`."""
 
     def __init__(
         self,
@@ -55,6 +63,7 @@ class AdministrationHandlers:
         responder.answer(DELETE_USER, self.delete_user)
         responder.answer(RESTORE_USER, self.restore_user)
         responder.answer(LIST_AUDIT, self.list_audit)
+        responder.answer(RECORD_AUDIT, self.record_audit)
         responder.answer(FIND_ACCOUNTS, self.find_accounts)
 
     async def create_user(self, request: CreateUserRequest, call: Call) -> User:
@@ -93,6 +102,13 @@ class AdministrationHandlers:
     async def list_audit(self, request: ListAuditRequest, _: Call) -> AuditPage:
         """List entries of the audit log."""
         return await self._audit.page(request)
+
+    async def record_audit(self, request: RecordAuditRequest, call: Call) -> Empty:
+        """Record the event of another service. Raises `Forbidden` for an event of this service."""
+        if request.event not in REPORTED_EVENTS:
+            raise Forbidden("only this service records the event", field="event")
+        await self._audit.note(request.event, Origin.of(call), user_id=None, **request.detail)
+        return Empty()
 
     async def find_accounts(self, request: FindAccountsRequest, _: Call) -> FoundAccounts:
         """Tell a service which of the named accounts exist."""

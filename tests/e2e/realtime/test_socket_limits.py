@@ -16,7 +16,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.typing import Subprotocol
 
 from svgx_devstack import DevStack
-from svgx_gateway.websocket.protocol import CLOSING_SECONDS
+from svgx_gateway.websocket.transport.protocol import CLOSING_SECONDS
 from svgx_yjs import protocol
 from tests.e2e.clients.api import Api, ApiSession, open_api
 from tests.e2e.clients.metrics import Metrics

@@ -1,7 +1,7 @@
 """Holding canvases: opening, failover, leases, and commits that have to wait."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 import pytest
 from prometheus_client import REGISTRY
@@ -28,7 +28,8 @@ from svgx_common.observability.log_ids import add_ids
 from svgx_common.tracing import TraceOf, current_trace_id
 from svgx_devstack import DevStack
 from svgx_yjs.nesting import Nesting
-from svgx_yjs.splitting import Split
+from svgx_yjs.parts import Split
+from svgx_yjs.splitting import split
 from tests.integration.collab.replica import Editor, replica
 from tests.polling import pause
 
@@ -39,8 +40,15 @@ HARM = bytes.fromhex("0102070004010174016104000700016200")
 
 
 def unchecked(update: bytes, *_: object) -> Split:
-    """Let every update pass the check."""
+    """Let every update pass the check. All updates are integrated at once."""
     return Split(update, None, {}, Nesting())
+
+
+def harm_unchecked(update: bytes, known: Mapping[int, int], nesting: Nesting) -> Split:
+    """Let `HARM` pass the check. It is integrated together with other edits."""
+    if update == HARM:
+        return Split(update, None, {7: 2}, Nesting())
+    return split(update, known, nesting)
 
 
 async def committed(bus: Bus, canvas_id: str) -> dict[str, str]:
@@ -251,18 +259,24 @@ async def test_edit_larger_than_a_nats_message_is_saved(
         assert len((await committed(bus, editor.canvas_id))["a"]) == 3 * 1024 * 1024
 
 
+@pytest.mark.parametrize("check", [unchecked, harm_unchecked], ids=["at once", "in a batch"])
 async def test_room_that_fails_is_reopened_without_the_harmful_edit(
-    backing: DevStack, bus: Bus, editor: Editor, monkeypatch: pytest.MonkeyPatch
+    backing: DevStack,
+    bus: Bus,
+    editor: Editor,
+    monkeypatch: pytest.MonkeyPatch,
+    check: Callable[..., Split],
 ) -> None:
     """A room that fails is reopened from its journal, and the edit that made it fail is rejected.
 
-    The check lets every update pass, so that pycrdt really fails. Proves R-SYNC-13.
+    The check lets the harmful edit pass, so that pycrdt really fails. After a failure of a whole batch, the next room
+    integrates edits one by one. Proves R-SYNC-13.
     """
     async with replica(backing):
         await editor.set("a", "1")
         before = (await editor.sync()).epoch
         with monkeypatch.context() as patch:
-            patch.setattr(shared_document, "split", unchecked)
+            patch.setattr(shared_document, "split", check)
             # The second edit of the batch is valid.
             saved = await editor.send([HARM, editor.draw("b", "2")])
         assert saved.rejected == (0,)

@@ -2,12 +2,16 @@
 
 import contextlib
 import random
+from collections.abc import Mapping
 
 import pytest
 
 from svgx_canvas.document.shared_document import SharedDocument, merge
+from svgx_yjs import splitting
 from svgx_yjs.lib0 import Malformed
-from svgx_yjs.splitting import check
+from svgx_yjs.nesting import Nesting
+from svgx_yjs.short_edits import split_short
+from svgx_yjs.splitting import check, split
 from svgx_yjs.structure import EMPTY_STATE_VECTOR, read_state_vector
 from tests.unit.yjs.updates import (
     ANY,
@@ -72,6 +76,13 @@ class UpdateFuzzer:
             sections.append((client, start, structs))
         return update(*sections, deleted=self._deletions())
 
+    def short(self, known: Mapping[int, int]) -> bytes:
+        """Return an update with one struct, which follows the client's structs in a document with these clocks."""
+        client = self._rng.choice(CLIENTS)
+        clock = known.get(client, 0)
+        struct, _ = self._struct(client, clock)
+        return update((client, clock, [struct]), deleted=self._deletions())
+
     def _struct(self, client: int, clock: int) -> tuple[Struct, int]:
         rng = self._rng
         if rng.random() < 0.15:
@@ -113,7 +124,7 @@ def test_random_update_is_refused_integrated_or_pending(seed: int) -> None:
     for _ in range(12):
         content = fuzzer.update()
         with contextlib.suppress(Malformed):
-            document.integrate(content)
+            document.take(content)
             passed.append(content)
     pycrdt_clocks = read_state_vector(document.state_vector())
     reloaded = SharedDocument.load(passed)
@@ -139,4 +150,38 @@ def test_update_with_random_bytes_is_refused_or_read(seed: int) -> None:
             )
         with contextlib.suppress(Malformed):
             check(bytes(content))
-            document.integrate(bytes(content))
+            document.take(bytes(content))
+
+
+def parts_of(content: bytes, known: Mapping[int, int], nesting: Nesting) -> object:
+    """Return everything that `split` says of an update."""
+    try:
+        parts = split(content, known, nesting)
+    except Malformed as error:
+        return str(error)
+    ends = parts.clocks.items()
+    places = [parts.nesting.get(client, clock - 1) for client, clock in ends]
+    return parts.ready, parts.pending, parts.clocks, parts.runs, parts.deletions, places
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_short_edit_is_split_as_any_other_update(
+    seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Proves R-SYNC-12: the quick check of short edits and the check of all updates say the same."""
+    fuzzer = UpdateFuzzer(seed)
+    known: dict[int, int] = {}
+    nesting = Nesting()
+    short = 0
+    for _ in range(150):
+        content = fuzzer.short(known)
+        quick = parts_of(content, known, nesting)
+        with monkeypatch.context() as patch:
+            patch.setattr(splitting, "split_short", lambda *_: None)
+            assert parts_of(content, known, nesting) == quick
+        with contextlib.suppress(Malformed):
+            short += split_short(content, known, nesting) is not None
+            parts = split(content, known, nesting)
+            known.update(parts.clocks)
+            nesting.update(parts.nesting)
+    assert short > 0

@@ -4,13 +4,16 @@ import random
 from dataclasses import replace
 
 import pytest
-from pycrdt import Doc, Map
+from pycrdt import Doc, Map, get_state
 
 from svgx_canvas.document import shared_document
 from svgx_canvas.document.shared_document import MAX_PENDING_BYTES, Fault, SharedDocument, merge
+from svgx_yjs.joining import join_first
 from svgx_yjs.lib0 import Malformed
 from svgx_yjs.nesting import Nesting
-from svgx_yjs.splitting import Split, split
+from svgx_yjs.parts import Part, Split
+from svgx_yjs.splitting import split
+from svgx_yjs.structure import read_state_vector
 from tests.unit.canvas.histories import content, history
 from tests.unit.yjs.updates import ANY, NULL, STRING, after, in_root, nested_types, text, update
 
@@ -20,19 +23,49 @@ def whole(document: SharedDocument) -> bytes:
     return document.missing(b"\x00")
 
 
+def integrate(document: SharedDocument, edit: bytes) -> list[bytes]:
+    """Integrate an edit, and return its new parts."""
+    new = [part.update for part in document.take(edit)]
+    document.flush()
+    return new
+
+
+def changes_of(document: SharedDocument, edit: bytes) -> int:
+    """Integrate an edit, and return the number of clients with structs in the changes."""
+    document.take(edit)
+    (changes,) = document.flush()
+    return len(read_state_vector(get_state(changes)))
+
+
 @pytest.mark.parametrize("seed", range(30))
-def test_edits_in_any_order_with_repeats_make_the_same_document(seed: int) -> None:
-    """Proves R-SYNC-1 and R-SAVE-9. The changes that `integrate` returns make the same content."""
+@pytest.mark.parametrize("batch", [1, 7, 1000])
+def test_edits_in_any_order_with_repeats_make_the_same_document(seed: int, batch: int) -> None:
+    """Batches of edits are integrated together. Proves R-SYNC-1 and R-SAVE-9.
+
+    The changes that `flush` returns make the same content, and so do the new parts that `take` returns, joined.
+    """
     rng = random.Random(seed)
     updates = history(seed)
     expected = content(*updates)
     rng.shuffle(updates)
     received = [*updates, *rng.sample(updates, len(updates) // 3)]
     document = SharedDocument.load()
-    changes = [change for each in received for change in document.integrate(each).changes]
+    changes: list[bytes] = []
+    saved: list[Part] = []
+    for number, each in enumerate(received, start=1):
+        saved += document.take(each)
+        if number % batch == 0:
+            changes += document.flush()
+    changes += document.flush()
     assert not document.pending
     assert content(whole(document)) == expected
     assert content(*changes) == expected
+    entries = []
+    while saved:
+        entry, count = join_first(saved, rng.randrange(40, 400))
+        entries.append(entry)
+        del saved[:count]
+    assert content(whole(SharedDocument.load(entries))) == expected
     assert content(whole(SharedDocument.load(updates))) == expected
 
 
@@ -52,7 +85,7 @@ def test_pycrdt_without_the_split_loses_a_pending_edit() -> None:
     assert plain.get("elements", type=Map).to_py() != {"a": 27, "b": 1}
     document = SharedDocument.load()
     for each in (second, third, first):
-        document.integrate(each)
+        integrate(document, each)
     assert content(whole(document)) == {"a": 27, "b": 1}
 
 
@@ -61,12 +94,12 @@ def test_repeated_update_is_not_new() -> None:
     first = update((5, 0, [in_root(ANY, NULL)]))
     later = update((5, 1, [in_root(ANY, NULL, key="l")]))
     document = SharedDocument.load()
-    assert document.integrate(later).new
-    assert not document.integrate(later).new
-    assert document.integrate(first).new
+    assert integrate(document, later)
+    assert not integrate(document, later)
+    assert integrate(document, first)
     assert not document.pending
-    assert not document.integrate(first).new
-    assert not document.integrate(later).new
+    assert not integrate(document, first)
+    assert not integrate(document, later)
 
 
 def test_pending_updates_are_bounded_by_bytes() -> None:
@@ -77,7 +110,7 @@ def test_pending_updates_are_bounded_by_bytes() -> None:
     filler = b"\x01\x74" + bytes.fromhex("80808002") + b"x" * size
     pieces = [update((client, 1, [in_root(ANY, filler)])) for client in range(5)]
     for piece in pieces:
-        assert document.integrate(piece).new
+        assert integrate(document, piece)
     assert document.pending == pieces[-2:]
 
 
@@ -85,10 +118,10 @@ def test_pending_update_is_integrated_when_its_dependency_arrives() -> None:
     """Proves R-SYNC-14: an edit releases only the pending updates that wait for it."""
     document = SharedDocument.load()
     for client in range(100, 200):
-        document.integrate(update((client, 0, [after(ANY, NULL, (5, 0))])))
-    assert len(document.integrate(update((6, 0, [in_root(ANY, NULL)]))).changes) == 1
+        integrate(document, update((client, 0, [after(ANY, NULL, (5, 0))])))
+    assert changes_of(document, update((6, 0, [in_root(ANY, NULL)]))) == 1
     assert len(document.pending) == 100
-    assert len(document.integrate(update((5, 0, [in_root(ANY, NULL, key="l")]))).changes) == 101
+    assert changes_of(document, update((5, 0, [in_root(ANY, NULL, key="l")]))) == 101
 
 
 def test_malformed_journal_entry_is_left_out() -> None:
@@ -103,7 +136,7 @@ def test_unplaceable_update_of_a_journal_stays_pending() -> None:
     """Proves R-SYNC-14: an entry of the journal may contain edits of several authors, so it is not refused."""
     deep = nested_types(501)
     with pytest.raises(Malformed):
-        SharedDocument.load().integrate(deep)
+        integrate(SharedDocument.load(), deep)
     document = SharedDocument.load([deep, update((8, 0, [in_root(ANY, NULL, key="l")]))])
     assert document.left_out == 0
     assert len(document.pending) == 1
@@ -136,16 +169,16 @@ def test_edit_that_releases_a_faulty_update_is_not_blamed(
     def split_into_faulty(written: bytes, known: dict[int, int], nesting: Nesting) -> Split:
         parts = split(written, known, nesting)
         if written == pending and parts.ready:
-            return replace(parts, ready=FAULTY)
+            return replace(parts, ready=FAULTY, runs=())
         return parts
 
     monkeypatch.setattr(shared_document, "split", split_into_faulty)
-    document = SharedDocument.load([pending])
+    document = SharedDocument.load([pending], one_by_one=True)
     with pytest.raises(Fault) as fault:
-        document.integrate(releasing)
+        integrate(document, releasing)
     assert fault.value.culprit is not None
     again = SharedDocument.load([pending], faulty=[fault.value.culprit])
-    assert again.integrate(releasing).new == [releasing]
+    assert integrate(again, releasing) == [releasing]
     assert again.left_out == 1
     assert SharedDocument.load([pending, releasing]).clocks == {6: 1}
 
@@ -158,4 +191,4 @@ def test_update_that_pycrdt_ignores_is_a_fault(monkeypatch: pytest.MonkeyPatch) 
 
     monkeypatch.setattr(shared_document, "split", nothing_ready)
     with pytest.raises(Fault):
-        SharedDocument.load().integrate(update((5, 0, [in_root(ANY, NULL)])))
+        integrate(SharedDocument.load(), update((5, 0, [in_root(ANY, NULL)])))

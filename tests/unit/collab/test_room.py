@@ -14,7 +14,8 @@ from svgx_common.contract.collab import Broadcast, Edit
 from svgx_common.contract.state import Content, Entry
 from svgx_yjs.lib0 import Malformed
 from svgx_yjs.nesting import Nesting
-from svgx_yjs.splitting import Split
+from svgx_yjs.parts import Split
+from svgx_yjs.splitting import split
 from svgx_yjs.structure import EMPTY_UPDATE
 
 EMPTY = Content(revision=0, updates=())
@@ -218,12 +219,12 @@ def test_contradicting_updates_are_saved_in_separate_entries() -> None:
     assert make_room(Content(len(saved), tuple(saved))).left_out == 0
 
 
-def test_large_edit_is_broadcast_and_saved_unmerged() -> None:
-    """A large edit is not merged, so that other edits do not wait while all of it is read again."""
+def test_large_edit_is_saved_in_an_entry_of_its_own() -> None:
+    """The bytes of one entry are bounded. The broadcast is the one change of one transaction."""
     room, ann, bob = make_room(), Peer(1), Peer(2)
     large = ann.set("a", "x" * MERGE_BYTES)
     receipt = room.receive([Edit("ann", large), Edit("bob", bob.set("b", "1"))])
-    assert [broadcast.sequence for broadcast in room.take_broadcasts()] == [1, 2]
+    assert [broadcast.sequence for broadcast in room.take_broadcasts()] == [1]
     assert commit(room, 1).update == large
     assert not room.is_saved(receipt)
     assert commit(room, 2).authors == ("bob",)
@@ -251,6 +252,35 @@ def test_edit_that_caused_a_fault_is_rejected_by_the_next_room(
     assert fault.value.culprit is not None
     again = Room("canvas", "epoch 2", EMPTY, faulty=[fault.value.culprit])
     assert again.receive([Edit("ann", good), Edit("eve", harmful)]).rejected == (1,)
+
+
+def test_batch_that_causes_a_fault_is_searched_by_the_next_room(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """pycrdt fails on a transaction of several edits. A room that takes them one by one finds the edit. R-SYNC-13."""
+    harmful = bytes.fromhex("0102070004010174016104000700016200")
+
+    def let_pass(update: bytes, known: dict[int, int], nesting: Nesting) -> Split:
+        if update == harmful:
+            return Split(update, None, {7: 2}, Nesting())
+        return split(update, known, nesting)
+
+    monkeypatch.setattr(shared_document, "split", let_pass)
+    edits = [Edit("ann", Peer(1).set("a", "1")), Edit("eve", harmful)]
+    room = make_room()
+    room.receive(edits)
+    for use in (lambda: list(room.take_broadcasts()), room.take_entry):
+        # Both tasks of a held canvas may see the failure. Neither gets a part of the batch.
+        with pytest.raises(Fault) as fault:
+            use()
+        assert fault.value.culprit is None
+    searching = Room("canvas", "epoch 2", EMPTY, one_by_one=True)
+    with pytest.raises(Fault) as fault:
+        searching.receive(edits)
+    assert fault.value.culprit is not None
+    again = Room("canvas", "epoch 3", EMPTY, faulty=[fault.value.culprit])
+    assert again.receive(edits).rejected == (1,)
+    assert commit(again, 1).authors == ("ann",)
 
 
 def test_updates_that_cannot_be_merged_do_not_stop_merging_of_the_others() -> None:

@@ -3,10 +3,11 @@
 import pytest
 from pycrdt import Doc, Map
 
-from svgx_yjs import contents, splitting
+from svgx_yjs import contents, short_edits, splitting
 from svgx_yjs.lib0 import Encoder, Malformed
 from svgx_yjs.nesting import Nesting
-from svgx_yjs.splitting import Split, split
+from svgx_yjs.parts import Split
+from svgx_yjs.splitting import split
 from svgx_yjs.structure import read_state_vector
 from tests.unit.yjs.updates import (
     ANY,
@@ -165,7 +166,7 @@ UNPLACEABLE = {
         (5, 0, [in_root(STRING, text("a")), inside(STRING, text("b"), (5, 0))])
     ),
     "inside a value": update((5, 0, [in_root(ANY, NULL), inside(ANY, NULL, (5, 0))])),
-    "types nested too deep": nested_types(splitting.MAX_DEPTH + 1),
+    "types nested too deep": nested_types(short_edits.MAX_DEPTH + 1),
 }
 
 
@@ -179,10 +180,10 @@ def test_depth_includes_neighbours_and_known_structs() -> None:
     """Proves R-SYNC-11: an item beside a nested item is as deep as that item."""
     known: dict[int, int] = {}
     nesting = Nesting()
-    first = split(nested_types(splitting.MAX_DEPTH - 1), known, nesting)
+    first = split(nested_types(short_edits.MAX_DEPTH - 1), known, nesting)
     known.update(first.clocks)
     nesting.update(first.nesting)
-    last = splitting.MAX_DEPTH - 2
+    last = short_edits.MAX_DEPTH - 2
     deepest = split(update((8, 0, [inside(TYPE, MAP, (7, last))])), known, nesting)
     assert not deepest.unplaceable
     known.update(deepest.clocks)

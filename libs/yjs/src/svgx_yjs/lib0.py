@@ -42,7 +42,10 @@ class Encoder:
 
     def uint(self, value: int) -> "Encoder":
         """Append an unsigned integer."""
-        self._buffer += encode_uint(value)
+        if 0 <= value < 0x80:
+            self._buffer.append(value)
+        else:
+            self._buffer += encode_uint(value)
         return self
 
     def buffer(self, value: bytes) -> "Encoder":

@@ -7,39 +7,12 @@ from dataclasses import dataclass, field
 from svgx_yjs.delete_set import Ranges, delete_set_pieces, encode_delete_set, read_delete_set
 from svgx_yjs.lib0 import Decoder, Encoder, Malformed
 from svgx_yjs.nesting import GC_PLACE, Nesting, Place
+from svgx_yjs.parts import Run, Split
+from svgx_yjs.short_edits import CAN_CONTAIN, MAX_DEPTH, split_short
 from svgx_yjs.structure import GC, KIND, MAX_CLOCK, ORIGIN, RIGHT_ORIGIN, SKIP, Id, read_struct
-
-MAX_DEPTH = 500
-"""Levels of types. A deeper struct is never integrated, because deleting the outermost type recurses, in pycrdt and in
-browsers."""
 
 PIECE_BYTES = 16 * 1024
 """Bytes after which a piece of pending structs ends. A piece is longer by one struct at most."""
-
-_DELETED, _TYPE = 1, 7
-"""Kinds of content, from Yjs' `contentRefs`."""
-
-_CAN_CONTAIN = (GC, _DELETED, _TYPE)
-"""The kinds of structs that can have other structs inside."""
-
-
-@dataclass(frozen=True, slots=True)
-class Split:
-    """An update in two parts."""
-
-    ready: bytes | None
-    """The update that the document can integrate, or None if there is nothing to integrate."""
-    pending: bytes | None
-    """The update that depends on something that the document does not have, or None."""
-    clocks: dict[int, int]
-    """The next clock of each client that `ready` advances."""
-    nesting: Nesting
-    """The places of the structs in `ready`."""
-    pieces: tuple[tuple[bytes, Id], ...] = ()
-    """`pending` in small updates, each with the struct that it waits for. When that struct arrives, only the piece has
-    to be read again, and not the whole pending part."""
-    unplaceable: bool = False
-    """True if a part of the update can never be integrated."""
 
 
 def split(update: bytes, known: Mapping[int, int], nesting: Nesting) -> Split:
@@ -49,6 +22,9 @@ def split(update: bytes, known: Mapping[int, int], nesting: Nesting) -> Split:
     and JavaScript peers can read an update that passes: its counts are true, its numbers in range, its kinds known to
     Yjs, and its JSON is valid. Raises `Malformed`.
     """
+    short = split_short(update, known, nesting)
+    if short is not None:
+        return short
     decoder = Decoder(update)
     reader = _Reader(decoder, known, nesting)
     reader.read()
@@ -57,8 +33,10 @@ def split(update: bytes, known: Mapping[int, int], nesting: Nesting) -> Split:
         raise Malformed("the update has trailing bytes")
     sections = reader.sections
     blocked = [section for section in sections if section.at < section.end]
+    integrable = [section for section in sections if section.done]
+    runs = tuple([section.run(update) for section in integrable])
     if not blocked and not pending and not reader.must_rewrite:
-        return Split(update, None, reader.clocks, reader.nesting)
+        return Split(update, None, reader.clocks, reader.nesting, runs=runs, deletions=ready)
     pieces = [
         (_encode(update, [run], {}), missing)
         for section in blocked
@@ -69,14 +47,17 @@ def split(update: bytes, known: Mapping[int, int], nesting: Nesting) -> Split:
             (_encode(b"", [], {client: piece}), missing)
             for piece, missing in delete_set_pieces(client, ranges, reader.next_clock(client))
         ]
-    integrable = [section.ready() for section in sections if section.done]
     return Split(
-        _encode(update, integrable, ready) if integrable or ready else None,
+        _encode(update, [section.ready() for section in integrable], ready)
+        if integrable or ready
+        else None,
         _encode(update, [section.pending() for section in blocked], pending) if pieces else None,
         reader.clocks,
         reader.nesting,
         tuple(pieces),
         reader.unplaceable,
+        runs,
+        ready,
     )
 
 
@@ -120,6 +101,11 @@ class _Section:
     def ready(self) -> _Run:
         """Return the structs that can be integrated."""
         return _Run(self.done, self.client, self.first_clock, self.start, self.at)
+
+    def run(self, update: bytes) -> Run:
+        """Return the structs that can be integrated, with their bytes in the update."""
+        content = update[self.start : self.at]
+        return Run(self.client, self.first_clock, self.clock, self.done, content)
 
     def pending(self) -> _Run:
         """Return the structs that cannot be integrated yet."""
@@ -271,7 +257,7 @@ class _Reader:
                 list_id = 0 if 0 in list_ids else list_ids.pop()
                 if (list_id and list_ids) or not self._may_insert(info, dependencies):
                     return None
-        can_contain = info & KIND in _CAN_CONTAIN
+        can_contain = info & KIND in CAN_CONTAIN
         return Place(list_id, depth, can_contain) if depth <= MAX_DEPTH else None
 
     def _may_insert(self, info: int, neighbours: tuple[Id, ...]) -> bool:

@@ -1,20 +1,24 @@
 """The room: a canvas in memory. It takes edits, and gives broadcasts, journal entries and answers. No I/O, no await.
 
-Each edit goes to the clients and to the journal. `_unsent` holds the updates that were not broadcast yet. `_unsaved`
-holds the edits that are in no journal entry yet. When no entry is in flight, they are merged into the next one. An
-entry in flight is resent unchanged until state has committed it. A receipt names the number of edits that must be
+Each edit goes to the clients and to the journal. The document integrates all edits since the last broadcast or journal
+entry in one transaction. `_unsent` holds the changes of the transactions that were not broadcast yet. `_unsaved` holds
+the parts of edits that are in no journal entry yet. When no entry is in flight, they are joined into the next one. An
+entry in flight is resent unchanged until state has committed it. A receipt names the number of parts that must be
 committed before its batch is saved.
 """
 
 import time
 from collections import deque
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 
-from svgx_canvas.document.shared_document import SharedDocument, merge
+from svgx_canvas.document.shared_document import SharedDocument, merge, merge_changes
 from svgx_common.contract.collab import Broadcast, Edit, SyncReply
 from svgx_common.contract.state import Content, Entry
+from svgx_yjs.joining import join_first
 from svgx_yjs.lib0 import Malformed
+from svgx_yjs.parts import Part
 from svgx_yjs.structure import EMPTY_UPDATE
 
 MERGE_BYTES = 1024 * 1024
@@ -23,7 +27,7 @@ MERGE_BYTES = 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """A batch of edits that was applied. The batch is saved when the room's first `position` edits are committed.
+    """A batch of edits that was taken. The batch is saved when the first `position` parts of edits are committed.
 
     `rejected` has the indexes of the batch's malformed edits.
     """
@@ -34,9 +38,10 @@ class Receipt:
 
 @dataclass(frozen=True, slots=True)
 class _Unsaved:
-    """An edit that is in no journal entry yet, and the time of its arrival in seconds of the monotonic clock."""
+    """A part of an edit that is in no journal entry yet. `since` is its arrival in seconds of the monotonic clock."""
 
-    edit: Edit
+    part: Part
+    author: str
     since: float
 
 
@@ -44,9 +49,10 @@ class Room:
     """The document of one canvas, with the edits that are not broadcast or not saved yet.
 
     `epoch` identifies this room among all rooms of the canvas, and is the `writer` of the room's journal entries.
-    After a `Fault` (see `SharedDocument`) the room must not be used any more; a new room has to be made from the
-    journal. `faulty` has the digests of updates that caused a `Fault`: such edits are rejected, and such updates of the
-    journal are left out.
+    All methods but the properties may raise `Fault` (see `SharedDocument`). Then the room must not be used any more; a
+    new room has to be made from the journal. `faulty` has the digests of updates that caused a `Fault`: such edits are
+    rejected, and such updates of the journal are left out. A room that is made with `one_by_one` names the update in
+    its `Fault`.
     """
 
     def __init__(
@@ -56,6 +62,7 @@ class Room:
         content: Content,
         *,
         faulty: Collection[bytes] = (),
+        one_by_one: bool = False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._clock = clock
@@ -64,17 +71,18 @@ class Room:
         self.revision = content.revision
         self.broadcast_sequence = 0
         self.unsaved_bytes = 0
-        self._document = SharedDocument.load(content.updates, faulty=faulty)
-        self._merger = _Merger()
+        self._document = SharedDocument.load(content.updates, faulty=faulty, one_by_one=one_by_one)
+        self._merger = _Merger(merge)
+        self._change_merger = _Merger(merge_changes)
         self._unsent: deque[bytes] = deque()
         self._unsaved: deque[_Unsaved] = deque()
-        self._edits_taken = 0
-        self._edits_committed = 0
+        self._parts_taken = 0
+        self._parts_committed = 0
         self._entries_made = 0
         self._in_flight_since: float | None = None
         """The arrival of the oldest edit in the entry in flight."""
         self._in_flight: Entry | None = None
-        self._edits_in_flight = 0
+        self._parts_in_flight = 0
 
     @property
     def left_out(self) -> int:
@@ -82,20 +90,21 @@ class Room:
         return self._document.left_out
 
     def receive(self, edits: list[Edit]) -> Receipt:
-        """Apply a batch. Resending is safe, because an edit that was applied before changes nothing. Raises `Fault`."""
-        rejected = [index for index, edit in enumerate(edits) if not self._apply(edit)]
-        return Receipt(self._edits_taken, tuple(rejected))
+        """Take a batch. Resending is safe, because an edit that was taken before changes nothing."""
+        rejected = [index for index, edit in enumerate(edits) if not self._take(edit)]
+        return Receipt(self._parts_taken, tuple(rejected))
 
     def absorb(self, content: Content) -> None:
-        """Apply the commits of another writer. They are broadcast, but not saved again. Raises `Fault`."""
+        """Take the commits of another writer. They are broadcast, but not saved again."""
         for update in content.updates:
-            self._unsent += self._document.absorb(update)
+            self._document.absorb(update)
         self.revision = max(self.revision, content.revision)
 
     def take_broadcasts(self) -> Iterator[Broadcast]:
-        """Yield all updates that were not broadcast yet, merged. There is usually one broadcast."""
+        """Yield all changes that were not broadcast yet, merged. There is usually one broadcast."""
+        self._unsent += self._document.flush()
         while self._unsent:
-            update, count = self._merger.merge_first(self._unsent)
+            update, count = self._change_merger.merge_first(self._unsent)
             for _ in range(count):
                 self._unsent.popleft()
             self.broadcast_sequence += 1
@@ -105,14 +114,16 @@ class Room:
         """Merge edits into the next journal entry. Return None while an entry is in flight, or when no edit waits."""
         if self._in_flight is not None or not self._unsaved:
             return None
-        update, count = self._merger.merge_first(each.edit.update for each in self._unsaved)
+        # An entry has nothing on which pycrdt fails.
+        self._unsent += self._document.flush()
+        update, count = self._next_entry()
         self._in_flight_since = self._unsaved[0].since
-        authors = {self._unsaved.popleft().edit.author for _ in range(count)}
+        authors = {self._unsaved.popleft().author for _ in range(count)}
         self._entries_made += 1
         self._in_flight = Entry(
             self.canvas_id, self.epoch, self._entries_made, tuple(sorted(authors)), update
         )
-        self._edits_in_flight = count
+        self._parts_in_flight = count
         return self._in_flight
 
     def mark_committed(self, revision: int) -> bool:
@@ -122,10 +133,10 @@ class Room:
         commits and `absorb` them.
         """
         assert self._in_flight is not None
-        self._edits_committed += self._edits_in_flight
-        self._edits_in_flight = 0
+        self._parts_committed += self._parts_in_flight
+        self._parts_in_flight = 0
         self._in_flight = self._in_flight_since = None
-        self.unsaved_bytes = sum(len(each.edit.update) for each in self._unsaved)
+        self.unsaved_bytes = sum(len(each.part.update) for each in self._unsaved)
         follows = revision <= self.revision + 1
         if follows:
             self.revision = max(self.revision, revision)
@@ -133,12 +144,12 @@ class Room:
 
     @property
     def position_in_flight(self) -> int:
-        """The number of edits that are committed, or are in the entry in flight."""
-        return self._edits_committed + self._edits_in_flight
+        """The number of parts of edits that are committed, or are in the entry in flight."""
+        return self._parts_committed + self._parts_in_flight
 
     def is_saved(self, receipt: Receipt) -> bool:
         """Return whether all edits of the batch are committed."""
-        return self._edits_committed >= receipt.position
+        return self._parts_committed >= receipt.position
 
     @property
     def has_unsaved_edits(self) -> bool:
@@ -153,7 +164,7 @@ class Room:
         return self._unsaved[0].since if self._unsaved else None
 
     def sync(self, state_vector: bytes, awareness: bytes) -> SyncReply:
-        """Return the content that a peer with `state_vector` lacks. Raises `svgx_yjs.lib0.Malformed` and `Fault`."""
+        """Return the content that a peer with `state_vector` lacks. Raises `svgx_yjs.lib0.Malformed`."""
         return self._reply(self._document.missing(state_vector), awareness)
 
     def checkpoint(self, awareness: bytes) -> SyncReply:
@@ -164,21 +175,28 @@ class Room:
         vector = self._document.state_vector()
         return SyncReply(self.epoch, self.broadcast_sequence, vector, update, awareness)
 
-    def _apply(self, edit: Edit) -> bool:
-        """Apply one edit. Return False when it is malformed."""
+    def _take(self, edit: Edit) -> bool:
+        """Take one edit. Return False when it is malformed."""
         if edit.update == EMPTY_UPDATE:
             return True
         try:
-            outcome = self._document.integrate(edit.update)
+            parts = self._document.take(edit.update)
         except Malformed:
             return False
-        self._unsent += outcome.changes
-        # Save `new`, not `changes`, because an edit that waits for another edit changes nothing yet.
-        for update in outcome.new:
-            self._unsaved.append(_Unsaved(Edit(edit.author, update), self._clock()))
-            self._edits_taken += 1
-            self.unsaved_bytes += len(update)
+        for part in parts:
+            self._unsaved.append(_Unsaved(part, edit.author, self._clock()))
+            self._parts_taken += 1
+            self.unsaved_bytes += len(part.update)
         return True
+
+    def _next_entry(self) -> tuple[bytes, int]:
+        """Return the update of the next journal entry, and the number of unsaved parts in it."""
+        parts = (each.part for each in self._unsaved)
+        if self._unsaved[0].part.can_be_joined:
+            return join_first(parts, MERGE_BYTES)
+        # Parts that wait for others may contradict each other.
+        waiting = takewhile(lambda part: not part.can_be_joined, parts)
+        return self._merger.merge_first(part.update for part in waiting)
 
 
 class _Merger:
@@ -189,14 +207,15 @@ class _Merger:
     call with twice as many as the call before it. So a call reads few bytes more than it merges.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, merge: Callable[[Sequence[bytes]], bytes | None]) -> None:
+        self._merge = merge
         self._limit = MERGE_BYTES
 
     def merge_first(self, updates: Iterable[bytes]) -> tuple[bytes, int]:
         """Merge as many of the first updates as possible. Return the merged update, and the number of updates in it."""
         first = [*self._within_limit(updates)]
         next_limit = min(MERGE_BYTES, self._limit * 2)
-        while (merged := merge(first)) is None:
+        while (merged := self._merge(first)) is None:
             first = first[: len(first) // 2]
             next_limit = sum(map(len, first))
         self._limit = next_limit

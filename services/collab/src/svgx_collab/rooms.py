@@ -93,6 +93,8 @@ class Rooms:
         """The context of tasks that live as long as a held canvas, and belong to no request."""
         self._leaving = BackgroundTasks()
         self._faulty: deque[bytes] = deque(maxlen=MAX_FAULTY)
+        self._one_by_one: set[str] = set()
+        """Canvases with a room that failed on several edits together. Their next rooms find the one edit."""
         self._channels = Channels(
             bus,
             on_unsaved=self._mark_unsaved,
@@ -207,7 +209,12 @@ class Rooms:
         try:
             # In a thread, because a large canvas would block the event loop.
             room = await asyncio.to_thread(
-                Room, canvas_id, secrets.token_hex(8), content, faulty=self._faulty
+                Room,
+                canvas_id,
+                secrets.token_hex(8),
+                content,
+                faulty=self._faulty,
+                one_by_one=canvas_id in self._one_by_one,
             )
         except Fault:
             log.error(
@@ -254,6 +261,8 @@ class Rooms:
         except Unavailable:
             # The gateways notice the gap in the sequence, and ask for the updates that they missed.
             log.warning("a broadcast could not be sent", canvas_id=held.room.canvas_id)
+        except Fault as fault:
+            self._start_discarding(held, fault)
 
     async def _publish_changes(self, held: HeldCanvas) -> None:
         canvas_id = held.room.canvas_id
@@ -281,12 +290,19 @@ class Rooms:
     def _collect(self) -> list[Unsaved]:
         """Return the next journal entry of each canvas with unsaved edits."""
         unsaved, self._unsaved = self._unsaved, set()
-        held = (self._held[canvas_id] for canvas_id in unsaved if canvas_id in self._held)
-        return [
-            Unsaved(entry, each.take_in_flight())
-            for each in held
-            if (entry := each.room.take_entry()) is not None
-        ]
+        collected = []
+        for canvas_id in unsaved:
+            held = self._held.get(canvas_id)
+            if held is None:
+                continue
+            try:
+                entry = held.room.take_entry()
+            except Fault as fault:
+                self._start_discarding(held, fault)
+                continue
+            if entry is not None:
+                collected.append(Unsaved(entry, held.take_in_flight()))
+        return collected
 
     async def _deliver(self, entry: Entry, result: Committed) -> None:
         """Note that an entry is committed: load other writers' commits, and answer the saved requests."""
@@ -322,6 +338,10 @@ class Rooms:
             await self._discard(held, fault)
         held.mark_changed()
 
+    def _start_discarding(self, held: HeldCanvas, fault: Fault) -> None:
+        """Discard a room from a task that goes on."""
+        self._leaving.start("discarding", self._discard(held, fault))
+
     async def _discard(self, held: HeldCanvas, fault: Fault) -> None:
         """Stop holding a room that failed. The next request opens the canvas from its journal, on any replica."""
         canvas_id = held.room.canvas_id
@@ -329,8 +349,11 @@ class Rooms:
             return
         BROKEN.inc()
         log.error("a room failed; the canvas is reopened", canvas_id=canvas_id)
-        if fault.culprit is not None:
+        if fault.culprit is None:
+            self._one_by_one.add(canvas_id)
+        else:
             self._faulty.append(fault.culprit)
+            self._one_by_one.discard(canvas_id)
         await self._end(held, Unavailable("the canvas is being reopened"), FAILED)
         await self._release_lease(canvas_id)
 

@@ -12,8 +12,8 @@ from svgx_common.settings import RedisUrl, TokenSettings
 from svgx_gateway.http.proxies import parse_networks
 from svgx_gateway.websocket import origins
 from svgx_gateway.websocket.admission import REFUSED, SLOWED, SocketLimits
-from svgx_gateway.websocket.inflow import InflowLimits, LargeMessages
-from svgx_gateway.websocket.protocol import WebSocketLimits, limited
+from svgx_gateway.websocket.transport.inflow import InflowLimits, LargeMessages
+from svgx_gateway.websocket.transport.protocol import WebSocketLimits, limited
 
 
 def _networks(text: str) -> str:

@@ -19,7 +19,8 @@ from svgx_gateway.websocket.connection import (
     RoleInDoubt,
     RoleState,
 )
-from svgx_gateway.websocket.inflow import Inflow, InflowLimits, LargeMessages
+from svgx_gateway.websocket.transport.frames import encode_frame
+from svgx_gateway.websocket.transport.inflow import Inflow, InflowLimits, LargeMessages
 from svgx_yjs import awareness, protocol
 
 
@@ -47,6 +48,11 @@ def connect(
     return Connection(cast(WebSocket, socket), caller, role, wants_saved=wants_saved)
 
 
+def broadcast(connection: Connection, message: bytes, vector: bytes) -> bool:
+    """Broadcast a message to one client."""
+    return connection.broadcast(message, encode_frame(message), vector)
+
+
 def role_of(connection: Connection) -> RoleState:
     """Return the role, in a form that mypy does not narrow across an await."""
     return connection.role
@@ -59,10 +65,10 @@ async def test_slow_client_gets_no_broadcasts_until_its_catch_up(
     monkeypatch.setattr(module, "SLOW_BYTES", 10)
     socket = SlowSocket()
     connection = connect(socket)
-    assert connection.broadcast(b"12345678", b"v1")
-    assert not connection.broadcast(b"1234", b"v2")
+    assert broadcast(connection, b"12345678", b"v1")
+    assert not broadcast(connection, b"1234", b"v2")
     assert isinstance(connection.flow, Lagging)
-    assert connection.broadcast(b"5678", b"v3"), "a lagging client needs no second catch-up"
+    assert broadcast(connection, b"5678", b"v3"), "a lagging client needs no second catch-up"
     assert connection.flow.vector == b"v2"
     writing = asyncio.create_task(connection.write())
     socket.accept(10)
@@ -71,12 +77,45 @@ async def test_slow_client_gets_no_broadcasts_until_its_catch_up(
     assert socket.frames == [b"12345678"]
 
 
+async def test_message_is_written_at_once_unless_an_earlier_one_waits() -> None:
+    """A client that reads needs no queue. No message overtakes one that waits in the queue."""
+    socket, written = SlowSocket(), list[bytes]()
+    keeps_up = True
+
+    def write_frame(frame: bytes) -> bool:
+        if keeps_up:
+            written.append(frame)
+        return keeps_up
+
+    caller = Caller("u", "ann", Role.EDITOR, "s")
+    connection = Connection(
+        cast(WebSocket, socket),
+        caller,
+        CanvasRole.EDITOR,
+        wants_saved=False,
+        write_frame=write_frame,
+    )
+    writing = asyncio.create_task(connection.write())
+    connection.send(b"a")
+    keeps_up = False
+    connection.send(b"b")
+    keeps_up = True
+    assert broadcast(connection, b"c", b"v")
+    assert written == [encode_frame(b"a")]
+    # The client reads "b" and "c" after the writer has taken both, and "d" after them.
+    socket.accept(2)
+    await connection.wait_until_sent()
+    connection.send(b"d")
+    writing.cancel()
+    assert (socket.frames, written) == ([b"b", b"c"], [encode_frame(b"a"), encode_frame(b"d")])
+
+
 async def test_ended_connection_wakes_its_catch_up(monkeypatch: pytest.MonkeyPatch) -> None:
     """The end of a connection empties its queue and wakes its catch-up. Proves R-SYNC-10."""
     monkeypatch.setattr(module, "SLOW_BYTES", 1)
     connection = connect(SlowSocket())
-    connection.broadcast(b"frame", b"")
-    assert not connection.broadcast(b"frame", b"")
+    broadcast(connection, b"frame", b"")
+    assert not broadcast(connection, b"frame", b"")
     catching_up = asyncio.create_task(connection.wait_until_sent())
     writing = asyncio.create_task(connection.write())
     await asyncio.sleep(0)
@@ -94,8 +133,8 @@ async def test_catch_up_begins_only_for_a_lagging_client(monkeypatch: pytest.Mon
     monkeypatch.setattr(module, "SLOW_BYTES", 1)
     connection = connect(SlowSocket())
     assert connection.begin_catch_up() is None
-    connection.broadcast(b"frame", b"v1")
-    connection.broadcast(b"frame", b"v2")
+    broadcast(connection, b"frame", b"v1")
+    broadcast(connection, b"frame", b"v2")
     assert connection.begin_catch_up() == b"v2"
     assert connection.flow == Live()
 
@@ -104,8 +143,8 @@ async def test_catch_up_does_not_begin_after_the_end(monkeypatch: pytest.MonkeyP
     """An ended connection gets no catch-up, even if it lagged. Proves R-SYNC-10."""
     monkeypatch.setattr(module, "SLOW_BYTES", 1)
     connection = connect(SlowSocket())
-    connection.broadcast(b"frame", b"v1")
-    connection.broadcast(b"frame", b"v2")
+    broadcast(connection, b"frame", b"v1")
+    broadcast(connection, b"frame", b"v2")
     writing = asyncio.create_task(connection.write())
     await asyncio.sleep(0)
     writing.cancel()
@@ -133,7 +172,7 @@ async def test_lagging_beyond_the_time_limit_closes_the_connection(
     monkeypatch.setattr(module, "LAGGING_SECONDS", 0.0)
     connection = connect(SlowSocket())
     for _ in range(3):
-        connection.broadcast(b"frame", b"")
+        broadcast(connection, b"frame", b"")
     assert connection.closing.result().code is Close.OVERLOADED
 
 

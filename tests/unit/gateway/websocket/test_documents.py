@@ -14,8 +14,8 @@ from svgx_common.messaging.caller import Caller
 from svgx_gateway.websocket import documents as module
 from svgx_gateway.websocket.connection import Connection
 from svgx_gateway.websocket.documents import LARGE_BYTES, PIECE_BYTES, DocumentMessages
-from svgx_gateway.websocket.inflow import Inflow, InflowLimits, LargeMessages
 from svgx_gateway.websocket.outbox import Outbox
+from svgx_gateway.websocket.transport.inflow import Inflow, InflowLimits, LargeMessages
 from svgx_yjs import pieces
 from svgx_yjs.lib0 import Malformed
 from svgx_yjs.pieces import Pieces

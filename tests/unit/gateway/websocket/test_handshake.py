@@ -8,7 +8,7 @@ from starlette.websockets import WebSocket
 
 from svgx_common.contract.errors import ERRORS
 from svgx_gateway.websocket import handshake
-from svgx_gateway.websocket.protocol import WebSocketLimits, limited
+from svgx_gateway.websocket.transport.protocol import WebSocketLimits, limited
 from tests.unit.common.http.raw_server import serve
 
 HEAD = (

@@ -2,8 +2,8 @@
 
 import pytest
 
-from svgx_gateway.websocket import inflow as module
-from svgx_gateway.websocket.inflow import Inflow, InflowLimits, LargeMessages, TokenBucket
+from svgx_gateway.websocket.transport import inflow as module
+from svgx_gateway.websocket.transport.inflow import Inflow, InflowLimits, LargeMessages, TokenBucket
 
 MIB = 1024 * 1024
 

@@ -13,16 +13,19 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.server import ServerState
 
 from svgx_common.http.protocol import LimitedHttp
-from svgx_gateway.websocket import inflow as inflow_module
-from svgx_gateway.websocket import protocol as module
-from svgx_gateway.websocket.inflow import InflowLimits, LargeMessages
-from svgx_gateway.websocket.protocol import INFLOW, WebSocketLimits, limited
+from svgx_gateway.websocket.transport import inflow as inflow_module
+from svgx_gateway.websocket.transport import protocol as module
+from svgx_gateway.websocket.transport.inflow import InflowLimits, LargeMessages
+from svgx_gateway.websocket.transport.protocol import INFLOW, WRITE_FRAME, WebSocketLimits, limited
 from tests.e2e.clients.raw_socket import RawSocket, encode_frame
 
 HANDSHAKE = (
     b"GET / HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
     b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: " + base64.b64encode(bytes(16)) + b"\r\n\r\n"
 )
+
+FRAME = b"\x82\x7e\xff\xff" + bytes(0xFFFF)
+"""An encoded frame with a message of 64 KiB."""
 
 Connect = Callable[[], Awaitable[tuple[asyncio.StreamReader, asyncio.StreamWriter]]]
 
@@ -87,6 +90,42 @@ async def test_fragmented_message_uses_memory_for_its_bytes_only() -> None:
         assert await message == b"begin" + b"x" * 100_000 + b"end"
         writer.close()
     assert used_bytes < 1_000_000
+
+
+async def test_frame_is_written_only_to_an_open_connection_that_reads() -> None:
+    """A frame before the accept or after the close would break the protocol, and a slow client must not queue frames.
+
+    Proves R-SYNC-10.
+    """
+    outcomes: asyncio.Future[list[bool]] = asyncio.get_running_loop().create_future()
+    unread = asyncio.Event()
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        write_frame = scope[WRITE_FRAME]
+        results = [write_frame(b"early")]
+        await receive()
+        await send({"type": "websocket.accept"})
+        results.append(write_frame(b"\x82\x02ok"))
+        # The client does not read. When the buffers are full, no frame is taken any more.
+        while write_frame(FRAME):
+            pass
+        unread.set()
+        await send({"type": "websocket.send", "bytes": b"end"})
+        results.append(write_frame(b"\x82\x02ok"))
+        await send({"type": "websocket.close", "code": 1000})
+        results.append(write_frame(b"late"))
+        outcomes.set_result(results)
+
+    async with serving(app, WebSocketLimits()) as connect, asyncio.timeout(30):
+        reader, writer = await connect()
+        writer.write(HANDSHAKE)
+        await reader.readuntil(b"\r\n\r\n")
+        await unread.wait()
+        socket = RawSocket(reader, writer)
+        closed = asyncio.create_task(socket.wait_closed())
+        assert await outcomes == [False, True, True, False]
+        assert await closed == 1000
+        writer.close()
 
 
 async def test_frames_before_the_accept_are_parsed_after_it() -> None:

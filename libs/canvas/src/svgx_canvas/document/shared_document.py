@@ -19,7 +19,8 @@ from pycrdt import Doc, Subscription, TransactionEvent, merge_updates
 
 from svgx_yjs.lib0 import Malformed
 from svgx_yjs.nesting import Nesting
-from svgx_yjs.splitting import Split, check, split
+from svgx_yjs.parts import Part, Split
+from svgx_yjs.splitting import check, split
 from svgx_yjs.structure import EMPTY_UPDATE, Id, read_state_vector
 
 MAX_PENDING_BYTES = 16 * 1024 * 1024
@@ -36,28 +37,41 @@ class Fault(Exception):
     """A failure of pycrdt on a well-formed update. The document must not be used any more."""
 
     culprit: bytes | None = None
-    """The digest of the update that pycrdt failed on: the edit itself, or a pending update that the edit released."""
+    """The digest of the update that pycrdt failed on: the edit itself, or a pending update that the edit released.
+
+    None if pycrdt failed on several updates together. A document with `one_by_one` then finds the one.
+    """
 
 
 @dataclass(frozen=True, slots=True)
-class Integrated:
-    """The effect of an update."""
+class _Queued:
+    """A part that can be integrated, and the update or pending piece that it comes from."""
 
-    changes: list[bytes]
-    """Updates with the changes of the document, for the other clients."""
-    new: list[bytes]
-    """The parts of the update that the document did not have, pending ones included. They have to be saved."""
+    update: bytes
+    part: Part
+    advances: bool
+    """True if the part has new structs, and not only deletions."""
 
 
 class SharedDocument:
-    """A document and its pending updates, made by `load`. After a `Fault` it must not be used any more."""
+    """A document and its pending updates, made by `load`. After a `Fault` it must not be used any more.
 
-    def __init__(self, faulty: Collection[bytes] = ()) -> None:
+    `take` checks an update and queues it. `flush` integrates everything in the queue in one transaction, because
+    pycrdt needs ten times as long for a transaction as for an update in it.
+
+    A document with `one_by_one` integrates each update in a transaction of its own. So it can name the update that
+    pycrdt fails on.
+    """
+
+    def __init__(self, faulty: Collection[bytes] = (), *, one_by_one: bool = False) -> None:
         self.left_out = 0
         """Updates of the journal that are not in the document and never will be."""
         self.clocks: dict[int, int] = {}
-        """The next clock of each client: the document has all lower ones."""
+        """The next clock of each client: all lower ones are in the document or in the queue."""
         self._doc: Doc[Any] = Doc()
+        self._one_by_one = one_by_one
+        self._queue: list[_Queued] = []
+        self._fault: Fault | None = None
         self._changes: list[bytes] = []
         self._nesting = Nesting()
         self._faulty = faulty
@@ -69,23 +83,34 @@ class SharedDocument:
         self._subscription: Subscription | None = None
 
     @classmethod
-    def load(cls, updates: Sequence[bytes] = (), *, faulty: Collection[bytes] = ()) -> Self:
+    def load(
+        cls,
+        updates: Sequence[bytes] = (),
+        *,
+        faulty: Collection[bytes] = (),
+        one_by_one: bool = False,
+    ) -> Self:
         """Return the document of a journal. The order of its updates does not matter.
 
         Updates that cannot be integrated are left out. `faulty` has digests of updates that are left out now and
         refused later. Raises `Fault` if pycrdt fails on more than `MAX_FAULTS` updates.
         """
         found: set[bytes] = set()
+        loads_one_by_one = False
         while True:
-            document = cls({*faulty, *found})
+            document = cls({*faulty, *found}, one_by_one=loads_one_by_one)
             try:
                 for update in updates:
                     document.absorb(update)
+                document.flush()
             except Fault as fault:
-                if fault.culprit is None or len(found) == MAX_FAULTS:
+                if fault.culprit is not None:
+                    found.add(fault.culprit)
+                if len(found) > MAX_FAULTS or (fault.culprit is None and loads_one_by_one):
                     raise
-                found.add(fault.culprit)
+                loads_one_by_one = True
             else:
+                document._one_by_one = one_by_one
                 # Observe from here on, because the loaded content is not a change.
                 document._subscription = document._doc.observe(document._on_change)
                 return document
@@ -95,42 +120,59 @@ class SharedDocument:
         """The pending updates, in small pieces."""
         return list(self._pending)
 
-    def integrate(self, update: bytes) -> Integrated:
-        """Integrate an edit, and the pending updates that it releases.
+    def take(self, update: bytes) -> list[Part]:
+        """Queue an edit, and the pending updates that it releases. Return its new parts, which have to be saved.
 
-        Raises `Fault`, and `Malformed` if the edit is not an update, can never be integrated or is known to be faulty.
+        Raises `Malformed` if the edit is not an update, can never be integrated or is known to be faulty. Raises
+        `Fault`, because some edits are integrated at once.
         """
-        return self._integrate(update, journal=False)
+        return self._take(update, journal=False)
 
-    def absorb(self, update: bytes) -> list[bytes]:
-        """Integrate an update of the journal if it is valid, and return the changes. Raises `Fault`."""
+    def absorb(self, update: bytes) -> None:
+        """Queue an update of the journal if it is valid. Raises `Fault`."""
         try:
-            return self._integrate(update, journal=True).changes
+            self._take(update, journal=True)
         except Malformed:
             self.left_out += 1
-            return []
+
+    def flush(self) -> list[bytes]:
+        """Integrate the queue. Return the changes of the document since the last call, as updates for the clients.
+
+        Raises `Fault`.
+        """
+        self._integrate_queue()
+        changes, self._changes = self._changes, []
+        return [change for change in changes if change != EMPTY_UPDATE]
 
     def state_vector(self) -> bytes:
-        """Return the document's state vector, encoded."""
+        """Return the state vector of the document, encoded. Raises `Fault`."""
+        self._integrate_queue()
         with _pycrdt_faults():
             return self._doc.get_state()
 
     def missing(self, state_vector: bytes) -> bytes:
         """Return the update that a peer with `state_vector` lacks. Raises `Malformed` and `Fault`."""
         read_state_vector(state_vector)
+        self._integrate_queue()
         with _pycrdt_faults():
             return self._doc.get_update(state_vector)
 
-    def _integrate(self, update: bytes, *, journal: bool) -> Integrated:
+    def _take(self, update: bytes, *, journal: bool) -> list[Part]:
         parts = self._split(update)
         if parts.unplaceable and not journal:
             raise Malformed("a struct or deletion has no possible place, or is nested too deep")
         new = []
         if parts.pending is not None and self._keep_pending(parts):
-            new.append(parts.pending)
-        changes = self._apply(update, parts)
-        if parts.ready is not None and changes:
-            new.append(parts.ready)
+            new.append(Part(parts.pending))
+        ready = self._enqueue(update, parts)
+        if ready is not None:
+            new.append(ready)
+        if self._pending:
+            self._release_pending(parts)
+        return new
+
+    def _release_pending(self, parts: Split) -> None:
+        """Queue the pending pieces that waited for the structs of `parts`, and those that waited for these pieces."""
         advanced = [*parts.clocks]
         while advanced and self._pending:
             for piece in self._take_released(advanced.pop()):
@@ -140,33 +182,61 @@ class SharedDocument:
                     self.left_out += 1
                     continue
                 self._keep_pending(parts)
-                changes += self._apply(piece, parts)
+                self._enqueue(piece, parts)
                 advanced += parts.clocks
-        return Integrated(changes, new)
 
     def _split(self, update: bytes) -> Split:
         if self._faulty and _digest(update) in self._faulty:
             raise Malformed("the update made the document fail before")
         return split(update, self.clocks, self._nesting)
 
-    def _apply(self, update: bytes, parts: Split) -> list[bytes]:
-        """Integrate the ready part of `update` and return the changes."""
+    def _enqueue(self, update: bytes, parts: Split) -> Part | None:
+        """Queue the ready part of `update`. Return it if the document does not have it yet."""
         if parts.ready is None:
-            return []
-        self._changes = []
-        try:
-            with _pycrdt_faults():
-                self._doc.apply_update(parts.ready)
-            if parts.clocks and self._subscription is not None and not self._changes:
-                # pycrdt ignored the update. Without this check the update would count as saved and be lost.
-                raise Fault
-        except Fault as fault:
-            fault.culprit = _digest(update)
-            raise
-        changes, self._changes = self._changes, []
+            return None
+        part = Part(parts.ready, parts.runs, parts.deletions)
         self.clocks.update(parts.clocks)
         self._nesting.update(parts.nesting)
-        return [change for change in changes if change != EMPTY_UPDATE]
+        if not parts.clocks and self._subscription is not None:
+            return self._delete(update, part)
+        self._queue.append(_Queued(update, part, advances=bool(parts.clocks)))
+        if self._one_by_one:
+            self._integrate_queue()
+        return part
+
+    def _delete(self, update: bytes, part: Part) -> Part | None:
+        """Integrate a part that only deletes. Return it if it changes the document.
+
+        pycrdt alone knows that, because overwriting a value deletes too. Each client that joins sends all deletions
+        that it knows.
+        """
+        self._integrate_queue()
+        before = len(self._changes)
+        self._queue.append(_Queued(update, part, advances=False))
+        self._integrate_queue()
+        return part if any(each != EMPTY_UPDATE for each in self._changes[before:]) else None
+
+    def _integrate_queue(self) -> None:
+        """Integrate the queue in one transaction. After a `Fault`, raise it again."""
+        if self._fault is not None:
+            raise self._fault
+        queue, self._queue = self._queue, []
+        if not queue:
+            return
+        before = len(self._changes)
+        try:
+            with _pycrdt_faults(), self._doc.transaction():
+                for queued in queue:
+                    self._doc.apply_update(queued.part.update)
+            advances = any(each.advances for each in queue)
+            if advances and self._subscription is not None and len(self._changes) == before:
+                # pycrdt ignored the updates. Without this check they would count as saved and be lost.
+                raise Fault
+        except Fault as fault:
+            if len(queue) == 1:
+                fault.culprit = _digest(queue[0].update)
+            self._fault = fault
+            raise
 
     def _keep_pending(self, parts: Split) -> bool:
         """Keep the pending pieces. Return whether any of them is new."""
@@ -209,16 +279,29 @@ class SharedDocument:
 
 
 def merge(updates: Sequence[bytes]) -> bytes | None:
-    """Merge updates into one. Return None if pycrdt fails or returns a malformed update."""
-    if len(updates) == 1:
-        return updates[0]
+    """Merge updates of any origin into one. Return None if pycrdt fails or returns a malformed update."""
+    merged = merge_changes(updates)
+    if merged is None or len(updates) == 1:
+        return merged
     try:
-        with _pycrdt_faults():
-            merged = merge_updates(*updates)
         check(merged)
-    except (Fault, Malformed):
+    except Malformed:
         return None
     return merged
+
+
+def merge_changes(changes: Sequence[bytes]) -> bytes | None:
+    """Merge changes of one document. Return None if pycrdt fails.
+
+    The result is not checked, because changes of one document do not contradict each other.
+    """
+    if len(changes) == 1:
+        return changes[0]
+    try:
+        with _pycrdt_faults():
+            return merge_updates(*changes)
+    except Fault:
+        return None
 
 
 def _digest(update: bytes) -> bytes:

@@ -1,6 +1,6 @@
 """Admission: the number of WebSockets that may be open on one gateway, in total and for each account.
 
-`svgx_gateway.websocket.protocol` limits the frames and bytes of one connection.
+`svgx_gateway.websocket.transport.protocol` limits the frames and bytes of one connection.
 """
 
 import contextlib

@@ -28,6 +28,7 @@ from svgx_gateway.websocket.connection import Connection
 from svgx_gateway.websocket.live_presence import LivePresence
 from svgx_gateway.websocket.outbox import Outbox
 from svgx_gateway.websocket.trackers.broadcast_tracker import BroadcastTracker
+from svgx_gateway.websocket.transport.frames import encode_frame
 from svgx_yjs import protocol
 from svgx_yjs.structure import EMPTY_UPDATE
 
@@ -156,10 +157,11 @@ class LiveCanvas:
         self.presence.record(update)
         self._broadcast(protocol.encode_awareness(update))
 
-    def _broadcast(self, frame: bytes) -> None:
+    def _broadcast(self, message: bytes) -> None:
         FRAMES.inc(len(self.connections))
+        frame, vector = encode_frame(message), self._tracker.vector
         for connection in self.connections:
-            if not connection.broadcast(frame, self._tracker.vector):
+            if not connection.broadcast(message, frame, vector):
                 self._background.start("catch up a client", self._catch_up_client(connection))
 
     async def _catch_up_client(self, connection: Connection) -> None:

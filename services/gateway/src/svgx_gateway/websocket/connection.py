@@ -1,9 +1,10 @@
-"""The connection of one client: the queue of frames for the client, and the state of the connection."""
+"""The connection of one client: the messages for the client, and the state of the connection."""
 
 import asyncio
 import secrets
 import time
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -14,9 +15,10 @@ from uvicorn.protocols.utils import ClientDisconnected
 from svgx_common.contract.close_codes import Close
 from svgx_common.contract.policy import CanvasRole
 from svgx_common.messaging.caller import Caller
-from svgx_gateway.websocket.inflow import Inflow
 from svgx_gateway.websocket.trackers.awareness_owner import AwarenessOwner
 from svgx_gateway.websocket.trackers.saved_counter import SavedCounter
+from svgx_gateway.websocket.transport.frames import encode_frame
+from svgx_gateway.websocket.transport.inflow import Inflow
 from svgx_yjs import awareness, protocol
 
 SLOW_BYTES = 1024 * 1024
@@ -29,7 +31,7 @@ LAGGING_SECONDS = 60.0
 """Seconds that a client may lag. A broadcast after this time closes the connection."""
 
 HEARTBEAT = protocol.encode_awareness(awareness.encode([]))
-"""A frame that changes nothing."""
+"""A message that changes nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +44,7 @@ class Closing:
 
 @dataclass(frozen=True, slots=True)
 class Live:
-    """Broadcasts are queued for the client."""
+    """The client gets all broadcasts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,8 +92,8 @@ RoleState = KnownRole | RoleInDoubt
 class Connection:
     """The connection of one client.
 
-    Frames are sent in the order in which they were queued. The queue is bounded, so that a slow client does not delay
-    other clients.
+    Messages are sent in their order. A client that reads gets each one at once, without a task. The messages for a
+    client that is behind wait in a queue. The queue is bounded, so that a slow client does not delay other clients.
     """
 
     def __init__(
@@ -102,6 +104,7 @@ class Connection:
         *,
         wants_saved: bool,
         inflow: Inflow | None = None,
+        write_frame: Callable[[bytes], bool] = lambda _: False,
         handshake: SpanContext | None = None,
     ) -> None:
         self.id = secrets.token_hex(8)
@@ -115,6 +118,8 @@ class Connection:
         self.closing: asyncio.Future[Closing] = asyncio.get_running_loop().create_future()
         """The first reason to close the connection."""
         self._websocket = websocket
+        self._write_frame = write_frame
+        """Writes an encoded frame at once, unless the client is behind. Then it returns False."""
         self._caller = caller
         self._wants_saved = wants_saved
         self._role: RoleState = KnownRole(role, changes=0)
@@ -126,8 +131,8 @@ class Connection:
         self._queue: deque[bytes] = deque()
         self._queued_bytes = 0
         self._is_quiet = False
-        """True when no frame was queued since the last call of `send_heartbeat`."""
-        self._frame_queued = asyncio.Event()
+        """True when no message was sent since the last call of `send_heartbeat`."""
+        self._message_queued = asyncio.Event()
         self._queue_empty = asyncio.Event()
         self._queue_empty.set()
 
@@ -187,14 +192,17 @@ class Connection:
         while isinstance(self._role, RoleInDoubt):
             await self._role_is_known.wait()
 
-    def broadcast(self, frame: bytes, vector: bytes) -> bool:
-        """Queue a broadcast. Return False when the client begins to lag, and needs a catch-up from `vector`."""
+    def broadcast(self, message: bytes, frame: bytes, vector: bytes) -> bool:
+        """Send a broadcast. Return False when the client begins to lag, and needs a catch-up from `vector`.
+
+        `frame` is the encoded message. It is the same for all clients.
+        """
         match self._flow:
             case Live():
-                if self._queued_bytes + len(frame) > SLOW_BYTES and self._queue:
+                if self._queued_bytes + len(message) > SLOW_BYTES and self._queue:
                     self._flow = Lagging(time.monotonic(), vector)
                     return False
-                self.send(frame)
+                self._send(message, frame)
             case Lagging(since=since):
                 if time.monotonic() - since > LAGGING_SECONDS:
                     self.close(Close.OVERLOADED, "too slow to follow the canvas")
@@ -211,21 +219,27 @@ class Connection:
             case Live() | Ended():
                 return None
 
-    def send(self, frame: bytes) -> None:
-        """Queue a frame. Close the connection instead when the queue would exceed `HARD_BYTES`."""
+    def send(self, message: bytes) -> None:
+        """Send a message after all earlier ones. Close the connection when its queue would exceed `HARD_BYTES`."""
+        self._send(message, encode_frame(message))
+
+    def _send(self, message: bytes, frame: bytes) -> None:
+        """Write the frame at once if no earlier message waits. Queue the message otherwise."""
         if isinstance(self._flow, Ended):
             return
-        if self._queued_bytes + len(frame) > HARD_BYTES and self._queue:
+        self._is_quiet = False
+        if not self._queued_bytes and self._write_frame(frame):
+            return
+        if self._queued_bytes + len(message) > HARD_BYTES and self._queue:
             self.close(Close.OVERLOADED, "too much is waiting to be sent")
             return
-        self._queue.append(frame)
-        self._queued_bytes += len(frame)
-        self._is_quiet = False
+        self._queue.append(message)
+        self._queued_bytes += len(message)
         self._queue_empty.clear()
-        self._frame_queued.set()
+        self._message_queued.set()
 
     def send_heartbeat(self) -> None:
-        """Send an empty awareness update if no frame was queued since the last call."""
+        """Send an empty awareness update if no message was sent since the last call."""
         if self._is_quiet:
             self.send(HEARTBEAT)
         self._is_quiet = True
@@ -237,19 +251,19 @@ class Connection:
             self.send(protocol.encode_saved(saved))
 
     async def wait_until_sent(self) -> None:
-        """Wait until every queued frame is sent, or the connection has ended."""
+        """Wait until every queued message is sent, or the connection has ended."""
         await self._queue_empty.wait()
 
     async def write(self) -> None:
-        """Send the queued frames until the client disconnects or the task is cancelled."""
+        """Send the queued messages until the client disconnects or the task is cancelled."""
         try:
             while True:
-                await self._frame_queued.wait()
-                self._frame_queued.clear()
+                await self._message_queued.wait()
+                self._message_queued.clear()
                 while self._queue:
-                    frame = self._queue.popleft()
-                    await self._websocket.send_bytes(frame)
-                    self._queued_bytes -= len(frame)
+                    message = self._queue.popleft()
+                    await self._websocket.send_bytes(message)
+                    self._queued_bytes -= len(message)
                 self._queue_empty.set()
         except (ClientDisconnected, WebSocketDisconnect, RuntimeError):
             self.close(Close.NORMAL, "gone")

@@ -35,8 +35,8 @@ from svgx_gateway.websocket.connection import Closing, Connection
 from svgx_gateway.websocket.documents import DocumentMessages
 from svgx_gateway.websocket.live_canvases import LiveCanvases
 from svgx_gateway.websocket.origins import AllowedOrigins
-from svgx_gateway.websocket.protocol import INFLOW
 from svgx_gateway.websocket.token_expiry import TokenExpiry
+from svgx_gateway.websocket.transport.protocol import INFLOW, WRITE_FRAME
 from svgx_yjs import protocol
 from svgx_yjs.lib0 import Malformed
 
@@ -157,6 +157,7 @@ class YjsEndpoint:
                     role,
                     wants_saved=options.get("saved") == "1",
                     inflow=websocket.scope.get(INFLOW),
+                    write_frame=websocket.scope[WRITE_FRAME],
                     handshake=opening,
                 )
                 if options.get("limits") == "1":

@@ -6,8 +6,8 @@ from svgx_common.background import BackgroundTasks
 from svgx_common.contract.collab import CANVAS_AWARENESS, AuthoredState
 from svgx_common.messaging.bus import Bus
 from svgx_gateway.websocket.connection import Connection
-from svgx_gateway.websocket.inflow import TokenBucket
 from svgx_gateway.websocket.trackers.awareness_owner import AwarenessClocks
+from svgx_gateway.websocket.transport.inflow import TokenBucket
 from svgx_yjs import awareness, protocol
 from svgx_yjs.awareness import State
 

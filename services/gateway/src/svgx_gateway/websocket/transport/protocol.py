@@ -27,7 +27,12 @@ from svgx_common.contract.close_codes import Close
 from svgx_common.contract.errors import BadRequest
 from svgx_common.http import refusals
 from svgx_gateway.websocket import handshake
-from svgx_gateway.websocket.inflow import RETRY_SECONDS, Inflow, InflowLimits, LargeMessages
+from svgx_gateway.websocket.transport.inflow import (
+    RETRY_SECONDS,
+    Inflow,
+    InflowLimits,
+    LargeMessages,
+)
 
 CLOSING_SECONDS = 2.0
 """Seconds that the client has to answer a close frame. After this time the connection is closed."""
@@ -40,6 +45,9 @@ MEASURE_SECONDS = 1.0
 
 INFLOW = "svgx.inflow"
 """The key of a connection's `Inflow` in the ASGI scope. The application names the account there."""
+
+WRITE_FRAME = "svgx.write_frame"
+"""The key of a connection's `write_frame` in the ASGI scope."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +126,20 @@ class LimitedWebSocket(WebSocketsSansIOProtocol):
         if hasattr(self, "scope"):
             scope: Any = self.scope
             scope[INFLOW] = self._inflow
+            scope[WRITE_FRAME] = self.write_frame
         self.transport.pause_reading()
+
+    def write_frame(self, frame: bytes) -> bool:
+        """Write an encoded frame, without ASGI. Return False while the client is behind, and when the connection ends.
+
+        The frame must not overtake a message that the application sends through ASGI.
+        """
+        if not self.handshake_complete or self.close_sent or self.disconnected:
+            return False
+        if not self.writable.is_set() or self.transport.is_closing():
+            return False
+        self.transport.write(frame)
+        return True
 
     async def receive(self) -> ASGIReceiveEvent:
         """Return the next message, and read on. After a large message, read on only when it was handled."""

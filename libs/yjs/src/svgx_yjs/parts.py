@@ -1,0 +1,61 @@
+"""The parts of a Yjs update: the structs and deletions that a document can integrate, and those that wait."""
+
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from svgx_yjs.delete_set import Ranges
+from svgx_yjs.nesting import Nesting
+from svgx_yjs.structure import Id
+
+
+class Run(NamedTuple):
+    """Consecutive structs of one client."""
+
+    client: int
+    clock: int
+    """The clock of the first struct."""
+    end: int
+    """The clock after the last struct."""
+    structs: int
+    content: bytes
+    """The encoded structs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """An update that a document can integrate, or that waits for others.
+
+    `runs` and `deletions` have its content if it can be integrated. Without them, the part cannot be joined.
+    """
+
+    update: bytes
+    runs: tuple[Run, ...] = ()
+    deletions: Ranges = field(default_factory=dict)
+
+    @property
+    def can_be_joined(self) -> bool:
+        """Return whether the content of the part is known."""
+        return bool(self.runs or self.deletions)
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """An update in two parts."""
+
+    ready: bytes | None
+    """The update that the document can integrate, or None if there is nothing to integrate."""
+    pending: bytes | None
+    """The update that depends on something that the document does not have, or None."""
+    clocks: dict[int, int]
+    """The next clock of each client that `ready` advances."""
+    nesting: Nesting
+    """The places of the structs in `ready`."""
+    pieces: tuple[tuple[bytes, Id], ...] = ()
+    """`pending` in small updates, each with the struct that it waits for. When that struct arrives, only the piece has
+    to be read again, and not the whole pending part."""
+    unplaceable: bool = False
+    """True if a part of the update can never be integrated."""
+    runs: tuple[Run, ...] = ()
+    """The structs in `ready`."""
+    deletions: Ranges = field(default_factory=dict)
+    """The deletions in `ready`."""

@@ -1,0 +1,1 @@
+"""The WebSocket connections below the application: parsing with limits, and encoded frames."""

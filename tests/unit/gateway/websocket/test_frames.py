@@ -1,0 +1,13 @@
+"""Messages are encoded as WebSocket frames."""
+
+import pytest
+from websockets.frames import Frame, Opcode
+
+from svgx_gateway.websocket.transport.frames import encode_frame
+
+
+@pytest.mark.parametrize("length", [0, 1, 125, 126, 127, 65535, 65536, 100_000])
+def test_frame_equals_that_of_websockets(length: int) -> None:
+    """The length has one, three or nine bytes (RFC 6455, 5.2)."""
+    message = bytes(length)
+    assert encode_frame(message) == Frame(Opcode.BINARY, message).serialize(mask=False)

@@ -72,6 +72,7 @@ class SharedDocument:
         self._one_by_one = one_by_one
         self._queue: list[_Queued] = []
         self._fault: Fault | None = None
+        self._vector: bytes | None = None
         self._changes: list[bytes] = []
         self._nesting = Nesting()
         self._faulty = faulty
@@ -145,10 +146,15 @@ class SharedDocument:
         return [change for change in changes if change != EMPTY_UPDATE]
 
     def state_vector(self) -> bytes:
-        """Return the state vector of the document, encoded. Raises `Fault`."""
+        """Return the state vector of the document, encoded. Raises `Fault`.
+
+        It is kept until the next change, because encoding it takes time in proportion to all clients of the past.
+        """
         self._integrate_queue()
-        with _pycrdt_faults():
-            return self._doc.get_state()
+        if self._vector is None:
+            with _pycrdt_faults():
+                self._vector = self._doc.get_state()
+        return self._vector
 
     def missing(self, state_vector: bytes) -> bytes:
         """Return the update that a peer with `state_vector` lacks. Raises `Malformed` and `Fault`."""
@@ -223,6 +229,7 @@ class SharedDocument:
         queue, self._queue = self._queue, []
         if not queue:
             return
+        self._vector = None
         before = len(self._changes)
         try:
             with _pycrdt_faults(), self._doc.transaction():

@@ -27,6 +27,7 @@ from svgx_common.messaging.wire import decode, encode
 from svgx_gateway.websocket.connection import Connection
 from svgx_gateway.websocket.live_presence import LivePresence
 from svgx_gateway.websocket.outbox import Outbox
+from svgx_gateway.websocket.shared_sync import SharedSync
 from svgx_gateway.websocket.trackers.broadcast_tracker import BroadcastTracker
 from svgx_gateway.websocket.transport.frames import encode_frame
 from svgx_yjs import protocol
@@ -78,6 +79,7 @@ class LiveCanvas:
         self.outbox = Outbox(bus, canvas_id, self.close_all)
         self._bus = bus
         self._holder = Holder(bus, canvas_id)
+        self._shared_sync = SharedSync(self._request_sync)
         self._subscriptions: list[Subscription] = []
         self._tracker = BroadcastTracker()
         self.presence = LivePresence(bus, canvas_id, self.connections)
@@ -106,6 +108,7 @@ class LiveCanvas:
     async def stop(self) -> None:
         """Stop the background tasks, discard uncommitted edits, and unsubscribe."""
         await self._background.stop()
+        self._shared_sync.stop()
         await self.presence.stop()
         await self.outbox.stop()
         for subscription in self._subscriptions:
@@ -127,9 +130,10 @@ class LiveCanvas:
 
         The connection must be in `connections` already, so that it gets every broadcast after the reply.
         """
-        reply = await self._request_sync(state_vector)
+        shared = await self._shared_sync.ask(state_vector)
+        reply = shared.reply
         self._tracker.record_sync(reply)
-        connection.send(protocol.encode_sync_step_2(reply.update))
+        connection.send_frame(shared.message, shared.frame)
         if connection.may_edit:
             connection.send(protocol.encode_sync_step_1(reply.state_vector))
         self.presence.welcome(connection, reply.awareness)

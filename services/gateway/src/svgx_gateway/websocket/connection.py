@@ -202,7 +202,7 @@ class Connection:
                 if self._queued_bytes + len(message) > SLOW_BYTES and self._queue:
                     self._flow = Lagging(time.monotonic(), vector)
                     return False
-                self._send(message, frame)
+                self.send_frame(message, frame)
             case Lagging(since=since):
                 if time.monotonic() - since > LAGGING_SECONDS:
                     self.close(Close.OVERLOADED, "too slow to follow the canvas")
@@ -221,10 +221,10 @@ class Connection:
 
     def send(self, message: bytes) -> None:
         """Send a message after all earlier ones. Close the connection when its queue would exceed `HARD_BYTES`."""
-        self._send(message, encode_frame(message))
+        self.send_frame(message, encode_frame(message))
 
-    def _send(self, message: bytes, frame: bytes) -> None:
-        """Write the frame at once if no earlier message waits. Queue the message otherwise."""
+    def send_frame(self, message: bytes, frame: bytes) -> None:
+        """Send a message whose frame is encoded already. Queue the message if an earlier one waits."""
         if isinstance(self._flow, Ended):
             return
         self._is_quiet = False

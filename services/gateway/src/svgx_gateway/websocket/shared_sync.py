@@ -1,0 +1,72 @@
+"""Sync requests of clients that join a canvas at the same time: clients with equal state vectors share one request."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from functools import cached_property
+
+from svgx_common.contract.collab import SyncReply
+from svgx_gateway.websocket.transport.frames import encode_frame
+from svgx_yjs import protocol
+
+
+class SharedReply:
+    """The holder's reply to one request. It is encoded once for all clients."""
+
+    def __init__(self, reply: SyncReply) -> None:
+        self.reply = reply
+
+    @cached_property
+    def message(self) -> bytes:
+        """Return the sync step 2."""
+        return protocol.encode_sync_step_2(self.reply.update)
+
+    @cached_property
+    def frame(self) -> bytes:
+        """Return the WebSocket frame of the message."""
+        return encode_frame(self.message)
+
+
+class SharedSync:
+    """The sync requests of one canvas. `request` asks the holder for the content that a state vector lacks.
+
+    A client gets all broadcasts from its join on, so it needs a reply to a request that starts after its join. For each
+    state vector, one request is under way, and the clients that join meanwhile share the next one.
+    """
+
+    def __init__(self, request: Callable[[bytes], Awaitable[SyncReply]]) -> None:
+        self._request = request
+        self._next: dict[bytes, asyncio.Task[SharedReply]] = {}
+        self._under_way: dict[bytes, asyncio.Task[SharedReply]] = {}
+
+    async def ask(self, state_vector: bytes) -> SharedReply:
+        """Return the reply to a request that starts after this call. Raises the errors of `request`."""
+        task = self._next.get(state_vector)
+        if task is None:
+            task = asyncio.create_task(self._run(state_vector), name="sync")
+            task.add_done_callback(_read_error)
+            self._next[state_vector] = task
+        # A client that leaves must not end the request of the others.
+        return await asyncio.shield(task)
+
+    def stop(self) -> None:
+        """Cancel all requests."""
+        for task in (*self._next.values(), *self._under_way.values()):
+            task.cancel()
+
+    async def _run(self, state_vector: bytes) -> SharedReply:
+        earlier = self._under_way.get(state_vector)
+        if earlier is not None:
+            await asyncio.wait({earlier})
+        task = self._next.pop(state_vector)
+        self._under_way[state_vector] = task
+        try:
+            return SharedReply(await self._request(state_vector))
+        finally:
+            if self._under_way.get(state_vector) is task:
+                del self._under_way[state_vector]
+
+
+def _read_error(task: "asyncio.Task[SharedReply]") -> None:
+    """Read the error of a request. Otherwise asyncio would log it when all its clients have left."""
+    if not task.cancelled():
+        task.exception()

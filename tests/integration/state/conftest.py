@@ -8,6 +8,7 @@ import structlog
 
 from svgx_common.messaging.bus import Bus
 from svgx_devstack import DevStack
+from tests.integration.state.fresh_tables import FreshTables, new_schema
 from tests.integration.state.service import Client, Tables, directory, replica, user
 
 
@@ -46,3 +47,10 @@ async def tables(backing: DevStack) -> AsyncIterator[Tables]:
         yield connection
     finally:
         await connection.close()
+
+
+@pytest.fixture
+async def fresh(backing: DevStack) -> AsyncIterator[FreshTables]:
+    """Tables in a new schema, without partitions."""
+    async with new_schema(backing) as fresh:
+        yield fresh

@@ -1,0 +1,129 @@
+"""The quarantine: entries and snapshots that cannot be read are moved there, so that their canvas still loads."""
+
+from collections.abc import Awaitable, Callable, Sequence
+
+import asyncpg
+import structlog
+
+from svgx_common.contract.errors import Unavailable
+from svgx_common.postgres import Database, Row
+from svgx_state import metrics
+from svgx_state.journal.checksums import is_sound
+
+log = structlog.get_logger(__name__)
+
+CHECKSUM = "its bytes do not have its checksum"
+UNREADABLE = "it is not a Yjs update"
+LOST = "PostgreSQL cannot read its bytes"
+
+ATTEMPTS = 100
+"""Reads of a canvas's rows, each of which may find other corrupt rows."""
+
+Read = Callable[[], Awaitable[Sequence[Row]]]
+"""Reads entries and snapshots: rows with `is_snapshot`, `revision`, `update` and `checksum`."""
+
+
+class CorruptRows(Exception):
+    """Rows without the bytes that their checksums demand. `Quarantine.move` takes them."""
+
+    def __init__(self, rows: Sequence[Row]) -> None:
+        super().__init__(f"{len(rows)} rows are corrupt")
+        self.rows = rows
+
+
+def check(rows: Sequence[Row]) -> None:
+    """Raise `CorruptRows` if a row does not have its checksum. A row with a null revision stands for no row."""
+    corrupt = [
+        row
+        for row in rows
+        if row["revision"] is not None
+        and row["update"] is not None
+        and not is_sound(row["update"], row["checksum"])
+    ]
+    if corrupt:
+        raise CorruptRows(corrupt)
+
+
+class Quarantine:
+    """The table `quarantine`."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def read(self, canvas_id: str, read: Read) -> Sequence[Row]:
+        """Return the rows that `read` returns, after the corrupt rows of the canvas are moved to the quarantine.
+
+        After a corrupt snapshot is moved, `read` finds the snapshot before it, and the journal after that one.
+        """
+        for _ in range(ATTEMPTS):
+            try:
+                rows = await read()
+                check(rows)
+                return rows
+            except CorruptRows as corrupt:
+                if not await self.move(canvas_id, corrupt.rows, CHECKSUM):
+                    # Another replica moved them, or a later read gives other bytes: the next read decides.
+                    log.warning("corrupt rows are not there any more", canvas_id=canvas_id)
+            except asyncpg.DataCorruptedError:
+                if not await self.move_lost(canvas_id):
+                    raise
+        raise Unavailable("the canvas has corrupt rows that change; try again", retry_after=1.0)
+
+    async def move(self, canvas_id: str, rows: Sequence[Row], reason: str) -> int:
+        """Move rows to the quarantine that still have the same bytes. Return the number of moved rows."""
+        moved = 0
+        for row in rows:
+            query = "quarantine_snapshot" if row["is_snapshot"] else "quarantine_entry"
+            moved += await self._move(
+                query, canvas_id, row["is_snapshot"], row["revision"], reason, row["update"]
+            )
+        return moved
+
+    async def move_lost(self, canvas_id: str) -> int:
+        """Move the rows of a canvas to the quarantine whose bytes PostgreSQL cannot read. Return their number."""
+        moved = 0
+        for row in await self._database.rows("stored_keys", canvas_id):
+            kind = "snapshot" if row["is_snapshot"] else "entry"
+            try:
+                await self._database.row(f"read_{kind}", canvas_id, row["revision"])
+            except asyncpg.DataCorruptedError:
+                moved += await self._move(
+                    f"quarantine_lost_{kind}", canvas_id, row["is_snapshot"], row["revision"], LOST
+                )
+        return moved
+
+    async def missing(self, canvas_id: str, after: int, through: int) -> int:
+        """Return the number of quarantined entries between two revisions."""
+        row = await self._database.row("quarantined_between", canvas_id, after, through)
+        assert row is not None
+        return int(row["number"])
+
+    async def page(self, canvas_id: str | None, before: int | None, limit: int) -> list[Row]:
+        """Return quarantined rows, newest first, older than the row with the id `before`."""
+        return await self._database.rows("quarantined", canvas_id, before, limit)
+
+    async def _move(
+        self,
+        query: str,
+        canvas_id: str,
+        is_snapshot: bool,
+        revision: int,
+        reason: str,
+        *update: bytes,
+    ) -> int:
+        async with self._database.transaction() as session:
+            row = await session.row(query, canvas_id, revision, reason, *update)
+            if row is None:
+                return 0
+            if is_snapshot:
+                await session.run("note_lost_snapshot", canvas_id)
+        metrics.QUARANTINED.inc()
+        log.error(
+            "a corrupt row was moved to the quarantine",
+            canvas_id=canvas_id,
+            kind="snapshot" if is_snapshot else "entry",
+            revision=revision,
+            reason=reason,
+            quarantine_id=row["id"],
+        )
+        return 1

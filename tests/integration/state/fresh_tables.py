@@ -13,6 +13,8 @@ from svgx_common.postgres import Database
 from svgx_devstack import DevStack
 from svgx_state.canvases import Canvases
 from svgx_state.journal import Journal
+from svgx_state.snapshots import Compactor
+from svgx_workers.pool import Workers
 from tests.integration.state.service import Tables
 
 ME = Caller("me", "me", Role.EDITOR, "session")
@@ -51,6 +53,25 @@ class FreshTables:
         self.database = database
         self.tables = tables
         self.journal = Journal(database, lambda *_: None)
+
+    def compactor(self, workers: Workers, keep_after_bytes: int = 10**9) -> Compactor:
+        """Return a compactor that compacts only when it is called."""
+        return Compactor(
+            self.database,
+            workers,
+            max_tail_entries=10**9,
+            max_tail_bytes=10**9,
+            concurrency=1,
+            keep_after_bytes=keep_after_bytes,
+        )
+
+    async def clear(self) -> None:
+        """Delete all rows, and drop all partitions."""
+        for day in await self.days():
+            await self.tables.execute(f"DROP TABLE journal_{day}")
+        await self.tables.execute(
+            "TRUNCATE canvas, canvas_member, snapshot, journal_writer, quarantine CASCADE"
+        )
 
     async def create(self) -> str:
         """Create a canvas, and return its id."""

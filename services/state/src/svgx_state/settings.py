@@ -24,7 +24,7 @@ class StateSettings(PostgresSettings, ServiceSettings):
     journal_days_ahead: int = Field(7, ge=1, le=366)
     """Days after today for which partitions of the journal are made."""
     journal_retention_days: int = Field(30, ge=0, le=3660)
-    """Full days for which the journal is kept, after today; 0 keeps it without end. A canvas keeps its content. Its past
-    can be read within the retention only."""
+    """Full days before today for which the journal is kept; 0 keeps it without end. Canvases keep their content, and
+    their past can be read within the retention."""
     database_disk_gb: float = Field(0, ge=0)
     """GB (10^9 bytes) that the database may use on its disk, for the forecast in the metrics; 0 makes no forecast."""

@@ -133,7 +133,7 @@ class Compactor:
     async def _compact_slices(self, canvas_id: str, through: int) -> Slice:
         """Write snapshots of one slice of the journal after the other, and return the result of the whole.
 
-        Rows that cannot be read are moved to the quarantine. Raises `SvgRefused` when readable updates cannot be merged.
+        Rows that cannot be read are moved to the quarantine. Raises `SvgRefused` when the others cannot be merged.
         """
         result = Slice.NOTHING
         while True:

@@ -64,6 +64,32 @@ CREATE TABLE quarantine (
 
 CREATE INDEX quarantine_canvas ON quarantine (canvas_id, kind, revision);
 
+-- Creates the missing partitions as the function of migration 0001.
+--
+-- It looks for a partition with a query, because to_regclass may answer from the connection's cache of names after the
+-- wait for the lock, and would miss a partition that another connection made meanwhile.
+CREATE OR REPLACE FUNCTION add_journal_days(first date, days integer) RETURNS void
+LANGUAGE plpgsql AS $$
+DECLARE
+    day date;
+    partition text;
+BEGIN
+    PERFORM pg_advisory_xact_lock(hashtext('svgx.state.journal_days'));
+    FOR day IN SELECT first + number FROM generate_series(0, days - 1) AS number LOOP
+        partition := 'journal_' || to_char(day, 'YYYYMMDD');
+        CONTINUE WHEN EXISTS (
+            SELECT FROM pg_class c WHERE c.relname = partition AND c.relnamespace = current_schema()::regnamespace
+        );
+        EXECUTE format('CREATE TABLE %I (LIKE journal INCLUDING ALL)', partition);
+        EXECUTE format(
+            'ALTER TABLE journal ATTACH PARTITION %I FOR VALUES FROM (%L) TO (%L)',
+            partition,
+            to_char(day, 'YYYY-MM-DD 00:00:00+00'),
+            to_char(day + 1, 'YYYY-MM-DD 00:00:00+00'));
+    END LOOP;
+END
+$$;
+
 -- Commits entries as the function of migration 0001, with `checksums` of the updates. An element may be null.
 --
 -- An entry is new if its sequence is above the highest sequence of its writer. Otherwise the journal is searched.

@@ -80,5 +80,6 @@ DAY_BYTES = Gauge(
 )
 DISK_FULL = Gauge(
     "svgx_engine_database_full_seconds",
-    "Forecast of the time until the database has the size `DATABASE_DISK_GB`; ten years if it stays smaller.",
+    "Forecast of the time until the database has the size `DATABASE_DISK_GB`; ten years if that is longer or not set.",
 )
+DISK_FULL.set(3650 * 86400)

@@ -98,10 +98,6 @@ class Quarantine:
         assert row is not None
         return int(row["number"])
 
-    async def page(self, canvas_id: str | None, before: int | None, limit: int) -> list[Row]:
-        """Return quarantined rows, newest first, older than the row with the id `before`."""
-        return await self._database.rows("quarantined", canvas_id, before, limit)
-
     async def _move(
         self,
         query: str,

@@ -142,7 +142,7 @@ async def test_canvas_without_sound_snapshots_loads_its_journal(
 async def test_canvas_without_its_past_loads_the_entries_that_are_left(
     fresh: FreshTables, canvas: Canvas, compactor: Compactor
 ) -> None:
-    """Without snapshots and their journal, the load returns what is left and reports the gap. Proves R-STATE-24."""
+    """Without a snapshot and its journal, the load returns the other entries, and reports a gap. Proves R-STATE-24."""
     await fresh.tables.execute("DELETE FROM journal WHERE revision <= 8")
     await fresh.tables.execute("UPDATE snapshot SET update = '\\x00'")
     gaps = counted("journal_gaps")
@@ -195,7 +195,7 @@ async def test_update_that_is_no_yjs_update_is_quarantined_by_compaction(
 async def test_row_that_postgresql_cannot_read_is_quarantined(
     backing: DevStack, fresh: FreshTables, compactor: Compactor, table: str, column: str
 ) -> None:
-    """A row whose stored bytes are lost is moved without them, and the canvas loads. Proves R-STATE-24."""
+    """A row that lost its bytes is moved without them, and the canvas loads. Proves R-STATE-24."""
     canvas_id = await fresh.create()
     large, small = Pen(canvas_id, "large"), Pen(canvas_id, "small")
     await fresh.journal.append([small.draw("small"), large.draw("large", "x" * 50_000)])

@@ -10,9 +10,15 @@ from typing import Any
 import asyncpg
 
 from svgx_common.database.hosts import Hosts
-from svgx_common.postgres import load_queries
 from svgx_common.settings import load
 from svgx_state.settings import StateSettings
+
+_QUARANTINED = """
+SELECT id, canvas_id, kind, revision, reason, octet_length(update) AS bytes, row_at, at FROM quarantine
+WHERE $1::text IS NULL OR canvas_id = $1
+ORDER BY id DESC
+LIMIT $2
+"""
 
 LIMIT = 1000
 """Rows that are listed at most."""
@@ -50,8 +56,7 @@ async def read_rows(url: str, canvas_id: str | None, limit: int) -> list[dict[st
     connection = await Hosts(url).connect(command_timeout=15)
     try:
         await connection.execute("SET search_path TO state")
-        query = load_queries("svgx_state")["quarantined"]
-        rows = await connection.fetch(query.sql, canvas_id, None, limit)
+        rows = await connection.fetch(_QUARANTINED, canvas_id, limit)
     finally:
         await connection.close()
     return [

@@ -76,18 +76,18 @@ class Journal:
         not exist or is deleted.
         """
         if after > 0:
-            tail = _tail(await self._read(canvas_id, "load_tail", after), after)
+            rows = await self._quarantine.read(
+                canvas_id, lambda: self._database.rows("load_tail", canvas_id, after)
+            )
+            tail = _tail(rows, after)
             if tail is not None:
                 return tail
-        rows = await self._read(canvas_id, "load_content")
+        rows = await self._quarantine.read(
+            canvas_id, lambda: self._database.rows("load_content", canvas_id)
+        )
         if not rows or rows[0]["deleted_at"] is not None:
             raise no_such_canvas()
         return await self._content(canvas_id, rows)
-
-    async def _read(self, canvas_id: str, query: str, *arguments: int) -> Sequence[Row]:
-        return await self._quarantine.read(
-            canvas_id, lambda: self._database.rows(query, canvas_id, *arguments)
-        )
 
     async def _content(self, canvas_id: str, rows: Sequence[Row]) -> Content:
         """Return the content in the rows of the query `load_content`. Log and count missing journal entries.

@@ -73,23 +73,20 @@ class Quarantine:
         """Move rows to the quarantine that still have the same bytes. Return the number of moved rows."""
         moved = 0
         for row in rows:
-            query = "quarantine_snapshot" if row["is_snapshot"] else "quarantine_entry"
-            moved += await self._move(
-                query, canvas_id, row["is_snapshot"], row["revision"], reason, row["update"]
-            )
+            moved += await self._move(canvas_id, row, reason, row["update"])
         return moved
 
     async def move_lost(self, canvas_id: str) -> int:
-        """Move the rows of a canvas to the quarantine whose bytes PostgreSQL cannot read. Return their number."""
+        """Move the rows of a canvas with bytes that PostgreSQL cannot read. Return the number of moved rows."""
         moved = 0
         for row in await self._database.rows("stored_keys", canvas_id):
-            kind = "snapshot" if row["is_snapshot"] else "entry"
+            is_snapshot, revision = row["is_snapshot"], row["revision"]
             try:
-                await self._database.row(f"read_{kind}", canvas_id, row["revision"])
-            except asyncpg.DataCorruptedError:
-                moved += await self._move(
-                    f"quarantine_lost_{kind}", canvas_id, row["is_snapshot"], row["revision"], LOST
+                await self._database.row(
+                    "read_snapshot" if is_snapshot else "read_entry", canvas_id, revision
                 )
+            except asyncpg.DataCorruptedError:
+                moved += await self._move(canvas_id, row, LOST, None)
         return moved
 
     async def missing(self, canvas_id: str, after: int, through: int) -> int:
@@ -98,18 +95,18 @@ class Quarantine:
         assert row is not None
         return int(row["number"])
 
-    async def _move(
-        self,
-        query: str,
-        canvas_id: str,
-        is_snapshot: bool,
-        revision: int,
-        reason: str,
-        *update: bytes,
-    ) -> int:
+    async def _move(self, canvas_id: str, row: Row, reason: str, update: bytes | None) -> int:
+        """Move a row, count and log it. Return the number of moved rows."""
+        is_snapshot, revision = row["is_snapshot"], row["revision"]
         async with self._database.transaction() as session:
-            row = await session.row(query, canvas_id, revision, reason, *update)
-            if row is None:
+            moved = await session.row(
+                "quarantine_snapshot" if is_snapshot else "quarantine_entry",
+                canvas_id,
+                revision,
+                reason,
+                update,
+            )
+            if moved is None:
                 return 0
             if is_snapshot:
                 await session.run("note_lost_snapshot", canvas_id)
@@ -120,6 +117,6 @@ class Quarantine:
             kind="snapshot" if is_snapshot else "entry",
             revision=revision,
             reason=reason,
-            quarantine_id=row["id"],
+            quarantine_id=moved["id"],
         )
         return 1

@@ -62,11 +62,11 @@ class Retention:
         metrics.RETENTION.set(days * 86400)
 
     async def drop_later(self) -> None:
-        """Drop what is due, and wait until the next run. This is a step to repeat in the background."""
+        """Drop all days that are due, and wait until the next run. This is a step to repeat in the background."""
         await asyncio.sleep(PERIOD if await self.drop_counted(datetime.now(UTC)) else RETRY)
 
     async def drop_counted(self, now: datetime) -> bool:
-        """Drop what is due, and count the outcome. Return False after a failure, which is logged."""
+        """Drop all days that are due, and count the outcome. Return False after a failure, which is logged."""
         try:
             outcome = "written" if await self.drop(now) else "skipped"
         except Unavailable as error:

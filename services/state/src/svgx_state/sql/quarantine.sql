@@ -1,44 +1,26 @@
--- The statements of the quarantine. Each moves the row only while it still has the bytes $4 (null: not readable).
+-- The statements of the quarantine.
 
 -- name: quarantine_entry
--- Move the journal entry of canvas $1 and revision $2 to the quarantine, for the reason $3.
+-- Move the journal entry of canvas $1 and revision $2 to the quarantine, for the reason $3, if it still has the bytes $4.
+-- $4 is null for an entry with bytes that PostgreSQL cannot read.
 WITH moved AS (
     DELETE FROM journal
-    WHERE canvas_id = $1 AND revision = $2 AND revision >> 8 = $2 >> 8 AND update = $4::bytea
-    RETURNING *
-)
-INSERT INTO quarantine (canvas_id, kind, revision, reason, writer, sequence, authors, checksum, update, row_at)
-SELECT canvas_id, 'entry', revision, $3, writer, sequence, authors, checksum, update, at FROM moved
-RETURNING id
-
--- name: quarantine_lost_entry
--- The same for an entry whose bytes PostgreSQL cannot read.
-WITH moved AS (
-    DELETE FROM journal WHERE canvas_id = $1 AND revision = $2 AND revision >> 8 = $2 >> 8
+    WHERE canvas_id = $1 AND revision = $2 AND revision >> 8 = $2 >> 8 AND ($4::bytea IS NULL OR update = $4)
     RETURNING canvas_id, revision, writer, sequence, authors, checksum, at
 )
-INSERT INTO quarantine (canvas_id, kind, revision, reason, writer, sequence, authors, checksum, row_at)
-SELECT canvas_id, 'entry', revision, $3, writer, sequence, authors, checksum, at FROM moved
+INSERT INTO quarantine (canvas_id, kind, revision, reason, writer, sequence, authors, checksum, update, row_at)
+SELECT canvas_id, 'entry', revision, $3, writer, sequence, authors, checksum, $4, at FROM moved
 RETURNING id
 
 -- name: quarantine_snapshot
--- The same as quarantine_entry for the snapshot of canvas $1 through revision $2.
+-- The same for the snapshot of canvas $1 through revision $2.
 WITH moved AS (
-    DELETE FROM snapshot WHERE canvas_id = $1 AND through_revision = $2 AND update = $4::bytea
-    RETURNING *
-)
-INSERT INTO quarantine (canvas_id, kind, revision, reason, checksum, update, row_at)
-SELECT canvas_id, 'snapshot', through_revision, $3, checksum, update, through_at FROM moved
-RETURNING id
-
--- name: quarantine_lost_snapshot
--- The same for a snapshot whose bytes PostgreSQL cannot read.
-WITH moved AS (
-    DELETE FROM snapshot WHERE canvas_id = $1 AND through_revision = $2
+    DELETE FROM snapshot
+    WHERE canvas_id = $1 AND through_revision = $2 AND ($4::bytea IS NULL OR update = $4)
     RETURNING canvas_id, through_revision, checksum, through_at
 )
-INSERT INTO quarantine (canvas_id, kind, revision, reason, checksum, row_at)
-SELECT canvas_id, 'snapshot', through_revision, $3, checksum, through_at FROM moved
+INSERT INTO quarantine (canvas_id, kind, revision, reason, checksum, update, row_at)
+SELECT canvas_id, 'snapshot', through_revision, $3, checksum, $4, through_at FROM moved
 RETURNING id
 
 -- name: note_lost_snapshot
@@ -67,10 +49,3 @@ SELECT update FROM snapshot WHERE canvas_id = $1 AND through_revision = $2
 -- Count the quarantined entries of a canvas after revision $2, through revision $3.
 SELECT count(*) AS number FROM quarantine
 WHERE canvas_id = $1 AND kind = 'entry' AND revision > $2 AND revision <= $3
-
--- name: quarantined
--- Read a page of $3 quarantined rows, newest first, older than the row $2; of canvas $1 if it is not null.
-SELECT id, canvas_id, kind, revision, reason, octet_length(update) AS bytes, row_at, at FROM quarantine
-WHERE ($1::text IS NULL OR canvas_id = $1) AND ($2::bigint IS NULL OR id < $2)
-ORDER BY id DESC
-LIMIT $3

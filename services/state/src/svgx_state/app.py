@@ -15,6 +15,8 @@ from svgx_state.canvases import Canvases
 from svgx_state.exports import Exports
 from svgx_state.handlers import Handlers
 from svgx_state.journal import Journal
+from svgx_state.journal.disk import DiskUse
+from svgx_state.journal.retention import BeforeDrop, Retention
 from svgx_state.members import Members
 from svgx_state.partitions import add_partitions, add_partitions_later
 from svgx_state.ratelimits import StoredRateLimits
@@ -49,6 +51,18 @@ async def build(runtime: Runtime[StateSettings]) -> AsyncIterator[Service]:
             concurrency=settings.compact_concurrency,
         )
         journal = Journal(database, compactor.note_tail)
+        before_drop: list[BeforeDrop] = []
+        retention = Retention(
+            database,
+            compactor,
+            days=settings.journal_retention_days,
+            before_drop=before_drop,
+        )
+        disk = DiskUse(
+            database,
+            retention_days=settings.journal_retention_days,
+            disk_bytes=settings.database_disk_gb * 1e9,
+        )
         accounts = Accounts(runtime.bus)
         handlers = Handlers(
             runtime.bus,
@@ -71,6 +85,8 @@ async def build(runtime: Runtime[StateSettings]) -> AsyncIterator[Service]:
             "partitions",
             functools.partial(add_partitions_later, database, settings.journal_days_ahead),
         )
+        background.repeat("retention", retention.drop_later)
+        background.repeat("disk use", disk.measure_later)
         try:
             yield Service(drain=compactor.close)
         finally:

@@ -69,6 +69,8 @@ OPERATIONS: tuple[Operation[Any, Any], ...] = (
     ratelimits.STORED,
     ratelimits.STORE,
     collab.OPEN,
+    # history
+    collab.REPLACE_CONTENT,
 )
 
 CHANNELS: tuple[Channel[Any], ...] = (

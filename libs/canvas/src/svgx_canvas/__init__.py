@@ -4,6 +4,7 @@ The functions have no state and trust none of their arguments. A service calls t
 (`svgx_workers.pool`), because a hostile file or document can crash a renderer.
 """
 
+from svgx_canvas.difference import difference
 from svgx_canvas.document.compaction import compact, state
 from svgx_canvas.document.replacement import replacement
 from svgx_canvas.import_export import Imported, export_json, export_svg, import_svg
@@ -18,6 +19,7 @@ __all__ = [
     "Limits",
     "SvgRefused",
     "compact",
+    "difference",
     "export_json",
     "export_svg",
     "import_svg",

@@ -20,6 +20,7 @@ from typing import BinaryIO
 
 from svgx_canvas import (
     compact,
+    difference,
     export_json,
     export_svg,
     import_svg,
@@ -141,6 +142,14 @@ def _replacement(job: Frame) -> Frame:
     return Frame({}, [replacement(current, wanted)])
 
 
+def _difference(job: Frame) -> Frame:
+    start, limit = job.values["start"], job.values["limit"]
+    assert isinstance(start, int)
+    assert isinstance(limit, int)
+    before, after = job.blobs
+    return Frame({}, [difference(before, after, start, limit)])
+
+
 _JOBS: dict[str, Job] = {
     "import_svg": _import_svg,
     "export_svg": _export_svg,
@@ -149,6 +158,7 @@ _JOBS: dict[str, Job] = {
     "compact": _compact,
     "state": _state,
     "replacement": _replacement,
+    "difference": _difference,
 }
 
 

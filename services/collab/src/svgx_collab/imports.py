@@ -4,6 +4,8 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import structlog
+
 from svgx_canvas import SvgRefused
 from svgx_common.contract.collab import (
     CANVAS_EDIT,
@@ -18,6 +20,7 @@ from svgx_common.contract.collab import (
     SyncRequest,
 )
 from svgx_common.contract.errors import (
+    DeadlineExceeded,
     Internal,
     Invalid,
     Overloaded,
@@ -26,13 +29,16 @@ from svgx_common.contract.errors import (
     Unavailable,
     UnsupportedMedia,
 )
+from svgx_common.contract.storage.versions import VERSION_BEFORE_IMPORT, VersionBeforeRequest
 from svgx_common.messaging.bus import Bus
 from svgx_common.messaging.holder import ask_holder
 from svgx_common.messaging.responder import Call
 from svgx_common.messaging.wire import decode, encode
 from svgx_workers.errors import AccountBusy, WorkerDied, WorkerError, WorkersBusy, WorkerTimeout
 from svgx_workers.pool import Workers
-from svgx_yjs.structure import EMPTY_STATE_VECTOR
+from svgx_yjs.structure import EMPTY_STATE_VECTOR, EMPTY_UPDATE
+
+log = structlog.get_logger(__name__)
 
 QUEUE_PATIENCE = 15.0
 """Seconds that an import waits for a worker."""
@@ -48,6 +54,9 @@ ATTEMPT = 20.0
 
 MARGIN = 1.0
 """Seconds before the caller's deadline at which the last attempt to save ends, so that the caller gets its error."""
+
+VERSION_SECONDS = 3.0
+"""Seconds to wait until state has kept the content of before an import."""
 
 RETRY_AFTER = 2.0
 """Seconds after which a caller may try again, when too many imports wait."""
@@ -111,6 +120,7 @@ class Imports:
             ) as worker:
                 current = await current_content(self._bus, request.canvas_id)
                 imported = await worker.import_svg(request.content, current, request.charset)
+        await self._keep_version(request.canvas_id, author, ends_at)
         revision = await save_edit(
             self._bus, request.canvas_id, Edit(author, imported.update), ends_at
         )
@@ -122,6 +132,19 @@ class Imports:
                 for item in imported.dropped
             ],
         )
+
+    async def _keep_version(self, canvas_id: str, author: str, ends_at: float) -> None:
+        """Let state keep the content of before the import as a version.
+
+        An import does not fail because of it: while state is not available, it is left out and logged. First an empty
+        edit is saved, because its answer says that all edits before it are committed.
+        """
+        request = VersionBeforeRequest(canvas_id=canvas_id, user_id=author)
+        try:
+            await save_edit(self._bus, canvas_id, Edit(author, EMPTY_UPDATE), ends_at)
+            await self._bus.ask(VERSION_BEFORE_IMPORT, request, timeout=VERSION_SECONDS)
+        except (Unavailable, DeadlineExceeded, Overloaded) as error:
+            log.warning("no version was made before an import", code=error.code)
 
     @contextmanager
     def _worker_errors(self) -> Iterator[None]:

@@ -58,7 +58,7 @@ class AutomaticVersions:
 
     async def make_due(self) -> None:
         """Wait, then make the versions that are due. This is a step to repeat in the background."""
-        await asyncio.sleep(min(STEP, self._quiet / 2))
+        await asyncio.sleep(min(STEP, self._quiet / 2, self._busy / 2))
         now = time.monotonic()
         for canvas_id, edited in list(self._edited.items()):
             if now - edited.last >= self._quiet or now - edited.first >= self._busy:

@@ -13,6 +13,8 @@ from svgx_workers.pool import Workers
 SIDE = 320
 """Pixels of the longer side of a picture."""
 
+FILENAME = "thumbnail.png"
+
 MARGIN = 2.0
 """Seconds that the worker leaves for the answer before the caller's deadline."""
 
@@ -33,7 +35,7 @@ class Thumbnails:
         """
         stored = await self._stored(request)
         if stored is not None:
-            return Blob(stored, "image/png")
+            return Blob(stored, "image/png", FILENAME)
         deadline = time.monotonic() + call.deadline - time.time() - MARGIN
         with worker_errors(self._workers, request.canvas_id, "exports"):
             async with self._workers.turn(
@@ -41,12 +43,12 @@ class Thumbnails:
             ) as worker:
                 # Another request of this account may have drawn it, while this one waited.
                 if (stored := await self._stored(request)) is not None:
-                    return Blob(stored, "image/png")
+                    return Blob(stored, "image/png", FILENAME)
                 content = await self._versions.content(request.canvas_id, request.version_id)
                 svg = await worker.export_svg((await worker.state(content.updates)).content)
                 png = await worker.render_png(svg.content, SIDE, SIDE)
         await self._database.run("set_thumbnail", request.version_id, png)
-        return Blob(png, "image/png")
+        return Blob(png, "image/png", FILENAME)
 
     async def _stored(self, request: VersionRequest) -> bytes | None:
         row = await self._database.row("thumbnail", request.canvas_id, request.version_id)

@@ -116,6 +116,9 @@ def redis_case(job: str) -> Case:
 EDITS = 'svgx_engine_live_edits_total{job="svgx-gateway",outcome='
 RESPONSES = 'svgx_engine_http_responses_total{job="svgx-gateway",status='
 RELEASED = 'svgx_engine_collab_released_canvases_total{job="svgx-collab",reason='
+RETENTION = 'svgx_engine_journal_retention_seconds{job="svgx-state"}'
+OLDEST_DAY = 'svgx_engine_journal_oldest_day_seconds{job="svgx-state"}'
+DISK_FULL = 'svgx_engine_database_full_seconds{job="svgx-state"}'
 CERTIFICATE = "certmanager_certificate_expiration_timestamp_seconds{name="
 LATE, SLOWLY_LATE = burn_cases(f'{EDITS}"late"}}', f'{EDITS}"saved"}}')
 FAILED, SLOWLY_FAILED = burn_cases(f'{RESPONSES}"5xx"}}', f'{RESPONSES}"2xx"}}')
@@ -169,7 +172,26 @@ OWN_CASES: dict[str, dict[str, Case]] = {
         "SVGXEngineJournalGap": Case(
             fires=({'svgx_engine_journal_gaps_total{job="svgx-state"}': "0x5 1x15"},),
             quiet=({'svgx_engine_journal_gaps_total{job="svgx-state"}': "1x20"},),
-        )
+        ),
+        "SVGXEngineJournalQuarantined": Case(
+            fires=({'svgx_engine_journal_quarantined_total{job="svgx-state"}': "0x5 1x15"},),
+            quiet=({'svgx_engine_journal_quarantined_total{job="svgx-state"}': "1x20"},),
+        ),
+        "SVGXEngineJournalNotDropped": Case(
+            fires=({RETENTION: f"{30 * 86400}x9", OLDEST_DAY: f"{33 * 86400}x9"},),
+            quiet=(
+                {RETENTION: f"{30 * 86400}x9", OLDEST_DAY: f"{31 * 86400}x9"},
+                {RETENTION: "0x9", OLDEST_DAY: f"{900 * 86400}x9"},
+            ),
+            at="90m",
+            step="10m",
+        ),
+        "SVGXEngineDiskFills": Case(
+            fires=({DISK_FULL: f"{6 * 86400}x9"},),
+            quiet=({DISK_FULL: f"{8 * 86400}x9"}, {DISK_FULL: f"{3650 * 86400}x7 0x2"}),
+            at="90m",
+            step="10m",
+        ),
     },
     "svgx-collab": {
         "SVGXEngineEditsNotSaved": Case(

@@ -6,7 +6,7 @@ from deploy.monitoring.boards.queries import OLDEST_UNSAVED, SAVED_IN_TIME, quan
 EDITS = Board(
     "svgx-edits",
     "Edits end to end",
-    "The way of an edit: gateway, holder, journal, broadcast, compaction. The rows are in this order.",
+    "The way of an edit: gateway, holder, journal, broadcast, compaction, disk. The rows are in this order.",
     [
         Row(
             "Objective",
@@ -186,6 +186,54 @@ EDITS = Board(
                     "s",
                     quantiles("svgx_engine_snapshot_seconds"),
                     limit=30,
+                ),
+            ],
+        ),
+        Row(
+            "Disk",
+            [
+                Panel(
+                    "Disk space",
+                    "Disk space of the database, and of the journal and the snapshots in it.",
+                    "bytes",
+                    [
+                        ("max(svgx_engine_database_bytes{NS})", "database"),
+                        ("max(svgx_engine_journal_disk_bytes{NS})", "journal"),
+                        ("max(svgx_engine_snapshot_disk_bytes{NS})", "snapshots"),
+                        ("max(svgx_engine_journal_day_bytes{NS})", "journal of a day"),
+                    ],
+                ),
+                Panel(
+                    "Time until the disk is full",
+                    "Forecast for the configured size of the disk; ten years if that is longer or not set.",
+                    "s",
+                    [("min(svgx_engine_database_full_seconds{NS})", "forecast")],
+                    limit=7 * 86400,
+                    red_below=True,
+                ),
+                Panel(
+                    "Oldest day of the journal",
+                    "Age of the oldest day, and the time for which the journal is kept.",
+                    "s",
+                    [
+                        ("max(svgx_engine_journal_oldest_day_seconds{NS})", "oldest day"),
+                        ("max(svgx_engine_journal_retention_seconds{NS})", "retention"),
+                    ],
+                ),
+                Panel(
+                    "Quarantine and retention",
+                    "Corrupt rows moved to the quarantine, and runs that drop old days, in an hour.",
+                    "none",
+                    [
+                        (
+                            "sum(increase(svgx_engine_journal_quarantined_total{NS}[1h]))",
+                            "quarantined",
+                        ),
+                        (
+                            "sum by (outcome) (increase(svgx_engine_journal_retention_runs_total{NS}[1h]))",
+                            "runs {{outcome}}",
+                        ),
+                    ],
                 ),
             ],
         ),

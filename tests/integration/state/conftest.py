@@ -8,6 +8,9 @@ import structlog
 
 from svgx_common.messaging.bus import Bus
 from svgx_devstack import DevStack
+from svgx_state.snapshots import Compactor
+from svgx_workers.pool import Workers
+from tests.integration.state.fresh_tables import FreshTables, new_schema
 from tests.integration.state.service import Client, Tables, directory, replica, user
 
 
@@ -46,3 +49,30 @@ async def tables(backing: DevStack) -> AsyncIterator[Tables]:
         yield connection
     finally:
         await connection.close()
+
+
+@pytest.fixture(scope="module")
+async def schema(backing: DevStack) -> AsyncIterator[FreshTables]:
+    """Tables in a new schema for the tests of a file."""
+    async with new_schema(backing) as schema:
+        yield schema
+
+
+@pytest.fixture
+async def fresh(schema: FreshTables) -> FreshTables:
+    """Empty tables without partitions."""
+    await schema.clear()
+    return schema
+
+
+@pytest.fixture(scope="module")
+async def workers() -> AsyncIterator[Workers]:
+    """One worker process for the tests of a file."""
+    async with Workers(1, 0, 30) as workers:
+        yield workers
+
+
+@pytest.fixture
+def compactor(fresh: FreshTables, workers: Workers) -> Compactor:
+    """A compactor that compacts only when the test calls it."""
+    return fresh.compactor(workers)

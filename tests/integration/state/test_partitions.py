@@ -1,27 +1,14 @@
 """The journal's daily partitions, in a new schema so that the other tests' journal stays as it is."""
 
 import asyncio
-import secrets
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from datetime import timedelta
 
-import asyncpg
-import pytest
-
 from svgx_common import postgres
-from svgx_common.contract.policy import Role
 from svgx_common.contract.state import Committed
-from svgx_common.messaging.caller import Caller
-from svgx_common.postgres import Database
-from svgx_devstack import DevStack
-from svgx_state.canvases import Canvases
-from svgx_state.journal import Journal
 from svgx_state.partitions import add_partitions
 from tests.integration.state.drawing import Pen
-from tests.integration.state.service import Tables
+from tests.integration.state.fresh_tables import FreshTables
 
-ME = Caller("me", "me", Role.EDITOR, "session")
 # The days of the existing partitions. A partition is named after its day: `journal_20260131`.
 _PARTITIONS = """
     SELECT array_agg(substr(relid::text, 9) ORDER BY 1) FROM pg_partition_tree('journal') WHERE isleaf
@@ -31,40 +18,6 @@ _DAYS = """
     SELECT array_agg(to_char(day, 'YYYYMMDD') ORDER BY 1)
     FROM generate_series(now() AT TIME ZONE 'UTC', now() AT TIME ZONE 'UTC' + $1 * interval '1 day', '1 day') AS day
 """
-
-
-class FreshTables:
-    """The tables of one test, without partitions at first."""
-
-    def __init__(self, database: Database, tables: Tables) -> None:
-        self.database = database
-        self.tables = tables
-        self.journal = Journal(database, lambda *_: None)
-
-    async def create(self) -> str:
-        """Create a canvas, and return its id."""
-        return (await Canvases(self.database).create(ME, "canvas")).id
-
-
-@asynccontextmanager
-async def new_schema(backing: DevStack) -> AsyncIterator[FreshTables]:
-    """Create the tables in a new schema, and drop it afterwards."""
-    schema = f"state_{secrets.token_hex(4)}"
-    url = backing.postgres_url
-    async with postgres.connect(url, schema=schema, package="svgx_state", pool_size=4) as database:
-        tables: Tables = await asyncpg.connect(url, server_settings={"search_path": schema})
-        try:
-            yield FreshTables(database, tables)
-        finally:
-            await tables.execute(f"DROP SCHEMA {schema} CASCADE")
-            await tables.close()
-
-
-@pytest.fixture
-async def fresh(backing: DevStack) -> AsyncIterator[FreshTables]:
-    """Tables in a new schema, without partitions."""
-    async with new_schema(backing) as fresh:
-        yield fresh
 
 
 async def test_partitions_are_made_ahead_and_repeating_is_harmless(fresh: FreshTables) -> None:

@@ -1,6 +1,7 @@
 """PostgreSQL for the services that own tables: a connection pool, named queries, migrations and spans."""
 
 import asyncio
+import functools
 import re
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -109,14 +110,31 @@ class Session:
         rows: list[Row] = await self._run(self._connection.fetch, name, args)
         return rows
 
-    async def row(self, name: str, *args: Any) -> Row | None:
-        """Run a query and return the first row, or None without rows."""
-        row: Row | None = await self._run(self._connection.fetchrow, name, args)
+    async def row(self, name: str, *args: Any, timeout: float | None = None) -> Row | None:
+        """Run a query and return the first row, or None without rows.
+
+        timeout: seconds in place of `COMMAND_TIMEOUT`.
+        """
+        method = functools.partial(self._connection.fetchrow, timeout=timeout)
+        row: Row | None = await self._run(method, name, args)
         return row
 
     async def run(self, name: str, *args: Any) -> None:
         """Run a query without a result."""
         await self._run(self._connection.execute, name, args)
+
+    @asynccontextmanager
+    async def discarded(self) -> AsyncIterator[None]:
+        """Roll back the statements of the block at its end, which releases their locks.
+
+        A long transaction reads in such a block, because a change of the schema would otherwise wait for its end.
+        """
+        savepoint = self._connection.transaction()
+        await savepoint.start()
+        try:
+            yield
+        finally:
+            await savepoint.rollback()
 
     async def _run(
         self, method: Callable[..., Awaitable[Any]], name: str, args: tuple[Any, ...]

@@ -1,6 +1,7 @@
 """Start the state service, `python -m svgx_state`, or one of its commands.
 
 `migrate` applies the missing migrations and ends. `doctor` checks the settings and the servers that the service needs.
+`quarantine` lists corrupt rows.
 """
 
 import svgx_common.quick_imports  # noqa: F401  # before all other imports
@@ -14,6 +15,7 @@ from svgx_common.doctor.command import doctor_command
 from svgx_common.doctor.postgres import database_checks
 from svgx_common.runtime import run
 from svgx_state.app import build
+from svgx_state.journal.command import quarantine_command
 from svgx_state.settings import StateSettings
 
 
@@ -27,6 +29,7 @@ def main() -> None:
         commands={
             "doctor": doctor_command("state", StateSettings, checks),
             "migrate": migrate_command("state", StateSettings, "svgx_state"),
+            "quarantine": quarantine_command,
         },
     )
 

@@ -16,12 +16,15 @@ from svgx_state.exports import Exports
 from svgx_state.handlers import Handlers
 from svgx_state.history.automatic import AutomaticVersions
 from svgx_state.history.differences import Differences
+from svgx_state.history.expiry import Expiry
 from svgx_state.history.handlers import HistoryHandlers
 from svgx_state.history.past import Past
 from svgx_state.history.restores import Restores
 from svgx_state.history.thumbnails import Thumbnails
 from svgx_state.history.versions import Bounds, Versions
 from svgx_state.journal import Journal
+from svgx_state.journal.disk import DiskUse
+from svgx_state.journal.retention import BeforeDrop, Retention
 from svgx_state.members import Members
 from svgx_state.partitions import add_partitions, add_partitions_later
 from svgx_state.ratelimits import StoredRateLimits
@@ -78,6 +81,18 @@ async def build(runtime: Runtime[StateSettings]) -> AsyncIterator[Service]:
             automatic.note(canvas_id)
 
         journal = Journal(database, note_appended)
+        before_drop: list[BeforeDrop] = [Expiry(database, past, workers).before_drop]
+        retention = Retention(
+            database,
+            compactor,
+            days=settings.journal_retention_days,
+            before_drop=before_drop,
+        )
+        disk = DiskUse(
+            database,
+            retention_days=settings.journal_retention_days,
+            disk_bytes=settings.database_disk_gb * 1e9,
+        )
         accounts = Accounts(runtime.bus)
         handlers = Handlers(
             runtime.bus,
@@ -109,6 +124,8 @@ async def build(runtime: Runtime[StateSettings]) -> AsyncIterator[Service]:
         )
         background.repeat("automatic versions", automatic.make_due)
         background.repeat("forgotten versions", automatic.find_forgotten)
+        background.repeat("retention", retention.drop_later)
+        background.repeat("disk use", disk.measure_later)
         try:
             yield Service(drain=compactor.close)
         finally:

@@ -23,6 +23,11 @@ class StateSettings(PostgresSettings, ServiceSettings):
     """Canvases compacted at a time. Each takes a worker and a database connection."""
     journal_days_ahead: int = Field(7, ge=1, le=366)
     """Days after today for which partitions of the journal are made."""
+    journal_retention_days: int = Field(30, ge=0, le=3660)
+    """Full days before today for which the journal is kept; 0 keeps it without end. Canvases keep their content, and
+    their past can be read within the retention."""
+    database_disk_gb: float = Field(0, ge=0)
+    """GB (10^9 bytes) that the database may use on its disk, for the forecast in the metrics; 0 makes no forecast."""
     version_quiet_seconds: float = Field(60.0, gt=0, le=86400)
     """Seconds after the last edit of a canvas at which it gets an automatic version."""
     version_busy_seconds: float = Field(600.0, gt=0, le=86400)

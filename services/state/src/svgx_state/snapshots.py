@@ -3,16 +3,21 @@
 import asyncio
 import contextvars
 import time
+from collections.abc import Sequence
+from enum import Enum, auto
 
+import asyncpg
 import structlog
 from opentelemetry import trace
 
 from svgx_canvas import SvgRefused
 from svgx_common.background import BackgroundTasks
 from svgx_common.contract.errors import Unavailable
-from svgx_common.postgres import Database
+from svgx_common.postgres import Database, Row, Session
 from svgx_common.tracing import CANVAS_ID, CurrentSpan, note_code
 from svgx_state import metrics
+from svgx_state.journal.checksums import checksum
+from svgx_state.journal.quarantine import CHECKSUM, UNREADABLE, CorruptRows, Quarantine, check
 from svgx_workers.errors import WorkerError, WorkerUnavailable
 from svgx_workers.pool import Workers
 
@@ -24,6 +29,40 @@ PAUSE_AFTER_FAILURE = 60.0
 
 LONGEST_MERGE = 600.0
 """Seconds for which a compaction's transaction may wait until a worker has merged. Then PostgreSQL ends it."""
+
+SLICE_ENTRIES = 5_000
+SLICE_BYTES = 8 * 1024 * 1024
+"""Entries, and their bytes, that one transaction merges. A longer tail takes several transactions, and each stores a
+snapshot, so the memory for a compaction does not depend on the length of the tail."""
+
+KEEP_AFTER_BYTES = 4 * 1024 * 1024
+"""Bytes of the journal, with 256 for each entry, after which one more snapshot is kept for reads of the past. It is the
+journal of a large canvas, or 12,000 small edits, which are integrated in a fraction of a second."""
+
+END = 2**62
+"""A revision that is higher than any other."""
+
+
+class Slice(Enum):
+    """The result of one transaction of a compaction."""
+
+    BUSY = auto()
+    """Another replica compacts the canvas."""
+    NOTHING = auto()
+    """The newest snapshot has all revisions."""
+    MORE = auto()
+    """A snapshot was written, and entries after it may follow."""
+    LAST = auto()
+    """A snapshot of all revisions was written."""
+
+
+class Unreadable(Exception):
+    """Updates that cannot be merged, because one of them is no Yjs update."""
+
+    def __init__(self, rows: Sequence[Row], refusal: SvgRefused) -> None:
+        super().__init__("updates cannot be merged")
+        self.rows = rows
+        self.refusal = refusal
 
 
 class Compactor:
@@ -41,11 +80,14 @@ class Compactor:
         max_tail_entries: int,
         max_tail_bytes: int,
         concurrency: int,
+        keep_after_bytes: int = KEEP_AFTER_BYTES,
     ) -> None:
         self._database = database
         self._workers = workers
+        self._quarantine = Quarantine(database)
         self._max_tail_entries = max_tail_entries
         self._max_tail_bytes = max_tail_bytes
+        self._keep_after_bytes = keep_after_bytes
         self._slots = asyncio.Semaphore(concurrency)
         self._background = BackgroundTasks()
         self._context = contextvars.copy_context()
@@ -77,21 +119,93 @@ class Compactor:
         do not wait for a compaction. They get later revisions than the snapshot, because revisions become visible in
         their order.
         """
+        return await self._compact_slices(canvas_id, END) in (Slice.MORE, Slice.LAST)
+
+    async def keep(self, canvas_id: str, revision: int) -> bool:
+        """Keep a snapshot through exactly this revision, which has a journal entry. Write it if it does not exist.
+
+        Return False when another replica compacts the canvas, or when the entry was moved to the quarantine.
+        """
+        if await self._compact_slices(canvas_id, revision) is Slice.BUSY:
+            return False
+        return await self._database.row("keep_snapshot", canvas_id, revision) is not None
+
+    async def _compact_slices(self, canvas_id: str, through: int) -> Slice:
+        """Write snapshots of one slice of the journal after the other, and return the result of the whole.
+
+        Rows that cannot be read are moved to the quarantine. Raises `SvgRefused` when the others cannot be merged.
+        """
+        result = Slice.NOTHING
+        while True:
+            try:
+                step = await self._compact_slice(canvas_id, through)
+            except CorruptRows as corrupt:
+                await self._quarantine.move(canvas_id, corrupt.rows, CHECKSUM)
+            except asyncpg.DataCorruptedError:
+                if not await self._quarantine.move_lost(canvas_id):
+                    raise
+            except Unreadable as unreadable:
+                rows = await self._unreadable(unreadable.rows)
+                if not await self._quarantine.move(canvas_id, rows, UNREADABLE):
+                    raise unreadable.refusal from None
+            else:
+                if step is not Slice.MORE:
+                    return result if step is Slice.NOTHING else step
+                result = step
+
+    async def _compact_slice(self, canvas_id: str, through: int) -> Slice:
+        """Write a snapshot of the newest snapshot of revision `through` or before, and of the slice after it."""
         async with self._database.transaction(idle_seconds=LONGEST_MERGE) as session:
             claim = await session.row("claim_compaction", canvas_id)
             if claim is None or not claim["claimed"]:
-                return False
-            rows = await session.rows("load_content", canvas_id)
-            parts = [row for row in rows if row["revision"] is not None]
-            snapshot = parts.pop(0)["update"] if parts and parts[0]["is_snapshot"] else None
-            if not parts:
-                return False
-            merged = await self._workers.compact(snapshot, [row["update"] for row in parts])
-            last = parts[-1]
-            await session.run("add_snapshot", canvas_id, last["revision"], last["at"], merged)
-            await session.run("drop_old_snapshots", canvas_id)
-            await session.run("note_snapshot", canvas_id, last["revision"], last["bytes"])
-        return True
+                return Slice.BUSY
+            async with session.discarded():
+                snapshot, entries = await _read_slice(session, canvas_id, through)
+            if snapshot is None or not entries:
+                return Slice.NOTHING
+            merged = await self._merge([snapshot, *entries] if snapshot["is_snapshot"] else entries)
+            last = entries[-1]
+            bytes_through = snapshot["journal_bytes"] + sum(len(row["update"]) for row in entries)
+            if last["revision"] == snapshot["newest"]:
+                bytes_through = snapshot["newest_bytes"]
+            await session.run(
+                "add_snapshot",
+                canvas_id,
+                last["revision"],
+                last["at"],
+                merged,
+                checksum(merged),
+                bytes_through,
+                last["revision"] == through,
+                self._keep_after_bytes,
+            )
+            await session.run("drop_old_snapshots", canvas_id, last["revision"])
+            await session.run("note_snapshot", canvas_id, last["revision"], bytes_through)
+        done = last["revision"] == min(through, snapshot["newest"])
+        return Slice.LAST if done else Slice.MORE
+
+    async def _merge(self, rows: Sequence[Row]) -> bytes:
+        """Return the updates of the rows as one. The first row may be a snapshot."""
+        updates = [row["update"] for row in rows]
+        snapshot = updates.pop(0) if rows[0]["is_snapshot"] else None
+        try:
+            return await self._workers.compact(snapshot, updates)
+        except SvgRefused as refusal:
+            raise Unreadable(rows, refusal) from None
+
+    async def _unreadable(self, rows: Sequence[Row]) -> list[Row]:
+        """Return the rows that cannot be read, also without the others."""
+        try:
+            await self._merge(rows)
+        except Unreadable:
+            if len(rows) == 1:
+                return list(rows)
+            half = len(rows) // 2
+            return [
+                *await self._unreadable(rows[:half]),
+                *await self._unreadable(rows[half:]),
+            ]
+        return []
 
     async def close(self) -> None:
         """Cancel the running compactions. Nothing is lost, because the canvas's next commit schedules them again."""
@@ -146,3 +260,27 @@ class Compactor:
             return True
         del self._paused_until[canvas_id]
         return False
+
+
+async def _read_slice(
+    session: Session, canvas_id: str, through: int
+) -> tuple[Row | None, list[Row]]:
+    """Return the newest snapshot of revision `through` or before, and the slice of the journal after it.
+
+    The first is None without such a canvas. Without a snapshot, it says where the journal begins. Raises `CorruptRows`.
+    """
+    snapshot = await session.row("snapshot_through", canvas_id, through)
+    if snapshot is None:
+        return None, []
+    entries = await session.rows(
+        "journal_slice",
+        canvas_id,
+        snapshot["revision"],
+        min(through, snapshot["newest"]),
+        snapshot["at"],
+        snapshot["updated_at"],
+        SLICE_ENTRIES,
+        SLICE_BYTES,
+    )
+    check([snapshot, *entries])
+    return snapshot, entries

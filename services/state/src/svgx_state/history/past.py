@@ -10,6 +10,7 @@ from svgx_common.contract.storage.versions import Moment
 from svgx_common.postgres import Database
 from svgx_state import metrics
 from svgx_state.canvases import no_such_canvas
+from svgx_state.journal.quarantine import Quarantine
 
 log = structlog.get_logger(__name__)
 
@@ -19,6 +20,7 @@ class Past:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._quarantine = Quarantine(database)
 
     async def moment(self, canvas_id: str, at: datetime | None = None) -> Moment:
         """Return the state of a canvas at a time, or at present.
@@ -48,17 +50,20 @@ class Past:
     async def content(self, canvas_id: str, revision: int) -> Content:
         """Return the content of a canvas after the commit of a revision.
 
-        Missing journal entries are logged, counted and left out. Raises `NotFound` for an unknown or deleted canvas,
-        and for a revision that the journal does not have any more.
+        Missing journal entries are logged, counted and left out. Corrupt rows are moved to the quarantine. Raises
+        `NotFound` for an unknown or deleted canvas, and for a revision that the journal does not have any more.
         """
-        rows = await self._database.rows("load_past", canvas_id, revision)
+        rows = await self._quarantine.read(
+            canvas_id, lambda: self._database.rows("load_past", canvas_id, revision)
+        )
         if not rows or rows[0]["deleted_at"] is not None:
             raise no_such_canvas()
         parts = [row for row in rows if row["revision"] is not None]
         if not parts and revision:
             raise NotFound(f"the journal does not have revision {revision} of this canvas any more")
         base = parts[0]["revision"] if parts and parts[0]["is_snapshot"] else 0
-        if revision - base != sum(not row["is_snapshot"] for row in parts):
+        missing = revision - base - sum(not row["is_snapshot"] for row in parts)
+        if missing and missing != await self._quarantine.missing(canvas_id, base, revision):
             metrics.GAPS.inc()
             log.error(
                 "journal entries are missing", canvas_id=canvas_id, revision=revision, snapshot=base

@@ -104,8 +104,8 @@ DELETE FROM canvas_member WHERE canvas_id = $1 AND user_id = $2
 RETURNING user_id
 
 -- name: append_entries
--- Commit entries, and return one row for each entry, in the same order. Migration 0001 defines the function.
-SELECT revision, repeated, tail_entries, tail_bytes FROM append_entries($1, $2, $3, $4, $5, $6)
+-- Commit entries, and return one row for each entry, in the same order. Migration 0003 defines the function.
+SELECT revision, repeated, tail_entries, tail_bytes FROM append_entries($1, $2, $3, $4, $5, $6, $7)
 
 -- name: add_journal_days
 -- Make the journal's missing partitions for $1 days, beginning with today.
@@ -126,9 +126,9 @@ WITH known AS MATERIALIZED (
     FROM canvas c
     WHERE c.id = $1 AND c.deleted_at IS NULL
 )
-SELECT known.newest, j.revision, j.update
+SELECT known.newest, false AS is_snapshot, j.revision, j.update, j.checksum
 FROM known LEFT JOIN journal j
-    ON j.canvas_id = $1 AND j.revision > $2
+    ON j.canvas_id = $1 AND j.revision > $2 AND j.revision >> 8 >= $2 >> 8
     AND j.at BETWEEN (SELECT k.since FROM known k) AND (SELECT k.updated_at FROM known k)
 WHERE known.since IS NOT NULL
 ORDER BY j.revision
@@ -138,51 +138,28 @@ ORDER BY j.revision
 -- there is neither a snapshot nor an entry. This is a single statement with sub-selects for the reasons given at
 -- load_tail.
 WITH known AS MATERIALIZED (
-    SELECT c.revision AS newest, c.bytes, c.created_at, c.updated_at, c.deleted_at
+    SELECT c.revision AS newest, c.created_at, c.updated_at, c.deleted_at
     FROM canvas c
     WHERE c.id = $1
 ), snapped AS MATERIALIZED (
-    SELECT s.through_revision, s.through_at, s.update
+    SELECT s.through_revision, s.through_at, s.update, s.checksum
     FROM snapshot s
     WHERE s.canvas_id = $1
     ORDER BY s.through_revision DESC
     LIMIT 1
 ), part AS (
-    SELECT true AS is_snapshot, s.through_revision AS revision, s.through_at AS at, s.update FROM snapped s
+    SELECT true AS is_snapshot, s.through_revision AS revision, s.update, s.checksum FROM snapped s
     UNION ALL
-    SELECT false, j.revision, j.at, j.update FROM journal j
+    SELECT false, j.revision, j.update, j.checksum FROM journal j
     WHERE j.canvas_id = $1
         AND j.revision > coalesce((SELECT s.through_revision FROM snapped s), 0)
+        AND j.revision >> 8 >= coalesce((SELECT s.through_revision FROM snapped s), 0) >> 8
         AND j.at BETWEEN coalesce((SELECT s.through_at FROM snapped s), (SELECT k.created_at FROM known k))
             AND (SELECT k.updated_at FROM known k)
 )
-SELECT known.newest, known.bytes, known.deleted_at, part.is_snapshot, part.revision, part.at, part.update
+SELECT known.newest, known.deleted_at, part.is_snapshot, part.revision, part.update, part.checksum
 FROM known LEFT JOIN part ON true
 ORDER BY part.revision
-
--- name: claim_compaction
--- Keep other replicas from compacting the canvas until the transaction ends. Return false when another replica is
--- compacting the canvas.
-SELECT pg_try_advisory_xact_lock(hashtext('svgx.state.compaction'), hashtext($1)) AS claimed
-
--- name: add_snapshot
-INSERT INTO snapshot (canvas_id, through_revision, through_at, update) VALUES ($1, $2, $3, $4)
-ON CONFLICT DO NOTHING
-
--- name: drop_old_snapshots
--- Delete all but the newest two snapshots. The older one lets load_tail serve holders that are a little behind.
-DELETE FROM snapshot
-WHERE canvas_id = $1 AND through_revision < (
-    SELECT min(kept.through_revision) FROM (
-        SELECT s.through_revision FROM snapshot s WHERE s.canvas_id = $1
-        ORDER BY s.through_revision DESC LIMIT 2
-    ) kept
-)
-
--- name: note_snapshot
--- This is the last statement of its transaction, because appends to the canvas wait for the commit from here on.
-UPDATE canvas SET snapshot_revision = $2, snapshot_bytes = $3
-WHERE id = $1 AND snapshot_revision < $2
 
 -- name: configuration
 SELECT version, value::text AS value FROM configuration WHERE name = $1

@@ -2,7 +2,7 @@
 
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import accumulate, chain
 
 import asyncpg
@@ -14,6 +14,8 @@ from svgx_common.metrics import exemplar
 from svgx_common.postgres import Database, Row
 from svgx_state import metrics
 from svgx_state.canvases import no_such_canvas
+from svgx_state.journal.checksums import checksum
+from svgx_state.journal.quarantine import Quarantine
 
 log = structlog.get_logger(__name__)
 
@@ -35,6 +37,7 @@ class Journal:
     def __init__(self, database: Database, on_appended: OnAppended) -> None:
         self._database = database
         self._on_appended = on_appended
+        self._quarantine = Quarantine(database)
 
     async def append(self, entries: list[Entry]) -> list[Committed]:
         """Commit all entries in one transaction. Return the results in the order of the entries.
@@ -69,16 +72,38 @@ class Journal:
         """Return the updates committed after revision `after`, or all content.
 
         All content is returned when `after` is 0, when every kept snapshot is newer than `after`, and when a journal
-        entry is missing. Raises `NotFound` when the canvas does not exist or is deleted.
+        entry is missing. Corrupt rows are moved to the quarantine and left out. Raises `NotFound` when the canvas does
+        not exist or is deleted.
         """
         if after > 0:
-            tail = _tail(await self._database.rows("load_tail", canvas_id, after), after)
+            rows = await self._quarantine.read(
+                canvas_id, lambda: self._database.rows("load_tail", canvas_id, after)
+            )
+            tail = _tail(rows, after)
             if tail is not None:
                 return tail
-        rows = await self._database.rows("load_content", canvas_id)
+        rows = await self._quarantine.read(
+            canvas_id, lambda: self._database.rows("load_content", canvas_id)
+        )
         if not rows or rows[0]["deleted_at"] is not None:
             raise no_such_canvas()
-        return _content(canvas_id, rows)
+        return await self._content(canvas_id, rows)
+
+    async def _content(self, canvas_id: str, rows: Sequence[Row]) -> Content:
+        """Return the content in the rows of the query `load_content`. Log and count missing journal entries.
+
+        Entries in the quarantine were reported when they were moved.
+        """
+        newest: int = rows[0]["newest"]
+        parts = [row for row in rows if row["revision"] is not None]
+        base = parts[0]["revision"] if parts and parts[0]["is_snapshot"] else 0
+        missing = newest - base - sum(not row["is_snapshot"] for row in parts)
+        if missing and missing != await self._quarantine.missing(canvas_id, base, newest):
+            metrics.GAPS.inc()
+            log.error(
+                "journal entries are missing", canvas_id=canvas_id, revision=newest, snapshot=base
+            )
+        return Content(newest, tuple(row["update"] for row in parts))
 
     async def _commit(self, entries: list[Entry]) -> list[Row]:
         authors = [[author.replace("\x00", "") for author in entry.authors] for entry in entries]
@@ -90,6 +115,7 @@ class Journal:
             list(chain.from_iterable(authors)),
             list(accumulate(map(len, authors))),
             [entry.update for entry in entries],
+            [checksum(entry.update) for entry in entries],
         )
         for _ in range(ATTEMPTS):
             try:
@@ -104,20 +130,7 @@ class Journal:
         raise Unavailable("too many commits conflict with each other; try again", retry_after=1.0)
 
 
-def _content(canvas_id: str, rows: list[Row]) -> Content:
-    """Return the content in the rows of the query `load_content`. Log and count missing journal entries."""
-    newest: int = rows[0]["newest"]
-    parts = [row for row in rows if row["revision"] is not None]
-    base = parts[0]["revision"] if parts and parts[0]["is_snapshot"] else 0
-    if newest - base != sum(not row["is_snapshot"] for row in parts):
-        metrics.GAPS.inc()
-        log.error(
-            "journal entries are missing", canvas_id=canvas_id, revision=newest, snapshot=base
-        )
-    return Content(newest, tuple(row["update"] for row in parts))
-
-
-def _tail(rows: list[Row], after: int) -> Content | None:
+def _tail(rows: Sequence[Row], after: int) -> Content | None:
     """Return the content in the rows of the query `load_tail`, or None when a later entry is missing."""
     updates = tuple(row["update"] for row in rows if row["revision"] is not None)
     complete = bool(rows) and rows[0]["newest"] - after == len(updates)

@@ -1,0 +1,5 @@
+"""The journal: appending and loading, checksums, the quarantine, retention and the disk's forecast."""
+
+from svgx_state.journal.entries import Journal, OnAppended
+
+__all__ = ["Journal", "OnAppended"]

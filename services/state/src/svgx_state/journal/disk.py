@@ -1,0 +1,89 @@
+"""The disk space of the journal, and a forecast of the time at which the disk is full."""
+
+import asyncio
+from collections.abc import Mapping
+from datetime import UTC, date, datetime, time, timedelta
+
+from svgx_common.postgres import Database
+from svgx_state import metrics
+
+PERIOD = 300.0
+"""Seconds between two measurements."""
+
+FULL_DAYS = 7
+"""Full days before today. Their mean is the growth of a day."""
+
+FAR = 3650
+"""Days after which the forecast ends."""
+
+
+class DiskUse:
+    """The metrics of the disk space. `disk_bytes` is the size that the database may have, or 0."""
+
+    def __init__(self, database: Database, *, retention_days: int, disk_bytes: float) -> None:
+        self._database = database
+        self._retention_days = retention_days
+        self._disk_bytes = disk_bytes
+
+    async def measure_later(self) -> None:
+        """Measure, and wait until the next measurement. This is a step to repeat in the background."""
+        await self.measure(datetime.now(UTC))
+        await asyncio.sleep(PERIOD)
+
+    async def measure(self, now: datetime) -> None:
+        """Set the metrics of the disk space."""
+        use = await self._database.row("disk_use")
+        assert use is not None
+        days: dict[date, int] = {
+            row["day"]: row["bytes"] for row in await self._database.rows("journal_day_bytes")
+        }
+        today = now.astimezone(UTC).date()
+        journal = sum(days.values())
+        grown = growth(days, today)
+        metrics.DATABASE_BYTES.set(use["database"])
+        metrics.SNAPSHOT_DISK_BYTES.set(use["snapshots"])
+        metrics.JOURNAL_DISK_BYTES.set(journal)
+        metrics.DAY_BYTES.set(grown)
+        metrics.DAYS.set(len(days))
+        oldest = datetime.combine(min(days, default=today), time(), UTC)
+        metrics.OLDEST_DAY.set(max(0.0, (now - oldest).total_seconds()))
+        if self._disk_bytes:
+            # Snapshots grow with the journal, and go away with it.
+            share = 1 + use["snapshots"] / max(journal, 1)
+            left = days_until_full(
+                self._disk_bytes - use["database"],
+                {day: size * share for day, size in days.items()},
+                grown * share,
+                today,
+                self._retention_days,
+            )
+            metrics.DISK_FULL.set(left * 86400)
+
+
+def growth(days: Mapping[date, int], today: date) -> float:
+    """Return the bytes that the journal takes for a day: the mean of the last full days, or today's bytes."""
+    full = [
+        days.get(today - timedelta(days=back), 0)
+        for back in range(1, FULL_DAYS + 1)
+        if any(day <= today - timedelta(days=back) for day in days)
+    ]
+    return sum(full) / len(full) if full else float(days.get(today, 0))
+
+
+def days_until_full(
+    free: float, days: Mapping[date, float], grown: float, today: date, retention_days: int
+) -> float:
+    """Return the days until `free` bytes are used, at most `FAR`.
+
+    Each day takes `grown` bytes. After `retention_days`, a day's bytes are free again; 0 keeps them without end.
+    """
+    if free <= 0:
+        return 0.0
+    for ahead in range(FAR):
+        dropped = today + timedelta(days=ahead - retention_days - 1)
+        if retention_days and ahead:
+            free += days.get(dropped, grown if dropped >= today else 0.0)
+        if grown >= free:
+            return ahead + free / grown
+        free -= grown
+    return float(FAR)

@@ -1,0 +1,122 @@
+"""The quarantine: entries and snapshots that cannot be read are moved there, so that their canvas still loads."""
+
+from collections.abc import Awaitable, Callable, Sequence
+
+import asyncpg
+import structlog
+
+from svgx_common.contract.errors import Unavailable
+from svgx_common.postgres import Database, Row
+from svgx_state import metrics
+from svgx_state.journal.checksums import is_sound
+
+log = structlog.get_logger(__name__)
+
+CHECKSUM = "its bytes do not have its checksum"
+UNREADABLE = "it is not a Yjs update"
+LOST = "PostgreSQL cannot read its bytes"
+
+ATTEMPTS = 100
+"""Reads of a canvas's rows, each of which may find other corrupt rows."""
+
+Read = Callable[[], Awaitable[Sequence[Row]]]
+"""Reads entries and snapshots: rows with `is_snapshot`, `revision`, `update` and `checksum`."""
+
+
+class CorruptRows(Exception):
+    """Rows without the bytes that their checksums demand. `Quarantine.move` takes them."""
+
+    def __init__(self, rows: Sequence[Row]) -> None:
+        super().__init__(f"{len(rows)} rows are corrupt")
+        self.rows = rows
+
+
+def check(rows: Sequence[Row]) -> None:
+    """Raise `CorruptRows` if a row does not have its checksum. A row with a null revision stands for no row."""
+    corrupt = [
+        row
+        for row in rows
+        if row["revision"] is not None
+        and row["update"] is not None
+        and not is_sound(row["update"], row["checksum"])
+    ]
+    if corrupt:
+        raise CorruptRows(corrupt)
+
+
+class Quarantine:
+    """The table `quarantine`."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def read(self, canvas_id: str, read: Read) -> Sequence[Row]:
+        """Return the rows that `read` returns, after the corrupt rows of the canvas are moved to the quarantine.
+
+        After a corrupt snapshot is moved, `read` finds the snapshot before it, and the journal after that one.
+        """
+        for _ in range(ATTEMPTS):
+            try:
+                rows = await read()
+                check(rows)
+                return rows
+            except CorruptRows as corrupt:
+                if not await self.move(canvas_id, corrupt.rows, CHECKSUM):
+                    # Another replica moved them, or a later read gives other bytes: the next read decides.
+                    log.warning("corrupt rows are not there any more", canvas_id=canvas_id)
+            except asyncpg.DataCorruptedError:
+                if not await self.move_lost(canvas_id):
+                    raise
+        raise Unavailable("the canvas has corrupt rows that change; try again", retry_after=1.0)
+
+    async def move(self, canvas_id: str, rows: Sequence[Row], reason: str) -> int:
+        """Move rows to the quarantine that still have the same bytes. Return the number of moved rows."""
+        moved = 0
+        for row in rows:
+            moved += await self._move(canvas_id, row, reason, row["update"])
+        return moved
+
+    async def move_lost(self, canvas_id: str) -> int:
+        """Move the rows of a canvas with bytes that PostgreSQL cannot read. Return the number of moved rows."""
+        moved = 0
+        for row in await self._database.rows("stored_keys", canvas_id):
+            is_snapshot, revision = row["is_snapshot"], row["revision"]
+            try:
+                await self._database.row(
+                    "read_snapshot" if is_snapshot else "read_entry", canvas_id, revision
+                )
+            except asyncpg.DataCorruptedError:
+                moved += await self._move(canvas_id, row, LOST, None)
+        return moved
+
+    async def missing(self, canvas_id: str, after: int, through: int) -> int:
+        """Return the number of quarantined entries between two revisions."""
+        row = await self._database.row("quarantined_between", canvas_id, after, through)
+        assert row is not None
+        return int(row["number"])
+
+    async def _move(self, canvas_id: str, row: Row, reason: str, update: bytes | None) -> int:
+        """Move a row, count and log it. Return the number of moved rows."""
+        is_snapshot, revision = row["is_snapshot"], row["revision"]
+        async with self._database.transaction() as session:
+            moved = await session.row(
+                "quarantine_snapshot" if is_snapshot else "quarantine_entry",
+                canvas_id,
+                revision,
+                reason,
+                update,
+            )
+            if moved is None:
+                return 0
+            if is_snapshot:
+                await session.run("note_lost_snapshot", canvas_id)
+        metrics.QUARANTINED.inc()
+        log.error(
+            "a corrupt row was moved to the quarantine",
+            canvas_id=canvas_id,
+            kind="snapshot" if is_snapshot else "entry",
+            revision=revision,
+            reason=reason,
+            quarantine_id=moved["id"],
+        )
+        return 1

@@ -1,0 +1,145 @@
+"""Retention: the days of the journal that are older than `JOURNAL_RETENTION_DAYS` are dropped as whole partitions."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import UTC, datetime, time, timedelta
+
+import structlog
+
+from svgx_canvas import SvgRefused
+from svgx_common.contract.errors import Unavailable
+from svgx_common.postgres import Database, Session
+from svgx_state import metrics
+from svgx_state.snapshots import Compactor
+from svgx_workers.errors import WorkerError
+
+log = structlog.get_logger(__name__)
+
+PERIOD = 3600.0
+"""Seconds between two runs."""
+
+RETRY = 30.0
+"""Seconds until the next run after one that could not drop everything."""
+
+LONGEST_STEP = 900.0
+"""Seconds for which the transaction with the claim may wait for one canvas or one hook."""
+
+DROP_TIMEOUT = 300.0
+"""Seconds for the check and the drop of one day. Only its last twentieth of a second can delay appends."""
+
+PAGE = 500
+"""Canvases that are looked at together."""
+
+BeforeDrop = Callable[[datetime], Awaitable[None]]
+"""Is awaited before everything before a moment goes away. An error keeps it until the next run."""
+
+
+class Incomplete(Exception):
+    """A run that could not drop everything that is due. The next run goes on."""
+
+
+class Retention:
+    """The drops of one replica. One replica at a time drops.
+
+    Before a day is dropped, each canvas with entries in it gets a snapshot through its last revision of before the
+    kept days. So the content at every kept moment can still be read. Then the hooks `before_drop` are awaited in their
+    order. A day is dropped in one transaction, which refuses when an entry is not covered by a snapshot. So a crash at
+    any point leaves nothing half-done, and the next run repeats the steps that are left.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        compactor: Compactor,
+        *,
+        days: int,
+        before_drop: Sequence[BeforeDrop] = (),
+    ) -> None:
+        self._database = database
+        self._compactor = compactor
+        self._days = days
+        self._before_drop = before_drop
+        metrics.RETENTION.set(days * 86400)
+
+    async def drop_later(self) -> None:
+        """Drop all days that are due, and wait until the next run. This is a step to repeat in the background."""
+        await asyncio.sleep(PERIOD if await self.drop_counted(datetime.now(UTC)) else RETRY)
+
+    async def drop_counted(self, now: datetime) -> bool:
+        """Drop all days that are due, and count the outcome. Return False after a failure, which is logged."""
+        try:
+            outcome = "written" if await self.drop(now) else "skipped"
+        except Unavailable as error:
+            log.warning("dropping old days of the journal was interrupted", error=error.detail)
+            outcome = "failed"
+        except Incomplete as error:
+            log.error("old days of the journal could not be dropped", error=str(error))
+            outcome = "failed"
+        except Exception:
+            log.exception("old days of the journal could not be dropped")
+            outcome = "failed"
+        metrics.RETENTION_RUNS.labels(outcome).inc()
+        return outcome != "failed"
+
+    async def drop(self, now: datetime) -> bool:
+        """Drop the days that ended more than the retention ago. Return False when another replica does it.
+
+        Raises `Incomplete` for canvases without the snapshot that they need, `Unavailable`, and the errors of hooks.
+        """
+        if not self._days:
+            return True
+        start = _start_of_kept(now, self._days)
+        async with self._database.transaction(idle_seconds=LONGEST_STEP) as claim:
+            if not await _claimed(claim):
+                return False
+            async with claim.discarded():
+                days = [row["day"] for row in await claim.rows("days_before", start)]
+            if not days:
+                return True
+            await self._keep_bases(claim, start)
+            for hook in self._before_drop:
+                await hook(start)
+                await _claimed(claim)
+            for day in days:
+                await self._drop_day(day)
+                await _claimed(claim)
+            await self._database.run("drop_snapshots_before", start)
+            await self._database.run("drop_writers_before", now)
+        return True
+
+    async def _keep_bases(self, claim: Session, start: datetime) -> None:
+        """Keep a snapshot of each canvas through its last revision of before `start`."""
+        after, failed = "", 0
+        while rows := await self._database.rows("canvases_before", start, after, PAGE):
+            for row in rows:
+                if row["revision"] is not None:
+                    failed += not await self._keep_base(row["id"], row["revision"])
+                    await _claimed(claim)
+            after = rows[-1]["id"]
+        if failed:
+            raise Incomplete(f"{failed} canvases have no snapshot yet")
+
+    async def _keep_base(self, canvas_id: str, revision: int) -> bool:
+        try:
+            return await self._compactor.keep(canvas_id, revision)
+        except (SvgRefused, WorkerError) as error:
+            log.error("a canvas could not be compacted", canvas_id=canvas_id, error=str(error))
+            return False
+
+    async def _drop_day(self, day: datetime) -> None:
+        async with self._database.session() as session:
+            row = await session.row("drop_journal_day", day, timeout=DROP_TIMEOUT)
+        if row is not None and row["dropped"]:
+            metrics.DROPPED_DAYS.inc()
+            log.info("dropped a day of the journal", day=str(day))
+
+
+def _start_of_kept(now: datetime, days: int) -> datetime:
+    """Return the start (UTC) of the oldest day that is kept: `days` full days, and today."""
+    return datetime.combine(now.astimezone(UTC).date() - timedelta(days=days), time(), UTC)
+
+
+async def _claimed(claim: Session) -> bool:
+    """Return whether this transaction may drop. It raises `Unavailable` when its connection is lost."""
+    row = await claim.row("claim_retention")
+    return row is not None and bool(row["claimed"])

@@ -1,0 +1,51 @@
+-- The statements of the quarantine.
+
+-- name: quarantine_entry
+-- Move the journal entry of canvas $1 and revision $2 to the quarantine, for the reason $3, if it still has the bytes $4.
+-- $4 is null for an entry with bytes that PostgreSQL cannot read.
+WITH moved AS (
+    DELETE FROM journal
+    WHERE canvas_id = $1 AND revision = $2 AND revision >> 8 = $2 >> 8 AND ($4::bytea IS NULL OR update = $4)
+    RETURNING canvas_id, revision, writer, sequence, authors, checksum, at
+)
+INSERT INTO quarantine (canvas_id, kind, revision, reason, writer, sequence, authors, checksum, update, row_at)
+SELECT canvas_id, 'entry', revision, $3, writer, sequence, authors, checksum, $4, at FROM moved
+RETURNING id
+
+-- name: quarantine_snapshot
+-- The same for the snapshot of canvas $1 through revision $2.
+WITH moved AS (
+    DELETE FROM snapshot
+    WHERE canvas_id = $1 AND through_revision = $2 AND ($4::bytea IS NULL OR update = $4)
+    RETURNING canvas_id, through_revision, checksum, through_at
+)
+INSERT INTO quarantine (canvas_id, kind, revision, reason, checksum, update, row_at)
+SELECT canvas_id, 'snapshot', through_revision, $3, checksum, $4, through_at FROM moved
+RETURNING id
+
+-- name: note_lost_snapshot
+-- Let the next compaction begin at the newest snapshot that is left.
+UPDATE canvas c SET
+    snapshot_revision = coalesce(s.through_revision, 0), snapshot_bytes = coalesce(s.journal_bytes, 0)
+FROM (SELECT $1::text AS canvas_id) lost LEFT JOIN LATERAL (
+    SELECT through_revision, journal_bytes FROM snapshot
+    WHERE canvas_id = lost.canvas_id ORDER BY through_revision DESC LIMIT 1
+) s ON true
+WHERE c.id = lost.canvas_id
+
+-- name: stored_keys
+-- List the snapshots and journal entries of a canvas without their bytes.
+SELECT true AS is_snapshot, through_revision AS revision FROM snapshot WHERE canvas_id = $1
+UNION ALL
+SELECT false, revision FROM journal WHERE canvas_id = $1
+
+-- name: read_entry
+SELECT update FROM journal WHERE canvas_id = $1 AND revision = $2 AND revision >> 8 = $2 >> 8
+
+-- name: read_snapshot
+SELECT update FROM snapshot WHERE canvas_id = $1 AND through_revision = $2
+
+-- name: quarantined_between
+-- Count the quarantined entries of a canvas after revision $2, through revision $3.
+SELECT count(*) AS number FROM quarantine
+WHERE canvas_id = $1 AND kind = 'entry' AND revision > $2 AND revision <= $3

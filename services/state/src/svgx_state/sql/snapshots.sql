@@ -1,0 +1,73 @@
+-- The statements of compaction.
+
+-- name: claim_compaction
+-- Keep other replicas from compacting the canvas until the transaction ends. Return false when another replica is
+-- compacting the canvas.
+SELECT pg_try_advisory_xact_lock(hashtext('svgx.state.compaction'), hashtext($1)) AS claimed
+
+-- name: snapshot_through
+-- Read the canvas, and its newest snapshot of revision $2 or an earlier one. Without a snapshot, the columns of the
+-- snapshot are null, except for those that say where the journal after it begins.
+SELECT c.revision AS newest, c.bytes AS newest_bytes, c.updated_at,
+    s.through_revision IS NOT NULL AS is_snapshot, coalesce(s.through_revision, 0) AS revision,
+    coalesce(s.through_at, c.created_at) AS at, coalesce(s.journal_bytes, 0) AS journal_bytes, s.update, s.checksum
+FROM canvas c LEFT JOIN LATERAL (
+    SELECT * FROM snapshot WHERE canvas_id = c.id AND through_revision <= $2
+    ORDER BY through_revision DESC LIMIT 1
+) s ON true
+WHERE c.id = $1
+
+-- name: journal_slice
+-- Read the next journal entries after revision $2, through revision $3, that were committed between $4 and $5: at
+-- most $6 entries, and at most $7 bytes unless the first entry is larger. The length of an update is read from its
+-- header, without the update.
+SELECT false AS is_snapshot, revision, at, update, checksum FROM (
+    SELECT j.revision, j.at, j.update, j.checksum,
+        sum(octet_length(j.update)) OVER (ORDER BY j.revision >> 8, j.revision) AS bytes,
+        row_number() OVER (ORDER BY j.revision >> 8, j.revision) AS number
+    FROM (
+        SELECT * FROM journal
+        WHERE canvas_id = $1 AND revision > $2 AND revision >> 8 >= $2 >> 8 AND revision <= $3
+            AND at BETWEEN $4 AND $5
+        ORDER BY revision >> 8, revision
+        LIMIT $6
+    ) j
+) slice
+WHERE bytes <= $7 OR number = 1
+ORDER BY revision
+
+-- name: add_snapshot
+-- Store a snapshot: canvas $1, through revision $2, at $3, update $4, checksum $5, bytes of the journal $6.
+--
+-- It is kept for reads of past revisions if $7, or if the journal after the kept snapshot before it is at least as
+-- large as the snapshot, and has at least $8 bytes. So the kept snapshots are never larger than the journal, and a read
+-- of a past revision takes at most about twice as long as that of a snapshot, or of $8 bytes of journal. An entry
+-- counts as 256 bytes more than its update, which is about its row and the work to integrate it.
+INSERT INTO snapshot (canvas_id, through_revision, through_at, update, checksum, journal_bytes, kept)
+SELECT $1, $2, $3, $4, $5, $6::bigint, $7::boolean OR $6::bigint + 256 * $2::bigint - coalesce((
+        SELECT coalesce(k.journal_bytes, 0) + 256 * k.through_revision FROM snapshot k
+        WHERE k.canvas_id = $1 AND k.kept AND k.through_revision < $2
+        ORDER BY k.through_revision DESC LIMIT 1
+    ), 0) >= greatest($8, octet_length($4::bytea))
+ON CONFLICT (canvas_id, through_revision) DO UPDATE SET kept = snapshot.kept OR excluded.kept
+
+-- name: keep_snapshot
+-- Keep a snapshot that may exist already, and return its revision if it does.
+UPDATE snapshot SET kept = true WHERE canvas_id = $1 AND through_revision = $2
+RETURNING through_revision
+
+-- name: drop_old_snapshots
+-- Delete all but the kept snapshots, the newest two, and the snapshot $2. The second newest lets load_tail serve
+-- holders that are a little behind.
+DELETE FROM snapshot
+WHERE canvas_id = $1 AND NOT kept AND through_revision <> $2 AND through_revision < (
+    SELECT min(newest.through_revision) FROM (
+        SELECT s.through_revision FROM snapshot s WHERE s.canvas_id = $1
+        ORDER BY s.through_revision DESC LIMIT 2
+    ) newest
+)
+
+-- name: note_snapshot
+-- This is the last statement of its transaction, because appends to the canvas wait for the commit from here on.
+UPDATE canvas SET snapshot_revision = $2, snapshot_bytes = $3
+WHERE id = $1 AND snapshot_revision < $2

@@ -1,0 +1,264 @@
+"""Retention: the days that are dropped, and the content that can be read before and after."""
+
+import asyncio
+from datetime import UTC, datetime, time, timedelta
+
+import asyncpg
+import pytest
+
+from svgx_common.contract.errors import Unavailable
+from svgx_common.contract.state import Entry
+from svgx_state.journal.retention import BeforeDrop, Incomplete, Retention
+from svgx_state.snapshots import Compactor
+from svgx_workers.pool import Workers
+from tests.integration.state.drawing import Pen, elements
+from tests.integration.state.fresh_tables import FreshTables
+
+NOW = datetime.now(UTC)
+TWO_DAYS_AGO = datetime.combine(NOW.date() - timedelta(days=2), time(), UTC)
+
+
+def retention(fresh: FreshTables, compactor: Compactor, *hooks: BeforeDrop) -> Retention:
+    """Return a retention of two days."""
+    return Retention(fresh.database, compactor, days=2, before_drop=hooks)
+
+
+async def snapshots(fresh: FreshTables, canvas_id: str) -> list[int]:
+    """Return the revisions of the canvas's snapshots."""
+    rows = await fresh.tables.fetch(
+        "SELECT through_revision FROM snapshot WHERE canvas_id = $1 ORDER BY 1", canvas_id
+    )
+    return [row["through_revision"] for row in rows]
+
+
+async def draw_daily(fresh: FreshTables, pen: Pen, days: int, a_day: int = 3) -> list[Entry]:
+    """Commit entries on several days. The last day is today."""
+    entries: list[Entry] = []
+    for day in range(days):
+        if day:
+            await fresh.pass_days()
+        group = [pen.draw(str(len(entries) + number)) for number in range(a_day)]
+        await fresh.journal.append(group)
+        entries += group
+    return entries
+
+
+async def test_days_older_than_the_retention_are_dropped_and_the_content_stays(
+    fresh: FreshTables, compactor: Compactor
+) -> None:
+    """Whole days are dropped after their retention, and every moment of the kept days can be read.
+
+    Proves R-STATE-21, R-STATE-22.
+    """
+    canvas_id, empty = await fresh.create(), await fresh.create()
+    entries = await draw_daily(fresh, Pen(canvas_id, "holder"), days=6)
+    assert len(await fresh.days()) == 6
+    assert await retention(fresh, compactor).drop(NOW)
+    assert await fresh.days() == [
+        (NOW - timedelta(days=back)).strftime("%Y%m%d") for back in (2, 1, 0)
+    ]
+    assert await snapshots(fresh, canvas_id) == [9]
+    for revision in range(9, 19):
+        assert elements(await fresh.past(canvas_id, revision)) == elements(
+            entry.update for entry in entries[:revision]
+        )
+    content = await fresh.journal.load(canvas_id)
+    assert (content.revision, len(content.updates)) == (18, 10)
+    for after in (3, 8):  # a holder that was away since a dropped day
+        assert (await fresh.journal.load(canvas_id, after)).updates == content.updates
+    assert (await fresh.journal.load(canvas_id, 12)).updates == content.updates[4:]
+    assert (await fresh.journal.load(empty)).updates == ()
+
+
+async def test_idle_and_deleted_canvases_keep_their_content(
+    fresh: FreshTables, compactor: Compactor
+) -> None:
+    """A canvas without edits since the dropped days keeps its content, also when it is deleted. Proves R-STATE-22."""
+    idle, deleted, purged = [await fresh.create() for _ in range(3)]
+    pens = [Pen(canvas_id, "holder") for canvas_id in (idle, deleted, purged)]
+    await fresh.journal.append([pen.draw("a") for pen in pens])
+    await compactor.compact(idle)
+    await fresh.journal.append([pens[0].draw("b")])
+    await fresh.tables.execute("UPDATE canvas SET deleted_at = now() WHERE id = $1", deleted)
+    await fresh.tables.execute("DELETE FROM canvas_member WHERE canvas_id = $1", purged)
+    await fresh.tables.execute("DELETE FROM canvas WHERE id = $1", purged)
+    await fresh.pass_days(5)
+    assert await retention(fresh, compactor).drop(NOW)
+    assert await fresh.tables.fetchval("SELECT count(*) FROM journal") == 0
+    assert elements((await fresh.journal.load(idle)).updates) == {"a": "x", "b": "x"}
+    assert await snapshots(fresh, idle) == [2]
+    await fresh.tables.execute("UPDATE canvas SET deleted_at = NULL")
+    assert elements((await fresh.journal.load(deleted)).updates) == {"a": "x"}
+    # Both take edits again.
+    await fresh.journal.append([pens[0].draw("c"), pens[1].draw("b")])
+    assert set(elements((await fresh.journal.load(idle)).updates)) == {"a", "b", "c"}
+    assert set(elements((await fresh.journal.load(deleted)).updates)) == {"a", "b"}
+    await fresh.pass_days(5)
+    assert await retention(fresh, compactor).drop(NOW)
+    assert await snapshots(fresh, idle) == [3]
+
+
+async def test_hooks_run_after_the_snapshots_and_before_the_drop(
+    fresh: FreshTables, compactor: Compactor
+) -> None:
+    """Hooks are awaited in their order with the moment before which all goes away. An error keeps everything.
+
+    Proves R-STATE-22.
+    """
+    canvas_id = await fresh.create()
+    await draw_daily(fresh, Pen(canvas_id, "holder"), days=4)
+    before = await fresh.days()
+    calls: list[tuple[str, datetime, list[int], int]] = []
+
+    async def first(moment: datetime) -> None:
+        calls.append(("first", moment, await snapshots(fresh, canvas_id), len(await fresh.days())))
+
+    async def failing(moment: datetime) -> None:
+        calls.append(
+            ("failing", moment, await snapshots(fresh, canvas_id), len(await fresh.days()))
+        )
+        raise Unavailable("not now")
+
+    with pytest.raises(Unavailable):
+        await retention(fresh, compactor, first, failing).drop(NOW)
+    assert await fresh.days() == before
+    assert calls == [("first", TWO_DAYS_AGO, [3], 4), ("failing", TWO_DAYS_AGO, [3], 4)]
+    assert await retention(fresh, compactor, first).drop(NOW)
+    assert len(await fresh.days()) == 3
+    assert not await retention(fresh, compactor, failing).drop_counted(NOW + timedelta(days=1))
+    await retention(fresh, compactor, failing).drop(NOW)  # nothing is due, so no hook runs
+
+
+async def test_day_without_a_snapshot_is_not_dropped(fresh: FreshTables) -> None:
+    """The drop itself refuses while an entry of the day is not in a snapshot. Proves R-STATE-22."""
+    canvas_id = await fresh.create()
+    await draw_daily(fresh, Pen(canvas_id, "holder"), days=2)
+    for day in (0, 1):
+        with pytest.raises(asyncpg.ObjectNotInPrerequisiteStateError, match=canvas_id):
+            await fresh.database.row("drop_journal_day", (NOW - timedelta(days=day)).date())
+    assert len(await fresh.days()) == 2
+
+
+async def test_edits_do_not_wait_for_a_drop_and_the_drop_is_tried_again(
+    fresh: FreshTables, compactor: Compactor
+) -> None:
+    """A drop that has to wait for a statement gives up at once, and appends go on. Proves R-STATE-23."""
+    canvas_id = await fresh.create()
+    pen = Pen(canvas_id, "holder")
+    await draw_daily(fresh, pen, days=4)
+    async with asyncio.timeout(30):
+        async with fresh.tables.transaction():
+            await fresh.tables.execute("SELECT count(*) FROM journal")
+            drop = asyncio.create_task(retention(fresh, compactor).drop(NOW))
+            while not drop.done():
+                await fresh.journal.append([pen.draw("more")])
+            with pytest.raises(Unavailable):
+                await drop
+            assert len(await fresh.days()) == 4
+        assert await retention(fresh, compactor).drop(NOW)
+    assert len(await fresh.days()) == 3
+
+
+async def test_one_replica_at_a_time_drops(fresh: FreshTables, compactor: Compactor) -> None:
+    """While one replica drops, the others skip their runs. Proves R-STATE-21."""
+    canvas_id = await fresh.create()
+    await draw_daily(fresh, Pen(canvas_id, "holder"), days=4)
+    started, go_on = asyncio.Event(), asyncio.Event()
+
+    async def wait(_: datetime) -> None:
+        started.set()
+        await go_on.wait()
+
+    async with asyncio.timeout(30):
+        first = asyncio.create_task(retention(fresh, compactor, wait).drop(NOW))
+        await started.wait()
+        assert not await retention(fresh, compactor).drop(NOW)
+        go_on.set()
+        assert await first
+
+
+async def test_retention_of_0_days_drops_nothing(fresh: FreshTables, compactor: Compactor) -> None:
+    """Retention of 0 days keeps the journal without end. Proves R-STATE-21."""
+    canvas_id = await fresh.create()
+    await draw_daily(fresh, Pen(canvas_id, "holder"), days=3)
+    assert await Retention(fresh.database, compactor, days=0).drop(NOW + timedelta(days=3000))
+    assert len(await fresh.days()) == 3
+
+
+async def test_canvas_that_another_replica_compacts_delays_the_drop(
+    fresh: FreshTables, compactor: Compactor
+) -> None:
+    """Without its snapshot of a canvas the run is incomplete, and the next run goes on. Proves R-STATE-22."""
+    canvas_id = await fresh.create()
+    await draw_daily(fresh, Pen(canvas_id, "holder"), days=4)
+    async with fresh.tables.transaction():
+        await fresh.tables.execute(
+            "SELECT pg_advisory_xact_lock(hashtext('svgx.state.compaction'), hashtext($1))",
+            canvas_id,
+        )
+        with pytest.raises(Incomplete, match="1 canvases"):
+            await retention(fresh, compactor).drop(NOW)
+    assert len(await fresh.days()) == 4
+    assert await retention(fresh, compactor).drop(NOW)
+
+
+async def test_kept_snapshots_are_bounded_by_the_journal(
+    fresh: FreshTables, workers: Workers
+) -> None:
+    """A snapshot is kept after as much journal as the minimum and as its own size. The newest two always are.
+
+    Proves R-STATE-7.
+    """
+    compactor = fresh.compactor(workers, keep_after_bytes=3000)
+    canvas_id = await fresh.create()
+    pen = Pen(canvas_id, "holder")
+    for number in range(40):
+        await fresh.journal.append([pen.draw(str(number))])
+        await compactor.compact(canvas_id)
+    kept = await snapshots(fresh, canvas_id)
+    assert kept[-2:] == [39, 40]
+    gaps = [after - before for before, after in zip([0, *kept], kept[:-2], strict=False)]
+    assert set(gaps) <= {10, 11}, kept
+    assert len(gaps) >= 3, kept
+    # A large snapshot needs as much journal before it.
+    await fresh.journal.append([pen.draw("large", "x" * 20_000)])
+    await compactor.compact(canvas_id)
+    assert (await snapshots(fresh, canvas_id))[-1] == 41
+    for number in range(30):
+        await fresh.journal.append([pen.draw(f"small {number}")])
+        await compactor.compact(canvas_id)
+    assert [each for each in await snapshots(fresh, canvas_id) if each > 41] == [70, 71]
+
+
+async def test_long_tail_is_compacted_in_slices(
+    fresh: FreshTables, compactor: Compactor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A long tail is merged in slices of bounded entries and bytes, one transaction each. Proves R-STATE-25."""
+    monkeypatch.setattr("svgx_state.snapshots.SLICE_ENTRIES", 20)
+    monkeypatch.setattr("svgx_state.snapshots.SLICE_BYTES", 5_000)
+    sizes: list[int] = []
+    merge = compactor._workers.compact
+
+    async def watched(snapshot: bytes | None, updates: list[bytes]) -> bytes:
+        sizes.append(sum(map(len, updates)))
+        assert len(updates) <= 20
+        return await merge(snapshot, updates)
+
+    monkeypatch.setattr(compactor._workers, "compact", watched)
+    canvas_id = await fresh.create()
+    pen = Pen(canvas_id, "holder")
+    await fresh.journal.append([pen.draw(str(number)) for number in range(50)])
+    await fresh.journal.append([pen.draw(f"large {number}", "x" * 2_000) for number in range(10)])
+    await fresh.journal.append([pen.draw("huge", "x" * 9_000)])
+    assert await compactor.compact(canvas_id)
+    assert len(sizes) >= 8
+    assert max(sizes[:-1]) <= 5_000
+    assert sizes[-1] > 9_000
+    assert await snapshots(fresh, canvas_id) == [60, 61]
+    content = await fresh.journal.load(canvas_id)
+    assert (content.revision, len(content.updates)) == (61, 1)
+    assert len(elements(content.updates)) == 61
+    assert not await compactor.compact(canvas_id)
+    row = await fresh.tables.fetchrow("SELECT * FROM canvas WHERE id = $1", canvas_id)
+    assert row is not None
+    assert (row["snapshot_revision"], row["snapshot_bytes"]) == (61, row["bytes"])

@@ -1,0 +1,54 @@
+"""The forecast of the time until the disk is full."""
+
+from datetime import date, timedelta
+
+import pytest
+
+from svgx_state.journal.disk import FAR, days_until_full, growth
+
+TODAY = date(2026, 5, 10)
+
+
+def days(*sizes: int, last: date = TODAY) -> dict[date, int]:
+    """Return the sizes of consecutive days, the last of which is `last`."""
+    return {last - timedelta(days=back): size for back, size in enumerate(reversed(sizes))}
+
+
+@pytest.mark.parametrize(
+    ("sizes", "expected"),
+    [
+        ({}, 0),
+        (days(7), 7),  # no full day yet
+        (days(10, 20, 5), 15),
+        (days(*[1] * 20, *[8] * 7, 5), 8),  # the last seven full days
+        (days(10, 0, 0, 5), 10 / 3),  # idle days count
+        (days(6, last=TODAY - timedelta(days=2)), 3),  # a day without a partition has no bytes
+    ],
+)
+def test_growth_is_the_mean_of_the_last_full_days(sizes: dict[date, int], expected: float) -> None:
+    """The growth of a day is the mean of the last full days, or the bytes of today. Proves R-STATE-26."""
+    assert growth(sizes, TODAY) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("free", "sizes", "grown", "retention", "expected"),
+    [
+        (0, {}, 10, 0, 0),
+        (-5, {}, 10, 30, 0),
+        (100, {}, 0, 0, FAR),
+        (100, {}, 10, 0, 10),
+        (105, {}, 10, 0, 10.5),
+        (100, {}, 10, 20, 10),  # full before the retention frees the first day
+        (100, {}, 10, 5, FAR),  # the retention frees as much as is added
+        (25, days(10, 10, 10, 10), 10, 3, FAR),
+        (5, days(10, 10, 10, 10), 10, 3, 0.5),
+        # Small old days are freed, while each new one takes more.
+        (35, days(1, 1, 1, 1), 10, 3, 3.8),
+    ],
+)
+def test_forecast_takes_freed_days_into_account(
+    free: float, sizes: dict[date, int], grown: float, retention: int, expected: float
+) -> None:
+    """Each day adds bytes, and from the end of the retention on frees those of an old day. Proves R-STATE-26."""
+    sizes_of = {day: float(size) for day, size in sizes.items()}
+    assert days_until_full(free, sizes_of, grown, TODAY, retention) == pytest.approx(expected)

@@ -80,6 +80,15 @@ CANVAS_STATUSES: dict[str, tuple[int, int, int, int, int, int, int, int, int]] =
     "state.member.remove": (401, 403, 403, 403, 403, 204, 403, 204, 403),
     "state.export": (401, 403, 403, 200, 200, 200, 200, 200, 403),
     "collab.import": (401, 403, 403, 403, 200, 200, 403, 200, 403),
+    "state.version.list": (401, 403, 403, 200, 200, 200, 200, 200, 403),
+    "state.version.create": (401, 403, 403, 403, 201, 201, 403, 201, 403),
+    "state.version.get": (401, 403, 403, 200, 200, 200, 200, 200, 403),
+    "state.version.rename": (401, 403, 403, 403, 200, 200, 403, 200, 403),
+    "state.version.restore": (401, 403, 403, 403, 200, 200, 403, 200, 403),
+    "state.version.diff": (401, 403, 403, 200, 200, 200, 200, 200, 403),
+    "state.version.thumbnail": (401, 403, 403, 200, 200, 200, 200, 200, 403),
+    "state.version.delete": (401, 403, 403, 403, 403, 204, 403, 204, 403),
+    "state.canvas.moment": (401, 403, 403, 200, 200, 200, 200, 200, 403),
     "state.canvas.delete": (401, 403, 403, 403, 403, 204, 403, 204, 403),
     # The close code, 0 if the connection stays open.
     "live.join": (4401, 4403, 4403, 0, 0, 0, 0, 0, 4403),
@@ -298,6 +307,7 @@ class UnchangedCanvas:
     canvas_id: str
     name: str
     content: bytes
+    version_id: str
     creator: ApiSession
 
 
@@ -318,7 +328,16 @@ async def unchanged(matrix: MatrixStack, canvas_users: dict[str, LoggedInUser]) 
     """Create the canvas of all requests that change nothing."""
     creator = matrix.api.session_of(canvas_users["creator"].user)
     canvas_id, name = await create_secret_canvas(creator, canvas_users)
-    return UnchangedCanvas(canvas_id, name, await creator.export(canvas_id, "svg"), creator)
+    content = await creator.export(canvas_id, "svg")
+    return UnchangedCanvas(
+        canvas_id, name, content, await create_version(creator, canvas_id), creator
+    )
+
+
+async def create_version(session: ApiSession, canvas_id: str) -> str:
+    """Keep the content of a canvas as a version, and return its id."""
+    path = f"{CANVASES}{canvas_id}/versions/"
+    return str((await session.request("POST", path, json={"name": "kept"})).json()["id"])
 
 
 @pytest.mark.parametrize("operation", CANVAS_STATUSES)
@@ -333,7 +352,7 @@ async def test_canvas_operation_answers_each_caller_with_the_status_of_the_matri
     headers = caller_headers | {name: user.headers for name, user in canvas_users.items()}
     creator, member = unchanged.creator, canvas_users["member"].user
     for caller, expected in zip(CANVAS_CALLERS, CANVAS_STATUSES[operation], strict=True):
-        canvas_id = unchanged.canvas_id
+        canvas_id, version_id = unchanged.canvas_id, unchanged.version_id
         if operation == "live.join":
             token = headers[caller].get("Authorization", "Bearer ").removeprefix("Bearer ")
             assert (
@@ -347,7 +366,8 @@ async def test_canvas_operation_answers_each_caller_with_the_status_of_the_matri
         if not refused and http.method != "GET":
             # The caller changes the canvas, so each operation needs a new one.
             canvas_id, _ = await create_secret_canvas(creator, canvas_users)
-        values = {"canvas_id": canvas_id, "user_id": member.id}
+            version_id = await create_version(creator, canvas_id)
+        values = {"canvas_id": canvas_id, "user_id": member.id, "version_id": version_id}
         response = await matrix.send(http.method, http.path, headers[caller], values)
         assert response.status_code == expected, (caller, response.text)
         if refused:
@@ -357,6 +377,8 @@ async def test_canvas_operation_answers_each_caller_with_the_status_of_the_matri
             assert await creator.export(canvas_id, "svg") == unchanged.content
             path = f"{CANVASES}{canvas_id}/members/{member.id}"
             assert (await creator.request("GET", path)).json()["role"] == "viewer"
+            versions = await creator.request("GET", f"{CANVASES}{canvas_id}/versions/?named=true")
+            assert [each["name"] for each in versions.json()["items"]] == ["kept"]
 
 
 @pytest.mark.parametrize("page", PAGE_STATUSES)

@@ -114,6 +114,9 @@ async def test_every_example_request_gets_a_described_response(
         tokens = await send("post", "/auth/login", None)
         await send("post", "/auth/refresh", None, refresh_token=tokens["refresh_token"])
         canvas = (await admin.request("POST", CANVASES, json={"name": "n"})).json()["id"]
+        versions = f"{CANVASES}{canvas}/versions/"
+        version = (await admin.request("POST", versions, json={"name": "n"})).json()["id"]
+        ids = {"canvas_id": canvas, "user_id": created["id"], "version_id": version}
         rest = [
             (method, path)
             for path, methods in document["paths"].items()
@@ -127,7 +130,7 @@ async def test_every_example_request_gets_a_described_response(
         for method, path in rest:
             public = path.startswith(("/health", "/metrics", "/openapi"))
             session = None if public and path != "/health/summary/" else admin
-            await send(method, path, session, canvas_id=canvas, user_id=created["id"])
+            await send(method, path, session, **ids)
 
         account = example_request(document, "post", "/admin/users/")["json"]
         passwords = example_request(document, "post", "/auth/password")["json"]

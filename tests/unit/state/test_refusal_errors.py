@@ -4,7 +4,7 @@ import pytest
 
 from svgx_canvas import SvgRefused
 from svgx_common.contract.errors import Invalid, SvgxError, TooLarge
-from svgx_state.exports import refusal_error
+from svgx_state.worker_errors import refusal_error
 
 
 @pytest.mark.parametrize(

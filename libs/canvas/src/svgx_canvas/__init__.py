@@ -4,7 +4,9 @@ The functions have no state and trust none of their arguments. A service calls t
 (`svgx_workers.pool`), because a hostile file or document can crash a renderer.
 """
 
+from svgx_canvas.difference import difference
 from svgx_canvas.document.compaction import compact, state
+from svgx_canvas.document.replacement import replacement
 from svgx_canvas.import_export import Imported, export_json, export_svg, import_svg
 from svgx_canvas.limits import DEFAULT_LIMITS, Limits, SvgRefused
 from svgx_canvas.policy import Dropped
@@ -17,9 +19,11 @@ __all__ = [
     "Limits",
     "SvgRefused",
     "compact",
+    "difference",
     "export_json",
     "export_svg",
     "import_svg",
     "render_png",
+    "replacement",
     "state",
 ]

@@ -1,5 +1,6 @@
 """The jobs of a worker process: one method for each function of `svgx_canvas`."""
 
+import json
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -73,6 +74,19 @@ class Jobs(ABC):
         """Run `svgx_canvas.state`."""
         result = await self._result(Frame({"job": "state"}, list(updates)))
         return Exported(result.blobs[0], dropped_of(result))
+
+    async def replacement(self, current: bytes, wanted: bytes) -> bytes:
+        """Run `svgx_canvas.replacement`."""
+        return (await self._result(Frame({"job": "replacement"}, [current, wanted]))).blobs[0]
+
+    async def difference(
+        self, before: bytes, after: bytes, start: int, limit: int
+    ) -> dict[str, object]:
+        """Run `svgx_canvas.difference`. Return its JSON as an object."""
+        job = Frame({"job": "difference", "start": start, "limit": limit}, [before, after])
+        page = json.loads((await self._result(job)).blobs[0])
+        assert isinstance(page, dict)
+        return page
 
     async def _result(self, job: Frame) -> Frame:
         """Return the result, or raise the error that it carries."""

@@ -4,6 +4,8 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import structlog
+
 from svgx_canvas import SvgRefused
 from svgx_common.contract.collab import (
     CANVAS_EDIT,
@@ -18,6 +20,7 @@ from svgx_common.contract.collab import (
     SyncRequest,
 )
 from svgx_common.contract.errors import (
+    DeadlineExceeded,
     Internal,
     Invalid,
     Overloaded,
@@ -26,13 +29,16 @@ from svgx_common.contract.errors import (
     Unavailable,
     UnsupportedMedia,
 )
+from svgx_common.contract.storage.versions import VERSION_BEFORE_IMPORT, VersionBeforeRequest
 from svgx_common.messaging.bus import Bus
 from svgx_common.messaging.holder import ask_holder
 from svgx_common.messaging.responder import Call
 from svgx_common.messaging.wire import decode, encode
 from svgx_workers.errors import AccountBusy, WorkerDied, WorkerError, WorkersBusy, WorkerTimeout
 from svgx_workers.pool import Workers
-from svgx_yjs.structure import EMPTY_STATE_VECTOR
+from svgx_yjs.structure import EMPTY_STATE_VECTOR, EMPTY_UPDATE
+
+log = structlog.get_logger(__name__)
 
 QUEUE_PATIENCE = 15.0
 """Seconds that an import waits for a worker."""
@@ -49,8 +55,46 @@ ATTEMPT = 20.0
 MARGIN = 1.0
 """Seconds before the caller's deadline at which the last attempt to save ends, so that the caller gets its error."""
 
+VERSION_SECONDS = 3.0
+"""Seconds to wait until state has kept the content of before an import."""
+
 RETRY_AFTER = 2.0
 """Seconds after which a caller may try again, when too many imports wait."""
+
+
+async def current_content(bus: Bus, canvas_id: str) -> bytes:
+    """Return the canvas's content, unsaved edits included, as one update. Raises the errors of `ask_holder`."""
+    content = encode(SyncRequest(EMPTY_STATE_VECTOR))
+    reply = await ask_holder(
+        bus,
+        canvas_id,
+        CANVAS_SYNC,
+        content,
+        patience=SYNC_PATIENCE,
+        attempt=SYNC_PATIENCE / 2,
+    )
+    return decode(SyncReply, reply).update
+
+
+async def save_edit(bus: Bus, canvas_id: str, edit: Edit, ends_at: float) -> int:
+    """Let the holder apply and save an edit. Return the revision after its commit.
+
+    `ends_at` is the caller's deadline on the monotonic clock. Raises the errors of `ask_holder`.
+    """
+    saved = decode(
+        Saved,
+        await ask_holder(
+            bus,
+            canvas_id,
+            CANVAS_EDIT,
+            encode(EditBatch((edit,))),
+            patience=ends_at - time.monotonic() - MARGIN,
+            attempt=ATTEMPT,
+        ),
+    )
+    if saved.rejected:
+        raise Internal
+    return saved.revision
 
 
 class Imports:
@@ -74,42 +118,33 @@ class Imports:
             async with self._workers.turn(
                 author, patience=QUEUE_PATIENCE, deadline=ends_at - SAVE_SECONDS
             ) as worker:
-                current = await self._current(request.canvas_id)
+                current = await current_content(self._bus, request.canvas_id)
                 imported = await worker.import_svg(request.content, current, request.charset)
-        saved = decode(
-            Saved,
-            await ask_holder(
-                self._bus,
-                request.canvas_id,
-                CANVAS_EDIT,
-                encode(EditBatch((Edit(author, imported.update),))),
-                patience=ends_at - time.monotonic() - MARGIN,
-                attempt=ATTEMPT,
-            ),
+        await self._keep_version(request.canvas_id, author, ends_at)
+        revision = await save_edit(
+            self._bus, request.canvas_id, Edit(author, imported.update), ends_at
         )
-        if saved.rejected:
-            raise Internal
         return Imported(
             elements=imported.elements,
-            revision=saved.revision,
+            revision=revision,
             dropped=[
                 Dropped(what=item.what, reason=item.reason, count=item.count)
                 for item in imported.dropped
             ],
         )
 
-    async def _current(self, canvas_id: str) -> bytes:
-        """Return the canvas's content as one update."""
-        content = encode(SyncRequest(EMPTY_STATE_VECTOR))
-        reply = await ask_holder(
-            self._bus,
-            canvas_id,
-            CANVAS_SYNC,
-            content,
-            patience=SYNC_PATIENCE,
-            attempt=SYNC_PATIENCE / 2,
-        )
-        return decode(SyncReply, reply).update
+    async def _keep_version(self, canvas_id: str, author: str, ends_at: float) -> None:
+        """Let state keep the content of before the import as a version.
+
+        An import does not fail because of it: while state is not available, it is left out and logged. First an empty
+        edit is saved, because its answer says that all edits before it are committed.
+        """
+        request = VersionBeforeRequest(canvas_id=canvas_id, user_id=author)
+        try:
+            await save_edit(self._bus, canvas_id, Edit(author, EMPTY_UPDATE), ends_at)
+            await self._bus.ask(VERSION_BEFORE_IMPORT, request, timeout=VERSION_SECONDS)
+        except (Unavailable, DeadlineExceeded, Overloaded) as error:
+            log.warning("no version was made before an import", code=error.code)
 
     @contextmanager
     def _worker_errors(self) -> Iterator[None]:

@@ -14,6 +14,14 @@ from svgx_state.administration.canvases import CanvasAdministration
 from svgx_state.canvases import Canvases
 from svgx_state.exports import Exports
 from svgx_state.handlers import Handlers
+from svgx_state.history.automatic import AutomaticVersions
+from svgx_state.history.differences import Differences
+from svgx_state.history.expiry import Expiry
+from svgx_state.history.handlers import HistoryHandlers
+from svgx_state.history.past import Past
+from svgx_state.history.restores import Restores
+from svgx_state.history.thumbnails import Thumbnails
+from svgx_state.history.versions import Bounds, Versions
 from svgx_state.journal import Journal
 from svgx_state.journal.disk import DiskUse
 from svgx_state.journal.retention import BeforeDrop, Retention
@@ -50,8 +58,30 @@ async def build(runtime: Runtime[StateSettings]) -> AsyncIterator[Service]:
             max_tail_bytes=settings.compact_after_bytes,
             concurrency=settings.compact_concurrency,
         )
-        journal = Journal(database, compactor.note_tail)
-        before_drop: list[BeforeDrop] = []
+        past = Past(database)
+        versions = Versions(
+            database,
+            past,
+            Bounds(
+                all_hours=settings.version_all_hours,
+                hourly_hours=settings.version_hourly_hours,
+                unnamed=settings.version_max_unnamed,
+                named=settings.version_max_named,
+            ),
+        )
+        automatic = AutomaticVersions(
+            database,
+            versions,
+            quiet_seconds=settings.version_quiet_seconds,
+            busy_seconds=settings.version_busy_seconds,
+        )
+
+        def note_appended(canvas_id: str, tail_entries: int, tail_bytes: int) -> None:
+            compactor.note_tail(canvas_id, tail_entries, tail_bytes)
+            automatic.note(canvas_id)
+
+        journal = Journal(database, note_appended)
+        before_drop: list[BeforeDrop] = [Expiry(database, past, workers).before_drop]
         retention = Retention(
             database,
             compactor,
@@ -69,11 +99,18 @@ async def build(runtime: Runtime[StateSettings]) -> AsyncIterator[Service]:
             Canvases(database),
             Members(database, accounts),
             journal,
-            Exports(journal, workers),
+            Exports(journal, past, versions, workers),
         )
         handlers.register(runtime.responder)
         CanvasAdministration(database).register(runtime.responder)
         StoredRateLimits(runtime.bus, database, accounts).register(runtime.responder)
+        HistoryHandlers(
+            past,
+            versions,
+            Restores(runtime.bus, versions, workers),
+            Differences(past, versions, workers),
+            Thumbnails(database, versions, workers),
+        ).register(runtime.responder)
         runtime.health.require("postgresql", database.check)
         runtime.health.describe("database_pool", database.usage)
         runtime.health.describe("workers", workers.details)
@@ -85,6 +122,8 @@ async def build(runtime: Runtime[StateSettings]) -> AsyncIterator[Service]:
             "partitions",
             functools.partial(add_partitions_later, database, settings.journal_days_ahead),
         )
+        background.repeat("automatic versions", automatic.make_due)
+        background.repeat("forgotten versions", automatic.find_forgotten)
         background.repeat("retention", retention.drop_later)
         background.repeat("disk use", disk.measure_later)
         try:

@@ -3,46 +3,27 @@
 import re
 import time
 import unicodedata
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 
-import structlog
-
-from svgx_canvas import Dropped, SvgRefused
-from svgx_common.contract.errors import (
-    Invalid,
-    Overloaded,
-    SvgxError,
-    TooLarge,
-    TooManyRequests,
-    Unavailable,
-)
+from svgx_canvas import Dropped
+from svgx_common.contract.errors import Invalid
 from svgx_common.contract.operation import Blob
-from svgx_common.contract.state import ExportFormat, ExportRequest
+from svgx_common.contract.state import Content, ExportFormat, ExportRequest
 from svgx_common.messaging.responder import Call
+from svgx_state.history.past import Past
+from svgx_state.history.versions import Versions
 from svgx_state.journal import Journal
-from svgx_workers.errors import AccountBusy, WorkerDied, WorkerError, WorkersBusy, WorkerTimeout
+from svgx_state.worker_errors import PATIENCE, worker_errors
 from svgx_workers.jobs import Exported
 from svgx_workers.pool import Turn, Workers
 
-log = structlog.get_logger(__name__)
-
-PATIENCE = 20.0
-"""Seconds that an export waits for a worker. Together with a worker's time limit, this is less than the
-operation's limit."""
-
 MARGIN = 2.0
 """Seconds that the worker leaves for the answer before the caller's deadline."""
-
-RETRY_AFTER = 2.0
-"""Seconds after which a caller may try again, when too many exports wait."""
 
 MAX_LEFT_OUT = 20
 """Kinds that the header of an export names. The JSON export names more."""
 
 _NOT_IN_HEADER = re.compile(r"[^ !#-\[\]-~]")
-_REQUEST_FIELDS = ("width", "height", "scale")
-"""Fields of the request that can be over a limit."""
 _MEDIA_TYPES = {
     ExportFormat.SVG: "image/svg+xml",
     ExportFormat.PNG: "image/png",
@@ -74,66 +55,42 @@ _DEVICE = re.compile(r"con|prn|aux|nul|(com|lpt)[0-9¹²³]", re.IGNORECASE)
 class Exports:
     """The exports of one replica. The content comes from the journal, and worker processes convert it."""
 
-    def __init__(self, journal: Journal, workers: Workers) -> None:
+    def __init__(self, journal: Journal, past: Past, versions: Versions, workers: Workers) -> None:
         self._journal = journal
+        self._past = past
+        self._versions = versions
         self._workers = workers
 
     async def export(self, request: ExportRequest, name: str, call: Call) -> Blob:
         """Return the requested canvas in the requested format. The file's name is made from `name`, the canvas's name.
 
-        Raises `NotFound` for an unknown canvas, `TooLarge` or `Invalid` when the content or the picture is over a
-        limit, `TooManyRequests` while too many exports of the caller wait, and `Overloaded` while too many exports of
-        all callers wait.
+        Raises `NotFound` for an unknown canvas or version, `Invalid` for a time that is not known, `TooLarge` or
+        `Invalid` when the content or the picture is over a limit, `TooManyRequests` while too many exports of the
+        caller wait, and `Overloaded` while too many exports of all callers wait.
         """
         deadline = time.monotonic() + call.deadline - time.time() - MARGIN
-        with self._worker_errors(request.canvas_id):
+        with worker_errors(self._workers, request.canvas_id, "exports"):
             async with self._workers.turn(
                 call.signed_in().user_id, patience=PATIENCE, deadline=deadline
             ) as worker:
                 # The content is loaded when a worker is free, so that waiting exports take no memory.
-                content = await self._journal.load(request.canvas_id)
+                content = await self._load(request)
                 state = await worker.state(content.updates)
                 exported = await _convert(worker, state, request)
         name = filename(name, _EXTENSIONS[request.format])
         left_out = left_out_header(exported.left_out)
         return Blob(exported.content, _MEDIA_TYPES[request.format], name, left_out)
 
-    @contextmanager
-    def _worker_errors(self, canvas_id: str) -> Iterator[None]:
-        """Translate errors of the workers into errors of the contract. A job that killed its worker is not repeated."""
-        try:
-            yield
-        except SvgRefused as refusal:
-            raise refusal_error(refusal) from None
-        except AccountBusy:
-            limit = self._workers.turns_each
-            raise TooManyRequests(
-                f"at most {limit} exports of one account at a time, and each waits {PATIENCE:g} s at most; "
-                "try again when the others have ended",
-                limit=limit,
-                retry_after=RETRY_AFTER,
-            ) from None
-        except WorkersBusy:
-            raise Overloaded("too many exports are waiting", retry_after=RETRY_AFTER) from None
-        except WorkerTimeout:
-            log.warning("an export took too long", canvas_id=canvas_id)
-            raise Invalid(
-                "the content takes too long to export; make it simpler or the picture smaller",
-                field="content",
-                limit=f"{self._workers.timeout_seconds:g} s",
-            ) from None
-        except WorkerDied as error:
-            # The content is the cause, so the error does not count as a failure of the service.
-            log.warning("an export ended its worker", canvas_id=canvas_id, error=str(error))
-            raise TooLarge(
-                "the export could not be finished, usually because memory ran out; "
-                "a smaller picture or simpler content may help",
-                field="content",
-                limit=self._workers.memory_bytes or None,
-            ) from None
-        except WorkerError as error:
-            log.warning("no worker is available", canvas_id=canvas_id, error=str(error))
-            raise Unavailable("exports are not available at present; try again") from None
+    async def _load(self, request: ExportRequest) -> Content:
+        """Return the content of the present, of a past time or of a version."""
+        if request.at is not None and request.version is not None:
+            raise Invalid("at: give a time or a version, not both", field="at")
+        if request.version is not None:
+            return await self._versions.content(request.canvas_id, request.version)
+        if request.at is not None:
+            moment = await self._past.moment(request.canvas_id, request.at)
+            return await self._past.content(request.canvas_id, moment.revision)
+        return await self._journal.load(request.canvas_id)
 
 
 async def _convert(worker: Turn, state: Exported, request: ExportRequest) -> Exported:
@@ -202,13 +159,3 @@ def _continues(character: str) -> bool:
         or unicodedata.category(character).startswith("M")
         or "\U0001f3fb" <= character <= "\U0001f3ff"
     )
-
-
-def refusal_error(refusal: SvgRefused) -> SvgxError:
-    """Return the contract's error for a refusal of the canvas library.
-
-    Content over a limit is `TooLarge`. All other refusals, such as a requested size over its limit, are `Invalid`.
-    """
-    over_limit = refusal.code == "too_large" and refusal.field not in _REQUEST_FIELDS
-    kind = TooLarge if over_limit else Invalid
-    return kind(refusal.detail, field=refusal.field, limit=refusal.limit)

@@ -28,3 +28,15 @@ class StateSettings(PostgresSettings, ServiceSettings):
     their past can be read within the retention."""
     database_disk_gb: float = Field(0, ge=0)
     """GB (10^9 bytes) that the database may use on its disk, for the forecast in the metrics; 0 makes no forecast."""
+    version_quiet_seconds: float = Field(60.0, gt=0, le=86400)
+    """Seconds after the last edit of a canvas at which it gets an automatic version."""
+    version_busy_seconds: float = Field(600.0, gt=0, le=86400)
+    """Seconds after the first edit that is in no version, at which a canvas in use gets an automatic version."""
+    version_all_hours: float = Field(1.0, ge=0, le=8760)
+    """Hours for which all versions are kept. Of older ones without a name, the last of each hour is kept."""
+    version_hourly_hours: float = Field(24.0, ge=0, le=8760)
+    """Hours after which the last version of each day (UTC) is kept of those without a name."""
+    version_max_unnamed: int = Field(300, ge=1, le=10_000)
+    """Versions of a canvas without a name. Beyond it, the oldest are deleted."""
+    version_max_named: int = Field(300, ge=1, le=10_000)
+    """Versions of a canvas with a name. Beyond it, a further name is refused."""

@@ -15,6 +15,7 @@ from svgx_common.contract import (
 )
 from svgx_common.contract.administration import canvases, connections, replicas, sessions
 from svgx_common.contract.operation import Channel, Operation
+from svgx_common.contract.storage import versions
 
 OPERATIONS: tuple[Operation[Any, Any], ...] = (
     # operation                  HTTP
@@ -59,6 +60,18 @@ OPERATIONS: tuple[Operation[Any, Any], ...] = (
     ratelimits.GET_CONFIG,  #    GET    /security/rate-limits/config/
     ratelimits.SET_CONFIG,  #    PUT    /security/rate-limits/config/
     ratelimits.ANALYTICS,  #     GET    /security/rate-limits/analytics/
+    # history
+    versions.LIST_VERSIONS,  #   GET    /runtime/canvases/{canvas_id}/versions/
+    versions.CREATE_VERSION,  #  POST   /runtime/canvases/{canvas_id}/versions/
+    versions.GET_VERSION,  #     GET    /runtime/canvases/{canvas_id}/versions/{version_id}
+    versions.RENAME_VERSION,  #  PATCH  /runtime/canvases/{canvas_id}/versions/{version_id}
+    versions.DELETE_VERSION,  #  DELETE /runtime/canvases/{canvas_id}/versions/{version_id}
+    versions.RESTORE_VERSION,  #  POST  /runtime/canvases/{canvas_id}/versions/{version_id}/restore
+    versions.DIFF_VERSION,  #    GET    /runtime/canvases/{canvas_id}/versions/{version_id}/diff
+    versions.THUMBNAIL,  #       GET    /runtime/canvases/{canvas_id}/versions/{version_id}/thumbnail
+    versions.FIND_MOMENT,  #     GET    /runtime/canvases/{canvas_id}/moment
+    versions.VERSION_BEFORE_IMPORT,
+    collab.REPLACE_CONTENT,
     # between services
     revocations.LIST_REVOCATIONS,
     api_keys.CHECK_API_KEY,

@@ -29,6 +29,7 @@ from svgx_common.contract.operation import (
     RawRequest,
     ReplyModel,
     RequestModel,
+    Timestamp,
     UserId,
 )
 from svgx_common.contract.policy import CanvasRole, RateClass, Scope
@@ -103,12 +104,17 @@ Pixels = Annotated[int, Field(ge=1, le=8192)]
 
 
 class ExportRequest(CanvasRequest):
-    """`width` and `height` (pixels) and `scale` apply to PNG only. If only one side is given, the proportions stay."""
+    """`width` and `height` (pixels) and `scale` apply to PNG only. If only one side is given, the proportions stay.
+
+    `at` selects the content of a past time, `version` the content of the version with this id; at most one of them.
+    """
 
     format: Annotated[ExportFormat, Field(examples=["svg"])] = ExportFormat.SVG
     width: Pixels | None = None
     height: Pixels | None = None
     scale: Annotated[float, Field(gt=0, le=16, allow_inf_nan=False)] | None = None
+    at: Timestamp | None = None
+    version: Identifier | None = None
 
 
 class Access(ReplyModel):

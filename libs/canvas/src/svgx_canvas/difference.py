@@ -1,0 +1,113 @@
+"""The difference between two states of a document, as changes of its elements."""
+
+import json
+
+from svgx_canvas.document.element_tree import load, read
+from svgx_canvas.limits import DEFAULT_LIMITS, Limits
+from svgx_canvas.policy import Report, clean
+from svgx_canvas.svg_reader import pictures_of
+from svgx_canvas.tree import TEXT, Canvas, Element
+
+MAX_TEXT = 1000
+"""Characters of a text in a difference. A longer one is cut."""
+
+MAX_ATTRIBUTES = 50
+"""Changed attributes of an element in a difference. The others are counted."""
+
+MAX_PAGE = 1024 * 1024
+"""Characters after which a page ends."""
+
+_Change = dict[str, object]
+
+
+def difference(
+    before: bytes, after: bytes, start: int, limit: int, limits: Limits = DEFAULT_LIMITS
+) -> bytes:
+    """Return a page of the changes from one state (Yjs v1 update) to another one, as JSON in UTF-8.
+
+    Both states are compared as the exports show them, cleaned by the SVG policy. The JSON is {"added", "removed",
+    "changed", "moved": counts of all changes, "canvas": {name: text}, "items": [{"id", "change", "tag": text, "parent":
+    text or null, "order": text or null, "attrs": {name: text}, "more_attrs", "text": text or null}], "next"}, where
+    text is {"before", "after", "cut"}. The page has the changes from number `start` on, sorted by id: at most `limit`,
+    and fewer when they are long. `next` is the start of the next page, or null. Raises `SvgRefused`.
+    """
+    old, new = _cleaned(before, limits), _cleaned(after, limits)
+    old_elements = {element.id: element for element in old.walk()}
+    new_elements = {element.id: element for element in new.walk()}
+    counts = dict.fromkeys(("added", "removed", "changed", "moved"), 0)
+    items: list[_Change] = []
+    size = number = 0
+    following: int | None = None
+    for identifier in sorted(old_elements.keys() | new_elements.keys()):
+        pair = old_elements.get(identifier), new_elements.get(identifier)
+        kind = _kind(*pair)
+        if kind is None:
+            continue
+        counts[kind] += 1
+        number += 1
+        if number <= start or following is not None:
+            continue
+        item = _item(identifier, kind, *pair)
+        size += len(json.dumps(item, ensure_ascii=False))
+        if len(items) == limit or (items and size > MAX_PAGE):
+            following = number - 1
+            continue
+        items.append(item)
+    canvas, _ = _texts(old.attrs, new.attrs)
+    page = {**counts, "canvas": canvas, "items": items, "next": following}
+    return json.dumps(page, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def _cleaned(state: bytes, limits: Limits) -> Canvas:
+    report = Report()
+    return clean(read(load(state)), limits, report, pictures_of(limits, report, strict=False))
+
+
+def _kind(old: Element | None, new: Element | None) -> str | None:
+    """Return the kind of a change, or None if the element is equal in both states."""
+    if old is None or new is None:
+        return "added" if old is None else "removed"
+    if (old.tag, old.attrs, old.text) != (new.tag, new.attrs, new.text):
+        return "changed"
+    return "moved" if (old.parent, old.order) != (new.parent, new.order) else None
+
+
+def _item(identifier: str, kind: str, old: Element | None, new: Element | None) -> _Change:
+    attrs, more = _texts(old.attrs if old else {}, new.attrs if new else {})
+    before, after = _fields(old), _fields(new)
+    return {
+        "id": identifier,
+        "change": kind,
+        "tag": _text(before.get("tag"), after.get("tag")),
+        **{name: _changed(before.get(name), after.get(name)) for name in ("parent", "order")},
+        "attrs": attrs,
+        "more_attrs": more,
+        "text": _changed(before.get("text"), after.get("text")),
+    }
+
+
+def _fields(element: Element | None) -> dict[str, str]:
+    """Return the texts of an element besides its attributes. Only character data has a `text`."""
+    if element is None:
+        return {}
+    fields = {"tag": element.tag, "parent": element.parent, "order": element.order}
+    return {**fields, "text": element.text} if element.tag == TEXT else fields
+
+
+def _texts(old: dict[str, str], new: dict[str, str]) -> tuple[dict[str, _Change], int]:
+    """Return the changed attributes up to the limit, and the number of the others."""
+    names = [name for name in sorted(old.keys() | new.keys()) if old.get(name) != new.get(name)]
+    first = {name: _text(old.get(name), new.get(name)) for name in names[:MAX_ATTRIBUTES]}
+    return first, len(names) - len(first)
+
+
+def _changed(before: str | None, after: str | None) -> _Change | None:
+    return _text(before, after) if before != after else None
+
+
+def _text(before: str | None, after: str | None) -> _Change:
+    return {
+        "before": before if before is None else before[:MAX_TEXT],
+        "after": after if after is None else after[:MAX_TEXT],
+        "cut": max(len(before or ""), len(after or "")) > MAX_TEXT,
+    }

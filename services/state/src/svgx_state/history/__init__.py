@@ -1,0 +1,1 @@
+"""History: past content, versions, differences between them, pictures of them, and restores."""

@@ -1,0 +1,98 @@
+"""Automatic versions: a canvas that was edited gets a version when its editors pause, and while they do not pause."""
+
+import asyncio
+import time
+from dataclasses import dataclass
+
+import structlog
+
+from svgx_common.contract.storage.versions import VersionKind
+from svgx_common.postgres import Database
+from svgx_state.history.versions import Versions
+
+log = structlog.get_logger(__name__)
+
+STEP = 2.0
+"""The longest time between two looks at the edited canvases, in seconds."""
+
+FORGOTTEN_PERIOD = 3600.0
+"""Seconds between two searches for canvases that no replica remembers, because a replica ended."""
+
+FORGOTTEN_SECONDS = 7 * 86400.0
+"""The age of the last edit up to which such a canvas is found."""
+
+FORGOTTEN_LIMIT = 1000
+"""Canvases that one search finds. The next search finds others."""
+
+
+@dataclass(slots=True)
+class _Edited:
+    """A canvas that was edited since its last version: the first and the last edit, on the monotonic clock."""
+
+    first: float
+    last: float
+
+
+class AutomaticVersions:
+    """The automatic versions of one replica.
+
+    `note` is called after each commit of this replica. Other replicas may commit edits of the same canvas, so the
+    tables decide whether a version is due, and one of the replicas makes it. A canvas gets a version `quiet_seconds`
+    after its last edit, and `busy_seconds` after the first edit that is in no version.
+    """
+
+    def __init__(
+        self, database: Database, versions: Versions, *, quiet_seconds: float, busy_seconds: float
+    ) -> None:
+        self._database = database
+        self._versions = versions
+        self._quiet = quiet_seconds
+        self._busy = busy_seconds
+        self._edited: dict[str, _Edited] = {}
+
+    def note(self, canvas_id: str) -> None:
+        """Note that a canvas was edited."""
+        now = time.monotonic()
+        edited = self._edited.setdefault(canvas_id, _Edited(now, now))
+        edited.last = now
+
+    async def make_due(self) -> None:
+        """Wait, then make the versions that are due. This is a step to repeat in the background."""
+        await asyncio.sleep(min(STEP, self._quiet / 2, self._busy / 2))
+        now = time.monotonic()
+        for canvas_id, edited in list(self._edited.items()):
+            if now - edited.last >= self._quiet or now - edited.first >= self._busy:
+                await self.make(canvas_id)
+
+    async def make(self, canvas_id: str) -> None:
+        """Make a version of a canvas if one is due, and forget the canvas unless one is due later."""
+        edited = self._edited.pop(canvas_id, None)
+        try:
+            due_in = await self._due_in(canvas_id)
+            if due_in is not None and due_in <= 0:
+                await self._versions.add(canvas_id, VersionKind.AUTOMATIC)
+                return
+        except BaseException:
+            if edited is not None:  # the next step tries again
+                self._edited.setdefault(canvas_id, edited)
+            raise
+        if due_in is not None:
+            # Another replica has committed later edits.
+            last = time.monotonic() + due_in - self._quiet
+            self._edited.setdefault(canvas_id, _Edited(last, last))
+
+    async def find_forgotten(self) -> None:
+        """Note the canvases with edits that are in no version, and wait. This is a step to repeat in the background."""
+        rows = await self._database.rows("unversioned_canvases", FORGOTTEN_SECONDS, FORGOTTEN_LIMIT)
+        for row in rows:
+            self.note(row["id"])
+        await asyncio.sleep(FORGOTTEN_PERIOD)
+
+    async def _due_in(self, canvas_id: str) -> float | None:
+        """Return the seconds until a version is due, or None if no edit needs one."""
+        row = await self._database.row("version_due", canvas_id)
+        if row is None or not row["changed"]:
+            return None
+        quiet = self._quiet - row["quiet_seconds"]
+        busy = self._busy - (row["busy_seconds"] or 0.0)
+        return float(min(quiet, busy))

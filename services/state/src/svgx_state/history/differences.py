@@ -1,0 +1,78 @@
+"""Differences between two states of a canvas, as changes of elements. Worker processes compute them."""
+
+import time
+from datetime import UTC, datetime
+
+from svgx_common.contract.errors import Invalid
+from svgx_common.contract.state import Content
+from svgx_common.contract.storage.versions import DIFF_VERSION, NOW, Diff, DiffRequest
+from svgx_common.messaging.responder import Call
+from svgx_common.pages import Cursor, Listing
+from svgx_state.history.past import Past
+from svgx_state.history.versions import Versions
+from svgx_state.worker_errors import PATIENCE, worker_errors
+from svgx_workers.pool import Workers
+
+MARGIN = 2.0
+"""Seconds that the worker leaves for the answer before the caller's deadline."""
+
+_NO_TIME = datetime(1970, 1, 1, tzinfo=UTC)
+"""The time in cursors. The list is not ordered by time."""
+
+
+class Differences:
+    """The comparisons of one replica."""
+
+    def __init__(self, past: Past, versions: Versions, workers: Workers) -> None:
+        self._past = past
+        self._versions = versions
+        self._workers = workers
+
+    async def compare(self, request: DiffRequest, call: Call) -> Diff:
+        """Return a page of the changes from a version to another one, or to the present.
+
+        All pages show the present of the first page. Raises `NotFound` for an unknown version, `TooLarge` or `Invalid`
+        for content over a limit, `TooManyRequests` while the caller has too many exports, and `Overloaded`.
+        """
+        deadline = time.monotonic() + call.deadline - time.time() - MARGIN
+        listing = Listing.of(DIFF_VERSION, request)
+        position = _position(listing.decode(request.cursor))
+        with worker_errors(self._workers, request.canvas_id, "comparisons"):
+            async with self._workers.turn(
+                call.signed_in().user_id, patience=PATIENCE, deadline=deadline
+            ) as worker:
+                before = await self._versions.content(request.canvas_id, request.version_id)
+                after = await self._after(request, position)
+                revision, start = after.revision, 0 if position is None else position[1]
+                old = (await worker.state(before.updates)).content
+                new = (await worker.state(after.updates)).content
+                found = await worker.difference(old, new, start, request.limit)
+        following = found.pop("next")
+        cursor = None if following is None else Cursor(_NO_TIME, f"{revision}.{following}")
+        return Diff.model_validate(
+            {
+                **found,
+                "from_revision": before.revision,
+                "to_revision": revision,
+                "next": None if cursor is None else listing.encode(cursor),
+            }
+        )
+
+    async def _after(self, request: DiffRequest, position: tuple[int, int] | None) -> Content:
+        """Return the content that the version is compared with."""
+        if request.to != NOW:
+            return await self._versions.content(request.canvas_id, request.to)
+        if position is not None:
+            return await self._past.content(request.canvas_id, position[0])
+        present = await self._past.moment(request.canvas_id)
+        return await self._past.content(request.canvas_id, present.revision)
+
+
+def _position(cursor: Cursor | None) -> tuple[int, int] | None:
+    """Return the revision and the number of changes before the page, or None for the first page. Raises `Invalid`."""
+    if cursor is None:
+        return None
+    revision, _, start = cursor.id.partition(".")
+    if not (revision.isdecimal() and start.isdecimal() and len(cursor.id) < 30):
+        raise Invalid("cursor: is not the `next` of a page", field="cursor")
+    return int(revision), int(start)

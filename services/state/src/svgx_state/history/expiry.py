@@ -1,0 +1,58 @@
+"""The end of the journal's retention: versions with a name keep their content, and the others go away."""
+
+from datetime import datetime
+
+import structlog
+
+from svgx_canvas import SvgRefused
+from svgx_common.contract.errors import NotFound
+from svgx_common.contract.state import Content
+from svgx_common.messaging.wire import encode
+from svgx_common.postgres import Database
+from svgx_state import metrics
+from svgx_state.history.past import Past
+from svgx_workers.errors import WorkerDied, WorkerTimeout
+from svgx_workers.pool import Workers
+
+log = structlog.get_logger(__name__)
+
+PAGE = 20
+"""Versions that are read together."""
+
+DELETED_TOGETHER = 1000
+"""Versions that one statement deletes."""
+
+
+class Expiry:
+    """The hook that the retention of the journal awaits before it drops a day."""
+
+    def __init__(self, database: Database, past: Past, workers: Workers) -> None:
+        self._database = database
+        self._past = past
+        self._workers = workers
+
+    async def before_drop(self, moment: datetime) -> None:
+        """Prepare the versions that were made before a moment: the journal of before it goes away.
+
+        It can be repeated at any point. Raises `Unavailable` and `WorkerUnavailable`: the journal then has to stay.
+        """
+        while rows := await self._database.rows("expiring_named_versions", moment, PAGE):
+            for row in rows:
+                content = await self._content(row["canvas_id"], row["revision"])
+                await self._database.run("keep_version_content", row["id"], encode(content))
+        while removed := await self._database.rows("expire_versions", moment, DELETED_TOGETHER):
+            metrics.VERSIONS_REMOVED.labels("expired").inc(len(removed))
+
+    async def _content(self, canvas_id: str, revision: int) -> Content:
+        """Return the content of a revision as one update, or as all its updates if they cannot be merged."""
+        try:
+            content = await self._past.content(canvas_id, revision)
+        except NotFound:
+            # The canvas is deleted, or rows were removed by hand. The version cannot be read either way.
+            log.warning("a version has no content", canvas_id=canvas_id, revision=revision)
+            return Content(revision, ())
+        try:
+            return Content(revision, (await self._workers.compact(None, content.updates),))
+        except (SvgRefused, WorkerDied, WorkerTimeout) as error:
+            log.warning("a version could not be compacted", canvas_id=canvas_id, error=str(error))
+            return content

@@ -1,0 +1,75 @@
+"""The content of canvases at past moments: the newest kept snapshot of before, and the journal after it."""
+
+from datetime import datetime
+
+import structlog
+
+from svgx_common.contract.errors import Invalid, NotFound
+from svgx_common.contract.state import Content
+from svgx_common.contract.storage.versions import Moment
+from svgx_common.postgres import Database
+from svgx_state import metrics
+from svgx_state.canvases import no_such_canvas
+from svgx_state.journal.quarantine import Quarantine
+
+log = structlog.get_logger(__name__)
+
+
+class Past:
+    """The past of all canvases, as far as the journal is kept."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._quarantine = Quarantine(database)
+
+    async def moment(self, canvas_id: str, at: datetime | None = None) -> Moment:
+        """Return the state of a canvas at a time, or at present.
+
+        Raises `NotFound` for an unknown or deleted canvas, and `Invalid` for a time in the future or before the
+        canvas's known past.
+        """
+        row = await self._database.row("moment", canvas_id, at)
+        if row is None:
+            raise no_such_canvas()
+        earliest, present = row["earliest"], row["present"]
+        if at is not None and at > present:
+            raise Invalid(
+                f"at: is in the future; give a time from {_text(earliest)} to {_text(present)}",
+                field="at",
+                limit=_text(present),
+            )
+        if row["revision"] is None:
+            raise Invalid(
+                f"at: is before the known past of this canvas; give a time from {_text(earliest)} "
+                f"to {_text(present)}",
+                field="at",
+                limit=_text(earliest),
+            )
+        return Moment(revision=row["revision"], edited_at=row["edited_at"], earliest=earliest)
+
+    async def content(self, canvas_id: str, revision: int) -> Content:
+        """Return the content of a canvas after the commit of a revision.
+
+        Missing journal entries are logged, counted and left out. Corrupt rows are moved to the quarantine. Raises
+        `NotFound` for an unknown or deleted canvas, and for a revision that the journal does not have any more.
+        """
+        rows = await self._quarantine.read(
+            canvas_id, lambda: self._database.rows("load_past", canvas_id, revision)
+        )
+        if not rows or rows[0]["deleted_at"] is not None:
+            raise no_such_canvas()
+        parts = [row for row in rows if row["revision"] is not None]
+        if not parts and revision:
+            raise NotFound(f"the journal does not have revision {revision} of this canvas any more")
+        base = parts[0]["revision"] if parts and parts[0]["is_snapshot"] else 0
+        missing = revision - base - sum(not row["is_snapshot"] for row in parts)
+        if missing and missing != await self._quarantine.missing(canvas_id, base, revision):
+            metrics.GAPS.inc()
+            log.error(
+                "journal entries are missing", canvas_id=canvas_id, revision=revision, snapshot=base
+            )
+        return Content(revision, tuple(row["update"] for row in parts))
+
+
+def _text(moment: datetime) -> str:
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -1,0 +1,83 @@
+"""Restores: a canvas gets the content of a version again, as an edit."""
+
+import time
+
+import structlog
+
+from svgx_common.contract.collab import REPLACE_CONTENT, ReplaceContentRequest
+from svgx_common.contract.errors import DeadlineExceeded, SvgxError, Unavailable
+from svgx_common.contract.storage.versions import Restored, Version, VersionKind, VersionRequest
+from svgx_common.messaging.bus import Bus
+from svgx_common.messaging.responder import Call
+from svgx_state import metrics
+from svgx_state.history.versions import Versions
+from svgx_state.worker_errors import PATIENCE, worker_errors
+from svgx_workers.pool import Workers
+
+log = structlog.get_logger(__name__)
+
+MARGIN = 1.0
+"""Seconds before the caller's deadline at which collab must have answered."""
+
+REPLACE_SECONDS = 25.0
+"""Seconds that are left for collab at least. The content must be ready by then."""
+
+
+class Restores:
+    """The restores of one replica. Collab computes and applies the edit."""
+
+    def __init__(self, bus: Bus, versions: Versions, workers: Workers) -> None:
+        self._bus = bus
+        self._versions = versions
+        self._workers = workers
+
+    async def restore(self, request: VersionRequest, call: Call) -> Restored:
+        """Give a canvas the content of a version, by an edit of the caller. Keep the content of before as a version.
+
+        The edit is saved as a whole or not at all. Raises `NotFound` for an unknown version, `TooLarge` or `Invalid`
+        for content over a limit, `TooManyRequests` while the caller has too many exports or imports, `Overloaded`, and
+        `Unavailable` or `DeadlineExceeded` when collab did not answer: the restore may have happened then.
+        """
+        started = time.perf_counter()
+        outcome = "failed"
+        try:
+            restored = await self._restore(request, call)
+            outcome = "restored"
+        except SvgxError as error:
+            outcome = "refused" if error.status < 500 else "failed"
+            raise
+        finally:
+            metrics.RESTORES.labels(outcome).inc()
+            metrics.RESTORE_SECONDS.observe(time.perf_counter() - started)
+        return restored
+
+    async def _restore(self, request: VersionRequest, call: Call) -> Restored:
+        user_id, canvas_id = call.signed_in().user_id, request.canvas_id
+        ends_at = time.monotonic() + call.deadline - time.time() - MARGIN
+        with worker_errors(self._workers, canvas_id, "restores"):
+            async with self._workers.turn(
+                user_id, patience=PATIENCE, deadline=ends_at - REPLACE_SECONDS
+            ) as worker:
+                # The content is loaded when a worker is free, so that waiting restores take no memory.
+                content = await self._versions.content(canvas_id, request.version_id)
+                wanted = (await worker.state(content.updates)).content
+        before = await self._versions.add(canvas_id, VersionKind.BEFORE_RESTORE, user_id)
+        assert before is not None
+        replace = ReplaceContentRequest(canvas_id=canvas_id, author=user_id)
+        replaced = await self._bus.ask(
+            REPLACE_CONTENT,
+            replace.model_copy(update={"content": wanted}),
+            timeout=max(0.05, ends_at - time.monotonic()),
+        )
+        return Restored(
+            revision=replaced.revision, before=await self._advance(before, replaced.revision - 1)
+        )
+
+    async def _advance(self, before: Version, revision: int) -> Version:
+        """Let the version of before also have the edits that were committed until the restore was."""
+        try:
+            return await self._versions.advance(before, revision)
+        except (Unavailable, DeadlineExceeded):
+            # The restore has happened. The version lacks at most the edits of its last moments.
+            log.warning("a version before a restore could not be brought up to date")
+            return before

@@ -1,0 +1,58 @@
+"""Pictures of versions. A worker draws each of them once; then it is in the version's row."""
+
+import time
+
+from svgx_common.contract.operation import Blob
+from svgx_common.contract.storage.versions import VersionRequest
+from svgx_common.messaging.responder import Call
+from svgx_common.postgres import Database
+from svgx_state.history.versions import Versions, no_such_version
+from svgx_state.worker_errors import PATIENCE, worker_errors
+from svgx_workers.pool import Workers
+
+SIDE = 320
+"""Pixels of the longer side of a picture."""
+
+FILENAME = "thumbnail.png"
+
+MARGIN = 2.0
+"""Seconds that the worker leaves for the answer before the caller's deadline."""
+
+
+class Thumbnails:
+    """The pictures that one replica draws."""
+
+    def __init__(self, database: Database, versions: Versions, workers: Workers) -> None:
+        self._database = database
+        self._versions = versions
+        self._workers = workers
+
+    async def thumbnail(self, request: VersionRequest, call: Call) -> Blob:
+        """Return the picture of a version.
+
+        Raises `NotFound` for an unknown version, `TooLarge` or `Invalid` for content that cannot be drawn,
+        `TooManyRequests` while the caller has too many exports, and `Overloaded`.
+        """
+        stored = await self._stored(request)
+        if stored is not None:
+            return Blob(stored, "image/png", FILENAME)
+        deadline = time.monotonic() + call.deadline - time.time() - MARGIN
+        with worker_errors(self._workers, request.canvas_id, "exports"):
+            async with self._workers.turn(
+                call.signed_in().user_id, patience=PATIENCE, deadline=deadline
+            ) as worker:
+                # Another request of this account may have drawn it, while this one waited.
+                if (stored := await self._stored(request)) is not None:
+                    return Blob(stored, "image/png", FILENAME)
+                content = await self._versions.content(request.canvas_id, request.version_id)
+                svg = await worker.export_svg((await worker.state(content.updates)).content)
+                png = await worker.render_png(svg.content, SIDE, SIDE)
+        await self._database.run("set_thumbnail", request.version_id, png)
+        return Blob(png, "image/png", FILENAME)
+
+    async def _stored(self, request: VersionRequest) -> bytes | None:
+        row = await self._database.row("thumbnail", request.canvas_id, request.version_id)
+        if row is None:
+            raise no_such_version()
+        stored: bytes | None = row["thumbnail"]
+        return stored

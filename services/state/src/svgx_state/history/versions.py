@@ -1,0 +1,156 @@
+"""Versions: kept states of canvases. Their content is in the journal, and later in their own row."""
+
+import uuid
+from dataclasses import dataclass
+
+from svgx_common.contract.errors import Conflict, NotFound
+from svgx_common.contract.state import Content
+from svgx_common.contract.storage.versions import (
+    LIST_VERSIONS,
+    ListVersionsRequest,
+    Version,
+    VersionKind,
+    VersionPage,
+)
+from svgx_common.messaging.wire import decode
+from svgx_common.pages import Cursor, Listing
+from svgx_common.postgres import Database, Row
+from svgx_state import metrics
+from svgx_state.canvases import no_such_canvas
+from svgx_state.history.past import Past
+
+HOUR = 3600.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bounds:
+    """The bounds of a canvas's versions.
+
+    all_hours: hours for which all versions are kept. hourly_hours: hours after which a day has one version. Both are
+    about versions without a name. unnamed, named: the largest numbers of versions without and with a name.
+    """
+
+    all_hours: float
+    hourly_hours: float
+    unnamed: int
+    named: int
+
+
+class Versions:
+    """The table `version`."""
+
+    def __init__(self, database: Database, past: Past, bounds: Bounds) -> None:
+        self._database = database
+        self._past = past
+        self._bounds = bounds
+
+    async def add(
+        self, canvas_id: str, kind: VersionKind, user_id: str | None = None, name: str | None = None
+    ) -> Version | None:
+        """Keep the committed content of a canvas, and thin its versions.
+
+        Return None if another replica has made the automatic version. Raises `NotFound` for an unknown or deleted
+        canvas, and `Conflict` for a version with a name beyond the bound.
+        """
+        if name is not None:
+            await self._check_named(canvas_id)
+        row = await self._database.row(
+            "add_version", str(uuid.uuid4()), canvas_id, kind.value, name, user_id
+        )
+        if row is None:
+            if kind is VersionKind.AUTOMATIC:
+                return None
+            raise no_such_canvas()
+        metrics.VERSIONS_MADE.labels(kind.value).inc()
+        await self.thin(canvas_id)
+        return _version(row)
+
+    async def advance(self, version: Version, revision: int) -> Version:
+        """Let a version also have the entries through `revision`. Return the version as it is now."""
+        row = await self._database.row("advance_version", version.id, revision)
+        return version if row is None else _version(row)
+
+    async def get(self, canvas_id: str, version_id: str) -> Version:
+        """Return a version of a canvas. Raises `NotFound`."""
+        row = await self._database.row("version", canvas_id, version_id)
+        if row is None:
+            raise no_such_version()
+        return _version(row)
+
+    async def content(self, canvas_id: str, version_id: str) -> Content:
+        """Return the content of a version. Raises `NotFound`."""
+        row = await self._database.row("version_content", canvas_id, version_id)
+        if row is None:
+            raise no_such_version()
+        if row["content"] is not None:
+            return decode(Content, row["content"])
+        return await self._past.content(canvas_id, row["revision"])
+
+    async def page(self, request: ListVersionsRequest) -> VersionPage:
+        """Return a page of a canvas's versions, newest first. Raises `Invalid` for any other cursor."""
+        listing = Listing.of(LIST_VERSIONS, request)
+        after = listing.decode(request.cursor)
+        rows = await self._database.rows(
+            "versions",
+            request.canvas_id,
+            request.limit + 1,
+            after and after.at,
+            after and after.id,
+            request.named,
+        )
+        page, following = listing.page_of(
+            rows, request.limit, lambda row: Cursor(row["at"], row["id"])
+        )
+        return VersionPage(items=[_version(row) for row in page], next=following)
+
+    async def rename(self, canvas_id: str, version_id: str, name: str) -> Version:
+        """Name a version, and return it. Raises `NotFound`, and `Conflict` beyond the bound of named versions."""
+        if (await self.get(canvas_id, version_id)).name is None:
+            await self._check_named(canvas_id)
+        row = await self._database.row("rename_version", canvas_id, version_id, name)
+        if row is None:
+            raise no_such_version()
+        return _version(row)
+
+    async def delete(self, canvas_id: str, version_id: str) -> None:
+        """Delete a version. Raises `NotFound`."""
+        if await self._database.row("delete_version", canvas_id, version_id) is None:
+            raise no_such_version()
+
+    async def thin(self, canvas_id: str) -> None:
+        """Delete the versions without a name that are too many for their age."""
+        bounds = self._bounds
+        removed = await self._database.rows(
+            "thin_versions",
+            canvas_id,
+            bounds.all_hours * HOUR,
+            bounds.hourly_hours * HOUR,
+            bounds.unnamed,
+        )
+        metrics.VERSIONS_REMOVED.labels("thinned").inc(len(removed))
+
+    async def _check_named(self, canvas_id: str) -> None:
+        row = await self._database.row("named_versions", canvas_id)
+        if row is not None and row["number"] >= self._bounds.named:
+            raise Conflict(
+                f"this canvas has {row['number']} versions with a name; delete one first",
+                limit=self._bounds.named,
+            )
+
+
+def no_such_version() -> NotFound:
+    """Return the error for the id of an unknown version, or of a version of another canvas."""
+    return NotFound("this canvas has no such version")
+
+
+def _version(row: Row) -> Version:
+    return Version(
+        id=row["id"],
+        kind=VersionKind(row["kind"]),
+        name=row["name"],
+        revision=row["revision"],
+        at=row["at"],
+        edited_at=row["edited_at"],
+        authors=row["authors"],
+        created_by=row["created_by"],
+    )

@@ -1,0 +1,31 @@
+-- Kept states of canvases. The content of a version is that of the journal at its revision, or `content`.
+CREATE TABLE version (
+    id text PRIMARY KEY,
+    canvas_id text NOT NULL REFERENCES canvas (id) ON DELETE CASCADE,
+    revision bigint NOT NULL,
+    kind text NOT NULL CHECK (kind IN ('automatic', 'named', 'before_restore', 'before_import')),
+    -- A version without a name is deleted in time.
+    name text,
+    -- The users with edits since the version before.
+    authors text[] NOT NULL,
+    created_by text,
+    at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    -- The time of the journal entry of `revision`.
+    edited_at timestamptz NOT NULL,
+    -- The content as `svgx_common.contract.state.Content` in lib0's encoding, once the journal does not have it any more.
+    content bytea,
+    -- A PNG, once it was asked for.
+    thumbnail bytea
+);
+
+-- The bytes are compact already.
+ALTER TABLE version ALTER COLUMN content SET STORAGE EXTERNAL;
+ALTER TABLE version ALTER COLUMN thumbnail SET STORAGE EXTERNAL;
+
+CREATE INDEX version_newest ON version (canvas_id, at DESC, id DESC);
+
+-- Two replicas that make an automatic version at the same time make one.
+CREATE UNIQUE INDEX version_automatic ON version (canvas_id, revision) WHERE kind = 'automatic';
+
+-- The versions that still need the journal.
+CREATE INDEX version_in_journal ON version (at) WHERE content IS NULL;

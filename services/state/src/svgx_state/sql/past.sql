@@ -1,0 +1,61 @@
+-- The statements that read past content.
+
+-- name: load_past
+-- Read the newest snapshot of revision $2 or an earlier one, and then the journal entries after it through revision $2,
+-- oldest first. One row with nulls means that there is neither. No row means that there is no such canvas. This is a
+-- single statement with sub-selects for the reasons given at load_tail.
+WITH known AS MATERIALIZED (
+    SELECT c.created_at, c.updated_at, c.deleted_at FROM canvas c WHERE c.id = $1
+), snapped AS MATERIALIZED (
+    SELECT s.through_revision, s.through_at, s.update, s.checksum
+    FROM snapshot s
+    WHERE s.canvas_id = $1 AND s.through_revision <= $2
+    ORDER BY s.through_revision DESC
+    LIMIT 1
+), part AS (
+    SELECT true AS is_snapshot, s.through_revision AS revision, s.update, s.checksum FROM snapped s
+    UNION ALL
+    SELECT false, j.revision, j.update, j.checksum FROM journal j
+    WHERE j.canvas_id = $1
+        AND j.revision > coalesce((SELECT s.through_revision FROM snapped s), 0)
+        AND j.revision >> 8 >= coalesce((SELECT s.through_revision >> 8 FROM snapped s), 0)
+        AND j.revision <= $2 AND j.revision >> 8 <= $2 >> 8
+        AND j.at BETWEEN coalesce((SELECT s.through_at FROM snapped s), (SELECT k.created_at FROM known k))
+            AND (SELECT k.updated_at FROM known k)
+)
+SELECT known.deleted_at, part.is_snapshot, part.revision, part.update, part.checksum
+FROM known LEFT JOIN part ON true
+ORDER BY part.revision
+
+-- name: moment
+-- Read the newest revision that was committed at $2 or before, with the time of its commit, and the earliest time at
+-- which the content is known: the creation of the canvas, or the oldest snapshot if the journal does not begin with
+-- revision 1. The revision is null when $2 is before the earliest time. With $2 null, it is the present.
+WITH known AS MATERIALIZED (
+    SELECT c.revision, c.created_at, c.updated_at, clock_timestamp() AS present, c.revision = 0 OR EXISTS (
+        SELECT FROM journal j WHERE j.canvas_id = $1 AND j.revision = 1 AND j.revision >> 8 = 0 AND j.at >= c.created_at
+    ) AS complete
+    FROM canvas c WHERE c.id = $1 AND c.deleted_at IS NULL
+), newest AS (
+    SELECT j.revision, j.at FROM journal j
+    WHERE j.canvas_id = $1 AND j.at >= (SELECT k.created_at FROM known k)
+        AND j.at <= coalesce($2, (SELECT k.updated_at FROM known k))
+    ORDER BY j.revision >> 8 DESC, j.revision DESC
+    LIMIT 1
+), snapped AS (
+    SELECT s.through_revision AS revision, s.through_at AS at FROM snapshot s
+    WHERE s.canvas_id = $1 AND s.through_at <= coalesce($2, (SELECT k.present FROM known k))
+    ORDER BY s.through_revision DESC
+    LIMIT 1
+), found AS (
+    SELECT revision, at FROM (
+        SELECT * FROM newest UNION ALL SELECT * FROM snapped
+        UNION ALL SELECT 0, k.created_at FROM known k WHERE k.complete AND k.created_at <= coalesce($2, k.present)
+    ) each
+    ORDER BY revision DESC
+    LIMIT 1
+)
+SELECT k.present, found.revision, found.at AS edited_at,
+    CASE WHEN k.complete THEN k.created_at
+    ELSE coalesce((SELECT min(s.through_at) FROM snapshot s WHERE s.canvas_id = $1), k.created_at) END AS earliest
+FROM known k LEFT JOIN found ON true

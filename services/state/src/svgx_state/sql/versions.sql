@@ -1,0 +1,147 @@
+-- The statements of versions.
+
+-- name: add_version
+-- Keep the committed content of canvas $2 as the version $1 of kind $3, with the name $4, made by user $5. Return no row
+-- for an unknown or deleted canvas, and for an automatic version when another replica has made it.
+--
+-- The authors are those of at most the newest 50,000 entries, so that the statement stays quick for a long journal. The
+-- bounds of `at` are sub-selects for the reason given at load_tail.
+WITH known AS MATERIALIZED (
+    SELECT c.id, c.revision, c.created_at, c.updated_at FROM canvas c WHERE c.id = $2 AND c.deleted_at IS NULL
+), previous AS MATERIALIZED (
+    SELECT v.revision, v.edited_at FROM version v WHERE v.canvas_id = $2 ORDER BY v.at DESC, v.id DESC LIMIT 1
+), bounds AS MATERIALIZED (
+    SELECT greatest(coalesce((SELECT p.revision FROM previous p), 0), k.revision - 50000) AS after, k.revision AS through,
+        coalesce((SELECT p.edited_at FROM previous p), k.created_at) AS since, k.updated_at AS until
+    FROM known k
+), edit AS MATERIALIZED (
+    SELECT j.authors, j.at FROM journal j
+    WHERE j.canvas_id = $2
+        AND j.revision > (SELECT b.after FROM bounds b) AND j.revision >> 8 >= (SELECT b.after >> 8 FROM bounds b)
+        AND j.revision <= (SELECT b.through FROM bounds b)
+        AND j.at BETWEEN (SELECT b.since FROM bounds b) AND (SELECT b.until FROM bounds b)
+)
+INSERT INTO version (id, canvas_id, revision, kind, name, authors, created_by, edited_at)
+SELECT $1, k.id, k.revision, $3, $4,
+    coalesce((
+        SELECT (array_agg(DISTINCT author ORDER BY author))[1:100] FROM edit, unnest(edit.authors) author
+    ), '{}'),
+    $5,
+    coalesce(
+        (SELECT max(e.at) FROM edit e),
+        (SELECT p.edited_at FROM previous p WHERE p.revision = k.revision),
+        (SELECT s.through_at FROM snapshot s WHERE s.canvas_id = k.id AND s.through_revision = k.revision),
+        CASE WHEN k.revision = 0 THEN k.created_at ELSE k.updated_at END)
+FROM known k
+ON CONFLICT (canvas_id, revision) WHERE kind = 'automatic' DO NOTHING
+RETURNING id, kind, name, revision, at, edited_at, authors, created_by
+
+-- name: advance_version
+-- Set the revision of a version to $2, if that is a later one: entries that were committed after the version was made.
+UPDATE version v SET revision = $2, edited_at = coalesce((
+        SELECT j.at FROM journal j
+        WHERE j.canvas_id = v.canvas_id AND j.revision = $2 AND j.revision >> 8 = $2 >> 8 AND j.at >= v.edited_at
+    ), v.edited_at)
+WHERE v.id = $1 AND v.revision < $2
+RETURNING id, kind, name, revision, at, edited_at, authors, created_by
+
+-- name: version
+SELECT id, kind, name, revision, at, edited_at, authors, created_by FROM version WHERE canvas_id = $1 AND id = $2
+
+-- name: version_content
+SELECT revision, content FROM version WHERE canvas_id = $1 AND id = $2
+
+-- name: versions
+-- Read a page of $2 versions of a canvas, newest first, starting after the version (at $3, id $4). With $5, only those
+-- with a name, or only those without one.
+SELECT id, kind, name, revision, at, edited_at, authors, created_by FROM version
+WHERE canvas_id = $1 AND ($3::timestamptz IS NULL OR (at, id) < ($3, $4::text))
+    AND ($5::boolean IS NULL OR (name IS NOT NULL) = $5)
+ORDER BY at DESC, id DESC
+LIMIT $2
+
+-- name: rename_version
+UPDATE version SET name = $3 WHERE canvas_id = $1 AND id = $2
+RETURNING id, kind, name, revision, at, edited_at, authors, created_by
+
+-- name: delete_version
+DELETE FROM version WHERE canvas_id = $1 AND id = $2
+RETURNING id
+
+-- name: named_versions
+SELECT count(*) AS number FROM version WHERE canvas_id = $1 AND name IS NOT NULL
+
+-- name: thumbnail
+SELECT thumbnail FROM version WHERE canvas_id = $1 AND id = $2
+
+-- name: set_thumbnail
+UPDATE version SET thumbnail = $2 WHERE id = $1
+
+-- name: version_due
+-- Read whether a canvas has edits after its newest version, the seconds since its last edit, and the seconds since the
+-- first of these edits (null when the journal does not have it).
+SELECT c.revision > coalesce(p.revision, 0) AS changed,
+    extract(epoch FROM clock_timestamp() - c.updated_at)::float8 AS quiet_seconds,
+    extract(epoch FROM clock_timestamp() - (
+        SELECT j.at FROM journal j
+        WHERE j.canvas_id = $1 AND j.revision = coalesce(p.revision, 0) + 1
+            AND j.revision >> 8 = (coalesce(p.revision, 0) + 1) >> 8
+            AND j.at BETWEEN coalesce(p.edited_at, c.created_at) AND c.updated_at
+        LIMIT 1
+    ))::float8 AS busy_seconds
+FROM canvas c LEFT JOIN LATERAL (
+    SELECT v.revision, v.edited_at FROM version v WHERE v.canvas_id = c.id ORDER BY v.at DESC, v.id DESC LIMIT 1
+) p ON true
+WHERE c.id = $1 AND c.deleted_at IS NULL
+
+-- name: unversioned_canvases
+-- List at most $2 canvases that were edited in the last $1 seconds, and after their newest version. This reads the whole
+-- table of canvases.
+SELECT c.id FROM canvas c
+WHERE c.deleted_at IS NULL AND c.updated_at > clock_timestamp() - make_interval(secs => $1)
+    AND c.revision > coalesce((
+        SELECT v.revision FROM version v WHERE v.canvas_id = c.id ORDER BY v.at DESC, v.id DESC LIMIT 1
+    ), 0)
+LIMIT $2
+
+-- name: thin_versions
+-- Delete versions of a canvas without a name: of those older than $2 seconds all but the last of each hour, of those
+-- older than $3 seconds all but the last of each day (UTC), and the oldest beyond $4 versions. A version of before a
+-- restore or an import is not thinned by the hour.
+WITH ranked AS (
+    SELECT id,
+        row_number() OVER (PARTITION BY period, distinct_id ORDER BY at DESC, id DESC) AS place,
+        row_number() OVER (ORDER BY at DESC, id DESC) AS rank
+    FROM (
+        SELECT v.id, v.at,
+            CASE WHEN v.at <= clock_timestamp() - make_interval(secs => $3) THEN 'day'
+            WHEN v.at <= clock_timestamp() - make_interval(secs => $2) AND v.kind = 'automatic' THEN 'hour'
+            END AS unit,
+            v.id AS own_id
+        FROM version v WHERE v.canvas_id = $1 AND v.name IS NULL
+    ) aged,
+    LATERAL (
+        SELECT date_trunc(coalesce(aged.unit, 'hour'), aged.at, 'UTC') AS period,
+            CASE WHEN aged.unit IS NULL THEN aged.own_id ELSE aged.unit END AS distinct_id
+    ) grouped
+)
+DELETE FROM version v USING ranked r
+WHERE v.id = r.id AND (r.place > 1 OR r.rank > $4)
+RETURNING v.id
+
+-- name: expiring_named_versions
+-- List at most $2 versions with a name that were made before $1 and still need the journal.
+SELECT id, canvas_id, revision FROM version
+WHERE at < $1 AND content IS NULL AND name IS NOT NULL
+ORDER BY at
+LIMIT $2
+
+-- name: keep_version_content
+UPDATE version SET content = $2 WHERE id = $1
+
+-- name: expire_versions
+-- Delete at most $2 versions without a name that were made before $1.
+DELETE FROM version WHERE id IN (
+    SELECT id FROM version WHERE at < $1 AND content IS NULL AND name IS NULL LIMIT $2
+)
+RETURNING id

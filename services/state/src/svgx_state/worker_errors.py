@@ -1,0 +1,82 @@
+"""The errors of worker processes as errors of the contract."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Literal
+
+import structlog
+
+from svgx_canvas import SvgRefused
+from svgx_common.contract.errors import (
+    Invalid,
+    Overloaded,
+    SvgxError,
+    TooLarge,
+    TooManyRequests,
+    Unavailable,
+)
+from svgx_workers.errors import AccountBusy, WorkerDied, WorkerError, WorkersBusy, WorkerTimeout
+from svgx_workers.pool import Workers
+
+log = structlog.get_logger(__name__)
+
+PATIENCE = 20.0
+"""Seconds that an export waits for a worker. Together with a worker's time limit, this is less than the
+operation's limit."""
+
+RETRY_AFTER = 2.0
+"""Seconds after which a caller may try again, when too many exports wait."""
+
+_REQUEST_FIELDS = ("width", "height", "scale")
+"""Fields of the request that can be over a limit."""
+
+
+@contextmanager
+def worker_errors(
+    workers: Workers, canvas_id: str, jobs: Literal["exports", "comparisons", "restores"]
+) -> Iterator[None]:
+    """Translate errors of the workers into errors of the contract. A job that killed its worker is not repeated."""
+    job = jobs.removesuffix("s")
+    try:
+        yield
+    except SvgRefused as refusal:
+        raise refusal_error(refusal) from None
+    except AccountBusy:
+        limit = workers.turns_each
+        raise TooManyRequests(
+            f"at most {limit} exports of one account at a time, comparisons and restores included, and each waits "
+            f"{PATIENCE:g} s at most; try again when the others have ended",
+            limit=limit,
+            retry_after=RETRY_AFTER,
+        ) from None
+    except WorkersBusy:
+        raise Overloaded(f"too many {jobs} are waiting", retry_after=RETRY_AFTER) from None
+    except WorkerTimeout:
+        log.warning("a job took too long", job=job, canvas_id=canvas_id)
+        raise Invalid(
+            f"the {job} of this content takes too long; make the content simpler or the picture smaller",
+            field="content",
+            limit=f"{workers.timeout_seconds:g} s",
+        ) from None
+    except WorkerDied as error:
+        # The content is the cause, so the error does not count as a failure of the service.
+        log.warning("a job ended its worker", job=job, canvas_id=canvas_id, error=str(error))
+        raise TooLarge(
+            f"the {job} could not be finished, usually because memory ran out; "
+            "a smaller picture or simpler content may help",
+            field="content",
+            limit=workers.memory_bytes or None,
+        ) from None
+    except WorkerError as error:
+        log.warning("no worker is available", canvas_id=canvas_id, error=str(error))
+        raise Unavailable(f"{jobs} are not available at present; try again") from None
+
+
+def refusal_error(refusal: SvgRefused) -> SvgxError:
+    """Return the contract's error for a refusal of the canvas library.
+
+    Content over a limit is `TooLarge`. All other refusals, such as a requested size over its limit, are `Invalid`.
+    """
+    over_limit = refusal.code == "too_large" and refusal.field not in _REQUEST_FIELDS
+    kind = TooLarge if over_limit else Invalid
+    return kind(refusal.detail, field=refusal.field, limit=refusal.limit)

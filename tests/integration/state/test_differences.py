@@ -1,0 +1,94 @@
+"""Differences between versions, and pictures of versions, over the bus."""
+
+import struct
+
+import pytest
+
+from svgx_canvas import import_svg
+from svgx_common.contract.errors import Invalid, NotFound, TooLarge
+from svgx_common.contract.state import Entry
+from svgx_devstack import DevStack
+from tests.integration.state.drawing import Pen
+from tests.integration.state.history_steps import compare, create_version, thumbnail
+from tests.integration.state.service import Client, Tables
+
+pytestmark = pytest.mark.usefixtures("service")
+
+
+async def test_difference_of_two_versions_is_the_same_both_ways(client: Client) -> None:
+    """An element that is added one way is removed the other way; the present is a version too. Proves R-HIST-14."""
+    canvas_id = await client.create()
+    empty = await create_version(client, canvas_id)
+    svg = (
+        b'<svg xmlns="http://www.w3.org/2000/svg" width="9"><rect width="5"/><circle r="2"/></svg>'
+    )
+    await client.append(Entry(canvas_id, "holder", 1, (), import_svg(svg, None).update))
+    drawn = await create_version(client, canvas_id)
+    forth = await compare(client, canvas_id, empty.id, to=drawn.id)
+    back = await compare(client, canvas_id, drawn.id, to=empty.id)
+    assert (forth.added, forth.removed, forth.changed, forth.moved) == (2, 0, 0, 0)
+    assert (back.added, back.removed) == (0, 2)
+    assert [item.id for item in forth.items] == [item.id for item in back.items]
+    assert forth.canvas["width"].after == back.canvas["width"].before == "9"
+    assert (forth.from_revision, forth.to_revision) == (0, 1)
+    assert await compare(client, canvas_id, empty.id) == forth
+    same = await compare(client, canvas_id, drawn.id)
+    assert (same.added, same.items, same.canvas) == (0, [], {})
+    for unknown in ("unknown", canvas_id):
+        with pytest.raises(NotFound):
+            await compare(client, canvas_id, drawn.id, to=unknown)
+
+
+async def test_pages_of_a_difference_show_one_present(client: Client) -> None:
+    """An edit between two pages neither repeats nor skips an element. Proves R-HIST-14."""
+    canvas_id = await client.create()
+    empty = await create_version(client, canvas_id)
+    rects = "".join(f'<rect width="{width}"/>' for width in range(1, 8))
+    svg = f'<svg xmlns="http://www.w3.org/2000/svg">{rects}</svg>'.encode()
+    await client.append(Entry(canvas_id, "holder", 1, (), import_svg(svg, None).update))
+    page = await compare(client, canvas_id, empty.id, limit=3)
+    found = [item.id for item in page.items]
+    await client.append(Pen(canvas_id, "ann").draw("later"))
+    while page.next is not None:
+        page = await compare(client, canvas_id, empty.id, limit=3, cursor=page.next)
+        found += [item.id for item in page.items]
+        assert (page.added, page.to_revision) == (7, 1)
+    assert len(found) == len(set(found)) == 7
+    assert found == sorted(found)
+    with pytest.raises(Invalid) as refused:
+        await compare(client, canvas_id, empty.id, limit=3, cursor="bm90IGEgY3Vyc29y")
+    assert refused.value.field == "cursor"
+
+
+async def test_picture_fits_and_is_drawn_once(
+    client: Client, backing: DevStack, tables: Tables
+) -> None:
+    """A picture has at most 320 pixels on each side, and is read from its row from then on. Proves R-HIST-15."""
+    canvas_id = await client.create()
+    empty = await create_version(client, canvas_id)
+    svg = b'<svg xmlns="http://www.w3.org/2000/svg" width="10" height="40"><rect width="5"/></svg>'
+    await client.append(Entry(canvas_id, "holder", 1, (), import_svg(svg, None).update))
+    tall = await create_version(client, canvas_id)
+    picture = await thumbnail(client, canvas_id, tall.id)
+    assert picture.media_type == "image/png"
+    assert struct.unpack(">II", picture.content[16:24]) == (80, 320)
+    width, height = struct.unpack(
+        ">II", (await thumbnail(client, canvas_id, empty.id)).content[16:24]
+    )
+    assert max(width, height) <= 320
+    await tables.execute("UPDATE version SET thumbnail = 'stored' WHERE id = $1", tall.id)
+    assert (await thumbnail(client, canvas_id, tall.id)).content == b"stored"
+
+
+async def test_picture_of_content_that_cannot_be_drawn_is_refused(client: Client) -> None:
+    """The caller learns the reason, and nothing is stored. Proves R-HIST-15."""
+    canvas_id = await client.create()
+    svg = (
+        b'<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"><pattern id="p" width="1" '
+        b'height="1" patternUnits="userSpaceOnUse" patternTransform="scale(100000)"/></svg>'
+    )
+    await client.append(Entry(canvas_id, "holder", 1, (), import_svg(svg, None).update))
+    version = await create_version(client, canvas_id)
+    with pytest.raises(TooLarge) as refused:
+        await thumbnail(client, canvas_id, version.id)
+    assert refused.value.field == "pattern_pixels"

@@ -1,0 +1,150 @@
+"""Past content: any revision and any time, as far as the journal is kept."""
+
+import json
+import random
+import secrets
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from svgx_canvas import import_svg
+from svgx_common.contract.errors import Invalid, NotFound
+from svgx_common.contract.state import Entry, ExportRequest
+from svgx_devstack import DevStack
+from tests.integration.state.drawing import Pen, elements
+from tests.integration.state.history_steps import create_version, find_moment, past_content
+from tests.integration.state.service import Client, Tables, replica
+from tests.integration.state.test_compaction import until_snapshot
+
+
+def text(moment: datetime) -> str:
+    """Return a time as requests have it."""
+    return moment.astimezone(UTC).isoformat()
+
+
+@pytest.mark.parametrize("seed", range(2))
+async def test_content_at_each_past_moment_equals_a_plain_replay(
+    backing: DevStack, client: Client, tables: Tables, seed: int
+) -> None:
+    """Each revision, read by its time, is the replay of the entries until then, across snapshots. Proves R-HIST-8."""
+    rng = random.Random(seed)
+    async with replica(backing, compact_after_entries=7):
+        canvas_id = await client.create()
+        pens = [Pen(canvas_id, f"writer-{number}") for number in range(2)]
+        entries: list[Entry] = []
+        for _ in range(10):
+            group = [
+                rng.choice(pens).draw(f"k{rng.randrange(6)}", secrets.token_hex(3))
+                for _ in range(rng.randrange(1, 4))
+            ]
+            entries += group
+            await client.append(*group)
+        await until_snapshot(tables, canvas_id, 7)
+        rows = await tables.fetch(
+            "SELECT revision, at FROM journal WHERE canvas_id = $1 ORDER BY revision", canvas_id
+        )
+        times = {row["at"]: row["revision"] for row in rows}  # the last of each commit
+        for at, revision in times.items():
+            expected = elements(entry.update for entry in entries[:revision])
+            assert elements([await past_content(client, canvas_id, at=text(at))]) == expected
+            between = text(at - timedelta(microseconds=1))
+            moment = await find_moment(client, canvas_id, between)
+            assert moment.revision == max((r for r in times.values() if r < revision), default=0)
+        assert (await find_moment(client, canvas_id)).revision == len(entries)
+
+
+async def test_time_outside_the_known_past_is_refused(
+    backing: DevStack, client: Client, tables: Tables
+) -> None:
+    """The error names the field and both bounds. Proves R-HIST-9."""
+    async with replica(backing, compact_after_entries=2):
+        canvas_id = await client.create()
+        created = (await client.get(canvas_id)).created_at
+        pen = Pen(canvas_id, "ann")
+        moment = await find_moment(client, canvas_id)
+        assert (moment.revision, moment.edited_at, moment.earliest) == (0, created, created)
+        assert elements([await past_content(client, canvas_id, at=text(created))]) == {}
+        for at, limit in (
+            (created - timedelta(microseconds=1), "earliest"),
+            (datetime(1970, 1, 1, tzinfo=UTC), "earliest"),
+            (datetime.now(UTC) + timedelta(hours=1), "present"),
+        ):
+            with pytest.raises(Invalid) as refused:
+                await past_content(client, canvas_id, at=text(at))
+            assert refused.value.field == "at"
+            bound = datetime.fromisoformat(str(refused.value.limit))
+            assert (abs(bound - created) < timedelta(milliseconds=1)) == (limit == "earliest")
+            assert refused.value.detail.count("Z") == 2
+        await client.append(pen.draw("a"), pen.draw("b"))
+        await until_snapshot(tables, canvas_id, 2)
+        await client.append(pen.draw("c"))
+        # As after the retention: the journal begins after the snapshot.
+        await tables.execute(
+            "DELETE FROM journal WHERE canvas_id = $1 AND revision <= 2", canvas_id
+        )
+        moment = await find_moment(client, canvas_id)
+        snapped = await tables.fetchval(
+            "SELECT through_at FROM snapshot WHERE canvas_id = $1", canvas_id
+        )
+        assert (moment.revision, moment.earliest) == (3, snapped)
+        assert set(elements([await past_content(client, canvas_id, at=text(snapped))])) == {
+            "a",
+            "b",
+        }
+        with pytest.raises(Invalid) as refused:
+            await find_moment(client, canvas_id, text(snapped - timedelta(microseconds=1)))
+        assert "before the known past" in refused.value.detail
+
+
+@pytest.mark.parametrize(
+    "query", [{"at": "2020-01-01"}, {"at": "1"}, {"at": ""}, {"version": "a b"}]
+)
+def test_malformed_time_or_version_is_refused(query: dict[str, str]) -> None:
+    """A time has a zone, and an id only safe characters. Proves R-HIST-9."""
+
+    with pytest.raises(ValueError, match=next(iter(query))):
+        ExportRequest.model_validate({"canvas_id": "c", **query})
+
+
+async def test_each_format_exports_the_past(backing: DevStack, client: Client) -> None:
+    """SVG, PNG, JSON and Yjs have the content of the same past moment. Proves R-HIST-8."""
+    async with replica(backing):
+        canvas_id = await client.create("Plan")
+        red, blue = (
+            f'<svg xmlns="http://www.w3.org/2000/svg" width="20" height="10">'
+            f'<rect width="20" height="10" fill="{color}"/></svg>'.encode()
+            for color in ("red", "blue")
+        )
+        old = import_svg(red, None).update
+        await client.append(Entry(canvas_id, "holder", 1, (), old))
+        version = await create_version(client, canvas_id)
+        await client.append(Entry(canvas_id, "holder", 2, (), import_svg(blue, old).update))
+        now = await client.export(canvas_id, format="png")
+        at = text(version.at)
+        for query in ({"at": at}, {"version": version.id}):
+            svg = await client.export(canvas_id, **query)
+            assert (b"red" in svg.content, b"blue" in svg.content) == (True, False)
+            items = json.loads((await client.export(canvas_id, format="json", **query)).content)
+            assert [each["attrs"]["fill"] for each in items["elements"]] == ["red"]
+            png = await client.export(canvas_id, format="png", **query)
+            assert png.content.startswith(b"\x89PNG")
+            assert png.content != now.content
+        assert b"blue" in (await client.export(canvas_id)).content
+        with pytest.raises(Invalid) as refused:
+            await client.export(canvas_id, at=at, version=version.id)
+        assert refused.value.field == "at"
+        for missing in ("unknown", canvas_id):
+            with pytest.raises(NotFound):
+                await client.export(canvas_id, version=missing)
+
+
+async def test_past_of_an_unknown_or_deleted_canvas_is_not_found(
+    backing: DevStack, client: Client
+) -> None:
+    """A deleted canvas shows nothing of its past. Proves R-HIST-9."""
+    async with replica(backing):
+        canvas_id = await client.create()
+        await client.delete(canvas_id)
+        for unknown in (canvas_id, "unknown"):
+            with pytest.raises(NotFound):
+                await find_moment(client, unknown)

@@ -1,0 +1,299 @@
+"""Versions: names, automatic versions, thinning, bounds, and the end of the journal's retention."""
+
+import asyncio
+import functools
+import secrets
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from svgx_common import postgres
+from svgx_common.contract.errors import Conflict, Invalid, NotFound, SvgxError
+from svgx_common.contract.storage import versions
+from svgx_common.contract.storage.versions import Version, VersionKind
+from svgx_devstack import DevStack
+from svgx_state.history.expiry import Expiry
+from svgx_state.history.past import Past
+from svgx_workers.pool import Workers
+from tests.integration.state.drawing import Pen, elements
+from tests.integration.state.history_steps import (
+    create_version,
+    list_versions,
+    past_content,
+    rename_version,
+)
+from tests.integration.state.service import Client, Tables, replica
+from tests.polling import pause
+
+NEVER = {"version_quiet_seconds": 86400, "version_busy_seconds": 86400}
+
+
+async def until_versions(client: Client, canvas_id: str, number: int) -> list[Version]:
+    """Wait for so many versions, and return them, newest first."""
+    async with asyncio.timeout(20):
+        while len(found := (await list_versions(client, canvas_id)).items) < number:
+            await pause()
+    return found
+
+
+async def test_named_version_has_the_authors_since_the_version_before(
+    backing: DevStack, client: Client
+) -> None:
+    """A version tells its revision, its maker, and the authors of the edits since the last one. Proves R-HIST-4."""
+    async with replica(backing, **NEVER):
+        canvas_id = await client.create()
+        empty = await create_version(client, canvas_id, "empty")
+        assert (empty.revision, empty.authors) == (0, [])
+        pens = [Pen(canvas_id, name) for name in ("bob", "ann", "cy")]
+        await client.append(pens[0].draw("a"))
+        await client.append(pens[1].draw("b"), pens[0].draw("c"))
+        first = await create_version(client, canvas_id, "  first  ")
+        await client.append(pens[2].draw("d"))
+        second = await create_version(client, canvas_id, "second")
+        again = await create_version(client, canvas_id, "again")
+        assert (first.revision, first.authors) == (3, ["ann", "bob"])
+        assert (second.revision, second.authors) == (4, ["cy"])
+        assert (again.revision, again.authors) == (4, [])
+        assert (first.name, first.kind, first.created_by) == ("first", "named", client.me.user_id)
+        assert first.edited_at < first.at < second.edited_at < second.at
+        assert again.edited_at == second.edited_at
+        page = await list_versions(client, canvas_id, limit=3)
+        rest = await list_versions(client, canvas_id, limit=3, cursor=page.next)
+        assert [*page.items, *rest.items] == [again, second, first, empty]
+        assert rest.next is None
+        content = await past_content(client, canvas_id, version=first.id)
+        assert elements([content]) == {"a": "x", "b": "x", "c": "x"}
+
+
+async def test_version_of_another_canvas_is_unknown(backing: DevStack, client: Client) -> None:
+    """An id counts only within its canvas, for each operation. Proves R-HIST-13."""
+    async with replica(backing, **NEVER):
+        mine, other = await client.create(), await client.create()
+        version = await create_version(client, other)
+        request = versions.VersionRequest(canvas_id=mine, version_id=version.id)
+        ask = functools.partial(client.bus.ask, caller=client.me)
+        attempts: list[Callable[[], Awaitable[object]]] = [
+            functools.partial(ask, operation, request)
+            for operation in (
+                versions.GET_VERSION,
+                versions.DELETE_VERSION,
+                versions.RESTORE_VERSION,
+                versions.THUMBNAIL,
+            )
+        ]
+        attempts += [
+            functools.partial(rename_version, client, mine, version.id, "x"),
+            functools.partial(past_content, client, mine, version=version.id),
+            functools.partial(
+                ask,
+                versions.DIFF_VERSION,
+                versions.DiffRequest(canvas_id=mine, version_id=version.id),
+            ),
+        ]
+        for attempt in attempts:
+            with pytest.raises(NotFound):
+                await attempt()
+        assert (await list_versions(client, other)).items == [version]
+        with pytest.raises(NotFound):
+            await create_version(client, "unknown")
+
+
+@pytest.mark.parametrize("name", ["", " ", "x" * 201, "a\x00b", "a\u202eb", "a\nb"])
+def test_unusable_name_is_refused(name: str) -> None:
+    """A name has 1 to 200 visible characters, as that of a canvas. Proves R-HIST-5."""
+    with pytest.raises(ValueError, match="name"):
+        versions.CreateVersionRequest(canvas_id="c", name=name)
+
+
+async def test_names_are_bounded_and_keep_a_version(
+    backing: DevStack, client: Client, tables: Tables
+) -> None:
+    """A further name is refused; a version without a name can get one after a deletion. Proves R-HIST-5."""
+    async with replica(backing, **NEVER, version_max_named=2, version_max_unnamed=1):
+        canvas_id = await client.create()
+        pen = Pen(canvas_id, "ann")
+        kept = await create_version(client, canvas_id)
+        await create_version(client, canvas_id)
+        with pytest.raises(Conflict) as refused:
+            await create_version(client, canvas_id)
+        assert refused.value.limit == 2
+        automatic = await insert_version(tables, canvas_id, "automatic", timedelta(0))
+        with pytest.raises(Conflict):
+            await rename_version(client, canvas_id, automatic, "good")
+        await rename_version(client, canvas_id, kept.id, "renamed")  # it has a name already
+        request = versions.VersionRequest(canvas_id=canvas_id, version_id=kept.id)
+        await client.bus.ask(versions.DELETE_VERSION, request, caller=client.me)
+        named = await rename_version(client, canvas_id, automatic, "good")
+        assert (named.kind, named.name) == ("automatic", "good")
+        # The bound of versions without a name does not count it any more.
+        for _ in range(3):
+            await client.append(pen.draw(secrets.token_hex(4)))
+            before = versions.VersionBeforeRequest(canvas_id=canvas_id, user_id="ann")
+            newest = await client.bus.ask(versions.VERSION_BEFORE_IMPORT, before)
+        unnamed = await list_versions(client, canvas_id, named=False)
+        assert [each.id for each in unnamed.items] == [newest.id]
+        assert automatic in [
+            each.id for each in (await list_versions(client, canvas_id, named=True)).items
+        ]
+        with pytest.raises(Invalid):
+            await list_versions(client, canvas_id, cursor="bm90IGEgY3Vyc29y")
+
+
+async def test_automatic_version_is_made_when_the_editors_pause(
+    backing: DevStack, client: Client
+) -> None:
+    """Two replicas make one version of a canvas after its last edit, and none without an edit. Proves R-HIST-6."""
+    settings = {"version_quiet_seconds": 0.4, "version_busy_seconds": 3600}
+    async with replica(backing, **settings), replica(backing, **settings):
+        canvas_id, untouched = await client.create(), await client.create()
+        pen = Pen(canvas_id, "ann")
+        for number in range(12):  # both replicas commit some of them
+            await client.append(pen.draw(str(number)))
+        (version,) = await until_versions(client, canvas_id, 1)
+        assert (version.kind, version.revision, version.created_by) == ("automatic", 12, None)
+        assert (version.name, version.authors) == (None, ["ann"])
+        await client.append(pen.draw("more"))
+        newest, oldest = await until_versions(client, canvas_id, 2)
+        assert (newest.revision, oldest) == (13, version)
+        assert (await list_versions(client, untouched)).items == []
+
+
+async def test_automatic_version_is_made_while_the_editors_do_not_pause(
+    backing: DevStack, client: Client
+) -> None:
+    """A canvas in use gets a version again and again. Proves R-HIST-6."""
+    settings = {"version_quiet_seconds": 3600, "version_busy_seconds": 0.5}
+    async with replica(backing, **settings):
+        canvas_id = await client.create()
+        pen = Pen(canvas_id, "ann")
+        async with asyncio.timeout(20):
+            while len((await list_versions(client, canvas_id)).items) < 2:
+                await client.append(pen.draw(secrets.token_hex(4)))
+                await pause()
+
+
+async def test_automatic_version_survives_the_end_of_its_replica(
+    backing: DevStack, client: Client
+) -> None:
+    """A replica that starts makes the versions that an ended one has not made. Proves R-HIST-6."""
+    async with replica(backing, **NEVER):
+        canvas_id = await client.create()
+        await client.append(Pen(canvas_id, "ann").draw("a"))
+    async with replica(backing, version_quiet_seconds=0.2):
+        (version,) = await until_versions(client, canvas_id, 1)
+        assert version.revision == 1
+
+
+async def insert_version(tables: Tables, canvas_id: str, kind: str, age: timedelta) -> str:
+    """Insert a version without a name that was made so long ago, and return its id."""
+    identifier = secrets.token_hex(8)
+    await tables.execute(
+        "INSERT INTO version (id, canvas_id, revision, kind, authors, at, edited_at)"
+        " VALUES ($1, $2, $3, $4, '{}', clock_timestamp() - $5::interval, now())",
+        *(identifier, canvas_id, secrets.randbelow(2**40), kind, age),
+    )
+    return identifier
+
+
+async def test_versions_are_thinned_with_their_age(
+    backing: DevStack, client: Client, tables: Tables
+) -> None:
+    """Old versions without a name become one for each hour, and later one for each day. Proves R-HIST-7."""
+    async with replica(backing, **NEVER, version_all_hours=1, version_hourly_hours=24):
+        canvas_id, other = await client.create(), await client.create()
+        now = datetime.now(UTC)
+        hour = now.replace(minute=0, second=0, microsecond=0) - timedelta(hours=5)
+        day = now.replace(hour=0, minute=0, second=0, microsecond=0) - timedelta(days=4)
+        made = {
+            (kind, minute, base): await insert_version(
+                tables, canvas_id, kind, now - base - timedelta(minutes=minute)
+            )
+            for base in (hour, day)
+            for kind in ("automatic", "before_restore")
+            for minute in (10, 50, 70)
+        }
+        recent = [
+            await insert_version(tables, canvas_id, "automatic", timedelta(minutes=minute))
+            for minute in (1, 2, 30)
+        ]
+        apart = [
+            await insert_version(tables, other, "automatic", timedelta(days=4, minutes=minute))
+            for minute in range(3)
+        ]
+        named = await insert_version(tables, canvas_id, "automatic", timedelta(days=4))
+        await rename_version(client, canvas_id, named, "kept")
+        await create_version(client, canvas_id)
+        kept = {each.id for each in (await list_versions(client, canvas_id)).items}
+        hourly = {made["automatic", minute, hour] for minute in (50, 70)}
+        undo = {made["before_restore", minute, hour] for minute in (10, 50, 70)}
+        # Both kinds are one series by the day. Of two at one moment, either is kept.
+        daily = {made["automatic", 70, day], made["before_restore", 70, day]}
+        assert kept >= {*recent, named, *hourly, *undo}
+        assert len(kept & daily) == 1
+        assert not kept & ({*made.values()} - hourly - undo - daily)
+        assert {each.id for each in (await list_versions(client, other)).items} == {*apart}
+
+
+async def test_oldest_versions_beyond_the_bound_are_deleted(
+    backing: DevStack, client: Client, tables: Tables
+) -> None:
+    """A canvas has at most the set number of versions without a name. Proves R-HIST-7."""
+    async with replica(backing, **NEVER, version_max_unnamed=3):
+        canvas_id = await client.create()
+        made = [
+            await insert_version(tables, canvas_id, "automatic", timedelta(minutes=minute))
+            for minute in range(6)
+        ]
+        await create_version(client, canvas_id)
+        unnamed = await list_versions(client, canvas_id, named=False)
+        assert [each.id for each in unnamed.items] == made[:3]
+
+
+async def test_named_version_outlives_the_journal(
+    backing: DevStack, client: Client, tables: Tables
+) -> None:
+    """The hook of the retention keeps the content of versions with a name, and deletes the others. Proves R-HIST-5."""
+    async with replica(backing, **NEVER):
+        canvas_id, deleted = await client.create(), await client.create()
+        pen = Pen(canvas_id, "ann")
+        await client.append(pen.draw("a"))
+        named = await create_version(client, canvas_id, "kept")
+        unnamed = await insert_version(tables, canvas_id, "automatic", timedelta(0))
+        await create_version(client, deleted)
+        await client.delete(deleted)
+        await client.append(pen.draw("b"))
+        moment = datetime.now(UTC)
+        later = await create_version(client, canvas_id, "later")
+        async with (
+            postgres.connect(
+                backing.postgres_url, schema="state", package="svgx_state", pool_size=2
+            ) as database,
+            Workers(1, 1024 * 1024 * 1024, 30) as workers,
+        ):
+            hook = Expiry(database, Past(database), workers).before_drop
+            await hook(moment)
+            await hook(moment)
+        await tables.execute("DELETE FROM journal WHERE canvas_id = $1", canvas_id)
+        found = {each.id for each in (await list_versions(client, canvas_id)).items}
+        assert found == {named.id, later.id}
+        assert unnamed not in found
+        assert elements([await past_content(client, canvas_id, version=named.id)]) == {"a": "x"}
+        with pytest.raises(NotFound, match="does not have revision 2"):
+            await past_content(client, canvas_id, version=later.id)
+
+
+async def test_version_of_a_deleted_canvas_is_not_made(backing: DevStack, client: Client) -> None:
+    """A canvas that was deleted meanwhile gets no version, and the replica goes on. Proves R-HIST-6."""
+    async with replica(backing, version_quiet_seconds=0.2):
+        gone, canvas_id = await client.create(), await client.create()
+        await client.append(Pen(gone, "ann").draw("a"), Pen(canvas_id, "ann").draw("a"))
+        await client.delete(gone)
+        await until_versions(client, canvas_id, 1)
+        before = versions.VersionBeforeRequest(canvas_id=gone, user_id="ann")
+        with pytest.raises(SvgxError) as refused:
+            await client.bus.ask(versions.VERSION_BEFORE_IMPORT, before)
+        assert refused.value.status == 404
+        assert VersionKind.AUTOMATIC in {
+            each.kind for each in (await list_versions(client, canvas_id)).items
+        }

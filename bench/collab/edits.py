@@ -12,8 +12,8 @@ CREATION_CLOCKS = 4
 
 _SHARED_MAP = 1
 _ANY, _TYPE = 8, 7
-_KEY, _ORIGIN = 0x20, 0x80
-_INTEGER, _TEXT = 125, 119
+_KEY, _RIGHT_ORIGIN, _ORIGIN = 0x20, 0x40, 0x80
+_INTEGER, _TRUE, _TEXT = 125, 120, 119
 
 
 class Writer:
@@ -50,11 +50,13 @@ def number_of(value: object) -> int:
     return int(str(value).split(" ", 1)[0].split(".", 1)[0])
 
 
-def elements(client: int, count: int, attributes: int = 5) -> Iterator[bytes]:
-    """Yield updates that create many elements, 1,000 in each update. An element takes about 130 bytes."""
+def elements(
+    client: int, count: int, *, per_update: int = 1000, attributes: int = 7
+) -> Iterator[bytes]:
+    """Yield updates that create many elements. An element takes about 190 bytes."""
     clock = 0
-    for first in range(0, count, 1000):
-        names = range(first, min(first + 1000, count))
+    for first in range(0, count, per_update):
+        names = range(first, min(first + per_update, count))
         structs = len(names) * (3 + attributes)
         encoder = Encoder().uint(1).uint(structs).uint(client).uint(clock)
         for name in names:
@@ -77,13 +79,18 @@ def past_clients(first: int, count: int, per_update: int = 500) -> Iterator[byte
 
 
 def rivals(first: int, count: int) -> bytes:
-    """Return an update with `count` items of as many clients at the same place of one list.
+    """Return an update with `count` items of as many clients at the start of one list.
 
-    Yjs compares each item with the others to find their order, so the time grows with the square of the count.
+    Each item names another right neighbour. So Yjs compares each item with all others to find their order, and the time
+    grows with the square of the count.
     """
-    encoder = Encoder().uint(count)
-    for client in range(first + count - 1, first - 1, -1):
-        encoder.uint(1).uint(client).uint(0).uint(_ANY).uint(1).text("rivals")
+    base = first + count
+    encoder = Encoder().uint(count + 1).uint(1).uint(base).uint(0)
+    encoder.uint(_ANY).uint(1).text("rivals").uint(count)
+    encoder.raw(bytes((_TRUE,)) * count)
+    for number in range(count - 1, -1, -1):
+        encoder.uint(1).uint(first + number).uint(0)
+        encoder.uint(_RIGHT_ORIGIN | _ANY).uint(base).uint(number)
         _write_any(encoder, 1)
     return encoder.uint(0).finish()
 

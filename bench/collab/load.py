@@ -93,7 +93,7 @@ def measure(
         elapsed = (time.monotonic_ns() - start) / 1e9
         cpu, own_cpu = server.cpu_seconds() - cpu, time.process_time() - own_cpu
         received = sum(client.received for client in opened) - received
-        found = delays(writing, sampled, load.members, deadline, saved=load.saved)
+        found = delays(writing, sampled, load.members, deadline, saved=load.saved and server.saves)
         missing = 0
         if verify and not load.cursors:
             missing = documents.count_missing(server, rooms, load.members, written(rooms, writing))

@@ -81,9 +81,8 @@ async def two_nodes() -> AsyncIterator[Hocuspocus]:
 
 def versions() -> dict[str, str]:
     """Return the versions of the peers' packages and of Node. Raises `FileNotFoundError` when not installed."""
-    node = subprocess.run(
-        [_node_program(), "--version"], capture_output=True, text=True, check=True
-    )  # noqa: S603
+    command = [_node_program(), "--version"]
+    node = subprocess.run(command, capture_output=True, text=True, check=True)  # noqa: S603
     found = {"Node": node.stdout.strip()}
     for name in ("@hocuspocus/server", "@hocuspocus/extension-redis", "yjs"):
         package = FOLDER / "node_modules" / name / "package.json"

@@ -69,6 +69,13 @@ class Suite:
         """Run a coroutine of the stack, such as the start of a replica, and return its result."""
         return asyncio.run_coroutine_threadsafe(work, self._loop).result(120)
 
+    def restart(self, name: str) -> None:
+        """Stop a process of the stack, start it again, and wait until it is ready."""
+        process = self.stack.process(name)
+        self.wait(process.stop())
+        self.wait(process.start())
+        self.wait(process.wait_ready())
+
     def account(self, number: int) -> Account:
         """Return the account with this number, which is created when it is new."""
         while len(self._accounts) <= number:
@@ -139,6 +146,10 @@ class Suite:
         headers = (("Authorization", f"Bearer {self.token(account)}"),)
         return Target(self.stack.port(gateway), f"/runtime/events/{canvas}{query}", headers)
 
+    def as_account(self, account: Account) -> "AccountServer":
+        """Return this server for canvases of one account."""
+        return AccountServer(self, account)
+
     def cpu_seconds(self) -> float:
         """Return the processor time of the four services, NATS, PostgreSQL and Valkey."""
         return processes.cpu_seconds(self._pids().values())
@@ -154,14 +165,45 @@ class Suite:
     def saved_document(self, room: str) -> bytes | None:
         """Return the canvas from PostgreSQL."""
         owner = self.account(self._first_clients[room] // CLIENTS_OF_ACCOUNT)
-        path = f"/runtime/canvases/{room}/export"
-        return self.request(owner, "GET", path, params={"format": "yjs"}).content
+        return self.as_account(owner).saved_document(room)
 
     def _pids(self) -> dict[str, int]:
         return {each.name: each.pid for each in self.stack.processes if each.pid is not None}
 
     def _gateways(self) -> list[str]:
         return [each.name for each in self.stack.processes if each.name.startswith("gateway")]
+
+
+@dataclass(frozen=True, slots=True)
+class AccountServer:
+    """Our server with all connections from one account."""
+
+    suite: Suite
+    account: Account
+    name = Suite.name
+    saves = True
+
+    def rooms(self, count: int, members: int) -> list[str]:  # noqa: ARG002
+        """Create canvases of the account."""
+        return [self.suite.create_canvas(self.account) for _ in range(count)]
+
+    def target(self, room: str, member: int, *, saved: bool = False) -> Target:  # noqa: ARG002
+        """Return the address of a canvas for the account."""
+        return self.suite.target_of(self.account, room, saved=saved)
+
+    def cpu_seconds(self) -> float:
+        """Return the processor time of the stack."""
+        return self.suite.cpu_seconds()
+
+    def memory_bytes(self) -> int:
+        """Return the memory of the stack."""
+        return self.suite.memory_bytes()
+
+    def saved_document(self, room: str) -> bytes | None:
+        """Return the canvas from PostgreSQL."""
+        path = f"/runtime/canvases/{room}/export"
+        response = self.suite.request(self.account, "GET", path, params={"format": "yjs"})
+        return response.content
 
 
 @contextlib.asynccontextmanager

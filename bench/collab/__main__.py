@@ -38,17 +38,25 @@ class Run:
     async def at_servers(self, chosen: list[Scenario]) -> None:
         """Measure all scenarios, one server after the other. A failed measurement does not stop the run."""
         for name, start in _SERVERS.items():
-            shared = [each for each in chosen if name in each.servers and not each.own_stack]
+            shared = [each for each in chosen if name in each.servers and not each.alone]
             if shared:
                 async with start() as server:
                     for scenario in shared:
                         await self._measure(scenario, server)
         for scenario in chosen:
-            if scenario.own_stack:
-                async with suite(scenario.settings) as server:
-                    await self._measure(scenario, server)
-                    # A stop may wait for work that the scenario has left behind.
-                    server.stack.kill()
+            if scenario.alone:
+                for name in scenario.servers:
+                    await self._alone(scenario, name)
+
+    async def _alone(self, scenario: Scenario, name: str) -> None:
+        if name != OURS:
+            async with _SERVERS[name]() as peer:
+                await self._measure(scenario, peer)
+            return
+        async with suite(scenario.settings) as ours:
+            await self._measure(scenario, ours)
+            # A stop may wait for work that the scenario has left behind.
+            ours.stack.kill()
 
     async def _measure(self, scenario: Scenario, server: Server) -> None:
         start = time.monotonic()

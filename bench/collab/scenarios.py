@@ -66,8 +66,9 @@ _ALL_SAVED = Goal("saved_share", "share saved in time", 1.0, at_least=True)
 class Scenario:
     """One measurement at each of `servers`.
 
-    `run` measures a server; its second argument is True for a short and small measurement. With `own_stack`, our server
-    is started for this scenario alone, with `settings`, because the scenario disturbs or stops it.
+    `run` measures a server; its second argument is True for a short and small measurement. With `alone`, each server is
+    started for this scenario only, because the scenario disturbs or stops it, or depends on its past. `settings` are
+    those of our stack, if it is started for this scenario only.
     """
 
     name: str
@@ -75,7 +76,7 @@ class Scenario:
     run: Callable[[Server, bool], Figures]
     goals: tuple[Goal, ...]
     servers: tuple[str, ...] = (OURS, HOCUSPOCUS)
-    own_stack: bool = False
+    alone: bool = False
     settings: Mapping[str, str] = field(default_factory=lambda: SETTINGS)
 
 
@@ -180,7 +181,7 @@ SCENARIOS = (
             Goal("lost_ms", "age of the oldest lost edit (ms)", 50.0),
         ),
         (OURS,),
-        own_stack=True,
+        alone=True,
     ),
     Scenario(
         "join",
@@ -193,6 +194,7 @@ SCENARIOS = (
         "memory of an idle connection",
         idle.run,
         (Goal("kb_of_connection", "kB of a connection (PSS)", 40.0, 25.0),),
+        alone=True,
     ),
     Scenario(
         "replicas",
@@ -200,7 +202,7 @@ SCENARIOS = (
         contrasts.replicas,
         (Goal("per_cpu_second_ratio", "edits per CPU second / one of each", 0.9, at_least=True),),
         (OURS,),
-        own_stack=True,
+        alone=True,
     ),
     Scenario(
         "past-clients",
@@ -208,7 +210,7 @@ SCENARIOS = (
         contrasts.past_clients,
         (Goal("cpu_ratio", "CPU of an edit / without", 2.0),),
         (OURS,),
-        own_stack=True,
+        alone=True,
     ),
     Scenario(
         "cold-open",
@@ -216,7 +218,7 @@ SCENARIOS = (
         opening.cold_open,
         (Goal("cold_open", "first sync (s)", 3.0, 1.5),),
         (OURS,),
-        own_stack=True,
+        alone=True,
     ),
     *(
         Scenario(
@@ -228,7 +230,7 @@ SCENARIOS = (
                 Goal("get_ratio", "another account's GET, p95 / undisturbed", 3.0),
             ),
             (OURS,),
-            own_stack=True,
+            alone=True,
             settings={"LOG_LEVEL": "WARNING"},
         )
         for name, attack in attacks.ATTACKS.items()

@@ -92,14 +92,14 @@ def _processor() -> str:
 
 def _goals(results: Mapping[str, Results], chosen: Sequence[Scenario]) -> str:
     rows = [
-        (scenario.title, goal.title, *_judge(goal, results.get(scenario.name, {})))
+        (scenario.title, goal.title, *judge(goal, results.get(scenario.name, {})))
         for scenario in chosen
         for goal in scenario.goals
     ]
     return _table(("scenario", "figure", "value", "bar", "aim", "result"), rows)
 
 
-def _judge(goal: Goal, results: Results) -> tuple[str, str, str, str]:
+def judge(goal: Goal, results: Results) -> tuple[str, str, str, str]:
     """Return the value, the bar, the aim and the result of a goal."""
     sign = "≥" if goal.at_least else "≤"
     bar = f"{sign} {goal.bar:g}"

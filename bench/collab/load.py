@@ -85,23 +85,26 @@ def measure(
             client.start_record()
         received = sum(client.received for client in opened)
         prebuilt = sends(load, writing)
-        cpu, own_cpu = server.cpu_seconds(), time.process_time()
+        cpu_before, own_cpu = server.cpu_seconds(), time.process_time()
         start = time.monotonic_ns()
         clients.run(0.0, prebuilt)
         deadline = time.monotonic_ns() + int(LATE_SECONDS * 1e9)
         drain(clients)
         elapsed = (time.monotonic_ns() - start) / 1e9
-        cpu, own_cpu = server.cpu_seconds() - cpu, time.process_time() - own_cpu
+        cpu_after, own_cpu = server.cpu_seconds(), time.process_time() - own_cpu
         received = sum(client.received for client in opened) - received
         found = delays(writing, sampled, load.members, deadline, saved=load.saved and server.saves)
         missing = 0
         if verify and not load.cursors:
             missing = documents.count_missing(server, rooms, load.members, written(rooms, writing))
         closed = sum(client.closed is not None for client in opened)
+    used = {name: seconds - cpu_before.get(name, 0.0) for name, seconds in cpu_after.items()}
+    cpu = sum(used.values())
+    delivered = max(1, load.deliveries * found.share)
     return {
-        "cpu_us": cpu / max(1, load.deliveries * found.share) * 1e6,
+        "cpu_us": cpu / delivered * 1e6,
         "offered_cpu_us": cpu / max(1, load.deliveries) * 1e6,
-        "delivered_per_cpu_second": load.deliveries * found.share / max(cpu, 0.01),
+        "delivered_per_cpu_second": delivered / max(cpu, 0.01),
         "share": found.share,
         **found.quantiles,
         "server_cores": cpu / elapsed,
@@ -110,6 +113,7 @@ def measure(
         "frames": received,
         "closed": closed,
         "missing": missing,
+        **{f"{name} µs": seconds / delivered * 1e6 for name, seconds in used.items()},
     }
 
 

@@ -84,6 +84,8 @@ def _attack(order: Order) -> Iterator[None]:
         if child.stdout.readline() != "attacking\n":
             raise RuntimeError("the attacker could not connect")
         yield
+        if child.poll():
+            raise RuntimeError("the attacker has failed")
     finally:
         child.kill()
         child.wait()

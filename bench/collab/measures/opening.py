@@ -24,11 +24,11 @@ def join(server: Server, quick: bool) -> Figures:
     with Clients() as clients:
         upload(clients, server, room, content)
         targets = [server.target(room, member) for member in range(count)]
-        cpu = server.cpu_seconds()
+        cpu = sum(server.cpu_seconds().values())
         start = time.monotonic_ns()
         opened = clients.open(targets, at_once=count)
         synced = sorted((client.synced_ns - start) / 1e9 for client in opened)
-        cpu = server.cpu_seconds() - cpu
+        cpu = sum(server.cpu_seconds().values()) - cpu
     return {
         "all_synced": synced[-1],
         "half_synced": synced[len(synced) // 2],

@@ -1,5 +1,6 @@
 """The servers under load: `make run`'s stack, and Hocuspocus with one node and with two."""
 
+from collections.abc import Mapping
 from typing import Protocol
 
 from bench.collab.frames import Target
@@ -25,8 +26,8 @@ class Server(Protocol):
         With `saved`, the server reports saved messages, if it can.
         """
 
-    def cpu_seconds(self) -> float:
-        """Return the processor time of all processes of the server, in seconds."""
+    def cpu_seconds(self) -> Mapping[str, float]:
+        """Return the processor time of each process of the server with its descendants, in seconds."""
 
     def memory_bytes(self) -> int:
         """Return the memory of all processes of the server (PSS)."""

@@ -8,7 +8,7 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -30,7 +30,7 @@ class Hocuspocus:
 
     saves = False
 
-    def __init__(self, name: str, ports: list[int], pids: list[int]) -> None:
+    def __init__(self, name: str, ports: list[int], pids: Mapping[str, int]) -> None:
         self.name = name
         self._ports = ports
         self._pids = pids
@@ -43,13 +43,13 @@ class Hocuspocus:
         """Return the address of a document at the node of this client."""
         return hocuspocus_target(self._ports[member % len(self._ports)], room)
 
-    def cpu_seconds(self) -> float:
-        """Return the processor time of all nodes and of Redis."""
+    def cpu_seconds(self) -> Mapping[str, float]:
+        """Return the processor time of each node and of Redis."""
         return processes.cpu_seconds(self._pids)
 
     def memory_bytes(self) -> int:
         """Return the memory of all nodes and of Redis."""
-        return processes.memory_bytes(self._pids)
+        return processes.memory_bytes(self._pids.values())
 
     def saved_document(self, room: str) -> bytes | None:  # noqa: ARG002
         """Return None: all documents are in memory only."""
@@ -60,7 +60,7 @@ class Hocuspocus:
 async def one_node() -> AsyncIterator[Hocuspocus]:
     """Run one node in memory."""
     with _node("") as (port, pid):
-        yield Hocuspocus("Hocuspocus", [port], [pid])
+        yield Hocuspocus("Hocuspocus", [port], {"node": pid})
 
 
 @contextlib.asynccontextmanager
@@ -73,8 +73,9 @@ async def two_nodes() -> AsyncIterator[Hocuspocus]:
             valkey = stack.process("valkey").pid
             assert valkey is not None
             with _node(stack.redis_url) as first, _node(stack.redis_url) as second:
-                ports, pids = zip(first, second, strict=True)
-                yield Hocuspocus("Hocuspocus, 2 nodes + Redis", list(ports), [*pids, valkey])
+                ports, (pid, second_pid) = zip(first, second, strict=True)
+                pids = {"node": pid, "node-2": second_pid, "valkey": valkey}
+                yield Hocuspocus("Hocuspocus, 2 nodes + Redis", list(ports), pids)
         finally:
             await stack.down()
 

@@ -150,13 +150,9 @@ class Suite:
         """Return this server for canvases of one account."""
         return AccountServer(self, account)
 
-    def cpu_seconds(self) -> float:
+    def cpu_seconds(self) -> Mapping[str, float]:
         """Return the processor time of the four services, NATS, PostgreSQL and Valkey."""
-        return processes.cpu_seconds(self._pids().values())
-
-    def cpu_by_process(self) -> Mapping[str, float]:
-        """Return the processor time of each process with its descendants."""
-        return {name: processes.cpu_seconds([pid]) for name, pid in self._pids().items()}
+        return processes.cpu_seconds(self._pids())
 
     def memory_bytes(self) -> int:
         """Return the memory of the four services, NATS, PostgreSQL and Valkey."""
@@ -191,7 +187,7 @@ class AccountServer:
         """Return the address of a canvas for the account."""
         return self.suite.target_of(self.account, room, saved=saved)
 
-    def cpu_seconds(self) -> float:
+    def cpu_seconds(self) -> Mapping[str, float]:
         """Return the processor time of the stack."""
         return self.suite.cpu_seconds()
 

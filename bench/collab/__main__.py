@@ -1,0 +1,112 @@
+"""Measure live editing on our stack and on its peers: `python -m bench.collab [--quick] [--store] [SCENARIO ...]`."""
+
+import argparse
+import asyncio
+import contextlib
+import logging
+import sys
+import time
+from collections.abc import Callable, Mapping
+from contextlib import AbstractAsyncContextManager
+
+from bench.collab import table
+from bench.collab.load import Figures
+from bench.collab.scenarios import HOCUSPOCUS, OURS, SCENARIOS, TWO_NODES, Scenario
+from bench.collab.servers import Server
+from bench.collab.servers.hocuspocus import one_node, two_nodes, versions
+from bench.collab.servers.suite import suite
+
+_SERVERS: Mapping[str, Callable[[], AbstractAsyncContextManager[Server]]] = {
+    HOCUSPOCUS: one_node,
+    TWO_NODES: two_nodes,
+    OURS: suite,
+}
+"""The servers, in the order in which they run."""
+
+_SETTLE_SECONDS = 1.0
+"""Seconds between two measurements, in which a server finishes its work."""
+
+
+class Run:
+    """One run over servers and scenarios."""
+
+    def __init__(self, *, quick: bool) -> None:
+        self.results: dict[str, dict[str, Figures]] = {}
+        self.failures: dict[tuple[str, str], str] = {}
+        self._quick = quick
+
+    async def at_servers(self, chosen: list[Scenario]) -> None:
+        """Measure all scenarios, one server after the other. A failed measurement does not stop the run."""
+        for name, start in _SERVERS.items():
+            shared = [each for each in chosen if name in each.servers and not each.alone]
+            if shared:
+                async with start() as server:
+                    for scenario in shared:
+                        await self._measure(scenario, server)
+        for scenario in chosen:
+            if scenario.alone:
+                for name in scenario.servers:
+                    await self._alone(scenario, name)
+
+    async def _alone(self, scenario: Scenario, name: str) -> None:
+        if name != OURS:
+            async with _SERVERS[name]() as peer:
+                await self._measure(scenario, peer)
+            return
+        async with suite(scenario.settings) as ours:
+            await self._measure(scenario, ours)
+            # A stop may wait for work that the scenario has left behind.
+            ours.stack.kill()
+
+    async def _measure(self, scenario: Scenario, server: Server) -> None:
+        start = time.monotonic()
+        figures: Figures | None = None
+        try:
+            figures = await asyncio.to_thread(scenario.run, server, self._quick)
+        except Exception as error:  # noqa: BLE001
+            self.failures[scenario.name, server.name] = f"{type(error).__name__}: {error}"[:300]
+        else:
+            self.results.setdefault(scenario.name, {})[server.name] = figures
+        await asyncio.sleep(_SETTLE_SECONDS)
+        outcome = self._summary(scenario, server, figures)
+        print_line(
+            f"{scenario.name:20} {server.name:28} {time.monotonic() - start:5.1f} s  {outcome}"
+        )
+
+    def _summary(self, scenario: Scenario, server: Server, figures: Figures | None) -> str:
+        if figures is None:
+            return self.failures[scenario.name, server.name]
+        names = dict.fromkeys(["cpu_us", "p95", *(goal.figure for goal in scenario.goals)])
+        return ", ".join(f"{name} {figures[name]:.4g}" for name in names if name in figures)
+
+
+def print_line(line: str) -> None:
+    """Print a line at once."""
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
+
+
+def main() -> None:
+    """Run the benchmark and print its tables. Store them after a full run."""
+    parser = argparse.ArgumentParser(prog="python -m bench.collab", description=__doc__)
+    names = [scenario.name for scenario in SCENARIOS]
+    parser.add_argument("scenarios", nargs="*", metavar="SCENARIO", help=", ".join(names))
+    parser.add_argument("--quick", action="store_true", help="measure shortly, some with less data")
+    parser.add_argument("--store", action="store_true", help="store the tables in README.md")
+    options = parser.parse_args()
+    if unknown := set(options.scenarios) - set(names):
+        parser.error(f"unknown: {', '.join(sorted(unknown))}")
+    chosen = [each for each in SCENARIOS if each.name in (options.scenarios or names)]
+    logging.disable(logging.INFO)
+    run = Run(quick=options.quick)
+    peers = versions()
+    with contextlib.suppress(KeyboardInterrupt):
+        asyncio.run(run.at_servers(chosen))
+    tables = table.text(run.results, run.failures, chosen, peers, quick=options.quick)
+    print_line("\n" + tables)
+    if options.store or not (options.quick or options.scenarios):
+        table.store(tables)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,96 @@
+"""The delays between writers and sampled clients."""
+
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from bench.collab.arrivals import Arrivals, Range
+from bench.collab.edits import Writer
+from bench.collab.sockets import Client
+
+_SAMPLED = 40
+"""Clients that decode. Fewer decode in large rooms, because each of them receives every edit of its room."""
+
+_SAMPLED_EDITS = 600_000
+"""Edits that all sampled clients decode together, at most, if two clients do not exceed it."""
+
+
+@dataclass(slots=True)
+class Writing:
+    """A writer, its connection and room, and the times in ns at which its messages were sent."""
+
+    writer: Writer
+    client: Client
+    room: int
+    stamps: list[int] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Delays:
+    """The share of edits that arrived in time, and quantiles of the delays in ms."""
+
+    share: float
+    quantiles: Mapping[str, float]
+
+
+def sample(clients: int, edits_of_room: float) -> list[int]:
+    """Return the indexes of the clients that decode: a random choice that is the same in each run."""
+    count = max(2, min(_SAMPLED, clients, int(_SAMPLED_EDITS / edits_of_room)))
+    return sorted(random.Random(2).sample(range(clients), min(count, clients)))  # noqa: S311
+
+
+def delays(
+    writing: Sequence[Writing],
+    sampled: Mapping[int, Client],
+    members: int,
+    deadline: int,
+    *,
+    saved: bool,
+) -> Delays:
+    """Return the delays of the edits that arrived until `deadline`, in ns.
+
+    `sampled`: the sampled clients by index; each room has `members` of them. With `saved`, also return the delays until
+    edits were reported as saved.
+    """
+    by_room: dict[int, list[Writing]] = {}
+    for each in writing:
+        by_room.setdefault(each.room, []).append(each)
+    caches: dict[int, dict[bytes, list[Range]]] = {}
+    until_seen: list[float] = []
+    until_saved: list[float] = []
+    expected = expected_saved = 0
+    for index, client in sampled.items():
+        room = index // members
+        counts = {each.writer.client: len(each.stamps) for each in by_room[room]}
+        arrivals = Arrivals(client, counts, caches.setdefault(room, {}))
+        for each in by_room[room]:
+            if each.client is not client:
+                times: Sequence[int] = arrivals.times[each.writer.client]
+                until_seen += _intervals(each.stamps, times, deadline)
+                expected += len(each.stamps)
+            elif saved:
+                # The creation of the element was the first saved message.
+                times = arrivals.saved_times(2, len(each.stamps))
+                until_saved += _intervals(each.stamps, times, deadline)
+                expected_saved += len(each.stamps)
+    quantiles = _quantiles("", until_seen)
+    if saved:
+        quantiles |= _quantiles("saved_", until_saved)
+        quantiles["saved_share"] = len(until_saved) / max(1, expected_saved)
+    return Delays(len(until_seen) / max(1, expected), quantiles)
+
+
+def quantile(values: Sequence[float], share: float) -> float:
+    """Return the value that this share of the sorted values does not exceed. No values give 0."""
+    return values[min(len(values) - 1, int(share * len(values)))] if values else 0.0
+
+
+def _intervals(stamps: Sequence[int], times: Sequence[int], deadline: int) -> list[float]:
+    pairs = zip(stamps, times, strict=True)
+    return [(time - stamp) / 1e6 for stamp, time in pairs if 0 < time <= deadline]
+
+
+def _quantiles(prefix: str, values: list[float]) -> dict[str, float]:
+    values.sort()
+    shares = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
+    return {prefix + name: quantile(values, share) for name, share in shares.items()}

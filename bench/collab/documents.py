@@ -1,0 +1,108 @@
+"""Documents as fresh clients and PostgreSQL have them, and uploads of large ones."""
+
+import time
+from collections.abc import Iterable, Mapping, Sequence
+
+from pycrdt import Doc, Map
+
+from bench.collab import edits
+from bench.collab.arrivals import messages
+from bench.collab.servers import Server
+from bench.collab.sockets import Client, Clients
+from svgx_yjs import protocol
+from svgx_yjs.lib0 import Decoder
+
+_VERIFY_SECONDS = 20.0
+_UPLOAD_SECONDS = 60.0
+_QUIET_SECONDS = 0.2
+
+
+class NotDelivered(Exception):
+    """The server did not return the content that it was given."""
+
+
+def count_missing(
+    server: Server, rooms: Sequence[str], members: int, written: Sequence[Mapping[str, int]]
+) -> int:
+    """Return the number of writers of which a fresh client, or the saved document, lacks the last value.
+
+    `written`: the number of edits of each writer, by the name of its element, for each room.
+    """
+    until = time.monotonic() + _VERIFY_SECONDS
+    missing = 0
+    with Clients() as clients:
+        for room, numbers in zip(rooms, written, strict=True):
+            lacking = _lacking(clients, server, room, members, numbers)
+            while lacking and time.monotonic() < until:
+                clients.run(0.1)
+                lacking = _lacking(clients, server, room, members, numbers)
+            missing += len(lacking)
+    return missing
+
+
+def _lacking(
+    clients: Clients, server: Server, room: str, members: int, written: Mapping[str, int]
+) -> set[str]:
+    updates = [read(clients, server, room, members)]
+    if (saved := server.saved_document(room)) is not None:
+        updates.append(saved)
+    return {
+        name
+        for update in updates
+        for name, number in last_numbers(update, written).items()
+        if number != written[name]
+    }
+
+
+def read(clients: Clients, server: Server, room: str, member: int) -> bytes:
+    """Return the document as a fresh client receives it."""
+    [fresh] = clients.open([server.target(room, member)], record=True)
+    try:
+        for _, message in messages(fresh):
+            if message[:2] == bytes((protocol.SYNC, protocol.STEP_2)):
+                return Decoder(message[2:]).buffer()
+    finally:
+        clients.drop([fresh])
+    raise NotDelivered(f"a fresh client got no document of {room}")
+
+
+def last_numbers(update: bytes, names: Iterable[str]) -> dict[str, int]:
+    """Return the number of the last edit of each writer in a document; -1 for a writer without an element."""
+    doc: Doc[Map[object]] = Doc()
+    doc.apply_update(update)
+    found = doc.get(edits.ELEMENTS, type=Map)
+    numbers: dict[str, int] = {}
+    for name in names:
+        numbers[name] = -1
+        if isinstance(element := found.get(name), Map) and isinstance(
+            attributes := element.get("attrs"), Map
+        ):
+            numbers[name] = edits.number_of(attributes["x"])
+    return numbers
+
+
+def upload(clients: Clients, server: Server, room: str, updates: Iterable[bytes]) -> Client:
+    """Send updates, and wait until the server has them; ours has to save them. Return the connection, which stays."""
+    [client] = clients.open([server.target(room, 0, saved=True)], record=True)
+    count = 0
+    for update in updates:
+        clients.send(client, client.target.frame(protocol.encode_update(update)))
+        count += 1
+    until = time.monotonic() + _UPLOAD_SECONDS
+    before = -1
+    while (server.saves and saved_count(client) < count) or client.received_bytes != before:
+        if time.monotonic() > until or client.closed is not None:
+            raise NotDelivered(f"{saved_count(client)} of {count} updates were saved")
+        before = client.received_bytes
+        clients.run(_QUIET_SECONDS)
+    return client
+
+
+def saved_count(client: Client) -> int:
+    """Return the number of the client's messages that the server has reported as saved."""
+    counts = [
+        Decoder(message[1:]).uint()
+        for _, message in messages(client)
+        if message[0] == protocol.SAVED
+    ]
+    return counts[-1] if counts else 0

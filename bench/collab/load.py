@@ -1,0 +1,167 @@
+"""One load: clients write into rooms for some seconds; the result is the cost and the delay of each delivered edit."""
+
+import random
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from bench.collab import documents, frames
+from bench.collab.delays import Writing, delays, sample
+from bench.collab.edits import Writer
+from bench.collab.servers import Server
+from bench.collab.sockets import Client, Clients, Send
+from svgx_yjs import protocol
+
+Figures = Mapping[str, float]
+"""The figures of one measurement by name."""
+
+LATE_SECONDS = 2.0
+"""Seconds after the last edit after which an arrival does not count as in time."""
+
+_QUIET_SECONDS = 0.2
+"""Seconds without received bytes after which everything has been delivered."""
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """Clients that write into rooms.
+
+    `rate`: edits of each writer in a second. `text_bytes`: bytes of an edit's value; 0 for a number. `cursors`: the
+    writers send awareness states instead of edits. `together`: all writers write at the same moment. `saved`: the
+    writers ask the server to report saved edits.
+    """
+
+    rooms: int = 1
+    writers: int = 1
+    readers: int = 0
+    rate: float = 5.0
+    seconds: float = 10.0
+    text_bytes: int = 0
+    cursors: bool = False
+    together: bool = False
+    saved: bool = False
+
+    @property
+    def members(self) -> int:
+        """Clients of each room."""
+        return self.writers + self.readers
+
+    @property
+    def edits_of_writer(self) -> int:
+        """Messages of each writer."""
+        return max(1, round(self.rate * self.seconds))
+
+    @property
+    def deliveries(self) -> int:
+        """Messages that other clients of the writers' rooms should receive."""
+        return self.rooms * self.writers * self.edits_of_writer * (self.members - 1)
+
+    def lasting(self, seconds: float) -> "Load":
+        """Return the same load for another number of seconds."""
+        return replace(self, seconds=seconds)
+
+
+def measure(
+    server: Server, load: Load, rooms: Sequence[str] = (), *, verify: bool = True
+) -> Figures:
+    """Apply a load, check that a fresh client sees each writer's last value, and return the figures.
+
+    `rooms` are existing rooms; without them the server creates new ones. Raises `sockets.Refused` when the server does
+    not accept the clients. The figure `missing` counts the writers of which the last value is missing.
+    """
+    rooms = rooms or server.rooms(load.rooms, load.members)
+    with Clients() as clients:
+        opened = clients.open(
+            server.target(room, member, saved=load.saved and member < load.writers)
+            for room in rooms
+            for member in range(load.members)
+        )
+        writing = prepare(clients, load, opened)
+        sampled = {
+            index: opened[index]
+            for index in sample(len(opened), load.writers * load.edits_of_writer)
+        }
+        for client in sampled.values():
+            client.start_record()
+        received = sum(client.received for client in opened)
+        prebuilt = sends(load, writing)
+        cpu_before, own_cpu = server.cpu_seconds(), time.process_time()
+        start = time.monotonic_ns()
+        clients.run(0.0, prebuilt)
+        deadline = time.monotonic_ns() + int(LATE_SECONDS * 1e9)
+        drain(clients)
+        elapsed = (time.monotonic_ns() - start) / 1e9
+        cpu_after, own_cpu = server.cpu_seconds(), time.process_time() - own_cpu
+        received = sum(client.received for client in opened) - received
+        found = delays(writing, sampled, load.members, deadline, saved=load.saved and server.saves)
+        missing = 0
+        if verify and not load.cursors:
+            missing = documents.count_missing(server, rooms, load.members, written(rooms, writing))
+        closed = sum(client.closed is not None for client in opened)
+    used = {name: seconds - cpu_before.get(name, 0.0) for name, seconds in cpu_after.items()}
+    cpu = sum(used.values())
+    delivered = max(1, load.deliveries * found.share)
+    return {
+        "cpu_us": cpu / delivered * 1e6,
+        "offered_cpu_us": cpu / max(1, load.deliveries) * 1e6,
+        "delivered_per_cpu_second": delivered / max(cpu, 0.01),
+        "share": found.share,
+        **found.quantiles,
+        "server_cores": cpu / elapsed,
+        "generator_cores": own_cpu / elapsed,
+        "generator_delay": clients.latest_ns / 1e6,
+        "frames": received,
+        "closed": closed,
+        "missing": missing,
+        **{f"{name} µs": seconds / delivered * 1e6 for name, seconds in used.items()},
+    }
+
+
+def prepare(clients: Clients, load: Load, opened: Sequence[Client]) -> list[Writing]:
+    """Create each writer's element, and wait until the server is quiet."""
+    first = random.randrange(2**30) * 2  # noqa: S311
+    writing: list[Writing] = []
+    for index, client in enumerate(opened):
+        room, member = divmod(index, load.members)
+        if member < load.writers:
+            writing.append(Writing(Writer(first + index, load.text_bytes), client, room))
+    for each in writing:
+        if not load.cursors:
+            message = protocol.encode_update(each.writer.creation())
+            clients.send(each.client, each.client.target.frame(message))
+            clients.run(0.001)
+    drain(clients)
+    return writing
+
+
+def sends(load: Load, writing: Sequence[Writing]) -> list[Send]:
+    """Return all frames of the load in the order of their times."""
+    chance = random.Random(1)  # noqa: S311
+    found: list[Send] = []
+    for each in writing:
+        phase = 0.0 if load.together else chance.random()
+        for number in range(1, load.edits_of_writer + 1):
+            due = int((phase + number - 1) / load.rate * 1e9)
+            if load.cursors:
+                message = frames.cursor(each.writer.client, number)
+            else:
+                message = protocol.encode_update(each.writer.edit(number))
+            found.append(Send(due, each.client, each.client.target.frame(message), each.stamps))
+    return sorted(found, key=lambda send: send.due)
+
+
+def drain(clients: Clients) -> None:
+    """Receive until nothing arrives any more, at most for `LATE_SECONDS`."""
+    until = time.monotonic() + LATE_SECONDS
+    before = -1
+    while clients.received_bytes != before and time.monotonic() < until:
+        before = clients.received_bytes
+        clients.run(_QUIET_SECONDS)
+
+
+def written(rooms: Sequence[str], writing: Sequence[Writing]) -> list[dict[str, int]]:
+    """Return the number of edits of each writer, by the name of its element, for each room."""
+    found: list[dict[str, int]] = [{} for _ in rooms]
+    for each in writing:
+        found[each.room][each.writer.name] = len(each.stamps)
+    return found

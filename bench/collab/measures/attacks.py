@@ -1,0 +1,128 @@
+"""The delay of other accounts while one account attacks, compared with an undisturbed stack.
+
+The stack has the default limits. The attacker is a process of its own, and its connections belong to one account.
+"""
+
+import contextlib
+import json
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+
+from bench.collab.attacker import ATTACKS, Order
+from bench.collab.delays import quantile
+from bench.collab.documents import upload
+from bench.collab.edits import elements
+from bench.collab.load import LATE_SECONDS, Figures, Load, measure
+from bench.collab.servers import Server
+from bench.collab.servers.suite import Account, Suite
+from bench.collab.sockets import Clients
+
+__all__ = ["ATTACKS", "under"]
+
+_VICTIMS = 4
+"""Accounts that take turns with GET requests, because the default limit is 100 a minute."""
+
+_GET_SECONDS = 0.1
+_SECONDS, _QUICK_SECONDS = 10.0, 3.0
+_ELEMENTS, _QUICK_ELEMENTS = 42_000, 5_200
+"""The attacker's canvas: 8 MB, or 1 MB."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Delays:
+    """The 95th percentiles of an edit and of a GET, in ms."""
+
+    edit: float
+    get: float
+
+
+def under(name: str) -> Callable[[Server, bool], Figures]:
+    """Return a measurement of the other accounts' delays during an attack."""
+
+    def run(server: Server, quick: bool) -> Figures:
+        assert isinstance(server, Suite)
+        attacker = server.account(_VICTIMS)
+        canvas = server.create_canvas(attacker)
+        [room] = server.rooms(1, 2)
+        with Clients() as clients:
+            big = elements(7, _QUICK_ELEMENTS if quick else _ELEMENTS)
+            upload(clients, server.as_account(attacker), canvas, big)
+        seconds = _QUICK_SECONDS if quick else _SECONDS
+        _delays(server, room, seconds / 2)  # warm up
+        quiet = _delays(server, room, seconds / 2)
+        order = Order(
+            name, seconds + 1.0, server.stack.port("gateway"), canvas, server.token(attacker)
+        )
+        with _attack(order):
+            attacked = _delays(server, room, seconds)
+        return {
+            "edit_ratio": attacked.edit / quiet.edit,
+            "get_ratio": attacked.get / quiet.get,
+            "p95": attacked.edit,
+            "get_p95": attacked.get,
+            "quiet_p95": quiet.edit,
+            "quiet_get_p95": quiet.get,
+        }
+
+    return run
+
+
+@contextlib.contextmanager
+def _attack(order: Order) -> Iterator[None]:
+    """Run the attacker until the end of the block, from the moment on at which it is connected."""
+    command = [sys.executable, "-m", "bench.collab.attacker"]
+    child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)  # noqa: S603
+    try:
+        assert child.stdin is not None
+        assert child.stdout is not None
+        child.stdin.write(json.dumps(asdict(order)))
+        child.stdin.close()
+        if child.stdout.readline() != "attacking\n":
+            raise RuntimeError("the attacker could not connect")
+        yield
+        if child.poll():
+            raise RuntimeError("the attacker has failed")
+    finally:
+        child.kill()
+        child.wait()
+        if child.stdout is not None:
+            child.stdout.close()
+
+
+def _delays(server: Suite, room: str, seconds: float) -> _Delays:
+    """Measure edits between two clients, and GET requests at the same time."""
+    stop = threading.Event()
+    times: list[float] = []
+    victims = [server.account(number) for number in range(_VICTIMS)]
+    canvases = [(victim, server.create_canvas(victim)) for victim in victims]
+    requests = threading.Thread(target=_get, args=(server, canvases, stop, times))
+    requests.start()
+    try:
+        load = Load(1, 1, 1, rate=10.0, seconds=seconds)
+        found = measure(server, load, [room], verify=False)
+    finally:
+        stop.set()
+        requests.join()
+    # Edits that did not arrive took longer than any that did.
+    edit = found["p95"] if found["share"] > 0.95 else max(found["p95"], LATE_SECONDS * 1000)
+    return _Delays(edit, quantile(sorted(times), 0.95))
+
+
+def _get(
+    server: Suite, canvases: list[tuple[Account, str]], stop: threading.Event, times: list[float]
+) -> None:
+    """Read the accounts' canvases in turns until the end, and store each request's time in ms."""
+    turn = 0
+    while not stop.is_set():
+        account, canvas = canvases[turn % len(canvases)]
+        turn += 1
+        start = time.monotonic()
+        # A refused request counts with the time until its refusal.
+        with contextlib.suppress(Exception):
+            server.request(account, "GET", f"/runtime/canvases/{canvas}")
+        times.append((time.monotonic() - start) * 1000)
+        stop.wait(max(0.0, _GET_SECONDS - (time.monotonic() - start)))

@@ -1,0 +1,40 @@
+"""Measurements that compare two states of our stack."""
+
+from bench.collab import edits
+from bench.collab.documents import upload
+from bench.collab.load import Figures, Load, measure
+from bench.collab.servers import Server
+from bench.collab.servers.suite import Suite
+from bench.collab.sockets import Clients
+
+PAST_CLIENTS, QUICK_PAST_CLIENTS = 50_000, 5_000
+_QUICK_SECONDS = 2.0
+
+
+def replicas(server: Server, quick: bool) -> Figures:
+    """Compare one gateway and one collab with two of each, under the load of 100 rooms of five."""
+    assert isinstance(server, Suite)
+    load = Load(100, 5, seconds=_QUICK_SECONDS if quick else 10.0)
+    one = measure(server, load)
+    for service in ("gateway", "collab"):
+        server.wait(server.stack.add_replica(service))
+    two = measure(server, load)
+    per_second = "delivered_per_cpu_second"
+    return {
+        **two,
+        "per_cpu_second_ratio": two[per_second] / max(one[per_second], 1.0),
+        "one_per_cpu_second": one[per_second],
+        "one_p95": one["p95"],
+    }
+
+
+def past_clients(server: Server, quick: bool) -> Figures:
+    """Compare a canvas that many Yjs clients have written to with a new one, with 50 editors that write together."""
+    load = Load(1, 50, together=True, seconds=_QUICK_SECONDS if quick else 10.0)
+    new = measure(server, load)
+    rooms = server.rooms(1, load.members)
+    count = QUICK_PAST_CLIENTS if quick else PAST_CLIENTS
+    with Clients() as clients:
+        upload(clients, server, rooms[0], edits.past_clients(2**31, count))
+        old = measure(server, load, rooms)
+    return {**old, "cpu_ratio": old["cpu_us"] / new["cpu_us"], "new_p95": new["p95"]}

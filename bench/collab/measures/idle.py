@@ -1,0 +1,28 @@
+"""The memory of idle connections."""
+
+from bench.collab.load import Figures, drain
+from bench.collab.servers import Server
+from bench.collab.sockets import Clients
+
+CONNECTIONS, QUICK_CONNECTIONS = 1000, 200
+_OF_ROOM = 50
+_IDLE_SECONDS = 3.0
+
+
+def run(server: Server, quick: bool) -> Figures:
+    """Connect clients that do nothing, and return the growth of the memory of all processes for each."""
+    count = QUICK_CONNECTIONS if quick else CONNECTIONS
+    rooms = server.rooms(count // _OF_ROOM, _OF_ROOM)
+    with Clients() as clients:
+        # Some memory is taken once, by the first connection.
+        clients.drop(clients.open([server.target(rooms[0], 0)]))
+        drain(clients)
+        before = server.memory_bytes()
+        clients.open(server.target(room, member) for room in rooms for member in range(_OF_ROOM))
+        clients.run(_IDLE_SECONDS)
+        after = server.memory_bytes()
+    return {
+        "kb_of_connection": (after - before) / count / 1000,
+        "mb_before": before / 1e6,
+        "mb_after": after / 1e6,
+    }

@@ -1,0 +1,52 @@
+"""The edits that are lost when all processes are killed at once."""
+
+import time
+
+from bench.collab.documents import last_numbers, read, saved_count
+from bench.collab.load import Figures, Load, prepare, sends
+from bench.collab.servers import Server
+from bench.collab.servers.suite import Suite
+from bench.collab.sockets import Clients
+
+EDITORS = 50
+_SECONDS_BEFORE, _QUICK_SECONDS_BEFORE = 6.0, 2.0
+_SECONDS_AFTER = 1.0
+
+
+def run(server: Server, quick: bool) -> Figures:
+    """Kill all processes while editors write, close all clients, start the stack again, and count lost edits."""
+    assert isinstance(server, Suite)
+    before = _QUICK_SECONDS_BEFORE if quick else _SECONDS_BEFORE
+    load = Load(1, EDITORS, saved=True, seconds=before + _SECONDS_AFTER)
+    [room] = server.rooms(1, EDITORS)
+    with Clients() as clients:
+        opened = clients.open(
+            [server.target(room, member, saved=True) for member in range(EDITORS)], record=True
+        )
+        writing = prepare(clients, load, opened)
+        prebuilt = sends(load, writing)
+        until = time.monotonic() + before
+        clients.run(0.0, prebuilt, done=lambda: time.monotonic() > until)
+        killed_at = time.monotonic_ns()
+        server.stack.kill()
+        clients.run(0.2)  # receipts that were sent before
+        # The creation of the element was the first saved message.
+        saved = [saved_count(client) - 1 for client in opened]
+    server.wait(server.stack.down())
+    server.wait(server.stack.up())
+    with Clients() as clients:
+        kept = last_numbers(read(clients, server, room, 0), [each.writer.name for each in writing])
+    lost_saved, lost, oldest = 0, 0, 0.0
+    for each, count in zip(writing, saved, strict=True):
+        found = kept[each.writer.name]
+        lost_saved += max(0, count - found)
+        lost += len(each.stamps) - found
+        if found < len(each.stamps):
+            oldest = max(oldest, (killed_at - each.stamps[max(0, found)]) / 1e6)
+    return {
+        "lost_saved": lost_saved,
+        "lost": lost,
+        "lost_ms": oldest,
+        "written": sum(len(each.stamps) for each in writing),
+        "saved": sum(saved),
+    }

@@ -1,0 +1,65 @@
+"""Clients that open a large canvas: many at once, and one after a restart."""
+
+import time
+
+from bench.collab import edits
+from bench.collab.documents import upload
+from bench.collab.load import Figures
+from bench.collab.servers import Server
+from bench.collab.servers.suite import Suite
+from bench.collab.sockets import Clients
+
+CLIENTS, QUICK_CLIENTS = 1000, 100
+_JOIN_ELEMENTS = 5_200
+"""About 1 MB."""
+
+ELEMENTS, QUICK_ELEMENTS = 100_000, 10_000
+
+
+def join(server: Server, quick: bool) -> Figures:
+    """Connect many clients at once to a canvas of 1 MB, and return the seconds until all have the document."""
+    count = QUICK_CLIENTS if quick else CLIENTS
+    [room] = server.rooms(1, count)
+    content = list(edits.elements(7, _JOIN_ELEMENTS))
+    with Clients() as clients:
+        upload(clients, server, room, content)
+        targets = [server.target(room, member) for member in range(count)]
+        cpu = sum(server.cpu_seconds().values())
+        start = time.monotonic_ns()
+        opened = clients.open(targets, at_once=count)
+        synced = sorted((client.synced_ns - start) / 1e9 for client in opened)
+        cpu = sum(server.cpu_seconds().values()) - cpu
+    return {
+        "all_synced": synced[-1],
+        "half_synced": synced[len(synced) // 2],
+        "cpu_ms_of_join": cpu / count * 1000,
+        "mb": sum(map(len, content)) / 1e6,
+    }
+
+
+def cold_open(server: Server, quick: bool) -> Figures:
+    """Open a canvas with very many elements after a restart of collab, and return the seconds until the first sync."""
+    assert isinstance(server, Suite)
+    [room] = server.rooms(1, 2)
+    content = list(edits.elements(7, QUICK_ELEMENTS if quick else ELEMENTS, per_update=500))
+    start = time.monotonic()
+    with Clients() as clients:
+        upload(clients, server, room, content)
+        uploaded = time.monotonic() - start
+        warm = _seconds_to_open(clients, server, room)
+    server.restart("collab")
+    with Clients() as clients:
+        cold = _seconds_to_open(clients, server, room)
+    return {
+        "cold_open": cold,
+        "warm_open": warm,
+        "upload": uploaded,
+        "mb": sum(map(len, content)) / 1e6,
+    }
+
+
+def _seconds_to_open(clients: Clients, server: Server, room: str) -> float:
+    target = server.target(room, 1)
+    start = time.monotonic_ns()
+    [client] = clients.open([target])
+    return (client.synced_ns - start) / 1e9

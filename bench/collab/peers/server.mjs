@@ -1,0 +1,23 @@
+// One Hocuspocus node in memory. Variables: PORT, and REDIS_URL for a node that shares its documents.
+import { Redis } from "@hocuspocus/extension-redis";
+import { Server } from "@hocuspocus/server";
+
+const extensions = [];
+if (process.env.REDIS_URL) {
+  const { hostname, port, username, password } = new URL(process.env.REDIS_URL);
+  extensions.push(
+    new Redis({
+      host: hostname,
+      port: Number(port),
+      options: { username: username || undefined, password: decodeURIComponent(password) },
+    }),
+  );
+}
+
+const server = new Server({
+  address: "127.0.0.1",
+  port: Number(process.env.PORT),
+  quiet: true,
+  extensions,
+});
+await server.listen();

@@ -7,7 +7,7 @@ committed before its batch is saved.
 """
 
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 
@@ -107,10 +107,19 @@ class Room:
             return None
         update, count = self._merger.merge_first(each.edit.update for each in self._unsaved)
         self._in_flight_since = self._unsaved[0].since
-        authors = {self._unsaved.popleft().edit.author for _ in range(count)}
+        sent = Counter[str]()
+        for _ in range(count):
+            edit = self._unsaved.popleft().edit
+            sent[edit.author] += len(edit.update)
+        authors = tuple(sorted(sent))
         self._entries_made += 1
         self._in_flight = Entry(
-            self.canvas_id, self.epoch, self._entries_made, tuple(sorted(authors)), update
+            self.canvas_id,
+            self.epoch,
+            self._entries_made,
+            authors,
+            update,
+            tuple(sent[each] for each in authors),
         )
         self._edits_in_flight = count
         return self._in_flight

@@ -17,6 +17,10 @@ from svgx_state.handlers import Handlers
 from svgx_state.journal import Journal
 from svgx_state.members import Members
 from svgx_state.partitions import add_partitions, add_partitions_later
+from svgx_state.quotas.bounds import StoredQuotas, default_quotas
+from svgx_state.quotas.counter import UsageCounter
+from svgx_state.quotas.operations import QuotaOperations
+from svgx_state.quotas.usage import require_canvas
 from svgx_state.ratelimits import StoredRateLimits
 from svgx_state.settings import StateSettings
 from svgx_state.snapshots import Compactor
@@ -48,11 +52,15 @@ async def build(runtime: Runtime[StateSettings]) -> AsyncIterator[Service]:
             max_tail_bytes=settings.compact_after_bytes,
             concurrency=settings.compact_concurrency,
         )
-        journal = Journal(database, compactor.note_tail)
+        quotas = StoredQuotas(database, default_quotas(settings))
+        usage = UsageCounter(
+            runtime.bus, database, quotas, flush_seconds=settings.quota_flush_seconds
+        )
+        journal = Journal(database, compactor.note_tail, usage.count)
         accounts = Accounts(runtime.bus)
         handlers = Handlers(
             runtime.bus,
-            Canvases(database),
+            Canvases(database, functools.partial(require_canvas, stored=quotas)),
             Members(database, accounts),
             journal,
             Exports(journal, workers),
@@ -60,6 +68,7 @@ async def build(runtime: Runtime[StateSettings]) -> AsyncIterator[Service]:
         handlers.register(runtime.responder)
         CanvasAdministration(database).register(runtime.responder)
         StoredRateLimits(runtime.bus, database, accounts).register(runtime.responder)
+        QuotaOperations(runtime.bus, database, accounts, quotas, usage).register(runtime.responder)
         runtime.health.require("postgresql", database.check)
         runtime.health.describe("database_pool", database.usage)
         runtime.health.describe("workers", workers.details)
@@ -71,8 +80,10 @@ async def build(runtime: Runtime[StateSettings]) -> AsyncIterator[Service]:
             "partitions",
             functools.partial(add_partitions_later, database, settings.journal_days_ahead),
         )
+        background.repeat("store usage", usage.flush_later)
         try:
             yield Service(drain=compactor.close)
         finally:
             await background.stop()
+            await usage.close()
             await compactor.close()

@@ -23,3 +23,19 @@ class StateSettings(PostgresSettings, ServiceSettings):
     """Canvases compacted at a time. Each takes a worker and a database connection."""
     journal_days_ahead: int = Field(7, ge=1, le=366)
     """Days after today for which partitions of the journal are made."""
+    quota_account_journal_mb: int = Field(512, ge=1, le=2**20)
+    """MiB that the edits of one account add to the journal in a day (UTC), until an admin sets other quotas."""
+    quota_account_canvases: int = Field(1000, ge=1, le=10_000_000)
+    """Canvases that one account created and that are not deleted."""
+    quota_account_canvases_per_hour: int = Field(100, ge=1, le=10_000_000)
+    """Canvases that one account creates in an hour."""
+    quota_account_canvases_per_day: int = Field(500, ge=1, le=10_000_000)
+    """Canvases that one account creates in a day."""
+    quota_canvas_journal_mb: int = Field(2048, ge=1, le=2**20)
+    """MiB that all edits on one canvas add to the journal in a day (UTC)."""
+    quota_canvas_content_mb: int = Field(128, ge=1, le=2**20)
+    """MiB of a canvas's newest snapshot and of the journal after it."""
+    quota_admin_factor: int = Field(10, ge=1, le=1000)
+    """Admins have so many times the quotas of the other accounts."""
+    quota_flush_seconds: float = Field(2.0, gt=0, le=60)
+    """Seconds between two times at which a replica stores the counts of journal bytes."""

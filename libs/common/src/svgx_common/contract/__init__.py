@@ -15,6 +15,7 @@ from svgx_common.contract import (
 )
 from svgx_common.contract.administration import canvases, connections, replicas, sessions
 from svgx_common.contract.operation import Channel, Operation
+from svgx_common.contract.storage import quotas
 
 OPERATIONS: tuple[Operation[Any, Any], ...] = (
     # operation                  HTTP
@@ -59,6 +60,13 @@ OPERATIONS: tuple[Operation[Any, Any], ...] = (
     ratelimits.GET_CONFIG,  #    GET    /security/rate-limits/config/
     ratelimits.SET_CONFIG,  #    PUT    /security/rate-limits/config/
     ratelimits.ANALYTICS,  #     GET    /security/rate-limits/analytics/
+    # quotas
+    quotas.GET_QUOTAS,  #        GET    /security/quotas/config/
+    quotas.SET_QUOTAS,  #        PUT    /security/quotas/config/
+    quotas.OWN_USAGE,  #         GET    /runtime/usage/
+    quotas.CANVAS_USAGE,  #      GET    /runtime/canvases/{canvas_id}/usage
+    quotas.USER_USAGE,  #        GET    /admin/users/{user_id}/usage
+    quotas.TOP_USAGE,  #         GET    /admin/usage/
     # between services
     revocations.LIST_REVOCATIONS,
     api_keys.CHECK_API_KEY,
@@ -68,6 +76,7 @@ OPERATIONS: tuple[Operation[Any, Any], ...] = (
     state.JOURNAL_LOAD,
     ratelimits.STORED,
     ratelimits.STORE,
+    quotas.QUOTA_REPORT,
     collab.OPEN,
 )
 
@@ -81,6 +90,7 @@ CHANNELS: tuple[Channel[Any], ...] = (
     collab.CANVAS_PRESENCE,
     state.CANVAS_ACCESS_CHANGED,
     ratelimits.RATE_LIMITS_CHANGED,
+    quotas.QUOTAS_CHANGED,
     revocations.REVOKED,
     transport.REPLICA_LEFT,
     # to one gateway

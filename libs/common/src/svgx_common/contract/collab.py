@@ -4,7 +4,15 @@ from dataclasses import dataclass
 
 from pydantic import Field
 
-from svgx_common.contract.errors import Invalid, NotFound, TooLarge, Unavailable, UnsupportedMedia
+from svgx_common.contract.errors import (
+    Invalid,
+    NotFound,
+    QuotaExceeded,
+    QuotaFull,
+    TooLarge,
+    Unavailable,
+    UnsupportedMedia,
+)
 from svgx_common.contract.operation import Channel, Http, Operation, RawRequest, ReplyModel
 from svgx_common.contract.policy import CanvasRole, RateClass, Scope
 from svgx_common.contract.state import CanvasId, CanvasRequest
@@ -75,7 +83,8 @@ IMPORT_SVG = Operation(
     rate=RateClass.HEAVY,
     timeout=60.0,
     max_body=16 * 1024 * 1024,
-    errors=(NotFound, Invalid, TooLarge, UnsupportedMedia),
+    writes_content=True,
+    errors=(NotFound, Invalid, TooLarge, UnsupportedMedia, QuotaExceeded, QuotaFull),
 )
 
 

@@ -119,7 +119,10 @@ async def test_entry_counts_towards_its_authors_and_its_canvas(
     rows = await tables.fetch(
         "SELECT user_id, journal_bytes FROM account_usage WHERE user_id = ANY ($1)", authors
     )
-    assert dict(rows) == {flood.user_id: 891, small.user_id: 9}
+    assert {row["user_id"]: row["journal_bytes"] for row in rows} == {
+        flood.user_id: 891,
+        small.user_id: 9,
+    }
     of_canvas = "SELECT journal_bytes FROM canvas_usage WHERE canvas_id = $1"
     assert await tables.fetchval(of_canvas, canvas_id) == 900
 

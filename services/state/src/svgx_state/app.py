@@ -12,14 +12,13 @@ from svgx_common.runtime import Runtime, Service
 from svgx_state.accounts import Accounts
 from svgx_state.administration.canvases import CanvasAdministration
 from svgx_state.canvases import Canvases
+from svgx_state.events.delivery import delivering
 from svgx_state.exports import Exports
 from svgx_state.handlers import Handlers
 from svgx_state.journal import Journal
 from svgx_state.members import Members
 from svgx_state.partitions import add_partitions, add_partitions_later
-from svgx_state.quotas.bounds import StoredQuotas, default_quotas
-from svgx_state.quotas.counter import UsageCounter
-from svgx_state.quotas.operations import QuotaOperations
+from svgx_state.quotas.service import counting
 from svgx_state.quotas.usage import require_canvas
 from svgx_state.ratelimits import StoredRateLimits
 from svgx_state.settings import StateSettings
@@ -43,6 +42,8 @@ async def build(runtime: Runtime[StateSettings]) -> AsyncIterator[Service]:
             settings.worker_memory_mb * 1024 * 1024,
             settings.worker_timeout_seconds,
         ) as workers,
+        counting(runtime, database) as quotas,
+        delivering(runtime, database),
     ):
         await add_partitions(database, settings.journal_days_ahead)
         compactor = Compactor(
@@ -52,15 +53,11 @@ async def build(runtime: Runtime[StateSettings]) -> AsyncIterator[Service]:
             max_tail_bytes=settings.compact_after_bytes,
             concurrency=settings.compact_concurrency,
         )
-        quotas = StoredQuotas(database, default_quotas(settings))
-        usage = UsageCounter(
-            runtime.bus, database, quotas, flush_seconds=settings.quota_flush_seconds
-        )
-        journal = Journal(database, compactor.note_tail, usage.count)
+        journal = Journal(database, compactor.note_tail, quotas.usage.count)
         accounts = Accounts(runtime.bus)
         handlers = Handlers(
             runtime.bus,
-            Canvases(database, functools.partial(require_canvas, stored=quotas)),
+            Canvases(database, functools.partial(require_canvas, stored=quotas.stored)),
             Members(database, accounts),
             journal,
             Exports(journal, workers),
@@ -68,7 +65,6 @@ async def build(runtime: Runtime[StateSettings]) -> AsyncIterator[Service]:
         handlers.register(runtime.responder)
         CanvasAdministration(database).register(runtime.responder)
         StoredRateLimits(runtime.bus, database, accounts).register(runtime.responder)
-        QuotaOperations(runtime.bus, database, accounts, quotas, usage).register(runtime.responder)
         runtime.health.require("postgresql", database.check)
         runtime.health.describe("database_pool", database.usage)
         runtime.health.describe("workers", workers.details)
@@ -80,10 +76,8 @@ async def build(runtime: Runtime[StateSettings]) -> AsyncIterator[Service]:
             "partitions",
             functools.partial(add_partitions_later, database, settings.journal_days_ahead),
         )
-        background.repeat("store usage", usage.flush_later)
         try:
             yield Service(drain=compactor.close)
         finally:
             await background.stop()
-            await usage.close()
             await compactor.close()

@@ -1,8 +1,22 @@
 """The settings of the state service."""
 
-from pydantic import Field
+from typing import Annotated
+
+from pydantic import AfterValidator, Field
+from pydantic_settings import NoDecode
 
 from svgx_common.settings import PostgresSettings, ServiceSettings
+from svgx_state.events.targets import parse_networks
+
+
+def _networks(text: str) -> str:
+    try:
+        parse_networks(text)
+    except ValueError:
+        raise ValueError(
+            "must be IP addresses or networks such as 10.0.0.0/8, separated by commas"
+        ) from None
+    return text
 
 
 class StateSettings(PostgresSettings, ServiceSettings):
@@ -39,3 +53,15 @@ class StateSettings(PostgresSettings, ServiceSettings):
     """Admins have so many times the quotas of the other accounts."""
     quota_flush_seconds: float = Field(2.0, gt=0, le=60)
     """Seconds between two times at which a replica stores the counts of journal bytes."""
+    event_relay_seconds: float = Field(1.0, gt=0, le=60)
+    """Seconds between two looks at the outbox of events, and at the deliveries to webhooks."""
+    event_retention_days: int = Field(30, ge=1, le=3650)
+    """Days for which events and their deliveries are kept."""
+    webhook_allowed_networks: Annotated[str, NoDecode, AfterValidator(_networks)] = ""
+    """Private networks in which webhooks may be, separated by commas. Public addresses are always allowed."""
+    webhook_timeout_seconds: float = Field(10.0, gt=0, le=60)
+    """Seconds for one attempt at a delivery."""
+    webhook_retry_seconds: float = Field(5.0, gt=0, le=3600)
+    """Seconds after the first failed attempt. Each further pause is four times as long, up to six hours."""
+    webhook_give_up_seconds: float = Field(86_400.0, gt=0, le=30 * 86_400)
+    """Seconds after which a delivery that still fails is dead, until an admin asks for it again."""

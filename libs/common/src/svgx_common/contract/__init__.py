@@ -15,7 +15,7 @@ from svgx_common.contract import (
 )
 from svgx_common.contract.administration import canvases, connections, replicas, sessions
 from svgx_common.contract.operation import Channel, Operation
-from svgx_common.contract.storage import quotas
+from svgx_common.contract.storage import events, quotas, webhooks
 
 OPERATIONS: tuple[Operation[Any, Any], ...] = (
     # operation                  HTTP
@@ -67,6 +67,15 @@ OPERATIONS: tuple[Operation[Any, Any], ...] = (
     quotas.CANVAS_USAGE,  #      GET    /runtime/canvases/{canvas_id}/usage
     quotas.USER_USAGE,  #        GET    /admin/users/{user_id}/usage
     quotas.TOP_USAGE,  #         GET    /admin/usage/
+    # domain events
+    webhooks.CREATE_WEBHOOK,  #  POST   /admin/webhooks/
+    webhooks.LIST_WEBHOOKS,  #   GET    /admin/webhooks/
+    webhooks.GET_WEBHOOK,  #     GET    /admin/webhooks/{webhook_id}
+    webhooks.UPDATE_WEBHOOK,  #  PATCH  /admin/webhooks/{webhook_id}
+    webhooks.DELETE_WEBHOOK,  #  DELETE /admin/webhooks/{webhook_id}
+    webhooks.TEST_WEBHOOK,  #    POST   /admin/webhooks/{webhook_id}/test
+    webhooks.LIST_DELIVERIES,  #  GET   /admin/webhooks/{webhook_id}/deliveries/
+    webhooks.REDELIVER,  #       POST   /admin/webhooks/{webhook_id}/deliveries/{delivery_id}/redeliver
     # between services
     revocations.LIST_REVOCATIONS,
     api_keys.CHECK_API_KEY,
@@ -77,6 +86,7 @@ OPERATIONS: tuple[Operation[Any, Any], ...] = (
     ratelimits.STORED,
     ratelimits.STORE,
     quotas.QUOTA_REPORT,
+    events.RECORD_EVENTS,
     collab.OPEN,
 )
 
@@ -97,6 +107,8 @@ CHANNELS: tuple[Channel[Any], ...] = (
     connections.GATEWAY_CONNECTIONS,
     # from a gateway to one replica
     transport.DRAIN_ORDER,
+    # to programs of the operator
+    *events.CHANNELS,
 )
 
 

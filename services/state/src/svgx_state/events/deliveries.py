@@ -2,6 +2,7 @@
 
 import asyncio
 import secrets
+import time
 from collections import Counter
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -31,6 +32,9 @@ JITTER = 0.2
 
 LOST_AFTER = 20.0
 """Seconds after the time limit of an attempt, after which it counts as lost with its replica."""
+
+MEASURE_EVERY = 10.0
+"""Seconds between two counts of the backlog."""
 
 DELIVERIES = prometheus_client.Counter(
     "svgx_engine_webhook_attempts",
@@ -86,6 +90,7 @@ class Deliveries:
         self._first_pause = first_pause
         self._give_up = timedelta(seconds=give_up)
         self._running: Counter[str] = Counter()
+        self._measure_at = 0.0
         self._tasks = BackgroundTasks()
         self._wake = asyncio.Event()
 
@@ -168,6 +173,10 @@ class Deliveries:
         return due if due <= started_at + self._give_up else None
 
     async def _measure(self) -> None:
+        """Measure the backlog, at most every `MEASURE_EVERY` seconds."""
+        if time.monotonic() < self._measure_at:
+            return
+        self._measure_at = time.monotonic() + MEASURE_EVERY
         row = await self._database.row("delivery_backlog")
         if row is not None:
             DEAD.set(row["dead"])

@@ -101,7 +101,7 @@ async def test_event_that_was_committed_before_a_kill_is_delivered_by_the_next_r
 async def test_private_target_is_refused_at_creation_at_change_and_at_delivery(
     backing: DevStack, client: Client, tables: Tables
 ) -> None:
-    """Proves R-EVENT-9: a name whose address changes after the creation leads nowhere."""
+    """Proves R-EVENT-9: a name that gets another address after the creation leads nowhere."""
     async with receiver() as hook:
         async with quick(backing):
             webhook = await create(client, hook.url, "canvas.created")

@@ -244,7 +244,7 @@ async def test_endless_body_of_a_response_is_not_read(client: Client) -> None:
 
 
 async def test_events_of_auth_are_recorded_once_and_delivered(client: Client) -> None:
-    """Auth repeats a batch whose answer was lost. Proves R-EVENT-2."""
+    """Auth repeats a batch after its answer was lost. Proves R-EVENT-2."""
     async with receiver() as hook:
         await create(client, hook.url, "user.deleted")
         events = [

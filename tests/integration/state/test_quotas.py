@@ -279,7 +279,7 @@ async def test_use_is_shown_to_owners_and_admins(client: Client, backing: DevSta
 async def test_content_is_measured_again_after_a_compaction(
     client: Client, backing: DevStack, tables: Tables
 ) -> None:
-    """Proves R-QUOTA-2: a canvas whose content became smaller is not reported as full any more."""
+    """Proves R-QUOTA-2: a canvas with less content than before is not reported as full any more."""
     async with quick_replica(backing, quota_canvas_content_mb=1):
         canvas_id = await client.create()
         await client.append(entry(canvas_id, MIB, "user-x"))

@@ -12,7 +12,7 @@ from svgx_auth.accounts import Accounts
 from svgx_auth.administration import Administration
 from svgx_auth.api_keys import ApiKeys
 from svgx_auth.audit import Audit
-from svgx_auth.events import relaying
+from svgx_auth.events.relaying import relaying
 from svgx_auth.handlers.administration import AdministrationHandlers
 from svgx_auth.handlers.api_keys import ApiKeyHandlers
 from svgx_auth.handlers.own_account import OwnAccountHandlers

@@ -40,8 +40,8 @@ from svgx_gateway.observability.socket_log import SocketLog
 from svgx_gateway.openapi import document as openapi
 from svgx_gateway.openapi.docs import docs_routes
 from svgx_gateway.openapi.responses import errors_of
+from svgx_gateway.quota_notices import QuotaNotices
 from svgx_gateway.quotas.enforcement import QuotaEnforcement
-from svgx_gateway.quotas.notices import QuotaNotices
 from svgx_gateway.quotas.watch import QuotaWatch
 from svgx_gateway.ratelimit.buckets import Buckets
 from svgx_gateway.ratelimit.limiter import RateLimiter

@@ -100,7 +100,7 @@ class QuotaOperations:
             return await canvas_usage(session, quotas, request.canvas_id)
 
     async def top_usage(self, request: TopUsageRequest, _: Call) -> TopUsages:
-        """Return the accounts or canvases whose edits added most to the journal today."""
+        """Return the accounts or canvases that added most to the journal today, through edits."""
         day = today()
         if request.by is UsageOrder.ACCOUNTS:
             rows = await self._database.rows("top_accounts", day, request.limit)

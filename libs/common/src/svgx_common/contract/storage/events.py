@@ -159,7 +159,7 @@ class RestoreFailed(EventData):
 
 
 class UserEvent(EventData):
-    """An event of an account. It has no name and no address, because receivers keep what they get."""
+    """An event of an account. It has no name and no address, because receivers keep events."""
 
     service: ClassVar[ServiceName] = "auth"
     entity: ClassVar[str] = "user_id"

@@ -303,7 +303,7 @@ CANVAS_USAGE = Operation(
 )
 TOP_USAGE = Operation(
     subject="svgx.state.usage.top",
-    summary="List the accounts or canvases whose edits added most to the journal today",
+    summary="List the accounts, or the canvases, with the most bytes that edits added to the journal today",
     request=TopUsageRequest,
     reply=TopUsages,
     scope=Scope.ADMIN,

@@ -107,6 +107,12 @@ def burn_cases(bad: str, good: str) -> tuple[Case, Case]:
     )
 
 
+def outbox_case(job: str) -> Case:
+    """Return the case of the alert on an outbox with old events."""
+    lag = f'svgx_engine_events_outbox_lag_seconds{{job="{job}"}}'
+    return Case(fires=({lag: "0x5 30+60x15"},), quiet=({lag: "5x20"}, {lag: "0x12 90 0x10"}))
+
+
 def redis_case(job: str) -> Case:
     """Return the case of the alert on Redis."""
     up = f'svgx_engine_dependency_up{{job="{job}",dependency="redis"}}'
@@ -169,8 +175,17 @@ OWN_CASES: dict[str, dict[str, Case]] = {
         "SVGXEngineJournalGap": Case(
             fires=({'svgx_engine_journal_gaps_total{job="svgx-state"}': "0x5 1x15"},),
             quiet=({'svgx_engine_journal_gaps_total{job="svgx-state"}': "1x20"},),
-        )
+        ),
+        "SVGXEngineEventOutboxLag": outbox_case("svgx-state"),
+        "SVGXEngineWebhookDeadLetters": Case(
+            fires=({'svgx_engine_webhook_dead_letters{job="svgx-state"}': "0x5 2x15"},),
+            quiet=(
+                {'svgx_engine_webhook_dead_letters{job="svgx-state"}': "0x20"},
+                {'svgx_engine_webhook_dead_letters{job="svgx-state"}': "0x13 1 0x10"},
+            ),
+        ),
     },
+    "svgx-auth": {"SVGXEngineEventOutboxLag": outbox_case("svgx-auth")},
     "svgx-collab": {
         "SVGXEngineEditsNotSaved": Case(
             fires=({'svgx_engine_collab_commit_failures_total{job="svgx-collab"}': "0+1x20"},),

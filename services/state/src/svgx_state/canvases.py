@@ -55,12 +55,12 @@ class Canvases:
             await emit(session, renamed, actor=caller.user_id)
         return await self.get(caller, canvas_id)
 
-    async def delete(self, caller: Caller, canvas_id: str) -> None:
+    async def delete(self, caller: Caller | None, canvas_id: str) -> None:
         """Mark the canvas as deleted. Raises `NotFound`."""
         async with self._database.transaction() as session:
             if await session.row("delete_canvas", canvas_id) is None:
                 raise no_such_canvas()
-            await emit(session, CanvasDeleted(canvas_id=canvas_id), actor=caller.user_id)
+            await emit(session, CanvasDeleted(canvas_id=canvas_id), actor=caller and caller.user_id)
 
     async def page(self, request: ListCanvasesRequest, caller: Caller) -> CanvasPage:
         """Return a page of the canvases that the caller may see, newest first.

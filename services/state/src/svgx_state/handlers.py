@@ -65,7 +65,7 @@ class Handlers:
         return await self._canvases.rename(call.signed_in(), request.canvas_id, request.name)
 
     async def delete_canvas(self, request: state.CanvasRequest, call: Call) -> Empty:
-        await self._canvases.delete(call.signed_in(), request.canvas_id)
+        await self._canvases.delete(call.caller, request.canvas_id)
         await self._announce_access_change(request.canvas_id)
         return Empty()
 
@@ -76,13 +76,14 @@ class Handlers:
         return await self._members.get(request.canvas_id, request.user_id)
 
     async def set_member(self, request: state.SetMemberRequest, call: Call) -> state.Member:
-        caller = call.signed_in()
-        member = await self._members.set(caller, request.canvas_id, request.user_id, request.role)
+        member = await self._members.set(
+            call.caller, request.canvas_id, request.user_id, request.role
+        )
         await self._announce_access_change(request.canvas_id)
         return member
 
     async def remove_member(self, request: state.MemberRequest, call: Call) -> Empty:
-        await self._members.remove(call.signed_in(), request.canvas_id, request.user_id)
+        await self._members.remove(call.caller, request.canvas_id, request.user_id)
         await self._announce_access_change(request.canvas_id)
         return Empty()
 

@@ -58,7 +58,9 @@ class Members:
         items = [Member(user_id=row["user_id"], role=CanvasRole(row["role"])) for row in page]
         return MemberPage(items=items, next=following)
 
-    async def set(self, caller: Caller, canvas_id: str, user_id: str, role: CanvasRole) -> Member:
+    async def set(
+        self, caller: Caller | None, canvas_id: str, user_id: str, role: CanvasRole
+    ) -> Member:
         """Give the user this role instead of any other.
 
         Raises `NotFound` for an unknown canvas or user, and `Conflict` when the last owner would lose the role.
@@ -77,10 +79,10 @@ class Members:
                 await _require_another_owner(session, canvas_id, user_id, remaining)
             await session.run("set_member", canvas_id, user_id, role.value)
             changed = MemberChanged(canvas_id=canvas_id, user_id=user_id, role=role)
-            await emit(session, changed, actor=caller.user_id)
+            await emit(session, changed, actor=caller and caller.user_id)
         return Member(user_id=user_id, role=role)
 
-    async def remove(self, caller: Caller, canvas_id: str, user_id: str) -> None:
+    async def remove(self, caller: Caller | None, canvas_id: str, user_id: str) -> None:
         """Remove a member. Raises `NotFound` as `get` does, and `Conflict` for the last owner."""
         remaining = await self._other_owners(canvas_id, user_id)
         async with self._database.transaction() as session:
@@ -89,7 +91,7 @@ class Members:
             if await session.row("remove_member", canvas_id, user_id) is None:
                 raise _no_such_member()
             changed = MemberChanged(canvas_id=canvas_id, user_id=user_id, role=None)
-            await emit(session, changed, actor=caller.user_id)
+            await emit(session, changed, actor=caller and caller.user_id)
 
     async def _other_owners(self, canvas_id: str, user_id: str) -> frozenset[str]:
         """Return the canvas's other owners that can act as owners. Return none when the user is not an owner.

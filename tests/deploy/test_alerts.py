@@ -128,6 +128,7 @@ FAILED, SLOWLY_FAILED = burn_cases(f'{RESPONSES}"5xx"}}', f'{RESPONSES}"2xx"}}')
 
 OWN_CASES: dict[str, dict[str, Case]] = {
     "svgx-auth": {
+        "SVGXEngineEventOutboxLag": outbox_case("svgx-auth"),
         "SVGXEngineSuspiciousActivity": Case(
             fires=({'svgx_engine_failed_logins_total{job="svgx-auth"}': "0+900x20"},),
             quiet=({'svgx_engine_failed_logins_total{job="svgx-auth"}': "0+60x20"},),
@@ -185,7 +186,6 @@ OWN_CASES: dict[str, dict[str, Case]] = {
             ),
         ),
     },
-    "svgx-auth": {"SVGXEngineEventOutboxLag": outbox_case("svgx-auth")},
     "svgx-collab": {
         "SVGXEngineEditsNotSaved": Case(
             fires=({'svgx_engine_collab_commit_failures_total{job="svgx-collab"}': "0+1x20"},),

@@ -7,6 +7,12 @@ HIGH_LIMITS = {
     "WEBSOCKET_MAX_CONNECTIONS_PER_IDENTITY": "1000",
     "WEBSOCKET_MAX_FRAMES_PER_SECOND": "100000",
     "WEBSOCKET_MAX_BYTES_PER_SECOND": "1000000000",
+    "QUOTA_ACCOUNT_JOURNAL_MB": "1000000",
+    "QUOTA_CANVAS_JOURNAL_MB": "1000000",
+    "QUOTA_CANVAS_CONTENT_MB": "1000000",
+    "QUOTA_ACCOUNT_CANVASES": "1000000",
+    "QUOTA_ACCOUNT_CANVASES_PER_HOUR": "1000000",
+    "QUOTA_ACCOUNT_CANVASES_PER_DAY": "1000000",
 }
 """Settings for tests of other subjects than limits. Their traffic comes from one address and few accounts, and would
 exceed the default limits.

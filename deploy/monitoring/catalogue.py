@@ -12,6 +12,8 @@ from svgx_common.contract.close_codes import Close
 from svgx_common.contract.errors import SvgxError
 from svgx_common.contract.operation import SERVICES
 from svgx_common.contract.policy import Pool, RateClass
+from svgx_common.contract.storage.events import EVENTS
+from svgx_common.contract.storage.quotas import QuotaName, QuotaStatus
 from svgx_workers.confinement import PARTS
 
 PREFIX = "svgx_engine_"
@@ -112,6 +114,7 @@ LABELS: Mapping[str, Label] = {
         "dependency of a service",
         frozenset({"nats", "postgresql", "redis", "revocations", "token_keys"}),
     ),
+    "kind": Label("subject of a quota", frozenset({"account", "canvas"})),
     "limit": Label(
         "limit of WebSockets",
         frozenset({"connections", "identity", "handshake_rate", "rate", "handshake"}),
@@ -121,10 +124,12 @@ LABELS: Mapping[str, Label] = {
     ),
     "outcome": Label(
         "outcome, as the metric names it",
-        frozenset({"saved", "late", "rejected", "failed", "written", "skipped", "hit", "miss"}),
+        frozenset({"saved", "late", "rejected", "failed", "written", "skipped", "hit", "miss"})
+        | {"delivered", "dead"},
     ),
     "part": Label("part of the workers' confinement", frozenset(PARTS)),
     "pool": Label("pool of operations", frozenset(Pool)),
+    "quota": Label("bound of an account or a canvas", frozenset(QuotaName)),
     "python": Label("version of Python"),
     "revision": Label("revision of the source code"),
     "rate_class": Label("class of a rate limit", frozenset(RateClass)),
@@ -135,7 +140,11 @@ LABELS: Mapping[str, Label] = {
     "state": Label(
         "state, as the metric names it", frozenset({"in_use", "idle", "running", "waiting"})
     ),
-    "status": Label("kind of HTTP status", frozenset(f"{each}xx" for each in range(1, 6))),
+    "status": Label(
+        "kind of HTTP status, or status of a quota",
+        frozenset(f"{each}xx" for each in range(1, 6)) | frozenset(QuotaStatus),
+    ),
+    "type": Label("type of a domain event", frozenset(EVENTS)),
     "version": Label("version of the service"),
 }
 """All labels. A label that is not here could have any number of values, so a test refuses it."""

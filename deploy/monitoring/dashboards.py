@@ -7,6 +7,7 @@ from deploy.monitoring.boards.collaboration import COLLABORATION
 from deploy.monitoring.boards.edits import EDITS
 from deploy.monitoring.boards.errors import ERRORS
 from deploy.monitoring.boards.overview import OVERVIEW
+from deploy.monitoring.boards.quotas_and_events import QUOTAS_AND_EVENTS
 from deploy.monitoring.boards.resources import RESOURCES
 from deploy.monitoring.boards.service import service_board
 from svgx_common.contract.operation import SERVICES
@@ -16,6 +17,7 @@ HELM = Path(__file__).parents[1] / "helm"
 BOARDS: dict[str, tuple[Board, ...]] = {
     "svgx": (OVERVIEW, COLLABORATION, ERRORS, RESOURCES, EDITS),
     **{service: (service_board(service),) for service in SERVICES},
+    "state": (service_board("state"), QUOTAS_AND_EVENTS),
 }
 """The dashboards of each chart."""
 

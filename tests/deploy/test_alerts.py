@@ -107,6 +107,12 @@ def burn_cases(bad: str, good: str) -> tuple[Case, Case]:
     )
 
 
+def outbox_case(job: str) -> Case:
+    """Return the case of the alert on an outbox with old events."""
+    lag = f'svgx_engine_events_outbox_lag_seconds{{job="{job}"}}'
+    return Case(fires=({lag: "0x5 30+60x15"},), quiet=({lag: "5x20"}, {lag: "0x12 90 0x10"}))
+
+
 def redis_case(job: str) -> Case:
     """Return the case of the alert on Redis."""
     up = f'svgx_engine_dependency_up{{job="{job}",dependency="redis"}}'
@@ -125,6 +131,7 @@ FAILED, SLOWLY_FAILED = burn_cases(f'{RESPONSES}"5xx"}}', f'{RESPONSES}"2xx"}}')
 
 OWN_CASES: dict[str, dict[str, Case]] = {
     "svgx-auth": {
+        "SVGXEngineEventOutboxLag": outbox_case("svgx-auth"),
         "SVGXEngineSuspiciousActivity": Case(
             fires=({'svgx_engine_failed_logins_total{job="svgx-auth"}': "0+900x20"},),
             quiet=({'svgx_engine_failed_logins_total{job="svgx-auth"}': "0+60x20"},),
@@ -191,6 +198,13 @@ OWN_CASES: dict[str, dict[str, Case]] = {
             quiet=({DISK_FULL: f"{8 * 86400}x9"}, {DISK_FULL: f"{3650 * 86400}x7 0x2"}),
             at="90m",
             step="10m",
+        "SVGXEngineEventOutboxLag": outbox_case("svgx-state"),
+        "SVGXEngineWebhookDeadLetters": Case(
+            fires=({'svgx_engine_webhook_dead_letters{job="svgx-state"}': "0x5 2x15"},),
+            quiet=(
+                {'svgx_engine_webhook_dead_letters{job="svgx-state"}': "0x20"},
+                {'svgx_engine_webhook_dead_letters{job="svgx-state"}': "0x13 1 0x10"},
+            ),
         ),
     },
     "svgx-collab": {

@@ -79,7 +79,7 @@ def test_edit_is_broadcast_and_saved_once() -> None:
     assert (broadcast.epoch, broadcast.sequence, broadcast.update) == ("epoch", 1, update)
     assert take_broadcast(room) is None
     entry = room.take_entry()
-    assert entry == Entry("canvas", "epoch", 1, ("ann",), update)
+    assert entry == Entry("canvas", "epoch", 1, ("ann",), update, (len(update),))
     assert not room.is_saved(receipt)
     assert room.mark_committed(1)
     assert room.is_saved(receipt)

@@ -6,6 +6,7 @@ from svgx_common.contract.close_codes import Close, close_code, close_code_of_ca
 from svgx_common.contract.errors import ERRORS, NotFound, SvgxError
 
 PASSES_BY_ITSELF = {
+    "quota_exceeded",
     "error",
     "internal",
     "unavailable",

@@ -37,6 +37,7 @@ def test_asyncapi_describes_the_websocket_protocol() -> None:
         (protocol.SAVED,),
         (protocol.TOKEN,),
         (protocol.LIMITS,),
+        (protocol.QUOTA,),
     }
     for code in Close:
         assert f"{code.value} {code.summary}" in asyncapi.WEBSOCKET

@@ -65,6 +65,15 @@ spec:
           protocol: TCP
         {{- end }}
     {{- end }}
+    {{- if dig "webhooks" "enabled" false $policy.egress }}
+    - to:
+        {{- toYaml $policy.egress.webhooks.to | nindent 8 }}
+      ports:
+        {{- range $policy.egress.webhooks.ports }}
+        - port: {{ . }}
+          protocol: TCP
+        {{- end }}
+    {{- end }}
     {{- with $policy.extraEgress }}
     {{- toYaml . | nindent 4 }}
     {{- end }}

@@ -30,6 +30,12 @@ LIMITS = 102
 The type is an addition to y-protocols.
 """
 
+QUOTA = 103
+"""The server's message to a client that connected with `quota=1`: its most used quota as JSON, or `{}` for none.
+
+The server sends it when the status of that quota changes. The type is an addition to y-protocols.
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class SyncStep1:
@@ -130,6 +136,11 @@ def encode_saved(count: int) -> bytes:
 def encode_token_lifetime(seconds: int) -> bytes:
     """Encode the seconds until the connection's token expires."""
     return Encoder().uint(TOKEN).uint(seconds).finish()
+
+
+def encode_quota(use: str) -> bytes:
+    """Encode the client's most used quota, as JSON."""
+    return Encoder().uint(QUOTA).text(use).finish()
 
 
 def encode_limits(max_bytes: int) -> bytes:

@@ -20,6 +20,8 @@ from svgx_common.contract.auth import (
 )
 from svgx_common.contract.errors import Conflict
 from svgx_common.contract.policy import Role
+from svgx_common.contract.storage.events import UserCreated
+from svgx_common.events.outbox import emit
 from svgx_common.pages import Cursor, Listing
 from svgx_common.postgres import Database, Row, Session
 
@@ -185,6 +187,7 @@ class Accounts:
         await self._audit.record(
             session, AuditEvent.USER_CREATED, by, user_id=user.id, role=user.role.value
         )
+        await emit(session, UserCreated(user_id=user.id, role=user.role), actor=by.user_id)
         return user
 
 

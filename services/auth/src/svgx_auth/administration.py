@@ -14,6 +14,8 @@ from svgx_common.contract.audit import AuditEvent
 from svgx_common.contract.auth import UpdateUserRequest, User
 from svgx_common.contract.errors import Conflict, Forbidden, NotFound
 from svgx_common.contract.policy import Role
+from svgx_common.contract.storage.events import UserDeleted, UserRestored, UserUpdated
+from svgx_common.events.outbox import emit
 from svgx_common.postgres import Database
 
 
@@ -92,6 +94,8 @@ class Administration:
                 await self._audit.record(session, event, by, user_id=after.id, **change)
             if password_hash is not None:
                 await self._audit.record(session, AuditEvent.PASSWORD_RESET, by, user_id=after.id)
+            updated = UserUpdated(user_id=after.id, role=after.role, disabled=after.disabled)
+            await emit(session, updated, actor=by.user_id)
         await self._revocations.announce(ended)
         return after
 
@@ -117,6 +121,8 @@ class Administration:
             await self._audit.record(
                 session, AuditEvent.IDENTITY_REFUSED, by, user_id=user_id, **detail
             )
+            updated = UserUpdated(user_id=user_id, role=Role.VIEWER, disabled=before.disabled)
+            await emit(session, updated, actor=by.user_id)
         await self._revocations.announce(ended)
 
     async def end_sessions(self, user_id: str, by: Origin) -> None:
@@ -134,6 +140,7 @@ class Administration:
             await session.run("delete_account", user_id)
             ended = await self._revocations.end_account(session, user_id, "deleted")
             await self._audit.record(session, AuditEvent.USER_DELETED, by, user_id=user_id)
+            await emit(session, UserDeleted(user_id=user_id), actor=by.user_id)
         await self._revocations.announce(ended)
 
     async def restore(self, user_id: str, by: Origin) -> User:
@@ -142,6 +149,7 @@ class Administration:
             row = await session.row("restore_account", user_id)
             if row is not None:
                 await self._audit.record(session, AuditEvent.USER_RESTORED, by, user_id=user_id)
+                await emit(session, UserRestored(user_id=user_id), actor=by.user_id)
         return await self.get(user_id)
 
     async def _hash(self, request: UpdateUserRequest) -> str | None:

@@ -12,6 +12,7 @@ from svgx_auth.accounts import Accounts
 from svgx_auth.administration import Administration
 from svgx_auth.api_keys import ApiKeys
 from svgx_auth.audit import Audit
+from svgx_auth.events.relaying import relaying
 from svgx_auth.handlers.administration import AdministrationHandlers
 from svgx_auth.handlers.api_keys import ApiKeyHandlers
 from svgx_auth.handlers.own_account import OwnAccountHandlers
@@ -148,7 +149,8 @@ async def build(runtime: Runtime[AuthSettings]) -> AsyncIterator[Service]:
             tasks.repeat("remove old rows", remove_old_rows)
             tasks.repeat("read the file of signing keys again", signing.reload)
             try:
-                yield Service()
+                async with relaying(runtime, database):
+                    yield Service()
             finally:
                 await tasks.stop()
                 await sign_ins.close()

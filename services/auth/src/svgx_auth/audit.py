@@ -33,6 +33,11 @@ class Origin:
         """Return the origin of a request."""
         return cls(call.caller, call.client)
 
+    @property
+    def user_id(self) -> str | None:
+        """Return the id of the caller's account, or None without one."""
+        return self.caller.user_id if self.caller else None
+
 
 SERVICE = Origin(None, Client())
 """The origin of changes that the service makes by itself."""

@@ -54,6 +54,10 @@ class AuthSettings(PostgresSettings, TokenSettings):
     svgx_admin_email: str = ""
     svgx_admin_password: SecretStr = SecretStr("")
     """If no admin exists when the service starts, it creates this account as an admin."""
+    event_relay_seconds: float = Field(1.0, gt=0, le=60)
+    """Seconds between two looks at the outbox of events."""
+    event_retention_days: int = Field(30, ge=1, le=3650)
+    """Days for which events are kept."""
 
     public_url: Annotated[str, AfterValidator(_public_url)] = ""
     """URL at which browsers reach the gateway, because providers send browsers back there."""

@@ -8,7 +8,7 @@ committed before its batch is saved.
 """
 
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
@@ -118,10 +118,19 @@ class Room:
         self._unsent += self._document.flush()
         update, count = self._next_entry()
         self._in_flight_since = self._unsaved[0].since
-        authors = {self._unsaved.popleft().author for _ in range(count)}
+        sent = Counter[str]()
+        for _ in range(count):
+            unsaved = self._unsaved.popleft()
+            sent[unsaved.author] += len(unsaved.part.update)
+        authors = tuple(sorted(sent))
         self._entries_made += 1
         self._in_flight = Entry(
-            self.canvas_id, self.epoch, self._entries_made, tuple(sorted(authors)), update
+            self.canvas_id,
+            self.epoch,
+            self._entries_made,
+            authors,
+            update,
+            tuple(sent[each] for each in authors),
         )
         self._parts_in_flight = count
         return self._in_flight

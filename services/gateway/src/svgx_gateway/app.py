@@ -16,6 +16,7 @@ from svgx_common.background import BackgroundTasks
 from svgx_common.contract import OPERATIONS
 from svgx_common.contract.collab import EVENTS_PATH
 from svgx_common.contract.errors import PROBLEM_MEDIA_TYPE
+from svgx_common.messaging.bus import Bus
 from svgx_common.redis import Redis
 from svgx_common.runtime import Runtime, Service
 from svgx_gateway.http import problems, proxies
@@ -39,6 +40,9 @@ from svgx_gateway.observability.socket_log import SocketLog
 from svgx_gateway.openapi import document as openapi
 from svgx_gateway.openapi.docs import docs_routes
 from svgx_gateway.openapi.responses import errors_of
+from svgx_gateway.quota_notices import QuotaNotices
+from svgx_gateway.quotas.enforcement import QuotaEnforcement
+from svgx_gateway.quotas.watch import QuotaWatch
 from svgx_gateway.ratelimit.buckets import Buckets
 from svgx_gateway.ratelimit.limiter import RateLimiter
 from svgx_gateway.ratelimit.operations import RateLimitOperations
@@ -52,6 +56,8 @@ from svgx_gateway.websocket.live_canvases import LiveCanvases
 from svgx_gateway.websocket.origins import AllowedOrigins
 
 add_compress_type(PROBLEM_MEDIA_TYPE)
+
+_COMPRESSION = (Middleware(CompressMiddleware, zstd_level=1, gzip_level=1, brotli=False),)
 
 
 @contextlib.asynccontextmanager
@@ -95,14 +101,14 @@ async def build(runtime: Runtime[GatewaySettings]) -> AsyncIterator[Service]:
         live_connections = LiveConnections(bus, live_canvases, replica_watch)
         live_connections.register(runtime.responder)
         await live_connections.start()
-        guard = Guard(authenticator, canvas_roles, limiter)
+        quotas = await stack.enter_async_context(_quotas(bus, live_canvases))
+        guard = Guard(authenticator, canvas_roles, limiter, quotas)
         with_metrics = settings.prometheus_enabled and settings.metrics_port is None
         document = openapi.document(runtime.version, with_metrics=with_metrics)
-        compression = [Middleware(CompressMiddleware, zstd_level=1, gzip_level=1, brotli=False)]
         idempotency = Idempotency(client, settings.idempotency_seconds)
         http_routes = [
-            *operation_routes(bus, guard, idempotency, compression),
-            *HealthSummary(bus, guard, runtime.health, replica_watch).routes(compression),
+            *operation_routes(bus, guard, idempotency, _COMPRESSION),
+            *HealthSummary(bus, guard, runtime.health, replica_watch).routes(_COMPRESSION),
             *docs_routes(document, [Middleware(PageLimit, count=limiter.admit_page)]),
         ]
         endpoint = YjsEndpoint(
@@ -112,6 +118,7 @@ async def build(runtime: Runtime[GatewaySettings]) -> AsyncIterator[Service]:
             AllowedOrigins(origins.split(settings.websocket_origins or settings.cors_origins)),
             settings.socket_limits(),
             count_handshake=limiter.admit_handshake,
+            quotas=quotas,
         )
         websocket_routes = [WebSocketRoute(EVENTS_PATH, endpoint.serve)]
         app = Application(
@@ -173,6 +180,19 @@ async def _rate_limiter(
         stack.push_async_callback(tasks.stop)
         tasks.repeat("deliver rate-limit statistics", statistics.wait_and_deliver)
         yield limiter
+
+
+@contextlib.asynccontextmanager
+async def _quotas(bus: Bus, live_canvases: LiveCanvases) -> AsyncIterator[QuotaEnforcement]:
+    watch = QuotaWatch(bus)
+    quotas = QuotaEnforcement(watch)
+    notices = QuotaNotices(watch, quotas, live_canvases)
+    await watch.start()
+    try:
+        yield quotas
+    finally:
+        await watch.stop()
+        await notices.stop()
 
 
 def _middleware(settings: GatewaySettings, lag: LoopLag) -> list[Middleware]:

@@ -12,6 +12,7 @@ from svgx_common.runtime import Runtime, Service
 from svgx_state.accounts import Accounts
 from svgx_state.administration.canvases import CanvasAdministration
 from svgx_state.canvases import Canvases
+from svgx_state.events.delivery import delivering
 from svgx_state.exports import Exports
 from svgx_state.handlers import Handlers
 from svgx_state.history.automatic import AutomaticVersions
@@ -27,6 +28,8 @@ from svgx_state.journal.disk import DiskUse
 from svgx_state.journal.retention import BeforeDrop, Retention
 from svgx_state.members import Members
 from svgx_state.partitions import add_partitions, add_partitions_later
+from svgx_state.quotas.service import counting
+from svgx_state.quotas.usage import require_canvas
 from svgx_state.ratelimits import StoredRateLimits
 from svgx_state.settings import StateSettings
 from svgx_state.snapshots import Compactor
@@ -49,6 +52,8 @@ async def build(runtime: Runtime[StateSettings]) -> AsyncIterator[Service]:
             settings.worker_memory_mb * 1024 * 1024,
             settings.worker_timeout_seconds,
         ) as workers,
+        counting(runtime, database) as quotas,
+        delivering(runtime, database),
     ):
         await add_partitions(database, settings.journal_days_ahead)
         compactor = Compactor(
@@ -80,7 +85,7 @@ async def build(runtime: Runtime[StateSettings]) -> AsyncIterator[Service]:
             compactor.note_tail(canvas_id, tail_entries, tail_bytes)
             automatic.note(canvas_id)
 
-        journal = Journal(database, note_appended)
+        journal = Journal(database, note_appended, quotas.usage.count)
         before_drop: list[BeforeDrop] = [Expiry(database, past, workers).before_drop]
         retention = Retention(
             database,
@@ -96,7 +101,7 @@ async def build(runtime: Runtime[StateSettings]) -> AsyncIterator[Service]:
         accounts = Accounts(runtime.bus)
         handlers = Handlers(
             runtime.bus,
-            Canvases(database),
+            Canvases(database, functools.partial(require_canvas, stored=quotas.stored)),
             Members(database, accounts),
             journal,
             Exports(journal, past, versions, workers),

@@ -1,26 +1,37 @@
 """Canvases: create, find, rename, delete. Their content is in the journal."""
 
 import uuid
+from collections.abc import Awaitable, Callable
 
 from svgx_common.contract.errors import Forbidden, NotFound
 from svgx_common.contract.policy import CanvasRole, Role
 from svgx_common.contract.state import LIST_CANVASES, Canvas, CanvasPage, ListCanvasesRequest
+from svgx_common.contract.storage.events import CanvasCreated, CanvasDeleted, CanvasRenamed
+from svgx_common.events.outbox import emit
 from svgx_common.messaging.caller import Caller
 from svgx_common.pages import Cursor, Listing
-from svgx_common.postgres import Database, Row
+from svgx_common.postgres import Database, Row, Session
 from svgx_state.permissions import effective_role
+
+CheckQuota = Callable[[Session, Caller], Awaitable[None]]
+"""Raises an error if the caller may not create one more canvas. Called in the transaction that creates it."""
 
 
 class Canvases:
     """The table `canvas`. Its methods treat deleted canvases as unknown."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, check_quota: CheckQuota) -> None:
         self._database = database
+        self._check_quota = check_quota
 
     async def create(self, caller: Caller, name: str) -> Canvas:
-        """Create an empty canvas that the caller owns."""
-        row = await self._database.row("create_canvas", str(uuid.uuid4()), name, caller.user_id)
-        assert row is not None
+        """Create an empty canvas that the caller owns. Raises the errors of `check_quota`."""
+        async with self._database.transaction() as session:
+            await self._check_quota(session, caller)
+            row = await session.row("create_canvas", str(uuid.uuid4()), name, caller.user_id)
+            assert row is not None
+            created = CanvasCreated(canvas_id=row["id"], name=name)
+            await emit(session, created, actor=caller.user_id)
         role = effective_role(caller.role, CanvasRole.OWNER)
         assert role is not None
         return _canvas(row, role)
@@ -37,14 +48,19 @@ class Canvases:
 
     async def rename(self, caller: Caller, canvas_id: str, name: str) -> Canvas:
         """Rename the canvas, and return it. Raises `NotFound`."""
-        if await self._database.row("rename_canvas", canvas_id, name) is None:
-            raise no_such_canvas()
+        async with self._database.transaction() as session:
+            if await session.row("rename_canvas", canvas_id, name) is None:
+                raise no_such_canvas()
+            renamed = CanvasRenamed(canvas_id=canvas_id, name=name)
+            await emit(session, renamed, actor=caller.user_id)
         return await self.get(caller, canvas_id)
 
-    async def delete(self, canvas_id: str) -> None:
+    async def delete(self, caller: Caller | None, canvas_id: str) -> None:
         """Mark the canvas as deleted. Raises `NotFound`."""
-        if await self._database.row("delete_canvas", canvas_id) is None:
-            raise no_such_canvas()
+        async with self._database.transaction() as session:
+            if await session.row("delete_canvas", canvas_id) is None:
+                raise no_such_canvas()
+            await emit(session, CanvasDeleted(canvas_id=canvas_id), actor=caller and caller.user_id)
 
     async def page(self, request: ListCanvasesRequest, caller: Caller) -> CanvasPage:
         """Return a page of the canvases that the caller may see, newest first.

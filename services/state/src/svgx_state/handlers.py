@@ -64,8 +64,8 @@ class Handlers:
     async def rename_canvas(self, request: state.RenameCanvasRequest, call: Call) -> state.Canvas:
         return await self._canvases.rename(call.signed_in(), request.canvas_id, request.name)
 
-    async def delete_canvas(self, request: state.CanvasRequest, _: Call) -> Empty:
-        await self._canvases.delete(request.canvas_id)
+    async def delete_canvas(self, request: state.CanvasRequest, call: Call) -> Empty:
+        await self._canvases.delete(call.caller, request.canvas_id)
         await self._announce_access_change(request.canvas_id)
         return Empty()
 
@@ -75,13 +75,15 @@ class Handlers:
     async def get_member(self, request: state.MemberRequest, _: Call) -> state.Member:
         return await self._members.get(request.canvas_id, request.user_id)
 
-    async def set_member(self, request: state.SetMemberRequest, _: Call) -> state.Member:
-        member = await self._members.set(request.canvas_id, request.user_id, request.role)
+    async def set_member(self, request: state.SetMemberRequest, call: Call) -> state.Member:
+        member = await self._members.set(
+            call.caller, request.canvas_id, request.user_id, request.role
+        )
         await self._announce_access_change(request.canvas_id)
         return member
 
-    async def remove_member(self, request: state.MemberRequest, _: Call) -> Empty:
-        await self._members.remove(request.canvas_id, request.user_id)
+    async def remove_member(self, request: state.MemberRequest, call: Call) -> Empty:
+        await self._members.remove(call.caller, request.canvas_id, request.user_id)
         await self._announce_access_change(request.canvas_id)
         return Empty()
 

@@ -10,6 +10,9 @@ from svgx_common.contract.administration.canvases import (
 from svgx_common.contract.errors import Conflict, NotFound
 from svgx_common.contract.policy import CanvasRole
 from svgx_common.contract.state import Member
+from svgx_common.contract.storage.events import MemberChanged
+from svgx_common.events.outbox import emit
+from svgx_common.messaging.caller import Caller
 from svgx_common.pages import Cursor, Listing
 from svgx_common.postgres import Database, Session
 from svgx_state.accounts import Accounts
@@ -55,7 +58,9 @@ class Members:
         items = [Member(user_id=row["user_id"], role=CanvasRole(row["role"])) for row in page]
         return MemberPage(items=items, next=following)
 
-    async def set(self, canvas_id: str, user_id: str, role: CanvasRole) -> Member:
+    async def set(
+        self, caller: Caller | None, canvas_id: str, user_id: str, role: CanvasRole
+    ) -> Member:
         """Give the user this role instead of any other.
 
         Raises `NotFound` for an unknown canvas or user, and `Conflict` when the last owner would lose the role.
@@ -73,9 +78,11 @@ class Members:
             if role is not CanvasRole.OWNER:
                 await _require_another_owner(session, canvas_id, user_id, remaining)
             await session.run("set_member", canvas_id, user_id, role.value)
+            changed = MemberChanged(canvas_id=canvas_id, user_id=user_id, role=role)
+            await emit(session, changed, actor=caller and caller.user_id)
         return Member(user_id=user_id, role=role)
 
-    async def remove(self, canvas_id: str, user_id: str) -> None:
+    async def remove(self, caller: Caller | None, canvas_id: str, user_id: str) -> None:
         """Remove a member. Raises `NotFound` as `get` does, and `Conflict` for the last owner."""
         remaining = await self._other_owners(canvas_id, user_id)
         async with self._database.transaction() as session:
@@ -83,6 +90,8 @@ class Members:
             await _require_another_owner(session, canvas_id, user_id, remaining)
             if await session.row("remove_member", canvas_id, user_id) is None:
                 raise _no_such_member()
+            changed = MemberChanged(canvas_id=canvas_id, user_id=user_id, role=None)
+            await emit(session, changed, actor=caller and caller.user_id)
 
     async def _other_owners(self, canvas_id: str, user_id: str) -> frozenset[str]:
         """Return the canvas's other owners that can act as owners. Return none when the user is not an owner.

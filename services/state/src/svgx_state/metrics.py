@@ -2,6 +2,8 @@
 
 from prometheus_client import Counter, Gauge, Histogram
 
+from svgx_common.contract.storage.quotas import QuotaName
+
 COMMITS = Counter("svgx_engine_journal_commits", "Transactions that added entries to the journal.")
 ENTRIES = Counter("svgx_engine_journal_entries", "Entries committed to the journal.")
 REPEATED_ENTRIES = Counter(
@@ -109,4 +111,21 @@ RESTORE_SECONDS = Histogram(
     "svgx_engine_restore_seconds",
     "Seconds of one restore of a version, with the wait for a worker.",
     buckets=(0.05, 0.1, 0.25, 0.5, 1, 2, 5, 10, 30, 60, 90),
+)
+QUOTA_REFUSALS = Counter(
+    "svgx_engine_quota_refused_canvases",
+    "Canvases that were not created because a quota is used up, by quota.",
+    ["quota"],
+)
+for _quota in (QuotaName.CANVASES, QuotaName.CANVASES_PER_HOUR, QuotaName.CANVASES_PER_DAY):
+    QUOTA_REFUSALS.labels(_quota.value)
+QUOTA_NEAR = Gauge(
+    "svgx_engine_quota_near",
+    "Accounts and canvases that have used 80 % or more of the lowest bound that any of them may have.",
+    ["kind"],
+)
+for _kind in ("account", "canvas"):
+    QUOTA_NEAR.labels(_kind)
+QUOTA_UNSTORED_BYTES = Gauge(
+    "svgx_engine_quota_unstored_bytes", "Journal bytes whose counts are not stored yet."
 )

@@ -1,8 +1,22 @@
 """The settings of the state service."""
 
-from pydantic import Field
+from typing import Annotated
+
+from pydantic import AfterValidator, Field
+from pydantic_settings import NoDecode
 
 from svgx_common.settings import PostgresSettings, ServiceSettings
+from svgx_state.events.targets import parse_networks
+
+
+def _networks(text: str) -> str:
+    try:
+        parse_networks(text)
+    except ValueError:
+        raise ValueError(
+            "must be IP addresses or networks such as 10.0.0.0/8, separated by commas"
+        ) from None
+    return text
 
 
 class StateSettings(PostgresSettings, ServiceSettings):
@@ -40,3 +54,31 @@ class StateSettings(PostgresSettings, ServiceSettings):
     """Versions of a canvas without a name. Beyond it, the oldest are deleted."""
     version_max_named: int = Field(300, ge=1, le=10_000)
     """Versions of a canvas with a name. Beyond it, a further name is refused."""
+    quota_account_journal_mb: int = Field(512, ge=1, le=2**20)
+    """MiB that the edits of one account add to the journal in a day (UTC), until an admin sets other quotas."""
+    quota_account_canvases: int = Field(1000, ge=1, le=10_000_000)
+    """Canvases that one account created and that are not deleted."""
+    quota_account_canvases_per_hour: int = Field(100, ge=1, le=10_000_000)
+    """Canvases that one account creates in an hour."""
+    quota_account_canvases_per_day: int = Field(500, ge=1, le=10_000_000)
+    """Canvases that one account creates in a day."""
+    quota_canvas_journal_mb: int = Field(2048, ge=1, le=2**20)
+    """MiB that all edits on one canvas add to the journal in a day (UTC)."""
+    quota_canvas_content_mb: int = Field(128, ge=1, le=2**20)
+    """MiB of a canvas's newest snapshot and of the journal after it."""
+    quota_admin_factor: int = Field(10, ge=1, le=1000)
+    """Admins have so many times the quotas of the other accounts."""
+    quota_flush_seconds: float = Field(2.0, gt=0, le=60)
+    """Seconds between two times at which a replica stores the counts of journal bytes."""
+    event_relay_seconds: float = Field(1.0, gt=0, le=60)
+    """Seconds between two looks at the outbox of events, and at the deliveries to webhooks."""
+    event_retention_days: int = Field(30, ge=1, le=3650)
+    """Days for which events and their deliveries are kept."""
+    webhook_allowed_networks: Annotated[str, NoDecode, AfterValidator(_networks)] = ""
+    """Private networks in which webhooks may be, separated by commas. Public addresses are always allowed."""
+    webhook_timeout_seconds: float = Field(10.0, gt=0, le=60)
+    """Seconds for one attempt at a delivery."""
+    webhook_retry_seconds: float = Field(5.0, gt=0, le=3600)
+    """Seconds after the first failed attempt. Each further pause is four times as long, up to six hours."""
+    webhook_give_up_seconds: float = Field(86_400.0, gt=0, le=30 * 86_400)
+    """Seconds after which a delivery that still fails is dead, until an admin asks for it again."""

@@ -10,7 +10,10 @@ from starlette.websockets import WebSocket
 from svgx_common.contract.close_codes import Close, close_code
 from svgx_common.contract.errors import TooLarge
 from svgx_common.contract.policy import CanvasRole, Role
+from svgx_common.messaging.bus import Bus
 from svgx_common.messaging.caller import Caller
+from svgx_gateway.quotas.enforcement import QuotaEnforcement
+from svgx_gateway.quotas.watch import QuotaWatch
 from svgx_gateway.websocket import documents as module
 from svgx_gateway.websocket.connection import Connection
 from svgx_gateway.websocket.documents import LARGE_BYTES, PIECE_BYTES, DocumentMessages
@@ -26,6 +29,8 @@ LARGE = update((7, 0, [in_root(STRING, text("x" * 60_000)) for _ in range(10)]))
 
 class RecordingOutbox:
     """An outbox that records the edits. `commit` commits the oldest uncommitted edit."""
+
+    canvas_id = "canvas"
 
     def __init__(self) -> None:
         self.edits: list[tuple[int, int]] = []
@@ -57,6 +62,11 @@ def connect(
     return Connection(cast(WebSocket, None), caller, role, wants_saved=True, inflow=inflow)
 
 
+def no_quotas() -> QuotaEnforcement:
+    """Return the enforcement of a gateway that knows of no account near a bound."""
+    return QuotaEnforcement(QuotaWatch(cast(Bus, None)))
+
+
 async def receive(
     connection: Connection,
     outbox: RecordingOutbox,
@@ -64,7 +74,7 @@ async def receive(
     documents: DocumentMessages | None = None,
 ) -> None:
     """Receive one message."""
-    await (documents or DocumentMessages()).receive(
+    await (documents or DocumentMessages(no_quotas())).receive(
         connection, cast(Outbox, cast(Any, outbox)), content, is_step_2=True
     )
 
@@ -151,7 +161,11 @@ async def test_cut_of_a_gone_client_keeps_its_account_and_memory_until_it_ends(
     """Reconnecting stacks no threads, and other accounts' messages are cut meanwhile. Proves R-SOCKET-5."""
     cutter = SlowPieces()
     monkeypatch.setattr(module, "Pieces", cutter)
-    documents, outbox, memory = DocumentMessages(), RecordingOutbox(), LargeMessages(10**9)
+    documents, outbox, memory = (
+        DocumentMessages(no_quotas()),
+        RecordingOutbox(),
+        LargeMessages(10**9),
+    )
     inflow = Inflow(InflowLimits(), memory)
     assert inflow.reserve(len(LARGE))
     inflow.complete(len(LARGE))
@@ -182,7 +196,7 @@ async def test_few_messages_are_cut_at_the_same_time(monkeypatch: pytest.MonkeyP
     """Of the messages of many accounts, `MAX_CUTS` are cut at a time. Proves R-SOCKET-5."""
     cutter = SlowPieces()
     monkeypatch.setattr(module, "Pieces", cutter)
-    documents, outbox = DocumentMessages(), RecordingOutbox()
+    documents, outbox = DocumentMessages(no_quotas()), RecordingOutbox()
     async with asyncio.timeout(30):
         sent = [
             asyncio.create_task(receive(connect(account=str(n)), outbox, LARGE, documents))

@@ -2,8 +2,9 @@
 
 import pytest
 
+from svgx_gateway.ratelimit.token_bucket import TokenBucket
 from svgx_gateway.websocket.transport import inflow as module
-from svgx_gateway.websocket.transport.inflow import Inflow, InflowLimits, LargeMessages, TokenBucket
+from svgx_gateway.websocket.transport.inflow import Inflow, InflowLimits, LargeMessages
 
 MIB = 1024 * 1024
 

@@ -15,7 +15,7 @@ from svgx_common.contract import (
 )
 from svgx_common.contract.administration import canvases, connections, replicas, sessions
 from svgx_common.contract.operation import Channel, Operation
-from svgx_common.contract.storage import versions
+from svgx_common.contract.storage import events, quotas, versions, webhooks
 
 OPERATIONS: tuple[Operation[Any, Any], ...] = (
     # operation                  HTTP
@@ -72,6 +72,22 @@ OPERATIONS: tuple[Operation[Any, Any], ...] = (
     versions.FIND_MOMENT,  #     GET    /runtime/canvases/{canvas_id}/moment
     versions.VERSION_BEFORE_IMPORT,
     collab.REPLACE_CONTENT,
+    # quotas
+    quotas.GET_QUOTAS,  #        GET    /security/quotas/config/
+    quotas.SET_QUOTAS,  #        PUT    /security/quotas/config/
+    quotas.OWN_USAGE,  #         GET    /runtime/usage/
+    quotas.CANVAS_USAGE,  #      GET    /runtime/canvases/{canvas_id}/usage
+    quotas.USER_USAGE,  #        GET    /admin/users/{user_id}/usage
+    quotas.TOP_USAGE,  #         GET    /admin/usage/
+    # domain events
+    webhooks.CREATE_WEBHOOK,  #  POST   /admin/webhooks/
+    webhooks.LIST_WEBHOOKS,  #   GET    /admin/webhooks/
+    webhooks.GET_WEBHOOK,  #     GET    /admin/webhooks/{webhook_id}
+    webhooks.UPDATE_WEBHOOK,  #  PATCH  /admin/webhooks/{webhook_id}
+    webhooks.DELETE_WEBHOOK,  #  DELETE /admin/webhooks/{webhook_id}
+    webhooks.TEST_WEBHOOK,  #    POST   /admin/webhooks/{webhook_id}/test
+    webhooks.LIST_DELIVERIES,  #  GET   /admin/webhooks/{webhook_id}/deliveries/
+    webhooks.REDELIVER,  #       POST   /admin/webhooks/{webhook_id}/deliveries/{delivery_id}/redeliver
     # between services
     revocations.LIST_REVOCATIONS,
     api_keys.CHECK_API_KEY,
@@ -82,6 +98,8 @@ OPERATIONS: tuple[Operation[Any, Any], ...] = (
     state.JOURNAL_LOAD,
     ratelimits.STORED,
     ratelimits.STORE,
+    quotas.QUOTA_REPORT,
+    events.RECORD_EVENTS,
     collab.OPEN,
 )
 
@@ -95,12 +113,15 @@ CHANNELS: tuple[Channel[Any], ...] = (
     collab.CANVAS_PRESENCE,
     state.CANVAS_ACCESS_CHANGED,
     ratelimits.RATE_LIMITS_CHANGED,
+    quotas.QUOTAS_CHANGED,
     revocations.REVOKED,
     transport.REPLICA_LEFT,
     # to one gateway
     connections.GATEWAY_CONNECTIONS,
     # from a gateway to one replica
     transport.DRAIN_ORDER,
+    # to programs of the operator
+    *events.CHANNELS,
 )
 
 

@@ -7,6 +7,8 @@ from pydantic import Field
 from svgx_common.contract.errors import (
     Invalid,
     NotFound,
+    QuotaExceeded,
+    QuotaFull,
     TooLarge,
     TooManyRequests,
     Unavailable,
@@ -102,7 +104,8 @@ IMPORT_SVG = Operation(
     rate=RateClass.HEAVY,
     timeout=60.0,
     max_body=16 * 1024 * 1024,
-    errors=(NotFound, Invalid, TooLarge, UnsupportedMedia),
+    writes_content=True,
+    errors=(NotFound, Invalid, TooLarge, UnsupportedMedia, QuotaExceeded, QuotaFull),
 )
 REPLACE_CONTENT = Operation(
     subject="svgx.collab.replace",

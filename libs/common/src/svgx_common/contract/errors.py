@@ -170,6 +170,20 @@ class TooManyRequests(SvgxError):
     status = 429
 
 
+class QuotaExceeded(SvgxError):
+    """The quota for this hour or day is used up."""
+
+    code = "quota_exceeded"
+    status = 429
+
+
+class QuotaFull(SvgxError):
+    """The quota is used up; delete something, or ask an admin for more."""
+
+    code = "quota_full"
+    status = 403
+
+
 class HeadersTooLarge(SvgxError):
     """The request line and headers are larger than the limit."""
 

@@ -164,6 +164,7 @@ class Operation(Generic[Request, Reply]):
     - `outside`: the operation waits for an external system. Its `unavailable` errors do not open a circuit breaker.
     - `asks`: the other service that the answering one asks. Its `unavailable` errors open no circuit breaker either.
     - `password`: the operation hashes a password.
+    - `writes_content`: the operation adds content to a canvas, so the quotas of the caller and of the canvas apply.
     """
 
     subject: str
@@ -182,6 +183,7 @@ class Operation(Generic[Request, Reply]):
     outside: bool = False
     asks: ServiceName | None = None
     password: bool = False
+    writes_content: bool = False
     errors: tuple[type[SvgxError], ...] = field(default=())
 
     @property

@@ -12,6 +12,8 @@ from svgx_common.contract.errors import (
     Forbidden,
     Invalid,
     NotFound,
+    QuotaExceeded,
+    QuotaFull,
     TooLarge,
     Unavailable,
 )
@@ -128,7 +130,8 @@ class Entry:
     """A merged update of one canvas, sent by its holder to the state service, which commits it to the journal.
 
     `writer` is the holder's epoch, and `sequence` numbers its entries. State commits each (`canvas_id`, `writer`,
-    `sequence`) only once.
+    `sequence`) only once. `author_bytes` has the bytes that each author sent, in the order of `authors`: the shares in
+    which the entry counts towards their quotas. Without it, all have an equal share.
     """
 
     canvas_id: str
@@ -136,6 +139,7 @@ class Entry:
     sequence: int
     authors: tuple[str, ...]
     update: bytes
+    author_bytes: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,6 +193,7 @@ CREATE_CANVAS = Operation(
     scope=Scope.CREATE,
     http=Http("POST", "/runtime/canvases/", status=201),
     rate=RateClass.WRITE,
+    errors=(QuotaExceeded, QuotaFull),
 )
 LIST_CANVASES = Operation(
     subject="svgx.state.canvas.list",

@@ -47,9 +47,11 @@ The WebSocket speaks y-protocols, byte for byte like npm y-websocket's Websocket
 (`svgx, bearer.<token>`; the server picks `svgx`), in a header, or as `token` in the query. If there are several, the
 first in this order counts. With `saved=1` the server reports how many of the connection's document messages are
 committed. With `renew=1` it reports when the client should send a fresh access token. With `limits=1` its first message
-has the limit of a message's size. A client that sends too much is read more slowly. Before the upgrade the server
-answers 400 to an invalid handshake, 404 to an unknown path, 403 to pages of foreign origins, 429 past the limit of
-handshakes, and 503 while the gateway is full, overloaded, starting or stopping.
+has the limit of a message's size. With `quota=1` it tells when a quota is nearly used up, and edits beyond a quota are
+refused without closing the connection: the server asks for them when the quota allows them again. A client that sends
+too much is read more slowly. Before the upgrade the server answers 400 to an invalid handshake, 404 to an unknown path,
+403 to pages of foreign origins, 429 past the limit of handshakes, and 503 while the gateway is full, overloaded,
+starting or stopping.
 Close codes: {_close_codes()}. Codes from 4400 to 4499 are final: the condition never passes by itself. After any other
 code the client should reconnect.
 """
@@ -68,6 +70,7 @@ FRAMES: dict[str, tuple[tuple[int, ...], str, str]] = {
         "A varuint: seconds until the connection's access token expires.",
     ),
     "Limits": ((102,), "server", "A varuint: the largest number of bytes of one message."),
+    "Quota": ((103,), "server", "A string: the client's most used quota as JSON (`Use`)."),
     "Token": ((101,), "client", "A string: a fresh access token of the same account."),
 }
 

@@ -18,6 +18,8 @@ from svgx_common.contract.audit import AuditEvent
 from svgx_common.contract.auth import Email, UpdateUserRequest, Username
 from svgx_common.contract.errors import Conflict, Forbidden, Invalid, NotFound
 from svgx_common.contract.policy import Role
+from svgx_common.contract.storage.events import UserCreated
+from svgx_common.events.outbox import emit
 from svgx_common.postgres import Database, Session
 
 _USERNAME: TypeAdapter[str] = TypeAdapter(Username)
@@ -116,6 +118,7 @@ class Identities:
         await self._audit.record(
             session, AuditEvent.USER_CREATED, by, user_id=user_id, role=role.value
         )
+        await emit(session, UserCreated(user_id=user_id, role=role), actor=by.user_id)
         await self._audit.record(
             session,
             AuditEvent.IDENTITY_LINKED,

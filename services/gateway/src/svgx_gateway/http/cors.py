@@ -12,6 +12,7 @@ _RESPONSE_HEADERS = [
     "Retry-After",
     "Idempotency-Replayed",
     "Svgx-Left-Out",
+    "Svgx-Quota",
     "RateLimit",
     "RateLimit-Policy",
     "X-RateLimit-Limit",

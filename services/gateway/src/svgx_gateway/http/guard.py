@@ -15,6 +15,7 @@ from svgx_gateway.http import problems
 from svgx_gateway.identity.authenticator import Authenticator
 from svgx_gateway.identity.canvas_roles import CanvasRoles
 from svgx_gateway.observability.notes import note_user
+from svgx_gateway.quotas.enforcement import QuotaEnforcement
 from svgx_gateway.ratelimit.key import RateLimitKey
 from svgx_gateway.ratelimit.limiter import RateLimiter
 
@@ -23,8 +24,13 @@ class Guard:
     """Checks a request against the contract's declaration of its operation."""
 
     def __init__(
-        self, authenticator: Authenticator, canvas_roles: CanvasRoles, limiter: RateLimiter
+        self,
+        authenticator: Authenticator,
+        canvas_roles: CanvasRoles,
+        limiter: RateLimiter,
+        quotas: QuotaEnforcement,
     ) -> None:
+        self._quotas = quotas
         self._authenticator = authenticator
         self._canvas_roles = canvas_roles
         self._limiter = limiter
@@ -60,15 +66,22 @@ class Guard:
         await self._limiter.admit(rate, RateLimitKey.of(request, caller), headers)
         if refusal is not None:
             raise refusal
+        if caller is not None:
+            headers.update(self._quotas.headers(caller))
         return caller
 
     async def check_canvas(
         self, operation: Operation[Any, Any], message: RequestModel, caller: Caller | None
     ) -> None:
-        """Raise `NotFound` or `Forbidden` unless the caller has the operation's role on the request's canvas."""
+        """Raise `NotFound` or `Forbidden` unless the caller has the operation's role on the request's canvas.
+
+        Raise `QuotaExceeded` or `QuotaFull` if the operation adds content that a quota does not allow.
+        """
         if operation.canvas_role is not None and caller is not None:
             canvas_id = getattr(message, "canvas_id")  # noqa: B009  # a test checks that these requests have the field
             await self._canvas_roles.require(caller, canvas_id, operation.canvas_role)
+            if operation.writes_content:
+                self._quotas.require(caller, canvas_id)
 
 
 Count = Callable[[HTTPConnection, MutableMapping[str, str]], Awaitable[None]]

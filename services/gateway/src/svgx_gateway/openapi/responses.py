@@ -57,6 +57,10 @@ HEADERS: dict[str, Any] = {
     "X-RateLimit-Limit": _header("Requests in the window.", 100),
     "X-RateLimit-Remaining": _header("Requests left.", 99),
     "X-RateLimit-Reset": _header("Seconds until the whole limit is available again.", 1),
+    "Svgx-Quota": _header(
+        "The caller's most used quota, from 80 % on. `reset` is in seconds.",
+        '"account_journal_bytes_per_day";used=450;limit=512;status=near;reset=3600',
+    ),
     "Retry-After": _header("Seconds after which to try again.", 1),
     "Accept-Encoding": _header("The accepted codings of a body.", "identity"),
     "WWW-Authenticate": _header("How to authenticate.", "Bearer"),

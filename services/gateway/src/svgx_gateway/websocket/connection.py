@@ -14,6 +14,7 @@ from uvicorn.protocols.utils import ClientDisconnected
 
 from svgx_common.contract.close_codes import Close
 from svgx_common.contract.policy import CanvasRole
+from svgx_common.contract.storage.quotas import QuotaStatus, Use
 from svgx_common.messaging.caller import Caller
 from svgx_gateway.websocket.trackers.awareness_owner import AwarenessOwner
 from svgx_gateway.websocket.trackers.saved_counter import SavedCounter
@@ -103,6 +104,7 @@ class Connection:
         role: CanvasRole,
         *,
         wants_saved: bool,
+        wants_quota: bool = False,
         inflow: Inflow | None = None,
         write_frame: Callable[[bytes], bool] = lambda _: False,
         handshake: SpanContext | None = None,
@@ -122,6 +124,11 @@ class Connection:
         """Writes an encoded frame at once, unless the client is behind. Then it returns False."""
         self._caller = caller
         self._wants_saved = wants_saved
+        self.wants_quota = wants_quota
+        """True when the client understands notices about quotas. Its refused edits do not end the connection."""
+        self.lacks_edits = False
+        """True when an edit of the client was refused because of a quota."""
+        self._told = QuotaStatus.BELOW
         self._role: RoleState = KnownRole(role, changes=0)
         self._limit_viewer()
         self._role_is_known = asyncio.Event()
@@ -249,6 +256,13 @@ class Connection:
         saved = self.saved_counter.commit(number)
         if self._wants_saved and saved is not None:
             self.send(protocol.encode_saved(saved))
+
+    def tell_quota(self, use: Use | None) -> None:
+        """Tell the client the status of its most used quota, if it asked for that and the status has changed."""
+        status = QuotaStatus.BELOW if use is None else use.status
+        if self.wants_quota and status is not self._told:
+            self._told = status
+            self.send(protocol.encode_quota("{}" if use is None else use.model_dump_json()))
 
     async def wait_until_sent(self) -> None:
         """Wait until every queued message is sent, or the connection has ended."""

@@ -4,7 +4,8 @@ import asyncio
 import contextlib
 from weakref import WeakValueDictionary
 
-from svgx_common.contract.errors import TooLarge
+from svgx_common.contract.errors import QuotaExceeded, TooLarge
+from svgx_gateway.quotas.enforcement import QuotaEnforcement
 from svgx_gateway.websocket.connection import Connection
 from svgx_gateway.websocket.outbox import Outbox
 from svgx_yjs.pieces import Pieces, TooManyParts
@@ -22,7 +23,8 @@ MAX_CUTS = 2
 class DocumentMessages:
     """The document messages of all clients of a gateway."""
 
-    def __init__(self) -> None:
+    def __init__(self, quotas: QuotaEnforcement) -> None:
+        self._quotas = quotas
         self._cuts = asyncio.Semaphore(MAX_CUTS)
         self._cuts_by_account: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         """An account's messages are cut one after the other, so that it does not delay all others."""
@@ -30,7 +32,9 @@ class DocumentMessages:
     async def receive(
         self, connection: Connection, outbox: Outbox, update: bytes, *, is_step_2: bool
     ) -> None:
-        """Add a client's message to the outbox if the client may edit. Raises `Malformed` and `TooLarge`.
+        """Add a client's message to the outbox if the client may edit.
+
+        Raises `Malformed`, `TooLarge`, and `QuotaExceeded` for a client that does not understand notices about quotas.
 
         For a large message, return when all its edits but the last one are committed. If the connection ends earlier,
         the client's next connection sends only the rest.
@@ -39,18 +43,34 @@ class DocumentMessages:
             pieces = iter(await self._cut(connection, update))
             update = next(pieces, update)
             for following in pieces:
-                if not await _may_edit(connection, outbox):
+                if not await self._accepts(connection, outbox, update):
                     connection.saved_counter.discard()
                     return
                 # The message does not count as saved before its last edit.
                 committed = outbox.add(connection, update, connection.saved_counter.arrived)
                 await committed.wait()
                 update = following
-        if await _may_edit(connection, outbox):
+        if await self._accepts(connection, outbox, update):
             number = connection.saved_counter.accept(is_step_2=is_step_2)
             outbox.add(connection, update, number)
         else:
             connection.saved_counter.discard()
+
+    async def _accepts(self, connection: Connection, outbox: Outbox, update: bytes) -> bool:
+        """Return whether an edit is accepted, after waiting. The answer holds until the caller's next await."""
+        await self._quotas.slow_down(connection.caller, outbox.canvas_id, update)
+        if not await _may_edit(connection, outbox):
+            return False
+        use = self._quotas.refusal(connection.caller, outbox.canvas_id, update)
+        if use is None:
+            return True
+        connection.tell_quota(use)
+        if not connection.wants_quota:
+            # The condition may pass by itself, also that of a full canvas: others may delete content.
+            error = self._quotas.error(use)
+            raise QuotaExceeded(error.detail, limit=use.limit, retry_after=error.retry_after)
+        connection.lacks_edits = True
+        return False
 
     async def _cut(self, connection: Connection, update: bytes) -> Pieces:
         """Cut a message. Raises `Malformed` and `TooLarge`.

@@ -28,6 +28,7 @@ from svgx_gateway.identity.canvas_roles import CanvasRoles
 from svgx_gateway.identity.identity import Identity
 from svgx_gateway.observability import socket_spans
 from svgx_gateway.observability.notes import note_canvas, note_user
+from svgx_gateway.quotas.enforcement import QuotaEnforcement
 from svgx_gateway.websocket import handshake
 from svgx_gateway.websocket.admission import REFUSED, Admission, SocketLimits
 from svgx_gateway.websocket.canvas import LiveCanvas
@@ -71,6 +72,7 @@ class YjsEndpoint:
         limits: SocketLimits,
         *,
         count_handshake: CountHandshake,
+        quotas: QuotaEnforcement,
     ) -> None:
         self._live_canvases = live_canvases
         self._authenticator = authenticator
@@ -79,7 +81,8 @@ class YjsEndpoint:
         self._limits = limits
         self._count_handshake = count_handshake
         self._admission = Admission(limits)
-        self._documents = DocumentMessages()
+        self._quotas = quotas
+        self._documents = DocumentMessages(quotas)
 
     async def serve(self, websocket: WebSocket) -> None:
         """Serve one WebSocket until either side closes it."""
@@ -156,12 +159,15 @@ class YjsEndpoint:
                     identity.caller,
                     role,
                     wants_saved=options.get("saved") == "1",
+                    wants_quota=options.get("quota") == "1",
                     inflow=websocket.scope.get(INFLOW),
                     write_frame=websocket.scope[WRITE_FRAME],
                     handshake=opening,
                 )
                 if options.get("limits") == "1":
                     connection.send(protocol.encode_limits(self._limits.max_message_bytes))
+                if connection.may_edit:
+                    connection.tell_quota(self._quotas.most_used(identity.caller, canvas_id))
                 joining = self._live_canvases.join(canvas_id, connection)
                 canvas = await joined.enter_async_context(joining)
             # Check again: a revocation before this point did not reach the connection, because it had not joined.

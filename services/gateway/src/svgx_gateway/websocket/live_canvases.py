@@ -137,6 +137,10 @@ class LiveCanvases:
         """Look up a connection's role again, and adopt it."""
         await self._role_checks.check(connection, canvas)
 
+    def live(self, canvas_id: str) -> LiveCanvas | None:
+        """Return the canvas if it has connections on this gateway."""
+        return self._canvases.get(canvas_id)
+
     def connections(self) -> Iterator[tuple[str, Connection]]:
         """Yield the open connections, each with the id of its canvas."""
         for canvas_id, canvas in self._canvases.items():

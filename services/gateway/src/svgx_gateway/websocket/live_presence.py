@@ -5,9 +5,9 @@ import asyncio
 from svgx_common.background import BackgroundTasks
 from svgx_common.contract.collab import CANVAS_AWARENESS, AuthoredState
 from svgx_common.messaging.bus import Bus
+from svgx_gateway.ratelimit.token_bucket import TokenBucket
 from svgx_gateway.websocket.connection import Connection
 from svgx_gateway.websocket.trackers.awareness_owner import AwarenessClocks
-from svgx_gateway.websocket.transport.inflow import TokenBucket
 from svgx_yjs import awareness, protocol
 from svgx_yjs.awareness import State
 

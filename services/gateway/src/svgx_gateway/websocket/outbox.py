@@ -104,7 +104,7 @@ class Outbox:
     def __init__(self, bus: Bus, canvas_id: str, close_all: CloseAll) -> None:
         # The outbox has its own `Holder`, because edits wait for PostgreSQL and must not delay other requests.
         self._holder = Holder(bus, canvas_id)
-        self._canvas_id = canvas_id
+        self.canvas_id = canvas_id
         self._bus = bus
         self._may_record_edits = may_record_roots()
         self._unrecorded = UnrecordedTraces()
@@ -151,7 +151,7 @@ class Outbox:
             self._next.spans = EditSpans()
         self._next.spans.begin(
             len(self._next.edits),
-            canvas_id=self._canvas_id,
+            canvas_id=self.canvas_id,
             user_id=connection.caller.user_id,
             handshake=connection.handshake,
             size=size,
@@ -217,7 +217,7 @@ class Outbox:
             if not self._failing:  # once for all batches of an outage
                 log.warning(
                     "edits could not be saved",
-                    canvas_id=self._canvas_id,
+                    canvas_id=self.canvas_id,
                     error=type(error).__name__,
                 )
             self._failing = True
@@ -249,7 +249,7 @@ class Outbox:
         """Send a batch with recorded edits within the span of the request, and end the spans of the edits."""
         batch = Batch(count, edits.contexts())
         try:
-            with self._bus.spans.ask_holder(CANVAS_EDIT, self._canvas_id, batch) as request:
+            with self._bus.spans.ask_holder(CANVAS_EDIT, self.canvas_id, batch) as request:
                 edits.link(request)
                 saved = await self._send(content)
         except BaseException as error:

@@ -32,12 +32,22 @@ OnAppended = Callable[[str, int, int], None]
 
 
 class Journal:
-    """The table `journal`. `on_appended` is called after a commit, once for each canvas with new entries."""
+    """The table `journal`.
 
-    def __init__(self, database: Database, on_appended: OnAppended) -> None:
+    After a commit, `on_appended` is called once for each canvas with new entries, and `on_committed` once for each new
+    entry.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        on_appended: OnAppended,
+        on_committed: Callable[[Entry], None] = lambda _: None,
+    ) -> None:
         self._database = database
         self._on_appended = on_appended
         self._quarantine = Quarantine(database)
+        self._on_committed = on_committed
 
     async def append(self, entries: list[Entry]) -> list[Committed]:
         """Commit all entries in one transaction. Return the results in the order of the entries.
@@ -60,6 +70,7 @@ class Journal:
             elif row["revision"] > 0:
                 metrics.ENTRIES.inc()
                 metrics.UPDATE_BYTES.inc(len(entry.update))
+                self._on_committed(entry)
                 tails[entry.canvas_id] = row["tail_entries"], row["tail_bytes"]
         for canvas_id, (tail_entries, tail_bytes) in tails.items():
             self._on_appended(canvas_id, tail_entries, tail_bytes)

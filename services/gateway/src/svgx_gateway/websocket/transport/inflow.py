@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from svgx_gateway.ratelimit.token_bucket import TokenBucket
+
 RETRY_SECONDS = 0.1
 """Seconds until a message that found no free memory is tried again."""
 
@@ -39,31 +41,6 @@ class InflowLimits:
     flood_seconds: float = 60.0
     """Seconds for which a client may exceed the rate of frames. A client that exceeds it longer does not slow down,
     and is closed."""
-
-
-class TokenBucket:
-    """A token bucket that refills with `rate` tokens a second and holds at most `burst`. Times are in seconds.
-
-    It may owe tokens, because the size of a frame is known only after its bucket was asked.
-    """
-
-    def __init__(self, rate: float, burst: float, now: float) -> None:
-        self._rate = rate
-        self._burst = burst
-        self._tokens = burst
-        self._updated_at = now
-
-    def take(self, tokens: float) -> None:
-        """Take tokens. The bucket owes the tokens that it does not have."""
-        self._tokens -= tokens
-
-    def seconds_until(self, tokens: float, now: float) -> float:
-        """Return the seconds until the bucket has this number of tokens, or 0."""
-        available = self._tokens + (now - self._updated_at) * self._rate
-        available = min(available, self._burst)
-        self._tokens = available
-        self._updated_at = now
-        return 0.0 if available >= tokens else (tokens - available) / self._rate
 
 
 class LargeMessages:

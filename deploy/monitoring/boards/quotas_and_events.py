@@ -1,0 +1,80 @@
+"""The dashboard "Quotas and events": accounts near their bounds, and the way of an event to webhooks."""
+
+from deploy.monitoring.board import Board, Panel, Row
+from deploy.monitoring.boards.queries import quantiles, rate, total
+
+QUOTAS_AND_EVENTS = Board(
+    "svgx-quotas-and-events",
+    "Quotas and events",
+    "Accounts and canvases near their bounds, and the way of an event from the outbox to webhooks.",
+    [
+        Row(
+            "Quotas",
+            [
+                Panel(
+                    "Near a bound",
+                    "Accounts and canvases that have used 80 % or more of the lowest bound today.",
+                    "none",
+                    [("max by (kind) (svgx_engine_quota_near{NS})", "{{kind}}")],
+                ),
+                Panel(
+                    "Connected accounts",
+                    "Connected accounts that are near a bound, slowed, or over it.",
+                    "none",
+                    [total("svgx_engine_quota_editors", "status")],
+                ),
+                Panel(
+                    "Refused edits",
+                    "Edits and imports that a quota refuses, by quota.",
+                    "ops",
+                    [rate("svgx_engine_quota_refused_edits_total", "quota")],
+                ),
+                Panel(
+                    "Refused canvases",
+                    "Canvases that a quota refuses, by quota.",
+                    "ops",
+                    [rate("svgx_engine_quota_refused_canvases_total", "quota")],
+                ),
+            ],
+        ),
+        Row(
+            "Events",
+            [
+                Panel(
+                    "Outbox",
+                    "Age of the oldest event that is not published.",
+                    "s",
+                    [("max by (job) (svgx_engine_events_outbox_lag_seconds{NS})", "{{job}}")],
+                    limit=60,
+                ),
+                Panel(
+                    "Events",
+                    "Published events each second, by type.",
+                    "ops",
+                    [rate("svgx_engine_events_relayed_total", "type")],
+                ),
+                Panel(
+                    "Attempts",
+                    "Attempts at a delivery each second, by outcome.",
+                    "ops",
+                    [rate("svgx_engine_webhook_attempts_total", "outcome")],
+                ),
+                Panel(
+                    "Time of an attempt",
+                    "Time until a receiver answers.",
+                    "s",
+                    quantiles("svgx_engine_webhook_attempt_seconds"),
+                ),
+                Panel(
+                    "Backlog",
+                    "Deliveries that are not finished, and those that have failed for good.",
+                    "none",
+                    [
+                        ("max(svgx_engine_webhook_pending{NS})", "pending"),
+                        ("max(svgx_engine_webhook_dead_letters{NS})", "dead"),
+                    ],
+                ),
+            ],
+        ),
+    ],
+)

@@ -1,0 +1,1 @@
+"""Domain events of the services that own tables: the outbox, and its relay."""

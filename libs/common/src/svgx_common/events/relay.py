@@ -1,0 +1,82 @@
+"""The relay: it publishes the events of the outbox. One replica of a service relays at a time."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+
+from prometheus_client import Counter, Gauge
+
+from svgx_common.contract.storage.events import CHANNEL_OF, EVENTS, DomainEvent
+from svgx_common.events.outbox import event_of
+from svgx_common.messaging.bus import Bus
+from svgx_common.postgres import Database, Session
+
+BATCH = 100
+"""Events that are relayed in one transaction."""
+
+LAG = Gauge(
+    "svgx_engine_events_outbox_lag_seconds",
+    "Age of the oldest event that is not published yet; 0 without one.",
+)
+RELAYED = Counter(
+    "svgx_engine_events_relayed", "Events that were published from the outbox, by type.", ["type"]
+)
+for _type in EVENTS:
+    RELAYED.labels(_type)
+
+DROP_EVERY = 3600.0
+"""Seconds between two removals of old events."""
+
+HandOver = Callable[[Session, Sequence[DomainEvent]], Awaitable[None]]
+"""Hands events over to the webhooks. Called in the transaction that marks them as relayed."""
+
+
+class Relay:
+    """The relay of one replica. It looks at the outbox every `seconds`.
+
+    A crash after an event was handed over, and before the commit, repeats the event with the same id.
+    """
+
+    def __init__(
+        self, bus: Bus, database: Database, hand_over: HandOver, *, seconds: float
+    ) -> None:
+        self._bus = bus
+        self._database = database
+        self._hand_over = hand_over
+        self._seconds = seconds
+
+    async def step(self) -> None:
+        """Relay all events that are in the outbox now, then wait. This is a step to repeat in the background."""
+        while await self.relay_batch() == BATCH:
+            pass
+        await asyncio.sleep(self._seconds)
+
+    async def relay_batch(self) -> int:
+        """Relay the oldest events of the outbox, and return their number. Return 0 while another replica relays.
+
+        Events become visible in the order of their commits, and not of their numbers. So the relay looks for unmarked
+        events, and not for numbers after the last one.
+        """
+        lag = await self._database.row("outbox_lag")
+        LAG.set(0.0 if lag is None else lag["seconds"])
+        async with self._database.transaction() as session:
+            claim = await session.row("claim_relay")
+            if claim is None or not claim["claimed"]:
+                return 0
+            rows = await session.rows("unrelayed_events", BATCH)
+            if not rows:
+                return 0
+            events = [event_of(row) for row in rows]
+            await self._hand_over(session, events)
+            for event in events:
+                await self._bus.broadcast(CHANNEL_OF[event.type], event)
+            await self._bus.settle()  # the server has all broadcasts
+            await session.run("mark_relayed", [event.id for event in events])
+        for event in events:
+            RELAYED.labels(event.type).inc()
+        return len(events)
+
+
+async def drop_old_events(database: Database, days: int) -> None:
+    """Remove relayed events that are older than `days`, then wait. This is a step to repeat in the background."""
+    await database.run("drop_old_events", days)
+    await asyncio.sleep(DROP_EVERY)

@@ -1,0 +1,37 @@
+"""The events of accounts, which the state service delivers to webhooks."""
+
+import functools
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+
+from svgx_auth.settings import AuthSettings
+from svgx_common.background import BackgroundTasks
+from svgx_common.contract.storage.events import RECORD_EVENTS, DomainEvent, RecordEventsRequest
+from svgx_common.events.relay import Relay, drop_old_events
+from svgx_common.postgres import Database, Session
+from svgx_common.runtime import Runtime
+
+HAND_OVER_SECONDS = 5.0
+"""Seconds to wait for the state service. Below the time after which PostgreSQL ends the waiting transaction."""
+
+
+@asynccontextmanager
+async def relaying(runtime: Runtime[AuthSettings], database: Database) -> AsyncIterator[None]:
+    """Relay events until the block ends. While the state service does not answer, they wait in the outbox."""
+    bus, settings = runtime.bus, runtime.settings
+
+    async def hand_over(_: Session, events: Sequence[DomainEvent]) -> None:
+        request = RecordEventsRequest(events=list(events))
+        await bus.ask(RECORD_EVENTS, request, timeout=HAND_OVER_SECONDS)
+
+    relay = Relay(bus, database, hand_over, seconds=settings.event_relay_seconds)
+    tasks = BackgroundTasks()
+    tasks.repeat("relay events", relay.step)
+    tasks.repeat(
+        "drop old events",
+        functools.partial(drop_old_events, database, settings.event_retention_days),
+    )
+    try:
+        yield
+    finally:
+        await tasks.stop()

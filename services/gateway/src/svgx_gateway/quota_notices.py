@@ -1,0 +1,69 @@
+"""Notices about quotas to the clients that asked for them, and the return of clients that were refused."""
+
+from collections import Counter
+
+from prometheus_client import Gauge
+
+from svgx_common.background import BackgroundTasks
+from svgx_common.contract.close_codes import close_code_of_canvas
+from svgx_common.contract.errors import SvgxError
+from svgx_common.contract.storage.quotas import QuotaStatus
+from svgx_gateway.quotas.enforcement import QuotaEnforcement
+from svgx_gateway.quotas.watch import QuotaWatch
+from svgx_gateway.websocket.canvas import LiveCanvas
+from svgx_gateway.websocket.connection import Connection
+from svgx_gateway.websocket.live_canvases import LiveCanvases
+
+EDITORS = Gauge(
+    "svgx_engine_quota_editors",
+    "Connected accounts by the status of their most used quota: near (80 %), slowed (90 %) or over.",
+    ["status"],
+)
+_COUNTED = (QuotaStatus.NEAR, QuotaStatus.SLOWED, QuotaStatus.OVER)
+for _status in _COUNTED:
+    EDITORS.labels(_status.value)
+
+
+class QuotaNotices:
+    """The notices of one gateway. After each report, all open connections are looked at."""
+
+    def __init__(
+        self, watch: QuotaWatch, enforcement: QuotaEnforcement, live_canvases: LiveCanvases
+    ) -> None:
+        self._enforcement = enforcement
+        self._live_canvases = live_canvases
+        self._background = BackgroundTasks()
+        watch.on_change(self.update_all)
+
+    async def stop(self) -> None:
+        """Stop the requests to clients."""
+        await self._background.stop()
+
+    def update_all(self) -> None:
+        """Tell each client of a changed status, and ask for refused edits that are accepted again."""
+        accounts: dict[str, QuotaStatus] = {}
+        for canvas_id, connection in self._live_canvases.connections():
+            if not connection.may_edit:
+                continue
+            use = self._enforcement.most_used(connection.caller, canvas_id)
+            connection.tell_quota(use)
+            status = QuotaStatus.BELOW if use is None else use.status
+            accounts[connection.caller.user_id] = max(
+                status, accounts.get(connection.caller.user_id, status), key=list(QuotaStatus).index
+            )
+            if connection.lacks_edits and status is not QuotaStatus.OVER:
+                connection.lacks_edits = False
+                canvas = self._live_canvases.live(canvas_id)
+                if canvas is not None:
+                    self._background.start("ask for refused edits", _ask(canvas, connection))
+        counts = Counter(accounts.values())
+        for each in _COUNTED:
+            EDITORS.labels(each.value).set(counts[each])
+
+
+async def _ask(canvas: LiveCanvas, connection: Connection) -> None:
+    """Ask a client for the edits that were refused."""
+    try:
+        await canvas.request_client_state(connection)
+    except SvgxError as error:
+        connection.close(close_code_of_canvas(error), error.detail)

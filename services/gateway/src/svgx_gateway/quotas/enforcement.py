@@ -1,0 +1,119 @@
+"""The enforcement of quotas: slower edits near a bound, and refusals beyond it."""
+
+import asyncio
+import time
+
+from prometheus_client import Counter
+
+from svgx_common.contract.errors import QuotaExceeded, QuotaFull, SvgxError
+from svgx_common.contract.storage.quotas import QuotaName, QuotaStatus, Use
+from svgx_common.messaging.caller import Caller
+from svgx_gateway.quotas.watch import QuotaWatch
+from svgx_gateway.ratelimit.token_bucket import TokenBucket
+
+SLOW_BYTES = 64 * 1024
+"""Bytes a second of an account's edits on this gateway, from 90 % of its bytes of a day on. A person that draws sends
+about 4 KiB a second."""
+
+LONGEST_WAIT = 30.0
+"""Seconds for which one edit of a slowed account waits at most."""
+
+HEADER = "Svgx-Quota"
+
+REFUSED = Counter(
+    "svgx_engine_quota_refused_edits",
+    "Edits and imports that were refused because a quota is used up, by quota.",
+    ["quota"],
+)
+for _name in (QuotaName.ACCOUNT_JOURNAL, QuotaName.CANVAS_JOURNAL, QuotaName.CANVAS_CONTENT):
+    REFUSED.labels(_name.value)
+SLOWED = Counter(
+    "svgx_engine_quota_slowed_seconds",
+    "Seconds for which edits waited, because their account had used 90 % of its bytes of a day.",
+)
+
+_TEXTS = {
+    QuotaName.ACCOUNT_JOURNAL: "the edits of an account may add {limit} bytes in a day",
+    QuotaName.CANVAS_JOURNAL: "the edits on a canvas may add {limit} bytes in a day",
+    QuotaName.CANVAS_CONTENT: "a canvas may have {limit} bytes of content",
+}
+
+
+class QuotaEnforcement:
+    """The enforcement on one gateway. Deletions are always accepted, because they free space."""
+
+    def __init__(self, watch: QuotaWatch) -> None:
+        self._watch = watch
+        self._slowed: dict[str, TokenBucket] = {}
+        watch.on_change(self._forget)
+
+    def most_used(self, caller: Caller, canvas_id: str | None = None) -> Use | None:
+        """Return the use that limits the caller most, or None when all are below 80 % of their bounds."""
+        return self._watch.most_used(caller, canvas_id)
+
+    def require(self, caller: Caller, canvas_id: str) -> None:
+        """Raise `QuotaExceeded` or `QuotaFull` if the caller may not add content to the canvas."""
+        use = self._watch.most_used(caller, canvas_id)
+        if use is not None and use.status is QuotaStatus.OVER:
+            REFUSED.labels(use.name.value).inc()
+            raise self.error(use)
+
+    def refusal(self, caller: Caller, canvas_id: str, update: bytes) -> Use | None:
+        """Return the used-up quota for which an edit is refused, or None to accept it."""
+        use = self._watch.most_used(caller, canvas_id)
+        if use is None or use.status is not QuotaStatus.OVER or not _inserts(update):
+            return None
+        REFUSED.labels(use.name.value).inc()
+        return use
+
+    async def slow_down(self, caller: Caller, canvas_id: str, update: bytes) -> None:
+        """Wait before an edit of an account that has used 90 % of its bytes of a day."""
+        use = self._watch.most_used(caller, canvas_id)
+        if use is None or use.status is not QuotaStatus.SLOWED:
+            return
+        started = time.monotonic()
+        bucket = self._slowed.get(caller.user_id)
+        if bucket is None:
+            bucket = self._slowed[caller.user_id] = TokenBucket(SLOW_BYTES, SLOW_BYTES, started)
+        while wait := bucket.seconds_until(0, time.monotonic()):
+            left = started + LONGEST_WAIT - time.monotonic()
+            if left <= 0:
+                break
+            await asyncio.sleep(min(wait, left))
+        bucket.take(len(update))
+        SLOWED.inc(time.monotonic() - started)
+
+    def error(self, use: Use) -> SvgxError:
+        """Return the error for a used-up quota."""
+        text = _TEXTS[use.name].format(limit=use.limit)
+        if use.resets_at is None:
+            return QuotaFull(f"{text}; delete something, or ask an admin for more", limit=use.limit)
+        return QuotaExceeded(
+            f"{text}; try again after {use.resets_at:%Y-%m-%dT%H:%MZ}",
+            limit=use.limit,
+            retry_after=self._watch.seconds_until(use.resets_at),
+        )
+
+    def headers(self, caller: Caller, canvas_id: str | None = None) -> dict[str, str]:
+        """Return the header that tells a caller of a quota that is nearly used up."""
+        use = self._watch.most_used(caller, canvas_id)
+        if use is None:
+            return {}
+        value = f'"{use.name}";used={use.used};limit={use.limit};status={use.status}'
+        if use.resets_at is not None:
+            value += f";reset={self._watch.seconds_until(use.resets_at)}"
+        return {HEADER: value}
+
+    def _forget(self) -> None:
+        """Forget accounts that have waited for their bytes, because they may not be slowed any more."""
+        now = time.monotonic()
+        self._slowed = {
+            user_id: bucket
+            for user_id, bucket in self._slowed.items()
+            if bucket.seconds_until(SLOW_BYTES, now)
+        }
+
+
+def _inserts(update: bytes) -> bool:
+    """Return whether a Yjs update has structs. One without structs only deletes: it begins with 0 clients."""
+    return update[:1] != b"\0"

@@ -1,0 +1,142 @@
+"""The gateway's copy of the quotas, and of the use of accounts and canvases that are near to a bound."""
+
+import math
+from collections.abc import Callable
+from datetime import UTC, date, datetime, time, timedelta
+
+from svgx_common.contract.storage.quotas import (
+    QUOTA_REPORT,
+    QUOTAS_CHANGED,
+    CanvasUse,
+    QuotaName,
+    QuotaReport,
+    Quotas,
+    QuotasRequest,
+    QuotaStatus,
+    Use,
+)
+from svgx_common.messaging.bus import Bus
+from svgx_common.messaging.caller import Caller
+from svgx_gateway.watched_copy import WatchedCopy
+
+_ORDER = list(QuotaStatus)
+
+
+class QuotaWatch:
+    """The use of accounts and canvases near to a bound. An account or canvas that is not named is below all bounds.
+
+    Without any report, nothing is refused: counting by a second service must not stop editing.
+    """
+
+    def __init__(self, bus: Bus, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
+        self._bus = bus
+        self._clock = clock
+        self._quotas = Quotas()
+        self._day = date.min
+        self._accounts: dict[str, int] = {}
+        self._canvases: dict[str, CanvasUse] = {}
+        self._since_read: list[QuotaReport] = []
+        self._on_change: list[Callable[[], None]] = []
+        self._copy = WatchedCopy(
+            "quotas",
+            bus,
+            self._read,
+            subject=QUOTAS_CHANGED.subject,
+            on_broadcast=self._on_broadcast,
+        )
+
+    def on_change(self, callback: Callable[[], None]) -> None:
+        """Call `callback` after each report."""
+        self._on_change.append(callback)
+
+    async def start(self) -> None:
+        """Keep the copy current until `stop`."""
+        await self._copy.start()
+
+    async def stop(self) -> None:
+        """Stop reading. The last known use stays in force."""
+        await self._copy.stop()
+
+    def adopt(self, report: QuotaReport) -> None:
+        """Replace the copy by a complete report."""
+        self._quotas = report.quotas
+        self._day = report.day
+        self._accounts = dict(report.accounts)
+        self._canvases = dict(report.canvases)
+        self._changed()
+
+    def merge(self, report: QuotaReport) -> None:
+        """Add a report on some accounts and canvases. The bytes of a day only grow."""
+        if report.day < self._day:
+            return
+        if report.day > self._day:
+            self._day = report.day
+            self._accounts.clear()
+            self._canvases = {
+                canvas_id: use.model_copy(update={"journal_bytes": 0})
+                for canvas_id, use in self._canvases.items()
+            }
+        if report.quotas.version >= self._quotas.version:
+            self._quotas = report.quotas
+        for user_id, used in report.accounts.items():
+            self._accounts[user_id] = max(used, self._accounts.get(user_id, 0))
+        for canvas_id, use in report.canvases.items():
+            before = self._canvases.get(canvas_id, CanvasUse()).journal_bytes
+            journal_bytes = max(use.journal_bytes, before)
+            self._canvases[canvas_id] = use.model_copy(update={"journal_bytes": journal_bytes})
+        self._changed()
+
+    def most_used(self, caller: Caller, canvas_id: str | None = None) -> Use | None:
+        """Return the use that limits the caller most, of the account and of the canvas. None means below all bounds."""
+        uses = [
+            each for each in self._uses(caller, canvas_id) if each.status is not QuotaStatus.BELOW
+        ]
+        return max(uses, key=_rank, default=None)
+
+    def seconds_until(self, moment: datetime) -> int:
+        """Return the whole seconds until a time, and at least 1."""
+        return max(1, math.ceil((moment - self._clock()).total_seconds()))
+
+    def _uses(self, caller: Caller, canvas_id: str | None) -> list[Use]:
+        now = self._clock()
+        is_today = now.date() == self._day
+        ends = datetime.combine(now.date() + timedelta(days=1), time(), UTC)
+        uses: list[Use] = []
+
+        def add(
+            name: QuotaName, used: int | None, limit: int | None, resets: datetime | None
+        ) -> None:
+            if used is not None and limit is not None:
+                uses.append(Use.of(name, used, limit, resets))
+
+        if is_today and (used := self._accounts.get(caller.user_id)) is not None:
+            bound = self._quotas.of_account(caller.user_id, caller.role).journal_bytes_per_day
+            add(QuotaName.ACCOUNT_JOURNAL, used, bound, ends)
+        if canvas_id is not None and (use := self._canvases.get(canvas_id)) is not None:
+            bounds = self._quotas.of_canvas(canvas_id)
+            if is_today:
+                bound = bounds.journal_bytes_per_day
+                add(QuotaName.CANVAS_JOURNAL, use.journal_bytes, bound, ends)
+            add(QuotaName.CANVAS_CONTENT, use.content_bytes, bounds.content_bytes, None)
+        return uses
+
+    def _changed(self) -> None:
+        for callback in self._on_change:
+            callback()
+
+    async def _read(self) -> None:
+        self._since_read.clear()
+        report = await self._bus.ask(QUOTA_REPORT, QuotasRequest())
+        self.adopt(report)
+        # Reports that were broadcast during the request may be newer than the answer.
+        for later in self._since_read:
+            self.merge(later)
+
+    async def _on_broadcast(self, _: str, content: bytes) -> None:
+        report = QuotaReport.model_validate_json(content)
+        self._since_read.append(report)
+        self.merge(report)
+
+
+def _rank(use: Use) -> tuple[int, float]:
+    return _ORDER.index(use.status), use.used / max(1, use.limit)

@@ -1,0 +1,26 @@
+"""A token bucket in memory. No I/O, and independent of the clock."""
+
+
+class TokenBucket:
+    """A token bucket that refills with `rate` tokens a second and holds at most `burst`. Times are in seconds.
+
+    It may owe tokens, because the size of a frame is known only after its bucket was asked.
+    """
+
+    def __init__(self, rate: float, burst: float, now: float) -> None:
+        self._rate = rate
+        self._burst = burst
+        self._tokens = burst
+        self._updated_at = now
+
+    def take(self, tokens: float) -> None:
+        """Take tokens. The bucket owes the tokens that it does not have."""
+        self._tokens -= tokens
+
+    def seconds_until(self, tokens: float, now: float) -> float:
+        """Return the seconds until the bucket has this number of tokens, or 0."""
+        available = self._tokens + (now - self._updated_at) * self._rate
+        available = min(available, self._burst)
+        self._tokens = available
+        self._updated_at = now
+        return 0.0 if available >= tokens else (tokens - available) / self._rate

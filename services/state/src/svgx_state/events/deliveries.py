@@ -1,0 +1,183 @@
+"""The deliveries of events to webhooks, with repetitions over about a day."""
+
+import asyncio
+import secrets
+import time
+from collections import Counter
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+
+import prometheus_client
+import structlog
+
+from svgx_common.background import BackgroundTasks
+from svgx_common.contract.errors import SvgxError
+from svgx_common.events.outbox import event_of
+from svgx_common.postgres import Database, Row
+from svgx_state.events.sender import Sender
+
+log = structlog.get_logger(__name__)
+
+AT_A_TIME = 4
+"""Attempts at one webhook that run at a time on one replica."""
+
+FACTOR = 4
+"""Each pause is so many times the pause before it, up to the longest one."""
+
+LONGEST_PAUSE = 6 * 3600.0
+"""Seconds of the longest pause between two attempts."""
+
+JITTER = 0.2
+"""The share by which a pause may be longer or shorter, so that deliveries to one webhook do not come all at once."""
+
+LOST_AFTER = 20.0
+"""Seconds after the time limit of an attempt, after which it counts as lost with its replica."""
+
+MEASURE_EVERY = 10.0
+"""Seconds between two counts of the backlog."""
+
+DELIVERIES = prometheus_client.Counter(
+    "svgx_engine_webhook_attempts",
+    "Attempts at a delivery to a webhook: `delivered`, `failed` and tried again later, or `dead` after the last one.",
+    ["outcome"],
+)
+for _outcome in ("delivered", "failed", "dead"):
+    DELIVERIES.labels(_outcome)
+ATTEMPT_SECONDS = prometheus_client.Histogram(
+    "svgx_engine_webhook_attempt_seconds",
+    "Seconds of one attempt at a delivery to a webhook.",
+    buckets=(0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30),
+)
+DEAD = prometheus_client.Gauge(
+    "svgx_engine_webhook_dead_letters",
+    "Deliveries that have failed for good, until an admin asks for them again or they are old.",
+)
+PENDING = prometheus_client.Gauge(
+    "svgx_engine_webhook_pending", "Deliveries to active webhooks that are not finished."
+)
+
+_random = secrets.SystemRandom()
+
+
+def pause_after(attempts: int, first: float, jitter: float) -> float:
+    """Return the seconds after the failed attempt of this number. `jitter` is between -1 and 1."""
+    pause: float = min(LONGEST_PAUSE, first * FACTOR ** min(attempts - 1, 20))
+    return pause * (1 + JITTER * jitter)
+
+
+class Deliveries:
+    """The deliveries of one replica.
+
+    Each webhook has attempts of its own at a time, so a slow one delays no other. `seconds` is the time between two
+    looks at the table, `first_pause` the pause after the first failure, and `give_up` the time after which a delivery
+    that still fails is dead.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        sender: Sender,
+        *,
+        seconds: float,
+        attempt_seconds: float,
+        first_pause: float,
+        give_up: float,
+    ) -> None:
+        self._database = database
+        self._sender = sender
+        self._seconds = seconds
+        self._lost_after = attempt_seconds + LOST_AFTER
+        self._first_pause = first_pause
+        self._give_up = timedelta(seconds=give_up)
+        self._running: Counter[str] = Counter()
+        self._measure_at = 0.0
+        self._tasks = BackgroundTasks()
+        self._wake = asyncio.Event()
+
+    def wake(self) -> None:
+        """Look at the table at once, because there are new deliveries."""
+        self._wake.set()
+
+    async def step(self) -> None:
+        """Start all attempts that are due, then wait. This is a step to repeat in the background."""
+        self._wake.clear()
+        running = dict(self._running)
+        rows = await self._database.rows(
+            "claim_deliveries",
+            list(running),
+            list(running.values()),
+            AT_A_TIME,
+            self._lost_after,
+        )
+        for row in rows:
+            self._running[row["webhook_id"]] += 1
+            task = self._tasks.start("deliver an event", self._attempt(row))
+            task.add_done_callback(self._done(row["webhook_id"]))
+        await self._measure()
+        try:
+            async with asyncio.timeout(self._seconds):
+                await self._wake.wait()
+        except TimeoutError:
+            pass
+
+    async def stop(self) -> None:
+        """Cancel the attempts. Each is repeated after a while, by any replica."""
+        await self._tasks.stop()
+
+    def _done(self, webhook_id: str) -> Callable[[object], None]:
+        def done(_: object) -> None:
+            self._running[webhook_id] -= 1
+            if not self._running[webhook_id]:
+                del self._running[webhook_id]
+            # The next delivery of the same entity may have waited for this one.
+            self.wake()
+
+        return done
+
+    async def _attempt(self, row: Row) -> None:
+        """Carry out one attempt, and store its result."""
+        body = event_of(row).model_dump_json().encode()
+        with ATTEMPT_SECONDS.time():
+            outcome = await self._sender.send(row["url"], row["secret"], row["id"], body)
+        delivery_id, attempts = row["delivery_id"], row["attempts"]
+        try:
+            if outcome.succeeded:
+                await self._database.run("finish_delivery", delivery_id, attempts, outcome.status)
+                DELIVERIES.labels("delivered").inc()
+                return
+            due = self._next_attempt(attempts, row["started_at"])
+            await self._database.run(
+                "fail_delivery", delivery_id, attempts, outcome.status, outcome.error, due
+            )
+        except SvgxError as error:
+            log.warning(
+                "the result of a delivery could not be stored; it is delivered again",
+                delivery_id=delivery_id,
+                code=error.code,
+            )
+            return
+        DELIVERIES.labels("failed" if due else "dead").inc()
+        if due is None:
+            log.warning(
+                "a delivery to a webhook has failed for good",
+                webhook_id=row["webhook_id"],
+                delivery_id=delivery_id,
+                attempts=attempts,
+                reason=outcome.error,
+            )
+
+    def _next_attempt(self, attempts: int, started_at: datetime) -> datetime | None:
+        """Return the time of the next attempt, or None when it would be too late."""
+        pause = pause_after(attempts, self._first_pause, _random.uniform(-1, 1))
+        due = datetime.now(UTC) + timedelta(seconds=pause)
+        return due if due <= started_at + self._give_up else None
+
+    async def _measure(self) -> None:
+        """Measure the backlog, at most every `MEASURE_EVERY` seconds."""
+        if time.monotonic() < self._measure_at:
+            return
+        self._measure_at = time.monotonic() + MEASURE_EVERY
+        row = await self._database.row("delivery_backlog")
+        if row is not None:
+            DEAD.set(row["dead"])
+            PENDING.set(row["pending"])

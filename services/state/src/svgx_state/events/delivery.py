@@ -1,0 +1,50 @@
+"""The parts that publish events and deliver them to webhooks, built together."""
+
+import functools
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from svgx_common.background import BackgroundTasks
+from svgx_common.events.relay import Relay, drop_old_events
+from svgx_common.postgres import Database
+from svgx_common.runtime import Runtime
+from svgx_state.events.deliveries import Deliveries
+from svgx_state.events.sender import Sender
+from svgx_state.events.targets import parse_networks
+from svgx_state.events.webhooks import Webhooks
+from svgx_state.settings import StateSettings
+
+
+@asynccontextmanager
+async def delivering(runtime: Runtime[StateSettings], database: Database) -> AsyncIterator[None]:
+    """Relay and deliver events, and answer the operations on webhooks, until the block ends."""
+    settings = runtime.settings
+    sender = Sender(
+        parse_networks(settings.webhook_allowed_networks),
+        require_https=settings.in_production,
+        seconds=settings.webhook_timeout_seconds,
+    )
+    deliveries = Deliveries(
+        database,
+        sender,
+        seconds=settings.event_relay_seconds,
+        attempt_seconds=settings.webhook_timeout_seconds,
+        first_pause=settings.webhook_retry_seconds,
+        give_up=settings.webhook_give_up_seconds,
+    )
+    webhooks = Webhooks(database, sender, deliveries)
+    webhooks.register(runtime.responder)
+    relay = Relay(runtime.bus, database, webhooks.hand_over, seconds=settings.event_relay_seconds)
+    tasks = BackgroundTasks()
+    tasks.repeat("relay events", relay.step)
+    tasks.repeat("deliver events", deliveries.step)
+    tasks.repeat(
+        "drop old events",
+        functools.partial(drop_old_events, database, settings.event_retention_days),
+    )
+    try:
+        yield
+    finally:
+        await tasks.stop()
+        await deliveries.stop()
+        await sender.close()

@@ -1,0 +1,135 @@
+"""The sender of deliveries: one HTTP request to a checked address."""
+
+import asyncio
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import httpx2
+
+from svgx_common.contract.errors import Invalid
+from svgx_state.events.signatures import signed_headers
+from svgx_state.events.targets import (
+    Network,
+    Resolve,
+    Target,
+    TargetRefused,
+    allowed_addresses,
+    parse_target,
+    resolve_name,
+)
+
+USER_AGENT = "svgx-webhooks/1"
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """The result of an attempt: the status of the response, if there was one, and the cause of a failure."""
+
+    status: int | None
+    error: str | None
+
+    @property
+    def succeeded(self) -> bool:
+        """Return whether the receiver has accepted the delivery."""
+        return self.error is None
+
+
+class Sender:
+    """Sends signed deliveries. `seconds` bounds one attempt as a whole.
+
+    It follows no redirect and uses no proxy, because both would lead to an address that was not checked. It reads no
+    body of a response, because nothing needs it and a receiver could send one without end.
+    """
+
+    def __init__(
+        self,
+        networks: Sequence[Network],
+        *,
+        require_https: bool,
+        seconds: float,
+        resolve: Resolve = resolve_name,
+    ) -> None:
+        self._networks = networks
+        self._require_https = require_https
+        self._seconds = seconds
+        self._resolve = resolve
+        self._client = httpx2.AsyncClient(
+            follow_redirects=False,
+            trust_env=False,
+            timeout=seconds,
+            # A connection to one address must not be used for another name at the same address.
+            limits=httpx2.Limits(max_connections=None, max_keepalive_connections=0),
+        )
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self._client.aclose()
+
+    async def check(self, url: str) -> None:
+        """Raise `Invalid`, naming the field `url`, unless deliveries may be sent to a URL at present."""
+        target = parse_target(url, require_https=self._require_https)
+        try:
+            await allowed_addresses(target, self._networks, resolve=self._resolve)
+        except TargetRefused as refusal:
+            raise Invalid(f"url: {refusal}", field="url") from None
+
+    async def send(self, url: str, secret: str, message_id: str, body: bytes) -> Outcome:
+        """Send one delivery. The outcome names a failure without details of the network."""
+        try:
+            async with asyncio.timeout(self._seconds):
+                target = parse_target(url, require_https=self._require_https)
+                addresses = await allowed_addresses(target, self._networks, resolve=self._resolve)
+                headers = signed_headers(secret, message_id, int(time.time()), body)
+                status = await self._post(target, str(addresses[0]), headers, body)
+        except (TargetRefused, Invalid) as refusal:
+            return Outcome(None, str(refusal))
+        except TimeoutError:
+            return Outcome(None, f"no response within {self._seconds:g} s")
+        except httpx2.HTTPError as error:
+            return Outcome(None, _cause(error))
+        if 200 <= status < 300:
+            return Outcome(status, None)
+        if 300 <= status < 400:
+            return Outcome(
+                status, f"the response has the status {status}; redirects are not followed"
+            )
+        return Outcome(status, f"the response has the status {status}")
+
+    async def _post(
+        self, target: Target, address: str, headers: dict[str, str], body: bytes
+    ) -> int:
+        """Send the request to `address`, and return the status. TLS checks the certificate of the host's name.
+
+        Connecting to the address that was checked, and not to the name, keeps a second DNS answer from leading to
+        another address.
+        """
+        host = f"[{address}]" if ":" in address else address
+        request = self._client.build_request(
+            "POST",
+            f"{target.scheme}://{host}:{target.port}{target.path}",
+            content=body,
+            headers={
+                **headers,
+                "Host": target.authority,
+                "Content-Type": "application/json",
+                "User-Agent": USER_AGENT,
+                "Accept-Encoding": "identity",
+            },
+            extensions={"sni_hostname": target.host},
+        )
+        response = await self._client.send(request, stream=True)
+        await response.aclose()
+        return response.status_code
+
+
+def _cause(error: httpx2.HTTPError) -> str:
+    match error:
+        case httpx2.TimeoutException():
+            return "the receiver is too slow"
+        case httpx2.ConnectError():
+            return "no connection, or its certificate is not valid"
+        case httpx2.ProtocolError():
+            return "the response is not valid HTTP"
+        case _:
+            return "the connection was lost"

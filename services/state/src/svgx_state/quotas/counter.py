@@ -1,0 +1,191 @@
+"""The counts of journal bytes by account and by canvas. They are summed in memory, and stored every few seconds."""
+
+import asyncio
+import contextlib
+from collections import Counter
+from datetime import UTC, date, datetime
+
+from svgx_common.contract.errors import SvgxError
+from svgx_common.contract.state import Entry
+from svgx_common.contract.storage.quotas import (
+    NEAR,
+    QUOTAS_CHANGED,
+    CanvasUse,
+    QuotaReport,
+    Quotas,
+)
+from svgx_common.messaging.bus import Bus
+from svgx_common.postgres import Database, Row
+from svgx_state import metrics
+from svgx_state.quotas.bounds import StoredQuotas
+
+PROMPT_BYTES = 4 * 1024 * 1024
+"""Bytes of one account or canvas that are stored at once, so that a flood is noticed within its first megabytes."""
+
+MAX_NAMED = 5000
+"""Accounts, and canvases, that one report names. The largest are named first."""
+
+USAGE_DAYS = 31
+"""Days for which the use is kept."""
+
+
+def today() -> date:
+    """Return the day in UTC."""
+    return datetime.now(UTC).date()
+
+
+def shares(entry: Entry) -> dict[str, int]:
+    """Return the bytes of an entry by author: in the shares of the bytes that each author sent, or else in equal ones.
+
+    The shares add up to the bytes of the entry.
+    """
+    size = len(entry.update)
+    sent = entry.author_bytes
+    if len(sent) != len(entry.authors) or not sum(sent):
+        sent = (1,) * len(entry.authors)
+    total, counted, before = sum(sent), Counter[str](), 0
+    for author, part in zip(entry.authors, sent, strict=True):
+        upto = before + part
+        counted[author] += size * upto // total - size * before // total
+        before = upto
+    return dict(counted)
+
+
+class UsageCounter:
+    """The counter of one replica. A crash of the replica loses the counts of the last seconds."""
+
+    def __init__(
+        self, bus: Bus, database: Database, stored: StoredQuotas, *, flush_seconds: float
+    ) -> None:
+        self._bus = bus
+        self._database = database
+        self._stored = stored
+        self._flush_seconds = flush_seconds
+        self._accounts = Counter[str]()
+        self._canvases = Counter[str]()
+        self._counted = asyncio.Event()
+        self._prompt = asyncio.Event()
+        self._dropped_on: date | None = None
+        self._storing: asyncio.Task[None] | None = None
+
+    def count(self, entry: Entry) -> None:
+        """Count an entry that was committed."""
+        size = len(entry.update)
+        self._canvases[entry.canvas_id] += size
+        largest = self._canvases[entry.canvas_id]
+        for author, part in shares(entry).items():
+            user_id = author.replace("\x00", "")
+            self._accounts[user_id] += part
+            largest = max(largest, self._accounts[user_id])
+        metrics.QUOTA_UNSTORED_BYTES.inc(size)
+        self._counted.set()
+        if largest >= PROMPT_BYTES:
+            self._prompt.set()
+
+    async def flush_later(self) -> None:
+        """Wait for counts and then for `flush_seconds`, or less after many bytes, and store the counts."""
+        await self._counted.wait()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._flush_seconds):
+                await self._prompt.wait()
+        await self.flush()
+
+    async def flush(self) -> None:
+        """Store the counts as `_store` does. A caller that is cancelled does not interrupt it.
+
+        Otherwise, an interruption after PostgreSQL has stored the counts would make them count twice.
+        """
+        if self._storing is None or self._storing.done():
+            self._storing = asyncio.create_task(self._store())
+        await asyncio.shield(self._storing)
+
+    async def close(self) -> None:
+        """Store the counts of the last seconds. A failure loses them."""
+        if self._storing is not None:
+            await asyncio.wait({self._storing})
+        with contextlib.suppress(SvgxError):
+            await self._store()
+
+    async def _store(self) -> None:
+        """Store the counts, and announce the accounts and canvases that are near to a bound. Raises `Unavailable`.
+
+        After a failure the counts are kept for the next time. If PostgreSQL has stored them and its answer was lost,
+        they count twice.
+        """
+        self._counted.clear()
+        self._prompt.clear()
+        accounts, self._accounts = self._accounts, Counter()
+        canvases, self._canvases = self._canvases, Counter()
+        if not canvases:
+            return
+        day = today()
+        try:
+            async with self._database.session() as session:
+                rows = await session.rows(
+                    "add_usage",
+                    day,
+                    list(accounts),
+                    list(accounts.values()),
+                    list(canvases),
+                    list(canvases.values()),
+                )
+                quotas = await self._stored.in_force_within(session)
+        except Exception:
+            self._accounts.update(accounts)
+            self._canvases.update(canvases)
+            self._counted.set()
+            raise
+        metrics.QUOTA_UNSTORED_BYTES.dec(canvases.total())
+        report = report_of(quotas, day, rows)
+        if report.accounts or report.canvases:
+            await self._bus.broadcast(QUOTAS_CHANGED, report)
+        await self._drop_old(day)
+
+    async def report(self) -> QuotaReport:
+        """Return the quotas in force, and all accounts and canvases that are near to a bound."""
+        day = today()
+        async with self._database.session() as session:
+            quotas = await self._stored.in_force_within(session)
+            account, canvas, content = _thresholds(quotas)
+            rows = await session.rows("large_use", day, account, canvas, content, MAX_NAMED)
+        report = report_of(quotas, day, rows)
+        metrics.QUOTA_NEAR.labels("account").set(len(report.accounts))
+        metrics.QUOTA_NEAR.labels("canvas").set(len(report.canvases))
+        return report
+
+    async def _drop_old(self, day: date) -> None:
+        if self._dropped_on != day:
+            oldest = date.fromordinal(day.toordinal() - USAGE_DAYS)
+            await self._database.run("drop_old_usage", oldest)
+            self._dropped_on = day
+
+
+def _thresholds(quotas: Quotas) -> tuple[int, int, int]:
+    """Return the bytes from which on accounts, canvases and the content of canvases are reported.
+
+    They are a share of the lowest bounds, because this service does not know the roles of the accounts.
+    """
+    canvas, content = quotas.lowest_canvas_bytes()
+    return int(NEAR * quotas.lowest_account_bytes()), int(NEAR * canvas), int(NEAR * content)
+
+
+def report_of(quotas: Quotas, day: date, rows: list[Row]) -> QuotaReport:
+    """Return the report of the rows that are near to a bound."""
+    account, canvas, content = _thresholds(quotas)
+    return QuotaReport(
+        quotas=quotas,
+        day=day,
+        accounts={
+            row["id"]: row["journal_bytes"]
+            for row in rows
+            if row["is_account"] and row["journal_bytes"] >= account
+        },
+        canvases={
+            row["id"]: CanvasUse(
+                journal_bytes=row["journal_bytes"], content_bytes=row["content_bytes"]
+            )
+            for row in rows
+            if not row["is_account"]
+            and (row["journal_bytes"] >= canvas or row["content_bytes"] >= content)
+        },
+    )

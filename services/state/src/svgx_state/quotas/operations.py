@@ -1,0 +1,114 @@
+"""The operations on quotas: read and set the bounds, and read the use."""
+
+from svgx_common.contract.auth import UserRequest
+from svgx_common.contract.errors import Conflict, NotFound
+from svgx_common.contract.state import CanvasRequest
+from svgx_common.contract.storage.quotas import (
+    CANVAS_USAGE,
+    GET_QUOTAS,
+    OWN_USAGE,
+    QUOTA_REPORT,
+    QUOTAS_CHANGED,
+    SET_QUOTAS,
+    TOP_USAGE,
+    USER_USAGE,
+    AccountUsage,
+    CanvasUsage,
+    QuotaReport,
+    Quotas,
+    QuotasRequest,
+    SetQuotasRequest,
+    TopUsage,
+    TopUsageRequest,
+    TopUsages,
+    UsageOrder,
+)
+from svgx_common.messaging.bus import Bus
+from svgx_common.messaging.responder import Call, Responder
+from svgx_common.postgres import Database
+from svgx_state.accounts import Accounts
+from svgx_state.quotas.bounds import StoredQuotas
+from svgx_state.quotas.counter import UsageCounter, today
+from svgx_state.quotas.usage import account_usage, canvas_usage
+
+
+class QuotaOperations:
+    """The handlers of the operations on quotas. The gateway checks the scope and the role on the canvas."""
+
+    def __init__(
+        self,
+        bus: Bus,
+        database: Database,
+        accounts: Accounts,
+        stored: StoredQuotas,
+        counter: UsageCounter,
+    ) -> None:
+        self._bus = bus
+        self._database = database
+        self._accounts = accounts
+        self._stored = stored
+        self._counter = counter
+
+    def register(self, responder: Responder) -> None:
+        """Answer the operations of this class."""
+        responder.answer(GET_QUOTAS, self.get)
+        responder.answer(SET_QUOTAS, self.set)
+        responder.answer(OWN_USAGE, self.own_usage)
+        responder.answer(USER_USAGE, self.user_usage)
+        responder.answer(CANVAS_USAGE, self.canvas_usage)
+        responder.answer(TOP_USAGE, self.top_usage)
+        responder.answer(QUOTA_REPORT, self.report)
+
+    async def get(self, _: QuotasRequest, __: Call) -> Quotas:
+        """Return the quotas in force."""
+        return await self._stored.in_force()
+
+    async def set(self, request: SetQuotasRequest, call: Call) -> Quotas:
+        """Store quotas, announce them to the gateways, and return the quotas in force.
+
+        Raises `Conflict` for an outdated `version`.
+        """
+        quotas = await self._stored.set(request, call.signed_in().user_id)
+        if quotas is None:
+            raise Conflict(
+                "the quotas were changed since this version; read them again", field="version"
+            )
+        await self._bus.broadcast(QUOTAS_CHANGED, await self._counter.report())
+        return quotas
+
+    async def own_usage(self, _: QuotasRequest, call: Call) -> AccountUsage:
+        """Return the use of the caller's quotas."""
+        caller = call.signed_in()
+        async with self._database.session() as session:
+            quotas = await self._stored.in_force_within(session)
+            return await account_usage(session, quotas, caller.user_id, caller.role)
+
+    async def user_usage(self, request: UserRequest, _: Call) -> AccountUsage:
+        """Return the use of a user's quotas. Raises `NotFound` for an unknown or deleted account."""
+        found = await self._accounts.find([request.user_id])
+        if request.user_id not in found:
+            raise NotFound("there is no account with this id", field="user_id")
+        role = found[request.user_id].role
+        async with self._database.session() as session:
+            quotas = await self._stored.in_force_within(session)
+            return await account_usage(session, quotas, request.user_id, role)
+
+    async def canvas_usage(self, request: CanvasRequest, _: Call) -> CanvasUsage:
+        """Return the use of a canvas's quotas. Raises `NotFound`."""
+        async with self._database.session() as session:
+            quotas = await self._stored.in_force_within(session)
+            return await canvas_usage(session, quotas, request.canvas_id)
+
+    async def top_usage(self, request: TopUsageRequest, _: Call) -> TopUsages:
+        """Return the accounts or canvases that added most to the journal today, through edits."""
+        day = today()
+        if request.by is UsageOrder.ACCOUNTS:
+            rows = await self._database.rows("top_accounts", day, request.limit)
+        else:
+            rows = await self._database.rows("top_canvases", day, request.limit)
+        items = [TopUsage(id=row["id"], journal_bytes=row["journal_bytes"]) for row in rows]
+        return TopUsages(day=day, items=items)
+
+    async def report(self, _: QuotasRequest, __: Call) -> QuotaReport:
+        """Return the quotas in force, and the accounts and canvases that are near to a bound."""
+        return await self._counter.report()

@@ -1,0 +1,109 @@
+"""The use of quotas by one account and one canvas, and the refusal of canvases beyond a bound."""
+
+import math
+from datetime import UTC, datetime, time, timedelta
+
+from svgx_common.contract.errors import QuotaExceeded, QuotaFull
+from svgx_common.contract.policy import Role
+from svgx_common.contract.storage.quotas import (
+    AccountUsage,
+    CanvasUsage,
+    QuotaName,
+    Quotas,
+    QuotaStatus,
+    Use,
+)
+from svgx_common.messaging.caller import Caller
+from svgx_common.postgres import Row, Session
+from svgx_state import metrics
+from svgx_state.canvases import no_such_canvas
+from svgx_state.quotas.bounds import StoredQuotas
+from svgx_state.quotas.counter import today
+
+
+def end_of_day() -> datetime:
+    """Return the end of the day in UTC."""
+    return datetime.combine(today() + timedelta(days=1), time(), UTC)
+
+
+async def account_usage(session: Session, quotas: Quotas, user_id: str, role: Role) -> AccountUsage:
+    """Return the use of an account's bounds."""
+    row = await session.row("account_use", user_id, today())
+    assert row is not None
+    return AccountUsage(user_id=user_id, role=role, uses=_account_uses(quotas, user_id, role, row))
+
+
+async def canvas_usage(session: Session, quotas: Quotas, canvas_id: str) -> CanvasUsage:
+    """Return the use of a canvas's bounds. Raises `NotFound`."""
+    row = await session.row("canvas_use", canvas_id, today())
+    if row is None:
+        raise no_such_canvas()
+    bounds = quotas.of_canvas(canvas_id)
+    return CanvasUsage(
+        canvas_id=canvas_id,
+        uses=[
+            Use.of(
+                QuotaName.CANVAS_JOURNAL,
+                row["journal_bytes"],
+                bounds.journal_bytes_per_day or 0,
+                end_of_day(),
+            ),
+            Use.of(QuotaName.CANVAS_CONTENT, row["content_bytes"], bounds.content_bytes or 0),
+        ],
+    )
+
+
+async def require_canvas(session: Session, caller: Caller, *, stored: StoredQuotas) -> None:
+    """Raise `QuotaExceeded` or `QuotaFull` if the caller may not create one more canvas.
+
+    Canvases of the account wait for the end of the transaction, so that many at once do not exceed the bound.
+    """
+    await session.row("lock_creator", caller.user_id)
+    quotas = await stored.in_force_within(session)
+    usage = await account_usage(session, quotas, caller.user_id, caller.role)
+    for use in usage.uses:
+        if use.name is QuotaName.ACCOUNT_JOURNAL or use.status is not QuotaStatus.OVER:
+            continue
+        metrics.QUOTA_REFUSALS.labels(use.name.value).inc()
+        if use.resets_at is None:
+            raise QuotaFull(
+                f"an account may have {use.limit} canvases; delete some, or ask an admin for more",
+                limit=use.limit,
+            )
+        wait = max(1, math.ceil((use.resets_at - datetime.now(UTC)).total_seconds()))
+        period = "an hour" if use.name is QuotaName.CANVASES_PER_HOUR else "a day"
+        raise QuotaExceeded(
+            f"an account may create {use.limit} canvases in {period}; the next one in {wait} s",
+            limit=use.limit,
+            retry_after=wait,
+        )
+
+
+def _account_uses(quotas: Quotas, user_id: str, role: Role, row: Row) -> list[Use]:
+    bounds = quotas.of_account(user_id, role)
+    return [
+        Use.of(
+            QuotaName.ACCOUNT_JOURNAL,
+            row["journal_bytes"],
+            bounds.journal_bytes_per_day or 0,
+            end_of_day(),
+        ),
+        Use.of(QuotaName.CANVASES, row["canvases"], bounds.canvases or 0),
+        Use.of(
+            QuotaName.CANVASES_PER_HOUR,
+            row["in_hour"],
+            bounds.canvases_per_hour or 0,
+            _after(row["hour_since"], timedelta(hours=1)),
+        ),
+        Use.of(
+            QuotaName.CANVASES_PER_DAY,
+            row["in_day"],
+            bounds.canvases_per_day or 0,
+            _after(row["day_since"], timedelta(days=1)),
+        ),
+    ]
+
+
+def _after(since: datetime | None, period: timedelta) -> datetime:
+    """Return the time at which the oldest canvas of a period leaves it."""
+    return (since or datetime.now(UTC)) + period

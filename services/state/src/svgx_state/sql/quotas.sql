@@ -1,0 +1,98 @@
+-- The statements of the quotas. A day is a day of UTC.
+
+-- name: add_usage
+-- Add the bytes of each account ($2, $3) and each canvas ($4, $5) to those of the day $1, and return the new sums. The
+-- rows are in the order of their ids, so that two calls lock them in the same order.
+WITH account AS (
+    INSERT INTO account_usage AS u (day, user_id, journal_bytes)
+    SELECT $1::date, added.id, added.bytes FROM unnest($2::text[], $3::bigint[]) AS added (id, bytes) ORDER BY added.id
+    ON CONFLICT (day, user_id) DO UPDATE SET journal_bytes = u.journal_bytes + excluded.journal_bytes
+    RETURNING u.user_id AS id, u.journal_bytes
+), canvas_day AS (
+    INSERT INTO canvas_usage AS u (day, canvas_id, journal_bytes)
+    SELECT $1::date, added.id, added.bytes FROM unnest($4::text[], $5::bigint[]) AS added (id, bytes) ORDER BY added.id
+    ON CONFLICT (day, canvas_id) DO UPDATE SET journal_bytes = u.journal_bytes + excluded.journal_bytes
+    RETURNING u.canvas_id AS id, u.journal_bytes
+), size AS (
+    INSERT INTO canvas_size (canvas_id, content_bytes)
+    SELECT c.id, coalesce(octet_length(s.update), 0) + c.bytes - c.snapshot_bytes
+    FROM canvas c LEFT JOIN LATERAL (
+        SELECT update FROM snapshot WHERE canvas_id = c.id ORDER BY through_revision DESC LIMIT 1
+    ) s ON true
+    WHERE c.id = ANY ($4::text[])
+    ORDER BY c.id
+    ON CONFLICT (canvas_id) DO UPDATE SET content_bytes = excluded.content_bytes
+    RETURNING canvas_id AS id, content_bytes
+)
+SELECT true AS is_account, id, journal_bytes, 0::bigint AS content_bytes FROM account
+UNION ALL
+SELECT false, id, canvas_day.journal_bytes, coalesce(size.content_bytes, 0)
+FROM canvas_day LEFT JOIN size USING (id)
+
+-- name: drop_old_usage
+-- Delete the use of days before $1.
+WITH account AS (
+    DELETE FROM account_usage WHERE day < $1
+)
+DELETE FROM canvas_usage WHERE day < $1
+
+-- name: large_use
+-- Read the accounts with at least $2 bytes on the day $1, and the canvases with at least $3 bytes on that day or with at
+-- least $4 bytes of content. The content is measured again, because a compaction may have made it smaller. At most $5
+-- of each are returned, the largest first.
+WITH account AS (
+    SELECT user_id AS id, journal_bytes FROM account_usage
+    WHERE day = $1 AND journal_bytes >= $2
+    ORDER BY journal_bytes DESC LIMIT $5
+), named AS (
+    (SELECT canvas_id AS id FROM canvas_usage WHERE day = $1 AND journal_bytes >= $3
+    ORDER BY journal_bytes DESC LIMIT $5)
+    UNION
+    (SELECT canvas_id FROM canvas_size WHERE content_bytes >= $4 ORDER BY content_bytes DESC LIMIT $5)
+)
+SELECT true AS is_account, id, journal_bytes, 0::bigint AS content_bytes FROM account
+UNION ALL
+SELECT false, c.id, coalesce(u.journal_bytes, 0),
+    coalesce(octet_length(s.update), 0) + c.bytes - c.snapshot_bytes
+FROM named
+JOIN canvas c ON c.id = named.id AND c.deleted_at IS NULL
+LEFT JOIN canvas_usage u ON u.day = $1 AND u.canvas_id = c.id
+LEFT JOIN LATERAL (
+    SELECT update FROM snapshot WHERE canvas_id = c.id ORDER BY through_revision DESC LIMIT 1
+) s ON true
+
+-- name: account_use
+-- Read the bytes that an account added on the day $2, and the canvases that it created: those that are not deleted, and
+-- those of the last hour and day, with the times at which the oldest of these were created.
+SELECT
+    coalesce((SELECT journal_bytes FROM account_usage WHERE day = $2 AND user_id = $1), 0) AS journal_bytes,
+    count(*) FILTER (WHERE deleted_at IS NULL) AS canvases,
+    count(*) FILTER (WHERE created_at > now() - interval '1 hour') AS in_hour,
+    min(created_at) FILTER (WHERE created_at > now() - interval '1 hour') AS hour_since,
+    count(*) FILTER (WHERE created_at > now() - interval '1 day') AS in_day,
+    min(created_at) FILTER (WHERE created_at > now() - interval '1 day') AS day_since
+FROM canvas
+WHERE created_by = $1 AND (deleted_at IS NULL OR created_at > now() - interval '1 day')
+
+-- name: canvas_use
+-- Read the bytes that edits added to a canvas on the day $2, and the bytes of its content.
+SELECT coalesce(u.journal_bytes, 0) AS journal_bytes,
+    coalesce(octet_length(s.update), 0) + c.bytes - c.snapshot_bytes AS content_bytes
+FROM canvas c
+LEFT JOIN canvas_usage u ON u.day = $2 AND u.canvas_id = c.id
+LEFT JOIN LATERAL (
+    SELECT update FROM snapshot WHERE canvas_id = c.id ORDER BY through_revision DESC LIMIT 1
+) s ON true
+WHERE c.id = $1 AND c.deleted_at IS NULL
+
+-- name: lock_creator
+-- Let one transaction at a time create canvases of an account. Otherwise, many at once would not see each other.
+SELECT pg_advisory_xact_lock(hashtext('svgx.state.create_canvas'), hashtext($1))
+
+-- name: top_accounts
+SELECT user_id AS id, journal_bytes FROM account_usage WHERE day = $1
+ORDER BY journal_bytes DESC, user_id LIMIT $2
+
+-- name: top_canvases
+SELECT canvas_id AS id, journal_bytes FROM canvas_usage WHERE day = $1
+ORDER BY journal_bytes DESC, canvas_id LIMIT $2

@@ -1,0 +1,131 @@
+-- The statements of webhooks and their deliveries.
+
+-- name: add_deliveries
+-- Deliver the events $1 to all active webhooks that want their types.
+INSERT INTO webhook_delivery (id, webhook_id, event_id, entity_id)
+SELECT gen_random_uuid()::text, wanted.webhook_id, wanted.event_id, wanted.entity_id
+FROM (
+    SELECT w.id AS webhook_id, e.id AS event_id, e.entity_id FROM event e JOIN webhook w
+        ON w.active AND (w.types = '{}' OR e.type = ANY (w.types))
+    WHERE e.id = ANY ($1::text[])
+    ORDER BY e.number, w.id
+) wanted
+
+-- name: record_event
+-- Record an event of another service, and return its id. Return no row if it is known.
+INSERT INTO event (id, type, service, entity_id, actor, data, at, relayed_at)
+VALUES ($1, $2, $3, $4, $5, $6::text::jsonb, $7, clock_timestamp())
+ON CONFLICT (id) DO NOTHING
+RETURNING id
+
+-- name: claim_deliveries
+-- Take deliveries that are due, and return them with their events and webhooks. Each webhook has at most $3 attempts at
+-- a time; $1 and $2 are the webhooks with running attempts, and the numbers of these. A delivery waits for the earlier
+-- ones of its entity. After $4 seconds, an attempt without a result counts as lost.
+WITH due AS MATERIALIZED (
+    SELECT picked.id FROM webhook w
+    LEFT JOIN unnest($1::text[], $2::integer[]) AS busy (id, running) ON busy.id = w.id
+    CROSS JOIN LATERAL (
+        SELECT d.id FROM webhook_delivery d
+        WHERE d.webhook_id = w.id AND d.status = 'pending' AND d.due_at <= clock_timestamp()
+            AND NOT EXISTS (
+                SELECT FROM webhook_delivery earlier
+                WHERE earlier.webhook_id = d.webhook_id AND earlier.entity_id = d.entity_id
+                    AND earlier.status = 'pending' AND earlier.number < d.number
+            )
+        ORDER BY d.due_at, d.number
+        LIMIT greatest(0, $3::integer - coalesce(busy.running, 0))
+        FOR UPDATE SKIP LOCKED
+    ) picked
+    WHERE w.active
+)
+UPDATE webhook_delivery d
+SET attempts = d.attempts + 1, due_at = clock_timestamp() + $4::double precision * interval '1 second'
+FROM event e, webhook w
+WHERE d.id IN (SELECT id FROM due) AND e.id = d.event_id AND w.id = d.webhook_id
+RETURNING d.id AS delivery_id, d.webhook_id, d.attempts, d.started_at, w.url, w.secret,
+    e.id, e.type, e.service, e.entity_id, e.actor, e.data::text AS data, e.at
+
+-- name: finish_delivery
+-- Note that the attempt $2 has succeeded.
+UPDATE webhook_delivery
+SET status = 'delivered', delivered_at = clock_timestamp(), response_status = $3, error = NULL
+WHERE id = $1 AND status = 'pending' AND attempts = $2
+
+-- name: fail_delivery
+-- Note that the attempt $2 has failed. The next one is at $5; null means that there is none.
+UPDATE webhook_delivery
+SET status = CASE WHEN $5::timestamptz IS NULL THEN 'dead' ELSE 'pending' END,
+    due_at = coalesce($5::timestamptz, due_at), response_status = $3, error = $4
+WHERE id = $1 AND status = 'pending' AND attempts = $2
+
+-- name: delivery_backlog
+-- Count the dead deliveries, and measure the age of the oldest pending one whose webhook is active.
+SELECT
+    (SELECT count(*) FROM webhook_delivery WHERE status = 'dead') AS dead,
+    (SELECT count(*) FROM webhook_delivery d JOIN webhook w ON w.id = d.webhook_id AND w.active
+    WHERE d.status = 'pending') AS pending
+
+-- name: count_webhooks
+-- Count all webhooks. Other transactions that create one wait.
+SELECT count(*) AS number FROM webhook, (SELECT pg_advisory_xact_lock(hashtext('svgx.state.webhooks'))) AS locked
+
+-- name: create_webhook
+INSERT INTO webhook (id, url, types, note, active, secret, created_by) VALUES ($1, $2, $3, $4, $5, $6, $7)
+RETURNING id, url, types, note, active, created_at, updated_at, 0 AS pending, 0 AS dead
+
+-- name: webhook
+SELECT id, url, types, note, active, created_at, updated_at,
+    (SELECT count(*) FROM webhook_delivery d WHERE d.webhook_id = w.id AND d.status = 'pending') AS pending,
+    (SELECT count(*) FROM webhook_delivery d WHERE d.webhook_id = w.id AND d.status = 'dead') AS dead
+FROM webhook w WHERE id = $1
+
+-- name: webhooks
+-- Read a page of $1 webhooks, newest first, starting after the webhook (created_at $2, id $3).
+SELECT id, url, types, note, active, created_at, updated_at,
+    (SELECT count(*) FROM webhook_delivery d WHERE d.webhook_id = w.id AND d.status = 'pending') AS pending,
+    (SELECT count(*) FROM webhook_delivery d WHERE d.webhook_id = w.id AND d.status = 'dead') AS dead
+FROM webhook w
+WHERE $2::timestamptz IS NULL OR (created_at, id) < ($2, $3::text)
+ORDER BY created_at DESC, id DESC
+LIMIT $1
+
+-- name: update_webhook
+-- Change the fields that are not null.
+UPDATE webhook
+SET url = coalesce($2, url), types = coalesce($3::text[], types), note = coalesce($4, note),
+    active = coalesce($5, active), updated_at = clock_timestamp()
+WHERE id = $1
+RETURNING id
+
+-- name: delete_webhook
+DELETE FROM webhook WHERE id = $1
+RETURNING id
+
+-- name: add_delivery
+INSERT INTO webhook_delivery (id, webhook_id, event_id, entity_id) VALUES ($1, $2, $3, $4)
+
+-- name: deliveries
+-- Read a page of $2 deliveries to a webhook, newest first, starting after the delivery (created_at $4, id $5). With $3,
+-- only those with this status.
+SELECT d.id, d.event_id, e.type, d.entity_id, d.status, d.attempts, d.created_at, d.due_at, d.delivered_at,
+    d.response_status, d.error
+FROM webhook_delivery d JOIN event e ON e.id = d.event_id
+WHERE d.webhook_id = $1 AND ($3::text IS NULL OR d.status = $3)
+    AND ($4::timestamptz IS NULL OR (d.created_at, d.id) < ($4, $5::text))
+ORDER BY d.created_at DESC, d.id DESC
+LIMIT $2
+
+-- name: delivery
+SELECT d.id, d.event_id, e.type, d.entity_id, d.status, d.attempts, d.created_at, d.due_at, d.delivered_at,
+    d.response_status, d.error
+FROM webhook_delivery d JOIN event e ON e.id = d.event_id
+WHERE d.webhook_id = $1 AND d.id = $2
+
+-- name: redeliver
+-- Begin the attempts of a delivery again, after all others of its entity.
+UPDATE webhook_delivery
+SET status = 'pending', attempts = 0, number = nextval('webhook_delivery_number'), started_at = clock_timestamp(),
+    due_at = clock_timestamp(), delivered_at = NULL
+WHERE webhook_id = $1 AND id = $2
+RETURNING id

@@ -1,0 +1,104 @@
+"""Quotas, as Yjs clients and HTTP clients meet them."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+import pytest
+
+from tests.e2e.clients.api import SVG_TYPE
+from tests.e2e.clients.problems import check_problem
+from tests.e2e.clients.workspace import Workspace
+from tests.polling import pause
+
+CONFIG = "/security/quotas/config/"
+QUOTA = 103
+SIZE = 200_000
+BOUND = 1_000_000
+
+SetQuotas = Callable[..., Awaitable[dict[str, Any]]]
+
+
+@pytest.fixture
+async def set_quotas(workspace: Workspace) -> AsyncIterator[SetQuotas]:
+    """Return a function that sets quotas. Remove them after the test."""
+
+    async def put(**config: Any) -> dict[str, Any]:
+        response = await workspace.admin.request("PUT", CONFIG, json=config)
+        assert response.status_code == 200, response.text
+        stored: dict[str, Any] = response.json()
+        return stored
+
+    yield put
+    await put()
+
+
+async def test_flood_of_one_account_is_stopped_while_another_edits_the_same_canvas(
+    workspace: Workspace, canvas: str, set_quotas: SetQuotas
+) -> None:
+    """The client is told the limit and the time, and its edits are saved once the quota allows it.
+
+    Proves R-QUOTA-2 and R-QUOTA-3.
+    """
+    flooder = await workspace.create_user()
+    await workspace.owner.set_member(canvas, flooder, "editor")
+    session = workspace.api.session_of(flooder)
+    await set_quotas(users={flooder.id: {"journal_bytes_per_day": BOUND}})
+    flood = await workspace.connect(canvas, session=session)
+    other = await workspace.connect(canvas)
+    await workspace.driver.wait_saved([flood, other])
+    sent = 0
+    while not (status := await flood.status()).closes:
+        await flood.burst(1, size=SIZE)
+        sent += SIZE
+        await pause()
+    (close, *_) = status.closes
+    assert close.code == 1013
+    assert close.reason.startswith(f"the edits of an account may add {BOUND} bytes in a day; try")
+    assert BOUND <= sent < 100 * BOUND
+    await other.add_element("by-another")
+    await workspace.driver.wait_saved([other])
+    refused = await session.request(
+        "PUT", f"/runtime/canvases/{canvas}/svg", content=b"<svg/>", headers=SVG_TYPE
+    )
+    problem = check_problem(refused, 429, "quota_exceeded")
+    assert problem["limit"] == BOUND
+    assert 0 < int(refused.headers["Retry-After"]) <= 86_400
+    usage = await session.request("GET", "/runtime/usage/")
+    assert usage.json()["uses"][0]["status"] == "over"
+    assert usage.headers["Svgx-Quota"].startswith('"account_journal_bytes_per_day";used=')
+    assert "Svgx-Quota" not in (await workspace.owner.request("GET", "/auth/me")).headers
+    await set_quotas()
+    await workspace.driver.wait_saved([flood])
+    await workspace.driver.wait_converged([flood, other])
+
+
+async def test_client_with_notices_stays_connected_and_its_edits_are_fetched_later(
+    workspace: Workspace, canvas: str, set_quotas: SetQuotas
+) -> None:
+    """It sees the edits of others meanwhile, and may delete. Proves R-QUOTA-3."""
+    eager = await workspace.create_user()
+    await workspace.owner.set_member(canvas, eager, "editor")
+    session = workspace.api.session_of(eager)
+    await set_quotas(users={eager.id: {"journal_bytes_per_day": BOUND}})
+    params = {"token": await session.access_token(), "saved": "1", "quota": "1"}
+    client = await workspace.connect(canvas, params=params)
+    other = await workspace.connect(canvas)
+    await client.add_element("to-delete")
+    await client.burst(2, size=BOUND)
+    await workspace.driver.wait_saved([client, other])
+    await client.wait_received(QUOTA, 1)
+    await client.add_element("beyond-the-bound")
+    await other.add_element("by-another")
+    await workspace.driver.wait_for_elements([client], "by-another")
+    assert "beyond-the-bound" not in (await other.content())["elements"]
+    await client.edit({"op": "delete", "id": "to-delete"})
+    async with asyncio.timeout(20):
+        while "to-delete" in (await other.content())["elements"]:
+            await pause()
+    await set_quotas()
+    await workspace.driver.wait_for_elements([other], "beyond-the-bound")
+    await workspace.driver.wait_saved([client])
+    status = await client.status()
+    assert status.closes == ()
+    assert status.received[QUOTA] >= 2

@@ -1,0 +1,107 @@
+"""A receiver of webhooks: a real HTTP server on this machine that records requests and answers as a test says."""
+
+import asyncio
+import base64
+import hashlib
+import hmac
+import json
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+Answer = str | None
+"""The whole response as text. None closes the connection without a response."""
+
+
+def status(code: int, *headers: str) -> str:
+    """Return a response without a body."""
+    return "\r\n".join((f"HTTP/1.1 {code} x", "Content-Length: 0", *headers, "", ""))
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """A request. `at` is a time of the monotonic clock."""
+
+    path: str
+    headers: dict[str, str]
+    body: bytes
+    at: float
+
+    @property
+    def event(self) -> dict[str, Any]:
+        """Return the event."""
+        event: dict[str, Any] = json.loads(self.body)
+        return event
+
+    def is_signed_with(self, secret: str) -> bool:
+        """Check the signature as a receiver of Standard Webhooks does."""
+        kind, _, key = secret.partition("_")
+        assert kind == "whsec"
+        signed = f"{self.headers['webhook-id']}.{self.headers['webhook-timestamp']}.".encode()
+        digest = hmac.digest(base64.b64decode(key), signed + self.body, hashlib.sha256)
+        version, _, signature = self.headers["webhook-signature"].partition(",")
+        age = abs(time.time() - int(self.headers["webhook-timestamp"]))
+        return version == "v1" and base64.b64decode(signature) == digest and age < 300
+
+
+@dataclass
+class Receiver:
+    """The server. `answer` is called with each request; `hold` delays all answers until it is set."""
+
+    url: str = ""
+    received: list[Received] = field(default_factory=list)
+    answer: Callable[[Received], Answer] = lambda _: status(204)
+    hold: asyncio.Event = field(default_factory=asyncio.Event)
+    open: int = 0
+    most_open: int = 0
+    _arrived: asyncio.Condition = field(default_factory=asyncio.Condition)
+
+    async def wait_for(self, count: int, seconds: float = 20) -> list[Received]:
+        """Wait for this number of requests, and return all requests."""
+        async with asyncio.timeout(seconds), self._arrived:
+            await self._arrived.wait_for(lambda: len(self.received) >= count)
+        return self.received
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Serve one connection with one request."""
+        self.open += 1
+        self.most_open = max(self.most_open, self.open)
+        try:
+            head = (await reader.readuntil(b"\r\n\r\n")).decode()
+            line, *lines = head.strip().split("\r\n")
+            headers = {
+                name.lower(): value for name, value in (each.split(": ", 1) for each in lines)
+            }
+            body = await reader.readexactly(int(headers["content-length"]))
+            request = Received(line.split()[1], headers, body, time.monotonic())
+            async with self._arrived:
+                self.received.append(request)
+                self._arrived.notify_all()
+            await self.hold.wait()
+            answer = self.answer(request)
+            if answer is not None:
+                writer.write(answer.encode())
+                await writer.drain()
+        except (OSError, asyncio.IncompleteReadError):
+            pass
+        finally:
+            self.open -= 1
+            writer.close()
+
+
+@asynccontextmanager
+async def receiver(answer: Callable[[Received], Answer] | None = None) -> AsyncIterator[Receiver]:
+    """Start a receiver on a free port of 127.0.0.1."""
+    found = Receiver()
+    found.hold.set()
+    if answer is not None:
+        found.answer = answer
+    server = await asyncio.start_server(found.serve, "127.0.0.1", 0)
+    found.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/hook"
+    try:
+        yield found
+    finally:
+        found.hold.set()
+        server.close()

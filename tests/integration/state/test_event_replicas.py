@@ -1,0 +1,144 @@
+"""Domain events over the end of a replica, and the settings of a replica."""
+
+import asyncio
+from contextlib import suppress
+from typing import Any
+
+import pytest
+
+from svgx_common import postgres
+from svgx_common.contract.errors import Invalid
+from svgx_common.contract.storage import webhooks
+from svgx_common.contract.storage.events import BackupCompleted, CanvasDeleted, DomainEvent
+from svgx_common.contract.storage.webhooks import DeliveryStatus, UpdateWebhookRequest
+from svgx_common.events.outbox import emit
+from svgx_common.events.relay import Relay
+from svgx_common.messaging.bus import BusUnreachable
+from svgx_devstack import DevStack
+from tests.integration.state.receiver import receiver, status
+from tests.integration.state.service import Client, Tables
+from tests.integration.state.webhook_client import (
+    ADMIN,
+    create,
+    forget_events,
+    quick,
+    wait_for_delivery,
+)
+from tests.polling import pause
+
+
+@pytest.fixture(autouse=True)
+async def _forget(tables: Tables) -> None:
+    await forget_events(tables)
+
+
+async def test_event_whose_relay_crashed_before_its_commit_arrives_twice_with_one_id(
+    backing: DevStack, client: Client, tables: Tables
+) -> None:
+    """At least once: a crash after the broadcast repeats the event, and loses none. Proves R-EVENT-2."""
+    url = backing.postgres_url
+    published: list[str] = []
+    handed_over: list[str] = []
+
+    async def note(_: str, content: bytes) -> None:
+        published.append(DomainEvent.model_validate_json(content).id)
+
+    async with quick(backing):
+        pass  # the tables exist
+    await client.bus.listen("svgx.events.state.canvas.deleted", note)
+    async with postgres.connect(url, schema="state", package="svgx_state", pool_size=2) as database:
+
+        async def hand_over(_: object, events: Any) -> None:
+            handed_over.extend(event.id for event in events)
+
+        relay = Relay(client.bus, database, hand_over, seconds=1)
+        async with database.transaction() as session:
+            await emit(session, CanvasDeleted(canvas_id="crash"))
+        with suppress(RuntimeError):
+            async with database.transaction() as session:
+                await emit(session, CanvasDeleted(canvas_id="rolled-back"))
+                raise RuntimeError
+        settle = client.bus.settle
+
+        async def crash() -> None:
+            await settle()
+            raise BusUnreachable
+
+        client.bus.settle = crash  # type: ignore[method-assign]  # the last step before the commit
+        with pytest.raises(BusUnreachable):
+            await relay.relay_batch()
+        client.bus.settle = settle  # type: ignore[method-assign]
+        assert await relay.relay_batch() == 1
+        assert await relay.relay_batch() == 0
+    await settle()
+    assert len(published) == 2
+    assert len(set(published)) == 1
+    assert handed_over == published
+    assert await tables.fetchval("SELECT count(*) FROM event WHERE entity_id = 'rolled-back'") == 0
+
+
+async def test_event_that_was_committed_before_a_kill_is_delivered_by_the_next_replica(
+    backing: DevStack, client: Client, tables: Tables
+) -> None:
+    """The outbox is in the database, so no replica needs to know of an event. Proves R-EVENT-2."""
+    async with receiver() as hook:
+        async with quick(backing):
+            webhook = await create(client, hook.url, "backup.completed")
+        async with (
+            postgres.connect(
+                backing.postgres_url, schema="state", package="svgx_state", pool_size=1
+            ) as database,
+            database.transaction() as session,
+        ):
+            await emit(session, BackupCompleted(backup_id="b", canvases=2, size_bytes=3))
+        async with quick(backing):
+            (one,) = await hook.wait_for(1)
+            await wait_for_delivery(client, webhook.id, DeliveryStatus.DELIVERED)
+    assert one.event["data"] == {"backup_id": "b", "canvases": 2, "size_bytes": 3}
+    assert await tables.fetchval("SELECT count(*) FROM event WHERE relayed_at IS NULL") == 0
+
+
+async def test_private_target_is_refused_at_creation_at_change_and_at_delivery(
+    backing: DevStack, client: Client, tables: Tables
+) -> None:
+    """Proves R-EVENT-9: a name that gets another address after the creation leads nowhere."""
+    async with receiver() as hook:
+        async with quick(backing):
+            webhook = await create(client, hook.url, "canvas.created")
+        async with quick(backing, webhook_allowed_networks="", webhook_give_up_seconds=0.05):
+            for url in (hook.url, "http://localhost/", "http://[::ffff:127.0.0.1]/"):
+                with pytest.raises(Invalid) as error:
+                    await create(client, url)
+                assert error.value.field == "url"
+            update = UpdateWebhookRequest(webhook_id=webhook.id, url=hook.url)
+            with pytest.raises(Invalid):
+                await client.bus.ask(webhooks.UPDATE_WEBHOOK, update, caller=ADMIN)
+            await client.create()
+            dead = await wait_for_delivery(client, webhook.id, DeliveryStatus.DEAD)
+            assert dead.error is not None
+            assert "private or reserved network" in dead.error
+        assert hook.received == []
+        assert hook.most_open == 0
+
+
+async def test_old_events_are_dropped_except_pending_ones(
+    backing: DevStack, client: Client, tables: Tables
+) -> None:
+    """Proves R-EVENT-10."""
+    async with receiver() as hook:
+        async with quick(backing):
+            webhook = await create(client, hook.url, "canvas.created")
+            done, waiting = await client.create(), ""
+            await wait_for_delivery(client, webhook.id, DeliveryStatus.DELIVERED)
+            hook.answer = lambda _: status(500)
+            waiting = await client.create()
+            await hook.wait_for(2)
+            await tables.execute(
+                "UPDATE event SET at = at - interval '31 days' WHERE entity_id = ANY ($1)",
+                [done, waiting],
+            )
+        async with quick(backing):
+            query = "SELECT array_agg(entity_id) FROM event WHERE entity_id = ANY ($1)"
+            async with asyncio.timeout(10):
+                while await tables.fetchval(query, [done, waiting]) != [waiting]:
+                    await pause()

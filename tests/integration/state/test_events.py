@@ -1,0 +1,303 @@
+"""Domain events: the outbox, its relay, and the deliveries to webhooks."""
+
+import asyncio
+import json
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import UTC, datetime
+
+import pytest
+
+from svgx_common.contract.errors import Conflict, NotFound
+from svgx_common.contract.policy import CanvasRole
+from svgx_common.contract.storage import webhooks
+from svgx_common.contract.storage.events import (
+    RECORD_EVENTS,
+    DomainEvent,
+    RecordEventsRequest,
+)
+from svgx_common.contract.storage.webhooks import (
+    DeliveryStatus,
+    RedeliverRequest,
+    UpdateWebhookRequest,
+    WebhookRequest,
+)
+from svgx_devstack import DevStack
+from tests.integration.state.receiver import Received, receiver, status
+from tests.integration.state.service import Client, Tables, user
+from tests.integration.state.webhook_client import (
+    ADMIN,
+    create,
+    deliveries,
+    forget_events,
+    quick,
+    rename,
+    wait_for_delivery,
+)
+from tests.polling import pause
+
+pytestmark = pytest.mark.usefixtures("_forget")
+
+
+@pytest.fixture(scope="module")
+async def _running(backing: DevStack) -> AsyncIterator[None]:
+    """A replica that gives deliveries up soon."""
+    async with quick(backing, webhook_give_up_seconds=0.2):
+        yield
+
+
+@pytest.fixture
+async def _forget(_running: None, tables: Tables) -> None:
+    await forget_events(tables)
+
+
+async def test_changes_of_a_canvas_are_published_and_delivered_in_their_order(
+    client: Client,
+) -> None:
+    """Each has the actor and the data; the signature is valid. Proves R-EVENT-1, R-EVENT-3 and R-EVENT-5."""
+    published: list[tuple[str, DomainEvent]] = []
+
+    async def note(subject: str, content: bytes) -> None:
+        published.append((subject, DomainEvent.model_validate_json(content)))
+
+    await client.bus.listen("svgx.events.state.*.*", note)
+    async with receiver() as hook:
+        webhook = await create(client, hook.url)
+        member = user().user_id
+        canvas_id = await client.create("first")
+        await rename(client, canvas_id, "second")
+        await client.set_member(canvas_id, member, CanvasRole.VIEWER)
+        await client.remove_member(canvas_id, member)
+        await client.delete(canvas_id)
+        received = await hook.wait_for(5)
+    expected = [
+        ("canvas.created", {"canvas_id": canvas_id, "name": "first"}),
+        ("canvas.renamed", {"canvas_id": canvas_id, "name": "second"}),
+        ("member.changed", {"canvas_id": canvas_id, "user_id": member, "role": "viewer"}),
+        ("member.changed", {"canvas_id": canvas_id, "user_id": member, "role": None}),
+        ("canvas.deleted", {"canvas_id": canvas_id}),
+    ]
+    assert [(each.event["type"], each.event["data"]) for each in received] == expected
+    for each in received:
+        assert each.event["actor"] == client.me.user_id
+        assert each.event["id"] == each.headers["webhook-id"]
+        assert each.headers["content-type"] == "application/json"
+        assert each.is_signed_with(webhook.secret)
+        assert not each.is_signed_with("whsec_" + "A" * 43 + "=")
+    await client.bus.settle()
+    own = [(subject, event) for subject, event in published if event.entity_id == canvas_id]
+    assert [(subject, event.data) for subject, event in own] == [
+        (f"svgx.events.state.{name}", data) for name, data in expected
+    ]
+    assert [event.id for _, event in own] == [each.event["id"] for each in received]
+
+
+async def test_change_that_fails_has_no_event(client: Client, tables: Tables) -> None:
+    """The event is written in the transaction of the change. Proves R-EVENT-1."""
+    canvas_id = await client.create()
+    with pytest.raises(Conflict):
+        await client.remove_member(canvas_id, client.me.user_id)
+    query = "SELECT array_agg(type ORDER BY number) FROM event WHERE entity_id = $1"
+    assert await tables.fetchval(query, canvas_id) == ["canvas.created"]
+
+
+async def test_webhook_gets_the_types_that_it_names_while_it_is_active(client: Client) -> None:
+    """Proves R-EVENT-4."""
+    async with receiver() as hook:
+        webhook = await create(client, hook.url, "canvas.deleted", "backup.completed")
+        await create(client, hook.url + "/inactive", active=False)
+        canvas_id = await client.create()
+        await client.delete(canvas_id)
+        (one,) = await hook.wait_for(1)
+        assert one.event["type"] == "canvas.deleted"
+        update = UpdateWebhookRequest(webhook_id=webhook.id, active=False)
+        changed = await client.bus.ask(webhooks.UPDATE_WEBHOOK, update, caller=ADMIN)
+        assert not changed.active
+        await client.delete(await client.create())
+        request = WebhookRequest(webhook_id=webhook.id)
+        await client.bus.ask(webhooks.TEST_WEBHOOK, request, caller=ADMIN)
+        activate = UpdateWebhookRequest(webhook_id=webhook.id, active=True)
+        await client.bus.ask(webhooks.UPDATE_WEBHOOK, activate, caller=ADMIN)
+        _, test = await hook.wait_for(2)
+        assert test.event["type"] == "webhook.test"
+        assert {each.path for each in hook.received} == {"/hook"}
+
+
+async def test_failed_delivery_is_repeated_with_the_same_id_and_delays_its_entity_only(
+    client: Client,
+) -> None:
+    """Later events of the entity wait for it, and those of others do not. Proves R-EVENT-3 and R-EVENT-6."""
+    failures = 2
+
+    def answer(request: Received) -> str:
+        nonlocal failures
+        if request.event["entity_id"] == failing and failures:
+            failures -= 1
+            return status(503)
+        return status(200)
+
+    failing = ""
+    async with receiver(answer) as hook:
+        webhook = await create(client, hook.url, "canvas.created", "canvas.renamed")
+        hook.hold.clear()
+        failing = await client.create("one")
+        await rename(client, failing, "two")
+        other = await client.create("other")
+        await hook.wait_for(2)
+        assert {each.event["entity_id"] for each in hook.received} == {failing, other}
+        hook.hold.set()
+        received = await hook.wait_for(5)
+        last = await wait_for_delivery(client, webhook.id, DeliveryStatus.DELIVERED)
+        of_entity = [each for each in received if each.event["entity_id"] == failing]
+        assert [each.event["type"] for each in of_entity] == [
+            *["canvas.created"] * 3,
+            "canvas.renamed",
+        ]
+        assert len({each.headers["webhook-id"] for each in of_entity}) == 2
+        assert all(each.is_signed_with(webhook.secret) for each in received)
+        found = {each.event_id: each for each in await deliveries(client, webhook.id)}
+        repeated = found[of_entity[0].event["id"]]
+        assert (repeated.attempts, repeated.status) == (3, DeliveryStatus.DELIVERED)
+        assert last.response_status == 200
+
+
+@pytest.mark.parametrize(
+    ("answer", "error", "response_status"),
+    [
+        (status(500), "the response has the status 500", 500),
+        (status(302, "Location: http://127.0.0.1/"), "redirects are not followed", 302),
+        (None, "the response is not valid HTTP", None),
+        ("nonsense\r\n\r\n", "the response is not valid HTTP", None),
+        ("HTTP/1.1 200 x\r\n" + "x: y\r\n" * 200_000, "the response is not valid HTTP", None),
+    ],
+    ids=["error", "redirect", "closed", "nonsense", "endless headers"],
+)
+async def test_delivery_that_always_fails_is_dead_and_can_be_repeated(
+    client: Client, answer: str | None, error: str, response_status: int | None
+) -> None:
+    """The list names the cause without content of the response. Proves R-EVENT-6 and R-EVENT-7."""
+    async with receiver(lambda _: answer) as hook:
+        webhook = await create(client, hook.url, "canvas.created")
+        await client.create()
+        dead = await wait_for_delivery(client, webhook.id, DeliveryStatus.DEAD, attempts=2)
+        assert dead.error is not None
+        assert error in dead.error
+        assert dead.response_status == response_status
+        assert dead.due_at is None
+        request = WebhookRequest(webhook_id=webhook.id)
+        shown = await client.bus.ask(webhooks.GET_WEBHOOK, request, caller=ADMIN)
+        assert (shown.dead, shown.pending) == (1, 0)
+        attempts = len(hook.received)
+        assert attempts == dead.attempts
+        hook.answer = lambda _: status(204)
+        again = RedeliverRequest(webhook_id=webhook.id, delivery_id=dead.id)
+        await client.bus.ask(webhooks.REDELIVER, again, caller=ADMIN)
+        done = await wait_for_delivery(client, webhook.id, DeliveryStatus.DELIVERED)
+        assert (done.id, done.attempts, done.error) == (dead.id, 1, None)
+        assert len({each.headers["webhook-id"] for each in hook.received}) == 1
+
+
+async def test_slow_webhook_has_few_attempts_at_a_time_and_delays_no_other(client: Client) -> None:
+    """Proves R-EVENT-8: a receiver that does not answer ends after the time limit, and the other gets all events."""
+    async with receiver() as slow, receiver() as fast:
+        slow.hold.clear()
+        slow_webhook = await create(client, slow.url, "canvas.created")
+        fast_webhook = await create(client, fast.url, "canvas.created")
+        for _ in range(12):
+            await client.create()
+        received = await fast.wait_for(12)
+        assert len({each.event["id"] for each in received}) == 12
+        assert slow.most_open == 4
+        failed = [each for each in await deliveries(client, slow_webhook.id) if each.attempts]
+        assert len(failed) == 4
+        async with asyncio.timeout(20):
+            while not any(each.error for each in await deliveries(client, slow_webhook.id)):
+                await pause()
+        errors = {each.error for each in await deliveries(client, slow_webhook.id)}
+        assert "no response within 1 s" in errors
+        page = await deliveries(client, fast_webhook.id)
+        assert {each.status for each in page} == {DeliveryStatus.DELIVERED}
+
+
+async def test_endless_body_of_a_response_is_not_read(client: Client) -> None:
+    """Proves R-EVENT-8: only the status counts."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 x\r\nTransfer-Encoding: chunked\r\n\r\n")
+        try:
+            while True:
+                writer.write(b"10000\r\n" + b"x" * 65_536 + b"\r\n")
+                await writer.drain()
+        except OSError:
+            ended.set()
+
+    ended = asyncio.Event()
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    async with server:
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+        webhook = await create(client, url, "canvas.created")
+        await client.create()
+        done = await wait_for_delivery(client, webhook.id, DeliveryStatus.DELIVERED)
+        assert done.attempts == 1
+        await asyncio.wait_for(ended.wait(), 5)
+
+
+async def test_events_of_auth_are_recorded_once_and_delivered(client: Client) -> None:
+    """Auth repeats a batch after its answer was lost. Proves R-EVENT-2."""
+    async with receiver() as hook:
+        await create(client, hook.url, "user.deleted")
+        events = [
+            DomainEvent(
+                id=str(uuid.uuid4()),
+                type="user.deleted",
+                service="auth",
+                entity_id=f"user-{number}",
+                at=datetime.now(UTC),
+                data={"user_id": f"user-{number}"},
+            )
+            for number in range(3)
+        ]
+        await client.bus.ask(RECORD_EVENTS, RecordEventsRequest(events=events[:2]))
+        await client.bus.ask(RECORD_EVENTS, RecordEventsRequest(events=events))
+        received = await hook.wait_for(3)
+        assert [each.event["id"] for each in received] == [each.id for each in events]
+
+
+async def test_webhook_that_does_not_exist_is_not_found(client: Client) -> None:
+    """Proves R-EVENT-4: each operation on one webhook or delivery answers with the name of the field."""
+    request = WebhookRequest(webhook_id="unknown")
+    requests: list[Callable[[], Awaitable[object]]] = [
+        lambda: client.bus.ask(webhooks.GET_WEBHOOK, request, caller=ADMIN),
+        lambda: client.bus.ask(webhooks.DELETE_WEBHOOK, request, caller=ADMIN),
+        lambda: client.bus.ask(webhooks.TEST_WEBHOOK, request, caller=ADMIN),
+        lambda: client.bus.ask(
+            webhooks.UPDATE_WEBHOOK,
+            UpdateWebhookRequest(webhook_id="unknown", active=False),
+            caller=ADMIN,
+        ),
+        lambda: deliveries(client, "unknown"),
+        lambda: client.bus.ask(
+            webhooks.REDELIVER,
+            RedeliverRequest(webhook_id="unknown", delivery_id="unknown"),
+            caller=ADMIN,
+        ),
+    ]
+    for each in requests:
+        with pytest.raises(NotFound):
+            await each()
+
+
+async def test_secret_is_shown_only_at_the_creation(client: Client) -> None:
+    """Proves R-EVENT-5."""
+    async with receiver() as hook:
+        created = await create(client, hook.url)
+        request = WebhookRequest(webhook_id=created.id)
+        shown = await client.bus.ask(webhooks.GET_WEBHOOK, request, caller=ADMIN)
+        page = await client.bus.ask(
+            webhooks.LIST_WEBHOOKS, webhooks.ListWebhooksRequest(), caller=ADMIN
+        )
+    assert created.secret.startswith("whsec_")
+    assert created.secret not in json.dumps(
+        [shown.model_dump(mode="json"), page.model_dump(mode="json")]
+    )

@@ -1,0 +1,311 @@
+"""Quotas: the counts of journal bytes, the use that the API shows, and the bound of new canvases."""
+
+import asyncio
+import secrets
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+
+from svgx_common.contract import state
+from svgx_common.contract.auth import UserRequest
+from svgx_common.contract.errors import Conflict, NotFound, QuotaExceeded, QuotaFull, SvgxError
+from svgx_common.contract.policy import Role
+from svgx_common.contract.state import Entry
+from svgx_common.contract.storage.quotas import (
+    CANVAS_USAGE,
+    GET_QUOTAS,
+    OWN_USAGE,
+    QUOTA_REPORT,
+    QUOTAS_CHANGED,
+    SET_QUOTAS,
+    TOP_USAGE,
+    USER_USAGE,
+    AccountUsage,
+    CanvasUsage,
+    QuotaName,
+    QuotaReport,
+    Quotas,
+    QuotasRequest,
+    QuotaStatus,
+    SetQuotasRequest,
+    TopUsageRequest,
+    Use,
+)
+from svgx_common.messaging.caller import Caller
+from svgx_devstack import DevStack
+from tests.integration.state.service import Client, Tables, replica, user
+
+MIB = 1024 * 1024
+
+
+class Reports:
+    """The broadcasts of the quotas."""
+
+    def __init__(self) -> None:
+        self.received: list[QuotaReport] = []
+        self._arrived = asyncio.Condition()
+
+    async def add(self, _: str, content: bytes) -> None:
+        """Note a broadcast."""
+        async with self._arrived:
+            self.received.append(QuotaReport.model_validate_json(content))
+            self._arrived.notify_all()
+
+    async def wait_for_account(self, user_id: str, at_least: int = 0) -> int:
+        """Wait until a report names an account with this many bytes, and return its bytes."""
+
+        def found() -> int | None:
+            used = [each.accounts[user_id] for each in self.received if user_id in each.accounts]
+            return next((each for each in reversed(used) if each >= at_least), None)
+
+        async with asyncio.timeout(20), self._arrived:
+            await self._arrived.wait_for(lambda: found() is not None)
+        used = found()
+        assert used is not None
+        return used
+
+
+@pytest.fixture
+async def reports(client: Client) -> Reports:
+    """The broadcasts of the quotas from now on."""
+    reports = Reports()
+    await client.bus.listen(QUOTAS_CHANGED.subject, reports.add)
+    await client.bus.settle()
+    return reports
+
+
+@asynccontextmanager
+async def quick_replica(backing: DevStack, **settings: float) -> AsyncIterator[None]:
+    """Run a replica that stores its counts at once."""
+    async with replica(backing, quota_flush_seconds=0.01, **settings):
+        yield
+
+
+@pytest.fixture
+async def _reset(client: Client, backing: DevStack) -> AsyncIterator[None]:
+    """Remove the quotas that a test has set."""
+    yield
+    async with quick_replica(backing):
+        await client.bus.ask(SET_QUOTAS, SetQuotasRequest(), caller=user(Role.ADMIN))
+
+
+def entry(canvas_id: str, size: int, *authors: str, sent: tuple[int, ...] = ()) -> Entry:
+    """Return an entry of `size` bytes."""
+    return Entry(canvas_id, secrets.token_hex(4), 1, authors, bytes(size), sent)
+
+
+async def own_use(client: Client, name: QuotaName, caller: Caller) -> Use:
+    usage: AccountUsage = await client.bus.ask(OWN_USAGE, QuotasRequest(), caller=caller)
+    (use,) = (each for each in usage.uses if each.name is name)
+    return use
+
+
+async def set_quotas(client: Client, **quotas: object) -> Quotas:
+    request = SetQuotasRequest.model_validate(quotas)
+    return await client.bus.ask(SET_QUOTAS, request, caller=user(Role.ADMIN))
+
+
+async def test_entry_counts_towards_its_authors_and_its_canvas(
+    client: Client, backing: DevStack, tables: Tables
+) -> None:
+    """Proves R-QUOTA-1: a flood that is merged with small edits of others does not count as theirs."""
+    flood, small = user(), user()
+    async with quick_replica(backing):
+        canvas_id = await client.create()
+        authors = (flood.user_id, small.user_id)
+        await client.append(entry(canvas_id, 900, *authors, sent=(200_000, 2_000)))
+    # The replica has stored its counts when it has ended.
+    rows = await tables.fetch(
+        "SELECT user_id, journal_bytes FROM account_usage WHERE user_id = ANY ($1)", authors
+    )
+    assert {row["user_id"]: row["journal_bytes"] for row in rows} == {
+        flood.user_id: 891,
+        small.user_id: 9,
+    }
+    of_canvas = "SELECT journal_bytes FROM canvas_usage WHERE canvas_id = $1"
+    assert await tables.fetchval(of_canvas, canvas_id) == 900
+
+
+async def test_repeated_and_unknown_entries_do_not_count(
+    client: Client, backing: DevStack, tables: Tables
+) -> None:
+    """Proves R-QUOTA-1: an entry counts once, when it is committed for the first time."""
+    someone = user()
+    async with quick_replica(backing):
+        canvas_id = await client.create()
+        one = entry(canvas_id, 100, someone.user_id)
+        await client.append(one)
+        await client.append(one, entry("unknown", 100, someone.user_id))
+    query = "SELECT journal_bytes FROM account_usage WHERE user_id = $1"
+    assert await tables.fetchval(query, someone.user_id) == 100
+
+
+@pytest.mark.usefixtures("_reset")
+async def test_flood_of_large_overwrites_is_announced_at_the_bound(
+    client: Client, backing: DevStack, reports: Reports
+) -> None:
+    """Proves R-QUOTA-2: 200 KB that overwrite one key again and again are announced within the first megabytes.
+
+    The interval of a minute shows that many bytes are stored at once.
+    """
+    someone = user()
+    async with replica(backing, quota_flush_seconds=60):
+        await set_quotas(client, users={someone.user_id: {"journal_bytes_per_day": 2 * MIB}})
+        canvas_id = await client.create(caller=someone)
+        for _ in range(4 * MIB // 200_000 + 1):
+            await client.append(entry(canvas_id, 200_000, someone.user_id))
+        assert await reports.wait_for_account(someone.user_id) >= 4 * MIB
+        use = await own_use(client, QuotaName.ACCOUNT_JOURNAL, someone)
+        assert (use.status, use.limit) == (QuotaStatus.OVER, 2 * MIB)
+        assert use.resets_at is not None
+        report = await client.bus.ask(QUOTA_REPORT, QuotasRequest())
+        assert report.accounts[someone.user_id] == use.used
+
+
+@pytest.mark.parametrize("at_once", [False, True], ids=["one by one", "at once"])
+@pytest.mark.usefixtures("_reset")
+async def test_canvases_beyond_the_bound_of_an_hour_are_refused(
+    client: Client, backing: DevStack, at_once: bool
+) -> None:
+    """Proves R-QUOTA-4: of 149 canvases, as many as allowed are made, also when deleted ones make room for none."""
+    someone, other = user(), user()
+    async with replica(backing, quota_account_canvases_per_hour=20):
+
+        async def create(delete: bool) -> SvgxError | None:
+            try:
+                canvas_id = await client.create(caller=someone)
+            except SvgxError as error:
+                return error
+            if delete:
+                await client.delete(canvas_id)
+            return None
+
+        if at_once:
+            outcomes = await asyncio.gather(*(create(False) for _ in range(30)))
+        else:
+            outcomes = [await create(True) for _ in range(149)]
+        refused = [each for each in outcomes if each is not None]
+        assert len(outcomes) - len(refused) == 20
+        for error in refused:
+            assert isinstance(error, QuotaExceeded)
+            assert error.limit == 20
+            assert error.retry_after is not None
+            assert 3000 < error.retry_after <= 3600
+        await client.create(caller=other)
+        use = await own_use(client, QuotaName.CANVASES_PER_HOUR, someone)
+        assert (use.used, use.limit, use.status) == (20, 20, QuotaStatus.OVER)
+
+
+async def test_deleted_canvas_makes_room_for_another(client: Client, backing: DevStack) -> None:
+    """Proves R-QUOTA-4: the bound of canvases counts those that the account created and that are not deleted."""
+    async with replica(backing, quota_account_canvases=2):
+        first = await client.create()
+        await client.create()
+        with pytest.raises(QuotaFull) as error:
+            await client.create()
+        assert error.value.limit == 2
+        await client.delete(first)
+        await client.create()
+
+
+@pytest.mark.usefixtures("_reset")
+async def test_bounds_are_those_of_the_user_the_role_and_all(
+    client: Client, backing: DevStack
+) -> None:
+    """Proves R-QUOTA-5: the nearest bound applies; a bound that nobody set is that of the settings."""
+    someone = user()
+    async with replica(backing, quota_account_canvases=7):
+        quotas = await set_quotas(
+            client,
+            account={"canvases_per_day": 50},
+            roles={"viewer": {"canvases_per_day": 5}},
+            users={someone.user_id: {"canvases": 3}},
+            canvases={"c": {"content_bytes": 9}},
+        )
+        assert quotas.of_account(someone.user_id, Role.EDITOR).canvases == 3
+        assert quotas.of_account(someone.user_id, Role.EDITOR).canvases_per_day == 50
+        assert quotas.of_account("other", Role.EDITOR).canvases == 7
+        assert quotas.of_account("other", Role.ADMIN).canvases == 70
+        assert quotas.of_account("other", Role.ADMIN).canvases_per_day == 50
+        assert quotas.of_account("other", Role.VIEWER).canvases_per_day == 5
+        assert quotas.of_canvas("c").content_bytes == 9
+        assert quotas.of_canvas("d").content_bytes == 128 * MIB
+        assert await client.bus.ask(GET_QUOTAS, QuotasRequest(), caller=client.me) == quotas
+
+
+@pytest.mark.usefixtures("_reset")
+async def test_change_of_an_older_version_is_refused_and_a_change_is_announced(
+    client: Client, backing: DevStack, reports: Reports
+) -> None:
+    """Proves R-QUOTA-5: an admin never overwrites a newer change unseen, and all gateways learn of a change."""
+    async with replica(backing):
+        first = await set_quotas(client, account={"canvases": 5})
+        second = await set_quotas(client, account={"canvases": 6}, version=first.version)
+        with pytest.raises(Conflict):
+            await set_quotas(client, account={"canvases": 7}, version=first.version)
+        await client.bus.settle()
+        assert reports.received[-1].quotas == second
+
+
+async def test_use_is_shown_to_owners_and_admins(client: Client, backing: DevStack) -> None:
+    """Proves R-QUOTA-6: the use of a canvas, of a user, and the largest use of today."""
+    someone = user()
+    async with quick_replica(backing):
+        canvas_id = await client.create(caller=someone)
+        await client.append(entry(canvas_id, 30 * MIB, someone.user_id))
+    async with quick_replica(backing):
+        request = state.CanvasRequest(canvas_id=canvas_id)
+        canvas: CanvasUsage = await client.bus.ask(CANVAS_USAGE, request, caller=someone)
+        assert [(each.name, each.used) for each in canvas.uses] == [
+            (QuotaName.CANVAS_JOURNAL, 30 * MIB),
+            (QuotaName.CANVAS_CONTENT, 30 * MIB),
+        ]
+        admin = user(Role.ADMIN)
+        named = UserRequest(user_id=someone.user_id)
+        usage = await client.bus.ask(USER_USAGE, named, caller=admin)
+        assert usage.role is Role.EDITOR
+        assert usage.uses[0].used == 30 * MIB
+        with pytest.raises(NotFound):
+            await client.bus.ask(USER_USAGE, UserRequest(user_id="nobody"), caller=admin)
+        for by, expected in (("accounts", someone.user_id), ("canvases", canvas_id)):
+            request_top = TopUsageRequest.model_validate({"by": by, "limit": 200})
+            top = await client.bus.ask(TOP_USAGE, request_top, caller=admin)
+            assert (expected, 30 * MIB) in [(each.id, each.journal_bytes) for each in top.items]
+            sizes = [each.journal_bytes for each in top.items]
+            assert sizes == sorted(sizes, reverse=True)
+
+
+async def test_content_is_measured_again_after_a_compaction(
+    client: Client, backing: DevStack, tables: Tables
+) -> None:
+    """Proves R-QUOTA-2: a canvas with less content than before is not reported as full any more."""
+    async with quick_replica(backing, quota_canvas_content_mb=1):
+        canvas_id = await client.create()
+        await client.append(entry(canvas_id, MIB, "user-x"))
+    async with quick_replica(backing, quota_canvas_content_mb=1):
+        report = await client.bus.ask(QUOTA_REPORT, QuotasRequest())
+        assert report.canvases[canvas_id].content_bytes == MIB
+        await tables.execute(
+            "UPDATE canvas SET snapshot_revision = 1, snapshot_bytes = bytes WHERE id = $1",
+            canvas_id,
+        )
+        report = await client.bus.ask(QUOTA_REPORT, QuotasRequest())
+        assert canvas_id not in report.canvases
+
+
+async def test_counts_survive_a_failure_of_the_database(
+    client: Client, backing: DevStack, tables: Tables
+) -> None:
+    """Proves R-QUOTA-1: counts that could not be stored are stored later."""
+    someone = user()
+    async with quick_replica(backing):
+        canvas_id = await client.create()
+        await tables.execute("ALTER TABLE account_usage RENAME TO account_usage_away")
+        try:
+            await client.append(entry(canvas_id, 100, someone.user_id))
+            await client.append(entry(canvas_id, 10, someone.user_id))
+        finally:
+            await tables.execute("ALTER TABLE account_usage_away RENAME TO account_usage")
+    query = "SELECT journal_bytes FROM account_usage WHERE user_id = $1"
+    assert await tables.fetchval(query, someone.user_id) == 110

@@ -1,0 +1,69 @@
+"""Webhooks of one test: a replica that delivers at once, and calls of the operations."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from svgx_common.contract.policy import Role
+from svgx_common.contract.state import RENAME_CANVAS, RenameCanvasRequest
+from svgx_common.contract.storage import webhooks
+from svgx_common.contract.storage.webhooks import (
+    CreatedWebhook,
+    CreateWebhookRequest,
+    Delivery,
+    DeliveryStatus,
+    ListDeliveriesRequest,
+)
+from svgx_devstack import DevStack
+from tests.integration.state.service import Client, Tables, replica, user
+from tests.polling import pause
+
+ADMIN = user(Role.ADMIN)
+
+
+@asynccontextmanager
+async def quick(backing: DevStack, **settings: Any) -> AsyncIterator[None]:
+    """Run a replica that looks at its tables all the time, repeats soon, and may deliver to this machine."""
+    defaults = {
+        "event_relay_seconds": 0.05,
+        "webhook_retry_seconds": 0.01,
+        "webhook_timeout_seconds": 1.0,
+        "webhook_allowed_networks": "127.0.0.1",
+    }
+    async with replica(backing, **{**defaults, **settings}):
+        yield
+
+
+async def forget_events(tables: Tables) -> None:
+    """Mark the events of other tests as relayed, and delete their webhooks."""
+    if await tables.fetchval("SELECT to_regclass('event') IS NOT NULL"):
+        await tables.execute("UPDATE event SET relayed_at = now() WHERE relayed_at IS NULL")
+        await tables.execute("DELETE FROM webhook")
+
+
+async def create(client: Client, url: str, *types: str, active: bool = True) -> CreatedWebhook:
+    request = CreateWebhookRequest.model_validate({"url": url, "types": types, "active": active})
+    return await client.bus.ask(webhooks.CREATE_WEBHOOK, request, caller=ADMIN)
+
+
+async def deliveries(client: Client, webhook_id: str) -> list[Delivery]:
+    request = ListDeliveriesRequest(webhook_id=webhook_id, limit=200)
+    return (await client.bus.ask(webhooks.LIST_DELIVERIES, request, caller=ADMIN)).items
+
+
+async def wait_for_delivery(
+    client: Client, webhook_id: str, wanted: DeliveryStatus, attempts: int = 1
+) -> Delivery:
+    """Return the newest delivery once it has this status and at least so many attempts."""
+    async with asyncio.timeout(20):
+        while True:
+            found = await deliveries(client, webhook_id)
+            if found and found[0].status is wanted and found[0].attempts >= attempts:
+                return found[0]
+            await pause()
+
+
+async def rename(client: Client, canvas_id: str, name: str) -> None:
+    request = RenameCanvasRequest(canvas_id=canvas_id, name=name)
+    await client.bus.ask(RENAME_CANVAS, request, caller=client.me)

@@ -1,0 +1,176 @@
+"""The gateway's copy of the quotas: the use that limits a caller, and the end of a day."""
+
+from datetime import UTC, date, datetime
+from typing import Any, cast
+
+import pytest
+
+from svgx_common.contract.errors import QuotaExceeded, QuotaFull
+from svgx_common.contract.policy import Role
+from svgx_common.contract.storage.quotas import (
+    AccountBounds,
+    CanvasBounds,
+    CanvasUse,
+    QuotaName,
+    QuotaReport,
+    Quotas,
+    QuotaStatus,
+)
+from svgx_common.messaging.bus import Bus
+from svgx_common.messaging.caller import Caller
+from svgx_gateway.quotas.enforcement import QuotaEnforcement
+from svgx_gateway.quotas.watch import QuotaWatch
+
+DAY = date(2026, 3, 1)
+NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
+NEXT_DAY = datetime(2026, 3, 2, 0, 0, 1, tzinfo=UTC)
+ANN = Caller("ann", "ann", Role.EDITOR, "session")
+QUOTAS = Quotas(
+    account=AccountBounds(journal_bytes_per_day=1000),
+    canvas=CanvasBounds(journal_bytes_per_day=5000, content_bytes=2000),
+    roles={Role.ADMIN: AccountBounds(journal_bytes_per_day=10_000)},
+)
+
+
+class Clock:
+    """A clock that a test sets."""
+
+    def __init__(self) -> None:
+        self.now = NOON
+
+    def __call__(self) -> datetime:
+        """Return the time."""
+        return self.now
+
+
+def report(
+    accounts: dict[str, int] | None = None,
+    canvases: dict[str, tuple[int, int]] | None = None,
+    *,
+    day: date = DAY,
+    quotas: Quotas = QUOTAS,
+) -> QuotaReport:
+    """Return a report."""
+    return QuotaReport(
+        quotas=quotas,
+        day=day,
+        accounts=accounts or {},
+        canvases={
+            canvas_id: CanvasUse(journal_bytes=journal, content_bytes=content)
+            for canvas_id, (journal, content) in (canvases or {}).items()
+        },
+    )
+
+
+def watch(clock: Clock | None = None) -> QuotaWatch:
+    """Return a copy without a bus."""
+    return QuotaWatch(cast(Bus, cast(Any, None)), clock or Clock())
+
+
+def test_accounts_are_not_limited_before_the_first_report() -> None:
+    """Without a report nothing is refused. Proves R-QUOTA-2."""
+    QuotaEnforcement(watch()).require(ANN, "canvas")
+
+
+@pytest.mark.parametrize(
+    ("used", "status"),
+    [
+        (799, None),
+        (800, QuotaStatus.NEAR),
+        (899, QuotaStatus.NEAR),
+        (900, QuotaStatus.SLOWED),
+        (999, QuotaStatus.SLOWED),
+        (1000, QuotaStatus.OVER),
+    ],
+)
+def test_status_of_an_account_follows_its_use(used: int, status: QuotaStatus | None) -> None:
+    """A client is told at 80 %, slowed at 90 %, and refused at the bound. Proves R-QUOTA-3."""
+    copy = watch()
+    copy.adopt(report({"ann": used}))
+    use = copy.most_used(ANN, "canvas")
+    assert (use and use.status) == status
+    assert copy.most_used(Caller("ann", "ann", Role.ADMIN, "s")) is None
+    assert copy.most_used(Caller("bob", "bob", Role.EDITOR, "s"), "canvas") is None
+
+
+@pytest.mark.parametrize(
+    ("canvas", "name"),
+    [
+        ((5000, 0), QuotaName.CANVAS_JOURNAL),
+        ((0, 2000), QuotaName.CANVAS_CONTENT),
+        ((4000, 1000), QuotaName.ACCOUNT_JOURNAL),
+        ((0, 0), QuotaName.ACCOUNT_JOURNAL),
+    ],
+)
+def test_caller_is_told_of_the_most_used_quota(canvas: tuple[int, int], name: QuotaName) -> None:
+    """The nearest bound of the account and the canvas counts. Proves R-QUOTA-3."""
+    copy = watch()
+    copy.adopt(report({"ann": 950}, {"canvas": canvas}))
+    use = copy.most_used(ANN, "canvas")
+    assert use is not None
+    assert use.name is name
+
+
+def test_bytes_of_a_day_end_with_the_day_and_content_stays() -> None:
+    """An account may edit again at midnight (UTC); a full canvas stays full. Proves R-QUOTA-2."""
+    clock = Clock()
+    copy = watch(clock)
+    copy.adopt(report({"ann": 1000}, {"full": (9000, 2000), "busy": (9000, 0)}))
+    quotas = QuotaEnforcement(copy)
+    with pytest.raises(QuotaExceeded) as error:
+        quotas.require(ANN, "busy")
+    assert error.value.retry_after == 12 * 3600
+    clock.now = NEXT_DAY
+    quotas.require(ANN, "busy")
+    with pytest.raises(QuotaFull):
+        quotas.require(ANN, "full")
+    copy.merge(report({"bob": 900}, day=NEXT_DAY.date()))
+    copy.merge(report({"ann": 1000}))  # a late report of the day before
+    quotas.require(ANN, "busy")
+    with pytest.raises(QuotaFull):
+        quotas.require(ANN, "full")
+
+
+def test_late_report_takes_nothing_back() -> None:
+    """The bytes of a day only grow, and an older version of the bounds is ignored. Proves R-QUOTA-2."""
+    copy = watch()
+    copy.adopt(report({"ann": 1000}, quotas=QUOTAS.model_copy(update={"version": 2})))
+    higher = Quotas(version=1, account=AccountBounds(journal_bytes_per_day=9999))
+    copy.merge(report({"ann": 900}, quotas=higher))
+    use = copy.most_used(ANN)
+    assert use is not None
+    assert (use.used, use.limit) == (1000, 1000)
+
+
+@pytest.mark.parametrize(
+    ("update", "refused"),
+    [(b"\x01\x01\x05", True), (b"\x00\x01\x05\x01\x00\x01", False), (b"\x00\x00", False)],
+    ids=["insertion", "deletion", "empty"],
+)
+def test_deletions_are_accepted_beyond_a_bound(update: bytes, refused: bool) -> None:
+    """A deletion frees space, and a client without new edits is not refused. Proves R-QUOTA-3."""
+    copy = watch()
+    copy.adopt(report(canvases={"canvas": (0, 2000)}))
+    assert (QuotaEnforcement(copy).refusal(ANN, "canvas", update) is not None) == refused
+
+
+async def test_slowed_account_waits_and_another_does_not() -> None:
+    """From 90 % on, edits wait for the account's share of bytes. Proves R-QUOTA-3."""
+    copy = watch()
+    copy.adopt(report({"ann": 900}))
+    quotas = QuotaEnforcement(copy)
+    await quotas.slow_down(ANN, "canvas", bytes(70_000))
+    waiting = quotas.slow_down(ANN, "canvas", b"x")
+    with pytest.raises(StopAsyncIteration):
+        await _first_step(waiting)
+    await quotas.slow_down(Caller("bob", "bob", Role.EDITOR, "s"), "canvas", bytes(10**9))
+
+
+async def _first_step(coroutine: Any) -> None:
+    """Raise `StopAsyncIteration` if the coroutine waits."""
+    try:
+        coroutine.send(None)
+    except StopIteration:
+        return
+    coroutine.close()
+    raise StopAsyncIteration

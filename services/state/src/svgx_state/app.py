@@ -12,6 +12,8 @@ from svgx_common.runtime import Runtime, Service
 from svgx_state.accounts import Accounts
 from svgx_state.administration.canvases import CanvasAdministration
 from svgx_state.canvases import Canvases
+from svgx_state.deletion.canvases import DeletedCanvases
+from svgx_state.deletion.purge import Purge
 from svgx_state.exports import Exports
 from svgx_state.handlers import Handlers
 from svgx_state.journal import Journal
@@ -19,6 +21,9 @@ from svgx_state.members import Members
 from svgx_state.partitions import add_partitions, add_partitions_later
 from svgx_state.ratelimits import StoredRateLimits
 from svgx_state.settings import StateSettings
+from svgx_state.sharing.creators import LinkCreators
+from svgx_state.sharing.handlers import Sharing
+from svgx_state.sharing.links import Links
 from svgx_state.snapshots import Compactor
 from svgx_workers.pool import Workers
 
@@ -50,15 +55,22 @@ async def build(runtime: Runtime[StateSettings]) -> AsyncIterator[Service]:
         )
         journal = Journal(database, compactor.note_tail)
         accounts = Accounts(runtime.bus)
+        links = Links(database, LinkCreators(accounts), settings.links_per_canvas)
+        canvases = Canvases(database, links)
+        purge = Purge(database, settings.deleted_retention_days)
+        DeletedCanvases(runtime.bus, database, canvases, purge).register(runtime.responder)
         handlers = Handlers(
             runtime.bus,
-            Canvases(database),
+            canvases,
             Members(database, accounts),
             journal,
             Exports(journal, workers),
         )
         handlers.register(runtime.responder)
         CanvasAdministration(database).register(runtime.responder)
+        sharing = Sharing(runtime.bus, links)
+        sharing.register(runtime.responder)
+        await sharing.start()
         StoredRateLimits(runtime.bus, database, accounts).register(runtime.responder)
         runtime.health.require("postgresql", database.check)
         runtime.health.describe("database_pool", database.usage)
@@ -71,6 +83,8 @@ async def build(runtime: Runtime[StateSettings]) -> AsyncIterator[Service]:
             "partitions",
             functools.partial(add_partitions_later, database, settings.journal_days_ahead),
         )
+        background.repeat("purge", purge.work)
+        background.repeat("expired share links", links.forget_expired_later)
         try:
             yield Service(drain=compactor.close)
         finally:

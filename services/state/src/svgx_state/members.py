@@ -25,7 +25,10 @@ _NO_TIME = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Members:
-    """The table `canvas_member`. No change here takes the last owner with an active account from a canvas."""
+    """The table `canvas_member`. No change here takes the last owner with an active account from a canvas.
+
+    The share links of a user end when the user is an owner no more.
+    """
 
     def __init__(self, database: Database, accounts: Accounts) -> None:
         self._database = database
@@ -73,6 +76,8 @@ class Members:
             if role is not CanvasRole.OWNER:
                 await _require_another_owner(session, canvas_id, user_id, remaining)
             await session.run("set_member", canvas_id, user_id, role.value)
+            if role is not CanvasRole.OWNER:
+                await session.run("end_links_of", canvas_id, user_id)
         return Member(user_id=user_id, role=role)
 
     async def remove(self, canvas_id: str, user_id: str) -> None:
@@ -83,6 +88,7 @@ class Members:
             await _require_another_owner(session, canvas_id, user_id, remaining)
             if await session.row("remove_member", canvas_id, user_id) is None:
                 raise _no_such_member()
+            await session.run("end_links_of", canvas_id, user_id)
 
     async def _other_owners(self, canvas_id: str, user_id: str) -> frozenset[str]:
         """Return the canvas's other owners that can act as owners. Return none when the user is not an owner.

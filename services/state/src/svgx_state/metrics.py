@@ -35,3 +35,9 @@ SNAPSHOT_SECONDS = Histogram(
 SNAPSHOT_BACKLOG = Gauge(
     "svgx_engine_snapshot_backlog", "Canvases that wait for compaction or are being compacted."
 )
+PURGED_CANVASES = Counter(
+    "svgx_engine_purged_canvases", "Deleted canvases that were removed for good."
+)
+PURGED_ROWS = Counter(
+    "svgx_engine_purged_rows", "Rows of deleted canvases that were removed for good."
+)

@@ -15,6 +15,7 @@ from svgx_common.contract import (
 )
 from svgx_common.contract.administration import canvases, connections, replicas, sessions
 from svgx_common.contract.operation import Channel, Operation
+from svgx_common.contract.storage import deletion, links
 
 OPERATIONS: tuple[Operation[Any, Any], ...] = (
     # operation                  HTTP
@@ -59,6 +60,13 @@ OPERATIONS: tuple[Operation[Any, Any], ...] = (
     ratelimits.GET_CONFIG,  #    GET    /security/rate-limits/config/
     ratelimits.SET_CONFIG,  #    PUT    /security/rate-limits/config/
     ratelimits.ANALYTICS,  #     GET    /security/rate-limits/analytics/
+    # share links, deletion and erasure
+    links.CREATE_LINK,  #        POST   /runtime/canvases/{canvas_id}/links/
+    links.LIST_LINKS,  #         GET    /runtime/canvases/{canvas_id}/links/
+    links.END_LINK,  #           DELETE /runtime/canvases/{canvas_id}/links/{link_id}
+    deletion.RESTORE_CANVAS,  #  POST   /runtime/canvases/{canvas_id}/restore
+    deletion.PURGE_CANVAS,  #    POST   /admin/canvases/{canvas_id}/purge
+    links.CHECK_LINK,
     # between services
     revocations.LIST_REVOCATIONS,
     api_keys.CHECK_API_KEY,

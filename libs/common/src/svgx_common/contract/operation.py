@@ -164,6 +164,7 @@ class Operation(Generic[Request, Reply]):
     - `outside`: the operation waits for an external system. Its `unavailable` errors do not open a circuit breaker.
     - `asks`: the other service that the answering one asks. Its `unavailable` errors open no circuit breaker either.
     - `password`: the operation hashes a password.
+    - `needs_account`: a share link alone does not admit a caller, although the operation has a `canvas_role`.
     """
 
     subject: str
@@ -182,6 +183,7 @@ class Operation(Generic[Request, Reply]):
     outside: bool = False
     asks: ServiceName | None = None
     password: bool = False
+    needs_account: bool = False
     errors: tuple[type[SvgxError], ...] = field(default=())
 
     @property
@@ -201,6 +203,14 @@ class Operation(Generic[Request, Reply]):
         if self.asks is not None:
             return Pool.ASKING
         return Pool.INTERNAL if self.scope is Scope.INTERNAL else Pool.QUICK
+
+    @property
+    def admits_links(self) -> bool:
+        """Return whether a caller without an account may call the operation with a share link.
+
+        The link's role on the canvas then decides.
+        """
+        return self.canvas_role is not None and not self.needs_account
 
     @property
     def name(self) -> str:

@@ -59,8 +59,8 @@ class Canvases:
         """Return a page of the canvases that the caller may see, newest first.
 
         With `name`, return only canvases with that text in their name, regardless of case. With `deleted`, return only
-        deleted canvases that the caller may restore. `cursor` is the `next` of the page before. Raises `Invalid` for any
-        other cursor.
+        deleted canvases that the caller may restore. `cursor` is the `next` of the page before. Raises `Invalid` for
+        any other cursor.
         """
         listing = Listing.of(LIST_CANVASES, request, caller.user_id)
         after = listing.decode(request.cursor)

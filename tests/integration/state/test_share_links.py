@@ -290,7 +290,7 @@ async def test_links_of_a_canvas_are_bounded(backing: DevStack, client: Client) 
 
 @asynccontextmanager
 async def announcements(backing: DevStack) -> AsyncIterator[asyncio.Queue[str]]:
-    """Collect the ids of the canvases whose roles state announces as changed."""
+    """Collect the ids of the canvases on which state announces changed roles."""
     heard: asyncio.Queue[str] = asyncio.Queue()
     bus = await Bus.connect(backing.nats_url("operator"), "gateway", "listener")
 

@@ -13,6 +13,7 @@ from svgx_state.accounts import Accounts
 from svgx_state.administration.canvases import CanvasAdministration
 from svgx_state.canvases import Canvases
 from svgx_state.deletion.canvases import DeletedCanvases
+from svgx_state.deletion.erasure import Erasure
 from svgx_state.deletion.purge import Purge
 from svgx_state.exports import Exports
 from svgx_state.handlers import Handlers
@@ -59,6 +60,7 @@ async def build(runtime: Runtime[StateSettings]) -> AsyncIterator[Service]:
         canvases = Canvases(database, links)
         purge = Purge(database, settings.deleted_retention_days)
         DeletedCanvases(runtime.bus, database, canvases, purge).register(runtime.responder)
+        Erasure(runtime.bus, database).register(runtime.responder)
         handlers = Handlers(
             runtime.bus,
             canvases,

@@ -65,9 +65,12 @@ class Canvases:
         listing = Listing.of(LIST_CANVASES, request, caller.user_id)
         after = listing.decode(request.cursor)
         is_admin = caller.role is Role.ADMIN
-        query = "all_canvases" if is_admin else "canvases_of_user"
         rows = await self._database.rows(
-            "deleted_canvases" if request.deleted else query,
+            "deleted_canvases"
+            if request.deleted
+            else "all_canvases"
+            if is_admin
+            else "canvases_of_user",
             caller.user_id,
             request.name,
             request.limit + 1,

@@ -41,3 +41,6 @@ PURGED_CANVASES = Counter(
 PURGED_ROWS = Counter(
     "svgx_engine_purged_rows", "Rows of deleted canvases that were removed for good."
 )
+ERASED_ROWS = Counter(
+    "svgx_engine_erased_rows", "Rows in which a pseudonym took the place of an erased user."
+)

@@ -15,7 +15,7 @@ from svgx_common.contract import (
 )
 from svgx_common.contract.administration import canvases, connections, replicas, sessions
 from svgx_common.contract.operation import Channel, Operation
-from svgx_common.contract.storage import deletion, links
+from svgx_common.contract.storage import deletion, erasure, links
 
 OPERATIONS: tuple[Operation[Any, Any], ...] = (
     # operation                  HTTP
@@ -66,7 +66,9 @@ OPERATIONS: tuple[Operation[Any, Any], ...] = (
     links.END_LINK,  #           DELETE /runtime/canvases/{canvas_id}/links/{link_id}
     deletion.RESTORE_CANVAS,  #  POST   /runtime/canvases/{canvas_id}/restore
     deletion.PURGE_CANVAS,  #    POST   /admin/canvases/{canvas_id}/purge
+    erasure.ERASE_USER,  #       POST   /admin/users/{user_id}/erase
     links.CHECK_LINK,
+    erasure.ERASE_AUTHOR,
     # between services
     revocations.LIST_REVOCATIONS,
     api_keys.CHECK_API_KEY,

@@ -5,20 +5,29 @@ Each step is one transaction. The row of the canvas goes last, so a crash leaves
 
 import asyncio
 import contextlib
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 import structlog
 
 from svgx_common.contract.errors import Conflict, NotFound, Unavailable
-from svgx_common.postgres import Database, Session
+from svgx_common.postgres import Database, Row, Session
 from svgx_state import metrics
 
 log = structlog.get_logger(__name__)
 
-PURGED_TABLES = ("purge_journal", "purge_snapshots", "purge_members", "purge_links")
-"""The statements that remove a canvas's rows. Each removes at most $2 rows of the canvas $1, and returns their number.
+RemoveRows = Callable[[Session, str, int], Awaitable[Row | None]]
+"""Removes rows of a canvas, at most the given number, and returns a row with the number of removed `rows`."""
 
-A table with a foreign key to `canvas` and ON DELETE CASCADE needs a statement only if it may have many rows.
+PURGED_TABLES: tuple[RemoveRows, ...] = (
+    lambda session, *limits: session.row("purge_journal", *limits),
+    lambda session, *limits: session.row("purge_snapshots", *limits),
+    lambda session, *limits: session.row("purge_members", *limits),
+    lambda session, *limits: session.row("purge_links", *limits),
+)
+"""The removal of a canvas's rows from each table.
+
+A table with a foreign key to `canvas` and ON DELETE CASCADE needs an entry only if it may have many rows of one canvas.
 """
 
 STEP_ROWS = 1000
@@ -110,8 +119,8 @@ async def _remove_rows(session: Session, canvas_id: str) -> PurgeStep:
     if await session.row("lock_purge", canvas_id) is None:
         return PurgeStep(canvas_id, 0, finished=True)
     removed = 0
-    for statement in PURGED_TABLES:
-        row = await session.row(statement, canvas_id, STEP_ROWS - removed)
+    for remove_rows in PURGED_TABLES:
+        row = await remove_rows(session, canvas_id, STEP_ROWS - removed)
         assert row is not None
         removed += row["rows"]
         if removed >= STEP_ROWS:

@@ -44,6 +44,7 @@ ACCOUNT_STATUSES: dict[str, tuple[int, int, int, int, int, int]] = {
     "auth.user.update": (401, 403, 403, 200, 403, 403),
     "auth.user.delete": (401, 403, 403, 204, 403, 403),
     "auth.user.restore": (401, 403, 403, 200, 403, 403),
+    "auth.user.erase": (401, 403, 403, 200, 403, 403),
     "auth.user.session.list": (401, 403, 403, 200, 403, 403),
     "auth.user.session.end": (401, 403, 403, 204, 403, 403),
     "auth.user.session.end_all": (401, 403, 403, 204, 403, 403),
@@ -291,6 +292,7 @@ async def test_account_operation_answers_each_caller_with_the_status_of_the_matr
         new_name = f"new-{next(_numbers)}"
         values = {
             "user_id": victim.user.id,
+            "confirm": victim.user.id,
             "session_id": victim.session_id,
             "key_id": key_id,
             "provider": "unknown",

@@ -20,6 +20,10 @@ from tests.integration.state.service import Client, Tables, until_blocked, user
 pytestmark = pytest.mark.usefixtures("service")
 
 TABLES = ("canvas_member", "journal", "snapshot", "share_link")
+"""The tables of `PURGED_TABLES`."""
+
+KEPT_TABLES = {"erasure": "a position in the journal, which names a canvas only for its order"}
+"""Tables with a column `canvas_id` that keep their rows, each with the reason."""
 
 
 async def restore(client: Client, canvas_id: str, caller: Caller | None = None) -> Canvas:
@@ -239,3 +243,16 @@ async def test_only_one_replica_removes_in_the_background(
         await tables.execute("SELECT pg_advisory_xact_lock(hashtext('svgx.state.purge'))")
         assert await remover.step() is None
     assert await remover.step() is not None
+
+
+async def test_every_table_with_rows_of_a_canvas_is_emptied(tables: Tables) -> None:
+    """Proves R-LIFE-11: a new table with a `canvas_id` takes part in the removal, or goes by its foreign key."""
+    found = await tables.fetch(
+        "SELECT c.relname AS name, EXISTS (SELECT FROM pg_constraint f WHERE f.conrelid = c.oid"
+        " AND f.confrelid = 'canvas'::regclass AND f.confdeltype = 'c') AS cascades"
+        " FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid"
+        " WHERE c.relnamespace = 'state'::regnamespace AND c.relkind IN ('r', 'p') AND NOT c.relispartition"
+        " AND a.attname = 'canvas_id'"
+    )
+    missing = {row["name"] for row in found if not row["cascades"]} - {*TABLES, *KEPT_TABLES}
+    assert missing == set(), "add the table to PURGED_TABLES and TABLES, or to KEPT_TABLES"

@@ -49,7 +49,7 @@ async def test_pseudonym_takes_the_place_of_an_erased_user_everywhere(
 ) -> None:
     """Proves R-LIFE-12: no table has the user's id, and canvases without another owner are given away or deleted."""
     monkeypatch.setattr(erasure, "STEP_ENTRIES", 3)
-    monkeypatch.setattr(erasure, "STEP_CANVASES", 1)
+    monkeypatch.setattr(erasure, "STEP_CANVASES", 2)
     monkeypatch.setattr(erasure, "STEP_ROWS", 1)
     victim, other, heir = user(), user(), user()
     alone, gone = [await client.create(caller=victim) for _ in range(2)]
@@ -182,3 +182,29 @@ async def test_members_hear_of_the_changed_roles(backing: DevStack, client: Clie
             assert await heard.get() == canvas_id
     finally:
         await bus.close()
+
+
+KEPT_COLUMNS = {
+    "erasure.user_id": "empty when the erasure has finished",
+    "canvas_member.user_id": "the user leaves its canvases before the other tables are erased",
+    "journal.authors": "erased canvas by canvas",
+}
+"""Columns that name users and have no entry in `ERASED_TABLES`, each with the reason."""
+
+NAMES = ("user_id", "owner", "owner_id", "author", "authors", "account_id", "actor_id")
+"""The names of columns that name users. So do all names that end with `_by`."""
+
+
+async def test_every_column_that_names_a_user_is_erased(tables: Tables) -> None:
+    """Proves R-LIFE-12: a new table or column that names users must take part in the erasure."""
+    columns = await tables.fetch(
+        "SELECT c.relname AS table, a.attname AS column FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid"
+        " WHERE c.relnamespace = 'state'::regnamespace AND c.relkind IN ('r', 'p') AND NOT c.relispartition"
+        " AND a.attnum > 0 AND NOT a.attisdropped AND (a.attname = ANY ($1::text[]) OR a.attname ~ '_by$')",
+        list(NAMES),
+    )
+    named = {f"{row['table']}.{row['column']}" for row in columns}
+    erased = {table for table, _ in erasure.ERASED_TABLES}
+    missing = {each for each in named if each.split(".")[0] not in erased} - KEPT_COLUMNS.keys()
+    assert missing == set(), "add the table to ERASED_TABLES, or the column to KEPT_COLUMNS"
+    assert KEPT_COLUMNS.keys() <= named

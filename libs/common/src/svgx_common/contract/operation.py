@@ -1,5 +1,6 @@
 """The shapes of all declarations: operations, their HTTP form, channels, and the types that fields share."""
 
+import contextlib
 import re
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -40,20 +41,24 @@ _RFC_3339 = re.compile(
 )
 
 
-def _require_rfc_3339(value: Any) -> Any:
-    """Reject everything but RFC 3339 text.
+def _read_rfc_3339(value: Any) -> Any:
+    """Return the time of RFC 3339 text. Reject everything else.
 
-    Without this check, Pydantic also accepts a number as Unix seconds or milliseconds, and a date as its midnight.
+    Without this check, Pydantic also accepts a number as Unix seconds or milliseconds, and a date as its midnight. The
+    text is read here, because in strict mode, in which bodies are validated, Pydantic reads no text after a validator.
     """
-    if isinstance(value, datetime) or (isinstance(value, str) and _RFC_3339.fullmatch(value)):
+    if isinstance(value, datetime):
         return value
+    if isinstance(value, str) and _RFC_3339.fullmatch(value):
+        with contextlib.suppress(ValueError):
+            return datetime.fromisoformat(value.upper())
     raise ValueError("must be a time like 2026-01-31T12:00:00Z (RFC 3339)")
 
 
 Timestamp = Annotated[
     AwareDatetime,
     Field(ge=datetime(1970, 1, 1, tzinfo=UTC), lt=datetime(3000, 1, 1, tzinfo=UTC)),
-    BeforeValidator(_require_rfc_3339),
+    BeforeValidator(_read_rfc_3339),
 ]
 """A time with its zone in a request. The bounds lie within the ranges of both Python and PostgreSQL."""
 

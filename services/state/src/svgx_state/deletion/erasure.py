@@ -33,13 +33,13 @@ ERASED_TABLES: tuple[tuple[str, EraseRows], ...] = (
 """The tables that name users, except for the journal and the members, each with the erasure of some of its rows."""
 
 STEP_CANVASES = 100
-"""Canvases that the user leaves in one step."""
+"""Canvases that the user leaves in one step, and canvases of which one step reads the journal."""
 
 STEP_ROWS = 1000
 """Rows of another table that one step changes at most."""
 
 STEP_ENTRIES = 2000
-"""Journal entries that one step reads."""
+"""Journal entries that one step reads at most."""
 
 WORK_SECONDS = 8.0
 """Seconds for which one request works. The caller asks again for the rest."""
@@ -147,18 +147,21 @@ async def _erase_tables(session: Session, request: EraseAuthorRequest, progress:
 async def _erase_authors(
     session: Session, request: EraseAuthorRequest, progress: _Progress
 ) -> bool:
-    """Replace the author of some journal entries. Return whether entries are left."""
-    row = await session.row(
-        "erase_authors",
-        request.user_id,
-        request.pseudonym,
-        progress.canvas_id,
-        progress.revision,
-        STEP_ENTRIES,
-    )
-    assert row is not None
-    if row["canvas_id"] is None:
-        return False
-    progress.touched["journal"] += row["rows"]
-    progress.canvas_id, progress.revision = row["canvas_id"], row["revision"]
-    return True
+    """Replace the author of some journal entries, canvas by canvas. Return whether entries may be left."""
+    budget = STEP_ENTRIES
+    canvases = await session.rows("canvases_from", progress.canvas_id, STEP_CANVASES)
+    for row in canvases:
+        is_same = row["id"] == progress.canvas_id
+        after = progress.revision if is_same else 0
+        last = min(row["revision"], after + budget)
+        if last > after:
+            changed = await session.row(
+                "erase_authors", request.user_id, request.pseudonym, row["id"], after, last
+            )
+            assert changed is not None
+            progress.touched["journal"] += changed["rows"]
+            budget -= last - after
+        progress.canvas_id, progress.revision = row["id"], max(after, last)
+        if budget <= 0:
+            return True
+    return len(canvases) == STEP_CANVASES

@@ -54,12 +54,11 @@ async def age(tables: Tables, canvas_id: str, days: int) -> None:
 
 async def rows_of(tables: Tables, canvas_id: str) -> int:
     """Return the number of rows of a canvas in all tables."""
-    counts = [
-        await tables.fetchval(f"SELECT count(*) FROM {table} WHERE canvas_id = $1", canvas_id)
-        for table in TABLES
-    ]
-    own = await tables.fetchval("SELECT count(*) FROM canvas WHERE id = $1", canvas_id)
-    return sum(counts) + int(own)
+    count = int(await tables.fetchval("SELECT count(*) FROM canvas WHERE id = $1", canvas_id))
+    for table in TABLES:
+        query = f"SELECT count(*) FROM {table} WHERE canvas_id = $1"
+        count += int(await tables.fetchval(query, canvas_id))
+    return count
 
 
 @pytest.fixture

@@ -152,7 +152,7 @@ async def test_edits_are_committed_during_an_erasure(
     entries = [Entry(canvas_id, "w", number, (victim.user_id,), b"\0\0") for number in range(1, 9)]
     await client.append(*entries)
     async with tables.transaction():
-        # The state of the tables in the middle of a step, whose transaction is not committed yet.
+        # The state of the tables in the middle of a step: its transaction is not committed yet.
         await tables.execute(
             "UPDATE journal SET authors = array_replace(authors, $1, 'p') WHERE canvas_id = $2",
             victim.user_id,

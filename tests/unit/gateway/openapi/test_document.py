@@ -109,7 +109,9 @@ def test_signed_in_callers_may_send_a_token_or_an_api_key(operation_id: str) -> 
     """Each of the two schemes is enough, and a share link for some operations. Proves R-CONTRACT-4 and R-LIFE-7."""
     _, _, entry = described()[operation_id]
     with_links = {each.name for each in HTTP_OPERATIONS if each.admits_links}
-    link = [{"share_link": []}] if operation_id in with_links else []
+    link: list[dict[str, list[str]]] = []
+    if operation_id in with_links:
+        link.append({"share_link": []})
     assert entry["security"] in ([], [{"bearer": []}, {"api_key": []}, *link])
     assert not link or entry["security"]
     schemes = DOCUMENT["components"]["securitySchemes"]

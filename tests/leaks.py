@@ -6,7 +6,7 @@ from urllib.request import urlopen
 from svgx_devstack import DevStack, services
 
 JWT = re.compile(r"eyJ[\w-]{8,}\.")
-API_KEY = re.compile(r"svgx_[0-9a-f]+_[\w-]{20,}")
+API_KEY = re.compile(r"svgx(?:link)?_[0-9a-f]+_[\w-]{20,}")
 PASSWORD_PREFIX = "the password of "
 """The first characters of every test account's password."""
 OPAQUE_SECRETS: set[str] = set()

@@ -96,7 +96,7 @@ def _codes() -> set[str]:
 
 
 LABELS: Mapping[str, Label] = {
-    "cache": Label("cache of the gateway", frozenset({"api_keys", "canvas_roles"})),
+    "cache": Label("cache of the gateway", frozenset({"api_keys", "canvas_roles", "share_links"})),
     "channel": Label("channel to a held canvas", frozenset({"awareness", "edit", "sync"})),
     "circuit": Label(
         "service, or service and pool of operations",

@@ -135,7 +135,7 @@ OWN_CASES: dict[str, dict[str, Case]] = {
         "SVGXEngineSuspiciousActivity": Case(
             fires=({'svgx_engine_failed_logins_total{job="svgx-auth"}': "0+900x20"},),
             quiet=({'svgx_engine_failed_logins_total{job="svgx-auth"}': "0+60x20"},),
-        )
+        ),
     },
     "svgx-gateway": {
         "SVGXEngineRateLimitExceeded": Case(
@@ -198,6 +198,7 @@ OWN_CASES: dict[str, dict[str, Case]] = {
             quiet=({DISK_FULL: f"{8 * 86400}x9"}, {DISK_FULL: f"{3650 * 86400}x7 0x2"}),
             at="90m",
             step="10m",
+        ),
         "SVGXEngineEventOutboxLag": outbox_case("svgx-state"),
         "SVGXEngineWebhookDeadLetters": Case(
             fires=({'svgx_engine_webhook_dead_letters{job="svgx-state"}': "0x5 2x15"},),

@@ -237,5 +237,22 @@ EDITS = Board(
                 ),
             ],
         ),
+        Row(
+            "Deletion",
+            [
+                Panel(
+                    "Rows removed for good",
+                    "Rows of deleted canvases that are removed each second, after the retention.",
+                    "ops",
+                    [rate("svgx_engine_purged_rows_total", "pod")],
+                ),
+                Panel(
+                    "Rows of erased users",
+                    "Rows each second in which a pseudonym takes the place of an erased user.",
+                    "ops",
+                    [rate("svgx_engine_erased_rows_total", "pod")],
+                ),
+            ],
+        ),
     ],
 )

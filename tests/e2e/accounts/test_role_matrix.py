@@ -18,43 +18,48 @@ from tests.e2e.clients.api import CANVASES, Api, ApiSession, User, open_api
 from tests.e2e.clients.openapi_document import example_request
 from tests.limits import HIGH_LIMITS
 
-CALLERS = ("anonymous", "viewer", "editor", "admin", "key")
-"""Callers without a token, with each account role, and with an editor's API key. None of them owns a tested object."""
+CALLERS = ("anonymous", "viewer", "editor", "admin", "key", "visitor")
+"""Callers without a token, with each account role, with an editor's API key, and with a share link for editors.
 
-ACCOUNT_STATUSES: dict[str, tuple[int, int, int, int, int]] = {
-    #                     anonymous viewer editor admin key
-    "auth.login": (401, 401, 401, 401, 401),  # with a wrong password
-    "auth.refresh": (401, 401, 401, 401, 401),  # with an unknown token
-    "auth.oidc.login": (404, 404, 404, 404, 404),  # no provider is configured
-    "auth.oidc.callback": (404, 404, 404, 404, 404),
-    "auth.jwks": (200, 200, 200, 200, 200),
-    "auth.me": (401, 200, 200, 200, 200),
-    "auth.session.list": (401, 200, 200, 200, 200),
-    "auth.session.end": (401, 404, 404, 404, 403),
-    "auth.password.change": (401, 403, 403, 403, 403),  # with a wrong old password
-    "auth.api_key.create": (401, 403, 403, 201, 403),
-    "auth.api_key.list": (401, 403, 403, 200, 403),
-    "auth.api_key.end": (401, 404, 404, 204, 403),
-    "auth.user.create": (401, 403, 403, 201, 403),
-    "auth.user.list": (401, 403, 403, 200, 403),
-    "auth.user.get": (401, 403, 403, 200, 403),
-    "auth.user.update": (401, 403, 403, 200, 403),
-    "auth.user.delete": (401, 403, 403, 204, 403),
-    "auth.user.restore": (401, 403, 403, 200, 403),
-    "auth.user.session.list": (401, 403, 403, 200, 403),
-    "auth.user.session.end": (401, 403, 403, 204, 403),
-    "auth.user.session.end_all": (401, 403, 403, 204, 403),
-    "state.member.canvases": (401, 403, 403, 200, 403),
-    "state.canvas.largest": (401, 403, 403, 200, 403),
-    "gateway.connection.list": (401, 403, 403, 200, 403),
-    "gateway.replica.drain": (401, 403, 403, 404, 403),  # of an unknown replica
-    "auth.audit.list": (401, 403, 403, 200, 403),
-    "gateway.rate_limits.get": (401, 403, 403, 200, 403),
-    "gateway.rate_limits.set": (401, 403, 403, 200, 403),
-    "gateway.rate_limits.analytics": (401, 403, 403, 200, 403),
-    "state.canvas.create": (401, 403, 201, 201, 201),
-    "state.canvas.list": (401, 200, 200, 200, 200),
-    "auth.logout": (401, 204, 204, 204, 403),
+None of them owns a tested object.
+"""
+
+ACCOUNT_STATUSES: dict[str, tuple[int, int, int, int, int, int]] = {
+    #                     anonymous viewer editor admin key visitor
+    "auth.login": (401, 401, 401, 401, 401, 429),  # with a wrong password, at last too often
+    "auth.refresh": (401, 401, 401, 401, 401, 401),  # with an unknown token
+    "auth.oidc.login": (404, 404, 404, 404, 404, 404),  # no provider is configured
+    "auth.oidc.callback": (404, 404, 404, 404, 404, 404),
+    "auth.jwks": (200, 200, 200, 200, 200, 200),
+    "auth.me": (401, 200, 200, 200, 200, 403),
+    "auth.session.list": (401, 200, 200, 200, 200, 403),
+    "auth.session.end": (401, 404, 404, 404, 403, 403),
+    "auth.password.change": (401, 403, 403, 403, 403, 403),  # with a wrong old password
+    "auth.api_key.create": (401, 403, 403, 201, 403, 403),
+    "auth.api_key.list": (401, 403, 403, 200, 403, 403),
+    "auth.api_key.end": (401, 404, 404, 204, 403, 403),
+    "auth.user.create": (401, 403, 403, 201, 403, 403),
+    "auth.user.list": (401, 403, 403, 200, 403, 403),
+    "auth.user.get": (401, 403, 403, 200, 403, 403),
+    "auth.user.update": (401, 403, 403, 200, 403, 403),
+    "auth.user.delete": (401, 403, 403, 204, 403, 403),
+    "auth.user.restore": (401, 403, 403, 200, 403, 403),
+    "auth.user.erase": (401, 403, 403, 200, 403, 403),
+    "auth.user.session.list": (401, 403, 403, 200, 403, 403),
+    "auth.user.session.end": (401, 403, 403, 204, 403, 403),
+    "auth.user.session.end_all": (401, 403, 403, 204, 403, 403),
+    "state.member.canvases": (401, 403, 403, 200, 403, 403),
+    "state.canvas.largest": (401, 403, 403, 200, 403, 403),
+    "state.canvas.purge": (401, 403, 403, 404, 403, 403),  # of an unknown canvas
+    "gateway.connection.list": (401, 403, 403, 200, 403, 403),
+    "gateway.replica.drain": (401, 403, 403, 404, 403, 403),  # of an unknown replica
+    "auth.audit.list": (401, 403, 403, 200, 403, 403),
+    "gateway.rate_limits.get": (401, 403, 403, 200, 403, 403),
+    "gateway.rate_limits.set": (401, 403, 403, 200, 403, 403),
+    "gateway.rate_limits.analytics": (401, 403, 403, 200, 403, 403),
+    "state.canvas.create": (401, 403, 201, 201, 201, 403),
+    "state.canvas.list": (401, 200, 200, 200, 200, 403),
+    "auth.logout": (401, 204, 204, 204, 403, 403),
 }
 
 CANVAS_CALLERS = (
@@ -67,31 +72,42 @@ CANVAS_CALLERS = (
     "viewer owner",
     "admin",
     "key",
+    "visitor",
+    "link viewer",
+    "link editor",
 )
-"""The callers of `CALLERS`, members with each role on the canvas, and an owner with the account role `viewer`."""
+"""The callers of `CALLERS`, members with each role on the canvas, and an owner with the account role `viewer`.
 
-CANVAS_STATUSES: dict[str, tuple[int, int, int, int, int, int, int, int, int]] = {
-    # anonymous, viewer, editor, canvas viewer, canvas editor, owner, viewer owner, admin, key
-    "state.canvas.get": (401, 403, 403, 200, 200, 200, 200, 200, 403),
-    "state.canvas.rename": (401, 403, 403, 403, 200, 200, 403, 200, 403),
-    "state.member.list": (401, 403, 403, 200, 200, 200, 200, 200, 403),
-    "state.member.get": (401, 403, 403, 200, 200, 200, 200, 200, 403),
-    "state.member.set": (401, 403, 403, 403, 403, 200, 403, 200, 403),
-    "state.member.remove": (401, 403, 403, 403, 403, 204, 403, 204, 403),
-    "state.export": (401, 403, 403, 200, 200, 200, 200, 200, 403),
-    "collab.import": (401, 403, 403, 403, 200, 200, 403, 200, 403),
-    "state.version.list": (401, 403, 403, 200, 200, 200, 200, 200, 403),
-    "state.version.create": (401, 403, 403, 403, 201, 201, 403, 201, 403),
-    "state.version.get": (401, 403, 403, 200, 200, 200, 200, 200, 403),
-    "state.version.rename": (401, 403, 403, 403, 200, 200, 403, 200, 403),
-    "state.version.restore": (401, 403, 403, 403, 200, 200, 403, 200, 403),
-    "state.version.diff": (401, 403, 403, 200, 200, 200, 200, 200, 403),
-    "state.version.thumbnail": (401, 403, 403, 200, 200, 200, 200, 200, 403),
-    "state.version.delete": (401, 403, 403, 403, 403, 204, 403, 204, 403),
-    "state.canvas.moment": (401, 403, 403, 200, 200, 200, 200, 200, 403),
-    "state.canvas.delete": (401, 403, 403, 403, 403, 204, 403, 204, 403),
+The last two have share links of the canvas and no account. The link of `visitor` is for another canvas.
+"""
+
+CANVAS_STATUSES: dict[str, tuple[int, ...]] = {
+    # anonymous, viewer, editor, canvas viewer, canvas editor, owner, viewer owner, admin, key, visitor, link viewer,
+    # link editor
+    "state.canvas.get": (401, 403, 403, 200, 200, 200, 200, 200, 403, 403, 200, 200),
+    "state.canvas.rename": (401, 403, 403, 403, 200, 200, 403, 200, 403, 403, 403, 200),
+    "state.member.list": (401, 403, 403, 200, 200, 200, 200, 200, 403, 403, 403, 403),
+    "state.member.get": (401, 403, 403, 200, 200, 200, 200, 200, 403, 403, 403, 403),
+    "state.member.set": (401, 403, 403, 403, 403, 200, 403, 200, 403, 403, 403, 403),
+    "state.member.remove": (401, 403, 403, 403, 403, 204, 403, 204, 403, 403, 403, 403),
+    "state.export": (401, 403, 403, 200, 200, 200, 200, 200, 403, 403, 200, 200),
+    "collab.import": (401, 403, 403, 403, 200, 200, 403, 200, 403, 403, 403, 200),
+    "state.version.list": (401, 403, 403, 200, 200, 200, 200, 200, 403, 403, 200, 200),
+    "state.version.create": (401, 403, 403, 403, 201, 201, 403, 201, 403, 403, 403, 201),
+    "state.version.get": (401, 403, 403, 200, 200, 200, 200, 200, 403, 403, 200, 200),
+    "state.version.rename": (401, 403, 403, 403, 200, 200, 403, 200, 403, 403, 403, 200),
+    "state.version.restore": (401, 403, 403, 403, 200, 200, 403, 200, 403, 403, 403, 200),
+    "state.version.diff": (401, 403, 403, 200, 200, 200, 200, 200, 403, 403, 200, 200),
+    "state.version.thumbnail": (401, 403, 403, 200, 200, 200, 200, 200, 403, 403, 200, 200),
+    "state.version.delete": (401, 403, 403, 403, 403, 204, 403, 204, 403, 403, 403, 403),
+    "state.canvas.moment": (401, 403, 403, 200, 200, 200, 200, 200, 403, 403, 200, 200),
+    "state.canvas.delete": (401, 403, 403, 403, 403, 204, 403, 204, 403, 403, 403, 403),
+    "state.link.create": (401, 403, 403, 403, 403, 201, 403, 201, 403, 403, 403, 403),
+    "state.link.list": (401, 403, 403, 403, 403, 200, 403, 200, 403, 403, 403, 403),
+    "state.link.end": (401, 403, 403, 403, 403, 204, 403, 204, 403, 403, 403, 403),
+    "state.canvas.restore": (401, 403, 403, 403, 403, 200, 403, 200, 403, 403, 403, 403),
     # The close code, 0 if the connection stays open.
-    "live.join": (4401, 4403, 4403, 0, 0, 0, 0, 0, 4403),
+    "live.join": (4401, 4403, 4403, 0, 0, 0, 0, 0, 4403, 4403, 0, 0),
 }
 
 MEMBER_ROLES = {
@@ -102,15 +118,15 @@ MEMBER_ROLES = {
 }
 """By caller: its role on the canvas."""
 
-PAGE_STATUSES: dict[str, tuple[int, int, int, int, int]] = {
-    "/health/": (200, 200, 200, 200, 200),
-    "/health/live": (200, 200, 200, 200, 200),
-    "/health/ready": (200, 200, 200, 200, 200),
-    "/health/summary/": (401, 200, 200, 200, 200),
-    "/metrics/": (200, 200, 200, 200, 200),
-    "/metrics/prometheus": (200, 200, 200, 200, 200),
-    "/openapi.json": (200, 200, 200, 200, 200),
-    "/docs": (200, 200, 200, 200, 200),
+PAGE_STATUSES: dict[str, tuple[int, int, int, int, int, int]] = {
+    "/health/": (200, 200, 200, 200, 200, 200),
+    "/health/live": (200, 200, 200, 200, 200, 200),
+    "/health/ready": (200, 200, 200, 200, 200, 200),
+    "/health/summary/": (401, 200, 200, 200, 200, 403),
+    "/metrics/": (200, 200, 200, 200, 200, 200),
+    "/metrics/prometheus": (200, 200, 200, 200, 200, 200),
+    "/openapi.json": (200, 200, 200, 200, 200, 200),
+    "/docs": (200, 200, 200, 200, 200, 200),
 }
 
 _numbers = itertools.count(1)
@@ -160,6 +176,15 @@ class MatrixStack:
         )
         return str(response.json()["id"]), str(response.json()["key"])
 
+    async def create_link(
+        self, canvas_id: str, headers: Mapping[str, str], role: str
+    ) -> tuple[str, str]:
+        """Create a share link of a canvas, and return its id and the token."""
+        response = await self.http.post(
+            f"{CANVASES}{canvas_id}/links/", json={"role": role}, headers=headers
+        )
+        return str(response.json()["id"]), str(response.json()["token"])
+
     async def send(
         self, method: str, path: str, headers: Mapping[str, str], values: Mapping[str, str]
     ) -> httpx.Response:
@@ -173,9 +198,14 @@ class MatrixStack:
         request["headers"] = {**request.get("headers", {}), **headers}
         return await self.http.request(method, path, **request)
 
-    async def connect_socket(self, canvas_id: str, token: str) -> int:
-        """Open a WebSocket on a canvas. Return the close code, or 0 if the server accepts the client."""
-        async with connect(f"{self.api.websocket_url}/{canvas_id}?token={token}") as socket:
+    async def connect_socket(self, canvas_id: str, headers: Mapping[str, str]) -> int:
+        """Open a WebSocket on a canvas. Return the close code, or 0 if the server accepts the client.
+
+        The credential in `headers` comes in the query, as a page sends it.
+        """
+        token = headers.get("Authorization", "Bearer ").removeprefix("Bearer ")
+        query = f"token={headers.get('X-API-Key', token)}&link={headers.get('X-Share-Link', '')}"
+        async with connect(f"{self.api.websocket_url}/{canvas_id}?{query}") as socket:
             try:
                 await socket.send(bytes([0, 0, 1, 0]))  # sync step 1
                 await socket.recv()
@@ -223,8 +253,11 @@ async def create_callers(matrix: MatrixStack) -> dict[str, dict[str, str]]:
     headers = {"anonymous": dict[str, str]()}
     for role in ("viewer", "editor", "admin"):
         headers[role] = (await matrix.create_logged_in_user(role)).headers
-    _, key = await matrix.create_api_key(await matrix.create_logged_in_user("editor"))
-    return {**headers, "key": {"X-API-Key": key}}
+    owner = await matrix.create_logged_in_user("editor")
+    _, key = await matrix.create_api_key(owner)
+    canvas = await matrix.http.post(CANVASES, json={"name": "shared"}, headers=owner.headers)
+    _, link = await matrix.create_link(canvas.json()["id"], owner.headers, "editor")
+    return {**headers, "key": {"X-API-Key": key}, "visitor": {"X-Share-Link": link}}
 
 
 def secrets_of(victim: LoggedInUser, canvas_name: str) -> tuple[str, ...]:
@@ -268,11 +301,13 @@ async def test_account_operation_answers_each_caller_with_the_status_of_the_matr
         new_name = f"new-{next(_numbers)}"
         values = {
             "user_id": victim.user.id,
+            "confirm": victim.user.id,
             "session_id": victim.session_id,
             "key_id": key_id,
             "provider": "unknown",
             "service": "collab",
             "replica_id": "unknown",
+            "canvas_id": "unknown",
         }
         if operation in ("auth.user.create", "auth.user.update"):
             values |= {"username": new_name, "email": f"{new_name}@example.org"}
@@ -302,13 +337,14 @@ async def canvas_users(matrix: MatrixStack) -> dict[str, LoggedInUser]:
 
 @dataclass(frozen=True, slots=True)
 class UnchangedCanvas:
-    """The canvas of all requests that change nothing, with its content as SVG and its creator's session."""
+    """The canvas of all requests that change nothing, with its content as SVG, its creator's session, and links."""
 
     canvas_id: str
     name: str
     content: bytes
     version_id: str
     creator: ApiSession
+    links: dict[str, dict[str, str]]
 
 
 async def create_secret_canvas(
@@ -328,16 +364,27 @@ async def unchanged(matrix: MatrixStack, canvas_users: dict[str, LoggedInUser]) 
     """Create the canvas of all requests that change nothing."""
     creator = matrix.api.session_of(canvas_users["creator"].user)
     canvas_id, name = await create_secret_canvas(creator, canvas_users)
+    links = await create_links(matrix, canvas_id, canvas_users)
     content = await creator.export(canvas_id, "svg")
-    return UnchangedCanvas(
-        canvas_id, name, content, await create_version(creator, canvas_id), creator
-    )
+    version_id = await create_version(creator, canvas_id)
+    return UnchangedCanvas(canvas_id, name, content, version_id, creator, links)
 
 
 async def create_version(session: ApiSession, canvas_id: str) -> str:
     """Keep the content of a canvas as a version, and return its id."""
     path = f"{CANVASES}{canvas_id}/versions/"
     return str((await session.request("POST", path, json={"name": "kept"})).json()["id"])
+
+
+async def create_links(
+    matrix: MatrixStack, canvas_id: str, canvas_users: dict[str, LoggedInUser]
+) -> dict[str, dict[str, str]]:
+    """Create a share link of each role, and return the headers of its visitors."""
+    owner = canvas_users["owner"].headers
+    return {
+        f"link {role}": {"X-Share-Link": (await matrix.create_link(canvas_id, owner, role))[1]}
+        for role in ("viewer", "editor")
+    }
 
 
 @pytest.mark.parametrize("operation", CANVAS_STATUSES)
@@ -350,15 +397,12 @@ async def test_canvas_operation_answers_each_caller_with_the_status_of_the_matri
 ) -> None:
     """A refused caller neither reads nor changes the canvas. Proves R-ACCESS-11."""
     headers = caller_headers | {name: user.headers for name, user in canvas_users.items()}
+    headers |= unchanged.links
     creator, member = unchanged.creator, canvas_users["member"].user
     for caller, expected in zip(CANVAS_CALLERS, CANVAS_STATUSES[operation], strict=True):
         canvas_id, version_id = unchanged.canvas_id, unchanged.version_id
         if operation == "live.join":
-            token = headers[caller].get("Authorization", "Bearer ").removeprefix("Bearer ")
-            assert (
-                await matrix.connect_socket(canvas_id, headers[caller].get("X-API-Key", token))
-                == expected
-            )
+            assert await matrix.connect_socket(canvas_id, headers[caller]) == expected
             continue
         http = next(each.http for each in OPERATIONS if each.name == operation)
         assert http is not None
@@ -367,7 +411,11 @@ async def test_canvas_operation_answers_each_caller_with_the_status_of_the_matri
             # The caller changes the canvas, so each operation needs a new one.
             canvas_id, _ = await create_secret_canvas(creator, canvas_users)
             version_id = await create_version(creator, canvas_id)
+            headers |= await create_links(matrix, canvas_id, canvas_users)
         values = {"canvas_id": canvas_id, "user_id": member.id, "version_id": version_id}
+        if operation == "state.link.end":
+            owner = canvas_users["owner"]
+            values["link_id"], _ = await matrix.create_link(canvas_id, owner.headers, "viewer")
         response = await matrix.send(http.method, http.path, headers[caller], values)
         assert response.status_code == expected, (caller, response.text)
         if refused:

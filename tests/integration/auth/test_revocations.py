@@ -27,6 +27,7 @@ from svgx_common.tokens.signing_keys import CheckingKeys, secret_key
 from svgx_gateway.identity.api_keys import ApiKeys
 from svgx_gateway.identity.authenticator import Authenticator
 from svgx_gateway.identity.revocations import Revocations
+from svgx_gateway.identity.share_links import ShareLinks
 from svgx_gateway.identity.token_keys import TokenKeys
 from tests.integration.auth.conftest import SECRET, Tables
 from tests.integration.auth.test_accounts import caller_of, create, login
@@ -50,7 +51,11 @@ class Gateway:
         self.revoked = asyncio.Event()
         self.revocations.on_revoked(self.revoked.set)
         self._authenticator = Authenticator(
-            TokenKeys(bus, SECRET), ApiKeys(bus, self.revocations), self.revocations, no_limit
+            TokenKeys(bus, SECRET),
+            ApiKeys(bus, self.revocations),
+            ShareLinks(bus),
+            self.revocations,
+            no_limit,
         )
 
     async def wait_ready(self) -> None:

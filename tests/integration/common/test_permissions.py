@@ -31,6 +31,7 @@ JOURNAL = {"svgx.state.journal.append", "svgx.state.journal.load"}
 CALLERS: dict[str, set[str]] = {subject: {"collab"} for subject in JOURNAL} | {
     "svgx.collab.open": {"gateway", "collab"},
     "svgx.auth.account.find": {"state"},
+    "svgx.state.user.erase": {"auth"},
 }
 PUBLISHERS: dict[str, set[str]] = {
     "svgx.canvas.c.edit": {"gateway", "collab"},
@@ -63,7 +64,7 @@ SUBSCRIBERS: dict[str, set[str]] = {
     "svgx.canvas.c.presence": {"gateway"},
     "svgx.canvas.c.access": {"gateway"},
     "svgx.state.rate_limits.changed": {"gateway"},
-    "svgx.auth.revoked": {"gateway"},
+    "svgx.auth.revoked": {"gateway", "state"},
     "svgx.replicas.left": {"gateway"},
     "svgx.gateway.r.connections": {"gateway"},
     "svgx.replica.auth.r.drain": {"auth"},

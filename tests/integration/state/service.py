@@ -18,6 +18,7 @@ from svgx_common.contract.auth import (
 from svgx_common.contract.operation import Blob
 from svgx_common.contract.policy import CanvasRole, Role
 from svgx_common.contract.state import Committed, CommittedBatch, Content, Entry, EntryBatch
+from svgx_common.contract.storage.links import CREATE_LINK, CreateLinkRequest, NewLink
 from svgx_common.health import Health, Phase
 from svgx_common.messaging.bus import Bus
 from svgx_common.messaging.caller import Caller
@@ -152,6 +153,13 @@ class Client:
         """Remove a member."""
         request = state.MemberRequest(canvas_id=canvas_id, user_id=user_id)
         await self.bus.ask(state.REMOVE_MEMBER, request, caller=self.me)
+
+    async def link(self, canvas_id: str, caller: Caller | None = None, **fields: object) -> NewLink:
+        """Create a share link, by default for viewers."""
+        request = CreateLinkRequest.model_validate(
+            {"canvas_id": canvas_id, "role": "viewer", **fields}
+        )
+        return await self.bus.ask(CREATE_LINK, request, caller=caller or self.me)
 
     async def append(self, *entries: Entry) -> list[Committed]:
         """Commit entries, and return their results."""

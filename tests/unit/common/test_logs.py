@@ -46,6 +46,15 @@ def restore_logging() -> Iterator[None]:
         ("/x?api_key=abc&a=1", "/x?api_key=[redacted]&a=1"),
         (f"key svgx_0123456789ab_{'aB-_' * 10}abc seen", "key svgx_0123456789ab_[redacted] seen"),
         (
+            "GET /runtime/events/c?link=abc.def&saved=1",
+            "GET /runtime/events/c?link=[redacted]&saved=1",
+        ),
+        (
+            f"link svgxlink_0123456789ab_{'aB-_' * 10}abc seen",
+            "link svgxlink_0123456789ab_[redacted] seen",
+        ),
+        ("the link: a=1", "the link: a=1"),
+        (
             "Sec-WebSocket-Protocol: svgx, bearer.abc-def_ghi",
             "Sec-WebSocket-Protocol: svgx, bearer.[redacted]",
         ),

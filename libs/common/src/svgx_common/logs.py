@@ -18,8 +18,10 @@ _SCHEME = re.compile(r"(?i)\b(bearer|basic)\s+[A-Za-z0-9._~+/=-]{6,}")
 _SUBPROTOCOL = re.compile(r"\b(bearer\.)[A-Za-z0-9._~+-]{6,}")
 """The subprotocol of a WebSocket handshake that carries an access token or API key."""
 _JWT = re.compile(r"\beyJ[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*")
-_API_KEY = re.compile(r"\b(svgx_[0-9a-f]{12})_[A-Za-z0-9_-]{20,}")
-_PARAMETER = re.compile(r"(?i)\b(\w*(?:token|passw(?:or)?d|secret|api[_-]?key)=)[^&\s\"',;]+")
+_API_KEY = re.compile(r"\b(svgx(?:link)?_[0-9a-f]{12})_[A-Za-z0-9_-]{20,}")
+_PARAMETER = re.compile(
+    r"(?i)\b((?:\w*(?:token|passw(?:or)?d|secret|api[_-]?key)|link)=)[^&\s\"',;]+"
+)
 _URL_PASSWORD = re.compile(r"(?i)(://[^\s/:@]*:)[^\s/]+@")
 REDACTED = "[redacted]"
 """The replacement of a secret."""
@@ -54,7 +56,9 @@ Format = Literal["json", "console", "auto"]
 
 
 def redact(value: Any) -> Any:
-    """Return `value` without credentials: bearer tokens, JWTs, API keys, `token=` parameters, passwords in URLs.
+    """Return `value` without credentials.
+
+    These are bearer tokens, JWTs, API keys, share links, `token=` and `link=` parameters, and passwords in URLs.
 
     Containers are redacted at any depth. Other objects, such as exceptions, are replaced by their redacted `repr`.
     """

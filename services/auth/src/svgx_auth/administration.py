@@ -67,7 +67,7 @@ class Administration:
             role = request.role or before.user.role
             disabled = before.disabled if request.disabled is None else request.disabled
             if role is not Role.ADMIN or disabled:
-                await _refuse_last_admin(session, before)
+                await refuse_last_admin(session, before)
             row = await session.row(
                 "update_account",
                 request.user_id,
@@ -109,7 +109,7 @@ class Administration:
         """
         async with self._database.transaction() as session:
             before = await self._lock(session, user_id)
-            await _refuse_last_admin(session, before)
+            await refuse_last_admin(session, before)
             row = await session.row(
                 "update_account", user_id, None, None, Role.VIEWER.value, before.disabled, None
             )
@@ -136,7 +136,7 @@ class Administration:
     async def delete(self, user_id: str, by: Origin) -> None:
         """Mark an account as deleted; its row stays. Raises `NotFound`, or `Conflict` for the last active admin."""
         async with self._database.transaction() as session:
-            await _refuse_last_admin(session, await self._lock(session, user_id))
+            await refuse_last_admin(session, await self._lock(session, user_id))
             await session.run("delete_account", user_id)
             ended = await self._revocations.end_account(session, user_id, "deleted")
             await self._audit.record(session, AuditEvent.USER_DELETED, by, user_id=user_id)
@@ -144,8 +144,15 @@ class Administration:
         await self._revocations.announce(ended)
 
     async def restore(self, user_id: str, by: Origin) -> User:
-        """Restore a deleted account; its sessions stay ended. Raises `NotFound` for an id that never existed."""
+        """Restore a deleted account; its sessions stay ended.
+
+        Its canvases and its roles on canvases are in reach again, because a deletion does not change them. Raises
+        `NotFound` for an id that never existed, and `Conflict` for an erased account.
+        """
         async with self._database.transaction() as session:
+            found = await session.row("any_account", user_id)
+            if found is not None and found["erased_as"] is not None:
+                raise Conflict("the account has been erased", field="user_id")
             row = await session.row("restore_account", user_id)
             if row is not None:
                 await self._audit.record(session, AuditEvent.USER_RESTORED, by, user_id=user_id)
@@ -201,7 +208,8 @@ def _with_canonical_names(request: UpdateUserRequest, user: User) -> UpdateUserR
     return request.model_copy(update=changed)
 
 
-async def _refuse_last_admin(session: postgres.Session, account: Account) -> None:
+async def refuse_last_admin(session: postgres.Session, account: Account) -> None:
+    """Raise `Conflict` for the last active admin. The transaction must hold the lock on all accounts."""
     if account.user.role is not Role.ADMIN or account.disabled:
         return
     if await session.row("another_admin", account.user.id) is None:

@@ -12,6 +12,7 @@ from svgx_auth.accounts import Accounts
 from svgx_auth.administration import Administration
 from svgx_auth.api_keys import ApiKeys
 from svgx_auth.audit import Audit
+from svgx_auth.erasure.account_erasure import AccountErasure
 from svgx_auth.events.relaying import relaying
 from svgx_auth.handlers.administration import AdministrationHandlers
 from svgx_auth.handlers.api_keys import ApiKeyHandlers
@@ -19,6 +20,7 @@ from svgx_auth.handlers.own_account import OwnAccountHandlers
 from svgx_auth.handlers.sessions import SessionHandlers
 from svgx_auth.handlers.sign_in import SignInHandlers
 from svgx_auth.handlers.token_checks import TokenCheckHandlers
+from svgx_auth.handlers.user_erasure import UserErasureHandlers
 from svgx_auth.handlers.user_sessions import UserSessionHandlers
 from svgx_auth.keys.signing import Signing
 from svgx_auth.oidc.identities import Identities
@@ -125,6 +127,9 @@ async def build(runtime: Runtime[AuthSettings]) -> AsyncIterator[Service]:
                     accounts=accounts, administration=administration, queue=queue, audit=audit
                 ),
                 UserSessionHandlers(sessions, administration),
+                UserErasureHandlers(
+                    runtime.bus, accounts, AccountErasure(database, revocations, audit, attempts)
+                ),
                 ApiKeyHandlers(api_keys),
                 TokenCheckHandlers(signing=signing, revocations=revocations),
             ):

@@ -33,6 +33,7 @@ from svgx_gateway.identity.api_keys import ApiKeys
 from svgx_gateway.identity.authenticator import Authenticator
 from svgx_gateway.identity.canvas_roles import CanvasRoles
 from svgx_gateway.identity.revocations import Revocations
+from svgx_gateway.identity.share_links import ShareLinks
 from svgx_gateway.identity.token_keys import TokenKeys
 from svgx_gateway.live_connections import LiveConnections
 from svgx_gateway.observability.request_log import RequestLog
@@ -76,7 +77,11 @@ async def build(runtime: Runtime[GatewaySettings]) -> AsyncIterator[Service]:
             settings.jwt_other_secret.get_secret_value(),
         )
         authenticator = Authenticator(
-            keys, ApiKeys(bus, revocations), revocations, limiter.admit_unknown_key
+            keys,
+            ApiKeys(bus, revocations),
+            ShareLinks(bus),
+            revocations,
+            limiter.admit_unknown_key,
         )
         canvas_roles = CanvasRoles(bus)
         live_canvases = LiveCanvases(bus, canvas_roles)

@@ -12,11 +12,14 @@ class Accounts:
     def __init__(self, bus: Bus) -> None:
         self._bus = bus
 
-    async def find(self, user_ids: Iterable[str]) -> dict[str, FoundAccount]:
+    async def find(
+        self, user_ids: Iterable[str], *, timeout: float | None = None
+    ) -> dict[str, FoundAccount]:
         """Return the accounts with these ids (at most 1000), by id. Unknown and deleted accounts are missing.
 
-        Raises `Unavailable` or `DeadlineExceeded` while auth does not answer.
+        `timeout` is in seconds, and by default the operation's. Raises `Unavailable` or `DeadlineExceeded` while auth
+        does not answer.
         """
         request = FindAccountsRequest(user_ids=sorted(set(user_ids)))
-        found = await self._bus.ask(FIND_ACCOUNTS, request)
+        found = await self._bus.ask(FIND_ACCOUNTS, request, timeout=timeout)
         return {account.id: account for account in found.items}

@@ -12,6 +12,9 @@ from svgx_common.runtime import Runtime, Service
 from svgx_state.accounts import Accounts
 from svgx_state.administration.canvases import CanvasAdministration
 from svgx_state.canvases import Canvases
+from svgx_state.deletion.canvases import DeletedCanvases
+from svgx_state.deletion.erasure import Erasure
+from svgx_state.deletion.purge import Purge
 from svgx_state.events.delivery import delivering
 from svgx_state.exports import Exports
 from svgx_state.handlers import Handlers
@@ -32,6 +35,9 @@ from svgx_state.quotas.service import counting
 from svgx_state.quotas.usage import require_canvas
 from svgx_state.ratelimits import StoredRateLimits
 from svgx_state.settings import StateSettings
+from svgx_state.sharing.creators import LinkCreators
+from svgx_state.sharing.handlers import Sharing
+from svgx_state.sharing.links import Links
 from svgx_state.snapshots import Compactor
 from svgx_workers.pool import Workers
 
@@ -99,15 +105,24 @@ async def build(runtime: Runtime[StateSettings]) -> AsyncIterator[Service]:
             disk_bytes=settings.database_disk_gb * 1e9,
         )
         accounts = Accounts(runtime.bus)
+        links = Links(database, LinkCreators(accounts), settings.links_per_canvas)
+        check_quota = functools.partial(require_canvas, stored=quotas.stored)
+        canvases = Canvases(database, check_quota, links)
+        purge = Purge(database, settings.deleted_retention_days)
+        DeletedCanvases(runtime.bus, database, canvases, purge).register(runtime.responder)
+        Erasure(runtime.bus, database).register(runtime.responder)
         handlers = Handlers(
             runtime.bus,
-            Canvases(database, functools.partial(require_canvas, stored=quotas.stored)),
+            canvases,
             Members(database, accounts),
             journal,
             Exports(journal, past, versions, workers),
         )
         handlers.register(runtime.responder)
         CanvasAdministration(database).register(runtime.responder)
+        sharing = Sharing(runtime.bus, links)
+        sharing.register(runtime.responder)
+        await sharing.start()
         StoredRateLimits(runtime.bus, database, accounts).register(runtime.responder)
         HistoryHandlers(
             past,
@@ -131,6 +146,8 @@ async def build(runtime: Runtime[StateSettings]) -> AsyncIterator[Service]:
         background.repeat("forgotten versions", automatic.find_forgotten)
         background.repeat("retention", retention.drop_later)
         background.repeat("disk use", disk.measure_later)
+        background.repeat("purge", purge.work)
+        background.repeat("expired share links", links.forget_expired_later)
         try:
             yield Service(drain=compactor.close)
         finally:

@@ -12,6 +12,7 @@ from svgx_common.messaging.caller import Caller
 from svgx_common.pages import Cursor, Listing
 from svgx_common.postgres import Database, Row, Session
 from svgx_state.permissions import effective_role
+from svgx_state.sharing.links import Links
 
 CheckQuota = Callable[[Session, Caller], Awaitable[None]]
 """Raises an error if the caller may not create one more canvas. Called in the transaction that creates it."""
@@ -20,9 +21,13 @@ CheckQuota = Callable[[Session, Caller], Awaitable[None]]
 class Canvases:
     """The table `canvas`. Its methods treat deleted canvases as unknown."""
 
-    def __init__(self, database: Database, check_quota: CheckQuota) -> None:
+    def __init__(
+        self, database: Database, check_quota: CheckQuota, links: Links | None = None
+    ) -> None:
+        """Create the table's access. Without `links`, no share link gives a role."""
         self._database = database
         self._check_quota = check_quota
+        self._links = links
 
     async def create(self, caller: Caller, name: str) -> Canvas:
         """Create an empty canvas that the caller owns. Raises the errors of `check_quota`."""
@@ -37,11 +42,17 @@ class Canvases:
         return _canvas(row, role)
 
     async def get(self, caller: Caller, canvas_id: str) -> Canvas:
-        """Return the canvas with the caller's role. Raises `NotFound`, or `Forbidden` without a role on the canvas."""
+        """Return the canvas with the caller's role: the higher one of the account's and the share link's.
+
+        Raises `NotFound`, or `Forbidden` without a role on the canvas. Raises `Unauthenticated` for a visitor with a
+        revoked link.
+        """
         row = await self._database.row("canvas_for", canvas_id, caller.user_id)
         if row is None:
             raise no_such_canvas()
         role = _role(row, caller)
+        if self._links is not None and caller.link_id is not None:
+            role = _higher(role, await self._links.role(caller, canvas_id))
         if role is None:
             raise Forbidden("you have no role on this canvas; ask one of its owners")
         return _canvas(row, role)
@@ -65,19 +76,28 @@ class Canvases:
     async def page(self, request: ListCanvasesRequest, caller: Caller) -> CanvasPage:
         """Return a page of the canvases that the caller may see, newest first.
 
-        With `name`, return only canvases with that text in their name, regardless of case. `cursor` is the `next` of
-        the page before. Raises `Invalid` for any other cursor.
+        With `name`, return only canvases with that text in their name, regardless of case. With `deleted`, return only
+        deleted canvases that the caller may restore. `cursor` is the `next` of the page before. Raises `Invalid` for
+        any other cursor.
         """
         listing = Listing.of(LIST_CANVASES, request, caller.user_id)
         after = listing.decode(request.cursor)
+        is_admin = caller.role is Role.ADMIN
         rows = await self._database.rows(
-            "all_canvases" if caller.role is Role.ADMIN else "canvases_of_user",
+            "deleted_canvases"
+            if request.deleted
+            else "all_canvases"
+            if is_admin
+            else "canvases_of_user",
             caller.user_id,
             request.name,
             request.limit + 1,
             after and after.at,
             after and after.id,
+            *([is_admin] if request.deleted else []),
         )
+        if request.deleted and caller.role is Role.VIEWER:
+            rows = []  # a viewer owns no canvas, whichever role it has as a member
         page, following = listing.page_of(rows, request.limit, _position)
         items = [_canvas(row, role) for row in page if (role := _role(row, caller)) is not None]
         return CanvasPage(items=items, next=following)
@@ -97,6 +117,12 @@ def _role(row: Row, caller: Caller) -> CanvasRole | None:
     return effective_role(caller.role, None if member is None else CanvasRole(member))
 
 
+def _higher(first: CanvasRole | None, second: CanvasRole | None) -> CanvasRole | None:
+    if first is None or second is None:
+        return first or second
+    return first if first.allows(second) else second
+
+
 def _canvas(row: Row, role: CanvasRole) -> Canvas:
     return Canvas(
         id=row["id"],
@@ -105,4 +131,5 @@ def _canvas(row: Row, role: CanvasRole) -> Canvas:
         revision=row["revision"],
         created_at=row["created_at"],
         updated_at=row["updated_at"],
+        deleted_at=row.get("deleted_at"),
     )

@@ -28,7 +28,10 @@ _NO_TIME = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Members:
-    """The table `canvas_member`. No change here takes the last owner with an active account from a canvas."""
+    """The table `canvas_member`. No change here takes the last owner with an active account from a canvas.
+
+    The share links of a user end when the user is an owner no more.
+    """
 
     def __init__(self, database: Database, accounts: Accounts) -> None:
         self._database = database
@@ -80,6 +83,8 @@ class Members:
             await session.run("set_member", canvas_id, user_id, role.value)
             changed = MemberChanged(canvas_id=canvas_id, user_id=user_id, role=role)
             await emit(session, changed, actor=caller and caller.user_id)
+            if role is not CanvasRole.OWNER:
+                await session.run("end_links_of", canvas_id, user_id)
         return Member(user_id=user_id, role=role)
 
     async def remove(self, caller: Caller | None, canvas_id: str, user_id: str) -> None:
@@ -92,6 +97,7 @@ class Members:
                 raise _no_such_member()
             changed = MemberChanged(canvas_id=canvas_id, user_id=user_id, role=None)
             await emit(session, changed, actor=caller and caller.user_id)
+            await session.run("end_links_of", canvas_id, user_id)
 
     async def _other_owners(self, canvas_id: str, user_id: str) -> frozenset[str]:
         """Return the canvas's other owners that can act as owners. Return none when the user is not an owner.

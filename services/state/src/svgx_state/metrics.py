@@ -129,3 +129,12 @@ for _kind in ("account", "canvas"):
 QUOTA_UNSTORED_BYTES = Gauge(
     "svgx_engine_quota_unstored_bytes", "Journal bytes whose counts are not stored yet."
 )
+PURGED_CANVASES = Counter(
+    "svgx_engine_purged_canvases", "Deleted canvases that were removed for good."
+)
+PURGED_ROWS = Counter(
+    "svgx_engine_purged_rows", "Rows of deleted canvases that were removed for good."
+)
+ERASED_ROWS = Counter(
+    "svgx_engine_erased_rows", "Rows in which a pseudonym took the place of an erased user."
+)

@@ -35,6 +35,10 @@ class StateSettings(PostgresSettings, ServiceSettings):
     """Bytes of journal entries after a canvas's newest snapshot that make a new snapshot due."""
     compact_concurrency: int = Field(1, ge=1, le=64)
     """Canvases compacted at a time. Each takes a worker and a database connection."""
+    links_per_canvas: int = Field(50, ge=1, le=10_000)
+    """Live share links that one canvas may have."""
+    deleted_retention_days: int = Field(30, ge=0, le=36_500)
+    """Days after its deletion for which a canvas can be restored. Then it is removed for good."""
     journal_days_ahead: int = Field(7, ge=1, le=366)
     """Days after today for which partitions of the journal are made."""
     journal_retention_days: int = Field(30, ge=0, le=3660)

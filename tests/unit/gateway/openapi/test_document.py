@@ -106,11 +106,16 @@ def test_rate_limit_headers_are_described_exactly_for_counted_requests(operation
     "operation_id", [*(each.name for each in HTTP_OPERATIONS), "health.summary"]
 )
 def test_signed_in_callers_may_send_a_token_or_an_api_key(operation_id: str) -> None:
-    """Each of the two schemes is enough, and each is described. Proves R-CONTRACT-4."""
+    """Each of the two schemes is enough, and a share link for some operations. Proves R-CONTRACT-4 and R-LIFE-7."""
     _, _, entry = described()[operation_id]
-    assert entry["security"] in ([], [{"bearer": []}, {"api_key": []}])
+    with_links = {each.name for each in HTTP_OPERATIONS if each.admits_links}
+    link: list[dict[str, list[str]]] = []
+    if operation_id in with_links:
+        link.append({"share_link": []})
+    assert entry["security"] in ([], [{"bearer": []}, {"api_key": []}, *link])
+    assert not link or entry["security"]
     schemes = DOCUMENT["components"]["securitySchemes"]
-    assert set(schemes) == {"bearer", "api_key"}
+    assert set(schemes) == {"bearer", "api_key", "share_link"}
     assert (schemes["api_key"]["in"], schemes["api_key"]["name"]) == ("header", "X-API-Key")
 
 

@@ -15,7 +15,15 @@ from svgx_common.contract import (
 )
 from svgx_common.contract.administration import canvases, connections, replicas, sessions
 from svgx_common.contract.operation import Channel, Operation
-from svgx_common.contract.storage import events, quotas, versions, webhooks
+from svgx_common.contract.storage import (
+    deletion,
+    erasure,
+    events,
+    links,
+    quotas,
+    versions,
+    webhooks,
+)
 
 OPERATIONS: tuple[Operation[Any, Any], ...] = (
     # operation                  HTTP
@@ -88,6 +96,15 @@ OPERATIONS: tuple[Operation[Any, Any], ...] = (
     webhooks.TEST_WEBHOOK,  #    POST   /admin/webhooks/{webhook_id}/test
     webhooks.LIST_DELIVERIES,  #  GET   /admin/webhooks/{webhook_id}/deliveries/
     webhooks.REDELIVER,  #       POST   /admin/webhooks/{webhook_id}/deliveries/{delivery_id}/redeliver
+    # share links, deletion and erasure
+    links.CREATE_LINK,  #        POST   /runtime/canvases/{canvas_id}/links/
+    links.LIST_LINKS,  #         GET    /runtime/canvases/{canvas_id}/links/
+    links.END_LINK,  #           DELETE /runtime/canvases/{canvas_id}/links/{link_id}
+    deletion.RESTORE_CANVAS,  #  POST   /runtime/canvases/{canvas_id}/restore
+    deletion.PURGE_CANVAS,  #    POST   /admin/canvases/{canvas_id}/purge
+    erasure.ERASE_USER,  #       POST   /admin/users/{user_id}/erase
+    links.CHECK_LINK,
+    erasure.ERASE_AUTHOR,
     # between services
     revocations.LIST_REVOCATIONS,
     api_keys.CHECK_API_KEY,

@@ -50,6 +50,8 @@ class AuditEvent(StrEnum):
     USER_ENABLED = "user_enabled"
     USER_DELETED = "user_deleted"
     USER_RESTORED = "user_restored"
+    USER_ERASED = "user_erased"
+    """The account's personal data was erased; a pseudonym took its place."""
     API_KEY_CREATED = "api_key_created"
     API_KEY_ENDED = "api_key_ended"
     REPLICA_DRAINED = "replica_drained"

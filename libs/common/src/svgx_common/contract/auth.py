@@ -341,7 +341,7 @@ RESTORE_USER = Operation(
     scope=Scope.ADMIN,
     http=Http("POST", "/admin/users/restore/"),
     rate=RateClass.WRITE,
-    errors=(NotFound,),
+    errors=(Conflict, NotFound),
 )
 FIND_ACCOUNTS = Operation(
     subject="svgx.auth.account.find",

@@ -1,5 +1,6 @@
 """The shapes of all declarations: operations, their HTTP form, channels, and the types that fields share."""
 
+import contextlib
 import re
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -40,20 +41,24 @@ _RFC_3339 = re.compile(
 )
 
 
-def _require_rfc_3339(value: Any) -> Any:
-    """Reject everything but RFC 3339 text.
+def _read_rfc_3339(value: Any) -> Any:
+    """Return the time of RFC 3339 text. Reject everything else.
 
-    Without this check, Pydantic also accepts a number as Unix seconds or milliseconds, and a date as its midnight.
+    Without this check, Pydantic also accepts a number as Unix seconds or milliseconds, and a date as its midnight. The
+    text is read here, because in strict mode, in which bodies are validated, Pydantic reads no text after a validator.
     """
-    if isinstance(value, datetime) or (isinstance(value, str) and _RFC_3339.fullmatch(value)):
+    if isinstance(value, datetime):
         return value
+    if isinstance(value, str) and _RFC_3339.fullmatch(value):
+        with contextlib.suppress(ValueError):
+            return datetime.fromisoformat(value.upper())
     raise ValueError("must be a time like 2026-01-31T12:00:00Z (RFC 3339)")
 
 
 Timestamp = Annotated[
     AwareDatetime,
     Field(ge=datetime(1970, 1, 1, tzinfo=UTC), lt=datetime(3000, 1, 1, tzinfo=UTC)),
-    BeforeValidator(_require_rfc_3339),
+    BeforeValidator(_read_rfc_3339),
 ]
 """A time with its zone in a request. The bounds lie within the ranges of both Python and PostgreSQL."""
 
@@ -165,6 +170,7 @@ class Operation(Generic[Request, Reply]):
     - `asks`: the other service that the answering one asks. Its `unavailable` errors open no circuit breaker either.
     - `password`: the operation hashes a password.
     - `writes_content`: the operation adds content to a canvas, so the quotas of the caller and of the canvas apply.
+    - `needs_account`: a share link alone does not admit a caller, although the operation has a `canvas_role`.
     """
 
     subject: str
@@ -184,6 +190,7 @@ class Operation(Generic[Request, Reply]):
     asks: ServiceName | None = None
     password: bool = False
     writes_content: bool = False
+    needs_account: bool = False
     errors: tuple[type[SvgxError], ...] = field(default=())
 
     @property
@@ -203,6 +210,14 @@ class Operation(Generic[Request, Reply]):
         if self.asks is not None:
             return Pool.ASKING
         return Pool.INTERNAL if self.scope is Scope.INTERNAL else Pool.QUICK
+
+    @property
+    def admits_links(self) -> bool:
+        """Return whether a caller without an account may call the operation with a share link.
+
+        The link's role on the canvas then decides.
+        """
+        return self.canvas_role is not None and not self.needs_account
 
     @property
     def name(self) -> str:

@@ -117,6 +117,8 @@ class RateLimitInterval(ClassCount):
 class CallerCount(ReplyModel):
     """The requests of one caller. `caller` is `user:<id>` or `address:<address>`; for IPv6 it has the /64 network.
 
+    Visitors with a share link count as `visitor:<address>` and as `link:<id>`.
+
     Requests that are limited apart have a prefix: `handshakes:`, `metrics:`, or `keys:` for unknown API keys.
     """
 

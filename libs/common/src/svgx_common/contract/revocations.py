@@ -48,6 +48,7 @@ REVOKED = Channel(
     subject="svgx.auth.revoked",
     summary="Auth's broadcast of new revocations: sessions, API keys and token versions",
     publishers=("auth",),
-    subscribers=("gateway",),
+    # State ends the access by share links of a disabled, deleted or demoted account.
+    subscribers=("gateway", "state"),
     payload=RevocationList,
 )

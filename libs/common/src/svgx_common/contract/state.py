@@ -15,6 +15,7 @@ from svgx_common.contract.errors import (
     QuotaExceeded,
     QuotaFull,
     TooLarge,
+    Unauthenticated,
     Unavailable,
 )
 from svgx_common.contract.fields.display_names import NAME_PATTERN, check_display_name
@@ -47,7 +48,10 @@ CanvasName = Annotated[
 
 
 class Canvas(ReplyModel):
-    """A canvas and the caller's role on it. `revision` counts the committed journal entries."""
+    """A canvas and the caller's role on it. `revision` counts the committed journal entries.
+
+    `deleted_at` is null for a canvas that is not deleted.
+    """
 
     id: str
     name: str
@@ -55,6 +59,7 @@ class Canvas(ReplyModel):
     revision: int
     created_at: datetime
     updated_at: datetime
+    deleted_at: datetime | None = None
 
 
 class CreateCanvasRequest(RequestModel):
@@ -62,9 +67,13 @@ class CreateCanvasRequest(RequestModel):
 
 
 class ListCanvasesRequest(RequestModel):
-    """`name` selects canvases with this text in their name, ignoring case."""
+    """`name` selects canvases with this text in their name, ignoring case.
+
+    `deleted` selects the deleted canvases that the caller may restore, instead of all others.
+    """
 
     name: Annotated[str, StringConstraints(max_length=200, pattern=r"^[^\x00]*$")] | None = None
+    deleted: bool = False
     limit: PageLimit = 50
     cursor: PageCursor | None = None
 
@@ -246,6 +255,7 @@ GET_MEMBER = Operation(
     canvas_role=CanvasRole.VIEWER,
     http=Http("GET", "/runtime/canvases/{canvas_id}/members/{user_id}"),
     repeatable=True,
+    needs_account=True,
     errors=(NotFound,),
 )
 SET_MEMBER = Operation(
@@ -297,7 +307,7 @@ CANVAS_ACCESS = Operation(
     rate=RateClass.INTERNAL,
     timeout=5.0,
     repeatable=True,
-    errors=(NotFound, Forbidden),
+    errors=(NotFound, Forbidden, Unauthenticated),
 )
 JOURNAL_APPEND = Operation(
     subject="svgx.state.journal.append",

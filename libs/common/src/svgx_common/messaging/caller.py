@@ -1,16 +1,22 @@
 """The caller and the client of a request. The gateway determines both, and every service trusts the gateway."""
 
 import functools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pydantic import TypeAdapter
 
 from svgx_common.contract.policy import Role
 
+VISITOR_NAME = "share link"
+"""The name of all callers without an account. No account has a name with a space."""
+
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """A signed-in user. Only the gateway can send callers: NATS lets no other service publish requests of users."""
+    """A signed-in user, or a visitor with a share link and without an account.
+
+    Only the gateway can send callers: NATS lets no other service publish requests of users.
+    """
 
     user_id: str
     username: str
@@ -24,10 +30,31 @@ class Caller:
     """
     by_key: bool = False
     """True when an API key authenticates the user. `session_id` is then the id of the key."""
+    link_id: str | None = None
+    """The id of the share link that the caller has, or None. It gives a role on the canvas of the link only."""
+
+    @classmethod
+    def of_link(cls, link_id: str) -> "Caller":
+        """Return a visitor: a caller with a share link and without an account.
+
+        All visitors of one link have the same id, `link-` and the link's id, which is no account's id.
+        """
+        return cls(f"link-{link_id}", VISITOR_NAME, Role.VIEWER, link_id, link_id=link_id)
+
+    @property
+    def is_visitor(self) -> bool:
+        """Return whether the caller has a share link and no account."""
+        return self.link_id is not None and self.user_id == f"link-{self.link_id}"
+
+    def with_link(self, link_id: str | None) -> "Caller":
+        """Return the caller with another share link, or without one."""
+        return replace(self, link_id=link_id)
 
     @property
     def credential(self) -> str:
         """Return the kind of credential that authenticates the user, for messages to people."""
+        if self.is_visitor:
+            return "share link"
         return "API key" if self.by_key else "access token"
 
     def to_header(self) -> str:

@@ -117,6 +117,14 @@ class Attempts:
             for key in attempt.forgiven:
                 await session.run("forget_attempt", key)
 
+    async def erase(self, session: Session, user_id: str) -> int:
+        """Forget the failures of an account at all networks, in the caller's transaction. Return their number."""
+        everywhere = f"log-in:{self._hash(f'account {user_id}')}"
+        keys = [everywhere, f"account:{user_id}"]
+        row = await session.row("erase_attempts", keys, f"{everywhere}@")
+        assert row is not None
+        return int(row["rows"])
+
     async def remove_old(self) -> None:
         """Remove failures older than `FORGET_AFTER` seconds."""
         await self._database.run("forget_attempts", FORGET_AFTER, FORGET_BATCH)

@@ -97,7 +97,7 @@ RETURNING *
 UPDATE account SET deleted_at = clock_timestamp() WHERE id = $1
 
 -- name: restore_account
-UPDATE account SET deleted_at = NULL WHERE id = $1 AND deleted_at IS NOT NULL
+UPDATE account SET deleted_at = NULL WHERE id = $1 AND deleted_at IS NOT NULL AND erased_as IS NULL
 RETURNING *
 
 -- name: change_password

@@ -5,7 +5,10 @@ from collections.abc import Sequence
 from fastapi.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-_REQUEST_HEADERS = ["Authorization", "X-API-Key", "Content-Type", "Idempotency-Key", "traceparent"]
+_REQUEST_HEADERS = [
+    *("Authorization", "X-API-Key", "X-Share-Link"),
+    *("Content-Type", "Idempotency-Key", "traceparent"),
+]
 _RESPONSE_HEADERS = [
     "traceresponse",
     "Content-Disposition",

@@ -39,12 +39,26 @@ class Guard:
         self, operation: Operation[Any, Any], request: Request, headers: MutableMapping[str, str]
     ) -> Caller | None:
         """Return the caller of an operation; None for public operations. Raise as `admit_to` does."""
-        return await self.admit_to(operation.scope, operation.rate, request, headers)
+        return await self.admit_to(
+            operation.scope,
+            operation.rate,
+            request,
+            headers,
+            with_visitors=operation.admits_links,
+        )
 
     async def admit_to(
-        self, scope: Scope, rate: RateClass, request: Request, headers: MutableMapping[str, str]
+        self,
+        scope: Scope,
+        rate: RateClass,
+        request: Request,
+        headers: MutableMapping[str, str],
+        *,
+        with_visitors: bool = False,
     ) -> Caller | None:
         """Return the caller; None when `scope` is public. The rate-limit headers are added to `headers`.
+
+        A visitor with a share link is admitted only `with_visitors`.
 
         Raise `Unauthenticated`, `Forbidden` or `TooManyRequests`, and `Unavailable` when the auth service has to be
         asked and does not answer. A request without a valid token or a sufficient role also counts against the rate
@@ -59,7 +73,9 @@ class Guard:
             except Unauthenticated as error:
                 refusal = error
             else:
-                if not scope.admits(caller.role):
+                if caller.is_visitor and not with_visitors:
+                    refusal = Forbidden("a share link does not allow this; sign in")
+                elif not scope.admits(caller.role):
                     refusal = Forbidden(f"the role {caller.role} does not allow this")
         if refusal is not None and rate is RateClass.UNLIMITED:
             rate = RateClass.READ  # refused requests are always limited

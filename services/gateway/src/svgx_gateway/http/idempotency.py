@@ -97,14 +97,22 @@ class Idempotency:
         self._finish: AsyncScript = redis.register_script(_FINISH)
 
     async def begin(
-        self, caller: Caller, key: str, request_fingerprint: str, timeout: float
+        self,
+        caller: Caller,
+        key: str,
+        request_fingerprint: str,
+        timeout: float,
+        *,
+        address: str = "",
     ) -> PendingRequest | Response | None:
         """Return the pending request, or the stored response of an earlier one. Return None if Redis does not answer.
 
         Raise `Conflict` while the same request is pending, and when its response was secret. Raise `Invalid` when the
         key belongs to another request.
         """
-        name = hashlib.sha256(f"{caller.user_id}\0{caller.session_id}\0{key}".encode()).hexdigest()
+        # All visitors of a share link have one id, so their addresses tell them apart.
+        owner = f"{caller.user_id}\0{address if caller.is_visitor else caller.session_id}"
+        name = hashlib.sha256(f"{owner}\0{key}".encode()).hexdigest()
         pending = PendingRequest(
             f"svgx:idempotency:{name}",
             json.dumps({"fingerprint": request_fingerprint, "by": secrets.token_hex(8)}),

@@ -149,6 +149,7 @@ class OperationEndpoint:
             parse_key(key),
             fingerprint(self._http.method, target, body),
             operation.timeout,
+            address=client_of(request).address,
         )
         if isinstance(pending, Response):
             return pending  # the stored response of an earlier request with this key

@@ -6,55 +6,71 @@ from functools import partial
 from starlette.requests import HTTPConnection
 
 from svgx_common.contract.errors import Unauthenticated
+from svgx_common.contract.storage.links import LINK_PREFIX
+from svgx_common.messaging.caller import Caller
 from svgx_gateway.identity.api_keys import PREFIX, ApiKeys
-from svgx_gateway.identity.credentials import header_token, websocket_token
-from svgx_gateway.identity.identity import Identity
+from svgx_gateway.identity.credentials import (
+    header_link,
+    header_token,
+    websocket_link,
+    websocket_token,
+)
+from svgx_gateway.identity.identity import NEVER, Identity
 from svgx_gateway.identity.revocations import Revocations
+from svgx_gateway.identity.share_links import ShareLink, ShareLinks
 from svgx_gateway.identity.token_keys import TokenKeys
 
 CountUnknownKey = Callable[[HTTPConnection], Awaitable[None]]
-"""Called before the auth service is asked about an API key that is not cached. Raises `TooManyRequests`."""
+"""Called before a service is asked about an API key or share link that is not cached. Raises `TooManyRequests`."""
 
 
 class Authenticator:
-    """Checks access tokens and API keys.
+    """Checks access tokens, API keys and share links.
 
-    The auth service is asked only about API keys without a fresh answer in the cache, and about unknown signing keys.
+    The auth service is asked only about API keys without a fresh answer in the cache, and about unknown signing keys;
+    the state service only about share links without one.
     """
 
     def __init__(
         self,
         keys: TokenKeys,
         api_keys: ApiKeys,
+        share_links: ShareLinks,
         revocations: Revocations,
         count_unknown_key: CountUnknownKey,
     ) -> None:
         self._keys = keys
         self._api_keys = api_keys
+        self._share_links = share_links
         self._revocations = revocations
         self._count_unknown_key = count_unknown_key
 
     async def authenticate_request(self, request: HTTPConnection) -> Identity:
-        """Authenticate the token in the header `Authorization` or `X-API-Key`. Raise as `authenticate_token` does."""
-        token = header_token(request.headers)
-        if not token:
-            raise Unauthenticated(
-                "send `Authorization: Bearer <access token or API key>`", field="authorization"
-            )
-        return await self.authenticate_token(token, request)
-
-    async def authenticate_websocket(self, socket: HTTPConnection) -> Identity:
-        """Authenticate the token in a subprotocol, a header or the query, in this order.
+        """Authenticate the token in the header `Authorization` or `X-API-Key`, and the link in `X-Share-Link`.
 
         Raise as `authenticate_token` does.
         """
-        return await self.authenticate_token(websocket_token(socket), socket)
+        token, link = header_token(request.headers), header_link(request.headers)
+        if not token and not link:
+            raise Unauthenticated(
+                "send `Authorization: Bearer <access token or API key>`", field="authorization"
+            )
+        return await self._authenticate(token, link, request)
+
+    async def authenticate_websocket(self, socket: HTTPConnection) -> Identity:
+        """Authenticate the token in a subprotocol, a header or the query, in this order, and the share link.
+
+        Raise as `authenticate_token` does.
+        """
+        return await self._authenticate(websocket_token(socket), websocket_link(socket), socket)
 
     async def authenticate_token(self, token: str, connection: HTTPConnection) -> Identity:
-        """Return the identity of an access token or API key that came over `connection`.
+        """Return the identity of an access token, API key or share link that came over `connection`.
 
-        Raise `Unauthenticated`. Where the auth service has to be asked, raise also `Unavailable` or `TooManyRequests`.
+        Raise `Unauthenticated`. Where a service has to be asked, raise also `Unavailable` or `TooManyRequests`.
         """
+        if token.startswith(LINK_PREFIX):
+            return _visitor(await self._find_link(token, connection))
         if token.startswith(PREFIX):
             identity = await self._api_keys.identity(
                 token, partial(self._count_unknown_key, connection)
@@ -68,3 +84,28 @@ class Authenticator:
     def check_not_revoked(self, identity: Identity) -> None:
         """Raise `Unauthenticated` if the token or key has been revoked."""
         self._revocations.check(identity.caller)
+
+    async def _authenticate(self, token: str, link: str, connection: HTTPConnection) -> Identity:
+        """Return the identity of an account with a link, of an account alone, or of a visitor.
+
+        A link that is not valid counts for nothing beside an account, because the account may have a role of its own.
+        """
+        if not token and link:
+            return _visitor(await self._find_link(link, connection))
+        identity = await self.authenticate_token(token, connection)
+        if not link or identity.caller.is_visitor:
+            return identity
+        try:
+            found = await self._find_link(link, connection)
+        except Unauthenticated:
+            return identity
+        caller = identity.caller.with_link(found.id)
+        return Identity(caller, identity.expires_at, link_expires_at=found.expires_at)
+
+    async def _find_link(self, token: str, connection: HTTPConnection) -> ShareLink:
+        return await self._share_links.find(token, partial(self._count_unknown_key, connection))
+
+
+def _visitor(link: ShareLink) -> Identity:
+    expires_at = NEVER if link.expires_at is None else link.expires_at
+    return Identity(Caller.of_link(link.id), expires_at)

@@ -25,10 +25,10 @@ class CanvasRoles:
 
     def __init__(self, bus: Bus) -> None:
         self._bus = bus
-        self._cache: OrderedDict[str, dict[tuple[str, str], tuple[float, CanvasRole]]] = (
-            OrderedDict()
-        )
-        """By canvas id, then by user id and role of the caller: the time of the request, and the answer."""
+        self._cache: OrderedDict[
+            str, dict[tuple[str, str, str | None], tuple[float, CanvasRole]]
+        ] = OrderedDict()
+        """By canvas id, then by user id, role and share link of the caller: the time of the request, and the answer."""
         self._changes = 0
         """Number of removals from the cache so far."""
         self._on_change: list[Callable[[str], Awaitable[None]]] = []
@@ -45,8 +45,12 @@ class CanvasRoles:
         return role
 
     async def role(self, caller: Caller, canvas_id: str) -> CanvasRole:
-        """Return the caller's role. Raise `NotFound` for an unknown canvas, `Forbidden` for a caller without a role."""
-        key = (caller.user_id, caller.role)
+        """Return the caller's role.
+
+        Raise `NotFound` for an unknown canvas, `Forbidden` for a caller without a role, and `Unauthenticated` for a
+        visitor with a revoked link.
+        """
+        key = (caller.user_id, caller.role, caller.link_id)
         cached = self._cache.get(canvas_id, {}).get(key)
         now = time.monotonic()
         if cached is not None and now - cached[0] < MAX_AGE:

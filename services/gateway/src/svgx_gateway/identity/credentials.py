@@ -1,4 +1,4 @@
-"""The access token or API key in a request: in a subprotocol, a header or the query."""
+"""The access token, API key or share link in a request: in a subprotocol, a header or the query."""
 
 from starlette.datastructures import Headers
 from starlette.requests import HTTPConnection
@@ -22,6 +22,23 @@ def websocket_token(socket: HTTPConnection) -> str:
     """Return the token in a subprotocol, a header or the query, in this order, or an empty string."""
     offered = _subprotocol_token(socket) or header_token(socket.headers)
     return offered or socket.query_params.get("token", "")
+
+
+def header_link(headers: Headers) -> str:
+    """Return the token of the share link in `X-Share-Link`, or an empty string.
+
+    A link in the query of an HTTP request counts for nothing, because queries end in the logs of proxies and in the
+    history of browsers.
+    """
+    return headers.get("x-share-link", "").strip()
+
+
+def websocket_link(socket: HTTPConnection) -> str:
+    """Return the token of the share link in a header or the query, or an empty string.
+
+    A page cannot set headers, so a link may also come in the query or, like an access token, as a subprotocol.
+    """
+    return header_link(socket.headers) or socket.query_params.get("link", "")
 
 
 def _subprotocol_token(socket: HTTPConnection) -> str:

@@ -4,10 +4,18 @@ from dataclasses import dataclass
 
 from svgx_common.messaging.caller import Caller
 
+NEVER = 32_503_680_000
+"""The Unix time of the year 3000, at which a credential without an end expires."""
+
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """A caller, and the Unix time in seconds at which the caller's token or API key expires."""
+    """A caller, and the Unix time in seconds at which the caller's token, API key or share link expires.
+
+    `link_expires_at` is the time at which the share link of a caller with an account expires. The caller then has the
+    role of the account only.
+    """
 
     caller: Caller
-    expires_at: int
+    expires_at: float
+    link_expires_at: float | None = None

@@ -12,7 +12,7 @@ from svgx_common.health import HealthReport
 from svgx_gateway.http.idempotency import supports_key
 from svgx_gateway.openapi.pages import page_items
 from svgx_gateway.openapi.responses import HEADERS, PROBLEM, REF, Responses
-from svgx_gateway.openapi.security import SECURITY_SCHEMES, SIGNED_IN
+from svgx_gateway.openapi.security import SECURITY_SCHEMES, SIGNED_IN, WITH_LINK
 
 DESCRIPTION = """\
 Canvases for drawing together, their members and their content. Log in with `POST /auth/login`, and send the access
@@ -79,12 +79,18 @@ def _operation(
         "tags": [operation.service],
         "parameters": _parameters(operation, http, schemas[operation.request.__name__]),
         "responses": responses.of(operation, http),
-        "security": [] if operation.scope is Scope.PUBLIC else SIGNED_IN,
+        "security": _security(operation),
     }
     body = _body(operation, http, schemas[operation.request.__name__])
     if body is not None:
         entry["requestBody"] = body
     return entry
+
+
+def _security(operation: Operation[Any, Any]) -> list[dict[str, list[str]]]:
+    if operation.scope is Scope.PUBLIC:
+        return []
+    return WITH_LINK if operation.admits_links else SIGNED_IN
 
 
 def _parameters(

@@ -14,7 +14,17 @@ SECURITY_SCHEMES: dict[str, Any] = {
         "name": "X-API-Key",
         "description": "An API key or an access token. Ignored beside `Authorization`.",
     },
+    "share_link": {
+        "type": "apiKey",
+        "in": "header",
+        "name": "X-Share-Link",
+        "description": "The token of a share link, which needs no account. Beside an access token or an API key, "
+        "the higher of both roles on the canvas counts.",
+    },
 }
 
 SIGNED_IN: list[dict[str, list[str]]] = [{"bearer": []}, {"api_key": []}]
 """The security of operations and pages that need a caller: one of the schemes is enough."""
+
+WITH_LINK: list[dict[str, list[str]]] = [*SIGNED_IN, {"share_link": []}]
+"""The security of operations that a share link admits to."""

@@ -15,6 +15,9 @@ from svgx_common.messaging.caller import Caller
 class RateLimitKey:
     """The counted account or address: `key` is `user:<id>` or `address:<address>`, with the /64 network for IPv6.
 
+    A visitor with a share link counts as `visitor:<address>`, with any number of links, and together with all visitors
+    of the link in `shared`, which is `link:<id>`. So a link takes nothing from an account or from another link.
+
     `address` is None for a peer without one (a Unix socket).
     """
 
@@ -22,14 +25,17 @@ class RateLimitKey:
     address: IPv4Address | IPv6Address | None
     user_id: str | None = None
     role: Role | None = None
+    shared: str | None = None
 
     @classmethod
     def of(cls, connection: HTTPConnection, caller: Caller | None) -> "RateLimitKey":
         """Return the key of a connection. The middleware `trust_proxies` has already put in the client's address."""
         address = _address(connection.client.host if connection.client else "")
+        counted = "unknown" if address is None else customer_key(address)
+        if caller is not None and caller.is_visitor:
+            return cls(f"visitor:{counted}", address, shared=f"link:{caller.link_id}")
         if caller is not None:
             return cls(f"user:{caller.user_id}", address, caller.user_id, caller.role)
-        counted = "unknown" if address is None else customer_key(address)
         return cls(f"address:{counted}", address)
 
 

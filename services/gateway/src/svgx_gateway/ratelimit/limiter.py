@@ -26,6 +26,9 @@ from svgx_gateway.watched_copy import WatchedCopy
 
 log = structlog.get_logger(__name__)
 
+LINK_FACTOR = 10
+"""All visitors of one share link together have this many times the limit of one address."""
+
 
 class RateLimiter:
     """Counts requests against the rules. All gateways have the same rules, which the state service stores."""
@@ -76,11 +79,14 @@ class RateLimiter:
         self._statistics.count(rate_class, key.key, allowed=result.allowed)
         headers.update(_headers(rate_class, result))
         if not result.allowed:
-            raise TooManyRequests(
-                f"at most {limit.requests} requests of class {rate_class} in {limit.seconds} s",
-                limit=limit.requests,
-                retry_after=result.retry_after,
-            )
+            raise _too_many(rate_class, result)
+        if key.shared is not None:
+            limit = limit.model_copy(update={"requests": limit.requests * LINK_FACTOR})
+            result = await self._buckets.take(f"{rate_class}:{key.shared}", limit)
+            self._statistics.count(rate_class, key.shared, allowed=result.allowed)
+            if not result.allowed:
+                headers.update(_headers(rate_class, result))
+                raise _too_many(rate_class, result)
 
     async def admit_unknown_key(self, connection: HTTPConnection) -> None:
         """Count one request to the auth service about an unknown API key. Raise `TooManyRequests`.
@@ -117,7 +123,9 @@ class RateLimiter:
     async def _admit_read(
         self, bucket: str, key: RateLimitKey, headers: MutableMapping[str, str]
     ) -> None:
-        await self.admit(RateClass.READ, replace(key, key=f"{bucket}:{key.key}"), headers)
+        shared = None if key.shared is None else f"{bucket}:{key.shared}"
+        counted = replace(key, key=f"{bucket}:{key.key}", shared=shared)
+        await self.admit(RateClass.READ, counted, headers)
 
     async def _read(self) -> None:
         before = self.rules.version
@@ -130,6 +138,15 @@ class RateLimiter:
         stored = RateLimits.model_validate_json(content)
         if stored.version > self.rules.version:
             self.adopt(stored)
+
+
+def _too_many(rate_class: RateClass, result: BucketResult) -> TooManyRequests:
+    limit = result.limit
+    return TooManyRequests(
+        f"at most {limit.requests} requests of class {rate_class} in {limit.seconds} s",
+        limit=limit.requests,
+        retry_after=result.retry_after,
+    )
 
 
 def _headers(rate_class: RateClass, result: BucketResult) -> dict[str, str]:

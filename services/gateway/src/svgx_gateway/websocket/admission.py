@@ -11,6 +11,8 @@ from dataclasses import dataclass
 
 import prometheus_client
 
+from svgx_gateway.ratelimit.limiter import LINK_FACTOR
+
 REFUSED = prometheus_client.Counter(
     "svgx_engine_websocket_refused",
     "WebSockets refused or closed by a limit: connections, identity, handshake_rate, rate or handshake.",
@@ -56,15 +58,29 @@ class Admission:
             return None
         return self._count()
 
-    def admit_account(self, user_id: str) -> AbstractContextManager[None] | None:
+    def admit_account(
+        self, user_id: str, *, factor: int = 1
+    ) -> AbstractContextManager[None] | None:
         """Return a context that counts one more connection of the account, or None when the account is at its limit.
 
-        Enter the context before the next await.
+        `factor` multiplies the limit. Enter the context before the next await.
         """
-        if self._open_by_account[user_id] >= self._limits.per_identity:
+        if self._open_by_account[user_id] >= self._limits.per_identity * factor:
             REFUSED.labels("identity").inc()
             return None
         return self._count_account(user_id)
+
+    def admit_visitor(self, address: str, link: str) -> AbstractContextManager[None] | None:
+        """Return a context that counts one more connection of an address and of a share link.
+
+        Return None when the address has as many as an account may have, or all visitors of the link together have
+        `LINK_FACTOR` times as many. Enter the context before the next await.
+        """
+        by_address = self.admit_account(address)
+        by_link = self.admit_account(link, factor=LINK_FACTOR)
+        if by_address is None or by_link is None:
+            return None
+        return _both(by_address, by_link)
 
     @contextlib.contextmanager
     def _count(self) -> Iterator[None]:
@@ -83,3 +99,11 @@ class Admission:
             self._open_by_account[user_id] -= 1
             if not self._open_by_account[user_id]:
                 del self._open_by_account[user_id]
+
+
+@contextlib.contextmanager
+def _both(
+    first: AbstractContextManager[None], second: AbstractContextManager[None]
+) -> Iterator[None]:
+    with first, second:
+        yield

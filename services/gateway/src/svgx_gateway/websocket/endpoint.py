@@ -29,6 +29,7 @@ from svgx_gateway.identity.identity import Identity
 from svgx_gateway.observability import socket_spans
 from svgx_gateway.observability.notes import note_canvas, note_user
 from svgx_gateway.quotas.enforcement import QuotaEnforcement
+from svgx_gateway.ratelimit.key import RateLimitKey
 from svgx_gateway.websocket import handshake
 from svgx_gateway.websocket.admission import REFUSED, Admission, SocketLimits
 from svgx_gateway.websocket.canvas import LiveCanvas
@@ -56,10 +57,11 @@ class YjsEndpoint:
 
     1. The page's origin: 403 instead of the upgrade.
     2. The number of connections on the gateway: 503 instead of the upgrade.
-    3. The rate of handshakes of the account that the token names, or of the address when the token is not valid: 429
-       instead of the upgrade, after which clients try again.
-    4. A wrong token, then the number of connections of the account: the upgrade, then a close code, because a page can
-       read the close code and its reason, and cannot read the status of a refused upgrade.
+    3. The rate of handshakes of the account that the token names, or of the address when the token is not valid or is
+       that of a share link: 429 instead of the upgrade, after which clients try again.
+    4. A wrong token, then the number of connections of the account, or of the address and the share link: the upgrade,
+       then a close code, because a page can read the close code and its reason, and cannot read the status of a refused
+       upgrade.
     5. After the upgrade, the caller's role on the canvas.
     """
 
@@ -114,9 +116,13 @@ class YjsEndpoint:
             return
         note_user(websocket.scope, identity.caller.user_id)
         note_canvas(websocket.scope, websocket.path_params["canvas_id"])
+        key = RateLimitKey.of(websocket, identity.caller)
         if (inflow := websocket.scope.get(INFLOW)) is not None:
-            inflow.account = identity.caller.user_id
-        counted = self._admission.admit_account(identity.caller.user_id)
+            inflow.account = key.key
+        if key.shared is None:
+            counted = self._admission.admit_account(key.key)
+        else:
+            counted = self._admission.admit_visitor(key.key, key.shared)
         if counted is None:
             reason = f"at most {self._limits.per_identity} connections of one account"
             await _refuse(websocket, Closing(Close.OVERLOADED, reason))
@@ -187,9 +193,13 @@ class YjsEndpoint:
                 documents=self._documents,
                 first_message_seconds=self._limits.handshake,
             )
+            link_expiry = self._live_canvases.watch_link(
+                connection, canvas, identity.link_expires_at
+            )
             try:
                 return await _run(connection, reader)
             finally:
+                link_expiry.cancel()
                 token_expiry.stop()
 
 

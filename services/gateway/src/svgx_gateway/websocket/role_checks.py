@@ -32,8 +32,12 @@ class RoleChecks:
     def check_all(self, canvas: LiveCanvas) -> None:
         """Check the role of every connection in the background, because the roles on the canvas may have changed."""
         for connection in canvas.connections:
-            connection.doubt_role()
-            self._background.start("role check", self.check(connection, canvas))
+            self.check_later(connection, canvas)
+
+    def check_later(self, connection: Connection, canvas: LiveCanvas) -> None:
+        """Check the role of one connection in the background. Its edits wait until the role is known."""
+        connection.doubt_role()
+        self._background.start("role check", self.check(connection, canvas))
 
     async def check(self, connection: Connection, canvas: LiveCanvas) -> None:
         """Look up a connection's role and adopt it. Close the connection when it has no role, or the lookup fails."""

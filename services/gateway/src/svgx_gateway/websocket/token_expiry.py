@@ -47,7 +47,7 @@ class TokenExpiry:
         identity = await self._authenticator.authenticate_token(token, websocket)
         if identity.caller.user_id != self._connection.caller.user_id:
             raise Unauthenticated("the fresh access token is another account's")
-        self._connection.renew(identity.caller)
+        self._connection.renew(identity.caller.with_link(self._connection.caller.link_id))
         self._start_timers(identity)
         if self._wants_notice:
             self._send_notice()

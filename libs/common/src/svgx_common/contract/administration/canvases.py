@@ -106,6 +106,7 @@ LIST_MEMBERS = Operation(
     canvas_role=CanvasRole.VIEWER,
     http=Http("GET", "/runtime/canvases/{canvas_id}/members/"),
     repeatable=True,
+    needs_account=True,
     errors=(NotFound,),
 )
 USER_CANVASES = Operation(

@@ -1,0 +1,83 @@
+"""The erasure of one user's personal data: the operation for admins at auth, and the part of the state service."""
+
+from enum import StrEnum
+from typing import Annotated
+
+from pydantic import Field
+
+from svgx_common.contract.auth import UserRequest
+from svgx_common.contract.errors import Conflict, Forbidden, Invalid, NotFound, Unavailable
+from svgx_common.contract.operation import Http, Operation, ReplyModel, RequestModel, UserId
+from svgx_common.contract.policy import RateClass, Scope
+
+
+class OwnedCanvases(StrEnum):
+    """The fate of the canvases of which the user is the only owner."""
+
+    TRANSFER = "transfer"
+    """Another user becomes their owner."""
+    DELETE = "delete"
+    """They are deleted. An admin can restore them until their retention has passed."""
+
+
+class EraseUserRequest(UserRequest):
+    """A request to erase a user. `confirm` is the user's id once more, because an erasure cannot be undone.
+
+    `transfer_to` is the new owner for `transfer`.
+    """
+
+    confirm: Annotated[UserId, Field(examples=["9b8f6e1c-2d7a-4c55-9f0e-1a2b3c4d5e6f"])]
+    canvases: Annotated[OwnedCanvases, Field(examples=["delete"])]
+    transfer_to: UserId | None = None
+
+
+class ErasedUser(ReplyModel):
+    """The report of a complete erasure. `pseudonym` is in place of the user everywhere.
+
+    `touched` counts the changed and removed rows, by service and table.
+    """
+
+    user_id: str
+    pseudonym: str
+    touched: dict[str, dict[str, int]]
+
+
+class EraseAuthorRequest(RequestModel):
+    """The state service's part. Without `transfer_to`, the canvases without another owner are deleted."""
+
+    user_id: UserId
+    pseudonym: UserId
+    transfer_to: UserId | None = None
+
+
+class ErasedAuthor(ReplyModel):
+    """The changed and removed rows so far, by table, and whether all are done. If not, the caller asks again."""
+
+    finished: bool
+    touched: dict[str, int]
+
+
+ERASE_USER = Operation(
+    subject="svgx.auth.user.erase",
+    summary="Erase a user's personal data in all services; a second request completes an interrupted one",
+    request=EraseUserRequest,
+    reply=ErasedUser,
+    scope=Scope.ADMIN,
+    http=Http("POST", "/admin/users/{user_id}/erase"),
+    rate=RateClass.WRITE,
+    timeout=60.0,
+    asks="state",
+    errors=(Conflict, Forbidden, Invalid, NotFound, Unavailable),
+)
+ERASE_AUTHOR = Operation(
+    subject="svgx.state.user.erase",
+    summary="Replace a user by a pseudonym in the state service, as far as the time allows",
+    request=EraseAuthorRequest,
+    reply=ErasedAuthor,
+    scope=Scope.INTERNAL,
+    callers=("auth",),
+    rate=RateClass.INTERNAL,
+    timeout=20.0,
+    repeatable=True,
+    errors=(Unavailable,),
+)

@@ -1,0 +1,1 @@
+"""The erasure of the personal data of an account."""

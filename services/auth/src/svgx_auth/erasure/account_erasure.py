@@ -1,0 +1,90 @@
+"""The personal data of an account: a pseudonym takes the place of the names, and all other rows about it go.
+
+The account's row stays. It refuses the tokens of the account until they expire, and a repeated request finds it.
+"""
+
+import json
+import secrets
+from collections import Counter
+
+from svgx_auth.accounts import Account
+from svgx_auth.administration import refuse_last_admin
+from svgx_auth.audit import Audit, Origin
+from svgx_auth.passwords.attempts import Attempts
+from svgx_auth.revocations import Revocations
+from svgx_common.contract.audit import AuditEvent
+from svgx_common.contract.errors import NotFound
+from svgx_common.postgres import Database, Row, Session
+
+PSEUDONYM_BYTES = 8
+"""Random bytes in a pseudonym. It says nothing about the account."""
+
+STEP_ENTRIES = 2000
+"""Audit entries that one transaction changes at most."""
+
+
+class AccountErasure:
+    """Erases accounts. Each method may be repeated, because it changes only rows that are not erased yet."""
+
+    def __init__(
+        self, database: Database, revocations: Revocations, audit: Audit, attempts: Attempts
+    ) -> None:
+        self._database = database
+        self._revocations = revocations
+        self._audit = audit
+        self._attempts = attempts
+
+    async def begin(self, user_id: str, by: Origin) -> str:
+        """Delete the account unless it is deleted, and return its pseudonym. It cannot be restored any more.
+
+        Raises `NotFound`, or `Conflict` for the last active admin.
+        """
+        ended = []
+        async with self._database.transaction() as session:
+            await session.run("lock_accounts")
+            row = await _lock(session, user_id)
+            if row["erased_as"] is not None:
+                return str(row["erased_as"])
+            if row["deleted_at"] is None:
+                await refuse_last_admin(session, Account.from_row(row))
+                await session.run("delete_account", user_id)
+                ended = await self._revocations.end_account(session, user_id, "deleted")
+                await self._audit.record(session, AuditEvent.USER_DELETED, by, user_id=user_id)
+            pseudonym = f"erased-{secrets.token_hex(PSEUDONYM_BYTES)}"
+            await session.run("begin_account_erasure", user_id, pseudonym)
+            await self._audit.record(session, AuditEvent.USER_ERASED, by, user_id=user_id)
+        await self._revocations.announce(ended)
+        return pseudonym
+
+    async def erase(self, user_id: str) -> dict[str, int]:
+        """Erase the personal data of an account after `begin`. Return the changed rows so far, by table."""
+        async with self._database.transaction() as session:
+            touched = _touched(await _lock(session, user_id))
+            await session.run("erase_account", user_id)
+            touched["account"] = 1
+            removed = await session.row("erase_rows_of_account", user_id)
+            assert removed is not None
+            touched.update(dict(removed))
+            touched["attempt"] += await self._attempts.erase(session, user_id)
+            await session.run("note_account_erasure", user_id, json.dumps(touched))
+        while True:
+            async with self._database.transaction() as session:
+                touched = _touched(await _lock(session, user_id))
+                await session.run("allow_erasure")
+                row = await session.row("erase_audit", user_id, STEP_ENTRIES)
+                assert row is not None
+                touched["audit"] += row["rows"]
+                await session.run("note_account_erasure", user_id, json.dumps(touched))
+            if row["rows"] < STEP_ENTRIES:
+                return dict(touched)
+
+
+async def _lock(session: Session, user_id: str) -> Row:
+    row = await session.row("lock_any_account", user_id)
+    if row is None:
+        raise NotFound("there is no account with this id", field="user_id")
+    return row
+
+
+def _touched(row: Row) -> Counter[str]:
+    return Counter(json.loads(row["touched"]))

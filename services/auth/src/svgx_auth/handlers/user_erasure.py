@@ -1,0 +1,96 @@
+"""The handler that erases a user in this service and in the state service."""
+
+import time
+
+from svgx_auth.accounts import Accounts
+from svgx_auth.audit import Origin
+from svgx_auth.erasure.account_erasure import AccountErasure
+from svgx_auth.handlers.callers import refuse_api_key
+from svgx_common.contract.errors import DeadlineExceeded, Forbidden, Invalid, Unavailable
+from svgx_common.contract.policy import Role
+from svgx_common.contract.storage.erasure import (
+    ERASE_AUTHOR,
+    ERASE_USER,
+    EraseAuthorRequest,
+    ErasedUser,
+    EraseUserRequest,
+    OwnedCanvases,
+)
+from svgx_common.messaging.bus import Bus
+from svgx_common.messaging.responder import Call, Responder
+
+MARGIN = 2.0
+"""Seconds before the deadline at which the answer is sent, although the state service is not done."""
+
+
+class UserErasureHandlers:
+    """The handler of `ERASE_USER`. The gateway checks that the caller is an admin."""
+
+    def __init__(self, bus: Bus, accounts: Accounts, erasure: AccountErasure) -> None:
+        self._bus = bus
+        self._accounts = accounts
+        self._erasure = erasure
+
+    def register(self, responder: Responder) -> None:
+        """Answer the operation of this class."""
+        responder.answer(ERASE_USER, self.erase_user)
+
+    async def erase_user(self, request: EraseUserRequest, call: Call) -> ErasedUser:
+        """Erase a user, first here and then in the state service.
+
+        Raises `Unavailable` with the changed rows when the state service is not done. A repeated request continues.
+        """
+        refuse_api_key(call)
+        if request.confirm != request.user_id:
+            raise Invalid("confirm: must be the id of the user", field="confirm")
+        if request.user_id == call.signed_in().user_id:
+            raise Forbidden("your own account is erased by another admin", field="user_id")
+        await self._check_new_owner(request)
+        pseudonym = await self._erasure.begin(request.user_id, Origin.of(call))
+        touched = {"auth": await self._erasure.erase(request.user_id), "state": dict[str, int]()}
+        order = EraseAuthorRequest(
+            user_id=request.user_id, pseudonym=pseudonym, transfer_to=request.transfer_to
+        )
+        finished, reason = False, "needs more time"
+        while not finished and (left := call.deadline - MARGIN - time.time()) > 0:
+            try:
+                answer = await self._bus.ask(
+                    ERASE_AUTHOR, order, timeout=min(left, ERASE_AUTHOR.timeout)
+                )
+            except (Unavailable, DeadlineExceeded):
+                reason = "does not answer"
+                break
+            finished, touched["state"] = answer.finished, answer.touched
+        if not finished:
+            raise Unavailable(
+                f"the state service {reason}; send the request again to complete the erasure. "
+                f"Done so far: {_counts(touched)}",
+                retry_after=1.0,
+            )
+        return ErasedUser(user_id=request.user_id, pseudonym=pseudonym, touched=touched)
+
+    async def _check_new_owner(self, request: EraseUserRequest) -> None:
+        """Raise `Invalid` unless `transfer_to` fits: another active account, which may own a canvas."""
+        new_owner = request.transfer_to
+        if (request.canvases is OwnedCanvases.TRANSFER) != (new_owner is not None):
+            raise Invalid(
+                "transfer_to: is needed for `transfer`, and only there", field="transfer_to"
+            )
+        if new_owner is None:
+            return
+        found = (await self._accounts.find([new_owner])).items
+        active = [each for each in found if not each.disabled and each.role is not Role.VIEWER]
+        if not active or new_owner == request.user_id:
+            raise Invalid(
+                "transfer_to: must be another active account that may own a canvas",
+                field="transfer_to",
+            )
+
+
+def _counts(touched: dict[str, dict[str, int]]) -> str:
+    parts = [
+        f"{service} {table} {rows}"
+        for service, tables in touched.items()
+        for table, rows in tables.items()
+    ]
+    return ", ".join(parts) or "nothing"

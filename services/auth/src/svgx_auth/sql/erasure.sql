@@ -1,0 +1,73 @@
+-- The named statements that erase the personal data of an account.
+
+-- name: lock_any_account
+-- Lock an account, also a deleted one.
+SELECT *, erased_rows::text AS touched FROM account WHERE id = $1 FOR UPDATE
+
+-- name: begin_account_erasure
+UPDATE account SET erased_as = $2 WHERE id = $1
+
+-- name: erase_account
+-- Replace the names of an account by its pseudonym, and remove its password.
+UPDATE account
+SET username = erased_as, email = erased_as || '@erased.invalid', password_hash = NULL
+WHERE id = $1
+
+-- name: erase_rows_of_account
+-- Remove all rows about an account except the account itself and the audit log. The refresh tokens go with the sessions.
+WITH names AS (
+    DELETE FROM account_name WHERE account_id = $1 RETURNING 1
+), identities AS (
+    DELETE FROM identity WHERE account_id = $1 RETURNING 1
+), homes AS (
+    DELETE FROM home WHERE account_id = $1 RETURNING 1
+), sessions AS (
+    DELETE FROM session WHERE account_id = $1 RETURNING 1
+), keys AS (
+    DELETE FROM api_key WHERE account_id = $1 RETURNING 1
+)
+SELECT
+    (SELECT count(*) FROM names) AS account_name,
+    (SELECT count(*) FROM identities) AS identity,
+    (SELECT count(*) FROM homes) AS home,
+    (SELECT count(*) FROM sessions) AS session,
+    (SELECT count(*) FROM keys) AS api_key
+
+-- name: erase_attempts
+-- Remove the counts of failed attempts with the keys $1, and with keys that begin with $2.
+WITH gone AS (
+    DELETE FROM attempt WHERE key = ANY ($1::text[]) OR starts_with(key, $2) RETURNING 1
+)
+SELECT count(*) AS rows FROM gone
+
+-- name: allow_erasure
+-- Let this transaction empty the personal fields of audit entries.
+SELECT set_config('svgx.erasing', 'on', true)
+
+-- name: erase_audit
+-- Empty the personal fields of at most $2 audit entries of the account $1. Addresses and programs in entries with
+-- another actor belong to that actor.
+WITH found AS (
+    SELECT id, coalesce(actor_id, user_id) = $1 AS own,
+        user_id = $1 AND event IN ('user_renamed', 'identity_linked', 'identity_refused') AS names
+    FROM audit
+    WHERE (actor_id = $1 OR user_id = $1)
+        AND (
+            coalesce(actor_id, user_id) = $1 AND (address <> '' OR user_agent <> '')
+            OR user_id = $1 AND event IN ('user_renamed', 'identity_linked', 'identity_refused')
+                AND detail <> '{"erased": true}'
+        )
+    LIMIT $2
+), changed AS (
+    UPDATE audit a
+    SET address = CASE WHEN f.own THEN '' ELSE a.address END,
+        user_agent = CASE WHEN f.own THEN '' ELSE a.user_agent END,
+        detail = CASE WHEN f.names THEN '{"erased": true}' ELSE a.detail END
+    FROM found f WHERE a.id = f.id
+    RETURNING 1
+)
+SELECT count(*) AS rows FROM changed
+
+-- name: note_account_erasure
+-- Record the changed rows by table.
+UPDATE account SET erased_rows = $2::text::jsonb WHERE id = $1

@@ -1,0 +1,88 @@
+"""Share links. The state service knows them; the gateway remembers which link a token belongs to.
+
+The role that a link gives is not remembered here, because `CanvasRoles` asks for it like for the role of a member. So a
+revoked link ends when the state service announces the change.
+"""
+
+import hashlib
+import time
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from svgx_common.contract.errors import Unauthenticated
+from svgx_common.contract.storage.links import CHECK_LINK, MAX_LINK_TOKEN, CheckLinkRequest
+from svgx_common.messaging.bus import Bus
+from svgx_gateway.observability.cache_use import cache_counters
+
+HITS, MISSES = cache_counters("share_links")
+
+FRESH = 30.0
+"""Seconds an answer is used without asking again."""
+
+REFUSED = 10.0
+"""Seconds a refusal is remembered."""
+
+MAX_ENTRIES = 10_000
+"""Remembered links, and as many remembered refusals. Past that, the oldest entry is removed."""
+
+
+@dataclass(frozen=True, slots=True)
+class ShareLink:
+    """A share link that a request carries. `expires_at` is in Unix seconds, or None for a link without an end."""
+
+    id: str
+    canvas_id: str
+    expires_at: float | None
+
+    @property
+    def expired(self) -> bool:
+        """Return whether the link's time is over."""
+        return self.expires_at is not None and self.expires_at <= time.time()
+
+
+class ShareLinks:
+    """Asks the state service about tokens, and remembers the answers. It stores hashes of tokens only."""
+
+    def __init__(self, bus: Bus) -> None:
+        self._bus = bus
+        self._known: OrderedDict[bytes, tuple[float, ShareLink]] = OrderedDict()
+        # Refusals are kept apart. Otherwise a client with many made-up tokens would replace the valid ones.
+        self._refused: OrderedDict[bytes, float] = OrderedDict()
+
+    async def find(self, token: str, count_unknown: Callable[[], Awaitable[None]]) -> ShareLink:
+        """Return the link of a token. Raise `Unauthenticated`, or an error of the call to the state service.
+
+        `count_unknown` is awaited before the state service is asked about a token that is not remembered. It may raise.
+        """
+        refused = Unauthenticated("the share link is not valid", field="link")
+        if len(token) > MAX_LINK_TOKEN:
+            raise refused
+        digest = hashlib.sha256(token.encode()).digest()
+        now = time.monotonic()
+        if now - self._refused.get(digest, -REFUSED) < REFUSED:
+            raise refused
+        known_at, known = self._known.get(digest, (-FRESH, None))
+        if known is not None and known.expired:
+            raise refused
+        if known is not None and now - known_at < FRESH:
+            HITS.inc()
+            return known
+        if known is None:
+            await count_unknown()
+        MISSES.inc()
+        try:
+            checked = await self._bus.ask(CHECK_LINK, CheckLinkRequest(token=token))
+        except Unauthenticated:
+            self._known.pop(digest, None)
+            self._refused[digest] = now
+            self._refused.move_to_end(digest)
+            while len(self._refused) > MAX_ENTRIES:
+                self._refused.popitem(last=False)
+            raise refused from None
+        link = ShareLink(checked.id, checked.canvas_id, checked.expires_at)
+        self._known[digest] = (time.monotonic(), link)
+        self._known.move_to_end(digest)
+        while len(self._known) > MAX_ENTRIES:
+            self._known.popitem(last=False)
+        return link

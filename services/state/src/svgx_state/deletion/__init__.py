@@ -1,0 +1,1 @@
+"""Deleted canvases: restore, and the removal of all their rows."""

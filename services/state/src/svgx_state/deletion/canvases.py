@@ -1,0 +1,67 @@
+"""The handlers that restore deleted canvases and remove them for good."""
+
+import asyncio
+
+import structlog
+
+from svgx_common.contract.errors import Conflict, Forbidden
+from svgx_common.contract.operation import Empty
+from svgx_common.contract.policy import CanvasRole
+from svgx_common.contract.state import CANVAS_ACCESS_CHANGED, Canvas, CanvasRequest
+from svgx_common.contract.storage.deletion import PURGE_CANVAS, RESTORE_CANVAS, Purged
+from svgx_common.messaging.bus import Bus
+from svgx_common.messaging.responder import Call, Responder
+from svgx_common.postgres import Database
+from svgx_state.canvases import Canvases, no_such_canvas
+from svgx_state.deletion.purge import Purge
+from svgx_state.permissions import effective_role
+
+PURGE_SECONDS = 10.0
+"""Seconds that a request for the removal of a canvas takes at most. The rest is removed in the background."""
+
+log = structlog.get_logger(__name__)
+
+
+class DeletedCanvases:
+    """The handlers of `RESTORE_CANVAS` and `PURGE_CANVAS`."""
+
+    def __init__(self, bus: Bus, database: Database, canvases: Canvases, purge: Purge) -> None:
+        self._bus = bus
+        self._database = database
+        self._canvases = canvases
+        self._purge = purge
+
+    def register(self, responder: Responder) -> None:
+        """Answer the operations of this class."""
+        responder.answer(RESTORE_CANVAS, self.restore)
+        responder.answer(PURGE_CANVAS, self.purge)
+
+    async def restore(self, request: CanvasRequest, call: Call) -> Canvas:
+        """Restore a canvas, and return it. A canvas that is not deleted stays as it is.
+
+        Raises `NotFound` for a deleted canvas that the caller does not own, `Forbidden` for another one, and `Conflict`
+        when its removal has begun.
+        """
+        caller = call.signed_in()
+        row = await self._database.row("any_canvas", request.canvas_id, caller.user_id)
+        if row is None:
+            raise no_such_canvas()
+        member = None if row["role"] is None else CanvasRole(row["role"])
+        if effective_role(caller.role, member) is not CanvasRole.OWNER:
+            if row["deleted_at"] is not None:
+                raise no_such_canvas()
+            raise Forbidden("only an owner of the canvas restores it")
+        if await self._database.row("restore_canvas", request.canvas_id) is None:
+            raise Conflict("the canvas is being removed for good", field="canvas_id")
+        if row["deleted_at"] is not None:
+            log.info("canvas restored", by=caller.user_id)
+            await self._bus.broadcast(CANVAS_ACCESS_CHANGED, Empty(), canvas_id=request.canvas_id)
+        return await self._canvases.get(caller, request.canvas_id)
+
+    async def purge(self, request: CanvasRequest, call: Call) -> Purged:
+        """Remove a deleted canvas for good. Raises `NotFound`, and `Conflict` for a canvas that is not deleted."""
+        await self._purge.begin(request.canvas_id)
+        log.info("canvas removal requested", by=call.signed_in().user_id)
+        until = asyncio.get_running_loop().time() + PURGE_SECONDS
+        done = await self._purge.run(request.canvas_id, until)
+        return Purged(canvas_id=request.canvas_id, finished=done.finished, rows=done.rows)

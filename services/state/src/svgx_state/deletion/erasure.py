@@ -1,0 +1,167 @@
+"""The erasure of a user: a pseudonym takes the user's place in all tables, in bounded steps.
+
+Each step is one transaction, which also records the position. So an erasure that was interrupted continues, and a
+finished one changes nothing more.
+"""
+
+import asyncio
+import json
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+import structlog
+
+from svgx_common.contract.operation import Empty
+from svgx_common.contract.state import CANVAS_ACCESS_CHANGED
+from svgx_common.contract.storage.erasure import ERASE_AUTHOR, EraseAuthorRequest, ErasedAuthor
+from svgx_common.messaging.bus import Bus
+from svgx_common.messaging.responder import Call, Responder
+from svgx_common.postgres import Database, Row, Session
+from svgx_state import metrics
+
+log = structlog.get_logger(__name__)
+
+EraseRows = Callable[[Session, str, str, int], Awaitable[Row | None]]
+"""Replaces a user id by a pseudonym in at most the given number of rows. Returns a row with the number of `rows`."""
+
+ERASED_TABLES: tuple[tuple[str, EraseRows], ...] = (
+    ("canvas", lambda session, *names: session.row("erase_creator", *names)),
+    ("share_link", lambda session, *names: session.row("erase_links", *names)),
+    ("configuration", lambda session, *names: session.row("erase_configuration", *names)),
+)
+"""The tables that name users, except for the journal and the members, each with the erasure of some of its rows."""
+
+STEP_CANVASES = 100
+"""Canvases that the user leaves in one step, and canvases of which one step reads the journal."""
+
+STEP_ROWS = 1000
+"""Rows of another table that one step changes at most."""
+
+STEP_ENTRIES = 2000
+"""Journal entries that one step reads at most."""
+
+WORK_SECONDS = 8.0
+"""Seconds for which one request works. The caller asks again for the rest."""
+
+
+@dataclass(slots=True)
+class _Progress:
+    """The recorded progress of an erasure: the position in the journal, and the changed rows by table."""
+
+    canvas_id: str
+    revision: int
+    touched: Counter[str]
+
+
+class Erasure:
+    """The handler of `ERASE_AUTHOR`."""
+
+    def __init__(self, bus: Bus, database: Database) -> None:
+        self._bus = bus
+        self._database = database
+
+    def register(self, responder: Responder) -> None:
+        """Answer the operation of this class."""
+        responder.answer(ERASE_AUTHOR, self.erase)
+
+    async def erase(self, request: EraseAuthorRequest, _: Call) -> ErasedAuthor:
+        """Begin or continue an erasure for `WORK_SECONDS` seconds, and return its progress."""
+        clock = asyncio.get_running_loop().time
+        until = clock() + WORK_SECONDS
+        await self._database.run("begin_erasure", request.pseudonym, request.user_id)
+        while True:
+            progress, finished = await self._step(request)
+            if finished or clock() > until:
+                return ErasedAuthor(finished=finished, touched=dict(progress.touched))
+
+    async def _step(self, request: EraseAuthorRequest) -> tuple[_Progress, bool]:
+        """Change some rows. Return the progress, and whether nothing is left."""
+        changed_canvases: list[str] = []
+        async with self._database.transaction() as session:
+            row = await session.row("lock_erasure", request.pseudonym)
+            assert row is not None
+            progress = _Progress(
+                row["canvas_id"], row["revision"], Counter(json.loads(row["touched"]))
+            )
+            if row["finished"]:
+                return progress, True
+            before = progress.touched.total()
+            changed_canvases = await _leave_canvases(session, request, progress)
+            more = (
+                bool(changed_canvases)
+                or await _erase_tables(session, request, progress)
+                or await _erase_authors(session, request, progress)
+            )
+            await session.run(
+                "note_erasure",
+                request.pseudonym,
+                progress.canvas_id,
+                progress.revision,
+                json.dumps(progress.touched),
+            )
+            if not more:
+                await session.run("finish_erasure", request.pseudonym)
+        metrics.ERASED_ROWS.inc(progress.touched.total() - before)
+        for canvas_id in changed_canvases:
+            await self._bus.broadcast(CANVAS_ACCESS_CHANGED, Empty(), canvas_id=canvas_id)
+        if not more:
+            log.info("user erased", pseudonym=request.pseudonym, touched=dict(progress.touched))
+        return progress, not more
+
+
+async def _leave_canvases(
+    session: Session, request: EraseAuthorRequest, progress: _Progress
+) -> list[str]:
+    """Remove the user from some canvases, and return their ids. Give away or delete those without another owner."""
+    rows = await session.rows("canvases_to_leave", request.user_id, STEP_CANVASES)
+    canvas_ids = [row["canvas_id"] for row in rows]
+    if not canvas_ids:
+        return []
+    owners: dict[str, set[str]] = {}
+    for row in await session.rows("lock_owners_of", canvas_ids):
+        owners.setdefault(row["canvas_id"], set()).add(row["user_id"])
+    alone = [canvas_id for canvas_id in canvas_ids if owners.get(canvas_id) == {request.user_id}]
+    if request.transfer_to is not None:
+        await session.run("give_canvases", alone, request.transfer_to)
+        progress.touched["canvas_transferred"] += len(alone)
+    else:
+        deleted = await session.rows("delete_canvases", alone)
+        progress.touched["canvas_deleted"] += len(deleted)
+    await session.run("leave_canvases", request.user_id, canvas_ids)
+    progress.touched["canvas_member"] += len(canvas_ids)
+    return canvas_ids
+
+
+async def _erase_tables(session: Session, request: EraseAuthorRequest, progress: _Progress) -> bool:
+    """Erase some rows of the tables of `ERASED_TABLES`. Return whether there were any."""
+    for table, erase_rows in ERASED_TABLES:
+        row = await erase_rows(session, request.user_id, request.pseudonym, STEP_ROWS)
+        assert row is not None
+        if row["rows"]:
+            progress.touched[table] += row["rows"]
+            return True
+    return False
+
+
+async def _erase_authors(
+    session: Session, request: EraseAuthorRequest, progress: _Progress
+) -> bool:
+    """Replace the author of some journal entries, canvas by canvas. Return whether entries may be left."""
+    budget = STEP_ENTRIES
+    canvases = await session.rows("canvases_from", progress.canvas_id, STEP_CANVASES)
+    for row in canvases:
+        is_same = row["id"] == progress.canvas_id
+        after = progress.revision if is_same else 0
+        last = min(row["revision"], after + budget)
+        if last > after:
+            changed = await session.row(
+                "erase_authors", request.user_id, request.pseudonym, row["id"], after, last
+            )
+            assert changed is not None
+            progress.touched["journal"] += changed["rows"]
+            budget -= last - after
+        progress.canvas_id, progress.revision = row["id"], max(after, last)
+        if budget <= 0:
+            return True
+    return len(canvases) == STEP_CANVASES

@@ -1,0 +1,133 @@
+"""The removal of deleted canvases with all their rows, in bounded steps.
+
+Each step is one transaction. The row of the canvas goes last, so a crash leaves a canvas that a later step completes.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+import structlog
+
+from svgx_common.contract.errors import Conflict, NotFound, Unavailable
+from svgx_common.postgres import Database, Row, Session
+from svgx_state import metrics
+
+log = structlog.get_logger(__name__)
+
+RemoveRows = Callable[[Session, str, int], Awaitable[Row | None]]
+"""Removes rows of a canvas, at most the given number, and returns a row with the number of removed `rows`."""
+
+PURGED_TABLES: tuple[RemoveRows, ...] = (
+    lambda session, *limits: session.row("purge_journal", *limits),
+    lambda session, *limits: session.row("purge_snapshots", *limits),
+    lambda session, *limits: session.row("purge_members", *limits),
+    lambda session, *limits: session.row("purge_links", *limits),
+)
+"""The removal of a canvas's rows from each table.
+
+A table with a foreign key to `canvas` and ON DELETE CASCADE needs an entry only if it may have many rows of one canvas.
+"""
+
+STEP_ROWS = 1000
+"""Rows that one step removes at most."""
+
+PERIOD = 60.0
+"""Seconds between two searches for canvases to remove."""
+
+PAUSE = 0.05
+"""Seconds between two steps, so that a large canvas leaves the database to others."""
+
+
+@dataclass(frozen=True, slots=True)
+class PurgeStep:
+    """The result of one step: the rows that it removed, and whether the canvas is gone."""
+
+    canvas_id: str
+    rows: int
+    finished: bool
+
+
+class Purge:
+    """Removes the canvases that were deleted more than `retention_days` days ago."""
+
+    def __init__(self, database: Database, retention_days: int) -> None:
+        self._database = database
+        self._retention_days = retention_days
+        self._wake = asyncio.Event()
+
+    async def begin(self, canvas_id: str) -> None:
+        """Make the removal of a deleted canvas due at once. It cannot be restored any more.
+
+        Raises `NotFound` for an unknown canvas, and `Conflict` for one that is not deleted.
+        """
+        if await self._database.row("begin_purge", canvas_id) is not None:
+            return
+        if await self._database.row("any_canvas", canvas_id, "") is None:
+            raise NotFound("there is no such canvas")
+        raise Conflict("the canvas is not deleted; delete it first", field="canvas_id")
+
+    async def run(self, canvas_id: str, until: float) -> PurgeStep:
+        """Remove a canvas, at most until this time of the loop's clock. A later background step does the rest."""
+        clock, rows = asyncio.get_running_loop().time, 0
+        while True:
+            step = await self.step_of(canvas_id)
+            rows += step.rows
+            if step.finished or clock() > until:
+                break
+        if not step.finished:
+            self._wake.set()
+        return PurgeStep(canvas_id, rows, step.finished)
+
+    async def step_of(self, canvas_id: str) -> PurgeStep:
+        """Remove some rows of this canvas."""
+        async with self._database.transaction() as session:
+            return await _remove_rows(session, canvas_id)
+
+    async def step(self) -> PurgeStep | None:
+        """Remove some rows of a canvas that is due. Return None when none is due, or another replica does it."""
+        async with self._database.transaction() as session:
+            claim = await session.row("claim_purge")
+            if claim is None or not claim["claimed"]:
+                return None
+            due = await session.row("next_purge", self._retention_days)
+            if due is None:
+                return None
+            await session.run("begin_purge", due["id"])
+            return await _remove_rows(session, due["id"])
+
+    async def work(self) -> None:
+        """Remove all canvases that are due, then wait. This is a step to repeat in the background."""
+        try:
+            while await self.step() is not None:
+                await self._wait(PAUSE)
+        except Unavailable:
+            log.warning("could not remove deleted canvases; trying again later")
+        await self._wait(PERIOD)
+
+    async def _wait(self, seconds: float) -> None:
+        """Wait for this time, or until a request leaves a canvas to the background."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._wake.wait()
+        self._wake.clear()
+
+
+async def _remove_rows(session: Session, canvas_id: str) -> PurgeStep:
+    """Remove at most `STEP_ROWS` rows of a deleted canvas, and its own row when no other is left."""
+    if await session.row("lock_purge", canvas_id) is None:
+        return PurgeStep(canvas_id, 0, finished=True)
+    removed = 0
+    for remove_rows in PURGED_TABLES:
+        row = await remove_rows(session, canvas_id, STEP_ROWS - removed)
+        assert row is not None
+        removed += row["rows"]
+        if removed >= STEP_ROWS:
+            metrics.PURGED_ROWS.inc(removed)
+            return PurgeStep(canvas_id, removed, finished=False)
+    await session.run("purge_canvas", canvas_id)
+    metrics.PURGED_ROWS.inc(removed + 1)
+    metrics.PURGED_CANVASES.inc()
+    log.info("deleted canvas removed for good", canvas_id=canvas_id)
+    return PurgeStep(canvas_id, removed + 1, finished=True)

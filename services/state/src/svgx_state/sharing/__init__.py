@@ -1,0 +1,1 @@
+"""Share links: their rows, the accounts that created them, and their handlers."""

@@ -1,0 +1,174 @@
+"""Share links: the table `share_link`."""
+
+import asyncio
+import hashlib
+import secrets
+import uuid
+
+import structlog
+
+from svgx_common.contract.errors import Conflict, Forbidden, Invalid, NotFound, Unauthenticated
+from svgx_common.contract.policy import CanvasRole
+from svgx_common.contract.storage.links import (
+    LIST_LINKS,
+    CheckedLink,
+    CreateLinkRequest,
+    EndLinkRequest,
+    LinkInfo,
+    LinkPage,
+    LinkRole,
+    ListLinksRequest,
+    NewLink,
+)
+from svgx_common.messaging.caller import Caller
+from svgx_common.pages import Cursor, Listing
+from svgx_common.postgres import Database, Row
+from svgx_state.sharing.creators import LinkCreators
+
+MARK = "svgxlink"
+"""The beginning of every token. Secret scanners find tokens by it, and gateways tell them from other credentials."""
+
+PREFIX_BYTES = 6
+"""Random bytes in a token's prefix, by which owners tell links apart."""
+
+SECRET_BYTES = 32
+"""Random bytes in the secret part of a token."""
+
+PERIOD = 3600.0
+"""Seconds between two removals of expired links."""
+
+FORGET_BATCH = 10_000
+"""Expired links that one statement removes at most."""
+
+log = structlog.get_logger(__name__)
+
+
+class Links:
+    """The share links of all canvases. A link is valid until it is revoked or expires.
+
+    It gives a role only while its creator is an owner of the canvas with an active account, or an admin. A revoked link
+    has no row.
+    """
+
+    def __init__(self, database: Database, creators: LinkCreators, max_links: int) -> None:
+        self._database = database
+        self._creators = creators
+        self._max_links = max_links
+
+    async def create(self, request: CreateLinkRequest, by: Caller) -> NewLink:
+        """Create a link. Only this reply contains its token.
+
+        Raises `Invalid` for a time that has passed, and `Conflict` when the canvas has the most live links allowed.
+        """
+        prefix = f"{MARK}_{secrets.token_hex(PREFIX_BYTES)}"
+        token = f"{prefix}_{secrets.token_urlsafe(SECRET_BYTES)}"
+        async with self._database.transaction() as session:
+            await session.run("lock_links", request.canvas_id)
+            count = await session.row("count_links", request.canvas_id)
+            assert count is not None
+            if count["live"] >= self._max_links:
+                raise Conflict(
+                    f"a canvas has at most {self._max_links} share links; revoke one first",
+                    limit=self._max_links,
+                )
+            row = await session.row(
+                "create_link",
+                str(uuid.uuid4()),
+                request.canvas_id,
+                request.role.value,
+                request.label,
+                prefix,
+                hash_of(token),
+                by.user_id,
+                request.expires_at,
+            )
+        if row is None:
+            raise Invalid("expires_at: must be in the future", field="expires_at")
+        log.info("share link created", link_id=row["id"], role=row["role"], by=by.user_id)
+        return NewLink(token=token, **_link(row).model_dump())
+
+    async def page(self, request: ListLinksRequest) -> LinkPage:
+        """Return a page of the live links of a canvas, newest first.
+
+        Raises `Invalid` for a cursor that is not the `next` of a page.
+        """
+        listing = Listing.of(LIST_LINKS, request)
+        before = listing.decode(request.cursor)
+        rows = await self._database.rows(
+            "links_before",
+            request.canvas_id,
+            request.limit + 1,
+            before and before.at,
+            before and before.id,
+        )
+        page, following = listing.page_of(
+            rows, request.limit, lambda row: Cursor(row["created_at"], row["id"])
+        )
+        return LinkPage(items=[_link(row) for row in page], next=following)
+
+    async def end(self, request: EndLinkRequest, by: Caller) -> None:
+        """Revoke a link. Raises `NotFound` when the canvas has no such link."""
+        row = await self._database.row("end_link", request.canvas_id, request.link_id)
+        if row is None:
+            raise NotFound("the canvas has no share link with this id", field="link_id")
+        log.info("share link revoked", link_id=row["id"], role=row["role"], by=by.user_id)
+
+    async def check(self, token: str) -> CheckedLink:
+        """Return the link of a token. Raises `Unauthenticated` for any other text, without the reason."""
+        row = await self._database.row("link_of_token", hash_of(token))
+        if row is None:
+            raise Unauthenticated("the share link is not valid")
+        return CheckedLink(id=row["id"], canvas_id=row["canvas_id"], expires_at=row["expires"])
+
+    async def role(self, caller: Caller, canvas_id: str) -> CanvasRole | None:
+        """Return the role that the caller's link gives on a canvas, or None when it gives no role.
+
+        For a visitor, raises `Unauthenticated` when the link has ended, and `Forbidden` on another canvas. Raises
+        `Unavailable` while it is not known whether the link's creator is active.
+        """
+        row = None
+        if caller.link_id is not None:
+            row = await self._database.row("live_link", caller.link_id)
+        if row is not None:
+            member = row["creator_role"]
+            creator_role = None if member is None else CanvasRole(member)
+            if not await self._creators.may_share(row["created_by"], creator_role):
+                row = None
+        if row is None:
+            if caller.is_visitor:
+                raise Unauthenticated("the share link has been revoked, or has expired")
+            return None
+        if row["canvas_id"] != canvas_id:
+            if caller.is_visitor:
+                raise Forbidden("the share link is for another canvas")
+            return None
+        return LinkRole(row["role"]).canvas_role
+
+    async def shared_by(self, user_ids: list[str]) -> list[str]:
+        """Return the ids of the canvases with links that these users created."""
+        self._creators.forget(user_ids)
+        rows = await self._database.rows("canvases_shared_by", user_ids)
+        return [row["canvas_id"] for row in rows]
+
+    async def forget_expired_later(self) -> None:
+        """Wait `PERIOD` seconds, then remove expired links. This is a step to repeat in the background."""
+        await asyncio.sleep(PERIOD)
+        await self._database.run("forget_links", FORGET_BATCH)
+
+
+def hash_of(token: str) -> bytes:
+    """Return the SHA-256 of a token, which is stored in place of the token."""
+    return hashlib.sha256(token.encode()).digest()
+
+
+def _link(row: Row) -> LinkInfo:
+    return LinkInfo(
+        id=row["id"],
+        canvas_id=row["canvas_id"],
+        role=LinkRole(row["role"]),
+        label=row["label"],
+        prefix=row["prefix"],
+        created_by=row["created_by"],
+        created_at=row["created_at"],
+        expires_at=row["expires_at"],
+    )

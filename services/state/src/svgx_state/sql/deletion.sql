@@ -1,0 +1,79 @@
+-- The named statements about deleted canvases: list, restore, purge.
+
+-- name: deleted_canvases
+-- Read a page of deleted canvases, as canvases_of_user does: those that the user $1 owns, or with $6 all.
+SELECT c.id, c.name, c.revision, c.created_at, c.updated_at, c.deleted_at, m.role
+FROM canvas c LEFT JOIN canvas_member m ON m.canvas_id = c.id AND m.user_id = $1
+WHERE c.deleted_at IS NOT NULL AND c.purge_began_at IS NULL AND ($6 OR m.role = 'owner')
+    AND ($2::text IS NULL OR strpos(lower(normalize(c.name)), lower(normalize($2))) > 0)
+    AND ($4::timestamptz IS NULL OR (c.created_at, c.id) < ($4, $5::text))
+ORDER BY c.created_at DESC, c.id DESC
+LIMIT $3
+
+-- name: any_canvas
+-- Read a canvas, deleted or not, with the user's role on it (null without a role).
+SELECT c.deleted_at, c.purge_began_at, m.role
+FROM canvas c LEFT JOIN canvas_member m ON m.canvas_id = c.id AND m.user_id = $2
+WHERE c.id = $1
+
+-- name: restore_canvas
+-- Restore a canvas, unless its removal has begun.
+UPDATE canvas SET deleted_at = NULL WHERE id = $1 AND purge_began_at IS NULL
+RETURNING id
+
+-- name: begin_purge
+-- Begin the removal of a deleted canvas.
+UPDATE canvas SET purge_began_at = coalesce(purge_began_at, clock_timestamp())
+WHERE id = $1 AND deleted_at IS NOT NULL
+RETURNING id
+
+-- name: claim_purge
+-- Keep other replicas from purging in the background until the transaction ends. Return false when another one does.
+SELECT pg_try_advisory_xact_lock(hashtext('svgx.state.purge')) AS claimed
+
+-- name: next_purge
+-- Find a canvas to remove: one whose removal has begun, or one that was deleted more than $1 days ago.
+SELECT id FROM canvas
+WHERE deleted_at IS NOT NULL
+    AND (purge_began_at IS NOT NULL OR deleted_at < clock_timestamp() - make_interval(days => $1))
+ORDER BY purge_began_at IS NULL, deleted_at
+LIMIT 1
+
+-- name: lock_purge
+-- Lock a deleted canvas until the transaction ends. Appends and new rows that refer to the canvas wait for the end.
+SELECT id FROM canvas WHERE id = $1 AND deleted_at IS NOT NULL FOR UPDATE
+
+-- name: purge_journal
+-- The places of rows are compared, because no index has to find them again. Two partitions may have rows of the canvas
+-- in the same place; both may go.
+WITH gone AS (
+    DELETE FROM journal WHERE canvas_id = $1
+        AND ctid = ANY (ARRAY(SELECT ctid FROM journal WHERE canvas_id = $1 LIMIT $2))
+    RETURNING 1
+)
+SELECT count(*) AS rows FROM gone
+
+-- name: purge_snapshots
+WITH gone AS (
+    DELETE FROM snapshot WHERE (canvas_id, through_revision) IN (
+        SELECT canvas_id, through_revision FROM snapshot WHERE canvas_id = $1 LIMIT $2
+    ) RETURNING 1
+)
+SELECT count(*) AS rows FROM gone
+
+-- name: purge_members
+WITH gone AS (
+    DELETE FROM canvas_member WHERE (canvas_id, user_id) IN (
+        SELECT canvas_id, user_id FROM canvas_member WHERE canvas_id = $1 LIMIT $2
+    ) RETURNING 1
+)
+SELECT count(*) AS rows FROM gone
+
+-- name: purge_links
+WITH gone AS (
+    DELETE FROM share_link WHERE id IN (SELECT id FROM share_link WHERE canvas_id = $1 LIMIT $2) RETURNING 1
+)
+SELECT count(*) AS rows FROM gone
+
+-- name: purge_canvas
+DELETE FROM canvas WHERE id = $1

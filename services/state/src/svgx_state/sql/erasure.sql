@@ -1,0 +1,78 @@
+-- The named statements that replace a user by a pseudonym. Each changes a bounded number of rows.
+
+-- name: begin_erasure
+INSERT INTO erasure (pseudonym, user_id) VALUES ($1, $2) ON CONFLICT DO NOTHING
+
+-- name: lock_erasure
+SELECT user_id, canvas_id, revision, touched::text AS touched, finished_at IS NOT NULL AS finished
+FROM erasure WHERE pseudonym = $1
+FOR UPDATE
+
+-- name: note_erasure
+-- Record the position in the journal, and the changed rows by table.
+UPDATE erasure SET canvas_id = $2, revision = $3, touched = $4::text::jsonb WHERE pseudonym = $1
+
+-- name: finish_erasure
+UPDATE erasure SET finished_at = clock_timestamp(), user_id = NULL WHERE pseudonym = $1
+
+-- name: canvases_to_leave
+-- Read at most $2 canvases of which the user $1 is a member.
+SELECT canvas_id FROM canvas_member WHERE user_id = $1 ORDER BY canvas_id LIMIT $2
+
+-- name: lock_owners_of
+-- Lock the owners of these canvases, as lock_owners does.
+SELECT canvas_id, user_id FROM canvas_member
+WHERE canvas_id = ANY ($1::text[]) AND role = 'owner'
+ORDER BY canvas_id, user_id
+FOR UPDATE
+
+-- name: give_canvases
+-- Make the user $2 an owner of these canvases.
+INSERT INTO canvas_member (canvas_id, user_id, role) SELECT unnest($1::text[]), $2, 'owner'
+ON CONFLICT (canvas_id, user_id) DO UPDATE SET role = 'owner'
+
+-- name: delete_canvases
+UPDATE canvas SET deleted_at = clock_timestamp() WHERE id = ANY ($1::text[]) AND deleted_at IS NULL
+RETURNING id
+
+-- name: leave_canvases
+-- Remove the user $1 from these canvases.
+DELETE FROM canvas_member WHERE user_id = $1 AND canvas_id = ANY ($2::text[])
+
+-- name: erase_creator
+-- Replace the creator $1 of at most $3 canvases by the pseudonym $2.
+WITH changed AS (
+    UPDATE canvas SET created_by = $2 WHERE id IN (SELECT id FROM canvas WHERE created_by = $1 LIMIT $3) RETURNING 1
+)
+SELECT count(*) AS rows FROM changed
+
+-- name: erase_links
+-- Remove at most $3 share links that the user $1 created. $2 is not used.
+WITH changed AS (
+    DELETE FROM share_link WHERE $2::text IS NOT NULL
+        AND id IN (SELECT id FROM share_link WHERE created_by = $1 LIMIT $3) RETURNING 1
+)
+SELECT count(*) AS rows FROM changed
+
+-- name: erase_configuration
+WITH changed AS (
+    UPDATE configuration SET changed_by = $2
+    WHERE name IN (SELECT name FROM configuration WHERE changed_by = $1 LIMIT $3) RETURNING 1
+)
+SELECT count(*) AS rows FROM changed
+
+-- name: canvases_from
+-- Read $2 canvases from the id $1 on, with their newest revisions.
+SELECT id, revision FROM canvas WHERE id >= $1 ORDER BY id LIMIT $2
+
+-- name: erase_authors
+-- Replace the author $1 by the pseudonym $2 in the journal entries of the canvas $3 after revision $4, up to revision
+-- $5. The canvas is not locked, so no append waits. The conditions fit an index by revision, and one by its upper bits.
+WITH changed AS (
+    UPDATE journal SET authors = array_replace(authors, $1, $2)
+    WHERE canvas_id = $3 AND revision > $4 AND revision <= $5
+        AND revision >> 8 BETWEEN $4::bigint >> 8 AND $5::bigint >> 8
+        AND $1 = ANY (authors)
+    RETURNING 1
+)
+SELECT count(*) AS rows FROM changed

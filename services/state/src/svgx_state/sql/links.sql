@@ -1,0 +1,54 @@
+-- The named statements about share links.
+
+-- name: lock_links
+-- Let requests for new links of one canvas wait for each other, because they could otherwise exceed the limit together.
+SELECT pg_advisory_xact_lock(hashtext('svgx.state.links'), hashtext($1))
+
+-- name: count_links
+-- Count the live links of a canvas.
+SELECT count(*) AS live FROM share_link
+WHERE canvas_id = $1 AND (expires_at IS NULL OR expires_at > clock_timestamp())
+
+-- name: create_link
+-- Create a link, unless $8 has passed.
+INSERT INTO share_link (id, canvas_id, role, label, prefix, hash, created_by, expires_at)
+SELECT $1, $2, $3, $4, $5, $6, $7, $8::timestamptz
+WHERE $8::timestamptz IS NULL OR $8::timestamptz > clock_timestamp()
+RETURNING id, canvas_id, role, label, prefix, created_by, created_at, expires_at
+
+-- name: links_before
+-- Read a page of $2 live links of a canvas, newest first, starting after the link (created_at $3, id $4).
+SELECT id, canvas_id, role, label, prefix, created_by, created_at, expires_at FROM share_link
+WHERE canvas_id = $1 AND (expires_at IS NULL OR expires_at > clock_timestamp())
+    AND ($3::timestamptz IS NULL OR (created_at, id) < ($3, $4::text))
+ORDER BY created_at DESC, id DESC
+LIMIT $2
+
+-- name: end_link
+DELETE FROM share_link WHERE id = $2 AND canvas_id = $1
+RETURNING id, role, created_by
+
+-- name: end_links_of
+-- Remove the links of a canvas that a user created.
+DELETE FROM share_link WHERE canvas_id = $1 AND created_by = $2
+RETURNING id
+
+-- name: link_of_token
+SELECT id, canvas_id, extract(epoch FROM expires_at)::float8 AS expires FROM share_link
+WHERE hash = $1 AND (expires_at IS NULL OR expires_at > clock_timestamp())
+
+-- name: live_link
+-- Read a live link, with the role that its creator has as a member of its canvas (null without a role).
+SELECT l.canvas_id, l.role, l.created_by, m.role AS creator_role
+FROM share_link l LEFT JOIN canvas_member m ON m.canvas_id = l.canvas_id AND m.user_id = l.created_by
+WHERE l.id = $1 AND (l.expires_at IS NULL OR l.expires_at > clock_timestamp())
+
+-- name: canvases_shared_by
+-- Read the canvases with links that these users created.
+SELECT DISTINCT canvas_id FROM share_link WHERE created_by = ANY ($1::text[])
+
+-- name: forget_links
+-- Remove at most $1 links that have expired.
+DELETE FROM share_link WHERE id IN (
+    SELECT id FROM share_link WHERE expires_at < clock_timestamp() LIMIT $1
+)

@@ -1,0 +1,320 @@
+"""The erasure of a user: the rows of this service, the answers of the state service, and the report."""
+
+import json
+import secrets
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import asyncpg
+import pytest
+
+from svgx_auth.erasure import account_erasure
+from svgx_common.contract.api_keys import (
+    CHECK_API_KEY,
+    CREATE_API_KEY,
+    CheckApiKeyRequest,
+    CreateApiKeyRequest,
+)
+from svgx_common.contract.audit import LIST_AUDIT, AuditEvent, ListAuditRequest
+from svgx_common.contract.auth import DELETE_USER, RESTORE_USER, User, UserRequest
+from svgx_common.contract.errors import (
+    Conflict,
+    Forbidden,
+    Invalid,
+    InvalidCredentials,
+    NotFound,
+    SvgxError,
+    Unauthenticated,
+    Unavailable,
+)
+from svgx_common.contract.policy import Role
+from svgx_common.contract.revocations import LIST_REVOCATIONS, ListRevocationsRequest
+from svgx_common.contract.storage.erasure import (
+    ERASE_AUTHOR,
+    ERASE_USER,
+    EraseAuthorRequest,
+    ErasedAuthor,
+    ErasedUser,
+    EraseUserRequest,
+)
+from svgx_common.messaging.bus import Bus
+from svgx_common.messaging.caller import Caller, Client
+from svgx_common.messaging.responder import Call
+from svgx_devstack import DevStack
+from tests.integration.auth.conftest import Tables
+from tests.integration.auth.test_accounts import caller_of, create, login
+from tests.integration.auth.test_administration import first_admin, update
+from tests.integration.common.example_operations import PartialResponder
+
+CLIENT = Client("192.0.2.77", "a desk of the user")
+
+
+class State:
+    """A stand-in for the state service. It finishes with the last of `answers`, and repeats it."""
+
+    def __init__(self, *answers: ErasedAuthor | SvgxError) -> None:
+        self.answers = list(answers) or [ErasedAuthor(finished=True, touched={"journal": 5})]
+        self.requests: list[EraseAuthorRequest] = []
+
+    async def erase(self, request: EraseAuthorRequest, _: Call) -> ErasedAuthor:
+        self.requests.append(request)
+        answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+        if isinstance(answer, SvgxError):
+            raise answer
+        return answer
+
+
+@asynccontextmanager
+async def answering(backing: DevStack, state: State) -> AsyncIterator[None]:
+    """Answer in place of the state service."""
+    bus = await Bus.connect(backing.nats_url("state"), "state", secrets.token_hex(4))
+    responder = PartialResponder(bus, "0")
+    responder.answer(ERASE_AUTHOR, state.erase)
+    try:
+        await responder.start()
+        yield
+        await responder.drain()
+    finally:
+        await bus.close()
+
+
+async def admin(bus: Bus) -> Caller:
+    """Return an admin that is not the first one."""
+    account = await create(bus, role=Role.ADMIN)
+    return caller_of(await login(bus, account.username))
+
+
+async def erase(bus: Bus, user: User, by: Caller, **fields: Any) -> ErasedUser:
+    request = EraseUserRequest.model_validate(
+        {"user_id": user.id, "confirm": user.id, "canvases": "delete", **fields}
+    )
+    return await bus.ask(ERASE_USER, request, caller=by, client=Client("192.0.2.1", "office"))
+
+
+async def tables_with(tables: Tables, *texts: str) -> set[str]:
+    """Return the tables of the service that contain one of these texts anywhere, ignoring case."""
+    names = await tables.fetch(
+        "SELECT relname FROM pg_class WHERE relnamespace = 'auth'::regnamespace AND relkind = 'r'"
+    )
+    found = set()
+    for (name,) in names:
+        for text in texts:
+            query = f'SELECT count(*) FROM "{name}" t WHERE strpos(lower(t::text), lower($1)) > 0'
+            if await tables.fetchval(query, text):
+                found.add(name)
+    return found
+
+
+async def busy_user(bus: Bus, tables: Tables) -> tuple[User, str]:
+    """Create an account with rows in all tables, and return it with an API key."""
+    user = await create(bus)
+    signed_in = await login(bus, user.username, client=CLIENT)
+    with pytest.raises(InvalidCredentials):
+        await login(bus, user.username, "a wrong password for this user", client=CLIENT)
+    renamed = await update(bus, user, username=f"{user.username}-renamed")
+    request = CreateApiKeyRequest(name=f"robot of {user.username}")
+    key = (await bus.ask(CREATE_API_KEY, request, caller=caller_of(signed_in), client=CLIENT)).key
+    await tables.execute(
+        "INSERT INTO identity (issuer, subject, account_id) VALUES ('https://id', $1, $2)",
+        f"subject-{user.username}",
+        user.id,
+    )
+    await tables.execute(
+        "INSERT INTO audit (event, actor_id, user_id, address, user_agent, detail)"
+        " VALUES ('identity_linked', NULL, $1, $2, '', $3)",
+        user.id,
+        CLIENT.address,
+        json.dumps({"subject": f"subject-{user.username}"}),
+    )
+    return renamed, key
+
+
+async def test_erased_account_leaves_only_a_pseudonym(
+    backing: DevStack, bus: Bus, tables: Tables, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Proves R-LIFE-12: no table has a name, an address or a program of the user, and nothing of the user works."""
+    monkeypatch.setattr(account_erasure, "STEP_ENTRIES", 2)
+    user, key = await busy_user(bus, tables)
+    base = user.username.removesuffix("-renamed")
+    by, state = await admin(bus), State()
+    personal = (base, CLIENT.address, CLIENT.user_agent)
+    assert await tables_with(tables, *personal) >= {
+        *("account", "account_name", "session", "api_key", "identity", "audit", "home")
+    }
+    async with answering(backing, state):
+        report = await erase(bus, user, by)
+    # Failures of a network are kept for hours, and name no account.
+    await tables.execute("DELETE FROM attempt WHERE key = $1", f"address:{CLIENT.address}")
+    assert await tables_with(tables, *personal) == set()
+    assert await tables_with(tables, user.id) == {"account", "audit"}
+    (request,) = state.requests
+    assert (request.user_id, request.pseudonym) == (user.id, report.pseudonym)
+    assert user.id not in report.pseudonym
+    assert report.touched["state"] == {"journal": 5}
+    rows = report.touched["auth"]
+    assert rows["account"] == rows["session"] == rows["api_key"] == rows["identity"] == 1
+    assert rows["audit"] >= 4
+    assert rows["attempt"] >= 1
+    for name in (user.username, user.email):
+        with pytest.raises(InvalidCredentials):
+            await login(bus, name)
+    with pytest.raises(Unauthenticated):
+        await bus.ask(CHECK_API_KEY, CheckApiKeyRequest(key=key))
+    # The names are free for others.
+    await create(bus, username=user.username)
+
+
+async def test_tokens_of_an_erased_account_are_revoked(
+    backing: DevStack, bus: Bus, tables: Tables
+) -> None:
+    """Proves R-LIFE-12: a gateway that missed the broadcast still reads the revocation."""
+    user, _ = await busy_user(bus, tables)
+    async with answering(backing, State()):
+        await erase(bus, user, await admin(bus))
+    listed = await bus.ask(LIST_REVOCATIONS, ListRevocationsRequest())
+    assert user.id in [each.user_id for each in listed.items if each.before_version]
+
+
+async def test_audit_log_keeps_the_events_of_an_erased_account(
+    backing: DevStack, bus: Bus, tables: Tables
+) -> None:
+    """Proves R-LIFE-14: times, events and other actors stay; the user has the pseudonym."""
+    user, _ = await busy_user(bus, tables)
+    by = await admin(bus)
+    query = ListAuditRequest(user_id=user.id, limit=200)
+    before = (await bus.ask(LIST_AUDIT, query)).items
+    async with answering(backing, State()):
+        report = await erase(bus, user, by)
+    after = (await bus.ask(LIST_AUDIT, query)).items
+    assert [each.event for each in after[:2]] == [
+        AuditEvent.USER_ERASED,
+        AuditEvent.USER_DELETED,
+    ]
+    assert [(each.id, each.at, each.event) for each in after[2:]] == [
+        (each.id, each.at, each.event) for each in before
+    ]
+    assert {each.user for each in after} == {report.pseudonym}
+    own = [each for each in after if each.actor_id in (None, user.id)]
+    assert {(each.address, each.user_agent) for each in own} == {("", "")}
+    # The admin's own address is not the user's data.
+    assert {each.address for each in after if each.actor_id == by.user_id} == {"192.0.2.1"}
+    hidden = {AuditEvent.USER_RENAMED, AuditEvent.IDENTITY_LINKED}
+    assert all(each.detail == {"erased": True} for each in after if each.event in hidden)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "UPDATE audit SET event = 'log_out'",
+        "UPDATE audit SET at = clock_timestamp()",
+        "UPDATE audit SET user_id = 'x'",
+        "UPDATE audit SET actor_id = coalesce(actor_id, '') || 'x'",
+        "UPDATE audit SET address = 'elsewhere'",
+        "UPDATE audit SET detail = '{}'",
+        "DELETE FROM audit",
+        "TRUNCATE audit",
+    ],
+)
+async def test_erasure_can_only_empty_the_personal_fields_of_the_audit_log(
+    bus: Bus, tables: Tables, change: str
+) -> None:
+    """Proves R-LIFE-14: an entry loses no fact, also in a transaction that may erase."""
+    await create(bus)
+    transaction = tables.transaction()
+    await transaction.start()
+    await tables.execute("SELECT set_config('svgx.erasing', 'on', true)")
+    with pytest.raises(asyncpg.InsufficientPrivilegeError):
+        await tables.execute(change)
+    await transaction.rollback()
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [Unavailable("postgresql is away"), ErasedAuthor(finished=False, touched={"journal": 2})],
+)
+async def test_interrupted_erasure_is_completed_by_a_second_request(
+    backing: DevStack,
+    bus: Bus,
+    tables: Tables,
+    failure: ErasedAuthor | SvgxError,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Proves R-LIFE-13: the answer names the rows so far; the second request continues with the same pseudonym."""
+    monkeypatch.setattr("svgx_auth.handlers.user_erasure.MARGIN", 57.0)
+    user, _ = await busy_user(bus, tables)
+    by, state = await admin(bus), State(failure)
+    async with answering(backing, state):
+        with pytest.raises(Unavailable) as refused:
+            await erase(bus, user, by)
+        assert "auth account 1" in refused.value.detail
+        assert ("state journal 2" in refused.value.detail) is isinstance(failure, ErasedAuthor)
+        assert refused.value.retry_after is not None
+        assert await tables_with(tables, user.username) == set()
+        state.answers = [
+            ErasedAuthor(finished=False, touched={"journal": 3}),
+            ErasedAuthor(finished=True, touched={"journal": 4}),
+        ]
+        report = await erase(bus, user, by)
+        assert report.touched["state"] == {"journal": 4}
+        assert await erase(bus, user, by) == report
+    assert {each.pseudonym for each in state.requests} == {report.pseudonym}
+
+
+async def test_erasure_without_the_state_service_names_it(bus: Bus) -> None:
+    """Proves R-LIFE-13: no replica of the state service runs."""
+    with pytest.raises(Unavailable) as refused:
+        await erase(bus, await create(bus), await admin(bus))
+    assert "the state service does not answer" in refused.value.detail
+
+
+async def test_erased_account_cannot_be_restored(backing: DevStack, bus: Bus) -> None:
+    """Proves R-LIFE-12: also an account that was deleted before its erasure."""
+    user = await create(bus)
+    await bus.ask(DELETE_USER, UserRequest(user_id=user.id))
+    async with answering(backing, State()):
+        await erase(bus, user, await admin(bus))
+    with pytest.raises(Conflict):
+        await bus.ask(RESTORE_USER, UserRequest(user_id=user.id))
+
+
+async def test_wrong_request_erases_nothing(backing: DevStack, bus: Bus) -> None:
+    """Proves R-LIFE-15: the id is confirmed, the new owner fits, and an admin does not erase itself."""
+    user, by, viewer = await create(bus), await admin(bus), await create(bus, role=Role.VIEWER)
+    disabled = await create(bus)
+    await update(bus, disabled, disabled=True)
+    cases: list[tuple[dict[str, str], type[SvgxError], str]] = [
+        ({"confirm": "another"}, Invalid, "confirm"),
+        ({"canvases": "transfer"}, Invalid, "transfer_to"),
+        ({"canvases": "delete", "transfer_to": by.user_id}, Invalid, "transfer_to"),
+        ({"canvases": "transfer", "transfer_to": "unknown"}, Invalid, "transfer_to"),
+        ({"canvases": "transfer", "transfer_to": user.id}, Invalid, "transfer_to"),
+        ({"canvases": "transfer", "transfer_to": viewer.id}, Invalid, "transfer_to"),
+        ({"canvases": "transfer", "transfer_to": disabled.id}, Invalid, "transfer_to"),
+        ({"user_id": by.user_id, "confirm": by.user_id}, Forbidden, "user_id"),
+        ({"user_id": "unknown", "confirm": "unknown"}, NotFound, "user_id"),
+    ]
+    state = State()
+    async with answering(backing, state):
+        for fields, error, field in cases:
+            with pytest.raises(error) as refused:
+                await erase(bus, user, by, **fields)
+            assert refused.value.field == field, fields
+        assert state.requests == []
+        assert (await login(bus, user.username)).user.id == user.id
+        report = await erase(bus, user, by, canvases="transfer", transfer_to=by.user_id)
+    assert [each.transfer_to for each in state.requests] == [by.user_id]
+    assert report.user_id == user.id
+
+
+async def test_last_admin_is_not_erased(backing: DevStack, bus: Bus, tables: Tables) -> None:
+    """Proves R-LIFE-15: as with a deletion."""
+    root = await first_admin(bus)
+    await tables.execute(
+        "UPDATE account SET disabled_at = clock_timestamp() WHERE role = 'admin' AND id <> $1",
+        root.id,
+    )
+    by = Caller("somebody", "somebody", Role.ADMIN, "s")
+    async with answering(backing, State()):
+        with pytest.raises(Conflict):
+            await erase(bus, root, by)

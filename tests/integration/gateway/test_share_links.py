@@ -1,0 +1,223 @@
+"""Share links at a gateway: visitors without an account, accounts with a link, and their limits."""
+
+import time
+from typing import Any
+
+import pytest
+
+from svgx_common.contract import OPERATIONS
+from svgx_common.contract.errors import Unauthenticated
+from svgx_common.contract.operation import Operation
+from svgx_common.contract.policy import CanvasRole, Role, Scope
+from svgx_common.contract.state import CANVAS_ACCESS, GET_CANVAS, Access, Canvas, CanvasRequest
+from svgx_common.contract.storage.links import CHECK_LINK, CheckedLink, CheckLinkRequest
+from svgx_common.messaging.caller import Caller
+from svgx_common.messaging.responder import Call
+from svgx_devstack import DevStack
+from svgx_gateway.identity import share_links
+from tests.integration.gateway.running_gateway import answering, bearer, gateway
+
+LIMIT = 19
+"""Requests a minute. No other test uses this number, because tests with the same limit share a token bucket."""
+
+CANVAS_ID = "canvas-1"
+PATH = f"/runtime/canvases/{CANVAS_ID}"
+
+
+class State:
+    """A stand-in for the state service. Each token that begins with `svgxlink_good` is a link of `CANVAS_ID`."""
+
+    def __init__(self) -> None:
+        self.checked: list[str] = []
+        self.callers: list[Caller] = []
+        self.expires_at: float | None = None
+
+    async def check(self, request: CheckLinkRequest, _: Call) -> CheckedLink:
+        self.checked.append(request.token)
+        if not request.token.startswith("svgxlink_good"):
+            raise Unauthenticated
+        link_id = request.token.removeprefix("svgxlink_")
+        return CheckedLink(id=link_id, canvas_id=CANVAS_ID, expires_at=self.expires_at)
+
+    async def access(self, _: CanvasRequest, call: Call) -> Access:
+        self.callers.append(call.signed_in())
+        return Access(role=CanvasRole.VIEWER)
+
+    async def get(self, request: CanvasRequest, call: Call) -> Canvas:
+        return Canvas.model_validate(
+            {
+                "id": request.canvas_id,
+                "name": call.signed_in().user_id,
+                "role": "viewer",
+                "revision": 0,
+                "created_at": "2026-01-01T00:00:00Z",
+                "updated_at": "2026-01-01T00:00:00Z",
+            }
+        )
+
+
+def link(token: str) -> dict[str, str]:
+    """Return the headers of a visitor."""
+    return {"X-Share-Link": token, "Authorization": ""}
+
+
+NOT_PUBLIC = [
+    each for each in OPERATIONS if each.http is not None and each.scope is not Scope.PUBLIC
+]
+
+
+async def test_visitor_may_call_exactly_the_operations_with_a_canvas_role(
+    backing: DevStack,
+) -> None:
+    """Every other operation needs an account. Proves R-LIFE-7."""
+    state = State()
+    admitted: list[str] = []
+    async with (
+        answering(backing, CHECK_LINK, state.check),
+        answering(backing, CANVAS_ACCESS, state.access),
+        gateway(backing, rate_limit_requests_per_minute=100_000) as http,
+    ):
+        for operation in NOT_PUBLIC:
+            assert operation.http is not None
+            fields = dict.fromkeys(operation.http.path_fields, CANVAS_ID)
+            answer = await http.request(
+                operation.http.method,
+                operation.http.path.format(**fields),
+                headers=link("svgxlink_good"),
+            )
+            refused = answer.status_code == 403 and "share link does not allow" in answer.text
+            if not refused:
+                admitted.append(operation.name)
+        summary = await http.get("/health/summary/", headers=link("svgxlink_good"))
+        assert summary.status_code == 403
+    assert admitted == [each.name for each in NOT_PUBLIC if _expected(each)]
+    assert {each.name for each in NOT_PUBLIC if _expected(each)} >= {
+        "state.canvas.get",
+        "state.export",
+        "collab.import",
+    }
+
+
+def _expected(operation: Operation[Any, Any]) -> bool:
+    lists_people = operation.name in ("state.member.list", "state.member.get")
+    return operation.canvas_role is not None and not lists_people
+
+
+async def test_visitor_and_account_with_a_link_are_told_apart(backing: DevStack) -> None:
+    """The header names the link. A link in the query, or one that is not valid, counts for nothing.
+
+    Proves R-LIFE-1 and R-LIFE-2.
+    """
+    state = State()
+    async with (
+        answering(backing, CHECK_LINK, state.check),
+        answering(backing, CANVAS_ACCESS, state.access),
+        answering(backing, GET_CANVAS, state.get),
+        gateway(backing, rate_limit_requests_per_minute=100_000) as http,
+    ):
+        visitor = await http.get(PATH, headers=link("svgxlink_good"))
+        assert (visitor.status_code, visitor.json()["name"]) == (200, "link-good")
+        by_bearer = {"Authorization": "Bearer svgxlink_good"}
+        assert (await http.get(PATH, headers=by_bearer)).json()["name"] == "link-good"
+        account = bearer(Role.EDITOR)
+        with_link = await http.get(PATH, headers=account | {"X-Share-Link": "svgxlink_good"})
+        with_wrong_link = await http.get(PATH, headers=account | {"X-Share-Link": "svgxlink_bad"})
+        assert with_link.json()["name"] == with_wrong_link.json()["name"] != "link-good"
+        assert (await http.get(f"{PATH}?link=svgxlink_good", headers=link(""))).status_code == 401
+        assert (await http.get(PATH, headers=link("svgxlink_bad"))).status_code == 401
+        assert (await http.get(PATH, headers=link("x" * 129))).status_code == 401
+        summary = await http.get("/auth/me", headers=link("svgxlink_good"))
+        assert summary.status_code == 403
+    seen = [(each.is_visitor, each.link_id) for each in state.callers]
+    assert seen == [(True, "good"), (False, "good"), (False, None)]
+    assert {"x" * 129} & {*state.checked} == set()
+
+
+async def test_link_is_checked_once_and_ends_with_its_time(
+    backing: DevStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The state service is asked once in a while, and not about an expired link. Proves R-LIFE-8."""
+    state = State()
+    async with (
+        answering(backing, CHECK_LINK, state.check),
+        answering(backing, CANVAS_ACCESS, state.access),
+        answering(backing, GET_CANVAS, state.get),
+        gateway(backing, rate_limit_requests_per_minute=100_000) as http,
+    ):
+        for _ in range(3):
+            assert (await http.get(PATH, headers=link("svgxlink_good-1"))).status_code == 200
+            assert (await http.get(PATH, headers=link("svgxlink_bad-1"))).status_code == 401
+        assert state.checked == ["svgxlink_good-1", "svgxlink_bad-1"]
+        monkeypatch.setattr(share_links, "FRESH", 0.0)
+        assert (await http.get(PATH, headers=link("svgxlink_good-1"))).status_code == 200
+        assert state.checked[2:] == ["svgxlink_good-1"]
+        state.expires_at = time.time() - 1
+        assert (await http.get(PATH, headers=link("svgxlink_good-2"))).status_code == 200
+        asked = len(state.checked)
+        assert (await http.get(PATH, headers=link("svgxlink_good-2"))).status_code == 401
+        assert len(state.checked) == asked
+
+
+async def test_visitors_are_limited_by_address_and_by_link(
+    backing: DevStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An address gains nothing by many links, and a link takes nothing from others. Proves R-LIFE-9."""
+    monkeypatch.setattr("svgx_gateway.ratelimit.limiter.LINK_FACTOR", 2)
+    state = State()
+
+    async def count(number: int, token: str, address: str) -> int:
+        """Send requests until one is refused, at most `number`, and return how many were admitted."""
+        for sent in range(number):
+            headers = link(token) | {"X-Forwarded-For": address}
+            answer = await http.get(PATH, headers=headers)
+            if answer.status_code == 429:
+                assert answer.headers["retry-after"]
+                return sent
+            assert answer.status_code == 200, answer.text
+            assert answer.headers["x-ratelimit-limit"] == str(LIMIT)
+        return number
+
+    async with (
+        answering(backing, CHECK_LINK, state.check),
+        answering(backing, CANVAS_ACCESS, state.access),
+        answering(backing, GET_CANVAS, state.get),
+        gateway(backing, rate_limit_requests_per_minute=LIMIT, trusted_proxies="127.0.0.1") as http,
+    ):
+        # One address with two links has one limit. A token may be added to a bucket meanwhile.
+        first = await count(LIMIT - 5, "svgxlink_good-a", "192.0.2.1")
+        second = await count(LIMIT, "svgxlink_good-b", "192.0.2.1")
+        assert LIMIT <= first + second <= LIMIT + 2
+        # Other addresses with the first link are admitted, until all visitors of the link reach its limit.
+        admitted = first
+        for number in range(2, 5):
+            admitted += await count(LIMIT, "svgxlink_good-a", f"192.0.2.{number}")
+        assert 2 * LIMIT <= admitted <= 2 * LIMIT + 3
+        # An account at the first address, and a visitor of another link, are not affected.
+        signed_in = bearer(Role.EDITOR) | {"X-Forwarded-For": "192.0.2.1"}
+        assert (await http.get(PATH, headers=signed_in)).status_code == 200
+        assert await count(3, "svgxlink_good-c", "192.0.2.9") == 3
+
+
+async def test_invented_links_are_limited_and_replace_no_known_one(
+    backing: DevStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Unknown tokens count against the address before the state service is asked. Proves R-LIFE-8."""
+    monkeypatch.setattr(share_links, "MAX_ENTRIES", 2)
+    state = State()
+    limit = LIMIT + 2
+    async with (
+        answering(backing, CHECK_LINK, state.check),
+        answering(backing, CANVAS_ACCESS, state.access),
+        answering(backing, GET_CANVAS, state.get),
+        gateway(backing, rate_limit_requests_per_minute=limit) as http,
+    ):
+        assert (await http.get(PATH, headers=link("svgxlink_good"))).status_code == 200
+        statuses = [
+            (await http.get(PATH, headers=link(f"svgxlink_{number}"))).status_code
+            for number in range(2 * limit)
+        ]
+        assert set(statuses) == {401, 429}
+        assert len(state.checked) <= limit + 3
+        asked = len(state.checked)
+        assert (await http.get(PATH, headers=link("svgxlink_good"))).status_code == 200
+        assert len(state.checked) == asked

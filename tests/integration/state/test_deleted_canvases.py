@@ -1,0 +1,257 @@
+"""Deleted canvases: lists, restore, and the removal of all their rows in steps."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+
+from svgx_common import postgres
+from svgx_common.contract.errors import Conflict, Forbidden, NotFound, SvgxError
+from svgx_common.contract.policy import CanvasRole, Role
+from svgx_common.contract.state import Canvas, CanvasRequest, Entry
+from svgx_common.contract.storage.deletion import PURGE_CANVAS, RESTORE_CANVAS, Purged
+from svgx_common.messaging.caller import Caller
+from svgx_common.postgres import Database
+from svgx_devstack import DevStack
+from svgx_state.deletion import purge as purge_module
+from svgx_state.deletion.purge import Purge
+from tests.integration.state.service import Client, Tables, until_blocked, user
+
+pytestmark = pytest.mark.usefixtures("service")
+
+TABLES = ("canvas_member", "journal", "snapshot", "share_link")
+"""The tables of `PURGED_TABLES`."""
+
+KEPT_TABLES = {"erasure": "a position in the journal, which names a canvas only for its order"}
+"""Tables with a column `canvas_id` that keep their rows, each with the reason."""
+
+
+async def restore(client: Client, canvas_id: str, caller: Caller | None = None) -> Canvas:
+    request = CanvasRequest(canvas_id=canvas_id)
+    return await client.bus.ask(RESTORE_CANVAS, request, caller=caller or client.me)
+
+
+async def purge(client: Client, canvas_id: str) -> Purged:
+    request = CanvasRequest(canvas_id=canvas_id)
+    return await client.bus.ask(PURGE_CANVAS, request, caller=user(Role.ADMIN))
+
+
+async def fill(client: Client, canvas_id: str, entries: int = 3) -> None:
+    """Commit journal entries of the canvas."""
+    await client.append(
+        *(Entry(canvas_id, "w", number, ("a",), b"\0\0") for number in range(1, entries + 1))
+    )
+
+
+async def age(tables: Tables, canvas_id: str, days: int) -> None:
+    """Make the canvas's deletion some days older."""
+    await tables.execute(
+        "UPDATE canvas SET deleted_at = deleted_at - make_interval(days => $2) WHERE id = $1",
+        canvas_id,
+        days,
+    )
+
+
+async def rows_of(tables: Tables, canvas_id: str) -> int:
+    """Return the number of rows of a canvas in all tables."""
+    count = int(await tables.fetchval("SELECT count(*) FROM canvas WHERE id = $1", canvas_id))
+    for table in TABLES:
+        query = f"SELECT count(*) FROM {table} WHERE canvas_id = $1"
+        count += int(await tables.fetchval(query, canvas_id))
+    return count
+
+
+@pytest.fixture
+async def database(backing: DevStack) -> AsyncIterator[Database]:
+    """A pool on the service's tables."""
+    async with postgres.connect(
+        backing.postgres_url, schema="state", package="svgx_state", pool_size=4
+    ) as database:
+        yield database
+
+
+async def test_restored_canvas_has_its_content_members_and_links(client: Client) -> None:
+    """Proves R-LIFE-10: also after a deletion, and the canvas is on the usual lists again."""
+    canvas_id, member = await client.create(), user()
+    await client.set_member(canvas_id, member.user_id, CanvasRole.EDITOR)
+    link = await client.link(canvas_id)
+    await fill(client, canvas_id)
+    before = await client.get(canvas_id)
+    await client.delete(canvas_id)
+    with pytest.raises(NotFound):
+        await client.get(canvas_id)
+    restored = await restore(client, canvas_id)
+    assert restored == before
+    assert await client.access(canvas_id, member) is CanvasRole.EDITOR
+    assert await client.access(canvas_id, Caller.of_link(link.id)) is CanvasRole.VIEWER
+    assert (await client.load(canvas_id)).revision == 3
+    assert canvas_id in [each.id for each in (await client.page()).items]
+    assert await restore(client, canvas_id) == before  # nothing is left to restore
+
+
+@pytest.mark.parametrize(
+    ("account", "member", "error_deleted", "error_live"),
+    [
+        (Role.EDITOR, None, NotFound, Forbidden),
+        (Role.EDITOR, CanvasRole.EDITOR, NotFound, Forbidden),
+        (Role.EDITOR, CanvasRole.OWNER, None, None),
+        (Role.VIEWER, CanvasRole.OWNER, NotFound, Forbidden),
+        (Role.ADMIN, None, None, None),
+    ],
+)
+async def test_deleted_canvas_is_shown_to_and_restored_by_owners_and_admins(
+    client: Client,
+    account: Role,
+    member: CanvasRole | None,
+    error_deleted: type[SvgxError] | None,
+    error_live: type[SvgxError] | None,
+) -> None:
+    """Proves R-LIFE-10: for everybody else a deleted canvas does not exist."""
+    canvas_id, caller = await client.create("to be deleted"), user(account)
+    if member is not None:
+        await client.set_member(canvas_id, caller.user_id, member)
+    await client.delete(canvas_id)
+    listed = await client.page(caller, deleted=True, limit=200)
+    assert (canvas_id in [each.id for each in listed.items]) is (error_deleted is None)
+    assert all(each.deleted_at is not None for each in listed.items)
+    live = await client.page(caller, limit=200)
+    assert canvas_id not in [each.id for each in live.items]
+    if error_deleted is None:
+        assert (await restore(client, canvas_id, caller)).deleted_at is None
+        return
+    with pytest.raises(error_deleted):
+        await restore(client, canvas_id, caller)
+    await restore(client, canvas_id)
+    assert error_live is not None
+    with pytest.raises(error_live):
+        await restore(client, canvas_id, caller)
+
+
+async def test_deleted_canvases_are_listed_once_in_pages(client: Client) -> None:
+    """Proves R-LIFE-10: newest first, with the search, and without live canvases."""
+    made = [await client.create(f"Plan {number}") for number in range(5)]
+    for canvas_id in made[:4]:
+        await client.delete(canvas_id)
+    found, cursor = [], None
+    while True:
+        page = await client.page(deleted=True, name="plan", limit=3, cursor=cursor)
+        found += [each.id for each in page.items]
+        cursor = page.next
+        if cursor is None:
+            break
+    assert found == made[3::-1]
+
+
+async def test_unknown_canvas_is_neither_restored_nor_removed(client: Client) -> None:
+    """Proves R-LIFE-10 and R-LIFE-11: the answer is `not_found`, and `conflict` for a live canvas."""
+    for operation in (restore, purge):
+        with pytest.raises(NotFound):
+            await operation(client, "unknown")
+    with pytest.raises(Conflict):
+        await purge(client, await client.create())
+
+
+async def test_canvas_is_removed_after_its_retention(
+    client: Client, tables: Tables, database: Database
+) -> None:
+    """Proves R-LIFE-11: a deletion of 29 days ago is kept, and one of 31 days ago leaves no row."""
+    old, young, live = [await client.create() for _ in range(3)]
+    for canvas_id in (old, young, live):
+        await fill(client, canvas_id)
+        await client.link(canvas_id)
+    await client.delete(old)
+    await client.delete(young)
+    await age(tables, old, 31)
+    await age(tables, young, 29)
+    remover = Purge(database, retention_days=30)
+    while await remover.step() is not None:
+        pass
+    assert await rows_of(tables, old) == 0
+    assert await rows_of(tables, young) == await rows_of(tables, live) == 6
+    with pytest.raises(NotFound):
+        await restore(client, old)
+
+
+async def test_removal_in_steps_continues_after_an_interruption(
+    client: Client, tables: Tables, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Proves R-LIFE-11: a step removes few rows, the canvas's own row last, and nobody restores the rest."""
+    monkeypatch.setattr(purge_module, "STEP_ROWS", 4)
+    canvas_id = await client.create()
+    await fill(client, canvas_id, 10)
+    await client.delete(canvas_id)
+    await age(tables, canvas_id, 31)
+    remaining = [await rows_of(tables, canvas_id)]
+    remover = Purge(database, retention_days=30)
+    step = await remover.step()
+    assert step is not None
+    assert (step.canvas_id, step.rows, step.finished) == (canvas_id, 4, False)
+    with pytest.raises(Conflict):
+        await restore(client, canvas_id)
+    assert canvas_id not in [each.id for each in (await client.page(deleted=True)).items]
+    # Another replica continues.
+    successor = Purge(database, retention_days=30)
+    while (step := await successor.step()) is not None:
+        remaining.append(await rows_of(tables, canvas_id))
+        assert step.rows <= 5
+    assert remaining == sorted(remaining, reverse=True)
+    assert remaining[-1] == 0
+
+
+async def test_admin_removes_a_deleted_canvas_at_once(client: Client, tables: Tables) -> None:
+    """Proves R-LIFE-11: without waiting for the retention."""
+    canvas_id = await client.create()
+    await fill(client, canvas_id, 20)
+    await client.delete(canvas_id)
+    done = await purge(client, canvas_id)
+    assert (done.finished, done.rows) == (True, 22)
+    assert await rows_of(tables, canvas_id) == 0
+
+
+async def test_late_edit_of_a_removed_canvas_leaves_no_row(
+    client: Client, tables: Tables, database: Database
+) -> None:
+    """Proves R-LIFE-11: an append that waits for the last step gets revision 0."""
+    canvas_id = await client.create()
+    await fill(client, canvas_id)
+    await client.delete(canvas_id)
+    remover = Purge(database, retention_days=30)
+    await remover.begin(canvas_id)
+    async with tables.transaction():
+        await tables.execute("SELECT FROM canvas WHERE id = $1 FOR UPDATE", canvas_id)
+        removing = asyncio.create_task(remover.step_of(canvas_id))
+        await until_blocked(tables)
+        late = asyncio.create_task(client.append(Entry(canvas_id, "late", 1, ("a",), b"\0\0")))
+    step = await removing
+    (committed,) = await late
+    while not step.finished:
+        step = await remover.step_of(canvas_id)
+    assert await rows_of(tables, canvas_id) == 0
+    assert committed.revision in (0, 4)
+
+
+async def test_only_one_replica_removes_in_the_background(
+    client: Client, tables: Tables, database: Database
+) -> None:
+    """Proves R-LIFE-11: a step does nothing while another replica is in one."""
+    canvas_id = await client.create()
+    await client.delete(canvas_id)
+    await age(tables, canvas_id, 31)
+    remover = Purge(database, retention_days=30)
+    async with tables.transaction():
+        await tables.execute("SELECT pg_advisory_xact_lock(hashtext('svgx.state.purge'))")
+        assert await remover.step() is None
+    assert await remover.step() is not None
+
+
+async def test_every_table_with_rows_of_a_canvas_is_emptied(tables: Tables) -> None:
+    """Proves R-LIFE-11: a new table with a `canvas_id` takes part in the removal, or goes by its foreign key."""
+    found = await tables.fetch(
+        "SELECT c.relname AS name, EXISTS (SELECT FROM pg_constraint f WHERE f.conrelid = c.oid"
+        " AND f.confrelid = 'canvas'::regclass AND f.confdeltype = 'c') AS cascades"
+        " FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid"
+        " WHERE c.relnamespace = 'state'::regnamespace AND c.relkind IN ('r', 'p') AND NOT c.relispartition"
+        " AND a.attname = 'canvas_id'"
+    )
+    missing = {row["name"] for row in found if not row["cascades"]} - {*TABLES, *KEPT_TABLES}
+    assert missing == set(), "add the table to PURGED_TABLES and TABLES, or to KEPT_TABLES"

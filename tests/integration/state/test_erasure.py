@@ -1,0 +1,210 @@
+"""The erasure of a user in the state service."""
+
+import asyncio
+import hashlib
+
+import pytest
+
+from svgx_common.contract.policy import CanvasRole
+from svgx_common.contract.state import Entry
+from svgx_common.contract.storage.erasure import ERASE_AUTHOR, EraseAuthorRequest, ErasedAuthor
+from svgx_common.messaging.bus import Bus
+from svgx_devstack import DevStack
+from svgx_state.deletion import erasure
+from tests.integration.state.service import Client, Tables, user
+
+pytestmark = pytest.mark.usefixtures("service")
+
+
+def pseudonym_of(user_id: str) -> str:
+    """Return the pseudonym that this test gives to a user. It does not contain the id."""
+    return f"erased-{hashlib.sha256(user_id.encode()).hexdigest()[:16]}"
+
+
+async def erase(client: Client, user_id: str, transfer_to: str | None = None) -> ErasedAuthor:
+    request = EraseAuthorRequest(
+        user_id=user_id, pseudonym=pseudonym_of(user_id), transfer_to=transfer_to
+    )
+    return await client.bus.ask(ERASE_AUTHOR, request)
+
+
+async def names_in(tables: Tables, user_id: str) -> list[str]:
+    """Return the tables of the service that contain this text anywhere."""
+    names = await tables.fetch(
+        "SELECT relname FROM pg_class WHERE relnamespace = 'state'::regnamespace AND relkind IN ('r', 'p')"
+        " AND NOT relispartition"
+    )
+    return [
+        name
+        for (name,) in names
+        if await tables.fetchval(
+            f'SELECT count(*) FROM "{name}" t WHERE strpos(t::text, $1) > 0', user_id
+        )
+    ]
+
+
+@pytest.mark.parametrize("transfer", [True, False])
+async def test_pseudonym_takes_the_place_of_an_erased_user_everywhere(
+    client: Client, tables: Tables, transfer: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Proves R-LIFE-12: no table has the user's id, and canvases without another owner are given away or deleted."""
+    monkeypatch.setattr(erasure, "STEP_ENTRIES", 3)
+    monkeypatch.setattr(erasure, "STEP_CANVASES", 2)
+    monkeypatch.setattr(erasure, "STEP_ROWS", 1)
+    victim, other, heir = user(), user(), user()
+    alone, gone = [await client.create(caller=victim) for _ in range(2)]
+    shared, foreign = await client.create(caller=victim), await client.create()
+    await client.set_member(shared, other.user_id, CanvasRole.OWNER)
+    await client.set_member(foreign, victim.user_id, CanvasRole.EDITOR)
+    link = await client.link(shared, victim)
+    await tables.execute(
+        "INSERT INTO configuration (name, version, value, changed_by) VALUES ($1, 1, '{}', $2)",
+        victim.user_id[-12:],
+        victim.user_id,
+    )
+    for canvas_id in (alone, gone, shared, foreign):
+        await client.append(
+            *(
+                Entry(canvas_id, "w", number, authors, b"\0\0")
+                for number, authors in enumerate(
+                    [(victim.user_id,), (other.user_id, victim.user_id), (other.user_id,)] * 2, 1
+                )
+            )
+        )
+    client_me = client.me
+    await tables.execute("UPDATE canvas SET deleted_at = clock_timestamp() WHERE id = $1", gone)
+    assert set(await names_in(tables, victim.user_id)) == {
+        *("canvas", "canvas_member", "journal", "share_link", "configuration")
+    }
+    done = await erase(client, victim.user_id, heir.user_id if transfer else None)
+    pseudonym = pseudonym_of(victim.user_id)
+    assert done.finished
+    expected = {
+        "canvas_member": 4,
+        "canvas": 3,
+        "share_link": 1,
+        "configuration": 1,
+        "journal": 16,
+        **({"canvas_transferred": 2} if transfer else {"canvas_deleted": 1}),
+    }
+    assert done.touched == expected
+    assert await names_in(tables, victim.user_id) == []
+    authors = await tables.fetch(
+        "SELECT authors FROM journal WHERE canvas_id = $1 ORDER BY revision", shared
+    )
+    assert [row["authors"] for row in authors] == [
+        [pseudonym],
+        [other.user_id, pseudonym],
+        [other.user_id],
+    ] * 2
+    assert await client.access(shared, other) is CanvasRole.OWNER
+    assert await client.access(foreign, client_me) is CanvasRole.OWNER
+    deleted = await tables.fetchval("SELECT deleted_at FROM canvas WHERE id = $1", alone)
+    assert (deleted is None) is transfer
+    if transfer:
+        assert await client.access(alone, heir) is CanvasRole.OWNER
+    assert link.created_by == victim.user_id
+
+
+async def test_repeated_erasure_changes_nothing_more(client: Client, tables: Tables) -> None:
+    """Proves R-LIFE-13: the report is the same, and the stored erasure does not name the user."""
+    victim = user()
+    canvas_id = await client.create(caller=victim)
+    await client.append(Entry(canvas_id, "w", 1, (victim.user_id,), b"\0\0"))
+    first = await erase(client, victim.user_id)
+    again = await erase(client, victim.user_id)
+    assert first == again
+    assert first.finished
+    stored = await tables.fetchrow(
+        "SELECT user_id, finished_at FROM erasure WHERE pseudonym = $1",
+        pseudonym_of(victim.user_id),
+    )
+    assert stored is not None
+    assert stored["user_id"] is None
+    assert stored["finished_at"] is not None
+
+
+async def test_interrupted_erasure_continues_at_its_position(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Proves R-LIFE-13: each request does a part, and together they report each row once."""
+    monkeypatch.setattr(erasure, "WORK_SECONDS", -1.0)
+    monkeypatch.setattr(erasure, "STEP_ENTRIES", 50)
+    victim = user()
+    canvas_id = await client.create(caller=victim)
+    await client.append(
+        *(Entry(canvas_id, "w", number, (victim.user_id,), b"\0\0") for number in range(1, 200))
+    )
+    requests, done = 0, None
+    while done is None or not done.finished:
+        done = await erase(client, victim.user_id)
+        requests += 1
+    assert requests > 4
+    assert done.touched["journal"] == 199
+
+
+async def test_edits_are_committed_during_an_erasure(
+    client: Client, tables: Tables, backing: DevStack
+) -> None:
+    """Proves R-LIFE-13: an append does not wait for a step of the erasure, which changes older entries."""
+    victim = user()
+    canvas_id = await client.create()
+    entries = [Entry(canvas_id, "w", number, (victim.user_id,), b"\0\0") for number in range(1, 9)]
+    await client.append(*entries)
+    async with tables.transaction():
+        # The state of the tables in the middle of a step: its transaction is not committed yet.
+        await tables.execute(
+            "UPDATE journal SET authors = array_replace(authors, $1, 'p') WHERE canvas_id = $2",
+            victim.user_id,
+            canvas_id,
+        )
+        async with asyncio.timeout(5):
+            (committed,) = await client.append(Entry(canvas_id, "w", 9, ("b",), b"\0\0"))
+            assert committed.revision == 9
+            assert (await client.load(canvas_id)).revision == 9
+
+
+async def test_members_hear_of_the_changed_roles(backing: DevStack, client: Client) -> None:
+    """Proves R-LIFE-12: the gateways check the roles on each canvas that the user left."""
+    victim = user()
+    canvas_id = await client.create(caller=victim)
+    heard: asyncio.Queue[str] = asyncio.Queue()
+    bus = await Bus.connect(backing.nats_url("operator"), "gateway", "listener")
+
+    async def hear(subject: str, _: bytes) -> None:
+        heard.put_nowait(subject.split(".")[2])
+
+    try:
+        await bus.listen("svgx.canvas.*.access", hear)
+        await bus.settle()
+        await erase(client, victim.user_id)
+        async with asyncio.timeout(10):
+            assert await heard.get() == canvas_id
+    finally:
+        await bus.close()
+
+
+KEPT_COLUMNS = {
+    "erasure.user_id": "empty when the erasure has finished",
+    "canvas_member.user_id": "the user leaves its canvases before the other tables are erased",
+    "journal.authors": "erased canvas by canvas",
+}
+"""Columns that name users and have no entry in `ERASED_TABLES`, each with the reason."""
+
+NAMES = ("user_id", "owner", "owner_id", "author", "authors", "account_id", "actor_id")
+"""The names of columns that name users. So do all names that end with `_by`."""
+
+
+async def test_every_column_that_names_a_user_is_erased(tables: Tables) -> None:
+    """Proves R-LIFE-12: a new table or column that names users must take part in the erasure."""
+    columns = await tables.fetch(
+        "SELECT c.relname AS table, a.attname AS column FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid"
+        " WHERE c.relnamespace = 'state'::regnamespace AND c.relkind IN ('r', 'p') AND NOT c.relispartition"
+        " AND a.attnum > 0 AND NOT a.attisdropped AND (a.attname = ANY ($1::text[]) OR a.attname ~ '_by$')",
+        list(NAMES),
+    )
+    named = {f"{row['table']}.{row['column']}" for row in columns}
+    erased = {table for table, _ in erasure.ERASED_TABLES}
+    missing = {each for each in named if each.split(".")[0] not in erased} - KEPT_COLUMNS.keys()
+    assert missing == set(), "add the table to ERASED_TABLES, or the column to KEPT_COLUMNS"
+    assert KEPT_COLUMNS.keys() <= named

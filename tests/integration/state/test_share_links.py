@@ -1,0 +1,368 @@
+"""Share links: their roles, their ends, and the accounts that created them."""
+
+import asyncio
+import secrets
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from svgx_common.contract.auth import FoundAccount
+from svgx_common.contract.errors import (
+    Conflict,
+    Forbidden,
+    Invalid,
+    NotFound,
+    SvgxError,
+    Unauthenticated,
+    Unavailable,
+)
+from svgx_common.contract.policy import CanvasRole, Role
+from svgx_common.contract.revocations import REVOKED, Revocation, RevocationList
+from svgx_common.contract.storage.links import (
+    CHECK_LINK,
+    END_LINK,
+    LIST_LINKS,
+    CheckedLink,
+    CheckLinkRequest,
+    EndLinkRequest,
+    LinkPage,
+    ListLinksRequest,
+    NewLink,
+)
+from svgx_common.messaging.bus import Bus
+from svgx_common.messaging.caller import Caller
+from svgx_devstack import DevStack
+from svgx_state.accounts import Accounts
+from svgx_state.sharing import creators
+from svgx_state.sharing.creators import LinkCreators
+from tests.integration.state.service import Client, Tables, directory, user
+
+pytestmark = pytest.mark.usefixtures("service")
+
+
+def visitor(link: NewLink) -> Caller:
+    """Return the caller that the gateway makes of a link without an account."""
+    return Caller.of_link(link.id)
+
+
+async def check(client: Client, token: str) -> CheckedLink:
+    return await client.bus.ask(CHECK_LINK, CheckLinkRequest(token=token))
+
+
+async def end(client: Client, link: NewLink) -> None:
+    request = EndLinkRequest(canvas_id=link.canvas_id, link_id=link.id)
+    await client.bus.ask(END_LINK, request, caller=client.me)
+
+
+async def links(client: Client, canvas_id: str, **query: int | str | None) -> LinkPage:
+    request = ListLinksRequest.model_validate({"canvas_id": canvas_id, **query})
+    return await client.bus.ask(LIST_LINKS, request, caller=client.me)
+
+
+async def refusal(client: Client, link: NewLink) -> type[SvgxError] | None:
+    """Return the kind of error that a visitor gets, or None for a visitor with a role."""
+    try:
+        await client.access(link.canvas_id, visitor(link))
+    except SvgxError as error:
+        return type(error)
+    return None
+
+
+async def expire(tables: Tables, link: NewLink) -> None:
+    """Let the link's time pass."""
+    await tables.execute(
+        "UPDATE share_link SET expires_at = clock_timestamp() - interval '1 s' WHERE id = $1",
+        link.id,
+    )
+
+
+@pytest.mark.parametrize("role", ["viewer", "editor"])
+async def test_link_gives_its_role_on_its_canvas_only(client: Client, role: str) -> None:
+    """Proves R-LIFE-1: a visitor has the link's role on the link's canvas, and none on another one."""
+    canvas_id, other = await client.create(), await client.create()
+    link = await client.link(canvas_id, role=role)
+    assert await client.access(canvas_id, visitor(link)) == role
+    assert (await client.get(canvas_id, visitor(link))).role == role
+    with pytest.raises(Forbidden):
+        await client.access(other, visitor(link))
+    checked = await check(client, link.token)
+    assert (checked.id, checked.canvas_id, checked.expires_at) == (link.id, canvas_id, None)
+
+
+@pytest.mark.parametrize(
+    ("account", "member", "role", "expected"),
+    [
+        (Role.EDITOR, None, "viewer", CanvasRole.VIEWER),
+        (Role.EDITOR, CanvasRole.VIEWER, "editor", CanvasRole.EDITOR),
+        (Role.EDITOR, CanvasRole.EDITOR, "viewer", CanvasRole.EDITOR),
+        (Role.EDITOR, CanvasRole.OWNER, "viewer", CanvasRole.OWNER),
+        (Role.VIEWER, CanvasRole.OWNER, "editor", CanvasRole.EDITOR),
+        (Role.VIEWER, None, "viewer", CanvasRole.VIEWER),
+        (Role.ADMIN, None, "viewer", CanvasRole.OWNER),
+    ],
+)
+async def test_account_with_a_link_has_the_higher_of_both_roles(
+    client: Client, account: Role, member: CanvasRole | None, role: str, expected: CanvasRole
+) -> None:
+    """Proves R-LIFE-2, with and without a role as a member, and after the link has ended."""
+    canvas_id = await client.create()
+    caller = user(account)
+    if member is not None:
+        await client.set_member(canvas_id, caller.user_id, member)
+    link = await client.link(canvas_id, role=role)
+    with_link = caller.with_link(link.id)
+    assert await client.access(canvas_id, with_link) == expected
+    await end(client, link)
+    if account is not Role.ADMIN and member is None:
+        with pytest.raises(Forbidden):
+            await client.access(canvas_id, with_link)
+    else:
+        own = await client.access(canvas_id, caller)
+        assert await client.access(canvas_id, with_link) == own
+
+
+@pytest.mark.parametrize("text", ["svgxlink_", "svgxlink_0123456789ab_x", "é", "a" * 128])
+async def test_text_that_is_no_token_is_refused(client: Client, text: str) -> None:
+    """Proves R-LIFE-1: only the token of a live link names a link."""
+    with pytest.raises(Unauthenticated):
+        await check(client, text)
+
+
+async def revoke(client: Client, tables: Tables, link: NewLink) -> None:
+    await end(client, link)
+
+
+async def pass_time(client: Client, tables: Tables, link: NewLink) -> None:
+    await expire(tables, link)
+
+
+async def demote(client: Client, tables: Tables, link: NewLink) -> None:
+    await client.set_member(link.canvas_id, link.created_by, CanvasRole.EDITOR)
+
+
+async def remove(client: Client, tables: Tables, link: NewLink) -> None:
+    await client.remove_member(link.canvas_id, link.created_by)
+
+
+async def disable(client: Client, tables: Tables, link: NewLink) -> None:
+    client.accounts[link.created_by] = FoundAccount(
+        id=link.created_by, role=Role.EDITOR, disabled=True
+    )
+
+
+async def delete_account(client: Client, tables: Tables, link: NewLink) -> None:
+    client.accounts[link.created_by] = None
+
+
+async def make_viewer(client: Client, tables: Tables, link: NewLink) -> None:
+    client.accounts[link.created_by] = FoundAccount(
+        id=link.created_by, role=Role.VIEWER, disabled=False
+    )
+
+
+async def delete_canvas(client: Client, tables: Tables, link: NewLink) -> None:
+    await client.delete(link.canvas_id)
+
+
+Ending = Callable[[Client, Tables, NewLink], Awaitable[None]]
+
+
+@pytest.mark.parametrize(
+    ("ending", "error", "token_is_valid"),
+    [
+        (revoke, Unauthenticated, False),
+        (pass_time, Unauthenticated, False),
+        (demote, Unauthenticated, False),
+        (remove, Unauthenticated, False),
+        (disable, Unauthenticated, True),
+        (delete_account, Unauthenticated, True),
+        (make_viewer, Unauthenticated, True),
+        (delete_canvas, NotFound, True),
+    ],
+)
+async def test_ended_link_gives_no_role(
+    client: Client, tables: Tables, ending: Ending, error: type[SvgxError], token_is_valid: bool
+) -> None:
+    """Proves R-LIFE-3: a link ends with its revocation, its time, its creator's rights and its canvas."""
+    canvas_id, creator = await client.create(), user()
+    await client.set_member(canvas_id, creator.user_id, CanvasRole.OWNER)
+    link = await client.link(canvas_id, creator)
+    other = await client.link(canvas_id)
+    assert await refusal(client, link) is None
+    await ending(client, tables, link)
+    assert await refusal(client, link) is error
+    if token_is_valid:  # the link has a row still, because its end may pass
+        assert (await check(client, link.token)).id == link.id
+    else:
+        with pytest.raises(Unauthenticated):
+            await check(client, link.token)
+    # Links of other owners stay.
+    assert await refusal(client, other) is (NotFound if error is NotFound else None)
+
+
+async def test_link_of_an_admin_needs_no_membership(client: Client) -> None:
+    """Proves R-LIFE-3: an admin may share every canvas, until the account is an admin no more."""
+    canvas_id, admin = await client.create(), user(Role.ADMIN)
+    client.accounts[admin.user_id] = FoundAccount(id=admin.user_id, role=Role.ADMIN, disabled=False)
+    link = await client.link(canvas_id, admin)
+    assert await refusal(client, link) is None
+    client.accounts[admin.user_id] = FoundAccount(
+        id=admin.user_id, role=Role.EDITOR, disabled=False
+    )
+    assert await refusal(client, link) is Unauthenticated
+
+
+async def test_restored_account_gets_its_links_back_but_a_demoted_owner_does_not(
+    client: Client,
+) -> None:
+    """Proves R-LIFE-3: the end of an account's rights may pass; the loss of the canvas is for good."""
+    canvas_id, creator = await client.create(), user()
+    await client.set_member(canvas_id, creator.user_id, CanvasRole.OWNER)
+    link = await client.link(canvas_id, creator)
+    client.accounts[creator.user_id] = None
+    assert await refusal(client, link) is Unauthenticated
+    del client.accounts[creator.user_id]
+    assert await refusal(client, link) is None
+    await client.set_member(canvas_id, creator.user_id, CanvasRole.VIEWER)
+    await client.set_member(canvas_id, creator.user_id, CanvasRole.OWNER)
+    assert await refusal(client, link) is Unauthenticated
+
+
+async def test_links_are_listed_without_tokens_until_they_end(
+    client: Client, tables: Tables
+) -> None:
+    """Proves R-LIFE-4: the pages have each live link of the canvas once, newest first, and no secret."""
+    canvas_id = await client.create()
+    await client.link(await client.create())
+    made = [await client.link(canvas_id, label=f"link {number}") for number in range(5)]
+    await end(client, made.pop(1))
+    await expire(tables, made.pop(2))
+    found, cursor = [], None
+    while True:
+        page = await links(client, canvas_id, limit=2, cursor=cursor)
+        found += page.items
+        cursor = page.next
+        if cursor is None:
+            break
+    expected = [type(found[0]).model_validate(each.model_dump()) for each in reversed(made)]
+    assert found == expected
+    assert all(link.token.startswith(link.prefix) for link in made)
+    stored = await tables.fetch("SELECT * FROM share_link WHERE canvas_id = $1", canvas_id)
+    secrets_found = [link.token.encode() for link in made]
+    assert not any(secret in repr(row).encode() for row in stored for secret in secrets_found)
+
+
+async def test_link_of_another_canvas_cannot_be_revoked(client: Client) -> None:
+    """Proves R-LIFE-4: the path names canvas and link."""
+    link = await client.link(await client.create())
+    other = await client.create()
+    for canvas_id, link_id in ((other, link.id), (link.canvas_id, "unknown")):
+        request = EndLinkRequest(canvas_id=canvas_id, link_id=link_id)
+        with pytest.raises(NotFound) as refused:
+            await client.bus.ask(END_LINK, request, caller=client.me)
+        assert refused.value.field == "link_id"
+    assert await refusal(client, link) is None
+
+
+async def test_time_that_has_passed_is_refused(client: Client) -> None:
+    """Proves R-LIFE-4: the error names the field."""
+    past = datetime.now(UTC) - timedelta(seconds=5)
+    with pytest.raises(Invalid) as refused:
+        await client.link(await client.create(), expires_at=past)
+    assert refused.value.field == "expires_at"
+
+
+async def test_links_of_a_canvas_are_bounded(backing: DevStack, client: Client) -> None:
+    """Proves R-LIFE-4: also for requests at the same time. An ended link frees its place."""
+    canvas_id = await client.create()
+    results = await asyncio.gather(
+        *(client.link(canvas_id) for _ in range(60)), return_exceptions=True
+    )
+    made = [each for each in results if isinstance(each, NewLink)]
+    refused = [each for each in results if isinstance(each, Conflict)]
+    assert (len(made), len(refused)) == (50, 10)
+    assert {each.limit for each in refused} == {50}
+    await end(client, made[0])
+    await client.link(canvas_id)
+
+
+@asynccontextmanager
+async def announcements(backing: DevStack) -> AsyncIterator[asyncio.Queue[str]]:
+    """Collect the ids of the canvases on which state announces changed roles."""
+    heard: asyncio.Queue[str] = asyncio.Queue()
+    bus = await Bus.connect(backing.nats_url("operator"), "gateway", "listener")
+
+    async def hear(subject: str, _: bytes) -> None:
+        heard.put_nowait(subject.split(".")[2])
+
+    try:
+        await bus.listen("svgx.canvas.*.access", hear)
+        await bus.settle()
+        yield heard
+    finally:
+        await bus.close()
+
+
+async def test_changed_account_is_announced_on_the_canvases_that_it_shared(
+    backing: DevStack, client: Client
+) -> None:
+    """Proves R-LIFE-5: the gateways check open connections when auth revokes the tokens of a link's creator."""
+    creator, bystander = user(), user()
+    canvas_id, other = await client.create(caller=creator), await client.create(caller=bystander)
+    await client.link(canvas_id, creator)
+    await client.link(other, bystander)
+    auth = await Bus.connect(backing.nats_url("auth"), "auth", secrets.token_hex(6))
+    try:
+        async with announcements(backing) as heard:
+            ended = [
+                # An ended session of the bystander is no change of its account.
+                Revocation(user_id=bystander.user_id, session_id="s", until=2**40, reason="ended"),
+                Revocation(
+                    user_id=creator.user_id, before_version=2, until=2**40, reason="account"
+                ),
+            ]
+            for item in ended:
+                await auth.broadcast(REVOKED, RevocationList(items=[item]))
+            async with asyncio.timeout(10):
+                assert await heard.get() == canvas_id
+            assert heard.empty()
+    finally:
+        await auth.close()
+
+
+async def test_revoked_link_is_announced_after_it_has_ended(
+    backing: DevStack, client: Client
+) -> None:
+    """Proves R-LIFE-5: a gateway that hears of the change finds no link any more."""
+    link = await client.link(await client.create())
+    async with announcements(backing) as heard:
+        ending = asyncio.create_task(end(client, link))
+        async with asyncio.timeout(10):
+            assert await heard.get() == link.canvas_id
+        assert await refusal(client, link) is Unauthenticated
+        await ending
+
+
+async def test_answer_about_a_creator_counts_while_auth_is_away(
+    backing: DevStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Proves R-LIFE-6: the last answer counts for ten minutes. Without one, the link is unavailable."""
+    monkeypatch.setattr(creators, "TIMEOUT", 0.3)
+    known, unknown = user().user_id, user().user_id
+    bus = await Bus.connect(backing.nats_url("state"), "state", secrets.token_hex(6))
+    try:
+        link_creators = LinkCreators(Accounts(bus))
+        async with directory(backing):
+            await bus.settle()
+            assert await link_creators.may_share(known, CanvasRole.OWNER)
+            assert not await link_creators.may_share(known, CanvasRole.EDITOR)
+        assert await link_creators.may_share(known, CanvasRole.OWNER)
+        with pytest.raises(Unavailable):
+            await link_creators.may_share(unknown, CanvasRole.OWNER)
+        link_creators.forget([known])
+        with pytest.raises(Unavailable):
+            await link_creators.may_share(known, CanvasRole.OWNER)
+    finally:
+        await bus.close()

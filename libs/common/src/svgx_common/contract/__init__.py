@@ -15,6 +15,7 @@ from svgx_common.contract import (
 )
 from svgx_common.contract.administration import canvases, connections, replicas, sessions
 from svgx_common.contract.operation import Channel, Operation
+from svgx_common.contract.storage import backups
 
 OPERATIONS: tuple[Operation[Any, Any], ...] = (
     # operation                  HTTP
@@ -59,6 +60,16 @@ OPERATIONS: tuple[Operation[Any, Any], ...] = (
     ratelimits.GET_CONFIG,  #    GET    /security/rate-limits/config/
     ratelimits.SET_CONFIG,  #    PUT    /security/rate-limits/config/
     ratelimits.ANALYTICS,  #     GET    /security/rate-limits/analytics/
+    # backups and restores
+    backups.CREATE_BACKUP,  #    POST   /state/backup/
+    backups.LIST_BACKUPS,  #     GET    /state/backups/
+    backups.GET_BACKUP,  #       GET    /state/backups/{backup_id}
+    backups.VERIFY_BACKUP,  #    POST   /state/backups/{backup_id}/verify
+    backups.DELETE_BACKUP,  #    DELETE /state/backups/{backup_id}
+    backups.RESTORE_BACKUP,  #   POST   /state/restore/{backup_id}
+    backups.LIST_RESTORES,  #    GET    /state/restores/
+    backups.GET_RESTORE,  #      GET    /state/restores/{restore_id}
+    backups.RESTORED_CANVASES,  #  GET    /state/restores/{restore_id}/canvases/
     # between services
     revocations.LIST_REVOCATIONS,
     api_keys.CHECK_API_KEY,
@@ -69,6 +80,9 @@ OPERATIONS: tuple[Operation[Any, Any], ...] = (
     ratelimits.STORED,
     ratelimits.STORE,
     collab.OPEN,
+    # between services, for backups
+    backups.EXPORT_ACCOUNTS,
+    backups.IMPORT_ACCOUNTS,
 )
 
 CHANNELS: tuple[Channel[Any], ...] = (

@@ -5,6 +5,7 @@ The functions have no state and trust none of their arguments. A service calls t
 """
 
 from svgx_canvas.document.compaction import compact, state
+from svgx_canvas.document.replacement import replacement
 from svgx_canvas.import_export import Imported, export_json, export_svg, import_svg
 from svgx_canvas.limits import DEFAULT_LIMITS, Limits, SvgRefused
 from svgx_canvas.policy import Dropped
@@ -21,5 +22,6 @@ __all__ = [
     "export_svg",
     "import_svg",
     "render_png",
+    "replacement",
     "state",
 ]

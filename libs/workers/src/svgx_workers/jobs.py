@@ -74,6 +74,10 @@ class Jobs(ABC):
         result = await self._result(Frame({"job": "state"}, list(updates)))
         return Exported(result.blobs[0], dropped_of(result))
 
+    async def replacement(self, current: bytes, wanted: bytes) -> bytes:
+        """Run `svgx_canvas.replacement`."""
+        return (await self._result(Frame({"job": "replacement"}, [current, wanted]))).blobs[0]
+
     async def _result(self, job: Frame) -> Frame:
         """Return the result, or raise the error that it carries."""
         result = await self.run(job)

@@ -18,7 +18,15 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
-from svgx_canvas import compact, export_json, export_svg, import_svg, render_png, state
+from svgx_canvas import (
+    compact,
+    export_json,
+    export_svg,
+    import_svg,
+    render_png,
+    replacement,
+    state,
+)
 from svgx_canvas.limits import SvgRefused
 from svgx_canvas.policy import Dropped, Report
 from svgx_workers.confinement import confine
@@ -128,6 +136,11 @@ def _state(job: Frame) -> Frame:
     return Frame({"dropped": _dropped(report.dropped())}, [content])
 
 
+def _replacement(job: Frame) -> Frame:
+    current, wanted = job.blobs
+    return Frame({}, [replacement(current, wanted)])
+
+
 _JOBS: dict[str, Job] = {
     "import_svg": _import_svg,
     "export_svg": _export_svg,
@@ -135,6 +148,7 @@ _JOBS: dict[str, Job] = {
     "render_png": _render_png,
     "compact": _compact,
     "state": _state,
+    "replacement": _replacement,
 }
 
 

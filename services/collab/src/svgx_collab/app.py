@@ -9,10 +9,11 @@ from nats.errors import NoRespondersError
 
 from svgx_collab.imports import Imports
 from svgx_collab.leases import Leases
+from svgx_collab.replacements import Replacements
 from svgx_collab.rooms import Rooms
 from svgx_collab.settings import CollabSettings
 from svgx_common import redis
-from svgx_common.contract.collab import IMPORT_SVG, OPEN, Opened
+from svgx_common.contract.collab import IMPORT_SVG, OPEN, REPLACE_CONTENT, Opened
 from svgx_common.contract.state import CanvasRequest
 from svgx_common.contract.transport import replica_subject
 from svgx_common.messaging.bus import Bus
@@ -48,6 +49,7 @@ async def build(runtime: Runtime[CollabSettings]) -> AsyncIterator[Service]:
 
     runtime.responder.answer(OPEN, open_canvas)
     runtime.responder.answer(IMPORT_SVG, imports.import_svg)
+    runtime.responder.answer(REPLACE_CONTENT, Replacements(bus, workers).replace_content)
     runtime.health.watch("redis", functools.partial(redis.check, client))
     runtime.health.describe("canvases", rooms.details)
     runtime.health.describe("workers", workers.details)

@@ -53,6 +53,41 @@ RETRY_AFTER = 2.0
 """Seconds after which a caller may try again, when too many imports wait."""
 
 
+async def current_content(bus: Bus, canvas_id: str) -> bytes:
+    """Return the canvas's content, unsaved edits included, as one update. Raises the errors of `ask_holder`."""
+    content = encode(SyncRequest(EMPTY_STATE_VECTOR))
+    reply = await ask_holder(
+        bus,
+        canvas_id,
+        CANVAS_SYNC,
+        content,
+        patience=SYNC_PATIENCE,
+        attempt=SYNC_PATIENCE / 2,
+    )
+    return decode(SyncReply, reply).update
+
+
+async def save_edit(bus: Bus, canvas_id: str, edit: Edit, ends_at: float) -> int:
+    """Let the holder apply and save an edit. Return the revision after its commit.
+
+    `ends_at` is the caller's deadline on the monotonic clock. Raises the errors of `ask_holder`.
+    """
+    saved = decode(
+        Saved,
+        await ask_holder(
+            bus,
+            canvas_id,
+            CANVAS_EDIT,
+            encode(EditBatch((edit,))),
+            patience=ends_at - time.monotonic() - MARGIN,
+            attempt=ATTEMPT,
+        ),
+    )
+    if saved.rejected:
+        raise Internal
+    return saved.revision
+
+
 class Imports:
     """The imports of one replica. Any replica may import into any canvas, because the holder applies the edit."""
 
@@ -74,42 +109,19 @@ class Imports:
             async with self._workers.turn(
                 author, patience=QUEUE_PATIENCE, deadline=ends_at - SAVE_SECONDS
             ) as worker:
-                current = await self._current(request.canvas_id)
+                current = await current_content(self._bus, request.canvas_id)
                 imported = await worker.import_svg(request.content, current, request.charset)
-        saved = decode(
-            Saved,
-            await ask_holder(
-                self._bus,
-                request.canvas_id,
-                CANVAS_EDIT,
-                encode(EditBatch((Edit(author, imported.update),))),
-                patience=ends_at - time.monotonic() - MARGIN,
-                attempt=ATTEMPT,
-            ),
+        revision = await save_edit(
+            self._bus, request.canvas_id, Edit(author, imported.update), ends_at
         )
-        if saved.rejected:
-            raise Internal
         return Imported(
             elements=imported.elements,
-            revision=saved.revision,
+            revision=revision,
             dropped=[
                 Dropped(what=item.what, reason=item.reason, count=item.count)
                 for item in imported.dropped
             ],
         )
-
-    async def _current(self, canvas_id: str) -> bytes:
-        """Return the canvas's content as one update."""
-        content = encode(SyncRequest(EMPTY_STATE_VECTOR))
-        reply = await ask_holder(
-            self._bus,
-            canvas_id,
-            CANVAS_SYNC,
-            content,
-            patience=SYNC_PATIENCE,
-            attempt=SYNC_PATIENCE / 2,
-        )
-        return decode(SyncReply, reply).update
 
     @contextmanager
     def _worker_errors(self) -> Iterator[None]:

@@ -83,6 +83,8 @@ OPERATIONS: tuple[Operation[Any, Any], ...] = (
     # between services, for backups
     backups.EXPORT_ACCOUNTS,
     backups.IMPORT_ACCOUNTS,
+    # history
+    collab.REPLACE_CONTENT,
 )
 
 CHANNELS: tuple[Channel[Any], ...] = (

@@ -4,8 +4,22 @@ from dataclasses import dataclass
 
 from pydantic import Field
 
-from svgx_common.contract.errors import Invalid, NotFound, TooLarge, Unavailable, UnsupportedMedia
-from svgx_common.contract.operation import Channel, Http, Operation, RawRequest, ReplyModel
+from svgx_common.contract.errors import (
+    Invalid,
+    NotFound,
+    TooLarge,
+    TooManyRequests,
+    Unavailable,
+    UnsupportedMedia,
+)
+from svgx_common.contract.operation import (
+    Channel,
+    Http,
+    Operation,
+    RawRequest,
+    ReplyModel,
+    UserId,
+)
 from svgx_common.contract.policy import CanvasRole, RateClass, Scope
 from svgx_common.contract.state import CanvasId, CanvasRequest
 
@@ -17,6 +31,19 @@ class Opened(ReplyModel):
     """`epoch` names the period in which the replica holds the canvas: each new room has a new epoch."""
 
     epoch: str
+
+
+class ReplaceContentRequest(RawRequest):
+    """`content` is one Yjs v1 update with the wanted content. `author` is the id of the edit's author."""
+
+    canvas_id: CanvasId
+    author: UserId
+
+
+class Replaced(ReplyModel):
+    """`revision` is the revision of the edit's commit, or the canvas's revision if nothing had to change."""
+
+    revision: int
 
 
 SVG_EXAMPLE = (
@@ -76,6 +103,18 @@ IMPORT_SVG = Operation(
     timeout=60.0,
     max_body=16 * 1024 * 1024,
     errors=(NotFound, Invalid, TooLarge, UnsupportedMedia),
+)
+REPLACE_CONTENT = Operation(
+    subject="svgx.collab.replace",
+    summary="Give a canvas the content of a Yjs state, as one edit; live clients receive it",
+    request=ReplaceContentRequest,
+    reply=Replaced,
+    scope=Scope.INTERNAL,
+    callers=("state",),
+    rate=RateClass.INTERNAL,
+    timeout=60.0,
+    max_body=128 * 1024 * 1024,
+    errors=(NotFound, Invalid, TooLarge, TooManyRequests),
 )
 
 

@@ -1,0 +1,187 @@
+"""The smallest edit that gives a document the content of another state.
+
+Only the root maps `canvas` and `elements` are compared; other root types are left alone. An element that both states
+have keeps its Y.Map, so a concurrent edit of another attribute of it merges. Formats of a Y.Text and the ids of
+sub-documents are not compared, because no reader of a canvas reads them.
+"""
+
+import json
+from collections.abc import Iterable, Sequence
+
+from pycrdt import Array, Doc, Map, Text, TransactionEvent
+
+from svgx_canvas.document.element_tree import CANVAS, ELEMENTS, load
+from svgx_yjs.structure import EMPTY_UPDATE, read_state_vector
+
+_Content = Map[object]
+_Shared = Map[object] | Array[object] | Text
+_Step = tuple[_Shared, _Shared]
+"""A shared type of the document, and the one of the wanted state that it becomes equal to."""
+
+
+def replacement(current: bytes | None, wanted: bytes) -> bytes:
+    """Return the update (Yjs v1) that makes `canvas` and `elements` of a document equal to those of a wanted state.
+
+    `current` is the document's state; None stands for an empty document. Both are Yjs v1 updates. XML types and
+    sub-documents are not written, because no reader of a canvas reads them. Raises `SvgRefused` "malformed" if a state
+    is not an update.
+    """
+    doc = _load_with_new_client(current)
+    source = load(wanted)
+    roots = [(doc.get(name, type=Map), source.get(name, type=Map)) for name in (CANVAS, ELEMENTS)]
+    updates: list[bytes] = []
+
+    def on_change(event: TransactionEvent) -> None:
+        updates.append(event.update)
+
+    subscription = doc.observe(on_change)
+    with doc.transaction(), source.transaction():
+        for target, model in roots:
+            _make_equal(target, model)
+    doc.unobserve(subscription)
+    return updates[0] if updates else EMPTY_UPDATE
+
+
+def _load_with_new_client(state: bytes | None) -> Doc[_Content]:
+    """Return a document with a client id that the state does not have."""
+    doc = load(*([state] if state else []))
+    if doc.client_id not in read_state_vector(doc.get_state()):
+        return doc
+    return _load_with_new_client(state)
+
+
+def _make_equal(target: _Content, model: _Content) -> None:
+    """Make a root map equal to another one. There is no recursion, because clients determine the depth."""
+    steps = [*_change_map(target, model, is_root=True)]
+    while steps:
+        current, wanted = steps.pop()
+        if isinstance(current, Map) and isinstance(wanted, Map):
+            steps += _change_map(current, wanted)
+        elif isinstance(current, Array) and isinstance(wanted, Array):
+            steps += _change_array(current, wanted)
+        elif isinstance(current, Text) and isinstance(wanted, Text):
+            _change_text(current, wanted)
+
+
+def _change_map(current: _Content, wanted: _Content, *, is_root: bool = False) -> Iterable[_Step]:
+    """Remove, add and set the entries that differ. Yield the shared types that have to be made equal.
+
+    In a root, an equal entry is found by its JSON, because one call is much faster than a call for each value in it.
+    Deeper entries are not compared so, because the time would grow with the square of the depth.
+    """
+    old, new = set(current.keys()), set(wanted.keys())
+    for key in old - new:
+        del current[key]
+    # Sort the keys, so that equal content makes equal updates: the order of a pycrdt map differs from run to run.
+    for key in sorted(new):
+        value = wanted[key]
+        if key in old:
+            existing = current[key]
+            shared = _both_shared(existing, value)
+            if shared is not None:
+                if not (is_root and _json_of(existing) == _json_of(value)):
+                    yield shared
+                continue
+            if _is_plain(existing) and _is_plain(value) and _json_of(existing) == _json_of(value):
+                continue
+        copy = _empty_copy(value)
+        if copy is not None:
+            current[key] = copy
+            yield copy, value  # type: ignore[misc]  # only a shared type has a copy
+        elif _is_plain(value):
+            current[key] = _writable(value)
+
+
+def _change_array(current: Array[object], wanted: Array[object]) -> Iterable[_Step]:
+    """Replace the items between the equal ones at both ends. Yield the new shared types, which are empty."""
+    length, start, end = len(current), 0, 0
+    if length:
+        start, end = _equal_ends([*map(_json_of, current)], [*map(_json_of, wanted)])
+        del current[start : length - end]
+    for index in range(start, len(wanted) - end):
+        value = wanted[index]
+        copy = _empty_copy(value)
+        if copy is not None:
+            current.insert(index, copy)
+            yield copy, value  # type: ignore[misc]
+        else:
+            # A placeholder keeps the indexes equal where a value is not written.
+            current.insert(index, _writable(value) if _is_plain(value) else None)
+
+
+def _change_text(current: Text, wanted: Text) -> None:
+    """Replace the characters between the equal ones at both ends, or everything if the text has formats."""
+    old, new = current.diff(), wanted.diff()
+    if str(current) == str(wanted):
+        return
+    if all(attributes is None and isinstance(chunk, str) for chunk, attributes in [*old, *new]):
+        before, after = str(current), str(wanted)
+        start, end = _equal_ends(before, after)
+        # The indexes of pycrdt count bytes of UTF-8.
+        first = len(before[:start].encode())
+        del current[first : first + len(before[start : len(before) - end].encode())]
+        current.insert(first, after[start : len(after) - end])
+        return
+    current.clear()
+    for chunk, attributes in new:
+        if isinstance(chunk, str):
+            current.insert(len(current), chunk, attributes)
+        elif _is_plain(chunk):
+            current.insert_embed(len(current), _writable(chunk), attributes)
+
+
+def _equal_ends(old: Sequence[object], new: Sequence[object]) -> tuple[int, int]:
+    """Return the numbers of equal items at the start and at the end. They do not overlap."""
+    shorter = min(len(old), len(new))
+    start = 0
+    while start < shorter and old[start] == new[start]:
+        start += 1
+    end = 0
+    while end < shorter - start and old[-1 - end] == new[-1 - end]:
+        end += 1
+    return start, end
+
+
+def _json_of(value: object) -> str:
+    """Return a value as JSON. Equal texts stand for values that read the same."""
+    if _is_plain(value):
+        return json.dumps(value, sort_keys=True, default=list)  # bytes become lists
+    # The order of a pycrdt map differs from one map to the next.
+    text = str(value)
+    return json.dumps(json.loads(text), sort_keys=True) if isinstance(value, Map | Array) else text
+
+
+def _both_shared(value: object, other: object) -> _Step | None:
+    """Return both values if they are shared types of the same kind, so that one can be made equal to the other."""
+    if isinstance(value, Map) and isinstance(other, Map):
+        return value, other
+    if isinstance(value, Array) and isinstance(other, Array):
+        return value, other
+    return (value, other) if isinstance(value, Text) and isinstance(other, Text) else None
+
+
+def _empty_copy(value: object) -> _Shared | None:
+    """Return a new and empty shared type of the same kind, or None for a value that is not such a type."""
+    if isinstance(value, Map):
+        return Map()
+    if isinstance(value, Array):
+        return Array()
+    return Text() if isinstance(value, Text) else None
+
+
+def _is_plain(value: object) -> bool:
+    """Return whether a value is JSON or bytes, and not a shared type."""
+    return value is None or isinstance(
+        value, bool | int | float | str | bytes | bytearray | list | dict
+    )
+
+
+def _writable(value: object) -> object:
+    """Return a plain value in the types that pycrdt can write. It reads bytes as `bytearray`, which it cannot write."""
+    if isinstance(value, bytearray):
+        return bytes(value)
+    if isinstance(value, list):
+        return [_writable(item) for item in value]
+    if isinstance(value, dict):
+        return {key: _writable(item) for key, item in value.items()}
+    return value

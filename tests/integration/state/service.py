@@ -33,7 +33,7 @@ Tables: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 
 
 @asynccontextmanager
-async def replica(backing: DevStack, **settings: float) -> AsyncIterator[Health]:
+async def replica(backing: DevStack, **settings: float | str) -> AsyncIterator[Health]:
     """Run a replica with these settings until the block ends."""
     replica_id = secrets.token_hex(6)
     bus = await Bus.connect(backing.nats_url("state"), "state", replica_id)

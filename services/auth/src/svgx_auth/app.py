@@ -12,6 +12,7 @@ from svgx_auth.accounts import Accounts
 from svgx_auth.administration import Administration
 from svgx_auth.api_keys import ApiKeys
 from svgx_auth.audit import Audit
+from svgx_auth.backups.handlers import AccountBackups
 from svgx_auth.handlers.administration import AdministrationHandlers
 from svgx_auth.handlers.api_keys import ApiKeyHandlers
 from svgx_auth.handlers.own_account import OwnAccountHandlers
@@ -126,6 +127,7 @@ async def build(runtime: Runtime[AuthSettings]) -> AsyncIterator[Service]:
                 UserSessionHandlers(sessions, administration),
                 ApiKeyHandlers(api_keys),
                 TokenCheckHandlers(signing=signing, revocations=revocations),
+                AccountBackups(database, audit),
             ):
                 handlers.register(runtime.responder)
             runtime.health.require("postgresql", database.check)

@@ -11,6 +11,8 @@ from svgx_common.observability.worker_use import show_use
 from svgx_common.runtime import Runtime, Service
 from svgx_state.accounts import Accounts
 from svgx_state.administration.canvases import CanvasAdministration
+from svgx_state.backups.building import Backups, build_backups
+from svgx_state.backups.handlers import BackupHandlers
 from svgx_state.canvases import Canvases
 from svgx_state.exports import Exports
 from svgx_state.handlers import Handlers
@@ -60,6 +62,8 @@ async def build(runtime: Runtime[StateSettings]) -> AsyncIterator[Service]:
         handlers.register(runtime.responder)
         CanvasAdministration(database).register(runtime.responder)
         StoredRateLimits(runtime.bus, database, accounts).register(runtime.responder)
+        backups = build_backups(runtime, database, journal, workers)
+        BackupHandlers(backups).register(runtime.responder)
         runtime.health.require("postgresql", database.check)
         runtime.health.describe("database_pool", database.usage)
         runtime.health.describe("workers", workers.details)
@@ -71,8 +75,17 @@ async def build(runtime: Runtime[StateSettings]) -> AsyncIterator[Service]:
             "partitions",
             functools.partial(add_partitions_later, database, settings.journal_days_ahead),
         )
+        if backups is not None:
+            backups.runner.start()
         try:
-            yield Service(drain=compactor.close)
+            yield Service(drain=functools.partial(_hand_over, compactor, backups))
         finally:
+            await _hand_over(compactor, backups)
             await background.stop()
-            await compactor.close()
+
+
+async def _hand_over(compactor: Compactor, backups: Backups | None) -> None:
+    """Leave the work in the background to other replicas."""
+    await compactor.close()
+    if backups is not None:
+        await backups.runner.close()

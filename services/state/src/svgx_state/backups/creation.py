@@ -16,23 +16,24 @@ from svgx_common.contract.storage.backups import BackupType, StateType
 from svgx_common.postgres import Database, Row
 from svgx_state import metrics
 from svgx_state.backups.accounts import StoredAccounts
-from svgx_state.backups.chain import Chain, check_stored
-from svgx_state.backups.manifest import (
+from svgx_state.backups.format.archive import Archive
+from svgx_state.backups.format.chain import Chain, check_stored
+from svgx_state.backups.format.manifest import (
     NAME,
     Manifest,
     ObjectEntry,
     object_name,
     write_manifest,
 )
-from svgx_state.backups.records import (
+from svgx_state.backups.format.records import (
     CanvasFacts,
     CanvasRecord,
     IndexEntry,
     write_accounts,
     write_index,
 )
-from svgx_state.backups.sealing import Damaged, Seal
-from svgx_state.backups.target import ObjectMissing, Target
+from svgx_state.backups.format.sealing import Damaged
+from svgx_state.backups.format.target import ObjectMissing
 from svgx_state.backups.tasks import Task, Tasks
 from svgx_state.canvases import no_such_canvas
 
@@ -77,12 +78,17 @@ class BackupWriter:
     """Writes backups."""
 
     def __init__(
-        self, database: Database, tasks: Tasks, target: Target, seal: Seal, accounts: StoredAccounts, version: str
+        self,
+        database: Database,
+        *,
+        tasks: Tasks,
+        archive: Archive,
+        accounts: StoredAccounts,
+        version: str,
     ) -> None:
         self._database = database
         self._tasks = tasks
-        self._target = target
-        self._seal = seal
+        self._archive = archive
         self._accounts = accounts
         self._version = version
 
@@ -97,7 +103,7 @@ class BackupWriter:
         started = time.monotonic()
         parent = None
         if record["parent_id"] is not None:
-            parent = await Chain.open(self._target, self._seal, record["parent_id"])
+            parent = await Chain.open(self._archive, record["parent_id"])
         written = await self._reuse(task)
         await self._count_totals(task, record)
         self._show_progress(record, written)
@@ -116,10 +122,12 @@ class BackupWriter:
             entry = ObjectEntry.model_validate_json(row["entry"])
             name = object_name(task.subject_id, entry.name)
             try:
-                stored = await self._target.get(name)
+                stored = await self._archive.target.get(name)
                 await asyncio.to_thread(check_stored, name, entry, stored)
             except (Damaged, ObjectMissing) as error:
-                log.warning("writing a part of a backup again", backup_id=task.subject_id, reason=str(error))
+                log.warning(
+                    "writing a part of a backup again", backup_id=task.subject_id, reason=str(error)
+                )
                 written.entries = [each for each in written.entries if each.step < entry.step]
                 break
             written.entries.append(entry)
@@ -203,7 +211,12 @@ class BackupWriter:
         return CanvasRecord(facts, rows[0]["newest"], 0, updates)
 
     async def _store(
-        self, task: Task, record: Row, written: _Written, index: list[IndexEntry], changed: list[CanvasRecord]
+        self,
+        task: Task,
+        record: Row,
+        written: _Written,
+        index: list[IndexEntry],
+        changed: list[CanvasRecord],
     ) -> None:
         """Store the objects of one step, and then note them in the database."""
         step = written.next_step
@@ -235,7 +248,10 @@ class BackupWriter:
             await self._note(task, record, written, [entry])
 
     async def _put(
-        self, task: Task, facts: "tuple[str, int, int, str, str]", content_of: "functools.partial[bytes]"
+        self,
+        task: Task,
+        facts: "tuple[str, int, int, str, str]",
+        content_of: "functools.partial[bytes]",
     ) -> ObjectEntry:
         """Store one object. Its name has the attempt, so that a replica that lost the task overwrites nothing."""
         kind, step, records, first, last = facts
@@ -244,11 +260,11 @@ class BackupWriter:
 
         def close() -> tuple[int, bytes, str]:
             content = content_of()
-            stored = self._seal.close(name, content)
+            stored = self._archive.seal.close(name, content)
             return len(content), stored, hashlib.sha256(stored).hexdigest()
 
         content_size, stored, checksum = await asyncio.to_thread(close)
-        await self._target.put(name, stored)
+        await self._archive.target.put(name, stored)
         metrics.BACKUP_BYTES.inc(len(stored))
         return ObjectEntry.model_validate(
             {
@@ -305,10 +321,12 @@ class BackupWriter:
             users=written.count("users"),
             objects=written.entries,
         )
-        content = await asyncio.to_thread(write_manifest, manifest, self._seal, self._version)
+        content = await asyncio.to_thread(
+            write_manifest, manifest, self._archive.seal, self._version
+        )
         async with self._tasks.step(task):
             pass  # a replica that lost the task writes no manifest
-        await self._target.put(object_name(task.subject_id, NAME), content)
+        await self._archive.target.put(object_name(task.subject_id, NAME), content)
         async with self._tasks.end(task) as session:
             await session.run(
                 "set_backup_progress",
@@ -327,12 +345,14 @@ class BackupWriter:
         """Delete the objects of earlier attempts. The backup is complete without this."""
         listed = {object_name(manifest.backup_id, each.name) for each in manifest.objects}
         listed.add(object_name(manifest.backup_id, NAME))
-        found = await self._target.names(manifest.backup_id)
-        await self._target.delete([name for name in found if name not in listed])
+        found = await self._archive.target.names(manifest.backup_id)
+        await self._archive.target.delete([name for name in found if name not in listed])
 
     def _show_progress(self, record: Row, written: _Written) -> None:
         total = max(1, record["canvases_total"] + record["users_total"])
-        metrics.BACKUP_PROGRESS.set(min(1.0, (written.count("index") + written.count("users")) / total))
+        metrics.BACKUP_PROGRESS.set(
+            min(1.0, (written.count("index") + written.count("users")) / total)
+        )
 
 
 class _Known:
@@ -367,5 +387,3 @@ def _facts(row: Row) -> CanvasFacts:
 
 def _join(records: list[CanvasRecord]) -> bytes:
     return b"".join(record.encode() for record in records)
-
-

@@ -1,14 +1,21 @@
 """Restoring a backup: it is verified first, then accounts and canvases are restored one by one."""
 
 import asyncio
-import functools
+import json
 import time
+from collections.abc import Mapping
 
 import structlog
 
 from svgx_canvas import SvgRefused
 from svgx_common.contract.collab import REPLACE_CONTENT, ReplaceContentRequest
-from svgx_common.contract.errors import DeadlineExceeded, Overloaded, SvgxError, Unavailable
+from svgx_common.contract.errors import (
+    DeadlineExceeded,
+    Overloaded,
+    SvgxError,
+    TooManyRequests,
+    Unavailable,
+)
 from svgx_common.contract.operation import Empty
 from svgx_common.contract.state import CANVAS_ACCESS_CHANGED, Entry
 from svgx_common.contract.storage.backups import RestoreOutcome
@@ -16,9 +23,8 @@ from svgx_common.messaging.bus import Bus
 from svgx_common.postgres import Database, Row
 from svgx_state import metrics
 from svgx_state.backups.accounts import StoredAccounts
-from svgx_state.backups.chain import Chain, StoredCanvas
-from svgx_state.backups.sealing import Seal
-from svgx_state.backups.target import Target
+from svgx_state.backups.format.archive import Archive
+from svgx_state.backups.format.chain import Chain, StoredCanvas
 from svgx_state.backups.tasks import Task, Tasks
 from svgx_state.backups.verification import BackupChecker
 from svgx_state.journal import Journal
@@ -47,10 +53,10 @@ class BackupRestorer:
     def __init__(
         self,
         database: Database,
+        *,
         bus: Bus,
         tasks: Tasks,
-        target: Target,
-        seal: Seal,
+        archive: Archive,
         accounts: StoredAccounts,
         journal: Journal,
         workers: Workers,
@@ -58,8 +64,7 @@ class BackupRestorer:
         self._database = database
         self._bus = bus
         self._tasks = tasks
-        self._target = target
-        self._seal = seal
+        self._archive = archive
         self._accounts = accounts
         self._journal = journal
         self._workers = workers
@@ -75,7 +80,7 @@ class BackupRestorer:
         assert record is not None
         started = time.monotonic()
         only: str | None = record["canvas_id"]
-        chain = await Chain.open(self._target, self._seal, record["backup_id"])
+        chain = await Chain.open(self._archive, record["backup_id"])
         if not record["verified"]:
             metrics.RESTORE_PROGRESS.set(0)
             checked = await self._checker.check(chain, lambda _: None, only=only)
@@ -87,7 +92,9 @@ class BackupRestorer:
             refused = await self._restore_users(task, chain, position.removeprefix(_USERS))
         await self._restore_canvases(task, record, chain, only)
         async with self._tasks.end(task) as session:
-            finished = await session.row("finish_restore", task.subject_id, None, _refusals(refused))
+            finished = await session.row(
+                "finish_restore", task.subject_id, None, _refusals(refused)
+            )
         assert finished is not None
         metrics.RESTORES.labels(finished["status"]).inc()
         metrics.RESTORE_SECONDS.observe(time.monotonic() - started)
@@ -216,8 +223,20 @@ class BackupRestorer:
         request = ReplaceContentRequest(
             canvas_id=canvas_id, author=record["requested_by"], content=wanted.content
         )
-        await _patiently(functools.partial(self._bus.ask, REPLACE_CONTENT, request))
+        await self._ask_patiently(request)
         return True, detail
+
+    async def _ask_patiently(self, request: ReplaceContentRequest) -> None:
+        """Ask for the edit, and again while the holder does not answer. Repeating it changes nothing."""
+        for attempt in range(1, EDIT_ATTEMPTS + 1):
+            try:
+                await self._bus.ask(REPLACE_CONTENT, request)
+            except (Unavailable, DeadlineExceeded, Overloaded, TooManyRequests):
+                if attempt == EDIT_ATTEMPTS:
+                    raise
+                await asyncio.sleep(EDIT_PAUSE)
+            else:
+                return
 
     async def _database_answers(self) -> bool:
         try:
@@ -227,14 +246,14 @@ class BackupRestorer:
         return True
 
 
-async def _patiently(ask: "functools.partial[object]") -> None:
-    """Ask for an edit, and again while its holder does not answer. Repeating it changes nothing."""
-    for attempt in range(1, EDIT_ATTEMPTS + 1):
-        try:
-            await ask()
-        except (Unavailable, DeadlineExceeded, Overloaded):
-            if attempt == EDIT_ATTEMPTS:
-                raise
-            await asyncio.sleep(EDIT_PAUSE)
-        else:
-            return
+def _members(members: Mapping[str, str]) -> str:
+    return json.dumps(dict(members))
+
+
+def _refusals(refused: list[str]) -> str | None:
+    """Return the text that names the accounts that could not be added."""
+    if not refused:
+        return None
+    named = ", ".join(refused[:MAX_REFUSED_NAMED])
+    more = len(refused) - MAX_REFUSED_NAMED
+    return f"accounts that were not added: {named}" + (f", and {more} more" if more > 0 else "")

@@ -1,14 +1,14 @@
 """The work that is left to do for backups, and its leases.
 
-A task is a row that exists from the request until the work has ended. One replica has the lease of a task while it renews
-the row. When a replica dies, another one takes the task up after `LEASE_SECONDS`.
+A task is a row that exists from the request until the work has ended. One replica has the lease of a task while it
+renews the row. When a replica dies, another one takes the task up after `LEASE_SECONDS`.
 """
 
 import asyncio
 import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from svgx_common.contract.errors import Unavailable
@@ -51,6 +51,19 @@ class Tasks:
         runner = secrets.token_hex(8)
         row = await self._database.row("claim_task", runner, LEASE_SECONDS, subject_id)
         return None if row is None else Task(**dict(row))
+
+    async def reread(self, task: Task) -> Task:
+        """Return the task with its stored position. Raise `TaskLost` when another replica has the task.
+
+        While the database is away, no other replica can take the task up, so this returns the task as it is.
+        """
+        try:
+            row = await self._database.row("task_position", task.id, task.runner)
+        except Unavailable:
+            return task
+        if row is None:
+            raise TaskLost
+        return replace(task, position=row["position"])
 
     async def release(self, task: Task) -> None:
         """Let another replica take the task up at once."""

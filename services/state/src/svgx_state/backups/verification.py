@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 from svgx_canvas import SvgRefused
 from svgx_common.contract.errors import Unavailable
-from svgx_state.backups.chain import Chain
-from svgx_state.backups.sealing import Damaged
+from svgx_state.backups.format.chain import Chain
+from svgx_state.backups.format.sealing import Damaged
 from svgx_workers.errors import WorkerError, WorkerUnavailable
 from svgx_workers.pool import Workers
 

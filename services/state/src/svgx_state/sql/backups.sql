@@ -5,8 +5,7 @@ INSERT INTO backup (id, state_type, backup_type, canvas_id, owner_id, parent_id,
 VALUES ($1, $2, $3, $4, $5, $6, 'running', $7, $8, $9, $10)
 
 -- name: backup_record
--- The position of a running task is not part of the record.
-SELECT b.* FROM backup b WHERE b.id = $1
+SELECT * FROM backup WHERE id = $1
 
 -- name: newest_backup
 -- The newest complete backup, or null.
@@ -108,6 +107,9 @@ RETURNING id
 -- name: move_task
 UPDATE backup_task SET heartbeat_at = clock_timestamp(), position = $3 WHERE id = $1 AND runner = $2
 RETURNING id
+
+-- name: task_position
+SELECT position FROM backup_task WHERE id = $1 AND runner = $2
 
 -- name: release_task
 UPDATE backup_task SET heartbeat_at = NULL, runner = NULL WHERE id = $1 AND runner = $2
@@ -214,16 +216,19 @@ UPDATE restore SET finished_at = clock_timestamp(), error = $3, status = CASE
 WHERE id = $1 AND status = 'running'
 RETURNING *
 
--- name: lock_canvas
--- Lock a canvas, also a deleted one. Appends wait until the transaction ends.
-SELECT id, name, revision, deleted_at FROM canvas WHERE id = $1 FOR NO KEY UPDATE
-
--- name: create_restored_canvas
--- Create a canvas as a backup has it, without content.
+-- name: create_hidden_canvas
+-- Create a canvas as a backup has it, without content. It counts as deleted until reveal_canvas, so that no client
+-- opens it before it has its content.
 INSERT INTO canvas (id, name, created_by, created_at, updated_at, deleted_at, restored_by)
-VALUES ($1, $2, $3, $4, greatest($4::timestamptz, clock_timestamp()), $5, $6)
+VALUES ($1, $2, $3, $4, greatest($4::timestamptz, clock_timestamp()), clock_timestamp(), $5)
 ON CONFLICT DO NOTHING
 RETURNING id
+
+-- name: reveal_canvas
+UPDATE canvas SET deleted_at = $2 WHERE id = $1
+
+-- name: canvas_to_restore
+SELECT name, deleted_at, coalesce(restored_by, '') AS restored_by FROM canvas WHERE id = $1
 
 -- name: add_restored_members
 INSERT INTO canvas_member (canvas_id, user_id, role)

@@ -214,7 +214,10 @@ class RestorePage(ReplyModel):
 
 
 class RestoredCanvasesRequest(RestoreIdRequest):
-    """`outcome` selects canvases. `limit` is the number of canvases on a page; `cursor` is the `next` of another page."""
+    """`outcome` selects canvases.
+
+    `limit` is the number of canvases on a page; `cursor` is the `next` value of the page before.
+    """
 
     outcome: RestoreOutcome | None = None
     limit: PageLimit = 50

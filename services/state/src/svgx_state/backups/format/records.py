@@ -15,7 +15,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from svgx_common.contract.storage.backups import StoredAccount
-from svgx_state.backups.sealing import Damaged
+from svgx_state.backups.format.sealing import Damaged
 
 _LENGTH = struct.Struct(">I")
 _ACCOUNTS = TypeAdapter(list[StoredAccount])

@@ -21,7 +21,7 @@ class Damaged(Exception):
 
 
 def read_key(text: str) -> bytes | None:
-    """Return the key of 32 bytes that `BACKUP_KEY` has in base64 or as hexadecimal digits, or None. Raise `ValueError`."""
+    """Return the key of 32 bytes that a text has in base64 or as hexadecimal digits, or None. Raise `ValueError`."""
     text = text.strip()
     if not text:
         return None
@@ -30,12 +30,18 @@ def read_key(text: str) -> bytes | None:
     except (ValueError, binascii.Error):
         key = b""
     if len(key) != KEY_BYTES:
-        raise ValueError(f"must be {KEY_BYTES} bytes in base64, as `openssl rand -base64 32` prints")
+        raise ValueError(
+            f"must be {KEY_BYTES} bytes in base64, as `openssl rand -base64 32` prints"
+        )
     return key
 
 
 def _from_base64(text: str) -> bytes:
-    return base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_" if {"-", "_"} & {*text} else None, validate=True)
+    return base64.b64decode(
+        text + "=" * (-len(text) % 4),
+        altchars=b"-_" if {"-", "_"} & {*text} else None,
+        validate=True,
+    )
 
 
 class Seal:
@@ -47,7 +53,9 @@ class Seal:
 
     def __init__(self, key: bytes | None) -> None:
         self._cipher = None if key is None else AESGCM(key)
-        self.key_id = None if key is None else hashlib.sha256(b"svgx backup key\0" + key).hexdigest()[:16]
+        self.key_id = (
+            None if key is None else hashlib.sha256(b"svgx backup key\0" + key).hexdigest()[:16]
+        )
         """A value that tells keys apart and does not reveal them, or None without a key."""
 
     def close(self, name: str, content: bytes) -> bytes:

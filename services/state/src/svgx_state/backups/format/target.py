@@ -22,8 +22,6 @@ RETRIES = 3
 RETRY_SECONDS = timedelta(seconds=30)
 """After this time no further attempt is made at a request. The task may be repeated later."""
 
-SCHEMES = ("file", "s3", "gs", "az", "memory")
-
 _OS_ERROR = re.compile(r"\(os error (\d+)\)")
 _STATUS = re.compile(r"status code: (\d{3}[A-Za-z ]*)")
 
@@ -46,7 +44,10 @@ class Target:
 
     @classmethod
     def open(cls, url: str) -> "Target":
-        """Return the target at a URL. Object storages read their credentials from the environment. Raise `ValueError`."""
+        """Return the target at a URL. Raise `ValueError`.
+
+        Object storages read their credentials from the environment.
+        """
         scheme = url.partition("://")[0]
         try:
             if scheme == "memory":

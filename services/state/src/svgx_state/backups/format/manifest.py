@@ -1,7 +1,7 @@
 """The manifest of a backup: the list of its objects with their checksums. It is written last.
 
-`manifest.json` is a JSON object in clear text (`Envelope`). Its `body` is the manifest itself, in the same stored form as
-all objects. A reader decides by the envelope whether it can read the backup at all.
+`manifest.json` is a JSON object in clear text (`Envelope`). Its `body` is the manifest itself, in the same stored form
+as all objects. A reader decides by the envelope whether it can read the backup at all.
 """
 
 import base64
@@ -13,8 +13,9 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from svgx_common.contract.storage.backups import BackupType, StateType
-from svgx_state.backups.sealing import CIPHER, Damaged, Seal
-from svgx_state.backups.target import ObjectMissing, Target
+from svgx_state.backups.format.archive import Archive
+from svgx_state.backups.format.sealing import CIPHER, Damaged, Seal
+from svgx_state.backups.format.target import ObjectMissing
 
 FORMAT = 1
 """The format that this version writes. It reads all formats up to this one."""
@@ -90,7 +91,10 @@ class Encryption(BaseModel):
 
 
 class Envelope(BaseModel):
-    """The readable part of `manifest.json`. `body` is the stored manifest in base64, `sha256` that of the stored bytes."""
+    """The readable part of `manifest.json`.
+
+    `body` is the stored manifest in base64, and `sha256` is that of the stored bytes.
+    """
 
     product: str
     format: int = Field(ge=1)
@@ -116,9 +120,7 @@ def write_manifest(manifest: Manifest, seal: Seal, version: str) -> bytes:
         format=FORMAT,
         version=version,
         backup_id=manifest.backup_id,
-        encryption=None
-        if seal.key_id is None
-        else Encryption(cipher=CIPHER, key_id=seal.key_id),
+        encryption=None if seal.key_id is None else Encryption(cipher=CIPHER, key_id=seal.key_id),
         content_size=len(content),
         sha256=hashlib.sha256(stored).hexdigest(),
         body=base64.b64encode(stored).decode(),
@@ -126,15 +128,13 @@ def write_manifest(manifest: Manifest, seal: Seal, version: str) -> bytes:
     return envelope.model_dump_json().encode()
 
 
-async def fetch_manifest(
-    target: Target, seal: Seal, backup_id: str
-) -> tuple[Manifest, Envelope]:
+async def fetch_manifest(archive: Archive, backup_id: str) -> tuple[Manifest, Envelope]:
     """Read the manifest of a backup. Raise `Refused` for one that is missing or cannot be used, or `TargetFailed`."""
     try:
-        content = await target.get(object_name(backup_id, NAME))
+        content = await archive.target.get(object_name(backup_id, NAME))
     except ObjectMissing:
         raise Refused(f"there is no complete backup {backup_id} at the target") from None
-    return read_manifest(content, seal, backup_id)
+    return read_manifest(content, archive.seal, backup_id)
 
 
 def read_manifest(content: bytes, seal: Seal, backup_id: str) -> tuple[Manifest, Envelope]:
@@ -142,7 +142,9 @@ def read_manifest(content: bytes, seal: Seal, backup_id: str) -> tuple[Manifest,
     try:
         envelope = Envelope.model_validate_json(content)
     except ValidationError:
-        raise Refused(f"the manifest of {backup_id} is damaged, or is none of this product") from None
+        raise Refused(
+            f"the manifest of {backup_id} is damaged, or is none of this product"
+        ) from None
     if envelope.product != PRODUCT or envelope.backup_id != backup_id:
         raise Refused(f"the manifest of {backup_id} is none of this product, or of another backup")
     if envelope.format > FORMAT:

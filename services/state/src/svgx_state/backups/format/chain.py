@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from svgx_common.contract.storage.backups import StoredAccount
-from svgx_state.backups.manifest import (
+from svgx_state.backups.format.archive import Archive
+from svgx_state.backups.format.manifest import (
     Envelope,
     Manifest,
     ObjectEntry,
@@ -15,7 +16,7 @@ from svgx_state.backups.manifest import (
     fetch_manifest,
     object_name,
 )
-from svgx_state.backups.records import (
+from svgx_state.backups.format.records import (
     CanvasFacts,
     CanvasRecord,
     IndexEntry,
@@ -23,8 +24,8 @@ from svgx_state.backups.records import (
     read_canvases,
     read_index,
 )
-from svgx_state.backups.sealing import Damaged, Seal
-from svgx_state.backups.target import ObjectMissing, Target
+from svgx_state.backups.format.sealing import Damaged, Seal
+from svgx_state.backups.format.target import ObjectMissing
 
 T = TypeVar("T")
 
@@ -52,34 +53,35 @@ class Chain:
     Memory is bounded: one object of each backup of the chain is in memory at a time.
     """
 
-    def __init__(self, target: Target, seal: Seal, manifests: list[Manifest], envelope: Envelope) -> None:
+    def __init__(self, archive: Archive, manifests: list[Manifest], envelope: Envelope) -> None:
         self.manifest = manifests[-1]
         self.envelope = envelope
         self.counts = ReadCounts()
-        self._target = target
-        self._seal = seal
+        self._archive = archive
         self._manifests = manifests
 
     @classmethod
-    async def open(cls, target: Target, seal: Seal, backup_id: str) -> "Chain":
+    async def open(cls, archive: Archive, backup_id: str) -> "Chain":
         """Read the manifests of a backup and of those that it needs. Raise `Refused`, or `TargetFailed`."""
-        newest, envelope = await fetch_manifest(target, seal, backup_id)
-        manifests = []
+        newest, envelope = await fetch_manifest(archive, backup_id)
+        manifests: list[Manifest] = []
         for parent_id in newest.chain:
-            manifest, _ = await fetch_manifest(target, seal, parent_id)
+            manifest, _ = await fetch_manifest(archive, parent_id)
             if manifest.chain != newest.chain[: len(manifests)]:
                 raise Refused(f"{parent_id} is not the backup on which {backup_id} builds")
             manifests.append(manifest)
-        return cls(target, seal, [*manifests, newest], envelope)
+        return cls(archive, [*manifests, newest], envelope)
 
     @property
     def objects(self) -> int:
         """The number of all objects of all backups of the chain."""
         return sum(len(each.objects) for each in self._manifests)
 
-    async def index(
-        self, *, after: str = "", only: str | None = None
-    ) -> AsyncIterator[IndexEntry]:
+    def may_have(self, canvas_id: str) -> bool:
+        """Return whether the backup may have a canvas. Only its index tells for sure."""
+        return any(_may_have(entry, canvas_id) for entry in self.manifest.of_kind("index"))
+
+    async def index(self, *, after: str = "", only: str | None = None) -> AsyncIterator[IndexEntry]:
         """Yield the canvases that exist in the backup, by id, after the id `after`. Raise `Damaged`."""
         last = ""
         for entry in self.manifest.of_kind("index"):
@@ -134,12 +136,12 @@ class Chain:
     async def _read(self, manifest: Manifest, entry: ObjectEntry) -> tuple[str, bytes]:
         name = object_name(manifest.backup_id, entry.name)
         try:
-            stored = await self._target.get(name)
+            stored = await self._archive.target.get(name)
         except ObjectMissing as error:
             raise Damaged(str(error)) from None
         self.counts.objects += 1
         self.counts.bytes += len(stored)
-        return name, await asyncio.to_thread(_open, self._seal, name, entry, stored)
+        return name, await asyncio.to_thread(_open, self._archive.seal, name, entry, stored)
 
     def _join(self, entry: IndexEntry, parts: list[CanvasRecord]) -> StoredCanvas:
         """Return a canvas from its records in the backups of the chain, oldest first. Raise `Damaged`."""
@@ -153,7 +155,9 @@ class Chain:
             updates += part.updates
             revision = part.revision
         if not parts or revision != entry.revision or parts[-1].facts.digest() != entry.digest:
-            raise Damaged(f"the canvas {entry.id} is not as the index of {self.manifest.backup_id} has it")
+            raise Damaged(
+                f"the canvas {entry.id} is not as the index of {self.manifest.backup_id} has it"
+            )
         return StoredCanvas(parts[-1].facts, revision, updates)
 
 
@@ -190,5 +194,3 @@ def _counted(name: str, entry: ObjectEntry, records: list[T]) -> list[T]:
 
 def _may_have(entry: ObjectEntry, only: str | None) -> bool:
     return only is None or entry.first <= only <= entry.last
-
-

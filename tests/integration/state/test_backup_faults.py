@@ -2,6 +2,7 @@
 
 import base64
 import json
+import secrets
 import shutil
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -11,14 +12,16 @@ import pytest
 from svgx_common.contract.errors import Conflict, NotFound
 from svgx_common.contract.storage.backups import BackupStatus
 from svgx_devstack import DevStack
+from svgx_devstack.ports import choose
 from svgx_state.backups import creation, tasks
 from svgx_state.backups.format.manifest import NAME
-from tests.e2e.failures.small_disk import small_disk
+from tests.integration.state.drawing import Pen
 from tests.integration.state.service import Client, Tables, replica
 from tests.integration.state.vault import (
     Neighbours,
     Vault,
     database,
+    full_disk,
     lose,
     neighbours,
     tables_of,
@@ -83,7 +86,10 @@ def _truncate(path: Path) -> None:
 
 
 def _damage_object(damage: Callable[[Path], object]) -> Callable[[Vault, str], None]:
-    return lambda vault, backup_id: [damage(vault.objects(backup_id, "canvas")[0])] and None
+    def inflict(vault: Vault, backup_id: str) -> None:
+        damage(vault.objects(backup_id, "canvas")[0])
+
+    return inflict
 
 
 def _edit_envelope(**changes: object) -> Callable[[Vault, str], None]:
@@ -194,7 +200,11 @@ async def test_backup_is_unreadable_with_another_key_and_without_one(
     backing: DevStack, vault: Vault, own_database: str, others: Neighbours
 ) -> None:
     """An encrypted backup needs its key, and shows no content without it. Proves R-BACKUP-4."""
-    target = {"postgres_url": own_database, "backup_url": f"file://{vault.folder}", "worker_count": 1}
+    target: dict[str, float | str] = {
+        "postgres_url": own_database,
+        "backup_url": f"file://{vault.folder}",
+        "worker_count": 1,
+    }
     async with replica(backing, **target, backup_key=KEY):
         canvas_id = await vault.draw("element-in-clear-text")
         backup = await vault.back_up(canvas_id=canvas_id)
@@ -213,7 +223,10 @@ async def test_backups_of_a_lost_database_are_found_at_the_target(
     backing: DevStack, vault: Vault, others: Neighbours
 ) -> None:
     """A new database lists the backups of the target and restores them, as after a disaster. Proves R-BACKUP-8."""
-    target = {"backup_url": f"file://{vault.folder / 'disaster'}", "worker_count": 1}
+    target: dict[str, float | str] = {
+        "backup_url": f"file://{vault.folder / 'disaster'}",
+        "worker_count": 1,
+    }
     async with database(backing) as first, replica(backing, postgres_url=first, **target):
         canvas_id = await vault.draw("a")
         before = await vault.state(canvas_id)
@@ -246,32 +259,27 @@ async def test_full_disk_fails_the_backup_with_the_reason(
     backing: DevStack, client: Client, own_database: str, tmp_path: Path
 ) -> None:
     """A backup that does not fit on the disk fails with the reason, and has no manifest. Proves R-BACKUP-4."""
-    with small_disk(tmp_path / "disk", 256 * 1024) as disk:
+    with full_disk(tmp_path / "disk") as disk:
         vault = Vault(client, disk)
         async with replica(
             backing, postgres_url=own_database, backup_url=f"file://{disk}", worker_count=1
         ):
-            canvas_id = await vault.draw(*(f"{number}-{'x' * 40}" for number in range(3)))
-            (disk / "filler").write_bytes(bytes(200 * 1024))
-            from tests.integration.state.drawing import Pen  # noqa: PLC0415
-
-            import os  # noqa: PLC0415
-
-            await client.append(Pen(canvas_id, "noise").draw("n", os.urandom(200 * 1024).hex()))
+            canvas_id = await vault.draw("a")
+            noise = secrets.token_hex(200 * 1024)
+            await client.append(Pen(canvas_id, "noise").draw("noise", noise))
             backup = await vault.back_up(canvas_id=canvas_id)
-            assert backup.status == "failed"
-            assert backup.error is not None
-            assert "No space left on device" in backup.error
-            assert not (disk / backup.id / NAME).exists()
-            (disk / "filler").unlink()
+        assert backup.status == "failed"
+        assert backup.error is not None
+        assert "No space left on device" in backup.error
+        assert not (disk / backup.id / NAME).exists()
 
 
 async def test_unreachable_object_storage_fails_the_backup_with_the_reason(
-    backing: DevStack, client: Client, own_database: str, monkeypatch: pytest.MonkeyPatch, unused_tcp_port: int
+    backing: DevStack, client: Client, own_database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A target that does not answer is named by the backup's record, without a secret. Proves R-BACKUP-4."""
     monkeypatch.setattr("svgx_state.backups.format.target.RETRIES", 0)
-    monkeypatch.setenv("AWS_ENDPOINT", f"http://127.0.0.1:{unused_tcp_port}")
+    monkeypatch.setenv("AWS_ENDPOINT", f"http://127.0.0.1:{choose()}")
     monkeypatch.setenv("AWS_ALLOW_HTTP", "true")
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "name")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "hidden-value")
@@ -302,10 +310,16 @@ async def _stop_within(vault: Vault, tables: Tables, backup_id: str, objects: in
 
 @pytest.mark.parametrize("damaged", [False, True])
 async def test_interrupted_backup_is_continued_by_another_replica(
-    backing: DevStack, vault: Vault, own_database: str, tables: Tables, others: Neighbours, small_objects: None, damaged: bool
+    backing: DevStack,
+    vault: Vault,
+    own_database: str,
+    tables: Tables,
+    others: Neighbours,
+    small_objects: None,
+    damaged: bool,
 ) -> None:
     """Another replica reuses the stored objects whose checksums are right, and writes the rest. Proves R-BACKUP-5."""
-    target = {
+    target: dict[str, float | str] = {
         "postgres_url": own_database,
         "backup_url": f"file://{vault.folder}",
         "backup_key": KEY,
@@ -337,7 +351,12 @@ async def test_interrupted_backup_is_continued_by_another_replica(
 
 
 async def test_replica_that_lost_its_backup_writes_no_more(
-    vault: Vault, running: None, tables: Tables, small_objects: None, monkeypatch: pytest.MonkeyPatch
+    vault: Vault,
+    running: None,
+    own_database: str,
+    tables: Tables,
+    small_objects: None,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A replica that was thought dead notices that another one has its work, and ends nothing. Proves R-BACKUP-5."""
     monkeypatch.setattr(tasks, "RENEW_SECONDS", 0.01)
@@ -347,7 +366,7 @@ async def test_replica_that_lost_its_backup_writes_no_more(
     backup = await vault.begin(owner_id=vault.client.me.user_id)
     await transaction.start()
     await _stop_within(vault, tables, backup.id, 6)
-    async with tables_of_same(tables) as other:
+    async with tables_of(own_database) as other:
         await other.execute("UPDATE backup_task SET runner = 'another', heartbeat_at = now()")
         await transaction.rollback()
         while await other.fetchval(
@@ -384,8 +403,15 @@ async def test_retention_deletes_old_backups_with_their_objects(
 ) -> None:
     """After each backup, those beyond BACKUP_KEEP are deleted, but no parent of a kept one. Proves R-BACKUP-5."""
     vault = Vault(client, tmp_path)
-    async with database(backing) as url, replica(
-        backing, postgres_url=url, backup_url=f"file://{tmp_path}", backup_keep=2, worker_count=1
+    async with (
+        database(backing) as url,
+        replica(
+            backing,
+            postgres_url=url,
+            backup_url=f"file://{tmp_path}",
+            backup_keep=2,
+            worker_count=1,
+        ),
     ):
         canvas_id = await vault.draw("a")
         old = await vault.back_up(canvas_id=canvas_id)

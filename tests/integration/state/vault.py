@@ -9,7 +9,7 @@ from pathlib import Path
 
 import asyncpg
 import pytest
-from pycrdt import Doc
+from pycrdt import Doc, Map
 
 from svgx_common.contract.collab import REPLACE_CONTENT, ReplaceContentRequest, Replaced
 from svgx_common.contract.errors import NotFound
@@ -237,7 +237,7 @@ class Vault:
 
     async def state(self, canvas_id: str) -> bytes:
         """Return the content of a canvas as one Yjs update."""
-        doc: Doc[object] = Doc()
+        doc: Doc[Map[str]] = Doc()
         for update in (await self.client.load(canvas_id)).updates:
             doc.apply_update(update)
         return doc.get_update()

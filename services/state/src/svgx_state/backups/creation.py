@@ -326,6 +326,8 @@ class BackupWriter:
         )
         async with self._tasks.step(task):
             pass  # a replica that lost the task writes no manifest
+        if task.attempts > 1:
+            await self._remove_unlisted(manifest)
         await self._archive.target.put(object_name(task.subject_id, NAME), content)
         async with self._tasks.end(task) as session:
             await session.run(
@@ -339,12 +341,10 @@ class BackupWriter:
             )
             await session.run("finish_backup", task.subject_id, finished_at)
             await session.run("forget_backup_objects", task.subject_id, 0)
-        await self._remove_unlisted(manifest)
 
     async def _remove_unlisted(self, manifest: Manifest) -> None:
-        """Delete the objects of earlier attempts. The backup is complete without this."""
+        """Delete the objects of earlier attempts that were written again."""
         listed = {object_name(manifest.backup_id, each.name) for each in manifest.objects}
-        listed.add(object_name(manifest.backup_id, NAME))
         found = await self._archive.target.names(manifest.backup_id)
         await self._archive.target.delete([name for name in found if name not in listed])
 

@@ -97,9 +97,8 @@ class BackupRunner:
             await self._carry_out(task)
 
     async def _look(self) -> None:
-        """Take up work, apply the retention when it is due, and wait."""
-        while len(self._running) < AT_ONCE and (task := await self._tasks.claim()) is not None:
-            self._running.start(f"{task.kind} {task.subject_id}", self._carry_out(task))
+        """Apply the retention when it is due, take up work, and wait."""
+        self._requested.clear()
         await self.show_last_success()
         if time.monotonic() >= self._next_retention:
             self._next_retention = time.monotonic() + RETENTION_SECONDS
@@ -108,7 +107,8 @@ class BackupRunner:
                 await self._remover.apply_retention()
             except TargetFailed as error:
                 log.warning("the target of the backups failed", reason=str(error))
-        self._requested.clear()
+        while len(self._running) < AT_ONCE and (task := await self._tasks.claim()) is not None:
+            self._running.start(f"{task.kind} {task.subject_id}", self._carry_out(task))
         try:
             async with asyncio.timeout(POLL_SECONDS):
                 await self._requested.wait()

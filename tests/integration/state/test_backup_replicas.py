@@ -172,7 +172,7 @@ async def _stopped(site: Site, backup_id: str, objects: int) -> AsyncIterator[No
 async def test_interrupted_backup_is_continued_by_another_replica(
     site: Site, small_objects: None
 ) -> None:
-    """Another replica reuses the objects whose checksums are right, and writes the rest. Proves R-BACKUP-5."""
+    """Another replica reuses the objects with right checksums, and writes the rest. Proves R-BACKUP-5."""
     vault = site.vault
     async with site.replica():
         drawn = [await vault.draw("a") for _ in range(40)]

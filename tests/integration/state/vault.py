@@ -82,7 +82,7 @@ class Accounts:
 
 @dataclass(slots=True)
 class Neighbours:
-    """The other services, as the tests see them. `replaced` are the canvases whose content was replaced."""
+    """The other services, as the tests see them. `replaced` are the canvases with a replaced content."""
 
     accounts: Accounts = field(default_factory=Accounts)
     replaced: list[str] = field(default_factory=list)

@@ -47,7 +47,7 @@ OBJECT_CANVASES = 10_000
 """Canvases that end a step, so that the progress is stored also while few canvases change."""
 
 PAGE = 500
-"""Canvases whose facts are read with one statement."""
+"""Canvases of which one statement reads the facts."""
 
 
 @dataclass(slots=True)

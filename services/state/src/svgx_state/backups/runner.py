@@ -46,7 +46,7 @@ AT_ONCE = 3
 
 
 class BackupRunner:
-    """Carries out tasks. A task whose replica ends is taken up by another one."""
+    """Carries out tasks. When a replica ends, another one takes its tasks up."""
 
     def __init__(
         self,

@@ -84,9 +84,6 @@ RETURNING id
 -- name: task_of_kind
 SELECT subject_id FROM backup_task WHERE kind = $1 ORDER BY id LIMIT 1
 
--- name: task_of
-SELECT id FROM backup_task WHERE kind = $1 AND subject_id = $2
-
 -- name: claim_task
 -- Take the oldest work that no replica does, or whose replica has not renewed it for $2 seconds. With $3, take only
 -- the work for this subject.

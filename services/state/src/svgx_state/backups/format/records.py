@@ -1,7 +1,7 @@
 """The records in the objects of a backup.
 
 A `canvas` object is a sequence of records: the length of the head (4 bytes, big-endian), the head in JSON, and the
-updates, whose sizes the head has. `index` and `users` objects are JSON arrays.
+updates. The head has the sizes of the updates. `index` and `users` objects are JSON arrays.
 """
 
 import hashlib

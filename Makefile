@@ -3,7 +3,7 @@ PYTHON ?= python3
 BOOTSTRAP := $(PYTHON) bootstrap.py
 
 .DEFAULT_GOAL := help
-.PHONY: help run test cluster-check operations-check fuzz large check bench bench-collab docs dashboards tools charts manifests charts-run images images-check release publish release-check lock clean
+.PHONY: help run test cluster-check operations-check fuzz large check bench bench-collab chaos drill docs dashboards tools charts manifests charts-run images images-check release publish release-check lock clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -32,6 +32,13 @@ fuzz: ## Send invalid input to the gateway, for about ten minutes
 large: ## Test a canvas of 10 MB, and rolling updates under 200 editors, for about four minutes
 	@SVGX_LARGE=1 exec $(BOOTSTRAP) tests pytest -s -q \
 		tests/e2e/documents/test_large_canvas.py tests/e2e/failures/test_rolling_update.py
+
+chaos: ## Kill the state service and PostgreSQL at random points of CHAOS_ROUNDS backups and restores (20)
+	@SVGX_CHAOS_ROUNDS=$(or $(CHAOS_ROUNDS),20) exec $(BOOTSTRAP) tests pytest -s -q tests/chaos $(ARGS)
+
+drill: ## Destroy a system with DRILL_CANVASES canvases (200), restore it, compare all, and print RPO and RTO
+	@SVGX_DRILL_CANVASES=$(or $(DRILL_CANVASES),200) exec $(BOOTSTRAP) tests pytest -s -q \
+		tests/chaos/test_disaster_drill.py $(ARGS)
 
 check: ## Check format, lint, types, import rules and house rules
 	@$(BOOTSTRAP) exec ruff format --check .

@@ -232,7 +232,12 @@ def run_installer(command, environment=None):
 
 
 NODE_FOLDERS = {
-    "tests": ("tests/e2e/yjs", "tests/e2e/oidc", "tests/deploy/kubernetes"),
+    "tests": (
+        "tests/e2e/yjs",
+        "tests/e2e/oidc",
+        "tests/integration/object_storage",
+        "tests/deploy/kubernetes",
+    ),
     "peers": ("bench/collab/peers",),
 }
 

@@ -21,7 +21,8 @@ from tests.e2e.clients.yjs_driver import YjsDriver
 from tests.limits import HIGH_LIMITS
 
 NODE_FOLDERS = [
-    Path(__file__).parent / folder for folder in ("e2e/yjs", "e2e/oidc", "deploy/kubernetes")
+    Path(__file__).parent / folder
+    for folder in ("e2e/yjs", "e2e/oidc", "integration/object_storage", "deploy/kubernetes")
 ]
 """The folders with npm packages, which `make test` installs."""
 

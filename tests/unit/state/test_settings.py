@@ -28,3 +28,32 @@ def test_wrong_value_stops_the_start_and_names_the_setting(
     with pytest.raises(SystemExit, match="2"):
         load(StateSettings)
     assert capsys.readouterr().err.startswith("svgx: WORKER_COUNT: ")
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "reason"),
+    [
+        ("BACKUP_URL", "/backups", "must begin with file://"),
+        ("BACKUP_URL", "ftp://host/backups", "must begin with file://"),
+        ("BACKUP_URL", "file://backups", "whole path"),
+        ("BACKUP_URL", "s3://", "must name a bucket"),
+        ("BACKUP_URL", "s3://key:secret@bucket", "must not contain credentials"),
+        ("BACKUP_KEY", "secret", "32 bytes"),
+        ("BACKUP_KEEP", "-1", "greater than or equal to 0"),
+    ],
+)
+def test_wrong_setting_of_backups_stops_the_start_without_showing_its_value(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    variable: str,
+    value: str,
+    reason: str,
+) -> None:
+    """The line names the setting and the reason, and no secret. Proves R-BACKUP-3."""
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(SystemExit, match="2"):
+        load(StateSettings)
+    line = capsys.readouterr().err
+    assert line.startswith(f"svgx: {variable}: ")
+    assert reason in line
+    assert "secret" not in line

@@ -82,6 +82,8 @@ def environment(home: Home, service: str, port: int, settings: Mapping[str, str]
             "SVGX_ADMIN_EMAIL": ADMIN_EMAIL,
             "SVGX_ADMIN_PASSWORD": home.secret("admin"),
         }
+    if service == "state":
+        env.setdefault("BACKUP_URL", f"file://{home.path / 'backups'}")
     return env | dict(settings)
 
 

@@ -35,7 +35,7 @@ async def refuse_taken(
 
     The transaction must hold the lock on all accounts.
     """
-    for field, taken in (await _taken(session, username, email, account_id)).items():
+    for field, taken in (await names_taken(session, username, email, account_id)).items():
         if taken:
             raise Conflict(
                 f"another account has this {field}, or one that looks the same", field=field
@@ -44,7 +44,7 @@ async def refuse_taken(
 
 async def is_free(session: Session, name: str) -> bool:
     """Return whether no account has the name as username or address. The transaction must hold the lock."""
-    return not any((await _taken(session, name, name, None)).values())
+    return not any((await names_taken(session, name, name, None)).values())
 
 
 async def replace_names(session: Session, user: User) -> None:
@@ -53,9 +53,13 @@ async def replace_names(session: Session, user: User) -> None:
     await session.run("forget_account_names", user.id)
 
 
-async def _taken(
+async def names_taken(
     session: Session, username: str, email: str, account_id: str | None
 ) -> dict[str, bool]:
+    """Return for `username` and `email` whether an account other than `account_id` has it.
+
+    The transaction must hold the lock on all accounts.
+    """
     row = await session.row(
         "names_taken", username, name_key(username), email, name_key(email), account_id
     )

@@ -12,6 +12,7 @@ from svgx_auth.accounts import Accounts
 from svgx_auth.administration import Administration
 from svgx_auth.api_keys import ApiKeys
 from svgx_auth.audit import Audit
+from svgx_auth.backups.handlers import AccountBackups
 from svgx_auth.erasure.account_erasure import AccountErasure
 from svgx_auth.events.relaying import relaying
 from svgx_auth.handlers.administration import AdministrationHandlers
@@ -132,6 +133,7 @@ async def build(runtime: Runtime[AuthSettings]) -> AsyncIterator[Service]:
                 ),
                 ApiKeyHandlers(api_keys),
                 TokenCheckHandlers(signing=signing, revocations=revocations),
+                AccountBackups(database, audit),
             ):
                 handlers.register(runtime.responder)
             runtime.health.require("postgresql", database.check)

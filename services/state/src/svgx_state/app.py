@@ -11,6 +11,8 @@ from svgx_common.observability.worker_use import show_use
 from svgx_common.runtime import Runtime, Service
 from svgx_state.accounts import Accounts
 from svgx_state.administration.canvases import CanvasAdministration
+from svgx_state.backups.building import Backups, build_backups
+from svgx_state.backups.handlers import BackupHandlers
 from svgx_state.canvases import Canvases
 from svgx_state.deletion.canvases import DeletedCanvases
 from svgx_state.deletion.erasure import Erasure
@@ -131,6 +133,8 @@ async def build(runtime: Runtime[StateSettings]) -> AsyncIterator[Service]:
             Differences(past, versions, workers),
             Thumbnails(database, versions, workers),
         ).register(runtime.responder)
+        backups = build_backups(runtime, database, journal, workers)
+        BackupHandlers(backups).register(runtime.responder)
         runtime.health.require("postgresql", database.check)
         runtime.health.describe("database_pool", database.usage)
         runtime.health.describe("workers", workers.details)
@@ -148,8 +152,17 @@ async def build(runtime: Runtime[StateSettings]) -> AsyncIterator[Service]:
         background.repeat("disk use", disk.measure_later)
         background.repeat("purge", purge.work)
         background.repeat("expired share links", links.forget_expired_later)
+        if backups is not None:
+            backups.runner.start()
         try:
-            yield Service(drain=compactor.close)
+            yield Service(drain=functools.partial(_hand_over, compactor, backups))
         finally:
+            await _hand_over(compactor, backups)
             await background.stop()
-            await compactor.close()
+
+
+async def _hand_over(compactor: Compactor, backups: Backups | None) -> None:
+    """Leave the work in the background to other replicas."""
+    await compactor.close()
+    if backups is not None:
+        await backups.runner.close()

@@ -100,15 +100,15 @@ VERSIONS_REMOVED = Counter(
 )
 for _reason in ("thinned", "expired"):
     VERSIONS_REMOVED.labels(_reason)
-RESTORES = Counter(
-    "svgx_engine_restores",
+VERSION_RESTORES = Counter(
+    "svgx_engine_version_restores",
     "Restores of versions: `restored`, `refused` because of the request or the content, or `failed`.",
     ["outcome"],
 )
 for _outcome in ("restored", "refused", "failed"):
-    RESTORES.labels(_outcome)
-RESTORE_SECONDS = Histogram(
-    "svgx_engine_restore_seconds",
+    VERSION_RESTORES.labels(_outcome)
+VERSION_RESTORE_SECONDS = Histogram(
+    "svgx_engine_version_restore_seconds",
     "Seconds of one restore of a version, with the wait for a worker.",
     buckets=(0.05, 0.1, 0.25, 0.5, 1, 2, 5, 10, 30, 60, 90),
 )
@@ -137,4 +137,45 @@ PURGED_ROWS = Counter(
 )
 ERASED_ROWS = Counter(
     "svgx_engine_erased_rows", "Rows in which a pseudonym took the place of an erased user."
+)
+
+BACKUPS = Counter("svgx_engine_backups", "Backups that ended: `complete` or `failed`.", ["outcome"])
+for _outcome in ("complete", "failed"):
+    BACKUPS.labels(_outcome)
+BACKUP_LAST_SUCCESS = Gauge(
+    "svgx_engine_backup_last_success_timestamp_seconds",
+    "Start of the newest complete backup, in Unix seconds, or 0 without one. All replicas show the same value.",
+)
+BACKUP_SECONDS = Histogram(
+    "svgx_engine_backup_seconds",
+    "Seconds to write one backup, since its replica took it up.",
+    buckets=(1, 5, 15, 60, 300, 900, 3600, 14400, 43200),
+)
+BACKUP_BYTES = Counter("svgx_engine_backup_bytes", "Bytes of the objects that backups stored.")
+BACKUP_PROGRESS = Gauge(
+    "svgx_engine_backup_progress",
+    "Part of the last backup of this replica that is written, from 0 to 1.",
+)
+BACKUP_VERIFICATIONS = Counter(
+    "svgx_engine_backup_verifications",
+    "Backups that were read back: `passed` or `failed`.",
+    ["outcome"],
+)
+for _outcome in ("passed", "failed"):
+    BACKUP_VERIFICATIONS.labels(_outcome)
+RESTORES = Counter(
+    "svgx_engine_restores",
+    "Restores that ended: `complete`, `partial`, `refused` because of a damaged backup, or `failed`.",
+    ["outcome"],
+)
+for _outcome in ("complete", "partial", "refused", "failed"):
+    RESTORES.labels(_outcome)
+RESTORE_SECONDS = Histogram(
+    "svgx_engine_restore_seconds",
+    "Seconds to verify and restore one backup, since its replica took it up.",
+    buckets=(1, 5, 15, 60, 300, 900, 3600, 14400, 43200),
+)
+RESTORE_PROGRESS = Gauge(
+    "svgx_engine_restore_progress",
+    "Part of the last restore of this replica that is finished, from 0 to 1.",
 )

@@ -19,6 +19,34 @@ def _networks(text: str) -> str:
     return text
 
 
+from pydantic import SecretStr
+
+from svgx_state.backups.format.sealing import read_key
+
+SCHEMES = ("file", "s3", "gs", "az", "memory")
+"""The schemes of `BACKUP_URL`. `memory` is for tests."""
+
+
+def _backup_url(text: str) -> str:
+    scheme, mark, place = text.strip().partition("://")
+    if not text.strip():
+        return ""
+    if not mark or scheme not in SCHEMES:
+        raise ValueError("must begin with file://, s3://, gs:// or az://")
+    if scheme == "file" and not place.startswith("/"):
+        raise ValueError("must name a folder by its whole path, such as file:///backups")
+    if "@" in place:
+        raise ValueError("must not contain credentials; they have variables of their own")
+    if scheme not in ("file", "memory") and not place.strip("/"):
+        raise ValueError("must name a bucket")
+    return text.strip()
+
+
+def _backup_key(key: SecretStr) -> SecretStr:
+    read_key(key.get_secret_value())
+    return key
+
+
 class StateSettings(PostgresSettings, ServiceSettings):
     """Environment variables of the same names. The defaults suit a laptop and a small pod."""
 
@@ -86,3 +114,11 @@ class StateSettings(PostgresSettings, ServiceSettings):
     """Seconds after the first failed attempt. Each further pause is four times as long, up to six hours."""
     webhook_give_up_seconds: float = Field(86_400.0, gt=0, le=30 * 86_400)
     """Seconds after which a delivery that still fails is dead, until an admin asks for it again."""
+    backup_url: Annotated[str, AfterValidator(_backup_url)] = ""
+    """The folder or bucket of the backups: file://, s3://, gs:// or az://. Without it, there are no backups."""
+    backup_key: Annotated[SecretStr, AfterValidator(_backup_key)] = SecretStr("")
+    """The key that encrypts backups, 32 bytes in base64. Without it, backups are not encrypted."""
+    backup_keep: int = Field(0, ge=0)
+    """Newest backups that are kept. With 0 here and in `backup_keep_days`, all are kept."""
+    backup_keep_days: int = Field(0, ge=0, le=3650)
+    """Days for which backups are kept."""

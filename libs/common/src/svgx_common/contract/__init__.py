@@ -16,6 +16,7 @@ from svgx_common.contract import (
 from svgx_common.contract.administration import canvases, connections, replicas, sessions
 from svgx_common.contract.operation import Channel, Operation
 from svgx_common.contract.storage import (
+    backups,
     deletion,
     erasure,
     events,
@@ -105,6 +106,16 @@ OPERATIONS: tuple[Operation[Any, Any], ...] = (
     erasure.ERASE_USER,  #       POST   /admin/users/{user_id}/erase
     links.CHECK_LINK,
     erasure.ERASE_AUTHOR,
+    # backups and restores
+    backups.CREATE_BACKUP,  #    POST   /state/backup/
+    backups.LIST_BACKUPS,  #     GET    /state/backups/
+    backups.GET_BACKUP,  #       GET    /state/backups/{backup_id}
+    backups.VERIFY_BACKUP,  #    POST   /state/backups/{backup_id}/verify
+    backups.DELETE_BACKUP,  #    DELETE /state/backups/{backup_id}
+    backups.RESTORE_BACKUP,  #   POST   /state/restore/{backup_id}
+    backups.LIST_RESTORES,  #    GET    /state/restores/
+    backups.GET_RESTORE,  #      GET    /state/restores/{restore_id}
+    backups.RESTORED_CANVASES,  #  GET    /state/restores/{restore_id}/canvases/
     # between services
     revocations.LIST_REVOCATIONS,
     api_keys.CHECK_API_KEY,
@@ -118,6 +129,11 @@ OPERATIONS: tuple[Operation[Any, Any], ...] = (
     quotas.QUOTA_REPORT,
     events.RECORD_EVENTS,
     collab.OPEN,
+    # between services, for backups
+    backups.EXPORT_ACCOUNTS,
+    backups.IMPORT_ACCOUNTS,
+    # history
+    collab.REPLACE_CONTENT,
 )
 
 CHANNELS: tuple[Channel[Any], ...] = (

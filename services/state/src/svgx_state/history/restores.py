@@ -47,8 +47,8 @@ class Restores:
             outcome = "refused" if error.status < 500 else "failed"
             raise
         finally:
-            metrics.RESTORES.labels(outcome).inc()
-            metrics.RESTORE_SECONDS.observe(time.perf_counter() - started)
+            metrics.VERSION_RESTORES.labels(outcome).inc()
+            metrics.VERSION_RESTORE_SECONDS.observe(time.perf_counter() - started)
         return restored
 
     async def _restore(self, request: VersionRequest, call: Call) -> Restored:

@@ -1,0 +1,1 @@
+"""Accounts for backups of the state service."""

@@ -1,0 +1,141 @@
+"""The operations with which the state service backs up and restores accounts."""
+
+import json
+
+from svgx_auth.account_names import names_taken, replace_names
+from svgx_auth.accounts import user_of
+from svgx_auth.audit import SERVICE, Audit
+from svgx_common.contract.audit import AuditEvent
+from svgx_common.contract.storage.backups import (
+    EXPORT_ACCOUNTS,
+    IMPORT_ACCOUNTS,
+    ExportAccountsRequest,
+    ExportedAccounts,
+    ImportAccountsRequest,
+    ImportedAccounts,
+    RefusedAccount,
+    StoredAccount,
+    StoredApiKey,
+    StoredIdentity,
+)
+from svgx_common.messaging.responder import Call, Responder
+from svgx_common.postgres import Database, Row, Session
+
+
+class AccountBackups:
+    """The handlers of `EXPORT_ACCOUNTS` and `IMPORT_ACCOUNTS`. Only the state service may call them."""
+
+    def __init__(self, database: Database, audit: Audit) -> None:
+        self._database = database
+        self._audit = audit
+
+    def register(self, responder: Responder) -> None:
+        """Answer the operations of this class."""
+        responder.answer(EXPORT_ACCOUNTS, self.export_accounts)
+        responder.answer(IMPORT_ACCOUNTS, self.import_accounts)
+
+    async def export_accounts(self, request: ExportAccountsRequest, _: Call) -> ExportedAccounts:
+        """Return a page of all accounts, with password hashes, identities and the hashes of API keys."""
+        async with self._database.session() as session:
+            rows = await session.rows("accounts_to_back_up", request.after, request.limit)
+            count = await session.row("count_accounts")
+        assert count is not None
+        return ExportedAccounts(items=[_stored(row) for row in rows], total=count["total"])
+
+    async def import_accounts(self, request: ImportAccountsRequest, _: Call) -> ImportedAccounts:
+        """Add the accounts with new ids. An account that exists is not changed, also not a deleted one.
+
+        Otherwise a restore could bring back an old password, a role that was taken away, or a revoked key. An account
+        is refused when another one has its username, its address or one of its identities. Repeating this is safe.
+        """
+        added = kept = 0
+        refused = []
+        async with self._database.transaction() as session:
+            await session.run("lock_accounts")
+            for account in request.items:
+                if await session.row("any_account", account.id) is not None:
+                    kept += 1
+                elif (field := await _taken_field(session, account)) is not None:
+                    refused.append(RefusedAccount(id=account.id, field=field))
+                else:
+                    await self._add(session, account)
+                    added += 1
+        return ImportedAccounts(added=added, kept=kept, refused=refused)
+
+    async def _add(self, session: Session, account: StoredAccount) -> None:
+        row = await session.row(
+            "add_stored_account",
+            account.id,
+            account.username,
+            account.email,
+            account.password_hash,
+            account.role,
+            account.created_at,
+            account.disabled_at,
+            account.deleted_at,
+            account.token_version,
+        )
+        assert row is not None
+        await replace_names(session, user_of(row))
+        for identity in account.identities:
+            await session.run(
+                "add_stored_identity",
+                identity.issuer,
+                identity.subject,
+                account.id,
+                identity.linked_at,
+                identity.refused_at,
+            )
+        for key in account.api_keys:
+            await session.run(
+                "add_stored_api_key",
+                key.id,
+                account.id,
+                key.name,
+                key.prefix,
+                bytes.fromhex(key.hash),
+                key.role,
+                key.created_at,
+                key.expires_at,
+                key.last_used_at,
+                key.ended_at,
+            )
+        await self._audit.record(
+            session,
+            AuditEvent.USER_CREATED,
+            SERVICE,
+            user_id=account.id,
+            role=account.role,
+            from_backup=True,
+        )
+
+
+async def _taken_field(session: Session, account: StoredAccount) -> str | None:
+    """Return the field of an account that another account has, or None."""
+    for field, taken in (
+        await names_taken(session, account.username, account.email, account.id)
+    ).items():
+        if taken:
+            return field
+    for identity in account.identities:
+        if await session.row("known_identity", identity.issuer, identity.subject) is not None:
+            return "identity"
+    return None
+
+
+def _stored(row: Row) -> StoredAccount:
+    identities = [StoredIdentity.model_validate(each) for each in json.loads(row["identities"])]
+    keys = [StoredApiKey.model_validate(each) for each in json.loads(row["api_keys"])]
+    return StoredAccount(
+        id=row["id"],
+        username=row["username"],
+        email=row["email"],
+        password_hash=row["password_hash"],
+        role=row["role"],
+        created_at=row["created_at"],
+        disabled_at=row["disabled_at"],
+        deleted_at=row["deleted_at"],
+        token_version=row["token_version"],
+        identities=identities,
+        api_keys=keys,
+    )

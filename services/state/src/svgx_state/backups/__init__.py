@@ -1,0 +1,1 @@
+"""Backups of canvases and users as objects at a URL, and their restores."""

@@ -1,0 +1,42 @@
+"""The accounts of a backup. Auth has them, so this service reads and writes them through auth."""
+
+from collections.abc import AsyncIterator
+
+from svgx_common.contract.storage.backups import (
+    EXPORT_ACCOUNTS,
+    IMPORT_ACCOUNTS,
+    ExportAccountsRequest,
+    ImportAccountsRequest,
+    ImportedAccounts,
+    StoredAccount,
+)
+from svgx_common.messaging.bus import Bus
+
+PAGE = 200
+"""Accounts that one message carries."""
+
+
+class StoredAccounts:
+    """Reads and adds accounts with their secrets. Their values are never logged."""
+
+    def __init__(self, bus: Bus) -> None:
+        self._bus = bus
+
+    async def count(self) -> int:
+        """Return the number of all accounts. Raise the errors of `Bus.ask`."""
+        return (await self._bus.ask(EXPORT_ACCOUNTS, ExportAccountsRequest(limit=1))).total
+
+    async def pages(self, after: str) -> AsyncIterator[list[StoredAccount]]:
+        """Yield all accounts after an id, in the order of the bytes of the ids. Raise the errors of `Bus.ask`."""
+        while True:
+            request = ExportAccountsRequest(after=after or None, limit=PAGE)
+            items = (await self._bus.ask(EXPORT_ACCOUNTS, request)).items
+            if items:
+                yield items
+            if len(items) < PAGE:
+                return
+            after = items[-1].id
+
+    async def add(self, accounts: list[StoredAccount]) -> ImportedAccounts:
+        """Add the accounts that do not exist. Raise the errors of `Bus.ask`."""
+        return await self._bus.ask(IMPORT_ACCOUNTS, ImportAccountsRequest(items=accounts))

@@ -1,0 +1,62 @@
+"""Records of backups that the target has and the database does not know, as after the loss of the database."""
+
+import structlog
+
+from svgx_common.postgres import Database
+from svgx_state.backups.format.archive import Archive
+from svgx_state.backups.format.manifest import Refused, fetch_manifest
+
+log = structlog.get_logger(__name__)
+
+
+class Adoption:
+    """Finds the backups of the target."""
+
+    def __init__(self, database: Database, archive: Archive) -> None:
+        self._database = database
+        self._archive = archive
+        self._refused: set[str] = set()
+
+    async def adopt_all(self) -> int:
+        """Make records of all complete backups of the target. Return the number of new ones.
+
+        A folder that is not a backup, or one of another key, is left alone. Raises `TargetFailed`.
+        """
+        folders = await self._archive.target.folders()
+        rows = await self._database.rows("known_backups", folders)
+        known = {row["id"] for row in rows}
+        adopted = 0
+        for folder in folders:
+            if folder in known or folder in self._refused:
+                continue
+            try:
+                await self.adopt(folder)
+                adopted += 1
+            except Refused as error:
+                self._refused.add(folder)
+                log.info("a folder at the target is no usable backup", reason=str(error))
+        return adopted
+
+    async def adopt(self, backup_id: str) -> None:
+        """Make a record of one backup. Raises `Refused` or `TargetFailed`."""
+        manifest, envelope = await fetch_manifest(self._archive, backup_id)
+        await self._database.run(
+            "adopt_backup",
+            backup_id,
+            manifest.state_type.value,
+            manifest.backup_type.value,
+            manifest.canvas_id,
+            manifest.owner_id,
+            manifest.parent_id,
+            manifest.created_by,
+            manifest.created_at,
+            manifest.finished_at,
+            manifest.canvases,
+            manifest.changed,
+            manifest.users,
+            len(manifest.objects),
+            manifest.bytes,
+            envelope.encryption is not None,
+            envelope.format,
+            envelope.version,
+        )

@@ -1,0 +1,396 @@
+"""Writing a backup: canvases and accounts are read in pages, and stored in objects of a bounded size."""
+
+import asyncio
+import functools
+import hashlib
+import json
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+import structlog
+
+from svgx_common.contract.errors import NotFound
+from svgx_common.contract.storage.backups import BackupType, StateType
+from svgx_common.postgres import Database, Row
+from svgx_state import metrics
+from svgx_state.backups.accounts import StoredAccounts
+from svgx_state.backups.format.archive import Archive
+from svgx_state.backups.format.chain import Chain, check_stored
+from svgx_state.backups.format.manifest import (
+    NAME,
+    Manifest,
+    ObjectEntry,
+    object_name,
+    write_manifest,
+)
+from svgx_state.backups.format.records import (
+    CanvasFacts,
+    CanvasRecord,
+    IndexEntry,
+    write_accounts,
+    write_index,
+)
+from svgx_state.backups.format.sealing import Damaged
+from svgx_state.backups.format.target import ObjectMissing
+from svgx_state.backups.tasks import Task, Tasks
+from svgx_state.canvases import no_such_canvas
+from svgx_state.journal import Journal
+
+log = structlog.get_logger(__name__)
+
+OBJECT_BYTES = 4 * 1024 * 1024
+"""Bytes of canvases that end an object. An object has at most one canvas more."""
+
+OBJECT_CANVASES = 10_000
+"""Canvases that end a step, so that the progress is stored also while few canvases change."""
+
+PAGE = 500
+"""Canvases of which one statement reads the facts."""
+
+
+@dataclass(slots=True)
+class _Written:
+    """The objects that are stored so far, and the sums of their records."""
+
+    entries: list[ObjectEntry] = field(default_factory=list)
+
+    def count(self, kind: str) -> int:
+        """Return the records of one kind."""
+        return sum(each.records for each in self.entries if each.kind == kind)
+
+    def last(self, kind: str) -> str:
+        """Return the id of the last record of one kind, or an empty text."""
+        return next((each.last for each in reversed(self.entries) if each.kind == kind), "")
+
+    @property
+    def bytes(self) -> int:
+        """The size of the stored objects."""
+        return sum(each.size for each in self.entries)
+
+    @property
+    def next_step(self) -> int:
+        """The number of the next step."""
+        return self.entries[-1].step + 1 if self.entries else 1
+
+
+class BackupWriter:
+    """Writes backups."""
+
+    def __init__(
+        self,
+        database: Database,
+        *,
+        tasks: Tasks,
+        archive: Archive,
+        accounts: StoredAccounts,
+        journal: Journal,
+        version: str,
+    ) -> None:
+        self._database = database
+        self._tasks = tasks
+        self._archive = archive
+        self._accounts = accounts
+        self._journal = journal
+        self._version = version
+
+    async def write(self, task: Task) -> None:
+        """Write the backup of a task, or the rest of it.
+
+        Raises `TargetFailed`, `Refused` or `Damaged` when the backup cannot be written, and `Unavailable` while the
+        database or auth is away.
+        """
+        record = await self._database.row("backup_record", task.subject_id)
+        assert record is not None
+        started = time.monotonic()
+        parent = None
+        if record["parent_id"] is not None:
+            parent = await Chain.open(self._archive, record["parent_id"])
+        written = await self._reuse(task)
+        await self._count_totals(task, record)
+        self._show_progress(record, written)
+        if record["state_type"] != StateType.USERS:
+            await self._write_canvases(task, record, parent, written)
+        if record["state_type"] != StateType.CANVAS:
+            await self._write_accounts(task, record, written)
+        await self._finish(task, record, parent, written)
+        metrics.BACKUP_SECONDS.observe(time.monotonic() - started)
+
+    async def _reuse(self, task: Task) -> _Written:
+        """Return the objects of an earlier attempt that are still as they were written. Forget the others."""
+        rows = await self._database.rows("backup_objects", task.subject_id)
+        written = _Written()
+        for row in rows:
+            entry = ObjectEntry.model_validate_json(row["entry"])
+            name = object_name(task.subject_id, entry.name)
+            try:
+                stored = await self._archive.target.get(name)
+                await asyncio.to_thread(check_stored, name, entry, stored)
+            except (Damaged, ObjectMissing) as error:
+                log.warning(
+                    "writing a part of a backup again", backup_id=task.subject_id, reason=str(error)
+                )
+                written.entries = [each for each in written.entries if each.step < entry.step]
+                break
+            written.entries.append(entry)
+        if rows:
+            async with self._tasks.step(task) as session:
+                await session.run("forget_backup_objects", task.subject_id, len(written.entries))
+            log.info("continuing a backup", backup_id=task.subject_id, objects=len(written.entries))
+        return written
+
+    async def _count_totals(self, task: Task, record: Row) -> None:
+        canvases = users = 0
+        if record["state_type"] != StateType.USERS:
+            row = await self._database.row(
+                "count_canvases_to_back_up", record["canvas_id"], record["owner_id"]
+            )
+            assert row is not None
+            canvases = row["total"]
+        if record["state_type"] != StateType.CANVAS:
+            users = await self._accounts.count()
+        async with self._tasks.step(task) as session:
+            await session.run("set_backup_totals", task.subject_id, canvases, users)
+
+    async def _write_canvases(
+        self, task: Task, record: Row, parent: Chain | None, written: _Written
+    ) -> None:
+        after = written.last("index")
+        known = _Known(parent, after)
+        index: list[IndexEntry] = []
+        changed: list[CanvasRecord] = []
+        size = 0
+        async for row in self._canvas_rows(record, after):
+            facts = _facts(row)
+            before = await known.find(facts.id)
+            try:
+                canvas = await self._read(facts, row["revision"], before)
+            except NotFound:
+                continue  # the canvas was removed since its facts were read
+            if canvas is not None:
+                changed.append(canvas)
+                size += sum(map(len, canvas.updates))
+            revision = row["revision"] if canvas is None else canvas.revision
+            index.append(IndexEntry(facts.id, revision, facts.digest(), facts.lineage))
+            if size >= OBJECT_BYTES or len(index) >= OBJECT_CANVASES:
+                await self._store(task, record, written, index, changed)
+                index, changed, size = [], [], 0
+        if index:
+            await self._store(task, record, written, index, changed)
+
+    async def _canvas_rows(self, record: Row, after: str) -> AsyncIterator[Row]:
+        while True:
+            rows = await self._database.rows(
+                "canvases_to_back_up", PAGE, after, record["canvas_id"], record["owner_id"]
+            )
+            for row in rows:
+                yield row
+            if len(rows) < PAGE:
+                return
+            after = rows[-1]["id"]
+
+    async def _read(
+        self, facts: CanvasFacts, revision: int, before: IndexEntry | None
+    ) -> CanvasRecord | None:
+        """Return a canvas, with all content or with the edits since the parent. Return None when nothing changed.
+
+        The content is read with one statement, so it is that of one revision, also while it is edited.
+        """
+        if before is not None and before.lineage == facts.lineage and revision >= before.revision:
+            if (revision, facts.digest()) == (before.revision, before.digest):
+                return None
+            if revision == before.revision:
+                return CanvasRecord(facts, revision, revision, ())
+        after = 0 if before is None or before.lineage != facts.lineage else before.revision
+        try:
+            content = await self._journal.load(facts.id, after)
+        except NotFound:
+            pass  # the canvas is deleted
+        else:
+            # The journal may answer with all content instead. Then a restore applies more than it needs to.
+            is_tail = len(content.updates) == content.revision - after
+            return CanvasRecord(facts, content.revision, after if is_tail else 0, content.updates)
+        rows = await self._database.rows("load_content", facts.id)
+        if not rows:
+            raise no_such_canvas()
+        updates = [row["update"] for row in rows if row["revision"] is not None]
+        return CanvasRecord(facts, rows[0]["newest"], 0, updates)
+
+    async def _store(
+        self,
+        task: Task,
+        record: Row,
+        written: _Written,
+        index: list[IndexEntry],
+        changed: list[CanvasRecord],
+    ) -> None:
+        """Store the objects of one step, and then note them in the database."""
+        step = written.next_step
+        entries = []
+        if changed:
+            entries.append(
+                await self._put(
+                    task,
+                    ("canvas", step, len(changed), changed[0].facts.id, changed[-1].facts.id),
+                    functools.partial(_join, changed),
+                )
+            )
+        entries.append(
+            await self._put(
+                task,
+                ("index", step, len(index), index[0].id, index[-1].id),
+                functools.partial(write_index, index),
+            )
+        )
+        await self._note(task, record, written, entries)
+
+    async def _write_accounts(self, task: Task, record: Row, written: _Written) -> None:
+        async for accounts in self._accounts.pages(written.last("users")):
+            entry = await self._put(
+                task,
+                ("users", written.next_step, len(accounts), accounts[0].id, accounts[-1].id),
+                functools.partial(write_accounts, accounts),
+            )
+            await self._note(task, record, written, [entry])
+
+    async def _put(
+        self,
+        task: Task,
+        facts: "tuple[str, int, int, str, str]",
+        content_of: "functools.partial[bytes]",
+    ) -> ObjectEntry:
+        """Store one object. Its name has the attempt, so that a replica that lost the task overwrites nothing."""
+        kind, step, records, first, last = facts
+        short = f"{kind}-{step:06}-{task.attempts}"
+        name = object_name(task.subject_id, short)
+
+        def close() -> tuple[int, bytes, str]:
+            content = content_of()
+            stored = self._archive.seal.close(name, content)
+            return len(content), stored, hashlib.sha256(stored).hexdigest()
+
+        content_size, stored, checksum = await asyncio.to_thread(close)
+        await self._archive.target.put(name, stored)
+        metrics.BACKUP_BYTES.inc(len(stored))
+        return ObjectEntry.model_validate(
+            {
+                "name": short,
+                "kind": kind,
+                "step": step,
+                "size": len(stored),
+                "content_size": content_size,
+                "sha256": checksum,
+                "records": records,
+                "first": first,
+                "last": last,
+            }
+        )
+
+    async def _note(
+        self, task: Task, record: Row, written: _Written, entries: list[ObjectEntry]
+    ) -> None:
+        number = len(written.entries)
+        written.entries += entries
+        async with self._tasks.step(task) as session:
+            for offset, entry in enumerate(entries):
+                await session.run(
+                    "add_backup_object", task.subject_id, number + offset, entry.model_dump_json()
+                )
+            await session.run(
+                "set_backup_progress",
+                task.subject_id,
+                written.count("index"),
+                written.count("canvas"),
+                written.count("users"),
+                len(written.entries),
+                written.bytes,
+            )
+        self._show_progress(record, written)
+
+    async def _finish(
+        self, task: Task, record: Row, parent: Chain | None, written: _Written
+    ) -> None:
+        """Write the manifest, and then mark the backup as complete."""
+        finished_at = datetime.now(UTC)
+        manifest = Manifest(
+            backup_id=task.subject_id,
+            state_type=record["state_type"],
+            backup_type=BackupType(record["backup_type"]),
+            canvas_id=record["canvas_id"],
+            owner_id=record["owner_id"],
+            chain=[] if parent is None else [*parent.manifest.chain, parent.manifest.backup_id],
+            created_by=record["created_by"],
+            created_at=record["created_at"],
+            finished_at=finished_at,
+            canvases=written.count("index"),
+            changed=written.count("canvas"),
+            users=written.count("users"),
+            objects=written.entries,
+        )
+        content = await asyncio.to_thread(
+            write_manifest, manifest, self._archive.seal, self._version
+        )
+        async with self._tasks.step(task):
+            pass  # a replica that lost the task writes no manifest
+        if task.attempts > 1:
+            await self._remove_unlisted(manifest)
+        await self._archive.target.put(object_name(task.subject_id, NAME), content)
+        async with self._tasks.end(task) as session:
+            await session.run(
+                "set_backup_progress",
+                task.subject_id,
+                manifest.canvases,
+                manifest.changed,
+                manifest.users,
+                len(written.entries),
+                written.bytes,
+            )
+            await session.run("finish_backup", task.subject_id, finished_at)
+            await session.run("forget_backup_objects", task.subject_id, 0)
+
+    async def _remove_unlisted(self, manifest: Manifest) -> None:
+        """Delete the objects of earlier attempts that were written again."""
+        listed = {object_name(manifest.backup_id, each.name) for each in manifest.objects}
+        found = await self._archive.target.names(manifest.backup_id)
+        await self._archive.target.delete([name for name in found if name not in listed])
+
+    def _show_progress(self, record: Row, written: _Written) -> None:
+        total = max(1, record["canvases_total"] + record["users_total"])
+        metrics.BACKUP_PROGRESS.set(
+            min(1.0, (written.count("index") + written.count("users")) / total)
+        )
+
+
+class _Known:
+    """The canvases of the parent, which are read along with those of the database."""
+
+    def __init__(self, parent: Chain | None, after: str) -> None:
+        self._entries = None if parent is None else parent.index(after=after)
+        self._head: IndexEntry | None = None
+        self._begun = False
+
+    async def find(self, canvas_id: str) -> IndexEntry | None:
+        """Return the parent's entry of a canvas, or None. The ids must be asked for in their order."""
+        if self._entries is None:
+            return None
+        while not self._begun or (self._head is not None and self._head.id < canvas_id):
+            self._begun = True
+            self._head = await anext(self._entries, None)
+        return self._head if self._head is not None and self._head.id == canvas_id else None
+
+
+def _facts(row: Row) -> CanvasFacts:
+    return CanvasFacts(
+        row["id"],
+        row["name"],
+        row["created_by"],
+        row["created_at"].astimezone(UTC),
+        row["deleted_at"] and row["deleted_at"].astimezone(UTC),
+        json.loads(row["members"]),
+        row["lineage"],
+    )
+
+
+def _join(records: list[CanvasRecord]) -> bytes:
+    return b"".join(record.encode() for record in records)

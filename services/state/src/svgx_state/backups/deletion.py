@@ -1,0 +1,118 @@
+"""Deleting backups, and the retention that selects them. A chain is never broken."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+import structlog
+
+from svgx_common.postgres import Database
+from svgx_state.backups.format.archive import Archive
+from svgx_state.backups.format.manifest import NAME, object_name
+from svgx_state.backups.tasks import Task, Tasks
+
+log = structlog.get_logger(__name__)
+
+FAILED_DAYS = 1
+"""Days after which a failed backup is deleted, if there is a retention at all."""
+
+
+@dataclass(frozen=True, slots=True)
+class Retention:
+    """The backups to keep: the newest `count`, and those of the last `days`. 0 stands for no such rule.
+
+    A backup is kept if one of the rules keeps it, or if a kept backup builds on it. Without a rule, all are kept.
+    """
+
+    count: int
+    days: int
+
+    @property
+    def active(self) -> bool:
+        """Return whether there is any rule."""
+        return self.count > 0 or self.days > 0
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """The facts of a backup that the retention needs."""
+
+    id: str
+    parent_id: str | None
+    status: str
+    created_at: datetime
+
+
+def expired(backups: Sequence[Kept], retention: Retention, now: datetime) -> list[str]:
+    """Return the ids of the backups to delete, each before the one on which it builds.
+
+    `backups` is in the order of their times, newest first.
+    """
+    if not retention.active:
+        return []
+    parents = {each.id: each.parent_id for each in backups}
+    complete = [each for each in backups if each.status == "complete"]
+    roots = [each.id for each in backups if each.status == "running"]
+    # The newest complete backup is kept by any rule.
+    roots += [each.id for each in complete[: max(1, retention.count)]]
+    oldest = now - timedelta(days=retention.days)
+    roots += [each.id for each in complete if retention.days and each.created_at >= oldest]
+    kept: set[str] = set()
+    for root in roots:
+        current: str | None = root
+        while current is not None and current not in kept:
+            kept.add(current)
+            current = parents.get(current)
+    failed_before = now - timedelta(days=FAILED_DAYS)
+    return [
+        each.id
+        for each in backups
+        if each.id not in kept
+        and (
+            each.status == "complete"
+            or (each.status == "failed" and each.created_at < failed_before)
+        )
+    ]
+
+
+class BackupRemover:
+    """Deletes the objects of backups, and then their records."""
+
+    def __init__(
+        self, database: Database, tasks: Tasks, archive: Archive, retention: Retention
+    ) -> None:
+        self._database = database
+        self._tasks = tasks
+        self._archive = archive
+        self._retention = retention
+
+    async def remove(self, task: Task) -> None:
+        """Delete the backup of a task. Repeating this completes it. Raises `TargetFailed`."""
+        folder = task.subject_id
+        # Without its manifest, a backup does not count as one.
+        await self._archive.target.delete([object_name(folder, NAME)])
+        await self._archive.target.delete(await self._archive.target.names(folder))
+        await self._archive.target.remove_folder(folder)
+        async with self._tasks.end(task) as session:
+            await session.run("remove_backup", task.subject_id)
+        log.info("deleted a backup", backup_id=task.subject_id)
+
+    async def apply_retention(self) -> int:
+        """Request the deletion of all backups that are not kept. Return their number."""
+        rows = await self._database.rows("backups_for_retention")
+        backups = [Kept(**dict(row)) for row in rows]
+        requested = 0
+        for backup_id in expired(backups, self._retention, datetime.now(UTC)):
+            async with self._database.transaction() as session:
+                # A restore may have begun to read it, or another backup to build on it.
+                if await session.row("restore_of", backup_id) is not None:
+                    continue
+                if await session.row("mark_deleting", backup_id) is None:
+                    continue
+                await session.row("add_task", "delete", backup_id)
+                requested += 1
+        for backup in backups:
+            # The target failed when this one was to be deleted.
+            if backup.status == "deleting":
+                await self._database.row("add_task", "delete", backup.id)
+        return requested

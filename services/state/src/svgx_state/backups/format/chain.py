@@ -1,0 +1,196 @@
+"""A backup together with the backups on which it builds, read as one."""
+
+import asyncio
+import hashlib
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import TypeVar
+
+from svgx_common.contract.storage.backups import StoredAccount
+from svgx_state.backups.format.archive import Archive
+from svgx_state.backups.format.manifest import (
+    Envelope,
+    Manifest,
+    ObjectEntry,
+    Refused,
+    fetch_manifest,
+    object_name,
+)
+from svgx_state.backups.format.records import (
+    CanvasFacts,
+    CanvasRecord,
+    IndexEntry,
+    read_accounts,
+    read_canvases,
+    read_index,
+)
+from svgx_state.backups.format.sealing import Damaged, Seal
+from svgx_state.backups.format.target import ObjectMissing
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class StoredCanvas:
+    """A canvas as a backup has it. `updates` are all of its content."""
+
+    facts: CanvasFacts
+    revision: int
+    updates: list[bytes]
+
+
+@dataclass(slots=True)
+class ReadCounts:
+    """The objects that were read, and the bytes of them."""
+
+    objects: int = 0
+    bytes: int = 0
+
+
+class Chain:
+    """The backup `manifests[-1]`, and those that it needs before it, the full one first.
+
+    Memory is bounded: one object of each backup of the chain is in memory at a time.
+    """
+
+    def __init__(self, archive: Archive, manifests: list[Manifest], envelope: Envelope) -> None:
+        self.manifest = manifests[-1]
+        self.envelope = envelope
+        self.counts = ReadCounts()
+        self._archive = archive
+        self._manifests = manifests
+
+    @classmethod
+    async def open(cls, archive: Archive, backup_id: str) -> "Chain":
+        """Read the manifests of a backup and of those that it needs. Raise `Refused`, or `TargetFailed`."""
+        newest, envelope = await fetch_manifest(archive, backup_id)
+        manifests: list[Manifest] = []
+        for parent_id in newest.chain:
+            manifest, _ = await fetch_manifest(archive, parent_id)
+            if manifest.chain != newest.chain[: len(manifests)]:
+                raise Refused(f"{parent_id} is not the backup on which {backup_id} builds")
+            manifests.append(manifest)
+        return cls(archive, [*manifests, newest], envelope)
+
+    @property
+    def objects(self) -> int:
+        """The number of all objects of all backups of the chain."""
+        return sum(len(each.objects) for each in self._manifests)
+
+    def may_have(self, canvas_id: str) -> bool:
+        """Return whether the backup may have a canvas. Only its index tells for sure."""
+        return any(_may_have(entry, canvas_id) for entry in self.manifest.of_kind("index"))
+
+    async def index(self, *, after: str = "", only: str | None = None) -> AsyncIterator[IndexEntry]:
+        """Yield the canvases that exist in the backup, by id, after the id `after`. Raise `Damaged`."""
+        last = ""
+        for entry in self.manifest.of_kind("index"):
+            if entry.last <= after or not _may_have(entry, only):
+                continue
+            name, content = await self._read(self.manifest, entry)
+            for each in _counted(name, entry, read_index(name, content)):
+                if each.id <= last:
+                    raise Damaged(f"{name} is not in the order of the ids")
+                last = each.id
+                if each.id > after and only in (None, each.id):
+                    yield each
+
+    async def canvases(
+        self, *, after: str = "", only: str | None = None
+    ) -> AsyncIterator[StoredCanvas]:
+        """Yield the canvases of the backup, by id, after the id `after`. Raise `Damaged`, or `TargetFailed`."""
+        streams = [_Stream(self._records(each, after, only)) for each in self._manifests]
+        for stream in streams:
+            await stream.advance()
+        async for entry in self.index(after=after, only=only):
+            parts = []
+            for stream in streams:
+                # A canvas that is not in the index does not exist any more.
+                while stream.head is not None and stream.head.facts.id < entry.id:
+                    await stream.advance()
+                if stream.head is not None and stream.head.facts.id == entry.id:
+                    parts.append(stream.head)
+                    await stream.advance()
+            yield self._join(entry, parts)
+        for stream in streams:
+            while stream.head is not None:
+                await stream.advance()
+
+    async def accounts(self) -> AsyncIterator[list[StoredAccount]]:
+        """Yield the accounts of the backup, one object at a time. Raise `Damaged`, or `TargetFailed`."""
+        for entry in self.manifest.of_kind("users"):
+            name, content = await self._read(self.manifest, entry)
+            yield list(_counted(name, entry, read_accounts(name, content)))
+
+    async def _records(
+        self, manifest: Manifest, after: str, only: str | None
+    ) -> AsyncIterator[CanvasRecord]:
+        for entry in manifest.of_kind("canvas"):
+            if entry.last <= after or not _may_have(entry, only):
+                continue
+            name, content = await self._read(manifest, entry)
+            for record in _counted(name, entry, list(read_canvases(name, content))):
+                if record.facts.id > after:
+                    yield record
+
+    async def _read(self, manifest: Manifest, entry: ObjectEntry) -> tuple[str, bytes]:
+        name = object_name(manifest.backup_id, entry.name)
+        try:
+            stored = await self._archive.target.get(name)
+        except ObjectMissing as error:
+            raise Damaged(str(error)) from None
+        self.counts.objects += 1
+        self.counts.bytes += len(stored)
+        return name, await asyncio.to_thread(_open, self._archive.seal, name, entry, stored)
+
+    def _join(self, entry: IndexEntry, parts: list[CanvasRecord]) -> StoredCanvas:
+        """Return a canvas from its records in the backups of the chain, oldest first. Raise `Damaged`."""
+        updates: list[bytes] = []
+        revision = 0
+        for part in parts:
+            if part.after == 0:
+                updates = []
+            elif part.after != revision:
+                raise Damaged(f"the canvas {entry.id} lacks the edits after revision {revision}")
+            updates += part.updates
+            revision = part.revision
+        if not parts or revision != entry.revision or parts[-1].facts.digest() != entry.digest:
+            raise Damaged(
+                f"the canvas {entry.id} is not as the index of {self.manifest.backup_id} has it"
+            )
+        return StoredCanvas(parts[-1].facts, revision, updates)
+
+
+class _Stream:
+    """Records that are read one by one. `head` is the current one, or None at the end."""
+
+    def __init__(self, records: AsyncIterator[CanvasRecord]) -> None:
+        self._records = records
+        self.head: CanvasRecord | None = None
+
+    async def advance(self) -> None:
+        """Read the next record."""
+        self.head = await anext(self._records, None)
+
+
+def check_stored(name: str, entry: ObjectEntry, stored: bytes) -> None:
+    """Raise `Damaged` if stored bytes are not those of the manifest."""
+    if len(stored) != entry.size:
+        raise Damaged(f"{name} has {len(stored)} bytes instead of {entry.size}")
+    if hashlib.sha256(stored).hexdigest() != entry.sha256:
+        raise Damaged(f"{name} does not have its checksum")
+
+
+def _open(seal: Seal, name: str, entry: ObjectEntry, stored: bytes) -> bytes:
+    check_stored(name, entry, stored)
+    return seal.open(name, stored, entry.content_size)
+
+
+def _counted(name: str, entry: ObjectEntry, records: list[T]) -> list[T]:
+    if len(records) != entry.records:
+        raise Damaged(f"{name} has {len(records)} records instead of {entry.records}")
+    return records
+
+
+def _may_have(entry: ObjectEntry, only: str | None) -> bool:
+    return only is None or entry.first <= only <= entry.last

@@ -1,0 +1,178 @@
+"""The manifest of a backup: the list of its objects with their checksums. It is written last.
+
+`manifest.json` is a JSON object in clear text (`Envelope`). Its `body` is the manifest itself, in the same stored form
+as all objects. A reader decides by the envelope whether it can read the backup at all.
+"""
+
+import base64
+import binascii
+import hashlib
+from datetime import datetime
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from svgx_common.contract.storage.backups import BackupType, StateType
+from svgx_state.backups.format.archive import Archive
+from svgx_state.backups.format.sealing import CIPHER, Damaged, Seal
+from svgx_state.backups.format.target import ObjectMissing
+
+FORMAT = 1
+"""The format that this version writes. It reads all formats up to this one."""
+
+PRODUCT = "svgx-engine"
+NAME = "manifest.json"
+
+
+class Refused(Exception):
+    """A backup cannot be used here. The message gives the reason."""
+
+
+class ObjectEntry(BaseModel):
+    """An object of a backup.
+
+    `canvas` objects have the canvases that changed, and `index` objects all canvases, both in the order of their ids;
+    `users` objects have accounts. `first` and `last` are the ids of the first and the last record. `size` and `sha256`
+    are those of the stored bytes, `content_size` is the size of the content.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    kind: Literal["canvas", "index", "users"]
+    step: int
+    size: int
+    content_size: int
+    sha256: str
+    records: int
+    first: str
+    last: str
+
+
+class Manifest(BaseModel):
+    """The content of a backup. `chain` are the ids of the backups that it needs, the full one first."""
+
+    model_config = ConfigDict(frozen=True)
+
+    backup_id: str
+    state_type: StateType
+    backup_type: BackupType
+    canvas_id: str | None
+    owner_id: str | None
+    chain: list[str]
+    created_by: str
+    created_at: datetime
+    finished_at: datetime
+    canvases: int
+    changed: int
+    users: int
+    objects: list[ObjectEntry]
+
+    @property
+    def parent_id(self) -> str | None:
+        """The backup on which this one builds."""
+        return self.chain[-1] if self.chain else None
+
+    @property
+    def bytes(self) -> int:
+        """The size of all stored objects."""
+        return sum(each.size for each in self.objects)
+
+    def of_kind(self, kind: str) -> list[ObjectEntry]:
+        """Return the objects of a kind, in the order of their records."""
+        return [each for each in self.objects if each.kind == kind]
+
+
+class Encryption(BaseModel):
+    """The cipher of a backup, and the id of its key (`Seal.key_id`)."""
+
+    cipher: str
+    key_id: str
+
+
+class Envelope(BaseModel):
+    """The readable part of `manifest.json`.
+
+    `body` is the stored manifest in base64, and `sha256` is that of the stored bytes.
+    """
+
+    product: str
+    format: int = Field(ge=1)
+    version: str
+    backup_id: str
+    encryption: Encryption | None
+    content_size: int = Field(ge=0, le=2**32)
+    sha256: str
+    body: str
+
+
+def object_name(backup_id: str, name: str) -> str:
+    """Return the name of a backup's object at the target."""
+    return f"{backup_id}/{name}"
+
+
+def write_manifest(manifest: Manifest, seal: Seal, version: str) -> bytes:
+    """Return the bytes of `manifest.json`."""
+    content = manifest.model_dump_json().encode()
+    stored = seal.close(object_name(manifest.backup_id, NAME), content)
+    envelope = Envelope(
+        product=PRODUCT,
+        format=FORMAT,
+        version=version,
+        backup_id=manifest.backup_id,
+        encryption=None if seal.key_id is None else Encryption(cipher=CIPHER, key_id=seal.key_id),
+        content_size=len(content),
+        sha256=hashlib.sha256(stored).hexdigest(),
+        body=base64.b64encode(stored).decode(),
+    )
+    return envelope.model_dump_json().encode()
+
+
+async def fetch_manifest(archive: Archive, backup_id: str) -> tuple[Manifest, Envelope]:
+    """Read the manifest of a backup. Raise `Refused` for one that is missing or cannot be used, or `TargetFailed`."""
+    try:
+        content = await archive.target.get(object_name(backup_id, NAME))
+    except ObjectMissing:
+        raise Refused(f"there is no complete backup {backup_id} at the target") from None
+    return read_manifest(content, archive.seal, backup_id)
+
+
+def read_manifest(content: bytes, seal: Seal, backup_id: str) -> tuple[Manifest, Envelope]:
+    """Read `manifest.json`. Raise `Refused`."""
+    try:
+        envelope = Envelope.model_validate_json(content)
+    except ValidationError:
+        raise Refused(
+            f"the manifest of {backup_id} is damaged, or is none of this product"
+        ) from None
+    if envelope.product != PRODUCT or envelope.backup_id != backup_id:
+        raise Refused(f"the manifest of {backup_id} is none of this product, or of another backup")
+    if envelope.format > FORMAT:
+        raise Refused(
+            f"{backup_id} has format {envelope.format}, and this version reads formats up to {FORMAT}: "
+            f"use version {envelope.version} or a later one"
+        )
+    key_id = None if envelope.encryption is None else envelope.encryption.key_id
+    if envelope.encryption is not None and envelope.encryption.cipher != CIPHER:
+        raise Refused(f"{backup_id} is encrypted with {envelope.encryption.cipher!r:.40}")
+    if key_id != seal.key_id:
+        raise Refused(_other_key(backup_id, key_id, seal.key_id))
+    try:
+        stored = base64.b64decode(envelope.body, validate=True)
+        if hashlib.sha256(stored).hexdigest() != envelope.sha256:
+            raise Damaged
+        plain = seal.open(object_name(backup_id, NAME), stored, envelope.content_size)
+        manifest = Manifest.model_validate_json(plain)
+    except (Damaged, binascii.Error, ValueError):
+        raise Refused(f"the manifest of {backup_id} is damaged") from None
+    if manifest.backup_id != backup_id:
+        raise Refused(f"the manifest of {backup_id} is that of another backup")
+    return manifest, envelope
+
+
+def _other_key(backup_id: str, its: str | None, ours: str | None) -> str:
+    if its is None:
+        return f"{backup_id} is not encrypted, and BACKUP_KEY is set: unset it to use this backup"
+    if ours is None:
+        return f"{backup_id} is encrypted with the key {its}: set BACKUP_KEY"
+    return f"{backup_id} is encrypted with the key {its}, and BACKUP_KEY is the key {ours}"

@@ -1,0 +1,86 @@
+"""The stored form of an object: compressed, and encrypted if there is a key."""
+
+import base64
+import binascii
+import hashlib
+import os
+import zlib
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+KEY_BYTES = 32
+CIPHER = "AES-256-GCM"
+_NONCE_BYTES = 12
+_LEVEL = 1
+"""The compression level of zlib. Higher levels take several times as long and save little on Yjs updates."""
+
+
+class Damaged(Exception):
+    """A part of a backup is not as it was written. The message names the object and has no content."""
+
+
+def read_key(text: str) -> bytes | None:
+    """Return the key of 32 bytes that a text has in base64 or as hexadecimal digits, or None. Raise `ValueError`."""
+    text = text.strip()
+    if not text:
+        return None
+    try:
+        key = bytes.fromhex(text) if len(text) == 2 * KEY_BYTES else _from_base64(text)
+    except (ValueError, binascii.Error):
+        key = b""
+    if len(key) != KEY_BYTES:
+        raise ValueError(
+            f"must be {KEY_BYTES} bytes in base64, as `openssl rand -base64 32` prints"
+        )
+    return key
+
+
+def _from_base64(text: str) -> bytes:
+    return base64.b64decode(
+        text + "=" * (-len(text) % 4),
+        altchars=b"-_" if {"-", "_"} & {*text} else None,
+        validate=True,
+    )
+
+
+class Seal:
+    """Compresses objects, and encrypts them if there is a key.
+
+    Each object has a nonce of its own, which stands before the ciphertext. The name of the object is authenticated with
+    it, so that an object cannot take the place of another one.
+    """
+
+    def __init__(self, key: bytes | None) -> None:
+        self._cipher = None if key is None else AESGCM(key)
+        self.key_id = (
+            None if key is None else hashlib.sha256(b"svgx backup key\0" + key).hexdigest()[:16]
+        )
+        """A value that tells keys apart and does not reveal them, or None without a key."""
+
+    def close(self, name: str, content: bytes) -> bytes:
+        """Return the stored form of an object."""
+        packed = zlib.compress(content, _LEVEL)
+        if self._cipher is None:
+            return packed
+        nonce = os.urandom(_NONCE_BYTES)
+        return nonce + self._cipher.encrypt(nonce, packed, name.encode())
+
+    def open(self, name: str, stored: bytes, size: int) -> bytes:
+        """Return the content of an object, which has `size` bytes. Raise `Damaged`."""
+        packed = stored
+        if self._cipher is not None:
+            nonce, ciphertext = stored[:_NONCE_BYTES], stored[_NONCE_BYTES:]
+            try:
+                packed = self._cipher.decrypt(nonce, ciphertext, name.encode())
+            except (InvalidTag, ValueError):
+                raise Damaged(f"{name} was changed, or encrypted with another key") from None
+        inflate = zlib.decompressobj()
+        try:
+            # One byte more than expected shows that there is more, without inflating all of it.
+            content = inflate.decompress(packed, size + 1)
+        except zlib.error:
+            raise Damaged(f"{name} cannot be decompressed") from None
+        if len(content) != size or not inflate.eof or inflate.unused_data:
+            raise Damaged(f"{name} does not have the size in the manifest")
+        return content

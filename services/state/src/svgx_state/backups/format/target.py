@@ -1,0 +1,152 @@
+"""The place of the backups: a folder or a bucket, by URL."""
+
+import asyncio
+import os
+import re
+from collections.abc import Sequence
+from datetime import timedelta
+from pathlib import Path
+
+import obstore
+from obstore.exceptions import (
+    BaseError,
+    NotSupportedError,
+    PermissionDeniedError,
+    UnauthenticatedError,
+)
+from obstore.store import LocalStore, MemoryStore, ObjectStore, from_url
+
+RETRIES = 3
+"""Attempts after the first one at a request that an object storage did not answer."""
+
+RETRY_SECONDS = timedelta(seconds=30)
+"""After this time no further attempt is made at a request. The task may be repeated later."""
+
+_OS_ERROR = re.compile(r"\(os error (\d+)\)")
+_STATUS = re.compile(r"status code: (\d{3}[A-Za-z ]*)")
+
+
+class TargetFailed(Exception):
+    """The target did not carry out a request. The message names the object and the reason, and has no secret."""
+
+
+class ObjectMissing(TargetFailed):
+    """The target does not have an object."""
+
+
+class Target:
+    """The objects at a URL. An object appears when all of it is stored."""
+
+    def __init__(self, store: ObjectStore, folder: Path | None) -> None:
+        """Create the target. `folder` is that of a `file://` target: its files are synchronised to the disk."""
+        self._store = store
+        self._folder = folder
+
+    @classmethod
+    def open(cls, url: str) -> "Target":
+        """Return the target at a URL. Raise `ValueError`.
+
+        Object storages read their credentials from the environment.
+        """
+        scheme = url.partition("://")[0]
+        try:
+            if scheme == "memory":
+                return cls(MemoryStore(), None)
+            if scheme == "file":
+                folder = Path(url.removeprefix("file://"))
+                return cls(LocalStore(folder, mkdir=True), folder)
+            store = from_url(
+                url, retry_config={"max_retries": RETRIES, "retry_timeout": RETRY_SECONDS}
+            )
+        except (BaseError, OSError) as error:
+            raise ValueError(f"cannot be used: {_reason(error)}") from None
+        return cls(store, None)
+
+    async def put(self, name: str, content: bytes) -> None:
+        """Store an object, and replace one of the same name. Raise `TargetFailed`."""
+        try:
+            await obstore.put_async(self._store, name, content, use_multipart=False)
+            if self._folder is not None:
+                await asyncio.to_thread(_synchronise, self._folder / name)
+        except (BaseError, OSError) as error:
+            raise TargetFailed(f"cannot write {name}: {_reason(error)}") from None
+
+    async def get(self, name: str) -> bytes:
+        """Return an object. Raise `ObjectMissing`, or `TargetFailed`."""
+        try:
+            result = await obstore.get_async(self._store, name)
+            return bytes(await result.bytes_async())
+        except FileNotFoundError:
+            raise ObjectMissing(f"{name} is missing") from None
+        except (BaseError, OSError) as error:
+            raise TargetFailed(f"cannot read {name}: {_reason(error)}") from None
+
+    async def folders(self) -> list[str]:
+        """Return the names of the folders at the top, each of which may be a backup. Raise `TargetFailed`."""
+        try:
+            found = await obstore.list_with_delimiter_async(self._store)
+        except FileNotFoundError:
+            return []
+        except (BaseError, OSError) as error:
+            raise TargetFailed(f"cannot list the backups: {_reason(error)}") from None
+        return sorted(found["common_prefixes"])
+
+    async def names(self, folder: str) -> list[str]:
+        """Return the names of all objects in a folder. Raise `TargetFailed`."""
+        found: list[str] = []
+        try:
+            async for page in obstore.list(self._store, folder):
+                found += [each["path"] for each in page]
+        except FileNotFoundError:
+            return []
+        except (BaseError, OSError) as error:
+            raise TargetFailed(f"cannot list {folder}: {_reason(error)}") from None
+        return found
+
+    async def delete(self, names: Sequence[str]) -> None:
+        """Delete objects. One that does not exist is ignored. Raise `TargetFailed`."""
+        for name in names:
+            try:
+                await obstore.delete_async(self._store, name)
+            except FileNotFoundError:
+                pass
+            except (BaseError, OSError) as error:
+                raise TargetFailed(f"cannot delete {name}: {_reason(error)}") from None
+
+    async def remove_folder(self, folder: str) -> None:
+        """Remove an empty folder of a `file://` target. Other targets have no folders."""
+        if self._folder is not None:
+            await asyncio.to_thread(_remove_empty, self._folder / folder)
+
+
+def _synchronise(path: Path) -> None:
+    """Write a file and its entry in the folder to the disk."""
+    for each in (path, path.parent):
+        descriptor = os.open(each, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def _remove_empty(folder: Path) -> None:
+    try:
+        folder.rmdir()
+    except OSError:
+        pass  # it is not empty, or another replica has removed it
+
+
+def _reason(error: Exception) -> str:
+    """Return a short reason. The library's own text may be long, and may name internal hosts."""
+    if isinstance(error, PermissionDeniedError | UnauthenticatedError):
+        return "the target refuses the credentials or the permission"
+    if isinstance(error, NotSupportedError):
+        return "the target does not support this"
+    if isinstance(error, OSError) and error.errno is not None:
+        return os.strerror(error.errno)
+    text = str(error)
+    if found := _OS_ERROR.search(text):
+        return os.strerror(int(found[1]))
+    if found := _STATUS.search(text):
+        return f"the target answers {found[1].strip()}"
+    return "the target does not answer"

@@ -1,0 +1,259 @@
+"""Restoring a backup: it is verified first, then accounts and canvases are restored one by one."""
+
+import asyncio
+import json
+import time
+from collections.abc import Mapping
+
+import structlog
+
+from svgx_canvas import SvgRefused
+from svgx_common.contract.collab import REPLACE_CONTENT, ReplaceContentRequest
+from svgx_common.contract.errors import (
+    DeadlineExceeded,
+    Overloaded,
+    SvgxError,
+    TooManyRequests,
+    Unavailable,
+)
+from svgx_common.contract.operation import Empty
+from svgx_common.contract.state import CANVAS_ACCESS_CHANGED, Entry
+from svgx_common.contract.storage.backups import RestoreOutcome
+from svgx_common.messaging.bus import Bus
+from svgx_common.postgres import Database, Row
+from svgx_state import metrics
+from svgx_state.backups.accounts import StoredAccounts
+from svgx_state.backups.format.archive import Archive
+from svgx_state.backups.format.chain import Chain, StoredCanvas
+from svgx_state.backups.tasks import Task, Tasks
+from svgx_state.backups.verification import BackupChecker
+from svgx_state.journal import Journal
+from svgx_workers.errors import WorkerError, WorkerUnavailable
+from svgx_workers.pool import Workers
+
+log = structlog.get_logger(__name__)
+
+EDIT_ATTEMPTS = 5
+"""Attempts to replace the content of a canvas while its holder does not answer."""
+
+EDIT_PAUSE = 2.0
+"""Seconds between two of these attempts."""
+
+MAX_REFUSED_NAMED = 20
+"""Accounts that the record of a restore names, when they could not be added."""
+
+_USERS = "users:"
+_CANVASES = "canvases:"
+"""The position of a restore is one of these and the id of the last account or canvas that is finished."""
+
+
+class BackupRestorer:
+    """Restores backups."""
+
+    def __init__(
+        self,
+        database: Database,
+        *,
+        bus: Bus,
+        tasks: Tasks,
+        archive: Archive,
+        accounts: StoredAccounts,
+        journal: Journal,
+        workers: Workers,
+    ) -> None:
+        self._database = database
+        self._bus = bus
+        self._tasks = tasks
+        self._archive = archive
+        self._accounts = accounts
+        self._journal = journal
+        self._workers = workers
+        self._checker = BackupChecker(workers)
+
+    async def restore(self, task: Task) -> None:
+        """Restore the backup of a task, or the rest of it.
+
+        Raises `Refused` or `Damaged` before anything is changed, `TargetFailed`, and `Unavailable` while the database
+        or another service is away.
+        """
+        record = await self._database.row("restore_record", task.subject_id)
+        assert record is not None
+        started = time.monotonic()
+        only: str | None = record["canvas_id"]
+        chain = await Chain.open(self._archive, record["backup_id"])
+        if not record["verified"]:
+            metrics.RESTORE_PROGRESS.set(0)
+            checked = await self._checker.check(chain, lambda _: None, only=only)
+            async with self._tasks.step(task) as session:
+                await session.run("note_verified", task.subject_id, checked.canvases)
+        position = task.position
+        refused: list[str] = []
+        if only is None and not position.startswith(_CANVASES):
+            refused = await self._restore_users(task, chain, position.removeprefix(_USERS))
+        await self._restore_canvases(task, record, chain, only)
+        async with self._tasks.end(task) as session:
+            finished = await session.row(
+                "finish_restore", task.subject_id, None, _refusals(refused)
+            )
+        assert finished is not None
+        metrics.RESTORES.labels(finished["status"]).inc()
+        metrics.RESTORE_SECONDS.observe(time.monotonic() - started)
+        log.info("restored", restore_id=task.subject_id, outcome=finished["status"])
+
+    async def _restore_users(self, task: Task, chain: Chain, after: str) -> list[str]:
+        """Add the accounts that do not exist. Return those that could not be added, with the reason."""
+        refused: list[str] = []
+        async for accounts in chain.accounts():
+            if accounts[-1].id <= after:
+                continue
+            result = await self._accounts.add(accounts)
+            refused += [f"{each.id} ({each.field})" for each in result.refused]
+            async with self._tasks.step(task, f"{_USERS}{accounts[-1].id}") as session:
+                await session.run(
+                    "note_restored_users",
+                    task.subject_id,
+                    result.added,
+                    result.kept,
+                    len(result.refused),
+                )
+        return refused
+
+    async def _restore_canvases(
+        self, task: Task, record: Row, chain: Chain, only: str | None
+    ) -> None:
+        after = task.position.removeprefix(_CANVASES) if task.position.startswith(_CANVASES) else ""
+        total = max(1, chain.manifest.canvases if only is None else 1)
+        done = record["canvases"]
+        async for canvas in chain.canvases(after=after, only=only):
+            outcome, detail = await self._restore_or_fail(task, record, canvas)
+            async with self._tasks.step(task, f"{_CANVASES}{canvas.facts.id}") as session:
+                if outcome is RestoreOutcome.CREATED:
+                    await session.run("reveal_canvas", canvas.facts.id, canvas.facts.deleted_at)
+                await session.run(
+                    "note_restored_canvas", task.subject_id, canvas.facts.id, outcome.value, detail
+                )
+                failed = int(outcome is RestoreOutcome.FAILED)
+                await session.run("count_restored_canvas", task.subject_id, failed)
+            done += 1
+            metrics.RESTORE_PROGRESS.set(min(1.0, done / total))
+
+    async def _restore_or_fail(
+        self, task: Task, record: Row, canvas: StoredCanvas
+    ) -> tuple[RestoreOutcome, str | None]:
+        """Restore one canvas. Return the outcome, and a detail for people."""
+        try:
+            return await self._restore_canvas(task, record, canvas)
+        except (Unavailable, DeadlineExceeded) as error:
+            if await self._database_answers():
+                return RestoreOutcome.FAILED, error.detail
+            raise
+        except SvgxError as error:
+            return RestoreOutcome.FAILED, error.detail
+        except WorkerUnavailable:
+            raise Unavailable("no worker process can be started; try again") from None
+        except (SvgRefused, WorkerError) as error:
+            log.warning("could not restore a canvas", canvas_id=canvas.facts.id, error=str(error))
+            return RestoreOutcome.FAILED, "its content takes too much time or memory to read"
+
+    async def _restore_canvas(
+        self, task: Task, record: Row, canvas: StoredCanvas
+    ) -> tuple[RestoreOutcome, str | None]:
+        facts = canvas.facts
+        async with self._tasks.step(task) as session:
+            created = await session.row(
+                "create_hidden_canvas",
+                facts.id,
+                facts.name,
+                facts.created_by,
+                facts.created_at,
+                task.subject_id,
+            )
+            if created is not None:
+                await session.run("add_restored_members", facts.id, _members(facts.members))
+        row = await self._database.row("canvas_to_restore", facts.id)
+        if row is None:
+            return RestoreOutcome.FAILED, "it was removed during the restore"
+        if row["restored_by"] == task.subject_id:
+            await self._fill(task, record, canvas)
+            return RestoreOutcome.CREATED, None
+        deleted = row["deleted_at"] is not None
+        if facts.deleted_at is not None:
+            return (RestoreOutcome.UNCHANGED if deleted else RestoreOutcome.SKIPPED), None
+        async with self._tasks.step(task) as session:
+            changed = await session.row("undelete_canvas", facts.id, facts.name)
+        if deleted:
+            await self._bus.broadcast(CANVAS_ACCESS_CHANGED, Empty(), canvas_id=facts.id)
+        edited, detail = await self._replace(record, canvas)
+        if deleted:
+            return RestoreOutcome.UNDELETED, detail
+        if edited or changed is not None:
+            return RestoreOutcome.REPLACED, detail
+        return RestoreOutcome.UNCHANGED, detail
+
+    async def _fill(self, task: Task, record: Row, canvas: StoredCanvas) -> None:
+        """Append the content of a canvas that this restore has created. Repeating this changes nothing.
+
+        The content is one entry. When a worker cannot merge the updates, each becomes an entry, as it was before.
+        """
+        if not canvas.updates:
+            return
+        updates = canvas.updates
+        try:
+            updates = [await self._workers.compact(None, canvas.updates)]
+        except WorkerUnavailable:
+            raise
+        except (SvgRefused, WorkerError):
+            log.warning("restoring a canvas without merging it", canvas_id=canvas.facts.id)
+        await self._journal.append(
+            [
+                Entry(canvas.facts.id, task.subject_id, number, (record["requested_by"],), update)
+                for number, update in enumerate(updates, 1)
+            ]
+        )
+
+    async def _replace(self, record: Row, canvas: StoredCanvas) -> tuple[bool, str | None]:
+        """Replace the content of an existing canvas by an edit. Return whether it was different, and a detail."""
+        canvas_id = canvas.facts.id
+        wanted = await self._workers.state(canvas.updates)
+        current = await self._workers.state((await self._journal.load(canvas_id)).updates)
+        left_out = sum(item.count for item in wanted.left_out)
+        detail = f"{left_out} updates that cannot be read are left out" if left_out else None
+        if wanted.content == current.content:
+            return False, detail
+        request = ReplaceContentRequest(
+            canvas_id=canvas_id, author=record["requested_by"], content=wanted.content
+        )
+        await self._ask_patiently(request)
+        return True, detail
+
+    async def _ask_patiently(self, request: ReplaceContentRequest) -> None:
+        """Ask for the edit, and again while the holder does not answer. Repeating it changes nothing."""
+        for attempt in range(1, EDIT_ATTEMPTS + 1):
+            try:
+                await self._bus.ask(REPLACE_CONTENT, request)
+            except (Unavailable, DeadlineExceeded, Overloaded, TooManyRequests):
+                if attempt == EDIT_ATTEMPTS:
+                    raise
+                await asyncio.sleep(EDIT_PAUSE)
+            else:
+                return
+
+    async def _database_answers(self) -> bool:
+        try:
+            await self._database.row("last_success")
+        except Unavailable:
+            return False
+        return True
+
+
+def _members(members: Mapping[str, str]) -> str:
+    return json.dumps(dict(members))
+
+
+def _refusals(refused: list[str]) -> str | None:
+    """Return the text that names the accounts that could not be added."""
+    if not refused:
+        return None
+    named = ", ".join(refused[:MAX_REFUSED_NAMED])
+    more = len(refused) - MAX_REFUSED_NAMED
+    return f"accounts that were not added: {named}" + (f", and {more} more" if more > 0 else "")

@@ -1,0 +1,216 @@
+"""The tasks of one replica: it takes up work that no other replica does, and carries it out in the background."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+
+import structlog
+
+from svgx_common.background import BackgroundTasks
+from svgx_common.contract.errors import DeadlineExceeded, SvgxError, Unavailable
+from svgx_common.contract.storage.backups import Verification, VerificationStatus
+from svgx_common.postgres import Database
+from svgx_state import metrics
+from svgx_state.backups.adoption import Adoption
+from svgx_state.backups.creation import BackupWriter
+from svgx_state.backups.deletion import BackupRemover
+from svgx_state.backups.format.archive import Archive
+from svgx_state.backups.format.chain import Chain
+from svgx_state.backups.format.manifest import Refused
+from svgx_state.backups.format.sealing import Damaged
+from svgx_state.backups.format.target import TargetFailed
+from svgx_state.backups.restoring import BackupRestorer
+from svgx_state.backups.tasks import Task, TaskLost, Tasks
+from svgx_state.backups.verification import BackupChecker
+
+log = structlog.get_logger(__name__)
+
+POLL_SECONDS = 5.0
+"""Seconds between two looks for work that another replica has left."""
+
+RETENTION_SECONDS = 3600.0
+"""Seconds between two applications of the retention. It is also applied after each backup."""
+
+PAUSE = 2.0
+"""Seconds before work goes on after a server was away."""
+
+PATIENCE = 600.0
+"""Seconds for which a server may be away before the work counts as failed."""
+
+MAX_ATTEMPTS = 50
+"""Replicas that may take up one task. With one more, the work is probably the cause of their ends."""
+
+AT_ONCE = 3
+"""Tasks that one replica carries out at a time."""
+
+
+class BackupRunner:
+    """Carries out tasks. When a replica ends, another one takes its tasks up."""
+
+    def __init__(
+        self,
+        database: Database,
+        tasks: Tasks,
+        archive: Archive,
+        *,
+        writer: BackupWriter,
+        checker: BackupChecker,
+        restorer: BackupRestorer,
+        remover: BackupRemover,
+        adoption: Adoption,
+    ) -> None:
+        self._database = database
+        self._tasks = tasks
+        self._archive = archive
+        self._checker = checker
+        self._remover = remover
+        self._adoption = adoption
+        self._background = BackgroundTasks()
+        self._running = BackgroundTasks()
+        self._requested = asyncio.Event()
+        self._next_retention = 0.0
+        self._work: dict[str, Callable[[Task], Awaitable[None]]] = {
+            "backup": writer.write,
+            "verify": self._verify,
+            "delete": remover.remove,
+            "restore": restorer.restore,
+        }
+
+    def start(self) -> None:
+        """Begin to look for work."""
+        self._background.repeat("look for work on backups", self._look)
+
+    def wake(self) -> None:
+        """Look for work now, because a request has added some."""
+        self._requested.set()
+
+    async def close(self) -> None:
+        """Stop, and leave the running tasks to other replicas."""
+        await self._background.stop()
+        await self._running.stop()
+
+    async def run_one(self, subject_id: str) -> None:
+        """Carry out the task of one backup or restore in this call, unless another replica does."""
+        task = await self._tasks.claim(subject_id)
+        if task is not None:
+            await self._carry_out(task)
+
+    async def _look(self) -> None:
+        """Apply the retention when it is due, take up work, and wait."""
+        self._requested.clear()
+        await self.show_last_success()
+        if time.monotonic() >= self._next_retention:
+            self._next_retention = time.monotonic() + RETENTION_SECONDS
+            try:
+                await self._adoption.adopt_all()
+                await self._remover.apply_retention()
+            except TargetFailed as error:
+                log.warning("the target of the backups failed", reason=str(error))
+        while len(self._running) < AT_ONCE and (task := await self._tasks.claim()) is not None:
+            self._running.start(f"{task.kind} {task.subject_id}", self._carry_out(task))
+        try:
+            async with asyncio.timeout(POLL_SECONDS):
+                await self._requested.wait()
+        except TimeoutError:
+            pass
+
+    async def show_last_success(self) -> None:
+        """Show the time of the newest complete backup in the metrics."""
+        row = await self._database.row("last_success")
+        assert row is not None
+        metrics.BACKUP_LAST_SUCCESS.set(row["at"])
+
+    async def _carry_out(self, task: Task) -> None:
+        """Carry out a task until it ends, is lost, or this replica stops."""
+        try:
+            async with self._tasks.renewed(task):
+                await self._carry_out_patiently(task)
+        except TaskLost:
+            log.warning("another replica has taken up this work", subject=task.subject_id)
+        except asyncio.CancelledError:
+            try:
+                async with asyncio.timeout(2):
+                    await self._tasks.release(task)
+            except (SvgxError, TimeoutError):
+                pass  # another replica takes it up when the lease has expired
+            raise
+        finally:
+            self.wake()
+
+    async def _carry_out_patiently(self, task: Task) -> None:
+        """Carry out a task, and go on with it after a server was away."""
+        if task.attempts > MAX_ATTEMPTS:
+            await self._fail(task, f"{MAX_ATTEMPTS} replicas ended while they did this work")
+            return
+        begun = time.monotonic()
+        while True:
+            try:
+                await self._work[task.kind](task)
+            except (Unavailable, DeadlineExceeded) as error:
+                if time.monotonic() - begun > PATIENCE:
+                    await self._fail(task, error.detail)
+                    return
+                log.warning("work on a backup waits", subject=task.subject_id, reason=error.detail)
+                await asyncio.sleep(PAUSE)
+                task = await self._tasks.reread(task)
+            except (Refused, Damaged) as error:
+                await self._fail(task, str(error), refused=True)
+                return
+            except TargetFailed as error:
+                await self._fail(task, str(error))
+                return
+            except (SvgxError, OSError, ValueError, KeyError, TypeError, AssertionError):
+                log.exception("work on a backup failed", subject=task.subject_id)
+                await self._fail(task, "an error of the service; its log has the details")
+                return
+            else:
+                if task.kind == "backup":
+                    metrics.BACKUPS.labels("complete").inc()
+                    log.info("backup complete", backup_id=task.subject_id)
+                    self._next_retention = 0.0
+                return
+
+    async def _verify(self, task: Task) -> None:
+        chain = await Chain.open(self._archive, task.subject_id)
+        checked = await self._checker.check(chain, lambda _: None)
+        result = Verification(
+            status=VerificationStatus.PASSED,
+            finished_at=datetime.now(UTC),
+            objects=checked.objects,
+            bytes=checked.bytes,
+            canvases=checked.canvases,
+            users=checked.users,
+            unreadable=checked.unreadable,
+        )
+        async with self._tasks.end(task) as session:
+            await session.run("set_verification", task.subject_id, result.model_dump_json())
+        metrics.BACKUP_VERIFICATIONS.labels("passed").inc()
+
+    async def _fail(self, task: Task, reason: str, *, refused: bool = False) -> None:
+        """End a task without success. The record has the reason."""
+        log.error("work on a backup failed", kind=task.kind, subject=task.subject_id, reason=reason)
+        async with self._tasks.end(task) as session:
+            match task.kind:
+                case "backup":
+                    await session.run("fail_backup", task.subject_id, reason)
+                    await session.run("forget_backup_objects", task.subject_id, 0)
+                case "verify":
+                    result = Verification(
+                        status=VerificationStatus.FAILED,
+                        finished_at=datetime.now(UTC),
+                        detail=reason,
+                    )
+                    await session.run("set_verification", task.subject_id, result.model_dump_json())
+                case "restore":
+                    row = await session.row("restore_record", task.subject_id)
+                    assert row is not None
+                    status = "refused" if refused and not row["verified"] else "failed"
+                    await session.row("finish_restore", task.subject_id, status, reason)
+                    metrics.RESTORES.labels(status).inc()
+                case "delete":
+                    pass  # the retention tries again
+        if task.kind == "backup":
+            metrics.BACKUPS.labels("failed").inc()
+        elif task.kind == "verify":
+            metrics.BACKUP_VERIFICATIONS.labels("failed").inc()

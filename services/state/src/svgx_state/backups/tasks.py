@@ -1,0 +1,124 @@
+"""The work that is left to do for backups, and its leases.
+
+A task is a row that exists from the request until the work has ended. One replica has the lease of a task while it
+renews the row. When a replica dies, another one takes the task up after `LEASE_SECONDS`.
+"""
+
+import asyncio
+import secrets
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from svgx_common.contract.errors import Unavailable
+from svgx_common.postgres import Database, Session
+
+LEASE_SECONDS = 15.0
+"""Seconds after the last renewal at which a task's replica counts as dead."""
+
+RENEW_SECONDS = 3.0
+"""Seconds between two renewals."""
+
+Kind = Literal["backup", "verify", "delete", "restore"]
+
+
+class TaskLost(Exception):
+    """Another replica has taken the task up. This one must change nothing any more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """A task that this process does. `runner` is unique for each time that a task is taken up."""
+
+    id: int
+    kind: Kind
+    subject_id: str
+    runner: str
+    attempts: int
+    position: str
+    """The id of the last canvas that is finished, or an empty text."""
+
+
+class Tasks:
+    """The table `backup_task`."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def claim(self, subject_id: str | None = None) -> Task | None:
+        """Take up a task that no replica does, of this subject if given. Return None when there is none."""
+        runner = secrets.token_hex(8)
+        row = await self._database.row("claim_task", runner, LEASE_SECONDS, subject_id)
+        return None if row is None else Task(**dict(row))
+
+    async def reread(self, task: Task) -> Task:
+        """Return the task with its stored position. Raise `TaskLost` when another replica has the task.
+
+        While the database is away, no other replica can take the task up, so this returns the task as it is.
+        """
+        try:
+            row = await self._database.row("task_position", task.id, task.runner)
+        except Unavailable:
+            return task
+        if row is None:
+            raise TaskLost
+        return replace(task, position=row["position"])
+
+    async def release(self, task: Task) -> None:
+        """Let another replica take the task up at once."""
+        await self._database.run("release_task", task.id, task.runner)
+
+    @asynccontextmanager
+    async def renewed(self, task: Task) -> AsyncIterator[None]:
+        """Renew the lease until the block ends. When the lease is lost, cancel the block and raise `TaskLost`."""
+        owner = asyncio.current_task()
+        assert owner is not None
+        lost = False
+
+        async def renew() -> None:
+            nonlocal lost
+            while True:
+                await asyncio.sleep(RENEW_SECONDS)
+                try:
+                    row = await self._database.row("renew_task", task.id, task.runner)
+                except Unavailable:
+                    continue  # no other replica can take the task up meanwhile
+                if row is None:
+                    lost = True
+                    owner.cancel()
+                    return
+
+        renewing = asyncio.create_task(renew())
+        try:
+            yield
+        except asyncio.CancelledError:
+            if lost:
+                owner.uncancel()
+                raise TaskLost from None
+            raise
+        finally:
+            renewing.cancel()
+
+    @asynccontextmanager
+    async def step(self, task: Task, position: str | None = None) -> AsyncIterator[Session]:
+        """Open a transaction that is a part of the task. Raise `TaskLost` when another replica has the task.
+
+        `position` is stored with it.
+        """
+        async with self._database.transaction() as session:
+            if position is None:
+                row = await session.row("renew_task", task.id, task.runner)
+            else:
+                row = await session.row("move_task", task.id, task.runner, position)
+            if row is None:
+                raise TaskLost
+            yield session
+
+    @asynccontextmanager
+    async def end(self, task: Task) -> AsyncIterator[Session]:
+        """Open the task's last transaction, which also removes the task. Raise `TaskLost` as `step` does."""
+        async with self._database.transaction() as session:
+            if await session.row("end_task", task.id, task.runner) is None:
+                raise TaskLost
+            yield session

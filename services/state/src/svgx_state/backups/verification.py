@@ -1,0 +1,71 @@
+"""Reading a backup back: checksums, decryption, records, counts, and every update as a part of a Yjs document."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from svgx_canvas import SvgRefused
+from svgx_common.contract.errors import Unavailable
+from svgx_state.backups.format.chain import Chain
+from svgx_state.backups.format.sealing import Damaged
+from svgx_workers.errors import WorkerError, WorkerUnavailable
+from svgx_workers.pool import Workers
+
+OnProgress = Callable[[float], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """The parts of a backup that were read back. `unreadable` canvases have an update that is not a Yjs update."""
+
+    objects: int
+    bytes: int
+    canvases: int
+    users: int
+    unreadable: int
+
+
+class BackupChecker:
+    """Reads backups back. Worker processes decode the updates."""
+
+    def __init__(self, workers: Workers) -> None:
+        self._workers = workers
+
+    async def check(
+        self, chain: Chain, on_progress: OnProgress, *, only: str | None = None
+    ) -> Checked:
+        """Read a backup and all that it needs, or with `only` the objects with one canvas.
+
+        Raises `Damaged` when anything is not as it was written, `TargetFailed`, and `Unavailable` when no worker can be
+        started.
+        """
+        canvases = unreadable = users = 0
+        total = max(1, chain.objects)
+        async for canvas in chain.canvases(only=only):
+            if only is not None and canvas.facts.id != only:
+                continue
+            canvases += 1
+            unreadable += not await self._is_readable(canvas.updates)
+            on_progress(min(1.0, chain.counts.objects / total))
+        if only is not None:
+            if not canvases:
+                raise Damaged(f"{chain.manifest.backup_id} does not have the canvas {only}")
+            return Checked(chain.counts.objects, chain.counts.bytes, canvases, 0, unreadable)
+        async for accounts in chain.accounts():
+            users += len(accounts)
+        if (canvases, users) != (chain.manifest.canvases, chain.manifest.users):
+            raise Damaged(
+                f"{chain.manifest.backup_id} has {canvases} canvases and {users} users instead of "
+                f"{chain.manifest.canvases} and {chain.manifest.users}"
+            )
+        return Checked(chain.counts.objects, chain.counts.bytes, canvases, users, unreadable)
+
+    async def _is_readable(self, updates: list[bytes]) -> bool:
+        if not updates:
+            return True
+        try:
+            state = await self._workers.state(updates)
+        except WorkerUnavailable:
+            raise Unavailable("no worker process can be started; try again") from None
+        except (SvgRefused, WorkerError):
+            return False
+        return not any(item.reason == "unreadable" for item in state.left_out)

@@ -1,0 +1,255 @@
+"""The commands `backup`, `verify`, `restore` and `backups`, for jobs and for the recovery after a disaster.
+
+They need the settings of the service, and do the work in their own process. When such a process ends early, a replica
+of the service takes its work up. Each prints its record as one line of JSON.
+"""
+
+import argparse
+import asyncio
+import secrets
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, NoReturn, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from svgx_common import logs, postgres
+from svgx_common.configuration.build import build_of
+from svgx_common.contract.errors import SvgxError, Unavailable, from_validation
+from svgx_common.contract.storage.backups import (
+    Backup,
+    BackupStatus,
+    BackupType,
+    CreateBackupRequest,
+    ListBackupsRequest,
+    Restore,
+    RestoreRequest,
+    RestoreStatus,
+    StateType,
+    VerificationStatus,
+)
+from svgx_common.health import Health
+from svgx_common.messaging.bus import Bus
+from svgx_common.messaging.responder import Responder
+from svgx_common.runtime import Runtime
+from svgx_common.settings import WRONG_SETTING, WrongSetting, load
+from svgx_state.backups.building import Backups, build_backups
+from svgx_state.backups.format.target import TargetFailed
+from svgx_state.journal import Journal
+from svgx_state.settings import StateSettings
+from svgx_workers.pool import Workers
+
+AUTHOR = "svgx-state"
+"""The account that the records and the edits of a command name."""
+
+CONNECT_SECONDS = 60.0
+"""Seconds to wait for NATS and PostgreSQL."""
+
+POLL_SECONDS = 1.0
+"""Seconds between two looks at work that a replica of the service does."""
+
+_CONNECTIONS = 4
+
+Record = TypeVar("Record", Backup, Restore)
+
+
+def backup(arguments: Sequence[str]) -> None:
+    """Make a backup, and read it back with `--verify`. End with status 1 when it fails."""
+    parser = argparse.ArgumentParser(
+        "svgx-state backup", description="Make a backup at BACKUP_URL."
+    )
+    parser.add_argument("--state-type", choices=[*StateType], default=StateType.ALL)
+    parser.add_argument("--backup-type", choices=[*BackupType], default=BackupType.FULL)
+    parser.add_argument("--canvas-id", help="back up one canvas")
+    parser.add_argument("--owner-id", help="back up the canvases of one owner")
+    parser.add_argument("--base", help="the backup on which an incremental one builds")
+    parser.add_argument("--verify", action="store_true", help="read the backup back")
+    chosen = vars(parser.parse_args(arguments))
+    verify_it = chosen.pop("verify")
+
+    async def work(backups: Backups) -> None:
+        request = CreateBackupRequest.model_validate(chosen)
+        begun = await backups.catalogue.request_backup(request, AUTHOR)
+        record = await _finish(backups, begun.id, _backup_of(backups, begun.id))
+        if record.status is BackupStatus.COMPLETE and verify_it:
+            record = await _verify(backups, record.id)
+        _report(
+            record, succeeded=record.status is BackupStatus.COMPLETE and _passed(record, verify_it)
+        )
+
+    _run("backup", work)
+
+
+def verify(arguments: Sequence[str]) -> None:
+    """Read a backup back. End with status 1 when it is damaged."""
+    parser = argparse.ArgumentParser(
+        "svgx-state verify", description="Read a backup back and check every object."
+    )
+    parser.add_argument("backup_id", help="the id of the backup, or `latest`")
+    chosen = parser.parse_args(arguments)
+
+    async def work(backups: Backups) -> None:
+        await backups.adoption.adopt_all()
+        record = await _verify(backups, chosen.backup_id)
+        _report(record, succeeded=_passed(record, verified=True))
+
+    _run("verify", work)
+
+
+def restore(arguments: Sequence[str]) -> None:
+    """Restore a backup or one of its canvases. End with status 1 unless all is restored."""
+    parser = argparse.ArgumentParser(
+        "svgx-state restore", description="Restore a backup from BACKUP_URL, after a verification."
+    )
+    parser.add_argument("backup_id", help="the id of the backup, or `latest`")
+    parser.add_argument("--canvas-id", help="restore one canvas")
+    chosen = parser.parse_args(arguments)
+
+    async def work(backups: Backups) -> None:
+        await backups.adoption.adopt_all()
+        request = RestoreRequest(backup_id=chosen.backup_id, canvas_id=chosen.canvas_id)
+        begun = await backups.catalogue.request_restore(request, AUTHOR)
+        record = await _finish(backups, begun.id, _restore_of(backups, begun.id))
+        _report(record, succeeded=record.status is RestoreStatus.COMPLETE)
+
+    _run("restore", work)
+
+
+def list_backups(arguments: Sequence[str]) -> None:
+    """List all backups, the newest first, each as one line of JSON."""
+    argparse.ArgumentParser(
+        "svgx-state backups", description="List the backups at BACKUP_URL, the newest first."
+    ).parse_args(arguments)
+
+    async def work(backups: Backups) -> None:
+        await backups.adoption.adopt_all()
+        cursor: str | None = None
+        while True:
+            page = await backups.catalogue.page(ListBackupsRequest(limit=200, cursor=cursor))
+            for record in page.items:
+                print(record.model_dump_json())
+            cursor = page.next
+            if cursor is None:
+                return
+
+    _run("backups", work)
+
+
+async def _verify(backups: Backups, backup_id: str) -> Backup:
+    requested = await backups.catalogue.request_verification(backup_id)
+    return await _finish(backups, requested.id, _verification_of(backups, requested.id))
+
+
+async def _finish(
+    backups: Backups, subject_id: str, ended: Callable[[], Awaitable[Record | None]]
+) -> Record:
+    """Do the work for a backup or a restore, or wait for the replica that does it. Return the record at its end."""
+    while True:
+        await backups.runner.run_one(subject_id)
+        if (record := await ended()) is not None:
+            return record
+        await asyncio.sleep(POLL_SECONDS)
+
+
+def _backup_of(backups: Backups, backup_id: str) -> Callable[[], Awaitable[Backup | None]]:
+    async def ended() -> Backup | None:
+        record = await backups.catalogue.get(backup_id)
+        return None if record.status is BackupStatus.RUNNING else record
+
+    return ended
+
+
+def _verification_of(backups: Backups, backup_id: str) -> Callable[[], Awaitable[Backup | None]]:
+    async def ended() -> Backup | None:
+        record = await backups.catalogue.get(backup_id)
+        running = record.verification is None or (
+            record.verification.status is VerificationStatus.RUNNING
+        )
+        return None if running else record
+
+    return ended
+
+
+def _restore_of(backups: Backups, restore_id: str) -> Callable[[], Awaitable[Restore | None]]:
+    async def ended() -> Restore | None:
+        record = await backups.catalogue.get_restore(restore_id)
+        return None if record.status is RestoreStatus.RUNNING else record
+
+    return ended
+
+
+def _passed(record: Backup, verified: bool) -> bool:
+    return not verified or (
+        record.verification is not None and record.verification.status is VerificationStatus.PASSED
+    )
+
+
+def _report(record: BaseModel, *, succeeded: bool) -> None:
+    print(record.model_dump_json())
+    if not succeeded:
+        raise SystemExit(1)
+
+
+@asynccontextmanager
+async def _open(settings: StateSettings) -> AsyncIterator[Backups]:
+    replica_id = secrets.token_hex(6)
+    version = build_of("state").version
+    async with asyncio.timeout(CONNECT_SECONDS):
+        bus = await Bus.connect(
+            settings.nats_url, "state", replica_id, seed=settings.nats_nkey_seed.get_secret_value()
+        )
+    try:
+        async with (
+            postgres.connect(
+                settings.postgres_url, schema="state", package="svgx_state", pool_size=_CONNECTIONS
+            ) as database,
+            Workers(
+                1, settings.worker_memory_mb * 1024 * 1024, settings.worker_timeout_seconds
+            ) as workers,
+        ):
+            runtime = Runtime(
+                settings,
+                bus,
+                Responder(bus, version),
+                Health("state", replica_id, version),
+                replica_id,
+                version,
+            )
+            journal = Journal(database, lambda *_: None)
+            backups = build_backups(runtime, database, journal, workers)
+            if backups is None:
+                raise WrongSetting("BACKUP_URL", "is not set")
+            yield backups
+    finally:
+        await bus.close()
+
+
+def _run(command: str, work: Callable[[Backups], Coroutine[Any, Any, None]]) -> None:
+    """Run a command. A mistake ends it with one line and status 1, a wrong setting with status 2."""
+    settings = load(StateSettings)
+    logs.configure("state", command, "WARNING", settings.log_format)
+
+    async def connected() -> None:
+        async with _open(settings) as backups:
+            await work(backups)
+
+    try:
+        asyncio.run(connected())
+    except WrongSetting as error:
+        _refuse(str(error), WRONG_SETTING)
+    except ValidationError as error:
+        _refuse(from_validation(error).detail)
+    except Unavailable as error:
+        _refuse(f"{error.detail}; run `svgx-state doctor`")
+    except SvgxError as error:
+        _refuse(error.detail)
+    except TargetFailed as error:
+        _refuse(str(error))
+    except TimeoutError:
+        _refuse("a server did not answer in time; run `svgx-state doctor`")
+
+
+def _refuse(line: str, status: int = 1) -> NoReturn:
+    print(f"svgx: {line}", file=sys.stderr)
+    raise SystemExit(status)

@@ -1,0 +1,237 @@
+-- Backups, restores and the work that is left to do for them.
+
+-- name: add_backup
+INSERT INTO backup (id, state_type, backup_type, canvas_id, owner_id, parent_id, status, created_by, encrypted, format, version)
+VALUES ($1, $2, $3, $4, $5, $6, 'running', $7, $8, $9, $10)
+
+-- name: backup_record
+SELECT * FROM backup WHERE id = $1
+
+-- name: newest_backup
+-- The newest complete backup, or null.
+SELECT id FROM backup WHERE status = 'complete' ORDER BY created_at DESC, id DESC LIMIT 1
+
+-- name: backups_before
+-- Read a page of $1 backups, newest first, starting after the backup (created_at $2, id $3).
+SELECT * FROM backup
+WHERE $2::timestamptz IS NULL OR (created_at, id) < ($2, $3::text)
+ORDER BY created_at DESC, id DESC
+LIMIT $1
+
+-- name: lock_parent
+-- Lock a backup on which another one is about to build, so that it is not deleted. Read its kind, and the length of its
+-- chain.
+WITH RECURSIVE chain AS (
+    SELECT p.id, p.parent_id, 1 AS place FROM backup p WHERE p.id = $1
+    UNION ALL
+    SELECT p.id, p.parent_id, c.place + 1 FROM backup p JOIN chain c ON p.id = c.parent_id
+)
+SELECT b.status, b.adopted, b.state_type, b.canvas_id, b.owner_id, (SELECT max(place) FROM chain) AS length
+FROM backup b WHERE b.id = $1
+FOR UPDATE OF b
+
+-- name: suitable_parent
+-- The newest complete backup of the same canvases that this database has made.
+SELECT id FROM backup
+WHERE status = 'complete' AND NOT adopted AND state_type = $1
+    AND canvas_id IS NOT DISTINCT FROM $2 AND owner_id IS NOT DISTINCT FROM $3
+ORDER BY created_at DESC, id DESC
+LIMIT 1
+
+-- name: mark_deleting
+-- Mark a backup as being deleted. No row means that it runs, or that another backup builds on it.
+UPDATE backup b SET status = 'deleting'
+WHERE b.id = $1 AND b.status IN ('complete', 'failed')
+    AND NOT EXISTS (SELECT FROM backup c WHERE c.parent_id = b.id AND c.status <> 'failed')
+RETURNING *
+
+-- name: lock_backup
+SELECT status FROM backup WHERE id = $1 FOR UPDATE
+
+-- name: children_of
+SELECT id FROM backup WHERE parent_id = $1 AND status <> 'failed' ORDER BY created_at LIMIT 1
+
+-- name: restore_of
+-- The running restore that reads a backup or one that builds on it.
+WITH RECURSIVE needed AS (
+    SELECT b.id, b.parent_id, r.id AS restore_id FROM restore r JOIN backup b ON b.id = r.backup_id
+    WHERE r.status = 'running'
+    UNION ALL
+    SELECT b.id, b.parent_id, n.restore_id FROM backup b JOIN needed n ON b.id = n.parent_id
+)
+SELECT restore_id FROM needed WHERE id = $1 LIMIT 1
+
+-- name: remove_backup
+DELETE FROM backup WHERE id = $1
+
+-- name: adopt_backup
+-- Make a record of a backup that the target has and this database does not know.
+INSERT INTO backup (
+    id, state_type, backup_type, canvas_id, owner_id, parent_id, status, adopted, created_by, created_at, finished_at,
+    canvases_total, canvases, changed, users_total, users, objects, bytes, encrypted, format, version)
+VALUES ($1, $2, $3, $4, $5, $6, 'complete', true, $7, $8, $9, $10, $10, $11, $12, $12, $13, $14, $15, $16, $17)
+ON CONFLICT (id) DO NOTHING
+
+-- name: known_backups
+SELECT id FROM backup WHERE id = ANY ($1::text[])
+
+-- name: add_task
+-- Add work. No row means that the same work, or another backup or restore, is not finished.
+INSERT INTO backup_task (kind, subject_id) VALUES ($1, $2)
+ON CONFLICT DO NOTHING
+RETURNING id
+
+-- name: task_of_kind
+SELECT subject_id FROM backup_task WHERE kind = $1 ORDER BY id LIMIT 1
+
+-- name: claim_task
+-- Take the oldest work that no replica does, or whose replica has not renewed it for $2 seconds. With $3, take only
+-- the work for this subject.
+UPDATE backup_task SET runner = $1, heartbeat_at = clock_timestamp(), attempts = attempts + 1
+WHERE id = (
+    SELECT id FROM backup_task
+    WHERE (heartbeat_at IS NULL OR heartbeat_at < clock_timestamp() - make_interval(secs => $2))
+        AND ($3::text IS NULL OR subject_id = $3)
+    ORDER BY id LIMIT 1
+    FOR UPDATE SKIP LOCKED
+)
+RETURNING id, kind, subject_id, runner, attempts, position
+
+-- name: renew_task
+UPDATE backup_task SET heartbeat_at = clock_timestamp() WHERE id = $1 AND runner = $2
+RETURNING id
+
+-- name: move_task
+UPDATE backup_task SET heartbeat_at = clock_timestamp(), position = $3 WHERE id = $1 AND runner = $2
+RETURNING id
+
+-- name: task_position
+SELECT position FROM backup_task WHERE id = $1 AND runner = $2
+
+-- name: release_task
+UPDATE backup_task SET heartbeat_at = NULL, runner = NULL WHERE id = $1 AND runner = $2
+
+-- name: end_task
+DELETE FROM backup_task WHERE id = $1 AND runner = $2
+RETURNING id
+
+-- name: canvases_to_back_up
+-- Read a page of $1 canvases after the id $2, in the order of the bytes of the ids, with their members. $3 selects one
+-- canvas, and $4 those that a user owns.
+SELECT c.id, c.name, c.created_by, c.created_at, c.deleted_at, c.revision, coalesce(c.restored_by, '') AS lineage,
+    coalesce((SELECT jsonb_object_agg(m.user_id, m.role) FROM canvas_member m WHERE m.canvas_id = c.id), '{}')::text
+        AS members
+FROM canvas c
+WHERE c.id COLLATE "C" > $2 AND ($3::text IS NULL OR c.id = $3)
+    AND ($4::text IS NULL OR EXISTS (
+        SELECT FROM canvas_member m WHERE m.canvas_id = c.id AND m.user_id = $4 AND m.role = 'owner'))
+ORDER BY c.id COLLATE "C"
+LIMIT $1
+
+-- name: count_canvases_to_back_up
+SELECT count(*) AS total FROM canvas c
+WHERE ($1::text IS NULL OR c.id = $1)
+    AND ($2::text IS NULL OR EXISTS (
+        SELECT FROM canvas_member m WHERE m.canvas_id = c.id AND m.user_id = $2 AND m.role = 'owner'))
+
+-- name: canvas_exists
+SELECT id FROM canvas WHERE id = $1
+
+-- name: set_backup_totals
+UPDATE backup SET canvases_total = $2, users_total = $3 WHERE id = $1
+
+-- name: add_backup_object
+INSERT INTO backup_object (backup_id, number, entry) VALUES ($1, $2, $3::text::jsonb)
+
+-- name: backup_objects
+SELECT number, entry::text AS entry FROM backup_object WHERE backup_id = $1 ORDER BY number
+
+-- name: forget_backup_objects
+DELETE FROM backup_object WHERE backup_id = $1 AND number >= $2
+
+-- name: set_backup_progress
+UPDATE backup SET canvases = $2, changed = $3, users = $4, objects = $5, bytes = $6 WHERE id = $1
+
+-- name: finish_backup
+UPDATE backup SET status = 'complete', finished_at = $2, canvases_total = canvases, users_total = users, error = NULL
+WHERE id = $1
+
+-- name: fail_backup
+UPDATE backup SET status = 'failed', finished_at = clock_timestamp(), error = $2 WHERE id = $1 AND status = 'running'
+
+-- name: set_verification
+UPDATE backup SET verification = $2::text::jsonb WHERE id = $1
+RETURNING *
+
+-- name: last_success
+-- The time at which the newest complete backup began, in Unix seconds, or 0.
+SELECT coalesce(extract(epoch FROM max(created_at)), 0)::float8 AS at FROM backup WHERE status = 'complete'
+
+-- name: backups_for_retention
+SELECT id, parent_id, status, created_at FROM backup ORDER BY created_at DESC, id DESC
+
+-- name: add_restore
+INSERT INTO restore (id, backup_id, canvas_id, status, requested_by) VALUES ($1, $2, $3, 'running', $4)
+RETURNING *
+
+-- name: restore_record
+SELECT * FROM restore WHERE id = $1
+
+-- name: restores_before
+-- Read a page of $1 restores, newest first, starting after the restore (created_at $2, id $3).
+SELECT * FROM restore
+WHERE $2::timestamptz IS NULL OR (created_at, id) < ($2, $3::text)
+ORDER BY created_at DESC, id DESC
+LIMIT $1
+
+-- name: restored_canvases
+-- Read a page of $2 canvases of a restore after the id $3, all or those with the outcome $4.
+SELECT canvas_id, outcome, detail FROM restored_canvas
+WHERE restore_id = $1 AND ($3::text IS NULL OR canvas_id > $3) AND ($4::text IS NULL OR outcome = $4)
+ORDER BY canvas_id
+LIMIT $2
+
+-- name: note_verified
+UPDATE restore SET verified = true, canvases_total = $2 WHERE id = $1
+
+-- name: note_restored_users
+UPDATE restore SET users_added = users_added + $2, users_kept = users_kept + $3, users_refused = users_refused + $4
+WHERE id = $1
+
+-- name: note_restored_canvas
+INSERT INTO restored_canvas (restore_id, canvas_id, outcome, detail) VALUES ($1, $2, $3, $4)
+ON CONFLICT (restore_id, canvas_id) DO UPDATE SET outcome = excluded.outcome, detail = excluded.detail
+
+-- name: count_restored_canvas
+UPDATE restore SET canvases = canvases + 1, failed = failed + $2 WHERE id = $1
+
+-- name: finish_restore
+UPDATE restore SET finished_at = clock_timestamp(), error = $3, status = CASE
+    WHEN $2::text IS NOT NULL THEN $2
+    WHEN failed > 0 OR users_refused > 0 THEN 'partial'
+    ELSE 'complete' END
+WHERE id = $1 AND status = 'running'
+RETURNING *
+
+-- name: create_hidden_canvas
+-- Create a canvas as a backup has it, without content. It counts as deleted until reveal_canvas, so that no client
+-- opens it before it has its content.
+INSERT INTO canvas (id, name, created_by, created_at, updated_at, deleted_at, restored_by)
+VALUES ($1, $2, $3, $4, greatest($4::timestamptz, clock_timestamp()), clock_timestamp(), $5)
+ON CONFLICT DO NOTHING
+RETURNING id
+
+-- name: reveal_canvas
+UPDATE canvas SET deleted_at = $2 WHERE id = $1
+
+-- name: canvas_to_restore
+SELECT name, deleted_at, coalesce(restored_by, '') AS restored_by FROM canvas WHERE id = $1
+
+-- name: add_restored_members
+INSERT INTO canvas_member (canvas_id, user_id, role)
+SELECT $1, entry.key, entry.value FROM jsonb_each_text($2::text::jsonb) AS entry
+
+-- name: undelete_canvas
+UPDATE canvas SET deleted_at = NULL, name = $2, updated_at = greatest(updated_at, clock_timestamp())
+WHERE id = $1 AND (deleted_at IS NOT NULL OR name <> $2)
+RETURNING id

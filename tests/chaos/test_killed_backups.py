@@ -1,0 +1,177 @@
+"""Kill -9 of the state service and of PostgreSQL at random points of backups and restores.
+
+`make chaos` runs it. It prints its seed; SVGX_CHAOS_SEED repeats a run.
+"""
+
+import asyncio
+import os
+import random
+import secrets
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import httpx
+import pytest
+
+from svgx_devstack import DevStack
+from tests.e2e.clients.workspace import Workspace, open_workspace
+from tests.e2e.clients.yjs_driver import YjsDriver
+from tests.limits import HIGH_LIMITS
+from tests.polling import pause
+
+ROUNDS = int(os.environ.get("SVGX_CHAOS_ROUNDS", "0"))
+SEED = int(os.environ.get("SVGX_CHAOS_SEED", "0")) or secrets.randbelow(10**6)
+CANVASES = 60
+
+pytestmark = [
+    pytest.mark.skipif(not ROUNDS, reason="`make chaos` sets SVGX_CHAOS_ROUNDS"),
+    pytest.mark.timeout(3600),
+]
+
+
+@dataclass(slots=True)
+class Site:
+    """A system with canvases, and the folder of its backups. `contents` are the elements of each canvas as backed up."""
+
+    workspace: Workspace
+    target: Path
+    random: random.Random
+    contents: dict[str, bytes]
+
+    async def patiently(self, method: str, path: str, **options: Any) -> Any:
+        """Send a request as the admin until the answer is no failure of the server."""
+        while True:
+            try:
+                response = await self.workspace.admin.request(method, path, **options)
+            except httpx.TransportError:
+                await pause()
+                continue
+            if response.status_code < 500:
+                assert response.is_success, response.text
+                return response.json()
+            await pause()
+
+    async def kill(self, name: str, within: float) -> float:
+        """Kill a process at a random time, and start it again. Return the seconds before."""
+        seconds = self.random.uniform(0, within)
+        await asyncio.sleep(seconds)
+        process = self.workspace.stack.process(name)
+        process.restart = False
+        process.kill()
+        await process.wait_dead()
+        process.restart = True
+        await process.start()
+        await process.wait_ready()
+        return seconds
+
+    async def ended(self, path: str) -> Any:
+        """Wait until a backup or a restore has ended. While it runs, it has no manifest or is not complete."""
+        while (record := await self.patiently("GET", path))["status"] == "running":
+            await pause()
+        return record
+
+    async def exported(self) -> dict[str, bytes]:
+        """Return the elements of all canvases as JSON. An edit changes the Yjs state also when it restores elements."""
+        found = {}
+        for each in self.contents:
+            response = await self.workspace.admin.request(
+                "GET", f"/runtime/canvases/{each}/export?format=json"
+            )
+            assert response.is_success, response.text
+            found[each] = response.content
+        return found
+
+    async def verify(self, backup_id: str) -> Any:
+        """Read a backup back, and return the result."""
+        await self.patiently("POST", f"/state/backups/{backup_id}/verify")
+        while True:
+            record = await self.patiently("GET", f"/state/backups/{backup_id}")
+            if record["verification"]["status"] != "running":
+                return record["verification"]
+            await asyncio.sleep(0.2)
+
+
+@asynccontextmanager
+async def _site(folder: Path, driver: YjsDriver) -> AsyncIterator[Site]:
+    target = folder / "target"
+    settings = {**HIGH_LIMITS, "BACKUP_URL": f"file://{target}"}
+    async with (
+        DevStack(folder / "stack", settings=settings) as stack,
+        open_workspace(stack, driver) as workspace,
+    ):
+        site = Site(workspace, target, random.Random(SEED), {})
+        print(f"\nseed {SEED}")
+        for number in range(CANVASES):
+            canvas_id = await workspace.create_canvas(f"Drawing {number}")
+            noise = " ".join(str(site.random.randrange(10**6)) for _ in range(20_000))
+            svg = f'<svg xmlns="http://www.w3.org/2000/svg"><path d="M {noise}"/></svg>'
+            await workspace.owner.import_svg(canvas_id, svg.encode())
+            site.contents[canvas_id] = b""
+        site.contents = await site.exported()
+        yield site
+
+
+async def _change(site: Site, ids: list[str]) -> None:
+    """Lose a part of the canvases, delete another part, and draw over a third one."""
+    site.random.shuffle(ids)
+    lost, deleted, edited = ids[:20], ids[20:25], ids[25:30]
+    for each in deleted:
+        response = await site.workspace.admin.request("DELETE", f"/runtime/canvases/{each}")
+        assert response.is_success, response.text
+    for each in edited:
+        await site.workspace.owner.import_svg(each, b'<svg xmlns="http://www.w3.org/2000/svg"/>')
+    connection = await asyncpg.connect(site.workspace.stack.postgres_url)
+    try:
+        await connection.execute("SET search_path TO state")
+        for table, column in (
+            ("journal", "canvas_id"),
+            ("snapshot", "canvas_id"),
+            ("canvas_member", "canvas_id"),
+            ("canvas", "id"),
+        ):
+            await connection.execute(f"DELETE FROM {table} WHERE {column} = ANY ($1)", lost)
+    finally:
+        await connection.close()
+
+
+async def test_killed_backups_and_restores_are_completed(tmp_path: Path, driver: YjsDriver) -> None:
+    """No killed backup counts as complete before it is, and all are completed. Proves R-BACKUP-5.
+
+    After each killed restore, all canvases are as in the backup. Proves R-BACKUP-7.
+    """
+    async with _site(tmp_path, driver) as site:
+        for number in range(ROUNDS):
+            victim = ("postgres", "state")[number % 2]
+            body = {"state_type": "all", "backup_type": ("full", "incremental")[number % 3 == 1]}
+            backup = await site.patiently("POST", "/state/backup/", json=body)
+            seconds = await site.kill(victim, 1.0)
+            record = await site.patiently("GET", f"/state/backups/{backup['id']}")
+            manifest = site.target / backup["id"] / "manifest.json"
+            if record["status"] == "complete":
+                assert manifest.exists()
+            record = await site.ended(f"/state/backups/{backup['id']}")
+            verification = await site.verify(backup["id"])
+            print(
+                f"backup {number}: {victim} killed after {seconds:.2f} s; {record['status']}, "
+                f"{record['canvases']} canvases, {record['objects']} objects, {verification['status']}"
+            )
+            assert (record["status"], record["canvases"]) == ("complete", CANVASES), record
+            assert verification["status"] == "passed", verification
+
+            await _change(site, list(site.contents))
+            restore = await site.patiently("POST", f"/state/restore/{backup['id']}")
+            seconds = await site.kill(victim, 3.0)
+            record = await site.ended(f"/state/restores/{restore['id']}")
+            print(
+                f"restore {number}: {victim} killed after {seconds:.2f} s; {record['status']}, "
+                f"{record['canvases']} canvases, {record['failed']} failed"
+            )
+            if record["status"] == "partial":
+                restore = await site.patiently("POST", f"/state/restore/{backup['id']}")
+                record = await site.ended(f"/state/restores/{restore['id']}")
+            assert (record["status"], record["canvases"]) == ("complete", CANVASES), record
+            assert await site.exported() == site.contents

@@ -1,0 +1,138 @@
+"""Accounts in backups: everything that a log-in needs comes back, and nothing that was taken away."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from svgx_common.contract.auth import DELETE_USER, UserRequest
+from svgx_common.contract.errors import InvalidCredentials
+from svgx_common.contract.policy import Role
+from svgx_common.contract.storage.backups import (
+    EXPORT_ACCOUNTS,
+    IMPORT_ACCOUNTS,
+    ExportAccountsRequest,
+    ImportAccountsRequest,
+    ImportedAccounts,
+    StoredAccount,
+)
+from svgx_common.messaging.bus import Bus
+from svgx_devstack import DevStack
+from tests.integration.auth.conftest import Tables
+from tests.integration.auth.test_accounts import caller_of, create, login
+from tests.integration.auth.test_administration import get, update
+from tests.integration.auth.test_api_keys import create_key, end_key
+from tests.integration.auth.test_revocations import started
+
+
+@pytest.fixture
+async def state(backing: DevStack, service: None) -> AsyncIterator[Bus]:
+    """The state service's connection to the bus."""
+    bus = await Bus.connect(backing.nats_url("state"), "state", "test")
+    try:
+        yield bus
+    finally:
+        await bus.close()
+
+
+async def _export(state: Bus, limit: int = 200) -> dict[str, StoredAccount]:
+    """Return all accounts, read in pages."""
+    found: dict[str, StoredAccount] = {}
+    after: str | None = None
+    while True:
+        request = ExportAccountsRequest(after=after, limit=limit)
+        page = await state.ask(EXPORT_ACCOUNTS, request)
+        found |= {each.id: each for each in page.items}
+        if len(page.items) < limit:
+            assert page.total == len(found)
+            assert list(found) == sorted(found)
+            return found
+        after = page.items[-1].id
+
+
+async def _import(state: Bus, *accounts: StoredAccount) -> ImportedAccounts:
+    return await state.ask(IMPORT_ACCOUNTS, ImportAccountsRequest(items=list(accounts)))
+
+
+async def _lose(tables: Tables, user_id: str) -> None:
+    """Remove an account from the database without a trace."""
+    await tables.execute(
+        "DELETE FROM refresh_token r USING session s WHERE s.id = r.session_id AND s.account_id = $1",
+        user_id,
+    )
+    for table in ("session", "api_key", "identity", "home", "account_name"):
+        await tables.execute(f"DELETE FROM {table} WHERE account_id = $1", user_id)
+    await tables.execute("DELETE FROM account WHERE id = $1", user_id)
+
+
+async def test_lost_account_comes_back_with_password_keys_and_identities(
+    bus: Bus, state: Bus, tables: Tables
+) -> None:
+    """A restored account logs in with its password, its keys and its identities. Proves R-BACKUP-6.
+
+    Access tokens from before are not valid, and a key that was ended stays ended.
+    """
+    user = await create(bus)
+    signed_in = await login(bus, user.username)
+    me = caller_of(signed_in)
+    live, ended = await create_key(bus, me, name="live"), await create_key(bus, me, name="ended")
+    await end_key(bus, me, ended)
+    await tables.execute(
+        "INSERT INTO identity (issuer, subject, account_id) VALUES ('https://i', 'person', $1)",
+        user.id,
+    )
+    stored = (await _export(state))[user.id]
+    await _lose(tables, user.id)
+    with pytest.raises(InvalidCredentials):
+        await login(bus, user.username)
+    result = await _import(state, stored)
+    assert (result.added, result.kept, result.refused) == (1, 0, [])
+    assert await get(bus, user) == user
+    assert (await login(bus, user.email)).user == user
+    again = (await _export(state))[user.id]
+    assert again == stored.model_copy(update={"token_version": stored.token_version + 1})
+    assert [each.ended_at is None for each in again.api_keys] == [
+        each.id == live.id for each in again.api_keys
+    ]
+    async with started(bus) as gateway:
+        caller = await gateway.caller(live.key)
+        assert caller is not None
+        assert caller.user_id == user.id
+    assert (await _import(state, stored)).kept == 1
+
+
+async def test_existing_account_is_kept_as_it_is(bus: Bus, state: Bus) -> None:
+    """A restore brings back neither an old role nor a deleted account. Proves R-BACKUP-6."""
+    demoted, deleted = await create(bus, role=Role.ADMIN), await create(bus)
+    before = await _export(state, limit=2)
+    await update(bus, demoted, role=Role.VIEWER)
+    await bus.ask(DELETE_USER, UserRequest(user_id=deleted.id))
+    result = await _import(state, before[demoted.id], before[deleted.id])
+    assert (result.added, result.kept) == (0, 2)
+    assert (await get(bus, demoted)).role is Role.VIEWER
+    with pytest.raises(InvalidCredentials):
+        await login(bus, deleted.username)
+
+
+@pytest.mark.parametrize("field", ["username", "email", "identity"])
+async def test_account_with_a_taken_name_is_refused_and_named(
+    bus: Bus, state: Bus, tables: Tables, field: str
+) -> None:
+    """An account that would share a name or an identity is left out, with the field. Proves R-BACKUP-6."""
+    user = await create(bus)
+    await tables.execute(
+        "INSERT INTO identity (issuer, subject, account_id) VALUES ('https://i', $1, $1)", user.id
+    )
+    stored = (await _export(state))[user.id]
+    changes = {
+        "username": f"x{user.id}",
+        "email": f"x{user.id}@example.org",
+        "identities": [],
+        "api_keys": [],
+        "id": f"other-{field}",
+    }
+    kept = {"identity": "identities"}.get(field, field)
+    taken = stored.model_copy(update={name: changes[name] for name in changes if name != kept})
+    result = await _import(state, taken)
+    assert result.added == 0
+    assert [(each.id, each.field) for each in result.refused] == [(f"other-{field}", field)]
+    assert f"other-{field}" not in await _export(state)

@@ -1,0 +1,216 @@
+"""Damaged, foreign and interrupted backups, full disks and missing targets. The backups are encrypted."""
+
+import base64
+import json
+import shutil
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import pytest
+
+from svgx_common.contract.errors import Conflict, NotFound
+from svgx_devstack import DevStack
+from svgx_state.backups import restoring
+from svgx_state.backups.format.manifest import NAME
+from tests.integration.state.service import Client, Tables, replica
+from tests.integration.state.vault import (
+    Neighbours,
+    Vault,
+    database,
+    lose,
+    neighbours,
+    tables_of,
+)
+
+KEY = base64.b64encode(bytes(range(32))).decode()
+OTHER_KEY = base64.b64encode(bytes(32)).decode()
+
+
+@pytest.fixture(scope="module")
+async def own_database(backing: DevStack) -> AsyncIterator[str]:
+    """A database without the canvases of other tests."""
+    async with database(backing) as url:
+        yield url
+
+
+@pytest.fixture
+async def others(backing: DevStack, client: Client) -> AsyncIterator[Neighbours]:
+    """Auth and collab."""
+    async with neighbours(backing, client) as found:
+        yield found
+
+
+@pytest.fixture
+async def tables(own_database: str) -> AsyncIterator[Tables]:
+    """A connection to the service's tables. They exist once a replica has started."""
+    async with tables_of(own_database) as connection:
+        yield connection
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The target of the module's backups."""
+    return tmp_path_factory.mktemp("backups")
+
+
+@pytest.fixture(scope="module")
+async def running(backing: DevStack, own_database: str, folder: Path) -> AsyncIterator[None]:
+    """A replica with a target and a key."""
+    url = f"file://{folder}"
+    async with replica(
+        backing, postgres_url=own_database, backup_url=url, backup_key=KEY, worker_count=1
+    ):
+        yield
+
+
+@pytest.fixture
+async def vault(client: Client, running: None, folder: Path) -> Vault:
+    """A client of the operations on backups."""
+    return Vault(client, folder)
+
+
+def _flip(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+def _truncate(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-1])
+
+
+def _damage_object(damage: Callable[[Path], object]) -> Callable[[Vault, str], None]:
+    def inflict(vault: Vault, backup_id: str) -> None:
+        damage(vault.objects(backup_id, "canvas")[0])
+
+    return inflict
+
+
+def _edit_envelope(**changes: object) -> Callable[[Vault, str], None]:
+    def edit(vault: Vault, backup_id: str) -> None:
+        path = vault.folder / backup_id / NAME
+        path.write_text(json.dumps({**json.loads(path.read_bytes()), **changes}))
+
+    return edit
+
+
+def _swap_objects(vault: Vault, backup_id: str) -> None:
+    first, second = vault.objects(backup_id, "canvas")[0], vault.objects(backup_id, "index")[0]
+    content = first.read_bytes()
+    first.write_bytes(second.read_bytes())
+    second.write_bytes(content)
+
+
+def _cut_body(vault: Vault, backup_id: str) -> None:
+    path = vault.folder / backup_id / NAME
+    envelope = json.loads(path.read_bytes())
+    path.write_text(json.dumps({**envelope, "body": envelope["body"][:-8]}))
+
+
+DAMAGED_OBJECTS = {
+    "a truncated object": (_damage_object(_truncate), "bytes instead of"),
+    "a flipped byte": (_damage_object(_flip), "does not have its checksum"),
+    "a missing object": (_damage_object(Path.unlink), "is missing"),
+    "an empty object": (_damage_object(lambda path: path.write_bytes(b"")), "0 bytes instead of"),
+    "swapped objects": (_swap_objects, "instead of"),
+}
+
+UNUSABLE_MANIFESTS = {
+    "a manifest that is no JSON": (lambda v, b: (v.folder / b / NAME).write_text("x"), "damaged"),
+    "a missing manifest": (lambda v, b: (v.folder / b / NAME).unlink(), "no complete backup"),
+    "a manifest of another product": (_edit_envelope(product="other"), "none of this product"),
+    "a manifest of another backup": (_edit_envelope(backup_id="other"), "of another backup"),
+    "a newer format": (_edit_envelope(format=2, version="9.1.0"), "use version 9.1.0"),
+    "another cipher": (_edit_envelope(encryption={"cipher": "X", "key_id": "k"}), "'X'"),
+    "another key": (
+        _edit_envelope(encryption={"cipher": "AES-256-GCM", "key_id": "0123456789abcdef"}),
+        "with the key 0123456789abcdef, and BACKUP_KEY is the key",
+    ),
+    "a manifest without encryption": (_edit_envelope(encryption=None), "unset it"),
+    "a cut manifest": (_cut_body, "the manifest of .* is damaged"),
+    "a manifest with another checksum": (_edit_envelope(sha256="0" * 64), "is damaged"),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGED_OBJECTS)
+async def test_damaged_backup_fails_its_verification_and_is_not_restored(
+    vault: Vault, others: Neighbours, damage: str
+) -> None:
+    """A damaged backup is named by its verification, and a restore of it changes nothing. Proves R-BACKUP-4."""
+    inflict, reason = DAMAGED_OBJECTS[damage]
+    canvas_id = await vault.draw("a")
+    backup = await vault.back_up(canvas_id=canvas_id)
+    assert backup.encrypted
+    assert (await vault.verify(backup.id)).status == "passed"
+    inflict(vault, backup.id)
+    verification = await vault.verify(backup.id)
+    assert verification.status == "failed"
+    assert verification.detail is not None
+    assert reason in verification.detail
+    await vault.draw("b", canvas_id=canvas_id)
+    before = await vault.state(canvas_id)
+    restore = await vault.restore(backup.id)
+    assert (restore.status, restore.verified, restore.error) == (
+        "refused",
+        False,
+        verification.detail,
+    )
+    assert await vault.state(canvas_id) == before
+    assert others.replaced == []
+
+
+@pytest.mark.parametrize("damage", UNUSABLE_MANIFESTS)
+async def test_backup_with_an_unusable_manifest_is_refused_at_once(
+    vault: Vault, damage: str
+) -> None:
+    """A foreign or incomplete backup is refused with the reason, before a restore begins. Proves R-BACKUP-4."""
+    inflict, reason = UNUSABLE_MANIFESTS[damage]
+    backup = await vault.back_up(canvas_id=await vault.draw("a"))
+    inflict(vault, backup.id)
+    with pytest.raises(Conflict, match=reason):
+        await vault.begin_restore(backup.id)
+    assert (await vault.verify(backup.id)).status == "failed"
+
+
+async def test_chain_without_its_first_backup_is_refused(vault: Vault) -> None:
+    """An incremental backup is refused after its parent was removed by hand. Proves R-BACKUP-4."""
+    canvas_id = await vault.draw("a")
+    parent = await vault.back_up(canvas_id=canvas_id)
+    await vault.draw("b", canvas_id=canvas_id)
+    child = await vault.back_up(canvas_id=canvas_id, backup_type="incremental")
+    shutil.rmtree(vault.folder / parent.id)
+    with pytest.raises(Conflict, match=parent.id):
+        await vault.begin_restore(child.id)
+    verification = await vault.verify(child.id)
+    assert verification.detail is not None
+    assert parent.id in verification.detail
+    failed = await vault.back_up(canvas_id=canvas_id, backup_type="incremental", base=child.id)
+    assert failed.status == "failed"
+    assert failed.error is not None
+    assert parent.id in failed.error
+
+
+async def test_restore_of_an_unknown_backup_is_not_found(vault: Vault) -> None:
+    """A backup that neither the database nor the target has is not found. Proves R-BACKUP-3."""
+    for request in (vault.begin_restore, vault.get, vault.delete, vault.verify):
+        with pytest.raises(NotFound):
+            await request("unknown")
+
+
+async def test_restore_that_failed_half_way_says_which_canvases_are_restored(
+    backing: DevStack, vault: Vault, tables: Tables, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The outcomes name each canvas, and a repeated restore completes the rest. Proves R-BACKUP-7."""
+    lost, changed = await vault.draw("a"), await vault.draw("a")
+    backup = await vault.back_up(owner_id=vault.client.me.user_id)
+    await lose(tables, lost)
+    await vault.draw("b", canvas_id=changed)
+    monkeypatch.setattr(restoring, "EDIT_PAUSE", 0.0)
+    # Collab does not run, so that the canvas that exists cannot be edited.
+    restore = await vault.restore(backup.id)
+    assert (restore.status, restore.canvases, restore.failed) == ("partial", 2, 1)
+    assert await vault.outcomes(restore.id) == {lost: "created", changed: "failed"}
+    async with neighbours(backing, vault.client):
+        restore = await vault.restore(backup.id)
+    assert restore.status == "complete"
+    assert await vault.outcomes(restore.id) == {lost: "unchanged", changed: "replaced"}

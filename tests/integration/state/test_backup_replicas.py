@@ -1,0 +1,275 @@
+"""Backups while replicas start, stop and change their settings, and targets that fail."""
+
+import asyncio
+import base64
+import json
+import os
+import secrets
+import sys
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from svgx_common.contract.errors import Conflict
+from svgx_common.contract.storage.backups import BackupStatus
+from svgx_common.health import Health
+from svgx_devstack import DevStack
+from svgx_devstack.ports import choose
+from svgx_state.backups import creation, runner, tasks
+from svgx_state.backups.format.manifest import NAME
+from tests.integration.state.drawing import Pen
+from tests.integration.state.service import Client, replica
+from tests.integration.state.vault import (
+    Vault,
+    database,
+    full_disk,
+    lose,
+    neighbours,
+    tables_of,
+)
+from tests.polling import pause
+
+KEY = base64.b64encode(bytes(range(32))).decode()
+OTHER_KEY = base64.b64encode(bytes(32)).decode()
+
+
+_BUSY = """
+SELECT count(*) FROM pg_stat_activity
+WHERE datname = current_database() AND application_name = 'svgx-state' AND state <> 'idle'
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """A database, a folder for backups, and a client of the replicas that use them."""
+
+    backing: DevStack
+    url: str
+    vault: Vault
+
+    def replica(self, **settings: float | str) -> AbstractAsyncContextManager[Health]:
+        """Run a replica until the block ends. Its backups are encrypted with `KEY` unless the settings differ."""
+        chosen: dict[str, float | str] = {
+            "postgres_url": self.url,
+            "backup_url": f"file://{self.vault.folder}",
+            "backup_key": KEY,
+            "worker_count": 1,
+            **settings,
+        }
+        return replica(self.backing, **chosen)
+
+
+@pytest.fixture(scope="module")
+async def own_database(backing: DevStack) -> AsyncIterator[str]:
+    """A database without the canvases of other tests."""
+    async with database(backing) as url:
+        yield url
+
+
+@pytest.fixture
+async def site(
+    backing: DevStack, client: Client, own_database: str, tmp_path: Path
+) -> AsyncIterator[Site]:
+    """A database, an empty folder, and auth and collab, without a replica."""
+    async with neighbours(backing, client):
+        yield Site(backing, own_database, Vault(client, tmp_path))
+
+
+async def test_backup_is_unreadable_with_another_key_and_without_one(site: Site) -> None:
+    """An encrypted backup needs its key, and shows no content without it. Proves R-BACKUP-4."""
+    vault = site.vault
+    async with site.replica():
+        canvas_id = await vault.draw("element-in-clear-text")
+        backup = await vault.back_up(canvas_id=canvas_id)
+    stored = b"".join(path.read_bytes() for path in vault.objects(backup.id))
+    assert b"element-in-clear-text" not in stored
+    assert canvas_id.encode() not in stored
+    async with site.replica(backup_key=""):
+        with pytest.raises(Conflict, match="set BACKUP_KEY"):
+            await vault.begin_restore(backup.id)
+    async with site.replica(backup_key=OTHER_KEY):
+        with pytest.raises(Conflict, match="and BACKUP_KEY is the key"):
+            await vault.begin_restore(backup.id)
+        assert (await vault.verify(backup.id)).status == "failed"
+
+
+async def test_backups_of_a_lost_database_are_found_at_the_target(site: Site) -> None:
+    """A new database lists the backups of the target and restores them, as after a disaster. Proves R-BACKUP-8."""
+    vault = site.vault
+    async with database(site.backing) as first, site.replica(postgres_url=first):
+        canvas_id = await vault.draw("a")
+        before = await vault.state(canvas_id)
+        full = await vault.back_up()
+        await vault.draw("b", canvas_id=canvas_id)
+        after = await vault.state(canvas_id)
+        increment = await vault.back_up(backup_type="incremental")
+    async with database(site.backing) as second, site.replica(postgres_url=second):
+        while len((await vault.page()).items) < 2:
+            await pause()
+        assert [each.id for each in (await vault.page()).items] == [increment.id, full.id]
+        restore = await vault.restore("latest")
+        assert (restore.backup_id, restore.status) == (increment.id, "complete")
+        assert await vault.state(canvas_id) == after != before
+        # Revisions are counted anew, so no incremental backup builds on those of the lost database.
+        fresh = await vault.back_up(backup_type="incremental")
+        assert fresh.backup_type == "full"
+        with pytest.raises(Conflict, match="before this database"):
+            await vault.begin(backup_type="incremental", base=increment.id)
+
+
+async def test_full_disk_fails_the_backup_with_the_reason(site: Site, tmp_path: Path) -> None:
+    """A backup that does not fit on the disk fails with the reason, and has no manifest. Proves R-BACKUP-4."""
+    vault = site.vault
+    with full_disk(tmp_path / "disk") as disk:
+        async with site.replica(backup_url=f"file://{disk}"):
+            canvas_id = await vault.draw("a")
+            noise = secrets.token_hex(200 * 1024)
+            await vault.client.append(Pen(canvas_id, "noise").draw("noise", noise))
+            backup = await vault.back_up(canvas_id=canvas_id)
+        assert backup.status == "failed"
+        assert backup.error is not None
+        assert "No space left on device" in backup.error
+        assert not (disk / backup.id / NAME).exists()
+
+
+async def test_target_that_does_not_answer_fails_the_backup_with_the_reason(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The record names a target that does not answer, without a secret. Proves R-BACKUP-4."""
+    monkeypatch.setattr("svgx_state.backups.format.target.RETRIES", 0)
+    monkeypatch.setenv("AWS_ENDPOINT", f"http://127.0.0.1:{choose()}")
+    monkeypatch.setenv("AWS_ALLOW_HTTP", "true")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "name")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "hidden-value")
+    async with site.replica(backup_url="s3://bucket/backups"):
+        backup = await site.vault.back_up(canvas_id=await site.vault.draw("a"))
+    assert backup.status == "failed"
+    assert backup.error is not None
+    assert "the target does not answer" in backup.error
+    assert "hidden-value" not in backup.error
+
+
+@pytest.fixture
+def small_objects(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make each canvas an object of its own."""
+    monkeypatch.setattr(creation, "OBJECT_BYTES", 1)
+
+
+@asynccontextmanager
+async def _stopped(site: Site, backup_id: str, objects: int) -> AsyncIterator[None]:
+    """Wait until a backup has stored some objects. Then keep it from reading canvases until the block ends."""
+    while (await site.vault.get(backup_id)).objects < objects:
+        await pause()
+    async with tables_of(site.url) as tables, tables.transaction():
+        await tables.execute("LOCK TABLE journal IN ACCESS EXCLUSIVE MODE")
+        assert (await site.vault.get(backup_id)).status == "running"
+        yield
+
+
+async def test_interrupted_backup_is_continued_by_another_replica(
+    site: Site, small_objects: None
+) -> None:
+    """Another replica reuses the objects with right checksums, and writes the rest. Proves R-BACKUP-5."""
+    vault = site.vault
+    async with site.replica():
+        drawn = [await vault.draw("a") for _ in range(40)]
+        states = {each: await vault.state(each) for each in drawn}
+        backup = await vault.begin(owner_id=vault.client.me.user_id)
+        stopping = AsyncExitStack()
+        await stopping.enter_async_context(_stopped(site, backup.id, 10))
+        with pytest.raises(Conflict, match=backup.id):
+            await vault.begin()
+    first = {path.name for path in vault.objects(backup.id) if path.name.endswith("-1")}
+    damaged = vault.objects(backup.id, "canvas-000004")[0]
+    damaged.write_bytes(damaged.read_bytes()[::-1])
+    await stopping.aclose()
+    async with site.replica():
+        ended = await vault.ended(backup.id)
+        assert (ended.status, ended.canvases) == ("complete", 40)
+        reused = {path.name for path in vault.objects(backup.id) if path.name.endswith("-1")}
+        assert len(reused) == 6 < len(first)
+        assert (await vault.verify(backup.id)).canvases == 40
+        async with tables_of(site.url) as tables:
+            await lose(tables, *drawn)
+        assert (await vault.restore(backup.id)).status == "complete"
+        assert {each: await vault.state(each) for each in drawn} == states
+
+
+async def test_replica_that_lost_its_backup_writes_no_more(
+    site: Site, small_objects: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A replica that was thought dead notices that another one has its work, and ends nothing. Proves R-BACKUP-5."""
+    monkeypatch.setattr(tasks, "RENEW_SECONDS", 0.01)
+    monkeypatch.setattr(runner, "POLL_SECONDS", 0.1)
+    vault = site.vault
+    async with site.replica(), tables_of(site.url) as tables:
+        for _ in range(30):
+            await vault.draw("a")
+        backup = await vault.begin(owner_id=vault.client.me.user_id)
+        async with _stopped(site, backup.id, 6):
+            await tables.execute("UPDATE backup_task SET runner = 'another', heartbeat_at = now()")
+        while await tables.fetchval(_BUSY):
+            await pause()
+        assert not (vault.folder / backup.id / NAME).exists()
+        assert (await vault.get(backup.id)).status is BackupStatus.RUNNING
+        await tables.execute("UPDATE backup_task SET heartbeat_at = NULL")
+        ended = await vault.ended(backup.id)
+        assert (ended.status, ended.canvases) == ("complete", 30)
+
+
+async def test_retention_deletes_old_backups_with_their_objects(site: Site) -> None:
+    """After each backup, those beyond BACKUP_KEEP are deleted, but no parent of a kept one. Proves R-BACKUP-5."""
+    vault = site.vault
+    async with database(site.backing) as url, site.replica(postgres_url=url, backup_keep=2):
+        canvas_id = await vault.draw("a")
+        old = await vault.back_up(canvas_id=canvas_id)
+        parent = await vault.back_up(canvas_id=canvas_id)
+        first = await vault.back_up(canvas_id=canvas_id, backup_type="incremental")
+        await vault.gone(old.id)
+        await vault.draw("b", canvas_id=canvas_id)
+        second = await vault.back_up(canvas_id=canvas_id, backup_type="incremental")
+        assert [each.id for each in (await vault.page()).items] == [second.id, first.id, parent.id]
+        assert not vault.objects(old.id)
+
+
+async def test_without_a_target_the_setting_is_named(site: Site) -> None:
+    """Without BACKUP_URL, the operations say so. Proves R-BACKUP-3."""
+    async with site.replica(backup_url=""):
+        with pytest.raises(Conflict, match="BACKUP_URL"):
+            await site.vault.begin()
+
+
+async def _command(site: Site, *arguments: str) -> tuple[int | None, list[dict[str, object]]]:
+    """Run `svgx-state` with a command. Return its status and the records that it prints."""
+    environment = {
+        "NATS_URL": site.backing.nats_url("state"),
+        "POSTGRES_URL": site.url,
+        "BACKUP_URL": f"file://{site.vault.folder}",
+        "BACKUP_KEY": KEY,
+    }
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "svgx_state", *arguments),
+        env={**os.environ, **environment},
+        stdout=asyncio.subprocess.PIPE,
+    )
+    output, _ = await process.communicate()
+    return process.returncode, [json.loads(line) for line in output.splitlines()]
+
+
+async def test_commands_back_up_and_restore_without_a_replica(site: Site) -> None:
+    """Jobs make, check and restore backups also while no replica runs. Proves R-BACKUP-9."""
+    async with site.replica():
+        canvas_id = await site.vault.draw("a")
+    async with tables_of(site.url) as tables:
+        arguments = ("--state-type", "canvas", "--canvas-id", canvas_id, "--verify")
+        status, (made,) = await _command(site, "backup", *arguments)
+        assert (status, made["status"], made["canvases"]) == (0, "complete", 1)
+        assert isinstance(made["verification"], dict)
+        assert made["verification"]["status"] == "passed"
+        await lose(tables, canvas_id)
+        status, (restored,) = await _command(site, "restore", "latest")
+        assert (status, restored["status"], restored["backup_id"]) == (0, "complete", made["id"])
+        assert await tables.fetchval("SELECT revision FROM canvas WHERE id = $1", canvas_id) == 1

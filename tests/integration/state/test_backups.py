@@ -1,0 +1,293 @@
+"""Backups of canvases and users, and their restores, through the service and with files as the target."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from svgx_common.contract.errors import Conflict, Forbidden, Invalid, NotFound
+from svgx_common.contract.policy import CanvasRole
+from svgx_common.contract.storage.backups import StoredAccount
+from svgx_devstack import DevStack
+from tests.integration.state.drawing import elements
+from tests.integration.state.service import Client, Tables, replica, user
+from tests.integration.state.vault import (
+    Neighbours,
+    Vault,
+    database,
+    lose,
+    neighbours,
+    tables_of,
+)
+
+
+@pytest.fixture(scope="module")
+async def own_database(backing: DevStack) -> AsyncIterator[str]:
+    """A database without the canvases of other tests."""
+    async with database(backing) as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The target of the module's backups."""
+    return tmp_path_factory.mktemp("backups")
+
+
+@pytest.fixture(scope="module")
+async def running(backing: DevStack, own_database: str, folder: Path) -> AsyncIterator[None]:
+    """A replica with a target."""
+    async with replica(backing, postgres_url=own_database, backup_url=f"file://{folder}"):
+        yield
+
+
+@pytest.fixture
+async def vault(client: Client, running: None, folder: Path) -> Vault:
+    """A client of the operations on backups."""
+    return Vault(client, folder)
+
+
+@pytest.fixture
+async def tables(own_database: str, running: None) -> AsyncIterator[Tables]:
+    """A connection to the service's tables."""
+    async with tables_of(own_database) as connection:
+        yield connection
+
+
+@pytest.fixture
+async def others(backing: DevStack, vault: Vault) -> AsyncIterator[Neighbours]:
+    """Auth and collab."""
+    async with neighbours(backing, vault.client) as found:
+        yield found
+
+
+def _account(user_id: str) -> StoredAccount:
+    return StoredAccount.model_validate(
+        {
+            "id": user_id,
+            "username": user_id,
+            "email": f"{user_id}@example.org",
+            "password_hash": "$argon2id$secret",
+            "role": "editor",
+            "created_at": "2026-01-01T00:00:00Z",
+            "disabled_at": None,
+            "deleted_at": None,
+            "token_version": 3,
+            "identities": [],
+            "api_keys": [],
+        }
+    )
+
+
+async def test_lost_canvases_are_restored_with_equal_content_and_members(
+    vault: Vault, tables: Tables, others: Neighbours
+) -> None:
+    """A restore creates lost canvases with their ids, names, members and Yjs state. Proves R-BACKUP-1."""
+    drawn = await vault.draw("a", "b", "c")
+    empty = await vault.client.create("Empty")
+    friend = user()
+    await vault.client.set_member(drawn, friend.user_id, CanvasRole.VIEWER)
+    before = await vault.state(drawn)
+    backup = await vault.back_up(owner_id=vault.client.me.user_id)
+    assert (backup.status, backup.canvases, backup.changed) == ("complete", 2, 2)
+    assert (backup.progress, backup.parent_id) == (1.0, None)
+    await lose(tables, drawn, empty)
+    restore = await vault.restore(backup.id)
+    assert (restore.status, restore.canvases, restore.error) == ("complete", 2, None)
+    assert await vault.outcomes(restore.id) == {drawn: "created", empty: "created"}
+    assert await vault.state(drawn) == before
+    assert (await vault.client.get(drawn)).revision == 1
+    assert (await vault.client.get(empty)).name == "Empty"
+    assert await vault.client.member(drawn, friend.user_id) is CanvasRole.VIEWER
+    assert others.replaced == []
+
+
+async def test_restore_into_existing_canvases_edits_only_those_that_differ(
+    vault: Vault, others: Neighbours
+) -> None:
+    """A changed canvas is edited, a deleted one is undeleted, an equal one stays as it is. Proves R-BACKUP-7."""
+    changed, deleted, equal = [await vault.draw("a") for _ in range(3)]
+    backup = await vault.back_up(owner_id=vault.client.me.user_id)
+    await vault.draw("b", canvas_id=changed)
+    await vault.client.delete(deleted)
+    restore = await vault.restore(backup.id)
+    assert await vault.outcomes(restore.id) == {
+        changed: "replaced",
+        deleted: "undeleted",
+        equal: "unchanged",
+    }
+    assert others.replaced == [changed]
+    assert set(elements((await vault.client.load(deleted)).updates)) == {"a"}
+
+
+async def test_canvas_that_is_deleted_in_the_backup_stays_when_it_exists(
+    vault: Vault, tables: Tables, others: Neighbours
+) -> None:
+    """A restore deletes nothing, and it restores the mark of a deletion with a lost canvas. Proves R-BACKUP-7."""
+    deleted = await vault.draw("a")
+    await vault.client.delete(deleted)
+    backup = await vault.back_up(canvas_id=deleted)
+    await tables.execute("UPDATE canvas SET deleted_at = NULL WHERE id = $1", deleted)
+    restore = await vault.restore(backup.id)
+    assert await vault.outcomes(restore.id) == {deleted: "skipped"}
+    assert (await vault.client.get(deleted)).id == deleted
+    await lose(tables, deleted)
+    restore = await vault.restore(backup.id)
+    assert await vault.outcomes(restore.id) == {deleted: "created"}
+    with pytest.raises(NotFound):
+        await vault.client.get(deleted)
+
+
+async def test_one_canvas_of_a_backup_is_restored_alone(
+    vault: Vault, tables: Tables, others: Neighbours
+) -> None:
+    """A restore with a canvas id touches no other canvas. Proves R-BACKUP-7."""
+    first, second = await vault.draw("a"), await vault.draw("b")
+    backup = await vault.back_up(owner_id=vault.client.me.user_id)
+    await lose(tables, first, second)
+    restore = await vault.restore(backup.id, first)
+    assert restore.status == "complete"
+    assert await vault.outcomes(restore.id) == {first: "created"}
+    with pytest.raises(NotFound):
+        await vault.client.get(second)
+
+
+async def test_incremental_backup_has_only_changes_and_restores_all(
+    vault: Vault, tables: Tables, others: Neighbours
+) -> None:
+    """A chain of backups restores every canvas at the time of its last one. Proves R-BACKUP-2."""
+    owner = vault.client.me.user_id
+    edited, renamed, same, lost, shared = [await vault.draw("a") for _ in range(5)]
+    full = await vault.back_up(owner_id=owner)
+    await vault.draw("b", canvas_id=edited)
+    await tables.execute("UPDATE canvas SET name = 'New' WHERE id = $1", renamed)
+    await vault.client.set_member(shared, user().user_id, CanvasRole.EDITOR)
+    added = await vault.draw("c")
+    first = await vault.back_up(owner_id=owner, backup_type="incremental")
+    assert (first.parent_id, first.canvases, first.changed) == (full.id, 6, 4)
+    await vault.draw("d", canvas_id=edited)
+    await vault.client.delete(lost)
+    second = await vault.back_up(owner_id=owner, backup_type="incremental")
+    assert (second.parent_id, second.canvases, second.changed) == (first.id, 6, 2)
+    everything = [edited, renamed, same, lost, shared, added]
+    before = [await vault.state(each) for each in everything if each != lost]
+    await lose(tables, *everything)
+    assert (await vault.verify(second.id)).canvases == 6
+    restore = await vault.restore(second.id)
+    assert restore.status == "complete"
+    assert [await vault.state(each) for each in everything if each != lost] == before
+    assert (await vault.client.get(renamed)).name == "New"
+    assert set(elements((await vault.client.load(edited)).updates)) == {"a", "b", "d"}
+    with pytest.raises(NotFound):
+        await vault.client.get(lost)
+
+
+async def test_canvas_that_was_restored_meanwhile_is_in_the_next_incremental_backup(
+    vault: Vault, tables: Tables, others: Neighbours
+) -> None:
+    """A revision that is counted anew is not taken for the one of the parent. Proves R-BACKUP-2."""
+    canvas_id = await vault.draw("a", "b")
+    full = await vault.back_up(canvas_id=canvas_id)
+    await lose(tables, canvas_id)
+    await vault.restore(full.id)
+    await vault.draw("other", canvas_id=canvas_id)
+    assert (await vault.client.get(canvas_id)).revision == 2  # as in the backup
+    increment = await vault.back_up(canvas_id=canvas_id, backup_type="incremental")
+    assert (increment.parent_id, increment.changed) == (full.id, 1)
+    await lose(tables, canvas_id)
+    await vault.restore(increment.id)
+    assert set(elements((await vault.client.load(canvas_id)).updates)) == {"a", "b", "other"}
+
+
+async def test_incremental_backup_without_a_base_becomes_a_full_one(vault: Vault) -> None:
+    """There is always a backup, and its record says which one it became. Proves R-BACKUP-2."""
+    canvas_id = await vault.draw("a")
+    backup = await vault.back_up(canvas_id=canvas_id, backup_type="incremental")
+    assert (backup.backup_type, backup.parent_id, backup.status) == ("full", None, "complete")
+
+
+async def test_users_are_restored_and_existing_ones_stay_as_they_are(
+    vault: Vault, others: Neighbours
+) -> None:
+    """Missing accounts are added, existing ones are kept, and refused ones are named. Proves R-BACKUP-6."""
+    stored = others.accounts.stored
+    stored |= {name: _account(name) for name in ("gone", "changed", "clash")}
+    backup = await vault.back_up(state_type="users")
+    assert (backup.users, backup.canvases) == (3, 0)
+    assert b"argon2id" not in b"".join(path.read_bytes() for path in vault.objects(backup.id))
+    del stored["gone"], stored["clash"]
+    stored["changed"] = stored["changed"].model_copy(update={"role": "viewer"})
+    others.accounts.refused["clash"] = "username"
+    restore = await vault.restore(backup.id)
+    assert (restore.users_added, restore.users_kept, restore.users_refused) == (1, 1, 1)
+    assert restore.status == "partial"
+    assert restore.error == "accounts that were not added: clash (username)"
+    assert stored["gone"] == _account("gone")
+    assert stored["changed"].role == "viewer"
+
+
+async def test_all_has_canvases_and_users(vault: Vault, others: Neighbours) -> None:
+    """The state type `all` has every canvas and every account. Proves R-BACKUP-1."""
+    others.accounts.stored["u1"] = _account("u1")
+    canvas_id = await vault.draw("a")
+    backup = await vault.back_up(state_type="all")
+    assert backup.users == 1
+    assert backup.canvases >= 1
+    verification = await vault.verify(backup.id)
+    assert (verification.status, verification.users) == ("passed", 1)
+    assert verification.canvases == backup.canvases
+    assert canvas_id in await vault.outcomes((await vault.restore(backup.id)).id)
+
+
+async def test_backups_are_listed_newest_first_in_pages(vault: Vault) -> None:
+    """The list has cursor pages. `latest` stands for the newest complete backup. Proves R-BACKUP-3."""
+    canvas_id = await vault.draw("a")
+    made = [(await vault.back_up(canvas_id=canvas_id)).id for _ in range(3)]
+    first = await vault.page(limit=2)
+    assert [each.id for each in first.items] == made[:0:-1]
+    second = await vault.page(limit=2, cursor=first.next)
+    assert second.items[0].id == made[0]
+    assert (await vault.get("latest")).id == made[-1]
+
+
+REFUSED_REQUESTS = [
+    ({"state_type": "users", "canvas_id": "c"}, Invalid, "canvas_id"),
+    ({"state_type": "all", "owner_id": "u"}, Invalid, "owner_id"),
+    ({"canvas_id": "c", "owner_id": "u"}, Invalid, "owner_id"),
+    ({"base": "b"}, Invalid, "base"),
+    ({"canvas_id": "unknown"}, NotFound, "canvas_id"),
+    ({"backup_type": "incremental", "base": "unknown"}, NotFound, "base"),
+]
+
+
+@pytest.mark.parametrize(("request_", "error", "field"), REFUSED_REQUESTS)
+async def test_unsuitable_request_is_refused_with_the_field(
+    vault: Vault, request_: dict[str, str], error: type[Forbidden], field: str
+) -> None:
+    """A request for a backup that cannot be made names the wrong field. Proves R-BACKUP-3."""
+    with pytest.raises(error) as refused:
+        await vault.begin(**request_)
+    assert refused.value.field == field
+
+
+async def test_base_of_other_canvases_is_refused(vault: Vault) -> None:
+    """An incremental backup builds on a backup of the same canvases only. Proves R-BACKUP-2."""
+    base = await vault.back_up(canvas_id=await vault.draw("a"))
+    other = await vault.draw("b")
+    with pytest.raises(Conflict) as refused:
+        await vault.begin(canvas_id=other, backup_type="incremental", base=base.id)
+    assert refused.value.field == "base"
+
+
+async def test_backup_with_a_child_is_not_deleted(vault: Vault) -> None:
+    """A backup on which another builds stays. The child is deleted with its objects first. Proves R-BACKUP-5."""
+    canvas_id = await vault.draw("a")
+    parent = await vault.back_up(canvas_id=canvas_id)
+    await vault.draw("b", canvas_id=canvas_id)
+    child = await vault.back_up(canvas_id=canvas_id, backup_type="incremental")
+    with pytest.raises(Conflict, match=child.id):
+        await vault.delete(parent.id)
+    for backup_id in (child.id, parent.id):
+        await vault.delete(backup_id)
+        await vault.gone(backup_id)
+        assert not (vault.folder / backup_id).exists()

@@ -1,0 +1,46 @@
+"""The backups that a retention deletes."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from svgx_state.backups.deletion import Kept, Retention, expired
+
+NOW = datetime(2026, 6, 30, tzinfo=UTC)
+
+
+def _backups(*texts: str) -> list[Kept]:
+    """Return backups, newest first, from texts such as `b2<b1 5d failed`: id, parent, age and status."""
+    found = []
+    for text in texts:
+        names, age, *status = text.split()
+        name, _, parent = names.partition("<")
+        at = NOW - timedelta(days=float(age.removesuffix("d")))
+        found.append(Kept(name, parent or None, status[0] if status else "complete", at))
+    return found
+
+
+@pytest.mark.parametrize(
+    ("backups", "count", "days", "deleted"),
+    [
+        (["c 1d", "b 2d", "a 3d"], 0, 0, []),
+        (["c 1d", "b 2d", "a 3d"], 2, 0, ["a"]),
+        (["c 1d", "b 2d", "a 3d"], 0, 2, ["a"]),
+        (["c 1d", "b 2d", "a 3d"], 1, 2, ["a"]),
+        (["c 90d", "b 91d"], 0, 2, ["b"]),
+        (["c<b 1d", "b<a 2d", "a 3d"], 1, 0, []),
+        (["d 1d", "c<b 2d", "b<a 3d", "a 4d"], 1, 0, ["c", "b", "a"]),
+        (["d 1d", "c<a 2d", "b<a 3d", "a 4d"], 2, 0, ["b"]),
+        (["c<a 0d running", "b 1d", "a 9d"], 1, 0, []),
+        (["c 0d failed", "b 1d", "a 2d"], 1, 0, ["a"]),
+        (["c 2d failed", "b 3d", "a 4d"], 1, 0, ["c", "a"]),
+        (["c<a 2d failed", "b 3d", "a 4d"], 1, 0, ["c", "a"]),
+        (["b 1d deleting", "a 2d"], 1, 0, []),
+        ([], 1, 1, []),
+    ],
+)
+def test_retention_keeps_the_newest_and_all_on_which_they_build(
+    backups: list[str], count: int, days: int, deleted: list[str]
+) -> None:
+    """A backup is deleted after all that build on it, and never while a kept one needs it. Proves R-BACKUP-5."""
+    assert expired(_backups(*backups), Retention(count, days), NOW) == deleted

@@ -1,0 +1,103 @@
+"""The stored form of objects, and their records."""
+
+import base64
+import zlib
+
+import pytest
+
+from svgx_state.backups.format.records import read_accounts, read_canvases, read_index
+from svgx_state.backups.format.sealing import Damaged, Seal, read_key
+from tests.unit.state.backups.make_format import canvas
+
+KEY = bytes(range(32))
+
+
+@pytest.mark.parametrize("key", [None, KEY])
+def test_object_is_read_as_it_was_written(key: bytes | None) -> None:
+    """Writing and reading an object gives its content. Proves R-BACKUP-4."""
+    for content in (b"", b"x" * 100_000, bytes(range(256))):
+        assert Seal(key).open("n", Seal(key).close("n", content), len(content)) == content
+
+
+def test_encrypted_object_cannot_be_changed_moved_or_read_with_another_key() -> None:
+    """Every change of an encrypted object is noticed, also another name. Proves R-BACKUP-4."""
+    seal = Seal(KEY)
+    stored = seal.close("b/canvas-1", b"content")
+    assert stored != seal.close("b/canvas-1", b"content")
+    for place in range(len(stored)):
+        changed = bytearray(stored)
+        changed[place] ^= 1
+        with pytest.raises(Damaged):
+            seal.open("b/canvas-1", bytes(changed), 7)
+    for name, other in (("b/canvas-2", seal), ("b/canvas-1", Seal(bytes(32)))):
+        with pytest.raises(Damaged):
+            other.open(name, stored, 7)
+    with pytest.raises(Damaged):
+        seal.open("b/canvas-1", b"", 7)
+
+
+def test_object_that_inflates_beyond_its_size_is_refused_early() -> None:
+    """A small object cannot fill the memory. Proves R-BACKUP-4."""
+    bomb = zlib.compress(bytes(100 * 1024 * 1024), 9)
+    with pytest.raises(Damaged, match="size"):
+        Seal(None).open("n", bomb, 10)
+
+
+@pytest.mark.parametrize(
+    ("text", "key"),
+    [
+        ("", None),
+        (" ", None),
+        (base64.b64encode(KEY).decode(), KEY),
+        (base64.urlsafe_b64encode(bytes([251] * 32)).decode(), bytes([251] * 32)),
+        (base64.b64encode(KEY).decode().rstrip("=") + "\n", KEY),
+        (KEY.hex(), KEY),
+    ],
+)
+def test_key_is_read_from_base64_and_from_hexadecimal_digits(text: str, key: bytes | None) -> None:
+    """The key is the output of `openssl rand`, in either form. Proves R-BACKUP-4."""
+    assert read_key(text) == key
+
+
+@pytest.mark.parametrize(
+    "text", ["secret", "x" * 64, base64.b64encode(bytes(31)).decode(), "ä" * 44]
+)
+def test_key_of_another_length_is_refused(text: str) -> None:
+    """A password is not a key. Proves R-BACKUP-4."""
+    with pytest.raises(ValueError, match="32 bytes"):
+        read_key(text)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"\x00",
+        b"\x00\x00\x00\x05{}",
+        b"\xff\xff\xff\xff",
+        b"\x00\x00\x00\x02{}",
+        b"\x00\x00\x00\x02[]",
+    ],
+)
+def test_malformed_records_are_damage(content: bytes) -> None:
+    """Bytes that are no records raise no other error. Proves R-BACKUP-4."""
+    with pytest.raises(Damaged):
+        list(read_canvases("n", content))
+    for read in (read_index, read_accounts):
+        with pytest.raises(Damaged):
+            read("n", content)
+
+
+def test_digest_of_facts_depends_on_each_of_them() -> None:
+    """An incremental backup notices each change of a canvas. Proves R-BACKUP-2."""
+    facts = canvas("a", "Name")
+    changed = [
+        canvas("a", "Other"),
+        canvas("a", "Name", facts.created_at),
+        type(facts)("a", "Name", "u1", facts.created_at, None, {"u1": "owner"}, ""),
+        type(facts)("a", "Name", "u1", facts.created_at, None, facts.members, "restore"),
+    ]
+    assert len({each.digest() for each in [facts, *changed]}) == 5
+    reordered = type(facts)(
+        "a", "Name", "u1", facts.created_at, None, {"u2": "viewer", "u1": "owner"}, ""
+    )
+    assert reordered.digest() == facts.digest()

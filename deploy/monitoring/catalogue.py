@@ -94,6 +94,10 @@ def _codes() -> set[str]:
 
 
 LABELS: Mapping[str, Label] = {
+    "action": Label(
+        "action on stored values", frozenset({"persist", "retrieve", "delete", "list"})
+    ),
+    "backend": Label("store of values", frozenset({"postgresql", "redis", "memory"})),
     "cache": Label("cache of the gateway", frozenset({"api_keys", "canvas_roles"})),
     "channel": Label("channel to a held canvas", frozenset({"awareness", "edit", "sync"})),
     "circuit": Label(
@@ -121,7 +125,8 @@ LABELS: Mapping[str, Label] = {
     ),
     "outcome": Label(
         "outcome, as the metric names it",
-        frozenset({"saved", "late", "rejected", "failed", "written", "skipped", "hit", "miss"}),
+        frozenset({"saved", "late", "rejected", "failed", "written", "skipped", "hit", "miss"})
+        | {"ok", "refused", "shared"},
     ),
     "part": Label("part of the workers' confinement", frozenset(PARTS)),
     "pool": Label("pool of operations", frozenset(Pool)),

@@ -7,28 +7,41 @@ import svgx_common.quick_imports  # noqa: F401  # before all other imports
 
 # isort: split
 
-import functools
+from collections.abc import Mapping
+from typing import Any
 
 from svgx_common.database.commands import migrate_command
-from svgx_common.doctor.command import doctor_command
+from svgx_common.doctor.command import Check, doctor_command
 from svgx_common.doctor.postgres import database_checks
+from svgx_common.doctor.redis import check_redis
 from svgx_common.runtime import run
 from svgx_state.app import build
 from svgx_state.settings import StateSettings
+from svgx_state.values.types import Backend
 
 
 def main() -> None:
     """Run one replica or a command."""
-    checks = functools.partial(database_checks, schema="state", package="svgx_state")
     run(
         "state",
         StateSettings,
         build,
         commands={
-            "doctor": doctor_command("state", StateSettings, checks),
+            "doctor": doctor_command("state", StateSettings, _checks),
             "migrate": migrate_command("state", StateSettings, "svgx_state"),
         },
     )
+
+
+def _checks(values: Mapping[str, Any]) -> Mapping[str, Check | None]:
+    """Return the checks of PostgreSQL, and of Redis when a state type is there."""
+    checks = dict(database_checks(values, schema="state", package="svgx_state"))
+    types = values.get("state_types", {})
+    if any(each.backend is Backend.REDIS for each in types.values()):
+        checks["redis"] = None
+        if "redis_url" in values:
+            checks["redis"] = lambda: check_redis(values["redis_url"])
+    return checks
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ import functools
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from svgx_common import postgres
+from svgx_common import postgres, redis
 from svgx_common.background import BackgroundTasks
 from svgx_common.observability.confinement import show_confinement
 from svgx_common.observability.worker_use import show_use
@@ -20,6 +20,9 @@ from svgx_state.partitions import add_partitions, add_partitions_later
 from svgx_state.ratelimits import StoredRateLimits
 from svgx_state.settings import StateSettings
 from svgx_state.snapshots import Compactor
+from svgx_state.values.canvases import CanvasValues
+from svgx_state.values.handlers import Values
+from svgx_state.values.stores import Stores
 from svgx_workers.pool import Workers
 
 
@@ -50,16 +53,18 @@ async def build(runtime: Runtime[StateSettings]) -> AsyncIterator[Service]:
         )
         journal = Journal(database, compactor.note_tail)
         accounts = Accounts(runtime.bus)
-        handlers = Handlers(
-            runtime.bus,
-            Canvases(database),
-            Members(database, accounts),
-            journal,
-            Exports(journal, workers),
-        )
+        canvases, exports = Canvases(database), Exports(journal, workers)
+        handlers = Handlers(runtime.bus, canvases, Members(database, accounts), journal, exports)
         handlers.register(runtime.responder)
         CanvasAdministration(database).register(runtime.responder)
         StoredRateLimits(runtime.bus, database, accounts).register(runtime.responder)
+        client = None
+        if settings.uses_redis:
+            client = redis.connect(settings.redis_url, settings.redis_pool_size)
+            runtime.health.watch("redis", functools.partial(redis.check, client))
+        stores = Stores(runtime.bus, database, client, settings)
+        await stores.start()
+        Values(stores, CanvasValues(canvases, exports)).register(runtime.responder)
         runtime.health.require("postgresql", database.check)
         runtime.health.describe("database_pool", database.usage)
         runtime.health.describe("workers", workers.details)
@@ -71,8 +76,11 @@ async def build(runtime: Runtime[StateSettings]) -> AsyncIterator[Service]:
             "partitions",
             functools.partial(add_partitions_later, database, settings.journal_days_ahead),
         )
+        background.repeat("expire values", stores.expire_later)
         try:
             yield Service(drain=compactor.close)
         finally:
             await background.stop()
             await compactor.close()
+            if client is not None:
+                await client.aclose()

@@ -4,7 +4,7 @@ import re
 import time
 import unicodedata
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractAsyncContextManager, contextmanager
 
 import structlog
 
@@ -85,11 +85,8 @@ class Exports:
         limit, `TooManyRequests` while too many exports of the caller wait, and `Overloaded` while too many exports of
         all callers wait.
         """
-        deadline = time.monotonic() + call.deadline - time.time() - MARGIN
         with self._worker_errors(request.canvas_id):
-            async with self._workers.turn(
-                call.signed_in().user_id, patience=PATIENCE, deadline=deadline
-            ) as worker:
+            async with self._turn(call) as worker:
                 # The content is loaded when a worker is free, so that waiting exports take no memory.
                 content = await self._journal.load(request.canvas_id)
                 state = await worker.state(content.updates)
@@ -97,6 +94,20 @@ class Exports:
         name = filename(name, _EXTENSIONS[request.format])
         left_out = left_out_header(exported.left_out)
         return Blob(exported.content, _MEDIA_TYPES[request.format], name, left_out)
+
+    async def elements(self, canvas_id: str, call: Call) -> tuple[int, bytes]:
+        """Return the revision of a canvas and its content then, as element JSON. Raises as `export` does."""
+        with self._worker_errors(canvas_id):
+            async with self._turn(call) as worker:
+                content = await self._journal.load(canvas_id)
+                state = await worker.state(content.updates)
+                exported = await worker.export_json(state.content, state.left_out)
+        return content.revision, exported.content
+
+    def _turn(self, call: Call) -> AbstractAsyncContextManager[Turn]:
+        """Return the caller's turn at a worker."""
+        deadline = time.monotonic() + call.deadline - time.time() - MARGIN
+        return self._workers.turn(call.signed_in().user_id, patience=PATIENCE, deadline=deadline)
 
     @contextmanager
     def _worker_errors(self, canvas_id: str) -> Iterator[None]:

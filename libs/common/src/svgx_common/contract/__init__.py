@@ -15,6 +15,7 @@ from svgx_common.contract import (
 )
 from svgx_common.contract.administration import canvases, connections, replicas, sessions
 from svgx_common.contract.operation import Channel, Operation
+from svgx_common.contract.storage import values
 
 OPERATIONS: tuple[Operation[Any, Any], ...] = (
     # operation                  HTTP
@@ -56,6 +57,12 @@ OPERATIONS: tuple[Operation[Any, Any], ...] = (
     state.REMOVE_MEMBER,  #      DELETE /runtime/canvases/{canvas_id}/members/{user_id}
     state.EXPORT,  #             GET    /runtime/canvases/{canvas_id}/export
     collab.IMPORT_SVG,  #        PUT    /runtime/canvases/{canvas_id}/svg
+    # values under keys; the path of a canvas's key comes before the one of any key
+    values.PERSIST_VALUE,  #     POST   /state/persist/
+    values.RETRIEVE_CANVAS,  #   GET    /state/retrieve/canvas_state_{canvas_id}
+    values.RETRIEVE_VALUE,  #    GET    /state/retrieve/{key}
+    values.DELETE_VALUE,  #      DELETE /state/retrieve/{key}
+    values.LIST_VALUES,  #       GET    /state/values/
     ratelimits.GET_CONFIG,  #    GET    /security/rate-limits/config/
     ratelimits.SET_CONFIG,  #    PUT    /security/rate-limits/config/
     ratelimits.ANALYTICS,  #     GET    /security/rate-limits/analytics/
@@ -82,6 +89,8 @@ CHANNELS: tuple[Channel[Any], ...] = (
     state.CANVAS_ACCESS_CHANGED,
     ratelimits.RATE_LIMITS_CHANGED,
     revocations.REVOKED,
+    # to all replicas of state
+    values.VALUE_CHANGED,
     transport.REPLICA_LEFT,
     # to one gateway
     connections.GATEWAY_CONNECTIONS,

@@ -54,6 +54,10 @@ ACCOUNT_STATUSES: dict[str, tuple[int, int, int, int, int]] = {
     "gateway.rate_limits.analytics": (401, 403, 403, 200, 403),
     "state.canvas.create": (401, 403, 201, 201, 201),
     "state.canvas.list": (401, 200, 200, 200, 200),
+    "state.value.retrieve": (401, 404, 404, 404, 404),  # of a key without a value
+    "state.value.delete": (401, 404, 404, 404, 404),
+    "state.value.persist": (401, 200, 200, 200, 200),  # for the caller's own account
+    "state.value.list": (401, 200, 200, 200, 200),
     "auth.logout": (401, 204, 204, 204, 403),
 }
 
@@ -79,6 +83,7 @@ CANVAS_STATUSES: dict[str, tuple[int, int, int, int, int, int, int, int, int]] =
     "state.member.set": (401, 403, 403, 403, 403, 200, 403, 200, 403),
     "state.member.remove": (401, 403, 403, 403, 403, 204, 403, 204, 403),
     "state.export": (401, 403, 403, 200, 200, 200, 200, 200, 403),
+    "state.value.canvas": (401, 403, 403, 200, 200, 200, 200, 200, 403),
     "collab.import": (401, 403, 403, 403, 200, 200, 403, 200, 403),
     "state.canvas.delete": (401, 403, 403, 403, 403, 204, 403, 204, 403),
     # The close code, 0 if the connection stays open.

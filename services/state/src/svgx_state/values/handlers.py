@@ -4,10 +4,9 @@ A value belongs to the account that stored it, and no other user can read it. Ad
 a shared type belong to no account: admins write them, and all callers read them.
 """
 
-import base64
-import binascii
 import json
 from collections.abc import Awaitable
+from datetime import UTC, datetime
 from typing import TypeVar
 
 from svgx_common.contract.errors import (
@@ -25,6 +24,7 @@ from svgx_common.contract.policy import Role
 from svgx_common.contract.state import CanvasRequest
 from svgx_common.contract.storage import values
 from svgx_common.messaging.responder import Call, Responder
+from svgx_common.pages import Cursor, Listing
 from svgx_state import metrics
 from svgx_state.values.canvases import CanvasValues
 from svgx_state.values.store import SHARED, Draft, StateStore, StoredKey, StoredValue, wrong_type
@@ -32,6 +32,9 @@ from svgx_state.values.stores import Stores
 from svgx_state.values.types import Backend
 
 Result = TypeVar("Result")
+
+_NO_TIME = datetime(1970, 1, 1, tzinfo=UTC)
+"""The time in the cursors of the list of keys, which is ordered by key alone."""
 
 _REFUSALS = (VersionConflict, Conflict, TooLarge)
 
@@ -128,6 +131,8 @@ class Values:
         state_type = self._stores.type_of(request.state_type)
         owner = self._owner_to_read(call, request.user_id, shared=state_type.shared)
         store = self._stores.by_backend[state_type.backend]
+        listing = Listing.of(values.LIST_VALUES, request, owner)
+        after = listing.decode(request.cursor)
         found = await _counted(
             state_type.backend,
             "list",
@@ -135,12 +140,13 @@ class Values:
                 owner,
                 request.state_type,
                 request.prefix,
-                _decode_cursor(request.cursor),
+                after.id if after else "",
                 request.limit + 1,
             ),
         )
-        page = found[: request.limit]
-        following = _encode_cursor(page[-1].key) if len(found) > request.limit else None
+        page, following = listing.page_of(
+            found, request.limit, lambda each: Cursor(_NO_TIME, each.key)
+        )
         return values.ValuePage(
             items=[values.ValueEntry(**_entry(each)) for each in page], next=following
         )
@@ -226,21 +232,3 @@ def _entry(stored: StoredKey) -> dict[str, object]:
 
 def _no_such_value() -> NotFound:
     return NotFound("you have no value with this key, or its time to live has ended", field="key")
-
-
-def _encode_cursor(key: str) -> str:
-    return base64.urlsafe_b64encode(key.encode()).decode().rstrip("=")
-
-
-def _decode_cursor(cursor: str | None) -> str:
-    """Return the key after which a page starts. Raise `Invalid` for a text that is no cursor."""
-    if cursor is None:
-        return ""
-    try:
-        padded = cursor + "=" * (-len(cursor) % 4)
-        key = base64.b64decode(padded, altchars=b"-_", validate=True).decode("ascii")
-    except (binascii.Error, ValueError):
-        key = ""
-    if not key or _encode_cursor(key) != cursor or "\0" in key:
-        raise Invalid("cursor: is not the `next` of a page", field="cursor")
-    return key

@@ -14,6 +14,7 @@ from svgx_common.contract.operation import SERVICES
 from svgx_common.contract.policy import Pool, RateClass
 from svgx_common.contract.storage.events import EVENTS
 from svgx_common.contract.storage.quotas import QuotaName, QuotaStatus
+from svgx_common.contract.storage.versions import VersionKind
 from svgx_workers.confinement import PARTS
 
 PREFIX = "svgx_engine_"
@@ -96,6 +97,10 @@ def _codes() -> set[str]:
 
 
 LABELS: Mapping[str, Label] = {
+    "action": Label(
+        "action on stored values", frozenset({"persist", "retrieve", "delete", "list"})
+    ),
+    "backend": Label("store of values", frozenset({"postgresql", "redis", "memory"})),
     "cache": Label("cache of the gateway", frozenset({"api_keys", "canvas_roles", "share_links"})),
     "channel": Label("channel to a held canvas", frozenset({"awareness", "edit", "sync"})),
     "circuit": Label(
@@ -114,7 +119,10 @@ LABELS: Mapping[str, Label] = {
         "dependency of a service",
         frozenset({"nats", "postgresql", "redis", "revocations", "token_keys"}),
     ),
-    "kind": Label("subject of a quota", frozenset({"account", "canvas"})),
+    "kind": Label(
+        "subject of a quota, or the reason for which a version was made",
+        frozenset({"account", "canvas"}) | set(VersionKind),
+    ),
     "limit": Label(
         "limit of WebSockets",
         frozenset({"connections", "identity", "handshake_rate", "rate", "handshake"}),
@@ -125,7 +133,8 @@ LABELS: Mapping[str, Label] = {
     "outcome": Label(
         "outcome, as the metric names it",
         frozenset({"saved", "late", "rejected", "failed", "written", "skipped", "hit", "miss"})
-        | {"delivered", "dead"},
+        | {"delivered", "dead", "ok", "refused", "shared", "restored"}
+        | {"complete", "partial", "passed"},
     ),
     "part": Label("part of the workers' confinement", frozenset(PARTS)),
     "pool": Label("pool of operations", frozenset(Pool)),
@@ -135,7 +144,8 @@ LABELS: Mapping[str, Label] = {
     "rate_class": Label("class of a rate limit", frozenset(RateClass)),
     "reason": Label(
         "reason, as the metric names it",
-        frozenset({"share", "full", "idle", "handed_over", "lease_lost", "failed", "deleted"}),
+        frozenset({"share", "full", "idle", "handed_over", "lease_lost", "failed", "deleted"})
+        | {"thinned", "expired"},
     ),
     "state": Label(
         "state, as the metric names it", frozenset({"in_use", "idle", "running", "waiting"})

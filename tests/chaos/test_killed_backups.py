@@ -35,7 +35,7 @@ pytestmark = [
 
 @dataclass(slots=True)
 class Site:
-    """A system with canvases, and the folder of its backups. `contents` are the elements of each canvas as backed up."""
+    """A system with canvases, and the folder of its backups. `contents` are the backed up elements of each canvas."""
 
     workspace: Workspace
     target: Path

@@ -59,6 +59,10 @@ ACCOUNT_STATUSES: dict[str, tuple[int, int, int, int, int, int]] = {
     "gateway.rate_limits.analytics": (401, 403, 403, 200, 403, 403),
     "state.canvas.create": (401, 403, 201, 201, 201, 403),
     "state.canvas.list": (401, 200, 200, 200, 200, 403),
+    "state.value.retrieve": (401, 404, 404, 404, 404, 403),  # of a key without a value
+    "state.value.delete": (401, 404, 404, 404, 404, 403),
+    "state.value.persist": (401, 200, 200, 200, 200, 403),  # for the caller's own account
+    "state.value.list": (401, 200, 200, 200, 200, 403),
     "auth.logout": (401, 204, 204, 204, 403, 403),
 }
 
@@ -91,6 +95,7 @@ CANVAS_STATUSES: dict[str, tuple[int, ...]] = {
     "state.member.set": (401, 403, 403, 403, 403, 200, 403, 200, 403, 403, 403, 403),
     "state.member.remove": (401, 403, 403, 403, 403, 204, 403, 204, 403, 403, 403, 403),
     "state.export": (401, 403, 403, 200, 200, 200, 200, 200, 403, 403, 200, 200),
+    "state.value.canvas": (401, 403, 403, 200, 200, 200, 200, 200, 403, 403, 200, 200),
     "collab.import": (401, 403, 403, 403, 200, 200, 403, 200, 403, 403, 403, 200),
     "state.version.list": (401, 403, 403, 200, 200, 200, 200, 200, 403, 403, 200, 200),
     "state.version.create": (401, 403, 403, 403, 201, 201, 403, 201, 403, 403, 403, 201),

@@ -38,6 +38,8 @@ LISTS = (
     "/admin/audit/?event=log_in",
     "/auth/sessions/",
     "/auth/api-keys/",
+    "/state/values/",
+    "/state/values/?prefix=a",
 )
 """Lists and queries with more than one item each."""
 
@@ -51,6 +53,8 @@ async def test_cursor_is_accepted_by_its_own_list_and_query_only(workspace: Work
         await workspace.api.session(admin.username, workspace.stack.admin_password).me()
         key = await admin.request("POST", "/auth/api-keys/", json={"name": "a"})
         assert key.status_code == 201
+        value = {"key": f"a.{number}", "value": number}
+        assert (await admin.request("POST", "/state/persist/", json=value)).status_code == 200
     cursors = {}
     for path in LISTS:
         page = (await admin.request("GET", path, params=_parameters(path, limit="1"))).json()

@@ -4,7 +4,7 @@ import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import asyncpg
 
@@ -34,12 +34,14 @@ Tables: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 
 
 @asynccontextmanager
-async def replica(backing: DevStack, **settings: float | str) -> AsyncIterator[Health]:
+async def replica(backing: DevStack, **settings: Any) -> AsyncIterator[Health]:
     """Run a replica with these settings until the block ends."""
     replica_id = secrets.token_hex(6)
     bus = await Bus.connect(backing.nats_url("state"), "state", replica_id)
     health = Health("state", replica_id, "0")
-    checked = StateSettings.model_validate({"postgres_url": backing.postgres_url, **settings})
+    checked = StateSettings.model_validate(
+        {"postgres_url": backing.postgres_url, "redis_url": backing.redis_url, **settings}
+    )
     responder = Responder(bus, "0")
     runtime = Runtime(checked, bus, responder, health, replica_id, "0")
     try:

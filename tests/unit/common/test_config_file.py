@@ -9,6 +9,7 @@ from svgx_collab.settings import CollabSettings
 from svgx_common.settings import ServiceSettings, load
 from svgx_gateway.settings import GatewaySettings
 from svgx_state.settings import StateSettings
+from svgx_state.values.types import DEFAULT_TYPES
 from tests.unit.house_rules.sources import ROOT
 
 SECRET = "hunter2" * 6
@@ -49,7 +50,8 @@ def test_production_file_configures_every_service(monkeypatch: pytest.MonkeyPatc
     assert (auth.jwt_expires_in, auth.jwt_secret.get_secret_value()) == (3600, SECRET)
     assert (gateway.redis_pool_size, gateway.rate_limit_requests_per_minute) == (10, 100)
     assert gateway.jwt_secret.get_secret_value() == SECRET
-    assert collab.redis_url == "redis://redis-cluster:6379/0"
+    assert collab.redis_url == state.redis_url == "redis://redis-cluster:6379/0"
+    assert state.state_types == DEFAULT_TYPES
 
 
 def test_environment_overrides_the_file_and_the_file_overrides_defaults(

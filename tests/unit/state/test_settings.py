@@ -57,3 +57,47 @@ def test_wrong_setting_of_backups_stops_the_start_without_showing_its_value(
     assert line.startswith(f"svgx: {variable}: ")
     assert reason in line
     assert "secret" not in line
+
+
+@pytest.mark.parametrize(
+    ("types", "reason"),
+    [
+        ('{"session": {"backend": "redis", "ttl_seconds": 60}}', "needs the type general"),
+        ('{"general": {"backend": "redis"}}', "needs ttl_seconds"),
+        ('{"general": {"backend": "memory"}}', "needs ttl_seconds"),
+        ('{"general": {"backend": "postgresql", "shared": true}}', "cannot be shared"),
+        ('{"general": {"backend": "mysql"}}', "STATE_TYPES_general_backend: "),
+        ('{"general": {"backend": "postgresql", "ttl": 5}}', "STATE_TYPES_general_ttl: "),
+        ('{"general": {"backend": "postgresql", "ttl_seconds": 0}}', "greater than or equal to 1"),
+        ('{"general": {"backend": "postgresql", "max_bytes": 1000000}}', "less than or equal to"),
+        (
+            '{"general": {"backend": "postgresql"}, "canvas": {"backend": "postgresql"}}',
+            "canvas is",
+        ),
+        ('{"general": {"backend": "postgresql"}, "A b": {"backend": "postgresql"}}', "pattern"),
+        ("general=postgresql", "written as JSON"),
+    ],
+)
+def test_wrong_state_types_stop_the_start(
+    types: str, reason: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Proves R-KV-12: wrong state types end the start with status 2 and the reason."""
+    monkeypatch.setenv("STATE_TYPES", types)
+    with pytest.raises(SystemExit, match="2"):
+        load(StateSettings)
+    error = capsys.readouterr().err
+    assert error.startswith("svgx: STATE_TYPES")
+    assert reason.lower() in error.lower()
+
+
+def test_memory_is_refused_in_production(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Proves R-KV-12: production refuses values in the memory of one replica."""
+    types = '{"general": {"backend": "memory", "ttl_seconds": 60}}'
+    monkeypatch.setenv("STATE_TYPES", types)
+    assert load(StateSettings).state_types["general"].backend == "memory"
+    monkeypatch.setenv("ENVIRONMENT", "production")
+    with pytest.raises(SystemExit, match="2"):
+        load(StateSettings)
+    assert "STATE_TYPES: general is in memory" in capsys.readouterr().err

@@ -1,28 +1,31 @@
 """Start the state service, `python -m svgx_state`, or one of its commands.
 
 `migrate` applies the missing migrations and ends. `doctor` checks the settings and the servers that the service needs.
-`quarantine` lists corrupt rows. `backup`, `verify`, `restore` and `backups` make, check, restore and list backups at `BACKUP_URL`.
+`quarantine` lists corrupt rows. `backup`, `verify`, `restore` and `backups` make, check, restore and list backups at
+`BACKUP_URL`.
 """
 
 import svgx_common.quick_imports  # noqa: F401  # before all other imports
 
 # isort: split
 
-import functools
+from collections.abc import Mapping
+from typing import Any
 
 from svgx_common.database.commands import migrate_command
-from svgx_common.doctor.command import doctor_command
+from svgx_common.doctor.command import Check, doctor_command
 from svgx_common.doctor.postgres import database_checks
+from svgx_common.doctor.redis import check_redis
 from svgx_common.runtime import run
 from svgx_state.app import build
 from svgx_state.commands import backups
 from svgx_state.journal.command import quarantine_command
 from svgx_state.settings import StateSettings
+from svgx_state.values.types import Backend
 
 
 def main() -> None:
     """Run one replica or a command."""
-    checks = functools.partial(database_checks, schema="state", package="svgx_state")
     run(
         "state",
         StateSettings,
@@ -30,13 +33,24 @@ def main() -> None:
         commands={
             "backup": backups.backup,
             "backups": backups.list_backups,
-            "doctor": doctor_command("state", StateSettings, checks),
+            "doctor": doctor_command("state", StateSettings, _checks),
             "migrate": migrate_command("state", StateSettings, "svgx_state"),
             "quarantine": quarantine_command,
             "restore": backups.restore,
             "verify": backups.verify,
         },
     )
+
+
+def _checks(values: Mapping[str, Any]) -> Mapping[str, Check | None]:
+    """Return the checks of PostgreSQL, and of Redis when a state type is there."""
+    checks = dict(database_checks(values, schema="state", package="svgx_state"))
+    types = values.get("state_types", {})
+    if any(each.backend is Backend.REDIS for each in types.values()):
+        checks["redis"] = None
+        if "redis_url" in values:
+            checks["redis"] = lambda: check_redis(values["redis_url"])
+    return checks
 
 
 if __name__ == "__main__":

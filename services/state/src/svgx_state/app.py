@@ -1,13 +1,14 @@
 """The composition root: all parts of the state service are built here."""
 
+import contextlib
 import functools
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 
 from svgx_common import postgres
 from svgx_common.background import BackgroundTasks
 from svgx_common.observability.confinement import show_confinement
 from svgx_common.observability.worker_use import show_use
+from svgx_common.postgres import Database
 from svgx_common.runtime import Runtime, Service
 from svgx_state.accounts import Accounts
 from svgx_state.administration.canvases import CanvasAdministration
@@ -20,17 +21,10 @@ from svgx_state.deletion.purge import Purge
 from svgx_state.events.delivery import delivering
 from svgx_state.exports import Exports
 from svgx_state.handlers import Handlers
-from svgx_state.history.automatic import AutomaticVersions
-from svgx_state.history.differences import Differences
-from svgx_state.history.expiry import Expiry
-from svgx_state.history.handlers import HistoryHandlers
-from svgx_state.history.past import Past
-from svgx_state.history.restores import Restores
-from svgx_state.history.thumbnails import Thumbnails
-from svgx_state.history.versions import Bounds, Versions
+from svgx_state.history.building import History, build_history
 from svgx_state.journal import Journal
 from svgx_state.journal.disk import DiskUse
-from svgx_state.journal.retention import BeforeDrop, Retention
+from svgx_state.journal.retention import Retention
 from svgx_state.members import Members
 from svgx_state.partitions import add_partitions, add_partitions_later
 from svgx_state.quotas.service import counting
@@ -41,13 +35,15 @@ from svgx_state.sharing.creators import LinkCreators
 from svgx_state.sharing.handlers import Sharing
 from svgx_state.sharing.links import Links
 from svgx_state.snapshots import Compactor
+from svgx_state.values.service import storing_values
 from svgx_workers.pool import Workers
 
 
-@asynccontextmanager
+@contextlib.asynccontextmanager
 async def build(runtime: Runtime[StateSettings]) -> AsyncIterator[Service]:
     """Build the service, connect it to its database, and answer all its operations until the block ends."""
     settings = runtime.settings
+    background = BackgroundTasks()
     async with (
         postgres.connect(
             settings.postgres_url,
@@ -64,6 +60,7 @@ async def build(runtime: Runtime[StateSettings]) -> AsyncIterator[Service]:
         delivering(runtime, database),
     ):
         await add_partitions(database, settings.journal_days_ahead)
+        history = build_history(runtime, database, workers)
         compactor = Compactor(
             database,
             workers,
@@ -71,94 +68,82 @@ async def build(runtime: Runtime[StateSettings]) -> AsyncIterator[Service]:
             max_tail_bytes=settings.compact_after_bytes,
             concurrency=settings.compact_concurrency,
         )
-        past = Past(database)
-        versions = Versions(
-            database,
-            past,
-            Bounds(
-                all_hours=settings.version_all_hours,
-                hourly_hours=settings.version_hourly_hours,
-                unnamed=settings.version_max_unnamed,
-                named=settings.version_max_named,
-            ),
-        )
-        automatic = AutomaticVersions(
-            database,
-            versions,
-            quiet_seconds=settings.version_quiet_seconds,
-            busy_seconds=settings.version_busy_seconds,
-        )
 
         def note_appended(canvas_id: str, tail_entries: int, tail_bytes: int) -> None:
             compactor.note_tail(canvas_id, tail_entries, tail_bytes)
-            automatic.note(canvas_id)
+            history.automatic.note(canvas_id)
 
         journal = Journal(database, note_appended, quotas.usage.count)
-        before_drop: list[BeforeDrop] = [Expiry(database, past, workers).before_drop]
-        retention = Retention(
-            database,
-            compactor,
-            days=settings.journal_retention_days,
-            before_drop=before_drop,
-        )
-        disk = DiskUse(
-            database,
-            retention_days=settings.journal_retention_days,
-            disk_bytes=settings.database_disk_gb * 1e9,
-        )
         accounts = Accounts(runtime.bus)
         links = Links(database, LinkCreators(accounts), settings.links_per_canvas)
         check_quota = functools.partial(require_canvas, stored=quotas.stored)
         canvases = Canvases(database, check_quota, links)
-        purge = Purge(database, settings.deleted_retention_days)
-        DeletedCanvases(runtime.bus, database, canvases, purge).register(runtime.responder)
-        Erasure(runtime.bus, database).register(runtime.responder)
-        handlers = Handlers(
-            runtime.bus,
-            canvases,
-            Members(database, accounts),
-            journal,
-            Exports(journal, past, versions, workers),
-        )
-        handlers.register(runtime.responder)
+        exports = Exports(journal, history.past, history.versions, workers)
+        members = Members(database, accounts)
+        Handlers(runtime.bus, canvases, members, journal, exports).register(runtime.responder)
         CanvasAdministration(database).register(runtime.responder)
+        StoredRateLimits(runtime.bus, database, accounts).register(runtime.responder)
         sharing = Sharing(runtime.bus, links)
         sharing.register(runtime.responder)
         await sharing.start()
-        StoredRateLimits(runtime.bus, database, accounts).register(runtime.responder)
-        HistoryHandlers(
-            past,
-            versions,
-            Restores(runtime.bus, versions, workers),
-            Differences(past, versions, workers),
-            Thumbnails(database, versions, workers),
-        ).register(runtime.responder)
+        purge = Purge(database, settings.deleted_retention_days)
+        DeletedCanvases(runtime.bus, database, canvases, purge).register(runtime.responder)
+        Erasure(runtime.bus, database).register(runtime.responder)
         backups = build_backups(runtime, database, journal, workers)
         BackupHandlers(backups).register(runtime.responder)
-        runtime.health.require("postgresql", database.check)
-        runtime.health.describe("database_pool", database.usage)
-        runtime.health.describe("workers", workers.details)
-        show_confinement(workers.confinement)
-        show_use(settings.worker_count, lambda: workers.running, lambda: workers.waiting)
-        runtime.health.describe("compaction", lambda: {"backlog": compactor.backlog})
-        background = BackgroundTasks()
-        background.repeat(
-            "partitions",
-            functools.partial(add_partitions_later, database, settings.journal_days_ahead),
-        )
-        background.repeat("automatic versions", automatic.make_due)
-        background.repeat("forgotten versions", automatic.find_forgotten)
-        background.repeat("retention", retention.drop_later)
-        background.repeat("disk use", disk.measure_later)
+        _show_health(runtime, database, workers, compactor)
+        _keep_journal(runtime, background, database, compactor, history)
+        history.start(background)
         background.repeat("purge", purge.work)
         background.repeat("expired share links", links.forget_expired_later)
-        if backups is not None:
-            backups.runner.start()
-        try:
-            yield Service(drain=functools.partial(_hand_over, compactor, backups))
-        finally:
-            await _hand_over(compactor, backups)
-            await background.stop()
+        async with storing_values(runtime, database, canvases, exports):
+            if backups is not None:
+                backups.runner.start()
+            try:
+                yield Service(drain=functools.partial(_hand_over, compactor, backups))
+            finally:
+                await background.stop()
+                await _hand_over(compactor, backups)
+
+
+def _show_health(
+    runtime: Runtime[StateSettings], database: Database, workers: Workers, compactor: Compactor
+) -> None:
+    """Add the parts of the service to its health report and metrics."""
+    runtime.health.require("postgresql", database.check)
+    runtime.health.describe("database_pool", database.usage)
+    runtime.health.describe("workers", workers.details)
+    runtime.health.describe("compaction", lambda: {"backlog": compactor.backlog})
+    show_confinement(workers.confinement)
+    show_use(runtime.settings.worker_count, lambda: workers.running, lambda: workers.waiting)
+
+
+def _keep_journal(
+    runtime: Runtime[StateSettings],
+    background: BackgroundTasks,
+    database: Database,
+    compactor: Compactor,
+    history: History,
+) -> None:
+    """Make and drop days of the journal, and measure its size, in the background."""
+    settings = runtime.settings
+    retention = Retention(
+        database,
+        compactor,
+        days=settings.journal_retention_days,
+        before_drop=[history.before_drop],
+    )
+    disk = DiskUse(
+        database,
+        retention_days=settings.journal_retention_days,
+        disk_bytes=settings.database_disk_gb * 1e9,
+    )
+    background.repeat(
+        "partitions",
+        functools.partial(add_partitions_later, database, settings.journal_days_ahead),
+    )
+    background.repeat("retention", retention.drop_later)
+    background.repeat("disk use", disk.measure_later)
 
 
 async def _hand_over(compactor: Compactor, backups: Backups | None) -> None:

@@ -4,6 +4,7 @@ import re
 import time
 import unicodedata
 from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
 
 from svgx_canvas import Dropped
 from svgx_common.contract.errors import Invalid
@@ -68,11 +69,8 @@ class Exports:
         `Invalid` when the content or the picture is over a limit, `TooManyRequests` while too many exports of the
         caller wait, and `Overloaded` while too many exports of all callers wait.
         """
-        deadline = time.monotonic() + call.deadline - time.time() - MARGIN
         with worker_errors(self._workers, request.canvas_id, "exports"):
-            async with self._workers.turn(
-                call.signed_in().user_id, patience=PATIENCE, deadline=deadline
-            ) as worker:
+            async with self._turn(call) as worker:
                 # The content is loaded when a worker is free, so that waiting exports take no memory.
                 content = await self._load(request)
                 state = await worker.state(content.updates)
@@ -80,6 +78,20 @@ class Exports:
         name = filename(name, _EXTENSIONS[request.format])
         left_out = left_out_header(exported.left_out)
         return Blob(exported.content, _MEDIA_TYPES[request.format], name, left_out)
+
+    async def elements(self, canvas_id: str, call: Call) -> tuple[int, bytes]:
+        """Return the revision of a canvas and its content then, as element JSON. Raises as `export` does."""
+        with worker_errors(self._workers, canvas_id, "exports"):
+            async with self._turn(call) as worker:
+                content = await self._journal.load(canvas_id)
+                state = await worker.state(content.updates)
+                exported = await worker.export_json(state.content, state.left_out)
+        return content.revision, exported.content
+
+    def _turn(self, call: Call) -> AbstractAsyncContextManager[Turn]:
+        """Return the caller's turn at a worker."""
+        deadline = time.monotonic() + call.deadline - time.time() - MARGIN
+        return self._workers.turn(call.signed_in().user_id, patience=PATIENCE, deadline=deadline)
 
     async def _load(self, request: ExportRequest) -> Content:
         """Return the content of the present, of a past time or of a version."""

@@ -1,12 +1,17 @@
 """The settings of the state service."""
 
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, SecretStr, model_validator
 from pydantic_settings import NoDecode
 
-from svgx_common.settings import PostgresSettings, ServiceSettings
+from svgx_common.settings import PostgresSettings, RedisUrl, ServiceSettings
+from svgx_state.backups.format.sealing import read_key
 from svgx_state.events.targets import parse_networks
+from svgx_state.values.types import DEFAULT_TYPES, Backend, StateTypes
+
+SCHEMES = ("file", "s3", "gs", "az", "memory")
+"""The schemes of `BACKUP_URL`. `memory` is for tests."""
 
 
 def _networks(text: str) -> str:
@@ -17,14 +22,6 @@ def _networks(text: str) -> str:
             "must be IP addresses or networks such as 10.0.0.0/8, separated by commas"
         ) from None
     return text
-
-
-from pydantic import SecretStr
-
-from svgx_state.backups.format.sealing import read_key
-
-SCHEMES = ("file", "s3", "gs", "az", "memory")
-"""The schemes of `BACKUP_URL`. `memory` is for tests."""
 
 
 def _backup_url(text: str) -> str:
@@ -122,3 +119,31 @@ class StateSettings(PostgresSettings, ServiceSettings):
     """Newest backups that are kept. With 0 here and in `backup_keep_days`, all are kept."""
     backup_keep_days: int = Field(0, ge=0, le=3650)
     """Days for which backups are kept."""
+    redis_url: RedisUrl = "redis://localhost:6379/0"
+    """Used only while a state type names Redis as its backend."""
+    redis_pool_size: int = Field(10, ge=1, le=1000)
+    """Connections of a replica's pool to Redis."""
+    state_types: StateTypes = Field(default_factory=lambda: dict(DEFAULT_TYPES))
+    """The types of stored values by name, each with `backend`, `ttl_seconds`, `max_bytes` and `shared`. A setting
+    replaces all types."""
+    values_per_account: int = Field(1000, ge=1, le=100_000)
+    """Keys that one account may have in each backend. The shared values count as one account."""
+    value_bytes_per_account: int = Field(8 * 1024 * 1024, ge=1)
+    """Bytes of all values that one account may have in each backend."""
+    value_cache_bytes: int = Field(16 * 1024 * 1024, ge=0)
+    """Bytes of values from PostgreSQL that a replica caches. 0 turns the cache off."""
+
+    @model_validator(mode="after")
+    def _no_memory_in_production(self) -> Self:
+        for name, each in self.state_types.items():
+            if self.in_production and each.backend is Backend.MEMORY:
+                raise ValueError(
+                    f"STATE_TYPES: {name} is in memory, which other replicas do not see; "
+                    "use postgresql or redis in production"
+                )
+        return self
+
+    @property
+    def uses_redis(self) -> bool:
+        """Whether a state type is in Redis."""
+        return any(each.backend is Backend.REDIS for each in self.state_types.values())

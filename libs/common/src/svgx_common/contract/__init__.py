@@ -22,6 +22,7 @@ from svgx_common.contract.storage import (
     events,
     links,
     quotas,
+    values,
     versions,
     webhooks,
 )
@@ -66,6 +67,12 @@ OPERATIONS: tuple[Operation[Any, Any], ...] = (
     state.REMOVE_MEMBER,  #      DELETE /runtime/canvases/{canvas_id}/members/{user_id}
     state.EXPORT,  #             GET    /runtime/canvases/{canvas_id}/export
     collab.IMPORT_SVG,  #        PUT    /runtime/canvases/{canvas_id}/svg
+    # values under keys; the path of a canvas's key comes before the one of any key
+    values.PERSIST_VALUE,  #     POST   /state/persist/
+    values.RETRIEVE_CANVAS,  #   GET    /state/retrieve/canvas_state_{canvas_id}
+    values.RETRIEVE_VALUE,  #    GET    /state/retrieve/{key}
+    values.DELETE_VALUE,  #      DELETE /state/retrieve/{key}
+    values.LIST_VALUES,  #       GET    /state/values/
     ratelimits.GET_CONFIG,  #    GET    /security/rate-limits/config/
     ratelimits.SET_CONFIG,  #    PUT    /security/rate-limits/config/
     ratelimits.ANALYTICS,  #     GET    /security/rate-limits/analytics/
@@ -148,6 +155,8 @@ CHANNELS: tuple[Channel[Any], ...] = (
     ratelimits.RATE_LIMITS_CHANGED,
     quotas.QUOTAS_CHANGED,
     revocations.REVOKED,
+    # to all replicas of state
+    values.VALUE_CHANGED,
     transport.REPLICA_LEFT,
     # to one gateway
     connections.GATEWAY_CONNECTIONS,

@@ -29,6 +29,7 @@ class ErrorBody(BaseModel):
     field: str | None = None
     limit: int | float | str | None = None
     retry_after: float | None = None
+    current_version: int | None = None
     errors: list[FieldError] | None = None
 
 
@@ -45,13 +46,18 @@ class SvgxError(Exception):
         field: str | None = None,
         limit: int | float | str | None = None,
         retry_after: float | None = None,
+        current_version: int | None = None,
         errors: list[FieldError] | None = None,
     ) -> None:
-        """Create the error. `retry_after` is in seconds; `field` names the wrong input, `limit` its limit."""
+        """Create the error. `retry_after` is in seconds; `field` names the wrong input, `limit` its limit.
+
+        `current_version` is the stored version that the request does not name.
+        """
         self.detail = detail or self.title()
         self.field = field
         self.limit = limit
         self.retry_after = retry_after
+        self.current_version = current_version
         self.errors = errors
         super().__init__(self.detail)
 
@@ -68,6 +74,7 @@ class SvgxError(Exception):
             field=self.field,
             limit=self.limit,
             retry_after=self.retry_after,
+            current_version=self.current_version,
             errors=self.errors,
         )
 
@@ -139,6 +146,13 @@ class Conflict(SvgxError):
     """The request conflicts with the stored state."""
 
     code = "conflict"
+    status = 409
+
+
+class VersionConflict(SvgxError):
+    """The stored version is not the one that the request names."""
+
+    code = "version_conflict"
     status = 409
 
 
@@ -245,6 +259,7 @@ def from_body(body: ErrorBody) -> SvgxError:
         field=body.field,
         limit=body.limit,
         retry_after=body.retry_after,
+        current_version=body.current_version,
         errors=body.errors,
     )
 

@@ -225,7 +225,7 @@ class RestoredCanvasesRequest(RestoreIdRequest):
 
 
 class RestoredCanvas(ReplyModel):
-    """A canvas that a restore has finished. `detail` is the reason of a failure, or names the parts that were left out."""
+    """A canvas that a restore has finished. `detail` is the reason of a failure, or names parts that were left out."""
 
     canvas_id: str
     outcome: RestoreOutcome

@@ -1,0 +1,262 @@
+"""Values that clients keep under keys, such as preferences and sessions: models, operations and a channel of state."""
+
+import json
+import math
+from datetime import datetime
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, Field, JsonValue, StringConstraints
+
+from svgx_common.contract.errors import (
+    Conflict,
+    Forbidden,
+    Invalid,
+    NotFound,
+    TooLarge,
+    TooManyRequests,
+    Unavailable,
+    VersionConflict,
+)
+from svgx_common.contract.operation import (
+    Blob,
+    Channel,
+    Count,
+    Empty,
+    Http,
+    Operation,
+    PageCursor,
+    PageLimit,
+    ReplyModel,
+    RequestModel,
+    UserId,
+)
+from svgx_common.contract.policy import CanvasRole, RateClass, Scope
+from svgx_common.contract.state import CanvasRequest
+
+MAX_KEY = 200
+"""Characters of the longest key."""
+
+MAX_DEPTH = 32
+"""Lists and objects within each other in a value."""
+
+MAX_VALUE_BYTES = 256 * 1024
+"""The largest size limit that a state type may have: bytes of a value as compact JSON in UTF-8."""
+
+MAX_METADATA_BYTES = 4096
+"""Bytes of a value's metadata as compact JSON in UTF-8."""
+
+CANVAS_PREFIX = "canvas_state_"
+"""The start of the keys that stand for canvases. No value can have such a key."""
+
+DEFAULT_TYPE = "general"
+"""The state type of a value that names none."""
+
+
+def compact_json(value: Any) -> str:
+    """Return a value as compact JSON."""
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+
+
+def _check_key(key: str) -> str:
+    if key.startswith(CANVAS_PREFIX):
+        raise ValueError(
+            f"keys that start with {CANVAS_PREFIX} stand for canvases: read them with "
+            f"GET /state/retrieve/{CANVAS_PREFIX}{{canvas_id}}, and edit the canvas to change them"
+        )
+    return key
+
+
+def _check_json(value: Any) -> Any:
+    """Refuse values that JSON cannot represent, or that are nested too deeply."""
+    level, depth = [value], 0
+    while level:
+        below: list[Any] = []
+        for item in level:
+            if isinstance(item, dict | list):
+                if depth == MAX_DEPTH:
+                    raise ValueError(f"is nested more than {MAX_DEPTH} levels deep")
+                below += item.values() if isinstance(item, dict) else item
+            elif isinstance(item, float) and not math.isfinite(item):
+                raise ValueError("has a number that is too large, or none")
+        level, depth = below, depth + 1
+    try:
+        compact_json(value).encode()
+    except UnicodeEncodeError:
+        raise ValueError("has half of a surrogate pair, which is no Unicode text") from None
+    return value
+
+
+def _check_metadata(metadata: Any) -> Any:
+    if len(compact_json(metadata).encode()) > MAX_METADATA_BYTES:
+        raise ValueError(f"has more than {MAX_METADATA_BYTES} bytes as JSON")
+    return metadata
+
+
+Key = Annotated[
+    str,
+    # No slash, and not only dots: clients and proxies would change the path of such a key.
+    StringConstraints(pattern=rf"^[A-Za-z0-9_][A-Za-z0-9_.:@~-]{{0,{MAX_KEY - 1}}}$"),
+    AfterValidator(_check_key),
+    Field(examples=["editor.preferences"]),
+]
+
+KeyPrefix = Annotated[str, StringConstraints(pattern=rf"^[A-Za-z0-9_.:@~-]{{0,{MAX_KEY}}}$")]
+
+StateType = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_-]{0,31}$")]
+"""The name of a state type. The configuration of the state service has its backend, size limit and time to live."""
+
+Json = Annotated[JsonValue, AfterValidator(_check_json)]
+
+Metadata = Annotated[
+    dict[str, JsonValue], AfterValidator(_check_json), AfterValidator(_check_metadata)
+]
+
+
+class PersistRequest(RequestModel):
+    """`version` is the stored version that the caller has read, or 0 for a new key. Without it, any is replaced.
+
+    Admins may name another account as `user_id`.
+    """
+
+    key: Key
+    value: Annotated[Json, Field(examples=[{"grid": True, "snap": 8}])]
+    state_type: StateType = DEFAULT_TYPE
+    version: Count | None = None
+    metadata: Metadata = Field(default_factory=dict)
+    user_id: UserId | None = None
+
+
+class ValueRequest(RequestModel):
+    """Without `state_type`, the caller's values of all types are searched, and then the shared ones.
+
+    Admins may name another account as `user_id`.
+    """
+
+    key: Key
+    state_type: StateType | None = None
+    user_id: UserId | None = None
+
+
+class DeleteValueRequest(ValueRequest):
+    """Without `state_type`, the caller's values of all types are searched.
+
+    `version` is the stored version that the caller has read. Without it, any version is deleted.
+    """
+
+    version: Count | None = None
+
+
+class ListValuesRequest(RequestModel):
+    """`prefix` selects keys that start with this text. Admins may name another account as `user_id`."""
+
+    state_type: StateType = DEFAULT_TYPE
+    prefix: KeyPrefix = ""
+    user_id: UserId | None = None
+    limit: PageLimit = 50
+    cursor: PageCursor | None = None
+
+
+class ValueEntry(ReplyModel):
+    """A stored value without its content.
+
+    Each write of a key raises its version. Versions of one key never repeat, also after the key was deleted or expired.
+    """
+
+    key: str
+    state_type: str
+    version: int
+    updated_at: datetime
+    expires_at: datetime | None = None
+
+
+class Value(ValueEntry):
+    """A stored value."""
+
+    value: JsonValue
+    metadata: dict[str, JsonValue]
+
+
+class ValuePage(ReplyModel):
+    items: list[ValueEntry]
+    next: str | None = None
+
+
+class ValueChanged(ReplyModel):
+    """A key of an account with a new or deleted value. `owner` is `*` for shared values."""
+
+    owner: str
+    key: str
+
+
+# A backend that is not reachable, such as Redis, must not open the circuit of the service's other operations: therefore
+# the operations on values count as waiting for an external system.
+
+PERSIST_VALUE = Operation(
+    subject="svgx.state.value.persist",
+    summary="Store a JSON value under a key of the caller",
+    request=PersistRequest,
+    reply=ValueEntry,
+    scope=Scope.SIGNED_IN,
+    http=Http("POST", "/state/persist/"),
+    rate=RateClass.WRITE,
+    max_body=MAX_VALUE_BYTES * 2,
+    outside=True,
+    errors=(Conflict, VersionConflict, Forbidden, Unavailable),
+)
+RETRIEVE_CANVAS = Operation(
+    subject="svgx.state.value.canvas",
+    summary="Read the saved content of a canvas as a value with element JSON",
+    request=CanvasRequest,
+    reply=Blob,
+    scope=Scope.SIGNED_IN,
+    canvas_role=CanvasRole.VIEWER,
+    http=Http(
+        "GET",
+        f"/state/retrieve/{CANVAS_PREFIX}{{canvas_id}}",
+        produces=("application/json",),
+    ),
+    rate=RateClass.HEAVY,
+    timeout=60.0,
+    errors=(NotFound, Invalid, TooLarge, TooManyRequests),
+)
+RETRIEVE_VALUE = Operation(
+    subject="svgx.state.value.retrieve",
+    summary="Read the value of a key",
+    request=ValueRequest,
+    reply=Value,
+    scope=Scope.SIGNED_IN,
+    http=Http("GET", "/state/retrieve/{key}"),
+    repeatable=True,
+    outside=True,
+    errors=(NotFound, Forbidden, Unavailable),
+)
+DELETE_VALUE = Operation(
+    subject="svgx.state.value.delete",
+    summary="Delete the value of a key",
+    request=DeleteValueRequest,
+    reply=Empty,
+    scope=Scope.SIGNED_IN,
+    http=Http("DELETE", "/state/retrieve/{key}", status=204),
+    rate=RateClass.WRITE,
+    outside=True,
+    errors=(NotFound, VersionConflict, Forbidden, Unavailable),
+)
+LIST_VALUES = Operation(
+    subject="svgx.state.value.list",
+    summary="List the caller's keys of one state type, in their order",
+    request=ListValuesRequest,
+    reply=ValuePage,
+    scope=Scope.SIGNED_IN,
+    http=Http("GET", "/state/values/"),
+    repeatable=True,
+    outside=True,
+    errors=(Forbidden, Unavailable),
+)
+
+VALUE_CHANGED = Channel(
+    subject="svgx.state.value.changed",
+    summary="State's broadcast: the value of a key has changed, so replicas remove it from their caches",
+    publishers=("state",),
+    subscribers=("state",),
+    payload=ValueChanged,
+)

@@ -1,0 +1,1 @@
+"""Values that clients keep under keys, in PostgreSQL, in Redis or in memory."""

@@ -1,0 +1,157 @@
+"""A read-through cache of values in this process. For each key, one read of the store runs at a time.
+
+A replica that writes a key tells all replicas before it answers its caller. NATS delivers this message before any later
+request of the caller, so a caller reads its own write from each replica.
+"""
+
+import asyncio
+import time
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from svgx_state import metrics
+from svgx_state.values.store import Draft, StateStore, StoredKey, StoredValue
+
+MAX_AGE = 10.0
+"""Seconds for which a cached value is used. A message about a change removes it earlier; such a message may be lost."""
+
+OVERHEAD = 512
+"""Bytes that an entry takes besides its value."""
+
+_Address = tuple[str, str]
+Announce = Callable[[str, str], Awaitable[None]]
+"""Tells all replicas the owner and the key of a changed value."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    value: StoredValue | None
+    until: float
+    """The end of its use, on the monotonic clock."""
+    size: int
+
+
+class CachedStore:
+    """A store with a cache in front of it. The cache also remembers that a key has no value."""
+
+    def __init__(
+        self,
+        store: StateStore,
+        announce: Announce,
+        max_bytes: int,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._store = store
+        self._announce = announce
+        self._max_bytes = max_bytes
+        self._clock = clock
+        self._entries: OrderedDict[_Address, _Entry] = OrderedDict()
+        self._reads: dict[_Address, asyncio.Task[StoredValue | None]] = {}
+        self._bytes = 0
+
+    async def get(self, owner: str, key: str) -> StoredValue | None:
+        """Return the value of a key, or None. Callers that ask for one key at the same time share one read."""
+        address = (owner, key)
+        entry = self._entries.get(address)
+        if entry is not None and self._usable(entry):
+            metrics.VALUE_CACHE.labels("hit").inc()
+            self._entries.move_to_end(address)
+            return entry.value
+        read = self._reads.get(address)
+        if read is None:
+            metrics.VALUE_CACHE.labels("miss").inc()
+            read = asyncio.create_task(self._store.get(owner, key))
+            self._reads[address] = read
+            read.add_done_callback(lambda task: self._finish(address, task))
+        else:
+            metrics.VALUE_CACHE.labels("shared").inc()
+        # A caller that gives up must not cancel the read of the others.
+        return await asyncio.shield(read)
+
+    async def put(self, owner: str, draft: Draft, expected: int | None) -> StoredKey:
+        """Store a value, as `StateStore.put` describes, and tell all replicas."""
+        try:
+            return await self._store.put(owner, draft, expected)
+        finally:
+            # After an error too: the write may have been committed before the connection was lost.
+            await self._changed(owner, draft.key)
+
+    async def delete(self, owner: str, key: str, expected: int | None) -> bool:
+        """Delete a value, as `StateStore.delete` describes, and tell all replicas."""
+        try:
+            return await self._store.delete(owner, key, expected)
+        finally:
+            await self._changed(owner, key)
+
+    async def keys(
+        self, owner: str, state_type: str, prefix: str, after: str, limit: int
+    ) -> Sequence[StoredKey]:
+        """Return keys from the store, because the cache does not know all of them."""
+        return await self._store.keys(owner, state_type, prefix, after, limit)
+
+    async def erase(self, owner: str) -> int:
+        """Delete all values of an owner. Other replicas may return cached ones for `MAX_AGE` seconds."""
+        number = await self._store.erase(owner)
+        for address in [each for each in self._entries if each[0] == owner]:
+            self.forget(*address)
+        return number
+
+    async def expire(self) -> int:
+        """Delete expired values from the store. The cache does not use them any more."""
+        return await self._store.expire()
+
+    def forget(self, owner: str, key: str) -> None:
+        """Remove a key. A read of it that runs now is not cached, and later callers do not wait for it."""
+        self._reads.pop((owner, key), None)
+        self._remove((owner, key))
+
+    def clear(self) -> None:
+        """Remove all keys, because messages about changes may have been missed."""
+        self._reads.clear()
+        self._entries.clear()
+        self._bytes = 0
+        metrics.VALUE_CACHE_BYTES.set(0)
+
+    @property
+    def size(self) -> int:
+        """The bytes that all entries take."""
+        return self._bytes
+
+    async def _changed(self, owner: str, key: str) -> None:
+        self.forget(owner, key)
+        await self._announce(owner, key)
+
+    def _usable(self, entry: _Entry) -> bool:
+        if entry.until <= self._clock():
+            return False
+        value = entry.value
+        return value is None or value.expires_at is None or value.expires_at > datetime.now(UTC)
+
+    def _finish(self, address: _Address, read: asyncio.Task[StoredValue | None]) -> None:
+        """Cache the result of a read, unless the key has changed meanwhile."""
+        if self._reads.get(address) is not read:
+            # Look at the exception: Python logs one that nobody has looked at.
+            if not read.cancelled():
+                read.exception()
+            return
+        del self._reads[address]
+        if read.cancelled() or read.exception() is not None:
+            return
+        value = read.result()
+        size = OVERHEAD + (value.size if value else 0)
+        self._remove(address)
+        if size > self._max_bytes:
+            return
+        self._entries[address] = _Entry(value, self._clock() + MAX_AGE, size)
+        self._bytes += size
+        while self._bytes > self._max_bytes:
+            self._remove(next(iter(self._entries)))
+        metrics.VALUE_CACHE_BYTES.set(self._bytes)
+
+    def _remove(self, address: _Address) -> None:
+        entry = self._entries.pop(address, None)
+        if entry is not None:
+            self._bytes -= entry.size
+            metrics.VALUE_CACHE_BYTES.set(self._bytes)

@@ -1,0 +1,209 @@
+"""Values in Redis. Redis holds only data that may be lost: a restart or an eviction may remove any of them."""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import structlog
+
+from svgx_common.contract.errors import Unavailable
+from svgx_common.redis import Redis, RedisError
+from svgx_state.values.store import (
+    AccountLimits,
+    Draft,
+    StoredKey,
+    StoredValue,
+    refusal,
+    stale,
+)
+
+log = structlog.get_logger(__name__)
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+# The keys of one account have one hash tag, so a cluster has them on one server. KEYS: the record of a value; the
+# sorted set of the account's keys with the milliseconds at which each ends; the hash of its keys with their bytes.
+# Returns the outcome, and the stored version or type, or the new version and the milliseconds at which the value ends.
+_PUT = """
+local time = redis.call('TIME')
+local now = time[1] * 1000000 + time[2]
+local now_ms = math.floor(now / 1000)
+for _, key in ipairs(redis.call('ZRANGE', KEYS[2], '-inf', now_ms, 'BYSCORE')) do
+    redis.call('HDEL', KEYS[3], key)
+end
+redis.call('ZREMRANGEBYSCORE', KEYS[2], '-inf', now_ms)
+local stored = redis.call('HMGET', KEYS[1], 'version', 'state_type')
+local current = tonumber(stored[1] or 0)
+if ARGV[5] ~= '' and tonumber(ARGV[5]) ~= current then
+    return {'stale', string.format('%.0f', current)}
+end
+if current > 0 and stored[2] ~= ARGV[2] then return {'type', stored[2]} end
+local keys, bytes = 0, 0
+local sizes = redis.call('HGETALL', KEYS[3])
+for i = 1, #sizes, 2 do
+    if sizes[i] ~= ARGV[1] then
+        keys = keys + 1
+        bytes = bytes + tonumber(sizes[i + 1])
+    end
+end
+if keys >= tonumber(ARGV[8]) then return {'keys', ''} end
+if bytes + tonumber(ARGV[7]) > tonumber(ARGV[9]) then return {'bytes', ''} end
+local version = string.format('%.0f', math.max(current + 1, now))
+local ends = string.format('%.0f', now_ms + tonumber(ARGV[6]))
+redis.call('HSET', KEYS[1], 'state_type', ARGV[2], 'value', ARGV[3], 'metadata', ARGV[4],
+    'version', version, 'updated', string.format('%.0f', now), 'ends', ends)
+redis.call('PEXPIREAT', KEYS[1], ends)
+redis.call('ZADD', KEYS[2], ends, ARGV[1])
+redis.call('HSET', KEYS[3], ARGV[1], ARGV[7])
+for i = 2, 3 do
+    if redis.call('PTTL', KEYS[i]) < tonumber(ARGV[6]) then redis.call('PEXPIREAT', KEYS[i], ends) end
+end
+return {'ok', version, string.format('%.0f', now), ends}
+"""
+
+_DELETE = """
+local current = redis.call('HGET', KEYS[1], 'version')
+if not current then return {'missing', ''} end
+if ARGV[2] ~= '' and ARGV[2] ~= current then return {'stale', current} end
+redis.call('DEL', KEYS[1])
+redis.call('ZREM', KEYS[2], ARGV[1])
+redis.call('HDEL', KEYS[3], ARGV[1])
+return {'ok', current}
+"""
+
+
+class RedisStore:
+    """A store in Redis. Its methods raise `Unavailable` while Redis is not reachable."""
+
+    def __init__(self, client: Redis, limits: AccountLimits) -> None:
+        self._client = client
+        self._limits = limits
+        self._put_script = client.register_script(_PUT)
+        self._delete_script = client.register_script(_DELETE)
+
+    async def get(self, owner: str, key: str) -> StoredValue | None:
+        """Return the value of a key, or None."""
+        async with _reachable():
+            record: dict[str, str] = await self._client.hgetall(_record(owner, key))  # type: ignore[misc]
+        if not record:
+            return None
+        return StoredValue(
+            **_described(key, record), value=record["value"], metadata=record["metadata"]
+        )
+
+    async def put(self, owner: str, draft: Draft, expected: int | None) -> StoredKey:
+        """Store a value, as `StateStore.put` describes."""
+        assert draft.seconds is not None
+        arguments = [
+            draft.key,
+            draft.state_type,
+            draft.value,
+            draft.metadata,
+            "" if expected is None else expected,
+            round(draft.seconds * 1000),
+            draft.size,
+            self._limits.keys,
+            self._limits.bytes,
+        ]
+        async with _reachable():
+            outcome, *details = await self._put_script(keys=_keys(owner, draft.key), args=arguments)
+        if outcome != "ok":
+            raise refusal(outcome, details[0], self._limits)
+        version, updated, ends = details
+        record = {
+            "state_type": draft.state_type,
+            "version": version,
+            "updated": updated,
+            "ends": ends,
+        }
+        return StoredKey(**_described(draft.key, record))
+
+    async def delete(self, owner: str, key: str, expected: int | None) -> bool:
+        """Delete the value of a key. Return whether there was one. Raise `VersionConflict`."""
+        async with _reachable():
+            outcome, current = await self._delete_script(
+                keys=_keys(owner, key), args=[key, "" if expected is None else expected]
+            )
+        if outcome == "stale":
+            raise stale(int(current))
+        return bool(outcome == "ok")
+
+    async def keys(
+        self, owner: str, state_type: str, prefix: str, after: str, limit: int
+    ) -> Sequence[StoredKey]:
+        """Return at most `limit` keys with a prefix, in their order, starting after `after`."""
+        async with _reachable():
+            names = await self._client.zrange(_index(owner), 0, -1)
+            wanted = sorted(name for name in names if name.startswith(prefix) and name > after)
+            async with self._client.pipeline(transaction=False) as pipeline:
+                for name in wanted:
+                    pipeline.hmget(
+                        _record(owner, name), ["state_type", "version", "updated", "ends"]
+                    )
+                records = await pipeline.execute() if wanted else []
+        found = [
+            StoredKey(
+                **_described(
+                    name,
+                    dict(zip(("state_type", "version", "updated", "ends"), record, strict=True)),
+                )
+            )
+            for name, record in zip(wanted, records, strict=True)
+            if record[0] == state_type
+        ]
+        return found[:limit]
+
+    async def erase(self, owner: str) -> int:
+        """Delete all values of an owner. Return their number."""
+        async with _reachable():
+            names = await self._client.zrange(_index(owner), 0, -1)
+            records = [_record(owner, name) for name in names]
+            removed: int = await self._client.delete(*records) if records else 0
+            await self._client.delete(_index(owner), _sizes(owner))
+        return removed
+
+    async def expire(self) -> int:
+        """Return 0, because Redis removes expired values by itself."""
+        return 0
+
+
+@asynccontextmanager
+async def _reachable() -> AsyncIterator[None]:
+    """Raise `Unavailable` when Redis does not answer or refuses a command."""
+    try:
+        yield
+    except (RedisError, OSError) as error:
+        log.warning("redis failed for a value", error=type(error).__name__)
+        raise Unavailable(
+            "values in Redis cannot be used at the moment; try again, "
+            "or name the state_type of a value that is elsewhere",
+            retry_after=1.0,
+        ) from error
+
+
+def _described(key: str, record: dict[str, str]) -> dict[str, Any]:
+    """Return the fields of a `StoredKey`. Times in Redis are microseconds, and milliseconds for the end."""
+    return {
+        "key": key,
+        "state_type": record["state_type"],
+        "version": int(record["version"]),
+        "updated_at": _EPOCH + timedelta(microseconds=int(record["updated"])),
+        "expires_at": _EPOCH + timedelta(milliseconds=int(record["ends"])),
+    }
+
+
+def _keys(owner: str, key: str) -> list[str]:
+    return [_record(owner, key), _index(owner), _sizes(owner)]
+
+
+def _record(owner: str, key: str) -> str:
+    return f"svgx:value:{{{owner}}}:{key}"
+
+
+def _index(owner: str) -> str:
+    return f"svgx:value-keys:{{{owner}}}"
+
+
+def _sizes(owner: str) -> str:
+    return f"svgx:value-sizes:{{{owner}}}"

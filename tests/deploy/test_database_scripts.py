@@ -1,0 +1,393 @@
+"""The scripts that back up and restore the database, run against a real PostgreSQL with its own clients."""
+
+import asyncio
+import os
+import re
+import secrets
+import signal
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import quote, urlsplit
+
+import asyncpg
+import psutil
+import pytest
+
+from svgx_common import postgres
+from svgx_devstack import DevStack
+from svgx_devstack.backing import binaries
+from tests.polling import pause
+
+SCRIPTS = Path(__file__).parents[2] / "deploy" / "scripts"
+PASSWORD = r"p:a\s s/w@r%d#?&=é "
+"""A password with all characters that URLs, password files and service files treat in their own way."""
+
+
+SCHEMAS = (("auth", "svgx_auth"), ("state", "svgx_state"))
+"""The schema and the package of each service with tables."""
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """The end of a script."""
+
+    status: int
+    output: str
+
+
+class Scripts:
+    """Runs the scripts against one database, with one folder of backups."""
+
+    def __init__(self, folder: Path, url: str, admin_url: str) -> None:
+        self.folder = folder
+        self.url = url
+        self.admin_url = admin_url
+
+    async def start(
+        self, name: str, *arguments: str, **variables: str
+    ) -> asyncio.subprocess.Process:
+        """Start a script in a shell without the user's variables."""
+        programs = binaries.postgres("psql").parent
+        environment = {
+            "PATH": f"{programs}:{os.environ['PATH']}",
+            "BACKUP_DIR": str(self.folder),
+            "POSTGRES_URL": self.url,
+            "TMPDIR": str(self.folder.parent),
+            **variables,
+        }
+        return await asyncio.create_subprocess_exec(
+            *("sh", str(SCRIPTS / name), *arguments),
+            env=environment,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+        )
+
+    async def run(self, name: str, *arguments: str, **variables: str) -> Done:
+        """Run a script, and check that it neither prints the password nor leaves files behind."""
+        process = await self.start(name, *arguments, **variables)
+        async with asyncio.timeout(60):
+            output, _ = await process.communicate()
+        text = output.decode()
+        assert PASSWORD not in text
+        assert quote(PASSWORD, safe="") not in text
+        assert list(self.folder.parent.glob("svgx-database.*")) == []
+        assert process.returncode is not None
+        return Done(process.returncode, text)
+
+    async def backup(self, *arguments: str, **variables: str) -> Done:
+        """Run the backup."""
+        return await self.run("backup_database.sh", *arguments, **variables)
+
+    async def restore(self, *arguments: str, **variables: str) -> Done:
+        """Run the restore."""
+        return await self.run("restore_database.sh", *arguments, **variables)
+
+    def files(self) -> list[Path]:
+        """Return the backups, oldest first."""
+        return sorted(self.folder.glob("*.dump"))
+
+    async def fetch(self, sql: str) -> list[asyncpg.Record]:
+        """Run a statement as the role of the services."""
+        connection = await asyncpg.connect(self.url, server_settings={"search_path": "state"})
+        try:
+            return list(await connection.fetch(sql))
+        finally:
+            await connection.close()
+
+
+def _url(admin_url: str, role: str, database: str) -> str:
+    address = urlsplit(admin_url)
+    account = f"{role}:{quote(PASSWORD, safe='')}"
+    return f"postgresql://{account}@{address.hostname}:{address.port}/{database}"
+
+
+@pytest.fixture(scope="module")
+async def template(backing: DevStack) -> AsyncIterator[str]:
+    """A database of a role with its name and a difficult password, with both services' tables and some rows."""
+    name = f"scripts_{secrets.token_hex(4)}"
+    admin_url = backing.postgres_superuser_url("postgres")
+    admin = await asyncpg.connect(admin_url)
+    await admin.execute(f"CREATE ROLE {name} LOGIN PASSWORD '{PASSWORD}'")
+    await admin.execute(f"CREATE DATABASE {name} OWNER {name}")
+    url = _url(admin_url, name, name)
+    for schema, package in SCHEMAS:
+        async with postgres.connect(url, schema=schema, package=package, pool_size=1):
+            pass
+    tools = Scripts(Path(), url, admin_url)
+    await tools.fetch(
+        "INSERT INTO canvas (id, name, created_by) "
+        "SELECT 'c' || n, 'Plan ' || n, 'u' FROM generate_series(1, 500) n"
+    )
+    await tools.fetch(
+        "SELECT append_entries(ARRAY['c1'], ARRAY['w'], ARRAY[n], ARRAY['u'], ARRAY[1], "
+        "ARRAY[decode(repeat('ab', 2000), 'hex')]) FROM generate_series(1, 3) n"
+    )
+    yield name
+    await admin.execute(f"DROP DATABASE {name}")
+    await admin.execute(f"DROP ROLE {name}")
+    assert await admin.fetch("SELECT 1 FROM pg_database WHERE datname LIKE 'svgx_verify_%'") == []
+    await admin.close()
+
+
+@pytest.fixture
+async def scripts(backing: DevStack, template: str, tmp_path: Path) -> AsyncIterator[Scripts]:
+    """A copy of the template database."""
+    name = f"scripts_{secrets.token_hex(4)}"
+    admin_url = backing.postgres_superuser_url("postgres")
+    admin = await asyncpg.connect(admin_url)
+    await admin.execute(f"CREATE DATABASE {name} OWNER {template} TEMPLATE {template}")
+    yield Scripts(tmp_path / "backups", _url(admin_url, template, name), admin_url)
+    await admin.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+    await admin.close()
+
+
+async def contents(scripts: Scripts) -> list[asyncpg.Record]:
+    return await scripts.fetch("SELECT * FROM state.canvas ORDER BY id") + await scripts.fetch(
+        "SELECT * FROM state.journal ORDER BY canvas_id, revision"
+    )
+
+
+async def test_database_is_dumped_dropped_and_restored(scripts: Scripts) -> None:
+    """Proves R-DUMP-1: a backup brings back all rows, also into a server without the database."""
+    before = await contents(scripts)
+    made = await scripts.backup("--verify", POSTGRES_ADMIN_URL=scripts.admin_url)
+    assert made.status == 0, made.output
+    assert re.search(r"backup completed: .*svgx_backup_\d{8}_\d{6}\.dump, \d+ bytes, ", made.output)
+    assert "verified: " in made.output
+    (file,) = scripts.files()
+    assert file.stat().st_mode & 0o077 == 0
+    listed = await scripts.backup("--list")
+    assert str(file) in listed.output
+    assert re.search(r"\d+ tables, \d+ rows +20\d\d-", listed.output)
+    name = urlsplit(scripts.url).path.removeprefix("/")
+    admin = await asyncpg.connect(scripts.admin_url)
+    await admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
+    refused = await scripts.restore("--yes", "latest")
+    assert refused.status == 1, refused.output
+    assert "set POSTGRES_ADMIN_URL" in refused.output
+    restored = await scripts.restore("--yes", str(file), POSTGRES_ADMIN_URL=scripts.admin_url)
+    assert restored.status == 0, restored.output
+    assert "as in the manifest" in restored.output
+    assert await contents(scripts) == before
+    await admin.close()
+    # The services start on it: their role owns everything, and no migration is missing.
+    for schema, package in SCHEMAS:
+        async with postgres.connect(scripts.url, schema=schema, package=package, pool_size=1):
+            pass
+
+
+async def test_restore_replaces_later_rows_and_tables(scripts: Scripts) -> None:
+    """Proves R-DUMP-1: tables that a newer version has made are gone, so its migrations run again later."""
+    assert (await scripts.backup()).status == 0
+    before = await contents(scripts)
+    await scripts.fetch("DELETE FROM state.journal")
+    await scripts.fetch("CREATE TABLE state.newer (id text REFERENCES state.canvas (id))")
+    await scripts.fetch(
+        "INSERT INTO state.canvas (id, name, created_by) VALUES ('later', 'x', 'u')"
+    )
+    await scripts.fetch("CREATE TABLE public.foreign_data AS SELECT 1 AS id")
+    restored = await scripts.restore("--yes", "latest")
+    assert restored.status == 0, restored.output
+    assert await contents(scripts) == before
+    assert (await scripts.fetch("SELECT to_regclass('state.newer') AS found"))[0]["found"] is None
+    assert len(await scripts.fetch("SELECT * FROM public.foreign_data")) == 1
+
+
+async def test_damaged_or_foreign_file_is_refused_before_anything_is_changed(
+    scripts: Scripts,
+) -> None:
+    """Proves R-DUMP-2: a damaged, truncated or foreign file has the status 3, and changes nothing."""
+    assert (await scripts.backup()).status == 0
+    (file,) = scripts.files()
+    content, before = file.read_bytes(), await contents(scripts)
+    manifest = file.with_suffix(".manifest")
+    truncated, flipped = content[: len(content) * 9 // 10], bytearray(content)
+    flipped[len(content) * 3 // 4] ^= 0xFF
+    foreign = scripts.folder / "foreign.dump"
+    await scripts.fetch("CREATE SCHEMA other CREATE TABLE thing (id int)")
+    dump = await asyncio.create_subprocess_exec(
+        *(str(binaries.postgres("pg_dump")), "-Fc", "--schema=other", f"--file={foreign}"),
+        scripts.url,
+    )
+    assert await dump.wait() == 0
+    (scripts.folder / "text.dump").write_text("-- a plain dump\nDROP SCHEMA state CASCADE;\n")
+    (scripts.folder / "empty.dump").write_bytes(b"")
+    for bad in (truncated, bytes(flipped), b"PGDMP", content + b"x"):
+        file.write_bytes(bad)
+        done = await scripts.restore("--yes", str(file))
+        assert done.status == 3, done.output
+        assert "checksum" in done.output
+        assert (await scripts.backup("--check", str(file))).status == 3
+    # Without its manifest, a truncated file is found by reading it.
+    manifest.rename(manifest.with_suffix(".away"))
+    for bad in (truncated, b"PGDMP"):
+        file.write_bytes(bad)
+        assert (await scripts.restore("--yes", str(file))).status == 3
+    for name in ("foreign.dump", "text.dump", "empty.dump", "missing.dump"):
+        done = await scripts.restore("--yes", str(scripts.folder / name))
+        assert done.status == 3, (name, done.output)
+    assert await contents(scripts) == before
+
+
+async def test_restore_asks_before_it_replaces_anything(scripts: Scripts) -> None:
+    """Proves R-DUMP-2: without a terminal, `--yes` is required."""
+    assert (await scripts.backup()).status == 0
+    before = await contents(scripts)
+    done = await scripts.restore("latest")
+    assert (done.status, "--yes" in done.output) == (2, True)
+    assert await contents(scripts) == before
+
+
+async def test_restore_refuses_while_services_are_connected(scripts: Scripts) -> None:
+    """Proves R-DUMP-2: a running service is named, and nothing is changed."""
+    assert (await scripts.backup()).status == 0
+    service = await asyncpg.connect(scripts.url, server_settings={"application_name": "svgx-state"})
+    done = await scripts.restore("--yes", "latest")
+    assert done.status == 1
+    assert "svgx-state" in done.output
+    await service.close()
+
+
+async def test_failing_restore_changes_nothing(scripts: Scripts) -> None:
+    """Proves R-DUMP-2: a restore that fails, or is stopped, half-way is undone by PostgreSQL."""
+    assert (await scripts.backup()).status == 0
+    before = await contents(scripts)
+    blocking = await asyncpg.connect(
+        scripts.admin_url.rpartition("/")[0] + urlsplit(scripts.url).path
+    )
+    lock = blocking.transaction()
+    await lock.start()
+    await blocking.execute("LOCK TABLE state.snapshot IN ACCESS SHARE MODE")
+    process = await scripts.start("restore_database.sh", "--yes", "latest")
+    while not await blocking.fetchval(
+        "SELECT count(*) FROM pg_locks WHERE NOT granted AND pg_backend_pid() = ANY (pg_blocking_pids(pid))"
+    ):
+        await pause()
+    process.send_signal(signal.SIGTERM)
+    output, _ = await process.communicate()
+    assert process.returncode == 143, output
+    await lock.rollback()
+    await blocking.close()
+    assert await contents(scripts) == before
+
+
+async def test_password_is_in_no_argument_while_a_backup_runs(scripts: Scripts) -> None:
+    """Proves R-DUMP-3: the list of processes shows no password, and a stopped backup leaves no file."""
+    blocking = await asyncpg.connect(
+        scripts.admin_url.rpartition("/")[0] + urlsplit(scripts.url).path
+    )
+    lock = blocking.transaction()
+    await lock.start()
+    await blocking.execute("LOCK TABLE state.snapshot IN ACCESS EXCLUSIVE MODE")
+    process = await scripts.start("backup_database.sh")
+    while not await blocking.fetchval(
+        "SELECT count(*) FROM pg_locks WHERE NOT granted AND pg_backend_pid() = ANY (pg_blocking_pids(pid))"
+    ):
+        await pause()
+    commands = [each.cmdline() for each in psutil.Process(process.pid).children(recursive=True)]
+    assert any("psql" in part for command in commands for part in command)
+    texts = [" ".join(command) for command in commands]
+    assert not any(PASSWORD in text or quote(PASSWORD, safe="") in text for text in texts)
+    process.send_signal(signal.SIGTERM)
+    await process.communicate()
+    assert process.returncode == 143
+    await lock.rollback()
+    await blocking.close()
+    assert list(scripts.folder.iterdir()) == []
+    assert list(scripts.folder.parent.glob("svgx-database.*")) == []
+
+
+async def test_old_backups_are_deleted_by_age_and_number(scripts: Scripts) -> None:
+    """Proves R-DUMP-4: old backups go after a new one is complete, and the newest ones always stay."""
+
+    def add(*stamps: str) -> None:
+        scripts.folder.mkdir(exist_ok=True)
+        for stamp in stamps:
+            (scripts.folder / f"svgx_backup_{stamp}.dump").write_text("")
+            (scripts.folder / f"svgx_backup_{stamp}.manifest").write_text("")
+
+    add("20240101_000000", "20240102_000000", "20240103_000000")
+    (scripts.folder / "svgx_backup_notes.dump").write_text("not ours")
+    (scripts.folder / "other_20240101_000000.dump").write_text("not ours")
+    failed = await scripts.backup(POSTGRES_URL=scripts.url + "_unknown")
+    assert failed.status == 1, failed.output
+    assert len(scripts.files()) == 5
+    done = await scripts.backup(BACKUP_KEEP_DAYS="7", BACKUP_KEEP_MIN="2")
+    assert done.status == 0, done.output
+    kept = [each.stem for each in scripts.files() if each.stem[12:14] == "20"]
+    assert kept[0] == "svgx_backup_20240103_000000"
+    assert len(kept) == 2
+    assert len(list(scripts.folder.glob("*.manifest"))) == 2
+    add("20240104_000000", "20991231_000000")
+    done = await scripts.backup(BACKUP_KEEP_DAYS="0", BACKUP_KEEP_MIN="1", BACKUP_KEEP_MAX="2")
+    assert done.status == 0, done.output
+    kept = [each.stem for each in scripts.files() if each.stem[12:14] == "20"]
+    assert len(kept) == 2
+    assert kept[-1] == "svgx_backup_20991231_000000"
+    assert (scripts.folder / "svgx_backup_notes.dump").exists()
+
+
+async def test_verification_finds_rows_that_differ(scripts: Scripts) -> None:
+    """Proves R-DUMP-4: `--check` compares the rows of all tables, and says which differ."""
+    assert (await scripts.backup()).status == 0
+    (manifest,) = scripts.folder.glob("*.manifest")
+    text = manifest.read_text()
+    assert "table 500 state.canvas\n" in text
+    manifest.write_text(text.replace("table 500 state.canvas", "table 501 state.canvas"))
+    no_right = await scripts.backup("--check", "latest")
+    assert no_right.status == 3
+    assert "POSTGRES_ADMIN_URL" in no_right.output
+    done = await scripts.backup("--check", "latest", POSTGRES_ADMIN_URL=scripts.admin_url)
+    assert done.status == 3
+    assert "501 state.canvas" in done.output
+    manifest.write_text(text)
+    done = await scripts.backup("--check", "latest", POSTGRES_ADMIN_URL=scripts.admin_url)
+    assert done.status == 0, done.output
+
+
+async def test_backup_is_consistent_while_rows_are_written(scripts: Scripts) -> None:
+    """Proves R-DUMP-4: the counts of the manifest are those of the dump, whatever is written meanwhile."""
+    stopped = asyncio.Event()
+
+    async def write() -> None:
+        number = 0
+        while not stopped.is_set():
+            number += 1
+            await scripts.fetch(
+                f"INSERT INTO state.canvas (id, name, created_by) VALUES ('w{number}', 'x', 'u')"
+            )
+
+    writing = asyncio.create_task(write())
+    made = await scripts.backup("--verify", POSTGRES_ADMIN_URL=scripts.admin_url)
+    stopped.set()
+    await writing
+    assert made.status == 0, made.output
+
+
+@pytest.mark.parametrize(
+    ("script", "arguments", "variables"),
+    [
+        ("backup_database.sh", ("--unknown",), {}),
+        ("backup_database.sh", ("--check",), {}),
+        ("backup_database.sh", (), {"POSTGRES_URL": ""}),
+        ("backup_database.sh", (), {"POSTGRES_URL": "mysql://a:b@c/d"}),
+        ("backup_database.sh", (), {"BACKUP_KEEP_DAYS": "week"}),
+        ("backup_database.sh", (), {"BACKUP_KEEP_MIN": "-1"}),
+        ("backup_database.sh", (), {"BACKUP_KEEP_MIN": "5", "BACKUP_KEEP_MAX": "2"}),
+        ("restore_database.sh", (), {}),
+        ("restore_database.sh", ("a", "b"), {}),
+        ("restore_database.sh", ("--no",), {}),
+        ("restore_database.sh", ("a",), {"POSTGRES_URL": ""}),
+    ],
+)
+async def test_wrong_arguments_and_settings_end_with_status_two(
+    tmp_path: Path, script: str, arguments: tuple[str, ...], variables: dict[str, str]
+) -> None:
+    """Proves R-DUMP-3: a script with wrong arguments or settings does nothing, and says why."""
+    scripts = Scripts(tmp_path / "backups", "postgresql://a:b@127.0.0.1:1/c", "")
+    done = await scripts.run(script, *arguments, **variables)
+    assert done.status == 2, done.output
+    assert done.output
+    assert not scripts.folder.exists()

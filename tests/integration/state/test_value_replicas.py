@@ -1,0 +1,117 @@
+"""Values of replicas with their own settings: state types, caches, and an outage of Redis."""
+
+import asyncio
+
+import pytest
+from prometheus_client import REGISTRY
+
+from svgx_common.contract.errors import (
+    Conflict,
+    Invalid,
+    NotFound,
+    TooLarge,
+    Unavailable,
+    VersionConflict,
+)
+from svgx_common.contract.storage import values
+from svgx_devstack import DevStack
+from tests.integration.state.service import Client, replica
+from tests.integration.state.values_client import delete, page, persist, retrieve
+
+TYPES = {
+    "general": {"backend": "postgresql"},
+    "session": {"backend": "redis", "ttl_seconds": 60, "max_bytes": 100},
+    "draft": {"backend": "memory", "ttl_seconds": 60},
+    "shared": {"backend": "postgresql", "shared": True},
+}
+
+
+async def test_value_of_each_type_is_found_by_its_key(client: Client, backing: DevStack) -> None:
+    """Proves R-KV-4: a key is found without its type, in each backend, and keeps its type."""
+    me = client.me
+    async with replica(backing, state_types=TYPES):
+        for name in ("general", "session", "draft"):
+            value = {"type": name, "list": [1, 2.5, None]}
+            await persist(client, me, name, value, state_type=name, metadata={"tab": 1})
+            found = await retrieve(client, me, name)
+            assert (found.value, found.state_type) == (value, name)
+            assert found.metadata == {"tab": 1}
+            assert (found.expires_at is None) == (name == "general")
+            assert await retrieve(client, me, name, state_type=name) == found
+            other = "session" if name == "general" else "general"
+            with pytest.raises(NotFound):
+                await retrieve(client, me, name, state_type=other)
+            with pytest.raises(Conflict, match=f"type {name}"):
+                await persist(client, me, name, 1, state_type=other)
+            with pytest.raises(VersionConflict):
+                await delete(client, me, name, version=1)
+            with pytest.raises(NotFound):
+                await delete(client, me, name, state_type=other)
+            await delete(client, me, name, version=found.version)
+            with pytest.raises(NotFound):
+                await retrieve(client, me, name)
+            with pytest.raises(NotFound):
+                await delete(client, me, name)
+        with pytest.raises(Invalid, match="the types are draft, general, session, shared"):
+            await persist(client, me, "key", 1, state_type="unknown")
+        with pytest.raises(Invalid, match="canvases are edited"):
+            await persist(client, me, "key", 1, state_type="canvas")
+        with pytest.raises(TooLarge) as refused:
+            await persist(client, me, "key", "x" * 99, state_type="session")
+        assert (refused.value.field, refused.value.limit) == ("value", 100)
+
+
+async def test_write_is_read_at_once_from_each_replica(client: Client, backing: DevStack) -> None:
+    """Proves R-KV-9: a read that begins after a write was answered returns it, from each replica and its cache."""
+    me = client.me
+    async with replica(backing), replica(backing):
+        for number in range(100):
+            await persist(client, me, "counter", number)
+            seen = [(await retrieve(client, me, "counter")).value for _ in range(4)]
+            assert seen == [number] * 4
+        hits = REGISTRY.get_sample_value(
+            "svgx_engine_value_cache_requests_total", {"outcome": "hit"}
+        )
+        assert hits is not None
+        assert hits >= 100
+
+
+async def test_concurrent_readers_of_one_key_ask_the_database_once(
+    client: Client, backing: DevStack
+) -> None:
+    """Proves R-KV-9: 60 readers at once cause one query in a replica."""
+
+    def reads() -> float:
+        name = "svgx_engine_value_cache_requests_total"
+        return REGISTRY.get_sample_value(name, {"outcome": "miss"}) or 0
+
+    async with replica(backing):
+        await persist(client, client.me, "popular", "x")
+        before = reads()
+        request = values.ValueRequest(key="popular", state_type="general")
+        found = await asyncio.gather(
+            *(client.bus.ask(values.RETRIEVE_VALUE, request, caller=client.me) for _ in range(60))
+        )
+        assert [each.value for each in found] == ["x"] * 60
+        assert reads() - before == 1
+
+
+async def test_outage_of_redis_affects_only_its_types(client: Client, backing: DevStack) -> None:
+    """Proves R-KV-10: without Redis, its types get 503 with a reason, and all others work."""
+    me = client.me
+    async with replica(backing, state_types=TYPES, redis_url="redis://127.0.0.1:1/0") as health:
+        with pytest.raises(Unavailable, match="values in Redis"):
+            await persist(client, me, "tab", 1, state_type="session")
+        with pytest.raises(Unavailable, match="values in Redis"):
+            await retrieve(client, me, "tab", state_type="session")
+        with pytest.raises(Unavailable, match="values in Redis"):
+            await page(client, me, state_type="session")
+        version = await persist(client, me, "kept", 1)
+        assert (await retrieve(client, me, "kept")).value == 1
+        with pytest.raises(Unavailable, match="name the state_type"):
+            await retrieve(client, me, "unknown")
+        with pytest.raises(NotFound):
+            await retrieve(client, me, "unknown", state_type="general")
+        await delete(client, me, "kept", version=version)
+        report = await health.report()
+        assert report.status == "ok"

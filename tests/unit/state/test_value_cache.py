@@ -1,0 +1,198 @@
+"""The read-through cache of values."""
+
+import asyncio
+from collections.abc import Callable
+
+import pytest
+
+from svgx_common.contract.errors import Unavailable
+from svgx_state.values.cache import MAX_AGE, OVERHEAD, CachedStore
+from svgx_state.values.memory import MemoryStore
+from svgx_state.values.store import AccountLimits, Draft, StoredValue
+from tests.polling import pause
+
+LIMITS = AccountLimits(keys=10_000, bytes=2**30)
+
+
+class SlowStore(MemoryStore):
+    """A store that counts its reads, and lets them wait for a permission."""
+
+    def __init__(self) -> None:
+        super().__init__(LIMITS)
+        self.reads = 0
+        self.started = asyncio.Event()
+        self.allowed = asyncio.Event()
+        self.allowed.set()
+        self.failing = False
+
+    async def get(self, owner: str, key: str) -> StoredValue | None:
+        """Read the value, and return it only when reads are allowed."""
+        self.reads += 1
+        found = await super().get(owner, key)
+        self.started.set()
+        await self.allowed.wait()
+        if self.failing:
+            raise Unavailable
+        return found
+
+
+async def _announce(_: str, __: str) -> None:
+    pass
+
+
+def make(
+    max_bytes: int = 2**20, clock: Callable[[], float] = lambda: 0.0
+) -> tuple[SlowStore, CachedStore]:
+    store = SlowStore()
+    return store, CachedStore(store, _announce, max_bytes, clock)
+
+
+def draft(value: str, key: str = "key", seconds: float | None = None) -> Draft:
+    return Draft(key=key, state_type="general", value=value, metadata="{}", seconds=seconds)
+
+
+async def value_of(cache: CachedStore, key: str = "key") -> str | None:
+    found = await cache.get("me", key)
+    return found.value if found else None
+
+
+async def test_thousand_concurrent_readers_share_one_read() -> None:
+    """Proves R-KV-9: readers of one key at the same time cause one read of the store, also for a missing key."""
+    store, cache = make()
+    await cache.put("me", draft("1"), None)
+    store.allowed.clear()
+    readers = [asyncio.create_task(value_of(cache)) for _ in range(1000)]
+    missing = [asyncio.create_task(value_of(cache, "missing")) for _ in range(1000)]
+    await store.started.wait()
+    store.allowed.set()
+    assert await asyncio.gather(*readers) == ["1"] * 1000
+    assert await asyncio.gather(*missing) == [None] * 1000
+    assert store.reads == 2
+    assert await value_of(cache) == "1"
+    assert store.reads == 2
+
+
+async def test_reader_that_gives_up_does_not_end_the_read_of_others() -> None:
+    """Proves R-KV-9: a cancelled reader leaves the shared read running."""
+    store, cache = make()
+    await cache.put("me", draft("1"), None)
+    store.allowed.clear()
+    first, second = (asyncio.create_task(value_of(cache)) for _ in range(2))
+    await store.started.wait()
+    first.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await first
+    store.allowed.set()
+    assert await second == "1"
+    assert store.reads == 1
+
+
+async def test_failed_read_fails_all_its_readers_and_is_not_cached() -> None:
+    """Proves R-KV-9: a failure of the store reaches all readers, and the next reader asks the store again."""
+    store, cache = make()
+    await cache.put("me", draft("1"), None)
+    store.failing = True
+    results = await asyncio.gather(*(value_of(cache) for _ in range(5)), return_exceptions=True)
+    assert all(isinstance(each, Unavailable) for each in results)
+    store.failing = False
+    assert await value_of(cache) == "1"
+    assert store.reads == 2
+
+
+async def test_read_that_a_write_overtakes_is_not_cached() -> None:
+    """Proves R-KV-9: a read that began before a write neither fills the cache nor serves later readers."""
+    store, cache = make()
+    await cache.put("me", draft("old"), None)
+    store.allowed.clear()
+    early = asyncio.create_task(value_of(cache))
+    await store.started.wait()
+    await cache.put("me", draft("new"), None)
+    late = asyncio.create_task(value_of(cache))
+    await asyncio.sleep(0)
+    store.allowed.set()
+    assert await early == "old"
+    assert await late == "new"
+    assert await value_of(cache) == "new"
+    assert store.reads == 2
+
+
+async def test_change_by_another_replica_empties_the_entry() -> None:
+    """Proves R-KV-9: an announced change removes the key, and nothing else."""
+    store, cache = make()
+    await cache.put("me", draft("1", "a"), None)
+    await cache.put("me", draft("1", "b"), None)
+    assert [await value_of(cache, key) for key in "ab"] == ["1", "1"]
+    await store.put("me", draft("2", "a"), None)
+    assert await value_of(cache, "a") == "1"
+    cache.forget("me", "a")
+    assert [await value_of(cache, key) for key in "ab"] == ["2", "1"]
+    assert store.reads == 3
+    cache.clear()
+    assert cache.size == 0
+    assert await value_of(cache, "b") == "1"
+    assert store.reads == 4
+
+
+async def test_entry_is_used_for_a_limited_time() -> None:
+    """Proves R-KV-9: a lost announcement has an effect for `MAX_AGE` seconds at most."""
+    now = 0.0
+    store, cache = make(clock=lambda: now)
+    await cache.put("me", draft("1"), None)
+    await value_of(cache)
+    await store.put("me", draft("2"), None)
+    now = MAX_AGE - 0.1
+    assert await value_of(cache) == "1"
+    now = MAX_AGE
+    assert await value_of(cache) == "2"
+
+
+async def test_cache_never_exceeds_its_bytes() -> None:
+    """Proves R-KV-9: the cache is bounded in bytes; the keys that were read longest ago leave first."""
+    size = OVERHEAD + 102
+    store, cache = make(max_bytes=3 * size)
+    for key in ("a", "b", "c", "d"):
+        await cache.put("me", draft('"' + "x" * 98 + '"', key), None)
+    for key in ("a", "b", "c", "a", "d"):
+        await value_of(cache, key)
+        assert cache.size <= 3 * size
+    assert store.reads == 4
+    await value_of(cache, "a")
+    assert store.reads == 4
+    await value_of(cache, "b")
+    assert store.reads == 5
+
+
+async def test_cache_of_no_bytes_asks_the_store_each_time() -> None:
+    """Proves R-KV-9: with 0 bytes nothing is cached, and concurrent reads are still shared."""
+    store, cache = make(max_bytes=0)
+    await cache.put("me", draft("1"), None)
+    assert [await value_of(cache) for _ in range(3)] == ["1"] * 3
+    assert (store.reads, cache.size) == (3, 0)
+
+
+async def test_value_that_ends_is_not_served_from_the_cache() -> None:
+    """Proves R-KV-5: the cache does not prolong a value's time to live."""
+    store, cache = make()
+    await cache.put("me", draft("1", seconds=0.05), None)
+    assert await value_of(cache) == "1"
+    while await value_of(cache) is not None:
+        await pause()
+    assert store.reads > 1
+
+
+async def test_write_is_announced_also_after_a_failure() -> None:
+    """Proves R-KV-9: a write with an unknown outcome is announced, because it may have been committed."""
+    announced: list[tuple[str, str]] = []
+
+    async def announce(owner: str, key: str) -> None:
+        announced.append((owner, key))
+
+    class FailingStore(MemoryStore):
+        async def put(self, *arguments: object) -> object:  # type: ignore[override]
+            raise Unavailable
+
+    cache = CachedStore(FailingStore(LIMITS), announce, 2**20)
+    with pytest.raises(Unavailable):
+        await cache.put("me", draft("1"), None)
+    await cache.delete("me", "other", None)
+    assert announced == [("me", "key"), ("me", "other")]

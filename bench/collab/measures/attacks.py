@@ -57,8 +57,10 @@ def under(name: str) -> Callable[[Server, bool], Figures]:
         order = Order(
             name, seconds + 1.0, server.stack.port("gateway"), canvas, server.token(attacker)
         )
+        memory = server.memory_bytes()
         with _attack(order):
             attacked = _delays(server, room, seconds)
+            memory = server.memory_bytes() - memory
         return {
             "edit_ratio": attacked.edit / quiet.edit,
             "get_ratio": attacked.get / quiet.get,
@@ -66,6 +68,7 @@ def under(name: str) -> Callable[[Server, bool], Figures]:
             "get_p95": attacked.get,
             "quiet_p95": quiet.edit,
             "quiet_get_p95": quiet.get,
+            "mb_grown": memory / 1e6,
         }
 
     return run
@@ -102,7 +105,7 @@ def _delays(server: Suite, room: str, seconds: float) -> _Delays:
     requests = threading.Thread(target=_get, args=(server, canvases, stop, times))
     requests.start()
     try:
-        load = Load(1, 1, 1, rate=10.0, seconds=seconds)
+        load = Load(1, 1, 1, rate=20.0, seconds=seconds)
         found = measure(server, load, [room], verify=False)
     finally:
         stop.set()

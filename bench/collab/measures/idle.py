@@ -16,7 +16,7 @@ def run(server: Server, quick: bool) -> Figures:
     with Clients() as clients:
         # Some memory is taken once, by the first connection.
         clients.drop(clients.open([server.target(rooms[0], 0)]))
-        drain(clients)
+        drain(clients, _IDLE_SECONDS)
         before = server.memory_bytes()
         clients.open(server.target(room, member) for room in rooms for member in range(_OF_ROOM))
         clients.run(_IDLE_SECONDS)

@@ -114,7 +114,7 @@ def apply(
     with _without_collections():
         clients.run(0.0, prebuilt)
         deadline = time.monotonic_ns() + int(LATE_SECONDS * 1e9)
-        drain(clients, LATE_SECONDS)
+        settle(clients, LATE_SECONDS)
     elapsed = (time.monotonic_ns() - start) / 1e9
     cpu_after, own_cpu = server.cpu_seconds(), time.process_time() - own_cpu
     found = delays(writing, sampled, load.members, deadline, saved=load.saved and server.saves)
@@ -150,7 +150,7 @@ def prepare(clients: Clients, load: Load, opened: Sequence[Client]) -> list[Writ
             message = protocol.encode_update(each.writer.creation())
             clients.send(each.client, each.client.target.frame(message))
             clients.run(0.001)
-    drain(clients, _PREPARE_SECONDS)
+    settle(clients, _PREPARE_SECONDS)
     return writing
 
 
@@ -181,7 +181,7 @@ def sends(load: Load, writing: Sequence[Writing]) -> list[Send]:
     return sorted(found, key=lambda send: send.due)
 
 
-def drain(clients: Clients, seconds: float) -> None:
+def settle(clients: Clients, seconds: float) -> None:
     """Receive until nothing arrives any more, at most for a number of seconds."""
     until = time.monotonic() + seconds
     before = -1

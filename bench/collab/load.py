@@ -1,8 +1,10 @@
 """One load: clients write into rooms for some seconds; the result is the cost and the delay of each delivered edit."""
 
+import contextlib
+import gc
 import random
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from bench.collab import documents, frames
@@ -17,6 +19,9 @@ Figures = Mapping[str, float]
 
 LATE_SECONDS = 2.0
 """Seconds after the last edit after which an arrival does not count as in time."""
+
+_PREPARE_SECONDS = 20.0
+"""Seconds in which a server may handle the creation of the elements."""
 
 _QUIET_SECONDS = 0.2
 """Seconds without received bytes after which everything has been delivered."""
@@ -71,37 +76,52 @@ def measure(
     """
     rooms = rooms or server.rooms(load.rooms, load.members)
     with Clients() as clients:
-        opened = clients.open(
-            server.target(room, member, saved=load.saved and member < load.writers)
-            for room in rooms
-            for member in range(load.members)
-        )
-        writing = prepare(clients, load, opened)
-        sampled = {
-            index: opened[index]
-            for index in sample(len(opened), load.writers * load.edits_of_writer)
-        }
-        for client in sampled.values():
-            client.start_record()
-        received = sum(client.received for client in opened)
-        prebuilt = sends(load, writing)
-        cpu_before, own_cpu = server.cpu_seconds(), time.process_time()
-        start = time.monotonic_ns()
-        clients.run(0.0, prebuilt)
-        deadline = time.monotonic_ns() + int(LATE_SECONDS * 1e9)
-        drain(clients)
-        elapsed = (time.monotonic_ns() - start) / 1e9
-        cpu_after, own_cpu = server.cpu_seconds(), time.process_time() - own_cpu
-        received = sum(client.received for client in opened) - received
-        found = delays(writing, sampled, load.members, deadline, saved=load.saved and server.saves)
+        opened = connect(clients, server, load, rooms)
+        figures, writing = apply(clients, server, load, opened)
         missing = 0
         if verify and not load.cursors:
             missing = documents.count_missing(server, rooms, load.members, written(rooms, writing))
-        closed = sum(client.closed is not None for client in opened)
+    return {**figures, "missing": missing}
+
+
+def connect(clients: Clients, server: Server, load: Load, rooms: Sequence[str]) -> Sequence[Client]:
+    """Connect all clients of a load, room by room, in each room the writers first."""
+    return clients.open(
+        server.target(room, member, saved=load.saved and member < load.writers)
+        for room in rooms
+        for member in range(load.members)
+    )
+
+
+def apply(
+    clients: Clients, server: Server, load: Load, opened: Sequence[Client]
+) -> tuple[Figures, Sequence[Writing]]:
+    """Apply a load with connected clients. Return the figures, and the writers with the times of their edits.
+
+    The figures of saved edits need new connections, because a server counts all messages of a connection.
+    """
+    writing = prepare(clients, load, opened)
+    sampled = {
+        index: opened[index] for index in sample(len(opened), load.writers * load.edits_of_writer)
+    }
+    for client in sampled.values():
+        client.start_record()
+    received = sum(client.received for client in opened)
+    prebuilt = sends(load, writing)
+    clients.latest_ns = 0
+    cpu_before, own_cpu = server.cpu_seconds(), time.process_time()
+    start = time.monotonic_ns()
+    with _without_collections():
+        clients.run(0.0, prebuilt)
+        deadline = time.monotonic_ns() + int(LATE_SECONDS * 1e9)
+        settle(clients, LATE_SECONDS)
+    elapsed = (time.monotonic_ns() - start) / 1e9
+    cpu_after, own_cpu = server.cpu_seconds(), time.process_time() - own_cpu
+    found = delays(writing, sampled, load.members, deadline, saved=load.saved and server.saves)
     used = {name: seconds - cpu_before.get(name, 0.0) for name, seconds in cpu_after.items()}
     cpu = sum(used.values())
     delivered = max(1, load.deliveries * found.share)
-    return {
+    figures = {
         "cpu_us": cpu / delivered * 1e6,
         "offered_cpu_us": cpu / max(1, load.deliveries) * 1e6,
         "delivered_per_cpu_second": delivered / max(cpu, 0.01),
@@ -110,11 +130,11 @@ def measure(
         "server_cores": cpu / elapsed,
         "generator_cores": own_cpu / elapsed,
         "generator_delay": clients.latest_ns / 1e6,
-        "frames": received,
-        "closed": closed,
-        "missing": missing,
+        "frames": sum(client.received for client in opened) - received,
+        "closed": sum(client.closed is not None for client in opened),
         **{f"{name} µs": seconds / delivered * 1e6 for name, seconds in used.items()},
     }
+    return figures, writing
 
 
 def prepare(clients: Clients, load: Load, opened: Sequence[Client]) -> list[Writing]:
@@ -130,8 +150,19 @@ def prepare(clients: Clients, load: Load, opened: Sequence[Client]) -> list[Writ
             message = protocol.encode_update(each.writer.creation())
             clients.send(each.client, each.client.target.frame(message))
             clients.run(0.001)
-    drain(clients)
+    settle(clients, _PREPARE_SECONDS)
     return writing
+
+
+@contextlib.contextmanager
+def _without_collections() -> Iterator[None]:
+    """Keep Python's garbage collector from stopping the generator: it would visit all stored frames."""
+    gc.collect()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
 
 
 def sends(load: Load, writing: Sequence[Writing]) -> list[Send]:
@@ -150,9 +181,9 @@ def sends(load: Load, writing: Sequence[Writing]) -> list[Send]:
     return sorted(found, key=lambda send: send.due)
 
 
-def drain(clients: Clients) -> None:
-    """Receive until nothing arrives any more, at most for `LATE_SECONDS`."""
-    until = time.monotonic() + LATE_SECONDS
+def settle(clients: Clients, seconds: float) -> None:
+    """Receive until nothing arrives any more, at most for a number of seconds."""
+    until = time.monotonic() + seconds
     before = -1
     while clients.received_bytes != before and time.monotonic() < until:
         before = clients.received_bytes

@@ -9,27 +9,39 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 
 from bench.collab.attacker import ATTACKS, Order
 from bench.collab.delays import quantile
 from bench.collab.documents import upload
 from bench.collab.edits import elements
-from bench.collab.load import LATE_SECONDS, Figures, Load, measure
+from bench.collab.load import LATE_SECONDS, Figures, Load, apply, connect
 from bench.collab.servers import Server
 from bench.collab.servers.suite import Account, Suite
-from bench.collab.sockets import Clients
+from bench.collab.sockets import Client, Clients
 
 __all__ = ["ATTACKS", "under"]
 
 _VICTIMS = 4
 """Accounts that take turns with GET requests, because the default limit is 100 a minute."""
 
-_GET_SECONDS = 0.1
+_GET_SECONDS, _GET_TIMEOUT = 0.1, 5.0
 _SECONDS, _QUICK_SECONDS = 10.0, 3.0
 _ELEMENTS, _QUICK_ELEMENTS = 42_000, 5_200
 """The attacker's canvas: 8 MB, or 1 MB."""
+
+
+_EDITING = Load(1, 1, 1, rate=20.0)
+"""The load of the other accounts: one editor writes, and another one reads."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Editors:
+    """The connected clients of the other accounts."""
+
+    clients: Clients
+    opened: Sequence[Client]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,13 +64,19 @@ def under(name: str) -> Callable[[Server, bool], Figures]:
             big = elements(7, _QUICK_ELEMENTS if quick else _ELEMENTS)
             upload(clients, server.as_account(attacker), canvas, big)
         seconds = _QUICK_SECONDS if quick else _SECONDS
-        _delays(server, room, seconds / 2)  # warm up
-        quiet = _delays(server, room, seconds / 2)
+        accounts = [server.account(number) for number in range(_VICTIMS)]
+        canvases = [(account, server.create_canvas(account)) for account in accounts]
         order = Order(
-            name, seconds + 1.0, server.stack.port("gateway"), canvas, server.token(attacker)
+            name, 2 * seconds + 5.0, server.stack.port("gateway"), canvas, server.token(attacker)
         )
-        with _attack(order):
-            attacked = _delays(server, room, seconds)
+        with Clients() as clients:
+            editors = _Editors(clients, connect(clients, server, _EDITING, [room]))
+            _delays(server, editors, canvases, seconds / 2)  # warm up
+            quiet = _delays(server, editors, canvases, seconds / 2)
+            memory = server.memory_bytes()
+            with _attack(order):
+                attacked = _delays(server, editors, canvases, seconds)
+                memory = server.memory_bytes() - memory
         return {
             "edit_ratio": attacked.edit / quiet.edit,
             "get_ratio": attacked.get / quiet.get,
@@ -66,6 +84,7 @@ def under(name: str) -> Callable[[Server, bool], Figures]:
             "get_p95": attacked.get,
             "quiet_p95": quiet.edit,
             "quiet_get_p95": quiet.get,
+            "mb_grown": memory / 1e6,
         }
 
     return run
@@ -93,17 +112,16 @@ def _attack(order: Order) -> Iterator[None]:
             child.stdout.close()
 
 
-def _delays(server: Suite, room: str, seconds: float) -> _Delays:
+def _delays(
+    server: Suite, editors: _Editors, canvases: list[tuple[Account, str]], seconds: float
+) -> _Delays:
     """Measure edits between two clients, and GET requests at the same time."""
     stop = threading.Event()
     times: list[float] = []
-    victims = [server.account(number) for number in range(_VICTIMS)]
-    canvases = [(victim, server.create_canvas(victim)) for victim in victims]
     requests = threading.Thread(target=_get, args=(server, canvases, stop, times))
     requests.start()
     try:
-        load = Load(1, 1, 1, rate=10.0, seconds=seconds)
-        found = measure(server, load, [room], verify=False)
+        found, _ = apply(editors.clients, server, _EDITING.lasting(seconds), editors.opened)
     finally:
         stop.set()
         requests.join()
@@ -123,6 +141,6 @@ def _get(
         start = time.monotonic()
         # A refused request counts with the time until its refusal.
         with contextlib.suppress(Exception):
-            server.request(account, "GET", f"/runtime/canvases/{canvas}")
+            server.request(account, "GET", f"/runtime/canvases/{canvas}", timeout=_GET_TIMEOUT)
         times.append((time.monotonic() - start) * 1000)
         stop.wait(max(0.0, _GET_SECONDS - (time.monotonic() - start)))

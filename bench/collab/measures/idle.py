@@ -1,6 +1,6 @@
 """The memory of idle connections."""
 
-from bench.collab.load import Figures, drain
+from bench.collab.load import Figures, settle
 from bench.collab.servers import Server
 from bench.collab.sockets import Clients
 
@@ -16,7 +16,7 @@ def run(server: Server, quick: bool) -> Figures:
     with Clients() as clients:
         # Some memory is taken once, by the first connection.
         clients.drop(clients.open([server.target(rooms[0], 0)]))
-        drain(clients)
+        settle(clients, _IDLE_SECONDS)
         before = server.memory_bytes()
         clients.open(server.target(room, member) for room in rooms for member in range(_OF_ROOM))
         clients.run(_IDLE_SECONDS)

@@ -106,7 +106,7 @@ class Suite:
         return response
 
     def rooms(self, count: int, members: int) -> list[str]:
-        """Create canvases whose members are the accounts of their clients."""
+        """Create canvases with the accounts of their clients as members."""
         names: list[str] = []
         for _ in range(count):
             first, self._clients = self._clients, self._clients + members

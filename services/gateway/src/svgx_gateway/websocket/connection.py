@@ -231,7 +231,7 @@ class Connection:
         self.send_frame(message, encode_frame(message))
 
     def send_frame(self, message: bytes, frame: bytes) -> None:
-        """Send a message whose frame is encoded already. Queue the message if an earlier one waits."""
+        """Send a message with its encoded frame. Queue the message if an earlier one waits."""
         if isinstance(self._flow, Ended):
             return
         self._is_quiet = False

@@ -88,6 +88,23 @@ def count_statuses(responses: list[httpx.Response]) -> Mapping[int, int]:
     return {status: statuses.count(status) for status in sorted(set(statuses))}
 
 
+async def test_change_by_an_admin_is_in_the_audit_log(
+    admin: ApiSession, set_limits: Any, user: User
+) -> None:
+    """Proves R-AUTH-21: only a change that succeeded is recorded, and a read is not."""
+
+    async def changes() -> list[tuple[str, str]]:
+        page = await admin.request("GET", "/admin/audit/", params={"event": "admin_operation"})
+        return [(each["actor"], each["detail"]["operation"]) for each in page.json()["items"]]
+
+    before = await changes()
+    await set_limits(whitelist={"users": [user.id]})
+    refused = await admin.request("PUT", CONFIG, json={"whitelist": {"users": ["unknown"]}})
+    assert refused.status_code == 422
+    await admin.request("GET", CONFIG)
+    assert await changes() == [("admin", "gateway.rate_limits.set"), *before]
+
+
 async def test_two_gateways_count_requests_together(
     own_stack: DevStack, gateways: tuple[Api, Api], admin: ApiSession, user: User
 ) -> None:

@@ -247,12 +247,14 @@ async def test_events_of_other_services_are_recorded_with_the_admin_as_actor(bus
     """Proves R-AUTH-21: an admin's actions on other services are in the same log."""
     tokens = await login(bus, "root", ADMIN_PASSWORD)
     for event in REPORTED_EVENTS:
-        await Sender(bus, tokens).do(RECORD_AUDIT, event=event, detail={"replica_id": "r1"})
+        await Sender(bus, tokens).do(
+            RECORD_AUDIT, event=event, detail={"operation": "o", "replica_id": "r1"}
+        )
         entry = (await entries(bus, event=event))[-1]
         assert (entry.actor_id, entry.address, entry.detail) == (
             tokens.user.id,
             CLIENT.address,
-            {"replica_id": "r1"},
+            {"operation": "o", "replica_id": "r1"},
         )
 
 

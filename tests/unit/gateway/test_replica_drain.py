@@ -7,7 +7,7 @@ from typing import cast
 import pytest
 
 from svgx_common.contract.administration.replicas import DrainReplicaRequest
-from svgx_common.contract.errors import Conflict, DeadlineExceeded, Unavailable
+from svgx_common.contract.errors import Conflict, DeadlineExceeded
 from svgx_common.contract.policy import Role
 from svgx_common.health import HealthReport
 from svgx_common.messaging.bus import Answer, Bus
@@ -31,14 +31,9 @@ class FakeWatch:
 
 @dataclass
 class FakeBus:
-    """A bus with replicas: the status that each reports, or None for one that does not answer. Auth is away."""
+    """A bus with replicas: the status that each reports, or None for one that does not answer."""
 
     statuses: dict[str, str | None]
-
-    async def ask(self, *_: object, **__: object) -> None:
-        """Answer as while auth does not run."""
-        await asyncio.sleep(0)
-        raise Unavailable
 
     async def request(self, subject: str, _: bytes, *, timeout: float) -> Answer:
         """Answer as the replica does."""

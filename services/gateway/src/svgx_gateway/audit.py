@@ -1,21 +1,31 @@
-"""Entries in auth's audit log about the actions of admins that a gateway carries out."""
+"""Entries in auth's audit log about the operations that admins carry out in other services."""
+
+from typing import Any
 
 import structlog
 
 from svgx_common.contract.audit import RECORD_AUDIT, AuditEvent, RecordAuditRequest
 from svgx_common.contract.errors import SvgxError
+from svgx_common.contract.operation import Operation, RequestModel
 from svgx_common.messaging.bus import Bus
-from svgx_common.messaging.responder import Call
+from svgx_common.messaging.caller import Caller, Client
 
 log = structlog.get_logger(__name__)
 
 
-async def record(bus: Bus, event: AuditEvent, call: Call, **detail: str | int) -> None:
-    """Record an action of the caller that has succeeded. While auth cannot, the log line is the only trace of it."""
-    caller = call.signed_in()
-    log.info("an admin acts", event_type=event.value, user_id=caller.user_id, detail=detail)
+async def record(
+    bus: Bus, operation: Operation[Any, Any], request: RequestModel, caller: Caller, client: Client
+) -> None:
+    """Record an operation that has succeeded, with the ids in its path.
+
+    While auth cannot record it, the log line is the only trace of it.
+    """
+    assert operation.http is not None
+    detail = {name: str(getattr(request, name)) for name in operation.http.path_fields}
+    detail["operation"] = operation.name
+    log.info("an admin acts", user_id=caller.user_id, detail=detail)
+    entry = RecordAuditRequest(event=AuditEvent.ADMIN_OPERATION, detail=detail)
     try:
-        request = RecordAuditRequest(event=event, detail=detail)
-        await bus.ask(RECORD_AUDIT, request, caller=caller, client=call.client)
+        await bus.ask(RECORD_AUDIT, entry, caller=caller, client=client)
     except SvgxError as error:
-        log.error("the audit log lacks an entry", event_type=event.value, error=error.code)
+        log.error("the audit log lacks an entry", detail=detail, error=error.code)

@@ -5,7 +5,6 @@ import asyncio
 from pydantic import ValidationError
 
 from svgx_common.contract.administration.replicas import DRAIN_REPLICA, DrainReplicaRequest
-from svgx_common.contract.audit import AuditEvent
 from svgx_common.contract.errors import Conflict, Forbidden, NotFound, SvgxError
 from svgx_common.contract.operation import Empty
 from svgx_common.contract.transport import DRAIN_ORDER, replica_subject
@@ -13,7 +12,6 @@ from svgx_common.health import HealthReport, Phase
 from svgx_common.messaging.bus import Bus, NoResponders
 from svgx_common.messaging.responder import Call, Responder
 from svgx_common.messaging.wire import encode_payload
-from svgx_gateway import audit
 from svgx_gateway.replica_watch import ReplicaWatch
 
 ANSWER_SECONDS = 2.0
@@ -43,17 +41,9 @@ class ReplicaDrain:
         if call.signed_in().by_key:
             raise Forbidden("not with an API key: log in")
         async with self._one_at_a_time:
-            await self._drain(request)
-        await audit.record(
-            self._bus,
-            AuditEvent.REPLICA_DRAINED,
-            call,
-            service=request.service,
-            replica_id=request.replica_id,
-        )
-        return Empty()
+            return await self._drain(request)
 
-    async def _drain(self, request: DrainReplicaRequest) -> None:
+    async def _drain(self, request: DrainReplicaRequest) -> Empty:
         await self._watch.look()
         answering = [
             each.id
@@ -73,6 +63,7 @@ class ReplicaDrain:
             await self._bus.request(subject, encode_payload(Empty()), timeout=ANSWER_SECONDS)
         except NoResponders:
             raise _no_such_replica() from None
+        return Empty()
 
     async def _serves(self, service: str, replica_id: str) -> bool:
         """Return whether a replica reports that it neither starts nor drains."""

@@ -82,7 +82,7 @@ class Members:
                 await _require_another_owner(session, canvas_id, user_id, remaining)
             await session.run("set_member", canvas_id, user_id, role.value)
             changed = MemberChanged(canvas_id=canvas_id, user_id=user_id, role=role)
-            await emit(session, changed, actor=caller and caller.user_id)
+            await emit(session, changed, actor=caller.user_id if caller is not None else None)
             if role is not CanvasRole.OWNER:
                 await session.run("end_links_of", canvas_id, user_id)
         return Member(user_id=user_id, role=role)
@@ -96,7 +96,7 @@ class Members:
             if await session.row("remove_member", canvas_id, user_id) is None:
                 raise _no_such_member()
             changed = MemberChanged(canvas_id=canvas_id, user_id=user_id, role=None)
-            await emit(session, changed, actor=caller and caller.user_id)
+            await emit(session, changed, actor=caller.user_id if caller is not None else None)
             await session.run("end_links_of", canvas_id, user_id)
 
     async def _other_owners(self, canvas_id: str, user_id: str) -> frozenset[str]:

@@ -54,12 +54,12 @@ class AuditEvent(StrEnum):
     """The account's personal data was erased; a pseudonym took its place."""
     API_KEY_CREATED = "api_key_created"
     API_KEY_ENDED = "api_key_ended"
-    REPLICA_DRAINED = "replica_drained"
-    RATE_LIMITS_CHANGED = "rate_limits_changed"
+    ADMIN_OPERATION = "admin_operation"
+    """An admin changed something in another service. The detail names the operation and its object."""
 
 
-REPORTED_EVENTS = frozenset({AuditEvent.REPLICA_DRAINED, AuditEvent.RATE_LIMITS_CHANGED})
-"""The events of other services. Auth records all other events itself, so no service can forge them."""
+REPORTED_EVENTS = frozenset({AuditEvent.ADMIN_OPERATION})
+"""The events that gateways report. Auth records all other events itself, so no service can forge them."""
 
 
 class AuditEntry(ReplyModel):
@@ -113,10 +113,10 @@ LIST_AUDIT = Operation(
 
 
 class RecordAuditRequest(RequestModel):
-    """An event of another service. The message's caller is its actor. `detail` has no secrets."""
+    """An event that a gateway reports. The message's caller is its actor. `detail` has no secrets."""
 
     event: AuditEvent
-    detail: dict[str, str | int]
+    detail: dict[str, str]
 
 
 RECORD_AUDIT = Operation(

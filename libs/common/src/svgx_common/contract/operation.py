@@ -220,6 +220,12 @@ class Operation(Generic[Request, Reply]):
         return self.canvas_role is not None and not self.needs_account
 
     @property
+    def is_audited(self) -> bool:
+        """Return whether gateways record each success in the audit log. Auth records changes of accounts itself."""
+        changes = self.http is not None and self.http.method != "GET"
+        return self.scope is Scope.ADMIN and changes and self.service != "auth"
+
+    @property
     def name(self) -> str:
         """Return the subject without its `svgx.` prefix, such as `state.canvas.create`."""
         return self.subject.removeprefix("svgx.")

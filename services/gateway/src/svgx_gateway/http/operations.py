@@ -29,6 +29,7 @@ from svgx_common.http.paths import sent_path
 from svgx_common.messaging.bus import Answer, Bus
 from svgx_common.messaging.caller import Caller
 from svgx_common.messaging.headers import HEADER_LEFT_OUT, HEADER_MEDIA_TYPE, decode_filename
+from svgx_gateway import audit
 from svgx_gateway.http import problems
 from svgx_gateway.http.circuit_breaker import CircuitBreakers
 from svgx_gateway.http.compression import compress_large
@@ -178,6 +179,8 @@ class OperationEndpoint:
                 client=client_of(request),
                 timeout=remaining,
             )
+        if self._operation.is_audited and caller is not None:
+            await audit.record(self._bus, self._operation, message, caller, client_of(request))
         return self._response(answer, secure=request.scope["scheme"] == "https")
 
     def _response(self, answer: Answer, *, secure: bool) -> Response:

@@ -1,7 +1,6 @@
 """The rate-limit operations. Each request is answered by one gateway, and applies to all gateways."""
 
 from svgx_common.contract import ratelimits
-from svgx_common.contract.audit import AuditEvent
 from svgx_common.contract.errors import Unavailable
 from svgx_common.contract.ratelimits import (
     Analytics,
@@ -13,7 +12,6 @@ from svgx_common.contract.ratelimits import (
 from svgx_common.messaging.bus import Bus
 from svgx_common.messaging.responder import Call, Responder
 from svgx_common.redis import RedisError
-from svgx_gateway import audit
 from svgx_gateway.ratelimit.limiter import RateLimiter
 from svgx_gateway.ratelimit.statistics import RateLimitStatistics
 
@@ -44,7 +42,6 @@ class RateLimitOperations:
         """Store limits in the state service, which announces them to all gateways. Return the limits in force."""
         stored = await self._bus.ask(ratelimits.STORE, request, caller=call.signed_in())
         self._limiter.adopt(stored)
-        await audit.record(self._bus, AuditEvent.RATE_LIMITS_CHANGED, call, version=stored.version)
         return self._limiter.rules.in_force()
 
     async def analytics(self, request: AnalyticsRequest, _: Call) -> Analytics:

@@ -79,7 +79,7 @@ class Quarantine:
     async def move_lost(self, canvas_id: str) -> int:
         """Move the rows of a canvas with bytes that PostgreSQL cannot read. Return the number of moved rows."""
         moved = 0
-        for row in await self._database.rows("stored_keys", canvas_id):
+        for row in await self._database.rows("stored_rows", canvas_id):
             is_snapshot, revision = row["is_snapshot"], row["revision"]
             try:
                 await self._database.row(

@@ -33,7 +33,7 @@ FROM (SELECT $1::text AS canvas_id) lost LEFT JOIN LATERAL (
 ) s ON true
 WHERE c.id = lost.canvas_id
 
--- name: stored_keys
+-- name: stored_rows
 -- List the snapshots and journal entries of a canvas without their bytes.
 SELECT true AS is_snapshot, through_revision AS revision FROM snapshot WHERE canvas_id = $1
 UNION ALL

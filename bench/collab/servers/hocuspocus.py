@@ -105,19 +105,26 @@ def _node(redis_url: str) -> Iterator[tuple[int, int]]:
     port = choose()
     environment = {**os.environ, "PORT": str(port), "REDIS_URL": redis_url}
     command = [_node_program(), str(FOLDER / "server.mjs")]
-    child = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)  # noqa: S603
-    try:
-        _wait_for(port)
-        yield port, child.pid
-    finally:
-        child.kill()
-        child.wait()
+    # An overloaded node prints a line for each document.
+    with tempfile.TemporaryFile("w+") as errors:
+        child = subprocess.Popen(  # noqa: S603
+            command, env=environment, stdout=subprocess.DEVNULL, stderr=errors
+        )
+        try:
+            if not _wait_for(port):
+                errors.seek(0)
+                raise TimeoutError(f"Hocuspocus does not start: {errors.read()[-500:]}")
+            yield port, child.pid
+        finally:
+            child.kill()
+            child.wait()
 
 
-def _wait_for(port: int) -> None:
+def _wait_for(port: int) -> bool:
+    """Wait until a server accepts connections. Return False after a number of seconds."""
     until = time.monotonic() + _START_SECONDS
     while time.monotonic() < until:
         with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port)):
-            return
+            return True
         time.sleep(0.05)
-    raise TimeoutError(f"no server at port {port}: `make bench-collab` installs its packages")
+    return False

@@ -4,9 +4,10 @@ import argparse
 import asyncio
 import contextlib
 import logging
+import os
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager
 
 from bench.collab import table
@@ -39,14 +40,27 @@ class Run:
         """Measure all scenarios, one server after the other. A failed measurement does not stop the run."""
         for name, start in _SERVERS.items():
             shared = [each for each in chosen if name in each.servers and not each.alone]
-            if shared:
-                async with start() as server:
-                    for scenario in shared:
-                        await self._measure(scenario, server)
+            with self._failures_of(shared, name):
+                if shared:
+                    async with start() as server:
+                        for scenario in shared:
+                            await self._measure(scenario, server)
         for scenario in chosen:
             if scenario.alone:
                 for name in scenario.servers:
-                    await self._alone(scenario, name)
+                    with self._failures_of([scenario], name):
+                        await self._alone(scenario, name)
+
+    @contextlib.contextmanager
+    def _failures_of(self, scenarios: list[Scenario], server: str) -> Iterator[None]:
+        """Note an error of a start or stop as the failure of the scenarios that have no result."""
+        try:
+            yield
+        except Exception as error:  # noqa: BLE001
+            for scenario in scenarios:
+                if server not in self.results.get(scenario.name, {}):
+                    self.failures.setdefault((scenario.name, server), _line(error))
+            print_line(f"{server}: {_line(error)}")
 
     async def _alone(self, scenario: Scenario, name: str) -> None:
         if name != OURS:
@@ -64,7 +78,7 @@ class Run:
         try:
             figures = await asyncio.to_thread(scenario.run, server, self._quick)
         except Exception as error:  # noqa: BLE001
-            self.failures[scenario.name, server.name] = f"{type(error).__name__}: {error}"[:300]
+            self.failures[scenario.name, server.name] = _line(error)
         else:
             self.results.setdefault(scenario.name, {})[server.name] = figures
         await asyncio.sleep(_SETTLE_SECONDS)
@@ -78,6 +92,11 @@ class Run:
             return self.failures[scenario.name, server.name]
         names = dict.fromkeys(["cpu_us", "p95", *(goal.figure for goal in scenario.goals)])
         return ", ".join(f"{name} {figures[name]:.4g}" for name in names if name in figures)
+
+
+def _line(error: Exception) -> str:
+    """Return an error on one line of the table."""
+    return " ".join(f"{type(error).__name__}: {error}".split())[:300]
 
 
 def print_line(line: str) -> None:
@@ -99,10 +118,10 @@ def main() -> None:
     chosen = [each for each in SCENARIOS if each.name in (options.scenarios or names)]
     logging.disable(logging.INFO)
     run = Run(quick=options.quick)
-    peers = versions()
+    peers, busy = versions(), os.getloadavg()[0]
     with contextlib.suppress(KeyboardInterrupt):
         asyncio.run(run.at_servers(chosen))
-    tables = table.text(run.results, run.failures, chosen, peers, quick=options.quick)
+    tables = table.text(run.results, run.failures, chosen, peers, busy, quick=options.quick)
     print_line("\n" + tables)
     if options.store or not (options.quick or options.scenarios):
         table.store(tables)

@@ -46,15 +46,22 @@ def text(
     failures: Mapping[tuple[str, str], str],
     chosen: Sequence[Scenario],
     versions: Mapping[str, str],
+    busy: float,
     *,
     quick: bool,
 ) -> str:
     """Return the whole result.
 
     `results`: the figures by scenario and server. `failures`: the reason of each failed measurement, by scenario and
-    server. `chosen`: the scenarios of the run. `versions`: the versions of the peers.
+    server. `chosen`: the scenarios of the run. `versions`: the versions of the peers. `busy`: the
+    load average of the machine before the run.
     """
-    parts = [_heading(versions, quick), _goals(results, chosen), _loads(results), _others(results)]
+    parts = [
+        _heading(versions, busy, quick),
+        _goals(results, chosen),
+        _loads(results),
+        _others(results),
+    ]
     if failures:
         lines = [f"- {name}, {server}: {reason}" for (name, server), reason in failures.items()]
         parts.append("Failed measurements:\n\n" + "\n".join(lines))
@@ -68,13 +75,14 @@ def store(table: str) -> None:
     README.write_text(f"{before}{BEGIN}\n{table}\n{END}{after}", encoding="utf-8")
 
 
-def _heading(versions: Mapping[str, str], quick: bool) -> str:
+def _heading(versions: Mapping[str, str], busy: float, quick: bool) -> str:
     packages = {name: version(name) for name in _PACKAGES}
     names = ", ".join(f"{name} {number}" for name, number in {**versions, **packages}.items())
     settings = ", ".join(f"`{name}={value}`" for name, value in SETTINGS.items())
     system = f"{platform.system()} {platform.release()}, Python {platform.python_version()}"
     lines = [
         f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC; {_processor()}, {os.cpu_count()} cores, {system}.",
+        f"Load average before the run: {busy:.1f}.",
         f"Versions: {names}.",
         f"Our settings: {settings}; in the attacks, the defaults.",
     ]

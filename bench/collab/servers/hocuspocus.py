@@ -87,6 +87,8 @@ def versions() -> dict[str, str]:
     found = {"Node": node.stdout.strip()}
     for name in ("@hocuspocus/server", "@hocuspocus/extension-redis", "yjs"):
         package = FOLDER / "node_modules" / name / "package.json"
+        if not package.exists():
+            raise FileNotFoundError(f"{name} is not installed: use `make bench-collab`")
         found[name] = str(json.loads(package.read_text())["version"])
     return found
 

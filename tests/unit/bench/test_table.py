@@ -35,6 +35,6 @@ def test_goal_is_judged_by_bar_and_aim(
 def test_table_lists_goals_that_were_not_measured() -> None:
     """The result states each goal of a chosen scenario, also after a failed measurement."""
     failures = {(SCENARIOS[0].name, OURS): "Refused: closed"}
-    text = table.text({}, failures, SCENARIOS, {"Node": "v1"}, quick=True)
+    text = table.text({}, failures, SCENARIOS, {"Node": "v1"}, 0.1, quick=True)
     assert text.count("not measured") == sum(len(each.goals) for each in SCENARIOS)
     assert "Refused: closed" in text

@@ -24,8 +24,11 @@ _SERVERS: Mapping[str, Callable[[], AbstractAsyncContextManager[Server]]] = {
 }
 """The servers, in the order in which they run."""
 
-_SETTLE_SECONDS = 1.0
-"""Seconds between two measurements, in which a server finishes its work."""
+_SETTLE_SECONDS, _LONGEST_SETTLE_SECONDS = 1.0, 30.0
+"""Seconds between two looks at an idle server, and in which it has to become idle after a scenario."""
+
+_IDLE_CORES = 0.2
+"""Processor time of an idle server for each second."""
 
 
 class Run:
@@ -81,11 +84,20 @@ class Run:
             self.failures[scenario.name, server.name] = _line(error)
         else:
             self.results.setdefault(scenario.name, {})[server.name] = figures
-        await asyncio.sleep(_SETTLE_SECONDS)
+        await self._settle(server)
         outcome = self._summary(scenario, server, figures)
         print_line(
             f"{scenario.name:20} {server.name:28} {time.monotonic() - start:5.1f} s  {outcome}"
         )
+
+    async def _settle(self, server: Server) -> None:
+        """Wait until the server has finished the work of a scenario, which may have overloaded it."""
+        until = time.monotonic() + _LONGEST_SETTLE_SECONDS
+        before, used = sum(server.cpu_seconds().values()), 1.0
+        while used > _IDLE_CORES * _SETTLE_SECONDS and time.monotonic() < until:
+            await asyncio.sleep(_SETTLE_SECONDS)
+            after = sum(server.cpu_seconds().values())
+            before, used = after, after - before
 
     def _summary(self, scenario: Scenario, server: Server, figures: Figures | None) -> str:
         if figures is None:

@@ -1,5 +1,6 @@
 """The result as Markdown tables, and their place in README.md."""
 
+import math
 import os
 import platform
 from collections.abc import Mapping, Sequence
@@ -129,7 +130,7 @@ def _loads(results: Mapping[str, Results]) -> str:
             scenario.title,
             server,
             *(
-                f"{figures[name]:,.{decimals}f}" if name in figures else ""
+                _decimal(figures[name], decimals) if name in figures else ""
                 for name, (_, decimals) in _LOAD_COLUMNS.items()
             ),
         )
@@ -164,9 +165,15 @@ def _measured(results: Mapping[str, Results]) -> Sequence[tuple[Scenario, str, F
 
 
 def _number(value: float) -> str:
+    if math.isinf(value):
+        return "∞"
     if abs(value) >= 100:
         return f"{value:,.0f}"
     return f"{value:.3g}"
+
+
+def _decimal(value: float, decimals: int) -> str:
+    return "∞" if math.isinf(value) else f"{value:,.{decimals}f}"
 
 
 def _table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

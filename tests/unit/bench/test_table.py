@@ -1,5 +1,7 @@
 """The tables of the benchmark judge the figures, and list each goal."""
 
+import math
+
 import pytest
 
 from bench.collab import table
@@ -22,6 +24,9 @@ def test_names_of_scenarios_are_unique() -> None:
         (Goal("f", "", 3.0, 5.0, Kind.RATIO, at_least=True), 400.0, 100.0, "bar met"),
         (Goal("f", "", 3.0, 5.0, Kind.RATIO, at_least=True), 200.0, 100.0, "**missed**"),
         (Goal("f", "", 5.0), 5.0, None, "met"),
+        (Goal("f", "", 5.0), math.inf, None, "**missed**"),
+        (Goal("f", "", 20.0, kind=Kind.EXCESS), 20.0, math.inf, "not measured"),
+        (Goal("f", "", 3.0, kind=Kind.RATIO, at_least=True), 100.0, 0.0, "not measured"),
         (Goal("f", "", 0.0), 0.0, None, "met"),
     ],
 )

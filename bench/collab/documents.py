@@ -13,7 +13,7 @@ from svgx_yjs import protocol
 from svgx_yjs.lib0 import Decoder
 
 _VERIFY_SECONDS = 20.0
-_UPLOAD_SECONDS = 60.0
+_UPLOAD_SECONDS = 180.0
 _QUIET_SECONDS = 0.2
 
 

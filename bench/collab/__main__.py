@@ -4,9 +4,10 @@ import argparse
 import asyncio
 import contextlib
 import logging
+import os
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager
 
 from bench.collab import table
@@ -23,8 +24,11 @@ _SERVERS: Mapping[str, Callable[[], AbstractAsyncContextManager[Server]]] = {
 }
 """The servers, in the order in which they run."""
 
-_SETTLE_SECONDS = 1.0
-"""Seconds between two measurements, in which a server finishes its work."""
+_SETTLE_SECONDS, _LONGEST_SETTLE_SECONDS = 1.0, 30.0
+"""Seconds between two looks at an idle server, and in which it has to become idle after a scenario."""
+
+_IDLE_CORES = 0.2
+"""Processor time of an idle server for each second."""
 
 
 class Run:
@@ -39,14 +43,27 @@ class Run:
         """Measure all scenarios, one server after the other. A failed measurement does not stop the run."""
         for name, start in _SERVERS.items():
             shared = [each for each in chosen if name in each.servers and not each.alone]
-            if shared:
-                async with start() as server:
-                    for scenario in shared:
-                        await self._measure(scenario, server)
+            with self._failures_of(shared, name):
+                if shared:
+                    async with start() as server:
+                        for scenario in shared:
+                            await self._measure(scenario, server)
         for scenario in chosen:
             if scenario.alone:
                 for name in scenario.servers:
-                    await self._alone(scenario, name)
+                    with self._failures_of([scenario], name):
+                        await self._alone(scenario, name)
+
+    @contextlib.contextmanager
+    def _failures_of(self, scenarios: list[Scenario], server: str) -> Iterator[None]:
+        """Note an error of a start or stop as the failure of the scenarios that have no result."""
+        try:
+            yield
+        except Exception as error:  # noqa: BLE001
+            for scenario in scenarios:
+                if server not in self.results.get(scenario.name, {}):
+                    self.failures.setdefault((scenario.name, server), _line(error))
+            print_line(f"{server}: {_line(error)}")
 
     async def _alone(self, scenario: Scenario, name: str) -> None:
         if name != OURS:
@@ -64,20 +81,34 @@ class Run:
         try:
             figures = await asyncio.to_thread(scenario.run, server, self._quick)
         except Exception as error:  # noqa: BLE001
-            self.failures[scenario.name, server.name] = f"{type(error).__name__}: {error}"[:300]
+            self.failures[scenario.name, server.name] = _line(error)
         else:
             self.results.setdefault(scenario.name, {})[server.name] = figures
-        await asyncio.sleep(_SETTLE_SECONDS)
+        await self._settle(server)
         outcome = self._summary(scenario, server, figures)
         print_line(
             f"{scenario.name:20} {server.name:28} {time.monotonic() - start:5.1f} s  {outcome}"
         )
+
+    async def _settle(self, server: Server) -> None:
+        """Wait until the server has finished the work of a scenario, which may have overloaded it."""
+        until = time.monotonic() + _LONGEST_SETTLE_SECONDS
+        before, used = sum(server.cpu_seconds().values()), 1.0
+        while used > _IDLE_CORES * _SETTLE_SECONDS and time.monotonic() < until:
+            await asyncio.sleep(_SETTLE_SECONDS)
+            after = sum(server.cpu_seconds().values())
+            before, used = after, after - before
 
     def _summary(self, scenario: Scenario, server: Server, figures: Figures | None) -> str:
         if figures is None:
             return self.failures[scenario.name, server.name]
         names = dict.fromkeys(["cpu_us", "p95", *(goal.figure for goal in scenario.goals)])
         return ", ".join(f"{name} {figures[name]:.4g}" for name in names if name in figures)
+
+
+def _line(error: Exception) -> str:
+    """Return an error on one line of the table."""
+    return " ".join(f"{type(error).__name__}: {error}".split())[:300]
 
 
 def print_line(line: str) -> None:
@@ -99,10 +130,10 @@ def main() -> None:
     chosen = [each for each in SCENARIOS if each.name in (options.scenarios or names)]
     logging.disable(logging.INFO)
     run = Run(quick=options.quick)
-    peers = versions()
+    peers, busy = versions(), os.getloadavg()[0]
     with contextlib.suppress(KeyboardInterrupt):
         asyncio.run(run.at_servers(chosen))
-    tables = table.text(run.results, run.failures, chosen, peers, quick=options.quick)
+    tables = table.text(run.results, run.failures, chosen, peers, busy, quick=options.quick)
     print_line("\n" + tables)
     if options.store or not (options.quick or options.scenarios):
         table.store(tables)

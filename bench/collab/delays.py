@@ -1,5 +1,6 @@
 """The delays between writers and sampled clients."""
 
+import math
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -27,7 +28,10 @@ class Writing:
 
 @dataclass(frozen=True, slots=True)
 class Delays:
-    """The share of edits that arrived in time, and quantiles of the delays in ms."""
+    """The share of edits that arrived in time, and quantiles of the delays in ms.
+
+    An edit that is not in time has an infinite delay.
+    """
 
     share: float
     quantiles: Mapping[str, float]
@@ -73,16 +77,16 @@ def delays(
                 times = arrivals.saved_times(2, len(each.stamps))
                 until_saved += _intervals(each.stamps, times, deadline)
                 expected_saved += len(each.stamps)
-    quantiles = _quantiles("", until_seen)
+    quantiles = _quantiles("", until_seen, expected)
     if saved:
-        quantiles |= _quantiles("saved_", until_saved)
+        quantiles |= _quantiles("saved_", until_saved, expected_saved)
         quantiles["saved_share"] = len(until_saved) / max(1, expected_saved)
     return Delays(len(until_seen) / max(1, expected), quantiles)
 
 
 def quantile(values: Sequence[float], share: float) -> float:
-    """Return the value that this share of the sorted values does not exceed. No values give 0."""
-    return values[min(len(values) - 1, int(share * len(values)))] if values else 0.0
+    """Return the value that this share of the sorted values does not exceed. No values give infinity."""
+    return values[min(len(values) - 1, int(share * len(values)))] if values else math.inf
 
 
 def _intervals(stamps: Sequence[int], times: Sequence[int], deadline: int) -> list[float]:
@@ -90,7 +94,7 @@ def _intervals(stamps: Sequence[int], times: Sequence[int], deadline: int) -> li
     return [(time - stamp) / 1e6 for stamp, time in pairs if 0 < time <= deadline]
 
 
-def _quantiles(prefix: str, values: list[float]) -> dict[str, float]:
-    values.sort()
+def _quantiles(prefix: str, delays: Sequence[float], expected: int) -> dict[str, float]:
+    values = sorted(delays) + [math.inf] * (expected - len(delays))
     shares = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
     return {prefix + name: quantile(values, share) for name, share in shares.items()}

@@ -13,7 +13,7 @@ from svgx_yjs import protocol
 from svgx_yjs.lib0 import Decoder
 
 _VERIFY_SECONDS = 20.0
-_UPLOAD_SECONDS = 60.0
+_UPLOAD_SECONDS = 180.0
 _QUIET_SECONDS = 0.2
 
 
@@ -29,41 +29,47 @@ def count_missing(
     `written`: the number of edits of each writer, by the name of its element, for each room.
     """
     until = time.monotonic() + _VERIFY_SECONDS
-    missing = 0
+    waiting = dict(zip(rooms, written, strict=True))
     with Clients() as clients:
-        for room, numbers in zip(rooms, written, strict=True):
-            lacking = _lacking(clients, server, room, members, numbers)
-            while lacking and time.monotonic() < until:
-                clients.run(0.1)
-                lacking = _lacking(clients, server, room, members, numbers)
-            missing += len(lacking)
-    return missing
+        while True:
+            lacking = {
+                room: _lacking(server, room, update, waiting[room])
+                for room, update in read(clients, server, list(waiting), members).items()
+            }
+            waiting = {room: waiting[room] for room, names in lacking.items() if names}
+            if not waiting or time.monotonic() > until:
+                return sum(map(len, lacking.values()))
+            clients.run(0.1)
 
 
-def _lacking(
-    clients: Clients, server: Server, room: str, members: int, written: Mapping[str, int]
-) -> set[str]:
-    updates = [read(clients, server, room, members)]
+def _lacking(server: Server, room: str, update: bytes, written: Mapping[str, int]) -> set[str]:
+    """Return the names of the elements of which an update, or the saved document, lacks the last value."""
+    updates = [update]
     if (saved := server.saved_document(room)) is not None:
         updates.append(saved)
     return {
         name
-        for update in updates
-        for name, number in last_numbers(update, written).items()
+        for each in updates
+        for name, number in last_numbers(each, written).items()
         if number != written[name]
     }
 
 
-def read(clients: Clients, server: Server, room: str, member: int) -> bytes:
-    """Return the document as a fresh client receives it."""
-    [fresh] = clients.open([server.target(room, member)], record=True)
-    try:
-        for _, message in messages(fresh):
-            if message[:2] == bytes((protocol.SYNC, protocol.STEP_2)):
-                return Decoder(message[2:]).buffer()
-    finally:
-        clients.drop([fresh])
-    raise NotDelivered(f"a fresh client got no document of {room}")
+def read(
+    clients: Clients, server: Server, rooms: Sequence[str], member: int
+) -> Mapping[str, bytes]:
+    """Return the documents as fresh clients receive them."""
+    fresh = clients.open([server.target(room, member) for room in rooms], record=True)
+    found = {room: _document(client) for room, client in zip(rooms, fresh, strict=True)}
+    clients.drop(fresh)
+    return found
+
+
+def _document(client: Client) -> bytes:
+    for _, message in messages(client):
+        if message[:2] == bytes((protocol.SYNC, protocol.STEP_2)):
+            return Decoder(message[2:]).buffer()
+    raise NotDelivered("a fresh client got no document")
 
 
 def last_numbers(update: bytes, names: Iterable[str]) -> dict[str, int]:

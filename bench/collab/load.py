@@ -2,6 +2,7 @@
 
 import contextlib
 import gc
+import math
 import random
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -120,10 +121,10 @@ def apply(
     found = delays(writing, sampled, load.members, deadline, saved=load.saved and server.saves)
     used = {name: seconds - cpu_before.get(name, 0.0) for name, seconds in cpu_after.items()}
     cpu = sum(used.values())
-    delivered = max(1, load.deliveries * found.share)
+    delivered = load.deliveries * found.share
     figures = {
-        "cpu_us": cpu / delivered * 1e6,
-        "offered_cpu_us": cpu / max(1, load.deliveries) * 1e6,
+        "cpu_us": _microseconds(cpu, delivered),
+        "offered_cpu_us": _microseconds(cpu, load.deliveries),
         "delivered_per_cpu_second": delivered / max(cpu, 0.01),
         "share": found.share,
         **found.quantiles,
@@ -132,9 +133,14 @@ def apply(
         "generator_delay": clients.latest_ns / 1e6,
         "frames": sum(client.received for client in opened) - received,
         "closed": sum(client.closed is not None for client in opened),
-        **{f"{name} µs": seconds / delivered * 1e6 for name, seconds in used.items()},
+        **{f"{name} µs": _microseconds(seconds, delivered) for name, seconds in used.items()},
     }
     return figures, writing
+
+
+def _microseconds(cpu_seconds: float, edits: float) -> float:
+    """Return the processor time of one edit, infinite without edits."""
+    return cpu_seconds / edits * 1e6 if edits else math.inf
 
 
 def prepare(clients: Clients, load: Load, opened: Sequence[Client]) -> list[Writing]:

@@ -20,7 +20,7 @@ _HEAD_BYTES = 80
 """Bytes at the beginning of a message that show its type: a document's name and two type numbers."""
 
 _OPEN_SECONDS = 30.0
-_MOST_OPENING = 50
+_MOST_OPENING = 20
 """Clients that connect at the same time, unless a measurement is about connecting."""
 
 

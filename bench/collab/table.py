@@ -1,5 +1,6 @@
 """The result as Markdown tables, and their place in README.md."""
 
+import math
 import os
 import platform
 from collections.abc import Mapping, Sequence
@@ -46,15 +47,22 @@ def text(
     failures: Mapping[tuple[str, str], str],
     chosen: Sequence[Scenario],
     versions: Mapping[str, str],
+    busy: float,
     *,
     quick: bool,
 ) -> str:
     """Return the whole result.
 
     `results`: the figures by scenario and server. `failures`: the reason of each failed measurement, by scenario and
-    server. `chosen`: the scenarios of the run. `versions`: the versions of the peers.
+    server. `chosen`: the scenarios of the run. `versions`: the versions of the peers. `busy`: the
+    load average of the machine before the run.
     """
-    parts = [_heading(versions, quick), _goals(results, chosen), _loads(results), _others(results)]
+    parts = [
+        _heading(versions, busy, quick),
+        _goals(results, chosen),
+        _loads(results),
+        _others(results),
+    ]
     if failures:
         lines = [f"- {name}, {server}: {reason}" for (name, server), reason in failures.items()]
         parts.append("Failed measurements:\n\n" + "\n".join(lines))
@@ -68,13 +76,14 @@ def store(table: str) -> None:
     README.write_text(f"{before}{BEGIN}\n{table}\n{END}{after}", encoding="utf-8")
 
 
-def _heading(versions: Mapping[str, str], quick: bool) -> str:
+def _heading(versions: Mapping[str, str], busy: float, quick: bool) -> str:
     packages = {name: version(name) for name in _PACKAGES}
     names = ", ".join(f"{name} {number}" for name, number in {**versions, **packages}.items())
     settings = ", ".join(f"`{name}={value}`" for name, value in SETTINGS.items())
     system = f"{platform.system()} {platform.release()}, Python {platform.python_version()}"
     lines = [
         f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC; {_processor()}, {os.cpu_count()} cores, {system}.",
+        f"Load average before the run: {busy:.1f}.",
         f"Versions: {names}.",
         f"Our settings: {settings}; in the attacks, the defaults.",
     ]
@@ -121,7 +130,7 @@ def _loads(results: Mapping[str, Results]) -> str:
             scenario.title,
             server,
             *(
-                f"{figures[name]:,.{decimals}f}" if name in figures else ""
+                _decimal(figures[name], decimals) if name in figures else ""
                 for name, (_, decimals) in _LOAD_COLUMNS.items()
             ),
         )
@@ -156,9 +165,15 @@ def _measured(results: Mapping[str, Results]) -> Sequence[tuple[Scenario, str, F
 
 
 def _number(value: float) -> str:
+    if math.isinf(value):
+        return "∞"
     if abs(value) >= 100:
         return f"{value:,.0f}"
     return f"{value:.3g}"
+
+
+def _decimal(value: float, decimals: int) -> str:
+    return "∞" if math.isinf(value) else f"{value:,.{decimals}f}"
 
 
 def _table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -35,7 +35,9 @@ def run(server: Server, quick: bool) -> Figures:
     server.wait(server.stack.down())
     server.wait(server.stack.up())
     with Clients() as clients:
-        kept = last_numbers(read(clients, server, room, 0), [each.writer.name for each in writing])
+        kept = last_numbers(
+            read(clients, server, [room], 0)[room], [each.writer.name for each in writing]
+        )
     lost_saved, lost, oldest = 0, 0, 0.0
     for each, count in zip(writing, saved, strict=True):
         found = kept[each.writer.name]

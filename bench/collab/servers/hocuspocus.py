@@ -87,6 +87,8 @@ def versions() -> dict[str, str]:
     found = {"Node": node.stdout.strip()}
     for name in ("@hocuspocus/server", "@hocuspocus/extension-redis", "yjs"):
         package = FOLDER / "node_modules" / name / "package.json"
+        if not package.exists():
+            raise FileNotFoundError(f"{name} is not installed: use `make bench-collab`")
         found[name] = str(json.loads(package.read_text())["version"])
     return found
 
@@ -105,19 +107,26 @@ def _node(redis_url: str) -> Iterator[tuple[int, int]]:
     port = choose()
     environment = {**os.environ, "PORT": str(port), "REDIS_URL": redis_url}
     command = [_node_program(), str(FOLDER / "server.mjs")]
-    child = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)  # noqa: S603
-    try:
-        _wait_for(port)
-        yield port, child.pid
-    finally:
-        child.kill()
-        child.wait()
+    # An overloaded node prints a line for each document.
+    with tempfile.TemporaryFile("w+") as errors:
+        child = subprocess.Popen(  # noqa: S603
+            command, env=environment, stdout=subprocess.DEVNULL, stderr=errors
+        )
+        try:
+            if not _wait_for(port):
+                errors.seek(0)
+                raise TimeoutError(f"Hocuspocus does not start: {errors.read()[-500:]}")
+            yield port, child.pid
+        finally:
+            child.kill()
+            child.wait()
 
 
-def _wait_for(port: int) -> None:
+def _wait_for(port: int) -> bool:
+    """Wait until a server accepts connections. Return False after a number of seconds."""
     until = time.monotonic() + _START_SECONDS
     while time.monotonic() < until:
         with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port)):
-            return
+            return True
         time.sleep(0.05)
-    raise TimeoutError(f"no server at port {port}: `make bench-collab` installs its packages")
+    return False

@@ -1,5 +1,7 @@
 """The tables of the benchmark judge the figures, and list each goal."""
 
+import math
+
 import pytest
 
 from bench.collab import table
@@ -22,6 +24,9 @@ def test_names_of_scenarios_are_unique() -> None:
         (Goal("f", "", 3.0, 5.0, Kind.RATIO, at_least=True), 400.0, 100.0, "bar met"),
         (Goal("f", "", 3.0, 5.0, Kind.RATIO, at_least=True), 200.0, 100.0, "**missed**"),
         (Goal("f", "", 5.0), 5.0, None, "met"),
+        (Goal("f", "", 5.0), math.inf, None, "**missed**"),
+        (Goal("f", "", 20.0, kind=Kind.EXCESS), 20.0, math.inf, "not measured"),
+        (Goal("f", "", 3.0, kind=Kind.RATIO, at_least=True), 100.0, 0.0, "not measured"),
         (Goal("f", "", 0.0), 0.0, None, "met"),
     ],
 )
@@ -35,6 +40,6 @@ def test_goal_is_judged_by_bar_and_aim(
 def test_table_lists_goals_that_were_not_measured() -> None:
     """The result states each goal of a chosen scenario, also after a failed measurement."""
     failures = {(SCENARIOS[0].name, OURS): "Refused: closed"}
-    text = table.text({}, failures, SCENARIOS, {"Node": "v1"}, quick=True)
+    text = table.text({}, failures, SCENARIOS, {"Node": "v1"}, 0.1, quick=True)
     assert text.count("not measured") == sum(len(each.goals) for each in SCENARIOS)
     assert "Refused: closed" in text

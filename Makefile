@@ -3,7 +3,7 @@ PYTHON ?= python3
 BOOTSTRAP := $(PYTHON) bootstrap.py
 
 .DEFAULT_GOAL := help
-.PHONY: help run test cluster-check operations-check fuzz large check bench docs dashboards tools charts manifests charts-run images images-check release publish release-check lock clean
+.PHONY: help run test cluster-check operations-check fuzz large check bench bench-state docs dashboards tools charts manifests charts-run images images-check release publish release-check lock clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -42,6 +42,9 @@ check: ## Check format, lint, types, import rules and house rules
 
 bench: ## Measure the cost of the gateway over a bare handler
 	@$(BOOTSTRAP) exec python -m bench.http
+
+bench-state: ## Measure the journal and snapshots of the state service, and store the tables (ARGS=appends measures one part)
+	@$(BOOTSTRAP) exec python -m bench.state $(ARGS)
 
 docs: ## Rebuild docs/asyncapi.yaml from the contract, and docs/metrics.md from the services' metrics
 	@$(BOOTSTRAP) exec python -m svgx_common.messaging.asyncapi docs/asyncapi.yaml

@@ -48,7 +48,7 @@ async def measure(chosen: Mapping[str, Part]) -> list[Report]:
 
 
 def main() -> None:
-    """Run all measurements, or one, and store the tables of all."""
+    """Run all measurements, or one, and store the tables."""
     parser = argparse.ArgumentParser("python -m bench.state", description=__doc__)
     parser.add_argument("part", nargs="?", choices=list(parts(0)), help="measure this part only")
     parser.add_argument("--edits", type=int, default=EDITS, help="edits of the part `edits`")
@@ -57,12 +57,20 @@ def main() -> None:
     chosen = parts(arguments.edits)
     if arguments.part:
         chosen = {arguments.part: chosen[arguments.part]}
-    reports = asyncio.run(measure(chosen))
-    if not arguments.part:
-        text, _, _ = README.read_text(encoding="utf-8").partition(START)
-        machine = f"{os.cpu_count()} cores, Python {platform.python_version()}, PostgreSQL of the devstack."
-        tables = "\n".join(report.markdown() for report in reports)
-        README.write_text(f"{text}{START}{machine}\n\n{tables}", encoding="utf-8")
+    store(asyncio.run(measure(chosen)))
+
+
+def store(reports: list[Report]) -> None:
+    """Store the tables in the README, in place of those with the same titles."""
+    text, _, stored = README.read_text(encoding="utf-8").partition(START)
+    titles = [report.title for report in reports]
+    _, *sections = f"\n{stored}".split("\n## ")
+    kept = [f"## {each.strip()}\n" for each in sections if each.partition("\n")[0] not in titles]
+    machine = (
+        f"{os.cpu_count()} cores, Python {platform.python_version()}, PostgreSQL of the devstack.\n"
+    )
+    tables = "\n".join([machine, *kept, *(report.markdown() for report in reports)])
+    README.write_text(f"{text}{START}{tables}", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -1,12 +1,19 @@
 """Appends a second: groups of entries of many canvases in one commit, and the same entries one by one."""
 
+import functools
 import time
 from collections.abc import Awaitable, Callable
+from typing import TypeAlias
+
+import asyncpg
+from asyncpg.prepared_stmt import PreparedStatement
 
 from bench.state.edits import entries
 from bench.state.tables import Report, new_tables
 from svgx_common.contract.state import Entry
 from svgx_devstack import DevStack
+
+Statement: TypeAlias = "PreparedStatement[asyncpg.Record]"
 
 SECONDS = 4.0
 """Seconds of one measurement."""
@@ -42,18 +49,8 @@ async def measure(stack: DevStack) -> Report:
                 "INSERT INTO single VALUES ($1, $2, $3, $2, $4, $5, now(), 1)"
             )
 
-            async def one_by_one(group: list[Entry], insert=insert) -> None:  # type: ignore[no-untyped-def]
-                for entry in group:
-                    await insert.fetch(
-                        entry.canvas_id,
-                        entry.sequence,
-                        entry.writer,
-                        list(entry.authors),
-                        entry.update,
-                    )
-
             grouped, commits = await _rate(groups, tables.journal.append)
-            single, _ = await _rate(groups, one_by_one)
+            single, _ = await _rate(groups, functools.partial(_one_by_one, insert))
             rows.append(
                 (
                     str(canvases),
@@ -70,6 +67,14 @@ async def measure(stack: DevStack) -> Report:
         "connection inserts the same rows into a table without revisions to assign, each in a transaction of its own.",
         rows,
     )
+
+
+async def _one_by_one(insert: Statement, group: list[Entry]) -> None:
+    """Insert each entry in a transaction of its own."""
+    for entry in group:
+        await insert.fetch(
+            entry.canvas_id, entry.sequence, entry.writer, list(entry.authors), entry.update
+        )
 
 
 async def _rate(

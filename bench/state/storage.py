@@ -68,7 +68,9 @@ async def measure(stack: DevStack) -> Report:
     raw_bytes = sum(len(entry.update) for group in groups for entry in group)
     rows = [("", "rows, bytes an edit", "indexes", "together", "of the updates")]
 
-    def add(name: str, sizes: asyncpg.Record) -> None:
+    async def add(name: str, connection: Connection, tables: str) -> None:
+        sizes = await connection.fetchrow(_SIZES, tables)
+        assert sizes is not None
         each = [sizes["rows"] / edits, sizes["indexes"] / edits]
         share = sum(each) * edits / raw_bytes
         rows.append(
@@ -79,13 +81,13 @@ async def measure(stack: DevStack) -> Report:
         await _create(connection)
         for group in groups:
             await append(connection, group, checksums=False)
-        add("journal of the first version", await connection.fetchrow(_SIZES, "^journal_[0-9]"))
+        await add("journal of the first version", connection, "^journal_[0-9]")
     async with new_tables(stack) as tables:
         connection = tables.connection
         await _create(connection)
         for group in groups:
             await append(connection, group, checksums=True)
-        add("journal", await connection.fetchrow(_SIZES, "^journal_([0-9]|writer)"))
+        await add("journal", connection, "^journal_([0-9]|writer)")
         await connection.execute(
             "CREATE TABLE raw_update (id bigserial PRIMARY KEY, document text NOT NULL, update bytea NOT NULL);"
             "CREATE INDEX raw_update_document ON raw_update (document, id)"
@@ -95,7 +97,7 @@ async def measure(stack: DevStack) -> Report:
                 "INSERT INTO raw_update (document, update) VALUES ($1, $2)",
                 [(entry.canvas_id, entry.update) for entry in group],
             )
-        add("a row for each raw update", await connection.fetchrow(_SIZES, "^raw_update$"))
+        await add("a row for each raw update", connection, "^raw_update$")
     return Report(
         "Bytes on disk",
         f"{edits:,} edits of {raw_bytes / edits:.0f} bytes on average, on {CANVASES} canvases, in the same order. The\n"

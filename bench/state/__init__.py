@@ -1,1 +1,1 @@
-"""Benchmarks of the state service."""
+"""Measurements of the state service's storage: `python -m bench.state`."""

@@ -12,6 +12,7 @@ from svgx_common.contract.close_codes import Close
 from svgx_common.contract.errors import SvgxError
 from svgx_common.contract.operation import SERVICES
 from svgx_common.contract.policy import Pool, RateClass
+from svgx_common.contract.storage.versions import VersionKind
 from svgx_workers.confinement import PARTS
 
 PREFIX = "svgx_engine_"
@@ -121,7 +122,9 @@ LABELS: Mapping[str, Label] = {
     ),
     "outcome": Label(
         "outcome, as the metric names it",
-        frozenset({"saved", "late", "rejected", "failed", "written", "skipped", "hit", "miss"}),
+        frozenset({"saved", "late", "rejected", "failed", "written", "skipped", "hit", "miss"})
+        # of restores of versions
+        | {"restored", "refused"},
     ),
     "part": Label("part of the workers' confinement", frozenset(PARTS)),
     "pool": Label("pool of operations", frozenset(Pool)),
@@ -130,7 +133,10 @@ LABELS: Mapping[str, Label] = {
     "rate_class": Label("class of a rate limit", frozenset(RateClass)),
     "reason": Label(
         "reason, as the metric names it",
-        frozenset({"share", "full", "idle", "handed_over", "lease_lost", "failed", "deleted"}),
+        frozenset({"share", "full", "idle", "handed_over", "lease_lost", "failed", "deleted"})
+        # of versions
+        | {"thinned", "expired"}
+        | frozenset(VersionKind),
     ),
     "state": Label(
         "state, as the metric names it", frozenset({"in_use", "idle", "running", "waiting"})

@@ -143,7 +143,7 @@ def test_pages_have_each_change_once() -> None:
 
 
 def test_element_that_loses_its_parent_is_removed() -> None:
-    """An element that no export shows is not there, whatever the document has."""
+    """An element that no export shows counts as missing."""
     group = {"tag": "g", "parent": "", "order": "a0", "attrs": {}}
     child = {**RECT, "parent": "g"}
     found = page({"g": group, "e": child}, {"e": child})

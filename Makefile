@@ -3,7 +3,7 @@ PYTHON ?= python3
 BOOTSTRAP := $(PYTHON) bootstrap.py
 
 .DEFAULT_GOAL := help
-.PHONY: help run test cluster-check operations-check fuzz large check bench docs dashboards tools charts manifests charts-run images images-check release publish release-check lock clean
+.PHONY: help run test cluster-check operations-check fuzz large check chaos bench bench-state docs dashboards tools charts manifests charts-run images images-check release publish release-check lock clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -40,8 +40,14 @@ check: ## Check format, lint, types, import rules and house rules
 	@$(BOOTSTRAP) exec lint-imports
 	@$(BOOTSTRAP) exec mypy
 
+chaos: ## Kill the state service and PostgreSQL at random points of compactions and drops (SVGX_CHAOS_ROUNDS, SVGX_CHAOS_SEED)
+	@SVGX_CHAOS_ROUNDS=$(or $(SVGX_CHAOS_ROUNDS),20) exec $(BOOTSTRAP) tests pytest -s -q --timeout 1200 tests/chaos $(ARGS)
+
 bench: ## Measure the cost of the gateway over a bare handler
 	@$(BOOTSTRAP) exec python -m bench.http
+
+bench-state: ## Measure the journal and snapshots of the state service, and store the tables (ARGS=appends measures one part)
+	@$(BOOTSTRAP) exec python -m bench.state $(ARGS)
 
 docs: ## Rebuild docs/asyncapi.yaml from the contract, and docs/metrics.md from the services' metrics
 	@$(BOOTSTRAP) exec python -m svgx_common.messaging.asyncapi docs/asyncapi.yaml

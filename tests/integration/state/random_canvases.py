@@ -7,6 +7,7 @@ import random
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
+from typing import Any
 
 from pycrdt import Array, Doc, Map, Text
 
@@ -28,10 +29,10 @@ class RandomClient:
 
     def __init__(self, random: random.Random, client_id: int) -> None:
         self._random = random
-        self.doc: Doc[Map[object] | Text | Array[object]] = Doc(client_id=client_id)
-        self.elements = self.doc.get("elements", type=Map)
-        self.text = self.doc.get("text", type=Text)
-        self.order = self.doc.get("order", type=Array)
+        self.doc: Doc[Any] = Doc(client_id=client_id)
+        self.elements: Map[Any] = self.doc.get("elements", type=Map)
+        self.text: Text = self.doc.get("text", type=Text)
+        self.order: Array[Any] = self.doc.get("order", type=Array)
 
     def edit(self) -> bytes:
         """Make one random edit, and return its update."""

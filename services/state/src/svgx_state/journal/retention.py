@@ -18,8 +18,9 @@ log = structlog.get_logger(__name__)
 PERIOD = 3600.0
 """Seconds between two runs."""
 
-RETRY = 30.0
-"""Seconds until the next run after one that could not drop everything."""
+FIRST_RETRY = 1.0
+LAST_RETRY = 300.0
+"""Seconds until the next run after one that could not drop everything. They double with each failure in turn."""
 
 LONGEST_STEP = 900.0
 """Seconds for which the transaction with the claim may wait for one canvas or one hook."""
@@ -59,11 +60,17 @@ class Retention:
         self._compactor = compactor
         self._days = days
         self._before_drop = before_drop
+        self._retry = FIRST_RETRY
         metrics.RETENTION.set(days * 86400)
 
     async def drop_later(self) -> None:
         """Drop all days that are due, and wait until the next run. This is a step to repeat in the background."""
-        await asyncio.sleep(PERIOD if await self.drop_counted(datetime.now(UTC)) else RETRY)
+        if await self.drop_counted(datetime.now(UTC)):
+            self._retry = FIRST_RETRY
+            await asyncio.sleep(PERIOD)
+        else:
+            self._retry = min(2 * self._retry, LAST_RETRY)
+            await asyncio.sleep(self._retry)
 
     async def drop_counted(self, now: datetime) -> bool:
         """Drop all days that are due, and count the outcome. Return False after a failure, which is logged."""

@@ -1,0 +1,1 @@
+"""Measurements of the state service's storage: `python -m bench.state`."""

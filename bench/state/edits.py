@@ -1,0 +1,62 @@
+"""Edits as people make them: elements are drawn, moved and styled, and some are removed."""
+
+import random
+import uuid
+from collections.abc import Iterator
+
+from pycrdt import Doc, Map
+
+from svgx_common.contract.state import Entry
+
+ELEMENTS = 300
+"""Elements of one canvas. From then on, each new element takes the place of another one."""
+
+
+def updates(seed: int) -> Iterator[bytes]:
+    """Yield the updates of one client that draws on a canvas, without end."""
+    choose = random.Random(seed)  # noqa: S311
+    doc: Doc[Map[Map[str]]] = Doc(client_id=choose.randrange(1, 2**32))
+    elements = doc.get("elements", type=Map)
+    names: list[str] = []
+    made: list[bytes] = []
+    # A client sends the update of its transaction. `get_update` would add all earlier deletions.
+    doc.observe(lambda event: made.append(event.update))
+    while True:
+        number = choose.random()
+        if number < 0.1 or not names:
+            if len(names) == ELEMENTS:
+                del elements[names.pop(choose.randrange(ELEMENTS))]
+                yield made.pop()
+            name = f"e{choose.randrange(2**32):08x}"
+            elements[name] = Map(
+                {
+                    "type": "rect",
+                    "x": f"{choose.uniform(0, 2000):.1f}",
+                    "y": f"{choose.uniform(0, 2000):.1f}",
+                    "width": "120",
+                    "height": "80",
+                    "fill": f"#{choose.randrange(2**24):06x}",
+                }
+            )
+            names.append(name)
+        elif number < 0.9:
+            element = elements[choose.choice(names)]
+            with doc.transaction():
+                element["x"] = f"{choose.uniform(0, 2000):.1f}"
+                element["y"] = f"{choose.uniform(0, 2000):.1f}"
+        else:
+            elements[choose.choice(names)]["fill"] = f"#{choose.randrange(2**24):06x}"
+        assert len(made) == 1
+        yield made.pop()
+
+
+def entries(canvas_id: str, seed: int, count: int) -> list[Entry]:
+    """Return the journal entries of a canvas, as a holder sends them: two users draw in turns."""
+    choose = random.Random(seed)  # noqa: S311
+    users = [str(uuid.UUID(int=choose.getrandbits(128))) for _ in range(2)]
+    writer = f"{choose.getrandbits(64):016x}"
+    source = updates(seed)
+    return [
+        Entry(canvas_id, writer, number, (users[number // 20 % 2],), next(source))
+        for number in range(1, count + 1)
+    ]

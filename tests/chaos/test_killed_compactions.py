@@ -1,0 +1,33 @@
+"""SIGKILL of the state service and of PostgreSQL at random points of compactions and of drops of old days.
+
+`make chaos` does 20 rounds, of some seconds each. `make test` skips them.
+"""
+
+import os
+import random
+
+import pytest
+
+from svgx_devstack import DevStack
+from tests.chaos.state_under_fire import state_under_fire
+
+ROUNDS = int(os.environ.get("SVGX_CHAOS_ROUNDS", "0"))
+SEED = int(os.environ.get("SVGX_CHAOS_SEED", random.SystemRandom().randrange(2**32)))
+
+
+@pytest.mark.skipif(not ROUNDS, reason="takes minutes: make chaos")
+async def test_killed_compactions_and_drops_leave_nothing_half_done(backing: DevStack) -> None:
+    """After each kill every snapshot and every readable revision is right, and the next run completes the work.
+
+    Proves R-STATE-7, R-STATE-22.
+    """
+    print(f"SVGX_CHAOS_SEED={SEED}, {ROUNDS} rounds")
+    victims = []
+    async with state_under_fire(backing, SEED) as service:
+        for _ in range(ROUNDS):
+            await service.prepare()
+            victims.append(await service.run_and_kill())
+            await service.check()
+            await service.run_to_the_end()
+            await service.check()
+    print(", ".join(victims))

@@ -33,8 +33,8 @@ large: ## Test a canvas of 10 MB, and rolling updates under 200 editors, for abo
 	@SVGX_LARGE=1 exec $(BOOTSTRAP) tests pytest -s -q \
 		tests/e2e/documents/test_large_canvas.py tests/e2e/failures/test_rolling_update.py
 
-chaos: ## Kill the state service and PostgreSQL at random points of CHAOS_ROUNDS backups and restores (20)
-	@SVGX_CHAOS_ROUNDS=$(or $(CHAOS_ROUNDS),20) exec $(BOOTSTRAP) tests pytest -s -q tests/chaos $(ARGS)
+chaos: ## Kill the state service and PostgreSQL at random points of CHAOS_ROUNDS compactions, drops, backups and restores (20)
+	@SVGX_CHAOS_ROUNDS=$(or $(CHAOS_ROUNDS),20) exec $(BOOTSTRAP) tests pytest -s -q --timeout 1200 tests/chaos $(ARGS)
 
 drill: ## Destroy a system with DRILL_CANVASES canvases (200), restore it, compare all, and print RPO and RTO
 	@SVGX_DRILL_CANVASES=$(or $(DRILL_CANVASES),200) exec $(BOOTSTRAP) tests pytest -s -q \
@@ -47,14 +47,12 @@ check: ## Check format, lint, types, import rules and house rules
 	@$(BOOTSTRAP) exec lint-imports
 	@$(BOOTSTRAP) exec mypy
 
-chaos: ## Kill the state service and PostgreSQL at random points of compactions and drops (SVGX_CHAOS_ROUNDS, SVGX_CHAOS_SEED)
-	@SVGX_CHAOS_ROUNDS=$(or $(SVGX_CHAOS_ROUNDS),20) exec $(BOOTSTRAP) tests pytest -s -q --timeout 1200 tests/chaos $(ARGS)
-
 bench: ## Measure the cost of the gateway over a bare handler
 	@$(BOOTSTRAP) exec python -m bench.http
 
 bench-collab: ## Measure live editing on the stack and on its peers (SCENARIO="name ..." selects, QUICK=1 is short)
 	@exec $(BOOTSTRAP) peers python -m bench.collab $(if $(QUICK),--quick) $(SCENARIO)
+
 bench-state: ## Measure the journal and snapshots of the state service, and store the tables (ARGS=appends measures one part)
 	@$(BOOTSTRAP) exec python -m bench.state $(ARGS)
 

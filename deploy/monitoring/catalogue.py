@@ -119,10 +119,7 @@ LABELS: Mapping[str, Label] = {
         "dependency of a service",
         frozenset({"nats", "postgresql", "redis", "revocations", "token_keys"}),
     ),
-    "kind": Label(
-        "subject of a quota, or the reason for which a version was made",
-        frozenset({"account", "canvas"}) | set(VersionKind),
-    ),
+    "kind": Label("subject of a quota", frozenset({"account", "canvas"})),
     "limit": Label(
         "limit of WebSockets",
         frozenset({"connections", "identity", "handshake_rate", "rate", "handshake"}),
@@ -145,7 +142,9 @@ LABELS: Mapping[str, Label] = {
     "reason": Label(
         "reason, as the metric names it",
         frozenset({"share", "full", "idle", "handed_over", "lease_lost", "failed", "deleted"})
-        | {"thinned", "expired"},
+        # of versions
+        | {"thinned", "expired"}
+        | frozenset(VersionKind),
     ),
     "state": Label(
         "state, as the metric names it", frozenset({"in_use", "idle", "running", "waiting"})

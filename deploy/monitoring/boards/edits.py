@@ -235,6 +235,25 @@ EDITS = Board(
                         ),
                     ],
                 ),
+                Panel(
+                    "Versions and restores",
+                    "Versions of canvases made and removed, and restores of versions, in an hour.",
+                    "none",
+                    [
+                        (
+                            "sum by (kind) (increase(svgx_engine_versions_made_total{NS}[1h]))",
+                            "{{kind}}",
+                        ),
+                        (
+                            "sum by (reason) (increase(svgx_engine_versions_removed_total{NS}[1h]))",
+                            "removed {{reason}}",
+                        ),
+                        (
+                            "sum by (outcome) (increase(svgx_engine_version_restores_total{NS}[1h]))",
+                            "restores {{outcome}}",
+                        ),
+                    ],
+                ),
             ],
         ),
         Row(

@@ -88,11 +88,11 @@ DISK_FULL.set(3650 * 86400)
 
 VERSIONS_MADE = Counter(
     "svgx_engine_versions_made",
-    "Versions made, by kind: `automatic`, `named` by a user, or `before_restore` and `before_import` of content.",
-    ["kind"],
+    "Versions made, by reason: `automatic`, `named` by a user, or `before_restore` and `before_import` of content.",
+    ["reason"],
 )
-for _kind in ("automatic", "named", "before_restore", "before_import"):
-    VERSIONS_MADE.labels(_kind)
+for _reason in ("automatic", "named", "before_restore", "before_import"):
+    VERSIONS_MADE.labels(_reason)
 VERSIONS_REMOVED = Counter(
     "svgx_engine_versions_removed",
     "Versions without a name that were deleted, by reason: `thinned` with their age, or `expired` with the journal.",

@@ -1,0 +1,138 @@
+"""Further kinds of random steps: versions are made, restored and deleted while a canvas is edited and days pass."""
+
+import dataclasses
+from collections.abc import Mapping
+
+from svgx_canvas import replacement
+from svgx_canvas.document.shared_document import SharedDocument
+from svgx_common.contract.errors import NotFound
+from svgx_common.contract.state import Entry
+from svgx_common.contract.storage.versions import Version, VersionKind
+from svgx_state.history.expiry import Expiry
+from svgx_state.history.past import Past
+from svgx_state.history.versions import Bounds, Versions
+from svgx_state.journal.retention import Retention
+from svgx_yjs.structure import EMPTY_STATE_VECTOR
+from tests.integration.state import random_canvases
+from tests.integration.state.random_canvases import (
+    RETENTION_DAYS,
+    STEPS,
+    RandomCanvas,
+    RandomCanvases,
+    Step,
+    contents,
+)
+
+BOUNDS = Bounds(all_hours=1000, hourly_hours=1000, unnamed=6, named=1000)
+
+
+@dataclasses.dataclass
+class KeptVersion:
+    """A version, and the content that it must have."""
+
+    version: Version
+    content: random_canvases.Contents
+
+
+class RandomHistory(RandomCanvases):
+    """Canvases with versions. The retention keeps the content of versions with a name."""
+
+    kept: dict[str, list[KeptVersion]]
+    """By canvas: the versions that were made and not deleted. Those without a name may be gone."""
+
+    def restart(self) -> None:
+        """Replace all parts of the service."""
+        super().restart()
+        database = self.fresh.database
+        self.past = Past(database)
+        self.versions = Versions(database, self.past, BOUNDS)
+        self.retention = Retention(
+            database,
+            self.compactor,
+            days=RETENTION_DAYS,
+            before_drop=[Expiry(database, self.past, self.workers).before_drop],
+        )
+        if not hasattr(self, "kept"):
+            self.kept = {}
+
+    async def check(self, canvas: RandomCanvas, revision: int) -> None:
+        """Compare the content at a revision, as operations read it, with the plain replay."""
+        await super().check(canvas, revision)
+        content = await self.past.content(canvas.id, revision)
+        assert contents(content.updates) == canvas.contents[revision], (canvas.id, revision)
+
+    async def check_versions(self, canvas: RandomCanvas) -> None:
+        """Compare the content of each version with the replay of its revision."""
+        for each in self.kept.get(canvas.id, []):
+            try:
+                content = await self.versions.content(canvas.id, each.version.id)
+            except NotFound:
+                assert each.version.name is None, "a version with a name is gone"
+                continue
+            assert contents(content.updates) == each.content, each.version
+
+
+def _world(world: RandomCanvases) -> RandomHistory:
+    assert isinstance(world, RandomHistory)
+    return world
+
+
+async def create_version(world: RandomCanvases, canvas: RandomCanvas) -> None:
+    """A version is made, with a name or without one. It has everything that is committed."""
+    history, named = _world(world), world.random.random() < 0.5
+    version = await history.versions.add(
+        canvas.id,
+        VersionKind.NAMED if named else VersionKind.BEFORE_IMPORT,
+        "user",
+        "kept" if named else None,
+    )
+    assert version is not None
+    assert version.revision == len(canvas.updates)
+    kept = KeptVersion(version, canvas.contents[version.revision])
+    history.kept.setdefault(canvas.id, []).append(kept)
+
+
+async def restore_version(world: RandomCanvases, canvas: RandomCanvas) -> None:
+    """A version is restored, as collab does it: by an edit against the committed document."""
+    history = _world(world)
+    if not history.kept.get(canvas.id):
+        return
+    each = world.random.choice(history.kept[canvas.id])
+    try:
+        content = await history.versions.content(canvas.id, each.version.id)
+    except NotFound:
+        return  # it was thinned, or ended with its days
+    wanted = SharedDocument.load(content.updates).missing(EMPTY_STATE_VECTOR)
+    current = canvas.replay.missing(EMPTY_STATE_VECTOR)
+    canvas.sequences["restore"] = sequence = canvas.sequences.get("restore", 0) + 1
+    update = replacement(current, wanted)
+    (result,) = await history.journal.append([Entry(canvas.id, "restore", sequence, (), update)])
+    canvas.updates.append(update)
+    canvas.replay.absorb(update)
+    canvas.contents.append(random_canvases.contents_of(canvas.replay))
+    canvas.days.append(world.today)
+    assert result.revision == len(canvas.updates)
+    assert canvas.contents[-1][0] == each.content[0], "the elements are those of the version"
+
+
+async def read_versions(world: RandomCanvases, canvas: RandomCanvas) -> None:
+    """All versions of a canvas are read."""
+    await _world(world).check_versions(canvas)
+
+
+async def pass_a_day(world: RandomCanvases, canvas: RandomCanvas) -> None:
+    """A day passes for the versions too."""
+    await random_canvases.pass_a_day(world, canvas)
+    await world.fresh.tables.execute(
+        "UPDATE version SET at = at - interval '1 day', edited_at = edited_at - interval '1 day'"
+    )
+
+
+HISTORY_STEPS: Mapping[Step, int] = {
+    **{step: weight for step, weight in STEPS.items() if step is not random_canvases.pass_a_day},
+    pass_a_day: 2,
+    create_version: 8,
+    restore_version: 6,
+    read_versions: 2,
+}
+"""All kinds of steps, with those of the history."""

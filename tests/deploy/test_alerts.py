@@ -132,7 +132,7 @@ OWN_CASES: dict[str, dict[str, Case]] = {
         "SVGXEngineSuspiciousActivity": Case(
             fires=({'svgx_engine_failed_logins_total{job="svgx-auth"}': "0+900x20"},),
             quiet=({'svgx_engine_failed_logins_total{job="svgx-auth"}': "0+60x20"},),
-        )
+        ),
     },
     "svgx-gateway": {
         "SVGXEngineRateLimitExceeded": Case(

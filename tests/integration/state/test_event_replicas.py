@@ -15,7 +15,6 @@ from svgx_common.events.outbox import emit
 from svgx_common.events.relay import Relay
 from svgx_common.messaging.bus import BusUnreachable
 from svgx_devstack import DevStack
-from tests.integration.state.receiver import receiver, status
 from tests.integration.state.service import Client, Tables
 from tests.integration.state.webhook_client import (
     ADMIN,
@@ -25,6 +24,7 @@ from tests.integration.state.webhook_client import (
     wait_for_delivery,
 )
 from tests.polling import pause
+from tests.receiver import receiver, status
 
 
 @pytest.fixture(autouse=True)

@@ -23,7 +23,6 @@ from svgx_common.contract.storage.webhooks import (
     WebhookRequest,
 )
 from svgx_devstack import DevStack
-from tests.integration.state.receiver import Received, receiver, status
 from tests.integration.state.service import Client, Tables, user
 from tests.integration.state.webhook_client import (
     ADMIN,
@@ -35,6 +34,7 @@ from tests.integration.state.webhook_client import (
     wait_for_delivery,
 )
 from tests.polling import pause
+from tests.receiver import Received, receiver, status
 
 pytestmark = pytest.mark.usefixtures("_forget")
 

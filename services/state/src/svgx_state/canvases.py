@@ -60,7 +60,11 @@ class Canvases:
         async with self._database.transaction() as session:
             if await session.row("delete_canvas", canvas_id) is None:
                 raise no_such_canvas()
-            await emit(session, CanvasDeleted(canvas_id=canvas_id), actor=caller and caller.user_id)
+            await emit(
+                session,
+                CanvasDeleted(canvas_id=canvas_id),
+                actor=caller.user_id if caller else None,
+            )
 
     async def page(self, request: ListCanvasesRequest, caller: Caller) -> CanvasPage:
         """Return a page of the canvases that the caller may see, newest first.

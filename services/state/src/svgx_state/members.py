@@ -79,7 +79,7 @@ class Members:
                 await _require_another_owner(session, canvas_id, user_id, remaining)
             await session.run("set_member", canvas_id, user_id, role.value)
             changed = MemberChanged(canvas_id=canvas_id, user_id=user_id, role=role)
-            await emit(session, changed, actor=caller and caller.user_id)
+            await emit(session, changed, actor=caller.user_id if caller else None)
         return Member(user_id=user_id, role=role)
 
     async def remove(self, caller: Caller | None, canvas_id: str, user_id: str) -> None:
@@ -91,7 +91,7 @@ class Members:
             if await session.row("remove_member", canvas_id, user_id) is None:
                 raise _no_such_member()
             changed = MemberChanged(canvas_id=canvas_id, user_id=user_id, role=None)
-            await emit(session, changed, actor=caller and caller.user_id)
+            await emit(session, changed, actor=caller.user_id if caller else None)
 
     async def _other_owners(self, canvas_id: str, user_id: str) -> frozenset[str]:
         """Return the canvas's other owners that can act as owners. Return none when the user is not an owner.

@@ -92,7 +92,11 @@ async def backing(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Dev
 async def stack(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[DevStack]:
     """Start all servers and services."""
     # The tests act as the trusted proxy and set the client's address with `X-Forwarded-For`.
-    settings = {**HIGH_LIMITS, "TRUSTED_PROXIES": "127.0.0.1"}
+    settings = {
+        **HIGH_LIMITS,
+        "TRUSTED_PROXIES": "127.0.0.1",
+        "WEBHOOK_ALLOWED_NETWORKS": "127.0.0.1",
+    }
     async with DevStack(tmp_path_factory.mktemp("stack"), settings=settings) as stack:
         yield stack
         # Proves R-OBS-5 for the logs and metrics of the whole test session.

@@ -57,6 +57,26 @@ ACCOUNT_STATUSES: dict[str, tuple[int, int, int, int, int, int]] = {
     "gateway.rate_limits.get": (401, 403, 403, 200, 403, 403),
     "gateway.rate_limits.set": (401, 403, 403, 200, 403, 403),
     "gateway.rate_limits.analytics": (401, 403, 403, 200, 403, 403),
+    "state.quotas.get": (401, 403, 403, 200, 403, 403),
+    "state.quotas.set": (401, 403, 403, 200, 403, 403),
+    "state.usage.own": (401, 200, 200, 200, 200, 403),
+    "state.usage.user": (401, 403, 403, 200, 403, 403),
+    "state.usage.top": (401, 403, 403, 200, 403, 403),
+    "state.webhook.create": (401, 403, 403, 201, 403, 403),
+    "state.webhook.list": (401, 403, 403, 200, 403, 403),
+    "state.webhook.get": (
+        401,
+        403,
+        403,
+        404,
+        403,
+        403,
+    ),  # of an unknown webhook, like the following
+    "state.webhook.update": (401, 403, 403, 404, 403, 403),
+    "state.webhook.delete": (401, 403, 403, 404, 403, 403),
+    "state.webhook.test": (401, 403, 403, 404, 403, 403),
+    "state.webhook.deliveries": (401, 403, 403, 404, 403, 403),
+    "state.webhook.redeliver": (401, 403, 403, 404, 403, 403),
     "state.canvas.create": (401, 403, 201, 201, 201, 403),
     "state.canvas.list": (401, 200, 200, 200, 200, 403),
     "state.value.retrieve": (401, 404, 404, 404, 404, 403),  # of a key without a value
@@ -94,18 +114,19 @@ CANVAS_STATUSES: dict[str, tuple[int, ...]] = {
     "state.member.get": (401, 403, 403, 200, 200, 200, 200, 200, 403, 403, 403, 403),
     "state.member.set": (401, 403, 403, 403, 403, 200, 403, 200, 403, 403, 403, 403),
     "state.member.remove": (401, 403, 403, 403, 403, 204, 403, 204, 403, 403, 403, 403),
+    "state.usage.canvas": (401, 403, 403, 403, 403, 200, 403, 200, 403, 403, 403, 403),
     "state.export": (401, 403, 403, 200, 200, 200, 200, 200, 403, 403, 200, 200),
     "state.value.canvas": (401, 403, 403, 200, 200, 200, 200, 200, 403, 403, 200, 200),
     "collab.import": (401, 403, 403, 403, 200, 200, 403, 200, 403, 403, 403, 200),
-    "state.version.list": (401, 403, 403, 200, 200, 200, 200, 200, 403, 403, 200, 200),
-    "state.version.create": (401, 403, 403, 403, 201, 201, 403, 201, 403, 403, 403, 201),
-    "state.version.get": (401, 403, 403, 200, 200, 200, 200, 200, 403, 403, 200, 200),
-    "state.version.rename": (401, 403, 403, 403, 200, 200, 403, 200, 403, 403, 403, 200),
-    "state.version.restore": (401, 403, 403, 403, 200, 200, 403, 200, 403, 403, 403, 200),
-    "state.version.diff": (401, 403, 403, 200, 200, 200, 200, 200, 403, 403, 200, 200),
-    "state.version.thumbnail": (401, 403, 403, 200, 200, 200, 200, 200, 403, 403, 200, 200),
+    "state.version.list": (401, 403, 403, 200, 200, 200, 200, 200, 403, 403, 403, 403),
+    "state.version.create": (401, 403, 403, 403, 201, 201, 403, 201, 403, 403, 403, 403),
+    "state.version.get": (401, 403, 403, 200, 200, 200, 200, 200, 403, 403, 403, 403),
+    "state.version.rename": (401, 403, 403, 403, 200, 200, 403, 200, 403, 403, 403, 403),
+    "state.version.restore": (401, 403, 403, 403, 200, 200, 403, 200, 403, 403, 403, 403),
+    "state.version.diff": (401, 403, 403, 200, 200, 200, 200, 200, 403, 403, 403, 403),
+    "state.version.thumbnail": (401, 403, 403, 200, 200, 200, 200, 200, 403, 403, 403, 403),
     "state.version.delete": (401, 403, 403, 403, 403, 204, 403, 204, 403, 403, 403, 403),
-    "state.canvas.moment": (401, 403, 403, 200, 200, 200, 200, 200, 403, 403, 200, 200),
+    "state.canvas.moment": (401, 403, 403, 200, 200, 200, 200, 200, 403, 403, 403, 403),
     "state.canvas.delete": (401, 403, 403, 403, 403, 204, 403, 204, 403, 403, 403, 403),
     "state.link.create": (401, 403, 403, 403, 403, 201, 403, 201, 403, 403, 403, 403),
     "state.link.list": (401, 403, 403, 403, 403, 200, 403, 200, 403, 403, 403, 403),
@@ -313,6 +334,7 @@ async def test_account_operation_answers_each_caller_with_the_status_of_the_matr
             "service": "collab",
             "replica_id": "unknown",
             "canvas_id": "unknown",
+            "url": "https://1.1.1.1/hook",  # an address, because the example's name may not be resolved
         }
         if operation in ("auth.user.create", "auth.user.update"):
             values |= {"username": new_name, "email": f"{new_name}@example.org"}
@@ -324,8 +346,8 @@ async def test_account_operation_answers_each_caller_with_the_status_of_the_matr
             assert me.json()["username"] == victim.user.username
             by_key = await matrix.http.get("/auth/me", headers={"X-API-Key": key})
             assert by_key.status_code == 200
-        elif operation == "gateway.rate_limits.set":
-            # Remove the limits, because they would apply to the following tests.
+        elif operation in ("gateway.rate_limits.set", "state.quotas.set"):
+            # Remove the limits and quotas, because they would apply to the following tests.
             await matrix.admin.request("PUT", http.path, json={})
 
 

@@ -15,16 +15,18 @@ from svgx_common.events.outbox import emit
 from svgx_common.events.relay import Relay
 from svgx_common.messaging.bus import BusUnreachable
 from svgx_devstack import DevStack
-from tests.integration.state.receiver import receiver, status
 from tests.integration.state.service import Client, Tables
 from tests.integration.state.webhook_client import (
     ADMIN,
     create,
+    deliveries,
     forget_events,
     quick,
+    rename,
     wait_for_delivery,
 )
 from tests.polling import pause
+from tests.receiver import Received, receiver, status
 
 
 @pytest.fixture(autouse=True)
@@ -142,3 +144,41 @@ async def test_old_events_are_dropped_except_pending_ones(
             async with asyncio.timeout(10):
                 while await tables.fetchval(query, [done, waiting]) != [waiting]:
                     await pause()
+
+
+async def test_failed_delivery_is_repeated_with_the_same_id_and_delays_its_entity_only(
+    backing: DevStack, client: Client
+) -> None:
+    """Later events of the entity wait for it, and those of others do not. Proves R-EVENT-3 and R-EVENT-6."""
+    failures = 2
+
+    def answer(request: Received) -> str:
+        nonlocal failures
+        if request.event["entity_id"] == failing and failures:
+            failures -= 1
+            return status(503)
+        return status(200)
+
+    failing = ""
+    async with quick(backing), receiver(answer) as hook:
+        webhook = await create(client, hook.url, "canvas.created", "canvas.renamed")
+        hook.hold.clear()
+        failing = await client.create("one")
+        await rename(client, failing, "two")
+        other = await client.create("other")
+        await hook.wait_for(2)
+        assert {each.event["entity_id"] for each in hook.received} == {failing, other}
+        hook.hold.set()
+        received = await hook.wait_for(5)
+        last = await wait_for_delivery(client, webhook.id, DeliveryStatus.DELIVERED)
+        of_entity = [each for each in received if each.event["entity_id"] == failing]
+        assert [each.event["type"] for each in of_entity] == [
+            *["canvas.created"] * 3,
+            "canvas.renamed",
+        ]
+        assert len({each.headers["webhook-id"] for each in of_entity}) == 2
+        assert all(each.is_signed_with(webhook.secret) for each in received)
+        found = {each.event_id: each for each in await deliveries(client, webhook.id)}
+        repeated = found[of_entity[0].event["id"]]
+        assert (repeated.attempts, repeated.status) == (3, DeliveryStatus.DELIVERED)
+        assert last.response_status == 200

@@ -11,8 +11,8 @@ from svgx_common.events.relay import Relay, drop_old_events
 from svgx_common.postgres import Database, Session
 from svgx_common.runtime import Runtime
 
-HAND_OVER_SECONDS = 5.0
-"""Seconds to wait for the state service. Below the time after which PostgreSQL ends the waiting transaction."""
+HAND_OVER_SECONDS = 3.0
+"""Seconds to wait for the state service, because the wait takes a connection to PostgreSQL."""
 
 
 @asynccontextmanager

@@ -88,6 +88,9 @@ class QuotaWatch:
 
     def most_used(self, caller: Caller, canvas_id: str | None = None) -> Use | None:
         """Return the use that limits the caller most, of the account and of the canvas. None means below all bounds."""
+        # Nearly all accounts and canvases are below their bounds, and this runs for each edit.
+        if caller.user_id not in self._accounts and canvas_id not in self._canvases:
+            return None
         uses = [
             each for each in self._uses(caller, canvas_id) if each.status is not QuotaStatus.BELOW
         ]

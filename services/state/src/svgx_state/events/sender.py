@@ -1,6 +1,7 @@
 """The sender of deliveries: one HTTP request to a checked address."""
 
 import asyncio
+import ssl
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -38,8 +39,9 @@ class Outcome:
 class Sender:
     """Sends signed deliveries. `seconds` bounds one attempt as a whole.
 
-    It follows no redirect and uses no proxy, because both would lead to an address that was not checked. It reads no
-    body of a response, because nothing needs it and a receiver could send one without end.
+    `tls` replaces the certificates of the system. The sender follows no redirect and uses no proxy, because both would
+    lead to an address that was not checked. It reads no body of a response, because nothing needs it and a receiver
+    could send one without end.
     """
 
     def __init__(
@@ -49,6 +51,7 @@ class Sender:
         require_https: bool,
         seconds: float,
         resolve: Resolve = resolve_name,
+        tls: ssl.SSLContext | None = None,
     ) -> None:
         self._networks = networks
         self._require_https = require_https
@@ -57,6 +60,8 @@ class Sender:
         self._client = httpx2.AsyncClient(
             follow_redirects=False,
             trust_env=False,
+            # Without `trust_env`, the client would ignore SSL_CERT_FILE, which names the operator's own authority.
+            verify=tls or httpx2.create_ssl_context(),
             timeout=seconds,
             # A connection to one address must not be used for another name at the same address.
             limits=httpx2.Limits(max_connections=None, max_keepalive_connections=0),

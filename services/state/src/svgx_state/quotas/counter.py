@@ -40,6 +40,8 @@ def shares(entry: Entry) -> dict[str, int]:
     The shares add up to the bytes of the entry.
     """
     size = len(entry.update)
+    if len(entry.authors) == 1:
+        return {entry.authors[0]: size}
     sent = entry.author_bytes
     if len(sent) != len(entry.authors) or not sum(sent):
         sent = (1,) * len(entry.authors)
@@ -67,17 +69,16 @@ class UsageCounter:
         self._prompt = asyncio.Event()
         self._dropped_on: date | None = None
         self._storing: asyncio.Task[None] | None = None
+        metrics.QUOTA_UNSTORED_BYTES.set_function(self._unstored_bytes)
 
     def count(self, entry: Entry) -> None:
         """Count an entry that was committed."""
         size = len(entry.update)
-        self._canvases[entry.canvas_id] += size
-        largest = self._canvases[entry.canvas_id]
+        largest = self._canvases[entry.canvas_id] = self._canvases[entry.canvas_id] + size
         for author, part in shares(entry).items():
-            user_id = author.replace("\x00", "")
-            self._accounts[user_id] += part
-            largest = max(largest, self._accounts[user_id])
-        metrics.QUOTA_UNSTORED_BYTES.inc(size)
+            user_id = author.replace("\x00", "") if "\x00" in author else author
+            used = self._accounts[user_id] = self._accounts[user_id] + part
+            largest = max(largest, used)
         self._counted.set()
         if largest >= PROMPT_BYTES:
             self._prompt.set()
@@ -135,7 +136,6 @@ class UsageCounter:
             self._canvases.update(canvases)
             self._counted.set()
             raise
-        metrics.QUOTA_UNSTORED_BYTES.dec(canvases.total())
         report = report_of(quotas, day, rows)
         if report.accounts or report.canvases:
             await self._bus.broadcast(QUOTAS_CHANGED, report)
@@ -152,6 +152,9 @@ class UsageCounter:
         metrics.QUOTA_NEAR.labels("account").set(len(report.accounts))
         metrics.QUOTA_NEAR.labels("canvas").set(len(report.canvases))
         return report
+
+    def _unstored_bytes(self) -> int:
+        return self._canvases.total()
 
     async def _drop_old(self, day: date) -> None:
         if self._dropped_on != day:

@@ -1,0 +1,112 @@
+"""Events of accounts: auth hands them over to the state service, and publishes them."""
+
+import asyncio
+import secrets
+from collections.abc import AsyncIterator
+
+import pytest
+
+from svgx_common.contract.auth import (
+    DELETE_USER,
+    RESTORE_USER,
+    UPDATE_USER,
+    UpdateUserRequest,
+    UserRequest,
+)
+from svgx_common.contract.errors import Conflict, Unavailable
+from svgx_common.contract.operation import Empty
+from svgx_common.contract.policy import Role
+from svgx_common.contract.storage.events import (
+    RECORD_EVENTS,
+    DomainEvent,
+    RecordEventsRequest,
+)
+from svgx_common.messaging.bus import Bus
+from svgx_common.messaging.responder import Call, Responder
+from svgx_devstack import DevStack
+from tests.integration.auth.conftest import ADMIN_PASSWORD
+from tests.integration.auth.test_accounts import caller_of, create, login
+
+
+class Recorder:
+    """A receiver of events in place of state. It refuses the first `refusals` batches after it has noted them."""
+
+    def __init__(self) -> None:
+        self.refusals = 0
+        self.noted: list[DomainEvent] = []
+        self._arrived = asyncio.Condition()
+
+    async def record(self, request: RecordEventsRequest, _: Call) -> Empty:
+        """Note a batch."""
+        async with self._arrived:
+            self.noted += request.events
+            self._arrived.notify_all()
+        if self.refusals:
+            self.refusals -= 1
+            raise Unavailable
+        return Empty()
+
+    async def wait_for(self, user_id: str, count: int) -> list[DomainEvent]:
+        """Wait until an account has so many events, and return them."""
+
+        def found() -> list[DomainEvent]:
+            return [each for each in self.noted if each.entity_id == user_id]
+
+        async with asyncio.timeout(20), self._arrived:
+            await self._arrived.wait_for(lambda: len(found()) >= count)
+        return found()
+
+
+@pytest.fixture
+async def recorder(backing: DevStack, service: None) -> AsyncIterator[Recorder]:
+    """A recorder that answers in place of state."""
+    recorder = Recorder()
+    bus = await Bus.connect(backing.nats_url("state"), "state", secrets.token_hex(6))
+    responder = Responder(bus, "0")
+    responder.answer(RECORD_EVENTS, recorder.record)
+    try:
+        await responder.join()
+        await bus.settle()
+        yield recorder
+        await responder.drain()
+    finally:
+        await bus.close()
+
+
+async def test_changes_of_an_account_are_handed_over_in_their_order_without_personal_data(
+    bus: Bus, recorder: Recorder
+) -> None:
+    """A batch comes again if its answer was lost. Proves R-EVENT-1, R-EVENT-2 and R-EVENT-3."""
+    signed_in = await login(bus, "root", ADMIN_PASSWORD)
+    caller = caller_of(signed_in)
+    recorder.refusals = 1
+    user = await create(bus)
+    await recorder.wait_for(user.id, 2)
+    request = UserRequest(user_id=user.id)
+    update = UpdateUserRequest(user_id=user.id, role=Role.VIEWER)
+    await bus.ask(UPDATE_USER, update, caller=caller)
+    await bus.ask(DELETE_USER, request, caller=caller)
+    await bus.ask(RESTORE_USER, request, caller=caller)
+    first, again, *later = await recorder.wait_for(user.id, 5)
+    assert first == again
+    assert [(each.type, each.data) for each in (first, *later)] == [
+        ("user.created", {"user_id": user.id, "role": "editor"}),
+        ("user.updated", {"user_id": user.id, "role": "viewer", "disabled": False}),
+        ("user.deleted", {"user_id": user.id}),
+        ("user.restored", {"user_id": user.id}),
+    ]
+    assert {each.actor for each in later} == {caller.user_id}
+    for each in recorder.noted:
+        assert user.username not in each.model_dump_json()
+        assert user.email not in each.model_dump_json()
+
+
+async def test_refused_change_of_an_account_has_no_event(bus: Bus, recorder: Recorder) -> None:
+    """Proves R-EVENT-1: the last admin is not deleted, and no event says so."""
+    caller = caller_of(await login(bus, "root", ADMIN_PASSWORD))
+    with pytest.raises(Conflict):
+        await bus.ask(DELETE_USER, UserRequest(user_id=caller.user_id), caller=caller)
+    user = await create(bus)
+    await recorder.wait_for(user.id, 1)
+    of_admin = {each.type for each in recorder.noted if each.entity_id == caller.user_id}
+    assert "user.deleted" not in of_admin

@@ -36,6 +36,10 @@ EXTRA_RULES = {
     "users": "an account's id",
     "until": "between 1970 and 3000",
     "since": "between 1970 and 3000",
+    "expires_at": "between 1970 and 3000, and in the future",
+    "label": "visible characters",
+    "confirm": "the id in the path",
+    "transfer_to": "an account's id, and only for `transfer`",
 }
 """Rules of fields that a JSON schema cannot express. A value that matches the schema may still get status 422."""
 

@@ -37,6 +37,10 @@ EXTRA_RULES = {
     "until": "between 1970 and 3000",
     "since": "between 1970 and 3000",
     "url": "a host with a public address",
+    "expires_at": "between 1970 and 3000, and in the future",
+    "label": "visible characters",
+    "confirm": "the id in the path",
+    "transfer_to": "an account's id, and only for `transfer`",
 }
 """Rules of fields that a JSON schema cannot express. A value that matches the schema may still get status 422."""
 

@@ -76,6 +76,12 @@ ACCOUNT_OPERATIONS = {
 }
 """Operations on accounts and sessions, which the test sends in an order of its own because some end a session."""
 
+END_LINK = ("delete", "/runtime/canvases/{canvas_id}/links/{link_id}")
+PURGE = ("post", "/admin/canvases/{canvas_id}/purge")
+ERASE = ("post", "/admin/users/{user_id}/erase")
+LIFE_OPERATIONS = {END_LINK, PURGE, ERASE}
+"""Operations that need a link, a deleted canvas, or a user that no other operation needs any more."""
+
 DRAIN = ("post", "/admin/replicas/{service}/{replica_id}/drain")
 """An operation that succeeds only with two replicas of a service. `test_replica_drain.py` has them."""
 
@@ -123,7 +129,7 @@ async def test_every_example_request_gets_a_described_response(
             for method in methods
             # The OIDC operations need a provider; test_oidc.py has one.
             if not path.startswith(("/docs", "/auth/oidc"))
-            and (method, path) not in ACCOUNT_OPERATIONS | {DRAIN}
+            and (method, path) not in ACCOUNT_OPERATIONS | LIFE_OPERATIONS | {DRAIN}
         ]
         # Members are set before they are read, and all other operations come before deletions.
         rest.sort(key=lambda each: (each[0] == "delete", each[0] != "put", -len(each[1])))
@@ -131,6 +137,11 @@ async def test_every_example_request_gets_a_described_response(
             public = path.startswith(("/health", "/metrics", "/openapi"))
             session = None if public and path != "/health/summary/" else admin
             await send(method, path, session, **ids)
+        # The deletions have deleted the canvas.
+        await send(*PURGE, canvas_id=canvas)
+        other = (await admin.request("POST", CANVASES, json={"name": "n"})).json()["id"]
+        link = await send("post", "/runtime/canvases/{canvas_id}/links/", canvas_id=other)
+        await send(*END_LINK, canvas_id=other, link_id=link["id"])
 
         account = example_request(document, "post", "/admin/users/")["json"]
         passwords = example_request(document, "post", "/auth/password")["json"]
@@ -154,6 +165,7 @@ async def test_every_example_request_gets_a_described_response(
         for method in ("patch", "delete"):
             await send(method, "/admin/users/{user_id}", user_id=created["id"])
         await send("post", "/admin/users/restore/", user_id=created["id"])
+        await send(*ERASE, user_id=created["id"], confirm=created["id"])
 
 
 async def test_refusals_match_the_openapi_document(

@@ -1,0 +1,57 @@
+"""The numbers of open connections: of a gateway, an account, an address of visitors, and a share link."""
+
+from contextlib import ExitStack
+
+import pytest
+
+from svgx_gateway.ratelimit.limiter import LINK_FACTOR
+from svgx_gateway.websocket.admission import Admission, SocketLimits
+
+LIMITS = SocketLimits(connections=1000, per_identity=3, handshake=1.0, max_message_bytes=1)
+
+
+OPEN = ExitStack()
+"""The open connections of all tests."""
+
+
+def enter_visitor(admission: Admission, address: str, link: str) -> bool:
+    """Open a connection of a visitor, which stays open. Return whether it was admitted."""
+    counted = admission.admit_visitor(f"visitor:{address}", f"link:{link}")
+    if counted is None:
+        return False
+    OPEN.enter_context(counted)
+    return True
+
+
+def test_address_gains_no_connection_by_further_links() -> None:
+    """Connections of visitors count by address, with any number of links. Proves R-LIFE-9."""
+    admission = Admission(LIMITS)
+    admitted = [enter_visitor(admission, "192.0.2.1", str(number)) for number in range(5)]
+    assert admitted == [True, True, True, False, False]
+    assert enter_visitor(admission, "192.0.2.2", "0")
+    counted = admission.admit_account("user:a")
+    assert counted is not None
+
+
+def test_visitors_of_one_link_are_bounded_together() -> None:
+    """A link has ten times the limit of an address, and takes nothing from another one. Proves R-LIFE-9."""
+    admission = Admission(LIMITS)
+    admitted = [
+        enter_visitor(admission, f"192.0.2.{number // 3}", "popular") for number in range(50)
+    ]
+    assert admitted.count(True) == 3 * LINK_FACTOR
+    assert enter_visitor(admission, "192.0.2.200", "other")
+
+
+@pytest.mark.parametrize("refused_by", ["address", "link"])
+def test_closed_connection_of_a_visitor_frees_both_places(refused_by: str) -> None:
+    """A refused connection takes no place either. Proves R-LIFE-9 and R-LIMIT-9."""
+    admission = Admission(LIMITS)
+    first = admission.admit_visitor("visitor:a", "link:l")
+    assert first is not None
+    with first:
+        addresses = ["a"] * 4 if refused_by == "address" else [str(each) for each in range(40)]
+        assert not all(enter_visitor(admission, address, "l") for address in addresses)
+        assert admission.admit_visitor("visitor:a", "link:l") is None
+    assert enter_visitor(admission, "a", "l")
+    assert not enter_visitor(admission, "a", "l")

@@ -36,6 +36,9 @@ EXTRA_RULES = {
     "users": "an account's id",
     "until": "between 1970 and 3000",
     "since": "between 1970 and 3000",
+    "canvas_id": "only for a backup of canvases",
+    "owner_id": "only for a backup of canvases, without a canvas id",
+    "base": "only for an incremental backup",
 }
 """Rules of fields that a JSON schema cannot express. A value that matches the schema may still get status 422."""
 

@@ -55,6 +55,15 @@ ACCOUNT_STATUSES: dict[str, tuple[int, int, int, int, int]] = {
     "state.canvas.create": (401, 403, 201, 201, 201),
     "state.canvas.list": (401, 200, 200, 200, 200),
     "auth.logout": (401, 204, 204, 204, 403),
+    "state.backup.create": (401, 403, 403, 202, 403),
+    "state.backup.list": (401, 403, 403, 200, 403),
+    "state.backup.get": (401, 403, 403, 404, 403),
+    "state.backup.verify": (401, 403, 403, 404, 403),
+    "state.backup.delete": (401, 403, 403, 404, 403),
+    "state.restore.create": (401, 403, 403, 404, 403),
+    "state.restore.list": (401, 403, 403, 200, 403),
+    "state.restore.get": (401, 403, 403, 404, 403),
+    "state.restore.canvases": (401, 403, 403, 404, 403),
 }
 
 CANVAS_CALLERS = (

@@ -273,6 +273,8 @@ async def test_account_operation_answers_each_caller_with_the_status_of_the_matr
             "provider": "unknown",
             "service": "collab",
             "replica_id": "unknown",
+            "backup_id": "unknown",
+            "restore_id": "unknown",
         }
         if operation in ("auth.user.create", "auth.user.update"):
             values |= {"username": new_name, "email": f"{new_name}@example.org"}

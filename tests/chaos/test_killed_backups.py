@@ -35,7 +35,10 @@ pytestmark = [
 
 @dataclass(slots=True)
 class Site:
-    """A system with canvases, and the folder of its backups. `contents` are the backed up elements of each canvas."""
+    """A system with canvases, and the folder of its backups.
+
+    `contents` are the elements of each canvas as backed up.
+    """
 
     workspace: Workspace
     target: Path

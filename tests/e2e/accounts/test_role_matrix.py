@@ -64,14 +64,8 @@ ACCOUNT_STATUSES: dict[str, tuple[int, int, int, int, int, int]] = {
     "state.usage.top": (401, 403, 403, 200, 403, 403),
     "state.webhook.create": (401, 403, 403, 201, 403, 403),
     "state.webhook.list": (401, 403, 403, 200, 403, 403),
-    "state.webhook.get": (
-        401,
-        403,
-        403,
-        404,
-        403,
-        403,
-    ),  # of an unknown webhook, like the following
+    # of an unknown webhook
+    "state.webhook.get": (401, 403, 403, 404, 403, 403),
     "state.webhook.update": (401, 403, 403, 404, 403, 403),
     "state.webhook.delete": (401, 403, 403, 404, 403, 403),
     "state.webhook.test": (401, 403, 403, 404, 403, 403),
@@ -83,6 +77,15 @@ ACCOUNT_STATUSES: dict[str, tuple[int, int, int, int, int, int]] = {
     "state.value.delete": (401, 404, 404, 404, 404, 403),
     "state.value.persist": (401, 200, 200, 200, 200, 403),  # for the caller's own account
     "state.value.list": (401, 200, 200, 200, 200, 403),
+    "state.backup.create": (401, 403, 403, 202, 403, 403),
+    "state.backup.list": (401, 403, 403, 200, 403, 403),
+    "state.backup.get": (401, 403, 403, 404, 403, 403),
+    "state.backup.verify": (401, 403, 403, 404, 403, 403),
+    "state.backup.delete": (401, 403, 403, 404, 403, 403),
+    "state.restore.create": (401, 403, 403, 404, 403, 403),
+    "state.restore.list": (401, 403, 403, 200, 403, 403),
+    "state.restore.get": (401, 403, 403, 404, 403, 403),
+    "state.restore.canvases": (401, 403, 403, 404, 403, 403),
     "auth.logout": (401, 204, 204, 204, 403, 403),
 }
 
@@ -335,6 +338,8 @@ async def test_account_operation_answers_each_caller_with_the_status_of_the_matr
             "replica_id": "unknown",
             "canvas_id": "unknown",
             "url": "https://1.1.1.1/hook",  # an address, because the example's name may not be resolved
+            "backup_id": "unknown",
+            "restore_id": "unknown",
         }
         if operation in ("auth.user.create", "auth.user.update"):
             values |= {"username": new_name, "email": f"{new_name}@example.org"}

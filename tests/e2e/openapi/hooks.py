@@ -41,6 +41,9 @@ EXTRA_RULES = {
     "label": "visible characters",
     "confirm": "the id in the path",
     "transfer_to": "an account's id, and only for `transfer`",
+    "canvas_id": "only for a backup of canvases",
+    "owner_id": "only for a backup of canvases, without a canvas id",
+    "base": "only for an incremental backup",
 }
 """Rules of fields that a JSON schema cannot express. A value that matches the schema may still get status 422."""
 

@@ -107,7 +107,7 @@ def _cut_body(vault: Vault, backup_id: str) -> None:
     path.write_text(json.dumps({**envelope, "body": envelope["body"][:-8]}))
 
 
-DAMAGED_OBJECTS = {
+DAMAGED_OBJECTS: dict[str, tuple[Callable[[Vault, str], object], str]] = {
     "a truncated object": (_damage_object(_truncate), "bytes instead of"),
     "a flipped byte": (_damage_object(_flip), "does not have its checksum"),
     "a missing object": (_damage_object(Path.unlink), "is missing"),
@@ -115,7 +115,7 @@ DAMAGED_OBJECTS = {
     "swapped objects": (_swap_objects, "instead of"),
 }
 
-UNUSABLE_MANIFESTS = {
+UNUSABLE_MANIFESTS: dict[str, tuple[Callable[[Vault, str], object], str]] = {
     "a manifest that is no JSON": (lambda v, b: (v.folder / b / NAME).write_text("x"), "damaged"),
     "a missing manifest": (lambda v, b: (v.folder / b / NAME).unlink(), "no complete backup"),
     "a manifest of another product": (_edit_envelope(product="other"), "none of this product"),

@@ -138,6 +138,23 @@ async def test_canvas_that_is_deleted_in_the_backup_stays_when_it_exists(
         await vault.client.get(deleted)
 
 
+async def test_canvas_that_is_being_removed_for_good_is_not_restored(
+    vault: Vault, tables: Tables, others: Neighbours
+) -> None:
+    """A restore does not interfere with a removal that has begun, and names the canvas. Proves R-BACKUP-7."""
+    await tables.execute("ALTER TABLE canvas ADD COLUMN IF NOT EXISTS purge_began_at timestamptz")
+    canvas_id = await vault.draw("a")
+    backup = await vault.back_up(canvas_id=canvas_id)
+    await tables.execute(
+        "UPDATE canvas SET deleted_at = now(), purge_began_at = now() WHERE id = $1", canvas_id
+    )
+    restore = await vault.restore(backup.id)
+    assert restore.status == "partial"
+    assert await vault.outcomes(restore.id) == {canvas_id: "failed"}
+    with pytest.raises(NotFound):
+        await vault.client.get(canvas_id)
+
+
 async def test_one_canvas_of_a_backup_is_restored_alone(
     vault: Vault, tables: Tables, others: Neighbours
 ) -> None:

@@ -171,14 +171,21 @@ class BackupRestorer:
             if created is not None:
                 await session.run("add_restored_members", facts.id, _members(facts.members))
         row = await self._database.row("canvas_to_restore", facts.id)
-        if row is None:
-            return RestoreOutcome.FAILED, "it was removed during the restore"
+        if row is None or row["purging"]:
+            return RestoreOutcome.FAILED, "it is being removed for good; repeat the restore later"
         if row["restored_by"] == task.subject_id:
             await self._fill(task, record, canvas)
             return RestoreOutcome.CREATED, None
         deleted = row["deleted_at"] is not None
         if facts.deleted_at is not None:
             return (RestoreOutcome.UNCHANGED if deleted else RestoreOutcome.SKIPPED), None
+        return await self._edit(task, record, canvas, deleted=deleted)
+
+    async def _edit(
+        self, task: Task, record: Row, canvas: StoredCanvas, *, deleted: bool
+    ) -> tuple[RestoreOutcome, str | None]:
+        """Give an existing canvas the name and the content of the backup."""
+        facts = canvas.facts
         async with self._tasks.step(task) as session:
             changed = await session.row("undelete_canvas", facts.id, facts.name)
         if deleted:

@@ -225,7 +225,10 @@ class RestoredCanvasesRequest(RestoreIdRequest):
 
 
 class RestoredCanvas(ReplyModel):
-    """A canvas that a restore has finished. `detail` is the reason of a failure, or names parts that were left out."""
+    """A canvas that a restore has finished.
+
+    `detail` is the reason of a failure, or names the parts that were left out.
+    """
 
     canvas_id: str
     outcome: RestoreOutcome
@@ -271,7 +274,7 @@ class StoredAccount(ReplyModel):
     created_at: datetime
     disabled_at: datetime | None
     deleted_at: datetime | None
-    token_version: int
+    token_version: Annotated[int, Field(ge=0, le=2**31 - 2)]
     identities: list[StoredIdentity]
     api_keys: list[StoredApiKey]
 

@@ -53,6 +53,7 @@ def test_cron_job_runs_the_script_of_the_repository(helm: Helm) -> None:
     secret = {"name": "svgx-secrets", "key": "postgres-url"}
     assert variables["POSTGRES_URL"]["valueFrom"]["secretKeyRef"] == secret
     assert variables["BACKUP_KEEP_DAYS"]["value"] == "9"
+    assert variables["BACKUP_VERIFY"]["value"] == "false"
     assert "POSTGRES_ADMIN_URL" not in variables
     claim = found["PersistentVolumeClaim", "svgx-backup-pvc"]
     assert claim["metadata"]["annotations"] == {"helm.sh/resource-policy": "keep"}
@@ -70,9 +71,10 @@ def test_values_of_the_cron_job_are_used(helm: Helm) -> None:
     job = found["CronJob", "svgx-backup"]
     assert (job["spec"]["timeZone"], job["spec"]["suspend"]) == ("Europe/Berlin", True)
     (container,) = pod(job)["containers"]
-    assert container["command"][-1] == "--verify"
     assert container["image"] == "postgres:19.0"
-    assert "POSTGRES_ADMIN_URL" in {each["name"] for each in container["env"]}
+    variables = {each["name"]: each.get("value") for each in container["env"]}
+    assert variables["BACKUP_VERIFY"] == "true"
+    assert "POSTGRES_ADMIN_URL" in variables
     assert not any(kind == "PersistentVolumeClaim" for kind, _ in found)
     volumes = {each["name"]: each for each in pod(job)["volumes"]}
     assert volumes["backup-storage"]["persistentVolumeClaim"]["claimName"] == "mine"

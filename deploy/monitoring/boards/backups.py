@@ -24,13 +24,17 @@ BACKUPS = Board(
                     "s",
                     [
                         (
-                            "time() - max by (cronjob) "
-                            '(kube_cronjob_status_last_successful_time{NS,cronjob=~".*backup.*"})',
+                            (
+                                "time() - max by (cronjob) "
+                                '(kube_cronjob_status_last_successful_time{NS,cronjob=~".*backup.*"})'
+                            ),
                             "{{cronjob}}",
                         ),
                         (
-                            "time() - max(svgx_engine_backup_last_success_timestamp_seconds"
-                            f"{{NS,{STATE}}} > 0)",
+                            (
+                                "time() - max(svgx_engine_backup_last_success_timestamp_seconds"
+                                f"{{NS,{STATE}}} > 0)"
+                            ),
                             "canvases",
                         ),
                     ],
@@ -42,8 +46,10 @@ BACKUPS = Board(
                     "none",
                     [
                         (
-                            "sum by (job_name) (kube_job_failed"
-                            '{NS,condition="true",job_name=~".*backup.*"})',
+                            (
+                                "sum by (job_name) (kube_job_failed"
+                                '{NS,condition="true",job_name=~".*backup.*"})'
+                            ),
                             "{{job_name}}",
                         )
                     ],
@@ -55,8 +61,10 @@ BACKUPS = Board(
                     "none",
                     [
                         (
-                            "sum by (outcome) "
-                            f"(increase(svgx_engine_backups_total{{NS,{STATE}}}[1d]))",
+                            (
+                                "sum by (outcome) "
+                                f"(increase(svgx_engine_backups_total{{NS,{STATE}}}[1d]))"
+                            ),
                             "{{outcome}}",
                         )
                     ],
@@ -67,9 +75,11 @@ BACKUPS = Board(
                     "percentunit",
                     [
                         (
-                            'kubelet_volume_stats_used_bytes{NS,persistentvolumeclaim=~".*backup.*"}'
-                            " / kubelet_volume_stats_capacity_bytes"
-                            '{NS,persistentvolumeclaim=~".*backup.*"}',
+                            (
+                                'kubelet_volume_stats_used_bytes{NS,persistentvolumeclaim=~".*backup.*"}'
+                                " / kubelet_volume_stats_capacity_bytes"
+                                '{NS,persistentvolumeclaim=~".*backup.*"}'
+                            ),
                             "{{persistentvolumeclaim}}",
                         )
                     ],

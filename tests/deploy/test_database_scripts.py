@@ -350,7 +350,7 @@ async def test_verification_finds_rows_that_differ(scripts: Scripts) -> None:
 
 
 async def test_backup_is_consistent_while_rows_are_written(scripts: Scripts) -> None:
-    """Proves R-DUMP-4: the counts of the manifest are those of the dump, whatever is written meanwhile."""
+    """Proves R-DUMP-4: the manifest counts the rows of the dump, and none that are written meanwhile."""
     stopped = asyncio.Event()
 
     async def write() -> None:

@@ -36,6 +36,11 @@ EXTRA_RULES = {
     "users": "an account's id",
     "until": "between 1970 and 3000",
     "since": "between 1970 and 3000",
+    "key": "not of a canvas",
+    "state_type": "configured",
+    "value": "at most 32 levels deep",
+    "metadata": "at most 4096 bytes",
+    "user_id": "not with a shared state type",
 }
 """Rules of fields that a JSON schema cannot express. A value that matches the schema may still get status 422."""
 

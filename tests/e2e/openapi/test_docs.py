@@ -122,19 +122,21 @@ async def test_every_example_request_gets_a_described_response(
             if not path.startswith(("/docs", "/auth/oidc"))
             and (method, path) not in ACCOUNT_OPERATIONS | {DRAIN}
         ]
+        await send("post", "/state/persist/")
+        key = example_request(document, "post", "/state/persist/")["json"]["key"]
         # Members are set before they are read, and all other operations come before deletions.
         rest.sort(key=lambda each: (each[0] == "delete", each[0] != "put", -len(each[1])))
         for method, path in rest:
             public = path.startswith(("/health", "/metrics", "/openapi"))
             session = None if public and path != "/health/summary/" else admin
-            await send(method, path, session, canvas_id=canvas, user_id=created["id"])
+            await send(method, path, session, canvas_id=canvas, user_id=created["id"], key=key)
 
         account = example_request(document, "post", "/admin/users/")["json"]
         passwords = example_request(document, "post", "/auth/password")["json"]
         user = api.session(account["username"], account["password"])
         await send("post", "/auth/password", user)
-        key = await send("post", "/auth/api-keys/", user_id=created["id"])
-        await send("delete", "/auth/api-keys/{key_id}", key_id=key["id"])
+        api_key = await send("post", "/auth/api-keys/", user_id=created["id"])
+        await send("delete", "/auth/api-keys/{key_id}", key_id=api_key["id"])
         user = api.session(account["username"], passwords["new_password"])
         session_id = (await user.request("GET", "/auth/sessions/")).json()["items"][0]["id"]
         await send("delete", "/auth/sessions/{session_id}", user, session_id=session_id)

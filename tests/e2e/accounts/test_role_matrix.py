@@ -269,6 +269,7 @@ async def test_account_operation_answers_each_caller_with_the_status_of_the_matr
             "provider": "unknown",
             "service": "collab",
             "replica_id": "unknown",
+            "key": "unknown",
         }
         if operation in ("auth.user.create", "auth.user.update"):
             values |= {"username": new_name, "email": f"{new_name}@example.org"}

@@ -17,6 +17,9 @@ from svgx_common.nats_server.users import (
 RENDERED = values.HELM / "rendered"
 MANIFESTS = tools.ROOT / "k8s"
 NATS_USERS = values.HELM / "svgx" / "files" / "nats-users.conf"
+SCRIPTS = tools.ROOT / "deploy" / "scripts"
+DATABASE_SCRIPTS = ("backup_database.sh", "database_connection.sh", "restore_database.sh")
+"""The scripts that the CronJob of the umbrella chart mounts. Helm cannot read files outside of a chart."""
 NATS_USERS_SECOND_KEYS = NATS_USERS.with_name("nats-users-second-keys.conf")
 
 GOLDENS: dict[str, tuple[str, ...]] = {
@@ -39,6 +42,10 @@ def sources() -> dict[Path, str]:
     return {
         NATS_USERS: users_configuration(variable_credentials),
         NATS_USERS_SECOND_KEYS: users_configuration(variable_credentials, second_users()),
+        **{
+            values.HELM / "svgx" / "files" / name: (SCRIPTS / name).read_text(encoding="utf-8")
+            for name in DATABASE_SCRIPTS
+        },
         **values.generated(),
     }
 

@@ -23,6 +23,8 @@ SETTINGS: dict[str, type[ServiceSettings]] = {
 SET_BY_THE_CHART = {
     "api_host",
     "api_port",
+    "backup_key",
+    "backup_url",
     "drain_notice_seconds",
     "drain_seconds",
     "jwt_other_secret",

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from deploy.monitoring.board import Board, as_json
+from deploy.monitoring.boards.backups import BACKUPS
 from deploy.monitoring.boards.collaboration import COLLABORATION
 from deploy.monitoring.boards.edits import EDITS
 from deploy.monitoring.boards.errors import ERRORS
@@ -15,7 +16,7 @@ from svgx_common.contract.operation import SERVICES
 HELM = Path(__file__).parents[1] / "helm"
 
 BOARDS: dict[str, tuple[Board, ...]] = {
-    "svgx": (OVERVIEW, COLLABORATION, ERRORS, RESOURCES, EDITS),
+    "svgx": (OVERVIEW, COLLABORATION, ERRORS, RESOURCES, EDITS, BACKUPS),
     **{service: (service_board(service),) for service in SERVICES},
     "state": (service_board("state"), QUOTAS_AND_EVENTS),
 }

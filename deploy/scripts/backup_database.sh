@@ -12,6 +12,7 @@ backup_database.sh --list          list the backups: time, bytes, tables and row
 POSTGRES_URL         the database (required, except for --list)
 POSTGRES_ADMIN_URL   a role that may create the scratch database; the role of POSTGRES_URL by default
 BACKUP_DIR           the folder of the backups (/backups)
+BACKUP_VERIFY        true: as with --verify
 BACKUP_KEEP_DAYS     delete backups that are older (7); 0 keeps all
 BACKUP_KEEP_MIN      newest backups that are kept at any age (3)
 BACKUP_KEEP_MAX      newest backups that are kept at most (0: no limit)
@@ -157,6 +158,7 @@ delete_old() {
 
 action=backup
 verifying=""
+[ "${BACKUP_VERIFY:-}" != true ] || verifying=yes
 file=""
 while [ $# -gt 0 ]; do
     case "$1" in

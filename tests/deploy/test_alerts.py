@@ -126,6 +126,11 @@ RETENTION = 'svgx_engine_journal_retention_seconds{job="svgx-state"}'
 OLDEST_DAY = 'svgx_engine_journal_oldest_day_seconds{job="svgx-state"}'
 DISK_FULL = 'svgx_engine_database_full_seconds{job="svgx-state"}'
 CERTIFICATE = "certmanager_certificate_expiration_timestamp_seconds{name="
+SUCCESSFUL = 'kube_cronjob_status_last_successful_time{cronjob="svgx-backup"}'
+CREATED = 'kube_cronjob_created{cronjob="svgx-backup"}'
+BACKED_UP = 'svgx_engine_backup_last_success_timestamp_seconds{job="svgx-state"}'
+JOB_FAILED = 'kube_job_failed{condition="true",job_name='
+BACKUPS = 'svgx_engine_backups_total{job="svgx-state",outcome='
 LATE, SLOWLY_LATE = burn_cases(f'{EDITS}"late"}}', f'{EDITS}"saved"}}')
 FAILED, SLOWLY_FAILED = burn_cases(f'{RESPONSES}"5xx"}}', f'{RESPONSES}"2xx"}}')
 
@@ -205,6 +210,36 @@ OWN_CASES: dict[str, dict[str, Case]] = {
             quiet=(
                 {'svgx_engine_webhook_dead_letters{job="svgx-state"}': "0x20"},
                 {'svgx_engine_webhook_dead_letters{job="svgx-state"}': "0x13 1 0x10"},
+        "SVGXEngineRedisDown": redis_case("svgx-state"),
+        # The tests begin at the time 0. At the end, two days have passed.
+        "SVGXEngineBackupOld": Case(
+            fires=(
+                {SUCCESSFUL: "3600x48"},
+                {CREATED: "0x48"},
+                # The database has a new backup, and the canvases have an old one.
+                {SUCCESSFUL: f"{46 * 3600}x48", BACKED_UP: "3600x48"},
+            ),
+            quiet=(
+                {SUCCESSFUL: f"{30 * 3600}x48", CREATED: "0x48"},
+                {CREATED: f"{30 * 3600}x48"},
+                # Without backups of canvases, the metric is 0. The other metrics are missing without a CronJob.
+                {BACKED_UP: "0x48"},
+                {SUCCESSFUL.replace("svgx-backup", "other"): "3600x48"},
+                {BACKED_UP: f"{40 * 3600}x48"},
+            ),
+            at="48h",
+            step="1h",
+        ),
+        "SVGXEngineBackupFailed": Case(
+            fires=(
+                {f'{JOB_FAILED}"svgx-backup-29385720"}}': "1x20"},
+                {f'{JOB_FAILED}"svgx-state-backup-full-29385720"}}': "1x20"},
+                {f'{BACKUPS}"failed"}}': "0x5 1x15"},
+            ),
+            quiet=(
+                {f'{JOB_FAILED}"svgx-backup-29385720"}}': "0x20"},
+                {f'{JOB_FAILED}"other-29385720"}}': "1x20"},
+                {f'{BACKUPS}"failed"}}': "3x20", f'{BACKUPS}"complete"}}': "0+1x20"},
             ),
         ),
     },

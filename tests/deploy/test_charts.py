@@ -251,7 +251,7 @@ def test_migrations_run_before_an_upgrade_only_when_wanted(helm: Helm) -> None:
     assert job["metadata"]["annotations"]["helm.sh/hook"] == "pre-upgrade"
     assert not service["spec"]["selector"].items() <= template["metadata"]["labels"].items()
     (container,) = template["spec"]["containers"]
-    (variable,) = container["env"]
+    variable = next(each for each in container["env"] if each["name"] == "POSTGRES_URL")
     assert container["args"] == ["migrate"]
     assert variable["valueFrom"]["secretKeyRef"] == {"name": "own", "key": "postgres-url"}
 

@@ -5,6 +5,8 @@ import os
 import re
 import secrets
 import signal
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -348,7 +350,7 @@ async def test_verification_finds_rows_that_differ(scripts: Scripts) -> None:
 
 
 async def test_backup_is_consistent_while_rows_are_written(scripts: Scripts) -> None:
-    """Proves R-DUMP-4: the counts of the manifest are those of the dump, although rows are written meanwhile."""
+    """Proves R-DUMP-4: the manifest counts the rows of the dump, and none that are written meanwhile."""
     stopped = asyncio.Event()
 
     async def write() -> None:
@@ -360,10 +362,11 @@ async def test_backup_is_consistent_while_rows_are_written(scripts: Scripts) -> 
             )
 
     writing = asyncio.create_task(write())
-    made = await scripts.backup("--verify", POSTGRES_ADMIN_URL=scripts.admin_url)
+    made = await scripts.backup(BACKUP_VERIFY="true", POSTGRES_ADMIN_URL=scripts.admin_url)
     stopped.set()
     await writing
     assert made.status == 0, made.output
+    assert "verified: " in made.output
 
 
 @pytest.mark.parametrize(
@@ -391,3 +394,17 @@ async def test_wrong_arguments_and_settings_end_with_status_two(
     assert done.status == 2, done.output
     assert done.output
     assert not scripts.folder.exists()
+
+
+def test_scripts_have_no_findings_of_shellcheck() -> None:
+    """The scripts are for every POSIX shell, and the others for bash."""
+    program = Path(sys.executable).with_name("shellcheck")
+    files = sorted(str(each) for each in SCRIPTS.glob("*.sh"))
+    assert len(files) >= 5
+    done = subprocess.run(
+        [str(program), "--external-sources", f"--source-path={SCRIPTS.parents[1]}", *files],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout

@@ -8,7 +8,8 @@ import yaml
 from deploy.build import charts
 from svgx_common.runtime import GRACE_SECONDS
 
-PODS = ("Deployment", "StatefulSet", "Pod")
+PODS = ("Deployment", "StatefulSet", "CronJob", "Pod")
+VOLUMES = {"name", "configMap", "emptyDir", "secret", "persistentVolumeClaim"}
 
 
 def pods(golden: str) -> dict[str, dict[str, Any]]:
@@ -18,7 +19,8 @@ def pods(golden: str) -> dict[str, dict[str, Any]]:
     for each in yaml.safe_load_all(text):
         if each and each["kind"] in PODS:
             name = f"{each['kind']} {each['metadata']['name']}"
-            found[name] = each if each["kind"] == "Pod" else each["spec"]["template"]
+            owner = each["spec"]["jobTemplate"] if each["kind"] == "CronJob" else each
+            found[name] = owner if each["kind"] == "Pod" else owner["spec"]["template"]
     return found
 
 
@@ -42,7 +44,7 @@ def test_pod_fulfils_the_restricted_standard(pod: dict[str, Any]) -> None:
     assert spec["automountServiceAccountToken"] is False
     assert not any(spec.get(name) for name in ("hostNetwork", "hostPID", "hostIPC"))
     for volume in spec.get("volumes", []):
-        assert volume.keys() <= {"name", "configMap", "emptyDir", "secret"}
+        assert volume.keys() <= VOLUMES
     for container in spec["containers"]:
         own = container["securityContext"]
         assert own["allowPrivilegeEscalation"] is False
@@ -64,7 +66,7 @@ def test_container_has_requests_limits_and_a_pinned_image(pod: dict[str, Any]) -
 def test_long_running_container_has_all_probes(pod: dict[str, Any]) -> None:
     """Liveness never asks for dependencies, because their failure would restart all pods."""
     for container in pod["spec"]["containers"]:
-        if container["name"] == "test":
+        if container["name"] in ("test", "backup"):
             continue
         for probe in ("startupProbe", "livenessProbe", "readinessProbe"):
             assert probe in container
@@ -79,7 +81,7 @@ def test_pod_gets_more_time_to_stop_than_its_service_takes(golden: str) -> None:
     for name, pod in pods(golden).items():
         (container, *_) = pod["spec"]["containers"]
         env = {each["name"]: each.get("value") for each in container.get("env", [])}
-        if "DRAIN_SECONDS" not in env:
+        if "DRAIN_SECONDS" not in env or container["name"] == "backup":
             continue
         longest = float(env["DRAIN_SECONDS"]) + 2 * GRACE_SECONDS
         assert pod["spec"]["terminationGracePeriodSeconds"] > longest, name

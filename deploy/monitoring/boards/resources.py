@@ -261,5 +261,41 @@ RESOURCES = Board(
                 ),
             ],
         ),
+        Row(
+            "Stored values",
+            [
+                Panel(
+                    "Actions on stored values",
+                    "Values that clients store, read, delete and list each second, by backend and outcome.",
+                    "ops",
+                    [
+                        (
+                            (
+                                "sum by (backend, action, outcome)"
+                                " (rate(svgx_engine_value_actions_total{NS}[RATE])) > 0"
+                            ),
+                            "{{backend}} {{action}} {{outcome}}",
+                        )
+                    ],
+                ),
+                Panel(
+                    "Look-ups in the cache of values",
+                    "Reads of values in PostgreSQL: from the cache, from the database, or with a running query.",
+                    "ops",
+                    [
+                        (
+                            "sum by (outcome) (rate(svgx_engine_value_cache_requests_total{NS}[RATE]))",
+                            "{{outcome}}",
+                        )
+                    ],
+                ),
+                Panel(
+                    "Cached values",
+                    "Memory that each replica uses for cached values.",
+                    "bytes",
+                    [("svgx_engine_value_cache_bytes{NS}", "{{instance}}")],
+                ),
+            ],
+        ),
     ],
 )

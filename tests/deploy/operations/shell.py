@@ -73,6 +73,7 @@ class Shell:
             "HOME": str(folder),
             "POSTGRES_URL": stack.postgres_url,
             "REDIS_URL": stack.redis_url,
+            "POSTGRES_ADMIN_URL": stack.postgres_superuser_url("postgres"),
             "GUIDE_DATABASE_URL": stack.postgres_superuser_url(GUIDE_DATABASE),
             "SVGX_ADMIN_USERNAME": stack.admin_username,
             "SVGX_ADMIN_PASSWORD": stack.admin_password,
@@ -82,6 +83,9 @@ class Shell:
     async def run(self, text: str) -> Result:
         """Run the text as a script in an empty folder. It stops at the first command that fails."""
         script = text.replace("http://localhost:8000", self._stack.url)
+        # A restore refuses a database to which services are connected.
+        restore = "deploy/scripts/restore_database.sh"
+        script = script.replace(restore, f'env POSTGRES_URL="$GUIDE_DATABASE_URL" {restore}')
         script = script.replace("deploy/scripts/", f"{ROOT}/deploy/scripts/")
         script = script.replace('--dbname="$POSTGRES_URL"', '--dbname="$GUIDE_DATABASE_URL"')
         return await self._run("bash", "-euc", script)

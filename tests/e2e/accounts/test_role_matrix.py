@@ -340,6 +340,7 @@ async def test_account_operation_answers_each_caller_with_the_status_of_the_matr
             "url": "https://1.1.1.1/hook",  # an address, because the example's name may not be resolved
             "backup_id": "unknown",
             "restore_id": "unknown",
+            "key": "unknown",
         }
         if operation in ("auth.user.create", "auth.user.update"):
             values |= {"username": new_name, "email": f"{new_name}@example.org"}

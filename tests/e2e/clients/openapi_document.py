@@ -5,7 +5,11 @@ from typing import Any
 import httpx
 from jsonschema import Draft202012Validator
 
-_OPTIONAL_HEADERS = ("Accept-Encoding", "Idempotency-Replayed", "Retry-After", "Svgx-Left-Out")
+_OPTIONAL_HEADERS = (
+    *("Accept-Encoding", "Idempotency-Replayed", "Retry-After", "Svgx-Left-Out"),
+    # A canvas that is read as a value is no download.
+    "Content-Disposition",
+)
 
 
 def example_request(document: dict[str, Any], method: str, path: str) -> dict[str, Any]:

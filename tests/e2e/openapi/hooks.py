@@ -44,6 +44,11 @@ EXTRA_RULES = {
     "canvas_id": "only for a backup of canvases",
     "owner_id": "only for a backup of canvases, without a canvas id",
     "base": "only for an incremental backup",
+    "key": "not of a canvas",
+    "state_type": "configured",
+    "value": "at most 32 levels deep",
+    "metadata": "at most 4096 bytes",
+    "user_id": "not with a shared state type",
 }
 """Rules of fields that a JSON schema cannot express. A value that matches the schema may still get status 422."""
 

@@ -122,7 +122,9 @@ async def test_every_example_request_gets_a_described_response(
         canvas = (await admin.request("POST", CANVASES, json={"name": "n"})).json()["id"]
         versions = f"{CANVASES}{canvas}/versions/"
         version = (await admin.request("POST", versions, json={"name": "n"})).json()["id"]
-        ids = {"canvas_id": canvas, "user_id": created["id"], "version_id": version}
+        await send("post", "/state/persist/")
+        key = example_request(document, "post", "/state/persist/")["json"]["key"]
+        ids = {"canvas_id": canvas, "user_id": created["id"], "version_id": version, "key": key}
         rest = [
             (method, path)
             for path, methods in document["paths"].items()
@@ -147,8 +149,8 @@ async def test_every_example_request_gets_a_described_response(
         passwords = example_request(document, "post", "/auth/password")["json"]
         user = api.session(account["username"], account["password"])
         await send("post", "/auth/password", user)
-        key = await send("post", "/auth/api-keys/", user_id=created["id"])
-        await send("delete", "/auth/api-keys/{key_id}", key_id=key["id"])
+        api_key = await send("post", "/auth/api-keys/", user_id=created["id"])
+        await send("delete", "/auth/api-keys/{key_id}", key_id=api_key["id"])
         user = api.session(account["username"], passwords["new_password"])
         session_id = (await user.request("GET", "/auth/sessions/")).json()["items"][0]["id"]
         await send("delete", "/auth/sessions/{session_id}", user, session_id=session_id)

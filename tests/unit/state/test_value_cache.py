@@ -8,7 +8,7 @@ import pytest
 from svgx_common.contract.errors import Unavailable
 from svgx_state.values.cache import MAX_AGE, OVERHEAD, CachedStore
 from svgx_state.values.memory import MemoryStore
-from svgx_state.values.store import AccountLimits, Draft, StoredValue
+from svgx_state.values.store import AccountLimits, Draft, StoredKey, StoredValue
 from tests.polling import pause
 
 LIMITS = AccountLimits(keys=10_000, bytes=2**30)
@@ -188,7 +188,7 @@ async def test_write_is_announced_also_after_a_failure() -> None:
         announced.append((owner, key))
 
     class FailingStore(MemoryStore):
-        async def put(self, *arguments: object) -> object:  # type: ignore[override]
+        async def put(self, owner: str, draft: Draft, expected: int | None) -> StoredKey:
             raise Unavailable
 
     cache = CachedStore(FailingStore(LIMITS), announce, 2**20)

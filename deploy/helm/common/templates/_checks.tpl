@@ -11,6 +11,12 @@
 {{- fail (printf "%s: %s = %d connections to PostgreSQL, but only %d of postgresql.maxConnections (%d) are free: lower config.database.pool_size, config.database.max_overflow or autoscaling.maxReplicas, or raise max_connections of the server and postgresql.maxConnections" .root.Chart.Name (include "common.databaseSum" .) $most $free (int $values.postgresql.maxConnections)) -}}
 {{- end -}}
 {{- end -}}
+{{- if and .service.backups $values.backup.enabled (not $values.backup.url) -}}
+{{- fail (printf "%s: backup.url is required with backup.enabled: such as s3://bucket/folder, or file:///backups with backup.claim" .root.Chart.Name) -}}
+{{- end -}}
+{{- if and .service.backups (hasPrefix "file:" $values.backup.url) (not $values.backup.claim) -}}
+{{- fail (printf "%s: backup.claim is required with a backup.url of files, because the pods' own files are lost with them" .root.Chart.Name) -}}
+{{- end -}}
 {{- if and .service.public (or $values.ingress.enabled $values.httpRoute.enabled) (not (dig "gateway" "trusted_proxies" "" $values.config)) -}}
 {{- fail (printf "%s: config.gateway.trusted_proxies is required with ingress.enabled or httpRoute.enabled: set it to the network of the ingress controller's pods, for example 10.0.0.0/8; otherwise all clients share one rate limit" .root.Chart.Name) -}}
 {{- end -}}

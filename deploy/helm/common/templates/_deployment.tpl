@@ -76,6 +76,7 @@ spec:
               readOnly: true
             - name: tmp
               mountPath: /tmp
+            {{- include "common.backupMount" . | trim | nindent 12 }}
             {{- with $values.extraVolumeMounts }}
             {{- toYaml . | nindent 12 }}
             {{- end }}
@@ -88,6 +89,7 @@ spec:
             name: {{ include "common.fullname" . }}
         - name: tmp
           emptyDir: {}
+        {{- include "common.backupVolume" . | trim | nindent 8 }}
         {{- with $values.extraVolumes }}
         {{- toYaml . | nindent 8 }}
         {{- end }}

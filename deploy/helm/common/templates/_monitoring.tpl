@@ -40,9 +40,12 @@ would otherwise hide that all replicas of this one are gone.
 */}}
 {{- define "common.rules" -}}
 {{- $job := printf "job=\"svgx-%s\"" .service.name -}}
+{{- $backup := include "common.fullname" (dict "root" (dict "Values" dict "Release" .root.Release) "service" (dict "name" "backup")) -}}
 {{- $certificate := dig "ingress" "tls" "secretName" "svgx-tls" .root.Values.AsMap -}}
 {{- .root.Files.Get "alerts.yaml"
   | replace $job (printf "%s,namespace=\"%s\"" $job .root.Release.Namespace)
+  | replace "cronjob=\"svgx-backup\"" (printf "cronjob=\"%s\",namespace=\"%s\"" $backup .root.Release.Namespace)
+  | replace "job_name=~\"(svgx-backup|svgx-state-backup)-.+\"" (printf "job_name=~\"(%s|%s)-.+\",namespace=\"%s\"" $backup (include "common.backupName" .) .root.Release.Namespace)
   | replace "name=\"svgx-tls\"" (printf "name=\"%s\"" $certificate)
   | replace "https://docs.svgx-engine.com/runbooks" (include "common.runbooks" . | trimSuffix "/") -}}
 {{- end -}}

@@ -74,6 +74,9 @@ spec:
           protocol: TCP
         {{- end }}
     {{- end }}
+    {{- if include "common.usesObjectStorage" . }}
+    {{- include "common.egressFlow" $policy.egress.objectStorage | nindent 4 }}
+    {{- end }}
     {{- with $policy.extraEgress }}
     {{- toYaml . | nindent 4 }}
     {{- end }}

@@ -45,6 +45,7 @@ capabilities:
   value: {{ include "common.natsUrl" . | default (printf "nats://%s:4222" (include "common.fullname" (dict "root" (dict "Values" dict "Release" .root.Release) "service" (dict "name" "nats")))) | quote }}
 {{ include "common.secretEnv" (dict "name" "NATS_NKEY_SEED" "secret" ($values.nats.existingSecret | default $values.global.nats.existingSecret) "key" (printf "%s-seed" .service.name)) }}
 {{- include "common.secretVariables" . }}
+{{- include "common.backupEnv" . }}
 - name: DRAIN_SECONDS
   value: {{ $values.drain.seconds | quote }}
 {{- if .service.public }}

@@ -34,7 +34,8 @@ TELEMETRY_VARIABLES = frozenset(name for name in vars(telemetry) if name.startsw
 COMMON_WORDS = frozenset(
     {
         *("ACCESS", "API", "DATABASE", "DRAIN", "ENVIRONMENT", "HEALTH", "IMPORT", "JWT", "LOG"),
-        *("METRICS", "NATS", "PASSWORD", "POSTGRES", "PROMETHEUS", "PUBLIC", "REDIS", "WORKER"),
+        *("METRICS", "NATS", "PASSWORD", "POSTGRES", "PROMETHEUS", "PUBLIC", "REDIS", "STATE"),
+        "WORKER",
     }
 )
 """First words of settings with which variables of other programs, or of other services, begin too."""

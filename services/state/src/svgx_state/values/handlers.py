@@ -7,7 +7,7 @@ a shared type belong to no account: admins write them, and all callers read them
 import json
 from collections.abc import Awaitable
 from datetime import UTC, datetime
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from svgx_common.contract.errors import (
     Conflict,
@@ -220,7 +220,7 @@ async def _counted(backend: Backend, action: str, work: Awaitable[Result]) -> Re
         metrics.VALUE_ACTIONS.labels(backend, action, outcome).inc()
 
 
-def _entry(stored: StoredKey) -> dict[str, object]:
+def _entry(stored: StoredKey) -> dict[str, Any]:
     return {
         "key": stored.key,
         "state_type": stored.state_type,

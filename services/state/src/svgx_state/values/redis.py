@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, cast
 
 import structlog
 
@@ -85,7 +85,8 @@ class RedisStore:
     async def get(self, owner: str, key: str) -> StoredValue | None:
         """Return the value of a key, or None."""
         async with _reachable():
-            record: dict[str, str] = await self._client.hgetall(_record(owner, key))  # type: ignore[misc]
+            found = await self._client.hgetall(_record(owner, key))
+        record = cast(dict[str, str], found)
         if not record:
             return None
         return StoredValue(
@@ -134,7 +135,7 @@ class RedisStore:
     ) -> Sequence[StoredKey]:
         """Return at most `limit` keys with a prefix, in their order, starting after `after`."""
         async with _reachable():
-            names = await self._client.zrange(_index(owner), 0, -1)
+            names = cast(list[str], await self._client.zrange(_index(owner), 0, -1))
             wanted = sorted(name for name in names if name.startswith(prefix) and name > after)
             async with self._client.pipeline(transaction=False) as pipeline:
                 for name in wanted:
@@ -157,7 +158,7 @@ class RedisStore:
     async def erase(self, owner: str) -> int:
         """Delete all values of an owner. Return their number."""
         async with _reachable():
-            names = await self._client.zrange(_index(owner), 0, -1)
+            names = cast(list[str], await self._client.zrange(_index(owner), 0, -1))
             records = [_record(owner, name) for name in names]
             removed: int = await self._client.delete(*records) if records else 0
             await self._client.delete(_index(owner), _sizes(owner))

@@ -1,0 +1,199 @@
+# shellcheck shell=sh
+# Functions of backup_database.sh and restore_database.sh: connections from URLs, manifests, counts of tables.
+# The scripts run in sh of Debian and of Alpine. Passwords are only in files that no other user can read.
+
+# The schemas of the services. Objects of others in the database, such as extensions, are neither saved nor replaced.
+SCHEMAS="auth state"
+
+say() {
+    printf '%s %s\n' "$(date -u +%Y-%m-%dT%H:%M:%SZ)" "$*"
+}
+
+fail() {
+    status="$1"
+    shift
+    printf '%s ERROR: %s\n' "$(date -u +%Y-%m-%dT%H:%M:%SZ)" "$*" >&2
+    exit "$status"
+}
+
+# Print the text with its percent escapes replaced. A part of a URL, such as a password, may have them.
+decode() {
+    rest="$1"
+    while [ "${rest#*%}" != "$rest" ]; do
+        printf '%s' "${rest%%%*}"
+        rest="${rest#*%}"
+        case "$rest" in
+            [0-9A-Fa-f][0-9A-Fa-f]*)
+                printf '%b' "\\0$(printf '%03o' "0x${rest%"${rest#??}"}")"
+                rest="${rest#??}" ;;
+            *) printf '%%' ;;
+        esac
+    done
+    printf '%s' "$rest"
+}
+
+# use_server NAME URL VARIABLE [DATABASE]: let programs of PostgreSQL reach the URL's server as the service NAME, and
+# another database than the URL's if one is given. Sets `server_database` and `server_user`. A URL as an argument of a
+# program would show its password in the list of processes, so they get it from files in the private folder `work`.
+use_server() {
+    name="$1"
+    address="${2#postgresql://}"
+    address="${address#postgres://}"
+    [ "$address" != "$2" ] || fail 2 "$3 must be like postgresql://user:password@host:5432/database"
+    query=""
+    case "$address" in
+        *\?*) query="${address#*\?}"; address="${address%%\?*}" ;;
+    esac
+    database=""
+    case "$address" in
+        */*) database="$(decode "${address#*/}")"; address="${address%%/*}" ;;
+    esac
+    account=""
+    case "$address" in
+        *@*) account="${address%@*}"; address="${address##*@}" ;;
+    esac
+    password=""
+    case "$account" in
+        *:*) password="$(decode "${account#*:}")"; account="${account%%:*}" ;;
+    esac
+    user="$(decode "$account")"
+    {
+        printf '[%s]\nfallback_application_name=svgx-database-scripts\n' "$name"
+        split_hosts "$address"
+        old_ifs="$IFS"
+        IFS='&'
+        set -f
+        # shellcheck disable=SC2086  # the parameters are separated here
+        set -- "$1" "$2" "$3" "${4:-}" $query
+        IFS="$old_ifs"
+        set +f
+        other="$4"
+        shift 4
+        for parameter in "$@"; do
+            key="${parameter%%=*}"
+            value="$(decode "${parameter#*=}")"
+            case "$key" in
+                user) user="$value" ;;
+                password) password="$value" ;;
+                dbname | database) database="$value" ;;
+                host | port | passfile | options | application_name | connect_timeout | target_session_attrs \
+                    | load_balance_hosts | channel_binding | gssencmode | ssl* | keepalives*)
+                    printf '%s=%s\n' "$key" "$value" ;;
+                *) ;; # parameters of the services' own driver
+            esac
+        done
+        [ -z "$user" ] || printf 'user=%s\n' "$user"
+        printf 'dbname=%s\n' "${other:-${database:-$user}}"
+        # A password file keeps spaces at the end, which a service file does not.
+        if [ -n "$password" ]; then
+            printf '*:*:*:*:%s\n' "$(printf '%s' "$password" | sed 's/[\\:]/\\&/g')" >"$work/$name.password"
+            printf 'passfile=%s\n' "$work/$name.password"
+        fi
+    } >>"$work/services"
+    PGSERVICEFILE="$work/services"
+    export PGSERVICEFILE
+    # shellcheck disable=SC2034  # used by restore_database.sh
+    server_database="${database:-$user}" server_user="$user"
+}
+
+# Print `host=` and `port=` for `host:port,[::1]:port`. A host without a port has the usual one.
+split_hosts() {
+    hosts=""
+    ports=""
+    rest="$1,"
+    [ "$rest" != "," ] || return 0
+    while [ -n "$rest" ]; do
+        each="${rest%%,*}"
+        rest="${rest#*,}"
+        port=""
+        case "$each" in
+            \[*\]:*) port="${each##*:}"; each="${each%:*}" ;;
+            \[*\]) ;;
+            *:*) port="${each##*:}"; each="${each%:*}" ;;
+        esac
+        each="${each#\[}"
+        hosts="$hosts${hosts:+,}$(decode "${each%\]}")"
+        ports="$ports${ports:+,}${port:-5432}"
+    done
+    printf 'host=%s\nport=%s\n' "$hosts" "$ports"
+}
+
+# sql SERVICE ARGUMENTS...: run psql without the user's settings. It stops at the first error.
+sql() {
+    service="$1"
+    shift
+    psql --no-psqlrc --quiet --no-align --tuples-only --set=ON_ERROR_STOP=1 --dbname="service=$service" "$@"
+}
+
+# Print SQL that prints `table COUNT NAME` for each table of the services, in the order of the names.
+counting_sql() {
+    cat <<'SQL'
+SELECT format('SELECT %L || count(*) || %L FROM %I.%I', 'table ', format(' %I.%I', n.nspname, c.relname), n.nspname, c.relname)
+FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE c.relkind = 'r' AND n.nspname IN ('auth', 'state')
+ORDER BY n.nspname COLLATE "C", c.relname COLLATE "C"
+\gexec
+SQL
+}
+
+# make_work: create the private folder `work`, which the end of the script removes.
+make_work() {
+    umask 077
+    work="$(mktemp -d "${TMPDIR:-/tmp}/svgx-database.XXXXXX")"
+    trap 'end_of_script' EXIT
+    trap 'exit 130' INT
+    trap 'exit 143' TERM HUP
+}
+
+# require PROGRAM...: fail unless each program exists.
+require() {
+    for each in "$@"; do
+        command -v "$each" >/dev/null 2>&1 || fail 2 "$each is not installed: install the clients of PostgreSQL"
+    done
+}
+
+# in_background COMMAND...: run the command so that a signal can stop it: sh handles signals only between foreground
+# commands. The end of the script stops the processes in `children`.
+in_background() {
+    "$@" &
+    children="$!"
+    wait "$children" && code=0 || code=$?
+    children=""
+    return "$code"
+}
+
+# check_file FILE: fail with status 3 unless the file is an undamaged backup. Reads all of it, and changes nothing.
+check_file() {
+    [ -f "$1" ] || fail 3 "$1: there is no such file"
+    [ "$(head -c 5 "$1")" = "PGDMP" ] || fail 3 "$1: is not a dump in pg_dump's custom format"
+    manifest="${1%.dump}.manifest"
+    if [ -f "$manifest" ]; then
+        [ "$(head -n 1 "$manifest")" = "svgx-database-backup 1" ] || fail 3 "$manifest: has an unknown format"
+        expected="$(sed -n 's/^sha256 //p' "$manifest")"
+        found="$(sha256sum <"$1")"
+        [ "$expected" = "${found%% *}" ] || fail 3 "$1: is damaged: its checksum is not the one of its manifest"
+    fi
+    pg_restore --list "$1" >"$work/contents" 2>"$work/errors" \
+        || fail 3 "$1: cannot be read: $(tail -n 1 "$work/errors")"
+    for schema in $SCHEMAS; do
+        grep -q " SCHEMA - $schema " "$work/contents" || fail 3 "$1: is not a backup of SVGX Engine: it lacks the schema $schema"
+    done
+    # Unpack all data, because a truncated file still has its table of contents.
+    in_background pg_restore --file=/dev/null "$1" 2>"$work/errors" \
+        || fail 3 "$1: is damaged: $(tail -n 1 "$work/errors")"
+}
+
+# compare_counts SERVICE MANIFEST: return whether the tables have as many rows as the manifest states. Prints differences.
+compare_counts() {
+    grep '^table ' "$2" >"$work/expected" || true
+    counting_sql | sql "$1" --file=- >"$work/found" 2>"$work/errors" || return 1
+    if cmp -s "$work/expected" "$work/found"; then
+        return 0
+    fi
+    diff "$work/expected" "$work/found" >&2 || true
+    return 1
+}
+
+rows_of() {
+    awk '$1 == "table" { tables += 1; rows += $2 } END { printf "%d tables, %d rows", tables, rows }' "$1"
+}

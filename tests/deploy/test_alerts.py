@@ -210,6 +210,8 @@ OWN_CASES: dict[str, dict[str, Case]] = {
             quiet=(
                 {'svgx_engine_webhook_dead_letters{job="svgx-state"}': "0x20"},
                 {'svgx_engine_webhook_dead_letters{job="svgx-state"}': "0x13 1 0x10"},
+            ),
+        ),
         "SVGXEngineRedisDown": redis_case("svgx-state"),
         # The tests begin at the time 0. At the end, two days have passed.
         "SVGXEngineBackupOld": Case(

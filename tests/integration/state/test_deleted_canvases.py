@@ -19,10 +19,25 @@ from tests.integration.state.service import Client, Tables, until_blocked, user
 
 pytestmark = pytest.mark.usefixtures("service")
 
-TABLES = ("canvas_member", "journal", "snapshot", "share_link")
+TABLES = (
+    "canvas_member",
+    "journal",
+    "snapshot",
+    "share_link",
+    "version",
+    "quarantine",
+    "journal_writer",
+    "canvas_usage",
+    "canvas_size",
+)
 """The tables of `PURGED_TABLES`."""
 
-KEPT_TABLES = {"erasure": "a position in the journal, which names a canvas only for its order"}
+KEPT_TABLES = {
+    "erasure": "a position in the journal, which names a canvas only for its order",
+    "backup": "a record about a backup",
+    "restore": "a record about a restore",
+    "restored_canvas": "a record about a restore",
+}
 """Tables with a column `canvas_id` that keep their rows, each with the reason."""
 
 

@@ -188,6 +188,7 @@ KEPT_COLUMNS = {
     "erasure.user_id": "empty when the erasure has finished",
     "canvas_member.user_id": "the user leaves its canvases before the other tables are erased",
     "journal.authors": "erased canvas by canvas",
+    "stored_value.owner": "deleted with the values of the other stores",
 }
 """Columns that name users and have no entry in `ERASED_TABLES`, each with the reason."""
 

@@ -88,7 +88,6 @@ async def build(runtime: Runtime[StateSettings]) -> AsyncIterator[Service]:
         await sharing.start()
         purge = Purge(database, settings.deleted_retention_days)
         DeletedCanvases(runtime.bus, database, canvases, purge).register(runtime.responder)
-        Erasure(runtime.bus, database).register(runtime.responder)
         backups = build_backups(runtime, database, journal, workers)
         BackupHandlers(backups).register(runtime.responder)
         _show_health(runtime, database, workers, compactor)
@@ -96,7 +95,8 @@ async def build(runtime: Runtime[StateSettings]) -> AsyncIterator[Service]:
         history.start(background)
         background.repeat("purge", purge.work)
         background.repeat("expired share links", links.forget_expired_later)
-        async with storing_values(runtime, database, canvases, exports):
+        async with storing_values(runtime, database, canvases, exports) as values:
+            Erasure(runtime.bus, database, values.erase).register(runtime.responder)
             if backups is not None:
                 backups.runner.start()
             try:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
 
 from svgx_canvas import Dropped
-from svgx_common.contract.errors import Invalid
+from svgx_common.contract.errors import Forbidden, Invalid
 from svgx_common.contract.operation import Blob
 from svgx_common.contract.state import Content, ExportFormat, ExportRequest
 from svgx_common.messaging.responder import Call
@@ -69,6 +69,8 @@ class Exports:
         `Invalid` when the content or the picture is over a limit, `TooManyRequests` while too many exports of the
         caller wait, and `Overloaded` while too many exports of all callers wait.
         """
+        if call.signed_in().is_visitor and (request.at or request.version) is not None:
+            raise Forbidden("a share link shows the present only; sign in to see the past")
         with worker_errors(self._workers, request.canvas_id, "exports"):
             async with self._turn(call) as worker:
                 # The content is loaded when a worker is free, so that waiting exports take no memory.

@@ -14,6 +14,8 @@ from svgx_auth.passwords.attempts import Attempts
 from svgx_auth.revocations import Revocations
 from svgx_common.contract.audit import AuditEvent
 from svgx_common.contract.errors import NotFound
+from svgx_common.contract.storage.events import UserErased
+from svgx_common.events.outbox import emit
 from svgx_common.postgres import Database, Row, Session
 
 PSEUDONYM_BYTES = 8
@@ -53,6 +55,7 @@ class AccountErasure:
             pseudonym = f"erased-{secrets.token_hex(PSEUDONYM_BYTES)}"
             await session.run("begin_account_erasure", user_id, pseudonym)
             await self._audit.record(session, AuditEvent.USER_ERASED, by, user_id=user_id)
+            await emit(session, UserErased(user_id=user_id), actor=by.caller and by.caller.user_id)
         await self._revocations.announce(ended)
         return pseudonym
 

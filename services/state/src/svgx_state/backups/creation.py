@@ -13,6 +13,8 @@ import structlog
 
 from svgx_common.contract.errors import NotFound
 from svgx_common.contract.storage.backups import BackupType, StateType
+from svgx_common.contract.storage.events import BackupCompleted
+from svgx_common.events.outbox import emit
 from svgx_common.postgres import Database, Row
 from svgx_state import metrics
 from svgx_state.backups.accounts import StoredAccounts
@@ -347,6 +349,10 @@ class BackupWriter:
                 written.bytes,
             )
             await session.run("finish_backup", task.subject_id, finished_at)
+            completed = BackupCompleted(
+                backup_id=task.subject_id, canvases=manifest.canvases, size_bytes=written.bytes
+            )
+            await emit(session, completed, actor=record["created_by"])
             await session.run("forget_backup_objects", task.subject_id, 0)
 
     async def _remove_unlisted(self, manifest: Manifest) -> None:

@@ -19,6 +19,8 @@ from svgx_common.contract.errors import (
 from svgx_common.contract.operation import Empty
 from svgx_common.contract.state import CANVAS_ACCESS_CHANGED, Entry
 from svgx_common.contract.storage.backups import RestoreOutcome
+from svgx_common.contract.storage.events import RestoreCompleted
+from svgx_common.events.outbox import emit
 from svgx_common.messaging.bus import Bus
 from svgx_common.postgres import Database, Row
 from svgx_state import metrics
@@ -95,7 +97,13 @@ class BackupRestorer:
             finished = await session.row(
                 "finish_restore", task.subject_id, None, _refusals(refused)
             )
-        assert finished is not None
+            assert finished is not None
+            completed = RestoreCompleted(
+                backup_id=record["backup_id"],
+                status=finished["status"],
+                canvases=finished["canvases"],
+            )
+            await emit(session, completed, actor=record["requested_by"])
         metrics.RESTORES.labels(finished["status"]).inc()
         metrics.RESTORE_SECONDS.observe(time.monotonic() - started)
         log.info("restored", restore_id=task.subject_id, outcome=finished["status"])

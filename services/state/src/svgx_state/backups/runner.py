@@ -10,6 +10,8 @@ import structlog
 from svgx_common.background import BackgroundTasks
 from svgx_common.contract.errors import DeadlineExceeded, SvgxError, Unavailable
 from svgx_common.contract.storage.backups import Verification, VerificationStatus
+from svgx_common.contract.storage.events import BackupFailed, RestoreFailed
+from svgx_common.events.outbox import emit
 from svgx_common.postgres import Database
 from svgx_state import metrics
 from svgx_state.backups.adoption import Adoption
@@ -194,6 +196,7 @@ class BackupRunner:
             match task.kind:
                 case "backup":
                     await session.run("fail_backup", task.subject_id, reason)
+                    await emit(session, BackupFailed(backup_id=task.subject_id, reason=reason))
                     await session.run("forget_backup_objects", task.subject_id, 0)
                 case "verify":
                     result = Verification(
@@ -207,6 +210,8 @@ class BackupRunner:
                     assert row is not None
                     status = "refused" if refused and not row["verified"] else "failed"
                     await session.row("finish_restore", task.subject_id, status, reason)
+                    failed = RestoreFailed(backup_id=row["backup_id"], reason=reason)
+                    await emit(session, failed, actor=row["requested_by"])
                     metrics.RESTORES.labels(status).inc()
                 case "delete":
                     pass  # the retention tries again

@@ -9,6 +9,8 @@ from svgx_common.contract.operation import Empty
 from svgx_common.contract.policy import CanvasRole
 from svgx_common.contract.state import CANVAS_ACCESS_CHANGED, Canvas, CanvasRequest
 from svgx_common.contract.storage.deletion import PURGE_CANVAS, RESTORE_CANVAS, Purged
+from svgx_common.contract.storage.events import CanvasRestored
+from svgx_common.events.outbox import emit
 from svgx_common.messaging.bus import Bus
 from svgx_common.messaging.responder import Call, Responder
 from svgx_common.postgres import Database
@@ -51,8 +53,12 @@ class DeletedCanvases:
             if row["deleted_at"] is not None:
                 raise no_such_canvas()
             raise Forbidden("only an owner of the canvas restores it")
-        if await self._database.row("restore_canvas", request.canvas_id) is None:
-            raise Conflict("the canvas is being removed for good", field="canvas_id")
+        async with self._database.transaction() as session:
+            if await session.row("restore_canvas", request.canvas_id) is None:
+                raise Conflict("the canvas is being removed for good", field="canvas_id")
+            if row["deleted_at"] is not None:
+                event = CanvasRestored(canvas_id=request.canvas_id)
+                await emit(session, event, actor=caller.user_id)
         if row["deleted_at"] is not None:
             log.info("canvas restored", by=caller.user_id)
             await self._bus.broadcast(CANVAS_ACCESS_CHANGED, Empty(), canvas_id=request.canvas_id)

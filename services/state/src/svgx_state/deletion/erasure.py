@@ -15,6 +15,8 @@ import structlog
 from svgx_common.contract.operation import Empty
 from svgx_common.contract.state import CANVAS_ACCESS_CHANGED
 from svgx_common.contract.storage.erasure import ERASE_AUTHOR, EraseAuthorRequest, ErasedAuthor
+from svgx_common.contract.storage.events import CanvasDeleted
+from svgx_common.events.outbox import emit
 from svgx_common.messaging.bus import Bus
 from svgx_common.messaging.responder import Call, Responder
 from svgx_common.postgres import Database, Row, Session
@@ -29,6 +31,13 @@ ERASED_TABLES: tuple[tuple[str, EraseRows], ...] = (
     ("canvas", lambda session, *names: session.row("erase_creator", *names)),
     ("share_link", lambda session, *names: session.row("erase_links", *names)),
     ("configuration", lambda session, *names: session.row("erase_configuration", *names)),
+    ("version", lambda session, *names: session.row("erase_versions", *names)),
+    ("quarantine", lambda session, *names: session.row("erase_quarantine", *names)),
+    ("account_usage", lambda session, *names: session.row("erase_usage", *names)),
+    ("backup", lambda session, *names: session.row("erase_backups", *names)),
+    ("restore", lambda session, *names: session.row("erase_restores", *names)),
+    ("webhook", lambda session, *names: session.row("erase_webhooks", *names)),
+    ("event", lambda session, *names: session.row("erase_events", *names)),
 )
 """The tables that name users, except for the journal and the members, each with the erasure of some of its rows."""
 
@@ -57,9 +66,13 @@ class _Progress:
 class Erasure:
     """The handler of `ERASE_AUTHOR`."""
 
-    def __init__(self, bus: Bus, database: Database) -> None:
+    def __init__(
+        self, bus: Bus, database: Database, erase_values: Callable[[str], Awaitable[int]]
+    ) -> None:
+        """Create the handler. `erase_values` deletes the values of a user in all stores, and returns their number."""
         self._bus = bus
         self._database = database
+        self._erase_values = erase_values
 
     def register(self, responder: Responder) -> None:
         """Answer the operation of this class."""
@@ -70,13 +83,15 @@ class Erasure:
         clock = asyncio.get_running_loop().time
         until = clock() + WORK_SECONDS
         await self._database.run("begin_erasure", request.pseudonym, request.user_id)
+        values = await self._erase_values(request.user_id)
         while True:
-            progress, finished = await self._step(request)
+            progress, finished = await self._step(request, values)
+            values = 0
             if finished or clock() > until:
                 return ErasedAuthor(finished=finished, touched=dict(progress.touched))
 
-    async def _step(self, request: EraseAuthorRequest) -> tuple[_Progress, bool]:
-        """Change some rows. Return the progress, and whether nothing is left."""
+    async def _step(self, request: EraseAuthorRequest, values: int) -> tuple[_Progress, bool]:
+        """Change some rows, and record that `values` were deleted. Return the progress, and whether nothing is left."""
         changed_canvases: list[str] = []
         async with self._database.transaction() as session:
             row = await session.row("lock_erasure", request.pseudonym)
@@ -87,6 +102,8 @@ class Erasure:
             if row["finished"]:
                 return progress, True
             before = progress.touched.total()
+            if values:
+                progress.touched["stored_value"] += values
             changed_canvases = await _leave_canvases(session, request, progress)
             more = (
                 bool(changed_canvases)
@@ -127,6 +144,8 @@ async def _leave_canvases(
         progress.touched["canvas_transferred"] += len(alone)
     else:
         deleted = await session.rows("delete_canvases", alone)
+        for row in deleted:
+            await emit(session, CanvasDeleted(canvas_id=row["id"]))
         progress.touched["canvas_deleted"] += len(deleted)
     await session.run("leave_canvases", request.user_id, canvas_ids)
     progress.touched["canvas_member"] += len(canvas_ids)

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 import structlog
 
 from svgx_common.contract.errors import Conflict, NotFound, Unavailable
+from svgx_common.contract.storage.events import CanvasPurged
+from svgx_common.events.outbox import emit
 from svgx_common.postgres import Database, Row, Session
 from svgx_state import metrics
 
@@ -24,6 +26,11 @@ PURGED_TABLES: tuple[RemoveRows, ...] = (
     lambda session, *limits: session.row("purge_snapshots", *limits),
     lambda session, *limits: session.row("purge_members", *limits),
     lambda session, *limits: session.row("purge_links", *limits),
+    lambda session, *limits: session.row("purge_versions", *limits),
+    lambda session, *limits: session.row("purge_quarantine", *limits),
+    lambda session, *limits: session.row("purge_writers", *limits),
+    lambda session, *limits: session.row("purge_usage", *limits),
+    lambda session, *limits: session.row("purge_sizes", *limits),
 )
 """The removal of a canvas's rows from each table.
 
@@ -127,6 +134,7 @@ async def _remove_rows(session: Session, canvas_id: str) -> PurgeStep:
             metrics.PURGED_ROWS.inc(removed)
             return PurgeStep(canvas_id, removed, finished=False)
     await session.run("purge_canvas", canvas_id)
+    await emit(session, CanvasPurged(canvas_id=canvas_id))
     metrics.PURGED_ROWS.inc(removed + 1)
     metrics.PURGED_CANVASES.inc()
     log.info("deleted canvas removed for good", canvas_id=canvas_id)

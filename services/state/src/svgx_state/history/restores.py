@@ -6,6 +6,7 @@ import structlog
 
 from svgx_common.contract.collab import REPLACE_CONTENT, ReplaceContentRequest
 from svgx_common.contract.errors import DeadlineExceeded, SvgxError, Unavailable
+from svgx_common.contract.storage.events import VersionRestored
 from svgx_common.contract.storage.versions import Restored, Version, VersionKind, VersionRequest
 from svgx_common.messaging.bus import Bus
 from svgx_common.messaging.responder import Call
@@ -69,15 +70,18 @@ class Restores:
             replace.model_copy(update={"content": wanted}),
             timeout=max(0.05, ends_at - time.monotonic()),
         )
+        restored = VersionRestored(
+            canvas_id=canvas_id, version_id=request.version_id, revision=replaced.revision
+        )
         return Restored(
-            revision=replaced.revision, before=await self._advance(before, replaced.revision - 1)
+            revision=replaced.revision, before=await self._note(before, restored, user_id)
         )
 
-    async def _advance(self, before: Version, revision: int) -> Version:
-        """Let the version of before also have the edits that were committed until the restore was."""
+    async def _note(self, before: Version, restored: VersionRestored, user_id: str) -> Version:
+        """Let the version of before also have the edits that were committed until the restore was. Emit the event."""
         try:
-            return await self._versions.advance(before, revision)
+            return await self._versions.note_restored(before, restored, user_id)
         except (Unavailable, DeadlineExceeded):
             # The restore has happened. The version lacks at most the edits of its last moments.
-            log.warning("a version before a restore could not be brought up to date")
+            log.warning("a restore could not be recorded: its event is missing")
             return before

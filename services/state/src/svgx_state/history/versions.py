@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from svgx_common.contract.errors import Conflict, NotFound
 from svgx_common.contract.state import Content
+from svgx_common.contract.storage.events import VersionCreated, VersionRestored
 from svgx_common.contract.storage.versions import (
     LIST_VERSIONS,
     ListVersionsRequest,
@@ -12,6 +13,7 @@ from svgx_common.contract.storage.versions import (
     VersionKind,
     VersionPage,
 )
+from svgx_common.events.outbox import emit
 from svgx_common.messaging.wire import decode
 from svgx_common.pages import Cursor, Listing
 from svgx_common.postgres import Database, Row
@@ -54,21 +56,30 @@ class Versions:
         """
         if name is not None:
             await self._check_named(canvas_id)
-        row = await self._database.row(
-            "add_version", str(uuid.uuid4()), canvas_id, kind.value, name, user_id
-        )
-        if row is None:
-            if kind is VersionKind.AUTOMATIC:
-                return None
-            raise no_such_canvas()
+        async with self._database.transaction() as session:
+            row = await session.row(
+                "add_version", str(uuid.uuid4()), canvas_id, kind.value, name, user_id
+            )
+            if row is None:
+                if kind is VersionKind.AUTOMATIC:
+                    return None
+                raise no_such_canvas()
+            created = VersionCreated(
+                canvas_id=canvas_id, version_id=row["id"], revision=row["revision"], name=name
+            )
+            await emit(session, created, actor=user_id)
         metrics.VERSIONS_MADE.labels(kind.value).inc()
         await self.thin(canvas_id)
         return _version(row)
 
-    async def advance(self, version: Version, revision: int) -> Version:
-        """Let a version also have the entries through `revision`. Return the version as it is now."""
-        row = await self._database.row("advance_version", version.id, revision)
-        return version if row is None else _version(row)
+    async def note_restored(
+        self, before: Version, restored: VersionRestored, user_id: str
+    ) -> Version:
+        """Record the restore of a version. Return the version of before, with all entries before the restore."""
+        async with self._database.transaction() as session:
+            row = await session.row("advance_version", before.id, restored.revision - 1)
+            await emit(session, restored, actor=user_id)
+        return before if row is None else _version(row)
 
     async def get(self, canvas_id: str, version_id: str) -> Version:
         """Return a version of a canvas. Raises `NotFound`."""

@@ -9,6 +9,7 @@ import structlog
 
 from svgx_common.contract.errors import Conflict, Forbidden, Invalid, NotFound, Unauthenticated
 from svgx_common.contract.policy import CanvasRole
+from svgx_common.contract.storage.events import LinkCreated, LinkRevoked
 from svgx_common.contract.storage.links import (
     LIST_LINKS,
     CheckedLink,
@@ -20,6 +21,7 @@ from svgx_common.contract.storage.links import (
     ListLinksRequest,
     NewLink,
 )
+from svgx_common.events.outbox import emit
 from svgx_common.messaging.caller import Caller
 from svgx_common.pages import Cursor, Listing
 from svgx_common.postgres import Database, Row
@@ -82,6 +84,11 @@ class Links:
                 by.user_id,
                 request.expires_at,
             )
+            if row is not None:
+                created = LinkCreated(
+                    canvas_id=request.canvas_id, link_id=row["id"], role=request.role.canvas_role
+                )
+                await emit(session, created, actor=by.user_id)
         if row is None:
             raise Invalid("expires_at: must be in the future", field="expires_at")
         log.info("share link created", link_id=row["id"], role=row["role"], by=by.user_id)
@@ -108,9 +115,12 @@ class Links:
 
     async def end(self, request: EndLinkRequest, by: Caller) -> None:
         """Revoke a link. Raises `NotFound` when the canvas has no such link."""
-        row = await self._database.row("end_link", request.canvas_id, request.link_id)
-        if row is None:
-            raise NotFound("the canvas has no share link with this id", field="link_id")
+        async with self._database.transaction() as session:
+            row = await session.row("end_link", request.canvas_id, request.link_id)
+            if row is None:
+                raise NotFound("the canvas has no share link with this id", field="link_id")
+            revoked = LinkRevoked(canvas_id=request.canvas_id, link_id=row["id"])
+            await emit(session, revoked, actor=by.user_id)
         log.info("share link revoked", link_id=row["id"], role=row["role"], by=by.user_id)
 
     async def check(self, token: str) -> CheckedLink:

@@ -75,5 +75,35 @@ WITH gone AS (
 )
 SELECT count(*) AS rows FROM gone
 
+-- name: purge_versions
+WITH gone AS (
+    DELETE FROM version WHERE ctid = ANY (ARRAY(SELECT ctid FROM version WHERE canvas_id = $1 LIMIT $2)) RETURNING 1
+)
+SELECT count(*) AS rows FROM gone
+
+-- name: purge_quarantine
+WITH gone AS (
+    DELETE FROM quarantine WHERE ctid = ANY (ARRAY(SELECT ctid FROM quarantine WHERE canvas_id = $1 LIMIT $2)) RETURNING 1
+)
+SELECT count(*) AS rows FROM gone
+
+-- name: purge_writers
+WITH gone AS (
+    DELETE FROM journal_writer WHERE ctid = ANY (ARRAY(SELECT ctid FROM journal_writer WHERE canvas_id = $1 LIMIT $2)) RETURNING 1
+)
+SELECT count(*) AS rows FROM gone
+
+-- name: purge_usage
+WITH gone AS (
+    DELETE FROM canvas_usage WHERE ctid = ANY (ARRAY(SELECT ctid FROM canvas_usage WHERE canvas_id = $1 LIMIT $2)) RETURNING 1
+)
+SELECT count(*) AS rows FROM gone
+
+-- name: purge_sizes
+WITH gone AS (
+    DELETE FROM canvas_size WHERE ctid = ANY (ARRAY(SELECT ctid FROM canvas_size WHERE canvas_id = $1 LIMIT $2)) RETURNING 1
+)
+SELECT count(*) AS rows FROM gone
+
 -- name: purge_canvas
 DELETE FROM canvas WHERE id = $1

@@ -76,3 +76,63 @@ WITH changed AS (
     RETURNING 1
 )
 SELECT count(*) AS rows FROM changed
+
+-- name: erase_versions
+WITH changed AS (
+    UPDATE version SET created_by = CASE WHEN created_by = $1 THEN $2 ELSE created_by END,
+        authors = array_replace(authors, $1, $2)
+    WHERE id IN (SELECT id FROM version WHERE created_by = $1 OR $1 = ANY (authors) LIMIT $3) RETURNING 1
+)
+SELECT count(*) AS rows FROM changed
+
+-- name: erase_quarantine
+WITH changed AS (
+    UPDATE quarantine SET authors = array_replace(authors, $1, $2)
+    WHERE id IN (SELECT id FROM quarantine WHERE $1 = ANY (authors) LIMIT $3) RETURNING 1
+)
+SELECT count(*) AS rows FROM changed
+
+-- name: erase_usage
+-- Remove at most $3 counts of the user $1. $2 is not used.
+WITH changed AS (
+    DELETE FROM account_usage WHERE $2::text IS NOT NULL
+        AND (day, user_id) IN (SELECT day, user_id FROM account_usage WHERE user_id = $1 LIMIT $3) RETURNING 1
+)
+SELECT count(*) AS rows FROM changed
+
+-- name: erase_backups
+WITH changed AS (
+    UPDATE backup SET created_by = CASE WHEN created_by = $1 THEN $2 ELSE created_by END,
+        owner_id = CASE WHEN owner_id = $1 THEN $2 ELSE owner_id END
+    WHERE id IN (SELECT id FROM backup WHERE created_by = $1 OR owner_id = $1 LIMIT $3) RETURNING 1
+)
+SELECT count(*) AS rows FROM changed
+
+-- name: erase_restores
+WITH changed AS (
+    UPDATE restore SET requested_by = $2
+    WHERE id IN (SELECT id FROM restore WHERE requested_by = $1 LIMIT $3) RETURNING 1
+)
+SELECT count(*) AS rows FROM changed
+
+-- name: erase_webhooks
+WITH changed AS (
+    UPDATE webhook SET created_by = $2
+    WHERE id IN (SELECT id FROM webhook WHERE created_by = $1 LIMIT $3) RETURNING 1
+)
+SELECT count(*) AS rows FROM changed
+
+-- name: erase_events
+-- The event of the erasure itself keeps the id, because receivers erase their own data by it.
+WITH changed AS (
+    UPDATE event SET actor = CASE WHEN actor = $1 THEN $2 ELSE actor END,
+        entity_id = CASE WHEN entity_id = $1 THEN $2 ELSE entity_id END,
+        data = replace(data::text, to_jsonb($1::text)::text, to_jsonb($2::text)::text)::jsonb
+    WHERE id IN (
+        SELECT id FROM event
+        WHERE type <> 'user.erased'
+            AND (actor = $1 OR entity_id = $1 OR strpos(data::text, to_jsonb($1::text)::text) > 0)
+        LIMIT $3
+    ) RETURNING 1
+)
+SELECT count(*) AS rows FROM changed

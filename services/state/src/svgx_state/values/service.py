@@ -19,7 +19,7 @@ from svgx_state.values.stores import Stores
 @asynccontextmanager
 async def storing_values(
     runtime: Runtime[StateSettings], database: Database, canvases: Canvases, exports: Exports
-) -> AsyncIterator[None]:
+) -> AsyncIterator[Values]:
     """Answer the operations on values, and delete expired ones, until the block ends."""
     settings, client = runtime.settings, None
     if settings.uses_redis:
@@ -29,9 +29,10 @@ async def storing_values(
     try:
         stores = Stores(runtime.bus, database, client, settings)
         await stores.start()
-        Values(stores, CanvasValues(canvases, exports)).register(runtime.responder)
+        values = Values(stores, CanvasValues(canvases, exports))
+        values.register(runtime.responder)
         background.repeat("expire values", stores.expire_later)
-        yield
+        yield values
     finally:
         await background.stop()
         if client is not None:

@@ -132,30 +132,31 @@ class BackupCompleted(EventData):
 
 
 class BackupFailed(EventData):
-    """A backup failed. `code` is the code of the error."""
+    """A backup failed. `reason` is that of its record."""
 
     type: ClassVar[str] = "backup.failed"
     entity: ClassVar[str] = "backup_id"
     backup_id: str
-    code: str
+    reason: str
 
 
 class RestoreCompleted(EventData):
-    """A backup was restored."""
+    """A backup was restored. `status` is `complete`, or `partial` if some canvases or users were not restored."""
 
     type: ClassVar[str] = "restore.completed"
     entity: ClassVar[str] = "backup_id"
     backup_id: str
+    status: str
     canvases: int
 
 
 class RestoreFailed(EventData):
-    """The restore of a backup failed. `code` is the code of the error."""
+    """The restore of a backup failed. `reason` is that of its record."""
 
     type: ClassVar[str] = "restore.failed"
     entity: ClassVar[str] = "backup_id"
     backup_id: str
-    code: str
+    reason: str
 
 
 class UserEvent(EventData):
@@ -194,7 +195,7 @@ class UserRestored(UserEvent):
 
 
 class UserErased(UserEvent):
-    """The personal data of an account was erased for good."""
+    """The erasure of an account's personal data has begun. Receivers erase theirs."""
 
     type: ClassVar[str] = "user.erased"
 

@@ -6,7 +6,15 @@ from typing import Annotated
 
 from pydantic import Field
 
-from svgx_common.contract.errors import Conflict, Invalid, NotFound, TooLarge, TooManyRequests
+from svgx_common.contract.errors import (
+    Conflict,
+    Invalid,
+    NotFound,
+    QuotaExceeded,
+    QuotaFull,
+    TooLarge,
+    TooManyRequests,
+)
 from svgx_common.contract.operation import (
     Blob,
     Empty,
@@ -189,6 +197,7 @@ LIST_VERSIONS = Operation(
     reply=VersionPage,
     scope=Scope.SIGNED_IN,
     canvas_role=CanvasRole.VIEWER,
+    needs_account=True,
     http=Http("GET", "/runtime/canvases/{canvas_id}/versions/"),
     repeatable=True,
     errors=(NotFound,),
@@ -200,6 +209,7 @@ CREATE_VERSION = Operation(
     reply=Version,
     scope=Scope.SIGNED_IN,
     canvas_role=CanvasRole.EDITOR,
+    needs_account=True,
     http=Http("POST", "/runtime/canvases/{canvas_id}/versions/", status=201),
     rate=RateClass.WRITE,
     errors=(NotFound, Conflict),
@@ -211,6 +221,7 @@ GET_VERSION = Operation(
     reply=Version,
     scope=Scope.SIGNED_IN,
     canvas_role=CanvasRole.VIEWER,
+    needs_account=True,
     http=Http("GET", "/runtime/canvases/{canvas_id}/versions/{version_id}"),
     repeatable=True,
     errors=(NotFound,),
@@ -222,6 +233,7 @@ RENAME_VERSION = Operation(
     reply=Version,
     scope=Scope.SIGNED_IN,
     canvas_role=CanvasRole.EDITOR,
+    needs_account=True,
     http=Http("PATCH", "/runtime/canvases/{canvas_id}/versions/{version_id}"),
     rate=RateClass.WRITE,
     errors=(NotFound, Conflict),
@@ -233,6 +245,7 @@ DELETE_VERSION = Operation(
     reply=Empty,
     scope=Scope.SIGNED_IN,
     canvas_role=CanvasRole.OWNER,
+    needs_account=True,
     http=Http("DELETE", "/runtime/canvases/{canvas_id}/versions/{version_id}", status=204),
     rate=RateClass.WRITE,
     errors=(NotFound,),
@@ -244,11 +257,13 @@ RESTORE_VERSION = Operation(
     reply=Restored,
     scope=Scope.SIGNED_IN,
     canvas_role=CanvasRole.EDITOR,
+    needs_account=True,
     http=Http("POST", "/runtime/canvases/{canvas_id}/versions/{version_id}/restore"),
     rate=RateClass.HEAVY,
     timeout=90.0,
     asks="collab",
-    errors=(NotFound, Invalid, TooLarge, TooManyRequests),
+    writes_content=True,
+    errors=(NotFound, Invalid, TooLarge, TooManyRequests, QuotaExceeded, QuotaFull),
 )
 DIFF_VERSION = Operation(
     subject="svgx.state.version.diff",
@@ -257,6 +272,7 @@ DIFF_VERSION = Operation(
     reply=Diff,
     scope=Scope.SIGNED_IN,
     canvas_role=CanvasRole.VIEWER,
+    needs_account=True,
     http=Http("GET", "/runtime/canvases/{canvas_id}/versions/{version_id}/diff"),
     rate=RateClass.HEAVY,
     timeout=60.0,
@@ -269,6 +285,7 @@ THUMBNAIL = Operation(
     reply=Blob,
     scope=Scope.SIGNED_IN,
     canvas_role=CanvasRole.VIEWER,
+    needs_account=True,
     http=Http(
         "GET",
         "/runtime/canvases/{canvas_id}/versions/{version_id}/thumbnail",
@@ -285,6 +302,7 @@ FIND_MOMENT = Operation(
     reply=Moment,
     scope=Scope.SIGNED_IN,
     canvas_role=CanvasRole.VIEWER,
+    needs_account=True,
     http=Http("GET", "/runtime/canvases/{canvas_id}/moment"),
     repeatable=True,
     errors=(NotFound, Invalid),

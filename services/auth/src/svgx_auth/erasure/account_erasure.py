@@ -55,7 +55,11 @@ class AccountErasure:
             pseudonym = f"erased-{secrets.token_hex(PSEUDONYM_BYTES)}"
             await session.run("begin_account_erasure", user_id, pseudonym)
             await self._audit.record(session, AuditEvent.USER_ERASED, by, user_id=user_id)
-            await emit(session, UserErased(user_id=user_id), actor=by.caller and by.caller.user_id)
+            await emit(
+                session,
+                UserErased(user_id=user_id),
+                actor=by.caller.user_id if by.caller is not None else None,
+            )
         await self._revocations.announce(ended)
         return pseudonym
 

@@ -225,7 +225,7 @@ RETURNING id
 UPDATE canvas SET deleted_at = $2 WHERE id = $1
 
 -- name: canvas_to_restore
--- A canvas that is being removed for good has a `purge_began_at`. The column belongs to a later migration.
+-- A canvas that is being removed for good has a `purge_began_at`.
 SELECT c.name, c.deleted_at, coalesce(c.restored_by, '') AS restored_by,
     c.purge_began_at IS NOT NULL AS purging
 FROM canvas c WHERE c.id = $1

@@ -138,7 +138,8 @@ async def test_command_lists_the_quarantine(backing: DevStack) -> None:
             " ('one', 'entry', 7, 'it is broken', '\\x0102', '2026-01-02 03:04:05Z'),"
             " ('two', 'snapshot', 9, 'it is lost', NULL, '2026-01-02 03:04:05Z')"
         )
-        rows = await command.read_rows(backing.postgres_url, None, 10)
+        # Other tests of this database may have rows in the quarantine, which are older.
+        rows = (await command.read_rows(backing.postgres_url, None, 10))[:2]
         assert [(row["canvas_id"], row["bytes"]) for row in rows] == [("two", None), ("one", 2)]
         assert await command.read_rows(backing.postgres_url, "one", 10) == rows[1:]
         assert await command.read_rows(backing.postgres_url, None, 1) == rows[:1]

@@ -16,18 +16,21 @@ QUOTAS_AND_EVENTS = Board(
                     "Accounts and canvases that have used 80 % or more of the lowest bound today.",
                     "none",
                     [("max by (kind) (svgx_engine_quota_near{NS})", "{{kind}}")],
+                    limit=10,
                 ),
                 Panel(
                     "Connected accounts",
                     "Connected accounts that are near a bound, slowed, or over it.",
                     "none",
                     [total("svgx_engine_quota_editors", "status")],
+                    limit=10,
                 ),
                 Panel(
                     "Refused edits",
                     "Edits and imports that a quota refuses, by quota.",
                     "ops",
                     [rate("svgx_engine_quota_refused_edits_total", "quota")],
+                    limit=1,
                 ),
                 Panel(
                     "Refused canvases",
@@ -64,6 +67,7 @@ QUOTAS_AND_EVENTS = Board(
                     "Time until a receiver answers.",
                     "s",
                     quantiles("svgx_engine_webhook_attempt_seconds"),
+                    limit=5,
                 ),
                 Panel(
                     "Backlog",

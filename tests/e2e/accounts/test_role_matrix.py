@@ -337,6 +337,8 @@ async def test_account_operation_answers_each_caller_with_the_status_of_the_matr
             "service": "collab",
             "replica_id": "unknown",
             "canvas_id": "unknown",
+            "webhook_id": "unknown",
+            "delivery_id": "unknown",
             "url": "https://1.1.1.1/hook",  # an address, because the example's name may not be resolved
             "backup_id": "unknown",
             "restore_id": "unknown",

@@ -12,7 +12,7 @@ SEEDS = [1, 2, 3, random.SystemRandom().randrange(2**32)]
 """Seeds that are always run, and a new one each time."""
 
 
-@pytest.mark.parametrize("seed", SEEDS, ids=lambda seed: f"seed-{seed}")
+@pytest.mark.parametrize("seed", SEEDS, ids=["seed 1", "seed 2", "seed 3", "new seed"])
 async def test_random_work_leaves_every_revision_as_a_plain_replay_gives_it(
     fresh: FreshTables, workers: Workers, seed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -13,7 +13,7 @@ SEEDS = [1, random.SystemRandom().randrange(2**32)]
 """A seed that is always run, and a new one each time."""
 
 
-@pytest.mark.parametrize("seed", SEEDS, ids=lambda seed: f"seed-{seed}")
+@pytest.mark.parametrize("seed", SEEDS, ids=["seed 1", "new seed"])
 async def test_random_versions_and_restores_have_the_content_of_a_plain_replay(
     fresh: FreshTables, workers: Workers, seed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -42,7 +42,7 @@ class Canvases:
         return _canvas(row, role)
 
     async def get(self, caller: Caller, canvas_id: str) -> Canvas:
-        """Return the canvas with the caller's role: the higher one of the role of the account and that of the share link.
+        """Return the canvas with the caller's role: the higher one of the account's role and the share link's role.
 
         Raises `NotFound`, or `Forbidden` without a role on the canvas. Raises `Unauthenticated` for a visitor with a
         revoked link.

@@ -105,7 +105,10 @@ class Versions:
         return await self._past.content(canvas_id, row["revision"])
 
     async def page(self, request: ListVersionsRequest) -> VersionPage:
-        """Return a page of a canvas's versions, newest first. Raises `Invalid` for a cursor that is not the `next` of a page."""
+        """Return a page of a canvas's versions, newest first.
+
+        Raises `Invalid` for a cursor that is not the `next` of a page.
+        """
         listing = Listing.of(LIST_VERSIONS, request)
         after = listing.decode(request.cursor)
         rows = await self._database.rows(

@@ -217,7 +217,7 @@ async def test_link_of_an_admin_needs_no_membership(client: Client) -> None:
 async def test_restored_account_gets_its_links_back_but_a_demoted_owner_does_not(
     client: Client,
 ) -> None:
-    """Proves R-LIFE-3: a restored account gets its links back. A creator that is no longer an owner loses them for good."""
+    """Proves R-LIFE-3: a restored account gets its links back. A creator that lost the canvas loses them for good."""
     canvas_id, creator = await client.create(), user()
     await client.set_member(canvas_id, creator.user_id, CanvasRole.OWNER)
     link = await client.link(canvas_id, creator)

@@ -55,7 +55,7 @@ class Tasks:
     async def reread(self, task: Task) -> Task:
         """Return the task with its stored position. Raise `TaskLost` when another replica has the task.
 
-        While the database is away, no other replica can take the task up, so this returns the task as it is.
+        While the database is not reachable, no other replica can take the task up, so this returns the task as it is.
         """
         try:
             row = await self._database.row("task_position", task.id, task.runner)

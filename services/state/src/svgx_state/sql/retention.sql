@@ -33,7 +33,7 @@ ORDER BY c.id
 SELECT drop_journal_day($1) AS dropped
 
 -- name: drop_snapshots_before
--- Delete the snapshots of before $1, except for the newest of each canvas, with which the journal after $1 begins.
+-- Delete the snapshots from before $1, except for the newest of each canvas, with which the journal after $1 begins.
 DELETE FROM snapshot s
 WHERE s.through_at < $1 AND EXISTS (
     SELECT FROM snapshot newer

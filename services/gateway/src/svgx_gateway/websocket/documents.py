@@ -32,7 +32,7 @@ class DocumentMessages:
     async def receive(
         self, connection: Connection, outbox: Outbox, update: bytes, *, is_step_2: bool
     ) -> None:
-        """Add a client's message to the outbox if the client may edit.
+        """Add a client's message to the outbox if the client may edit and no quota refuses the edit.
 
         Raises `Malformed`, `TooLarge`, and `QuotaExceeded` for a client that does not understand notices about quotas.
 

@@ -24,7 +24,7 @@ Kind = Literal["backup", "verify", "delete", "restore"]
 
 
 class TaskLost(Exception):
-    """Another replica has taken the task up. This one must change nothing any more."""
+    """Another replica has taken the task up. This replica must not change anything from now on."""
 
 
 @dataclass(frozen=True, slots=True)

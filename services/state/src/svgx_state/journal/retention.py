@@ -29,14 +29,14 @@ DROP_TIMEOUT = 300.0
 """Seconds for the check and the drop of one day. Only its last twentieth of a second can delay appends."""
 
 PAGE = 500
-"""Canvases that are looked at together."""
+"""Canvases that one query reads."""
 
 BeforeDrop = Callable[[datetime], Awaitable[None]]
 """A hook that is awaited before the days before a moment are dropped. An error keeps them until the next run."""
 
 
 class Incomplete(Exception):
-    """A run that could not drop everything that is due. The next run goes on."""
+    """A run that could not drop everything that is due. The next run continues."""
 
 
 class Retention:
@@ -45,7 +45,7 @@ class Retention:
     Before a day is dropped, each canvas with entries in it gets a snapshot through its last revision before the
     kept days. So the content at every kept moment can still be read. Then the hooks `before_drop` are awaited in their
     order. A day is dropped in one transaction, which refuses when an entry is not covered by a snapshot. So a crash at
-    any point leaves nothing half-done, and the next run repeats the steps that are left.
+    any point leaves no step partly done, and the next run does the steps that are left.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
--- The statements of retention. $1 is the moment before which everything goes away, the start of a day (UTC).
+-- The statements of retention. $1 is the start of the oldest kept day (UTC); earlier days are dropped.
 
 -- name: claim_retention
 -- Keep other replicas from dropping days until the transaction ends. Return false when another replica does it.

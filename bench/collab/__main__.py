@@ -25,7 +25,7 @@ _SERVERS: Mapping[str, Callable[[], AbstractAsyncContextManager[Server]]] = {
 """The servers, in the order in which they run."""
 
 _SETTLE_SECONDS, _LONGEST_SETTLE_SECONDS = 1.0, 30.0
-"""Seconds between two looks at an idle server, and in which it has to become idle after a scenario."""
+"""Seconds between two measurements of an idle server, and seconds until it must be idle after a scenario."""
 
 _IDLE_CORES = 0.2
 """Processor time of an idle server for each second."""

@@ -8,7 +8,7 @@ from svgx_yjs.lib0 import Encoder, encode_text
 from svgx_yjs.structure import EMPTY_STATE_VECTOR
 
 BINARY, CLOSE, PING, PONG = 0x82, 0x88, 0x89, 0x8A
-"""First bytes of whole frames."""
+"""The first byte of an unfragmented frame, by its kind."""
 
 _HOCUSPOCUS_AUTH, _HOCUSPOCUS_TOKEN = 2, 0
 

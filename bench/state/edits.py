@@ -9,7 +9,7 @@ from pycrdt import Doc, Map
 from svgx_common.contract.state import Entry
 
 ELEMENTS = 300
-"""Elements of one canvas. From then on, each new element takes the place of another one."""
+"""The largest number of elements of one canvas. Beyond it, an element is removed for each new one."""
 
 
 def updates(seed: int) -> Iterator[bytes]:

@@ -48,7 +48,7 @@ class DrawnCanvas:
     pen: Pen
     entries: list[Entry] = field(default_factory=list)
     first: int = 0
-    """The last revision of before the kept days."""
+    """The last revision before the kept days."""
 
     def content(self, revision: int) -> dict[str, str]:
         """Return the elements of a revision."""
@@ -108,7 +108,7 @@ class StateUnderFire:
                     await pause()
 
     async def check(self) -> None:
-        """Check that nothing half-done is taken for done: each snapshot and each readable revision is right."""
+        """Check that each snapshot and each readable revision is right, so no interrupted step counts as complete."""
         async with self.tables() as tables:
             row = await tables.tables.fetchrow(_PARTITIONS)
             assert row is not None

@@ -119,7 +119,7 @@ async def _site(folder: Path, driver: YjsDriver) -> AsyncIterator[Site]:
 
 
 async def _change(site: Site, ids: list[str]) -> None:
-    """Lose a part of the canvases, delete another part, and draw over a third one."""
+    """Remove the rows of some canvases, mark others as deleted, and empty some more."""
     site.random.shuffle(ids)
     lost, deleted, edited = ids[:20], ids[20:25], ids[25:30]
     for each in deleted:

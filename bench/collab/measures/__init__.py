@@ -1,1 +1,1 @@
-"""Measurements that are more than one load."""
+"""Measurements that need more than one run of a load, or more than a load."""

@@ -29,8 +29,7 @@ _VICTIMS = 4
 _GET_SECONDS, _GET_TIMEOUT = 0.1, 5.0
 _SECONDS, _QUICK_SECONDS = 10.0, 3.0
 _ELEMENTS, _QUICK_ELEMENTS = 42_000, 5_200
-"""The attacker's canvas: 8 MB, or 1 MB."""
-
+"""Elements of the attacker's canvas: 8 MB, or 1 MB in a quick run."""
 
 _EDITING = Load(1, 1, 1, rate=20.0)
 """The load of the other accounts: one editor writes, and another one reads."""
@@ -92,7 +91,7 @@ def under(name: str) -> Callable[[Server, bool], Figures]:
 
 @contextlib.contextmanager
 def _attack(order: Order) -> Iterator[None]:
-    """Run the attacker until the end of the block, from the moment on at which it is connected."""
+    """Start the attacker, enter the block when it is connected, and kill it at the end of the block."""
     command = [sys.executable, "-m", "bench.collab.attacker"]
     child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)  # noqa: S603
     try:

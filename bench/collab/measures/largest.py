@@ -1,4 +1,4 @@
-"""The largest room in which everybody writes and the delay stays short."""
+"""The largest room in which all clients write and the delay stays short."""
 
 from bench.collab.load import Figures, Load, measure
 from bench.collab.servers import Server

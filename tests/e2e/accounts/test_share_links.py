@@ -165,7 +165,7 @@ async def test_account_with_a_link_keeps_its_own_role_after_the_end_of_the_link(
 async def test_end_of_a_link_closes_the_connections_of_its_visitors(
     workspace: Workspace, ending: str, code: int
 ) -> None:
-    """The link's time, its canvas, and the rights and the account of its creator end. Proves R-LIFE-5."""
+    """A link ends with its time, its canvas, or its creator's rights or account. Proves R-LIFE-5."""
     canvas = await workspace.create_canvas()
     creator = await workspace.create_user("editor")
     await workspace.owner.set_member(canvas, creator, "owner")
@@ -209,7 +209,7 @@ async def test_link_as_a_subprotocol_or_header_admits_a_visitor(
 
 
 async def test_restored_account_gets_its_canvases_and_roles_back(workspace: Workspace) -> None:
-    """Canvases of one owner and roles on others are in reach again, also a link. Proves R-LIFE-16."""
+    """A restored account has its canvases, its roles on other canvases, and its links. Proves R-LIFE-16."""
     user = await workspace.create_user("editor")
     session = workspace.api.session_of(user)
     own = await session.create_canvas("own")
@@ -233,7 +233,7 @@ async def test_restored_account_gets_its_canvases_and_roles_back(workspace: Work
 
 
 async def test_deleted_canvas_is_restored_with_its_content(workspace: Workspace) -> None:
-    """Its clients were closed with 4404; after the restore they join again with all elements. Proves R-LIFE-10."""
+    """The deletion closes the clients with 4404. After the restore they join with all elements. Proves R-LIFE-10."""
     canvas = await workspace.create_canvas("to be restored")
     client = await workspace.connect(canvas)
     await client.add_element("kept")

@@ -1,4 +1,4 @@
-"""Quotas, as Yjs clients and HTTP clients meet them."""
+"""The effects of quotas on Yjs clients and HTTP clients."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -76,7 +76,7 @@ async def test_flood_of_one_account_is_stopped_while_another_edits_the_same_canv
 async def test_client_with_notices_stays_connected_and_its_edits_are_fetched_later(
     workspace: Workspace, canvas: str, set_quotas: SetQuotas
 ) -> None:
-    """It sees the edits of others meanwhile, and may delete. Proves R-QUOTA-3."""
+    """Meanwhile the client receives the edits of others, and may delete elements. Proves R-QUOTA-3."""
     eager = await workspace.create_user()
     await workspace.owner.set_member(canvas, eager, "editor")
     session = workspace.api.session_of(eager)

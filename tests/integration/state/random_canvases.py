@@ -125,7 +125,7 @@ class RandomCanvases:
         self.canvases.append(RandomCanvas(await self.fresh.create(), clients))
 
     def first_revision(self, canvas: RandomCanvas) -> int:
-        """Return the first revision that can be read: the last one of before the kept days."""
+        """Return the first revision that can be read: the last one before the kept days."""
         return sum(day < self.first_day for day in canvas.days)
 
     async def check(self, canvas: RandomCanvas, revision: int) -> None:
@@ -194,7 +194,7 @@ async def compact(world: RandomCanvases, canvas: RandomCanvas) -> None:
 
 
 async def pass_a_day(world: RandomCanvases, _: RandomCanvas) -> None:
-    """A day passes. Entries of before this day are not sent again."""
+    """A day passes. Entries from before this day are not sent again."""
     await world.fresh.pass_days()
     world.first_day -= timedelta(days=1)
     for canvas in world.canvases:

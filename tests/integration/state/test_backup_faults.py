@@ -35,7 +35,7 @@ async def own_database(backing: DevStack) -> AsyncIterator[str]:
 
 @pytest.fixture
 async def others(backing: DevStack, client: Client) -> AsyncIterator[Neighbours]:
-    """Auth and collab."""
+    """The services auth and collab, as the backups need them."""
     async with neighbours(backing, client) as found:
         yield found
 

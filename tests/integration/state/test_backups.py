@@ -56,7 +56,7 @@ async def tables(own_database: str, running: None) -> AsyncIterator[Tables]:
 
 @pytest.fixture
 async def others(backing: DevStack, vault: Vault) -> AsyncIterator[Neighbours]:
-    """Auth and collab."""
+    """The services auth and collab, as the backups need them."""
     async with neighbours(backing, vault.client) as found:
         yield found
 

@@ -121,7 +121,7 @@ async def test_deleted_canvas_is_shown_to_and_restored_by_owners_and_admins(
     error_deleted: type[SvgxError] | None,
     error_live: type[SvgxError] | None,
 ) -> None:
-    """Proves R-LIFE-10: for everybody else a deleted canvas does not exist."""
+    """Proves R-LIFE-10: for all other callers a deleted canvas does not exist."""
     canvas_id, caller = await client.create("to be deleted"), user(account)
     if member is not None:
         await client.set_member(canvas_id, caller.user_id, member)

@@ -16,7 +16,10 @@ pytestmark = pytest.mark.usefixtures("service")
 
 
 async def test_difference_of_two_versions_is_the_same_both_ways(client: Client) -> None:
-    """An element that is added one way is removed the other way; the present is a version too. Proves R-HIST-14."""
+    """An element that is added one way is removed the other way. Proves R-HIST-14.
+
+    Without `to`, a version is compared with the present content.
+    """
     canvas_id = await client.create()
     empty = await create_version(client, canvas_id)
     svg = (
@@ -63,7 +66,7 @@ async def test_pages_of_a_difference_show_one_present(client: Client) -> None:
 async def test_picture_fits_and_is_drawn_once(
     client: Client, backing: DevStack, tables: Tables
 ) -> None:
-    """A picture has at most 320 pixels on each side, and is read from its row from then on. Proves R-HIST-15."""
+    """A picture has at most 320 pixels on each side. It is stored in the version's row. Proves R-HIST-15."""
     canvas_id = await client.create()
     empty = await create_version(client, canvas_id)
     svg = b'<svg xmlns="http://www.w3.org/2000/svg" width="10" height="40"><rect width="5"/></svg>'
@@ -81,7 +84,7 @@ async def test_picture_fits_and_is_drawn_once(
 
 
 async def test_picture_of_content_that_cannot_be_drawn_is_refused(client: Client) -> None:
-    """The caller learns the reason, and nothing is stored. Proves R-HIST-15."""
+    """The error names the limit that the drawing exceeds. Proves R-HIST-15."""
     canvas_id = await client.create()
     svg = (
         b'<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"><pattern id="p" width="1" '

@@ -1,4 +1,4 @@
-"""Corrupt rows: they are moved to the quarantine, reported, and do not take the canvas down."""
+"""Corrupt rows: they are moved to the quarantine and reported, and their canvas still loads."""
 
 from dataclasses import dataclass
 

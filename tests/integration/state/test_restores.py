@@ -48,7 +48,7 @@ async def editor(client: Client, state: None) -> Editor:
 async def test_restore_is_an_edit_of_its_caller_and_is_undone_by_a_restore(
     backing: DevStack, client: Client, editor: Editor, tables: Tables
 ) -> None:
-    """The version of before has all edits until the restore, and brings them back. Proves R-HIST-10."""
+    """The version `before` has all edits before the restore, and restores them. Proves R-HIST-10."""
     canvas_id, caller = editor.canvas_id, user()
     async with collab_replica(backing):
         await editor.set("a", "1")
@@ -80,7 +80,7 @@ async def test_restore_is_an_edit_of_its_caller_and_is_undone_by_a_restore(
 async def test_version_before_a_restore_has_the_edits_of_its_last_moments(
     backing: DevStack, client: Client, editor: Editor
 ) -> None:
-    """Edits that the holder commits while the restore runs are in the version of before. Proves R-HIST-10."""
+    """Edits that the holder commits while the restore runs are in the version `before`. Proves R-HIST-10."""
     canvas_id = editor.canvas_id
     async with collab_replica(backing):
         await editor.set("a", "1")
@@ -164,7 +164,7 @@ async def import_svg(importer: Imports, editor: Editor, svg: bytes = SVG) -> int
 async def test_content_before_an_import_is_kept(
     backing: DevStack, client: Client, editor: Editor, importer: Imports
 ) -> None:
-    """An import makes a version of before, also of edits that were not saved yet; a refused file makes none.
+    """An import first makes a version, also of edits that were not saved yet. A refused file makes none.
 
     Proves R-HIST-12.
     """

@@ -101,7 +101,7 @@ async def test_idle_and_deleted_canvases_keep_their_content(
 async def test_hooks_run_after_the_snapshots_and_before_the_drop(
     fresh: FreshTables, compactor: Compactor
 ) -> None:
-    """Hooks are awaited in their order with the moment before which all goes away. An error keeps everything.
+    """Hooks are awaited in their order with the moment before which days are dropped. An error keeps all days.
 
     Proves R-STATE-22.
     """

@@ -71,7 +71,7 @@ async def refusal(client: Client, link: NewLink) -> type[SvgxError] | None:
 
 
 async def expire(tables: Tables, link: NewLink) -> None:
-    """Let the link's time pass."""
+    """Set the end of the link to a moment in the past."""
     await tables.execute(
         "UPDATE share_link SET expires_at = clock_timestamp() - interval '1 s' WHERE id = $1",
         link.id,
@@ -185,7 +185,7 @@ Ending = Callable[[Client, Tables, NewLink], Awaitable[None]]
 async def test_ended_link_gives_no_role(
     client: Client, tables: Tables, ending: Ending, error: type[SvgxError], token_is_valid: bool
 ) -> None:
-    """Proves R-LIFE-3: a link ends with its revocation, its time, its creator's rights and its canvas."""
+    """Proves R-LIFE-3: a link gives no role after its revocation or its time, or without its creator's rights."""
     canvas_id, creator = await client.create(), user()
     await client.set_member(canvas_id, creator.user_id, CanvasRole.OWNER)
     link = await client.link(canvas_id, creator)
@@ -193,7 +193,7 @@ async def test_ended_link_gives_no_role(
     assert await refusal(client, link) is None
     await ending(client, tables, link)
     assert await refusal(client, link) is error
-    if token_is_valid:  # the link has a row still, because its end may pass
+    if token_is_valid:  # the link keeps its row, because the account or the canvas may be restored
         assert (await check(client, link.token)).id == link.id
     else:
         with pytest.raises(Unauthenticated):
@@ -203,7 +203,7 @@ async def test_ended_link_gives_no_role(
 
 
 async def test_link_of_an_admin_needs_no_membership(client: Client) -> None:
-    """Proves R-LIFE-3: an admin may share every canvas, until the account is an admin no more."""
+    """Proves R-LIFE-3: an admin may share every canvas, as long as the account is an admin."""
     canvas_id, admin = await client.create(), user(Role.ADMIN)
     client.accounts[admin.user_id] = FoundAccount(id=admin.user_id, role=Role.ADMIN, disabled=False)
     link = await client.link(canvas_id, admin)
@@ -217,7 +217,7 @@ async def test_link_of_an_admin_needs_no_membership(client: Client) -> None:
 async def test_restored_account_gets_its_links_back_but_a_demoted_owner_does_not(
     client: Client,
 ) -> None:
-    """Proves R-LIFE-3: the end of an account's rights may pass; the loss of the canvas is for good."""
+    """Proves R-LIFE-3: a restored account gets its links back. A creator that lost the canvas loses them for good."""
     canvas_id, creator = await client.create(), user()
     await client.set_member(canvas_id, creator.user_id, CanvasRole.OWNER)
     link = await client.link(canvas_id, creator)
@@ -275,7 +275,7 @@ async def test_time_that_has_passed_is_refused(client: Client) -> None:
 
 
 async def test_links_of_a_canvas_are_bounded(backing: DevStack, client: Client) -> None:
-    """Proves R-LIFE-4: also for requests at the same time. An ended link frees its place."""
+    """Proves R-LIFE-4: the limit also holds for requests at the same time. An ended link does not count."""
     canvas_id = await client.create()
     results = await asyncio.gather(
         *(client.link(canvas_id) for _ in range(60)), return_exceptions=True
@@ -335,7 +335,7 @@ async def test_changed_account_is_announced_on_the_canvases_that_it_shared(
 async def test_revoked_link_is_announced_after_it_has_ended(
     backing: DevStack, client: Client
 ) -> None:
-    """Proves R-LIFE-5: a gateway that hears of the change finds no link any more."""
+    """Proves R-LIFE-5: a gateway that checks the link after the announcement finds that it has ended."""
     link = await client.link(await client.create())
     async with announcements(backing) as heard:
         ending = asyncio.create_task(end(client, link))

@@ -20,7 +20,7 @@ pytestmark = pytest.mark.usefixtures("service")
 
 
 async def test_value_of_another_account_is_for_admins_only(client: Client) -> None:
-    """Proves R-KV-2: nobody but the owner and admins reads, changes, lists or deletes a value."""
+    """Proves R-KV-2: only the owner and admins read, change, list or delete a value."""
     me, other, admin = client.me, user(Role.EDITOR), user(Role.ADMIN)
     version = await persist(client, me, "secret", "mine")
     for caller in (other, user(Role.VIEWER)):

@@ -220,7 +220,7 @@ def test_contradicting_updates_are_saved_in_separate_entries() -> None:
 
 
 def test_large_edit_is_saved_in_an_entry_of_its_own() -> None:
-    """The bytes of one entry are bounded. The broadcast is the one change of one transaction."""
+    """The bytes of one entry are bounded. Both edits are in one broadcast, because one transaction integrates them."""
     room, ann, bob = make_room(), Peer(1), Peer(2)
     large = ann.set("a", "x" * MERGE_BYTES)
     receipt = room.receive([Edit("ann", large), Edit("bob", bob.set("b", "1"))])
@@ -257,7 +257,10 @@ def test_edit_that_caused_a_fault_is_rejected_by_the_next_room(
 def test_batch_that_causes_a_fault_is_searched_by_the_next_room(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """pycrdt fails on a transaction of several edits. A room that takes them one by one finds the edit. R-SYNC-13."""
+    """pycrdt fails on a transaction of two edits. A room that integrates edits one by one finds the harmful edit.
+
+    Proves R-SYNC-13.
+    """
     harmful = bytes.fromhex("0102070004010174016104000700016200")
 
     def let_pass(update: bytes, known: dict[int, int], nesting: Nesting) -> Split:

@@ -14,7 +14,7 @@ DAY = 86_400
 
 
 def test_pauses_grow_up_to_six_hours_and_make_ten_attempts_in_a_day() -> None:
-    """With the default settings, a receiver that is away for a night misses nothing. Proves R-EVENT-6."""
+    """With the default settings, a receiver that is down for a night misses no event. Proves R-EVENT-6."""
     pauses = [pause_after(number, 5.0, 0) for number in range(1, 20)]
     assert pauses[:4] == [5, 20, 80, 320]
     assert max(pauses) == LONGEST_PAUSE

@@ -58,7 +58,7 @@ def test_joined_update_has_at_most_the_limit_or_one_part(limit: int, count: int)
 
 
 def test_part_that_waits_for_others_is_not_joined() -> None:
-    """Its content is not known, and it may contradict the other parts."""
+    """The content of a waiting part is not known, and may contradict the other parts."""
     one, two = parts_of(A0, A1)
     waiting = Part(A2)
     assert join_first([one, two, waiting], 1000)[1] == 2

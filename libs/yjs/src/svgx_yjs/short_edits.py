@@ -1,4 +1,4 @@
-"""Check and split the commonest edits, with a third of the work that `splitting` needs for any update.
+"""Check and split the commonest edits, with less work than `splitting` needs for any update.
 
 A short edit has one new struct of one client, and deletes at most structs that the document has. Setting an attribute,
 adding an element and typing one character are short edits.

@@ -146,7 +146,7 @@ class Administration:
     async def restore(self, user_id: str, by: Origin) -> User:
         """Restore a deleted account; its sessions stay ended.
 
-        Its canvases and its roles on canvases are in reach again, because a deletion does not change them. Raises
+        It has its canvases and its roles on canvases again, because a deletion does not change them. Raises
         `NotFound` for an id that never existed, and `Conflict` for an erased account.
         """
         async with self._database.transaction() as session:

@@ -55,7 +55,7 @@ class AuthSettings(PostgresSettings, TokenSettings):
     svgx_admin_password: SecretStr = SecretStr("")
     """If no admin exists when the service starts, it creates this account as an admin."""
     event_relay_seconds: float = Field(1.0, gt=0, le=60)
-    """Seconds between two looks at the outbox of events."""
+    """Seconds between two checks of the outbox of events."""
     event_retention_days: int = Field(30, ge=1, le=3650)
     """Days for which events are kept."""
 

@@ -56,7 +56,7 @@ MARGIN = 1.0
 """Seconds before the caller's deadline at which the last attempt to save ends, so that the caller gets its error."""
 
 VERSION_SECONDS = 3.0
-"""Seconds to wait until state has kept the content of before an import."""
+"""Seconds to wait until state has kept the content from before an import."""
 
 RETRY_AFTER = 2.0
 """Seconds after which a caller may try again, when too many imports wait."""
@@ -134,10 +134,10 @@ class Imports:
         )
 
     async def _keep_version(self, canvas_id: str, author: str, ends_at: float) -> None:
-        """Let state keep the content of before the import as a version.
+        """Let state keep the content from before the import as a version.
 
-        An import does not fail because of it: while state is not available, it is left out and logged. First an empty
-        edit is saved, because its answer says that all edits before it are committed.
+        An import does not fail because of it: while state is not available, no version is made, and this is
+        logged. First an empty edit is saved, because its answer says that all edits before it are committed.
         """
         request = VersionBeforeRequest(canvas_id=canvas_id, user_id=author)
         try:

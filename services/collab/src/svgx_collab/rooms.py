@@ -339,7 +339,7 @@ class Rooms:
         held.mark_changed()
 
     def _start_discarding(self, held: HeldCanvas, fault: Fault) -> None:
-        """Discard a room from a task that goes on."""
+        """Discard a room from a task that continues."""
         self._leaving.start("discarding", self._discard(held, fault))
 
     async def _discard(self, held: HeldCanvas, fault: Fault) -> None:

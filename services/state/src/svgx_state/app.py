@@ -147,7 +147,7 @@ def _keep_journal(
 
 
 async def _hand_over(compactor: Compactor, backups: Backups | None) -> None:
-    """Leave the work in the background to other replicas."""
+    """Stop the work in the background. Other replicas continue it."""
     await compactor.close()
     if backups is not None:
         await backups.runner.close()

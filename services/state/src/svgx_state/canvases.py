@@ -24,7 +24,7 @@ class Canvases:
     def __init__(
         self, database: Database, check_quota: CheckQuota, links: Links | None = None
     ) -> None:
-        """Create the table's access. Without `links`, no share link gives a role."""
+        """Give access to the table. Without `links`, no share link gives a role."""
         self._database = database
         self._check_quota = check_quota
         self._links = links
@@ -42,7 +42,7 @@ class Canvases:
         return _canvas(row, role)
 
     async def get(self, caller: Caller, canvas_id: str) -> Canvas:
-        """Return the canvas with the caller's role: the higher one of the account's and the share link's.
+        """Return the canvas with the caller's role: the higher one of the account's role and the share link's role.
 
         Raises `NotFound`, or `Forbidden` without a role on the canvas. Raises `Unauthenticated` for a visitor with a
         revoked link.
@@ -101,7 +101,7 @@ class Canvases:
             *([is_admin] if request.deleted else []),
         )
         if request.deleted and caller.role is Role.VIEWER:
-            rows = []  # a viewer owns no canvas, whichever role it has as a member
+            rows = []  # an account with the role viewer owns no canvas, even as a member with the role owner
         page, following = listing.page_of(rows, request.limit, _position)
         items = [_canvas(row, role) for row in page if (role := _role(row, caller)) is not None]
         return CanvasPage(items=items, next=following)

@@ -96,11 +96,11 @@ class StateSettings(PostgresSettings, ServiceSettings):
     quota_canvas_content_mb: int = Field(128, ge=1, le=2**20)
     """MiB of a canvas's newest snapshot and of the journal after it."""
     quota_admin_factor: int = Field(10, ge=1, le=1000)
-    """Admins have so many times the quotas of the other accounts."""
+    """The quotas of an admin are those of other accounts multiplied by this number."""
     quota_flush_seconds: float = Field(2.0, gt=0, le=60)
-    """Seconds between two times at which a replica stores the counts of journal bytes."""
+    """Seconds after which a replica stores the counts of journal bytes again."""
     event_relay_seconds: float = Field(1.0, gt=0, le=60)
-    """Seconds between two looks at the outbox of events, and at the deliveries to webhooks."""
+    """Seconds between two checks of the outbox of events, and of the deliveries to webhooks."""
     event_retention_days: int = Field(30, ge=1, le=3650)
     """Days for which events and their deliveries are kept."""
     webhook_allowed_networks: Annotated[str, NoDecode, AfterValidator(_networks)] = ""

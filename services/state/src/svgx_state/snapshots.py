@@ -194,7 +194,7 @@ class Compactor:
             raise Unreadable(rows, refusal) from None
 
     async def _unreadable(self, rows: Sequence[Row]) -> list[Row]:
-        """Return the rows that cannot be read, also without the others."""
+        """Return the rows that cannot be read even when each is read alone."""
         try:
             await self._merge(rows)
         except Unreadable:

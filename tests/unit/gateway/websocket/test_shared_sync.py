@@ -12,7 +12,7 @@ from svgx_yjs import protocol
 
 
 class Holder:
-    """A holder that answers when the test lets it. The content of an answer is the number of the request."""
+    """A holder that answers when the test allows it. The content of an answer is the number of the request."""
 
     def __init__(self) -> None:
         self.requests: list[bytes] = []

@@ -16,7 +16,7 @@ from svgx_yjs.structure import EMPTY_UPDATE, read_state_vector
 _Content = Map[object]
 _Shared = Map[object] | Array[object] | Text
 _Step = tuple[_Shared, _Shared]
-"""A shared type of the document, and the one of the wanted state that it becomes equal to."""
+"""A shared type of the document, and its counterpart in the wanted state, to which it is made equal."""
 
 
 def replacement(current: bytes | None, wanted: bytes) -> bytes:
@@ -67,7 +67,7 @@ def _change_map(current: _Content, wanted: _Content, *, is_root: bool = False) -
     """Remove, add and set the entries that differ. Yield the shared types that have to be made equal.
 
     In a root, an equal entry is found by its JSON, because one call is much faster than a call for each value in it.
-    Deeper entries are not compared so, because the time would grow with the square of the depth.
+    Deeper entries are not compared in this way, because the time would grow with the square of the depth.
     """
     old, new = set(current.keys()), set(wanted.keys())
     for key in old - new:

@@ -39,7 +39,7 @@ class Fault(Exception):
     culprit: bytes | None = None
     """The digest of the update that pycrdt failed on: the edit itself, or a pending update that the edit released.
 
-    None if pycrdt failed on several updates together. A document with `one_by_one` then finds the one.
+    None if pycrdt failed on several updates together. A document with `one_by_one` then finds the faulty one.
     """
 
 
@@ -213,8 +213,8 @@ class SharedDocument:
     def _delete(self, update: bytes, part: Part) -> Part | None:
         """Integrate a part that only deletes. Return it if it changes the document.
 
-        pycrdt alone knows that, because overwriting a value deletes too. Each client that joins sends all deletions
-        that it knows.
+        Only pycrdt knows whether it does, because overwriting a value deletes too. Each client that joins sends all
+        deletions that it knows.
         """
         self._integrate_queue()
         before = len(self._changes)

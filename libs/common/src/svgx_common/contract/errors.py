@@ -51,7 +51,7 @@ class SvgxError(Exception):
     ) -> None:
         """Create the error. `retry_after` is in seconds; `field` names the wrong input, `limit` its limit.
 
-        `current_version` is the stored version that the request does not name.
+        `current_version` is the stored version, if the request named another one.
         """
         self.detail = detail or self.title()
         self.field = field

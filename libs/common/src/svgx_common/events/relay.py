@@ -31,7 +31,7 @@ HandOver = Callable[[Session, Sequence[DomainEvent]], Awaitable[None]]
 
 
 class Relay:
-    """The relay of one replica. It looks at the outbox every `seconds`.
+    """The relay of one replica. It checks the outbox every `seconds`.
 
     A crash after an event was handed over, and before the commit, repeats the event with the same id.
     """

@@ -51,9 +51,8 @@ reports how many of the connection's document messages are committed. With `rene
 send a fresh access token. With `limits=1` its first message has the limit of a message's size. With `quota=1` it tells
 when a quota is nearly used up, and edits beyond a quota are refused without closing the connection: the server asks for
 them when the quota allows them again. A client that sends too much is read more slowly. Before the upgrade the server
-answers 400 to an invalid handshake, 404 to an unknown path,
-403 to pages of foreign origins, 429 past the limit of handshakes, and 503 while the gateway is full, overloaded,
-starting or stopping.
+answers 400 to an invalid handshake, 404 to an unknown path, 403 to pages of foreign origins, 429 past the limit of
+handshakes, and 503 while the gateway is full, overloaded, starting or stopping.
 Close codes: {_close_codes()}. Codes from 4400 to 4499 are final: the condition never passes by itself. After any other
 code the client should reconnect.
 """

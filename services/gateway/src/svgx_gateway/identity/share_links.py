@@ -37,7 +37,7 @@ class ShareLink:
 
     @property
     def expired(self) -> bool:
-        """Return whether the link's time is over."""
+        """Return whether the link has expired."""
         return self.expires_at is not None and self.expires_at <= time.time()
 
 
@@ -47,7 +47,7 @@ class ShareLinks:
     def __init__(self, bus: Bus) -> None:
         self._bus = bus
         self._known: OrderedDict[bytes, tuple[float, ShareLink]] = OrderedDict()
-        # Refusals are kept apart. Otherwise a client with many made-up tokens would replace the valid ones.
+        # Refusals are kept apart. Otherwise a client with many invented tokens would replace the valid ones.
         self._refused: OrderedDict[bytes, float] = OrderedDict()
 
     async def find(self, token: str, count_unknown: Callable[[], Awaitable[None]]) -> ShareLink:

@@ -12,7 +12,7 @@ from svgx_gateway.quotas.watch import QuotaWatch
 from svgx_gateway.ratelimit.token_bucket import TokenBucket
 
 SLOW_BYTES = 64 * 1024
-"""Bytes a second of an account's edits on this gateway, from 90 % of its bytes of a day on. A person that draws sends
+"""Bytes a second of an account's edits on this gateway, from 90 % of its bytes of a day on. A drawing user sends
 about 4 KiB a second."""
 
 LONGEST_WAIT = 30.0

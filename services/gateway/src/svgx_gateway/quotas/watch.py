@@ -25,7 +25,7 @@ _ORDER = list(QuotaStatus)
 class QuotaWatch:
     """The use of accounts and canvases near to a bound. An account or canvas that is not named is below all bounds.
 
-    Without any report, nothing is refused: counting by a second service must not stop editing.
+    Without any report, nothing is refused: editing must not depend on the counts of a second service.
     """
 
     def __init__(self, bus: Bus, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:

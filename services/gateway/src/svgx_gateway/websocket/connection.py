@@ -93,8 +93,9 @@ RoleState = KnownRole | RoleInDoubt
 class Connection:
     """The connection of one client.
 
-    Messages are sent in their order. A client that reads gets each one at once, without a task. The messages for a
-    client that is behind wait in a queue. The queue is bounded, so that a slow client does not delay other clients.
+    Messages are sent in their order. While the client keeps up, `send` writes each message at once, without waking the
+    writer's task. When the client is behind, its messages wait in a queue. The queue is bounded, so that a slow client
+    does not delay other clients.
     """
 
     def __init__(
@@ -121,14 +122,14 @@ class Connection:
         """The first reason to close the connection."""
         self._websocket = websocket
         self._write_frame = write_frame
-        """Writes an encoded frame at once, unless the client is behind. Then it returns False."""
+        """Writes an encoded frame and returns True, or returns False when the client is behind."""
         self._caller = caller
         self._wants_saved = wants_saved
         self.wants_quota = wants_quota
         """True when the client understands notices about quotas. Its refused edits do not end the connection."""
         self.lacks_edits = False
-        """True when an edit of the client was refused because of a quota."""
-        self._told = QuotaStatus.BELOW
+        """True when the server lacks edits of the client, because one was refused for a quota."""
+        self._told_status = QuotaStatus.BELOW
         self._role: RoleState = KnownRole(role, changes=0)
         self._limit_viewer()
         self._role_is_known = asyncio.Event()
@@ -231,7 +232,7 @@ class Connection:
         self.send_frame(message, encode_frame(message))
 
     def send_frame(self, message: bytes, frame: bytes) -> None:
-        """Send a message with its encoded frame. Queue the message if an earlier one waits."""
+        """Send a message with its encoded frame. Queue the message if an earlier one waits or the client is behind."""
         if isinstance(self._flow, Ended):
             return
         self._is_quiet = False
@@ -260,8 +261,8 @@ class Connection:
     def tell_quota(self, use: Use | None) -> None:
         """Tell the client the status of its most used quota, if it asked for that and the status has changed."""
         status = QuotaStatus.BELOW if use is None else use.status
-        if self.wants_quota and status is not self._told:
-            self._told = status
+        if self.wants_quota and status is not self._told_status:
+            self._told_status = status
             self.send(protocol.encode_quota("{}" if use is None else use.model_dump_json()))
 
     async def wait_until_sent(self) -> None:

@@ -32,7 +32,7 @@ class DocumentMessages:
     async def receive(
         self, connection: Connection, outbox: Outbox, update: bytes, *, is_step_2: bool
     ) -> None:
-        """Add a client's message to the outbox if the client may edit.
+        """Add a client's message to the outbox if the client may edit and no quota refuses the edit.
 
         Raises `Malformed`, `TooLarge`, and `QuotaExceeded` for a client that does not understand notices about quotas.
 
@@ -57,7 +57,10 @@ class DocumentMessages:
             connection.saved_counter.discard()
 
     async def _accepts(self, connection: Connection, outbox: Outbox, update: bytes) -> bool:
-        """Return whether an edit is accepted, after waiting. The answer holds until the caller's next await."""
+        """Slow the account down near its quota, then return whether the edit is accepted.
+
+        The answer holds until the caller's next await.
+        """
         await self._quotas.slow_down(connection.caller, outbox.canvas_id, update)
         if not await _may_edit(connection, outbox):
             return False
@@ -66,7 +69,7 @@ class DocumentMessages:
             return True
         connection.tell_quota(use)
         if not connection.wants_quota:
-            # The condition may pass by itself, also that of a full canvas: others may delete content.
+            # Retrying may help without a deletion by this client, even for a full canvas: others may delete content.
             error = self._quotas.error(use)
             raise QuotaExceeded(error.detail, limit=use.limit, retry_after=error.retry_after)
         connection.lacks_edits = True

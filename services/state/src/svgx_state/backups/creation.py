@@ -101,7 +101,7 @@ class BackupWriter:
         """Write the backup of a task, or the rest of it.
 
         Raises `TargetFailed`, `Refused` or `Damaged` when the backup cannot be written, and `Unavailable` while the
-        database or auth is away.
+        database or auth is not reachable.
         """
         record = await self._database.row("backup_record", task.subject_id)
         assert record is not None

@@ -46,7 +46,7 @@ MAX_REFUSED_NAMED = 20
 
 _USERS = "users:"
 _CANVASES = "canvases:"
-"""The position of a restore is one of these and the id of the last account or canvas that is finished."""
+"""The first part of a restore's position. The second part is the id of the last finished account or canvas."""
 
 
 class BackupRestorer:
@@ -76,7 +76,7 @@ class BackupRestorer:
         """Restore the backup of a task, or the rest of it.
 
         Raises `Refused` or `Damaged` before anything is changed, `TargetFailed`, and `Unavailable` while the database
-        or another service is away.
+        or another service is not reachable.
         """
         record = await self._database.row("restore_record", task.subject_id)
         assert record is not None

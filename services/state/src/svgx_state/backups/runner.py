@@ -29,19 +29,19 @@ from svgx_state.backups.verification import BackupChecker
 log = structlog.get_logger(__name__)
 
 POLL_SECONDS = 5.0
-"""Seconds between two looks for work that another replica has left."""
+"""Seconds between two searches for work that another replica has left."""
 
 RETENTION_SECONDS = 3600.0
 """Seconds between two applications of the retention. It is also applied after each backup."""
 
 PAUSE = 2.0
-"""Seconds before work goes on after a server was away."""
+"""Seconds before work continues after a server was not reachable."""
 
 PATIENCE = 600.0
-"""Seconds for which a server may be away before the work counts as failed."""
+"""Seconds for which a server may be unreachable before the work counts as failed."""
 
 MAX_ATTEMPTS = 50
-"""Replicas that may take up one task. With one more, the work is probably the cause of their ends."""
+"""Replicas that may take up one task. When all have ended during the work, it is probably the cause, and it fails."""
 
 AT_ONCE = 3
 """Tasks that one replica carries out at a time."""
@@ -141,7 +141,7 @@ class BackupRunner:
             self.wake()
 
     async def _carry_out_patiently(self, task: Task) -> None:
-        """Carry out a task, and go on with it after a server was away."""
+        """Carry out a task, and continue it after a server was not reachable."""
         if task.attempts > MAX_ATTEMPTS:
             await self._fail(task, f"{MAX_ATTEMPTS} replicas ended while they did this work")
             return

@@ -24,7 +24,7 @@ Kind = Literal["backup", "verify", "delete", "restore"]
 
 
 class TaskLost(Exception):
-    """Another replica has taken the task up. This one must change nothing any more."""
+    """Another replica has taken the task up. This replica must not change anything from now on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +55,7 @@ class Tasks:
     async def reread(self, task: Task) -> Task:
         """Return the task with its stored position. Raise `TaskLost` when another replica has the task.
 
-        While the database is away, no other replica can take the task up, so this returns the task as it is.
+        While the database is not reachable, no other replica can take the task up, so this returns the task as it is.
         """
         try:
             row = await self._database.row("task_position", task.id, task.runner)

@@ -1,7 +1,7 @@
 """The commands `backup`, `verify`, `restore` and `backups`, for jobs and for the recovery after a disaster.
 
-They need the settings of the service, and do the work in their own process. When such a process ends early, a replica
-of the service takes its work up. Each prints its record as one line of JSON.
+They need the settings of the service, and do the work in their own process. When the process ends early, a replica of
+the service takes over the work. Each command prints the record of the backup or restore as one line of JSON.
 """
 
 import argparse
@@ -41,13 +41,13 @@ from svgx_state.settings import StateSettings
 from svgx_workers.pool import Workers
 
 AUTHOR = "svgx-state"
-"""The account that the records and the edits of a command name."""
+"""The author of the records and the edits that a command makes."""
 
 CONNECT_SECONDS = 60.0
 """Seconds to wait for NATS and PostgreSQL."""
 
 POLL_SECONDS = 1.0
-"""Seconds between two looks at work that a replica of the service does."""
+"""Seconds between two checks of whether a replica of the service has finished the work."""
 
 _CONNECTIONS = 4
 
@@ -55,7 +55,7 @@ Record = TypeVar("Record", Backup, Restore)
 
 
 def backup(arguments: Sequence[str]) -> None:
-    """Make a backup, and read it back with `--verify`. End with status 1 when it fails."""
+    """Make a backup. With `--verify`, read it back. End with status 1 when one of them fails."""
     parser = argparse.ArgumentParser(
         "svgx-state backup", description="Make a backup at BACKUP_URL."
     )
@@ -144,7 +144,7 @@ async def _verify(backups: Backups, backup_id: str) -> Backup:
 async def _finish(
     backups: Backups, subject_id: str, ended: Callable[[], Awaitable[Record | None]]
 ) -> Record:
-    """Do the work for a backup or a restore, or wait for the replica that does it. Return the record at its end."""
+    """Do the work of a backup or a restore, or wait for the replica that does it. Return the finished record."""
     while True:
         await backups.runner.run_one(subject_id)
         if (record := await ended()) is not None:
@@ -226,7 +226,7 @@ async def _open(settings: StateSettings) -> AsyncIterator[Backups]:
 
 
 def _run(command: str, work: Callable[[Backups], Coroutine[Any, Any, None]]) -> None:
-    """Run a command. A mistake ends it with one line and status 1, a wrong setting with status 2."""
+    """Run a command. An error ends it with one line and status 1, a wrong setting with status 2."""
     settings = load(StateSettings)
     logs.configure("state", command, "WARNING", settings.log_format)
 

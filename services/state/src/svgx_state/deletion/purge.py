@@ -44,7 +44,7 @@ PERIOD = 60.0
 """Seconds between two searches for canvases to remove."""
 
 PAUSE = 0.05
-"""Seconds between two steps, so that a large canvas leaves the database to others."""
+"""Seconds between two steps, so that the removal of a large canvas does not occupy the database."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,7 @@ AT_A_TIME = 4
 """Attempts at one webhook that run at a time on one replica."""
 
 FACTOR = 4
-"""Each pause is so many times the pause before it, up to the longest one."""
+"""The factor from one pause to the next, up to the longest pause."""
 
 LONGEST_PAUSE = 6 * 3600.0
 """Seconds of the longest pause between two attempts."""
@@ -68,9 +68,9 @@ def pause_after(attempts: int, first: float, jitter: float) -> float:
 class Deliveries:
     """The deliveries of one replica.
 
-    Each webhook has attempts of its own at a time, so a slow one delays no other. `seconds` is the time between two
-    looks at the table, `first_pause` the pause after the first failure, and `give_up` the time after which a delivery
-    that still fails is dead.
+    The attempts at one time are limited for each webhook, so a slow one delays no other. `seconds` is the time between
+    two checks of the table, `first_pause` the pause after the first failure, and `give_up` the time after which a
+    delivery that still fails is dead.
     """
 
     def __init__(

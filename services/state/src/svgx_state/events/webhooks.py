@@ -91,7 +91,7 @@ class Webhooks:
         return Empty()
 
     async def create(self, request: CreateWebhookRequest, call: Call) -> CreatedWebhook:
-        """Create a webhook. Raises `Invalid` for a URL that must not be called, and `Conflict` for one too many."""
+        """Create a webhook. Raises `Invalid` for a forbidden URL, and `Conflict` beyond `MAX_WEBHOOKS`."""
         await self._sender.check(request.url)
         secret = new_secret()
         async with self._database.transaction() as session:
@@ -192,7 +192,7 @@ class Webhooks:
         return DeliveryPage(items=[_delivery(row) for row in page], next=following)
 
     async def redeliver(self, request: RedeliverRequest, _: Call) -> Delivery:
-        """Begin the attempts of a delivery again. Raises `NotFound`."""
+        """Send an event to a webhook again, with new attempts. Raises `NotFound`."""
         found = await self._database.row("redeliver", request.webhook_id, request.delivery_id)
         if found is None:
             raise NotFound("there is no such delivery", field="delivery_id")

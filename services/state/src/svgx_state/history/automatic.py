@@ -13,7 +13,7 @@ from svgx_state.history.versions import Versions
 log = structlog.get_logger(__name__)
 
 STEP = 2.0
-"""The longest time between two looks at the edited canvases, in seconds."""
+"""The longest time between two checks of the edited canvases, in seconds."""
 
 FORGOTTEN_PERIOD = 3600.0
 """Seconds between two searches for canvases that no replica remembers, because a replica ended."""

@@ -1,4 +1,4 @@
-"""The end of the journal's retention: versions with a name keep their content, and the others go away."""
+"""The end of the journal's retention: versions with a name keep their content, and the others are deleted."""
 
 from datetime import datetime
 
@@ -32,9 +32,9 @@ class Expiry:
         self._workers = workers
 
     async def before_drop(self, moment: datetime) -> None:
-        """Prepare the versions that were made before a moment: the journal of before it goes away.
+        """Prepare the versions from before a moment for the drop of the journal from before this moment.
 
-        It can be repeated at any point. Raises `Unavailable` and `WorkerUnavailable`: the journal then has to stay.
+        This can be repeated at any point. Raises `Unavailable` and `WorkerUnavailable`; the journal then has to stay.
         """
         while rows := await self._database.rows("expiring_named_versions", moment, PAGE):
             for row in rows:

@@ -33,7 +33,7 @@ class Restores:
         self._workers = workers
 
     async def restore(self, request: VersionRequest, call: Call) -> Restored:
-        """Give a canvas the content of a version, by an edit of the caller. Keep the content of before as a version.
+        """Give a canvas the content of a version, by an edit of the caller. First keep its content as a version.
 
         The edit is saved as a whole or not at all. Raises `NotFound` for an unknown version, `TooLarge` or `Invalid`
         for content over a limit, `TooManyRequests` while the caller has too many exports or imports, `Overloaded`, and
@@ -78,7 +78,7 @@ class Restores:
         )
 
     async def _note(self, before: Version, restored: VersionRestored, user_id: str) -> Version:
-        """Let the version of before also have the edits that were committed until the restore was. Emit the event."""
+        """Add the edits that were committed before the restore to the version `before`. Emit the event."""
         try:
             return await self._versions.note_restored(before, restored, user_id)
         except (Unavailable, DeadlineExceeded):

@@ -1,4 +1,8 @@
-"""Versions: kept states of canvases. Their content is in the journal, and later in their own row."""
+"""Versions: kept states of canvases.
+
+The journal has the content of a version. Before the retention drops that part of the journal, the content of a version
+with a name is copied into the version's row.
+"""
 
 import uuid
 from dataclasses import dataclass
@@ -75,7 +79,10 @@ class Versions:
     async def note_restored(
         self, before: Version, restored: VersionRestored, user_id: str
     ) -> Version:
-        """Record the restore of a version. Return the version of before, with all entries before the restore."""
+        """Record the restore of a version. Return the version `before`, which was made before the restore.
+
+        `before` is moved to the last revision before the restore, so that it has the edits that came in between.
+        """
         async with self._database.transaction() as session:
             row = await session.row("advance_version", before.id, restored.revision - 1)
             await emit(session, restored, actor=user_id)
@@ -98,7 +105,10 @@ class Versions:
         return await self._past.content(canvas_id, row["revision"])
 
     async def page(self, request: ListVersionsRequest) -> VersionPage:
-        """Return a page of a canvas's versions, newest first. Raises `Invalid` for any other cursor."""
+        """Return a page of a canvas's versions, newest first.
+
+        Raises `Invalid` for a cursor that is not the `next` of a page.
+        """
         listing = Listing.of(LIST_VERSIONS, request)
         after = listing.decode(request.cursor)
         rows = await self._database.rows(

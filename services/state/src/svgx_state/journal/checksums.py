@@ -14,5 +14,5 @@ def checksum(update: bytes) -> int:
 
 
 def is_sound(update: bytes, expected: int | None) -> bool:
-    """Return whether the update has the stored checksum. Rows of before the first checksums have none."""
+    """Return whether the update has the stored checksum. Rows from before the first checksums have none."""
     return expected is None or checksum(update) == expected

@@ -48,7 +48,7 @@ class DiskUse:
         oldest = datetime.combine(min(days, default=today), time(), UTC)
         metrics.OLDEST_DAY.set(max(0.0, (now - oldest).total_seconds()))
         if self._disk_bytes:
-            # Snapshots grow with the journal, and go away with it.
+            # Snapshots grow with the journal, and are deleted with it.
             share = 1 + use["snapshots"] / max(journal, 1)
             left = days_until_full(
                 self._disk_bytes - use["database"],

@@ -29,23 +29,23 @@ DROP_TIMEOUT = 300.0
 """Seconds for the check and the drop of one day. Only its last twentieth of a second can delay appends."""
 
 PAGE = 500
-"""Canvases that are looked at together."""
+"""Canvases that one query reads."""
 
 BeforeDrop = Callable[[datetime], Awaitable[None]]
-"""Is awaited before everything before a moment goes away. An error keeps it until the next run."""
+"""A hook that is awaited before the days before a moment are dropped. An error keeps them until the next run."""
 
 
 class Incomplete(Exception):
-    """A run that could not drop everything that is due. The next run goes on."""
+    """A run that could not drop everything that is due. The next run continues."""
 
 
 class Retention:
     """The drops of one replica. One replica at a time drops.
 
-    Before a day is dropped, each canvas with entries in it gets a snapshot through its last revision of before the
+    Before a day is dropped, each canvas with entries in it gets a snapshot through its last revision before the
     kept days. So the content at every kept moment can still be read. Then the hooks `before_drop` are awaited in their
     order. A day is dropped in one transaction, which refuses when an entry is not covered by a snapshot. So a crash at
-    any point leaves nothing half-done, and the next run repeats the steps that are left.
+    any point leaves no step partly done, and the next run does the steps that are left.
     """
 
     def __init__(
@@ -115,7 +115,7 @@ class Retention:
         return True
 
     async def _keep_bases(self, claim: Session, start: datetime) -> None:
-        """Keep a snapshot of each canvas through its last revision of before `start`."""
+        """Keep a snapshot of each canvas through its last revision before `start`."""
         after, failed = "", 0
         while rows := await self._database.rows("canvases_before", start, after, PAGE):
             for row in rows:

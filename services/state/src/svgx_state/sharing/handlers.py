@@ -36,7 +36,7 @@ class Sharing:
         responder.answer(CHECK_LINK, self.check_link)
 
     async def start(self) -> None:
-        """Listen to revocations, because they tell that the account of a link's creator may have changed."""
+        """Listen to revocations, because after one the account of a link's creator may have changed."""
         await self._bus.listen(REVOKED.subject, self._revoked)
 
     async def create_link(self, request: CreateLinkRequest, call: Call) -> NewLink:

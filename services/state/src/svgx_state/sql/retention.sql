@@ -1,4 +1,4 @@
--- The statements of retention. $1 is the moment before which everything goes away, the start of a day (UTC).
+-- The statements of retention. $1 is the start of the oldest kept day (UTC); earlier days are dropped.
 
 -- name: claim_retention
 -- Keep other replicas from dropping days until the transaction ends. Return false when another replica does it.
@@ -33,7 +33,7 @@ ORDER BY c.id
 SELECT drop_journal_day($1) AS dropped
 
 -- name: drop_snapshots_before
--- Delete the snapshots of before $1, except for the newest of each canvas, with which the journal after $1 begins.
+-- Delete the snapshots from before $1, except for the newest of each canvas, with which the journal after $1 begins.
 DELETE FROM snapshot s
 WHERE s.through_at < $1 AND EXISTS (
     SELECT FROM snapshot newer

@@ -6,8 +6,8 @@
 SELECT pg_try_advisory_xact_lock(hashtext('svgx.state.compaction'), hashtext($1)) AS claimed
 
 -- name: snapshot_through
--- Read the canvas, and its newest snapshot of revision $2 or an earlier one. Without a snapshot, the columns of the
--- snapshot are null, except for those that say where the journal after it begins.
+-- Read the canvas, and its newest snapshot of revision $2 or an earlier one. Without a snapshot, update and checksum
+-- are null, and the other columns describe the beginning of the journal: revision 0, no bytes, the canvas's creation.
 SELECT c.revision AS newest, c.bytes AS newest_bytes, c.updated_at,
     s.through_revision IS NOT NULL AS is_snapshot, coalesce(s.through_revision, 0) AS revision,
     coalesce(s.through_at, c.created_at) AS at, coalesce(s.journal_bytes, 0) AS journal_bytes, s.update, s.checksum
@@ -39,10 +39,11 @@ ORDER BY revision
 -- name: add_snapshot
 -- Store a snapshot: canvas $1, through revision $2, at $3, update $4, checksum $5, bytes of the journal $6.
 --
--- It is kept for reads of past revisions if $7, or if the journal after the kept snapshot before it is at least as
--- large as the snapshot, and has at least $8 bytes. So the kept snapshots are never larger than the journal, and a read
--- of a past revision takes at most about twice as long as that of a snapshot, or of $8 bytes of journal. An entry
--- counts as 256 bytes more than its update, which is about its row and the work to integrate it.
+-- The snapshot is kept for reads of past revisions if $7 is true, or if the journal since the previous kept snapshot is
+-- large enough: at least as large as the new snapshot, and at least $8 bytes. An entry counts as its update and 256
+-- bytes, for its row and the work to integrate it. The snapshots that are kept because of this size are together not
+-- larger than the journal. A read of a past revision takes at most about twice as long as a read of a snapshot, or of
+-- $8 bytes of journal.
 INSERT INTO snapshot (canvas_id, through_revision, through_at, update, checksum, journal_bytes, kept)
 SELECT $1, $2, $3, $4, $5, $6::bigint, $7::boolean OR $6::bigint + 256 * $2::bigint - coalesce((
         SELECT coalesce(k.journal_bytes, 0) + 256 * k.through_revision FROM snapshot k
@@ -52,7 +53,7 @@ SELECT $1, $2, $3, $4, $5, $6::bigint, $7::boolean OR $6::bigint + 256 * $2::big
 ON CONFLICT (canvas_id, through_revision) DO UPDATE SET kept = snapshot.kept OR excluded.kept
 
 -- name: keep_snapshot
--- Keep a snapshot that may exist already, and return its revision if it does.
+-- Keep the snapshot of revision $2, and return the revision. Return no row without such a snapshot.
 UPDATE snapshot SET kept = true WHERE canvas_id = $1 AND through_revision = $2
 RETURNING through_revision
 
@@ -68,6 +69,7 @@ WHERE canvas_id = $1 AND NOT kept AND through_revision <> $2 AND through_revisio
 )
 
 -- name: note_snapshot
--- This is the last statement of its transaction, because appends to the canvas wait for the commit from here on.
+-- Record the newest snapshot in the canvas's row. This must be the last statement of its transaction, because it locks
+-- the row: appends to the canvas then wait for the commit.
 UPDATE canvas SET snapshot_revision = $2, snapshot_bytes = $3
 WHERE id = $1 AND snapshot_revision < $2

@@ -23,7 +23,7 @@ WITH stored AS MATERIALIZED (
 SELECT stored.version, EXISTS (SELECT FROM deleted) AS deleted FROM stored
 
 -- name: stored_keys
--- Read at most $5 keys of an owner and type $2 with the prefix $3, in their order, starting after the key $4.
+-- Read at most $5 keys of an owner and type $2 with the prefix $3, sorted, starting after the key $4.
 SELECT key, state_type, version, updated_at, expires_at FROM stored_value
 WHERE owner = $1 AND state_type = $2 AND starts_with(key, $3) AND key > $4
     AND (expires_at IS NULL OR expires_at > clock_timestamp())
@@ -37,8 +37,7 @@ WITH erased AS (
 SELECT count(*) AS number FROM erased
 
 -- name: expire_stored_values
--- Delete at most $1 expired values. Return their number. Values that another replica deletes are
--- skipped.
+-- Delete at most $1 expired values. Return their number. Values that another replica deletes are skipped.
 WITH ended AS (
     SELECT owner, key FROM stored_value WHERE expires_at <= clock_timestamp()
     ORDER BY expires_at LIMIT $1

@@ -106,8 +106,8 @@ LIMIT $2
 
 -- name: thin_versions
 -- Delete versions of a canvas without a name: of those older than $2 seconds all but the last of each hour, of those
--- older than $3 seconds all but the last of each day (UTC), and the oldest beyond $4 versions. A version of before a
--- restore or an import is not thinned by the hour.
+-- older than $3 seconds all but the last of each day (UTC), and the oldest beyond $4 versions. A version that
+-- was made before a restore or an import is not thinned by the hour.
 WITH ranked AS (
     SELECT id,
         row_number() OVER (PARTITION BY period, distinct_id ORDER BY at DESC, id DESC) AS place,

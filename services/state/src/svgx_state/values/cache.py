@@ -132,7 +132,7 @@ class CachedStore:
     def _finish(self, address: _Address, read: asyncio.Task[StoredValue | None]) -> None:
         """Cache the result of a read, unless the key has changed meanwhile."""
         if self._reads.get(address) is not read:
-            # Look at the exception: Python logs one that nobody has looked at.
+            # Read the exception, because asyncio logs an exception that was never read.
             if not read.cancelled():
                 read.exception()
             return

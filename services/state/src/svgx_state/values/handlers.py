@@ -175,7 +175,7 @@ class Values:
     async def _check_other_stores(self, owner: str, key: str, own: Backend) -> None:
         """Raise `Conflict` when another store has the key.
 
-        A store that cannot be asked is skipped, so that a failure of one store does not end the writes to the others.
+        A store that cannot be asked is skipped, so that a failure of one store does not prevent writes to the others.
         """
         for backend in self._stores.backends(shared=owner == SHARED):
             if backend is own:

@@ -86,7 +86,7 @@ class MemoryStore:
     async def keys(
         self, owner: str, state_type: str, prefix: str, after: str, limit: int
     ) -> Sequence[StoredKey]:
-        """Return at most `limit` keys with a prefix, in their order, starting after `after`."""
+        """Return at most `limit` keys with a prefix, sorted, starting after `after`."""
         found = [
             value
             for (each, key), value in self._values.items()

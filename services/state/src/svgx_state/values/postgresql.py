@@ -76,7 +76,7 @@ class PostgresStore:
     async def keys(
         self, owner: str, state_type: str, prefix: str, after: str, limit: int
     ) -> Sequence[StoredKey]:
-        """Return at most `limit` keys with a prefix, in their order, starting after `after`."""
+        """Return at most `limit` keys with a prefix, sorted, starting after `after`."""
         rows = await self._database.rows("stored_keys", owner, state_type, prefix, after, limit)
         return [_key(row) for row in rows]
 

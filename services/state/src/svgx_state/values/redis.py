@@ -133,7 +133,7 @@ class RedisStore:
     async def keys(
         self, owner: str, state_type: str, prefix: str, after: str, limit: int
     ) -> Sequence[StoredKey]:
-        """Return at most `limit` keys with a prefix, in their order, starting after `after`."""
+        """Return at most `limit` keys with a prefix, sorted, starting after `after`."""
         async with _reachable():
             names = cast(list[str], await self._client.zrange(_index(owner), 0, -1))
             wanted = sorted(name for name in names if name.startswith(prefix) and name > after)

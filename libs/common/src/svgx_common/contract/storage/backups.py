@@ -75,8 +75,8 @@ class VerificationStatus(StrEnum):
 class Verification(ReplyModel):
     """The last verification of a backup: each object was read back and compared with its checksum.
 
-    `detail` says why a verification failed. `unreadable` counts canvases with an update that is not a Yjs update; the
-    canvas itself has such an update, so the backup is not damaged.
+    `detail` is the reason of a failure. `unreadable` counts canvases with an update that is not a Yjs update. Such a
+    backup is not damaged, because the canvas itself had this update.
     """
 
     status: VerificationStatus

@@ -32,7 +32,7 @@ class EraseUserRequest(UserRequest):
 
 
 class ErasedUser(ReplyModel):
-    """The report of a complete erasure. `pseudonym` is in place of the user everywhere.
+    """The report of a complete erasure. `pseudonym` replaces the user everywhere.
 
     `touched` counts the changed and removed rows, by service and table.
     """

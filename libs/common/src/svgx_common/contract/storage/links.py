@@ -1,4 +1,4 @@
-"""Share links: roles on a canvas for everybody that has the link. Models and operations of the state service."""
+"""Share links: roles on a canvas for all callers with the link. Models and operations of the state service."""
 
 from datetime import datetime
 from enum import StrEnum

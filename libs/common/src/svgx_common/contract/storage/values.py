@@ -46,7 +46,7 @@ MAX_METADATA_BYTES = 4096
 """Bytes of a value's metadata as compact JSON in UTF-8."""
 
 CANVAS_PREFIX = "canvas_state_"
-"""The start of the keys that stand for canvases. No value can have such a key."""
+"""The prefix of keys that stand for canvases. A value cannot have such a key."""
 
 DEFAULT_TYPE = "general"
 """The state type of a value that names none."""
@@ -77,12 +77,12 @@ def _check_json(value: Any) -> Any:
                     raise ValueError(f"is nested more than {MAX_DEPTH} levels deep")
                 below += item.values() if isinstance(item, dict) else item
             elif isinstance(item, float) and not math.isfinite(item):
-                raise ValueError("has a number that is too large, or none")
+                raise ValueError("has a number that is too large, or that is not a number")
         level, depth = below, depth + 1
     try:
         compact_json(value).encode()
     except UnicodeEncodeError:
-        raise ValueError("has half of a surrogate pair, which is no Unicode text") from None
+        raise ValueError("has half of a surrogate pair, which is not Unicode text") from None
     return value
 
 
@@ -188,8 +188,8 @@ class ValueChanged(ReplyModel):
     key: str
 
 
-# A backend that is not reachable, such as Redis, must not open the circuit of the service's other operations: therefore
-# the operations on values count as waiting for an external system.
+# The operations on values count as waiting for an external system (`outside`), because a backend that is not reachable,
+# such as Redis, must not open the circuit breaker of the service's other operations.
 
 PERSIST_VALUE = Operation(
     subject="svgx.state.value.persist",
@@ -243,7 +243,7 @@ DELETE_VALUE = Operation(
 )
 LIST_VALUES = Operation(
     subject="svgx.state.value.list",
-    summary="List the caller's keys of one state type, in their order",
+    summary="List the caller's keys of one state type, sorted by key",
     request=ListValuesRequest,
     reply=ValuePage,
     scope=Scope.SIGNED_IN,

@@ -17,11 +17,11 @@ _LEVEL = 1
 
 
 class Damaged(Exception):
-    """A part of a backup is not as it was written. The message names the object and has no content."""
+    """A part of a backup is not as it was written. The message names the object and quotes none of its content."""
 
 
 def read_key(text: str) -> bytes | None:
-    """Return the key of 32 bytes that a text has in base64 or as hexadecimal digits, or None. Raise `ValueError`."""
+    """Decode a key of 32 bytes from base64 or hexadecimal digits. Return None for an empty text. Raise `ValueError`."""
     text = text.strip()
     if not text:
         return None
@@ -47,8 +47,8 @@ def _from_base64(text: str) -> bytes:
 class Seal:
     """Compresses objects, and encrypts them if there is a key.
 
-    Each object has a nonce of its own, which stands before the ciphertext. The name of the object is authenticated with
-    it, so that an object cannot take the place of another one.
+    Each object has a nonce of its own, which precedes the ciphertext. The ciphertext is authenticated together with the
+    name of the object, so that an object cannot take the place of another one.
     """
 
     def __init__(self, key: bytes | None) -> None:
@@ -56,7 +56,7 @@ class Seal:
         self.key_id = (
             None if key is None else hashlib.sha256(b"svgx backup key\0" + key).hexdigest()[:16]
         )
-        """A value that tells keys apart and does not reveal them, or None without a key."""
+        """An id of the key, derived from it, that does not reveal it. None without a key."""
 
     def close(self, name: str, content: bytes) -> bytes:
         """Return the stored form of an object."""

@@ -76,7 +76,7 @@ async def test_commands_of_the_guide_bring_back_a_drawing_for_live_clients(
     await _ended(workspace, f"/state/backups/{small['id']}")
     await client.add_element("drawn-over-again")
     await workspace.driver.wait_saved([client])
-    command = RESTORE.replace("backup_id_123", "latest")
+    command = RESTORE.replace("backup_id_123", small["id"])
     restore = await _ended(workspace, f"/state/restores/{(await _curl(workspace, command))['id']}")
     assert (restore["backup_id"], restore["status"]) == (small["id"], "complete")
     assert await client.content() == before

@@ -28,7 +28,7 @@ from svgx_state.journal.retention import Retention
 from svgx_state.members import Members
 from svgx_state.partitions import add_partitions, add_partitions_later
 from svgx_state.quotas.service import counting
-from svgx_state.quotas.usage import require_canvas
+from svgx_state.quotas.usage import require_canvas, require_place
 from svgx_state.ratelimits import StoredRateLimits
 from svgx_state.settings import StateSettings
 from svgx_state.sharing.creators import LinkCreators
@@ -87,7 +87,10 @@ async def build(runtime: Runtime[StateSettings]) -> AsyncIterator[Service]:
         sharing.register(runtime.responder)
         await sharing.start()
         purge = Purge(database, settings.deleted_retention_days)
-        DeletedCanvases(runtime.bus, database, canvases, purge).register(runtime.responder)
+        check_place = functools.partial(require_place, stored=quotas.stored)
+        DeletedCanvases(runtime.bus, database, canvases, purge, check_place).register(
+            runtime.responder
+        )
         backups = build_backups(runtime, database, journal, workers)
         BackupHandlers(backups).register(runtime.responder)
         _show_health(runtime, database, workers, compactor)

@@ -3,7 +3,7 @@
 import uuid
 from collections.abc import Awaitable, Callable
 
-from svgx_common.contract.errors import Forbidden, NotFound
+from svgx_common.contract.errors import Forbidden, NotFound, Unavailable
 from svgx_common.contract.policy import CanvasRole, Role
 from svgx_common.contract.state import LIST_CANVASES, Canvas, CanvasPage, ListCanvasesRequest
 from svgx_common.contract.storage.events import CanvasCreated, CanvasDeleted, CanvasRenamed
@@ -52,7 +52,12 @@ class Canvases:
             raise no_such_canvas()
         role = _role(row, caller)
         if self._links is not None and caller.link_id is not None:
-            role = _higher(role, await self._links.role(caller, canvas_id))
+            try:
+                role = _higher(role, await self._links.role(caller, canvas_id))
+            except Unavailable:
+                # Auth is needed for the link only. A member keeps the role of the account.
+                if role is None:
+                    raise
         if role is None:
             raise Forbidden("you have no role on this canvas; ask one of its owners")
         return _canvas(row, role)

@@ -10,13 +10,22 @@ NOW = datetime(2026, 6, 30, tzinfo=UTC)
 
 
 def _backups(*texts: str) -> list[Kept]:
-    """Return backups, newest first, from texts such as `b2<b1 5d failed`: id, parent, age and status."""
+    """Return backups, newest first, from texts such as `b2@users<b1 5d failed`: id, scope, parent, age and status."""
     found = []
     for text in texts:
         names, age, *status = text.split()
         name, _, parent = names.partition("<")
+        scope = name.partition("@")[2]
         at = NOW - timedelta(days=float(age.removesuffix("d")))
-        found.append(Kept(name, parent or None, status[0] if status else "complete", at))
+        found.append(
+            Kept(
+                name.partition("@")[0],
+                parent or None,
+                status[0] if status else "complete",
+                at,
+                scope,
+            )
+        )
     return found
 
 
@@ -37,6 +46,9 @@ def _backups(*texts: str) -> list[Kept]:
         (["c<a 2d failed", "b 3d", "a 4d"], 1, 0, ["c", "a"]),
         (["b 1d deleting", "a 2d"], 1, 0, []),
         ([], 1, 1, []),
+        # Backups of users or of one canvas do not take the places of those of all canvases.
+        (["d@users 1d", "c@users 2d", "b 3d", "a 4d"], 1, 0, ["c", "a"]),
+        (["d@users 1d", "c@users 2d", "b 3d", "a 4d"], 2, 0, []),
     ],
 )
 def test_retention_keeps_the_newest_and_all_on_which_they_build(

@@ -1,5 +1,6 @@
 """Deleting backups, and the retention that selects them. A chain is never broken."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -41,6 +42,8 @@ class Kept:
     parent_id: str | None
     status: str
     created_at: datetime
+    scope: str = ""
+    """The content of the backup. Backups of one scope take the places of each other only."""
 
 
 def expired(backups: Sequence[Kept], retention: Retention, now: datetime) -> list[str]:
@@ -53,8 +56,12 @@ def expired(backups: Sequence[Kept], retention: Retention, now: datetime) -> lis
     parents = {each.id: each.parent_id for each in backups}
     complete = [each for each in backups if each.status == "complete"]
     roots = [each.id for each in backups if each.status == "running"]
-    # The newest complete backup is kept by any rule.
-    roots += [each.id for each in complete[: max(1, retention.count)]]
+    # The newest complete backup of each scope is kept by any rule.
+    newest = Counter[str]()
+    for each in complete:
+        newest[each.scope] += 1
+        if newest[each.scope] <= max(1, retention.count):
+            roots.append(each.id)
     oldest = now - timedelta(days=retention.days)
     roots += [each.id for each in complete if retention.days and each.created_at >= oldest]
     kept: set[str] = set()
@@ -104,6 +111,8 @@ class BackupRemover:
         requested = 0
         for backup_id in expired(backups, self._retention, datetime.now(UTC)):
             async with self._database.transaction() as session:
+                # A new incremental backup and a new restore wait for this lock, or are seen below.
+                await session.row("lock_backup", backup_id)
                 # A restore may have begun to read it, or another backup to build on it.
                 if await session.row("restore_of", backup_id) is not None:
                     continue

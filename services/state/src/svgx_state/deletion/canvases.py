@@ -14,7 +14,7 @@ from svgx_common.events.outbox import emit
 from svgx_common.messaging.bus import Bus
 from svgx_common.messaging.responder import Call, Responder
 from svgx_common.postgres import Database
-from svgx_state.canvases import Canvases, no_such_canvas
+from svgx_state.canvases import Canvases, CheckQuota, no_such_canvas
 from svgx_state.deletion.purge import Purge
 from svgx_state.permissions import effective_role
 
@@ -27,8 +27,17 @@ log = structlog.get_logger(__name__)
 class DeletedCanvases:
     """The handlers of `RESTORE_CANVAS` and `PURGE_CANVAS`."""
 
-    def __init__(self, bus: Bus, database: Database, canvases: Canvases, purge: Purge) -> None:
+    def __init__(
+        self,
+        bus: Bus,
+        database: Database,
+        canvases: Canvases,
+        purge: Purge,
+        check_place: CheckQuota,
+    ) -> None:
+        """Create the handlers. `check_place` raises `QuotaFull` if the caller may not have one more canvas."""
         self._bus = bus
+        self._check_place = check_place
         self._database = database
         self._canvases = canvases
         self._purge = purge
@@ -41,8 +50,8 @@ class DeletedCanvases:
     async def restore(self, request: CanvasRequest, call: Call) -> Canvas:
         """Restore a canvas, and return it. A canvas that is not deleted stays as it is.
 
-        Raises `NotFound` for a deleted canvas that the caller does not own, `Forbidden` for another one, and `Conflict`
-        when its removal has begun.
+        Raises `NotFound` for a deleted canvas that the caller does not own, `Forbidden` for another one, `Conflict`
+        when its removal has begun, and `QuotaFull` when the caller has the largest number of canvases.
         """
         caller = call.signed_in()
         row = await self._database.row("any_canvas", request.canvas_id, caller.user_id)
@@ -54,6 +63,8 @@ class DeletedCanvases:
                 raise no_such_canvas()
             raise Forbidden("only an owner of the canvas restores it")
         async with self._database.transaction() as session:
+            if row["deleted_at"] is not None:
+                await self._check_place(session, caller)
             if await session.row("restore_canvas", request.canvas_id) is None:
                 raise Conflict("the canvas is being removed for good", field="canvas_id")
             if row["deleted_at"] is not None:

@@ -62,9 +62,11 @@ class Differences:
         """Return the content that the version is compared with."""
         if request.to != NOW:
             return await self._versions.content(request.canvas_id, request.to)
-        if position is not None:
-            return await self._past.content(request.canvas_id, position[0])
         present = await self._past.moment(request.canvas_id)
+        if position is not None:
+            if position[0] > present.revision:
+                raise Invalid("cursor: is not the `next` of a page", field="cursor")
+            return await self._past.content(request.canvas_id, position[0])
         return await self._past.content(request.canvas_id, present.revision)
 
 

@@ -46,9 +46,10 @@ class Expiry:
     async def _content(self, canvas_id: str, revision: int) -> Content:
         """Return the content of a revision as one update, or as all its updates if they cannot be merged."""
         try:
-            content = await self._past.content(canvas_id, revision)
+            # A deleted canvas may be restored, and its versions with it.
+            content = await self._past.content(canvas_id, revision, also_deleted=True)
         except NotFound:
-            # The canvas is deleted, or rows were removed by hand. The version cannot be read either way.
+            # Rows were removed by hand. The version cannot be read either way.
             log.warning("a version has no content", canvas_id=canvas_id, revision=revision)
             return Content(revision, ())
         try:

@@ -47,16 +47,19 @@ class Past:
             )
         return Moment(revision=row["revision"], edited_at=row["edited_at"], earliest=earliest)
 
-    async def content(self, canvas_id: str, revision: int) -> Content:
+    async def content(
+        self, canvas_id: str, revision: int, *, also_deleted: bool = False
+    ) -> Content:
         """Return the content of a canvas after the commit of a revision.
 
         Missing journal entries are logged, counted and left out. Corrupt rows are moved to the quarantine. Raises
-        `NotFound` for an unknown or deleted canvas, and for a revision that the journal does not have any more.
+        `NotFound` for an unknown canvas, for a deleted one unless `also_deleted`, and for a revision that the journal
+        does not have any more.
         """
         rows = await self._quarantine.read(
             canvas_id, lambda: self._database.rows("load_past", canvas_id, revision)
         )
-        if not rows or rows[0]["deleted_at"] is not None:
+        if not rows or (rows[0]["deleted_at"] is not None and not also_deleted):
             raise no_such_canvas()
         parts = [row for row in rows if row["revision"] is not None]
         if not parts and revision:

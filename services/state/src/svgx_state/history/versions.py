@@ -20,7 +20,7 @@ from svgx_common.contract.storage.versions import (
 from svgx_common.events.outbox import emit
 from svgx_common.messaging.wire import decode
 from svgx_common.pages import Cursor, Listing
-from svgx_common.postgres import Database, Row
+from svgx_common.postgres import Database, Row, Session
 from svgx_state import metrics
 from svgx_state.canvases import no_such_canvas
 from svgx_state.history.past import Past
@@ -58,9 +58,9 @@ class Versions:
         Return None if another replica has made the automatic version. Raises `NotFound` for an unknown or deleted
         canvas, and `Conflict` for a version with a name beyond the bound.
         """
-        if name is not None:
-            await self._check_named(canvas_id)
         async with self._database.transaction() as session:
+            if name is not None:
+                await self._check_named(session, canvas_id)
             row = await session.row(
                 "add_version", str(uuid.uuid4()), canvas_id, kind.value, name, user_id
             )
@@ -126,9 +126,11 @@ class Versions:
 
     async def rename(self, canvas_id: str, version_id: str, name: str) -> Version:
         """Name a version, and return it. Raises `NotFound`, and `Conflict` beyond the bound of named versions."""
-        if (await self.get(canvas_id, version_id)).name is None:
-            await self._check_named(canvas_id)
-        row = await self._database.row("rename_version", canvas_id, version_id, name)
+        is_new = (await self.get(canvas_id, version_id)).name is None
+        async with self._database.transaction() as session:
+            if is_new:
+                await self._check_named(session, canvas_id)
+            row = await session.row("rename_version", canvas_id, version_id, name)
         if row is None:
             raise no_such_version()
         return _version(row)
@@ -150,8 +152,10 @@ class Versions:
         )
         metrics.VERSIONS_REMOVED.labels("thinned").inc(len(removed))
 
-    async def _check_named(self, canvas_id: str) -> None:
-        row = await self._database.row("named_versions", canvas_id)
+    async def _check_named(self, session: Session, canvas_id: str) -> None:
+        """Raise `Conflict` at the bound of named versions. Other requests for the canvas wait for the transaction."""
+        await session.run("lock_named_versions", canvas_id)
+        row = await session.row("named_versions", canvas_id)
         if row is not None and row["number"] >= self._bounds.named:
             raise Conflict(
                 f"this canvas has {row['number']} versions with a name; delete one first",

@@ -66,10 +66,7 @@ async def require_canvas(session: Session, caller: Caller, *, stored: StoredQuot
             continue
         metrics.QUOTA_REFUSALS.labels(use.name.value).inc()
         if use.resets_at is None:
-            raise QuotaFull(
-                f"an account may have {use.limit} canvases; delete some, or ask an admin for more",
-                limit=use.limit,
-            )
+            raise _no_place(use)
         wait = max(1, math.ceil((use.resets_at - datetime.now(UTC)).total_seconds()))
         period = "an hour" if use.name is QuotaName.CANVASES_PER_HOUR else "a day"
         raise QuotaExceeded(
@@ -77,6 +74,23 @@ async def require_canvas(session: Session, caller: Caller, *, stored: StoredQuot
             limit=use.limit,
             retry_after=wait,
         )
+
+
+async def require_place(session: Session, caller: Caller, *, stored: StoredQuotas) -> None:
+    """Raise `QuotaFull` if the caller may not have one more canvas, which was created before."""
+    await session.row("lock_creator", caller.user_id)
+    quotas = await stored.in_force_within(session)
+    for use in (await account_usage(session, quotas, caller.user_id, caller.role)).uses:
+        if use.name is QuotaName.CANVASES and use.status is QuotaStatus.OVER:
+            metrics.QUOTA_REFUSALS.labels(use.name.value).inc()
+            raise _no_place(use)
+
+
+def _no_place(use: Use) -> QuotaFull:
+    return QuotaFull(
+        f"an account may have {use.limit} canvases; delete some, or ask an admin for more",
+        limit=use.limit,
+    )
 
 
 def _account_uses(quotas: Quotas, user_id: str, role: Role, row: Row) -> list[Use]:

@@ -8,8 +8,11 @@ VALUES ($1, $2, $3, $4, $5, $6, 'running', $7, $8, $9, $10)
 SELECT * FROM backup WHERE id = $1
 
 -- name: newest_backup
--- The newest complete backup, or null.
-SELECT id FROM backup WHERE status = 'complete' ORDER BY created_at DESC, id DESC LIMIT 1
+-- The newest complete backup of all canvases, or null. It may also have the users.
+SELECT id FROM backup
+WHERE status = 'complete' AND state_type IN ('canvas', 'all') AND canvas_id IS NULL AND owner_id IS NULL
+ORDER BY created_at DESC, id DESC
+LIMIT 1
 
 -- name: backups_before
 -- Read a page of $1 backups, newest first, starting after the backup (created_at $2, id $3).
@@ -164,11 +167,14 @@ UPDATE backup SET verification = $2::text::jsonb WHERE id = $1
 RETURNING *
 
 -- name: last_success
--- The time at which the newest complete backup began, in Unix seconds, or 0.
-SELECT coalesce(extract(epoch FROM max(created_at)), 0)::float8 AS at FROM backup WHERE status = 'complete'
+-- The time at which the newest complete backup of all canvases began, in Unix seconds, or 0.
+SELECT coalesce(extract(epoch FROM max(created_at)), 0)::float8 AS at FROM backup
+WHERE status = 'complete' AND state_type IN ('canvas', 'all') AND canvas_id IS NULL AND owner_id IS NULL
 
 -- name: backups_for_retention
-SELECT id, parent_id, status, created_at FROM backup ORDER BY created_at DESC, id DESC
+SELECT id, parent_id, status, created_at, concat_ws('/', state_type, canvas_id, owner_id) AS scope
+FROM backup
+ORDER BY created_at DESC, id DESC
 
 -- name: add_restore
 INSERT INTO restore (id, backup_id, canvas_id, status, requested_by) VALUES ($1, $2, $3, 'running', $4)
@@ -236,5 +242,5 @@ SELECT $1, entry.key, entry.value FROM jsonb_each_text($2::text::jsonb) AS entry
 
 -- name: undelete_canvas
 UPDATE canvas SET deleted_at = NULL, name = $2, updated_at = greatest(updated_at, clock_timestamp())
-WHERE id = $1 AND (deleted_at IS NOT NULL OR name <> $2)
+WHERE id = $1 AND (deleted_at IS NOT NULL OR name <> $2) AND purge_began_at IS NULL
 RETURNING id

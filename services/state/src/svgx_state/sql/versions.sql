@@ -68,6 +68,10 @@ RETURNING id, kind, name, revision, at, edited_at, authors, created_by
 DELETE FROM version WHERE canvas_id = $1 AND id = $2
 RETURNING id
 
+-- name: lock_named_versions
+-- Let requests that name versions of one canvas wait for each other, because they could exceed the bound together.
+SELECT pg_advisory_xact_lock(hashtext('svgx.state.named'), hashtext($1))
+
 -- name: named_versions
 SELECT count(*) AS number FROM version WHERE canvas_id = $1 AND name IS NOT NULL
 

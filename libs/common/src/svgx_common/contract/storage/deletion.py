@@ -1,6 +1,6 @@
 """Deleted canvases: restore and purge. Models and operations of the state service."""
 
-from svgx_common.contract.errors import Conflict, Forbidden, NotFound
+from svgx_common.contract.errors import Conflict, Forbidden, NotFound, QuotaFull
 from svgx_common.contract.operation import Http, Operation, ReplyModel
 from svgx_common.contract.policy import RateClass, Scope
 from svgx_common.contract.state import Canvas, CanvasRequest
@@ -25,7 +25,7 @@ RESTORE_CANVAS = Operation(
     scope=Scope.SIGNED_IN,
     http=Http("POST", "/runtime/canvases/{canvas_id}/restore"),
     rate=RateClass.WRITE,
-    errors=(Conflict, Forbidden, NotFound),
+    errors=(Conflict, Forbidden, NotFound, QuotaFull),
 )
 PURGE_CANVAS = Operation(
     subject="svgx.state.canvas.purge",

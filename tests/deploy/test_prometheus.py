@@ -40,6 +40,14 @@ MAY_BE_EMPTY = {
     "svgx-edits: Time of a compaction A": "a short use makes no canvas long enough for a compaction",
     "svgx-edits: Time of a compaction B": "as above",
     "svgx-edits: Time of a compaction C": "as above",
+    "svgx-backups: Space of the backups A": "the sample data have no volume of backups",
+    "svgx-backups: Age of the newest backup B": "no backup is made",
+    **{f"svgx-backups: Time of a backup {each}": "as above" for each in "ABC"},
+    **{
+        f"svgx-quotas-and-events: Time of an attempt {each}": "there is no webhook"
+        for each in "ABC"
+    },
+    "svgx-resources: Actions on stored values A": "no value is stored",
 }
 """The reason for which a query has no data after a short use, by the query."""
 
@@ -196,7 +204,8 @@ async def test_all_rules_are_evaluated_without_an_error(prometheus: Prometheus) 
 async def test_queries_of_dashboards_have_data(prometheus: Prometheus) -> None:
     """Each query has a number, or stands on the list of those that may have none. Proves R-OBS-14."""
     empty = {query.place for query in dashboard_queries() if not await prometheus.query(query.text)}
-    assert empty == MAY_BE_EMPTY.keys()
+    # Other tests of the same stack may have made backups.
+    assert empty <= MAY_BE_EMPTY.keys()
 
 
 async def test_selectors_of_rules_have_data(prometheus: Prometheus) -> None:

@@ -241,8 +241,8 @@ EDITS = Board(
                     "none",
                     [
                         (
-                            "sum by (kind) (increase(svgx_engine_versions_made_total{NS}[1h]))",
-                            "{{kind}}",
+                            "sum by (reason) (increase(svgx_engine_versions_made_total{NS}[1h]))",
+                            "made {{reason}}",
                         ),
                         (
                             "sum by (reason) (increase(svgx_engine_versions_removed_total{NS}[1h]))",

@@ -36,6 +36,7 @@ EXTRA_RULES = {
     "users": "an account's id",
     "until": "between 1970 and 3000",
     "since": "between 1970 and 3000",
+    "at": "in the known past of the canvas",
     "url": "a host with a public address",
     "expires_at": "between 1970 and 3000, and in the future",
     "label": "visible characters",

@@ -10,6 +10,7 @@ from svgx_devstack import DevStack
 from tests.e2e.clients.api import CANVASES, ApiSession, open_api
 from tests.e2e.clients.openapi_document import check_response, example_request
 from tests.limits import HIGH_LIMITS
+from tests.polling import pause
 
 
 @pytest.fixture(scope="module")
@@ -82,6 +83,24 @@ ERASE = ("post", "/admin/users/{user_id}/erase")
 LIFE_OPERATIONS = {END_LINK, PURGE, ERASE}
 """Operations that need a link, a deleted canvas, or a user that no other operation needs any more."""
 
+WEBHOOK = "/admin/webhooks/{webhook_id}"
+REDELIVER = f"{WEBHOOK}/deliveries/{{delivery_id}}/redeliver"
+WEBHOOK_OPERATIONS = {
+    ("post", "/admin/webhooks/"),
+    ("post", f"{WEBHOOK}/test"),
+    ("get", f"{WEBHOOK}/deliveries/"),
+    ("post", REDELIVER),
+}
+"""Operations on webhooks, each of which needs the result of the one before."""
+
+BACKUP_OPERATIONS = {
+    ("post", "/state/backup/"),
+    ("post", "/state/restore/{backup_id}"),
+    ("get", "/state/restores/{restore_id}"),
+    ("get", "/state/restores/{restore_id}/canvases/"),
+}
+"""Operations on backups, each of which needs the end of the one before."""
+
 DRAIN = ("post", "/admin/replicas/{service}/{replica_id}/drain")
 """An operation that succeeds only with two replicas of a service. `test_replica_drain.py` has them."""
 
@@ -131,8 +150,29 @@ async def test_every_example_request_gets_a_described_response(
             for method in methods
             # The OIDC operations need a provider; test_oidc.py has one.
             if not path.startswith(("/docs", "/auth/oidc"))
-            and (method, path) not in ACCOUNT_OPERATIONS | LIFE_OPERATIONS | {DRAIN}
+            and (method, path)
+            not in ACCOUNT_OPERATIONS
+            | LIFE_OPERATIONS
+            | WEBHOOK_OPERATIONS
+            | BACKUP_OPERATIONS
+            | {DRAIN}
         ]
+        webhook = await send("post", "/admin/webhooks/", url="https://1.1.1.1/hook")
+        ids["webhook_id"] = webhook["id"]
+        await send("post", f"{WEBHOOK}/test", **ids)
+        deliveries = await send("get", f"{WEBHOOK}/deliveries/", **ids)
+        await send("post", REDELIVER, **ids, delivery_id=deliveries["items"][0]["id"])
+
+        async def end_of(path: str) -> None:
+            while (await admin.request("GET", path)).json()["status"] == "running":
+                await pause()
+
+        ids["backup_id"] = (await send("post", "/state/backup/"))["id"]
+        await end_of(f"/state/backups/{ids['backup_id']}")
+        ids["restore_id"] = (await send("post", "/state/restore/{backup_id}", **ids))["id"]
+        await end_of(f"/state/restores/{ids['restore_id']}")
+        await send("get", "/state/restores/{restore_id}", **ids)
+        await send("get", "/state/restores/{restore_id}/canvases/", **ids)
         # Members are set before they are read, and all other operations come before deletions.
         rest.sort(key=lambda each: (each[0] == "delete", each[0] != "put", -len(each[1])))
         for method, path in rest:

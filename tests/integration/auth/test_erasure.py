@@ -147,7 +147,8 @@ async def test_erased_account_leaves_only_a_pseudonym(
     # Failures of a network are kept for hours, and name no account.
     await tables.execute("DELETE FROM attempt WHERE key = $1", f"address:{CLIENT.address}")
     assert await tables_with(tables, *personal) == set()
-    assert await tables_with(tables, user.id) == {"account", "audit"}
+    # The event of the erasure tells receivers the id.
+    assert await tables_with(tables, user.id) == {"account", "audit", "event"}
     (request,) = state.requests
     assert (request.user_id, request.pseudonym) == (user.id, report.pseudonym)
     assert user.id not in report.pseudonym

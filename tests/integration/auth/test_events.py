@@ -102,11 +102,14 @@ async def test_changes_of_an_account_are_handed_over_in_their_order_without_pers
 
 
 async def test_refused_change_of_an_account_has_no_event(bus: Bus, recorder: Recorder) -> None:
-    """Proves R-EVENT-1: the last admin is not deleted, and no event says so."""
+    """Proves R-EVENT-1: a name that is taken changes nothing, and no event says so."""
+    taken, user = await create(bus), await create(bus)
+    await recorder.wait_for(user.id, 1)
     caller = caller_of(await login(bus, "root", ADMIN_PASSWORD))
     with pytest.raises(Conflict):
-        await bus.ask(DELETE_USER, UserRequest(user_id=caller.user_id), caller=caller)
-    user = await create(bus)
-    await recorder.wait_for(user.id, 1)
-    of_admin = {each.type for each in recorder.noted if each.entity_id == caller.user_id}
-    assert "user.deleted" not in of_admin
+        await bus.ask(
+            UPDATE_USER, UpdateUserRequest(user_id=user.id, username=taken.username), caller=caller
+        )
+    later = await create(bus)
+    await recorder.wait_for(later.id, 1)
+    assert {each.type for each in recorder.noted if each.entity_id == user.id} == {"user.created"}

@@ -143,7 +143,7 @@ async def test_unknown_key_is_named_by_its_public_key(tmp_path: Path) -> None:
     assert other.public in refused.detail
     assert other.seed not in refused.detail + refused.fix
     assert refused.status is Status.FAILED
-    assert problems(accepted).keys() == {"service auth"}
+    assert problems(accepted).keys() == {"service auth", "service collab"}
 
 
 @pytest.mark.parametrize(

@@ -32,8 +32,31 @@ CALLERS: dict[str, set[str]] = {subject: {"collab"} for subject in JOURNAL} | {
     "svgx.collab.open": {"gateway", "collab"},
     "svgx.auth.account.find": {"state"},
     "svgx.state.user.erase": {"auth"},
+    "svgx.state.events.record": {"auth"},
+    "svgx.auth.backup.export": {"state"},
+    "svgx.auth.backup.import": {"state"},
+    "svgx.collab.replace": {"state"},
+    "svgx.state.version.before_import": {"collab"},
 }
+EVENTS = (
+    *(
+        f"svgx.events.auth.user.{each}"
+        for each in ("created", "updated", "deleted", "restored", "erased")
+    ),
+    *(
+        f"svgx.events.state.canvas.{each}"
+        for each in ("created", "renamed", "deleted", "restored", "purged")
+    ),
+    *(f"svgx.events.state.link.{each}" for each in ("created", "revoked")),
+    *(f"svgx.events.state.version.{each}" for each in ("created", "restored")),
+    *(f"svgx.events.state.backup.{each}" for each in ("completed", "failed")),
+    *(f"svgx.events.state.restore.{each}" for each in ("completed", "failed")),
+    "svgx.events.state.member.changed",
+)
 PUBLISHERS: dict[str, set[str]] = {
+    **{subject: {subject.split(".")[2]} for subject in EVENTS},
+    "svgx.state.value.changed": {"state"},
+    "svgx.state.quotas.changed": {"state"},
     "svgx.canvas.c.edit": {"gateway", "collab"},
     "svgx.canvas.c.sync": {"gateway", "collab"},
     "svgx.canvas.c.awareness": {"gateway"},
@@ -50,13 +73,17 @@ PUBLISHERS: dict[str, set[str]] = {
     "svgx.replica.collab.r": {"gateway", "collab"},
     "svgx.replica.gateway.r": {"gateway"},
     "svgx.blob.auth.r.b": {"gateway", "state"},
-    "svgx.blob.state.r.b": {"gateway", "collab", "auth"},
+    "svgx.blob.state.r.b": {"gateway", "collab", "auth", "state"},
     "svgx.blob.collab.r.b": {"gateway", "collab", "state"},
     "svgx.blob.gateway.r.b": {"auth", "state", "collab", "gateway"},
     "$SRV.PING": {"gateway"},
     "$SRV.STATS": set(),
 }
 SUBSCRIBERS: dict[str, set[str]] = {
+    # Programs of the operator listen to events, and no service does.
+    **{subject: set() for subject in EVENTS},
+    "svgx.state.value.changed": {"state"},
+    "svgx.state.quotas.changed": {"gateway"},
     "svgx.canvas.c.edit": {"collab"},
     "svgx.canvas.c.sync": {"collab"},
     "svgx.canvas.c.awareness": {"collab"},

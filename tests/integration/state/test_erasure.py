@@ -74,7 +74,7 @@ async def test_pseudonym_takes_the_place_of_an_erased_user_everywhere(
     client_me = client.me
     await tables.execute("UPDATE canvas SET deleted_at = clock_timestamp() WHERE id = $1", gone)
     assert set(await names_in(tables, victim.user_id)) == {
-        *("canvas", "canvas_member", "journal", "share_link", "configuration")
+        *("canvas", "canvas_member", "journal", "share_link", "configuration", "event")
     }
     done = await erase(client, victim.user_id, heir.user_id if transfer else None)
     pseudonym = pseudonym_of(victim.user_id)
@@ -87,6 +87,7 @@ async def test_pseudonym_takes_the_place_of_an_erased_user_everywhere(
         "journal": 16,
         **({"canvas_transferred": 2} if transfer else {"canvas_deleted": 1}),
     }
+    assert done.touched.pop("event") > 0
     assert done.touched == expected
     assert await names_in(tables, victim.user_id) == []
     authors = await tables.fetch(

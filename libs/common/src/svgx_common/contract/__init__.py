@@ -87,7 +87,6 @@ OPERATIONS: tuple[Operation[Any, Any], ...] = (
     versions.THUMBNAIL,  #       GET    /runtime/canvases/{canvas_id}/versions/{version_id}/thumbnail
     versions.FIND_MOMENT,  #     GET    /runtime/canvases/{canvas_id}/moment
     versions.VERSION_BEFORE_IMPORT,
-    collab.REPLACE_CONTENT,
     # quotas
     quotas.GET_QUOTAS,  #        GET    /security/quotas/config/
     quotas.SET_QUOTAS,  #        PUT    /security/quotas/config/

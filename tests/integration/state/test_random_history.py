@@ -21,6 +21,6 @@ async def test_random_versions_and_restores_have_the_content_of_a_plain_replay(
     print(f"seed: {seed}")
     monkeypatch.setattr("svgx_state.snapshots.SLICE_ENTRIES", 25)
     world = RandomHistory(fresh, workers, seed)
-    await run(world, steps=400, canvases=2, kinds=HISTORY_STEPS)
+    await run(world, steps=150, canvases=2, kinds=HISTORY_STEPS)
     for canvas in world.canvases:
         await world.check_versions(canvas)

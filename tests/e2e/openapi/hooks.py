@@ -37,6 +37,7 @@ EXTRA_RULES = {
     "until": "between 1970 and 3000",
     "since": "between 1970 and 3000",
     "at": "in the known past of the canvas",
+    "canvases": "ids of canvases",
     "url": "a host with a public address",
     "expires_at": "between 1970 and 3000, and in the future",
     "label": "visible characters",

@@ -270,6 +270,6 @@ async def test_commands_back_up_and_restore_without_a_replica(site: Site) -> Non
         assert isinstance(made["verification"], dict)
         assert made["verification"]["status"] == "passed"
         await lose(tables, canvas_id)
-        status, (restored,) = await _command(site, "restore", made["id"])
+        status, (restored,) = await _command(site, "restore", str(made["id"]))
         assert (status, restored["status"], restored["backup_id"]) == (0, "complete", made["id"])
         assert await tables.fetchval("SELECT revision FROM canvas WHERE id = $1", canvas_id) == 1

@@ -114,10 +114,10 @@ class Catalogue:
         """Add the task to read a backup back. Raises `NotFound`, `Conflict`, or `Unavailable`."""
         backup_id = await self._known(backup_id)
         async with self._database.transaction() as session:
-            # The whole lock at once: two requests with a shared lock would wait for each other at their updates.
-            await session.row("lock_backup", backup_id)
-            await self._lock_complete(session, backup_id)
+            # The task comes before the backup, as for the replica that ends the task. Otherwise each could wait for the
+            # other's lock.
             await session.row("add_task", "verify", backup_id)
+            await self._lock_complete(session, backup_id)
             running = Verification(status=VerificationStatus.RUNNING)
             row = await session.row("set_verification", backup_id, running.model_dump_json())
         assert row is not None

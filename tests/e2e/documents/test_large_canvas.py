@@ -1,6 +1,6 @@
 """A large canvas is imported, opened, edited and exported with a limited amount of memory.
 
-`make large` uses 10 MB, 50,000 elements and 1 GiB of memory. `make test` uses a fifth, because the test takes minutes
+`make large` uses 10 MB, 50,000 elements and 1 GiB of memory. `make test` uses a tenth, because the test takes minutes
 of CPU time otherwise.
 """
 
@@ -22,7 +22,7 @@ from tests.e2e.documents.large_svg import large_svg
 from tests.limits import HIGH_LIMITS
 
 FULL_SIZE = os.environ.get("SVGX_LARGE") == "1"
-ELEMENTS = 50_000 if FULL_SIZE else 10_000
+ELEMENTS = 50_000 if FULL_SIZE else 5_000
 SVG_BYTES = 200 * ELEMENTS
 MAX_MEMORY = (1024 if FULL_SIZE else 768) * 1024 * 1024
 """Bytes of memory that all processes of the stack may use together: services, NATS, PostgreSQL, Valkey."""

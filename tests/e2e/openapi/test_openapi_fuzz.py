@@ -18,7 +18,7 @@ from tests.e2e.clients.api import Api, ApiSession, open_api
 from tests.limits import HIGH_LIMITS
 
 FOLDER = Path(__file__).parent
-EXAMPLES = os.environ.get("SVGX_FUZZ_EXAMPLES", "4")
+EXAMPLES = os.environ.get("SVGX_FUZZ_EXAMPLES", "2")
 """Number of requests for each operation and phase. `make fuzz` sends more."""
 
 PHASES = os.environ.get("SVGX_FUZZ_PHASES", "examples,fuzzing,stateful")

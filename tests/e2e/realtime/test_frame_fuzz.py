@@ -26,7 +26,7 @@ from tests.e2e.clients.workspace import Workspace, open_workspace
 from tests.e2e.clients.yjs_driver import YjsDriver
 from tests.limits import HIGH_LIMITS
 
-FRAMES = int(os.environ.get("SVGX_FUZZ_FRAMES", "3000"))
+FRAMES = int(os.environ.get("SVGX_FUZZ_FRAMES", "1200"))
 pytestmark = pytest.mark.timeout(120 + FRAMES // 20)
 
 SENDERS = 16

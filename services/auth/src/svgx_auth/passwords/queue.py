@@ -15,7 +15,7 @@ from prometheus_client import Counter, Gauge
 from svgx_common.contract.errors import Overloaded, SvgxError, TooManyRequests
 
 WAITING = Gauge(
-    "svgx_engine_password_queue", "Requests that wait for their turn to use a password."
+    "svgx_engine_password_queue", "Requests that wait until a password worker is free."
 )
 REFUSED = Counter(
     "svgx_engine_password_refused",

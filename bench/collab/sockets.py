@@ -32,8 +32,8 @@ class Refused(Exception):
 class Client:
     """One connection.
 
-    `received`: frames. `closed`: the close code, or 0 if the connection ended without a close frame. `refusal`: the response
-    that refused the handshake. `record`: chunks of received bytes with their time in ns, for sampled clients.
+    `received`: frames. `closed`: the close code, or 0 if the connection ended without a close frame. `refusal`: the
+    response that refused the handshake. `record`: chunks of received bytes with their time in ns, for sampled clients.
     `synced_ns`: the time at which the document had arrived.
     """
 

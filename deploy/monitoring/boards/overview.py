@@ -150,7 +150,7 @@ OVERVIEW = Board(
                 ),
                 Panel(
                     "Silent replicas",
-                    "Replicas that answered the gateways' pings before and do not answer now. They are frozen or cut off.",
+                    "Replicas that answered the gateways' pings before and do not answer now: frozen, or cut off.",
                     "none",
                     [("max by (component) (svgx_engine_silent_replicas{NS})", "{{component}}")],
                     limit=1,

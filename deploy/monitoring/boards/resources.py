@@ -280,7 +280,7 @@ RESOURCES = Board(
                 ),
                 Panel(
                     "Look-ups in the cache of values",
-                    "Reads of values that PostgreSQL stores: from the cache, by a query, or by a query that already ran.",
+                    "Reads of values in PostgreSQL: from the cache, by a query, or by a query that already ran.",
                     "ops",
                     [
                         (

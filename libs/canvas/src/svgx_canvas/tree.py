@@ -12,7 +12,7 @@ class Element:
     """An element, or character data if its tag is `#text`."""
 
     id: str
-    """The key in the document, unique in the canvas. The SVG attribute `id` is in `attrs` and independent of the key."""
+    """The key in the document, unique in the canvas. The SVG attribute `id` is in `attrs`, independent of the key."""
     tag: str
     parent: str = ROOT
     """The id of the parent element, or "" for a child of the root."""

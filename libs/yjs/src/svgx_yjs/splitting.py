@@ -148,7 +148,7 @@ class _Reader:
         return self._known.get(client, 0) if clock is None else clock
 
     def read(self) -> None:
-        """Read all sections. Then resume each blocked section whose missing struct another section had."""
+        """Read all sections. Then resume each blocked section if another section had the struct that it lacks."""
         decoder = self._decoder
         seen: set[int] = set()
         for _ in range(decoder.uint()):

@@ -85,7 +85,7 @@ CHECK_SECONDS = 1.5
 """Seconds that NATS has to deliver the message of a health check."""
 
 GRACE = 1.0
-"""Seconds for which requests wait for NATS after it became unreachable. Later requests fail at once until it returns."""
+"""Seconds for which requests wait for NATS after the connection ended. Later requests fail at once until it returns."""
 
 
 class NoResponders(Unavailable):

@@ -14,9 +14,7 @@ from prometheus_client import Counter, Gauge
 
 from svgx_common.contract.errors import Overloaded, SvgxError, TooManyRequests
 
-WAITING = Gauge(
-    "svgx_engine_password_queue", "Requests that wait until a password worker is free."
-)
+WAITING = Gauge("svgx_engine_password_queue", "Requests that wait until a password worker is free.")
 REFUSED = Counter(
     "svgx_engine_password_refused",
     "Requests refused because the password queue, or the caller's share of it, was full.",
@@ -32,7 +30,7 @@ _Turn = asyncio.Future[None]
 
 
 class _Lane:
-    """Requests of one kind that wait, by customer. Customers take turns. The requests of a customer keep their order."""
+    """Requests of one kind that wait, by customer. Customers take turns. Each customer's requests keep their order."""
 
     def __init__(self, limit: int, full: type[SvgxError]) -> None:
         self._limit = limit

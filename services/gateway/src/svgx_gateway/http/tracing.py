@@ -20,7 +20,7 @@ from svgx_gateway.observability.request_log import MAX_PATH
 
 tracer = trace.get_tracer("svgx.gateway")
 
-# Only `traceparent` and `tracestate` are read. Baggage is ignored, because a client's baggage would reach every service.
+# Only `traceparent` and `tracestate` are read. Baggage is ignored, because a client's would reach every service.
 _propagator = TraceContextTextMapPropagator()
 
 MAX_TRACE_STATE = 512

@@ -147,8 +147,8 @@ class RestoreStatus(StrEnum):
     """The states of a restore.
 
     A `refused` restore has changed nothing, because the backup did not pass its verification. In a `partial` restore,
-    some canvases or users could not be restored. A `failed` restore ended early: its list of canvases shows the canvases
-    that are restored, and a second restore of the backup restores the others.
+    some canvases or users could not be restored. A `failed` restore ended early: its list of canvases shows the
+    canvases that are restored, and a second restore of the backup restores the others.
     """
 
     RUNNING = "running"

@@ -115,7 +115,7 @@ Metadata = Annotated[
 class PersistRequest(RequestModel):
     """`version` is the stored version that the caller has read, or 0 for a new key.
 
-    Without `version`, the value is stored whatever the stored version is.
+    Without `version`, the value is stored in any case.
 
     Admins may name another account as `user_id`.
     """

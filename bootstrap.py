@@ -140,8 +140,8 @@ def install(tools):
 def install_packages(lock):
     """Install the packages of a lock file, then the packages of this repository.
 
-    uv does this in a few seconds. Where uv cannot, for example because only pip's configuration names the package
-    index, pip does it in about a minute.
+    uv installs them in a few seconds. If uv fails, for example because only pip's configuration names the package
+    index, pip installs them in about a minute.
     """
     total = lock.read_text().count("==")
     print_line("installing %d packages, each checked against its hash" % total)

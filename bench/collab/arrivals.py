@@ -105,7 +105,7 @@ class Arrivals:
     def _add_cursors(self, time: int, update: bytes) -> None:
         for state in awareness.decode(update):
             if (times := self.times.get(state.client)) is not None:
-                # The newest state stands for those before it.
+                # The newest awareness state replaces the states before it.
                 for number in range(self._cursors[state.client], min(state.clock, len(times))):
                     times[number] = time
                     self._cursors[state.client] = number + 1

@@ -39,7 +39,7 @@ class Order:
 
 
 Steps = Iterator[None]
-"""The steps of an attack: the first one when all is connected. Each step is short."""
+"""The steps of an attack. The first step ends when all clients are connected. Each step is short."""
 
 
 @dataclass(frozen=True, slots=True)

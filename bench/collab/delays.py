@@ -13,7 +13,7 @@ _SAMPLED = 40
 """Clients that decode. Fewer decode in large rooms, because each of them receives every edit of its room."""
 
 _SAMPLED_EDITS = 600_000
-"""Edits that all sampled clients decode together, at most, if two clients do not exceed it."""
+"""The most edits that all sampled clients decode together. At least two clients decode, even beyond this number."""
 
 
 @dataclass(slots=True)

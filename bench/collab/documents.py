@@ -88,7 +88,7 @@ def last_numbers(update: bytes, names: Iterable[str]) -> dict[str, int]:
 
 
 def upload(clients: Clients, server: Server, room: str, updates: Iterable[bytes]) -> Client:
-    """Send updates, and wait until the server has them; ours has to save them. Return the connection, which stays."""
+    """Send updates, and wait until the server has them; our server has to save them too. Return the open connection."""
     [client] = clients.open([server.target(room, 0, saved=True)], record=True)
     count = 0
     for update in updates:

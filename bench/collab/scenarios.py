@@ -67,8 +67,8 @@ class Scenario:
     """One measurement at each of `servers`.
 
     `run` measures a server; its second argument is True for a short and small measurement. With `alone`, each server is
-    started for this scenario only, because the scenario overloads or stops it, or depends on its past. `settings` are
-    those of our stack, if it is started for this scenario only.
+    started for this scenario only, because the scenario overloads or stops the server, or because earlier scenarios
+    would change the result. `settings` are the settings of our stack, if it is started for this scenario only.
     """
 
     name: str

@@ -32,8 +32,8 @@ class Refused(Exception):
 class Client:
     """One connection.
 
-    `received`: frames. `closed`: the close code, 0 for the end of the connection without one. `refusal`: the response
-    that refused the handshake. `record`: chunks of received bytes with their time in ns, for sampled clients.
+    `received`: frames. `closed`: the close code, or 0 if the connection ended without a close frame. `refusal`: the
+    response that refused the handshake. `record`: chunks of received bytes with their time in ns, for sampled clients.
     `synced_ns`: the time at which the document had arrived.
     """
 
@@ -66,7 +66,7 @@ class Client:
         return self.record or [], self._record_skip
 
     def shake_hands(self, data: bytes) -> bytes | None:
-        """Take bytes of the response to the handshake. Return those after it, or None if it is not complete."""
+        """Take bytes of the response to the handshake. Return the bytes after a complete response, or else None."""
         head, separator, rest = (self._tail + data).partition(b"\r\n\r\n")
         self._tail = b""
         if not separator:
@@ -79,7 +79,7 @@ class Client:
         return rest
 
     def scan(self, data: memoryview, now: int) -> None:
-        """Count the frames in received bytes, and act on those that are not counted only."""
+        """Count the frames in received bytes. Answer pings, and note a close and the arrival of the document."""
         self.received_bytes += len(data)
         if self.record is not None:
             self.record.append((now, bytes(data)))
@@ -190,7 +190,7 @@ class Clients:
                 client.socket.close()
 
     def send(self, client: Client, data: bytes) -> None:
-        """Send bytes. Those that the system does not take are sent when it is ready."""
+        """Send bytes. Bytes that the system does not take are sent when the socket is ready."""
         if client.closed is not None:
             return
         if not client.unsent:

@@ -47,7 +47,7 @@ FIELDS: dict[str, dict[str, Any]] = {
     "readinessProbe": _PROBE,
     "resources": {"requests": _QUANTITIES, "limits": _QUANTITIES, "claims": {"type": "array"}},
 }
-"""By name of a mapping with Kubernetes' keys: all keys that it knows, so that misspelt ones are refused."""
+"""By name of a mapping with keys of Kubernetes: all keys that Kubernetes has, so that misspelt keys are refused."""
 
 PERCENT_OR_NUMBER = {"maxUnavailable"}
 """Names of values that are a number or a percentage."""

@@ -1,7 +1,7 @@
 """The version of the product, and the revision of its source code.
 
-The version stands in each pyproject.toml, chart and Dockerfile and in docker-compose.yml. All of one release have the
-same: `write` sets it in a copy of the repository.
+The version is in each pyproject.toml, chart and Dockerfile and in docker-compose.yml. All these files of a release have
+the same version, which `write` sets in a copy of the repository.
 """
 
 import re
@@ -39,7 +39,7 @@ def current(root: Path = ROOT) -> str:
 
 
 def versions(root: Path) -> Iterator[tuple[Path, str]]:
-    """Yield each file with each version in it. The version of a Python package is written as Helm's."""
+    """Yield each file with each version in it. The version of a Python package is yielded in Helm's form."""
     for pattern, expression in PLACES.items():
         for path in sorted(root.glob(pattern)):
             matches = re.findall(expression, path.read_text(encoding="utf-8"))

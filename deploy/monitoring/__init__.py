@@ -1,1 +1,1 @@
-"""The catalogue of the services' metrics, behind `make docs`, and the dashboards, behind `make dashboards`."""
+"""The catalogue of the services' metrics (`make docs`), and the dashboards (`make dashboards`)."""

@@ -37,7 +37,8 @@ for service in sys.argv[1:]:
     sys.stdout.flush()
     os._exit(0)
 """
-"""Prints the metrics of each service. It imports each in a process of its own, because all share one registry."""
+"""A program that prints the metrics of each service. It imports each service in its own process, because all metrics
+of a process are in one registry."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Write the dashboards into the charts: a service's own into its chart, and those of all services into the umbrella."""
+"""Write each service's dashboards into its chart, and the dashboards of the whole system into the umbrella chart."""
 
 from pathlib import Path
 

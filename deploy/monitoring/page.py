@@ -16,7 +16,7 @@ _HEAD = f"""# Metrics
 Each service serves its metrics on its own port: `/metrics/prometheus` as text and as OpenMetrics, `/metrics/` as
 JSON. All names begin with `{PREFIX}`. A metric exists with a value before its first event, so that `rate()` sees
 the first burst. Histograms have the series `…_bucket`, `…_sum` and `…_count`. Exemplars are in OpenMetrics only: their
-`trace_id` leads to a trace. `process_*` and `python_*` are those of the Prometheus client.
+`trace_id` leads to a trace. The metrics `process_*` and `python_*` come from the Prometheus client.
 
 [deploy/README.md](../deploy/README.md) lists the dashboards, and the [runbooks](runbooks/README.md) have a page for
 each alert.

@@ -6,7 +6,7 @@ usage() {
     cat <<'TEXT'
 backup_database.sh                 make a backup, and delete old ones
 backup_database.sh --verify        also restore it into a scratch database, and compare the rows of all tables
-backup_database.sh --check FILE    verify an existing backup; `latest` is the newest one
+backup_database.sh --check FILE    verify an existing backup; `latest` is the newest backup
 backup_database.sh --list          list the backups: time, bytes, tables and rows, and when it was verified
 
 POSTGRES_URL         the database (required, except for --list)
@@ -79,7 +79,8 @@ make_backup() {
     done
     find "$backup_dir" -maxdepth 1 -name '.svgx_backup_*' -mmin +1440 -exec rm -f {} + 2>/dev/null || true
     partial="$backup_dir/.$name.$$"
-    # The counts and the dump see the same moment, while the services go on. psql runs pg_dump within its transaction.
+    # The counts and the dump read the same moment, although the services continue. psql runs pg_dump within its own
+    # transaction.
     {
         echo "SET idle_in_transaction_session_timeout = 0;"
         echo "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY;"
@@ -108,7 +109,7 @@ make_backup() {
     } >"$partial.manifest"
     grep -q '^table ' "$partial.manifest" || fail 1 "no backup was made: the database has no tables of the services"
     sync "$partial.dump" "$partial.manifest" 2>/dev/null || sync
-    # The manifest comes first: a backup with its final name is complete.
+    # Rename the manifest first, so that a dump with its final name always has its manifest.
     mv "$partial.manifest" "$target.manifest"
     mv "$partial.dump" "$target.dump"
     partial=""
@@ -138,7 +139,7 @@ verify() {
     say "verified: $1, $(rows_of "$manifest")"
 }
 
-# Delete old backups. Names are compared, because copying a file changes its time.
+# Delete old backups. The age comes from the time in the name, because copying a file changes the file's own time.
 delete_old() {
     oldest_kept=0
     if [ "$keep_days" -gt 0 ]; then

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Check that a gateway answers and serves metrics. Exit status: 0 healthy, 1 not. SVGX_URL is the gateway's address.
+# Check that a gateway answers and serves metrics. Exit status: 0 healthy, 1 unhealthy. SVGX_URL is the gateway's address.
 set -uo pipefail
 
 url="${SVGX_URL:-http://localhost:8000}"

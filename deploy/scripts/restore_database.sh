@@ -4,12 +4,12 @@ set -eu
 
 usage() {
     cat <<'TEXT'
-restore_database.sh [--yes] FILE   replace the schemas auth and state by the backup; `latest` is the newest one
+restore_database.sh [--yes] FILE   replace the schemas auth and state by the backup; `latest` is the newest backup
 
 Stop the services first. The file is read completely before anything is changed, and a failed restore changes nothing.
 
 POSTGRES_URL         the database, with the role of the services (required). It is created if it is missing
-POSTGRES_ADMIN_URL   a role that may create the database, if that of POSTGRES_URL may not
+POSTGRES_ADMIN_URL   a role that may create the database, if the role of POSTGRES_URL may not
 BACKUP_DIR           the folder of the backups (/backups), for `latest`
 
 Exit status: 0 restored; 1 failed, nothing was changed; 2 wrong arguments or settings; 3 the file was refused;
@@ -44,7 +44,7 @@ find_database() {
         || fail 1 "nothing was changed: the database is missing and cannot be created: $(tail -n 1 "$work/errors"); set POSTGRES_ADMIN_URL to a role that may create databases"
 }
 
-# Fail while services are connected: they would wait for the restore, and then use tables that were replaced.
+# Fail while services are connected. They would wait for the restore, and then use tables that were replaced.
 refuse_running_services() {
     connected="$(sql target --command="SELECT string_agg(DISTINCT application_name, ', ') FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid() AND application_name LIKE 'svgx-%'")" \
         || fail 1 "nothing was changed: the connections to the database cannot be listed"
@@ -63,7 +63,7 @@ confirm() {
 statements() {
     echo "BEGIN;"
     echo "SET LOCAL lock_timeout = '60s';"
-    # Also objects that a newer version has made: its tables would be in the way of its migrations later.
+    # Drop also the tables that a newer version made. Otherwise its migrations would find them and fail later.
     for schema in $SCHEMAS; do
         echo "DROP SCHEMA IF EXISTS $schema CASCADE;"
     done
@@ -72,7 +72,7 @@ statements() {
     printf '%s\n' "\\! touch $work/committed"
 }
 
-# A pipe with a name, so that the end of the script can stop psql: PostgreSQL then undoes everything.
+# Restore through a named pipe, so that the end of the script can stop psql. PostgreSQL then undoes everything.
 restore() {
     mkfifo "$work/pipe"
     statements >"$work/pipe" &
@@ -103,7 +103,7 @@ done
 [ -n "${POSTGRES_URL:-}" ] || fail 2 "POSTGRES_URL is not set"
 require psql pg_restore sha256sum
 make_work
-# A missing database cannot be used to create it.
+# The admin connects to the database `postgres`, because the target may be missing and has to be created.
 use_server admin "${POSTGRES_ADMIN_URL:-$POSTGRES_URL}" POSTGRES_ADMIN_URL postgres
 use_server target "$POSTGRES_URL" POSTGRES_URL
 database_of_target="$server_database"

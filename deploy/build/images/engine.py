@@ -70,7 +70,7 @@ def find(words: Sequence[str] = ()) -> Engine | None:
     for program in PROGRAMS:
         if shutil.which(program) is None:
             continue
-        # A client of docker alone does not build: its daemon has to answer.
+        # The client of docker cannot build alone: its daemon has to answer.
         answer = subprocess.run([program, "info"], capture_output=True, check=False)
         if answer.returncode == 0:
             return Engine(program)

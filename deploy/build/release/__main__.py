@@ -35,7 +35,7 @@ def main() -> None:
         )
     except ValueError as error:
         parser.error(str(error))
-    # Only one commit is built, also when the clone gets another one meanwhile.
+    # Only one commit is built, even if the clone gets another commit meanwhile.
     commit = versions.revision()
     if commit.endswith("-dirty"):
         commit = commit.removesuffix("-dirty")

@@ -20,7 +20,7 @@ CHECK = tools.ROOT / "tests" / "deploy" / "checks" / "check_release.py"
 
 
 def images() -> bool:
-    """Return whether buildah and the base image are there."""
+    """Return whether `make images-check` has made a store of images on this machine, with the base image."""
     return (STORE / "storage").is_dir()
 
 

@@ -13,7 +13,7 @@ COLLABORATION = Board(
             [
                 Panel(
                     "Connections",
-                    "Open WebSockets, and those that may edit.",
+                    "Open WebSockets, WebSockets that may edit, and clients with an awareness state.",
                     "none",
                     [
                         ("sum(svgx_engine_live_connections{NS})", "connections"),
@@ -34,8 +34,8 @@ COLLABORATION = Board(
                 ),
                 Panel(
                     "Closed connections",
-                    "WebSockets closed each second, by close code. 1012 is a restart, 1013 an overload, 4401 an ended"
-                    " token.",
+                    "WebSockets closed each second, by close code. 1012 is a restart, 1013 an overload, 4401 a token"
+                    " that is not valid any more.",
                     "ops",
                     [rate("svgx_engine_websocket_closes_total", "code")],
                 ),

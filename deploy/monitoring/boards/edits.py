@@ -99,7 +99,7 @@ EDITS = Board(
                 ),
                 Panel(
                     "Time to commit",
-                    "Time from the request that asks state to commit until its answer.",
+                    "Time from a holder's request to commit until the answer of state.",
                     "s",
                     quantiles("svgx_engine_collab_commit_seconds"),
                     limit=1,
@@ -112,7 +112,7 @@ EDITS = Board(
             [
                 Panel(
                     "Time to commit in PostgreSQL",
-                    "Time of a transaction with the wait for a connection.",
+                    "Time of a transaction, including the wait for a connection.",
                     "s",
                     quantiles("svgx_engine_journal_commit_seconds"),
                     limit=1,
@@ -205,7 +205,7 @@ EDITS = Board(
                 ),
                 Panel(
                     "Time until the disk is full",
-                    "Forecast for the configured size of the disk; ten years if that is longer or not set.",
+                    "Forecast for the configured size of the disk, at most ten years. Ten years if no size is set.",
                     "s",
                     [("min(svgx_engine_database_full_seconds{NS})", "forecast")],
                     limit=7 * 86400,
@@ -267,7 +267,7 @@ EDITS = Board(
                 ),
                 Panel(
                     "Rows of erased users",
-                    "Rows each second in which a pseudonym takes the place of an erased user.",
+                    "Rows each second in which a pseudonym replaces an erased user.",
                     "ops",
                     [rate("svgx_engine_erased_rows_total", "pod")],
                 ),

@@ -68,7 +68,7 @@ OVERVIEW = Board(
                 ),
                 Panel(
                     "Versions",
-                    "Replicas of each version. Two versions of a component are a rollout in progress.",
+                    "Replicas of each version. Two versions of a component mean that a rollout is in progress.",
                     "none",
                     [
                         (
@@ -150,7 +150,7 @@ OVERVIEW = Board(
                 ),
                 Panel(
                     "Silent replicas",
-                    "Replicas that were there and do not answer the gateways' pings: frozen, or cut off.",
+                    "Replicas that answered the gateways' pings before and do not answer now: frozen, or cut off.",
                     "none",
                     [("max by (component) (svgx_engine_silent_replicas{NS})", "{{component}}")],
                     limit=1,

@@ -20,7 +20,7 @@ QUOTAS_AND_EVENTS = Board(
                 ),
                 Panel(
                     "Connected accounts",
-                    "Connected accounts that are near a bound, slowed, or over it.",
+                    "Connected accounts that are near a bound, slowed, or over a bound.",
                     "none",
                     [total("svgx_engine_quota_editors", "status")],
                     limit=10,

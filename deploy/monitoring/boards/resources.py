@@ -30,7 +30,7 @@ RESOURCES = Board(
                 ),
                 Panel(
                     "Processor, part of the limit",
-                    "Used part of the limit of each pod. Near 100 % it is throttled.",
+                    "Used part of the limit of each pod. Near 100 % the pod is throttled.",
                     "percentunit",
                     [
                         (
@@ -45,7 +45,7 @@ RESOURCES = Board(
                 ),
                 Panel(
                     "Memory",
-                    "Memory in use of each pod, as the kernel counts it towards the limit.",
+                    "Memory that each pod uses, as the kernel counts it towards the limit.",
                     "bytes",
                     [
                         (
@@ -56,7 +56,7 @@ RESOURCES = Board(
                 ),
                 Panel(
                     "Memory, part of the limit",
-                    "Used part of the limit of each pod. At 100 % the kernel kills it.",
+                    "Used part of the limit of each pod. At 100 % the kernel kills the pod's processes.",
                     "percentunit",
                     [
                         (
@@ -76,7 +76,7 @@ RESOURCES = Board(
             [
                 Panel(
                     "Processor of the processes",
-                    "Processor cores that the main process of each replica uses. One core is the most it can use.",
+                    "Processor cores that the main process of each replica uses. It can use one core at most.",
                     "none",
                     [
                         (
@@ -240,7 +240,7 @@ RESOURCES = Board(
                 ),
                 Panel(
                     "Password queue",
-                    "Requests that wait for their turn to use a password.",
+                    "Requests that wait until a password worker is free.",
                     "none",
                     [total("svgx_engine_password_queue", "pod")],
                     limit=20,
@@ -254,7 +254,7 @@ RESOURCES = Board(
                 ),
                 Panel(
                     "Bytes for NATS that wait",
-                    "Bytes that wait until NATS takes them. They grow while NATS is away.",
+                    "Bytes that wait until NATS accepts them. The number grows while NATS cannot be reached.",
                     "bytes",
                     [total("svgx_engine_bus_unsent_bytes", "job")],
                     limit=32 * 1024 * 1024,
@@ -280,7 +280,7 @@ RESOURCES = Board(
                 ),
                 Panel(
                     "Look-ups in the cache of values",
-                    "Reads of values in PostgreSQL: from the cache, from the database, or with a running query.",
+                    "Reads of values in PostgreSQL: from the cache, by a query, or by a query that already ran.",
                     "ops",
                     [
                         (

@@ -12,7 +12,7 @@ spec:
   minReplicas: {{ $scaling.minReplicas }}
   maxReplicas: {{ $scaling.maxReplicas }}
   metrics:
-    {{- /* Only the service's own container counts, where Kubernetes knows that (1.30). */}}
+    {{- /* Measure only the service's own container. Kubernetes can do this from version 1.30 on. */}}
     {{- $own := semverCompare ">=1.30-0" .root.Capabilities.KubeVersion.Version }}
     {{- $container := .service.name }}
     {{- range $name, $utilization := dict "cpu" $scaling.targetCPUUtilization "memory" $scaling.targetMemoryUtilization }}

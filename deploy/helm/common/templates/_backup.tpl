@@ -1,6 +1,6 @@
 {{/*
 Backups of canvases and users by `svgx-state backup`: a CronJob for full backups, one for incremental ones, and the policy
-of their pods. A pod has not the name of its service, because it would get the service's requests.
+of their pods. The pods have a name label of their own. With the service's label, they would get its requests.
 */}}
 {{- define "common.backupfull" -}}
 {{- include "common.backupCronjob" (merge (dict "type" "full") .) -}}
@@ -32,7 +32,7 @@ spec:
   {{- with $backup.timeZone }}
   timeZone: {{ . | quote }}
   {{- end }}
-  # Two backups at once would read the same canvases twice.
+  # Two backups at the same time would read the same canvases twice.
   concurrencyPolicy: Forbid
   startingDeadlineSeconds: 3600
   successfulJobsHistoryLimit: 3

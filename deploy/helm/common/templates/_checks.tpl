@@ -32,8 +32,8 @@
 {{- end -}}
 
 {{/*
-Replicas that may hold connections at the same time during a rolling update. While a surge replica starts, the one that
-the last surge replica has replaced may still stop; Kubernetes does not count a terminating pod.
+The largest number of replicas with connections during a rolling update. A new replica may start while an old one is
+still stopping, because Kubernetes does not count a pod that terminates.
 */}}
 {{- define "common.mostReplicas" -}}
 {{- $replicas := int .root.Values.replicaCount -}}
@@ -41,7 +41,7 @@ the last surge replica has replaced may still stop; Kubernetes does not count a 
 {{- add $replicas (mul 2 (int .service.surge)) -}}
 {{- end -}}
 
-{{/* A replica has its pool, and one connection that watches the server. */}}
+{{/* The largest number of connections: each replica has its pool, and one connection that watches the server. */}}
 {{- define "common.databaseConnections" -}}
 {{- $database := .root.Values.config.database -}}
 {{- mul (int (include "common.mostReplicas" .)) (add (int $database.pool_size) (int $database.max_overflow) 1) -}}

@@ -1,4 +1,4 @@
-{{/* `helm test`: the service is ready when it is asked through its Kubernetes service. */}}
+{{/* The pod of `helm test`. It succeeds if the Kubernetes service leads to a replica that is ready. */}}
 {{- define "common.connectiontest" -}}
 {{- $values := .root.Values -}}
 {{- $name := include "common.fullname" . -}}

@@ -25,7 +25,7 @@ spec:
     spec:
       serviceAccountName: {{ include "common.serviceAccountName" . }}
       automountServiceAccountToken: false
-      # Kubernetes would set variables such as API_PORT for a service of that name.
+      # With service links, Kubernetes would set API_PORT if the namespace had a service with the name `api`.
       enableServiceLinks: false
       {{- include "common.pullSecrets" . | nindent 6 }}
       {{- with $values.priorityClassName }}
@@ -43,7 +43,7 @@ spec:
             matchLabels:
               {{- include "common.selectorLabels" $ | nindent 14 }}
           {{- if semverCompare ">=1.27-0" $.root.Capabilities.KubeVersion.Version }}
-          # Only the pods of one version count, so that those of a new version are spread by themselves.
+          # Count only the pods of one version, so that the pods of a new version are spread evenly too.
           matchLabelKeys: [pod-template-hash]
           {{- end }}
         {{- end }}

@@ -14,7 +14,7 @@ spec:
 
 {{- define "common.unhealthyPodEviction" -}}
 {{- if semverCompare ">=1.27-0" .root.Capabilities.KubeVersion.Version }}
-# Without this, a pod that is not ready blocks the drain of its node.
+# With the default policy, a pod that is not ready blocks the drain of its node.
 unhealthyPodEvictionPolicy: AlwaysAllow
 {{- end }}
 {{- end -}}

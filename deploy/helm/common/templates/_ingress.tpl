@@ -1,4 +1,4 @@
-{{/* The ways in from outside the cluster, for the gateway only. Neither exposes /metrics. */}}
+{{/* The Ingress and the HTTPRoute, which make the gateway reachable from outside the cluster. Neither exposes /metrics. */}}
 
 {{- define "common.ingress" -}}
 {{- $ingress := .root.Values.ingress -}}

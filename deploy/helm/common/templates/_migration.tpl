@@ -1,4 +1,4 @@
-{{/* Optional: apply the migrations of a new version before its pods start. Without it, the pods do that at their start. */}}
+{{/* An optional Job that applies the migrations of a new version before its pods start. Otherwise the pods apply them. */}}
 {{- define "common.migration" -}}
 {{- $values := .root.Values -}}
 {{- if and .service.database $values.migration.enabled -}}
@@ -26,7 +26,7 @@ spec:
           securityContext:
             {{- include "common.containerSecurityContext" . | nindent 12 }}
           args: ["migrate"]
-          # The configuration file is not here, because Helm replaces it after this Job.
+          # The pod has no configuration file, because Helm replaces this file after the Job.
           env:
             {{- include "common.secretVariables" . | trim | nindent 12 }}
             {{- with $values.extraEnv }}
@@ -53,7 +53,7 @@ spec:
 {{- end -}}
 {{- end -}}
 
-{{/* The pod has not the name of its service, because it would get the service's requests. */}}
+{{/* The pod has a name label of its own. With the service's label, it would get the service's requests. */}}
 {{- define "common.migrationLabels" -}}
 app.kubernetes.io/name: svgx-migrate
 app.kubernetes.io/instance: {{ .root.Release.Name | trunc 63 | trimSuffix "-" | quote }}

@@ -35,8 +35,8 @@ spec:
 {{- end -}}
 
 {{/*
-The rules of the service's file alerts.yaml. Each selects the release's namespace, because a release in another namespace
-would otherwise hide that all replicas of this one are gone.
+The rules of the service's file alerts.yaml. Each rule selects the release's namespace. Otherwise a release in another
+namespace would hide that this release has no replica left.
 */}}
 {{- define "common.rules" -}}
 {{- $job := printf "job=\"svgx-%s\"" .service.name -}}
@@ -51,7 +51,7 @@ would otherwise hide that all replicas of this one are gone.
 {{- end -}}
 
 {{/*
-The address of the runbooks: the umbrella's global value, else the chart's own.
+The address of the runbooks: the global value of the umbrella chart if it is set, otherwise the chart's own value.
 */}}
 {{- define "common.runbooks" -}}
 {{- .root.Values.global.runbookBaseUrl | default .root.Values.monitoring.alerts.runbookBaseUrl -}}

@@ -37,7 +37,10 @@ app.kubernetes.io/managed-by: {{ .root.Release.Service }}
 helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-" }}
 {{- end -}}
 
-{{/* An image reference: the global registry, or the image's own; the digest, or the tag, or the chart's app version. */}}
+{{/*
+An image reference. The registry is the global one, or the image's own. The version is the digest, or the tag, or the
+chart's app version: the first of them that is set.
+*/}}
 {{- define "common.image" -}}
 {{- $image := .image -}}
 {{- $registry := .root.Values.global.imageRegistry | default $image.registry -}}
@@ -60,7 +63,10 @@ imagePullSecrets:
 {{- end }}
 {{- end -}}
 
-{{/* An object's metadata. `name` replaces the name, `suffix` is added to the name, `labels` and `annotations` to the usual ones. */}}
+{{/*
+An object's metadata. `name` replaces the usual name, and `suffix` is added to the name. `labels` and `annotations` are
+added to the usual ones.
+*/}}
 {{- define "common.metadata" -}}
 {{- $labels := include "common.labels" . | fromYaml -}}
 metadata:

@@ -19,7 +19,7 @@ spec:
         - {{ toYaml . | nindent 10 | trim }}
         {{- end }}
         {{- end }}
-        # `helm test` asks from a pod of this release.
+        # The pod of `helm test` belongs to this release.
         - podSelector:
             matchLabels:
               svgx.dev/test-of: {{ include "common.fullname" . }}

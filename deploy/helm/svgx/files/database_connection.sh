@@ -1,8 +1,8 @@
 # shellcheck shell=sh
 # Functions of backup_database.sh and restore_database.sh: connections from URLs, manifests, counts of tables.
-# The scripts run in sh of Debian and of Alpine. Passwords are only in files that no other user can read.
+# The scripts run in the sh of Debian and in that of Alpine. Passwords are only in files that no other user can read.
 
-# The schemas of the services. Objects of others in the database, such as extensions, are neither saved nor replaced.
+# The schemas of the services. Other objects in the database, such as extensions, are neither saved nor replaced.
 SCHEMAS="auth state"
 
 say() {
@@ -16,7 +16,7 @@ fail() {
     exit "$status"
 }
 
-# Print the text with its percent escapes replaced. A part of a URL, such as a password, may have them.
+# Print the text with its percent escapes replaced. A part of a URL, such as a password, may contain percent escapes.
 decode() {
     rest="$1"
     while [ "${rest#*%}" != "$rest" ]; do
@@ -32,9 +32,9 @@ decode() {
     printf '%s' "$rest"
 }
 
-# use_server NAME URL VARIABLE [DATABASE]: let programs of PostgreSQL reach the URL's server as the service NAME, and
-# another database than the URL's if one is given. Sets `server_database` and `server_user`. A URL as an argument of a
-# program would show its password in the list of processes, so they get it from files in the private folder `work`.
+# use_server NAME URL VARIABLE [DATABASE]: define the service NAME, with which programs of PostgreSQL connect to the URL's
+# server. DATABASE replaces the database of the URL. Sets `server_database` and `server_user`. The definition is in files
+# of the private folder `work`, because a URL as an argument would show its password in the list of processes.
 use_server() {
     name="$1"
     address="${2#postgresql://}"
@@ -96,7 +96,7 @@ use_server() {
     server_database="${database:-$user}" server_user="$user"
 }
 
-# Print `host=` and `port=` for `host:port,[::1]:port`. A host without a port has the usual one.
+# Print `host=` and `port=` for `host:port,[::1]:port`. A host without a port gets the port 5432.
 split_hosts() {
     hosts=""
     ports=""
@@ -152,8 +152,8 @@ require() {
     done
 }
 
-# in_background COMMAND...: run the command so that a signal can stop it: sh handles signals only between foreground
-# commands. The end of the script stops the processes in `children`.
+# in_background COMMAND...: run the command in the background and wait for it. A signal can then stop the command, because
+# sh handles signals only between foreground commands. The end of the script stops the processes in `children`.
 in_background() {
     "$@" &
     children="$!"

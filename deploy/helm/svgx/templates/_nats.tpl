@@ -17,7 +17,7 @@ nats.conf: |
     name: {{ include "svgx.serverName" (dict "root" . "name" "nats") | quote }}
     listen: 0.0.0.0:6222
     no_advertise: true
-    # Without this, any process that reaches the port could join, and read all messages.
+    # Without the password, any process that reaches the port could join, and read all messages.
     authorization {
       user: routes
       password: $CLUSTER_PASSWORD

@@ -14,7 +14,7 @@
 {{- include "common.metadata" (dict "root" .root "service" (dict "name" .name) "suffix" .suffix "labels" (dict "app.kubernetes.io/version" $server.image.tag)) -}}
 {{- end -}}
 
-{{/* The metadata of a server's pods. It has not the chart's version, so that an upgrade does not replace the pods. */}}
+{{/* The metadata of a server's pods. The chart's version is not among it, so that an upgrade does not replace the pods. */}}
 {{- define "svgx.serverPodMetadata" -}}
 {{- $server := get .root.Values .name -}}
 metadata:
@@ -44,8 +44,8 @@ priorityClassName: {{ . }}
 {{- end -}}
 
 {{/*
-A function of the shell that replaces the percent escapes of its argument. A part of a URL, such as a password, may have
-them. The shells of the images have no command for that.
+A function of the shell that replaces the percent escapes of its argument. A part of a URL, such as a password, may
+contain percent escapes. The shells of the images have no command that replaces them.
 */}}
 {{- define "svgx.decodeFunction" -}}
 decode() {

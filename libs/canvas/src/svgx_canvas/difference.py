@@ -9,10 +9,10 @@ from svgx_canvas.svg_reader import pictures_of
 from svgx_canvas.tree import TEXT, Canvas, Element
 
 MAX_TEXT = 1000
-"""Characters of a text in a difference. A longer one is cut."""
+"""Characters of a text in a difference. A longer text is cut."""
 
 MAX_ATTRIBUTES = 50
-"""Changed attributes of an element in a difference. The others are counted."""
+"""The most changed attributes that a difference shows of an element. The others are only counted."""
 
 MAX_PAGE = 1024 * 1024
 """Characters after which a page ends."""
@@ -28,8 +28,8 @@ def difference(
     Both states are compared as the exports show them, cleaned by the SVG policy. The JSON is {"added", "removed",
     "changed", "moved": counts of all changes, "canvas": {name: text}, "items": [{"id", "change", "tag": text, "parent":
     text or null, "order": text or null, "attrs": {name: text}, "more_attrs", "text": text or null}], "next"}, where
-    text is {"before", "after", "cut"}. The page has the changes from number `start` on, sorted by id: at most `limit`,
-    and fewer when they are long. `next` is the start of the next page, or null. Raises `SvgRefused`.
+    text is {"before", "after", "cut"}. The changes are sorted by id. The page has the changes from number `start` on:
+    at most `limit`, and fewer when they are long. `next` is the start of the next page, or null. Raises `SvgRefused`.
     """
     old, new = _cleaned(before, limits), _cleaned(after, limits)
     old_elements = {element.id: element for element in old.walk()}

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 class Limits:
     """Upper bounds, inclusive. The defaults accept all usual drawings.
 
-    These are the limits of all ways in and out. A file or canvas beyond a bound is refused, with two exceptions. In a
-    canvas, elements beyond `depth`, attributes beyond `attributes` or `attribute_length`, style sheets beyond
+    The limits apply to every import and every export. A file or canvas beyond a bound is refused, with two exceptions.
+    In a canvas, elements beyond `depth`, attributes beyond `attributes` or `attribute_length`, style sheets beyond
     `style_length`, and the largest pictures beyond `export_bytes` or `image_pixels` are dropped, and a text is cut to
     `text_length`; the export names each of them. A `style` attribute beyond `style_length` is dropped, also from a
     file.
@@ -18,9 +18,9 @@ class Limits:
     """Bytes of an imported SVG file. The SVG pictures in a file or canvas have the same limit together,
     uncompressed."""
     export_bytes: int = 64 * 1024 * 1024
-    """Bytes of an exported SVG file; errors and exports call this limit `bytes` too. It is higher than that of imports,
-    because a canvas can get more pictures than one file has. Measured: a worker that draws 64 MiB of bitmaps as PNG
-    takes 583 MiB of address space and 13 s of CPU time."""
+    """Bytes of an exported SVG file; errors and exports call this limit `bytes` too. The limit is higher than for
+    imports, because a canvas can get more pictures than one file has. Measured: a worker that draws 64 MiB of bitmaps
+    as PNG takes 583 MiB of address space and 13 s of CPU time."""
     depth: int = 96
     """Levels of elements; the root is level 1. Measured: resvg 0.48 overflows 8 MiB of stack at 120 levels of svg
     elements or 250 levels of other elements."""

@@ -53,8 +53,9 @@ def picture_size(
 ) -> tuple[int, int]:
     """Return width and height in pixels of the picture that resvg draws, computed as resvg computes them.
 
-    natural: the file's own size. If only one side is given, the other one follows the file's proportions. If both are
-    given, the picture is the largest that fits into them. scale: factor on the own size, if neither is given.
+    `natural` is the file's own size. If only one side is given, the other one follows the file's proportions. If both
+    sides are given, the picture is the largest that fits into them. If no side is given, the picture has `scale` times
+    the file's own size.
     """
     across, down = _whole(natural)
     if width is None and height is None:

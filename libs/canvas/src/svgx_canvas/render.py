@@ -23,7 +23,10 @@ _PROBE_SIDE = 256
 _MAX_RATIO = 16_384
 """Pixels of the longer side of the pictures with which the proportions are measured."""
 _LOW_RATIO = 16
-"""Proportions up to which the scale may rise by a factor of 100 at once, with pictures of at most 50 by 800 pixels."""
+"""The largest ratio of the sides at which the scale may rise by a factor of 100 at once.
+
+The pictures that are drawn on the way then have at most 50 by 800 pixels.
+"""
 
 
 def render_png(
@@ -130,10 +133,10 @@ def _area_factor(kind: str, numbers: list[float]) -> float:
 def _measure(text: str, check_pixels: Callable[[int], None]) -> tuple[float, float]:
     """Return the size that resvg gives a file without a size: the extent of the drawn content from the origin.
 
-    resvg reveals this size only by the pictures that it draws, so each picture on the way must be small, however large
-    the content is. The proportions are measured first, with pictures that are two pixels high or wide. Then the scale
-    rises from 10 ** -10 until resvg draws a picture at all: below half a pixel it fails without drawing. The size is
-    exact up to 256 pixels, and to half a percent above that.
+    resvg reveals this size only in the pictures that it draws. So each picture that this function draws must be small,
+    however large the content is. The proportions are measured first, with pictures that are two pixels high or wide.
+    Then the scale rises from 10 ** -10 until resvg draws a picture: below half a pixel it fails without drawing. The
+    size is exact up to 256 pixels, and accurate to half a percent above that.
 
     `check_pixels` raises `SvgRefused` if a picture with so many pixels costs too much. Raises `SvgRefused`
     "too_large" if one side is at least `_MAX_RATIO` / 2 times the other, and "unrenderable" if resvg cannot draw the

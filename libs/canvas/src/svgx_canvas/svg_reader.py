@@ -30,15 +30,15 @@ XML = "http://www.w3.org/XML/1998/namespace"
 XHTML = "http://www.w3.org/1999/xhtml"
 
 _SEPARATOR = "\x1f"
-"""The parser writes it between a namespace and a name. XML forbids this character, so no namespace contains it."""
+"""The character between a namespace and a name in the parser's output. XML forbids it, so no namespace contains it."""
 
 _PREFIXES = {XLINK: "xlink:", XML: "xml:"}
 _MAX_DECLARATIONS = 1024
 """The largest number of declarations in a document type, without its entities. A file with more is refused."""
 
 _MAX_AMPLIFICATION = 100
-"""The factor by which entities may enlarge a file: expat's own limit. Expat checks it from 8 MiB on, and this module
-checks `Limits.entity_expansion` before that."""
+"""The factor by which entities may enlarge a file. It is expat's own limit, which expat checks from 8 MiB on. This
+module checks `Limits.entity_expansion` earlier, before any entity is expanded."""
 
 _REFERENCE = re.compile(rb"&([^&;#<>\s]+);")
 _W3C_URL = re.compile(r"https?://www\.w3\.org/")
@@ -192,7 +192,7 @@ class _Reader:
         )
 
     def _doctype_ends(self) -> None:
-        # expat has expanded no entity yet. An entity reference has exactly one spelling, so a search finds all.
+        # expat has expanded no entity yet. An entity reference has exactly one spelling, so a search finds all of them.
         if not self._entity_lengths:
             return
         size = len(self._data)
@@ -241,7 +241,7 @@ class _Reader:
         self._stack.append(_OpenElement(tag, element, element.children, in_text))
 
     def _start_root(self, namespace: str, tag: str, flat: list[str]) -> None:
-        # A file without a namespace is taken for SVG; a picture without one is drawn by no program.
+        # A file without a namespace counts as SVG. A picture without a namespace does not, because no program draws it.
         namespaces = (SVG,) if self._pictures.inside_picture else ("", SVG)
         if tag != "svg" or namespace not in namespaces:
             raise SvgRefused("malformed", "svg", detail="the root is not an svg element")

@@ -1,7 +1,8 @@
 """Decode an XML file. The order of trust is: byte order mark, the stated charset (RFC 7303, 3), the XML declaration.
 
-A charset or declaration that the bytes disprove is ignored: XML never has a null character, so UTF-16 and UTF-32 show
-in the first bytes. The names of encodings are those of the Encoding standard (https://encoding.spec.whatwg.org).
+A charset or declaration that the bytes disprove is ignored. XML never has a null character, so null bytes at the start
+of a file show that it is UTF-16 or UTF-32. The names of encodings are those of the Encoding standard
+(https://encoding.spec.whatwg.org).
 """
 
 import codecs

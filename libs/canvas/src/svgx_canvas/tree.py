@@ -12,7 +12,7 @@ class Element:
     """An element, or character data if its tag is `#text`."""
 
     id: str
-    """The key in the document, unique in the canvas. The SVG attribute `id` is in `attrs` and independent of it."""
+    """The key in the document, unique in the canvas. The SVG attribute `id` is in `attrs`, independent of the key."""
     tag: str
     parent: str = ROOT
     """The id of the parent element, or "" for a child of the root."""
@@ -42,7 +42,7 @@ class Canvas:
 def build_tree(attrs: dict[str, str], elements: Iterable[Element]) -> Canvas:
     """Build the tree of flat elements with unique ids and no `children` yet.
 
-    The tree does not depend on the order of `elements`, so all replicas show the same one:
+    The tree does not depend on the order of `elements`, so all replicas show the same tree:
 
     - Siblings are sorted by `order`, and then by id (both by UTF-16 code units, as JavaScript compares strings).
     - Two concurrent moves can make a cycle of parents. The element with the smallest id then moves to the root.

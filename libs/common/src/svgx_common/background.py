@@ -58,7 +58,8 @@ class BackgroundTasks:
 async def repeat(name: str, step: Step) -> None:
     """Run `step` again and again until cancelled. A failure is logged; the next run starts after a pause.
 
-    An error of the contract, such as `Unavailable` while a server is away, is logged once, and without its traceback.
+    An error of the contract, such as `Unavailable` while a server is unreachable, is logged without its traceback, and
+    only once while it repeats.
     """
     failing: str | None = None
     while True:

@@ -24,10 +24,10 @@ Detail = Callable[[], dict[str, Any]]
 """A function that returns figures for operators, such as the use of a pool."""
 
 CHECK_TIMEOUT = 2.0
-"""Seconds a dependency may take to answer. A slower one counts as unreachable."""
+"""Seconds that a dependency may take to answer. A slower dependency counts as unreachable."""
 
 CACHE = 0.5
-"""Seconds a report is reused, because frequent probes would load the dependencies."""
+"""Seconds for which a report is reused, because frequent probes would load the dependencies."""
 
 
 class Phase(StrEnum):
@@ -41,7 +41,7 @@ class Phase(StrEnum):
 class Dependency(ReplyModel):
     """The result of one check. `latency_ms` is the duration of the check in milliseconds.
 
-    `error` is the type of the failure, and `detail` says more where the check knows more.
+    `error` is the type of the failure. `detail` is the check's text about the failure, if there is one.
     Without a dependency that is not `required`, the service works with restrictions.
     """
 
@@ -102,7 +102,7 @@ class Health:
         metrics.DEPENDENCY_UP.labels(self._service, name).set(0)
 
     def watch(self, name: str, check: Check) -> None:
-        """Add a check that the report shows. The service is ready without it, because it works with restrictions."""
+        """Add a check that the report shows. If it fails, the service is still ready, but works with restrictions."""
         self._checks[name] = check
         self._optional.add(name)
 
@@ -119,7 +119,7 @@ class Health:
             return self._cached[1]
 
     async def _report(self) -> HealthReport:
-        # A starting service adds checks while these run.
+        # Copy the checks, because a starting service adds checks while these run.
         checks = dict(self._checks)
         results = await asyncio.gather(
             *(_run(check, name not in self._optional) for name, check in checks.items())

@@ -58,7 +58,7 @@ Format = Literal["json", "console", "auto"]
 def redact(value: Any) -> Any:
     """Return `value` without credentials.
 
-    These are bearer tokens, JWTs, API keys, share links, `token=` and `link=` parameters, and passwords in URLs.
+    Credentials are bearer tokens, JWTs, API keys, share links, `token=` and `link=` parameters, and passwords in URLs.
 
     Containers are redacted at any depth. Other objects, such as exceptions, are replaced by their redacted `repr`.
     """
@@ -101,7 +101,10 @@ def _add_trace(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
 _IDS = ("user_id", "canvas_id", "trace_id")
 
 _ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
-"""An id that is added in searchable form. A client chooses the canvas in a path: `x user_id=…` must forge no user."""
+"""An id that may be added in searchable form.
+
+A client chooses the canvas id in a path. Without this check, the id `x user_id=…` would forge the id of a user.
+"""
 
 
 def _add_searchable_ids(_: WrappedLogger, __: str, event: EventDict) -> EventDict:

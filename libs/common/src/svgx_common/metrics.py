@@ -81,7 +81,8 @@ def start(service: str, version: str, revision: str) -> None:
 def expect(service: str, operation: str, codes: Iterable[str]) -> None:
     """Create the time series of an operation with its outcomes.
 
-    Prometheus' `rate` needs a value before the first event, so a series that begins with its first event hides it.
+    Prometheus' `rate` needs a value before the first event. It would not count the first event of a series that begins
+    with this event.
     """
     for code in codes:
         _series(service, operation, code)

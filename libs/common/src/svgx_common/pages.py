@@ -17,7 +17,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 
 MARK_BYTES = 8
-"""Bytes of a cursor's mark. They need not be secret: a list shows only items that its caller may see."""
+"""Bytes of a cursor's mark. The mark need not be secret, because a list shows only items that its caller may see."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +79,7 @@ class Listing:
     def page_of(
         self, rows: Sequence[Row], limit: int, position: Callable[[Row], Cursor]
     ) -> tuple[Sequence[Row], str | None]:
-        """Split `limit + 1` queried rows into the page's rows and the cursor of the next page, or None on the last one.
+        """Split up to `limit + 1` queried rows into the page's rows and the cursor of the next page, if there is one.
 
         `position` returns the cursor of a row.
         """

@@ -37,7 +37,7 @@ ACQUIRE_TIMEOUT = 5.0
 """Seconds to wait for a free connection of the pool before the caller gets `Unavailable`."""
 
 LOG_INTERVAL = 10.0
-"""Seconds between two log lines about the same failure. While PostgreSQL is away, every request fails."""
+"""Seconds between two log lines about the same failure. While PostgreSQL is unreachable, every request fails."""
 
 _EXHAUSTED = Failure("has no free connection for this replica", drop=False)
 
@@ -58,7 +58,7 @@ WAIT_SECONDS = Histogram(
 )
 FAILURES = Counter(
     "svgx_engine_database_failures",
-    "Statements and connections that failed for a passing reason, such as an outage or a conflict. The log names it.",
+    "Statements and connections that failed for a temporary reason, such as a conflict. The log has the reason.",
 )
 
 

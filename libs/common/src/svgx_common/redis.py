@@ -1,6 +1,6 @@
 """Connections to Redis. Every key has a time to live.
 
-The services work without Redis, and when it loses its keys: see "Failures" in docs/architecture.md.
+The services also work without Redis, and after Redis has lost its keys (see "Failures" in docs/architecture.md).
 """
 
 from typing import Any

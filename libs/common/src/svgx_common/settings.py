@@ -39,7 +39,7 @@ PostgresUrl = Annotated[str, AfterValidator(server_urls.check_postgres)]
 RedisUrl = Annotated[str, AfterValidator(server_urls.check_redis)]
 
 LARGEST = 2**40
-"""The largest number of any setting. Larger ones overflow in the libraries and the system calls that they reach."""
+"""The largest number of any setting. Larger numbers overflow in libraries and system calls."""
 
 LONGEST = 10 * 365 * 86400
 """The longest time of any setting, in seconds. Dates and timers overflow after longer times."""
@@ -81,7 +81,7 @@ class WrongSetting(Exception):
 
 
 PRODUCTION = "production"
-"""The value of `ENVIRONMENT` that refuses settings which suit only a laptop."""
+"""The value of `ENVIRONMENT` with which a service refuses settings that suit only a laptop."""
 
 _CONFIG = SettingsConfigDict(
     extra="ignore", env_ignore_empty=True, hide_input_in_errors=True, allow_inf_nan=False

@@ -15,7 +15,7 @@ ENVIRONMENT: dict[str, str] = {}
 
 LOW_PRIORITY = 5
 """The niceness of a process with a job that takes long. Linux then gives it a third of the time of a process with
-normal priority. A higher number would starve it on a busy machine."""
+normal priority. With a higher number, the process would get hardly any time on a busy machine."""
 
 
 class Child:
@@ -126,7 +126,7 @@ class Child:
             return 0.0
 
     def give_way(self) -> None:
-        """Lower the priority of the process. It cannot be raised again, so the process must then be replaced."""
+        """Lower the priority of the process. The process must then be replaced, because nothing can raise it again."""
         if self._process is not None and self._process.returncode is None:
             with contextlib.suppress(OSError):
                 os.setpriority(os.PRIO_PROCESS, self._process.pid, LOW_PRIORITY)

@@ -1,9 +1,9 @@
-"""Confine the worker process, so that foreign code in it reaches nothing.
+"""Confine the worker process, so that foreign code in it can reach nothing but the job.
 
 The process trusts no file and no document, and a renderer may have a fault that lets a file run code. On Linux, three
-parts of the kernel take away everything that a job does not need: `no_new_privs`, a seccomp filter, and a Landlock rule
-set. Each is used where the kernel has it. A library is not needed: these are a few system calls with fixed numbers.
-Other systems have the resource limits only.
+parts of the kernel forbid everything that a job does not need: `no_new_privs`, a seccomp filter, and a Landlock rule
+set. Each part is used if the kernel has it. No library is needed, because these are a few system calls with fixed
+numbers. Other systems have the resource limits only.
 """
 
 import ctypes

@@ -6,15 +6,15 @@ class WorkerError(Exception):
 
 
 class WorkerTimeout(WorkerError):
-    """The jobs of the turn took longer than the time limit. Their process was killed. The content is the cause."""
+    """The jobs of the turn took longer than the time limit, because of their content. Their process was killed."""
 
 
 class WorkerDied(WorkerError):
-    """The job ended its process, mostly because the memory limit was reached. The content is the cause."""
+    """The content of the job ended its process, mostly because the memory limit was reached."""
 
 
 class WorkerUnavailable(WorkerError):
-    """No process could be started, or the workers are closed. The content is not the cause."""
+    """No process could be started, or the workers are closed. The content of the job is not the cause."""
 
 
 class WorkersBusy(WorkerError):

@@ -16,10 +16,10 @@ PREFIX = struct.Struct(">IQ")
 """The lengths of head and body."""
 
 MAX_HEAD = 16 * 1024 * 1024
-"""Bytes of a head. A longer one is refused."""
+"""Bytes of a head. A longer head is refused."""
 
 MAX_BODY = 1024 * 1024 * 1024
-"""Bytes of a body. A longer one is refused."""
+"""Bytes of a body. A longer body is refused."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,10 @@ from svgx_workers.jobs import Jobs
 from svgx_workers.turns import Turns
 
 WAITING = 24
-"""Turns that may wait. It is well below the requests that a service handles at a time, so that others find room."""
+"""Turns that may wait. The number is well below the requests that a service handles at a time.
+
+So a service can still handle other requests while this number of turns waits.
+"""
 
 SLOW_SECONDS = 3.0
 """Seconds of CPU time after which a job gives way to others."""

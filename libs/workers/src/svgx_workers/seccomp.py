@@ -68,7 +68,7 @@ _REFUSED_EVERYWHERE = {
 }  # fmt: skip
 """Calls that have one number on all architectures."""
 _CLONE3 = 435
-"""Refused as unknown, because the filter cannot read its flags."""
+"""The call `clone3`. It is refused as unknown, because the filter cannot read its flags."""
 
 _OF_OWN_PROCESS = {
     "x86_64": {"tkill": 200, "tgkill": 234},

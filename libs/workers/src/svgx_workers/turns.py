@@ -14,8 +14,8 @@ _NOBODY = ""
 class Turns:
     """Grants `places` to accounts, at most `share` of them to one account at a time.
 
-    Free places go to the waiting account that has the fewest, and among equals to the one with the earliest last turn.
-    At most `waiting` turns may wait in all, and at most `waiting_each` of one account.
+    A free place goes to the waiting account with the fewest places. Among equal accounts, it goes to the account with
+    the earliest last turn. At most `waiting` turns may wait in all, and at most `waiting_each` of one account.
 
     The account None is the service itself, for background work. It has a share too, but no limit of waiting turns.
     """
@@ -27,7 +27,7 @@ class Turns:
         self._max_waiting_each = waiting_each
         self._taken: Counter[str | None] = Counter()
         self._queues: dict[str | None, deque[asyncio.Future[None]]] = {}
-        """The waiting turns of each account with any."""
+        """The waiting turns of each account that has waiting turns."""
         self._last_turns: dict[str | None, int] = {}
         """The number of the last turn of each account that waits or has a place."""
         self._granted = 0

@@ -101,7 +101,7 @@ def entries(update: bytes) -> Iterator[Entry]:
 
 def without(update: bytes, client: int) -> bytes:
     """Return an awareness update without the state of a client."""
-    # The search for the encoded client is cheap, and spares the decoding of most updates.
+    # Searching for the encoded client is cheap. Most updates do not contain it, so they need no decoding.
     if Encoder().uint(client).finish() not in update:
         return update
     kept = [entry for entry in entries(update) if entry.client != client]

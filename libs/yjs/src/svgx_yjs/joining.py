@@ -1,4 +1,4 @@
-"""Join updates that were split before: their structs are copied, and not read again."""
+"""Join updates that were split before. Their structs are copied and not read again."""
 
 from collections.abc import Iterable
 
@@ -38,7 +38,7 @@ class _Joint:
         self._deletions: Ranges = {}
 
     def follows(self, part: Part) -> bool:
-        """Return whether the part can be added: each of its clients goes on where the content ends."""
+        """Return whether the part can be added: its clocks begin where the clocks of the same client end here."""
         if not part.can_be_joined:
             return False
         runs = self._runs

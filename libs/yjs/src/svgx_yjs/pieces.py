@@ -17,7 +17,7 @@ from svgx_yjs.lib0 import Decoder, Encoder, Malformed
 from svgx_yjs.structure import Id, check_range, read_struct
 
 MAX_RUNS = 20_000
-"""Runs that begin because a struct depends on another client. Beyond it, runs end by their size only."""
+"""The most runs that begin because a struct depends on another client. Beyond it, only its size ends a run."""
 
 MAX_CLIENTS = 50_000
 """Clients with structs, and clients with deletions. An update with more is refused."""
@@ -37,8 +37,8 @@ class TooManyParts(ValueError):
 class _Run:
     """Consecutive structs of one client, and the position of their bytes.
 
-    `needs` has, for each other client, the clock that it must have reached before the structs are integrated. A run
-    ends before a struct that needs more, unless there are `MAX_RUNS` of them.
+    `needs` has, for each other client, the clock that this client must have reached before the structs are integrated.
+    A run ends before a struct that needs more, unless `MAX_RUNS` runs have ended so.
     """
 
     client: int
@@ -221,7 +221,7 @@ def _order(sections: list[_Section]) -> Iterator[_Run]:
 
 
 def _missing(run: _Run, reached: dict[int, int]) -> tuple[int, int] | None:
-    """Return a client and a clock that the run needs and that is still to come, or None."""
+    """Return a client and the clock that the run needs and the client has not reached yet, or None."""
     for client, needed in run.needs:
         clock = reached.get(client)
         if clock is not None and clock < needed:

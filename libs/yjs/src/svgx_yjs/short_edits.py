@@ -1,6 +1,6 @@
 """Check and split the commonest edits, with less work than `splitting` needs for any update.
 
-A short edit has one new struct of one client, and deletes at most structs that the document has. Setting an attribute,
+A short edit has one new struct of one client, and deletes only structs that the document has. Setting an attribute,
 adding an element and typing one character are short edits.
 """
 
@@ -27,7 +27,7 @@ _ONE_STRUCT = b"\x01\x01"
 
 
 def split_short(update: bytes, known: Mapping[int, int], nesting: Nesting) -> Split | None:
-    """Return the parts of a short edit that can be integrated as a whole, or None for any other update.
+    """Split a short edit that can be integrated as a whole. Return None for any other update.
 
     The arguments, the result and the errors are those of `splitting.split`.
     """
@@ -57,7 +57,7 @@ def split_short(update: bytes, known: Mapping[int, int], nesting: Nesting) -> Sp
 
 
 def _place(info: int, dependencies: tuple[Id, ...], list_id: int, nesting: Nesting) -> Place | None:
-    """Return the place of an item, or None if it has none, or if only `splitting` can tell."""
+    """Return the place of an item, or None if no place is possible or only `splitting` can find the place."""
     can_contain = info & KIND in CAN_CONTAIN
     if not dependencies:
         return Place(list_id, 1, can_contain)

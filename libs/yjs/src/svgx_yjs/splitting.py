@@ -18,9 +18,9 @@ PIECE_BYTES = 16 * 1024
 def split(update: bytes, known: Mapping[int, int], nesting: Nesting) -> Split:
     """Check `update` and split it.
 
-    `known` has the next clock of each client in the document, `nesting` the places of the document's structs. pycrdt
-    and JavaScript peers can read an update that passes: its counts are true, its numbers in range, its kinds known to
-    Yjs, and its JSON is valid. Raises `Malformed`.
+    `known` has the next clock of each client in the document. `nesting` has the places of the document's structs.
+    pycrdt and JavaScript peers can read an update that passes: its counts are true, its numbers are in range, Yjs has
+    its kinds, and its JSON is valid. Raises `Malformed`.
     """
     short = split_short(update, known, nesting)
     if short is not None:
@@ -143,12 +143,12 @@ class _Reader:
         self._blocked: dict[int, list[tuple[int, int, _Section]]] = {}
 
     def next_clock(self, client: int) -> int:
-        """Return the client's next clock: lower ones are in the document or can be integrated."""
+        """Return the client's next clock. All lower clocks are in the document or can be integrated."""
         clock = self.clocks.get(client)
         return self._known.get(client, 0) if clock is None else clock
 
     def read(self) -> None:
-        """Read all sections. Then resume each blocked section after its missing struct came in another section."""
+        """Read all sections. Then resume each blocked section if another section had the struct that it lacks."""
         decoder = self._decoder
         seen: set[int] = set()
         for _ in range(decoder.uint()):

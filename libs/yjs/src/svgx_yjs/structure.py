@@ -20,7 +20,7 @@ EMPTY_STATE_VECTOR = b"\x00"
 """The state vector of an empty document."""
 
 MAX_CLOCK = 2**31
-"""All clocks and lengths are below it, because pycrdt counts in 32 bits. An update beyond it is refused."""
+"""All clocks and lengths are below this number, because pycrdt counts in 32 bits. Other updates are refused."""
 
 GC, SKIP = 0, 10
 """The first byte of a GC and of a skip."""

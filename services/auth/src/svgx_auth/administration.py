@@ -22,7 +22,7 @@ from svgx_common.postgres import Database
 class Administration:
     """Changes, deletes and restores accounts, one at a time.
 
-    When a change ends sessions or tokens, it is announced to every gateway.
+    Sessions and tokens that a change ends are announced to every gateway.
     """
 
     def __init__(
@@ -146,7 +146,7 @@ class Administration:
     async def restore(self, user_id: str, by: Origin) -> User:
         """Restore a deleted account; its sessions stay ended.
 
-        It has its canvases and its roles on canvases again, because a deletion does not change them. Raises
+        The account has its canvases and its roles on canvases again, because a deletion does not change them. Raises
         `NotFound` for an id that never existed, and `Conflict` for an erased account.
         """
         async with self._database.transaction() as session:

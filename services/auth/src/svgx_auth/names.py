@@ -51,8 +51,8 @@ def email(text: str, field: str = "email") -> str:
 def name_key(text: str) -> str:
     """Return the key of a username or an e-mail address. Two texts with the same key are the same name.
 
-    The key of a text that is not a valid name is made of its visible characters, so that a new name never looks like an
-    old one that has invisible characters.
+    The key of a text that is not a valid name is made of its visible characters. So a new name never looks like an old
+    name with invisible characters.
     """
     local, at, domain = text.replace("\uff20", "@").partition("@")
     try:

@@ -41,7 +41,7 @@ class Revocations:
     """
 
     def __init__(self, database: Database, bus: Bus | None) -> None:
-        """Create the table's access. Without a bus, the gateways learn of a revocation at their next poll."""
+        """Create the object. Without a bus, the gateways learn of a revocation at their next poll."""
         self._database = database
         self._bus = bus
 
@@ -55,7 +55,7 @@ class Revocations:
     async def end_other_sessions(
         self, session: Session, user_id: str, session_id: str | None, reason: EndReason
     ) -> list[Revocation]:
-        """End all sessions of an account, except the session `session_id` unless that is None."""
+        """End all sessions of an account, except the session `session_id` if it is not None."""
         rows = await session.rows("end_other_sessions", user_id, session_id, reason)
         return [_session_revocation(row) for row in rows]
 
@@ -72,7 +72,7 @@ class Revocations:
         return await self.end_tokens(session, user_id)
 
     async def announce(self, ended: list[Revocation]) -> None:
-        """Tell every gateway. Call this after the commit.
+        """Tell every gateway about revocations. Call this after the commit.
 
         A gateway that misses the message learns of the revocation at its next poll.
         """
@@ -84,7 +84,7 @@ class Revocations:
             log.warning("cannot tell the gateways about ended sessions; they will poll")
 
     async def end_key(self, session: Session, key_id: str, owner: str | None) -> Row | None:
-        """End a live API key of the account `owner`, or of any account when that is None.
+        """End a live API key of the account `owner`, or of any account when `owner` is None.
 
         Return the key's row, or None when there is no such live key.
         """

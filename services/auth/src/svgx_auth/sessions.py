@@ -240,9 +240,9 @@ class Sessions:
     async def _spend(
         self, session: postgres.Session, old: bytes, successors: list[str], by: Origin
     ) -> _Continued | _Reused | _Refused:
-        """Mark a refresh token as spent, or handle the use of a spent one.
+        """Mark a refresh token as spent, or handle the use of a spent token.
 
-        `old` is its hash. `successors` are the tokens that may follow it, first the one that follows it now.
+        `old` is the token's hash. `successors` are its possible successors; an unspent token gets the first of them.
         """
         owner = await session.row("session_of_refresh_token", old)
         if owner is None:

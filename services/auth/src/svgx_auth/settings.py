@@ -15,7 +15,7 @@ MIN_PASSES = 2
 """OWASP's minimum for Argon2id (Password Storage Cheat Sheet): 19 MiB, two passes, one lane."""
 
 MAX_WORKERS = 64
-"""Password workers of a replica. More would wait for memory, not for processors."""
+"""Password workers of a replica. More workers would wait for memory, not for processors."""
 
 MAX_MEMORY_KIB = 4 * 1024 * 1024
 MAX_PASSES = 1000
@@ -68,8 +68,9 @@ class AuthSettings(PostgresSettings, TokenSettings):
     def password_slots(self) -> int:
         """Return how many requests may work on a password at the same time.
 
-        Such a request also reads the database, so two for each worker keep it busy. At most three quarters of the
-        connections serve them, so that a slow database leaves some for refreshes and the administration.
+        Such a request also reads the database, so two requests for each worker keep the worker busy. At most three
+        quarters of the connections serve these requests. So even with a slow database, some connections remain for
+        refreshes and the administration.
         """
         connections = self.database_connections
         return max(1, min(2 * self.password_workers, connections - max(1, connections // 4)))

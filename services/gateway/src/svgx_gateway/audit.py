@@ -18,7 +18,7 @@ async def record(
 ) -> None:
     """Record an operation that has succeeded, with the ids in its path.
 
-    While auth cannot record it, only the log line shows it.
+    If auth cannot record the operation, only the log line shows it.
     """
     assert operation.http is not None
     detail = {name: str(getattr(request, name)) for name in operation.http.path_fields}

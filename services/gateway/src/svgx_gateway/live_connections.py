@@ -1,4 +1,4 @@
-"""The open WebSockets of all gateways. The gateway with an admin's request asks all other gateways."""
+"""The open WebSockets of all gateways. The gateway that receives an admin's request asks all other gateways."""
 
 import asyncio
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Notices about quotas to the clients that asked for them, and the return of clients that were refused."""
+"""Tell clients about their quotas, and ask them for refused edits when the quotas allow these edits again."""
 
 from collections import Counter
 
@@ -25,7 +25,7 @@ for _status in _COUNTED:
 
 
 class QuotaNotices:
-    """The notices of one gateway. After each report, all open connections are looked at."""
+    """The notices of one gateway. After each report, all open connections are checked."""
 
     def __init__(
         self, watch: QuotaWatch, enforcement: QuotaEnforcement, live_canvases: LiveCanvases

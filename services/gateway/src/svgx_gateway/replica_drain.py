@@ -35,8 +35,9 @@ class ReplicaDrain:
     async def drain(self, request: DrainReplicaRequest, call: Call) -> Empty:
         """Tell a replica to drain. Return when it has begun.
 
-        Raises `NotFound` for a replica that does not answer, `Conflict` when no other one of its service serves, and
-        `Forbidden` for an API key. A replica that drains answers until it ends, so the health of the others decides.
+        Raises `NotFound` for a replica that does not answer, `Conflict` when no other replica of its service serves,
+        and `Forbidden` for an API key. A replica that drains still answers until it ends, so the health report of each
+        other replica shows whether it serves.
         """
         if call.signed_in().by_key:
             raise Forbidden("not with an API key: log in")

@@ -1,4 +1,4 @@
-"""The replicas of all services: which answer, and which were there and do not answer any more.
+"""The replicas of all services: those that answer, and those that answered before and do not answer any more.
 
 NATS forgets a replica as soon as its connection ends, and gives a frozen replica requests until then. So the gateway
 asks all replicas every few seconds (`$SRV.PING` of the NATS micro protocol), and remembers them.
@@ -34,7 +34,7 @@ FORGET_SECONDS = 600.0
 
 SILENT = Gauge(
     "svgx_engine_silent_replicas",
-    "Replicas that were there and do not answer this gateway's pings.",
+    "Replicas that answered before and do not answer this gateway's pings any more.",
     ["component"],
 )
 
@@ -84,17 +84,17 @@ class ReplicaWatch:
 
     @property
     def replicas(self) -> list[Replica]:
-        """All replicas that answer, and those that were there and do not."""
+        """All replicas that answer, and those that answered before and do not answer any more."""
         return sorted(self._replicas.values(), key=lambda replica: (replica.service, replica.id))
 
     async def start(self) -> None:
-        """Start to ask."""
+        """Start to ping the replicas."""
         await self._bus.connection.subscribe(self._inbox, cb=self._note_answer)
         await self._bus.listen(REPLICA_LEFT.subject, self._note_left)
         self._background.repeat("ping all replicas", self._look_again)
 
     async def stop(self) -> None:
-        """Stop asking."""
+        """Stop pinging."""
         await self._background.stop()
 
     async def look(self) -> None:
@@ -148,7 +148,7 @@ class ReplicaWatch:
             self._replicas.pop((replica.service, replica.id), None)
 
     async def _forget_if_replaced(self, silent: Replica) -> None:
-        """Forget a replica without a connection to NATS, when another one of its service has started since."""
+        """Forget a replica without a connection to NATS, when another replica of its service has started since."""
         subject = replica_subject(silent.service, silent.id)
         try:
             await self._bus.request(subject, b"", timeout=ANSWER_SECONDS)

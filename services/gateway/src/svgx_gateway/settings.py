@@ -69,7 +69,7 @@ class GatewaySettings(TokenSettings):
     websocket_max_frame_bytes: int = Field(32 * 1024 * 1024, ge=1024)
     """Bytes of one message, such as the first sync of a document made offline. Past that, 4413."""
     websocket_large_message_bytes: int = Field(64 * 1024 * 1024, ge=1024 * 1024)
-    """Memory of this gateway for messages over 256 KiB that arrive or are handled. Further ones wait."""
+    """Bytes of this gateway for messages over 256 KiB that arrive or are handled. Further messages wait."""
     websocket_ping_interval: float = Field(30.0, gt=0)
     websocket_ping_timeout: float = Field(10.0, gt=0)
     drain_notice_seconds: float = Field(0.0, ge=0, le=600)

@@ -22,8 +22,8 @@ RETRY = 1.0
 class WatchedCopy:
     """Keeps a local copy current until `stop`.
 
-    `read` asks the owner and stores the answer; it raises `SvgxError` when the owner does not answer. It is called at
-    the start, every `POLL` seconds, after a reconnect to NATS, and every `RETRY` seconds while the owner does not
+    `read` asks the owner and stores the answer, or raises `SvgxError` when the owner does not answer. `read` is called
+    at the start, every `POLL` seconds, after a reconnect to NATS, and every `RETRY` seconds while the owner does not
     answer. `on_broadcast` is called with each message that the owner publishes on `subject`. `name` is for the log.
     """
 

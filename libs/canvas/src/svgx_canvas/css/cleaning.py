@@ -110,7 +110,7 @@ def _is_regular(text: str) -> bool:
 class _Cleaner:
     """The cleaner of one style sheet or `style` attribute.
 
-    variable_pictures: a picture may come from a custom property.
+    `variable_pictures` allows pictures that come from a custom property.
     """
 
     def __init__(self, report: ReportDropped, *, variable_pictures: bool = True) -> None:

@@ -112,7 +112,7 @@ def selector_keys(prelude: list[ast.Node]) -> frozenset[Key]:
             case ast.LiteralToken() if token.value in _COMBINATORS:
                 before = " "
             case ast.LiteralToken(value="|"):
-                # The name before it is a namespace.
+                # The name before the bar is a namespace.
                 key, before = _ANY, " "
             case ast.Comment():
                 pass

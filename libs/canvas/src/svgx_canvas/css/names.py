@@ -197,7 +197,7 @@ DESCRIPTOR_RULES: dict[str, frozenset[str] | None] = {
     **dict.fromkeys(_MARGIN_RULES, PROPERTIES),
     **dict.fromkeys(_FEATURE_RULES),
 }
-"""At-rules with descriptors, and the names of these. None stands for names that the author of the font chooses."""
+"""The descriptors of each at-rule that has descriptors. None stands for names that the author of the font chooses."""
 
 BLOCK_RULES = NESTING_RULES | DESCRIPTOR_RULES.keys()
 """All at-rules with a block."""

@@ -1,4 +1,4 @@
-"""Judge CSS values: whether they fetch something.
+"""Decide whether CSS values fetch something.
 
 A value is judged token by token, so the verdict does not depend on where a rule or declaration ends. tinycss2 reads
 tokens as browsers do, escapes included: it reads `u\\72l(` as `url(`.
@@ -150,7 +150,7 @@ def prelude_is_safe(tokens: Iterable[ast.Node]) -> bool:
         elif url_of(token) is not None or _is_broken(token):
             return False
         elif isinstance(token, ast.CurlyBracketsBlock):
-            # It is invalid here, and simple readers take it for the block of the rule.
+            # A block in braces is invalid here, and simple readers take it for the block of the rule.
             return False
         elif isinstance(token, ast.FunctionBlock):
             stack.append(iter(token.arguments))

@@ -160,7 +160,7 @@ def _element(identifier: str, content: object, report: ReportLeftOut) -> Element
 
 
 def _fields(content: object) -> dict[str, object]:
-    """Return the fields of the element in a Y.Map or a plain object. Any other content has none."""
+    """Return the fields of the element in a Y.Map or a plain object. Any other content has no fields."""
     if not isinstance(content, Map | dict):
         return {}
     names = set(content.keys())

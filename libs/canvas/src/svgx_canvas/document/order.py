@@ -13,7 +13,7 @@ DIGITS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _BASE = len(DIGITS)
 _VALUE = {digit: value for value, digit in enumerate(DIGITS)}
 _SMALLEST = "A" + "0" * 26
-"""The smallest integer. Alone, it is not a key, because no key would be below it. With a fraction, it is one."""
+"""The smallest integer. Alone, it is not a key, because no key would be below it. With a fraction, it is a key."""
 _KEY = re.compile(r"[0-9A-Za-z]{1,1024}", re.ASCII)
 
 

@@ -131,7 +131,7 @@ def _change_text(current: Text, wanted: Text) -> None:
 
 
 def _equal_ends(old: Sequence[object], new: Sequence[object]) -> tuple[int, int]:
-    """Return the numbers of equal items at the start and at the end. They do not overlap."""
+    """Return the numbers of equal items at the start and at the end. No item is counted in both."""
     shorter = min(len(old), len(new))
     start = 0
     while start < shorter and old[start] == new[start]:
@@ -143,7 +143,7 @@ def _equal_ends(old: Sequence[object], new: Sequence[object]) -> tuple[int, int]
 
 
 def _json_of(value: object) -> str:
-    """Return a value as JSON. Equal texts stand for values that read the same."""
+    """Return a value as JSON, and a Y.Text as its characters. Values of equal text look alike to readers."""
     if _is_plain(value):
         return json.dumps(value, sort_keys=True, default=list)  # bytes become lists
     # The order of a pycrdt map differs from one map to the next.
@@ -177,7 +177,7 @@ def _is_plain(value: object) -> bool:
 
 
 def _writable(value: object) -> object:
-    """Return a plain value in the types that pycrdt can write. It reads bytes as `bytearray`, which it cannot write."""
+    """Return a plain value in types that pycrdt can write. pycrdt reads bytes as `bytearray`, but cannot write it."""
     if isinstance(value, bytearray):
         return bytes(value)
     if isinstance(value, list):

@@ -24,7 +24,7 @@ from svgx_yjs.splitting import check, split
 from svgx_yjs.structure import EMPTY_UPDATE, Id, read_state_vector
 
 MAX_PENDING_BYTES = 16 * 1024 * 1024
-"""Bytes of pending updates. Beyond this limit the oldest are removed from memory; the journal keeps them."""
+"""Bytes of pending updates. Beyond this limit the oldest updates are removed from memory; the journal keeps them."""
 
 PIECE_OVERHEAD = 300
 """Bytes of memory that keeping one piece takes, besides its own bytes."""
@@ -67,7 +67,7 @@ class SharedDocument:
         self.left_out = 0
         """Updates of the journal that are not in the document and never will be."""
         self.clocks: dict[int, int] = {}
-        """The next clock of each client: all lower ones are in the document or in the queue."""
+        """The next clock of each client. All lower clocks are in the document or in the queue."""
         self._doc: Doc[Any] = Doc()
         self._one_by_one = one_by_one
         self._queue: list[_Queued] = []
@@ -148,7 +148,8 @@ class SharedDocument:
     def state_vector(self) -> bytes:
         """Return the state vector of the document, encoded. Raises `Fault`.
 
-        It is kept until the next change, because encoding it takes time in proportion to all clients of the past.
+        The encoded vector is kept until the next change, because the time to encode it grows with the number of clients
+        that ever edited the document.
         """
         self._integrate_queue()
         if self._vector is None:
@@ -213,8 +214,8 @@ class SharedDocument:
     def _delete(self, update: bytes, part: Part) -> Part | None:
         """Integrate a part that only deletes. Return it if it changes the document.
 
-        Only pycrdt knows whether it does, because overwriting a value deletes too. Each client that joins sends all
-        deletions that it knows.
+        Only pycrdt can tell whether the part changes the document, because overwriting a value deletes too. Unchanged
+        documents are frequent: each client that joins sends all deletions that it has.
         """
         self._integrate_queue()
         before = len(self._changes)

@@ -12,7 +12,7 @@ from svgx_canvas.tree import Canvas, Element
 def leave_out_largest(
     canvas: Canvas, excess: int, size: Callable[[str], int], report: Callable[[str], None]
 ) -> None:
-    """Remove the largest pictures from a canvas, one by one, until they have the size `excess` together.
+    """Remove the largest pictures from a canvas, one by one, until the removed ones together have the size `excess`.
 
     `size` returns the size of the picture in a `data:` URL. `report` takes the name of a removed thing.
     """

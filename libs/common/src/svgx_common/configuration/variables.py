@@ -1,8 +1,9 @@
 """Environment variables that look like misspelt settings.
 
-A container has many variables of other programs: of its image, of Kubernetes, of servers beside it. So a variable is
-refused only when its name is a slip for a setting of the service that is not set itself, and hardly another program's
-name. Other slips, and names that only begin like settings of the service, give a warning. See
+A slip is one wrong, missing, additional or swapped letter. A container has many variables of other programs: of its
+image, of Kubernetes, of servers beside it. So a variable is refused only under two conditions. Its name differs by
+slips from a setting of the service that is not set, and other programs hardly use this name. Other names with slips,
+and names that only begin like settings of the service, give a warning. See
 docs/decisions/0042-misspelt-environment-variables.md.
 """
 
@@ -44,19 +45,19 @@ _KUBERNETES = re.compile(r".+_(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT(_\d+_(TCP|U
 """The variables that Kubernetes sets for each service of a namespace, such as `SVGX_AUTH_SERVICE_HOST`."""
 
 TERMINAL_VARIABLES = frozenset({"COLUMNS", "LINES"})
-"""Variables that a terminal sets. Their names are short, so they are near to many others."""
+"""Variables that a terminal sets. Their names are short, so they are similar to many other names."""
 
 _SAME_WORDS = (("URI", "URL"),)
 """Words that people exchange, each with the word that settings use."""
 
 SHORT_WORD = 3
-"""Characters of a word in which another letter makes another word: `APP_PORT` is not a misspelt `API_PORT`."""
+"""The length up to which a word with another letter is another word: `APP_PORT` is not a misspelt `API_PORT`."""
 
 MAX_SLIPS = 2
-"""Slips in a name that is still recognised."""
+"""The most slips with which a name is still recognised."""
 
 LONG_WORD = 5
-"""Characters from which a word may have two slips."""
+"""The length from which a word may have two slips."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,13 +67,13 @@ class UnknownVariable:
     name: str
     nearest: str
     refused: bool
-    """True when the variable is a slip for a setting of the service that is not set; the start then ends."""
+    """True when the variable is a misspelt setting of the service that is not set; the service then does not start."""
 
 
 def unknown_variables(
     settings: Collection[str], environ: Mapping[str, str], *, required: Collection[str] = ()
 ) -> Iterator[UnknownVariable]:
-    """Yield the variables of `environ` that look like a setting and are none.
+    """Yield the variables of `environ` that look like a setting but are not settings.
 
     `settings` are the names of the service's settings as variables; those in `required` have no default.
     """
@@ -113,7 +114,7 @@ def _letters(name: str) -> str:
 
 
 def _is_slip(name: str, known: str) -> bool:
-    """Return whether `name` differs from `known` by a slip or two in its words, or only in its underscores."""
+    """Return whether `name` differs from `known` by one or two slips in its words, or only in its underscores."""
     if _letters(name) == _letters(known):
         return True
     words, known_words = re.split("[_-]", name), known.split("_")
@@ -142,7 +143,7 @@ def _slips(word: str, known: str) -> int:
 
 
 def edit_distance(one: str, other: str) -> int:
-    """Return how many letters must be inserted, removed, replaced or swapped with the next one to get `other`."""
+    """Return how many letters of `one` must be inserted, removed, replaced or swapped with the next to get `other`."""
     before: list[int] = []
     last = list(range(len(other) + 1))
     for i, letter in enumerate(one, 1):

@@ -67,7 +67,7 @@ OPERATIONS: tuple[Operation[Any, Any], ...] = (
     state.REMOVE_MEMBER,  #      DELETE /runtime/canvases/{canvas_id}/members/{user_id}
     state.EXPORT,  #             GET    /runtime/canvases/{canvas_id}/export
     collab.IMPORT_SVG,  #        PUT    /runtime/canvases/{canvas_id}/svg
-    # values under keys; the path of a canvas's key comes before the one of any key
+    # values under keys; the path of a canvas's key comes before the path of any key
     values.PERSIST_VALUE,  #     POST   /state/persist/
     values.RETRIEVE_CANVAS,  #   GET    /state/retrieve/canvas_state_{canvas_id}
     values.RETRIEVE_VALUE,  #    GET    /state/retrieve/{key}

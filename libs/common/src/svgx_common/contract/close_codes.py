@@ -1,8 +1,8 @@
 """The close code table: every code with which the gateway closes a WebSocket.
 
 y-websocket 3 never reconnects after 4400 to 4499. So these codes are only for conditions that never pass by themselves.
-1012 means that the client should come back at once; 1011 and 1013, after a pause. 1000 follows the client's own close.
-docs/spec.md has a table of the codes, and of the Yjs clients that stay away or return after each.
+After 1012 the client should reconnect at once; after 1011 and 1013, after a pause. The gateway sends 1000 when the
+client itself has closed. docs/spec.md has a table of the codes, and of the Yjs clients that reconnect after each code.
 """
 
 from enum import IntEnum

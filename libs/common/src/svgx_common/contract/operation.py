@@ -115,7 +115,7 @@ class Blob:
     content: bytes
     media_type: str = "application/octet-stream"
     filename: str | None = None
-    """The name for a download. Any characters that file systems accept."""
+    """The name for a download. It has only characters that file systems accept."""
     left_out: str | None = None
     """Everything that is stored and not in the content, as the value of the header `Svgx-Left-Out`."""
 
@@ -165,7 +165,7 @@ class Operation(Generic[Request, Reply]):
     - `canvas_role`: the role that the caller needs on the canvas in the request's `canvas_id`.
     - `max_body`: bytes of the largest body. The default is small, because validating a body blocks the event loop.
     - `secret`: the reply is shown once and is never stored.
-    - `repeatable`: carrying the operation out twice changes nothing, so it may be sent again when no answer comes.
+    - `repeatable`: a second run of the operation changes nothing, so a request without an answer may be sent again.
     - `outside`: the operation waits for an external system. Its `unavailable` errors do not open a circuit breaker.
     - `asks`: the other service that the answering one asks. Its `unavailable` errors open no circuit breaker either.
     - `password`: the operation hashes a password.

@@ -119,7 +119,7 @@ class CallerCount(ReplyModel):
 
     Visitors with a share link count as `visitor:<address>` and as `link:<id>`.
 
-    Requests that are limited apart have a prefix: `handshakes:`, `metrics:`, or `keys:` for unknown API keys.
+    Requests with limits of their own have a prefix: `handshakes:`, `metrics:`, or `keys:` for unknown API keys.
     """
 
     caller: str

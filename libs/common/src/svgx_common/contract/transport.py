@@ -44,7 +44,7 @@ def queue_group(service: str) -> str:
 
 
 class ReplicaLeft(ReplyModel):
-    """A replica that has stopped as it was told to."""
+    """A replica that has ended its drain."""
 
     service: ServiceName
     replica: str
@@ -52,7 +52,7 @@ class ReplicaLeft(ReplyModel):
 
 REPLICA_LEFT = Channel(
     subject="svgx.replicas.left",
-    summary="A replica's goodbye at the end of its drain, so that the gateways do not report it as silent",
+    summary="A replica's last message at the end of its drain, so that the gateways do not report it as silent",
     publishers=SERVICES,
     subscribers=("gateway",),
     payload=ReplicaLeft,

@@ -16,7 +16,7 @@ WAIT_SECONDS = 60.0
 
 
 def migrate_command(service: str, kind: type[Settings], package: str) -> Command:
-    """Return the command of a service. The schema has the name of the service."""
+    """Return the command `migrate` of a service. The schema has the name of the service."""
 
     def run(arguments: Sequence[str]) -> None:
         parser = argparse.ArgumentParser(

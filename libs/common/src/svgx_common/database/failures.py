@@ -1,4 +1,4 @@
-"""Which errors of PostgreSQL pass by themselves, by their SQLSTATE.
+"""The errors of PostgreSQL that pass by themselves, by their SQLSTATE.
 
 The codes are those of PostgreSQL's documentation, appendix A. The longest prefix in the table counts.
 """
@@ -65,14 +65,14 @@ _CLIENT_ERRORS: tuple[tuple[type[Exception], Failure], ...] = (
     (OSError, _NOT_REACHABLE),
     (EOFError, _NOT_REACHABLE),
 )
-"""Failures for errors of the client, the first match counts."""
+"""The failures for errors of the client. The first match counts."""
 
 
 def classify(error: BaseException, *, connecting: bool = False) -> Failure | None:
     """Return the failure that an error shows, or None for an error that does not pass by itself.
 
-    `connecting`: the error was raised before there was a connection. Every error of the server passes then, because it
-    is about the server and its settings, and not about a statement.
+    `connecting`: the error was raised before there was a connection. Every error of the server then counts as one that
+    passes by itself, because it is about the server and its settings, and not about a statement.
     """
     if isinstance(error, asyncpg.PostgresError):
         code = sqlstate(error) or ""

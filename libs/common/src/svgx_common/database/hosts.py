@@ -39,7 +39,7 @@ class Hosts:
         self._hosts = [_host_and_port(each) for each in hosts] if len(hosts) > 1 else []
         self._options: dict[str, Any] = {}
         if self._hosts and "target_session_attrs" not in parse_qs(parts.query):
-            # The services write. Without this, the first host that answers would count, also a standby.
+            # The services write. Without this option, the first host that answers would be used, even a standby.
             self._options["target_session_attrs"] = "read-write"
         self._last = 0
 

@@ -13,13 +13,13 @@ from svgx_common.database.hosts import SERVER_SETTINGS, Connection
 log = structlog.get_logger(__name__)
 
 INTERVAL = 1.0
-"""Seconds between two checks. While PostgreSQL cannot be used, `RETRY` counts."""
+"""Seconds between two checks while PostgreSQL can be used."""
 
 RETRY = 0.5
 """Seconds between two checks while PostgreSQL cannot be used."""
 
 PATIENCE = 1.5
-"""Seconds to wait for an answer, twice: a pause of this process could hide an answer that has arrived."""
+"""Seconds to wait for an answer. The monitor waits twice, because a pause of this process could hide an answer."""
 
 RECONNECT = 5.0
 """Seconds after which the monitor connects again. A change of the database's defaults affects new connections only."""
@@ -58,7 +58,7 @@ class DatabaseMonitor:
         self._on_usable = on_usable
         self._connection: Connection | None = None
         self._connecting: asyncio.Task[Connection] | None = None
-        """The attempt to open the next connection. A slow one goes on during the next checks."""
+        """The attempt to open the next connection. A slow attempt continues during the next checks."""
         self._connected_at = 0.0
         self._checked_at = 0.0
         self._failure: Failure | None = None
@@ -75,7 +75,7 @@ class DatabaseMonitor:
 
     @property
     def reason(self) -> str | None:
-        """Why PostgreSQL cannot be used, as the end of a sentence; None while it can."""
+        """The reason why PostgreSQL cannot be used, as the end of a sentence; None while it can be used."""
         if self._failure is not None:
             return self._failure.reason
         if self._noted is not None and time.monotonic() - self._noted[0] < MEMORY:
@@ -154,7 +154,7 @@ class DatabaseMonitor:
         if self._connection is not None:
             try:
                 return await self._ask(self._connection)
-            except Exception as error:  # noqa: BLE001  # a broken connection says little; a new one says more
+            except Exception as error:  # noqa: BLE001  # a new connection shows more about the fault
                 self._drop_connection()
                 connects = self._connecting is not None and self._connecting.done()
                 if isinstance(error, TimeoutError) and not connects:
@@ -182,9 +182,9 @@ class DatabaseMonitor:
         return await self._connect(server_settings=settings)
 
     async def _is_connect_slow(self) -> bool:
-        """Return whether a new connection takes too long. Then only the old one shows if the server answers at all.
+        """Return whether a new connection takes too long. Then only the old connection shows if the server answers.
 
-        A busy server accepts new connections late, and still answers on those that it has.
+        A busy server accepts new connections late, but still answers on its open connections.
         """
         connecting = self._start_connecting()
         await asyncio.wait({connecting}, timeout=PATIENCE)

@@ -10,7 +10,7 @@ from cryptography import x509
 from svgx_common.doctor.findings import Finding, failed, ok, warning
 
 SOON_DAYS = 21
-"""Days before the end of a certificate from which a check warns. Issuers renew a month before the end."""
+"""A check warns of a certificate that ends within so many days. Issuers renew a month before the end."""
 
 
 def check_peer(name: str, ssl_object: Any) -> list[Finding]:

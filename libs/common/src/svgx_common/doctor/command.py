@@ -21,13 +21,16 @@ CHECK_SECONDS = 20.0
 
 Check = Callable[[], Awaitable[list[Finding]]]
 Checks = Callable[[Mapping[str, Any]], Mapping[str, Check | None]]
-"""Further checks of a service by name, from the values of its settings. None: a needed setting is wrong."""
+"""Returns further checks of a service by name, from the values of its settings.
+
+None stands for a check that cannot run, because a setting that it needs is wrong.
+"""
 
 
 def doctor_command(
     service: ServiceName, kind: type[Settings], further: Checks = lambda _: {}
 ) -> Command:
-    """Return the command of a service. It ends with status 1 when a check failed."""
+    """Return the command `doctor` of a service. The command ends with status 1 when a check failed."""
 
     def run(arguments: Sequence[str]) -> None:
         parser = argparse.ArgumentParser(

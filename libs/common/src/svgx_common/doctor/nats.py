@@ -59,7 +59,7 @@ class _Violations:
 
 
 async def check_nats(service: ServiceName, url: str, seed: str) -> list[Finding]:
-    """Check every server of a `NATS_URL`, and with the first one that works, the permissions and the other services."""
+    """Check every server of a `NATS_URL`. Check the permissions and the other services on the first working server."""
     servers = parse_nats(url)
     findings: list[Finding] = []
     is_checked = False

@@ -27,13 +27,13 @@ DROP_EVERY = 3600.0
 """Seconds between two removals of old events."""
 
 HandOver = Callable[[Session, Sequence[DomainEvent]], Awaitable[None]]
-"""Hands events over to the webhooks. Called in the transaction that marks them as relayed."""
+"""Hands events over to the webhooks. The relay calls it in the transaction that marks the events as relayed."""
 
 
 class Relay:
     """The relay of one replica. It checks the outbox every `seconds`.
 
-    A crash after an event was handed over, and before the commit, repeats the event with the same id.
+    After a crash between the hand-over of an event and the commit, the event is relayed again with the same id.
     """
 
     def __init__(

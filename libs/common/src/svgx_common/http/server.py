@@ -111,9 +111,9 @@ class ServiceApplication:
     Health is always served, and so are the metrics if enabled. All other requests go to `app`. Without `app` they get
     503 while the service starts, and 404 afterwards.
 
-    While the service drains, `app` still gets HTTP requests, but each response closes its connection, because a later
-    request on the connection would find the process gone. A WebSocket gets 503 before its upgrade: an accepted one
-    would be closed soon.
+    While the service drains, `app` still gets HTTP requests. Each response closes its connection, because the process
+    would end before a later request on the connection. A WebSocket gets 503 before its upgrade, because the drain would
+    soon close an accepted WebSocket.
     """
 
     def __init__(self, health: Health, *, prometheus_enabled: bool = True) -> None:

@@ -48,11 +48,11 @@ The WebSocket speaks y-protocols, byte for byte like npm y-websocket's Websocket
 first in this order counts. The token of a share link comes in the same places, and also in `X-Share-Link`, or as `link`
 in the query; beside an account's token, the higher of both roles on the canvas counts. With `saved=1` the server
 reports how many of the connection's document messages are committed. With `renew=1` it reports when the client should
-send a fresh access token. With `limits=1` its first message has the limit of a message's size. With `quota=1` it tells
-when a quota is nearly used up, and edits beyond a quota are refused without closing the connection: the server asks for
-them when the quota allows them again. A client that sends too much is read more slowly. Before the upgrade the server
-answers 400 to an invalid handshake, 404 to an unknown path, 403 to pages of foreign origins, 429 past the limit of
-handshakes, and 503 while the gateway is full, overloaded, starting or stopping.
+send a fresh access token. With `limits=1` its first message has the limit of a message's size. With `quota=1` it
+reports when a quota is nearly used up. Edits beyond a quota are then refused without closing the connection, and the
+server asks for them when the quota allows them again. The server reads more slowly from a client that sends too much.
+Before the upgrade the server answers 400 to an invalid handshake, 404 to an unknown path, 403 to pages of foreign
+origins, 429 beyond the limit of handshakes, and 503 while the gateway is full, overloaded, starting or stopping.
 Close codes: {_close_codes()}. Codes from 4400 to 4499 are final: the condition never passes by itself. After any other
 code the client should reconnect.
 """

@@ -1,8 +1,9 @@
 """Payloads over 512 KiB. The sender offers such a body on a subject of its own, and the receiver pulls it in pieces.
 
 NATS refuses messages over its `max_payload` (1 MiB here), so a header of the message contains a reference to the body
-instead: the subject and the size. The receiver requests the pieces from that subject. This works with queue groups,
-because any replica may pull; it limits the bytes in flight; and requests for pieces are independent.
+instead: the subject and the size. The receiver requests the pieces from that subject. Pulling works with queue groups,
+because any replica may pull. It also limits the bytes in flight, and the requests for pieces are independent of each
+other.
 """
 
 import asyncio

@@ -85,7 +85,7 @@ CHECK_SECONDS = 1.5
 """Seconds that NATS has to deliver the message of a health check."""
 
 GRACE = 1.0
-"""Seconds for which requests wait for NATS after it was lost. Later requests fail at once until it is back."""
+"""Seconds for which requests wait for NATS after the connection ended. Later requests fail at once until it returns."""
 
 
 class NoResponders(Unavailable):
@@ -105,7 +105,7 @@ class Answer:
 
 
 class Bus:
-    """A connection to NATS that survives restarts of the server. `connect` returns one that is open."""
+    """A connection to NATS that survives restarts of the server. `connect` returns an open bus."""
 
     def __init__(self, connection: NatsClient, service: str, replica_id: str) -> None:
         self.connection = connection
@@ -134,8 +134,9 @@ class Bus:
 
         A server that refuses the credentials is asked again too, because its users may be changed later.
         With the seed of an NKey, the client answers the server's challenge with a signature.
-        A server that does not answer is noticed within 4 s (see `round_trips`). Within 9 s the client leaves the
-        connection (a ping every 3 s, two may stay unanswered), and tries to reconnect until it succeeds.
+        A server that does not answer is noticed within 4 s (see `round_trips`). Within 9 s the client gives the
+        connection up (it sends a ping every 3 s, and two may stay unanswered). It then tries to reconnect until it
+        succeeds.
         """
         connection = self.connection
         servers = parse_nats(url)
@@ -353,9 +354,9 @@ class Bus:
     ) -> Subscription:
         """Call `listener(subject, content)` for each message, one at a time and in order.
 
-        For a message with a large body that cannot be pulled from its sender, `lost()` is called instead, and also for
-        a message that is dropped because too many wait. A failure of the listener is logged, and the next message
-        follows. `span` returns the span of a message with headers.
+        `lost()` is called instead for a message with a large body that cannot be pulled from its sender, and for a
+        message that is dropped because too many messages wait. A failure of the listener is logged, and the next
+        message follows. `span` returns the span of a message with headers.
         """
 
         async def deliver(message: Msg) -> None:
@@ -462,7 +463,7 @@ class Bus:
         return Answer(body, received)
 
     async def _require_reachable(self, timeout: float) -> None:
-        """Wait a moment when NATS was lost just now. Raise `BusUnreachable` when it stays away."""
+        """Wait until NATS is reachable, at most until `GRACE` after its loss. Raise `BusUnreachable` otherwise."""
         if self.reachable:
             self._unreachable_since = None
             return

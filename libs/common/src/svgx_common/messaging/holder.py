@@ -85,8 +85,8 @@ class Holder:
             case NoResponders():
                 return await self._open(failure, OPEN.timeout, deadline)
             case DeadlineExceeded():
-                # The holder is busy or hangs. If it does not answer another replica either, that one opens the canvas.
-                # The request to open may also go to a replica that hangs, so each of these requests has a short
+                # The holder is busy or hangs. If it does not answer another replica either, that replica opens the
+                # canvas. The request to open may also go to a replica that hangs, so each of these requests has a short
                 # timeout.
                 end = min(time.monotonic() + OPEN_PATIENCE, deadline)
                 while True:

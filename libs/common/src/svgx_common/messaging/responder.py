@@ -1,7 +1,8 @@
 """The responder of a service: it runs the handlers of operations, with limits, deadlines and a drain without loss.
 
-It does not use the endpoints of `nats.micro`, because they run one request at a time, drop the requests in progress on
-stop, and send an exception's text to the caller. `micro.py` still answers that protocol's discovery requests.
+The responder does not use the endpoints of `nats.micro`, because they run one request at a time, drop the requests in
+progress on stop, and send an exception's text to the caller. `micro.py` still answers the discovery requests of the
+NATS micro protocol.
 """
 
 import asyncio

@@ -1,7 +1,7 @@
 """A check every second that NATS delivers messages: a request to this connection itself must be answered.
 
-A server that is frozen, or cut off without a word, keeps its connections open. nats-py notices this only after several
-pings.
+A server that is frozen, or that the network cuts off, keeps its connections open. nats-py notices such a server only
+after several pings.
 """
 
 import asyncio
@@ -21,7 +21,7 @@ INTERVAL = 1.0
 """Seconds between two checks."""
 
 PATIENCE = 1.5
-"""Seconds to wait for an answer, twice: a pause of this process could hide an answer that has arrived."""
+"""Seconds to wait for an answer. The check waits twice, because a pause of this process could hide an answer."""
 
 CLOSE_SECONDS = 1.0
 """Seconds for which nats-py may wait until a lost connection has closed, before it connects again."""

@@ -50,7 +50,7 @@ def print_configuration(arguments: Sequence[str]) -> None:
     """Print the users of a NATS server, with exactly the subjects that each service needs.
 
     The server reads the public keys from its environment: AUTH_NKEY, COLLAB_NKEY, GATEWAY_NKEY, STATE_NKEY. With
-    `--second-keys` it also knows AUTH_SECOND_NKEY and so on, while the keys are replaced (`nats-rotate`).
+    `--second-keys` it also reads AUTH_SECOND_NKEY and so on, while the keys are replaced (`nats-rotate`).
     """
     parser = argparse.ArgumentParser("nats-config", description=print_configuration.__doc__)
     parser.add_argument(

@@ -13,7 +13,7 @@ from svgx_common.nats_server.pings import PING_MAX, PING_SECONDS
 def values(secret: str, *, second_keys: bool = False) -> dict[str, object]:
     """Return the values. The secret has the services' public keys, as `nats-keys --format secret` prints it.
 
-    With `second_keys` the server also knows a second key of each service, as `nats-rotate` makes it.
+    With `second_keys` the server also accepts a second key of each service, as `nats-rotate` makes it.
     """
     users = []
     variables = {}

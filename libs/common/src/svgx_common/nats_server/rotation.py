@@ -1,6 +1,6 @@
 """The command `nats-rotate`: replace the keys of all services step by step, in a Kubernetes secret or an .env file.
 
-The server knows two keys of each service at a time (`nats-config --second-keys`), so a service can sign in with either.
+Meanwhile the server accepts two keys of each service (`nats-config --second-keys`), so a service can use either key.
 """
 
 import argparse
@@ -32,7 +32,7 @@ def add_second_keys(entries: Entries, name: Callable[[str, str], str]) -> Entrie
 
 
 def swap_keys(entries: Entries, name: Callable[[str, str], str]) -> Entries:
-    """Return the entries with the keys and the second keys in each other's place. Raise `ValueError` without them."""
+    """Return the entries with each key and its second key exchanged. Raise `ValueError` when one of them is missing."""
     swapped = dict(entries)
     for service in SERVICES:
         for kind in _KINDS:
@@ -92,8 +92,8 @@ def rotate(arguments: Sequence[str]) -> None:
     """Read a Kubernetes secret (JSON) or an .env file from standard input, and print it after one step.
 
     `add` adds a second key for each service. `swap` exchanges the keys, so that the services use the new ones. `drop`
-    removes the second keys, which are the old ones then. Let NATS know the second keys after `add`, and forget them
-    before `drop`. Restart the services after `swap`.
+    removes the second keys, which are the old ones then. Configure NATS with the second keys after `add`, and without
+    them before `drop`. Restart the services after `swap`.
     """
     parser = argparse.ArgumentParser("svgx-gateway nats-rotate", description=rotate.__doc__)
     parser.add_argument("step", choices=STEPS)

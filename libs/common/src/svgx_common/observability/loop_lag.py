@@ -16,7 +16,7 @@ CHECK_INTERVAL = 0.05
 
 
 class LagChecks:
-    """The checks of the running event loop. `record` is called with the seconds of lag after each."""
+    """The checks of the running event loop. After each check, `record` is called with the lag in seconds."""
 
     def __init__(self, record: Callable[[float], None] = LAG.observe) -> None:
         self._record = record

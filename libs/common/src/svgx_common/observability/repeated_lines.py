@@ -17,14 +17,14 @@ MAX_KINDS = 1000
 """Kinds of lines that are remembered. Beyond it, the kind that was written longest ago is forgotten."""
 
 UNLIMITED = "svgx.requests"
-"""The logger of lines about requests of accounts. None is left out, because a user may ask about any one request."""
+"""The logger of lines about requests of accounts. No line is left out, because a user may ask about any request."""
 
 _KIND_FIELDS = ("operation", "code", "status", "error", "work", "circuit", "reason")
-"""Fields that make two lines with the same event different in kind. Ids of users and canvases are none of them."""
+"""Fields that make two lines with the same event different in kind. Ids of users and canvases are not among them."""
 
 
 class RepeatedLines(logging.Filter):
-    """A filter that limits warnings and errors of one kind. The next line that is written says how many were left out.
+    """A filter that limits warnings and errors of one kind. The next written line states how many were left out.
 
     A line's kind is its logger, event, type of exception, and the fields above. `clock` returns seconds.
     """
@@ -55,7 +55,7 @@ class RepeatedLines(logging.Filter):
 
 
 class _Kind:
-    """The lines of one kind that may still be written, and the number that was left out since the last one."""
+    """The number of lines of one kind that may be written now, and of lines left out since the last written line."""
 
     def __init__(self, now: float) -> None:
         self._lines = float(BURST)

@@ -43,10 +43,11 @@ class AccountBackups:
         return ExportedAccounts(items=[_stored(row) for row in rows], total=count["total"])
 
     async def import_accounts(self, request: ImportAccountsRequest, _: Call) -> ImportedAccounts:
-        """Add the accounts with new ids. An account that exists is not changed, also not a deleted one.
+        """Add the accounts with new ids. An account that exists, even a deleted one, is not changed.
 
         Otherwise a restore could bring back an old password, a role that was taken away, or a revoked key. An account
-        is refused when another one has its username, its address or one of its identities. Repeating this is safe.
+        is refused when another account has its username, its address or one of its identities. Repeating the operation
+        is safe.
         """
         added = kept = 0
         refused = []

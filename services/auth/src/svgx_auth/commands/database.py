@@ -25,7 +25,7 @@ COMMAND_SECONDS = 60.0
 """Seconds for a command. It waits for PostgreSQL at most that long."""
 
 ANNOUNCE_SECONDS = 3.0
-"""Seconds to connect to NATS. Without it, the gateways learn of ended sessions by themselves within 30 s."""
+"""Seconds to connect to NATS. Without NATS, the gateways learn of ended sessions at their next poll, within 30 s."""
 
 _CONNECTIONS = 2
 

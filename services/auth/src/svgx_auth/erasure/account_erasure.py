@@ -1,6 +1,6 @@
-"""The personal data of an account: a pseudonym takes the place of the names, and all other rows about it go.
+"""Erase the personal data of an account: replace its names by a pseudonym, and remove the other rows about it.
 
-The account's row stays. It refuses the tokens of the account until they expire, and a repeated request finds it.
+The account's row stays, because it refuses the account's tokens until they expire, and a repeated request needs it.
 """
 
 import json
@@ -19,7 +19,7 @@ from svgx_common.events.outbox import emit
 from svgx_common.postgres import Database, Row, Session
 
 PSEUDONYM_BYTES = 8
-"""Random bytes in a pseudonym. It says nothing about the account."""
+"""Random bytes in a pseudonym. A pseudonym reveals nothing about the account."""
 
 STEP_ENTRIES = 2000
 """Audit entries that one transaction changes at most."""
@@ -37,7 +37,7 @@ class AccountErasure:
         self._attempts = attempts
 
     async def begin(self, user_id: str, by: Origin) -> str:
-        """Delete the account unless it is deleted, and return its pseudonym. It cannot be restored any more.
+        """Delete the account unless it is deleted, and return its pseudonym. The account cannot be restored any more.
 
         Raises `NotFound`, or `Conflict` for the last active admin.
         """

@@ -17,7 +17,7 @@ HAND_OVER_SECONDS = 3.0
 
 @asynccontextmanager
 async def relaying(runtime: Runtime[AuthSettings], database: Database) -> AsyncIterator[None]:
-    """Relay events until the block ends. While the state service does not answer, they wait in the outbox."""
+    """Relay events until the block ends. While the state service does not answer, the events wait in the outbox."""
     bus, settings = runtime.bus, runtime.settings
 
     async def hand_over(_: Session, events: Sequence[DomainEvent]) -> None:

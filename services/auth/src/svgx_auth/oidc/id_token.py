@@ -11,7 +11,7 @@ from joserfc.errors import JoseError
 from joserfc.jwk import KeySet
 
 ALGORITHMS = ["RS256", "PS256", "ES256", "Ed25519", "EdDSA"]
-"""Accepted algorithms. All are asymmetric, because with a client secret or `none`, not only the provider could sign."""
+"""Accepted algorithms. All are asymmetric: with a client secret or `none`, others than the provider could sign too."""
 
 LEEWAY = 30
 """Seconds by which the provider's clock may differ."""

@@ -28,8 +28,8 @@ NAME = Backoff(5, 300)
 LONGEST_AT_NEW_NETWORK = 15.0
 """The longest wait, in seconds, for a network without a failure, after failures from other networks.
 
-It doubles with each failure of the network, up to `NAME.longest`. So guesses from many networks get one answer in 15 s,
-and the account's owner waits 15 s at most at a new address.
+The wait doubles with each failure of the network, up to `NAME.longest`. So guesses from many networks get one answer in
+15 s, and the account's owner waits 15 s at most at a new address.
 """
 
 ADDRESS = Backoff(50, 60)

@@ -1,8 +1,8 @@
 """The queue for work on passwords: short, bounded and fair (docs/decisions/0038).
 
-A password hash takes a core for 20 ms or more, so a flood of log-ins is refused at once beyond a few that wait.
-Addresses take turns, and a full queue makes room for the first log-in of another address. Signed-in callers come before
-log-ins.
+A password hash takes a core for 20 ms or more. So in a flood of log-ins, a few wait and the others are refused at once.
+Addresses take turns, and a full queue makes room for the first log-in of another address. Requests of signed-in callers
+come before log-ins.
 """
 
 import asyncio
@@ -14,9 +14,7 @@ from prometheus_client import Counter, Gauge
 
 from svgx_common.contract.errors import Overloaded, SvgxError, TooManyRequests
 
-WAITING = Gauge(
-    "svgx_engine_password_queue", "Requests that wait for their turn to use a password."
-)
+WAITING = Gauge("svgx_engine_password_queue", "Requests that wait until a password worker is free.")
 REFUSED = Counter(
     "svgx_engine_password_refused",
     "Requests refused because the password queue, or the caller's share of it, was full.",
@@ -32,14 +30,14 @@ _Turn = asyncio.Future[None]
 
 
 class _Lane:
-    """Requests of one kind that wait, by customer. Customers take turns; each one's requests keep their order."""
+    """Requests of one kind that wait, by customer. Customers take turns. Each customer's requests keep their order."""
 
     def __init__(self, limit: int, full: type[SvgxError]) -> None:
         self._limit = limit
         self._full = full
         """The error for a customer without a request in the full lane."""
         self._waiting: dict[str, deque[_Turn]] = {}
-        """The next customer comes first."""
+        """The waiting turns of each customer. The first customer gets the next turn."""
         self._count = 0
 
     def __len__(self) -> int:
@@ -48,7 +46,7 @@ class _Lane:
     def add(self, customer: str) -> _Turn:
         """Return the turn of a new request. In a full lane, the request may replace another customer's last request.
 
-        If it may not, raises `TooManyRequests` when the customer has its share already, and the lane's error otherwise.
+        Otherwise raises `TooManyRequests` if the customer has its share already, and the lane's error if not.
         """
         if self._count >= self._limit:
             self._make_room(customer)
@@ -100,7 +98,7 @@ class _Lane:
 class PasswordQueue:
     """Turns to work on a password: `slots` at the same time, and at most `waiting` log-ins that wait.
 
-    As many requests of signed-in callers may wait, and each of them comes before the log-ins.
+    The same number of requests of signed-in callers may wait too, and each of them comes before the log-ins.
     """
 
     def __init__(self, *, slots: int, waiting: int) -> None:
@@ -111,7 +109,7 @@ class PasswordQueue:
 
     @contextlib.asynccontextmanager
     async def log_in(self, network: str) -> AsyncIterator[None]:
-        """Run a log-in from a network inside.
+        """Wait for the turn of a log-in from a network, and keep the turn until the block ends.
 
         Raises `TooManyRequests` when too many log-ins from this network wait, and `Overloaded` when the queue is full.
         """
@@ -120,7 +118,10 @@ class PasswordQueue:
 
     @contextlib.asynccontextmanager
     async def signed_in(self, user_id: str) -> AsyncIterator[None]:
-        """Run a request of a signed-in caller inside. Raises `TooManyRequests` when too many wait."""
+        """Wait for the turn of a signed-in caller's request, and keep it until the block ends.
+
+        Raises `TooManyRequests` when too many requests wait.
+        """
         async with self._turn(self._signed_in, user_id):
             yield
 

@@ -1,8 +1,9 @@
 -- The named statements of the auth service. Times are timestamptz. Ids are text, except the numbers of audit entries.
 
 -- name: account_by_login
--- Find an account by username or e-mail address. At most one has exactly the text $1, because no username is another
--- account's address. Without it, find an account by the key $2; the oldest, because old accounts may share a key.
+-- Find an account by username or e-mail address. At most one account has exactly the text $1, because no username is
+-- another account's address. If no account has the text, find the oldest account with the key $2: old accounts may share
+-- a key.
 WITH found AS (
     SELECT id, 1 AS rank FROM account WHERE lower(username) = lower($1) OR lower(email) = lower($1)
     UNION ALL
@@ -243,7 +244,7 @@ SELECT
     ), 0) AS failures
 
 -- name: remember_home
--- Remember the network $2 as a home of the account $1. `added` tells whether it is a new one. Return no row when it was
+-- Remember the network $2 as a home of the account $1. `added` is true for a new home. Return no row when the home was
 -- used less than $3 seconds ago.
 INSERT INTO home AS h (account_id, network) VALUES ($1, $2)
 ON CONFLICT (account_id, network) DO UPDATE SET last_used_at = clock_timestamp()

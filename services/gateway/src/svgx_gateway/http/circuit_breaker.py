@@ -1,8 +1,8 @@
 """A circuit breaker for each service: while a service fails, requests to it are refused at once.
 
-Each pool of a service's operations has a circuit breaker of its own, because exports or log-ins that take too long must
-not stop quick requests, and the failures of an external system, such as a sign-in provider, or of another service say
-nothing about the service.
+Each pool of a service's operations has a circuit breaker of its own, for two reasons. Exports or log-ins that take too
+long must not stop quick requests. And failures of an external system, such as a sign-in provider, or of another service
+do not mean that the service itself fails.
 """
 
 import contextlib
@@ -87,11 +87,12 @@ class CircuitBreaker:
 
     @contextlib.contextmanager
     def attempt(self) -> Iterator[None]:
-        """Run one request inside. Its result opens or closes the circuit. Raise `Unavailable` while it is open.
+        """Run the block as one request. Raise `Unavailable` while the circuit is open.
 
-        Only errors that show an overloaded or broken service count as failures. A caller's mistake counts as a success,
-        because the service answered. `NoResponders`, `BusUnreachable` and `Internal` change nothing: the first two
-        arrive at once, and end as soon as a replica or NATS is back. Some pools have more such errors (`_NEUTRAL`).
+        The request's result opens or closes the circuit. Only errors that show an overloaded or broken service count as
+        failures. A caller's mistake counts as a success, because the service answered. `NoResponders`, `BusUnreachable`
+        and `Internal` change nothing: the first two arrive at once, and end as soon as a replica or NATS is reachable
+        again. Some pools have more such errors (`_NEUTRAL`).
         """
         probe = self._enter()
         try:

@@ -29,7 +29,7 @@ SILENT_TIMEOUT = 0.5
 
 
 class HealthSummary:
-    """The summary page. It asks each replica for its health, also those that were there and do not answer."""
+    """The summary page. It asks each replica for its health, also the silent replicas (see `ReplicaWatch`)."""
 
     def __init__(self, bus: Bus, guard: Guard, health: Health, watch: ReplicaWatch) -> None:
         self._bus = bus
@@ -57,8 +57,8 @@ class HealthSummary:
         """Return the summary.
 
         `status` is `ok` when every service has a replica, every replica is `ok`, and every dependency answers. `silent`
-        names the replicas that were there and do not answer. While NATS is not reachable, there is only this gateway's
-        own report.
+        names the replicas that answered before and do not answer now. While NATS is not reachable, there is only this
+        gateway's own report.
         """
         if self._bus.reachable:
             await self._watch.look()

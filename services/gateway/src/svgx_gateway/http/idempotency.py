@@ -1,7 +1,7 @@
 """`Idempotency-Key` (draft-ietf-httpapi-idempotency-key-header-07): a repeated POST is executed once.
 
-The response is stored in Redis for a while. Redis may lose it. Then, and while Redis is not reachable, a repeated
-request is executed again, as it would be without a key.
+The response is stored in Redis for a while. If Redis loses the response, or is not reachable, a repeated request is
+executed again, as it would be without a key.
 """
 
 import base64

@@ -20,13 +20,14 @@ from svgx_gateway.observability.request_log import MAX_PATH
 
 tracer = trace.get_tracer("svgx.gateway")
 
-# Only `traceparent` and `tracestate` are read. Baggage is not, because a client's baggage would reach every service.
+# Only `traceparent` and `tracestate` are read. Baggage is ignored, because a client's would reach every service.
 _propagator = TraceContextTextMapPropagator()
 
 MAX_TRACE_STATE = 512
-"""Characters of a `tracestate` that is continued, as W3C demands at least. A longer one is ignored.
+"""The most characters of a `tracestate` that is continued, the minimum that W3C demands. A longer one is ignored.
 
-Every span of the trace has it until its export, and every message to a service. OpenTelemetry accepts 8192 characters.
+Every span of the trace has the `tracestate` until its export, and so has every message to a service. OpenTelemetry
+accepts 8192 characters.
 """
 
 _METHODS = frozenset(

@@ -20,7 +20,7 @@ PREFIX = "svgx_"
 """The beginning of every API key. No access token begins like this."""
 
 MAX_KEY = 128
-"""Characters of a key. Longer ones are refused without asking the auth service."""
+"""Characters of a key. Longer keys are refused without asking the auth service."""
 
 FRESH = 30.0
 """Seconds an answer is used without asking again. A revocation removes the answer at once."""

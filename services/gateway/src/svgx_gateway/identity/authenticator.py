@@ -27,8 +27,8 @@ CountUnknownKey = Callable[[HTTPConnection], Awaitable[None]]
 class Authenticator:
     """Checks access tokens, API keys and share links.
 
-    The auth service is asked only about API keys without a fresh answer in the cache, and about unknown signing keys;
-    the state service only about share links without one.
+    The auth service is asked only about API keys without a fresh answer in the cache, and about unknown signing keys.
+    The state service is asked only about share links without a fresh answer in the cache.
     """
 
     def __init__(
@@ -88,7 +88,7 @@ class Authenticator:
     async def _authenticate(self, token: str, link: str, connection: HTTPConnection) -> Identity:
         """Return the identity of an account with a link, of an account alone, or of a visitor.
 
-        A link that is not valid counts for nothing beside an account, because the account may have a role of its own.
+        A link that is not valid is ignored beside an account, because the account may have a role of its own.
         """
         if not token and link:
             return _visitor(await self._find_link(link, connection))

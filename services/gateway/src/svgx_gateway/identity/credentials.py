@@ -27,8 +27,8 @@ def websocket_token(socket: HTTPConnection) -> str:
 def header_link(headers: Headers) -> str:
     """Return the token of the share link in `X-Share-Link`, or an empty string.
 
-    A link in the query of an HTTP request counts for nothing, because queries end in the logs of proxies and in the
-    history of browsers.
+    A link in the query of an HTTP request is ignored, because proxies log queries and browsers keep them in their
+    history.
     """
     return headers.get("x-share-link", "").strip()
 

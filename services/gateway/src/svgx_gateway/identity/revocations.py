@@ -60,7 +60,7 @@ class Revocations:
         REVOKED_COUNT.set_function(lambda: len(self._sessions) + len(self._accounts))
 
     async def start(self) -> None:
-        """Keep the revocations current until `stop`. Wait a moment for the first read.
+        """Keep the revocations current until `stop`. Wait for the first read, at most `FIRST_READ_SECONDS`.
 
         A gateway that serves before it has the list accepts WebSockets only to close them with 1013.
         """

@@ -1,7 +1,7 @@
-"""Share links. The state service knows them; the gateway remembers which link a token belongs to.
+"""Share links. The state service checks their tokens; the gateway remembers the answers.
 
-The role that a link gives is not remembered here, because `CanvasRoles` asks for it like for the role of a member. So a
-revoked link ends when the state service announces the change.
+The role that a link gives is not remembered here, because `CanvasRoles` asks for this role as for the role of a member.
+So a revoked link ends when the state service announces the change.
 """
 
 import hashlib

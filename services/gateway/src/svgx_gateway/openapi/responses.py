@@ -122,7 +122,8 @@ class Responses:
     def problems(self, errors: set[type[SvgxError]], *, counted: bool = True) -> dict[str, Any]:
         """Return, for each status of these errors, a reference to one response with all problems of that status.
 
-        `counted`: whether the requests count against a rate limit. Those with a problem of `_ALWAYS_COUNTED` always do.
+        `counted`: whether the requests count against a rate limit. Requests with a problem in `_ALWAYS_COUNTED` always
+        count.
         """
         by_status: dict[int, list[type[SvgxError]]] = {}
         for error in sorted(errors, key=lambda each: (each.status, each.code)):
@@ -139,6 +140,7 @@ class Responses:
 
 
 def errors_of(operation: Operation[Any, Any], http: Http) -> set[type[SvgxError]]:
+    """Return the errors that an operation may have over HTTP."""
     errors = {*operation.errors, Invalid, TooLarge, Internal, Unavailable, Overloaded}
     errors |= {DeadlineExceeded}
     if operation.rate is not RateClass.UNLIMITED or operation.scope is not Scope.PUBLIC:

@@ -16,7 +16,7 @@ class RateLimitKey:
     """The counted account or address: `key` is `user:<id>` or `address:<address>`, with the /64 network for IPv6.
 
     A visitor with a share link counts as `visitor:<address>`, with any number of links, and together with all visitors
-    of the link in `shared`, which is `link:<id>`. So a link takes nothing from an account or from another link.
+    of the link in `shared`, which is `link:<id>`. So these requests use up no limit of an account or of another link.
 
     `address` is None for a peer without one (a Unix socket).
     """

@@ -107,16 +107,16 @@ class RateLimiter:
     ) -> None:
         """Count one request of the metrics against the address. Add headers and raise as `admit_page` does.
 
-        The bucket is one of its own, so that requests without a valid token do not keep Prometheus out when both come
-        through one proxy.
+        These requests have a bucket of their own. So requests without a valid token do not use up the limit of
+        Prometheus when both come through one proxy.
         """
         await self._admit_read("metrics", RateLimitKey.of(connection, None), headers)
 
     async def admit_handshake(self, connection: HTTPConnection, caller: Caller | None) -> None:
         """Count one WebSocket handshake against the account, or the address without a valid token.
 
-        Raise `TooManyRequests`. The bucket is one of its own, so that tabs which connect again do not use up the limit
-        of the account's requests.
+        Raise `TooManyRequests`. Handshakes have a bucket of their own, so that tabs which connect again do not use up
+        the limit of the account's requests.
         """
         await self._admit_read("handshakes", RateLimitKey.of(connection, caller), {})
 

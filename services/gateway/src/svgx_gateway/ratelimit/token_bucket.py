@@ -4,7 +4,7 @@
 class TokenBucket:
     """A token bucket that refills with `rate` tokens a second and holds at most `burst`. Times are in seconds.
 
-    It may owe tokens, because the size of a frame is known only after its bucket was asked.
+    A bucket may owe tokens, because the size of a frame is known only after the wait for the bucket.
     """
 
     def __init__(self, rate: float, burst: float, now: float) -> None:

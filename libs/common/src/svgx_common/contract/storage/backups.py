@@ -35,7 +35,7 @@ class StateType(StrEnum):
 
 
 class BackupType(StrEnum):
-    """A full backup stands alone. An incremental one has the changes since another backup, its parent."""
+    """A full backup needs no other backup. An incremental backup has the changes since another backup, its parent."""
 
     FULL = "full"
     INCREMENTAL = "incremental"
@@ -44,8 +44,8 @@ class BackupType(StrEnum):
 class CreateBackupRequest(RequestModel):
     """`canvas_id` and `owner_id` select canvases, and need the state type `canvas`.
 
-    `base` is the backup on which an incremental backup builds. Without it, this is the newest suitable backup. When
-    there is none, the backup becomes a full one.
+    `base` is the backup on which an incremental backup builds. Without it, the newest suitable backup is used. If there
+    is no suitable backup, the new backup is a full backup.
     """
 
     state_type: Annotated[StateType, Field(examples=["canvas"])]
@@ -56,7 +56,7 @@ class CreateBackupRequest(RequestModel):
 
 
 class BackupStatus(StrEnum):
-    """The states of a backup. Only a `complete` one can be verified and restored."""
+    """The states of a backup. Only a `complete` backup can be verified and restored."""
 
     RUNNING = "running"
     COMPLETE = "complete"
@@ -90,7 +90,7 @@ class Verification(ReplyModel):
 
 
 class Backup(ReplyModel):
-    """A backup. `parent_id` is the backup that it needs, or null for a full one.
+    """A backup. `parent_id` is the backup that it needs, or null for a full backup.
 
     `canvases` of `canvases_total` are read so far, and `changed` of them are in this backup; the others are unchanged
     since the parent. `bytes` is the size of the stored objects. `progress` goes from 0 to 1. `version` is the version
@@ -146,9 +146,9 @@ class RestoreRequest(BackupRequest):
 class RestoreStatus(StrEnum):
     """The states of a restore.
 
-    A `refused` one has changed nothing, because the backup did not pass its verification. In a `partial` one, some
-    canvases or users could not be restored. A `failed` one ended early. The list of its canvases says which are
-    restored, and a repeated restore completes it.
+    A `refused` restore has changed nothing, because the backup did not pass its verification. In a `partial` restore,
+    some canvases or users could not be restored. A `failed` restore ended early: its list of canvases shows the
+    canvases that are restored, and a second restore of the backup restores the others.
     """
 
     RUNNING = "running"
@@ -307,7 +307,7 @@ class RefusedAccount(ReplyModel):
 
 
 class ImportedAccounts(ReplyModel):
-    """`added` accounts are new. `kept` ones existed already and are unchanged."""
+    """`added` accounts are new. `kept` accounts existed already and are unchanged."""
 
     added: int
     kept: int

@@ -1,7 +1,7 @@
 """Domain events: facts about canvases, accounts and backups, for programs outside the system.
 
-A service writes an event into its outbox in the transaction of the change. A relay publishes it on NATS, and the state
-service delivers it to webhooks, at least once each. Events of one entity keep their order.
+A service writes an event into its outbox in the transaction of the change. A relay publishes the event on NATS, and the
+state service delivers it at least once to each webhook. Events of one entity keep their order.
 """
 
 from datetime import datetime
@@ -24,7 +24,8 @@ from svgx_common.contract.policy import CanvasRole, RateClass, Role, Scope
 class EventData(BaseModel):
     """The content of an event. Each subclass is one type of event.
 
-    `type` is its name, `service` the service that writes it, and `entity` the field that identifies the entity.
+    `type` is the name of the type, `service` the service that writes the events, and `entity` the field with the id of
+    the entity.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -35,7 +36,7 @@ class EventData(BaseModel):
 
     @property
     def entity_id(self) -> str:
-        """Return the id of the entity: events of one entity keep their order."""
+        """Return the id of the entity. Events of one entity keep their order."""
         return str(getattr(self, self.entity))
 
 
@@ -113,7 +114,7 @@ class VersionCreated(EventData):
 
 
 class VersionRestored(EventData):
-    """The content of a canvas was replaced by that of an earlier version, in an edit of this revision."""
+    """The content of a canvas was replaced by the content of an earlier version, in an edit with this revision."""
 
     type: ClassVar[str] = "version.restored"
     canvas_id: str
@@ -132,7 +133,7 @@ class BackupCompleted(EventData):
 
 
 class BackupFailed(EventData):
-    """A backup failed. `reason` is that of its record."""
+    """A backup failed. `reason` is the error in the backup's record."""
 
     type: ClassVar[str] = "backup.failed"
     entity: ClassVar[str] = "backup_id"
@@ -151,7 +152,7 @@ class RestoreCompleted(EventData):
 
 
 class RestoreFailed(EventData):
-    """The restore of a backup failed. `reason` is that of its record."""
+    """The restore of a backup failed. `reason` is the error in the restore's record."""
 
     type: ClassVar[str] = "restore.failed"
     entity: ClassVar[str] = "backup_id"
@@ -195,7 +196,7 @@ class UserRestored(UserEvent):
 
 
 class UserErased(UserEvent):
-    """The erasure of an account's personal data has begun. Receivers erase theirs."""
+    """The erasure of an account's personal data has begun. Receivers must erase their own data about the account."""
 
     type: ClassVar[str] = "user.erased"
 
@@ -241,7 +242,7 @@ EventType = StrEnum(  # type: ignore[misc]  # mypy reads only literal members
 
 
 class DomainEvent(ReplyModel):
-    """A fact. Receivers must expect it more than once, and ignore an `id` that they know.
+    """A fact about one entity. It may arrive more than once; receivers must ignore an `id` that they received before.
 
     `actor` is the id of the account that made the change, or null for the system. `at` is the time of the change.
     """

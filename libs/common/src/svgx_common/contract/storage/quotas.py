@@ -26,10 +26,10 @@ from svgx_common.contract.policy import CanvasRole, RateClass, Role, Scope
 from svgx_common.contract.state import CanvasRequest
 
 NEAR = 0.8
-"""The share of a bound from which on its use is reported as near to it."""
+"""The share of a bound from which the use counts as near to the bound."""
 
 SLOWED = 0.9
-"""The share of an account's bytes of a day from which on its edits are read more slowly."""
+"""The share of an account's bound for a day from which the gateways read the account's edits more slowly."""
 
 Bound = Annotated[int, Field(ge=0, le=2**50)]
 """A bound in bytes or in canvases. 0 allows nothing."""
@@ -91,12 +91,12 @@ class Quotas(ReplyModel):
     canvases: dict[str, CanvasBounds] = Field(default_factory=dict)
 
     def of_account(self, user_id: str, role: Role) -> AccountBounds:
-        """Return the bounds of an account: its own ones, then those of its role, then those of all accounts."""
+        """Return the bounds of an account: its own bounds first, then those of its role, then those of all accounts."""
         of_role = self.roles.get(role, AccountBounds()).over(self.account)
         return self.users.get(user_id, AccountBounds()).over(of_role)
 
     def of_canvas(self, canvas_id: str) -> CanvasBounds:
-        """Return the bounds of a canvas: its own ones, then those of all canvases."""
+        """Return the bounds of a canvas: its own bounds first, then those of all canvases."""
         return self.canvases.get(canvas_id, CanvasBounds()).over(self.canvas)
 
     def lowest_account_bytes(self) -> int:
@@ -218,7 +218,7 @@ class CanvasUsage(ReplyModel):
 
 
 class UsageOrder(StrEnum):
-    """The subjects of the list of the largest use."""
+    """The things that the list of the largest use compares."""
 
     ACCOUNTS = "accounts"
     CANVASES = "canvases"
@@ -232,7 +232,7 @@ class TopUsageRequest(RequestModel):
 
 
 class TopUsage(ReplyModel):
-    """The bytes that the edits of an account, or on a canvas, added to the journal today (UTC). `id` names it."""
+    """The bytes that the edits of the account or canvas `id` added to the journal today (UTC)."""
 
     id: str
     journal_bytes: int

@@ -37,7 +37,7 @@ MAX_KEY = 200
 """Characters of the longest key."""
 
 MAX_DEPTH = 32
-"""Lists and objects within each other in a value."""
+"""The most levels of lists and objects in a value."""
 
 MAX_VALUE_BYTES = 256 * 1024
 """The largest size limit that a state type may have: bytes of a value as compact JSON in UTF-8."""
@@ -49,7 +49,7 @@ CANVAS_PREFIX = "canvas_state_"
 """The prefix of keys that stand for canvases. A value cannot have such a key."""
 
 DEFAULT_TYPE = "general"
-"""The state type of a value that names none."""
+"""The state type of a value without a stated type."""
 
 
 def compact_json(value: Any) -> str:
@@ -113,7 +113,9 @@ Metadata = Annotated[
 
 
 class PersistRequest(RequestModel):
-    """`version` is the stored version that the caller has read, or 0 for a new key. Without it, any is replaced.
+    """`version` is the stored version that the caller has read, or 0 for a new key.
+
+    Without `version`, the value is stored in any case.
 
     Admins may name another account as `user_id`.
     """
@@ -127,7 +129,7 @@ class PersistRequest(RequestModel):
 
 
 class ValueRequest(RequestModel):
-    """Without `state_type`, the caller's values of all types are searched, and then the shared ones.
+    """Without `state_type`, the caller's values of all types are searched, and then the shared values.
 
     Admins may name another account as `user_id`.
     """

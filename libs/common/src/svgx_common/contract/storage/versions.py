@@ -35,11 +35,11 @@ VersionId = Annotated[Identifier, Field(examples=["7c0e9c1e-5a43-4a0b-9c59-0d3f5
 VersionName = Annotated[CanvasName, Field(examples=["Before the review"])]
 
 NOW = "now"
-"""In place of a version's id: the saved content of the present."""
+"""The name of the present saved content, in place of a version's id."""
 
 
 class VersionKind(StrEnum):
-    """The reason for which a version was made. Renaming a version does not change it."""
+    """The reason for which a version was made. Renaming a version does not change its kind."""
 
     AUTOMATIC = "automatic"
     NAMED = "named"
@@ -48,10 +48,11 @@ class VersionKind(StrEnum):
 
 
 class Version(ReplyModel):
-    """A kept state of a canvas: its content after the commit of `revision`, the last edit of which was at `edited_at`.
+    """A kept state of a canvas: its content after the commit of `revision`. Its last edit was at `edited_at`.
 
     `at` is the time at which the version was made. `authors` are the ids of the users with edits since the version
-    before it, at most 100. `created_by` is null for an automatic version. A version without a name is deleted in time.
+    before it, at most 100. `created_by` is null for an automatic version. A version without a name is deleted after its
+    retention.
     """
 
     id: str
@@ -93,7 +94,9 @@ class RenameVersionRequest(VersionRequest):
 
 
 class Restored(ReplyModel):
-    """The effect of a restore. `revision` is that of its commit, or the canvas's revision if nothing had to change.
+    """The effect of a restore.
+
+    `revision` is the revision of the restore's commit, or the canvas's revision if nothing had to change.
 
     `before` is the version that was made just before. A restore of this version undoes the restore.
     """
@@ -109,13 +112,13 @@ class VersionBeforeRequest(CanvasRequest):
 
 
 class MomentRequest(CanvasRequest):
-    """`at` is a time since `earliest` and not in the future; without it, the present."""
+    """`at` is a time from `earliest` (see `Moment`) to the present, which is the default."""
 
     at: Timestamp | None = None
 
 
 class Moment(ReplyModel):
-    """The state of a canvas at a time. `edited_at` is the time of the commit of `revision`, the newest one until then.
+    """The state of a canvas at a time. `revision` was the newest revision then; it was committed at `edited_at`.
 
     `earliest` is the earliest time at which the canvas's content is known.
     """
@@ -126,8 +129,9 @@ class Moment(ReplyModel):
 
 
 class TextChange(ReplyModel):
-    """A text before and after; null where it is missing. `cut` is true if one of them is longer than 1,000 characters:
-    then only its start is here.
+    """A text before and after a change; null where the text is missing.
+
+    `cut` is true if one of the texts is longer than 1,000 characters. Only the start of a longer text is given.
     """
 
     before: str | None
@@ -136,7 +140,7 @@ class TextChange(ReplyModel):
 
 
 class ChangeKind(StrEnum):
-    """The kinds of changes. A `moved` element changed its place only; a `changed` one may have moved too."""
+    """The kinds of changes. A `moved` element changed its place only; a `changed` element may have moved too."""
 
     ADDED = "added"
     REMOVED = "removed"
@@ -164,7 +168,7 @@ class ElementChange(ReplyModel):
 class DiffRequest(VersionRequest):
     """`to` is the id of another version, or `now` for the present.
 
-    `limit` is the number of changed elements on a page, which ends earlier after a megabyte of changes; `cursor` is the
+    `limit` is the number of changed elements on a page. A page with a megabyte of changes ends earlier. `cursor` is the
     `next` value of the page before.
     """
 

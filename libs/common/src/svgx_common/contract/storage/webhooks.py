@@ -94,7 +94,10 @@ class WebhookPage(ReplyModel):
 
 
 class DeliveryStatus(StrEnum):
-    """`dead`: all attempts of a day have failed, and nothing is sent before an admin asks for it."""
+    """The states of a delivery.
+
+    A delivery is `dead` when all attempts of a day have failed. It is sent again only when an admin asks for it.
+    """
 
     PENDING = "pending"
     DELIVERED = "delivered"

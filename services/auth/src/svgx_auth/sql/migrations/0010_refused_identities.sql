@@ -1,2 +1,2 @@
--- Since when the provider gives this person no role: the account's API keys rest until it does.
+-- The time since which the provider gives this user no role. Meanwhile, the account's API keys are refused.
 ALTER TABLE identity ADD COLUMN refused_at timestamptz;

@@ -1,4 +1,4 @@
--- The networks at which an account has had a session: wrong log-ins from elsewhere do not delay log-ins from them.
+-- The networks at which an account has had a session. Failed log-ins from other networks do not delay log-ins from here.
 CREATE TABLE home (
     account_id text NOT NULL REFERENCES account (id),
     -- An IPv4 address, or the /64 network of an IPv6 address.

@@ -14,7 +14,7 @@ CREATE TABLE version (
     edited_at timestamptz NOT NULL,
     -- The content as `svgx_common.contract.state.Content` in lib0's encoding, once the journal does not have it any more.
     content bytea,
-    -- A PNG, once it was asked for.
+    -- A PNG, after the first request for it.
     thumbnail bytea
 );
 

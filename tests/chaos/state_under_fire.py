@@ -108,7 +108,7 @@ class StateUnderFire:
                     await pause()
 
     async def check(self) -> None:
-        """Check that each snapshot and each readable revision is right, so no interrupted step counts as complete."""
+        """Check that each snapshot and each readable revision is right, also after interrupted steps."""
         async with self.tables() as tables:
             row = await tables.tables.fetchrow(_PARTITIONS)
             assert row is not None

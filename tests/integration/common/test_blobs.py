@@ -82,7 +82,7 @@ async def test_large_broadcast_keeps_its_place_in_the_order(
 async def test_pull_from_an_unknown_sender_raises_unavailable(
     gateway_bus: Bus, state_bus: Bus
 ) -> None:
-    """Proves R-BUS-5: the receiver of a large body does not wait for a sender that is gone."""
+    """Proves R-BUS-5: the receiver of a large body does not wait for a sender that has ended."""
     with pytest.raises(Unavailable):
         await gateway_bus.blobs.pull("svgx.blob.state.nobody.nothing 2000000")
 
@@ -115,7 +115,7 @@ async def test_large_broadcast_reaches_two_listeners_and_is_removed_after_linger
 async def test_large_answer_that_is_not_pulled_is_removed_after_linger_seconds(
     gateway_bus: Bus, state_bus: Bus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Proves R-BUS-5: a caller that is gone does not keep the body of its answer in memory."""
+    """Proves R-BUS-5: after the end of a caller, the body of its answer does not stay in memory."""
     monkeypatch.setattr(blobs, "LINGER", 0.05)
 
     async def answer(_: UploadRequest, __: Call) -> Blob:

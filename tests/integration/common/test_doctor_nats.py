@@ -39,7 +39,7 @@ def problems(findings: list[Finding]) -> dict[str, Finding]:
 
 
 def configuration(service: ServiceName) -> str:
-    """Return the users of a server that knows the key of one service, and other keys of the other services."""
+    """Return the users of a server that has the right key of one service, and wrong keys of the other services."""
 
     def credentials(each: ServiceName) -> str:
         return f"nkey: {KEY.public if each == service else UserKey.generate().public}"
@@ -51,7 +51,7 @@ def configuration(service: ServiceName) -> str:
 async def test_healthy_server_permits_every_subject(
     backing: DevStack, service: ServiceName
 ) -> None:
-    """Nothing failed; only the other services are missing, because none runs. Proves R-CONFIG-7."""
+    """No check fails. Only the other services are reported as missing, because none runs. Proves R-CONFIG-7."""
     findings = await check_nats(service, backing.nats_url(service), "")
     found = problems(findings)
     assert {each.status for each in found.values()} <= {Status.WARNING}
@@ -209,7 +209,10 @@ async def test_small_messages_are_named(tmp_path: Path) -> None:
 async def test_certificate_of_the_server_is_judged(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, case: tuple[int, bool, Status]
 ) -> None:
-    """The end is shown before clients refuse it, and a refusal has its reason. Proves R-CONFIG-7."""
+    """A certificate that ends soon has a warning before clients refuse it, and a refused one is named with the reason.
+
+    Proves R-CONFIG-7.
+    """
     days, trusted, status = case
     certificate, key = tmp_path / "certificate.pem", tmp_path / "key.pem"
     write_certificate(certificate, days, key)

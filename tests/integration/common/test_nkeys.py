@@ -1,4 +1,4 @@
-"""The services at a NATS server with the users of the charts, which knows their public keys only."""
+"""The services at a NATS server with the users of the charts, which has their public keys only."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path

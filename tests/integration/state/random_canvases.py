@@ -134,7 +134,7 @@ class RandomCanvases:
         assert found == canvas.contents[revision], (canvas.id, revision)
 
     async def check_now(self, canvas: RandomCanvas) -> None:
-        """Compare the loaded content with the plain replay, for a new holder and for one that is behind."""
+        """Compare the loaded content with the plain replay, for a new holder and for an outdated one."""
         newest = len(canvas.updates)
         after = self.random.choice((0, newest, self.random.randint(max(0, newest - 40), newest)))
         content = await self.journal.load(canvas.id, after)

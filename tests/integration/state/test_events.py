@@ -41,7 +41,7 @@ pytestmark = pytest.mark.usefixtures("_forget")
 
 @pytest.fixture(scope="module")
 async def _running(backing: DevStack) -> AsyncIterator[None]:
-    """A replica that gives deliveries up soon."""
+    """A replica whose failing deliveries are dead after a short time."""
     async with quick(backing, webhook_give_up_seconds=0.2):
         yield
 
@@ -54,7 +54,7 @@ async def _forget(_running: None, tables: Tables) -> None:
 async def test_changes_of_a_canvas_are_published_and_delivered_in_their_order(
     client: Client,
 ) -> None:
-    """Each has the actor and the data; the signature is valid. Proves R-EVENT-1, R-EVENT-3 and R-EVENT-5."""
+    """Each event has the actor and the data, and its signature is valid. Proves R-EVENT-1, R-EVENT-3 and R-EVENT-5."""
     published: list[tuple[str, DomainEvent]] = []
 
     async def note(subject: str, content: bytes) -> None:

@@ -195,7 +195,7 @@ def test_drawn_attributes_are_kept_before_those_of_applications() -> None:
 def test_canvas_beyond_the_other_limits_is_refused(
     field: str, limits: Limits, elements: dict[str, object]
 ) -> None:
-    """A limit is never exceeded without a word: the refusal of the export names the limit."""
+    """The refusal of the export names the exceeded limit."""
     with pytest.raises(SvgRefused) as refused:
         export_svg(document(elements), limits)
     assert refused.value.field == field

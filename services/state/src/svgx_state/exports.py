@@ -70,7 +70,7 @@ class Exports:
         exports of the caller wait, and `Overloaded` while too many exports of all callers wait.
         """
         if call.signed_in().is_visitor and (request.at or request.version) is not None:
-            raise Forbidden("a share link shows the present only; sign in to see the past")
+            raise Forbidden("a share link shows the present only; log in to see the past")
         with worker_errors(self._workers, request.canvas_id, "exports"):
             async with self._turn(call) as worker:
                 # The content is loaded when a worker is free, so that waiting exports take no memory.

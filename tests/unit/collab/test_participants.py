@@ -113,8 +113,8 @@ def test_large_broadcast_is_split(monkeypatch: pytest.MonkeyPatch) -> None:
     assert states_per_broadcast == [1, 2, 2], "the limit counts bytes, not characters"
 
 
-def test_clocks_of_clients_that_left_are_known_and_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A joining page learns the clocks of clients that left.
+def test_clocks_of_clients_that_left_are_kept_and_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A joining page gets the clocks of clients that left.
 
     After `OUTDATED` seconds only the last `MAX_GONE` clients to leave are remembered, and none with a clock near the
     limit.

@@ -37,7 +37,7 @@ class Owner:
         self.may_answer.set()
 
     async def read(self) -> None:
-        """Answer a read, or raise `Unavailable` while the owner is away."""
+        """Answer a read, or raise `Unavailable` while the owner does not answer."""
         await self.may_answer.wait()
         self.reads.put_nowait(not self.away)
         if self.away:
@@ -86,7 +86,7 @@ async def test_copy_is_ready_after_the_first_answer(copy: WatchedCopy, owner: Ow
     assert await owner.next_read()
 
 
-async def test_copy_retries_while_the_owner_is_away(
+async def test_copy_retries_while_the_owner_does_not_answer(
     copy: WatchedCopy, owner: Owner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """While the owner does not answer, the copy retries without waiting for a poll."""
@@ -130,7 +130,7 @@ async def test_reconnect_during_a_read_causes_another_read(
     assert await owner.next_read()
 
 
-async def test_broadcasts_are_heard_before_the_first_read(
+async def test_broadcasts_are_received_before_the_first_read(
     copy: WatchedCopy, bus: FakeBus, owner: Owner
 ) -> None:
     """The copy listens before it reads, so that no change falls between the two. Proves R-AUTH-19."""

@@ -72,7 +72,7 @@ def test_public_address_is_allowed(address: str) -> None:
 
 @pytest.mark.parametrize("address", PRIVATE)
 def test_private_or_reserved_address_is_refused(address: str) -> None:
-    """Also one that an IPv6 address carries. Proves R-EVENT-9."""
+    """An IPv4 address is refused also as a part of an IPv6 address. Proves R-EVENT-9."""
     assert not is_allowed(ip_address(address), ())
 
 

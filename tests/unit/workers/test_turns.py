@@ -11,7 +11,7 @@ from svgx_workers.turns import Turns
 
 
 class Work:
-    """Turns that begin in an order and end when the test says so."""
+    """Turns that begin in an order, and end when the test ends them."""
 
     def __init__(self, turns: Turns) -> None:
         self._turns = turns

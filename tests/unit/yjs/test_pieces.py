@@ -169,7 +169,7 @@ COSTLY = {
 def test_memory_is_proportional_to_the_update(
     whole: bytes, factor: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Beyond the limit of runs, structs cost no memory but their bytes. Proves R-SOCKET-5."""
+    """Beyond the limit of runs, structs take no memory besides their bytes. Proves R-SOCKET-5."""
     monkeypatch.setattr(module, "MAX_RUNS", 10)
     tracemalloc.start()
     try:
@@ -185,7 +185,7 @@ def test_memory_is_proportional_to_the_update(
 def test_pieces_beyond_the_limit_of_runs_have_the_content_of_the_update(
     max_runs: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Only the order suffers from the limit. Proves R-SYNC-16 and R-SOCKET-5."""
+    """The limit affects only the order of the pieces. Proves R-SYNC-16 and R-SOCKET-5."""
     monkeypatch.setattr(module, "MAX_RUNS", max_runs)
     whole = edited(5, 10, 400)
     assert merged_content(list(Pieces(whole, 200))) == merged_content([whole])

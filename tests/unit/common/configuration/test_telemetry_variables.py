@@ -52,7 +52,7 @@ def start(environment: dict[str, str]) -> "subprocess.CompletedProcess[str]":
     ],
 )
 def test_value_with_which_no_span_is_exported_is_refused(name: str, value: str) -> None:
-    """Proves R-CONFIG-2: with these, OpenTelemetry ends with a traceback or fails at each export."""
+    """Proves R-CONFIG-2: with these values, OpenTelemetry ends with a traceback or fails at each export."""
     (line,) = mistakes({**EXPORTER, name: value})
     assert line.startswith(f"{name}: must be ")
     assert "hunter2" not in line

@@ -148,7 +148,7 @@ async def test_failing_dependency_ends_readiness_and_not_liveness(
 async def test_server_that_is_not_required_is_named_and_ends_nothing(
     health: Health, application: ServiceApplication
 ) -> None:
-    """Proves R-FAIL-19: the service works without Redis, and operators see that it is away."""
+    """Proves R-FAIL-19: the service works without Redis, and its report names the outage."""
 
     async def fail() -> None:
         raise ConnectionError

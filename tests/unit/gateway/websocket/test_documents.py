@@ -63,7 +63,7 @@ def connect(
 
 
 def no_quotas() -> QuotaEnforcement:
-    """Return the enforcement of a gateway that knows of no account near a bound."""
+    """Return the enforcement of a gateway without reports of accounts near a bound."""
     return QuotaEnforcement(QuotaWatch(cast(Bus, None)))
 
 
@@ -155,10 +155,10 @@ class SlowPieces:
         self._finish.release(count)
 
 
-async def test_cut_of_a_gone_client_keeps_its_account_and_memory_until_it_ends(
+async def test_cut_of_a_disconnected_client_keeps_its_account_and_memory_until_it_ends(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Reconnecting stacks no threads, and other accounts' messages are cut meanwhile. Proves R-SOCKET-5."""
+    """Reconnecting starts no further thread, and other accounts' messages are cut meanwhile. Proves R-SOCKET-5."""
     cutter = SlowPieces()
     monkeypatch.setattr(module, "Pieces", cutter)
     documents, outbox, memory = (

@@ -105,7 +105,7 @@ async def test_edit_is_counted_by_its_outcome(
 async def test_failed_edit_is_not_reported_and_closes_the_connection(
     monkeypatch: pytest.MonkeyPatch, error: Exception, closing: Closing
 ) -> None:
-    """An edit that cannot be committed is not reported. Clients come back later, unless the canvas is missing.
+    """An edit that cannot be committed is not reported. Clients reconnect later, unless the canvas is missing.
 
     Proves R-SAVE-2 and R-SOCKET-1.
     """

@@ -316,7 +316,10 @@ def test_alerts_fire_on_their_conditions_only(job: str, tmp_path: Path) -> None:
 def test_alerts_of_a_release_watch_its_namespace_only(
     helms: dict[str, Helm], job: str, tmp_path: Path
 ) -> None:
-    """Replicas in another namespace neither hide that all are gone here, nor raise alerts here. Proves R-OBS-13."""
+    """Replicas in another namespace neither hide that all replicas of this release have ended, nor raise its alerts.
+
+    Proves R-OBS-13.
+    """
     service = job.removeprefix("svgx-")
     rules = rendered_rules(helms["helm4"], service)
     other, own = (f'up{{job="{job}",namespace="{each}"}}' for each in ("other", NAMESPACE))

@@ -185,7 +185,7 @@ async def test_pods_under_load_stay_below_their_limits(
             async with asyncio.TaskGroup() as group:
                 group.create_task(editors.wait_for_edits(1000))
                 for number in range(4):
-                    group.create_task(sign_in(workspace, number))
+                    group.create_task(log_in(workspace, number))
                 for number in range(3):
                     await draw_a_large_file(workspace, number)
             await editors.stop_and_verify()
@@ -204,7 +204,7 @@ async def draw_a_large_file(workspace: Workspace, number: int) -> None:
     await workspace.owner.export(canvas, "png")
 
 
-async def sign_in(workspace: Workspace, number: int) -> None:
-    """Create an account, and sign in with its password."""
+async def log_in(workspace: Workspace, number: int) -> None:
+    """Create an account, and log in with its password."""
     user = await workspace.admin.create_user(f"loaded-{number}")
     await workspace.api.session_of(user).me()

@@ -69,7 +69,7 @@ def test_dashboards_are_current() -> None:
 
 
 def test_queries_name_existing_metrics_and_labels() -> None:
-    """All queries of dashboards and alerts. Proves R-OBS-13."""
+    """The check covers all queries of dashboards and alerts. Proves R-OBS-13."""
     queries = [*dashboard_queries(), *rule_queries()]
     assert len(queries) > 150
     wrong = {str(query): found for query in queries if (found := problems(query))}

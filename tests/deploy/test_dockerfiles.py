@@ -34,7 +34,7 @@ def instructions(text: str) -> list[tuple[str, str]]:
 
 @pytest.mark.parametrize("service", values.SERVICES)
 def test_dockerfile_has_no_complaints(service: str) -> None:
-    """hadolint knows the instructions and common mistakes of shell commands. Proves R-SHIP-1."""
+    """hadolint checks the instructions, and finds common mistakes in shell commands. Proves R-SHIP-1."""
     hadolint = str(Path(sys.executable).with_name("hadolint"))
     path = str(tools.ROOT / "services" / service / "Dockerfile")
     done = subprocess.run(

@@ -209,7 +209,7 @@ async def test_queries_of_dashboards_have_data(prometheus: Prometheus) -> None:
 
 
 async def test_selectors_of_rules_have_data(prometheus: Prometheus) -> None:
-    """A quiet alert has no result, so each time series that it reads is asked for. Proves R-OBS-14."""
+    """A quiet alert has no result, so each time series that it reads is queried. Proves R-OBS-14."""
     selectors = {
         selector.prettify().strip()
         for query in rule_queries()

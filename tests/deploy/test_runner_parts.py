@@ -40,7 +40,7 @@ SUBSTITUTION = Substitution(
     ],
 )
 def test_substitution_replaces_paths_names_and_addresses_only(text: str, expected: str) -> None:
-    """A text that only looks like one of them stays."""
+    """A text that only resembles a path, a name or an address is not replaced."""
     assert SUBSTITUTION(text) == expected
 
 

@@ -107,7 +107,10 @@ def test_version_of_a_release_comes_from_valid_tags_only(
 
 
 def test_every_service_has_owners() -> None:
-    """Its code, tests and chart. Every path exists, and every team belongs to one organisation. Proves R-SHIP-6."""
+    """The code, tests and chart of a service have owners.
+
+    Every path exists, and all teams belong to one organisation. Proves R-SHIP-6.
+    """
     lines = [line.split() for line in CODEOWNERS.splitlines() if line and line[0] != "#"]
     for path, *teams in lines:
         assert path == "*" or (tools.ROOT / path.strip("/")).exists(), path

@@ -1,7 +1,7 @@
 """Containers of the images, with NATS, PostgreSQL and Valkey of the development stack. `make images-check` runs this.
 
 podman starts the containers as docker-compose.yml and the charts do: read-only, without capabilities, with a limit of
-memory. In place of a network of their own they have the machine's, because they need the stack's servers.
+memory. They use the network of the machine instead of their own, because they need the stack's servers.
 """
 
 import json

@@ -45,7 +45,7 @@ class Workload:
         await self._until(lambda: all(pod.ready for pod in self.pods), "is ready")
 
     async def restart(self) -> None:
-        """Replace all pods by new ones, as `kubectl rollout restart` does, and wait until the old ones are gone."""
+        """Replace all pods by new ones, as `kubectl rollout restart` does, and wait until the old ones have ended."""
         self._generation += 1
         old = list(self.pods)
         await self._replace(old)

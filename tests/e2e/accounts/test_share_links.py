@@ -249,7 +249,7 @@ async def test_deleted_canvas_is_restored_with_its_content(workspace: Workspace)
     await workspace.driver.wait_for_elements([client, other], "kept")
 
 
-async def test_erased_user_is_gone_from_every_service(workspace: Workspace) -> None:
+async def test_erased_user_is_removed_from_every_service(workspace: Workspace) -> None:
     """One request erases the account, its authorship and its canvases, with a report. Proves R-LIFE-12."""
     user = await workspace.create_user("editor")
     session = workspace.api.session_of(user)

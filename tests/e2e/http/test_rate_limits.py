@@ -296,7 +296,7 @@ async def test_changed_limits_apply_on_all_gateways(
         return limit
 
     async def wait_for_limit(expected: str | None) -> None:
-        # The other gateway learns of the change by a broadcast.
+        # The other gateway gets the change by a broadcast.
         async with asyncio.timeout(2):
             while await current_limit() != expected:
                 await pause()

@@ -68,7 +68,7 @@ EXPECTED_METRICS = {
     "collab": {"collab_oldest_unsaved_seconds", "redis_connections", "redis_connections_max"},
     "state": {"database_connections", "database_connections_max", "snapshots"},
 }
-"""Metrics that tell an operator about failures, in addition to those of every service."""
+"""Metrics that show failures to operators, in addition to those of every service."""
 
 
 @pytest.mark.parametrize("service", SERVICES)

@@ -18,7 +18,7 @@ within this time comes from the server.
 
 
 RETURN_TIMEOUT = 1.0
-"""Seconds within which a client that has come back must be present for all clients."""
+"""Seconds within which a client that has returned must be present for all clients."""
 
 
 async def test_twenty_clients_receive_each_others_awareness_states(

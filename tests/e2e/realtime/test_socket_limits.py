@@ -371,7 +371,7 @@ async def test_yjs_client_that_exceeds_a_rate_stays_online(
 
 
 @VERSIONS
-async def test_client_beyond_the_limit_of_connections_comes_back_by_itself(
+async def test_client_beyond_the_limit_of_connections_reconnects_by_itself(
     workspace: Workspace, version: int
 ) -> None:
     """The refused tab is online as soon as another one is closed. Proves R-LIMIT-9 and R-SOCKET-1."""
@@ -388,7 +388,7 @@ async def test_client_beyond_the_limit_of_connections_comes_back_by_itself(
 
 
 @VERSIONS
-async def test_client_with_a_slow_start_comes_back_by_itself(
+async def test_client_with_a_slow_start_reconnects_by_itself(
     workspace: Workspace, version: int
 ) -> None:
     """A client that sends its first message too late connects again. Proves R-LIMIT-11 and R-SOCKET-1."""
@@ -399,7 +399,7 @@ async def test_client_with_a_slow_start_comes_back_by_itself(
 
 
 async def test_document_over_the_limit_is_sent_once(workspace: Workspace) -> None:
-    """The client is told the limit first, and then gives up with the limit as the reason. Proves R-SOCKET-2."""
+    """The server first sends the limit. The client then gives up with the limit as the reason. Proves R-SOCKET-2."""
     canvas = await workspace.create_canvas()
     token = await workspace.owner.access_token()
     client = await workspace.connect(canvas, params={"token": token, "limits": "1"}, offline=True)

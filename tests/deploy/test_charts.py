@@ -151,7 +151,7 @@ def test_pools_that_exceed_the_connections_of_postgresql_are_refused(
 def test_missing_address_of_nats_is_refused(
     helm: Helm, chart: str, setting: str, message: str
 ) -> None:
-    """Otherwise the pods would never become ready."""
+    """Pods without the address of NATS would never become ready."""
     with pytest.raises(HelmError, match=message):
         helm.template(chart, "--set", setting)
 
@@ -284,7 +284,7 @@ def test_fields_follow_the_version_of_kubernetes(
 
 @pytest.mark.parametrize("way", ["ingress", "httpRoute"])
 def test_gateway_without_trusted_proxies_is_refused_behind_an_ingress(helm: Helm, way: str) -> None:
-    """Otherwise all clients share the rate limit of the ingress controller's address."""
+    """Without trusted proxies, all clients would share the rate limit of the ingress controller's address."""
     with pytest.raises(HelmError, match=r"config.gateway.trusted_proxies is required"):
         render_alone(helm, "gateway", "--set", f"{way}.enabled=true,ingress.host=x.example")
 

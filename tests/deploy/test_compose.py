@@ -214,7 +214,7 @@ def test_mounted_files_and_volumes_exist() -> None:
 
 
 def test_observability_servers_reach_each_other() -> None:
-    """Their files name servers of docker-compose.yml only. They start only with their profile. Proves R-SHIP-4."""
+    """The servers' files name servers of docker-compose.yml only. A profile starts them. Proves R-SHIP-4."""
     folder = tools.ROOT / "deploy"
     texts = [
         path.read_text(encoding="utf-8") for path in folder.glob("grafana/provisioning/**/*.yaml")
@@ -257,7 +257,7 @@ def required() -> set[str]:
 
 
 def test_example_of_the_environment_is_complete() -> None:
-    """It has exactly the variables of docker-compose.yml, with their defaults. Proves R-SHIP-4."""
+    """The example has exactly the variables of docker-compose.yml, with their defaults. Proves R-SHIP-4."""
     lines = (tools.ROOT / ".env.example").read_text(encoding="utf-8").splitlines()
     example = dict(line.split("=", 1) for line in lines if line and not line.startswith("#"))
     assert example.keys() == defaults().keys() | required()

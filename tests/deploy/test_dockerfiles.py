@@ -111,6 +111,6 @@ def test_locks_of_the_images_are_current() -> None:
 
 
 def test_all_files_of_a_release_have_one_version() -> None:
-    """Proves R-SHIP-3."""
+    """The version in all files is that of the umbrella chart. Proves R-SHIP-3."""
     text = (values.HELM / "svgx" / "Chart.yaml").read_text(encoding="utf-8")
     assert versions.current() == yaml.safe_load(text)["appVersion"]

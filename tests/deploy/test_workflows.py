@@ -28,7 +28,7 @@ def workflow(name: str) -> dict[str, Any]:
 
 
 def test_workflows_fulfil_their_schema() -> None:
-    """Proves R-SHIP-6."""
+    """Each workflow is valid by the schema of its host. Proves R-SHIP-6."""
     command = [program("check-jsonschema"), "--builtin-schema", "vendor.github-workflows"]
     done = subprocess.run([*command, *WORKFLOWS], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout
@@ -58,7 +58,7 @@ def test_actions_and_images_are_pinned(path: Path) -> None:
 
 
 def test_workflow_of_changes_runs_the_script_that_developers_run() -> None:
-    """Proves R-SHIP-6."""
+    """The last step runs `.ci/run`. Proves R-SHIP-6."""
     (job,) = workflow("ci.yml")["jobs"].values()
     assert job["steps"][-1]["run"] == ".ci/run"
     assert (tools.ROOT / ".ci" / "run").stat().st_mode & 0o111

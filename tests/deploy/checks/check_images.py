@@ -159,7 +159,7 @@ def test_lock_has_wheels_for_the_default_base(service: str, platform: str) -> No
 
 @pytest.mark.parametrize("service", values.SERVICES)
 def test_image_prints_its_build(service: str) -> None:
-    """Proves R-CONFIG-6."""
+    """The output of `--version` has the version and the revision. Proves R-CONFIG-6."""
     printed = podman("run", "--rm", *CONFINED, image(service), "--version")
     assert printed == f"svgx-{service} {versions.current()} (revision {REVISION})\n"
 

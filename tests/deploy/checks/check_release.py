@@ -74,7 +74,7 @@ def manifest(registry: str, name: str) -> dict[str, Any]:
 
 
 def test_checksums_cover_every_file() -> None:
-    """Proves R-SHIP-3."""
+    """`SHA256SUMS` has the checksum of each file of the release. Proves R-SHIP-3."""
     lines = (RELEASE / "SHA256SUMS").read_text(encoding="utf-8").splitlines()
     found = {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
     files = {each.relative_to(RELEASE) for each in RELEASE.rglob("*") if each.is_file()}

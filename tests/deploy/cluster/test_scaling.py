@@ -42,7 +42,7 @@ def condition(autoscaler: dict[str, Any], kind: str) -> str | None:
 def test_fixed_number_of_replicas_wins_over_scaling_by_hand(
     cluster: Cluster, gateway: Release
 ) -> None:
-    """Without an autoscaler the chart owns the number. Helm 3 resets it; Helm 4 refuses, and names the field."""
+    """Without an autoscaler the chart sets the number. Helm 3 resets it; Helm 4 refuses, and names the field."""
     gateway.install(*FIXED)
     gateway.scale("gateway", 5)
     if gateway.program == "helm4":

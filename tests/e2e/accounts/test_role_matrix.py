@@ -26,7 +26,14 @@ None of them owns a tested object.
 
 ACCOUNT_STATUSES: dict[str, tuple[int, int, int, int, int, int]] = {
     #                     anonymous viewer editor admin key visitor
-    "auth.login": (401, 401, 401, 401, 401, 429),  # with a wrong password, at last too often
+    "auth.login": (
+        401,
+        401,
+        401,
+        401,
+        401,
+        429,
+    ),  # with a wrong password; the last attempt is one too many
     "auth.refresh": (401, 401, 401, 401, 401, 401),  # with an unknown token
     "auth.oidc.login": (404, 404, 404, 404, 404, 404),  # no provider is configured
     "auth.oidc.callback": (404, 404, 404, 404, 404, 404),

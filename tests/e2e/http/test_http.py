@@ -22,7 +22,7 @@ SVG = b'<svg xmlns="http://www.w3.org/2000/svg"><rect width="1" height="1"/></sv
 
 
 async def test_paths_work_with_and_without_a_trailing_slash(workspace: Workspace) -> None:
-    """Neither form is a redirect. Proves R-HTTP-1."""
+    """A path with a trailing slash, or without one, is not redirected. Proves R-HTTP-1."""
     for path in ("/runtime/canvases", "/auth/me", "/admin/users", "/health/summary"):
         for slash in ("", "/"):
             response = await workspace.admin.request("GET", path + slash)

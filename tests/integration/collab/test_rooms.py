@@ -135,10 +135,10 @@ async def test_unknown_canvas_is_not_held(backing: DevStack, bus: Bus, state: No
         assert one.rooms.details()["held"] == 0
 
 
-async def test_canvas_of_a_dead_holder_is_taken_over_at_once(
+async def test_canvas_of_a_killed_holder_is_taken_over_at_once(
     backing: DevStack, editor: Editor
 ) -> None:
-    """The next holder does not wait for the end of a dead holder's lease. Proves R-FAIL-8."""
+    """The next holder does not wait for the end of a killed holder's lease. Proves R-FAIL-8."""
     async with replica(backing, answers_open=False) as one, replica(backing) as two:
         await one.rooms.open(editor.canvas_id)
         await editor.set("a", "1")

@@ -1,4 +1,4 @@
-"""Bodies that are too large for a message: memory, dead senders and limits."""
+"""Bodies that are too large for a message: memory, senders that end, and limits."""
 
 import asyncio
 
@@ -133,10 +133,10 @@ async def test_large_answer_that_is_not_pulled_is_removed_after_linger_seconds(
 
 
 @pytest.mark.parametrize(
-    "dies", ["before the first piece", "between two pieces", "without closing its connection"]
+    "ends", ["before the first piece", "between two pieces", "without closing its connection"]
 )
-async def test_pull_from_a_dead_sender_raises_unavailable(
-    backing: DevStack, gateway_bus: Bus, monkeypatch: pytest.MonkeyPatch, dies: str
+async def test_pull_from_an_ended_sender_raises_unavailable(
+    backing: DevStack, gateway_bus: Bus, monkeypatch: pytest.MonkeyPatch, ends: str
 ) -> None:
     """Proves R-BUS-5: the wait is bounded, and an incomplete body is never returned."""
     monkeypatch.setattr(blobs, "PULL_TIMEOUT", 0.3)
@@ -148,18 +148,18 @@ async def test_pull_from_a_dead_sender_raises_unavailable(
         served += 1
         if served <= 2:
             await message.respond(b"x" * PIECE)
-        elif dies == "between two pieces":
+        elif ends == "between two pieces":
             await sender.close()
 
     subject = blob_subject("state", "dying", "blob")
     subscription = await sender.subscribe(subject, cb=serve)
     await sender.flush()
-    if dies == "before the first piece":
+    if ends == "before the first piece":
         await subscription.unsubscribe()
         await sender.flush()
     with pytest.raises(Unavailable):
         await gateway_bus.blobs.pull(f"{subject} {8 * PIECE}")
-    assert (served == 0) == (dies == "before the first piece")
+    assert (served == 0) == (ends == "before the first piece")
     await sender.close()
 
 

@@ -129,7 +129,7 @@ async def test_missing_rights_fail(backing: DevStack, schema: str) -> None:
 
 
 async def test_pool_beyond_the_servers_limit_fails(backing: DevStack, schema: str) -> None:
-    """Proves R-CONFIG-7: one replica could use up all connections."""
+    """Proves R-CONFIG-7: one replica with such a pool could use up all connections."""
     found = failures(await check(backing.postgres_url, schema, connections=1000))
     assert found.keys() == {"postgresql connections"}
     assert "needs 1001" in found["postgresql connections"].detail

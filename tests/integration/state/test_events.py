@@ -102,7 +102,7 @@ async def test_change_that_fails_has_no_event(client: Client, tables: Tables) ->
 
 
 async def test_webhook_gets_the_types_that_it_names_while_it_is_active(client: Client) -> None:
-    """Proves R-EVENT-4."""
+    """Events of other types, and events while the webhook is inactive, are not delivered. Proves R-EVENT-4."""
     async with receiver() as hook:
         webhook = await create(client, hook.url, "canvas.deleted", "backup.completed")
         await create(client, hook.url + "/inactive", active=False)
@@ -251,7 +251,7 @@ async def test_webhook_that_does_not_exist_is_not_found(client: Client) -> None:
 
 
 async def test_secret_is_shown_only_at_the_creation(client: Client) -> None:
-    """Proves R-EVENT-5."""
+    """Reading and listing webhooks does not show their secrets. Proves R-EVENT-5."""
     async with receiver() as hook:
         created = await create(client, hook.url)
         request = WebhookRequest(webhook_id=created.id)

@@ -1,4 +1,4 @@
-"""Deliveries over TLS: the connection goes to the checked address, and the certificate must be that of the name."""
+"""Deliveries over TLS: a delivery connects to the checked address, and the certificate must be that of the name."""
 
 import asyncio
 import ipaddress

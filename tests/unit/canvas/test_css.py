@@ -107,7 +107,7 @@ def test_style_attribute_is_read_on_after_an_error(text: str, expected: str) -> 
 @pytest.mark.parametrize("value", FETCHING_VALUES)
 @pytest.mark.parametrize("name", ["fill", "background", "--x"])
 def test_value_that_fetches_is_dropped_and_its_neighbours_are_kept(name: str, value: str) -> None:
-    """Proves R-SVG-3 and R-SVG-12."""
+    """Only the declaration with the value is dropped. Proves R-SVG-3 and R-SVG-12."""
     for sheet in (f".a{{r:1px;{name}:{value};", f"@layer x{{.b{{.a{{r:1px;{name}:{value};"):
         out = audited(sheet)
         assert "r:1px" in out
@@ -128,7 +128,7 @@ def test_fragment_as_a_picture_is_dropped(name: str) -> None:
 
 @pytest.mark.parametrize("name", FETCHING_RULES)
 def test_rule_that_fetches_is_dropped_and_its_neighbours_are_kept(name: str) -> None:
-    """Proves R-SVG-3 and R-SVG-12."""
+    """The rules before and after it are kept. Proves R-SVG-3 and R-SVG-12."""
     rule = FETCHING_RULES[name]
     out = audited(f".first{{r:1px}}{rule}")
     assert ".first{r:1px;}" in out

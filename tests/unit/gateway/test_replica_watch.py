@@ -181,7 +181,7 @@ async def test_answer_with_an_unsafe_name_is_ignored(bus: FakeBus, name: str, re
 
 @pytest.mark.parametrize("content", [b"", b"no JSON", b"[]", b'{"name": "svgx-state"}'])
 async def test_answer_that_cannot_be_read_is_ignored(bus: FakeBus, content: bytes) -> None:
-    """Proves R-OBS-3."""
+    """A malformed answer adds no replica. Proves R-OBS-3."""
     watch = await watch_of(bus)
     message = FakeMessage("c")
     message.data = content

@@ -164,7 +164,7 @@ async def test_slow_job_gives_way_and_its_process_is_replaced(
 
 
 async def test_turns_beyond_the_waiting_limits_are_refused_at_once() -> None:
-    """Proves R-RESIL-5: one account meets its own limit first, and all accounts together the common one."""
+    """Proves R-RESIL-5: one account reaches its own limit first, and all accounts together reach the common limit."""
     async with Workers(1, MEMORY, 30, waiting=2, waiting_each=1) as workers:
 
         async def turn(account: str) -> bytes:

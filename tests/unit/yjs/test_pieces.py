@@ -41,7 +41,7 @@ def merged_content(updates: list[bytes]) -> object:
 
 
 def edited(seed: int, clients: int, edits: int) -> bytes:
-    """Return the update of a document with random edits by several clients, each of which knows the others' edits."""
+    """Return the update of a document with random edits by several clients, each of which has the others' edits."""
     numbers = random.Random(seed)
     docs: list[Doc[Any]] = [Doc(client_id=number + 1) for number in range(clients)]
     for _ in range(edits):

@@ -4,7 +4,7 @@ CREATE TABLE version (
     canvas_id text NOT NULL REFERENCES canvas (id) ON DELETE CASCADE,
     revision bigint NOT NULL,
     kind text NOT NULL CHECK (kind IN ('automatic', 'named', 'before_restore', 'before_import')),
-    -- A version without a name is deleted in time.
+    -- A version without a name is deleted after some time.
     name text,
     -- The users with edits since the version before.
     authors text[] NOT NULL,

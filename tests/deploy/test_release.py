@@ -40,7 +40,7 @@ No entries.
     ],
 )
 def test_version_is_one_that_helm_and_wheels_accept(version: str, valid: bool) -> None:
-    """The pattern of versions accepts what Helm and wheels accept. Proves R-SHIP-3."""
+    """The pattern accepts exactly the versions that both Helm and wheels accept. Proves R-SHIP-3."""
     assert bool(versions.VERSION.fullmatch(version)) is valid
 
 

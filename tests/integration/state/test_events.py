@@ -41,7 +41,7 @@ pytestmark = pytest.mark.usefixtures("_forget")
 
 @pytest.fixture(scope="module")
 async def _running(backing: DevStack) -> AsyncIterator[None]:
-    """A replica whose failing deliveries are dead after a short time."""
+    """A replica that ends failing deliveries after a short time."""
     async with quick(backing, webhook_give_up_seconds=0.2):
         yield
 

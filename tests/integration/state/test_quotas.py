@@ -252,7 +252,7 @@ async def test_change_of_an_older_version_is_refused_and_a_change_is_announced(
 
 
 async def test_use_is_shown_to_owners_and_admins(client: Client, backing: DevStack) -> None:
-    """Proves R-QUOTA-6: owners read the use of a canvas, and admins also that of a user and the largest use of today."""
+    """Proves R-QUOTA-6: owners read the use of a canvas, admins also that of a user and the largest use of today."""
     someone = user()
     async with quick_replica(backing):
         canvas_id = await client.create(caller=someone)

@@ -64,7 +64,7 @@ async def test_days_older_than_the_retention_are_dropped_and_the_content_stays(
         )
     content = await fresh.journal.load(canvas_id)
     assert (content.revision, len(content.updates)) == (18, 10)
-    for after in (3, 8):  # a holder whose newest revision is from a dropped day
+    for after in (3, 8):  # a holder with a newest revision from a dropped day
         assert (await fresh.journal.load(canvas_id, after)).updates == content.updates
     assert (await fresh.journal.load(canvas_id, 12)).updates == content.updates[4:]
     assert (await fresh.journal.load(empty)).updates == ()

@@ -49,7 +49,7 @@ OBJECT_CANVASES = 10_000
 """Canvases after which a step ends, so that the progress is stored even when few canvases changed."""
 
 PAGE = 500
-"""Canvases whose facts are read with one statement."""
+"""Largest number of canvases in one statement that reads their facts."""
 
 
 @dataclass(slots=True)

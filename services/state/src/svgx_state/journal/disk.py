@@ -11,7 +11,7 @@ PERIOD = 300.0
 """Seconds between two measurements."""
 
 FULL_DAYS = 7
-"""Number of full days before today whose mean is the growth of one day."""
+"""Number of full days before today. The growth of a day is the mean of these days."""
 
 FAR = 3650
 """Days after which the forecast ends."""

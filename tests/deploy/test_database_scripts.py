@@ -174,7 +174,7 @@ async def test_database_is_dumped_dropped_and_restored(scripts: Scripts) -> None
     assert "as in the manifest" in restored.output
     assert await contents(scripts) == before
     await admin.close()
-    # The services start on it: their role owns everything, and no migration is missing.
+    # The services start on the restored database: their role owns everything, and no migration is missing.
     for schema, package in SCHEMAS:
         async with postgres.connect(scripts.url, schema=schema, package=package, pool_size=1):
             pass
@@ -397,7 +397,7 @@ async def test_wrong_arguments_and_settings_end_with_status_two(
 
 
 def test_scripts_have_no_findings_of_shellcheck() -> None:
-    """The scripts are for every POSIX shell, and the others for bash."""
+    """shellcheck checks each script for the shell in its first line."""
     program = Path(sys.executable).with_name("shellcheck")
     files = sorted(str(each) for each in SCRIPTS.glob("*.sh"))
     assert len(files) >= 5

@@ -70,7 +70,7 @@ class RandomHistory(RandomCanvases):
             try:
                 content = await self.versions.content(canvas.id, each.version.id)
             except NotFound:
-                assert each.version.name is None, "a version with a name is gone"
+                assert each.version.name is None, "a version with a name is missing"
                 continue
             assert contents(content.updates) == each.content, each.version
 

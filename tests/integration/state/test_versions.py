@@ -121,12 +121,14 @@ async def test_names_are_bounded_and_keep_a_version(
         automatic = await insert_version(tables, canvas_id, "automatic", timedelta(0))
         with pytest.raises(Conflict):
             await rename_version(client, canvas_id, automatic, "good")
-        await rename_version(client, canvas_id, kept.id, "renamed")  # it has a name already
+        await rename_version(
+            client, canvas_id, kept.id, "renamed"
+        )  # this version has a name already
         request = versions.VersionRequest(canvas_id=canvas_id, version_id=kept.id)
         await client.bus.ask(versions.DELETE_VERSION, request, caller=client.me)
         named = await rename_version(client, canvas_id, automatic, "good")
         assert (named.kind, named.name) == ("automatic", "good")
-        # The bound of versions without a name does not count it any more.
+        # The bound of versions without a name does not count the renamed version any more.
         made = []
         for _ in range(3):
             await client.append(pen.draw(secrets.token_hex(4)))

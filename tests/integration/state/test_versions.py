@@ -121,9 +121,8 @@ async def test_names_are_bounded_and_keep_a_version(
         automatic = await insert_version(tables, canvas_id, "automatic", timedelta(0))
         with pytest.raises(Conflict):
             await rename_version(client, canvas_id, automatic, "good")
-        await rename_version(
-            client, canvas_id, kept.id, "renamed"
-        )  # this version has a name already
+        # A new name for a version that has one does not count as a further name.
+        await rename_version(client, canvas_id, kept.id, "renamed")
         request = versions.VersionRequest(canvas_id=canvas_id, version_id=kept.id)
         await client.bus.ask(versions.DELETE_VERSION, request, caller=client.me)
         named = await rename_version(client, canvas_id, automatic, "good")

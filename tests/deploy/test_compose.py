@@ -27,7 +27,7 @@ ONLY_IN_CHARTS = {
     "OTEL_RESOURCE_ATTRIBUTES",
     # Compose gives a container all cores, and the default is their number.
     "PASSWORD_WORKERS",
-    # Compose uses the services' defaults of these.
+    # In Compose, the services use their defaults of these variables.
     *("JWT_EXPIRES_IN", "RATE_LIMIT_REQUESTS_PER_MINUTE"),
     *("STATE_TYPES", "JOURNAL_RETENTION_DAYS", "DATABASE_DISK_GB"),
     *("DATABASE_POOL_SIZE", "DATABASE_MAX_OVERFLOW", "REDIS_POOL_SIZE"),
@@ -125,7 +125,7 @@ def test_service_drains_as_in_its_chart(service: str) -> None:
 
 @pytest.mark.parametrize("service", values.SERVICES)
 def test_service_has_the_permissions_of_its_chart(service: str) -> None:
-    """Read-only, without capabilities, and the user of the image. Proves R-SHIP-4."""
+    """The container is read-only, has no capabilities, and runs as the user of the image. Proves R-SHIP-4."""
     chart = container(service)["securityContext"]
     server = SERVERS[service]
     assert server["read_only"] is chart["readOnlyRootFilesystem"] is True

@@ -55,7 +55,7 @@ def test_image_has_the_variables_of_every_process(service: str) -> None:
 
 
 def test_charts_and_compose_leave_the_variables_of_every_process_to_the_image() -> None:
-    """A second value would hide a change of the first. Proves R-SHIP-2."""
+    """A second value of a variable would hide a change in the image. Proves R-SHIP-2."""
     texts = [(tools.ROOT / "docker-compose.yml").read_text(encoding="utf-8")]
     texts += [(charts.RENDERED / golden).read_text(encoding="utf-8") for golden in charts.GOLDENS]
     for name in PROCESS_ENVIRONMENT:
@@ -83,7 +83,7 @@ def test_image_runs_as_a_user_without_build_tools(service: str) -> None:
 
 @pytest.mark.parametrize("service", values.SERVICES)
 def test_image_installs_the_packages_of_its_service_only(service: str) -> None:
-    """All are pinned by hash or come from this repository, as wheels. Proves R-SHIP-1."""
+    """All packages are pinned by hash or come from this repository, as wheels. Proves R-SHIP-1."""
     folders = locks.own_packages(service)
     copied = [rest for name, rest in instructions(dockerfile(service)) if name == "COPY"]
     expected = [
@@ -101,7 +101,7 @@ def test_image_installs_the_packages_of_its_service_only(service: str) -> None:
 
 
 def test_locks_of_the_images_are_current() -> None:
-    """Each has the entries of requirements.lock that its service needs. Proves R-SHIP-1."""
+    """Each lock has the entries of requirements.lock that its service needs. Proves R-SHIP-1."""
     stale = [
         str(path.relative_to(tools.ROOT))
         for path, text in locks.locks().items()

@@ -168,7 +168,7 @@ def test_image_of_the_registry_is_that_of_the_release(registry: str, service: st
     digest = found["config"]["digest"]
     config = httpx.get(f"http://{host}/v2/{path}/svgx/{service}/blobs/{digest}").json()["config"]
     assert config["Labels"]["org.opencontainers.image.version"] == VERSION
-    # `make release-check` passes it on, because the clone may change during the build.
+    # `make release-check` passes the revision on, because the clone may change during the build.
     revision = os.environ[build.VARIABLE]
     assert config["Labels"]["org.opencontainers.image.revision"] == revision
     assert f"SVGX_REVISION={revision}" in config["Env"]

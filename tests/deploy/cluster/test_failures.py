@@ -102,7 +102,7 @@ def test_everything_runs_in_a_namespace_with_quota_and_limits(
 def test_quota_that_is_used_up_is_reported(
     cluster: Cluster, helms: dict[str, Helm], namespace: str
 ) -> None:
-    """The quota of the test above is enforced: with a smaller one, no pod starts."""
+    """Kubernetes enforces quotas: with a smaller quota than in the test above, no pod starts."""
     release = Release(cluster, "helm4", helms["helm4"].charts, "gateway", namespace, NATS)
     quota = {**QUOTA, "metadata": {"name": "team", "namespace": namespace}}
     cluster.apply({**quota, "spec": {"hard": {"limits.memory": "500Mi"}}})

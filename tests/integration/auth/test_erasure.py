@@ -133,7 +133,7 @@ async def busy_user(bus: Bus, tables: Tables) -> tuple[User, str]:
 async def test_erased_account_leaves_only_a_pseudonym(
     backing: DevStack, bus: Bus, tables: Tables, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Proves R-LIFE-12: no table has a name, an address or a program of the user, and no credential works."""
+    """Proves R-LIFE-12: no table has a name, an address or a user agent of the user, and no credential works."""
     monkeypatch.setattr(account_erasure, "STEP_ENTRIES", 2)
     user, key = await busy_user(bus, tables)
     base = user.username.removesuffix("-renamed")
@@ -232,7 +232,7 @@ async def test_erasure_can_only_empty_the_personal_fields_of_the_audit_log(
 
 @pytest.mark.parametrize(
     "failure",
-    [Unavailable("postgresql is away"), ErasedAuthor(finished=False, touched={"journal": 2})],
+    [Unavailable("postgresql does not answer"), ErasedAuthor(finished=False, touched={"journal": 2})],
 )
 async def test_interrupted_erasure_is_completed_by_a_second_request(
     backing: DevStack,

@@ -63,7 +63,7 @@ async def test_healthy_server_permits_every_subject(
     assert details["nats answers"] == "the service may answer requests"
 
 
-async def test_probe_of_another_service_carries_nothing_out(backing: DevStack) -> None:
+async def test_probe_of_another_service_runs_no_handler(backing: DevStack) -> None:
     """A running replica answers the probe, and neither its handlers nor its listeners run. Proves R-CONFIG-7."""
     calls: list[object] = []
 
@@ -188,7 +188,7 @@ async def test_missing_right_to_answer_is_named(tmp_path: Path) -> None:
     assert found["nats answers"].status is Status.FAILED
 
 
-async def test_small_messages_are_named(tmp_path: Path) -> None:
+async def test_small_message_limit_is_named(tmp_path: Path) -> None:
     """A server with a smaller limit of messages cannot carry edits. Proves R-CONFIG-7."""
     text = f"max_payload: 65536\n{configuration('collab')}"
     async with nats_server(tmp_path, text) as url:
@@ -209,7 +209,7 @@ async def test_small_messages_are_named(tmp_path: Path) -> None:
 async def test_certificate_of_the_server_is_judged(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, case: tuple[int, bool, Status]
 ) -> None:
-    """A certificate that ends soon has a warning before clients refuse it, and a refused one is named with the reason.
+    """A certificate that ends soon has a warning before clients refuse it. A refused certificate is named with the reason.
 
     Proves R-CONFIG-7.
     """

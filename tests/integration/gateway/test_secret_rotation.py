@@ -38,7 +38,7 @@ async def is_accepted(bus: Bus, secret: str, other_secret: str, signed_in: Token
 async def test_replaced_secret_ends_no_session(backing: DevStack, bus: Bus) -> None:
     """Replicas with the secrets of two successive steps accept each other's tokens. Proves R-AUTH-45.
 
-    The steps: the new secret is the other one; the two change places; the old secret is removed.
+    The steps: the new secret is added as the other secret; the two secrets change places; the old one is removed.
     """
     steps = [(SECRET, ""), (SECRET, NEW), (NEW, SECRET), (NEW, "")]
     sessions: list[Tokens] = []

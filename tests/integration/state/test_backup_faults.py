@@ -1,4 +1,4 @@
-"""Damaged, foreign and interrupted backups, full disks and missing targets. The backups are encrypted."""
+"""Damaged and foreign backups, and restores that fail half-way. The backups are encrypted."""
 
 import base64
 import json

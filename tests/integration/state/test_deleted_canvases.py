@@ -172,7 +172,7 @@ async def test_unknown_canvas_is_neither_restored_nor_removed(client: Client) ->
 async def test_canvas_is_removed_after_its_retention(
     client: Client, tables: Tables, database: Database
 ) -> None:
-    """Proves R-LIFE-11: a deletion of 29 days ago is kept, and one of 31 days ago leaves no row."""
+    """Proves R-LIFE-11: a canvas deleted 29 days ago is kept, and a canvas deleted 31 days ago leaves no row."""
     old, young, live = [await client.create() for _ in range(3)]
     for canvas_id in (old, young, live):
         await fill(client, canvas_id)
@@ -231,7 +231,7 @@ async def test_admin_removes_a_deleted_canvas_at_once(client: Client, tables: Ta
 async def test_late_edit_of_a_removed_canvas_leaves_no_row(
     client: Client, tables: Tables, database: Database
 ) -> None:
-    """Proves R-LIFE-11: an append that waits for the last step gets revision 0."""
+    """Proves R-LIFE-11: an append during the removal gets revision 0, or its row is removed too."""
     canvas_id = await client.create()
     await fill(client, canvas_id)
     await client.delete(canvas_id)

@@ -197,7 +197,7 @@ KEPT_COLUMNS = {
 """Columns that name users and have no entry in `ERASED_TABLES`, each with the reason."""
 
 NAMES = ("user_id", "owner", "owner_id", "author", "authors", "account_id", "actor_id")
-"""The names of columns that name users. So do all names that end with `_by`."""
+"""Columns with these names name users, and so do columns with names that end with `_by`."""
 
 
 async def test_every_column_that_names_a_user_is_erased(tables: Tables) -> None:

@@ -1,4 +1,4 @@
-"""Domain events over the end of a replica, and the settings of a replica."""
+"""Domain events when a replica ends, or when its settings change."""
 
 import asyncio
 from contextlib import suppress
@@ -106,7 +106,7 @@ async def test_event_that_was_committed_before_a_kill_is_delivered_by_the_next_r
 async def test_private_target_is_refused_at_creation_at_change_and_at_delivery(
     backing: DevStack, client: Client, tables: Tables
 ) -> None:
-    """Proves R-EVENT-9: a webhook's name that gets a private address after the creation is refused at the delivery."""
+    """Proves R-EVENT-9: the address of a webhook is checked also at each delivery, because it may change."""
     async with receiver() as hook:
         async with quick(backing):
             webhook = await create(client, hook.url, "canvas.created")

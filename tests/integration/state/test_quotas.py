@@ -147,7 +147,7 @@ async def test_flood_of_large_overwrites_is_announced_at_the_bound(
 ) -> None:
     """Proves R-QUOTA-2: 200 KB that overwrite one key again and again are announced within the first megabytes.
 
-    The interval of a minute shows that many bytes are stored at once.
+    The interval of a minute shows that the counts of many bytes are stored at once.
     """
     someone = user()
     async with replica(backing, quota_flush_seconds=60):
@@ -168,7 +168,7 @@ async def test_flood_of_large_overwrites_is_announced_at_the_bound(
 async def test_canvases_beyond_the_bound_of_an_hour_are_refused(
     client: Client, backing: DevStack, at_once: bool
 ) -> None:
-    """Proves R-QUOTA-4: of 149 canvases, as many as allowed are created.
+    """Proves R-QUOTA-4: of more canvases than the bound, as many as allowed are created.
 
     Deleting some of them does not allow further ones.
     """

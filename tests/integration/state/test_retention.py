@@ -89,7 +89,7 @@ async def test_idle_and_deleted_canvases_keep_their_content(
     assert await snapshots(fresh, idle) == [2]
     await fresh.tables.execute("UPDATE canvas SET deleted_at = NULL")
     assert elements((await fresh.journal.load(deleted)).updates) == {"a": "x"}
-    # Both take edits again.
+    # Both canvases take edits again.
     await fresh.journal.append([pens[0].draw("c"), pens[1].draw("b")])
     assert set(elements((await fresh.journal.load(idle)).updates)) == {"a", "b", "c"}
     assert set(elements((await fresh.journal.load(deleted)).updates)) == {"a", "b"}
@@ -205,8 +205,9 @@ async def test_canvas_that_another_replica_compacts_delays_the_drop(
 async def test_kept_snapshots_are_bounded_by_the_journal(
     fresh: FreshTables, workers: Workers
 ) -> None:
-    """A snapshot is kept when the journal before it has the minimum size, and its own size. The newest two are always
-    kept.
+    """A snapshot is kept when the journal before it has the minimum size, and at least the snapshot's size.
+
+    The newest two snapshots are always kept.
 
     Proves R-STATE-7.
     """

@@ -126,7 +126,7 @@ async def test_write_of_another_version_is_refused_with_the_current_one(
 
 
 async def test_version_of_a_deleted_value_is_not_used_again(store: StateStore, owner: str) -> None:
-    """Proves R-KV-3: a client that read a value before it was deleted cannot overwrite the next one."""
+    """Proves R-KV-3: a client that read a value before its deletion cannot overwrite the next value of the key."""
     first = await store.put(owner, draft(value="1"), 0)
     assert await store.delete(owner, "key", first.version) is True
     assert await store.get(owner, "key") is None

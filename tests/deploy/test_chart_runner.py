@@ -174,7 +174,7 @@ async def test_pods_replaced_one_workload_after_the_other_disconnect_only_by_the
 async def test_pods_under_load_stay_below_their_limits(
     cluster: Cluster, workspace: Workspace
 ) -> None:
-    """20 editors, imports and exports of large drawings, and log-ins. The charts' resources come from these figures."""
+    """The load is 20 editors, large imports and exports, and log-ins. The charts' resources follow these figures."""
     pods = [pod for pod in cluster.pods if not pod.gone]
     with Usage(pods) as idle:
         # No event marks the end of an idle time.

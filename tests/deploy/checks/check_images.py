@@ -40,7 +40,7 @@ CONFINED = (
 )
 
 REVISION = os.environ.get("SVGX_REVISION", "") or versions.revision()
-"""The revision of the images: `make images-check` passes the revision on, because the clone may change during the build."""
+"""The revision of the images. `make images-check` sets it, because the clone may change during the build."""
 
 STOPS = ("gateway", "collab", "state", "auth")
 """The services, in the order in which they stop."""

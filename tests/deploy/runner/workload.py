@@ -93,7 +93,7 @@ class Workload:
         self.pods = new
 
     def _name(self, number: int) -> str:
-        """Return the name of a pod. Those of a StatefulSet stay, those of a Deployment are new each time."""
+        """Return the name of a pod. In a StatefulSet the names stay; in a Deployment they are new each time."""
         generation = "" if self.kind == "StatefulSet" else f"{self._generation}-"
         return f"{self.name}-{generation}{number}"
 

@@ -85,7 +85,7 @@ def metrics(own_stack: DevStack) -> Metrics:
 
 
 async def until_metrics_name(metrics: Metrics, dependency: str, *names: str) -> None:
-    """Wait until the metrics of the processes say that the dependency fails, and that they are not ready."""
+    """Wait until the metrics of the processes show that the dependency fails, and that they are not ready."""
     for name in names:
         service = name.removesuffix("-2")
         labels = {"component": service, "dependency": dependency}

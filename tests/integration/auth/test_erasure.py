@@ -232,7 +232,10 @@ async def test_erasure_can_only_empty_the_personal_fields_of_the_audit_log(
 
 @pytest.mark.parametrize(
     "failure",
-    [Unavailable("postgresql does not answer"), ErasedAuthor(finished=False, touched={"journal": 2})],
+    [
+        Unavailable("postgresql does not answer"),
+        ErasedAuthor(finished=False, touched={"journal": 2}),
+    ],
 )
 async def test_interrupted_erasure_is_completed_by_a_second_request(
     backing: DevStack,

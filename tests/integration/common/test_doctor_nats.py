@@ -209,7 +209,7 @@ async def test_small_message_limit_is_named(tmp_path: Path) -> None:
 async def test_certificate_of_the_server_is_judged(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, case: tuple[int, bool, Status]
 ) -> None:
-    """A certificate that ends soon has a warning before clients refuse it. A refused certificate is named with the reason.
+    """A certificate that ends soon has a warning before clients refuse it. A refused one is named with the reason.
 
     Proves R-CONFIG-7.
     """

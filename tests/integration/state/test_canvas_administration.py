@@ -87,7 +87,7 @@ async def test_cursor_of_another_list_of_members_is_refused(client: Client) -> N
 
 
 async def test_canvases_of_a_user_have_the_role_and_mark_the_only_owner(client: Client) -> None:
-    """Proves R-STATE-20: each canvas of the user once, newest first, without deleted ones."""
+    """Proves R-STATE-20: the list has each canvas of the user once, newest first, and no deleted canvas."""
     someone = user()
     alone = await client.create("alone", someone)
     shared = await client.create("shared", someone)

@@ -106,7 +106,7 @@ async def test_link_gives_its_role_on_its_canvas_only(client: Client, role: str)
 async def test_account_with_a_link_has_the_higher_of_both_roles(
     client: Client, account: Role, member: CanvasRole | None, role: str, expected: CanvasRole
 ) -> None:
-    """Proves R-LIFE-2: the link counts with and without a membership. After the end of the link, the membership counts."""
+    """Proves R-LIFE-2: the link counts with and without a membership. After the link's end, the membership counts."""
     canvas_id = await client.create()
     caller = user(account)
     if member is not None:

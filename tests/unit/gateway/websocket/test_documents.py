@@ -80,7 +80,7 @@ async def receive(
 
 
 async def test_large_message_is_added_in_pieces_and_numbered_last() -> None:
-    """Each piece waits for the commit of the one before; only the last has the message's number. Proves R-SYNC-16."""
+    """Each piece waits for the commit of the piece before. Only the last has the message's number. Proves R-SYNC-16."""
     connection, outbox = connect(), RecordingOutbox()
     await receive(connection, outbox, b"small")
     assert outbox.edits == [(5, 1)]
@@ -135,7 +135,7 @@ async def test_message_with_too_many_parts_is_refused_with_4413(
 
 
 class SlowPieces:
-    """A cutter that takes until `release` for each message."""
+    """A cutter that finishes a message only after `release`."""
 
     def __init__(self) -> None:
         self.started = asyncio.Semaphore(0)

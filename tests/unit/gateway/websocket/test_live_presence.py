@@ -147,7 +147,7 @@ async def test_client_that_toggles_its_state_renews_nobody(room: Room) -> None:
 async def test_client_that_returns_often_renews_the_others_once_in_the_interval(
     room: Room, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Returns beyond it wait; those of another client do not; the holder's report is no return. Proves R-AWARE-4."""
+    """Its further returns wait, and another client's do not. A report of the holder is no return. Proves R-AWARE-4."""
     monkeypatch.setattr(module, "RENEWAL_INTERVAL", 0.0)
     monkeypatch.setattr(module, "RENEWAL_INTERVAL_PER_CLIENT", 0.0)
     monkeypatch.setattr(module, "RENEWAL_INTERVAL_PER_RETURN", 0.3)

@@ -1,4 +1,4 @@
-"""Pieces of a large update: together they are the update, and each can be integrated after the ones before."""
+"""Pieces of a large update: together they are the update, and each can be integrated after the pieces before."""
 
 import random
 import tracemalloc
@@ -79,7 +79,7 @@ def test_pieces_have_the_content_of_the_update(clients: int, edits: int, max_byt
 
 @pytest.mark.parametrize("clients", [1, 5, 40])
 def test_few_pieces_wait_for_later_ones(clients: int) -> None:
-    """Pieces come after those that they depend on, unless they depend on each other. Proves R-SYNC-16."""
+    """Pieces follow the pieces that they depend on, unless they depend on each other. Proves R-SYNC-16."""
     clocks: dict[int, int] = {}
     nesting = Nesting()
     waiting = total = 0

@@ -155,7 +155,7 @@ def test_variables_are_not_checked_while_nothing_is_exported(off: dict[str, str]
     ],
 )
 def test_opentelemetry_starts_with_accepted_values(environment: dict[str, str]) -> None:
-    """Proves R-CONFIG-2: the defaults of this product fit to the values that are set."""
+    """Proves R-CONFIG-2: the defaults of this product fit the values that are set."""
     started = start({**EXPORTER, **environment})
     assert started.returncode == 0, started.stderr
 

@@ -145,7 +145,7 @@ async def test_readiness_follows_the_dependencies_of_a_service(workspace: Worksp
 
 
 async def test_logs_contain_no_tokens_and_no_passwords(workspace: Workspace) -> None:
-    """After logins, refusals and WebSockets, no log has a token or a password. Proves R-OBS-5."""
+    """After log-ins, refusals and WebSockets, no log has a token or a password. Proves R-OBS-5."""
     secret = workspace.stack.admin_password
     canvas = await workspace.create_canvas()
     client = await workspace.connect(canvas)

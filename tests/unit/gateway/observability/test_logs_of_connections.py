@@ -136,7 +136,7 @@ async def test_other_requests_are_written_only_with_the_access_log(
 async def test_ids_do_not_reach_the_next_request_of_a_connection(
     log: LogReader,
 ) -> None:
-    """Proves R-OBS-7: a pipelined request runs in the context of the request before, without the ids of that request."""
+    """Proves R-OBS-7: a pipelined request runs in the context of the request before, without that request's ids."""
     async with client(failing(503, "unavailable", "u1")) as http:
         await http.get("/")
     log.read()

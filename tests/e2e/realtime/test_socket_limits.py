@@ -281,7 +281,7 @@ async def test_after_the_close_frame_only_a_close_frame_is_read(
 async def test_largest_allowed_message_passes_and_a_larger_one_is_refused(
     limited_canvas: LimitedCanvas,
 ) -> None:
-    """With `limits=1` the first frame states the limit. The reason of the close always states the limit. Proves R-SOCKET-2."""
+    """With `limits=1` the first frame states the limit, and the reason of the close always does. Proves R-SOCKET-2."""
     token = await limited_canvas.admin.access_token()
     async with (
         connect(f"{limited_canvas.url}?token={token}&limits=1") as socket,

@@ -72,7 +72,7 @@ async def test_restart_of_redis_between_requests_keeps_counting_in_redis(
 async def test_answer_that_cannot_be_read_leaves_no_request_waiting(
     gateways: tuple[Buckets, Buckets], monkeypatch: pytest.MonkeyPatch, answer: object
 ) -> None:
-    """The requests are counted locally, and the next ones in Redis again. Proves R-LIMIT-6."""
+    """The requests are counted locally, and the next requests in Redis again. Proves R-LIMIT-6."""
     buckets = gateways[0]
     key, limit = secrets.token_hex(8), RateLimit(requests=3, seconds=3600)
     before = counted_locally()

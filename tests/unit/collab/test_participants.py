@@ -38,7 +38,7 @@ def test_the_newest_state_of_each_client_is_kept_and_broadcast_once() -> None:
     assert present(participants) == {1: '{"x":3}', 2: '{"x":2}'}
 
 
-def test_removal_of_a_state_wins_at_equal_clocks() -> None:
+def test_removal_of_a_state_replaces_it_at_equal_clocks() -> None:
     """At equal clocks, the removal of a state replaces the state, as in y-protocols. Proves R-AWARE-3."""
     participants = participants_with(State(1, 1, "{}"))
     participants.receive("ann", State(1, 1, "null"), now=0)

@@ -14,7 +14,7 @@ from svgx_common.contract.errors import Unavailable
 
 @pytest.fixture(autouse=True)
 def fresh_logger(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Use a logger that `capture_logs` can capture: the module's own may be cached by an earlier test."""
+    """Use a logger that `capture_logs` can capture, because an earlier test may have cached the module's own logger."""
     monkeypatch.setattr(background, "log", structlog.get_logger("background"))
 
 

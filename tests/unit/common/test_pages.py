@@ -136,7 +136,7 @@ def test_text_that_is_not_an_encoded_cursor_is_refused(text: str) -> None:
     ],
 )
 def test_base64_of_anything_but_a_cursor_is_refused(content: bytes) -> None:
-    """Proves R-STATE-15: the content lacks a part, or has one that `encode` never writes."""
+    """Proves R-STATE-15: the content lacks a part, or has a part that `encode` never writes."""
     text = content.replace(b"MARK", LISTING.mark.encode())
     with pytest.raises(Invalid, match="cursor"):
         LISTING.decode(urlsafe_b64encode(text).decode().rstrip("="))

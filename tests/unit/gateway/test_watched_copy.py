@@ -30,7 +30,7 @@ class Owner:
     """A service that owns state. It records reads and broadcasts."""
 
     def __init__(self) -> None:
-        self.away = False
+        self.unavailable = False
         self.reads: asyncio.Queue[bool] = asyncio.Queue()
         self.broadcasts: list[bytes] = []
         self.may_answer = asyncio.Event()
@@ -39,8 +39,8 @@ class Owner:
     async def read(self) -> None:
         """Answer a read, or raise `Unavailable` while the owner does not answer."""
         await self.may_answer.wait()
-        self.reads.put_nowait(not self.away)
-        if self.away:
+        self.reads.put_nowait(not self.unavailable)
+        if self.unavailable:
             raise Unavailable
 
     async def on_broadcast(self, _: str, content: bytes) -> None:
@@ -91,13 +91,13 @@ async def test_copy_retries_while_the_owner_does_not_answer(
 ) -> None:
     """While the owner does not answer, the copy retries without waiting for a poll."""
     monkeypatch.setattr(watched_copy, "RETRY", 0.001)
-    owner.away = True
+    owner.unavailable = True
     await copy.start()
     await copy.first_attempt()
     with pytest.raises(ConnectionError):
         await copy.ready()
     assert not await owner.next_read()
-    owner.away = False
+    owner.unavailable = False
     while not await owner.next_read():
         pass
     await asyncio.sleep(0)

@@ -39,7 +39,7 @@ class FakeBus:
         self.spans = message_spans()
         self.role = CanvasRole.EDITOR
         self.listening: asyncio.Event | None = None
-        """If there is an event, a subscription is made only after it."""
+        """If there is an event, a subscription is made only after it is set."""
         self.reconnect_callbacks: list[Callable[[], Awaitable[None]]] = []
 
     def on_reconnect(self, callback: Callable[[], Awaitable[None]]) -> None:

@@ -156,7 +156,7 @@ async def test_uncommitted_batches_slow_down_the_requests(
 async def test_outage_writes_one_line_and_shows_the_age_of_the_oldest_edit(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """All batches of an outage have one log line, and so has the next outage. Its trace is not recorded.
+    """Each outage writes one log line for all its batches. The trace of the line is not recorded.
 
     Proves R-OBS-4, R-OBS-8 and R-OBS-11.
     """

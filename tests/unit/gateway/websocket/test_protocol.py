@@ -353,7 +353,7 @@ async def test_small_and_large_messages_alternate() -> None:
 async def test_large_message_that_stops_is_closed_with_1013_without_a_further_byte(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A message that waits gets its memory. Proves R-SOCKET-3."""
+    """A waiting message gets the memory of the closed connection. Proves R-SOCKET-3."""
     monkeypatch.setattr(module, "MEASURE_SECONDS", 0.02)
     monkeypatch.setattr(inflow_module, "SLOW_SECONDS", 0.1)
     memory = LargeMessages(100_000, threshold=100)

@@ -59,7 +59,7 @@ def memory(pid: int | None) -> int:
 
 
 def tree(pid: int | None) -> list[int]:
-    """Return the ids of a process and its descendants. psutil reads all processes of the machine for this."""
+    """Return the ids of a process and its descendants. psutil would read all processes of the machine."""
     if pid is None:
         return []
     found = [pid]

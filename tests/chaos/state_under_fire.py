@@ -108,7 +108,7 @@ class StateUnderFire:
                     await pause()
 
     async def check(self) -> None:
-        """Check that each snapshot and each readable revision is right, so no interrupted step counts as complete."""
+        """Check that each snapshot and each readable revision is right, also after interrupted steps."""
         async with self.tables() as tables:
             row = await tables.tables.fetchrow(_PARTITIONS)
             assert row is not None
@@ -179,7 +179,7 @@ class StateUnderFire:
                 break
 
     async def _until_progress(self, snapshots: int) -> None:
-        """Wait until there are more snapshots than now, or until all work is done."""
+        """Wait until there are `snapshots` more snapshots than now, or until all work is done."""
         connection = await asyncpg.connect(self.url, server_settings={"search_path": "state"})
         try:
             before = await connection.fetchval(_PROGRESS)

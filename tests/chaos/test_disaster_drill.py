@@ -182,7 +182,7 @@ class BackUpDatabase(BackUp):
     """A backup of the database with the operators' script."""
 
     async def __call__(self, stack: DevStack, target: Path, kind: str) -> None:
-        """Make a dump. There are only full ones."""
+        """Make a dump of the database. Every dump is full, for each `kind`."""
         await asyncio.to_thread(target.mkdir, exist_ok=True)
         environment = _database_environment(stack, target)
         await _run(stack, str(SCRIPTS / "backup_database.sh"), **environment)

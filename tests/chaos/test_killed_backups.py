@@ -59,7 +59,7 @@ class Site:
             await pause()
 
     async def kill(self, name: str, within: float) -> float:
-        """Kill a process at a random time, and start it again. Return the seconds before."""
+        """Kill a process after a random time, and start it again. Return this time in seconds."""
         seconds = self.random.uniform(0, within)
         await asyncio.sleep(seconds)
         process = self.workspace.stack.process(name)
@@ -72,13 +72,13 @@ class Site:
         return seconds
 
     async def ended(self, path: str) -> Any:
-        """Wait until a backup or a restore has ended. While it runs, it has no manifest or is not complete."""
+        """Wait until a backup or a restore has ended, and return its record."""
         while (record := await self.patiently("GET", path))["status"] == "running":
             await pause()
         return record
 
     async def exported(self) -> dict[str, bytes]:
-        """Return the elements of all canvases as JSON. An edit changes the Yjs state also when it restores elements."""
+        """Return the elements of all canvases as JSON. Their Yjs state differs after an edit that restores elements."""
         found = {}
         for each in self.contents:
             response = await self.workspace.admin.request(
@@ -142,7 +142,7 @@ async def _change(site: Site, ids: list[str]) -> None:
 
 
 async def test_killed_backups_and_restores_are_completed(tmp_path: Path, driver: YjsDriver) -> None:
-    """No killed backup counts as complete before it is, and all are completed. Proves R-BACKUP-5.
+    """No killed backup counts as complete too early, and all killed backups are completed. Proves R-BACKUP-5.
 
     After each killed restore, all canvases are as in the backup. Proves R-BACKUP-7.
     """

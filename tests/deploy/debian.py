@@ -7,7 +7,7 @@ import pytest
 
 
 def program(name: str, package: str) -> str:
-    """Return the path of a program. Skip the test without it, but fail where `CI` is set."""
+    """Return the path of a program. Skip the test without it, but fail if `CI` is set."""
     path = shutil.which(name, path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin")
     if path is not None:
         return path

@@ -169,7 +169,7 @@ OWN_CASES: dict[str, dict[str, Case]] = {
             FAILED.step,
         ),
         "SVGXEngineRequestBudgetBurnsSlowly": SLOWLY_FAILED,
-        # The tests begin at the time 0. A certificate that ends in 13 days, and one that ends in 20.
+        # The tests begin at the time 0. One certificate ends in 13 days, and another one in 20 days.
         "SVGXEngineCertificateEnds": Case(
             fires=({f'{CERTIFICATE}"svgx-tls"}}': f"{13 * 86400}x4"},),
             quiet=(
@@ -316,7 +316,10 @@ def test_alerts_fire_on_their_conditions_only(job: str, tmp_path: Path) -> None:
 def test_alerts_of_a_release_watch_its_namespace_only(
     helms: dict[str, Helm], job: str, tmp_path: Path
 ) -> None:
-    """Replicas in another namespace neither hide that all are gone here, nor raise alerts here. Proves R-OBS-13."""
+    """Replicas in another namespace neither hide that all replicas of this release have ended, nor raise its alerts.
+
+    Proves R-OBS-13.
+    """
     service = job.removeprefix("svgx-")
     rules = rendered_rules(helms["helm4"], service)
     other, own = (f'up{{job="{job}",namespace="{each}"}}' for each in ("other", NAMESPACE))
@@ -369,7 +372,7 @@ def rendered_rules(helm: Helm, service: str, *given: str) -> dict[str, Any]:
 
 
 def only(rules: dict[str, Any], alert: str) -> dict[str, Any]:
-    """Return an alert, and the recorded series that it needs: the tests of hours take a minute with all rules."""
+    """Return rules with one alert and the recorded series that it needs. With all rules, tests would be slow."""
     every = [rule for group in rules["groups"] for rule in group["rules"]]
     (wanted,) = (rule for rule in every if rule.get("alert") == alert)
     records = [rule for rule in every if rule.get("record", "-") in wanted["expr"]]

@@ -174,7 +174,7 @@ async def test_pods_replaced_one_workload_after_the_other_disconnect_only_by_the
 async def test_pods_under_load_stay_below_their_limits(
     cluster: Cluster, workspace: Workspace
 ) -> None:
-    """20 editors, imports and exports of large drawings, and log-ins. The charts' resources come from these figures."""
+    """The load is 20 editors, large imports and exports, and log-ins. The charts' resources follow these figures."""
     pods = [pod for pod in cluster.pods if not pod.gone]
     with Usage(pods) as idle:
         # No event marks the end of an idle time.
@@ -185,7 +185,7 @@ async def test_pods_under_load_stay_below_their_limits(
             async with asyncio.TaskGroup() as group:
                 group.create_task(editors.wait_for_edits(1000))
                 for number in range(4):
-                    group.create_task(sign_in(workspace, number))
+                    group.create_task(log_in(workspace, number))
                 for number in range(3):
                     await draw_a_large_file(workspace, number)
             await editors.stop_and_verify()
@@ -204,7 +204,7 @@ async def draw_a_large_file(workspace: Workspace, number: int) -> None:
     await workspace.owner.export(canvas, "png")
 
 
-async def sign_in(workspace: Workspace, number: int) -> None:
-    """Create an account, and sign in with its password."""
+async def log_in(workspace: Workspace, number: int) -> None:
+    """Create an account, and log in with its password."""
     user = await workspace.admin.create_user(f"loaded-{number}")
     await workspace.api.session_of(user).me()

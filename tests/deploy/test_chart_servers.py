@@ -43,7 +43,7 @@ def variable(workload: dict[str, Any], name: str) -> str:
 
 
 def test_global_secrets_are_those_of_all_services_and_servers(helm: Helm) -> None:
-    """One value names the secret for all; a value of a service or server comes first."""
+    """One value names the secret for all; a value of a service or server has precedence."""
     found = workloads(
         helm,
         "--set=global.existingSecret=all,global.nats.existingSecret=keys",
@@ -62,7 +62,7 @@ def test_global_secrets_are_those_of_all_services_and_servers(helm: Helm) -> Non
 
 
 def test_global_address_of_nats_is_that_of_all_services(helm: Helm) -> None:
-    """One value names an external NATS for all; a value of a service comes first."""
+    """One value names an external NATS for all; a value of a service has precedence."""
     found = workloads(
         helm,
         "--set=nats.enabled=false,global.nats.url=nats://shared.example:4222",

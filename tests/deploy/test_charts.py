@@ -96,7 +96,7 @@ def of_kind(found: list[dict[str, Any]], kind: str) -> list[dict[str, Any]]:
         ("gateway", "config.gateway.trusted_proxie=10.0.0.0/8", "trusted_proxie"),
         ("gateway", "config.state.worker_count=1", "state"),
         ("svgx", "state.config.state.worker_cout=1", "worker_cout"),
-        # The chart sets these in another way, and the environment overrides the file.
+        # The chart sets these settings in another way, and the environment overrides the file.
         ("auth", "config.security.jwt_secret=x", "jwt_secret"),
         ("state", "config.database.url=postgresql://x", "url"),
         ("gateway", "config.gateway.drain_seconds=3", "drain_seconds"),
@@ -151,7 +151,7 @@ def test_pools_that_exceed_the_connections_of_postgresql_are_refused(
 def test_missing_address_of_nats_is_refused(
     helm: Helm, chart: str, setting: str, message: str
 ) -> None:
-    """Otherwise the pods would never become ready."""
+    """Pods without the address of NATS would never become ready."""
     with pytest.raises(HelmError, match=message):
         helm.template(chart, "--set", setting)
 
@@ -235,7 +235,7 @@ def test_password_workers_follow_the_limit_of_the_pod_only(
     ],
 )
 def test_memory_limit_covers_all_workers(service: str, workers: int) -> None:
-    """A pod that starts more workers than its memory permits would lose its unsaved edits with them."""
+    """A pod with more workers than its memory permits would be killed, and would lose its unsaved edits."""
     limit = values_of(service)["resources"]["limits"]["memory"]
     assert limit.endswith("Mi")
     assert int(limit.removesuffix("Mi")) >= workers + 512
@@ -284,7 +284,7 @@ def test_fields_follow_the_version_of_kubernetes(
 
 @pytest.mark.parametrize("way", ["ingress", "httpRoute"])
 def test_gateway_without_trusted_proxies_is_refused_behind_an_ingress(helm: Helm, way: str) -> None:
-    """Otherwise all clients share the rate limit of the ingress controller's address."""
+    """Without trusted proxies, all clients would share the rate limit of the ingress controller's address."""
     with pytest.raises(HelmError, match=r"config.gateway.trusted_proxies is required"):
         render_alone(helm, "gateway", "--set", f"{way}.enabled=true,ingress.host=x.example")
 
@@ -296,8 +296,10 @@ def test_gateway_without_trusted_proxies_is_refused_behind_an_ingress(helm: Helm
         ("HTTPRoute", "httpRoute.enabled=true,httpRoute.parentRefs[0].name=public"),
     ],
 )
-def test_way_in_exposes_every_operation_and_no_metrics(helm: Helm, way: str, settings: str) -> None:
-    """Each path of the contract has a prefix in the way in. `/metrics` has none."""
+def test_ingress_and_route_expose_every_operation_and_no_metrics(
+    helm: Helm, way: str, settings: str
+) -> None:
+    """Each path of the contract has a prefix in the Ingress or HTTPRoute. `/metrics` has none."""
     proxies = "config.gateway.trusted_proxies=10.0.0.0/8"
     (found,) = of_kind(render_alone(helm, "gateway", "--set", f"{settings},{proxies}"), way)
     if way == "Ingress":
@@ -331,7 +333,7 @@ def test_values_have_the_settings_of_the_configuration_file() -> None:
     scaling = file.pop("scaling")
     for section in file.values():
         if isinstance(section, dict):
-            # The charts take these from secrets or from values of their own.
+            # The charts take these keys from secrets or from values of their own.
             for key in ("url", "jwt_secret"):
                 section.pop(key, None)
     file.pop("nats")

@@ -12,7 +12,7 @@ CONFIGURATION = Path(__file__).parents[2] / "deploy" / "otel" / "collector.yaml"
 
 
 def test_collector_keeps_failed_and_slow_traces_until_the_longest_request_ends() -> None:
-    """Before the end of a request or an edit, the collector cannot tell whether it is slow. Proves R-OBS-4."""
+    """Before the end of a request or an edit, the collector cannot decide whether it is slow. Proves R-OBS-4."""
     configuration: dict[str, Any] = yaml.safe_load(CONFIGURATION.read_text())
     pipeline = configuration["service"]["pipelines"]["traces"]
     assert "tail_sampling" in pipeline["processors"]

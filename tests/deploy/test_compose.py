@@ -27,7 +27,7 @@ ONLY_IN_CHARTS = {
     "OTEL_RESOURCE_ATTRIBUTES",
     # Compose gives a container all cores, and the default is their number.
     "PASSWORD_WORKERS",
-    # Compose uses the services' defaults of these.
+    # In Compose, the services use their defaults of these variables.
     *("JWT_EXPIRES_IN", "RATE_LIMIT_REQUESTS_PER_MINUTE"),
     *("STATE_TYPES", "JOURNAL_RETENTION_DAYS", "DATABASE_DISK_GB"),
     *("DATABASE_POOL_SIZE", "DATABASE_MAX_OVERFLOW", "REDIS_POOL_SIZE"),
@@ -125,7 +125,7 @@ def test_service_drains_as_in_its_chart(service: str) -> None:
 
 @pytest.mark.parametrize("service", values.SERVICES)
 def test_service_has_the_permissions_of_its_chart(service: str) -> None:
-    """Read-only, without capabilities, and the user of the image. Proves R-SHIP-4."""
+    """The container is read-only, has no capabilities, and runs as the user of the image. Proves R-SHIP-4."""
     chart = container(service)["securityContext"]
     server = SERVERS[service]
     assert server["read_only"] is chart["readOnlyRootFilesystem"] is True
@@ -214,7 +214,7 @@ def test_mounted_files_and_volumes_exist() -> None:
 
 
 def test_observability_servers_reach_each_other() -> None:
-    """Their files name servers of docker-compose.yml only. They start only with their profile. Proves R-SHIP-4."""
+    """The servers' files name servers of docker-compose.yml only. A profile starts them. Proves R-SHIP-4."""
     folder = tools.ROOT / "deploy"
     texts = [
         path.read_text(encoding="utf-8") for path in folder.glob("grafana/provisioning/**/*.yaml")
@@ -257,7 +257,7 @@ def required() -> set[str]:
 
 
 def test_example_of_the_environment_is_complete() -> None:
-    """It has exactly the variables of docker-compose.yml, with their defaults. Proves R-SHIP-4."""
+    """The example has exactly the variables of docker-compose.yml, with their defaults. Proves R-SHIP-4."""
     lines = (tools.ROOT / ".env.example").read_text(encoding="utf-8").splitlines()
     example = dict(line.split("=", 1) for line in lines if line and not line.startswith("#"))
     assert example.keys() == defaults().keys() | required()

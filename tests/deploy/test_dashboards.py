@@ -69,7 +69,7 @@ def test_dashboards_are_current() -> None:
 
 
 def test_queries_name_existing_metrics_and_labels() -> None:
-    """All queries of dashboards and alerts. Proves R-OBS-13."""
+    """The check covers all queries of dashboards and alerts. Proves R-OBS-13."""
     queries = [*dashboard_queries(), *rule_queries()]
     assert len(queries) > 150
     wrong = {str(query): found for query in queries if (found := problems(query))}
@@ -94,7 +94,7 @@ def test_queries_name_existing_metrics_and_labels() -> None:
     ],
 )
 def test_wrong_query_is_found(text: str, problem: str) -> None:
-    """The test above finds misspelt metrics and labels wherever they are. Proves R-OBS-13."""
+    """`problems` finds misspelt metrics and labels wherever they are. Proves R-OBS-13."""
     assert problem in problems(Query("", text))
 
 
@@ -122,7 +122,7 @@ def test_panels_have_units_descriptions_and_thresholds(name: str) -> None:
             is_time = "_seconds_bucket" in target["expr"] and panel["type"] != "stat"
             has_exemplars = re.search(r"request_duration|saved|commit", target["expr"]) is not None
             assert target["exemplar"] == (is_time and has_exemplars), panel["title"]
-    assert limits >= 4, "most panels have a value from which they are red"
+    assert limits >= 4, "at least four panels have a value from which they are red"
 
 
 def test_dashboards_fit_into_an_annotation(helm: Helm) -> None:

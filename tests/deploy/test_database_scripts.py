@@ -174,14 +174,14 @@ async def test_database_is_dumped_dropped_and_restored(scripts: Scripts) -> None
     assert "as in the manifest" in restored.output
     assert await contents(scripts) == before
     await admin.close()
-    # The services start on it: their role owns everything, and no migration is missing.
+    # The services start on the restored database: their role owns everything, and no migration is missing.
     for schema, package in SCHEMAS:
         async with postgres.connect(scripts.url, schema=schema, package=package, pool_size=1):
             pass
 
 
 async def test_restore_replaces_later_rows_and_tables(scripts: Scripts) -> None:
-    """Proves R-DUMP-1: tables that a newer version has made are gone, so its migrations run again later."""
+    """Proves R-DUMP-1: tables that a newer version has made are dropped, so its migrations run again later."""
     assert (await scripts.backup()).status == 0
     before = await contents(scripts)
     await scripts.fetch("DELETE FROM state.journal")
@@ -302,7 +302,7 @@ async def test_password_is_in_no_argument_while_a_backup_runs(scripts: Scripts) 
 
 
 async def test_old_backups_are_deleted_by_age_and_number(scripts: Scripts) -> None:
-    """Proves R-DUMP-4: old backups go after a new one is complete, and the newest ones always stay."""
+    """Proves R-DUMP-4: old backups are deleted after a new one is complete, and the newest ones always stay."""
 
     def add(*stamps: str) -> None:
         scripts.folder.mkdir(exist_ok=True)
@@ -397,7 +397,7 @@ async def test_wrong_arguments_and_settings_end_with_status_two(
 
 
 def test_scripts_have_no_findings_of_shellcheck() -> None:
-    """The scripts are for every POSIX shell, and the others for bash."""
+    """shellcheck checks each script for the shell in its first line."""
     program = Path(sys.executable).with_name("shellcheck")
     files = sorted(str(each) for each in SCRIPTS.glob("*.sh"))
     assert len(files) >= 5

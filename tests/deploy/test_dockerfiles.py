@@ -34,7 +34,7 @@ def instructions(text: str) -> list[tuple[str, str]]:
 
 @pytest.mark.parametrize("service", values.SERVICES)
 def test_dockerfile_has_no_complaints(service: str) -> None:
-    """hadolint knows the instructions and common mistakes of shell commands. Proves R-SHIP-1."""
+    """hadolint checks the instructions, and finds common mistakes in shell commands. Proves R-SHIP-1."""
     hadolint = str(Path(sys.executable).with_name("hadolint"))
     path = str(tools.ROOT / "services" / service / "Dockerfile")
     done = subprocess.run(
@@ -55,7 +55,7 @@ def test_image_has_the_variables_of_every_process(service: str) -> None:
 
 
 def test_charts_and_compose_leave_the_variables_of_every_process_to_the_image() -> None:
-    """A second value would hide a change of the first. Proves R-SHIP-2."""
+    """A second value of a variable would hide a change in the image. Proves R-SHIP-2."""
     texts = [(tools.ROOT / "docker-compose.yml").read_text(encoding="utf-8")]
     texts += [(charts.RENDERED / golden).read_text(encoding="utf-8") for golden in charts.GOLDENS]
     for name in PROCESS_ENVIRONMENT:
@@ -83,7 +83,7 @@ def test_image_runs_as_a_user_without_build_tools(service: str) -> None:
 
 @pytest.mark.parametrize("service", values.SERVICES)
 def test_image_installs_the_packages_of_its_service_only(service: str) -> None:
-    """All are pinned by hash or come from this repository, as wheels. Proves R-SHIP-1."""
+    """All packages are pinned by hash or come from this repository, as wheels. Proves R-SHIP-1."""
     folders = locks.own_packages(service)
     copied = [rest for name, rest in instructions(dockerfile(service)) if name == "COPY"]
     expected = [
@@ -101,7 +101,7 @@ def test_image_installs_the_packages_of_its_service_only(service: str) -> None:
 
 
 def test_locks_of_the_images_are_current() -> None:
-    """Each has the entries of requirements.lock that its service needs. Proves R-SHIP-1."""
+    """Each lock has the entries of requirements.lock that its service needs. Proves R-SHIP-1."""
     stale = [
         str(path.relative_to(tools.ROOT))
         for path, text in locks.locks().items()
@@ -111,6 +111,6 @@ def test_locks_of_the_images_are_current() -> None:
 
 
 def test_all_files_of_a_release_have_one_version() -> None:
-    """Proves R-SHIP-3."""
+    """The version in all files is that of the umbrella chart. Proves R-SHIP-3."""
     text = (values.HELM / "svgx" / "Chart.yaml").read_text(encoding="utf-8")
     assert versions.current() == yaml.safe_load(text)["appVersion"]

@@ -58,7 +58,7 @@ def test_objects_have_the_types_of_kubernetes(
 
 
 def test_wrong_objects_have_type_errors(node: Path, tmp_path: Path) -> None:
-    """The check above finds unknown fields, wrong types and unknown kinds."""
+    """`type_errors` finds unknown fields, wrong types and unknown kinds."""
     selector = {"matchLabels": {"app": "x"}}
     template = {"spec": {"containers": [{"name": "x", "image": "x"}]}}
     spec = {"selector": selector, "template": template}

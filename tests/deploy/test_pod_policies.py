@@ -35,7 +35,7 @@ def pod(request: pytest.FixtureRequest) -> dict[str, Any]:
 
 
 def test_pod_fulfils_the_restricted_standard(pod: dict[str, Any]) -> None:
-    """The pod security standard `restricted`, a read-only file system, and no token of a service account."""
+    """The pod fulfils `restricted`, has a read-only file system, and has no token of a service account."""
     spec = pod["spec"]
     context = spec["securityContext"]
     assert context["runAsNonRoot"] is True
@@ -54,7 +54,7 @@ def test_pod_fulfils_the_restricted_standard(pod: dict[str, Any]) -> None:
 
 
 def test_container_has_requests_limits_and_a_pinned_image(pod: dict[str, Any]) -> None:
-    """A quota of a namespace refuses a pod with a container without one of them."""
+    """The quota of a namespace refuses a pod if a container has no requests or no limits."""
     for container in pod["spec"]["containers"]:
         assert {"cpu", "memory"} <= container["resources"]["requests"].keys()
         assert {"cpu", "memory"} <= container["resources"]["limits"].keys()

@@ -202,14 +202,14 @@ async def test_all_rules_are_evaluated_without_an_error(prometheus: Prometheus) 
 
 
 async def test_queries_of_dashboards_have_data(prometheus: Prometheus) -> None:
-    """Each query has a number, or stands on the list of those that may have none. Proves R-OBS-14."""
+    """Each query has a number, or is one of the queries in `MAY_BE_EMPTY`. Proves R-OBS-14."""
     empty = {query.place for query in dashboard_queries() if not await prometheus.query(query.text)}
     # Other tests of the same stack may have made backups.
     assert empty <= MAY_BE_EMPTY.keys()
 
 
 async def test_selectors_of_rules_have_data(prometheus: Prometheus) -> None:
-    """A quiet alert has no result, so each time series that it reads is asked for. Proves R-OBS-14."""
+    """A quiet alert has no result, so each time series that it reads is queried. Proves R-OBS-14."""
     selectors = {
         selector.prettify().strip()
         for query in rule_queries()

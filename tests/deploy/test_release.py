@@ -40,7 +40,7 @@ No entries.
     ],
 )
 def test_version_is_one_that_helm_and_wheels_accept(version: str, valid: bool) -> None:
-    """Proves R-SHIP-3."""
+    """The pattern accepts exactly the versions that both Helm and wheels accept. Proves R-SHIP-3."""
     assert bool(versions.VERSION.fullmatch(version)) is valid
 
 
@@ -70,7 +70,7 @@ def test_version_is_written_into_every_file(tmp_path: Path, version: str, wheel:
 
 
 def test_files_with_several_versions_are_reported(tmp_path: Path) -> None:
-    """Proves R-SHIP-3."""
+    """A file with another version than the other files is an error. Proves R-SHIP-3."""
     for pattern in versions.PLACES:
         for path in tools.ROOT.glob(pattern):
             copy = tmp_path / path.relative_to(tools.ROOT)
@@ -97,13 +97,13 @@ def test_release_has_the_section_of_its_version(version: str, expected: str) -> 
     [(CHANGELOG, "1.3.0"), ("# Changelog\n", "1.4.0"), ("## Unreleased\n", "1.4.0")],
 )
 def test_release_without_an_entry_in_the_changelog_is_refused(text: str, version: str) -> None:
-    """Proves R-SHIP-3."""
+    """The error names the version. Proves R-SHIP-3."""
     with pytest.raises(ValueError, match=version):
         changelog.section(text, version)
 
 
 def test_changelog_of_the_repository_has_entries() -> None:
-    """Proves R-SHIP-3."""
+    """A release of this repository gets a section of its changelog. Proves R-SHIP-3."""
     text = (tools.ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
     assert changelog.section(text, "1.0.0").startswith("## 1.0.0\n")
 

@@ -40,7 +40,7 @@ SUBSTITUTION = Substitution(
     ],
 )
 def test_substitution_replaces_paths_names_and_addresses_only(text: str, expected: str) -> None:
-    """A text that only looks like one of them stays."""
+    """A text that only resembles a path, a name or an address is not replaced."""
     assert SUBSTITUTION(text) == expected
 
 
@@ -110,7 +110,7 @@ def test_missing_secret_stops_the_start(reference: dict[str, str], missing: str)
 
 
 def test_references_in_values_are_expanded_in_order() -> None:
-    """A variable may contain the ones before it. Another name stays, and `$$` is a dollar sign."""
+    """A variable may contain the variables before it. Other references stay, and `$$` is a dollar sign."""
     container = {
         "env": [
             {"name": "A", "value": "a"},

@@ -28,7 +28,7 @@ def workflow(name: str) -> dict[str, Any]:
 
 
 def test_workflows_fulfil_their_schema() -> None:
-    """Proves R-SHIP-6."""
+    """Each workflow is valid by the schema of its host. Proves R-SHIP-6."""
     command = [program("check-jsonschema"), "--builtin-schema", "vendor.github-workflows"]
     done = subprocess.run([*command, *WORKFLOWS], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout
@@ -58,7 +58,7 @@ def test_actions_and_images_are_pinned(path: Path) -> None:
 
 
 def test_workflow_of_changes_runs_the_script_that_developers_run() -> None:
-    """Proves R-SHIP-6."""
+    """The last step runs `.ci/run`. Proves R-SHIP-6."""
     (job,) = workflow("ci.yml")["jobs"].values()
     assert job["steps"][-1]["run"] == ".ci/run"
     assert (tools.ROOT / ".ci" / "run").stat().st_mode & 0o111
@@ -107,7 +107,10 @@ def test_version_of_a_release_comes_from_valid_tags_only(
 
 
 def test_every_service_has_owners() -> None:
-    """Its code, tests and chart. Every path exists, and every team belongs to one organisation. Proves R-SHIP-6."""
+    """The code, tests and chart of a service have owners.
+
+    Every path exists, and all teams belong to one organisation. Proves R-SHIP-6.
+    """
     lines = [line.split() for line in CODEOWNERS.splitlines() if line and line[0] != "#"]
     for path, *teams in lines:
         assert path == "*" or (tools.ROOT / path.strip("/")).exists(), path

@@ -1,7 +1,7 @@
 """Containers of the images, with NATS, PostgreSQL and Valkey of the development stack. `make images-check` runs this.
 
 podman starts the containers as docker-compose.yml and the charts do: read-only, without capabilities, with a limit of
-memory. In place of a network of their own they have the machine's, because they need the stack's servers.
+memory. They use the network of the machine instead of their own, because they need the stack's servers.
 """
 
 import json
@@ -40,7 +40,7 @@ CONFINED = (
 )
 
 REVISION = os.environ.get("SVGX_REVISION", "") or versions.revision()
-"""The revision of the images: `make images-check` passes it on, because the clone may change during the build."""
+"""The revision of the images. `make images-check` sets it, because the clone may change during the build."""
 
 STOPS = ("gateway", "collab", "state", "auth")
 """The services, in the order in which they stop."""
@@ -144,7 +144,7 @@ def test_image_has_labels_a_numeric_user_and_no_build_tools(service: str) -> Non
 @pytest.mark.parametrize("platform", ["x86_64-manylinux_2_40", "aarch64-manylinux_2_40"])
 @pytest.mark.parametrize("service", values.SERVICES)
 def test_lock_has_wheels_for_the_default_base(service: str, platform: str) -> None:
-    """The images of this check have Debian's Python, and those of a release a newer one. Proves R-SHIP-1."""
+    """The images of this check have Debian's Python, and the images of a release have a newer one. Proves R-SHIP-1."""
     text = (tools.ROOT / "services" / service / "Dockerfile").read_text(encoding="utf-8")
     (version,) = re.findall(r"^ARG BASE=python:(\d+\.\d+)", text, re.MULTILINE)
     command = [
@@ -159,7 +159,7 @@ def test_lock_has_wheels_for_the_default_base(service: str, platform: str) -> No
 
 @pytest.mark.parametrize("service", values.SERVICES)
 def test_image_prints_its_build(service: str) -> None:
-    """Proves R-CONFIG-6."""
+    """The output of `--version` has the version and the revision. Proves R-CONFIG-6."""
     printed = podman("run", "--rm", *CONFINED, image(service), "--version")
     assert printed == f"svgx-{service} {versions.current()} (revision {REVISION})\n"
 
@@ -180,14 +180,14 @@ async def wait_ready(container: Container) -> dict[str, Any]:
 
 @pytest.mark.parametrize("service", values.SERVICES)
 async def test_container_answers_its_probes(containers: dict[str, Container], service: str) -> None:
-    """The probes of the charts, and the image's own check, which finds another port. Proves R-SHIP-1."""
+    """The probes of the charts pass, and the image's own check finds a port other than the default. Proves R-SHIP-1."""
     container = containers[service]
     health = await wait_ready(container)
     assert (health["version"], health["revision"]) == (versions.current(), REVISION)
     async with httpx.AsyncClient(base_url=container.url, timeout=10) as http:
         assert (await http.get("/health/live")).status_code == 200
     podman("healthcheck", "run", container.name)
-    # The gateway may start before the others and warn about that.
+    # The gateway may start before the other services, and then writes warnings.
     usual = ("INFO", "WARNING")
     log = log_of(container.name)
     assert [line for line in log if line["level"] not in usual] == []

@@ -74,7 +74,7 @@ def manifest(registry: str, name: str) -> dict[str, Any]:
 
 
 def test_checksums_cover_every_file() -> None:
-    """Proves R-SHIP-3."""
+    """`SHA256SUMS` has the checksum of each file of the release. Proves R-SHIP-3."""
     lines = (RELEASE / "SHA256SUMS").read_text(encoding="utf-8").splitlines()
     found = {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
     files = {each.relative_to(RELEASE) for each in RELEASE.rglob("*") if each.is_file()}
@@ -85,7 +85,7 @@ def test_checksums_cover_every_file() -> None:
 
 
 def test_all_parts_have_the_version() -> None:
-    """Proves R-SHIP-3: also the images that the manifests and charts name."""
+    """Proves R-SHIP-3: the images that the manifests and charts name have the version, too."""
     wheels = {each.name.split("-")[1] for each in RELEASE.glob("wheels/*.whl")}
     assert wheels == {versions.python_version(VERSION)}
     assert {each.name for each in RELEASE.glob("charts/*")} == {
@@ -168,7 +168,7 @@ def test_image_of_the_registry_is_that_of_the_release(registry: str, service: st
     digest = found["config"]["digest"]
     config = httpx.get(f"http://{host}/v2/{path}/svgx/{service}/blobs/{digest}").json()["config"]
     assert config["Labels"]["org.opencontainers.image.version"] == VERSION
-    # `make release-check` passes it on, because the clone may change during the build.
+    # `make release-check` passes the revision on, because the clone may change during the build.
     revision = os.environ[build.VARIABLE]
     assert config["Labels"]["org.opencontainers.image.revision"] == revision
     assert f"SVGX_REVISION={revision}" in config["Env"]

@@ -33,7 +33,7 @@ class Result:
 
 
 class Cluster:
-    """A cluster, and the programs that talk to it."""
+    """A cluster, and the programs that use it."""
 
     def __init__(self, control_plane: ControlPlane, folder: Path) -> None:
         self._kubeconfig = control_plane.kubeconfig
@@ -65,8 +65,8 @@ class Cluster:
     def shell(self, command: str, *, folder: Path | None = None) -> str:
         """Run a command of a document with bash, as it is written, and return its output.
 
-        It finds `kubectl` and `helm` (Helm 4) on PATH, and the cluster by KUBECONFIG. Raise `CommandError` when it
-        fails.
+        The command finds `kubectl` and `helm` (Helm 4) on PATH, and the cluster by KUBECONFIG.
+        Raise `CommandError` when the command fails.
         """
         return self.run("bash", "-euo", "pipefail", "-c", command, folder=folder).output
 

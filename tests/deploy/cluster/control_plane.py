@@ -89,7 +89,7 @@ class ControlPlane:
         await process.wait_ready(120, max_exits=0)
 
     def _answers(self, url: str) -> Callable[[], Awaitable[bool]]:
-        """Return a function that tells whether this URL answers with status 200."""
+        """Return a function that returns whether this URL answers with status 200."""
 
         async def ready() -> bool:
             # The controllers and the scheduler make their own certificates.

@@ -132,7 +132,7 @@ def _build(name: str, package: str) -> None:
 
 
 def _copy(source: Definitions) -> None:
-    """Copy the files from the module. Go checks its hash; ours is checked also where Go's check is switched off."""
+    """Copy the files from the module. The hash is checked here too, because Go's check may be switched off."""
     result = subprocess.run(
         ["go", "mod", "download", "-json", f"{source.module}@{source.version}"],
         cwd=FOLDER,
@@ -174,7 +174,7 @@ def _numbers(text: str) -> tuple[int, ...]:
 
 
 def main() -> None:
-    """Build everything. Without Go, print the reason; the tests then skip, or fail where `CI` is set."""
+    """Build everything. Without Go, print the reason; the tests are then skipped, or fail if `CI` is set."""
     reason = missing_compiler()
     if reason is not None:
         print(f"cannot build Kubernetes: {reason}", flush=True)

@@ -39,7 +39,7 @@ class Release:
         )
 
     def uninstall(self) -> str:
-        """Remove the release, and wait until its objects are gone."""
+        """Remove the release, and wait until its objects are removed."""
         return self.run("uninstall", "--wait")
 
     def _deploy(self, command: str, *arguments: str) -> str:

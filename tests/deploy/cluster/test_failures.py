@@ -14,7 +14,7 @@ ROLL_BACK = {"helm3": "--atomic", "helm4": "--rollback-on-failure"}
 def test_upgrade_to_a_broken_image_is_rolled_back_without_stopping_a_replica(
     cluster: Cluster, gateway: Release
 ) -> None:
-    """All old replicas run until new ones are ready, and Helm goes back to the last good revision."""
+    """All old replicas run until new ones are ready, and Helm restores the last good revision."""
     gateway.install()
     cluster.wait(lambda: gateway.replicas("gateway") == 3, "the autoscaler's minimum")
     cluster.wait(lambda: len(ready(cluster, gateway)) == 3, "three ready replicas")
@@ -42,7 +42,10 @@ def ready(cluster: Cluster, release: Release) -> set[str]:
 def test_pods_wait_for_missing_secrets(
     cluster: Cluster, helms: dict[str, Helm], program: str
 ) -> None:
-    """The installation may come before its secrets; the pods then show the reason, and start with the secrets."""
+    """The secrets may be created after the installation.
+
+    The pods show the reason until then, and start with the secrets.
+    """
     with cluster.namespace(f"without-secrets-{program}") as namespace:
         release = Release(cluster, program, helms[program].charts, "svgx", namespace, TRIAL)
         with pytest.raises(CommandError):
@@ -99,7 +102,7 @@ def test_everything_runs_in_a_namespace_with_quota_and_limits(
 def test_quota_that_is_used_up_is_reported(
     cluster: Cluster, helms: dict[str, Helm], namespace: str
 ) -> None:
-    """The quota of the test above is enforced: with a smaller one, no pod starts."""
+    """Kubernetes enforces quotas: with a smaller quota than in the test above, no pod starts."""
     release = Release(cluster, "helm4", helms["helm4"].charts, "gateway", namespace, NATS)
     quota = {**QUOTA, "metadata": {"name": "team", "namespace": namespace}}
     cluster.apply({**quota, "spec": {"hard": {"limits.memory": "500Mi"}}})

@@ -39,10 +39,10 @@ def condition(autoscaler: dict[str, Any], kind: str) -> str | None:
     return next((each["reason"] for each in conditions if each["type"] == kind), None)
 
 
-def test_fixed_number_of_replicas_wins_over_scaling_by_hand(
+def test_fixed_number_of_replicas_replaces_scaling_by_hand(
     cluster: Cluster, gateway: Release
 ) -> None:
-    """Without an autoscaler the chart owns the number. Helm 3 resets it; Helm 4 refuses, and names the field."""
+    """Without an autoscaler the chart sets the number. Helm 3 resets it; Helm 4 refuses, and names the field."""
     gateway.install(*FIXED)
     gateway.scale("gateway", 5)
     if gateway.program == "helm4":
@@ -96,7 +96,7 @@ def test_autoscaler_follows_the_service_container_only(
     memory: str,
     replicas: int,
 ) -> None:
-    """A target of 70 % of the processor and 80 % of the memory; an idle container beside it changes nothing."""
+    """The targets are 70 % of the processor and 80 % of the memory. An idle second container changes nothing."""
     release = Release(cluster, "helm4", helms["helm4"].charts, "gateway", namespace, NATS)
     sidecar = (
         '[{"name": "proxy", "image": "example.com/proxy:1", '

@@ -134,7 +134,7 @@ def test_every_object_is_accepted_without_a_warning(
 def test_every_pod_is_admitted_to_a_restricted_namespace(
     cluster: Cluster, helms: dict[str, Helm], svgx: str, case: str
 ) -> None:
-    """The API server's own admission checks each pod template as a pod. Otherwise it would only check at the start."""
+    """The API server's own admission checks each pod template as a pod. Otherwise it would do so only at the start."""
     pods = [
         pod(each)
         for each in render(helms["helm4"], case, "svgx")

@@ -111,7 +111,7 @@ class Cluster:
             raise TimeoutError(f"not true within {_TIMEOUT:.0f} s: {purpose}; {states}") from None
 
     def _notify(self) -> None:
-        """Tell the services of a change of a pod, and wake the tasks that wait for a change."""
+        """Report a change of a pod to the services, and wake the tasks that wait for a change."""
         self.changes += 1
         for service in self._services.values():
             service.update(self.pods)

@@ -2,9 +2,13 @@
 
 The process of the tests starts, probes and measures pods. A proxy within it would delay the traffic of the pods.
 
-This file is run, not imported. It reads one JSON object a line from standard input: `listen` with a host and a port
-(0 for a free one) for a name, which it answers with the port; and `targets`, a list of addresses, for a name. It ends
-with its standard input.
+This file is run, not imported. It reads one JSON object from each line of standard input. Each object has the `name` of
+a proxy, and one of two commands:
+
+- `listen` has a host and a port, which is 0 for a free port. The program prints the port.
+- `targets` has a list of addresses.
+
+The program ends at the end of its standard input.
 """
 
 import asyncio

@@ -13,7 +13,7 @@ class Substitution:
     """The replacements in the texts of one pod.
 
     `paths` are folders or files by mount path. `names` are addresses by DNS name, which are replaced in URLs only.
-    `address` is the pod's own, in place of every interface and of 127.0.0.1.
+    `address` is the address of the pod, which replaces 0.0.0.0 and 127.0.0.1.
     """
 
     paths: Mapping[str, Path]
@@ -40,5 +40,5 @@ class Substitution:
 
 
 def _alternatives(words: Mapping[str, object]) -> str:
-    """Return a pattern of all words, the longest first. It matches nothing if there is none."""
+    """Return a pattern of all words, the longest first. It matches nothing if there are no words."""
     return "|".join(re.escape(word) for word in sorted(words, key=len, reverse=True)) or r"(?!)"

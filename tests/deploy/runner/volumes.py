@@ -48,4 +48,6 @@ def _files(volume: Object, rendered: Rendered) -> dict[str, str]:
         if "items" in source:
             return {item["path"]: data[item["key"]] for item in source["items"]}
         return data
-    raise ConfigurationError(f"volume {volume['name']} has a source that the runner does not know")
+    raise ConfigurationError(
+        f"volume {volume['name']} has a source that the runner does not support"
+    )

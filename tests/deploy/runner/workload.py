@@ -45,7 +45,7 @@ class Workload:
         await self._until(lambda: all(pod.ready for pod in self.pods), "is ready")
 
     async def restart(self) -> None:
-        """Replace all pods by new ones, as `kubectl rollout restart` does, and wait until the old ones are gone."""
+        """Replace all pods by new ones, as `kubectl rollout restart` does, and wait until the old ones have ended."""
         self._generation += 1
         old = list(self.pods)
         await self._replace(old)
@@ -93,7 +93,7 @@ class Workload:
         self.pods = new
 
     def _name(self, number: int) -> str:
-        """Return the name of a pod. Those of a StatefulSet stay, those of a Deployment are new each time."""
+        """Return the name of a pod. In a StatefulSet the names stay; in a Deployment they are new each time."""
         generation = "" if self.kind == "StatefulSet" else f"{self._generation}-"
         return f"{self.name}-{generation}{number}"
 

@@ -155,7 +155,7 @@ async def test_revoked_token_is_refused_on_all_gateways_within_a_second(
 ) -> None:
     """A log-out, an ended session, a password change and a change by an admin revoke tokens. Proves R-AUTH-18.
 
-    So does an admin that ends one or all sessions of an account. Proves R-AUTH-43.
+    An admin that ends one or all sessions of an account revokes tokens too. Proves R-AUTH-43.
     """
     user = await workspace.create_user("editor")
     await workspace.owner.set_member(canvas, user, "editor")

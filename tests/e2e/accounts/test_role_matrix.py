@@ -26,7 +26,14 @@ None of them owns a tested object.
 
 ACCOUNT_STATUSES: dict[str, tuple[int, int, int, int, int, int]] = {
     #                     anonymous viewer editor admin key visitor
-    "auth.login": (401, 401, 401, 401, 401, 429),  # with a wrong password, at last too often
+    "auth.login": (
+        401,
+        401,
+        401,
+        401,
+        401,
+        429,
+    ),  # with a wrong password; the last attempt is one too many
     "auth.refresh": (401, 401, 401, 401, 401, 401),  # with an unknown token
     "auth.oidc.login": (404, 404, 404, 404, 404, 404),  # no provider is configured
     "auth.oidc.callback": (404, 404, 404, 404, 404, 404),
@@ -145,7 +152,7 @@ MEMBER_ROLES = {
     "owner": "owner",
     "viewer owner": "owner",
 }
-"""By caller: its role on the canvas."""
+"""The role of each caller on the canvas."""
 
 PAGE_STATUSES: dict[str, tuple[int, int, int, int, int, int]] = {
     "/health/": (200, 200, 200, 200, 200, 200),
@@ -230,7 +237,7 @@ class MatrixStack:
     async def connect_socket(self, canvas_id: str, headers: Mapping[str, str]) -> int:
         """Open a WebSocket on a canvas. Return the close code, or 0 if the server accepts the client.
 
-        The credential in `headers` comes in the query, as a page sends it.
+        The credential in `headers` is sent in the query, as a page sends it.
         """
         token = headers.get("Authorization", "Bearer ").removeprefix("Bearer ")
         query = f"token={headers.get('X-API-Key', token)}&link={headers.get('X-Share-Link', '')}"

@@ -86,7 +86,7 @@ async def test_visitors_see_and_draw_by_the_role_of_their_link(
     assert time.perf_counter() - began < MAX_DELAY + 1
     assert (await editor.status()).gave_up == close
     await driver.wait_for_presence([owner], [owner.name, "has drawn"])
-    # The other link and the owner are not affected; the revoked one admits nobody.
+    # The other link and the owner are not affected; the revoked link admits nobody.
     assert (await viewer.status()).connections == (await owner.status()).connections == 1
     assert (await (await visit(workspace, editor_link)).wait_closed()).code == 4401
 
@@ -194,10 +194,10 @@ async def test_end_of_a_link_closes_the_connections_of_its_visitors(
     assert (await visitor.status()).gave_up == close
 
 
-async def test_link_as_a_subprotocol_or_header_admits_a_visitor(
+async def test_link_as_a_subprotocol_or_token_parameter_admits_a_visitor(
     workspace: Workspace, canvas: str
 ) -> None:
-    """A page sends the token as it sends an access token, also with an expired one beside it. Proves R-LIFE-1."""
+    """A share link is accepted in the places of an access token, and no service logs it. Proves R-LIFE-1."""
     token = (await create_link(workspace.owner, canvas, "viewer"))["token"]
     client = await workspace.connect(canvas, params={}, protocols=["svgx", f"bearer.{token}"])
     by_token = await workspace.connect(canvas, params={"token": token})
@@ -249,7 +249,7 @@ async def test_deleted_canvas_is_restored_with_its_content(workspace: Workspace)
     await workspace.driver.wait_for_elements([client, other], "kept")
 
 
-async def test_erased_user_is_gone_from_every_service(workspace: Workspace) -> None:
+async def test_erased_user_is_removed_from_every_service(workspace: Workspace) -> None:
     """One request erases the account, its authorship and its canvases, with a report. Proves R-LIFE-12."""
     user = await workspace.create_user("editor")
     session = workspace.api.session_of(user)

@@ -12,7 +12,7 @@ EDITS_PER_SECOND = 5.0
 """Edits per second of each client."""
 
 RECOVERY_TIMEOUT = 60.0
-"""Seconds that clients may take to be connected, saved and equal again after a process has come back."""
+"""Seconds that clients may take to be connected, saved and equal again after a process has started again."""
 
 _marks = itertools.count(1)
 

@@ -7,7 +7,7 @@ from tests.e2e.cluster.balancer import Balancer
 
 
 class GatewayGroup:
-    """The gateways of a stack. Attached balancers learn of new gateways."""
+    """The gateways of a stack. New gateways are added to the attached balancers."""
 
     def __init__(self, stack: DevStack) -> None:
         self._stack = stack

@@ -1,4 +1,4 @@
-"""SVG files on their way in, and exports on their way out, over HTTP."""
+"""Imports of SVG files and downloads of exports, over HTTP."""
 
 import gzip
 from urllib.parse import quote

@@ -54,7 +54,7 @@ async def test_restored_version_reaches_live_clients_and_can_be_undone(
     await workspace.driver.wait_for_elements([ann, bob], "gone")
     await workspace.driver.wait_converged([ann, bob])
     assert await ann.content() == await bob.content() == old
-    # Both go on with the same element, which kept its identity.
+    # Both clients continue to edit the same element, which kept its identity.
     await ann.edit({"op": "set", "id": "box", "attrs": {"stroke": "blue"}})
     await workspace.driver.wait_saved([ann])
     await workspace.driver.wait_converged([ann, bob])
@@ -71,7 +71,7 @@ async def test_restored_version_reaches_live_clients_and_can_be_undone(
 
 
 async def test_past_content_is_exported_by_time(workspace: Workspace, canvas: str) -> None:
-    """A time selects the content of then, and a time outside the bounds gets 422 with them. Proves R-HIST-9."""
+    """A time selects the content at that time. A time outside the bounds gets 422 with the bounds. Proves R-HIST-9."""
     files = {
         color: f'<svg xmlns="http://www.w3.org/2000/svg"><rect fill="{color}"/></svg>'.encode()
         for color in ("red", "blue")

@@ -40,7 +40,7 @@ class SmallDisk:
 async def small_disk(stack: DevStack) -> AsyncIterator[SmallDisk]:
     """Move the data folder of a running stack to a small file system, and back at the end. Restart PostgreSQL twice.
 
-    The test is skipped where this process may not mount a file system.
+    The test is skipped if this process may not mount a file system.
     """
     data = stack.home / "postgres"
     kept = data.with_name("postgres.kept")
@@ -72,7 +72,7 @@ async def small_disk(stack: DevStack) -> AsyncIterator[SmallDisk]:
 
 
 def _mount_or_skip(folder: Path) -> None:
-    """Try to mount a file system. Skip the test where this process may not."""
+    """Try to mount a file system. Skip the test if this process may not mount."""
     folder.mkdir()
     try:
         _run("mount", "-t", "tmpfs", "-o", "size=1m", "svgx", folder)

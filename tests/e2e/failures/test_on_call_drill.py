@@ -85,7 +85,7 @@ def metrics(own_stack: DevStack) -> Metrics:
 
 
 async def until_metrics_name(metrics: Metrics, dependency: str, *names: str) -> None:
-    """Wait until the metrics of the processes say that the dependency fails, and that they are not ready."""
+    """Wait until the metrics of the processes show that the dependency fails, and that they are not ready."""
     for name in names:
         service = name.removesuffix("-2")
         labels = {"component": service, "dependency": dependency}
@@ -237,7 +237,7 @@ async def test_read_only_database_is_named_and_recovers_by_itself(
             labels = {"component": "gateway", "code": "unavailable"}
             assert await metrics.value("errors_total", "gateway", **labels) > 0
             await until_logged(workspace, "state", "postgresql cannot be used")
-            await editors.wait_for_broadcast()  # editing goes on
+            await editors.wait_for_broadcast()  # editing continues
             await until_metrics_show_unsaved_edits(metrics)
         finally:
             await operator.execute("ALTER DATABASE svgx RESET default_transaction_read_only")
@@ -250,7 +250,7 @@ async def test_read_only_database_is_named_and_recovers_by_itself(
 async def until_full(workspace: Workspace) -> str:
     """Wait until a replica of state names the full disk, and return its name.
 
-    A replica is ready again after a write for which there was room. The commits of edits find none.
+    A replica is ready again after a write for which there was room. There is no room for the commits of edits.
     """
     async with asyncio.timeout(RECOVERY):
         while True:

@@ -132,7 +132,7 @@ async def test_unknown_websocket_path_gets_404_before_the_upgrade(
 async def test_every_refused_handshake_gets_a_problem_document(
     stack: DevStack, changed: dict[str, str | None], status: int, code: str
 ) -> None:
-    """The status and the code say which part is wrong. Proves R-HTTP-6 and R-HTTP-14."""
+    """The status and the code show which part is wrong. Proves R-HTTP-6 and R-HTTP-14."""
     response = await raw_handshake(stack, "/runtime/events/a", changed)
     assert response.status == status
     assert response.problem()["code"] == code

@@ -22,7 +22,7 @@ SVG = b'<svg xmlns="http://www.w3.org/2000/svg"><rect width="1" height="1"/></sv
 
 
 async def test_paths_work_with_and_without_a_trailing_slash(workspace: Workspace) -> None:
-    """Neither form is a redirect. Proves R-HTTP-1."""
+    """A path with a trailing slash, or without one, is not redirected. Proves R-HTTP-1."""
     for path in ("/runtime/canvases", "/auth/me", "/admin/users", "/health/summary"):
         for slash in ("", "/"):
             response = await workspace.admin.request("GET", path + slash)
@@ -227,7 +227,7 @@ async def test_account_roles_limit_creation_editing_and_administration(
         check_problem(await session.request("GET", "/admin/users/"), 403, "forbidden")
 
 
-async def test_wrong_passwords_delay_logins_from_the_same_address(workspace: Workspace) -> None:
+async def test_wrong_passwords_delay_log_ins_from_the_same_address(workspace: Workspace) -> None:
     """The test acts as a trusted proxy, so `X-Forwarded-For` sets the client address. Proves R-AUTH-20."""
     user = await workspace.create_user("editor")
     async with httpx.AsyncClient(base_url=workspace.stack.url, timeout=30) as http:
@@ -283,7 +283,7 @@ async def test_cors_preflight_allows_the_documented_headers_only(workspace: Work
 
 
 async def test_admins_read_the_audit_log(workspace: Workspace) -> None:
-    """Only admins may read it; filters select entries. Proves R-AUTH-23."""
+    """Only admins may read the log; filters select entries. Proves R-AUTH-23."""
     user = await workspace.create_user("editor")
     response = await workspace.admin.request(
         "GET", "/admin/audit", params={"user_id": user.id, "since": "2020-01-01T00:00:00Z"}

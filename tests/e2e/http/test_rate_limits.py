@@ -268,7 +268,7 @@ async def test_handshakes_count_against_the_account(
 async def test_handshakes_without_a_valid_token_count_against_the_address(
     gateways: tuple[Api, Api], number: int, headers: dict[str, str]
 ) -> None:
-    """The address is the one that the trusted proxy reports; IPv6 counts by network. Proves R-LIMIT-16, R-LIMIT-7."""
+    """The trusted proxy reports the address; IPv6 addresses count by network. Proves R-LIMIT-16, R-LIMIT-7."""
     url = f"{gateways[0].websocket_url}/unknown"
     network = f"2001:db8:{number}:0"
     attempts = [
@@ -296,7 +296,7 @@ async def test_changed_limits_apply_on_all_gateways(
         return limit
 
     async def wait_for_limit(expected: str | None) -> None:
-        # The other gateway learns of the change by a broadcast.
+        # The other gateway gets the change by a broadcast.
         async with asyncio.timeout(2):
             while await current_limit() != expected:
                 await pause()
@@ -370,7 +370,7 @@ async def test_limits_apply_per_gateway_without_redis(
 async def test_checks_of_a_request_run_in_the_documented_order(
     own_stack: DevStack, admin: ApiSession, user: User
 ) -> None:
-    """Each request fails a check and all later checks, and gets the status of the first one. Proves R-HTTP-5."""
+    """Each request fails a check and all later checks, and gets the status of the first check. Proves R-HTTP-5."""
     async with open_api(own_stack.url) as api:
         editor = api.session_of(user)
         wrong_type = {"Content-Type": "text/plain"}

@@ -50,7 +50,7 @@ async def test_docs_page_loads_files_of_the_gateway_only(own_stack: DevStack) ->
                 )
 
 
-async def test_root_leads_a_browser_to_the_docs_page(own_stack: DevStack) -> None:
+async def test_root_redirects_a_browser_to_the_docs_page(own_stack: DevStack) -> None:
     """Only GET is redirected, and the address stays a path of the same host. Proves R-HTTP-12."""
     async with httpx.AsyncClient(base_url=own_stack.url, timeout=60) as http:
         redirect = await http.get("/")
@@ -91,7 +91,7 @@ WEBHOOK_OPERATIONS = {
     ("get", f"{WEBHOOK}/deliveries/"),
     ("post", REDELIVER),
 }
-"""Operations on webhooks, each of which needs the result of the one before."""
+"""Operations on webhooks, each of which needs the result of the operation before."""
 
 BACKUP_OPERATIONS = {
     ("post", "/state/backup/"),
@@ -99,7 +99,7 @@ BACKUP_OPERATIONS = {
     ("get", "/state/restores/{restore_id}"),
     ("get", "/state/restores/{restore_id}/canvases/"),
 }
-"""Operations on backups, each of which needs the end of the one before."""
+"""Operations on backups, each of which needs the end of the operation before."""
 
 DRAIN = ("post", "/admin/replicas/{service}/{replica_id}/drain")
 """An operation that succeeds only with two replicas of a service. `test_replica_drain.py` has them."""

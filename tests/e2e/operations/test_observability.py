@@ -68,7 +68,7 @@ EXPECTED_METRICS = {
     "collab": {"collab_oldest_unsaved_seconds", "redis_connections", "redis_connections_max"},
     "state": {"database_connections", "database_connections_max", "snapshots"},
 }
-"""Metrics that tell an operator about failures, in addition to those of every service."""
+"""Metrics that show failures to operators, in addition to those of every service."""
 
 
 @pytest.mark.parametrize("service", SERVICES)
@@ -145,7 +145,7 @@ async def test_readiness_follows_the_dependencies_of_a_service(workspace: Worksp
 
 
 async def test_logs_contain_no_tokens_and_no_passwords(workspace: Workspace) -> None:
-    """After logins, refusals and WebSockets, no log has a token or a password. Proves R-OBS-5."""
+    """After log-ins, refusals and WebSockets, no log has a token or a password. Proves R-OBS-5."""
     secret = workspace.stack.admin_password
     canvas = await workspace.create_canvas()
     client = await workspace.connect(canvas)

@@ -397,7 +397,7 @@ def test_histograms_of_requests_saves_and_commits_have_exemplars(run: Run) -> No
 
 
 def test_ratio_of_zero_records_nothing_and_log_lines_have_trace_ids(run: Run) -> None:
-    """This holds for a caller that is sampled, for connections and for edits. Proves R-OBS-4."""
+    """Requests of a sampled caller, connections and edits are not recorded. Proves R-OBS-4."""
     assert UNSAMPLED_ID not in {span.trace_id for span in run.spans}
     traceresponse = run.responses["unsampled"].headers["traceresponse"].split("-")
     assert (traceresponse[1], traceresponse[3]) == (UNSAMPLED_ID, "00")

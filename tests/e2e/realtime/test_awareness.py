@@ -18,7 +18,7 @@ within this time comes from the server.
 
 
 RETURN_TIMEOUT = 1.0
-"""Seconds within which a client that has come back must be present for all clients."""
+"""Seconds within which a client that has returned must be present for all clients."""
 
 
 async def test_twenty_clients_receive_each_others_awareness_states(
@@ -204,7 +204,7 @@ async def receive_states_until(socket: websockets.ClientConnection, json_part: s
 async def test_leaving_client_removes_only_its_own_awareness_state(
     workspace: Workspace, canvas: str
 ) -> None:
-    """y-websocket also sends the states of other clients; the server must not remove those when the sender leaves.
+    """y-websocket also sends the states of other clients. The server keeps these states when the sender leaves.
 
     Proves R-AWARE-9.
     """

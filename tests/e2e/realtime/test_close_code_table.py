@@ -26,8 +26,8 @@ def documented() -> dict[str, tuple[str, ...]]:
     return rows
 
 
-async def test_clients_of_the_field_do_what_the_table_says(node: Path) -> None:
-    """Every code that stands for a passing condition brings all clients back. Proves R-SOCKET-1."""
+async def test_usual_clients_behave_after_each_code_as_the_table_states(node: Path) -> None:
+    """After every code for a passing condition, all clients reconnect. Proves R-SOCKET-1."""
     expected = documented()
     assert {int(code) for code in expected} >= {*Close} - {Close.NORMAL}
     process = await asyncio.create_subprocess_exec(

@@ -36,7 +36,7 @@ async def set_quotas(workspace: Workspace) -> AsyncIterator[SetQuotas]:
 async def test_flood_of_one_account_is_stopped_while_another_edits_the_same_canvas(
     workspace: Workspace, canvas: str, set_quotas: SetQuotas
 ) -> None:
-    """The client is told the limit and the time, and its edits are saved once the quota allows it.
+    """The close reason states the limit and the time, and the client's edits are saved once the quota allows it.
 
     Proves R-QUOTA-2 and R-QUOTA-3.
     """

@@ -45,7 +45,7 @@ async def test_saved_counts_only_its_own_connection(workspace: Workspace, canvas
 async def test_client_without_the_saved_parameter_receives_no_saved_messages(
     workspace: Workspace, canvas: str
 ) -> None:
-    """y-websocket does not know this message type. Proves R-SAVE-4."""
+    """y-websocket does not support this message type. Proves R-SAVE-4."""
     plain = await workspace.connect(canvas, params={"token": await workspace.owner.access_token()})
     subscribed = await workspace.connect(canvas)
     await workspace.driver.wait_synced([plain, subscribed])

@@ -281,7 +281,7 @@ async def test_after_the_close_frame_only_a_close_frame_is_read(
 async def test_largest_allowed_message_passes_and_a_larger_one_is_refused(
     limited_canvas: LimitedCanvas,
 ) -> None:
-    """With `limits=1` the first frame states the limit. The reason of the close states it always. Proves R-SOCKET-2."""
+    """With `limits=1` the first frame states the limit, and the reason of the close always does. Proves R-SOCKET-2."""
     token = await limited_canvas.admin.access_token()
     async with (
         connect(f"{limited_canvas.url}?token={token}&limits=1") as socket,
@@ -371,10 +371,10 @@ async def test_yjs_client_that_exceeds_a_rate_stays_online(
 
 
 @VERSIONS
-async def test_client_beyond_the_limit_of_connections_comes_back_by_itself(
+async def test_client_beyond_the_limit_of_connections_reconnects_by_itself(
     workspace: Workspace, version: int
 ) -> None:
-    """The refused tab is online as soon as another one is closed. Proves R-LIMIT-9 and R-SOCKET-1."""
+    """The refused tab is online as soon as another tab is closed. Proves R-LIMIT-9 and R-SOCKET-1."""
     canvas = await workspace.create_canvas()
     tabs = await workspace.connect_many(canvas, MAX_CONNECTIONS_PER_ACCOUNT)
     refused = await workspace.connect(canvas, version=version)
@@ -388,7 +388,7 @@ async def test_client_beyond_the_limit_of_connections_comes_back_by_itself(
 
 
 @VERSIONS
-async def test_client_with_a_slow_start_comes_back_by_itself(
+async def test_client_with_a_slow_start_reconnects_by_itself(
     workspace: Workspace, version: int
 ) -> None:
     """A client that sends its first message too late connects again. Proves R-LIMIT-11 and R-SOCKET-1."""
@@ -399,7 +399,7 @@ async def test_client_with_a_slow_start_comes_back_by_itself(
 
 
 async def test_document_over_the_limit_is_sent_once(workspace: Workspace) -> None:
-    """The client is told the limit first, and then gives up with the limit as the reason. Proves R-SOCKET-2."""
+    """The server first sends the limit. The client then gives up with the limit as the reason. Proves R-SOCKET-2."""
     canvas = await workspace.create_canvas()
     token = await workspace.owner.access_token()
     client = await workspace.connect(canvas, params={"token": token, "limits": "1"}, offline=True)

@@ -62,7 +62,7 @@ async def wait_close_code(socket: websockets.ClientConnection) -> int:
 async def test_new_token_prolongs_the_connection(
     canvas_and_issuer: tuple[str, TokenIssuer],
 ) -> None:
-    """The server warns before a token expires, accepts a new token, and closes the socket when the newest one expires.
+    """The server warns before a token expires, accepts a new token, and closes the socket when the newest token ends.
 
     Proves R-ACCESS-10.
     """
@@ -72,7 +72,7 @@ async def test_new_token_prolongs_the_connection(
         assert await receive_token_lifetime(socket) <= 2
         await socket.send(issuer.message(6))
         assert await receive_token_lifetime(socket) > 3
-        # The second warning comes after the first token has expired.
+        # The second warning is sent after the first token has expired.
         assert await receive_token_lifetime(socket) <= 3
         assert time.time() > started + 3
         assert await wait_close_code(socket) == 4401

@@ -1,4 +1,4 @@
-// Close each client of the field with each close code, and print as JSON whether the client "returns" or "stays away".
+// Close each usual client with each close code, and print as JSON whether the client "returns" or "stays away".
 //
 // Arguments: the codes. 1006 ends the connection without a close frame, and 403 refuses the handshake.
 import { HocuspocusProvider, HocuspocusProviderWebsocket } from '@hocuspocus/provider'

@@ -62,7 +62,7 @@ export function burst (doc, count, size) {
   for (let number = 1; number <= count; number++) canvas.set('burst', String(number).padEnd(size, 'x'))
 }
 
-// Call `step(number)` at a rate per second, and resolve after `seconds`. Late calls are made up for, as in a browser.
+// Call `step(number)` at a rate per second, and resolve after `seconds`. Late calls are made together, as in a browser.
 export function atRate (rate, seconds, step) {
   return new Promise(resolve => {
     const start = performance.now()

@@ -1,4 +1,4 @@
-"""Accounts in backups: everything that a log-in needs comes back, and nothing that was taken away."""
+"""Accounts in backups: a restore brings back all that a log-in needs, and no key or role that was removed."""
 
 from collections.abc import AsyncIterator
 
@@ -64,7 +64,7 @@ async def _lose(tables: Tables, user_id: str) -> None:
     await tables.execute("DELETE FROM account WHERE id = $1", user_id)
 
 
-async def test_lost_account_comes_back_with_password_keys_and_identities(
+async def test_lost_account_is_restored_with_password_keys_and_identities(
     bus: Bus, state: Bus, tables: Tables
 ) -> None:
     """A restored account logs in with its password, its keys and its identities. Proves R-BACKUP-6.

@@ -60,7 +60,7 @@ async def create(
 
 
 async def test_first_start_creates_the_admin(bus: Bus) -> None:
-    """Proves R-AUTH-4: the first admin can sign in, by username in upper or lower case or by address."""
+    """Proves R-AUTH-4: the first admin can log in, by username in upper or lower case or by address."""
     for name in ("Root", "root", "ROOT@example.org"):
         signed_in = await login(bus, name, ADMIN_PASSWORD)
         assert (signed_in.user.username, signed_in.user.role) == ("Root", Role.ADMIN)

@@ -53,7 +53,7 @@ async def required_wait(bus: Bus, name: str, client: Client | None = None) -> fl
 async def test_each_failure_doubles_the_wait(bus: Bus, tables: Tables, exists: bool) -> None:
     """Proves R-AUTH-20: after five failures, each failure doubles the wait, for existing and unknown names.
 
-    An attempt that comes too early does not lengthen the wait; the metric counts it as a failed log-in.
+    An attempt during the wait does not lengthen the wait; the metric counts it as a failed log-in.
     """
     name = (await create(bus)).username if exists else f"unknown-{secrets.token_hex(4)}"
     before = failed_logins()

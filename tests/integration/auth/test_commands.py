@@ -78,7 +78,7 @@ async def test_created_admin_logs_in_with_the_generated_password(
 async def test_created_admin_has_the_password_of_standard_input(
     bus: Bus, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], ending: str
 ) -> None:
-    """The first line counts, and nothing prints it. Proves R-AUTH-44."""
+    """The first line is the password, and the command does not print it. Proves R-AUTH-44."""
     name = f"boss-{secrets.token_hex(4)}"
     give_password(monkeypatch, NEW_PASSWORD + ending)
     await create_with_command(name, "--password-stdin")
@@ -103,7 +103,7 @@ async def test_wrong_admin_is_refused_with_one_line(
     capsys: pytest.CaptureFixture[str],
     case: tuple[str, str, str],
 ) -> None:
-    """The rules of names and passwords hold, and the line has no password. Proves R-AUTH-44."""
+    """The rules of names and passwords apply, and the line of the error has no password. Proves R-AUTH-44."""
     name, password, word = case
     give_password(monkeypatch, password)
     with pytest.raises(SystemExit) as ended:
@@ -134,7 +134,7 @@ async def revoked(bus: Bus) -> AsyncIterator[asyncio.Event]:
 async def test_reset_password_ends_the_sessions_at_once(
     bus: Bus, revoked: asyncio.Event, capsys: pytest.CaptureFixture[str], by: str
 ) -> None:
-    """The gateways are told, the old password is refused, and the audit log has it. Proves R-AUTH-44."""
+    """The revocation is broadcast, the old password is refused, and the audit log has the reset. Proves R-AUTH-44."""
     user = await create(bus, role=Role.ADMIN)
     signed_in = await login(bus, user.username)
     await asyncio.to_thread(reset_password.main, [getattr(user, by)])
@@ -164,7 +164,7 @@ async def test_reset_password_works_without_nats(
 async def test_disabled_account_stays_disabled_unless_it_is_enabled(
     bus: Bus, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The command says so. Proves R-AUTH-44."""
+    """The command prints that the account is disabled. Proves R-AUTH-44."""
     user = await create(bus)
     await bus.ask(UPDATE_USER, UpdateUserRequest(user_id=user.id, disabled=True))
     await asyncio.to_thread(reset_password.main, [user.username])
@@ -193,7 +193,7 @@ async def test_unknown_account_and_unreachable_database_end_with_one_line(
 
 
 def test_password_is_no_argument() -> None:
-    """Other users of the machine could read it. Proves R-AUTH-44."""
+    """Other users of the machine could read a password among the arguments. Proves R-AUTH-44."""
     for main in (create_admin.main, reset_password.main):
         with pytest.raises(SystemExit) as ended:
             main(["--username", "x", "--email", "x@y", "--password", NEW_PASSWORD])
@@ -228,7 +228,7 @@ async def test_migrate_applies_the_missing_migrations_once(
 async def test_migrate_ends_when_the_database_cannot_be_used(
     backing: DevStack, monkeypatch: pytest.MonkeyPatch, url: str | None, status: int
 ) -> None:
-    """A job must not hang for ever. Proves R-CONFIG-8."""
+    """The command ends with an error, because a job must not hang for ever. Proves R-CONFIG-8."""
     monkeypatch.setenv("POSTGRES_URL", url or backing.postgres_url.replace("@", "x@"))
     migrate = database_commands.migrate_command("auth", AuthSettings, "svgx_auth")
     with pytest.raises(SystemExit) as ended:

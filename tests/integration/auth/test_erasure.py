@@ -51,7 +51,7 @@ CLIENT = Client("192.0.2.77", "a desk of the user")
 
 
 class State:
-    """A stand-in for the state service. It finishes with the last of `answers`, and repeats it."""
+    """A stand-in for the state service. It gives the `answers` one after the other, and repeats the last one."""
 
     def __init__(self, *answers: ErasedAuthor | SvgxError) -> None:
         self.answers = list(answers) or [ErasedAuthor(finished=True, touched={"journal": 5})]
@@ -133,7 +133,7 @@ async def busy_user(bus: Bus, tables: Tables) -> tuple[User, str]:
 async def test_erased_account_leaves_only_a_pseudonym(
     backing: DevStack, bus: Bus, tables: Tables, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Proves R-LIFE-12: no table has a name, an address or a program of the user, and nothing of the user works."""
+    """Proves R-LIFE-12: no table has a name, an address or a user agent of the user, and no credential works."""
     monkeypatch.setattr(account_erasure, "STEP_ENTRIES", 2)
     user, key = await busy_user(bus, tables)
     base = user.username.removesuffix("-renamed")
@@ -147,7 +147,7 @@ async def test_erased_account_leaves_only_a_pseudonym(
     # Failures of a network are kept for hours, and name no account.
     await tables.execute("DELETE FROM attempt WHERE key = $1", f"address:{CLIENT.address}")
     assert await tables_with(tables, *personal) == set()
-    # The event of the erasure tells receivers the id.
+    # The event of the erasure has the id, because receivers need it.
     assert await tables_with(tables, user.id) == {"account", "audit", "event"}
     (request,) = state.requests
     assert (request.user_id, request.pseudonym) == (user.id, report.pseudonym)
@@ -220,7 +220,7 @@ async def test_audit_log_keeps_the_events_of_an_erased_account(
 async def test_erasure_can_only_empty_the_personal_fields_of_the_audit_log(
     bus: Bus, tables: Tables, change: str
 ) -> None:
-    """Proves R-LIFE-14: an entry loses no fact, also in a transaction that may erase."""
+    """Proves R-LIFE-14: even in a transaction that may erase, an entry cannot be changed in any other way."""
     await create(bus)
     transaction = tables.transaction()
     await transaction.start()
@@ -232,7 +232,10 @@ async def test_erasure_can_only_empty_the_personal_fields_of_the_audit_log(
 
 @pytest.mark.parametrize(
     "failure",
-    [Unavailable("postgresql is away"), ErasedAuthor(finished=False, touched={"journal": 2})],
+    [
+        Unavailable("postgresql does not answer"),
+        ErasedAuthor(finished=False, touched={"journal": 2}),
+    ],
 )
 async def test_interrupted_erasure_is_completed_by_a_second_request(
     backing: DevStack,
@@ -263,14 +266,14 @@ async def test_interrupted_erasure_is_completed_by_a_second_request(
 
 
 async def test_erasure_without_the_state_service_names_it(bus: Bus) -> None:
-    """Proves R-LIFE-13: no replica of the state service runs."""
+    """Proves R-LIFE-13: without a replica of the state service, the error names the service."""
     with pytest.raises(Unavailable) as refused:
         await erase(bus, await create(bus), await admin(bus))
     assert "the state service does not answer" in refused.value.detail
 
 
 async def test_erased_account_cannot_be_restored(backing: DevStack, bus: Bus) -> None:
-    """Proves R-LIFE-12: also an account that was deleted before its erasure."""
+    """Proves R-LIFE-12: an erased account cannot be restored, even if it was deleted before its erasure."""
     user = await create(bus)
     await bus.ask(DELETE_USER, UserRequest(user_id=user.id))
     async with answering(backing, State()):
@@ -280,7 +283,7 @@ async def test_erased_account_cannot_be_restored(backing: DevStack, bus: Bus) ->
 
 
 async def test_wrong_request_erases_nothing(backing: DevStack, bus: Bus) -> None:
-    """Proves R-LIFE-15: the id is confirmed, the new owner fits, and an admin does not erase itself."""
+    """Proves R-LIFE-15: a wrong confirmation, an unsuitable new owner and the own account are refused."""
     user, by, viewer = await create(bus), await admin(bus), await create(bus, role=Role.VIEWER)
     disabled = await create(bus)
     await update(bus, disabled, disabled=True)
@@ -309,7 +312,7 @@ async def test_wrong_request_erases_nothing(backing: DevStack, bus: Bus) -> None
 
 
 async def test_last_admin_is_not_erased(backing: DevStack, bus: Bus, tables: Tables) -> None:
-    """Proves R-LIFE-15: as with a deletion."""
+    """Proves R-LIFE-15: the last active admin cannot be erased, as it cannot be deleted."""
     root = await first_admin(bus)
     await tables.execute(
         "UPDATE account SET disabled_at = clock_timestamp() WHERE role = 'admin' AND id <> $1",

@@ -76,7 +76,7 @@ async def recorder(backing: DevStack, service: None) -> AsyncIterator[Recorder]:
 async def test_changes_of_an_account_are_handed_over_in_their_order_without_personal_data(
     bus: Bus, recorder: Recorder
 ) -> None:
-    """A batch comes again if its answer was lost. Proves R-EVENT-1, R-EVENT-2 and R-EVENT-3."""
+    """A batch is sent again if its answer was lost. Proves R-EVENT-1, R-EVENT-2 and R-EVENT-3."""
     signed_in = await login(bus, "root", ADMIN_PASSWORD)
     caller = caller_of(signed_in)
     recorder.refusals = 1
@@ -102,7 +102,7 @@ async def test_changes_of_an_account_are_handed_over_in_their_order_without_pers
 
 
 async def test_refused_change_of_an_account_has_no_event(bus: Bus, recorder: Recorder) -> None:
-    """Proves R-EVENT-1: a name that is taken changes nothing, and no event says so."""
+    """Proves R-EVENT-1: a change to a taken name is refused, and there is no event of it."""
     taken, user = await create(bus), await create(bus)
     await recorder.wait_for(user.id, 1)
     caller = caller_of(await login(bus, "root", ADMIN_PASSWORD))

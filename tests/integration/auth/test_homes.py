@@ -1,4 +1,7 @@
-"""Failures elsewhere delay an account's owner for a short time at new addresses, and not at all at home."""
+"""Failures elsewhere delay log-ins at new addresses for a short time, and log-ins at a home not at all.
+
+A home of an account is a network from which a user of the account has logged in before.
+"""
 
 import secrets
 
@@ -57,7 +60,7 @@ async def test_one_guess_in_300_seconds_keeps_nobody_out(
     user = await create(bus) if exists else None
     name = user.username if user else f"unknown-{secrets.token_hex(4)}"
     await guess_until_wait(bus, tables, name)
-    for _ in range(3):  # the guesser goes on
+    for _ in range(3):  # the guesser continues
         await age_failures(tables, 300)
         assert isinstance(await guess(bus, name, GUESSER), InvalidCredentials)
         assert 299 < await required_wait(bus, name, GUESSER) <= 300

@@ -21,7 +21,7 @@ async def change(bus: Bus, of: Tokens, old: str = PASSWORD, new: str = NEW) -> N
 
 
 async def test_password_change_ends_the_other_sessions(bus: Bus) -> None:
-    """Proves R-AUTH-17: a change ends all sessions except the caller's, and only the new password signs in."""
+    """Proves R-AUTH-17: a change ends all sessions except the caller's, and only the new password is valid."""
     user = await create(bus)
     here, there = await login(bus, user.username), await login(bus, user.username)
     await change(bus, here)

@@ -115,7 +115,7 @@ async def test_admin_ends_all_sessions_of_an_account(bus: Bus) -> None:
 
 @pytest.mark.parametrize("operation", ["one", "all"])
 async def test_key_of_an_admin_ends_no_session(bus: Bus, operation: str) -> None:
-    """A stolen key must not sign users out. Proves R-AUTH-43."""
+    """A stolen key must not log users out. Proves R-AUTH-43."""
     admin = await admin_of(bus)
     by_key = Caller(admin.user_id, admin.username, Role.ADMIN, "key", by_key=True)
     signed_in = await login(bus, (await create(bus)).username)

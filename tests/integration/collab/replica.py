@@ -40,7 +40,7 @@ class Replica:
     rooms: Rooms
     redis: redis.Redis
 
-    async def die(self) -> None:
+    async def crash(self) -> None:
         """End the replica as a crash does: nothing is committed, and nothing is handed over."""
         await self.rooms.stop()
         await self.bus.connection.close()
@@ -50,7 +50,10 @@ class Replica:
 async def replica(
     backing: DevStack, *, answers_open: bool = True, answers_alive: bool = True
 ) -> AsyncIterator[Replica]:
-    """Run a replica. It answers requests to open a canvas, and the question whether it is alive, unless told not to."""
+    """Run a replica.
+
+    `answers_open` and `answers_alive` select the requests that it answers: to open a canvas, and whether it is alive.
+    """
     replica_id = secrets.token_hex(6)
     bus = await Bus.connect(backing.nats_url("collab"), "collab", replica_id)
     client = redis.connect(backing.redis_url)
@@ -76,7 +79,7 @@ async def replica(
     finally:
         if not bus.connection.is_closed:
             await rooms.hand_over()
-        await running.die()
+        await running.crash()
         await client.aclose()
 
 

@@ -85,14 +85,14 @@ async def test_import_replaces_the_content(
         (WorkerUnavailable("the workers are closed"), Unavailable, None, None),
     ],
 )
-async def test_failure_of_a_worker_is_told_by_its_cause(
+async def test_failure_of_a_worker_has_the_error_of_its_cause(
     backing: DevStack,
     editor: Editor,
     importer: Imports,
     monkeypatch: pytest.MonkeyPatch,
     case: tuple[WorkerError, type[SvgxError], str | None, object],
 ) -> None:
-    """The error blames the file for a worker's death or time-out, but not for a missing worker. Proves R-RESIL-2."""
+    """A worker's end or time-out is an error of the file, and a missing worker is not. Proves R-RESIL-2."""
     failure, error, field, limit = case
 
     async def fail(_: Child, job: Frame) -> Frame:

@@ -27,7 +27,7 @@ from svgx_yjs.lib0 import Malformed
 from tests.integration.collab.replica import Editor, replica
 
 NEVER = 3600.0
-"""Seconds between two checkpoints that are not meant to happen."""
+"""Seconds between two checkpoints in tests that must not have any checkpoint."""
 
 SOON = 0.05
 
@@ -83,10 +83,10 @@ def set_checkpoints(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
     monkeypatch.setattr(canvas_module, "RECHECK_INTERVAL", seconds)
 
 
-async def test_lost_last_broadcast_is_made_up_for_by_a_checkpoint(
+async def test_lost_last_broadcast_is_repaired_by_a_checkpoint(
     backing: DevStack, bus: Bus, editor: Editor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """No later broadcast shows the gap. The holder has sent the last one and does not repeat it. Proves R-SYNC-15."""
+    """No later broadcast shows the gap, and the holder does not repeat the last broadcast. Proves R-SYNC-15."""
     set_checkpoints(monkeypatch, SOON)
     async with replica(backing), connected(bus, editor.canvas_id) as (_, client):
         await editor.set("a", "1")
@@ -103,7 +103,7 @@ async def test_lost_last_broadcast_is_made_up_for_by_a_checkpoint(
             await client.until_has(a="1", b="2")
 
 
-async def test_broadcast_dropped_by_a_slow_gateway_is_made_up_for_at_once(
+async def test_broadcast_dropped_by_a_slow_gateway_is_repaired_at_once(
     backing: DevStack, bus: Bus, editor: Editor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """nats-py drops a message when too many wait. The gateway does not wait for a checkpoint. Proves R-SYNC-15."""

@@ -103,7 +103,7 @@ async def test_replacement_merges_with_an_edit_that_the_client_makes_meanwhile(
 
 
 async def test_large_content_is_replaced(holder: Replica, asker: Bus, editor: Editor) -> None:
-    """Content beyond the size of a message travels in pieces. Proves R-HIST-3."""
+    """Content that is larger than a message is sent in pieces. Proves R-HIST-3."""
     wanted: Doc[Any] = Doc()
     elements = wanted.get("elements", type=Map)
     with wanted.transaction():

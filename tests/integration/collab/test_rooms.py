@@ -135,16 +135,16 @@ async def test_unknown_canvas_is_not_held(backing: DevStack, bus: Bus, state: No
         assert one.rooms.details()["held"] == 0
 
 
-async def test_canvas_of_a_dead_holder_is_taken_over_at_once(
+async def test_canvas_of_a_killed_holder_is_taken_over_at_once(
     backing: DevStack, editor: Editor
 ) -> None:
-    """The next holder does not wait for the end of a dead holder's lease. Proves R-FAIL-8."""
+    """The next holder does not wait for the end of a killed holder's lease. Proves R-FAIL-8."""
     async with replica(backing, answers_open=False) as one, replica(backing) as two:
         await one.rooms.open(editor.canvas_id)
         await editor.set("a", "1")
         with pytest.raises(Unavailable):
             await two.rooms.open(editor.canvas_id)
-        await one.die()
+        await one.crash()
         await editor.set("b", "2")
         assert two.rooms.details()["held"] == 1
         assert await editor.held() == {"a": "1", "b": "2"}
@@ -153,7 +153,7 @@ async def test_canvas_of_a_dead_holder_is_taken_over_at_once(
 async def test_canvas_of_a_silent_holder_is_taken_over_before_its_lease_ends(
     backing: DevStack, editor: Editor
 ) -> None:
-    """A holder that does not answer another replica's question is frozen. Proves R-FAIL-24."""
+    """A holder that does not answer another replica's question counts as frozen. Proves R-FAIL-24."""
     async with (
         replica(backing, answers_open=False, answers_alive=False) as one,
         replica(backing, answers_open=False) as two,
@@ -162,7 +162,7 @@ async def test_canvas_of_a_silent_holder_is_taken_over_before_its_lease_ends(
         await editor.set("a", "1")
         async with asyncio.timeout(TTL / 2):
             await two.rooms.open(editor.canvas_id)
-        # The silent replica goes on: both hold the canvas until it finds that it has lost the lease.
+        # The silent replica continues. Both replicas hold the canvas until it finds that it has lost the lease.
         await editor.set("b", "2")
         await one.rooms.renew_leases()
         assert (one.rooms.details()["held"], two.rooms.details()["held"]) == (0, 1)
@@ -214,7 +214,7 @@ async def test_replica_that_lost_its_lease_leaves_the_canvas(
 
 
 async def test_two_holders_of_one_canvas_merge(backing: DevStack, bus: Bus, editor: Editor) -> None:
-    """Each holder learns the commits of the other from the journal's revisions. Proves R-FAIL-13."""
+    """Each holder finds the commits of the other by the journal's revisions. Proves R-FAIL-13."""
     other = Editor(bus, editor.canvas_id)
     async with (
         replica(backing, answers_open=False) as one,

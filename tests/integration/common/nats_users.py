@@ -24,7 +24,7 @@ from svgx_devstack.ports import HOST, choose
 from tests.integration.common import nats_server
 
 _OPERATOR = '{user: operator, password: "of-this-test"}'
-"""A user with all permissions, which observes. No shipped configuration has it."""
+"""A user with all permissions, with which tests observe messages. No shipped configuration has this user."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Bodies that are too large for a message: memory, dead senders and limits."""
+"""Bodies that are too large for a message: memory, senders that end, and limits."""
 
 import asyncio
 
@@ -82,7 +82,7 @@ async def test_large_broadcast_keeps_its_place_in_the_order(
 async def test_pull_from_an_unknown_sender_raises_unavailable(
     gateway_bus: Bus, state_bus: Bus
 ) -> None:
-    """Proves R-BUS-5: the receiver of a large body does not wait for a sender that is gone."""
+    """Proves R-BUS-5: the receiver of a large body does not wait for a sender that has ended."""
     with pytest.raises(Unavailable):
         await gateway_bus.blobs.pull("svgx.blob.state.nobody.nothing 2000000")
 
@@ -115,7 +115,7 @@ async def test_large_broadcast_reaches_two_listeners_and_is_removed_after_linger
 async def test_large_answer_that_is_not_pulled_is_removed_after_linger_seconds(
     gateway_bus: Bus, state_bus: Bus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Proves R-BUS-5: a caller that is gone does not keep the body of its answer in memory."""
+    """Proves R-BUS-5: after the end of a caller, the body of its answer does not stay in memory."""
     monkeypatch.setattr(blobs, "LINGER", 0.05)
 
     async def answer(_: UploadRequest, __: Call) -> Blob:
@@ -133,10 +133,10 @@ async def test_large_answer_that_is_not_pulled_is_removed_after_linger_seconds(
 
 
 @pytest.mark.parametrize(
-    "dies", ["before the first piece", "between two pieces", "without closing its connection"]
+    "ends", ["before the first piece", "between two pieces", "without closing its connection"]
 )
-async def test_pull_from_a_dead_sender_raises_unavailable(
-    backing: DevStack, gateway_bus: Bus, monkeypatch: pytest.MonkeyPatch, dies: str
+async def test_pull_from_an_ended_sender_raises_unavailable(
+    backing: DevStack, gateway_bus: Bus, monkeypatch: pytest.MonkeyPatch, ends: str
 ) -> None:
     """Proves R-BUS-5: the wait is bounded, and an incomplete body is never returned."""
     monkeypatch.setattr(blobs, "PULL_TIMEOUT", 0.3)
@@ -148,18 +148,18 @@ async def test_pull_from_a_dead_sender_raises_unavailable(
         served += 1
         if served <= 2:
             await message.respond(b"x" * PIECE)
-        elif dies == "between two pieces":
+        elif ends == "between two pieces":
             await sender.close()
 
     subject = blob_subject("state", "dying", "blob")
     subscription = await sender.subscribe(subject, cb=serve)
     await sender.flush()
-    if dies == "before the first piece":
+    if ends == "before the first piece":
         await subscription.unsubscribe()
         await sender.flush()
     with pytest.raises(Unavailable):
         await gateway_bus.blobs.pull(f"{subject} {8 * PIECE}")
-    assert (served == 0) == (dies == "before the first piece")
+    assert (served == 0) == (ends == "before the first piece")
     await sender.close()
 
 

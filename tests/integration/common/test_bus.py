@@ -68,7 +68,7 @@ async def test_listener_gets_messages_in_order_also_after_its_failures(
 
 
 async def test_lost_body_is_reported_to_the_listener(gateway_bus: Bus, state_bus: Bus) -> None:
-    """Proves R-BUS-10: `lost` is called when the sender of a large message is gone."""
+    """Proves R-BUS-10: `lost` is called when the sender of a large message has ended."""
     lost, received = asyncio.Event(), asyncio.Event()
 
     async def listen(_: str, content: bytes) -> None:

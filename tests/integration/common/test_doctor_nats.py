@@ -39,7 +39,7 @@ def problems(findings: list[Finding]) -> dict[str, Finding]:
 
 
 def configuration(service: ServiceName) -> str:
-    """Return the users of a server that knows the key of one service, and other keys of the other services."""
+    """Return the users of a server that has the right key of one service, and wrong keys of the other services."""
 
     def credentials(each: ServiceName) -> str:
         return f"nkey: {KEY.public if each == service else UserKey.generate().public}"
@@ -51,7 +51,7 @@ def configuration(service: ServiceName) -> str:
 async def test_healthy_server_permits_every_subject(
     backing: DevStack, service: ServiceName
 ) -> None:
-    """Nothing failed; only the other services are missing, because none runs. Proves R-CONFIG-7."""
+    """No check fails. Only the other services are reported as missing, because none runs. Proves R-CONFIG-7."""
     findings = await check_nats(service, backing.nats_url(service), "")
     found = problems(findings)
     assert {each.status for each in found.values()} <= {Status.WARNING}
@@ -63,7 +63,7 @@ async def test_healthy_server_permits_every_subject(
     assert details["nats answers"] == "the service may answer requests"
 
 
-async def test_probe_of_another_service_carries_nothing_out(backing: DevStack) -> None:
+async def test_probe_of_another_service_runs_no_handler(backing: DevStack) -> None:
     """A running replica answers the probe, and neither its handlers nor its listeners run. Proves R-CONFIG-7."""
     calls: list[object] = []
 
@@ -188,7 +188,7 @@ async def test_missing_right_to_answer_is_named(tmp_path: Path) -> None:
     assert found["nats answers"].status is Status.FAILED
 
 
-async def test_small_messages_are_named(tmp_path: Path) -> None:
+async def test_small_message_limit_is_named(tmp_path: Path) -> None:
     """A server with a smaller limit of messages cannot carry edits. Proves R-CONFIG-7."""
     text = f"max_payload: 65536\n{configuration('collab')}"
     async with nats_server(tmp_path, text) as url:
@@ -209,7 +209,10 @@ async def test_small_messages_are_named(tmp_path: Path) -> None:
 async def test_certificate_of_the_server_is_judged(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, case: tuple[int, bool, Status]
 ) -> None:
-    """The end is shown before clients refuse it, and a refusal has its reason. Proves R-CONFIG-7."""
+    """A certificate that ends soon has a warning before clients refuse it. A refused one is named with the reason.
+
+    Proves R-CONFIG-7.
+    """
     days, trusted, status = case
     certificate, key = tmp_path / "certificate.pem", tmp_path / "key.pem"
     write_certificate(certificate, days, key)

@@ -71,7 +71,7 @@ async def test_healthy_database_has_no_fault(backing: DevStack, schema: str) -> 
         (lambda _: "postgresql://svgx:hunter2@127.0.0.1:1/svgx", "is not reachable"),
         (lambda url: f"{url}?target_session_attrs=standby", "no host is a primary"),
     ],
-    ids=["wrong password", "unknown user", "unknown database", "away", "no standby"],
+    ids=["wrong password", "unknown user", "unknown database", "unreachable", "no standby"],
 )
 async def test_refused_connection_is_named(
     backing: DevStack, break_url: Callable[[str], str], detail: str
@@ -129,7 +129,7 @@ async def test_missing_rights_fail(backing: DevStack, schema: str) -> None:
 
 
 async def test_pool_beyond_the_servers_limit_fails(backing: DevStack, schema: str) -> None:
-    """Proves R-CONFIG-7: one replica could use up all connections."""
+    """Proves R-CONFIG-7: one replica with such a pool could use up all connections."""
     found = failures(await check(backing.postgres_url, schema, connections=1000))
     assert found.keys() == {"postgresql connections"}
     assert "needs 1001" in found["postgresql connections"].detail
@@ -162,7 +162,7 @@ async def test_healthy_redis_has_no_fault(backing: DevStack) -> None:
         (lambda _: "redis://:hunter2@host.invalid:6379/0", "is not reachable"),
         (lambda _: "unix:///nowhere/redis.sock", "is not reachable"),
     ],
-    ids=["wrong password", "no password", "away", "unknown host", "no socket"],
+    ids=["wrong password", "no password", "unreachable", "unknown host", "no socket"],
 )
 async def test_refused_redis_is_named(
     backing: DevStack, break_url: Callable[[str], str], detail: str

@@ -66,7 +66,7 @@ async def test_frozen_nats_fails_requests_and_recovers(
 async def test_read_reaches_another_replica_and_a_write_is_sent_once(
     gateway_bus: Bus, state_bus: Bus
 ) -> None:
-    """One of two replicas takes its share of the requests and does not answer. Proves R-FAIL-21 and R-RESIL-4."""
+    """One of two replicas gets half of the requests, and does not answer. Proves R-FAIL-21 and R-RESIL-4."""
     received: list[str] = []
     first_ignored = asyncio.Event()
 

@@ -1,4 +1,4 @@
-"""The services at a NATS server with the users of the charts, which knows their public keys only."""
+"""The services at a NATS server with the users of the charts, which has their public keys only."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -76,7 +76,7 @@ async def test_both_keys_of_a_service_have_equal_rights_while_they_are_replaced(
 ) -> None:
     """Each step leaves every running service its connection. Proves R-BUS-15.
 
-    NATS restarts with both keys, then the services with the second one, then NATS without the first one.
+    NATS restarts with both keys, then the services with the second key, then NATS without the first key.
     """
     second = {service: UserKey.generate() for service in SERVICES}
     variables = {f"{service.upper()}_NKEY": key.public for service, key in keys.items()}

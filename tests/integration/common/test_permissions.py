@@ -136,7 +136,7 @@ async def operator(server: NatsUsers) -> AsyncIterator[Client]:
 
 
 def test_permission_tables_name_every_channel() -> None:
-    """Proves R-BUS-11: this file tries every subject that the contract declares."""
+    """Proves R-BUS-11: the tables of this file have every subject that the contract declares."""
     examples = {"canvas_id": "c", "replica_id": "r", "service": "auth"}
     channels = {channel.subject.format(**examples) for channel in CHANNELS}
     operations = {operation.subject for operation in OPERATIONS}
@@ -146,7 +146,7 @@ def test_permission_tables_name_every_channel() -> None:
 async def settle(client: Client, name: str) -> None:
     """Return when the server has handled everything that the client sent before.
 
-    nats-py's `flush` does not wait for that: its PING overtakes the outgoing buffer.
+    nats-py's `flush` is not enough, because it sends its PING before the outgoing buffer.
     """
     subject = echo_subject(name, "settle")
     subscription = await client.subscribe(subject)

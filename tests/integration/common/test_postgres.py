@@ -206,7 +206,7 @@ async def test_each_query_has_a_span_with_its_name(
     ],
 )
 def test_queries_with_the_same_name_are_refused(package: Package, file: str, sql: str) -> None:
-    """Proves R-STATE-19: one of them would be unreachable."""
+    """Proves R-STATE-19: one of two queries with the same name would be unreachable."""
     package.write(file, sql)
     with pytest.raises(ValueError, match="two queries have the name add"):
         postgres.load_queries(package.name)

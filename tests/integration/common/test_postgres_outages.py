@@ -112,7 +112,7 @@ class Case:
     ],
     ids=lambda case: case.sqlstate,
 )
-async def test_failed_write_is_unavailable_until_the_cause_is_gone(
+async def test_failed_write_is_unavailable_until_the_cause_is_removed(
     database: postgres.Database, package: Package, operator: Operator, case: Case
 ) -> None:
     """PostgreSQL itself raises the error. Proves R-FAIL-18 and R-FAIL-19."""
@@ -135,7 +135,7 @@ async def test_failed_write_is_unavailable_until_the_cause_is_gone(
     else:
         with pytest.raises(NotUsable, match=case.detail):
             await database.check()
-    assert await database.rows("names") == []  # reads go on
+    assert await database.rows("names") == []  # reads still work
     await operator.execute("DROP TRIGGER fail ON thing")
     await database.run("add", "a")
     await database.check()
@@ -220,7 +220,7 @@ async def test_paused_postgresql_is_named_and_fails_requests_at_once(
     assert database.usage()["in_use"] == 0
 
 
-async def test_paused_process_does_not_take_postgresql_for_silent(
+async def test_pause_of_this_process_does_not_count_as_silence_of_postgresql(
     database: postgres.Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An answer that has arrived while this process was paused counts. Proves R-FAIL-18."""
@@ -253,7 +253,7 @@ class SlowToConnect:
 async def test_server_that_answers_but_connects_slowly_is_not_silent(
     backing: DevStack, monkeypatch: pytest.MonkeyPatch, seconds: float
 ) -> None:
-    """Statements in progress are not given up while the old connection answers. Proves R-FAIL-18."""
+    """Statements in progress are not cancelled while the old connection answers. Proves R-FAIL-18."""
     monkeypatch.setattr(monitor, "RECONNECT", -1.0)
     monkeypatch.setattr(monitor, "PATIENCE", 0.5)
     server = SlowToConnect(backing.postgres_url, seconds)
@@ -325,7 +325,7 @@ def frozen_host() -> Iterator[int]:
 
 
 @pytest.mark.parametrize("first", ["refused", "frozen"])
-async def test_second_host_is_used_when_the_first_one_is_away(
+async def test_second_host_is_used_when_the_first_one_does_not_answer(
     backing: DevStack, package: Package, frozen_host: int, first: str
 ) -> None:
     """Proves R-FAIL-18: the URL names several hosts, and the next one is tried after two seconds."""
@@ -338,7 +338,7 @@ async def test_second_host_is_used_when_the_first_one_is_away(
         began = time.monotonic()
         async with database.session(), database.session(), database.session():
             pass
-        assert time.monotonic() - began < 2  # the host that answered last comes first
+        assert time.monotonic() - began < 2  # the host that answered last is tried first
         await database.check()
 
 
@@ -352,7 +352,7 @@ async def test_second_host_is_used_when_the_first_one_is_away(
 async def test_host_that_does_not_fit_is_not_used(
     backing: DevStack, package: Package, query: str, detail: str
 ) -> None:
-    """Proves R-FAIL-18: `target_session_attrs` of the URL counts, for one host and for several."""
+    """Proves R-FAIL-18: a host without the `target_session_attrs` of the URL is not used."""
     async with connect(backing.postgres_url, package) as database:
         await database.run("add", "a")
     hosts = Hosts(f"{backing.postgres_url}?{query}")

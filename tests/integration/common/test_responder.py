@@ -283,7 +283,7 @@ async def test_parameters_of_a_raw_request_may_be_any_text(
 
 
 async def test_handler_runs_in_the_trace_of_the_caller(gateway_bus: Bus, state_bus: Bus) -> None:
-    """Proves R-OBS-4: the trace id travels in the headers."""
+    """Proves R-OBS-4: the trace id is sent in the headers."""
     seen: list[int] = []
 
     async def answer(_: EchoRequest, __: Call) -> EchoReply:

@@ -43,7 +43,7 @@ async def _nothing_revoked(_: ListRevocationsRequest, __: Call) -> RevocationLis
 
 @asynccontextmanager
 async def gateway(backing: DevStack, **settings: object) -> AsyncIterator[httpx.AsyncClient]:
-    """Run a gateway with these settings and no revocations. Yield a client that is signed in as an admin."""
+    """Run a gateway with these settings and no revocations. Yield a client with the credentials of an admin."""
     replica_id = secrets.token_hex(6)
     bus = await Bus.connect(backing.nats_url("gateway"), "gateway", replica_id)
     loaded = GatewaySettings.model_validate(

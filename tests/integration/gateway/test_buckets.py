@@ -56,7 +56,7 @@ async def test_one_request_is_admitted_after_retry_after(gateways: tuple[Buckets
 async def test_restart_of_redis_between_requests_keeps_counting_in_redis(
     backing: DevStack, gateways: tuple[Buckets, Buckets]
 ) -> None:
-    """A dead connection is replaced at once; the request is not counted locally. Proves R-LIMIT-6."""
+    """A broken connection is replaced at once; the request is not counted locally. Proves R-LIMIT-6."""
     key, limit = secrets.token_hex(8), RateLimit(requests=3, seconds=3600)
     await gateways[0].take(key, limit)
     before = counted_locally()
@@ -72,7 +72,7 @@ async def test_restart_of_redis_between_requests_keeps_counting_in_redis(
 async def test_answer_that_cannot_be_read_leaves_no_request_waiting(
     gateways: tuple[Buckets, Buckets], monkeypatch: pytest.MonkeyPatch, answer: object
 ) -> None:
-    """The requests are counted locally, and the next ones in Redis again. Proves R-LIMIT-6."""
+    """The requests are counted locally, and the next requests in Redis again. Proves R-LIMIT-6."""
     buckets = gateways[0]
     key, limit = secrets.token_hex(8), RateLimit(requests=3, seconds=3600)
     before = counted_locally()

@@ -1,4 +1,4 @@
-"""The log lines of a request that fails: without a service only the gateway's, otherwise also the service's."""
+"""The log lines of a failed request. The gateway writes a line, and so does the service that had the request."""
 
 import asyncio
 

@@ -116,14 +116,14 @@ async def users_of_all_pages(asked: Gateway, **query: str | int | None) -> list[
 
 
 async def test_any_gateway_lists_the_connections_of_all(gateways: list[Gateway]) -> None:
-    """Proves R-OBS-15: each connection once, the oldest first, in pages of any size, whichever gateway is asked."""
+    """Proves R-OBS-15: each gateway lists each connection once, the oldest first, in pages of any size."""
     expected = [*(f"user-{second}" for second in range(9)), "robot"]
     for asked, limit in zip(gateways, (4, 7, 200), strict=True):
         assert await users_of_all_pages(asked, limit=limit) == expected
 
 
 async def test_connections_are_selected_by_canvas_and_user(gateways: list[Gateway]) -> None:
-    """Proves R-OBS-15: the users of one canvas, and the canvases of one user."""
+    """Proves R-OBS-15: the list has the connections of one canvas, or those of one user."""
     on_plan = await users_of_all_pages(gateways[1], canvas_id="plan", limit=2)
     assert on_plan == ["user-1", "user-3", "user-5", "user-7", "robot"]
     (found,) = (await gateways[1].page(user_id="robot")).items
@@ -141,7 +141,7 @@ async def test_cursor_of_another_query_is_refused(gateways: list[Gateway]) -> No
 
 
 async def test_silent_gateway_is_named(backing: DevStack, gateways: list[Gateway]) -> None:
-    """Proves R-OBS-15: the page of the others says which gateway is missing."""
+    """Proves R-OBS-15: the page has the connections of the other gateways, and names the missing gateway."""
 
     async def stay_silent(_: Msg) -> None:
         pass

@@ -82,7 +82,7 @@ def order(replica_id: str) -> DrainReplicaRequest:
 async def test_only_the_named_replica_gets_the_order(
     drain: ReplicaDrain, replicas: list[Replica]
 ) -> None:
-    """Proves R-FAIL-23: the other replica goes on, and is then the last one, which is not drained."""
+    """Proves R-FAIL-23: the other replica continues. It is then the last one, and is not drained."""
     named, other = replicas
     await drain.drain(order(named.id), Call(ADMIN, 0.0))
     assert (named.ordered.is_set(), other.ordered.is_set()) == (True, False)
@@ -94,7 +94,7 @@ async def test_only_the_named_replica_gets_the_order(
 
 
 async def test_unknown_replica_is_not_found(drain: ReplicaDrain, replicas: list[Replica]) -> None:
-    """Proves R-FAIL-23: neither an invented id nor a replica of another service."""
+    """Proves R-FAIL-23: an invented id and the id of another service's replica are not found."""
     for request in (
         order("unknown"),
         DrainReplicaRequest(service="state", replica_id=replicas[0].id),

@@ -49,7 +49,7 @@ async def test_callers_are_refused_until_auth_has_answered(
 
 
 async def end_without_broadcast(backing: DevStack, session_id: str) -> None:
-    """End a session in the database, as when the auth service dies between its commit and its broadcast."""
+    """End a session in the database, as when the auth service is killed between its commit and its broadcast."""
     connection = await asyncpg.connect(backing.postgres_url)
     await connection.execute(
         "UPDATE auth.session SET ended_at = clock_timestamp() WHERE id = $1",
@@ -58,7 +58,7 @@ async def end_without_broadcast(backing: DevStack, session_id: str) -> None:
     await connection.close()
 
 
-async def test_lost_broadcast_is_made_up_for_by_polling(
+async def test_lost_broadcast_is_repaired_by_polling(
     backing: DevStack, lone_bus: Bus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The gateway receives a revocation with its next poll when there was no broadcast. Proves R-AUTH-19."""

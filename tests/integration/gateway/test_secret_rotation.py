@@ -1,4 +1,4 @@
-"""`JWT_SECRET` is replaced while users are signed in."""
+"""`JWT_SECRET` is replaced while users are logged in."""
 
 from collections.abc import AsyncIterator
 
@@ -35,10 +35,10 @@ async def is_accepted(bus: Bus, secret: str, other_secret: str, signed_in: Token
     return True
 
 
-async def test_replaced_secret_signs_no_user_out(backing: DevStack, bus: Bus) -> None:
-    """Replicas of a step and of the step before work side by side, in any order. Proves R-AUTH-45.
+async def test_replaced_secret_ends_no_session(backing: DevStack, bus: Bus) -> None:
+    """Replicas with the secrets of two successive steps accept each other's tokens. Proves R-AUTH-45.
 
-    The steps: the new secret is the other one; the two change places; the old secret is removed.
+    The steps: the new secret is added as the other secret; the two secrets change places; the old one is removed.
     """
     steps = [(SECRET, ""), (SECRET, NEW), (NEW, SECRET), (NEW, "")]
     sessions: list[Tokens] = []

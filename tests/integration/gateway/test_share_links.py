@@ -104,8 +104,8 @@ def _expected(operation: Operation[Any, Any]) -> bool:
     return operation.canvas_role is not None and not lists_people and not shows_past
 
 
-async def test_visitor_and_account_with_a_link_are_told_apart(backing: DevStack) -> None:
-    """The header names the link. A link in the query, or one that is not valid, counts for nothing.
+async def test_visitor_and_account_with_a_link_are_distinguished(backing: DevStack) -> None:
+    """The header names the link. A link in the query, or one that is not valid, has no effect.
 
     Proves R-LIFE-1 and R-LIFE-2.
     """
@@ -137,7 +137,7 @@ async def test_visitor_and_account_with_a_link_are_told_apart(backing: DevStack)
 async def test_link_is_checked_once_and_ends_with_its_time(
     backing: DevStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The state service is asked once in a while, and not about an expired link. Proves R-LIFE-8."""
+    """The state service is asked again only after a time, and never about an expired link. Proves R-LIFE-8."""
     state = State()
     async with (
         answering(backing, CHECK_LINK, state.check),
@@ -162,7 +162,10 @@ async def test_link_is_checked_once_and_ends_with_its_time(
 async def test_visitors_are_limited_by_address_and_by_link(
     backing: DevStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An address gains nothing by many links, and a link takes nothing from others. Proves R-LIFE-9."""
+    """Many links do not raise the limit of an address, and one link does not use up the limit of others.
+
+    Proves R-LIFE-9.
+    """
     monkeypatch.setattr("svgx_gateway.ratelimit.limiter.LINK_FACTOR", 2)
     state = State()
 

@@ -169,7 +169,7 @@ async def test_unknown_keys_cause_one_read_in_30_seconds(
         assert key_requests() - before == 2
 
 
-async def test_unknown_key_is_unavailable_while_auth_is_away(
+async def test_unknown_key_is_unavailable_while_auth_does_not_answer(
     backing: DevStack, bus: Bus, keys: Path
 ) -> None:
     """The error is `unavailable`, not `unauthenticated`, which would log users out. Proves R-AUTH-24."""

@@ -90,7 +90,7 @@ class FreshTables:
                     await self.tables.execute(statement)
 
     async def days(self) -> list[str]:
-        """Return the days of the journal's partitions that have entries, or ended, oldest first."""
+        """Return the days of the journal's partitions, oldest first."""
         rows = await self.tables.fetch(
             "SELECT substr(relid::text, 9) AS day FROM pg_partition_tree('journal') WHERE isleaf ORDER BY 1"
         )

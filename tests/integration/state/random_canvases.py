@@ -66,7 +66,7 @@ def contents(updates: Sequence[bytes]) -> Contents:
 def contents_of(shared: SharedDocument) -> Contents:
     """Return the elements, the text, the order and the clocks of a document.
 
-    It is a `SharedDocument`, because pycrdt alone loses some updates that wait for a missing one.
+    The document is a `SharedDocument`, because pycrdt alone loses some updates that wait for a missing one.
     """
     assert shared.left_out == 0
     copy = RandomClient(random.Random(0), 1)
@@ -125,7 +125,7 @@ class RandomCanvases:
         self.canvases.append(RandomCanvas(await self.fresh.create(), clients))
 
     def first_revision(self, canvas: RandomCanvas) -> int:
-        """Return the first revision that can be read: the last one before the kept days."""
+        """Return the first revision that can be read: the last revision before the kept days."""
         return sum(day < self.first_day for day in canvas.days)
 
     async def check(self, canvas: RandomCanvas, revision: int) -> None:
@@ -134,7 +134,7 @@ class RandomCanvases:
         assert found == canvas.contents[revision], (canvas.id, revision)
 
     async def check_now(self, canvas: RandomCanvas) -> None:
-        """Compare the loaded content with the plain replay, for a new holder and for one that is behind."""
+        """Compare the content that a new, an outdated or a current holder loads with the plain replay."""
         newest = len(canvas.updates)
         after = self.random.choice((0, newest, self.random.randint(max(0, newest - 40), newest)))
         content = await self.journal.load(canvas.id, after)

@@ -38,7 +38,10 @@ class RandomHistory(RandomCanvases):
     """Canvases with versions. The retention keeps the content of versions with a name."""
 
     kept: dict[str, list[KeptVersion]]
-    """By canvas: the versions that were made and not deleted. Those without a name may be gone."""
+    """By canvas: the versions that were made and that no step deleted.
+
+    The service may have removed those without a name.
+    """
 
     def restart(self) -> None:
         """Replace all parts of the service."""
@@ -67,7 +70,7 @@ class RandomHistory(RandomCanvases):
             try:
                 content = await self.versions.content(canvas.id, each.version.id)
             except NotFound:
-                assert each.version.name is None, "a version with a name is gone"
+                assert each.version.name is None, "a version with a name is missing"
                 continue
             assert contents(content.updates) == each.content, each.version
 
@@ -101,7 +104,7 @@ async def restore_version(world: RandomCanvases, canvas: RandomCanvas) -> None:
     try:
         content = await history.versions.content(canvas.id, each.version.id)
     except NotFound:
-        return  # it was thinned, or ended with its days
+        return  # it was thinned, or deleted with the journal of its time
     wanted = SharedDocument.load(content.updates).missing(EMPTY_STATE_VECTOR)
     current = canvas.replay.missing(EMPTY_STATE_VECTOR)
     canvas.sequences["restore"] = sequence = canvas.sequences.get("restore", 0) + 1

@@ -1,4 +1,4 @@
-"""Damaged, foreign and interrupted backups, full disks and missing targets. The backups are encrypted."""
+"""Damaged and foreign backups, and restores that fail half-way. The backups are encrypted."""
 
 import base64
 import json
@@ -136,7 +136,10 @@ UNUSABLE_MANIFESTS: dict[str, tuple[Callable[[Vault, str], object], str]] = {
 async def test_damaged_backup_fails_its_verification_and_is_not_restored(
     vault: Vault, others: Neighbours, damage: str
 ) -> None:
-    """A damaged backup is named by its verification, and a restore of it changes nothing. Proves R-BACKUP-4."""
+    """The verification of a damaged backup fails with the reason, and a restore of it changes nothing.
+
+    Proves R-BACKUP-4.
+    """
     inflict, reason = DAMAGED_OBJECTS[damage]
     canvas_id = await vault.draw("a")
     backup = await vault.back_up(canvas_id=canvas_id)
@@ -197,7 +200,7 @@ async def test_restore_of_an_unknown_backup_is_not_found(vault: Vault) -> None:
             await request("unknown")
 
 
-async def test_restore_that_failed_half_way_says_which_canvases_are_restored(
+async def test_restore_that_failed_half_way_lists_the_restored_canvases(
     backing: DevStack, vault: Vault, tables: Tables, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The outcomes name each canvas, and a repeated restore completes the rest. Proves R-BACKUP-7."""
@@ -206,7 +209,7 @@ async def test_restore_that_failed_half_way_says_which_canvases_are_restored(
     await lose(tables, lost)
     await vault.draw("b", canvas_id=changed)
     monkeypatch.setattr(restoring, "EDIT_PAUSE", 0.0)
-    # Collab does not run, so that the canvas that exists cannot be edited.
+    # Collab does not run, so the existing canvas cannot be edited.
     restore = await vault.restore(backup.id)
     assert (restore.status, restore.canvases, restore.failed) == ("partial", 2, 1)
     assert await vault.outcomes(restore.id) == {lost: "created", changed: "failed"}

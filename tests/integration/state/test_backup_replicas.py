@@ -201,7 +201,10 @@ async def test_interrupted_backup_is_continued_by_another_replica(
 async def test_replica_that_lost_its_backup_writes_no_more(
     site: Site, small_objects: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A replica that was thought dead notices that another one has its work, and ends nothing. Proves R-BACKUP-5."""
+    """A replica that counted as ended finds that another replica has its task, and changes nothing.
+
+    Proves R-BACKUP-5.
+    """
     monkeypatch.setattr(tasks, "RENEW_SECONDS", 0.01)
     monkeypatch.setattr(runner, "POLL_SECONDS", 0.1)
     vault = site.vault
@@ -221,7 +224,10 @@ async def test_replica_that_lost_its_backup_writes_no_more(
 
 
 async def test_retention_deletes_old_backups_with_their_objects(site: Site) -> None:
-    """After each backup, those beyond BACKUP_KEEP are deleted, but no parent of a kept one. Proves R-BACKUP-5."""
+    """After each backup, backups beyond BACKUP_KEEP are deleted, except for those on which a kept backup builds.
+
+    Proves R-BACKUP-5.
+    """
     vault = site.vault
     async with database(site.backing) as url, site.replica(postgres_url=url, backup_keep=2):
         canvas_id = await vault.draw("a")
@@ -235,8 +241,8 @@ async def test_retention_deletes_old_backups_with_their_objects(site: Site) -> N
         assert not vault.objects(old.id)
 
 
-async def test_without_a_target_the_setting_is_named(site: Site) -> None:
-    """Without BACKUP_URL, the operations say so. Proves R-BACKUP-3."""
+async def test_operation_without_a_target_names_the_setting(site: Site) -> None:
+    """Without BACKUP_URL, the error of each operation names this setting. Proves R-BACKUP-3."""
     async with site.replica(backup_url=""):
         with pytest.raises(Conflict, match="BACKUP_URL"):
             await site.vault.begin()

@@ -123,7 +123,10 @@ async def test_restore_into_existing_canvases_edits_only_those_that_differ(
 async def test_canvas_that_is_deleted_in_the_backup_stays_when_it_exists(
     vault: Vault, tables: Tables, others: Neighbours
 ) -> None:
-    """A restore deletes nothing, and it restores the mark of a deletion with a lost canvas. Proves R-BACKUP-7."""
+    """A restore deletes no existing canvas.
+
+    A lost canvas that was deleted in the backup is restored as deleted. Proves R-BACKUP-7.
+    """
     deleted = await vault.draw("a")
     await vault.client.delete(deleted)
     backup = await vault.back_up(canvas_id=deleted)
@@ -202,7 +205,10 @@ async def test_incremental_backup_has_only_changes_and_restores_all(
 async def test_canvas_that_was_restored_meanwhile_is_in_the_next_incremental_backup(
     vault: Vault, tables: Tables, others: Neighbours
 ) -> None:
-    """A revision that is counted anew is not taken for the one of the parent. Proves R-BACKUP-2."""
+    """After the restore, revisions are counted from 1 again, so they are not compared with those of the parent.
+
+    Proves R-BACKUP-2.
+    """
     canvas_id = await vault.draw("a", "b")
     full = await vault.back_up(canvas_id=canvas_id)
     await lose(tables, canvas_id)
@@ -217,7 +223,7 @@ async def test_canvas_that_was_restored_meanwhile_is_in_the_next_incremental_bac
 
 
 async def test_incremental_backup_without_a_base_becomes_a_full_one(vault: Vault) -> None:
-    """There is always a backup, and its record says which one it became. Proves R-BACKUP-2."""
+    """Without a base, the backup is a full one, and its record has this type. Proves R-BACKUP-2."""
     canvas_id = await vault.draw("a")
     backup = await vault.back_up(canvas_id=canvas_id, backup_type="incremental")
     assert (backup.backup_type, backup.parent_id, backup.status) == ("full", None, "complete")
@@ -243,7 +249,7 @@ async def test_users_are_restored_and_existing_ones_stay_as_they_are(
     assert stored["changed"].role == "viewer"
 
 
-async def test_all_has_canvases_and_users(vault: Vault, others: Neighbours) -> None:
+async def test_backup_of_all_has_canvases_and_users(vault: Vault, others: Neighbours) -> None:
     """The state type `all` has every canvas and every account. Proves R-BACKUP-1."""
     others.accounts.stored["u1"] = _account("u1")
     canvas_id = await vault.draw("a")

@@ -42,7 +42,7 @@ async def sizes(client: Client, by: SizeOrder) -> list[CanvasSize]:
 
 
 async def test_members_are_listed_once_in_pages_with_their_roles(client: Client) -> None:
-    """Proves R-STATE-20: the pages of a small size have every member of the canvas, and nobody else."""
+    """Proves R-STATE-20: small pages together have exactly the members of the canvas."""
     canvas_id, other = await client.create(), await client.create()
     expected = {client.me.user_id: CanvasRole.OWNER}
     for role in (CanvasRole.EDITOR, CanvasRole.VIEWER, CanvasRole.OWNER, CanvasRole.VIEWER):
@@ -61,7 +61,7 @@ async def test_members_are_listed_once_in_pages_with_their_roles(client: Client)
 
 
 async def test_members_of_an_unknown_or_deleted_canvas_are_not_found(client: Client) -> None:
-    """Proves R-STATE-12: the list of members answers as the canvas itself does."""
+    """Proves R-STATE-12: the list of members gets `NotFound`, as the canvas itself does."""
     canvas_id = await client.create()
     await client.delete(canvas_id)
     for unknown in (canvas_id, "unknown"):
@@ -86,8 +86,8 @@ async def test_cursor_of_another_list_of_members_is_refused(client: Client) -> N
         await canvases(client, client.me.user_id, cursor=canvas_cursor, only_owner="true")
 
 
-async def test_canvases_of_a_user_name_the_role_and_a_lonely_owner(client: Client) -> None:
-    """Proves R-STATE-20: each canvas of the user once, newest first, without deleted ones."""
+async def test_canvases_of_a_user_have_the_role_and_mark_the_only_owner(client: Client) -> None:
+    """Proves R-STATE-20: the list has each canvas of the user once, newest first, and no deleted canvas."""
     someone = user()
     alone = await client.create("alone", someone)
     shared = await client.create("shared", someone)
@@ -126,10 +126,13 @@ async def test_canvases_of_a_user_name_the_role_and_a_lonely_owner(client: Clien
     ],
     ids=["disabled", "demoted", "deleted"],
 )
-async def test_admin_appoints_an_owner_for_a_canvas_whose_owner_has_gone(
+async def test_admin_appoints_an_owner_for_a_canvas_of_a_deleted_account(
     client: Client, gone: FoundAccount | None
 ) -> None:
-    """Proves R-STATE-13: an account may go at any time, and an admin finds its canvases and passes them on."""
+    """Proves R-STATE-13: an account can be deleted at any time.
+
+    An admin then finds its canvases and appoints an owner.
+    """
     someone, admin, heir = user(), user(Role.ADMIN), user()
     canvas_id = await client.create("left behind", someone)
     client.accounts[someone.user_id] = gone and gone.model_copy(update={"id": someone.user_id})

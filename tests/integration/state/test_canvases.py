@@ -343,10 +343,10 @@ async def test_whitelisted_account_must_exist(
     await store([])
 
 
-async def test_owners_leaving_at_the_same_time_leave_one_owner(
+async def test_owners_removed_at_the_same_time_leave_one_owner(
     client: Client, tables: Tables
 ) -> None:
-    """When all owners leave at the same time, one of them remains. Proves R-STATE-13."""
+    """When all owners are removed at the same time, one of them remains. Proves R-STATE-13."""
     for _ in range(10):
         canvas_id = await client.create()
         owners = [client.me.user_id, *(user().user_id for _ in range(3))]

@@ -120,7 +120,7 @@ async def test_update_that_cannot_be_merged_stops_compaction_of_its_own_canvas_o
 async def test_append_does_not_wait_for_a_compaction(
     backing: DevStack, client: Client, tables: Tables
 ) -> None:
-    """Appends go on while a compaction waits for a lock on the table of snapshots. Proves R-STATE-7."""
+    """Appends are committed while a compaction waits for a lock on the table of snapshots. Proves R-STATE-7."""
     async with replica(backing, compact_after_entries=5), asyncio.timeout(60):
         canvas_id = await client.create()
         pen = Pen(canvas_id, "holder")
@@ -140,7 +140,7 @@ async def test_append_does_not_wait_for_a_compaction(
 async def test_compaction_of_a_stopped_replica_is_done_by_another(
     backing: DevStack, client: Client, tables: Tables
 ) -> None:
-    """Stopping a replica cancels its compaction, and the next replica does it. Proves R-STATE-7."""
+    """Stopping a replica cancels its compaction, and another replica compacts the canvas. Proves R-STATE-7."""
     async with asyncio.timeout(60):
         canvas_id = await _stop_a_replica_while_it_compacts(backing, client, tables)
         assert await snapshots(tables, canvas_id) == []

@@ -86,7 +86,7 @@ async def database(backing: DevStack) -> AsyncIterator[Database]:
 
 
 async def test_restored_canvas_has_its_content_members_and_links(client: Client) -> None:
-    """Proves R-LIFE-10: also after a deletion, and the canvas is on the usual lists again."""
+    """Proves R-LIFE-10: a restored canvas is as before its deletion, and is on the usual lists again."""
     canvas_id, member = await client.create(), user()
     await client.set_member(canvas_id, member.user_id, CanvasRole.EDITOR)
     link = await client.link(canvas_id)
@@ -143,7 +143,10 @@ async def test_deleted_canvas_is_shown_to_and_restored_by_owners_and_admins(
 
 
 async def test_deleted_canvases_are_listed_once_in_pages(client: Client) -> None:
-    """Proves R-LIFE-10: newest first, with the search, and without live canvases."""
+    """Proves R-LIFE-10: the pages have each deleted canvas once, newest first.
+
+    A search applies, and live canvases are missing.
+    """
     made = [await client.create(f"Plan {number}") for number in range(5)]
     for canvas_id in made[:4]:
         await client.delete(canvas_id)
@@ -169,7 +172,7 @@ async def test_unknown_canvas_is_neither_restored_nor_removed(client: Client) ->
 async def test_canvas_is_removed_after_its_retention(
     client: Client, tables: Tables, database: Database
 ) -> None:
-    """Proves R-LIFE-11: a deletion of 29 days ago is kept, and one of 31 days ago leaves no row."""
+    """Proves R-LIFE-11: a canvas deleted 29 days ago is kept, and a canvas deleted 31 days ago leaves no row."""
     old, young, live = [await client.create() for _ in range(3)]
     for canvas_id in (old, young, live):
         await fill(client, canvas_id)
@@ -190,7 +193,7 @@ async def test_canvas_is_removed_after_its_retention(
 async def test_removal_in_steps_continues_after_an_interruption(
     client: Client, tables: Tables, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Proves R-LIFE-11: a step removes few rows, the canvas's own row last, and nobody restores the rest."""
+    """Proves R-LIFE-11: a step removes few rows, the canvas's own row last. Meanwhile the canvas cannot be restored."""
     monkeypatch.setattr(purge_module, "STEP_ROWS", 4)
     canvas_id = await client.create()
     await fill(client, canvas_id, 10)
@@ -214,7 +217,7 @@ async def test_removal_in_steps_continues_after_an_interruption(
 
 
 async def test_admin_removes_a_deleted_canvas_at_once(client: Client, tables: Tables) -> None:
-    """Proves R-LIFE-11: without waiting for the retention."""
+    """Proves R-LIFE-11: the removal does not wait for the retention."""
     canvas_id = await client.create()
     await fill(client, canvas_id, 20)
     await client.delete(canvas_id)
@@ -228,7 +231,7 @@ async def test_admin_removes_a_deleted_canvas_at_once(client: Client, tables: Ta
 async def test_late_edit_of_a_removed_canvas_leaves_no_row(
     client: Client, tables: Tables, database: Database
 ) -> None:
-    """Proves R-LIFE-11: an append that waits for the last step gets revision 0."""
+    """Proves R-LIFE-11: an append during the removal gets revision 0, or its row is removed too."""
     canvas_id = await client.create()
     await fill(client, canvas_id)
     await client.delete(canvas_id)
@@ -250,7 +253,7 @@ async def test_late_edit_of_a_removed_canvas_leaves_no_row(
 async def test_only_one_replica_removes_in_the_background(
     client: Client, tables: Tables, database: Database
 ) -> None:
-    """Proves R-LIFE-11: a step does nothing while another replica is in one."""
+    """Proves R-LIFE-11: a step does nothing while another replica runs a step."""
     canvas_id = await client.create()
     await client.delete(canvas_id)
     await age(tables, canvas_id, 31)
@@ -262,7 +265,7 @@ async def test_only_one_replica_removes_in_the_background(
 
 
 async def test_every_table_with_rows_of_a_canvas_is_emptied(tables: Tables) -> None:
-    """Proves R-LIFE-11: a new table with a `canvas_id` takes part in the removal, or goes by its foreign key."""
+    """Proves R-LIFE-11: a new table with a `canvas_id` is emptied by the removal, or by its foreign key."""
     found = await tables.fetch(
         "SELECT c.relname AS name, EXISTS (SELECT FROM pg_constraint f WHERE f.conrelid = c.oid"
         " AND f.confrelid = 'canvas'::regclass AND f.confdeltype = 'c') AS cascades"

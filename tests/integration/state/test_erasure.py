@@ -47,7 +47,7 @@ async def names_in(tables: Tables, user_id: str) -> list[str]:
 async def test_pseudonym_takes_the_place_of_an_erased_user_everywhere(
     client: Client, tables: Tables, transfer: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Proves R-LIFE-12: no table has the user's id, and canvases without another owner are given away or deleted."""
+    """Proves R-LIFE-12: no table has the user's id, and canvases without another owner are transferred or deleted."""
     monkeypatch.setattr(erasure, "STEP_ENTRIES", 3)
     monkeypatch.setattr(erasure, "STEP_CANVASES", 2)
     monkeypatch.setattr(erasure, "STEP_ROWS", 1)
@@ -129,7 +129,7 @@ async def test_repeated_erasure_changes_nothing_more(client: Client, tables: Tab
 async def test_interrupted_erasure_continues_at_its_position(
     client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Proves R-LIFE-13: each request does a part, and together they report each row once."""
+    """Proves R-LIFE-13: each request does a part of the work, and the requests together report each row once."""
     monkeypatch.setattr(erasure, "WORK_SECONDS", -1.0)
     monkeypatch.setattr(erasure, "STEP_ENTRIES", 50)
     victim = user()
@@ -166,7 +166,9 @@ async def test_edits_are_committed_during_an_erasure(
             assert (await client.load(canvas_id)).revision == 9
 
 
-async def test_members_hear_of_the_changed_roles(backing: DevStack, client: Client) -> None:
+async def test_changed_roles_are_announced_after_an_erasure(
+    backing: DevStack, client: Client
+) -> None:
     """Proves R-LIFE-12: the gateways check the roles on each canvas that the user left."""
     victim = user()
     canvas_id = await client.create(caller=victim)
@@ -195,7 +197,7 @@ KEPT_COLUMNS = {
 """Columns that name users and have no entry in `ERASED_TABLES`, each with the reason."""
 
 NAMES = ("user_id", "owner", "owner_id", "author", "authors", "account_id", "actor_id")
-"""The names of columns that name users. So do all names that end with `_by`."""
+"""Columns with these names name users, and so do columns with names that end with `_by`."""
 
 
 async def test_every_column_that_names_a_user_is_erased(tables: Tables) -> None:

@@ -1,4 +1,4 @@
-"""Domain events over the end of a replica, and the settings of a replica."""
+"""Domain events when a replica ends, or when its settings change."""
 
 import asyncio
 from contextlib import suppress
@@ -37,7 +37,10 @@ async def _forget(tables: Tables) -> None:
 async def test_event_whose_relay_crashed_before_its_commit_arrives_twice_with_one_id(
     backing: DevStack, client: Client, tables: Tables
 ) -> None:
-    """At least once: a crash after the broadcast repeats the event, and loses none. Proves R-EVENT-2."""
+    """After a crash between the broadcast and the commit, the event is sent again, and no event is lost.
+
+    Proves R-EVENT-2.
+    """
     url = backing.postgres_url
     published: list[str] = []
     handed_over: list[str] = []
@@ -82,7 +85,7 @@ async def test_event_whose_relay_crashed_before_its_commit_arrives_twice_with_on
 async def test_event_that_was_committed_before_a_kill_is_delivered_by_the_next_replica(
     backing: DevStack, client: Client, tables: Tables
 ) -> None:
-    """The outbox is in the database, so no replica needs to know of an event. Proves R-EVENT-2."""
+    """The outbox is in the database, so another replica finds the events of a replica that ended. Proves R-EVENT-2."""
     async with receiver() as hook:
         async with quick(backing):
             webhook = await create(client, hook.url, "backup.completed")
@@ -103,7 +106,7 @@ async def test_event_that_was_committed_before_a_kill_is_delivered_by_the_next_r
 async def test_private_target_is_refused_at_creation_at_change_and_at_delivery(
     backing: DevStack, client: Client, tables: Tables
 ) -> None:
-    """Proves R-EVENT-9: a name that gets another address after the creation leads nowhere."""
+    """Proves R-EVENT-9: the address of a webhook is checked also at each delivery, because it may change."""
     async with receiver() as hook:
         async with quick(backing):
             webhook = await create(client, hook.url, "canvas.created")
@@ -126,7 +129,7 @@ async def test_private_target_is_refused_at_creation_at_change_and_at_delivery(
 async def test_old_events_are_dropped_except_pending_ones(
     backing: DevStack, client: Client, tables: Tables
 ) -> None:
-    """Proves R-EVENT-10."""
+    """Proves R-EVENT-10: events older than the retention are deleted, except for those with a pending delivery."""
     async with receiver() as hook:
         async with quick(backing):
             webhook = await create(client, hook.url, "canvas.created")
@@ -149,7 +152,10 @@ async def test_old_events_are_dropped_except_pending_ones(
 async def test_failed_delivery_is_repeated_with_the_same_id_and_delays_its_entity_only(
     backing: DevStack, client: Client
 ) -> None:
-    """Later events of the entity wait for it, and those of others do not. Proves R-EVENT-3 and R-EVENT-6."""
+    """Later events of the same entity wait for the delivery, and events of other entities do not.
+
+    Proves R-EVENT-3 and R-EVENT-6.
+    """
     failures = 2
 
     def answer(request: Received) -> str:

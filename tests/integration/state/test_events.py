@@ -41,7 +41,7 @@ pytestmark = pytest.mark.usefixtures("_forget")
 
 @pytest.fixture(scope="module")
 async def _running(backing: DevStack) -> AsyncIterator[None]:
-    """A replica that gives deliveries up soon."""
+    """A replica that ends failing deliveries after a short time."""
     async with quick(backing, webhook_give_up_seconds=0.2):
         yield
 
@@ -54,7 +54,7 @@ async def _forget(_running: None, tables: Tables) -> None:
 async def test_changes_of_a_canvas_are_published_and_delivered_in_their_order(
     client: Client,
 ) -> None:
-    """Each has the actor and the data; the signature is valid. Proves R-EVENT-1, R-EVENT-3 and R-EVENT-5."""
+    """Each event has the actor and the data, and its signature is valid. Proves R-EVENT-1, R-EVENT-3 and R-EVENT-5."""
     published: list[tuple[str, DomainEvent]] = []
 
     async def note(subject: str, content: bytes) -> None:
@@ -102,7 +102,7 @@ async def test_change_that_fails_has_no_event(client: Client, tables: Tables) ->
 
 
 async def test_webhook_gets_the_types_that_it_names_while_it_is_active(client: Client) -> None:
-    """Proves R-EVENT-4."""
+    """Events of other types, and events while the webhook is inactive, are not delivered. Proves R-EVENT-4."""
     async with receiver() as hook:
         webhook = await create(client, hook.url, "canvas.deleted", "backup.completed")
         await create(client, hook.url + "/inactive", active=False)
@@ -251,7 +251,7 @@ async def test_webhook_that_does_not_exist_is_not_found(client: Client) -> None:
 
 
 async def test_secret_is_shown_only_at_the_creation(client: Client) -> None:
-    """Proves R-EVENT-5."""
+    """Reading and listing webhooks does not show their secrets. Proves R-EVENT-5."""
     async with receiver() as hook:
         created = await create(client, hook.url)
         request = WebhookRequest(webhook_id=created.id)

@@ -1,4 +1,4 @@
-"""The cost of a long journal: the rows that a load reads, the disk space, and the metrics of it."""
+"""The cost of a long journal: the rows that a load reads, the disk space, and its metrics."""
 
 import re
 from datetime import UTC, datetime
@@ -75,7 +75,7 @@ async def test_load_of_a_canvas_with_a_long_journal_reads_only_the_entries_after
 
 
 async def test_resent_entry_is_found_among_many(fresh: FreshTables) -> None:
-    """An entry that is sent again gets its revision, and a new one needs no search. Proves R-STATE-3."""
+    """An entry that is sent again gets its first revision, and a new entry gets the next revision. Proves R-STATE-3."""
     canvas_id = await fresh.create()
     await add_entries(fresh, canvas_id, ENTRIES)
     update = Pen(canvas_id, "holder").draw("b").update

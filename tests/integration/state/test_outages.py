@@ -1,4 +1,4 @@
-"""PostgreSQL goes away and comes back, and the service keeps running."""
+"""Outages of PostgreSQL, during which the service keeps running."""
 
 import asyncio
 

@@ -147,7 +147,7 @@ async def test_flood_of_large_overwrites_is_announced_at_the_bound(
 ) -> None:
     """Proves R-QUOTA-2: 200 KB that overwrite one key again and again are announced within the first megabytes.
 
-    The interval of a minute shows that many bytes are stored at once.
+    The interval of a minute shows that the counts of many bytes are stored at once.
     """
     someone = user()
     async with replica(backing, quota_flush_seconds=60):
@@ -168,7 +168,10 @@ async def test_flood_of_large_overwrites_is_announced_at_the_bound(
 async def test_canvases_beyond_the_bound_of_an_hour_are_refused(
     client: Client, backing: DevStack, at_once: bool
 ) -> None:
-    """Proves R-QUOTA-4: of 149 canvases, as many as allowed are made, also when deleted ones make room for none."""
+    """Proves R-QUOTA-4: of more canvases than the bound, as many as allowed are created.
+
+    Deleting some of them does not allow further ones.
+    """
     someone, other = user(), user()
     async with replica(backing, quota_account_canvases_per_hour=20):
 
@@ -213,7 +216,7 @@ async def test_deleted_canvas_makes_room_for_another(client: Client, backing: De
 async def test_bounds_are_those_of_the_user_the_role_and_all(
     client: Client, backing: DevStack
 ) -> None:
-    """Proves R-QUOTA-5: the nearest bound applies; a bound that nobody set is that of the settings."""
+    """Proves R-QUOTA-5: the bound of the user applies, then that of the role, of all, and of the settings."""
     someone = user()
     async with replica(backing, quota_account_canvases=7):
         quotas = await set_quotas(
@@ -238,7 +241,7 @@ async def test_bounds_are_those_of_the_user_the_role_and_all(
 async def test_change_of_an_older_version_is_refused_and_a_change_is_announced(
     client: Client, backing: DevStack, reports: Reports
 ) -> None:
-    """Proves R-QUOTA-5: an admin never overwrites a newer change unseen, and all gateways learn of a change."""
+    """Proves R-QUOTA-5: an admin cannot overwrite a newer change unread, and a change is broadcast."""
     async with replica(backing):
         first = await set_quotas(client, account={"canvases": 5})
         second = await set_quotas(client, account={"canvases": 6}, version=first.version)
@@ -249,7 +252,7 @@ async def test_change_of_an_older_version_is_refused_and_a_change_is_announced(
 
 
 async def test_use_is_shown_to_owners_and_admins(client: Client, backing: DevStack) -> None:
-    """Proves R-QUOTA-6: the use of a canvas, of a user, and the largest use of today."""
+    """Proves R-QUOTA-6: owners read the use of a canvas, admins also that of a user and the largest use of today."""
     someone = user()
     async with quick_replica(backing):
         canvas_id = await client.create(caller=someone)

@@ -104,7 +104,7 @@ async def draw_on(editor: Editor) -> None:
 async def test_restore_that_is_interrupted_changes_everything_or_nothing(
     backing: DevStack, client: Client, editor: Editor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The holder dies at a random point; a second restore completes. Proves R-HIST-11."""
+    """The holder is killed at a random point, and a second restore succeeds. Proves R-HIST-11."""
     monkeypatch.setattr(restores, "REPLACE_SECONDS", 0.5)
     rng = random.Random(11)
     canvas_id = editor.canvas_id
@@ -117,7 +117,7 @@ async def test_restore_that_is_interrupted_changes_everything_or_nothing(
             await editor.sync()  # it holds the canvas
             restore = asyncio.create_task(restore_version(client, canvas_id, old.id, timeout=2.0))
             await asyncio.wait([restore], timeout=rng.uniform(0.01, 0.15))
-            await holder.die()
+            await holder.crash()
             with contextlib.suppress(SvgxError):
                 await restore
         kept = set(elements((await client.load(canvas_id)).updates).values())
@@ -130,7 +130,7 @@ async def test_restore_that_is_interrupted_changes_everything_or_nothing(
 async def test_restore_without_collab_fails_and_changes_nothing(
     client: Client, editor: Editor
 ) -> None:
-    """The caller learns that the restore did not happen. Proves R-HIST-11."""
+    """The caller gets an error, because no holder applied the restore. Proves R-HIST-11."""
     version = await create_version(client, editor.canvas_id)
     with pytest.raises(Unavailable):
         await restore_version(client, editor.canvas_id, version.id)

@@ -64,7 +64,7 @@ async def test_days_older_than_the_retention_are_dropped_and_the_content_stays(
         )
     content = await fresh.journal.load(canvas_id)
     assert (content.revision, len(content.updates)) == (18, 10)
-    for after in (3, 8):  # a holder that was away since a dropped day
+    for after in (3, 8):  # a holder with a newest revision from a dropped day
         assert (await fresh.journal.load(canvas_id, after)).updates == content.updates
     assert (await fresh.journal.load(canvas_id, 12)).updates == content.updates[4:]
     assert (await fresh.journal.load(empty)).updates == ()
@@ -89,7 +89,7 @@ async def test_idle_and_deleted_canvases_keep_their_content(
     assert await snapshots(fresh, idle) == [2]
     await fresh.tables.execute("UPDATE canvas SET deleted_at = NULL")
     assert elements((await fresh.journal.load(deleted)).updates) == {"a": "x"}
-    # Both take edits again.
+    # Both canvases take edits again.
     await fresh.journal.append([pens[0].draw("c"), pens[1].draw("b")])
     assert set(elements((await fresh.journal.load(idle)).updates)) == {"a", "b", "c"}
     assert set(elements((await fresh.journal.load(deleted)).updates)) == {"a", "b"}
@@ -142,7 +142,7 @@ async def test_day_without_a_snapshot_is_not_dropped(fresh: FreshTables) -> None
 async def test_edits_do_not_wait_for_a_drop_and_the_drop_is_tried_again(
     fresh: FreshTables, compactor: Compactor
 ) -> None:
-    """A drop that has to wait for a statement gives up at once, and appends go on. Proves R-STATE-23."""
+    """A drop that would have to wait for a statement fails at once, and appends are committed. Proves R-STATE-23."""
     canvas_id = await fresh.create()
     pen = Pen(canvas_id, "holder")
     await draw_daily(fresh, pen, days=4)
@@ -188,7 +188,7 @@ async def test_retention_of_0_days_drops_nothing(fresh: FreshTables, compactor: 
 async def test_canvas_that_another_replica_compacts_delays_the_drop(
     fresh: FreshTables, compactor: Compactor
 ) -> None:
-    """Without its snapshot of a canvas the run is incomplete, and the next run goes on. Proves R-STATE-22."""
+    """While a canvas lacks its snapshot, the run is incomplete, and the next run continues. Proves R-STATE-22."""
     canvas_id = await fresh.create()
     await draw_daily(fresh, Pen(canvas_id, "holder"), days=4)
     async with fresh.tables.transaction():
@@ -205,7 +205,9 @@ async def test_canvas_that_another_replica_compacts_delays_the_drop(
 async def test_kept_snapshots_are_bounded_by_the_journal(
     fresh: FreshTables, workers: Workers
 ) -> None:
-    """A snapshot is kept after as much journal as the minimum and as its own size. The newest two always are.
+    """A snapshot is kept when the journal before it has the minimum size, and at least the snapshot's size.
+
+    The newest two snapshots are always kept.
 
     Proves R-STATE-7.
     """

@@ -106,7 +106,7 @@ async def test_link_gives_its_role_on_its_canvas_only(client: Client, role: str)
 async def test_account_with_a_link_has_the_higher_of_both_roles(
     client: Client, account: Role, member: CanvasRole | None, role: str, expected: CanvasRole
 ) -> None:
-    """Proves R-LIFE-2, with and without a role as a member, and after the link has ended."""
+    """Proves R-LIFE-2: the link counts with and without a membership. After the link's end, the membership counts."""
     canvas_id = await client.create()
     caller = user(account)
     if member is not None:
@@ -217,7 +217,10 @@ async def test_link_of_an_admin_needs_no_membership(client: Client) -> None:
 async def test_restored_account_gets_its_links_back_but_a_demoted_owner_does_not(
     client: Client,
 ) -> None:
-    """Proves R-LIFE-3: a restored account gets its links back. A creator that lost the canvas loses them for good."""
+    """Proves R-LIFE-3: a restored account gets its links back.
+
+    A creator that is no longer an owner loses the links for good.
+    """
     canvas_id, creator = await client.create(), user()
     await client.set_member(canvas_id, creator.user_id, CanvasRole.OWNER)
     link = await client.link(canvas_id, creator)
@@ -255,7 +258,7 @@ async def test_links_are_listed_without_tokens_until_they_end(
 
 
 async def test_link_of_another_canvas_cannot_be_revoked(client: Client) -> None:
-    """Proves R-LIFE-4: the path names canvas and link."""
+    """Proves R-LIFE-4: a link is found only under the id of its own canvas."""
     link = await client.link(await client.create())
     other = await client.create()
     for canvas_id, link_id in ((other, link.id), (link.canvas_id, "unknown")):
@@ -345,7 +348,7 @@ async def test_revoked_link_is_announced_after_it_has_ended(
         await ending
 
 
-async def test_answer_about_a_creator_counts_while_auth_is_away(
+async def test_answer_about_a_creator_counts_while_auth_does_not_answer(
     backing: DevStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Proves R-LIFE-6: the last answer counts for ten minutes. Without one, the link is unavailable."""

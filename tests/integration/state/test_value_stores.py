@@ -59,7 +59,7 @@ def draft(
 
 
 async def test_stored_value_is_read_back_with_its_details(store: StateStore, owner: str) -> None:
-    """Proves R-KV-1: value and metadata come back as they were stored, with type, version and times."""
+    """Proves R-KV-1: value and metadata are read as they were stored, with type, version and times."""
     text = '{"b":1.0,"a":[null,true,12345678901234567890123],"nul":"\\u0000","emoji":"👩‍🎨"}'
     stored = await store.put(owner, draft(value=text, metadata='{"by":"test"}'), None)
     found = await store.get(owner, "key")
@@ -125,10 +125,8 @@ async def test_write_of_another_version_is_refused_with_the_current_one(
     assert found.value == "2"
 
 
-async def test_version_of_a_deleted_value_does_not_come_again(
-    store: StateStore, owner: str
-) -> None:
-    """Proves R-KV-3: a client that read a value before it was deleted cannot overwrite the next one."""
+async def test_version_of_a_deleted_value_is_not_used_again(store: StateStore, owner: str) -> None:
+    """Proves R-KV-3: a client that read a value before its deletion cannot overwrite the next value of the key."""
     first = await store.put(owner, draft(value="1"), 0)
     assert await store.delete(owner, "key", first.version) is True
     assert await store.get(owner, "key") is None

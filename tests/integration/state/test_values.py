@@ -50,7 +50,7 @@ async def test_value_of_another_account_is_for_admins_only(client: Client) -> No
 
 
 async def test_shared_value_is_written_by_admins_and_read_by_all(client: Client) -> None:
-    """Proves R-KV-2: all callers read a shared value, only admins change it, and an own value comes first."""
+    """Proves R-KV-2: all callers read a shared value, only admins change it, and a caller's own value is preferred."""
     admin, viewer = user(Role.ADMIN), user(Role.VIEWER)
     key = f"palette.{viewer.user_id}"
     with pytest.raises(Forbidden):

@@ -40,7 +40,7 @@ async def until_versions(client: Client, canvas_id: str, number: int) -> list[Ve
 async def test_named_version_has_the_authors_since_the_version_before(
     backing: DevStack, client: Client
 ) -> None:
-    """A version tells its revision, its maker, and the authors of the edits since the last one. Proves R-HIST-4."""
+    """A version has its revision, its creator, and the authors of the edits since the last version. Proves R-HIST-4."""
     async with replica(backing, **NEVER):
         canvas_id = await client.create()
         empty = await create_version(client, canvas_id, "empty")
@@ -121,12 +121,13 @@ async def test_names_are_bounded_and_keep_a_version(
         automatic = await insert_version(tables, canvas_id, "automatic", timedelta(0))
         with pytest.raises(Conflict):
             await rename_version(client, canvas_id, automatic, "good")
-        await rename_version(client, canvas_id, kept.id, "renamed")  # it has a name already
+        # A new name for a version that has one does not count as a further name.
+        await rename_version(client, canvas_id, kept.id, "renamed")
         request = versions.VersionRequest(canvas_id=canvas_id, version_id=kept.id)
         await client.bus.ask(versions.DELETE_VERSION, request, caller=client.me)
         named = await rename_version(client, canvas_id, automatic, "good")
         assert (named.kind, named.name) == ("automatic", "good")
-        # The bound of versions without a name does not count it any more.
+        # The bound of versions without a name does not count the renamed version any more.
         made = []
         for _ in range(3):
             await client.append(pen.draw(secrets.token_hex(4)))
@@ -200,7 +201,7 @@ async def insert_version(tables: Tables, canvas_id: str, kind: str, age: timedel
 async def test_versions_are_thinned_with_their_age(
     backing: DevStack, client: Client, tables: Tables
 ) -> None:
-    """Old versions without a name become one for each hour, and later one for each day. Proves R-HIST-7."""
+    """Of old versions without a name, one stays for each hour, and later one for each day. Proves R-HIST-7."""
     async with replica(backing, **NEVER, version_all_hours=1, version_hourly_hours=24):
         canvas_id, other = await client.create(), await client.create()
         now = datetime.now(UTC)
@@ -285,7 +286,7 @@ async def test_named_version_outlives_the_journal(
 
 
 async def test_version_of_a_deleted_canvas_is_not_made(backing: DevStack, client: Client) -> None:
-    """A canvas that was deleted meanwhile gets no version, and the replica goes on. Proves R-HIST-6."""
+    """A canvas that was deleted meanwhile gets no version, and the replica keeps running. Proves R-HIST-6."""
     async with replica(backing, version_quiet_seconds=0.2):
         gone, canvas_id = await client.create(), await client.create()
         await client.append(Pen(gone, "ann").draw("a"), Pen(canvas_id, "ann").draw("a"))

@@ -1,4 +1,4 @@
-"""Deliveries over TLS: the connection goes to the checked address, and the certificate must be that of the name."""
+"""Deliveries over TLS: a delivery connects to the checked address, and the certificate must be that of the name."""
 
 import asyncio
 import ipaddress
@@ -47,7 +47,7 @@ async def send(url: str, tls: ssl.SSLContext | None, addresses: Sequence[str]) -
 async def test_delivery_checks_the_certificate_of_the_name_and_not_of_the_address(
     server: tuple[Receiver, ssl.SSLContext, int],
 ) -> None:
-    """Proves R-EVENT-9."""
+    """Proves R-EVENT-9: a valid certificate of the address does not replace the certificate of the URL's name."""
     hook, tls, port = server
     done = await send(f"https://127.0.0.1:{port}/hook?a=b", tls, ["127.0.0.1"])
     assert done == Outcome(204, None)

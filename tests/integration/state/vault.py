@@ -254,7 +254,7 @@ async def lose(tables: Tables, *canvas_ids: str) -> None:
 
 @contextmanager
 def full_disk(folder: Path) -> Iterator[Path]:
-    """Mount a file system of 128 KiB in memory. Skip the test where this process may not."""
+    """Mount a file system of 128 KiB in memory. Skip the test if this process may not mount."""
     folder.mkdir()
     command = ["mount", "-t", "tmpfs", "-o", "size=128k", "svgx", str(folder)]
     try:

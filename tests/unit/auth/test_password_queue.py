@@ -166,7 +166,7 @@ async def test_cancelled_request_frees_its_place() -> None:
 
 
 async def test_failed_work_frees_its_slot() -> None:
-    """Proves R-AUTH-40: an exception inside a turn passes the slot on."""
+    """Proves R-AUTH-40: an exception inside a turn frees the slot for the next request."""
     queue = PasswordQueue(slots=1, waiting=1)
     for _ in range(3):
         with pytest.raises(RuntimeError):

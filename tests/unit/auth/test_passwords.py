@@ -1,4 +1,4 @@
-"""Password hashes: Argon2id with the configured parameters, computed beside the event loop."""
+"""Password hashes: Argon2id with the configured parameters, computed in threads."""
 
 import asyncio
 import threading

@@ -8,7 +8,7 @@ from svgx_auth.refresh_tokens import RefreshTokens
 
 
 def successor(secret: str, token: str) -> str:
-    """Return the only successor that a service with this secret knows."""
+    """Return the only successor that a service with this secret accepts."""
     (only,) = RefreshTokens(secret).successors(token)
     return only
 
@@ -38,7 +38,7 @@ def test_successor_requires_the_servers_secret() -> None:
 
 
 def test_both_secrets_give_a_successor_while_one_is_replaced() -> None:
-    """Proves R-AUTH-45: the own secret's successor is the first, whichever replica has which order."""
+    """Proves R-AUTH-45: the successor by a replica's own secret is the first, in each order of the two secrets."""
     first = RefreshTokens("old").first()
     assert RefreshTokens("old", "new").successors(first) == [
         successor("old", first),

@@ -65,7 +65,7 @@ def test_argon2_parameters_below_the_minimum_are_refused(monkeypatch: pytest.Mon
 def test_passwords_never_take_all_database_connections(
     monkeypatch: pytest.MonkeyPatch, workers: str, connections: str, slots: int
 ) -> None:
-    """Proves R-AUTH-40: two requests for each worker, and at most three quarters of the connections."""
+    """Proves R-AUTH-40: at most two requests run for each worker, with at most three quarters of the connections."""
     monkeypatch.setenv("PASSWORD_WORKERS", workers)
     monkeypatch.setenv("DATABASE_POOL_SIZE", connections)
     assert load(AuthSettings).password_slots == slots

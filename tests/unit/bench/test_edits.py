@@ -1,4 +1,4 @@
-"""The prebuilt Yjs updates of the benchmark are those that a Yjs library understands."""
+"""The prebuilt Yjs updates of the benchmark can be read by a Yjs library."""
 
 import pytest
 from pycrdt import Doc, Map, merge_updates
@@ -29,7 +29,7 @@ def test_edits_of_a_writer_set_their_number(client: int, text_bytes: int) -> Non
             assert last_numbers(state, [writer.name]) == {writer.name: number}
 
 
-def test_last_numbers_without_an_element_is_negative() -> None:
+def test_last_numbers_without_an_element_are_negative() -> None:
     update = edits.Writer(5).creation()
     assert last_numbers(update, ["w5", "w6"]) == {"w5": 0, "w6": -1}
 

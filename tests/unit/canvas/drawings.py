@@ -203,4 +203,4 @@ BETTER_IN_RESVG = {
     "attribute with a namespace",
     "style without a namespace",
 }
-"""Drawings that resvg reads wrongly, and reads like a browser after the import."""
+"""Drawings that resvg reads wrongly before the import, and like a browser after the import."""

@@ -78,7 +78,7 @@ def test_shorthand_of_allowed_properties_is_kept(name: str) -> None:
 
 @pytest.mark.parametrize("name", RECOVERED_SHEETS)
 def test_style_sheet_is_read_on_after_an_error(name: str) -> None:
-    """Proves R-SVG-12: the rest of a style sheet survives an invalid declaration or rule."""
+    """Proves R-SVG-12: the rest of a style sheet is kept after an invalid declaration or rule."""
     sheet, expected = RECOVERED_SHEETS[name]
     assert cleaned_sheet(sheet)[0] == expected
     audited(sheet)
@@ -100,14 +100,14 @@ def test_style_sheet_is_read_on_after_an_error(name: str) -> None:
     ],
 )
 def test_style_attribute_is_read_on_after_an_error(text: str, expected: str) -> None:
-    """Proves R-SVG-12: the rest of a `style` attribute survives an invalid declaration."""
+    """Proves R-SVG-12: the rest of a `style` attribute is kept after an invalid declaration."""
     assert cleaned_declarations(text)[0] == expected
 
 
 @pytest.mark.parametrize("value", FETCHING_VALUES)
 @pytest.mark.parametrize("name", ["fill", "background", "--x"])
 def test_value_that_fetches_is_dropped_and_its_neighbours_are_kept(name: str, value: str) -> None:
-    """Proves R-SVG-3 and R-SVG-12."""
+    """Only the declaration with the value is dropped. Proves R-SVG-3 and R-SVG-12."""
     for sheet in (f".a{{r:1px;{name}:{value};", f"@layer x{{.b{{.a{{r:1px;{name}:{value};"):
         out = audited(sheet)
         assert "r:1px" in out
@@ -128,7 +128,7 @@ def test_fragment_as_a_picture_is_dropped(name: str) -> None:
 
 @pytest.mark.parametrize("name", FETCHING_RULES)
 def test_rule_that_fetches_is_dropped_and_its_neighbours_are_kept(name: str) -> None:
-    """Proves R-SVG-3 and R-SVG-12."""
+    """The rules before and after it are kept. Proves R-SVG-3 and R-SVG-12."""
     rule = FETCHING_RULES[name]
     out = audited(f".first{{r:1px}}{rule}")
     assert ".first{r:1px;}" in out
@@ -137,7 +137,7 @@ def test_rule_that_fetches_is_dropped_and_its_neighbours_are_kept(name: str) -> 
         assert ".last{r:2px;}" in audited(f"{rule}.last{{r:2px}}")
 
 
-def test_safe_sources_of_a_font_survive_a_fetched_one() -> None:
+def test_safe_sources_of_a_font_are_kept_beside_a_fetched_one() -> None:
     """Proves R-SVG-11: a font keeps the files that are not fetched."""
     sheet = (
         "@font-face{src:url(http://e/x),local(A) format(woff2),url(data:font/ttf;base64,AAEAAAAB)}"

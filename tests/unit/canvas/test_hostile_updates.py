@@ -154,7 +154,7 @@ def test_update_with_random_bytes_is_refused_or_read(seed: int) -> None:
 
 
 def parts_of(content: bytes, known: Mapping[int, int], nesting: Nesting) -> object:
-    """Return everything that `split` says of an update."""
+    """Return everything that `split` finds in an update."""
     try:
         parts = split(content, known, nesting)
     except Malformed as error:
@@ -168,7 +168,7 @@ def parts_of(content: bytes, known: Mapping[int, int], nesting: Nesting) -> obje
 def test_short_edit_is_split_as_any_other_update(
     seed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Proves R-SYNC-12: the quick check of short edits and the check of all updates say the same."""
+    """Proves R-SYNC-12: the quick check of short edits and the check of all updates have the same result."""
     fuzzer = UpdateFuzzer(seed)
     known: dict[int, int] = {}
     nesting = Nesting()

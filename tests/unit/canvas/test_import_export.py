@@ -28,7 +28,7 @@ def test_drawing_is_exported_as_it_was_imported() -> None:
     assert round_trip(file.encode()) == file
 
 
-def test_namespaces_and_special_characters_survive() -> None:
+def test_namespaces_and_special_characters_are_kept() -> None:
     file = (
         '<x:svg xmlns:x="http://www.w3.org/2000/svg" xmlns:l="http://www.w3.org/1999/xlink">'
         '<x:use l:href="#a"/><x:text xml:space="preserve" aria-label="&quot;&#10;&#9;&lt;&amp;">a\n b</x:text></x:svg>'

@@ -1,4 +1,4 @@
-"""An export has everything that is stored, or names it. Proves R-SVG-4 and R-STATE-17."""
+"""An export has everything that is stored, or names each missing part. Proves R-SVG-4 and R-STATE-17."""
 
 import base64
 import gzip
@@ -27,7 +27,7 @@ from tests.unit.canvas.client_documents import document
 
 
 def left_out(state: bytes, limits: Limits = DEFAULT_LIMITS) -> dict[tuple[str, str], int]:
-    """Return the things that an SVG export names as left out. The JSON export names the same."""
+    """Return the things that an SVG export names as left out. The JSON export names the same things."""
     report = Report()
     export_svg(state, limits, report)
     named = {(item.what, item.reason): item.count for item in report.dropped()}
@@ -195,7 +195,7 @@ def test_drawn_attributes_are_kept_before_those_of_applications() -> None:
 def test_canvas_beyond_the_other_limits_is_refused(
     field: str, limits: Limits, elements: dict[str, object]
 ) -> None:
-    """A limit is never exceeded without a word: the refusal of the export names the limit."""
+    """The refusal of the export names the exceeded limit."""
     with pytest.raises(SvgRefused) as refused:
         export_svg(document(elements), limits)
     assert refused.value.field == field

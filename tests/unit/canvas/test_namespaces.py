@@ -78,7 +78,7 @@ def test_element_without_a_namespace_counts_as_svg_in_a_root_without_one(
 
 @pytest.mark.parametrize("namespace", ["urn:x", XHTML, SVG + "/", SVG.upper()])
 def test_root_of_another_namespace_is_refused(namespace: str) -> None:
-    """Proves R-SVG-1."""
+    """A root outside the SVG namespace is malformed. Proves R-SVG-1."""
     with pytest.raises(SvgRefused) as refused:
         import_svg(f'<svg xmlns="{namespace}"/>'.encode(), None)
     assert (refused.value.code, refused.value.field) == ("malformed", "svg")

@@ -11,7 +11,7 @@ _DIGITS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 
 @st.composite
 def keys(draw: st.DrawFn) -> str:
-    """Draw a key: an integer of one to four digits, as its first letter says; a fraction without trailing zeros."""
+    """Draw a key: a letter for the number of digits, one to four digits, and a fraction without trailing zeros."""
     head = draw(st.sampled_from("XYZabcd"))
     count = ord(head) - ord("a") + 1 if head >= "a" else ord("Z") - ord(head) + 1
     integer = draw(st.text(_DIGITS, min_size=count, max_size=count))

@@ -100,7 +100,7 @@ def test_empty_file_without_a_size_is_rendered() -> None:
 
 
 HUGE = "4E7"
-"""A coordinate so large that a picture of it, at any usual scale, holds a renderer for minutes."""
+"""A coordinate so large that a picture of it, at any usual scale, occupies a renderer for minutes."""
 
 
 @pytest.mark.parametrize(

@@ -51,7 +51,7 @@ def picture(drawings: list[str], folder: Path) -> bytes:
 
 @needs_browser
 def test_drawings_look_the_same_in_chromium_after_import(tmp_path: Path) -> None:
-    """Proves R-SVG-2, R-SVG-11, R-SVG-12, R-SVG-13 and R-SVG-14."""
+    """Pictures before and after the import are equal. Proves R-SVG-2, R-SVG-11, R-SVG-12, R-SVG-13 and R-SVG-14."""
     before = list(DRAWINGS.values())
     after = list(map(exported, before))
     if picture(before, tmp_path) != picture(after, tmp_path):
@@ -65,7 +65,7 @@ def test_drawings_look_the_same_in_chromium_after_import(tmp_path: Path) -> None
 
 @pytest.mark.parametrize("name", DRAWINGS)
 def test_drawing_looks_the_same_in_resvg_after_import(name: str) -> None:
-    """Proves R-SVG-2."""
+    """The pictures before and after the import are equal. Proves R-SVG-2."""
     before, after = (
         resvg_py.svg_to_bytes(svg_string=drawing, dpi=96)
         for drawing in (DRAWINGS[name], exported(DRAWINGS[name]))
@@ -144,7 +144,7 @@ def hostile_drawing(url: str) -> str:
 
 @needs_browser
 def test_hostile_drawing_causes_no_request_in_chromium(server: _Server, tmp_path: Path) -> None:
-    """Proves R-SVG-3."""
+    """Before the import, the drawing causes at least ten requests; after it, none. Proves R-SVG-3."""
     drawing = hostile_drawing(server.url)
     target = tmp_path / "page.png"
     assert len(set(server.requests(drawing, target))) >= 10

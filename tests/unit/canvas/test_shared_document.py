@@ -159,7 +159,7 @@ pycrdt fails on this update. `svgx_yjs.splitting` normally refuses it before pyc
 """
 
 
-def test_edit_that_releases_a_faulty_update_is_not_blamed(
+def test_edit_that_releases_a_faulty_update_is_accepted(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Proves R-SYNC-13: the pending update is left out from then on, and the edit that released it is accepted."""

@@ -110,7 +110,7 @@ def test_byte_order_mark_determines_the_encoding(
 def test_wide_encoding_without_a_mark_shows_in_the_bytes(
     codec: str, declared: str | None, charset: str | None
 ) -> None:
-    """UTF-16 and UTF-32 without a mark are known by their null bytes. Proves R-SVG-10."""
+    """UTF-16 and UTF-32 without a mark are recognised by their null bytes. Proves R-SVG-10."""
     for before in ("", "\n", " \t\n"):
         assert title((before + file("é Ж 😀", declared)).encode(codec), charset) == "é Ж 😀"
 
@@ -152,7 +152,7 @@ def test_declaration_that_the_bytes_disprove_is_ignored(declared: str) -> None:
 def test_stated_charset_is_stronger_than_the_declaration(
     declared: str | None, codec: str, charset: str | None, expected: str
 ) -> None:
-    """The charset of the Content-Type is believed, not the declaration (RFC 7303). Proves R-SVG-10."""
+    """The charset of the Content-Type is used, and not that of the declaration (RFC 7303). Proves R-SVG-10."""
     assert title(file("café", declared).encode(codec), charset) == expected
 
 

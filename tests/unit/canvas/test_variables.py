@@ -47,6 +47,6 @@ def test_picture_attribute_from_a_custom_property_with_a_reference_is_dropped() 
 
 @pytest.mark.parametrize("file", KEPT)
 def test_other_custom_properties_are_kept(file: str) -> None:
-    """Proves R-SVG-2."""
+    """The file is the same after import and export. Proves R-SVG-2."""
     out = export_svg(import_svg(file.encode(), None).update)
     assert out == file.encode()

@@ -99,7 +99,7 @@ async def test_canvas_without_participants_and_requests_is_idle(held: HeldCanvas
 
 
 def test_commit_takes_the_traces_of_the_batches_that_it_completes(held: HeldCanvas) -> None:
-    """A batch that arrives during a commit belongs to the next one. Proves R-OBS-4."""
+    """A batch that arrives during a commit belongs to the next commit. Proves R-OBS-4."""
     doc: Doc[Map[str]] = Doc()
     updates: list[bytes] = []
     subscription = doc.observe(lambda event: updates.append(event.update))

@@ -38,7 +38,7 @@ def test_the_newest_state_of_each_client_is_kept_and_broadcast_once() -> None:
     assert present(participants) == {1: '{"x":3}', 2: '{"x":2}'}
 
 
-def test_removal_of_a_state_wins_at_equal_clocks() -> None:
+def test_removal_of_a_state_replaces_it_at_equal_clocks() -> None:
     """At equal clocks, the removal of a state replaces the state, as in y-protocols. Proves R-AWARE-3."""
     participants = participants_with(State(1, 1, "{}"))
     participants.receive("ann", State(1, 1, "null"), now=0)
@@ -113,8 +113,8 @@ def test_large_broadcast_is_split(monkeypatch: pytest.MonkeyPatch) -> None:
     assert states_per_broadcast == [1, 2, 2], "the limit counts bytes, not characters"
 
 
-def test_clocks_of_clients_that_left_are_known_and_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A joining page learns the clocks of clients that left.
+def test_clocks_of_clients_that_left_are_kept_and_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A joining page gets the clocks of clients that left.
 
     After `OUTDATED` seconds only the last `MAX_GONE` clients to leave are remembered, and none with a clock near the
     limit.

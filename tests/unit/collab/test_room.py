@@ -234,7 +234,7 @@ def test_large_edit_is_saved_in_an_entry_of_its_own() -> None:
 def test_edit_that_caused_a_fault_is_rejected_by_the_next_room(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A `Fault` names the edit that caused it, and a room that knows the edit rejects it.
+    """A `Fault` names the edit that caused it, and the next room, which is given this edit, rejects it.
 
     The test turns off the check of updates, so that pycrdt really fails. Proves R-SYNC-13.
     """
@@ -359,7 +359,7 @@ def test_commits_of_another_writer_are_absorbed_and_broadcast() -> None:
 
 @pytest.mark.parametrize("seed", range(20))
 def test_fuzzed_peers_and_the_journal_have_equal_content(seed: int) -> None:
-    """All peers and the journal have equal content after lost, repeated and reordered batches and dying holders.
+    """All peers and the journal have equal content after lost, repeated and reordered batches and failed holders.
 
     Proves R-SYNC-2 and R-SAVE-8.
     """

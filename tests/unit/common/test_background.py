@@ -14,7 +14,7 @@ from svgx_common.contract.errors import Unavailable
 
 @pytest.fixture(autouse=True)
 def fresh_logger(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Use a logger that `capture_logs` can capture: the module's own may be cached by an earlier test."""
+    """Use a logger that `capture_logs` can capture, because an earlier test may have cached the module's own logger."""
     monkeypatch.setattr(background, "log", structlog.get_logger("background"))
 
 
@@ -146,7 +146,7 @@ async def test_stop_ends_a_task_that_has_not_started_yet() -> None:
 async def test_outage_is_logged_once_and_without_a_traceback(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Proves R-FAIL-18: work that repeats while a server is away does not fill the log."""
+    """Proves R-FAIL-18: work that repeats while a server is not reachable does not fill the log."""
     monkeypatch.setattr(background, "PAUSE", 0.0)
     tasks = BackgroundTasks()
     runs = 0

@@ -46,7 +46,7 @@ async def test_probe_of_health_waits_for_no_check() -> None:
 
 
 async def test_health_question_without_a_probe_gets_the_report() -> None:
-    """Proves R-OBS-3."""
+    """The answer is the report as JSON. Proves R-OBS-3."""
     health, bus = Health("collab", "one", "0"), FakeBus()
     await answer_health(cast(Bus, bus), health, cast(Msg, FakeMessage(None)))
     assert bus.answers == [(await health.report()).model_dump_json().encode()]

@@ -70,7 +70,7 @@ def test_secrets_in_text_are_redacted(text: str, redacted: str) -> None:
 def test_messages_that_any_client_can_cause_are_not_logged(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """Proves R-OBS-5: three such messages are not logged, and a failure of the application is logged."""
+    """Proves R-OBS-5: three messages of libraries are not logged, and a failure of the application is logged."""
     logs.configure("state", "replica", "INFO", "json")
     uvicorn = logging.getLogger("uvicorn.error")
     uvicorn.info('%s - "WebSocket %s" [accepted]', "127.0.0.1:1", "/a%3Ftoken=abc")

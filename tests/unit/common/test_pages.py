@@ -93,7 +93,7 @@ def test_size_of_the_page_and_spelling_of_a_time_are_no_part_of_the_query() -> N
     ids=lambda each: each.name,
 )
 def test_every_filter_of_every_list_is_a_part_of_its_query(operation: Any) -> None:
-    """Proves R-STATE-15: also for a list or a filter that is added later."""
+    """Proves R-STATE-15: this test covers also lists and filters that are added later."""
     fields = operation.request.model_fields
     plain = operation.request(**{name: "a" for name in fields if fields[name].is_required()})
     for name in fields.keys() - {"cursor", "limit"}:
@@ -136,7 +136,7 @@ def test_text_that_is_not_an_encoded_cursor_is_refused(text: str) -> None:
     ],
 )
 def test_base64_of_anything_but_a_cursor_is_refused(content: bytes) -> None:
-    """Proves R-STATE-15: the content lacks a part, or has one that `encode` never writes."""
+    """Proves R-STATE-15: the content lacks a part, or has a part that `encode` never writes."""
     text = content.replace(b"MARK", LISTING.mark.encode())
     with pytest.raises(Invalid, match="cursor"):
         LISTING.decode(urlsafe_b64encode(text).decode().rstrip("="))

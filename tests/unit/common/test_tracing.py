@@ -52,7 +52,7 @@ def test_exception_is_recorded_by_its_type_without_its_text() -> None:
 
 
 def test_client_span_is_made_within_a_recorded_trace_only() -> None:
-    """Proves R-OBS-4: neither without an outer span nor within an unrecorded one a span is made."""
+    """Proves R-OBS-4: no span is made without an outer span, or within an unrecorded one."""
     exporter = InMemorySpanExporter()
     recorded = TracerProvider()
     recorded.add_span_processor(SimpleSpanProcessor(exporter))

@@ -20,7 +20,7 @@ PASSES_BY_ITSELF = {
 
 @pytest.mark.parametrize("error", ERRORS.values(), ids=ERRORS)
 def test_close_code_is_final_exactly_for_errors_that_do_not_pass(error: type[SvgxError]) -> None:
-    """Clients stay away only for errors that stay. Proves R-SOCKET-1."""
+    """Clients reconnect after an error that passes, and not after one that stays. Proves R-SOCKET-1."""
     is_temporary = error.code in PASSES_BY_ITSELF or error.status >= 500
     assert close_code(error()).is_final is not is_temporary
 

@@ -68,7 +68,7 @@ def integers(schema: Any) -> Iterator[dict[str, Any]]:
 
 @pytest.mark.parametrize("operation", OPERATIONS, ids=lambda operation: operation.name)
 def test_request_integers_have_bounds(operation: object) -> None:
-    """Proves R-CONTRACT-2: integers of JSON are unbounded, those of PostgreSQL are not."""
+    """Proves R-CONTRACT-2: JSON integers are unbounded, and PostgreSQL integers are not."""
     (op,) = (each for each in OPERATIONS if each is operation)
     for schema in integers(op.request.model_json_schema()):
         assert "minimum" in schema, schema
@@ -117,7 +117,7 @@ def test_permissions_have_no_open_wildcard(service: object) -> None:
     assert f"_INBOX.{name}.>" not in allowed.publish
 
 
-def test_errors_have_unique_codes_and_survive_the_wire() -> None:
+def test_errors_have_unique_codes_and_are_decoded_to_equal_errors() -> None:
     """Proves R-BUS-4: decoding an encoded error gives the same error."""
 
     def with_subclasses(kind: type[SvgxError]) -> list[type[SvgxError]]:

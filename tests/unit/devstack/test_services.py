@@ -27,7 +27,7 @@ def test_services_get_the_variables_of_every_process(home: Home) -> None:
 def test_revision_of_the_users_environment_has_precedence(
     monkeypatch: pytest.MonkeyPatch, home: Home
 ) -> None:
-    """Without it the revision is the commit of the clone. Proves R-CONFIG-6."""
+    """Without the variable, the revision is the commit of the clone. Proves R-CONFIG-6."""
     assert len(environment(home, "collab", 8000, {})["SVGX_REVISION"]) in (0, 12)
     monkeypatch.setenv("SVGX_REVISION", "4f1c2d3")
     assert environment(home, "collab", 8000, {})["SVGX_REVISION"] == "4f1c2d3"

@@ -84,7 +84,7 @@ def test_accounts_are_not_limited_before_the_first_report() -> None:
     ],
 )
 def test_status_of_an_account_follows_its_use(used: int, status: QuotaStatus | None) -> None:
-    """A client is told at 80 %, slowed at 90 %, and refused at the bound. Proves R-QUOTA-3."""
+    """A client gets a notice at 80 %, is slowed at 90 %, and is refused at the bound. Proves R-QUOTA-3."""
     copy = watch()
     copy.adopt(report({"ann": used}))
     use = copy.most_used(ANN, "canvas")
@@ -102,7 +102,9 @@ def test_status_of_an_account_follows_its_use(used: int, status: QuotaStatus | N
         ((0, 0), QuotaName.ACCOUNT_JOURNAL),
     ],
 )
-def test_caller_is_told_of_the_most_used_quota(canvas: tuple[int, int], name: QuotaName) -> None:
+def test_caller_gets_the_status_of_the_most_used_quota(
+    canvas: tuple[int, int], name: QuotaName
+) -> None:
     """The nearest bound of the account and the canvas counts. Proves R-QUOTA-3."""
     copy = watch()
     copy.adopt(report({"ann": 950}, {"canvas": canvas}))
@@ -131,7 +133,7 @@ def test_bytes_of_a_day_end_with_the_day_and_content_stays() -> None:
         quotas.require(ANN, "full")
 
 
-def test_late_report_takes_nothing_back() -> None:
+def test_late_report_lowers_no_count() -> None:
     """The bytes of a day only grow, and an older version of the bounds is ignored. Proves R-QUOTA-2."""
     copy = watch()
     copy.adopt(report({"ann": 1000}, quotas=QUOTAS.model_copy(update={"version": 2})))

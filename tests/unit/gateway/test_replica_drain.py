@@ -73,14 +73,14 @@ async def test_replica_is_not_drained_while_no_other_one_serves(status: str | No
 
 
 async def test_replica_is_drained_while_another_one_serves() -> None:
-    """Another one with a failing dependency serves too: all replicas may share the fault. Proves R-FAIL-23."""
+    """A replica with a failing dependency counts as serving, because all may share the fault. Proves R-FAIL-23."""
     bus = FakeBus({"a": "ok", "b": "draining", "c": "failing"})
     await drain_of(bus).drain(order("a"), CALL)
     assert bus.statuses == {"a": "draining", "b": "draining", "c": "failing"}
 
 
 async def test_simultaneous_orders_leave_one_replica() -> None:
-    """Proves R-FAIL-23: an admin's script drains the replicas at once."""
+    """Proves R-FAIL-23: orders at the same time, as a script may send them, do not drain all replicas."""
     bus = FakeBus({"a": "ok", "b": "ok", "c": "ok"})
     drain = drain_of(bus)
     orders = (drain.drain(order(each), CALL) for each in bus.statuses)

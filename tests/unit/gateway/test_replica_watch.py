@@ -55,7 +55,7 @@ class FakeBus:
         raise DeadlineExceeded
 
     async def leave(self, replica: str) -> None:
-        """End a replica that says goodbye."""
+        """End a replica that announces its end."""
         self.stop(replica)
         assert self._on_left is not None
         left = ReplicaLeft(service="state", replica=replica)
@@ -67,7 +67,7 @@ class FakeBus:
         self.connected.add(replica)
 
     def stop(self, replica: str) -> None:
-        """End a replica that says no goodbye."""
+        """End a replica without an announcement."""
         self.answering.discard(replica)
         self.connected.discard(replica)
 
@@ -127,7 +127,7 @@ async def test_killed_replica_is_silent_until_another_one_has_started(bus: FakeB
 
 
 async def test_stopped_replica_is_forgotten_at_once(bus: FakeBus) -> None:
-    """A replica that is told to stop says goodbye. Proves R-OBS-3."""
+    """A replica that stops in order announces its end. Proves R-OBS-3."""
     watch = await watch_of(bus)
     await bus.leave("a")
     await watch.look()
@@ -135,7 +135,7 @@ async def test_stopped_replica_is_forgotten_at_once(bus: FakeBus) -> None:
     await watch.stop()
 
 
-async def test_silence_of_nats_is_not_held_against_the_replicas(bus: FakeBus) -> None:
+async def test_silence_of_nats_makes_no_replica_silent(bus: FakeBus) -> None:
     """Without NATS no replica can answer. Proves R-OBS-3."""
     watch = await watch_of(bus)
     bus.answering.clear()
@@ -181,7 +181,7 @@ async def test_answer_with_an_unsafe_name_is_ignored(bus: FakeBus, name: str, re
 
 @pytest.mark.parametrize("content", [b"", b"no JSON", b"[]", b'{"name": "svgx-state"}'])
 async def test_answer_that_cannot_be_read_is_ignored(bus: FakeBus, content: bytes) -> None:
-    """Proves R-OBS-3."""
+    """A malformed answer adds no replica. Proves R-OBS-3."""
     watch = await watch_of(bus)
     message = FakeMessage("c")
     message.data = content

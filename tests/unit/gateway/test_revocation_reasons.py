@@ -77,7 +77,10 @@ class FakeBus:
 async def test_revocation_names_the_credential(
     item: Revocation, by_key: bool, refusal: str | None, closing: Closing | None
 ) -> None:
-    """A key that is still valid after a change of its account is not closed for good. Proves R-SOCKET-1."""
+    """The connection of a key that is still valid after a change of its account is not closed with a final code.
+
+    Proves R-SOCKET-1.
+    """
     bus = cast(Bus, FakeBus([item]))
     caller = Caller("u", "ann", Role.EDITOR, "s", token_version=1, by_key=by_key)
     revocations = Revocations(bus)

@@ -30,17 +30,17 @@ class Owner:
     """A service that owns state. It records reads and broadcasts."""
 
     def __init__(self) -> None:
-        self.away = False
+        self.unavailable = False
         self.reads: asyncio.Queue[bool] = asyncio.Queue()
         self.broadcasts: list[bytes] = []
         self.may_answer = asyncio.Event()
         self.may_answer.set()
 
     async def read(self) -> None:
-        """Answer a read, or raise `Unavailable` while the owner is away."""
+        """Answer a read, or raise `Unavailable` while the owner does not answer."""
         await self.may_answer.wait()
-        self.reads.put_nowait(not self.away)
-        if self.away:
+        self.reads.put_nowait(not self.unavailable)
+        if self.unavailable:
             raise Unavailable
 
     async def on_broadcast(self, _: str, content: bytes) -> None:
@@ -86,18 +86,18 @@ async def test_copy_is_ready_after_the_first_answer(copy: WatchedCopy, owner: Ow
     assert await owner.next_read()
 
 
-async def test_copy_retries_while_the_owner_is_away(
+async def test_copy_retries_while_the_owner_does_not_answer(
     copy: WatchedCopy, owner: Owner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """While the owner does not answer, the copy retries without waiting for a poll."""
     monkeypatch.setattr(watched_copy, "RETRY", 0.001)
-    owner.away = True
+    owner.unavailable = True
     await copy.start()
     await copy.first_attempt()
     with pytest.raises(ConnectionError):
         await copy.ready()
     assert not await owner.next_read()
-    owner.away = False
+    owner.unavailable = False
     while not await owner.next_read():
         pass
     await asyncio.sleep(0)
@@ -130,7 +130,7 @@ async def test_reconnect_during_a_read_causes_another_read(
     assert await owner.next_read()
 
 
-async def test_broadcasts_are_heard_before_the_first_read(
+async def test_broadcasts_are_received_before_the_first_read(
     copy: WatchedCopy, bus: FakeBus, owner: Owner
 ) -> None:
     """The copy listens before it reads, so that no change falls between the two. Proves R-AUTH-19."""

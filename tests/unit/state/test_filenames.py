@@ -56,7 +56,10 @@ from svgx_state.exports import filename
     ],
 )
 def test_filename_keeps_the_name_as_far_as_file_systems_allow(name: str, expected: str) -> None:
-    """Letters of all scripts and emoji stay; reserved and invisible characters go. Proves R-STATE-17."""
+    """Letters of all scripts and emoji stay; reserved and invisible characters are replaced or removed.
+
+    Proves R-STATE-17.
+    """
     assert filename(name, "svg") == f"{expected}.svg"
 
 

@@ -15,7 +15,7 @@ LIMITS = AccountLimits(keys=10_000, bytes=2**30)
 
 
 class SlowStore(MemoryStore):
-    """A store that counts its reads, and lets them wait for a permission."""
+    """A store that counts its reads, and delays them until the test allows them."""
 
     def __init__(self) -> None:
         super().__init__(LIMITS)
@@ -147,7 +147,7 @@ async def test_entry_is_used_for_a_limited_time() -> None:
 
 
 async def test_cache_never_exceeds_its_bytes() -> None:
-    """Proves R-KV-9: the cache is bounded in bytes; the keys that were read longest ago leave first."""
+    """Proves R-KV-9: the cache is bounded in bytes; the keys that were read longest ago are removed first."""
     size = OVERHEAD + 102
     store, cache = make(max_bytes=3 * size)
     for key in ("a", "b", "c", "d"):

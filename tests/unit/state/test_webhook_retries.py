@@ -23,12 +23,12 @@ def test_pauses_grow_up_to_six_hours_and_make_ten_attempts_in_a_day() -> None:
 
 @pytest.mark.parametrize("jitter", [-1, 1])
 def test_pause_differs_by_the_jitter(jitter: int) -> None:
-    """Proves R-EVENT-6."""
+    """A pause is shorter or longer by the share `JITTER`. Proves R-EVENT-6."""
     assert pause_after(1, 100.0, jitter) == pytest.approx(100 * (1 + jitter * JITTER))
 
 
 def test_pause_of_a_huge_number_of_attempts_is_bounded() -> None:
-    """Proves R-EVENT-6."""
+    """The pause is the longest one, without an overflow. Proves R-EVENT-6."""
     assert pause_after(10**9, 3600.0, 0) == LONGEST_PAUSE
 
 
@@ -42,7 +42,7 @@ def test_signature_is_that_of_standard_webhooks() -> None:
 
 
 def test_secrets_differ_and_have_32_bytes() -> None:
-    """Proves R-EVENT-5."""
+    """The decoded secret is the HMAC key of the signature. Proves R-EVENT-5."""
     secret = new_secret()
     assert secret != new_secret()
     key = base64.b64decode(secret.removeprefix("whsec_"))

@@ -66,13 +66,13 @@ PRIVATE = [
 
 @pytest.mark.parametrize("address", PUBLIC)
 def test_public_address_is_allowed(address: str) -> None:
-    """Proves R-EVENT-9."""
+    """Addresses of the public internet need no setting. Proves R-EVENT-9."""
     assert is_allowed(ip_address(address), ())
 
 
 @pytest.mark.parametrize("address", PRIVATE)
 def test_private_or_reserved_address_is_refused(address: str) -> None:
-    """Also one that an IPv6 address carries. Proves R-EVENT-9."""
+    """An IPv4 address is refused also as a part of an IPv6 address. Proves R-EVENT-9."""
     assert not is_allowed(ip_address(address), ())
 
 
@@ -138,7 +138,7 @@ def test_url_of_a_wrong_form_is_refused(url: str) -> None:
 
 
 def test_plain_http_is_refused_in_production_only() -> None:
-    """Proves R-EVENT-9."""
+    """Outside production, `http://` uses port 80. Proves R-EVENT-9."""
     assert parse_target("http://example.org", require_https=False).port == 80
     with pytest.raises(Invalid, match="production"):
         parse_target("http://example.org", require_https=True)
@@ -166,7 +166,7 @@ def test_parts_of_a_url_make_the_request(url: str, authority: str, path: str) ->
     ids=["none", "private", "one of two", "with a zone", "no address"],
 )
 async def test_name_with_a_refused_address_is_refused(addresses: list[str]) -> None:
-    """Proves R-EVENT-9."""
+    """One refused address among several is enough. Proves R-EVENT-9."""
 
     async def resolve(_: str, __: int) -> list[str]:
         return addresses
@@ -178,14 +178,14 @@ async def test_name_with_a_refused_address_is_refused(addresses: list[str]) -> N
 
 @pytest.mark.parametrize("host", ["localhost", "localhost.", "127.0.0.1", "[::1]"])
 async def test_names_of_this_machine_are_refused_as_the_system_resolves_them(host: str) -> None:
-    """Proves R-EVENT-9."""
+    """The operating system resolves the names to loopback addresses. Proves R-EVENT-9."""
     target = parse_target(f"https://{host}/", require_https=True)
     with pytest.raises(TargetRefused):
         await allowed_addresses(target, (), resolve=resolve_name)
 
 
 async def test_unknown_name_is_refused() -> None:
-    """Proves R-EVENT-9."""
+    """A name that DNS does not have is refused. Proves R-EVENT-9."""
 
     async def resolve(_: str, __: int) -> list[str]:
         raise OSError

@@ -1,5 +1,6 @@
-"""A worker process has no environment, and reaches neither the network nor processes, and of files only fonts and
-libraries. Proves R-SVG-7.
+"""A worker process has no environment, and reaches neither the network nor other processes. Proves R-SVG-7.
+
+Of all files, it reads only fonts and libraries.
 """
 
 import json

@@ -145,7 +145,7 @@ def _wait_until_nice(process: psutil.Process) -> None:
         pass
 
 
-async def test_slow_job_gives_way_and_its_process_is_replaced(
+async def test_slow_job_gets_low_priority_and_its_process_is_replaced(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A job that takes long continues with low priority. Proves R-RESIL-5."""
@@ -164,7 +164,7 @@ async def test_slow_job_gives_way_and_its_process_is_replaced(
 
 
 async def test_turns_beyond_the_waiting_limits_are_refused_at_once() -> None:
-    """Proves R-RESIL-5: one account meets its own limit first, and all accounts together the common one."""
+    """Proves R-RESIL-5: one account reaches its own limit first, and all accounts together reach the common limit."""
     async with Workers(1, MEMORY, 30, waiting=2, waiting_each=1) as workers:
 
         async def turn(account: str) -> bytes:
@@ -253,7 +253,7 @@ async def test_close_leaves_no_process_and_no_job() -> None:
 @pytest.mark.parametrize(
     ("program", "reason"), [("/bin/false", "ended with 1"), ("/no/such/program", "can be started")]
 )
-async def test_process_that_fails_to_start_is_not_the_fault_of_the_content(
+async def test_process_that_fails_to_start_raises_worker_unavailable(
     monkeypatch: pytest.MonkeyPatch, program: str, reason: str
 ) -> None:
     """A process that does not start raises `WorkerUnavailable`, also when it is started anew for a job."""

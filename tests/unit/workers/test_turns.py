@@ -11,7 +11,7 @@ from svgx_workers.turns import Turns
 
 
 class Work:
-    """Turns that begin in an order and end when the test says so."""
+    """Turns that begin in an order, and end when the test ends them."""
 
     def __init__(self, turns: Turns) -> None:
         self._turns = turns
@@ -59,7 +59,7 @@ async def test_account_gets_no_more_than_its_share() -> None:
     await work.stop()
 
 
-async def test_free_place_goes_to_the_account_with_the_fewest() -> None:
+async def test_free_place_is_given_to_the_account_with_the_fewest_places() -> None:
     work = Work(Turns(3, 2, waiting=99, waiting_each=99))
     await work.begin("a", "a", "b", "b", "c")
     await work.end("a")

@@ -1,4 +1,4 @@
-"""Pieces of a large update: together they are the update, and each can be integrated after the ones before."""
+"""Pieces of a large update: together they are the update, and each can be integrated after the pieces before."""
 
 import random
 import tracemalloc
@@ -41,7 +41,7 @@ def merged_content(updates: list[bytes]) -> object:
 
 
 def edited(seed: int, clients: int, edits: int) -> bytes:
-    """Return the update of a document with random edits by several clients, each of which knows the others' edits."""
+    """Return the update of a document with random edits by several clients, each of which has the others' edits."""
     numbers = random.Random(seed)
     docs: list[Doc[Any]] = [Doc(client_id=number + 1) for number in range(clients)]
     for _ in range(edits):
@@ -79,7 +79,7 @@ def test_pieces_have_the_content_of_the_update(clients: int, edits: int, max_byt
 
 @pytest.mark.parametrize("clients", [1, 5, 40])
 def test_few_pieces_wait_for_later_ones(clients: int) -> None:
-    """Pieces come after those that they depend on, unless they depend on each other. Proves R-SYNC-16."""
+    """Pieces follow the pieces that they depend on, unless they depend on each other. Proves R-SYNC-16."""
     clocks: dict[int, int] = {}
     nesting = Nesting()
     waiting = total = 0
@@ -169,7 +169,7 @@ COSTLY = {
 def test_memory_is_proportional_to_the_update(
     whole: bytes, factor: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Beyond the limit of runs, structs cost no memory but their bytes. Proves R-SOCKET-5."""
+    """Beyond the limit of runs, structs take no memory besides their bytes. Proves R-SOCKET-5."""
     monkeypatch.setattr(module, "MAX_RUNS", 10)
     tracemalloc.start()
     try:
@@ -185,7 +185,7 @@ def test_memory_is_proportional_to_the_update(
 def test_pieces_beyond_the_limit_of_runs_have_the_content_of_the_update(
     max_runs: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Only the order suffers from the limit. Proves R-SYNC-16 and R-SOCKET-5."""
+    """The limit affects only the order of the pieces. Proves R-SYNC-16 and R-SOCKET-5."""
     monkeypatch.setattr(module, "MAX_RUNS", max_runs)
     whole = edited(5, 10, 400)
     assert merged_content(list(Pieces(whole, 200))) == merged_content([whole])

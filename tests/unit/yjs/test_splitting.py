@@ -141,7 +141,7 @@ HARMFUL = {
 
 @pytest.mark.parametrize("harmful", HARMFUL.values(), ids=HARMFUL.keys())
 def test_harmful_update_is_refused(harmful: bytes) -> None:
-    """Proves R-SYNC-12 and R-SYNC-11."""
+    """An update that pycrdt or Yjs cannot handle is malformed. Proves R-SYNC-12 and R-SYNC-11."""
     with pytest.raises(Malformed):
         split_for_empty(harmful)
 

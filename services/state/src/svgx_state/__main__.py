@@ -43,7 +43,7 @@ def main() -> None:
 
 
 def _checks(values: Mapping[str, Any]) -> Mapping[str, Check | None]:
-    """Return the checks of PostgreSQL, and of Redis when a state type is there."""
+    """Return the checks of PostgreSQL, and of Redis when a state type has the backend `redis`."""
     checks = dict(database_checks(values, schema="state", package="svgx_state"))
     types = values.get("state_types", {})
     if any(each.backend is Backend.REDIS for each in types.values()):

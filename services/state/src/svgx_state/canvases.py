@@ -19,7 +19,7 @@ CheckQuota = Callable[[Session, Caller], Awaitable[None]]
 
 
 class Canvases:
-    """The table `canvas`. Its methods treat deleted canvases as unknown."""
+    """The table `canvas`. All methods except `page` treat deleted canvases as unknown."""
 
     def __init__(
         self, database: Database, check_quota: CheckQuota, links: Links | None = None

@@ -19,10 +19,10 @@ from svgx_workers.jobs import Exported
 from svgx_workers.pool import Turn, Workers
 
 MARGIN = 2.0
-"""Seconds that the worker leaves for the answer before the caller's deadline."""
+"""Seconds before the caller's deadline at which a worker must be finished, so that the answer is in time."""
 
 MAX_LEFT_OUT = 20
-"""Kinds that the header of an export names. The JSON export names more."""
+"""Largest number of kinds of left-out content that the header of an export names. The JSON export names more."""
 
 _NOT_IN_HEADER = re.compile(r"[^ !#-\[\]-~]")
 _MEDIA_TYPES = {
@@ -65,12 +65,12 @@ class Exports:
     async def export(self, request: ExportRequest, name: str, call: Call) -> Blob:
         """Return the requested canvas in the requested format. The file's name is made from `name`, the canvas's name.
 
-        Raises `NotFound` for an unknown canvas or version, `Invalid` for a time that is not known, `TooLarge` or
-        `Invalid` when the content or the picture is over a limit, `TooManyRequests` while too many exports of the
-        caller wait, and `Overloaded` while too many exports of all callers wait.
+        Raises `NotFound` for an unknown canvas or version, `Invalid` for a time outside the canvas's known past,
+        `TooLarge` or `Invalid` when the content or the picture is over a limit, `TooManyRequests` while too many
+        exports of the caller wait, and `Overloaded` while too many exports of all callers wait.
         """
         if call.signed_in().is_visitor and (request.at or request.version) is not None:
-            raise Forbidden("a share link shows the present only; sign in to see the past")
+            raise Forbidden("a share link shows the present only; log in to see the past")
         with worker_errors(self._workers, request.canvas_id, "exports"):
             async with self._turn(call) as worker:
                 # The content is loaded when a worker is free, so that waiting exports take no memory.
@@ -141,8 +141,8 @@ def filename(name: str, extension: str) -> str:
     """Return a file name like `name` that all systems accept.
 
     Characters that a system reserves become hyphens. Control characters and characters that change the direction of
-    text vanish, because they could hide the extension. The name has at most 200 bytes before its extension. A name that
-    Windows reserves gets the prefix `canvas-`.
+    text are removed, because they could hide the extension. The name has at most 200 bytes before its extension. A name
+    that Windows reserves gets the prefix `canvas-`.
     """
     text = "".join(
         character

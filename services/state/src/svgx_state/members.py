@@ -28,7 +28,7 @@ _NO_TIME = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Members:
-    """The table `canvas_member`. No change here takes the last owner with an active account from a canvas.
+    """The table `canvas_member`. No method removes the last owner with an active account from a canvas.
 
     The share links of a user end when the user is no longer an owner.
     """

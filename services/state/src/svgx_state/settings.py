@@ -48,8 +48,11 @@ class StateSettings(PostgresSettings, ServiceSettings):
     """Environment variables of the same names. The defaults suit a laptop and a small pod."""
 
     worker_count: int = Field(3, ge=1, le=256)
-    """Processes that merge, export and render. One account may use half of them at a time. With three or more, an
-    account's exports and a compaction leave one free."""
+    """Processes that merge, export and render.
+
+    One account may use half of them at a time. With three or more, an account's exports and a compaction leave one
+    process free.
+    """
     worker_memory_mb: int = Field(1024, ge=64)
     """MiB of address space that one worker may use."""
     worker_timeout_seconds: float = Field(30.0, gt=0, le=600)
@@ -78,7 +81,7 @@ class StateSettings(PostgresSettings, ServiceSettings):
     version_all_hours: float = Field(1.0, ge=0, le=8760)
     """Hours for which all versions are kept. Of older ones without a name, the last of each hour is kept."""
     version_hourly_hours: float = Field(24.0, ge=0, le=8760)
-    """Hours after which the last version of each day (UTC) is kept of those without a name."""
+    """Hours after which only the last version without a name of each day (UTC) is kept."""
     version_max_unnamed: int = Field(300, ge=1, le=10_000)
     """Versions of a canvas without a name. Beyond it, the oldest are deleted."""
     version_max_named: int = Field(300, ge=1, le=10_000)
@@ -114,7 +117,7 @@ class StateSettings(PostgresSettings, ServiceSettings):
     backup_url: Annotated[str, AfterValidator(_backup_url)] = ""
     """The folder or bucket of the backups: file://, s3://, gs:// or az://. Without it, there are no backups."""
     backup_key: Annotated[SecretStr, AfterValidator(_backup_key)] = SecretStr("")
-    """The key that encrypts backups, 32 bytes in base64. Without it, backups are not encrypted."""
+    """The key that encrypts backups, 32 bytes in base64. Without a key, backups are not encrypted."""
     backup_keep: int = Field(0, ge=0)
     """Newest backups that are kept. With 0 here and in `backup_keep_days`, all are kept."""
     backup_keep_days: int = Field(0, ge=0, le=3650)

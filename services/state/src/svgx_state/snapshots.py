@@ -28,7 +28,10 @@ PAUSE_AFTER_FAILURE = 60.0
 """Seconds after a failed compaction during which the canvas is not compacted again."""
 
 LONGEST_MERGE = 600.0
-"""Seconds for which a compaction's transaction may wait until a worker has merged. Then PostgreSQL ends it."""
+"""Seconds for which a compaction's transaction may wait until a worker has merged.
+
+Then PostgreSQL ends the transaction.
+"""
 
 SLICE_ENTRIES = 5_000
 SLICE_BYTES = 8 * 1024 * 1024
@@ -36,8 +39,11 @@ SLICE_BYTES = 8 * 1024 * 1024
 snapshot, so the memory for a compaction does not depend on the length of the tail."""
 
 KEEP_AFTER_BYTES = 4 * 1024 * 1024
-"""Bytes of the journal, with 256 for each entry, after which one more snapshot is kept for reads of the past. It is the
-journal of a large canvas, or 12,000 small edits, which are integrated in a fraction of a second."""
+"""Bytes of the journal, with 256 for each entry, after which one more snapshot is kept for reads of the past.
+
+A large canvas has a journal of this size, and so have 12,000 small edits, which are integrated in a fraction of a
+second.
+"""
 
 END = 2**62
 """A revision that is higher than any other."""
@@ -104,7 +110,7 @@ class Compactor:
         due = tail_entries >= self._max_tail_entries or tail_bytes >= self._max_tail_bytes
         if not due or canvas_id in self._scheduled or self._paused(canvas_id):
             return
-        # Another context, because a compaction does not belong to the trace of the request that made it due.
+        # Use another context, because a compaction does not belong to the trace of the request that made it due.
         task = self._background.start(
             "compaction", self._run(canvas_id), context=self._context.copy()
         )
@@ -208,7 +214,10 @@ class Compactor:
         return []
 
     async def close(self) -> None:
-        """Cancel the running compactions. Nothing is lost, because the canvas's next commit schedules them again."""
+        """Cancel the running compactions.
+
+        Nothing is lost, because the next commit of a canvas schedules its compaction again.
+        """
         await self._background.stop()
 
     async def _run(self, canvas_id: str) -> None:
@@ -267,7 +276,8 @@ async def _read_slice(
 ) -> tuple[Row | None, list[Row]]:
     """Return the newest snapshot of revision `through` or before, and the slice of the journal after it.
 
-    The first is None without such a canvas. Without a snapshot, it says where the journal begins. Raises `CorruptRows`.
+    The first result is None for an unknown canvas. For a canvas without a snapshot, it is a row that describes the
+    beginning of the journal. Raises `CorruptRows`.
     """
     snapshot = await session.row("snapshot_through", canvas_id, through)
     if snapshot is None:

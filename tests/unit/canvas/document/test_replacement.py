@@ -88,7 +88,7 @@ def edit_document(rng: random.Random, doc: Document, steps: int) -> None:
 
 @pytest.mark.parametrize("seed", range(150))
 def test_replacement_makes_any_content_equal(seed: int) -> None:
-    """A past state, and one of an unrelated document, come back exactly; a second replacement is empty.
+    """A past state, and the state of an unrelated document, are restored exactly. A second replacement is empty.
 
     Proves R-HIST-1.
     """
@@ -207,7 +207,7 @@ def test_replacement_leaves_other_root_types_alone() -> None:
 
 
 def test_replacement_writes_no_xml_types() -> None:
-    """A value that no reader of a canvas reads is left out, and everything else comes back. Proves R-HIST-1."""
+    """A value that no reader of a canvas reads is left out, and everything else is restored. Proves R-HIST-1."""
     doc = drawing()
     doc.get("elements", type=Map)["x"] = XmlFragment([XmlElement("p")])
     doc.get("elements", type=Map)["y"] = "kept"
@@ -217,7 +217,7 @@ def test_replacement_writes_no_xml_types() -> None:
 
 
 def test_replacement_accepts_values_nested_as_deep_as_edits_may_be() -> None:
-    """The depth of a document ends no worker. Proves R-HIST-1."""
+    """A deeply nested document does not end a worker. Proves R-HIST-1."""
     doc: Document = Doc()
     elements = doc.get("elements", type=Map)
     inner: Map[object] = elements

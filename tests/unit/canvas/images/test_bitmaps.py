@@ -83,7 +83,10 @@ def test_bitmap_of_a_client_is_exported_in_canonical_form(spelling: str) -> None
 
 
 def test_bitmap_with_a_wrong_label_is_drawn_after_import() -> None:
-    """resvg trusts the label, browsers trust the content; the canonical form suits both. Proves R-SVG-9."""
+    """resvg reads a picture by its label, and browsers read it by its content.
+
+    The canonical form suits both. Proves R-SVG-9.
+    """
     right = with_picture(f"data:image/png;base64,{b64(PNG)}")
     wrong = with_picture(f"data:image/jpeg;charset=utf-8;base64,{b64(PNG)}")
     assert drawn(imported(wrong)[0]) == drawn(right)
@@ -124,7 +127,7 @@ def test_bitmap_with_a_wrong_label_is_drawn_after_import() -> None:
     ],
 )  # fmt: skip
 def test_reference_without_a_picture_is_dropped_and_reported(url: str, reason: str) -> None:
-    """A reference without a readable picture is dropped, and the report says so. Proves R-SVG-9."""
+    """A reference without a readable picture is dropped, and the report names it. Proves R-SVG-9."""
     out, dropped = imported(with_picture(url))
     assert href(out) is None
     assert dropped == [Dropped("image@href", reason, 1)]

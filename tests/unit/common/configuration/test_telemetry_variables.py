@@ -52,7 +52,7 @@ def start(environment: dict[str, str]) -> "subprocess.CompletedProcess[str]":
     ],
 )
 def test_value_with_which_no_span_is_exported_is_refused(name: str, value: str) -> None:
-    """Proves R-CONFIG-2: with these, OpenTelemetry ends with a traceback or fails at each export."""
+    """Proves R-CONFIG-2: with these values, OpenTelemetry ends with a traceback or fails at each export."""
     (line,) = mistakes({**EXPORTER, name: value})
     assert line.startswith(f"{name}: must be ")
     assert "hunter2" not in line
@@ -155,7 +155,7 @@ def test_variables_are_not_checked_while_nothing_is_exported(off: dict[str, str]
     ],
 )
 def test_opentelemetry_starts_with_accepted_values(environment: dict[str, str]) -> None:
-    """Proves R-CONFIG-2: the defaults of this product fit to the values that are set."""
+    """Proves R-CONFIG-2: the defaults of this product fit the values that are set."""
     started = start({**EXPORTER, **environment})
     assert started.returncode == 0, started.stderr
 

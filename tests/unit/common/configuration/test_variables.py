@@ -86,7 +86,10 @@ def test_slip_that_may_be_a_name_of_another_program_gives_a_warning(
 
 @pytest.mark.parametrize("reverse", [False, True])
 def test_nearest_of_several_settings_does_not_depend_on_their_order(reverse: bool) -> None:
-    """Proves R-CONFIG-5: the own setting with the fewest slips counts, and any of them that is set permits the name."""
+    """Proves R-CONFIG-5: the service's setting with the fewest slips is named.
+
+    If a near setting is set, the name is permitted.
+    """
     settings = sorted(("API_PORT", "API_PORTS", "APIS_PORT"), reverse=reverse)
 
     def of(*names: str) -> list[UnknownVariable]:
@@ -107,7 +110,7 @@ def test_nearest_of_several_settings_does_not_depend_on_their_order(reverse: boo
     ],
 )
 def test_variable_that_begins_like_a_setting_gives_a_warning(name: str, nearest: str) -> None:
-    """Proves R-CONFIG-5: the start goes on, and the log names the nearest setting."""
+    """Proves R-CONFIG-5: the service starts, and the log names the nearest setting."""
     assert unknown(name) == [UnknownVariable(name, nearest, refused=False)]
 
 

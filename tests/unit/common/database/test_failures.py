@@ -43,7 +43,7 @@ def server_error(sqlstate: str) -> asyncpg.PostgresError:
 def test_sqlstate_decides_on_the_failure(
     sqlstate: str, reason: str, drop: bool, outage: bool
 ) -> None:
-    """Proves R-FAIL-18: these errors pass by themselves."""
+    """Proves R-FAIL-18: errors with these codes are temporary, and the code selects the reason and the treatment."""
     failure = classify(server_error(sqlstate))
     assert failure is not None
     assert reason in failure.reason
@@ -60,7 +60,7 @@ def test_other_sqlstates_do_not_pass_by_themselves(sqlstate: str) -> None:
 
 @pytest.mark.parametrize("sqlstate", ["28P01", "28000", "3D000", "53300", "57P03"])
 def test_every_error_of_a_new_connection_passes(sqlstate: str) -> None:
-    """Proves R-FAIL-18: such an error is about the server and its settings, for example a changed password."""
+    """Proves R-FAIL-18: an error of a new connection is due to the server or its settings, such as passwords."""
     assert classify(server_error(sqlstate), connecting=True) is not None
 
 

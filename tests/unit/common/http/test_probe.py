@@ -39,7 +39,7 @@ def port() -> Iterator[str]:
 def test_probe_asks_the_service_where_it_listens(
     monkeypatch: pytest.MonkeyPatch, port: str, host: str, status: int, alive: bool
 ) -> None:
-    """The container is healthy while the process answers. A proxy is not asked. Proves R-SHIP-1."""
+    """The container is healthy while the process answers. The probe uses no proxy. Proves R-SHIP-1."""
     monkeypatch.setattr(Answer, "status", status)
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
     for page in ("live", "ready"):
@@ -47,7 +47,7 @@ def test_probe_asks_the_service_where_it_listens(
 
 
 def test_probe_of_a_service_that_does_not_listen_fails() -> None:
-    """Proves R-SHIP-1."""
+    """A refused connection is a failure, and no exception. Proves R-SHIP-1."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
     assert not answers("live", {"API_PORT": str(port)})

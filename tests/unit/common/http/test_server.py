@@ -148,7 +148,7 @@ async def test_failing_dependency_ends_readiness_and_not_liveness(
 async def test_server_that_is_not_required_is_named_and_ends_nothing(
     health: Health, application: ServiceApplication
 ) -> None:
-    """Proves R-FAIL-19: the service works without Redis, and operators see that it is away."""
+    """Proves R-FAIL-19: the service works without Redis, and its report names the outage."""
 
     async def fail() -> None:
         raise ConnectionError
@@ -289,7 +289,7 @@ async def test_service_without_an_application_answers_404_for_every_other_path(
 async def test_pages_have_the_security_headers_and_refuse_other_methods(
     health: Health, application: ServiceApplication, path: str
 ) -> None:
-    """Proves R-HTTP-6 and R-HTTP-7 for the pages of every service."""
+    """The pages of every service accept GET and HEAD only. Proves R-HTTP-6 and R-HTTP-7."""
     health.phase = Phase.READY
     async with client_of(application) as http:
         for method in ("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "TRACE"):

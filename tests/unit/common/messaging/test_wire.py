@@ -155,7 +155,7 @@ def test_too_large_awareness_state_is_malformed(letter: str) -> None:
     "text", ["", "{", "{'a': 1}", "NaN", "[Infinity]", "undefined", "[" * 30_000, '"\n"', "nul"]
 )
 def test_awareness_state_that_browsers_cannot_parse_is_malformed(text: str) -> None:
-    """Proves R-SYNC-8: such a state would raise an error in the browser of every other client."""
+    """Proves R-SYNC-8: the state would raise an error in the browser of every other client."""
     with pytest.raises(Malformed):
         awareness.decode(awareness.encode([awareness.State(1, 1, text)]))
 

@@ -18,7 +18,7 @@ def values(*parts: str) -> list[float | None]:
 def test_missing_part_is_logged_once_and_the_metric_follows_the_workers(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Proves R-SVG-7."""
+    """One warning names all missing parts. Proves R-SVG-7."""
     monkeypatch.setattr(sys, "platform", "linux")
     parts = {"no_new_privs": True, "landlock": False, "seccomp": False}
     with capture_logs() as lines:
@@ -34,7 +34,7 @@ def test_missing_part_is_logged_once_and_the_metric_follows_the_workers(
 def test_nothing_is_logged_when_no_part_is_missing_or_the_system_has_none(
     monkeypatch: pytest.MonkeyPatch, platform: str, present: bool
 ) -> None:
-    """Proves R-SVG-7."""
+    """Systems other than Linux have no confinement. Proves R-SVG-7."""
     monkeypatch.setattr(sys, "platform", platform)
     with capture_logs() as lines:
         show_confinement(lambda: {"seccomp": present})

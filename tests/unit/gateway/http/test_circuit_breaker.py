@@ -149,7 +149,7 @@ def test_request_from_before_the_opening_does_not_prolong_the_pause() -> None:
 def test_error_that_says_nothing_about_the_service_changes_nothing(
     pool: Pool, error: SvgxError
 ) -> None:
-    """Such an error neither resets the count nor closes an open circuit. Proves R-RESIL-2."""
+    """The error neither resets the count of failures nor closes an open circuit. Proves R-RESIL-2."""
     circuit = BreakerWithClock(pool)
     for _ in range(THRESHOLD - 1):
         circuit.attempt(DeadlineExceeded())

@@ -43,7 +43,7 @@ async def test_compression_depends_on_media_type_and_accept_encoding(
 
 
 async def test_compression_does_not_block_the_event_loop() -> None:
-    """Other work goes on while a large response is compressed. Proves R-HTTP-8."""
+    """Other work continues while a large response is compressed. Proves R-HTTP-8."""
     compressing = asyncio.create_task(compressed("image/svg+xml", "gzip"))
     turns = 0
     while not compressing.done():

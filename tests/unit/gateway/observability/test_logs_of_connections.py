@@ -136,7 +136,7 @@ async def test_other_requests_are_written_only_with_the_access_log(
 async def test_ids_do_not_reach_the_next_request_of_a_connection(
     log: LogReader,
 ) -> None:
-    """Proves R-OBS-7: a pipelined request runs in the context of the one before, and has none of its ids."""
+    """Proves R-OBS-7: a pipelined request runs in the context of the request before, without that request's ids."""
     async with client(failing(503, "unavailable", "u1")) as http:
         await http.get("/")
     log.read()
@@ -240,7 +240,7 @@ async def test_connection_of_an_account_has_two_lines_and_counts_its_close(
 async def test_connection_without_an_account_writes_no_line(
     log: LogReader,
 ) -> None:
-    """Proves R-OBS-5 and R-OBS-11: its close is only counted."""
+    """Proves R-OBS-5 and R-OBS-11: the close of the connection is only counted."""
     before = closes("4401")
     await Socket().run(socket_app(user_id=None, close=Close.UNAUTHENTICATED))
     assert [line["event"] for line in log.read()] == ["inside"]

@@ -105,7 +105,7 @@ def test_rate_limit_headers_are_described_exactly_for_counted_requests(operation
 @pytest.mark.parametrize(
     "operation_id", [*(each.name for each in HTTP_OPERATIONS), "health.summary"]
 )
-def test_signed_in_callers_may_send_a_token_or_an_api_key(operation_id: str) -> None:
+def test_authenticated_callers_may_send_a_token_or_an_api_key(operation_id: str) -> None:
     """Each of the two schemes is enough, and a share link for some operations. Proves R-CONTRACT-4 and R-LIFE-7."""
     _, _, entry = described()[operation_id]
     with_links = {each.name for each in HTTP_OPERATIONS if each.admits_links}

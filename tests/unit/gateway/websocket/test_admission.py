@@ -34,7 +34,7 @@ def test_address_gains_no_connection_by_further_links() -> None:
 
 
 def test_visitors_of_one_link_are_bounded_together() -> None:
-    """A link has ten times the limit of an address, and takes nothing from another one. Proves R-LIFE-9."""
+    """A link has ten times the limit of an address, and does not use up the limit of another link. Proves R-LIFE-9."""
     admission = Admission(LIMITS)
     admitted = [
         enter_visitor(admission, f"192.0.2.{number // 3}", "popular") for number in range(50)

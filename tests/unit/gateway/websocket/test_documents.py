@@ -63,7 +63,7 @@ def connect(
 
 
 def no_quotas() -> QuotaEnforcement:
-    """Return the enforcement of a gateway that knows of no account near a bound."""
+    """Return the enforcement of a gateway without reports of accounts near a bound."""
     return QuotaEnforcement(QuotaWatch(cast(Bus, None)))
 
 
@@ -80,7 +80,7 @@ async def receive(
 
 
 async def test_large_message_is_added_in_pieces_and_numbered_last() -> None:
-    """Each piece waits for the commit of the one before; only the last has the message's number. Proves R-SYNC-16."""
+    """Each piece waits for the commit of the piece before. Only the last has the message's number. Proves R-SYNC-16."""
     connection, outbox = connect(), RecordingOutbox()
     await receive(connection, outbox, b"small")
     assert outbox.edits == [(5, 1)]
@@ -135,7 +135,7 @@ async def test_message_with_too_many_parts_is_refused_with_4413(
 
 
 class SlowPieces:
-    """A cutter that takes until `release` for each message."""
+    """A cutter that finishes a message only after `release`."""
 
     def __init__(self) -> None:
         self.started = asyncio.Semaphore(0)
@@ -155,10 +155,10 @@ class SlowPieces:
         self._finish.release(count)
 
 
-async def test_cut_of_a_gone_client_keeps_its_account_and_memory_until_it_ends(
+async def test_cut_of_a_disconnected_client_keeps_its_account_and_memory_until_it_ends(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Reconnecting stacks no threads, and other accounts' messages are cut meanwhile. Proves R-SOCKET-5."""
+    """Reconnecting starts no further thread, and other accounts' messages are cut meanwhile. Proves R-SOCKET-5."""
     cutter = SlowPieces()
     monkeypatch.setattr(module, "Pieces", cutter)
     documents, outbox, memory = (

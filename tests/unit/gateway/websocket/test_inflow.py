@@ -163,7 +163,10 @@ def test_memory_is_reserved_for_arrived_bytes_and_a_step() -> None:
 
 
 def test_message_beyond_its_share_leaves_a_share_to_others() -> None:
-    """A quarter of the memory is left to messages within a quarter, and the oldest goes on. Proves R-SOCKET-3."""
+    """A quarter of the memory is left to messages within a quarter, and the oldest message continues.
+
+    Proves R-SOCKET-3.
+    """
     clock, memory = Clock(), LargeMessages(64 * MIB)
     first, second, third, fourth = (inflow_of(name, memory, clock) for name in "abcd")
     assert first.reserve(10 * MIB)
@@ -189,7 +192,7 @@ def test_viewers_share_a_quarter_of_the_memory() -> None:
     assert not viewers[2].reserve(MIB)
     assert inflow_of("d", memory, clock).reserve(32 * MIB)
     viewers[0].release()
-    assert viewers[1].reserve(9 * MIB), "the oldest of the viewers goes on"
+    assert viewers[1].reserve(9 * MIB), "the oldest message of the viewers continues"
     assert viewers[2].reserve(MIB)
 
 

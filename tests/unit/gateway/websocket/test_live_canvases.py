@@ -39,7 +39,7 @@ class FakeBus:
         self.spans = message_spans()
         self.role = CanvasRole.EDITOR
         self.listening: asyncio.Event | None = None
-        """If there is an event, a subscription is made only after it."""
+        """If there is an event, a subscription is made only after it is set."""
         self.reconnect_callbacks: list[Callable[[], Awaitable[None]]] = []
 
     def on_reconnect(self, callback: Callable[[], Awaitable[None]]) -> None:
@@ -146,10 +146,8 @@ async def until(condition: Callable[[], bool]) -> None:
 
 
 @pytest.mark.parametrize("cancelled_after", ["the start", "the canvas has started"])
-async def test_join_that_is_cancelled_leaves_no_canvas_behind(
-    bus: FakeBus, cancelled_after: str
-) -> None:
-    """A client that goes while its canvas starts leaves neither a canvas nor its tasks. Proves R-FAIL-22."""
+async def test_cancelled_join_leaves_no_canvas(bus: FakeBus, cancelled_after: str) -> None:
+    """A client that disconnects while its canvas starts leaves neither a canvas nor its tasks. Proves R-FAIL-22."""
     canvases = LiveCanvases(cast(Bus, bus), CanvasRoles(cast(Bus, bus)))
     bus.listening = asyncio.Event()
     async with AsyncExitStack() as stack:
@@ -167,7 +165,10 @@ async def test_join_that_is_cancelled_leaves_no_canvas_behind(
 
 
 async def test_second_client_of_a_starting_canvas_keeps_it(bus: FakeBus) -> None:
-    """The first client goes while the canvas starts; the second client gets a running canvas. Proves R-FAIL-22."""
+    """The first client disconnects while the canvas starts, and the second client gets a running canvas.
+
+    Proves R-FAIL-22.
+    """
     canvases = LiveCanvases(cast(Bus, bus), CanvasRoles(cast(Bus, bus)))
     bus.listening = asyncio.Event()
     async with AsyncExitStack() as stack:
@@ -183,9 +184,7 @@ async def test_second_client_of_a_starting_canvas_keeps_it(bus: FakeBus) -> None
     await canvases.stop()
 
 
-async def test_failed_start_leaves_no_tasks_behind(
-    bus: FakeBus, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_failed_start_leaves_no_tasks(bus: FakeBus, monkeypatch: pytest.MonkeyPatch) -> None:
     """A canvas that cannot subscribe to its channels is stopped. Proves R-FAIL-22."""
 
     async def fail(*_: object, **__: object) -> FakeSubscription:

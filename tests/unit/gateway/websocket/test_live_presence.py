@@ -90,7 +90,7 @@ KNOWN = awareness.encode([State(ANN, 5, '"old"'), State(BOB, 3, '"bob"')])
 async def test_returned_client_receives_the_others_and_is_asked_for_a_newer_state(
     room: Room,
 ) -> None:
-    """It never receives its own old state, and is published only with a newer one. Proves R-AWARE-4."""
+    """The client never receives its own old state, and is published only with a newer one. Proves R-AWARE-4."""
     room.presence.record(KNOWN)
     async with room.join() as (connection, socket):
         room.presence.welcome(connection, KNOWN)
@@ -147,7 +147,7 @@ async def test_client_that_toggles_its_state_renews_nobody(room: Room) -> None:
 async def test_client_that_returns_often_renews_the_others_once_in_the_interval(
     room: Room, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Returns beyond it wait; those of another client do not; the holder's report is no return. Proves R-AWARE-4."""
+    """Its further returns wait, and another client's do not. A report of the holder is no return. Proves R-AWARE-4."""
     monkeypatch.setattr(module, "RENEWAL_INTERVAL", 0.0)
     monkeypatch.setattr(module, "RENEWAL_INTERVAL_PER_CLIENT", 0.0)
     monkeypatch.setattr(module, "RENEWAL_INTERVAL_PER_RETURN", 0.3)

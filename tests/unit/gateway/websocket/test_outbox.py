@@ -105,7 +105,7 @@ async def test_edit_is_counted_by_its_outcome(
 async def test_failed_edit_is_not_reported_and_closes_the_connection(
     monkeypatch: pytest.MonkeyPatch, error: Exception, closing: Closing
 ) -> None:
-    """An edit that cannot be committed is not reported. Clients come back later, unless the canvas is missing.
+    """An edit that cannot be committed is not reported. Clients reconnect later, unless the canvas is missing.
 
     Proves R-SAVE-2 and R-SOCKET-1.
     """
@@ -156,7 +156,7 @@ async def test_uncommitted_batches_slow_down_the_requests(
 async def test_outage_writes_one_line_and_shows_the_age_of_the_oldest_edit(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """All batches of an outage have one log line, and so has the next outage. Its trace is not recorded.
+    """Each outage writes one log line for all its batches. The trace of the line is not recorded.
 
     Proves R-OBS-4, R-OBS-8 and R-OBS-11.
     """

@@ -251,7 +251,7 @@ async def test_bytes_beyond_the_rate_are_read_later_and_none_is_lost() -> None:
 
 
 async def test_flood_that_does_not_slow_down_is_closed_with_1013() -> None:
-    """After `flood_seconds` over the rate, the client is asked to come back later. Proves R-LIMIT-10."""
+    """After `flood_seconds` over the rate, the close code asks the client to reconnect later. Proves R-LIMIT-10."""
     refused: list[bool] = []
     limits = WebSocketLimits(
         inflow=InflowLimits(frames=50, flood_seconds=0.5), refused=lambda: refused.append(True)
@@ -353,7 +353,7 @@ async def test_small_and_large_messages_alternate() -> None:
 async def test_large_message_that_stops_is_closed_with_1013_without_a_further_byte(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Its memory goes to a message that waits. Proves R-SOCKET-3."""
+    """A waiting message gets the memory of the closed connection. Proves R-SOCKET-3."""
     monkeypatch.setattr(module, "MEASURE_SECONDS", 0.02)
     monkeypatch.setattr(inflow_module, "SLOW_SECONDS", 0.1)
     memory = LargeMessages(100_000, threshold=100)

@@ -84,7 +84,7 @@ async def test_error_reaches_all_clients_of_the_request() -> None:
 
 
 async def test_client_that_leaves_does_not_end_the_request_of_the_others() -> None:
-    """The first client started the request."""
+    """The first client, which started the request, leaves."""
     holder = Holder()
     sync = SharedSync(holder.answer)
     first, second = (asyncio.create_task(sync.ask(b"\x00")) for _ in range(2))

@@ -31,7 +31,7 @@ class CanvasAdministration:
     async def user_canvases(self, request: UserCanvasesRequest, _: Call) -> UserCanvasPage:
         """Return a page of the canvases of which a user is a member, newest first.
 
-        The user may have a deleted account, or none. Raises `Invalid` for a cursor that is not the `next` of a page.
+        The user's account may be deleted or unknown. Raises `Invalid` for a cursor that is not the `next` of a page.
         """
         listing = Listing.of(USER_CANVASES, request)
         after = listing.decode(request.cursor)

@@ -1,4 +1,4 @@
-"""Records of backups that the target has and the database does not know, as after the loss of the database."""
+"""Makes records of backups that are only at the target, for example after the loss of the database."""
 
 import structlog
 
@@ -20,7 +20,7 @@ class Adoption:
     async def adopt_all(self) -> int:
         """Make records of all complete backups of the target. Return the number of new ones.
 
-        A folder that is not a backup, or one of another key, is left alone. Raises `TargetFailed`.
+        A folder that is not a backup, or a backup with another key, is skipped. Raises `TargetFailed`.
         """
         folders = await self._archive.target.folders()
         rows = await self._database.rows("known_backups", folders)

@@ -24,7 +24,7 @@ from svgx_workers.pool import Workers
 
 @dataclass(frozen=True, slots=True)
 class Backups:
-    """The records of backups, the runner of their tasks, and the target's backups that have no record yet."""
+    """The records of backups, the runner of their tasks, and the search for backups without a record."""
 
     catalogue: Catalogue
     runner: BackupRunner

@@ -40,7 +40,7 @@ LATEST = "latest"
 """The id that stands for the newest complete backup."""
 
 MAX_CHAIN = 24
-"""Incremental backups that may build on one full backup. The next one is a full one, so a restore stays quick."""
+"""Largest number of incremental backups on one full backup. The next backup is full, so that a restore stays quick."""
 
 _NO_TIME = datetime(1970, 1, 1, tzinfo=UTC)
 """The time in the cursors of lists that are ordered by id alone."""
@@ -114,8 +114,8 @@ class Catalogue:
         """Add the task to read a backup back. Raises `NotFound`, `Conflict`, or `Unavailable`."""
         backup_id = await self._known(backup_id)
         async with self._database.transaction() as session:
-            # The task comes before the backup, as for the replica that ends the task. Otherwise each could wait for the
-            # other's lock.
+            # Lock the task before the backup, as the replica that ends the task does. Otherwise the two transactions
+            # could wait for each other's locks.
             await session.row("add_task", "verify", backup_id)
             await self._lock_complete(session, backup_id)
             running = Verification(status=VerificationStatus.RUNNING)
@@ -214,7 +214,7 @@ class Catalogue:
         return RestoredCanvasPage(items=items, next=following)
 
     async def _parent(self, session: Session, request: CreateBackupRequest) -> str | None:
-        """Return the backup on which an incremental one builds, or None for a full one. Lock it."""
+        """Return the id of the backup on which an incremental one builds, or None for a full one. Lock that backup."""
         # Accounts are always backed up as a whole.
         if request.backup_type is BackupType.FULL or request.state_type is StateType.USERS:
             return None
@@ -234,7 +234,7 @@ class Catalogue:
         elif row["adopted"]:
             reason = f"the backup {parent_id} was made before this database; make a full backup"
         elif (row["state_type"], row["canvas_id"], row["owner_id"]) != scope:
-            reason = f"the backup {parent_id} is one of other canvases"
+            reason = f"the backup {parent_id} has other canvases"
         elif row["length"] > MAX_CHAIN:
             reason = f"{MAX_CHAIN} incremental backups build on one another; make a full backup"
         if reason is None:
@@ -253,7 +253,7 @@ class Catalogue:
         return newest
 
     async def _known(self, backup_id: str) -> str:
-        """Return the id of a backup. Look at the target for one that the database does not know."""
+        """Return the id of a backup. Adopt a backup that has no record in the database from the target."""
         backup_id = await self._resolve(backup_id)
         if await self._database.row("backup_record", backup_id) is None:
             try:

@@ -43,13 +43,13 @@ from svgx_state.journal import Journal
 log = structlog.get_logger(__name__)
 
 OBJECT_BYTES = 4 * 1024 * 1024
-"""Bytes of canvases that end an object. An object has at most one canvas more."""
+"""Bytes of canvases at which an object ends. The canvas that reaches this size is the last one of the object."""
 
 OBJECT_CANVASES = 10_000
-"""Canvases that end a step, so that the progress is stored also while few canvases change."""
+"""Canvases after which a step ends, so that the progress is stored even when few canvases changed."""
 
 PAGE = 500
-"""Canvases of which one statement reads the facts."""
+"""Largest number of canvases in one statement that reads their facts."""
 
 
 @dataclass(slots=True)
@@ -197,7 +197,7 @@ class BackupWriter:
     ) -> CanvasRecord | None:
         """Return a canvas, with all content or with the edits since the parent. Return None when nothing changed.
 
-        The content is read with one statement, so it is that of one revision, also while it is edited.
+        One statement reads the content, so that it belongs to one revision even while others edit the canvas.
         """
         if before is not None and before.lineage == facts.lineage and revision >= before.revision:
             if (revision, facts.digest()) == (before.revision, before.digest):
@@ -210,7 +210,7 @@ class BackupWriter:
         except NotFound:
             pass  # the canvas is deleted
         else:
-            # The journal may answer with all content instead. Then a restore applies more than it needs to.
+            # The journal may return all content instead of the tail. A restore then applies more than it needs.
             is_tail = len(content.updates) == content.revision - after
             return CanvasRecord(facts, content.revision, after if is_tail else 0, content.updates)
         rows = await self._database.rows("load_content", facts.id)
@@ -262,7 +262,10 @@ class BackupWriter:
         facts: "tuple[str, int, int, str, str]",
         content_of: "functools.partial[bytes]",
     ) -> ObjectEntry:
-        """Store one object. Its name has the attempt, so that a replica that lost the task overwrites nothing."""
+        """Store one object.
+
+        Its name contains the attempt's number, so that a replica that lost the task overwrites nothing.
+        """
         kind, step, records, first, last = facts
         short = f"{kind}-{step:06}-{task.attempts}"
         name = object_name(task.subject_id, short)
@@ -369,7 +372,7 @@ class BackupWriter:
 
 
 class _Known:
-    """The canvases of the parent, which are read along with those of the database."""
+    """The index entries of the parent backup, which are read in step with the rows of the database."""
 
     def __init__(self, parent: Chain | None, after: str) -> None:
         self._entries = None if parent is None else parent.index(after=after)
@@ -377,7 +380,7 @@ class _Known:
         self._begun = False
 
     async def find(self, canvas_id: str) -> IndexEntry | None:
-        """Return the parent's entry of a canvas, or None. The ids must be asked for in their order."""
+        """Return the parent's entry of a canvas, or None. Calls must be in the order of the ids."""
         if self._entries is None:
             return None
         while not self._begun or (self._head is not None and self._head.id < canvas_id):

@@ -43,7 +43,7 @@ class Kept:
     status: str
     created_at: datetime
     scope: str = ""
-    """The content of the backup. Backups of one scope take the places of each other only."""
+    """The content of the backup. Only backups of the same scope replace each other."""
 
 
 def expired(backups: Sequence[Kept], retention: Retention, now: datetime) -> list[str]:
@@ -94,9 +94,9 @@ class BackupRemover:
         self._retention = retention
 
     async def remove(self, task: Task) -> None:
-        """Delete the backup of a task. Repeating this completes it. Raises `TargetFailed`."""
+        """Delete the backup of a task. A repeated call completes an interrupted one. Raises `TargetFailed`."""
         folder = task.subject_id
-        # Without its manifest, a backup does not count as one.
+        # A folder without a manifest does not count as a backup.
         await self._archive.target.delete([object_name(folder, NAME)])
         await self._archive.target.delete(await self._archive.target.names(folder))
         await self._archive.target.remove_folder(folder)
@@ -113,7 +113,7 @@ class BackupRemover:
             async with self._database.transaction() as session:
                 # A new incremental backup and a new restore wait for this lock, or are seen below.
                 await session.row("lock_backup", backup_id)
-                # A restore may have begun to read it, or another backup to build on it.
+                # Meanwhile, a restore may have begun to read this backup, or another backup may build on it.
                 if await session.row("restore_of", backup_id) is not None:
                     continue
                 if await session.row("mark_deleting", backup_id) is None:
@@ -121,7 +121,7 @@ class BackupRemover:
                 await session.row("add_task", "delete", backup_id)
                 requested += 1
         for backup in backups:
-            # The target failed when this one was to be deleted.
+            # An earlier deletion of this backup failed at the target.
             if backup.status == "deleting":
                 await self._database.row("add_task", "delete", backup.id)
         return requested

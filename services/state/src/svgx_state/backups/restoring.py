@@ -39,10 +39,10 @@ EDIT_ATTEMPTS = 5
 """Attempts to replace the content of a canvas while its holder does not answer."""
 
 EDIT_PAUSE = 2.0
-"""Seconds between two of these attempts."""
+"""Seconds between two attempts."""
 
 MAX_REFUSED_NAMED = 20
-"""Accounts that the record of a restore names, when they could not be added."""
+"""Largest number of refused accounts that the record of a restore names."""
 
 _USERS = "users:"
 _CANVASES = "canvases:"
@@ -208,7 +208,7 @@ class BackupRestorer:
     async def _fill(self, task: Task, record: Row, canvas: StoredCanvas) -> None:
         """Append the content of a canvas that this restore has created. Repeating this changes nothing.
 
-        The content is one entry. When a worker cannot merge the updates, each becomes an entry, as it was before.
+        The content is one entry. When a worker cannot merge the updates, each update becomes an entry.
         """
         if not canvas.updates:
             return
@@ -242,7 +242,10 @@ class BackupRestorer:
         return True, detail
 
     async def _ask_patiently(self, request: ReplaceContentRequest) -> None:
-        """Ask for the edit, and again while the holder does not answer. Repeating it changes nothing."""
+        """Ask for the edit, and repeat the request while the holder does not answer.
+
+        A repeated edit changes nothing.
+        """
         for attempt in range(1, EDIT_ATTEMPTS + 1):
             try:
                 await self._bus.ask(REPLACE_CONTENT, request)

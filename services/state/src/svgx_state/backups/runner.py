@@ -1,4 +1,4 @@
-"""The tasks of one replica: it takes up work that no other replica does, and carries it out in the background."""
+"""Carries out tasks on backups in the background. A replica takes up only tasks that no other replica has."""
 
 import asyncio
 import time
@@ -41,7 +41,7 @@ PATIENCE = 600.0
 """Seconds for which a server may be unreachable before the work counts as failed."""
 
 MAX_ATTEMPTS = 50
-"""Replicas that may take up one task. When all have ended during the work, it is probably the cause, and it fails."""
+"""Times that replicas take up one task. Beyond that the task fails, because it probably makes the replicas end."""
 
 AT_ONCE = 3
 """Tasks that one replica carries out at a time."""
@@ -93,7 +93,7 @@ class BackupRunner:
         await self._running.stop()
 
     async def run_one(self, subject_id: str) -> None:
-        """Carry out the task of one backup or restore in this call, unless another replica does."""
+        """Carry out the task of one backup or restore in this call, unless another replica has the task."""
         task = await self._tasks.claim(subject_id)
         if task is not None:
             await self._carry_out(task)

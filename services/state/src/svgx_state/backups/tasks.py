@@ -1,7 +1,7 @@
 """The work that is left to do for backups, and its leases.
 
 A task is a row that exists from the request until the work has ended. One replica has the lease of a task while it
-renews the row. When a replica dies, another one takes the task up after `LEASE_SECONDS`.
+renews the row. After a replica was killed, another one takes the task up within about `LEASE_SECONDS`.
 """
 
 import asyncio
@@ -15,7 +15,7 @@ from svgx_common.contract.errors import Unavailable
 from svgx_common.postgres import Database, Session
 
 LEASE_SECONDS = 15.0
-"""Seconds after the last renewal at which a task's replica counts as dead."""
+"""Seconds after the last renewal at which the lease ends, so that another replica takes the task up."""
 
 RENEW_SECONDS = 3.0
 """Seconds between two renewals."""
@@ -29,7 +29,7 @@ class TaskLost(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """A task that this process does. `runner` is unique for each time that a task is taken up."""
+    """A task that this process carries out. `runner` is new each time that a task is taken up."""
 
     id: int
     kind: Kind
@@ -37,7 +37,7 @@ class Task:
     runner: str
     attempts: int
     position: str
-    """The id of the last canvas that is finished, or an empty text."""
+    """The progress of a restore: `users:` or `canvases:` with the last finished id. Empty for other tasks."""
 
 
 class Tasks:
@@ -47,7 +47,10 @@ class Tasks:
         self._database = database
 
     async def claim(self, subject_id: str | None = None) -> Task | None:
-        """Take up a task that no replica does, of this subject if given. Return None when there is none."""
+        """Take up a task that no replica has, and return it, or None without such a task.
+
+        With `subject_id`, take up only a task of this backup or restore.
+        """
         runner = secrets.token_hex(8)
         row = await self._database.row("claim_task", runner, LEASE_SECONDS, subject_id)
         return None if row is None else Task(**dict(row))
@@ -104,7 +107,7 @@ class Tasks:
     async def step(self, task: Task, position: str | None = None) -> AsyncIterator[Session]:
         """Open a transaction that is a part of the task. Raise `TaskLost` when another replica has the task.
 
-        `position` is stored with it.
+        With `position`, store this position of the task in the transaction.
         """
         async with self._database.transaction() as session:
             if position is None:

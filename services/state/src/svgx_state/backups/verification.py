@@ -15,7 +15,10 @@ OnProgress = Callable[[float], None]
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """The parts of a backup that were read back. `unreadable` canvases have an update that is not a Yjs update."""
+    """The numbers of parts that were read back.
+
+    `unreadable` counts canvases with an update that is not a Yjs update.
+    """
 
     objects: int
     bytes: int
@@ -33,7 +36,7 @@ class BackupChecker:
     async def check(
         self, chain: Chain, on_progress: OnProgress, *, only: str | None = None
     ) -> Checked:
-        """Read a backup and all that it needs, or with `only` the objects with one canvas.
+        """Read a backup and the backups on which it builds. With `only`, read the objects that have this canvas.
 
         Raises `Damaged` when anything is not as it was written, `TargetFailed`, and `Unavailable` when no worker can be
         started.

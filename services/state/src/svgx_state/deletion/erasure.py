@@ -130,7 +130,7 @@ class Erasure:
 async def _leave_canvases(
     session: Session, request: EraseAuthorRequest, progress: _Progress
 ) -> list[str]:
-    """Remove the user from some canvases, and return their ids. Give away or delete those without another owner."""
+    """Remove the user from some canvases, and return their ids. Transfer or delete canvases without another owner."""
     rows = await session.rows("canvases_to_leave", request.user_id, STEP_CANVASES)
     canvas_ids = [row["canvas_id"] for row in rows]
     if not canvas_ids:

@@ -1,6 +1,7 @@
 """The removal of deleted canvases with all their rows, in bounded steps.
 
-Each step is one transaction. The row of the canvas goes last, so a crash leaves a canvas that a later step completes.
+Each step is one transaction. The row of the canvas is removed last, so that a later step continues the removal after a
+crash.
 """
 
 import asyncio
@@ -49,7 +50,7 @@ PAUSE = 0.05
 
 @dataclass(frozen=True, slots=True)
 class PurgeStep:
-    """The result of one step: the rows that it removed, and whether the canvas is gone."""
+    """The result of one step: the rows that it removed, and whether no row of the canvas is left."""
 
     canvas_id: str
     rows: int
@@ -65,7 +66,7 @@ class Purge:
         self._wake = asyncio.Event()
 
     async def begin(self, canvas_id: str) -> None:
-        """Make the removal of a deleted canvas due at once. It cannot be restored any more.
+        """Make the removal of a deleted canvas due at once. The canvas cannot be restored any more.
 
         Raises `NotFound` for an unknown canvas, and `Conflict` for one that is not deleted.
         """
@@ -93,7 +94,10 @@ class Purge:
             return await _remove_rows(session, canvas_id)
 
     async def step(self) -> PurgeStep | None:
-        """Remove some rows of a canvas that is due. Return None when none is due, or another replica does it."""
+        """Remove some rows of a canvas that is due.
+
+        Return None when none is due, or while another replica removes rows.
+        """
         async with self._database.transaction() as session:
             claim = await session.row("claim_purge")
             if claim is None or not claim["claimed"]:
@@ -122,7 +126,7 @@ class Purge:
 
 
 async def _remove_rows(session: Session, canvas_id: str) -> PurgeStep:
-    """Remove at most `STEP_ROWS` rows of a deleted canvas, and its own row when no other is left."""
+    """Remove at most `STEP_ROWS` rows of a deleted canvas, and the canvas's own row when no other row is left."""
     if await session.row("lock_purge", canvas_id) is None:
         return PurgeStep(canvas_id, 0, finished=True)
     removed = 0

@@ -28,10 +28,10 @@ LONGEST_PAUSE = 6 * 3600.0
 """Seconds of the longest pause between two attempts."""
 
 JITTER = 0.2
-"""The share by which a pause may be longer or shorter, so that deliveries to one webhook do not come all at once."""
+"""The share by which a pause may be longer or shorter, so that failed deliveries are not all repeated at once."""
 
 LOST_AFTER = 20.0
-"""Seconds after the time limit of an attempt, after which it counts as lost with its replica."""
+"""Seconds after the time limit of an attempt at which the attempt counts as lost, because its replica has ended."""
 
 MEASURE_EVERY = 10.0
 """Seconds between two counts of the backlog."""
@@ -60,7 +60,7 @@ _random = secrets.SystemRandom()
 
 
 def pause_after(attempts: int, first: float, jitter: float) -> float:
-    """Return the seconds after the failed attempt of this number. `jitter` is between -1 and 1."""
+    """Return the seconds to wait after the failed attempt with the number `attempts`. `jitter` is between -1 and 1."""
     pause: float = min(LONGEST_PAUSE, first * FACTOR ** min(attempts - 1, 20))
     return pause * (1 + JITTER * jitter)
 
@@ -68,9 +68,9 @@ def pause_after(attempts: int, first: float, jitter: float) -> float:
 class Deliveries:
     """The deliveries of one replica.
 
-    The attempts at one time are limited for each webhook, so a slow one delays no other. `seconds` is the time between
-    two checks of the table, `first_pause` the pause after the first failure, and `give_up` the time after which a
-    delivery that still fails is dead.
+    The attempts at one time are limited for each webhook, so a slow webhook delays no other webhook. `seconds` is the
+    time between two checks of the table, `first_pause` the pause after the first failure, and `give_up` the time after
+    which a delivery that still fails is dead.
     """
 
     def __init__(

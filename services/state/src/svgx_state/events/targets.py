@@ -42,7 +42,7 @@ _REFUSED = tuple(
         ),
     )
 )
-"""Networks that Python calls global, or does not in all its versions, and that are not the public internet."""
+"""Networks outside the public internet that at least some versions of Python report as global."""
 
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 
@@ -116,7 +116,8 @@ async def allowed_addresses(
 ) -> list[Address]:
     """Return the addresses of a target to which a delivery may connect. Raises `TargetRefused`.
 
-    One refused address refuses the target, because the sender of the DNS answer chooses which address comes first.
+    One refused address is enough to refuse the target, because the sender of the DNS answer chooses which address comes
+    first.
     """
     try:
         async with asyncio.timeout(RESOLVE_SECONDS):
@@ -136,7 +137,7 @@ async def allowed_addresses(
 def is_allowed(address: Address, networks: Sequence[Network]) -> bool:
     """Return whether a delivery may connect to an address: a public one, or one of the allowed networks.
 
-    An IPv6 address that carries an IPv4 address is allowed if the IPv4 address is, too.
+    An IPv6 address that carries an IPv4 address is allowed only if the IPv4 address is allowed as well.
     """
     if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
         return is_allowed(address.ipv4_mapped, networks)

@@ -1,4 +1,4 @@
-"""Automatic versions: a canvas that was edited gets a version when its editors pause, and while they do not pause."""
+"""Automatic versions: an edited canvas gets a version when its editors pause, or after a long time of edits."""
 
 import asyncio
 import time
@@ -16,13 +16,13 @@ STEP = 2.0
 """The longest time between two checks of the edited canvases, in seconds."""
 
 FORGOTTEN_PERIOD = 3600.0
-"""Seconds between two searches for canvases that no replica remembers, because a replica ended."""
+"""Seconds between two searches for edited canvases that are in no replica's memory, because a replica ended."""
 
 FORGOTTEN_SECONDS = 7 * 86400.0
-"""The age of the last edit up to which such a canvas is found."""
+"""Seconds after the last edit of a canvas for which the search finds it."""
 
 FORGOTTEN_LIMIT = 1000
-"""Canvases that one search finds. The next search finds others."""
+"""Largest number of canvases that one search finds. The next search finds others."""
 
 
 @dataclass(slots=True)
@@ -36,9 +36,9 @@ class _Edited:
 class AutomaticVersions:
     """The automatic versions of one replica.
 
-    `note` is called after each commit of this replica. Other replicas may commit edits of the same canvas, so the
-    tables decide whether a version is due, and one of the replicas makes it. A canvas gets a version `quiet_seconds`
-    after its last edit, and `busy_seconds` after the first edit that is in no version.
+    `note` is called after each commit of this replica. Other replicas may commit edits of the same canvas, so each
+    replica reads from the tables whether a version is due, and only one of the replicas makes the version. A canvas
+    gets a version `quiet_seconds` after its last edit, and `busy_seconds` after the first edit that is in no version.
     """
 
     def __init__(

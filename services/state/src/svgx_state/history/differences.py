@@ -14,7 +14,7 @@ from svgx_state.worker_errors import PATIENCE, worker_errors
 from svgx_workers.pool import Workers
 
 MARGIN = 2.0
-"""Seconds that the worker leaves for the answer before the caller's deadline."""
+"""Seconds before the caller's deadline at which a worker must be finished, so that the answer is in time."""
 
 _NO_TIME = datetime(1970, 1, 1, tzinfo=UTC)
 """The time in cursors. The list is not ordered by time."""
@@ -31,8 +31,9 @@ class Differences:
     async def compare(self, request: DiffRequest, call: Call) -> Diff:
         """Return a page of the changes from a version to another one, or to the present.
 
-        All pages show the present of the first page. Raises `NotFound` for an unknown version, `TooLarge` or `Invalid`
-        for content over a limit, `TooManyRequests` while the caller has too many exports, and `Overloaded`.
+        All pages use the revision that was present at the first page. Raises `NotFound` for an unknown version,
+        `TooLarge` or `Invalid` for content over a limit, `TooManyRequests` while the caller has too many exports, and
+        `Overloaded`.
         """
         deadline = time.monotonic() + call.deadline - time.time() - MARGIN
         listing = Listing.of(DIFF_VERSION, request)

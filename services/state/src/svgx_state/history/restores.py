@@ -21,7 +21,7 @@ MARGIN = 1.0
 """Seconds before the caller's deadline at which collab must have answered."""
 
 REPLACE_SECONDS = 25.0
-"""Seconds that are left for collab at least. The content must be ready by then."""
+"""Seconds that collab has at least. The content must be ready this long before the answer of collab is due."""
 
 
 class Restores:
@@ -33,7 +33,8 @@ class Restores:
         self._workers = workers
 
     async def restore(self, request: VersionRequest, call: Call) -> Restored:
-        """Give a canvas the content of a version, by an edit of the caller. First keep its content as a version.
+        """Give a canvas the content of a version, by an edit of the caller. First keep the present content as a
+        version.
 
         The edit is saved as a whole or not at all. Raises `NotFound` for an unknown version, `TooLarge` or `Invalid`
         for content over a limit, `TooManyRequests` while the caller has too many exports or imports, `Overloaded`, and
@@ -82,6 +83,7 @@ class Restores:
         try:
             return await self._versions.note_restored(before, restored, user_id)
         except (Unavailable, DeadlineExceeded):
-            # The restore has happened. The version lacks at most the edits of its last moments.
+            # The restore is saved. The version `before` lacks at most the edits that were saved just before the
+            # restore.
             log.warning("a restore could not be recorded: its event is missing")
             return before

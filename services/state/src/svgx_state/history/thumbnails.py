@@ -1,4 +1,4 @@
-"""Pictures of versions. A worker draws each of them once; then it is in the version's row."""
+"""Pictures of versions. A worker draws each picture once. It is then stored in the version's row."""
 
 import time
 
@@ -16,7 +16,7 @@ SIDE = 320
 FILENAME = "thumbnail.png"
 
 MARGIN = 2.0
-"""Seconds that the worker leaves for the answer before the caller's deadline."""
+"""Seconds before the caller's deadline at which a worker must be finished, so that the answer is in time."""
 
 
 class Thumbnails:
@@ -41,7 +41,7 @@ class Thumbnails:
             async with self._workers.turn(
                 call.signed_in().user_id, patience=PATIENCE, deadline=deadline
             ) as worker:
-                # Another request of this account may have drawn it, while this one waited.
+                # Another request of this account may have drawn the picture while this request waited.
                 if (stored := await self._stored(request)) is not None:
                     return Blob(stored, "image/png", FILENAME)
                 content = await self._versions.content(request.canvas_id, request.version_id)

@@ -81,7 +81,7 @@ class Versions:
     ) -> Version:
         """Record the restore of a version. Return the version `before`, which was made before the restore.
 
-        `before` is moved to the last revision before the restore, so that it has the edits that came in between.
+        `before` is moved to the last revision before the restore, so that it also has the edits between the two.
         """
         async with self._database.transaction() as session:
             row = await session.row("advance_version", before.id, restored.revision - 1)

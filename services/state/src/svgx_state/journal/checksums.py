@@ -1,7 +1,8 @@
 """Checksums of stored updates: CRC-32 as zlib computes it, as a signed number of 32 bits.
 
-CRC-32 finds every error of one run of at most 32 bits, and all but one of 4 billion others. zlib takes about a
-millisecond for a megabyte, so it is computed here and not in PostgreSQL, which has no CRC for bytes before version 18.
+CRC-32 finds every error of one run of at most 32 bits, and all but one in 4 billion of the other errors. This service
+computes the checksums, because PostgreSQL has no CRC for bytes before version 18. zlib takes about a millisecond for a
+megabyte.
 """
 
 import zlib

@@ -25,7 +25,7 @@ LIMIT = 1000
 
 
 def quarantine_command(arguments: Sequence[str]) -> None:
-    """Print the rows in the quarantine, newest first. The status is 1 when PostgreSQL cannot be asked."""
+    """Print the rows in the quarantine, newest first. The status is 1 when PostgreSQL does not answer."""
     parser = argparse.ArgumentParser(
         "svgx-state quarantine",
         description="List the corrupt journal entries and snapshots that were moved to the quarantine, newest first.",

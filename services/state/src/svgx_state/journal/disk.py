@@ -11,7 +11,7 @@ PERIOD = 300.0
 """Seconds between two measurements."""
 
 FULL_DAYS = 7
-"""Full days before today. Their mean is the growth of a day."""
+"""Number of full days before today. The growth of a day is the mean of these days."""
 
 FAR = 3650
 """Days after which the forecast ends."""

@@ -17,14 +17,14 @@ UNREADABLE = "it is not a Yjs update"
 LOST = "PostgreSQL cannot read its bytes"
 
 ATTEMPTS = 100
-"""Reads of a canvas's rows, each of which may find other corrupt rows."""
+"""Largest number of reads of a canvas's rows, because each read may find other corrupt rows."""
 
 Read = Callable[[], Awaitable[Sequence[Row]]]
 """Reads entries and snapshots: rows with `is_snapshot`, `revision`, `update` and `checksum`."""
 
 
 class CorruptRows(Exception):
-    """Rows without the bytes that their checksums demand. `Quarantine.move` takes them."""
+    """Rows with bytes that do not have their checksum. They are arguments of `Quarantine.move`."""
 
     def __init__(self, rows: Sequence[Row]) -> None:
         super().__init__(f"{len(rows)} rows are corrupt")
@@ -53,7 +53,8 @@ class Quarantine:
     async def read(self, canvas_id: str, read: Read) -> Sequence[Row]:
         """Return the rows that `read` returns, after the corrupt rows of the canvas are moved to the quarantine.
 
-        After a corrupt snapshot is moved, `read` finds the snapshot before it, and the journal after that one.
+        After a corrupt snapshot is moved, `read` finds the snapshot before it, and the journal entries after that older
+        snapshot.
         """
         for _ in range(ATTEMPTS):
             try:
@@ -62,7 +63,8 @@ class Quarantine:
                 return rows
             except CorruptRows as corrupt:
                 if not await self.move(canvas_id, corrupt.rows, CHECKSUM):
-                    # Another replica moved them, or a later read gives other bytes: the next read decides.
+                    # Another replica moved the rows, or PostgreSQL returned other bytes this time. The next read shows
+                    # which.
                     log.warning("corrupt rows are not there any more", canvas_id=canvas_id)
             except asyncpg.DataCorruptedError:
                 if not await self.move_lost(canvas_id):

@@ -32,7 +32,7 @@ PAGE = 500
 """Canvases that one query reads."""
 
 BeforeDrop = Callable[[datetime], Awaitable[None]]
-"""A hook that is awaited before the days before a moment are dropped. An error keeps them until the next run."""
+"""A hook that is awaited before the days before a moment are dropped. An error keeps these days until the next run."""
 
 
 class Incomplete(Exception):
@@ -89,7 +89,7 @@ class Retention:
         return outcome != "failed"
 
     async def drop(self, now: datetime) -> bool:
-        """Drop the days that ended more than the retention ago. Return False when another replica does it.
+        """Drop the days that ended more than the retention ago. Return False while another replica drops days.
 
         Raises `Incomplete` for canvases without the snapshot that they need, `Unavailable`, and the errors of hooks.
         """

@@ -35,9 +35,9 @@ def today() -> date:
 
 
 def shares(entry: Entry) -> dict[str, int]:
-    """Return the bytes of an entry by author: in the shares of the bytes that each author sent, or else in equal ones.
+    """Return the bytes of an entry by author. The shares add up to the bytes of the entry.
 
-    The shares add up to the bytes of the entry.
+    Each author's share is in proportion to the bytes that the author sent. Without these numbers, all shares are equal.
     """
     size = len(entry.update)
     if len(entry.authors) == 1:
@@ -166,7 +166,7 @@ class UsageCounter:
 def _thresholds(quotas: Quotas) -> tuple[int, int, int]:
     """Return the bytes from which on accounts, canvases and the content of canvases are reported.
 
-    They are a share of the lowest bounds, because this service does not know the roles of the accounts.
+    They are a share of the lowest bounds, because only auth has the roles of the accounts.
     """
     canvas, content = quotas.lowest_canvas_bytes()
     return int(NEAR * quotas.lowest_account_bytes()), int(NEAR * canvas), int(NEAR * content)

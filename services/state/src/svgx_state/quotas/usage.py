@@ -56,7 +56,8 @@ async def canvas_usage(session: Session, quotas: Quotas, canvas_id: str) -> Canv
 async def require_canvas(session: Session, caller: Caller, *, stored: StoredQuotas) -> None:
     """Raise `QuotaExceeded` or `QuotaFull` if the caller may not create one more canvas.
 
-    Canvases of the account wait for the end of the transaction, so that many at once do not exceed the bound.
+    Other requests to create canvases of the account wait for the end of the transaction, so that together they do not
+    exceed the bound.
     """
     await session.row("lock_creator", caller.user_id)
     quotas = await stored.in_force_within(session)
@@ -77,7 +78,7 @@ async def require_canvas(session: Session, caller: Caller, *, stored: StoredQuot
 
 
 async def require_place(session: Session, caller: Caller, *, stored: StoredQuotas) -> None:
-    """Raise `QuotaFull` if the caller may not have one more canvas, which was created before."""
+    """Raise `QuotaFull` if the caller may not have one more canvas. This is the check for a canvas that is restored."""
     await session.row("lock_creator", caller.user_id)
     quotas = await stored.in_force_within(session)
     for use in (await account_usage(session, quotas, caller.user_id, caller.role)).uses:
@@ -119,5 +120,5 @@ def _account_uses(quotas: Quotas, user_id: str, role: Role, row: Row) -> list[Us
 
 
 def _after(since: datetime | None, period: timedelta) -> datetime:
-    """Return the time at which the oldest canvas of a period leaves it."""
+    """Return the time at which the oldest canvas of a period does not count in the period any more."""
     return (since or datetime.now(UTC)) + period

@@ -20,7 +20,7 @@ STALE = 600.0
 """Seconds for which the last answer about an account counts while auth does not answer."""
 
 MAX_ENTRIES = 10_000
-"""Remembered accounts. Past that, the oldest answer is removed."""
+"""Largest number of remembered accounts. Beyond it, the oldest answer is removed."""
 
 
 class LinkCreators:

@@ -28,7 +28,10 @@ from svgx_common.postgres import Database, Row
 from svgx_state.sharing.creators import LinkCreators
 
 MARK = "svgxlink"
-"""The beginning of every token. Secret scanners find tokens by it, and gateways tell them from other credentials."""
+"""The beginning of every token.
+
+Secret scanners find tokens by it, and gateways recognise by it that a credential is a share link's token.
+"""
 
 PREFIX_BYTES = 6
 """Random bytes in a token's prefix, by which owners tell links apart."""

@@ -55,7 +55,7 @@ SELECT status FROM backup WHERE id = $1 FOR UPDATE
 SELECT id FROM backup WHERE parent_id = $1 AND status <> 'failed' ORDER BY created_at LIMIT 1
 
 -- name: restore_of
--- The running restore that reads a backup or one that builds on it.
+-- Read a running restore of the backup $1, or of a backup that builds on it.
 WITH RECURSIVE needed AS (
     SELECT b.id, b.parent_id, r.id AS restore_id FROM restore r JOIN backup b ON b.id = r.backup_id
     WHERE r.status = 'running'
@@ -68,7 +68,7 @@ SELECT restore_id FROM needed WHERE id = $1 LIMIT 1
 DELETE FROM backup WHERE id = $1
 
 -- name: adopt_backup
--- Make a record of a backup that the target has and this database does not know.
+-- Make a record of a backup that is at the target and has no record in this database.
 INSERT INTO backup (
     id, state_type, backup_type, canvas_id, owner_id, parent_id, status, adopted, created_by, created_at, finished_at,
     canvases_total, canvases, changed, users_total, users, objects, bytes, encrypted, format, version)
@@ -79,7 +79,7 @@ ON CONFLICT (id) DO NOTHING
 SELECT id FROM backup WHERE id = ANY ($1::text[])
 
 -- name: add_task
--- Add work. No row means that the same work, or another backup or restore, is not finished.
+-- Add work. No row means that the same work is not finished, or that another backup or restore runs.
 INSERT INTO backup_task (kind, subject_id) VALUES ($1, $2)
 ON CONFLICT DO NOTHING
 RETURNING id
@@ -88,7 +88,7 @@ RETURNING id
 SELECT subject_id FROM backup_task WHERE kind = $1 ORDER BY id LIMIT 1
 
 -- name: claim_task
--- Take the oldest work that no replica does, or whose replica has not renewed it for $2 seconds. With $3, take only
+-- Take the oldest work that no replica has, or whose replica has not renewed it for $2 seconds. With $3, take only
 -- the work for this subject.
 UPDATE backup_task SET runner = $1, heartbeat_at = clock_timestamp(), attempts = attempts + 1
 WHERE id = (

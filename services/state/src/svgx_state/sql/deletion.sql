@@ -28,7 +28,7 @@ WHERE id = $1 AND deleted_at IS NOT NULL
 RETURNING id
 
 -- name: claim_purge
--- Keep other replicas from purging in the background until the transaction ends. Return false when another one does.
+-- Keep other replicas from purging in the background until the transaction ends. Return false when another one purges.
 SELECT pg_try_advisory_xact_lock(hashtext('svgx.state.purge')) AS claimed
 
 -- name: next_purge
@@ -44,8 +44,8 @@ LIMIT 1
 SELECT id FROM canvas WHERE id = $1 AND deleted_at IS NOT NULL FOR UPDATE
 
 -- name: purge_journal
--- The places of rows are compared, because no index has to find them again. Two partitions may have rows of the canvas
--- in the same place; both may go.
+-- Delete rows by their physical places (ctid), so that they need not be searched again. Rows of the canvas in two
+-- partitions may have the same place. Then both rows are deleted.
 WITH gone AS (
     DELETE FROM journal WHERE canvas_id = $1
         AND ctid = ANY (ARRAY(SELECT ctid FROM journal WHERE canvas_id = $1 LIMIT $2))

@@ -13,7 +13,7 @@ SELECT canvas_id, 'entry', revision, $3, writer, sequence, authors, checksum, $4
 RETURNING id
 
 -- name: quarantine_snapshot
--- The same for the snapshot of canvas $1 through revision $2.
+-- Move the snapshot of canvas $1 through revision $2 to the quarantine, as quarantine_entry moves an entry.
 WITH moved AS (
     DELETE FROM snapshot
     WHERE canvas_id = $1 AND through_revision = $2 AND ($4::bytea IS NULL OR update = $4)

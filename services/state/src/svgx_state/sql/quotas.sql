@@ -86,7 +86,8 @@ LEFT JOIN LATERAL (
 WHERE c.id = $1 AND c.deleted_at IS NULL
 
 -- name: lock_creator
--- Let one transaction at a time create canvases of an account. Otherwise, many at once would not see each other.
+-- Let one transaction at a time create canvases of an account. Otherwise, simultaneous ones would not count each
+-- other's canvases.
 SELECT pg_advisory_xact_lock(hashtext('svgx.state.create_canvas'), hashtext($1))
 
 -- name: top_accounts

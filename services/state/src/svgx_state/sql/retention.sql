@@ -1,7 +1,7 @@
 -- The statements of retention. $1 is the start of the oldest kept day (UTC); earlier days are dropped.
 
 -- name: claim_retention
--- Keep other replicas from dropping days until the transaction ends. Return false when another replica does it.
+-- Keep other replicas from dropping days until the transaction ends. Return false when another replica drops days.
 SELECT pg_try_advisory_xact_lock(hashtext('svgx.state.retention')) AS claimed
 
 -- name: days_before
@@ -14,8 +14,8 @@ WHERE name ~ '^journal_\d{8}$' AND to_date(substr(name, 9), 'YYYYMMDD') < ($1::t
 ORDER BY day
 
 -- name: canvases_before
--- Read a page of $3 canvases by id, after canvas $2, with the last entry before $1. The entry is null without one, and
--- when a kept snapshot ends with it.
+-- Read a page of $3 canvases by id, after canvas $2, with the last entry before $1. The entry is null when the canvas
+-- has no entry before $1, and when a kept snapshot ends with this entry.
 SELECT c.id, last.revision, last.at
 FROM (SELECT id FROM canvas WHERE id > $2 AND created_at < $1 ORDER BY id LIMIT $3) c
 LEFT JOIN LATERAL (

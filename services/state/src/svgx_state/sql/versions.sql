@@ -37,7 +37,7 @@ ON CONFLICT (canvas_id, revision) WHERE kind = 'automatic' DO NOTHING
 RETURNING id, kind, name, revision, at, edited_at, authors, created_by
 
 -- name: advance_version
--- Set the revision of a version to $2, if that is a later one: entries that were committed after the version was made.
+-- Set the revision of a version to $2 if $2 is later, so that the version gets entries that were committed meanwhile.
 UPDATE version v SET revision = $2, edited_at = coalesce((
         SELECT j.at FROM journal j
         WHERE j.canvas_id = v.canvas_id AND j.revision = $2 AND j.revision >> 8 = $2 >> 8 AND j.at >= v.edited_at

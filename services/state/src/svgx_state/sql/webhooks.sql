@@ -1,7 +1,7 @@
 -- The statements of webhooks and their deliveries.
 
 -- name: add_deliveries
--- Deliver the events $1 to all active webhooks that want their types.
+-- Add deliveries of the events $1 to all active webhooks for their types.
 INSERT INTO webhook_delivery (id, webhook_id, event_id, entity_id)
 SELECT gen_random_uuid()::text, wanted.webhook_id, wanted.event_id, wanted.entity_id
 FROM (
@@ -60,7 +60,7 @@ SET status = CASE WHEN $5::timestamptz IS NULL THEN 'dead' ELSE 'pending' END,
 WHERE id = $1 AND status = 'pending' AND attempts = $2
 
 -- name: delivery_backlog
--- Count the dead deliveries, and measure the age of the oldest pending one whose webhook is active.
+-- Count the dead deliveries, and the pending deliveries to active webhooks.
 SELECT
     (SELECT count(*) FROM webhook_delivery WHERE status = 'dead') AS dead,
     (SELECT count(*) FROM webhook_delivery d JOIN webhook w ON w.id = d.webhook_id AND w.active
@@ -123,7 +123,7 @@ FROM webhook_delivery d JOIN event e ON e.id = d.event_id
 WHERE d.webhook_id = $1 AND d.id = $2
 
 -- name: redeliver
--- Begin the attempts of a delivery again, after all others of its entity.
+-- Begin the attempts of a delivery again, after all other deliveries of its entity.
 UPDATE webhook_delivery
 SET status = 'pending', attempts = 0, number = nextval('webhook_delivery_number'), started_at = clock_timestamp(),
     due_at = clock_timestamp(), delivered_at = NULL

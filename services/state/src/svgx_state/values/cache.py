@@ -1,7 +1,7 @@
 """A read-through cache of values in this process. For each key, one read of the store runs at a time.
 
-A replica that writes a key tells all replicas before it answers its caller. NATS delivers this message before any later
-request of the caller, so a caller reads its own write from each replica.
+A replica that writes a key announces the change to all replicas before it answers its caller. NATS delivers this
+message before any later request of the caller, so a caller reads its own write from each replica.
 """
 
 import asyncio
@@ -22,14 +22,14 @@ OVERHEAD = 512
 
 _Address = tuple[str, str]
 Announce = Callable[[str, str], Awaitable[None]]
-"""Tells all replicas the owner and the key of a changed value."""
+"""Announces the owner and the key of a changed value to all replicas."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Entry:
     value: StoredValue | None
     until: float
-    """The end of its use, on the monotonic clock."""
+    """The time up to which the entry is used, on the monotonic clock."""
     size: int
 
 
@@ -67,19 +67,20 @@ class CachedStore:
             read.add_done_callback(lambda task: self._finish(address, task))
         else:
             metrics.VALUE_CACHE.labels("shared").inc()
-        # A caller that gives up must not cancel the read of the others.
+        # A caller that is cancelled must not cancel the read that other callers share.
         return await asyncio.shield(read)
 
     async def put(self, owner: str, draft: Draft, expected: int | None) -> StoredKey:
-        """Store a value, as `StateStore.put` describes, and tell all replicas."""
+        """Store a value, as `StateStore.put` describes, and announce the change to all replicas."""
         try:
             return await self._store.put(owner, draft, expected)
         finally:
-            # After an error too: the write may have been committed before the connection was lost.
+            # Announce the change after an error too, because the write may have been committed before the connection
+            # was lost.
             await self._changed(owner, draft.key)
 
     async def delete(self, owner: str, key: str, expected: int | None) -> bool:
-        """Delete a value, as `StateStore.delete` describes, and tell all replicas."""
+        """Delete a value, as `StateStore.delete` describes, and announce the change to all replicas."""
         try:
             return await self._store.delete(owner, key, expected)
         finally:
@@ -88,7 +89,7 @@ class CachedStore:
     async def keys(
         self, owner: str, state_type: str, prefix: str, after: str, limit: int
     ) -> Sequence[StoredKey]:
-        """Return keys from the store, because the cache does not know all of them."""
+        """Return keys from the store, because the cache does not have all keys."""
         return await self._store.keys(owner, state_type, prefix, after, limit)
 
     async def erase(self, owner: str) -> int:

@@ -80,7 +80,7 @@ class Values:
         return values.ValueEntry(**_entry(stored))
 
     async def retrieve(self, request: values.ValueRequest, call: Call) -> values.Value:
-        """Return a value. Raise `NotFound`, `Forbidden`, `Invalid`, or `Unavailable` when a store cannot be asked."""
+        """Return a value. Raise `NotFound`, `Forbidden`, `Invalid`, or `Unavailable` when a store does not answer."""
         if request.state_type is not None:
             state_type = self._stores.type_of(request.state_type)
             owner = self._owner_to_read(call, request.user_id, shared=state_type.shared)
@@ -175,7 +175,7 @@ class Values:
     async def _check_other_stores(self, owner: str, key: str, own: Backend) -> None:
         """Raise `Conflict` when another store has the key.
 
-        A store that cannot be asked is skipped, so that a failure of one store does not prevent writes to the others.
+        A store that does not answer is skipped, so that a failure of one store does not prevent writes to the others.
         """
         for backend in self._stores.backends(shared=owner == SHARED):
             if backend is own:
@@ -188,7 +188,7 @@ class Values:
                 raise wrong_type(other.state_type)
 
     def _owner_to_read(self, call: Call, user_id: str | None, *, shared: bool) -> str:
-        """Return the owner of the requested value. Raise `Forbidden`, or `Invalid` for an account of shared values."""
+        """Return the owner of the requested value. Raise `Forbidden`, or `Invalid` if shared values have a user id."""
         caller = call.signed_in()
         if user_id is not None and user_id != caller.user_id and caller.role is not Role.ADMIN:
             raise Forbidden("only admins may name another account", field="user_id")

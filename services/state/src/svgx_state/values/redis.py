@@ -1,4 +1,4 @@
-"""Values in Redis. Redis holds only data that may be lost: a restart or an eviction may remove any of them."""
+"""Values in Redis. Redis holds only data that may be lost: a restart or an eviction may remove any value."""
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager

@@ -47,7 +47,7 @@ class Stores:
         self.by_backend: Mapping[Backend, StateStore] = {
             backend: store for backend, store in stores.items() if backend in used
         }
-        """The used stores. The first ones are searched first."""
+        """The stores in use, in the order in which they are searched."""
 
     async def start(self) -> None:
         """Listen to changes by other replicas."""
@@ -85,9 +85,10 @@ class Stores:
             metrics.VALUES_EXPIRED.inc(await store.expire())
 
     async def _announce(self, owner: str, key: str) -> None:
-        """Tell the other replicas about a change.
+        """Announce a change to the other replicas.
 
-        While NATS is not reachable, no request arrives at them either, and they empty their caches when it is back.
+        While NATS is not reachable, no request arrives at them either. They empty their caches when NATS is reachable
+        again.
         """
         try:
             await self._bus.broadcast(VALUE_CHANGED, ValueChanged(owner=owner, key=key))

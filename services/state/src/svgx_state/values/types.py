@@ -37,7 +37,7 @@ class StateTypeSettings(BaseModel):
     shared: bool = False
 
     @model_validator(mode="after")
-    def _end_what_may_be_lost(self) -> Self:
+    def _require_ttl_outside_postgresql(self) -> Self:
         if self.backend is not Backend.POSTGRESQL and self.ttl_seconds is None:
             raise ValueError(f"needs ttl_seconds, because its values are in {self.backend}")
         return self

@@ -68,7 +68,10 @@ def test_client_without_a_state_publishes_for_no_other_client() -> None:
 @pytest.mark.parametrize("clock", [0, 4, 5], ids=["reloaded", "late", "reconnected"])
 @pytest.mark.parametrize("known", ["{}", "null"], ids=["present", "gone"])
 def test_returned_client_is_asked_once_and_publishes_its_next_state(clock: int, known: str) -> None:
-    """A returned client is told that it has left; another tab's state does not take its place. Proves R-AWARE-4."""
+    """A returned client gets a report that it has left; another tab's state does not take its place.
+
+    Proves R-AWARE-4.
+    """
     owner, clocks = AwarenessOwner(), clocks_of(State(OWN, 5, known), State(TAB, 2, "{}"))
     assert owner.receive(encode([State(OWN, clock, "{}")]), clocks) is None
     assert owner.take_question() == State(OWN, 5, "null")
@@ -89,7 +92,7 @@ def test_repetition_is_asked_for_once_and_never_published() -> None:
     owner, clocks = AwarenessOwner(), clocks_of(State(TAB, 5, "{}"))
     assert owner.receive(encode([State(TAB, 5, "{}")]), clocks) is None
     assert owner.take_question() == State(TAB, 5, "null")
-    # The tab accepts and repeats the removal. The holder reports the other tab's answer, and the tab repeats this too.
+    # The tab accepts and repeats the removal. The holder reports the other tab's answer, and the tab repeats that too.
     assert owner.receive(encode([State(TAB, 5, "null")]), clocks) is None
     clocks.record(encode([State(TAB, 6, "{}")]))
     assert owner.receive(encode([State(TAB, 6, "{}")]), clocks) is None
@@ -117,8 +120,11 @@ def test_clock_over_the_limit_is_dropped(clock: int) -> None:
     assert owner.take_question() is None, "its answer would be over the limit"
 
 
-def test_clocks_report_a_client_that_came_back() -> None:
-    """A client that left and is present again has come back; a new client or newer state has not. Proves R-AWARE-4."""
+def test_clocks_report_a_returned_client() -> None:
+    """A client that left and is present again has returned.
+
+    A new client or newer state is no return. Proves R-AWARE-4.
+    """
     clocks = AwarenessClocks()
     assert not clocks.record(encode([State(OWN, 1, "{}"), State(OTHER, 1, "null")]))
     assert not clocks.record(encode([State(OWN, 2, "{}")]))
@@ -133,7 +139,7 @@ def test_clocks_report_a_client_that_came_back() -> None:
     [(1, 0.0, True), (2, 0.1, False), (2, 4.9, False), (2, 5.1, True)],
     ids=["its connection ended", "toggled", "toggled slowly", "gone for long"],
 )
-def test_client_that_removed_its_own_state_comes_back_after_seconds_only(
+def test_client_that_removed_its_own_state_returns_after_seconds_only(
     clock_of_leaving: int, seconds: float, has_returned: bool
 ) -> None:
     """A client that removes its state increases the clock; the gateway does not. Proves R-AWARE-4."""

@@ -41,7 +41,7 @@ class StoredCanvas:
 
 @dataclass(slots=True)
 class ReadCounts:
-    """The objects that were read, and the bytes of them."""
+    """The number of objects that were read, and their bytes."""
 
     objects: int = 0
     bytes: int = 0
@@ -78,11 +78,11 @@ class Chain:
         return sum(len(each.objects) for each in self._manifests)
 
     def may_have(self, canvas_id: str) -> bool:
-        """Return whether the backup may have a canvas. Only its index tells for sure."""
+        """Return whether the backup may have a canvas. Only reading the index gives certainty."""
         return any(_may_have(entry, canvas_id) for entry in self.manifest.of_kind("index"))
 
     async def index(self, *, after: str = "", only: str | None = None) -> AsyncIterator[IndexEntry]:
-        """Yield the canvases that exist in the backup, by id, after the id `after`. Raise `Damaged`."""
+        """Yield the index entries of all canvases after the id `after`, in the order of ids. Raise `Damaged`."""
         last = ""
         for entry in self.manifest.of_kind("index"):
             if entry.last <= after or not _may_have(entry, only):
@@ -98,14 +98,14 @@ class Chain:
     async def canvases(
         self, *, after: str = "", only: str | None = None
     ) -> AsyncIterator[StoredCanvas]:
-        """Yield the canvases of the backup, by id, after the id `after`. Raise `Damaged`, or `TargetFailed`."""
+        """Yield the canvases after the id `after`, in the order of ids. Raise `Damaged`, or `TargetFailed`."""
         streams = [_Stream(self._records(each, after, only)) for each in self._manifests]
         for stream in streams:
             await stream.advance()
         async for entry in self.index(after=after, only=only):
             parts = []
             for stream in streams:
-                # A canvas that is not in the index does not exist any more.
+                # A canvas that is not in the index did not exist any more at the time of the backup.
                 while stream.head is not None and stream.head.facts.id < entry.id:
                     await stream.advance()
                 if stream.head is not None and stream.head.facts.id == entry.id:

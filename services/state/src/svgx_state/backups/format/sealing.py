@@ -56,7 +56,7 @@ class Seal:
         self.key_id = (
             None if key is None else hashlib.sha256(b"svgx backup key\0" + key).hexdigest()[:16]
         )
-        """An id of the key, derived from it, that does not reveal it. None without a key."""
+        """An id that is derived from the key and does not reveal it. None without a key."""
 
     def close(self, name: str, content: bytes) -> bytes:
         """Return the stored form of an object."""
@@ -77,7 +77,8 @@ class Seal:
                 raise Damaged(f"{name} was changed, or encrypted with another key") from None
         inflate = zlib.decompressobj()
         try:
-            # One byte more than expected shows that there is more, without inflating all of it.
+            # Decompress at most one byte more than expected. This byte reveals a larger object without decompressing
+            # all of it.
             content = inflate.decompress(packed, size + 1)
         except zlib.error:
             raise Damaged(f"{name} cannot be decompressed") from None

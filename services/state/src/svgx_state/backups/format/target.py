@@ -38,7 +38,7 @@ class Target:
     """The objects at a URL. An object appears when all of it is stored."""
 
     def __init__(self, store: ObjectStore, folder: Path | None) -> None:
-        """Create the target. `folder` is that of a `file://` target: its files are synchronised to the disk."""
+        """Create the target. `folder` is the folder of a `file://` target. Its files are synchronised to the disk."""
         self._store = store
         self._folder = folder
 

@@ -16,7 +16,7 @@ UPDATE snapshot s SET
     kept = s.through_revision < c.snapshot_revision
 FROM canvas c WHERE c.id = s.canvas_id;
 
--- The writer of the newest entry, and the highest sequence of this writer. They tell a new entry from a repeated one
+-- The writer of the newest entry, and the highest sequence of this writer. With them, repeated entries are recognised
 -- without an index on the writer and the sequence of each entry.
 ALTER TABLE canvas ADD COLUMN writer text, ADD COLUMN sequence bigint;
 
@@ -26,7 +26,8 @@ CREATE TABLE journal_writer (
     writer text NOT NULL,
     -- The highest sequence of an entry.
     sequence bigint NOT NULL,
-    -- The time of the writer's newest entry, or a later time. append_entries knows a writer for a day.
+    -- The time of the writer's newest entry, or a later time. append_entries recognises the entries of a writer for a
+    -- day.
     at timestamptz NOT NULL,
     PRIMARY KEY (canvas_id, writer)
 );

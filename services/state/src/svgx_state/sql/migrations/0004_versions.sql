@@ -4,7 +4,7 @@ CREATE TABLE version (
     canvas_id text NOT NULL REFERENCES canvas (id) ON DELETE CASCADE,
     revision bigint NOT NULL,
     kind text NOT NULL CHECK (kind IN ('automatic', 'named', 'before_restore', 'before_import')),
-    -- A version without a name is deleted in time.
+    -- A version without a name is deleted after some time.
     name text,
     -- The users with edits since the version before.
     authors text[] NOT NULL,
@@ -14,7 +14,7 @@ CREATE TABLE version (
     edited_at timestamptz NOT NULL,
     -- The content as `svgx_common.contract.state.Content` in lib0's encoding, once the journal does not have it any more.
     content bytea,
-    -- A PNG, once it was asked for.
+    -- A PNG, after the first request for it.
     thumbnail bytea
 );
 

@@ -20,7 +20,7 @@ CREATE INDEX stored_value_end ON stored_value (expires_at) WHERE expires_at IS N
 -- Stores a value. `outcome` is ok, stale, type, keys or bytes; `detail` is the stored version or type of a refusal.
 --
 -- The writes of one account wait for each other, so its limits hold. A version is the time in microseconds, or one more
--- than the version before: therefore a version does not come again after the key was deleted, has expired, or was
+-- than the version before: therefore a version is not used again after the key was deleted, has expired, or was
 -- restored from a backup.
 CREATE FUNCTION persist_value(
     of_owner text,

@@ -85,7 +85,7 @@ CREATE TABLE backup_task (
     runner text,
     heartbeat_at timestamptz,
     attempts integer NOT NULL DEFAULT 0,
-    -- The id of the last canvas or account that is finished.
+    -- The progress of a restore: `users:` or `canvases:`, and the id of the last finished account or canvas.
     position text NOT NULL DEFAULT '',
     UNIQUE (kind, subject_id)
 );

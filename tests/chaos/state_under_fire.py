@@ -67,8 +67,6 @@ class StateUnderFire:
     async def prepare(self) -> None:
         """Create the canvases, with entries that are older than the retention."""
         async with self.tables() as tables:
-            for canvas in self.canvases:
-                canvas.first = len(canvas.entries)
             while len(self.canvases) < CANVASES:
                 canvas_id = await tables.create()
                 self.canvases.append(DrawnCanvas(canvas_id, Pen(canvas_id, secrets.token_hex(8))))

@@ -29,6 +29,7 @@ class Replica:
         self.id = bus.replica_id
         self.bus = bus
         self.ordered = asyncio.Event()
+        self.status = "ok"
 
     async def start(self) -> None:
         """Answer the ping of gateways, and the order."""
@@ -43,7 +44,7 @@ class Replica:
         await self.bus.respond(message.reply, b"{}")
 
     async def _report(self, message: Msg) -> None:
-        status = "draining" if self.ordered.is_set() else "ok"
+        status = "draining" if self.ordered.is_set() else self.status
         report = HealthReport(
             status=status, service="collab", replica=self.id, version="0", uptime_seconds=1.0
         )
@@ -91,6 +92,18 @@ async def test_only_the_named_replica_gets_the_order(
         await drain.drain(order(other.id), Call(ADMIN, 0.0))
     assert error.value.field == "replica_id"
     assert not other.ordered.is_set()
+
+
+@pytest.mark.parametrize("status", ["starting", "draining", "failing"])
+async def test_last_working_replica_is_not_drained(
+    drain: ReplicaDrain, replicas: list[Replica], status: str
+) -> None:
+    """Proves R-FAIL-23: a replica that does not work cannot replace the drained one."""
+    named, other = replicas
+    other.status = status
+    with pytest.raises(Conflict) as error:
+        await drain.drain(order(named.id), Call(ADMIN, 0.0))
+    assert (error.value.field, named.ordered.is_set()) == ("replica_id", False)
 
 
 async def test_unknown_replica_is_not_found(drain: ReplicaDrain, replicas: list[Replica]) -> None:

@@ -23,7 +23,6 @@ from tests.integration.state.vault import (
 )
 
 KEY = base64.b64encode(bytes(range(32))).decode()
-OTHER_KEY = base64.b64encode(bytes(32)).decode()
 
 
 @pytest.fixture(scope="module")

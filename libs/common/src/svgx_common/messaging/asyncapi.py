@@ -189,7 +189,7 @@ def _websocket() -> dict[str, Any]:
     query: dict[str, dict[str, str]] = {
         "token": {"type": "string"},
         "link": {"type": "string"},
-        **{name: {"const": "1"} for name in ("saved", "renew", "limits")},
+        **{name: {"const": "1"} for name in ("saved", "renew", "limits", "quota")},
     }
     headers = {
         "Sec-WebSocket-Protocol": "`svgx, bearer.<token>`: the only header with a token that a page can set.",

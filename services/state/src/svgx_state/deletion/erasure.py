@@ -20,7 +20,7 @@ from svgx_common.events.outbox import emit
 from svgx_common.messaging.bus import Bus
 from svgx_common.messaging.responder import Call, Responder
 from svgx_common.postgres import Database, Row, Session
-from svgx_state import metrics
+from svgx_state.deletion import metrics
 
 log = structlog.get_logger(__name__)
 

@@ -9,7 +9,7 @@ from svgx_common.contract.errors import NotFound
 from svgx_common.contract.state import Content
 from svgx_common.messaging.wire import encode
 from svgx_common.postgres import Database
-from svgx_state import metrics
+from svgx_state.history import metrics
 from svgx_state.history.past import Past
 from svgx_workers.errors import WorkerDied, WorkerTimeout
 from svgx_workers.pool import Workers

@@ -21,8 +21,8 @@ from svgx_common.events.outbox import emit
 from svgx_common.messaging.wire import decode
 from svgx_common.pages import Cursor, Listing
 from svgx_common.postgres import Database, Row, Session
-from svgx_state import metrics
 from svgx_state.canvases import no_such_canvas
+from svgx_state.history import metrics
 from svgx_state.history.past import Past
 
 HOUR = 3600.0

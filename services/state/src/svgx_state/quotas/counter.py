@@ -16,7 +16,7 @@ from svgx_common.contract.storage.quotas import (
 )
 from svgx_common.messaging.bus import Bus
 from svgx_common.postgres import Database, Row
-from svgx_state import metrics
+from svgx_state.quotas import metrics
 from svgx_state.quotas.bounds import StoredQuotas
 
 PROMPT_BYTES = 4 * 1024 * 1024

@@ -17,7 +17,7 @@ from svgx_workers.pool import Workers
 log = structlog.get_logger(__name__)
 
 PAGE = 20
-"""Versions that are read together."""
+"""Revisions that are read together."""
 
 DELETED_TOGETHER = 1000
 """Versions that one statement deletes."""
@@ -38,8 +38,12 @@ class Expiry:
         """
         while rows := await self._database.rows("expiring_named_versions", moment, PAGE):
             for row in rows:
-                content = await self._content(row["canvas_id"], row["revision"])
-                await self._database.run("keep_version_content", row["id"], encode(content))
+                canvas_id, revision = row["canvas_id"], row["revision"]
+                content = await self._content(canvas_id, revision)
+                await self._database.run(
+                    "keep_version_content", canvas_id, revision, encode(content)
+                )
+        await self._database.run("drop_orphan_content")
         while removed := await self._database.rows("expire_versions", moment, DELETED_TOGETHER):
             metrics.VERSIONS_REMOVED.labels("expired").inc(len(removed))
 

@@ -1,7 +1,7 @@
 """Versions: kept states of canvases.
 
 The journal has the content of a version. Before the retention drops that part of the journal, the content of a version
-with a name is copied into the version's row.
+with a name is copied into the table `version_content`, once for all versions of its revision.
 """
 
 import uuid

@@ -96,7 +96,8 @@ async def test_pseudonym_takes_the_place_of_an_erased_user_everywhere(
     assert done.touched.pop("event") > 0
     done.touched.pop("account_usage", None)  # the counts of usage may be stored by then
     assert done.touched == expected
-    assert await names_in(tables, victim.user_id) == ["erasure"]  # until the last pass
+    # The record keeps the id until the last pass. The counts of usage may be stored later.
+    assert set(await names_in(tables, victim.user_id)) - {"account_usage"} == {"erasure"}
     authors = await tables.fetch(
         "SELECT authors FROM journal WHERE canvas_id = $1 ORDER BY revision", shared
     )
@@ -121,8 +122,10 @@ async def test_repeated_erasure_changes_nothing_more(client: Client, tables: Tab
     await client.append(Entry(canvas_id, "w", 1, (victim.user_id,), b"\0\0"))
     first = await erase(client, victim.user_id)
     again = await erase(client, victim.user_id)
+    for each in (first, again):
+        assert each.finished
+        each.touched.pop("account_usage", None)  # the counts of usage may be stored by then
     assert first == again
-    assert first.finished
     stored = await tables.fetchrow(
         "SELECT user_id, finished_at FROM erasure WHERE pseudonym = $1",
         pseudonym_of(victim.user_id),

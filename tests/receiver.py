@@ -41,9 +41,12 @@ class Received:
         assert kind == "whsec"
         signed = f"{self.headers['webhook-id']}.{self.headers['webhook-timestamp']}.".encode()
         digest = hmac.digest(base64.b64decode(key), signed + self.body, hashlib.sha256)
-        version, _, signature = self.headers["webhook-signature"].partition(",")
         age = abs(time.time() - int(self.headers["webhook-timestamp"]))
-        return version == "v1" and base64.b64decode(signature) == digest and age < 300
+        found = [each.partition(",") for each in self.headers["webhook-signature"].split(" ")]
+        return age < 300 and any(
+            version == "v1" and base64.b64decode(signature) == digest
+            for version, _, signature in found
+        )
 
 
 @dataclass

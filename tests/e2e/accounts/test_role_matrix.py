@@ -74,6 +74,7 @@ ACCOUNT_STATUSES: dict[str, tuple[int, int, int, int, int, int]] = {
     # of an unknown webhook
     "state.webhook.get": (401, 403, 403, 404, 403, 403),
     "state.webhook.update": (401, 403, 403, 404, 403, 403),
+    "state.webhook.rotate": (401, 403, 403, 404, 403, 403),
     "state.webhook.delete": (401, 403, 403, 404, 403, 403),
     "state.webhook.test": (401, 403, 403, 404, 403, 403),
     "state.webhook.deliveries": (401, 403, 403, 404, 403, 403),

@@ -19,10 +19,27 @@ from svgx_common.messaging.responder import Responder
 from svgx_common.postgres import Row
 from svgx_common.runtime import Runtime
 from svgx_devstack import DevStack
+from tests.polling import pause
 
 Tables: TypeAlias = "asyncpg.Connection[Row]"
 SECRET = "the tests' secret of more than thirty-two bytes"
 ADMIN_PASSWORD = "the first admin's password"
+
+_BLOCKED = """
+    WITH RECURSIVE blocked (pid) AS (
+        SELECT pg_backend_pid()
+        UNION
+        SELECT l.pid FROM pg_locks l JOIN blocked b ON b.pid = ANY (pg_blocking_pids(l.pid))
+        WHERE NOT l.granted
+    )
+    SELECT count(*) - 1 FROM blocked
+"""
+
+
+async def until_blocked(tables: Tables, number: int = 1) -> None:
+    """Wait until this number of connections wait for this connection's locks, or for connections that do."""
+    while await tables.fetchval(_BLOCKED) < number:
+        await pause()
 
 
 @asynccontextmanager

@@ -18,8 +18,6 @@ from svgx_common.contract.api_keys import CHECK_API_KEY, CheckApiKeyRequest, New
 from svgx_common.contract.auth import (
     DELETE_USER,
     GET_USER,
-    LIST_USERS,
-    ListUsersRequest,
     UserRequest,
 )
 from svgx_common.contract.errors import Forbidden, Unauthenticated
@@ -27,7 +25,8 @@ from svgx_common.contract.policy import Role
 from svgx_common.messaging.bus import Bus
 from svgx_common.messaging.caller import Caller
 from svgx_devstack import DevStack
-from tests.integration.auth.test_administration import first_admin, update
+from tests.integration.auth.conftest import Tables
+from tests.integration.auth.test_administration import demote_others, first_admin, update
 from tests.integration.auth.test_api_keys import create_key, user_and_caller
 
 
@@ -104,16 +103,14 @@ async def test_keys_are_refused_until_an_admin_gives_a_role(
     await expect_refused_sign_in(identities, subject)
 
 
-async def test_last_admin_keeps_role_and_keys(identities: Identities, bus: Bus) -> None:
+async def test_last_admin_keeps_role_and_keys(
+    identities: Identities, bus: Bus, tables: Tables
+) -> None:
     """Proves R-AUTH-39 and R-AUTH-16: the last admin's sign-in is refused, but the role and the keys stay."""
     subject = secrets.token_hex(4)
     account = await identities.account(DEMANDING, {"sub": subject, "groups": ["owners"]}, SERVICE)
     other_admin, key = await first_admin(bus), await create_key_of(bus, account)
-    # Tests of other files may have left admins.
-    users = (await bus.ask(LIST_USERS, ListUsersRequest(limit=200))).items
-    for user in users:
-        if user.role is Role.ADMIN and user.id != account.user.id:
-            await update(bus, user, role=Role.EDITOR)
+    await demote_others(tables, account.user)
     try:
         await expect_refused_sign_in(identities, subject)
         assert await is_valid(bus, key)

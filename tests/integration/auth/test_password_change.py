@@ -7,10 +7,9 @@ import pytest
 from svgx_common.contract.auth import CHANGE_PASSWORD, ChangePasswordRequest, Tokens
 from svgx_common.contract.errors import Conflict, Forbidden, Invalid, InvalidCredentials
 from svgx_common.messaging.bus import Bus
-from tests.integration.auth.conftest import Tables
+from tests.integration.auth.conftest import Tables, until_blocked
 from tests.integration.auth.test_accounts import PASSWORD, caller_of, create, login
 from tests.integration.auth.test_sessions import expect_refused_refresh, refresh
-from tests.polling import pause
 
 NEW = "another one nobody thinks of"
 
@@ -68,9 +67,7 @@ async def test_one_of_two_simultaneous_changes_succeeds(bus: Bus, tables: Tables
     await tables.execute("BEGIN")
     await tables.execute("SELECT FROM account WHERE id = $1 FOR UPDATE", user.id)
     changes = [asyncio.create_task(change(bus, signed_in, new=f"{NEW} {n}")) for n in range(2)]
-    waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted"
-    while await tables.fetchval(waiting) < 2:
-        await pause()
+    await until_blocked(tables, 2)
     await tables.execute("COMMIT")
     answers = await asyncio.gather(*changes, return_exceptions=True)
     assert [type(answer) for answer in answers if answer is not None] == [Conflict]
@@ -82,9 +79,7 @@ async def test_log_in_during_a_password_change_is_refused(bus: Bus, tables: Tabl
     await tables.execute("BEGIN")
     await tables.execute("UPDATE account SET password_hash = 'new' WHERE id = $1", user.id)
     signing_in = asyncio.create_task(login(bus, user.username))
-    waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted"
-    while await tables.fetchval(waiting) < 1:
-        await pause()
+    await until_blocked(tables)
     await tables.execute("COMMIT")
     with pytest.raises(InvalidCredentials):
         await signing_in

@@ -29,12 +29,11 @@ from svgx_gateway.identity.authenticator import Authenticator
 from svgx_gateway.identity.revocations import Revocations
 from svgx_gateway.identity.share_links import ShareLinks
 from svgx_gateway.identity.token_keys import TokenKeys
-from tests.integration.auth.conftest import SECRET, Tables
+from tests.integration.auth.conftest import SECRET, Tables, until_blocked
 from tests.integration.auth.test_accounts import caller_of, create, login
 from tests.integration.auth.test_administration import update
 from tests.integration.auth.test_password_change import change
 from tests.integration.auth.test_sessions import age_spent_tokens, refresh
-from tests.polling import pause
 
 CONNECTION = HTTPConnection({"type": "http", "headers": []})
 
@@ -223,8 +222,7 @@ async def test_refresh_during_a_role_change_gets_the_new_role(bus: Bus, tables: 
         user.id,
     )
     refreshing = asyncio.create_task(refresh(bus, signed_in.refresh_token))
-    while await tables.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted") < 1:
-        await pause()
+    await until_blocked(tables)
     await tables.execute("COMMIT")
     renewed = await refreshing
     assert caller_of(renewed).role is Role.VIEWER

@@ -1,6 +1,7 @@
 """Backups of canvases and users, and their restores, through the service and with files as the target."""
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from svgx_common.contract.policy import CanvasRole
 from svgx_common.contract.storage.backups import StoredAccount
 from svgx_devstack import DevStack
 from tests.integration.state.drawing import elements
-from tests.integration.state.service import Client, Tables, replica, user
+from tests.integration.state.service import Client, Tables, replica, until_blocked, user
 from tests.integration.state.vault import (
     Neighbours,
     Vault,
@@ -315,3 +316,39 @@ async def test_backup_with_a_child_is_not_deleted(vault: Vault) -> None:
         await vault.delete(backup_id)
         await vault.gone(backup_id)
         assert not (vault.folder / backup_id).exists()
+
+
+@pytest.mark.parametrize("kind", ["delete", "verify", "backup", "restore"])
+async def test_request_locks_the_task_before_the_backup(
+    vault: Vault, tables: Tables, others: Neighbours, kind: str
+) -> None:
+    """The replica that ends a task locks in this order, so no request waits for it in a circle. Proves R-BACKUP-11."""
+    canvas_id = await vault.draw("a")
+    backup = await vault.back_up(canvas_id=canvas_id)
+    subject = backup.id if kind in ("delete", "verify") else "another"
+    # A task of another replica, which is about to end it.
+    await tables.execute(
+        "INSERT INTO backup_task (kind, subject_id, runner, heartbeat_at)"
+        " VALUES ($1, $2, 'other', clock_timestamp() + interval '1 h')",
+        kind,
+        subject,
+    )
+    requests: dict[str, Callable[[], Awaitable[object]]] = {
+        "delete": lambda: vault.delete(backup.id),
+        "verify": lambda: vault.verify(backup.id),
+        "backup": lambda: vault.back_up(
+            canvas_id=canvas_id, backup_type="incremental", base=backup.id
+        ),
+        "restore": lambda: vault.restore(backup.id),
+    }
+    async with tables.transaction():
+        await tables.execute(
+            "DELETE FROM backup_task WHERE kind = $1 AND subject_id = $2", kind, subject
+        )
+        request = asyncio.ensure_future(requests[kind]())
+        async with asyncio.timeout(20):
+            await until_blocked(tables)
+        # With the other order, the request would have this lock.
+        await tables.execute("SELECT FROM backup WHERE id = $1 FOR UPDATE NOWAIT", backup.id)
+    await request
+    assert others.replaced == []

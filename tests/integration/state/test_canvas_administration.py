@@ -36,8 +36,8 @@ async def canvases(client: Client, user_id: str, **query: int | str | None) -> U
     return await client.bus.ask(USER_CANVASES, request, caller=user(Role.ADMIN))
 
 
-async def sizes(client: Client, by: SizeOrder) -> list[CanvasSize]:
-    request = LargestCanvasesRequest(by=by, limit=3)
+async def sizes(client: Client, by: SizeOrder, limit: int = 200) -> list[CanvasSize]:
+    request = LargestCanvasesRequest(by=by, limit=limit)
     return (await client.bus.ask(LARGEST_CANVASES, request, caller=user(Role.ADMIN))).items
 
 
@@ -170,18 +170,27 @@ async def test_largest_canvases_are_ordered_by_content_or_journal(
     )
     await client.append(entry(journal, 2_000_000))
     await client.delete(deleted)
+    # The list also has canvases of other tests.
+    made = {content, journal, deleted}
     by_journal = await sizes(client, SizeOrder.JOURNAL)
-    assert [(each.id, each.journal_bytes, each.deleted) for each in by_journal] == [
+    found = [each.journal_bytes for each in by_journal]
+    assert found == sorted(found, reverse=True)
+    assert [
+        (each.id, each.journal_bytes, each.deleted) for each in by_journal if each.id in made
+    ] == [
         (journal, 11_000_000, False),
         (content, 7_000_000, False),
         (deleted, 5_000_000, True),
     ]
     by_content = await sizes(client, SizeOrder.CONTENT)
-    assert [(each.id, each.content_bytes) for each in by_content] == [
+    found = [each.content_bytes for each in by_content]
+    assert found == sorted(found, reverse=True)
+    assert [(each.id, each.content_bytes) for each in by_content if each.id in made] == [
         (content, 7_000_000),
         (deleted, 5_000_000),
         (journal, 3_000_000),
     ]
+    assert await sizes(client, SizeOrder.CONTENT, limit=2) == by_content[:2]
     # Remove the large rows, because the database is shared with other tests.
     for canvas_id in (content, journal, deleted):
         await tables.execute(

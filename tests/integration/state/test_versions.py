@@ -285,6 +285,41 @@ async def test_named_version_outlives_the_journal(
             await past_content(client, canvas_id, version=later.id)
 
 
+async def test_content_of_a_revision_is_kept_once_for_all_its_versions(
+    backing: DevStack, client: Client, tables: Tables
+) -> None:
+    """Many names for one revision take the place of one, until the last of them is deleted. Proves R-HIST-5."""
+    kept = "SELECT count(*) FROM version_content WHERE canvas_id = $1"
+    async with replica(backing, **NEVER):
+        canvas_id = await client.create()
+        pen = Pen(canvas_id, "ann")
+        await client.append(pen.draw("a"))
+        same = [await create_version(client, canvas_id, f"name {number}") for number in range(3)]
+        await client.append(pen.draw("b"))
+        other = await create_version(client, canvas_id, "other")
+        async with (
+            postgres.connect(
+                backing.postgres_url, schema="state", package="svgx_state", pool_size=2
+            ) as database,
+            Workers(1, 1024 * 1024 * 1024, 30) as workers,
+        ):
+            await Expiry(database, Past(database), workers).before_drop(datetime.now(UTC))
+        await tables.execute("DELETE FROM journal WHERE canvas_id = $1", canvas_id)
+        assert await tables.fetchval(kept, canvas_id) == 2
+        own = "SELECT sum(octet_length(content)) FROM version WHERE canvas_id = $1"
+        assert await tables.fetchval(own, canvas_id) == 0
+        for number, version in enumerate(same):
+            content = await past_content(client, canvas_id, version=version.id)
+            assert elements([content]) == {"a": "x"}
+            request = versions.VersionRequest(canvas_id=canvas_id, version_id=version.id)
+            await client.bus.ask(versions.DELETE_VERSION, request, caller=client.me)
+            assert await tables.fetchval(kept, canvas_id) == (1 if number == 2 else 2)
+        assert elements([await past_content(client, canvas_id, version=other.id)]) == {
+            "a": "x",
+            "b": "x",
+        }
+
+
 async def test_version_of_a_deleted_canvas_is_not_made(backing: DevStack, client: Client) -> None:
     """A canvas that was deleted meanwhile gets no version, and the replica keeps running. Proves R-HIST-6."""
     async with replica(backing, version_quiet_seconds=0.2):

@@ -176,3 +176,33 @@ async def _first_step(coroutine: Any) -> None:
         return
     coroutine.close()
     raise StopAsyncIteration
+
+
+@pytest.mark.parametrize(
+    ("creator", "used", "status"),
+    [
+        ("ann", 799, None),
+        ("ann", 900, QuotaStatus.SLOWED),
+        ("ann", 1000, QuotaStatus.OVER),
+        (None, 1000, None),
+    ],
+)
+def test_visitor_is_limited_by_the_account_that_created_the_link(
+    creator: str | None, used: int, status: QuotaStatus | None
+) -> None:
+    """Proves R-QUOTA-2: each of the account's links is refused, also one without any edit."""
+    quotas = watch()
+    quotas.adopt(report({"ann": used}))
+    for link in ("one", "two"):
+        use = quotas.most_used(Caller.of_link(link, creator), "canvas")
+        assert (use and use.status) == status
+
+
+def test_visitor_of_an_admins_link_has_the_bound_of_an_editor() -> None:
+    """Proves R-QUOTA-2: the gateway does not know the role of the link's creator."""
+    quotas = watch()
+    quotas.adopt(report({"root": 1000}))
+    assert quotas.most_used(Caller("root", "root", Role.ADMIN, "session")) is None
+    use = quotas.most_used(Caller.of_link("one", "root"))
+    assert use is not None
+    assert (use.status, use.limit) == (QuotaStatus.OVER, 1000)

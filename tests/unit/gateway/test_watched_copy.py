@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import cast
 
 import pytest
+from structlog.testing import CapturingLogger
 
 from svgx_common.contract.errors import Unavailable
 from svgx_common.messaging.bus import Bus, Listener
@@ -150,3 +151,26 @@ async def test_stop_waits_for_the_end_of_the_task(copy: WatchedCopy, owner: Owne
     assert asyncio.all_tasks() != before
     await copy.stop()
     assert asyncio.all_tasks() == before
+
+
+@pytest.mark.parametrize(
+    "case",
+    [(60.0, False, "info"), (0.0, False, "warning"), (60.0, True, "warning")],
+)
+async def test_missing_answer_is_a_warning_only_after_the_start(
+    copy: WatchedCopy, owner: Owner, monkeypatch: pytest.MonkeyPatch, case: tuple[float, bool, str]
+) -> None:
+    """Services start in any order, so the first answers may be missing for a while. Each level is logged once."""
+    starting, answered_before, level = case
+    logger = CapturingLogger()
+    monkeypatch.setattr(watched_copy, "log", logger)
+    monkeypatch.setattr(watched_copy, "RETRY", 0.001)
+    monkeypatch.setattr(watched_copy, "POLL", 0.001)
+    monkeypatch.setattr(watched_copy, "STARTING", starting)
+    owner.away = not answered_before
+    await copy.start()
+    await owner.next_read()
+    owner.away = True
+    for _ in range(4):
+        await owner.next_read()
+    assert [call.method_name for call in logger.calls] == [level]

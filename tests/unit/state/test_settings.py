@@ -1,8 +1,13 @@
 """The settings come from the environment, and are checked."""
 
-import pytest
+import base64
 
+import pytest
+from pydantic import SecretStr
+
+from svgx_common.doctor.findings import Status
 from svgx_common.settings import load
+from svgx_state.commands.backup_key import check_backup_key
 from svgx_state.settings import StateSettings
 
 
@@ -101,3 +106,26 @@ def test_memory_is_refused_in_production(
     with pytest.raises(SystemExit, match="2"):
         load(StateSettings)
     assert "STATE_TYPES: general is in memory" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("environment", "key", "unprotected", "status"),
+    [
+        ("production", "", True, Status.WARNING),
+        (" Production ", "", True, Status.WARNING),
+        ("production", base64.b64encode(bytes(32)).decode(), False, Status.OK),
+        ("development", "", False, Status.OK),
+    ],
+)
+async def test_production_without_a_key_for_backups_is_a_warning(
+    environment: str, key: str, unprotected: bool, status: Status
+) -> None:
+    """The start and `doctor` warn, because encryption is optional. Proves R-BACKUP-11."""
+    settings = StateSettings.model_construct(
+        environment=environment, backup_url="file:///backups", backup_key=SecretStr(key)
+    )
+    assert settings.backups_unprotected is unprotected
+    (finding,) = await check_backup_key(
+        {"environment": environment, "backup_key": SecretStr(key), "backup_url": "file:///backups"}
+    )
+    assert finding.status is status

@@ -36,7 +36,7 @@ def test_signature_is_that_of_standard_webhooks() -> None:
     """Proves R-EVENT-5. The example is that of the specification's reference implementations."""
     secret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
     headers = signed_headers(
-        secret, "msg_p5jXN8AQM9LWM0D4loKWxJek", 1614265330, b'{"test": 2432232314}'
+        [secret], "msg_p5jXN8AQM9LWM0D4loKWxJek", 1614265330, b'{"test": 2432232314}'
     )
     assert headers["webhook-signature"] == "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="
 
@@ -47,6 +47,6 @@ def test_secrets_differ_and_have_32_bytes() -> None:
     assert secret != new_secret()
     key = base64.b64decode(secret.removeprefix("whsec_"))
     assert len(key) == 32
-    headers = signed_headers(secret, "id", 7, b"body")
+    headers = signed_headers([secret], "id", 7, b"body")
     expected = hmac.digest(key, b"id.7.body", hashlib.sha256)
     assert headers["webhook-signature"] == f"v1,{base64.b64encode(expected).decode()}"

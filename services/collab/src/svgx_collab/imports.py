@@ -1,12 +1,10 @@
 """Import of SVG files: a worker that can be killed reads the file, and the canvas's holder applies it as one edit."""
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import structlog
 
-from svgx_canvas import SvgRefused
+from svgx_collab.worker_errors import Work, worker_errors
 from svgx_common.contract.collab import (
     CANVAS_EDIT,
     CANVAS_SYNC,
@@ -22,19 +20,14 @@ from svgx_common.contract.collab import (
 from svgx_common.contract.errors import (
     DeadlineExceeded,
     Internal,
-    Invalid,
     Overloaded,
-    TooLarge,
-    TooManyRequests,
     Unavailable,
-    UnsupportedMedia,
 )
 from svgx_common.contract.storage.versions import VERSION_BEFORE_IMPORT, VersionBeforeRequest
 from svgx_common.messaging.bus import Bus
 from svgx_common.messaging.holder import ask_holder
 from svgx_common.messaging.responder import Call
 from svgx_common.messaging.wire import decode, encode
-from svgx_workers.errors import AccountBusy, WorkerDied, WorkerError, WorkersBusy, WorkerTimeout
 from svgx_workers.pool import Workers
 from svgx_yjs.structure import EMPTY_STATE_VECTOR, EMPTY_UPDATE
 
@@ -58,8 +51,13 @@ MARGIN = 1.0
 VERSION_SECONDS = 3.0
 """Seconds to wait until state has kept the content from before an import."""
 
-RETRY_AFTER = 2.0
-"""Seconds after which a caller may try again, when too many imports wait."""
+IMPORTS = Work(
+    name="imports",
+    field=None,
+    busy=f"imports of one account at a time, and each waits {QUEUE_PATIENCE:g} s at most",
+    too_much="the file takes more {} to read than an import may use",
+)
+"""The words of the errors of an import."""
 
 
 async def current_content(bus: Bus, canvas_id: str) -> bytes:
@@ -114,7 +112,7 @@ class Imports:
         """
         ends_at = time.monotonic() + call.deadline - time.time()
         author = call.signed_in().user_id
-        with self._worker_errors():
+        with worker_errors(self._workers, IMPORTS):
             async with self._workers.turn(
                 author, patience=QUEUE_PATIENCE, deadline=ends_at - SAVE_SECONDS
             ) as worker:
@@ -145,38 +143,3 @@ class Imports:
             await self._bus.ask(VERSION_BEFORE_IMPORT, request, timeout=VERSION_SECONDS)
         except (Unavailable, DeadlineExceeded, Overloaded) as error:
             log.warning("no version was made before an import", code=error.code)
-
-    @contextmanager
-    def _worker_errors(self) -> Iterator[None]:
-        """Translate errors of the workers into errors of the contract."""
-        try:
-            yield
-        except SvgRefused as refused:
-            if refused.field == "charset":
-                raise UnsupportedMedia(refused.detail, field="content-type") from None
-            raise Invalid(refused.detail, field=refused.field, limit=refused.limit) from None
-        except AccountBusy:
-            limit = self._workers.turns_each
-            raise TooManyRequests(
-                f"at most {limit} imports of one account at a time, and each waits {QUEUE_PATIENCE:g} s at most; "
-                "try again when the others have ended",
-                limit=limit,
-                retry_after=RETRY_AFTER,
-            ) from None
-        except WorkersBusy:
-            raise Overloaded("too many imports are waiting", retry_after=RETRY_AFTER) from None
-        except WorkerTimeout:
-            raise TooLarge(
-                "the file takes more time to read than an import may use",
-                field="body",
-                limit=f"{self._workers.timeout_seconds:g} s",
-            ) from None
-        except WorkerDied:
-            raise TooLarge(
-                "the file takes more memory to read than an import may use",
-                field="body",
-                limit=self._workers.memory_bytes or None,
-            ) from None
-        except WorkerError:
-            # The service stops, or no process can be started. The file is not the cause.
-            raise Unavailable("imports are not available at present; try again") from None

@@ -1,23 +1,26 @@
 """Replacements of a canvas's content: a worker computes the edit, and the canvas's holder applies it."""
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 
-from svgx_canvas import SvgRefused
 from svgx_collab.imports import (
     QUEUE_PATIENCE,
-    RETRY_AFTER,
     SAVE_SECONDS,
     current_content,
     save_edit,
 )
+from svgx_collab.worker_errors import Work, worker_errors
 from svgx_common.contract.collab import Edit, ReplaceContentRequest, Replaced
-from svgx_common.contract.errors import Invalid, Overloaded, TooLarge, TooManyRequests, Unavailable
 from svgx_common.messaging.bus import Bus
 from svgx_common.messaging.responder import Call
-from svgx_workers.errors import AccountBusy, WorkerDied, WorkerError, WorkersBusy, WorkerTimeout
 from svgx_workers.pool import Workers
+
+REPLACEMENTS = Work(
+    name="restores",
+    field="content",
+    busy="imports and restores of one account at a time",
+    too_much="comparing the content with the current one takes too much {}",
+)
+"""The words of the errors of a replacement."""
 
 
 class Replacements:
@@ -37,7 +40,7 @@ class Replacements:
         `ask_holder`.
         """
         ends_at = time.monotonic() + call.deadline - time.time()
-        with self._worker_errors():
+        with worker_errors(self._workers, REPLACEMENTS):
             async with self._workers.turn(
                 request.author, patience=QUEUE_PATIENCE, deadline=ends_at - SAVE_SECONDS
             ) as worker:
@@ -46,36 +49,3 @@ class Replacements:
         # An empty update is sent too: its answer says that all edits before it are saved, and gives the revision.
         edit = Edit(request.author, update)
         return Replaced(revision=await save_edit(self._bus, request.canvas_id, edit, ends_at))
-
-    @contextmanager
-    def _worker_errors(self) -> Iterator[None]:
-        """Translate errors of the workers into errors of the contract."""
-        try:
-            yield
-        except SvgRefused as refused:
-            raise Invalid(refused.detail, field="content", limit=refused.limit) from None
-        except AccountBusy:
-            limit = self._workers.turns_each
-            raise TooManyRequests(
-                f"at most {limit} imports and restores of one account at a time; "
-                "try again when the others have ended",
-                limit=limit,
-                retry_after=RETRY_AFTER,
-            ) from None
-        except WorkersBusy:
-            raise Overloaded("too many imports are waiting", retry_after=RETRY_AFTER) from None
-        except WorkerTimeout:
-            raise TooLarge(
-                "comparing the content with the current one takes too much time",
-                field="content",
-                limit=f"{self._workers.timeout_seconds:g} s",
-            ) from None
-        except WorkerDied:
-            raise TooLarge(
-                "comparing the content with the current one takes too much memory",
-                field="content",
-                limit=self._workers.memory_bytes or None,
-            ) from None
-        except WorkerError:
-            # The service stops, or no process can be started. The content is not the cause.
-            raise Unavailable("restores are not available at present; try again") from None

@@ -5,24 +5,52 @@ from typing import Any
 import structlog
 
 from svgx_common.contract.audit import RECORD_AUDIT, AuditEvent, RecordAuditRequest
-from svgx_common.contract.errors import SvgxError
+from svgx_common.contract.errors import DeadlineExceeded, Internal, SvgxError, Unavailable
 from svgx_common.contract.operation import Operation, RequestModel
+from svgx_common.contract.policy import Role
 from svgx_common.messaging.bus import Bus
 from svgx_common.messaging.caller import Caller, Client
 
 log = structlog.get_logger(__name__)
 
 
+UNKNOWN = (DeadlineExceeded, Unavailable, Internal)
+"""Errors after which an operation may have changed something, because its answer was lost."""
+
+
+def must_record(operation: Operation[Any, Any], request: RequestModel, caller: Caller) -> bool:
+    """Return whether a call belongs in the audit log.
+
+    These are the changes that only admins make, and the calls of admins that reach data of other users. The gateway
+    does not know the owners of a canvas, so an admin's restores of own canvases are recorded too.
+    """
+    if operation.is_audited:
+        return True
+    if caller.role is not Role.ADMIN or not operation.reaches_others:
+        return False
+    return getattr(request, "user_id", "") not in (None, caller.user_id)
+
+
 async def record(
-    bus: Bus, operation: Operation[Any, Any], request: RequestModel, caller: Caller, client: Client
+    bus: Bus,
+    operation: Operation[Any, Any],
+    request: RequestModel,
+    caller: Caller,
+    client: Client,
+    *,
+    unknown: bool = False,
 ) -> None:
-    """Record an operation that has succeeded, with the ids in its path.
+    """Record an operation with the ids in its path. `unknown`: its answer was lost, so it may have succeeded or not.
 
     If auth cannot record the operation, only the log line shows it.
     """
     assert operation.http is not None
     detail = {name: str(getattr(request, name)) for name in operation.http.path_fields}
+    if operation.reaches_others and (user_id := getattr(request, "user_id", None)) is not None:
+        detail["user_id"] = user_id
     detail["operation"] = operation.name
+    if unknown:
+        detail["outcome"] = "unknown"
     log.info("an admin acts", user_id=caller.user_id, detail=detail)
     entry = RecordAuditRequest(event=AuditEvent.ADMIN_OPERATION, detail=detail)
     try:

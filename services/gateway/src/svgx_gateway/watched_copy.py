@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import time
 from collections.abc import Awaitable, Callable
 
 import structlog
@@ -14,6 +15,9 @@ log = structlog.get_logger(__name__)
 
 POLL = 30.0
 """Seconds between two reads. The copy has each change after this time at the latest, even if a broadcast was lost."""
+
+STARTING = 60.0
+"""Seconds after the start in which a missing first answer is normal, because services start in any order."""
 
 RETRY = 1.0
 """Seconds until the next read while the owner does not answer."""
@@ -43,7 +47,8 @@ class WatchedCopy:
         self._on_broadcast = on_broadcast
         self._wake = asyncio.Event()
         self._attempted = asyncio.Event()
-        self._outage_logged = False
+        self._outage_logged_as = ""
+        self._started_at = time.monotonic()
         self._tasks = BackgroundTasks()
         self.complete = False
         """True after the first answer of the owner."""
@@ -71,6 +76,16 @@ class WatchedCopy:
     async def _reconnected(self) -> None:
         self._wake.set()
 
+    def _log_outage(self, code: str) -> None:
+        """Log an outage once: as information while the service starts, and as a warning later."""
+        starting = not self.complete and time.monotonic() - self._started_at < STARTING
+        level = "info" if starting else "warning"
+        if self._outage_logged_as in (level, "warning"):
+            return
+        self._outage_logged_as = level
+        message = "a copy of the state of another service cannot be read yet; trying again"
+        (log.info if starting else log.warning)(message, copy=self._name, code=code)
+
     async def _keep_current(self) -> None:
         """Read once, then wait until the next read is due."""
         self._wake.clear()
@@ -78,16 +93,10 @@ class WatchedCopy:
         try:
             await self._read()
             self.complete = True
-            self._outage_logged = False
+            self._outage_logged_as = ""
         except SvgxError as error:
             pause = RETRY
-            if not self._outage_logged:
-                log.warning(
-                    "a copy of the state of another service cannot be read yet; trying again",
-                    copy=self._name,
-                    code=error.code,
-                )
-            self._outage_logged = True
+            self._log_outage(error.code)
         finally:
             self._attempted.set()
         with contextlib.suppress(TimeoutError):

@@ -9,6 +9,7 @@ import svgx_common.quick_imports  # noqa: F401  # before all other imports
 
 # isort: split
 
+import functools
 from collections.abc import Mapping
 from typing import Any
 
@@ -19,6 +20,7 @@ from svgx_common.doctor.redis import check_redis
 from svgx_common.runtime import run
 from svgx_state.app import build
 from svgx_state.commands import backups
+from svgx_state.commands.backup_key import check_backup_key
 from svgx_state.journal.command import quarantine_command
 from svgx_state.settings import StateSettings
 from svgx_state.values.types import Backend
@@ -43,13 +45,15 @@ def main() -> None:
 
 
 def _checks(values: Mapping[str, Any]) -> Mapping[str, Check | None]:
-    """Return the checks of PostgreSQL, and of Redis when a state type has the backend `redis`."""
+    """Return the checks of PostgreSQL, of Redis if a state type has the backend `redis`, and of the backup key."""
     checks = dict(database_checks(values, schema="state", package="svgx_state"))
     types = values.get("state_types", {})
     if any(each.backend is Backend.REDIS for each in types.values()):
         checks["redis"] = None
         if "redis_url" in values:
             checks["redis"] = lambda: check_redis(values["redis_url"])
+    if values.get("backup_url"):
+        checks["backups"] = functools.partial(check_backup_key, values)
     return checks
 
 

@@ -99,7 +99,9 @@ async def build(runtime: Runtime[StateSettings]) -> AsyncIterator[Service]:
         background.repeat("purge", purge.work)
         background.repeat("expired share links", links.forget_expired_later)
         async with storing_values(runtime, database, canvases, exports) as values:
-            Erasure(runtime.bus, database, values.erase).register(runtime.responder)
+            erasure = Erasure(runtime.bus, database, values.erase)
+            erasure.register(runtime.responder)
+            background.repeat("last pass of erasures", erasure.close_later)
             if backups is not None:
                 backups.runner.start()
             try:

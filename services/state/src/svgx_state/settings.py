@@ -136,6 +136,12 @@ class StateSettings(PostgresSettings, ServiceSettings):
     value_cache_bytes: int = Field(16 * 1024 * 1024, ge=0)
     """Bytes of values from PostgreSQL that a replica caches. 0 turns the cache off."""
 
+    @property
+    def backups_unprotected(self) -> bool:
+        """Return whether production stores backups without encryption."""
+        key = self.backup_key.get_secret_value()
+        return self.in_production and bool(self.backup_url) and not key
+
     @model_validator(mode="after")
     def _no_memory_in_production(self) -> Self:
         for name, each in self.state_types.items():

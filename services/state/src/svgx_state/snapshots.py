@@ -9,17 +9,33 @@ from enum import Enum, auto
 import asyncpg
 import structlog
 from opentelemetry import trace
+from prometheus_client import Counter, Gauge, Histogram
 
 from svgx_canvas import SvgRefused
 from svgx_common.background import BackgroundTasks
 from svgx_common.contract.errors import Unavailable
 from svgx_common.postgres import Database, Row, Session
 from svgx_common.tracing import CANVAS_ID, CurrentSpan, note_code
-from svgx_state import metrics
 from svgx_state.journal.checksums import checksum
 from svgx_state.journal.quarantine import CHECKSUM, UNREADABLE, CorruptRows, Quarantine, check
 from svgx_workers.errors import WorkerError, WorkerUnavailable
 from svgx_workers.pool import Workers
+
+SNAPSHOTS = Counter(
+    "svgx_engine_snapshots",
+    "Compactions of a canvas: `written`, `skipped` because there is nothing to do here, or `failed`.",
+    ["outcome"],
+)
+for _outcome in ("written", "skipped", "failed"):
+    SNAPSHOTS.labels(_outcome)
+SNAPSHOT_SECONDS = Histogram(
+    "svgx_engine_snapshot_seconds",
+    "Seconds to compact one canvas.",
+    buckets=(0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2, 5, 10, 30, 60),
+)
+SNAPSHOT_BACKLOG = Gauge(
+    "svgx_engine_snapshot_backlog", "Canvases that wait for compaction or are being compacted."
+)
 
 log = structlog.get_logger(__name__)
 tracer = trace.get_tracer("svgx.state")
@@ -116,7 +132,7 @@ class Compactor:
         )
         self._scheduled.add(canvas_id)
         task.add_done_callback(lambda _: self._done(canvas_id))
-        metrics.SNAPSHOT_BACKLOG.set(self.backlog)
+        SNAPSHOT_BACKLOG.set(self.backlog)
 
     async def compact(self, canvas_id: str) -> bool:
         """Write a snapshot of all revisions that are committed now.
@@ -249,12 +265,12 @@ class Compactor:
             outcome = self._pause(canvas_id)
         if outcome == "failed":
             note_code(trace.get_current_span(), outcome, failed=True)
-        metrics.SNAPSHOTS.labels(outcome).inc()
-        metrics.SNAPSHOT_SECONDS.observe(time.perf_counter() - started)
+        SNAPSHOTS.labels(outcome).inc()
+        SNAPSHOT_SECONDS.observe(time.perf_counter() - started)
 
     def _done(self, canvas_id: str) -> None:
         self._scheduled.discard(canvas_id)
-        metrics.SNAPSHOT_BACKLOG.set(self.backlog)
+        SNAPSHOT_BACKLOG.set(self.backlog)
 
     def _pause(self, canvas_id: str) -> str:
         """Do not compact the canvas for a while. Return the outcome for the metrics."""

@@ -99,6 +99,7 @@ OPERATIONS: tuple[Operation[Any, Any], ...] = (
     webhooks.LIST_WEBHOOKS,  #   GET    /admin/webhooks/
     webhooks.GET_WEBHOOK,  #     GET    /admin/webhooks/{webhook_id}
     webhooks.UPDATE_WEBHOOK,  #  PATCH  /admin/webhooks/{webhook_id}
+    webhooks.ROTATE_WEBHOOK_SECRET,  # POST /admin/webhooks/{webhook_id}/rotate
     webhooks.DELETE_WEBHOOK,  #  DELETE /admin/webhooks/{webhook_id}
     webhooks.TEST_WEBHOOK,  #    POST   /admin/webhooks/{webhook_id}/test
     webhooks.LIST_DELIVERIES,  #  GET   /admin/webhooks/{webhook_id}/deliveries/

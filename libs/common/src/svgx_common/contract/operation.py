@@ -170,6 +170,7 @@ class Operation(Generic[Request, Reply]):
     - `asks`: the other service that the answering one asks. Its `unavailable` errors open no circuit breaker either.
     - `password`: the operation hashes a password.
     - `writes_content`: the operation adds content to a canvas, so the quotas of the caller and of the canvas apply.
+    - `reaches_others`: an admin may reach data of other users with it, and gateways then record the call.
     - `needs_account`: a share link alone does not admit a caller, although the operation has a `canvas_role`.
     """
 
@@ -191,6 +192,7 @@ class Operation(Generic[Request, Reply]):
     password: bool = False
     writes_content: bool = False
     needs_account: bool = False
+    reaches_others: bool = False
     errors: tuple[type[SvgxError], ...] = field(default=())
 
     @property
@@ -221,7 +223,7 @@ class Operation(Generic[Request, Reply]):
 
     @property
     def is_audited(self) -> bool:
-        """Return whether gateways record each success in the audit log. Auth records changes of accounts itself."""
+        """Return whether gateways record each call in the audit log. Auth records changes of accounts itself."""
         changes = self.http is not None and self.http.method != "GET"
         return self.scope is Scope.ADMIN and changes and self.service != "auth"
 

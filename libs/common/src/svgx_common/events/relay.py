@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from datetime import datetime
 
 from prometheus_client import Counter, Gauge
 
@@ -25,6 +26,12 @@ for _type in EVENTS:
 
 DROP_EVERY = 3600.0
 """Seconds between two removals of old events."""
+
+DROP_SLICE = 500
+"""Old events that one statement looks at."""
+
+DROP_PAUSE = 0.02
+"""Seconds between two of these statements, so that a large removal does not occupy the database."""
 
 HandOver = Callable[[Session, Sequence[DomainEvent]], Awaitable[None]]
 """Hands events over to the webhooks. The relay calls it in the transaction that marks the events as relayed."""
@@ -78,5 +85,23 @@ class Relay:
 
 async def drop_old_events(database: Database, days: int) -> None:
     """Remove relayed events that are older than `days`, then wait. This is a step to repeat in the background."""
-    await database.run("drop_old_events", days)
+    await drop_slices(database, days)
     await asyncio.sleep(DROP_EVERY)
+
+
+async def drop_slices(database: Database, days: int, size: int = DROP_SLICE) -> int:
+    """Remove relayed events that are older than `days`. Return the number of statements.
+
+    A statement looks at `size` events, so that none holds its locks for long. Events that are still to be delivered
+    stay, and are looked at once.
+    """
+    at: datetime | None = None
+    last: str | None = None
+    number = 0
+    while True:
+        row = await database.row("drop_old_events", days, size, at, last)
+        number += 1
+        if row is None or not row["full"]:
+            return number
+        at, last = row["at"], row["id"]
+        await asyncio.sleep(DROP_PAUSE)

@@ -11,6 +11,10 @@ VISITOR_NAME = "share link"
 """The name of all callers without an account. No account has a name with a space."""
 
 
+VISITOR_PREFIX = "link-"
+"""The beginning of the ids of visitors. No account's id begins with it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Caller:
     """A signed-in user, or a visitor with a share link and without an account.
@@ -32,19 +36,39 @@ class Caller:
     """True when an API key authenticates the user. `session_id` is then the id of the key."""
     link_id: str | None = None
     """The id of the share link that the caller has, or None. It gives a role on the canvas of the link only."""
+    link_creator: str | None = None
+    """The account that created the link of a visitor, or None for a caller with an account."""
 
     @classmethod
-    def of_link(cls, link_id: str) -> "Caller":
+    def of_link(cls, link_id: str, creator: str | None = None) -> "Caller":
         """Return a visitor: a caller with a share link and without an account.
 
         All visitors of one link have the same id, `link-` and the link's id, which is no account's id.
         """
-        return cls(f"link-{link_id}", VISITOR_NAME, Role.VIEWER, link_id, link_id=link_id)
+        return cls(
+            f"{VISITOR_PREFIX}{link_id}",
+            VISITOR_NAME,
+            Role.VIEWER,
+            link_id,
+            link_id=link_id,
+            link_creator=creator,
+        )
 
     @property
     def is_visitor(self) -> bool:
         """Return whether the caller has a share link and no account."""
-        return self.link_id is not None and self.user_id == f"link-{self.link_id}"
+        return self.link_id is not None and self.user_id == f"{VISITOR_PREFIX}{self.link_id}"
+
+    @property
+    def charged_account(self) -> tuple[str, Role]:
+        """Return the account that the caller's edits count towards, and the role for its bounds.
+
+        Edits of a visitor count towards the account that created the link, with the bounds of an editor, because the
+        gateway does not know the role of that account.
+        """
+        if self.is_visitor and self.link_creator is not None:
+            return self.link_creator, Role.EDITOR
+        return self.user_id, self.role
 
     def with_link(self, link_id: str | None) -> "Caller":
         """Return the caller with another share link, or without one."""

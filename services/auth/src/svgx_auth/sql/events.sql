@@ -19,4 +19,14 @@ SELECT coalesce(extract(epoch FROM clock_timestamp() - min(at))::double precisio
 FROM event WHERE relayed_at IS NULL
 
 -- name: drop_old_events
-DELETE FROM event WHERE relayed_at IS NOT NULL AND at < clock_timestamp() - $1 * interval '1 day'
+-- Look at the next $2 events that are older than $1 days, after the event (at $3, id $4), and delete those that were
+-- relayed. Return the last event that was looked at, and `full` when there may be more.
+WITH old AS MATERIALIZED (
+    SELECT e.id, e.at, e.relayed_at FROM event e
+    WHERE e.at < clock_timestamp() - $1 * interval '1 day'
+        AND ($3::timestamptz IS NULL OR (e.at, e.id) > ($3, $4::text))
+    ORDER BY e.at, e.id LIMIT $2
+), gone AS (
+    DELETE FROM event e USING old WHERE e.id = old.id AND old.relayed_at IS NOT NULL
+)
+SELECT at, id, (SELECT count(*) FROM old) = $2 AS full FROM old ORDER BY at DESC, id DESC LIMIT 1

@@ -171,17 +171,36 @@ class OperationEndpoint:
     ) -> Response:
         """Send the message to its service. The time until `deadline` includes the earlier check of the role."""
         remaining = max(0.001, deadline - time.monotonic())
+        recorded = caller is not None and audit.must_record(self._operation, message, caller)
         with self._breakers.of(self._operation).attempt():
-            answer = await self._bus.forward(
-                self._operation,
-                message,
-                caller=caller,
-                client=client_of(request),
-                timeout=remaining,
-            )
-        if self._operation.is_audited and caller is not None:
-            await audit.record(self._bus, self._operation, message, caller, client_of(request))
+            try:
+                answer = await self._bus.forward(
+                    self._operation,
+                    message,
+                    caller=caller,
+                    client=client_of(request),
+                    timeout=remaining,
+                )
+            except audit.UNKNOWN:
+                if recorded:
+                    await self._record(request, message, caller, unknown=True)
+                raise
+        if recorded:
+            await self._record(request, message, caller)
         return self._response(answer, secure=request.scope["scheme"] == "https")
+
+    async def _record(
+        self,
+        request: Request,
+        message: RequestModel,
+        caller: Caller | None,
+        *,
+        unknown: bool = False,
+    ) -> None:
+        assert caller is not None
+        await audit.record(
+            self._bus, self._operation, message, caller, client_of(request), unknown=unknown
+        )
 
     def _response(self, answer: Answer, *, secure: bool) -> Response:
         """Return the service's answer as a response. `secure`: whether the request came over TLS."""

@@ -108,4 +108,4 @@ class Authenticator:
 
 def _visitor(link: ShareLink) -> Identity:
     expires_at = NEVER if link.expires_at is None else link.expires_at
-    return Identity(Caller.of_link(link.id), expires_at)
+    return Identity(Caller.of_link(link.id, link.created_by), expires_at)

@@ -34,6 +34,7 @@ class ShareLink:
     id: str
     canvas_id: str
     expires_at: float | None
+    created_by: str | None = None
 
     @property
     def expired(self) -> bool:
@@ -80,7 +81,7 @@ class ShareLinks:
             while len(self._refused) > MAX_ENTRIES:
                 self._refused.popitem(last=False)
             raise refused from None
-        link = ShareLink(checked.id, checked.canvas_id, checked.expires_at)
+        link = ShareLink(checked.id, checked.canvas_id, checked.expires_at, checked.created_by)
         self._known[digest] = (time.monotonic(), link)
         self._known.move_to_end(digest)
         while len(self._known) > MAX_ENTRIES:

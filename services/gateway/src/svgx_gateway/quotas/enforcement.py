@@ -72,9 +72,10 @@ class QuotaEnforcement:
         if use is None or use.status is not QuotaStatus.SLOWED:
             return
         started = time.monotonic()
-        bucket = self._slowed.get(caller.user_id)
+        account, _ = caller.charged_account
+        bucket = self._slowed.get(account)
         if bucket is None:
-            bucket = self._slowed[caller.user_id] = TokenBucket(SLOW_BYTES, SLOW_BYTES, started)
+            bucket = self._slowed[account] = TokenBucket(SLOW_BYTES, SLOW_BYTES, started)
         while wait := bucket.seconds_until(0, time.monotonic()):
             left = started + LONGEST_WAIT - time.monotonic()
             if left <= 0:

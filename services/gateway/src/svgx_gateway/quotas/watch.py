@@ -89,7 +89,8 @@ class QuotaWatch:
     def most_used(self, caller: Caller, canvas_id: str | None = None) -> Use | None:
         """Return the use that limits the caller most, of the account and of the canvas. None means below all bounds."""
         # Nearly all accounts and canvases are below their bounds, and this runs for each edit.
-        if caller.user_id not in self._accounts and canvas_id not in self._canvases:
+        account, _ = caller.charged_account
+        if account not in self._accounts and canvas_id not in self._canvases:
             return None
         uses = [
             each for each in self._uses(caller, canvas_id) if each.status is not QuotaStatus.BELOW
@@ -112,8 +113,9 @@ class QuotaWatch:
             if used is not None and limit is not None:
                 uses.append(Use.of(name, used, limit, resets))
 
-        if is_today and (used := self._accounts.get(caller.user_id)) is not None:
-            bound = self._quotas.of_account(caller.user_id, caller.role).journal_bytes_per_day
+        account, role = caller.charged_account
+        if is_today and (used := self._accounts.get(account)) is not None:
+            bound = self._quotas.of_account(account, role).journal_bytes_per_day
             add(QuotaName.ACCOUNT_JOURNAL, used, bound, ends)
         if canvas_id is not None and (use := self._canvases.get(canvas_id)) is not None:
             bounds = self._quotas.of_canvas(canvas_id)

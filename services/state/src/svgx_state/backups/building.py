@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+import structlog
+
 from svgx_common.postgres import Database
 from svgx_common.runtime import Runtime
 from svgx_common.settings import WrongSetting
@@ -20,6 +22,8 @@ from svgx_state.backups.verification import BackupChecker
 from svgx_state.journal import Journal
 from svgx_state.settings import StateSettings
 from svgx_workers.pool import Workers
+
+log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +49,8 @@ def build_backups(
         target = Target.open(settings.backup_url)
     except ValueError as error:
         raise WrongSetting("BACKUP_URL", str(error)) from None
+    if settings.backups_unprotected:
+        log.warning("backups are not encrypted: set BACKUP_KEY", backup_url=settings.backup_url)
     archive = Archive(target, Seal(read_key(settings.backup_key.get_secret_value())))
     tasks = Tasks(database)
     accounts = StoredAccounts(bus)

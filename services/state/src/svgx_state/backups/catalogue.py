@@ -71,6 +71,11 @@ class Catalogue:
                 and await session.row("canvas_exists", request.canvas_id) is None
             ):
                 raise NotFound("there is no canvas with this id", field="canvas_id")
+            # The task comes before the backups, as for the replica that ends a task. Otherwise each could wait for the
+            # other's lock.
+            if await session.row("add_task", "backup", backup_id) is None:
+                running = await session.row("task_of_kind", "backup")
+                raise Conflict(f"the backup {running['subject_id'] if running else ''} is running")
             parent_id = await self._parent(session, request)
             kind = BackupType.FULL if parent_id is None else BackupType.INCREMENTAL
             await session.run(
@@ -86,9 +91,6 @@ class Catalogue:
                 FORMAT,
                 self._version,
             )
-            if await session.row("add_task", "backup", backup_id) is None:
-                running = await session.row("task_of_kind", "backup")
-                raise Conflict(f"the backup {running['subject_id'] if running else ''} is running")
             row = await session.row("backup_record", backup_id)
         assert row is not None
         return backup_of(row)
@@ -127,6 +129,8 @@ class Catalogue:
         """Add the task to delete a backup. Raises `NotFound`, or `Conflict` when the backup is needed."""
         backup_id = await self._resolve(backup_id)
         async with self._database.transaction() as session:
+            # Lock the task before the backup, as everywhere. A refusal below removes it again with the transaction.
+            await session.row("add_task", "delete", backup_id)
             locked = await session.row("lock_backup", backup_id)
             if locked is None:
                 raise _no_such_backup()
@@ -139,7 +143,6 @@ class Catalogue:
             if restore is not None:
                 raise Conflict(f"the restore {restore['restore_id']} reads this backup")
             await session.row("mark_deleting", backup_id)
-            await session.row("add_task", "delete", backup_id)
             row = await session.row("backup_record", backup_id)
         assert row is not None
         return backup_of(row)
@@ -160,14 +163,15 @@ class Catalogue:
         if request.canvas_id is not None and not chain.may_have(request.canvas_id):
             raise NotFound("the backup does not have this canvas", field="canvas_id")
         async with self._database.transaction() as session:
-            await self._lock_complete(session, backup_id)
             restore_id = new_id()
-            row = await session.row(
-                "add_restore", restore_id, backup_id, request.canvas_id, user_id
-            )
+            # Lock the task before the backup, as everywhere.
             if await session.row("add_task", "restore", restore_id) is None:
                 running = await session.row("task_of_kind", "restore")
                 raise Conflict(f"the restore {running['subject_id'] if running else ''} is running")
+            await self._lock_complete(session, backup_id)
+            row = await session.row(
+                "add_restore", restore_id, backup_id, request.canvas_id, user_id
+            )
         assert row is not None
         return restore_of(row)
 

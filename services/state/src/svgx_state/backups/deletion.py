@@ -111,14 +111,18 @@ class BackupRemover:
         requested = 0
         for backup_id in expired(backups, self._retention, datetime.now(UTC)):
             async with self._database.transaction() as session:
+                # Lock the task before the backup, as everywhere.
+                task = await session.row("add_task", "delete", backup_id)
                 # A new incremental backup and a new restore wait for this lock, or are seen below.
                 await session.row("lock_backup", backup_id)
                 # Meanwhile, a restore may have begun to read this backup, or another backup may build on it.
-                if await session.row("restore_of", backup_id) is not None:
+                if (
+                    await session.row("restore_of", backup_id) is not None
+                    or await session.row("mark_deleting", backup_id) is None
+                ):
+                    if task is not None:
+                        await session.run("drop_task", task["id"])
                     continue
-                if await session.row("mark_deleting", backup_id) is None:
-                    continue
-                await session.row("add_task", "delete", backup_id)
                 requested += 1
         for backup in backups:
             # An earlier deletion of this backup failed at the target.

@@ -23,7 +23,7 @@ from svgx_common.contract.storage.events import RestoreCompleted
 from svgx_common.events.outbox import emit
 from svgx_common.messaging.bus import Bus
 from svgx_common.postgres import Database, Row
-from svgx_state import metrics
+from svgx_state.backups import metrics
 from svgx_state.backups.accounts import StoredAccounts
 from svgx_state.backups.format.archive import Archive
 from svgx_state.backups.format.chain import Chain, StoredCanvas

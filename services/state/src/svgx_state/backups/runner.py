@@ -13,7 +13,7 @@ from svgx_common.contract.storage.backups import Verification, VerificationStatu
 from svgx_common.contract.storage.events import BackupFailed, RestoreFailed
 from svgx_common.events.outbox import emit
 from svgx_common.postgres import Database
-from svgx_state import metrics
+from svgx_state.backups import metrics
 from svgx_state.backups.adoption import Adoption
 from svgx_state.backups.creation import BackupWriter
 from svgx_state.backups.deletion import BackupRemover

@@ -1,7 +1,9 @@
 """The erasure of a user: a pseudonym takes the user's place in all tables, in bounded steps.
 
-Each step is one transaction, which also records the position. So an erasure that was interrupted continues, and a
-finished one changes nothing more.
+Each step is one transaction, which also records the position. So an erasure that was interrupted continues.
+
+Edits of the user may still wait for their commit when the first pass ends. A last pass, after `GRACE` seconds, finds
+them. Until then, the record of the erasure keeps the user's id.
 """
 
 import asyncio
@@ -9,9 +11,11 @@ import json
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from datetime import datetime
 
 import structlog
 
+from svgx_common.contract.errors import SvgxError
 from svgx_common.contract.operation import Empty
 from svgx_common.contract.state import CANVAS_ACCESS_CHANGED
 from svgx_common.contract.storage.erasure import ERASE_AUTHOR, EraseAuthorRequest, ErasedAuthor
@@ -20,7 +24,7 @@ from svgx_common.events.outbox import emit
 from svgx_common.messaging.bus import Bus
 from svgx_common.messaging.responder import Call, Responder
 from svgx_common.postgres import Database, Row, Session
-from svgx_state import metrics
+from svgx_state.deletion import metrics
 
 log = structlog.get_logger(__name__)
 
@@ -50,6 +54,17 @@ STEP_ROWS = 1000
 STEP_ENTRIES = 2000
 """Journal entries that one step reads at most."""
 
+GRACE = 3600.0
+"""Seconds from the first pass to the last one. Edits that the user sent before the end of the sessions may wait for
+their commit that long."""
+
+SETTLED = 120.0
+"""Seconds for which PostgreSQL has to answer before a last pass. Collab repeats a failed commit within this time, so
+edits that waited for PostgreSQL are in the journal by then."""
+
+PERIOD = 30.0
+"""Seconds between two searches for erasures to close."""
+
 WORK_SECONDS = 8.0
 """Seconds for which one request works. The caller asks again for the rest."""
 
@@ -73,6 +88,7 @@ class Erasure:
         self._bus = bus
         self._database = database
         self._erase_values = erase_values
+        self._reachable_since: float | None = None
 
     def register(self, responder: Responder) -> None:
         """Answer the operation of this class."""
@@ -84,14 +100,45 @@ class Erasure:
         until = clock() + WORK_SECONDS
         await self._database.run("begin_erasure", request.pseudonym, request.user_id)
         values = await self._erase_values(request.user_id)
+        finished_before = await self._database.row("is_erased", request.pseudonym)
+        late = finished_before is not None
         while True:
-            progress, finished = await self._step(request, values)
+            progress, finished = await self._step(request, values, late=late)
             values = 0
             if finished or clock() > until:
-                return ErasedAuthor(finished=finished, touched=dict(progress.touched))
+                return ErasedAuthor(finished=finished or late, touched=dict(progress.touched))
 
-    async def _step(self, request: EraseAuthorRequest, values: int) -> tuple[_Progress, bool]:
-        """Change some rows, and record that `values` were deleted. Return the progress, and whether nothing is left."""
+    async def close_later(self) -> None:
+        """Wait, then do the last pass of the erasures that are due. This is a step to repeat in the background."""
+        await asyncio.sleep(PERIOD)
+        clock = asyncio.get_running_loop().time
+        try:
+            await self._database.row("erasure_to_close", GRACE)
+        except SvgxError:
+            self._reachable_since = None
+            raise
+        if self._reachable_since is None:
+            self._reachable_since = clock()
+        if clock() - self._reachable_since >= SETTLED:
+            await self.close_due()
+
+    async def close_due(self) -> None:
+        """Do the last pass of all erasures that are due. Each step is short, so no edit waits."""
+        while (row := await self._database.row("erasure_to_close", GRACE)) is not None:
+            request = EraseAuthorRequest(user_id=row["user_id"], pseudonym=row["pseudonym"])
+            values = await self._erase_values(request.user_id)
+            finished = False
+            while not finished:
+                _, finished = await self._step(request, values, late=True)
+                values = 0
+
+    async def _step(
+        self, request: EraseAuthorRequest, values: int, *, late: bool = False
+    ) -> tuple[_Progress, bool]:
+        """Change some rows, and record that `values` were deleted. Return the progress, and whether nothing is left.
+
+        `late`: the first pass has ended. The step then looks at rows that were written since the beginning.
+        """
         changed_canvases: list[str] = []
         async with self._database.transaction() as session:
             row = await session.row("lock_erasure", request.pseudonym)
@@ -99,16 +146,18 @@ class Erasure:
             progress = _Progress(
                 row["canvas_id"], row["revision"], Counter(json.loads(row["touched"]))
             )
-            if row["finished"]:
+            if row["finished"] and not late:
                 return progress, True
             before = progress.touched.total()
             if values:
                 progress.touched["stored_value"] += values
-            changed_canvases = await _leave_canvases(session, request, progress)
+            if not late:
+                changed_canvases = await _leave_canvases(session, request, progress)
+            since = row["began_at"] if late else None
             more = (
                 bool(changed_canvases)
                 or await _erase_tables(session, request, progress)
-                or await _erase_authors(session, request, progress)
+                or await _erase_authors(session, request, progress, since)
             )
             await session.run(
                 "note_erasure",
@@ -118,7 +167,7 @@ class Erasure:
                 json.dumps(progress.touched),
             )
             if not more:
-                await session.run("finish_erasure", request.pseudonym)
+                await session.run("close_erasure" if late else "finish_erasure", request.pseudonym)
         metrics.ERASED_ROWS.inc(progress.touched.total() - before)
         for canvas_id in changed_canvases:
             await self._bus.broadcast(CANVAS_ACCESS_CHANGED, Empty(), canvas_id=canvas_id)
@@ -164,11 +213,14 @@ async def _erase_tables(session: Session, request: EraseAuthorRequest, progress:
 
 
 async def _erase_authors(
-    session: Session, request: EraseAuthorRequest, progress: _Progress
+    session: Session, request: EraseAuthorRequest, progress: _Progress, since: datetime | None
 ) -> bool:
-    """Replace the author of some journal entries, canvas by canvas. Return whether entries may be left."""
+    """Replace the author of some journal entries, canvas by canvas. Return whether entries may be left.
+
+    `since` leaves out canvases without edits from that time on.
+    """
     budget = STEP_ENTRIES
-    canvases = await session.rows("canvases_from", progress.canvas_id, STEP_CANVASES)
+    canvases = await session.rows("canvases_from", progress.canvas_id, STEP_CANVASES, since)
     for row in canvases:
         is_same = row["id"] == progress.canvas_id
         after = progress.revision if is_same else 0

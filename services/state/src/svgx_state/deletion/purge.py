@@ -15,7 +15,7 @@ from svgx_common.contract.errors import Conflict, NotFound, Unavailable
 from svgx_common.contract.storage.events import CanvasPurged
 from svgx_common.events.outbox import emit
 from svgx_common.postgres import Database, Row, Session
-from svgx_state import metrics
+from svgx_state.deletion import metrics
 
 log = structlog.get_logger(__name__)
 

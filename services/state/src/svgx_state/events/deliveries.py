@@ -24,6 +24,9 @@ AT_A_TIME = 4
 FACTOR = 4
 """The factor from one pause to the next, up to the longest pause."""
 
+LOOKED_AT = 500
+"""Due deliveries of one webhook that one statement looks at."""
+
 LONGEST_PAUSE = 6 * 3600.0
 """Seconds of the longest pause between two attempts."""
 
@@ -63,6 +66,11 @@ def pause_after(attempts: int, first: float, jitter: float) -> float:
     """Return the seconds to wait after the failed attempt with the number `attempts`. `jitter` is between -1 and 1."""
     pause: float = min(LONGEST_PAUSE, first * FACTOR ** min(attempts - 1, 20))
     return pause * (1 + JITTER * jitter)
+
+
+def keys_of(row: Row) -> list[str]:
+    """Return the secrets that sign a delivery: the present one, and for a while after a rotation the old one."""
+    return [row["secret"]] if row["old_secret"] is None else [row["secret"], row["old_secret"]]
 
 
 class Deliveries:
@@ -108,8 +116,13 @@ class Deliveries:
             list(running.values()),
             AT_A_TIME,
             self._lost_after,
+            LOOKED_AT,
         )
+        if rows[0]["more"]:
+            self.wake()
         for row in rows:
+            if row["delivery_id"] is None:
+                continue
             self._running[row["webhook_id"]] += 1
             task = self._tasks.start("deliver an event", self._attempt(row))
             task.add_done_callback(self._done(row["webhook_id"]))
@@ -138,17 +151,20 @@ class Deliveries:
         """Carry out one attempt, and store its result."""
         body = event_of(row).model_dump_json().encode()
         with ATTEMPT_SECONDS.time():
-            outcome = await self._sender.send(row["url"], row["secret"], row["id"], body)
+            outcome = await self._sender.send(row["url"], keys_of(row), row["id"], body)
         delivery_id, attempts = row["delivery_id"], row["attempts"]
         try:
             if outcome.succeeded:
                 await self._database.run("finish_delivery", delivery_id, attempts, outcome.status)
                 DELIVERIES.labels("delivered").inc()
+                await self._database.run("release_next_delivery", delivery_id)
                 return
             due = self._next_attempt(attempts, row["started_at"])
             await self._database.run(
                 "fail_delivery", delivery_id, attempts, outcome.status, outcome.error, due
             )
+            if due is None:
+                await self._database.run("release_next_delivery", delivery_id)
         except SvgxError as error:
             log.warning(
                 "the result of a delivery could not be stored; it is delivered again",
@@ -177,6 +193,7 @@ class Deliveries:
         if time.monotonic() < self._measure_at:
             return
         self._measure_at = time.monotonic() + MEASURE_EVERY
+        await self._database.run("forget_old_secrets")
         row = await self._database.row("delivery_backlog")
         if row is not None:
             DEAD.set(row["dead"])

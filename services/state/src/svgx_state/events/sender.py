@@ -79,13 +79,13 @@ class Sender:
         except TargetRefused as refusal:
             raise Invalid(f"url: {refusal}", field="url") from None
 
-    async def send(self, url: str, secret: str, message_id: str, body: bytes) -> Outcome:
-        """Send one delivery. The outcome names a failure without details of the network."""
+    async def send(self, url: str, secrets: Sequence[str], message_id: str, body: bytes) -> Outcome:
+        """Send one delivery, signed with each secret. The outcome names a failure without details of the network."""
         try:
             async with asyncio.timeout(self._seconds):
                 target = parse_target(url, require_https=self._require_https)
                 addresses = await allowed_addresses(target, self._networks, resolve=self._resolve)
-                headers = signed_headers(secret, message_id, int(time.time()), body)
+                headers = signed_headers(secrets, message_id, int(time.time()), body)
                 status = await self._post(target, str(addresses[0]), headers, body)
         except (TargetRefused, Invalid) as refusal:
             return Outcome(None, str(refusal))

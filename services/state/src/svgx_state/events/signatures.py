@@ -4,6 +4,7 @@ import base64
 import hashlib
 import hmac
 import secrets
+from collections.abc import Sequence
 
 PREFIX = "whsec_"
 """The beginning of each secret, so that tools find leaked secrets."""
@@ -16,16 +17,23 @@ def new_secret() -> str:
     return PREFIX + base64.b64encode(secrets.token_bytes(SECRET_BYTES)).decode()
 
 
-def signed_headers(secret: str, message_id: str, timestamp: int, body: bytes) -> dict[str, str]:
-    """Return the headers of a delivery. `timestamp` is the time of this attempt, in Unix seconds.
+def signed_headers(
+    keys: Sequence[str], message_id: str, timestamp: int, body: bytes
+) -> dict[str, str]:
+    """Return the headers of a delivery, with one signature for each secret in `keys`.
 
-    The signature is HMAC-SHA256 over the id, the timestamp and the body, with full stops between them.
+    `timestamp` is the time of this attempt, in Unix seconds. A signature is HMAC-SHA256 over the id, the timestamp and
+    the body, with full stops between them.
     """
-    key = base64.b64decode(secret.removeprefix(PREFIX))
     signed = b".".join((message_id.encode(), str(timestamp).encode(), body))
-    signature = base64.b64encode(hmac.new(key, signed, hashlib.sha256).digest()).decode()
+    signatures = [f"v1,{_signature(key, signed)}" for key in keys]
     return {
         "webhook-id": message_id,
         "webhook-timestamp": str(timestamp),
-        "webhook-signature": f"v1,{signature}",
+        "webhook-signature": " ".join(signatures),
     }
+
+
+def _signature(secret: str, signed: bytes) -> str:
+    key = base64.b64decode(secret.removeprefix(PREFIX))
+    return base64.b64encode(hmac.new(key, signed, hashlib.sha256).digest()).decode()

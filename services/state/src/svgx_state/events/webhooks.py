@@ -21,6 +21,7 @@ from svgx_common.contract.storage.webhooks import (
     LIST_WEBHOOKS,
     MAX_WEBHOOKS,
     REDELIVER,
+    ROTATE_WEBHOOK_SECRET,
     TEST_WEBHOOK,
     UPDATE_WEBHOOK,
     CreatedWebhook,
@@ -31,6 +32,7 @@ from svgx_common.contract.storage.webhooks import (
     ListDeliveriesRequest,
     ListWebhooksRequest,
     RedeliverRequest,
+    RotateSecretRequest,
     UpdateWebhookRequest,
     Webhook,
     WebhookPage,
@@ -58,6 +60,7 @@ class Webhooks:
         responder.answer(LIST_WEBHOOKS, self.page)
         responder.answer(GET_WEBHOOK, self.get)
         responder.answer(UPDATE_WEBHOOK, self.update)
+        responder.answer(ROTATE_WEBHOOK_SECRET, self.rotate)
         responder.answer(DELETE_WEBHOOK, self.delete)
         responder.answer(TEST_WEBHOOK, self.test)
         responder.answer(LIST_DELIVERIES, self.list_deliveries)
@@ -146,6 +149,17 @@ class Webhooks:
             raise _no_such_webhook()
         self._deliveries.wake()
         return await self._get(request.webhook_id)
+
+    async def rotate(self, request: RotateSecretRequest, _: Call) -> CreatedWebhook:
+        """Give a webhook a new secret. The old one signs as well for the overlap. Raises `NotFound`."""
+        secret = new_secret()
+        changed = await self._database.row(
+            "rotate_webhook_secret", request.webhook_id, secret, float(request.overlap_seconds)
+        )
+        if changed is None:
+            raise _no_such_webhook()
+        webhook = await self._get(request.webhook_id)
+        return CreatedWebhook(**webhook.model_dump(), secret=secret)
 
     async def delete(self, request: WebhookRequest, _: Call) -> Empty:
         """Delete a webhook. Raises `NotFound`."""

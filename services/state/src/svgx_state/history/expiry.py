@@ -9,7 +9,7 @@ from svgx_common.contract.errors import NotFound
 from svgx_common.contract.state import Content
 from svgx_common.messaging.wire import encode
 from svgx_common.postgres import Database
-from svgx_state import metrics
+from svgx_state.history import metrics
 from svgx_state.history.past import Past
 from svgx_workers.errors import WorkerDied, WorkerTimeout
 from svgx_workers.pool import Workers
@@ -17,7 +17,7 @@ from svgx_workers.pool import Workers
 log = structlog.get_logger(__name__)
 
 PAGE = 20
-"""Versions that are read together."""
+"""Revisions that are read together."""
 
 DELETED_TOGETHER = 1000
 """Versions that one statement deletes."""
@@ -38,8 +38,12 @@ class Expiry:
         """
         while rows := await self._database.rows("expiring_named_versions", moment, PAGE):
             for row in rows:
-                content = await self._content(row["canvas_id"], row["revision"])
-                await self._database.run("keep_version_content", row["id"], encode(content))
+                canvas_id, revision = row["canvas_id"], row["revision"]
+                content = await self._content(canvas_id, revision)
+                await self._database.run(
+                    "keep_version_content", canvas_id, revision, encode(content)
+                )
+        await self._database.run("drop_orphan_content")
         while removed := await self._database.rows("expire_versions", moment, DELETED_TOGETHER):
             metrics.VERSIONS_REMOVED.labels("expired").inc(len(removed))
 

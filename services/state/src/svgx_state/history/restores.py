@@ -10,7 +10,7 @@ from svgx_common.contract.storage.events import VersionRestored
 from svgx_common.contract.storage.versions import Restored, Version, VersionKind, VersionRequest
 from svgx_common.messaging.bus import Bus
 from svgx_common.messaging.responder import Call
-from svgx_state import metrics
+from svgx_state.history import metrics
 from svgx_state.history.versions import Versions
 from svgx_state.worker_errors import PATIENCE, worker_errors
 from svgx_workers.pool import Workers

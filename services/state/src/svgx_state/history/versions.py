@@ -1,7 +1,7 @@
 """Versions: kept states of canvases.
 
 The journal has the content of a version. Before the retention drops that part of the journal, the content of a version
-with a name is copied into the version's row.
+with a name is copied into the table `version_content`, once for all versions of its revision.
 """
 
 import uuid
@@ -21,8 +21,8 @@ from svgx_common.events.outbox import emit
 from svgx_common.messaging.wire import decode
 from svgx_common.pages import Cursor, Listing
 from svgx_common.postgres import Database, Row, Session
-from svgx_state import metrics
 from svgx_state.canvases import no_such_canvas
+from svgx_state.history import metrics
 from svgx_state.history.past import Past
 
 HOUR = 3600.0

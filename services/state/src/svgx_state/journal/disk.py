@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from datetime import UTC, date, datetime, time, timedelta
 
 from svgx_common.postgres import Database
-from svgx_state import metrics
+from svgx_state.journal import metrics
 
 PERIOD = 300.0
 """Seconds between two measurements."""

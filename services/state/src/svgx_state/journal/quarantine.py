@@ -7,7 +7,7 @@ import structlog
 
 from svgx_common.contract.errors import Unavailable
 from svgx_common.postgres import Database, Row
-from svgx_state import metrics
+from svgx_state.journal import metrics
 from svgx_state.journal.checksums import is_sound
 
 log = structlog.get_logger(__name__)

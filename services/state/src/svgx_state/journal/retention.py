@@ -9,7 +9,7 @@ import structlog
 from svgx_canvas import SvgRefused
 from svgx_common.contract.errors import Unavailable
 from svgx_common.postgres import Database, Session
-from svgx_state import metrics
+from svgx_state.journal import metrics
 from svgx_state.snapshots import Compactor
 from svgx_workers.errors import WorkerError
 

@@ -15,8 +15,9 @@ from svgx_common.contract.storage.quotas import (
     Quotas,
 )
 from svgx_common.messaging.bus import Bus
+from svgx_common.messaging.caller import VISITOR_PREFIX
 from svgx_common.postgres import Database, Row
-from svgx_state import metrics
+from svgx_state.quotas import metrics
 from svgx_state.quotas.bounds import StoredQuotas
 
 PROMPT_BYTES = 4 * 1024 * 1024
@@ -54,7 +55,10 @@ def shares(entry: Entry) -> dict[str, int]:
 
 
 class UsageCounter:
-    """The counter of one replica. A crash of the replica loses the counts of the last seconds."""
+    """The counter of one replica. A crash of the replica loses the counts of the last seconds.
+
+    `_visitors` has the bytes by share link and canvas. They count towards the account that created the link.
+    """
 
     def __init__(
         self, bus: Bus, database: Database, stored: StoredQuotas, *, flush_seconds: float
@@ -65,6 +69,7 @@ class UsageCounter:
         self._flush_seconds = flush_seconds
         self._accounts = Counter[str]()
         self._canvases = Counter[str]()
+        self._visitors = Counter[tuple[str, str]]()
         self._counted = asyncio.Event()
         self._prompt = asyncio.Event()
         self._dropped_on: date | None = None
@@ -77,6 +82,9 @@ class UsageCounter:
         largest = self._canvases[entry.canvas_id] = self._canvases[entry.canvas_id] + size
         for author, part in shares(entry).items():
             user_id = author.replace("\x00", "") if "\x00" in author else author
+            if user_id.startswith(VISITOR_PREFIX):
+                self._visitors[user_id.removeprefix(VISITOR_PREFIX), entry.canvas_id] += part
+                continue
             used = self._accounts[user_id] = self._accounts[user_id] + part
             largest = max(largest, used)
         self._counted.set()
@@ -117,6 +125,7 @@ class UsageCounter:
         self._prompt.clear()
         accounts, self._accounts = self._accounts, Counter()
         canvases, self._canvases = self._canvases, Counter()
+        visitors, self._visitors = self._visitors, Counter()
         if not canvases:
             return
         day = today()
@@ -129,11 +138,15 @@ class UsageCounter:
                     list(accounts.values()),
                     list(canvases),
                     list(canvases.values()),
+                    [link_id for link_id, _ in visitors],
+                    [canvas_id for _, canvas_id in visitors],
+                    list(visitors.values()),
                 )
                 quotas = await self._stored.in_force_within(session)
         except Exception:
             self._accounts.update(accounts)
             self._canvases.update(canvases)
+            self._visitors.update(visitors)
             self._counted.set()
             raise
         report = report_of(quotas, day, rows)

@@ -131,7 +131,12 @@ class Links:
         row = await self._database.row("link_of_token", hash_of(token))
         if row is None:
             raise Unauthenticated("the share link is not valid")
-        return CheckedLink(id=row["id"], canvas_id=row["canvas_id"], expires_at=row["expires"])
+        return CheckedLink(
+            id=row["id"],
+            canvas_id=row["canvas_id"],
+            expires_at=row["expires"],
+            created_by=row["created_by"],
+        )
 
     async def role(self, caller: Caller, canvas_id: str) -> CanvasRole | None:
         """Return the role that the caller's link gives on a canvas, or None when it gives no role.

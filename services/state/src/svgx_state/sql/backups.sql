@@ -84,6 +84,9 @@ INSERT INTO backup_task (kind, subject_id) VALUES ($1, $2)
 ON CONFLICT DO NOTHING
 RETURNING id
 
+-- name: drop_task
+DELETE FROM backup_task WHERE id = $1
+
 -- name: task_of_kind
 SELECT subject_id FROM backup_task WHERE kind = $1 ORDER BY id LIMIT 1
 

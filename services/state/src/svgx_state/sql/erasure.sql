@@ -4,16 +4,31 @@
 INSERT INTO erasure (pseudonym, user_id) VALUES ($1, $2) ON CONFLICT DO NOTHING
 
 -- name: lock_erasure
-SELECT user_id, canvas_id, revision, touched::text AS touched, finished_at IS NOT NULL AS finished
+SELECT canvas_id, revision, touched::text AS touched, began_at, finished_at IS NOT NULL AS finished
 FROM erasure WHERE pseudonym = $1
 FOR UPDATE
+
+-- name: is_erased
+-- Return a row when the first pass of an erasure has ended.
+SELECT pseudonym FROM erasure WHERE pseudonym = $1 AND finished_at IS NOT NULL
 
 -- name: note_erasure
 -- Record the position in the journal, and the changed rows by table.
 UPDATE erasure SET canvas_id = $2, revision = $3, touched = $4::text::jsonb WHERE pseudonym = $1
 
 -- name: finish_erasure
-UPDATE erasure SET finished_at = clock_timestamp(), user_id = NULL WHERE pseudonym = $1
+-- Note that the first pass has ended. The last pass begins at the first canvas again.
+UPDATE erasure SET finished_at = clock_timestamp(), canvas_id = '', revision = 0 WHERE pseudonym = $1
+
+-- name: close_erasure
+-- Forget the user after the last pass.
+UPDATE erasure SET user_id = NULL, canvas_id = '', revision = 0 WHERE pseudonym = $1
+
+-- name: erasure_to_close
+-- Take an erasure of which the first pass ended more than $1 seconds ago.
+SELECT pseudonym, user_id FROM erasure
+WHERE user_id IS NOT NULL AND finished_at < clock_timestamp() - make_interval(secs => $1)
+ORDER BY finished_at LIMIT 1
 
 -- name: canvases_to_leave
 -- Read at most $2 canvases of which the user $1 is a member.
@@ -62,8 +77,10 @@ WITH changed AS (
 SELECT count(*) AS rows FROM changed
 
 -- name: canvases_from
--- Read $2 canvases from the id $1 on, with their newest revisions.
-SELECT id, revision FROM canvas WHERE id >= $1 ORDER BY id LIMIT $2
+-- Read $2 canvases from the id $1 on, with their newest revisions: all, or those that were edited since $3.
+SELECT id, revision FROM canvas
+WHERE id >= $1 AND ($3::timestamptz IS NULL OR updated_at >= $3)
+ORDER BY id LIMIT $2
 
 -- name: erase_authors
 -- Replace the author $1 by the pseudonym $2 in the journal entries of the canvas $3 after revision $4, up to revision

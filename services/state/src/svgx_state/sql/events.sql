@@ -19,7 +19,17 @@ SELECT coalesce(extract(epoch FROM clock_timestamp() - min(at))::double precisio
 FROM event WHERE relayed_at IS NULL
 
 -- name: drop_old_events
--- Delete old events with their deliveries, except for events that are still to be delivered.
-DELETE FROM event e
-WHERE e.relayed_at IS NOT NULL AND e.at < clock_timestamp() - $1 * interval '1 day'
-    AND NOT EXISTS (SELECT FROM webhook_delivery d WHERE d.event_id = e.id AND d.status = 'pending')
+-- Look at the next $2 events that are older than $1 days, after the event (at $3, id $4). Delete them with their
+-- deliveries, except for events that are still to be delivered. Return the last event that was looked at, and `full`
+-- when there may be more.
+WITH old AS MATERIALIZED (
+    SELECT e.id, e.at, e.relayed_at FROM event e
+    WHERE e.at < clock_timestamp() - $1 * interval '1 day'
+        AND ($3::timestamptz IS NULL OR (e.at, e.id) > ($3, $4::text))
+    ORDER BY e.at, e.id LIMIT $2
+), gone AS (
+    DELETE FROM event e USING old
+    WHERE e.id = old.id AND old.relayed_at IS NOT NULL
+        AND NOT EXISTS (SELECT FROM webhook_delivery d WHERE d.event_id = e.id AND d.status = 'pending')
+)
+SELECT at, id, (SELECT count(*) FROM old) = $2 AS full FROM old ORDER BY at DESC, id DESC LIMIT 1

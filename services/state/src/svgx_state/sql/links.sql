@@ -34,7 +34,7 @@ DELETE FROM share_link WHERE canvas_id = $1 AND created_by = $2
 RETURNING id
 
 -- name: link_of_token
-SELECT id, canvas_id, extract(epoch FROM expires_at)::float8 AS expires FROM share_link
+SELECT id, canvas_id, created_by, extract(epoch FROM expires_at)::float8 AS expires FROM share_link
 WHERE hash = $1 AND (expires_at IS NULL OR expires_at > clock_timestamp())
 
 -- name: live_link

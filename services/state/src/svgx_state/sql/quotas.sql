@@ -1,11 +1,20 @@
 -- The statements of the quotas. A day is a day of UTC.
 
 -- name: add_usage
--- Add the bytes of each account ($2, $3) and each canvas ($4, $5) to those of the day $1, and return the new sums. The
--- rows are in the order of their ids, so that two calls lock them in the same order.
-WITH account AS (
+-- Add the bytes of each account ($2, $3) and each canvas ($4, $5) to those of the day $1, and return the new sums. Add
+-- the bytes that visitors of the links $6 sent to the canvases $7 ($8) to the accounts that created the links, or for a
+-- link that has ended meanwhile, to the account that created the canvas. The rows are in the order of their ids, so that
+-- two calls lock them in the same order.
+WITH added AS (
+    SELECT one.id, one.bytes FROM unnest($2::text[], $3::bigint[]) AS one (id, bytes)
+    UNION ALL
+    SELECT coalesce(l.created_by, c.created_by), one.bytes
+    FROM unnest($6::text[], $7::text[], $8::bigint[]) AS one (link_id, canvas_id, bytes)
+    JOIN canvas c ON c.id = one.canvas_id
+    LEFT JOIN share_link l ON l.id = one.link_id
+), account AS (
     INSERT INTO account_usage AS u (day, user_id, journal_bytes)
-    SELECT $1::date, added.id, added.bytes FROM unnest($2::text[], $3::bigint[]) AS added (id, bytes) ORDER BY added.id
+    SELECT $1::date, added.id, sum(added.bytes)::bigint FROM added GROUP BY added.id ORDER BY added.id
     ON CONFLICT (day, user_id) DO UPDATE SET journal_bytes = u.journal_bytes + excluded.journal_bytes
     RETURNING u.user_id AS id, u.journal_bytes
 ), canvas_day AS (

@@ -49,7 +49,9 @@ RETURNING id, kind, name, revision, at, edited_at, authors, created_by
 SELECT id, kind, name, revision, at, edited_at, authors, created_by FROM version WHERE canvas_id = $1 AND id = $2
 
 -- name: version_content
-SELECT revision, content FROM version WHERE canvas_id = $1 AND id = $2
+SELECT v.revision, coalesce(c.content, v.content) AS content
+FROM version v LEFT JOIN version_content c ON c.canvas_id = v.canvas_id AND c.revision = v.revision
+WHERE v.canvas_id = $1 AND v.id = $2
 
 -- name: versions
 -- Read a page of $2 versions of a canvas, newest first, starting after the version (at $3, id $4). With $5, only those
@@ -65,8 +67,17 @@ UPDATE version SET name = $3 WHERE canvas_id = $1 AND id = $2
 RETURNING id, kind, name, revision, at, edited_at, authors, created_by
 
 -- name: delete_version
-DELETE FROM version WHERE canvas_id = $1 AND id = $2
-RETURNING id
+-- Delete a version, and with the last one of a revision its content.
+WITH gone AS (
+    DELETE FROM version WHERE canvas_id = $1 AND id = $2
+    RETURNING id, canvas_id, revision
+), content AS (
+    DELETE FROM version_content c USING gone g
+    WHERE c.canvas_id = g.canvas_id AND c.revision = g.revision AND NOT EXISTS (
+        SELECT FROM version v WHERE v.canvas_id = g.canvas_id AND v.revision = g.revision AND v.id <> g.id
+    )
+)
+SELECT id FROM gone
 
 -- name: lock_named_versions
 -- Let requests that name versions of one canvas wait for each other, because they could exceed the bound together.
@@ -134,14 +145,25 @@ WHERE v.id = r.id AND (r.place > 1 OR r.rank > $4)
 RETURNING v.id
 
 -- name: expiring_named_versions
--- List at most $2 versions with a name that were made before $1 and still need the journal.
-SELECT id, canvas_id, revision FROM version
+-- List at most $2 revisions with a named version that was made before $1 and still needs the journal.
+SELECT canvas_id, revision FROM version
 WHERE at < $1 AND content IS NULL AND name IS NOT NULL
-ORDER BY at
+GROUP BY canvas_id, revision
+ORDER BY min(at)
 LIMIT $2
 
 -- name: keep_version_content
-UPDATE version SET content = $2 WHERE id = $1
+-- Keep the content of a revision for all its versions with a name.
+WITH kept AS (
+    INSERT INTO version_content (canvas_id, revision, content) VALUES ($1, $2, $3)
+    ON CONFLICT (canvas_id, revision) DO NOTHING
+)
+UPDATE version SET content = '' WHERE canvas_id = $1 AND revision = $2 AND content IS NULL AND name IS NOT NULL
+
+-- name: drop_orphan_content
+-- Delete content without a version: two versions of one revision were deleted at the same time.
+DELETE FROM version_content c
+WHERE NOT EXISTS (SELECT FROM version v WHERE v.canvas_id = c.canvas_id AND v.revision = c.revision)
 
 -- name: expire_versions
 -- Delete at most $2 versions without a name that were made before $1.

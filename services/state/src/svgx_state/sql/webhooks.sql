@@ -20,37 +20,66 @@ RETURNING id
 
 -- name: claim_deliveries
 -- Take deliveries that are due, and return them with their events and webhooks. Each webhook has at most $3 attempts at
--- a time; $1 and $2 are the webhooks with running attempts, and the numbers of these. A delivery waits for the earlier
--- ones of its entity. After $4 seconds, an attempt without a result counts as lost.
+-- a time; $1 and $2 are the webhooks with running attempts, and the numbers of these. After $4 seconds, an attempt
+-- without a result counts as lost.
+--
+-- A delivery waits for the earlier ones of its entity. The statement looks at $5 due deliveries of a webhook. Those that
+-- wait are put off until the next attempt at the entity's first one, at least for 5 seconds, so that they are not looked
+-- at again and again. There is always a row: `more` is true when a webhook may have more due deliveries, and
+-- `delivery_id` is null without a delivery.
 WITH due AS MATERIALIZED (
-    SELECT picked.id FROM webhook w
+    SELECT picked.*, w.id AS webhook_id, $3::integer - coalesce(busy.running, 0) AS free FROM webhook w
     LEFT JOIN unnest($1::text[], $2::integer[]) AS busy (id, running) ON busy.id = w.id
     CROSS JOIN LATERAL (
-        SELECT d.id FROM webhook_delivery d
+        SELECT d.id, d.due_at, d.number, (
+            SELECT earlier.due_at FROM webhook_delivery earlier
+            WHERE earlier.webhook_id = d.webhook_id AND earlier.entity_id = d.entity_id
+                AND earlier.status = 'pending' AND earlier.number < d.number
+            ORDER BY earlier.number LIMIT 1
+        ) AS waits_until
+        FROM webhook_delivery d
         WHERE d.webhook_id = w.id AND d.status = 'pending' AND d.due_at <= clock_timestamp()
-            AND NOT EXISTS (
-                SELECT FROM webhook_delivery earlier
-                WHERE earlier.webhook_id = d.webhook_id AND earlier.entity_id = d.entity_id
-                    AND earlier.status = 'pending' AND earlier.number < d.number
-            )
         ORDER BY d.due_at, d.number
-        LIMIT greatest(0, $3::integer - coalesce(busy.running, 0))
+        LIMIT $5
         FOR UPDATE SKIP LOCKED
     ) picked
-    WHERE w.active
+    WHERE w.active AND coalesce(busy.running, 0) < $3::integer
+), first AS MATERIALIZED (
+    SELECT id FROM (
+        SELECT id, free, row_number() OVER (PARTITION BY webhook_id ORDER BY due_at, number) AS place
+        FROM due WHERE waits_until IS NULL
+    ) ranked WHERE place <= free
+), put_off AS (
+    UPDATE webhook_delivery d
+    SET due_at = greatest(due.waits_until, clock_timestamp() + interval '5 seconds')
+    FROM due WHERE d.id = due.id AND due.waits_until IS NOT NULL
+), taken AS (
+    UPDATE webhook_delivery d
+    SET attempts = d.attempts + 1, due_at = clock_timestamp() + $4::double precision * interval '1 second'
+    FROM event e, webhook w
+    WHERE d.id IN (SELECT id FROM first) AND e.id = d.event_id AND w.id = d.webhook_id
+    RETURNING d.id AS delivery_id, d.webhook_id, d.attempts, d.started_at, w.url, w.secret,
+        CASE WHEN w.old_secret_until > clock_timestamp() THEN w.old_secret END AS old_secret,
+        e.id, e.type, e.service, e.entity_id, e.actor, e.data::text AS data, e.at
 )
-UPDATE webhook_delivery d
-SET attempts = d.attempts + 1, due_at = clock_timestamp() + $4::double precision * interval '1 second'
-FROM event e, webhook w
-WHERE d.id IN (SELECT id FROM due) AND e.id = d.event_id AND w.id = d.webhook_id
-RETURNING d.id AS delivery_id, d.webhook_id, d.attempts, d.started_at, w.url, w.secret,
-    e.id, e.type, e.service, e.entity_id, e.actor, e.data::text AS data, e.at
+SELECT taken.*, EXISTS (SELECT FROM due GROUP BY webhook_id HAVING count(*) = $5) AS more
+FROM (SELECT) one LEFT JOIN taken ON true
 
 -- name: finish_delivery
 -- Note that the attempt $2 has succeeded.
 UPDATE webhook_delivery
 SET status = 'delivered', delivered_at = clock_timestamp(), response_status = $3, error = NULL
 WHERE id = $1 AND status = 'pending' AND attempts = $2
+
+-- name: release_next_delivery
+-- Let the next delivery of the entity of $1 begin now, after that one has ended.
+UPDATE webhook_delivery d SET due_at = clock_timestamp()
+FROM webhook_delivery ended
+WHERE ended.id = $1 AND ended.status <> 'pending' AND d.due_at > clock_timestamp() AND d.attempts = 0 AND d.id = (
+    SELECT next.id FROM webhook_delivery next
+    WHERE next.webhook_id = ended.webhook_id AND next.entity_id = ended.entity_id AND next.status = 'pending'
+    ORDER BY next.number LIMIT 1
+)
 
 -- name: fail_delivery
 -- Note that the attempt $2 has failed. The next one is at $5; null means that there is none.
@@ -97,6 +126,17 @@ SET url = coalesce($2, url), types = coalesce($3::text[], types), note = coalesc
     active = coalesce($5, active), updated_at = clock_timestamp()
 WHERE id = $1
 RETURNING id
+
+-- name: rotate_webhook_secret
+-- Sign with the secret $2, and for $3 seconds with the secret from before as well.
+UPDATE webhook
+SET secret = $2, old_secret = CASE WHEN $3::double precision > 0 THEN secret END,
+    old_secret_until = clock_timestamp() + $3::double precision * interval '1 second', updated_at = clock_timestamp()
+WHERE id = $1
+RETURNING id
+
+-- name: forget_old_secrets
+UPDATE webhook SET old_secret = NULL, old_secret_until = NULL WHERE old_secret_until <= clock_timestamp()
 
 -- name: delete_webhook
 DELETE FROM webhook WHERE id = $1

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from svgx_state import metrics
+from svgx_state.values import metrics
 from svgx_state.values.store import Draft, StateStore, StoredKey, StoredValue
 
 MAX_AGE = 10.0

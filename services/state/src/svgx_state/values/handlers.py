@@ -25,7 +25,7 @@ from svgx_common.contract.state import CanvasRequest
 from svgx_common.contract.storage import values
 from svgx_common.messaging.responder import Call, Responder
 from svgx_common.pages import Cursor, Listing
-from svgx_state import metrics
+from svgx_state.values import metrics
 from svgx_state.values.canvases import CanvasValues
 from svgx_state.values.store import SHARED, Draft, StateStore, StoredKey, StoredValue, wrong_type
 from svgx_state.values.stores import Stores

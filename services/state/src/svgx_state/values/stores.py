@@ -10,8 +10,8 @@ from svgx_common.contract.storage.values import VALUE_CHANGED, ValueChanged
 from svgx_common.messaging.bus import Bus
 from svgx_common.postgres import Database
 from svgx_common.redis import Redis
-from svgx_state import metrics
 from svgx_state.settings import StateSettings
+from svgx_state.values import metrics
 from svgx_state.values.cache import CachedStore
 from svgx_state.values.memory import MemoryStore
 from svgx_state.values.postgresql import PostgresStore

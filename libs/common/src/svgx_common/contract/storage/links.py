@@ -107,6 +107,7 @@ class CheckedLink(ReplyModel):
     id: str
     canvas_id: str
     expires_at: float | None
+    created_by: str | None = None
 
 
 CREATE_LINK = Operation(

@@ -203,6 +203,7 @@ PERSIST_VALUE = Operation(
     rate=RateClass.WRITE,
     max_body=MAX_VALUE_BYTES * 2,
     outside=True,
+    reaches_others=True,
     errors=(Conflict, VersionConflict, Forbidden, Unavailable),
 )
 RETRIEVE_CANVAS = Operation(
@@ -230,6 +231,7 @@ RETRIEVE_VALUE = Operation(
     http=Http("GET", "/state/retrieve/{key}"),
     repeatable=True,
     outside=True,
+    reaches_others=True,
     errors=(NotFound, Forbidden, Unavailable),
 )
 DELETE_VALUE = Operation(
@@ -241,6 +243,7 @@ DELETE_VALUE = Operation(
     http=Http("DELETE", "/state/retrieve/{key}", status=204),
     rate=RateClass.WRITE,
     outside=True,
+    reaches_others=True,
     errors=(NotFound, VersionConflict, Forbidden, Unavailable),
 )
 LIST_VALUES = Operation(
@@ -252,6 +255,7 @@ LIST_VALUES = Operation(
     http=Http("GET", "/state/values/"),
     repeatable=True,
     outside=True,
+    reaches_others=True,
     errors=(Forbidden, Unavailable),
 )
 

@@ -264,6 +264,7 @@ RESTORE_VERSION = Operation(
     needs_account=True,
     http=Http("POST", "/runtime/canvases/{canvas_id}/versions/{version_id}/restore"),
     rate=RateClass.HEAVY,
+    reaches_others=True,
     timeout=90.0,
     asks="collab",
     writes_content=True,

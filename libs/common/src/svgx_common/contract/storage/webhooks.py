@@ -61,6 +61,12 @@ class UpdateWebhookRequest(WebhookRequest):
     active: bool | None = None
 
 
+class RotateSecretRequest(WebhookRequest):
+    """`overlap_seconds` is the time for which the old secret signs beside the new one; 0 ends it at once."""
+
+    overlap_seconds: Annotated[int, Field(ge=0, le=7 * 86400, examples=[86400])] = 86400
+
+
 class ListWebhooksRequest(RequestModel):
     """`limit` is the number of webhooks on a page; `cursor` is the `next` value of the page before."""
 
@@ -83,7 +89,7 @@ class Webhook(ReplyModel):
 
 
 class CreatedWebhook(Webhook):
-    """A new webhook. `secret` signs its deliveries, and is shown only now."""
+    """A webhook with a new secret. `secret` signs its deliveries, and is shown only now."""
 
     secret: str
 
@@ -181,6 +187,17 @@ UPDATE_WEBHOOK = Operation(
     rate=RateClass.WRITE,
     outside=True,
     errors=(NotFound, Invalid),
+)
+ROTATE_WEBHOOK_SECRET = Operation(
+    subject="svgx.state.webhook.rotate",
+    summary="Give a webhook a new secret, which is shown once; the old one signs as well for a while",
+    request=RotateSecretRequest,
+    reply=CreatedWebhook,
+    scope=Scope.ADMIN,
+    http=Http("POST", "/admin/webhooks/{webhook_id}/rotate"),
+    rate=RateClass.WRITE,
+    secret=True,
+    errors=(NotFound,),
 )
 DELETE_WEBHOOK = Operation(
     subject="svgx.state.webhook.delete",

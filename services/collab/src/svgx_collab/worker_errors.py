@@ -1,0 +1,71 @@
+"""The errors of worker processes as errors of the contract, for imports and replacements."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from svgx_canvas import SvgRefused
+from svgx_common.contract.errors import (
+    Invalid,
+    Overloaded,
+    TooLarge,
+    TooManyRequests,
+    Unavailable,
+    UnsupportedMedia,
+)
+from svgx_workers.errors import AccountBusy, WorkerDied, WorkerError, WorkersBusy, WorkerTimeout
+from svgx_workers.pool import Workers
+
+RETRY_AFTER = 2.0
+"""Seconds after which a caller may try again, when too many imports wait."""
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """The words that the errors of one kind of work contain.
+
+    `field` is the request's field with the content, or None for the field that the refusal names. `too_much` ends in
+    "time" or "memory".
+    """
+
+    name: str
+    field: str | None
+    busy: str
+    too_much: str
+
+
+@contextmanager
+def worker_errors(workers: Workers, work: Work) -> Iterator[None]:
+    """Translate errors of the workers into errors of the contract."""
+    try:
+        yield
+    except SvgRefused as refused:
+        if refused.field == "charset":
+            raise UnsupportedMedia(refused.detail, field="content-type") from None
+        raise Invalid(
+            refused.detail, field=work.field or refused.field, limit=refused.limit
+        ) from None
+    except AccountBusy:
+        limit = workers.turns_each
+        raise TooManyRequests(
+            f"at most {limit} {work.busy}; try again when the others have ended",
+            limit=limit,
+            retry_after=RETRY_AFTER,
+        ) from None
+    except WorkersBusy:
+        raise Overloaded("too many imports are waiting", retry_after=RETRY_AFTER) from None
+    except WorkerTimeout:
+        raise TooLarge(
+            work.too_much.format("time"),
+            field=work.field or "body",
+            limit=f"{workers.timeout_seconds:g} s",
+        ) from None
+    except WorkerDied:
+        raise TooLarge(
+            work.too_much.format("memory"),
+            field=work.field or "body",
+            limit=workers.memory_bytes or None,
+        ) from None
+    except WorkerError:
+        # The service stops, or no process can be started. The content is not the cause.
+        raise Unavailable(f"{work.name} are not available at present; try again") from None

@@ -1,0 +1,44 @@
+"""The metric families of backups and restores."""
+
+from prometheus_client import Counter, Gauge, Histogram
+
+BACKUPS = Counter("svgx_engine_backups", "Backups that ended: `complete` or `failed`.", ["outcome"])
+for _outcome in ("complete", "failed"):
+    BACKUPS.labels(_outcome)
+BACKUP_LAST_SUCCESS = Gauge(
+    "svgx_engine_backup_last_success_timestamp_seconds",
+    "Start of the newest complete backup, in Unix seconds, or 0 without one. All replicas show the same value.",
+)
+BACKUP_SECONDS = Histogram(
+    "svgx_engine_backup_seconds",
+    "Seconds to write one backup, since its replica took it up.",
+    buckets=(1, 5, 15, 60, 300, 900, 3600, 14400, 43200),
+)
+BACKUP_BYTES = Counter("svgx_engine_backup_bytes", "Bytes of the objects that backups stored.")
+BACKUP_PROGRESS = Gauge(
+    "svgx_engine_backup_progress",
+    "Part of the last backup of this replica that is written, from 0 to 1.",
+)
+BACKUP_VERIFICATIONS = Counter(
+    "svgx_engine_backup_verifications",
+    "Backups that were read back: `passed` or `failed`.",
+    ["outcome"],
+)
+for _outcome in ("passed", "failed"):
+    BACKUP_VERIFICATIONS.labels(_outcome)
+RESTORES = Counter(
+    "svgx_engine_restores",
+    "Restores that ended: `complete`, `partial`, `refused` because of a damaged backup, or `failed`.",
+    ["outcome"],
+)
+for _outcome in ("complete", "partial", "refused", "failed"):
+    RESTORES.labels(_outcome)
+RESTORE_SECONDS = Histogram(
+    "svgx_engine_restore_seconds",
+    "Seconds to verify and restore one backup, since its replica took it up.",
+    buckets=(1, 5, 15, 60, 300, 900, 3600, 14400, 43200),
+)
+RESTORE_PROGRESS = Gauge(
+    "svgx_engine_restore_progress",
+    "Part of the last restore of this replica that is finished, from 0 to 1.",
+)

@@ -1,0 +1,70 @@
+"""The metric families of the journal, and of the disk that it takes."""
+
+from prometheus_client import Counter, Gauge, Histogram
+
+COMMITS = Counter("svgx_engine_journal_commits", "Transactions that added entries to the journal.")
+ENTRIES = Counter("svgx_engine_journal_entries", "Entries committed to the journal.")
+REPEATED_ENTRIES = Counter(
+    "svgx_engine_journal_repeated_entries",
+    "Entries that were sent again after they were committed. It rises when answers get lost.",
+)
+UPDATE_BYTES = Counter(
+    "svgx_engine_journal_bytes", "Bytes of the updates committed to the journal."
+)
+COMMIT_SECONDS = Histogram(
+    "svgx_engine_journal_commit_seconds",
+    "Seconds to commit one group of entries, including the wait for a connection.",
+    buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2, 5, 15),
+)
+GAPS = Counter(
+    "svgx_engine_journal_gaps",
+    "Loads that found journal entries missing, because rows were removed by hand.",
+)
+QUARANTINED = Counter(
+    "svgx_engine_journal_quarantined",
+    "Corrupt journal entries and snapshots that were moved to the quarantine.",
+)
+RETENTION_RUNS = Counter(
+    "svgx_engine_journal_retention_runs",
+    "Runs that drop old days of the journal: `written`, `skipped` because another replica does it, or `failed`.",
+    ["outcome"],
+)
+for _outcome in ("written", "skipped", "failed"):
+    RETENTION_RUNS.labels(_outcome)
+DROPPED_DAYS = Counter(
+    "svgx_engine_journal_dropped_days",
+    "Days of the journal that were dropped after their retention.",
+)
+OLDEST_DAY = Gauge(
+    "svgx_engine_journal_oldest_day_seconds",
+    "Age of the start of the oldest day in the journal. All replicas report the same database.",
+)
+DAYS = Gauge(
+    "svgx_engine_journal_partitions",
+    "Partitions of the journal, with those of the days ahead. All replicas report the same database.",
+)
+RETENTION = Gauge(
+    "svgx_engine_journal_retention_seconds",
+    "Time for which the journal is kept, by the setting `JOURNAL_RETENTION_DAYS`; 0 means without end.",
+)
+DATABASE_BYTES = Gauge(
+    "svgx_engine_database_bytes",
+    "Size of the database, with all its services. All replicas report the same database.",
+)
+JOURNAL_DISK_BYTES = Gauge(
+    "svgx_engine_journal_disk_bytes",
+    "Disk space of the journal, with its indexes. All replicas report the same database.",
+)
+SNAPSHOT_DISK_BYTES = Gauge(
+    "svgx_engine_snapshot_disk_bytes",
+    "Disk space of all snapshots. All replicas report the same database.",
+)
+DAY_BYTES = Gauge(
+    "svgx_engine_journal_day_bytes",
+    "Disk space that the journal takes for each day, over the last full days. All replicas report the same database.",
+)
+DISK_FULL = Gauge(
+    "svgx_engine_database_full_seconds",
+    "Forecast of the time until the database has the size `DATABASE_DISK_GB`; ten years if that is longer or not set.",
+)
+DISK_FULL.set(3650 * 86400)

@@ -1,0 +1,23 @@
+"""The metric families of quotas."""
+
+from prometheus_client import Counter, Gauge
+
+from svgx_common.contract.storage.quotas import QuotaName
+
+QUOTA_REFUSALS = Counter(
+    "svgx_engine_quota_refused_canvases",
+    "Canvases that were not created because a quota is used up, by quota.",
+    ["quota"],
+)
+for _quota in (QuotaName.CANVASES, QuotaName.CANVASES_PER_HOUR, QuotaName.CANVASES_PER_DAY):
+    QUOTA_REFUSALS.labels(_quota.value)
+QUOTA_NEAR = Gauge(
+    "svgx_engine_quota_near",
+    "Accounts and canvases that have used 80 % or more of the lowest bound that any of them may have.",
+    ["kind"],
+)
+for _kind in ("account", "canvas"):
+    QUOTA_NEAR.labels(_kind)
+QUOTA_UNSTORED_BYTES = Gauge(
+    "svgx_engine_quota_unstored_bytes", "Journal bytes whose counts are not stored yet."
+)

@@ -1,0 +1,111 @@
+"""The entries of gateways in the audit log: changes by admins, also those of which the answer was lost."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from svgx_common.contract.audit import RECORD_AUDIT, RecordAuditRequest
+from svgx_common.contract.errors import DeadlineExceeded, Internal, NotFound, SvgxError, Unavailable
+from svgx_common.contract.operation import Empty, Operation
+from svgx_common.contract.policy import Role
+from svgx_common.contract.storage.deletion import PURGE_CANVAS, RESTORE_CANVAS, Purged
+from svgx_common.contract.storage.values import DELETE_VALUE
+from svgx_common.messaging.responder import Call
+from svgx_devstack import DevStack
+from tests.integration.gateway.running_gateway import answering, bearer, gateway
+
+CANVAS = "6f1d6a0c6d3f4c0c8a55a2f4b2b1c0de"
+
+
+class Log:
+    """The audit log of a stand-in for auth."""
+
+    def __init__(self) -> None:
+        self.details: list[dict[str, str]] = []
+
+    async def record(self, request: RecordAuditRequest, _: Call) -> Empty:
+        """Note an entry."""
+        await asyncio.sleep(0)
+        self.details.append(request.detail)
+        return Empty()
+
+
+@pytest.mark.parametrize(
+    ("error", "outcome"),
+    [
+        (None, None),
+        (Unavailable, "unknown"),
+        (DeadlineExceeded, "unknown"),
+        (Internal, "unknown"),
+        (NotFound, "not recorded"),
+    ],
+)
+async def test_change_by_an_admin_is_recorded_with_its_outcome(
+    backing: DevStack, error: type[SvgxError] | None, outcome: str | None
+) -> None:
+    """Proves R-AUTH-21: a lost answer says nothing about the change, and a refusal has changed nothing."""
+
+    async def purge(request: Any, _: Call) -> Purged:
+        await asyncio.sleep(0)
+        if error is not None:
+            raise error
+        return Purged(canvas_id=request.canvas_id, finished=True, rows=1)
+
+    log = Log()
+    async with (
+        answering(backing, RECORD_AUDIT, log.record),
+        answering(backing, PURGE_CANVAS, purge),
+        gateway(backing) as http,
+    ):
+        await http.post(f"/admin/canvases/{CANVAS}/purge")
+    expected = {"canvas_id": CANVAS, "operation": PURGE_CANVAS.name}
+    if outcome == "not recorded":
+        assert log.details == []
+    else:
+        assert log.details == [expected if outcome is None else {**expected, "outcome": outcome}]
+
+
+@pytest.mark.parametrize(
+    ("role", "query", "recorded"),
+    [(Role.ADMIN, "?user_id=ann", True), (Role.ADMIN, "", False), (Role.EDITOR, "", False)],
+)
+async def test_access_of_an_admin_to_values_of_others_is_recorded(
+    backing: DevStack, role: Role, query: str, recorded: bool
+) -> None:
+    """Proves R-AUTH-21: with the user and the key, and not for the admin's own values."""
+
+    async def delete(_: Any, __: Call) -> Empty:
+        await asyncio.sleep(0)
+        return Empty()
+
+    log = Log()
+    async with (
+        answering(backing, RECORD_AUDIT, log.record),
+        answering(backing, DELETE_VALUE, delete),
+        gateway(backing) as http,
+    ):
+        response = await http.delete(f"/state/retrieve/theme{query}", headers=bearer(role))
+    assert response.status_code == 204
+    entry = {"key": "theme", "user_id": "ann", "operation": DELETE_VALUE.name}
+    assert log.details == ([entry] if recorded else [])
+
+
+@pytest.mark.parametrize("role", [Role.ADMIN, Role.EDITOR])
+async def test_restore_of_a_canvas_by_an_admin_is_recorded(backing: DevStack, role: Role) -> None:
+    """Proves R-AUTH-21: an owner's restore is not an admin's access."""
+
+    async def restore(_: Any, __: Call) -> Any:
+        await asyncio.sleep(0)
+        raise Unavailable
+
+    operation: Operation[Any, Any] = RESTORE_CANVAS
+    log = Log()
+    async with (
+        answering(backing, RECORD_AUDIT, log.record),
+        answering(backing, operation, restore),
+        gateway(backing) as http,
+    ):
+        await http.post(f"/runtime/canvases/{CANVAS}/restore", headers=bearer(role))
+    entry = {"canvas_id": CANVAS, "operation": RESTORE_CANVAS.name, "outcome": "unknown"}
+    assert log.details == ([entry] if role is Role.ADMIN else [])

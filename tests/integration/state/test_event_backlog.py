@@ -1,0 +1,102 @@
+"""A large backlog of events and deliveries: each statement does a bounded amount of work."""
+
+import pytest
+
+from svgx_common.events import relay
+from svgx_common.events.relay import drop_slices
+from svgx_common.postgres import Row
+from tests.integration.state.fresh_tables import FreshTables
+
+LOOKED_AT = 500
+BLOCKED = 2000
+_DUE = (
+    "SELECT count(*) FROM webhook_delivery WHERE status = 'pending' AND due_at <= clock_timestamp()"
+)
+
+
+async def fill(fresh: FreshTables) -> None:
+    """Add a webhook, and an event with deliveries: `BLOCKED` of one entity, and a later one of another entity.
+
+    The first one of the entity has failed, and its next attempt is in an hour.
+    """
+    await fresh.tables.execute("DELETE FROM webhook")
+    await fresh.tables.execute("DELETE FROM event")
+    await fresh.tables.execute(
+        "INSERT INTO webhook (id, url, types, note, active, secret, created_by)"
+        " VALUES ('hook', 'https://example.org', '{}', '', true, 'whsec_AA==', 'root')"
+    )
+    await fresh.tables.execute(
+        "INSERT INTO event (id, type, service, entity_id, data) VALUES ('event', 'x', 'state', 'x', '{}')"
+    )
+    await fresh.tables.execute(
+        """
+        INSERT INTO webhook_delivery (id, webhook_id, event_id, entity_id, number, attempts, due_at)
+        SELECT CASE WHEN n > $1 THEN 'free' ELSE 'blocked-' || n END, 'hook', 'event',
+            CASE WHEN n > $1 THEN 'free' ELSE 'blocked' END, n, CASE WHEN n = 1 THEN 3 ELSE 0 END,
+            clock_timestamp() + CASE WHEN n = 1 THEN interval '1 hour' ELSE interval '0' END
+        FROM generate_series(1, $1 + 1) AS n
+        """,
+        BLOCKED,
+    )
+
+
+async def claim(fresh: FreshTables) -> tuple[list[str], bool]:
+    """Claim deliveries. Return their ids, and whether there may be more."""
+    rows: list[Row] = await fresh.database.rows("claim_deliveries", [], [], 4, 30.0, LOOKED_AT)
+    return [row["delivery_id"] for row in rows if row["delivery_id"]], rows[0]["more"]
+
+
+async def test_claim_looks_at_a_bounded_number_of_waiting_deliveries(fresh: FreshTables) -> None:
+    """Proves R-EVENT-10: deliveries that wait are put off once, and others get their turn. Proves R-EVENT-8."""
+    await fill(fresh)
+    due, taken, more, statements = BLOCKED, list[str](), True, 0
+    while more:
+        found, more = await claim(fresh)
+        taken += found
+        statements += 1
+        left: int = await fresh.tables.fetchval(_DUE)
+        assert 0 <= due - left <= LOOKED_AT
+        due = left
+    assert (taken, due) == (["free"], 0)
+    assert statements <= BLOCKED // LOOKED_AT + 1
+    assert await claim(fresh) == ([], False)
+
+
+async def test_next_delivery_of_an_entity_begins_when_the_one_before_has_ended(
+    fresh: FreshTables,
+) -> None:
+    """Proves R-EVENT-3: a delivery that was put off does not wait for its own time."""
+    await fill(fresh)
+    while (await claim(fresh))[1]:
+        pass
+    await fresh.database.run("finish_delivery", "blocked-1", 3, 204)
+    await fresh.database.run("release_next_delivery", "blocked-1")
+    assert await claim(fresh) == (["blocked-2"], False)
+    await fresh.database.run("release_next_delivery", "blocked-2")  # it has not ended
+    assert await claim(fresh) == ([], False)
+
+
+async def test_old_events_are_removed_in_slices(
+    fresh: FreshTables, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Proves R-EVENT-10: a statement looks at a bounded number of events, and at a pending one only once."""
+    monkeypatch.setattr(relay, "DROP_PAUSE", 0)
+    await fill(fresh)
+    await fresh.tables.execute("DELETE FROM webhook_delivery")
+    await fresh.tables.execute("DELETE FROM event")
+    await fresh.tables.execute(
+        """
+        INSERT INTO event (id, type, service, entity_id, data, at, relayed_at)
+        SELECT n::text, 'x', 'state', 'x', '{}',
+            now() - CASE WHEN n > 35 THEN interval '1 day' ELSE interval '40 days' END,
+            CASE WHEN n = 35 THEN NULL ELSE now() END
+        FROM generate_series(1, 36) AS n
+        """
+    )
+    await fresh.tables.execute(
+        "INSERT INTO webhook_delivery (id, webhook_id, event_id, entity_id)"
+        " SELECT id, 'hook', id, id FROM event WHERE id IN ('1', '12')"
+    )
+    assert await drop_slices(fresh.database, 30, size=10) == 4
+    left = await fresh.tables.fetchval("SELECT array_agg(id ORDER BY id::integer) FROM event")
+    assert left == ["1", "12", "35", "36"]

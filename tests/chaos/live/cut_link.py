@@ -1,4 +1,4 @@
-"""A TCP proxy between one process and NATS, whose connections can be cut or fall silent."""
+"""A TCP proxy between one process and NATS. A drill can cut its connections, or let them fall silent."""
 
 import asyncio
 import contextlib

@@ -29,12 +29,16 @@ _PASTES, _PASTE_BYTES = 40, 80_000
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """The size of a drill. `gaps` are the shortest and the longest time between two events, in seconds."""
+    """The size of a drill. `gaps` are the shortest and the longest time between two events, in seconds.
+
+    In power cuts, all processes are killed at once, and start again.
+    """
 
     editors: int
     seconds: float
     rate: float
     gaps: tuple[float, float]
+    power_cuts: bool = True
 
 
 class LiveDrill:
@@ -51,7 +55,7 @@ class LiveDrill:
         self._random = random.Random(f"clients of {seed}")
         self._canvases: list[DrillCanvas] = []
         self._addresses: Sequence[str] = ()
-        self._made_by_clients = 0
+        self._started = 0.0
 
     @classmethod
     @asynccontextmanager
@@ -74,7 +78,8 @@ class LiveDrill:
             services=[each for each in names if each.startswith(("gateway", "collab", "state"))],
             links=sorted(self._links),
             canvases=numbers,
-            lonely=[each for each in numbers if not self._canvases[int(each)].clients],
+            lonely=[each for each in numbers if self._is_lonely(int(each))],
+            power_cuts=self._size.power_cuts,
         )
         plan = draw(self._seed, self._size.seconds, self._size.gaps, victims)
         for canvas in self._canvases:
@@ -83,7 +88,7 @@ class LiveDrill:
             await self._workspace.driver.start_random_edits(
                 canvas.clients, seed=self._seed, rate=self._size.rate
             )
-        started = time.monotonic()
+        started = self._started = time.monotonic()
         async with asyncio.TaskGroup() as effects:
             for event in plan:
                 await _sleep_until(started + event.at)
@@ -111,6 +116,7 @@ class LiveDrill:
         everyone = [editor for canvas in self._canvases for editor in canvas.everyone]
         statuses = [await client.status() for client in clients]
         in_node = sum(status.edits for status in statuses)
+        slowest = max(everyone, key=lambda editor: editor.longest_unsaved)
         figures = Figures(
             seed=self._seed,
             editors=len(editors) + len(clients),
@@ -123,7 +129,8 @@ class LiveDrill:
                 *(editor.longest_offline for editor in everyone),
                 *(status.longest_pause / 1000 for status in statuses),
             ),
-            longest_unsaved=max(editor.longest_unsaved for editor in everyone),
+            longest_unsaved=slowest.longest_unsaved,
+            unsaved_since=slowest.unsaved_since - self._started,
             recovery=recovery,
             closes=sum((editor.closes for editor in everyone), Counter()),
         )
@@ -162,6 +169,10 @@ class LiveDrill:
     def _join(self, canvas: DrillCanvas) -> LightEditor:
         return canvas.join(self._addresses, self._random.randrange(2**32), self._size.rate)
 
+    def _is_lonely(self, number: int) -> bool:
+        """Return whether nobody is left on a canvas when all light editors vanish."""
+        return not self._canvases[number].clients
+
     async def _carry_out(self, event: Event) -> None:
         match event.kind:
             case Kind.KILL:
@@ -187,6 +198,8 @@ class LiveDrill:
                 await self._links[event.victim].cut(event.seconds)
             case Kind.MUTE:
                 await self._links[event.victim].mute(event.seconds)
+            case Kind.POWER_CUT:
+                await self._cut_power()
             case _:
                 await self._move_clients(event, self._canvases[int(event.victim)])
 
@@ -200,16 +213,31 @@ class LiveDrill:
                 await asyncio.sleep(0)
             await stall
             return
-        count = len(canvas.editors) if event.kind is Kind.ABANDON else event.count
-        leaving = self._random.sample(canvas.editors, min(count, len(canvas.editors)))
-        for editor in leaving:
-            if event.kind is Kind.ABANDON or self._random.random() < 0.5:
+        if event.kind is Kind.ABANDON:
+            self._vanish(canvas, canvas.editors)
+            return
+        leaving = self._random.sample(canvas.editors, min(event.count, len(canvas.editors)))
+        silent = [editor for editor in leaving if self._random.random() < 0.5]
+        for editor in silent:
+            editor.fall_silent()
+        self._vanish(canvas, leaving)
+
+    def _vanish(self, canvas: DrillCanvas, leaving: Sequence[LightEditor]) -> None:
+        """Let editors vanish, and others take their place."""
+        for editor in tuple(leaving):
+            if not editor.is_silent:
                 editor.vanish()
-            else:
-                editor.fall_silent()
             canvas.leave(editor)
-        for _ in leaving:
             self._join(canvas).start()
+
+    async def _cut_power(self) -> None:
+        processes = self._stack.processes
+        for process in processes:
+            process.kill()
+        for number, canvas in enumerate(self._canvases):
+            if self._is_lonely(number):
+                self._vanish(canvas, canvas.editors)
+        await asyncio.gather(*(each.wait_ready(RECOVERY_SECONDS) for each in processes))
 
 
 async def _sleep_until(moment: float) -> None:

@@ -16,10 +16,10 @@ class Figures:
     """The figures of one drill.
 
     `editors` are present at the end, `vanished` are not. `edits` and `saved` are of both. `lost` were reported as saved
-    and are missing. `longest_offline` are the most seconds for which an editor had no synced connection, and
-    `longest_unsaved` are the most seconds from an edit until the report that it is saved. `recovery` are the seconds
-    after the last edit until all were saved. `closes` counts the ends of connections by code. `memory` is the memory of
-    the services before and after the drill, in MiB.
+    and are missing. `longest_offline` are the most seconds for which an editor had no synced connection.
+    `longest_unsaved` are the most seconds from an edit until the report that it is saved; this edit was made
+    `unsaved_since` seconds after the start. `recovery` are the seconds from the last edit until all were saved.
+    `closes` counts the ends of connections by code. `memory` is that of the services before and after, in MiB.
     """
 
     seed: int
@@ -31,6 +31,7 @@ class Figures:
     lost: int
     longest_offline: float
     longest_unsaved: float
+    unsaved_since: float
     recovery: float
     closes: Counter[int]
     memory: tuple[float, float] = (0.0, 0.0)
@@ -39,7 +40,8 @@ class Figures:
         return (
             f"seed {self.seed}: {self.events} events, {self.edits} edits, {self.saved} saved, "
             f"{self.lost} of these lost; {self.editors} editors, {self.vanished} vanished; longest time "
-            f"without a connection {self.longest_offline:.1f} s, until saved {self.longest_unsaved:.1f} s; "
+            f"without a connection {self.longest_offline:.1f} s, until saved {self.longest_unsaved:.1f} s, "
+            f"of an edit at {self.unsaved_since:.1f} s; "
             f"all saved {self.recovery:.1f} s after the last edit; closes {dict(sorted(self.closes.items()))}"
         )
 

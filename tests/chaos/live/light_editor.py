@@ -55,7 +55,7 @@ class LightEditor:
 
     `closes` counts the ends of connections by close code; a refused handshake counts by its HTTP status.
     `longest_offline` are seconds until the editor had its document again, and `longest_unsaved` are seconds from an
-    edit until the report that it is saved.
+    edit until the report that it is saved; `unsaved_since` is the time of that edit.
     """
 
     def __init__(self, name: str, addresses: Sequence[str], *, seed: int, rate: float) -> None:
@@ -66,6 +66,7 @@ class LightEditor:
         self.closes: Counter[int] = Counter()
         self.longest_offline = 0.0
         self.longest_unsaved = 0.0
+        self.unsaved_since = 0.0
         self.synced = asyncio.Event()
         self._addresses = addresses
         self._random = random.Random(seed)
@@ -105,6 +106,11 @@ class LightEditor:
         """Edit and read no more, and keep the connection, as a laptop does that is closed."""
         self._may_read.clear()
         self.stop()
+
+    @property
+    def is_silent(self) -> bool:
+        """True while the editor does not read."""
+        return not self._may_read.is_set()
 
     async def stall(self, seconds: float) -> None:
         """Read nothing for some seconds, but edit."""
@@ -222,6 +228,7 @@ class LightEditor:
             return
         saved = connection.covered[count - 1]
         if saved > self.saved:
-            waited = time.monotonic() - self._made_at[self.saved]
-            self.longest_unsaved = max(self.longest_unsaved, waited)
+            made_at = self._made_at[self.saved]
+            if time.monotonic() - made_at > self.longest_unsaved:
+                self.longest_unsaved, self.unsaved_since = time.monotonic() - made_at, made_at
             self.saved = saved

@@ -19,6 +19,7 @@ class Kind(StrEnum):
     STALL = "stop reading"
     VANISH = "vanish"
     ABANDON = "all vanish"
+    POWER_CUT = "power cut"
 
 
 FREEZE_SECONDS = 3.0
@@ -26,6 +27,9 @@ FREEZE_SECONDS = 3.0
 
 STALL_SECONDS = 5.0
 """Seconds for which a client does not read."""
+
+EVERYTHING = "everything"
+"""The victim of a power cut: all processes, and all clients of the canvases that can lose all clients at once."""
 
 _REST_SECONDS = 4.0
 """Seconds after an event in which its victim is left alone, so that the next event of the victim finds it running."""
@@ -54,14 +58,16 @@ class Event:
 class Victims:
     """The processes and clients that events may concern.
 
-    `services` are the replicas of the gateway, of collab and of state. `links` are those of them whose connection to
-    NATS can be cut. `canvases` are the numbers of the canvases, of which `lonely` can lose all clients at once.
+    `services` are the replicas of the gateway, of collab and of state. `links` are the replicas with a connection to NATS
+    that can be cut. `canvases` are the numbers of the canvases, of which `lonely` can lose all clients at once. A drill
+    without `power_cuts` kills no two processes at the same moment.
     """
 
     services: Sequence[str]
     links: Sequence[str]
     canvases: Sequence[str]
     lonely: Sequence[str]
+    power_cuts: bool = True
 
 
 _SERVERS = ("nats", "postgres", "valkey")
@@ -81,16 +87,17 @@ def draw(seed: int, seconds: float, gaps: tuple[float, float], victims: Victims)
         lambda: (Kind.STALL, victims.canvases[1:]),
         lambda: (Kind.VANISH, victims.canvases),
         lambda: (Kind.ABANDON, victims.lonely),
+        lambda: (Kind.POWER_CUT, (EVERYTHING,) if victims.power_cuts else ()),
     ]
     events: list[Event] = []
     free: defaultdict[str, float] = defaultdict(float)
     deck: list[Callable[[], tuple[Kind, Sequence[str]]]] = []
     at = chance.uniform(*gaps)
     while at < seconds:
-        # Each kind comes once before the first comes again, so that short drills are varied, too.
+        # All entries come once before one comes again, so that short drills are varied, too.
         deck = deck or chance.sample(kinds, len(kinds))
         kind, candidates = deck.pop()()
-        candidates = [each for each in candidates if free[each] <= at]
+        candidates = [each for each in candidates if max(free[each], free[EVERYTHING]) <= at]
         if not candidates:
             continue
         event = _event(at, kind, chance.choice(candidates), chance)

@@ -34,6 +34,9 @@ EVERYTHING = "everything"
 _REST_SECONDS = 4.0
 """Seconds after an event in which its victim is left alone, so that the next event of the victim finds it running."""
 
+_WAIT_SECONDS = 0.1
+"""Seconds until the next try, when all victims of a kind are left alone."""
+
 
 @dataclass(frozen=True, slots=True)
 class Event:
@@ -58,9 +61,9 @@ class Event:
 class Victims:
     """The processes and clients that events may concern.
 
-    `services` are the replicas of the gateway, of collab and of state. `links` are the replicas with a connection to NATS
-    that can be cut. `canvases` are the numbers of the canvases, of which `lonely` can lose all clients at once. A drill
-    without `power_cuts` kills no two processes at the same moment.
+    `services` are the replicas of the gateway, of collab and of state. `links` are the replicas with a connection to
+    NATS that can be cut. `canvases` are the numbers of the canvases, of which `lonely` can lose all clients at once. A
+    drill without `power_cuts` kills no two processes at the same moment.
     """
 
     services: Sequence[str]
@@ -99,6 +102,7 @@ def draw(seed: int, seconds: float, gaps: tuple[float, float], victims: Victims)
         kind, candidates = deck.pop()()
         candidates = [each for each in candidates if max(free[each], free[EVERYTHING]) <= at]
         if not candidates:
+            at += _WAIT_SECONDS
             continue
         event = _event(at, kind, chance.choice(candidates), chance)
         free[event.victim] = at + event.seconds + _REST_SECONDS

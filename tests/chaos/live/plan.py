@@ -34,6 +34,9 @@ EVERYTHING = "everything"
 _REST_SECONDS = 4.0
 """Seconds after an event in which its victim is left alone, so that the next event of the victim finds it running."""
 
+_START_SECONDS = 8.0
+"""The same after a power cut, because all processes start at the same time."""
+
 _WAIT_SECONDS = 0.1
 """Seconds until the next try, when all victims of a kind are left alone."""
 
@@ -105,7 +108,8 @@ def draw(seed: int, seconds: float, gaps: tuple[float, float], victims: Victims)
             at += _WAIT_SECONDS
             continue
         event = _event(at, kind, chance.choice(candidates), chance)
-        free[event.victim] = at + event.seconds + _REST_SECONDS
+        rest = _START_SECONDS if kind is Kind.POWER_CUT else _REST_SECONDS
+        free[event.victim] = at + event.seconds + rest
         events.append(event)
         at += chance.uniform(*gaps)
     return events

@@ -105,6 +105,17 @@ async def check_memory(workspace: Workspace, before: dict[str, int]) -> dict[str
         raise AssertionError(f"MiB before and after the drill: {sizes}") from None
 
 
+def errors_of(stack: DevStack) -> list[str]:
+    """Return the log lines of the services with the level of an error. No failure of another process is one."""
+    return [
+        f"{process.name}: {line[:2000]}"
+        for process in stack.processes
+        if process.name.startswith((*REPLICATED, "auth"))
+        for line in stack.log_path(process.name).read_text(errors="replace").splitlines()
+        if '"level": "ERROR"' in line or '"level": "CRITICAL"' in line
+    ]
+
+
 @pytest.mark.parametrize("seed", SEEDS)
 async def test_live_drill_loses_no_saved_edit(
     tmp_path: Path, driver: YjsDriver, all_figures: list[Figures], seed: int
@@ -126,6 +137,7 @@ async def test_live_drill_loses_no_saved_edit(
             after = await check_memory(workspace, before)
             figures.memory = (sum(before.values()) / MIB, sum(after.values()) / MIB)
             all_figures.append(figures)
+            assert not errors_of(stack)
             print(
                 "  MiB " + ", ".join(f"{n} {before[n] // MIB} → {after[n] // MIB}" for n in after)
             )

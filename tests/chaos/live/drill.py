@@ -26,6 +26,9 @@ RECOVERY_SECONDS = 90.0
 _PASTES, _PASTE_BYTES = 40, 80_000
 """Edits of another client while a client does not read, and their size. They exceed the buffers of the kernel."""
 
+_FIRST_TERMINAL_CODE = 4000
+"""From this close code on, a client made a mistake or has no access. A failure has another code."""
+
 
 @dataclass(frozen=True, slots=True)
 class Size:
@@ -135,6 +138,8 @@ class LiveDrill:
             closes=sum((editor.closes for editor in everyone), Counter()),
         )
         print(f"  {figures}", flush=True)
+        terminal = [code for code in figures.closes if code >= _FIRST_TERMINAL_CODE]
+        assert not terminal, f"the server refused correct clients: {terminal}"
         assert not lost, f"{len(lost)} saved edits are missing: {', '.join(lost[:20])}"
         return figures
 

@@ -53,9 +53,9 @@ class Connection:
 class LightEditor:
     """A client with a document of its own. Its edits have numbers; `saved` of them were reported as saved.
 
-    `closes` counts the ends of connections by close code; a refused handshake counts by its HTTP status.
-    `longest_offline` are seconds until the editor had its document again, and `longest_unsaved` are seconds from an
-    edit until the report that it is saved; `unsaved_since` is the time of that edit.
+    `is_silent` is true after `fall_silent`. `closes` counts the ends of connections by close code; a refused handshake
+    counts by its HTTP status. `longest_offline` are seconds until the editor had its document again. `longest_unsaved`
+    are seconds from an edit until the report that it is saved; `unsaved_since` is the time of that edit.
     """
 
     def __init__(self, name: str, addresses: Sequence[str], *, seed: int, rate: float) -> None:
@@ -67,6 +67,7 @@ class LightEditor:
         self.longest_offline = 0.0
         self.longest_unsaved = 0.0
         self.unsaved_since = 0.0
+        self.is_silent = False
         self.synced = asyncio.Event()
         self._addresses = addresses
         self._random = random.Random(seed)
@@ -104,19 +105,16 @@ class LightEditor:
 
     def fall_silent(self) -> None:
         """Edit and read no more, and keep the connection, as a laptop does that is closed."""
+        self.is_silent = True
         self._may_read.clear()
         self.stop()
-
-    @property
-    def is_silent(self) -> bool:
-        """True while the editor does not read."""
-        return not self._may_read.is_set()
 
     async def stall(self, seconds: float) -> None:
         """Read nothing for some seconds, but edit."""
         self._may_read.clear()
         await asyncio.sleep(seconds)
-        self._may_read.set()
+        if not self.is_silent:
+            self._may_read.set()
 
     @property
     def is_saved(self) -> bool:

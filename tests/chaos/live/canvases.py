@@ -64,8 +64,8 @@ def split(editors: int) -> Iterator[tuple[int, int]]:
         yield members - in_node, in_node
 
 
-async def check_equal(workspace: Workspace, canvas: DrillCanvas) -> bytes:
-    """Check that a fresh client, PostgreSQL and all editors have equal documents. Return the saved document."""
+async def check_equal(workspace: Workspace, canvas: DrillCanvas) -> None:
+    """Check that a fresh client, PostgreSQL and all editors have equal documents."""
     driver = workspace.driver
     newcomer = await workspace.connect(canvas.id)
     await driver.wait_synced([newcomer])
@@ -83,7 +83,6 @@ async def check_equal(workspace: Workspace, canvas: DrillCanvas) -> bytes:
     except TimeoutError:
         names = await _different(workspace, canvas.editors, digest)
         raise AssertionError(f"canvas {canvas.id}: other documents at {', '.join(names)}") from None
-    return exported
 
 
 async def _different(

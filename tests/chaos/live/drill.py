@@ -98,7 +98,8 @@ class LiveDrill:
                 print(f"  {event}", flush=True)
                 effects.create_task(self._carry_out(event))
             await _sleep_until(started + self._size.seconds)
-        await asyncio.gather(*(process.wait_ready() for process in self._stack.processes))
+        processes = self._stack.processes
+        await asyncio.gather(*(process.wait_ready(RECOVERY_SECONDS) for process in processes))
         return plan
 
     async def check(self, plan: Sequence[Event]) -> Figures:
@@ -115,7 +116,8 @@ class LiveDrill:
         recovery = time.monotonic() - began
         lost: list[str] = []
         for canvas in self._canvases:
-            lost += canvases.lost(canvas, await canvases.check_equal(self._workspace, canvas))
+            exported = await self._workspace.owner.export(canvas.id, "yjs")
+            lost += canvases.lost(canvas, exported)
         everyone = [editor for canvas in self._canvases for editor in canvas.everyone]
         statuses = [await client.status() for client in clients]
         in_node = sum(status.edits for status in statuses)
@@ -141,6 +143,8 @@ class LiveDrill:
         terminal = [code for code in figures.closes if code >= _FIRST_TERMINAL_CODE]
         assert not terminal, f"the server refused correct clients: {terminal}"
         assert not lost, f"{len(lost)} saved edits are missing: {', '.join(lost[:20])}"
+        for canvas in self._canvases:
+            await canvases.check_equal(self._workspace, canvas)
         return figures
 
     async def delete_canvases(self) -> None:
@@ -181,14 +185,11 @@ class LiveDrill:
     async def _carry_out(self, event: Event) -> None:
         match event.kind:
             case Kind.KILL:
-                process = self._stack.process(event.victim)
-                process.kill()
-                await process.wait_ready(RECOVERY_SECONDS)
+                self._stack.process(event.victim).kill()
             case Kind.STOP:
                 process = self._stack.process(event.victim)
                 await process.stop()
                 await process.start()
-                await process.wait_ready(RECOVERY_SECONDS)
             case Kind.FREEZE:
                 process = self._stack.process(event.victim)
                 process.pause()
@@ -204,7 +205,7 @@ class LiveDrill:
             case Kind.MUTE:
                 await self._links[event.victim].mute(event.seconds)
             case Kind.POWER_CUT:
-                await self._cut_power()
+                self._cut_power()
             case _:
                 await self._move_clients(event, self._canvases[int(event.victim)])
 
@@ -235,14 +236,12 @@ class LiveDrill:
             canvas.leave(editor)
             self._join(canvas).start()
 
-    async def _cut_power(self) -> None:
-        processes = self._stack.processes
-        for process in processes:
+    def _cut_power(self) -> None:
+        for process in self._stack.processes:
             process.kill()
         for number, canvas in enumerate(self._canvases):
             if self._is_lonely(number):
                 self._vanish(canvas, canvas.editors)
-        await asyncio.gather(*(each.wait_ready(RECOVERY_SECONDS) for each in processes))
 
 
 async def _sleep_until(moment: float) -> None:

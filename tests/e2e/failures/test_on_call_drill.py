@@ -33,8 +33,7 @@ pytestmark = pytest.mark.timeout(240)
 SETTINGS = {**HIGH_LIMITS, "HEALTH_CHECK_INTERVAL": "1"}
 WITH_DATABASE = ("auth", "auth-2", "state", "state-2")
 HOLDERS = ("collab", "collab-2")
-SHORT_DRILL = Size(editors=10, seconds=5, rate=5, gaps=(0.5, 1.2), power_cuts=False)
-PINNED_SEED = 1
+SHORT_DRILL = Size(editors=10, seconds=6, rate=5, gaps=(0.5, 1.2), power_cuts=False)
 FROZEN = {"auth", "state", "collab"}
 RECOVERY = 30.0
 """Seconds within which everything works again. The gateway forgets a silent replica much later, after 600 s."""
@@ -464,7 +463,7 @@ async def test_missing_redis_is_named_and_stops_nothing(
 
 
 async def test_short_live_drill_loses_no_saved_edit(workspace: Workspace) -> None:
-    """Parts fail at random while ten editors write, with a pinned and with a new seed. Proves R-FAIL-12 and R-SAVE-7.
+    """Parts fail at random while ten editors write, with a new seed each time. Proves R-FAIL-12 and R-SAVE-7.
 
     `make chaos CHAOS_ROUNDS=0` runs long drills.
     """
@@ -472,9 +471,9 @@ async def test_short_live_drill_loses_no_saved_edit(workspace: Workspace) -> Non
     async with CutLink.open(stack.nats_url("gateway")) as link:
         name = await stack.add_replica("gateway", settings={"NATS_URL": link.url})
         try:
-            for seed in (PINNED_SEED, secrets.randbelow(10**6)):
-                print(f"\nseed {seed}")
-                async with LiveDrill.open(workspace, {name: link}, seed, SHORT_DRILL) as drill:
-                    await drill.check(await drill.run())
+            seed = secrets.randbelow(10**6)
+            print(f"\nseed {seed}")
+            async with LiveDrill.open(workspace, {name: link}, seed, SHORT_DRILL) as drill:
+                await drill.check(await drill.run())
         finally:
             await stack.remove_replica(name)

@@ -33,8 +33,12 @@ large: ## Test a canvas of 10 MB, and rolling updates under 200 editors, for abo
 	@SVGX_LARGE=1 exec $(BOOTSTRAP) tests pytest -s -q \
 		tests/e2e/documents/test_large_canvas.py tests/e2e/failures/test_rolling_update.py
 
-chaos: ## Kill the state service and PostgreSQL at random points of CHAOS_ROUNDS compactions, drops, backups and restores (20)
-	@SVGX_CHAOS_ROUNDS=$(or $(CHAOS_ROUNDS),20) exec $(BOOTSTRAP) tests pytest -s -q --timeout 1200 tests/chaos $(ARGS)
+# CHAOS_SEED repeats a run. CHAOS_EDITORS and CHAOS_SECONDS are the size of a live drill.
+CHAOS = $(foreach name,SEED EDITORS SECONDS,$(if $(CHAOS_$(name)),SVGX_CHAOS_$(name)=$(CHAOS_$(name))))
+
+chaos: ## Kill servers at random: CHAOS_ROUNDS backups, restores and compactions (20), CHAOS_SEEDS live drills (3)
+	@SVGX_CHAOS_ROUNDS=$(or $(CHAOS_ROUNDS),20) SVGX_CHAOS_SEEDS=$(or $(CHAOS_SEEDS),3) $(CHAOS) \
+		exec $(BOOTSTRAP) tests pytest -s -q --timeout 1200 tests/chaos $(ARGS)
 
 drill: ## Destroy a system with DRILL_CANVASES canvases (200), restore it, compare all, and print RPO and RTO
 	@SVGX_DRILL_CANVASES=$(or $(DRILL_CANVASES),200) exec $(BOOTSTRAP) tests pytest -s -q \

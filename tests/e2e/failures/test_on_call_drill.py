@@ -1,12 +1,13 @@
 """An on-call engineer's drill: parts that do not work, the messages and metrics about them, and the recovery.
 
 The stack has two replicas of auth, of state and of collab. A group of editors draws during each drill except that of
-Redis; all edits must be saved afterwards, without a reconnect.
+Redis; all edits must be saved afterwards, without a reconnect. The last test is a short live drill of `tests/chaos`.
 """
 
 import asyncio
 import contextlib
 import json
+import secrets
 import time
 from collections.abc import AsyncIterator, Callable
 from typing import Any
@@ -17,6 +18,8 @@ import pytest
 
 from svgx_common.contract.audit import AuditEvent
 from svgx_devstack import DevStack
+from tests.chaos.live.cut_link import CutLink
+from tests.chaos.live.drill import LiveDrill, Size
 from tests.e2e.clients.editor_group import editing
 from tests.e2e.clients.metrics import Metrics
 from tests.e2e.clients.workspace import Workspace, open_workspace
@@ -30,6 +33,7 @@ pytestmark = pytest.mark.timeout(240)
 SETTINGS = {**HIGH_LIMITS, "HEALTH_CHECK_INTERVAL": "1"}
 WITH_DATABASE = ("auth", "auth-2", "state", "state-2")
 HOLDERS = ("collab", "collab-2")
+SHORT_DRILL = Size(editors=10, seconds=6, rate=5, gaps=(0.5, 1.2), power_cuts=False)
 FROZEN = {"auth", "state", "collab"}
 RECOVERY = 30.0
 """Seconds within which everything works again. The gateway forgets a silent replica much later, after 600 s."""
@@ -456,3 +460,20 @@ async def test_missing_redis_is_named_and_stops_nothing(
         await server.wait_ready()
     await check_everything_works(workspace)
     await check_metrics_are_calm(metrics)
+
+
+async def test_short_live_drill_loses_no_saved_edit(workspace: Workspace) -> None:
+    """Parts fail at random while ten editors write, with a new seed each time. Proves R-FAIL-12 and R-SAVE-7.
+
+    `make chaos CHAOS_ROUNDS=0` runs long drills.
+    """
+    stack = workspace.stack
+    async with CutLink.open(stack.nats_url("gateway")) as link:
+        name = await stack.add_replica("gateway", settings={"NATS_URL": link.url})
+        try:
+            seed = secrets.randbelow(10**6)
+            print(f"\nseed {seed}")
+            async with LiveDrill.open(workspace, {name: link}, seed, SHORT_DRILL) as drill:
+                await drill.check(await drill.run())
+        finally:
+            await stack.remove_replica(name)

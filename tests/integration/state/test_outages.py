@@ -4,9 +4,11 @@ import asyncio
 
 import pytest
 
+from svgx_common import postgres
 from svgx_common.contract.errors import Unavailable
 from svgx_common.contract.state import Committed, Entry
 from svgx_devstack import DevStack
+from svgx_state.partitions import add_partitions, add_partitions_at_start
 from tests.integration.state.drawing import Pen, elements
 from tests.integration.state.service import Client, replica
 
@@ -40,6 +42,24 @@ async def test_calls_without_postgresql_are_unavailable(backing: DevStack, clien
         assert elements((await client.load(canvas_id)).updates) == {"before": "x", "during": "x"}
         # `report` could return the cached failure.
         assert (await health._report()).dependencies["postgresql"].ok
+
+
+async def test_postgresql_that_goes_during_the_start_does_not_end_it(backing: DevStack) -> None:
+    """PostgreSQL stops after the migrations and before the first partitions are made. Proves R-STATE-18."""
+    async with postgres.connect(
+        backing.postgres_url, schema="state", package="svgx_state", pool_size=1
+    ) as database:
+        server = backing.process("postgres")
+        server.restart = False
+        try:
+            server.kill()
+            await server.wait_dead()
+            await add_partitions_at_start(database, 1)
+        finally:
+            server.restart = True
+            await server.start()
+            await server.wait_ready()
+        await add_partitions(database, 1)
 
 
 async def test_answered_commit_survives_a_kill_of_postgresql(

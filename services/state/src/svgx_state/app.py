@@ -26,7 +26,7 @@ from svgx_state.journal import Journal
 from svgx_state.journal.disk import DiskUse
 from svgx_state.journal.retention import Retention
 from svgx_state.members import Members
-from svgx_state.partitions import add_partitions, add_partitions_later
+from svgx_state.partitions import add_partitions_at_start, add_partitions_later
 from svgx_state.quotas.service import counting
 from svgx_state.quotas.usage import require_canvas, require_place
 from svgx_state.ratelimits import StoredRateLimits
@@ -59,7 +59,7 @@ async def build(runtime: Runtime[StateSettings]) -> AsyncIterator[Service]:
         counting(runtime, database) as quotas,
         delivering(runtime, database),
     ):
-        await add_partitions(database, settings.journal_days_ahead)
+        await add_partitions_at_start(database, settings.journal_days_ahead)
         history = build_history(runtime, database, workers)
         compactor = Compactor(
             database,

@@ -18,6 +18,14 @@ async def add_partitions(database: Database, days_ahead: int) -> None:
     await database.run("add_journal_days", days_ahead + 1)
 
 
+async def add_partitions_at_start(database: Database, days_ahead: int) -> None:
+    """Make the missing partitions, and leave them to the next appends when PostgreSQL has gone since its last check."""
+    try:
+        await add_partitions(database, days_ahead)
+    except Unavailable:
+        log.warning("could not make the journal's partitions at the start; appends make them")
+
+
 async def add_partitions_later(database: Database, days_ahead: int) -> None:
     """Wait `PERIOD` seconds, then make the missing partitions. This is a step to repeat in the background."""
     await asyncio.sleep(PERIOD)

@@ -1,0 +1,111 @@
+"""The canvases of a live drill with their editors, and the check that no saved edit is missing."""
+
+import asyncio
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+from pycrdt import Map
+
+from svgx_yjs.structure import read_state_vector
+from tests.chaos.live.light_editor import LightEditor, drawing_of
+from tests.e2e.clients.workspace import Workspace
+from tests.e2e.clients.yjs_driver import Digest, YjsClient
+from tests.polling import pause
+
+_SHARES = (0.4, 0.3, 0.2, 0.1)
+"""The shares of the editors on each canvas."""
+
+_WITH_YJS_CLIENTS = 2
+"""Canvases that also have clients in Node. On the others nobody is left when all light editors vanish."""
+
+EDITORS_OF_YJS_CLIENT = 12
+"""For so many editors, one is a Yjs client in Node."""
+
+_CONVERGE_SECONDS = 60.0
+
+_numbers = itertools.count(1)
+
+
+@dataclass(slots=True)
+class DrillCanvas:
+    """One canvas. `editors` are connected, `gone` have vanished, `clients` are Yjs clients in Node."""
+
+    id: str
+    clients: list[YjsClient]
+    editors: list[LightEditor] = field(default_factory=list)
+    gone: list[LightEditor] = field(default_factory=list)
+
+    @property
+    def everyone(self) -> Sequence[LightEditor]:
+        """All light editors that the canvas ever had."""
+        return [*self.editors, *self.gone]
+
+    def join(self, addresses: Sequence[str], seed: int, rate: float) -> LightEditor:
+        """Add an editor that connects and edits."""
+        name = f"light-{next(_numbers)}"
+        urls = [address.format(canvas=self.id) for address in addresses]
+        editor = LightEditor(name, urls, seed=seed, rate=rate)
+        self.editors.append(editor)
+        return editor
+
+    def leave(self, editor: LightEditor) -> None:
+        """Count an editor as gone."""
+        self.editors.remove(editor)
+        self.gone.append(editor)
+
+
+def split(editors: int) -> Iterator[tuple[int, int]]:
+    """Yield the numbers of light editors and of Yjs clients of each canvas."""
+    clients = max(_WITH_YJS_CLIENTS, editors // EDITORS_OF_YJS_CLIENT)
+    for number, share in enumerate(_SHARES):
+        members = max(2, round(editors * share))
+        in_node = max(1, clients // _WITH_YJS_CLIENTS) if number < _WITH_YJS_CLIENTS else 0
+        yield members - in_node, in_node
+
+
+async def check_equal(workspace: Workspace, canvas: DrillCanvas) -> None:
+    """Check that a fresh client, PostgreSQL and all editors have equal documents."""
+    driver = workspace.driver
+    newcomer = await workspace.connect(canvas.id)
+    await driver.wait_synced([newcomer])
+    digest = await driver.wait_converged([newcomer, *canvas.clients], timeout=_CONVERGE_SECONDS)
+    exported = await workspace.owner.export(canvas.id, "yjs")
+    assert await driver.digest_of(exported) == digest, "PostgreSQL and the clients differ"
+    vector = read_state_vector(drawing_of(exported).get_state())
+    try:
+        async with asyncio.timeout(_CONVERGE_SECONDS):
+            for editor in canvas.editors:
+                while read_state_vector(editor.doc.get_state()) != vector:
+                    await pause()
+            while await _different(workspace, canvas.editors, digest):
+                await pause()
+    except TimeoutError:
+        names = await _different(workspace, canvas.editors, digest)
+        raise AssertionError(f"canvas {canvas.id}: other documents at {', '.join(names)}") from None
+
+
+async def _different(
+    workspace: Workspace, editors: Iterable[LightEditor], digest: Digest
+) -> list[str]:
+    """Return the names of the editors with another document."""
+    digests: dict[bytes, Digest] = {}
+    found = []
+    for editor in editors:
+        update = editor.doc.get_update()
+        if update not in digests:
+            digests[update] = await workspace.driver.digest_of(update)
+        if digests[update] != digest:
+            found.append(editor.name)
+    return found
+
+
+def lost(canvas: DrillCanvas, exported: bytes) -> list[str]:
+    """Return the keys of the edits that were reported as saved, and that a document does not have."""
+    content = drawing_of(exported).get("canvas", type=Map[str]).to_py() or {}
+    return [
+        editor.key(number)
+        for editor in canvas.everyone
+        for number in range(editor.saved)
+        if content.get(editor.key(number), "").strip() != str(number)
+    ]

@@ -1,0 +1,102 @@
+"""A TCP proxy between one process and NATS. A drill can cut its connections, or let them fall silent."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from urllib.parse import urlsplit, urlunsplit
+
+from svgx_devstack.ports import HOST
+
+_CHUNK = 64 * 1024
+
+
+class CutLink:
+    """The proxy in front of the server at `url`."""
+
+    def __init__(self, url: str) -> None:
+        self._target = urlsplit(url)
+        self._server: asyncio.Server | None = None
+        self._connections: set[asyncio.Task[None]] = set()
+        self._is_cut = False
+        self._carries = asyncio.Event()
+        self._carries.set()
+
+    @classmethod
+    @asynccontextmanager
+    async def open(cls, url: str) -> AsyncIterator["CutLink"]:
+        """Run the proxy until the end of the block."""
+        link = cls(url)
+        link._server = await asyncio.start_server(link._accept, HOST, 0)
+        try:
+            yield link
+        finally:
+            link._server.close()
+            await link._drop()
+
+    @property
+    def url(self) -> str:
+        """The proxy's address, with the user and password of the server's address."""
+        assert self._server is not None
+        credentials = self._target.netloc.rpartition("@")[0]
+        port = self._server.sockets[0].getsockname()[1]
+        return urlunsplit(self._target._replace(netloc=f"{credentials}@{HOST}:{port}"))
+
+    async def cut(self, seconds: float) -> None:
+        """End all connections, and end new ones at once, for some seconds."""
+        self._is_cut = True
+        try:
+            await self._drop()
+            await asyncio.sleep(seconds)
+        finally:
+            self._is_cut = False
+
+    async def mute(self, seconds: float) -> None:
+        """Keep the connections open without carrying bytes, for some seconds. The bytes arrive afterwards."""
+        self._carries.clear()
+        try:
+            await asyncio.sleep(seconds)
+        finally:
+            self._carries.set()
+
+    async def _drop(self) -> None:
+        tasks = list(self._connections)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.create_task(self._serve(reader, writer))
+        self._connections.add(task)
+        task.add_done_callback(self._connections.discard)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writers = [writer]
+        try:
+            if self._is_cut:
+                return
+            with contextlib.suppress(OSError):
+                server_reader, server_writer = await asyncio.open_connection(
+                    HOST, self._target.port
+                )
+                writers.append(server_writer)
+                copies = {
+                    asyncio.create_task(self._copy(reader, server_writer)),
+                    asyncio.create_task(self._copy(server_reader, writer)),
+                }
+                try:
+                    await asyncio.wait(copies, return_when=asyncio.FIRST_COMPLETED)
+                finally:
+                    for copy in copies:
+                        copy.cancel()
+                    await asyncio.gather(*copies, return_exceptions=True)
+        finally:
+            for each in writers:
+                each.transport.abort()
+
+    async def _copy(self, source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(ConnectionError):
+            while chunk := await source.read(_CHUNK):
+                await self._carries.wait()
+                target.write(chunk)
+                await target.drain()

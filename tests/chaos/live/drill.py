@@ -1,0 +1,260 @@
+"""Editors write while parts of the system fail one after another. At the end nothing that was saved is missing."""
+
+import asyncio
+import contextlib
+import random
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from redis.asyncio import Redis
+
+from tests.chaos.live import canvases
+from tests.chaos.live.canvases import DrillCanvas
+from tests.chaos.live.cut_link import CutLink
+from tests.chaos.live.figures import Figures
+from tests.chaos.live.light_editor import LightEditor
+from tests.chaos.live.plan import Event, Kind, Victims, draw
+from tests.e2e.clients.workspace import Workspace
+from tests.polling import pause
+
+RECOVERY_SECONDS = 90.0
+"""Seconds after the last event within which all edits are saved. A gateway gives up a batch after 60 s."""
+
+_PASTES, _PASTE_BYTES = 40, 80_000
+"""Edits of another client while a client does not read, and their size. They exceed the buffers of the kernel."""
+
+_FIRST_TERMINAL_CODE = 4000
+"""From this close code on, a client made a mistake or has no access. A failure has another code."""
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """The size of a drill. `gaps` are the shortest and the longest time between two events, in seconds.
+
+    In power cuts, all processes are killed at once, and start again.
+    """
+
+    editors: int
+    seconds: float
+    rate: float
+    gaps: tuple[float, float]
+    power_cuts: bool = True
+
+
+class LiveDrill:
+    """One drill on a running stack. `links` are the links to NATS that can be cut, by the name of the process."""
+
+    def __init__(
+        self, workspace: Workspace, links: Mapping[str, CutLink], seed: int, size: Size
+    ) -> None:
+        self._workspace = workspace
+        self._stack = workspace.stack
+        self._links = links
+        self._size = size
+        self._seed = seed
+        self._random = random.Random(f"clients of {seed}")
+        self._canvases: list[DrillCanvas] = []
+        self._addresses: Sequence[str] = ()
+        self._started = 0.0
+
+    @classmethod
+    @asynccontextmanager
+    async def open(
+        cls, workspace: Workspace, links: Mapping[str, CutLink], seed: int, size: Size
+    ) -> AsyncIterator["LiveDrill"]:
+        """Connect all editors to new canvases. End all clients at the end of the block."""
+        drill = cls(workspace, links, seed, size)
+        try:
+            await drill._connect()
+            yield drill
+        finally:
+            await drill._disconnect()
+
+    async def run(self) -> Sequence[Event]:
+        """Let the editors write, and carry out the plan of the seed. Return its events."""
+        names = [each.name for each in self._stack.processes]
+        numbers = [str(number) for number in range(len(self._canvases))]
+        victims = Victims(
+            services=[each for each in names if each.startswith(("gateway", "collab", "state"))],
+            links=sorted(self._links),
+            canvases=numbers,
+            lonely=[each for each in numbers if self._is_lonely(int(each))],
+            power_cuts=self._size.power_cuts,
+        )
+        plan = draw(self._seed, self._size.seconds, self._size.gaps, victims)
+        for canvas in self._canvases:
+            for editor in canvas.editors:
+                editor.start()
+            await self._workspace.driver.start_random_edits(
+                canvas.clients, seed=self._seed, rate=self._size.rate
+            )
+        started = self._started = time.monotonic()
+        async with asyncio.TaskGroup() as effects:
+            for event in plan:
+                await _sleep_until(started + event.at)
+                print(f"  {event}", flush=True)
+                effects.create_task(self._carry_out(event))
+            await _sleep_until(started + self._size.seconds)
+        processes = self._stack.processes
+        await asyncio.gather(*(process.wait_ready(RECOVERY_SECONDS) for process in processes))
+        return plan
+
+    async def check(self, plan: Sequence[Event]) -> Figures:
+        """Stop the edits. Check that all are saved, all documents are equal, and no saved edit is lost."""
+        driver = self._workspace.driver
+        began = time.monotonic()
+        clients = [client for canvas in self._canvases for client in canvas.clients]
+        await driver.stop_random_edits(clients)
+        editors = [editor for canvas in self._canvases for editor in canvas.editors]
+        for editor in editors:
+            editor.stop()
+        await _until_saved(editors)
+        await driver.wait_saved(clients, timeout=RECOVERY_SECONDS)
+        recovery = time.monotonic() - began
+        lost: list[str] = []
+        for canvas in self._canvases:
+            exported = await self._workspace.owner.export(canvas.id, "yjs")
+            lost += canvases.lost(canvas, exported)
+        everyone = [editor for canvas in self._canvases for editor in canvas.everyone]
+        statuses = [await client.status() for client in clients]
+        in_node = sum(status.edits for status in statuses)
+        slowest = max(everyone, key=lambda editor: editor.longest_unsaved)
+        figures = Figures(
+            seed=self._seed,
+            editors=len(editors) + len(clients),
+            events=len(plan),
+            edits=sum(editor.made for editor in everyone) + in_node,
+            saved=sum(editor.saved for editor in everyone) + in_node,
+            vanished=len(everyone) - len(editors),
+            lost=len(lost),
+            longest_offline=max(
+                *(editor.longest_offline for editor in everyone),
+                *(status.longest_pause / 1000 for status in statuses),
+            ),
+            longest_unsaved=slowest.longest_unsaved,
+            unsaved_since=slowest.unsaved_since - self._started,
+            recovery=recovery,
+            closes=sum((editor.closes for editor in everyone), Counter()),
+        )
+        print(f"  {figures}", flush=True)
+        terminal = [code for code in figures.closes if code >= _FIRST_TERMINAL_CODE]
+        assert not terminal, f"the server refused correct clients: {terminal}"
+        assert not lost, f"{len(lost)} saved edits are missing: {', '.join(lost[:20])}"
+        for canvas in self._canvases:
+            await canvases.check_equal(self._workspace, canvas)
+        return figures
+
+    async def delete_canvases(self) -> None:
+        """End all clients, and delete the canvases, so that no process has a reason to keep them in memory."""
+        await self._disconnect()
+        for canvas in self._canvases:
+            await self._workspace.owner.delete_canvas(canvas.id)
+
+    async def _connect(self) -> None:
+        token = await self._workspace.owner.access_token()
+        self._addresses = [
+            f"ws://127.0.0.1:{self._stack.port(each.name)}/runtime/events/{{canvas}}?saved=1&token={token}"
+            for each in self._stack.processes
+            if each.name.startswith("gateway")
+        ]
+        for number, (light, in_node) in enumerate(canvases.split(self._size.editors)):
+            canvas_id = await self._workspace.create_canvas(f"Drill {self._seed}, {number}")
+            clients = await self._workspace.connect_many(canvas_id, in_node)
+            canvas = DrillCanvas(canvas_id, clients)
+            self._canvases.append(canvas)
+            editors = [self._join(canvas) for _ in range(light)]
+            async with asyncio.timeout(RECOVERY_SECONDS):
+                await asyncio.gather(*(editor.synced.wait() for editor in editors))
+
+    async def _disconnect(self) -> None:
+        await asyncio.gather(
+            *(editor.close() for canvas in self._canvases for editor in canvas.everyone)
+        )
+        await self._workspace.destroy_all()
+
+    def _join(self, canvas: DrillCanvas) -> LightEditor:
+        return canvas.join(self._addresses, self._random.randrange(2**32), self._size.rate)
+
+    def _is_lonely(self, number: int) -> bool:
+        """Return whether nobody is left on a canvas when all light editors vanish."""
+        return not self._canvases[number].clients
+
+    async def _carry_out(self, event: Event) -> None:
+        match event.kind:
+            case Kind.KILL:
+                self._stack.process(event.victim).kill()
+            case Kind.STOP:
+                process = self._stack.process(event.victim)
+                await process.stop()
+                await process.start()
+            case Kind.FREEZE:
+                process = self._stack.process(event.victim)
+                process.pause()
+                try:
+                    await asyncio.sleep(event.seconds)
+                finally:
+                    process.resume()
+            case Kind.FLUSH:
+                async with Redis.from_url(self._stack.redis_url) as redis:
+                    await redis.flushall()
+            case Kind.CUT:
+                await self._links[event.victim].cut(event.seconds)
+            case Kind.MUTE:
+                await self._links[event.victim].mute(event.seconds)
+            case Kind.POWER_CUT:
+                self._cut_power()
+            case _:
+                await self._move_clients(event, self._canvases[int(event.victim)])
+
+    async def _move_clients(self, event: Event, canvas: DrillCanvas) -> None:
+        if event.kind is Kind.STALL:
+            stalled, busy = (canvas.editors * 2)[:2]
+            stall = asyncio.create_task(stalled.stall(event.seconds))
+            for _ in range(_PASTES):
+                with contextlib.suppress(Exception):
+                    await busy.edit(_PASTE_BYTES)
+                await asyncio.sleep(0)
+            await stall
+            return
+        if event.kind is Kind.ABANDON:
+            self._vanish(canvas, canvas.editors)
+            return
+        leaving = self._random.sample(canvas.editors, min(event.count, len(canvas.editors)))
+        silent = [editor for editor in leaving if self._random.random() < 0.5]
+        for editor in silent:
+            editor.fall_silent()
+        self._vanish(canvas, leaving)
+
+    def _vanish(self, canvas: DrillCanvas, leaving: Sequence[LightEditor]) -> None:
+        """Let editors vanish, and others take their place."""
+        for editor in tuple(leaving):
+            if not editor.is_silent:
+                editor.vanish()
+            canvas.leave(editor)
+            self._join(canvas).start()
+
+    def _cut_power(self) -> None:
+        for process in self._stack.processes:
+            process.kill()
+        for number, canvas in enumerate(self._canvases):
+            if self._is_lonely(number):
+                self._vanish(canvas, canvas.editors)
+
+
+async def _sleep_until(moment: float) -> None:
+    await asyncio.sleep(max(0.0, moment - time.monotonic()))
+
+
+async def _until_saved(editors: Sequence[LightEditor]) -> None:
+    try:
+        async with asyncio.timeout(RECOVERY_SECONDS):
+            while not all(editor.is_saved for editor in editors):
+                await pause()
+    except TimeoutError:
+        unsaved = [
+            f"{each.name}: {each.saved} of {each.made}" for each in editors if not each.is_saved
+        ]
+        raise AssertionError(f"not saved: {'; '.join(unsaved)}") from None

@@ -1,0 +1,232 @@
+"""An editor that costs a tenth of a Yjs client in Node, and that knows which of its edits were reported as saved.
+
+It speaks y-protocols as y-websocket does: it edits without a connection too, reconnects by itself, and answers each
+sync step 1 with everything that the server lacks.
+"""
+
+import asyncio
+import contextlib
+import random
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from pycrdt import Doc, Map, TransactionEvent
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
+
+from svgx_yjs import protocol
+from svgx_yjs.lib0 import Decoder
+
+Drawing = Doc[Map[str]]
+
+_SILENCE_SECONDS = 30.0
+"""Seconds without a message after which the editor connects again, as y-websocket does."""
+
+_LONGEST_BACKOFF = 2.5
+_HANDSHAKE_SECONDS = 10.0
+_SHARED_EVERY = 4
+"""Each editor's fourth edit also overwrites a value that all editors of the canvas write."""
+
+
+def drawing_of(update: bytes) -> Drawing:
+    """Return a document that consists of one update."""
+    doc = Drawing()
+    doc.apply_update(update)
+    return doc
+
+
+@dataclass(slots=True)
+class Connection:
+    """One connection.
+
+    `covered` has an entry for each document message that was sent: the number of the editor's edits up to it.
+    `whole` is the index of the first sync step 2, which has all earlier edits that the server lacked.
+    """
+
+    socket: ClientConnection
+    covered: list[int] = field(default_factory=list)
+    whole: int | None = None
+
+
+class LightEditor:
+    """A client with a document of its own. Its edits have numbers; `saved` of them were reported as saved.
+
+    `is_silent` is true after `fall_silent`. `closes` counts the ends of connections by close code; a refused handshake
+    counts by its HTTP status. `longest_offline` are seconds until the editor had its document again. `longest_unsaved`
+    are seconds from an edit until the report that it is saved; `unsaved_since` is the time of that edit.
+    """
+
+    def __init__(self, name: str, addresses: Sequence[str], *, seed: int, rate: float) -> None:
+        self.name = name
+        self.doc = Drawing()
+        self.made = 0
+        self.saved = 0
+        self.closes: Counter[int] = Counter()
+        self.longest_offline = 0.0
+        self.longest_unsaved = 0.0
+        self.unsaved_since = 0.0
+        self.is_silent = False
+        self.synced = asyncio.Event()
+        self._addresses = addresses
+        self._random = random.Random(seed)
+        self._rate = rate
+        self._canvas = self.doc.get("canvas", type=Map[str])
+        self._made_at: list[float] = []
+        self._updates: list[bytes] | None = None
+        self._connection: Connection | None = None
+        self._offline_since = time.monotonic()
+        self._may_read = asyncio.Event()
+        self._may_read.set()
+        self._subscription = self.doc.observe(self._collect)
+        self._tasks = [asyncio.create_task(self._stay_connected())]
+
+    def start(self) -> None:
+        """Start to edit."""
+        self._tasks.append(asyncio.create_task(self._edit_on()))
+
+    def stop(self) -> None:
+        """Make no more edits. The connection stays."""
+        for task in self._tasks[1:]:
+            task.cancel()
+
+    async def close(self) -> None:
+        """End the connection without a close frame."""
+        self.vanish()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def vanish(self) -> None:
+        """End as a browser does that is killed: without a close frame, and without an answer to anything."""
+        if self._connection is not None:
+            self._connection.socket.transport.abort()
+        for task in self._tasks:
+            task.cancel()
+
+    def fall_silent(self) -> None:
+        """Edit and read no more, and keep the connection, as a laptop does that is closed."""
+        self.is_silent = True
+        self._may_read.clear()
+        self.stop()
+
+    async def stall(self, seconds: float) -> None:
+        """Read nothing for some seconds, but edit."""
+        self._may_read.clear()
+        await asyncio.sleep(seconds)
+        if not self.is_silent:
+            self._may_read.set()
+
+    @property
+    def is_saved(self) -> bool:
+        """True when every edit was reported as saved."""
+        return self.saved == self.made
+
+    def key(self, number: int) -> str:
+        """Return the key of an edit in the document."""
+        return f"{self.name}.{number}"
+
+    async def edit(self, padding: int = 0) -> None:
+        """Make one edit, and send it if there is a connection."""
+        number, self.made = self.made, self.made + 1
+        self._made_at.append(time.monotonic())
+        self._updates = []
+        with self.doc.transaction():
+            self._canvas[self.key(number)] = str(number).ljust(padding)
+            if number % _SHARED_EVERY == 0:
+                self._canvas["shared"] = self.key(number)
+        updates, self._updates = self._updates, None
+        connection = self._connection
+        if connection is not None:
+            for update in updates:
+                await self._send(connection, protocol.encode_update(update))
+
+    async def _edit_on(self) -> None:
+        while True:
+            # The time between two edits of a user is random.
+            await asyncio.sleep(self._random.uniform(0.5, 1.5) / self._rate)
+            with contextlib.suppress(ConnectionClosed):
+                await self.edit()
+
+    def _collect(self, event: TransactionEvent) -> None:
+        if self._updates is not None:
+            self._updates.append(event.update)
+
+    async def _send(self, connection: Connection, message: bytes) -> None:
+        connection.covered.append(self.made)
+        await connection.socket.send(message)
+
+    async def _stay_connected(self) -> None:
+        failures = 0
+        while True:
+            try:
+                async with connect(
+                    self._random.choice(self._addresses),
+                    compression=None,
+                    ping_interval=None,
+                    max_size=None,
+                    max_queue=8,
+                    open_timeout=_HANDSHAKE_SECONDS,
+                    close_timeout=0.1,
+                ) as socket:
+                    failures = 0
+                    await self._serve(socket)
+            except InvalidStatus as error:
+                self.closes[error.response.status_code] += 1
+            except ConnectionClosed as error:
+                self.closes[error.rcvd.code if error.rcvd else 1006] += 1
+            except (OSError, TimeoutError, InvalidHandshake, EOFError):
+                self.closes[1006] += 1
+            finally:
+                self._lose()
+            # y-websocket, too, waits twice as long after each failure.
+            backoff = min(0.1 * 2**failures, _LONGEST_BACKOFF)
+            await asyncio.sleep(self._random.uniform(0.5, 1.0) * backoff)
+            failures += 1
+
+    def _lose(self) -> None:
+        if self._connection is not None:
+            self._connection = None
+        if self.synced.is_set():
+            self.synced.clear()
+            self._offline_since = time.monotonic()
+
+    async def _serve(self, socket: ClientConnection) -> None:
+        connection = self._connection = Connection(socket)
+        await socket.send(protocol.encode_sync_step_1(self.doc.get_state()))
+        while True:
+            await self._may_read.wait()
+            async with asyncio.timeout(_SILENCE_SECONDS):
+                message = await socket.recv()
+            assert isinstance(message, bytes)
+            await self._receive(connection, message)
+
+    async def _receive(self, connection: Connection, message: bytes) -> None:
+        decoder = Decoder(message)
+        kind = decoder.uint()
+        if kind == protocol.SAVED:
+            self._count_saved(connection, decoder.uint())
+        if kind != protocol.SYNC:
+            return
+        sync = decoder.uint()
+        content = decoder.buffer()
+        if sync == protocol.STEP_1:
+            if connection.whole is None:
+                connection.whole = len(connection.covered)
+            lacking = self.doc.get_update(content)
+            await self._send(connection, protocol.encode_sync_step_2(lacking))
+            return
+        self.doc.apply_update(content)
+        if sync == protocol.STEP_2 and not self.synced.is_set():
+            self.synced.set()
+            self.longest_offline = max(self.longest_offline, time.monotonic() - self._offline_since)
+
+    def _count_saved(self, connection: Connection, count: int) -> None:
+        # Before the first sync step 2, a saved update may depend on an earlier edit that is not saved.
+        if connection.whole is None or count <= connection.whole:
+            return
+        saved = connection.covered[count - 1]
+        if saved > self.saved:
+            made_at = self._made_at[self.saved]
+            if time.monotonic() - made_at > self.longest_unsaved:
+                self.longest_unsaved, self.unsaved_since = time.monotonic() - made_at, made_at
+            self.saved = saved

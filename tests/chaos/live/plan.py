@@ -1,0 +1,125 @@
+"""The events of one live drill: which part of the system fails when. A seed always gives the same plan."""
+
+import random
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Kind(StrEnum):
+    """The kinds of events, each with its name in the printed plan."""
+
+    KILL = "SIGKILL"
+    STOP = "SIGTERM"
+    FREEZE = "SIGSTOP"
+    FLUSH = "flush"
+    CUT = "cut link"
+    MUTE = "silent link"
+    STALL = "stop reading"
+    VANISH = "vanish"
+    ABANDON = "all vanish"
+    POWER_CUT = "power cut"
+
+
+FREEZE_SECONDS = 3.0
+"""Seconds for which a process is stopped, or a link is cut."""
+
+STALL_SECONDS = 5.0
+"""Seconds for which a client does not read."""
+
+EVERYTHING = "everything"
+"""The victim of a power cut: all processes, and all clients of the canvases that can lose all clients at once."""
+
+_REST_SECONDS = 4.0
+"""Seconds after an event in which its victim is left alone, so that the next event of the victim finds it running."""
+
+_START_SECONDS = 8.0
+"""The same after a power cut, because all processes start at the same time."""
+
+_WAIT_SECONDS = 0.1
+"""Seconds until the next try, when all victims of a kind are left alone."""
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One event, `at` seconds after the start.
+
+    `victim` is a process, or the number of a canvas for events of clients. `count` is a number of clients.
+    """
+
+    at: float
+    kind: Kind
+    victim: str
+    seconds: float = 0.0
+    count: int = 0
+
+    def __str__(self) -> str:
+        clients = f"{self.count} clients of canvas " if self.count else ""
+        lasting = f" for {self.seconds:g} s" if self.seconds else ""
+        return f"{self.at:5.1f} s  {self.kind.value} {clients}{self.victim}{lasting}"
+
+
+@dataclass(frozen=True, slots=True)
+class Victims:
+    """The processes and clients that events may concern.
+
+    `services` are the replicas of the gateway, of collab and of state. `links` are the replicas with a connection to
+    NATS that can be cut. `canvases` are the numbers of the canvases, of which `lonely` can lose all clients at once. A
+    drill without `power_cuts` kills no two processes at the same moment.
+    """
+
+    services: Sequence[str]
+    links: Sequence[str]
+    canvases: Sequence[str]
+    lonely: Sequence[str]
+    power_cuts: bool = True
+
+
+_SERVERS = ("nats", "postgres", "valkey")
+
+
+def draw(seed: int, seconds: float, gaps: tuple[float, float], victims: Victims) -> list[Event]:
+    """Return the events of a drill of this length. `gaps` are the shortest and the longest time between two events."""
+    chance = random.Random(seed)
+    kinds: list[Callable[[], tuple[Kind, Sequence[str]]]] = [
+        lambda: (Kind.KILL, victims.services),
+        lambda: (Kind.STOP, victims.services),
+        lambda: (Kind.FREEZE, (*victims.services, *_SERVERS)),
+        lambda: (chance.choice((Kind.KILL, Kind.STOP)), ("nats",)),
+        lambda: (chance.choice((Kind.KILL, Kind.STOP)), ("postgres",)),
+        lambda: (chance.choice((Kind.KILL, Kind.FLUSH)), ("valkey",)),
+        lambda: (chance.choice((Kind.CUT, Kind.MUTE)), victims.links),
+        lambda: (Kind.STALL, victims.canvases[1:]),
+        lambda: (Kind.VANISH, victims.canvases),
+        lambda: (Kind.ABANDON, victims.lonely),
+        lambda: (Kind.POWER_CUT, (EVERYTHING,) if victims.power_cuts else ()),
+    ]
+    events: list[Event] = []
+    free: defaultdict[str, float] = defaultdict(float)
+    deck: list[Callable[[], tuple[Kind, Sequence[str]]]] = []
+    at = chance.uniform(*gaps)
+    while at < seconds:
+        # All entries come once before one comes again, so that short drills are varied, too.
+        deck = deck or chance.sample(kinds, len(kinds))
+        kind, candidates = deck.pop()()
+        candidates = [each for each in candidates if max(free[each], free[EVERYTHING]) <= at]
+        if not candidates:
+            at += _WAIT_SECONDS
+            continue
+        event = _event(at, kind, chance.choice(candidates), chance)
+        rest = _START_SECONDS if kind is Kind.POWER_CUT else _REST_SECONDS
+        free[event.victim] = at + event.seconds + rest
+        events.append(event)
+        at += chance.uniform(*gaps)
+    return events
+
+
+def _event(at: float, kind: Kind, victim: str, chance: random.Random) -> Event:
+    if kind in (Kind.FREEZE, Kind.CUT, Kind.MUTE):
+        return Event(at, kind, victim, seconds=FREEZE_SECONDS)
+    if kind is Kind.STALL:
+        return Event(at, kind, victim, seconds=STALL_SECONDS, count=1)
+    if kind is Kind.VANISH:
+        return Event(at, kind, victim, count=chance.randint(1, 5))
+    return Event(at, kind, victim)

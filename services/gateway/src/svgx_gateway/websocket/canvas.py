@@ -134,7 +134,7 @@ class LiveCanvas:
         reply = shared.reply
         self._tracker.record_sync(reply)
         connection.send_frame(shared.message, shared.frame)
-        if connection.may_edit:
+        if connection.answers_sync:
             connection.send(protocol.encode_sync_step_1(reply.state_vector))
         self.presence.welcome(connection, reply.awareness)
 

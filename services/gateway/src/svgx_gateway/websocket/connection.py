@@ -164,6 +164,11 @@ class Connection:
         """Return whether the newest known role may edit the canvas."""
         return self._role.role.allows(CanvasRole.EDITOR)
 
+    @property
+    def answers_sync(self) -> bool:
+        """Return whether the client is asked, after a sync, for the updates that the server lacks."""
+        return self.may_edit
+
     def renew(self, caller: Caller) -> None:
         """Replace the caller by the caller of a fresh access token."""
         self._caller = caller

@@ -57,7 +57,7 @@ from svgx_gateway.websocket.endpoint import YjsEndpoint
 from svgx_gateway.websocket.hocuspocus.endpoint import HocuspocusEndpoint
 from svgx_gateway.websocket.live_canvases import LiveCanvases
 from svgx_gateway.websocket.origins import AllowedOrigins
-from svgx_gateway.websocket.session import Sessions
+from svgx_gateway.websocket.sessions.session import Sessions
 
 add_compress_type(PROBLEM_MEDIA_TYPE)
 

@@ -7,7 +7,6 @@ from collections.abc import Awaitable, Callable
 import structlog
 from opentelemetry.trace import SpanContext
 from starlette.requests import HTTPConnection
-from starlette.types import Message
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from svgx_common.contract.close_codes import Close
@@ -27,10 +26,10 @@ from svgx_gateway.websocket import handshake
 from svgx_gateway.websocket.admission import REFUSED, Admission
 from svgx_gateway.websocket.connection import Closing, Connection
 from svgx_gateway.websocket.origins import AllowedOrigins
-from svgx_gateway.websocket.session import Session, Sessions, closing_of
+from svgx_gateway.websocket.sessions.reader import Reader
+from svgx_gateway.websocket.sessions.session import Sessions, closing_of
 from svgx_gateway.websocket.transport.protocol import INFLOW, WRITE_FRAME
 from svgx_yjs import protocol
-from svgx_yjs.lib0 import Malformed
 
 log = structlog.get_logger(__name__)
 
@@ -156,11 +155,11 @@ class YjsEndpoint:
         async with self._sessions.join(
             websocket, identity, canvas_id, connect, wants_notice=renews, wants_confirmation=renews
         ) as session:
-            reader = _Reader(websocket, session, first_message_seconds=self._limits.handshake)
+            reader = Reader(websocket, session, first_message_seconds=self._limits.handshake)
             return await _run(session.connection, reader)
 
 
-async def _run(connection: Connection, reader: "_Reader") -> Closing:
+async def _run(connection: Connection, reader: Reader) -> Closing:
     """Read and write until one side ends the connection. Return the reason."""
     writing = asyncio.create_task(connection.write())
     reading = asyncio.create_task(reader.read())
@@ -186,39 +185,3 @@ async def close_socket(websocket: WebSocket, closing: Closing) -> None:
     reason = closing.reason.encode()[:MAX_REASON_BYTES].decode(errors="ignore")
     with contextlib.suppress(RuntimeError, WebSocketDisconnect, OSError):
         await websocket.close(closing.code, reason)
-
-
-class _Reader:
-    """The reader of one connection. The client has `first_message_seconds` to send its first message."""
-
-    def __init__(
-        self, websocket: WebSocket, session: Session, *, first_message_seconds: float
-    ) -> None:
-        self._websocket = websocket
-        self._session = session
-        self._first_message_seconds = first_message_seconds
-
-    async def read(self) -> Closing:
-        """Read until the client closes the connection or sends an invalid message. Return the reason of the close."""
-        try:
-            async with asyncio.timeout(self._first_message_seconds):
-                event = await self._websocket.receive()
-        except TimeoutError:
-            REFUSED.labels("handshake").inc()
-            return Closing(Close.OVERLOADED, "no message arrived in time")
-        while (closing := await self._handle_event(event)) is None:
-            event = await self._websocket.receive()
-        return closing
-
-    async def _handle_event(self, event: Message) -> Closing | None:
-        """Handle one ASGI event. Return the reason of the close, or None to read on."""
-        if event["type"] == "websocket.disconnect":
-            return Closing(Close.NORMAL, "")
-        frame = event.get("bytes")
-        if frame is None:
-            return Closing(Close.BAD_MESSAGE, "only binary frames are accepted")
-        try:
-            await self._session.handle(protocol.decode(frame))
-        except (Malformed, SvgxError) as error:
-            return closing_of(error)
-        return None

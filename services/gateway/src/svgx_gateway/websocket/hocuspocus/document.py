@@ -7,7 +7,7 @@ from svgx_common.contract.close_codes import Close
 from svgx_common.contract.errors import SvgxError
 from svgx_gateway.websocket.connection import Closing
 from svgx_gateway.websocket.hocuspocus.connection import HocuspocusConnection
-from svgx_gateway.websocket.session import Session, closing_of
+from svgx_gateway.websocket.sessions.session import Session, closing_of
 from svgx_yjs import protocol
 from svgx_yjs.hocuspocus import Authenticate, Ignored, Leave
 from svgx_yjs.lib0 import Malformed

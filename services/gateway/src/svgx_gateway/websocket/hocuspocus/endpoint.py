@@ -13,7 +13,7 @@ from svgx_gateway.websocket.endpoint import CountHandshake, close_socket
 from svgx_gateway.websocket.hocuspocus.connection import NamedFrames
 from svgx_gateway.websocket.hocuspocus.socket import HocuspocusSocket
 from svgx_gateway.websocket.origins import AllowedOrigins
-from svgx_gateway.websocket.session import Sessions
+from svgx_gateway.websocket.sessions.session import Sessions
 from svgx_gateway.websocket.transport.protocol import INFLOW
 
 

@@ -21,7 +21,7 @@ from svgx_gateway.websocket.connection import Closing
 from svgx_gateway.websocket.endpoint import CountHandshake
 from svgx_gateway.websocket.hocuspocus.connection import HocuspocusConnection, NamedFrames
 from svgx_gateway.websocket.hocuspocus.document import Document, DocumentContent
-from svgx_gateway.websocket.session import Sessions, closing_of
+from svgx_gateway.websocket.sessions.session import Sessions, closing_of
 from svgx_gateway.websocket.transport.protocol import INFLOW, WRITE_FRAME
 from svgx_yjs import hocuspocus
 from svgx_yjs.hocuspocus import Authenticate, Leave, Writer

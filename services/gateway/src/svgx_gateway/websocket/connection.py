@@ -165,6 +165,11 @@ class Connection:
         return self._role.role.allows(CanvasRole.EDITOR)
 
     @property
+    def has_backlog(self) -> bool:
+        """Return whether messages wait for the client."""
+        return self._queued_bytes > 0
+
+    @property
     def answers_sync(self) -> bool:
         """Return whether the client is asked, after a sync, for the updates that the server lacks."""
         return self.may_edit

@@ -1,6 +1,5 @@
 """The endpoint of `/runtime/events/{canvas_id}`: the checks of a WebSocket, and its connection until the close."""
 
-import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable
 
@@ -27,7 +26,7 @@ from svgx_gateway.websocket.admission import REFUSED, Admission
 from svgx_gateway.websocket.connection import Closing, Connection
 from svgx_gateway.websocket.origins import AllowedOrigins
 from svgx_gateway.websocket.sessions.reader import Reader
-from svgx_gateway.websocket.sessions.session import Sessions, closing_of
+from svgx_gateway.websocket.sessions.session import Sessions, closing_of, run
 from svgx_gateway.websocket.transport.protocol import INFLOW, WRITE_FRAME
 from svgx_yjs import protocol
 
@@ -156,22 +155,7 @@ class YjsEndpoint:
             websocket, identity, canvas_id, connect, wants_notice=renews, wants_confirmation=renews
         ) as session:
             reader = Reader(websocket, session, first_message_seconds=self._limits.handshake)
-            return await _run(session.connection, reader)
-
-
-async def _run(connection: Connection, reader: Reader) -> Closing:
-    """Read and write until one side ends the connection. Return the reason."""
-    writing = asyncio.create_task(connection.write())
-    reading = asyncio.create_task(reader.read())
-    try:
-        await asyncio.wait({reading, connection.closing}, return_when=asyncio.FIRST_COMPLETED)
-        if connection.closing.done():
-            return connection.closing.result()
-        return await reading
-    finally:
-        for task in (reading, writing):
-            task.cancel()
-        await asyncio.gather(reading, writing, return_exceptions=True)
+            return await run(session.connection, reader.read())
 
 
 async def _refuse(websocket: WebSocket, closing: Closing) -> None:

@@ -7,7 +7,7 @@ from svgx_common.contract.close_codes import Close
 from svgx_common.contract.errors import SvgxError
 from svgx_gateway.websocket.connection import Closing
 from svgx_gateway.websocket.hocuspocus.connection import HocuspocusConnection
-from svgx_gateway.websocket.sessions.session import Session, closing_of
+from svgx_gateway.websocket.sessions.session import Session, closing_of, run
 from svgx_yjs import protocol
 from svgx_yjs.hocuspocus import Authenticate, Ignored, Leave
 from svgx_yjs.lib0 import Malformed
@@ -46,17 +46,7 @@ class Document:
     async def run_session(self, session: Session, connection: HocuspocusConnection) -> Closing:
         """Handle messages and send those that wait, until one side ends the document. Return the reason."""
         self.has_joined = True
-        writing = asyncio.create_task(connection.write())
-        handling = asyncio.create_task(self._handle_all(session, connection))
-        try:
-            await asyncio.wait({handling, connection.closing}, return_when=asyncio.FIRST_COMPLETED)
-            if connection.closing.done():
-                return connection.closing.result()
-            return await handling
-        finally:
-            for task in (handling, writing):
-                task.cancel()
-            await asyncio.gather(handling, writing, return_exceptions=True)
+        return await run(connection, self._handle_all(session, connection))
 
     async def _handle_all(self, session: Session, connection: HocuspocusConnection) -> Closing:
         while True:

@@ -1,7 +1,9 @@
 """The sessions of clients: each is one connection that has joined its canvas, and handles the client's messages."""
 
+import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
+from typing import Any
 
 from opentelemetry.trace import SpanContext
 from pydantic import ValidationError
@@ -138,6 +140,25 @@ class Sessions:
                 token_expiry=token_expiry,
                 documents=self._documents,
             )
+
+
+async def run(connection: Connection, messages: Coroutine[Any, Any, Closing]) -> Closing:
+    """Run the coroutine that handles a client's messages, until one side ends the connection. Return the reason.
+
+    The task that writes to a client begins when the client is behind for the first time.
+    """
+    tasks = [asyncio.create_task(messages)]
+    connection.on_backlog(lambda: tasks.append(asyncio.create_task(connection.write())))
+    try:
+        await asyncio.wait({tasks[0], connection.closing}, return_when=asyncio.FIRST_COMPLETED)
+        if connection.closing.done():
+            return connection.closing.result()
+        return await tasks[0]
+    finally:
+        connection.end()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def closing_of(error: Exception) -> Closing:

@@ -27,6 +27,7 @@ from svgx_common.contract.close_codes import Close
 from svgx_common.contract.errors import BadRequest
 from svgx_common.http import refusals
 from svgx_gateway.websocket import handshake
+from svgx_gateway.websocket.transport.event_queue import EventQueue
 from svgx_gateway.websocket.transport.frames import read_frame
 from svgx_gateway.websocket.transport.inflow import (
     RETRY_SECONDS,
@@ -88,6 +89,7 @@ class LimitedWebSocket(WebSocketsSansIOProtocol):
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
+        self.queue: Any = EventQueue()
         self.close_timeout = CLOSING_SECONDS
         self._inflow = Inflow(self.limits.inflow, self.limits.large_messages)
         self.conn: _LimitedServerProtocol = _LimitedServerProtocol(self.limits, self._inflow)
@@ -269,6 +271,9 @@ class LimitedWebSocket(WebSocketsSansIOProtocol):
     def start_keepalive(self) -> None:
         """Read again, because the handshake is answered."""
         super().start_keepalive()
+        # The headers take 4 kB, and have been copied into the ASGI scope.
+        self.request: Any = None
+        self.response: Any = None
         self.transport.resume_reading()
 
     def pause_writing(self) -> None:

@@ -1,12 +1,19 @@
 """Hocuspocus clients (npm `@hocuspocus/provider` 4) on the canvases of y-websocket clients."""
 
+import asyncio
+import time
 from uuid import uuid4
 
 import pytest
+import websockets
 
+from svgx_common.contract.collab import HOCUSPOCUS_PATH
+from svgx_yjs.hocuspocus import Writer
+from svgx_yjs.lib0 import Encoder
 from tests.e2e.clients.hocuspocus import connect_hocuspocus
 from tests.e2e.clients.workspace import Workspace
 from tests.e2e.clients.yjs_driver import YjsClient
+from tests.e2e.realtime.test_token_renewal import TokenIssuer
 
 
 async def _saved(workspace: Workspace, canvas: str, *clients: YjsClient) -> set[str]:
@@ -143,6 +150,44 @@ async def test_share_link_opens_a_document(workspace: Workspace, canvas: str) ->
     visitor = await connect_hocuspocus(workspace, canvas, tokens=[reply.json()["token"]])
     await visitor.wait_scope("readonly")
     await workspace.driver.wait_synced([visitor])
+
+
+async def test_server_asks_for_a_fresh_token_before_the_present_one_expires(
+    workspace: Workspace, canvas: str
+) -> None:
+    """The provider's token function is called again; the document ends with the last token. Proves R-HOCUS-9."""
+    issuer = TokenIssuer(workspace.stack.jwt_secret, str((await workspace.owner.me())["id"]))
+    started = time.monotonic()
+    tokens = [issuer.sign(2), issuer.sign(4)]
+    client = await connect_hocuspocus(workspace, canvas, tokens=tokens)
+    await workspace.driver.wait_synced([client])
+    assert (await client.wait_denied()).startswith("4401 ")
+    assert time.monotonic() - started > 2.5
+    await client.wait_closed()
+    assert not (await client.status()).synced
+
+
+async def test_malformed_message_ends_its_document_only(workspace: Workspace, canvas: str) -> None:
+    """Another document of the socket goes on; a message without a readable name ends the socket. Proves R-HOCUS-8."""
+    other = await workspace.create_canvas()
+    url = f"{workspace.api.websocket_url.removesuffix('/runtime/events')}{HOCUSPOCUS_PATH}"
+    token = await workspace.owner.access_token()
+    async with websockets.connect(url) as socket, asyncio.timeout(20):
+        here, there = Writer(canvas), Writer(other)
+        for writer in (here, there):
+            await socket.send(writer.named(Encoder().uint(2).uint(0).text(token).finish()))
+        await socket.send(here.named(b"\x00\x02\x01\xff"))
+        received = set[bytes]()
+        while not any(each.startswith(here.close("")[:-1]) for each in received):
+            received.add(bytes(await socket.recv(decode=False)))
+        await socket.send(there.named(b"\x00\x00\x01\x00"))
+        while there.named(b"\x00\x01\x02\x00\x00") not in received:
+            received.add(bytes(await socket.recv(decode=False)))
+        refusal = here.permission_denied("4400")[:-5]
+        assert any(each.startswith(refusal) and b"4400 " in each for each in received)
+        await socket.send(b"\xff")
+        await socket.wait_closed()
+        assert socket.close_code == 4400
 
 
 async def test_stateless_message_changes_nothing(workspace: Workspace, canvas: str) -> None:

@@ -70,7 +70,7 @@ class Client:
 
 
 async def started() -> tuple[Client, "asyncio.Task[Closing]"]:
-    """Return a client whose first message was handled."""
+    """Return a client after its first message was handled."""
     client = Client()
     reading = asyncio.create_task(client.reader.read())
     client.send(b"first")

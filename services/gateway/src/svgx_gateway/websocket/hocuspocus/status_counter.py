@@ -27,7 +27,7 @@ class StatusCounter(SavedCounter):
         """True when the present message adds nothing."""
 
     def begin_sync(self) -> None:
-        """Note a sync step 1 of the client. The client forgets what it has counted before."""
+        """Note a sync step 1 of the client. The client forgets its earlier count."""
         self._unanswered.clear()
         self._expects_step_2 = True
 

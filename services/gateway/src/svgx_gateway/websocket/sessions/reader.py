@@ -132,7 +132,7 @@ class Reader:
 class _Begun:
     """A coroutine that has been started outside a task. `await` continues it.
 
-    `awaited` is the first value that the coroutine has yielded: what it waits for.
+    `awaited` is the first value that the coroutine has yielded, usually a future.
     """
 
     def __init__(self, coroutine: Coroutine[Any, Any, None], awaited: Any) -> None:

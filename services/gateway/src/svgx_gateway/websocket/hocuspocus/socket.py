@@ -149,7 +149,9 @@ class HocuspocusSocket:
             with structlog.contextvars.bound_contextvars(
                 canvas_id=canvas_id, user_id=identity.caller.user_id
             ):
-                return await self._join(document, identity, canvas_id)
+                closing = await self._join(document, identity, canvas_id)
+                log.info("document closed", close_code=int(closing.code), reason=closing.reason)
+                return closing
 
     async def _authenticate(self, token: str) -> Identity:
         """Return the identity of a token, and count the attempt as a handshake of its account or of the address."""
@@ -219,6 +221,7 @@ class HocuspocusSocket:
                 connection = document.connection
                 assert connection is not None
                 self._limit_viewer()
+                log.info("document opened")
                 return await document.run_session(session, connection)
         finally:
             document.connection = None

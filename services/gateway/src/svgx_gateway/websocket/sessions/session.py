@@ -147,18 +147,19 @@ async def run(connection: Connection, messages: Coroutine[Any, Any, Closing]) ->
 
     The task that writes to a client begins when the client is behind for the first time.
     """
-    tasks = [asyncio.create_task(messages)]
-    connection.on_backlog(lambda: tasks.append(asyncio.create_task(connection.write())))
+    handling = asyncio.create_task(messages)
+    writing: list[asyncio.Task[None]] = []
+    connection.on_backlog(lambda: writing.append(asyncio.create_task(connection.write())))
     try:
-        await asyncio.wait({tasks[0], connection.closing}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({handling, connection.closing}, return_when=asyncio.FIRST_COMPLETED)
         if connection.closing.done():
             return connection.closing.result()
-        return await tasks[0]
+        return await handling
     finally:
         connection.end()
-        for task in tasks:
+        for task in (handling, *writing):
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(handling, *writing, return_exceptions=True)
 
 
 def closing_of(error: Exception) -> Closing:

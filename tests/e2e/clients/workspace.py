@@ -83,6 +83,10 @@ class Workspace:
             self._clients.append(client)
         return client
 
+    def adopt(self, client: YjsClient) -> None:
+        """Destroy this client, too, when all clients are destroyed."""
+        self._clients.append(client)
+
     async def connect_many(self, canvas_id: str, count: int) -> list[YjsClient]:
         """Create several clients of the owner, and wait until all are synced."""
         clients = [await self.connect(canvas_id) for _ in range(count)]

@@ -11,6 +11,7 @@ import pytest
 
 from svgx_devstack import DevStack
 from tests.e2e.clients.editor_group import RECOVERY_TIMEOUT, editing
+from tests.e2e.clients.hocuspocus import connect_hocuspocus
 from tests.e2e.clients.workspace import Workspace, open_workspace
 from tests.e2e.clients.yjs_driver import AWARENESS, YjsDriver
 from tests.limits import HIGH_LIMITS
@@ -200,6 +201,27 @@ async def test_stopped_holder_hands_the_canvas_to_another_replica(workspace: Wor
             await first.start()
             await first.wait_ready()
             await workspace.stack.remove_replica(name)
+
+
+async def test_stopped_gateway_is_a_pause_for_hocuspocus_clients(workspace: Workspace) -> None:
+    """The gateway gets SIGTERM; two documents of one socket return with their edits. Proves R-HOCUS-3 and R-HOCUS-5."""
+    gateway = workspace.stack.process("gateway")
+    canvases = [await workspace.create_canvas() for _ in range(2)]
+    clients = [await connect_hocuspocus(workspace, each, socket="restart") for each in canvases]
+    await workspace.driver.wait_saved(clients)
+    try:
+        await gateway.stop()
+        assert (await clients[0].wait_closed()).code == 1012
+        for client in clients:
+            await client.add_element("offline")
+            assert await client.unsynced()
+        await gateway.start()
+    finally:
+        await gateway.wait_ready()
+    await workspace.driver.wait_saved(clients)
+    for canvas in canvases:
+        newcomer = await workspace.connect(canvas)
+        await workspace.driver.wait_for_elements([newcomer], "offline")
 
 
 async def test_stopped_gateway_closes_its_clients_with_1012(workspace: Workspace) -> None:

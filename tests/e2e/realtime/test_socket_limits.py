@@ -15,9 +15,12 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.typing import Subprotocol
 
+from svgx_common.contract.collab import HOCUSPOCUS_PATH
 from svgx_devstack import DevStack
 from svgx_gateway.websocket.transport.protocol import CLOSING_SECONDS
-from svgx_yjs import protocol
+from svgx_yjs import hocuspocus, protocol
+from svgx_yjs.hocuspocus import Writer
+from svgx_yjs.lib0 import Encoder
 from tests.e2e.clients.api import Api, ApiSession, open_api
 from tests.e2e.clients.metrics import Metrics
 from tests.e2e.clients.raw_socket import RawSocket, encode_frame
@@ -123,6 +126,28 @@ async def test_connections_beyond_the_limits_are_refused_until_one_closes(
             ) is None:
                 pass
         await stack.enter_async_context(accepted)
+
+
+async def test_documents_of_a_hocuspocus_socket_count_as_connections(
+    limited_canvas: LimitedCanvas,
+) -> None:
+    """A document beyond the account's limit closes the socket, which returns. Proves R-HOCUS-4 and R-HOCUS-10."""
+    base, canvas = limited_canvas.url.split("/runtime/events/")
+    account = await limited_canvas.create_admin("hocuspocus-admin")
+    token = (
+        Encoder().uint(hocuspocus.AUTH).uint(hocuspocus.TOKEN).text(await account.access_token())
+    )
+    async with asyncio.timeout(20):
+        async with connect(f"{base}{HOCUSPOCUS_PATH}") as socket:
+            for session in range(MAX_CONNECTIONS_PER_ACCOUNT):
+                await socket.send(Writer(f"{canvas}\0{session}").named(token.finish()))
+                assert b"read-write" in bytes(await socket.recv(decode=False))
+            await socket.send(Writer(f"{canvas}\0one more").named(token.finish()))
+            assert await wait_close_code(socket) == 1013
+        async with connect(f"{base}{HOCUSPOCUS_PATH}") as idle:
+            await idle.send(bytes((hocuspocus.PING,)))
+            assert await idle.recv() == hocuspocus.PONG_MESSAGE
+            assert await wait_close_code(idle) == 1013
 
 
 async def connect_if_accepted(

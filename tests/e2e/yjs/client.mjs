@@ -16,15 +16,8 @@ const MAX_CLOSES = 100
 
 export class Client {
   // `changed()` is called after each change of the status, and `report(event)` for each status and close event.
-  constructor (
-    name,
-    {
-      url, room, params = {}, protocols = [], awareness, tab = false, offline = false, version = 3, clientId,
-      firstSendDelay = 0, doc = new Y.Doc()
-    },
-    changed,
-    report
-  ) {
+  constructor (name, settings, changed, report) {
+    const { awareness, offline = false, clientId, doc = new Y.Doc() } = settings
     this.name = name
     this.doc = doc
     // A page may use the id of its earlier document again after a reload.
@@ -46,34 +39,47 @@ export class Client {
     this.traffic = null
     // The server's limit of one message's bytes; null before its report.
     this.maxMessage = null
-    const Provider = version === 2 ? WebsocketProvider2 : WebsocketProvider
-    this.provider = new Provider(url, room, doc, {
-      connect: false,
-      params,
-      protocols,
-      // In tabs of one browser, a BroadcastChannel carries edits and awareness without the server.
-      disableBc: !tab,
-      WebSocketPolyfill: countingSocket(traffic => { this.traffic = traffic }, changed, firstSendDelay)
-    })
+    this.provider = this.createProvider(settings)
     this.listen(report)
     if (awareness !== undefined) this.provider.awareness.setLocalState(awareness)
     if (!offline) this.provider.connect()
   }
 
+  createProvider ({ url, room, params = {}, protocols = [], tab = false, version = 3, firstSendDelay = 0 }) {
+    const Provider = version === 2 ? WebsocketProvider2 : WebsocketProvider
+    return new Provider(url, room, this.doc, {
+      connect: false,
+      params,
+      protocols,
+      // In tabs of one browser, a BroadcastChannel carries edits and awareness without the server.
+      disableBc: !tab,
+      WebSocketPolyfill: countingSocket(traffic => { this.traffic = traffic }, this.changed, firstSendDelay)
+    })
+  }
+
   listen (report) {
-    const { provider, doc } = this
+    this.listenToProvider(report)
+    this.doc.on('update', (_update, origin) => {
+      this.version++
+      if (origin === this.origin) this.updates++
+      this.changed()
+    })
+    this.provider.awareness.on('change', this.changed)
+  }
+
+  // The origin of changes that come from the server.
+  get origin () {
+    return this.provider
+  }
+
+  listenToProvider (report) {
+    const { provider } = this
     provider.messageHandlers[SAVED] = (_encoder, decoder) => {
       this.traffic.saved = decoding.readVarUint(decoder)
     }
     provider.messageHandlers[LIMITS] = (_encoder, decoder) => {
       this.maxMessage = decoding.readVarUint(decoder)
     }
-    doc.on('update', (_update, origin) => {
-      this.version++
-      if (origin === provider) this.updates++
-      this.changed()
-    })
-    provider.awareness.on('change', this.changed)
     provider.on('sync', synced => {
       if (synced && this.lostAt !== null) {
         this.longestPause = Math.max(this.longestPause, performance.now() - this.lostAt)

@@ -6,6 +6,7 @@ import * as Y from 'yjs'
 import { Client } from './client.mjs'
 import { content, digest } from './digest.mjs'
 import { apply, atRate, burst } from './edits.mjs'
+import { HocuspocusClient } from './hocuspocus.mjs'
 import { ConditionWatcher } from './watch.mjs'
 
 // Each provider adds a listener for the end of the process. Node would warn of a leak beyond ten listeners.
@@ -43,7 +44,8 @@ const sameMembers = (left, right) =>
 const COMMANDS = {
   connect ({ client: name, ...settings }) {
     if (clients.has(name)) throw new Error(`client ${name} exists`)
-    const created = new Client(name, settings, watcher.changed, write)
+    const Kind = settings.hocuspocus === undefined ? Client : HocuspocusClient
+    const created = new Kind(name, settings, watcher.changed, write)
     clients.set(name, created)
     return { client_id: created.doc.clientID }
   },
@@ -104,6 +106,14 @@ const COMMANDS = {
     waitForAll(names, timeout, one => one.provider.wsconnected, summary),
   await_synced: ({ clients: names, timeout }) => waitForAll(names, timeout, one => one.synced, summary),
   await_saved: ({ clients: names, timeout }) => waitForAll(names, timeout, one => one.saved, summary),
+  await_scope: ({ client: name, scope, timeout }) => watcher.until(
+    () => client(name).scope === scope ? true : undefined, timeout, () => `scope is ${client(name).scope}`),
+  await_denied: ({ client: name, count, timeout }) => watcher.until(
+    () => client(name).denials.length >= count ? client(name).denials.at(-1) : undefined,
+    timeout, () => summary(client(name))),
+  unsynced: ({ client: name }) => client(name).provider.unsynced,
+  stateless: ({ client: name }) => client(name).stateless,
+  send_stateless: ({ client: name, payload }) => client(name).provider.inner.sendStateless(payload),
   await_received: ({ client: name, type, count, timeout }) => {
     const received = () => client(name).traffic?.received[type] ?? 0
     return watcher.until(() => received() >= count ? received() : undefined, timeout,

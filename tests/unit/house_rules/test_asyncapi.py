@@ -8,7 +8,7 @@ from svgx_common.contract.close_codes import Close
 from svgx_common.messaging import asyncapi
 from svgx_gateway.identity.credentials import BEARER_SUBPROTOCOL
 from svgx_gateway.websocket import handshake
-from svgx_yjs import protocol
+from svgx_yjs import hocuspocus, protocol
 from tests.unit.house_rules.sources import ROOT
 
 DOCUMENT = asyncapi.document()
@@ -42,6 +42,16 @@ def test_asyncapi_describes_the_websocket_protocol() -> None:
     for code in Close:
         assert f"{code.value} {code.summary}" in asyncapi.WEBSOCKET
     assert f"`{handshake.SUBPROTOCOL}, {BEARER_SUBPROTOCOL}<token>`" in asyncapi.WEBSOCKET
+
+
+def test_asyncapi_describes_the_hocuspocus_protocol() -> None:
+    """The document has every type of message that the gateway reads or sends. Proves R-CONTRACT-5."""
+    types = {numbers[0] for numbers, _, _ in asyncapi.HOCUSPOCUS_FRAMES.values()}
+    assert types == {
+        *(protocol.SYNC, protocol.AWARENESS, protocol.QUERY_AWARENESS),
+        *(hocuspocus.AUTH, hocuspocus.STATELESS, hocuspocus.CLOSE, hocuspocus.SYNC_STATUS),
+        *(hocuspocus.PING, hocuspocus.PONG),
+    }
 
 
 def references(value: Any) -> Iterator[str]:

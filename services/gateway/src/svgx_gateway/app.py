@@ -14,7 +14,7 @@ from starlette_compress import CompressMiddleware, add_compress_type
 from svgx_common import metrics, redis
 from svgx_common.background import BackgroundTasks
 from svgx_common.contract import OPERATIONS
-from svgx_common.contract.collab import EVENTS_PATH
+from svgx_common.contract.collab import EVENTS_PATH, HOCUSPOCUS_PATH
 from svgx_common.contract.errors import PROBLEM_MEDIA_TYPE
 from svgx_common.messaging.bus import Bus
 from svgx_common.redis import Redis
@@ -52,9 +52,12 @@ from svgx_gateway.replica_drain import ReplicaDrain
 from svgx_gateway.replica_watch import ReplicaWatch
 from svgx_gateway.settings import GatewaySettings
 from svgx_gateway.websocket import origins
+from svgx_gateway.websocket.admission import Admission
 from svgx_gateway.websocket.endpoint import YjsEndpoint
+from svgx_gateway.websocket.hocuspocus.endpoint import HocuspocusEndpoint
 from svgx_gateway.websocket.live_canvases import LiveCanvases
 from svgx_gateway.websocket.origins import AllowedOrigins
+from svgx_gateway.websocket.sessions.session import Sessions
 
 add_compress_type(PROBLEM_MEDIA_TYPE)
 
@@ -116,16 +119,8 @@ async def build(runtime: Runtime[GatewaySettings]) -> AsyncIterator[Service]:
             *HealthSummary(bus, guard, runtime.health, replica_watch).routes(_COMPRESSION),
             *docs_routes(document, [Middleware(PageLimit, count=limiter.admit_page)]),
         ]
-        endpoint = YjsEndpoint(
-            live_canvases,
-            authenticator,
-            canvas_roles,
-            AllowedOrigins(origins.split(settings.websocket_origins or settings.cors_origins)),
-            settings.socket_limits(),
-            count_handshake=limiter.admit_handshake,
-            quotas=quotas,
-        )
-        websocket_routes = [WebSocketRoute(EVENTS_PATH, endpoint.serve)]
+        sessions = Sessions(live_canvases, authenticator, canvas_roles, quotas)
+        websocket_routes = _websocket_routes(settings, sessions, limiter)
         app = Application(
             title="SVGX Engine",
             version=runtime.version,
@@ -198,6 +193,18 @@ async def _quotas(bus: Bus, live_canvases: LiveCanvases) -> AsyncIterator[QuotaE
     finally:
         await watch.stop()
         await notices.stop()
+
+
+def _websocket_routes(
+    settings: GatewaySettings, sessions: Sessions, limiter: RateLimiter
+) -> list[WebSocketRoute]:
+    allowed = AllowedOrigins(origins.split(settings.websocket_origins or settings.cors_origins))
+    checks = sessions, allowed, Admission(settings.socket_limits())
+    count = limiter.admit_handshake
+    return [
+        WebSocketRoute(EVENTS_PATH, YjsEndpoint(*checks, count_handshake=count).serve),
+        WebSocketRoute(HOCUSPOCUS_PATH, HocuspocusEndpoint(*checks, count_handshake=count).serve),
+    ]
 
 
 def _middleware(settings: GatewaySettings, lag: LoopLag) -> list[Middleware]:

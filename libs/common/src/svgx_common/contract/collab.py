@@ -28,6 +28,9 @@ from svgx_common.contract.state import CanvasId, CanvasRequest
 EVENTS_PATH = "/runtime/events/{canvas_id}"
 """The path of the gateway's WebSockets."""
 
+HOCUSPOCUS_PATH = "/runtime/hocuspocus"
+"""The path of the gateway's WebSockets for Hocuspocus clients. The messages name the canvases."""
+
 
 class Opened(ReplyModel):
     """`epoch` names the period in which the replica holds the canvas: each new room has a new epoch."""

@@ -10,7 +10,7 @@ from pydantic.json_schema import models_json_schema
 
 from svgx_common.contract import CHANNELS, OPERATIONS
 from svgx_common.contract.close_codes import Close
-from svgx_common.contract.collab import EVENTS_PATH
+from svgx_common.contract.collab import EVENTS_PATH, HOCUSPOCUS_PATH
 from svgx_common.contract.errors import ErrorBody
 from svgx_common.contract.operation import Channel, Empty, Operation, RawRequest, ReplyModel
 from svgx_common.contract.transport import queue_group
@@ -57,6 +57,14 @@ Close codes: {_close_codes()}. Codes from 4400 to 4499 are final: the condition 
 code the client should reconnect.
 """
 
+HOCUSPOCUS = """\
+The WebSocket speaks the protocol of npm @hocuspocus/provider 4: each message begins with the canvas id as a string, and
+one socket carries several canvases. The first message for a canvas has an access token, an API key or the token of a
+share link. A sync status means that a document message is saved. A refusal of a canvas has a reason that begins with a
+close code from 4400 to 4499; other conditions close the socket. With `quota=1` a stateless message tells the most used
+quota. Checks before the upgrade are those of the other WebSocket.
+"""
+
 # Each frame: its first bytes as varuints, its sender, and its content.
 FRAMES: dict[str, tuple[tuple[int, ...], str, str]] = {
     "SyncStep1": ((0, 0), "both", "A state vector: a request for the missing updates."),
@@ -73,6 +81,22 @@ FRAMES: dict[str, tuple[tuple[int, ...], str, str]] = {
     "Limits": ((102,), "server", "A varuint: the largest number of bytes of one message."),
     "Quota": ((103,), "server", "A string: the client's most used quota as JSON (`Use`)."),
     "Token": ((101,), "client", "A string: a fresh access token of the same account."),
+}
+
+
+# Each message: its type behind the canvas id, its sender, and its content.
+HOCUSPOCUS_FRAMES: dict[str, tuple[tuple[int, ...], str, str]] = {
+    **{name: FRAMES[name] for name in ("SyncStep1", "SyncStep2", "Update", "Awareness")},
+    "QueryAwareness": FRAMES["QueryAwareness"],
+    "Token": ((2, 0), "client", "A string: the token, then a string: the provider's version."),
+    "TokenRequest": ((2, 0), "server", "Asks for a fresh token, before the present one expires."),
+    "PermissionDenied": ((2, 1), "server", "A string: why the canvas is refused."),
+    "Authenticated": ((2, 2), "server", "A string: the scope `read-write` or `readonly`."),
+    "Stateless": ((5,), "both", "A string. A client's message changes nothing."),
+    "Close": ((7,), "both", "The canvas ends on this socket; from the server with a reason."),
+    "SyncStatus": ((8,), "server", "1 when a document message is saved, 0 when it is refused."),
+    "Ping": ((9,), "client", "Asks for a pong. It has no canvas id."),
+    "Pong": ((10,), "both", "The answer to a ping. It has no canvas id."),
 }
 
 
@@ -98,16 +122,18 @@ def document() -> dict[str, Any]:
         }
     channels |= {channel.name: _channel(channel) for channel in CHANNELS}
     channels["websocket"] = _websocket()
-    for action, sender in (("receive", "client"), ("send", "server")):
-        operations[f"websocket.{action}"] = {
-            "action": action,
-            "channel": {"$ref": "#/channels/websocket"},
-            "messages": [
-                {"$ref": f"#/channels/websocket/messages/{name}"}
-                for name, (_, by, _) in FRAMES.items()
-                if by in ("both", sender)
-            ],
-        }
+    channels["hocuspocus"] = _hocuspocus()
+    for channel, frames in (("websocket", FRAMES), ("hocuspocus", HOCUSPOCUS_FRAMES)):
+        for action, sender in (("receive", "client"), ("send", "server")):
+            operations[f"{channel}.{action}"] = {
+                "action": action,
+                "channel": {"$ref": f"#/channels/{channel}"},
+                "messages": [
+                    {"$ref": f"#/channels/{channel}/messages/{name}"}
+                    for name, (_, by, _) in frames.items()
+                    if by in ("both", sender)
+                ],
+            }
     return {
         "asyncapi": "3.0.0",
         "info": {"title": "SVGX Engine", "version": "1", "description": INTRODUCTION},
@@ -215,14 +241,29 @@ def _websocket() -> dict[str, Any]:
                 },
             }
         },
-        "messages": {
-            name: {
-                "contentType": _BINARY,
-                "summary": summary,
-                "description": f"The frame begins with {' '.join(map(str, first))}.",
-            }
-            for name, (first, _, summary) in FRAMES.items()
-        },
+        "messages": _messages(FRAMES),
+    }
+
+
+def _hocuspocus() -> dict[str, Any]:
+    query = {name: {"type": "string"} for name in ("token", "link")} | {"quota": {"const": "1"}}
+    return {
+        "address": HOCUSPOCUS_PATH,
+        "description": HOCUSPOCUS,
+        "servers": [{"$ref": "#/servers/gateway"}],
+        "bindings": {"ws": {"method": "GET", "query": {"type": "object", "properties": query}}},
+        "messages": _messages(HOCUSPOCUS_FRAMES),
+    }
+
+
+def _messages(frames: dict[str, tuple[tuple[int, ...], str, str]]) -> dict[str, Any]:
+    return {
+        name: {
+            "contentType": _BINARY,
+            "summary": summary,
+            "description": f"The frame begins with {' '.join(map(str, first))}.",
+        }
+        for name, (first, _, summary) in frames.items()
     }
 
 

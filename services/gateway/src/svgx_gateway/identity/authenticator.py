@@ -64,6 +64,15 @@ class Authenticator:
         """
         return await self._authenticate(websocket_token(socket), websocket_link(socket), socket)
 
+    async def authenticate_message(self, token: str, socket: HTTPConnection) -> Identity:
+        """Authenticate the token that a client sent in a message, and the share link of its socket.
+
+        An empty token stands for the token of the handshake. Raise as `authenticate_token` does.
+        """
+        return await self._authenticate(
+            token or websocket_token(socket), websocket_link(socket), socket
+        )
+
     async def authenticate_token(self, token: str, connection: HTTPConnection) -> Identity:
         """Return the identity of an access token, API key or share link that came over `connection`.
 

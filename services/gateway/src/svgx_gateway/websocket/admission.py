@@ -44,7 +44,7 @@ class Admission:
     """The count of open connections, in total and for each account."""
 
     def __init__(self, limits: SocketLimits) -> None:
-        self._limits = limits
+        self.limits = limits
         self._open = 0
         self._open_by_account: Counter[str] = Counter()
 
@@ -53,7 +53,7 @@ class Admission:
 
         Enter the context before the next await, because other connections may be admitted during the await.
         """
-        if self._open >= self._limits.connections:
+        if self._open >= self.limits.connections:
             REFUSED.labels("connections").inc()
             return None
         return self._count()
@@ -65,7 +65,7 @@ class Admission:
 
         `factor` multiplies the limit. Enter the context before the next await.
         """
-        if self._open_by_account[user_id] >= self._limits.per_identity * factor:
+        if self._open_by_account[user_id] >= self.limits.per_identity * factor:
             REFUSED.labels("identity").inc()
             return None
         return self._count_account(user_id)

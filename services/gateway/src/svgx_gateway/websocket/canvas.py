@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import functools
+from collections.abc import Collection
 
 import structlog
 from nats.aio.subscription import Subscription
@@ -82,7 +83,7 @@ class LiveCanvas:
         self._shared_sync = SharedSync(self._request_sync)
         self._subscriptions: list[Subscription] = []
         self._tracker = BroadcastTracker()
-        self.presence = LivePresence(bus, canvas_id, self.connections)
+        self.presence = LivePresence(bus, canvas_id, self.connections, broadcast=self._broadcast_to)
         self._checkpoint_in = CHECKPOINT_INTERVAL
         self._background = BackgroundTasks()
         self._background.repeat("catch up", self._catch_up)
@@ -134,7 +135,7 @@ class LiveCanvas:
         reply = shared.reply
         self._tracker.record_sync(reply)
         connection.send_frame(shared.message, shared.frame)
-        if connection.may_edit:
+        if connection.answers_sync:
             connection.send(protocol.encode_sync_step_1(reply.state_vector))
         self.presence.welcome(connection, reply.awareness)
 
@@ -157,14 +158,15 @@ class LiveCanvas:
         self._tracker.record_broadcast(broadcast)
 
     async def _forward_presence(self, _: str, content: bytes) -> None:
-        update = decode(Presence, content).update
-        self.presence.record(update)
-        self._broadcast(protocol.encode_awareness(update))
+        self.presence.forward(decode(Presence, content).update)
 
     def _broadcast(self, message: bytes) -> None:
-        FRAMES.inc(len(self.connections))
+        self._broadcast_to(message, self.connections)
+
+    def _broadcast_to(self, message: bytes, connections: Collection[Connection]) -> None:
+        FRAMES.inc(len(connections))
         frame, vector = encode_frame(message), self._tracker.vector
-        for connection in self.connections:
+        for connection in connections:
             if not connection.broadcast(message, frame, vector):
                 self._background.start("catch up a client", self._catch_up_client(connection))
 

@@ -90,6 +90,18 @@ RoleState = KnownRole | RoleInDoubt
 """The client's role on the canvas."""
 
 
+class _Backlog:
+    """The messages that wait for a client."""
+
+    __slots__ = ("is_empty", "message_queued", "queue")
+
+    def __init__(self) -> None:
+        self.queue: deque[bytes] = deque()
+        self.message_queued = asyncio.Event()
+        self.is_empty = asyncio.Event()
+        self.is_empty.set()
+
+
 class Connection:
     """The connection of one client.
 
@@ -132,17 +144,15 @@ class Connection:
         self._told_status = QuotaStatus.BELOW
         self._role: RoleState = KnownRole(role, changes=0)
         self._limit_viewer()
-        self._role_is_known = asyncio.Event()
-        """Set while `_role` is a `KnownRole`."""
-        self._role_is_known.set()
+        self._role_is_known: asyncio.Event | None = None
+        """Set when `_role` is a `KnownRole` again; None before the first doubt, because an event takes 0.8 kB."""
         self._flow: Flow = Live()
-        self._queue: deque[bytes] = deque()
+        self._backlog: _Backlog | None = None
+        """The messages that wait for the client; None before the first one, because most clients are never behind."""
+        self._begin_writing: Callable[[], None] | None = None
         self._queued_bytes = 0
         self._is_quiet = False
         """True when no message was sent since the last call of `send_heartbeat`."""
-        self._message_queued = asyncio.Event()
-        self._queue_empty = asyncio.Event()
-        self._queue_empty.set()
 
     @property
     def caller(self) -> Caller:
@@ -164,6 +174,16 @@ class Connection:
         """Return whether the newest known role may edit the canvas."""
         return self._role.role.allows(CanvasRole.EDITOR)
 
+    @property
+    def has_backlog(self) -> bool:
+        """Return whether messages wait for the client."""
+        return self._queued_bytes > 0
+
+    @property
+    def answers_sync(self) -> bool:
+        """Return whether the client is asked, after a sync, for the updates that the server lacks."""
+        return self.may_edit
+
     def renew(self, caller: Caller) -> None:
         """Replace the caller by the caller of a fresh access token."""
         self._caller = caller
@@ -176,6 +196,8 @@ class Connection:
     def doubt_role(self) -> None:
         """Accept no edit until `settle_role`, because a change of the role was announced."""
         self._role = RoleInDoubt(self._role.role, self._role.changes + 1)
+        if self._role_is_known is None:
+            self._role_is_known = asyncio.Event()
         self._role_is_known.clear()
 
     def settle_role(self, role: CanvasRole, changes: int) -> bool:
@@ -188,7 +210,8 @@ class Connection:
         could_edit = self.may_edit
         self._role = KnownRole(role, changes)
         self._limit_viewer()
-        self._role_is_known.set()
+        if self._role_is_known is not None:
+            self._role_is_known.set()
         return self.may_edit and not could_edit
 
     def _limit_viewer(self) -> None:
@@ -197,7 +220,7 @@ class Connection:
 
     async def wait_for_known_role(self) -> None:
         """Wait until the role is known. It stays known until the caller's next await."""
-        while isinstance(self._role, RoleInDoubt):
+        while isinstance(self._role, RoleInDoubt) and self._role_is_known is not None:
             await self._role_is_known.wait()
 
     def broadcast(self, message: bytes, frame: bytes, vector: bytes) -> bool:
@@ -207,7 +230,7 @@ class Connection:
         """
         match self._flow:
             case Live():
-                if self._queued_bytes + len(message) > SLOW_BYTES and self._queue:
+                if self._queued_bytes + len(message) > SLOW_BYTES and self._has_queue:
                     self._flow = Lagging(time.monotonic(), vector)
                     return False
                 self.send_frame(message, frame)
@@ -238,13 +261,14 @@ class Connection:
         self._is_quiet = False
         if not self._queued_bytes and self._write_frame(frame):
             return
-        if self._queued_bytes + len(message) > HARD_BYTES and self._queue:
+        if self._queued_bytes + len(message) > HARD_BYTES and self._has_queue:
             self.close(Close.OVERLOADED, "too much is waiting to be sent")
             return
-        self._queue.append(message)
+        backlog = self._open_backlog()
+        backlog.queue.append(message)
         self._queued_bytes += len(message)
-        self._queue_empty.clear()
-        self._message_queued.set()
+        backlog.is_empty.clear()
+        backlog.message_queued.set()
 
     def send_heartbeat(self) -> None:
         """Send an empty awareness update if no message was sent since the last call."""
@@ -267,23 +291,49 @@ class Connection:
 
     async def wait_until_sent(self) -> None:
         """Wait until every queued message is sent, or the connection has ended."""
-        await self._queue_empty.wait()
+        if self._backlog is not None:
+            await self._backlog.is_empty.wait()
+
+    def on_backlog(self, begin_writing: Callable[[], None]) -> None:
+        """Call `begin_writing` once when the first message waits; it then runs `write`, until `end`."""
+        if self._backlog is None:
+            self._begin_writing = begin_writing
+        else:
+            begin_writing()
 
     async def write(self) -> None:
         """Send the queued messages until the client disconnects or the task is cancelled."""
+        backlog = self._open_backlog()
         try:
             while True:
-                await self._message_queued.wait()
-                self._message_queued.clear()
-                while self._queue:
-                    message = self._queue.popleft()
+                await backlog.message_queued.wait()
+                backlog.message_queued.clear()
+                while backlog.queue:
+                    message = backlog.queue.popleft()
                     await self._websocket.send_bytes(message)
                     self._queued_bytes -= len(message)
-                self._queue_empty.set()
+                backlog.is_empty.set()
         except (ClientDisconnected, WebSocketDisconnect, RuntimeError):
             self.close(Close.NORMAL, "gone")
         finally:
-            # Release the memory of the queue, and every task that waits for the queue to empty.
-            self._flow = Ended()
-            self._queue.clear()
-            self._queue_empty.set()
+            self.end()
+
+    def end(self) -> None:
+        """Send nothing more. Release the memory of the queue, and every task that waits for the queue to empty."""
+        self._flow = Ended()
+        self._begin_writing = None
+        if self._backlog is not None:
+            self._backlog.queue.clear()
+            self._backlog.is_empty.set()
+
+    @property
+    def _has_queue(self) -> bool:
+        return self._backlog is not None and bool(self._backlog.queue)
+
+    def _open_backlog(self) -> _Backlog:
+        """Return the backlog. Begin to write when it is the first."""
+        if self._backlog is None:
+            self._backlog = _Backlog()
+            if self._begin_writing is not None:
+                self._begin_writing()
+        return self._backlog

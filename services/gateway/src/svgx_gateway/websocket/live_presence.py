@@ -1,6 +1,7 @@
 """The presence of one canvas's clients on this gateway: which states its connections publish and receive."""
 
 import asyncio
+from collections.abc import Callable, Collection
 
 from svgx_common.background import BackgroundTasks
 from svgx_common.contract.collab import CANVAS_AWARENESS, AuthoredState
@@ -8,14 +9,24 @@ from svgx_common.messaging.bus import Bus
 from svgx_gateway.ratelimit.token_bucket import TokenBucket
 from svgx_gateway.websocket.connection import Connection
 from svgx_gateway.websocket.trackers.awareness_owner import AwarenessClocks
+from svgx_gateway.websocket.trackers.presence_merger import PresenceMerger
+from svgx_gateway.websocket.trackers.presence_merger import encode as encode_entries
 from svgx_yjs import awareness, protocol
-from svgx_yjs.awareness import State
+from svgx_yjs.awareness import Entry, State
 
 WELCOME_SECONDS = 0.05
 """Seconds to wait for a new connection's own state before it receives the states of all clients.
 
 A client that returns would otherwise receive, and adopt, an old state of its own. y-websocket shows its state at once.
 """
+
+INTERVAL = 0.03
+"""Seconds between two broadcasts of presence, so that an isolated movement is broadcast at once."""
+
+INTERVAL_PER_CONNECTION = 0.0005
+"""Seconds that each connection adds to `INTERVAL`, because each broadcast is a frame for each of them."""
+
+LONGEST_INTERVAL = 0.1
 
 RENEWAL_INTERVAL = 1.0
 """Seconds between two renewals of all clients' states."""
@@ -41,8 +52,21 @@ class LivePresence:
     their states: each is told that it has left. Only the client itself can answer, with a newer state.
     """
 
-    def __init__(self, bus: Bus, canvas_id: str, connections: set[Connection]) -> None:
+    def __init__(
+        self,
+        bus: Bus,
+        canvas_id: str,
+        connections: set[Connection],
+        *,
+        broadcast: Callable[[bytes, Collection[Connection]], None] = lambda *_: None,
+    ) -> None:
         self._bus = bus
+        self._broadcast = broadcast
+        self._merger = PresenceMerger()
+        self._flushed_at = -LONGEST_INTERVAL
+        self._flush_timer: asyncio.TimerHandle | None = None
+        self._held: dict[Connection, dict[int, Entry]] = {}
+        """The newest states for connections with a backlog, because edits and answers come first."""
         self._canvas_id = canvas_id
         self._connections = connections
         self._clocks = AwarenessClocks()
@@ -57,6 +81,18 @@ class LivePresence:
     async def stop(self) -> None:
         """Stop the background tasks."""
         await self._background.stop()
+        if self._flush_timer is not None:
+            self._flush_timer.cancel()
+
+    def forward(self, update: bytes) -> None:
+        """Send an awareness update of the holder to the clients: joins and leaves at once, other changes merged."""
+        self.record(update)
+        loop = asyncio.get_running_loop()
+        due = self._flushed_at + self._interval()
+        if self._merger.add(update) or loop.time() >= due:
+            self._flush()
+        elif self._flush_timer is None:
+            self._flush_timer = loop.call_at(due, self._flush)
 
     def record(self, update: bytes) -> None:
         """Record an awareness update of the holder."""
@@ -90,6 +126,34 @@ class LivePresence:
         author = connection.caller.user_id
         authored = AuthoredState(author, state.client, state.clock, state.json)
         await self._bus.broadcast(CANVAS_AWARENESS, authored, canvas_id=self._canvas_id)
+
+    def _interval(self) -> float:
+        added = INTERVAL_PER_CONNECTION * len(self._connections)
+        return min(LONGEST_INTERVAL, INTERVAL + added)
+
+    def _flush(self) -> None:
+        """Broadcast the states that wait. A connection with a backlog gets its states at a later time."""
+        loop = asyncio.get_running_loop()
+        if self._flush_timer is not None:
+            self._flush_timer.cancel()
+            self._flush_timer = None
+        self._flushed_at = loop.time()
+        states = self._merger.take()
+        ready: list[Connection] = []
+        for connection in self._connections:
+            if connection.has_backlog:
+                self._held.setdefault(connection, {}).update(states)
+            elif (held := self._held.pop(connection, None)) is not None:
+                connection.send(protocol.encode_awareness(encode_entries((held | states).values())))
+            else:
+                ready.append(connection)
+        if states:
+            self._broadcast(protocol.encode_awareness(encode_entries(states.values())), ready)
+        if self._held:
+            self._held = {
+                each: held for each, held in self._held.items() if each in self._connections
+            }
+            self._flush_timer = loop.call_later(LONGEST_INTERVAL, self._flush)
 
     def _end_welcome(self, connection: Connection) -> None:
         if (update := self._welcomes.pop(connection, None)) is not None:

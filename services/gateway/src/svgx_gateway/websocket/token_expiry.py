@@ -20,7 +20,9 @@ this time, the notice is sent halfway to the expiry."""
 class TokenExpiry:
     """The timers that close one connection when its token expires.
 
-    `wants_notice`: the client connected with `renew=1`, so it gets a notice before the expiry and after each renewal.
+    `wants_notice`: the client gets a notice before the expiry. `wants_confirmation`: it gets one after each renewal,
+    too. Without a confirmation, a renewal with a token that lasts no longer brings no second notice, because the client
+    would answer with the same token again.
     """
 
     def __init__(
@@ -30,10 +32,12 @@ class TokenExpiry:
         identity: Identity,
         *,
         wants_notice: bool,
+        wants_confirmation: bool,
     ) -> None:
         self._connection = connection
         self._authenticator = authenticator
         self._wants_notice = wants_notice
+        self._wants_confirmation = wants_confirmation
         self._expires_at = 0.0
         """Unix time in seconds."""
         self._timers: list[asyncio.TimerHandle] = []
@@ -49,7 +53,7 @@ class TokenExpiry:
             raise Unauthenticated("the fresh access token is another account's")
         self._connection.renew(identity.caller.with_link(self._connection.caller.link_id))
         self._start_timers(identity)
-        if self._wants_notice:
+        if self._wants_notice and self._wants_confirmation:
             self._send_notice()
 
     def stop(self) -> None:
@@ -59,11 +63,12 @@ class TokenExpiry:
 
     def _start_timers(self, identity: Identity) -> None:
         self.stop()
+        is_later = identity.expires_at > self._expires_at
         self._expires_at = identity.expires_at
         seconds = self._seconds_left()
         call_later = asyncio.get_running_loop().call_later
         self._timers = [call_later(seconds, self._close)]
-        if self._wants_notice:
+        if self._wants_notice and (is_later or self._wants_confirmation):
             notice_in = seconds - min(NOTICE, seconds / 2)
             self._timers.append(call_later(notice_in, self._send_notice))
 

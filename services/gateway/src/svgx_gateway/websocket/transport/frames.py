@@ -1,10 +1,16 @@
-"""The encoding of a WebSocket message as one frame of the server (RFC 6455, 5.2)."""
+"""The frames of WebSocket messages (RFC 6455, 5.2): the server's encoder, and a decoder of the commonest frames."""
+
+from websockets.speedups import apply_mask
 
 _FINAL_BINARY = 0x82
 """The first byte: the last frame of a message, with binary data."""
 
 _LENGTH_16, _LENGTH_64 = 126, 127
 """Values of the second byte: the length follows in two or in eight bytes."""
+
+_MASKED = 0x80
+_SHORT_HEAD = 6
+"""Bytes before the payload of a short frame of a client: two, and the mask."""
 
 
 def encode_frame(message: bytes) -> bytes:
@@ -15,3 +21,27 @@ def encode_frame(message: bytes) -> bytes:
     if length < 1 << 16:
         return bytes((_FINAL_BINARY, _LENGTH_16)) + length.to_bytes(2) + message
     return bytes((_FINAL_BINARY, _LENGTH_64)) + length.to_bytes(8) + message
+
+
+def read_frame(data: bytes, position: int, max_bytes: int) -> tuple[bytes, int] | None:
+    """Return the message of the frame at `position`, and the position after the frame.
+
+    Return None for everything but the whole frame of a binary message of at most `max_bytes` and 65,535 bytes: the
+    complete parser then decides.
+    """
+    start = position + _SHORT_HEAD
+    if start > len(data) or data[position] != _FINAL_BINARY:
+        return None
+    # A client sets the highest bit, because it masks its frames.
+    length = data[position + 1] - _MASKED
+    if length < 0 or length > _LENGTH_16:
+        return None
+    if length == _LENGTH_16:
+        start += 2
+        length = int.from_bytes(data[position + 2 : position + 4])
+        if length < _LENGTH_16:
+            return None
+    end = start + length
+    if end > len(data) or length > max_bytes:
+        return None
+    return apply_mask(data[start:end], data[start - 4 : start]), end

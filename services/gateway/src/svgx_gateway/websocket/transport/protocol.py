@@ -18,7 +18,7 @@ from websockets.datastructures import Headers
 from websockets.exceptions import InvalidState
 from websockets.frames import CLOSE, DATA_OPCODES, PING, CloseCode, Frame
 from websockets.http11 import Request, Response
-from websockets.protocol import CLOSING
+from websockets.protocol import CLOSING, OPEN
 from websockets.server import ServerProtocol
 from websockets.streams import StreamReader
 from websockets.typing import StatusLike
@@ -27,6 +27,8 @@ from svgx_common.contract.close_codes import Close
 from svgx_common.contract.errors import BadRequest
 from svgx_common.http import refusals
 from svgx_gateway.websocket import handshake
+from svgx_gateway.websocket.transport.event_queue import EventQueue
+from svgx_gateway.websocket.transport.frames import read_frame
 from svgx_gateway.websocket.transport.inflow import (
     RETRY_SECONDS,
     Inflow,
@@ -48,6 +50,12 @@ INFLOW = "svgx.inflow"
 
 WRITE_FRAME = "svgx.write_frame"
 """The key of a connection's `write_frame` in the ASGI scope."""
+
+HAND_OVER = "svgx.hand_over"
+"""The key of a connection's `hand_over` in the ASGI scope."""
+
+TakeMessage = Callable[[bytes], bool]
+"""Handles a message and returns True, or returns False when the message has to wait for an earlier one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +89,7 @@ class LimitedWebSocket(WebSocketsSansIOProtocol):
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
+        self.queue: Any = EventQueue()
         self.close_timeout = CLOSING_SECONDS
         self._inflow = Inflow(self.limits.inflow, self.limits.large_messages)
         self.conn: _LimitedServerProtocol = _LimitedServerProtocol(self.limits, self._inflow)
@@ -93,6 +102,7 @@ class LimitedWebSocket(WebSocketsSansIOProtocol):
         """True when the client has sent or read bytes since the last check."""
         self._unsent_bytes = 0
         """Bytes that waited for the client at the last check."""
+        self._take_message: TakeMessage | None = None
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Cancel the timers, and release the memory of an unfinished message."""
@@ -105,6 +115,10 @@ class LimitedWebSocket(WebSocketsSansIOProtocol):
     def data_received(self, data: bytes) -> None:
         """Parse incoming bytes. Answer 400 and close the connection unless the first call has a complete handshake."""
         self._progress = True
+        if self._take_message is not None and self._reads_directly():
+            data = self._read_directly(data, self._take_message)
+            if not data:
+                return
         try:
             super().data_received(data)
         except InvalidState:
@@ -127,6 +141,7 @@ class LimitedWebSocket(WebSocketsSansIOProtocol):
             scope: Any = self.scope
             scope[INFLOW] = self._inflow
             scope[WRITE_FRAME] = self.write_frame
+            scope[HAND_OVER] = self.hand_over
         self.transport.pause_reading()
 
     def write_frame(self, frame: bytes) -> bool:
@@ -140,6 +155,40 @@ class LimitedWebSocket(WebSocketsSansIOProtocol):
             return False
         self.transport.write(frame)
         return True
+
+    def hand_over(self, take_message: TakeMessage | None) -> None:
+        """Give each further message to `take_message`, without ASGI and without waking a task.
+
+        A message that `take_message` does not take, and every message after it until the application has received them
+        all, goes through ASGI. So do messages of several frames, of more than 65,535 bytes, and of clients at a limit.
+        """
+        self._take_message = take_message
+
+    def _reads_directly(self) -> bool:
+        """Return whether the next bytes begin a frame that no earlier frame, message or limit holds up."""
+        return (
+            self.conn.is_between_messages
+            and not self.read_paused
+            and not self.close_sent
+            and self._hold_timer is None
+            and self.queue.empty()
+            and not self.disconnected
+        )
+
+    def _read_directly(self, data: bytes, take_message: TakeMessage) -> bytes:
+        """Handle the complete messages at the beginning of `data`, and return the rest."""
+        inflow, position = self._inflow, 0
+        while frame := read_frame(data, position, self.limits.max_bytes):
+            if inflow.seconds_to_wait():
+                break
+            message, position = frame
+            inflow.count(len(message))
+            if not take_message(message):
+                self.curr_msg_data_type = "bytes"
+                self.frames = [message]
+                self.send_receive_event_to_app()
+                break
+        return data[position:]
 
     async def receive(self) -> ASGIReceiveEvent:
         """Return the next message, and read on. After a large message, read on only when it was handled."""
@@ -222,6 +271,9 @@ class LimitedWebSocket(WebSocketsSansIOProtocol):
     def start_keepalive(self) -> None:
         """Read again, because the handshake is answered."""
         super().start_keepalive()
+        # The headers take 4 kB, and have been copied into the ASGI scope.
+        self.request: Any = None
+        self.response: Any = None
         self.transport.resume_reading()
 
     def pause_writing(self) -> None:
@@ -341,6 +393,11 @@ class _LimitedServerProtocol(ServerProtocol):
         return Response(error.status, HTTPStatus(error.status).phrase, headers, body)
 
     @property
+    def is_between_messages(self) -> bool:
+        """Return whether an open connection waits for the first byte of a message."""
+        return self._held_reader.is_between_frames and not self.current_size and self._state is OPEN
+
+    @property
     def held_seconds(self) -> float:
         """Return the seconds until the parser may go on; 0 when it waits for bytes."""
         return self._held_reader.held_seconds
@@ -397,10 +454,14 @@ class _HeldReader(StreamReader):
         self._free_bytes = free_bytes
         self._current_size = current_size
         self.held_seconds = 0.0
+        self.is_between_frames = False
+        """True while the reader waits for the first byte of a frame."""
 
     def at_eof(self) -> Generator[None, None, bool]:
         """Wait until the next frame may be read. Return whether the bytes have ended instead."""
+        self.is_between_frames = True
         at_eof = yield from super().at_eof()
+        self.is_between_frames = False
         while not at_eof and (seconds := self._inflow.seconds_to_wait()):
             self.held_seconds = seconds
             yield

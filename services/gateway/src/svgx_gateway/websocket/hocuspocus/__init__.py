@@ -1,0 +1,1 @@
+"""Hocuspocus clients: several canvases on one WebSocket, each with its own token, role and connection."""

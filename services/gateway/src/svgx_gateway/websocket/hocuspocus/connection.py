@@ -1,0 +1,119 @@
+"""The connection of a Hocuspocus client to one canvas. Its messages carry the name of the document."""
+
+from collections.abc import Callable
+
+from opentelemetry.trace import SpanContext
+from starlette.websockets import WebSocket
+
+from svgx_common.contract.policy import CanvasRole
+from svgx_common.messaging.caller import Caller
+from svgx_gateway.websocket.connection import Connection
+from svgx_gateway.websocket.hocuspocus.status_counter import StatusCounter
+from svgx_gateway.websocket.transport.frames import encode_frame
+from svgx_gateway.websocket.transport.inflow import Inflow
+from svgx_yjs import protocol
+from svgx_yjs.hocuspocus import Writer
+from svgx_yjs.lib0 import Decoder
+
+
+class NamedFrames:
+    """The newest message of each canvas with the document's name, so that it is encoded once for all its clients."""
+
+    def __init__(self) -> None:
+        self._newest: dict[bytes, tuple[bytes, bytes, bytes]] = {}
+        """By the encoded name: the message of y-protocols, the named message, and its frame."""
+
+    def named(self, writer: Writer, message: bytes) -> tuple[bytes, bytes]:
+        """Return the named message and its frame."""
+        newest = self._newest.get(writer.prefix)
+        if newest is None or newest[0] is not message:
+            named = writer.named(message)
+            newest = self._newest[writer.prefix] = message, named, encode_frame(named)
+        return newest[1:]
+
+    def forget(self, writer: Writer) -> None:
+        """Forget the message of a canvas, because a client has left it."""
+        self._newest.pop(writer.prefix, None)
+
+
+class HocuspocusConnection(Connection):
+    """The connection of one document on a client's socket.
+
+    Messages of y-protocols get the document's name. The additions of this server to y-protocols become messages of
+    Hocuspocus: saved messages become sync statuses, the notice about the token a request for a token, and the notice
+    about quotas a stateless message.
+    """
+
+    def __init__(
+        self,
+        websocket: WebSocket,
+        caller: Caller,
+        role: CanvasRole,
+        *,
+        writer: Writer,
+        frames: NamedFrames,
+        role_changed: Callable[[], None],
+        wants_quota: bool,
+        inflow: Inflow | None,
+        write_frame: Callable[[bytes], bool],
+        handshake: SpanContext | None,
+    ) -> None:
+        self._writer = writer
+        self._frames = frames
+        self._role_changed = role_changed
+        super().__init__(
+            websocket,
+            caller,
+            role,
+            wants_saved=False,
+            wants_quota=wants_quota,
+            inflow=inflow,
+            write_frame=write_frame,
+            handshake=handshake,
+        )
+        self.statuses = StatusCounter(self._send_status)
+        self.saved_counter = self.statuses
+
+    @property
+    def answers_sync(self) -> bool:
+        """Return True, also for a viewer: without the answer, the client's changes count as unsynced for ever."""
+        return True
+
+    def settle_role(self, role: CanvasRole, changes: int) -> bool:
+        """Adopt a role, and tell the client its new scope."""
+        could_edit = self.may_edit
+        became_editor = super().settle_role(role, changes)
+        if self.may_edit != could_edit:
+            self.send_scope()
+        return became_editor
+
+    def send_scope(self) -> None:
+        """Tell the client whether it may edit."""
+        self._send_named(self._writer.authenticated(may_edit=self.may_edit))
+
+    def send_frame(self, message: bytes, frame: bytes) -> None:
+        """Send a message of y-protocols as one of Hocuspocus."""
+        del frame  # it has no name of the document
+        if message[0] == protocol.TOKEN:
+            self._send_named(self._writer.token_request())
+        elif message[0] == protocol.QUOTA:
+            use = Decoder(message[1:]).text()
+            self._send_named(self._writer.stateless(f'{{"quota":{use}}}'))
+        else:
+            super().send_frame(*self._frames.named(self._writer, message))
+
+    def send_saved(self, number: int) -> None:
+        """Record that the messages up to `number` are committed, and send the client their statuses."""
+        saved = self.saved_counter.commit(number)
+        if saved is not None:
+            self.statuses.send_saved(saved)
+
+    def _limit_viewer(self) -> None:
+        # The socket's inflow is that of all its documents.
+        self._role_changed()
+
+    def _send_status(self, applied: bool) -> None:  # a callback with one argument
+        self._send_named(self._writer.sync_status(applied=applied))
+
+    def _send_named(self, message: bytes) -> None:
+        super().send_frame(message, encode_frame(message))

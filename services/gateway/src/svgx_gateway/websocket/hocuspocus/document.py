@@ -1,0 +1,87 @@
+"""One document on the socket of a Hocuspocus client: its messages, in their order, until it ends."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+from svgx_common.contract.close_codes import Close
+from svgx_common.contract.errors import SvgxError
+from svgx_gateway.websocket.connection import Closing
+from svgx_gateway.websocket.hocuspocus.connection import HocuspocusConnection
+from svgx_gateway.websocket.sessions.session import Session, closing_of, run
+from svgx_yjs import protocol
+from svgx_yjs.hocuspocus import Authenticate, Ignored, Leave
+from svgx_yjs.lib0 import Malformed
+
+MAX_QUEUED = 32
+"""Messages of a document that may wait. Beyond it the socket is not read, and its other documents wait too."""
+
+LARGE_BYTES = 256 * 1024
+"""Bytes beyond which the socket is not read until the message is handled, because the memory counts until then."""
+
+DocumentContent = protocol.Message | Authenticate | Leave | Ignored
+
+
+class Document:
+    """A document that a client has opened. `serve` authenticates, joins, and returns why the document ended."""
+
+    def __init__(self, name: str, serve: "Callable[[Document, str], Awaitable[Closing]]") -> None:
+        self.name = name
+        self.connection: HocuspocusConnection | None = None
+        """The connection; None until the client's role on the canvas is known."""
+        self.has_joined = False
+        """True once the client has joined the canvas."""
+        self._serve = serve
+        self._messages: asyncio.Queue[DocumentContent] = asyncio.Queue(MAX_QUEUED)
+
+    async def put(self, message: DocumentContent, size: int) -> None:
+        """Add a message of `size` bytes. Wait while too many wait, and until a large one is handled."""
+        await self._messages.put(message)
+        if size > LARGE_BYTES:
+            await self._messages.join()
+
+    async def run(self, token: str) -> Closing:
+        """Serve the document until it ends, and return the reason."""
+        return await self._serve(self, token)
+
+    async def run_session(self, session: Session, connection: HocuspocusConnection) -> Closing:
+        """Handle messages and send those that wait, until one side ends the document. Return the reason."""
+        self.has_joined = True
+        return await run(connection, self._handle_all(session, connection))
+
+    async def _handle_all(self, session: Session, connection: HocuspocusConnection) -> Closing:
+        while True:
+            message = await self._messages.get()
+            try:
+                if isinstance(message, Leave):
+                    return Closing(Close.NORMAL, "")
+                await _handle(message, session, connection)
+            except (Malformed, SvgxError) as error:
+                return closing_of(error)
+            finally:
+                self._messages.task_done()
+
+    def drop_messages(self) -> None:
+        """Drop the messages that wait, so that the socket is read again."""
+        while not self._messages.empty():
+            self._messages.get_nowait()
+            self._messages.task_done()
+
+
+async def _handle(
+    message: DocumentContent, session: Session, connection: HocuspocusConnection
+) -> None:
+    match message:
+        case Authenticate(token):
+            # An empty token stands for the token of the handshake, which cannot be renewed.
+            if token:
+                await session.handle(protocol.TokenMessage(token))
+        case Ignored() | Leave():
+            pass
+        case protocol.SyncStep1():
+            connection.statuses.begin_sync()
+            await session.handle(message)
+        case protocol.DocumentMessage(update, whole):
+            connection.statuses.begin_message(update, is_step_2=whole)
+            await session.handle(message)
+        case _:
+            await session.handle(message)

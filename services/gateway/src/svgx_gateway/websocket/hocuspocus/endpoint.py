@@ -1,0 +1,81 @@
+"""The endpoint of `/runtime/hocuspocus`: one WebSocket with several canvases, each with a token of its own."""
+
+import contextlib
+
+from starlette.websockets import WebSocket
+
+from svgx_common.contract.errors import Forbidden, Overloaded, SvgxError, TooManyRequests
+from svgx_gateway.http import problems
+from svgx_gateway.ratelimit.key import RateLimitKey
+from svgx_gateway.websocket import handshake
+from svgx_gateway.websocket.admission import REFUSED, Admission
+from svgx_gateway.websocket.endpoint import CountHandshake, close_socket
+from svgx_gateway.websocket.hocuspocus.connection import NamedFrames
+from svgx_gateway.websocket.hocuspocus.socket import HocuspocusSocket
+from svgx_gateway.websocket.origins import AllowedOrigins
+from svgx_gateway.websocket.sessions.session import Sessions
+from svgx_gateway.websocket.transport.protocol import INFLOW
+
+
+class HocuspocusEndpoint:
+    """The WebSocket endpoint of Hocuspocus clients. It checks each socket in this order.
+
+    1. The page's origin: 403 instead of the upgrade.
+    2. The number of connections on the gateway: 503 instead of the upgrade.
+    3. The rate of handshakes of the address, because a token comes only after the upgrade: 429 instead of the upgrade.
+    4. The number of sockets of the address without a document: 503 instead of the upgrade.
+    5. For each document: the token, the rate and the number of connections of the account, and the role on the canvas.
+    """
+
+    def __init__(
+        self,
+        sessions: Sessions,
+        origins: AllowedOrigins,
+        admission: Admission,
+        *,
+        count_handshake: CountHandshake,
+    ) -> None:
+        self._sessions = sessions
+        self._origins = origins
+        self._admission = admission
+        self._count_handshake = count_handshake
+        self._frames = NamedFrames()
+
+    async def serve(self, websocket: WebSocket) -> None:
+        """Serve one WebSocket until either side closes it."""
+        try:
+            if not self._origins.allows(websocket.headers):
+                raise Forbidden("pages of this origin may not connect", field="origin")
+            counted = self._admission.admit_to_gateway()
+            if counted is None:
+                raise Overloaded("this gateway has reached its limit of connections")
+            with counted:
+                await self._serve_counted(websocket)
+        except SvgxError as refusal:
+            await websocket.send_denial_response(problems.response(refusal))
+
+    async def _serve_counted(self, websocket: WebSocket) -> None:
+        """Serve a counted socket. Raises `TooManyRequests` and `Overloaded` before the upgrade only."""
+        try:
+            await self._count_handshake(websocket, None)
+        except TooManyRequests:
+            REFUSED.labels("handshake_rate").inc()
+            raise
+        address = RateLimitKey.of(websocket, None).key
+        unused = self._admission.admit_account(address)
+        if unused is None:
+            raise Overloaded("this address has too many connections without a document")
+        with contextlib.ExitStack() as without_document:
+            without_document.enter_context(unused)
+            if (inflow := websocket.scope.get(INFLOW)) is not None:
+                inflow.account = address
+            await handshake.accept(websocket)
+            socket = HocuspocusSocket(
+                websocket,
+                self._sessions,
+                self._admission,
+                self._frames,
+                count_handshake=self._count_handshake,
+                first_document=without_document.close,
+            )
+            await close_socket(websocket, await socket.run())

@@ -1,0 +1,274 @@
+"""The socket of a Hocuspocus client: it reads the frames, and gives each to its document."""
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+
+import structlog
+from opentelemetry.trace import SpanContext
+from starlette.types import Message
+from starlette.websockets import WebSocket
+from uvicorn.protocols.utils import ClientDisconnected
+
+from svgx_common.contract.close_codes import Close
+from svgx_common.contract.errors import Overloaded, SvgxError, TooManyRequests
+from svgx_common.contract.policy import CanvasRole
+from svgx_gateway.identity.identity import Identity
+from svgx_gateway.observability.notes import note_user
+from svgx_gateway.ratelimit.key import RateLimitKey
+from svgx_gateway.websocket.admission import REFUSED, Admission
+from svgx_gateway.websocket.connection import Closing
+from svgx_gateway.websocket.endpoint import CountHandshake
+from svgx_gateway.websocket.hocuspocus.connection import HocuspocusConnection, NamedFrames
+from svgx_gateway.websocket.hocuspocus.document import Document, DocumentContent
+from svgx_gateway.websocket.sessions.session import Sessions, closing_of
+from svgx_gateway.websocket.transport.protocol import INFLOW, WRITE_FRAME
+from svgx_yjs import hocuspocus
+from svgx_yjs.hocuspocus import Authenticate, Leave, Writer
+from svgx_yjs.lib0 import Malformed
+
+log = structlog.get_logger(__name__)
+
+
+class HocuspocusSocket:
+    """One socket.
+
+    A document ends by itself when its client leaves or a final condition arises (docs/spec.md, R-SOCKET-1): the client
+    gets a refusal for this document. A condition that passes by itself ends the socket, because the client then
+    connects again and opens all its documents.
+    """
+
+    def __init__(
+        self,
+        websocket: WebSocket,
+        sessions: Sessions,
+        admission: Admission,
+        frames: NamedFrames,
+        *,
+        count_handshake: CountHandshake,
+        first_document: Callable[[], None],
+    ) -> None:
+        self._websocket = websocket
+        self._sessions = sessions
+        self._admission = admission
+        self._frames = frames
+        self._count_handshake = count_handshake
+        self._first_document = first_document
+        self._inflow = websocket.scope.get(INFLOW)
+        self._documents: dict[str, Document] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._closing: asyncio.Future[Closing] = asyncio.get_running_loop().create_future()
+        """The first reason to close the socket."""
+        self._joined = 0
+        """Number of documents that the client may read at present."""
+        self._idle_timer: asyncio.TimerHandle | None = None
+        self._start_idle_timer()
+
+    async def run(self) -> Closing:
+        """Read until the socket ends, then leave all its documents. Return the reason."""
+        reading = asyncio.create_task(self._read())
+        try:
+            await asyncio.wait({reading, self._closing}, return_when=asyncio.FIRST_COMPLETED)
+            return self._closing.result() if self._closing.done() else await reading
+        finally:
+            self._stop_idle_timer()
+            tasks = [reading, *self._tasks]
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _read(self) -> Closing:
+        while (closing := await self._handle_event(await self._websocket.receive())) is None:
+            pass
+        return closing
+
+    async def _handle_event(self, event: Message) -> Closing | None:
+        """Handle one ASGI event. Return the reason of the close, or None to read on."""
+        if event["type"] == "websocket.disconnect":
+            return Closing(Close.NORMAL, "")
+        frame = event.get("bytes")
+        if frame is None:
+            return Closing(Close.BAD_MESSAGE, "only binary frames are accepted")
+        try:
+            named = hocuspocus.decode(frame)
+        except Malformed as error:
+            return closing_of(error)
+        match named:
+            case hocuspocus.Named(name, message):
+                await self._handle_message(name, message, len(frame))
+            case hocuspocus.Ping():
+                await self._send(hocuspocus.PONG_MESSAGE)
+            case None:
+                pass
+        return None
+
+    async def _handle_message(self, name: str, message: DocumentContent, size: int) -> None:
+        document = self._documents.get(name)
+        if document is not None:
+            if isinstance(message, Leave):
+                # A token that follows opens the document again.
+                del self._documents[name]
+            await document.put(message, size)
+        elif isinstance(message, Authenticate):
+            document = self._documents[name] = Document(name, self._serve)
+            task = asyncio.create_task(self._run_document(document, message.token))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+        # Other messages of a document without a token count for nothing: the client repeats them after its token.
+
+    async def _run_document(self, document: Document, token: str) -> None:
+        """Serve a document. End the socket when the reason of the end passes by itself."""
+        try:
+            closing = await document.run(token)
+        except SvgxError as error:
+            closing = closing_of(error)
+        except Exception as error:
+            log.exception("a document failed")
+            closing = closing_of(error)
+        finally:
+            if self._documents.get(document.name) is document:
+                del self._documents[document.name]
+            document.drop_messages()
+        if closing.code.is_final:
+            await self._refuse(document, closing)
+        elif closing.code is not Close.NORMAL and not self._closing.done():
+            self._closing.set_result(closing)
+
+    async def _serve(self, document: Document, token: str) -> Closing:
+        """Authenticate, count and join a document, then serve it. Return the reason of its end."""
+        canvas_id = hocuspocus.document_of(document.name)
+        identity = await self._authenticate(token)
+        key = RateLimitKey.of(self._websocket, identity.caller)
+        with contextlib.ExitStack() as counted:
+            self._admit(counted, key)
+            if self._inflow is not None and not self._joined:
+                self._inflow.account = key.key
+            self._begin_document()
+            counted.callback(self._end_document)
+            note_user(self._websocket.scope, identity.caller.user_id)
+            with structlog.contextvars.bound_contextvars(
+                canvas_id=canvas_id, user_id=identity.caller.user_id
+            ):
+                closing = await self._join(document, identity, canvas_id)
+                log.info("document closed", close_code=int(closing.code), reason=closing.reason)
+                return closing
+
+    async def _authenticate(self, token: str) -> Identity:
+        """Return the identity of a token, and count the attempt as a handshake of its account or of the address."""
+        try:
+            identity = await self._sessions.authenticator.authenticate_message(
+                token, self._websocket
+            )
+        except TooManyRequests:
+            raise
+        except SvgxError:
+            await self._count(None)
+            raise
+        await self._count(identity)
+        return identity
+
+    async def _count(self, identity: Identity | None) -> None:
+        try:
+            await self._count_handshake(self._websocket, identity and identity.caller)
+        except TooManyRequests:
+            REFUSED.labels("handshake_rate").inc()
+            raise
+
+    def _admit(self, counted: contextlib.ExitStack, key: RateLimitKey) -> None:
+        """Count a document as a connection of its account, and each further one as a connection of the gateway."""
+        if self._joined:
+            on_gateway = self._admission.admit_to_gateway()
+            if on_gateway is None:
+                raise Overloaded("this gateway has reached its limit of connections")
+            counted.enter_context(on_gateway)
+        if key.shared is None:
+            of_account = self._admission.admit_account(key.key)
+        else:
+            of_account = self._admission.admit_visitor(key.key, key.shared)
+        if of_account is None:
+            limit = self._admission.limits.per_identity
+            raise Overloaded(f"at most {limit} connections of one account")
+        counted.enter_context(of_account)
+
+    async def _join(self, document: Document, identity: Identity, canvas_id: str) -> Closing:
+        writer = Writer(document.name)
+
+        def connect(role: CanvasRole, opening: SpanContext | None) -> HocuspocusConnection:
+            document.connection = HocuspocusConnection(
+                self._websocket,
+                identity.caller,
+                role,
+                writer=writer,
+                frames=self._frames,
+                role_changed=self._limit_viewer,
+                wants_quota=self._websocket.query_params.get("quota") == "1",
+                inflow=self._inflow,
+                write_frame=self._websocket.scope[WRITE_FRAME],
+                handshake=opening,
+            )
+            document.connection.send_scope()
+            return document.connection
+
+        try:
+            async with self._sessions.join(
+                self._websocket,
+                identity,
+                canvas_id,
+                connect,
+                wants_notice=True,
+                wants_confirmation=False,
+            ) as session:
+                connection = document.connection
+                assert connection is not None
+                self._limit_viewer()
+                log.info("document opened")
+                return await document.run_session(session, connection)
+        finally:
+            document.connection = None
+            self._frames.forget(writer)
+            self._limit_viewer()
+
+    async def _refuse(self, document: Document, closing: Closing) -> None:
+        """Tell the client why its document has ended."""
+        writer = Writer(document.name)
+        await self._send(writer.permission_denied(f"{closing.code:d} {closing.reason}"))
+        if document.has_joined:
+            await self._send(writer.close(closing.reason))
+
+    async def _send(self, message: bytes) -> None:
+        """Send a message about the socket, or about a document that has ended."""
+        with contextlib.suppress(RuntimeError, ClientDisconnected):
+            await self._websocket.send_bytes(message)
+
+    def _limit_viewer(self) -> None:
+        """Treat the socket as a viewer's when none of its documents may be edited."""
+        if self._inflow is not None:
+            connections = [each.connection for each in self._documents.values()]
+            self._inflow.is_viewer = not any(
+                each is not None and each.may_edit for each in connections
+            )
+
+    def _begin_document(self) -> None:
+        self._joined += 1
+        self._stop_idle_timer()
+        self._first_document()
+
+    def _end_document(self) -> None:
+        self._joined -= 1
+        if not self._joined:
+            self._start_idle_timer()
+
+    def _start_idle_timer(self) -> None:
+        seconds = self._admission.limits.handshake
+        self._idle_timer = asyncio.get_running_loop().call_later(seconds, self._end_idle)
+
+    def _stop_idle_timer(self) -> None:
+        if self._idle_timer is not None:
+            self._idle_timer.cancel()
+            self._idle_timer = None
+
+    def _end_idle(self) -> None:
+        """Close the socket, because it has had no document for too long."""
+        REFUSED.labels("handshake").inc()
+        if not self._closing.done():
+            self._closing.set_result(Closing(Close.OVERLOADED, "no document was opened in time"))

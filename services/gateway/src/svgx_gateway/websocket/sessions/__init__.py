@@ -1,0 +1,1 @@
+"""The sessions of clients, and the readers of their messages."""

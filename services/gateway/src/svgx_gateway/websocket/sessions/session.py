@@ -1,0 +1,179 @@
+"""The sessions of clients: each is one connection that has joined its canvas, and handles the client's messages."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable, Coroutine
+from typing import Any
+
+from opentelemetry.trace import SpanContext
+from pydantic import ValidationError
+from starlette.websockets import WebSocket
+
+from svgx_common.contract.close_codes import Close, close_code
+from svgx_common.contract.errors import NotFound, SvgxError
+from svgx_common.contract.policy import CanvasRole
+from svgx_common.contract.state import CanvasRequest
+from svgx_gateway.http.tracing import handshake_of
+from svgx_gateway.identity.authenticator import Authenticator
+from svgx_gateway.identity.canvas_roles import CanvasRoles
+from svgx_gateway.identity.identity import Identity
+from svgx_gateway.observability import socket_spans
+from svgx_gateway.quotas.enforcement import QuotaEnforcement
+from svgx_gateway.websocket.canvas import LiveCanvas
+from svgx_gateway.websocket.connection import Closing, Connection
+from svgx_gateway.websocket.documents import DocumentMessages
+from svgx_gateway.websocket.live_canvases import LiveCanvases
+from svgx_gateway.websocket.token_expiry import TokenExpiry
+from svgx_yjs import protocol
+from svgx_yjs.lib0 import Malformed
+
+Connect = Callable[[CanvasRole, SpanContext | None], Connection]
+"""Returns the connection of a client, from its role and the span of its handshake."""
+
+
+class Session:
+    """One client on its canvas."""
+
+    def __init__(
+        self,
+        websocket: WebSocket,
+        connection: Connection,
+        canvas: LiveCanvas,
+        *,
+        live_canvases: LiveCanvases,
+        token_expiry: TokenExpiry,
+        documents: DocumentMessages,
+    ) -> None:
+        self.connection = connection
+        self.canvas = canvas
+        self._websocket = websocket
+        self._live_canvases = live_canvases
+        self._token_expiry = token_expiry
+        self._documents = documents
+
+    async def handle(self, message: protocol.Message) -> None:
+        """Handle one message. Raises `Malformed`, and the errors of its operation."""
+        connection, canvas = self.connection, self.canvas
+        match message:
+            case protocol.SyncStep1(state_vector):
+                user_id = connection.caller.user_id
+                with socket_spans.sync(canvas.canvas_id, user_id, connection.handshake):
+                    await canvas.sync(connection, state_vector)
+            case protocol.DocumentMessage(update, whole):
+                await self._documents.receive(connection, canvas.outbox, update, is_step_2=whole)
+            case protocol.AwarenessMessage(update):
+                await canvas.presence.receive(connection, update)
+            case protocol.QueryAwareness():
+                await canvas.send_awareness(connection)
+            case protocol.TokenMessage(token):
+                await self._token_expiry.renew(token, self._websocket)
+                # The account's role in the fresh token may differ.
+                await self._live_canvases.check_role(connection, canvas)
+            case _:
+                pass
+
+
+class Sessions:
+    """The parts of a gateway that every session uses."""
+
+    def __init__(
+        self,
+        live_canvases: LiveCanvases,
+        authenticator: Authenticator,
+        canvas_roles: CanvasRoles,
+        quotas: QuotaEnforcement,
+    ) -> None:
+        self.authenticator = authenticator
+        self._live_canvases = live_canvases
+        self._canvas_roles = canvas_roles
+        self._quotas = quotas
+        self._documents = DocumentMessages(quotas)
+
+    @contextlib.asynccontextmanager
+    async def join(
+        self,
+        websocket: WebSocket,
+        identity: Identity,
+        canvas_id: str,
+        connect: Connect,
+        *,
+        wants_notice: bool,
+        wants_confirmation: bool,
+    ) -> AsyncIterator[Session]:
+        """Join a canvas with the connection that `connect` returns, for the duration of the context.
+
+        `wants_notice`: the client is told when it is time for a fresh token; `wants_confirmation`: it is also told that
+        the server has accepted one. Raise `NotFound`, `Forbidden`,
+        `Unauthenticated`, and the errors of the services that are asked.
+        """
+        _check_id(canvas_id)
+        opening = handshake_of(websocket.scope)
+        async with contextlib.AsyncExitStack() as joined:
+            with socket_spans.join(canvas_id, identity.caller.user_id, opening):
+                role = await self._canvas_roles.require(
+                    identity.caller, canvas_id, CanvasRole.VIEWER
+                )
+                connection = connect(role, opening)
+                if connection.may_edit:
+                    connection.tell_quota(self._quotas.most_used(identity.caller, canvas_id))
+                joining = self._live_canvases.join(canvas_id, connection)
+                canvas = await joined.enter_async_context(joining)
+            # Check again: a revocation before this point did not reach the connection, because it had not joined.
+            self.authenticator.check_not_revoked(identity)
+            token_expiry = TokenExpiry(
+                connection,
+                self.authenticator,
+                identity,
+                wants_notice=wants_notice,
+                wants_confirmation=wants_confirmation,
+            )
+            joined.callback(token_expiry.stop)
+            link_expiry = self._live_canvases.watch_link(
+                connection, canvas, identity.link_expires_at
+            )
+            joined.callback(link_expiry.cancel)
+            yield Session(
+                websocket,
+                connection,
+                canvas,
+                live_canvases=self._live_canvases,
+                token_expiry=token_expiry,
+                documents=self._documents,
+            )
+
+
+async def run(connection: Connection, messages: Coroutine[Any, Any, Closing]) -> Closing:
+    """Run the coroutine that handles a client's messages, until one side ends the connection. Return the reason.
+
+    The task that writes to a client begins when the client is behind for the first time.
+    """
+    handling = asyncio.create_task(messages)
+    writing: list[asyncio.Task[None]] = []
+    connection.on_backlog(lambda: writing.append(asyncio.create_task(connection.write())))
+    try:
+        await asyncio.wait({handling, connection.closing}, return_when=asyncio.FIRST_COMPLETED)
+        if connection.closing.done():
+            return connection.closing.result()
+        return await handling
+    finally:
+        connection.end()
+        for task in (handling, *writing):
+            task.cancel()
+        await asyncio.gather(handling, *writing, return_exceptions=True)
+
+
+def closing_of(error: Exception) -> Closing:
+    """Return the close for an error of a client's message, or of its join."""
+    if isinstance(error, Malformed):
+        return Closing(Close.BAD_MESSAGE, f"malformed message: {error}")
+    if isinstance(error, SvgxError):
+        return Closing(close_code(error), error.detail)
+    return Closing(Close.INTERNAL, "internal error")
+
+
+def _check_id(canvas_id: str) -> None:
+    """Raise `NotFound` unless this is a canvas id. The id becomes part of NATS subjects."""
+    try:
+        CanvasRequest(canvas_id=canvas_id)
+    except ValidationError:
+        raise NotFound("there is no such canvas") from None

@@ -1,0 +1,39 @@
+"""The presence merger: the newest awareness states that the clients of one canvas have not received yet. No I/O."""
+
+from collections.abc import Iterable
+
+from svgx_yjs import awareness
+from svgx_yjs.awareness import Entry
+from svgx_yjs.lib0 import Encoder
+
+
+class PresenceMerger:
+    """The states that wait. Of each client only the newest waits, because a state replaces all earlier ones."""
+
+    def __init__(self) -> None:
+        self._waiting: dict[int, Entry] = {}
+        self._present: set[int] = set()
+
+    def add(self, update: bytes) -> bool:
+        """Add an awareness update. Return whether a client has joined or left, which others see at once."""
+        is_urgent = False
+        for entry in awareness.entries(update):
+            self._waiting[entry.client] = entry
+            if entry.present != (entry.client in self._present):
+                is_urgent = True
+                (self._present.add if entry.present else self._present.discard)(entry.client)
+        return is_urgent
+
+    def take(self) -> dict[int, Entry]:
+        """Return the states that wait, by their clients, and begin anew."""
+        waiting, self._waiting = self._waiting, {}
+        return waiting
+
+
+def encode(entries: Iterable[Entry]) -> bytes:
+    """Encode an awareness update of received entries."""
+    chosen = list(entries)
+    encoder = Encoder().uint(len(chosen))
+    for entry in chosen:
+        encoder.uint(entry.client).uint(entry.clock).buffer(entry.json)
+    return encoder.finish()

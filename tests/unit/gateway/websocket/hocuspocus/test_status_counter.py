@@ -1,0 +1,114 @@
+"""The sync statuses of a Hocuspocus client, compared with the count of its provider."""
+
+import pytest
+
+from svgx_gateway.websocket.hocuspocus.status_counter import StatusCounter
+
+EDIT, EMPTY = b"\1edit", b"\0\0"
+
+
+class Provider:
+    """The count of HocuspocusProvider.ts, and a server that accepts or discards its messages."""
+
+    def __init__(self) -> None:
+        self.unsynced = 0
+        self.refused = 0
+        self.is_viewer = False
+        self.counter = StatusCounter(self._status)
+
+    def _status(self, applied: bool) -> None:  # a callback with one argument
+        if applied:
+            self.unsynced = max(0, self.unsynced - 1)
+        else:
+            self.refused += 1
+
+    def start_sync(self, step_2: bytes) -> None:
+        """Send sync step 1, and answer the server's with sync step 2."""
+        self.unsynced = 1
+        self.counter.begin_sync()
+        self.answer(step_2)
+
+    def answer(self, step_2: bytes) -> None:
+        """Answer a sync step 1 of the server."""
+        self._send(step_2, is_step_2=True)
+
+    def edit(self) -> None:
+        """Send an update."""
+        self.unsynced += 1
+        self._send(EDIT, is_step_2=False)
+
+    def _send(self, update: bytes, *, is_step_2: bool) -> None:
+        self.counter.begin_message(update, is_step_2=is_step_2)
+        if self.is_viewer:
+            self.counter.discard()
+        else:
+            self.counter.accept(is_step_2=is_step_2)
+
+    def save(self) -> None:
+        """Commit all messages so far."""
+        saved = self.counter.commit(self.counter.arrived)
+        if saved is not None:
+            self.counter.send_saved(saved)
+
+
+@pytest.mark.parametrize("step_2", [EDIT, EMPTY])
+def test_saved_messages_leave_nothing_unsynced(step_2: bytes) -> None:
+    """Proves R-HOCUS-3: every counted message gets one status, when it is saved."""
+    provider = Provider()
+    provider.start_sync(step_2)
+    provider.edit()
+    assert provider.unsynced == 2
+    provider.save()
+    assert provider.unsynced == 0
+    provider.edit()
+    provider.edit()
+    assert provider.unsynced == 2
+    provider.save()
+    assert (provider.unsynced, provider.refused) == (0, 0)
+
+
+def test_unrequested_sync_step_2_gets_no_status() -> None:
+    """Proves R-HOCUS-3: an edit under way stays unsynced when the server asks for the client's content."""
+    provider = Provider()
+    provider.start_sync(EMPTY)
+    provider.save()
+    provider.answer(EDIT)
+    provider.save()
+    provider.edit()
+    assert provider.unsynced == 1
+    provider.save()
+    assert provider.unsynced == 0
+
+
+def test_new_sync_forgets_the_messages_before_it() -> None:
+    """Proves R-HOCUS-3: the provider sets its count to one, so earlier messages get no status."""
+    provider = Provider()
+    provider.start_sync(EMPTY)
+    provider.edit()
+    provider.start_sync(EDIT)
+    provider.edit()
+    assert provider.unsynced == 2
+    provider.save()
+    assert provider.unsynced == 0
+
+
+def test_viewer_without_changes_is_synced() -> None:
+    """Proves R-HOCUS-6: a viewer's sync without insertions counts as applied, its edits as refused."""
+    provider = Provider()
+    provider.is_viewer = True
+    provider.start_sync(EMPTY)
+    assert (provider.unsynced, provider.refused) == (0, 0)
+    provider.edit()
+    assert (provider.unsynced, provider.refused) == (1, 1)
+    provider.is_viewer = False
+    provider.answer(EDIT)
+    provider.save()
+    assert provider.unsynced == 0
+
+
+def test_offline_changes_of_a_viewer_stay_unsynced() -> None:
+    """Proves R-HOCUS-6: the provider shows that the server lacks them."""
+    provider = Provider()
+    provider.is_viewer = True
+    provider.start_sync(EDIT)
+    assert (provider.unsynced, provider.refused) == (1, 1)

@@ -1,0 +1,100 @@
+"""The parts of a connection that begin only when they are needed."""
+
+import asyncio
+from typing import Any, cast
+
+import pytest
+from starlette.websockets import WebSocket
+from uvicorn._types import ASGIReceiveEvent
+
+from svgx_common.contract.close_codes import Close
+from svgx_common.contract.policy import CanvasRole, Role
+from svgx_common.messaging.caller import Caller
+from svgx_gateway.websocket.connection import Closing, Connection, Ended
+from svgx_gateway.websocket.sessions.session import run
+from svgx_gateway.websocket.transport.event_queue import EventQueue
+
+
+class Socket:
+    """A socket that takes frames directly while `keeps_up`, and others through ASGI."""
+
+    def __init__(self) -> None:
+        self.keeps_up = True
+        self.sent: list[bytes] = []
+        self.arrived = asyncio.Event()
+
+    def write_frame(self, frame: bytes) -> bool:
+        """Take an encoded frame of a short message."""
+        if self.keeps_up:
+            self.sent.append(frame[2:])
+        return self.keeps_up
+
+    async def send_bytes(self, message: bytes) -> None:
+        """Take a message."""
+        self.sent.append(message)
+        self.arrived.set()
+
+
+def connect(socket: Socket) -> Connection:
+    """Return the connection of an editor."""
+    return Connection(
+        cast(WebSocket, cast(Any, socket)),
+        Caller("u", "ann", Role.EDITOR, "s"),
+        CanvasRole.EDITOR,
+        wants_saved=False,
+        write_frame=socket.write_frame,
+    )
+
+
+def tasks() -> int:
+    """Return the number of tasks."""
+    return len(asyncio.all_tasks())
+
+
+async def never() -> Closing:
+    """Wait for messages of a client that sends none."""
+    await asyncio.Event().wait()
+    raise AssertionError
+
+
+@pytest.mark.parametrize("queued_before", [False, True])
+async def test_writer_begins_with_the_first_message_that_waits(*, queued_before: bool) -> None:
+    """A client that keeps up has no task for writing; messages keep their order. Proves R-SOCKET-7."""
+    socket = Socket()
+    connection = connect(socket)
+    socket.keeps_up = not queued_before
+    connection.send(b"a")
+    before = tasks()
+    running = asyncio.create_task(run(connection, never()))
+    await asyncio.sleep(0)
+    assert tasks() == before + 2 + queued_before
+    socket.keeps_up = False
+    connection.send(b"b")
+    await socket.arrived.wait()
+    await connection.wait_until_sent()
+    socket.keeps_up = True
+    connection.send(b"c")
+    assert socket.sent == [b"a", b"b", b"c"]
+    connection.close(Close.NORMAL, "")
+    assert await running == Closing(Close.NORMAL, "")
+    assert connection.flow == Ended()
+    assert tasks() == before
+
+
+async def test_events_keep_their_order_and_wake_the_reader() -> None:
+    """An event that arrives before or during the wait is returned once. Proves R-SOCKET-7."""
+    queue = EventQueue()
+    events: list[ASGIReceiveEvent] = [
+        {"type": "websocket.disconnect", "code": code} for code in range(3)
+    ]
+    abandoned = asyncio.create_task(queue.get())
+    await asyncio.sleep(0)
+    abandoned.cancel()
+    await asyncio.gather(abandoned, return_exceptions=True)
+    waiting = asyncio.create_task(queue.get())
+    await asyncio.sleep(0)
+    assert queue.empty()
+    for event in events:
+        queue.put_nowait(event)
+    assert [await waiting, await queue.get(), await queue.get()] == events
+    assert queue.empty()

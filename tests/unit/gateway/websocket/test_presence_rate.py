@@ -1,0 +1,114 @@
+"""The rate of presence on one gateway: newest states win, joins and leaves at once, edits first."""
+
+import asyncio
+from collections.abc import AsyncIterator, Collection
+from typing import Any, cast
+
+import pytest
+
+from svgx_common.messaging.bus import Bus
+from svgx_gateway.websocket import live_presence as module
+from svgx_gateway.websocket.connection import Connection
+from svgx_gateway.websocket.live_presence import LivePresence
+from svgx_gateway.websocket.trackers.awareness_owner import AwarenessOwner
+from svgx_yjs import awareness
+from svgx_yjs.awareness import State
+from svgx_yjs.lib0 import Decoder
+
+
+class Client:
+    """A connection that records the states of its messages."""
+
+    def __init__(self) -> None:
+        self.has_backlog = False
+        self.awareness = AwarenessOwner()
+        self.received: list[list[State]] = []
+        self.arrived = asyncio.Event()
+
+    def send(self, message: bytes) -> None:
+        """Record a message."""
+        self.received.append(awareness.decode(Decoder(message[1:]).buffer()))
+        self.arrived.set()
+
+    async def next(self) -> list[State]:
+        """Return the newest message once one has arrived."""
+        async with asyncio.timeout(5):
+            await self.arrived.wait()
+        self.arrived.clear()
+        return self.received[-1]
+
+
+class Room:
+    """A canvas with two clients, one of which may have a backlog."""
+
+    def __init__(self) -> None:
+        self.reader, self.slow = Client(), Client()
+        connections = cast("set[Connection]", {self.reader, self.slow})
+        self.presence = LivePresence(
+            cast(Bus, cast(Any, None)), "canvas", connections, broadcast=self._broadcast
+        )
+
+    @staticmethod
+    def _broadcast(message: bytes, connections: Collection[Connection]) -> None:
+        for connection in connections:
+            connection.send(message)
+
+    def forward(self, *states: State) -> None:
+        """Forward an awareness update of the holder."""
+        self.presence.forward(awareness.encode(list(states)))
+
+
+@pytest.fixture
+async def room(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Room]:
+    """Open a room with an interval of 0.1 s in which client 1 is present."""
+    monkeypatch.setattr(module, "INTERVAL", 0.1)
+    monkeypatch.setattr(module, "INTERVAL_PER_CONNECTION", 0.0)
+    room = Room()
+    room.forward(State(1, 0, "{}"), State(2, 0, "{}"))
+    yield room
+    await room.presence.stop()
+
+
+async def test_movements_are_merged_and_the_newest_wins(room: Room) -> None:
+    """A burst is one frame with the newest state of each client. Proves R-AWARE-12."""
+    for clock in range(1, 50):
+        room.forward(State(1, clock, f'"{clock}"'))
+    room.forward(State(2, 1, '"b"'))
+    room.reader.arrived.clear()
+    assert await room.reader.next() == [State(1, 49, '"49"'), State(2, 1, '"b"')]
+    assert len(room.reader.received) == 2
+
+
+async def test_joins_and_leaves_are_sent_at_once(room: Room) -> None:
+    """They bring along the movements that wait. Proves R-AWARE-12."""
+    room.forward(State(1, 1, '"a"'))
+    room.forward(State(3, 0, '"new"'))
+    assert room.reader.received[1:] == [[State(1, 1, '"a"'), State(3, 0, '"new"')]]
+    room.forward(State(3, 0, "null"))
+    assert room.reader.received[-1] == [State(3, 0, "null")]
+
+
+async def test_isolated_movement_is_sent_at_once(room: Room) -> None:
+    """After a pause, nothing waits. Proves R-AWARE-12."""
+    room.forward(State(1, 1, '"a"'))
+    room.reader.arrived.clear()
+    await room.reader.next()
+    loop = asyncio.get_running_loop()
+    pause = loop.create_future()
+    loop.call_later(0.12, pause.set_result, None)
+    await pause
+    room.forward(State(1, 2, '"b"'))
+    assert room.reader.received[-1] == [State(1, 2, '"b"')]
+
+
+async def test_presence_waits_for_a_client_with_a_backlog(room: Room) -> None:
+    """Edits come first; the newest states follow, also when nobody moves any more. Proves R-AWARE-12."""
+    room.slow.has_backlog = True
+    room.slow.arrived.clear()
+    for client in (3, 4):
+        room.forward(State(client, 0, '"old"'))
+    room.forward(State(4, 1, "null"))
+    assert len(room.slow.received) == 1
+    room.slow.has_backlog = False
+    assert await room.slow.next() == [State(3, 0, '"old"'), State(4, 1, "null")]
+    assert len(room.reader.received) == 4

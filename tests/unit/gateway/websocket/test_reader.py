@@ -1,0 +1,145 @@
+"""The reader of one connection, with a session that waits when the test wants it."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any, cast
+
+import pytest
+from starlette.types import Message
+from starlette.websockets import WebSocket
+
+from svgx_common.contract.close_codes import Close
+from svgx_common.contract.errors import QuotaExceeded
+from svgx_gateway.websocket.connection import Closing
+from svgx_gateway.websocket.sessions.reader import Reader
+from svgx_gateway.websocket.sessions.session import Session
+from svgx_gateway.websocket.transport.protocol import HAND_OVER, TakeMessage
+from svgx_yjs import protocol
+from svgx_yjs.lib0 import Malformed
+
+
+class Client:
+    """A WebSocket, its connection and its session."""
+
+    def __init__(self) -> None:
+        self.scope = {"type": "websocket", HAND_OVER: self._hand_over}
+        self.events: asyncio.Queue[Message] = asyncio.Queue()
+        self.take: TakeMessage | None = None
+        self.handed_over = asyncio.Event()
+        self.handled: list[bytes] = []
+        self.gate = asyncio.Event()
+        self.gate.set()
+        self.error: Exception | None = None
+        self.connection = self
+        self.closing: asyncio.Future[Closing] = asyncio.get_running_loop().create_future()
+        self.reader = Reader(
+            cast("WebSocket", self), cast("Session", self), first_message_seconds=30
+        )
+
+    def _hand_over(self, take: TakeMessage | None) -> None:
+        self.take = take
+        self.handed_over.set()
+
+    async def receive(self) -> Message:
+        """Return the next ASGI event."""
+        return await self.events.get()
+
+    def close(self, code: Close, reason: str) -> None:
+        """Note the reason of the close."""
+        self.closing.set_result(Closing(code, reason))
+
+    async def handle(self, message: protocol.Message) -> None:
+        """Handle a message of the session, once the gate is open."""
+        if not self.gate.is_set():
+            await asyncio.sleep(0)
+        await self.gate.wait()
+        if self.error is not None:
+            raise self.error
+        assert isinstance(message, protocol.DocumentMessage)
+        self.handled.append(message.update)
+
+    def send(self, content: bytes) -> None:
+        """Send an update as the WebSocket protocol does: directly, or through ASGI."""
+        frame = protocol.encode_update(content)
+        if self.take is None or not self.events.empty() or not self.take(frame):
+            self.events.put_nowait({"type": "websocket.receive", "bytes": frame})
+
+    def leave(self) -> None:
+        """End the connection."""
+        self.events.put_nowait({"type": "websocket.disconnect"})
+
+
+async def started() -> tuple[Client, "asyncio.Task[Closing]"]:
+    """Return a client after its first message was handled."""
+    client = Client()
+    reading = asyncio.create_task(client.reader.read())
+    client.send(b"first")
+    await client.handed_over.wait()
+    assert client.handled == [b"first"]
+    return client, reading
+
+
+async def test_edit_is_handled_in_the_callback_of_the_socket() -> None:
+    """No task runs between the arrival and the end of a message that waits for nothing. Proves R-SOCKET-6."""
+    client, reading = await started()
+    client.send(b"a")
+    assert client.handled == [b"first", b"a"]
+    client.leave()
+    assert (await reading).code == Close.NORMAL
+    assert client.take is None
+
+
+async def test_messages_behind_one_that_waits_keep_their_order() -> None:
+    """A message that waits is finished first, in a task. Proves R-SOCKET-6."""
+    client, reading = await started()
+    client.gate.clear()
+    for content in (b"a", b"b", b"c"):
+        client.send(content)
+    assert client.handled == [b"first"]
+    client.gate.set()
+    client.leave()
+    await reading
+    assert client.handled == [b"first", b"a", b"b", b"c"]
+
+
+@pytest.mark.parametrize("waits", [False, True])
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (lambda: Malformed("x"), Close.BAD_MESSAGE),
+        (lambda: QuotaExceeded("x", limit=1, retry_after=1), Close.OVERLOADED),
+        (lambda: KeyError("x"), Close.INTERNAL),
+    ],
+)
+async def test_error_of_a_message_closes_the_connection(
+    error: Callable[[], Exception], code: Close, *, waits: bool
+) -> None:
+    """At once, and after a wait. Proves R-SOCKET-6."""
+    client, reading = await started()
+    client.error = error()
+    if waits:
+        client.gate.clear()
+    client.send(b"a")
+    client.gate.set()
+    assert (await client.closing).code == code
+    client.send(b"b")
+    assert client.handled == [b"first"]
+    reading.cancel()
+    await asyncio.gather(reading, return_exceptions=True)
+
+
+async def test_end_of_the_connection_cancels_the_message_that_waits() -> None:
+    """Nothing of the connection runs after its end. Proves R-SOCKET-6."""
+    client, reading = await started()
+    client.gate.clear()
+    client.send(b"a")
+    await asyncio.sleep(0)
+    reading.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await reading
+    client.gate.set()
+    others: set[asyncio.Task[Any]] = asyncio.all_tasks() - {
+        cast("asyncio.Task[Any]", asyncio.current_task())
+    }
+    assert not others
+    assert client.handled == [b"first"]

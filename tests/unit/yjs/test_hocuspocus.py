@@ -1,0 +1,56 @@
+"""Messages of Hocuspocus: malformed ones, names and sessions."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from svgx_yjs import hocuspocus, protocol
+from svgx_yjs.lib0 import Encoder, Malformed
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        b"",
+        b"\x00",
+        b"\x01",
+        b"\x01a",
+        b"\x02\xff\xff\x03",
+        b"\x01a\x00",
+        b"\x01a\x00\x03\x00",
+        b"\x01a\x01\x05\x00",
+        b"\x01a\x02",
+        b"\x01a\x02\x00\x05a",
+        b"\x01a\x0b",
+        b"\x01a\x64\x01",
+        Encoder().text("x" * 257).uint(7).finish(),
+        b"\xff" * 12,
+    ],
+)
+def test_malformed_message_is_refused(frame: bytes) -> None:
+    """Proves R-HOCUS-8: a truncated message, a long name or an unknown type raises `Malformed`."""
+    with pytest.raises(Malformed):
+        hocuspocus.decode(frame)
+
+
+@given(st.binary(max_size=200))
+def test_random_bytes_decode_or_raise_malformed(frame: bytes) -> None:
+    """Proves R-HOCUS-8: decoding raises no other error than `Malformed`."""
+    try:
+        hocuspocus.decode(frame)
+    except Malformed:
+        pass
+
+
+@pytest.mark.parametrize("name", ["", "x" * 256, "é" * 128, "canvas\0session"])
+def test_message_of_y_protocols_keeps_its_content_behind_a_name(name: str) -> None:
+    """Proves R-HOCUS-8: the rest of a message is one of y-protocols."""
+    message = protocol.encode_update(b"\x00\x00")
+    named = hocuspocus.decode(hocuspocus.Writer(name).named(message))
+    assert named == hocuspocus.Named(name, protocol.decode(message))
+
+
+def test_session_is_no_part_of_the_document_name() -> None:
+    """Proves R-HOCUS-4: the id of a session follows the first NUL."""
+    assert hocuspocus.document_of("canvas\0a\0b") == "canvas"
+    assert hocuspocus.document_of("canvas") == "canvas"

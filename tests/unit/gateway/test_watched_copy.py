@@ -167,10 +167,10 @@ async def test_missing_answer_is_a_warning_only_after_the_start(
     monkeypatch.setattr(watched_copy, "RETRY", 0.001)
     monkeypatch.setattr(watched_copy, "POLL", 0.001)
     monkeypatch.setattr(watched_copy, "STARTING", starting)
-    owner.away = not answered_before
+    owner.unavailable = not answered_before
     await copy.start()
     await owner.next_read()
-    owner.away = True
+    owner.unavailable = True
     for _ in range(4):
         await owner.next_read()
     assert [call.method_name for call in logger.calls] == [level]

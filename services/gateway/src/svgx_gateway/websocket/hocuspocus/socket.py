@@ -169,7 +169,8 @@ class HocuspocusSocket:
 
     async def _count(self, identity: Identity | None) -> None:
         try:
-            await self._count_handshake(self._websocket, identity and identity.caller)
+            caller = None if identity is None else identity.caller
+            await self._count_handshake(self._websocket, caller)
         except TooManyRequests:
             REFUSED.labels("handshake_rate").inc()
             raise

@@ -194,7 +194,7 @@ class LimitedWebSocket(WebSocketsSansIOProtocol):
         """Return the next message, and read on. After a large message, read on only when it was handled."""
         if self.queue.empty() and self._inflow.release_handled():
             self._resume()
-        message = await self.queue.get()
+        message: ASGIReceiveEvent = await self.queue.get()
         if self.queue.empty() and not self._inflow.is_complete:
             self._resume()
         return message

@@ -111,7 +111,9 @@ async def measure(stack: DevStack, megabytes: int = MEGABYTES) -> Report:
         bench = Bench(stack, Path(folder))
         size, canvases = await fill(stack.postgres_url, megabytes)
         before = await contents(stack.postgres_url)
-        rows = [("", "seconds", "MB/s of journal", "processor seconds", "memory, MB", "stored, MB")]
+        rows: list[tuple[str, ...]] = [
+            ("", "seconds", "MB/s of journal", "processor seconds", "memory, MB", "stored, MB")
+        ]
 
         async def add(name: str, *command: str, stored: Path | None = None) -> None:
             measured = await bench.run(*command)

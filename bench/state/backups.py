@@ -5,13 +5,15 @@ The commands are those of the operators, each in a process of its own. Only one 
 
 import asyncio
 import os
+import re
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import asyncpg
 import psutil
@@ -37,8 +39,11 @@ ENTRY_BYTES = 20_000
 
 STATE = (sys.executable, "-m", "svgx_state")
 
-DUMPS = ("none", "gzip:1", "gzip")
-"""The compressions of pg_dump: none, that of the state backup, and the default of its custom format."""
+DUMPS = ("none", "gzip:1")
+"""The compressions of pg_dump: none, and that of the state backup and of `backup_database.sh`."""
+
+SAMPLE_SECONDS = 0.05
+"""Seconds between two measurements of the memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,18 +82,24 @@ class Bench:
     def _run(self, command: Sequence[str]) -> Measured:
         served = self._served_seconds()
         started = time.monotonic()
+        memory = 0
         with subprocess.Popen(  # noqa: S603 - the commands are those of this file
-            command, env={**os.environ, **self.environment}, stdout=subprocess.PIPE
+            command, env={**os.environ, **self.environment}, stdout=subprocess.DEVNULL
         ) as process:
-            output = process.stdout.read() if process.stdout is not None else b""
-            _, status, usage = os.wait4(process.pid, 0)
+            # The memory of the usage also counts that of this process, from which the command was forked.
+            while (ended := os.wait4(process.pid, os.WNOHANG))[0] == 0:
+                memory = max(memory, *_peaks(process.pid))
+                time.sleep(SAMPLE_SECONDS)
+            _, status, usage = ended
             process.returncode = os.waitstatus_to_exitcode(status)
         seconds = time.monotonic() - started
         if process.returncode != 0:
-            raise SystemExit(f"{command} failed: {output.decode()[-500:]}")
+            raise SystemExit(f"{command} failed")
+        # The server's process of a closed connection ends, and is counted, a moment later.
+        time.sleep(0.5)
         own = usage.ru_utime + usage.ru_stime
         processor = own + self._served_seconds() - served
-        return Measured(seconds, processor, usage.ru_maxrss * 1024)
+        return Measured(seconds, processor, memory)
 
     def _served_seconds(self) -> float:
         """Return the processor seconds of the server's processes that have ended, as those of closed connections."""
@@ -97,7 +108,8 @@ class Bench:
 
     async def empty(self) -> None:
         """Remove the tables of the state service."""
-        connection = await asyncpg.connect(self.stack.postgres_url)
+        url = urlsplit(self.stack.postgres_url)
+        connection = await asyncpg.connect(self.stack.postgres_superuser_url(url.path.strip("/")))
         try:
             await connection.execute("DROP SCHEMA state CASCADE")
             await connection.execute("CHECKPOINT")
@@ -141,10 +153,24 @@ async def measure(stack: DevStack, megabytes: int = MEGABYTES) -> Report:
         f"{size / 1e6:,.0f} MB of journal in {canvases} canvases, in updates of {ENTRY_BYTES / 1000:.0f} kB of text"
         " with random digits. All ways back up the same\n"
         "database. Each restore begins with an empty database, and all contents are equal afterwards. `svgx-state`\n"
-        "compresses with zlib at level 1, as pg_dump does with `gzip:1`; `gzip` is pg_dump's default. `svgx-state\n"
-        "restore` first reads the whole backup back. The memory is that of the largest process of the command.",
+        "compresses with zlib at level 1, as pg_dump does with `gzip:1`. `svgx-state restore` first reads the whole\n"
+        "backup back. The processor seconds include those of the server. The memory is that of the command's largest\n"
+        "process.",
         rows,
     )
+
+
+def _peaks(pid: int) -> Iterator[int]:
+    """Yield the largest memory so far of a process and of each of its descendants, in bytes."""
+    yield 0
+    try:
+        process = psutil.Process(pid)
+        for each in (process, *process.children(recursive=True)):
+            status = Path(f"/proc/{each.pid}/status").read_text(encoding="utf-8")
+            found = re.search(r"^VmHWM:\s+(\d+) kB$", status, re.MULTILINE)
+            yield int(found[1]) * 1024 if found else 0
+    except (psutil.NoSuchProcess, OSError):
+        return
 
 
 def _row(name: str, measured: Measured, size: int, stored: Path | None) -> tuple[str, ...]:

@@ -5,12 +5,11 @@ The commands are those of the operators, each in a process of its own. Only one 
 
 import asyncio
 import os
-import re
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -19,6 +18,7 @@ import asyncpg
 import psutil
 from pycrdt import Doc, Map
 
+from bench.state.memory import descendants, peak
 from bench.state.tables import Report
 from svgx_canvas import state
 from svgx_common import postgres
@@ -88,7 +88,8 @@ class Bench:
         ) as process:
             # The memory of the usage also counts that of this process, from which the command was forked.
             while (ended := os.wait4(process.pid, os.WNOHANG))[0] == 0:
-                memory = max(memory, *_peaks(process.pid))
+                processes = (process.pid, *descendants(process.pid))
+                memory = max(memory, *map(peak, processes))
                 time.sleep(SAMPLE_SECONDS)
             _, status, usage = ended
             process.returncode = os.waitstatus_to_exitcode(status)
@@ -158,19 +159,6 @@ async def measure(stack: DevStack, megabytes: int = MEGABYTES) -> Report:
         "process.",
         rows,
     )
-
-
-def _peaks(pid: int) -> Iterator[int]:
-    """Yield the largest memory so far of a process and of each of its descendants, in bytes."""
-    yield 0
-    try:
-        process = psutil.Process(pid)
-        for each in (process, *process.children(recursive=True)):
-            status = Path(f"/proc/{each.pid}/status").read_text(encoding="utf-8")
-            found = re.search(r"^VmHWM:\s+(\d+) kB$", status, re.MULTILINE)
-            yield int(found[1]) * 1024 if found else 0
-    except (psutil.NoSuchProcess, OSError):
-        return
 
 
 def _row(name: str, measured: Measured, size: int, stored: Path | None) -> tuple[str, ...]:

@@ -3,7 +3,7 @@ PYTHON ?= python3
 BOOTSTRAP := $(PYTHON) bootstrap.py
 
 .DEFAULT_GOAL := help
-.PHONY: help run test cluster-check operations-check fuzz large check bench bench-collab bench-state chaos drill docs dashboards tools charts manifests charts-run images images-check release publish release-check lock clean
+.PHONY: help run test cluster-check traces-check operations-check fuzz large check bench bench-collab bench-state chaos drill docs dashboards tools charts manifests charts-run images images-check release publish release-check lock clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -20,6 +20,10 @@ test: tools ## Run all tests (ARGS="-k name" selects some; JOBS=0 runs them in o
 cluster-check: tools ## Install the charts on a real API server, built with Go (the first time takes long)
 	@$(BOOTSTRAP) exec python -m tests.deploy.cluster.programs
 	@exec $(BOOTSTRAP) exec pytest --timeout 600 tests/deploy/cluster $(ARGS)
+
+traces-check: ## Run the collector's configuration in Jaeger, built with Go, and find traces there (the first time takes long)
+	@$(BOOTSTRAP) exec python -m tests.deploy.traces.program
+	@exec $(BOOTSTRAP) tests pytest -s -q tests/deploy/traces $(ARGS)
 
 operations-check: tools ## Execute the commands of docs/operations.md (those for a cluster need Go)
 	@$(BOOTSTRAP) exec python -m tests.deploy.cluster.programs

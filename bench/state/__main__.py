@@ -10,7 +10,7 @@ from pathlib import Path
 
 import structlog
 
-from bench.state import appends, opening, storage
+from bench.state import appends, backups, opening, storage
 from bench.state.tables import Report
 from svgx_devstack import DevStack
 
@@ -22,13 +22,14 @@ EDITS = 1_000_000
 Part = Callable[[DevStack], Awaitable[Report]]
 
 
-def parts(edits: int) -> Mapping[str, Part]:
+def parts(edits: int, megabytes: int) -> Mapping[str, Part]:
     """Return the measurements by name."""
     return {
         "storage": storage.measure,
         "appends": appends.measure,
         "sizes": opening.measure_sizes,
         "edits": lambda stack: opening.measure_edits(stack, edits),
+        "backups": lambda stack: backups.measure(stack, megabytes),
     }
 
 
@@ -50,11 +51,13 @@ async def measure(chosen: Mapping[str, Part]) -> list[Report]:
 def main() -> None:
     """Run all measurements, or one, and store the tables."""
     parser = argparse.ArgumentParser("python -m bench.state", description=__doc__)
-    parser.add_argument("part", nargs="?", choices=list(parts(0)), help="measure this part only")
+    parser.add_argument("part", nargs="?", choices=list(parts(0, 0)), help="measure this part only")
     parser.add_argument("--edits", type=int, default=EDITS, help="edits of the part `edits`")
+    size = "size of the journal of the part `backups`"
+    parser.add_argument("--megabytes", type=int, default=backups.MEGABYTES, help=size)
     arguments = parser.parse_args()
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(40))
-    chosen = parts(arguments.edits)
+    chosen = parts(arguments.edits, arguments.megabytes)
     if arguments.part:
         chosen = {arguments.part: chosen[arguments.part]}
     store(asyncio.run(measure(chosen)))

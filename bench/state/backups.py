@@ -1,14 +1,10 @@
-"""Measure backups and restores of the state service against pg_dump and pg_restore of the same database.
+"""Backups and restores of the state service against pg_dump and pg_restore of the same database.
 
-`python -m bench.state.backups --megabytes 1000` fills a database with canvases, backs it up in both ways, and restores
-it in both ways into an empty database. It prints MB/s of journal, the size of the backup, and the largest memory of a
-process.
+The commands are those of the operators, each in a process of its own. Only one of them runs at a time.
 """
 
-import argparse
 import asyncio
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -16,10 +12,15 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import asyncpg
+import psutil
 from pycrdt import Doc, Map
 
+from bench.state.memory import descendants, peak
+from bench.state.tables import Report
+from svgx_canvas import state
 from svgx_common import postgres
 from svgx_common.contract.state import Entry
 from svgx_devstack import DevStack
@@ -27,52 +28,167 @@ from svgx_devstack.backing import binaries
 from svgx_state.journal import Journal
 from svgx_state.partitions import add_partitions
 
+MEGABYTES = 1000
+"""The size of the journal."""
+
 CANVAS_BYTES = 5_000_000
 """Bytes of the updates of each canvas."""
 
 ENTRY_BYTES = 20_000
 """Bytes of each update: a path that does not compress well."""
 
+STATE = (sys.executable, "-m", "svgx_state")
+
+DUMPS = ("none", "gzip:1")
+"""The compressions of pg_dump: none, and that of the state backup and of `backup_database.sh`."""
+
+SAMPLE_SECONDS = 0.05
+"""Seconds between two measurements of the memory."""
+
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """A command that was run: its seconds, and the largest resident memory of one of its processes, in bytes."""
+    """A command that was run."""
 
     seconds: float
+    processor: float
+    """Seconds of the processor, in the command and in the server's processes that served it."""
+
     memory: int
+    """The largest resident memory of one of the command's processes, in bytes."""
 
 
-def run(command: Sequence[str], environment: Mapping[str, str]) -> Measured:
-    """Run a command, and measure it."""
-    started = time.monotonic()
-    with subprocess.Popen(  # noqa: S603 - the commands are those of this file
-        command, env={**os.environ, **environment}, stdout=subprocess.PIPE
-    ) as process:
-        output = process.stdout.read() if process.stdout is not None else b""
-        _, status, usage = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode != 0:
-        raise SystemExit(f"{command} failed: {output.decode()[-500:]}")
-    return Measured(time.monotonic() - started, usage.ru_maxrss * 1024)
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """The system that is backed up, and the folder of the backups."""
+
+    stack: DevStack
+    folder: Path
+
+    @property
+    def environment(self) -> Mapping[str, str]:
+        """The settings of the commands of the state service."""
+        return {
+            "NATS_URL": self.stack.nats_url("state"),
+            "POSTGRES_URL": self.stack.postgres_url,
+            "BACKUP_URL": f"file://{self.folder / 'backups'}",
+        }
+
+    async def run(self, *command: str) -> Measured:
+        """Run a command, and measure it. All writing that came before is finished first."""
+        await asyncio.to_thread(os.sync)
+        return await asyncio.to_thread(self._run, command)
+
+    def _run(self, command: Sequence[str]) -> Measured:
+        served = self._served_seconds()
+        started = time.monotonic()
+        memory = 0
+        with subprocess.Popen(  # noqa: S603 - the commands are those of this file
+            command, env={**os.environ, **self.environment}, stdout=subprocess.DEVNULL
+        ) as process:
+            # The memory of the usage also counts that of this process, from which the command was forked.
+            while (ended := os.wait4(process.pid, os.WNOHANG))[0] == 0:
+                processes = (process.pid, *descendants(process.pid))
+                memory = max(memory, *map(peak, processes))
+                time.sleep(SAMPLE_SECONDS)
+            _, status, usage = ended
+            process.returncode = os.waitstatus_to_exitcode(status)
+        seconds = time.monotonic() - started
+        if process.returncode != 0:
+            raise SystemExit(f"{command} failed")
+        # The server's process of a closed connection ends, and is counted, a moment later.
+        time.sleep(0.5)
+        own = usage.ru_utime + usage.ru_stime
+        processor = own + self._served_seconds() - served
+        return Measured(seconds, processor, memory)
+
+    def _served_seconds(self) -> float:
+        """Return the processor seconds of the server's processes that have ended, as those of closed connections."""
+        times = psutil.Process(self.stack.process("postgres").pid).cpu_times()
+        return float(times.children_user + times.children_system)
+
+    async def empty(self) -> None:
+        """Remove the tables of the state service."""
+        url = urlsplit(self.stack.postgres_url)
+        connection = await asyncpg.connect(self.stack.postgres_superuser_url(url.path.strip("/")))
+        try:
+            await connection.execute("DROP SCHEMA state CASCADE")
+            await connection.execute("CHECKPOINT")
+        finally:
+            await connection.close()
 
 
-def report(name: str, measured: Measured, journal_bytes: int, stored: int | None = None) -> None:
-    """Print one line of the table."""
-    size = "" if stored is None else f"{stored / 1e6:10.0f}"
-    rate = journal_bytes / 1e6 / measured.seconds
-    print(
-        f"{name:24} {measured.seconds:8.1f} {rate:8.1f} {measured.memory / 1e6:10.0f} {size:>10}",
-        flush=True,
+async def measure(stack: DevStack, megabytes: int = MEGABYTES) -> Report:
+    """Fill a database, back it up in each way, and restore each backup into an empty database."""
+    with tempfile.TemporaryDirectory() as folder:
+        bench = Bench(stack, Path(folder))
+        size, canvases = await fill(stack.postgres_url, megabytes)
+        before = await contents(stack.postgres_url)
+        rows: list[tuple[str, ...]] = [
+            ("", "seconds", "MB/s of journal", "processor seconds", "memory, MB", "stored, MB")
+        ]
+
+        async def add(name: str, *command: str, stored: Path | None = None) -> None:
+            measured = await bench.run(*command)
+            rows.append(_row(name, measured, size, stored))
+            print("  " + " | ".join(rows[-1]), flush=True)
+
+        backups = bench.folder / "backups"
+        await add("svgx-state backup", *STATE, "backup", "--state-type", "canvas", stored=backups)
+        await add("svgx-state verify", *STATE, "verify", "latest")
+        dumps = [(each, bench.folder / f"{each}.dump") for each in DUMPS]
+        for compression, path in dumps:
+            command = _dump(stack.postgres_url, compression, path)
+            await add(f"pg_dump, compression {compression}", *command, stored=path)
+        await bench.empty()
+        await add("svgx-state restore", *STATE, "restore", "latest")
+        assert await contents(stack.postgres_url) == before
+        for compression, path in dumps:
+            await bench.empty()
+            command = _restore(stack.postgres_url, path)
+            await add(f"pg_restore, compression {compression}", *command)
+            assert await contents(stack.postgres_url) == before
+        await bench.empty()
+    return Report(
+        "Backups and restores",
+        f"{size / 1e6:,.0f} MB of journal in {canvases} canvases, in updates of {ENTRY_BYTES / 1000:.0f} kB of text"
+        " with random digits. All ways back up the same\n"
+        "database. Each restore begins with an empty database, and all contents are equal afterwards. `svgx-state`\n"
+        "compresses with zlib at level 1, as pg_dump does with `gzip:1`. `svgx-state restore` first reads the whole\n"
+        "backup back. The processor seconds include those of the server. The memory is that of the command's largest\n"
+        "process.",
+        rows,
     )
 
 
-async def fill(url: str, megabytes: int) -> int:
-    """Write canvases with a journal of this size. Return the bytes of the journal."""
-    written = 0
+def _row(name: str, measured: Measured, size: int, stored: Path | None) -> tuple[str, ...]:
+    return (
+        name,
+        f"{measured.seconds:.1f}",
+        f"{size / 1e6 / measured.seconds:.1f}",
+        f"{measured.processor:.1f}",
+        f"{measured.memory / 1e6:.0f}",
+        "" if stored is None else f"{size_of(stored) / 1e6:,.0f}",
+    )
+
+
+def _dump(url: str, compression: str, path: Path) -> tuple[str, ...]:
+    program = str(binaries.postgres("pg_dump"))
+    options = ("--format=custom", f"--compress={compression}", "--schema=state")
+    return (program, *options, f"--file={path}", url)
+
+
+def _restore(url: str, path: Path) -> tuple[str, ...]:
+    program = str(binaries.postgres("pg_dump").with_name("pg_restore"))
+    return (program, "--exit-on-error", "--no-owner", f"--dbname={url}", str(path))
+
+
+async def fill(url: str, megabytes: int) -> tuple[int, int]:
+    """Write canvases with a journal of this size. Return its bytes and the number of canvases."""
+    written = number = 0
     async with postgres.connect(url, schema="state", package="svgx_state", pool_size=2) as database:
         await add_partitions(database, 1)
         journal = Journal(database, lambda *_: None)
-        number = 0
         while written < megabytes * 1_000_000:
             number += 1
             canvas_id = f"bench-{number:06}"
@@ -87,69 +203,20 @@ async def fill(url: str, megabytes: int) -> int:
                 entries.append(Entry(canvas_id, "bench", sequence, ("bench",), update))
                 written += len(update)
             await journal.append(entries)
-    return written
+    return written, number
 
 
-async def empty(url: str) -> None:
-    """Remove the schemas of the services."""
-    connection = await asyncpg.connect(url)
-    try:
-        await connection.execute("DROP SCHEMA state CASCADE")
-    finally:
-        await connection.close()
-
-
-def size_of(folder: Path) -> int:
-    """Return the bytes of all files in a folder."""
-    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-
-
-async def measure(folder: Path, megabytes: int) -> None:
-    """Run the benchmark in a folder."""
-    stack = DevStack(folder / "stack")
-    await stack.up(backing_only=True)
-    try:
-        tools = binaries.postgres("pg_dump").parent
-        url, dump = stack.postgres_url, folder / "bench.dump"
-        environment = {
-            "NATS_URL": stack.nats_url("state"),
-            "POSTGRES_URL": url,
-            "BACKUP_URL": f"file://{folder / 'backups'}",
-        }
-        journal_bytes = await fill(url, megabytes)
-        print(f"journal of {journal_bytes / 1e6:.0f} MB in canvases of {CANVAS_BYTES / 1e6:.0f} MB")
-        print(f"{'':24} {'seconds':>8} {'MB/s':>8} {'memory MB':>10} {'stored MB':>10}")
-        state = [sys.executable, "-m", "svgx_state"]
-        steps: list[tuple[str, list[str], Path | None]] = [
-            ("svgx-state backup", [*state, "backup", "--state-type", "canvas"], folder / "backups"),
-            ("svgx-state verify", [*state, "verify", "latest"], None),
-            ("pg_dump -Fc", [str(tools / "pg_dump"), "-Fc", "-f", str(dump), url], None),
+async def contents(url: str) -> dict[str, int]:
+    """Return a hash of the content of each canvas."""
+    async with postgres.connect(url, schema="state", package="svgx_state", pool_size=1) as database:
+        journal = Journal(database, lambda *_: None)
+        ids = [
+            row["id"] for row in await database.rows("canvases_to_back_up", 10_000, "", None, None)
         ]
-        for name, command, target in steps:
-            measured = await asyncio.to_thread(run, command, environment)
-            stored = size_of(target) if target else dump.stat().st_size if dump.exists() else None
-            report(name, measured, journal_bytes, stored)
-        await empty(url)
-        measured = await asyncio.to_thread(run, [*state, "restore", "latest"], environment)
-        report("svgx-state restore", measured, journal_bytes)
-        await empty(url)
-        command = [str(tools / "pg_restore"), "-d", url, str(dump)]
-        report("pg_restore", await asyncio.to_thread(run, command, environment), journal_bytes)
-    finally:
-        await stack.down()
+        return {each: hash(state((await journal.load(each)).updates)) for each in ids}
 
 
-def main() -> None:
-    """Run the benchmark in a temporary folder, which needs about five times the size of the journal."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--megabytes", type=int, default=1000, help="size of the journal")
-    chosen = parser.parse_args()
-    folder = Path(tempfile.mkdtemp(prefix="svgx-bench-"))
-    try:
-        asyncio.run(measure(folder, chosen.megabytes))
-    finally:
-        shutil.rmtree(folder)
-
-
-if __name__ == "__main__":
-    main()
+def size_of(path: Path) -> int:
+    """Return the bytes of a file, or of all files in a folder."""
+    files = path.rglob("*") if path.is_dir() else [path]
+    return sum(each.stat().st_size for each in files if each.is_file())

@@ -1,14 +1,15 @@
 """The time to open a canvas: by the size of its content, and by the number of edits in its journal."""
 
 import asyncio
+import os
 import random
-import resource
 import time
 from statistics import median
 
 from pycrdt import Doc, Map
 
 from bench.state.edits import entries, updates
+from bench.state.memory import descendants, forget_peak, peak
 from bench.state.tables import Report, Tables, new_tables
 from svgx_canvas.document.shared_document import SharedDocument
 from svgx_devstack import DevStack
@@ -86,7 +87,6 @@ async def measure_sizes(stack: DevStack) -> Report:
 
 async def measure_edits(stack: DevStack, edits: int) -> Report:
     """Store many edits of one canvas, compact the last ones in slices, and open the canvas."""
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     async with new_tables(stack) as tables:
         many, few = await tables.create(), await tables.create()
         uncompacted = min(edits, UNCOMPACTED)
@@ -99,14 +99,14 @@ async def measure_edits(stack: DevStack, edits: int) -> Report:
                 max_tail_bytes=2**20,
                 concurrency=1,
             )
+            before = forget_peak()
             started = time.perf_counter()
             compaction = asyncio.create_task(compactor.compact(many))
-            slowest = await _append_meanwhile(tables, many, compaction)
+            slowest, worker = await _append_meanwhile(tables, many, compaction)
             assert await compaction
             seconds = time.perf_counter() - started
             await compactor.compact(many)
-        after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        worker = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+        after = peak(os.getpid())
         snapshots = await tables.connection.fetchrow(
             "SELECT count(*) AS number, sum(octet_length(update)) AS bytes FROM snapshot"
         )
@@ -135,8 +135,8 @@ async def measure_edits(stack: DevStack, edits: int) -> Report:
     return Report(
         "A canvas with many edits",
         f"The last {uncompacted:,} edits of {edits:,} have no snapshot, and are compacted in slices. This takes\n"
-        f"{seconds:.0f} s in the background, {(after - before) / 1024:.0f} MiB of memory in the service and at most"
-        f" {worker / 1024:.0f} MiB in the worker. Meanwhile, the slowest of\n"
+        f"{seconds:.0f} s in the background, {(after - before) / 2**20:.0f} MiB of memory in the service and at most"
+        f" {worker / 2**20:.0f} MiB in the worker. Meanwhile, the slowest of\n"
         f"the appends to this canvas takes {slowest * 1000:.0f} ms. {snapshots['number']} snapshots with"
         f" {snapshots['bytes'] / 1e6:.1f} MB remain.",
         rows,
@@ -214,13 +214,17 @@ async def _store(tables: Tables, canvas_id: str, edits: int, uncompacted: int) -
 
 async def _append_meanwhile(
     tables: Tables, canvas_id: str, compaction: "asyncio.Task[bool]"
-) -> float:
-    """Append an edit ten times a second until the compaction has ended. Return the time of the slowest append."""
-    slowest = 0.0
+) -> tuple[float, int]:
+    """Append an edit ten times a second until the compaction has ended.
+
+    Return the time of the slowest append, and the largest memory of a worker in bytes.
+    """
+    slowest, worker = 0.0, 0
     source = iter(entries(canvas_id, 4, 20_000))
     while not compaction.done():
         started = time.perf_counter()
         await tables.journal.append([next(source)])
         slowest = max(slowest, time.perf_counter() - started)
+        worker = max((worker, *map(peak, descendants(os.getpid(), "svgx_workers.worker"))))
         await asyncio.wait([compaction], timeout=0.1)
-    return slowest
+    return slowest, worker

@@ -79,6 +79,7 @@ make_backup() {
     done
     find "$backup_dir" -maxdepth 1 -name '.svgx_backup_*' -mmin +1440 -exec rm -f {} + 2>/dev/null || true
     partial="$backup_dir/.$name.$$"
+    # Higher levels than --compress=1 take several times as long: pg_dump compresses Yjs updates as hexadecimal digits.
     # The counts and the dump read the same moment, although the services continue. psql runs pg_dump within its own
     # transaction.
     {
@@ -89,7 +90,7 @@ make_backup() {
         printf '%s\n' "SELECT pg_export_snapshot() AS snapshot \\gset"
         printf '%s\n' "\\setenv SVGX_SNAPSHOT :snapshot"
         # shellcheck disable=SC2016  # the shell of psql replaces the variables
-        printf '%s\n' '\! pg_dump --dbname=service=source --format=custom --snapshot="$SVGX_SNAPSHOT" --schema=auth --schema=state --file="$SVGX_FILE" 2>"$SVGX_WORK/dump" & echo $! >"$SVGX_WORK/dump.pid"; wait $! && touch "$SVGX_WORK/done"'
+        printf '%s\n' '\! pg_dump --dbname=service=source --format=custom --compress=1 --snapshot="$SVGX_SNAPSHOT" --schema=auth --schema=state --file="$SVGX_FILE" 2>"$SVGX_WORK/dump" & echo $! >"$SVGX_WORK/dump.pid"; wait $! && touch "$SVGX_WORK/done"'
     } >"$work/script"
     SVGX_FILE="$partial.dump"
     SVGX_WORK="$work"

@@ -5,8 +5,8 @@ import pytest
 from deploy.build import tools
 from deploy.build.helm import Helm, copy_charts
 
-collect_ignore = ["cluster"]
-"""Tests with a real API server need minutes, so only `make cluster-check` runs them."""
+collect_ignore = ["cluster", "traces"]
+"""Tests with programs that Go builds need minutes, so only `make cluster-check` and `make traces-check` run them."""
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""The configuration of the OpenTelemetry collector. No collector runs in the tests."""
+"""The configuration of the OpenTelemetry collector. `make traces-check` runs a collector with it."""
 
 from pathlib import Path
 from typing import Any

@@ -24,6 +24,7 @@ from deploy.build.images.check import OPTIONS, image
 from svgx_common.configuration.process_environment import PROCESS_ENVIRONMENT
 from svgx_devstack import DevStack
 from svgx_devstack.ports import HOST, choose
+from svgx_workers.confinement import PARTS
 from tests.e2e.clients.workspace import open_workspace
 from tests.e2e.clients.yjs_driver import YjsDriver
 from tests.limits import HIGH_LIMITS
@@ -240,10 +241,10 @@ async def test_clients_draw_together_through_containers(
     async with httpx.AsyncClient(timeout=10) as http:
         for service in ("collab", "state"):
             text = (await http.get(f"{containers[service].url}/metrics/prometheus")).text
-            confined = [
-                line for line in text.splitlines() if line.startswith("svgx_engine_workers")
-            ]
+            name = "svgx_engine_workers_confined{"
+            confined = [line for line in text.splitlines() if line.startswith(name)]
             print(service, *confined, sep="\n  ")
+            assert len(confined) == len(PARTS)
             assert all(line.endswith(" 1.0") for line in confined)
 
 

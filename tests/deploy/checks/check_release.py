@@ -22,7 +22,14 @@ from svgx_common.configuration import build
 from svgx_devstack.ports import choose
 
 RELEASE = tools.DIST / VERSION
-LICENCE_ELSEWHERE = {"pycrdt", "resvg-py", "tinycss2", "webencodings", "zxcvbn-rs-py"}
+LICENCE_ELSEWHERE = {
+    "obstore",
+    "pycrdt",
+    "resvg-py",
+    "tinycss2",
+    "webencodings",
+    "zxcvbn-rs-py",
+}
 """Packages that state their licence in a file or a classifier only, which syft does not read."""
 
 NATS = ("--set", "nats.url=nats://nats.example:4222")

@@ -168,12 +168,12 @@ def test_repeated_edits_need_no_transaction() -> None:
     entry = room.take_entry()
     assert entry is not None
     room.mark_committed(1)
-    room._document.transaction_seconds = 0.0  # noqa: SLF001  # no other way shows that none took place
+    room._document.transaction_seconds = 0.0  # no other way shows that none took place
     for _ in range(3):
         assert not rejections(room, *updates, doc.get_update())
         assert not room.has_unsaved_edits
-        assert not room._document.has_queue  # noqa: SLF001
-    assert room._document.transaction_seconds == 0.0  # noqa: SLF001
+        assert not room._document.has_queue
+    assert room._document.transaction_seconds == 0.0
 
 
 def test_canvas_with_slow_transactions_pauses_between_them() -> None:

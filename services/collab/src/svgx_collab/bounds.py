@@ -1,4 +1,4 @@
-"""The bounds of edits on one replica: for each edit, each account, and each canvas. No I/O; the caller passes the time."""
+"""The bounds of edits on one replica, for each edit, account and canvas. No I/O; the caller passes the time."""
 
 import math
 from dataclasses import dataclass, field
@@ -81,7 +81,7 @@ class _Account:
 class Bounds:
     """The use of one replica by each account."""
 
-    def __init__(self, limits: Limits = Limits()) -> None:  # noqa: B008  # it is immutable
+    def __init__(self, limits: Limits = Limits()) -> None:
         self.limits = limits
         self._client_rate = limits.account_clients / 3600
         self._accounts: dict[str, _Account] = {}

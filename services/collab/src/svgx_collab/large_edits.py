@@ -12,7 +12,7 @@ LARGE_BYTES = 256 * 1024
 
 async def wait_for_turn(room: Room) -> None:
     """Wait until the room may take edits. Its gateways notice that batches are late, and slow their clients."""
-    while seconds := room.seconds_until_edits:
+    if seconds := room.seconds_until_edits:
         await asyncio.sleep(seconds)
 
 

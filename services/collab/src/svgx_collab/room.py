@@ -64,9 +64,9 @@ class Room:
     rejected, and such updates of the journal are left out. A room that is made with `one_by_one` names the update in
     its `Fault`.
 
-    `bounds` are the bounds of the replica. `pace` tells when the room may integrate changes, and when it may take edits.
-    While the room may not integrate, it gives no broadcasts and no journal entries, and answers a sync without the
-    newest edits.
+    `bounds` are the bounds of the replica. `pace` tells when the room may integrate changes, and when it may take
+    edits. While the room may not integrate, it gives no broadcasts and no journal entries, and answers a sync without
+    the newest edits.
     """
 
     def __init__(

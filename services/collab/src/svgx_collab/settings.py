@@ -17,7 +17,7 @@ class CollabSettings(ServiceSettings):
     import_timeout_seconds: float = Field(30.0, gt=0, le=600)
     """Seconds that one import may take. After this time, its worker process is killed."""
     edit_seconds: float = Field(0.1, gt=0, le=10)
-    """Seconds of the processor for which one edit may be integrated; each of its structs adds 20 µs. Past that, 4413."""
+    """Seconds of the processor for which one edit may be integrated, and 20 µs for each struct. Past that, 4413."""
     account_edit_seconds: float = Field(5.0, gt=0, le=600)
     """Seconds of the processor that the slow edits of an account may take at once. Past that, 1013."""
     account_edit_share: float = Field(0.02, gt=0, le=1)

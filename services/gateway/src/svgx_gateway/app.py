@@ -36,6 +36,8 @@ from svgx_gateway.identity.revocations import Revocations
 from svgx_gateway.identity.share_links import ShareLinks
 from svgx_gateway.identity.token_keys import TokenKeys
 from svgx_gateway.live_connections import LiveConnections
+from svgx_gateway.memory.bodies import Bodies
+from svgx_gateway.memory.outgoing import Outgoing
 from svgx_gateway.observability.request_log import RequestLog
 from svgx_gateway.observability.socket_log import SocketLog
 from svgx_gateway.openapi import document as openapi
@@ -112,7 +114,9 @@ async def build(runtime: Runtime[GatewaySettings]) -> AsyncIterator[Service]:
         document = openapi.document(runtime.version, with_metrics=with_metrics)
         idempotency = Idempotency(client, settings.idempotency_seconds)
         http_routes = [
-            *operation_routes(bus, guard, idempotency, _COMPRESSION),
+            *operation_routes(
+                bus, guard, idempotency, _COMPRESSION, Bodies(settings.body_limits())
+            ),
             *HealthSummary(bus, guard, runtime.health, replica_watch).routes(_COMPRESSION),
             *docs_routes(document, [Middleware(PageLimit, count=limiter.admit_page)]),
         ]
@@ -124,6 +128,7 @@ async def build(runtime: Runtime[GatewaySettings]) -> AsyncIterator[Service]:
             settings.socket_limits(),
             count_handshake=limiter.admit_handshake,
             quotas=quotas,
+            outgoing=Outgoing(settings.outgoing_limits()),
         )
         websocket_routes = [WebSocketRoute(EVENTS_PATH, endpoint.serve)]
         app = Application(

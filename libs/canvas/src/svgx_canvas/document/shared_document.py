@@ -214,10 +214,8 @@ class SharedDocument:
         Raises `Malformed` if the edit is not an update, can never be integrated or is known to be faulty. Raises the
         errors of `admit`. Raises `TooSlow` and `Fault`, because large edits are integrated at once.
         """
-        if checked is None or checked.version != self.version:
-            parts = self._split(update)
-        else:
-            parts = checked.split
+        is_valid = checked is not None and checked.version == self.version
+        parts = checked.split if checked is not None and is_valid else self._split(update)
         if parts.unplaceable:
             raise Malformed("a struct or deletion has no possible place, or is nested too deep")
         if admit is not None:

@@ -26,6 +26,7 @@ from svgx_gateway.http.tracing import handshake_of
 from svgx_gateway.identity.authenticator import Authenticator
 from svgx_gateway.identity.canvas_roles import CanvasRoles
 from svgx_gateway.identity.identity import Identity
+from svgx_gateway.memory.outgoing import Outgoing
 from svgx_gateway.observability import socket_spans
 from svgx_gateway.observability.notes import note_canvas, note_user
 from svgx_gateway.quotas.enforcement import QuotaEnforcement
@@ -38,7 +39,7 @@ from svgx_gateway.websocket.documents import DocumentMessages
 from svgx_gateway.websocket.live_canvases import LiveCanvases
 from svgx_gateway.websocket.origins import AllowedOrigins
 from svgx_gateway.websocket.token_expiry import TokenExpiry
-from svgx_gateway.websocket.transport.protocol import INFLOW, WRITE_FRAME
+from svgx_gateway.websocket.transport.protocol import INFLOW, UNSENT_BYTES, WRITE_FRAME
 from svgx_yjs import protocol
 from svgx_yjs.lib0 import Malformed
 
@@ -75,7 +76,9 @@ class YjsEndpoint:
         *,
         count_handshake: CountHandshake,
         quotas: QuotaEnforcement,
+        outgoing: Outgoing | None = None,
     ) -> None:
+        self._outgoing = outgoing or Outgoing()
         self._live_canvases = live_canvases
         self._authenticator = authenticator
         self._canvas_roles = canvas_roles
@@ -169,7 +172,11 @@ class YjsEndpoint:
                     inflow=websocket.scope.get(INFLOW),
                     write_frame=websocket.scope[WRITE_FRAME],
                     handshake=opening,
+                    outgoing=self._outgoing,
+                    transport_bytes=websocket.scope.get(UNSENT_BYTES, lambda: 0),
                 )
+                self._outgoing.add(connection)
+                joined.callback(self._outgoing.remove, connection)
                 if options.get("limits") == "1":
                     connection.send(protocol.encode_limits(self._limits.max_message_bytes))
                 if connection.may_edit:

@@ -72,8 +72,8 @@ class Split:
     """The deletions in `ready`."""
     steps: tuple[Step, ...] = ()
     """The structs in `ready` in an order in which a document can integrate them. Empty for a short edit."""
-    waiting_clients: int = 0
-    """The clients in `pending` that the document does not know."""
+    waiting: tuple[int, ...] = ()
+    """The clients with structs in `pending`."""
 
     @property
     def structs(self) -> int:

@@ -1,7 +1,7 @@
 """Check a Yjs update before a document interprets it, and split it by the structs that the document has."""
 
 import heapq
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from svgx_yjs.delete_set import Ranges, delete_set_pieces, encode_delete_set, read_delete_set
@@ -70,13 +70,27 @@ def split(update: bytes, known: Mapping[int, int], nesting: Nesting) -> Split:
         runs,
         ready,
         tuple(reader.steps),
-        sum([reader.next_clock(section.client) == 0 for section in blocked]),
+        tuple([section.client for section in blocked]),
     )
 
 
 def check(update: bytes) -> None:
     """Raise `Malformed` if `split` would."""
     split(update, {}, Nesting())
+
+
+def leave_out(update: bytes, clients: Collection[int]) -> bytes:
+    """Return a well-formed update without the structs of these clients. Its deletions stay."""
+    decoder = Decoder(update)
+    runs = []
+    for _ in range(decoder.uint()):
+        count, client, first = decoder.uint(), decoder.uint(), decoder.uint()
+        start, clock = decoder.position, first
+        for _ in range(count):
+            clock += read_struct(decoder, client, clock).length
+        if client not in clients:
+            runs.append(Step(count, client, first, start, decoder.position))
+    return _encode(update, runs, dict(read_delete_set(decoder)))
 
 
 @dataclass(slots=True)

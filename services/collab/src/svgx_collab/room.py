@@ -17,6 +17,7 @@ from svgx_canvas.document.shared_document import (
     Admit,
     Checked,
     Growth,
+    Select,
     SharedDocument,
     TooSlow,
     merge,
@@ -33,6 +34,9 @@ from svgx_yjs.structure import EMPTY_UPDATE
 
 MERGE_BYTES = 1024 * 1024
 """Bytes merged into one broadcast or journal entry. A larger edit is not merged, because merging reads all of it."""
+
+NEW_SECONDS = 30.0
+"""Seconds for which a room counts as new. Meanwhile, clients may pass on edits of others that the room lacks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +89,9 @@ class Room:
         self.pace = Pace(self._bounds.limits)
         self.canvas_id = canvas_id
         self.epoch = epoch
+        self.owner_of: Callable[[int], str | None] = lambda _: None
+        """Returns the user of a client that is present on the canvas, or None."""
+        self._loaded_at = time.monotonic()
         self.revision = content.revision
         self.broadcast_sequence = 0
         self.unsaved_bytes = 0
@@ -257,7 +264,11 @@ class Room:
         rejection: tuple[Reason | None, int] = None, 0
         try:
             parts = self._document.take(
-                edit.update, author=edit.author, admit=self._admit(edit.author), checked=checked
+                edit.update,
+                author=edit.author,
+                admit=self._admit(edit.author),
+                select=self._select(edit.author),
+                checked=checked,
             )
         except Malformed:
             return Reason.MALFORMED, 0
@@ -273,6 +284,23 @@ class Room:
             self._parts_taken += 1
             self.unsaved_bytes += len(part.update)
         return rejection
+
+    def _select(self, author: str) -> Select:
+        def others(clients: set[int]) -> Collection[int]:
+            """Return the clients that other users use at present. Raises `Refused` if the edit has no other ones.
+
+            A client may pass on the edits of others, for example to a new holder. These arrive from their own clients
+            too. So they are left out, and a new holder refuses nothing.
+            """
+            found = [each for each in clients if self.owner_of(each) not in (None, author)]
+            is_new = time.monotonic() - self._loaded_at < NEW_SECONDS
+            if found and len(found) == len(clients) and not is_new:
+                raise Refused(Reason.OTHERS_CLIENT, 0)
+            if found:
+                REFUSED.labels(Reason.OTHERS_CLIENT.name.lower()).inc()
+            return found
+
+        return others
 
     def _admit(self, author: str) -> Admit:
         def admit(growth: Growth) -> None:

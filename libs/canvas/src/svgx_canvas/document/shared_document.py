@@ -23,7 +23,7 @@ from svgx_yjs.delete_set import encode_delete_set, read_delete_set
 from svgx_yjs.lib0 import Decoder, Encoder, Malformed
 from svgx_yjs.nesting import Nesting
 from svgx_yjs.parts import Part, Split, Step
-from svgx_yjs.splitting import check, encode_steps, split
+from svgx_yjs.splitting import check, encode_steps, leave_out, split
 from svgx_yjs.structure import EMPTY_UPDATE, Id, read_state_vector
 
 MAX_PENDING_BYTES = 16 * 1024 * 1024
@@ -81,6 +81,9 @@ class Checked:
     version: int
     split: Split
 
+
+Select = Callable[[set[int]], Collection[int]]
+"""A function that gets the clients of an edit's new structs, and returns those with structs to leave out."""
 
 Admit = Callable[[Growth], None]
 """A function that raises an error to refuse an edit before it changes anything."""
@@ -207,17 +210,21 @@ class SharedDocument:
         *,
         author: str = "",
         admit: Admit | None = None,
+        select: Select | None = None,
         checked: Checked | None = None,
     ) -> list[Part]:
         """Queue an edit, and the pending updates that it releases. Return its new parts, which have to be saved.
 
         Raises `Malformed` if the edit is not an update, can never be integrated or is known to be faulty. Raises the
-        errors of `admit`. Raises `TooSlow` and `Fault`, because large edits are integrated at once.
+        errors of `select` and `admit`. Raises `TooSlow` and `Fault`, because large edits are integrated at once.
         """
         is_valid = checked is not None and checked.version == self.version
         parts = checked.split if checked is not None and is_valid else self._split(update)
         if parts.unplaceable:
             raise Malformed("a struct or deletion has no possible place, or is nested too deep")
+        if select is not None and (left_out := select({*parts.clocks, *parts.waiting})):
+            update = leave_out(update, left_out)
+            parts = self._split(update)
         if admit is not None:
             admit(self._growth(parts))
         return self._take(update, parts, author)
@@ -268,9 +275,9 @@ class SharedDocument:
             return self._doc.get_update(state_vector)
 
     def _growth(self, parts: Split) -> Growth:
-        clients = parts.waiting_clients
-        for client in parts.clocks:
-            clients += client not in self.clocks
+        clients = sum([client not in self.clocks for client in parts.clocks])
+        if parts.waiting:
+            clients = len({*parts.clocks, *parts.waiting} - self.clocks.keys())
         return Growth(parts.structs, clients)
 
     def _take(self, update: bytes, parts: Split, author: str | None) -> list[Part]:

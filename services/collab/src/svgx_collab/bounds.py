@@ -43,7 +43,7 @@ class Limits:
     """Yjs clients of one canvas, also those of the past."""
     canvas_structs: int = 4_000_000
     """Structs of one canvas, also deleted ones."""
-    canvas_share: float = 0.1
+    canvas_share: float = 0.05
     """The share of the processor's time that a canvas may take for transactions."""
     canvas_edit_share: float = 0.5
     """The share of the processor's time that a canvas may take for checking its edits."""

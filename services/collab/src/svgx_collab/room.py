@@ -14,10 +14,8 @@ from dataclasses import dataclass
 from itertools import takewhile
 
 from svgx_canvas.document.shared_document import (
-    Admit,
     Checked,
     Growth,
-    Select,
     SharedDocument,
     TooSlow,
     merge,
@@ -266,8 +264,8 @@ class Room:
             parts = self._document.take(
                 edit.update,
                 author=edit.author,
-                admit=self._admit(edit.author),
-                select=self._select(edit.author),
+                admit=self._admit,
+                select=self._others,
                 checked=checked,
             )
         except Malformed:
@@ -285,30 +283,24 @@ class Room:
             self.unsaved_bytes += len(part.update)
         return rejection
 
-    def _select(self, author: str) -> Select:
-        def others(clients: set[int]) -> Collection[int]:
-            """Return the clients that other users use at present. Raises `Refused` if the edit has no other ones.
+    def _others(self, author: str, clients: Collection[int]) -> Collection[int]:
+        """Return the clients that other users use at present. Raises `Refused` if the edit has no other ones.
 
-            A client may pass on the edits of others, for example to a new holder. These arrive from their own clients
-            too. So they are left out, and a new holder refuses nothing.
-            """
-            found = [each for each in clients if self.owner_of(each) not in (None, author)]
+        A client may pass on the edits of others, for example to a new holder. These arrive from their own clients too.
+        So they are left out, and a new holder refuses nothing.
+        """
+        found = [each for each in clients if self.owner_of(each) not in (None, author)]
+        if found:
             is_new = time.monotonic() - self._loaded_at < NEW_SECONDS
-            if found and len(found) == len(clients) and not is_new:
+            if len(found) == len(clients) and not is_new:
                 raise Refused(Reason.OTHERS_CLIENT, 0)
-            if found:
-                REFUSED.labels(Reason.OTHERS_CLIENT.name.lower()).inc()
-            return found
+            REFUSED.labels(Reason.OTHERS_CLIENT.name.lower()).inc()
+        return found
 
-        return others
-
-    def _admit(self, author: str) -> Admit:
-        def admit(growth: Growth) -> None:
-            document = self._document
-            clients, structs = len(document.clocks), document.structs
-            self._bounds.admit(author, growth, clients, structs, time.monotonic())
-
-        return admit
+    def _admit(self, author: str, growth: Growth) -> None:
+        document = self._document
+        clients, structs = len(document.clocks), document.structs
+        self._bounds.admit(author, growth, clients, structs, time.monotonic())
 
     def _next_entry(self) -> tuple[bytes, int]:
         """Return the update of the next journal entry, and the number of unsaved parts in it."""

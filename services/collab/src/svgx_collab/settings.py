@@ -30,7 +30,7 @@ class CollabSettings(ServiceSettings):
     """Yjs clients of one canvas, also those of the past. Past that, edits of further clients are refused with 4413."""
     canvas_max_structs: int = Field(4_000_000, ge=1)
     """Structs of one canvas, also deleted ones. Past that, edits that insert are refused with 4413."""
-    canvas_transaction_share: float = Field(0.1, gt=0, le=1)
+    canvas_transaction_share: float = Field(0.05, gt=0, le=1)
     """The share of the processor's time for the transactions of one canvas. Past that, its broadcasts come later."""
     canvas_edit_share: float = Field(0.5, gt=0, le=1)
     """The share of the processor's time for checking the edits of one canvas. Past that, its edits wait."""

@@ -82,11 +82,11 @@ class Checked:
     split: Split
 
 
-Select = Callable[[set[int]], Collection[int]]
-"""A function that gets the clients of an edit's new structs, and returns those with structs to leave out."""
+Select = Callable[[str, Collection[int]], Collection[int]]
+"""A function that gets the author and the clients of an edit's new structs, and returns the clients to leave out."""
 
-Admit = Callable[[Growth], None]
-"""A function that raises an error to refuse an edit before it changes anything."""
+Admit = Callable[[str, Growth], None]
+"""A function that gets the author and the growth of an edit, and raises an error to refuse the edit."""
 
 
 class Fault(Exception):
@@ -222,11 +222,12 @@ class SharedDocument:
         parts = checked.split if checked is not None and is_valid else self._split(update)
         if parts.unplaceable:
             raise Malformed("a struct or deletion has no possible place, or is nested too deep")
-        if select is not None and (left_out := select({*parts.clocks, *parts.waiting})):
+        clients = {*parts.clocks, *parts.waiting} if parts.waiting else parts.clocks.keys()
+        if select is not None and (left_out := select(author, clients)):
             update = leave_out(update, left_out)
             parts = self._split(update)
         if admit is not None:
-            admit(self._growth(parts))
+            admit(author, self._growth(parts))
         return self._take(update, parts, author)
 
     def absorb(self, update: bytes) -> None:

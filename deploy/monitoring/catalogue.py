@@ -12,6 +12,7 @@ from svgx_common.contract.close_codes import Close
 from svgx_common.contract.errors import SvgxError
 from svgx_common.contract.operation import SERVICES
 from svgx_common.contract.policy import Pool, RateClass
+from svgx_common.contract.rejections import Reason
 from svgx_common.contract.storage.events import EVENTS
 from svgx_common.contract.storage.quotas import QuotaName, QuotaStatus
 from svgx_common.contract.storage.versions import VersionKind
@@ -101,6 +102,13 @@ LABELS: Mapping[str, Label] = {
         "action on stored values", frozenset({"persist", "retrieve", "delete", "list"})
     ),
     "backend": Label("store of values", frozenset({"postgresql", "redis", "memory"})),
+    "bound": Label(
+        "bound of edits, or of syncs",
+        frozenset(
+            {each.name.lower() for each in Reason} - {"malformed"}
+            | {"connection", "account", "memory"}
+        ),
+    ),
     "cache": Label("cache of the gateway", frozenset({"api_keys", "canvas_roles", "share_links"})),
     "channel": Label("channel to a held canvas", frozenset({"awareness", "edit", "sync"})),
     "circuit": Label(
@@ -121,8 +129,9 @@ LABELS: Mapping[str, Label] = {
     ),
     "kind": Label("subject of a quota", frozenset({"account", "canvas"})),
     "limit": Label(
-        "limit of WebSockets",
-        frozenset({"connections", "identity", "handshake_rate", "rate", "handshake"}),
+        "limit of WebSockets, or of request bodies",
+        frozenset({"connections", "identity", "handshake_rate", "rate", "handshake"})
+        | {"memory", "time"},
     ),
     "operation": Label(
         "operation of the contract", frozenset(operation.name for operation in OPERATIONS)
@@ -144,6 +153,8 @@ LABELS: Mapping[str, Label] = {
         frozenset({"share", "full", "idle", "handed_over", "lease_lost", "failed", "deleted"})
         # of versions
         | {"thinned", "expired"}
+        # of closed WebSockets
+        | {"wait", "slow"}
         | frozenset(VersionKind),
     ),
     "state": Label(

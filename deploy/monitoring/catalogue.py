@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from svgx_common.contract import OPERATIONS
 from svgx_common.contract.close_codes import Close
 from svgx_common.contract.errors import SvgxError
+from svgx_common.contract.live.rejections import Reason
 from svgx_common.contract.operation import SERVICES
 from svgx_common.contract.policy import Pool, RateClass
-from svgx_common.contract.rejections import Reason
 from svgx_common.contract.storage.events import EVENTS
 from svgx_common.contract.storage.quotas import QuotaName, QuotaStatus
 from svgx_common.contract.storage.versions import VersionKind

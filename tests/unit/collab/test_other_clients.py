@@ -11,7 +11,7 @@ from svgx_collab.participants import OUTDATED, Participants
 from svgx_collab.room import Room
 from svgx_common.contract.close_codes import Close
 from svgx_common.contract.collab import Edit
-from svgx_common.contract.rejections import Reason, Rejection
+from svgx_common.contract.live.rejections import Reason, Rejection
 from svgx_common.contract.state import Content
 from svgx_yjs.awareness import State
 

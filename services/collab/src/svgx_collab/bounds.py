@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from prometheus_client import Counter
 
 from svgx_canvas.document.shared_document import Growth
-from svgx_common.contract.rejections import Reason
+from svgx_common.contract.live.rejections import Reason
 
 REFUSED = Counter(
     "svgx_engine_collab_refused_edits",

@@ -23,7 +23,7 @@ from svgx_canvas.document.shared_document import (
 )
 from svgx_collab.bounds import REFUSED, Bounds, Pace, Refused
 from svgx_common.contract.collab import Broadcast, Edit, SyncReply
-from svgx_common.contract.rejections import Reason, Rejection
+from svgx_common.contract.live.rejections import Reason, Rejection
 from svgx_common.contract.state import Content, Entry
 from svgx_yjs.joining import join_first
 from svgx_yjs.lib0 import Malformed

@@ -14,7 +14,7 @@ from svgx_common.background import BackgroundTasks
 from svgx_common.contract.close_codes import Close, close_code_of_canvas
 from svgx_common.contract.collab import CANVAS_EDIT, Edit, EditBatch, Saved
 from svgx_common.contract.errors import NotFound, SvgxError
-from svgx_common.contract.rejections import Rejection
+from svgx_common.contract.live.rejections import Rejection
 from svgx_common.messaging.bus import Bus
 from svgx_common.messaging.holder import Holder
 from svgx_common.messaging.spans import Batch

@@ -7,7 +7,6 @@ import pytest
 
 from svgx_common.contract.close_codes import Close
 from svgx_common.contract.errors import Overloaded
-from svgx_gateway.memory import outgoing as module
 from svgx_gateway.memory.outgoing import LARGE_BYTES, PATIENCE, Outgoing, OutgoingLimits
 
 MB = 1024 * 1024
@@ -29,7 +28,7 @@ class Clock:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = 100.0
         self.waited: list[float] = []
-        monkeypatch.setattr(module.asyncio, "sleep", self._sleep)
+        monkeypatch.setattr(asyncio, "sleep", self._sleep)
 
     async def _sleep(self, seconds: float) -> None:
         self.waited.append(seconds)

@@ -450,7 +450,9 @@ class Bus:
         self._losses += 1
         now = asyncio.get_running_loop().time()
         for limit in self._ending:
-            limit.reschedule(now)
+            # A limit that has just been reached cannot be changed any more.
+            with contextlib.suppress(RuntimeError):
+                limit.reschedule(now)
         self._ending.clear()
 
     async def _exchange(

@@ -52,6 +52,9 @@ class Reason(IntEnum):
     )
 
 
+_REASONS = {int(each): each for each in Reason}
+
+
 @dataclass(frozen=True, slots=True)
 class Rejection:
     """The rejection of the edit at `index` of a batch."""
@@ -71,8 +74,7 @@ class Rejection:
         """Return the rejection with this number. An unknown reason counts as malformed."""
         rest, index = divmod(number, 1 << INDEX_BITS)
         amount, reason = divmod(rest, 1 << REASON_BITS)
-        known = reason in Reason._value2member_map_
-        return cls(index, Reason(reason) if known else Reason.MALFORMED, amount)
+        return cls(index, _REASONS.get(reason, Reason.MALFORMED), amount)
 
     @property
     def code(self) -> Close:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from svgx_common.contract import OPERATIONS
 from svgx_common.contract.close_codes import Close
 from svgx_common.contract.errors import SvgxError
+from svgx_common.contract.live.rejections import Reason
 from svgx_common.contract.operation import SERVICES
 from svgx_common.contract.policy import Pool, RateClass
 from svgx_common.contract.storage.events import EVENTS
@@ -102,6 +103,13 @@ LABELS: Mapping[str, Label] = {
         "action on stored values", frozenset({"persist", "retrieve", "delete", "list"})
     ),
     "backend": Label("store of values", frozenset({"postgresql", "redis", "memory"})),
+    "bound": Label(
+        "bound of edits, or of syncs",
+        frozenset(
+            {each.name.lower() for each in Reason} - {"malformed"}
+            | {"connection", "account", "memory"}
+        ),
+    ),
     "cache": Label("cache of the gateway", frozenset({"api_keys", "canvas_roles", "share_links"})),
     "channel": Label("channel to a held canvas", frozenset({"awareness", "edit", "sync"})),
     "circuit": Label(
@@ -122,8 +130,9 @@ LABELS: Mapping[str, Label] = {
     ),
     "kind": Label("subject of a quota", frozenset({"account", "canvas"})),
     "limit": Label(
-        "limit of WebSockets",
-        frozenset({"connections", "identity", "handshake_rate", "rate", "handshake"}),
+        "limit of WebSockets, or of request bodies",
+        frozenset({"connections", "identity", "handshake_rate", "rate", "handshake"})
+        | {"memory", "time"},
     ),
     "operation": Label(
         "operation of the contract", frozenset(operation.name for operation in OPERATIONS)
@@ -145,6 +154,8 @@ LABELS: Mapping[str, Label] = {
         frozenset({"share", "full", "idle", "handed_over", "lease_lost", "failed", "deleted"})
         # of versions
         | {"thinned", "expired"}
+        # of closed WebSockets
+        | {"wait", "slow"}
         | frozenset(VersionKind),
     ),
     "state": Label(

@@ -46,6 +46,15 @@ COLLABORATION = Board(
                     [rate("svgx_engine_websocket_refused_total", "limit")],
                     limit=1,
                 ),
+                Panel(
+                    "Bounds of edits and syncs",
+                    "Edits refused each second, and the seconds for which syncs waited in each second, by bound.",
+                    "none",
+                    [
+                        rate("svgx_engine_collab_refused_edits_total", "bound"),
+                        rate("svgx_engine_websocket_sync_wait_seconds_total", "bound"),
+                    ],
+                ),
             ],
         ),
         Row(

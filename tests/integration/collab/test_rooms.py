@@ -9,6 +9,7 @@ from pycrdt import Doc, Map
 from structlog.typing import EventDict
 
 from svgx_canvas.document import shared_document
+from svgx_canvas.document.shared_document import FEW_STRUCTS
 from svgx_collab.leases import TTL
 from svgx_collab.room import Receipt, Room
 from svgx_common.contract.collab import CANVAS_UPDATE, Broadcast, Edit
@@ -28,7 +29,7 @@ from svgx_common.observability.log_ids import add_ids
 from svgx_common.tracing import TraceOf, current_trace_id
 from svgx_devstack import DevStack
 from svgx_yjs.nesting import Nesting
-from svgx_yjs.parts import Split
+from svgx_yjs.parts import Run, Split
 from svgx_yjs.splitting import split
 from tests.integration.collab.replica import Editor, replica
 from tests.polling import pause
@@ -40,8 +41,9 @@ HARM = bytes.fromhex("0102070004010174016104000700016200")
 
 
 def unchecked(update: bytes, *_: object) -> Split:
-    """Let every update pass the check. All updates are integrated at once."""
-    return Split(update, None, {}, Nesting())
+    """Let every update pass the check. All updates are integrated at once, as if they had many structs."""
+    run = Run(7, 0, 2, FEW_STRUCTS + 1, b"")
+    return Split(update, None, {7: 2}, Nesting(), runs=(run,))
 
 
 def harm_unchecked(update: bytes, known: Mapping[int, int], nesting: Nesting) -> Split:

@@ -201,3 +201,26 @@ async def test_offers_over_the_limit_are_refused(
         with pytest.raises(Unavailable):
             await gateway_bus.publish("svgx.canvas.c.awareness", b"x" * 2 * PIECE)
     assert gateway_bus.blobs.offered_bytes == 0
+
+
+async def test_pulls_of_several_bodies_share_one_window(
+    gateway_bus: Bus, state_bus: Bus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The pieces of all bodies together are bounded, because NATS ends a connection that lags. Proves R-BOUND-10."""
+    monkeypatch.setattr(gateway_bus.blobs, "_all_pieces", asyncio.Semaphore(2))
+    request = gateway_bus.connection.request
+    in_flight: list[int] = [0]
+
+    async def counted(subject: str, payload: bytes, *, timeout: float) -> Msg:
+        in_flight.append(in_flight[-1] + 1)
+        try:
+            return await request(subject, payload, timeout=timeout)
+        finally:
+            in_flight.append(in_flight[-1] - 1)
+
+    monkeypatch.setattr(gateway_bus.connection, "request", counted)
+    contents = [bytes([number]) * (3 * PIECE + number) for number in range(3)]
+    references = [state_bus.blobs.linger(content) for content in contents]
+    pulled = await asyncio.gather(*map(gateway_bus.blobs.pull, references))
+    assert pulled == contents
+    assert max(in_flight) == 2

@@ -126,3 +126,27 @@ async def test_waiting_request_opens_the_canvas_when_the_first_is_cancelled(
     first.cancel()
     collab.open_results = [None]
     assert await second == b"second"
+
+
+async def test_request_is_sent_again_at_once_when_nats_was_lost(
+    backing: DevStack, gateway_bus: Bus, collab: FakeCollab
+) -> None:
+    """A request that waits for an answer does not wait for its timeout of minutes. Proves R-BOUND-10."""
+    received = asyncio.Event()
+
+    async def answer_the_second_time(message: Msg) -> None:
+        if received.is_set():
+            await collab.bus.respond(message.reply, message.data)
+        received.set()
+
+    subject = CANVAS_EDIT.subject_of(canvas_id=CANVAS)
+    await collab.bus.connection.subscribe(subject, cb=answer_the_second_time)
+    await collab.bus.settle()
+    holder = Holder(gateway_bus, CANVAS)
+    asking = asyncio.create_task(holder.ask(CANVAS_EDIT, b"edits", patience=600, attempt=600))
+    await received.wait()
+    nats = backing.process("nats")
+    nats.kill()
+    await nats.wait_ready()
+    async with asyncio.timeout(30):
+        assert await asking == b"edits"

@@ -240,15 +240,18 @@ def test_edit_that_caused_a_fault_is_rejected_by_the_next_room(
     """
 
     def unchecked(update: bytes, *_: Any) -> Split:
-        return Split(update, None, {}, Nesting())
+        return Split(update, None, {7: 2}, Nesting())
 
     monkeypatch.setattr(shared_document, "split", unchecked)
     # A text in the root "t", and another text inside that text.
     harmful = bytes.fromhex("0102070004010174016104000700016200")
     good = Peer(1).set("a", "1")
     room = make_room()
+    room.receive([Edit("ann", good)])
+    take_broadcast(room)
+    room.receive([Edit("eve", harmful)])
     with pytest.raises(Fault) as fault:
-        room.receive([Edit("ann", good), Edit("eve", harmful)])
+        take_broadcast(room)
     assert fault.value.culprit is not None
     again = Room("canvas", "epoch 2", EMPTY, faulty=[fault.value.culprit])
     assert again.receive([Edit("ann", good), Edit("eve", harmful)]).rejected == (1,)

@@ -21,6 +21,17 @@ class Run(NamedTuple):
     """The encoded structs."""
 
 
+class Step(NamedTuple):
+    """A few consecutive structs of one client in an update, and the positions of their bytes."""
+
+    count: int
+    client: int
+    clock: int
+    """The clock of the first struct."""
+    start: int
+    end: int
+
+
 @dataclass(frozen=True, slots=True)
 class Part:
     """An update that a document can integrate, or that waits for others.
@@ -59,3 +70,12 @@ class Split:
     """The structs in `ready`."""
     deletions: Ranges = field(default_factory=dict)
     """The deletions in `ready`."""
+    steps: tuple[Step, ...] = ()
+    """The structs in `ready` in an order in which a document can integrate them. Empty for a short edit."""
+    waiting: tuple[int, ...] = ()
+    """The clients with structs in `pending`."""
+
+    @property
+    def structs(self) -> int:
+        """Return the number of structs in `ready`."""
+        return sum([run.structs for run in self.runs])

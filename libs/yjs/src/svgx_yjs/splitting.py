@@ -1,18 +1,21 @@
 """Check a Yjs update before a document interprets it, and split it by the structs that the document has."""
 
 import heapq
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from svgx_yjs.delete_set import Ranges, delete_set_pieces, encode_delete_set, read_delete_set
 from svgx_yjs.lib0 import Decoder, Encoder, Malformed
 from svgx_yjs.nesting import GC_PLACE, Nesting, Place
-from svgx_yjs.parts import Run, Split
+from svgx_yjs.parts import Run, Split, Step
 from svgx_yjs.short_edits import CAN_CONTAIN, MAX_DEPTH, split_short
 from svgx_yjs.structure import GC, KIND, MAX_CLOCK, ORIGIN, RIGHT_ORIGIN, SKIP, Id, read_struct
 
 PIECE_BYTES = 16 * 1024
 """Bytes after which a piece of pending structs ends. A piece is longer by one struct at most."""
+
+STEP_STRUCTS = 16
+"""The most structs in one step of an update."""
 
 
 def split(update: bytes, known: Mapping[int, int], nesting: Nesting) -> Split:
@@ -36,7 +39,15 @@ def split(update: bytes, known: Mapping[int, int], nesting: Nesting) -> Split:
     integrable = [section for section in sections if section.done]
     runs = tuple([section.run(update) for section in integrable])
     if not blocked and not pending and not reader.must_rewrite:
-        return Split(update, None, reader.clocks, reader.nesting, runs=runs, deletions=ready)
+        return Split(
+            update,
+            None,
+            reader.clocks,
+            reader.nesting,
+            runs=runs,
+            deletions=ready,
+            steps=tuple(reader.steps),
+        )
     pieces = [
         (_encode(update, [run], {}), missing)
         for section in blocked
@@ -58,6 +69,8 @@ def split(update: bytes, known: Mapping[int, int], nesting: Nesting) -> Split:
         reader.unplaceable,
         runs,
         ready,
+        tuple(reader.steps),
+        tuple([section.client for section in blocked]),
     )
 
 
@@ -66,15 +79,18 @@ def check(update: bytes) -> None:
     split(update, {}, Nesting())
 
 
-@dataclass(frozen=True, slots=True)
-class _Run:
-    """Consecutive structs of one client, and the position of their bytes in the update."""
-
-    count: int
-    client: int
-    clock: int
-    start: int
-    end: int
+def leave_out(update: bytes, clients: Collection[int]) -> bytes:
+    """Return a well-formed update without the structs of these clients. Its deletions stay."""
+    decoder = Decoder(update)
+    runs = []
+    for _ in range(decoder.uint()):
+        count, client, first = decoder.uint(), decoder.uint(), decoder.uint()
+        start, clock = decoder.position, first
+        for _ in range(count):
+            clock += read_struct(decoder, client, clock).length
+        if client not in clients:
+            runs.append(Step(count, client, first, start, decoder.position))
+    return _encode(update, runs, dict(read_delete_set(decoder)))
 
 
 @dataclass(slots=True)
@@ -98,20 +114,20 @@ class _Section:
     cuts: list[tuple[int, int, int]] = field(default_factory=list)
     """The places to cut the pending structs into pieces: number of structs left, clock and position."""
 
-    def ready(self) -> _Run:
+    def ready(self) -> Step:
         """Return the structs that can be integrated."""
-        return _Run(self.done, self.client, self.first_clock, self.start, self.at)
+        return Step(self.done, self.client, self.first_clock, self.start, self.at)
 
     def run(self, update: bytes) -> Run:
         """Return the structs that can be integrated, with their bytes in the update."""
         content = update[self.start : self.at]
         return Run(self.client, self.first_clock, self.clock, self.done, content)
 
-    def pending(self) -> _Run:
+    def pending(self) -> Step:
         """Return the structs that cannot be integrated yet."""
-        return _Run(self.count - self.done, self.client, self.clock, self.at, self.end)
+        return Step(self.count - self.done, self.client, self.clock, self.at, self.end)
 
-    def pieces(self) -> Iterator[tuple[_Run, Id]]:
+    def pieces(self) -> Iterator[tuple[Step, Id]]:
         """Yield the pending structs in pieces, each with the struct that it waits for.
 
         The first piece waits for `missing`, each other piece for the end of the piece before it.
@@ -120,7 +136,7 @@ class _Section:
         missing = self.missing
         for left_after, cut_clock, end in (*self.cuts, (0, 0, self.end)):
             if start < end:
-                yield _Run(left - left_after, self.client, clock, start, end), missing
+                yield Step(left - left_after, self.client, clock, start, end), missing
                 left, clock, start = left_after, cut_clock, end
                 missing = self.client, cut_clock - 1
 
@@ -132,6 +148,7 @@ class _Reader:
         self.sections: list[_Section] = []
         self.clocks: dict[int, int] = {}
         self.nesting = Nesting()
+        self.steps: list[Step] = []
         self.unplaceable = False
         self.must_rewrite = False
         """True if the update must be encoded anew, although nothing is pending."""
@@ -190,6 +207,7 @@ class _Reader:
     def _advance(self, section: _Section) -> None:
         """Read structs of a section from `section.at` on, until one depends on a missing struct."""
         decoder, client = self._decoder, section.client
+        done, first, start = section.done, section.clock, section.at
         while section.done < section.count:
             clock = section.clock
             length, info, dependencies, list_id, uncuttable = read_struct(decoder, client, clock)
@@ -202,6 +220,7 @@ class _Reader:
                     if next_clock - clock in uncuttable:
                         place = None
                 if place is None:
+                    self._add_step(section, done, first, start)
                     self._block(section, missing or (client, MAX_CLOCK))
                     self.unplaceable = self.unplaceable or missing is None
                     return
@@ -217,7 +236,17 @@ class _Reader:
                 self.must_rewrite = True
                 section.first_clock, section.start = end, section.at
                 section.count -= section.done
-                section.done = 0
+                section.done = done = 0
+                first, start = end, section.at
+            elif section.done - done == STEP_STRUCTS:
+                self._add_step(section, done, first, start)
+                done, first, start = section.done, end, section.at
+        self._add_step(section, done, first, start)
+
+    def _add_step(self, section: _Section, done: int, first: int, start: int) -> None:
+        """Add the step from the struct at `start`, before which the section had `done` structs."""
+        if section.done > done:
+            self.steps.append(Step(section.done - done, section.client, first, start, section.at))
 
     def _block(self, section: _Section, missing: Id) -> None:
         section.missing = missing
@@ -315,7 +344,20 @@ def _split_delete_set(decoder: Decoder, reader: _Reader) -> tuple[Ranges, Ranges
     return ready, pending
 
 
-def _encode(update: bytes, runs: list[_Run], deletions: Ranges) -> bytes:
+def encode_steps(update: bytes, steps: Sequence[Step]) -> bytes:
+    """Return the update with these steps of `update`. The steps of a client follow each other."""
+    by_client: dict[int, Step] = {}
+    for step in steps:
+        earlier = by_client.get(step.client)
+        if earlier is not None:
+            step = Step(  # noqa: PLW2901  # the united step
+                earlier.count + step.count, step.client, earlier.clock, earlier.start, step.end
+            )
+        by_client[step.client] = step
+    return _encode(update, [*by_client.values()], {})
+
+
+def _encode(update: bytes, runs: list[Step], deletions: Ranges) -> bytes:
     encoder = Encoder().uint(len(runs))
     for run in runs:
         encoder.uint(run.count).uint(run.client).uint(run.clock).raw(update[run.start : run.end])

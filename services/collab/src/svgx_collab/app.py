@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from nats.errors import Error as NatsError
 from nats.errors import NoRespondersError
 
+from svgx_collab.bounds import Bounds
 from svgx_collab.imports import Imports
 from svgx_collab.leases import Leases
 from svgx_collab.replacements import Replacements
@@ -41,7 +42,8 @@ async def build(runtime: Runtime[CollabSettings]) -> AsyncIterator[Service]:
         settings.import_workers, settings.import_memory_bytes, settings.import_timeout_seconds
     )
     await workers.start()
-    rooms = Rooms(bus, Leases(client, runtime.replica_id, functools.partial(is_alive, bus)))
+    leases = Leases(client, runtime.replica_id, functools.partial(is_alive, bus))
+    rooms = Rooms(bus, leases, Bounds(settings.limits()))
     imports = Imports(bus, workers)
 
     async def open_canvas(request: CanvasRequest, _: Call) -> Opened:

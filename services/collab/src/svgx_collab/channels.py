@@ -13,6 +13,7 @@ from prometheus_client import Counter
 
 from svgx_canvas.document.shared_document import Fault
 from svgx_collab.held_canvas import HeldCanvas
+from svgx_collab.large_edits import check_large, wait_for_turn
 from svgx_common.contract.collab import (
     CANVAS_AWARENESS,
     CANVAS_EDIT,
@@ -141,9 +142,11 @@ class Channels:
         if self._unsaved_bytes() > MAX_UNSAVED:
             raise Overloaded("too many edits wait to be saved", retry_after=1.0, limit=MAX_UNSAVED)
         edits = list(decode(EditBatch, await self._bus.body(message)).edits)
+        await wait_for_turn(held.room)
+        checked = await check_large(held.room, edits)
         if held.is_released:
             raise Unavailable("this replica does not hold the canvas any more")
-        receipt = held.room.receive(edits)
+        receipt = held.room.receive(edits, checked)
         origin = _note_edits(len(edits)) if message.headers else None
         EDITS.inc(len(edits))
         REJECTED.inc(len(receipt.rejected))

@@ -65,6 +65,7 @@ class HeldCanvas:
     ) -> None:
         self.room = room
         self.participants = Participants()
+        room.owner_of = self.participants.owner
         self.subscriptions: list[Subscription] = []
         """The NATS subscriptions of the canvas's channels."""
         self._state: State = Holding()

@@ -72,6 +72,11 @@ class Participants:
             return
         self._keep(author, state, now)
 
+    def owner(self, client: int) -> str | None:
+        """Return the user of a client that is present, or None."""
+        received = self._received.get(client)
+        return received.author if received is not None and received.state.present else None
+
     def expire(self, now: float) -> None:
         """Mark clients as gone that sent no state for `OUTDATED` seconds, for example because their gateway died.
 

@@ -9,12 +9,21 @@ committed before its batch is saved.
 
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
 
-from svgx_canvas.document.shared_document import SharedDocument, merge, merge_changes
+from svgx_canvas.document.shared_document import (
+    Checked,
+    Growth,
+    SharedDocument,
+    TooSlow,
+    merge,
+    merge_changes,
+)
+from svgx_collab.bounds import REFUSED, Bounds, Pace, Refused
 from svgx_common.contract.collab import Broadcast, Edit, SyncReply
+from svgx_common.contract.live.rejections import Reason, Rejection
 from svgx_common.contract.state import Content, Entry
 from svgx_yjs.joining import join_first
 from svgx_yjs.lib0 import Malformed
@@ -24,12 +33,15 @@ from svgx_yjs.structure import EMPTY_UPDATE
 MERGE_BYTES = 1024 * 1024
 """Bytes merged into one broadcast or journal entry. A larger edit is not merged, because merging reads all of it."""
 
+NEW_SECONDS = 30.0
+"""Seconds for which a room counts as new. Meanwhile, clients may pass on edits of others that the room lacks."""
+
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
     """A batch of edits that was taken. The batch is saved when the first `position` parts of edits are committed.
 
-    `rejected` has the indexes of the batch's malformed edits.
+    `rejected` has the rejected edits of the batch, packed (see `Rejection`). A malformed edit is its index.
     """
 
     position: int
@@ -53,6 +65,10 @@ class Room:
     new room has to be made from the journal. `faulty` has the digests of updates that caused a `Fault`: such edits are
     rejected, and such updates of the journal are left out. A room that is made with `one_by_one` names the update in
     its `Fault`.
+
+    `bounds` are the bounds of the replica. `pace` tells when the room may integrate changes, and when it may take
+    edits. While the room may not integrate, it gives no broadcasts and no journal entries, and answers a sync without
+    the newest edits.
     """
 
     def __init__(
@@ -64,14 +80,21 @@ class Room:
         faulty: Collection[bytes] = (),
         one_by_one: bool = False,
         clock: Callable[[], float] = time.monotonic,
+        bounds: Bounds | None = None,
     ) -> None:
         self._clock = clock
+        self._bounds = bounds or Bounds()
+        self.pace = Pace(self._bounds.limits)
         self.canvas_id = canvas_id
         self.epoch = epoch
+        self.owner_of: Callable[[int], str | None] = lambda _: None
+        """Returns the user of a client that is present on the canvas, or None."""
+        self._loaded_at = time.monotonic()
         self.revision = content.revision
         self.broadcast_sequence = 0
         self.unsaved_bytes = 0
         self._document = SharedDocument.load(content.updates, faulty=faulty, one_by_one=one_by_one)
+        self._document.edit_seconds = self._bounds.limits.edit_seconds
         self._merger = _Merger(merge)
         self._change_merger = _Merger(merge_changes)
         self._unsent: deque[bytes] = deque()
@@ -89,9 +112,24 @@ class Room:
         """The number of updates of the journal that cannot be integrated."""
         return self._document.left_out
 
-    def receive(self, edits: list[Edit]) -> Receipt:
-        """Take a batch. Resending is safe, because an edit that was taken before changes nothing."""
-        rejected = [index for index, edit in enumerate(edits) if not self._take(edit)]
+    def check(self, update: bytes) -> Checked | None:
+        """Check a large edit for `receive`, without changing anything. It may run in a thread."""
+        return self._document.check(update)
+
+    def receive(
+        self, edits: list[Edit], checked: Mapping[int, Checked | None] | None = None
+    ) -> Receipt:
+        """Take a batch. Resending is safe, because an edit that was taken before changes nothing.
+
+        `checked` has the results of `check` by the edits' indexes.
+        """
+        started = time.thread_time()
+        rejected = []
+        for index, edit in enumerate(edits):
+            reason, amount = self._take(edit, checked.get(index) if checked else None)
+            if reason is not None:
+                rejected.append(Rejection(index, reason, amount).pack())
+        self.pace.note_edits(time.thread_time() - started, time.monotonic())
         return Receipt(self._parts_taken, tuple(rejected))
 
     def absorb(self, content: Content) -> None:
@@ -101,8 +139,11 @@ class Room:
         self.revision = max(self.revision, content.revision)
 
     def take_broadcasts(self) -> Iterator[Broadcast]:
-        """Yield all changes that were not broadcast yet, merged. There is usually one broadcast."""
-        self._unsent += self._document.flush()
+        """Yield all changes that were not broadcast yet, merged. There is usually one broadcast.
+
+        While `seconds_until_due` is not 0, the newest edits wait.
+        """
+        self._flush()
         while self._unsent:
             update, count = self._change_merger.merge_first(self._unsent)
             for _ in range(count):
@@ -115,7 +156,8 @@ class Room:
         if self._in_flight is not None or not self._unsaved:
             return None
         # An entry has nothing on which pycrdt fails.
-        self._unsent += self._document.flush()
+        if not self._flush():
+            return None
         update, count = self._next_entry()
         self._in_flight_since = self._unsaved[0].since
         sent = Counter[str]()
@@ -173,30 +215,92 @@ class Room:
         return self._unsaved[0].since if self._unsaved else None
 
     def sync(self, state_vector: bytes, awareness: bytes) -> SyncReply:
-        """Return the content that a peer with `state_vector` lacks. Raises `svgx_yjs.lib0.Malformed`."""
-        return self._reply(self._document.missing(state_vector), awareness)
+        """Return the content that a peer with `state_vector` lacks. Raises `svgx_yjs.lib0.Malformed`.
+
+        The next broadcasts have the edits that wait for their integration.
+        """
+        self._flush()
+        return self._reply(self._document.missing(state_vector, with_queue=False), awareness)
 
     def checkpoint(self, awareness: bytes) -> SyncReply:
         """Return the state vector without content, for a peer that has all content."""
+        self._flush()
         return self._reply(b"", awareness)
 
+    @property
+    def seconds_until_due(self) -> float:
+        """The seconds until the room may integrate the edits that wait, or 0."""
+        return self.pace.seconds_until_due(time.monotonic()) if self._document.has_queue else 0.0
+
+    @property
+    def seconds_until_edits(self) -> float:
+        """The seconds until the room may take edits, or 0."""
+        return self.pace.seconds_until_edits(time.monotonic())
+
+    def _flush(self) -> bool:
+        """Integrate all edits, and note the time that it took. Return False while it is too early."""
+        if self.seconds_until_due:
+            return False
+        document = self._document
+        document.transaction_seconds = 0.0
+        self._unsent += document.flush()
+        now = time.monotonic()
+        self.pace.note_transaction(document.transaction_seconds, now)
+        for author, seconds in document.spent.items():
+            self._bounds.spend(author, seconds, now)
+        document.spent.clear()
+        return True
+
     def _reply(self, update: bytes, awareness: bytes) -> SyncReply:
-        vector = self._document.state_vector()
+        vector = self._document.state_vector(with_queue=False)
         return SyncReply(self.epoch, self.broadcast_sequence, vector, update, awareness)
 
-    def _take(self, edit: Edit) -> bool:
-        """Take one edit. Return False when it is malformed."""
+    def _take(self, edit: Edit, checked: Checked | None) -> tuple[Reason | None, int]:
+        """Take one edit. Return the reason and the amount of its rejection, or no reason."""
         if edit.update == EMPTY_UPDATE:
-            return True
+            return None, 0
+        rejection: tuple[Reason | None, int] = None, 0
         try:
-            parts = self._document.take(edit.update)
+            parts = self._document.take(
+                edit.update,
+                author=edit.author,
+                admit=self._admit,
+                select=self._others,
+                checked=checked,
+            )
         except Malformed:
-            return False
+            return Reason.MALFORMED, 0
+        except Refused as refused:
+            rejection, parts = (refused.reason, refused.amount), []
+        except TooSlow as slow:
+            milliseconds = round(1000 * self._bounds.limits.edit_seconds)
+            rejection, parts = (Reason.TOO_SLOW, milliseconds), slow.parts
+        if rejection[0] is not None:
+            REFUSED.labels(rejection[0].name.lower()).inc()
         for part in parts:
             self._unsaved.append(_Unsaved(part, edit.author, self._clock()))
             self._parts_taken += 1
             self.unsaved_bytes += len(part.update)
-        return True
+        return rejection
+
+    def _others(self, author: str, clients: Collection[int]) -> Collection[int]:
+        """Return the clients that other users use at present. Raises `Refused` if the edit has no other ones.
+
+        A client may pass on the edits of others, for example to a new holder. These arrive from their own clients too.
+        So they are left out, and a new holder refuses nothing.
+        """
+        found = [each for each in clients if self.owner_of(each) not in (None, author)]
+        if found:
+            is_new = time.monotonic() - self._loaded_at < NEW_SECONDS
+            if len(found) == len(clients) and not is_new:
+                raise Refused(Reason.OTHERS_CLIENT, 0)
+            REFUSED.labels(Reason.OTHERS_CLIENT.name.lower()).inc()
+        return found
+
+    def _admit(self, author: str, growth: Growth) -> None:
+        document = self._document
+        clients, structs = len(document.clocks), document.structs
+        self._bounds.admit(author, growth, clients, structs, time.monotonic())
 
     def _next_entry(self) -> tuple[bytes, int]:
         """Return the update of the next journal entry, and the number of unsaved parts in it."""

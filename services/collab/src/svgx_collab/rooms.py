@@ -14,6 +14,7 @@ from opentelemetry.trace import SpanContext
 from prometheus_client import Counter, Gauge, Histogram
 
 from svgx_canvas.document.shared_document import Fault
+from svgx_collab.bounds import Bounds
 from svgx_collab.channels import Channels
 from svgx_collab.held_canvas import HeldCanvas
 from svgx_collab.journal import OLDEST_UNSAVED, UNSAVED_BYTES, Committer, Unsaved
@@ -82,9 +83,10 @@ class Rooms:
     `start` begins to commit and to renew leases; `stop` ends all background tasks.
     """
 
-    def __init__(self, bus: Bus, leases: Leases) -> None:
+    def __init__(self, bus: Bus, leases: Leases, bounds: Bounds | None = None) -> None:
         self._bus = bus
         self._leases = leases
+        self._bounds = bounds or Bounds()
         self._held: dict[str, HeldCanvas] = {}
         self._opening: dict[str, asyncio.Task[HeldCanvas]] = {}
         self._unsaved: set[str] = set()
@@ -155,6 +157,7 @@ class Rooms:
         held = self._held.get(canvas_id)
         if held is None or not held.begin_leaving():
             return
+        held.room.pace.hurry()
         try:
             await self._bus.leave(held.subscriptions)
         except (SvgxError, NatsError, TimeoutError) as error:
@@ -215,6 +218,7 @@ class Rooms:
                 content,
                 faulty=self._faulty,
                 one_by_one=canvas_id in self._one_by_one,
+                bounds=self._bounds,
             )
         except Fault:
             log.error(
@@ -251,6 +255,7 @@ class Rooms:
     async def _broadcast(self, held: HeldCanvas) -> None:
         """Wait for changes and broadcast them. The first change goes out at once, later ones once a frame."""
         await held.wait_changed()
+        await asyncio.sleep(held.room.seconds_until_due)
         await self._broadcast_changes(held)
         participants = len(held.participants)
         await asyncio.sleep(min(SLOWEST_FRAME, FRAME + participants * FRAME_PER_PARTICIPANT))
@@ -302,6 +307,8 @@ class Rooms:
                 continue
             if entry is not None:
                 collected.append(Unsaved(entry, held.take_in_flight()))
+            elif pause := held.room.seconds_until_due:
+                asyncio.get_running_loop().call_later(pause, self._mark_unsaved, canvas_id)
         return collected
 
     async def _deliver(self, entry: Entry, result: Committed) -> None:

@@ -2,6 +2,7 @@
 
 from pydantic import Field
 
+from svgx_collab.bounds import Limits
 from svgx_common.settings import RedisUrl, ServiceSettings
 
 
@@ -15,3 +16,35 @@ class CollabSettings(ServiceSettings):
     """Bytes of address space that one worker may use."""
     import_timeout_seconds: float = Field(30.0, gt=0, le=600)
     """Seconds that one import may take. After this time, its worker process is killed."""
+    edit_seconds: float = Field(0.1, gt=0, le=10)
+    """Seconds of the processor for which one edit may be integrated, and 20 µs for each struct. Past that, 4413."""
+    account_edit_seconds: float = Field(5.0, gt=0, le=600)
+    """Seconds of the processor that the slow edits of an account may take at once. Past that, 1013."""
+    account_edit_share: float = Field(0.02, gt=0, le=1)
+    """Seconds of the processor that they may take in each second, in the long run."""
+    edit_max_clients: int = Field(10_000, ge=1)
+    """Yjs clients that one edit may add to a canvas. Past that, 4413."""
+    account_max_clients_per_hour: int = Field(20_000, ge=1)
+    """Yjs clients that the edits of an account may add. Past that, 1013."""
+    canvas_max_clients: int = Field(200_000, ge=1)
+    """Yjs clients of one canvas, also those of the past. Past that, edits of further clients are refused with 4413."""
+    canvas_max_structs: int = Field(4_000_000, ge=1)
+    """Structs of one canvas, also deleted ones. Past that, edits that insert are refused with 4413."""
+    canvas_transaction_share: float = Field(0.05, gt=0, le=1)
+    """The share of the processor's time for the transactions of one canvas. Past that, its broadcasts come later."""
+    canvas_edit_share: float = Field(0.5, gt=0, le=1)
+    """The share of the processor's time for checking the edits of one canvas. Past that, its edits wait."""
+
+    def limits(self) -> Limits:
+        """Return the limits of edits."""
+        return Limits(
+            edit_seconds=self.edit_seconds,
+            account_seconds=self.account_edit_seconds,
+            account_share=self.account_edit_share,
+            edit_clients=self.edit_max_clients,
+            account_clients=self.account_max_clients_per_hour,
+            canvas_clients=self.canvas_max_clients,
+            canvas_structs=self.canvas_max_structs,
+            canvas_share=self.canvas_transaction_share,
+            canvas_edit_share=self.canvas_edit_share,
+        )

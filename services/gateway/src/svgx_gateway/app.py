@@ -36,6 +36,8 @@ from svgx_gateway.identity.revocations import Revocations
 from svgx_gateway.identity.share_links import ShareLinks
 from svgx_gateway.identity.token_keys import TokenKeys
 from svgx_gateway.live_connections import LiveConnections
+from svgx_gateway.memory.bodies import Bodies
+from svgx_gateway.memory.outgoing import Outgoing
 from svgx_gateway.observability.request_log import RequestLog
 from svgx_gateway.observability.socket_log import SocketLog
 from svgx_gateway.openapi import document as openapi
@@ -115,12 +117,14 @@ async def build(runtime: Runtime[GatewaySettings]) -> AsyncIterator[Service]:
         document = openapi.document(runtime.version, with_metrics=with_metrics)
         idempotency = Idempotency(client, settings.idempotency_seconds)
         http_routes = [
-            *operation_routes(bus, guard, idempotency, _COMPRESSION),
+            *operation_routes(
+                bus, guard, idempotency, _COMPRESSION, Bodies(settings.body_limits())
+            ),
             *HealthSummary(bus, guard, runtime.health, replica_watch).routes(_COMPRESSION),
             *docs_routes(document, [Middleware(PageLimit, count=limiter.admit_page)]),
         ]
-        sessions = Sessions(live_canvases, authenticator, canvas_roles, quotas)
-        websocket_routes = _websocket_routes(settings, sessions, limiter)
+        outgoing = Outgoing(settings.outgoing_limits())
+        sessions = Sessions(live_canvases, authenticator, canvas_roles, quotas, outgoing)
         app = Application(
             title="SVGX Engine",
             version=runtime.version,
@@ -134,7 +138,7 @@ async def build(runtime: Runtime[GatewaySettings]) -> AsyncIterator[Service]:
                 HTTPException: problems.handle_http_exception,
                 Exception: problems.handle_exception,
             },
-            routes=[RouteTable(http_routes, websocket_routes)],
+            routes=[RouteTable(http_routes, _websocket_routes(settings, sessions, limiter))],
             middleware=_middleware(settings, lag),
         )
         app.openapi = lambda: document  # type: ignore[method-assign]  # the hook that FastAPI documents

@@ -10,6 +10,8 @@ from svgx_common.contract.ratelimits import ClassLimits, RateLimit
 from svgx_common.runtime import WebSocketOptions
 from svgx_common.settings import RedisUrl, TokenSettings
 from svgx_gateway.http.proxies import parse_networks
+from svgx_gateway.memory.bodies import BodyLimits
+from svgx_gateway.memory.outgoing import OutgoingLimits
 from svgx_gateway.websocket import origins
 from svgx_gateway.websocket.admission import REFUSED, SLOWED, SocketLimits
 from svgx_gateway.websocket.transport.inflow import InflowLimits, LargeMessages
@@ -70,6 +72,20 @@ class GatewaySettings(TokenSettings):
     """Bytes of one message, such as the first sync of a document made offline. Past that, 4413."""
     websocket_large_message_bytes: int = Field(64 * 1024 * 1024, ge=1024 * 1024)
     """Bytes of this gateway for messages over 256 KiB that arrive or are handled. Further messages wait."""
+    websocket_sync_seconds: float = Field(3.0, ge=0, le=60)
+    """Seconds from a full sync of a connection to its next sync, which waits until then."""
+    websocket_sync_bytes_per_second: float = Field(16 * 1024 * 1024, gt=0)
+    """Bytes of full syncs of one account. It may receive the bytes of 16 seconds at once. Past that, its syncs wait."""
+    websocket_account_queued_bytes: int = Field(64 * 1024 * 1024, ge=1024 * 1024)
+    """Bytes that wait for the clients of one account. Past that, its syncs wait, for a minute at most (1013)."""
+    websocket_queued_bytes: int = Field(256 * 1024 * 1024, ge=1024 * 1024)
+    """Bytes that wait for all clients. Past that, syncs wait, and the slowest clients are closed with 1013."""
+    http_account_body_bytes: int = Field(48 * 1024 * 1024, ge=1024 * 1024)
+    """Memory for the bodies of one account's requests. Past that, its bodies wait, for half a minute at most (503)."""
+    http_body_bytes: int = Field(192 * 1024 * 1024, ge=1024 * 1024)
+    """Memory for the bodies of all requests. Past that, bodies wait, for half a minute at most (503)."""
+    http_min_bytes_per_second: float = Field(8 * 1024, ge=0)
+    """Bytes a second at which a body has to arrive, measured over 10 seconds. Below that, 408."""
     websocket_ping_interval: float = Field(30.0, gt=0)
     websocket_ping_timeout: float = Field(10.0, gt=0)
     drain_notice_seconds: float = Field(0.0, ge=0, le=600)
@@ -121,6 +137,24 @@ class GatewaySettings(TokenSettings):
             large_messages=LargeMessages(self.websocket_large_message_bytes),
             slowed=SLOWED.inc,
             refused=REFUSED.labels("rate").inc,
+        )
+
+    def outgoing_limits(self) -> OutgoingLimits:
+        """Return the limits of outgoing bytes."""
+        return OutgoingLimits(
+            sync_seconds=self.websocket_sync_seconds,
+            account_bytes=self.websocket_sync_bytes_per_second,
+            account_burst=16 * self.websocket_sync_bytes_per_second,
+            account_memory=self.websocket_account_queued_bytes,
+            memory=self.websocket_queued_bytes,
+        )
+
+    def body_limits(self) -> BodyLimits:
+        """Return the limits of request bodies."""
+        return BodyLimits(
+            account_bytes=self.http_account_body_bytes,
+            bytes=self.http_body_bytes,
+            min_rate=self.http_min_bytes_per_second,
         )
 
     def websocket_options(self) -> WebSocketOptions:

@@ -17,6 +17,7 @@ from svgx_common.contract.errors import (
     NotFound,
     Unavailable,
 )
+from svgx_common.contract.live.rejections import Reason, Rejection
 from svgx_common.contract.policy import CanvasRole, Role
 from svgx_common.messaging.bus import Bus
 from svgx_common.messaging.caller import Caller
@@ -121,6 +122,23 @@ async def test_rejected_edit_is_not_reported_and_closes_the_connection(
     connection, reported = await send_one_edit(monkeypatch, encode(Saved(1, (0,))))
     assert reported == []
     assert connection.closing.result().code is Close.BAD_MESSAGE
+
+
+@pytest.mark.parametrize(
+    ("rejection", "closing"),
+    [
+        (Rejection(0, Reason.EDIT_CLIENTS, 10), (Close.TOO_LARGE, "at most 10 Yjs clients")),
+        (Rejection(0, Reason.ACCOUNT_TIME, 30), (Close.OVERLOADED, "try again in 30 s")),
+    ],
+)
+async def test_edit_beyond_a_bound_closes_the_connection_with_the_limit(
+    monkeypatch: pytest.MonkeyPatch, rejection: Rejection, closing: tuple[Close, str]
+) -> None:
+    """The sender learns the limit, or when it may try again. Proves R-BOUND-1 and R-BOUND-2."""
+    connection, reported = await send_one_edit(monkeypatch, encode(Saved(1, (rejection.pack(),))))
+    assert reported == []
+    assert connection.closing.result().code is closing[0]
+    assert closing[1] in connection.closing.result().reason
 
 
 async def test_uncommitted_batches_slow_down_the_requests(

@@ -9,18 +9,21 @@ integrate at once, and the pending part is kept here as bytes.
 
 import hashlib
 import heapq
-from collections import defaultdict
-from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
+import time
+from collections import Counter, defaultdict
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, Self
 
-from pycrdt import Doc, Subscription, TransactionEvent, merge_updates
+from pycrdt import Doc, Subscription, Transaction, TransactionEvent, merge_updates
 
-from svgx_yjs.lib0 import Malformed
+from svgx_canvas.document.known_deletions import KnownDeletions
+from svgx_yjs.delete_set import encode_delete_set, read_delete_set
+from svgx_yjs.lib0 import Decoder, Encoder, Malformed
 from svgx_yjs.nesting import Nesting
-from svgx_yjs.parts import Part, Split
-from svgx_yjs.splitting import check, split
+from svgx_yjs.parts import Part, Split, Step
+from svgx_yjs.splitting import check, encode_steps, leave_out, split
 from svgx_yjs.structure import EMPTY_UPDATE, Id, read_state_vector
 
 MAX_PENDING_BYTES = 16 * 1024 * 1024
@@ -31,6 +34,59 @@ PIECE_OVERHEAD = 300
 
 MAX_FAULTS = 20
 """Updates of one journal that pycrdt may fail on. With one more, loading the document fails."""
+
+
+FEW_STRUCTS = 64
+"""Structs up to which an edit is integrated together with others, and its own time is not measured."""
+
+SLOW_SECONDS = 0.02
+"""Seconds of the processor for one transaction, beyond which each edit's own time is measured."""
+
+MEASURED_SECONDS = 10.0
+"""Seconds for which it is measured from then on."""
+
+SECONDS_PER_STRUCT = 20e-6
+"""Seconds of the processor by which each struct extends the limit of an edit. pycrdt usually needs 4e-6."""
+
+LOADED_STRUCTS = 256
+"""Structs of a journal's update that are integrated in one call. pycrdt stops all threads during a call."""
+
+REFRESH_SHARE = 0.02
+"""The most time of the processor, as a share, that reading the deletions of the document may take."""
+
+
+class TooSlow(Exception):
+    """An edit takes more time to integrate than its limit. The document has a part of it, and never gets the rest.
+
+    `parts` are the parts that have to be saved.
+    """
+
+    def __init__(self, parts: list[Part]) -> None:
+        super().__init__("the edit takes too long to integrate")
+        self.parts = parts
+
+
+@dataclass(frozen=True, slots=True)
+class Growth:
+    """The growth of a document by one edit: its structs, and the clients that the document does not know."""
+
+    structs: int
+    clients: int
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """A checked edit, and the version of the document for which the check is valid."""
+
+    version: int
+    split: Split
+
+
+Select = Callable[[str, Collection[int]], Collection[int]]
+"""A function that gets the author and the clients of an edit's new structs, and returns the clients to leave out."""
+
+Admit = Callable[[str, Growth], None]
+"""A function that gets the author and the growth of an edit, and raises an error to refuse the edit."""
 
 
 class Fault(Exception):
@@ -70,7 +126,25 @@ class SharedDocument:
         """The next clock of each client. All lower clocks are in the document or in the queue."""
         self._doc: Doc[Any] = Doc()
         self._one_by_one = one_by_one
+        self.structs = 0
+        """The structs that were integrated. It is an upper bound, because pycrdt unites and removes structs."""
+        self.version = 0
+        """The number of changes of the document and its queue."""
+        self.edit_seconds = 0.1
+        """Seconds of the processor for which one edit may be integrated, and `SECONDS_PER_STRUCT` for each struct."""
+        self.spent: Counter[str] = Counter()
+        """The measured seconds of the processor by author. The caller may clear it."""
+        self.transaction_seconds = 0.0
+        """Seconds of the processor that the last transaction needed."""
         self._queue: list[_Queued] = []
+        self._transaction: Transaction | None = None
+        self._in_transaction: list[_Queued] = []
+        """The parts that are integrated in the open transaction."""
+        self._applied_seconds = 0.0
+        """Seconds of the processor that the open transaction has needed."""
+        self._measured_until = 0.0
+        self._deletions = KnownDeletions()
+        self._may_refresh_at = 0.0
         self._fault: Fault | None = None
         self._vector: bytes | None = None
         self._changes: list[bytes] = []
@@ -112,6 +186,7 @@ class SharedDocument:
                 loads_one_by_one = True
             else:
                 document._one_by_one = one_by_one
+                document._measured_until = 0.0
                 # Observe from here on, because the loaded content is not a change.
                 document._subscription = document._doc.observe(document._on_change)
                 return document
@@ -121,18 +196,44 @@ class SharedDocument:
         """The pending updates, in small pieces."""
         return list(self._pending)
 
-    def take(self, update: bytes) -> list[Part]:
+    def check(self, update: bytes) -> Checked | None:
+        """Check an edit for `take`, without changing anything. It may run in a thread. Return None if it fails."""
+        version = self.version
+        try:
+            return Checked(version, self._split(update))
+        except Exception:  # noqa: BLE001  # the document may change meanwhile; `take` checks the edit again
+            return None
+
+    def take(
+        self,
+        update: bytes,
+        *,
+        author: str = "",
+        admit: Admit | None = None,
+        select: Select | None = None,
+        checked: Checked | None = None,
+    ) -> list[Part]:
         """Queue an edit, and the pending updates that it releases. Return its new parts, which have to be saved.
 
-        Raises `Malformed` if the edit is not an update, can never be integrated or is known to be faulty. Raises
-        `Fault`, because some edits are integrated at once.
+        Raises `Malformed` if the edit is not an update, can never be integrated or is known to be faulty. Raises the
+        errors of `select` and `admit`. Raises `TooSlow` and `Fault`, because large edits are integrated at once.
         """
-        return self._take(update, journal=False)
+        is_valid = checked is not None and checked.version == self.version
+        parts = checked.split if checked is not None and is_valid else self._split(update)
+        if parts.unplaceable:
+            raise Malformed("a struct or deletion has no possible place, or is nested too deep")
+        clients = {*parts.clocks, *parts.waiting} if parts.waiting else parts.clocks.keys()
+        if select is not None and (left_out := select(author, clients)):
+            update = leave_out(update, left_out)
+            parts = self._split(update)
+        if admit is not None:
+            admit(author, self._growth(parts))
+        return self._take(update, parts, author)
 
     def absorb(self, update: bytes) -> None:
         """Queue an update of the journal if it is valid. Raises `Fault`."""
         try:
-            self._take(update, journal=True)
+            self._take(update, self._split(update), None)
         except Malformed:
             self.left_out += 1
 
@@ -145,42 +246,61 @@ class SharedDocument:
         changes, self._changes = self._changes, []
         return [change for change in changes if change != EMPTY_UPDATE]
 
-    def state_vector(self) -> bytes:
+    @property
+    def has_queue(self) -> bool:
+        """True while edits wait for `flush`."""
+        return bool(self._queue) or self._transaction is not None
+
+    def state_vector(self, *, with_queue: bool = True) -> bytes:
         """Return the state vector of the document, encoded. Raises `Fault`.
 
         The encoded vector is kept until the next change, because the time to encode it grows with the number of clients
-        that ever edited the document.
+        that ever edited the document. Without the queue, the vector is that of an earlier state.
         """
-        self._integrate_queue()
+        if with_queue:
+            self._integrate_queue()
         if self._vector is None:
             with _pycrdt_faults():
                 self._vector = self._doc.get_state()
         return self._vector
 
-    def missing(self, state_vector: bytes) -> bytes:
-        """Return the update that a peer with `state_vector` lacks. Raises `Malformed` and `Fault`."""
+    def missing(self, state_vector: bytes, *, with_queue: bool = True) -> bytes:
+        """Return the update that a peer with `state_vector` lacks. Raises `Malformed` and `Fault`.
+
+        Without the queue, edits in the queue may be left out.
+        """
         read_state_vector(state_vector)
-        self._integrate_queue()
+        if with_queue:
+            self._integrate_queue()
         with _pycrdt_faults():
             return self._doc.get_update(state_vector)
 
-    def _take(self, update: bytes, *, journal: bool) -> list[Part]:
-        parts = self._split(update)
-        if parts.unplaceable and not journal:
-            raise Malformed("a struct or deletion has no possible place, or is nested too deep")
+    def _growth(self, parts: Split) -> Growth:
+        clients = sum([client not in self.clocks for client in parts.clocks])
+        if parts.waiting:
+            clients = len({*parts.clocks, *parts.waiting} - self.clocks.keys())
+        return Growth(parts.structs, clients)
+
+    def _take(self, update: bytes, parts: Split, author: str | None) -> list[Part]:
         new = []
         if parts.pending is not None and self._keep_pending(parts):
             new.append(Part(parts.pending))
-        ready = self._enqueue(update, parts)
+        slow: TooSlow | None = None
+        try:
+            ready = self._enqueue(update, parts, author)
+        except TooSlow as error:
+            ready, slow = None, error
+            error.parts = [*new, *error.parts]
         if ready is not None:
             new.append(ready)
         if self._pending:
-            self._release_pending(parts)
+            self._release_pending([*parts.clocks])
+        if slow is not None:
+            raise slow
         return new
 
-    def _release_pending(self, parts: Split) -> None:
-        """Queue the pending pieces that waited for the structs of `parts`, and those that waited for these pieces."""
-        advanced = [*parts.clocks]
+    def _release_pending(self, advanced: list[int]) -> None:
+        """Queue the pending pieces that waited for structs of these clients, and those that waited for these pieces."""
         while advanced and self._pending:
             for piece in self._take_released(advanced.pop()):
                 try:
@@ -189,7 +309,10 @@ class SharedDocument:
                     self.left_out += 1
                     continue
                 self._keep_pending(parts)
-                self._enqueue(piece, parts)
+                try:
+                    self._enqueue(piece, parts, None if self._subscription is None else "")
+                except TooSlow:
+                    self.left_out += 1
                 advanced += parts.clocks
 
     def _split(self, update: bytes) -> Split:
@@ -197,53 +320,190 @@ class SharedDocument:
             raise Malformed("the update made the document fail before")
         return split(update, self.clocks, self._nesting)
 
-    def _enqueue(self, update: bytes, parts: Split) -> Part | None:
-        """Queue the ready part of `update`. Return it if the document does not have it yet."""
+    def _enqueue(self, update: bytes, parts: Split, author: str | None) -> Part | None:
+        """Queue the ready part of `update`. Return it if the document does not have it yet.
+
+        `author` is None for an update of the journal, which has no limit. Raises `TooSlow`.
+        """
         if parts.ready is None:
             return None
         part = Part(parts.ready, parts.runs, parts.deletions)
-        self.clocks.update(parts.clocks)
-        self._nesting.update(parts.nesting)
-        if not parts.clocks and self._subscription is not None:
-            return self._delete(update, part)
-        self._queue.append(_Queued(update, part, advances=bool(parts.clocks)))
+        structs = parts.structs
+        queued = _Queued(update, part, advances=bool(parts.clocks))
+        if self._subscription is not None and not parts.clocks:
+            if self._knows(part):
+                return None
+            self._queue.append(queued)
+        elif author is None:
+            if structs > LOADED_STRUCTS and parts.steps:
+                self._apply_steps(queued, update, parts, LOADED_STRUCTS)
+            else:
+                self._queue.append(queued)
+        elif structs > FEW_STRUCTS or self._is_measuring:
+            self._apply_measured(queued, parts, author)
+        else:
+            self._queue.append(queued)
+        self._note(parts, structs)
         if self._one_by_one:
             self._integrate_queue()
         return part
 
-    def _delete(self, update: bytes, part: Part) -> Part | None:
-        """Integrate a part that only deletes. Return it if it changes the document.
+    def _note(self, parts: Split, structs: int) -> None:
+        """Note that the ready part is in the document or in the queue."""
+        self.version += 1
+        self.structs += structs
+        self.clocks.update(parts.clocks)
+        self._nesting.update(parts.nesting)
 
-        Only pycrdt can tell whether the part changes the document, because overwriting a value deletes too. Unchanged
-        documents are frequent: each client that joins sends all deletions that it has.
+    def _knows(self, part: Part) -> bool:
+        """Return whether the document has all deletions of a part without structs. Note the deletions otherwise.
+
+        Each client that joins sends all deletions that it has, also deletions of overwritten values. Only pycrdt has a
+        list of all of them, and reading this list takes time in proportion to all deletions and clients. While reading
+        would take too large a share of the time, the answer may be False for a known deletion. Saving a deletion again
+        is harmless.
         """
-        self._integrate_queue()
-        before = len(self._changes)
-        self._queue.append(_Queued(update, part, advances=False))
-        self._integrate_queue()
-        return part if any(each != EMPTY_UPDATE for each in self._changes[before:]) else None
+        known = self._deletions
+        if known.covers(part.deletions):
+            return True
+        now = time.monotonic()
+        if now >= self._may_refresh_at:
+            started = time.thread_time()
+            known.replace(self._read_deletions())
+            seconds = time.thread_time() - started
+            earliest = max(self._may_refresh_at, now - 10.0)
+            self._may_refresh_at = earliest + seconds / REFRESH_SHARE
+            if known.covers(part.deletions):
+                return True
+        known.add(part.deletions)
+        return False
+
+    def _read_deletions(self) -> list[tuple[int, list[tuple[int, int]]]]:
+        """Return all deletions of the document. They are the update for a peer that has all structs."""
+        vector = self.state_vector()
+        with _pycrdt_faults():
+            decoder = Decoder(self._doc.get_update(vector))
+        if decoder.uint():  # pycrdt sends no structs to a peer that has all of them
+            return []
+        return list(read_delete_set(decoder))
+
+    @property
+    def _is_measuring(self) -> bool:
+        return time.monotonic() < self._measured_until
+
+    def _apply_measured(self, queued: _Queued, parts: Split, author: str) -> None:
+        """Integrate an edit step by step, and measure its time. Raises `TooSlow` and `Fault`."""
+        if not parts.steps:  # a short edit is one step
+            seconds = self._apply_steps(queued, b"", parts, 0)
+            self.spent[author] += seconds
+            return
+        before = self._applied_seconds
+        limit = self.edit_seconds + SECONDS_PER_STRUCT * parts.structs
+        try:
+            self._apply_steps(queued, queued.update, parts, 0, limit=limit)
+        finally:
+            self.spent[author] += self._applied_seconds - before
+
+    def _apply_steps(
+        self,
+        queued: _Queued,
+        update: bytes,
+        parts: Split,
+        structs: int,
+        *,
+        limit: float | None = None,
+    ) -> float:
+        """Integrate the steps of an update, `structs` at a time, in the open transaction. Return the seconds.
+
+        Raises `TooSlow` when the steps take more than `limit` seconds.
+        """
+        done: list[Step] = []
+        seconds = 0.0
+        with self._note_faults(queued):
+            self._apply_queue()
+            started = time.thread_time()
+            for group in _groups(parts.steps, structs):
+                self._apply(encode_steps(update, group))
+                done += group
+                seconds = time.thread_time() - started
+                if limit is not None and seconds > limit and len(done) < len(parts.steps):
+                    break
+            else:
+                if not parts.steps:
+                    self._apply(queued.part.update)
+                elif parts.deletions:
+                    self._apply(encode_delete_set(Encoder().uint(0), parts.deletions).finish())
+            seconds = time.thread_time() - started
+            self._applied_seconds += seconds
+            self._in_transaction.append(queued)
+        if limit is not None and len(done) < len(parts.steps):
+            first = split(encode_steps(update, done), self.clocks, self._nesting)
+            self._note(first, first.structs)
+            assert first.ready is not None, "the document has integrated a step"
+            raise TooSlow([Part(first.ready, first.runs)])
+        return seconds
+
+    def _apply(self, update: bytes) -> None:
+        """Integrate an update in the open transaction."""
+        if self._transaction is None:
+            transaction = self._doc.transaction()
+            transaction.__enter__()
+            self._transaction = transaction
+        with _pycrdt_faults():
+            self._doc.apply_update(update)
+
+    def _apply_queue(self) -> None:
+        """Integrate the queue in the open transaction."""
+        queue, self._queue = self._queue, []
+        self._in_transaction += queue
+        started = time.thread_time()
+        for queued in queue:
+            self._apply(queued.part.update)
+        self._applied_seconds += time.thread_time() - started
 
     def _integrate_queue(self) -> None:
-        """Integrate the queue in one transaction. After a `Fault`, raise it again."""
+        """Integrate the queue, and end the transaction. After a `Fault`, raise it again."""
         if self._fault is not None:
             raise self._fault
-        queue, self._queue = self._queue, []
-        if not queue:
+        if not self._queue and self._transaction is None:
             return
         self._vector = None
         before = len(self._changes)
-        try:
-            with _pycrdt_faults(), self._doc.transaction():
-                for queued in queue:
-                    self._doc.apply_update(queued.part.update)
-            advances = any(each.advances for each in queue)
+        with self._note_faults(None):
+            self._apply_queue()
+            started = time.thread_time()
+            self._commit()
+            seconds = self._applied_seconds + time.thread_time() - started
+            in_transaction, self._in_transaction = self._in_transaction, []
+            self._applied_seconds = 0.0
+            self.transaction_seconds = seconds
+            advances = any(each.advances for each in in_transaction)
             if advances and self._subscription is not None and len(self._changes) == before:
                 # pycrdt ignored the updates. Without this check they would count as saved and be lost.
                 raise Fault
+        if seconds > SLOW_SECONDS:
+            self._measured_until = time.monotonic() + MEASURED_SECONDS
+
+    def _commit(self) -> None:
+        transaction, self._transaction = self._transaction, None
+        if transaction is not None:
+            with _pycrdt_faults():
+                transaction.__exit__(None, None, None)
+
+    @contextmanager
+    def _note_faults(self, queued: _Queued | None) -> Iterator[None]:
+        """Note a `Fault`. Its culprit is the only part of the transaction, or else `queued`."""
+        in_transaction = self._in_transaction
+        try:
+            yield
         except Fault as fault:
-            if len(queue) == 1:
-                fault.culprit = _digest(queue[0].update)
+            if queued is None and len(in_transaction) == 1:
+                queued = in_transaction[0]
+            if queued is not None:
+                fault.culprit = _digest(queued.update)
             self._fault = fault
+            with suppress(Fault):
+                self._commit()
             raise
 
     def _keep_pending(self, parts: Split) -> bool:
@@ -284,6 +544,20 @@ class SharedDocument:
 
     def _on_change(self, event: TransactionEvent) -> None:
         self._changes.append(event.update)
+
+
+def _groups(steps: Sequence[Step], structs: int) -> Iterator[list[Step]]:
+    """Yield the steps in groups of at least this number of structs. The last group may be smaller."""
+    group: list[Step] = []
+    count = 0
+    for step in steps:
+        group.append(step)
+        count += step.count
+        if count >= structs:
+            yield group
+            group, count = [], 0
+    if group:
+        yield group
 
 
 def merge(updates: Sequence[bytes]) -> bytes | None:

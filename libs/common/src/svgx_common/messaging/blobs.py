@@ -24,6 +24,10 @@ PIECE = 512 * 1024
 WINDOW = 4
 """Pieces of one body that are requested at the same time."""
 
+ALL_PIECES = 32
+"""Pieces of all bodies that a process requests at the same time: 16 MiB. NATS keeps at most 64 MiB for a connection
+that reads slowly, and then ends it."""
+
 LINGER = 30.0
 """Seconds a broadcast or an answer stays available to receivers that have not pulled it yet."""
 
@@ -53,6 +57,7 @@ class Blobs:
         self._unread: dict[str, int] = {}
         """Bytes not pulled yet, of each body that is offered for one receiver only."""
         self._bytes = 0
+        self._all_pieces = asyncio.Semaphore(ALL_PIECES)
 
     @property
     def offered_bytes(self) -> int:
@@ -112,7 +117,7 @@ class Blobs:
         return content
 
     async def _pull_piece(self, subject: str, offset: int, window: asyncio.Semaphore) -> bytes:
-        async with window:
+        async with window, self._all_pieces:
             message = await self._connection.request(
                 subject, str(offset).encode(), timeout=PULL_TIMEOUT
             )

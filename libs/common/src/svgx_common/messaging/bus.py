@@ -81,6 +81,9 @@ SpanOfMessage = Callable[[Mapping[str, str]], AbstractContextManager[object]]
 """A function that returns the span of a message with these headers."""
 
 
+TO_HOLDER = "svgx.canvas."
+"""The beginning of the subjects of requests to the holder of a canvas."""
+
 CHECK_SECONDS = 1.5
 """Seconds that NATS has to deliver the message of a health check."""
 
@@ -118,6 +121,11 @@ class Bus:
         self._round_trips = RoundTrips(connection, self._echo_subject, self._events.reconnected.set)
         self._events.disconnect_callbacks.append(self._round_trips.note_disconnect)
         self._events.early_reconnect_callbacks.append(self._round_trips.note_reconnect)
+        self._events.disconnect_callbacks.append(self._end_requests)
+        self._ending: set[asyncio.Timeout] = set()
+        """The time limits of the requests in flight that end with the connection."""
+        self._losses = 0
+        """The number of lost connections."""
         self._unreachable_since: float | None = None
         self._repetition = Repetition()
         self._background = BackgroundTasks()
@@ -302,7 +310,8 @@ class Bus:
         """Send bytes to `subject` and return the answer. Raise the same errors as `ask`.
 
         Edits use this method, because it is faster than `ask`: it records no span and adds no caller, client or
-        deadline to the headers.
+        deadline to the headers. A request to the holder of a canvas fails at once when the connection is lost, because
+        it is safe to repeat and its answer is probably lost too.
         """
         if len(content) > PIECE:
             with self.blobs.offer(content) as reference:
@@ -437,13 +446,27 @@ class Bus:
             # loop.
             log.warning("nats did not take the last messages")
 
+    def _end_requests(self) -> None:
+        """End the requests that end with the connection."""
+        self._losses += 1
+        now = asyncio.get_running_loop().time()
+        for limit in self._ending:
+            # A limit that has just been reached cannot be changed any more.
+            with contextlib.suppress(RuntimeError):
+                limit.reschedule(now)
+        self._ending.clear()
+
     async def _exchange(
         self, subject: str, content: bytes, headers: Headers | None, timeout: float
     ) -> Answer:
         """Send a message of at most `PIECE` bytes, and return its answer."""
+        ends_with_connection = subject.startswith(TO_HOLDER)
         await self._require_reachable(timeout)
+        losses, limit = self._losses, asyncio.timeout(timeout)
         try:
-            async with asyncio.timeout(timeout):
+            async with limit:
+                if ends_with_connection:
+                    self._ending.add(limit)
                 message = await self.connection.request(
                     subject,
                     content,
@@ -454,9 +477,13 @@ class Bus:
         except NoRespondersError:
             raise NoResponders from None
         except TimeoutError:
+            if ends_with_connection and self._losses != losses:
+                raise BusUnreachable from None
             raise DeadlineExceeded from None
         except NatsError as error:
             raise BusUnreachable from error
+        finally:
+            self._ending.discard(limit)
         received = message.headers or {}
         if HEADER_ERROR in received:
             raise _decode_error(body)

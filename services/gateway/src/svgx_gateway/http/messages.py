@@ -1,6 +1,5 @@
 """The request message of an operation, built from path, query, cookie and body of an HTTP request."""
 
-import asyncio
 import codecs
 import json
 from email.message import Message
@@ -12,15 +11,11 @@ from starlette.requests import Request
 
 from svgx_common.contract.errors import (
     BadRequest,
-    RequestTimeout,
-    TooLarge,
     UnsupportedMedia,
     from_validation,
 )
 from svgx_common.contract.operation import Http, Operation, RawRequest, RequestModel
-
-BODY_SECONDS = 120.0
-"""Seconds a body may take to arrive."""
+from svgx_gateway.memory.bodies import Body, too_large
 
 EXACT_FLOAT_LIMIT = 2**53
 """Each whole number below this limit has an exact floating-point form."""
@@ -33,29 +28,14 @@ def check_content_length(request: Request, limit: int) -> None:
     """Raise `TooLarge` if the announced body has more than `limit` bytes."""
     announced = request.headers.get("content-length", "")
     if announced.isdecimal() and int(announced) > limit:
-        raise _too_large(limit)
+        raise too_large(limit)
 
 
-async def read_body(request: Request, limit: int) -> bytes:
-    """Return the body. Raise `TooLarge` as soon as more than `limit` bytes have arrived.
-
-    Raise `RequestTimeout` when the body has not arrived after `BODY_SECONDS`.
-    """
+async def read_body(request: Request, limit: int, body: Body) -> bytes:
+    """Return the body, and keep its memory in `body`. Raises the errors of `Body.read`."""
     if "content-length" not in request.headers and "transfer-encoding" not in request.headers:
         return b""  # such a request has no body (RFC 9112, 6.3)
-    chunks, size = [], 0
-    try:
-        async with asyncio.timeout(BODY_SECONDS):
-            async for chunk in request.stream():
-                size += len(chunk)
-                if size > limit:
-                    raise _too_large(limit)
-                chunks.append(chunk)
-    except TimeoutError:
-        raise RequestTimeout(
-            f"body: did not arrive within {BODY_SECONDS:.0f} s", field="body", limit=BODY_SECONDS
-        ) from None
-    return b"".join(chunks)
+    return await body.read(request.stream(), limit)
 
 
 def parse_request(
@@ -146,7 +126,3 @@ def _validate_json(model: type[RequestModel], text: bytes) -> RequestModel:
 def _number(text: str) -> float | int:
     value = float(text)
     return int(value) if value.is_integer() and abs(value) < EXACT_FLOAT_LIMIT else value
-
-
-def _too_large(limit: int) -> TooLarge:
-    return TooLarge(f"body: at most {limit} bytes", field="body", limit=limit)

@@ -37,7 +37,9 @@ from svgx_gateway.http.guard import Guard
 from svgx_gateway.http.idempotency import Idempotency, fingerprint, parse_key, supports_key
 from svgx_gateway.http.messages import check_content_length, parse_request, read_body
 from svgx_gateway.http.proxies import client_of
+from svgx_gateway.memory.bodies import Bodies
 from svgx_gateway.observability.notes import note_canvas, note_failure
+from svgx_gateway.ratelimit.key import RateLimitKey
 
 CLIENT_GONE = "client_gone"
 """The outcome in metrics when the client left before the response."""
@@ -65,13 +67,18 @@ class SharedParts:
     guard: Guard
     idempotency: Idempotency
     breakers: CircuitBreakers
+    bodies: Bodies
 
 
 def operation_routes(
-    bus: Bus, guard: Guard, idempotency: Idempotency, middleware: Sequence[Middleware]
+    bus: Bus,
+    guard: Guard,
+    idempotency: Idempotency,
+    middleware: Sequence[Middleware],
+    bodies: Bodies,
 ) -> list[Route]:
     """Return one route for each operation with an HTTP form."""
-    shared = SharedParts(bus, guard, idempotency, CircuitBreakers())
+    shared = SharedParts(bus, guard, idempotency, CircuitBreakers(), bodies)
     return [
         Route(
             operation.http.path,
@@ -99,6 +106,7 @@ class OperationEndpoint:
         self._guard = shared.guard
         self._idempotency = shared.idempotency
         self._breakers = shared.breakers
+        self._bodies = shared.bodies
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle the request and send the response."""
@@ -135,7 +143,12 @@ class OperationEndpoint:
         operation = self._operation
         check_content_length(request, operation.max_body)
         caller = await self._guard.admit(operation, request, headers)
-        body = await read_body(request, operation.max_body)
+        with self._bodies.keep(RateLimitKey.of(request, caller).key) as memory:
+            body = await read_body(request, operation.max_body, memory)
+            return await self._handle_body(request, body, caller)
+
+    async def _handle_body(self, request: Request, body: bytes, caller: Caller | None) -> Response:
+        operation = self._operation
         message = parse_request(operation, self._http, request, body)
         if (canvas_id := getattr(message, "canvas_id", None)) is not None:
             note_canvas(request.scope, canvas_id)

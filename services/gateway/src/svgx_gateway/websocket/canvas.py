@@ -131,10 +131,12 @@ class LiveCanvas:
 
         The connection must be in `connections` already, so that it gets every broadcast after the reply.
         """
-        shared = await self._shared_sync.ask(state_vector)
-        reply = shared.reply
-        self._tracker.record_sync(reply)
-        connection.send_frame(shared.message, shared.frame)
+        async with connection.sync_turn(self.canvas_id) as turn:
+            shared = await self._shared_sync.ask(state_vector)
+            reply = shared.reply
+            self._tracker.record_sync(reply)
+            connection.send_frame(shared.message, shared.frame)
+            turn.size = len(shared.message)
         if connection.answers_sync:
             connection.send(protocol.encode_sync_step_1(reply.state_vector))
         self.presence.welcome(connection, reply.awareness)
@@ -173,20 +175,21 @@ class LiveCanvas:
     async def _catch_up_client(self, connection: Connection) -> None:
         """Send one merged update to a client that lagged, once it has read its queue."""
         await connection.wait_until_sent()
-        vector = connection.begin_catch_up()
-        if vector is None:
-            return
         try:
-            reply = await self._request_sync(vector)
+            async with connection.sync_turn(self.canvas_id) as turn:
+                vector = connection.begin_catch_up()
+                if vector is None:
+                    return
+                reply = await self._request_sync(vector)
+                connection.send(protocol.encode_update(reply.update))
+                connection.send(protocol.encode_awareness(reply.awareness))
+                turn.size = len(reply.update)
         except SvgxError as error:
             connection.close(close_code_of_canvas(error), f"cannot catch up: {error.detail}")
-            return
         except Exception:
             # The client gets broadcasts again, but no later broadcast shows that the dropped ones are missing.
             connection.close(Close.INTERNAL, "cannot catch up")
             raise
-        connection.send(protocol.encode_update(reply.update))
-        connection.send(protocol.encode_awareness(reply.awareness))
 
     async def _catch_up(self) -> None:
         """Wait for a suspected gap, then send the missed updates to all clients. Close all connections on failure."""

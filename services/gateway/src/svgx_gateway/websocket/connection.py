@@ -5,6 +5,7 @@ import secrets
 import time
 from collections import deque
 from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -16,6 +17,7 @@ from svgx_common.contract.close_codes import Close
 from svgx_common.contract.policy import CanvasRole
 from svgx_common.contract.storage.quotas import QuotaStatus, Use
 from svgx_common.messaging.caller import Caller
+from svgx_gateway.memory.outgoing import Outgoing, Turn
 from svgx_gateway.websocket.trackers.awareness_owner import AwarenessOwner
 from svgx_gateway.websocket.trackers.saved_counter import SavedCounter
 from svgx_gateway.websocket.transport.frames import encode_frame
@@ -121,11 +123,16 @@ class Connection:
         inflow: Inflow | None = None,
         write_frame: Callable[[bytes], bool] = lambda _: False,
         handshake: SpanContext | None = None,
+        outgoing: Outgoing | None = None,
+        transport_bytes: Callable[[], int] = lambda: 0,
     ) -> None:
         self.id = secrets.token_hex(8)
         self.opened_at = datetime.now(UTC)
         self.inflow = inflow
         """The inflow of the connection; None with a server that does not limit it."""
+        self._outgoing = outgoing or Outgoing()
+        self._transport_bytes = transport_bytes
+        """Returns the bytes that the transport has taken and not sent."""
         self.handshake = handshake
         """The span of the handshake."""
         self.saved_counter = SavedCounter()
@@ -158,6 +165,20 @@ class Connection:
     def caller(self) -> Caller:
         """Return the caller of the connection's newest token."""
         return self._caller
+
+    @property
+    def account(self) -> str:
+        """Return the key of the account in the limits of the gateway."""
+        return (self.inflow.account if self.inflow is not None else "") or self._caller.user_id
+
+    @property
+    def unsent_bytes(self) -> int:
+        """Return the bytes that wait for the client."""
+        return self._queued_bytes + self._transport_bytes()
+
+    def sync_turn(self, canvas_id: str) -> AbstractAsyncContextManager[Turn]:
+        """Return the context of one sync, which waits for its turn. Raises `Overloaded`."""
+        return self._outgoing.turn(self, canvas_id)
 
     @property
     def flow(self) -> Flow:

@@ -27,7 +27,7 @@ from svgx_gateway.websocket.connection import Closing, Connection
 from svgx_gateway.websocket.origins import AllowedOrigins
 from svgx_gateway.websocket.sessions.reader import Reader
 from svgx_gateway.websocket.sessions.session import Sessions, closing_of, run
-from svgx_gateway.websocket.transport.protocol import INFLOW, WRITE_FRAME
+from svgx_gateway.websocket.transport.protocol import INFLOW, UNSENT_BYTES, WRITE_FRAME
 from svgx_yjs import protocol
 
 log = structlog.get_logger(__name__)
@@ -145,6 +145,8 @@ class YjsEndpoint:
                 inflow=websocket.scope.get(INFLOW),
                 write_frame=websocket.scope[WRITE_FRAME],
                 handshake=opening,
+                outgoing=self._sessions.outgoing,
+                transport_bytes=websocket.scope.get(UNSENT_BYTES, lambda: 0),
             )
             if options.get("limits") == "1":
                 connection.send(protocol.encode_limits(self._limits.max_message_bytes))

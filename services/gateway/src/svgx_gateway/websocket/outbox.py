@@ -14,6 +14,7 @@ from svgx_common.background import BackgroundTasks
 from svgx_common.contract.close_codes import Close, close_code_of_canvas
 from svgx_common.contract.collab import CANVAS_EDIT, Edit, EditBatch, Saved
 from svgx_common.contract.errors import NotFound, SvgxError
+from svgx_common.contract.live.rejections import Rejection
 from svgx_common.messaging.bus import Bus
 from svgx_common.messaging.holder import Holder
 from svgx_common.messaging.spans import Batch
@@ -230,8 +231,8 @@ class Outbox:
             (SAVED if in_time else LATE).inc(len(batch.edits) - len(saved.rejected))
             if saved.rejected:
                 REJECTED.inc(len(saved.rejected))
-            for index in saved.rejected:
-                batch.senders[index][0].close(Close.BAD_MESSAGE, "not a Yjs update")
+            for rejection in map(Rejection.unpack, saved.rejected):
+                batch.senders[rejection.index][0].close(rejection.code, rejection.text)
 
     async def _send_timed(self, batch: _Batch) -> Saved:
         """Send a batch until it is acknowledged, and measure the time."""
@@ -255,7 +256,7 @@ class Outbox:
         except BaseException as error:
             edits.fail(error)
             raise
-        edits.end(saved.rejected)
+        edits.end([Rejection.unpack(each).index for each in saved.rejected])
         return saved
 
     async def _send(self, content: bytes) -> Saved:

@@ -7,6 +7,7 @@ from starlette.websockets import WebSocket
 
 from svgx_common.contract.policy import CanvasRole
 from svgx_common.messaging.caller import Caller
+from svgx_gateway.memory.outgoing import Outgoing
 from svgx_gateway.websocket.connection import Connection
 from svgx_gateway.websocket.hocuspocus.status_counter import StatusCounter
 from svgx_gateway.websocket.transport.frames import encode_frame
@@ -57,6 +58,8 @@ class HocuspocusConnection(Connection):
         inflow: Inflow | None,
         write_frame: Callable[[bytes], bool],
         handshake: SpanContext | None,
+        outgoing: Outgoing,
+        transport_bytes: Callable[[], int],
     ) -> None:
         self._writer = writer
         self._frames = frames
@@ -70,6 +73,8 @@ class HocuspocusConnection(Connection):
             inflow=inflow,
             write_frame=write_frame,
             handshake=handshake,
+            outgoing=outgoing,
+            transport_bytes=transport_bytes,
         )
         self.statuses = StatusCounter(self._send_status)
         self.saved_counter = self.statuses

@@ -22,7 +22,7 @@ from svgx_gateway.websocket.endpoint import CountHandshake
 from svgx_gateway.websocket.hocuspocus.connection import HocuspocusConnection, NamedFrames
 from svgx_gateway.websocket.hocuspocus.document import Document, DocumentContent
 from svgx_gateway.websocket.sessions.session import Sessions, closing_of
-from svgx_gateway.websocket.transport.protocol import INFLOW, WRITE_FRAME
+from svgx_gateway.websocket.transport.protocol import INFLOW, UNSENT_BYTES, WRITE_FRAME
 from svgx_yjs import hocuspocus
 from svgx_yjs.hocuspocus import Authenticate, Leave, Writer
 from svgx_yjs.lib0 import Malformed
@@ -206,6 +206,8 @@ class HocuspocusSocket:
                 inflow=self._inflow,
                 write_frame=self._websocket.scope[WRITE_FRAME],
                 handshake=opening,
+                outgoing=self._sessions.outgoing,
+                transport_bytes=self._transport_bytes,
             )
             document.connection.send_scope()
             return document.connection
@@ -248,6 +250,11 @@ class HocuspocusSocket:
             self._inflow.is_viewer = not any(
                 each is not None and each.may_edit for each in connections
             )
+
+    def _transport_bytes(self) -> int:
+        """Return one document's share of the bytes that the transport has taken and not sent."""
+        unsent: Callable[[], int] = self._websocket.scope.get(UNSENT_BYTES, lambda: 0)
+        return unsent() // max(1, self._joined)
 
     def _begin_document(self) -> None:
         self._joined += 1

@@ -17,6 +17,7 @@ from svgx_gateway.http.tracing import handshake_of
 from svgx_gateway.identity.authenticator import Authenticator
 from svgx_gateway.identity.canvas_roles import CanvasRoles
 from svgx_gateway.identity.identity import Identity
+from svgx_gateway.memory.outgoing import Outgoing
 from svgx_gateway.observability import socket_spans
 from svgx_gateway.quotas.enforcement import QuotaEnforcement
 from svgx_gateway.websocket.canvas import LiveCanvas
@@ -82,8 +83,10 @@ class Sessions:
         authenticator: Authenticator,
         canvas_roles: CanvasRoles,
         quotas: QuotaEnforcement,
+        outgoing: Outgoing,
     ) -> None:
         self.authenticator = authenticator
+        self.outgoing = outgoing
         self._live_canvases = live_canvases
         self._canvas_roles = canvas_roles
         self._quotas = quotas
@@ -102,9 +105,9 @@ class Sessions:
     ) -> AsyncIterator[Session]:
         """Join a canvas with the connection that `connect` returns, for the duration of the context.
 
-        `wants_notice`: the client is told when it is time for a fresh token; `wants_confirmation`: it is also told that
-        the server has accepted one. Raise `NotFound`, `Forbidden`,
-        `Unauthenticated`, and the errors of the services that are asked.
+        With `wants_notice`, the client gets a message when it is time for a fresh token. With `wants_confirmation`, it
+        also gets one when the server has accepted a fresh token. Raises `NotFound`, `Forbidden`, `Unauthenticated`, and
+        the errors of the services that are asked.
         """
         _check_id(canvas_id)
         opening = handshake_of(websocket.scope)
@@ -114,6 +117,8 @@ class Sessions:
                     identity.caller, canvas_id, CanvasRole.VIEWER
                 )
                 connection = connect(role, opening)
+                self.outgoing.add(connection)
+                joined.callback(self.outgoing.remove, connection)
                 if connection.may_edit:
                     connection.tell_quota(self._quotas.most_used(identity.caller, canvas_id))
                 joining = self._live_canvases.join(canvas_id, connection)

@@ -48,6 +48,9 @@ MEASURE_SECONDS = 1.0
 INFLOW = "svgx.inflow"
 """The key of a connection's `Inflow` in the ASGI scope. The application names the account there."""
 
+UNSENT_BYTES = "svgx.unsent_bytes"
+"""The key of a function in the ASGI scope. It returns the bytes that the transport has taken and not sent."""
+
 WRITE_FRAME = "svgx.write_frame"
 """The key of a connection's `write_frame` in the ASGI scope."""
 
@@ -142,6 +145,7 @@ class LimitedWebSocket(WebSocketsSansIOProtocol):
             scope[INFLOW] = self._inflow
             scope[WRITE_FRAME] = self.write_frame
             scope[HAND_OVER] = self.hand_over
+            scope[UNSENT_BYTES] = self.transport.get_write_buffer_size
         self.transport.pause_reading()
 
     def write_frame(self, frame: bytes) -> bool:

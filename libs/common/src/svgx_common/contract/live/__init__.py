@@ -1,0 +1,1 @@
+"""The rules of live editing that gateway and holder share."""

@@ -1,0 +1,87 @@
+"""The rejections of edits by the holder of a canvas: the reason, the close code and the text for the client.
+
+A receipt names each rejected edit by one number, which packs its index in the batch, the reason and an amount. The
+number of a malformed edit is its index.
+"""
+
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Self
+
+from svgx_common.contract.close_codes import Close
+
+INDEX_BITS = 20
+REASON_BITS = 4
+AMOUNT_BITS = 29
+"""Together the bits of an integer in lib0, 53. A larger amount is sent as the largest one."""
+
+
+class Reason(IntEnum):
+    """The reasons. `{amount}` in a text is the amount of the rejection."""
+
+    code: Close
+    text: str
+
+    def __new__(cls, value: int, code: Close, text: str) -> Self:
+        """Create a member with its close code and its text."""
+        member = int.__new__(cls, value)
+        member._value_ = value
+        member.code = code
+        member.text = text
+        return member
+
+    MALFORMED = 0, Close.BAD_MESSAGE, "not a Yjs update"
+    TOO_SLOW = 1, Close.TOO_LARGE, "an edit takes more than {amount} ms to integrate; start again"
+    ACCOUNT_TIME = (
+        2,
+        Close.OVERLOADED,
+        "your edits take too long to integrate; try again in {amount} s",
+    )
+    EDIT_CLIENTS = 3, Close.TOO_LARGE, "an edit adds at most {amount} Yjs clients"
+    ACCOUNT_CLIENTS = (
+        4,
+        Close.OVERLOADED,
+        "your edits add too many Yjs clients; try again in {amount} s",
+    )
+    CANVAS_CLIENTS = 5, Close.TOO_LARGE, "a canvas has at most {amount} Yjs clients; use a new one"
+    CANVAS_STRUCTS = 6, Close.TOO_LARGE, "a canvas has at most {amount} structs; use a new one"
+    OTHERS_CLIENT = (
+        7,
+        Close.OVERLOADED,
+        "another user's Yjs client has this edit's client id; load the page again",
+    )
+
+
+_REASONS = {int(each): each for each in Reason}
+
+
+@dataclass(frozen=True, slots=True)
+class Rejection:
+    """The rejection of the edit at `index` of a batch."""
+
+    index: int
+    reason: Reason = Reason.MALFORMED
+    amount: int = 0
+    """The limit, or the seconds until the client may try again."""
+
+    def pack(self) -> int:
+        """Return the rejection as one number."""
+        amount = min(self.amount, (1 << AMOUNT_BITS) - 1)
+        return ((amount << REASON_BITS) + self.reason << INDEX_BITS) + self.index
+
+    @classmethod
+    def unpack(cls, number: int) -> Self:
+        """Return the rejection with this number. An unknown reason counts as malformed."""
+        rest, index = divmod(number, 1 << INDEX_BITS)
+        amount, reason = divmod(rest, 1 << REASON_BITS)
+        return cls(index, _REASONS.get(reason, Reason.MALFORMED), amount)
+
+    @property
+    def code(self) -> Close:
+        """Return the close code of the client's connection."""
+        return self.reason.code
+
+    @property
+    def text(self) -> str:
+        """Return the close reason for the client."""
+        return self.reason.text.format(amount=self.amount)

@@ -1,0 +1,183 @@
+"""The bounds of edits on one replica, for each edit, account and canvas. No I/O; the caller passes the time."""
+
+import math
+from dataclasses import dataclass, field
+
+from prometheus_client import Counter
+
+from svgx_canvas.document.shared_document import Growth
+from svgx_common.contract.live.rejections import Reason
+
+REFUSED = Counter(
+    "svgx_engine_collab_refused_edits",
+    "Edits that were refused, wholly or in part, because of a bound, by bound.",
+    ["bound"],
+)
+for _reason in Reason:
+    if _reason is not Reason.MALFORMED:
+        REFUSED.labels(_reason.name.lower())
+PACED = Counter(
+    "svgx_engine_collab_paced_seconds",
+    "Seconds by which the changes of canvases were integrated later, because they take too large a share of the time.",
+)
+
+MANY_ACCOUNTS = 10_000
+"""Accounts from which on those without debts are forgotten."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """The limits of one replica."""
+
+    edit_seconds: float = 0.1
+    """Seconds of the processor for which one edit may be integrated. Each of its structs adds 20 µs."""
+    account_seconds: float = 5.0
+    """Seconds of the processor that the slow edits of an account may take at once."""
+    account_share: float = 0.02
+    """Seconds of the processor that they may take in a second, in the long run."""
+    edit_clients: int = 10_000
+    """Yjs clients that one edit may add to a canvas."""
+    account_clients: int = 20_000
+    """Yjs clients that the edits of an account may add in an hour."""
+    canvas_clients: int = 200_000
+    """Yjs clients of one canvas, also those of the past."""
+    canvas_structs: int = 4_000_000
+    """Structs of one canvas, also deleted ones."""
+    canvas_share: float = 0.05
+    """The share of the processor's time that a canvas may take for transactions."""
+    canvas_edit_share: float = 0.5
+    """The share of the processor's time that a canvas may take for checking its edits."""
+
+
+class Refused(Exception):
+    """An edit is refused. `amount` is the limit, or the seconds until the client may try again."""
+
+    def __init__(self, reason: Reason, amount: float) -> None:
+        super().__init__(reason.name)
+        self.reason = reason
+        self.amount = math.ceil(amount)
+
+
+@dataclass(slots=True)
+class _Debt:
+    """An amount that falls to zero with time."""
+
+    amount: float = 0.0
+    at: float = 0.0
+
+    def now(self, rate: float, now: float) -> float:
+        """Return the amount after it has fallen by `rate` a second."""
+        self.amount = max(0.0, self.amount - (now - self.at) * rate)
+        self.at = now
+        return self.amount
+
+
+@dataclass(slots=True)
+class _Account:
+    seconds: _Debt = field(default_factory=_Debt)
+    clients: _Debt = field(default_factory=_Debt)
+
+
+class Bounds:
+    """The use of one replica by each account."""
+
+    def __init__(self, limits: Limits = Limits()) -> None:
+        self.limits = limits
+        self._client_rate = limits.account_clients / 3600
+        self._accounts: dict[str, _Account] = {}
+
+    def admit(self, author: str, growth: Growth, clients: int, structs: int, now: float) -> None:
+        """Count the growth of a canvas with this many clients and structs. Raises `Refused`."""
+        limits = self.limits
+        if not growth.structs and not growth.clients:
+            return
+        if author in self._accounts:
+            self._check_seconds(author, now)
+        if structs + growth.structs > limits.canvas_structs:
+            raise Refused(Reason.CANVAS_STRUCTS, limits.canvas_structs)
+        if not growth.clients:
+            return
+        if growth.clients > limits.edit_clients:
+            raise Refused(Reason.EDIT_CLIENTS, limits.edit_clients)
+        if clients + growth.clients > limits.canvas_clients:
+            raise Refused(Reason.CANVAS_CLIENTS, limits.canvas_clients)
+        debt = self._account(author).clients
+        over = debt.now(self._client_rate, now) + growth.clients - limits.account_clients
+        if over > 0:
+            raise Refused(Reason.ACCOUNT_CLIENTS, over / self._client_rate)
+        debt.amount += growth.clients
+
+    def spend(self, author: str, seconds: float, now: float) -> None:
+        """Count the seconds of the processor that an account's edits have taken."""
+        debt = self._account(author).seconds
+        debt.now(self.limits.account_share, now)
+        debt.amount += seconds
+
+    def _check_seconds(self, author: str, now: float) -> None:
+        share = self.limits.account_share
+        over = self._accounts[author].seconds.now(share, now) - self.limits.account_seconds
+        if over > 0:
+            raise Refused(Reason.ACCOUNT_TIME, over / share)
+
+    def _account(self, author: str) -> _Account:
+        account = self._accounts.get(author)
+        if account is None:
+            if len(self._accounts) >= MANY_ACCOUNTS:
+                self._forget()
+            account = self._accounts[author] = _Account()
+        return account
+
+    def _forget(self) -> None:
+        """Forget the accounts with small debts: less than a tenth of each limit."""
+        limits = self.limits
+        self._accounts = {
+            author: account
+            for author, account in self._accounts.items()
+            if account.seconds.amount > limits.account_seconds / 10
+            or account.clients.amount > limits.account_clients / 10
+        }
+
+
+class Pace:
+    """The pace of one canvas: its share of the processor's time. Times are monotonic seconds."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._due_at = 0.0
+        self._edits = _Debt()
+        self._is_hurrying = False
+
+    def hurry(self) -> None:
+        """End all pauses for good, because the room is being left."""
+        self._is_hurrying = True
+
+    def seconds_until_due(self, now: float) -> float:
+        """Return the seconds until the canvas's changes may be integrated, or 0."""
+        return 0.0 if self._is_hurrying else max(0.0, self._due_at - now)
+
+    def note_transaction(self, seconds: float, now: float) -> None:
+        """Note the seconds of the processor that a transaction has taken."""
+        if seconds > SHORT_TRANSACTION:
+            pause = min(LONGEST_PAUSE, seconds / self._limits.canvas_share - seconds)
+            self._due_at = now + pause
+            PACED.inc(pause)
+
+    def note_edits(self, seconds: float, now: float) -> None:
+        """Note the seconds of the processor that a batch of edits has taken."""
+        self._edits.now(self._limits.canvas_edit_share, now)
+        self._edits.amount += seconds
+
+    def seconds_until_edits(self, now: float) -> float:
+        """Return the seconds until the canvas's next batch may be taken, or 0."""
+        share = self._limits.canvas_edit_share
+        return max(0.0, self._edits.now(share, now) - EDITS_AT_ONCE) / share
+
+
+SHORT_TRANSACTION = 0.002
+"""Seconds of a transaction without a pause. A canvas with few clients needs less, also with 500 edits at once."""
+
+LONGEST_PAUSE = 2.0
+"""The longest pause of a canvas, in seconds."""
+
+EDITS_AT_ONCE = 0.5
+"""Seconds of the processor that the edits of a canvas may take without a pause."""

@@ -1,0 +1,1 @@
+"""The memory of a gateway for its clients: outgoing bytes and request bodies."""

@@ -1,0 +1,180 @@
+"""The bodies of HTTP requests: their memory for each account and for the gateway, and the rate at which they arrive."""
+
+import asyncio
+import contextlib
+import time
+from collections import Counter as Count
+from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import dataclass
+
+from prometheus_client import Counter, Gauge
+
+from svgx_common.contract.errors import Overloaded, RequestTimeout, SvgxError, TooLarge
+
+BODY_SECONDS = 120.0
+"""Seconds a body may take to arrive."""
+
+RATE_SECONDS = 10.0
+"""Seconds over which the rate of a body is measured."""
+
+WAIT_SECONDS = 30.0
+"""Seconds that a body waits for memory. After this time the request is refused."""
+
+POLL_SECONDS = 0.1
+"""Seconds until a body that found no free memory is tried again."""
+
+SMALL_BYTES = 64 * 1024
+"""Bytes up to which a body needs no reservation, and bytes of a step."""
+
+USED = Gauge("svgx_engine_http_body_bytes", "Bytes that are reserved for request bodies.")
+REFUSED = Counter(
+    "svgx_engine_http_refused_bodies",
+    "Requests refused because of their bodies: no `memory` in time, too low a `rate`, or too long a `time`.",
+    ["limit"],
+)
+for _limit in ("memory", "rate", "time"):
+    REFUSED.labels(_limit)
+
+
+@dataclass(frozen=True, slots=True)
+class BodyLimits:
+    """The limits of request bodies."""
+
+    account_bytes: int = 48 * 1024 * 1024
+    """Bytes of one account's bodies that arrive or are handled."""
+    bytes: int = 192 * 1024 * 1024
+    """Bytes of all bodies that arrive or are handled."""
+    min_rate: float = 8 * 1024
+    """Bytes a second at which a body has to arrive."""
+
+
+class Bodies:
+    """The bodies of one gateway. The oldest body always finds memory, so that bodies do not wait for each other.
+
+    Memory is reserved for the bytes that have arrived and one step ahead, because an announced length costs its sender
+    nothing.
+    """
+
+    def __init__(
+        self,
+        limits: BodyLimits = BodyLimits(),
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._limits = limits
+        self._clock = clock
+        self._reserved: dict[object, tuple[str, int]] = {}
+        """The account and the reserved bytes of each body, the oldest first."""
+        self._by_account: Count[str] = Count()
+        self._used = 0
+        USED.set_function(lambda: self._used)
+
+    @contextlib.contextmanager
+    def keep(self, account: str) -> Iterator["Body"]:
+        """Keep the memory of one body of an account within the block."""
+        body = Body(self, account, self._limits.min_rate, self._clock)
+        try:
+            yield body
+        finally:
+            self._release(body)
+
+    def reserve(self, body: object, account: str, size: int) -> bool:
+        """Reserve `size` bytes for a body, a part of which may be reserved already. Return False if none are free."""
+        own = self._reserved.get(body, (account, 0))[1]
+        grown = size - own
+        if grown <= 0:
+            return True
+        limits = self._limits
+        is_oldest = next(iter(self._reserved), body) is body
+        if not is_oldest and (
+            self._used + grown > limits.bytes
+            or self._by_account[account] + grown > limits.account_bytes
+        ):
+            return False
+        self._reserved[body] = account, size
+        self._by_account[account] += grown
+        self._used += grown
+        return True
+
+    def _release(self, body: object) -> None:
+        account, size = self._reserved.pop(body, ("", 0))
+        self._used -= size
+        self._by_account[account] -= size
+        if not self._by_account[account]:
+            del self._by_account[account]
+
+    @property
+    def error(self) -> SvgxError:
+        """The refusal of a body that waited too long."""
+        limit = self._limits.account_bytes
+        detail = f"body: an account's requests have at most {limit} bytes at a time; try again"
+        return Overloaded(detail, field="body", limit=limit, retry_after=1.0)
+
+
+class Body:
+    """One body. Its memory is kept until the end of `Bodies.keep`."""
+
+    def __init__(
+        self, bodies: Bodies, account: str, min_rate: float, clock: Callable[[], float]
+    ) -> None:
+        self._bodies = bodies
+        self._account = account
+        self._min_rate = min_rate
+        self._clock = clock
+
+    async def read(self, stream: AsyncIterator[bytes], limit: int) -> bytes:
+        """Return the body. Raise `TooLarge` as soon as more than `limit` bytes have arrived.
+
+        Raise `RequestTimeout` when the body arrives too slowly, and `Overloaded` when it finds no memory in time.
+        """
+        chunks: list[bytes] = []
+        size = 0
+        enough = 0.0
+        loop = asyncio.get_running_loop()
+        ends = loop.time() + BODY_SECONDS
+        try:
+            async with asyncio.timeout(RATE_SECONDS) as timeout:
+                async for chunk in stream:
+                    size += len(chunk)
+                    if size > limit:
+                        raise too_large(limit)
+                    chunks.append(chunk)
+                    if size > SMALL_BYTES and not self._reserve(size):
+                        timeout.reschedule(None)
+                        await self._wait(size)
+                        enough = 0.0
+                    if size >= enough:
+                        # The rate is measured from here on.
+                        enough = size + self._min_rate * RATE_SECONDS
+                        seconds = RATE_SECONDS if self._min_rate else BODY_SECONDS
+                        timeout.reschedule(min(loop.time() + seconds, ends))
+        except TimeoutError:
+            if loop.time() >= ends:
+                raise _too_late(
+                    f"did not arrive within {BODY_SECONDS:.0f} s", BODY_SECONDS, "time"
+                ) from None
+            detail = f"arrives at less than {self._min_rate:.0f} bytes a second"
+            raise _too_late(detail, self._min_rate, "rate") from None
+        return b"".join(chunks)
+
+    def _reserve(self, size: int) -> bool:
+        step = (size // SMALL_BYTES + 1) * SMALL_BYTES
+        return self._bodies.reserve(self, self._account, step)
+
+    async def _wait(self, size: int) -> None:
+        """Wait for memory. The transport reads nothing meanwhile, so TCP stops the client."""
+        deadline = self._clock() + WAIT_SECONDS
+        while not self._reserve(size):
+            if self._clock() >= deadline:
+                REFUSED.labels("memory").inc()
+                raise self._bodies.error
+            await asyncio.sleep(POLL_SECONDS)
+
+
+def too_large(limit: int) -> TooLarge:
+    """Return the error for a body with more than `limit` bytes."""
+    return TooLarge(f"body: at most {limit} bytes", field="body", limit=limit)
+
+
+def _too_late(detail: str, limit: float, label: str) -> RequestTimeout:
+    REFUSED.labels(label).inc()
+    return RequestTimeout(f"body: {detail}", field="body", limit=limit)

@@ -1,0 +1,238 @@
+"""The outgoing bytes of a gateway: the turns of syncs, and the memory that clients take that read slowly.
+
+A client may ask for the whole document as often as it likes. So a sync waits for its turn: for some seconds after the
+connection's last large one, for the bytes that its account may receive, and for the memory of its account and of the
+gateway. The wait stops the reading of this connection only.
+"""
+
+import asyncio
+import time
+from collections import Counter as Count
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Protocol
+
+from prometheus_client import Counter, Gauge
+
+from svgx_common.contract.close_codes import Close
+from svgx_common.contract.errors import Overloaded
+from svgx_gateway.ratelimit.token_bucket import TokenBucket
+
+LARGE_BYTES = 64 * 1024
+"""Bytes of a reply from which on it counts as a full sync, and bytes that a sync reserves at least."""
+
+POLL_SECONDS = 0.1
+"""Seconds between two looks at the memory while a sync waits for it."""
+
+PATIENCE = 60.0
+"""Seconds that a sync waits for its turn. After this time its connection is closed with `OVERLOADED`."""
+
+SLOW_SECONDS = 5.0
+"""Seconds between two measurements of slow clients, while more than half of the memory is in use."""
+
+SLOW_RATE = 64 * 1024
+"""Bytes a second at which a client with much waiting has to read while more than half of the memory is in use."""
+
+MANY = 10_000
+"""Entries from which on the oldest sizes of canvases, and the accounts without debts, are forgotten."""
+
+WAITED = Counter(
+    "svgx_engine_websocket_sync_wait_seconds",
+    "Seconds for which syncs waited for their turn, by the bound: `connection`, `account` or `memory`.",
+    ["bound"],
+)
+CLOSED = Counter(
+    "svgx_engine_websocket_outgoing_closed",
+    "WebSockets closed because of outgoing bytes, by reason: `wait` of a sync that was too long, or `slow` reading.",
+    ["reason"],
+)
+UNSENT = Gauge(
+    "svgx_engine_websocket_unsent_bytes",
+    "Bytes that wait for clients, or are reserved for the replies of syncs.",
+)
+for _bound in ("connection", "account", "memory"):
+    WAITED.labels(_bound)
+for _reason in ("wait", "slow"):
+    CLOSED.labels(_reason)
+
+
+@dataclass(frozen=True, slots=True)
+class OutgoingLimits:
+    """The limits of the outgoing bytes."""
+
+    sync_seconds: float = 3.0
+    """Seconds from a full sync of a connection to its next sync."""
+    account_bytes: float = 16 * 1024 * 1024
+    """Bytes of syncs of one account in a second, in the long run."""
+    account_burst: float = 256 * 1024 * 1024
+    """Bytes of syncs of one account at once."""
+    account_memory: int = 64 * 1024 * 1024
+    """Bytes that wait for the clients of one account. Further syncs wait."""
+    memory: int = 256 * 1024 * 1024
+    """Bytes that wait for all clients. Further syncs wait, and the slowest clients are closed."""
+
+
+class Receiver(Protocol):
+    """A connection."""
+
+    @property
+    def account(self) -> str:
+        """The key of its account."""
+
+    @property
+    def unsent_bytes(self) -> int:
+        """The bytes that wait for its client."""
+
+    def close(self, code: Close, reason: str) -> None:
+        """End the connection."""
+
+
+@dataclass(slots=True)
+class Turn:
+    """The turn of one sync. The caller sets the size of the reply when it is known."""
+
+    size: int = 0
+
+
+class Outgoing:
+    """The outgoing bytes of all connections of a gateway. Each has to be added, and removed at its end."""
+
+    def __init__(
+        self,
+        limits: OutgoingLimits = OutgoingLimits(),
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._limits = limits
+        self._clock = clock
+        self._next_sync: dict[Receiver, float] = {}
+        """For each connection, the time from which on it may sync again."""
+        self._by_account: dict[str, set[Receiver]] = {}
+        self._buckets: dict[str, TokenBucket] = {}
+        self._reserved: Count[str] = Count()
+        """Bytes that are reserved for replies, by account."""
+        self._sizes: dict[str, int] = {}
+        """The size of the last full sync of each canvas."""
+        self._measuring: asyncio.TimerHandle | None = None
+        self._measured: dict[Receiver, int] = {}
+        UNSENT.set_function(self._unsent)
+
+    def add(self, connection: Receiver) -> None:
+        """Add a connection."""
+        self._next_sync[connection] = 0.0
+        self._by_account.setdefault(connection.account, set()).add(connection)
+
+    def remove(self, connection: Receiver) -> None:
+        """Remove a connection."""
+        self._next_sync.pop(connection, None)
+        self._measured.pop(connection, None)
+        same = self._by_account.get(connection.account, set())
+        same.discard(connection)
+        if not same:
+            self._by_account.pop(connection.account, None)
+
+    @asynccontextmanager
+    async def turn(self, connection: Receiver, canvas_id: str) -> AsyncIterator[Turn]:
+        """Wait for the turn of a sync, and keep memory for its reply within the block. Raises `Overloaded`.
+
+        The reply is expected to be as large as the canvas's last one, or an eighth of the account's memory.
+        """
+        limits = self._limits
+        expected = max(LARGE_BYTES, self._sizes.get(canvas_id, limits.account_memory // 8))
+        deadline = self._clock() + PATIENCE
+        await self._wait(connection, expected, deadline)
+        account, turn = connection.account, Turn()
+        self._reserved[account] += expected
+        try:
+            yield turn
+        finally:
+            self._reserved[account] -= expected
+            if not self._reserved[account]:
+                del self._reserved[account]
+            self._note(connection, canvas_id, turn.size)
+
+    async def _wait(self, connection: Receiver, expected: int, deadline: float) -> None:
+        while True:
+            bound, seconds = self._seconds_to_wait(connection, expected)
+            if not seconds:
+                return
+            now = self._clock()
+            if now + seconds > deadline:
+                CLOSED.labels("wait").inc()
+                detail = "too many bytes wait for this account; try again in a minute"
+                raise Overloaded(detail, limit=self._limits.account_memory, retry_after=PATIENCE)
+            if bound == "memory":
+                self._start_measuring()
+            WAITED.labels(bound).inc(seconds)
+            await asyncio.sleep(seconds)
+
+    def _seconds_to_wait(self, connection: Receiver, expected: int) -> tuple[str, float]:
+        """Return the bound for which a sync has to wait, and the seconds until it may be looked at again."""
+        now, account = self._clock(), connection.account
+        seconds = self._next_sync.get(connection, 0.0) - now
+        if seconds > 0:
+            return "connection", seconds
+        bucket = self._buckets.get(account)
+        if bucket is not None and (seconds := bucket.seconds_until(0, now)):
+            return "account", min(seconds, 1.0)
+        own = self._unsent_of(account)
+        # A sync that is larger than the memory goes out alone.
+        if own and own + expected > self._limits.account_memory:
+            return "memory", POLL_SECONDS
+        if (used := self._unsent()) and used + expected > self._limits.memory:
+            return "memory", POLL_SECONDS
+        return "", 0.0
+
+    def _note(self, connection: Receiver, canvas_id: str, size: int) -> None:
+        if size < LARGE_BYTES:
+            self._sizes.setdefault(canvas_id, LARGE_BYTES)
+            return
+        now, limits = self._clock(), self._limits
+        self._sizes.pop(canvas_id, None)
+        self._sizes[canvas_id] = size
+        if len(self._sizes) > MANY:
+            del self._sizes[next(iter(self._sizes))]
+        if connection in self._next_sync:
+            self._next_sync[connection] = now + limits.sync_seconds
+        if len(self._buckets) > MANY:
+            self._buckets = {
+                account: bucket
+                for account, bucket in self._buckets.items()
+                if bucket.seconds_until(limits.account_burst, now)
+            }
+        bucket = self._buckets.get(connection.account)
+        if bucket is None:
+            bucket = TokenBucket(limits.account_bytes, limits.account_burst, now)
+            self._buckets[connection.account] = bucket
+        bucket.seconds_until(0, now)
+        bucket.take(size)
+
+    def _unsent_of(self, account: str) -> int:
+        connections = self._by_account.get(account, ())
+        return self._reserved[account] + sum(each.unsent_bytes for each in connections)
+
+    def _unsent(self) -> int:
+        return sum(self._reserved.values()) + sum(each.unsent_bytes for each in self._next_sync)
+
+    def _start_measuring(self) -> None:
+        if self._measuring is None and 2 * self._unsent() > self._limits.memory:
+            self._measured = {each: each.unsent_bytes for each in self._next_sync}
+            loop = asyncio.get_running_loop()
+            self._measuring = loop.call_later(SLOW_SECONDS, self._end_measuring)
+
+    def _end_measuring(self) -> None:
+        self._measuring = None
+        self.close_slow(self._measured, SLOW_SECONDS)
+        self._measured = {}
+
+    def close_slow(self, before: dict[Receiver, int], seconds: float) -> None:
+        """Close the clients that have read too slowly since `before`, while more than half of the memory is in use."""
+        if 2 * self._unsent() <= self._limits.memory:
+            return
+        for connection, unsent in before.items():
+            left = connection.unsent_bytes
+            if left > LARGE_BYTES and unsent - left < SLOW_RATE * seconds:
+                CLOSED.labels("slow").inc()
+                connection.close(
+                    Close.OVERLOADED, "reads too slowly while much waits; come back later"
+                )

@@ -1,0 +1,278 @@
+"""The bounds of edits: time, clients and structs, for each edit, account and canvas."""
+
+import time
+from typing import Any
+
+import pytest
+from pycrdt import Doc, Map
+
+from svgx_canvas.document.shared_document import Growth
+from svgx_collab import bounds as bounds_module
+from svgx_collab.bounds import EDITS_AT_ONCE, LONGEST_PAUSE, Bounds, Limits, Pace, Refused
+from svgx_collab.room import Room
+from svgx_common.contract.close_codes import Close
+from svgx_common.contract.collab import Edit
+from svgx_common.contract.live.rejections import Reason, Rejection
+from svgx_common.contract.state import Content
+from svgx_yjs.lib0 import Encoder
+from svgx_yjs.structure import read_state_vector as clocks
+
+EMPTY = Content(revision=0, updates=())
+
+
+def conflicts(count: int) -> bytes:
+    """Return an edit of items that all claim the same left neighbour, so that each is compared with all before it."""
+    encoder = Encoder().uint(1).uint(count + 1).uint(1).uint(0)
+    encoder.raw(b"\x04").uint(1).text("t").text("x" * (count + 2))
+    for number in range(count):
+        encoder.raw(b"\xc4").uint(1).uint(0).uint(1).uint(number + 2).text("a")
+    return encoder.uint(0).finish()
+
+
+def many_clients(count: int, first: int = 1000) -> bytes:
+    """Return an edit in which each of `count` clients sets a key of its own."""
+    encoder = Encoder().uint(count)
+    for client in range(first, first + count):
+        encoder.uint(1).uint(client).uint(0).raw(b"\x28").uint(1).text("m").text(str(client))
+        encoder.uint(1).raw(b"\x7e")
+    return encoder.uint(0).finish()
+
+
+def one_key(client: int, key: str) -> bytes:
+    return (
+        Encoder().uint(1).uint(1).uint(client).uint(0).raw(b"\x28").uint(1).text("m").text(key)
+        .uint(1).raw(b"\x7e").uint(0).finish()
+    )  # fmt: skip
+
+
+def room_with(**limits: Any) -> Room:
+    return Room("canvas", "epoch", EMPTY, bounds=Bounds(Limits(**limits)))
+
+
+def rejections(room: Room, *edits: bytes, author: str = "ann") -> list[Rejection]:
+    receipt = room.receive([Edit(author, edit) for edit in edits])
+    return [Rejection.unpack(number) for number in receipt.rejected]
+
+
+def test_edit_with_conflicts_is_refused_within_its_time() -> None:
+    """An edit of 27 KB that needs seconds takes less than one, and the other edits of the batch are saved.
+
+    The room saves the part that it has integrated, so that it has nothing that is not saved. Proves R-BOUND-1.
+    """
+    room = room_with(edit_seconds=0.02)
+    started = time.thread_time()
+    (rejection,) = rejections(room, one_key(7, "a"), conflicts(3_000), one_key(8, "b"))
+    seconds = time.thread_time() - started
+    assert (rejection.index, rejection.reason, rejection.amount) == (1, Reason.TOO_SLOW, 20)
+    assert rejection.code is Close.TOO_LARGE
+    assert seconds < 1
+    (broadcast,) = room.take_broadcasts()
+    entry = room.take_entry()
+    assert entry is not None
+    replica: Doc[Any] = Doc()
+    replica.apply_update(entry.update)
+    assert clocks(replica.get_state()) == clocks(room.checkpoint(b"").state_vector)
+    assert {"a", "b"} == set(replica.get("m", type=Map).keys())
+    assert len(broadcast.update) < len(conflicts(3_000))
+
+
+def test_account_with_slow_edits_is_refused_for_a_time() -> None:
+    """An account that has used its time is refused, also for small edits. Others are not. Proves R-BOUND-1."""
+    room = room_with(account_seconds=0.02, edit_seconds=0.02)
+    (slow,) = rejections(room, conflicts(2_000))
+    assert slow.reason is Reason.TOO_SLOW
+    list(room.take_broadcasts())
+    (refused,) = rejections(room, one_key(7, "a"))
+    assert (refused.reason, refused.code) == (Reason.ACCOUNT_TIME, Close.OVERLOADED)
+    assert refused.amount > 0
+    assert not rejections(room, one_key(8, "b"), author="bob")
+
+
+def test_honest_large_edit_is_taken() -> None:
+    """An edit with 5,000 structs that do not conflict is taken within its limit. Proves R-BOUND-1."""
+    assert not rejections(room_with(), many_clients(5_000))
+
+
+@pytest.mark.parametrize(
+    ("limits", "edits", "reason", "code"),
+    [
+        ({"edit_clients": 10}, [many_clients(11)], Reason.EDIT_CLIENTS, Close.TOO_LARGE),
+        (
+            {"account_clients": 10},
+            [many_clients(10), many_clients(1, first=5000)],
+            Reason.ACCOUNT_CLIENTS,
+            Close.OVERLOADED,
+        ),
+        (
+            {"canvas_clients": 10},
+            [many_clients(10), many_clients(1, first=5000)],
+            Reason.CANVAS_CLIENTS,
+            Close.TOO_LARGE,
+        ),
+        (
+            {"canvas_structs": 10},
+            [many_clients(10), many_clients(1, first=5000)],
+            Reason.CANVAS_STRUCTS,
+            Close.TOO_LARGE,
+        ),
+    ],
+)
+def test_edit_beyond_a_bound_is_refused_and_changes_nothing(
+    limits: dict[str, int], edits: list[bytes], reason: Reason, code: Close
+) -> None:
+    """The last edit is refused with the limit, or with the seconds to wait. Known edits are still taken.
+
+    Proves R-BOUND-2.
+    """
+    room = room_with(**limits)
+    (rejection,) = rejections(room, *edits)
+    assert (rejection.index, rejection.reason) == (len(edits) - 1, reason)
+    assert rejection.code is code
+    assert str(rejection.amount) in rejection.text
+    before = room.checkpoint(b"").state_vector
+    assert not rejections(room, *edits[:-1])
+    assert room.checkpoint(b"").state_vector == before
+
+
+def test_clients_of_pending_edits_count() -> None:
+    """Clients of an edit that waits for others count as well, because it is integrated later. Proves R-BOUND-2."""
+    waiting = Encoder().uint(20)
+    for client in range(20):
+        waiting.uint(1).uint(client + 10).uint(0).raw(b"\x84").uint(5).uint(0).text("a")
+    (rejection,) = rejections(room_with(edit_clients=10), waiting.uint(0).finish())
+    assert rejection.reason is Reason.EDIT_CLIENTS
+
+
+def test_clients_of_an_account_are_allowed_again_with_time() -> None:
+    """An account gets a third of its hourly clients back in twenty minutes. Proves R-BOUND-2."""
+    bounds = Bounds(Limits(account_clients=300))
+    bounds.admit("ann", Growth(300, 300), 0, 0, now=0.0)
+    with pytest.raises(Refused) as refused:
+        bounds.admit("ann", Growth(90, 90), 0, 0, now=600.0)
+    assert refused.value.amount == pytest.approx(480, abs=1)
+    bounds.admit("ann", Growth(90, 90), 0, 0, now=1200.0)
+    bounds.admit("bob", Growth(300, 300), 0, 0, now=0.0)
+
+
+def test_repeated_edits_need_no_transaction() -> None:
+    """Known structs and known deletions are dropped before the document sees them. Proves R-BOUND-3."""
+    doc: Doc[Any] = Doc(client_id=3)
+    updates: list[bytes] = []
+    subscription = doc.observe(lambda event: updates.append(event.update))
+    elements: Map[Any] = doc.get("elements", type=Map)
+    elements["a"] = 1
+    elements["a"] = 2
+    del elements["a"]
+    doc.unobserve(subscription)
+    room = room_with()
+    assert not rejections(room, *updates)
+    list(room.take_broadcasts())
+    entry = room.take_entry()
+    assert entry is not None
+    room.mark_committed(1)
+    room._document.transaction_seconds = 0.0  # no other way shows that none took place
+    for _ in range(3):
+        assert not rejections(room, *updates, doc.get_update())
+        assert not room.has_unsaved_edits
+        assert not room._document.has_queue
+    assert room._document.transaction_seconds == 0.0
+
+
+def test_canvas_with_slow_transactions_pauses_between_them() -> None:
+    """A transaction of 10 ms is followed by a pause of 90 ms, a short one by none. Proves R-BOUND-4."""
+    pace = Pace(Limits(canvas_share=0.1))
+    pace.note_transaction(0.001, now=10.0)
+    assert pace.seconds_until_due(10.0) == 0
+    pace.note_transaction(0.01, now=10.0)
+    assert pace.seconds_until_due(10.0) == pytest.approx(0.09)
+    assert pace.seconds_until_due(10.1) == 0
+    pace.note_transaction(5.0, now=20.0)
+    assert pace.seconds_until_due(20.0) == LONGEST_PAUSE
+    pace.hurry()
+    assert pace.seconds_until_due(20.0) == 0
+
+
+def test_canvas_with_too_many_edits_waits() -> None:
+    """Edits that take more than their share of the processor's time wait for their turn. Proves R-BOUND-4."""
+    pace = Pace(Limits(canvas_edit_share=0.5))
+    pace.note_edits(EDITS_AT_ONCE, now=10.0)
+    assert pace.seconds_until_edits(10.0) == 0
+    pace.note_edits(0.2, now=10.0)
+    assert pace.seconds_until_edits(10.0) == pytest.approx(0.4)
+    assert pace.seconds_until_edits(10.5) == 0
+
+
+@pytest.fixture
+def long_pause(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bounds_module, "LONGEST_PAUSE", 3600.0)
+
+
+@pytest.mark.usefixtures("long_pause")
+def test_paused_room_keeps_edits_for_its_next_transaction() -> None:
+    """While a room pauses, a sync and an entry leave the newest edits out; after the pause they follow.
+
+    Proves R-BOUND-4.
+    """
+    room = room_with()
+    room.receive([Edit("ann", one_key(7, "a"))])
+    list(room.take_broadcasts())
+    room.pace.note_transaction(100.0, time.monotonic())
+    receipt = room.receive([Edit("ann", one_key(8, "b"))])
+    assert room.seconds_until_due > 0
+    assert list(room.take_broadcasts()) == []
+    reply = room.sync(b"\0", b"")
+    assert b"\x01a" in reply.update
+    assert b"\x01b" not in reply.update
+    assert reply.sequence == 1
+    assert room.take_entry() is None
+    room.pace.hurry()
+    (broadcast,) = room.take_broadcasts()
+    assert broadcast.sequence == 2
+    assert room.take_entry() is not None
+    room.mark_committed(1)
+    assert room.is_saved(receipt)
+
+
+def test_large_edit_that_was_checked_in_advance_is_taken() -> None:
+    """The result of an earlier check is used while the document has not changed since. Proves R-BOUND-5."""
+    room = room_with()
+    edit = Edit("ann", many_clients(100))
+    checked = room.check(edit.update)
+    assert checked is not None
+    assert room.receive([edit], {0: checked}).rejected == ()
+    # The check is out of date now: it would integrate the structs a second time.
+    before = room.checkpoint(b"").state_vector
+    assert room.receive([edit], {0: checked}).rejected == ()
+    assert room.checkpoint(b"").state_vector == before
+    assert room.check(b"\xff") is None
+
+
+@pytest.mark.parametrize("reason", list(Reason))
+def test_rejection_survives_its_packing(reason: Reason) -> None:
+    """A rejection is one number of at most 53 bits. A malformed edit is its index. Proves R-BOUND-1."""
+    for index, amount in ((0, 0), (7, 33_000), ((1 << 20) - 1, (1 << 29) - 1)):
+        packed = Rejection(index, reason, amount).pack()
+        assert Rejection.unpack(packed) == Rejection(index, reason, amount)
+        assert packed < 1 << 53
+    assert Rejection(5).pack() == 5
+    assert len(Rejection(0, reason, 1 << 28).text.encode()) <= 120
+
+
+@pytest.mark.usefixtures("long_pause")
+def test_paused_room_answers_a_sync_between_the_steps_of_its_edits() -> None:
+    """A sync during a pause is answered, also after an edit that is integrated at once. Proves R-BOUND-4."""
+    room = room_with()
+    room.receive([Edit("ann", one_key(7, "a"))])
+    list(room.take_broadcasts())
+    room.pace.note_transaction(100.0, time.monotonic())
+    room.receive([Edit("ann", many_clients(200))])
+    reply = room.sync(b"\0", b"")
+    room.receive([Edit("ann", many_clients(200, first=5000)), Edit("ann", one_key(8, "b"))])
+    assert list(room.take_broadcasts()) == []
+    room.pace.hurry()
+    (broadcast,) = room.take_broadcasts()
+    client: Doc[Any] = Doc()
+    client.apply_update(reply.update)
+    client.apply_update(broadcast.update)
+    assert clocks(client.get_state()) == clocks(room.checkpoint(b"").state_vector)
+    assert len(client.get("m", type=Map)) == 402

@@ -1,0 +1,108 @@
+"""Edits with structs of a Yjs client that another user uses at present."""
+
+import time
+from typing import Any
+
+import pytest
+from pycrdt import Doc, Map
+
+from svgx_collab import room as room_module
+from svgx_collab.participants import OUTDATED, Participants
+from svgx_collab.room import Room
+from svgx_common.contract.close_codes import Close
+from svgx_common.contract.collab import Edit
+from svgx_common.contract.live.rejections import Reason, Rejection
+from svgx_common.contract.state import Content
+from svgx_yjs.awareness import State
+
+ANNS_CLIENT, EVES_CLIENT = 11, 12
+
+
+class Canvas:
+    """A room, in which Ann is present with a client of her own."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, *, new_seconds: float = -1.0) -> None:
+        monkeypatch.setattr(room_module, "NEW_SECONDS", new_seconds)
+        self.participants = Participants()
+        self.now = time.monotonic()
+        self.participants.receive("ann", State(ANNS_CLIENT, 1, "{}"), self.now)
+        self.room = Room("canvas", "epoch", Content(0, ()))
+        self.room.owner_of = self.participants.owner
+
+    def take(self, author: str, update: bytes) -> list[Rejection]:
+        receipt = self.room.receive([Edit(author, update)])
+        return [Rejection.unpack(number) for number in receipt.rejected]
+
+    def keys(self) -> set[str]:
+        doc: Doc[Any] = Doc()
+        list(self.room.take_broadcasts())
+        doc.apply_update(self.room.sync(b"\0", b"").update)
+        return set(doc.get("elements", type=Map).keys())
+
+
+def drawing(client: int, *keys: str, on: bytes = b"") -> bytes:
+    """Return the document of a client that has set these keys, after the content `on`."""
+    doc: Doc[Any] = Doc(client_id=client)
+    if on:
+        doc.apply_update(on)
+    for key in keys:
+        doc.get("elements", type=Map)[key] = 1
+    return doc.get_update()
+
+
+def test_edit_under_the_client_of_another_present_user_is_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The forged edit is refused with the reason, and the user's own edit at the same clock is taken.
+
+    Proves R-BOUND-9.
+    """
+    canvas = Canvas(monkeypatch)
+    (rejection,) = canvas.take("eve", drawing(ANNS_CLIENT, "forged"))
+    assert (rejection.reason, rejection.code) == (Reason.OTHERS_CLIENT, Close.OVERLOADED)
+    assert canvas.keys() == set()
+    assert canvas.take("ann", drawing(ANNS_CLIENT, "real")) == []
+    assert canvas.keys() == {"real"}
+
+
+def test_edit_keeps_its_own_structs_without_those_of_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A client that passes on an edit of another one loses nothing: the other user's client sends it as well.
+
+    Proves R-BOUND-9.
+    """
+    canvas = Canvas(monkeypatch)
+    anns = drawing(ANNS_CLIENT, "a")
+    assert canvas.take("eve", drawing(EVES_CLIENT, "e", on=anns)) == []
+    assert canvas.keys() == {"e"}
+    assert canvas.take("ann", anns) == []
+    assert canvas.take("eve", drawing(EVES_CLIENT, "e", on=anns)) == []
+    assert canvas.keys() == {"a", "e"}
+
+
+def test_new_room_closes_no_client_that_passes_on_edits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a failure, clients send the new holder all that it lacks, also edits of others. Proves R-BOUND-9."""
+    canvas = Canvas(monkeypatch, new_seconds=30.0)
+    assert canvas.take("bob", drawing(ANNS_CLIENT, "a")) == []
+    assert canvas.keys() == set()
+
+
+@pytest.mark.parametrize("case", ["same account", "gone", "expired", "known"])
+def test_honest_use_of_a_client_is_taken(monkeypatch: pytest.MonkeyPatch, case: str) -> None:
+    """An account reuses its client after a reload; others may pass on edits of a client that is gone, and known ones.
+
+    Proves R-BOUND-9.
+    """
+    canvas, author = Canvas(monkeypatch), "bob"
+    match case:
+        case "same account":
+            author = "ann"
+        case "gone":
+            canvas.participants.receive("ann", State(ANNS_CLIENT, 2, "null"), canvas.now)
+        case "expired":
+            canvas.participants.expire(canvas.now + OUTDATED)
+        case "known":
+            canvas.take("ann", drawing(ANNS_CLIENT, "a"))
+    assert canvas.take(author, drawing(ANNS_CLIENT, "a")) == []
+    assert canvas.keys() == {"a"}

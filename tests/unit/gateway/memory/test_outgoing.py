@@ -1,0 +1,143 @@
+"""The turns of syncs and the memory of outgoing bytes, with a clock that the test moves."""
+
+import asyncio
+from dataclasses import dataclass, field
+
+import pytest
+
+from svgx_common.contract.close_codes import Close
+from svgx_common.contract.errors import Overloaded
+from svgx_gateway.memory.outgoing import LARGE_BYTES, PATIENCE, Outgoing, OutgoingLimits
+
+MB = 1024 * 1024
+
+
+@dataclass(eq=False)
+class Client:
+    account: str = "user:ann"
+    unsent_bytes: int = 0
+    closed: list[Close] = field(default_factory=list)
+
+    def close(self, code: Close, reason: str) -> None:
+        self.closed.append(code)
+
+
+class Clock:
+    """A clock that the waits of `Outgoing` move forward."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now = 100.0
+        self.waited: list[float] = []
+        monkeypatch.setattr(asyncio, "sleep", self._sleep)
+
+    async def _sleep(self, seconds: float) -> None:
+        self.waited.append(seconds)
+        self.now += seconds
+
+
+async def sync(outgoing: Outgoing, client: Client, size: int, canvas: str = "c") -> None:
+    async with outgoing.turn(client, canvas) as turn:
+        turn.size = size
+
+
+def joined(outgoing: Outgoing, *clients: Client) -> Outgoing:
+    for client in clients:
+        outgoing.add(client)
+    return outgoing
+
+
+async def test_second_full_sync_of_a_connection_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A connection gets one full sync in three seconds. Others and small replies do not wait. Proves R-BOUND-6."""
+    clock, one, other = Clock(monkeypatch), Client(), Client("user:bob")
+    outgoing = joined(Outgoing(OutgoingLimits(sync_seconds=3.0), lambda: clock.now), one, other)
+    await sync(outgoing, one, LARGE_BYTES - 1)
+    await sync(outgoing, one, MB)
+    assert clock.waited == []
+    await sync(outgoing, other, MB)
+    assert clock.waited == []
+    await sync(outgoing, one, MB)
+    assert clock.waited == [pytest.approx(3.0)]
+
+
+async def test_account_waits_for_its_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An account that has received its bytes waits for more, on all its connections. Proves R-BOUND-6."""
+    clock = Clock(monkeypatch)
+    limits = OutgoingLimits(sync_seconds=0, account_bytes=MB, account_burst=4 * MB)
+    clients, other = [Client() for _ in range(6)], Client("user:bob")
+    outgoing = joined(Outgoing(limits, lambda: clock.now), *clients, other)
+    for client in clients[:5]:
+        await sync(outgoing, client, MB)
+    assert clock.waited == []
+    await sync(outgoing, clients[5], MB)
+    assert sum(clock.waited) == pytest.approx(1.0)
+    await sync(outgoing, other, MB)
+    assert sum(clock.waited) == pytest.approx(1.0)
+
+
+async def test_sync_waits_while_clients_of_its_account_do_not_read(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A sync without memory for its reply waits, and is refused after a minute. Others go on. Proves R-BOUND-7."""
+    clock = Clock(monkeypatch)
+    slow, second, other = Client(), Client(), Client("user:bob")
+    limits = OutgoingLimits(account_memory=4 * MB, memory=100 * MB)
+    outgoing = joined(Outgoing(limits, lambda: clock.now), slow, second, other)
+    await sync(outgoing, slow, 3 * MB)
+    slow.unsent_bytes = 3 * MB
+    with pytest.raises(Overloaded) as refused:
+        await sync(outgoing, second, 3 * MB)
+    assert refused.value.limit == 4 * MB
+    assert sum(clock.waited) == pytest.approx(PATIENCE, abs=1)
+    clock.waited.clear()
+    await sync(outgoing, other, 3 * MB)
+    assert clock.waited == []
+    slow.unsent_bytes = 0
+    await sync(outgoing, second, 3 * MB)
+    assert clock.waited == []
+
+
+async def test_syncs_in_flight_reserve_their_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As many syncs of an account go together as its memory holds replies of the last size. Proves R-BOUND-7."""
+    clock, clients = Clock(monkeypatch), [Client() for _ in range(9)]
+    limits = OutgoingLimits(sync_seconds=0, account_memory=4 * MB)
+    outgoing = joined(Outgoing(limits, lambda: clock.now), *clients)
+    for size, count in ((0, 8), (MB, 4)):
+        if size:
+            await sync(outgoing, clients[0], size)
+        turns = [outgoing.turn(client, "c") for client in clients[:count]]
+        for turn in turns:
+            await turn.__aenter__()
+        assert clock.waited == []
+        assert outgoing._seconds_to_wait(clients[count], MB)[0] == "memory"
+        for turn in turns:
+            await turn.__aexit__(None, None, None)
+        assert outgoing._seconds_to_wait(clients[count], MB)[0] == ""
+
+
+async def test_slow_clients_are_closed_while_memory_is_scarce() -> None:
+    """Only clients with much to read that read too slowly are closed, while half is in use. Proves R-BOUND-7."""
+    slow, quick, small = (
+        Client(unsent_bytes=6 * MB),
+        Client("user:bob", 6 * MB),
+        Client("user:cy", 1),
+    )
+    outgoing = joined(Outgoing(OutgoingLimits(memory=10 * MB)), slow, quick, small)
+    before = {client: client.unsent_bytes for client in (slow, quick, small)}
+    quick.unsent_bytes = 1 * MB
+    outgoing.close_slow(before, 5.0)
+    assert (slow.closed, quick.closed, small.closed) == ([Close.OVERLOADED], [], [])
+    slow.closed.clear()
+    slow.unsent_bytes = quick.unsent_bytes = 2 * MB
+    outgoing.close_slow({slow: 2 * MB, quick: 2 * MB}, 5.0)
+    assert not slow.closed
+
+
+async def test_removed_connection_leaves_nothing() -> None:
+    """After its end a connection takes no memory and no entry. Proves R-BOUND-7."""
+    outgoing, client = Outgoing(), Client(unsent_bytes=5 * MB)
+    outgoing.add(client)
+    outgoing.remove(client)
+    outgoing.remove(client)
+    assert outgoing._unsent() == 0
+    async with asyncio.timeout(1):
+        await sync(outgoing, client, MB)

@@ -24,7 +24,7 @@ class Run(NamedTuple):
 class Step(NamedTuple):
     """A few consecutive structs of one client in an update, and the positions of their bytes."""
 
-    count: int
+    structs: int
     client: int
     clock: int
     """The clock of the first struct."""

@@ -351,7 +351,7 @@ def encode_steps(update: bytes, steps: Sequence[Step]) -> bytes:
         earlier = by_client.get(step.client)
         if earlier is not None:
             step = Step(  # noqa: PLW2901  # the united step
-                earlier.count + step.count, step.client, earlier.clock, earlier.start, step.end
+                earlier.structs + step.structs, step.client, earlier.clock, earlier.start, step.end
             )
         by_client[step.client] = step
     return _encode(update, [*by_client.values()], {})
@@ -360,5 +360,5 @@ def encode_steps(update: bytes, steps: Sequence[Step]) -> bytes:
 def _encode(update: bytes, runs: list[Step], deletions: Ranges) -> bytes:
     encoder = Encoder().uint(len(runs))
     for run in runs:
-        encoder.uint(run.count).uint(run.client).uint(run.clock).raw(update[run.start : run.end])
+        encoder.uint(run.structs).uint(run.client).uint(run.clock).raw(update[run.start : run.end])
     return encode_delete_set(encoder, deletions).finish()

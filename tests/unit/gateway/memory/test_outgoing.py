@@ -7,7 +7,7 @@ import pytest
 
 from svgx_common.contract.close_codes import Close
 from svgx_common.contract.errors import Overloaded
-from svgx_gateway.memory.outgoing import LARGE_BYTES, PATIENCE, Outgoing, OutgoingLimits
+from svgx_gateway.memory.outgoing import LARGE_BYTES, PATIENCE, Outgoing, OutgoingLimits, Receiver
 
 MB = 1024 * 1024
 
@@ -122,7 +122,7 @@ async def test_slow_clients_are_closed_while_memory_is_scarce() -> None:
         Client("user:cy", 1),
     )
     outgoing = joined(Outgoing(OutgoingLimits(memory=10 * MB)), slow, quick, small)
-    before = {client: client.unsent_bytes for client in (slow, quick, small)}
+    before: dict[Receiver, int] = {each: each.unsent_bytes for each in (slow, quick, small)}
     quick.unsent_bytes = 1 * MB
     outgoing.close_slow(before, 5.0)
     assert (slow.closed, quick.closed, small.closed) == ([Close.OVERLOADED], [], [])

@@ -10,7 +10,7 @@ integrate at once, and the pending part is kept here as bytes.
 import hashlib
 import heapq
 import time
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -132,7 +132,7 @@ class SharedDocument:
         """The number of changes of the document and its queue."""
         self.edit_seconds = 0.1
         """Seconds of the processor for which one edit may be integrated, and `SECONDS_PER_STRUCT` for each struct."""
-        self.spent: Counter[str] = Counter()
+        self.spent: defaultdict[str, float] = defaultdict(float)
         """The measured seconds of the processor by author. The caller may clear it."""
         self.transaction_seconds = 0.0
         """Seconds of the processor that the last transaction needed."""
@@ -552,7 +552,7 @@ def _groups(steps: Sequence[Step], structs: int) -> Iterator[list[Step]]:
     count = 0
     for step in steps:
         group.append(step)
-        count += step.count
+        count += step.structs
         if count >= structs:
             yield group
             group, count = [], 0

@@ -3,7 +3,7 @@ PYTHON ?= python3
 BOOTSTRAP := $(PYTHON) bootstrap.py
 
 .DEFAULT_GOAL := help
-.PHONY: help run test cluster-check traces-check operations-check fuzz large check bench bench-collab bench-state chaos drill docs dashboards tools charts manifests charts-run images images-check release publish release-check lock clean
+.PHONY: help run test cluster-check traces-check network-check operations-check fuzz large check bench bench-collab bench-state chaos drill docs dashboards tools charts manifests charts-run images images-check release publish release-check lock clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -22,8 +22,13 @@ cluster-check: tools ## Install the charts on a real API server, built with Go (
 	@exec $(BOOTSTRAP) exec pytest --timeout 600 tests/deploy/cluster $(ARGS)
 
 traces-check: ## Run the collector's configuration in Jaeger, built with Go, and find traces there (the first time takes long)
-	@$(BOOTSTRAP) exec python -m tests.deploy.traces.program
+	@$(BOOTSTRAP) exec python -m tests.deploy.go_program traces
 	@exec $(BOOTSTRAP) tests pytest -s -q tests/deploy/traces $(ARGS)
+
+network-check: tools ## Test the network policies with kube-router, built with Go, and network namespaces (root; the first time takes long)
+	@$(BOOTSTRAP) exec python -m tests.deploy.cluster.programs
+	@$(BOOTSTRAP) exec python -m tests.deploy.go_program network
+	@exec unshare --net sh -c 'ip link set lo up && exec "$$@"' sh $(BOOTSTRAP) exec pytest -s tests/deploy/network $(ARGS)
 
 operations-check: tools ## Execute the commands of docs/operations.md (those for a cluster need Go)
 	@$(BOOTSTRAP) exec python -m tests.deploy.cluster.programs

@@ -5,8 +5,8 @@ import pytest
 from deploy.build import tools
 from deploy.build.helm import Helm, copy_charts
 
-collect_ignore = ["cluster", "traces"]
-"""Tests with programs that Go builds need minutes, so only `make cluster-check` and `make traces-check` run them."""
+collect_ignore = ["cluster", "network", "traces"]
+"""Tests with programs that Go builds. They need minutes, so only the targets `*-check` of the Makefile run them."""
 
 
 @pytest.fixture(scope="session")

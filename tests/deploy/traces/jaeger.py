@@ -14,7 +14,7 @@ from svgx_devstack import ports
 from svgx_devstack.ports import HOST
 from svgx_devstack.process import Process
 from svgx_devstack.program import Program
-from tests.deploy.traces.program import PROGRAM
+from tests.deploy.go_program import JAEGER
 
 CONFIGURATION = ROOT / "deploy" / "otel" / "collector.yaml"
 
@@ -112,7 +112,7 @@ def _write(folder: Path, name: str, configuration: Mapping[str, Any]) -> Path:
 def _program(folder: Path, name: str, files: list[Path], ready: str) -> Program:
     return Program(
         name=name,
-        argv=(str(PROGRAM), *(f"--config=file:{path}" for path in files)),
+        argv=(str(JAEGER.path), *(f"--config=file:{path}" for path in files)),
         env={"PATH": "/usr/bin:/bin", "HOME": str(folder)},
         log_path=folder / f"{name}.log",
         pid_path=folder / f"{name}.pid",

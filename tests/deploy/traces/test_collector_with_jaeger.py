@@ -1,7 +1,6 @@
 """The shipped configuration of the collector in a real collector. `make traces-check` runs these tests."""
 
 import asyncio
-import os
 import subprocess
 import time
 from collections import Counter
@@ -18,7 +17,8 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.trace import StatusCode
 
 from svgx_devstack import DevStack
-from tests.deploy.traces import jaeger, program
+from tests.deploy.go_program import JAEGER
+from tests.deploy.traces import jaeger
 from tests.deploy.traces.jaeger import CONFIGURATION, Jaeger
 from tests.e2e.clients.workspace import open_workspace
 from tests.e2e.clients.yjs_driver import YjsDriver
@@ -38,13 +38,7 @@ pytestmark = pytest.mark.timeout(180)
 @pytest.fixture(scope="module", autouse=True)
 def installed() -> None:
     """Skip the tests without Jaeger and Go, but fail where `CI` is set."""
-    reason = program.missing_compiler()
-    if reason is None:
-        program.install()
-    elif os.environ.get("CI"):
-        pytest.fail(reason)
-    else:
-        pytest.skip(reason)
+    JAEGER.require()
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +60,7 @@ async def wait_for(condition: Callable[[], Awaitable[Found | None]]) -> Found:
 
 def test_shipped_configuration_is_valid() -> None:
     """The collector reads the file as it is, and knows each component and each setting."""
-    command = [str(program.PROGRAM), "validate", f"--config=file:{CONFIGURATION}"]
+    command = [str(JAEGER.path), "validate", f"--config=file:{CONFIGURATION}"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
 

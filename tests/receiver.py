@@ -82,9 +82,9 @@ class Receiver:
             async with self._arrived:
                 self.received.append(request)
                 self._arrived.notify_all()
-            await self.hold.wait()
+            is_open = await self._hold(reader)
             answer = self.answer(request)
-            if answer is not None:
+            if is_open and answer is not None:
                 writer.write(answer.encode())
                 await writer.drain()
         except (OSError, asyncio.IncompleteReadError):
@@ -92,6 +92,18 @@ class Receiver:
         finally:
             self.open -= 1
             writer.close()
+
+    async def _hold(self, reader: asyncio.StreamReader) -> bool:
+        """Wait until `hold` is set, and return True. Return False when the client closes the connection before."""
+        released = asyncio.create_task(self.hold.wait())
+        ended = asyncio.create_task(reader.read(1))
+        try:
+            await asyncio.wait({released, ended}, return_when=asyncio.FIRST_COMPLETED)
+            return released.done()
+        finally:
+            released.cancel()
+            ended.cancel()
+            await asyncio.gather(released, ended, return_exceptions=True)
 
 
 @asynccontextmanager

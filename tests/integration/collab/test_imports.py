@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from svgx_collab import imports
-from svgx_collab.imports import Imports
+from svgx_collab.content import imports
+from svgx_collab.content.imports import Imports
 from svgx_common.contract.collab import (
     CANVAS_EDIT,
     CANVAS_SYNC,

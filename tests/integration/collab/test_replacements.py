@@ -8,7 +8,7 @@ import asyncpg
 import pytest
 from pycrdt import Doc, Map
 
-from svgx_collab.replacements import Replacements
+from svgx_collab.content.replacements import Replacements
 from svgx_common.contract.collab import (
     REPLACE_CONTENT,
     ReplaceContentRequest,

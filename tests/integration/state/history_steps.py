@@ -4,7 +4,7 @@ import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from svgx_collab.replacements import Replacements
+from svgx_collab.content.replacements import Replacements
 from svgx_common.contract.collab import REPLACE_CONTENT
 from svgx_common.contract.operation import Blob
 from svgx_common.contract.state import EXPORT, ExportRequest

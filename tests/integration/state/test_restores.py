@@ -8,8 +8,8 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from svgx_collab import imports
-from svgx_collab.imports import Imports
+from svgx_collab.content import imports
+from svgx_collab.content.imports import Imports
 from svgx_common.contract.collab import ImportSvgRequest
 from svgx_common.contract.errors import SvgxError, Unavailable
 from svgx_common.contract.storage.versions import VersionKind

@@ -8,9 +8,9 @@ from nats.errors import Error as NatsError
 from nats.errors import NoRespondersError
 
 from svgx_collab.bounds import Bounds
-from svgx_collab.imports import Imports
+from svgx_collab.content.imports import Imports
+from svgx_collab.content.replacements import Replacements
 from svgx_collab.leases import Leases
-from svgx_collab.replacements import Replacements
 from svgx_collab.rooms import Rooms
 from svgx_collab.settings import CollabSettings
 from svgx_common import redis

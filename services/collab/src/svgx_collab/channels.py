@@ -154,7 +154,7 @@ class Channels:
             held.add_origin(receipt, origin)
         held.mark_changed()
         if held.room.is_saved(receipt):
-            saved = Saved(held.room.revision, receipt.rejected)
+            saved = Saved(held.room.revision, receipt.rejected, held.room.epoch)
             await self._bus.respond(message.reply, encode(saved))
         else:
             held.add_waiting(receipt, message.reply)

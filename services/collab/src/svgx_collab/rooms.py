@@ -324,7 +324,7 @@ class Rooms:
         if not held.room.mark_committed(result.revision):
             await self._absorb(held, known)
         for request in held.take_saved():
-            saved = Saved(result.revision, request.receipt.rejected)
+            saved = Saved(result.revision, request.receipt.rejected, held.room.epoch)
             await self._bus.respond(request.reply, encode(saved))
         if held.room.has_unsaved_edits:
             self._mark_unsaved(entry.canvas_id)

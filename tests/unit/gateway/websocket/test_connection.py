@@ -181,7 +181,7 @@ async def test_saved_number_is_sent_only_on_request() -> None:
     socket = SlowSocket()
     subscribed, other = connect(socket), connect(socket, wants_saved=False)
     for connection in (subscribed, other):
-        connection.send_saved(7)
+        connection.send_saved(7, "epoch")
     writing = [asyncio.create_task(each.write()) for each in (subscribed, other)]
     socket.accept(2)
     await subscribed.wait_until_sent()

@@ -111,7 +111,7 @@ async def test_editor_who_becomes_a_viewer_sends_no_further_piece() -> None:
     connection.settle_role(CanvasRole.VIEWER, 1)
     await receiving
     assert len(outbox.edits) <= 2
-    assert connection.saved_counter.commit(1) is None
+    assert connection.saved_counter.commit(1, "epoch") is None
 
 
 async def test_malformed_large_message_adds_nothing() -> None:

@@ -34,7 +34,7 @@ class AnsweringBus:
         self.spans = message_spans()
         self.headers: list[dict[str, str] | None] = []
         self._errors = errors
-        self._saved = Saved(1, rejected)
+        self._saved = Saved(1, rejected, "epoch")
 
     async def wait_connected(self, _: float) -> None:
         """Return at once."""

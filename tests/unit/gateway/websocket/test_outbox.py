@@ -44,7 +44,7 @@ async def send_one_edit(
     caller = Caller("u", "ann", Role.EDITOR, "s")
     connection = Connection(cast(WebSocket, None), caller, CanvasRole.EDITOR, wants_saved=True)
     reported: list[int] = []
-    monkeypatch.setattr(Connection, "send_saved", lambda _, number: reported.append(number))
+    monkeypatch.setattr(Connection, "send_saved", lambda _, number, __: reported.append(number))
     outbox = Outbox(cast(Bus, None), "canvas", connection.close)
     outbox.add(connection, b"update", 1)
     async with asyncio.timeout(10):
@@ -55,7 +55,7 @@ async def send_one_edit(
 
 async def test_committed_edit_is_reported_as_saved(monkeypatch: pytest.MonkeyPatch) -> None:
     """An edit is reported as saved once it is committed. Proves R-SAVE-1."""
-    connection, reported = await send_one_edit(monkeypatch, encode(Saved(1, ())))
+    connection, reported = await send_one_edit(monkeypatch, encode(Saved(1, (), "epoch")))
     assert reported == [1]
     assert not connection.closing.done()
 
@@ -72,9 +72,9 @@ def counted_edits() -> dict[str, float]:
 @pytest.mark.parametrize(
     ("answer", "objective", "outcome"),
     [
-        (encode(Saved(1, ())), 1.0, "saved"),
-        (encode(Saved(1, ())), -1.0, "late"),
-        (encode(Saved(1, (0,))), 1.0, "rejected"),
+        (encode(Saved(1, (), "epoch")), 1.0, "saved"),
+        (encode(Saved(1, (), "epoch")), -1.0, "late"),
+        (encode(Saved(1, (0,), "epoch")), 1.0, "rejected"),
         (NotFound(), 1.0, "rejected"),
         (Unavailable(), 1.0, "failed"),
         (Malformed("the answer is cut off"), 1.0, "failed"),
@@ -119,7 +119,7 @@ async def test_rejected_edit_is_not_reported_and_closes_the_connection(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A rejected edit is not reported; its connection is closed. Proves R-SAVE-2 and R-SYNC-8."""
-    connection, reported = await send_one_edit(monkeypatch, encode(Saved(1, (0,))))
+    connection, reported = await send_one_edit(monkeypatch, encode(Saved(1, (0,), "epoch")))
     assert reported == []
     assert connection.closing.result().code is Close.BAD_MESSAGE
 
@@ -135,7 +135,9 @@ async def test_edit_beyond_a_bound_closes_the_connection_with_the_limit(
     monkeypatch: pytest.MonkeyPatch, rejection: Rejection, closing: tuple[Close, str]
 ) -> None:
     """The sender learns the limit, or when it may try again. Proves R-BOUND-1 and R-BOUND-2."""
-    connection, reported = await send_one_edit(monkeypatch, encode(Saved(1, (rejection.pack(),))))
+    connection, reported = await send_one_edit(
+        monkeypatch, encode(Saved(1, (rejection.pack(),), "epoch"))
+    )
     assert reported == []
     assert connection.closing.result().code is closing[0]
     assert closing[1] in connection.closing.result().reason
@@ -184,7 +186,7 @@ async def test_outage_writes_one_line_and_shows_the_age_of_the_oldest_edit(
     async def ask(*_: object, **__: object) -> bytes:
         await answer.wait()
         if saved:
-            return encode(Saved(1, ()))
+            return encode(Saved(1, (), "epoch"))
         raise Unavailable
 
     monkeypatch.setattr(Holder, "ask", ask)

@@ -145,6 +145,8 @@ class Saved:
 
     revision: int
     rejected: tuple[int, ...]
+    epoch: str
+    """The epoch of the holder that committed the edits."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -138,7 +138,7 @@ class LiveCanvas:
             connection.send_frame(shared.message, shared.frame)
             turn.size = len(shared.message)
         if connection.answers_sync:
-            connection.send(protocol.encode_sync_step_1(reply.state_vector))
+            connection.ask_for_edits(reply.state_vector, reply.epoch)
         self.presence.welcome(connection, reply.awareness)
 
     async def request_client_state(self, connection: Connection) -> None:
@@ -147,7 +147,7 @@ class LiveCanvas:
         The client's messages were discarded while it was a viewer.
         """
         reply = await self._request_sync(None)
-        connection.send(protocol.encode_sync_step_1(reply.state_vector))
+        connection.ask_for_edits(reply.state_vector, reply.epoch)
 
     async def send_awareness(self, connection: Connection) -> None:
         """Send the awareness states of all clients to one client."""
@@ -217,10 +217,9 @@ class LiveCanvas:
     async def _inform_holder(self, reply: SyncReply) -> None:
         """Send a new holder the clients' uncommitted edits and awareness states, because it loads only the journal."""
         self.outbox.resend()
-        sync_step_1 = protocol.encode_sync_step_1(reply.state_vector)
         for connection in list(self.connections):
             if connection.may_edit:
-                connection.send(sync_step_1)
+                connection.ask_for_edits(reply.state_vector, reply.epoch)
             if (state := connection.awareness.presence()) is not None:
                 await self.presence.publish(connection, state)
 

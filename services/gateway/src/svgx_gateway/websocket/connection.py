@@ -297,9 +297,17 @@ class Connection:
             self.send(HEARTBEAT)
         self._is_quiet = True
 
-    def send_saved(self, number: int) -> None:
-        """Record that the messages up to `number` are committed. Send the count if the client asked for it."""
-        saved = self.saved_counter.commit(number)
+    def ask_for_edits(self, state_vector: bytes, epoch: str) -> None:
+        """Ask the client for all edits that the holder of this epoch lacks."""
+        self.saved_counter.ask(epoch)
+        self.send(protocol.encode_sync_step_1(state_vector))
+
+    def send_saved(self, number: int, epoch: str) -> None:
+        """Record that the holder of this epoch has committed the messages up to `number`.
+
+        Send the count if the client asked for it.
+        """
+        saved = self.saved_counter.commit(number, epoch)
         if self._wants_saved and saved is not None:
             self.send(protocol.encode_saved(saved))
 

@@ -44,7 +44,7 @@ class DocumentMessages:
             update = next(pieces, update)
             for following in pieces:
                 if not await self._accepts(connection, outbox, update):
-                    connection.saved_counter.discard()
+                    connection.saved_counter.discard(is_step_2=is_step_2)
                     return
                 # The message does not count as saved before its last edit.
                 committed = outbox.add(connection, update, connection.saved_counter.arrived)
@@ -54,7 +54,7 @@ class DocumentMessages:
             number = connection.saved_counter.accept(is_step_2=is_step_2)
             outbox.add(connection, update, number)
         else:
-            connection.saved_counter.discard()
+            connection.saved_counter.discard(is_step_2=is_step_2)
 
     async def _accepts(self, connection: Connection, outbox: Outbox, update: bytes) -> bool:
         """Slow the account down near its quota, then return whether the edit is accepted.

@@ -91,6 +91,8 @@ class _Batch:
     """The recorded spans of the edits; None if no edit may be recorded."""
     done: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when the batch is committed, or sending it has failed for good."""
+    epoch: str = ""
+    """The epoch of the holder that committed the batch."""
 
 
 UNSAVED = "edits cannot be saved at the moment"
@@ -227,6 +229,7 @@ class Outbox:
             self._close_all(code, NotFound.title() if code.is_final else UNSAVED)
         else:
             self._failing = False
+            batch.epoch = saved.epoch
             in_time = time.monotonic() - batch.since <= SAVED_OBJECTIVE
             (SAVED if in_time else LATE).inc(len(batch.edits) - len(saved.rejected))
             if saved.rejected:
@@ -280,11 +283,20 @@ class Outbox:
     def _report_saved(self) -> None:
         """Report batches as saved in the order in which they were sent, up to the first batch that is not done."""
         numbers: dict[Connection, int] = {}
+        epoch = ""
         while self._sent and self._sent[0].done.is_set():
             batch = self._sent.popleft()
+            if batch.epoch != epoch:
+                _send_saved(numbers, epoch)
+                numbers, epoch = {}, batch.epoch
             numbers.update(batch.senders)
             self._change_size(-batch.size)
-        for connection, number in numbers.items():
-            # An edit of a closing connection may have been rejected, or may not have been committed.
-            if not connection.closing.done():
-                connection.send_saved(number)
+        _send_saved(numbers, epoch)
+
+
+def _send_saved(numbers: dict[Connection, int], epoch: str) -> None:
+    """Report that the holder of this epoch has committed each connection's messages up to a number."""
+    for connection, number in numbers.items():
+        # An edit of a closing connection may have been rejected, or may not have been committed.
+        if not connection.closing.done():
+            connection.send_saved(number, epoch)

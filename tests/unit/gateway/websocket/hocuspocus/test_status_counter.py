@@ -40,13 +40,13 @@ class Provider:
     def _send(self, update: bytes, *, is_step_2: bool) -> None:
         self.counter.begin_message(update, is_step_2=is_step_2)
         if self.is_viewer:
-            self.counter.discard()
+            self.counter.discard(is_step_2=is_step_2)
         else:
             self.counter.accept(is_step_2=is_step_2)
 
     def save(self) -> None:
         """Commit all messages so far."""
-        saved = self.counter.commit(self.counter.arrived)
+        saved = self.counter.commit(self.counter.arrived, "epoch")
         if saved is not None:
             self.counter.send_saved(saved)
 

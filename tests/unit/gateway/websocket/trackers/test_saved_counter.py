@@ -4,6 +4,9 @@ import random
 
 from svgx_gateway.websocket.trackers.saved_counter import SavedCounter
 
+HOLDER, NEXT_HOLDER = "first", "second"
+"""The epochs of a holder, and of the holder that takes over."""
+
 
 def test_accepted_messages_are_saved_once_committed() -> None:
     """A commit returns its number, and None when the number has not grown. Proves R-SAVE-1."""
@@ -13,35 +16,35 @@ def test_accepted_messages_are_saved_once_committed() -> None:
         counter.accept(is_step_2=False),
         counter.accept(is_step_2=False),
     ] == [1, 2, 3]
-    assert counter.commit(1) == 1
-    assert counter.commit(1) is None
-    assert counter.commit(3) == 3
+    assert counter.commit(1, HOLDER) == 1
+    assert counter.commit(1, HOLDER) is None
+    assert counter.commit(3, HOLDER) == 3
 
 
 def test_discarded_message_holds_the_count_until_a_step_2_is_committed() -> None:
     """No message after a discarded one is saved before a sync step 2 is committed. Proves R-SAVE-10."""
     counter = SavedCounter()
     counter.accept(is_step_2=True)
-    counter.discard()
-    counter.discard()
+    counter.discard(is_step_2=False)
+    counter.discard(is_step_2=False)
     after = counter.accept(is_step_2=False)
-    assert counter.commit(after) == 1, "the second message was discarded"
+    assert counter.commit(after, HOLDER) == 1, "the second message was discarded"
     step_2 = counter.accept(is_step_2=True)
     later = counter.accept(is_step_2=False)
-    assert counter.commit(after) is None
-    assert counter.commit(step_2) == 5
-    assert counter.commit(later) == 6
+    assert counter.commit(after, HOLDER) is None
+    assert counter.commit(step_2, HOLDER) == 5
+    assert counter.commit(later, HOLDER) == 6
 
 
 def test_each_gap_needs_its_own_step_2() -> None:
     """A sync step 2 saves the messages that were discarded before it, and none after it. Proves R-SAVE-10."""
     counter = SavedCounter()
-    counter.discard()
+    counter.discard(is_step_2=False)
     first = counter.accept(is_step_2=True)
-    counter.discard()
+    counter.discard(is_step_2=False)
     second = counter.accept(is_step_2=True)
-    assert counter.commit(first) == 2
-    assert counter.commit(second) == 4
+    assert counter.commit(first, HOLDER) == 2
+    assert counter.commit(second, HOLDER) == 4
 
 
 def test_lost_message_is_never_counted_as_saved() -> None:
@@ -54,7 +57,7 @@ def test_lost_message_is_never_counted_as_saved() -> None:
         for number_sent in range(1, 61):
             match choice.choice(["accept", "accept", "discard", "step 2"]):
                 case "discard":
-                    counter.discard()
+                    counter.discard(is_step_2=False)
                 case kind:
                     is_step_2 = kind == "step 2"
                     received = received | (
@@ -63,8 +66,65 @@ def test_lost_message_is_never_counted_as_saved() -> None:
                     uncommitted.append((counter.accept(is_step_2=is_step_2), set(received)))
             while uncommitted and choice.random() < 0.5:
                 number, committed = uncommitted.pop(0)
-                saved = counter.commit(number)
+                saved = counter.commit(number, HOLDER)
                 assert saved is None or set(range(1, saved + 1)) <= committed, f"seed {seed}"
-        counter.discard()
+        counter.discard(is_step_2=False)
         last = counter.accept(is_step_2=True)
-        assert counter.commit(last) == last, f"seed {seed}: the last step 2 saves every message"
+        assert counter.commit(last, HOLDER) == last, (
+            f"seed {seed}: the last step 2 saves every message"
+        )
+
+
+def test_step_2_for_an_ended_holder_saves_nothing_before_the_next_holder_has_its_own() -> None:
+    """The ended holder may have had edits of this client that no holder has committed. Proves R-SAVE-11."""
+    counter = SavedCounter()
+    counter.ask(HOLDER)
+    answer = counter.accept(is_step_2=True)
+    edit = counter.accept(is_step_2=False)
+    assert counter.commit(answer, NEXT_HOLDER) is None
+    assert counter.commit(edit, NEXT_HOLDER) is None
+    counter.ask(NEXT_HOLDER)
+    second_answer = counter.accept(is_step_2=True)
+    later = counter.accept(is_step_2=False)
+    assert counter.commit(second_answer, NEXT_HOLDER) == second_answer
+    assert counter.commit(later, NEXT_HOLDER) == later
+
+
+def test_both_answers_that_one_holder_commits_are_told_apart() -> None:
+    """The answers keep the order of the questions, also when both arrive before a commit. Proves R-SAVE-11."""
+    counter = SavedCounter()
+    counter.ask(HOLDER)
+    counter.ask(NEXT_HOLDER)
+    first, second = counter.accept(is_step_2=True), counter.accept(is_step_2=True)
+    assert counter.commit(first, NEXT_HOLDER) is None
+    assert counter.commit(second, NEXT_HOLDER) == second
+
+
+def test_step_2_for_an_ended_holder_fills_no_gap() -> None:
+    """Proves R-SAVE-10 and R-SAVE-11: the gap of a discarded message stays until the new holder has an answer."""
+    counter = SavedCounter()
+    counter.discard(is_step_2=False)
+    counter.ask(HOLDER)
+    answer = counter.accept(is_step_2=True)
+    assert counter.commit(answer, NEXT_HOLDER) is None
+    counter.ask(NEXT_HOLDER)
+    counter.discard(is_step_2=True)  # the client is a viewer at this moment
+    counter.ask(NEXT_HOLDER)
+    last = counter.accept(is_step_2=True)
+    assert counter.commit(last, NEXT_HOLDER) == last
+
+
+def test_later_change_of_the_holder_keeps_the_count() -> None:
+    """An answer that its holder has committed needs no second one. Proves R-SAVE-11."""
+    counter = SavedCounter()
+    counter.ask(HOLDER)
+    answer = counter.accept(is_step_2=True)
+    edit = counter.accept(is_step_2=False)
+    assert counter.commit(answer, HOLDER) == answer
+    assert counter.commit(edit, NEXT_HOLDER) == edit
+
+
+def test_unasked_step_2_counts() -> None:
+    """A client may send all that it has by itself. Proves R-SAVE-1."""
+    counter = SavedCounter()
+    assert counter.commit(counter.accept(is_step_2=True), HOLDER) == 1

@@ -107,9 +107,9 @@ class HocuspocusConnection(Connection):
         else:
             super().send_frame(*self._frames.named(self._writer, message))
 
-    def send_saved(self, number: int) -> None:
+    def send_saved(self, number: int, epoch: str) -> None:
         """Record that the messages up to `number` are committed, and send the client their statuses."""
-        saved = self.saved_counter.commit(number)
+        saved = self.saved_counter.commit(number, epoch)
         if saved is not None:
             self.statuses.send_saved(saved)
 

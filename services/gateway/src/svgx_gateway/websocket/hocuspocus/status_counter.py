@@ -47,9 +47,9 @@ class StatusCounter(SavedCounter):
             self._unanswered.append(number)
         return number
 
-    def discard(self) -> None:
+    def discard(self, *, is_step_2: bool) -> None:
         """Count the present message as discarded, and tell the client so unless the message adds nothing."""
-        super().discard()
+        super().discard(is_step_2=is_step_2)
         if self._is_counted:
             if not self._is_empty:
                 self._unanswered.append(self.arrived)

@@ -1,11 +1,15 @@
 """The saved counter: the number of one connection's document messages that are saved. No I/O."""
 
+from collections import deque
 from dataclasses import dataclass
+
+MAX_QUESTIONS = 64
+"""Sync steps 1 of the server that may wait for an answer. Older ones are forgotten."""
 
 
 @dataclass(slots=True)
 class _Gap:
-    """Messages that do not count as saved: from the discarded message `first` until the sync step 2 `filled_by`."""
+    """Messages that do not count as saved: from the message `first` until the sync step 2 `filled_by`."""
 
     first: int
     filled_by: int | None = None
@@ -18,21 +22,35 @@ class SavedCounter:
     viewer is discarded: neither it nor any later message counts as saved. The next accepted sync step 2 fills this gap,
     because it contains all that the client has and the server lacks: once it is committed, every message before it is
     saved.
+
+    A sync step 2 lacks the edits that the asking holder had in its document. This holder may end before it commits
+    them. So a sync step 2 that another holder commits begins a gap. The gateway asks the client again for the new
+    holder, and the answer fills the gap.
     """
 
     def __init__(self) -> None:
         self._arrived = 0
         self._gaps: list[_Gap] = []
         self._reported = 0
+        self._asked: deque[str] = deque(maxlen=MAX_QUESTIONS)
+        """The epochs of the holders for which the client was asked, and has not answered."""
+        self._answers: deque[tuple[int, str]] = deque()
+        """The uncommitted answers of the client: the number of the sync step 2, and the epoch of the asking holder."""
 
     @property
     def arrived(self) -> int:
         """Return the number of messages so far."""
         return self._arrived
 
-    def discard(self) -> None:
+    def ask(self, epoch: str) -> None:
+        """Note that the client is asked, by a sync step 1, for all that the holder of this epoch lacks."""
+        self._asked.append(epoch)
+
+    def discard(self, *, is_step_2: bool) -> None:
         """Count a message that is discarded."""
         self._arrived += 1
+        if is_step_2 and self._asked:
+            self._asked.popleft()
         if not self._gaps or self._gaps[-1].filled_by is not None:
             self._gaps.append(_Gap(self._arrived))
 
@@ -41,16 +59,33 @@ class SavedCounter:
         self._arrived += 1
         if is_step_2 and self._gaps and self._gaps[-1].filled_by is None:
             self._gaps[-1].filled_by = self._arrived
+        if is_step_2 and self._asked:
+            self._answers.append((self._arrived, self._asked.popleft()))
         return self._arrived
 
-    def commit(self, number: int) -> int | None:
+    def commit(self, number: int, epoch: str) -> int | None:
         """Return how many messages are saved once all accepted messages up to `number` are committed.
 
-        Return None when no more messages are saved than at the last call.
+        `epoch` is that of the holder that committed the messages since the last call. Return None when no more messages
+        are saved than at the last call.
         """
+        while self._answers and self._answers[0][0] <= number:
+            answer, asked = self._answers.popleft()
+            if asked != epoch:
+                self._keep_open(answer)
         self._gaps = [gap for gap in self._gaps if gap.filled_by is None or gap.filled_by > number]
         saved = min(number, self._gaps[0].first - 1) if self._gaps else number
         if saved <= self._reported:
             return None
         self._reported = saved
         return saved
+
+    def _keep_open(self, answer: int) -> None:
+        """Let the next sync step 2 fill the gap that this one does not fill. Begin a gap if there is none."""
+        following = self._answers[0][0] if self._answers else None
+        for gap in self._gaps:
+            if gap.filled_by == answer:
+                gap.filled_by = following
+                return
+        self._gaps.append(_Gap(answer, following))
+        self._gaps.sort(key=lambda gap: gap.first)

@@ -4,7 +4,7 @@ import time
 
 import structlog
 
-from svgx_collab.worker_errors import Work, worker_errors
+from svgx_collab.content.worker_errors import Work, worker_errors
 from svgx_common.contract.collab import (
     CANVAS_EDIT,
     CANVAS_SYNC,

@@ -2,13 +2,13 @@
 
 import time
 
-from svgx_collab.imports import (
+from svgx_collab.content.imports import (
     QUEUE_PATIENCE,
     SAVE_SECONDS,
     current_content,
     save_edit,
 )
-from svgx_collab.worker_errors import Work, worker_errors
+from svgx_collab.content.worker_errors import Work, worker_errors
 from svgx_common.contract.collab import Edit, ReplaceContentRequest, Replaced
 from svgx_common.messaging.bus import Bus
 from svgx_common.messaging.responder import Call

@@ -161,7 +161,7 @@ def install_packages(lock):
 
 
 def compile_services():
-    """Import all services once, so that Python stores their bytecode. Their processes then start in half the time."""
+    """Import all services once, so that Python stores their bytecode. The services then start in half the time."""
     import subprocess
 
     names = [folder.name for folder in packages() if folder.parent.name == "services"]
@@ -172,7 +172,8 @@ def compile_services():
 def python_environment():
     """Return the environment of a process that uses `.venv`.
 
-    Some machines tell Python to store no bytecode. Each start of a process would then compile all its modules.
+    The environment lacks PYTHONDONTWRITEBYTECODE, which some machines set. Without stored bytecode, each start of a
+    process would compile all its modules.
     """
     import os
 

@@ -1,4 +1,4 @@
-"""A receiver of webhooks: a real HTTP server on this machine that records requests and answers as a test says."""
+"""A receiver of webhooks: an HTTP server on this machine that records requests and sends the answers of a test."""
 
 import asyncio
 import base64
@@ -22,7 +22,7 @@ def status(code: int, *headers: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Received:
-    """A request. `at` is a time of the monotonic clock."""
+    """A recorded request. `at` is the time of its arrival by the monotonic clock."""
 
     path: str
     headers: dict[str, str]
@@ -31,12 +31,12 @@ class Received:
 
     @property
     def event(self) -> dict[str, Any]:
-        """Return the event."""
+        """Return the event in the body."""
         event: dict[str, Any] = json.loads(self.body)
         return event
 
     def is_signed_with(self, secret: str) -> bool:
-        """Check the signature as a receiver of Standard Webhooks does."""
+        """Return whether the signature is valid, checked as a receiver of Standard Webhooks does."""
         kind, _, key = secret.partition("_")
         assert kind == "whsec"
         signed = f"{self.headers['webhook-id']}.{self.headers['webhook-timestamp']}.".encode()
@@ -51,18 +51,21 @@ class Received:
 
 @dataclass
 class Receiver:
-    """The server. `answer` is called with each request; `hold` delays all answers until it is set."""
+    """The server. `answer` returns the response to a request, which the server sends once `may_answer` is set.
+
+    `open` is the number of open connections, and `most_open` the largest such number.
+    """
 
     url: str = ""
     received: list[Received] = field(default_factory=list)
     answer: Callable[[Received], Answer] = lambda _: status(204)
-    hold: asyncio.Event = field(default_factory=asyncio.Event)
+    may_answer: asyncio.Event = field(default_factory=asyncio.Event)
     open: int = 0
     most_open: int = 0
     _arrived: asyncio.Condition = field(default_factory=asyncio.Condition)
 
     async def wait_for(self, count: int, seconds: float = 20) -> list[Received]:
-        """Wait for this number of requests, and return all requests."""
+        """Wait until `count` requests have arrived, and return all requests."""
         async with asyncio.timeout(seconds), self._arrived:
             await self._arrived.wait_for(lambda: len(self.received) >= count)
         return self.received
@@ -82,7 +85,7 @@ class Receiver:
             async with self._arrived:
                 self.received.append(request)
                 self._arrived.notify_all()
-            is_open = await self._hold(reader)
+            is_open = await self._wait_to_answer(reader)
             answer = self.answer(request)
             if is_open and answer is not None:
                 writer.write(answer.encode())
@@ -93,9 +96,9 @@ class Receiver:
             self.open -= 1
             writer.close()
 
-    async def _hold(self, reader: asyncio.StreamReader) -> bool:
-        """Wait until `hold` is set, and return True. Return False when the client closes the connection before."""
-        released = asyncio.create_task(self.hold.wait())
+    async def _wait_to_answer(self, reader: asyncio.StreamReader) -> bool:
+        """Wait until `may_answer` is set, and return True. Return False when the client closes the connection first."""
+        released = asyncio.create_task(self.may_answer.wait())
         ended = asyncio.create_task(reader.read(1))
         try:
             await asyncio.wait({released, ended}, return_when=asyncio.FIRST_COMPLETED)
@@ -109,14 +112,14 @@ class Receiver:
 @asynccontextmanager
 async def receiver(answer: Callable[[Received], Answer] | None = None) -> AsyncIterator[Receiver]:
     """Start a receiver on a free port of 127.0.0.1."""
-    found = Receiver()
-    found.hold.set()
+    running = Receiver()
+    running.may_answer.set()
     if answer is not None:
-        found.answer = answer
-    server = await asyncio.start_server(found.serve, "127.0.0.1", 0)
-    found.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/hook"
+        running.answer = answer
+    server = await asyncio.start_server(running.serve, "127.0.0.1", 0)
+    running.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/hook"
     try:
-        yield found
+        yield running
     finally:
-        found.hold.set()
+        running.may_answer.set()
         server.close()

@@ -1,1 +1,1 @@
-"""Measurements that need more than one run of a load, or more than a load."""
+"""Measurements that run a load several times, or that do something else too, such as killing all processes."""

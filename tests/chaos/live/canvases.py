@@ -17,10 +17,10 @@ _SHARES = (0.4, 0.3, 0.2, 0.1)
 """The shares of the editors on each canvas."""
 
 _WITH_YJS_CLIENTS = 2
-"""Canvases that also have clients in Node. On the others nobody is left when all light editors vanish."""
+"""Number of canvases that also have clients in Node. The others have no client when all light editors vanish."""
 
 EDITORS_OF_YJS_CLIENT = 12
-"""For so many editors, one is a Yjs client in Node."""
+"""One of this many editors is a Yjs client in Node."""
 
 _CONVERGE_SECONDS = 60.0
 
@@ -82,13 +82,15 @@ async def check_equal(workspace: Workspace, canvas: DrillCanvas) -> None:
                 await pause()
     except TimeoutError:
         names = await _different(workspace, canvas.editors, digest)
-        raise AssertionError(f"canvas {canvas.id}: other documents at {', '.join(names)}") from None
+        raise AssertionError(
+            f"canvas {canvas.id}: different documents at {', '.join(names)}"
+        ) from None
 
 
 async def _different(
     workspace: Workspace, editors: Iterable[LightEditor], digest: Digest
 ) -> list[str]:
-    """Return the names of the editors with another document."""
+    """Return the names of the editors whose documents do not have the digest."""
     digests: dict[bytes, Digest] = {}
     found = []
     for editor in editors:
@@ -101,7 +103,7 @@ async def _different(
 
 
 def lost(canvas: DrillCanvas, exported: bytes) -> list[str]:
-    """Return the keys of the edits that were reported as saved, and that a document does not have."""
+    """Return the keys of the edits that were reported as saved but are missing from the exported document."""
     content = drawing_of(exported).get("canvas", type=Map[str]).to_py() or {}
     return [
         editor.key(number)

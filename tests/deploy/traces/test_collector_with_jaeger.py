@@ -25,10 +25,11 @@ from tests.e2e.clients.yjs_driver import YjsDriver
 from tests.limits import HIGH_LIMITS
 
 DECISION_WAIT = "3s"
-"""Shorter than the shipped value. The spans of the tests' traces arrive within it."""
+"""Time from the first span of a trace to the decision whether the collector keeps the trace. It is shorter than the
+shipped value, but all spans of the tests' traces arrive within it."""
 
 KINDS = {"usual": (1000, 0.01), "failed": (20, 0.01), "slow": (20, 1.2)}
-"""For each kind of trace, the number of traces and their seconds."""
+"""For each kind of trace, the number of traces and the seconds that each takes."""
 
 Found = TypeVar("Found")
 
@@ -45,13 +46,13 @@ def installed() -> None:
 async def traces(
     installed: None, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[Jaeger]:
-    """Run a collector and a storage."""
+    """Run a collector, and a Jaeger that stores its traces."""
     async with jaeger.run(tmp_path_factory.mktemp("jaeger"), DECISION_WAIT) as running:
         yield running
 
 
 async def wait_for(condition: Callable[[], Awaitable[Found | None]]) -> Found:
-    """Ask Jaeger until the condition returns a value, and return it. The test's time limit ends this."""
+    """Ask Jaeger until the condition returns a value, and return it. The test's time limit ends the wait."""
     while True:
         if (found := await condition()) is not None:
             return found

@@ -92,24 +92,24 @@ async def test_update_to_a_taken_name_is_refused(bus: Bus, field: str) -> None:
 async def test_disabled_account_loses_its_sessions(bus: Bus) -> None:
     """Proves R-AUTH-15: disabling ends the sessions; after enabling, the user has to log in again."""
     user = await create(bus)
-    signed_in = await login(bus, user.username)
+    tokens = await login(bus, user.username)
     assert (await update(bus, user, disabled=True)).disabled
     with pytest.raises(InvalidCredentials):
         await login(bus, user.username)
     with pytest.raises(Unauthenticated):
-        await bus.ask(ME, MeRequest(), caller=caller_of(signed_in))
+        await bus.ask(ME, MeRequest(), caller=caller_of(tokens))
     assert not (await update(bus, user, disabled=False)).disabled
-    await expect_refused_refresh(bus, signed_in.refresh_token)
+    await expect_refused_refresh(bus, tokens.refresh_token)
     await login(bus, user.username)
 
 
 async def test_new_role_applies_from_the_next_refresh(bus: Bus) -> None:
     """Proves R-AUTH-15: the next refresh brings the new role, and the session continues."""
     user = await create(bus, role=Role.EDITOR)
-    signed_in = await login(bus, user.username)
+    tokens = await login(bus, user.username)
     await update(bus, user, role=Role.VIEWER)
-    renewed = await refresh(bus, signed_in.refresh_token)
-    before, after = caller_of(signed_in), caller_of(renewed)
+    renewed = await refresh(bus, tokens.refresh_token)
+    before, after = caller_of(tokens), caller_of(renewed)
     assert (before.role, after.role) == (Role.EDITOR, Role.VIEWER)
     assert before.session_id == after.session_id
     assert before.token_version < after.token_version
@@ -121,12 +121,12 @@ async def test_restored_account_is_unchanged_and_its_sessions_stay_ended(bus: Bu
     Admins can list and read a deleted account, and cannot change it.
     """
     user = await create(bus)
-    signed_in = await login(bus, user.username)
+    tokens = await login(bus, user.username)
     request = UserRequest(user_id=user.id)
     await bus.ask(DELETE_USER, request)
     with pytest.raises(InvalidCredentials):
         await login(bus, user.username)
-    await expect_refused_refresh(bus, signed_in.refresh_token)
+    await expect_refused_refresh(bus, tokens.refresh_token)
     assert await search_usernames(bus, user.username) == []
     assert await search_usernames(bus, user.username, deleted=True) == [user.username]
     assert (await get(bus, user)).deleted
@@ -136,7 +136,7 @@ async def test_restored_account_is_unchanged_and_its_sessions_stay_ended(bus: Bu
             await bus.ask(operation, operation.request(user_id=user.id))
     for _ in range(2):
         assert await bus.ask(RESTORE_USER, request) == user
-    await expect_refused_refresh(bus, signed_in.refresh_token)
+    await expect_refused_refresh(bus, tokens.refresh_token)
     await login(bus, user.username)
     assert await search_usernames(bus, user.username) == [user.username]
 
@@ -144,15 +144,15 @@ async def test_restored_account_is_unchanged_and_its_sessions_stay_ended(bus: Bu
 async def test_password_reset_ends_the_sessions(bus: Bus) -> None:
     """Proves R-AUTH-15: a password set by an admin ends the sessions and replaces the old password."""
     user = await create(bus)
-    signed_in = await login(bus, user.username)
+    tokens = await login(bus, user.username)
     new = "given by an admin, once"
     for easy in ("password1234", user.email, "the-new-name-of-this"):
         with pytest.raises(Invalid) as refusal:
             await update(bus, user, username="the-new-name-of-this", password=easy)
         assert refusal.value.field == "password"
-    await refresh(bus, signed_in.refresh_token)
+    await refresh(bus, tokens.refresh_token)
     assert await update(bus, user, password=new) == user
-    await expect_refused_refresh(bus, signed_in.refresh_token)
+    await expect_refused_refresh(bus, tokens.refresh_token)
     with pytest.raises(InvalidCredentials):
         await login(bus, user.username)
     await login(bus, user.username, new)
@@ -222,12 +222,12 @@ async def test_search_has_no_wildcards(bus: Bus, tables: Tables) -> None:
 async def test_admin_cannot_reset_own_password_without_the_old_one(bus: Bus) -> None:
     """Proves R-AUTH-17: an admin cannot set the password of the admin's own account without the old password."""
     admin = await create(bus, role=Role.ADMIN)
-    signed_in = await login(bus, admin.username)
+    tokens = await login(bus, admin.username)
     request = UpdateUserRequest(user_id=admin.id, password="nobody ever thinks of it")
     with pytest.raises(Forbidden) as refusal:
-        await bus.ask(UPDATE_USER, request, caller=caller_of(signed_in))
+        await bus.ask(UPDATE_USER, request, caller=caller_of(tokens))
     assert refusal.value.field == "password"
-    await refresh(bus, signed_in.refresh_token)
+    await refresh(bus, tokens.refresh_token)
     await login(bus, admin.username)
     other = await login(bus, (await create(bus, role=Role.ADMIN)).username)
     await bus.ask(UPDATE_USER, request, caller=caller_of(other))

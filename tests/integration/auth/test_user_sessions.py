@@ -39,20 +39,18 @@ async def revocations_of(bus: Bus, user_id: str) -> list[Revocation]:
 
 
 async def sessions_of(
-    bus: Bus, signed_in: Tokens, admin: Caller, limit: int = 50, cursor: str | None = None
+    bus: Bus, tokens: Tokens, admin: Caller, limit: int = 50, cursor: str | None = None
 ) -> SessionPage:
-    request = ListUserSessionsRequest(user_id=signed_in.user.id, limit=limit, cursor=cursor)
+    request = ListUserSessionsRequest(user_id=tokens.user.id, limit=limit, cursor=cursor)
     return await bus.ask(LIST_USER_SESSIONS, request, caller=admin)
 
 
-def end_one(signed_in: Tokens) -> EndUserSessionRequest:
-    return EndUserSessionRequest(
-        user_id=signed_in.user.id, session_id=caller_of(signed_in).session_id
-    )
+def end_one(tokens: Tokens) -> EndUserSessionRequest:
+    return EndUserSessionRequest(user_id=tokens.user.id, session_id=caller_of(tokens).session_id)
 
 
 async def test_admin_sees_the_live_sessions_of_an_account(bus: Bus) -> None:
-    """The list has pages, newest first, and marks none as the admin's own. Proves R-AUTH-43."""
+    """The list has pages, newest session first, and marks no session as the admin's own. Proves R-AUTH-43."""
     admin, user = await admin_of(bus), await create(bus)
     logged_in = [await login(bus, user.username, client=PHONE) for _ in range(3)]
     first = await sessions_of(bus, logged_in[0], admin, limit=2)
@@ -118,23 +116,23 @@ async def test_key_of_an_admin_ends_no_session(bus: Bus, operation: str) -> None
     """A stolen key must not log users out. Proves R-AUTH-43."""
     admin = await admin_of(bus)
     by_key = Caller(admin.user_id, admin.username, Role.ADMIN, "key", by_key=True)
-    signed_in = await login(bus, (await create(bus)).username)
+    tokens = await login(bus, (await create(bus)).username)
     if operation == "one":
-        ending = bus.ask(END_USER_SESSION, end_one(signed_in), caller=by_key)
+        ending = bus.ask(END_USER_SESSION, end_one(tokens), caller=by_key)
     else:
-        request = UserRequest(user_id=signed_in.user.id)
+        request = UserRequest(user_id=tokens.user.id)
         ending = bus.ask(END_USER_SESSIONS, request, caller=by_key)
     with pytest.raises(Forbidden):
         await ending
-    await refresh(bus, signed_in.refresh_token)
+    await refresh(bus, tokens.refresh_token)
 
 
-async def test_unknown_account_has_no_sessions_to_list_or_end(bus: Bus) -> None:
+async def test_sessions_of_an_unknown_account_are_not_found(bus: Bus) -> None:
     """The error names the field. A deleted account has an empty list. Proves R-AUTH-43."""
     admin = await admin_of(bus)
-    signed_in = await login(bus, (await create(bus)).username)
-    await bus.ask(DELETE_USER, UserRequest(user_id=signed_in.user.id), caller=admin)
-    assert (await sessions_of(bus, signed_in, admin)).items == []
+    tokens = await login(bus, (await create(bus)).username)
+    await bus.ask(DELETE_USER, UserRequest(user_id=tokens.user.id), caller=admin)
+    assert (await sessions_of(bus, tokens, admin)).items == []
     with pytest.raises(NotFound) as listing:
         await bus.ask(LIST_USER_SESSIONS, ListUserSessionsRequest(user_id="unknown"), caller=admin)
     with pytest.raises(NotFound) as ending:

@@ -97,9 +97,9 @@ async def test_edit_is_broadcast_and_acknowledged_when_committed(
 async def test_tasks_of_a_canvas_do_not_belong_to_the_request_that_opened_it(
     backing: DevStack, editor: Editor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The log lines and spans of all users' edits are not in the trace of the first user. Proves R-OBS-4.
+    """The room's tasks serve all users, so they do not continue the trace of the request that opened the canvas.
 
-    The log lines have the canvas's id.
+    Their log lines have the canvas's id. Proves R-OBS-4.
     """
     traces: dict[str, str] = {}
     ids: dict[str, EventDict] = {}
@@ -202,7 +202,10 @@ async def test_canvas_without_redis_is_held(backing: DevStack, editor: Editor) -
 async def test_replica_that_lost_its_lease_leaves_the_canvas(
     backing: DevStack, editor: Editor
 ) -> None:
-    """A holder without the lease commits its edits and leaves; the owner of the lease continues. Proves R-FAIL-13."""
+    """A holder that lost its lease commits its edits and releases the canvas. The replica with the lease takes over.
+
+    Proves R-FAIL-13.
+    """
     async with replica(backing, answers_open=False) as one, replica(backing) as two:
         await one.rooms.open(editor.canvas_id)
         await editor.set("a", "1")

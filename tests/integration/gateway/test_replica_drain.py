@@ -32,7 +32,7 @@ class Replica:
         self.status = "ok"
 
     async def start(self) -> None:
-        """Answer the ping of gateways, and the order."""
+        """Start to answer the pings of gateways, and the order to drain."""
         await Responder(self.bus, "0").announce()
         subject = DRAIN_ORDER.subject_of(service="collab", replica_id=self.id)
         await self.bus.connection.subscribe(subject, cb=self._note)
@@ -83,11 +83,11 @@ def order(replica_id: str) -> DrainReplicaRequest:
 async def test_only_the_named_replica_gets_the_order(
     drain: ReplicaDrain, replicas: list[Replica]
 ) -> None:
-    """Proves R-FAIL-23: the other replica continues. It is then the last one, and is not drained."""
+    """Proves R-FAIL-23: the other replica continues. A drain of this last working replica is then refused."""
     named, other = replicas
     await drain.drain(order(named.id), Call(ADMIN, 0.0))
     assert (named.ordered.is_set(), other.ordered.is_set()) == (True, False)
-    # The drained replica answers until it ends, and does not count any more.
+    # The drained replica answers until it ends, but does not count as working.
     with pytest.raises(Conflict) as error:
         await drain.drain(order(other.id), Call(ADMIN, 0.0))
     assert error.value.field == "replica_id"

@@ -15,8 +15,8 @@ from tests.integration.state.service import Client, Tables
 pytestmark = pytest.mark.usefixtures("service")
 
 
-async def test_difference_of_two_versions_is_the_same_both_ways(client: Client) -> None:
-    """An element that is added one way is removed the other way. Proves R-HIST-14.
+async def test_difference_is_reversed_when_the_versions_are_exchanged(client: Client) -> None:
+    """An element that is added in one direction is removed in the other. Proves R-HIST-14.
 
     Without `to`, a version is compared with the present content.
     """
@@ -42,7 +42,7 @@ async def test_difference_of_two_versions_is_the_same_both_ways(client: Client) 
             await compare(client, canvas_id, drawn.id, to=unknown)
 
 
-async def test_pages_of_a_difference_show_one_present(client: Client) -> None:
+async def test_pages_of_a_difference_compare_with_the_same_revision(client: Client) -> None:
     """An edit between two pages neither repeats nor skips an element. Proves R-HIST-14."""
     canvas_id = await client.create()
     empty = await create_version(client, canvas_id)
@@ -63,7 +63,7 @@ async def test_pages_of_a_difference_show_one_present(client: Client) -> None:
     assert refused.value.field == "cursor"
 
 
-async def test_picture_fits_and_is_drawn_once(
+async def test_picture_has_a_bounded_size_and_is_stored(
     client: Client, backing: DevStack, tables: Tables
 ) -> None:
     """A picture has at most 320 pixels on each side. It is stored in the version's row. Proves R-HIST-15."""

@@ -169,13 +169,13 @@ async def test_failed_delivery_is_repeated_with_the_same_id_and_delays_its_entit
     failing = ""
     async with quick(backing), receiver(answer) as hook:
         webhook = await create(client, hook.url, "canvas.created", "canvas.renamed")
-        hook.hold.clear()
+        hook.may_answer.clear()
         failing = await client.create("one")
         await rename(client, failing, "two")
         other = await client.create("other")
         await hook.wait_for(2)
         assert {each.event["entity_id"] for each in hook.received} == {failing, other}
-        hook.hold.set()
+        hook.may_answer.set()
         received = await hook.wait_for(5)
         last = await wait_for_delivery(client, webhook.id, DeliveryStatus.DELIVERED)
         of_entity = [each for each in received if each.event["entity_id"] == failing]

@@ -24,7 +24,7 @@ async def server(tmp_path: Path) -> AsyncIterator[tuple[Receiver, ssl.SSLContext
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.load_cert_chain(certificate, key)
     hook = Receiver()
-    hook.hold.set()
+    hook.may_answer.set()
     listening = await asyncio.start_server(hook.serve, "127.0.0.1", 0, ssl=context)
     async with listening:
         trusting = ssl.create_default_context(cafile=str(certificate))

@@ -5,10 +5,12 @@
 # The schemas of the services. Other objects in the database, such as extensions, are neither saved nor replaced.
 SCHEMAS="auth state"
 
+# say TEXT...: print the text with the time.
 say() {
     printf '%s %s\n' "$(date -u +%Y-%m-%dT%H:%M:%SZ)" "$*"
 }
 
+# fail STATUS TEXT...: print the text as an error, and end the script with this status.
 fail() {
     status="$1"
     shift
@@ -84,7 +86,7 @@ use_server() {
         done
         [ -z "$user" ] || printf 'user=%s\n' "$user"
         printf 'dbname=%s\n' "${other:-${database:-$user}}"
-        # A password file keeps spaces at the end, which a service file does not.
+        # Unlike a service file, a password file keeps spaces at the end of the password.
         if [ -n "$password" ]; then
             printf '*:*:*:*:%s\n' "$(printf '%s' "$password" | sed 's/[\\:]/\\&/g')" >"$work/$name.password"
             printf 'passfile=%s\n' "$work/$name.password"
@@ -136,7 +138,7 @@ ORDER BY n.nspname COLLATE "C", c.relname COLLATE "C"
 SQL
 }
 
-# make_work: create the private folder `work`, which the end of the script removes.
+# make_work: create the private folder `work`. At the end of the script its function end_of_script removes the folder.
 make_work() {
     umask 077
     work="$(mktemp -d "${TMPDIR:-/tmp}/svgx-database.XXXXXX")"
@@ -153,7 +155,7 @@ require() {
 }
 
 # in_background COMMAND...: run the command in the background and wait for it. A signal can then stop the command, because
-# sh handles signals only between foreground commands. The end of the script stops the processes in `children`.
+# sh handles signals only between foreground commands. At its end the script stops the processes in `children`.
 in_background() {
     "$@" &
     children="$!"
@@ -194,6 +196,7 @@ compare_counts() {
     return 1
 }
 
+# rows_of MANIFEST: print the numbers of tables and of rows in a manifest.
 rows_of() {
     awk '$1 == "table" { tables += 1; rows += $2 } END { printf "%d tables, %d rows", tables, rows }' "$1"
 }

@@ -1,1 +1,1 @@
-"""Canvases, members, the journal and snapshots in PostgreSQL."""
+"""The state service: canvases with their members, journal and versions; backups, webhooks and stored values."""

@@ -4,12 +4,12 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from svgx_state.backups.deletion import Kept, Retention, expired
+from svgx_state.backups.deletion import BackupFacts, Retention, expired
 
 NOW = datetime(2026, 6, 30, tzinfo=UTC)
 
 
-def _backups(*texts: str) -> list[Kept]:
+def _backups(*texts: str) -> list[BackupFacts]:
     """Return backups, newest first, from texts such as `b2@users<b1 5d failed`: id, scope, parent, age and status."""
     found = []
     for text in texts:
@@ -18,7 +18,7 @@ def _backups(*texts: str) -> list[Kept]:
         scope = name.partition("@")[2]
         at = NOW - timedelta(days=float(age.removesuffix("d")))
         found.append(
-            Kept(
+            BackupFacts(
                 name.partition("@")[0],
                 parent or None,
                 status[0] if status else "complete",

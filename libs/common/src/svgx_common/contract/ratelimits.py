@@ -144,7 +144,7 @@ class Analytics(ReplyModel):
 
 
 MAX_CONFIG = 256 * 1024
-"""Bytes of a configuration. The whitelist may have thousands of entries."""
+"""Largest size of a configuration in bytes. The whitelist may have thousands of entries."""
 
 # These operations have no limit, so that an admin can always correct limits that are too low.
 GET_CONFIG = Operation(

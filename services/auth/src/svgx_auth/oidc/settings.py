@@ -16,7 +16,7 @@ def check_url(text: str) -> str:
     """Return `text` when it is an `https` URL, or an `http` URL of this machine. Raises `ValueError`."""
     try:
         parts = urlsplit(text)
-        parts.port  # noqa: B018  # reading it checks it
+        parts.port  # noqa: B018  # reading the port checks it
     except ValueError:
         # The text of the error contains parts of the URL.
         raise ValueError(_FORM) from None

@@ -47,7 +47,7 @@ class RouteTable(BaseRoute):
     same number of segments.
 
     Each path is served with and without a trailing slash. A path without parameters has precedence over a
-    template, for all methods: `/admin/users/restore` is never the account `restore`. Paths are compared as they were
+    template, for all methods: `/admin/users/restore` never means the account `restore`. Paths are compared as they were
     sent, and only then are their fields decoded: `%2F` is a part of a field, never the end of a segment.
     """
 
@@ -93,7 +93,7 @@ class _Served(NamedTuple):
 
 
 class _Paths:
-    """The applications of one protocol by path or template."""
+    """The applications of HTTP or of WebSockets, by path or template."""
 
     def __init__(self, applications: Mapping[str, ASGIApp]) -> None:
         self._literals: dict[str, _Served] = {}

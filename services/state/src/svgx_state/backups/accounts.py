@@ -1,4 +1,4 @@
-"""The accounts of a backup. Auth has them, so this service reads and writes them through auth."""
+"""The accounts of a backup. The auth service stores accounts, so this service reads and adds them through auth."""
 
 from collections.abc import AsyncIterator
 
@@ -17,7 +17,7 @@ PAGE = 200
 
 
 class StoredAccounts:
-    """Reads and adds accounts with their secrets. Their values are never logged."""
+    """Reads and adds accounts with their secrets. The secrets are never logged."""
 
     def __init__(self, bus: Bus) -> None:
         self._bus = bus

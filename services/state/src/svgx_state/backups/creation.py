@@ -46,7 +46,7 @@ OBJECT_BYTES = 4 * 1024 * 1024
 """Bytes of canvases at which an object ends. The canvas that reaches this size is the last one of the object."""
 
 OBJECT_CANVASES = 10_000
-"""Canvases after which a step ends, so that the progress is stored even when few canvases changed."""
+"""Canvases after which a step ends, even when few of them changed. Objects and progress are stored after each step."""
 
 PAGE = 500
 """Largest number of canvases in one statement that reads their facts."""
@@ -59,7 +59,7 @@ class _Written:
     entries: list[ObjectEntry] = field(default_factory=list)
 
     def count(self, kind: str) -> int:
-        """Return the records of one kind."""
+        """Return the number of records of one kind."""
         return sum(each.records for each in self.entries if each.kind == kind)
 
     def last(self, kind: str) -> str:
@@ -120,7 +120,7 @@ class BackupWriter:
         metrics.BACKUP_SECONDS.observe(time.monotonic() - started)
 
     async def _reuse(self, task: Task) -> _Written:
-        """Return the objects of an earlier attempt that are still as they were written. Forget the others."""
+        """Return the stored objects of the steps before the first missing or damaged object. Forget the others."""
         rows = await self._database.rows("backup_objects", task.subject_id)
         written = _Written()
         for row in rows:
@@ -159,13 +159,13 @@ class BackupWriter:
         self, task: Task, record: Row, parent: Chain | None, written: _Written
     ) -> None:
         after = written.last("index")
-        known = _Known(parent, after)
+        parent_index = _ParentIndex(parent, after)
         index: list[IndexEntry] = []
         changed: list[CanvasRecord] = []
         size = 0
         async for row in self._canvas_rows(record, after):
             facts = _facts(row)
-            before = await known.find(facts.id)
+            before = await parent_index.find(facts.id)
             try:
                 canvas = await self._read(facts, row["revision"], before)
             except NotFound:
@@ -259,14 +259,14 @@ class BackupWriter:
     async def _put(
         self,
         task: Task,
-        facts: "tuple[str, int, int, str, str]",
+        description: "tuple[str, int, int, str, str]",
         content_of: "functools.partial[bytes]",
     ) -> ObjectEntry:
-        """Store one object.
+        """Store one object. `description` is its kind, step and number of records, and its first and last id.
 
-        Its name contains the attempt's number, so that a replica that lost the task overwrites nothing.
+        The object's name contains the attempt's number, so that a replica that lost the task overwrites nothing.
         """
-        kind, step, records, first, last = facts
+        kind, step, records, first, last = description
         short = f"{kind}-{step:06}-{task.attempts}"
         name = object_name(task.subject_id, short)
 
@@ -371,8 +371,8 @@ class BackupWriter:
         )
 
 
-class _Known:
-    """The index entries of the parent backup, which are read in step with the rows of the database."""
+class _ParentIndex:
+    """The index entries of the parent backup. They are read in the order of the ids, as the canvases are."""
 
     def __init__(self, parent: Chain | None, after: str) -> None:
         self._entries = None if parent is None else parent.index(after=after)

@@ -1,4 +1,4 @@
-"""Deleting backups, and the retention that selects them. A chain is never broken."""
+"""Deleting backups, and the retention that selects them. A backup on which another one builds is kept."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -20,9 +20,10 @@ FAILED_DAYS = 1
 
 @dataclass(frozen=True, slots=True)
 class Retention:
-    """The backups to keep: the newest `count`, and those of the last `days`. 0 stands for no such rule.
+    """The rules for keeping backups: the newest `count` of each scope, and those of the last `days`. 0 means no rule.
 
-    A backup is kept if one of the rules keeps it, or if a kept backup builds on it. Without a rule, all are kept.
+    A backup is kept if one of the rules keeps it, or if a kept backup builds on it. Without a rule, all are kept. With
+    any rule, the newest complete backup of each scope is kept.
     """
 
     count: int
@@ -35,8 +36,8 @@ class Retention:
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
-    """The facts of a backup that the retention needs."""
+class BackupFacts:
+    """The facts of one backup by which the retention selects it."""
 
     id: str
     parent_id: str | None
@@ -46,7 +47,7 @@ class Kept:
     """The content of the backup. Only backups of the same scope replace each other."""
 
 
-def expired(backups: Sequence[Kept], retention: Retention, now: datetime) -> list[str]:
+def expired(backups: Sequence[BackupFacts], retention: Retention, now: datetime) -> list[str]:
     """Return the ids of the backups to delete, each before the one on which it builds.
 
     `backups` is in the order of their times, newest first.
@@ -105,13 +106,13 @@ class BackupRemover:
         log.info("deleted a backup", backup_id=task.subject_id)
 
     async def apply_retention(self) -> int:
-        """Request the deletion of all backups that are not kept. Return their number."""
+        """Request the deletion of all backups that are not kept and not in use. Return the number of new requests."""
         rows = await self._database.rows("backups_for_retention")
-        backups = [Kept(**dict(row)) for row in rows]
+        backups = [BackupFacts(**dict(row)) for row in rows]
         requested = 0
         for backup_id in expired(backups, self._retention, datetime.now(UTC)):
             async with self._database.transaction() as session:
-                # Lock the task before the backup, as everywhere.
+                # All transactions lock the task before the backup, because they could deadlock otherwise.
                 task = await session.row("add_task", "delete", backup_id)
                 # A new incremental backup and a new restore wait for this lock, or are seen below.
                 await session.row("lock_backup", backup_id)

@@ -22,7 +22,11 @@ from svgx_state.sharing.links import Links
 
 
 class Sharing:
-    """The handlers of all operations on share links. The gateway checks that the caller is an owner of the canvas."""
+    """The handlers of all operations on share links.
+
+    The gateway checks that a user who creates, lists or ends links is an owner of the canvas. Only the gateway itself
+    checks a link.
+    """
 
     def __init__(self, bus: Bus, links: Links) -> None:
         self._bus = bus
@@ -36,7 +40,7 @@ class Sharing:
         responder.answer(CHECK_LINK, self.check_link)
 
     async def start(self) -> None:
-        """Listen to revocations, because after one the account of a link's creator may have changed."""
+        """Listen to revocations, because a revocation may announce a change of the account that created a link."""
         await self._bus.listen(REVOKED.subject, self._revoked)
 
     async def create_link(self, request: CreateLinkRequest, call: Call) -> NewLink:

@@ -1,4 +1,4 @@
--- The named statements of the state service. Times are timestamptz, and ids are text.
+-- The named statements for canvases, members, the journal and configuration. Times are timestamptz, and ids are text.
 
 -- name: create_canvas
 -- Create a canvas. The creator becomes its owner.
@@ -27,7 +27,8 @@ WHERE id = $1 AND deleted_at IS NULL
 RETURNING id
 
 -- name: canvases_of_user
--- Read a page of the user's canvases, newest first, starting after the canvas (created_at $4, id $5).
+-- Read a page of $3 canvases of which $1 is a member, newest first, starting after the canvas (created_at $4, id $5).
+-- With $2, only those with this text in their name, in any case.
 SELECT c.id, c.name, c.revision, c.created_at, c.updated_at, m.role
 FROM canvas_member m JOIN canvas c ON c.id = m.canvas_id
 WHERE m.user_id = $1 AND c.deleted_at IS NULL
@@ -55,7 +56,7 @@ LIMIT $2
 
 -- name: memberships
 -- Read a page of $2 canvases of which $1 is a member, newest first, starting after the canvas (created_at $3, id $4).
--- With $5, only those without another owner.
+-- With $5, only those of which $1 is the only owner.
 SELECT * FROM (
     SELECT c.id, c.name, c.revision, c.created_at, c.updated_at, m.role,
         m.role = 'owner' AND NOT EXISTS (
@@ -70,9 +71,9 @@ ORDER BY created_at DESC, id DESC
 LIMIT $2
 
 -- name: largest_canvases
--- Read the $1 largest canvases, also deleted ones, by the bytes of their content, or with $2 by those of their journal.
--- There is no index on the bytes, because each append would then change it. The length of a snapshot is read from its
--- header, without the snapshot.
+-- Read the $1 largest canvases, deleted ones too. Their size is the bytes of their content, or of their journal if $2.
+-- There is no index on the bytes, because each append would have to change the index. The length of a snapshot is read
+-- from its header, without the snapshot.
 SELECT c.id, c.name, c.revision, c.created_at, c.updated_at, c.deleted_at, c.bytes AS journal_bytes,
     coalesce(octet_length(s.update), 0) + c.bytes - c.snapshot_bytes AS content_bytes
 FROM canvas c LEFT JOIN LATERAL (
@@ -115,7 +116,7 @@ SELECT add_journal_days((now() AT TIME ZONE 'UTC')::date, $1)
 -- Read the journal entries after revision $2, oldest first, if the canvas has no snapshot or if a kept snapshot has
 -- revision $2 or an earlier one; otherwise return no row. One row with nulls means no entries. This is a single
 -- statement because it must see one state of the tables. The bounds of `at` are sub-selects and not joins, because only
--- then PostgreSQL skips the partitions of the other days.
+-- then can PostgreSQL skip the partitions of the other days.
 WITH known AS MATERIALIZED (
     SELECT c.revision AS newest, c.updated_at,
         CASE WHEN c.snapshot_revision = 0 THEN c.created_at

@@ -5,7 +5,7 @@
 -- for an unknown or deleted canvas, and for an automatic version when another replica has made it.
 --
 -- The authors are those of at most the newest 50,000 entries, so that the statement stays quick for a long journal. The
--- bounds of `at` are sub-selects for the reason given at load_tail.
+-- bounds of `at` are sub-selects for the reason given at load_tail in queries.sql.
 WITH known AS MATERIALIZED (
     SELECT c.id, c.revision, c.created_at, c.updated_at FROM canvas c WHERE c.id = $2 AND c.deleted_at IS NULL
 ), previous AS MATERIALIZED (
@@ -67,7 +67,7 @@ UPDATE version SET name = $3 WHERE canvas_id = $1 AND id = $2
 RETURNING id, kind, name, revision, at, edited_at, authors, created_by
 
 -- name: delete_version
--- Delete a version, and with the last one of a revision its content.
+-- Delete a version. Delete the content of its revision too, if no other version has this revision.
 WITH gone AS (
     DELETE FROM version WHERE canvas_id = $1 AND id = $2
     RETURNING id, canvas_id, revision
@@ -80,7 +80,8 @@ WITH gone AS (
 SELECT id FROM gone
 
 -- name: lock_named_versions
--- Let requests that name versions of one canvas wait for each other, because they could exceed the bound together.
+-- Make requests that name versions of one canvas wait for each other, because simultaneous requests could exceed the
+-- largest number of named versions.
 SELECT pg_advisory_xact_lock(hashtext('svgx.state.named'), hashtext($1))
 
 -- name: named_versions
@@ -93,8 +94,8 @@ SELECT thumbnail FROM version WHERE canvas_id = $1 AND id = $2
 UPDATE version SET thumbnail = $2 WHERE id = $1
 
 -- name: version_due
--- Read whether a canvas has edits after its newest version, the seconds since its last edit, and the seconds since the
--- first of these edits (null when the journal does not have it).
+-- Read whether a canvas has edits after its newest version, the seconds since its last edit or renaming, and the
+-- seconds since the first edit after its newest version (null when the journal does not have this edit).
 SELECT c.revision > coalesce(p.revision, 0) AS changed,
     extract(epoch FROM clock_timestamp() - c.updated_at)::float8 AS quiet_seconds,
     extract(epoch FROM clock_timestamp() - (
@@ -110,8 +111,8 @@ FROM canvas c LEFT JOIN LATERAL (
 WHERE c.id = $1 AND c.deleted_at IS NULL
 
 -- name: unversioned_canvases
--- List at most $2 canvases that were edited in the last $1 seconds, and after their newest version. This reads the whole
--- table of canvases.
+-- List at most $2 canvases that were changed in the last $1 seconds and have edits after their newest version. This
+-- reads the whole table of canvases.
 SELECT c.id FROM canvas c
 WHERE c.deleted_at IS NULL AND c.updated_at > clock_timestamp() - make_interval(secs => $1)
     AND c.revision > coalesce((
@@ -120,9 +121,9 @@ WHERE c.deleted_at IS NULL AND c.updated_at > clock_timestamp() - make_interval(
 LIMIT $2
 
 -- name: thin_versions
--- Delete versions of a canvas without a name: of those older than $2 seconds all but the last of each hour, of those
--- older than $3 seconds all but the last of each day (UTC), and the oldest beyond $4 versions. A version that
--- was made before a restore or an import is not thinned by the hour.
+-- Thin out the unnamed versions of a canvas. Of those older than $2 seconds keep the last of each hour, of those older
+-- than $3 seconds keep the last of each day (UTC), and keep at most the $4 newest. The rule of the hour applies to
+-- automatic versions only, not to versions that were made before a restore or an import.
 WITH ranked AS (
     SELECT id,
         row_number() OVER (PARTITION BY period, distinct_id ORDER BY at DESC, id DESC) AS place,
@@ -153,7 +154,7 @@ ORDER BY min(at)
 LIMIT $2
 
 -- name: keep_version_content
--- Keep the content of a revision for all its versions with a name.
+-- Store the content of a revision once for all its named versions, and mark them with an empty `version.content`.
 WITH kept AS (
     INSERT INTO version_content (canvas_id, revision, content) VALUES ($1, $2, $3)
     ON CONFLICT (canvas_id, revision) DO NOTHING
@@ -161,7 +162,8 @@ WITH kept AS (
 UPDATE version SET content = '' WHERE canvas_id = $1 AND revision = $2 AND content IS NULL AND name IS NOT NULL
 
 -- name: drop_orphan_content
--- Delete content without a version: two versions of one revision were deleted at the same time.
+-- Delete content without a version. Such content remains when the last two versions of a revision are deleted at the
+-- same time.
 DELETE FROM version_content c
 WHERE NOT EXISTS (SELECT FROM version v WHERE v.canvas_id = c.canvas_id AND v.revision = c.revision)
 

@@ -21,7 +21,8 @@ MAX_ENTRIES = 2_000
 
 
 GONE_SECONDS = 5.0
-"""Seconds after which a client that removed its own state has returned. A shorter absence may be a toggled state."""
+"""Seconds of absence after which a client that removed its own state counts as returned. A client that is absent for a
+shorter time may only have toggled its state."""
 
 
 class AwarenessClocks:
@@ -31,13 +32,13 @@ class AwarenessClocks:
         self._clock = clock
         self._clocks: dict[int, int] = {}
         self._gone: dict[int, float] = {}
-        """For each client that has left, the time from which it has returned when it is present."""
+        """For each client that has left, the time after which its next present state counts as its return."""
 
     def record(self, update: bytes) -> list[tuple[int, int]]:
-        """Record an awareness update from the holder. Return each client that has come back, with its clock.
+        """Record an awareness update from the holder. Return each client that has returned, with its clock.
 
-        After the end of its connection a client comes back at once: the gateway removed its state, at an equal clock.
-        A client that removed its own state, at a newer clock, comes back only after `GONE_SECONDS`.
+        The gateway removes the state of a client at an equal clock when its connection ends. Such a client may return
+        at once. A client that removed its own state, at a newer clock, counts as returned only after `GONE_SECONDS`.
         """
         clocks, gone, now = self._clocks, self._gone, self._clock()
         returned: list[tuple[int, int]] = []
@@ -69,11 +70,11 @@ class AwarenessOwner:
 
     The first message may have a state that the holder has reported, or an older one. Then either the client of this
     state has returned, or the connection's client has no state of its own and repeats the state of another tab. The
-    client of this state is remembered as the likely client, and the connection is asked for a newer state: it is told
-    once that the likely client has left. By the rules of y-protocols (awareness.js, applyAwarenessUpdate), the client
-    itself then increases its clock and sends its state again, and every other client accepts that it has left. From
-    then on, a newer state of any other known client counts as a repetition; a newer state of the likely client, or a
-    state of a new client, identifies the connection's client.
+    client of this state is remembered as the likely client. To ask for a newer state, the gateway once sends a removal
+    of the likely client on this connection. By the rules of y-protocols (awareness.js, applyAwarenessUpdate), the
+    likely client itself then increases its clock and sends its state again, and any other client accepts the removal.
+    From then on, a newer state of any other known client counts as a repetition. A newer state of the likely client,
+    or a state of a new client, identifies the connection's client.
     """
 
     def __init__(self) -> None:
@@ -114,7 +115,7 @@ class AwarenessOwner:
         return state
 
     def take_question(self) -> State | None:
-        """Return the removal that asks the likely client for a newer state, once, or None."""
+        """Return the removal that asks the likely client for a newer state. Later calls return None."""
         question, self._question = self._question, None
         return question
 

@@ -16,7 +16,7 @@ RETRY_SECONDS = 0.1
 """Seconds until a message that found no free memory is tried again."""
 
 MEMORY_SECONDS = 30.0
-"""Seconds that a large message may wait for memory. Then its client is asked to come back later."""
+"""Seconds that a large message may wait for memory. Then the connection is closed as overloaded."""
 
 MESSAGE_SECONDS = 300.0
 """Seconds that a large message may take to arrive, because no other message can use its memory meanwhile."""
@@ -25,7 +25,7 @@ SLOW_RATE = 64 * 1024
 """Bytes a second at which a large message has to arrive while memory is scarce."""
 
 SLOW_SECONDS = 5.0
-"""Seconds over which this rate is measured."""
+"""Seconds over which the rate of a message is measured and compared with `SLOW_RATE`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,28 +33,27 @@ class InflowLimits:
     """The limits of one connection. Beyond a rate, its frames wait."""
 
     frames: float = 500.0
-    """Frames a second. The client may send the frames of two seconds at once."""
+    """Frames a second. The client may send the frames of two seconds together."""
     bytes: float = 2 * 1024 * 1024
     """Bytes of payload a second."""
     burst_bytes: float = 16 * 1024 * 1024
     """Bytes of payload that the client may send at once."""
     flood_seconds: float = 60.0
-    """Seconds for which a client may exceed the rate of frames. A client that exceeds it longer does not slow down,
-    and is closed."""
+    """Seconds for which a client may exceed the rate of frames. Then its connection is closed."""
 
 
 class LargeMessages:
-    """The memory for large messages of all connections of a gateway. Messages that find none free wait for it.
+    """The memory for large messages of all connections of a gateway. When no memory is free, a message waits.
 
     Memory is reserved for the bytes that have arrived and one step ahead, because a declared length costs its sender
     nothing. So that a few accounts do not use up the memory:
 
     - An account has one large message at a time.
-    - A message beyond a quarter of the memory leaves another quarter to others.
+    - A message larger than a quarter of the memory must leave a quarter free for other messages.
     - All viewers together have a quarter. Their document messages are discarded, but their presence may be large, too.
 
-    The oldest message always gets memory, and so does the oldest of the viewers within the limit of all. Otherwise
-    several unfinished messages could wait for each other. So the memory may be exceeded by one message.
+    Two exceptions keep unfinished messages from waiting for each other. The oldest message always gets memory, so one
+    message may exceed the whole memory. The oldest message of a viewer may exceed the viewers' quarter.
     """
 
     def __init__(self, max_bytes: int, *, threshold: int = 256 * 1024) -> None:
@@ -76,9 +75,9 @@ class LargeMessages:
         return 2 * self._used > self._max_bytes
 
     def reserve(self, inflow: "Inflow", size: int) -> bool:
-        """Reserve memory for `size` bytes of a message. Return False if none is free.
+        """Reserve memory for the first `size` bytes of a message. Return False if not enough memory is free.
 
-        A part of the memory may be reserved already.
+        The memory of earlier bytes stays reserved.
         """
         own = self._reserved.get(inflow, 0)
         if size <= own:
@@ -117,8 +116,8 @@ class LargeMessages:
 class Inflow:
     """The inflow of one connection.
 
-    The transport asks `seconds_to_wait` before each frame, calls `count` for each frame, and `reserve` before the
-    payload of a large message.
+    The transport calls `seconds_to_wait` before each frame, `count` for each frame, and `reserve_ahead` before it reads
+    more of the payload of a large message.
     """
 
     def __init__(
@@ -138,14 +137,14 @@ class Inflow:
         burst = max(1.0, 2 * limits.frames)
         self._frames = TokenBucket(limits.frames, burst, clock())
         self._recovered = max(1.0, burst / 10)
-        """Tokens of `_frames` from which on a client that exceeded the rate counts as keeping to it again."""
+        """Free tokens of `_frames` at which a client that exceeded the rate no longer counts as flooding."""
         self._bytes = TokenBucket(limits.bytes, limits.burst_bytes, clock())
         self._flooding_since: float | None = None
         self._waiting_since: float | None = None
         self._reserved_since: float | None = None
         self._is_complete = False
         self._measured_from: tuple[float, int] | None = None
-        """Time, and arrived bytes of the present message, from which its rate is measured."""
+        """Time at which the measurement of the present message's rate began, and bytes that had arrived by then."""
         self._is_slow = False
         """True when the present message has arrived too slowly while memory was scarce."""
         self._keepers = 0
@@ -213,13 +212,13 @@ class Inflow:
     def reserve_ahead(self, arrived: int, size: int) -> bool:
         """Reserve memory for the arrived bytes of a message of `size` bytes, and for the next step.
 
-        Return False when it has to wait for memory.
+        Return False when the message has to wait for memory.
         """
         step = self._large_messages.threshold
         return self.reserve(min(size, (arrived // step + 1) * step))
 
     def reserve(self, size: int) -> bool:
-        """Reserve memory for `size` bytes of a message. Return False when it has to wait for memory."""
+        """Reserve memory for `size` bytes of a message. Return False when the message has to wait for memory."""
         large = self._large_messages
         if size <= large.threshold:
             return True
@@ -231,12 +230,12 @@ class Inflow:
         return True
 
     def complete(self, size: int) -> None:
-        """Note that a whole message has arrived. The next large one waits until the application has handled it."""
+        """Note that a whole message has arrived. The next large message waits until this one has been handled."""
         if size > self._large_messages.threshold:
             self._is_complete = True
 
     def release_handled(self) -> bool:
-        """Release the memory of a large message that was handled. Return whether there was one."""
+        """Release the memory of a large message that was handled. Return whether there was such a message."""
         if not self._is_complete:
             return False
         self.release()

@@ -1,4 +1,4 @@
-"""The place of the backups together with the key that reads and writes them."""
+"""The target of the backups together with the seal that makes and opens the stored form of their objects."""
 
 from dataclasses import dataclass
 

@@ -38,8 +38,8 @@ class BackupChecker:
     ) -> Checked:
         """Read a backup and the backups on which it builds. With `only`, read the objects that have this canvas.
 
-        Raises `Damaged` when an object is not the one that was written, `TargetFailed` when the target cannot be read,
-        and `Unavailable` when no worker can be started.
+        Raises `Damaged` when the content is not what was written, `TargetFailed` when the target cannot be read, and
+        `Unavailable` when no worker can be started.
         """
         canvases = unreadable = users = 0
         total = max(1, chain.objects)

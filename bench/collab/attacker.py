@@ -19,6 +19,7 @@ from svgx_yjs.structure import EMPTY_STATE_VECTOR
 _LARGE_MESSAGE = 31 * 1024 * 1024
 _BODY_BYTES = 4 * 1024 * 1024
 _RIVALS = 6_800
+"""Items of one edit that have the same place in a list."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +40,7 @@ class Order:
 
 
 Steps = Iterator[None]
-"""The steps of an attack. The first step ends when all clients are connected. Each step is short."""
+"""The steps of an attack. The first step opens the `Clients` that stay connected. Each later step is short."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +67,7 @@ def _whole_document(clients: Clients, order: Order) -> Steps:
     while True:
         yield
         for client in opened:
-            _send_unless_blocked(clients, client, _ask())
+            _send_unless_blocked(clients, client, _document_request())
         clients.run(0.02)
 
 
@@ -86,7 +87,7 @@ def _slow_readers(clients: Clients, order: Order) -> Steps:
     while True:
         yield
         for client in opened:
-            _send_unless_blocked(clients, client, _ask())
+            _send_unless_blocked(clients, client, _document_request())
         time.sleep(0.02)
 
 
@@ -119,7 +120,7 @@ def _unfinished_bodies(_: Clients, order: Order) -> Steps:
         connections.append(connection)
         try:
             connection.sendall(head + bytes(_BODY_BYTES - 1))
-        except OSError:  # the server does not read it
+        except OSError:  # the server does not read the body
             pass
         yield
     while True:
@@ -150,7 +151,7 @@ ATTACKS = {
 """All attacks by name."""
 
 
-def _ask() -> bytes:
+def _document_request() -> bytes:
     """Return the message that asks for the whole document."""
     step_1 = Encoder().uint(protocol.SYNC).uint(protocol.STEP_1).buffer(EMPTY_STATE_VECTOR)
     return step_1.finish()

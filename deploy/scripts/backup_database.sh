@@ -36,7 +36,7 @@ children=""
 end_of_script() {
     code=$?
     trap - EXIT
-    # shellcheck disable=SC2086  # a list of numbers
+    # shellcheck disable=SC2086  # a list of process ids
     [ -z "$children" ] || kill $children "$(cat "$work/dump.pid" 2>/dev/null)" 2>/dev/null || true
     [ -z "$partial" ] || rm -f "$partial.dump" "$partial.manifest"
     [ -z "$scratch" ] || drop_scratch || true

@@ -1,4 +1,4 @@
-"""The CronJobs of backups: their scripts, claims, schedules, and the way to the servers."""
+"""The CronJobs of backups: their scripts, claims and schedules, and their network access to the servers."""
 
 from typing import Any
 
@@ -38,7 +38,7 @@ def pod(cron_job: dict[str, Any]) -> dict[str, Any]:
 
 
 def test_cron_job_runs_the_script_of_the_repository(helm: Helm) -> None:
-    """Proves R-DUMP-5: the chart mounts the same files that people run by hand, with the URL of the one secret."""
+    """Proves R-DUMP-5: the chart mounts the scripts that people run by hand, and reads the URL from the secret."""
     found = objects(helm, "svgx", "--set", "backup.enabled=true,backup.keepDays=9")
     scripts = found["ConfigMap", "svgx-backup"]["data"]
     assert scripts.keys() == set(charts.DATABASE_SCRIPTS)
@@ -62,7 +62,7 @@ def test_cron_job_runs_the_script_of_the_repository(helm: Helm) -> None:
 
 
 def test_values_of_the_cron_job_are_used(helm: Helm) -> None:
-    """Proves R-DUMP-5: verification, an own claim, a time zone and a digest follow the values."""
+    """Proves R-DUMP-5: verification, an existing claim, a time zone and the image's tag follow the values."""
     values = (
         "backup.enabled=true,backup.verify=true,backup.adminUrlKey=admin,backup.existingClaim=mine,"
         "backup.timeZone=Europe/Berlin,backup.suspend=true,backup.image.tag=19.0"
@@ -80,8 +80,8 @@ def test_values_of_the_cron_job_are_used(helm: Helm) -> None:
     assert volumes["backup-storage"]["persistentVolumeClaim"]["claimName"] == "mine"
 
 
-def test_backups_are_off_until_they_are_wanted(helm: Helm) -> None:
-    """Proves R-DUMP-5: the default values make no CronJob and no claim; the production values make all."""
+def test_backups_are_off_by_default(helm: Helm) -> None:
+    """Proves R-DUMP-5: the default values make no CronJob and no claim; the production values make all CronJobs."""
     kinds = {kind for kind, _ in objects(helm, "svgx")}
     assert not {"CronJob", "PersistentVolumeClaim"} & kinds
     production = objects(helm, "svgx", "--values", "svgx/values-production.yaml")
@@ -93,7 +93,7 @@ def test_backups_are_off_until_they_are_wanted(helm: Helm) -> None:
 
 
 def test_policies_admit_the_backups_to_their_servers_only(helm: Helm) -> None:
-    """Proves R-DUMP-5: PostgreSQL and NATS admit the pods of the backups, and those accept no connection."""
+    """Proves R-DUMP-5: PostgreSQL and NATS admit the pods of the backups, and these pods accept no connection."""
     values = "backup.enabled=true,postgresql.enabled=true,state.backup.enabled=true"
     found = objects(helm, "svgx", "--set", f"{values},state.backup.url=s3://bucket")
 
@@ -135,7 +135,7 @@ def test_backup_of_canvases_has_the_settings_of_the_replicas(helm: Helm) -> None
 
 
 def test_claim_of_canvas_backups_is_mounted_by_replicas_and_jobs(helm: Helm) -> None:
-    """Proves R-DUMP-5: a folder needs a claim, because the files of a pod are lost with it."""
+    """Proves R-DUMP-5: a folder needs a claim, because the files of a pod are lost with the pod."""
     folder = (*STATE, "--set", "backup.enabled=true,backup.url=file:///backups")
     with pytest.raises(HelmError, match=r"backup\.claim is required"):
         helm.template("state", *folder)

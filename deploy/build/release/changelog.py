@@ -6,9 +6,9 @@ UNRELEASED = "Unreleased"
 
 
 def section(text: str, version: str) -> str:
-    """Return the section of a version, or else the section of the unreleased changes under this version's heading.
+    """Return the section of a version. Without one, return the unreleased changes under a heading with the version.
 
-    Raise `ValueError` when there is neither, or it has no entry.
+    Raise `ValueError` if there is no such section, or if the section has no entry.
     """
     sections = dict(_sections(text))
     body = sections.get(version, sections.get(UNRELEASED, ""))

@@ -20,7 +20,7 @@ ERRORS = Board(
             [
                 Panel(
                     "Part of the operations that fail",
-                    "Operations with a status of 500 and above. The alert HighErrorRate fires above 5 %.",
+                    "Operations with a status of 500 and above. The alert SVGXEngineHighErrorRate fires above 5 %.",
                     "percentunit",
                     [(ERROR_SHARE, "{{job}}")],
                     limit=0.05,
@@ -82,7 +82,7 @@ ERRORS = Board(
                 ),
                 Panel(
                     "Refused log-ins",
-                    "Log-ins refused each second. The alert fires above 10.",
+                    "Log-ins and sign-ins refused each second. The alert fires above 10.",
                     "ops",
                     [("sum(rate(svgx_engine_failed_logins_total{NS}[RATE]))", "log-ins")],
                     limit=10,
@@ -110,15 +110,15 @@ ERRORS = Board(
                     limit=1,
                 ),
                 Panel(
-                    "Refused by queues",
-                    "Requests refused because the password queue was full.",
+                    "Refused by the password queue",
+                    "Requests refused because the password queue, or the caller's share of it, was full.",
                     "reqps",
                     [rate("svgx_engine_password_refused_total", "reason")],
                 ),
             ],
         ),
         Row(
-            "Faults inside",
+            "Internal failures",
             [
                 Panel(
                     "Database",

@@ -51,7 +51,10 @@ sys.exit(answers[-1].startswith("-"))
 
 @dataclass(frozen=True, slots=True)
 class Image:
-    """The entry point of an image, its variables, the folders of its programs, and the signal that stops it."""
+    """The entry point of an image, the folders of its programs, its variables, and the signal that stops it.
+
+    `not_as_root`: the program refuses to run as root.
+    """
 
     entrypoint: tuple[str, ...]
     programs: tuple[Path, ...]
@@ -99,7 +102,7 @@ class Images:
 
 
 def _service(name: str) -> Image:
-    """Return the image of a service: entry point and variables are those of its Dockerfile's last stage."""
+    """Return the image of a service, with the entry point and the variables of the last stage of its Dockerfile."""
     dockerfile = (ROOT / "services" / name / "Dockerfile").read_text(encoding="utf-8")
     stage = re.split(r"^FROM ", dockerfile.replace("\\\n", " "), flags=re.MULTILINE)[-1]
     (entrypoint,) = re.findall(r"^ENTRYPOINT (.+)$", stage, re.MULTILINE)

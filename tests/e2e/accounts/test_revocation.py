@@ -15,7 +15,7 @@ from tests.e2e.clients.api import User
 from tests.e2e.clients.workspace import Workspace
 
 MAX_DELAY = 1.0
-"""Seconds from the response to the request that revokes a token, to the close of the token's last WebSocket."""
+"""Longest time in seconds between the response that confirms a revocation and the close of the last WebSocket."""
 
 
 @dataclass
@@ -115,11 +115,11 @@ async def change_role(workspace: Workspace, url: str, account: Account) -> httpx
 
 
 async def end_shown_session(workspace: Workspace, url: str, account: Account) -> httpx.Response:
-    """End the session that the list of open connections shows, as an admin does with an unwanted guest."""
+    """End the session that the list of open connections shows for the account, as an admin."""
     path = f"/admin/connections/?user_id={account.user.id}"
     page = (await workspace.admin.request("GET", path)).json()
     assert page["missing"] == []
-    # Proves R-OBS-15: the connections of both gateways are shown by either.
+    # Proves R-OBS-15: each gateway shows the connections of both gateways.
     assert len({each["replica"] for each in page["items"]}) == len(page["items"]) == 2
     (session_id,) = {each["session_id"] for each in page["items"]}
     path = f"/admin/users/{account.user.id}/sessions/{session_id}"

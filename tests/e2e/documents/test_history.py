@@ -1,4 +1,4 @@
-"""The history of a canvas, with Yjs clients: versions, a restore that they see live, and the undo of the restore."""
+"""The history of a canvas: versions, a restore that connected Yjs clients see, and the undo of the restore."""
 
 import struct
 from datetime import UTC, datetime, timedelta
@@ -54,7 +54,7 @@ async def test_restored_version_reaches_live_clients_and_can_be_undone(
     await workspace.driver.wait_for_elements([ann, bob], "gone")
     await workspace.driver.wait_converged([ann, bob])
     assert await ann.content() == await bob.content() == old
-    # Both clients continue to edit the same element, which kept its identity.
+    # An edit of the restored element reaches the other client, because the element kept its identity.
     await ann.edit({"op": "set", "id": "box", "attrs": {"stroke": "blue"}})
     await workspace.driver.wait_saved([ann])
     await workspace.driver.wait_converged([ann, bob])

@@ -26,10 +26,10 @@ async def bus(backing: DevStack) -> AsyncIterator[Bus]:
         await bus.close()
 
 
-async def is_accepted(bus: Bus, secret: str, other_secret: str, signed_in: Tokens) -> bool:
+async def is_accepted(bus: Bus, secret: str, other_secret: str, tokens: Tokens) -> bool:
     """Return whether a gateway with these secrets accepts the access token."""
     try:
-        await TokenKeys(bus, secret, other_secret).verify(signed_in.access_token)
+        await TokenKeys(bus, secret, other_secret).verify(tokens.access_token)
     except Unauthenticated:
         return False
     return True
@@ -49,9 +49,9 @@ async def test_replaced_secret_ends_no_session(backing: DevStack, bus: Bus) -> N
             sessions.append(await login(bus, username))
             # The sessions of all steps continue.
             sessions = [await refresh(bus, each.refresh_token) for each in sessions]
-            for signed_in in sessions:
-                for gateway in steps[max(0, number - 1) : number + 2]:
-                    assert await is_accepted(bus, *gateway, signed_in), (number, gateway)
+            for tokens in sessions:
+                for secrets in steps[max(0, number - 1) : number + 2]:
+                    assert await is_accepted(bus, *secrets, tokens), (number, secrets)
     assert not await is_accepted(bus, SECRET, "", sessions[0])
 
 
@@ -65,10 +65,10 @@ async def test_repeated_refresh_at_another_replica_gets_the_same_token(
 ) -> None:
     """A client repeats a refresh after a lost answer, and another replica answers. Proves R-AUTH-45 and R-AUTH-10."""
     async with replica(backing, secret=first[0], other_secret=first[1]):
-        signed_in = await login(bus, (await create(bus)).username)
-        once = await refresh(bus, signed_in.refresh_token)
+        tokens = await login(bus, (await create(bus)).username)
+        once = await refresh(bus, tokens.refresh_token)
     async with replica(backing, secret=second[0], other_secret=second[1]):
-        again = await refresh(bus, signed_in.refresh_token)
+        again = await refresh(bus, tokens.refresh_token)
         assert again.refresh_token == once.refresh_token
         await refresh(bus, again.refresh_token)
 
@@ -78,8 +78,8 @@ async def test_repeated_refresh_without_the_other_secret_keeps_the_session(
 ) -> None:
     """Without the other secret the repetition is refused, and the session continues. Proves R-AUTH-11."""
     async with replica(backing):
-        signed_in = await login(bus, (await create(bus)).username)
-        once = await refresh(bus, signed_in.refresh_token)
+        tokens = await login(bus, (await create(bus)).username)
+        once = await refresh(bus, tokens.refresh_token)
     async with replica(backing, secret=NEW):
-        await expect_refused_refresh(bus, signed_in.refresh_token)
+        await expect_refused_refresh(bus, tokens.refresh_token)
         await refresh(bus, once.refresh_token)

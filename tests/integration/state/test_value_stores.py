@@ -103,7 +103,7 @@ async def test_write_of_the_stored_version_replaces_the_value(
     assert (found.value, found.version) == ("3", third.version)
 
 
-async def test_write_of_another_version_is_refused_with_the_current_one(
+async def test_write_of_another_version_is_refused_with_the_current_version(
     store: StateStore, owner: str
 ) -> None:
     """Proves R-KV-3: a stale version changes nothing, and the error has the stored version."""
@@ -161,7 +161,7 @@ async def test_key_of_another_type_is_refused(store: StateStore, owner: str) -> 
 
 
 async def test_value_ends_after_its_time_to_live(store: StateStore, owner: str) -> None:
-    """Proves R-KV-5: after its time to live a value is missing in reads, lists and limits; its key is new again."""
+    """Proves R-KV-5: an expired value is not read, listed or counted, and its key can be created again."""
     first = await store.put(owner, draft(seconds=0.05), 0)
     await store.put(owner, draft("other"), None)
     while await store.get(owner, "key") is not None:
@@ -258,13 +258,14 @@ async def test_random_operations_give_the_same_results_in_all_stores(
     for _ in range(150):
         key = random_.choice("abcdefg")
         action = random_.choice(("put", "put", "put", "delete", "get", "keys"))
-        back = random_.choice((None, 0, -1, -1, -2))
+        # The expected version: None for any, 0 for a new key, -1 or -2 for one of the newest versions of the key.
+        choice = random_.choice((None, 0, -1, -1, -2))
         size = random_.choice((1, 50, 400))
         state_type = random_.choice(("session",) * 9 + ("cache",))
         outcomes = []
         for name in BACKENDS:
             store, known = stores[name], versions[name].setdefault(key, [])
-            expected = back if back in (None, 0) else (known[back] if len(known) >= -back else 7)
+            expected = choice if not choice else (known[choice] if len(known) >= -choice else 7)
             try:
                 match action:
                     case "put":

@@ -68,7 +68,7 @@ def integers(schema: Any) -> Iterator[dict[str, Any]]:
 
 @pytest.mark.parametrize("operation", OPERATIONS, ids=lambda operation: operation.name)
 def test_request_integers_have_bounds(operation: object) -> None:
-    """Proves R-CONTRACT-2: JSON integers are unbounded, and PostgreSQL integers are not."""
+    """Proves R-CONTRACT-2: each integer is bounded, because JSON integers can be too large for PostgreSQL."""
     (op,) = (each for each in OPERATIONS if each is operation)
     for schema in integers(op.request.model_json_schema()):
         assert "minimum" in schema, schema

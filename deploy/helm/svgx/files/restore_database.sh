@@ -26,7 +26,7 @@ children=""
 end_of_script() {
     code=$?
     trap - EXIT
-    # shellcheck disable=SC2086  # a list of numbers
+    # shellcheck disable=SC2086  # a list of process ids
     [ -z "$children" ] || kill $children 2>/dev/null || true
     [ -z "$work" ] || rm -rf "$work"
     exit "$code"
@@ -48,12 +48,12 @@ find_database() {
 refuse_running_services() {
     connected="$(sql target --command="SELECT string_agg(DISTINCT application_name, ', ') FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid() AND application_name LIKE 'svgx-%'")" \
         || fail 1 "nothing was changed: the connections to the database cannot be listed"
-    [ -z "$connected" ] || fail 1 "nothing was changed: these are connected to the database: $connected. Stop the services first"
+    [ -z "$connected" ] || fail 1 "nothing was changed: these services are connected to the database: $connected. Stop the services first"
 }
 
 confirm() {
     [ -z "$agreed" ] || return 0
-    [ -t 0 ] || fail 2 "this replaces all accounts and canvases in the database $database_of_target: repeat it with --yes"
+    [ -t 0 ] || fail 2 "this replaces all accounts and canvases in the database $database_of_target: repeat the command with --yes"
     printf 'This replaces all accounts and canvases in the database %s. Type its name to go on: ' "$database_of_target"
     read -r answer
     [ "$answer" = "$database_of_target" ] || fail 2 "nothing was changed"

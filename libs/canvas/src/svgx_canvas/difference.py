@@ -12,7 +12,7 @@ MAX_TEXT = 1000
 """Characters of a text in a difference. A longer text is cut."""
 
 MAX_ATTRIBUTES = 50
-"""The most changed attributes that a difference shows of an element. The others are only counted."""
+"""Changed attributes that a difference shows of an element at most. Further changed attributes are only counted."""
 
 MAX_PAGE = 1024 * 1024
 """Characters after which a page ends."""
@@ -25,11 +25,17 @@ def difference(
 ) -> bytes:
     """Return a page of the changes from one state (Yjs v1 update) to another one, as JSON in UTF-8.
 
-    Both states are compared as the exports show them, cleaned by the SVG policy. The JSON is {"added", "removed",
-    "changed", "moved": counts of all changes, "canvas": {name: text}, "items": [{"id", "change", "tag": text, "parent":
-    text or null, "order": text or null, "attrs": {name: text}, "more_attrs", "text": text or null}], "next"}, where
-    text is {"before", "after", "cut"}. The changes are sorted by id. The page has the changes from number `start` on:
-    at most `limit`, and fewer when they are long. `next` is the start of the next page, or null. Raises `SvgRefused`.
+    Both states are compared as the exports show them, cleaned by the SVG policy. The JSON is an object with:
+
+    - "added", "removed", "changed" and "moved": the counts of all changes;
+    - "canvas": the changed attributes of the canvas, each as {name: pair};
+    - "items": the changes of this page, sorted by the id of the element. Each is {"id", "change", "tag": pair,
+      "parent": pair or null, "order": pair or null, "attrs": {name: pair}, "more_attrs": the number of changed
+      attributes that are left out, "text": pair or null}. Null stands for no change;
+    - "next": the start of the next page, or null.
+
+    A pair is {"before", "after", "cut"}, with true for "cut" if a text is cut at `MAX_TEXT`. The page has the changes
+    from number `start` on: at most `limit`, and fewer when they are long. Raises `SvgRefused`.
     """
     old, new = _cleaned(before, limits), _cleaned(after, limits)
     old_elements = {element.id: element for element in old.walk()}
@@ -37,24 +43,24 @@ def difference(
     counts = dict.fromkeys(("added", "removed", "changed", "moved"), 0)
     items: list[_Change] = []
     size = number = 0
-    following: int | None = None
+    next_start: int | None = None
     for identifier in sorted(old_elements.keys() | new_elements.keys()):
-        pair = old_elements.get(identifier), new_elements.get(identifier)
-        kind = _kind(*pair)
+        both = old_elements.get(identifier), new_elements.get(identifier)
+        kind = _kind(*both)
         if kind is None:
             continue
         counts[kind] += 1
         number += 1
-        if number <= start or following is not None:
+        if number <= start or next_start is not None:
             continue
-        item = _item(identifier, kind, *pair)
+        item = _item(identifier, kind, *both)
         size += len(json.dumps(item, ensure_ascii=False))
         if len(items) == limit or (items and size > MAX_PAGE):
-            following = number - 1
+            next_start = number - 1
             continue
         items.append(item)
-    canvas, _ = _texts(old.attrs, new.attrs)
-    page = {**counts, "canvas": canvas, "items": items, "next": following}
+    canvas, _ = _changed_attributes(old.attrs, new.attrs)
+    page = {**counts, "canvas": canvas, "items": items, "next": next_start}
     return json.dumps(page, ensure_ascii=False, separators=(",", ":")).encode()
 
 
@@ -73,16 +79,19 @@ def _kind(old: Element | None, new: Element | None) -> str | None:
 
 
 def _item(identifier: str, kind: str, old: Element | None, new: Element | None) -> _Change:
-    attrs, more = _texts(old.attrs if old else {}, new.attrs if new else {})
+    attrs, more = _changed_attributes(old.attrs if old else {}, new.attrs if new else {})
     before, after = _fields(old), _fields(new)
     return {
         "id": identifier,
         "change": kind,
-        "tag": _text(before.get("tag"), after.get("tag")),
-        **{name: _changed(before.get(name), after.get(name)) for name in ("parent", "order")},
+        "tag": _pair(before.get("tag"), after.get("tag")),
+        **{
+            name: _pair_if_changed(before.get(name), after.get(name))
+            for name in ("parent", "order")
+        },
         "attrs": attrs,
         "more_attrs": more,
-        "text": _changed(before.get("text"), after.get("text")),
+        "text": _pair_if_changed(before.get("text"), after.get("text")),
     }
 
 
@@ -94,18 +103,18 @@ def _fields(element: Element | None) -> dict[str, str]:
     return {**fields, "text": element.text} if element.tag == TEXT else fields
 
 
-def _texts(old: dict[str, str], new: dict[str, str]) -> tuple[dict[str, _Change], int]:
+def _changed_attributes(old: dict[str, str], new: dict[str, str]) -> tuple[dict[str, _Change], int]:
     """Return the changed attributes up to the limit, and the number of the others."""
     names = [name for name in sorted(old.keys() | new.keys()) if old.get(name) != new.get(name)]
-    first = {name: _text(old.get(name), new.get(name)) for name in names[:MAX_ATTRIBUTES]}
+    first = {name: _pair(old.get(name), new.get(name)) for name in names[:MAX_ATTRIBUTES]}
     return first, len(names) - len(first)
 
 
-def _changed(before: str | None, after: str | None) -> _Change | None:
-    return _text(before, after) if before != after else None
+def _pair_if_changed(before: str | None, after: str | None) -> _Change | None:
+    return _pair(before, after) if before != after else None
 
 
-def _text(before: str | None, after: str | None) -> _Change:
+def _pair(before: str | None, after: str | None) -> _Change:
     return {
         "before": before if before is None else before[:MAX_TEXT],
         "after": after if after is None else after[:MAX_TEXT],

@@ -148,7 +148,7 @@ def _keep_journal(
         functools.partial(add_partitions_later, database, settings.journal_days_ahead),
     )
     background.repeat("retention", retention.drop_later)
-    background.repeat("disk use", disk.measure_later)
+    background.repeat("disk use", disk.measure_and_wait)
 
 
 async def _hand_over(compactor: Compactor, backups: Backups | None) -> None:

@@ -35,24 +35,23 @@ PIECE_OVERHEAD = 300
 MAX_FAULTS = 20
 """Updates of one journal that pycrdt may fail on. With one more, loading the document fails."""
 
-
 FEW_STRUCTS = 64
-"""Structs up to which an edit is integrated together with others, and its own time is not measured."""
+"""The most structs of an edit that is integrated together with other edits. The time of larger edits is measured."""
 
 SLOW_SECONDS = 0.02
-"""Seconds of the processor for one transaction, beyond which each edit's own time is measured."""
+"""Limit of the processor time of one transaction, in seconds. After a longer one, the time of each edit is measured."""
 
 MEASURED_SECONDS = 10.0
-"""Seconds for which it is measured from then on."""
+"""Seconds for which the time of each edit is measured after a transaction over `SLOW_SECONDS`."""
 
 SECONDS_PER_STRUCT = 20e-6
-"""Seconds of the processor by which each struct extends the limit of an edit. pycrdt usually needs 4e-6."""
+"""Seconds of processor time that each struct adds to the limit of an edit. pycrdt usually needs 4e-6."""
 
 LOADED_STRUCTS = 256
 """Structs of a journal's update that are integrated in one call. pycrdt stops all threads during a call."""
 
 REFRESH_SHARE = 0.02
-"""The most time of the processor, as a share, that reading the deletions of the document may take."""
+"""The largest share of the time that reading the deletions of the document may take."""
 
 
 class TooSlow(Exception):
@@ -131,7 +130,7 @@ class SharedDocument:
         self.version = 0
         """The number of changes of the document and its queue."""
         self.edit_seconds = 0.1
-        """Seconds of the processor for which one edit may be integrated, and `SECONDS_PER_STRUCT` for each struct."""
+        """Limit of the processor time of one edit, in seconds. Each struct adds `SECONDS_PER_STRUCT`."""
         self.spent: defaultdict[str, float] = defaultdict(float)
         """The measured seconds of the processor by author. The caller may clear it."""
         self.transaction_seconds = 0.0
@@ -197,7 +196,7 @@ class SharedDocument:
         return list(self._pending)
 
     def check(self, update: bytes) -> Checked | None:
-        """Check an edit for `take`, without changing anything. It may run in a thread. Return None if it fails."""
+        """Check an edit for `take`, without changing anything. Return None if the check fails. May run in a thread."""
         version = self.version
         try:
             return Checked(version, self._split(update))
@@ -331,7 +330,7 @@ class SharedDocument:
         structs = parts.structs
         queued = _Queued(update, part, advances=bool(parts.clocks))
         if self._subscription is not None and not parts.clocks:
-            if self._knows(part):
+            if self._has_deletions(part):
                 return None
             self._queue.append(queued)
         elif author is None:
@@ -355,13 +354,13 @@ class SharedDocument:
         self.clocks.update(parts.clocks)
         self._nesting.update(parts.nesting)
 
-    def _knows(self, part: Part) -> bool:
+    def _has_deletions(self, part: Part) -> bool:
         """Return whether the document has all deletions of a part without structs. Note the deletions otherwise.
 
-        Each client that joins sends all deletions that it has, also deletions of overwritten values. Only pycrdt has a
-        list of all of them, and reading this list takes time in proportion to all deletions and clients. While reading
-        would take too large a share of the time, the answer may be False for a known deletion. Saving a deletion again
-        is harmless.
+        Each client that joins sends all deletions of its document, also deletions of overwritten values. Only pycrdt
+        has a list of all deletions, and reading this list takes time in proportion to all deletions and clients. While
+        reading would take too large a share of the time, the answer may be False for a known deletion. Saving a
+        deletion again is harmless.
         """
         known = self._deletions
         if known.covers(part.deletions):
@@ -413,7 +412,9 @@ class SharedDocument:
         *,
         limit: float | None = None,
     ) -> float:
-        """Integrate the steps of an update, `structs` at a time, in the open transaction. Return the seconds.
+        """Integrate an update in the open transaction. Return the processor time in seconds.
+
+        The steps are integrated in groups of at least `structs` structs. An update without steps is integrated at once.
 
         Raises `TooSlow` when the steps take more than `limit` seconds.
         """
@@ -530,7 +531,8 @@ class SharedDocument:
     def _forget_oldest(self) -> None:
         """Forget the oldest pieces, down to half of the limit.
 
-        The heaps are built anew afterwards. Half of the limit leaves room, so that this is not repeated at each edit.
+        The heaps are built anew afterwards. Half of the limit leaves room, so that the next edits do not cause the same
+        work again.
         """
         while self._pending_bytes > MAX_PENDING_BYTES // 2:
             self._forget(next(iter(self._pending)))

@@ -40,7 +40,10 @@ class RoleChecks:
         self._background.start("role check", self.check(connection, canvas))
 
     async def check(self, connection: Connection, canvas: LiveCanvas) -> None:
-        """Look up a connection's role and adopt it. Close the connection when it has no role, or the lookup fails."""
+        """Look up a connection's role and adopt it. Close the connection when it has no role, or the lookup fails.
+
+        A client that has become an editor is asked for its edits, because the gateway has discarded them before.
+        """
         changes = connection.role.changes
         try:
             role = await self._look_up(connection, canvas)

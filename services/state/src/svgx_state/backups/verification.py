@@ -1,4 +1,4 @@
-"""Reading a backup back: checksums, decryption, records, counts, and every update as a part of a Yjs document."""
+"""Verification of a backup: objects are read, decrypted and compared with their checksums, and updates are decoded."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ OnProgress = Callable[[float], None]
 class Checked:
     """The numbers of parts that were read back.
 
-    `unreadable` counts canvases with an update that is not a Yjs update.
+    `unreadable` counts canvases whose updates cannot all be decoded.
     """
 
     objects: int
@@ -38,8 +38,8 @@ class BackupChecker:
     ) -> Checked:
         """Read a backup and the backups on which it builds. With `only`, read the objects that have this canvas.
 
-        Raises `Damaged` when anything is not as it was written, `TargetFailed`, and `Unavailable` when no worker can be
-        started.
+        Raises `Damaged` when the content is not what was written, `TargetFailed` when the target cannot be read, and
+        `Unavailable` when no worker can be started.
         """
         canvases = unreadable = users = 0
         total = max(1, chain.objects)

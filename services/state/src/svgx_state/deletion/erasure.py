@@ -29,7 +29,10 @@ from svgx_state.deletion import metrics
 log = structlog.get_logger(__name__)
 
 EraseRows = Callable[[Session, str, str, int], Awaitable[Row | None]]
-"""Replaces a user id by a pseudonym in at most the given number of rows. Returns a row with the number of `rows`."""
+"""Replaces a user id by a pseudonym in at most the given number of rows, or deletes these rows.
+
+Returns a row with their number as `rows`.
+"""
 
 ERASED_TABLES: tuple[tuple[str, EraseRows], ...] = (
     ("canvas", lambda session, *names: session.row("erase_creator", *names)),
@@ -43,7 +46,10 @@ ERASED_TABLES: tuple[tuple[str, EraseRows], ...] = (
     ("webhook", lambda session, *names: session.row("erase_webhooks", *names)),
     ("event", lambda session, *names: session.row("erase_events", *names)),
 )
-"""The tables that name users, except for the journal and the members, each with the erasure of some of its rows."""
+"""The tables that name users, each with the function that erases a user from some of the rows.
+
+The journal, the members and the values have functions of their own.
+"""
 
 STEP_CANVASES = 100
 """Canvases that the user leaves in one step, and canvases of which one step reads the journal."""
@@ -55,8 +61,7 @@ STEP_ENTRIES = 2000
 """Journal entries that one step reads at most."""
 
 GRACE = 3600.0
-"""Seconds from the first pass to the last one. Edits that the user sent before the end of the sessions may wait for
-their commit that long."""
+"""Seconds from the first pass to the last one. An edit from the user's last session may wait so long for its commit."""
 
 SETTLED = 120.0
 """Seconds for which PostgreSQL has to answer before a last pass. Collab repeats a failed commit within this time, so
@@ -137,7 +142,7 @@ class Erasure:
     ) -> tuple[_Progress, bool]:
         """Change some rows, and record that `values` were deleted. Return the progress, and whether nothing is left.
 
-        `late`: the first pass has ended. The step then looks at rows that were written since the beginning.
+        `late`: the first pass has ended. The step then looks at rows that were written since the erasure began.
         """
         changed_canvases: list[str] = []
         async with self._database.transaction() as session:
@@ -215,7 +220,7 @@ async def _erase_tables(session: Session, request: EraseAuthorRequest, progress:
 async def _erase_authors(
     session: Session, request: EraseAuthorRequest, progress: _Progress, since: datetime | None
 ) -> bool:
-    """Replace the author of some journal entries, canvas by canvas. Return whether entries may be left.
+    """Replace the author of some journal entries, canvas by canvas. Return whether entries may remain.
 
     `since` leaves out canvases without edits from that time on.
     """

@@ -23,7 +23,7 @@ class Past:
         self._quarantine = Quarantine(database)
 
     async def moment(self, canvas_id: str, at: datetime | None = None) -> Moment:
-        """Return the state of a canvas at a time, or at present.
+        """Return the newest revision of a canvas at a time, or at present, and the start of its known past.
 
         Raises `NotFound` for an unknown or deleted canvas, and `Invalid` for a time in the future or before the
         canvas's known past.

@@ -18,14 +18,14 @@ FAR = 3650
 
 
 class DiskUse:
-    """The metrics of the disk space. `disk_bytes` is the size that the database may have, or 0."""
+    """The metrics of the disk space. `disk_bytes` is the size that the database may have, or 0 for no forecast."""
 
     def __init__(self, database: Database, *, retention_days: int, disk_bytes: float) -> None:
         self._database = database
         self._retention_days = retention_days
         self._disk_bytes = disk_bytes
 
-    async def measure_later(self) -> None:
+    async def measure_and_wait(self) -> None:
         """Measure, and wait until the next measurement. This is a step to repeat in the background."""
         await self.measure(datetime.now(UTC))
         await asyncio.sleep(PERIOD)

@@ -10,10 +10,10 @@ NAME = "BACKUP_KEY"
 
 
 async def check_backup_key(values: Mapping[str, Any]) -> list[Finding]:
-    """Return a warning when production stores backups without encryption. `values` are those of the settings."""
+    """Return a warning when production stores backups without encryption. `values` are the settings by name."""
     key = values.get("backup_key")
     if key is None:
-        return []  # a wrong key was reported before
+        return []  # the check of the settings has reported a wrong key
     if key.get_secret_value():
         return [ok(NAME, "encrypts the backups")]
     if str(values.get("environment")).strip().lower() != PRODUCTION:

@@ -55,8 +55,10 @@ STEP_ENTRIES = 2000
 """Journal entries that one step reads at most."""
 
 GRACE = 3600.0
-"""Seconds from the first pass to the last one. Edits that the user sent before the end of the sessions may wait for
-their commit that long."""
+"""Seconds from the end of the first pass to the last pass.
+
+Edits that the user sent before the sessions ended may wait for their commit that long.
+"""
 
 SETTLED = 120.0
 """Seconds for which PostgreSQL has to answer before a last pass. Collab repeats a failed commit within this time, so
@@ -137,7 +139,8 @@ class Erasure:
     ) -> tuple[_Progress, bool]:
         """Change some rows, and record that `values` were deleted. Return the progress, and whether nothing is left.
 
-        `late`: the first pass has ended. The step then looks at rows that were written since the beginning.
+        With `late`, the first pass has ended. The step then reads only the journals of canvases that were edited since
+        the erasure began.
         """
         changed_canvases: list[str] = []
         async with self._database.transaction() as session:
@@ -217,7 +220,7 @@ async def _erase_authors(
 ) -> bool:
     """Replace the author of some journal entries, canvas by canvas. Return whether entries may be left.
 
-    `since` leaves out canvases without edits from that time on.
+    With `since`, canvases that were not edited since that time are left out.
     """
     budget = STEP_ENTRIES
     canvases = await session.rows("canvases_from", progress.canvas_id, STEP_CANVASES, since)

@@ -67,7 +67,7 @@ UPDATE version SET name = $3 WHERE canvas_id = $1 AND id = $2
 RETURNING id, kind, name, revision, at, edited_at, authors, created_by
 
 -- name: delete_version
--- Delete a version, and with the last one of a revision its content.
+-- Delete a version. With the last version of a revision, delete the content of the revision.
 WITH gone AS (
     DELETE FROM version WHERE canvas_id = $1 AND id = $2
     RETURNING id, canvas_id, revision
@@ -161,7 +161,8 @@ WITH kept AS (
 UPDATE version SET content = '' WHERE canvas_id = $1 AND revision = $2 AND content IS NULL AND name IS NOT NULL
 
 -- name: drop_orphan_content
--- Delete content without a version: two versions of one revision were deleted at the same time.
+-- Delete content without a version. It is left when two versions of one revision are deleted at the same time, or when
+-- the last version of a revision has no name.
 DELETE FROM version_content c
 WHERE NOT EXISTS (SELECT FROM version v WHERE v.canvas_id = c.canvas_id AND v.revision = c.revision)
 

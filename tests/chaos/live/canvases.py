@@ -17,10 +17,10 @@ _SHARES = (0.4, 0.3, 0.2, 0.1)
 """The shares of the editors on each canvas."""
 
 _WITH_YJS_CLIENTS = 2
-"""Canvases that also have clients in Node. On the others nobody is left when all light editors vanish."""
+"""Canvases that also have clients in Node. The other canvases have no client when all light editors vanish."""
 
 EDITORS_OF_YJS_CLIENT = 12
-"""For so many editors, one is a Yjs client in Node."""
+"""One of this many editors is a Yjs client in Node."""
 
 _CONVERGE_SECONDS = 60.0
 
@@ -88,7 +88,7 @@ async def check_equal(workspace: Workspace, canvas: DrillCanvas) -> None:
 async def _different(
     workspace: Workspace, editors: Iterable[LightEditor], digest: Digest
 ) -> list[str]:
-    """Return the names of the editors with another document."""
+    """Return the names of the editors whose document has another digest."""
     digests: dict[bytes, Digest] = {}
     found = []
     for editor in editors:
@@ -101,7 +101,7 @@ async def _different(
 
 
 def lost(canvas: DrillCanvas, exported: bytes) -> list[str]:
-    """Return the keys of the edits that were reported as saved, and that a document does not have."""
+    """Return the keys of the edits that were reported as saved and are missing in the exported document."""
     content = drawing_of(exported).get("canvas", type=Map[str]).to_py() or {}
     return [
         editor.key(number)

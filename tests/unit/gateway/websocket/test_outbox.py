@@ -134,7 +134,7 @@ async def test_rejected_edit_is_not_reported_and_closes_the_connection(
 async def test_edit_beyond_a_bound_closes_the_connection_with_the_limit(
     monkeypatch: pytest.MonkeyPatch, rejection: Rejection, closing: tuple[Close, str]
 ) -> None:
-    """The sender learns the limit, or when it may try again. Proves R-BOUND-1 and R-BOUND-2."""
+    """The reason of the close has the limit, or the time of the next try. Proves R-BOUND-1 and R-BOUND-2."""
     connection, reported = await send_one_edit(monkeypatch, encode(Saved(1, (rejection.pack(),))))
     assert reported == []
     assert connection.closing.result().code is closing[0]

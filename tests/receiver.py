@@ -94,7 +94,7 @@ class Receiver:
             writer.close()
 
     async def _hold(self, reader: asyncio.StreamReader) -> bool:
-        """Wait until `hold` is set, and return True. Return False when the client closes the connection before."""
+        """Wait until `hold` is set, and return True. Return False when the client closes the connection earlier."""
         released = asyncio.create_task(self.hold.wait())
         ended = asyncio.create_task(reader.read(1))
         try:

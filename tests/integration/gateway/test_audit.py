@@ -1,4 +1,4 @@
-"""The entries of gateways in the audit log: changes by admins, also those of which the answer was lost."""
+"""The entries of gateways in the audit log: changes by admins, also changes whose answer was lost."""
 
 import asyncio
 from typing import Any
@@ -44,7 +44,7 @@ class Log:
 async def test_change_by_an_admin_is_recorded_with_its_outcome(
     backing: DevStack, error: type[SvgxError] | None, outcome: str | None
 ) -> None:
-    """Proves R-AUTH-21: a lost answer says nothing about the change, and a refusal has changed nothing."""
+    """Proves R-AUTH-21: the outcome is unknown when the answer is lost, and a refused change has no entry."""
 
     async def purge(request: Any, _: Call) -> Purged:
         await asyncio.sleep(0)
@@ -73,7 +73,7 @@ async def test_change_by_an_admin_is_recorded_with_its_outcome(
 async def test_access_of_an_admin_to_values_of_others_is_recorded(
     backing: DevStack, role: Role, query: str, recorded: bool
 ) -> None:
-    """Proves R-AUTH-21: with the user and the key, and not for the admin's own values."""
+    """Proves R-AUTH-21: the entry has the user and the key. Access to the admin's own values has no entry."""
 
     async def delete(_: Any, __: Call) -> Empty:
         await asyncio.sleep(0)
@@ -93,7 +93,7 @@ async def test_access_of_an_admin_to_values_of_others_is_recorded(
 
 @pytest.mark.parametrize("role", [Role.ADMIN, Role.EDITOR])
 async def test_restore_of_a_canvas_by_an_admin_is_recorded(backing: DevStack, role: Role) -> None:
-    """Proves R-AUTH-21: an owner's restore is not an admin's access."""
+    """Proves R-AUTH-21: the restore by an owner who is not an admin has no entry."""
 
     async def restore(_: Any, __: Call) -> Any:
         await asyncio.sleep(0)

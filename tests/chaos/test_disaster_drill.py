@@ -128,7 +128,7 @@ async def _draw(workspace: Workspace, before: Before) -> list[str]:
 
 
 async def _more_edits(driver: YjsDriver, clients: list[YjsClient]) -> int:
-    """Wait until the clients have made 40 edits more. Return the number of edits that they have made meanwhile."""
+    """Wait until the clients have made 40 more edits. Return the number of edits that they made during the wait."""
     before = await driver.wait_for_edits(clients, 0)
     return await driver.wait_for_edits(clients, before + 40) - before
 

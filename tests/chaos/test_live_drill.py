@@ -1,7 +1,8 @@
 """Live drills: 100 editors write for a minute while parts of the system fail at random.
 
 `make chaos` runs CHAOS_SEEDS drills (3) with random seeds. CHAOS_SEED repeats the drill of one seed. CHAOS_EDITORS and
-CHAOS_SECONDS change the size of a drill. Each drill has a stack of its own with two gateways, collabs and states.
+CHAOS_SECONDS change the size of a drill. Each drill has a stack of its own with two replicas of gateway, collab
+and state.
 """
 
 import asyncio
@@ -43,8 +44,10 @@ SETTINGS = {
     "SHED_LAG_SECONDS": "30",
 }
 MEMORY_MORE = 96 * MIB
-"""Bytes by which the memory of a process may grow. A holder keeps canvases for ten minutes after their last use, and a
-gateway that served a hundred editors through a thousand reconnects ended 61 MiB above its start.
+"""Bytes by which the memory of a process may grow.
+
+A holder keeps canvases for ten minutes after their last use. A gateway that served a hundred editors with a thousand
+reconnects ended 61 MiB above its start.
 """
 MEMORY_SECONDS = 60.0
 
@@ -88,7 +91,7 @@ def memory_of(stack: DevStack) -> dict[str, int]:
 
 
 async def check_memory(workspace: Workspace, before: dict[str, int]) -> dict[str, int]:
-    """Wait until no process keeps anything of the drill, and its memory is near that of the start."""
+    """Wait until the services hold nothing of the drill, and use about as much memory as at the start."""
     metrics = Metrics(workspace.stack, timeout=MEMORY_SECONDS)
     for name in ("live_connections", "live_canvases", "live_unacked_bytes"):
         await metrics.until(name, lambda value: value == 0, "gateway", "gateway-2")
@@ -108,7 +111,10 @@ async def check_memory(workspace: Workspace, before: dict[str, int]) -> dict[str
 
 
 def errors_of(stack: DevStack) -> list[str]:
-    """Return the log lines of the services with the level of an error. No failure of another process is one."""
+    """Return the log lines of the services with the level of an error.
+
+    A service must not log the failure of another process at this level.
+    """
     return [
         f"{process.name}: {line[:2000]}"
         for process in stack.processes
@@ -122,7 +128,10 @@ def errors_of(stack: DevStack) -> list[str]:
 async def test_live_drill_loses_no_saved_edit(
     tmp_path: Path, driver: YjsDriver, all_figures: list[Figures], seed: int
 ) -> None:
-    """All documents end up equal, no saved edit is missing, and the memory is back. Proves R-FAIL-12 and R-SAVE-7."""
+    """At the end all documents are equal, no saved edit is missing, and the memory is about as at the start.
+
+    Proves R-FAIL-12 and R-SAVE-7.
+    """
     print(f"\nSVGX_CHAOS_SEED={seed}, {SIZE.editors} editors, {SIZE.seconds:g} s")
     async with (
         pairs(tmp_path) as (stack, links),
@@ -146,7 +155,7 @@ async def test_live_drill_loses_no_saved_edit(
 
 
 async def _warm_up(workspace: Workspace) -> None:
-    """Use each replica once."""
+    """Use each replica, so that the memory at the start includes what the first use takes."""
     for _ in range(4):
         canvas_id = await workspace.create_canvas()
         await workspace.connect_many(canvas_id, 2)

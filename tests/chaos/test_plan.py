@@ -13,7 +13,7 @@ VICTIMS = Victims(
 
 
 def test_plan_of_a_seed_is_always_the_same() -> None:
-    """A seed repeats a drill, and another seed is another drill."""
+    """The same seed gives the same plan, and another seed gives another plan."""
     plan = draw(7, 60, (1.5, 4), VICTIMS)
     assert draw(7, 60, (1.5, 4), VICTIMS) == plan
     assert draw(8, 60, (1.5, 4), VICTIMS) != plan

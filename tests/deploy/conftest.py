@@ -6,7 +6,7 @@ from deploy.build import tools
 from deploy.build.helm import Helm, copy_charts
 
 collect_ignore = ["cluster", "network", "traces"]
-"""Tests with programs that Go builds. They need minutes, so only the targets `*-check` of the Makefile run them."""
+"""Folders of tests with programs that Go builds. Only the targets `*-check` of the Makefile run them."""
 
 
 @pytest.fixture(scope="session")

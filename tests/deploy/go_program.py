@@ -29,7 +29,7 @@ class GoProgram:
 
     @property
     def path(self) -> Path:
-        """The built program."""
+        """The path of the built program."""
         return tools.FOLDER / self.name / self.name
 
     @property
@@ -46,7 +46,7 @@ class GoProgram:
         return f"Go is not installed: install Go {wanted[1]} or newer"
 
     def require(self) -> None:
-        """Skip a test if the program is missing and cannot be built. Fail it where `CI` is set."""
+        """Build the program if it is missing. If it cannot be built, skip the test, or fail it where `CI` is set."""
         reason = self.missing_compiler()
         if reason is None:
             self.install()
@@ -99,7 +99,7 @@ PROGRAMS = {"traces": JAEGER, "network": KUBE_ROUTER}
 
 
 def main(folders: list[str]) -> None:
-    """Build programs. Without Go, print the reason; the tests then skip, or fail where `CI` is set."""
+    """Build the programs of these folders. Without Go, print the reason; the tests are then skipped, or fail in CI."""
     for folder in folders:
         program = PROGRAMS[folder]
         reason = program.missing_compiler()

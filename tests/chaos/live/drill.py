@@ -1,4 +1,4 @@
-"""Editors write while parts of the system fail one after another. At the end nothing that was saved is missing."""
+"""Editors write while parts of the system fail one after another. At the end, no saved edit is missing."""
 
 import asyncio
 import contextlib
@@ -21,20 +21,23 @@ from tests.e2e.clients.workspace import Workspace
 from tests.polling import pause
 
 RECOVERY_SECONDS = 90.0
-"""Seconds after the last event within which all edits are saved. A gateway gives up a batch after 60 s."""
+"""Seconds after the last event within which all edits must be saved. A gateway gives up a batch after 60 s."""
 
 _PASTES, _PASTE_BYTES = 40, 80_000
-"""Edits of another client while a client does not read, and their size. They exceed the buffers of the kernel."""
+"""Number and bytes of the edits by another client while a client does not read.
+
+Together, the edits exceed the buffers of the kernel.
+"""
 
 _FIRST_TERMINAL_CODE = 4000
-"""From this close code on, a client made a mistake or has no access. A failure has another code."""
+"""Close codes from this number on mean a mistake of the client or no access. Failures have lower codes."""
 
 
 @dataclass(frozen=True, slots=True)
 class Size:
     """The size of a drill. `gaps` are the shortest and the longest time between two events, in seconds.
 
-    In power cuts, all processes are killed at once, and start again.
+    With `power_cuts`, some events kill all processes at once. The processes then start again.
     """
 
     editors: int
@@ -103,7 +106,7 @@ class LiveDrill:
         return plan
 
     async def check(self, plan: Sequence[Event]) -> Figures:
-        """Stop the edits. Check that all are saved, all documents are equal, and no saved edit is lost."""
+        """Stop the edits. Check that all edits are saved, no saved edit is lost, and all documents are equal."""
         driver = self._workspace.driver
         began = time.monotonic()
         clients = [client for canvas in self._canvases for client in canvas.clients]
@@ -179,7 +182,7 @@ class LiveDrill:
         return canvas.join(self._addresses, self._random.randrange(2**32), self._size.rate)
 
     def _is_lonely(self, number: int) -> bool:
-        """Return whether nobody is left on a canvas when all light editors vanish."""
+        """Return whether a canvas has no client when all light editors vanish."""
         return not self._canvases[number].clients
 
     async def _carry_out(self, event: Event) -> None:
@@ -229,7 +232,7 @@ class LiveDrill:
         self._vanish(canvas, leaving)
 
     def _vanish(self, canvas: DrillCanvas, leaving: Sequence[LightEditor]) -> None:
-        """Let editors vanish, and others take their place."""
+        """Let editors vanish, and replace each by a new editor."""
         for editor in tuple(leaving):
             if not editor.is_silent:
                 editor.vanish()

@@ -15,11 +15,15 @@ TITLES = (
 class Figures:
     """The figures of one drill.
 
-    `editors` are present at the end, `vanished` are not. `edits` and `saved` are of both. `lost` were reported as saved
-    and are missing. `longest_offline` are the most seconds for which an editor had no synced connection.
-    `longest_unsaved` are the most seconds from an edit until the report that it is saved; this edit was made
-    `unsaved_since` seconds after the start. `recovery` are the seconds from the last edit until all were saved.
-    `closes` counts the ends of connections by code. `memory` is that of the services before and after, in MiB.
+    `editors` is the number of editors at the end, and `vanished` the number of those that vanished. `edits` and `saved`
+    count the edits of both groups. `lost` counts edits that were reported as saved and are missing.
+
+    Times are in seconds. `longest_offline` is the longest time for which an editor had no synced connection.
+    `longest_unsaved` is the longest time from an edit until the report that it is saved, and `unsaved_since` is the
+    time from the start to this edit. `recovery` is the time from the last edit until all edits were saved.
+
+    `closes` counts the ends of connections by code. `memory` is the memory of all services before and after the drill,
+    in MiB.
     """
 
     seed: int

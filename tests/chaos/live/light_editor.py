@@ -1,7 +1,7 @@
-"""An editor that costs a tenth of a Yjs client in Node, and that knows which of its edits were reported as saved.
+"""An editor that costs a tenth of a Yjs client in Node, and counts its edits that were reported as saved.
 
-It speaks y-protocols as y-websocket does: it edits without a connection too, reconnects by itself, and answers each
-sync step 1 with everything that the server lacks.
+It behaves as y-websocket does: it edits also without a connection, reconnects by itself, and answers each sync step 1
+with everything that the server lacks.
 """
 
 import asyncio
@@ -27,7 +27,7 @@ _SILENCE_SECONDS = 30.0
 _LONGEST_BACKOFF = 2.5
 _HANDSHAKE_SECONDS = 10.0
 _SHARED_EVERY = 4
-"""Each editor's fourth edit also overwrites a value that all editors of the canvas write."""
+"""One of this many edits also overwrites a value that all editors of the canvas write."""
 
 
 def drawing_of(update: bytes) -> Drawing:
@@ -41,8 +41,8 @@ def drawing_of(update: bytes) -> Drawing:
 class Connection:
     """One connection.
 
-    `covered` has an entry for each document message that was sent: the number of the editor's edits up to it.
-    `whole` is the index of the first sync step 2, which has all earlier edits that the server lacked.
+    `covered` has an entry for each document message that was sent: the number of edits that the editor had made then.
+    `whole` is the index in `covered` of the first sync step 2, which has all earlier edits that the server lacked.
     """
 
     socket: ClientConnection
@@ -54,8 +54,9 @@ class LightEditor:
     """A client with a document of its own. Its edits have numbers; `saved` of them were reported as saved.
 
     `is_silent` is true after `fall_silent`. `closes` counts the ends of connections by close code; a refused handshake
-    counts by its HTTP status. `longest_offline` are seconds until the editor had its document again. `longest_unsaved`
-    are seconds from an edit until the report that it is saved; `unsaved_since` is the time of that edit.
+    counts by its HTTP status. `longest_offline` is the longest time without a synced connection, and `longest_unsaved`
+    the longest time from an edit until the report that it is saved, both in seconds. `unsaved_since` is the time of
+    this edit on the monotonic clock.
     """
 
     def __init__(self, name: str, addresses: Sequence[str], *, seed: int, rate: float) -> None:
@@ -97,20 +98,20 @@ class LightEditor:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def vanish(self) -> None:
-        """End as a browser does that is killed: without a close frame, and without an answer to anything."""
+        """End like a killed browser, without a close frame."""
         if self._connection is not None:
             self._connection.socket.transport.abort()
         for task in self._tasks:
             task.cancel()
 
     def fall_silent(self) -> None:
-        """Edit and read no more, and keep the connection, as a laptop does that is closed."""
+        """Stop editing and reading, but keep the connection, like a closed laptop."""
         self.is_silent = True
         self._may_read.clear()
         self.stop()
 
     async def stall(self, seconds: float) -> None:
-        """Read nothing for some seconds, but edit."""
+        """Stop reading for some seconds, but continue to edit."""
         self._may_read.clear()
         await asyncio.sleep(seconds)
         if not self.is_silent:

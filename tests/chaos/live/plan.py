@@ -32,13 +32,13 @@ EVERYTHING = "everything"
 """The victim of a power cut: all processes, and all clients of the canvases that can lose all clients at once."""
 
 _REST_SECONDS = 4.0
-"""Seconds after an event in which its victim is left alone, so that the next event of the victim finds it running."""
+"""Seconds after an event without another event of the same victim, so that the victim runs again by then."""
 
 _START_SECONDS = 8.0
-"""The same after a power cut, because all processes start at the same time."""
+"""Seconds after a power cut without any event, because all processes start at the same time."""
 
 _WAIT_SECONDS = 0.1
-"""Seconds until the next try, when all victims of a kind are left alone."""
+"""Seconds until the next try, when no victim of a kind may have an event yet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +100,7 @@ def draw(seed: int, seconds: float, gaps: tuple[float, float], victims: Victims)
     deck: list[Callable[[], tuple[Kind, Sequence[str]]]] = []
     at = chance.uniform(*gaps)
     while at < seconds:
-        # All entries come once before one comes again, so that short drills are varied, too.
+        # Each entry is drawn once before any is drawn again, so that short drills are varied, too.
         deck = deck or chance.sample(kinds, len(kinds))
         kind, candidates = deck.pop()()
         candidates = [each for each in candidates if max(free[each], free[EVERYTHING]) <= at]

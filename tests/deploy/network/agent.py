@@ -1,7 +1,7 @@
-"""The process of a pod: it accepts connections at the given ports, and opens connections on request.
+"""The process of a pod, which accepts connections at the given ports and opens connections on request.
 
-It runs in a network namespace of its own. A line of its input is a JSON list of `[address, port]`; the answer is a line
-with a JSON list that tells for each of them whether a connection was opened.
+The process runs in a network namespace of its own. Each line of its input is a JSON list of `[address, port]`. The
+answer is a line with a JSON list of booleans: whether the connection to each address and port was opened.
 """
 
 import asyncio
@@ -9,7 +9,7 @@ import json
 import sys
 
 TIMEOUT = 3.0
-"""Seconds after which a connection counts as refused."""
+"""Seconds without an answer after which a connection counts as refused."""
 
 
 async def main(ports: list[int]) -> None:

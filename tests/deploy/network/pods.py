@@ -1,4 +1,4 @@
-"""Pods with a network: each has a network namespace with the address that the cluster shows, and an agent in it."""
+"""Pods with a network. Each pod has a network namespace with its address in the cluster, and an agent in it."""
 
 import json
 import subprocess
@@ -27,7 +27,7 @@ class Pod:
         self._connect(f"pod{number}")
 
     def opened(self, targets: Sequence[tuple[str, int]]) -> list[bool]:
-        """Open a connection to each target, and return whether this was possible."""
+        """Try to open a connection to each target, and return for each whether it was opened."""
         assert self._agent.stdin is not None
         self._agent.stdin.write(json.dumps(targets) + "\n")
         self._agent.stdin.flush()
@@ -71,7 +71,7 @@ def running(pods: Sequence[tuple[str, Sequence[int]]]) -> Iterator[list[Pod]]:
 
 
 def is_isolated() -> bool:
-    """Return whether this process has a network without any route, which is not that of the machine."""
+    """Return whether this process has a network namespace without routes. The machine's own has routes."""
     try:
         lines = Path("/proc/self/net/route").read_text(encoding="utf-8").splitlines()
     except OSError:

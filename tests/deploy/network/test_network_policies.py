@@ -43,7 +43,7 @@ PORTS = {
     "stranger": (8000,),
     "neighbour": (8000,),
 }
-"""The ports at which each pod accepts connections. Those of a stand-in are of no chart."""
+"""The ports at which each pod accepts connections. No chart defines the ports of stand-ins."""
 
 STAND_INS = {
     "dns": ("kube-system", {}),
@@ -54,7 +54,7 @@ STAND_INS = {
     "backup": ("svgx", {NAME: "svgx-backup", "app.kubernetes.io/instance": "svgx"}),
     "state-backup": ("svgx", {NAME: "svgx-state-backup", "app.kubernetes.io/instance": "svgx"}),
 }
-"""Namespace and labels of the pods that no workload makes. The jobs of backups have these labels."""
+"""Namespace and labels of the pods that no workload creates. The two for backups have the labels of the jobs."""
 
 FLOWS = {
     "gateway": {("nats", 4222), ("valkey", 6379)},
@@ -72,7 +72,7 @@ FLOWS = {
     "neighbour": set[tuple[str, int]](),
     "dns": set[tuple[str, int]](),
 }
-"""The connections of each pod to pods of the charts. All others must be refused."""
+"""The connections that each pod may open to pods of the charts. All other connections must be refused."""
 
 UNPROTECTED = {"dns", "ingress", "prometheus", "stranger", "neighbour"}
 """Pods without a policy. Only the policies of other pods limit their connections."""
@@ -85,7 +85,7 @@ WITHOUT_NAMES = {"postgresql", "valkey"}
 async def pods(
     cluster: Cluster, helms: dict[str, Helm], tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[dict[str, Pod]]:
-    """Install the umbrella, give its pods a network, and filter it with kube-router."""
+    """Install the umbrella chart, give its pods a network, and filter the network with kube-router."""
     with ExitStack() as stack:
         for name in ("svgx", "ingress-nginx", "monitoring", "elsewhere"):
             stack.enter_context(cluster.namespace(name))
@@ -108,7 +108,7 @@ async def pods(
 
 
 def stand_in(name: str) -> dict[str, Any]:
-    """Return a pod that no workload makes."""
+    """Return the manifest of a pod that no workload creates."""
     namespace, labels = STAND_INS[name]
     container = {
         "name": "main",
@@ -176,14 +176,18 @@ def kube_router(cluster: Cluster, folder: Path) -> Process:
 def test_pods_open_exactly_the_connections_of_the_architecture(
     cluster: Cluster, pods: dict[str, Pod]
 ) -> None:
-    """Proves R-SHIP-1: each flow is possible, and every other connection is refused."""
+    """Each connection of `FLOWS` is opened, and every other connection is refused. Proves R-SHIP-1."""
     with contextlib.suppress(TimeoutError):
-        cluster.wait(lambda: differences(pods) == [], "kube-router knows all pods", seconds=60)
+        cluster.wait(
+            lambda: differences(pods) == [],
+            "kube-router filters the traffic of all pods",
+            seconds=60,
+        )
     assert differences(pods) == []
 
 
 def differences(pods: dict[str, Pod]) -> list[str]:
-    """Return the connections that are possible and must not be, or the reverse."""
+    """Return the connections that are open and must be refused, and those that are refused and must be open."""
     found = []
     for source, pod in pods.items():
         targets = [

@@ -1,4 +1,4 @@
-"""Two processes of Jaeger: one as the collector with the shipped configuration, one that stores its traces."""
+"""Two processes of Jaeger: a collector with the shipped configuration, and a storage that gets its traces."""
 
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -50,7 +50,7 @@ class Jaeger:
 
 @asynccontextmanager
 async def run(folder: Path, decision_wait: str) -> AsyncIterator[Jaeger]:
-    """Run both processes. The shipped configuration has other addresses, and this time before a decision."""
+    """Run both processes. Replace the addresses and `decision_wait` of the shipped configuration."""
     taken: list[int] = []
     for _ in range(4):
         taken.append(ports.choose(taken))
@@ -121,7 +121,7 @@ def _program(folder: Path, name: str, files: list[Path], ready: str) -> Program:
 
 
 def _answers(url: str) -> Callable[[], Awaitable[bool]]:
-    """Return a function that tells whether an HTTP server answers at this address, with any status."""
+    """Return a function that returns whether an HTTP server answers at this address, with any status."""
 
     async def ready() -> bool:
         async with httpx.AsyncClient() as http:

@@ -38,7 +38,7 @@ pytestmark = pytest.mark.timeout(180)
 
 @pytest.fixture(scope="module", autouse=True)
 def installed() -> None:
-    """Skip the tests without Jaeger and Go, but fail where `CI` is set."""
+    """Skip the tests when Jaeger is missing and cannot be built, or fail them where `CI` is set."""
     JAEGER.require()
 
 
@@ -60,7 +60,7 @@ async def wait_for(condition: Callable[[], Awaitable[Found | None]]) -> Found:
 
 
 def test_shipped_configuration_is_valid() -> None:
-    """The collector reads the file as it is, and knows each component and each setting."""
+    """The collector accepts the shipped file, with each of its components and settings."""
     command = [str(JAEGER.path), "validate", f"--config=file:{CONFIGURATION}"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
@@ -87,7 +87,7 @@ async def test_collector_keeps_failed_and_slow_traces_and_a_share_of_the_others(
 
 
 def send_traces(endpoint: str) -> None:
-    """Send traces of each kind, the usual ones first. Each has one span."""
+    """Send traces of each kind, the usual ones first. Each trace has one span."""
     provider = TracerProvider(resource=Resource({"service.name": "sampled"}))
     exporter = OTLPSpanExporter(f"{endpoint}/v1/traces")
     provider.add_span_processor(BatchSpanProcessor(exporter))
@@ -105,7 +105,7 @@ def send_traces(endpoint: str) -> None:
 async def test_failed_request_is_found_in_jaeger_by_its_trace_id(
     traces: Jaeger, driver: YjsDriver, tmp_path: Path
 ) -> None:
-    """The problem document of a request names its trace, which has the spans of gateway and state with the error.
+    """The trace id in a problem document finds the trace, with the error and the spans of gateway and state.
 
     Proves R-OBS-4.
     """

@@ -26,14 +26,8 @@ None of them owns a tested object.
 
 ACCOUNT_STATUSES: dict[str, tuple[int, int, int, int, int, int]] = {
     #                     anonymous viewer editor admin key visitor
-    "auth.login": (
-        401,
-        401,
-        401,
-        401,
-        401,
-        429,
-    ),  # with a wrong password; the last attempt is one too many
+    # with a wrong password; the last attempt is one too many
+    "auth.login": (401, 401, 401, 401, 401, 429),
     "auth.refresh": (401, 401, 401, 401, 401, 401),  # with an unknown token
     "auth.oidc.login": (404, 404, 404, 404, 404, 404),  # no provider is configured
     "auth.oidc.callback": (404, 404, 404, 404, 404, 404),

@@ -15,11 +15,11 @@ class HocuspocusClient(YjsClient):
     """A provider of one document in the Node process."""
 
     async def wait_scope(self, scope: str, *, timeout: float = TIMEOUT) -> None:
-        """Wait until the newest scope of the client is this one."""
+        """Wait until the client has this scope."""
         await self._request("await_scope", scope=scope, timeout=timeout)
 
     async def wait_denied(self, count: int = 1, *, timeout: float = TIMEOUT) -> str:
-        """Wait for a number of refusals in total, and return the reason of the last."""
+        """Wait until the client has had `count` refusals in total, and return the reason of the last refusal."""
         return str(await self._request("await_denied", count=count, timeout=timeout))
 
     async def unsynced(self) -> int:
@@ -48,7 +48,7 @@ async def connect_hocuspocus(
     """Create a Hocuspocus client of a canvas. Do not wait for its connection.
 
     Clients with equal `socket` share one WebSocket. `tokens` replaces the access token of `session`; the provider sends
-    one after the other. `settings` are further settings of `hocuspocus.mjs`.
+    one token for each request of the server. `settings` are further settings of `hocuspocus.mjs`.
     """
     name = f"hocuspocus-{next(_numbers)}"
     if tokens is None:

@@ -203,8 +203,11 @@ async def test_stopped_holder_hands_the_canvas_to_another_replica(workspace: Wor
             await workspace.stack.remove_replica(name)
 
 
-async def test_stopped_gateway_is_a_pause_for_hocuspocus_clients(workspace: Workspace) -> None:
-    """The gateway gets SIGTERM; two documents of one socket return with their edits. Proves R-HOCUS-3 and R-HOCUS-5."""
+async def test_stopped_gateway_loses_no_edit_of_hocuspocus_clients(workspace: Workspace) -> None:
+    """The gateway gets SIGTERM, and the two documents of one socket keep their edits from the time without it.
+
+    Proves R-HOCUS-3 and R-HOCUS-5.
+    """
     gateway = workspace.stack.process("gateway")
     canvases = [await workspace.create_canvas() for _ in range(2)]
     clients = [await connect_hocuspocus(workspace, each, socket="restart") for each in canvases]

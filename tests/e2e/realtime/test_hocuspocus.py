@@ -17,7 +17,7 @@ from tests.e2e.realtime.test_token_renewal import TokenIssuer
 
 
 async def _saved(workspace: Workspace, canvas: str, *clients: YjsClient) -> set[str]:
-    """Wait until all edits are saved and the clients are equal to PostgreSQL. Return the ids of the elements."""
+    """Wait until all edits are saved, and check that the clients are equal to PostgreSQL. Return the element ids."""
     await workspace.driver.wait_saved(clients)
     digest = await workspace.driver.wait_converged(clients)
     assert await workspace.driver.digest_of(await workspace.owner.export(canvas, "yjs")) == digest
@@ -106,7 +106,7 @@ async def test_sessions_of_one_document_share_one_socket(workspace: Workspace, c
 async def test_refused_document_leaves_the_others_of_its_socket_alone(
     workspace: Workspace, canvas: str, room: str | None, tokens: list[str] | None, code: str
 ) -> None:
-    """The provider gets the reason, and keeps its other documents. Proves R-HOCUS-5."""
+    """The provider gets the reason, and the other documents of the socket stay open. Proves R-HOCUS-5."""
     other = await workspace.create_canvas()
     allowed = await connect_hocuspocus(workspace, other, socket="mixed")
     refused = await connect_hocuspocus(workspace, room or canvas, socket="mixed", tokens=tokens)
@@ -143,7 +143,7 @@ async def test_viewer_is_readonly_until_its_role_changes(workspace: Workspace, c
 
 
 async def test_share_link_opens_a_document(workspace: Workspace, canvas: str) -> None:
-    """The token of the message may be that of a share link, as elsewhere. Proves R-HOCUS-5."""
+    """The token of a share link is accepted in place of an access token. Proves R-HOCUS-5."""
     reply = await workspace.owner.request(
         "POST", f"/runtime/canvases/{canvas}/links/", json={"role": "viewer"}
     )
@@ -155,7 +155,10 @@ async def test_share_link_opens_a_document(workspace: Workspace, canvas: str) ->
 async def test_server_asks_for_a_fresh_token_before_the_present_one_expires(
     workspace: Workspace, canvas: str
 ) -> None:
-    """The provider's token function is called again; the document ends with the last token. Proves R-HOCUS-9."""
+    """The provider's token function is called again. The document is closed when the last token expires.
+
+    Proves R-HOCUS-9.
+    """
     issuer = TokenIssuer(workspace.stack.jwt_secret, str((await workspace.owner.me())["id"]))
     started = time.monotonic()
     tokens = [issuer.sign(2), issuer.sign(4)]
@@ -168,7 +171,10 @@ async def test_server_asks_for_a_fresh_token_before_the_present_one_expires(
 
 
 async def test_malformed_message_ends_its_document_only(workspace: Workspace, canvas: str) -> None:
-    """Another document of the socket goes on; a message without a readable name ends the socket. Proves R-HOCUS-8."""
+    """Another document of the socket stays open. A message without a readable name closes the socket.
+
+    Proves R-HOCUS-8.
+    """
     other = await workspace.create_canvas()
     url = f"{workspace.api.websocket_url.removesuffix('/runtime/events')}{HOCUSPOCUS_PATH}"
     token = await workspace.owner.access_token()
@@ -191,7 +197,7 @@ async def test_malformed_message_ends_its_document_only(workspace: Workspace, ca
 
 
 async def test_stateless_message_changes_nothing(workspace: Workspace, canvas: str) -> None:
-    """Stateless messages of clients are read and not passed on. Proves R-HOCUS-7."""
+    """The gateway passes no stateless message of a client on to other clients. Proves R-HOCUS-7."""
     pair = [await connect_hocuspocus(workspace, canvas) for _ in range(2)]
     await workspace.driver.wait_synced(pair)
     await pair[0].send_stateless("hello")

@@ -131,7 +131,10 @@ async def test_connections_beyond_the_limits_are_refused_until_one_closes(
 async def test_documents_of_a_hocuspocus_socket_count_as_connections(
     limited_canvas: LimitedCanvas,
 ) -> None:
-    """A document beyond the account's limit closes the socket, which returns. Proves R-HOCUS-4 and R-HOCUS-10."""
+    """A document beyond the account's limit closes the socket, and so does a start without a document.
+
+    Proves R-HOCUS-4 and R-HOCUS-10.
+    """
     base, canvas = limited_canvas.url.split("/runtime/events/")
     account = await limited_canvas.create_admin("hocuspocus-admin")
     token = (
@@ -306,7 +309,7 @@ async def test_after_the_close_frame_only_a_close_frame_is_read(
 async def test_largest_allowed_message_passes_and_a_larger_one_is_refused(
     limited_canvas: LimitedCanvas,
 ) -> None:
-    """With `limits=1` the first frame states the limit, and the reason of the close always does. Proves R-SOCKET-2."""
+    """With `limits=1` the first frame has the limit. The reason of the close always has it. Proves R-SOCKET-2."""
     token = await limited_canvas.admin.access_token()
     async with (
         connect(f"{limited_canvas.url}?token={token}&limits=1") as socket,

@@ -3,7 +3,7 @@ import { HocuspocusProvider, HocuspocusProviderWebsocket } from '@hocuspocus/pro
 import WebSocket from 'ws'
 import { Client } from './client.mjs'
 
-// The sockets by name, each with the number of its clients. Several clients may share one.
+// The sockets by name, each with the number of its clients. Several clients may share a socket.
 const sockets = new Map()
 
 function useSocket (name, url) {
@@ -26,7 +26,7 @@ function leaveSocket (name) {
   used.socket.destroy()
 }
 
-// The provider, with the names that `Client` uses.
+// A HocuspocusProvider with the names of a WebsocketProvider, which `Client` uses.
 class Adapter {
   constructor (doc, { url, room, hocuspocus: { socket, tokens, sessionAwareness = false } }) {
     this.socketName = socket
@@ -61,7 +61,7 @@ class Adapter {
 
 export class HocuspocusClient extends Client {
   createProvider (settings) {
-    // The scope of the newest token; null before the first.
+    // The scope that the server has sent last; null before the first scope.
     this.scope = null
     // The reasons of all refusals.
     this.denials = []
@@ -74,7 +74,7 @@ export class HocuspocusClient extends Client {
     return this.provider.inner
   }
 
-  // All edits of this client are committed.
+  // Whether all edits of this client are committed.
   get saved () {
     return this.synced && this.provider.unsynced === 0
   }

@@ -84,7 +84,7 @@ const awareness = [
   awarenessOf(7, [{ n: 1 }, null])
 ]
 
-// Which of two states wins: each case applies both to a new client, in this order, and shows the winner.
+// Return the state that wins when both states are applied to a new client, in this order.
 function winner (first, second) {
   const target = new Awareness(new Y.Doc())
   const write = ({ clock, state }) => {
@@ -104,7 +104,7 @@ function winner (first, second) {
 
 const STATES = [1, 2].flatMap(clock => [{ clock, state: { n: 1 } }, { clock, state: null }])
 const winners = STATES.flatMap((first, i) => STATES.map((second, j) => {
-  // The state of the second has another value, so that the result shows which of the two is kept.
+  // The second state has another value than the first, so that the result shows which of them is kept.
   const other = second.state === null ? second : { ...second, state: { n: 2 } }
   return { first: { ...first, state: JSON.stringify(first.state) }, second: { ...other, state: JSON.stringify(other.state) }, wins: winner(first, other) }
 }))
@@ -159,7 +159,7 @@ const result = {
   winners,
   hocuspocus: hocuspocusMessages,
   query: encoded(encoder => encoding.writeVarUint(encoder, 3)),
-  // lib0 reads back what it has written, so that a faulty table fails here.
+  // True when lib0 decodes each number from the bytes that it has encoded.
   check: NUMBERS.every(value => decoding.readVarUint(decoding.createDecoder(
     Buffer.from(encoded(encoder => encoding.writeVarUint(encoder, value)), 'hex'))) === value)
 }

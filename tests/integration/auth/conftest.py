@@ -37,7 +37,7 @@ _BLOCKED = """
 
 
 async def until_blocked(tables: Tables, number: int = 1) -> None:
-    """Wait until this number of connections wait for this connection's locks, or for connections that do."""
+    """Wait until `number` connections wait for locks of this connection, directly or behind other connections."""
     while await tables.fetchval(_BLOCKED) < number:
         await pause()
 

@@ -178,8 +178,8 @@ async def test_account_pages_have_each_account_once(bus: Bus) -> None:
             break
     assert [each for each in everything if each in made] == made
     assert len({each.id for each in everything}) == len(everything)
-    paged = everything
-    assert [user.created_at for user in paged] == sorted(user.created_at for user in paged)
+    times = [user.created_at for user in everything]
+    assert times == sorted(times)
 
 
 def cursor_of(text: str) -> str:

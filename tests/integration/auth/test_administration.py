@@ -55,7 +55,7 @@ async def first_admin(bus: Bus) -> User:
 
 
 async def demote_others(tables: Tables, *admins: User) -> None:
-    """Demote the admins of other tests, so that only these accounts are admins."""
+    """Demote the admins that other tests have left, so that only the accounts `admins` are admins."""
     query = "UPDATE account SET role = 'editor' WHERE role = 'admin' AND id <> ALL ($1)"
     await tables.execute(query, [each.id for each in admins])
 

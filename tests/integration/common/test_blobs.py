@@ -206,7 +206,10 @@ async def test_offers_over_the_limit_are_refused(
 async def test_pulls_of_several_bodies_share_one_window(
     gateway_bus: Bus, state_bus: Bus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The pieces of all bodies together are bounded, because NATS ends a connection that lags. Proves R-BOUND-10."""
+    """The requested pieces of all bodies together are bounded, because NATS closes a slow consumer.
+
+    Proves R-BOUND-10.
+    """
     monkeypatch.setattr(gateway_bus.blobs, "_all_pieces", asyncio.Semaphore(2))
     request = gateway_bus.connection.request
     in_flight: list[int] = [0]

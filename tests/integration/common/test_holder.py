@@ -131,7 +131,7 @@ async def test_waiting_request_opens_the_canvas_when_the_first_is_cancelled(
 async def test_request_is_sent_again_at_once_when_nats_was_lost(
     backing: DevStack, gateway_bus: Bus, collab: FakeCollab
 ) -> None:
-    """A request that waits for an answer does not wait for its timeout of minutes. Proves R-BOUND-10."""
+    """After a loss of NATS, a request is repeated at once, not after its timeout of minutes. Proves R-BOUND-10."""
     received = asyncio.Event()
 
     async def answer_the_second_time(message: Msg) -> None:

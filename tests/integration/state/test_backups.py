@@ -322,11 +322,14 @@ async def test_backup_with_a_child_is_not_deleted(vault: Vault) -> None:
 async def test_request_locks_the_task_before_the_backup(
     vault: Vault, tables: Tables, others: Neighbours, kind: str
 ) -> None:
-    """The replica that ends a task locks in this order, so no request waits for it in a circle. Proves R-BACKUP-11."""
+    """A replica that ends a task locks in the same order, so that it and a request do not deadlock.
+
+    Proves R-BACKUP-11.
+    """
     canvas_id = await vault.draw("a")
     backup = await vault.back_up(canvas_id=canvas_id)
     subject = backup.id if kind in ("delete", "verify") else "another"
-    # A task of another replica, which is about to end it.
+    # A task of another replica, which is about to end this task.
     await tables.execute(
         "INSERT INTO backup_task (kind, subject_id, runner, heartbeat_at)"
         " VALUES ($1, $2, 'other', clock_timestamp() + interval '1 h')",
@@ -348,7 +351,7 @@ async def test_request_locks_the_task_before_the_backup(
         request = asyncio.ensure_future(requests[kind]())
         async with asyncio.timeout(20):
             await until_blocked(tables)
-        # With the other order, the request would have this lock.
+        # If the request locked the backup first, it would hold this lock now.
         await tables.execute("SELECT FROM backup WHERE id = $1 FOR UPDATE NOWAIT", backup.id)
     await request
     assert others.replaced == []

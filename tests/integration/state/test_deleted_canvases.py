@@ -75,7 +75,8 @@ async def age(tables: Tables, canvas_id: str, days: int) -> None:
 async def rows_of(tables: Tables, canvas_id: str) -> int:
     """Return the number of rows of a canvas in all tables.
 
-    The replica stores the use of the last seconds at any time, so only the use of `USED_ON` counts.
+    The replica stores the use of the last seconds at any time. So the table `canvas_size` does not count, and of the
+    table `canvas_usage` only the day `USED_ON` counts.
     """
     count = int(await tables.fetchval("SELECT count(*) FROM canvas WHERE id = $1", canvas_id))
     for table in TABLES:
@@ -90,7 +91,7 @@ async def rows_of(tables: Tables, canvas_id: str) -> int:
 
 @pytest.fixture
 async def database(backing: DevStack) -> AsyncIterator[Database]:
-    """A pool on the service's tables. No canvas of another test is due for removal."""
+    """A pool on the service's tables, after the removal of all canvases of other tests that are due."""
     async with postgres.connect(
         backing.postgres_url, schema="state", package="svgx_state", pool_size=4
     ) as database:

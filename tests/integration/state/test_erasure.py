@@ -45,7 +45,7 @@ async def names_in(tables: Tables, user_id: str) -> list[str]:
 
 
 async def no_values(_: str) -> int:
-    """Delete no values."""
+    """Delete no values, and return 0."""
     return 0
 
 
@@ -139,7 +139,7 @@ async def test_repeated_erasure_changes_nothing_more(client: Client, tables: Tab
 async def test_edit_that_was_committed_late_is_erased_by_the_last_pass(
     client: Client, tables: Tables, backing: DevStack, asked_again: bool
 ) -> None:
-    """Proves R-LIFE-13: after the grace, or by a second request. Only then is the user's id forgotten."""
+    """Proves R-LIFE-13: the last pass runs after the grace, or by a second request. Then the user's id is deleted."""
     victim = user()
     canvas_id, old = [await client.create() for _ in range(2)]
     await client.append(

@@ -7,7 +7,7 @@ from svgx_common.events.relay import drop_slices
 from svgx_common.postgres import Row
 from tests.integration.state.fresh_tables import FreshTables
 
-LOOKED_AT = 500
+CHECKED_TOGETHER = 500
 BLOCKED = 2000
 _DUE = (
     "SELECT count(*) FROM webhook_delivery WHERE status = 'pending' AND due_at <= clock_timestamp()"
@@ -15,9 +15,9 @@ _DUE = (
 
 
 async def fill(fresh: FreshTables) -> None:
-    """Add a webhook, and an event with deliveries: `BLOCKED` of one entity, and a later one of another entity.
+    """Add a webhook with `BLOCKED` deliveries of the entity `blocked`, and a later delivery of the entity `free`.
 
-    The first one of the entity has failed, and its next attempt is in an hour.
+    The first delivery of `blocked` has failed, and its next attempt is in an hour.
     """
     await fresh.tables.execute("DELETE FROM webhook")
     await fresh.tables.execute("DELETE FROM event")
@@ -42,12 +42,14 @@ async def fill(fresh: FreshTables) -> None:
 
 async def claim(fresh: FreshTables) -> tuple[list[str], bool]:
     """Claim deliveries. Return their ids, and whether there may be more."""
-    rows: list[Row] = await fresh.database.rows("claim_deliveries", [], [], 4, 30.0, LOOKED_AT)
+    rows: list[Row] = await fresh.database.rows(
+        "claim_deliveries", [], [], 4, 30.0, CHECKED_TOGETHER
+    )
     return [row["delivery_id"] for row in rows if row["delivery_id"]], rows[0]["more"]
 
 
 async def test_claim_looks_at_a_bounded_number_of_waiting_deliveries(fresh: FreshTables) -> None:
-    """Proves R-EVENT-10: deliveries that wait are put off once, and others get their turn. Proves R-EVENT-8."""
+    """Proves R-EVENT-8 and R-EVENT-10: deliveries that wait are put off, and then other deliveries are taken."""
     await fill(fresh)
     due, taken, more, statements = BLOCKED, list[str](), True, 0
     while more:
@@ -55,31 +57,31 @@ async def test_claim_looks_at_a_bounded_number_of_waiting_deliveries(fresh: Fres
         taken += found
         statements += 1
         left: int = await fresh.tables.fetchval(_DUE)
-        assert 0 <= due - left <= LOOKED_AT
+        assert 0 <= due - left <= CHECKED_TOGETHER
         due = left
     assert (taken, due) == (["free"], 0)
-    assert statements <= BLOCKED // LOOKED_AT + 1
+    assert statements <= BLOCKED // CHECKED_TOGETHER + 1
     assert await claim(fresh) == ([], False)
 
 
-async def test_next_delivery_of_an_entity_begins_when_the_one_before_has_ended(
+async def test_next_delivery_of_an_entity_begins_when_the_previous_delivery_ends(
     fresh: FreshTables,
 ) -> None:
-    """Proves R-EVENT-3: a delivery that was put off does not wait for its own time."""
+    """Proves R-EVENT-3: a delivery that was put off is due as soon as the previous delivery has ended."""
     await fill(fresh)
     while (await claim(fresh))[1]:
         pass
     await fresh.database.run("finish_delivery", "blocked-1", 3, 204)
     await fresh.database.run("release_next_delivery", "blocked-1")
     assert await claim(fresh) == (["blocked-2"], False)
-    await fresh.database.run("release_next_delivery", "blocked-2")  # it has not ended
+    await fresh.database.run("release_next_delivery", "blocked-2")  # "blocked-2" has not ended
     assert await claim(fresh) == ([], False)
 
 
 async def test_old_events_are_removed_in_slices(
     fresh: FreshTables, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Proves R-EVENT-10: a statement looks at a bounded number of events, and at a pending one only once."""
+    """Proves R-EVENT-10: a statement checks a bounded number of events, and no event is checked twice."""
     monkeypatch.setattr(relay, "DROP_PAUSE", 0)
     await fill(fresh)
     await fresh.tables.execute("DELETE FROM webhook_delivery")

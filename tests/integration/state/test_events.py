@@ -42,7 +42,7 @@ pytestmark = pytest.mark.usefixtures("_forget")
 
 @pytest.fixture(scope="module")
 async def _running(backing: DevStack) -> AsyncIterator[None]:
-    """A replica that ends failing deliveries after a short time."""
+    """A replica that gives up failing deliveries after 0.6 s."""
     async with quick(backing, webhook_give_up_seconds=0.6):
         yield
 
@@ -52,8 +52,8 @@ async def _forget(_running: None, tables: Tables) -> None:
     await forget_events(tables)
 
 
-def of(received: Received, canvas_id: str) -> bool:
-    """Return True for an event of the canvas."""
+def concerns(received: Received, canvas_id: str) -> bool:
+    """Return whether an event is about the canvas."""
     data: dict[str, object] = received.event["data"]
     return data.get("canvas_id") == canvas_id
 
@@ -78,7 +78,9 @@ async def test_changes_of_a_canvas_are_published_and_delivered_in_their_order(
         await client.delete(canvas_id)
         # A webhook without types also gets the events of other tests' canvases.
         async with asyncio.timeout(20):
-            while len(received := [each for each in hook.received if of(each, canvas_id)]) < 5:
+            while (
+                len(received := [each for each in hook.received if concerns(each, canvas_id)]) < 5
+            ):
                 await pause()
     expected = [
         ("canvas.created", {"canvas_id": canvas_id, "name": "first"}),
@@ -263,7 +265,7 @@ async def test_webhook_that_does_not_exist_is_not_found(client: Client) -> None:
 async def test_old_secret_signs_beside_the_new_one_for_the_overlap(
     client: Client, tables: Tables, overlap: int
 ) -> None:
-    """Proves R-EVENT-5: so a receiver may change its secret at any time of the overlap."""
+    """Proves R-EVENT-5: a receiver may change its secret at any time during the overlap."""
     async with receiver() as hook:
         created = await create(client, hook.url, "canvas.created")
         request = RotateSecretRequest(webhook_id=created.id, overlap_seconds=overlap)

@@ -44,8 +44,10 @@ async def test_calls_without_postgresql_are_unavailable(backing: DevStack, clien
         assert (await health._report()).dependencies["postgresql"].ok
 
 
-async def test_postgresql_that_goes_during_the_start_does_not_end_it(backing: DevStack) -> None:
-    """PostgreSQL stops after the migrations and before the first partitions are made. Proves R-STATE-18."""
+async def test_outage_of_postgresql_after_the_migrations_does_not_end_the_start(
+    backing: DevStack,
+) -> None:
+    """The service starts without the first partitions, which a later call makes. Proves R-STATE-18."""
     async with postgres.connect(
         backing.postgres_url, schema="state", package="svgx_state", pool_size=1
     ) as database:

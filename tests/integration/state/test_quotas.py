@@ -145,7 +145,10 @@ async def test_repeated_and_unknown_entries_do_not_count(
 async def test_edits_of_visitors_count_towards_the_creator_of_their_links(
     client: Client, backing: DevStack, tables: Tables
 ) -> None:
-    """Proves R-QUOTA-2: any number of links shares one bound, also links that end before the counts are stored."""
+    """Proves R-QUOTA-2: all links of an account share its bound.
+
+    The bytes of a link that ends before they are stored count towards the owner of the canvas.
+    """
     owner, creator = user(), user()
     async with quick_replica(backing):
         canvas_id = await client.create(caller=owner)
@@ -170,7 +173,7 @@ async def test_edits_of_visitors_count_towards_the_creator_of_their_links(
     )
     assert {row["user_id"]: row["journal_bytes"] for row in rows} == {
         creator.user_id: 300 + 2000,
-        owner.user_id: 100 + 1000,  # the owner is charged for a link that has ended
+        owner.user_id: 100 + 1000,  # the bytes of the link that has ended
     }
     of_canvas = "SELECT journal_bytes FROM canvas_usage WHERE canvas_id = $1"
     assert await tables.fetchval(of_canvas, canvas_id) == 3400

@@ -62,7 +62,7 @@ async def test_value_of_each_type_is_found_by_its_key(client: Client, backing: D
 
 
 def cache_requests(outcome: str) -> float:
-    """Return the requests of this process's caches with this outcome."""
+    """Return the number of requests with this outcome to all caches of this process."""
     name = "svgx_engine_value_cache_requests_total"
     return REGISTRY.get_sample_value(name, {"outcome": outcome}) or 0
 

@@ -288,7 +288,7 @@ async def test_named_version_outlives_the_journal(
 async def test_content_of_a_revision_is_kept_once_for_all_its_versions(
     backing: DevStack, client: Client, tables: Tables
 ) -> None:
-    """Many names for one revision take the place of one, until the last of them is deleted. Proves R-HIST-5."""
+    """Named versions of one revision share its content, until the last of them is deleted. Proves R-HIST-5."""
     kept = "SELECT count(*) FROM version_content WHERE canvas_id = $1"
     async with replica(backing, **NEVER):
         canvas_id = await client.create()

@@ -55,9 +55,9 @@ def rejections(room: Room, *edits: bytes, author: str = "ann") -> list[Rejection
 
 
 def test_edit_with_conflicts_is_refused_within_its_time() -> None:
-    """An edit of 27 KB that needs seconds takes less than one, and the other edits of the batch are saved.
+    """An edit of 27 KB that would take seconds is ended before one second. The other edits of the batch are saved.
 
-    The room saves the part that it has integrated, so that it has nothing that is not saved. Proves R-BOUND-1.
+    The room saves the part of the edit that it has integrated, so that it has no unsaved content. Proves R-BOUND-1.
     """
     room = room_with(edit_seconds=0.02)
     started = time.thread_time()
@@ -77,7 +77,7 @@ def test_edit_with_conflicts_is_refused_within_its_time() -> None:
 
 
 def test_account_with_slow_edits_is_refused_for_a_time() -> None:
-    """An account that has used its time is refused, also for small edits. Others are not. Proves R-BOUND-1."""
+    """An account without time left is refused even small edits. Other accounts are not refused. Proves R-BOUND-1."""
     room = room_with(account_seconds=0.02, edit_seconds=0.02)
     (slow,) = rejections(room, conflicts(2_000))
     assert slow.reason is Reason.TOO_SLOW
@@ -88,7 +88,7 @@ def test_account_with_slow_edits_is_refused_for_a_time() -> None:
     assert not rejections(room, one_key(8, "b"), author="bob")
 
 
-def test_honest_large_edit_is_taken() -> None:
+def test_large_edit_without_conflicts_is_taken() -> None:
     """An edit with 5,000 structs that do not conflict is taken within its limit. Proves R-BOUND-1."""
     assert not rejections(room_with(), many_clients(5_000))
 
@@ -120,7 +120,7 @@ def test_honest_large_edit_is_taken() -> None:
 def test_edit_beyond_a_bound_is_refused_and_changes_nothing(
     limits: dict[str, int], edits: list[bytes], reason: Reason, code: Close
 ) -> None:
-    """The last edit is refused with the limit, or with the seconds to wait. Known edits are still taken.
+    """The last edit is refused with the limit, or with the seconds to wait. Repeated edits are still taken.
 
     Proves R-BOUND-2.
     """
@@ -155,7 +155,7 @@ def test_clients_of_an_account_are_allowed_again_with_time() -> None:
 
 
 def test_repeated_edits_need_no_transaction() -> None:
-    """Known structs and known deletions are dropped before the document sees them. Proves R-BOUND-3."""
+    """Known structs and known deletions do not reach the document. Proves R-BOUND-3."""
     doc: Doc[Any] = Doc(client_id=3)
     updates: list[bytes] = []
     subscription = doc.observe(lambda event: updates.append(event.update))
@@ -170,7 +170,8 @@ def test_repeated_edits_need_no_transaction() -> None:
     entry = room.take_entry()
     assert entry is not None
     room.mark_committed(1)
-    room._document.transaction_seconds = 0.0  # no other way shows that none took place
+    # Only this counter shows that no transaction takes place.
+    room._document.transaction_seconds = 0.0
     for _ in range(3):
         assert not rejections(room, *updates, doc.get_update())
         assert not room.has_unsaved_edits
@@ -209,7 +210,7 @@ def long_pause(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("long_pause")
 def test_paused_room_keeps_edits_for_its_next_transaction() -> None:
-    """While a room pauses, a sync and an entry leave the newest edits out; after the pause they follow.
+    """While a room pauses, syncs and entries are without the newest edits. These edits follow after the pause.
 
     Proves R-BOUND-4.
     """
@@ -240,7 +241,7 @@ def test_large_edit_that_was_checked_in_advance_is_taken() -> None:
     checked = room.check(edit.update)
     assert checked is not None
     assert room.receive([edit], {0: checked}).rejected == ()
-    # The check is out of date now: it would integrate the structs a second time.
+    # The check is out of date now. With it, the structs would be integrated a second time.
     before = room.checkpoint(b"").state_vector
     assert room.receive([edit], {0: checked}).rejected == ()
     assert room.checkpoint(b"").state_vector == before
@@ -248,8 +249,11 @@ def test_large_edit_that_was_checked_in_advance_is_taken() -> None:
 
 
 @pytest.mark.parametrize("reason", list(Reason))
-def test_rejection_survives_its_packing(reason: Reason) -> None:
-    """A rejection is one number of at most 53 bits. A malformed edit is its index. Proves R-BOUND-1."""
+def test_packed_rejection_keeps_its_fields(reason: Reason) -> None:
+    """A rejection is packed into one number of at most 53 bits. For a malformed edit, this is the index.
+
+    Proves R-BOUND-1.
+    """
     for index, amount in ((0, 0), (7, 33_000), ((1 << 20) - 1, (1 << 29) - 1)):
         packed = Rejection(index, reason, amount).pack()
         assert Rejection.unpack(packed) == Rejection(index, reason, amount)
@@ -259,8 +263,8 @@ def test_rejection_survives_its_packing(reason: Reason) -> None:
 
 
 @pytest.mark.usefixtures("long_pause")
-def test_paused_room_answers_a_sync_between_the_steps_of_its_edits() -> None:
-    """A sync during a pause is answered, also after an edit that is integrated at once. Proves R-BOUND-4."""
+def test_sync_of_a_paused_room_and_the_next_broadcast_have_all_edits() -> None:
+    """A sync during a pause is answered. Its reply and the next broadcast together have all edits. Proves R-BOUND-4."""
     room = room_with()
     room.receive([Edit("ann", one_key(7, "a"))])
     list(room.take_broadcasts())

@@ -1,4 +1,4 @@
-"""Edits with structs of a Yjs client that another user uses at present."""
+"""Edits with structs of a Yjs client that belongs to another user who is present."""
 
 import time
 from typing import Any
@@ -68,7 +68,7 @@ def test_edit_under_the_client_of_another_present_user_is_refused(
 def test_edit_keeps_its_own_structs_without_those_of_others(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A client that passes on an edit of another one loses nothing: the other user's client sends it as well.
+    """No edit is lost when a client passes on another user's edit, because the other user's client sends it too.
 
     Proves R-BOUND-9.
     """
@@ -89,8 +89,8 @@ def test_new_room_closes_no_client_that_passes_on_edits(monkeypatch: pytest.Monk
 
 
 @pytest.mark.parametrize("case", ["same account", "gone", "expired", "known"])
-def test_honest_use_of_a_client_is_taken(monkeypatch: pytest.MonkeyPatch, case: str) -> None:
-    """An account reuses its client after a reload; others may pass on edits of a client that is gone, and known ones.
+def test_edit_that_forges_nothing_is_taken(monkeypatch: pytest.MonkeyPatch, case: str) -> None:
+    """A user may use the same client after a reload. Others may pass on known edits, and those of an absent client.
 
     Proves R-BOUND-9.
     """

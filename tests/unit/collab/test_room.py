@@ -234,7 +234,7 @@ def test_large_edit_is_saved_in_an_entry_of_its_own() -> None:
 def test_edit_that_caused_a_fault_is_rejected_by_the_next_room(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A `Fault` names the edit that caused it, and the next room, which is given this edit, rejects it.
+    """A `Fault` has the edit that caused it. The next room gets this edit, and rejects it.
 
     The test turns off the check of updates, so that pycrdt really fails. Proves R-SYNC-13.
     """

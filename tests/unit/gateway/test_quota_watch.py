@@ -190,7 +190,7 @@ async def _first_step(coroutine: Any) -> None:
 def test_visitor_is_limited_by_the_account_that_created_the_link(
     creator: str | None, used: int, status: QuotaStatus | None
 ) -> None:
-    """Proves R-QUOTA-2: each of the account's links is refused, also one without any edit."""
+    """Proves R-QUOTA-2: visitors of each link of the account are refused, also of a link without any edit."""
     quotas = watch()
     quotas.adopt(report({"ann": used}))
     for link in ("one", "two"):
@@ -199,7 +199,7 @@ def test_visitor_is_limited_by_the_account_that_created_the_link(
 
 
 def test_visitor_of_an_admins_link_has_the_bound_of_an_editor() -> None:
-    """Proves R-QUOTA-2: the gateway does not know the role of the link's creator."""
+    """Proves R-QUOTA-2: the bound is that of an editor, because the gateway does not have the creator's role."""
     quotas = watch()
     quotas.adopt(report({"root": 1000}))
     assert quotas.most_used(Caller("root", "root", Role.ADMIN, "session")) is None

@@ -160,7 +160,7 @@ async def test_stop_waits_for_the_end_of_the_task(copy: WatchedCopy, owner: Owne
 async def test_missing_answer_is_a_warning_only_after_the_start(
     copy: WatchedCopy, owner: Owner, monkeypatch: pytest.MonkeyPatch, case: tuple[float, bool, str]
 ) -> None:
-    """Services start in any order, so the first answers may be missing for a while. Each level is logged once."""
+    """Services start in any order, so the first answers may be missing for a while. One line is logged."""
     starting, answered_before, level = case
     logger = CapturingLogger()
     monkeypatch.setattr(watched_copy, "log", logger)

@@ -45,7 +45,7 @@ def test_asyncapi_describes_the_websocket_protocol() -> None:
 
 
 def test_asyncapi_describes_the_hocuspocus_protocol() -> None:
-    """The document has every type of message that the gateway reads or sends. Proves R-CONTRACT-5."""
+    """The document has every type of Hocuspocus message that the gateway reads or sends. Proves R-CONTRACT-5."""
     types = {numbers[0] for numbers, _, _ in asyncapi.HOCUSPOCUS_FRAMES.values()}
     assert types == {
         *(protocol.SYNC, protocol.AWARENESS, protocol.QUERY_AWARENESS),

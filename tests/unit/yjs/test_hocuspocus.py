@@ -1,4 +1,4 @@
-"""Messages of Hocuspocus: malformed ones, names and sessions."""
+"""Messages of Hocuspocus: malformed messages, names and sessions."""
 
 import pytest
 from hypothesis import given
@@ -44,7 +44,7 @@ def test_random_bytes_decode_or_raise_malformed(frame: bytes) -> None:
 
 @pytest.mark.parametrize("name", ["", "x" * 256, "é" * 128, "canvas\0session"])
 def test_message_of_y_protocols_keeps_its_content_behind_a_name(name: str) -> None:
-    """Proves R-HOCUS-8: the rest of a message is one of y-protocols."""
+    """Proves R-HOCUS-8: after the name, the bytes are a message of y-protocols."""
     message = protocol.encode_update(b"\x00\x00")
     named = hocuspocus.decode(hocuspocus.Writer(name).named(message))
     assert named == hocuspocus.Named(name, protocol.decode(message))

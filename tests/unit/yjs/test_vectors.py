@@ -28,7 +28,7 @@ async def vectors(node: Path) -> Vectors:
 
 
 def test_values_have_the_bytes_of_lib0(vectors: Vectors) -> None:
-    """Numbers, texts and byte arrays, both ways. Proves R-SYNC-9."""
+    """Numbers, texts and byte arrays are encoded and decoded as lib0 does. Proves R-SYNC-9."""
     for value, encoded in vectors["uints"]:
         assert Encoder().uint(value).finish().hex() == encoded
         assert Decoder(bytes.fromhex(encoded)).uint() == value
@@ -45,7 +45,7 @@ def test_values_have_the_bytes_of_lib0(vectors: Vectors) -> None:
 
 
 def test_sync_messages_have_the_bytes_of_y_protocols(vectors: Vectors) -> None:
-    """Sync step 1, sync step 2 and update of five documents, both ways. Proves R-SYNC-9."""
+    """The sync messages of five documents are encoded and decoded as y-protocols does. Proves R-SYNC-9."""
     for each in vectors["sync"]:
         update, whole, vector = (bytes.fromhex(each[key]) for key in ("update", "whole", "vector"))
         step_1, step_2 = bytes.fromhex(each["step1"]), bytes.fromhex(each["step2"])
@@ -61,7 +61,7 @@ def test_sync_messages_have_the_bytes_of_y_protocols(vectors: Vectors) -> None:
 
 
 def test_awareness_updates_have_the_bytes_of_y_protocols(vectors: Vectors) -> None:
-    """Present clients, clients that have left, and large client ids, both ways. Proves R-SYNC-9."""
+    """States of present and absent clients, also with large ids, are encoded and decoded alike. Proves R-SYNC-9."""
     states = [
         awareness.State(each["client"], each["clock"], each["json"])
         for each in vectors["awareness"]
@@ -73,7 +73,7 @@ def test_awareness_updates_have_the_bytes_of_y_protocols(vectors: Vectors) -> No
 
 
 def test_newer_awareness_state_wins_as_in_y_protocols(vectors: Vectors) -> None:
-    """Both orders of two clocks, of states and removals. Proves R-AWARE-1 and R-AWARE-3."""
+    """The same state wins for each order of two clocks, states and removals. Proves R-AWARE-1 and R-AWARE-3."""
     for case in vectors["winners"]:
         first, second = (
             awareness.State(5, case[key]["clock"], case[key]["state"])
@@ -84,7 +84,10 @@ def test_newer_awareness_state_wins_as_in_y_protocols(vectors: Vectors) -> None:
 
 
 def test_hocuspocus_messages_have_the_bytes_of_its_package(vectors: Vectors) -> None:
-    """Messages of the server are encoded, and messages of the client are decoded, as npm does. Proves R-HOCUS-8."""
+    """Messages of the server are encoded, and messages of the client are decoded, as the package does.
+
+    Proves R-HOCUS-8.
+    """
     given = vectors["hocuspocus"]
     name = given.pop("name")
     bytes_of = {key: bytes.fromhex(value) for key, value in given.items()}

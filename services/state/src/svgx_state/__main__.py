@@ -45,7 +45,7 @@ def main() -> None:
 
 
 def _checks(values: Mapping[str, Any]) -> Mapping[str, Check | None]:
-    """Return the checks of PostgreSQL, of Redis if a state type has the backend `redis`, and of the backup key."""
+    """Return the checks of PostgreSQL, and of Redis and the backup key if the settings use Redis or backups."""
     checks = dict(database_checks(values, schema="state", package="svgx_state"))
     types = values.get("state_types", {})
     if any(each.backend is Backend.REDIS for each in types.values()):

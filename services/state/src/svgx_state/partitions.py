@@ -19,7 +19,7 @@ async def add_partitions(database: Database, days_ahead: int) -> None:
 
 
 async def add_partitions_at_start(database: Database, days_ahead: int) -> None:
-    """Make the missing partitions, and leave them to the next appends when PostgreSQL has gone since its last check."""
+    """Make the missing partitions. If PostgreSQL does not answer, log a warning: the next appends make them."""
     try:
         await add_partitions(database, days_ahead)
     except Unavailable:

@@ -77,7 +77,7 @@ class StateSettings(PostgresSettings, ServiceSettings):
     version_quiet_seconds: float = Field(60.0, gt=0, le=86400)
     """Seconds after the last edit of a canvas at which it gets an automatic version."""
     version_busy_seconds: float = Field(600.0, gt=0, le=86400)
-    """Seconds after the first edit that is in no version, at which a canvas in use gets an automatic version."""
+    """Seconds after the first edit that is in no version. Then a canvas in use gets an automatic version."""
     version_all_hours: float = Field(1.0, ge=0, le=8760)
     """Hours for which all versions are kept. Of older ones without a name, the last of each hour is kept."""
     version_hourly_hours: float = Field(24.0, ge=0, le=8760)

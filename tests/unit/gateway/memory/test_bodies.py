@@ -38,7 +38,10 @@ async def test_body_is_read_and_its_memory_released() -> None:
 async def test_body_without_memory_waits_and_is_refused(
     monkeypatch: pytest.MonkeyPatch, first: str, second: str, *, waits: bool
 ) -> None:
-    """A second body of an account waits for memory, and gets 503 at last. Others go on. Proves R-BOUND-8."""
+    """A second body of an account waits for memory, and then gets 503. Bodies of other accounts do not wait.
+
+    Proves R-BOUND-8.
+    """
     monkeypatch.setattr(module, "WAIT_SECONDS", 0.0)
     bodies = Bodies(LIMITS)
     with bodies.keep(first) as one, bodies.keep(second) as two:
@@ -53,8 +56,8 @@ async def test_body_without_memory_waits_and_is_refused(
     assert bodies._used == 0
 
 
-async def test_waiting_body_goes_on_when_memory_is_free(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A body that waits is read when an earlier one has ended, however long it waited. Proves R-BOUND-8."""
+async def test_waiting_body_is_read_when_memory_is_free(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A body that waits is read when the request of an earlier body has ended. Proves R-BOUND-8."""
     monkeypatch.setattr(module, "POLL_SECONDS", 0.0)
     bodies = Bodies(LIMITS)
     with bodies.keep("ann") as two:
@@ -66,7 +69,7 @@ async def test_waiting_body_goes_on_when_memory_is_free(monkeypatch: pytest.Monk
         assert await reading == b"b" * 190 * KB
 
 
-async def test_oldest_body_always_finds_memory() -> None:
+async def test_oldest_body_never_waits_for_memory() -> None:
     """The oldest body may exceed the memory, so that unfinished bodies never wait for each other. Proves R-BOUND-8."""
     bodies = Bodies(LIMITS)
     with bodies.keep("ann") as body:
@@ -77,7 +80,7 @@ async def test_oldest_body_always_finds_memory() -> None:
 async def test_slow_body_gets_408(
     monkeypatch: pytest.MonkeyPatch, chunks: tuple[bytes, ...]
 ) -> None:
-    """A body that stops to arrive gets 408 with the rate as the limit. Proves R-BOUND-8."""
+    """A request whose body stops arriving gets 408 with the rate as the limit. Proves R-BOUND-8."""
     monkeypatch.setattr(module, "RATE_SECONDS", 0.01)
     with Bodies(LIMITS).keep("ann") as body, pytest.raises(RequestTimeout) as refused:
         await body.read(stream(*chunks, ends=False), 500 * KB)

@@ -47,7 +47,10 @@ def joined(outgoing: Outgoing, *clients: Client) -> Outgoing:
 
 
 async def test_second_full_sync_of_a_connection_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A connection gets one full sync in three seconds. Others and small replies do not wait. Proves R-BOUND-6."""
+    """A connection gets one full sync in three seconds. Other connections and small replies do not wait.
+
+    Proves R-BOUND-6.
+    """
     clock, one, other = Clock(monkeypatch), Client(), Client("user:bob")
     outgoing = joined(Outgoing(OutgoingLimits(sync_seconds=3.0), lambda: clock.now), one, other)
     await sync(outgoing, one, LARGE_BYTES - 1)
@@ -60,7 +63,7 @@ async def test_second_full_sync_of_a_connection_waits(monkeypatch: pytest.Monkey
 
 
 async def test_account_waits_for_its_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An account that has received its bytes waits for more, on all its connections. Proves R-BOUND-6."""
+    """Beyond the bytes of an account, syncs wait on all its connections. Proves R-BOUND-6."""
     clock = Clock(monkeypatch)
     limits = OutgoingLimits(sync_seconds=0, account_bytes=MB, account_burst=4 * MB)
     clients, other = [Client() for _ in range(6)], Client("user:bob")
@@ -77,7 +80,10 @@ async def test_account_waits_for_its_bytes(monkeypatch: pytest.MonkeyPatch) -> N
 async def test_sync_waits_while_clients_of_its_account_do_not_read(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A sync without memory for its reply waits, and is refused after a minute. Others go on. Proves R-BOUND-7."""
+    """A sync without memory for its reply waits, and is refused after a minute. Other accounts do not wait.
+
+    Proves R-BOUND-7.
+    """
     clock = Clock(monkeypatch)
     slow, second, other = Client(), Client(), Client("user:bob")
     limits = OutgoingLimits(account_memory=4 * MB, memory=100 * MB)
@@ -97,7 +103,10 @@ async def test_sync_waits_while_clients_of_its_account_do_not_read(
 
 
 async def test_syncs_in_flight_reserve_their_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As many syncs of an account go together as its memory holds replies of the last size. Proves R-BOUND-7."""
+    """An account may have as many syncs at a time as its memory holds replies of the canvas's last size.
+
+    Proves R-BOUND-7.
+    """
     clock, clients = Clock(monkeypatch), [Client() for _ in range(9)]
     limits = OutgoingLimits(sync_seconds=0, account_memory=4 * MB)
     outgoing = joined(Outgoing(limits, lambda: clock.now), *clients)
@@ -115,7 +124,10 @@ async def test_syncs_in_flight_reserve_their_memory(monkeypatch: pytest.MonkeyPa
 
 
 async def test_slow_clients_are_closed_while_memory_is_scarce() -> None:
-    """Only clients with much to read that read too slowly are closed, while half is in use. Proves R-BOUND-7."""
+    """While more than half of the memory is in use, clients with many unsent bytes that read too slowly are closed.
+
+    Proves R-BOUND-7.
+    """
     slow, quick, small = (
         Client(unsent_bytes=6 * MB),
         Client("user:bob", 6 * MB),
@@ -132,8 +144,8 @@ async def test_slow_clients_are_closed_while_memory_is_scarce() -> None:
     assert not slow.closed
 
 
-async def test_removed_connection_leaves_nothing() -> None:
-    """After its end a connection takes no memory and no entry. Proves R-BOUND-7."""
+async def test_removed_connection_takes_no_memory() -> None:
+    """After its end, the unsent bytes of a connection do not count. Proves R-BOUND-7."""
     outgoing, client = Outgoing(), Client(unsent_bytes=5 * MB)
     outgoing.add(client)
     outgoing.remove(client)

@@ -30,7 +30,7 @@ def frames_of(content: bytes, chance: random.Random) -> bytes:
 
 @pytest.mark.parametrize("seed", range(4))
 async def test_handed_over_messages_keep_their_content_and_order(seed: int) -> None:
-    """Messages of all sizes, cut anywhere, some of which have to wait. Proves R-SOCKET-6."""
+    """The messages have all sizes and are cut anywhere, and some of them have to wait. Proves R-SOCKET-6."""
     chance = random.Random(seed)
     sent = [bytes((number,)) + chance.choice(CONTENTS) for number in range(40)]
     received: list[bytes] = []
@@ -103,7 +103,7 @@ async def test_handed_over_messages_count_towards_the_rate() -> None:
         started = loop.time()
         await socket.send(b"".join(encode_frame(0x2, bytes((each,))) for each in range(60)))
         await complete.wait()
-        assert loop.time() - started > 0.8  # 40 frames at once, and 20 in the next second
+        assert loop.time() - started > 0.8  # 40 frames are read at once, and 20 in the next second
     assert received == [bytes((each,)) for each in range(60)]
 
 

@@ -16,7 +16,7 @@ from svgx_gateway.websocket.transport.event_queue import EventQueue
 
 
 class Socket:
-    """A socket that takes frames directly while `keeps_up`, and others through ASGI."""
+    """A socket that takes frames directly while `keeps_up` is true. Other messages go through ASGI."""
 
     def __init__(self) -> None:
         self.keeps_up = True
@@ -47,7 +47,7 @@ def connect(socket: Socket) -> Connection:
 
 
 def tasks() -> int:
-    """Return the number of tasks."""
+    """Return the number of tasks of the event loop."""
     return len(asyncio.all_tasks())
 
 
@@ -59,7 +59,7 @@ async def never() -> Closing:
 
 @pytest.mark.parametrize("queued_before", [False, True])
 async def test_writer_begins_with_the_first_message_that_waits(*, queued_before: bool) -> None:
-    """A client that keeps up has no task for writing; messages keep their order. Proves R-SOCKET-7."""
+    """A client that reads fast enough has no task for writing, and messages keep their order. Proves R-SOCKET-7."""
     socket = Socket()
     connection = connect(socket)
     socket.keeps_up = not queued_before

@@ -1,4 +1,7 @@
-"""The rate of presence on one gateway: newest states win, joins and leaves at once, edits first."""
+"""The rate of presence on one gateway.
+
+The newest states win, joins and leaves are sent at once, and edits are sent first.
+"""
 
 import asyncio
 from collections.abc import AsyncIterator, Collection
@@ -70,7 +73,7 @@ async def room(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Room]:
 
 
 async def test_movements_are_merged_and_the_newest_wins(room: Room) -> None:
-    """A burst is one frame with the newest state of each client. Proves R-AWARE-12."""
+    """A burst of movements becomes one message with the newest state of each client. Proves R-AWARE-12."""
     for clock in range(1, 50):
         room.forward(State(1, clock, f'"{clock}"'))
     room.forward(State(2, 1, '"b"'))
@@ -80,7 +83,7 @@ async def test_movements_are_merged_and_the_newest_wins(room: Room) -> None:
 
 
 async def test_joins_and_leaves_are_sent_at_once(room: Room) -> None:
-    """They bring along the movements that wait. Proves R-AWARE-12."""
+    """The message of a join or a leave also has the movements that wait. Proves R-AWARE-12."""
     room.forward(State(1, 1, '"a"'))
     room.forward(State(3, 0, '"new"'))
     assert room.reader.received[1:] == [[State(1, 1, '"a"'), State(3, 0, '"new"')]]
@@ -89,7 +92,7 @@ async def test_joins_and_leaves_are_sent_at_once(room: Room) -> None:
 
 
 async def test_isolated_movement_is_sent_at_once(room: Room) -> None:
-    """After a pause, nothing waits. Proves R-AWARE-12."""
+    """A movement after a pause does not wait for the interval. Proves R-AWARE-12."""
     room.forward(State(1, 1, '"a"'))
     room.reader.arrived.clear()
     await room.reader.next()
@@ -102,7 +105,7 @@ async def test_isolated_movement_is_sent_at_once(room: Room) -> None:
 
 
 async def test_presence_waits_for_a_client_with_a_backlog(room: Room) -> None:
-    """Edits come first; the newest states follow, also when nobody moves any more. Proves R-AWARE-12."""
+    """The newest states are sent after the backlog, even without a further movement. Proves R-AWARE-12."""
     room.slow.has_backlog = True
     room.slow.arrived.clear()
     for client in (3, 4):

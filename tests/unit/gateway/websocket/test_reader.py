@@ -1,4 +1,4 @@
-"""The reader of one connection, with a session that waits when the test wants it."""
+"""The reader of one connection, with a session that waits while the test keeps a gate closed."""
 
 import asyncio
 from collections.abc import Callable
@@ -89,7 +89,7 @@ async def test_edit_is_handled_in_the_callback_of_the_socket() -> None:
     assert client.take is None
 
 
-async def test_messages_behind_one_that_waits_keep_their_order() -> None:
+async def test_messages_after_a_waiting_message_keep_their_order() -> None:
     """A message that waits is finished first, in a task. Proves R-SOCKET-6."""
     client, reading = await started()
     client.gate.clear()
@@ -114,7 +114,7 @@ async def test_messages_behind_one_that_waits_keep_their_order() -> None:
 async def test_error_of_a_message_closes_the_connection(
     error: Callable[[], Exception], code: Close, *, waits: bool
 ) -> None:
-    """At once, and after a wait. Proves R-SOCKET-6."""
+    """An error closes the connection, whether the message had to wait or not. Proves R-SOCKET-6."""
     client, reading = await started()
     client.error = error()
     if waits:
@@ -128,7 +128,7 @@ async def test_error_of_a_message_closes_the_connection(
     await asyncio.gather(reading, return_exceptions=True)
 
 
-async def test_end_of_the_connection_cancels_the_message_that_waits() -> None:
+async def test_end_of_the_connection_cancels_a_waiting_message() -> None:
     """Nothing of the connection runs after its end. Proves R-SOCKET-6."""
     client, reading = await started()
     client.gate.clear()

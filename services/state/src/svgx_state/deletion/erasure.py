@@ -222,7 +222,7 @@ async def _erase_authors(
 ) -> bool:
     """Replace the author of some journal entries, canvas by canvas. Return whether entries may remain.
 
-    `since` leaves out canvases without edits from that time on.
+    With `since`, canvases that were not edited since that time are left out.
     """
     budget = STEP_ENTRIES
     canvases = await session.rows("canvases_from", progress.canvas_id, STEP_CANVASES, since)

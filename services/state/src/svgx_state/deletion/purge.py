@@ -96,7 +96,7 @@ class Purge:
     async def step(self) -> PurgeStep | None:
         """Remove some rows of a canvas that is due.
 
-        Return None when none is due, or while another replica removes rows.
+        Return None when no canvas is due, or while another replica removes rows.
         """
         async with self._database.transaction() as session:
             claim = await session.row("claim_purge")

@@ -24,8 +24,8 @@ AT_A_TIME = 4
 FACTOR = 4
 """The factor from one pause to the next, up to the longest pause."""
 
-LOOKED_AT = 500
-"""Due deliveries of one webhook that one statement looks at."""
+CHECKED_TOGETHER = 500
+"""Largest number of due deliveries of one webhook that one statement checks."""
 
 LONGEST_PAUSE = 6 * 3600.0
 """Seconds of the longest pause between two attempts."""
@@ -69,7 +69,7 @@ def pause_after(attempts: int, first: float, jitter: float) -> float:
 
 
 def keys_of(row: Row) -> list[str]:
-    """Return the secrets that sign a delivery: the present one, and for a while after a rotation the old one."""
+    """Return the secrets that sign a delivery: the present secret, and during an overlap also the old secret."""
     return [row["secret"]] if row["old_secret"] is None else [row["secret"], row["old_secret"]]
 
 
@@ -116,7 +116,7 @@ class Deliveries:
             list(running.values()),
             AT_A_TIME,
             self._lost_after,
-            LOOKED_AT,
+            CHECKED_TOGETHER,
         )
         if rows[0]["more"]:
             self.wake()

@@ -151,7 +151,7 @@ class Webhooks:
         return await self._get(request.webhook_id)
 
     async def rotate(self, request: RotateSecretRequest, _: Call) -> CreatedWebhook:
-        """Give a webhook a new secret. The old one signs as well for the overlap. Raises `NotFound`."""
+        """Give a webhook a new secret. During the overlap, the old secret signs deliveries too. Raises `NotFound`."""
         secret = new_secret()
         changed = await self._database.row(
             "rotate_webhook_secret", request.webhook_id, secret, float(request.overlap_seconds)

@@ -21,7 +21,7 @@ MARGIN = 1.0
 """Seconds before the caller's deadline at which collab must have answered."""
 
 REPLACE_SECONDS = 25.0
-"""Seconds that collab has at least. The content must be ready this long before the answer of collab is due."""
+"""Shortest time for collab, in seconds. The content must be ready this long before the answer of collab is due."""
 
 
 class Restores:
@@ -33,12 +33,13 @@ class Restores:
         self._workers = workers
 
     async def restore(self, request: VersionRequest, call: Call) -> Restored:
-        """Give a canvas the content of a version, by an edit of the caller. First keep the present content as a
-        version.
+        """Give a canvas the content of a version, by an edit of the caller.
 
-        The edit is saved as a whole or not at all. Raises `NotFound` for an unknown version, `TooLarge` or `Invalid`
-        for content over a limit, `TooManyRequests` while the caller has too many exports or imports, `Overloaded`, and
-        `Unavailable` or `DeadlineExceeded` when collab did not answer: the restore may have happened then.
+        Before the edit, the present content is kept as a version. The edit is saved as a whole or not at all.
+
+        Raises `NotFound` for an unknown version, `TooLarge` or `Invalid` for content over a limit, `TooManyRequests`
+        while the caller has too many exports or imports, `Overloaded`, and `Unavailable` or `DeadlineExceeded` when
+        collab did not answer: the restore may have happened then.
         """
         started = time.perf_counter()
         outcome = "failed"

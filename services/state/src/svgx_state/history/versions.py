@@ -81,7 +81,8 @@ class Versions:
     ) -> Version:
         """Record the restore of a version. Return the version `before`, which was made before the restore.
 
-        `before` is moved to the last revision before the restore, so that it also has the edits between the two.
+        `before` is moved to the last revision before the restore, so that it also has the edits that
+        were committed after it was made.
         """
         async with self._database.transaction() as session:
             row = await session.row("advance_version", before.id, restored.revision - 1)

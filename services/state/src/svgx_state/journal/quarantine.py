@@ -24,7 +24,7 @@ Read = Callable[[], Awaitable[Sequence[Row]]]
 
 
 class CorruptRows(Exception):
-    """Rows with bytes that do not have their checksum. They are arguments of `Quarantine.move`."""
+    """Rows with bytes that do not match their checksum. The caller passes them to `Quarantine.move`."""
 
     def __init__(self, rows: Sequence[Row]) -> None:
         super().__init__(f"{len(rows)} rows are corrupt")

@@ -57,7 +57,7 @@ def shares(entry: Entry) -> dict[str, int]:
 class UsageCounter:
     """The counter of one replica. A crash of the replica loses the counts of the last seconds.
 
-    `_visitors` has the bytes by share link and canvas. They count towards the account that created the link.
+    `_visitors` has the bytes by share link and canvas. These bytes count towards the account that created the link.
     """
 
     def __init__(

@@ -78,7 +78,7 @@ async def require_canvas(session: Session, caller: Caller, *, stored: StoredQuot
 
 
 async def require_place(session: Session, caller: Caller, *, stored: StoredQuotas) -> None:
-    """Raise `QuotaFull` if the caller may not have one more canvas. This is the check for a canvas that is restored."""
+    """Raise `QuotaFull` if the caller may not have one more canvas. The restore of a canvas needs this check."""
     await session.row("lock_creator", caller.user_id)
     quotas = await stored.in_force_within(session)
     for use in (await account_usage(session, quotas, caller.user_id, caller.role)).uses:

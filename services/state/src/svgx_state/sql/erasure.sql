@@ -25,7 +25,7 @@ UPDATE erasure SET finished_at = clock_timestamp(), canvas_id = '', revision = 0
 UPDATE erasure SET user_id = NULL, canvas_id = '', revision = 0 WHERE pseudonym = $1
 
 -- name: erasure_to_close
--- Take an erasure of which the first pass ended more than $1 seconds ago.
+-- Read the oldest erasure of which the first pass ended more than $1 seconds ago, and the last pass has not ended.
 SELECT pseudonym, user_id FROM erasure
 WHERE user_id IS NOT NULL AND finished_at < clock_timestamp() - make_interval(secs => $1)
 ORDER BY finished_at LIMIT 1
@@ -77,7 +77,8 @@ WITH changed AS (
 SELECT count(*) AS rows FROM changed
 
 -- name: canvases_from
--- Read $2 canvases from the id $1 on, with their newest revisions: all, or those that were edited since $3.
+-- Read $2 canvases from the id $1 on, with their newest revisions. With $3, leave out canvases that were not edited
+-- since that time.
 SELECT id, revision FROM canvas
 WHERE id >= $1 AND ($3::timestamptz IS NULL OR updated_at >= $3)
 ORDER BY id LIMIT $2

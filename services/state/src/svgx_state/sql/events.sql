@@ -19,9 +19,9 @@ SELECT coalesce(extract(epoch FROM clock_timestamp() - min(at))::double precisio
 FROM event WHERE relayed_at IS NULL
 
 -- name: drop_old_events
--- Look at the next $2 events that are older than $1 days, after the event (at $3, id $4). Delete them with their
--- deliveries, except for events that are still to be delivered. Return the last event that was looked at, and `full`
--- when there may be more.
+-- Check the next $2 events that are older than $1 days, after the event (at $3, id $4). Delete these events with their
+-- deliveries, except for events that are not relayed or not delivered yet. Return the last event that was checked, and
+-- `full`, which is true when there may be more.
 WITH old AS MATERIALIZED (
     SELECT e.id, e.at, e.relayed_at FROM event e
     WHERE e.at < clock_timestamp() - $1 * interval '1 day'

@@ -1,10 +1,11 @@
 -- The statements of the quotas. A day is a day of UTC.
 
 -- name: add_usage
--- Add the bytes of each account ($2, $3) and each canvas ($4, $5) to those of the day $1, and return the new sums. Add
--- the bytes that visitors of the links $6 sent to the canvases $7 ($8) to the accounts that created the links, or for a
--- link that has ended meanwhile, to the account that created the canvas. The rows are in the order of their ids, so that
--- two calls lock them in the same order.
+-- Add the bytes of each account ($2, $3) and each canvas ($4, $5) to those of the day $1, and return the new sums.
+--
+-- $6, $7 and $8 are share links, their canvases, and the bytes that visitors with the links sent. These bytes are added
+-- to the account that created the link, or to the account that created the canvas if the link has ended meanwhile.
+-- The rows are in the order of their ids, so that two calls lock them in the same order.
 WITH added AS (
     SELECT one.id, one.bytes FROM unnest($2::text[], $3::bigint[]) AS one (id, bytes)
     UNION ALL
@@ -95,8 +96,8 @@ LEFT JOIN LATERAL (
 WHERE c.id = $1 AND c.deleted_at IS NULL
 
 -- name: lock_creator
--- Let one transaction at a time create canvases of an account. Otherwise, simultaneous ones would not count each
--- other's canvases.
+-- Let one transaction at a time create canvases of an account. Otherwise, simultaneous transactions would not
+-- count each other's canvases.
 SELECT pg_advisory_xact_lock(hashtext('svgx.state.create_canvas'), hashtext($1))
 
 -- name: top_accounts

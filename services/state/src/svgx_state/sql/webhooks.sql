@@ -23,10 +23,12 @@ RETURNING id
 -- a time; $1 and $2 are the webhooks with running attempts, and the numbers of these. After $4 seconds, an attempt
 -- without a result counts as lost.
 --
--- A delivery waits for the earlier ones of its entity. The statement looks at $5 due deliveries of a webhook. Those that
--- wait are put off until the next attempt at the entity's first one, at least for 5 seconds, so that they are not looked
--- at again and again. There is always a row: `more` is true when a webhook may have more due deliveries, and
--- `delivery_id` is null without a delivery.
+-- A delivery waits for the earlier deliveries of its entity. The statement checks $5 due deliveries of a webhook. A
+-- delivery that waits is put off until the next attempt at the entity's first delivery, and for 5 seconds at least, so
+-- that later statements do not check it again and again.
+--
+-- The statement always returns a row: `more` is true when a webhook may have more due deliveries, and `delivery_id` is
+-- null when no delivery was taken.
 WITH due AS MATERIALIZED (
     SELECT picked.*, w.id AS webhook_id, $3::integer - coalesce(busy.running, 0) AS free FROM webhook w
     LEFT JOIN unnest($1::text[], $2::integer[]) AS busy (id, running) ON busy.id = w.id
@@ -72,7 +74,7 @@ SET status = 'delivered', delivered_at = clock_timestamp(), response_status = $3
 WHERE id = $1 AND status = 'pending' AND attempts = $2
 
 -- name: release_next_delivery
--- Let the next delivery of the entity of $1 begin now, after that one has ended.
+-- Make the next delivery of the same entity due now, if the delivery $1 has ended.
 UPDATE webhook_delivery d SET due_at = clock_timestamp()
 FROM webhook_delivery ended
 WHERE ended.id = $1 AND ended.status <> 'pending' AND d.due_at > clock_timestamp() AND d.attempts = 0 AND d.id = (
@@ -128,7 +130,7 @@ WHERE id = $1
 RETURNING id
 
 -- name: rotate_webhook_secret
--- Sign with the secret $2, and for $3 seconds with the secret from before as well.
+-- Sign deliveries with the secret $2 from now on, and for $3 seconds with the present secret too.
 UPDATE webhook
 SET secret = $2, old_secret = CASE WHEN $3::double precision > 0 THEN secret END,
     old_secret_until = clock_timestamp() + $3::double precision * interval '1 second', updated_at = clock_timestamp()

@@ -8,7 +8,7 @@ EDIT, EMPTY = b"\1edit", b"\0\0"
 
 
 class Provider:
-    """The count of HocuspocusProvider.ts, and a server that accepts or discards its messages."""
+    """A provider that counts as HocuspocusProvider.ts does, and a server that accepts or discards its messages."""
 
     def __init__(self) -> None:
         self.unsynced = 0
@@ -23,7 +23,7 @@ class Provider:
             self.refused += 1
 
     def start_sync(self, step_2: bytes) -> None:
-        """Send sync step 1, and answer the server's with sync step 2."""
+        """Send sync step 1, and answer the sync step 1 of the server."""
         self.unsynced = 1
         self.counter.begin_sync()
         self.answer(step_2)
@@ -80,7 +80,7 @@ def test_unrequested_sync_step_2_gets_no_status() -> None:
     assert provider.unsynced == 0
 
 
-def test_new_sync_forgets_the_messages_before_it() -> None:
+def test_messages_before_a_new_sync_get_no_status() -> None:
     """Proves R-HOCUS-3: the provider sets its count to one, so earlier messages get no status."""
     provider = Provider()
     provider.start_sync(EMPTY)
@@ -107,7 +107,7 @@ def test_viewer_without_changes_is_synced() -> None:
 
 
 def test_offline_changes_of_a_viewer_stay_unsynced() -> None:
-    """Proves R-HOCUS-6: the provider shows that the server lacks them."""
+    """Proves R-HOCUS-6: the provider shows that the server lacks these changes."""
     provider = Provider()
     provider.is_viewer = True
     provider.start_sync(EDIT)

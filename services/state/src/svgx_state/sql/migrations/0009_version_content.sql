@@ -1,5 +1,5 @@
--- The content of versions that the journal does not have any more, once for each revision. `version.content` is then
--- empty. A version that was kept before this table has its own copy there.
+-- The content of versions that the journal does not have any more, once for each revision. For these versions,
+-- `version.content` is empty. A version that was kept before this migration has its own copy in `version.content`.
 CREATE TABLE version_content (
     canvas_id text NOT NULL REFERENCES canvas (id) ON DELETE CASCADE,
     revision bigint NOT NULL,
@@ -10,5 +10,5 @@ CREATE TABLE version_content (
 -- The bytes are compact already.
 ALTER TABLE version_content ALTER COLUMN content SET STORAGE EXTERNAL;
 
--- For the versions of one revision, of which the last one removes the content.
+-- The index finds the versions of one revision. The deletion of the last of them deletes the content.
 CREATE INDEX version_revision ON version (canvas_id, revision);

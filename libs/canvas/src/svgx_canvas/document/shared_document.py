@@ -35,15 +35,14 @@ PIECE_OVERHEAD = 300
 MAX_FAULTS = 20
 """Updates of one journal that pycrdt may fail on. With one more, loading the document fails."""
 
-
 FEW_STRUCTS = 64
-"""Structs up to which an edit is integrated together with others, and its own time is not measured."""
+"""An edit with at most this number of structs is integrated with others, and its own time is not measured."""
 
 SLOW_SECONDS = 0.02
-"""Seconds of the processor for one transaction, beyond which each edit's own time is measured."""
+"""Seconds of the processor. After a transaction that took longer, the time of each edit is measured for a while."""
 
 MEASURED_SECONDS = 10.0
-"""Seconds for which it is measured from then on."""
+"""Seconds for which the time of each edit is measured after a slow transaction."""
 
 SECONDS_PER_STRUCT = 20e-6
 """Seconds of the processor by which each struct extends the limit of an edit. pycrdt usually needs 4e-6."""
@@ -52,11 +51,11 @@ LOADED_STRUCTS = 256
 """Structs of a journal's update that are integrated in one call. pycrdt stops all threads during a call."""
 
 REFRESH_SHARE = 0.02
-"""The most time of the processor, as a share, that reading the deletions of the document may take."""
+"""The largest share of the processor's time that reading the deletions of the document may take."""
 
 
 class TooSlow(Exception):
-    """An edit takes more time to integrate than its limit. The document has a part of it, and never gets the rest.
+    """An edit takes more time to integrate than its limit. The document keeps its first part, without the rest.
 
     `parts` are the parts that have to be saved.
     """
@@ -68,7 +67,7 @@ class TooSlow(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Growth:
-    """The growth of a document by one edit: its structs, and the clients that the document does not know."""
+    """The growth of a document by one edit: its structs, and the Yjs clients that are new to the document."""
 
     structs: int
     clients: int
@@ -127,11 +126,11 @@ class SharedDocument:
         self._doc: Doc[Any] = Doc()
         self._one_by_one = one_by_one
         self.structs = 0
-        """The structs that were integrated. It is an upper bound, because pycrdt unites and removes structs."""
+        """The number of integrated structs. The document may have fewer, because pycrdt unites and removes structs."""
         self.version = 0
         """The number of changes of the document and its queue."""
         self.edit_seconds = 0.1
-        """Seconds of the processor for which one edit may be integrated, and `SECONDS_PER_STRUCT` for each struct."""
+        """Seconds of the processor for integrating one edit. Each struct of the edit adds `SECONDS_PER_STRUCT`."""
         self.spent: defaultdict[str, float] = defaultdict(float)
         """The measured seconds of the processor by author. The caller may clear it."""
         self.transaction_seconds = 0.0
@@ -197,7 +196,7 @@ class SharedDocument:
         return list(self._pending)
 
     def check(self, update: bytes) -> Checked | None:
-        """Check an edit for `take`, without changing anything. It may run in a thread. Return None if it fails."""
+        """Check an edit before `take`, and change nothing. The call may run in a thread. Return None if it fails."""
         version = self.version
         try:
             return Checked(version, self._split(update))
@@ -413,7 +412,7 @@ class SharedDocument:
         *,
         limit: float | None = None,
     ) -> float:
-        """Integrate the steps of an update, `structs` at a time, in the open transaction. Return the seconds.
+        """Integrate the steps of an update in the open transaction, in groups of `structs`. Return the seconds.
 
         Raises `TooSlow` when the steps take more than `limit` seconds.
         """
@@ -492,7 +491,7 @@ class SharedDocument:
 
     @contextmanager
     def _note_faults(self, queued: _Queued | None) -> Iterator[None]:
-        """Note a `Fault`. Its culprit is the only part of the transaction, or else `queued`."""
+        """Note a `Fault`. Its culprit is `queued`, or without `queued` the only part of the transaction."""
         in_transaction = self._in_transaction
         try:
             yield

@@ -111,7 +111,7 @@ class BackupRemover:
         requested = 0
         for backup_id in expired(backups, self._retention, datetime.now(UTC)):
             async with self._database.transaction() as session:
-                # Lock the task before the backup, as everywhere.
+                # Lock the task before the backup, as all transactions do.
                 task = await session.row("add_task", "delete", backup_id)
                 # A new incremental backup and a new restore wait for this lock, or are seen below.
                 await session.row("lock_backup", backup_id)

@@ -1,4 +1,4 @@
-"""Backups and restores of the state service against pg_dump and pg_restore of the same database.
+"""Backups and restores of the state service, compared with pg_dump and pg_restore of the same database.
 
 The commands are those of the operators, each in a process of its own. Only one of them runs at a time.
 """
@@ -40,7 +40,7 @@ ENTRY_BYTES = 20_000
 STATE = (sys.executable, "-m", "svgx_state")
 
 DUMPS = ("none", "gzip:1")
-"""The compressions of pg_dump: none, and that of the state backup and of `backup_database.sh`."""
+"""The compressions of pg_dump: none, and the compression that state backups and `backup_database.sh` use."""
 
 SAMPLE_SECONDS = 0.05
 """Seconds between two measurements of the memory."""
@@ -75,7 +75,7 @@ class Bench:
         }
 
     async def run(self, *command: str) -> Measured:
-        """Run a command, and measure it. All writing that came before is finished first."""
+        """Run a command, and measure it. Earlier writes are flushed to the disk before the start."""
         await asyncio.to_thread(os.sync)
         return await asyncio.to_thread(self._run, command)
 
@@ -86,7 +86,7 @@ class Bench:
         with subprocess.Popen(  # noqa: S603 - the commands are those of this file
             command, env={**os.environ, **self.environment}, stdout=subprocess.DEVNULL
         ) as process:
-            # The memory of the usage also counts that of this process, from which the command was forked.
+            # `usage.ru_maxrss` would include the memory of this process, from which the command was forked.
             while (ended := os.wait4(process.pid, os.WNOHANG))[0] == 0:
                 processes = (process.pid, *descendants(process.pid))
                 memory = max(memory, *map(peak, processes))
@@ -96,14 +96,14 @@ class Bench:
         seconds = time.monotonic() - started
         if process.returncode != 0:
             raise SystemExit(f"{command} failed")
-        # The server's process of a closed connection ends, and is counted, a moment later.
+        # The time of a connection's process counts only when this process has ended, soon after the connection.
         time.sleep(0.5)
         own = usage.ru_utime + usage.ru_stime
         processor = own + self._served_seconds() - served
         return Measured(seconds, processor, memory)
 
     def _served_seconds(self) -> float:
-        """Return the processor seconds of the server's processes that have ended, as those of closed connections."""
+        """Return the processor seconds of the server's processes that have ended: those of closed connections."""
         times = psutil.Process(self.stack.process("postgres").pid).cpu_times()
         return float(times.children_user + times.children_system)
 

@@ -20,7 +20,7 @@ def peak(pid: int) -> int:
 
 
 def forget_peak() -> int:
-    """Count the largest memory of this process from now on. Return the present memory, in bytes."""
+    """Forget the largest memory of this process so far. Return the present memory, in bytes."""
     Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")
     return peak(os.getpid())
 

@@ -47,7 +47,7 @@ class Ignored:
 
 @dataclass(frozen=True, slots=True)
 class Ping:
-    """Asks for a `PONG_MESSAGE`."""
+    """A request for a `PONG_MESSAGE`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +116,7 @@ class Writer:
         )
 
     def sync_status(self, *, applied: bool) -> bytes:
-        """Encode the fate of one document message. npm lib0's signed integers 0 and 1 are the bytes 0 and 1."""
+        """Encode whether a document message was applied. npm lib0's signed integers 0 and 1 are the bytes 0 and 1."""
         return self._start(SYNC_STATUS).uint(int(applied)).finish()
 
     def stateless(self, payload: str) -> bytes:

@@ -345,7 +345,7 @@ def _split_delete_set(decoder: Decoder, reader: _Reader) -> tuple[Ranges, Ranges
 
 
 def encode_steps(update: bytes, steps: Sequence[Step]) -> bytes:
-    """Return the update with these steps of `update`. The steps of a client follow each other."""
+    """Encode an update with these steps of `update`. The steps of each client must be consecutive."""
     by_client: dict[int, Step] = {}
     for step in steps:
         earlier = by_client.get(step.client)

@@ -22,7 +22,7 @@ PACED = Counter(
 )
 
 MANY_ACCOUNTS = 10_000
-"""Accounts from which on those without debts are forgotten."""
+"""Number of accounts. When it is reached, the accounts with small debts are forgotten."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,7 @@ class Limits:
     account_seconds: float = 5.0
     """Seconds of the processor that the slow edits of an account may take at once."""
     account_share: float = 0.02
-    """Seconds of the processor that they may take in a second, in the long run."""
+    """Seconds of the processor that the slow edits of an account may take in each second, in the long run."""
     edit_clients: int = 10_000
     """Yjs clients that one edit may add to a canvas."""
     account_clients: int = 20_000
@@ -79,7 +79,7 @@ class _Account:
 
 
 class Bounds:
-    """The use of one replica by each account."""
+    """The bounds of edits on one replica, and the use by each account."""
 
     def __init__(self, limits: Limits = Limits()) -> None:
         self.limits = limits
@@ -87,7 +87,7 @@ class Bounds:
         self._accounts: dict[str, _Account] = {}
 
     def admit(self, author: str, growth: Growth, clients: int, structs: int, now: float) -> None:
-        """Count the growth of a canvas with this many clients and structs. Raises `Refused`."""
+        """Count the growth of a canvas that has `clients` and `structs`. Raises `Refused` beyond a bound."""
         limits = self.limits
         if not growth.structs and not growth.clients:
             return
@@ -148,7 +148,7 @@ class Pace:
         self._is_hurrying = False
 
     def hurry(self) -> None:
-        """End all pauses for good, because the room is being left."""
+        """End all pauses, because the replica leaves the canvas. No pause begins afterwards."""
         self._is_hurrying = True
 
     def seconds_until_due(self, now: float) -> float:
@@ -174,7 +174,7 @@ class Pace:
 
 
 SHORT_TRANSACTION = 0.002
-"""Seconds of a transaction without a pause. A canvas with few clients needs less, also with 500 edits at once."""
+"""A transaction of at most these seconds has no pause. Few clients need less, even for 500 edits at once."""
 
 LONGEST_PAUSE = 2.0
 """The longest pause of a canvas, in seconds."""

@@ -1,4 +1,4 @@
-"""Edits that must not stop the event loop: large ones are checked in a thread, and those of a busy canvas wait."""
+"""Edits that could block the event loop: large edits are checked in a thread, and edits of a busy canvas wait."""
 
 import asyncio
 
@@ -7,7 +7,7 @@ from svgx_collab.room import Room
 from svgx_common.contract.collab import Edit
 
 LARGE_BYTES = 256 * 1024
-"""Bytes of an edit from which on it is checked in a thread."""
+"""Bytes of an edit. A larger edit is checked in a thread."""
 
 
 async def wait_for_turn(room: Room) -> None:

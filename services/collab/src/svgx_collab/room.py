@@ -41,7 +41,7 @@ NEW_SECONDS = 30.0
 class Receipt:
     """A batch of edits that was taken. The batch is saved when the first `position` parts of edits are committed.
 
-    `rejected` has the rejected edits of the batch, packed (see `Rejection`). A malformed edit is its index.
+    `rejected` has the rejected edits of the batch, packed (see `Rejection`). A malformed edit is packed as its index.
     """
 
     position: int
@@ -238,7 +238,7 @@ class Room:
         return self.pace.seconds_until_edits(time.monotonic())
 
     def _flush(self) -> bool:
-        """Integrate all edits, and note the time that it took. Return False while it is too early."""
+        """Integrate all edits, and note the time that this took. Return False during a pause, without integration."""
         if self.seconds_until_due:
             return False
         document = self._document
@@ -284,10 +284,10 @@ class Room:
         return rejection
 
     def _others(self, author: str, clients: Collection[int]) -> Collection[int]:
-        """Return the clients that other users use at present. Raises `Refused` if the edit has no other ones.
+        """Return the clients that other users use at present. Raises `Refused` if an edit has no other clients.
 
-        A client may pass on the edits of others, for example to a new holder. These arrive from their own clients too.
-        So they are left out, and a new holder refuses nothing.
+        A client may pass on the edits of others, for example to a new holder. These edits also arrive from their own
+        clients, so they are left out here. A new room refuses no edit because of this.
         """
         found = [each for each in clients if self.owner_of(each) not in (None, author)]
         if found:

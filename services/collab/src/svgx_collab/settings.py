@@ -21,7 +21,7 @@ class CollabSettings(ServiceSettings):
     account_edit_seconds: float = Field(5.0, gt=0, le=600)
     """Seconds of the processor that the slow edits of an account may take at once. Past that, 1013."""
     account_edit_share: float = Field(0.02, gt=0, le=1)
-    """Seconds of the processor that they may take in each second, in the long run."""
+    """Seconds of the processor that the slow edits of an account may take in each second, in the long run."""
     edit_max_clients: int = Field(10_000, ge=1)
     """Yjs clients that one edit may add to a canvas. Past that, 4413."""
     account_max_clients_per_hour: int = Field(20_000, ge=1)

@@ -13,7 +13,6 @@ from svgx_common.messaging.caller import Caller, Client
 
 log = structlog.get_logger(__name__)
 
-
 UNKNOWN = (DeadlineExceeded, Unavailable, Internal)
 """Errors after which an operation may have changed something, because its answer was lost."""
 
@@ -22,7 +21,7 @@ def must_record(operation: Operation[Any, Any], request: RequestModel, caller: C
     """Return whether a call belongs in the audit log.
 
     These are the changes that only admins make, and the calls of admins that reach data of other users. The gateway
-    does not know the owners of a canvas, so an admin's restores of own canvases are recorded too.
+    does not know the owners of a canvas, so an admin's restores of the admin's own canvases are recorded too.
     """
     if operation.is_audited:
         return True
@@ -40,7 +39,7 @@ async def record(
     *,
     unknown: bool = False,
 ) -> None:
-    """Record an operation with the ids in its path. `unknown`: its answer was lost, so it may have succeeded or not.
+    """Record an operation with the ids in its path. `unknown`: the answer was lost, so the outcome is not known.
 
     If auth cannot record the operation, only the log line shows it.
     """

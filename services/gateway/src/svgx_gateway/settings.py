@@ -75,7 +75,7 @@ class GatewaySettings(TokenSettings):
     websocket_sync_seconds: float = Field(3.0, ge=0, le=60)
     """Seconds from a full sync of a connection to its next sync, which waits until then."""
     websocket_sync_bytes_per_second: float = Field(16 * 1024 * 1024, gt=0)
-    """Bytes of full syncs of one account. It may receive the bytes of 16 seconds at once. Past that, its syncs wait."""
+    """Bytes a second of full syncs of one account. Those of 16 seconds may come at once. Past that, its syncs wait."""
     websocket_account_queued_bytes: int = Field(64 * 1024 * 1024, ge=1024 * 1024)
     """Bytes that wait for the clients of one account. Past that, its syncs wait, for a minute at most (1013)."""
     websocket_queued_bytes: int = Field(256 * 1024 * 1024, ge=1024 * 1024)
@@ -85,7 +85,7 @@ class GatewaySettings(TokenSettings):
     http_body_bytes: int = Field(192 * 1024 * 1024, ge=1024 * 1024)
     """Memory for the bodies of all requests. Past that, bodies wait, for half a minute at most (503)."""
     http_min_bytes_per_second: float = Field(8 * 1024, ge=0)
-    """Bytes a second at which a body has to arrive, measured over 10 seconds. Below that, 408."""
+    """Bytes a second at which a body has to arrive, measured over 10 seconds. Below that, 408. 0 switches this off."""
     websocket_ping_interval: float = Field(30.0, gt=0)
     websocket_ping_timeout: float = Field(10.0, gt=0)
     drain_notice_seconds: float = Field(0.0, ge=0, le=600)

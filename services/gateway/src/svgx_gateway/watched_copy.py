@@ -77,7 +77,7 @@ class WatchedCopy:
         self._wake.set()
 
     def _log_outage(self, code: str) -> None:
-        """Log an outage once: as information while the service starts, and as a warning later."""
+        """Log an outage once as information while the service starts, and once as a warning later."""
         starting = not self.complete and time.monotonic() - self._started_at < STARTING
         level = "info" if starting else "warning"
         if self._outage_logged_as in (level, "warning"):

@@ -55,7 +55,7 @@ REFRESH_SHARE = 0.02
 
 
 class TooSlow(Exception):
-    """An edit takes more time to integrate than its limit. The document has a part of it, and never gets the rest.
+    """An edit takes more time to integrate than its limit. The document keeps its first part, without the rest.
 
     `parts` are the parts that have to be saved.
     """
@@ -67,7 +67,7 @@ class TooSlow(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Growth:
-    """The growth of a document by one edit: its structs, and the clients that the document does not know."""
+    """The growth of a document by one edit: its structs, and the Yjs clients that are new to the document."""
 
     structs: int
     clients: int
@@ -126,7 +126,7 @@ class SharedDocument:
         self._doc: Doc[Any] = Doc()
         self._one_by_one = one_by_one
         self.structs = 0
-        """The structs that were integrated. It is an upper bound, because pycrdt unites and removes structs."""
+        """The number of integrated structs. The document may have fewer, because pycrdt unites and removes structs."""
         self.version = 0
         """The number of changes of the document and its queue."""
         self.edit_seconds = 0.1
@@ -493,7 +493,7 @@ class SharedDocument:
 
     @contextmanager
     def _note_faults(self, queued: _Queued | None) -> Iterator[None]:
-        """Note a `Fault`. Its culprit is the only part of the transaction, or else `queued`."""
+        """Note a `Fault`. Its culprit is `queued`, or without `queued` the only part of the transaction."""
         in_transaction = self._in_transaction
         try:
             yield

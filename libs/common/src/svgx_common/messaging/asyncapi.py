@@ -61,7 +61,7 @@ HOCUSPOCUS = """\
 The WebSocket speaks the protocol of npm @hocuspocus/provider 4: each message begins with the canvas id as a string, and
 one socket carries several canvases. The first message for a canvas has an access token, an API key or the token of a
 share link. A sync status means that a document message is saved. A refusal of a canvas has a reason that begins with a
-close code from 4400 to 4499; other conditions close the socket. With `quota=1` a stateless message tells the most used
+close code from 4400 to 4499; other conditions close the socket. With `quota=1` a stateless message has the most used
 quota. Checks before the upgrade are those of the other WebSocket.
 """
 

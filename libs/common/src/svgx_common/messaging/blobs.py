@@ -26,7 +26,7 @@ WINDOW = 4
 
 ALL_PIECES = 32
 """Pieces of all bodies that a process requests at the same time: 16 MiB. NATS keeps at most 64 MiB for a connection
-that reads slowly, and then ends it."""
+that reads slowly, and closes the connection beyond this limit."""
 
 LINGER = 30.0
 """Seconds a broadcast or an answer stays available to receivers that have not pulled it yet."""

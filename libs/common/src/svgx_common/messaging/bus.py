@@ -123,7 +123,7 @@ class Bus:
         self._events.early_reconnect_callbacks.append(self._round_trips.note_reconnect)
         self._events.disconnect_callbacks.append(self._end_requests)
         self._ending: set[asyncio.Timeout] = set()
-        """The time limits of the requests in flight that end with the connection."""
+        """The time limits of the requests in flight to holders. These requests end when the connection is lost."""
         self._losses = 0
         """The number of lost connections."""
         self._unreachable_since: float | None = None
@@ -447,7 +447,7 @@ class Bus:
             log.warning("nats did not take the last messages")
 
     def _end_requests(self) -> None:
-        """End the requests that end with the connection."""
+        """End the requests to holders, because the connection is lost."""
         self._losses += 1
         now = asyncio.get_running_loop().time()
         for limit in self._ending:

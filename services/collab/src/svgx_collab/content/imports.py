@@ -57,7 +57,7 @@ IMPORTS = Work(
     busy=f"imports of one account at a time, and each waits {QUEUE_PATIENCE:g} s at most",
     too_much="the file takes more {} to read than an import may use",
 )
-"""The words of the errors of an import."""
+"""The texts of the errors of an import."""
 
 
 async def current_content(bus: Bus, canvas_id: str) -> bytes:

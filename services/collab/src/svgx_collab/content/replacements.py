@@ -20,7 +20,7 @@ REPLACEMENTS = Work(
     busy="imports and restores of one account at a time",
     too_much="comparing the content with the current one takes too much {}",
 )
-"""The words of the errors of a replacement."""
+"""The texts of the errors of a replacement."""
 
 
 class Replacements:

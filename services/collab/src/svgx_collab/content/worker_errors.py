@@ -22,10 +22,10 @@ RETRY_AFTER = 2.0
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """The words that the errors of one kind of work contain.
+    """The texts of the errors of one kind of work.
 
-    `field` is the request's field with the content, or None for the field that the refusal names. `too_much` ends in
-    "time" or "memory".
+    `field` is the request's field with the content, or None for the field that the refusal names. In `too_much`, `{}`
+    stands for "time" or "memory".
     """
 
     name: str

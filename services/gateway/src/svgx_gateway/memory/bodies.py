@@ -21,10 +21,10 @@ WAIT_SECONDS = 30.0
 """Seconds that a body waits for memory. After this time the request is refused."""
 
 POLL_SECONDS = 0.1
-"""Seconds until a body that found no free memory is tried again."""
+"""Seconds between two checks whether there is free memory for a body that waits."""
 
 SMALL_BYTES = 64 * 1024
-"""Bytes up to which a body needs no reservation, and bytes of a step."""
+"""A body of at most this size needs no reservation. Larger bodies reserve memory in steps of this size."""
 
 USED = Gauge("svgx_engine_http_body_bytes", "Bytes that are reserved for request bodies.")
 REFUSED = Counter(
@@ -78,7 +78,7 @@ class Bodies:
             self._release(body)
 
     def reserve(self, body: object, account: str, size: int) -> bool:
-        """Reserve `size` bytes for a body, a part of which may be reserved already. Return False if none are free."""
+        """Reserve `size` bytes for a body, of which a part may be reserved already. Return False if memory lacks."""
         own = self._reserved.get(body, (account, 0))[1]
         grown = size - own
         if grown <= 0:

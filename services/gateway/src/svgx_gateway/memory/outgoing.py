@@ -1,7 +1,7 @@
-"""The outgoing bytes of a gateway: the turns of syncs, and the memory that clients take that read slowly.
+"""The outgoing bytes of a gateway: the turns of syncs, and the memory for clients that read slowly.
 
-A client may ask for the whole document as often as it likes. So a sync waits for its turn: for some seconds after the
-connection's last large one, for the bytes that its account may receive, and for the memory of its account and of the
+A client may request the whole document again and again. So a sync waits for its turn: for some seconds after the
+connection's last full sync, for the bytes that its account may receive, and for the memory of its account and of the
 gateway. The wait stops the reading of this connection only.
 """
 
@@ -20,10 +20,10 @@ from svgx_common.contract.errors import Overloaded
 from svgx_gateway.ratelimit.token_bucket import TokenBucket
 
 LARGE_BYTES = 64 * 1024
-"""Bytes of a reply from which on it counts as a full sync, and bytes that a sync reserves at least."""
+"""A reply of at least this size counts as a full sync. Each sync reserves at least this size."""
 
 POLL_SECONDS = 0.1
-"""Seconds between two looks at the memory while a sync waits for it."""
+"""Seconds between two checks whether there is free memory for a sync that waits."""
 
 PATIENCE = 60.0
 """Seconds that a sync waits for its turn. After this time its connection is closed with `OVERLOADED`."""
@@ -32,10 +32,10 @@ SLOW_SECONDS = 5.0
 """Seconds between two measurements of slow clients, while more than half of the memory is in use."""
 
 SLOW_RATE = 64 * 1024
-"""Bytes a second at which a client with much waiting has to read while more than half of the memory is in use."""
+"""Bytes a second. A client with many waiting bytes has to read as fast while more than half of the memory is in use."""
 
 MANY = 10_000
-"""Entries from which on the oldest sizes of canvases, and the accounts without debts, are forgotten."""
+"""Number of entries. Beyond it, the oldest sizes of canvases and the accounts without debts are forgotten."""
 
 WAITED = Counter(
     "svgx_engine_websocket_sync_wait_seconds",
@@ -74,15 +74,15 @@ class OutgoingLimits:
 
 
 class Receiver(Protocol):
-    """A connection."""
+    """A connection, as `Outgoing` uses it."""
 
     @property
     def account(self) -> str:
-        """The key of its account."""
+        """The key of the connection's account."""
 
     @property
     def unsent_bytes(self) -> int:
-        """The bytes that wait for its client."""
+        """The bytes that wait for the connection's client."""
 
     def close(self, code: Close, reason: str) -> None:
         """End the connection."""
@@ -96,7 +96,7 @@ class Turn:
 
 
 class Outgoing:
-    """The outgoing bytes of all connections of a gateway. Each has to be added, and removed at its end."""
+    """The outgoing bytes of all connections of a gateway. Each connection has to be added, and removed at its end."""
 
     def __init__(
         self,
@@ -135,7 +135,8 @@ class Outgoing:
     async def turn(self, connection: Receiver, canvas_id: str) -> AsyncIterator[Turn]:
         """Wait for the turn of a sync, and keep memory for its reply within the block. Raises `Overloaded`.
 
-        The reply is expected to be as large as the canvas's last one, or an eighth of the account's memory.
+        The expected size of the reply is that of the canvas's last full sync. If this size is not known, an eighth of
+        the account's memory is expected.
         """
         limits = self._limits
         expected = max(LARGE_BYTES, self._sizes.get(canvas_id, limits.account_memory // 8))

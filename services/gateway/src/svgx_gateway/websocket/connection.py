@@ -324,7 +324,7 @@ class Connection:
             await self._backlog.is_empty.wait()
 
     def on_backlog(self, begin_writing: Callable[[], None]) -> None:
-        """Call `begin_writing` once when the first message waits; it then runs `write`, until `end`."""
+        """Call `begin_writing` once, when the first message waits. It must start `write`, which runs until `end`."""
         if self._backlog is None:
             self._begin_writing = begin_writing
         else:
@@ -360,7 +360,7 @@ class Connection:
         return self._backlog is not None and bool(self._backlog.queue)
 
     def _open_backlog(self) -> _Backlog:
-        """Return the backlog. Begin to write when it is the first."""
+        """Return the backlog. The first call creates it, and begins to write."""
         if self._backlog is None:
             self._backlog = _Backlog()
             if self._begin_writing is not None:

@@ -21,12 +21,13 @@ A client that returns would otherwise receive, and adopt, an old state of its ow
 """
 
 INTERVAL = 0.03
-"""Seconds between two broadcasts of presence, so that an isolated movement is broadcast at once."""
+"""Seconds between two broadcasts of presence. An isolated change is broadcast at once."""
 
 INTERVAL_PER_CONNECTION = 0.0005
-"""Seconds that each connection adds to `INTERVAL`, because each broadcast is a frame for each of them."""
+"""Seconds that each connection adds to `INTERVAL`, because a broadcast is a frame for each connection."""
 
 LONGEST_INTERVAL = 0.1
+"""The interval for many connections, in seconds."""
 
 RENEWAL_INTERVAL = 1.0
 """Seconds between two renewals of all clients' states."""

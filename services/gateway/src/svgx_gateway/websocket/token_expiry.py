@@ -20,9 +20,9 @@ this time, the notice is sent halfway to the expiry."""
 class TokenExpiry:
     """The timers that close one connection when its token expires.
 
-    `wants_notice`: the client gets a notice before the expiry. `wants_confirmation`: it gets one after each renewal,
-    too. Without a confirmation, a renewal with a token that lasts no longer brings no second notice, because the client
-    would answer with the same token again.
+    With `wants_notice`, the client gets a notice before the expiry. With `wants_confirmation` too, the client gets
+    another notice after each renewal. Without `wants_confirmation`, the client gets no second notice after a renewal
+    with a token that does not expire later, because it would answer with the same token again.
     """
 
     def __init__(

@@ -71,8 +71,8 @@ class Catalogue:
                 and await session.row("canvas_exists", request.canvas_id) is None
             ):
                 raise NotFound("there is no canvas with this id", field="canvas_id")
-            # The task comes before the backups, as for the replica that ends a task. Otherwise each could wait for the
-            # other's lock.
+            # Lock the task before the backups, as the replica that ends a task does. Otherwise the two transactions
+            # could wait for each other's locks.
             if await session.row("add_task", "backup", backup_id) is None:
                 running = await session.row("task_of_kind", "backup")
                 raise Conflict(f"the backup {running['subject_id'] if running else ''} is running")
@@ -129,7 +129,7 @@ class Catalogue:
         """Add the task to delete a backup. Raises `NotFound`, or `Conflict` when the backup is needed."""
         backup_id = await self._resolve(backup_id)
         async with self._database.transaction() as session:
-            # Lock the task before the backup, as everywhere. A refusal below removes it again with the transaction.
+            # Lock the task before the backup, as all transactions do. A refusal below rolls the new task back.
             await session.row("add_task", "delete", backup_id)
             locked = await session.row("lock_backup", backup_id)
             if locked is None:
@@ -164,7 +164,7 @@ class Catalogue:
             raise NotFound("the backup does not have this canvas", field="canvas_id")
         async with self._database.transaction() as session:
             restore_id = new_id()
-            # Lock the task before the backup, as everywhere.
+            # Lock the task before the backup, as all transactions do.
             if await session.row("add_task", "restore", restore_id) is None:
                 running = await session.row("task_of_kind", "restore")
                 raise Conflict(f"the restore {running['subject_id'] if running else ''} is running")

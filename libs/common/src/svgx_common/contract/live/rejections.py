@@ -13,11 +13,11 @@ from svgx_common.contract.close_codes import Close
 INDEX_BITS = 20
 REASON_BITS = 4
 AMOUNT_BITS = 29
-"""Together the bits of an integer in lib0, 53. A larger amount is sent as the largest one."""
+"""The three parts have 53 bits, like an integer of lib0. A larger amount is sent as the largest possible amount."""
 
 
 class Reason(IntEnum):
-    """The reasons. `{amount}` in a text is the amount of the rejection."""
+    """The reasons of rejections. `{amount}` in a text stands for the amount of the rejection."""
 
     code: Close
     text: str

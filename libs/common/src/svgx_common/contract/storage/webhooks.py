@@ -62,7 +62,7 @@ class UpdateWebhookRequest(WebhookRequest):
 
 
 class RotateSecretRequest(WebhookRequest):
-    """`overlap_seconds` is the time for which the old secret signs beside the new one; 0 ends it at once."""
+    """`overlap_seconds` is the time for which the old secret also signs; 0 ends its use at once."""
 
     overlap_seconds: Annotated[int, Field(ge=0, le=7 * 86400, examples=[86400])] = 86400
 
@@ -190,7 +190,7 @@ UPDATE_WEBHOOK = Operation(
 )
 ROTATE_WEBHOOK_SECRET = Operation(
     subject="svgx.state.webhook.rotate",
-    summary="Give a webhook a new secret, which is shown once; the old one signs as well for a while",
+    summary="Give a webhook a new secret, which is shown once; the old secret also signs for a while",
     request=RotateSecretRequest,
     reply=CreatedWebhook,
     scope=Scope.ADMIN,

@@ -41,8 +41,8 @@ class HocuspocusConnection(Connection):
     """The connection of one document on a client's socket.
 
     Messages of y-protocols get the document's name. The additions of this server to y-protocols become messages of
-    Hocuspocus: saved messages become sync statuses, the notice about the token a request for a token, and the notice
-    about quotas a stateless message.
+    Hocuspocus. A saved message becomes a sync status, the notice about the token becomes a request for a token, and the
+    notice about quotas becomes a stateless message.
     """
 
     def __init__(
@@ -98,7 +98,7 @@ class HocuspocusConnection(Connection):
 
     def send_frame(self, message: bytes, frame: bytes) -> None:
         """Send a message of y-protocols as one of Hocuspocus."""
-        del frame  # it has no name of the document
+        del frame  # this frame lacks the document's name
         if message[0] == protocol.TOKEN:
             self._send_named(self._writer.token_request())
         elif message[0] == protocol.QUOTA:
@@ -114,7 +114,7 @@ class HocuspocusConnection(Connection):
             self.statuses.send_saved(saved)
 
     def _limit_viewer(self) -> None:
-        # The socket's inflow is that of all its documents.
+        # All documents of the socket share its inflow, so the socket decides.
         self._role_changed()
 
     def _send_status(self, applied: bool) -> None:  # a callback with one argument

@@ -13,16 +13,16 @@ from svgx_yjs.hocuspocus import Authenticate, Ignored, Leave
 from svgx_yjs.lib0 import Malformed
 
 MAX_QUEUED = 32
-"""Messages of a document that may wait. Beyond it the socket is not read, and its other documents wait too."""
+"""Messages of a document that may wait. Beyond this number the socket is not read, and other documents wait too."""
 
 LARGE_BYTES = 256 * 1024
-"""Bytes beyond which the socket is not read until the message is handled, because the memory counts until then."""
+"""Bytes of a message. After a larger one the socket is not read until the message, with its memory, is handled."""
 
 DocumentContent = protocol.Message | Authenticate | Leave | Ignored
 
 
 class Document:
-    """A document that a client has opened. `serve` authenticates, joins, and returns why the document ended."""
+    """A document that a client has opened. `serve` authenticates, joins, and returns the reason of the end."""
 
     def __init__(self, name: str, serve: "Callable[[Document, str], Awaitable[Closing]]") -> None:
         self.name = name
@@ -34,7 +34,7 @@ class Document:
         self._messages: asyncio.Queue[DocumentContent] = asyncio.Queue(MAX_QUEUED)
 
     async def put(self, message: DocumentContent, size: int) -> None:
-        """Add a message of `size` bytes. Wait while too many wait, and until a large one is handled."""
+        """Add a message of `size` bytes. Wait while the queue is full, and until a large one is handled."""
         await self._messages.put(message)
         if size > LARGE_BYTES:
             await self._messages.join()

@@ -31,11 +31,11 @@ log = structlog.get_logger(__name__)
 
 
 class HocuspocusSocket:
-    """One socket.
+    """The socket of one client.
 
-    A document ends by itself when its client leaves or a final condition arises (docs/spec.md, R-SOCKET-1): the client
-    gets a refusal for this document. A condition that passes by itself ends the socket, because the client then
-    connects again and opens all its documents.
+    A document ends alone when its client leaves or a final condition arises (docs/spec.md, R-SOCKET-1). After a final
+    condition, the client gets a refusal for this document. A condition that passes by itself ends the socket, because
+    the client then connects again and opens all its documents.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class HocuspocusSocket:
         self._closing: asyncio.Future[Closing] = asyncio.get_running_loop().create_future()
         """The first reason to close the socket."""
         self._joined = 0
-        """Number of documents that the client may read at present."""
+        """Number of open documents with an accepted token."""
         self._idle_timer: asyncio.TimerHandle | None = None
         self._start_idle_timer()
 
@@ -114,7 +114,7 @@ class HocuspocusSocket:
             task = asyncio.create_task(self._run_document(document, message.token))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
-        # Other messages of a document without a token count for nothing: the client repeats them after its token.
+        # Messages of a document without a token are ignored, because the client repeats them after its token.
 
     async def _run_document(self, document: Document, token: str) -> None:
         """Serve a document. End the socket when the reason of the end passes by itself."""
@@ -176,7 +176,7 @@ class HocuspocusSocket:
             raise
 
     def _admit(self, counted: contextlib.ExitStack, key: RateLimitKey) -> None:
-        """Count a document as a connection of its account, and each further one as a connection of the gateway."""
+        """Count a document as a connection of its account, and each but the first as a connection of the gateway."""
         if self._joined:
             on_gateway = self._admission.admit_to_gateway()
             if on_gateway is None:

@@ -35,7 +35,7 @@ class StatusCounter(SavedCounter):
         """Note the document message that is handled next."""
         self._is_counted = not is_step_2 or self._expects_step_2
         # An update without structs begins with 0 clients. In a sync step 2 it has only deletions, which the server
-        # knows unless the client has deleted something meanwhile.
+        # has, unless the client has deleted something meanwhile.
         self._is_empty = is_step_2 and update[:1] == b"\0"
         if is_step_2:
             self._expects_step_2 = False

@@ -22,7 +22,7 @@ log = structlog.get_logger(__name__)
 
 
 class Reader:
-    """The reader. The client has `first_message_seconds` to send its first message.
+    """The reader of one connection. The client has `first_message_seconds` to send its first message.
 
     After the first message, the WebSocket protocol gives edits and presence to `take`, which handles them at once, in
     the callback of the socket. A message that has to wait for something is finished in a task. The messages after it
@@ -66,9 +66,9 @@ class Reader:
                 await asyncio.gather(self._unfinished, return_exceptions=True)
 
     def take(self, frame: bytes) -> bool:
-        """Handle an edit or presence at once. Return False when it has to wait for an earlier message.
+        """Handle an edit or presence at once. Return False when the message has to wait for an earlier one.
 
-        An invalid message, and one of another kind, is left to `read` as well.
+        Return False also for invalid messages and messages of other kinds, which `read` handles.
         """
         if self._is_busy or self._unfinished is not None:
             return False

@@ -105,9 +105,9 @@ class Sessions:
     ) -> AsyncIterator[Session]:
         """Join a canvas with the connection that `connect` returns, for the duration of the context.
 
-        With `wants_notice`, the client gets a message when it is time for a fresh token. With `wants_confirmation`, it
-        also gets one when the server has accepted a fresh token. Raises `NotFound`, `Forbidden`, `Unauthenticated`, and
-        the errors of the services that are asked.
+        With `wants_notice`, the client gets a message when it is time for a fresh token. With `wants_confirmation`,
+        the client also gets a message when the server has accepted a fresh token. Raises `NotFound`, `Forbidden`,
+        `Unauthenticated`, and the errors of the services that are asked.
         """
         _check_id(canvas_id)
         opening = handshake_of(websocket.scope)

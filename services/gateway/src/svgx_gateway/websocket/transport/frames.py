@@ -1,4 +1,4 @@
-"""The frames of WebSocket messages (RFC 6455, 5.2): the server's encoder, and a decoder of the commonest frames."""
+"""The frames of WebSocket messages (RFC 6455, 5.2): the server's encoder, and a decoder of the most common frames."""
 
 from websockets.speedups import apply_mask
 
@@ -26,8 +26,8 @@ def encode_frame(message: bytes) -> bytes:
 def read_frame(data: bytes, position: int, max_bytes: int) -> tuple[bytes, int] | None:
     """Return the message of the frame at `position`, and the position after the frame.
 
-    Return None for everything but the whole frame of a binary message of at most `max_bytes` and 65,535 bytes: the
-    complete parser then decides.
+    Return None unless the whole frame of a binary message is there, with at most `max_bytes` and at most 65,535 bytes.
+    The complete parser then reads these bytes.
     """
     start = position + _SHORT_HEAD
     if start > len(data) or data[position] != _FINAL_BINARY:

@@ -169,7 +169,7 @@ class LimitedWebSocket(WebSocketsSansIOProtocol):
         self._take_message = take_message
 
     def _reads_directly(self) -> bool:
-        """Return whether the next bytes begin a frame that no earlier frame, message or limit holds up."""
+        """Return whether the next bytes begin a frame, and no earlier frame, message or limit delays this frame."""
         return (
             self.conn.is_between_messages
             and not self.read_paused

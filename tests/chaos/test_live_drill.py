@@ -155,7 +155,7 @@ async def test_live_drill_loses_no_saved_edit(
 
 
 async def _warm_up(workspace: Workspace) -> None:
-    """Use each replica, so that the memory at the start includes what the first use takes."""
+    """Use each replica, so that the memory at the start includes the memory of the first use."""
     for _ in range(4):
         canvas_id = await workspace.create_canvas()
         await workspace.connect_many(canvas_id, 2)

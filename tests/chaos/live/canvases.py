@@ -90,7 +90,7 @@ async def check_equal(workspace: Workspace, canvas: DrillCanvas) -> None:
 async def _different(
     workspace: Workspace, editors: Iterable[LightEditor], digest: Digest
 ) -> list[str]:
-    """Return the names of the editors whose documents do not have the digest."""
+    """Return the names of the editors without the digest."""
     digests: dict[bytes, Digest] = {}
     found = []
     for editor in editors:

@@ -1,4 +1,4 @@
-"""Gateways record the changes by admins in the audit log, also changes whose answer was lost."""
+"""Gateways record the changes by admins in the audit log, also changes with a lost answer."""
 
 import asyncio
 from typing import Any
@@ -93,7 +93,7 @@ async def test_access_of_an_admin_to_values_of_others_is_recorded(
 
 @pytest.mark.parametrize("role", [Role.ADMIN, Role.EDITOR])
 async def test_restore_of_a_canvas_by_an_admin_is_recorded(backing: DevStack, role: Role) -> None:
-    """Proves R-AUTH-21: a restore by an owner who is not an admin is not recorded."""
+    """Proves R-AUTH-21: a restore by an owner without the role admin is not recorded."""
 
     async def restore(_: Any, __: Call) -> Any:
         await asyncio.sleep(0)

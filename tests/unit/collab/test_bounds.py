@@ -110,8 +110,8 @@ def test_large_edit_without_conflicts_is_taken() -> None:
             Close.TOO_LARGE,
         ),
         (
-            {"canvas_structs": 10},
-            [many_clients(10), many_clients(1, first=5000)],
+            {"canvas_structs": 70},
+            [many_clients(70), many_clients(1, first=5000)],
             Reason.CANVAS_STRUCTS,
             Close.TOO_LARGE,
         ),
@@ -132,6 +132,17 @@ def test_edit_beyond_a_bound_is_refused_and_changes_nothing(
     before = room.checkpoint(b"").state_vector
     assert not rejections(room, *edits[:-1])
     assert room.checkpoint(b"").state_vector == before
+
+
+def test_overwritten_values_do_not_fill_a_canvas() -> None:
+    """A busy canvas with few values that users overwrite often is never refused for its structs. Proves R-BOUND-2."""
+    room = room_with(canvas_structs=70)
+    doc: Doc[Any] = Doc()
+    values = doc.get("elements", type=Map)
+    for number in range(200):
+        before = doc.get_state()
+        values["a"] = number
+        assert not rejections(room, doc.get_update(before))
 
 
 def test_clients_of_pending_edits_count() -> None:

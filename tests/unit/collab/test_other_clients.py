@@ -1,4 +1,4 @@
-"""Edits with structs of a Yjs client that belongs to another user who is present."""
+"""Edits with structs of a Yjs client that belongs to another present user."""
 
 import time
 from typing import Any
@@ -106,3 +106,12 @@ def test_edit_that_forges_nothing_is_taken(monkeypatch: pytest.MonkeyPatch, case
             canvas.take("ann", drawing(ANNS_CLIENT, "a"))
     assert canvas.take(author, drawing(ANNS_CLIENT, "a")) == []
     assert canvas.keys() == {"a"}
+
+
+def test_awareness_state_of_a_viewer_blocks_no_editor(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A viewer publishes a state for the client of an editor that has published none. Proves R-BOUND-9."""
+    canvas = Canvas(monkeypatch)
+    viewed = State(EVES_CLIENT, 1, "{}")
+    canvas.participants.receive("vic", viewed, canvas.now, may_edit=False)
+    assert canvas.take("eve", drawing(EVES_CLIENT, "by-eve")) == []
+    assert canvas.keys() == {"by-eve"}

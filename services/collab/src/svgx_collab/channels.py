@@ -178,7 +178,9 @@ class Channels:
         """Take a client's awareness state."""
         authored = decode(AuthoredState, await self._bus.body(message))
         state = State(authored.client, authored.clock, authored.json)
-        held.participants.receive(authored.author, state, time.monotonic())
+        held.participants.receive(
+            authored.author, state, time.monotonic(), may_edit=bool(authored.may_edit)
+        )
         held.mark_changed()
 
 

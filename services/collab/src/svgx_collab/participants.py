@@ -36,6 +36,7 @@ class _Received:
     """None after the client has been gone for `OUTDATED` seconds: any user may return with it."""
     state: State
     at: float
+    may_edit: bool
 
     @property
     def size(self) -> int:
@@ -59,8 +60,11 @@ class Participants:
         """Return the number of clients that are present."""
         return sum(received.state.present for received in self._received.values())
 
-    def receive(self, author: str, state: State, now: float) -> None:
-        """Keep a client's state. Drop it when it is old, is of another user's client, or exceeds a limit."""
+    def receive(self, author: str, state: State, now: float, *, may_edit: bool = True) -> None:
+        """Keep a client's state. Drop it when it is old, is of another user's client, or exceeds a limit.
+
+        `may_edit` tells whether the user may edit the canvas.
+        """
         previous = self._received.get(state.client)
         if previous is None:
             if len(self._received) >= MAX_STATES:
@@ -70,12 +74,17 @@ class Participants:
         grown = self._bytes + state.size - (previous.size if previous else 0)
         if state.present and grown > MAX_BYTES:
             return
-        self._keep(author, state, now)
+        self._keep(author, state, now, may_edit=may_edit)
 
     def owner(self, client: int) -> str | None:
-        """Return the user of a client that is present, or None."""
+        """Return the editor of a client that is present, or None.
+
+        A viewer makes no structs, and must not block the client of an editor by an awareness state.
+        """
         received = self._received.get(client)
-        return received.author if received is not None and received.state.present else None
+        if received is None or not received.may_edit or not received.state.present:
+            return None
+        return received.author
 
     def expire(self, now: float) -> None:
         """Mark clients as gone that sent no state for `OUTDATED` seconds, for example because their gateway died.
@@ -86,7 +95,8 @@ class Participants:
             if now - received.at < OUTDATED:
                 continue
             if received.state.present:
-                self._keep(received.author, received.state.after_leaving(), now)
+                state = received.state.after_leaving()
+                self._keep(received.author, state, now, may_edit=received.may_edit)
             elif received.state.clock > MAX_GONE_CLOCK:
                 self._forget(client)
             else:
@@ -108,9 +118,9 @@ class Participants:
         """Return an awareness update with the states of all present clients, and of clients that have left."""
         return encode([received.state for received in self._received.values()])
 
-    def _keep(self, author: str | None, state: State, now: float) -> None:
+    def _keep(self, author: str | None, state: State, now: float, *, may_edit: bool) -> None:
         previous = self._received.get(state.client)
-        received = self._received[state.client] = _Received(author, state, now)
+        received = self._received[state.client] = _Received(author, state, now, may_edit)
         self._bytes += received.size - (previous.size if previous else 0)
         self._changed[state.client] = state
 

@@ -208,6 +208,11 @@ class Room:
         return self._in_flight is not None or bool(self._unsaved)
 
     @property
+    def lacks_entry(self) -> bool:
+        """True while edits wait for a journal entry and none is in flight, for example during a pause."""
+        return self._in_flight is None and bool(self._unsaved)
+
+    @property
     def unsaved_since(self) -> float | None:
         """The arrival of the oldest uncommitted edit, in seconds of the monotonic clock; None without any."""
         if self._in_flight_since is not None:

@@ -47,6 +47,9 @@ FRAME_PER_PARTICIPANT = 0.00005
 SLOWEST_FRAME = 0.1
 """The longest time between two broadcasts, in seconds."""
 
+SHORTEST_PAUSE = 0.001
+"""Seconds of the shortest wait for a pause of a canvas, because timers may fire a little too early."""
+
 MAX_FAULTY = 1000
 """The largest number of edits that are remembered because they made a room fail. Beyond it, the oldest are forgotten.
 
@@ -255,8 +258,11 @@ class Rooms:
     async def _broadcast(self, held: HeldCanvas) -> None:
         """Wait for changes and broadcast them. The first change goes out at once, later ones once a frame."""
         await held.wait_changed()
-        await asyncio.sleep(held.room.seconds_until_due)
+        if pause := held.room.seconds_until_due:
+            await asyncio.sleep(max(pause, SHORTEST_PAUSE))
         await self._broadcast_changes(held)
+        if held.room.seconds_until_due:
+            held.mark_changed()  # a new pause has begun, and edits still wait
         participants = len(held.participants)
         await asyncio.sleep(min(SLOWEST_FRAME, FRAME + participants * FRAME_PER_PARTICIPANT))
 
@@ -307,7 +313,8 @@ class Rooms:
                 continue
             if entry is not None:
                 collected.append(Unsaved(entry, held.take_in_flight()))
-            elif pause := held.room.seconds_until_due:
+            elif held.room.lacks_entry:
+                pause = max(held.room.seconds_until_due, SHORTEST_PAUSE)
                 asyncio.get_running_loop().call_later(pause, self._mark_unsaved, canvas_id)
         return collected
 

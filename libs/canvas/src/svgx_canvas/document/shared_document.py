@@ -126,7 +126,11 @@ class SharedDocument:
         self._doc: Doc[Any] = Doc()
         self._one_by_one = one_by_one
         self.structs = 0
-        """The number of integrated structs. The document may have fewer, because pycrdt unites and removes structs."""
+        """The number of structs of the journal and of large edits.
+
+        Short edits count when the document is loaded the next time, because pycrdt unites or removes most of their
+        structs, for example those of overwritten values.
+        """
         self.version = 0
         """The number of changes of the document and its queue."""
         self.edit_seconds = 0.1
@@ -349,10 +353,12 @@ class SharedDocument:
 
     def _note(self, parts: Split, structs: int) -> None:
         """Note that the ready part is in the document or in the queue."""
-        self.version += 1
-        self.structs += structs
+        if self._subscription is None or structs > FEW_STRUCTS:
+            self.structs += structs
         self.clocks.update(parts.clocks)
         self._nesting.update(parts.nesting)
+        # The version changes last, because `check` reads it first, in another thread.
+        self.version += 1
 
     def _has_deletions(self, part: Part) -> bool:
         """Return whether the document has all deletions of a part without structs. Note the deletions otherwise.

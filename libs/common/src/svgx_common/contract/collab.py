@@ -178,6 +178,8 @@ class AuthoredState:
     client: int
     clock: int
     json: str
+    may_edit: int
+    """1 if the user may edit the canvas, else 0."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -125,7 +125,8 @@ class LivePresence:
     async def publish(self, connection: Connection, state: State) -> None:
         """Publish a client's state to the holder. A lost state is repeated by its client within 15 s."""
         author = connection.caller.user_id
-        authored = AuthoredState(author, state.client, state.clock, state.json)
+        may_edit = int(connection.may_edit)
+        authored = AuthoredState(author, state.client, state.clock, state.json, may_edit)
         await self._bus.broadcast(CANVAS_AWARENESS, authored, canvas_id=self._canvas_id)
 
     def _interval(self) -> float:

@@ -17,7 +17,7 @@ OnProgress = Callable[[float], None]
 class Checked:
     """The numbers of parts that were read back.
 
-    `unreadable` counts canvases whose updates cannot all be decoded.
+    `unreadable` counts canvases with updates that cannot be decoded.
     """
 
     objects: int
@@ -38,7 +38,7 @@ class BackupChecker:
     ) -> Checked:
         """Read a backup and the backups on which it builds. With `only`, read the objects that have this canvas.
 
-        Raises `Damaged` when the content is not what was written, `TargetFailed` when the target cannot be read, and
+        Raises `Damaged` when the content differs from the written content, `TargetFailed` when the target cannot be read, and
         `Unavailable` when no worker can be started.
         """
         canvases = unreadable = users = 0

@@ -24,7 +24,7 @@ from svgx_state.sharing.links import Links
 class Sharing:
     """The handlers of all operations on share links.
 
-    The gateway checks that a user who creates, lists or ends links is an owner of the canvas. Only the gateway itself
+    The gateway checks that the user is an owner of the canvas before the user creates, lists or ends links. Only the gateway itself
     checks a link.
     """
 

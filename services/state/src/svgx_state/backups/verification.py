@@ -38,8 +38,8 @@ class BackupChecker:
     ) -> Checked:
         """Read a backup and the backups on which it builds. With `only`, read the objects that have this canvas.
 
-        Raises `Damaged` when the content differs from the written content, `TargetFailed` when the target cannot be read, and
-        `Unavailable` when no worker can be started.
+        Raises `Damaged` when the content differs from the written content, `TargetFailed` when the target cannot be
+        read, and `Unavailable` when no worker can be started.
         """
         canvases = unreadable = users = 0
         total = max(1, chain.objects)

@@ -24,8 +24,8 @@ from svgx_state.sharing.links import Links
 class Sharing:
     """The handlers of all operations on share links.
 
-    The gateway checks that the user is an owner of the canvas before the user creates, lists or ends links. Only the gateway itself
-    checks a link.
+    The gateway checks that the user is an owner of the canvas before the user creates, lists or ends links.
+    Only the gateway itself checks a link.
     """
 
     def __init__(self, bus: Bus, links: Links) -> None:

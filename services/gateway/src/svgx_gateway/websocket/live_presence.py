@@ -1,6 +1,7 @@
 """The presence of one canvas's clients on this gateway: which states its connections publish and receive."""
 
 import asyncio
+from collections.abc import Callable
 
 from svgx_common.background import BackgroundTasks
 from svgx_common.contract.collab import CANVAS_AWARENESS, AuthoredState
@@ -41,8 +42,15 @@ class LivePresence:
     their states: each is told that it has left. Only the client itself can answer, with a newer state.
     """
 
-    def __init__(self, bus: Bus, canvas_id: str, connections: set[Connection]) -> None:
+    def __init__(
+        self,
+        bus: Bus,
+        canvas_id: str,
+        connections: set[Connection],
+        send_on_link: Callable[[AuthoredState], bool] = lambda _: False,
+    ) -> None:
         self._bus = bus
+        self._send_on_link = send_on_link
         self._canvas_id = canvas_id
         self._connections = connections
         self._clocks = AwarenessClocks()
@@ -89,7 +97,8 @@ class LivePresence:
         """Publish a client's state to the holder. A lost state is repeated by its client within 15 s."""
         author = connection.caller.user_id
         authored = AuthoredState(author, state.client, state.clock, state.json)
-        await self._bus.broadcast(CANVAS_AWARENESS, authored, canvas_id=self._canvas_id)
+        if not self._send_on_link(authored):
+            await self._bus.broadcast(CANVAS_AWARENESS, authored, canvas_id=self._canvas_id)
 
     def _end_welcome(self, connection: Connection) -> None:
         if (update := self._welcomes.pop(connection, None)) is not None:

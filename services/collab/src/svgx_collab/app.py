@@ -11,10 +11,12 @@ from svgx_collab.bounds import Bounds
 from svgx_collab.content.imports import Imports
 from svgx_collab.content.replacements import Replacements
 from svgx_collab.leases import Leases
+from svgx_collab.loads import RETRY_AFTER, Loads
 from svgx_collab.rooms import Rooms
 from svgx_collab.settings import CollabSettings
 from svgx_common import redis
 from svgx_common.contract.collab import IMPORT_SVG, OPEN, REPLACE_CONTENT, Opened
+from svgx_common.contract.errors import Unavailable
 from svgx_common.contract.state import CanvasRequest
 from svgx_common.contract.transport import replica_subject
 from svgx_common.messaging.bus import Bus
@@ -46,7 +48,11 @@ async def build(runtime: Runtime[CollabSettings]) -> AsyncIterator[Service]:
     rooms = Rooms(bus, leases, Bounds(settings.limits()))
     imports = Imports(bus, workers)
 
+    loads = Loads(bus, lambda: rooms.details()["held"], lambda: rooms.edits_taken)
+
     async def open_canvas(request: CanvasRequest, _: Call) -> Opened:
+        if not rooms.knows(request.canvas_id) and loads.declines(request.canvas_id):
+            raise Unavailable("another replica has less to do", retry_after=RETRY_AFTER)
         return Opened(epoch=await rooms.open(request.canvas_id))
 
     runtime.responder.answer(OPEN, open_canvas)
@@ -58,9 +64,11 @@ async def build(runtime: Runtime[CollabSettings]) -> AsyncIterator[Service]:
     show_confinement(workers.confinement)
     show_use(settings.import_workers, lambda: workers.running, lambda: workers.waiting)
     rooms.start()
+    await loads.start()
     try:
         yield Service(drain=rooms.hand_over)
     finally:
+        await loads.stop()
         await rooms.stop()
         await workers.close()
         await client.aclose()

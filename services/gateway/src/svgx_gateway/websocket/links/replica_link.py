@@ -1,0 +1,175 @@
+"""The link to one replica of collab: one message for each flush, with the edits of all canvases that it holds."""
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import structlog
+from prometheus_client import Counter, Histogram
+
+from svgx_common.contract.collab import (
+    LINK_TO_REPLICA,
+    AuthoredState,
+    Edit,
+    LinkBatch,
+    LinkReceipt,
+    LinkState,
+    LinkToReplica,
+)
+from svgx_common.contract.errors import Unavailable
+from svgx_common.messaging.bus import Bus
+from svgx_common.messaging.holder import TemporaryError
+from svgx_common.messaging.link_codec import encode_to_replica
+
+log = structlog.get_logger(__name__)
+
+FLUSH_INTERVAL = 0.008
+"""Seconds between two messages of one link. The first message after a pause is sent at once."""
+
+STATE_INTERVAL = 0.033
+"""Seconds between two messages with awareness states. Meanwhile, a newer state of a client replaces the older one."""
+
+MAX_BATCH = 128 * 1024
+"""Bytes of edits beyond which a batch is a request of its own, and delays no other canvas."""
+
+MAX_MESSAGE = 256 * 1024
+"""Bytes of edits beyond which another message begins. With a batch more, it is still below NATS's `max_payload`."""
+
+MESSAGES = Counter("svgx_engine_live_link_messages", "Messages on the links to replicas of collab.")
+BATCHES = Histogram(
+    "svgx_engine_live_link_batches",
+    "Batches of edits in one message to a replica of collab.",
+    buckets=(0, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000),
+)
+
+Outcome = LinkReceipt | TemporaryError | None
+"""The receipt of a batch, or the reason why the batch has to be sent again. None is an unknown reason."""
+
+
+@dataclass(frozen=True, slots=True)
+class NextBatch:
+    """A batch for the next message. `settle` is called once with its outcome."""
+
+    number: int
+    edits: tuple[Edit, ...]
+    size: int
+    settle: Callable[[Outcome], None]
+
+
+class Sender(Protocol):
+    """The outbox of one canvas."""
+
+    canvas_id: str
+
+    def take_batch(self, now: float) -> NextBatch | None:
+        """Return the next batch. None without edits, or when no batch may be sent on the link now."""
+
+    @property
+    def link(self) -> "ReplicaLink | None":
+        """The link on which the next batch is sent."""
+
+    @property
+    def waits(self) -> bool:
+        """Whether edits wait to be sent."""
+
+    def lose_link(self) -> None:
+        """Send the edits that wait for the link in another way."""
+
+
+class ReplicaLink:
+    """The link to one replica. `expect` is called with each batch before it is sent."""
+
+    def __init__(
+        self,
+        bus: Bus,
+        replica_id: str,
+        reply: str,
+        expect: Callable[["ReplicaLink", NextBatch], None],
+    ) -> None:
+        self.is_open = True
+        """False when the replica is gone, or the link was not used for a long time."""
+        self._bus = bus
+        self._subject = LINK_TO_REPLICA.subject_of(replica_id=replica_id)
+        self._reply = reply
+        self._expect = expect
+        self._ready: dict[Sender, None] = {}
+        self._states: dict[tuple[str, str, int], LinkState] = {}
+        self._states_at = 0.0
+        """Time from which the next awareness states may be sent, in seconds of the monotonic clock."""
+        self._wake = asyncio.Event()
+        self.used_at = time.monotonic()
+        """Time of the newest message, in seconds of the monotonic clock."""
+
+    def request(self, sender: Sender) -> None:
+        """Take the outbox's next batch with the next message."""
+        self._ready[sender] = None
+        self._wake.set()
+
+    def add_state(self, canvas_id: str, state: AuthoredState) -> None:
+        """Send a client's awareness state with the next message, in place of an older one that still waits."""
+        key = (canvas_id, state.author, state.client)
+        waiting = self._states.get(key)
+        if waiting is None or waiting.state.clock <= state.clock:
+            self._states[key] = LinkState(canvas_id, state)
+        self._wake.set()
+
+    def close(self) -> None:
+        """Close the link. Its outboxes send their edits in another way."""
+        self.is_open = False
+        ready, self._ready = self._ready, {}
+        for sender in ready:
+            sender.lose_link()
+
+    async def flush(self) -> None:
+        """Wait for edits or states, send them, and wait until the next message may follow."""
+        await self._wake.wait()
+        self._wake.clear()
+        now = time.monotonic()
+        states: tuple[LinkState, ...] = ()
+        if self._states and self._states_at <= now:
+            states = tuple(self._states.values())
+            self._states.clear()
+            self._states_at = now + STATE_INTERVAL
+        batches: list[NextBatch] = []
+        parts: list[LinkBatch] = []
+        size = 0
+        for sender in list(self._ready):
+            del self._ready[sender]
+            if sender.link is not self:
+                continue  # the canvas has another holder now
+            batch = sender.take_batch(now)
+            if sender.waits:
+                self._ready[sender] = None
+            if batch is None:
+                continue
+            batches.append(batch)
+            parts.append(LinkBatch(sender.canvas_id, batch.number, batch.edits))
+            size += batch.size
+            if size > MAX_MESSAGE:
+                await self._send(batches, parts, ())
+                batches, parts, size = [], [], 0
+        if parts or states:
+            await self._send(batches, parts, states)
+        await asyncio.sleep(FLUSH_INTERVAL)
+        if self._ready:
+            self._wake.set()
+        elif self._states:
+            pause = max(0.0, self._states_at - time.monotonic())
+            asyncio.get_running_loop().call_later(pause, self._wake.set)
+
+    async def _send(
+        self, batches: list[NextBatch], parts: list[LinkBatch], states: tuple[LinkState, ...]
+    ) -> None:
+        for batch in batches:
+            self._expect(self, batch)
+        self.used_at = time.monotonic()
+        MESSAGES.inc()
+        BATCHES.observe(len(batches))
+        content = encode_to_replica(LinkToReplica(self._bus.replica_id, tuple(parts), states))
+        try:
+            await self._bus.publish(self._subject, content, reply=self._reply)
+        except Unavailable:
+            # The batches are sent again when their receipts do not come, and clients repeat their states.
+            log.warning("a message to a replica of collab could not be sent")

@@ -1,0 +1,279 @@
+"""The links of a gateway: messages, missing receipts, and the outboxes that use them."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import cast
+
+import pytest
+from starlette.websockets import WebSocket
+
+from svgx_common.contract.collab import (
+    AuthoredState,
+    LinkReceipt,
+    LinkRefusal,
+    LinkToGateway,
+    LinkToReplica,
+    Saved,
+    new_epoch,
+    replica_of,
+)
+from svgx_common.contract.errors import DeadlineExceeded, Unavailable
+from svgx_common.contract.policy import CanvasRole, Role
+from svgx_common.messaging.blobs import PIECE
+from svgx_common.messaging.bus import Bus, NoResponders
+from svgx_common.messaging.caller import Caller
+from svgx_common.messaging.holder import Holder
+from svgx_common.messaging.link_codec import decode_to_replica, encode_to_gateway
+from svgx_common.messaging.wire import encode
+from svgx_gateway.websocket.connection import Connection
+from svgx_gateway.websocket.links import replica_link, replica_links
+from svgx_gateway.websocket.links.replica_links import ReplicaLinks
+from svgx_gateway.websocket.outbox import PROMPT_BATCHES, Outbox
+
+EPOCH = new_epoch("holder", "1")
+
+
+class FakeSubscription:
+    """A subscription of `FakeBus`."""
+
+    async def unsubscribe(self) -> None:
+        pass
+
+
+class FakeBus:
+    """A bus that keeps the messages, or refuses them while `is_away`."""
+
+    service = "gateway"
+    replica_id = "one"
+
+    def __init__(self) -> None:
+        self.is_away = False
+        self.sizes: list[int] = []
+        self.messages: asyncio.Queue[LinkToReplica] = asyncio.Queue()
+
+    async def listen(self, *_: object, **__: object) -> FakeSubscription:
+        return FakeSubscription()
+
+    async def publish(self, _: str, content: bytes, *, reply: str) -> None:
+        assert reply == "_INBOX.gateway.link.one.holder"
+        if self.is_away:
+            raise Unavailable
+        self.sizes.append(len(content))
+        self.messages.put_nowait(decode_to_replica(content))
+
+
+class Requests:
+    """The requests that a holder answers instead of a link, with the errors that come before them."""
+
+    def __init__(self) -> None:
+        self.after: list[type[Exception]] = []
+
+    async def ask(self, *_: object, after: Exception | None = None, **__: object) -> bytes:
+        self.after.append(type(after))
+        return encode(Saved(1, ()))
+
+
+@pytest.fixture
+def bus() -> FakeBus:
+    """A bus without a server."""
+    return FakeBus()
+
+
+@pytest.fixture
+async def links(bus: FakeBus) -> AsyncIterator[ReplicaLinks]:
+    """The links of a gateway."""
+    links = ReplicaLinks(cast(Bus, bus))
+    await links.start()
+    yield links
+    await links.stop()
+
+
+@pytest.fixture
+def requests(monkeypatch: pytest.MonkeyPatch) -> Requests:
+    """The requests that are sent instead of messages of a link."""
+    requests = Requests()
+    monkeypatch.setattr(Holder, "ask", requests.ask)
+    return requests
+
+
+@pytest.fixture
+async def connection() -> Connection:
+    """A connection of an editor."""
+    caller = Caller("u", "ann", Role.EDITOR, "s")
+    return Connection(cast(WebSocket, None), caller, CanvasRole.EDITOR, wants_saved=False)
+
+
+@pytest.fixture
+async def outbox(
+    bus: FakeBus, links: ReplicaLinks, connection: Connection
+) -> AsyncIterator[Outbox]:
+    """An outbox of a canvas with a known holder."""
+    outbox = Outbox(cast(Bus, bus), "canvas", connection.close, links)
+    outbox.locate(EPOCH)
+    yield outbox
+    await outbox.stop()
+
+
+@pytest.mark.parametrize(
+    ("epoch", "replica"), [(EPOCH, "holder"), ("a.b.1", "a.b"), ("0123456789abcdef", None)]
+)
+def test_epoch_names_its_replica(epoch: str, replica: str | None) -> None:
+    """An epoch of an earlier version names none, so its canvas is served without a link. Proves R-BUS-17."""
+    assert replica_of(epoch) == replica
+
+
+async def answer(links: ReplicaLinks, message: LinkToGateway) -> None:
+    """Let the links receive a message of the replica."""
+    await links._receive("", encode_to_gateway(message))
+
+
+async def test_receipt_ends_a_batch_once(
+    bus: FakeBus, links: ReplicaLinks, outbox: Outbox, connection: Connection, requests: Requests
+) -> None:
+    """A second receipt, or one of an unknown batch, changes nothing. Proves R-SAVE-2."""
+    outbox.add(connection, b"update", 1)
+    message = await bus.messages.get()
+    (batch,) = message.batches
+    assert (message.gateway, batch.canvas_id, len(batch.edits)) == ("one", "canvas", 1)
+    unknown = LinkReceipt(batch.number + 1, (), "epoch")
+    await answer(links, LinkToGateway((), (), (unknown,), ()))
+    assert outbox.unsaved_since is not None
+    receipt = LinkReceipt(batch.number, (), "epoch")
+    await answer(links, LinkToGateway((), (), (receipt, receipt), ()))
+    await outbox.wait_until_empty()
+    assert requests.after == []
+
+
+@pytest.mark.parametrize(("is_held", "after"), [(0, NoResponders), (1, type(None))])
+async def test_refused_batch_becomes_a_request(
+    bus: FakeBus,
+    links: ReplicaLinks,
+    outbox: Outbox,
+    connection: Connection,
+    requests: Requests,
+    *,
+    is_held: int,
+    after: type[Exception],
+) -> None:
+    """The request begins with the opening of the canvas if the replica does not hold it. Proves R-BUS-17."""
+    outbox.add(connection, b"update", 1)
+    (batch,) = (await bus.messages.get()).batches
+    await answer(links, LinkToGateway((), (), (), (LinkRefusal(batch.number, is_held),)))
+    async with asyncio.timeout(10):
+        await outbox.wait_until_empty()
+    assert requests.after == [after]
+
+
+@pytest.mark.parametrize("is_away", [False, True])
+async def test_batch_without_a_receipt_becomes_a_request_and_the_link_is_avoided(
+    bus: FakeBus,
+    outbox: Outbox,
+    connection: Connection,
+    requests: Requests,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    is_away: bool,
+) -> None:
+    """Also when the message could not be sent. A broadcast of the same holder does not bring the link back at once.
+
+    Proves R-BUS-17.
+    """
+    monkeypatch.setattr(replica_links, "RECEIPT_TIMEOUT", 0.0)
+    monkeypatch.setattr(replica_links, "CHECK_INTERVAL", 0.01)
+    bus.is_away = is_away
+    outbox.add(connection, b"update", 1)
+    async with asyncio.timeout(10):
+        await outbox.wait_until_empty()
+        assert requests.after == [DeadlineExceeded]
+        outbox.locate(EPOCH)
+        assert outbox.link is None
+        outbox.locate(new_epoch("holder", "2"))
+        assert outbox.link is not None
+
+
+async def test_edits_on_the_link_to_a_replica_that_is_gone_become_requests(
+    bus: FakeBus, links: ReplicaLinks, outbox: Outbox, connection: Connection, requests: Requests
+) -> None:
+    """Sent batches and edits that wait for the next message are both sent again at once. Proves R-FAIL-8."""
+    outbox.add(connection, b"first", 1)
+    await bus.messages.get()
+    outbox.add(connection, b"second", 2)
+    await links._note_gone("_INBOX.gateway.link.one.holder", b"")
+    await links._note_gone("_INBOX.gateway.link.one.holder", b"")
+    async with asyncio.timeout(10):
+        await outbox.wait_until_empty()
+    assert sorted(each.__name__ for each in requests.after) == ["NoResponders", "NoneType"]
+
+
+async def test_resent_batch_ignores_its_receipt(
+    bus: FakeBus, links: ReplicaLinks, outbox: Outbox, connection: Connection, requests: Requests
+) -> None:
+    """After a reconnect or a new holder, a batch on a link is sent again with a request. Proves R-SAVE-8."""
+    outbox.add(connection, b"update", 1)
+    (batch,) = (await bus.messages.get()).batches
+    outbox.resend()
+    await answer(links, LinkToGateway((), (), (LinkReceipt(batch.number, (), "epoch"),), ()))
+    async with asyncio.timeout(10):
+        await outbox.wait_until_empty()
+    assert requests.after == [type(None)]
+
+
+async def test_uncommitted_batches_slow_down_the_link(
+    bus: FakeBus, outbox: Outbox, connection: Connection
+) -> None:
+    """While nothing is committed, all edits are sent, in ever fewer batches. Proves R-SAVE-5."""
+    sent, number = 0, 0
+    end = asyncio.get_running_loop().time() + 0.5
+    while asyncio.get_running_loop().time() < end:
+        number += 1
+        outbox.add(connection, b"update", number)
+        await asyncio.sleep(0.0005)
+    async with asyncio.timeout(10):
+        while sent < number:
+            sent += sum(len(batch.edits) for batch in (await bus.messages.get()).batches)
+    assert PROMPT_BATCHES < len(bus.sizes) < 60, "the growing interval gives about 40 messages"
+
+
+async def test_large_batches_are_requests_and_messages_fit_into_nats(
+    bus: FakeBus, links: ReplicaLinks, connection: Connection, requests: Requests
+) -> None:
+    """A batch over the limit delays no other canvas. No message needs a large body. Proves R-BUS-5."""
+    sizes = [replica_link.MAX_BATCH + 1, *[replica_link.MAX_BATCH] * 9, 1]
+    outboxes = [
+        Outbox(cast(Bus, bus), f"canvas-{number}", connection.close, links)
+        for number in range(len(sizes))
+    ]
+    for size, outbox in zip(sizes, outboxes, strict=True):
+        outbox.locate(EPOCH)
+        outbox.add(connection, b"x" * size, 1)
+    received = 0
+    async with asyncio.timeout(10):
+        while received < len(sizes) - 1:
+            received += len((await bus.messages.get()).batches)
+        await outboxes[0].wait_until_empty()
+    assert requests.after == [type(None)]
+    assert max(bus.sizes) < PIECE
+    await asyncio.gather(*(outbox.stop() for outbox in outboxes))
+
+
+async def test_newest_awareness_state_of_each_client_is_sent(bus: FakeBus, outbox: Outbox) -> None:
+    """A state of another user with the same client does not replace one that waits. Proves R-AWARE-1."""
+    for author, clock in (("ann", 1), ("ann", 3), ("ann", 2), ("eve", 9)):
+        assert outbox.send_state(AuthoredState(author, 7, clock, "{}"))
+    states = [(each.state.author, each.state.clock) for each in (await bus.messages.get()).states]
+    assert states == [("ann", 3), ("eve", 9)]
+
+
+async def test_unused_link_is_closed(
+    links: ReplicaLinks, outbox: Outbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A replica that has stopped leaves no link behind, and a link can begin again. Proves R-BUS-17."""
+    first = outbox.link
+    assert first is not None
+    monkeypatch.setattr(replica_links, "IDLE", 0.0)
+    monkeypatch.setattr(replica_links, "CHECK_INTERVAL", 0.0)
+    await links._check_receipts()
+    assert not first.is_open
+    assert not outbox.send_state(AuthoredState("ann", 7, 1, "{}"))
+    outbox.locate(EPOCH)
+    assert outbox.link is not first

@@ -132,7 +132,7 @@ async def test_edit_on_the_link_to_a_dead_replica_is_saved_by_the_next_holder(
     async with replica(backing) as one, writing(bus, editor.canvas_id) as writer:
         before = failures("gone")
         async with replica(backing) as two:
-            await one.die()
+            await one.crash()
             async with asyncio.timeout(replica_links.RECEIPT_TIMEOUT / 2):
                 await writer.save("a", "1")
             assert failures("gone") == before + 1
@@ -179,7 +179,7 @@ async def test_other_gateways_follow_a_new_holder_at_once(
         replica(backing),
     ):
         await reader.until_has(first="1")
-        await one.die()
+        await one.crash()
         await writer.save("a", "1")
         async with asyncio.timeout(3):  # far below the interval of checkpoints
             await reader.until_has(first="1", a="1")
@@ -202,7 +202,7 @@ async def test_awareness_states_on_a_link_are_merged(
         await second_bus.connection.subscribe(subject, cb=read)
         await second_bus.settle()
         for clock in range(1, 21):
-            assert writer.live.outbox.send_state(AuthoredState("ann", 7, clock, f"{clock}"))
+            assert writer.live.outbox.send_state(AuthoredState("ann", 7, clock, f"{clock}", 1))
         while b"20" not in (await editor.sync()).awareness:
             await pause()
         await second_bus.settle()

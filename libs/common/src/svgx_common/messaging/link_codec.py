@@ -57,7 +57,10 @@ def decode_to_replica(content: bytes) -> LinkToReplica:
         ]
     )
     states = tuple(
-        [LinkState(text(), AuthoredState(text(), uint(), uint(), text(), uint())) for _ in range(uint())]
+        [
+            LinkState(text(), AuthoredState(text(), uint(), uint(), text(), uint()))
+            for _ in range(uint())
+        ]
     )
     _require_end(decoder)
     return LinkToReplica(gateway, batches, states)

@@ -57,8 +57,7 @@ class _Message:
 
     def __len__(self) -> int:
         """Return the number of parts."""
-        lists = self.broadcasts, self.presence, self.receipts, self.refusals
-        return sum(map(len, lists))
+        return len(self.broadcasts) + len(self.presence) + len(self.receipts) + len(self.refusals)
 
 
 class GatewayLinks:

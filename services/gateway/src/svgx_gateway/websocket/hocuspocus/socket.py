@@ -71,11 +71,12 @@ class HocuspocusSocket:
             await asyncio.wait({reading, self._closing}, return_when=asyncio.FIRST_COMPLETED)
             return self._closing.result() if self._closing.done() else await reading
         finally:
-            self._stop_idle_timer()
             tasks = [reading, *self._tasks]
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+            # The end of the last document has started the timer again.
+            self._stop_idle_timer()
 
     async def _read(self) -> Closing:
         while (closing := await self._handle_event(await self._websocket.receive())) is None:

@@ -7,6 +7,7 @@ import pytest
 
 from svgx_common.contract.close_codes import Close
 from svgx_common.contract.errors import Overloaded
+from svgx_gateway.memory import outgoing as module
 from svgx_gateway.memory.outgoing import LARGE_BYTES, PATIENCE, Outgoing, OutgoingLimits, Receiver
 
 MB = 1024 * 1024
@@ -35,9 +36,11 @@ class Clock:
         self.now += seconds
 
 
-async def sync(outgoing: Outgoing, client: Client, size: int, canvas: str = "c") -> None:
+async def sync(
+    outgoing: Outgoing, client: Client, size: int, canvas: str = "c", *, is_full: bool = True
+) -> None:
     async with outgoing.turn(client, canvas) as turn:
-        turn.size = size
+        turn.size, turn.is_full = size, is_full
 
 
 def joined(outgoing: Outgoing, *clients: Client) -> Outgoing:
@@ -121,6 +124,26 @@ async def test_syncs_in_flight_reserve_their_memory(monkeypatch: pytest.MonkeyPa
         for turn in turns:
             await turn.__aexit__(None, None, None)
         assert outgoing._seconds_to_wait(clients[count], MB)[0] == ""
+
+
+async def test_size_of_a_canvas_is_that_of_its_last_full_sync(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Small catch-ups and failed syncs change no known size. The number of known sizes is bounded. Proves R-BOUND-7."""
+    monkeypatch.setattr(module, "MANY", 3)
+    client = Client()
+    outgoing = joined(Outgoing(OutgoingLimits(sync_seconds=0, account_memory=8 * MB)), client)
+    await sync(outgoing, client, 10, is_full=False)
+    assert outgoing._sizes == {}
+    await sync(outgoing, client, 3 * MB)
+    for size in (0, 10, MB):
+        await sync(outgoing, client, size, is_full=False)
+    assert outgoing._sizes == {"c": 3 * MB}
+    await sync(outgoing, client, 4 * MB, is_full=False)
+    assert outgoing._sizes == {"c": 4 * MB}
+    for number in range(5):
+        await sync(outgoing, client, number, f"small-{number}")
+    assert outgoing._sizes == {f"small-{number}": LARGE_BYTES for number in (2, 3, 4)}
 
 
 async def test_slow_clients_are_closed_while_memory_is_scarce() -> None:

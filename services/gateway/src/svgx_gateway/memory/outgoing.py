@@ -90,9 +90,11 @@ class Receiver(Protocol):
 
 @dataclass(slots=True)
 class Turn:
-    """The turn of one sync. The caller sets the size of the reply when it is known."""
+    """The turn of one sync. The caller sets both fields when the reply is known."""
 
     size: int = 0
+    is_full: bool = False
+    """True when the reply is the whole document, so that its size is that of the canvas."""
 
 
 class Outgoing:
@@ -112,7 +114,7 @@ class Outgoing:
         self._reserved: Count[str] = Count()
         """Bytes that are reserved for replies, by account."""
         self._sizes: dict[str, int] = {}
-        """The size of the last full sync of each canvas."""
+        """The size of each canvas, from its last full sync, or from a larger reply since."""
         self._measuring: asyncio.TimerHandle | None = None
         self._measured: dict[Receiver, int] = {}
         UNSENT.set_function(self._unsent)
@@ -138,8 +140,8 @@ class Outgoing:
         The expected size of the reply is that of the canvas's last full sync. If this size is not known, an eighth of
         the account's memory is expected.
         """
-        limits = self._limits
-        expected = max(LARGE_BYTES, self._sizes.get(canvas_id, limits.account_memory // 8))
+        unknown = max(LARGE_BYTES, self._limits.account_memory // 8)
+        expected = self._sizes.get(canvas_id, unknown)
         deadline = self._clock() + PATIENCE
         await self._wait(connection, expected, deadline)
         account, turn = connection.account, Turn()
@@ -150,7 +152,11 @@ class Outgoing:
             self._reserved[account] -= expected
             if not self._reserved[account]:
                 del self._reserved[account]
-            self._note(connection, canvas_id, turn.size)
+            # A failed sync and a small catch-up do not show the size of the canvas.
+            if turn.is_full or turn.size > expected:
+                self._note_size(canvas_id, max(LARGE_BYTES, turn.size))
+            if turn.size >= LARGE_BYTES:
+                self._charge(connection, turn.size)
 
     async def _wait(self, connection: Receiver, expected: int, deadline: float) -> None:
         while True:
@@ -184,15 +190,15 @@ class Outgoing:
             return "memory", POLL_SECONDS
         return "", 0.0
 
-    def _note(self, connection: Receiver, canvas_id: str, size: int) -> None:
-        if size < LARGE_BYTES:
-            self._sizes.setdefault(canvas_id, LARGE_BYTES)
-            return
-        now, limits = self._clock(), self._limits
+    def _note_size(self, canvas_id: str, size: int) -> None:
         self._sizes.pop(canvas_id, None)
         self._sizes[canvas_id] = size
         if len(self._sizes) > MANY:
             del self._sizes[next(iter(self._sizes))]
+
+    def _charge(self, connection: Receiver, size: int) -> None:
+        """Count a large reply against the connection and its account."""
+        now, limits = self._clock(), self._limits
         if connection in self._next_sync:
             self._next_sync[connection] = now + limits.sync_seconds
         if len(self._buckets) > MANY:

@@ -84,6 +84,10 @@ class Receiver(Protocol):
     def unsent_bytes(self) -> int:
         """The bytes that wait for the connection's client."""
 
+    @property
+    def sent_bytes(self) -> int:
+        """The bytes that the client's transport has sent so far."""
+
     def close(self, code: Close, reason: str) -> None:
         """End the connection."""
 
@@ -113,6 +117,10 @@ class Outgoing:
         self._buckets: dict[str, TokenBucket] = {}
         self._reserved: Count[str] = Count()
         """Bytes that are reserved for replies, by account."""
+        self._summed = 0
+        """The sum of the unsent bytes of all connections, with the replies since it was computed."""
+        self._summed_until = 0.0
+        """The time at which the sum is computed again."""
         self._sizes: dict[str, int] = {}
         """The size of each canvas, from its last full sync, or from a larger reply since."""
         self._measuring: asyncio.TimerHandle | None = None
@@ -149,6 +157,7 @@ class Outgoing:
         try:
             yield turn
         finally:
+            self._summed += turn.size
             self._reserved[account] -= expected
             if not self._reserved[account]:
                 del self._reserved[account]
@@ -186,7 +195,7 @@ class Outgoing:
         # A sync that is larger than the memory goes out alone.
         if own and own + expected > self._limits.account_memory:
             return "memory", POLL_SECONDS
-        if (used := self._unsent()) and used + expected > self._limits.memory:
+        if (used := self._recently_unsent()) and used + expected > self._limits.memory:
             return "memory", POLL_SECONDS
         return "", 0.0
 
@@ -219,11 +228,19 @@ class Outgoing:
         return self._reserved[account] + sum(each.unsent_bytes for each in connections)
 
     def _unsent(self) -> int:
-        return sum(self._reserved.values()) + sum(each.unsent_bytes for each in self._next_sync)
+        return self._reserved.total() + sum(each.unsent_bytes for each in self._next_sync)
+
+    def _recently_unsent(self) -> int:
+        """Return `_unsent` from a sum over the connections that is at most `POLL_SECONDS` old."""
+        now = self._clock()
+        if now >= self._summed_until:
+            self._summed = sum(each.unsent_bytes for each in self._next_sync)
+            self._summed_until = now + POLL_SECONDS
+        return self._reserved.total() + self._summed
 
     def _start_measuring(self) -> None:
-        if self._measuring is None and 2 * self._unsent() > self._limits.memory:
-            self._measured = {each: each.unsent_bytes for each in self._next_sync}
+        if self._measuring is None and 2 * self._recently_unsent() > self._limits.memory:
+            self._measured = {each: each.sent_bytes for each in self._next_sync}
             loop = asyncio.get_running_loop()
             self._measuring = loop.call_later(SLOW_SECONDS, self._end_measuring)
 
@@ -233,12 +250,15 @@ class Outgoing:
         self._measured = {}
 
     def close_slow(self, before: dict[Receiver, int], seconds: float) -> None:
-        """Close the clients that have read too slowly since `before`, while more than half of the memory is in use."""
+        """Close the clients that read too slowly, while more than half of the memory is in use.
+
+        `before` has the bytes that were sent to each connection `seconds` ago.
+        """
         if 2 * self._unsent() <= self._limits.memory:
             return
-        for connection, unsent in before.items():
-            left = connection.unsent_bytes
-            if left > LARGE_BYTES and unsent - left < SLOW_RATE * seconds:
+        for connection, sent in before.items():
+            is_slow = connection.sent_bytes - sent < SLOW_RATE * seconds
+            if is_slow and connection.unsent_bytes > LARGE_BYTES:
                 CLOSED.labels("slow").inc()
                 connection.close(
                     Close.OVERLOADED, "reads too slowly while much waits; come back later"

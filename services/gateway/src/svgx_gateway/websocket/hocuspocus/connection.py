@@ -68,7 +68,9 @@ class HocuspocusConnection(Connection):
         handshake: SpanContext | None,
         outgoing: Outgoing,
         transport_bytes: Callable[[], int],
+        socket_sent_bytes: Callable[[], int],
     ) -> None:
+        self._socket_sent_bytes = socket_sent_bytes
         self._writer = writer
         self._frames = frames
         self._role_changed = role_changed
@@ -86,6 +88,11 @@ class HocuspocusConnection(Connection):
         )
         self.statuses = StatusCounter(self._send_status)
         self.saved_counter = self.statuses
+
+    @property
+    def sent_bytes(self) -> int:
+        """Return the bytes sent to the client for all documents of the socket, because they share its transport."""
+        return self._socket_sent_bytes()
 
     @property
     def answers_sync(self) -> bool:

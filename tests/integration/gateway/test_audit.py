@@ -66,6 +66,15 @@ async def test_change_by_an_admin_is_recorded_with_its_outcome(
         assert log.details == [expected if outcome is None else {**expected, "outcome": outcome}]
 
 
+async def test_change_that_no_service_received_is_not_recorded(backing: DevStack) -> None:
+    """Proves R-AUTH-21: nothing was changed, so no outcome is unknown."""
+    log = Log()
+    async with answering(backing, RECORD_AUDIT, log.record), gateway(backing) as http:
+        response = await http.post(f"/admin/canvases/{CANVAS}/purge")
+    assert response.status_code == 503
+    assert log.details == []
+
+
 @pytest.mark.parametrize(
     ("role", "query", "recorded"),
     [(Role.ADMIN, "?user_id=ann", True), (Role.ADMIN, "", False), (Role.EDITOR, "", False)],

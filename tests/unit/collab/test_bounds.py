@@ -8,7 +8,15 @@ from pycrdt import Doc, Map
 
 from svgx_canvas.document.shared_document import Growth
 from svgx_collab import bounds as bounds_module
-from svgx_collab.bounds import EDITS_AT_ONCE, LONGEST_PAUSE, Bounds, Limits, Pace, Refused
+from svgx_collab.bounds import (
+    EDITS_AT_ONCE,
+    FORGET_SECONDS,
+    LONGEST_PAUSE,
+    Bounds,
+    Limits,
+    Pace,
+    Refused,
+)
 from svgx_collab.room import Room
 from svgx_common.contract.close_codes import Close
 from svgx_common.contract.collab import Edit
@@ -163,6 +171,22 @@ def test_clients_of_an_account_are_allowed_again_with_time() -> None:
     assert refused.value.amount == pytest.approx(480, abs=1)
     bounds.admit("ann", Growth(90, 90), 0, 0, now=1200.0)
     bounds.admit("bob", Growth(300, 300), 0, 0, now=0.0)
+
+
+def test_accounts_are_forgotten_when_their_debts_have_fallen(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Among many accounts, those with small debts are searched for every `FORGET_SECONDS`. Proves R-BOUND-1."""
+    monkeypatch.setattr(bounds_module, "MANY_ACCOUNTS", 2)
+    bounds = Bounds(Limits(account_seconds=1.0, account_share=0.1))
+    for author in ("ann", "bob"):
+        bounds.spend(author, 0.6, now=0.0)
+    bounds.spend("cy", 0.8, now=1.0)
+    assert set(bounds._accounts) == {"ann", "bob", "cy"}
+    bounds.spend("dee", 0.6, now=1.0 + FORGET_SECONDS - 0.1)
+    assert set(bounds._accounts) == {"ann", "bob", "cy", "dee"}
+    bounds.spend("eve", 0.6, now=1.0 + FORGET_SECONDS)
+    assert set(bounds._accounts) == {"cy", "dee", "eve"}
 
 
 def test_repeated_edits_need_no_transaction() -> None:

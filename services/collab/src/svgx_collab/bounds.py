@@ -22,7 +22,10 @@ PACED = Counter(
 )
 
 MANY_ACCOUNTS = 10_000
-"""Number of accounts. When it is reached, the accounts with small debts are forgotten."""
+"""Number of accounts. While it is reached, the accounts with small debts are forgotten every `FORGET_SECONDS`."""
+
+FORGET_SECONDS = 5.0
+"""Seconds between two searches for accounts with small debts, because a search looks at all accounts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +88,8 @@ class Bounds:
         self.limits = limits
         self._client_rate = limits.account_clients / 3600
         self._accounts: dict[str, _Account] = {}
+        self._forget_at = -math.inf
+        """Time of the next search for accounts with small debts."""
 
     def admit(self, author: str, growth: Growth, clients: int, structs: int, now: float) -> None:
         """Count the growth of a canvas that has `clients` and `structs`. Raises `Refused` beyond a bound."""
@@ -101,7 +106,7 @@ class Bounds:
             raise Refused(Reason.EDIT_CLIENTS, limits.edit_clients)
         if clients + growth.clients > limits.canvas_clients:
             raise Refused(Reason.CANVAS_CLIENTS, limits.canvas_clients)
-        debt = self._account(author).clients
+        debt = self._account(author, now).clients
         over = debt.now(self._client_rate, now) + growth.clients - limits.account_clients
         if over > 0:
             raise Refused(Reason.ACCOUNT_CLIENTS, over / self._client_rate)
@@ -109,7 +114,7 @@ class Bounds:
 
     def spend(self, author: str, seconds: float, now: float) -> None:
         """Count the seconds of the processor that an account's edits have taken."""
-        debt = self._account(author).seconds
+        debt = self._account(author, now).seconds
         debt.now(self.limits.account_share, now)
         debt.amount += seconds
 
@@ -119,22 +124,23 @@ class Bounds:
         if over > 0:
             raise Refused(Reason.ACCOUNT_TIME, over / share)
 
-    def _account(self, author: str) -> _Account:
+    def _account(self, author: str, now: float) -> _Account:
         account = self._accounts.get(author)
         if account is None:
-            if len(self._accounts) >= MANY_ACCOUNTS:
-                self._forget()
+            if len(self._accounts) >= MANY_ACCOUNTS and now >= self._forget_at:
+                self._forget_at = now + FORGET_SECONDS
+                self._forget(now)
             account = self._accounts[author] = _Account()
         return account
 
-    def _forget(self) -> None:
+    def _forget(self, now: float) -> None:
         """Forget the accounts with small debts: less than a tenth of each limit."""
         limits = self.limits
         self._accounts = {
             author: account
             for author, account in self._accounts.items()
-            if account.seconds.amount > limits.account_seconds / 10
-            or account.clients.amount > limits.account_clients / 10
+            if account.seconds.now(limits.account_share, now) > limits.account_seconds / 10
+            or account.clients.now(self._client_rate, now) > limits.account_clients / 10
         }
 
 

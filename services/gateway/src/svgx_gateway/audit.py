@@ -8,13 +8,12 @@ from svgx_common.contract.audit import RECORD_AUDIT, AuditEvent, RecordAuditRequ
 from svgx_common.contract.errors import DeadlineExceeded, Internal, SvgxError, Unavailable
 from svgx_common.contract.operation import Operation, RequestModel
 from svgx_common.contract.policy import Role
-from svgx_common.messaging.bus import Bus
+from svgx_common.messaging.bus import Bus, NoResponders
 from svgx_common.messaging.caller import Caller, Client
 
 log = structlog.get_logger(__name__)
 
-UNKNOWN = (DeadlineExceeded, Unavailable, Internal)
-"""Errors after which an operation may have changed something, because its answer was lost."""
+_UNKNOWN = (DeadlineExceeded, Unavailable, Internal)
 
 
 def must_record(operation: Operation[Any, Any], request: RequestModel, caller: Caller) -> bool:
@@ -28,6 +27,15 @@ def must_record(operation: Operation[Any, Any], request: RequestModel, caller: C
     if caller.role is not Role.ADMIN or not operation.reaches_others:
         return False
     return getattr(request, "user_id", "") not in (None, caller.user_id)
+
+
+def is_outcome_unknown(error: SvgxError) -> bool:
+    """Return whether an operation with this error may have changed something, because its answer was lost.
+
+    After `NoResponders` it has changed nothing, because no service received the request. `BusUnreachable` may also come
+    after the request was sent.
+    """
+    return isinstance(error, _UNKNOWN) and not isinstance(error, NoResponders)
 
 
 async def record(

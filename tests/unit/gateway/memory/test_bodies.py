@@ -56,6 +56,20 @@ async def test_body_without_memory_waits_and_is_refused(
     assert bodies._used == 0
 
 
+async def test_refusal_names_the_memory_of_the_gateway_when_it_is_full(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """An account with few bytes is told the limit of all bodies, not its own. Proves R-BOUND-8."""
+    monkeypatch.setattr(module, "WAIT_SECONDS", 0.0)
+    bodies = Bodies(BodyLimits(account_bytes=512 * KB, bytes=256 * KB))
+    with bodies.keep("ann") as one, bodies.keep("bob") as two:
+        await one.read(stream(b"a" * 190 * KB), 500 * KB)
+        with pytest.raises(Overloaded) as refused:
+            await two.read(stream(b"a" * 190 * KB), 500 * KB)
+    assert refused.value.limit == 256 * KB
+    assert "all requests together" in refused.value.detail
+
+
 async def test_waiting_body_is_read_when_memory_is_free(monkeypatch: pytest.MonkeyPatch) -> None:
     """A body that waits is read when the request of an earlier body has ended. Proves R-BOUND-8."""
     monkeypatch.setattr(module, "POLL_SECONDS", 0.0)
@@ -88,7 +102,7 @@ async def test_slow_body_gets_408(
 
 
 @pytest.mark.parametrize(
-    ("seconds", "limit", "error"), [(0.0, 10, TooLarge), (0.0, 500 * KB, RequestTimeout)]
+    ("seconds", "limit", "error"), [(60.0, 10, TooLarge), (0.0, 500 * KB, RequestTimeout)]
 )
 async def test_body_beyond_its_size_or_time_is_refused(
     monkeypatch: pytest.MonkeyPatch, seconds: float, limit: int, error: type[SvgxError]
@@ -98,3 +112,23 @@ async def test_body_beyond_its_size_or_time_is_refused(
     limits = BodyLimits(min_rate=0.0)
     with Bodies(limits).keep("ann") as body, pytest.raises(error):
         await body.read(stream(b"a" * 100, ends=False), limit)
+
+
+async def test_without_a_rate_only_the_time_of_a_body_is_limited(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """With the rate 0, the first bytes may also take as long as the whole body. Proves R-BOUND-8."""
+    monkeypatch.setattr(module, "RATE_SECONDS", 0.0)
+
+    async def late() -> AsyncIterator[bytes]:
+        await asyncio.sleep(0.05)
+        yield b"a"
+
+    bodies = Bodies(BodyLimits(min_rate=0.0))
+    with bodies.keep("ann") as body:
+        assert await body.read(late(), 10) == b"a"
+    monkeypatch.setattr(module, "BODY_SECONDS", 0.01)
+    with bodies.keep("ann") as body, pytest.raises(RequestTimeout) as refused:
+        await body.read(stream(ends=False), 10)
+    assert refused.value.limit == 0.01
+    assert "did not arrive within" in refused.value.detail

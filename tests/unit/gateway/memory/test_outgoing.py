@@ -7,7 +7,15 @@ import pytest
 
 from svgx_common.contract.close_codes import Close
 from svgx_common.contract.errors import Overloaded
-from svgx_gateway.memory.outgoing import LARGE_BYTES, PATIENCE, Outgoing, OutgoingLimits, Receiver
+from svgx_gateway.memory import outgoing as module
+from svgx_gateway.memory.outgoing import (
+    LARGE_BYTES,
+    PATIENCE,
+    POLL_SECONDS,
+    Outgoing,
+    OutgoingLimits,
+    Receiver,
+)
 
 MB = 1024 * 1024
 
@@ -16,6 +24,7 @@ MB = 1024 * 1024
 class Client:
     account: str = "user:ann"
     unsent_bytes: int = 0
+    sent_bytes: int = 0
     closed: list[Close] = field(default_factory=list)
 
     def close(self, code: Close, reason: str) -> None:
@@ -35,9 +44,11 @@ class Clock:
         self.now += seconds
 
 
-async def sync(outgoing: Outgoing, client: Client, size: int, canvas: str = "c") -> None:
+async def sync(
+    outgoing: Outgoing, client: Client, size: int, canvas: str = "c", *, is_full: bool = True
+) -> None:
     async with outgoing.turn(client, canvas) as turn:
-        turn.size = size
+        turn.size, turn.is_full = size, is_full
 
 
 def joined(outgoing: Outgoing, *clients: Client) -> Outgoing:
@@ -123,10 +134,46 @@ async def test_syncs_in_flight_reserve_their_memory(monkeypatch: pytest.MonkeyPa
         assert outgoing._seconds_to_wait(clients[count], MB)[0] == ""
 
 
+async def test_size_of_a_canvas_is_that_of_its_last_full_sync(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Small catch-ups and failed syncs change no known size. The number of known sizes is bounded. Proves R-BOUND-7."""
+    monkeypatch.setattr(module, "MANY", 3)
+    client = Client()
+    outgoing = joined(Outgoing(OutgoingLimits(sync_seconds=0, account_memory=8 * MB)), client)
+    await sync(outgoing, client, 10, is_full=False)
+    assert outgoing._sizes == {}
+    await sync(outgoing, client, 3 * MB)
+    for size in (0, 10, MB):
+        await sync(outgoing, client, size, is_full=False)
+    assert outgoing._sizes == {"c": 3 * MB}
+    await sync(outgoing, client, 4 * MB, is_full=False)
+    assert outgoing._sizes == {"c": 4 * MB}
+    for number in range(5):
+        await sync(outgoing, client, number, f"small-{number}")
+    assert outgoing._sizes == {f"small-{number}": LARGE_BYTES for number in (2, 3, 4)}
+
+
+async def test_sum_of_the_unsent_bytes_is_used_for_a_tenth_of_a_second(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The replies since the sum was computed count at once, the other changes soon. Proves R-BOUND-7."""
+    clock, client, other = Clock(monkeypatch), Client(), Client("user:bob")
+    limits = OutgoingLimits(sync_seconds=0, memory=8 * MB)
+    outgoing = joined(Outgoing(limits, lambda: clock.now), client, other)
+    await sync(outgoing, client, 6 * MB)
+    client.unsent_bytes = 6 * MB
+    assert outgoing._seconds_to_wait(other, 4 * MB) == ("memory", POLL_SECONDS)
+    client.unsent_bytes = 0
+    assert outgoing._seconds_to_wait(other, 4 * MB) == ("memory", POLL_SECONDS)
+    clock.now += POLL_SECONDS
+    assert outgoing._seconds_to_wait(other, 4 * MB) == ("", 0.0)
+
+
 async def test_slow_clients_are_closed_while_memory_is_scarce() -> None:
     """While more than half of the memory is in use, clients with many unsent bytes that read too slowly are closed.
 
-    Proves R-BOUND-7.
+    A client that reads fast stays connected, even if new broadcasts wait for it. Proves R-BOUND-7.
     """
     slow, quick, small = (
         Client(unsent_bytes=6 * MB),
@@ -134,13 +181,13 @@ async def test_slow_clients_are_closed_while_memory_is_scarce() -> None:
         Client("user:cy", 1),
     )
     outgoing = joined(Outgoing(OutgoingLimits(memory=10 * MB)), slow, quick, small)
-    before: dict[Receiver, int] = {each: each.unsent_bytes for each in (slow, quick, small)}
-    quick.unsent_bytes = 1 * MB
+    before: dict[Receiver, int] = {each: each.sent_bytes for each in (slow, quick, small)}
+    quick.sent_bytes = 5 * MB
     outgoing.close_slow(before, 5.0)
     assert (slow.closed, quick.closed, small.closed) == ([Close.OVERLOADED], [], [])
     slow.closed.clear()
     slow.unsent_bytes = quick.unsent_bytes = 2 * MB
-    outgoing.close_slow({slow: 2 * MB, quick: 2 * MB}, 5.0)
+    outgoing.close_slow({slow: 0, quick: 5 * MB}, 5.0)
     assert not slow.closed
 
 

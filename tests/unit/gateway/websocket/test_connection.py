@@ -255,3 +255,28 @@ async def test_inflow_follows_the_role() -> None:
     connection.doubt_role()
     connection.settle_role(CanvasRole.EDITOR, 1)
     assert not inflow.is_viewer
+
+
+async def test_sent_bytes_grow_only_when_the_transport_sends() -> None:
+    """Messages that wait in the queue or in the transport do not count as sent. Proves R-BOUND-7."""
+    socket, waiting, writes = SlowSocket(), 0, True
+    connection = Connection(
+        cast(WebSocket, socket),
+        Caller("u", "ann", Role.EDITOR, "s"),
+        CanvasRole.EDITOR,
+        wants_saved=True,
+        write_frame=lambda _: writes,
+        transport_bytes=lambda: waiting,
+    )
+    waiting = len(encode_frame(b"1234"))
+    connection.send(b"1234")
+    assert connection.sent_bytes == 0
+    waiting, writes = 0, False
+    assert connection.sent_bytes == len(encode_frame(b"1234"))
+    connection.send(b"12345")
+    assert connection.sent_bytes == len(encode_frame(b"1234"))
+    writing = asyncio.create_task(connection.write())
+    socket.accept(1)
+    await connection.wait_until_sent()
+    writing.cancel()
+    assert connection.sent_bytes == len(encode_frame(b"1234")) + 5

@@ -148,6 +148,19 @@ def test_account_has_one_large_message_at_a_time() -> None:
     assert second.reserve(MIB)
 
 
+def test_memory_is_released_after_the_account_has_changed() -> None:
+    """A Hocuspocus client gets its account while a large message of its address has memory. Proves R-SOCKET-3."""
+    clock, memory = Clock(), LargeMessages(100 * MIB)
+    client = inflow_of("address", memory, clock)
+    assert client.reserve(MIB)
+    client.account = "account"
+    assert client.reserve(2 * MIB)
+    client.release()
+    assert memory.used == 0
+    for account in ("address", "account"):
+        assert inflow_of(account, memory, clock).reserve(MIB)
+
+
 def test_memory_is_reserved_for_arrived_bytes_and_a_step() -> None:
     """A declared length reserves nothing, so two accounts cannot block the others with it. Proves R-SOCKET-3."""
     clock, memory = Clock(), LargeMessages(64 * MIB)

@@ -30,6 +30,10 @@ class Client:
         self.gate = asyncio.Event()
         self.gate.set()
         self.error: Exception | None = None
+        self.awaited: asyncio.Future[None] | None = None
+        """A future that the session awaits in place of the gate."""
+        self.continues = False
+        """True when the session handles a message also after its awaited future failed or was cancelled."""
         self.connection = self
         self.closing: asyncio.Future[Closing] = asyncio.get_running_loop().create_future()
         self.reader = Reader(
@@ -52,7 +56,11 @@ class Client:
         """Handle a message of the session, once the gate is open."""
         if not self.gate.is_set():
             await asyncio.sleep(0)
-        await self.gate.wait()
+        try:
+            await (self.gate.wait() if self.awaited is None else self.awaited)
+        except (asyncio.CancelledError, KeyError):
+            if not self.continues:
+                raise
         if self.error is not None:
             raise self.error
         assert isinstance(message, protocol.DocumentMessage)
@@ -126,6 +134,26 @@ async def test_error_of_a_message_closes_the_connection(
     assert client.handled == [b"first"]
     reading.cancel()
     await asyncio.gather(reading, return_exceptions=True)
+
+
+@pytest.mark.parametrize("is_cancelled", [False, True])
+@pytest.mark.parametrize("continues", [False, True])
+async def test_waiting_message_gets_the_error_of_its_future(
+    is_cancelled: bool, continues: bool
+) -> None:
+    """A message that has to wait can handle each error of its awaited future. Proves R-SOCKET-6."""
+    client, reading = await started()
+    client.awaited = asyncio.get_running_loop().create_future()
+    client.continues = continues
+    client.send(b"a")
+    if is_cancelled:
+        client.awaited.cancel()
+    else:
+        client.awaited.set_exception(KeyError("x"))
+    client.leave()
+    assert (await reading).code == Close.NORMAL
+    assert client.handled == ([b"first", b"a"] if continues else [b"first"])
+    assert client.closing.done() is not (continues or is_cancelled)
 
 
 async def test_end_of_the_connection_cancels_a_waiting_message() -> None:

@@ -194,8 +194,8 @@ class OperationEndpoint:
                     client=client_of(request),
                     timeout=remaining,
                 )
-            except audit.UNKNOWN:
-                if recorded:
+            except SvgxError as error:
+                if recorded and audit.is_outcome_unknown(error):
                     await self._record(request, message, caller, unknown=True)
                 raise
         if recorded:

@@ -79,15 +79,12 @@ class Bodies:
 
     def reserve(self, body: object, account: str, size: int) -> bool:
         """Reserve `size` bytes for a body, of which a part may be reserved already. Return False if memory lacks."""
-        own = self._reserved.get(body, (account, 0))[1]
-        grown = size - own
+        grown = size - self._reserved_by(body)
         if grown <= 0:
             return True
-        limits = self._limits
         is_oldest = next(iter(self._reserved), body) is body
         if not is_oldest and (
-            self._used + grown > limits.bytes
-            or self._by_account[account] + grown > limits.account_bytes
+            self._exceeds_account(account, grown) or self._used + grown > self._limits.bytes
         ):
             return False
         self._reserved[body] = account, size
@@ -102,11 +99,19 @@ class Bodies:
         if not self._by_account[account]:
             del self._by_account[account]
 
-    @property
-    def error(self) -> SvgxError:
-        """The refusal of a body that waited too long."""
-        limit = self._limits.account_bytes
-        detail = f"body: an account's requests have at most {limit} bytes at a time; try again"
+    def _reserved_by(self, body: object) -> int:
+        return self._reserved.get(body, ("", 0))[1]
+
+    def _exceeds_account(self, account: str, grown: int) -> bool:
+        return self._by_account[account] + grown > self._limits.account_bytes
+
+    def error(self, body: object, account: str, size: int) -> SvgxError:
+        """Return the refusal of a body that waited too long for `size` bytes. It names the limit that is exceeded."""
+        if self._exceeds_account(account, size - self._reserved_by(body)):
+            limit, owner = self._limits.account_bytes, "an account's requests"
+        else:
+            limit, owner = self._limits.bytes, "all requests together"
+        detail = f"body: {owner} have at most {limit} bytes at a time; try again"
         return Overloaded(detail, field="body", limit=limit, retry_after=1.0)
 
 
@@ -131,8 +136,9 @@ class Body:
         enough = 0.0
         loop = asyncio.get_running_loop()
         ends = loop.time() + BODY_SECONDS
+        rate_seconds = RATE_SECONDS if self._min_rate else BODY_SECONDS
         try:
-            async with asyncio.timeout(RATE_SECONDS) as timeout:
+            async with asyncio.timeout_at(min(loop.time() + rate_seconds, ends)) as timeout:
                 async for chunk in stream:
                     size += len(chunk)
                     if size > limit:
@@ -145,10 +151,9 @@ class Body:
                     if size >= enough:
                         # The rate is measured from here on.
                         enough = size + self._min_rate * RATE_SECONDS
-                        seconds = RATE_SECONDS if self._min_rate else BODY_SECONDS
-                        timeout.reschedule(min(loop.time() + seconds, ends))
+                        timeout.reschedule(min(loop.time() + rate_seconds, ends))
         except TimeoutError:
-            if loop.time() >= ends:
+            if not self._min_rate or loop.time() >= ends:
                 raise _too_late(
                     f"did not arrive within {BODY_SECONDS:.0f} s", BODY_SECONDS, "time"
                 ) from None
@@ -157,8 +162,7 @@ class Body:
         return b"".join(chunks)
 
     def _reserve(self, size: int) -> bool:
-        step = (size // SMALL_BYTES + 1) * SMALL_BYTES
-        return self._bodies.reserve(self, self._account, step)
+        return self._bodies.reserve(self, self._account, _whole_steps(size))
 
     async def _wait(self, size: int) -> None:
         """Wait for memory. The transport reads nothing meanwhile, so TCP stops the client."""
@@ -166,8 +170,13 @@ class Body:
         while not self._reserve(size):
             if self._clock() >= deadline:
                 REFUSED.labels("memory").inc()
-                raise self._bodies.error
+                raise self._bodies.error(self, self._account, _whole_steps(size))
             await asyncio.sleep(POLL_SECONDS)
+
+
+def _whole_steps(size: int) -> int:
+    """Return the bytes to reserve for a body of which `size` bytes have arrived."""
+    return (size // SMALL_BYTES + 1) * SMALL_BYTES
 
 
 def too_large(limit: int) -> TooLarge:

@@ -84,15 +84,21 @@ class Receiver(Protocol):
     def unsent_bytes(self) -> int:
         """The bytes that wait for the connection's client."""
 
+    @property
+    def sent_bytes(self) -> int:
+        """The bytes that the client's transport has sent so far."""
+
     def close(self, code: Close, reason: str) -> None:
         """End the connection."""
 
 
 @dataclass(slots=True)
 class Turn:
-    """The turn of one sync. The caller sets the size of the reply when it is known."""
+    """The turn of one sync. The caller sets both fields when the reply is known."""
 
     size: int = 0
+    is_full: bool = False
+    """True when the reply is the whole document, so that its size is that of the canvas."""
 
 
 class Outgoing:
@@ -111,8 +117,12 @@ class Outgoing:
         self._buckets: dict[str, TokenBucket] = {}
         self._reserved: Count[str] = Count()
         """Bytes that are reserved for replies, by account."""
+        self._summed = 0
+        """The sum of the unsent bytes of all connections, with the replies since it was computed."""
+        self._summed_until = 0.0
+        """The time at which the sum is computed again."""
         self._sizes: dict[str, int] = {}
-        """The size of the last full sync of each canvas."""
+        """The size of each canvas, from its last full sync, or from a larger reply since."""
         self._measuring: asyncio.TimerHandle | None = None
         self._measured: dict[Receiver, int] = {}
         UNSENT.set_function(self._unsent)
@@ -138,8 +148,8 @@ class Outgoing:
         The expected size of the reply is that of the canvas's last full sync. If this size is not known, an eighth of
         the account's memory is expected.
         """
-        limits = self._limits
-        expected = max(LARGE_BYTES, self._sizes.get(canvas_id, limits.account_memory // 8))
+        unknown = max(LARGE_BYTES, self._limits.account_memory // 8)
+        expected = self._sizes.get(canvas_id, unknown)
         deadline = self._clock() + PATIENCE
         await self._wait(connection, expected, deadline)
         account, turn = connection.account, Turn()
@@ -147,10 +157,15 @@ class Outgoing:
         try:
             yield turn
         finally:
+            self._summed += turn.size
             self._reserved[account] -= expected
             if not self._reserved[account]:
                 del self._reserved[account]
-            self._note(connection, canvas_id, turn.size)
+            # A failed sync and a small catch-up do not show the size of the canvas.
+            if turn.is_full or turn.size > expected:
+                self._note_size(canvas_id, max(LARGE_BYTES, turn.size))
+            if turn.size >= LARGE_BYTES:
+                self._charge(connection, turn.size)
 
     async def _wait(self, connection: Receiver, expected: int, deadline: float) -> None:
         while True:
@@ -180,19 +195,19 @@ class Outgoing:
         # A sync that is larger than the memory goes out alone.
         if own and own + expected > self._limits.account_memory:
             return "memory", POLL_SECONDS
-        if (used := self._unsent()) and used + expected > self._limits.memory:
+        if (used := self._recently_unsent()) and used + expected > self._limits.memory:
             return "memory", POLL_SECONDS
         return "", 0.0
 
-    def _note(self, connection: Receiver, canvas_id: str, size: int) -> None:
-        if size < LARGE_BYTES:
-            self._sizes.setdefault(canvas_id, LARGE_BYTES)
-            return
-        now, limits = self._clock(), self._limits
+    def _note_size(self, canvas_id: str, size: int) -> None:
         self._sizes.pop(canvas_id, None)
         self._sizes[canvas_id] = size
         if len(self._sizes) > MANY:
             del self._sizes[next(iter(self._sizes))]
+
+    def _charge(self, connection: Receiver, size: int) -> None:
+        """Count a large reply against the connection and its account."""
+        now, limits = self._clock(), self._limits
         if connection in self._next_sync:
             self._next_sync[connection] = now + limits.sync_seconds
         if len(self._buckets) > MANY:
@@ -213,11 +228,19 @@ class Outgoing:
         return self._reserved[account] + sum(each.unsent_bytes for each in connections)
 
     def _unsent(self) -> int:
-        return sum(self._reserved.values()) + sum(each.unsent_bytes for each in self._next_sync)
+        return self._reserved.total() + sum(each.unsent_bytes for each in self._next_sync)
+
+    def _recently_unsent(self) -> int:
+        """Return `_unsent` from a sum over the connections that is at most `POLL_SECONDS` old."""
+        now = self._clock()
+        if now >= self._summed_until:
+            self._summed = sum(each.unsent_bytes for each in self._next_sync)
+            self._summed_until = now + POLL_SECONDS
+        return self._reserved.total() + self._summed
 
     def _start_measuring(self) -> None:
-        if self._measuring is None and 2 * self._unsent() > self._limits.memory:
-            self._measured = {each: each.unsent_bytes for each in self._next_sync}
+        if self._measuring is None and 2 * self._recently_unsent() > self._limits.memory:
+            self._measured = {each: each.sent_bytes for each in self._next_sync}
             loop = asyncio.get_running_loop()
             self._measuring = loop.call_later(SLOW_SECONDS, self._end_measuring)
 
@@ -227,12 +250,15 @@ class Outgoing:
         self._measured = {}
 
     def close_slow(self, before: dict[Receiver, int], seconds: float) -> None:
-        """Close the clients that have read too slowly since `before`, while more than half of the memory is in use."""
+        """Close the clients that read too slowly, while more than half of the memory is in use.
+
+        `before` has the bytes that were sent to each connection `seconds` ago.
+        """
         if 2 * self._unsent() <= self._limits.memory:
             return
-        for connection, unsent in before.items():
-            left = connection.unsent_bytes
-            if left > LARGE_BYTES and unsent - left < SLOW_RATE * seconds:
+        for connection, sent in before.items():
+            is_slow = connection.sent_bytes - sent < SLOW_RATE * seconds
+            if is_slow and connection.unsent_bytes > LARGE_BYTES:
                 CLOSED.labels("slow").inc()
                 connection.close(
                     Close.OVERLOADED, "reads too slowly while much waits; come back later"

@@ -35,7 +35,7 @@ from svgx_gateway.websocket.shared_sync import SharedSync
 from svgx_gateway.websocket.trackers.broadcast_tracker import BroadcastTracker
 from svgx_gateway.websocket.transport.frames import encode_frame
 from svgx_yjs import protocol
-from svgx_yjs.structure import EMPTY_UPDATE
+from svgx_yjs.structure import EMPTY_STATE_VECTOR, EMPTY_UPDATE
 
 log = structlog.get_logger(__name__)
 
@@ -151,6 +151,7 @@ class LiveCanvas:
             self._tracker.record_sync(reply)
             connection.send_frame(shared.message, shared.frame)
             turn.size = len(shared.message)
+            turn.is_full = state_vector == EMPTY_STATE_VECTOR
         if connection.answers_sync:
             connection.ask_for_edits(reply.state_vector, reply.epoch)
         self.presence.welcome(connection, reply.awareness)

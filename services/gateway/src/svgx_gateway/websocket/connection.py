@@ -158,6 +158,8 @@ class Connection:
         """The messages that wait for the client; None before the first one, because most clients are never behind."""
         self._begin_writing: Callable[[], None] | None = None
         self._queued_bytes = 0
+        self.written_bytes = 0
+        """Bytes that the transport has taken so far."""
         self._is_quiet = False
         """True when no message was sent since the last call of `send_heartbeat`."""
 
@@ -175,6 +177,11 @@ class Connection:
     def unsent_bytes(self) -> int:
         """Return the bytes that wait for the client."""
         return self._queued_bytes + self._transport_bytes()
+
+    @property
+    def sent_bytes(self) -> int:
+        """Return the bytes that the transport has sent to the client so far."""
+        return self.written_bytes - self._transport_bytes()
 
     def sync_turn(self, canvas_id: str) -> AbstractAsyncContextManager[Turn]:
         """Return the context of one sync, which waits for its turn. Raises `Overloaded`."""
@@ -281,6 +288,7 @@ class Connection:
             return
         self._is_quiet = False
         if not self._queued_bytes and self._write_frame(frame):
+            self.written_bytes += len(frame)
             return
         if self._queued_bytes + len(message) > HARD_BYTES and self._has_queue:
             self.close(Close.OVERLOADED, "too much is waiting to be sent")
@@ -341,6 +349,7 @@ class Connection:
                     message = backlog.queue.popleft()
                     await self._websocket.send_bytes(message)
                     self._queued_bytes -= len(message)
+                    self.written_bytes += len(message)
                 backlog.is_empty.set()
         except (ClientDisconnected, WebSocketDisconnect, RuntimeError):
             self.close(Close.NORMAL, "gone")

@@ -16,9 +16,15 @@ from svgx_yjs import protocol
 from svgx_yjs.hocuspocus import Writer
 from svgx_yjs.lib0 import Decoder
 
+CACHED_BYTES = 64 * 1024
+"""Bytes up to which a message stays in memory for the next client. A larger one is encoded for each client."""
+
 
 class NamedFrames:
-    """The newest message of each canvas with the document's name, so that it is encoded once for all its clients."""
+    """The newest message of each canvas with the document's name, so that it is encoded once for all its clients.
+
+    A message larger than `CACHED_BYTES` is not kept, because it would stay in memory until the next message.
+    """
 
     def __init__(self) -> None:
         self._newest: dict[bytes, tuple[bytes, bytes, bytes]] = {}
@@ -29,7 +35,9 @@ class NamedFrames:
         newest = self._newest.get(writer.prefix)
         if newest is None or newest[0] is not message:
             named = writer.named(message)
-            newest = self._newest[writer.prefix] = message, named, encode_frame(named)
+            newest = message, named, encode_frame(named)
+            if len(message) <= CACHED_BYTES:
+                self._newest[writer.prefix] = newest
         return newest[1:]
 
     def forget(self, writer: Writer) -> None:
@@ -60,7 +68,9 @@ class HocuspocusConnection(Connection):
         handshake: SpanContext | None,
         outgoing: Outgoing,
         transport_bytes: Callable[[], int],
+        socket_sent_bytes: Callable[[], int],
     ) -> None:
+        self._socket_sent_bytes = socket_sent_bytes
         self._writer = writer
         self._frames = frames
         self._role_changed = role_changed
@@ -78,6 +88,11 @@ class HocuspocusConnection(Connection):
         )
         self.statuses = StatusCounter(self._send_status)
         self.saved_counter = self.statuses
+
+    @property
+    def sent_bytes(self) -> int:
+        """Return the bytes sent to the client for all documents of the socket, because they share its transport."""
+        return self._socket_sent_bytes()
 
     @property
     def answers_sync(self) -> bool:

@@ -32,11 +32,17 @@ class Document:
         """True once the client has joined the canvas."""
         self._serve = serve
         self._messages: asyncio.Queue[DocumentContent] = asyncio.Queue(MAX_QUEUED)
+        self._has_ended = False
 
     async def put(self, message: DocumentContent, size: int) -> None:
-        """Add a message of `size` bytes. Wait while the queue is full, and until a large one is handled."""
+        """Add a message of `size` bytes. Wait while the queue is full, and until a large one is handled.
+
+        After the end of the document, drop the message and return.
+        """
         await self._messages.put(message)
-        if size > LARGE_BYTES:
+        if self._has_ended:
+            self._drop_queued()
+        elif size > LARGE_BYTES:
             await self._messages.join()
 
     async def run(self, token: str) -> Closing:
@@ -61,7 +67,11 @@ class Document:
                 self._messages.task_done()
 
     def drop_messages(self) -> None:
-        """Drop the messages that wait, so that the socket is read again."""
+        """Drop the messages that wait, and later ones, so that the socket is read again."""
+        self._has_ended = True
+        self._drop_queued()
+
+    def _drop_queued(self) -> None:
         while not self._messages.empty():
             self._messages.get_nowait()
             self._messages.task_done()

@@ -59,6 +59,11 @@ class HocuspocusSocket:
         self._tasks: set[asyncio.Task[None]] = set()
         self._closing: asyncio.Future[Closing] = asyncio.get_running_loop().create_future()
         """The first reason to close the socket."""
+        self._unsent: Callable[[], int] = websocket.scope.get(UNSENT_BYTES, lambda: 0)
+        """Returns the bytes that the transport has taken and not sent."""
+        self._connections: set[HocuspocusConnection] = set()
+        self._written_before = 0
+        """Bytes that the transport has taken from the connections of closed documents."""
         self._joined = 0
         """Number of open documents with an accepted token."""
         self._idle_timer: asyncio.TimerHandle | None = None
@@ -71,11 +76,12 @@ class HocuspocusSocket:
             await asyncio.wait({reading, self._closing}, return_when=asyncio.FIRST_COMPLETED)
             return self._closing.result() if self._closing.done() else await reading
         finally:
-            self._stop_idle_timer()
             tasks = [reading, *self._tasks]
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+            # The end of the last document has started the timer again.
+            self._stop_idle_timer()
 
     async def _read(self) -> Closing:
         while (closing := await self._handle_event(await self._websocket.receive())) is None:
@@ -208,7 +214,9 @@ class HocuspocusSocket:
                 handshake=opening,
                 outgoing=self._sessions.outgoing,
                 transport_bytes=self._transport_bytes,
+                socket_sent_bytes=self._sent_bytes,
             )
+            self._connections.add(document.connection)
             document.connection.send_scope()
             return document.connection
 
@@ -227,6 +235,9 @@ class HocuspocusSocket:
                 log.info("document opened")
                 return await document.run_session(session, connection)
         finally:
+            if document.connection is not None:
+                self._connections.discard(document.connection)
+                self._written_before += document.connection.written_bytes
             document.connection = None
             self._frames.forget(writer)
             self._limit_viewer()
@@ -253,8 +264,12 @@ class HocuspocusSocket:
 
     def _transport_bytes(self) -> int:
         """Return one document's share of the bytes that the transport has taken and not sent."""
-        unsent: Callable[[], int] = self._websocket.scope.get(UNSENT_BYTES, lambda: 0)
-        return unsent() // max(1, self._joined)
+        return self._unsent() // max(1, self._joined)
+
+    def _sent_bytes(self) -> int:
+        """Return the bytes of all documents, also closed ones, that the transport has sent so far."""
+        written = sum(each.written_bytes for each in self._connections)
+        return self._written_before + written - self._unsent()
 
     def _begin_document(self) -> None:
         self._joined += 1

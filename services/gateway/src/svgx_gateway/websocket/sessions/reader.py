@@ -2,6 +2,7 @@
 
 import asyncio
 import contextvars
+import functools
 from collections.abc import Callable, Coroutine, Generator
 from typing import Any
 
@@ -143,10 +144,14 @@ class _Begun:
         """Wait as the coroutine does, until it ends."""
         awaited = self._awaited
         while True:
+            resume: Callable[[], Any]
             try:
                 value = yield awaited
-                awaited = self._coroutine.send(value)
-            except asyncio.CancelledError as error:
-                awaited = self._coroutine.throw(error)
+            except BaseException as error:  # noqa: BLE001  # the coroutine handles it
+                resume = functools.partial(self._coroutine.throw, error)
+            else:
+                resume = functools.partial(self._coroutine.send, value)
+            try:
+                awaited = resume()
             except StopIteration:
                 return

@@ -5,7 +5,6 @@ no other client notices it.
 """
 
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -62,7 +61,8 @@ class LargeMessages:
         self._max_bytes = max_bytes
         self._used = 0
         self._reserved: dict[Inflow, int] = {}
-        self._by_account: Counter[str] = Counter()
+        self._accounts: dict[Inflow, str] = {}
+        """The accounts at the time of the reservations. The account of an inflow may change later."""
 
     @property
     def used(self) -> int:
@@ -82,12 +82,12 @@ class LargeMessages:
         own = self._reserved.get(inflow, 0)
         if size <= own:
             return True
-        if not own and self._by_account[inflow.account]:
+        if not own and inflow.account in self._accounts.values():
             return False
         if not self._has_room(inflow, size, own):
             return False
         if not own:
-            self._by_account[inflow.account] += 1
+            self._accounts[inflow] = inflow.account
         self._used += size - own
         self._reserved[inflow] = size
         return True
@@ -105,12 +105,8 @@ class LargeMessages:
 
     def release(self, inflow: "Inflow") -> None:
         """Release the memory of a message, if any is reserved."""
-        size = self._reserved.pop(inflow, 0)
-        if size:
-            self._used -= size
-            self._by_account[inflow.account] -= 1
-            if not self._by_account[inflow.account]:
-                del self._by_account[inflow.account]
+        self._used -= self._reserved.pop(inflow, 0)
+        self._accounts.pop(inflow, None)
 
 
 class Inflow:

@@ -1,0 +1,23 @@
+"""The outcome of an operation for the audit log."""
+
+import pytest
+
+from svgx_common.contract.errors import DeadlineExceeded, Internal, NotFound, SvgxError, Unavailable
+from svgx_common.messaging.bus import BusUnreachable, NoResponders
+from svgx_gateway import audit
+
+
+@pytest.mark.parametrize(
+    ("error", "is_unknown"),
+    [
+        (DeadlineExceeded(), True),
+        (Unavailable(), True),
+        (Internal(), True),
+        (BusUnreachable(), True),
+        (NoResponders(), False),
+        (NotFound(), False),
+    ],
+)
+def test_outcome_is_unknown_only_after_a_lost_answer(error: SvgxError, is_unknown: bool) -> None:
+    """An operation that no service received has no unknown outcome. Proves R-AUTH-21."""
+    assert audit.is_outcome_unknown(error) is is_unknown

@@ -1,0 +1,30 @@
+"""The queue of one document of a Hocuspocus client."""
+
+import asyncio
+
+from svgx_common.contract.close_codes import Close
+from svgx_gateway.websocket.connection import Closing
+from svgx_gateway.websocket.hocuspocus.document import LARGE_BYTES, MAX_QUEUED, Document
+from svgx_yjs.hocuspocus import Ignored
+
+
+async def serve(document: Document, token: str) -> Closing:
+    """End a document at once."""
+    del document, token
+    await asyncio.sleep(0)
+    return Closing(Close.NORMAL, "")
+
+
+async def test_end_of_a_document_frees_a_waiting_large_message() -> None:
+    """A large message that waits for the full queue, and a later one, do not block the socket after the end."""
+    document = Document("a", serve)
+    for _ in range(MAX_QUEUED):
+        await document.put(Ignored(), 1)
+    waiting = asyncio.create_task(document.put(Ignored(), LARGE_BYTES + 1))
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    document.drop_messages()
+    async with asyncio.timeout(5):
+        await waiting
+        for _ in range(MAX_QUEUED + 1):
+            await document.put(Ignored(), LARGE_BYTES + 1)

@@ -1,0 +1,87 @@
+"""The socket of a Hocuspocus client, without a network and without a holder."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from typing import Any, cast
+
+import pytest
+from starlette.requests import HTTPConnection
+from starlette.types import Message
+from starlette.websockets import WebSocket
+
+from svgx_common.contract.close_codes import Close
+from svgx_common.contract.policy import Role
+from svgx_common.messaging.caller import Caller
+from svgx_gateway.identity.identity import NEVER, Identity
+from svgx_gateway.websocket.admission import Admission, SocketLimits
+from svgx_gateway.websocket.hocuspocus.connection import NamedFrames
+from svgx_gateway.websocket.hocuspocus.socket import HocuspocusSocket
+from svgx_gateway.websocket.sessions.session import Session, Sessions
+from svgx_yjs.hocuspocus import AUTH, TOKEN
+from svgx_yjs.lib0 import Encoder
+
+HANDSHAKE_SECONDS = 1234.0
+
+
+class WaitingSessions:
+    """Sessions that accept each token and never join a canvas."""
+
+    def __init__(self) -> None:
+        self.authenticator = self
+        self.joining = asyncio.Event()
+
+    async def authenticate_message(self, token: str, websocket: WebSocket) -> Identity:
+        """Return an identity."""
+        await asyncio.sleep(0)
+        return Identity(Caller("ann", "ann", Role.EDITOR, "session"), NEVER)
+
+    @contextlib.asynccontextmanager
+    async def join(self, *_: Any, **__: Any) -> AsyncIterator[Session]:
+        """Wait for ever."""
+        self.joining.set()
+        await asyncio.Event().wait()
+        yield cast("Session", None)
+
+
+async def test_idle_timer_does_not_run_after_the_end_of_the_socket(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A socket that ends with an open document does not count as idle later."""
+    loop = asyncio.get_running_loop()
+    call_later = loop.call_later
+    timers: list[asyncio.TimerHandle] = []
+
+    def note_timer(delay: float, *args: Any, **options: Any) -> asyncio.TimerHandle:
+        timer = call_later(delay, *args, **options)
+        if delay == HANDSHAKE_SECONDS:
+            timers.append(timer)
+        return timer
+
+    monkeypatch.setattr(loop, "call_later", note_timer)
+    events: asyncio.Queue[Message] = asyncio.Queue()
+    websocket = WebSocket({"type": "websocket", "client": ("127.0.0.1", 1)}, events.get, None)  # type: ignore[arg-type]
+    await events.put({"type": "websocket.connect"})
+    await websocket.receive()
+    sessions = WaitingSessions()
+    limits = SocketLimits(10, 10, HANDSHAKE_SECONDS, 1000)
+
+    async def count_handshake(_: HTTPConnection, __: Caller | None) -> None:
+        await asyncio.sleep(0)
+
+    socket = HocuspocusSocket(
+        websocket,
+        cast("Sessions", sessions),
+        Admission(limits),
+        NamedFrames(),
+        count_handshake=count_handshake,
+        first_document=lambda: None,
+    )
+    running = asyncio.create_task(socket.run())
+    frame = Encoder().text("a").uint(AUTH).uint(TOKEN).text("token").finish()
+    await events.put({"type": "websocket.receive", "bytes": frame})
+    await sessions.joining.wait()
+    await events.put({"type": "websocket.disconnect", "code": 1000})
+    assert (await running).code is Close.NORMAL
+    assert timers
+    assert all(timer.cancelled() for timer in timers)

@@ -52,7 +52,7 @@ class _Database:
 
 
 class _Sender:
-    """A sender whose receiver answers with 204."""
+    """A sender to a receiver that answers with 204."""
 
     async def send(self, *_: object) -> Outcome:
         return Outcome(status=204, error=None)
